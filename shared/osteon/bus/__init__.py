@@ -1,0 +1,1 @@
+"""The message bus: a port, RabbitMQ, and one in memory."""

@@ -1,0 +1,1 @@
+"""What services say to each other: message types, one file a family, and the topology that carries them."""

@@ -1,0 +1,14 @@
+"""What every message has in common."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Message(BaseModel):
+    """A fact or a request on the bus: immutable, JSON on the wire, small (a reference, never pixel data).
+
+    Fields that a newer release added are ignored by an older one, so that both understand each other in an upgrade.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    correlation_id: str = Field(description="Follows an instance from its association or request to its index row.")

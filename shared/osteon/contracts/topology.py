@@ -1,0 +1,68 @@
+"""Every exchange, queue and routing key, and which message travels where. Nothing else names them."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from osteon.contracts.base import Message
+from osteon.contracts.find import FindPage, FindRequested
+from osteon.contracts.packs import PackIndexed, PackSealed, PackStored
+
+EXCHANGE: Final = "osteon"
+"""Topic exchange that carries every message."""
+DEAD_EXCHANGE: Final = "osteon.dead"
+DEAD_QUEUE: Final = "osteon.dead"
+"""Where a message ends that can not be handled: kept with its reason, shown and replayed by `osteon dlq`."""
+RETRY_DELAYS_MS: Final = (250, 1_000, 5_000, 30_000)
+"""Back-off of a failed message; the last one repeats."""
+MAX_ATTEMPTS: Final = 8
+"""A message that failed this often for reasons other than an unavailable part is parked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """A durable queue whose messages are shared by all replicas of one service."""
+
+    name: str
+    message: type[Message]
+    routing_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class RpcQueue:
+    """A transient queue of requests; the answer comes back to the requester directly."""
+
+    name: str
+    message: type[Message]
+    reply: type[Message]
+
+
+def writer_queue(spool_id: str) -> Queue:
+    """Sealed packs of one spool, for the writers that mount it."""
+    return Queue(f"writer.{spool_id}", PackSealed, f"pack.sealed.{spool_id}")
+
+
+INDEXER: Final = Queue("indexer", PackStored, "pack.stored")
+FIND: Final = RpcQueue("query.find", FindRequested, FindPage)
+
+MESSAGES: Final[dict[str, type[Message]]] = {
+    m.__name__: m for m in (PackSealed, PackStored, PackIndexed, FindRequested, FindPage)
+}
+"""By the name that travels as the AMQP `type` property."""
+
+
+def routing_key(message: Message) -> str:
+    """Return the key under which `message` is published to `EXCHANGE`."""
+    match message:
+        case PackSealed():
+            return f"pack.sealed.{message.spool_id}"
+        case PackStored():
+            return "pack.stored"
+        case PackIndexed():
+            return "pack.indexed"
+        case _:
+            raise TypeError(f"{type(message).__name__} is not published; it is a request or a reply")
+
+
+def needs_queue(message: Message) -> bool:
+    """Whether a queue must take `message`: a work item must never vanish, an event may have no listener."""
+    return not isinstance(message, PackIndexed)

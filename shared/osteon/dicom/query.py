@@ -1,0 +1,112 @@
+"""What a search asks: levels, query keys and the kinds of matching of PS3.4 C.2.2.2.
+
+C-FIND identifiers, QIDO-RS parameters and `/tools/find` bodies are all turned into a `Search`; `osteon.index` alone
+turns a `Search` into SQL.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Level(StrEnum):
+    """Query/Retrieve Level (0008,0052), from the root downwards (PS3.4 C.6.1.1)."""
+
+    PATIENT = "PATIENT"
+    STUDY = "STUDY"
+    SERIES = "SERIES"
+    IMAGE = "IMAGE"
+
+    @property
+    def depth(self) -> int:
+        """0 for PATIENT to 3 for IMAGE."""
+        return list(Level).index(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Single:
+    """Single value matching (PS3.4 C.2.2.2.1). Person names compare without case and accents."""
+
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class OneOf:
+    """List of UID matching (PS3.4 C.2.2.2.2), and the lists that QIDO-RS and Orthanc allow for other keys."""
+
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Wildcard:
+    """Wild card matching (PS3.4 C.2.2.2.4): `*` is any run of characters, `?` one character."""
+
+    pattern: str
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Range matching of a date, time or number (PS3.4 C.2.2.2.5); bounds are inclusive, None is open."""
+
+    low: str | None
+    high: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Empty:
+    r"""Empty value matching (PS3.4 C.2.2.2.7): the attribute is absent or has no value."""
+
+
+Matching = Single | OneOf | Wildcard | Range | Empty
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One matching key. Universal matching is the absence of a condition.
+
+    `path` is the attribute's keyword, behind those of the sequences that hold it:
+    `("PatientName",)`, `("RequestAttributesSequence", "ScheduledProcedureStepID")`.
+    """
+
+    path: tuple[str, ...]
+    matching: Matching
+
+
+@dataclass(frozen=True, slots=True)
+class DateTimeRange:
+    """Combined matching of a date key and a time key as one moment (PS3.4 C.2.2.2.5.3).
+
+    Bounds are `YYYYMMDDHHMMSS.FFFFFF`, inclusive, None is open.
+    """
+
+    date: str
+    time: str
+    low: str | None
+    high: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """Sort by an attribute that the index holds."""
+
+    keyword: str
+    descending: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """All conditions must hold (AND). Conditions may be on the level searched and on any level above it."""
+
+    level: Level
+    conditions: tuple[Condition | DateTimeRange, ...] = ()
+    fuzzy: bool = False
+    """Person names match word by word, in any order, by their beginning or by their sound."""
+    case_sensitive: bool = False
+    """Text compares with case, as DICOM's matching does for all but person names; Orthanc's REST does not."""
+    parent: str | None = None
+    """Only what is below the patient, study or series with this Orthanc identifier."""
+    order: tuple[Order, ...] = ()
+    """Ties and an empty order follow the order in which resources came in."""
+    limit: int = 100
+    offset: int = 0
+    cursor: str | None = None
+    """Of the last page: continues behind it, at the same cost for every page. Needs an empty `order` and `offset` 0."""

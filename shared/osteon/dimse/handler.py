@@ -1,0 +1,105 @@
+"""What an acceptor asks of its service: the seam between the upper layer and everything behind it."""
+
+from collections.abc import AsyncIterator, Awaitable
+from dataclasses import dataclass
+from typing import Protocol
+
+from osteon.dimse.status import Status
+
+
+@dataclass(frozen=True, slots=True)
+class PresentationContext:
+    """An accepted presentation context (PS3.8 7.1.1.13)."""
+
+    context_id: int
+    abstract_syntax: str
+    transfer_syntax: str
+    extended: bytes = b""
+    """Service-class-application-information that was agreed for this SOP class (PS3.7 D.3.3.5), empty for none."""
+
+
+@dataclass(frozen=True, slots=True)
+class AssociationInfo:
+    """Who talks to whom. `id` is also the correlation id of everything that the association causes."""
+
+    id: str
+    calling_aet: str
+    called_aet: str
+    remote_host: str
+    remote_port: int
+    implementation_uid: str = ""
+    implementation_version: str = ""
+    user_identity: str = ""
+    """The primary field as text when it is a user name (PS3.7 D.3.3.7), never a secret."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreRequest:
+    """A C-STORE-RQ command set (PS3.7 9.1.1)."""
+
+    message_id: int
+    sop_class_uid: str
+    sop_instance_uid: str
+    move_originator_aet: str = ""
+    move_originator_message_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The end of an operation: its status and, when it is not success, what to say in Error Comment (0000,0902)."""
+
+    status: Status
+    comment: str = ""
+
+
+class StoreSink(Protocol):
+    """Takes the data set of one C-STORE as it arrives. Exactly one of `finish` and `abort` ends it."""
+
+    def write(self, fragment: memoryview) -> Awaitable[None] | None:
+        """Take the next bytes; the view is valid during the call only.
+
+        May return something to await: the association reads nothing more until it is done (back-pressure).
+        """
+
+    async def finish(self) -> Outcome:
+        """The data set is complete: return once the answer is certain. The association may go on reading meanwhile."""
+
+    def abort(self) -> None:
+        """The data set will not be completed (abort, lost connection, time-out)."""
+
+
+@dataclass(frozen=True, slots=True)
+class FindRequest:
+    """A C-FIND-RQ: its command set and the encoded Identifier."""
+
+    message_id: int
+    context: PresentationContext
+    identifier: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class FindResponse:
+    """A C-FIND response: pending ones carry an Identifier in the context's transfer syntax; the last has none."""
+
+    status: Status
+    identifier: bytes | None = None
+    comment: str = ""
+
+
+class AssociationHandler(Protocol):
+    """One per association, made by the acceptor's factory once the association is accepted."""
+
+    async def echo(self) -> Outcome:
+        """Answer a C-ECHO (PS3.7 9.1.5)."""
+
+    def store(self, request: StoreRequest, context: PresentationContext) -> StoreSink | Outcome:
+        """Begin a C-STORE. An `Outcome` refuses it at once; its data set is then read and thrown away."""
+
+    def find(self, request: FindRequest) -> AsyncIterator[FindResponse]:
+        """Answer a C-FIND: pending responses, then a final one.
+
+        The acceptor closes the iterator (`aclose`) when the requester cancels, and answers 0xFE00 itself.
+        """
+
+    async def closed(self) -> None:
+        """The association has ended, in whatever way; no call follows."""

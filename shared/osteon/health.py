@@ -1,0 +1,44 @@
+"""`/healthz`, `/readyz` and `/metrics` of every service."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from osteon.errors import OsteonError
+
+Check = Callable[[], Awaitable[None]]
+"""Returns when the part works, raises an `OsteonError` that says what is wrong when not."""
+
+
+def routes(checks: Mapping[str, Check]) -> list[Route]:
+    """Return the three routes. A service is ready while every check passes; it is healthy while it answers."""
+
+    async def healthz(_: Request) -> Response:
+        return PlainTextResponse("ok\n")
+
+    async def readyz(_: Request) -> Response:
+        names = list(checks)
+        results = await asyncio.gather(*(_probe(checks[name]) for name in names))
+        parts = dict(zip(names, results, strict=True))
+        ready = all(result == "ok" for result in results)
+        return JSONResponse({"ready": ready, "parts": parts}, status_code=200 if ready else 503)
+
+    async def metrics(_: Request) -> Response:
+        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+    return [Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics)]
+
+
+async def _probe(check: Check) -> str:
+    try:
+        async with asyncio.timeout(5):
+            await check()
+    except TimeoutError:
+        return "no answer within 5 s"
+    except OsteonError as error:
+        return str(error)
+    return "ok"

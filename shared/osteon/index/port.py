@@ -1,0 +1,281 @@
+"""The index as services see it: what it is given, what it answers, and its errors.
+
+Patients are one per Patient ID, studies one per (patient, Study Instance UID), series one per (study, Series Instance
+UID), instances one per SOP Instance UID. Public identifiers are Orthanc's (`osteon.dicom.identity`).
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+from osteon.contracts.packs import PackStored
+from osteon.dicom.identity import Identity
+from osteon.dicom.query import Level, Search
+from osteon.errors import Invalid, NotFound, Unavailable
+
+
+class IndexUnavailable(Unavailable):
+    """The database does not answer, or a transaction has to be repeated."""
+
+
+class ResourceNotFound(NotFound):
+    """No patient, study, series or instance has this identifier."""
+
+
+class BadCursor(Invalid):
+    """The cursor is not one that this index gave out."""
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceEntry:
+    """One line of a sidecar, as the index needs it. Offsets and lengths in bytes, within the pack."""
+
+    identity: Identity
+    transfer_syntax_uid: str
+    offset: int
+    """Of the Part 10 file."""
+    length: int
+    """Of the Part 10 file."""
+    sha256: bytes
+    """Of the data set, 32 bytes."""
+    attributes: Mapping[str, str]
+    """`osteon.dicom.attributes.held_values` of the header."""
+    requests: tuple[tuple[str, str], ...] = ()
+    """`osteon.dicom.attributes.request_attributes` of the header."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPack:
+    """A pack to be indexed."""
+
+    facts: PackStored
+    instances: Sequence[InstanceEntry]
+
+
+@dataclass(frozen=True, slots=True)
+class PackOutcome:
+    """What became of a pack. Indexing the same pack again gives the same outcome and changes nothing."""
+
+    pack_id: str
+    stored: int
+    duplicates: int
+    conflicts: int
+
+    @property
+    def redundant(self) -> bool:
+        """No row refers to the pack: all its instances are in other packs already, so its objects may go."""
+        return not self.stored and not self.conflicts
+
+
+class InstanceState(StrEnum):
+    """What became of one instance of a pack."""
+
+    STORED = "stored"
+    DUPLICATE = "duplicate"
+    CONFLICT = "conflict"
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """Where an instance's bytes are: `length` bytes at `offset` of the object `key`."""
+
+    identity: Identity
+    transfer_syntax_uid: str
+    key: str
+    sidecar_key: str
+    offset: int
+    length: int
+    sha256: bytes
+    public_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Patient:
+    """A patient. `attributes` by keyword, as DICOM text; absent ones are left out."""
+
+    public_id: str
+    attributes: Mapping[str, str]
+    studies: int
+    series: int
+    instances: int
+    size: int
+    updated: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """A study, with the patient's attributes as they were in the study's first instance."""
+
+    public_id: str
+    attributes: Mapping[str, str]
+    patient_attributes: Mapping[str, str]
+    modalities: tuple[str, ...]
+    sop_classes: tuple[str, ...]
+    series: int
+    instances: int
+    size: int
+    updated: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """A series. `requests` holds (Scheduled Procedure Step ID, Requested Procedure ID) of its requests."""
+
+    public_id: str
+    attributes: Mapping[str, str]
+    requests: tuple[tuple[str, str], ...]
+    instances: int
+    size: int
+    updated: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """An instance and where its bytes are."""
+
+    public_id: str
+    attributes: Mapping[str, str]
+    location: Location
+    received: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """One resource with everything above it; what is below the level searched is None."""
+
+    level: Level
+    patient: Patient
+    study: Study | None = None
+    series: Series | None = None
+    instance: Instance | None = None
+
+    @property
+    def public_id(self) -> str:
+        """Of the resource at `level`."""
+        lowest = self.instance or self.series or self.study or self.patient
+        return lowest.public_id
+
+
+@dataclass(frozen=True, slots=True)
+class MatchPage:
+    """Some matches; `cursor` continues behind them and is None at the end."""
+
+    matches: Sequence[Match]
+    cursor: str | None = None
+
+
+class ChangeType(StrEnum):
+    """What happened to a resource, in Orthanc's words."""
+
+    NEW_PATIENT = "NewPatient"
+    NEW_STUDY = "NewStudy"
+    NEW_SERIES = "NewSeries"
+    NEW_INSTANCE = "NewInstance"
+    DELETED = "Deleted"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """An entry of the change log. `seq` grows in the order in which changes became visible."""
+
+    seq: int
+    type: ChangeType
+    level: Level
+    public_id: str
+    date: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ChangePage:
+    """Entries after `since`; `done` says that there were no more, `last` is the last one's seq (or `since`)."""
+
+    changes: Sequence[Change]
+    done: bool
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """An instance kept aside because its UID is known with other bytes: `kept` is served, `other` is not."""
+
+    id: int
+    kept: Location
+    other: Location
+    detected: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """Totals. `size` in bytes, of all instances served."""
+
+    patients: int = 0
+    studies: int = 0
+    series: int = 0
+    instances: int = 0
+    packs: int = 0
+    conflicts: int = 0
+    size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Which instances: of a study, or of a series of it, or one. Any field may be left out; all given must hold."""
+
+    study_uid: str | None = None
+    series_uid: str | None = None
+    sop_uids: tuple[str, ...] = field(default=())
+    public_id: str | None = None
+    """Of a patient, study, series or instance."""
+
+
+class Index(Protocol):
+    """Write packs in, search, locate. Every method raises `IndexUnavailable` when the database does not answer."""
+
+    async def start(self) -> None:
+        """Connect and bring the schema up to date, one process at a time."""
+
+    async def close(self) -> None:
+        """Disconnect."""
+
+    async def check(self) -> None:
+        """Raise `IndexUnavailable` with what is wrong (for `/readyz`)."""
+
+    async def upsert(self, packs: Sequence[StoredPack]) -> Sequence[PackOutcome]:
+        """Index a batch of packs in one transaction; outcomes in the order of `packs`. Idempotent."""
+
+    async def outcome(self, pack_id: str) -> Mapping[str, InstanceState]:
+        """Return what became of each instance of an indexed pack, by SOP Instance UID; empty when not indexed."""
+
+    async def known_packs(self, pack_ids: Sequence[str]) -> set[str]:
+        """Return which of these packs have been indexed (redundant ones included)."""
+
+    async def search(self, search: Search) -> MatchPage:
+        """Return one page of matches."""
+
+    async def count(self, search: Search) -> int:
+        """Return how many resources match; limit, offset and cursor do not count."""
+
+    async def get(self, level: Level, public_id: str) -> Match:
+        """Return a resource; raises `ResourceNotFound`."""
+
+    async def lookup(self, identifier: str) -> Sequence[tuple[Level, str]]:
+        """Find a Patient ID, Accession Number or UID, without regard to case: (level, public identifier) of each."""
+
+    def locate(self, scope: Scope) -> AsyncIterator[Location]:
+        """Iterate over instances, pack by pack in the order of their bytes, with bounded memory."""
+
+    async def changes(
+        self, *, since: int = 0, to: int | None = None, limit: int = 100, types: Sequence[ChangeType] = ()
+    ) -> ChangePage:
+        """Return changes with since < seq <= to, oldest first."""
+
+    async def last_change(self) -> Change | None:
+        """Return the newest entry of the change log."""
+
+    async def statistics(self) -> Statistics:
+        """Return totals of the whole archive."""
+
+    async def conflicts(self, *, after: int = 0, limit: int = 100) -> Sequence[Conflict]:
+        """Return unresolved conflicts by growing id."""

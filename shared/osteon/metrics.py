@@ -1,0 +1,46 @@
+"""Every metric of Osteon, with its meaning. Nothing else names them; docs/metrics.md is made from this list."""
+
+from typing import Final
+
+from prometheus_client import Counter, Gauge, Histogram
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+
+ASSOCIATIONS_OPEN: Final = Gauge("osteon_associations_open", "Associations that are open now.")
+ASSOCIATIONS_TOTAL: Final = Counter("osteon_associations_total", "Associations by how they ended.", ["result"])
+STORE_SECONDS: Final = Histogram(
+    "osteon_store_seconds", "From the last fragment of a C-STORE to its answer.", buckets=_SECONDS
+)
+STORE_TOTAL: Final = Counter("osteon_store_total", "C-STORE answers by status.", ["status"])
+RECEIVED_BYTES: Final = Counter("osteon_received_bytes_total", "Bytes of data sets received, by door.", ["origin"])
+RECEIVED_INSTANCES: Final = Counter("osteon_received_instances_total", "Instances received, by door.", ["origin"])
+
+SPOOL_BYTES: Final = Gauge("osteon_spool_bytes", "Bytes in the spool that are not yet in the object store.")
+SPOOL_PACKS: Final = Gauge("osteon_spool_packs", "Packs in the spool, by state.", ["state"])
+SPOOL_OLDEST_SECONDS: Final = Gauge("osteon_spool_oldest_seconds", "Age of the oldest pack in the spool.")
+SPOOL_RECOVERED: Final = Counter("osteon_spool_recovered_packs_total", "Packs taken over from a process that ended.")
+SPOOL_TORN: Final = Counter("osteon_spool_torn_bytes_total", "Bytes of unacknowledged tails that recovery dropped.")
+PACKS_SEALED: Final = Counter("osteon_packs_sealed_total", "Packs sealed, by reason.", ["reason"])
+
+PACKS_STORED: Final = Counter("osteon_packs_stored_total", "Packs put into the object store.")
+STORED_BYTES: Final = Counter("osteon_stored_bytes_total", "Bytes put into the object store, sidecars included.")
+UPLOAD_SECONDS: Final = Histogram("osteon_upload_seconds", "Time to store one pack and its sidecar.", buckets=_SECONDS)
+HEADER_PROBLEMS: Final = Counter("osteon_header_problems_total", "Elements that were kept but marked in the sidecar.")
+
+INDEX_SECONDS: Final = Histogram("osteon_index_seconds", "Time of one index transaction.", buckets=_SECONDS)
+INDEXED_INSTANCES: Final = Counter(
+    "osteon_indexed_instances_total", "Instances by what the index made of them.", ["state"]
+)
+LAG_SECONDS: Final = Histogram(
+    "osteon_lag_seconds", "From the first byte of a pack to its index rows.", buckets=(*_SECONDS, 300, 3600)
+)
+SWEPT_PACKS: Final = Counter("osteon_swept_packs_total", "Packs without rows that the sweep or a reindex published.")
+
+MESSAGES: Final = Counter("osteon_messages_total", "Messages handled, by queue and result.", ["queue", "result"])
+PUBLISHED: Final = Counter("osteon_published_total", "Messages published, by type and result.", ["message", "result"])
+
+SEARCH_SECONDS: Final = Histogram("osteon_search_seconds", "Time of one search page.", ["kind"], buckets=_SECONDS)
+HTTP_SECONDS: Final = Histogram(
+    "osteon_http_seconds", "Time to answer an HTTP request.", ["method", "route", "status"], buckets=_SECONDS
+)
+RETRIEVED_BYTES: Final = Counter("osteon_retrieved_bytes_total", "Bytes of instances sent out, by way.", ["way"])

@@ -1,0 +1,61 @@
+"""The object store as services see it. Keys are `/`-separated; an object is complete or absent, never partial."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+from osteon.errors import Invalid, NotFound, Unavailable
+
+
+class ObjectsUnavailable(Unavailable):
+    """The store does not answer, or answered that it can not serve now."""
+
+
+class ObjectNotFound(NotFound):
+    """There is no object under this key."""
+
+
+class BadKey(Invalid):
+    """The key is empty, absolute, or climbs out of the store."""
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """What a listing tells of an object. `size` in bytes, `modified` in UTC."""
+
+    key: str
+    size: int
+    modified: datetime
+
+
+class Objects(Protocol):
+    """Put, get, range, list, delete. Every method raises `ObjectsUnavailable` when the store can not be reached."""
+
+    async def put_file(self, key: str, path: Path) -> None:
+        """Store the file at `path` durably. The file is not changed; it may be linked, so never write to it again."""
+
+    async def put(self, key: str, data: bytes) -> None:
+        """Store `data` durably, replacing what was there."""
+
+    async def get(self, key: str) -> bytes:
+        """Return a whole (small) object; raises `ObjectNotFound`."""
+
+    async def get_range(self, key: str, offset: int, length: int) -> bytes:
+        """Return exactly `length` bytes from `offset`; raises `ObjectNotFound`, or `Invalid` beyond the end."""
+
+    def stream(self, key: str, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
+        """Iterate over the bytes in chunks of at most 1 MiB; raises `ObjectNotFound` at the first step."""
+
+    async def size(self, key: str) -> int:
+        """Return the object's length in bytes; raises `ObjectNotFound`."""
+
+    async def delete(self, key: str) -> None:
+        """Delete the object; an absent one is no error."""
+
+    def list(self, prefix: str = "") -> AsyncIterator[ObjectInfo]:
+        """Iterate over the objects whose key starts with `prefix`, in the order of keys."""
+
+    async def check(self) -> None:
+        """Raise `ObjectsUnavailable` with what is wrong when the store can not be used now (for `/readyz`)."""

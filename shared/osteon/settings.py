@@ -1,0 +1,172 @@
+"""Settings: environment variables `OSTEON_…`, in groups that each service's `settings.py` puts together.
+
+A variable that no group knows, or a value that is not valid, stops the start with a message that names it.
+"""
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from osteon.errors import Invalid
+
+PREFIX = "OSTEON_"
+Port = Annotated[int, Field(ge=0, le=65535)]
+Words = Annotated[tuple[str, ...], NoDecode]
+"""A comma-separated list."""
+
+
+class BadSettings(Invalid):
+    """The environment can not be used; the message lists every reason, a line each."""
+
+
+class Settings(BaseSettings):
+    """Root of the groups."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True, env_ignore_empty=True)
+
+
+class ProcessSettings(Settings):
+    """What every process has."""
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="Least severity that is logged."
+    )
+    log_format: Literal["console", "json"] = Field("console", description="Log lines for a person or for a machine.")
+    bind: str = Field("127.0.0.1", description="Address to listen on; `0.0.0.0` for all.")
+    health_port: Port = Field(8081, description="Port of `/healthz`, `/readyz` and `/metrics`; 0 takes a free one.")
+    drain_seconds: float = Field(25.0, ge=0, description="Time to finish work in flight after SIGTERM.")
+
+
+class DicomSettings(Settings):
+    """The DIMSE acceptor."""
+
+    aet: str = Field("OSTEON", min_length=1, max_length=16, description="Own AE title.")
+    dicom_port: Port = Field(4242, description="Port for associations; 0 takes a free one.")
+    check_called_aet: bool = Field(False, description="Reject associations that call another AE title.")
+    allowed_aets: Words = Field((), description="Calling AE titles that are accepted, comma-separated; empty: all.")
+    max_associations: int = Field(200, ge=1, description="More at once are rejected: local limit exceeded, transient.")
+    max_pdu: int = Field(0, ge=0, le=2**32 - 1, description="Maximum PDU length that is offered; 0: unlimited.")
+    async_operations: int = Field(16, ge=1, le=65535, description="Operations in flight that are granted on request.")
+    artim_timeout: float = Field(30.0, gt=0, description="Seconds to wait for A-ASSOCIATE-RQ or the end of connection.")
+    dimse_timeout: float = Field(120.0, gt=0, description="Seconds in which the next part of a message must come.")
+    network_timeout: float = Field(300.0, gt=0, description="Seconds that an association may be idle.")
+    extra_sop_classes: Words = Field((), description="Further (private) storage SOP class UIDs, comma-separated.")
+    store_unknown_sop_classes: bool = Field(
+        True, description="Accept any SOP class that has a storage transfer syntax and is no known service."
+    )
+    ack_after: Literal["spool", "index"] = Field(
+        "spool", description="Answer C-STORE once on disk (`spool`), or once it can be found (`index`)."
+    )
+
+    @field_validator("allowed_aets", "extra_sop_classes", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return split_words(value)
+
+
+class SpoolSettings(Settings):
+    """The spool volume."""
+
+    spool: Path = Field(Path("data/spool"), description="Folder of the spool, on a local disk that survives a crash.")
+    spool_id: str = Field("spool", pattern=r"^[a-z0-9][a-z0-9.-]*$", description="Names the volume; routes its packs.")
+    spool_high_water: float = Field(
+        0.9, gt=0, le=1, description="Part of the file system that may be full before C-STORE is answered 0xA700."
+    )
+    spool_quota: int = Field(0, ge=0, description="Bytes that the spool may hold before 0xA700; 0: no quota.")
+    pack_size: int = Field(64 << 20, ge=1 << 16, description="A pack is sealed when it has this many bytes.")
+    pack_seconds: float = Field(2.0, gt=0, description="A pack is sealed this long after its first instance.")
+
+
+class BusSettings(Settings):
+    """RabbitMQ."""
+
+    amqp_url: SecretStr = Field(SecretStr("amqp://guest:guest@127.0.0.1:5672/"), description="URL of the broker.")
+
+
+class ObjectSettings(Settings):
+    """The object store."""
+
+    s3_endpoint: str = Field("127.0.0.1:8333", description="Host and port of the S3 server.")
+    s3_access_key: SecretStr = Field(SecretStr(""), description="Access key.")
+    s3_secret_key: SecretStr = Field(SecretStr(""), description="Secret key.")
+    s3_bucket: str = Field("osteon", description="Bucket; made when absent.")
+    s3_secure: bool = Field(False, description="Use HTTPS.")
+    s3_region: str = Field("us-east-1", description="Region.")
+
+
+class IndexSettings(Settings):
+    """The database."""
+
+    database_url: SecretStr = Field(
+        SecretStr("postgresql+psycopg://osteon@127.0.0.1:5432/osteon"), description="SQLAlchemy URL of the index."
+    )
+    database_pool: int = Field(8, ge=1, description="Connections at most, per process.")
+
+
+class IndexerSettings(Settings):
+    """How the indexer works."""
+
+    index_batch: int = Field(50, ge=1, description="Packs in one transaction at most.")
+    index_linger: float = Field(0.05, ge=0, description="Seconds to gather a batch.")
+    sweep_hours: float = Field(6.0, ge=0, description="How often to look for packs without rows; 0: never.")
+
+
+class HttpSettings(Settings):
+    """The HTTP door."""
+
+    http_port: Port = Field(8042, description="Port of DICOMweb, REST and the Explorer; 0 takes a free one.")
+    public_url: str = Field("", description="Base URL in answers; empty: taken from the request.")
+    upload_limit: int = Field(10 << 30, ge=1, description="Bytes of one HTTP upload at most.")
+    query_page: int = Field(200, ge=1, description="Matches in one page of a C-FIND.")
+    query_limit: int = Field(10_000, ge=1, description="Matches in one answer of QIDO-RS at most.")
+    index_wait: float = Field(60.0, gt=0, description="Seconds that an upload waits to be indexed.")
+
+
+class StandaloneSettings(Settings):
+    """Everything in one process."""
+
+    data: Path = Field(Path("data"), description="Folder of the spool, the objects and the SQLite index.")
+    demo: bool = Field(True, description="Load a small demo study into an empty archive.")
+
+
+S = TypeVar("S", bound=Settings)
+
+
+def split_words(value: object) -> object:
+    """Turn `a, b` into `("a", "b")`; anything but text stays as it is."""
+    if isinstance(value, str):
+        return tuple(word.strip() for word in value.split(",") if word.strip())
+    return value
+
+
+def groups() -> list[type[Settings]]:
+    """Return every group of this module, in the order of the documentation."""
+    return [g for g in Settings.__subclasses__() if g.__module__ == __name__]
+
+
+def known_names() -> set[str]:
+    """Return every environment variable that some service reads."""
+    return {PREFIX + field.upper() for group in groups() for field in group.model_fields}
+
+
+def load(kind: type[S]) -> S:
+    """Read the settings of one service from the environment; raises `BadSettings`."""
+    unknown = sorted(
+        name
+        for name in os.environ
+        if name.startswith(PREFIX) and name not in known_names() and not name.startswith(PREFIX + "TEST_")
+    )
+    wrong = [f"{name}: no such setting (see docs/settings.md)" for name in unknown]
+    try:
+        settings = kind()
+    except ValidationError as error:
+        for problem in error.errors(include_url=False):
+            name = PREFIX + "_".join(str(part) for part in problem["loc"]).upper()
+            wrong.append(f"{name}: {problem['msg']} (given: {problem['input']!r})")
+        raise BadSettings("\n".join(wrong)) from None
+    if wrong:
+        raise BadSettings("\n".join(wrong))
+    return settings

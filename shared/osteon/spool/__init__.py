@@ -1,0 +1,1 @@
+"""The spool: packs on a local disk, the outbox between a modality and the archive."""
