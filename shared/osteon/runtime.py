@@ -8,7 +8,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import uvicorn
 import uvloop
@@ -17,7 +17,7 @@ from starlette.types import ASGIApp
 
 from osteon import health, logging
 from osteon.errors import OsteonError
-from osteon.settings import BadSettings, ProcessSettings
+from osteon.settings import BadSettings, ProcessSettings, load
 
 log = logging.get_logger(__name__)
 
@@ -30,15 +30,17 @@ class Running:
     ports: Mapping[str, int] = field(default_factory=dict)
 
 
-Build = Callable[[], AbstractAsyncContextManager[Running]]
+S = TypeVar("S", bound=ProcessSettings)
+Build = Callable[[S], AbstractAsyncContextManager[Running]]
 """Starts a service on entering and drains it on leaving."""
 
 
-def run(name: str, settings: ProcessSettings, build: Build) -> None:
-    """Run a service with its health server until SIGTERM or SIGINT, then drain it."""
+def run(name: str, kind: type[S], build: Build[S]) -> None:
+    """Run a service with its health server until SIGTERM or SIGINT, then drain it; settings come from the environment."""
+    settings = settings_or_exit(kind)
 
     async def serve() -> None:
-        async with build() as running:
+        async with build(settings) as running:
             app = Starlette(routes=health.routes(running.checks))
             async with http_server(app, settings.bind, settings.health_port) as port:
                 log.info("started", **running.ports, health=port, pid=os.getpid())
@@ -63,10 +65,13 @@ def main(name: str, settings: ProcessSettings, serve: Callable[[], Coroutine[Any
         sys.exit(1)
 
 
-def fail_on_bad_settings(error: BadSettings) -> None:
-    """Say what is wrong with the settings and end the process with status 2."""
-    print(f"osteon: the settings can not be used:\n{error}", file=sys.stderr)  # noqa: T201
-    sys.exit(2)
+def settings_or_exit(kind: type[S]) -> S:
+    """Return a service's settings; when they can not be used, say why and end the process with status 2."""
+    try:
+        return load(kind)
+    except BadSettings as error:
+        print(f"osteon: the settings can not be used:\n{error}", file=sys.stderr)  # noqa: T201 (logs are not set up yet)
+        sys.exit(2)
 
 
 async def stop_signal() -> None:

@@ -106,6 +106,12 @@ class IndexSettings(Settings):
     database_pool: int = Field(8, ge=1, description="Connections at most, per process.")
 
 
+class WriterSettings(Settings):
+    """How the writer works."""
+
+    writer_concurrency: int = Field(2, ge=1, description="Packs that one writer stores at the same time.")
+
+
 class IndexerSettings(Settings):
     """How the indexer works."""
 

@@ -1,0 +1,67 @@
+"""Composition root of `indexer`."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from datetime import timedelta
+from functools import partial
+
+from osteon.bus.port import Bus
+from osteon.bus.rabbit import RabbitBus
+from osteon.contracts.topology import INDEXER
+from osteon.errors import Unavailable
+from osteon.index.port import Index
+from osteon.index.sql import SqlIndex
+from osteon.logging import get_logger
+from osteon.objects.port import Objects
+from osteon.objects.s3 import S3Objects
+from osteon.runtime import Running
+from osteon.settings import IndexerSettings
+from osteon_indexer.handlers import index_packs
+from osteon_indexer.settings import IndexerServiceSettings
+from osteon_indexer.sweep import sweep
+
+log = get_logger(__name__)
+
+
+@asynccontextmanager
+async def build(settings: IndexerServiceSettings) -> AsyncIterator[Running]:
+    """Start the service on RabbitMQ, S3 and PostgreSQL."""
+    async with AsyncExitStack() as stack:
+        index = SqlIndex(settings.database_url.get_secret_value(), pool=settings.database_pool)
+        await index.start()
+        stack.push_async_callback(index.close)
+        objects = S3Objects.from_settings(settings)
+        bus = RabbitBus(settings.amqp_url.get_secret_value())
+        await bus.start()
+        stack.push_async_callback(bus.close, grace=settings.drain_seconds)
+        await stack.enter_async_context(build_embedded(settings, bus=bus, objects=objects, index=index))
+        yield Running(checks={"broker": bus.check, "objects": objects.check, "database": index.check})
+
+
+@asynccontextmanager
+async def build_embedded(
+    settings: IndexerSettings, *, bus: Bus, objects: Objects, index: Index, settled: timedelta = timedelta(minutes=5)
+) -> AsyncIterator[None]:
+    """Start the service on given ports. `settled` is the age from which a pack without rows is swept up."""
+    handler = partial(index_packs, objects=objects, index=index, bus=bus)
+    await bus.consume_batches(INDEXER, handler, size=settings.index_batch, linger=settings.index_linger)
+    look = partial(sweep, objects=objects, index=index, bus=bus, settled=settled)
+    sweeper = asyncio.create_task(_sweep_for_ever(settings.sweep_hours, look))
+    try:
+        yield
+    finally:
+        sweeper.cancel()
+        with suppress(asyncio.CancelledError):
+            await sweeper
+
+
+async def _sweep_for_ever(hours: float, look: partial[object]) -> None:
+    while hours:
+        try:
+            await look()
+        except Unavailable as error:
+            log.warning("sweep put off", reason=str(error))
+        except Exception:
+            log.exception("sweep failed")
+        await asyncio.sleep(hours * 3600)
