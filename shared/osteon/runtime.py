@@ -5,9 +5,10 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
+from itertools import chain, repeat
 from typing import Any, TypeVar
 
 import uvicorn
@@ -16,7 +17,7 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
 from osteon import health, logging
-from osteon.errors import OsteonError
+from osteon.errors import OsteonError, Unavailable
 from osteon.settings import BadSettings, ProcessSettings, load
 
 log = logging.get_logger(__name__)
@@ -36,16 +37,20 @@ Build = Callable[[S], AbstractAsyncContextManager[Running]]
 
 
 def run(name: str, kind: type[S], build: Build[S]) -> None:
-    """Run a service with its health server until SIGTERM or SIGINT, then drain it; settings come from the environment."""
+    """Run a service, its settings from the environment, until SIGTERM or SIGINT, then drain it.
+
+    Its health server answers from the first moment: healthy, and ready once everything has started.
+    """
     settings = settings_or_exit(kind)
 
     async def serve() -> None:
-        async with build(settings) as running:
-            app = Starlette(routes=health.routes(running.checks))
-            async with http_server(app, settings.bind, settings.health_port) as port:
-                log.info("started", **running.ports, health=port, pid=os.getpid())
-                await stop_signal()
-            log.info("stopping")
+        checks: dict[str, health.Check] = {"start": _still_starting}
+        app = Starlette(routes=health.routes(checks))
+        async with http_server(app, settings.bind, settings.health_port) as port, build(settings) as running:
+            checks.update(running.checks)
+            del checks["start"]
+            log.info("started", **running.ports, health=port, pid=os.getpid())
+            await asyncio.Event().wait()
 
     main(name, settings, serve)
     log.info("stopped")
@@ -54,8 +59,14 @@ def run(name: str, kind: type[S], build: Build[S]) -> None:
 def main(name: str, settings: ProcessSettings, serve: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """Set up logs and run `serve` on uvloop; an Osteon error ends the process with its message, not a traceback."""
     logging.setup(name, level=settings.log_level, style=settings.log_format)
+
+    async def stoppable() -> None:
+        stop_on_signals()
+        with suppress(asyncio.CancelledError):
+            await serve()
+
     try:
-        uvloop.run(serve())
+        uvloop.run(stoppable())
     except (OsteonError, BaseExceptionGroup) as failure:
         failures = _leaves(failure)
         if not all(isinstance(error, OsteonError) for error in failures):
@@ -74,17 +85,24 @@ def settings_or_exit(kind: type[S]) -> S:
         sys.exit(2)
 
 
-async def stop_signal() -> None:
-    """Return when the process is asked to stop."""
-    stopped = asyncio.Event()
-    loop = asyncio.get_running_loop()
+def stop_on_signals() -> None:
+    """Cancel the current task on SIGTERM and SIGINT: what it holds drains as it unwinds, unless a second one comes."""
+    task = asyncio.current_task()
+    assert task is not None
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopped.set)
-    try:
-        await stopped.wait()
-    finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+
+
+async def until_available(part: str, start: Callable[[], Awaitable[None]]) -> None:
+    """Call `start` until the part answers, with back-off, for as long as it takes."""
+    for wait in chain((0.2, 0.5, 1.0, 2.0), repeat(5.0)):
+        try:
+            await start()
+        except Unavailable as error:
+            log.warning("waiting", part=part, reason=str(error))
+            await asyncio.sleep(wait)
+        else:
+            return
 
 
 @asynccontextmanager
@@ -115,9 +133,11 @@ class _Server(uvicorn.Server):
     """uvicorn without its signal handlers: `run` has its own."""
 
     def capture_signals(self) -> Any:
-        from contextlib import nullcontext
-
         return nullcontext()
+
+
+async def _still_starting() -> None:
+    raise Unavailable("still starting")
 
 
 def _leaves(error: BaseException) -> list[BaseException]:

@@ -15,7 +15,7 @@ from osteon.index.sql import SqlIndex
 from osteon.logging import get_logger
 from osteon.objects.port import Objects
 from osteon.objects.s3 import S3Objects
-from osteon.runtime import Running
+from osteon.runtime import Running, until_available
 from osteon.settings import IndexerSettings
 from osteon_indexer.handlers import index_packs
 from osteon_indexer.settings import IndexerServiceSettings
@@ -29,7 +29,7 @@ async def build(settings: IndexerServiceSettings) -> AsyncIterator[Running]:
     """Start the service on RabbitMQ, S3 and PostgreSQL."""
     async with AsyncExitStack() as stack:
         index = SqlIndex(settings.database_url.get_secret_value(), pool=settings.database_pool)
-        await index.start()
+        await until_available("database", index.start)
         stack.push_async_callback(index.close)
         objects = S3Objects.from_settings(settings)
         bus = RabbitBus(settings.amqp_url.get_secret_value())

@@ -24,7 +24,7 @@ async def sweep(
     index: Index,
     bus: Bus | None = None,
     settled: timedelta = timedelta(minutes=5),
-    progress: Callable[[int, int], None] = lambda seen, indexed: None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> int:
     """Index every pack of the object store that the index does not know; return how many there were.
 
@@ -39,8 +39,8 @@ async def sweep(
         missing = [info for info in sidecars if _pack_id(info) not in known and info.modified <= before]
         for start in range(0, len(missing), BATCH):
             indexed += await _index(missing[start : start + BATCH], objects, index, bus)
+        if progress:
             progress(seen, indexed)
-        progress(seen, indexed)
     if indexed:
         log.warning("packs without rows were indexed", packs=indexed)
     return indexed

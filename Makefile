@@ -1,0 +1,77 @@
+# Osteon. `make help` lists what there is; everything is set up on first use.
+
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(BIN)/uv
+UV_VERSION := 0.11
+PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3.14 python3,$(shell command -v $(p))))
+DISTRIBUTIONS := $(foreach d,shared $(wildcard services/*),-e $(d))
+T ?= tests
+
+.DEFAULT_GOAL := help
+.PHONY: help run cluster test test-fast lint format docs bench lock clean
+
+help:  ## Show this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: $(VENV)/run  ## Start the archive on this computer, in data/ (Ctrl-C stops it)
+	@exec $(BIN)/osteon standalone
+
+cluster: $(VENV)/dev  ## Start every service as its own process, with RabbitMQ, PostgreSQL and SeaweedFS
+	@sh deploy/local/install.sh
+	@exec $(BIN)/python deploy/local/cluster.py --data data/cluster
+
+test: $(VENV)/dev  ## Run all tests; T=tests/unit/spool runs some
+	@sh deploy/local/install.sh
+	$(BIN)/pytest $(T)
+
+test-fast: $(VENV)/dev  ## Run the tests that need no other program
+	$(BIN)/pytest -m "not slow" $(T)
+
+lint: $(VENV)/dev  ## Check style, types and structure
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+format: $(VENV)/dev  ## Format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: $(VENV)/dev  ## Write the pages that are made from the code
+	$(BIN)/python docs/generate.py
+
+bench: $(VENV)/dev  ## Measure the parts, one after the other
+	@for b in tests/load/bench_*.py; do echo "== $$b"; $(BIN)/python $$b || exit 1; done
+
+lock: $(VENV)/dev  ## Resolve the newest allowed dependencies into the two lock files
+	$(UV) lock --upgrade
+	$(UV) export -q --frozen --all-packages --no-dev --no-emit-workspace --no-header --no-annotate -o requirements.lock
+	$(UV) export -q --frozen --all-packages --all-groups --no-emit-workspace --no-header --no-annotate -o requirements-dev.lock
+
+clean:  ## Remove the virtual environment and caches; data/ stays
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+# The two states of the virtual environment: enough to run, and enough to develop.
+
+$(UV):
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: apt-get install python3 python3-venv"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Python 3.11 or newer is needed; $(PYTHON) is $$($(PYTHON) -V). Set PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null \
+	  || { echo "Python's venv module is missing. Install it, then repeat:  apt-get install python3-venv"; exit 1; }
+	@echo "[1/3] Making a virtual environment in $(VENV) with $$($(PYTHON) -V)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check "uv>=$(UV_VERSION)"
+
+$(VENV)/run: requirements.lock $(UV) shared/pyproject.toml $(wildcard services/*/pyproject.toml)
+	@echo "[2/3] Installing dependencies, checked against requirements.lock"
+	@$(UV) pip install --python $(VENV) --require-hashes -r requirements.lock
+	@echo "[3/3] Installing Osteon"
+	@$(UV) pip install --python $(VENV) --quiet --no-deps $(DISTRIBUTIONS)
+	@touch $@
+
+$(VENV)/dev: requirements-dev.lock $(VENV)/run
+	@echo "Installing what the tests need"
+	@$(UV) pip install --python $(VENV) --require-hashes -r requirements-dev.lock
+	@touch $@

@@ -1,0 +1,56 @@
+"""`osteon standalone`: the whole archive in one process, for a laptop."""
+
+import asyncio
+
+from rich.console import Console
+
+from osteon import runtime
+from osteon_standalone import demo
+from osteon_standalone.build import build
+from osteon_standalone.settings import StandaloneServiceSettings
+
+
+def main() -> None:
+    """Run until Ctrl-C or SIGTERM."""
+    settings = runtime.settings_or_exit(StandaloneServiceSettings)
+    runtime.main("standalone", settings, lambda: serve(settings, Console()))
+
+
+async def serve(settings: StandaloneServiceSettings, console: Console) -> None:
+    """Start, load the demo study into an empty archive, say where to go, and stay."""
+    try:
+        async with build(settings) as running:
+            if settings.demo:
+                await demo.load(settings.aet, running.ports["dicom"], settings.data / "demo-loaded", console)
+            console.print(banner(settings, running), highlight=False, soft_wrap=True)
+            await asyncio.Event().wait()
+    finally:
+        console.print("Stopped. Everything that was received is in the data folder.", highlight=False)
+
+
+def banner(settings: StandaloneServiceSettings, running: runtime.Running) -> str:
+    """Say where to go."""
+    host = "127.0.0.1" if settings.bind in ("0.0.0.0", "::") else settings.bind  # noqa: S104 (compared, not bound)
+    dicom, web = running.ports["dicom"], f"http://{host}:{running.ports['http']}"
+    return "\n".join(
+        (
+            "",
+            "[bold green]Osteon is running.[/bold green]",
+            f"  AE title    {settings.aet}",
+            f"  DICOM       {host}:{dicom}",
+            f"  DICOMweb    {web}/dicom-web",
+            f"  REST        {web}/system",
+            f"  API pages   {web}/docs",
+            f"  Metrics     {web}/metrics",
+            f"  Data        {settings.data.resolve()}",
+            "",
+            f"  Try:  echoscu -aec {settings.aet} {host} {dicom}",
+            f"        curl {web}/dicom-web/studies",
+            "  Ctrl-C stops it.",
+            "",
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""Composition root of `standalone`: every service, on an in-memory bus, a folder and SQLite."""
+
+import fcntl
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import osteon_indexer.build
+import osteon_ingress.build
+import osteon_query.build
+import osteon_writer.build
+from osteon.bus.memory import MemoryBus
+from osteon.errors import OsteonError
+from osteon.index.sql import SqlIndex
+from osteon.objects.folder import FolderObjects
+from osteon.runtime import Running
+from osteon_standalone.settings import StandaloneServiceSettings
+
+
+class DataInUse(OsteonError):
+    """Another process works in this data folder."""
+
+
+@asynccontextmanager
+async def build(settings: StandaloneServiceSettings) -> AsyncIterator[Running]:
+    """Start everything. On leaving, doors close first, then the bus drains, then what its handlers use goes."""
+    data = settings.data.resolve()
+    settings = settings.model_copy(update={"spool": data / "spool"})
+    async with AsyncExitStack() as stack:
+        stack.enter_context(held(data))
+        index = SqlIndex(f"sqlite+aiosqlite:///{data / 'index.sqlite'}")
+        await index.start()
+        stack.push_async_callback(index.close)
+        objects = FolderObjects(data / "objects")
+        bus = MemoryBus()
+        await bus.start()
+        await stack.enter_async_context(
+            osteon_indexer.build.build_embedded(
+                settings, bus=bus, objects=objects, index=index, settled=timedelta(seconds=10)
+            )
+        )
+        await stack.enter_async_context(
+            osteon_writer.build.build_embedded(settings.spool, settings.spool_id, bus=bus, objects=objects)
+        )
+        stack.push_async_callback(bus.close, grace=settings.drain_seconds)
+        query = await stack.enter_async_context(
+            osteon_query.build.build(settings, bus=bus, index=index, objects=objects)
+        )
+        ingress = await stack.enter_async_context(osteon_ingress.build.build(settings, bus=bus))
+        yield Running(checks={**query.checks, **ingress.checks}, ports={**query.ports, **ingress.ports})
+
+
+@contextmanager
+def held(data: Path) -> Iterator[None]:
+    """Hold the data folder, which is made when absent; raises `DataInUse`. The lock ends with the process."""
+    data.mkdir(parents=True, exist_ok=True)
+    with (data / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DataInUse(f"another Osteon works in {data}; stop it, or set OSTEON_DATA to another folder") from None
+        yield

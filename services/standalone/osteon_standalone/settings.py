@@ -1,0 +1,25 @@
+"""Settings of `standalone`: those of all services, less the real parts."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from osteon.settings import (
+    DicomSettings,
+    HttpSettings,
+    IndexerSettings,
+    ProcessSettings,
+    SpoolSettings,
+    StandaloneSettings,
+    WriterSettings,
+)
+
+
+class StandaloneServiceSettings(
+    ProcessSettings, DicomSettings, SpoolSettings, WriterSettings, IndexerSettings, HttpSettings, StandaloneSettings
+):
+    """The spool, the objects and the index are in `OSTEON_DATA`, whatever `OSTEON_SPOOL` says."""
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "WARNING", description="Least severity that is logged; a person watches this terminal."
+    )
