@@ -1,0 +1,34 @@
+"""How an acceptor behaves: its names, limits and timers."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AcceptorConfig:
+    """What the acceptor is told at start; times are seconds, sizes are bytes."""
+
+    aet: str = "OSTEON"
+    check_called_aet: bool = False
+    """Reject associations that call another AE title."""
+    allowed_aets: tuple[str, ...] = ()
+    """Calling AE titles that are accepted; empty: all."""
+    max_associations: int = 200
+    max_pdu: int = 0
+    """Maximum PDU length that is offered (PS3.8 D.1); 0: unlimited. Longer ones are read nevertheless."""
+    async_operations: int = 16
+    """Operations in flight that are granted to a requestor that asks for them (PS3.7 D.3.3.3)."""
+    artim_timeout: float = 30.0
+    dimse_timeout: float = 120.0
+    """Time in which the next part of a message that has begun must come."""
+    network_timeout: float = 300.0
+    """Time that an association may be idle, or that a peer may leave what it was sent unread."""
+    extra_sop_classes: tuple[str, ...] = ()
+    """Further (private) SOP classes that are stored."""
+    store_unknown_sop_classes: bool = True
+    """Accept SOP classes that no dictionary knows as storage."""
+    query_options: bytes = b"\x01\x01\x01\x01"
+    """What C-FIND can do when asked (PS3.4 C.5.1.1): relational, date-time, fuzzy, timezone; 1 or 0 each."""
+    max_command: int = 64 << 10
+    """A longer command set aborts the association."""
+    max_identifier: int = 1 << 20
+    """A longer C-FIND Identifier is refused."""

@@ -1,0 +1,44 @@
+"""Who wants to know how associations begin and end: metrics, an audit log."""
+
+from enum import Enum
+
+from osteon.dimse.handler import AssociationInfo
+
+
+class Ended(Enum):
+    """How an association ended."""
+
+    RELEASED = "released"
+    ABORTED_BY_PEER = "aborted_by_peer"
+    LOST = "lost"
+    """The connection closed without release or abort."""
+    TIMED_OUT = "timed_out"
+    PROTOCOL_ERROR = "protocol_error"
+    """The peer broke PS3.7 or PS3.8 and was aborted."""
+    SHUT_DOWN = "shut_down"
+    """Aborted because the acceptor closed."""
+
+
+class Rejected(Enum):
+    """Why an association was not accepted: result, source and reason of A-ASSOCIATE-RJ (PS3.8 Table 9-21)."""
+
+    NO_REASON = (1, 1, 1)
+    APPLICATION_CONTEXT_NOT_SUPPORTED = (1, 1, 2)
+    CALLING_AET_NOT_RECOGNIZED = (1, 1, 3)
+    CALLED_AET_NOT_RECOGNIZED = (1, 1, 7)
+    PROTOCOL_VERSION_NOT_SUPPORTED = (1, 2, 2)
+    TEMPORARY_CONGESTION = (2, 3, 1)
+    LOCAL_LIMIT_EXCEEDED = (2, 3, 2)
+
+
+class AcceptorObserver:
+    """Hears of associations; does nothing unless a method is overridden. Called on the event loop: do not block."""
+
+    def accepted(self, info: AssociationInfo) -> None:
+        """An association has been accepted."""
+
+    def rejected(self, info: AssociationInfo, reason: Rejected) -> None:
+        """An association has been rejected."""
+
+    def ended(self, info: AssociationInfo, how: Ended) -> None:
+        """An accepted association has ended; its handler is being closed."""
