@@ -1,0 +1,186 @@
+"""Headers of instances out of their packs' sidecars, cached within a bound of memory.
+
+A sidecar is fetched and decoded once however many requests need it at the same time. One that is too large to be kept
+is read through instead, a line at a time, for each call that needs it.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+
+from osteon.errors import NotFound
+from osteon.index.port import Location
+from osteon.objects.port import Objects
+from osteon.spool.sidecar import SidecarLine, decode
+
+_LINE_COST: Final = 1_500
+"""Bytes of memory that a line takes besides its header, and each frame or bulk value besides its line."""
+_SPAN_COST: Final = 200
+_BATCH_BYTES: Final = 1 << 20
+_LOADS_AT_ONCE: Final = 4
+
+
+class HeaderNotFound(NotFound):
+    """The sidecar has no line of this instance."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Decoded:
+    """A whole sidecar: lines by their offset in the pack. `cost` in bytes of memory."""
+
+    lines: Mapping[int, SidecarLine]
+    cost: int
+
+
+class Sidecars:
+    """Reads lines of sidecars; every method raises `ObjectsUnavailable`, `ObjectNotFound` and `BadSidecar`."""
+
+    def __init__(self, objects: Objects, *, memory: int) -> None:
+        """Cache at most about `memory` bytes of decoded sidecars; one alone may take a quarter of it."""
+        self._objects = objects
+        self._memory = memory
+        self._largest = memory // 4
+        self._cache: OrderedDict[str, _Decoded] = OrderedDict()
+        self._cost = 0
+        self._too_large: OrderedDict[str, None] = OrderedDict()
+        self._flights: dict[str, asyncio.Task[_Decoded | None]] = {}
+        self._loads = asyncio.Semaphore(_LOADS_AT_ONCE)
+
+    @property
+    def cost(self) -> int:
+        """Bytes of memory that the cache takes, about."""
+        return self._cost
+
+    async def line(self, location: Location) -> SidecarLine:
+        """Return the line of one instance; raises `HeaderNotFound`."""
+        return (await self.lines_of([location]))[0]
+
+    async def raw(self, location: Location) -> bytes:
+        """Return the header of one instance as DICOM JSON; raises `HeaderNotFound`."""
+        return (await self.line(location)).header.json
+
+    async def header(self, location: Location) -> Mapping[str, Any]:
+        """Return the parsed header of one instance; raises `HeaderNotFound`."""
+        return parse_header(await self.raw(location))
+
+    async def lines_of(self, locations: Sequence[Location]) -> list[SidecarLine]:
+        """Return the lines of some instances in their order, reading each sidecar once; raises `HeaderNotFound`."""
+        wanted: dict[str, set[int]] = {}
+        for location in locations:
+            wanted.setdefault(location.sidecar_key, set()).add(location.offset)
+        found = {key: await self._pick(key, offsets) for key, offsets in wanted.items()}
+        try:
+            return [found[location.sidecar_key][location.offset] for location in locations]
+        except KeyError as error:
+            raise HeaderNotFound(f"no line for the instance at byte {error} of its pack in the sidecar") from None
+
+    async def lines(self, sidecar_key: str) -> AsyncIterator[SidecarLine]:
+        """Iterate over all lines of a sidecar in the order of the pack."""
+        decoded = await self._decoded(sidecar_key)
+        if decoded is not None:
+            for line in decoded.lines.values():
+                yield line
+            return
+        lines = await self._open(sidecar_key)
+        while batch := await asyncio.to_thread(_take, lines):
+            for line in batch:
+                yield line
+
+    async def _pick(self, key: str, offsets: set[int]) -> Mapping[int, SidecarLine]:
+        decoded = await self._decoded(key)
+        if decoded is not None:
+            return decoded.lines
+        return await asyncio.to_thread(_scan, await self._open(key), offsets)
+
+    async def _open(self, key: str) -> Iterator[SidecarLine]:
+        data = await self._objects.get(key)
+        _, lines = await asyncio.to_thread(decode, data)
+        return lines
+
+    async def _decoded(self, key: str) -> _Decoded | None:
+        """Return the whole sidecar, or None when it is too large for the cache."""
+        if (cached := self._cache.get(key)) is not None:
+            self._cache.move_to_end(key)
+            return cached
+        if key in self._too_large:
+            return None
+        flight = self._flights.get(key)
+        if flight is None:
+            flight = self._flights[key] = asyncio.create_task(self._load(key))
+            flight.add_done_callback(lambda task: self._landed(key, task))
+        # A caller that is cancelled must not take the others' load with it.
+        return await asyncio.shield(flight)
+
+    async def _load(self, key: str) -> _Decoded | None:
+        async with self._loads:
+            data = await self._objects.get(key)
+            decoded = await asyncio.to_thread(_decode_within, data, self._largest)
+        if decoded is None:
+            self._too_large[key] = None
+            while len(self._too_large) > 1_000:
+                self._too_large.popitem(last=False)
+        else:
+            self._keep(key, decoded)
+        return decoded
+
+    def _landed(self, key: str, task: "asyncio.Task[_Decoded | None]") -> None:
+        del self._flights[key]
+        if not task.cancelled():
+            # Each waiter got the error; without any, this marks it as seen.
+            task.exception()
+
+    def _keep(self, key: str, decoded: _Decoded) -> None:
+        self._cache[key] = decoded
+        self._cost += decoded.cost
+        while self._cost > self._memory:
+            _, dropped = self._cache.popitem(last=False)
+            self._cost -= dropped.cost
+
+
+def parse_header(raw: bytes) -> Mapping[str, Any]:
+    """Parse a header as `Sidecars.raw` gives it: tag → DICOM JSON element."""
+    header: Mapping[str, Any] = orjson.loads(raw)
+    return header
+
+
+def _cost(line: SidecarLine) -> int:
+    header = line.header
+    spans = len(header.bulk) + len(header.problems) + (len(header.pixel_data.frames) if header.pixel_data else 0)
+    return len(header.json) + _LINE_COST + spans * _SPAN_COST
+
+
+def _decode_within(data: bytes, limit: int) -> _Decoded | None:
+    _, lines = decode(data)
+    kept: dict[int, SidecarLine] = {}
+    cost = 0
+    for line in lines:
+        cost += _cost(line)
+        if cost > limit:
+            return None
+        kept[line.offset] = line
+    return _Decoded(kept, cost)
+
+
+def _scan(lines: Iterator[SidecarLine], offsets: set[int]) -> Mapping[int, SidecarLine]:
+    found: dict[int, SidecarLine] = {}
+    for line in lines:
+        if line.offset in offsets:
+            found[line.offset] = line
+            if len(found) == len(offsets):
+                break
+    return found
+
+
+def _take(lines: Iterator[SidecarLine]) -> list[SidecarLine]:
+    batch: list[SidecarLine] = []
+    size = 0
+    for line in lines:
+        batch.append(line)
+        size += _cost(line)
+        if size >= _BATCH_BYTES:
+            break
+    return batch
