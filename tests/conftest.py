@@ -1,0 +1,23 @@
+"""Fixtures for all tests: the real parts, and a running archive in both of its forms."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from support.archive import Archive, Standalone
+from support.parts import *  # noqa: F403  (fixtures are found by name)
+
+
+@pytest.fixture(scope="session")
+def standalone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
+    """A standalone archive shared by the whole run: tests use UIDs of their own or are content with any."""
+    process = Standalone(tmp_path_factory.mktemp("standalone") / "data")
+    yield process.start()
+    process.stop()
+
+
+@pytest.fixture(scope="session", params=["standalone", "cluster"])
+def archive(request: pytest.FixtureRequest) -> Archive:
+    """The archive in each of its forms."""
+    found: Archive = request.getfixturevalue(request.param)
+    return found

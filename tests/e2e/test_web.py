@@ -1,0 +1,110 @@
+"""DICOMweb and Orthanc clients against a running archive: dicomweb-client, pyorthanc, plain HTTP."""
+
+from io import BytesIO
+from pathlib import Path
+
+import httpx
+import pytest
+from dicomweb_client.api import DICOMwebClient
+from pydicom.uid import generate_uid
+from pyorthanc import Orthanc, upload
+
+from support.archive import Archive, eventually
+from support.data import BUNDLED, dataset_bytes
+from support.make import ct_slice, saved
+
+pytestmark = pytest.mark.slow
+
+
+def test_dicomweb_client_reads_what_it_just_wrote(archive: Archive) -> None:
+    client = DICOMwebClient(archive.dicomweb)
+    datasets = [ct_slice(study=(study := generate_uid())) for _ in range(1)]
+    datasets += [ct_slice(study=study, series=datasets[0].SeriesInstanceUID, number=n) for n in (2, 3)]
+    answer = client.store_instances(datasets)
+    assert len(answer.ReferencedSOPSequence) == 3
+    found = client.search_for_studies(search_filters={"StudyInstanceUID": study})
+    assert [s["00201208"]["Value"] for s in found] == [[3]]
+    assert len(client.search_for_instances(study)) == 3
+    back = client.retrieve_study(study)
+    assert {d.SOPInstanceUID: d.PixelData for d in back} == {d.SOPInstanceUID: d.PixelData for d in datasets}
+    metadata = client.retrieve_study_metadata(study)
+    assert {m["00080018"]["Value"][0] for m in metadata} == {d.SOPInstanceUID for d in datasets}
+    one = client.retrieve_instance(study, datasets[0].SeriesInstanceUID, datasets[0].SOPInstanceUID)
+    assert one.PixelData == datasets[0].PixelData
+
+
+def test_qido_searches_names_and_ranges_and_says_when_there_is_more(archive: Archive, tmp_path: Path) -> None:
+    name = f"Zoë^{generate_uid()[-12:]}"
+    for day in range(1, 4):
+        path = saved(ct_slice(PatientName=name, StudyDate=f"2023010{day}"), tmp_path)
+        httpx.post(f"{archive.url}/instances", content=path.read_bytes()).raise_for_status()
+    query = {"PatientName": name.lower().replace("ë", "e"), "StudyDate": "20230102-20230103"}
+    answer = archive.get("/dicom-web/studies", params={**query, "includefield": "StudyDescription"})
+    assert sorted(s["00080020"]["Value"][0] for s in answer.json()) == ["20230102", "20230103"]
+    assert all(s["00081030"]["Value"] == ["Test study"] for s in answer.json())
+    limited = archive.get("/dicom-web/studies", params={**query, "limit": "1"})
+    assert len(limited.json()) == 1
+    assert "299" in limited.headers["Warning"]
+
+
+def test_pyorthanc_uploads_walks_and_downloads(archive: Archive) -> None:
+    client = Orthanc(archive.url)
+    first = upload(client, BUNDLED / "MR_small.dcm")
+    again = client.post_instances((BUNDLED / "MR_small.dcm").read_bytes())
+    assert again["Status"] == "AlreadyStored"
+    assert again["ID"] == first[0].id_ if isinstance(first, list) else first.id_
+    instance = client.get_instances_id(again["ID"])
+    series = client.get_series_id(instance["ParentSeries"])
+    study = client.get_studies_id(series["ParentStudy"])
+    patient = client.get_patients_id(study["ParentPatient"])
+    assert patient["MainDicomTags"]["PatientID"] == "4MR1"
+    assert study["ID"] in client.get_studies()
+    file = client.get_instances_id_file(again["ID"])
+    assert dataset_bytes(file) == dataset_bytes(BUNDLED / "MR_small.dcm")
+    assert client.get_system()["DicomAet"] == archive.aet
+    assert client.get_statistics()["CountInstances"] >= 1
+
+
+def test_the_change_log_tells_of_what_came_in(archive: Archive) -> None:
+    last = archive.get("/changes?last").json()["Last"]
+    body = httpx.post(f"{archive.url}/instances", content=_part10()).json()
+    changes = eventually(lambda: archive.get(f"/changes?since={last}").json()["Changes"])
+    assert {"NewInstance", "NewSeries", "NewStudy"} <= {c["ChangeType"] for c in changes}
+    assert body["ID"] in {c["ID"] for c in changes}
+
+
+def test_other_bytes_under_a_known_uid_are_kept_aside(archive: Archive, tmp_path: Path) -> None:
+    first = ct_slice()
+    second = ct_slice(study=first.StudyInstanceUID, series=first.SeriesInstanceUID, number=2)
+    second.SOPInstanceUID = second.file_meta.MediaStorageSOPInstanceUID = first.SOPInstanceUID
+    (tmp_path / "a").mkdir(), (tmp_path / "b").mkdir()
+    kept, other = saved(first, tmp_path / "a"), saved(second, tmp_path / "b")
+    identifier = httpx.post(f"{archive.url}/instances", content=kept.read_bytes()).json()["ID"]
+    before = archive.get("/statistics").json()
+    assert archive.send([other]) == [0x0000]
+    uid = str(first.SOPInstanceUID)
+    eventually(lambda: uid in archive.get("/conflicts").text)
+    assert dataset_bytes(archive.get(f"/instances/{identifier}/file").content) == dataset_bytes(kept)
+    assert archive.get("/statistics").json()["CountInstances"] == before["CountInstances"]
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/dicom-web/studies/1.2.3/metadata", 404),
+        ("/dicom-web/studies?limit=many", 400),
+        ("/dicom-web/studies?StudyDate=yesterday", 400),
+        ("/instances/no-such-identifier", 404),
+        ("/dicom-web/studies/../../etc/passwd", 404),
+    ],
+)
+def test_bad_requests_get_a_clear_answer(archive: Archive, path: str, status: int) -> None:
+    answer = httpx.get(archive.url + path)
+    assert answer.status_code == status
+    assert answer.headers["content-type"].split(";")[0] in ("application/problem+json", "application/json")
+
+
+def _part10() -> bytes:
+    buffer = BytesIO()
+    ct_slice().save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()

@@ -1,0 +1,142 @@
+"""A running Osteon, as its users see it: an AE title and two ports. `standalone` and `cluster` behave alike."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+from pydicom import Dataset, dcmread
+from pydicom.uid import UID
+from pynetdicom import AE, Association, _config
+
+T = TypeVar("T")
+_config.STORE_SEND_CHUNKED_DATASET = True  # send the bytes of the file, not what pydicom makes of them
+
+
+@dataclass(frozen=True)
+class Archive:
+    """Where an archive is, and what tests do with it."""
+
+    dicom_port: int
+    url: str
+    aet: str = "OSTEON"
+
+    @property
+    def dicomweb(self) -> str:
+        """Base URL of DICOMweb."""
+        return f"{self.url}/dicom-web"
+
+    def get(self, path: str, **arguments: Any) -> httpx.Response:
+        """GET below the base URL; fails the test on an HTTP error."""
+        return httpx.get(self.url + path, timeout=60, **arguments).raise_for_status()
+
+    @contextmanager
+    def association(self, *contexts: tuple[str, str] | str, calling: str = "TESTS") -> Iterator[Association]:
+        """Associate for (SOP class, transfer syntax) pairs, and release at the end."""
+        client = AE(calling)
+        for context in contexts:
+            client.add_requested_context(*([context] if isinstance(context, str) else context))
+        client.dimse_timeout = client.network_timeout = 60
+        association = client.associate("127.0.0.1", self.dicom_port, ae_title=self.aet)
+        assert association.is_established, "the archive did not accept the association"
+        try:
+            yield association
+        finally:
+            association.release()
+
+    def send(self, paths: list[Path]) -> list[int]:
+        """C-STORE files as they are, in associations of at most 100 presentation contexts; returns the statuses."""
+        kinds = {path: _kind(path) for path in paths}
+        statuses: list[int] = []
+        pending = sorted(paths, key=lambda path: kinds[path])
+        while pending:
+            group: list[Path] = []
+            contexts: set[tuple[str, str]] = set()
+            while pending and len(contexts | {kinds[pending[0]]}) <= 100:
+                contexts.add(kinds[pending[0]])
+                group.append(pending.pop(0))
+            with self.association(*sorted(contexts)) as association:
+                statuses += [association.send_c_store(path).get("Status", -1) for path in group]
+        return statuses
+
+    def find(self, model: str, **keys: Any) -> list[Dataset]:
+        """C-FIND with the keys given by keyword; fails the test unless the final status is success."""
+        identifier = Dataset()
+        for keyword, value in keys.items():
+            setattr(identifier, keyword, value)
+        with self.association(model) as association:
+            responses = list(association.send_c_find(identifier, model))
+        assert responses[-1][0].Status == 0x0000, responses[-1][0]
+        return [dataset for status, dataset in responses if status.Status in (0xFF00, 0xFF01) and dataset]
+
+
+def _kind(path: Path) -> tuple[str, str]:
+    meta = dcmread(path, stop_before_pixels=True, specific_tags=["SOPClassUID"])
+    return UID(meta.SOPClassUID), UID(meta.file_meta.TransferSyntaxUID)
+
+
+def eventually(check: Callable[[], T], *, seconds: float = 30) -> T:
+    """Return the first true result of `check`; fails the test when there is none in time."""
+    deadline = time.monotonic() + seconds
+    while True:
+        if result := check():
+            return result
+        assert time.monotonic() < deadline, f"still not true after {seconds} s: {check}"
+        time.sleep(0.05)
+
+
+def free_port() -> int:
+    """Return a TCP port that is free now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Standalone:
+    """`osteon standalone` in a process of its own, on a data folder that survives it."""
+
+    def __init__(self, data: Path, **settings: str) -> None:
+        self.dicom_port, http_port = free_port(), free_port()
+        self.archive = Archive(self.dicom_port, f"http://127.0.0.1:{http_port}")
+        self.log = data.with_suffix(".log")
+        self._environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("OSTEON_")},
+            "OSTEON_DATA": str(data),
+            "OSTEON_DEMO": "0",
+            "OSTEON_LOG_LEVEL": "INFO",
+            "OSTEON_DICOM_PORT": str(self.dicom_port),
+            "OSTEON_HTTP_PORT": str(http_port),
+            **settings,
+        }
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> Archive:
+        """Start and wait until it is ready."""
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "osteon.cli", "standalone"], env=self._environment, stdout=log, stderr=log
+            )
+        eventually(self._ready)
+        return self.archive
+
+    def _ready(self) -> bool:
+        assert self._process
+        assert self._process.poll() is None, f"standalone ended:\n{self.log.read_text()[-4000:]}"
+        with suppress(httpx.HTTPError):
+            return httpx.get(self.archive.url + "/readyz").status_code == 200
+        return False
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Send a signal and return the exit code."""
+        assert self._process
+        self._process.send_signal(number)
+        return self._process.wait(60)
