@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+import osteon.metrics  # noqa: F401  (so that every metric is there from the start)
 from osteon.errors import OsteonError
 
 Check = Callable[[], Awaitable[None]]

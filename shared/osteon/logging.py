@@ -36,7 +36,7 @@ def setup(service: str, *, level: str = "INFO", style: Literal["console", "json"
         )
     )
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    for chatty in ("pydicom", "pynetdicom", "aiormq", "aio_pika", "urllib3", "uvicorn.access", "alembic"):
+    for chatty in ("pydicom", "pynetdicom", "aiormq", "aio_pika", "urllib3", "uvicorn", "httpx", "alembic"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     structlog.contextvars.bind_contextvars(service=service)
 

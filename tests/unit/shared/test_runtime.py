@@ -1,0 +1,105 @@
+"""A service answers its health checks from the first moment, and drains when it is asked to stop."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+
+from osteon import runtime
+from osteon.errors import Unavailable
+from osteon.settings import ProcessSettings
+from support.archive import free_port
+
+
+@pytest.fixture
+def settings(monkeypatch: pytest.MonkeyPatch) -> ProcessSettings:
+    monkeypatch.setenv("OSTEON_HEALTH_PORT", str(free_port()))
+    return ProcessSettings()
+
+
+def test_readiness_follows_the_checks_and_sigterm_drains(settings: ProcessSettings) -> None:
+    seen: list[object] = []
+    health = f"http://127.0.0.1:{settings.health_port}"
+
+    async def broker() -> None:
+        raise Unavailable("no broker at 127.0.0.1:5672")
+
+    async def look() -> None:
+        async with httpx.AsyncClient() as client:
+            seen.append((await client.get(f"{health}/healthz")).status_code)
+            ready = await client.get(f"{health}/readyz")
+            seen.append((ready.status_code, ready.json()["parts"]))
+            seen.append("osteon_associations_open" in (await client.get(f"{health}/metrics")).text)
+
+    @asynccontextmanager
+    async def build(_: ProcessSettings) -> AsyncIterator[runtime.Running]:
+        await look()
+        try:
+            yield runtime.Running(checks={"broker": broker})
+            seen.append("never reached")
+        finally:
+            await look()
+            seen.append("drained")
+
+    async def stop_soon() -> None:
+        await asyncio.sleep(0.2)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    @asynccontextmanager
+    async def build_and_stop(given: ProcessSettings) -> AsyncIterator[runtime.Running]:
+        stopper = asyncio.create_task(stop_soon())
+        async with build(given) as running:
+            yield running
+        await stopper
+
+    runtime.run("test", ProcessSettings, build_and_stop)
+    starting = (503, {"start": "still starting"})
+    down = (503, {"broker": "no broker at 127.0.0.1:5672"})
+    assert seen == [200, starting, True, 200, down, True, "drained"]
+
+
+def test_a_service_that_can_not_start_says_why_and_exits_with_1(
+    settings: ProcessSettings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    @asynccontextmanager
+    async def build(_: ProcessSettings) -> AsyncIterator[runtime.Running]:
+        raise Unavailable("the disk is gone")
+        yield
+
+    with pytest.raises(SystemExit) as exit_:
+        runtime.run("test", ProcessSettings, build)
+    assert exit_.value.code == 1
+    assert "the disk is gone" in capsys.readouterr().err
+
+
+def test_settings_that_can_not_be_used_exit_with_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("OSTEON_HEALTH_PORT", "x")
+    with pytest.raises(SystemExit) as exit_:
+        runtime.settings_or_exit(ProcessSettings)
+    assert exit_.value.code == 2
+    assert "OSTEON_HEALTH_PORT" in capsys.readouterr().err
+
+
+async def test_a_port_in_use_is_a_clear_error() -> None:
+    async with runtime.http_server(Starlette(), "127.0.0.1", 0) as port:
+        with pytest.raises(runtime.OsteonError, match=f"can not listen on 127.0.0.1:{port}"):
+            async with runtime.http_server(Starlette(), "127.0.0.1", port):
+                pass
+
+
+async def test_a_part_that_is_down_at_start_is_waited_for() -> None:
+    answers = [Unavailable("not yet"), None]
+
+    async def start() -> None:
+        if answer := answers.pop(0):
+            raise answer
+
+    await runtime.until_available("database", start)
+    assert answers == []

@@ -1,0 +1,52 @@
+"""Settings come from the environment; what can not be used stops the start and is named."""
+
+import os
+
+import pytest
+
+from osteon.settings import BadSettings, DicomSettings, HttpSettings, groups, known_names, load
+
+
+@pytest.fixture(autouse=True)
+def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("OSTEON_")]:
+        monkeypatch.delenv(name)
+
+
+def test_defaults_are_those_that_clients_rely_on() -> None:
+    assert (load(DicomSettings).aet, load(DicomSettings).dicom_port, load(HttpSettings).http_port) == (
+        "OSTEON",
+        4242,
+        8042,
+    )
+
+
+def test_lists_are_comma_separated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OSTEON_ALLOWED_AETS", "CT1, MR1 ,")
+    assert load(DicomSettings).allowed_aets == ("CT1", "MR1")
+
+
+def test_an_unknown_setting_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OSTEON_DICOM_PROT", "104")
+    with pytest.raises(BadSettings, match="OSTEON_DICOM_PROT: no such setting"):
+        load(DicomSettings)
+
+
+def test_every_invalid_value_is_named_with_what_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OSTEON_DICOM_PORT", "many")
+    monkeypatch.setenv("OSTEON_MAX_ASSOCIATIONS", "0")
+    with pytest.raises(BadSettings) as error:
+        load(DicomSettings)
+    assert "OSTEON_DICOM_PORT" in str(error.value)
+    assert "'many'" in str(error.value)
+    assert "OSTEON_MAX_ASSOCIATIONS" in str(error.value)
+
+
+def test_a_setting_of_another_service_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OSTEON_HTTP_PORT", "8042")
+    load(DicomSettings)
+
+
+def test_no_two_groups_define_the_same_setting() -> None:
+    names = [name for group in groups() for name in group.model_fields]
+    assert len(names) == len(set(names)) == len(known_names())
