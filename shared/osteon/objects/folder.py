@@ -1,0 +1,132 @@
+"""Objects as files below one folder, for one machine."""
+
+import asyncio
+import os
+import stat
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import BinaryIO, TypeVar
+
+from osteon.objects.files import CHUNK, DurableFolder
+from osteon.objects.keys import check_key, check_prefix, check_range
+from osteon.objects.port import BadKey, ObjectInfo, ObjectNotFound, ObjectsUnavailable
+
+_LISTED_AT_ONCE = 500
+
+T = TypeVar("T")
+
+
+class FolderObjects:
+    """The port `Objects` on a folder, which is made when absent. Every method works in threads.
+
+    A full, read-only or broken disk raises `ObjectsUnavailable`. A file and a folder can not have the same name, so
+    with `a` stored, `a/b` is a `BadKey`; no key of Osteon is the beginning of another one.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._folder = DurableFolder(root.absolute())
+
+    async def put_file(self, key: str, path: Path) -> None:
+        """Link the file on the same file system, else copy it. Raises `FileNotFoundError` when `path` is absent."""
+        await self._store(key, lambda: self._folder.adopt(key, path))
+
+    async def put(self, key: str, data: bytes) -> None:
+        """Store `data` durably, replacing what was there."""
+        await self._store(key, lambda: self._folder.write(key, data))
+
+    async def get(self, key: str) -> bytes:
+        """Return a whole (small) object; raises `ObjectNotFound`."""
+        return await self._read(key, Path.read_bytes)
+
+    async def get_range(self, key: str, offset: int, length: int) -> bytes:
+        """Return exactly `length` bytes from `offset`; raises `ObjectNotFound`, or `Invalid` beyond the end."""
+
+        def read(path: Path) -> bytes:
+            with path.open("rb") as file:
+                left = _seek(key, file, offset, length)
+                return file.read(left)
+
+        return await self._read(key, read)
+
+    async def stream(self, key: str, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
+        """Iterate in chunks of at most 1 MiB; the first step raises `ObjectNotFound`, or `Invalid` beyond the end."""
+        file, left = await self._read(key, lambda path: _open(key, path, offset, length))
+        try:
+            while left:
+                chunk = await self._run(partial(file.read, min(CHUNK, left)))
+                if not chunk:
+                    raise ObjectsUnavailable(f"the file of object {key!r} became shorter while it was read")
+                left -= len(chunk)
+                yield chunk
+        finally:
+            file.close()
+
+    async def size(self, key: str) -> int:
+        """Return the object's length in bytes; raises `ObjectNotFound`."""
+        return await self._read(key, _size)
+
+    async def delete(self, key: str) -> None:
+        """Delete the object and the folders that it leaves empty; an absent one is no error."""
+        check_key(key)
+        await self._run(lambda: self._folder.remove(key))
+
+    async def list(self, prefix: str = "") -> AsyncIterator[ObjectInfo]:
+        """Iterate in the order of keys. Memory: the names in one folder and in those above it."""
+        check_prefix(prefix)
+        found = self._folder.walk(prefix.rpartition("/")[0], prefix)
+        while batch := await self._run(lambda: list(islice(found, _LISTED_AT_ONCE))):
+            for key, facts in batch:
+                yield ObjectInfo(key, facts.st_size, datetime.fromtimestamp(facts.st_mtime, UTC))
+
+    async def check(self) -> None:
+        """Raise `ObjectsUnavailable` when a file can not be written now."""
+        await self._run(self._folder.probe)
+
+    async def _store(self, key: str, work: Callable[[], None]) -> None:
+        check_key(key)
+        try:
+            await self._run(work)
+        except (NotADirectoryError, IsADirectoryError, FileExistsError):
+            raise BadKey(f"the object key {key!r} needs a folder where an object is, or the other way round") from None
+
+    async def _read(self, key: str, work: Callable[[Path], T]) -> T:
+        check_key(key)
+        try:
+            return await self._run(lambda: work(self._folder.root / key))
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            raise ObjectNotFound(f"there is no object {key!r}") from None
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        """Run `work` in a thread; a disk that does not serve becomes `ObjectsUnavailable`."""
+        try:
+            return await asyncio.to_thread(work)
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError, FileExistsError):
+            raise
+        except OSError as error:
+            raise ObjectsUnavailable(f"the folder of objects can not be used: {error}") from error
+
+
+def _open(key: str, path: Path, offset: int, length: int | None) -> tuple[BinaryIO, int]:
+    """Open the file at `offset`; return it and the bytes to read."""
+    file = path.open("rb")
+    try:
+        return file, _seek(key, file, offset, length)
+    except BaseException:
+        file.close()
+        raise
+
+
+def _seek(key: str, file: BinaryIO, offset: int, length: int | None) -> int:
+    left = check_range(key, os.fstat(file.fileno()).st_size, offset, length)
+    file.seek(offset)
+    return left
+
+
+def _size(path: Path) -> int:
+    facts = path.stat()
+    if stat.S_ISDIR(facts.st_mode):
+        raise IsADirectoryError
+    return facts.st_size

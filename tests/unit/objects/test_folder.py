@@ -1,0 +1,170 @@
+"""What only the folder promises: durable order of steps, nothing half-written, links instead of copies."""
+
+import errno
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from osteon.objects import files
+from osteon.objects.folder import FolderObjects
+from osteon.objects.port import BadKey, ObjectNotFound, ObjectsUnavailable
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "objects"
+
+
+def tmp_files(root: Path) -> list[Path]:
+    return list((root / ".tmp").iterdir())
+
+
+async def test_put_file_links_on_the_same_file_system(root: Path, tmp_path: Path) -> None:
+    pack = tmp_path / "p.tar"
+    pack.write_bytes(b"pack")
+    await FolderObjects(root).put_file("s/p.tar", pack)
+    assert (root / "s/p.tar").stat().st_ino == pack.stat().st_ino
+
+
+async def test_put_file_copies_where_a_link_can_not_be_made(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr(os, "link", refuse)
+    pack = tmp_path / "p.tar"
+    pack.write_bytes(bytes(range(256)) * 10_000)
+    await FolderObjects(root).put_file("s/p.tar", pack)
+    assert (root / "s/p.tar").read_bytes() == pack.read_bytes()
+    assert (root / "s/p.tar").stat().st_ino != pack.stat().st_ino
+
+
+async def test_putting_the_same_link_again_leaves_no_temporary_file(root: Path, tmp_path: Path) -> None:
+    pack = tmp_path / "p.tar"
+    pack.write_bytes(b"pack")
+    for _ in range(2):
+        await FolderObjects(root).put_file("s/p.tar", pack)
+    assert tmp_files(root) == []
+
+
+async def test_an_object_has_its_name_only_after_its_bytes_are_synced(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[str] = []
+    fsync = os.fsync
+
+    def note(number: int) -> None:
+        path = Path(f"/proc/self/fd/{number}").readlink()
+        steps.append(f"{'folder' if path.is_dir() else 'file'} named={(root / 's/t/a').exists()}")
+        fsync(number)
+
+    objects = FolderObjects(root)
+    await objects.check()
+    monkeypatch.setattr(os, "fsync", note)
+    await objects.put("s/t/a", b"x")
+    assert steps == ["file named=False", *["folder named=True"] * 3]
+
+
+@pytest.mark.parametrize("failing", ["_write_synced", "_sync_folder"])
+async def test_a_failed_put_leaves_no_temporary_file(root: Path, monkeypatch: pytest.MonkeyPatch, failing: str) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(files, failing, full)
+    with pytest.raises(ObjectsUnavailable, match="No space left"):
+        await FolderObjects(root).put("s/a", b"x")
+    assert tmp_files(root) == []
+
+
+async def test_what_a_crash_left_is_not_listed_and_is_removed_once_old(root: Path) -> None:
+    objects = FolderObjects(root)
+    await objects.put("s/a", b"x")
+    (root / ".tmp" / "half").write_bytes(b"half")
+    assert [info.key async for info in objects.list()] == ["s/a"]
+
+    await FolderObjects(root).check()
+    assert [path.name for path in tmp_files(root)] == ["half"], "another process may still write to it"
+
+
+async def test_an_abandoned_temporary_file_is_removed(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (root / ".tmp").mkdir(parents=True)
+    (root / ".tmp" / "half").write_bytes(b"half")
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + files.ABANDONED_SECONDS + 5)
+    await FolderObjects(root).check()
+    assert tmp_files(root) == []
+
+
+async def test_an_overwrite_that_is_interrupted_keeps_the_old_object(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    objects = FolderObjects(root)
+    await objects.put("s/a", b"old")
+
+    def cut(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(Path, "replace", cut)
+    with pytest.raises(ObjectsUnavailable):
+        await objects.put("s/a", b"new")
+    assert await objects.get("s/a") == b"old"
+
+
+async def test_an_object_where_a_folder_is_needed_is_a_bad_key(root: Path) -> None:
+    objects = FolderObjects(root)
+    await objects.put("s/a", b"x")
+    with pytest.raises(BadKey):
+        await objects.put("s/a/b", b"x")
+    with pytest.raises(BadKey):
+        await objects.put("s", b"x")
+    assert await objects.get("s/a") == b"x"
+
+
+async def test_delete_removes_the_folders_that_it_empties_but_not_the_root(root: Path) -> None:
+    objects = FolderObjects(root)
+    await objects.put("study/series/p.tar", b"x")
+    await objects.put("study/other/p.tar", b"x")
+    await objects.delete("study/series/p.tar")
+    assert [path.name for path in (root / "study").iterdir()] == ["other"]
+    await objects.delete("study/other/p.tar")
+    assert [path.name for path in root.iterdir()] == [".tmp"]
+
+
+async def test_a_root_that_is_a_file_is_unavailable(root: Path) -> None:
+    root.write_bytes(b"")
+    objects = FolderObjects(root)
+    with pytest.raises(ObjectsUnavailable, match="objects"):
+        await objects.check()
+    with pytest.raises(ObjectsUnavailable, match="not a folder"):
+        await objects.put("a", b"x")
+    with pytest.raises(ObjectNotFound):
+        await objects.get("a")
+
+
+async def test_listing_an_absent_root_is_empty(root: Path) -> None:
+    assert [info async for info in FolderObjects(root).list()] == []
+
+
+async def test_a_file_that_is_cut_while_it_is_read_is_never_taken_as_whole(root: Path) -> None:
+    objects = FolderObjects(root)
+    await objects.put("a", bytes(3 << 20))
+    stream = objects.stream("a")
+    await anext(stream)
+    os.truncate(root / "a", 1 << 20)
+    with pytest.raises(ObjectsUnavailable, match="shorter"):
+        async for _ in stream:
+            pass
+
+
+async def test_listing_holds_while_objects_are_deleted(root: Path) -> None:
+    objects = FolderObjects(root)
+    for number in range(700):
+        await objects.put(f"{number:03}", b"")
+    seen = []
+    async for info in objects.list():
+        seen.append(info.key)
+        await objects.delete(info.key)
+    assert seen == [f"{number:03}" for number in range(700)]
