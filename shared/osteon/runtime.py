@@ -113,6 +113,7 @@ async def http_server(app: ASGIApp, host: str, port: int, *, grace: float = 5.0)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
+        listener.listen(2048)
     except OSError as error:
         listener.close()
         raise OsteonError(f"can not listen on {host}:{port}: {error.strerror}") from None
