@@ -1,0 +1,129 @@
+"""The identity of a data set from its first bytes, for the hot path of storing: nothing is decoded but identifiers.
+
+Elements stand in ascending order (PS3.5 7.1), so all identifiers are found before group 0022, long before pixel data.
+"""
+
+import re
+import zlib
+from typing import Final
+
+from osteon.dicom.charset import character_set
+from osteon.dicom.elements import element_head, nested_encoding, skip_undefined
+from osteon.dicom.encoding import (
+    EXPLICIT,
+    EXPLICIT_BIG,
+    IMPLICIT,
+    SHORT_VRS,
+    UNDEFINED,
+    Buffer,
+    Encoding,
+    actual_encoding,
+)
+from osteon.dicom.errors import BadDataSet, TruncatedDataSet
+from osteon.dicom.identity import Identity, MissingIdentifier
+from osteon.dicom.uids import TransferSyntax, transfer_syntax
+
+_CHARACTER_SET: Final = 0x00080005
+_SOP_CLASS: Final = 0x00080016
+_SOP_INSTANCE: Final = 0x00080018
+_PATIENT_ID: Final = 0x00100020
+_STUDY: Final = 0x0020000D
+_SERIES: Final = 0x0020000E
+_WANTED: Final = frozenset((_CHARACTER_SET, _SOP_CLASS, _SOP_INSTANCE, _PATIENT_ID, _STUDY, _SERIES))
+_UIDS: Final = {
+    _SOP_CLASS: "SOP Class UID (0008,0016)",
+    _SOP_INSTANCE: "SOP Instance UID (0008,0018)",
+    _STUDY: "Study Instance UID (0020,000D)",
+    _SERIES: "Series Instance UID (0020,000E)",
+}
+_UID: Final = re.compile(rb"[0-9][0-9.]{0,63}")
+_LONGEST: Final = 1024
+"""Bytes of an identifier. The standard allows 64 characters, which take at most some hundred bytes."""
+
+_INFLATED: Final = 1 << 20
+"""How much of a deflated data set is inflated to look for its identifiers, in bytes."""
+
+
+def peek_identity(data: Buffer, transfer_syntax_uid: str, *, complete: bool) -> Identity | None:
+    """Read the identity of a data set from its first bytes.
+
+    Returns None when `data` does not reach far enough; call again with more, from the first byte on. `complete` says
+    that there is no more. Padding is stripped; a data set without Patient ID has an empty one.
+
+    Raises `MissingIdentifier` when a UID is absent or is none, `BadDataSet` when the data can not be read up to there,
+    and `UnknownTransferSyntax`.
+    """
+    syntax = transfer_syntax(transfer_syntax_uid)
+    found: dict[int, bytes] = {}
+    try:
+        if syntax.deflated:
+            data, complete = _inflate(data, complete)
+        reached = _collect(data, declared_encoding(syntax), found)
+    except TruncatedDataSet:
+        if not complete:
+            return None
+        raise
+    return _identity(found) if reached or complete else None
+
+
+def declared_encoding(syntax: TransferSyntax) -> Encoding:
+    """Return how a transfer syntax encodes elements."""
+    if not syntax.explicit:
+        return IMPLICIT
+    return EXPLICIT if syntax.little_endian else EXPLICIT_BIG
+
+
+def _collect(data: Buffer, encoding: Encoding, found: dict[int, bytes]) -> bool:
+    """Collect the raw values of the wanted elements; whether the data reached behind the last of them."""
+    size = len(data)
+    if size >= 8:
+        encoding = actual_encoding(data, 0, encoding)
+    explicit, head = encoding.explicit, encoding.head.unpack_from
+    position = 0
+    while position < size:
+        # Almost every element takes the first way; calling `element_head` for all would take three times as long.
+        if explicit and position + 8 <= size and (fields := head(data, position))[2] in SHORT_VRS:
+            group, element, vr, length = fields
+            tag, start = group << 16 | element, position + 8
+        else:
+            tag, vr, start, length = element_head(data, position, encoding)
+        if tag > _SERIES:
+            return True
+        if length == UNDEFINED:
+            position = skip_undefined(data, start, nested_encoding(vr, encoding))
+            continue
+        position = start + length
+        if tag in _WANTED:
+            if length > _LONGEST:
+                raise BadDataSet(f"an identifier of {length} bytes", f"{tag:08X}", start)
+            if position > size:
+                raise TruncatedDataSet("the data set ends within the value", f"{tag:08X}", start)
+            found.setdefault(tag, bytes(data[start:position]))
+            if tag == _SERIES:
+                return True
+    if position > size:
+        raise TruncatedDataSet("the data set ends within the value", f"{tag:08X}", start)
+    return False
+
+
+def _identity(found: dict[int, bytes]) -> Identity:
+    uids = []
+    for tag, name in _UIDS.items():
+        uid = found.get(tag, b"").strip(b" \0")
+        if not _UID.fullmatch(uid):
+            reason = f"is {uid[:80]!r}, which is no UID" if uid else "is missing"
+            raise MissingIdentifier(f"{name} {reason}")
+        uids.append(uid.decode("ascii"))
+    sop_class, sop, study, series = uids
+    patient, _ = character_set(found.get(_CHARACTER_SET, b"")).decode(found.get(_PATIENT_ID, b""))
+    return Identity(patient.strip(" \0"), study, series, sop, sop_class)
+
+
+def _inflate(data: Buffer, complete: bool) -> tuple[bytes, bool]:
+    """Inflate the beginning of a deflated data set (PS3.5 A.5); whether that is all that can be had."""
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    try:
+        inflated = inflater.decompress(data, _INFLATED)
+    except zlib.error as error:
+        raise BadDataSet(f"can not be inflated: {error}", "", 0) from None
+    return inflated, complete or inflater.eof or len(inflated) >= _INFLATED
