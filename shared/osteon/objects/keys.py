@@ -13,14 +13,14 @@ def check_key(key: str) -> None:
     """Raise `BadKey` unless `key` names the same object in every store.
 
     A part may not be empty and may not start with a dot: `.` and `..` would climb, and the folder keeps its own
-    unfinished files under a dotted name.
+    unfinished files under a dotted name. Some S3 servers take a backslash for a slash.
     """
     if not key:
         raise BadKey("an object key may not be empty")
     if _encoded(key) > MAX_KEY:
         raise BadKey(f"the object key {key[:64]!r}... is longer than {MAX_KEY} bytes")
-    if any(ord(char) < 0x20 or ord(char) == 0x7F for char in key):
-        raise BadKey(f"the object key {key!r} has a control character")
+    if any(ord(char) < 0x20 or ord(char) == 0x7F or char == "\\" for char in key):
+        raise BadKey(f"the object key {key!r} has a control character or a backslash")
     for part in key.split("/"):
         if not part or part.startswith("."):
             raise BadKey(f"the object key {key!r} is absolute, or has a part that is empty or starts with a dot")

@@ -18,7 +18,7 @@ class ObjectNotFound(NotFound):
 
 
 class BadKey(Invalid):
-    """The key is empty, absolute, or climbs out of the store."""
+    """The key can not name an object in every store (`osteon.objects.keys`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,10 @@ class Objects(Protocol):
     """Put, get, range, list, delete. Every method raises `ObjectsUnavailable` when the store can not be reached."""
 
     async def put_file(self, key: str, path: Path) -> None:
-        """Store the file at `path` durably. The file is not changed; it may be linked, so never write to it again."""
+        """Store the file at `path` durably. The file is not changed; it may be linked, so never write to it again.
+
+        Raises `FileNotFoundError` when there is no such file.
+        """
 
     async def put(self, key: str, data: bytes) -> None:
         """Store `data` durably, replacing what was there."""
@@ -46,7 +49,11 @@ class Objects(Protocol):
         """Return exactly `length` bytes from `offset`; raises `ObjectNotFound`, or `Invalid` beyond the end."""
 
     def stream(self, key: str, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
-        """Iterate over the bytes in chunks of at most 1 MiB; raises `ObjectNotFound` at the first step."""
+        """Iterate over the bytes in chunks of at most 1 MiB.
+
+        The first step raises `ObjectNotFound`, or `Invalid` when the range goes beyond the end; a later one raises
+        `ObjectsUnavailable` when the bytes stop coming, so what was iterated to its end is whole.
+        """
 
     async def size(self, key: str) -> int:
         """Return the object's length in bytes; raises `ObjectNotFound`."""
@@ -55,7 +62,11 @@ class Objects(Protocol):
         """Delete the object; an absent one is no error."""
 
     def list(self, prefix: str = "") -> AsyncIterator[ObjectInfo]:
-        """Iterate over the objects whose key starts with `prefix`, in the order of keys."""
+        """Iterate over the objects whose key starts with `prefix`.
+
+        Those below one `folder/` come together; beyond that the order is the store's (in SeaweedFS `1.2/` comes
+        before `1.2.3/`, in other S3 servers after it).
+        """
 
     async def check(self) -> None:
         """Raise `ObjectsUnavailable` with what is wrong when the store can not be used now (for `/readyz`)."""
