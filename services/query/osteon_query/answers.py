@@ -8,13 +8,13 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from osteon.dicom.attributes import COMPUTED, HELD, LEVEL_OF
+from osteon.dicom.attributes import COMPUTED, HELD, LEVEL_OF, REQUEST_ATTRIBUTES
 from osteon.dicom.json_values import json_values
 from osteon.dicom.keys import keyword_of, tag_of, vr_of_tag
 from osteon.dicom.query import Level
 from osteon.index.port import Index, Location, Match, Scope
 from osteon_query.sidecars import Sidecars, parse_header
-from osteon_query.wanted import Wanted
+from osteon_query.wanted import REQUEST_TAGS, Wanted
 
 Element = dict[str, Any]
 Answer = dict[str, Element]
@@ -23,8 +23,7 @@ Answer = dict[str, Element]
 Source = Callable[[Match], Element]
 
 _REQUESTS: Final = tag_of("RequestAttributesSequence")
-_STEP: Final = tag_of("ScheduledProcedureStepID")
-_PROCEDURE: Final = tag_of("RequestedProcedureID")
+_STEP, _PROCEDURE = (tag_of(keyword) for keyword in REQUEST_ATTRIBUTES)
 _LOCATES_AT_ONCE: Final = 8
 
 
@@ -135,22 +134,29 @@ async def _headers(matches: Sequence[Match], index: Index, sidecars: Sidecars) -
 def _source(level: Level, tag: str, items: frozenset[str] | None) -> Source | None:
     keyword = keyword_of(tag)
     if tag == _REQUESTS:
-        held = items is not None and items <= {_STEP, _PROCEDURE}
+        held = items is not None and items <= REQUEST_TAGS
         return _requests if held and level.depth >= Level.SERIES.depth else None
     at = LEVEL_OF.get(keyword)
     if at is None:
         return _FIXED.get(keyword)
     if at.depth > level.depth:
         return None
-    return _COMPUTED[keyword] if keyword in _COMPUTED else _held(level, at, keyword)
+    return _COMPUTED[keyword] if keyword in _COMPUTED else _held(level, keyword)
 
 
-def _held(level: Level, at: Level, keyword: str) -> Source:
-    vr = vr_of_tag(tag_of(keyword))
+def held_text(level: Level, keyword: str) -> Callable[[Match], str]:
+    """Return what takes the text of an attribute out of a match at `level`, empty when it has no value."""
+    at = LEVEL_OF[keyword]
     attributes = _ATTRIBUTES[at] if at is not Level.PATIENT or level is Level.PATIENT else _patient_of_study
+    return lambda match: attributes(match).get(keyword, "")
+
+
+def _held(level: Level, keyword: str) -> Source:
+    vr = vr_of_tag(tag_of(keyword))
+    text_of = held_text(level, keyword)
 
     def source(match: Match) -> Element:
-        text = attributes(match).get(keyword)
+        text = text_of(match)
         return {"vr": vr, "Value": json_values(vr, text)} if text else {"vr": vr}
 
     return source
@@ -236,7 +242,16 @@ _COMPUTED: Final[dict[str, Source]] = {
 }
 assert set(_COMPUTED) == {keyword for keywords in COMPUTED.values() for keyword in keywords}
 
+
+def _nothing(vr: str) -> Source:
+    return lambda _: {"vr": vr}
+
+
 _FIXED: Final[dict[str, Source]] = {
+    # What a data set says of these was true elsewhere; who answers gives them as constants.
+    "RetrieveURL": _nothing("UR"),
+    "RetrieveAETitle": _nothing("AE"),
+    "QueryRetrieveLevel": _nothing("CS"),
     "InstanceAvailability": lambda _: {"vr": "CS", "Value": ["ONLINE"]},
     # DICOM JSON is UTF-8; C-FIND's encoder sets what it used.
     "SpecificCharacterSet": lambda _: {"vr": "CS", "Value": ["ISO_IR 192"]},

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from osteon.dicom.attributes import COMPUTED, HELD
+from osteon.dicom.attributes import COMPUTED, HELD, REQUEST_ATTRIBUTES
 from osteon.dicom.keys import tag_of
 from osteon.dicom.query import Level
 
@@ -29,6 +29,10 @@ class Wanted:
 def _tags(*keywords: str) -> frozenset[str]:
     return frozenset(tag_of(keyword) for keyword in keywords)
 
+
+_REQUESTS: Final = tag_of("RequestAttributesSequence")
+REQUEST_TAGS: Final = _tags(*REQUEST_ATTRIBUTES)
+"""What the index holds of a Request Attributes Sequence's items."""
 
 _REQUIRED: Final[dict[Level, frozenset[str]]] = {
     Level.PATIENT: _tags("PatientID", "PatientName", "PatientBirthDate", "PatientSex"),
@@ -114,13 +118,15 @@ def default_wanted(
         levels.add(Level.SERIES)
     optional = set().union(*(_IF_KNOWN[one] for one in levels)) | _tags("SpecificCharacterSet")
     # A path into a sequence asks for the whole of it, which is what most archives answer and clients expect.
-    optional |= {tag_of(name.split(".")[0]) for name in include}
+    included = {tag_of(name.split(".")[0]) for name in include}
+    optional |= included
     # The parents' UIDs are not in the tables, but clients cannot name the resource in a URL without them.
     optional |= _tags(*_PARENTS[level])
     if everything:
         optional |= LEVEL_ATTRIBUTES[level]
     required = frozenset().union(*(_REQUIRED[one] for one in levels))
-    return Wanted(required=required, optional=frozenset(optional), everything=everything)
+    items = {} if everything or _REQUESTS in included else {_REQUESTS: REQUEST_TAGS}
+    return Wanted(required=required, optional=frozenset(optional), items=items, everything=everything)
 
 
 _PARENTS: Final[dict[Level, tuple[str, ...]]] = {

@@ -1,4 +1,7 @@
-r"""DICOM text (`\` between values, `=` between the groups of a name) as values of the DICOM JSON Model (PS3.18 F.2.3)."""
+r"""DICOM text as values of the DICOM JSON Model (PS3.18 F.2.3).
+
+Text has `\` between values and `=` between the groups of a person name.
+"""
 
 import math
 from typing import Any, Final

@@ -29,7 +29,8 @@ _EMPTY: Final = '""'
 MAX_LENGTH: Final = 65_536
 MAX_VALUES: Final = 1_000
 
-_UID: Final = re.compile(r"[0-9]+(\.[0-9]+)*", re.ASCII)
+# Data sets with a stray dot in a UID exist and must be found, so the dots' places are not checked.
+_UID: Final = re.compile(r"[0-9.]{1,64}", re.ASCII)
 _INTEGER: Final = re.compile(r"[+-]?[0-9]{1,19}", re.ASCII)
 _DECIMAL: Final = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?", re.ASCII)
 _AGE: Final = re.compile(r"[0-9]{3}[DWMY]", re.ASCII)
@@ -171,7 +172,7 @@ _TEMPORAL: Final[dict[str, Callable[[str], moments.Bounds]]] = {
 def _check(vr: str, value: str) -> str:
     match vr:
         case "UI":
-            if not _UID.fullmatch(value) or len(value) > 64:
+            if not _UID.fullmatch(value):
                 raise Invalid(f"{value[:80]!r} is no UID: expected at most 64 digits and dots, without wild cards")
             return value
         case "IS" | "US" | "SS" | "UL" | "SL" | "UV" | "SV":

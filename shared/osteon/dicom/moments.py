@@ -75,7 +75,7 @@ def _date(text: str) -> str:
 
 
 def _check_day(year: int, month: int, day: int, text: str) -> None:
-    if not (1 <= year and 1 <= month <= 12 and 1 <= day <= calendar.monthrange(year, month)[1]):
+    if not (year >= 1 and 1 <= month <= 12 and 1 <= day <= calendar.monthrange(year, month)[1]):
         raise Invalid(f"{text[:80]!r} is no day of the calendar")
 
 
