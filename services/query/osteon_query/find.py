@@ -126,7 +126,7 @@ def understand(request: FindRequested) -> Query:
             conditions.append(made)
     return Query(
         level=level,
-        conditions=combine_datetimes(conditions) if request.combined_datetime else tuple(conditions),
+        conditions=combine_datetimes(conditions, negotiated=request.combined_datetime),
         wanted=_wanted(identifier, request.timezone),
         charset=identifier.charset,
         zone=parse_offset(identifier.text(_TIMEZONE)) if request.timezone else None,

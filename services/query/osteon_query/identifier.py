@@ -10,12 +10,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from pydicom import charset
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
 from pydicom.tag import BaseTag
 
+from osteon.dicom.charset import character_set
 from osteon.dicom.dataset_encoder import NUMBER_FORMATS, TEXT_VRS
 from osteon.dicom.keys import keyword_of, vr_of_tag
 from osteon.dicom.uids import transfer_syntax
@@ -24,8 +24,6 @@ from osteon.errors import Invalid
 MAX_LENGTH: Final = 4 << 20
 """Bytes of an identifier, inflated: a list of 60,000 UIDs fits."""
 _CHARSET: Final = 0x00080005
-_DELIMITERS: Final = {ord(c) for c in "\\\r\n\t\f"}
-_NAME_DELIMITERS: Final = {ord(c) for c in "\\^="}
 
 
 class BadIdentifier(Invalid):
@@ -69,9 +67,9 @@ def read_identifier(data: bytes, transfer_syntax_uid: str) -> Identifier:
         raise BadIdentifier(f"the identifier is longer than {MAX_LENGTH} bytes")
     try:
         dataset = read_dataset(io.BytesIO(data), not syntax.explicit, syntax.little_endian, bytelength=len(data))
-        values = _charset_of(dataset)
-        order = "<" if syntax.little_endian else ">"
-        return Identifier(tuple(_keys(dataset, (), _Decoder(values, order))), values)
+        charset = _charset_of(dataset)
+        decoder = _Decoder(charset, "<" if syntax.little_endian else ">")
+        return Identifier(tuple(_keys(dataset, (), decoder)), _values(charset))
     except BadKey:
         raise
     except Exception as error:  # hostile bytes make pydicom raise errors of every kind, RecursionError included
@@ -86,10 +84,13 @@ def _inflate(data: bytes) -> bytes:
         raise BadIdentifier(f"the identifier can not be inflated: {error}") from None
 
 
-def _charset_of(dataset: Dataset) -> tuple[str, ...]:
-    element = dataset.get_item(BaseTag(_CHARSET))
-    value = element.value if isinstance(element, RawDataElement) else None
-    return tuple(part.strip() for part in value.decode("ascii", "replace").split("\\")) if value else ()
+def _charset_of(dataset: Dataset) -> bytes:
+    element = dataset.get_item(BaseTag(_CHARSET)) if _CHARSET in dataset else None
+    return (element.value or b"") if isinstance(element, RawDataElement) else b""
+
+
+def _values(charset: bytes) -> tuple[str, ...]:
+    return tuple(part.strip(" \0") for part in charset.decode("ascii", "replace").split("\\")) if charset else ()
 
 
 def _keys(dataset: Dataset, above: tuple[str, ...], decoder: "_Decoder") -> Iterator[Key]:
@@ -137,11 +138,10 @@ def _path(tags: Sequence[str]) -> tuple[str, ...]:
 
 
 class _Decoder:
-    """Raw values → text, in the identifier's character set; bytes that it lacks become U+FFFD."""
+    """Raw values → text, in the identifier's character set."""
 
-    def __init__(self, values: Sequence[str], order: str) -> None:
-        known = [value for value in values if value in charset.python_encoding]
-        self._encodings = charset.convert_encodings(known) if known else []
+    def __init__(self, charset: bytes, order: str) -> None:
+        self._charset = character_set(charset) if charset.strip(b" \\") else None
         self._order = order
 
     def text(self, vr: str, value: bytes) -> str:
@@ -150,20 +150,13 @@ class _Decoder:
         if vr == "AT":
             words = struct.unpack(f"{self._order}{len(value) // 2}H", value)
             return "\\".join(f"{g:04X}{e:04X}" for g, e in zip(words[::2], words[1::2], strict=True))
-        if vr in TEXT_VRS:
-            return self._decode(value, _NAME_DELIMITERS if vr == "PN" else _DELIMITERS)
-        return value.decode("ascii", "replace")
+        if vr not in TEXT_VRS:
+            return value.decode("ascii", "replace")
+        return self._charset.decode(value, name=vr == "PN")[0] if self._charset else _guess(value)
 
     def _numbers(self, code: str, value: bytes) -> str:
         count = len(value) // struct.calcsize(code)
         return "\\".join(str(n) for n in struct.unpack(f"{self._order}{count}{code}", value))
-
-    def _decode(self, value: bytes, delimiters: set[int]) -> str:
-        if not self._encodings:
-            return _guess(value)
-        if len(self._encodings) == 1 and b"\x1b" not in value:
-            return value.decode(self._encodings[0], "replace")
-        return str(charset.decode_bytes(value, self._encodings, delimiters))
 
 
 def _guess(value: bytes) -> str:

@@ -11,7 +11,7 @@ from pydicom.datadict import dictionary_VR, keyword_for_tag, tag_for_keyword
 
 from osteon.errors import Invalid
 
-_TAG: Final = re.compile(r"\(?([0-9A-Fa-f]{4})[,-]?([0-9A-Fa-f]{4})\)?", re.ASCII)
+_TAG: Final = re.compile(r"([0-9A-Fa-f]{4})[,-]?([0-9A-Fa-f]{4})", re.ASCII)
 _MAX_NAME: Final = 512
 
 
@@ -22,9 +22,10 @@ class UnknownAttribute(Invalid):
 @lru_cache(maxsize=4096)
 def tag_of(name: str) -> str:
     """Return the tag of a keyword or of any spelling of a tag, as eight upper-case hexadecimal digits."""
-    if (found := _TAG.fullmatch(name)) is not None:
+    bare = name[1:-1] if name[:1] == "(" and name[-1:] == ")" else name
+    if (found := _TAG.fullmatch(bare)) is not None:
         return (found[1] + found[2]).upper()
-    tag = tag_for_keyword(name)
+    tag = tag_for_keyword(name) if name else None
     if tag is None:
         raise UnknownAttribute(f"{name[:80]!r} is no DICOM attribute: expected a keyword or a tag such as 00100020")
     return f"{tag:08X}"

@@ -5,7 +5,8 @@ in all VRs that can have several. Values come out normalised, so that the index 
 
 * DA: `YYYYMMDD` (the retired `YYYY.MM.DD` is understood)
 * TM: `HHMMSS.FFFFFF`; a value with fewer components is the range that it covers, so `10` is ten o'clock to just before
-  eleven, and the upper bound of a range includes all of its last component
+  eleven, and the upper bound of a range includes all of its last component; a range that crosses midnight comes out
+  as it is, for `combine_datetimes` to judge
 * DT: `YYYYMMDDHHMMSS.FFFFFF`, likewise; with an offset from UTC it is given in UTC
 * IS: no sign and no zeros in front; numbers have single values only, as `-` is their sign
 * UI: a list is separated by `\` or `,`
@@ -63,9 +64,25 @@ def condition(path: tuple[str, ...], text: str, *, vr: str = "") -> Condition | 
     return None if matching is None else Condition(path, matching)
 
 
-def combine_datetimes(conditions: Iterable[Condition | DateTimeRange]) -> tuple[Condition | DateTimeRange, ...]:
-    """Replace each pair of conditions on a date and on its time by one (PS3.4 C.2.2.2.5.4, when negotiated)."""
-    given = tuple(conditions)
+def combine_datetimes(
+    conditions: Iterable[Condition | DateTimeRange], *, negotiated: bool = True
+) -> tuple[Condition | DateTimeRange, ...]:
+    """Replace each pair of conditions on a date and on its time by one, when `negotiated` (PS3.4 C.2.2.2.5.4).
+
+    Only such a pair can have a range of times that crosses midnight; raises `BadValue` for any other.
+    """
+    given = _combine(tuple(conditions)) if negotiated else tuple(conditions)
+    for made in given:
+        if isinstance(made, Condition) and isinstance(made.matching, Range) and _is_reversed(made.matching):
+            raise BadValue(f"{describe(made.path)}: a range of times that crosses midnight needs combined matching")
+    return given
+
+
+def _is_reversed(made: Range) -> bool:
+    return made.low is not None and made.high is not None and made.low > made.high
+
+
+def _combine(given: tuple[Condition | DateTimeRange, ...]) -> tuple[Condition | DateTimeRange, ...]:
     plain = {c.path: c for c in given if isinstance(c, Condition) and len(c.path) == 1}
     result: list[Condition | DateTimeRange] = []
     taken: set[tuple[str, ...]] = set()
@@ -157,9 +174,10 @@ def _temporal(vr: str, value: str) -> Matching | None:
         return None
     if low is not None and low == high:
         return Single(low)
-    if low is not None and high is not None and low > high:
+    made = Range(low, high)
+    if vr != "TM" and _is_reversed(made):
         raise Invalid(f"the range {value[:80]!r} ends before it begins")
-    return Range(low, high)
+    return made
 
 
 _TEMPORAL: Final[dict[str, Callable[[str], moments.Bounds]]] = {
