@@ -16,6 +16,10 @@ RETRY_DELAYS_MS: Final = (250, 1_000, 5_000, 30_000)
 """Back-off of a failed message; the last one repeats."""
 MAX_ATTEMPTS: Final = 8
 """A message that failed this often for reasons other than an unavailable part is parked."""
+DELIVERY_LIMIT: Final = 20
+"""A message that the broker handed out this often without an answer (it ends its consumer's process) is parked."""
+REPLY_TO: Final = "amq.rabbitmq.reply-to"
+"""RabbitMQ's pseudo-queue for direct replies."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,23 @@ def routing_key(message: Message) -> str:
             return "pack.indexed"
         case _:
             raise TypeError(f"{type(message).__name__} is not published; it is a request or a reply")
+
+
+def binding_key(message: type[Message]) -> str:
+    """Return the topic pattern that matches every published message of a type."""
+    keys: dict[type[Message], str] = {
+        PackSealed: "pack.sealed.#",
+        PackStored: "pack.stored",
+        PackIndexed: "pack.indexed",
+    }
+    if message not in keys:
+        raise TypeError(f"{message.__name__} is not published; it is a request or a reply")
+    return keys[message]
+
+
+def retry_queue(queue: str, delay_ms: int) -> str:
+    """Return the name of the queue where failed messages of `queue` wait for `delay_ms`."""
+    return f"{queue}.retry.{delay_ms}"
 
 
 def needs_queue(message: Message) -> bool:

@@ -1,0 +1,48 @@
+"""Looking into the dead-letter queue, and putting its messages back to work."""
+
+from collections.abc import Collection
+from dataclasses import replace
+
+from aio_pika.abc import AbstractIncomingMessage, AbstractQueue
+
+from osteon.bus.rabbit_link import Link, broker_errors
+from osteon.bus.rabbit_wire import declare_dead_queue, to_dead_letter, to_message
+from osteon.bus.wire import DeadLetter, History
+
+_TIMEOUT = 10.0
+
+
+async def list_dead(link: Link, limit: int) -> list[DeadLetter]:
+    """Return parked messages, oldest first; closing the channel puts them back."""
+    with broker_errors("read the dead-letter queue"):
+        async with link.passing_channel() as channel:
+            queue = await declare_dead_queue(channel)
+            return [to_dead_letter(message) for message in await _take(queue, limit)]
+
+
+async def replay_dead(link: Link, ids: Collection[str] | None) -> int:
+    """Publish parked messages to the queues that they came from; each is confirmed before it is forgotten here."""
+    replayed = 0
+    with broker_errors("replay the dead-letter queue"):
+        async with link.passing_channel() as channel:
+            queue = await declare_dead_queue(channel)
+            # What is parked again meanwhile is not taken a second time: only as many as there are now.
+            for message in await _take(queue, queue.declaration_result.message_count or 0):
+                dead = to_dead_letter(message)
+                if ids is not None and dead.letter.id not in ids:
+                    continue
+                fresh = to_message(replace(dead.letter, history=History()))
+                await link.publish(fresh, exchange="", routing_key=dead.queue, timeout=_TIMEOUT)
+                await message.ack()
+                replayed += 1
+    return replayed
+
+
+async def _take(queue: AbstractQueue, limit: int) -> list[AbstractIncomingMessage]:
+    taken: list[AbstractIncomingMessage] = []
+    while len(taken) < limit:
+        message = await queue.get(fail=False, timeout=_TIMEOUT)
+        if message is None:
+            break
+        taken.append(message)
+    return taken

@@ -1,0 +1,138 @@
+"""One connection to RabbitMQ and its channels, from connecting to the first failure of any of them.
+
+aio-pika's robust connection restores channels one by one and lets calls during an outage wait for ever. Here the
+unit of failure is the connection: when it or one of its channels ends, all is closed and `RabbitBus` opens a new link.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Self
+
+import aio_pika
+from aio_pika.abc import AbstractChannel, AbstractConnection
+from aio_pika.exceptions import CONNECTION_EXCEPTIONS, ChannelClosed, DeliveryError, PublishError
+from yarl import URL
+
+from osteon import logging
+from osteon.bus.port import BusUnavailable, Unroutable
+from osteon.contracts.topology import DEAD_EXCHANGE, EXCHANGE
+
+log = logging.get_logger(__name__)
+HEARTBEAT = 5
+"""Seconds; a broker that is silent for about three of them is given up."""
+_CONNECT_TIMEOUT = 10.0
+_CLOSE_TIMEOUT = 5.0
+
+
+@contextmanager
+def broker_errors(what: str) -> Iterator[None]:
+    """Turn what aio-pika raises into `BusUnavailable` or `Unroutable`."""
+    try:
+        yield
+    except PublishError:
+        raise Unroutable(f"{what}: the broker has no queue for it") from None
+    except DeliveryError:
+        raise BusUnavailable(f"{what}: the broker refused it") from None
+    except TimeoutError:
+        raise BusUnavailable(f"{what}: no answer from the broker in time") from None
+    except CONNECTION_EXCEPTIONS as error:
+        raise BusUnavailable(f"{what}: {error or type(error).__name__}") from error
+    except asyncio.CancelledError:
+        # aiormq ends what waits on a closed channel with CancelledError; ours is one only if this task was cancelled.
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise BusUnavailable(f"{what}: the connection was lost") from None
+
+
+class Link:
+    """An open connection. `closed` is set by the first failure; nothing works afterwards."""
+
+    publisher: AbstractChannel
+
+    def __init__(self, connection: AbstractConnection) -> None:
+        self.closed = asyncio.Event()
+        self.reason = ""
+        self._connection = connection
+        connection.close_callbacks.add(self._on_close)
+
+    @classmethod
+    async def open(cls, url: str) -> Self:
+        """Connect and make the exchanges; raises `BusUnavailable`."""
+        target = URL(url)
+        if "heartbeat" not in target.query:
+            target = target.update_query(heartbeat=HEARTBEAT)
+        with broker_errors("connect"):
+            async with asyncio.timeout(_CONNECT_TIMEOUT):
+                link = cls(await aio_pika.connect(target))
+            try:
+                async with asyncio.timeout(_CONNECT_TIMEOUT):
+                    link.publisher = await link.channel()
+                    await link.publisher.declare_exchange(EXCHANGE, aio_pika.ExchangeType.TOPIC, durable=True)
+                    await link.publisher.declare_exchange(DEAD_EXCHANGE, aio_pika.ExchangeType.FANOUT, durable=True)
+            except BaseException:
+                await link.close()
+                raise
+        return link
+
+    async def channel(self, *, prefetch: int = 0) -> AbstractChannel:
+        """Open a channel whose end ends the link; with `prefetch`, that many deliveries are unsettled at most."""
+        channel = self.passing_channel()
+        await channel.initialize()
+        channel.close_callbacks.add(self._on_close)
+        if prefetch:
+            await channel.set_qos(prefetch_count=prefetch)
+        (await channel.get_underlay_channel()).on_consumer_cancel_callbacks.add(
+            lambda frame: self.fail(f"the broker cancelled consumer {frame.consumer_tag}: was its queue deleted?")
+        )
+        return channel
+
+    def passing_channel(self) -> AbstractChannel:
+        """Return a channel to use with `async with`; what it took and did not acknowledge goes back to the queue."""
+        return self._connection.channel(publisher_confirms=True, on_return_raises=True)
+
+    async def probe(self, timeout: float) -> None:
+        """Make sure that the broker answers; raises `BusUnavailable`."""
+        with broker_errors("probe"):
+            async with asyncio.timeout(timeout):
+                async with self.passing_channel():
+                    pass
+
+    async def publish(
+        self,
+        message: aio_pika.Message,
+        *,
+        exchange: str,
+        routing_key: str,
+        timeout: float,
+        mandatory: bool = True,
+        channel: AbstractChannel | None = None,
+    ) -> None:
+        """Publish and return once confirmed; raises `BusUnavailable` or `Unroutable`."""
+        with broker_errors(f"publish {message.type or 'message'} to {exchange or 'queue'} {routing_key}"):
+            channel = channel or self.publisher
+            target = await channel.get_exchange(exchange, ensure=False) if exchange else channel.default_exchange
+            await target.publish(message, routing_key, mandatory=mandatory, timeout=timeout)
+
+    def fail(self, reason: str) -> None:
+        """Give the link up."""
+        if not self.closed.is_set():
+            self.reason = reason
+            self.closed.set()
+
+    async def close(self) -> None:
+        """Disconnect, within a few seconds even from a broker that does not answer."""
+        self.fail("closed")
+        try:
+            with broker_errors("disconnect"):
+                async with asyncio.timeout(_CLOSE_TIMEOUT):
+                    await self._connection.close()
+        except BusUnavailable as error:
+            log.debug("disconnected without goodbye", error=str(error))
+
+    def _on_close(self, _: object, error: BaseException | None = None) -> None:
+        if isinstance(error, ChannelClosed):
+            self.fail(f"the broker closed a channel: {error}")
+        else:
+            self.fail(f"connection lost: {error or type(error).__name__}")

@@ -1,0 +1,75 @@
+"""Messages as they travel: JSON bodies named by type, and the history of those that failed before."""
+
+import uuid
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from osteon.contracts.base import Message
+from osteon.errors import Invalid
+
+M = TypeVar("M", bound=Message)
+_LONGEST_ERROR = 500
+
+
+class BadMessage(Invalid):
+    """A body that is no message of the type that its queue carries."""
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What happened to a message so far; travels in its headers."""
+
+    attempts: int = 0
+    """Failures that count towards `topology.MAX_ATTEMPTS`."""
+    retries: int = 0
+    """All failures, an unavailable part included; chooses the back-off."""
+    first_error: str = ""
+    last_error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """An encoded message with what the broker needs to know of it."""
+
+    type: str
+    body: bytes
+    correlation_id: str
+    id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    history: History = field(default_factory=History)
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A message that was parked, with why."""
+
+    letter: Letter
+    queue: str
+    """The work queue that it was taken from, and returns to when it is replayed."""
+    reason: str
+    """`invalid`, `attempts` (failed too often) or `delivery_limit` (ended its consumers)."""
+    parked_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+
+def encode(message: Message) -> Letter:
+    """Return the message as JSON."""
+    return Letter(type(message).__name__, message.model_dump_json().encode(), message.correlation_id)
+
+
+def decode(letter: Letter, expected: type[M]) -> M:
+    """Return the message in a letter; raises `BadMessage` that names the field that is wrong."""
+    if letter.type != expected.__name__:
+        raise BadMessage(f"a {letter.type or 'message without a type'} where {expected.__name__} was expected")
+    try:
+        return expected.model_validate_json(letter.body)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        place = ".".join(str(part) for part in first["loc"]) or "body"
+        raise BadMessage(f"{letter.type}: {place}: {first['msg']}") from None
+
+
+def describe(error: BaseException) -> str:
+    """Return an error in one short line for headers and logs."""
+    return f"{type(error).__name__}: {error}"[:_LONGEST_ERROR]
