@@ -168,3 +168,12 @@ async def test_listing_holds_while_objects_are_deleted(root: Path) -> None:
         seen.append(info.key)
         await objects.delete(info.key)
     assert seen == [f"{number:03}" for number in range(700)]
+
+
+async def test_listing_is_in_the_order_of_keys(root: Path) -> None:
+    objects = FolderObjects(root)
+    names = ["1.2/9/b", "1.2/9/a", "1.2.3/1/a", "1.2-3/1/a", "1.20/1/a", "1.3", "z"]
+    for name in names:
+        await objects.put(name, b"")
+    assert [info.key async for info in objects.list()] == sorted(names)
+    assert [info.key async for info in objects.list("1.2")] == sorted(name for name in names if name != "1.3")[:-1]

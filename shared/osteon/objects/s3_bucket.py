@@ -1,0 +1,145 @@
+"""One S3 bucket by the `minio` client, blocking: what `S3Objects` does in its threads.
+
+What was stored is whole: the store refuses a body that is shorter than announced, over HTTP also one that differs from
+the signed SHA-256, and after each upload its size is asked for and compared. An MD5 is not computed for that: it would
+cost more than the upload itself, and encrypted buckets do not return it.
+"""
+
+import io
+from http import HTTPStatus
+from itertools import islice
+from typing import BinaryIO
+
+from minio import Minio
+from minio.datatypes import Object
+from minio.error import S3Error
+from minio.helpers import check_bucket_name
+from urllib3.response import BaseHTTPResponse
+
+from osteon.errors import Invalid
+from osteon.objects.keys import check_range
+from osteon.objects.port import ObjectInfo, ObjectsUnavailable
+from osteon.objects.s3_errors import bucket_is_there, no_bucket
+from osteon.objects.s3_pool import SteadyPool
+
+PART_SIZE = 64 << 20
+"""Up to this size one request stores an object, which is twice as fast as parts of 5 MiB."""
+_LISTED_AT_ONCE = 1000
+
+
+class Bucket:
+    """A bucket that is made at the first use. Raises the errors of the client and those of the port.
+
+    `region` may be empty, then the store is asked. Raises `Invalid` when endpoint or name can not be used.
+    """
+
+    def __init__(
+        self, endpoint: str, access_key: str, secret_key: str, name: str, *, secure: bool, region: str, pool: SteadyPool
+    ) -> None:
+        self.where = f"{endpoint}/{name}"
+        self._name = name
+        self._made = False
+        try:
+            check_bucket_name(name, strict=True)
+            self._client = Minio(
+                endpoint, access_key or None, secret_key, secure=secure, region=region or None, http_client=pool
+            )
+        except ValueError as error:
+            raise Invalid(f"OSTEON_S3_ENDPOINT={endpoint}, OSTEON_S3_BUCKET={name}: {error}") from None
+
+    def upload(self, key: str, source: BinaryIO) -> None:
+        """Store the bytes of a file; up to 64 MiB of them are in memory."""
+        size = source.seek(0, io.SEEK_END)
+        source.seek(0)
+        self._client.put_object(self._name, key, source, size, part_size=PART_SIZE, num_parallel_uploads=1)
+        stored = self.size(key)
+        if stored != size:
+            raise ObjectsUnavailable(f"the object store {self.where} kept {stored} of {size} bytes of {key!r}")
+
+    def open(self, key: str, offset: int, length: int | None) -> BaseHTTPResponse | None:
+        """Return the response with exactly the range as its body, or None for a valid range without bytes."""
+        if offset < 0 or (length is not None and length < 1):
+            check_range(key, self.size(key), offset, length)
+            return None
+        try:
+            response = self._client.get_object(self._name, key, offset, length or 0)
+        except S3Error as error:
+            if error.code != "InvalidRange":
+                raise
+            check_range(key, self.size(key), offset, length)
+            return None
+        try:
+            self._check_range_response(key, response, offset, length)
+        except BaseException:
+            give_back(response)
+            raise
+        return response
+
+    def read(self, key: str, offset: int = 0, length: int | None = None) -> bytes:
+        """Return the bytes of a range, or of the whole object."""
+        response = self.open(key, offset, length)
+        if response is None:
+            return b""
+        try:
+            return response.read()
+        finally:
+            give_back(response)
+
+    def size(self, key: str) -> int:
+        """Return the object's length in bytes."""
+        return self._client.stat_object(self._name, key).size or 0
+
+    def delete(self, key: str) -> None:
+        """Delete the object, if it is there."""
+        try:
+            self._client.remove_object(self._name, key)
+        except S3Error as error:
+            if error.code != "NoSuchKey":
+                raise
+
+    def page(self, prefix: str, after: str | None) -> list[ObjectInfo]:
+        """Return the first objects with the prefix that the store lists after the key `after`."""
+        entries = self._client.list_objects(self._name, prefix, recursive=True, start_after=after)
+        return [_info(entry) for entry in islice(entries, _LISTED_AT_ONCE)]
+
+    def make(self) -> None:
+        """Make the bucket unless it is there."""
+        if not self._client.bucket_exists(self._name):
+            try:
+                self._client.make_bucket(self._name)
+            except S3Error as error:
+                if not bucket_is_there(error):
+                    raise
+        self._made = True
+
+    def make_once(self) -> None:
+        """Make the bucket at the first use, and again after `lost`."""
+        if not self._made:
+            self.make()
+
+    def lost(self, error: Exception) -> bool:
+        """Whether the error says that the bucket is gone, so that it must be made again."""
+        if not no_bucket(error):
+            return False
+        self._made = False
+        return True
+
+    def _check_range_response(self, key: str, response: BaseHTTPResponse, offset: int, length: int | None) -> None:
+        if offset and response.status != HTTPStatus.PARTIAL_CONTENT:
+            raise ObjectsUnavailable(f"the object store {self.where} ignores the header Range")
+        got = int(response.headers["Content-Length"])
+        if length is not None and got != length:
+            check_range(key, self.size(key), offset, length)
+            raise ObjectsUnavailable(f"the object store {self.where} sends {got} of {length} bytes of {key!r}")
+
+
+def give_back(response: BaseHTTPResponse) -> None:
+    """Return the connection to its pool; one with bytes left unread is closed first."""
+    response.close()
+    response.release_conn()
+
+
+def _info(entry: Object) -> ObjectInfo:
+    assert entry.object_name is not None
+    assert entry.last_modified is not None
+    return ObjectInfo(entry.object_name, entry.size or 0, entry.last_modified)
