@@ -1,0 +1,190 @@
+"""Where PostgreSQL and SQLite differ. Everything else of the index is the same for both.
+
+`Dialect` is the interface; `dialect_of` picks one by the URL.
+"""
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy import ColumnElement, Select, Table, any_, bindparam, column, event, func, select, table, text
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import URL
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from osteon.errors import Invalid
+from osteon.index.tables import Bytewise
+
+T = TypeVar("T", str, int)
+
+MIGRATION_LOCK = 0x6F73_7465_6F6E_0001
+CHANGES_LOCK = 0x6F73_7465_6F6E_0002
+"""Keys of PostgreSQL's advisory locks, which share one space per database."""
+
+
+class Dialect(ABC):
+    """What the two databases do each in its own way."""
+
+    one_writer: bool
+    """Transactions that write must come one after the other."""
+    read_options: dict[str, Any]
+    """Execution options of a transaction that reads."""
+    write_options: dict[str, Any]
+    """Execution options of a transaction that writes."""
+
+    @abstractmethod
+    def engine(self, url: URL, pool: int) -> AsyncEngine:
+        """Make an engine of at most `pool` connections."""
+
+    @abstractmethod
+    def insert(self, target: Table) -> "postgresql.Insert | sqlite.Insert":
+        """Return an INSERT that knows `on_conflict_do_nothing`."""
+
+    @abstractmethod
+    def among(self, where: ColumnElement[T], values: Collection[T]) -> ColumnElement[bool]:
+        """Return the condition that a column of texts or integers has one of any number of values."""
+
+    @abstractmethod
+    async def lock_changes(self, connection: AsyncConnection) -> None:
+        """Let no one else write to the change log before this transaction's end."""
+
+    @abstractmethod
+    def contains(self, where: ColumnElement[str], what: str) -> ColumnElement[bool]:
+        """Return the condition that text stands somewhere in a column, with case."""
+
+    @abstractmethod
+    def wildcard(self, where: ColumnElement[str], pattern: str) -> ColumnElement[bool]:
+        """Return the condition that all of a column fits a pattern of `*` and `?`, with case."""
+
+    @abstractmethod
+    def infix(self, names: Table, pattern: str) -> ColumnElement[bool]:
+        """Return the condition that a row's `key` fits a pattern that begins with a wildcard, by an index."""
+
+
+class PostgreSQL(Dialect):
+    """PostgreSQL by psycopg. Trigrams (pg_trgm) find what stands in the middle of a name."""
+
+    one_writer = False
+    read_options = {"isolation_level": "REPEATABLE READ"}
+    write_options = {"isolation_level": "READ COMMITTED"}
+
+    def engine(self, url: URL, pool: int) -> AsyncEngine:
+        """A peer that is gone is noticed within half a minute; plans are made for the values at hand."""
+        engine = create_async_engine(
+            url,
+            pool_size=pool,
+            max_overflow=0,
+            pool_pre_ping=True,
+            connect_args={
+                "connect_timeout": 5,
+                "keepalives_idle": 15,
+                "keepalives_interval": 5,
+                "keepalives_count": 3,
+                "tcp_user_timeout": 30_000,
+                "application_name": "osteon",
+            },
+        )
+
+        @event.listens_for(engine.sync_engine, "connect")
+        def prepare(connection: Any, _: Any) -> None:
+            # A generic plan knows no beginning of `LIKE $1` and no width of a date range, and so uses no index.
+            with connection.cursor() as cursor:
+                cursor.execute("SET plan_cache_mode = force_custom_plan")
+            connection.commit()
+
+        return engine
+
+    def insert(self, target: Table) -> postgresql.Insert:
+        """See `Dialect`."""
+        return postgresql.insert(target)
+
+    def among(self, where: ColumnElement[T], values: Collection[T]) -> ColumnElement[bool]:
+        """One array, whatever the number of values."""
+        return where == any_(bindparam(None, list(values), type_=postgresql.ARRAY(where.type)))
+
+    async def lock_changes(self, connection: AsyncConnection) -> None:
+        """By an advisory lock, which PostgreSQL frees after the transaction's rows can be seen."""
+        await connection.execute(select(func.pg_advisory_xact_lock(CHANGES_LOCK)))
+
+    def contains(self, where: ColumnElement[str], what: str) -> ColumnElement[bool]:
+        """See `Dialect`."""
+        return func.strpos(where, what) > 0
+
+    def wildcard(self, where: ColumnElement[str], pattern: str) -> ColumnElement[bool]:
+        """By LIKE, whose own wildcards are escaped."""
+        escaped = pattern.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+        return where.like(escaped.replace("*", "%").replace("?", "_"), escape="\\")
+
+    def infix(self, names: Table, pattern: str) -> ColumnElement[bool]:
+        """The trigram index serves LIKE."""
+        return self.wildcard(names.c.key, pattern)
+
+
+class SQLite(Dialect):
+    """SQLite by aiosqlite, write-ahead log, durable. FTS5's trigrams find what stands in the middle of a name."""
+
+    one_writer = True
+    read_options = {}
+    write_options = {"begin": "BEGIN IMMEDIATE"}
+
+    def engine(self, url: URL, pool: int) -> AsyncEngine:
+        """Transactions begin as `write_options` say: the driver's own would take the write lock too late."""
+        if not url.database or url.database == ":memory:":
+            raise Invalid("the SQLite index needs a file: sqlite+aiosqlite:///path")
+        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+        engine = create_async_engine(url, pool_size=pool, max_overflow=0, connect_args={"timeout": 30})
+
+        @event.listens_for(engine.sync_engine, "connect")
+        def prepare(connection: Any, _: Any) -> None:
+            connection.isolation_level = None
+            cursor = connection.cursor()
+            for pragma in ("busy_timeout=30000", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+                cursor.execute(f"PRAGMA {pragma}")
+            cursor.close()
+
+        @event.listens_for(engine.sync_engine, "begin")
+        def begin(connection: Any) -> None:
+            connection.exec_driver_sql(connection.get_execution_options().get("begin", "BEGIN"))
+
+        return engine
+
+    def insert(self, target: Table) -> sqlite.Insert:
+        """See `Dialect`."""
+        return sqlite.insert(target)
+
+    def among(self, where: ColumnElement[T], values: Collection[T]) -> ColumnElement[bool]:
+        """One JSON array: SQLite limits the number of parameters."""
+        elements = func.json_each(json.dumps(list(values))).table_valued("value")
+        return where.in_(select(elements.c.value))
+
+    async def lock_changes(self, connection: AsyncConnection) -> None:
+        """Nothing to do: a transaction that writes is alone already."""
+
+    def contains(self, where: ColumnElement[str], what: str) -> ColumnElement[bool]:
+        """See `Dialect`."""
+        return func.instr(where, what) > 0
+
+    def wildcard(self, where: ColumnElement[str], pattern: str) -> ColumnElement[bool]:
+        """By GLOB, which minds case as LIKE does not; its brackets are escaped."""
+        return where.op("GLOB", is_comparison=True)(pattern.replace("[", "[[]"))
+
+    def infix(self, names: Table, pattern: str) -> ColumnElement[bool]:
+        """By the full-text table beside the names; it serves GLOB where three letters of the pattern are together."""
+        index = table(f"{names.name}_fts", column("rowid"), column("key", Bytewise))
+        found: Select[Any] = select(index.c.rowid).where(self.wildcard(index.c.key, pattern))
+        return names.c.id.in_(found)
+
+
+def dialect_of(url: URL) -> Dialect:
+    """Return the dialect of a URL; raises `Invalid` for a database that the index does not know."""
+    kinds: dict[str, type[Dialect]] = {"postgresql+psycopg": PostgreSQL, "sqlite+aiosqlite": SQLite}
+    if url.drivername not in kinds:
+        raise Invalid(f"database URL {url.drivername}://…: expected one of {', '.join(f'{k}://…' for k in kinds)}")
+    return kinds[url.drivername]()
+
+
+def upgrade_lock(dialect_name: str) -> Any:
+    """Return the statement that lets one process at a time upgrade the schema, None when its transaction does."""
+    return text(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})") if dialect_name == "postgresql" else None

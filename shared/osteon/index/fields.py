@@ -1,0 +1,96 @@
+"""Every attribute that the index holds, with the columns that hold it and the way it is compared (by its VR)."""
+
+import re
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Final
+
+from pydicom.datadict import dictionary_VM, tag_for_keyword
+
+from osteon.dicom.attributes import HELD, vr_of
+from osteon.dicom.query import Level
+from osteon.index.names import MAX_KEY, name_keys
+from osteon.index.values import clean, date_key, number, text_key, time_key
+
+
+class Kind(Enum):
+    """How values of an attribute are stored and compared."""
+
+    TEXT = auto()
+    NAME = auto()
+    UID = auto()
+    DATE = auto()
+    TIME = auto()
+    NUMBER = auto()
+
+
+_KINDS: Final = {"PN": Kind.NAME, "UI": Kind.UID, "DA": Kind.DATE, "TM": Kind.TIME} | dict.fromkeys(
+    ("IS", "US", "UL", "SS", "SL"), Kind.NUMBER
+)
+SMALL: Final = ("Rows", "Columns", "BitsAllocated")
+"""Numbers that every instance has: 32 bits each."""
+_WORDS: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One held attribute: `column` has its text (or number), `key` what it is compared by."""
+
+    keyword: str
+    level: Level
+    kind: Kind
+    column: str
+    several: bool
+    """More than one value is allowed; the text then has them joined by a backslash."""
+
+    @property
+    def limit(self) -> int:
+        """What numbers of the column stay below."""
+        return 1 << 31 if self.keyword in SMALL else 1 << 63
+
+    @property
+    def key(self) -> str | None:
+        """The key's column; UIDs and numbers are compared as they are and have none."""
+        return None if self.kind in (Kind.UID, Kind.NUMBER) else f"{self.column}_key"
+
+    def store(self, text: str) -> dict[str, str | int | None]:
+        """Return the columns' values for DICOM text; an empty value is None."""
+        if self.kind is Kind.NUMBER:
+            value = number(text)
+            return {self.column: value if value is not None and abs(value) < self.limit else None}
+        kept = clean(text) or None
+        if self.key is None:
+            return {self.column: kept}
+        return {self.column: kept, self.key: self.key_of(kept) if kept else None}
+
+    def key_of(self, text: str) -> str | None:
+        """Return the key of a value: None for a date or time that is none."""
+        if self.kind is Kind.DATE:
+            return date_key(text)
+        if self.kind is Kind.TIME:
+            return time_key(text)
+        if self.kind is Kind.NAME:
+            return "\\".join(name_keys(text))[:MAX_KEY]
+        return text_key(text)
+
+
+def column_name(keyword: str) -> str:
+    """Return `study_instance_uid` for `StudyInstanceUID`."""
+    return _WORDS.sub("_", keyword).lower()
+
+
+def _field(keyword: str, level: Level) -> Field:
+    tag = tag_for_keyword(keyword)
+    assert tag is not None, keyword
+    several = dictionary_VM(tag) != "1"
+    return Field(keyword, level, _KINDS.get(vr_of(keyword), Kind.TEXT), column_name(keyword), several)
+
+
+FIELDS: Final[dict[str, Field]] = {kw: _field(kw, level) for level, keywords in HELD.items() for kw in keywords}
+"""Keyword → field, in the order of `HELD`."""
+
+LEVEL_FIELDS: Final[dict[Level, tuple[Field, ...]]] = {
+    level: tuple(field for field in FIELDS.values() if field.level is level) for level in Level
+}
+STUDY_ROW_FIELDS: Final = LEVEL_FIELDS[Level.PATIENT] + LEVEL_FIELDS[Level.STUDY]
+"""A study's row has the patient's attributes too, as they were when the study was made."""

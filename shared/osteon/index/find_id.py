@@ -1,0 +1,62 @@
+"""Finding rows by the identifiers that people and clients have."""
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from osteon.dicom.identity import format_public_id, parse_public_id
+from osteon.dicom.query import Level
+from osteon.errors import Invalid
+from osteon.index import tables
+from osteon.index.port import ResourceNotFound
+from osteon.index.values import clean, text_key
+
+
+async def find(connection: AsyncConnection, level: Level, public_id: str) -> int:
+    """Return the row of a public identifier at a level; raises `ResourceNotFound`."""
+    row = await _row(connection, level, _digest(public_id))
+    if row is None:
+        raise ResourceNotFound(f"no {level.lower()} has the identifier {public_id[:80]!r}")
+    return row
+
+
+async def find_any(connection: AsyncConnection, public_id: str) -> tuple[Level, int]:
+    """Return level and row of a public identifier of any level; raises `ResourceNotFound`."""
+    digest = _digest(public_id)
+    for level in Level:
+        row = await _row(connection, level, digest)
+        if row is not None:
+            return level, row
+    raise ResourceNotFound(f"nothing has the identifier {public_id[:80]!r}")
+
+
+async def lookup(connection: AsyncConnection, identifier: str) -> list[tuple[Level, str]]:
+    """Find a Patient ID, an Accession Number or a UID, in that order; case does not count."""
+    key, uid = text_key(identifier), clean(identifier)
+    columns = (
+        (Level.PATIENT, tables.patients.c.patient_id_key, key),
+        (Level.STUDY, tables.studies.c.accession_number_key, key),
+        (Level.STUDY, tables.studies.c.study_instance_uid, uid),
+        (Level.SERIES, tables.series.c.series_instance_uid, uid),
+        (Level.IMAGE, tables.instances.c.sop_instance_uid, uid),
+    )
+    found: dict[tuple[Level, str], None] = {}
+    if not key:
+        return []
+    for level, column, value in columns:
+        table = tables.TABLE_OF[level]
+        rows = await connection.execute(select(table.c.public_id).where(column == value).order_by(table.c.id))
+        found |= {(level, format_public_id(row.public_id)): None for row in rows}
+    return list(found)
+
+
+def _digest(public_id: str) -> bytes:
+    try:
+        return parse_public_id(public_id)
+    except Invalid as error:
+        raise ResourceNotFound(str(error)) from None
+
+
+async def _row(connection: AsyncConnection, level: Level, digest: bytes) -> int | None:
+    table = tables.TABLE_OF[level]
+    row: int | None = await connection.scalar(select(table.c.id).where(table.c.public_id == digest))
+    return row

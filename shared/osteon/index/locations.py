@@ -1,0 +1,153 @@
+"""Where the bytes of instances are: scopes, conflicts and the outcome of packs."""
+
+from collections.abc import AsyncIterator, Iterable, Mapping
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Row, Select, select, tuple_
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from osteon.contracts.packs import PackFacts
+from osteon.dicom.identity import Identity, format_public_id
+from osteon.dicom.query import Level
+from osteon.index import tables
+from osteon.index.database import Database
+from osteon.index.find_id import find_any
+from osteon.index.port import Conflict, InstanceState, Location, Scope
+from osteon.index.uids import Uids
+
+_PACKS: Final = 200
+_PAGE: Final = 1000
+
+_i, _s, _t, _p = tables.instances.c, tables.series.c, tables.studies.c, tables.packs.c
+LOCATION_COLUMNS: Final = (
+    _i.id, _i.pack, _i.byte_offset, _i.byte_length, _i.sop_class, _i.transfer_syntax, _i.public_id, _i.sha256,
+    _i.sop_instance_uid, _s.series_instance_uid, _t.study_instance_uid, _t.patient_id, _p.pack_id, _p.study_uid,
+    _p.series_uid,
+)  # fmt: skip
+
+
+def location(row: Row[Any], identity: Identity, pack: Row[Any], texts: Mapping[int, str]) -> Location:
+    """Make a location of an instance's or conflict's row and its pack's."""
+    facts = PackFacts.model_construct(pack_id=pack.pack_id, study_uid=pack.study_uid, series_uid=pack.series_uid)
+    return Location(
+        identity=identity,
+        transfer_syntax_uid=texts[row.transfer_syntax],
+        key=facts.key,
+        sidecar_key=facts.sidecar_key,
+        offset=row.byte_offset,
+        length=row.byte_length,
+        sha256=row.sha256,
+        public_id=format_public_id(row.public_id),
+    )
+
+
+async def locate(database: Database, uids: Uids, scope: Scope) -> AsyncIterator[Location]:
+    """Iterate over the instances of a scope by pack and offset; a transaction a page, none while the caller works."""
+    clauses = await _clauses(database, scope)
+    last_pack = 0
+    while True:
+        async with database.read() as connection:
+            packs = await _packs(connection, clauses, last_pack)
+        if not packs:
+            return
+        after = (0, -1, 0)
+        while True:
+            async with database.read() as connection:
+                found = list(await connection.execute(_page(clauses, packs, after)))
+                locations = await _locations(connection, uids, found)
+            for each in locations:
+                yield each
+            if len(found) < _PAGE:
+                break
+            after = (found[-1].pack, found[-1].byte_offset, found[-1].id)
+        last_pack = packs[-1]
+
+
+async def outcome(connection: AsyncConnection, pack_id: str) -> dict[str, InstanceState]:
+    """Return the state of each instance of a pack; a conflict counts more than the rest of its UID's members."""
+    repeats = tables.repeats.c
+    pack = select(_p.id).where(_p.pack_id == pack_id).scalar_subquery()
+    stored = await connection.execute(select(_i.sop_instance_uid).where(_i.pack == pack))
+    states = {row.sop_instance_uid: InstanceState.STORED for row in stored}
+    others = await connection.execute(
+        select(_i.sop_instance_uid, repeats.conflict)
+        .join_from(tables.repeats, tables.instances, repeats.instance == _i.id)
+        .where(repeats.pack == pack)
+    )
+    for uid, conflict in others:
+        if conflict:
+            states[uid] = InstanceState.CONFLICT
+        else:
+            states.setdefault(uid, InstanceState.DUPLICATE)
+    return states
+
+
+async def conflicts(connection: AsyncConnection, uids: Uids, after: int, limit: int) -> list[Conflict]:
+    """Return conflicts with ids beyond `after`, with what is served and what is not."""
+    c = tables.conflicts.c
+    chosen = select(tables.conflicts, _p.pack_id, _i.sop_instance_uid).join_from(
+        tables.conflicts, tables.instances, c.instance == _i.id
+    )
+    chosen = chosen.join(tables.packs, c.pack == _p.id).where(c.id > after).order_by(c.id).limit(max(limit, 0))
+    rows = list(await connection.execute(chosen))
+    served = _select().where(_i.id.in_({row.instance for row in rows}))
+    found = list(await connection.execute(served))
+    kept = dict(zip((row.id for row in found), await _locations(connection, uids, found), strict=True))
+    texts = await uids.texts(connection, {n for row in rows for n in (row.sop_class, row.transfer_syntax)})
+    result = []
+    for row in rows:
+        uid = (row.patient_id, row.study_uid, row.series_uid, row.sop_instance_uid)
+        other = location(row, Identity(*uid, texts[row.sop_class]), row, texts)
+        result.append(Conflict(row.id, kept[row.instance], other, row.detected))
+    return result
+
+
+async def _clauses(database: Database, scope: Scope) -> list[ColumnElement[bool]]:
+    clauses: list[ColumnElement[bool]] = []
+    if scope.study_uid is not None:
+        clauses.append(_t.study_instance_uid == scope.study_uid)
+    if scope.series_uid is not None:
+        clauses.append(_s.series_instance_uid == scope.series_uid)
+    if scope.sop_uids:
+        clauses.append(database.dialect.among(_i.sop_instance_uid, scope.sop_uids))
+    if scope.public_id is not None:
+        async with database.read() as connection:
+            level, row = await find_any(connection, scope.public_id)
+        columns = {Level.PATIENT: _t.patient, Level.STUDY: _s.study, Level.SERIES: _i.series, Level.IMAGE: _i.id}
+        clauses.append(columns[level] == row)
+    return clauses
+
+
+async def _packs(connection: AsyncConnection, clauses: list[ColumnElement[bool]], last: int) -> list[int]:
+    """Return the next packs that have instances of the scope."""
+    if clauses:
+        query = select(_i.pack).select_from(_above(tables.instances)).where(*clauses, _i.pack > last).distinct()
+        ordered = query.order_by(_i.pack)
+    else:
+        ordered = select(_p.id).where(_p.id > last).order_by(_p.id)
+    return list(await connection.scalars(ordered.limit(_PACKS)))
+
+
+def _page(clauses: Iterable[ColumnElement[bool]], packs: list[int], after: tuple[int, int, int]) -> Select[Any]:
+    order = (_i.pack, _i.byte_offset, _i.id)
+    chosen = _select().where(*clauses, _i.pack.in_(packs), tuple_(*order) > after)
+    return chosen.order_by(*order).limit(_PAGE)
+
+
+def _above(joined: Any) -> Any:
+    return joined.join(tables.series, _i.series == _s.id).join(tables.studies, _s.study == _t.id)
+
+
+def _select() -> Select[Any]:
+    return select(*LOCATION_COLUMNS).select_from(_above(tables.instances).join(tables.packs, _i.pack == _p.id))
+
+
+async def _locations(connection: AsyncConnection, uids: Uids, rows: list[Row[Any]]) -> list[Location]:
+    texts = await uids.texts(connection, {n for row in rows for n in (row.sop_class, row.transfer_syntax)})
+    return [location(row, _identity(row, texts[row.sop_class]), row, texts) for row in rows]
+
+
+def _identity(row: Row[Any], sop_class: str) -> Identity:
+    return Identity(
+        row.patient_id or "", row.study_instance_uid, row.series_instance_uid, row.sop_instance_uid, sop_class
+    )

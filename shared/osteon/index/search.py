@@ -1,0 +1,131 @@
+"""A `Search` as SQL: which rows of its level match, page by page."""
+
+import base64
+import binascii
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, Table, false, func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from osteon.dicom.query import Condition, DateTimeRange, Level, Search
+from osteon.index import tables
+from osteon.index.conditions import BadSearch, Conditions, level_of, row_level
+from osteon.index.dialect import Dialect
+from osteon.index.find_id import find_any
+from osteon.index.port import BadCursor
+
+_SEQUENCE = 2
+"""Length of a key's path that goes into a sequence."""
+
+
+async def page(connection: AsyncConnection, dialect: Dialect, search: Search) -> tuple[list[int], str | None]:
+    """Return the ids of a page's rows, in order, and the cursor of the next page."""
+    after = _read_cursor(search)
+    if search.limit <= 0:
+        return [], None
+    parent = await find_any(connection, search.parent) if search.parent is not None else None
+    found = await connection.execute(page_statement(dialect, search, parent, after))
+    ids = [row.id for row in found]
+    more = len(ids) > search.limit
+    del ids[search.limit :]
+    return ids, _write_cursor(search.level, ids[-1]) if more and not search.order else None
+
+
+async def count(connection: AsyncConnection, dialect: Dialect, search: Search) -> int:
+    """Return how many rows match."""
+    parent = await find_any(connection, search.parent) if search.parent is not None else None
+    matching = _matching(dialect, search, parent, func.count())
+    return int((await connection.execute(matching)).scalar_one())
+
+
+def page_statement(
+    dialect: Dialect, search: Search, parent: tuple[Level, int] | None = None, after: int | None = None
+) -> Select[Any]:
+    """Return the statement for the ids of one page and one row more; `parent` is (level, row)."""
+    row = tables.TABLE_OF[search.level].c.id
+    statement = _matching(dialect, search, parent, row)
+    if after is not None:
+        statement = statement.where(row > after)
+    conditions = Conditions(dialect, search.level)
+    for order in search.order:
+        _check_level(search.level, level_of((order.keyword,)), order.keyword)
+        column = conditions.sort_column(order.keyword)
+        statement = statement.order_by((column.desc() if order.descending else column.asc()).nulls_last())
+    statement = statement.order_by(row).limit(search.limit + 1)
+    return statement.offset(search.offset) if search.offset > 0 else statement
+
+
+def _matching(
+    dialect: Dialect, search: Search, parent: tuple[Level, int] | None, what: ColumnElement[Any]
+) -> Select[Any]:
+    levels = [row_level(order.keyword, search.level) for order in search.order]
+    clauses: list[ColumnElement[bool]] = []
+    make = Conditions(dialect, search.level, search.fuzzy, search.case_sensitive)
+    requests = [c for c in search.conditions if isinstance(c, Condition) and len(c.path) == _SEQUENCE]
+    for condition in search.conditions:
+        for path in _paths(condition):
+            _check_level(search.level, level_of(path), ".".join(path))
+            levels.append(Level.SERIES if len(path) == _SEQUENCE else row_level(path[0], search.level))
+        if isinstance(condition, DateTimeRange):
+            clauses.append(make.of_moments(condition))
+        elif len(condition.path) == 1:
+            clauses.append(make.of(condition))
+    if requests:
+        clauses.append(make.of_requests(requests))
+    if parent:
+        level, clause = _below(search.level, parent)
+        levels.append(level)
+        clauses.append(clause)
+    top = min((level.depth for level in levels), default=search.level.depth)
+    return select(what).select_from(_joined(search.level, top)).where(*clauses)
+
+
+def _paths(condition: Condition | DateTimeRange) -> list[tuple[str, ...]]:
+    return [(condition.date,), (condition.time,)] if isinstance(condition, DateTimeRange) else [condition.path]
+
+
+def _check_level(searched: Level, level: Level, name: str) -> None:
+    if level.depth > searched.depth:
+        raise BadSearch(f"{name} belongs to {level}, below the {searched} that is searched")
+
+
+def _below(searched: Level, parent: tuple[Level, int]) -> tuple[Level, ColumnElement[bool]]:
+    """Return the condition that a row is below another, and the highest level that it needs."""
+    level, row = parent
+    if level.depth >= searched.depth:
+        return searched, false()
+    child = list(Level)[level.depth + 1]
+    return child, tables.TABLE_OF[child].c[tables.PARENT_OF[child]] == row
+
+
+def _joined(level: Level, top: int) -> Any:
+    """Join the tables from a level upwards to the depth `top`."""
+    joined: Any = tables.TABLE_OF[level]
+    below: Table = tables.TABLE_OF[level]
+    for upper in reversed(list(Level)[top : level.depth]):
+        child = list(Level)[upper.depth + 1]
+        table = tables.TABLE_OF[upper]
+        joined = joined.join(table, below.c[tables.PARENT_OF[child]] == table.c.id)
+        below = table
+    return joined
+
+
+def _write_cursor(level: Level, row: int) -> str:
+    return base64.urlsafe_b64encode(f"1.{level}.{row}".encode()).decode().rstrip("=")
+
+
+def _read_cursor(search: Search) -> int | None:
+    """Return the row that the last page ended with."""
+    if search.cursor is None:
+        return None
+    if search.order or search.offset:
+        raise BadCursor("a cursor goes with neither an order nor an offset")
+    try:
+        text = base64.b64decode(search.cursor + "=" * (-len(search.cursor) % 4), altchars=b"-_", validate=True).decode()
+        version, level, row = text.split(".")
+        number = int(row)
+    except (binascii.Error, ValueError):
+        raise BadCursor(f"{search.cursor[:80]!r} is not a cursor of this index") from None
+    if (version, level) != ("1", search.level.value) or not 0 < number < 1 << 63:
+        raise BadCursor(f"{search.cursor[:80]!r} is not a cursor of a search at {search.level}")
+    return number

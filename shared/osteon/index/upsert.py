@@ -1,0 +1,207 @@
+"""Writing packs into the index: one transaction a batch, few statements whatever the number of instances.
+
+Order of locks, the same for every writer, so that none waits for another in a circle: packs by pack id, patients by public
+identifier, instances by UID, the change log. Who holds a patient's row may change all that is below it, so sums need no
+further locks. What another writer inserted first is found out by the insert itself, never by looking before.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import bindparam, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from osteon.dicom.identity import parse_public_id
+from osteon.dicom.query import Level
+from osteon.index import tables
+from osteon.index.dialect import Dialect
+from osteon.index.fields import LEVEL_FIELDS, Kind
+from osteon.index.log import write_log
+from osteon.index.parents import Parents
+from osteon.index.port import InstanceEntry, InstanceState, PackOutcome, StoredPack
+from osteon.index.values import clean
+
+_NUMBERS = tuple(field for field in LEVEL_FIELDS[Level.IMAGE] if field.kind is Kind.NUMBER)
+
+
+@dataclass(slots=True)
+class Member:
+    """One instance of a pack on its way; `instance` is the row that serves its UID."""
+
+    pack: int
+    entry: InstanceEntry
+    state: InstanceState | None = None
+    instance: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What all steps of one transaction need."""
+
+    connection: AsyncConnection
+    dialect: Dialect
+    uids: dict[str, int]
+    now: datetime
+
+
+async def upsert(batch: Batch, packs: Sequence[StoredPack]) -> list[PackOutcome]:
+    """Index packs; returns an outcome for each, in their order."""
+    by_id: dict[str, StoredPack] = {}
+    for pack in packs:
+        by_id.setdefault(pack.facts.pack_id, pack)
+    fresh = await _register(batch, by_id.values())
+    members = [
+        Member(fresh[pack_id], entry) for pack_id, pack in by_id.items() if pack_id in fresh for entry in pack.instances
+    ]
+    if fresh:
+        await _index(batch, members, list(fresh.values()))
+    outcomes = await _outcomes(batch, by_id)
+    return [outcomes[pack.facts.pack_id] for pack in packs]
+
+
+async def _register(batch: Batch, packs: Iterable[StoredPack]) -> dict[str, int]:
+    """Insert the packs' rows; returns the ids of those that are new."""
+    rows = [
+        {
+            "pack_id": facts.pack_id, "study_uid": facts.study_uid, "series_uid": facts.series_uid,
+            "origin": facts.origin.value, "calling_aet": clean(facts.calling_aet),
+            "remote_host": clean(facts.remote_host), "received": facts.received_at, "size": facts.size,
+            "instances": facts.instances, "stored": 0, "duplicates": 0, "conflicts": 0,
+        }
+        for facts in sorted((pack.facts for pack in packs), key=lambda facts: facts.pack_id)
+    ]  # fmt: skip
+    if not rows:
+        return {}
+    insert = batch.dialect.insert(tables.packs).on_conflict_do_nothing(index_elements=["pack_id"])
+    added = await batch.connection.execute(insert.returning(tables.packs.c.pack_id, tables.packs.c.id), rows)
+    return {pack_id: row for pack_id, row in added}
+
+
+async def _index(batch: Batch, members: list[Member], packs: list[int]) -> None:
+    known = await _known(batch, {member.entry.identity.sop_uid for member in members})
+    first: dict[str, Member] = {}
+    for member in members:
+        if member.entry.identity.sop_uid not in known:
+            first.setdefault(member.entry.identity.sop_uid, member)
+    parents = Parents(batch.connection, batch.dialect, batch.now)
+    await parents.prepare([member.entry for member in first.values()])
+    added = await _insert_instances(batch, first, parents)
+    lost = first.keys() - added.keys()
+    known |= await _known(batch, lost) if lost else {}
+    for uid, instance in added.items():
+        first[uid].state = InstanceState.STORED
+        known[uid] = (instance, first[uid].entry.sha256)
+    _classify(members, known)
+    stored = [member.entry for member in members if member.state is InstanceState.STORED]
+    created = await parents.grow(stored, batch.uids)
+    kept_aside = await _set_aside(batch, members)
+    await _count(batch, members, packs)
+    await write_log(batch.connection, batch.dialect, batch.now, created, packs, kept_aside)
+
+
+async def _known(batch: Batch, sop_uids: Iterable[str]) -> dict[str, tuple[int, bytes]]:
+    """Return (row, SHA-256) of the UIDs that have a row."""
+    columns = tables.instances.c
+    found = await batch.connection.execute(
+        select(columns.sop_instance_uid, columns.id, columns.sha256).where(
+            batch.dialect.among(columns.sop_instance_uid, list(sop_uids))
+        )
+    )
+    return {uid: (instance, sha256) for uid, instance, sha256 in found}
+
+
+async def _insert_instances(batch: Batch, members: dict[str, Member], parents: Parents) -> dict[str, int]:
+    """Insert rows, in the order of the UIDs; returns the ids of those that no other writer had inserted meanwhile."""
+    rows = [_instance_row(batch, members[uid], parents) for uid in sorted(members)]
+    if not rows:
+        return {}
+    columns = tables.instances.c
+    insert = batch.dialect.insert(tables.instances).on_conflict_do_nothing(index_elements=["sop_instance_uid"])
+    added = await batch.connection.execute(insert.returning(columns.sop_instance_uid, columns.id), rows)
+    return {uid: instance for uid, instance in added}
+
+
+def _instance_row(batch: Batch, member: Member, parents: Parents) -> dict[str, object]:
+    entry = member.entry
+    row: dict[str, object] = {
+        "series": parents.series_row(entry.identity),
+        "pack": member.pack,
+        "byte_offset": entry.offset,
+        "byte_length": entry.length,
+        "sop_class": batch.uids[entry.identity.sop_class_uid],
+        "transfer_syntax": batch.uids[entry.transfer_syntax_uid],
+        "public_id": parse_public_id(entry.identity.public_instance),
+        "sha256": entry.sha256,
+        "sop_instance_uid": entry.identity.sop_uid,
+    }
+    for field in _NUMBERS:
+        row |= field.store(entry.attributes.get(field.keyword, ""))
+    return row
+
+
+def _classify(members: list[Member], known: dict[str, tuple[int, bytes]]) -> None:
+    for member in members:
+        member.instance, sha256 = known[member.entry.identity.sop_uid]
+        if member.state is None:
+            same = sha256 == member.entry.sha256
+            member.state = InstanceState.DUPLICATE if same else InstanceState.CONFLICT
+
+
+async def _set_aside(batch: Batch, members: list[Member]) -> int:
+    """Note duplicates and conflicts; returns how many conflicts are new (the same bytes may come several times)."""
+    repeats: dict[tuple[int, int], bool] = {}
+    others: dict[tuple[int, bytes], Member] = {}
+    for member in members:
+        if member.state is InstanceState.STORED:
+            continue
+        conflict = member.state is InstanceState.CONFLICT
+        key = (member.pack, member.instance)
+        repeats[key] = repeats.get(key, False) or conflict
+        if conflict:
+            others.setdefault((member.instance, member.entry.sha256), member)
+    if repeats:
+        rows = [{"pack": pack, "instance": row, "conflict": c} for (pack, row), c in sorted(repeats.items())]
+        await batch.connection.execute(tables.repeats.insert(), rows)
+    if not others:
+        return 0
+    insert = batch.dialect.insert(tables.conflicts).on_conflict_do_nothing(index_elements=["instance", "sha256"])
+    added = await batch.connection.execute(
+        insert.returning(tables.conflicts.c.id), [_conflict_row(batch, others[key]) for key in sorted(others)]
+    )
+    return len(added.all())
+
+
+def _conflict_row(batch: Batch, member: Member) -> dict[str, object]:
+    entry = member.entry
+    return {
+        "instance": member.instance, "pack": member.pack, "byte_offset": entry.offset, "byte_length": entry.length,
+        "detected": batch.now, "sop_class": batch.uids[entry.identity.sop_class_uid],
+        "transfer_syntax": batch.uids[entry.transfer_syntax_uid],
+        "public_id": parse_public_id(entry.identity.public_instance), "sha256": entry.sha256,
+        "patient_id": clean(entry.identity.patient_id), "study_uid": entry.identity.study_uid,
+        "series_uid": entry.identity.series_uid,
+    }  # fmt: skip
+
+
+async def _count(batch: Batch, members: list[Member], packs: list[int]) -> None:
+    """Write the outcomes of the packs."""
+    counts = Counter((member.pack, member.state) for member in members)
+    columns = {"stored": InstanceState.STORED, "duplicates": InstanceState.DUPLICATE}
+    columns["conflicts"] = InstanceState.CONFLICT
+    statement = (
+        update(tables.packs)
+        .where(tables.packs.c.id == bindparam("row"))
+        .values({column: bindparam(f"n_{column}") for column in columns})
+    )
+    rows = [{"row": p, **{f"n_{column}": counts[p, state] for column, state in columns.items()}} for p in packs]
+    await batch.connection.execute(statement, rows)
+
+
+async def _outcomes(batch: Batch, pack_ids: Iterable[str]) -> dict[str, PackOutcome]:
+    c = tables.packs.c
+    found = await batch.connection.execute(
+        select(c.pack_id, c.stored, c.duplicates, c.conflicts).where(batch.dialect.among(c.pack_id, list(pack_ids)))
+    )
+    return {row.pack_id: PackOutcome(*row) for row in found}

@@ -1,0 +1,73 @@
+"""Builders of `StoredPack` and invented resources for tests of the index and of those who use it."""
+
+import hashlib
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from itertools import count
+
+from osteon.contracts.packs import Origin, PackStored
+from osteon.dicom.identity import Identity
+from osteon.index.port import InstanceEntry, StoredPack
+
+CT = "1.2.840.10008.5.1.4.1.1.2"
+MR = "1.2.840.10008.5.1.4.1.1.4"
+SR = "1.2.840.10008.5.1.4.1.1.88.22"
+EXPLICIT = "1.2.840.10008.1.2.1"
+JPEG_LS = "1.2.840.10008.1.2.4.80"
+RECEIVED = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
+
+_packs = count(1)
+
+
+def entry(
+    patient: str = "P1", study: str = "1.2.1", series: str = "1.2.1.1", sop: str = "1.2.1.1.1", /, *,
+    content: str = "first", sop_class: str = CT, syntax: str = EXPLICIT, offset: int = 512, length: int = 1000,
+    requests: tuple[tuple[str, str], ...] = (), **attributes: str,
+) -> InstanceEntry:  # fmt: skip
+    """Make one instance; `content` stands for its bytes, `attributes` are by keyword."""
+    identity = Identity(patient, study, series, sop, sop_class)
+    required = {
+        "PatientID": patient, "StudyInstanceUID": study, "SeriesInstanceUID": series, "SOPInstanceUID": sop,
+        "SOPClassUID": sop_class,
+    }  # fmt: skip
+    return InstanceEntry(
+        identity=identity,
+        transfer_syntax_uid=syntax,
+        offset=offset,
+        length=length,
+        sha256=hashlib.sha256(f"{sop} {content}".encode()).digest(),
+        attributes={k: v for k, v in (required | attributes).items() if v},
+        requests=requests,
+    )
+
+
+def pack(*entries: InstanceEntry, pack_id: str | None = None, received: datetime = RECEIVED) -> StoredPack:
+    """Put instances into a pack, as if of the series of the first."""
+    first = entries[0].identity
+    facts = PackStored(
+        correlation_id="test", pack_id=pack_id or f"pack-{next(_packs):06d}", study_uid=first.study_uid,
+        series_uid=first.series_uid, origin=Origin.DIMSE, calling_aet="CT1", remote_host="127.0.0.1",
+        received_at=received, instances=len(entries), size=sum(e.length + 1024 for e in entries),
+    )  # fmt: skip
+    return StoredPack(facts, entries)
+
+
+def slices(
+    n: int, patient: str = "P1", study: str = "1.2.1", series: str = "1.2.1.1", /, **attributes: str
+) -> list[InstanceEntry]:
+    """Make a series of `n` CT slices, one behind the other in their pack."""
+    given = {"Modality": "CT", "Rows": "512", "Columns": "512", "BitsAllocated": "16"} | attributes
+    return [
+        entry(patient, study, series, f"{series}.{i}", offset=512 + 2048 * (i - 1), InstanceNumber=str(i), **given)
+        for i in range(1, n + 1)
+    ]
+
+
+def study(patient: str, uid: str, /, n: int = 1, **attributes: str) -> StoredPack:
+    """Make a pack with a study of one series of `n` slices."""
+    return pack(*slices(n, patient, uid, f"{uid}.1", **attributes))
+
+
+def uids(entries: Sequence[InstanceEntry]) -> list[str]:
+    """Return the SOP Instance UIDs."""
+    return [e.identity.sop_uid for e in entries]
