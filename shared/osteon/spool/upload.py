@@ -58,5 +58,5 @@ def _append(pack: BinaryIO, file: Part10File, mtime: int) -> None:
         with file.source.open("rb") as source:
             shutil.copyfileobj(source, pack, _CHUNK)
     if pack.tell() - start != size:
-        raise OSError(f"{file.source} changed its length while it was packed")
+        raise OSError(f"the file of instance {file.sop_uid} changed its length while it was packed")
     pack.write(bytes(padding(size)))

@@ -1,0 +1,64 @@
+"""May another instance come in? Asked at the beginning of each C-STORE, so it is cheap: figures are a moment old."""
+
+import time
+from pathlib import Path
+from typing import Final
+
+from osteon.spool.disk import Disk
+from osteon.spool.errors import SpoolFull
+
+_FRESH: Final = 0.25
+"""Seconds for which the file system's figures are believed."""
+
+
+class Admission:
+    """Compares the file system with the high-water mark, and the spool with its quota.
+
+    `used` is set from time to time to the bytes that the spool holds on disk; what is admitted since is added to it.
+    """
+
+    def __init__(self, root: Path, disk: Disk, *, high_water: float, quota: int) -> None:
+        self.quota = quota
+        self._root = root
+        self._disk = disk
+        self._high_water = high_water
+        self._used = 0
+        self._since = 0
+        self._asked = float("-inf")
+        self._share = 0.0
+
+    def measured(self, used: int) -> None:
+        """Take note of how many bytes the spool holds."""
+        self._used, self._since = used, 0
+
+    def received(self, size: int) -> None:
+        """Take note of bytes that came in since."""
+        self._since += size
+
+    def check(self) -> None:
+        """Raise `SpoolFull` when there is no room; the message says which setting decides."""
+        if self.quota and self._used + self._since >= self.quota:
+            raise SpoolFull(f"spool is full: OSTEON_SPOOL_QUOTA of {self.quota} bytes reached")
+        now = time.monotonic()
+        if now - self._asked >= _FRESH:
+            free, used = self._disk.free(self._root)
+            self._share = used / (used + free) if used + free else 1.0
+            self._asked = now
+        if self._share >= self._high_water:
+            raise SpoolFull(f"spool disk is {self._share:.0%} full (OSTEON_SPOOL_HIGH_WATER)")
+
+
+def usage(root: Path) -> int:
+    """Return the bytes of all files in the folders of a spool, whoever works in them. Blocks."""
+    total = 0
+    for folder in root.iterdir():
+        if folder.is_dir():
+            total += sum(_size(path) for path in folder.iterdir())
+    return total
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:  # stored meanwhile
+        return 0

@@ -1,0 +1,78 @@
+"""Takes over the folders of processes that have ended, and brings what is in them on its way."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+from osteon import metrics
+from osteon.errors import Invalid
+from osteon.logging import get_logger
+from osteon.spool.disk import Disk
+from osteon.spool.errors import BadPack
+from osteon.spool.folders import Folder
+from osteon.spool.paths import DAMAGED, OPEN, SEALED
+from osteon.spool.recovery import Recovered, recover, salvage
+from osteon.spool.sealed import Reason, SealedPack
+
+log = get_logger(__name__)
+
+
+class Adoption:
+    """Holds orphaned folders until they are empty. `adopted` is called with each pack that is ready to go."""
+
+    def __init__(self, root: Path, disk: Disk, adopted: Callable[[SealedPack], None]) -> None:
+        self._root = root
+        self._disk = disk
+        self._adopted = adopted
+        self._folders: list[Folder] = []
+        self._seen: set[Path] = set()
+
+    async def look(self) -> None:
+        """Adopt what is orphaned now, try again what failed before, and remove folders that have become empty."""
+        for folder in await asyncio.to_thread(Folder.adopt, self._root):
+            log.info("orphaned spool folder adopted", folder=folder.path.name)
+            self._folders.append(folder)
+        for folder in tuple(self._folders):
+            files = await asyncio.to_thread(folder.files)
+            for path in files:
+                if path not in self._seen:
+                    await self._recover(path)
+            if not files:
+                self._folders.remove(folder)
+                await asyncio.to_thread(folder.release)
+        self._seen = {path for path in self._seen if path.parent in {folder.path for folder in self._folders}}
+
+    async def release(self) -> None:
+        """Let go of all folders: somebody else may adopt what is left in them."""
+        folders, self._folders = self._folders, []
+        for folder in folders:
+            await asyncio.to_thread(folder.release)
+
+    async def _recover(self, path: Path) -> None:
+        if not path.name.endswith((SEALED, OPEN)):
+            level = log.error if path.name.endswith(DAMAGED) else log.warning
+            level("file in the spool needs a person", file=str(path.relative_to(self._root)))
+            self._seen.add(path)
+            return
+        try:
+            recovered = await asyncio.to_thread(self._bring, path)
+        except FileNotFoundError:  # stored meanwhile: its message was on its way already
+            return
+        except (OSError, Invalid) as error:
+            log.error("pack not recovered, tried again later", file=path.name, error=str(error))
+            return
+        self._seen.add(path)
+        metrics.SPOOL_TORN.inc(recovered.torn)
+        if recovered.pack is not None:
+            self._seen.add(self._root / recovered.pack.path)
+            metrics.SPOOL_RECOVERED.inc()
+            metrics.PACKS_SEALED.labels(reason=Reason.RECOVERED.value).inc()
+            self._adopted(recovered.pack)
+        log.info("pack recovered", file=path.name, torn=recovered.torn, whole=bool(recovered.pack))
+
+    def _bring(self, path: Path) -> Recovered:
+        try:
+            return recover(path, self._root, self._disk)
+        except BadPack as error:
+            log.error("sealed pack is damaged, its whole members are saved", file=path.name, error=str(error))
+            return salvage(path, self._root, self._disk)

@@ -1,0 +1,79 @@
+"""Who works where in a spool: each process has a folder of its own, held by a file lock that ends with the process.
+
+A folder whose lock is free is an orphan; whoever takes its lock owns it. Folders are made, taken over and removed
+only under a lock on the whole spool, held for a moment, so that nobody sees one half made or half removed.
+"""
+
+import fcntl
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from osteon.spool.disk import Disk
+
+_LOCK: Final = "lock"
+_ROOT_LOCK: Final = ".lock"
+
+
+class Folder:
+    """A folder that this process holds."""
+
+    def __init__(self, root: Path, path: Path, fd: int) -> None:
+        self.root = root
+        self.path = path
+        self._fd = fd
+
+    @classmethod
+    def create(cls, root: Path, disk: Disk) -> "Folder":
+        """Make a folder of one's own; `root` is made when absent."""
+        root.mkdir(parents=True, exist_ok=True)
+        with _whole(root):
+            path = root / uuid.uuid4().hex
+            path.mkdir()
+            fd = _try_lock(path)
+            assert fd is not None  # nobody else may look at it yet
+            disk.sync_folder(root)
+            return cls(root, path, fd)
+
+    @classmethod
+    def adopt(cls, root: Path) -> list["Folder"]:
+        """Take over every folder that nobody holds."""
+        with _whole(root):
+            folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.is_symlink())
+            locks = ((path, _try_lock(path)) for path in folders)
+            return [cls(root, path, fd) for path, fd in locks if fd is not None]
+
+    def files(self) -> list[Path]:
+        """Return what is in the folder, oldest pack first."""
+        return sorted(path for path in self.path.iterdir() if path.name != _LOCK)
+
+    def release(self) -> None:
+        """Let go of the folder, and remove it when nothing is left in it."""
+        with _whole(self.root):
+            if not self.files():
+                (self.path / _LOCK).unlink()
+                self.path.rmdir()
+            os.close(self._fd)
+
+
+@contextmanager
+def _whole(root: Path) -> Iterator[None]:
+    fd = os.open(root / _ROOT_LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
+def _try_lock(folder: Path) -> int | None:
+    fd = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        return None
+    return fd

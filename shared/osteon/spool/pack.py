@@ -1,0 +1,155 @@
+"""One open pack: a TAR file that grows by whole members and says how much of it is on the disk.
+
+Every method blocks and belongs to the one thread that works for the pack's association at that moment.
+"""
+
+import mmap
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from osteon.spool.disk import Disk
+from osteon.spool.errors import SpoolFailed
+from osteon.spool.ids import new_pack_id
+from osteon.spool.paths import OPEN, SEALED
+from osteon.spool.tar import BLOCK, END_OF_ARCHIVE, encode_header, padding
+
+Buffer = bytes | bytearray | memoryview
+
+
+class PackFile:
+    """A pack being written.
+
+    Attributes:
+        size: bytes up to the end of the last whole member.
+        durable: bytes that are known to be on the disk. A member is safe when it ends at or before this.
+        instances: whole members.
+        broken: why nothing more may be written to this file; None while all is well.
+        distrusted: a sync failed, so that not even a later one of this file can be believed.
+    """
+
+    def __init__(self, folder: Path, disk: Disk) -> None:
+        self.pack_id = new_pack_id()
+        self.folder = folder
+        self.path = folder / f"{self.pack_id}{OPEN}"
+        self.size = 0
+        self.durable = 0
+        self.instances = 0
+        self.durable_instances = 0
+        self.broken: OSError | None = None
+        self.distrusted = False
+        self._disk = disk
+        self._named = False
+        self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
+
+    @property
+    def dirty(self) -> bool:
+        """Whether a whole member is not known to be on the disk."""
+        return self.durable < self.size
+
+    def append(self, name: str, mtime: int, header: bytes, content: Buffer) -> int:
+        """Add a member of which everything is known; return its length. Raises `SpoolFailed`."""
+        length = len(header) + len(content)
+        parts = (encode_header(name, length, mtime), header, content, bytes(padding(length)))
+        self._write(self.size, parts)
+        return self.complete(BLOCK + length)
+
+    def write(self, offset: int, parts: Sequence[Buffer]) -> None:
+        """Write into the member that is being added, `offset` bytes after its beginning. Raises `SpoolFailed`."""
+        self._write(self.size + offset, parts)
+
+    def complete(self, length: int) -> int:
+        """Make the `length` bytes after the last member one more member; return that with its padding."""
+        length += padding(length)
+        self.size += length
+        self.instances += 1
+        return length
+
+    def rewind(self) -> None:
+        """Forget what was written after the last whole member."""
+        if self.broken is not None:
+            return
+        try:
+            self._disk.truncate(self._fd, self.size)
+        except OSError as error:
+            self.broken = error
+
+    def sync(self) -> None:
+        """Make every whole member durable; the file is `broken` when that fails."""
+        if self.broken is None and self.dirty:
+            self._settle()
+
+    def seal(self) -> Path | None:
+        """End the archive durably and give it its final name; None when the file is `broken`, by this or before."""
+        if self.broken is not None:
+            return None
+        try:
+            self._disk.write(self._fd, self.size, (END_OF_ARCHIVE,))
+        except OSError as error:
+            self.broken = error
+            return None
+        if not self._settle():
+            return None
+        try:
+            self.path = self.path.rename(self.folder / f"{self.pack_id}{SEALED}")
+            self._disk.sync_folder(self.folder)
+        except OSError as error:
+            self.broken = error
+            return None
+        self.close()
+        return self.path
+
+    def discard(self) -> None:
+        """Remove the file: nothing in it was acknowledged."""
+        self.close()
+        self.path.unlink(missing_ok=True)
+
+    def cut(self) -> None:
+        """Cut a broken file to what was acknowledged, as well as it can be done, and close it."""
+        try:
+            if self.dirty:
+                self._disk.truncate(self._fd, self.durable)
+        except OSError as error:
+            self.broken = error
+        self.close()
+
+    @contextmanager
+    def mapped(self, offset: int, length: int) -> Iterator[memoryview]:
+        """Lend `length` bytes of the member that is being added, `offset` bytes after its beginning."""
+        start = self.size + offset
+        whole = mmap.mmap(self._fd, start + length, access=mmap.ACCESS_READ)
+        view = memoryview(whole)[start:]
+        try:
+            yield view
+        finally:
+            view.release()
+            with suppress(BufferError):  # a traceback may still hold a slice; the mapping then goes with it
+                whole.close()
+
+    def close(self) -> None:
+        """Give the file descriptor back. Once is enough, more does no harm."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _settle(self) -> bool:
+        try:
+            self._disk.sync(self._fd)
+            if not self._named:
+                self._disk.sync_folder(self.folder)
+                self._named = True
+        except OSError as error:
+            self.broken, self.distrusted = error, True
+            return False
+        self.durable, self.durable_instances = self.size, self.instances
+        return True
+
+    def _write(self, offset: int, parts: Sequence[Buffer]) -> None:
+        if self.broken is not None:
+            raise SpoolFailed(f"the pack {self.pack_id} can not be written: {self.broken}")
+        try:
+            self._disk.write(self._fd, offset, parts)
+        except OSError as error:
+            self.rewind()
+            raise SpoolFailed(f"no room or no disk for the instance: {error.strerror or error}") from error

@@ -1,0 +1,188 @@
+"""Makes sealed packs of what a process left behind when it died, or of a file that the disk spoiled.
+
+Every member proves itself: its TAR header has a checksum, and its file meta information the SHA-256 of its data set.
+A member that was acknowledged was on the disk as a whole, so the first one that is not whole begins the torn tail.
+"""
+
+import hashlib
+import mmap
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from osteon.dicom.errors import BadPart10
+from osteon.dicom.part10 import FileMeta, file_sha256, read_part10
+from osteon.dicom.peek import peek_identity
+from osteon.errors import Invalid
+from osteon.spool.disk import Disk
+from osteon.spool.errors import BadPack
+from osteon.spool.ids import new_pack_id
+from osteon.spool.paths import DAMAGED, OPEN, SEALED
+from osteon.spool.sealed import SealedPack
+from osteon.spool.tar import BLOCK, END_OF_ARCHIVE, Member, next_member
+
+_CHUNK: Final = 1 << 20
+_META: Final = 64 << 10
+"""File meta information of a member that Osteon wrote is far shorter."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """What became of a file: a sealed pack, or None when no member was whole; and how many bytes were dropped."""
+
+    pack: SealedPack | None
+    torn: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Whole:
+    member: Member
+    meta: FileMeta
+
+
+@dataclass(frozen=True, slots=True)
+class _Survey:
+    """The whole members from the beginning on: the first, where the last ends, how many."""
+
+    first: _Whole | None
+    end: int
+    count: int
+
+
+def recover(path: Path, root: Path, disk: Disk) -> Recovered:
+    """Seal an open pack where it is, without its torn tail; a pack without a whole member is removed. Blocks.
+
+    A sealed pack is only read. Doing it again after a crash in the midst of it gives the same. Raises `OSError`, and
+    `BadPack` for a sealed pack that is not whole any more; then nothing was changed that matters.
+    """
+    with path.open("r+b") as file:
+        size = os.fstat(file.fileno()).st_size
+        found = _survey(file, size)
+        torn = size - found.end
+        if torn <= len(END_OF_ARCHIVE) and not any(os.pread(file.fileno(), torn, found.end)):
+            torn = 0
+        if path.name.endswith(SEALED) and (torn or found.first is None):
+            raise BadPack(f"the sealed pack {path.name} is damaged from byte {found.end} on")
+        if found.first is None:
+            path.unlink()
+            return Recovered(None, torn)
+        if path.name.endswith(OPEN):
+            path = _seal(file, path, found.end, disk)
+        return Recovered(_facts(file, path, root, found.first, found.count), torn)
+
+
+def salvage(path: Path, root: Path, disk: Disk, *, limit: int | None = None) -> Recovered:
+    """Copy the whole members of a file that can not be trusted into a new sealed pack beside it. Blocks.
+
+    Only the first `limit` bytes count, which were acknowledged. The file is removed when all of them were copied; if
+    not, it is kept for a person to look at, under a name that ends with `.damaged`.
+    """
+    copy = path.parent / f"{new_pack_id()}{OPEN}"
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size if limit is None else limit
+        kept = _copy_whole(file, size, copy, disk)
+    recovered = recover(copy, root, disk)
+    if limit is not None and kept >= limit:
+        path.unlink()
+    else:
+        path.rename(path.with_name(path.name + DAMAGED))
+    disk.sync_folder(path.parent)
+    return Recovered(recovered.pack, size - kept)
+
+
+def _survey(file: BinaryIO, size: int) -> _Survey:
+    first, end, count = None, 0, 0
+    for found in _members(file, size):
+        if not isinstance(found, _Whole):
+            break
+        first = first or found
+        end, count = found.member.end, count + 1
+    return _Survey(first, end, count)
+
+
+def _members(file: BinaryIO, size: int) -> Iterator[_Whole | Member]:
+    """Iterate over the members, those that are not whole as a bare `Member`, as far as the TAR headers lead."""
+    offset = 0
+    while offset + BLOCK <= size:
+        try:
+            member = next_member(file, offset, size)
+        except BadPack:
+            return
+        if member is None:
+            return
+        yield _verify(file, member)
+        offset = member.end
+
+
+def _verify(file: BinaryIO, member: Member) -> _Whole | Member:
+    file.seek(member.offset)
+    try:
+        meta = read_part10(file.read(min(member.length, _META)))
+    except BadPart10:
+        return member
+    file.seek(member.offset + meta.data_set_offset)
+    left = member.length - meta.data_set_offset
+    digest = hashlib.sha256()
+    while left and (chunk := file.read(min(left, _CHUNK))):
+        digest.update(chunk)
+        left -= len(chunk)
+    whole = not left and digest.digest() == file_sha256(meta) and member.name == f"{meta.sop_instance_uid}.dcm"
+    return _Whole(member, meta) if whole else member
+
+
+def _seal(file: BinaryIO, path: Path, end: int, disk: Disk) -> Path:
+    disk.truncate(file.fileno(), end)
+    disk.write(file.fileno(), end, (END_OF_ARCHIVE,))
+    disk.sync(file.fileno())
+    sealed = path.rename(path.with_name(path.name.removesuffix(OPEN) + SEALED))
+    disk.sync_folder(path.parent)
+    return sealed
+
+
+def _copy_whole(file: BinaryIO, size: int, copy: Path, disk: Disk) -> int:
+    """Copy whole members with their TAR headers; return the length of the copy."""
+    position = 0
+    with copy.open("xb") as target:
+        for found in _members(file, size):
+            if not isinstance(found, _Whole):
+                continue
+            source = found.member.offset - BLOCK
+            while source < found.member.end:
+                chunk = os.pread(file.fileno(), min(_CHUNK, found.member.end - source), source)
+                disk.write(target.fileno(), position, (chunk,))
+                source, position = source + len(chunk), position + len(chunk)
+    return position
+
+
+def _facts(file: BinaryIO, path: Path, root: Path, first: _Whole, count: int) -> SealedPack:
+    study, series = _series(file, first)
+    pack_id = path.name.removesuffix(SEALED)
+    return SealedPack(
+        pack_id=pack_id,
+        path=path.relative_to(root).as_posix(),
+        study_uid=study,
+        series_uid=series,
+        calling_aet=first.meta.source_aet,
+        remote_host="",
+        received_at=datetime.fromtimestamp(first.member.received_at, UTC),
+        instances=count,
+        size=os.fstat(file.fileno()).st_size,
+        correlation_id=pack_id,
+    )
+
+
+def _series(file: BinaryIO, whole: _Whole) -> tuple[str, str]:
+    start = whole.member.offset + whole.meta.data_set_offset
+    end = whole.member.offset + whole.member.length
+    with (
+        mmap.mmap(file.fileno(), end, access=mmap.ACCESS_READ) as mapped,
+        memoryview(mapped) as view,
+        view[start:] as data,
+    ):
+        identity = peek_identity(data, whole.meta.transfer_syntax_uid, complete=True)
+    if identity is None:
+        raise Invalid(f"the instance {whole.meta.sop_instance_uid} has no Series Instance UID (0020,000E)")
+    return identity.study_uid, identity.series_uid

@@ -1,0 +1,142 @@
+"""Takes the data set of one C-STORE: in memory while it is small, into its pack piece by piece when it is not."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, Final, TypeVar
+
+from osteon.dicom.identity import MissingIdentifier
+from osteon.dimse.handler import Outcome
+from osteon.dimse.status import Status
+from osteon.errors import Invalid, OsteonError, Unavailable
+from osteon.logging import get_logger
+from osteon.spool.arrival import Arrivals
+from osteon.spool.committer import Lane
+from osteon.spool.errors import SpoolFailed, WrongInstance
+from osteon.spool.instance import Announced
+from osteon.spool.memory import Memory
+from osteon.spool.open_packs import OpenPacks, Stream, Ticket
+
+_COMMENT: Final = 64
+"""Characters of Error Comment (0000,0902), an LO."""
+
+T = TypeVar("T")
+log = get_logger(__name__)
+
+
+class InstanceSink:
+    """A `osteon.dimse.handler.StoreSink`. `received` counts the bytes of the data set."""
+
+    def __init__(self, announced: Announced, packs: OpenPacks, lane: Lane, memory: Memory, arrivals: Arrivals) -> None:
+        self.received = 0
+        self._announced = announced
+        self._packs = packs
+        self._lane = lane
+        self._memory = memory
+        self._arrivals = arrivals
+        self._data = bytearray()
+        self._spilled = False
+        self._stream: Stream | None = None  # belongs to the lane's thread
+        self._writing: asyncio.Future[None] | None = None
+        self._failure: BaseException | None = None
+
+    def write(self, fragment: memoryview) -> Awaitable[None] | None:
+        """Take the next bytes; what is returned is done when the disk has caught up."""
+        size = len(fragment)
+        self.received += size
+        if self._failure is not None:
+            return None
+        self._data += fragment
+        self._memory.take(size)
+        if len(self._data) < self._memory.threshold:
+            return None
+        return self._spill()
+
+    async def finish(self) -> Outcome:
+        """Return success once the instance is on the disk (and indexed, if so set), otherwise why it is not."""
+        try:
+            await self._store()
+        except Exception as error:
+            return self._refused(error)
+        return Outcome(Status.SUCCESS)
+
+    def abort(self) -> None:
+        """Forget what came."""
+        self._memory.give(len(self._data))
+        self._data = bytearray()
+        if self._spilled:
+            self._lane.submit(self._drop)
+
+    def _spill(self) -> Awaitable[None] | None:
+        """Send what has come to the disk; wait for the piece before it, so that two are in memory at most."""
+        data, self._data = self._data, bytearray()
+        future = self._submit(self._extend if self._spilled else self._begin, data)
+        self._spilled = True
+        before, self._writing = self._writing, future
+        return None if before is None or before.done() else _settled(before)
+
+    async def _store(self) -> None:
+        data, self._data = self._data, bytearray()
+        future = self._submit(self._end if self._spilled else self._append, data)
+        await asyncio.wait([future])
+        if self._failure is not None:  # the first of all pieces that failed, which says why
+            raise self._failure
+        ticket = future.result()
+        if not ticket.safe:
+            raise SpoolFailed(f"the disk did not keep it: {ticket.pack.file.broken}")
+        await self._arrivals.arrived(ticket.pack)
+
+    def _submit(self, work: Callable[[bytearray], T], data: bytearray) -> asyncio.Future[T]:
+        future = self._lane.submit(partial(work, data))
+        size = len(data)
+        future.add_done_callback(lambda done: self._written(done, size))
+        return future
+
+    def _written(self, future: asyncio.Future[Any], size: int) -> None:
+        self._memory.give(size)
+        if not future.cancelled() and self._failure is None:
+            self._failure = future.exception()
+
+    def _append(self, data: bytearray) -> Ticket:
+        return self._packs.append(self._announced, data)
+
+    def _begin(self, data: bytearray) -> None:
+        self._stream = self._packs.begin(self._announced, data)
+
+    def _extend(self, data: bytearray) -> None:
+        if self._stream is not None and not self._stream.ended:
+            self._packs.extend(self._stream, data)
+
+    def _end(self, data: bytearray) -> Ticket:
+        if self._stream is None or self._stream.ended:
+            raise SpoolFailed("an earlier piece of the instance was not stored")
+        return self._packs.end(self._stream, data)
+
+    def _drop(self) -> None:
+        if self._stream is not None:
+            self._packs.abort(self._stream)
+
+    def _refused(self, error: Exception) -> Outcome:
+        if isinstance(error, OsteonError):
+            log.warning("instance refused", instance=self._announced.sop_uid, error=str(error))
+        else:
+            log.error("instance failed", instance=self._announced.sop_uid, exc_info=error)
+        return outcome_of(error)
+
+
+def outcome_of(error: Exception) -> Outcome:
+    """Choose the status of a C-STORE that failed (PS3.4 B.2.3) from the error's type."""
+    match error:
+        case WrongInstance() | MissingIdentifier():
+            status = Status.DATA_SET_DOES_NOT_MATCH_SOP_CLASS
+        case Invalid():
+            status = Status.UNABLE_TO_PROCESS
+        case Unavailable() | OSError():
+            status = Status.OUT_OF_RESOURCES
+        case _:
+            return Outcome(Status.PROCESSING_FAILURE, "internal error, see the log")
+    return Outcome(status, str(error)[:_COMMENT])
+
+
+async def _settled(future: asyncio.Future[None]) -> None:
+    await asyncio.wait([future])
