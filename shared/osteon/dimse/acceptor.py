@@ -1,12 +1,26 @@
 """Listens for associations and answers them: the acceptor's side of PS3.8."""
 
+import asyncio
 from collections.abc import Callable
+from contextlib import suppress
+from typing import ParamSpec
 
+from osteon.dimse.association import AcceptedAssociation
 from osteon.dimse.config import AcceptorConfig
 from osteon.dimse.handler import AssociationHandler, AssociationInfo
-from osteon.dimse.observer import AcceptorObserver
+from osteon.dimse.observer import AcceptorObserver, Ended, Rejected
+from osteon.logging import get_logger
 
+P = ParamSpec("P")
 HandlerFactory = Callable[[AssociationInfo], AssociationHandler]
+
+_READ_SIZE = 256 << 10
+_BACKLOG = 1024
+_LAST_WORDS = 1.0
+"""Seconds that a peer has to read A-ABORT when the acceptor closes."""
+_HANDLER_PATIENCE = 10.0
+"""Seconds that handlers have to finish after their associations were aborted."""
+_log = get_logger(__name__)
 
 
 class Acceptor:
@@ -19,20 +33,105 @@ class Acceptor:
     def __init__(
         self, config: AcceptorConfig, handler_factory: HandlerFactory, observer: AcceptorObserver | None = None
     ) -> None:
-        raise NotImplementedError
+        self.config = config
+        self.handler_factory = handler_factory
+        self._observer = observer or AcceptorObserver()
+        self._server: asyncio.Server | None = None
+        self._closing = False
+        self._connections: set[AcceptedAssociation] = set()
+        self._associations: set[AcceptedAssociation] = set()
+        self._farewells: set[asyncio.Task[None]] = set()
+        self._changed = asyncio.Event()
 
     @property
     def associations(self) -> int:
         """Associations that are open now."""
-        raise NotImplementedError
+        return len(self._associations)
 
     async def start(self, host: str, port: int) -> int:
         """Listen; return the port, which the system chooses when `port` is 0. Raises `OSError` when it can not."""
-        raise NotImplementedError
+        loop = asyncio.get_running_loop()
+        # One buffer for all: a read is consumed before the loop reads again, whatever connection comes next.
+        buffer = memoryview(bytearray(_READ_SIZE))
+
+        def connection() -> AcceptedAssociation:
+            association = AcceptedAssociation(loop, self, buffer)
+            self._connections.add(association)
+            return association
+
+        self._closing = False
+        self._server = await loop.create_server(connection, host, port, backlog=_BACKLOG, reuse_address=True)
+        return int(self._server.sockets[0].getsockname()[1])
 
     async def close(self, grace: float = 0.0) -> None:
         """Stop listening, wait at most `grace` seconds for the associations to end, then abort what is left.
 
-        On return every handler's `closed` has run.
+        On return every handler's `closed` has run, or was cancelled after a further ten seconds.
         """
-        raise NotImplementedError
+        self._closing = True
+        if self._server is not None:
+            self._server.close()
+        for association in list(self._connections):
+            association.close_if_unused()
+        await self._until(lambda: not self._associations, grace)
+        for association in list(self._connections):
+            association.abort(Ended.SHUT_DOWN, "the acceptor closes")
+        await self._until(lambda: not self._connections, _LAST_WORDS)
+        for association in list(self._connections):
+            association.close()
+        await self._until(lambda: not self._connections, _LAST_WORDS)
+        await self._finish_handlers()
+
+    # What associations call.
+
+    def admit(self) -> Rejected | None:
+        """Return why no further association can be taken, or None."""
+        if self._closing:
+            return Rejected.TEMPORARY_CONGESTION
+        return Rejected.LOCAL_LIMIT_EXCEEDED if self.associations >= self.config.max_associations else None
+
+    def accepted(self, association: AcceptedAssociation) -> None:
+        """Count an association that has begun."""
+        self._associations.add(association)
+        if association.info is not None:
+            self._tell(self._observer.accepted, association.info)
+
+    def rejected(self, info: AssociationInfo, reason: Rejected) -> None:
+        """Pass on a rejection."""
+        self._tell(self._observer.rejected, info, reason)
+
+    def ended(self, association: AcceptedAssociation, how: Ended) -> None:
+        """Close the handler of an association that has ended."""
+        self._associations.discard(association)
+        self._changed.set()
+        if association.info is not None:
+            self._tell(self._observer.ended, association.info, how)
+        task = asyncio.get_running_loop().create_task(association.farewell())
+        self._farewells.add(task)
+        task.add_done_callback(self._farewells.discard)
+
+    def gone(self, association: AcceptedAssociation) -> None:
+        """Forget a connection."""
+        self._connections.discard(association)
+        self._changed.set()
+
+    def _tell(self, what: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
+        # A metric that fails must not end an association.
+        try:
+            what(*args, **kwargs)
+        except Exception:
+            _log.exception("observer_failed")
+
+    async def _until(self, done: Callable[[], bool], seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while not done():
+                    self._changed.clear()
+                    await self._changed.wait()
+
+    async def _finish_handlers(self) -> None:
+        if self._farewells:
+            _, late = await asyncio.wait(self._farewells, timeout=_HANDLER_PATIENCE)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)

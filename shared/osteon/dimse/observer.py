@@ -17,6 +17,10 @@ class Ended(Enum):
     """The peer broke PS3.7 or PS3.8 and was aborted."""
     SHUT_DOWN = "shut_down"
     """Aborted because the acceptor closed."""
+    FAILED = "failed"
+    """Aborted because of an error of our own."""
+    REJECTED = "rejected"
+    """There never was one."""
 
 
 class Rejected(Enum):

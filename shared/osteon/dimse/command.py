@@ -1,0 +1,135 @@
+"""Command sets: group 0000 in Implicit VR Little Endian (PS3.7 6.3 and Annex E)."""
+
+import struct
+from enum import IntEnum
+
+from osteon.dimse.pdu import ProtocolError
+
+_ELEMENT = struct.Struct("<HHI")
+_US_ELEMENT = struct.Struct("<HHIH")
+_NO_DATA_SET = 0x0101
+RESPONSE = 0x8000
+"""Bit of Command Field that tells a response from its request."""
+
+
+class CommandField(IntEnum):
+    """Command Field (0000,0100) of the requests that are known (PS3.7 E.1)."""
+
+    C_STORE_RQ = 0x0001
+    C_GET_RQ = 0x0010
+    C_FIND_RQ = 0x0020
+    C_MOVE_RQ = 0x0021
+    C_ECHO_RQ = 0x0030
+    C_CANCEL_RQ = 0x0FFF
+
+
+class Element(IntEnum):
+    """Elements of group 0000 (PS3.7 E.1)."""
+
+    AFFECTED_SOP_CLASS_UID = 0x0002
+    REQUESTED_SOP_CLASS_UID = 0x0003
+    COMMAND_FIELD = 0x0100
+    MESSAGE_ID = 0x0110
+    MESSAGE_ID_BEING_RESPONDED_TO = 0x0120
+    COMMAND_DATA_SET_TYPE = 0x0800
+    STATUS = 0x0900
+    ERROR_COMMENT = 0x0902
+    AFFECTED_SOP_INSTANCE_UID = 0x1000
+    MOVE_ORIGINATOR_AET = 0x1030
+    MOVE_ORIGINATOR_MESSAGE_ID = 0x1031
+
+
+class Command:
+    """A decoded command set."""
+
+    __slots__ = ("_values", "field", "has_data_set")
+
+    def __init__(self, values: dict[int, bytes]) -> None:
+        self._values = values
+        self.field = self.require(Element.COMMAND_FIELD)
+        self.has_data_set = self.require(Element.COMMAND_DATA_SET_TYPE) != _NO_DATA_SET
+
+    @property
+    def message_id(self) -> int:
+        """Message ID of a request, or of the request that a response or cancel is about."""
+        about_other = self.field & RESPONSE or self.field == CommandField.C_CANCEL_RQ
+        return self.require(Element.MESSAGE_ID_BEING_RESPONDED_TO if about_other else Element.MESSAGE_ID)
+
+    @property
+    def sop_class_uid(self) -> str:
+        """Affected, or else Requested, SOP Class UID; empty when there is none."""
+        return self.text(Element.AFFECTED_SOP_CLASS_UID) or self.text(Element.REQUESTED_SOP_CLASS_UID)
+
+    def number(self, element: Element) -> int | None:
+        """Return a US value, or None when the element is absent or empty. Raises `ProtocolError`."""
+        value = self._values.get(element)
+        if not value:
+            return None
+        if len(value) != 2:
+            raise ProtocolError(f"(0000,{element:04X}) has {len(value)} bytes, expected 2")
+        return int.from_bytes(value, "little")
+
+    def require(self, element: Element) -> int:
+        """Return a US value; raises `ProtocolError` when the element is absent."""
+        value = self.number(element)
+        if value is None:
+            raise ProtocolError(f"the command set has no (0000,{element:04X}) {element.name}")
+        return value
+
+    def text(self, element: Element) -> str:
+        """Return a UI or AE value without its padding; empty when the element is absent."""
+        return self._values.get(element, b"").decode("latin-1").strip(" \0")
+
+
+def decode(data: bytes) -> Command:
+    """Read a command set. Raises `ProtocolError` when it is not one."""
+    values: dict[int, bytes] = {}
+    at = 0
+    while at < len(data):
+        if at + _ELEMENT.size > len(data):
+            raise ProtocolError("the command set ends within an element")
+        group, element, length = _ELEMENT.unpack_from(data, at)
+        at += _ELEMENT.size
+        if at + length > len(data):
+            raise ProtocolError(f"({group:04X},{element:04X}) of {length} bytes is longer than its command set")
+        if group == 0:
+            values[element] = data[at : at + length]
+        at += length
+    return Command(values)
+
+
+def encode_response(
+    field: int,
+    message_id: int,
+    status: int,
+    *,
+    sop_class_uid: str = "",
+    sop_instance_uid: str = "",
+    comment: str = "",
+    data_set: bool = False,
+) -> bytes:
+    """Write the command set of a response; `field` is the request's Command Field."""
+    body = b"".join(
+        (
+            _text(Element.AFFECTED_SOP_CLASS_UID, sop_class_uid, b"\0"),
+            _number(Element.COMMAND_FIELD, field | RESPONSE),
+            _number(Element.MESSAGE_ID_BEING_RESPONDED_TO, message_id),
+            _number(Element.COMMAND_DATA_SET_TYPE, 1 if data_set else _NO_DATA_SET),
+            _number(Element.STATUS, status),
+            _text(Element.ERROR_COMMENT, comment[:64], b" "),
+            _text(Element.AFFECTED_SOP_INSTANCE_UID, sop_instance_uid, b"\0"),
+        )
+    )
+    return _ELEMENT.pack(0, 0, 4) + len(body).to_bytes(4, "little") + body
+
+
+def _number(element: Element, value: int) -> bytes:
+    return _US_ELEMENT.pack(0, element, 2, value)
+
+
+def _text(element: Element, value: str, pad: bytes) -> bytes:
+    if not value:
+        return b""
+    encoded = value.encode("latin-1", "replace")
+    encoded += pad * (len(encoded) % 2)
+    return _ELEMENT.pack(0, element, len(encoded)) + encoded

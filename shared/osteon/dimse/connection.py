@@ -1,0 +1,352 @@
+"""One transport connection and its state machine (PS3.8 9.2); an association of either side is built on it."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import inf
+from typing import TypeVar, cast
+
+from osteon.dimse import pdu
+from osteon.dimse.fsm import OPEN_STATES, Action, State, action_for
+from osteon.dimse.observer import Ended
+from osteon.dimse.pdu import AbortReason, AbortSource, PduType, ProtocolError
+from osteon.dimse.stream import Handling, PduStream
+from osteon.dimse.watch import Watch
+from osteon.logging import get_logger
+
+LONGEST_CONTROL_PDU = 512 << 10
+"""Bytes of an A-ASSOCIATE PDU at most: room for 128 contexts of every transfer syntax."""
+_WRITE_HIGH_WATER = 1 << 20
+_TIMED_STATES = {
+    State.AWAITING_REQUEST,
+    State.CLOSING,
+    State.RELEASING,
+    State.COLLISION_AS_ACCEPTOR,
+    State.COLLISION_AWAITING_PEER,
+}
+_log = get_logger(__name__)
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds."""
+
+    artim: float
+    dimse: float
+    network: float
+
+
+class Connection(asyncio.BufferedProtocol):
+    """Reads PDUs, runs the state machine, writes PDUs, and keeps the timers.
+
+    A subclass says what associations, data, releases and ends mean by overriding the `on_…` methods. `buffer` is what
+    the loop reads into; connections of one loop share it, because each read is consumed before the next begins.
+    """
+
+    is_requestor = False
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, timeouts: Timeouts, buffer: memoryview) -> None:
+        self.loop = loop
+        self.state = State.IDLE
+        self.timeouts = timeouts
+        self._buffer = buffer
+        self._stream = PduStream(self)
+        self._held: memoryview | None = None
+        self._transport: asyncio.Transport | None = None
+        self._writable: asyncio.Future[None] | None = None
+        self._watch = Watch(loop, self._timed_out)
+        self._ended = False
+
+    # What a subclass overrides.
+
+    def on_request(self, body: bytes) -> None:
+        """A-ASSOCIATE-RQ has come in Sta2: call `established` or `reject`."""
+        raise NotImplementedError
+
+    def on_answer(self, kind: PduType, body: bytes) -> None:
+        """A-ASSOCIATE-AC or A-ASSOCIATE-RJ has come in Sta5."""
+        raise NotImplementedError
+
+    def on_fragment(self, context_id: int, control: int, data: memoryview, end: bool) -> None:
+        """A part of a presentation data value has come while data are allowed."""
+        raise NotImplementedError
+
+    def on_release(self) -> None:
+        """The peer wants to release: call `answer_release` once everything is answered."""
+        raise NotImplementedError
+
+    def on_ended(self, how: Ended, detail: str) -> None:
+        """There is no association any more; called once, also when there never was one."""
+        raise NotImplementedError
+
+    def on_writable(self) -> None:
+        """The peer has read enough to be written to again."""
+
+    def message_begun(self) -> bool:
+        """A message has begun that is not complete."""
+        return False
+
+    def busy(self) -> bool:
+        """The peer waits for this side."""
+        return False
+
+    # Reading.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Sta1, event 5: await A-ASSOCIATE-RQ with ARTIM running."""
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(high=_WRITE_HIGH_WATER)
+        self._enter(State.AWAITING_ANSWER if self.is_requestor else State.AWAITING_REQUEST)
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002  # the loop passes it
+        """Give the loop the shared buffer."""
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Consume what the loop has read."""
+        data = self._buffer[:nbytes]
+        if self._held is not None:
+            self._held = memoryview(bytes(self._held) + bytes(data))
+            return
+        used = self._feed(data)
+        if used < nbytes:
+            self._held = memoryview(bytes(data[used:]))
+        self.rearm()
+
+    def hold(self) -> None:
+        """Read nothing more, not even what has been read already, until `resume`."""
+        self._stream.halted = True
+        if self._transport is not None:
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        """Go on reading after `hold`."""
+        self._stream.halted = False
+        data, self._held = self._held, None
+        if data is not None:
+            used = self._feed(data)
+            if used < len(data):
+                self._held = data[used:]
+        if not self._stream.halted and self._transport is not None:
+            self._transport.resume_reading()
+        self.rearm()
+
+    def _feed(self, data: memoryview) -> int:
+        used = self.guard(lambda: self._stream.feed(data))
+        return len(data) if used is None else used
+
+    def guard(self, step: Callable[[], T]) -> T | None:
+        """Run a step of reading; what it raises ends the association, and None is returned."""
+        try:
+            return step()
+        except ProtocolError as error:
+            self._break(error)
+        except Exception:
+            _log.exception("association_failed", state=self.state.name)
+            self.abort(Ended.FAILED, "internal error")
+        self._stream.deafen()
+        return None
+
+    def _break(self, error: ProtocolError) -> None:
+        """Event 19 for what is recognised only after its header."""
+        if self.state is State.AWAITING_REQUEST:
+            self.abort(Ended.PROTOCOL_ERROR, str(error))
+        elif self.state is not State.CLOSING:
+            self._abort(AbortSource.PROVIDER, error.reason, Ended.PROTOCOL_ERROR, str(error))
+
+    # The state machine: what `PduStream` calls.
+
+    def begin_pdu(self, kind: PduType, length: int) -> Handling:
+        """Decide by Table 9-10; an action that needs the body runs in `end_pdu`."""
+        action = action_for(self.state, kind)
+        if action in {Action.DATA, Action.DATA_WHILE_RELEASING}:
+            return Handling.STREAM
+        if action in {Action.INDICATE_ASSOCIATE, Action.CONFIRM_ACCEPT, Action.CONFIRM_REJECT}:
+            if length > LONGEST_CONTROL_PDU:
+                raise ProtocolError(f"{kind.name} of {length} bytes, expected at most {LONGEST_CONTROL_PDU}")
+            return Handling.COLLECT
+        if action in {Action.ABORT_AS_PROVIDER, Action.ABORT_AS_USER, Action.ABORT_AGAIN}:
+            self._refuse(action, kind)
+            return Handling.SKIP
+        if action is Action.IGNORE:
+            return Handling.SKIP
+        if length != 4:
+            raise ProtocolError(f"{kind.name} of {length} bytes, expected 4")
+        return Handling.COLLECT
+
+    def end_pdu(self, kind: PduType, body: bytes) -> None:
+        """Run the action that the state demanded."""
+        action = action_for(self.state, kind)
+        if action is Action.INDICATE_ASSOCIATE:
+            self.on_request(body)
+        elif action in {Action.CONFIRM_ACCEPT, Action.CONFIRM_REJECT}:
+            self.on_answer(kind, body)
+        elif action is Action.INDICATE_RELEASE:
+            self._enter(State.RELEASE_INDICATED)
+            self.on_release()
+        elif action is Action.CONFIRM_RELEASE:
+            self._finish(Ended.RELEASED)
+            self.close()
+        elif action is Action.COLLIDE:
+            self._collide()
+        elif action is Action.CONFIRM_COLLIDED_RELEASE:
+            self._enter(State.COLLISION_ANSWERING)
+            self.answer_release()
+        elif action in {Action.INDICATE_ABORT, Action.CLOSE}:
+            self._finish(Ended.ABORTED_BY_PEER, f"source {body[2]}, reason {body[3]}")
+            self.close()
+
+    def fragment(self, context_id: int, control: int, data: memoryview, end: bool) -> None:
+        """Pass data on, unless the association ended within the PDU."""
+        if self.state in OPEN_STATES:
+            self.on_fragment(context_id, control, data, end)
+
+    def _refuse(self, action: Action, kind: PduType) -> None:
+        known = kind is not PduType.UNRECOGNIZED
+        reason = AbortReason.UNEXPECTED_PDU if known else AbortReason.UNRECOGNIZED_PDU
+        detail = f"{kind.name} in {self.state.name}"
+        if action is Action.ABORT_AS_PROVIDER:
+            self._abort(AbortSource.PROVIDER, reason, Ended.PROTOCOL_ERROR, detail)
+        elif action is Action.ABORT_AS_USER:
+            self.abort(Ended.PROTOCOL_ERROR, detail)
+        else:
+            self.send(pdu.abort(AbortSource.PROVIDER, reason))
+
+    def _collide(self) -> None:
+        if self.is_requestor:
+            self._enter(State.COLLISION_AS_REQUESTOR)
+            self.on_release()
+        else:
+            self._enter(State.COLLISION_AS_ACCEPTOR)
+
+    # What the local user asks for.
+
+    def release(self) -> None:
+        """Ask the peer to release (AR-1)."""
+        if self.state is State.ESTABLISHED:
+            self.send(pdu.release_rq())
+            self._enter(State.RELEASING)
+
+    def answer_release(self) -> None:
+        """Confirm the peer's release (AR-4, AR-9)."""
+        if self.state is State.COLLISION_AS_REQUESTOR:
+            self.send(pdu.release_rp())
+            self._enter(State.COLLISION_AWAITING_PEER)
+        elif self.state in {State.RELEASE_INDICATED, State.COLLISION_ANSWERING}:
+            self.send(pdu.release_rp())
+            self._await_close(Ended.RELEASED)
+
+    def reject(self, answer: bytes) -> None:
+        """Send A-ASSOCIATE-RJ (AE-8)."""
+        self.send(answer)
+        self._await_close(Ended.REJECTED)
+
+    def established(self, answer: bytes) -> None:
+        """Send A-ASSOCIATE-AC (AE-7)."""
+        self.send(answer)
+        self._enter(State.ESTABLISHED)
+
+    def abort(self, how: Ended, detail: str = "") -> None:
+        """Send A-ABORT as the service user (AA-1); nothing when there is nothing to abort."""
+        if self.state not in {State.IDLE, State.CLOSING}:
+            self._abort(AbortSource.USER, AbortReason.NOT_SPECIFIED, how, detail)
+
+    def close(self) -> None:
+        """Close the connection without a word."""
+        self._enter(State.CLOSING)
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _abort(self, source: AbortSource, reason: AbortReason, how: Ended, detail: str) -> None:
+        self.send(pdu.abort(source, reason))
+        self._await_close(how, detail)
+
+    def _await_close(self, how: Ended, detail: str = "") -> None:
+        """Sta13: ignore what still comes until the peer closes or ARTIM expires."""
+        held = self._stream.halted
+        self._stream.skip_everything()
+        self._enter(State.CLOSING)
+        self._release_writers()
+        self._finish(how, detail)
+        if held:
+            self._held = None
+            if self._transport is not None:
+                self._transport.resume_reading()
+
+    def _finish(self, how: Ended, detail: str = "") -> None:
+        if not self._ended:
+            self._ended = True
+            self.on_ended(how, detail)
+
+    # Writing.
+
+    def send(self, *pdus: bytes) -> None:
+        """Write whole PDUs; nothing once the connection is lost."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.writelines(pdus)
+
+    @property
+    def congested(self) -> bool:
+        """The peer leaves unread what was sent."""
+        return self._writable is not None
+
+    async def drained(self) -> None:
+        """Wait while the connection is congested."""
+        if self._writable is not None:
+            await asyncio.shield(self._writable)
+
+    def pause_writing(self) -> None:
+        """The loop has much to send."""
+        self._writable = self.loop.create_future()
+        self.rearm()
+
+    def resume_writing(self) -> None:
+        """The loop has little to send."""
+        self._release_writers()
+        self.on_writable()
+        self.rearm()
+
+    def _release_writers(self) -> None:
+        if self._writable is not None:
+            self._writable.set_result(None)
+            self._writable = None
+
+    # Timers and the end.
+
+    def rearm(self) -> None:
+        """Start the timer that the present situation demands; those of states run since the state was entered."""
+        if self.state is State.ESTABLISHED or self.state is State.RELEASE_INDICATED:
+            self._watch.start(self._patience())
+
+    def _patience(self) -> float:
+        if self.congested:
+            return self.timeouts.network
+        if self._stream.halted:
+            return inf
+        if self.message_begun() or not self._stream.between:
+            return self.timeouts.dimse
+        return inf if self.busy() else self.timeouts.network
+
+    def _enter(self, state: State) -> None:
+        self.state = state
+        if state in _TIMED_STATES:
+            self._watch.start(self.timeouts.artim)
+        else:
+            self.rearm()
+
+    def _timed_out(self) -> None:
+        if self.state in {State.AWAITING_REQUEST, State.CLOSING}:
+            self._finish(Ended.TIMED_OUT, "ARTIM expired")
+            self.close()
+        else:
+            self.abort(Ended.TIMED_OUT, f"nothing came or went in time in {self.state.name}")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Event 17."""
+        self.state = State.IDLE
+        self._transport = None
+        self._held = None
+        self._watch.stop()
+        self._release_writers()
+        self._finish(Ended.LOST, str(exc or "the peer closed the connection"))

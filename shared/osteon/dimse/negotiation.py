@@ -1,0 +1,227 @@
+"""What the acceptor grants (PS3.7 D.3, PS3.8 7.1 and Annex D), and A-ASSOCIATE-AC (PS3.8 9.3.3)."""
+
+from dataclasses import dataclass
+
+from pydicom.uid import UID
+from pynetdicom.pdu import A_ASSOCIATE_AC
+from pynetdicom.pdu_items import ApplicationContextItem, PresentationContextItemAC, UserInformationItem
+from pynetdicom.pdu_primitives import (
+    AsynchronousOperationsWindowNegotiation,
+    ImplementationClassUIDNotification,
+    ImplementationVersionNameNotification,
+    MaximumLengthNotification,
+    SCP_SCU_RoleSelectionNegotiation,
+    SOPClassCommonExtendedNegotiation,
+    SOPClassExtendedNegotiation,
+    UserIdentityNegotiation,
+)
+from pynetdicom.presentation import PresentationContext as Negotiated
+from pynetdicom.presentation import negotiate_as_acceptor
+
+from osteon.dicom.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, IMPLICIT_VR_LITTLE_ENDIAN
+from osteon.dimse import sop_classes
+from osteon.dimse.config import AcceptorConfig
+from osteon.dimse.handler import PresentationContext
+from osteon.dimse.observer import Rejected
+from osteon.dimse.pdu import LONGEST_PDU, SHORTEST_PDU
+from osteon.dimse.proposal import Proposal, ProposedContext
+from osteon.dimse.sop_classes import Service
+
+UserItem = (
+    MaximumLengthNotification
+    | ImplementationClassUIDNotification
+    | ImplementationVersionNameNotification
+    | AsynchronousOperationsWindowNegotiation
+    | SCP_SCU_RoleSelectionNegotiation
+    | SOPClassExtendedNegotiation
+    | SOPClassCommonExtendedNegotiation
+    | UserIdentityNegotiation
+)
+APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
+_ACCEPTED = 0
+_ABSTRACT_SYNTAX_NOT_SUPPORTED = 3
+_TRANSFER_SYNTAXES_NOT_SUPPORTED = 4
+_USER_NAMES = {1, 2}
+"""Kinds of user identity that a positive response answers with nothing but itself; the others need a ticket."""
+_STORAGE_OFFER = bytes((2, 0, 3, 0, 0, 0))
+"""Level 2 (all attributes), bit-preserving digital signatures, no coercion (PS3.4 B.3.1.4.1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptedContext:
+    """An accepted presentation context and what it is for."""
+
+    context: PresentationContext
+    service: Service
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """What both sides hold to."""
+
+    contexts: dict[int, AcceptedContext]
+    window: int
+    """Operations that the requestor may have in flight."""
+    send_limit: int
+    """Maximum length of the PDUs that are sent."""
+    answer: bytes
+    """A-ASSOCIATE-AC."""
+
+
+def refuse(config: AcceptorConfig, proposal: Proposal) -> Rejected | None:
+    """Return why the association can not be accepted for what it asks, or None."""
+    if not proposal.protocol_version & 1:
+        return Rejected.PROTOCOL_VERSION_NOT_SUPPORTED
+    if proposal.application_context != APPLICATION_CONTEXT:
+        return Rejected.APPLICATION_CONTEXT_NOT_SUPPORTED
+    if config.check_called_aet and proposal.called_aet != config.aet.strip():
+        return Rejected.CALLED_AET_NOT_RECOGNIZED
+    if config.allowed_aets and proposal.calling_aet not in config.allowed_aets:
+        return Rejected.CALLING_AET_NOT_RECOGNIZED
+    if 0 < proposal.max_pdu < SHORTEST_PDU or not proposal.contexts:
+        return Rejected.NO_REASON
+    return None
+
+
+def agree(config: AcceptorConfig, proposal: Proposal, request: bytes) -> Agreement:
+    """Negotiate everything; `request` is the body of the A-ASSOCIATE-RQ, of which the answer repeats a part."""
+    extended = _extended_answers(config, proposal)
+    results: list[Negotiated] = []
+    roles: dict[str, SCP_SCU_RoleSelectionNegotiation] = {}
+    accepted: dict[int, AcceptedContext] = {}
+    for proposed in proposal.contexts:
+        service = _service(config, proposal, proposed.abstract_syntax)
+        result, role_answers = _negotiate(proposed, service, proposal)
+        results.append(result)
+        roles.update({str(role.sop_class_uid): role for role in role_answers})
+        if result.result == _ACCEPTED and service:
+            uid = proposed.abstract_syntax
+            context = PresentationContext(
+                proposed.context_id, uid, str(result.transfer_syntax[0]), extended.get(uid, b"")
+            )
+            accepted[proposed.context_id] = AcceptedContext(context, service)
+    window, window_answer = _window(config, proposal)
+    served = {entry.context.abstract_syntax for entry in accepted.values()}
+    user_items = [
+        *_own_items(config),
+        *window_answer,
+        *roles.values(),
+        *(_extended_item(uid, answer) for uid, answer in extended.items() if uid in served),
+        *_identity_answer(proposal),
+    ]
+    return Agreement(
+        accepted, window, min(proposal.max_pdu or LONGEST_PDU, LONGEST_PDU), _encode(results, user_items, request)
+    )
+
+
+def _service(config: AcceptorConfig, proposal: Proposal, abstract_syntax: str) -> Service | None:
+    if not abstract_syntax:
+        return None
+    return sop_classes.service_of(
+        abstract_syntax,
+        extra=config.extra_sop_classes,
+        unknown=config.store_unknown_sop_classes,
+        declared=proposal.service_classes.get(abstract_syntax, ""),
+    )
+
+
+def _negotiate(
+    proposed: ProposedContext, service: Service | None, proposal: Proposal
+) -> tuple[Negotiated, list[SCP_SCU_RoleSelectionNegotiation]]:
+    syntax = sop_classes.choose_syntax(service, proposed.transfer_syntaxes) if service else None
+    if service is None or syntax is None:
+        result = _ABSTRACT_SYNTAX_NOT_SUPPORTED if service is None else _TRANSFER_SYNTAXES_NOT_SUPPORTED
+        return _refused(proposed, result), []
+    requested, offered = Negotiated(), Negotiated()
+    requested.context_id = proposed.context_id
+    for side in (requested, offered):
+        side.abstract_syntax = proposed.abstract_syntax
+        side.transfer_syntax = [syntax]
+    offered.scu_role, offered.scp_role = _ROLES[service]
+    roles: dict[UID, tuple[bool | None, bool | None]] = {UID(uid): pair for uid, pair in proposal.roles.items()}
+    results, answers = negotiate_as_acceptor([requested], [offered], roles)
+    return results[0], answers
+
+
+_ROLES = {
+    Service.VERIFICATION: (True, False),
+    Service.STORAGE: (True, False),
+    Service.QUERY: (True, False),
+}
+"""Roles (SCU, SCP) that a requestor may take."""
+
+
+def _refused(proposed: ProposedContext, result: int) -> Negotiated:
+    # The transfer syntax of a refused context means nothing, but its sub-item must be there (PS3.8 Table 9-18).
+    context = Negotiated()
+    context.context_id = proposed.context_id
+    context.transfer_syntax = [IMPLICIT_VR_LITTLE_ENDIAN]
+    context.result = result
+    return context
+
+
+def _window(config: AcceptorConfig, proposal: Proposal) -> tuple[int, list[UserItem]]:
+    if proposal.async_operations is None:
+        return 1, []
+    invoked, performed = proposal.async_operations
+    granted = min(invoked or config.async_operations, config.async_operations)
+    item = AsynchronousOperationsWindowNegotiation()
+    item.maximum_number_operations_invoked = granted
+    item.maximum_number_operations_performed = min(performed or 1, 1)
+    return granted, [item]
+
+
+def _extended_answers(config: AcceptorConfig, proposal: Proposal) -> dict[str, bytes]:
+    answers = {}
+    for uid, asked in proposal.extended.items():
+        service = _service(config, proposal, uid)
+        if service is Service.QUERY and asked:
+            offer = config.query_options.ljust(len(asked), b"\0")
+            answers[uid] = bytes(a & 1 & b for a, b in zip(asked, offer, strict=False))
+        elif service is Service.STORAGE and asked:
+            answers[uid] = _STORAGE_OFFER[: max(len(asked), 1)]
+    return answers
+
+
+def _extended_item(uid: str, answer: bytes) -> UserItem:
+    item = SOPClassExtendedNegotiation()
+    item.sop_class_uid = uid
+    item.service_class_application_information = answer
+    return item
+
+
+def _identity_answer(proposal: Proposal) -> list[UserItem]:
+    identity = proposal.user_identity
+    if identity is None or not identity.wants_response or identity.kind not in _USER_NAMES:
+        return []
+    item = UserIdentityNegotiation()
+    item.server_response = b""
+    return [item]
+
+
+def _own_items(config: AcceptorConfig) -> list[UserItem]:
+    length, implementation, version = (
+        MaximumLengthNotification(),
+        ImplementationClassUIDNotification(),
+        ImplementationVersionNameNotification(),
+    )
+    length.maximum_length_received = config.max_pdu
+    implementation.implementation_class_uid = IMPLEMENTATION_CLASS_UID
+    version.implementation_version_name = IMPLEMENTATION_VERSION_NAME
+    return [length, implementation, version]
+
+
+def _encode(results: list[Negotiated], user_items: list[UserItem], request: bytes) -> bytes:
+    application, user = ApplicationContextItem(), UserInformationItem()
+    application.application_context_name = APPLICATION_CONTEXT
+    user.from_primitive(user_items)
+    contexts = []
+    for result in results:
+        item = PresentationContextItemAC()
+        item.from_primitive(result)
+        contexts.append(item)
+    pdu = A_ASSOCIATE_AC()
+    pdu.variable_items = [application, *contexts, user]
+    encoded = bytes(pdu.encode())
+    # AE titles and reserved bytes go back exactly as they came (PS3.8 Table 9-17).
+    return encoded[:10] + request[4:68] + encoded[74:]

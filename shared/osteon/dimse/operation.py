@@ -1,0 +1,75 @@
+"""One DIMSE operation that the peer has invoked, from its command set to its last response (PS3.7 9.1)."""
+
+from collections.abc import Coroutine
+from typing import Protocol
+
+from osteon.dimse.command import Command, Element, encode_response
+from osteon.dimse.handler import Outcome, PresentationContext
+from osteon.dimse.message import Discard
+
+
+class Peer(Protocol):
+    """What an operation needs of its association."""
+
+    def send_message(self, context_id: int, command: bytes, data_set: bytes | None = None) -> None:
+        """Send a whole message; nothing when there is no association any more."""
+
+    async def drained(self) -> None:
+        """Wait until the peer has read enough of what was sent."""
+
+    def spawn(self, work: Coroutine[object, object, None]) -> None:
+        """Run something that `AssociationHandler.closed` has to wait for."""
+
+    def answered(self, operation: "Operation") -> None:
+        """The last response of an operation is on its way."""
+
+
+class Operation(Discard):
+    """An operation whose data set, if it has one, is of no interest: it is what refuses."""
+
+    def __init__(self, peer: Peer, context: PresentationContext, command: Command) -> None:
+        self._peer = peer
+        self._command = command
+        self._refusal: Outcome | None = None
+        self.context = context
+        self.message_id = command.message_id
+        self.sop_class_uid = command.sop_class_uid
+
+    def refuse(self, outcome: Outcome) -> "Operation":
+        """Answer with `outcome` as soon as the data set has passed."""
+        self._refusal = outcome
+        if not self._command.has_data_set:
+            self.respond(outcome)
+        return self
+
+    def end(self) -> None:
+        """The data set has passed: answer now what was refused."""
+        if self._refusal is not None:
+            self.respond(self._refusal)
+
+    def abort(self) -> None:
+        """No answer is wanted any more."""
+        self._peer.answered(self)
+
+    def cancel(self) -> None:
+        """The peer has sent C-CANCEL; most operations can not be cancelled."""
+
+    def lost(self) -> None:
+        """The association has ended; the operation's message, if incomplete, is aborted apart."""
+
+    def respond(self, outcome: Outcome) -> None:
+        """Send the last response."""
+        self._send(outcome)
+        self._peer.answered(self)
+
+    def _send(self, outcome: Outcome, data_set: bytes | None = None) -> None:
+        command = encode_response(
+            self._command.field,
+            self.message_id,
+            outcome.status,
+            sop_class_uid=self.sop_class_uid,
+            sop_instance_uid=self._command.text(Element.AFFECTED_SOP_INSTANCE_UID),
+            comment=outcome.comment,
+            data_set=data_set is not None,
+        )
+        self._peer.send_message(self.context.context_id, command, data_set)

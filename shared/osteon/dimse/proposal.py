@@ -1,0 +1,196 @@
+"""Reads A-ASSOCIATE-RQ (PS3.8 9.3.2 and Annex D, PS3.7 D.3.3) item by item, so that one bad item costs only itself."""
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from pydicom.uid import UID
+from pynetdicom import pdu_items
+
+from osteon.dimse.pdu import ProtocolError
+
+FIXED_PART = 68
+"""Bytes of the body before its items."""
+_ITEM = struct.Struct(">BxH")
+_APPLICATION_CONTEXT = 0x10
+_PRESENTATION_CONTEXT = 0x20
+_USER_INFORMATION = 0x50
+_MAXIMUM_LENGTH = 0x51
+_IMPLEMENTATION_CLASS = 0x52
+_ASYNC_OPERATIONS = 0x53
+_ROLE_SELECTION = 0x54
+_IMPLEMENTATION_VERSION = 0x55
+_EXTENDED = 0x56
+_COMMON_EXTENDED = 0x57
+_USER_IDENTITY = 0x58
+_MANDATORY = {_MAXIMUM_LENGTH}
+
+
+@dataclass(frozen=True, slots=True)
+class ProposedContext:
+    """A presentation context as it was asked for; one that could not be read has no abstract syntax."""
+
+    context_id: int
+    abstract_syntax: str
+    transfer_syntaxes: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class UserIdentity:
+    """Who the requestor claims to be (PS3.7 D.3.3.7); secrets are not kept."""
+
+    kind: int
+    user: str
+    wants_response: bool
+
+
+@dataclass(slots=True)
+class Proposal:
+    """What a requestor asks for. The dictionaries are by SOP class UID."""
+
+    protocol_version: int
+    called_aet: str
+    calling_aet: str
+    application_context: str = ""
+    contexts: list[ProposedContext] = field(default_factory=list)
+    max_pdu: int = 0
+    implementation_uid: str = ""
+    implementation_version: str = ""
+    async_operations: tuple[int, int] | None = None
+    """Operations invoked and performed; 0: unlimited. None when not negotiated."""
+    roles: dict[str, tuple[bool, bool]] = field(default_factory=dict)
+    """SCU and SCP role of the requestor."""
+    extended: dict[str, bytes] = field(default_factory=dict)
+    service_classes: dict[str, str] = field(default_factory=dict)
+    user_identity: UserIdentity | None = None
+    skipped: list[str] = field(default_factory=list)
+    """What was left out because it could not be read, for the log."""
+
+
+def decode(body: bytes) -> Proposal:
+    """Read what follows the PDU header. Raises `ProtocolError` when the PDU's own structure is broken.
+
+    Items of an unknown type are skipped (PS3.8 9.3.1), optional ones that can not be read are skipped and noted.
+    """
+    if len(body) < FIXED_PART:
+        raise ProtocolError(f"A-ASSOCIATE-RQ of {len(body)} bytes, expected at least {FIXED_PART}")
+    proposal = Proposal(
+        protocol_version=int.from_bytes(body[:2], "big"),
+        called_aet=_ae_title(body[4:20]),
+        calling_aet=_ae_title(body[20:36]),
+    )
+    for kind, item in _items(body[FIXED_PART:]):
+        if kind == _APPLICATION_CONTEXT:
+            proposal.application_context = item[4:].decode("latin-1").rstrip("\0 ")
+        elif kind == _PRESENTATION_CONTEXT:
+            _read_context(proposal, item)
+        elif kind == _USER_INFORMATION:
+            for sub_kind, sub_item in _items(item[4:]):
+                _read_user_item(proposal, sub_kind, sub_item)
+    return proposal
+
+
+def _ae_title(raw: bytes) -> str:
+    return raw.decode("latin-1").strip(" \0")
+
+
+def _items(data: bytes) -> Iterator[tuple[int, bytes]]:
+    at = 0
+    while at < len(data):
+        if at + _ITEM.size > len(data):
+            raise ProtocolError("A-ASSOCIATE-RQ ends within an item header")
+        kind, length = _ITEM.unpack_from(data, at)
+        end = at + _ITEM.size + length
+        if end > len(data):
+            raise ProtocolError(f"item {kind:02X}H of {length} bytes is longer than what holds it")
+        yield kind, data[at:end]
+        at = end
+
+
+def _read_context(proposal: Proposal, item: bytes) -> None:
+    if len(item) < 8:
+        raise ProtocolError("presentation context item is too short for its id")
+    context_id = item[4]
+    if not context_id % 2 or any(context_id == known.context_id for known in proposal.contexts):
+        raise ProtocolError(f"presentation context id {context_id} is even or given twice")
+    decoded = pdu_items.PresentationContextItemRQ()
+    try:
+        # The codec raises whatever its parts raise on hostile bytes.
+        decoded.decode(item)
+        abstract, transfer = str(decoded.abstract_syntax or ""), [str(uid) for uid in decoded.transfer_syntax if uid]
+    except Exception as error:
+        proposal.skipped.append(f"presentation context {context_id}: {error!r}")
+        abstract, transfer = "", []
+    proposal.contexts.append(ProposedContext(context_id, abstract, transfer))
+
+
+def _read_user_item(proposal: Proposal, kind: int, item: bytes) -> None:
+    reader = _USER_ITEMS.get(kind)
+    if reader is None:
+        return
+    try:
+        reader(proposal, item)
+    except Exception as error:
+        if kind in _MANDATORY:
+            raise ProtocolError(f"user information item {kind:02X}H can not be read: {error!r}") from error
+        proposal.skipped.append(f"user information item {kind:02X}H: {error!r}")
+
+
+def _maximum_length(proposal: Proposal, item: bytes) -> None:
+    decoded = pdu_items.MaximumLengthSubItem()
+    decoded.decode(item)
+    proposal.max_pdu = int(decoded.maximum_length_received or 0)
+
+
+def _implementation_class(proposal: Proposal, item: bytes) -> None:
+    proposal.implementation_uid = UID(item[4:].decode("ascii").rstrip("\0 "))
+
+
+def _implementation_version(proposal: Proposal, item: bytes) -> None:
+    proposal.implementation_version = item[4:].decode("latin-1").strip(" \0")
+
+
+def _async_operations(proposal: Proposal, item: bytes) -> None:
+    decoded = pdu_items.AsynchronousOperationsWindowSubItem()
+    decoded.decode(item)
+    proposal.async_operations = (
+        decoded.maximum_number_operations_invoked or 0,
+        decoded.maximum_number_operations_performed or 0,
+    )
+
+
+def _role_selection(proposal: Proposal, item: bytes) -> None:
+    decoded = pdu_items.SCP_SCU_RoleSelectionSubItem()
+    decoded.decode(item)
+    proposal.roles[str(decoded.sop_class_uid)] = (bool(decoded.scu_role), bool(decoded.scp_role))
+
+
+def _extended(proposal: Proposal, item: bytes) -> None:
+    decoded = pdu_items.SOPClassExtendedNegotiationSubItem()
+    decoded.decode(item)
+    proposal.extended[str(decoded.sop_class_uid)] = bytes(decoded.service_class_application_information or b"")
+
+
+def _common_extended(proposal: Proposal, item: bytes) -> None:
+    decoded = pdu_items.SOPClassCommonExtendedNegotiationSubItem()
+    decoded.decode(item)
+    proposal.service_classes[str(decoded.sop_class_uid)] = str(decoded.service_class_uid)
+
+
+def _user_identity(proposal: Proposal, item: bytes) -> None:
+    kind, wanted, length = struct.unpack_from(">BBH", item, 4)
+    primary = item[8 : 8 + length]
+    user = primary.decode("utf-8", "replace") if kind in {1, 2} else ""
+    proposal.user_identity = UserIdentity(kind, user, bool(wanted))
+
+
+_USER_ITEMS = {
+    _MAXIMUM_LENGTH: _maximum_length,
+    _IMPLEMENTATION_CLASS: _implementation_class,
+    _ASYNC_OPERATIONS: _async_operations,
+    _ROLE_SELECTION: _role_selection,
+    _IMPLEMENTATION_VERSION: _implementation_version,
+    _EXTENDED: _extended,
+    _COMMON_EXTENDED: _common_extended,
+    _USER_IDENTITY: _user_identity,
+}

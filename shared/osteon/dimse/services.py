@@ -1,0 +1,99 @@
+"""The DIMSE services of an acceptor: which operation a command set begins, and how many run at once (PS3.7 8 and 9)."""
+
+from osteon.dimse.command import RESPONSE, Command, CommandField
+from osteon.dimse.config import AcceptorConfig
+from osteon.dimse.find import FindOperation
+from osteon.dimse.handler import AssociationHandler, Outcome
+from osteon.dimse.message import DataSetTarget, Discard
+from osteon.dimse.negotiation import AcceptedContext
+from osteon.dimse.operation import Operation, Peer
+from osteon.dimse.pdu import AbortReason, ProtocolError
+from osteon.dimse.sop_classes import Service
+from osteon.dimse.status import Status
+from osteon.dimse.store import EchoOperation, StoreOperation
+
+_SERVICE_OF = {
+    CommandField.C_ECHO_RQ: Service.VERIFICATION,
+    CommandField.C_STORE_RQ: Service.STORAGE,
+    CommandField.C_FIND_RQ: Service.QUERY,
+}
+
+
+class ServiceProvider:
+    """Begins operations and knows those in flight.
+
+    Args:
+        peer: the association.
+        handler: who does the work.
+        config: limits.
+        window: operations that may be in flight.
+    """
+
+    def __init__(self, peer: Peer, handler: AssociationHandler, config: AcceptorConfig, window: int) -> None:
+        self._peer = peer
+        self._handler = handler
+        self._config = config
+        self._window = window
+        self._operations: dict[int, Operation] = {}
+
+    @property
+    def busy(self) -> bool:
+        """Operations are in flight."""
+        return bool(self._operations)
+
+    @property
+    def full(self) -> bool:
+        """No further operation may begin now."""
+        return len(self._operations) >= self._window
+
+    def begin(self, accepted: AcceptedContext, command: Command) -> DataSetTarget:
+        """Begin what a command set asks for; return where its data set goes. Raises `ProtocolError`."""
+        if command.field & RESPONSE:
+            raise ProtocolError(f"response {command.field:04X}H to nothing", AbortReason.UNEXPECTED_PARAMETER)
+        if command.field == CommandField.C_CANCEL_RQ:
+            self._cancel(command.message_id)
+            return Discard()
+        if command.message_id in self._operations:
+            return _Stray(self._peer, accepted.context, command).refuse(Outcome(Status.DUPLICATE_INVOCATION))
+        return self._start(accepted, command)
+
+    def answered(self, operation: Operation) -> None:
+        """Forget an operation whose last response is on its way."""
+        if self._operations.get(operation.message_id) is operation:
+            del self._operations[operation.message_id]
+
+    def stop(self) -> None:
+        """The association has ended or is about to: stop what only its peer wants."""
+        for operation in list(self._operations.values()):
+            operation.lost()
+
+    def _start(self, accepted: AcceptedContext, command: Command) -> Operation:
+        context, peer = accepted.context, self._peer
+        service = _SERVICE_OF.get(command.field)  # type: ignore[call-overload]  # an IntEnum key equals its number
+        operation: EchoOperation | StoreOperation | FindOperation
+        if service is None:
+            return self._refuse(accepted, command, Status.UNRECOGNIZED_OPERATION, f"{command.field:04X}H")
+        if service is not accepted.service:
+            return self._refuse(accepted, command, Status.SOP_CLASS_NOT_SUPPORTED, "wrong presentation context")
+        if service is Service.VERIFICATION:
+            operation = EchoOperation(peer, context, command)
+        elif service is Service.STORAGE:
+            operation = StoreOperation(peer, context, command)
+        else:
+            operation = FindOperation(peer, context, command, self._config.max_identifier)
+        self._operations[operation.message_id] = operation
+        return operation.start(self._handler)
+
+    def _refuse(self, accepted: AcceptedContext, command: Command, status: Status, comment: str) -> Operation:
+        operation = Operation(self._peer, accepted.context, command)
+        self._operations[operation.message_id] = operation
+        return operation.refuse(Outcome(status, comment))
+
+    def _cancel(self, message_id: int) -> None:
+        operation = self._operations.get(message_id)
+        if operation is not None:
+            operation.cancel()
+
+
+class _Stray(Operation):
+    """A request under a Message ID that is in use: it is not in the list of those in flight."""

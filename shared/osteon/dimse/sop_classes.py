@@ -1,0 +1,100 @@
+"""Which SOP classes and transfer syntaxes the acceptor takes (PS3.4 B.5, C.6; PS3.5 A; PS3.6 A)."""
+
+from enum import Enum
+from functools import cache
+
+from pydicom._uid_dict import UID_dictionary
+from pynetdicom.sop_class import _NON_PATIENT_OBJECT_CLASSES, _STORAGE_CLASSES
+
+from osteon.dicom import uids
+
+VERIFICATION = "1.2.840.10008.1.1"
+STORAGE_SERVICE_CLASS = "1.2.840.10008.4.2"
+QUERY_CLASSES = frozenset(
+    {
+        "1.2.840.10008.5.1.4.1.2.1.1",  # Patient Root - FIND
+        "1.2.840.10008.5.1.4.1.2.2.1",  # Study Root - FIND
+        "1.2.840.10008.5.1.4.1.2.3.1",  # Patient/Study Only - FIND (retired)
+    }
+)
+
+UNCOMPRESSED = frozenset(
+    {
+        uids.IMPLICIT_VR_LITTLE_ENDIAN,
+        uids.EXPLICIT_VR_LITTLE_ENDIAN,
+        uids.DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN,
+        uids.EXPLICIT_VR_BIG_ENDIAN,
+    }
+)
+
+# These are no encodings of a data set that a C-STORE could carry: MIME, XML, and the real-time video of PS3.22.
+_NOT_FOR_DATA_SETS = ("1.2.840.10008.1.2.6.", "1.2.840.10008.1.2.7.")
+STORAGE_SYNTAXES = frozenset(uid for uid in uids.TRANSFER_SYNTAXES if not uid.startswith(_NOT_FOR_DATA_SETS))
+"""Every transfer syntax in which a data set can be sent, retired and compressed ones included."""
+_STANDARD_ROOT = "1.2.840.10008."
+_STANDARD_STORAGE_ROOT = "1.2.840.10008.5.1.4.1.1."
+_NO_PATIENT_STORAGE = frozenset(
+    {
+        "1.2.840.10008.1.3.10",  # Media Storage Directory: files only
+        "1.2.840.10008.5.1.1.27",  # Stored Print: no composite instance
+        *(str(uid) for uid in _NON_PATIENT_OBJECT_CLASSES.values()),
+    }
+)
+
+
+class Service(Enum):
+    """What an abstract syntax is for."""
+
+    VERIFICATION = "verification"
+    STORAGE = "storage"
+    QUERY = "query"
+
+
+@cache
+def storage_classes() -> frozenset[str]:
+    """Return every composite SOP class of the standard that belongs to a patient, the retired ones included."""
+    retired = (
+        uid
+        for uid, (name, kind, *_) in UID_dictionary.items()
+        if kind == "SOP Class" and "Storage" in name and not name.startswith("Storage Commitment")
+    )
+    known = {str(uid) for uid in _STORAGE_CLASSES.values()}
+    return frozenset(known.union(retired)) - _NO_PATIENT_STORAGE
+
+
+def service_of(sop_class: str, *, extra: tuple[str, ...], unknown: bool, declared: str) -> Service | None:
+    """Return what an abstract syntax is for, or None when it is not offered.
+
+    Args:
+        sop_class: abstract syntax.
+        extra: further SOP classes that are stored.
+        unknown: whether SOP classes that no dictionary knows are stored.
+        declared: service class UID that the requestor gave for it (PS3.7 D.3.3.6), or empty.
+    """
+    if sop_class == VERIFICATION:
+        return Service.VERIFICATION
+    if sop_class in QUERY_CLASSES:
+        return Service.QUERY
+    if sop_class in storage_classes() or sop_class in extra:
+        return Service.STORAGE
+    if sop_class in UID_dictionary or sop_class in _NO_PATIENT_STORAGE:
+        return None
+    if declared:
+        return Service.STORAGE if declared == STORAGE_SERVICE_CLASS else None
+    could_be = sop_class.startswith(_STANDARD_STORAGE_ROOT) or not sop_class.startswith(_STANDARD_ROOT)
+    return Service.STORAGE if unknown and could_be else None
+
+
+def choose_syntax(service: Service, proposed: list[str]) -> str | None:
+    """Return the transfer syntax to accept, or None.
+
+    The requestor's order counts, so that what a modality compressed is stored as it is. Only Implicit VR gives way
+    to Explicit VR Little Endian where both are proposed: it loses the VRs of private elements.
+    """
+    known = STORAGE_SYNTAXES if service is Service.STORAGE else UNCOMPRESSED
+    usable = [uid for uid in proposed if uid in known]
+    if not usable:
+        return None
+    if usable[0] == uids.IMPLICIT_VR_LITTLE_ENDIAN and uids.EXPLICIT_VR_LITTLE_ENDIAN in usable:
+        return uids.EXPLICIT_VR_LITTLE_ENDIAN
+    return usable[0]
