@@ -1,0 +1,30 @@
+"""The HTTP door as one ASGI application."""
+
+from collections.abc import Mapping
+
+from fastapi import FastAPI
+
+from osteon import health
+from osteon_query import changes, children, find_rest, instances, problems, qido, resources, stow, system, tags, wado
+from osteon_query.context import Door
+from osteon_query.middleware import Surroundings
+
+_ROUTERS = (qido, wado, stow, instances, tags, resources, children, find_rest, changes, system)
+
+
+def create_app(door: Door, checks: Mapping[str, health.Check]) -> FastAPI:
+    """Put the routes together over the ports of `door`."""
+    app = FastAPI(
+        title="Osteon",
+        description="DICOMweb, and the part of Orthanc's REST API that its clients call.",
+        docs_url=None,  # these pages load scripts from elsewhere
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.state.door = door
+    problems.install(app)
+    app.add_middleware(Surroundings)
+    for module in _ROUTERS:
+        app.include_router(module.router)
+    app.router.routes.extend(health.routes(checks))
+    return app

@@ -1,0 +1,74 @@
+"""Composition root of `query`: the HTTP door, and the answers to C-FIND."""
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from osteon.bus.port import Bus
+from osteon.bus.rabbit import RabbitBus
+from osteon.contracts.find import FindPage, FindRequested
+from osteon.contracts.topology import FIND, INDEXER
+from osteon.index.port import Index
+from osteon.index.sql import SqlIndex
+from osteon.objects.port import Objects
+from osteon.objects.s3 import S3Objects
+from osteon.runtime import Running, http_server, until_available
+from osteon_query.app import create_app
+from osteon_query.context import Door
+from osteon_query.find import handle_find
+from osteon_query.settings import DoorSettings, QueryServiceSettings
+from osteon_query.sidecars import Sidecars
+from osteon_query.uploads import Uploads
+
+SIDECAR_MEMORY: Final = 128 << 20
+"""Bytes of decoded sidecars that are kept in memory."""
+
+
+@asynccontextmanager
+async def build(
+    settings: DoorSettings, *, bus: Bus | None = None, index: Index | None = None, objects: Objects | None = None
+) -> AsyncIterator[Running]:
+    """Start the service on the ports given, which stay the caller's, or on RabbitMQ, PostgreSQL and S3.
+
+    On leaving, the HTTP door closes first, then what its requests use.
+    """
+    async with AsyncExitStack() as stack:
+        if bus is None or index is None or objects is None:
+            if not isinstance(settings, QueryServiceSettings):
+                raise TypeError("without ports the settings must say where the real parts are")
+            bus, index, objects = await _real_parts(settings, stack)
+        sidecars = Sidecars(objects, memory=SIDECAR_MEMORY)
+        folder = Path(await _enter_folder(stack))
+        uploads = Uploads(index=index, objects=objects, bus=bus, wait=settings.index_wait, folder=folder)
+        await bus.declare(INDEXER)
+        await uploads.start()
+        find = partial(handle_find, index=index, sidecars=sidecars, page=settings.query_page)
+
+        async def answer(message: FindRequested) -> FindPage:
+            return await find(message)
+
+        await bus.serve(FIND, answer)
+        checks = {"broker": bus.check, "database": index.check, "objects": objects.check}
+        app = create_app(Door(settings, index, objects, sidecars, uploads), checks)
+        port = await stack.enter_async_context(http_server(app, settings.bind, settings.http_port))
+        yield Running(checks=checks, ports={"http": port})
+
+
+async def _real_parts(settings: QueryServiceSettings, stack: AsyncExitStack) -> tuple[Bus, Index, Objects]:
+    index = SqlIndex(settings.database_url.get_secret_value(), pool=settings.database_pool)
+    await until_available("database", index.start)
+    stack.push_async_callback(index.close)
+    bus = RabbitBus(settings.amqp_url.get_secret_value())
+    await bus.start()
+    stack.push_async_callback(bus.close, grace=settings.drain_seconds)
+    return bus, index, S3Objects.from_settings(settings)
+
+
+async def _enter_folder(stack: AsyncExitStack) -> str:
+    folder = await asyncio.to_thread(tempfile.TemporaryDirectory, prefix="osteon-query-")
+    stack.push_async_callback(asyncio.to_thread, folder.cleanup)
+    return folder.name

@@ -1,0 +1,39 @@
+"""Errors that only the HTTP door has; `problems.py` alone knows their status codes."""
+
+from osteon.errors import Invalid, NotFound, OsteonError, Unavailable
+
+
+class BadParameter(Invalid):
+    """A query parameter, path part or body field can not be used; the message names it."""
+
+
+class BadBody(Invalid):
+    """The body is not what its Content-Type promises."""
+
+
+class UnknownResource(NotFound):
+    """No resource has this URL."""
+
+
+class NotAcceptable(Invalid):
+    """None of the media types that the client accepts can be made."""
+
+
+class UnsupportedMediaType(Invalid):
+    """The body's Content-Type or Content-Encoding is none that this resource takes."""
+
+
+class TooLarge(Invalid):
+    """The body is longer than the limit; the message names the setting."""
+
+
+class RangeNotSatisfiable(Invalid):
+    """The byte range asked for lies beyond the end."""
+
+
+class NotYetIndexed(Unavailable):
+    """An upload is stored but was not indexed in time; it will be, and sending it again is safe."""
+
+
+class Unreadable(OsteonError):
+    """The index names an object that the store does not have: what it held can not be served."""

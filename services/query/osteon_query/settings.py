@@ -1,0 +1,56 @@
+"""Settings of `query`."""
+
+from typing import Protocol
+
+from osteon.settings import (
+    BusSettings,
+    DicomSettings,
+    HttpSettings,
+    IndexSettings,
+    ObjectSettings,
+    ProcessSettings,
+)
+
+
+class QueryServiceSettings(ProcessSettings, DicomSettings, HttpSettings, BusSettings, ObjectSettings, IndexSettings):
+    """The HTTP door, the broker, the object store and the database; AE title and DICOM port for `/system` only."""
+
+
+class DoorSettings(Protocol):
+    """What the HTTP door reads, whichever service it is part of."""
+
+    @property
+    def bind(self) -> str:
+        """Address to listen on."""
+
+    @property
+    def http_port(self) -> int:
+        """Port to listen on; 0 takes a free one."""
+
+    @property
+    def public_url(self) -> str:
+        """Base URL in answers; empty: taken from the request."""
+
+    @property
+    def upload_limit(self) -> int:
+        """Bytes of one HTTP upload at most."""
+
+    @property
+    def query_page(self) -> int:
+        """Matches in one page of a C-FIND."""
+
+    @property
+    def query_limit(self) -> int:
+        """Matches in one answer at most."""
+
+    @property
+    def index_wait(self) -> float:
+        """Seconds that an upload waits to be indexed."""
+
+    @property
+    def aet(self) -> str:
+        """AE title of the archive."""
+
+    @property
+    def dicom_port(self) -> int:
+        """Port of the archive's DIMSE door."""

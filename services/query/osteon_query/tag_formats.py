@@ -1,0 +1,81 @@
+"""Headers (DICOM JSON Model) in the three forms of Orthanc's `/tags`: full, short and simplified.
+
+Binary values are null, and so are texts of more than 256 characters unless they are asked for. Decimal strings come
+from the numbers of the DICOM JSON Model, so `1.50` reads `1.5`.
+"""
+
+from collections.abc import Callable, Mapping
+from enum import StrEnum
+from typing import Any, Final
+
+from osteon.dicom.attributes import element_text
+from osteon.dicom.keys import keyword_of
+
+_MAX_TEXT: Final = 256
+_MAX_DEPTH: Final = 64
+_UNKNOWN: Final = "Unknown Tag & Data"
+_BINARY: Final = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "UN"})
+
+Header = Mapping[str, Any]
+
+
+class Form(StrEnum):
+    """How tags are written."""
+
+    FULL = "full"
+    SHORT = "short"
+    SIMPLIFIED = "simplified"
+
+
+def write_tags(header: Header, form: Form, *, any_length: bool = False, depth: int = 0) -> dict[str, Any]:
+    """Write a data set: tag or name → value, ascending by tag. Items more than 64 levels down are left out."""
+    written: dict[str, Any] = {}
+    for tag in sorted(header):
+        name = keyword_of(tag) or _UNKNOWN
+        kind, value = _value(header[tag], form, any_length, depth)
+        if form is Form.SIMPLIFIED:
+            # Several unknown tags can not share one name.
+            written[name if name != _UNKNOWN else spelled(tag)] = value
+        elif form is Form.SHORT:
+            written[spelled(tag)] = value
+        else:
+            written[spelled(tag)] = {"Name": name, **_creator(header, tag), "Type": kind, "Value": value}
+    return written
+
+
+def write_texts(texts: Mapping[str, str], form: Form, tag_of: Callable[[str], str]) -> dict[str, Any]:
+    """Write attributes that are known as text by keyword."""
+    if form is Form.SIMPLIFIED:
+        return dict(texts)
+    by_tag = {tag_of(keyword): (keyword, text) for keyword, text in texts.items()}
+    if form is Form.SHORT:
+        return {spelled(tag): text for tag, (_, text) in sorted(by_tag.items())}
+    return {
+        spelled(tag): {"Name": keyword, "Type": "String", "Value": text}
+        for tag, (keyword, text) in sorted(by_tag.items())
+    }
+
+
+def spelled(tag: str) -> str:
+    """Write `00100010` as `0010,0010`, in lower case."""
+    return f"{tag[:4]},{tag[4:]}".lower()
+
+
+def _value(element: Header, form: Form, any_length: bool, depth: int) -> tuple[str, Any]:
+    if element["vr"] == "SQ":
+        items = element.get("Value", ()) if depth < _MAX_DEPTH else ()
+        return "Sequence", [write_tags(item or {}, form, any_length=any_length, depth=depth + 1) for item in items]
+    if element["vr"] in _BINARY or "BulkDataURI" in element or "InlineBinary" in element:
+        return "Null", None
+    text = element_text(element)
+    if len(text) > _MAX_TEXT and not any_length:
+        return "TooLong", None
+    return "String", text
+
+
+def _creator(header: Header, tag: str) -> dict[str, str]:
+    """Return the private creator of a private attribute (PS3.5 7.8.1)."""
+    if int(tag[:4], 16) % 2 == 0 or tag[4:6] == "00":
+        return {}
+    creator = header.get(f"{tag[:4]}00{tag[4:6]}")
+    return {"PrivateCreator": element_text(creator)} if creator else {}
