@@ -2,7 +2,7 @@
 
 `rabbitmq`, `postgres` and `seaweedfs` are `osteon_local` parts: `rabbitmq.url`; `postgres.url`,
 `postgres.create_database()`; `seaweedfs.endpoint`, `.access_key`, `.secret_key`. `database_url` is a fresh, empty
-PostgreSQL database for one test. A test that kills or pauses a part must use one of its own (`own_rabbitmq`, ...).
+PostgreSQL database for one test. `cluster` is an archive of services on these parts. A test that kills or pauses a part must use one of its own (`own_rabbitmq`, ...).
 """
 
 import shutil
@@ -13,13 +13,17 @@ from pathlib import Path
 
 import pytest
 
+from support.archive import Archive
+
 _LOCAL = str(Path(__file__).resolve().parents[2] / "deploy" / "local")
 if _LOCAL not in sys.path:
     sys.path.insert(0, _LOCAL)
 
 from osteon_local import Postgres, RabbitMQ, SeaweedFS  # noqa: E402  (deploy/local is not installed)
+from osteon_local.cluster import Cluster, Parts  # noqa: E402
 
 __all__ = [
+    "cluster",
     "database_url",
     "own_postgres",
     "own_rabbitmq",
@@ -59,6 +63,14 @@ def seaweedfs(parts_folder: Path) -> Iterator[SeaweedFS]:
     """An S3 server shared by the whole run."""
     with SeaweedFS(parts_folder / "seaweedfs") as part:
         yield part
+
+
+@pytest.fixture(scope="session")
+def cluster(parts_folder: Path, rabbitmq: RabbitMQ, postgres: Postgres, seaweedfs: SeaweedFS) -> Iterator[Archive]:
+    """An archive of services, a process each, shared by the whole run."""
+    parts = Parts(rabbitmq, postgres, seaweedfs, database_url=postgres.create_database(), bucket="cluster")
+    with Cluster(parts_folder / "cluster", parts=parts) as running:
+        yield Archive(running.dicom_port, running.url)
 
 
 @pytest.fixture

@@ -63,9 +63,9 @@ class Postgres(Part):
             "max_wal_size": "512MB",
         }
         arguments = [part for key, value in options.items() for part in ("-c", f"{key}={value}")]
-        command = [*self._as_user(), self._binary("postgres"), "-D", str(self._cluster), *arguments]
+        command = [self._binary("postgres"), "-D", str(self._cluster), *arguments]
         # SIGINT: "fast" shutdown, which does not wait for clients to leave.
-        return Process(command, log=self.log, cwd=Path("/"), stop_signal=signal.SIGINT)
+        return Process(command, log=self.log, cwd=Path("/"), stop_signal=signal.SIGINT, privileges=self._privileges())
 
     def wait_ready(self, timeout: float = 90.0) -> None:
         """Wait until it takes connections and has its database."""
@@ -97,11 +97,18 @@ class Postgres(Part):
         return done.stdout
 
     def _as_user(self) -> list[str]:
+        privileges = self._privileges()
+        setpriv = find_binary("setpriv", install="apt-get install -y util-linux")
+        return [setpriv, *privileges, "--"] if privileges else []
+
+    def _privileges(self) -> list[str]:
         """PostgreSQL refuses to run as root; then it runs as its own user."""
         if os.geteuid() != 0:
             return []
-        setpriv = find_binary("setpriv", install="apt-get install -y util-linux")
-        return [setpriv, "--reuid=postgres", "--regid=postgres", "--init-groups", "--"]
+        user = ["--reuid=postgres", "--regid=postgres", "--init-groups"]
+        # Lets it pass through folders that only root may enter, such as a clone in /root.
+        passing = ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
+        return user if _enters(user, self._cluster) else [*user, *passing]
 
     def _own_folder(self) -> None:
         self._cluster.mkdir(mode=0o700)
@@ -112,8 +119,15 @@ class Postgres(Part):
         except KeyError:
             raise PartError(f"the user postgres is missing; install it with: {_INSTALL}") from None
         os.chown(self._cluster, owner.pw_uid, owner.pw_gid)
-        if subprocess.run([*self._as_user(), "test", "-w", str(self._cluster)], check=False).returncode:
+        if not _enters(self._privileges(), self._cluster):
             raise PartError(
                 f"PostgreSQL can not run as root, and the user postgres can not enter {self._cluster}: "
                 "give a data folder whose parents it may enter, such as one below /var/tmp"
             )
+
+
+def _enters(privileges: list[str], folder: Path) -> bool:
+    """Whether a process with these privileges gets to a folder."""
+    setpriv = find_binary("setpriv", install="apt-get install -y util-linux")
+    command = [setpriv, *privileges, "--", "stat", str(folder / ".")]
+    return subprocess.run(command, check=False, capture_output=True).returncode == 0

@@ -25,8 +25,10 @@ class Process:
         cwd: Path | None = None,
         env: Mapping[str, str] | None = None,
         stop_signal: signal.Signals = signal.SIGTERM,
+        privileges: Sequence[str] = (),
     ) -> None:
-        self.command = [*_with_parent(stop_signal), *command]
+        """`privileges` are options of setpriv(1), for a server that must not run as root."""
+        self.command = [*_setpriv(stop_signal, privileges), *command]
         self.log = log
         self._cwd = cwd
         self._env = dict(os.environ if env is None else env)
@@ -102,9 +104,12 @@ class Process:
                 os.kill(pid, number)
 
 
-def _with_parent(number: signal.Signals) -> list[str]:
+def _setpriv(number: signal.Signals, privileges: Sequence[str]) -> list[str]:
+    # One setpriv for both: the kernel forgets the parent-death signal when credentials change after it was set.
     setpriv = shutil.which("setpriv")
-    return [setpriv, "--pdeathsig", number.name.removeprefix("SIG"), "--"] if setpriv else []
+    if setpriv is None:
+        return []
+    return [setpriv, *privileges, "--pdeathsig", number.name.removeprefix("SIG"), "--"]
 
 
 def _tree(pid: int) -> list[int]:
