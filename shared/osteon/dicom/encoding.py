@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from mmap import mmap
 from typing import Final
 
+from osteon.dicom.uids import TransferSyntax
+
 Buffer = bytes | memoryview | mmap
 """What data sets are read from."""
 
@@ -42,6 +44,13 @@ class Encoding:
 IMPLICIT: Final = Encoding(False, True, struct.Struct("<HHL"), struct.Struct("<HHL"), struct.Struct("<L"))
 EXPLICIT: Final = Encoding(True, True, struct.Struct("<HH2sH"), struct.Struct("<HHL"), struct.Struct("<L"))
 EXPLICIT_BIG: Final = Encoding(True, False, struct.Struct(">HH2sH"), struct.Struct(">HHL"), struct.Struct(">L"))
+
+
+def declared_encoding(syntax: TransferSyntax) -> Encoding:
+    """Return how a transfer syntax encodes elements."""
+    if not syntax.explicit:
+        return IMPLICIT
+    return EXPLICIT if syntax.little_endian else EXPLICIT_BIG
 
 
 def looks_explicit(vr: bytes) -> bool:

@@ -10,18 +10,16 @@ from typing import Final
 from osteon.dicom.charset import character_set
 from osteon.dicom.elements import element_head, nested_encoding, skip_undefined
 from osteon.dicom.encoding import (
-    EXPLICIT,
-    EXPLICIT_BIG,
-    IMPLICIT,
     SHORT_VRS,
     UNDEFINED,
     Buffer,
     Encoding,
     actual_encoding,
+    declared_encoding,
 )
 from osteon.dicom.errors import BadDataSet, TruncatedDataSet
 from osteon.dicom.identity import Identity, MissingIdentifier
-from osteon.dicom.uids import TransferSyntax, transfer_syntax
+from osteon.dicom.uids import transfer_syntax
 
 _CHARACTER_SET: Final = 0x00080005
 _SOP_CLASS: Final = 0x00080016
@@ -64,13 +62,6 @@ def peek_identity(data: Buffer, transfer_syntax_uid: str, *, complete: bool) -> 
             return None
         raise
     return _identity(found) if reached or complete else None
-
-
-def declared_encoding(syntax: TransferSyntax) -> Encoding:
-    """Return how a transfer syntax encodes elements."""
-    if not syntax.explicit:
-        return IMPLICIT
-    return EXPLICIT if syntax.little_endian else EXPLICIT_BIG
 
 
 def _collect(data: Buffer, encoding: Encoding, found: dict[int, bytes]) -> bool:

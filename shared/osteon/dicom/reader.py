@@ -1,0 +1,54 @@
+"""The header reader: data set bytes → DICOM JSON (PS3.5 section 7, PS3.18 F.2), without a data set object between."""
+
+from osteon.dicom.deflate import inflate
+from osteon.dicom.encoding import Buffer
+from osteon.dicom.header import Header
+from osteon.dicom.memo import Memo
+from osteon.dicom.uids import transfer_syntax
+from osteon.dicom.walk import Walk
+
+
+class HeaderReader:
+    """Reads headers, and remembers elements from one data set to the next. May be shared between threads.
+
+    Args:
+        bulk_limit: longest value, in bytes, that is put into the JSON rather than left out as bulk data.
+        memo_limit: bytes of memory for remembered elements.
+        header_limit: bytes of a data set, bulk data left out, that are read at most.
+        max_depth: levels of nested sequences that are read; deeper ones are skipped and marked. JSON parsers give up at
+            a depth of about a thousand, and each level of sequences takes three.
+    """
+
+    def __init__(
+        self,
+        bulk_limit: int = 4096,
+        *,
+        memo_limit: int = 32 << 20,
+        header_limit: int = 64 << 20,
+        max_depth: int = 100,
+    ) -> None:
+        self.bulk_limit = bulk_limit
+        self.header_limit = header_limit
+        self.max_depth = max_depth
+        self._memo = Memo(memo_limit)
+
+    def read(self, dataset: Buffer, transfer_syntax_uid: str) -> Header:
+        """Read a whole data set, which begins at the first byte of `dataset` and ends with its last.
+
+        Pixel data is not copied. Raises `BadDataSet` (`TruncatedDataSet` when it ends early), naming the element and
+        its offset, and `UnknownTransferSyntax`.
+        """
+        syntax = transfer_syntax(transfer_syntax_uid)
+        cut = False
+        if syntax.deflated:
+            dataset, cut = inflate(dataset, self.header_limit)
+        walk = Walk(
+            dataset,
+            syntax,
+            self._memo,
+            bulk_limit=self.bulk_limit,
+            header_limit=self.header_limit,
+            max_depth=self.max_depth,
+            cut=cut,
+        )
+        return walk.header()
