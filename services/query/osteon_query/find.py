@@ -13,7 +13,7 @@ from datetime import timezone
 from typing import Any, Final
 
 from osteon.contracts.find import FindPage, FindRequested
-from osteon.dicom.attributes import HELD, LEVEL_OF, REQUEST_ATTRIBUTES
+from osteon.dicom.attributes import LEVEL_OF, REQUEST_ATTRIBUTES
 from osteon.dicom.dataset_encoder import DatasetEncoder
 from osteon.dicom.keys import tag_of
 from osteon.dicom.matching import combine_datetimes, condition
@@ -40,7 +40,6 @@ MODELS: Final[dict[str, tuple[Level, ...]]] = {
 _LEVEL: Final = "QueryRetrieveLevel"
 _TIMEZONE: Final = "TimezoneOffsetFromUTC"
 _NEVER_MATCHED: Final = frozenset({_LEVEL, _TIMEZONE, "SpecificCharacterSet", "QueryRetrieveView"})
-_MATCHED_COMPUTED: Final = frozenset({"ModalitiesInStudy", "SOPClassesInStudy"})
 _MAX_COMMENT: Final = 64
 
 
@@ -154,10 +153,7 @@ def _matchable(made: Condition) -> bool:
     """Whether the index matches on this key; that it is at or above the level is known."""
     if len(made.path) == 2:
         return made.path[0] == "RequestAttributesSequence" and made.path[1] in REQUEST_ATTRIBUTES
-    return len(made.path) == 1 and (made.path[0] in _HELD or made.path[0] in _MATCHED_COMPUTED)
-
-
-_HELD: Final = frozenset(keyword for keywords in HELD.values() for keyword in keywords)
+    return len(made.path) == 1 and made.path[0] in LEVEL_OF
 
 
 def _wanted(identifier: Identifier, timezone_negotiated: bool) -> Wanted:
