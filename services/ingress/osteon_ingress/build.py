@@ -1,0 +1,109 @@
+"""Composition root of `ingress`."""
+
+import asyncio
+import resource
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+
+from osteon.bus.port import Bus
+from osteon.contracts.packs import PackIndexed
+from osteon.contracts.topology import writer_queue
+from osteon.dimse.acceptor import Acceptor
+from osteon.dimse.handler import AssociationInfo
+from osteon.errors import OsteonError
+from osteon.runtime import Running, until_available
+from osteon.settings import BusSettings, DicomSettings, ProcessSettings, SpoolSettings
+from osteon.spool.spool import Spool
+from osteon_ingress.handlers import Association, announce, indexed
+from osteon_ingress.observer import AssociationObserver
+from osteon_ingress.settings import acceptor_config, spool_config
+
+LAST_PUBLISH = 3.0
+"""Seconds for the last packs of a drain; what the broker does not take then stays in the spool."""
+OPEN_FILES = 10_240
+"""Files that this process may have open, if the system lets it."""
+
+
+@asynccontextmanager
+async def build(settings: ProcessSettings, *, bus: Bus | None = None) -> AsyncIterator[Running]:
+    """Start the service on the bus given, which stays the caller's, or on RabbitMQ.
+
+    `settings` must hold the groups for DICOM and the spool, and for the broker when no bus is given. The door opens
+    without a broker too: the spool keeps what comes. On leaving, the door closes and associations get
+    `OSTEON_DRAIN_SECONDS` to end.
+    """
+    if not (isinstance(settings, DicomSettings) and isinstance(settings, SpoolSettings)):
+        raise TypeError("the settings must hold those for DICOM and the spool")
+    if bus is not None:
+        async with _service(settings, settings, settings, bus) as running:
+            yield running
+        return
+    if not isinstance(settings, BusSettings):
+        raise TypeError("without a bus the settings must say where the broker is")
+    from osteon.bus.rabbit import RabbitBus
+
+    own = RabbitBus(settings.amqp_url.get_secret_value())
+    connecting = asyncio.create_task(own.start())
+    try:
+        async with _service(settings, settings, settings, own, connecting) as running:
+            yield running
+    finally:
+        await _cancel(connecting)
+        await own.close()
+
+
+@asynccontextmanager
+async def _service(
+    process: ProcessSettings,
+    dicom: DicomSettings,
+    spool_settings: SpoolSettings,
+    bus: Bus,
+    connecting: asyncio.Task[None] | None = None,
+) -> AsyncIterator[Running]:
+    _allow_open_files()
+    publish = partial(announce, bus=bus, spool_id=spool_settings.spool_id)
+    spool = await Spool.open(spool_config(spool_settings, ack_after=dicom.ack_after), publish)
+    listening = asyncio.create_task(_listen(bus, spool, spool_settings.spool_id, connecting))
+    acceptor = Acceptor(acceptor_config(dicom), partial(_handler, spool=spool, bus=bus), AssociationObserver())
+    try:
+        if connecting is None:
+            await listening
+        port = await _open_door(acceptor, process.bind, dicom.dicom_port)
+        yield Running(checks={"spool": spool.check}, ports={"dicom": port})
+    finally:
+        await acceptor.close(process.drain_seconds)
+        await spool.close(LAST_PUBLISH)
+        await _cancel(listening)
+
+
+async def _listen(bus: Bus, spool: Spool, spool_id: str, connecting: asyncio.Task[None] | None) -> None:
+    if connecting is not None:
+        await asyncio.shield(connecting)
+    await until_available("broker", partial(bus.declare, writer_queue(spool_id)))
+    await until_available("broker", partial(bus.subscribe, PackIndexed, partial(indexed, spool=spool)))
+
+
+def _allow_open_files() -> None:
+    """Each association has a socket and some open packs; the usual soft limit of 1,024 files is soon used up."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+async def _open_door(acceptor: Acceptor, host: str, port: int) -> int:
+    try:
+        return await acceptor.start(host, port)
+    except OSError as error:
+        raise OsteonError(f"can not listen on {host}:{port} (OSTEON_DICOM_PORT): {error.strerror}") from error
+
+
+def _handler(info: AssociationInfo, *, spool: Spool, bus: Bus) -> Association:
+    return Association(info, spool, bus)
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task

@@ -1,0 +1,41 @@
+"""Settings of `ingress`, and what they mean for its parts."""
+
+from osteon.dimse.config import AcceptorConfig
+from osteon.settings import BusSettings, DicomSettings, ProcessSettings, SpoolSettings
+from osteon.spool.spool import SpoolConfig
+
+INDEX_WAIT = 30.0
+"""Seconds for which a C-STORE waits to be indexed (`OSTEON_ACK_AFTER=index`) before it is answered 0xA700."""
+
+
+class IngressServiceSettings(ProcessSettings, DicomSettings, SpoolSettings, BusSettings):
+    """The DIMSE door, the spool and the broker."""
+
+
+def acceptor_config(settings: DicomSettings) -> AcceptorConfig:
+    """Return what the acceptor is told."""
+    return AcceptorConfig(
+        aet=settings.aet,
+        check_called_aet=settings.check_called_aet,
+        allowed_aets=settings.allowed_aets,
+        max_associations=settings.max_associations,
+        max_pdu=settings.max_pdu,
+        async_operations=settings.async_operations,
+        artim_timeout=settings.artim_timeout,
+        dimse_timeout=settings.dimse_timeout,
+        network_timeout=settings.network_timeout,
+        extra_sop_classes=settings.extra_sop_classes,
+        store_unknown_sop_classes=settings.store_unknown_sop_classes,
+    )
+
+
+def spool_config(settings: SpoolSettings, *, ack_after: str) -> SpoolConfig:
+    """Return how the spool works."""
+    return SpoolConfig(
+        root=settings.spool,
+        high_water=settings.spool_high_water,
+        quota=settings.spool_quota,
+        pack_size=settings.pack_size,
+        pack_seconds=settings.pack_seconds,
+        wait_for_index=INDEX_WAIT if ack_after == "index" else None,
+    )
