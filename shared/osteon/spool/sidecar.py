@@ -19,7 +19,8 @@ from osteon.contracts.packs import PackStored
 from osteon.dicom.header import Header, PixelData, Problem
 from osteon.dicom.identity import Identity
 from osteon.dicom.part10 import file_sha256, read_part10
-from osteon.dicom.reader import HeaderReader, peek_identity
+from osteon.dicom.peek import peek_identity
+from osteon.dicom.reader import HeaderReader
 from osteon.errors import Invalid
 from osteon.spool.tar import members
 

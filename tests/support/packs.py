@@ -1,0 +1,39 @@
+"""Packs of invented instances, as `ingress` leaves them in a spool."""
+
+from datetime import UTC, datetime
+from io import BytesIO
+from pathlib import Path
+
+from pydicom import Dataset
+
+from osteon.contracts.packs import Origin, PackSealed
+from osteon.spool.upload import Part10File, write_pack
+
+
+def part10(dataset: Dataset) -> bytes:
+    """Return a data set as a Part 10 file."""
+    buffer = BytesIO()
+    dataset.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()
+
+
+def sealed_pack(spool: Path, pack_id: str, datasets: list[Dataset]) -> PackSealed:
+    """Write a pack of one series into a spool folder and return its announcement."""
+    (spool / "owner").mkdir(parents=True, exist_ok=True)
+    received_at = datetime.now(UTC)
+    files = [Part10File(str(dataset.SOPInstanceUID), part10(dataset)) for dataset in datasets]
+    path = f"owner/{pack_id}.tar"
+    written = write_pack(spool / path, files, received_at=received_at)
+    return PackSealed(
+        correlation_id=f"test-{pack_id}",
+        pack_id=pack_id,
+        study_uid=str(datasets[0].StudyInstanceUID),
+        series_uid=str(datasets[0].SeriesInstanceUID),
+        origin=Origin.DIMSE,
+        calling_aet="CT1",
+        received_at=received_at,
+        instances=written.instances,
+        size=written.size,
+        spool_id="spool",
+        path=path,
+    )

@@ -1,0 +1,131 @@
+"""The writer turns sealed packs into objects, and loses none on the way."""
+
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+import orjson
+import pytest
+from osteon.dicom.reader import HeaderReader
+from pydicom.uid import generate_uid
+
+from osteon.bus.memory import MemoryBus
+from osteon.contracts.packs import PackStored
+from osteon.contracts.topology import INDEXER
+from osteon.dicom.part10 import write_part10_header
+from osteon.objects.folder import FolderObjects
+from osteon.objects.port import ObjectsUnavailable
+from osteon.spool import sidecar
+from osteon.spool.upload import Part10File, write_pack
+from osteon_writer.handlers import PackLost, store_pack
+from support.make import ct_slice
+from support.packs import part10, sealed_pack
+
+
+@pytest.fixture
+def datasets() -> list:
+    study, series = generate_uid(), generate_uid()
+    return [ct_slice(study=study, series=series, number=n) for n in range(1, 4)]
+
+
+@pytest.fixture
+async def stored() -> list[PackStored]:
+    return []
+
+
+@pytest.fixture
+async def bus(stored: list[PackStored]):
+    bus = MemoryBus()
+    await bus.start()
+
+    async def note(message: PackStored) -> None:
+        stored.append(message)
+
+    await bus.consume(INDEXER, note)
+    yield bus
+    await bus.close()
+
+
+@pytest.fixture
+def store(tmp_path: Path, bus: MemoryBus):
+    with ThreadPoolExecutor(1) as executor:
+        objects = FolderObjects(tmp_path / "objects")
+        yield partial(store_pack, spool=tmp_path / "spool", objects=objects, bus=bus, executor=executor)
+
+
+async def test_pack_and_sidecar_are_stored_announced_and_released(tmp_path, datasets, store, bus, stored) -> None:
+    message = sealed_pack(tmp_path / "spool", "p1", datasets)
+    await store(message)
+    await bus.close()
+    objects = FolderObjects(tmp_path / "objects")
+    assert await objects.size(message.key) == message.size
+    facts, lines = sidecar.decode(await objects.get(message.sidecar_key))
+    assert [facts] == stored == [PackStored.model_validate(message.model_dump())]
+    assert not (tmp_path / "spool" / message.path).exists()
+    for line, dataset in zip(lines, datasets, strict=True):
+        file = await objects.get_range(message.key, line.offset, line.length)
+        assert file == part10(dataset)
+        assert line.sha256 == hashlib.sha256(file[line.dataset_offset :]).digest()
+        assert orjson.loads(line.header.json)["00200013"]["Value"] == [int(dataset.InstanceNumber)]
+
+
+async def test_a_pack_that_was_stored_before_is_announced_again(tmp_path, datasets, store, bus, stored) -> None:
+    message = sealed_pack(tmp_path / "spool", "p1", datasets)
+    await store(message)
+    await store(message)
+    await bus.close()
+    assert len(stored) == 2
+
+
+async def test_a_pack_that_is_nowhere_is_parked_with_its_name(tmp_path, datasets, store) -> None:
+    message = sealed_pack(tmp_path / "spool", "p1", datasets)
+    (tmp_path / "spool" / message.path).unlink()
+    with pytest.raises(PackLost, match="p1"):
+        await store(message)
+
+
+async def test_a_member_whose_bytes_changed_is_refused_and_stays_in_the_spool(tmp_path, store) -> None:
+    dataset = ct_slice()
+    whole = part10(dataset)
+    body = whole[144 + int.from_bytes(whole[140:144], "little") :]
+    message = sealed_pack(tmp_path / "spool", "p1", [dataset])
+    header = write_part10_header(
+        dataset.SOPClassUID,
+        dataset.SOPInstanceUID,
+        dataset.file_meta.TransferSyntaxUID,
+        source_aet="CT1",
+        sha256=hashlib.sha256(b"other").digest(),
+    )
+    path = tmp_path / "spool" / message.path
+    path.unlink()
+    write_pack(path, [Part10File(str(dataset.SOPInstanceUID), header + body)], received_at=datetime.now(UTC))
+    with pytest.raises(sidecar.CorruptMember, match=str(dataset.SOPInstanceUID)):
+        await store(message)
+    assert path.exists()
+
+
+async def test_nothing_is_released_while_the_object_store_is_down(tmp_path, datasets, store) -> None:
+    class Down(FolderObjects):
+        async def put_file(self, key: str, path: Path) -> None:
+            raise ObjectsUnavailable("down")
+
+    message = sealed_pack(tmp_path / "spool", "p1", datasets)
+    with pytest.raises(ObjectsUnavailable):
+        await store(message, objects=Down(tmp_path / "down"))
+    assert (tmp_path / "spool" / message.path).exists()
+
+
+async def test_a_header_that_can_not_be_read_to_its_end_keeps_the_instance_and_is_marked(tmp_path, datasets) -> None:
+    message = sealed_pack(tmp_path / "spool", "p1", datasets[:1])
+
+    class Broken(HeaderReader):
+        def read(self, *_: object) -> object:
+            raise sidecar.Invalid("(0028,0010): cut off")
+
+    data, problems = sidecar.build(tmp_path / "spool" / message.path, PackStored(**message.model_dump()), Broken())
+    (line,) = sidecar.decode(data)[1]
+    assert problems == 1
+    assert line.header.problems[0].reason == "(0028,0010): cut off"
+    assert orjson.loads(line.header.json)["00080018"]["Value"] == [str(datasets[0].SOPInstanceUID)]
