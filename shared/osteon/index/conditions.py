@@ -96,16 +96,13 @@ class Conditions:
     def of_moments(self, moments: DateTimeRange) -> ColumnElement[bool]:
         """Return the SQL of combined date and time matching; an unknown time of a day at the edge matches."""
         date, time = (self._column(FIELDS[keyword], key=True) for keyword in (moments.date, moments.time))
-        parts = [date.is_not(None)]
-        for bound, fill in ((moments.low, "00010101000000.000000"), (moments.high, "99991231235959.999999")):
-            if bound is None:
-                continue
-            full = bound + fill[len(bound) :]
-            day, moment = full[:8], full[8:]
-            if bound is moments.low:
-                parts += [date >= day, or_(date > day, time.is_(None), time >= moment)]
-            else:
-                parts += [date <= day, or_(date < day, time.is_(None), time <= moment)]
+        parts: list[ColumnElement[bool]] = [date.is_not(None)]
+        if moments.low is not None:
+            day, moment = _split(moments.low, "00010101000000.000000")
+            parts += [date >= day, or_(date > day, time.is_(None), time >= moment)]
+        if moments.high is not None:
+            day, moment = _split(moments.high, "99991231235959.999999")
+            parts += [date <= day, or_(date < day, time.is_(None), time <= moment)]
         return and_(*parts)
 
     def sort_column(self, keyword: str) -> ColumnElement[Any]:
@@ -122,23 +119,19 @@ class Conditions:
 
     def _held(self, field: Field, matching: Matching) -> ColumnElement[bool]:
         column = self._column(field)
-        if field.kind is Kind.NAME:
-            level = row_level(field.keyword, self.level)
-            return NameMatch(self.dialect, level, field.keyword, fuzzy=self.fuzzy).condition(matching)
-        if isinstance(matching, Empty):
-            return column.is_(None)
-        if field.kind is Kind.NUMBER:
-            return self._number(column, matching)
-        if field.kind is Kind.UID:
-            return self._uid(column, matching)
         key = self._column(field, key=True)
-        if field.kind is Kind.DATE:
-            return self._moment(column, key, matching, date_bounds)
-        if field.kind is Kind.TIME:
-            return self._moment(column, key, matching, time_bounds)
-        if field.several:
-            return self._several(column, key, matching)
-        return self._text(column, key, matching)
+        match field.kind:
+            case Kind.NAME:
+                level = row_level(field.keyword, self.level)
+                return NameMatch(self.dialect, level, field.keyword, fuzzy=self.fuzzy).condition(matching)
+            case Kind.NUMBER:
+                return self._number(column, matching)
+            case Kind.UID:
+                return self._uid(column, matching)
+            case Kind.DATE | Kind.TIME:
+                return self._moment(column, key, matching, date_bounds if field.kind is Kind.DATE else time_bounds)
+            case Kind.TEXT:
+                return self._several(column, key, matching) if field.several else self._text(column, key, matching)
 
     def _text(self, raw: ColumnElement[str], key: ColumnElement[str], matching: Matching) -> ColumnElement[bool]:
         """Compare by key; with case by the text too, so that the key's index is of use."""
@@ -250,6 +243,12 @@ def _bound(text: str | None, bounds: Bounds, end: int) -> str | None:
     if span is None:
         raise BadSearch(f"{text[:64]!r} is no date or time: expected YYYYMMDD or HHMMSS.FFFFFF")
     return span[end]
+
+
+def _split(bound: str, fill: str) -> tuple[str, str]:
+    """Return date and time of a moment, what is missing of it filled up."""
+    full = bound + fill[len(bound) :]
+    return full[:8], full[8:]
 
 
 def _integer(text: str) -> int:

@@ -1,12 +1,14 @@
 """Where the bytes of instances are: scopes, conflicts and the outcome of packs."""
 
 from collections.abc import AsyncIterator, Iterable, Mapping
+from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Row, Select, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from osteon.contracts.packs import PackFacts
+from osteon.contracts.packs import Origin, PackFacts
 from osteon.dicom.identity import Identity, format_public_id
 from osteon.dicom.query import Level
 from osteon.index import tables
@@ -17,6 +19,7 @@ from osteon.index.uids import Uids
 
 _PACKS: Final = 200
 _PAGE: Final = 1000
+_ANY_TIME: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 _i, _s, _t, _p = tables.instances.c, tables.series.c, tables.studies.c, tables.packs.c
 LOCATION_COLUMNS: Final = (
@@ -28,17 +31,27 @@ LOCATION_COLUMNS: Final = (
 
 def location(row: Row[Any], identity: Identity, pack: Row[Any], texts: Mapping[int, str]) -> Location:
     """Make a location of an instance's or conflict's row and its pack's."""
-    facts = PackFacts.model_construct(pack_id=pack.pack_id, study_uid=pack.study_uid, series_uid=pack.series_uid)
+    key, sidecar_key = object_keys(pack.pack_id, pack.study_uid, pack.series_uid)
     return Location(
         identity=identity,
         transfer_syntax_uid=texts[row.transfer_syntax],
-        key=facts.key,
-        sidecar_key=facts.sidecar_key,
+        key=key,
+        sidecar_key=sidecar_key,
         offset=row.byte_offset,
         length=row.byte_length,
         sha256=row.sha256,
         public_id=format_public_id(row.public_id),
     )
+
+
+@lru_cache(4096)
+def object_keys(pack_id: str, study_uid: str, series_uid: str) -> tuple[str, str]:
+    """Return the keys of a pack and its sidecar, as the contract names them."""
+    facts = PackFacts(
+        correlation_id="", pack_id=pack_id, study_uid=study_uid, series_uid=series_uid, origin=Origin.DIMSE,
+        received_at=_ANY_TIME, instances=1, size=0,
+    )  # fmt: skip
+    return facts.key, facts.sidecar_key
 
 
 async def locate(database: Database, uids: Uids, scope: Scope) -> AsyncIterator[Location]:

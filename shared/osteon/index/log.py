@@ -42,7 +42,13 @@ class Created:
 
 
 async def write_log(
-    connection: AsyncConnection, dialect: Dialect, now: datetime, created: Created, packs: Sequence[int], conflicts: int
+    connection: AsyncConnection,
+    dialect: Dialect,
+    now: datetime,
+    created: Created,
+    *,
+    packs: Sequence[int],
+    conflicts: int,
 ) -> None:
     """Log what was created, the instances of `packs` too, from the patient downwards; add to the totals."""
     await dialect.lock_changes(connection)

@@ -13,10 +13,22 @@ MAX_KEY: Final = 512
 """Characters of a key at most: four bytes each still fit into an entry of a B-tree page. PS3.5 allows 64 a group."""
 
 _LETTERS: Final = str.maketrans(
-    {"ø": "o", "đ": "d", "ð": "d", "ł": "l", "æ": "ae", "œ": "oe", "þ": "th", "ı": "i", "ħ": "h", "ŋ": "n", "ŧ": "t"}
+    {
+        "ø": "o",
+        "đ": "d",
+        "ð": "d",
+        "ł": "l",
+        "æ": "ae",
+        "œ": "oe",
+        "þ": "th",
+        "\u0131": "i",
+        "ħ": "h",
+        "ŋ": "n",
+        "ŧ": "t",
+    }
 )
 _SEPARATORS: Final = re.compile(r"[\s^,.=/\-]+")
-_APOSTROPHES: Final = re.compile(r"['`´\u2018\u2019\u02bc]")
+_APOSTROPHES: Final = re.compile(r"['`\u00b4\u2018\u2019\u02bc]")
 
 
 def fold(text: str) -> str:
@@ -71,9 +83,9 @@ _REPEATED: Final = re.compile(r"(.)\1+")
 def sound(word: str) -> str | None:
     """Return a code that words of similar sound share; None for a word that is not of the letters a-z.
 
-    Made for European names: consonants that are confused share a letter (b/p, d/t/th, c/k/q/g, f/v/w/ph, s/z/sh/ch), silent
-    beginnings and h fall away, a vowel counts only at the beginning (as `a`), repetitions count once. At most eight
-    letters: Meyer, Maier and Mayr are `mr`, Smith and Schmidt `smt`.
+    Made for European names: consonants that are confused share a letter (b/p, d/t/th, c/k/q/g, f/v/w/ph, s/z/sh/ch),
+    silent beginnings and h fall away, a vowel counts only at the beginning (as `a`), repetitions count once. At most
+    eight letters: Meyer, Maier and Mayr are `mr`, Smith and Schmidt `smt`.
     """
     if not (word.isascii() and word.isalpha()):
         return None

@@ -1,6 +1,6 @@
 """The tables. Those of the four levels have a column for each attribute of `osteon.dicom.attributes.HELD`.
 
-The instances' row is kept narrow for a billion of them: no text but the UID, the wide facts are with the series and pack.
+An instance's row is kept narrow for a billion of them: no text but the UID; the rest is with its series and pack.
 Levels are `Level.depth`; public identifiers are the 20 bytes of the SHA-1 that Orthanc's identifiers spell.
 """
 
@@ -57,7 +57,7 @@ class Moment(TypeDecorator[datetime]):
             return value
         return value.astimezone(UTC).replace(tzinfo=None)
 
-    def process_result_value(self, value: Any | None, dialect: Dialect) -> datetime | None:
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         """Return UTC, whatever the time zone of the session."""
         if value is None:
             return None
@@ -183,7 +183,8 @@ def _names(owner: str, target: str) -> tuple[Table, Table]:
     )  # fmt: skip
     words = Table(
         f"{owner}_words", metadata, _id(), _parent("owner", target),
-        Column("keyword", Bytewise, nullable=False), Column("word", Bytewise, nullable=False), Column("sound", Bytewise),
+        Column("keyword", Bytewise, nullable=False), Column("word", Bytewise, nullable=False),
+        Column("sound", Bytewise),
         Index(None, "keyword", "word"), Index(None, "keyword", "sound"),
     )  # fmt: skip
     return keys, words

@@ -1,8 +1,8 @@
 """Writing packs into the index: one transaction a batch, few statements whatever the number of instances.
 
-Order of locks, the same for every writer, so that none waits for another in a circle: packs by pack id, patients by public
-identifier, instances by UID, the change log. Who holds a patient's row may change all that is below it, so sums need no
-further locks. What another writer inserted first is found out by the insert itself, never by looking before.
+Order of locks, the same for every writer, so that none waits for another in a circle: packs by pack id, patients by
+public identifier, instances by UID, the change log. Who holds a patient's row may change all that is below it, so sums
+need no further locks. What another writer inserted first is found out by the insert itself, never by looking before.
 """
 
 from collections import Counter
@@ -76,7 +76,7 @@ async def _register(batch: Batch, packs: Iterable[StoredPack]) -> dict[str, int]
         return {}
     insert = batch.dialect.insert(tables.packs).on_conflict_do_nothing(index_elements=["pack_id"])
     added = await batch.connection.execute(insert.returning(tables.packs.c.pack_id, tables.packs.c.id), rows)
-    return {pack_id: row for pack_id, row in added}
+    return {row.pack_id: row.id for row in added}
 
 
 async def _index(batch: Batch, members: list[Member], packs: list[int]) -> None:
@@ -98,7 +98,7 @@ async def _index(batch: Batch, members: list[Member], packs: list[int]) -> None:
     created = await parents.grow(stored, batch.uids)
     kept_aside = await _set_aside(batch, members)
     await _count(batch, members, packs)
-    await write_log(batch.connection, batch.dialect, batch.now, created, packs, kept_aside)
+    await write_log(batch.connection, batch.dialect, batch.now, created, packs=packs, conflicts=kept_aside)
 
 
 async def _known(batch: Batch, sop_uids: Iterable[str]) -> dict[str, tuple[int, bytes]]:
@@ -120,7 +120,7 @@ async def _insert_instances(batch: Batch, members: dict[str, Member], parents: P
     columns = tables.instances.c
     insert = batch.dialect.insert(tables.instances).on_conflict_do_nothing(index_elements=["sop_instance_uid"])
     added = await batch.connection.execute(insert.returning(columns.sop_instance_uid, columns.id), rows)
-    return {uid: instance for uid, instance in added}
+    return {row.sop_instance_uid: row.id for row in added}
 
 
 def _instance_row(batch: Batch, member: Member, parents: Parents) -> dict[str, object]:

@@ -43,7 +43,7 @@ def date_bounds(text: str) -> tuple[str, str] | None:
 
 
 def time_key(text: str) -> str | None:
-    """Return `HHMMSS.FFFFFF` of a TM value of any precision, of the old form `HH:MM:SS` too; None when it is no time."""
+    """Return `HHMMSS.FFFFFF` of a TM value of any precision (old form `HH:MM:SS` too); None when it is no time."""
     bounds = time_bounds(text)
     return bounds[0] if bounds else None
 

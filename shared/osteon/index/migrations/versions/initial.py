@@ -148,8 +148,9 @@ def _make_instances() -> None:
     )  # fmt: skip
     _index("study_sop_classes", "sop_class", "study")
     keys = ("scheduled_procedure_step_id", "requested_procedure_id")
+    both = (f"{key}{end}" for key in keys for end in ("", "_key"))
     _table(
-        "series_requests", _column("series", ID), *(_column(f"{k}{end}", BYTEWISE) for k in keys for end in ("", "_key")),
+        "series_requests", _column("series", ID), *(_column(name, BYTEWISE) for name in both),
         _refers("series_requests", "series", "series"),
     )  # fmt: skip
     for column in ("series", *(f"{key}_key" for key in keys)):
@@ -225,8 +226,8 @@ def _make_full_text_tables() -> None:
         op.execute(
             f"CREATE VIRTUAL TABLE {fts} USING fts5(key, content='{names}', content_rowid='id', tokenize='trigram')"
         )
-        remove = f"INSERT INTO {fts}({fts}, rowid, key) VALUES ('delete', old.id, old.key)"
-        add = f"INSERT INTO {fts}(rowid, key) VALUES (new.id, new.key)"
+        remove = f"INSERT INTO {fts}({fts}, rowid, key) VALUES ('delete', old.id, old.key)"  # noqa: S608 - own names
+        add = f"INSERT INTO {fts}(rowid, key) VALUES (new.id, new.key)"  # noqa: S608 - own names
         op.execute(f"CREATE TRIGGER {names}_added AFTER INSERT ON {names} BEGIN {add}; END")
         op.execute(f"CREATE TRIGGER {names}_removed AFTER DELETE ON {names} BEGIN {remove}; END")
         op.execute(f"CREATE TRIGGER {names}_changed AFTER UPDATE ON {names} BEGIN {remove}; {add}; END")
