@@ -38,7 +38,7 @@ def main() -> int:
             cluster.stop()
 
 
-def interrupt(number: int, frame: object) -> None:
+def interrupt(_number: int, _frame: object) -> None:
     """End the run on the first signal; later ones do not disturb the stopping."""
     for later in (signal.SIGINT, signal.SIGTERM):
         signal.signal(later, signal.SIG_IGN)

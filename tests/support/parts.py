@@ -2,7 +2,8 @@
 
 `rabbitmq`, `postgres` and `seaweedfs` are `osteon_local` parts: `rabbitmq.url`; `postgres.url`,
 `postgres.create_database()`; `seaweedfs.endpoint`, `.access_key`, `.secret_key`. `database_url` is a fresh, empty
-PostgreSQL database for one test. `cluster` is an archive of services on these parts. A test that kills or pauses a part must use one of its own (`own_rabbitmq`, ...).
+PostgreSQL database for one test. `cluster` is an archive whose services run on these parts. A test that kills or
+pauses a part must use one of its own (`own_rabbitmq`, ...).
 """
 
 import shutil
