@@ -15,6 +15,7 @@ from typing import Any, Final
 from osteon.contracts.find import FindPage, FindRequested
 from osteon.dicom.attributes import LEVEL_OF, REQUEST_ATTRIBUTES
 from osteon.dicom.dataset_encoder import DatasetEncoder
+from osteon.dicom.errors import BadDataSet, UnknownTransferSyntax
 from osteon.dicom.keys import tag_of
 from osteon.dicom.matching import combine_datetimes, condition
 from osteon.dicom.moments import parse_offset
@@ -25,7 +26,7 @@ from osteon.errors import Invalid, OsteonError, Unavailable
 from osteon.index.port import BadCursor, Index, Match
 from osteon.metrics import SEARCH_SECONDS
 from osteon_query.answers import Answer, answers
-from osteon_query.identifier import BadIdentifier, Identifier, Key, read_identifier
+from osteon_query.identifier import Identifier, Key, read_identifier
 from osteon_query.sidecars import Sidecars
 from osteon_query.wanted import Wanted
 from osteon_query.zones import Zoned, in_zone
@@ -174,7 +175,7 @@ def _status(error: OsteonError) -> Status:
     match error:
         case Unavailable():
             return Status.OUT_OF_RESOURCES
-        case BadIdentifier() | BadCursor():
+        case BadDataSet() | UnknownTransferSyntax() | BadCursor():
             return Status.UNABLE_TO_PROCESS
         case Invalid():
             return Status.DATA_SET_DOES_NOT_MATCH_SOP_CLASS

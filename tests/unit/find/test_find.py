@@ -272,6 +272,20 @@ async def test_bytes_that_are_no_data_set_are_answered_with_a_failure(syntax, ga
     assert page.error_comment
 
 
+@pytest.mark.parametrize("syntax", [IMPLICIT, EXPLICIT, BIG])
+async def test_an_identifier_that_is_cut_off_is_refused_wherever_it_was_cut(syntax):
+    data = _encode(study(PatientName="Doe*"), syntax)
+    for length in range(1, len(data)):
+        page, _ = await find(request(data[:length], syntax=syntax), match(Level.STUDY))
+        # A cut between two elements leaves a whole data set.
+        assert page.status != Status.SUCCESS or set(_read(page.identifiers[0], syntax).dir()) < {
+            "QueryRetrieveLevel",
+            "RetrieveAETitle",
+            "PatientName",
+            "StudyInstanceUID",
+        }
+
+
 async def test_an_identifier_that_inflates_without_end_is_refused():
     deflater = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
     bomb = b"".join([deflater.compress(bytes(1 << 20)) for _ in range(64)]) + deflater.flush()
@@ -281,8 +295,12 @@ async def test_an_identifier_that_inflates_without_end_is_refused():
 
 
 async def test_sequences_nested_without_end_are_refused():
-    page, _ = await find(request(b"\x40\x00\x75\x02\xff\xff\xff\xff\xfe\xff\x00\xe0\xff\xff\xff\xff" * 20_000))
-    assert page.status == Status.UNABLE_TO_PROCESS
+    level = b"\x40\x00\x75\x02\xff\xff\xff\xff\xfe\xff\x00\xe0\xff\xff\xff\xff"
+    ends = b"\xfe\xff\x0d\xe0\0\0\0\0\xfe\xff\xdd\xe0\0\0\0\0"
+    torn, _ = await find(request(level * 20_000))
+    closed, _ = await find(request(level * 20_000 + ends * 20_000))
+    assert torn.status == Status.UNABLE_TO_PROCESS
+    assert "deeper" in closed.error_comment
 
 
 @settings(max_examples=60, deadline=None)
