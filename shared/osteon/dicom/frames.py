@@ -4,6 +4,7 @@ import struct
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Final
 
 from osteon.dicom.elements import element_head
@@ -96,31 +97,34 @@ def frame_runs(
     frame wherever a bit stream begins.
     """
     count = len(fragments.starts)
-    if fragments.problem and count == _MOST_FRAGMENTS:
-        return (), fragments.problem
-    if count == 0:
-        return (), "no fragments" if number_of_frames else ""
+    if count in (0, _MOST_FRAGMENTS):
+        return (), "no fragments" if count == 0 else fragments.problem
     if syntax.video:
         return (fragments.run(0, count),), ""
     for table in (extended, fragments.offset_table):
         if len(table) == number_of_frames and (firsts := _firsts(fragments, table)):
             return _runs(fragments, firsts), ""
     problem = "an offset table that does not agree with the fragments" if extended or fragments.offset_table else ""
-    if count == number_of_frames:
-        return tuple(fragments.run(i, i + 1) for i in range(count)), problem
-    if number_of_frames == 1:
-        return (fragments.run(0, count),), problem
-    firsts = _beginnings(data, fragments) if syntax.uid != RLE_LOSSLESS else []
-    if len(firsts) == number_of_frames:
+    if firsts := _firsts_without_table(data, fragments, number_of_frames, syntax):
         return _runs(fragments, firsts), problem
     return (), f"{count} fragments can not be assigned to {number_of_frames} frames"
+
+
+def _firsts_without_table(data: Buffer, fragments: Fragments, frames: int, syntax: TransferSyntax) -> list[int]:
+    """Return the index of each frame's first fragment; empty when the fragments do not tell."""
+    if len(fragments.starts) == frames:
+        return list(range(frames))
+    if frames == 1:
+        return [0]
+    firsts = _beginnings(data, fragments) if syntax.uid != RLE_LOSSLESS else []
+    return firsts if len(firsts) == frames and firsts[0] == 0 else []
 
 
 def _firsts(fragments: Fragments, table: Sequence[int]) -> list[int]:
     """Return the index of each frame's first fragment; empty when the table points anywhere else."""
     index_of = {start - fragments.starts[0]: i for i, start in enumerate(fragments.starts)}
     firsts = [index_of.get(offset, -1) for offset in table]
-    ascending = all(a < b for a, b in zip(firsts, firsts[1:], strict=False))
+    ascending = all(a < b for a, b in pairwise(firsts))
     return firsts if firsts and firsts[0] == 0 and ascending else []
 
 

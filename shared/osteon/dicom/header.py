@@ -13,7 +13,8 @@ class PixelData:
         length: of the value; with encapsulation up to and without the sequence delimiter.
         encapsulated: fragments as of PS3.5 A.4.
         frames: for encapsulated data, (offset, length) of the run of fragment items of each frame, item headers
-            included. Empty for native data, where frames follow from Rows, Columns, Bits Allocated, ...
+            included; a single run for video. Empty for native data, where frames follow from Rows, Columns, Bits
+            Allocated, ..., and when fragments can not be assigned to frames, which is a problem.
     """
 
     tag: str
@@ -38,7 +39,7 @@ class Header:
     Attributes:
         json: the data set in the DICOM JSON Model (PS3.18 F.2), one object, UTF-8. Bulk data is left out: such an
             element has a `BulkDataURI` of the form `bulk/<path>`, where path is the key into `bulk`.
-        pixel_data: None when the data set has no pixel data.
+        pixel_data: None when the data set has no pixel data, and for a deflated data set.
         bulk: path → (offset, length) of values that were left out, pixel data included; empty for a deflated data set,
             whose bytes can not be addressed.
         problems: elements that were kept but marked.

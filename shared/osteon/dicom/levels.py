@@ -1,10 +1,32 @@
 """What the header reader keeps of each data set, item and sequence that it is in."""
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from osteon.dicom.charset import CharacterSet
 from osteon.dicom.encoding import Encoding
 from osteon.dicom.memo import Key
+
+
+class Element(NamedTuple):
+    """An element whose head was read.
+
+    Attributes:
+        vr: as it stands in the data set; empty where none does.
+        name: the VR by which the value is read.
+        position, start, stop: offsets of the head, of the value and behind it; `stop` is -1 for undefined length.
+    """
+
+    tag: int
+    vr: bytes
+    name: str
+    position: int
+    start: int
+    stop: int
+
+    def json(self, name: str, member: bytes) -> bytes:
+        """Return the element as a member of its data set's object; `member` holds the value, empty for none."""
+        return b'"%08X":{"vr":"%b"%b}' % (self.tag, name.encode("ascii"), b"," + member if member else b"")
 
 
 @dataclass(slots=True)
@@ -18,18 +40,16 @@ class OpenSequence:
         items: JSON of the items read so far.
     """
 
-    tag: int
+    element: Element
     encoding: Encoding
     end: int
-    defined: bool
     key: Key | None
     marks: int
     items: list[bytes] = field(default_factory=list)
 
     def json(self) -> bytes:
         """Return the sequence as a member of its data set's object; an empty one has no value (PS3.18 F.2.5)."""
-        value = b',"Value":[' + b",".join(self.items) + b"]" if self.items else b""
-        return b'"%08X":{"vr":"SQ"%b}' % (self.tag, value)
+        return self.element.json("SQ", b'"Value":[' + b",".join(self.items) + b"]" if self.items else b"")
 
 
 @dataclass(slots=True)
@@ -39,6 +59,7 @@ class Level:
     Attributes:
         known: remembered fragments for this encoding and character set.
         end: offset behind the last element, or behind what is around an item of undefined length.
+        number_of_frames, extended_offsets: what those elements say; the latter as (offset, length) of the value.
         signed: what Pixel Representation says, here or further out; None when it was not seen yet.
         lut_entries: first value of the LUT Descriptor.
         last_tag: highest tag so far.
@@ -54,6 +75,8 @@ class Level:
     defined: bool
     signed: bool | None
     lut_entries: int = 0
+    number_of_frames: int = 1
+    extended_offsets: tuple[int, int] = (0, 0)
     last_tag: int = -1
     unordered: bool = False
     sequence: OpenSequence | None = None

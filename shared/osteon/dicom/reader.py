@@ -4,6 +4,7 @@ from osteon.dicom.deflate import inflate
 from osteon.dicom.encoding import Buffer
 from osteon.dicom.header import Header
 from osteon.dicom.memo import Memo
+from osteon.dicom.reading import Reading
 from osteon.dicom.uids import transfer_syntax
 from osteon.dicom.walk import Walk
 
@@ -42,13 +43,13 @@ class HeaderReader:
         cut = False
         if syntax.deflated:
             dataset, cut = inflate(dataset, self.header_limit)
-        walk = Walk(
+        reading = Reading(
             dataset,
             syntax,
             self._memo,
             bulk_limit=self.bulk_limit,
-            header_limit=self.header_limit,
+            limit=self.header_limit,
             max_depth=self.max_depth,
             cut=cut,
         )
-        return walk.header()
+        return Walk(reading).header()

@@ -1,0 +1,85 @@
+"""Values that are left out of a header: where they lie, and pixel data's frames (PS3.18 F.2.6, PS3.5 A.4)."""
+
+from typing import Final
+
+from osteon.dicom.frames import Fragments, extended_offset_table, frame_runs, read_fragments
+from osteon.dicom.header import PixelData
+from osteon.dicom.levels import Element, Level
+from osteon.dicom.reading import Reading
+from osteon.dicom.vr import BINARY
+
+PIXEL_DATA: Final = frozenset((0x7FE00008, 0x7FE00009, 0x7FE00010))
+"""Float, double float and integer pixel data."""
+
+EXTENDED_OFFSETS: Final = 0x7FE00001
+
+_ALLOWED: Final = BINARY | {"DS", "FD", "FL", "IS", "LT", "SL", "SS", "ST", "SV", "UC", "UL", "US", "UT", "UV"}
+"""VRs that may have a BulkDataURI (PS3.18 F.2.2)."""
+
+_LONGEST_TEXT: Final = 1 << 20
+"""Bytes of a value of any other VR that are read; no value that the standard allows is nearly as long."""
+
+_COST: Final = 256
+"""Bytes that an entry in `Header.bulk` counts towards the header's limit."""
+
+
+class BulkData:
+    """What `Header.bulk` and `Header.pixel_data` will be. Stays empty when the data set is deflated."""
+
+    def __init__(self, reading: Reading) -> None:
+        self._reading = reading
+        self.values: dict[str, tuple[int, int]] = {}
+        self.pixel_data: PixelData | None = None
+
+    def is_bulk(self, element: Element) -> bool:
+        """Whether to leave out an element's value, which has a defined length."""
+        length = element.stop - element.start
+        if element.tag in PIXEL_DATA:
+            return length > 0
+        return length > self._reading.bulk_limit and (element.name in _ALLOWED or length > _LONGEST_TEXT)
+
+    def leave_out(self, level: Level, element: Element) -> None:
+        """Put a reference in place of a value."""
+        self._refer(level, element)
+        if self._reading.at_root and element.tag == EXTENDED_OFFSETS:
+            level.extended_offsets = (element.start, element.stop - element.start)
+        if self._reading.at_root and element.tag in PIXEL_DATA:
+            self._locate(PixelData(f"{element.tag:08X}", element.start, element.stop - element.start, False))
+
+    def leave_out_fragments(self, level: Level, element: Element) -> None:
+        """Put a reference in place of encapsulated pixel data, and go behind it."""
+        reading = self._reading
+        found = read_fragments(reading.data, element.start, element.tag, level.encoding)
+        if found.following > level.end:
+            raise reading.overrun("encapsulated data", element.tag, element.position, found.following)
+        if found.problem:
+            reading.mark(element.tag, found.problem)
+        name = element.name if element.vr and element.name != "UN" else "OB"
+        self._refer(level, element._replace(name=name, stop=found.end))
+        reading.position = found.following
+        if reading.at_root and element.tag in PIXEL_DATA:
+            self._locate(self._encapsulated(level, element, found))
+
+    def _encapsulated(self, level: Level, element: Element, found: Fragments) -> PixelData:
+        reading = self._reading
+        table = extended_offset_table(reading.data, *level.extended_offsets)
+        frames, problem = frame_runs(reading.data, found, level.number_of_frames, reading.syntax, table)
+        if problem:
+            reading.mark(element.tag, problem)
+        return PixelData(f"{element.tag:08X}", element.start, found.end - element.start, True, frames)
+
+    def _refer(self, level: Level, element: Element) -> None:
+        reading = self._reading
+        path = reading.path(f"{element.tag:08X}").replace("[", "/").replace("].", "/")
+        length = element.stop - element.start
+        level.parts.append(element.json(element.name, f'"BulkDataURI":"bulk/{path}"'.encode()))
+        if not reading.syntax.deflated:
+            self.values.setdefault(path, (element.start, length))
+        if element.name not in _ALLOWED:
+            reading.mark(element.tag, f"a value of {length} bytes, too long for VR {element.name}, left out")
+        reading.marks += 1
+        reading.limit += length - _COST
+
+    def _locate(self, pixel_data: PixelData) -> None:
+        if not self._reading.syntax.deflated and self.pixel_data is None:
+            self.pixel_data = pixel_data

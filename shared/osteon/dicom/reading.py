@@ -1,0 +1,66 @@
+"""The state of one reading of a data set, which its parts share: where it is, within what, what was wrong so far."""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from osteon.dicom.encoding import Buffer
+from osteon.dicom.errors import BadDataSet, TruncatedDataSet
+from osteon.dicom.header import Problem
+from osteon.dicom.levels import Level
+from osteon.dicom.memo import Memo
+from osteon.dicom.uids import TransferSyntax
+
+_MOST_PROBLEMS: Final = 256
+
+
+@dataclass(slots=True)
+class Reading:
+    """One reading of one data set. See `osteon.dicom.reader.HeaderReader` for the limits.
+
+    Attributes:
+        limit: offset at which the header is too long; moves on by what is skipped.
+        cut: the data set goes on behind the last byte of `data`, which may lie within pixel data.
+        position: offset of what is read next.
+        levels: the data set, the item that is being read in it, the one in that, …
+        marks: counts everything that makes a sequence's JSON depend on more than its bytes.
+    """
+
+    data: Buffer
+    syntax: TransferSyntax
+    memo: Memo
+    bulk_limit: int
+    limit: int
+    max_depth: int
+    cut: bool
+    position: int = 0
+    levels: list[Level] = field(default_factory=list)
+    marks: int = 0
+    problems: list[Problem] = field(default_factory=list)
+
+    @property
+    def at_root(self) -> bool:
+        """Whether the current level is the data set itself."""
+        return len(self.levels) == 1
+
+    def path(self, tag: str) -> str:
+        """Return the path of an element on the current level, `00400275[0].00400009`."""
+        outer = (level.sequence for level in self.levels)
+        return "".join(f"{s.element.tag:08X}[{len(s.items)}]." for s in outer if s) + tag
+
+    def mark(self, tag: int | None, reason: str) -> None:
+        """Record a problem with an element of the current level, or with the level as a whole."""
+        self.marks += 1
+        if len(self.problems) < _MOST_PROBLEMS:
+            self.problems.append(Problem(self.path("" if tag is None else f"{tag:08X}"), reason))
+
+    def check_limit(self) -> None:
+        """Raise `BadDataSet` when the header is too long."""
+        if self.position > self.limit:
+            raise BadDataSet("more header than the limit for one data set allows", "", self.position)
+
+    def overrun(self, what: str, tag: int, position: int, end: int) -> BadDataSet:
+        """Return the error for something at `position` that reaches to `end`, beyond what it is in."""
+        if end > len(self.data):
+            reason = f"{what} is longer than the data set" + (", as far as it may be inflated" if self.cut else "")
+            return TruncatedDataSet(reason, f"{tag:08X}", position)
+        return BadDataSet(f"{what} is longer than the sequence or item around it", f"{tag:08X}", position)
