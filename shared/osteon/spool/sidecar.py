@@ -84,7 +84,8 @@ def build(path: Path, facts: PackStored, reader: HeaderReader) -> tuple[bytes, i
     def lines() -> Iterator[SidecarLine]:
         nonlocal problems
         for member in members(path):
-            line = _read_member(view[member.offset : member.offset + member.length], member.offset, reader)
+            with view[member.offset : member.offset + member.length] as file:
+                line = _read_member(file, member.offset, reader)
             problems += len(line.header.problems)
             yield line
 
@@ -96,7 +97,7 @@ def build(path: Path, facts: PackStored, reader: HeaderReader) -> tuple[bytes, i
 
 def _read_member(file: memoryview, offset: int, reader: HeaderReader) -> SidecarLine:
     meta = read_part10(file)
-    with file[meta.dataset_offset :] as dataset:
+    with file[meta.data_set_offset :] as dataset:
         digest = hashlib.sha256(dataset).digest()
         if (expected := file_sha256(meta)) not in (None, digest):
             raise CorruptMember(f"instance {meta.sop_instance_uid} at byte {offset} has another SHA-256 than received")
@@ -108,7 +109,7 @@ def _read_member(file: memoryview, offset: int, reader: HeaderReader) -> Sidecar
         transfer_syntax_uid=meta.transfer_syntax_uid,
         offset=offset,
         length=len(file),
-        dataset_offset=meta.dataset_offset,
+        dataset_offset=meta.data_set_offset,
         sha256=digest,
         header=header,
     )
