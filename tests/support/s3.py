@@ -1,7 +1,7 @@
 """A scripted HTTP server in the place of an S3 server, and a TCP proxy that cuts or changes what passes."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -113,25 +113,18 @@ async def proxy(endpoint: str, change: Change) -> AsyncIterator[str]:
 
     async def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         upstream_reader, upstream_writer = await asyncio.open_connection(host, int(port))
+        writers.extend((writer, upstream_writer))
         back = asyncio.create_task(pump(upstream_reader, writer, lambda data, _: data))
         await pump(reader, upstream_writer, change)
         writer.close()
         await back
 
-    server = await asyncio.start_server(_quiet(connect), "127.0.0.1", 0)
+    writers: list[asyncio.StreamWriter] = []
+    server = await asyncio.start_server(connect, "127.0.0.1", 0)
     try:
         yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
     finally:
         server.close()
-
-
-def _quiet(
-    connect: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
-) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:
-    async def guarded(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            await connect(reader, writer)
-        except ConnectionError:
+        for writer in writers:
             writer.close()
-
-    return guarded
+        await asyncio.sleep(0.05)  # the handlers see the end of their streams

@@ -31,7 +31,10 @@ class ObjectInfo:
 
 
 class Objects(Protocol):
-    """Put, get, range, list, delete. Every method raises `ObjectsUnavailable` when the store can not be reached."""
+    """Put, get, range, list, delete. Every method raises `ObjectsUnavailable` when the store can not be reached.
+
+    A put that raised may still have happened, or happen later: give a key to one content only.
+    """
 
     async def put_file(self, key: str, path: Path) -> None:
         """Store the file at `path` durably. The file is not changed; it may be linked, so never write to it again.

@@ -1,11 +1,15 @@
 """One S3 bucket by the `minio` client, blocking: what `S3Objects` does in its threads.
 
-What was stored is whole: the store refuses a body that is shorter than announced, over HTTP also one that differs from
-the signed SHA-256, and after each upload its size is asked for and compared. An MD5 is not computed for that: it would
-cost more than the upload itself, and encrypted buckets do not return it.
+What was stored is whole and unchanged. An upload in one part carries a CRC-32 (x-amz-checksum-crc32), which a store
+that knows it checks and repeats in its answer; that is far cheaper than an MD5. One that does not repeat it is asked
+for the object's size instead. Of an upload in several parts, the ETag (the MD5 of the parts' MD5s) is compared.
 """
 
+import base64
+import hashlib
 import io
+import zlib
+from collections.abc import Mapping
 from http import HTTPStatus
 from itertools import islice
 from typing import BinaryIO
@@ -13,7 +17,7 @@ from typing import BinaryIO
 from minio import Minio
 from minio.datatypes import Object
 from minio.error import S3Error
-from minio.helpers import check_bucket_name
+from minio.helpers import ObjectWriteResult, check_bucket_name
 from urllib3.response import BaseHTTPResponse
 
 from osteon.errors import Invalid
@@ -25,6 +29,9 @@ from osteon.objects.s3_pool import SteadyPool
 PART_SIZE = 64 << 20
 """Up to this size one request stores an object, which is twice as fast as parts of 5 MiB."""
 _LISTED_AT_ONCE = 1000
+_HASHED_AT_ONCE = 1 << 20
+_CRC32 = "x-amz-checksum-crc32"
+_ENCRYPTION = "x-amz-server-side-encryption"
 
 
 class Bucket:
@@ -51,7 +58,29 @@ class Bucket:
         """Store the bytes of a file; up to 64 MiB of them are in memory."""
         size = source.seek(0, io.SEEK_END)
         source.seek(0)
-        self._client.put_object(self._name, key, source, size, part_size=PART_SIZE, num_parallel_uploads=1)
+        if size > PART_SIZE:
+            self._upload_parts(key, source, size)
+        else:
+            self._upload_at_once(key, source.read())
+
+    def _upload_at_once(self, key: str, data: bytes) -> None:
+        sent = base64.b64encode(zlib.crc32(data).to_bytes(4, "big")).decode()
+        result = self._client.put_object(
+            self._name, key, io.BytesIO(data), len(data), part_size=PART_SIZE, metadata={_CRC32: sent}
+        )
+        if _header(result, _CRC32) != sent:
+            self._check_size(key, len(data))
+
+    def _upload_parts(self, key: str, source: BinaryIO, size: int) -> None:
+        expected = _etag_of_parts(source)
+        source.seek(0)
+        result = self._client.put_object(self._name, key, source, size, part_size=PART_SIZE, num_parallel_uploads=1)
+        encrypted = _header(result, _ENCRYPTION).startswith("aws:kms")
+        if result.etag != expected and not encrypted:  # an encrypted bucket's ETags are no MD5s
+            raise ObjectsUnavailable(f"the object store {self.where} kept other bytes of {key!r} than were sent")
+        self._check_size(key, size)
+
+    def _check_size(self, key: str, size: int) -> None:
         stored = self.size(key)
         if stored != size:
             raise ObjectsUnavailable(f"the object store {self.where} kept {stored} of {size} bytes of {key!r}")
@@ -137,6 +166,24 @@ def give_back(response: BaseHTTPResponse) -> None:
     """Return the connection to its pool; one with bytes left unread is closed first."""
     response.close()
     response.release_conn()
+
+
+def _header(result: ObjectWriteResult, name: str) -> str:
+    headers: Mapping[str, str] = result.http_headers or {}
+    return headers.get(name, "")
+
+
+def _etag_of_parts(source: BinaryIO) -> str:
+    digests = []
+    while True:
+        digest, left = hashlib.md5(usedforsecurity=False), PART_SIZE
+        while left and (block := source.read(min(_HASHED_AT_ONCE, left))):
+            digest.update(block)
+            left -= len(block)
+        if left == PART_SIZE:
+            break
+        digests.append(digest.digest())
+    return f"{hashlib.md5(b''.join(digests), usedforsecurity=False).hexdigest()}-{len(digests)}"
 
 
 def _info(entry: Object) -> ObjectInfo:
