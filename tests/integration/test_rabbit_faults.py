@@ -1,0 +1,285 @@
+"""What the RabbitMQ bus does while its broker dies, hangs and comes back."""
+
+import asyncio
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aio_pika
+import pytest
+
+from osteon.bus.port import BusUnavailable, RequestTimeout
+from osteon.bus.rabbit import RabbitBus
+from osteon.contracts.find import FindPage, FindRequested
+from osteon.contracts.packs import PackIndexed, PackSealed
+from osteon.errors import Unavailable
+from support.bus import eventually, find, indexed, rpc_queue, sealed, work_queue
+from support.parts import RabbitMQ
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+
+@pytest.fixture
+async def broker(own_rabbitmq: RabbitMQ) -> AsyncIterator[RabbitMQ]:
+    if not own_rabbitmq.alive:
+        await asyncio.to_thread(own_rabbitmq.start)
+    yield own_rabbitmq
+
+
+@pytest.fixture
+async def bus(broker: RabbitMQ) -> AsyncIterator[RabbitBus]:
+    bus = RabbitBus(broker.url, retry_delays_ms=(20, 50))
+    await bus.start()
+    yield bus
+    await bus.close(grace=5)
+
+
+async def publish_surely(bus: RabbitBus, message: PackSealed) -> None:
+    """What the spool does: publish until confirmed."""
+    while True:
+        try:
+            return await bus.publish(message)
+        except BusUnavailable:
+            await asyncio.sleep(0.05)
+
+
+async def published(bus: RabbitBus, message: PackIndexed) -> None:
+    while True:
+        try:
+            return await bus.publish(message)
+        except BusUnavailable:
+            await asyncio.sleep(0.05)
+
+
+async def test_nothing_that_was_confirmed_is_lost_when_the_broker_is_killed_under_load(
+    broker: RabbitMQ, bus: RabbitBus
+) -> None:
+    queue, confirmed, handled = work_queue(), set(), set()
+
+    async def handler(message: PackSealed) -> None:
+        await asyncio.sleep(0)
+        handled.add(message.pack_id)
+
+    async def publisher(number: int) -> None:
+        for index in range(150):
+            name = f"p{number}-{index}"
+            await publish_surely(bus, sealed(queue, name))
+            confirmed.add(name)
+
+    await bus.consume(queue, handler, concurrency=8)
+    publishers = asyncio.gather(*(publisher(number) for number in range(4)))
+    for milestone in (100, 350):
+        await eventually(lambda: len(confirmed) >= milestone)  # noqa: B023  (awaited at once)
+        await asyncio.to_thread(broker.kill)
+        await asyncio.to_thread(broker.start)
+    await publishers
+    await eventually(lambda: handled >= confirmed, seconds=120)
+    assert len(confirmed) == 600
+    assert await bus.dead_letters() == []
+
+
+async def test_publishing_while_the_broker_is_down_fails_within_seconds_and_works_afterwards(
+    broker: RabbitMQ, bus: RabbitBus
+) -> None:
+    queue = work_queue()
+    await bus.declare(queue)
+    await asyncio.to_thread(broker.kill)
+    async with asyncio.timeout(30):
+        with pytest.raises(BusUnavailable):
+            await bus.publish(sealed(queue))
+        with pytest.raises(BusUnavailable):
+            await bus.check()
+        with pytest.raises(BusUnavailable):
+            await bus.request(rpc_queue(), find(), timeout=1)
+    await asyncio.to_thread(broker.start)
+    await publish_surely(bus, sealed(queue))
+
+
+async def test_a_frozen_broker_is_given_up_and_consumers_go_on_when_it_thaws(broker: RabbitMQ, bus: RabbitBus) -> None:
+    queue, handled = work_queue(), []
+
+    async def handler(message: PackSealed) -> None:
+        handled.append(message.pack_id)
+
+    await bus.consume(queue, handler)
+    broker.pause()
+    try:
+        async with asyncio.timeout(30):
+            with pytest.raises(BusUnavailable):
+                await bus.publish(sealed(queue, "during"))
+            with pytest.raises(BusUnavailable):
+                await bus.check()
+        link = bus._link
+        assert link is not None
+        await asyncio.wait_for(link.closed.wait(), 60)
+    finally:
+        broker.resume()
+    await publish_surely(bus, sealed(queue, "after"))
+    await eventually(lambda: "after" in handled)
+
+
+async def test_events_and_requests_work_again_after_a_restart(broker: RabbitMQ, bus: RabbitBus) -> None:
+    events, queue = [], rpc_queue()
+
+    async def listen(event: PackIndexed) -> None:
+        events.append(event.pack_id)
+
+    async def serve(request: FindRequested) -> FindPage:
+        return FindPage(correlation_id=request.correlation_id)
+
+    await bus.subscribe(PackIndexed, listen)
+    await bus.serve(queue, serve)
+    await bus.request(queue, find(), timeout=30)
+    await asyncio.to_thread(broker.kill)
+    await asyncio.to_thread(broker.start)
+    await published(bus, indexed("after"))
+    await eventually(lambda: events == ["after"])
+    assert isinstance(await bus.request(queue, find(), timeout=30), FindPage)
+
+
+async def test_a_request_in_flight_fails_at_once_when_the_broker_dies(broker: RabbitMQ, bus: RabbitBus) -> None:
+    queue, asked = rpc_queue(), asyncio.Event()
+
+    async def serve(request: FindRequested) -> FindPage:
+        asked.set()
+        await asyncio.sleep(3600)
+        return FindPage(correlation_id=request.correlation_id)
+
+    await bus.serve(queue, serve)
+    request = asyncio.create_task(bus.request(queue, find(), timeout=3600))
+    await asked.wait()
+    await asyncio.to_thread(broker.kill)
+    async with asyncio.timeout(60):
+        with pytest.raises(BusUnavailable) as caught:
+            await request
+    assert not isinstance(caught.value, RequestTimeout)
+
+
+async def test_a_bus_that_starts_before_its_broker_waits_for_it(broker: RabbitMQ) -> None:
+    await asyncio.to_thread(broker.stop)
+    bus, queue = RabbitBus(broker.url), work_queue()
+    starting = asyncio.create_task(bus.start())
+    await asyncio.sleep(1)
+    assert not starting.done()
+    await asyncio.to_thread(broker.start)
+    async with asyncio.timeout(60):
+        await starting
+    await bus.declare(queue)
+    await bus.publish(sealed(queue))
+    await bus.close()
+
+
+async def test_a_handler_that_is_cut_off_by_an_outage_sees_its_message_again(broker: RabbitMQ, bus: RabbitBus) -> None:
+    queue, begun, seen = work_queue(), asyncio.Event(), []
+    resume = asyncio.Event()
+
+    async def handler(message: PackSealed) -> None:
+        seen.append(message.pack_id)
+        begun.set()
+        await resume.wait()
+
+    await bus.consume(queue, handler)
+    await bus.publish(sealed(queue, "x"))
+    await begun.wait()
+    await asyncio.to_thread(broker.kill)
+    await asyncio.to_thread(broker.start)
+    resume.set()
+    await eventually(lambda: seen == ["x", "x"])
+
+
+async def test_waiting_messages_survive_a_broker_that_dies(broker: RabbitMQ, bus: RabbitBus) -> None:
+    queue, handled, down = work_queue(), set(), True
+
+    async def handler(message: PackSealed) -> None:
+        if down:
+            raise Unavailable("database")
+        handled.add(message.pack_id)
+
+    await bus.consume(queue, handler, concurrency=4)
+    names = {f"w{n}" for n in range(50)}
+    for name in names:
+        await bus.publish(sealed(queue, name))
+    await asyncio.to_thread(broker.kill)
+    await asyncio.to_thread(broker.start)
+    down = False
+    await eventually(lambda: handled == names)
+
+
+async def test_a_consumer_whose_queue_was_deleted_makes_it_again(broker: RabbitMQ, bus: RabbitBus) -> None:
+    queue, handled = work_queue(), []
+
+    async def handler(message: PackSealed) -> None:
+        handled.append(message.pack_id)
+
+    await bus.consume(queue, handler)
+    connection = await aio_pika.connect(broker.url)
+    async with connection, connection.channel() as channel:
+        await channel.queue_delete(queue.name)
+    await publish_surely(bus, sealed(queue, "x"))
+    await eventually(lambda: "x" in handled)
+
+
+async def test_a_body_that_is_no_message_is_parked_with_the_reason(broker: RabbitMQ, bus: RabbitBus) -> None:
+    queue = work_queue()
+
+    async def handler(_: PackSealed) -> None:
+        raise AssertionError("never called")
+
+    await bus.consume(queue, handler)
+    connection = await aio_pika.connect(broker.url)
+    async with connection, connection.channel() as channel:
+        for kind, body in (("PackSealed", b"{"), ("", b""), ("PackStored", b"{}"), ("PackSealed", b"{}")):
+            await channel.default_exchange.publish(aio_pika.Message(body, type=kind), queue.name)
+    async with asyncio.timeout(60):
+        while len(dead := [d for d in await bus.dead_letters(1000) if d.queue == queue.name]) < 4:
+            await asyncio.sleep(0.05)
+    assert {entry.reason for entry in dead} == {"invalid"}
+    assert any("correlation_id: Field required" in entry.letter.history.last_error for entry in dead)
+    assert await bus.replay([entry.letter.id for entry in dead if entry.letter.id]) <= 4
+
+
+CRASHER = textwrap.dedent(
+    """
+    import asyncio, os, sys
+    from osteon.bus import rabbit_wire
+    from osteon.bus.rabbit import RabbitBus
+    from osteon.contracts.packs import PackSealed
+    from osteon.contracts.topology import Queue
+
+    rabbit_wire.DELIVERY_LIMIT = 2
+
+    async def crash(message):
+        os._exit(9)
+
+    async def main():
+        bus = RabbitBus(sys.argv[1])
+        await bus.start()
+        await bus.consume(Queue(sys.argv[2], PackSealed, sys.argv[3]), crash)
+        await asyncio.sleep(60)
+
+    asyncio.run(main())
+    """
+)
+
+
+async def test_a_message_that_ends_its_consumers_process_is_parked_by_the_broker(
+    broker: RabbitMQ, bus: RabbitBus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("osteon.bus.rabbit_wire.DELIVERY_LIMIT", 2)
+    queue = work_queue()
+    await bus.declare(queue)
+    script = tmp_path / "crasher.py"
+    script.write_text(CRASHER)
+    await bus.publish(sealed(queue, "poison"))
+    command = [sys.executable, str(script), broker.url, queue.name, queue.routing_key]
+    for _ in range(3):
+        done = await asyncio.to_thread(subprocess.run, command, env=dict(os.environ), capture_output=True)
+        assert done.returncode == 9, done.stderr
+    async with asyncio.timeout(60):
+        while not (dead := [d for d in await bus.dead_letters(1000) if d.queue == queue.name]):
+            await asyncio.sleep(0.05)
+    assert dead[0].reason == "delivery_limit"
+    assert b'"poison"' in dead[0].letter.body
