@@ -14,7 +14,8 @@ _FRESH: Final = 0.25
 class Admission:
     """Compares the file system with the high-water mark, and the spool with its quota.
 
-    `used` is set from time to time to the bytes that the spool holds on disk; what is admitted since is added to it.
+    What the spool holds is measured from time to time, which takes a while; bytes that come in meanwhile count twice
+    rather than not at all, until the next measurement.
     """
 
     def __init__(self, root: Path, disk: Disk, *, high_water: float, quota: int) -> None:
@@ -27,9 +28,15 @@ class Admission:
         self._asked = float("-inf")
         self._share = 0.0
 
-    def measured(self, used: int) -> None:
-        """Take note of how many bytes the spool holds."""
-        self._used, self._since = used, 0
+    @property
+    def since(self) -> int:
+        """Bytes that came in and are in no measurement yet; to be read before measuring."""
+        return self._since
+
+    def measured(self, used: int, since: int) -> None:
+        """Take note of how many bytes the spool holds; `since` is what was read before."""
+        self._used = used
+        self._since -= since
 
     def received(self, size: int) -> None:
         """Take note of bytes that came in since."""

@@ -81,14 +81,19 @@ def salvage(path: Path, root: Path, disk: Disk, *, limit: int | None = None) -> 
     not, it is kept for a person to look at, under a name that ends with `.damaged`.
     """
     copy = path.parent / f"{new_pack_id()}{OPEN}"
-    with path.open("rb") as file:
-        size = os.fstat(file.fileno()).st_size if limit is None else limit
-        kept = _copy_whole(file, size, copy, disk)
-    recovered = recover(copy, root, disk)
-    if limit is not None and kept >= limit:
-        path.unlink()
-    else:
-        path.rename(path.with_name(path.name + DAMAGED))
+    try:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size if limit is None else limit
+            kept = _copy_whole(file, size, copy, disk)
+        recovered = recover(copy, root, disk)
+        if limit is not None and kept >= limit:
+            path.unlink()
+        else:
+            path.rename(path.with_name(path.name + DAMAGED))
+    except BaseException:
+        copy.unlink(missing_ok=True)
+        _sealed_name(copy).unlink(missing_ok=True)
+        raise
     disk.sync_folder(path.parent)
     return Recovered(recovered.pack, size - kept)
 
@@ -137,9 +142,13 @@ def _seal(file: BinaryIO, path: Path, end: int, disk: Disk) -> Path:
     disk.truncate(file.fileno(), end)
     disk.write(file.fileno(), end, (END_OF_ARCHIVE,))
     disk.sync(file.fileno())
-    sealed = path.rename(path.with_name(path.name.removesuffix(OPEN) + SEALED))
+    sealed = path.rename(_sealed_name(path))
     disk.sync_folder(path.parent)
     return sealed
+
+
+def _sealed_name(path: Path) -> Path:
+    return path.with_name(path.name.removesuffix(OPEN) + SEALED)
 
 
 def _copy_whole(file: BinaryIO, size: int, copy: Path, disk: Disk) -> int:

@@ -94,8 +94,9 @@ class InstanceSink:
 
     def _written(self, future: asyncio.Future[Any], size: int) -> None:
         self._memory.give(size)
-        if not future.cancelled() and self._failure is None:
-            self._failure = future.exception()
+        if not future.cancelled():
+            error = future.exception()
+            self._failure = self._failure or error
 
     def _append(self, data: bytearray) -> Ticket:
         return self._packs.append(self._announced, data)

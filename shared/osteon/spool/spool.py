@@ -142,7 +142,8 @@ class Spool:
         self._outbox.gone(gone)
         self._outbox.repeat()
         if self._config.quota:
-            self._admission.measured(await asyncio.to_thread(usage, self._config.root))
+            since = self._admission.since
+            self._admission.measured(await asyncio.to_thread(usage, self._config.root), since)
         packs = [intake.packs for intake in self._intakes]
         self._outbox.account(sum(p.open_bytes for p in packs), sum(p.open_count for p in packs))
 
@@ -160,7 +161,13 @@ class Spool:
 
     async def _salvage(self) -> None:
         for file in tuple(self._broken):
-            recovered = await asyncio.to_thread(salvage, file.path, self._config.root, self._disk, limit=file.durable)
+            try:
+                recovered = await asyncio.to_thread(
+                    salvage, file.path, self._folder.root, self._disk, limit=file.durable
+                )
+            except OSError as error:
+                log.error("acknowledged instances can not be copied yet", pack=file.pack_id, error=str(error))
+                continue
             self._broken.remove(file)
             metrics.SPOOL_RECOVERED.inc()
             if recovered.pack is not None:

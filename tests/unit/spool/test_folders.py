@@ -1,0 +1,56 @@
+import asyncio
+from pathlib import Path
+
+from osteon.spool.disk import Disk
+from osteon.spool.folders import Folder
+from osteon.spool.paths import OPEN
+from osteon.spool.spool import Spool, SpoolConfig
+from support.spool import Published, association, contents, data_set, store
+
+
+def test_a_folder_that_somebody_holds_is_not_adopted(tmp_path: Path) -> None:
+    folder = Folder.create(tmp_path, Disk())
+    assert Folder.adopt(tmp_path) == []
+    (folder.path / "x.tar").touch()
+    folder.release()
+    (adopted,) = Folder.adopt(tmp_path)
+    assert adopted.path == folder.path
+    assert Folder.adopt(tmp_path) == []
+
+
+def test_a_folder_is_removed_when_it_is_let_go_empty(tmp_path: Path) -> None:
+    folder = Folder.create(tmp_path, Disk())
+    folder.release()
+    assert not folder.path.exists()
+
+
+def test_a_folder_that_was_half_made_or_half_removed_is_adopted(tmp_path: Path) -> None:
+    (tmp_path / "abc").mkdir()
+    Folder.create(tmp_path, Disk())
+    assert [folder.path.name for folder in Folder.adopt(tmp_path)] == ["abc"]
+
+
+async def test_what_a_process_left_is_published_by_the_next_one_and_its_folder_removed(tmp_path: Path) -> None:
+    published = Published()
+    config = SpoolConfig(root=tmp_path, sweep_every=0.02, adopt_every=0.02)
+    first = await Spool.open(config, published)
+    intake = first.intake(association())
+    await store(intake, "1.9.1", data_set("1.9.1"))
+    (part,) = tmp_path.glob(f"*/*{OPEN}")
+    left = tmp_path / "left"
+    left.mkdir()
+    (left / part.name).write_bytes(part.read_bytes()[:-600])
+    (left / part.name.replace("0", "1")).write_bytes(part.read_bytes() + b"torn" * 99)
+    try:
+        async with asyncio.timeout(20):
+            while not published.packs:
+                await asyncio.sleep(0.01)
+        (pack,) = published.packs
+        assert contents(tmp_path / pack.path) == {"1.9.1": data_set("1.9.1")}
+        assert (pack.correlation_id, pack.remote_host) == (pack.pack_id, "")
+        (tmp_path / pack.path).unlink()
+        async with asyncio.timeout(20):
+            while left.exists():
+                await asyncio.sleep(0.01)
+    finally:
+        await first.close(5)
