@@ -66,12 +66,12 @@ $(UV):
 
 $(VENV)/run: requirements.lock $(UV) shared/pyproject.toml $(wildcard services/*/pyproject.toml)
 	@echo "[2/3] Installing dependencies, checked against requirements.lock"
-	@$(UV) pip install --python $(VENV) --require-hashes -r requirements.lock
+	@$(UV) pip install --python $(VENV) --compile-bytecode --require-hashes -r requirements.lock
 	@echo "[3/3] Installing Osteon"
-	@$(UV) pip install --python $(VENV) --quiet --no-deps $(DISTRIBUTIONS)
+	@$(UV) pip install --python $(VENV) --quiet --compile-bytecode --no-deps $(DISTRIBUTIONS)
 	@touch $@
 
 $(VENV)/dev: requirements-dev.lock $(VENV)/run
 	@echo "Installing what the tests need"
-	@$(UV) pip install --python $(VENV) --require-hashes -r requirements-dev.lock
+	@$(UV) pip install --python $(VENV) --compile-bytecode --require-hashes -r requirements-dev.lock
 	@touch $@

@@ -1,5 +1,6 @@
 """`osteon`: one command for every service and tool. Services and commands announce themselves by entry points."""
 
+import sys
 from importlib.metadata import EntryPoint, entry_points
 
 import typer
@@ -21,16 +22,28 @@ def version() -> None:
     typer.echo(__version__)
 
 
-def _add(point: EntryPoint, panel: str, summary: str | None = None) -> None:
-    app.command(point.name, help=summary, rich_help_panel=panel)(point.load())
+def add_service(point: EntryPoint) -> None:
+    """Add a service, which takes no options; its code is imported only when it is started."""
+
+    def start() -> None:
+        point.load()()
+
+    app.command(point.name, help=f"Run the service {point.name}.", rich_help_panel="Services")(start)
+
+
+def add_tool(point: EntryPoint) -> None:
+    """Add a tool, importing it for its options."""
+    app.command(point.name, rich_help_panel="Tools")(point.load())
 
 
 def main() -> None:
     """Entry point of the console script."""
-    for point in sorted(entry_points(group="osteon.services"), key=lambda p: p.name):
-        _add(point, "Services", f"Run the service {point.name} (services/{point.name}/README.md).")
-    for point in sorted(entry_points(group="osteon.commands"), key=lambda p: p.name):
-        _add(point, "Tools")
+    services = entry_points(group="osteon.services")
+    for point in sorted(services, key=lambda p: p.name):
+        add_service(point)
+    if sys.argv[1:2] != ["version"] and not (sys.argv[1:] and sys.argv[1] in services.names):
+        for point in sorted(entry_points(group="osteon.commands"), key=lambda p: p.name):
+            add_tool(point)
     app()
 
 
