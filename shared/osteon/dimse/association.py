@@ -167,11 +167,12 @@ class AcceptedAssociation(Connection):
         if data_set is not None:
             self.send(*pdu.fragment(context_id, 0, data_set, limit))
 
-    def spawn(self, work: Coroutine[object, object, None]) -> None:
+    def spawn(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
         """Run `work`; the handler is closed only after it."""
         task = self.loop.create_task(work, context=self._context.copy())
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
+        return task
 
     def answered(self, operation: Operation) -> None:
         """Begin what has waited for its turn, and release when all is answered."""

@@ -1,9 +1,9 @@
 """What the acceptor grants (PS3.7 D.3, PS3.8 7.1 and Annex D), and A-ASSOCIATE-AC (PS3.8 9.3.3)."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from pydicom.uid import UID
-from pynetdicom.pdu import A_ASSOCIATE_AC
 from pynetdicom.pdu_items import ApplicationContextItem, PresentationContextItemAC, UserInformationItem
 from pynetdicom.pdu_primitives import (
     AsynchronousOperationsWindowNegotiation,
@@ -23,8 +23,8 @@ from osteon.dimse import sop_classes
 from osteon.dimse.config import AcceptorConfig
 from osteon.dimse.handler import PresentationContext
 from osteon.dimse.observer import Rejected
-from osteon.dimse.pdu import LONGEST_PDU, SHORTEST_PDU
-from osteon.dimse.proposal import Proposal, ProposedContext
+from osteon.dimse.pdu import LONGEST_PDU, PDU_HEADER, SHORTEST_PDU, PduType
+from osteon.dimse.proposal import FIXED_PART, Proposal
 from osteon.dimse.sop_classes import Service
 
 UserItem = (
@@ -86,19 +86,18 @@ def refuse(config: AcceptorConfig, proposal: Proposal) -> Rejected | None:
 def agree(config: AcceptorConfig, proposal: Proposal, request: bytes) -> Agreement:
     """Negotiate everything; `request` is the body of the A-ASSOCIATE-RQ, of which the answer repeats a part."""
     extended = _extended_answers(config, proposal)
-    results: list[Negotiated] = []
-    roles: dict[str, SCP_SCU_RoleSelectionNegotiation] = {}
+    answers: list[bytes] = []
+    roles: dict[str, UserItem] = {}
     accepted: dict[int, AcceptedContext] = {}
     for proposed in proposal.contexts:
-        service = _service(config, proposal, proposed.abstract_syntax)
-        result, role_answers = _negotiate(proposed, service, proposal)
-        results.append(result)
-        roles.update({str(role.sop_class_uid): role for role in role_answers})
-        if result.result == _ACCEPTED and service:
-            uid = proposed.abstract_syntax
-            context = PresentationContext(
-                proposed.context_id, uid, str(result.transfer_syntax[0]), extended.get(uid, b"")
-            )
+        uid = proposed.abstract_syntax
+        service = _service(config, proposal, uid)
+        syntax = sop_classes.choose_syntax(service, proposed.transfer_syntaxes) if service else None
+        result = _negotiate(service, uid, syntax, proposal.roles.get(uid))
+        answers.append(result.encode(proposed.context_id))
+        roles.update(result.roles)
+        if result.accepted and service and syntax:
+            context = PresentationContext(proposed.context_id, uid, syntax, extended.get(uid, b""))
             accepted[proposed.context_id] = AcceptedContext(context, service)
     window, window_answer = _window(config, proposal)
     served = {entry.context.abstract_syntax for entry in accepted.values()}
@@ -109,9 +108,8 @@ def agree(config: AcceptorConfig, proposal: Proposal, request: bytes) -> Agreeme
         *(_extended_item(uid, answer) for uid, answer in extended.items() if uid in served),
         *_identity_answer(proposal),
     ]
-    return Agreement(
-        accepted, window, min(proposal.max_pdu or LONGEST_PDU, LONGEST_PDU), _encode(results, user_items, request)
-    )
+    limit = min(proposal.max_pdu or LONGEST_PDU, LONGEST_PDU)
+    return Agreement(accepted, window, limit, _encode(answers, user_items, request))
 
 
 def _service(config: AcceptorConfig, proposal: Proposal, abstract_syntax: str) -> Service | None:
@@ -125,22 +123,35 @@ def _service(config: AcceptorConfig, proposal: Proposal, abstract_syntax: str) -
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Result:
+    """The answer to a presentation context, without its id."""
+
+    accepted: bool
+    item: bytes
+    roles: dict[str, UserItem]
+
+    def encode(self, context_id: int) -> bytes:
+        return self.item[:4] + bytes((context_id,)) + self.item[5:]
+
+
+@lru_cache(4096)
 def _negotiate(
-    proposed: ProposedContext, service: Service | None, proposal: Proposal
-) -> tuple[Negotiated, list[SCP_SCU_RoleSelectionNegotiation]]:
-    syntax = sop_classes.choose_syntax(service, proposed.transfer_syntaxes) if service else None
+    service: Service | None, abstract_syntax: str, syntax: str | None, role: tuple[bool, bool] | None
+) -> _Result:
+    """Remembered, because pynetdicom takes half a millisecond for a context and senders propose 128 alike."""
     if service is None or syntax is None:
-        result = _ABSTRACT_SYNTAX_NOT_SUPPORTED if service is None else _TRANSFER_SYNTAXES_NOT_SUPPORTED
-        return _refused(proposed, result), []
+        return _refused(_ABSTRACT_SYNTAX_NOT_SUPPORTED if service is None else _TRANSFER_SYNTAXES_NOT_SUPPORTED)
     requested, offered = Negotiated(), Negotiated()
-    requested.context_id = proposed.context_id
+    requested.context_id = 1
     for side in (requested, offered):
-        side.abstract_syntax = proposed.abstract_syntax
+        side.abstract_syntax = abstract_syntax
         side.transfer_syntax = [syntax]
     offered.scu_role, offered.scp_role = _ROLES[service]
-    roles: dict[UID, tuple[bool | None, bool | None]] = {UID(uid): pair for uid, pair in proposal.roles.items()}
-    results, answers = negotiate_as_acceptor([requested], [offered], roles)
-    return results[0], answers
+    results, roles = negotiate_as_acceptor([requested], [offered], {UID(abstract_syntax): role} if role else None)
+    return _Result(
+        results[0].result == _ACCEPTED, _context_item(results[0]), {str(item.sop_class_uid): item for item in roles}
+    )
 
 
 _ROLES = {
@@ -151,13 +162,19 @@ _ROLES = {
 """Roles (SCU, SCP) that a requestor may take."""
 
 
-def _refused(proposed: ProposedContext, result: int) -> Negotiated:
+def _refused(result: int) -> _Result:
     # The transfer syntax of a refused context means nothing, but its sub-item must be there (PS3.8 Table 9-18).
     context = Negotiated()
-    context.context_id = proposed.context_id
+    context.context_id = 1
     context.transfer_syntax = [IMPLICIT_VR_LITTLE_ENDIAN]
     context.result = result
-    return context
+    return _Result(False, _context_item(context), {})
+
+
+def _context_item(context: Negotiated) -> bytes:
+    item = PresentationContextItemAC()
+    item.from_primitive(context)
+    return bytes(item.encode())
 
 
 def _window(config: AcceptorConfig, proposal: Proposal) -> tuple[int, list[UserItem]]:
@@ -211,17 +228,11 @@ def _own_items(config: AcceptorConfig) -> list[UserItem]:
     return [length, implementation, version]
 
 
-def _encode(results: list[Negotiated], user_items: list[UserItem], request: bytes) -> bytes:
+def _encode(contexts: list[bytes], user_items: list[UserItem], request: bytes) -> bytes:
     application, user = ApplicationContextItem(), UserInformationItem()
     application.application_context_name = APPLICATION_CONTEXT
     user.from_primitive(user_items)
-    contexts = []
-    for result in results:
-        item = PresentationContextItemAC()
-        item.from_primitive(result)
-        contexts.append(item)
-    pdu = A_ASSOCIATE_AC()
-    pdu.variable_items = [application, *contexts, user]
-    encoded = bytes(pdu.encode())
     # AE titles and reserved bytes go back exactly as they came (PS3.8 Table 9-17).
-    return encoded[:10] + request[4:68] + encoded[74:]
+    fixed = b"\0\1\0\0" + request[4:FIXED_PART]
+    body = b"".join((fixed, application.encode(), *contexts, user.encode()))
+    return PDU_HEADER.pack(PduType.ASSOCIATE_AC, len(body)) + body

@@ -1,5 +1,6 @@
 """One DIMSE operation that the peer has invoked, from its command set to its last response (PS3.7 9.1)."""
 
+import asyncio
 from collections.abc import Coroutine
 from typing import Protocol
 
@@ -17,7 +18,7 @@ class Peer(Protocol):
     async def drained(self) -> None:
         """Wait until the peer has read enough of what was sent."""
 
-    def spawn(self, work: Coroutine[object, object, None]) -> None:
+    def spawn(self, work: Coroutine[object, object, None]) -> "asyncio.Task[None]":
         """Run something that `AssociationHandler.closed` has to wait for."""
 
     def answered(self, operation: "Operation") -> None:

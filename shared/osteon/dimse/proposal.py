@@ -1,10 +1,10 @@
 """Reads A-ASSOCIATE-RQ (PS3.8 9.3.2 and Annex D, PS3.7 D.3.3) item by item, so that one bad item costs only itself."""
 
+import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from pydicom.uid import UID
 from pynetdicom import pdu_items
 
 from osteon.dimse.pdu import ProtocolError
@@ -14,6 +14,8 @@ FIXED_PART = 68
 _ITEM = struct.Struct(">BxH")
 _APPLICATION_CONTEXT = 0x10
 _PRESENTATION_CONTEXT = 0x20
+_ABSTRACT_SYNTAX = 0x30
+_TRANSFER_SYNTAX = 0x40
 _USER_INFORMATION = 0x50
 _MAXIMUM_LENGTH = 0x51
 _IMPLEMENTATION_CLASS = 0x52
@@ -23,6 +25,7 @@ _IMPLEMENTATION_VERSION = 0x55
 _EXTENDED = 0x56
 _COMMON_EXTENDED = 0x57
 _USER_IDENTITY = 0x58
+_UID = re.compile(rb"[0-9.]{1,64}")
 _MANDATORY = {_MAXIMUM_LENGTH}
 
 
@@ -113,15 +116,24 @@ def _read_context(proposal: Proposal, item: bytes) -> None:
     context_id = item[4]
     if not context_id % 2 or any(context_id == known.context_id for known in proposal.contexts):
         raise ProtocolError(f"presentation context id {context_id} is even or given twice")
-    decoded = pdu_items.PresentationContextItemRQ()
+    abstract, transfer = "", []
     try:
-        # The codec raises whatever its parts raise on hostile bytes.
-        decoded.decode(item)
-        abstract, transfer = str(decoded.abstract_syntax or ""), [str(uid) for uid in decoded.transfer_syntax if uid]
-    except Exception as error:
-        proposal.skipped.append(f"presentation context {context_id}: {error!r}")
+        for kind, sub_item in _items(item[8:]):
+            if kind == _ABSTRACT_SYNTAX:
+                abstract = _uid(sub_item)
+            elif kind == _TRANSFER_SYNTAX:
+                transfer.append(_uid(sub_item))
+    except ValueError as error:
+        proposal.skipped.append(f"presentation context {context_id}: {error}")
         abstract, transfer = "", []
     proposal.contexts.append(ProposedContext(context_id, abstract, transfer))
+
+
+def _uid(item: bytes) -> str:
+    text = item[4:].rstrip(b"\0 ")
+    if not _UID.fullmatch(text):
+        raise ValueError(f"{text[:80]!r} is no UID")
+    return text.decode("ascii")
 
 
 def _read_user_item(proposal: Proposal, kind: int, item: bytes) -> None:
@@ -143,7 +155,7 @@ def _maximum_length(proposal: Proposal, item: bytes) -> None:
 
 
 def _implementation_class(proposal: Proposal, item: bytes) -> None:
-    proposal.implementation_uid = UID(item[4:].decode("ascii").rstrip("\0 "))
+    proposal.implementation_uid = _uid(item)
 
 
 def _implementation_version(proposal: Proposal, item: bytes) -> None:

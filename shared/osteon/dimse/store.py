@@ -39,7 +39,7 @@ class StoreOperation(Operation):
     def __init__(self, peer: Peer, context: PresentationContext, command: Command) -> None:
         super().__init__(peer, context, command)
         self._sink: StoreSink | None = None
-        self._writing: asyncio.Future[None] | None = None
+        self._writing: asyncio.Task[None] | None = None
 
     def start(self, handler: AssociationHandler) -> Operation:
         """Open the sink, or refuse."""
@@ -83,8 +83,8 @@ class StoreOperation(Operation):
             return None
         if waiting is None:
             return None
-        self._writing = asyncio.ensure_future(waiting)
-        return self._settle()
+        self._writing = self._peer.spawn(self._settle(waiting))
+        return self._writing
 
     def end(self) -> None:
         """The data set is complete: answer when the sink is certain."""
@@ -100,17 +100,15 @@ class StoreOperation(Operation):
         else:
             super().abort()
 
-    async def _settle(self) -> None:
-        """Wait for the last write; an error of it refuses the instance."""
-        if self._writing is None:
-            return
+    async def _settle(self, waiting: Awaitable[None]) -> None:
         try:
-            await asyncio.shield(self._writing)
+            await waiting
         except Exception:
             self._fail()
 
     async def _finish(self, sink: StoreSink) -> None:
-        await self._settle()
+        if self._writing is not None:
+            await self._writing
         if self._sink is None:
             outcome = self._refusal or _FAILED
         else:
@@ -124,7 +122,8 @@ class StoreOperation(Operation):
 
     async def _abort(self, sink: StoreSink) -> None:
         # The sink may still be at its last write: it hears of the end only after that.
-        await self._settle()
+        if self._writing is not None:
+            await self._writing
         if self._sink is not None:
             self._sink = None
             _abort_quietly(sink)

@@ -5,6 +5,10 @@ import struct
 from contextlib import suppress
 
 import pytest
+
+from osteon.dimse.handler import Outcome
+from osteon.dimse.observer import Ended, Rejected
+from osteon.dimse.status import Status
 from support.dimse import (
     CT,
     EXPLICIT,
@@ -22,10 +26,6 @@ from support.dimse import (
     store_message,
     store_rq,
 )
-
-from osteon.dimse.handler import Outcome
-from osteon.dimse.observer import Ended, Rejected
-from osteon.dimse.status import Status
 
 USER_ABORT = (7, bytes((0, 0, 0, 0)))
 RELEASED = (6, bytes(4))

@@ -8,7 +8,6 @@ from pynetdicom.pdu_primitives import (
     SOPClassExtendedNegotiation,
     UserIdentityNegotiation,
 )
-from support.dimse import CT, EXPLICIT, IMPLICIT, MR, STUDY_FIND, VERIFICATION, pdu, request_pdu
 
 from osteon.dicom.uids import TRANSFER_SYNTAXES
 from osteon.dimse import negotiation, proposal
@@ -17,6 +16,7 @@ from osteon.dimse.negotiation import Agreement
 from osteon.dimse.observer import Rejected
 from osteon.dimse.pdu import ProtocolError
 from osteon.dimse.sop_classes import Service
+from support.dimse import CT, EXPLICIT, IMPLICIT, MR, STUDY_FIND, VERIFICATION, pdu, request_pdu
 
 J2K = "1.2.840.10008.1.2.4.90"
 BIG = "1.2.840.10008.1.2.2"
@@ -65,7 +65,9 @@ def test_every_storage_sop_class_of_pynetdicom_is_accepted() -> None:
 
 def test_every_transfer_syntax_of_a_data_set_is_accepted_for_storage() -> None:
     refused = {
-        uid: syntax.name for uid, syntax in TRANSFER_SYNTAXES.items() if results(request_pdu([(CT, [uid])])) != [(0, uid)]
+        uid: syntax.name
+        for uid, syntax in TRANSFER_SYNTAXES.items()
+        if results(request_pdu([(CT, [uid])])) != [(0, uid)]
     }
     assert sorted(refused.values()) == [
         "RFC 2557 MIME encapsulation",
@@ -185,7 +187,9 @@ def test_extended_negotiation_of_storage_promises_every_attribute_and_its_exact_
     assert answer.user_information.ext_neg[0].app_info == bytes((2, 0, 3, 0, 0, 0))
 
 
-@pytest.mark.parametrize(("kind", "wanted", "answered"), [(1, True, True), (2, True, True), (1, False, False), (4, True, False)])
+@pytest.mark.parametrize(
+    ("kind", "wanted", "answered"), [(1, True, True), (2, True, True), (1, False, False), (4, True, False)]
+)
 def test_a_user_name_is_confirmed_when_asked(kind: int, wanted: bool, answered: bool) -> None:
     item = UserIdentityNegotiation()
     item.user_identity_type, item.positive_response_requested = kind, wanted

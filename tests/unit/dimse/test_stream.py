@@ -1,10 +1,10 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.dimse import data_tf, pdu, pdv
 
 from osteon.dimse.pdu import PduType, ProtocolError
 from osteon.dimse.stream import Handling, PduStream
+from support.dimse import data_tf, pdu, pdv
 
 
 class Receiver:
