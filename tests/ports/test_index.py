@@ -376,7 +376,7 @@ async def test_a_failed_batch_leaves_nothing_behind(index):
 
 @pytest.mark.parametrize("url", ["mysql://x", "not a url", "sqlite+aiosqlite://", "postgresql://u@127.0.0.1/x"])
 def test_a_url_of_no_known_database_is_refused_with_what_was_expected(url):
-    with pytest.raises(Invalid, match="expected|needs a file"):
+    with pytest.raises(Invalid, match=r"expected|needs a file"):
         SqlIndex(url)
 
 

@@ -4,12 +4,27 @@
 """
 
 import json
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Select, Table, any_, bindparam, column, event, func, select, table, text
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Select,
+    Table,
+    and_,
+    any_,
+    bindparam,
+    column,
+    event,
+    func,
+    select,
+    table,
+    text,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -18,6 +33,8 @@ from osteon.errors import Invalid
 from osteon.index.tables import Bytewise
 
 T = TypeVar("T", str, int)
+
+_TRIGRAM = 3
 
 MIGRATION_LOCK = 0x6F73_7465_6F6E_0001
 CHANGES_LOCK = 0x6F73_7465_6F6E_0002
@@ -45,6 +62,10 @@ class Dialect(ABC):
     @abstractmethod
     def among(self, where: ColumnElement[T], values: Collection[T]) -> ColumnElement[bool]:
         """Return the condition that a column of texts or integers has one of any number of values."""
+
+    @abstractmethod
+    async def lock_patients(self, connection: AsyncConnection, public_ids: Collection[bytes]) -> None:
+        """Let no one else write to these patients, and what is below them, before this transaction's end."""
 
     @abstractmethod
     async def lock_changes(self, connection: AsyncConnection) -> None:
@@ -104,6 +125,12 @@ class PostgreSQL(Dialect):
         """One array, whatever the number of values."""
         return where == any_(bindparam(None, list(values), type_=postgresql.ARRAY(where.type)))
 
+    async def lock_patients(self, connection: AsyncConnection, public_ids: Collection[bytes]) -> None:
+        """By advisory locks, which patients without a row have too; in one order, so that no two writers cross."""
+        keys = sorted({int.from_bytes(public_id[:8], "big", signed=True) for public_id in public_ids})
+        each = func.unnest(bindparam(None, keys, type_=postgresql.ARRAY(BigInteger))).column_valued("key")
+        await connection.execute(select(func.pg_advisory_xact_lock(each)))
+
     async def lock_changes(self, connection: AsyncConnection) -> None:
         """By an advisory lock, which PostgreSQL frees after the transaction's rows can be seen."""
         await connection.execute(select(func.pg_advisory_xact_lock(CHANGES_LOCK)))
@@ -159,6 +186,9 @@ class SQLite(Dialect):
         elements = func.json_each(json.dumps(list(values))).table_valued("value")
         return where.in_(select(elements.c.value))
 
+    async def lock_patients(self, connection: AsyncConnection, public_ids: Collection[bytes]) -> None:
+        """Nothing to do: a transaction that writes is alone already."""
+
     async def lock_changes(self, connection: AsyncConnection) -> None:
         """Nothing to do: a transaction that writes is alone already."""
 
@@ -171,10 +201,15 @@ class SQLite(Dialect):
         return where.op("GLOB", is_comparison=True)(pattern.replace("[", "[[]"))
 
     def infix(self, names: Table, pattern: str) -> ColumnElement[bool]:
-        """By the full-text table beside the names; it serves GLOB where three letters of the pattern are together."""
+        """By the full-text table beside the names, for the longest run of letters; it knows none under three."""
+        fits = self.wildcard(names.c.key, pattern)
+        # FTS5 takes one letter of three bytes for a trigram and then finds nothing: it gets no pattern as it is.
+        run = max(re.split(r"[*?\[\]]+", pattern), key=len)
+        if len(run) < _TRIGRAM:
+            return fits
         index = table(f"{names.name}_fts", column("rowid"), column("key", Bytewise))
-        found: Select[Any] = select(index.c.rowid).where(self.wildcard(index.c.key, pattern))
-        return names.c.id.in_(found)
+        found: Select[Any] = select(index.c.rowid).where(self.wildcard(index.c.key, f"*{run}*"))
+        return and_(names.c.id.in_(found), fits)
 
 
 def dialect_of(url: URL) -> Dialect:

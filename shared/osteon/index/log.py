@@ -86,6 +86,6 @@ async def _log_instances(connection: AsyncConnection, dialect: Dialect, now: dat
             c.public_id,
         )
         .where(dialect.among(c.pack, list(packs)))
-        .order_by(c.pack, c.byte_offset)
+        .order_by(c.id)
     )
     await connection.execute(insert(tables.changes).from_select(["date", "type", "level", "public_id"], new))

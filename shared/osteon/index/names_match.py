@@ -11,6 +11,7 @@ from osteon.index.dialect import Dialect
 from osteon.index.names import name_key, sound, words
 from osteon.index.ranges import starts_with
 from osteon.index.tables import NAMES, TABLE_OF
+from osteon.index.values import clean
 
 
 class NameMatch:
@@ -33,14 +34,14 @@ class NameMatch:
             case OneOf(values):
                 return or_(false(), *(self._text(value, wild=False) for value in values))
             case Range(low, high):
-                return self._owner.in_(self._between(name_key(low or ""), name_key(high or "")))
+                return self._owner.in_(self._between(name_key(clean(low or "")), name_key(clean(high or ""))))
             case Empty():
                 names = self._names.c
                 return not_(exists().where(names.owner == self._owner, names.keyword == self._keyword))
 
     def _text(self, value: str, *, wild: bool) -> ColumnElement[bool]:
         r"""Each group that is asked for must be one of the name's; groups of `*` ask for nothing."""
-        groups = [key for group in value.split("=") if (key := name_key(group)).strip("*" if wild else "")]
+        groups = [key for group in clean(value).split("=") if (key := name_key(group)).strip("*" if wild else "")]
         if not groups:
             return true() if wild else false()
         return and_(*(self._owner.in_(self._group(group, wild=wild)) for group in groups))

@@ -79,11 +79,14 @@ class Parents:
         self._all: dict[Level, dict[_Key, Parent]] = {level: {} for level in reversed(_UPWARDS)}
 
     async def prepare(self, entries: Sequence[InstanceEntry]) -> None:
-        """Make the rows that are not there, lock and read all. Patients come first: they stand for what is below."""
+        """Lock the patients, which stand for all below; make the rows that are not there, in the order of arrival."""
         for entry in entries:
             self._add(entry.identity)
+        patients = self._all[Level.PATIENT].values()
+        if patients:
+            await self._dialect.lock_patients(self._connection, [parent.public_id for parent in patients])
         for level, parents in self._all.items():
-            ordered = sorted(parents.values(), key=lambda parent: parent.public_id)
+            ordered = list(parents.values())
             for start in range(0, len(ordered), _CHUNK):
                 await self._make(level, ordered[start : start + _CHUNK])
 
@@ -140,10 +143,8 @@ class Parents:
             insert.returning(table.c.public_id), [self._bare_row(parent) for parent in parents]
         )
         created = {row.public_id for row in added}
-        locked = select(table).where(table.c.public_id.in_([p.public_id for p in parents])).order_by(table.c.public_id)
-        if level is Level.PATIENT:
-            locked = locked.with_for_update(key_share=True)
-        rows = {row["public_id"]: dict(row) for row in (await self._connection.execute(locked)).mappings()}
+        present = select(table).where(table.c.public_id.in_([parent.public_id for parent in parents]))
+        rows = {row["public_id"]: dict(row) for row in (await self._connection.execute(present)).mappings()}
         for parent in parents:
             if parent.public_id not in rows:
                 raise RepeatTransaction("a resource was deleted while an instance of it came in")

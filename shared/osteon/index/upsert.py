@@ -1,8 +1,9 @@
 """Writing packs into the index: one transaction a batch, few statements whatever the number of instances.
 
 Order of locks, the same for every writer, so that none waits for another in a circle: packs by pack id, patients by
-public identifier, instances by UID, the change log. Who holds a patient's row may change all that is below it, so sums
-need no further locks. What another writer inserted first is found out by the insert itself, never by looking before.
+public identifier, the change log. Who holds a patient may change all that is below it, so sums need no further locks.
+What another writer inserted first (under another patient) is found out by the insert itself, never by looking before;
+there alone two writers can cross, and the database ends one of them, which then begins again.
 """
 
 from collections import Counter
@@ -113,8 +114,8 @@ async def _known(batch: Batch, sop_uids: Iterable[str]) -> dict[str, tuple[int, 
 
 
 async def _insert_instances(batch: Batch, members: dict[str, Member], parents: Parents) -> dict[str, int]:
-    """Insert rows, in the order of the UIDs; returns the ids of those that no other writer had inserted meanwhile."""
-    rows = [_instance_row(batch, members[uid], parents) for uid in sorted(members)]
+    """Insert rows, in the order of arrival; returns the ids of those that no other writer had inserted meanwhile."""
+    rows = [_instance_row(batch, member, parents) for member in members.values()]
     if not rows:
         return {}
     columns = tables.instances.c
