@@ -1,7 +1,6 @@
 """What the RabbitMQ bus does while its broker dies, hangs and comes back."""
 
 import asyncio
-import os
 import subprocess
 import sys
 import textwrap
@@ -241,7 +240,7 @@ async def test_a_body_that_is_no_message_is_parked_with_the_reason(broker: Rabbi
     assert await bus.replay([entry.letter.id for entry in dead if entry.letter.id]) <= 4
 
 
-CRASHER = textwrap.dedent(
+WORKER_THAT_DIES = textwrap.dedent(
     """
     import asyncio, os, sys
     from osteon.bus import rabbit_wire
@@ -251,13 +250,18 @@ CRASHER = textwrap.dedent(
 
     rabbit_wire.DELIVERY_LIMIT = 2
 
-    async def crash(message):
-        os._exit(9)
+    async def handle(message):
+        if message.pack_id == "poison":
+            os._exit(9)
+        await asyncio.sleep(0.05)
+        print(message.pack_id, flush=True)
+        if message.pack_id == "last":
+            os._exit(0)
 
     async def main():
         bus = RabbitBus(sys.argv[1])
         await bus.start()
-        await bus.consume(Queue(sys.argv[2], PackSealed, sys.argv[3]), crash)
+        await bus.consume(Queue(sys.argv[2], PackSealed, sys.argv[3]), handle, concurrency=16)
         await asyncio.sleep(60)
 
     asyncio.run(main())
@@ -265,21 +269,31 @@ CRASHER = textwrap.dedent(
 )
 
 
-async def test_a_message_that_ends_its_consumers_process_is_parked_by_the_broker(
+async def test_a_message_that_ends_its_consumers_process_is_parked_without_those_beside_it(
     broker: RabbitMQ, bus: RabbitBus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("osteon.bus.rabbit_wire.DELIVERY_LIMIT", 2)
-    queue = work_queue()
+    queue, handled = work_queue(), set()
     await bus.declare(queue)
-    script = tmp_path / "crasher.py"
-    script.write_text(CRASHER)
-    await bus.publish(sealed(queue, "poison"))
-    command = [sys.executable, str(script), broker.url, queue.name, queue.routing_key]
+    script = tmp_path / "worker.py"
+    script.write_text(WORKER_THAT_DIES)
+    before, after = [f"a{n}" for n in range(4)], [f"b{n}" for n in range(8)]
+    for name in (*before, "poison", *after):
+        await bus.publish(sealed(queue, name))
+
+    async def run() -> int:
+        command = [sys.executable, str(script), broker.url, queue.name, queue.routing_key]
+        done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True)
+        assert done.returncode in (0, 9), done.stderr
+        handled.update(done.stdout.split())
+        return done.returncode
+
     for _ in range(3):
-        done = await asyncio.to_thread(subprocess.run, command, env=dict(os.environ), capture_output=True)
-        assert done.returncode == 9, done.stderr
+        assert await run() == 9
+    await bus.publish(sealed(queue, "last"))
+    assert await run() == 0
     async with asyncio.timeout(60):
         while not (dead := [d for d in await bus.dead_letters(1000) if d.queue == queue.name]):
             await asyncio.sleep(0.05)
-    assert dead[0].reason == "delivery_limit"
-    assert b'"poison"' in dead[0].letter.body
+    assert [(entry.reason, b'"poison"' in entry.letter.body) for entry in dead] == [("delivery_limit", True)]
+    assert handled >= {*before, *after}

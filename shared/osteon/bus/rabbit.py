@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar, cast
 
 from yarl import URL
@@ -74,9 +74,8 @@ class RabbitBus:
             consumers = [r for r in self._registered if isinstance(r, Consumer)]
             for consumer in consumers:
                 del self._registered[consumer]
-        for consumer in consumers:
-            with suppress(BusUnavailable):  # then the broker delivers nothing either
-                await consumer.cancel()
+        # A failed cancel means a lost connection, and then nothing is delivered either.
+        await asyncio.gather(*(consumer.cancel() for consumer in consumers), return_exceptions=True)
         await asyncio.gather(*(pool.stop(grace) for pool in self._pools))
         if self._task is not None:
             self._task.cancel()

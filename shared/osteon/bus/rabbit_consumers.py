@@ -2,6 +2,7 @@
 
 import asyncio
 from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -23,6 +24,7 @@ from osteon.contracts.base import Message
 from osteon.contracts.topology import DEAD_EXCHANGE, EXCHANGE, REPLY_TO, Queue, RpcQueue, binding_key, retry_queue
 
 R = TypeVar("R", bound="Received")
+Receive = Callable[[AbstractIncomingMessage], Awaitable[None]]
 PUBLISH_TIMEOUT = 5.0
 _EVENT_PREFETCH = 100
 _EVENT_BACKLOG = 10_000
@@ -60,26 +62,48 @@ class Declared:
 
 
 class Consumer(ABC, Generic[R]):
-    """Deliveries that go into a pool's inbox, from a queue that a subclass makes."""
+    """Deliveries that go into a pool's inbox, from a queue that a subclass makes.
+
+    Messages that were delivered before are taken one at a time: one of them may have ended the process that had it,
+    and then only its own deliveries must count towards the delivery limit, not those of the messages beside it.
+    """
 
     def __init__(self, pool: Pool[R], prefetch: int) -> None:
         self._pool = pool
         self._prefetch = prefetch
         self._queue: AbstractQueue | None = None
         self._tag = ""
+        self._cancelled = False
 
     async def establish(self, link: Link) -> None:
         """Declare the queue and consume."""
-        channel = await link.channel(prefetch=self._prefetch)
-        self._queue = await self.declare(channel)
+        channel = await link.channel(prefetch=1)
+        queue = self._queue = await self.declare(channel)
+        careful = True
 
         async def receive(message: AbstractIncomingMessage) -> None:
+            nonlocal careful
             self._pool.inbox.put_nowait(self.delivery(link, message))
+            if careful and not message.redelivered:
+                careful = False
+                await self._hurry(link, channel, queue, receive)
 
-        self._tag = await self._queue.consume(receive)
+        self._tag = await queue.consume(receive)
+
+    async def _hurry(self, link: Link, channel: AbstractChannel, queue: AbstractQueue, receive: Receive) -> None:
+        """Consume again with the full prefetch, which counts for new consumers only."""
+        try:
+            with broker_errors("consume"):
+                await queue.cancel(self._tag, timeout=PUBLISH_TIMEOUT)
+                await channel.set_qos(prefetch_count=self._prefetch)
+                if not self._cancelled:
+                    self._tag = await queue.consume(receive)
+        except BusUnavailable as error:
+            link.fail(str(error))
 
     async def cancel(self) -> None:
         """Consume no more."""
+        self._cancelled = True
         if self._queue is not None:
             with broker_errors("cancel consumer"):
                 await self._queue.cancel(self._tag, timeout=PUBLISH_TIMEOUT)

@@ -45,7 +45,7 @@ def to_message(letter: Letter, *, persistent: bool = True, **properties: Any) ->
             _LAST_ERROR: history.last_error,
         }
     mode = aio_pika.DeliveryMode.PERSISTENT if persistent else aio_pika.DeliveryMode.NOT_PERSISTENT
-    defaults: dict[str, Any] = {"correlation_id": letter.correlation_id, "message_id": letter.id}
+    defaults: dict[str, Any] = {"correlation_id": _short(letter.correlation_id), "message_id": _short(letter.id)}
     return aio_pika.Message(
         letter.body,
         content_type="application/json",
@@ -120,6 +120,11 @@ async def declare_rpc_queue(channel: AbstractChannel, queue: RpcQueue) -> Abstra
     """Make a queue of requests, which goes away when nobody has served it for minutes."""
     # Durable though its messages are not: transient shared queues are deprecated in RabbitMQ 4.
     return await channel.declare_queue(queue.name, durable=True, arguments={"x-expires": _RPC_QUEUE_EXPIRES_MS})
+
+
+def _short(text: str) -> str:
+    """Cut to what an AMQP short string holds; the body keeps the whole."""
+    return text.encode(errors="replace")[:255].decode(errors="ignore")
 
 
 def _count(value: object) -> int:

@@ -72,4 +72,5 @@ def decode(letter: Letter, expected: type[M]) -> M:
 
 def describe(error: BaseException) -> str:
     """Return an error in one short line for headers and logs."""
-    return f"{type(error).__name__}: {error}"[:_LONGEST_ERROR]
+    text = f"{type(error).__name__}: {error}"[:_LONGEST_ERROR]
+    return text.encode(errors="replace").decode()  # what came in may hold lone surrogates, which no wire takes
