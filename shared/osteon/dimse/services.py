@@ -12,7 +12,7 @@ from osteon.dimse.sop_classes import Service
 from osteon.dimse.status import Status
 from osteon.dimse.store import EchoOperation, StoreOperation
 
-_SERVICE_OF = {
+_SERVICE_OF: dict[int, Service] = {
     CommandField.C_ECHO_RQ: Service.VERIFICATION,
     CommandField.C_STORE_RQ: Service.STORAGE,
     CommandField.C_FIND_RQ: Service.QUERY,
@@ -69,7 +69,7 @@ class ServiceProvider:
 
     def _start(self, accepted: AcceptedContext, command: Command) -> Operation:
         context, peer = accepted.context, self._peer
-        service = _SERVICE_OF.get(command.field)  # type: ignore[call-overload]  # an IntEnum key equals its number
+        service = _SERVICE_OF.get(command.field)
         operation: EchoOperation | StoreOperation | FindOperation
         if service is None:
             return self._refuse(accepted, command, Status.UNRECOGNIZED_OPERATION, f"{command.field:04X}H")
