@@ -27,37 +27,45 @@ async def taken(pack: SealedPack) -> None:
 
 async def send(spool: Spool, number: int, count: int, size: int) -> None:
     intake = spool.intake(association(str(number)))
-    pixels = os.urandom(size)
+    sop = f"1.9.{number}.{0:08d}"
+    data = bytearray(data_set(sop, series=f"1.2.{number}", pixels=os.urandom(size)))
+    place = data.index(sop.encode())
     for index in range(count):
-        sop = f"1.9.{number}.{index}"
-        outcome = await store(intake, sop, data_set(sop, series=f"1.2.{number}", pixels=pixels), piece=128 << 10)
+        sop = f"1.9.{number}.{index:08d}"
+        data[place : place + len(sop)] = sop.encode()
+        outcome = await store(intake, sop, data, piece=128 << 10)
         assert outcome.status == 0, outcome
     await spool.end(intake)
 
 
 async def measure(root: Path, writers: int, count: int, size: int) -> None:
     spool = await Spool.open(SpoolConfig(root=root), taken)
-    cpu, start = cpu_seconds(), time.perf_counter()
+    (user, system), start = cpu_seconds(), time.perf_counter()
     await asyncio.gather(*(send(spool, n, count // writers, size) for n in range(writers)))
-    seconds, cpu = time.perf_counter() - start, cpu_seconds() - cpu
+    seconds = time.perf_counter() - start
+    report(f"{writers} association(s)", count, seconds, user, system)
     await spool.close(1)
-    print(f"{writers} association(s): {count / seconds:6.0f} instances/s, {cpu / count * 1000:.2f} ms CPU each")
 
 
 def plain(root: Path, count: int, size: int) -> None:
     data = os.urandom(size)
-    cpu, start = cpu_seconds(), time.perf_counter()
+    (user, system), start = cpu_seconds(), time.perf_counter()
     with (root / "plain").open("wb", buffering=0) as file:
         for _ in range(count):
             file.write(data)
             os.fdatasync(file.fileno())
-    seconds, cpu = time.perf_counter() - start, cpu_seconds() - cpu
-    print(f"write + fdatasync: {count / seconds:6.0f} instances/s, {cpu / count * 1000:.2f} ms CPU each")
+    report("write + fdatasync", count, time.perf_counter() - start, user, system)
 
 
-def cpu_seconds() -> float:
+def report(name: str, count: int, seconds: float, user: float, system: float) -> None:
+    now_user, now_system = cpu_seconds()
+    user, system = (now_user - user) / count * 1000, (now_system - system) / count * 1000
+    print(f"{name:18} {count / seconds:6.0f} instances/s, CPU each {user:.2f} ms user + {system:.2f} ms system")
+
+
+def cpu_seconds() -> tuple[float, float]:
     usage = resource.getrusage(resource.RUSAGE_SELF)
-    return usage.ru_utime + usage.ru_stime
+    return usage.ru_utime, usage.ru_stime
 
 
 def main() -> None:

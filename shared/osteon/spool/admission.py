@@ -1,6 +1,7 @@
 """May another instance come in? Asked at the beginning of each C-STORE, so it is cheap: figures are a moment old."""
 
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -58,14 +59,7 @@ class Admission:
 def usage(root: Path) -> int:
     """Return the bytes of all files in the folders of a spool, whoever works in them. Blocks."""
     total = 0
-    for folder in root.iterdir():
-        if folder.is_dir():
-            total += sum(_size(path) for path in folder.iterdir())
+    for path in root.glob("*/*"):
+        with suppress(FileNotFoundError):  # stored meanwhile
+            total += path.stat().st_size
     return total
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:  # stored meanwhile
-        return 0

@@ -101,7 +101,6 @@ def _attempt(work: Callable[[], object], future: asyncio.Future[Any]) -> _Result
 
 
 def _deliver(lane: Lane, results: list[_Result]) -> None:
-    lane.committed()
     for future, result, error in results:
         if future.done():  # cancelled: its association is gone
             continue
@@ -109,3 +108,4 @@ def _deliver(lane: Lane, results: list[_Result]) -> None:
             future.set_result(result)
         else:
             future.set_exception(error)
+    lane.committed()  # whoever waits for a future goes on only after this

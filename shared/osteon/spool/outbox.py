@@ -22,6 +22,7 @@ log = get_logger(__name__)
 @dataclass(slots=True)
 class _Entry:
     pack: SealedPack
+    patience: float
     published: float | None = None
     failed: bool = False
 
@@ -30,7 +31,7 @@ class Outbox:
     """Knows the sealed packs that are in the spool, and publishes those that were not.
 
     `publish` returns once the pack's message is safe. A pack whose file is still there `again_after` seconds later is
-    published again: the queue that held its message may be lost.
+    published again, for the queue that held its message may be lost; then after twice that time, and so on.
     """
 
     def __init__(self, publish: Callable[[SealedPack], Awaitable[None]], *, again_after: float = 600.0) -> None:
@@ -43,7 +44,7 @@ class Outbox:
 
     def add(self, pack: SealedPack) -> None:
         """Publish a pack as soon as it can be done."""
-        self._entries.setdefault(pack.path, _Entry(pack))
+        self._entries.setdefault(pack.path, _Entry(pack, self._again_after))
         self._idle.clear()
         self._changed.set()
 
@@ -58,11 +59,12 @@ class Outbox:
 
     def repeat(self) -> None:
         """Publish again what should have been taken long ago."""
-        limit = time.monotonic() - self._again_after
+        now = time.monotonic()
         for entry in self._entries.values():
-            if entry.published is not None and entry.published <= limit:
+            if entry.published is not None and now - entry.published >= entry.patience:
                 log.warning("pack not taken, published again", pack=entry.pack.pack_id)
                 entry.published = None
+                entry.patience *= 2
                 self._changed.set()
 
     async def run(self) -> None:
@@ -73,8 +75,9 @@ class Outbox:
             if failed:
                 await asyncio.sleep(BACKOFF[min(attempt, len(BACKOFF) - 1)])
                 attempt += 1
-            else:
-                attempt = 0
+                continue
+            attempt = 0
+            if not self._changed.is_set():
                 self._idle.set()
                 await self._changed.wait()
 

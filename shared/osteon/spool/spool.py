@@ -23,7 +23,7 @@ from osteon.spool.memory import Memory
 from osteon.spool.open_packs import Limits
 from osteon.spool.outbox import Outbox
 from osteon.spool.pack import PackFile
-from osteon.spool.recovery import salvage
+from osteon.spool.recovery import Recovered, recover, salvage
 from osteon.spool.sealed import SealedPack
 
 Publish = Callable[[SealedPack], Awaitable[None]]
@@ -53,7 +53,7 @@ class SpoolConfig:
     pack_seconds: float = 2.0
     wait_for_index: float | None = None
     memory: int = 256 << 20
-    workers: int = 4
+    workers: int = 8
     adopt_every: float = 10.0
     sweep_every: float = 1.0
     republish_after: float = 600.0
@@ -124,8 +124,9 @@ class Spool:
 
     async def close(self, grace: float = 0.0) -> None:
         """Seal everything, publish for at most `grace` seconds, and let go: the rest is for who comes next."""
-        for intake in tuple(self._intakes):
-            await self.end(intake)
+        for failure in await asyncio.gather(*map(self.end, tuple(self._intakes)), return_exceptions=True):
+            if failure is not None:
+                log.error("packs not sealed, left for the next process", exc_info=failure)
         if not await self._outbox.flush(grace):
             log.warning("packs stay in the spool for the next process", packs=len(self._outbox.paths()))
         for task in self._tasks:
@@ -162,16 +163,20 @@ class Spool:
     async def _salvage(self) -> None:
         for file in tuple(self._broken):
             try:
-                recovered = await asyncio.to_thread(
-                    salvage, file.path, self._folder.root, self._disk, limit=file.durable
-                )
+                recovered = await asyncio.to_thread(self._rescue, file)
             except OSError as error:
-                log.error("acknowledged instances can not be copied yet", pack=file.pack_id, error=str(error))
+                log.error("acknowledged instances can not be sealed yet", pack=file.pack_id, error=str(error))
                 continue
             self._broken.remove(file)
             metrics.SPOOL_RECOVERED.inc()
             if recovered.pack is not None:
                 self._outbox.add(recovered.pack)
+
+    def _rescue(self, file: PackFile) -> Recovered:
+        """Seal what was acknowledged: in a copy when the file's own syncs can not be believed any more."""
+        if file.distrusted or file.durable == 0:
+            return salvage(file.path, self._config.root, self._disk, limit=file.durable)
+        return recover(file.path, self._config.root, self._disk)
 
 
 async def _every(seconds: float, action: Callable[[], Awaitable[None]]) -> None:
@@ -191,7 +196,7 @@ def _absent(root: Path, paths: list[str]) -> list[str]:
     for relative in paths:
         path = root / relative
         if path.parent not in present:
-            present[path.parent] = {found.name for found in path.parent.iterdir()}
+            present[path.parent] = {found.name for found in path.parent.glob("*")}
         if path.name not in present[path.parent]:
             gone.append(relative)
     return gone

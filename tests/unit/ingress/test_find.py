@@ -1,0 +1,99 @@
+from base64 import b64encode
+from typing import Any
+
+import pytest
+
+from osteon.bus.port import BusUnavailable, RequestTimeout
+from osteon.contracts.base import Message
+from osteon.contracts.find import FindPage, FindRequested
+from osteon.contracts.topology import FIND, RpcQueue
+from osteon.dimse.handler import AssociationInfo, FindRequest, PresentationContext
+from osteon.dimse.status import Status
+from osteon_ingress.find import find, question_of
+
+ASSOCIATION = AssociationInfo("a1", "VIEWER", "OSTEON", "192.0.2.9", 5000)
+STUDY_ROOT = "1.2.840.10008.5.1.4.1.2.2.1"
+
+
+def request(extended: bytes = b"") -> FindRequest:
+    context = PresentationContext(3, STUDY_ROOT, "1.2.840.10008.1.2", extended)
+    return FindRequest(1, context, b"identifier")
+
+
+class FakeBus:
+    """Answers requests from a list of pages or errors."""
+
+    def __init__(self, *answers: FindPage | Exception) -> None:
+        self.answers = list(answers)
+        self.asked: list[FindRequested] = []
+
+    async def request(self, queue: RpcQueue, message: Message, *, timeout: float) -> Message:
+        assert queue is FIND
+        assert isinstance(message, FindRequested)
+        self.asked.append(message)
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+def page(*identifiers: bytes, **fields: Any) -> FindPage:
+    return FindPage(correlation_id="a1", identifiers=[b64encode(one) for one in identifiers], **fields)
+
+
+async def test_each_match_is_pending_and_the_last_response_has_the_status() -> None:
+    bus = FakeBus(page(b"one", b"two", pending_status=0xFF01))
+    responses = [response async for response in find(ASSOCIATION, request(), bus)]  # type: ignore[arg-type]
+    assert [question.identifier for question in bus.asked] == [b"identifier"]
+    assert [(r.status, r.identifier) for r in responses] == [
+        (Status.PENDING_OPTIONAL_KEYS_UNSUPPORTED, b"one"),
+        (Status.PENDING_OPTIONAL_KEYS_UNSUPPORTED, b"two"),
+        (Status.SUCCESS, None),
+    ]
+
+
+async def test_pages_are_asked_for_with_the_cursor_of_the_page_before() -> None:
+    bus = FakeBus(page(b"one", cursor="x"), page(b"two", cursor="y"), page(b"three"))
+    responses = [response async for response in find(ASSOCIATION, request(), bus)]  # type: ignore[arg-type]
+    assert [r.identifier for r in responses] == [b"one", b"two", b"three", None]
+    assert [question.cursor for question in bus.asked] == [None, "x", "y"]
+
+
+async def test_a_closed_search_asks_for_no_further_page() -> None:
+    bus = FakeBus(page(b"one", cursor="x"), page(b"two"))
+    responses = find(ASSOCIATION, request(), bus)  # type: ignore[arg-type]
+    assert (await anext(responses)).identifier == b"one"
+    await responses.aclose()  # type: ignore[attr-defined]
+    assert len(bus.asked) == 1
+
+
+@pytest.mark.parametrize("error", [RequestTimeout("no answer"), BusUnavailable("no broker")])
+async def test_a_search_that_is_not_answered_is_out_of_resources_and_says_so(error: Exception) -> None:
+    bus = FakeBus(page(b"one", cursor="x"), error)
+    responses = [response async for response in find(ASSOCIATION, request(), bus)]  # type: ignore[arg-type]
+    assert [r.status for r in responses] == [Status.PENDING, Status.OUT_OF_RESOURCES]
+    assert "does not answer" in responses[-1].comment
+
+
+@pytest.mark.parametrize(
+    ("code", "status"), [(0xA900, Status.DATA_SET_DOES_NOT_MATCH_SOP_CLASS), (0xC0DE, Status.UNABLE_TO_PROCESS)]
+)
+async def test_the_status_and_comment_of_a_failed_search_are_passed_on(code: int, status: Status) -> None:
+    bus = FakeBus(page(status=code, error_comment="(0008,0052) is missing"))
+    (response,) = [response async for response in find(ASSOCIATION, request(), bus)]  # type: ignore[arg-type]
+    assert (response.status, response.comment) == (status, "(0008,0052) is missing")
+
+
+@pytest.mark.parametrize(
+    ("extended", "expected"),
+    [
+        (b"", (False, False, False, False)),
+        (b"\1", (True, False, False, False)),
+        (b"\0\1\1", (False, True, True, False)),
+        (b"\1\1\1\1\1", (True, True, True, True)),
+    ],
+)
+def test_extended_negotiation_decides_how_the_search_matches(extended: bytes, expected: tuple[bool, ...]) -> None:
+    asked = question_of(ASSOCIATION, request(extended))
+    assert (asked.relational, asked.combined_datetime, asked.fuzzy, asked.timezone) == expected
+    assert (asked.correlation_id, asked.calling_aet, asked.sop_class_uid) == ("a1", "VIEWER", STUDY_ROOT)
