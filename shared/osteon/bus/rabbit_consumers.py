@@ -4,7 +4,7 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import ClassVar, Generic, Protocol, TypeVar
 
 import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage, AbstractQueue
@@ -68,6 +68,9 @@ class Consumer(ABC, Generic[R]):
     and then only its own deliveries must count towards the delivery limit, not those of the messages beside it.
     """
 
+    careful: ClassVar[bool] = True
+    """Whether to begin with one message at a time."""
+
     def __init__(self, pool: Pool[R], prefetch: int) -> None:
         self._pool = pool
         self._prefetch = prefetch
@@ -77,9 +80,9 @@ class Consumer(ABC, Generic[R]):
 
     async def establish(self, link: Link) -> None:
         """Declare the queue and consume."""
-        channel = await link.channel(prefetch=1)
+        careful = self.careful
+        channel = await link.channel(prefetch=1 if careful else self._prefetch)
         queue = self._queue = await self.declare(channel)
-        careful = True
 
         async def receive(message: AbstractIncomingMessage) -> None:
             nonlocal careful
@@ -141,15 +144,15 @@ class WorkConsumer(Consumer["Work"]):
 class EventConsumer(Consumer["Received"]):
     """Takes every event of a type, in a queue that lives as long as the connection."""
 
+    careful = False
+
     def __init__(self, message: type[Message], pool: "Pool[Received]") -> None:
         super().__init__(pool, _EVENT_PREFETCH)
         self._key = binding_key(message)
 
     async def declare(self, channel: AbstractChannel) -> AbstractQueue:
         """Make the queue; a new name each time, since the broker may still hold the last for a dead connection."""
-        queue = await channel.declare_queue(
-            exclusive=True, auto_delete=True, arguments={"x-max-length": _EVENT_BACKLOG}
-        )
+        queue = await channel.declare_queue(exclusive=True, arguments={"x-max-length": _EVENT_BACKLOG})
         await queue.bind(EXCHANGE, self._key)
         return queue
 
