@@ -54,7 +54,7 @@ def media_ranges(request: Request) -> list[MediaRange]:
     if len(text) > _MAX:
         raise BadParameter(f"the Accept header has {len(text)} characters, at most {_MAX} are read")
     ranges = [_media_range(entry) for entry in _ENTRY.findall(text) if entry.strip()]
-    wanted = [r for r in ranges if r.quality > 0] if ranges else [MediaRange("*/*", {}, 1.0)]
+    wanted = [r for r in ranges if r.quality > 0] if text.strip() else [MediaRange("*/*", {}, 1.0)]
     return sorted(wanted, key=lambda r: -r.quality)
 
 

@@ -83,6 +83,8 @@ async def _members(objects: Objects, locations: AsyncIterator[Location]) -> Asyn
             position = span.start
             for member in span.members:
                 await cutter.skip(member.offset - position)
+                # What can not be read is told before the part begins, while the answer can still be an error.
+                await cutter.fill()
                 yield member
                 async for piece in cutter.take(member.length):
                     yield piece
@@ -114,11 +116,15 @@ class _Cutter:
         self._chunks = chunks
         self._rest = memoryview(b"")
 
+    async def fill(self) -> None:
+        """Wait until there are bytes to take."""
+        if not self._rest:
+            self._rest = memoryview(await anext(self._chunks))
+
     async def take(self, length: int) -> AsyncIterator[memoryview]:
         """Yield the next `length` bytes."""
         while length:
-            if not self._rest:
-                self._rest = memoryview(await anext(self._chunks))
+            await self.fill()
             piece = self._rest[:length]
             self._rest = self._rest[len(piece) :]
             length -= len(piece)

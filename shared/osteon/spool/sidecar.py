@@ -15,7 +15,7 @@ from typing import Any, Final
 import orjson
 import zstandard
 
-from osteon.contracts.packs import PackStored
+from osteon.contracts.packs import Origin, PackStored
 from osteon.dicom.header import Header, PixelData, Problem
 from osteon.dicom.identity import Identity
 from osteon.dicom.part10 import file_sha256, read_part10
@@ -76,7 +76,8 @@ def decode(sidecar: bytes) -> tuple[PackStored, Iterator[SidecarLine]]:
 def build(path: Path, facts: PackStored, reader: HeaderReader) -> tuple[bytes, int]:
     """Read a sealed pack and return its sidecar and the number of elements that had to be marked.
 
-    Every member's SHA-256 is computed and compared with the one taken when it came in; raises `CorruptMember`.
+    Every member's SHA-256 is computed and compared with the one taken when it came in; raises `CorruptMember`. A file
+    that came by HTTP is kept as it is, and may hold the digest of what it was before some tool changed it.
     A member whose header can not be read to its end was acknowledged nevertheless: it is kept with what identifies it.
     """
     problems = 0
@@ -85,7 +86,7 @@ def build(path: Path, facts: PackStored, reader: HeaderReader) -> tuple[bytes, i
         nonlocal problems
         for member in members(path):
             with view[member.offset : member.offset + member.length] as file:
-                line = _read_member(file, member.offset, reader)
+                line = _read_member(file, member.offset, reader, verify=facts.origin is not Origin.HTTP)
             problems += len(line.header.problems)
             yield line
 
@@ -95,11 +96,11 @@ def build(path: Path, facts: PackStored, reader: HeaderReader) -> tuple[bytes, i
     return sidecar, problems
 
 
-def _read_member(file: memoryview, offset: int, reader: HeaderReader) -> SidecarLine:
+def _read_member(file: memoryview, offset: int, reader: HeaderReader, *, verify: bool) -> SidecarLine:
     meta = read_part10(file)
     with file[meta.data_set_offset :] as dataset:
         digest = hashlib.sha256(dataset).digest()
-        if (expected := file_sha256(meta)) not in (None, digest):
+        if verify and file_sha256(meta) not in (None, digest):
             raise CorruptMember(f"instance {meta.sop_instance_uid} at byte {offset} has another SHA-256 than received")
         identity = peek_identity(dataset, meta.transfer_syntax_uid, complete=True)
         assert identity is not None

@@ -1,0 +1,122 @@
+"""The HTTP door over the embedded ports, with an indexer beside it: requests go in by httpx, without a socket."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx
+from fastapi import FastAPI
+from pydicom import Dataset
+
+from osteon.bus.memory import MemoryBus
+from osteon.contracts.topology import INDEXER
+from osteon.index.sql import SqlIndex
+from osteon.objects.folder import FolderObjects
+from osteon_indexer.handlers import index_packs
+from osteon_query.app import create_app
+from osteon_query.context import Door
+from osteon_query.sidecars import Sidecars
+from osteon_query.uploads import Uploads
+from support.packs import part10
+
+BASE = "http://archive.test"
+WEB = "/dicom-web"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the door reads."""
+
+    bind: str = "127.0.0.1"
+    http_port: int = 8042
+    public_url: str = ""
+    upload_limit: int = 64 << 20
+    query_page: int = 200
+    query_limit: int = 1000
+    index_wait: float = 30.0
+    aet: str = "OSTEON"
+    dicom_port: int = 4242
+
+
+@dataclass
+class Running:
+    """A door and what is behind it."""
+
+    app: FastAPI
+    http: httpx.AsyncClient
+    bus: MemoryBus
+    index: SqlIndex
+    objects: FolderObjects
+    folder: Path
+    settings: Settings = field(default_factory=Settings)
+
+    async def stow(self, *datasets: Dataset, study: str = "") -> httpx.Response:
+        """Store data sets by STOW-RS; fails the test unless all were stored."""
+        body, kind = multipart([part10(dataset) for dataset in datasets])
+        path = f"{WEB}/studies/{study}".rstrip("/")
+        response = await self.http.post(path, content=body, headers={"Content-Type": kind})
+        assert response.status_code == 200, response.text
+        return response
+
+    async def json(self, path: str, **arguments: Any) -> Any:
+        """GET JSON; fails the test on an HTTP error."""
+        response = await self.http.get(path, **arguments)
+        assert response.status_code == 200, f"{response.status_code} {response.text}"
+        return response.json()
+
+
+@asynccontextmanager
+async def door(folder: Path, settings: Settings | None = None, *, indexing: bool = True) -> AsyncIterator[Running]:
+    """Run the door on SQLite, a folder and the in-memory bus."""
+    settings = settings or Settings()
+    index = SqlIndex(f"sqlite+aiosqlite:///{folder / 'index.sqlite'}")
+    objects, bus = FolderObjects(folder / "objects"), MemoryBus()
+    uploading = folder / "uploading"
+    uploading.mkdir()
+    await index.start()
+    await bus.start()
+    await bus.declare(INDEXER)
+    try:
+        if indexing:
+            handler = partial(index_packs, objects=objects, index=index, bus=bus)
+            await bus.consume_batches(INDEXER, handler, size=50, linger=0.001)
+        sidecars = Sidecars(objects, memory=16 << 20)
+        uploads = Uploads(index=index, objects=objects, bus=bus, wait=settings.index_wait, folder=uploading)
+        await uploads.start()
+        app = create_app(Door(settings, index, objects, sidecars, uploads), {"broker": bus.check})
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url=BASE) as http:
+            yield Running(app, http, bus, index, objects, folder, settings)
+    finally:
+        await bus.close(grace=timedelta(seconds=5).total_seconds())
+        await index.close()
+
+
+def short_uid() -> str:
+    """Return a new UID that leaves room for a suffix."""
+    return f"2.25.{uuid4().int}"
+
+
+def multipart(parts: Sequence[bytes], *, kind: str = "application/dicom") -> tuple[bytes, str]:
+    """Encode parts as multipart/related; returns the body and its Content-Type."""
+    head = f"--BOUNDARY\r\nContent-Type: {kind}\r\n\r\n".encode()
+    body = b"".join(head + part + b"\r\n" for part in parts) + b"--BOUNDARY--\r\n"
+    return body, f'multipart/related; type="{kind}"; boundary=BOUNDARY'
+
+
+def split_multipart(response: httpx.Response) -> list[tuple[str, bytes]]:
+    """Return (Content-Type, content) of each part of an answer."""
+    boundary = response.headers["Content-Type"].partition("boundary=")[2].strip('"').encode()
+    pieces = response.content.split(b"--" + boundary)
+    assert pieces[0] == b""
+    assert pieces[-1] == b"--\r\n"
+    parts = []
+    for piece in pieces[1:-1]:
+        head, _, content = piece.removeprefix(b"\r\n").removesuffix(b"\r\n").partition(b"\r\n\r\n")
+        parts.append((head.decode().partition("Content-Type: ")[2], content))
+    return parts

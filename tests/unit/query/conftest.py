@@ -1,0 +1,18 @@
+"""A door for each test."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from support.query import Running, door
+
+from osteon import logging
+
+logging.setup("query", level="WARNING", style="json")  # the console style draws each traceback, which takes seconds
+
+
+@pytest.fixture
+async def archive(tmp_path: Path) -> AsyncIterator[Running]:
+    """An empty archive."""
+    async with door(tmp_path) as running:
+        yield running

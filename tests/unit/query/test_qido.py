@@ -1,0 +1,144 @@
+"""QIDO-RS over the embedded ports."""
+
+from pathlib import Path
+
+import pytest
+
+from support.make import ct_slice
+from support.query import BASE, WEB, Running, Settings, door, short_uid
+
+ALICE, BOB = short_uid(), short_uid()
+
+
+@pytest.fixture
+async def filled(archive: Running) -> Running:
+    """Two studies: Alice's with two series of three instances, Bob's with one of one."""
+    alice = {"study": ALICE, "PatientName": "Ängström^Alice", "PatientID": "P1", "StudyDate": "20240101"}
+    for number in ("1", "2"):
+        series = f"{ALICE}.{number}"
+        slices = [ct_slice(series=series, number=n, SeriesNumber=number, **alice) for n in range(3)]
+        await archive.stow(*slices)
+    await archive.stow(
+        ct_slice(study=BOB, series=f"{BOB}.1", PatientName="Bone^Bob", PatientID="P2", StudyDate="20240301",
+                 Modality="MR", PatientWeight="70.5")
+    )  # fmt: skip
+    return archive
+
+
+def studies_in(answers: list[dict]) -> set[str]:  # type: ignore[type-arg]
+    """Return the Study Instance UIDs of answers."""
+    return {answer["0020000D"]["Value"][0] for answer in answers}
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("", {ALICE, BOB}),
+        ("PatientID=P1", {ALICE}),
+        ("00100020=P1", {ALICE}),
+        ("PatientName=angstrom*", {ALICE}),
+        ("PatientName=*Bob*", {BOB}),
+        ("StudyDate=20240201-", {BOB}),
+        ("StudyDate=20240101-20240301", {ALICE, BOB}),
+        (f"StudyInstanceUID={ALICE}", {ALICE}),
+        (f"StudyInstanceUID={ALICE},{BOB}", {ALICE, BOB}),
+        (f"StudyInstanceUID={ALICE}%5C{BOB}", {ALICE, BOB}),
+        ("ModalitiesInStudy=MR", {BOB}),
+        ("PatientName=", {ALICE, BOB}),
+        ("PatientName=*", {ALICE, BOB}),
+        ("PatientID=P1&ModalitiesInStudy=MR", set()),
+        ("fuzzymatching=true&PatientName=Alice%20Angstrom", {ALICE}),
+        ("limit=101&offset=0&fuzzymatching=false&includefield=00081030%2C00080060%2C00080090%2C00100030", {ALICE, BOB}),
+    ],
+)
+async def test_studies_are_found_by(filled: Running, query: str, found: set[str]) -> None:
+    response = await filled.http.get(f"{WEB}/studies?{query}")
+    if not found:
+        assert response.status_code == 204
+        assert response.content == b""
+        return
+    assert response.status_code == 200, response.text
+    assert response.headers["Content-Type"] == "application/dicom+json"
+    assert studies_in(response.json()) == found
+
+
+async def test_a_study_s_answer_has_what_the_standard_and_viewers_need(filled: Running) -> None:
+    (answer,) = await filled.json(f"{WEB}/studies?PatientID=P1")
+    assert answer["00201206"]["Value"] == [2]
+    assert answer["00201208"]["Value"] == [6]
+    assert answer["00080061"]["Value"] == ["CT"]
+    assert answer["00100010"]["Value"] == [{"Alphabetic": "Ängström^Alice"}]
+    assert answer["00081190"]["Value"] == [f"{BASE}{WEB}/studies/{ALICE}"]
+    assert list(answer) == sorted(answer)
+
+
+async def test_series_and_instances_are_found_below_and_across_studies(filled: Running) -> None:
+    assert len(await filled.json(f"{WEB}/studies/{ALICE}/series")) == 2
+    assert len(await filled.json(f"{WEB}/studies/{ALICE}/instances")) == 6
+    assert len(await filled.json(f"{WEB}/studies/{ALICE}/series/{ALICE}.1/instances")) == 3
+    assert len(await filled.json(f"{WEB}/series")) == 3
+    assert len(await filled.json(f"{WEB}/instances?PatientID=P1&InstanceNumber=2")) == 2
+    (one,) = await filled.json(f"{WEB}/studies/{ALICE}/series/{ALICE}.1/instances?InstanceNumber=1")
+    assert one["00081190"]["Value"][0].startswith(f"{BASE}{WEB}/studies/{ALICE}/series/{ALICE}.1/instances/")
+
+
+async def test_fields_that_the_index_does_not_hold_are_included_on_request(filled: Running) -> None:
+    (answer,) = await filled.json(f"{WEB}/studies?PatientID=P2&includefield=PatientWeight")
+    assert answer["00101030"]["Value"] == [70.5]
+    (everything,) = await filled.json(f"{WEB}/studies/{BOB}/instances?includefield=all")
+    assert everything["00280100"]["Value"] == [16]
+
+
+async def test_limit_and_offset_walk_through_all_results_with_a_warning_while_there_are_more(filled: Running) -> None:
+    seen = []
+    for offset in range(6):
+        response = await filled.http.get(f"{WEB}/studies/{ALICE}/instances?limit=1&offset={offset}")
+        assert ("Warning" in response.headers) == (offset < 5)
+        seen += [answer["00080018"]["Value"][0] for answer in response.json()]
+    assert len(set(seen)) == 6
+    assert (await filled.http.get(f"{WEB}/studies/{ALICE}/instances?offset=6")).status_code == 204
+
+
+async def test_the_archive_s_own_limit_is_told_by_a_warning(tmp_path: Path) -> None:
+    async with door(tmp_path, Settings(query_limit=2)) as archive:
+        study = short_uid()
+        await archive.stow(*(ct_slice(study=study, series=f"{study}.1", number=n) for n in range(3)))
+        response = await archive.http.get(f"{WEB}/instances?limit=1000")
+        assert len(response.json()) == 2
+        assert response.headers["Warning"].startswith("299 ")
+
+
+async def test_a_key_that_is_not_matched_is_ignored_with_a_warning(filled: Running) -> None:
+    response = await filled.http.get(f"{WEB}/studies?PatientWeight=70.5&SeriesNumber=1")
+    assert studies_in(response.json()) == {ALICE, BOB}
+    assert "PatientWeight" in response.headers["Warning"]
+    assert "SeriesNumber" in response.headers["Warning"]
+
+
+@pytest.mark.parametrize(
+    ("query", "named"),
+    [
+        ("limit=-1", "limit"),
+        ("limit=x", "limit"),
+        ("limit=99999999999999999999999", "limit"),
+        ("offset=1.5", "offset"),
+        ("fuzzymatching=maybe", "fuzzymatching"),
+        ("NoSuchAttribute=1", "NoSuchAttribute"),
+        ("includefield=NoSuchField", "NoSuchField"),
+        ("StudyDate=yesterday", "StudyDate"),
+        ("StudyDate=20240301-20240101", "StudyDate"),
+        ("StudyInstanceUID=1.2.x", "StudyInstanceUID"),
+        ("PatientName=a%00b", "PatientName"),
+        ("&".join(f"PatientID={n}" for n in range(2000)), "parameters"),
+    ],
+)
+async def test_a_bad_parameter_is_refused_by_name(filled: Running, query: str, named: str) -> None:
+    response = await filled.http.get(f"{WEB}/studies?{query}")
+    assert response.status_code == 400
+    assert response.headers["Content-Type"] == "application/problem+json"
+    assert named in response.json()["detail"]
+
+
+async def test_clients_that_take_no_json_get_406(filled: Running) -> None:
+    response = await filled.http.get(f"{WEB}/studies", headers={"Accept": "application/dicom+xml"})
+    assert response.status_code == 406
