@@ -1,13 +1,14 @@
-"""One transport connection and its state machine (PS3.8 9.2); an association of either side is built on it."""
+"""The state machine of one connection (PS3.8 9.2); an association of either side is built on it."""
 
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
-from typing import TypeVar, cast
+from typing import TypeVar
 
 from osteon.dimse import pdu
 from osteon.dimse.fsm import OPEN_STATES, Action, State, action_for
+from osteon.dimse.link import Link
 from osteon.dimse.observer import Ended
 from osteon.dimse.pdu import AbortReason, AbortSource, PduType, ProtocolError
 from osteon.dimse.stream import Handling, PduStream
@@ -16,7 +17,6 @@ from osteon.logging import get_logger
 
 LONGEST_CONTROL_PDU = 512 << 10
 """Bytes of an A-ASSOCIATE PDU at most: room for 128 contexts of every transfer syntax."""
-_WRITE_HIGH_WATER = 1 << 20
 _TIMED_STATES = {
     State.AWAITING_REQUEST,
     State.CLOSING,
@@ -37,24 +37,19 @@ class Timeouts:
     network: float
 
 
-class Connection(asyncio.BufferedProtocol):
-    """Reads PDUs, runs the state machine, writes PDUs, and keeps the timers.
+class Connection(Link):
+    """Reads PDUs, runs the state machine and keeps its timers.
 
-    A subclass says what associations, data, releases and ends mean by overriding the `on_…` methods. `buffer` is what
-    the loop reads into; connections of one loop share it, because each read is consumed before the next begins.
+    A subclass says what associations, data, releases and ends mean by overriding the `on_…` methods.
     """
 
     is_requestor = False
 
     def __init__(self, loop: asyncio.AbstractEventLoop, timeouts: Timeouts, buffer: memoryview) -> None:
-        self.loop = loop
+        super().__init__(loop, buffer)
         self.state = State.IDLE
         self.timeouts = timeouts
-        self._buffer = buffer
         self._stream = PduStream(self)
-        self._held: memoryview | None = None
-        self._transport: asyncio.Transport | None = None
-        self._writable: asyncio.Future[None] | None = None
         self._watch = Watch(loop, self._timed_out)
         self._ended = False
 
@@ -80,9 +75,6 @@ class Connection(asyncio.BufferedProtocol):
         """There is no association any more; called once, also when there never was one."""
         raise NotImplementedError
 
-    def on_writable(self) -> None:
-        """The peer has read enough to be written to again."""
-
     def message_begun(self) -> bool:
         """A message has begun that is not complete."""
         return False
@@ -95,46 +87,23 @@ class Connection(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Sta1, event 5: await A-ASSOCIATE-RQ with ARTIM running."""
-        self._transport = cast(asyncio.Transport, transport)
-        self._transport.set_write_buffer_limits(high=_WRITE_HIGH_WATER)
+        super().connection_made(transport)
         self._enter(State.AWAITING_ANSWER if self.is_requestor else State.AWAITING_REQUEST)
 
-    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002  # the loop passes it
-        """Give the loop the shared buffer."""
-        return self._buffer
-
-    def buffer_updated(self, nbytes: int) -> None:
-        """Consume what the loop has read."""
-        data = self._buffer[:nbytes]
-        if self._held is not None:
-            self._held = memoryview(bytes(self._held) + bytes(data))
-            return
-        used = self._feed(data)
-        if used < nbytes:
-            self._held = memoryview(bytes(data[used:]))
-        self.rearm()
-
-    def hold(self) -> None:
-        """Read nothing more, not even what has been read already, until `resume`."""
-        self._stream.halted = True
-        if self._transport is not None:
-            self._transport.pause_reading()
-
-    def resume(self) -> None:
-        """Go on reading after `hold`."""
-        self._stream.halted = False
-        data, self._held = self._held, None
-        if data is not None:
-            used = self._feed(data)
-            if used < len(data):
-                self._held = data[used:]
-        if not self._stream.halted and self._transport is not None:
-            self._transport.resume_reading()
-        self.rearm()
-
-    def _feed(self, data: memoryview) -> int:
+    def feed(self, data: memoryview) -> int:
+        """Split into PDUs."""
         used = self.guard(lambda: self._stream.feed(data))
         return len(data) if used is None else used
+
+    def hold(self) -> None:
+        """Process no further PDU or fragment until `resume`."""
+        self._stream.halted = True
+        super().hold()
+
+    def resume(self) -> None:
+        """Go on."""
+        self._stream.halted = False
+        super().resume()
 
     def guard(self, step: Callable[[], T]) -> T | None:
         """Run a step of reading; what it raises ends the association, and None is returned."""
@@ -255,8 +224,7 @@ class Connection(asyncio.BufferedProtocol):
     def close(self) -> None:
         """Close the connection without a word."""
         self._enter(State.CLOSING)
-        if self._transport is not None:
-            self._transport.abort()
+        self.shut()
 
     def _abort(self, source: AbortSource, reason: AbortReason, how: Ended, detail: str) -> None:
         self.send(pdu.abort(source, reason))
@@ -267,50 +235,15 @@ class Connection(asyncio.BufferedProtocol):
         held = self._stream.halted
         self._stream.skip_everything()
         self._enter(State.CLOSING)
-        self._release_writers()
+        self.release_writers()
         self._finish(how, detail)
         if held:
-            self._held = None
-            if self._transport is not None:
-                self._transport.resume_reading()
+            self.drop_held()
 
     def _finish(self, how: Ended, detail: str = "") -> None:
         if not self._ended:
             self._ended = True
             self.on_ended(how, detail)
-
-    # Writing.
-
-    def send(self, *pdus: bytes) -> None:
-        """Write whole PDUs; nothing once the connection is lost."""
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.writelines(pdus)
-
-    @property
-    def congested(self) -> bool:
-        """The peer leaves unread what was sent."""
-        return self._writable is not None
-
-    async def drained(self) -> None:
-        """Wait while the connection is congested."""
-        if self._writable is not None:
-            await asyncio.shield(self._writable)
-
-    def pause_writing(self) -> None:
-        """The loop has much to send."""
-        self._writable = self.loop.create_future()
-        self.rearm()
-
-    def resume_writing(self) -> None:
-        """The loop has little to send."""
-        self._release_writers()
-        self.on_writable()
-        self.rearm()
-
-    def _release_writers(self) -> None:
-        if self._writable is not None:
-            self._writable.set_result(None)
-            self._writable = None
 
     # Timers and the end.
 
@@ -345,8 +278,6 @@ class Connection(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Event 17."""
         self.state = State.IDLE
-        self._transport = None
-        self._held = None
+        super().connection_lost(exc)
         self._watch.stop()
-        self._release_writers()
         self._finish(Ended.LOST, str(exc or "the peer closed the connection"))
