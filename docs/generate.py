@@ -1,0 +1,107 @@
+"""Writes the pages that are made from the code: settings.md and metrics.md. `make docs` runs it.
+
+A test compares the pages with what this module makes, so that they can not become stale.
+"""
+
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+
+from prometheus_client.metrics import MetricWrapperBase
+from pydantic import SecretStr
+from pydantic.fields import FieldInfo
+
+from osteon import metrics
+from osteon.settings import PREFIX, Settings, groups
+
+DOCS = Path(__file__).resolve().parent
+SERVICES = tuple(sorted(path.parent.name for path in (DOCS.parent / "services").glob("*/pyproject.toml")))
+
+_SETTINGS = """# Settings
+
+Environment variables, read once at the start. A variable `OSTEON_…` that is not listed here, or a value that is not
+valid, stops the start with a message that names it; an empty value counts as not set. Lists are comma-separated.
+`make docs` makes this page from `osteon.settings` and the `settings.py` of each service.
+"""
+_METRICS = """# Metrics
+
+Every service answers `GET /metrics` on `OSTEON_HEALTH_PORT` (`standalone` on `OSTEON_HTTP_PORT`) in Prometheus' text
+format; a metric has values in the services that do what it counts. Beside these come the usual ones of the process (`process_…`, `python_…`).
+`make docs` makes this page from `osteon.metrics`.
+
+| metric | type | labels | meaning |
+|---|---|---|---|
+"""
+
+
+def pages() -> dict[Path, str]:
+    """Return each page's path and content."""
+    return {DOCS / "settings.md": settings_page(), DOCS / "metrics.md": metrics_page()}
+
+
+def settings_page() -> str:
+    """Return the page of settings: a table for each group."""
+    used = {name: service_settings(name) for name in SERVICES}
+    return _SETTINGS + "".join(_group(group, used) for group in groups())
+
+
+def metrics_page() -> str:
+    """Return the page of metrics: one table, in the order of the module."""
+    return _METRICS + "".join(
+        _metric(found) for found in vars(metrics).values() if isinstance(found, MetricWrapperBase)
+    )
+
+
+def service_settings(service: str) -> type[Settings]:
+    """Return the class of a service's settings."""
+    module = import_module(f"osteon_{service}.settings")
+    own = (value for value in vars(module).values() if getattr(value, "__module__", "") == module.__name__)
+    (kind,) = (value for value in own if isinstance(value, type) and issubclass(value, Settings))
+    return kind
+
+
+def _group(group: type[Settings], used: dict[str, type[Settings]]) -> str:
+    summary = (group.__doc__ or "").strip().splitlines()[0]
+    rows = "".join(_row(name, field, used) for name, field in group.model_fields.items())
+    return f"\n## {summary.rstrip('.')}\n\n| variable | default | meaning | services |\n|---|---|---|---|\n{rows}"
+
+
+def _row(name: str, field: FieldInfo, used: dict[str, type[Settings]]) -> str:
+    services = [service for service, kind in used.items() if name in kind.model_fields]
+    cells = (f"`{PREFIX}{name.upper()}`", _default(field), field.description or "", ", ".join(services) or "-")
+    others = list(_other_defaults(name, field, used))
+    return f"| {cells[0]} | {'; '.join([cells[1], *others])} | {_cell(cells[2])} | {cells[3]} |\n"
+
+
+def _other_defaults(name: str, field: FieldInfo, used: dict[str, type[Settings]]) -> Iterator[str]:
+    for service, kind in used.items():
+        other = kind.model_fields.get(name)
+        if other is not None and _default(other) != _default(field):
+            yield f"{_default(other)} in {service}"
+
+
+def _default(field: FieldInfo) -> str:
+    value = field.get_default(call_default_factory=True)
+    if isinstance(value, SecretStr):
+        value = value.get_secret_value()
+    if isinstance(value, bool):
+        value = "true" if value else "false"
+    if isinstance(value, tuple):
+        value = ",".join(value)
+    return f"`{value}`" if value != "" else "empty"
+
+
+def _metric(metric: MetricWrapperBase) -> str:
+    (family,) = metric.describe()
+    name = f"{family.name}_total" if family.type == "counter" else family.name
+    labels = ", ".join(f"`{label}`" for label in metric._labelnames) or "-"
+    return f"| `{name}` | {family.type} | {labels} | {_cell(family.documentation)} |\n"
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    for path, content in pages().items():
+        path.write_text(content)
