@@ -1,0 +1,129 @@
+"""The searches that archives live on are answered by an index, in SQLite and in PostgreSQL: their plans name it."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from datetime import date, timedelta
+
+import pytest
+from sqlalchemy import text
+
+from osteon.dicom.query import Condition, Level, Matching, OneOf, Range, Search, Single, Wildcard
+from osteon.index.port import StoredPack
+from osteon.index.search import page_statement
+from osteon.index.sql import SqlIndex
+from osteon.index.tables import instances, studies
+from support.index import pack, slices
+
+STUDIES = 3000
+INFIX = r"ix_study_names_key_trigrams|study_names_fts VIRTUAL TABLE INDEX \d+:.*G"
+FAMILIES = [
+    a + b + c for a in "BDFGKLMNPRSTW" for b in ("a", "e", "i", "o", "u") for c in ("lert", "mann", "sen", "witz")
+]
+
+
+def one(number: int) -> StoredPack:
+    given = "".join("abcdefghij"[int(digit)] for digit in str(number))
+    name = f"{FAMILIES[number % len(FAMILIES)]}^Given{given}"
+    day = date(2018, 1, 1) + timedelta(days=number)
+    attributes = {"PatientName": name, "StudyDate": f"{day:%Y%m%d}", "AccessionNumber": f"A{number:06d}"}
+    return pack(*slices(1, f"P{number}", f"1.2.{number}", f"1.2.{number}.1", **attributes))
+
+
+@pytest.fixture(scope="module", params=["sqlite", pytest.param("postgres", marks=pytest.mark.slow)])
+def full_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
+    if request.param == "postgres":
+        url = str(request.getfixturevalue("postgres").create_database())
+    else:
+        url = f"sqlite+aiosqlite:///{tmp_path_factory.mktemp('plans')}/index.db"
+
+    async def fill() -> None:
+        index = SqlIndex(url)
+        await index.start()
+        await index.upsert([one(number) for number in range(STUDIES)])
+        await index._database.write(lambda connection: connection.execute(text("ANALYZE")))
+        await index.close()
+
+    asyncio.run(fill())
+    return url
+
+
+@pytest.fixture
+async def index(full_url: str) -> AsyncIterator[SqlIndex]:
+    opened = SqlIndex(full_url)
+    yield opened
+    await opened.close()
+
+
+async def plan(index: SqlIndex, statement) -> str:
+    """Return the database's plan, a line a step."""
+    async with index._database.read() as connection:
+        sql = statement.compile(connection.engine.sync_engine, compile_kwargs={"render_postcompile": True})
+        prefix = "EXPLAIN QUERY PLAN "
+        if connection.dialect.name == "postgresql":
+            prefix = "EXPLAIN "
+            # 3000 rows are so few pages that reading all may be cheapest: ask for the plan for more.
+            await connection.execute(text("SET LOCAL enable_seqscan = off"))
+        parameters = [sql.params[name] for name in sql.positiontup] if sql.positional else sql.params
+        bound = tuple(parameters) if isinstance(parameters, list) else parameters
+        rows = await connection.exec_driver_sql(prefix + str(sql), bound)
+        return "\n".join(str(row[-1]) for row in rows)
+
+
+async def plan_of(index: SqlIndex, level: Level, keyword: str, matching: Matching, **options) -> str:
+    search = Search(level, (Condition((keyword,), matching),), **options)
+    return await plan(index, page_statement(index._database.dialect, search))
+
+
+@pytest.mark.parametrize(
+    ("keyword", "matching", "options", "wanted"),
+    [
+        ("PatientName", Wildcard("balert^*"), {}, r"ix_study_names_keyword_key"),
+        ("PatientName", Single("BALERT^GIVENCGA"), {}, r"ix_study_names_keyword_key"),
+        ("PatientName", Wildcard("*givenbcde*"), {}, INFIX),
+        ("PatientName", Single("Givenbcde"), {"fuzzy": True}, r"ix_study_words_keyword_word"),
+        ("PatientName", Single("Balertt"), {"fuzzy": True}, r"ix_study_words_keyword_sound"),
+        ("StudyDate", Range("20200101", "20200105"), {}, r"ix_studies_study_date_key_study_time_key"),
+        ("StudyDate", Single("20200101"), {}, r"ix_studies_study_date_key_study_time_key"),
+        ("StudyInstanceUID", Single("1.2.77"), {}, r"ix_studies_study_instance_uid"),
+        ("StudyInstanceUID", OneOf(("1.2.77", "1.2.78")), {}, r"ix_studies_study_instance_uid"),
+        ("AccessionNumber", Single("a000077"), {}, r"ix_studies_accession_number_key\b"),
+        ("AccessionNumber", Single("A000077"), {"case_sensitive": True}, r"ix_studies_accession_number_key\b"),
+        ("AccessionNumber", Wildcard("A00007*"), {}, r"ix_studies_accession_number_key\b"),
+        ("PatientID", Single("P77"), {}, r"ix_studies_patient_id_key\b"),
+        ("PatientBirthDate", Single("19700101"), {}, r"ix_studies_patient_birth_date_key"),
+    ],
+    ids=str,
+)  # fmt: skip
+async def test_a_study_search_uses_an_index(index, keyword, matching, options, wanted):
+    found = await plan_of(index, Level.STUDY, keyword, matching, **options)
+    assert re.search(wanted, found), found
+    assert not re.search(
+        r"Seq Scan on (studies|study_names|study_words)|SCAN (studies|study_names|study_words)$", found, re.M
+    ), found
+
+
+async def test_patients_are_found_by_name_and_id_by_an_index(index):
+    assert "ix_patients_patient_id_key" in await plan_of(index, Level.PATIENT, "PatientID", Single("P77"))
+    assert "ix_patient_names_keyword_key" in await plan_of(index, Level.PATIENT, "PatientName", Wildcard("balert^*"))
+
+
+async def test_instances_of_a_study_and_single_ones_are_found_by_an_index(index):
+    by_study = await plan_of(index, Level.IMAGE, "StudyInstanceUID", Single("1.2.77"))
+    assert "ix_instances_series" in by_study
+    assert "ix_series_study" in by_study
+    alone = await plan_of(index, Level.IMAGE, "SOPInstanceUID", Single("1.2.77.1.1"))
+    assert re.search("uq_instances_sop_instance_uid|sqlite_autoindex_instances", alone)
+
+
+@pytest.mark.parametrize("table", [studies, instances], ids=str)
+async def test_a_public_identifier_is_found_by_an_index(index, table):
+    found = await plan(index, table.select().where(table.c.public_id == b"x" * 20))
+    assert re.search(rf"uq_{table.name}_public_id|sqlite_autoindex_{table.name}", found), found
+
+
+async def test_a_page_behind_a_cursor_starts_there(index):
+    statement = page_statement(index._database.dialect, Search(Level.IMAGE, limit=10), None, STUDIES // 2)
+    found = await plan(index, statement)
+    assert re.search(r"pk_instances|USING INTEGER PRIMARY KEY", found), found
+    assert not re.search(r"Sort|TEMP B-TREE", found), found
