@@ -12,11 +12,11 @@ from typing import Any
 import orjson
 import pytest
 from pydicom import Dataset, dcmread
-from support.data import BUNDLED, real_folder
 
 from osteon.dicom.errors import BadPart10, TruncatedDataSet
 from osteon.dicom.part10 import read_part10
 from osteon.dicom.reader import HeaderReader
+from support.data import BUNDLED, real_folder
 
 Element = dict[str, Any]
 
@@ -70,7 +70,7 @@ DIFFERENCES = (is_utf8, is_null, is_padding, is_escape, is_text, is_empty_sequen
 
 def as_pydicom_has_it(dataset: Dataset) -> dict[str, Element]:
     elements = {}
-    for tag in dataset.keys():
+    for tag in list(dataset.keys()):
         try:
             elements[f"{tag:08X}"] = json.loads(json.dumps(dataset[tag].to_json_dict(None, 0)))
         except ValueError:
