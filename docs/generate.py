@@ -26,8 +26,8 @@ valid, stops the start with a message that names it; an empty value counts as no
 _METRICS = """# Metrics
 
 Every service answers `GET /metrics` on `OSTEON_HEALTH_PORT` (`standalone` on `OSTEON_HTTP_PORT`) in Prometheus' text
-format; a metric has values in the services that do what it counts. Beside these come the usual ones of the process (`process_…`, `python_…`).
-`make docs` makes this page from `osteon.metrics`.
+format; a metric has values in the services that do what it counts. Beside these come the usual ones of the process
+(`process_…`, `python_…`). `make docs` makes this page from `osteon.metrics`.
 
 | metric | type | labels | meaning |
 |---|---|---|---|
