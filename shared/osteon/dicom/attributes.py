@@ -97,4 +97,5 @@ def _value_text(value: Any) -> str:
     if isinstance(value, dict):
         groups = [value.get(group, "") for group in ("Alphabetic", "Ideographic", "Phonetic")]
         return "=".join(groups).rstrip("=")
-    return str(value)
+    # Decimal strings are JSON numbers: `1` is what most modalities write, not `1.0`.
+    return str(value).removesuffix(".0") if isinstance(value, float) else str(value)

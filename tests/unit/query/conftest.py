@@ -4,9 +4,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from support.query import Running, door
 
 from osteon import logging
+from support.query import Running, door
 
 logging.setup("query", level="WARNING", style="json")  # the console style draws each traceback, which takes seconds
 
