@@ -119,6 +119,7 @@ async def test_an_abort_in_any_state_closes_the_connection_without_an_answer(sta
         if service.log.accepts:
             await service.handler.ended.wait()
             assert service.log.ends == [Ended.ABORTED_BY_PEER]
+            assert service.handler.closes == 1
         assert service.acceptor.associations == 0
 
 
@@ -130,6 +131,7 @@ async def test_a_lost_connection_in_any_state_leaves_nothing_behind(state: str) 
         if service.log.accepts:
             await service.handler.ended.wait()
             assert service.log.ends == [Ended.LOST]
+            assert service.handler.closes == 1
         await until(lambda: not service.acceptor._connections)
         assert service.acceptor.associations == 0
 

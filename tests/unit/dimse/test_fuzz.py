@@ -119,6 +119,7 @@ async def test_damaged_conversations_end_every_sink_once_and_never_fail_inside(s
     association.connection_lost(None)
     for handler in handlers:
         await asyncio.wait_for(handler.ended.wait(), 5)
+        assert handler.closes == 1
         assert all(sink.end in {"finish", "abort"} for sink in handler.sinks)
     assert Ended.FAILED not in log.ends
     assert len(log.ends) == len(log.accepts) == len(handlers)
