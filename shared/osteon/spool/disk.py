@@ -9,7 +9,7 @@ from pathlib import Path
 class Disk:
     """Writes and syncs. Every method raises `OSError` and none retries what may not be retried."""
 
-    def write(self, fd: int, offset: int, parts: Sequence[bytes | bytearray | memoryview]) -> None:
+    def write(self, fd: int, offset: int, parts: Sequence[bytes | memoryview]) -> None:
         """Write all parts one after the other from `offset` on."""
         views = [memoryview(part) for part in parts if len(part)]
         while views:

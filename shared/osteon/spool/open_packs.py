@@ -122,14 +122,13 @@ class OpenPacks:
         self._by_series: dict[tuple[str, str], OpenPack] = {}
         self._packs: list[OpenPack] = []
 
-    def append(self, announced: Announced, data: bytearray) -> Ticket:
+    def append(self, announced: Announced, data: Buffer) -> Ticket:
         """Write a whole instance into the pack of its series.
 
         Raises `WrongInstance`, `osteon.errors.Invalid` for a data set without its UIDs, and `SpoolFailed`.
         """
         announced.check_uids()
-        with memoryview(data) as view:
-            identity = peek_identity(view, announced.transfer_syntax, complete=True)
+        identity = peek_identity(data, announced.transfer_syntax, complete=True)
         if identity is None:
             raise WrongInstance("(0020,000E) Series Instance UID was not found")
         announced.check(identity)
@@ -140,11 +139,10 @@ class OpenPacks:
         size = pack.file.append(announced.member_name, announced.received_at, announced.file_header(digest), data)
         return self._added(pack, announced, digest, size)
 
-    def begin(self, announced: Announced, data: bytearray) -> Stream:
+    def begin(self, announced: Announced, data: Buffer) -> Stream:
         """Begin to write a large instance of which `data` are the first bytes. Raises as `append` does."""
         announced.check_uids()
-        with memoryview(data) as view:
-            identity = peek_identity(view, announced.transfer_syntax, complete=False)
+        identity = peek_identity(data, announced.transfer_syntax, complete=False)
         if identity is not None:
             announced.check(identity)
         if identity is None:
@@ -162,7 +160,7 @@ class OpenPacks:
             raise
         return stream
 
-    def extend(self, stream: Stream, data: bytearray) -> None:
+    def extend(self, stream: Stream, data: Buffer) -> None:
         """Write the next bytes of a large instance; after `SpoolFailed` the stream has been aborted."""
         try:
             stream.write(data)
@@ -170,7 +168,7 @@ class OpenPacks:
             self.abort(stream)
             raise
 
-    def end(self, stream: Stream, data: bytearray) -> Ticket:
+    def end(self, stream: Stream, data: Buffer) -> Ticket:
         """Write the last bytes of a large instance. Raises as `append` does; then the stream has been aborted."""
         try:
             stream.write(data)

@@ -15,7 +15,7 @@ from osteon.spool.ids import new_pack_id
 from osteon.spool.paths import OPEN, SEALED
 from osteon.spool.tar import BLOCK, END_OF_ARCHIVE, encode_header, padding
 
-Buffer = bytes | bytearray | memoryview
+Buffer = bytes | memoryview
 
 
 class PackFile:

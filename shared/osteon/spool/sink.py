@@ -14,7 +14,7 @@ from osteon.spool.arrival import Arrivals
 from osteon.spool.committer import Lane
 from osteon.spool.errors import SpoolFailed, WrongInstance
 from osteon.spool.instance import Announced
-from osteon.spool.memory import Memory
+from osteon.spool.memory import LARGE, Memory
 from osteon.spool.open_packs import OpenPacks, Stream, Ticket
 
 _COMMENT: Final = 64
@@ -34,7 +34,8 @@ class InstanceSink:
         self._lane = lane
         self._memory = memory
         self._arrivals = arrivals
-        self._data = bytearray()
+        self._buffer: bytearray | None = None
+        self._filled = 0
         self._spilled = False
         self._stream: Stream | None = None  # belongs to the lane's thread
         self._writing: asyncio.Future[None] | None = None
@@ -42,15 +43,22 @@ class InstanceSink:
 
     def write(self, fragment: memoryview) -> Awaitable[None] | None:
         """Take the next bytes; what is returned is done when the disk has caught up."""
-        size = len(fragment)
-        self.received += size
+        self.received += len(fragment)
         if self._failure is not None:
             return None
-        self._data += fragment
-        self._memory.take(size)
-        if len(self._data) < self._memory.threshold:
-            return None
-        return self._spill()
+        waiting = None
+        while size := len(fragment):
+            if self._buffer is None:
+                self._buffer = self._memory.lend()
+            size = min(size, LARGE - self._filled)
+            # Assigning to a slice of a bytearray would copy twice.
+            memoryview(self._buffer)[self._filled : self._filled + size] = fragment[:size]
+            self._filled += size
+            self._memory.take(size)
+            if self._filled >= self._memory.threshold:
+                waiting = self._spill()
+            fragment = fragment[size:]
+        return waiting
 
     async def finish(self) -> Outcome:
         """Return success once the instance is on the disk (and indexed, if so set), otherwise why it is not."""
@@ -62,22 +70,22 @@ class InstanceSink:
 
     def abort(self) -> None:
         """Forget what came."""
-        self._memory.give(len(self._data))
-        self._data = bytearray()
+        if self._buffer is not None:
+            self._memory.give(self._filled)
+            self._memory.take_back(self._buffer)
+            self._buffer = None
         if self._spilled:
             self._lane.submit(self._drop)
 
     def _spill(self) -> Awaitable[None] | None:
         """Send what has come to the disk; wait for the piece before it, so that two are in memory at most."""
-        data, self._data = self._data, bytearray()
-        future = self._submit(self._extend if self._spilled else self._begin, data)
+        future = self._submit(self._extend if self._spilled else self._begin)
         self._spilled = True
         before, self._writing = self._writing, future
         return None if before is None or before.done() else _settled(before)
 
     async def _store(self) -> None:
-        data, self._data = self._data, bytearray()
-        future = self._submit(self._end if self._spilled else self._append, data)
+        future = self._submit(self._end if self._spilled else self._append)
         await asyncio.wait([future])
         if self._failure is not None:  # the first of all pieces that failed, which says why
             raise self._failure
@@ -86,29 +94,33 @@ class InstanceSink:
             raise SpoolFailed(f"the disk did not keep it: {ticket.pack.file.broken}")
         await self._arrivals.arrived(ticket.pack)
 
-    def _submit(self, work: Callable[[bytearray], T], data: bytearray) -> asyncio.Future[T]:
-        future = self._lane.submit(partial(work, data))
-        size = len(data)
-        future.add_done_callback(lambda done: self._written(done, size))
+    def _submit(self, work: Callable[[memoryview], T]) -> asyncio.Future[T]:
+        """Hand what is in the buffer to the disk's thread; the buffer comes back when that is done."""
+        buffer, size = self._buffer or bytearray(), self._filled
+        self._buffer, self._filled = None, 0
+        future = self._lane.submit(partial(work, memoryview(buffer)[:size]))
+        future.add_done_callback(lambda done: self._written(done, buffer, size))
         return future
 
-    def _written(self, future: asyncio.Future[Any], size: int) -> None:
+    def _written(self, future: asyncio.Future[Any], buffer: bytearray, size: int) -> None:
         self._memory.give(size)
+        if buffer:
+            self._memory.take_back(buffer)
         if not future.cancelled():
             error = future.exception()
             self._failure = self._failure or error
 
-    def _append(self, data: bytearray) -> Ticket:
+    def _append(self, data: memoryview) -> Ticket:
         return self._packs.append(self._announced, data)
 
-    def _begin(self, data: bytearray) -> None:
+    def _begin(self, data: memoryview) -> None:
         self._stream = self._packs.begin(self._announced, data)
 
-    def _extend(self, data: bytearray) -> None:
+    def _extend(self, data: memoryview) -> None:
         if self._stream is not None and not self._stream.ended:
             self._packs.extend(self._stream, data)
 
-    def _end(self, data: bytearray) -> Ticket:
+    def _end(self, data: memoryview) -> Ticket:
         if self._stream is None or self._stream.ended:
             raise SpoolFailed("an earlier piece of the instance was not stored")
         return self._packs.end(self._stream, data)

@@ -24,7 +24,7 @@ def part(tmp_path: Path) -> Path:
     packs = OpenPacks(tmp_path, folder, Sender("a1", "SCANNER", "h"), Limits(1 << 30, 60.0), Disk())
     for sop, data in SENT.items():
         announced = Announced("1.2.840.10008.5.1.4.1.1.2", sop, "1.2.840.10008.1.2.1", "SCANNER", 1_700_000_000)
-        packs.append(announced, bytearray(data))
+        packs.append(announced, data)
     packs.commit()
     (path,) = folder.glob("*.tar.part")
     return path
