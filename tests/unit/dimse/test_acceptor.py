@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import socket
 
 import pytest
 import uvloop
@@ -21,6 +22,10 @@ async def conversation() -> None:
     async with running(Recorder(on_finish=slow_finish)) as service:
         peer = await service.peer()
         await peer.associate()
+        (association,) = service.acceptor._connections
+        transport = association._transport
+        assert transport is not None
+        assert transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
         await peer.send(data_tf(pdv(3, 3, echo_rq())))
         assert (await peer.response()).status == Status.SUCCESS
         await peer.send(store_message(2, data=bytes(300_000)))

@@ -217,21 +217,24 @@ async def test_finish_comes_after_the_last_write_is_done() -> None:
 
 
 async def test_abort_comes_after_a_write_that_is_not_done_when_the_peer_goes() -> None:
-    order = []
+    ends_seen = []
 
-    async def wait() -> None:
+    async def wait(sink: Sink) -> None:
         await asyncio.sleep(0.05)
-        order.append("written")
+        ends_seen.append(sink.end)
 
-    async with running(Recorder(on_write=lambda sink: wait())) as service:
+    async with running(Recorder(on_write=wait)) as service:
         peer = await service.peer()
         await peer.associate(CONTEXTS)
         await peer.send(data_tf(pdv(1, 3, store_rq()), pdv(1, 0, b"ab")))
-        await settle()
-        await peer.close()
+        while not service.handler.sinks:
+            await asyncio.sleep(0)
+        (association,) = service.acceptor._connections
+        association.abort(Ended.TIMED_OUT)
         await service.handler.ended.wait()
+        assert ends_seen == [""]
         assert service.handler.sinks[0].end == "abort"
-        assert order == ["written"]
+        await peer.close()
 
 
 def broken_write(sink: Sink) -> None:
