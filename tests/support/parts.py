@@ -2,7 +2,7 @@
 
 `rabbitmq`, `postgres` and `seaweedfs` are `osteon_local` parts: `rabbitmq.url`; `postgres.url`,
 `postgres.create_database()`; `seaweedfs.endpoint`, `.access_key`, `.secret_key`. `database_url` is a fresh, empty
-PostgreSQL database for one test. `cluster` is an archive whose services run on these parts. A test that kills or
+PostgreSQL database for one test. `cluster` is an archive whose services are processes. A test that kills or
 pauses a part must use one of its own (`own_rabbitmq`, ...).
 """
 
@@ -67,10 +67,13 @@ def seaweedfs(parts_folder: Path) -> Iterator[SeaweedFS]:
 
 
 @pytest.fixture(scope="session")
-def cluster(parts_folder: Path, rabbitmq: RabbitMQ, postgres: Postgres, seaweedfs: SeaweedFS) -> Iterator[Archive]:
+def cluster(parts_folder: Path, postgres: Postgres, seaweedfs: SeaweedFS) -> Iterator[Archive]:
     """An archive of services, a process each, shared by the whole run."""
-    parts = Parts(rabbitmq, postgres, seaweedfs, database_url=postgres.create_database(), bucket="cluster")
-    with Cluster(parts_folder / "cluster", parts=parts) as running:
+    # Queues have fixed names: on a shared broker its services would take the messages of other tests.
+    folder = parts_folder / "cluster"
+    broker = RabbitMQ(folder / "rabbitmq")
+    parts = Parts(broker, postgres, seaweedfs, database_url=postgres.create_database(), bucket="cluster")
+    with Cluster(folder, parts=parts) as running:
         yield Archive(running.dicom_port, running.url)
 
 

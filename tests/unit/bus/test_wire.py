@@ -1,0 +1,70 @@
+"""`osteon.bus.wire` and its AMQP form."""
+
+import json
+
+import pytest
+
+from osteon.bus.rabbit_wire import to_dead_message, to_message
+from osteon.bus.wire import BadMessage, DeadLetter, History, Letter, decode, describe, encode
+from osteon.contracts.find import FindRequested
+from osteon.contracts.packs import PackSealed, PackStored
+from osteon.contracts.topology import MESSAGES, binding_key, routing_key
+from support.bus import find, sealed, work_queue
+
+QUEUE = work_queue()
+
+
+def test_a_message_survives_encoding() -> None:
+    message = sealed(QUEUE)
+    assert decode(encode(message), PackSealed) == message
+
+
+def test_bytes_survive_encoding() -> None:
+    message = find(bytes(range(256)))
+    assert decode(encode(message), FindRequested).identifier == bytes(range(256))
+
+
+def test_a_field_of_a_newer_release_is_ignored() -> None:
+    letter = encode(sealed(QUEUE))
+    newer = Letter(letter.type, json.dumps(json.loads(letter.body) | {"colour": "blue"}).encode(), "c")
+    assert decode(newer, PackSealed).pack_id
+
+
+@pytest.mark.parametrize(
+    ("letter", "said"),
+    [
+        (Letter("", b"{}", ""), "without a type"),
+        (Letter("PackStored", b"{}", ""), "PackStored where PackSealed was expected"),
+        (Letter("PackSealed", b"{", ""), "Invalid JSON"),
+        (Letter("PackSealed", b"\xff\xfe", ""), "Invalid JSON"),
+        (Letter("PackSealed", b"{}", ""), "correlation_id: Field required"),
+    ],
+)
+def test_a_letter_that_is_no_such_message_is_named(letter: Letter, said: str) -> None:
+    with pytest.raises(BadMessage, match=said):
+        decode(letter, PackSealed)
+
+
+def test_texts_that_amqp_can_not_carry_are_cut_and_cleaned() -> None:
+    history = History(1, 1, describe(ValueError("\udc80" + "x" * 10_000)), "")
+    letter = Letter("PackSealed", b"{}", "Müller " * 100, history=history)
+    message = to_dead_message(DeadLetter(letter, "q", "attempts"))
+    assert message.properties.marshal()
+    assert len((message.correlation_id or "").encode()) <= 255
+
+
+def test_a_message_is_persistent_and_says_what_it_is() -> None:
+    message = to_message(encode(sealed(QUEUE, "n")))
+    assert (message.type, message.correlation_id, message.delivery_mode) == ("PackSealed", "c-n", 2)
+
+
+def test_every_published_type_is_matched_by_its_own_pattern() -> None:
+    assert {binding_key(kind) for name, kind in MESSAGES.items() if name.startswith("Pack")} == {
+        "pack.sealed.#",
+        "pack.stored",
+        "pack.indexed",
+    }
+    assert routing_key(sealed(QUEUE)).startswith("pack.sealed.")
+    with pytest.raises(TypeError):
+        binding_key(FindRequested)
+    assert binding_key(PackStored) == "pack.stored"

@@ -1,0 +1,141 @@
+"""`osteon.bus.worker`: what becomes of a delivery."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from osteon.bus import worker
+from osteon.bus.port import BusUnavailable
+from osteon.bus.wire import DeadLetter, History, Letter, encode
+from osteon.bus.worker import Pool, Result, Worker, judge
+from osteon.contracts.packs import PackSealed
+from osteon.contracts.topology import MAX_ATTEMPTS
+from osteon.errors import Invalid, NotFound, Unavailable
+from support.bus import eventually, sealed, work_queue
+
+QUEUE = work_queue()
+
+
+@dataclass
+class Said:
+    """A delivery that writes down what it is told; refuses to be told as often as `refusals` says."""
+
+    letter: Letter = field(default_factory=lambda: encode(sealed(QUEUE)))
+    stale: bool = False
+    refusals: int = 0
+    said: list[Any] = field(default_factory=list)
+
+    async def ack(self) -> None:
+        self._say("ack")
+
+    async def retry(self, letter: Letter, step: int) -> None:
+        self._say(("retry", step, letter.history.attempts))
+
+    async def park(self, dead: DeadLetter) -> None:
+        self._say(("park", dead.reason))
+
+    def _say(self, what: Any) -> None:
+        if self.refusals:
+            self.refusals -= 1
+            raise BusUnavailable("alarm")
+        self.said.append(what)
+
+
+def failing(*errors: Exception) -> Worker[PackSealed]:
+    left = list(errors)
+
+    async def handler(_: Sequence[PackSealed]) -> None:
+        if left:
+            raise left.pop(0)
+
+    return Worker(QUEUE.name, PackSealed, handler)
+
+
+@pytest.mark.parametrize(
+    ("error", "before", "result"),
+    [
+        (Unavailable("down"), History(), Result.WAIT),
+        (BusUnavailable("down"), History(attempts=MAX_ATTEMPTS, retries=1000), Result.WAIT),
+        (Invalid("bad"), History(), Result.PARKED),
+        (ValueError("bug"), History(), Result.RETRY),
+        (NotFound("gone"), History(), Result.RETRY),
+        (ValueError("bug"), History(attempts=MAX_ATTEMPTS - 2), Result.RETRY),
+        (ValueError("bug"), History(attempts=MAX_ATTEMPTS - 1), Result.PARKED),
+    ],
+)
+def test_the_type_of_the_error_decides(error: Exception, before: History, result: Result) -> None:
+    assert judge(error, before).result is result
+
+
+def test_the_first_error_is_remembered_beside_the_last() -> None:
+    after = judge(KeyError("b"), judge(ValueError("a"), History()).history).history
+    assert (after.first_error, after.last_error, after.attempts) == ("ValueError: a", "KeyError: 'b'", 2)
+
+
+async def test_back_off_grows_with_every_failure_of_any_kind() -> None:
+    delivery = Said()
+    delivery.letter = Letter("PackSealed", delivery.letter.body, "c", history=History(attempts=1, retries=5))
+    await failing(Unavailable("down"))([delivery])
+    assert delivery.said == [("retry", 5, 1)]
+
+
+async def test_an_outcome_is_told_again_while_the_broker_refuses_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "_SETTLE_PAUSE", 0)
+    delivery = Said(refusals=3)
+    await failing(ValueError("bug"))([delivery])
+    assert delivery.said == [("retry", 0, 1)]
+
+
+async def test_a_stale_delivery_is_not_handled() -> None:
+    handled = []
+
+    async def handler(batch: Sequence[PackSealed]) -> None:
+        handled.extend(batch)
+
+    await Worker(QUEUE.name, PackSealed, handler)([Said(stale=True)])
+    assert handled == []
+
+
+async def test_a_body_that_can_not_be_read_is_parked_and_the_rest_of_its_batch_handled() -> None:
+    bad, good, other = Said(Letter("PackSealed", b"[]", "c")), Said(), Said()
+    await failing()([bad, good, other])
+    assert bad.said == [("park", "invalid")]
+    assert good.said == other.said == ["ack"]
+
+
+async def test_a_pool_outlives_a_bug_in_settling() -> None:
+    worked = []
+
+    async def work(batch: Sequence[Said]) -> None:
+        worked.extend(batch)
+        if len(worked) == 1:
+            raise RuntimeError("bug")
+
+    pool: Pool[Said] = Pool(work, tasks=1)
+    pool.inbox.put_nowait(Said())
+    pool.inbox.put_nowait(Said())
+    await eventually(lambda: len(worked) == 2)
+    await pool.stop(1)
+
+
+async def test_stopping_a_pool_cancels_what_does_not_end_in_time_and_begins_nothing_new() -> None:
+    begun, cancelled = [], asyncio.Event()
+
+    async def work(batch: Sequence[Said]) -> None:
+        begun.extend(batch)
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+
+    pool: Pool[Said] = Pool(work, tasks=2)
+    for _ in range(5):
+        pool.inbox.put_nowait(Said())
+    await eventually(lambda: len(begun) == 2)
+    await pool.stop(0.01)
+    assert cancelled.is_set()
+    assert len(begun) == 2
