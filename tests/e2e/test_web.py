@@ -7,10 +7,10 @@ import httpx
 import pytest
 from dicomweb_client.api import DICOMwebClient
 from pydicom.uid import generate_uid
-from pyorthanc import Orthanc, upload
+from pyorthanc import Orthanc, find_studies, upload
 
 from support.archive import Archive, eventually
-from support.data import BUNDLED, dataset_bytes
+from support.data import dataset_bytes
 from support.make import ct_slice, saved
 
 pytestmark = pytest.mark.slow
@@ -47,20 +47,23 @@ def test_qido_searches_names_and_ranges_and_says_when_there_is_more(archive: Arc
     assert "299" in limited.headers["Warning"]
 
 
-def test_pyorthanc_uploads_walks_and_downloads(archive: Archive) -> None:
+def test_pyorthanc_uploads_walks_and_downloads(archive: Archive, tmp_path: Path) -> None:
     client = Orthanc(archive.url)
-    first = upload(client, BUNDLED / "MR_small.dcm")
-    again = client.post_instances((BUNDLED / "MR_small.dcm").read_bytes())
-    assert again["Status"] == "AlreadyStored"
-    assert again["ID"] == first[0].id_ if isinstance(first, list) else first.id_
+    dataset = ct_slice(PatientID=(patient_id := generate_uid()[-16:]))
+    path = saved(dataset, tmp_path)
+    (first,) = upload(client, path)
+    again = client.post_instances(path.read_bytes())
+    assert (again["Status"], again["ID"]) == ("AlreadyStored", first.id_)
     instance = client.get_instances_id(again["ID"])
     series = client.get_series_id(instance["ParentSeries"])
     study = client.get_studies_id(series["ParentStudy"])
     patient = client.get_patients_id(study["ParentPatient"])
-    assert patient["MainDicomTags"]["PatientID"] == "4MR1"
+    assert patient["MainDicomTags"]["PatientID"] == patient_id
     assert study["ID"] in client.get_studies()
-    file = client.get_instances_id_file(again["ID"])
-    assert dataset_bytes(file) == dataset_bytes(BUNDLED / "MR_small.dcm")
+    assert client.get_instances_id_file(again["ID"]) == path.read_bytes()
+    assert client.post_tools_lookup(dataset.StudyInstanceUID)[0]["ID"] == study["ID"]
+    found = find_studies(client, query={"PatientID": patient_id})
+    assert [s.uid for s in found] == [dataset.StudyInstanceUID]
     assert client.get_system()["DicomAet"] == archive.aet
     assert client.get_statistics()["CountInstances"] >= 1
 

@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -14,10 +15,14 @@ from typing import Any, TypeVar
 
 import httpx
 from pydicom import Dataset, dcmread
+from pydicom.filewriter import write_file_meta_info
 from pydicom.uid import UID
 from pynetdicom import AE, Association, _config
 
+from support.data import dataset_bytes
+
 T = TypeVar("T")
+_http = httpx.Client(timeout=60)
 _config.STORE_SEND_CHUNKED_DATASET = True  # send the bytes of the file, not what pydicom makes of them
 
 
@@ -36,7 +41,7 @@ class Archive:
 
     def get(self, path: str, **arguments: Any) -> httpx.Response:
         """GET below the base URL; fails the test on an HTTP error."""
-        return httpx.get(self.url + path, timeout=60, **arguments).raise_for_status()
+        return _http.get(self.url + path, **arguments).raise_for_status()
 
     @contextmanager
     def association(self, *contexts: tuple[str, str] | str, calling: str = "TESTS") -> Iterator[Association]:
@@ -64,7 +69,7 @@ class Archive:
                 contexts.add(kinds[pending[0]])
                 group.append(pending.pop(0))
             with self.association(*sorted(contexts)) as association:
-                statuses += [association.send_c_store(path).get("Status", -1) for path in group]
+                statuses += [_store(association, path) for path in group]
         return statuses
 
     def find(self, model: str, **keys: Any) -> list[Dataset]:
@@ -76,6 +81,20 @@ class Archive:
             responses = list(association.send_c_find(identifier, model))
         assert responses[-1][0].Status == 0x0000, responses[-1][0]
         return [dataset for status, dataset in responses if status.Status in (0xFF00, 0xFF01) and dataset]
+
+
+def _store(association: Association, path: Path) -> int:
+    # pynetdicom takes the command's UID from the file meta information; some real files have another one there.
+    dataset = dcmread(path, stop_before_pixels=True)
+    if dataset.file_meta.MediaStorageSOPInstanceUID == dataset.SOPInstanceUID:
+        return int(association.send_c_store(path).get("Status", -1))
+    with tempfile.NamedTemporaryFile(suffix=".dcm") as copy:
+        dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+        copy.write(bytes(128) + b"DICM")
+        write_file_meta_info(copy, dataset.file_meta)
+        copy.write(dataset_bytes(path))
+        copy.flush()
+        return int(association.send_c_store(Path(copy.name)).get("Status", -1))
 
 
 def _kind(path: Path) -> tuple[str, str]:

@@ -26,6 +26,7 @@ def ct_slice(*, study: str | None = None, series: str | None = None, number: int
     dataset.PixelData = pixels.tobytes()
     for keyword, value in attributes.items():
         setattr(dataset, keyword, value)
+    dataset.preamble = bytes(128)
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
     dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
