@@ -30,6 +30,14 @@ def one(number: int) -> StoredPack:
     return pack(*slices(1, f"P{number}", f"1.2.{number}", f"1.2.{number}.1", **attributes))
 
 
+async def crowd(connection) -> None:
+    """Let there be many more names, so that reading all is no choice, and let the planner know."""
+    numbers = " UNION ALL ".join(f"SELECT {n} AS n" for n in range(5))
+    more = f"SELECT owner, 'ReferringPhysicianName', key || n FROM study_names, ({numbers}) AS numbers"
+    await connection.execute(text(f"INSERT INTO study_names (owner, keyword, key) {more}"))
+    await connection.execute(text("ANALYZE"))
+
+
 @pytest.fixture(scope="module", params=["sqlite", pytest.param("postgres", marks=pytest.mark.slow)])
 def full_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
     if request.param == "postgres":
@@ -41,7 +49,7 @@ def full_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         index = SqlIndex(url)
         await index.start()
         await index.upsert([one(number) for number in range(STUDIES)])
-        await index._database.write(lambda connection: connection.execute(text("ANALYZE")))
+        await index._database.write(crowd)
         await index.close()
 
     asyncio.run(fill())

@@ -215,7 +215,11 @@ def _make_trigram_indexes() -> None:
         log.warning("pg_trgm is not available, *x* searches will be slow: %s", str(error.orig).strip())
         return
     for table, column in TRIGRAMS:
-        op.execute(f"CREATE INDEX ix_{table}_{column}_trigrams ON {table} USING gin ({column} gin_trgm_ops)")
+        op.execute(
+            f"CREATE INDEX ix_{table}_{column}_trigrams ON {table} USING gin ({column} gin_trgm_ops)"
+            # Entries that wait to be merged would have to be read one by one by every search.
+            " WITH (fastupdate = off)"
+        )
 
 
 def _make_full_text_tables() -> None:
