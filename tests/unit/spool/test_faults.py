@@ -1,0 +1,101 @@
+"""Disks that fail at any moment: what was acknowledged stays, what was never sent does not appear."""
+
+import asyncio
+import errno
+import random
+from pathlib import Path
+
+import pytest
+
+from osteon.dimse.handler import Outcome, StoreRequest
+from osteon.dimse.status import Status
+from osteon.spool.intake import Intake
+from osteon.spool.memory import LARGE
+from osteon.spool.spool import Spool, SpoolConfig
+from support.spool import CONTEXT, CT, FaultyDisk, Published, association, contents, data_set, store
+
+
+async def break_off(intake: Intake, sop: str, data: bytes) -> None:
+    sink = intake.begin(StoreRequest(1, CT, sop), CONTEXT)
+    assert not isinstance(sink, Outcome)
+    for start in range(0, len(data) // 2, 50_000):
+        if (waiting := sink.write(memoryview(data)[start : start + 50_000])) is not None:
+            await waiting
+    sink.abort()
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("calls", [("write", "sync", "sync_folder"), ("write", "sync", "sync_folder", "truncate")])
+async def test_acknowledged_instances_survive_faults_at_any_moment(
+    tmp_path: Path, seed: int, calls: tuple[str, ...]
+) -> None:
+    dice, disk, published = random.Random(seed), FaultyDisk(), Published()
+    config = SpoolConfig(root=tmp_path, pack_size=400_000, pack_seconds=0.05, sweep_every=0.01, adopt_every=0.01)
+    spool = await Spool.open(config, published, disk=disk)
+    sent: dict[str, bytes] = {}
+    acknowledged: set[str] = set()
+
+    async def modality(number: int) -> None:
+        intake = spool.intake(association(str(number)))
+        for index in range(40):
+            sop = f"1.9.{number}.{index}"
+            pixels = dice.randbytes(dice.choice((0, 99, 30_000, LARGE + 5)))
+            sent[sop] = data_set(sop, series=f"1.2.{number}.{dice.randrange(2)}", pixels=pixels)
+            action = dice.random()
+            if action < 0.1:
+                await break_off(intake, sop, sent[sop])
+            elif (outcome := await store(intake, sop, sent[sop], piece=100_000)).status is Status.SUCCESS:
+                acknowledged.add(sop)
+            else:
+                assert outcome.status is Status.OUT_OF_RESOURCES
+            if action > 0.9:
+                await spool.end(intake)
+                intake = spool.intake(association(str(number)))
+        await spool.end(intake)
+
+    async def fate() -> None:
+        while True:
+            await asyncio.sleep(dice.uniform(0, 0.02))
+            disk.faults[dice.choice(calls)] = OSError(errno.EIO, "Input/output error")
+            await asyncio.sleep(dice.uniform(0, 0.01))
+            disk.faults.clear()
+
+    breaking = asyncio.create_task(fate())
+    await asyncio.gather(*(modality(number) for number in range(3)))
+    breaking.cancel()
+    disk.faults.clear()
+    await spool.close(5)
+    # What could not be brought to an end in time is for the next process.
+    spool = await Spool.open(config, published)
+    async with asyncio.timeout(30):
+        while any(tmp_path.glob("*/*.part")):
+            await asyncio.sleep(0.01)
+    await spool.close(5)
+    found = {}
+    for pack in tmp_path.glob("*/*.tar"):
+        found |= contents(pack)
+    assert acknowledged
+    assert len(acknowledged) < len(sent)
+    assert {sop: found.get(sop) for sop in acknowledged} == {sop: sent[sop] for sop in acknowledged}
+    assert all(sent[sop] == data for sop, data in found.items())
+    if "truncate" not in calls:  # what was refused can be taken back only where truncating works
+        assert found.keys() == acknowledged
+
+
+async def test_a_pack_whose_end_can_not_be_written_is_sealed_later_where_it_is(tmp_path: Path) -> None:
+    disk, published = FaultyDisk(), Published()
+    spool = await Spool.open(SpoolConfig(root=tmp_path, sweep_every=0.01), published, disk=disk)
+    intake = spool.intake(association())
+    assert (await store(intake, "1.9.1", data_set("1.9.1"))).status is Status.SUCCESS
+    (part,) = tmp_path.glob("*/*.part")
+    disk.faults["write"] = OSError(errno.ENOSPC, "No space left on device")
+    await spool.end(intake)
+    await asyncio.sleep(0.03)
+    assert not published.packs
+    disk.faults.clear()
+    async with asyncio.timeout(20):
+        while not published.packs:
+            await asyncio.sleep(0.01)
+    assert published.packs[0].path == str(part.relative_to(tmp_path)).removesuffix(".part")
+    assert contents(tmp_path / published.packs[0].path) == {"1.9.1": data_set("1.9.1")}
+    await spool.close(1)
