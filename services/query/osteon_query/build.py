@@ -14,6 +14,7 @@ from osteon.contracts.find import FindPage, FindRequested
 from osteon.contracts.topology import FIND, INDEXER
 from osteon.index.port import Index
 from osteon.index.sql import SqlIndex
+from osteon.logging import correlated
 from osteon.objects.port import Objects
 from osteon.objects.s3 import S3Objects
 from osteon.runtime import Running, http_server, until_available
@@ -49,7 +50,8 @@ async def build(
         find = partial(handle_find, index=index, sidecars=sidecars, page=settings.query_page)
 
         async def answer(message: FindRequested) -> FindPage:
-            return await find(message)
+            with correlated(message.correlation_id):
+                return await find(message)
 
         await bus.serve(FIND, answer)
         checks = {"broker": bus.check, "database": index.check, "objects": objects.check}

@@ -16,6 +16,7 @@ from osteon_query.settings import DoorSettings
 from osteon_query.sidecars import Sidecars
 from osteon_query.uploads import Uploads
 
+_PROXIED: Final = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip")
 _UID: Final = re.compile(r"[0-9.]{1,64}", re.ASCII)
 
 
@@ -41,7 +42,15 @@ DoorOf = Annotated[Door, Depends(_door)]
 
 def base_url(request: Request, door: Door) -> str:
     """Return the URL of the archive's root as the client sees it, without a slash at its end."""
-    return (door.settings.public_url or str(request.base_url)).rstrip("/")
+    if door.settings.public_url:
+        return door.settings.public_url.rstrip("/")
+    url = request.base_url
+    server = request.scope.get("server")
+    # Some clients (dicomweb-client) leave the port out of Host; a proxy that does says that it is one.
+    if server and server[1] and url.port is None and not any(name in request.headers for name in _PROXIED):
+        default = 443 if url.scheme == "https" else 80
+        url = url if server[1] == default else url.replace(port=server[1])
+    return str(url).rstrip("/")
 
 
 def dicomweb_url(request: Request, door: Door) -> str:

@@ -21,11 +21,10 @@ def examine(path: Path) -> tuple[Identity, int]:
     size = path.stat().st_size
     if not size:
         raise BadBody("the file is empty")
-    with (
-        path.open("rb") as file,
-        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
-        memoryview(mapped) as view,
-    ):
+    with path.open("rb") as file:
+        # Not closed by hand: an error's traceback may still hold views of it, which would make closing fail.
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    with memoryview(mapped) as view:
         return _identity(view), size
 
 

@@ -15,7 +15,6 @@ from enum import StrEnum
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
-from uuid import uuid4
 
 from osteon import metrics
 from osteon.bus.port import Bus
@@ -158,16 +157,18 @@ class Upload:
         self._remote_host = remote_host
         self._open: dict[tuple[str, str], _Series] = {}
         self._packs: dict[str, dict[str, Received]] = {}
+        self._files = 0
         self.received: list[Received] = []
 
     def new_path(self) -> Path:
-        """Return the path of a file that does not exist yet, for the next one to add."""
-        return self._folder / uuid4().hex
+        """Return the path of a file that does not exist yet, for the next one to add; raises `TooLarge`."""
+        if self._files >= MAX_FILES:
+            raise TooLarge(f"one request can hold {MAX_FILES} files at most")
+        self._files += 1
+        return self._folder / f"{self._files}.dcm"
 
     async def add(self, path: Path, *, study_uid: str | None = None) -> Received:
         """Take a file over. One that can not be stored is refused by the `fate` of the entry, not by an error."""
-        if len(self.received) >= MAX_FILES:
-            raise TooLarge(f"one request can hold {MAX_FILES} files at most")
         entry = await self._examine(path, study_uid)
         self.received.append(entry)
         if entry.identity is None or entry.fate is not Fate.PENDING:

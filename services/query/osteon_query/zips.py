@@ -14,7 +14,7 @@ _END: Final = b"PK\x05\x06"
 _END64: Final = b"PK\x06\x06"
 _LOCATOR64: Final = b"PK\x06\x07"
 _TAIL: Final = 22 + 65_535
-_MAX_DIRECTORY: Final = 64 << 20
+_MAX_DIRECTORY: Final = 16 << 20
 """Bytes of the central directory, which is read as a whole."""
 _CHUNK: Final = 1 << 20
 _BROKEN: Final = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, struct.error)

@@ -318,7 +318,7 @@ async def test_find_searches_without_regard_to_case_unless_told(archive: Running
         b'{"Level": "Study", "Query": []}', b'{"Level": "Study", "Query": {"PatientID": 1}}',
         b'{"Level": "Study", "Query": {"Nope": "1"}}', b'{"Level": "Study", "Query": {"PatientWeight": "1"}}',
         b'{"Level": "Study", "Query": {}, "Limit": -1}', b'{"Level": "Study", "Query": {}, "Expand": "yes"}',
-        b'{"Level": "Study", "OrderBy": [{"Type": "Metadata", "Key": "x"}]}', 
+        b'{"Level": "Study", "OrderBy": [{"Type": "Metadata", "Key": "x"}]}',
         b'{"Level": "Study", "OrderBy": [{"Type": "DicomTag", "Key": "SeriesNumber"}]}', b"[" * 100_000,
         b'{"Level": "Study", "Query": {"PatientName": "\\ud800"}}',
     ],

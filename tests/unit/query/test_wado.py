@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import httpx
 import pydicom
 import pytest
 from pydicom import Dataset, dcmread
@@ -242,3 +243,15 @@ def _bundled(name: str) -> Path | None:
         return None
     dataset = dcmread(found[0], stop_before_pixels=True)
     return found[0] if "StudyInstanceUID" in dataset and "SeriesInstanceUID" in dataset else None
+
+
+async def test_a_port_that_the_client_left_out_of_host_is_put_back_unless_a_proxy_speaks(archive: Running) -> None:
+    (dataset,) = await series(archive, 1)
+    transport = archive.http._transport
+    async with httpx.AsyncClient(transport=transport, base_url="http://archive.test:8042") as http:
+        for headers, start in (
+            ({"Host": "archive.test"}, "http://archive.test:8042/"),
+            ({"Host": "archive.test", "X-Forwarded-For": "10.0.0.1"}, "http://archive.test/"),
+        ):
+            (header,) = (await http.get(url_of(dataset, "/metadata"), headers=headers)).json()
+            assert header["7FE00010"]["BulkDataURI"].startswith(start)
