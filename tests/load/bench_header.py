@@ -1,6 +1,6 @@
 """What reading a header costs: Osteon's reader against pydicom, over the instances of a folder.
 
-Run `python tests/load/bench_header.py [folder]`; the default is the CT study of the real data, or else pydicom's own CT.
+Run `python tests/load/bench_header.py [folder]`; without it the CT study of the real data, else a file of pydicom's.
 Figures are milliseconds of CPU for an instance.
 """
 

@@ -3,7 +3,7 @@
 from typing import Final
 
 from osteon.dicom.encoding import (
-    IMPLICIT,
+    EXPLICIT,
     ITEM,
     ITEM_END,
     LONG_VRS,
@@ -18,6 +18,9 @@ from osteon.dicom.encoding import (
 from osteon.dicom.errors import BadDataSet, TruncatedDataSet
 
 ENDS_WITHIN_HEAD: Final = "the data set ends within the element's tag and length"
+
+_MOST_SKIPPED: Final = 1 << 21
+"""Items and elements that are skipped one by one in a value of undefined length: about two seconds' worth."""
 
 
 def element_head(data: Buffer, position: int, encoding: Encoding) -> tuple[int, bytes, int, int]:
@@ -48,8 +51,11 @@ def element_head(data: Buffer, position: int, encoding: Encoding) -> tuple[int, 
 
 
 def nested_encoding(vr: bytes, encoding: Encoding) -> Encoding:
-    """Return the encoding of a sequence's items: UN of undefined length hides implicit VR (PS3.5 6.2.2 note 2)."""
-    return IMPLICIT if vr == b"UN" else encoding
+    """Return the encoding of a sequence's items; `item_encoding` may find another one for each item.
+
+    UN hides implicit VR little endian (PS3.5 6.2.2 note 2), but some writers leave explicit VR in it.
+    """
+    return EXPLICIT if vr == b"UN" else encoding
 
 
 def item_encoding(data: Buffer, position: int, encoding: Encoding) -> Encoding:
@@ -60,11 +66,15 @@ def item_encoding(data: Buffer, position: int, encoding: Encoding) -> Encoding:
 def skip_undefined(data: Buffer, position: int, encoding: Encoding) -> int:
     """Return the position behind a value of undefined length: items and what they hold, or fragments.
 
-    Nesting costs a list entry, never a Python frame. Raises `BadDataSet` where something else than an item stands, and
-    `TruncatedDataSet` when the data ends before the value does.
+    Nesting costs a list entry, never a Python frame. Raises `BadDataSet` where something else than an item stands or
+    when there are absurdly many, and `TruncatedDataSet` when the data ends before the value does.
     """
     open_levels = [encoding]  # sequence, item, sequence, item, …
+    steps = _MOST_SKIPPED
     while open_levels:
+        steps -= 1
+        if not steps:
+            raise BadDataSet(f"more than {_MOST_SKIPPED} elements in a value of undefined length", "", position)
         encoding = open_levels[-1]
         tag, vr, start, length = element_head(data, position, encoding)
         between_items = len(open_levels) % 2 == 1

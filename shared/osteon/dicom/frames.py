@@ -4,7 +4,6 @@ import struct
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Final
 
 from osteon.dicom.elements import element_head
@@ -18,7 +17,8 @@ Frames = tuple[tuple[int, int], ...]
 _STREAM_BEGINS: Final = (b"\xff\xd8", b"\xff\x4f", b"\xff\x0a", b"\x00\x00\x00\x0c")
 """First bytes of a JPEG, JPEG 2000 or JPEG XL bit stream, and of one in a box."""
 
-_MOST_FRAGMENTS: Final = 1 << 20
+_MOST_FRAGMENTS: Final = 1 << 19
+"""A gigapixel slide has some hundred thousand."""
 
 
 @dataclass(slots=True)
@@ -48,8 +48,8 @@ class Fragments:
 def read_fragments(data: Buffer, position: int, tag: int, encoding: Encoding) -> Fragments:
     """Walk the items of the value of undefined length that begins at `position`.
 
-    Raises `TruncatedDataSet` when a fragment is longer than the data; that the delimiter is missing behind complete
-    fragments is only a problem.
+    Raises `TruncatedDataSet` when a fragment is longer than the data, `BadDataSet` when something else than a fragment
+    comes or absurdly many do; that the delimiter is missing behind complete fragments is only a problem.
     """
     found = Fragments()
     size = len(data)
@@ -72,7 +72,7 @@ def read_fragments(data: Buffer, position: int, tag: int, encoding: Encoding) ->
         elif len(found.starts) < _MOST_FRAGMENTS:
             found.starts.append(position)
         else:
-            found.problem = f"more than {_MOST_FRAGMENTS} fragments"
+            raise BadDataSet(f"more than {_MOST_FRAGMENTS} fragments", f"{tag:08X}", position)
         first = False
         position = start + length
 
@@ -97,8 +97,8 @@ def frame_runs(
     frame wherever a bit stream begins.
     """
     count = len(fragments.starts)
-    if count in (0, _MOST_FRAGMENTS):
-        return (), "no fragments" if count == 0 else fragments.problem
+    if not count:
+        return (), "no fragments"
     if syntax.video:
         return (fragments.run(0, count),), ""
     for table in (extended, fragments.offset_table):
@@ -122,10 +122,17 @@ def _firsts_without_table(data: Buffer, fragments: Fragments, frames: int, synta
 
 def _firsts(fragments: Fragments, table: Sequence[int]) -> list[int]:
     """Return the index of each frame's first fragment; empty when the table points anywhere else."""
-    index_of = {start - fragments.starts[0]: i for i, start in enumerate(fragments.starts)}
-    firsts = [index_of.get(offset, -1) for offset in table]
-    ascending = all(a < b for a, b in pairwise(firsts))
-    return firsts if firsts and firsts[0] == 0 and ascending else []
+    starts = fragments.starts
+    firsts: list[int] = []
+    index = 0
+    for offset in table:
+        while index < len(starts) and starts[index] - starts[0] < offset:
+            index += 1
+        if index == len(starts) or starts[index] - starts[0] != offset:
+            return []
+        firsts.append(index)
+        index += 1
+    return firsts if firsts and firsts[0] == 0 else []
 
 
 def _beginnings(data: Buffer, fragments: Fragments) -> list[int]:

@@ -33,6 +33,10 @@ _LONGEST_REMEMBERED: Final = 16384
 """Bytes of a sequence that is remembered as a whole."""
 
 
+_ITEM_COST: Final = 48
+"""Bytes that an item counts towards the header's limit besides its own: its JSON takes memory even when it is empty."""
+
+
 class Walk:
     """The walk of one reading."""
 
@@ -129,6 +133,7 @@ class Walk:
         end = start + length if defined else sequence.end
         if end > sequence.end:
             raise reading.overrun(f"an item of {length} bytes", tag, position, end)
+        reading.limit -= _ITEM_COST
         encoding = item_encoding(reading.data, start, sequence.encoding)
         known = level.known if encoding is level.encoding else reading.memo.fragments(encoding, level.charset)
         reading.levels.append(Level(encoding, level.charset, known, end, defined, level.signed))

@@ -79,6 +79,16 @@ def test_endless_bulk_values_do_count() -> None:
         HeaderReader(bulk_limit=10, header_limit=100_000).read(data, EXPLICIT)
 
 
+def test_million_empty_items_are_refused_rather_than_kept() -> None:
+    data = sequence(0x00081140, item() * 1_000_000)
+    tracemalloc.start()
+    with pytest.raises(BadDataSet, match="limit"):
+        HeaderReader(header_limit=8 << 20).read(data, EXPLICIT)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 32 << 20
+
+
 def test_deflated_data_set_is_read() -> None:
     found, header = read(deflated(identified() + explicit(0x7FE00010, "OW", bytes(100))), DEFLATED)
     assert found["00100020"]["Value"] == ["P1"]

@@ -204,6 +204,12 @@ def test_unknown_vr_of_undefined_length_hides_a_sequence_in_implicit_vr() -> Non
     assert found == {"vr": "SQ", "Value": [{"00080060": {"vr": "CS", "Value": ["CT"]}}]}
 
 
+def test_unknown_vr_may_hide_explicit_vr_too() -> None:
+    inner = item(explicit(0x00080060, "CS", b"CT")) + SEQUENCE_END
+    found = value_of(explicit(0x00091001, "UN", inner, length=UNDEFINED), "00091001")
+    assert found["Value"] == [{"00080060": {"vr": "CS", "Value": ["CT"]}}]
+
+
 def test_vr_of_a_later_edition_is_skipped_by_its_long_length() -> None:
     data = explicit(0x00091001, "ZZ") + struct.pack("<L", 4) + b"abcd" + explicit(0x00100020, "LO", b"P1")
     found, header = read(data)
