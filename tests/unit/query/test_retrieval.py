@@ -1,0 +1,108 @@
+"""Reading members of packs, and streaming."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+
+import pytest
+
+from osteon.dicom.identity import Identity
+from osteon.index.port import Location
+from osteon.objects.port import ObjectNotFound
+from osteon_query.errors import Unreadable
+from osteon_query.retrieval import read_members
+from osteon_query.streaming import read_ahead
+
+
+class Store:
+    """Objects in memory that note what was read and whether each stream was closed."""
+
+    def __init__(self, **objects: bytes) -> None:
+        self.objects = objects
+        self.reads: list[tuple[str, int, int]] = []
+        self.open = 0
+
+    async def stream(self, key: str, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
+        if key not in self.objects:
+            raise ObjectNotFound(key)
+        assert length is not None
+        self.reads.append((key, offset, length))
+        self.open += 1
+        try:
+            data = self.objects[key][offset : offset + length]
+            for start in range(0, len(data), 1000):
+                yield data[start : start + 1000]
+        finally:
+            self.open -= 1
+
+
+def at(key: str, offset: int, length: int) -> Location:
+    """Return where an instance lies."""
+    identity = Identity("P", "1", "1.1", f"1.1.{offset}", "1.2")
+    return Location(identity, "1.2.840.10008.1.2.1", key, f"{key}.meta", offset, length, bytes(32), "id")
+
+
+async def each(*locations: Location) -> AsyncIterator[Location]:
+    """Iterate over locations."""
+    for location in locations:
+        yield location
+
+
+async def read(store: Store, *locations: Location) -> list[bytes]:
+    """Return the bytes of each instance."""
+    found: list[bytes] = []
+    async for item in read_members(store, each(*locations), way="test"):  # type: ignore[arg-type]
+        if isinstance(item, Location):
+            found.append(b"")
+        else:
+            found[-1] += bytes(item)
+    return found
+
+
+DATA = bytes(n % 251 for n in range(200_000))
+
+
+async def test_neighbours_in_a_pack_are_read_in_one_request() -> None:
+    store = Store(a=DATA)
+    spans = [(512, 1500), (2560, 10), (3072, 7000)]
+    assert await read(store, *(at("a", *span) for span in spans)) == [DATA[o : o + n] for o, n in spans]
+    assert store.reads == [("a", 512, 3072 + 7000 - 512)]
+
+
+async def test_members_far_apart_and_in_other_packs_are_read_by_themselves() -> None:
+    store = Store(a=DATA, b=DATA)
+    wanted = [at("a", 512, 100), at("a", 150_000, 100), at("b", 512, 100), at("b", 0, 100)]
+    assert await read(store, *wanted) == [DATA[w.offset : w.offset + 100] for w in wanted]
+    assert len(store.reads) == 4
+
+
+@pytest.mark.parametrize("key", ["short", "absent"])
+async def test_a_pack_that_is_short_or_absent_raises(key: str) -> None:
+    with pytest.raises(Unreadable, match=key):
+        await read(Store(short=DATA[:600]), at(key, 512, 1000))
+
+
+async def test_a_reader_that_goes_away_closes_the_stream_of_the_store() -> None:
+    store = Store(a=DATA)
+    items = read_members(store, each(at("a", 0, 100_000)), way="test")  # type: ignore[arg-type]
+    await anext(items)
+    await anext(items)
+    await items.aclose()
+    assert store.open == 0
+
+
+async def test_reading_ahead_stops_at_its_depth_and_passes_errors_on() -> None:
+    made = 0
+
+    async def source() -> AsyncGenerator[int, None]:
+        nonlocal made
+        for made in range(1, 20):
+            yield made
+        raise ValueError("end")
+
+    items = read_ahead(source(), 3)
+    assert await anext(items) == 1
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert made <= 6
+    with pytest.raises(ValueError, match="end"):
+        _ = [item async for item in items]
