@@ -4,7 +4,7 @@ import asyncio
 from typing import Protocol
 
 from osteon.spool.errors import NotIndexed, SpoolFailed
-from osteon.spool.open_packs import OpenPack
+from osteon.spool.open_pack import OpenPack
 
 
 class Arrivals(Protocol):

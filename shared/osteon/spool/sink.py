@@ -15,7 +15,8 @@ from osteon.spool.committer import Lane
 from osteon.spool.errors import SpoolFailed, WrongInstance
 from osteon.spool.instance import Announced
 from osteon.spool.memory import LARGE, Memory
-from osteon.spool.open_packs import OpenPacks, Stream, Ticket
+from osteon.spool.open_pack import Stream, Ticket
+from osteon.spool.open_packs import OpenPacks
 
 _COMMENT: Final = 64
 """Characters of Error Comment (0000,0902), an LO."""
