@@ -1,8 +1,10 @@
 """Fixtures for all tests: the real parts, and a running archive in both of its forms."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from osteon_local.cluster import Cluster  # support.parts makes it importable
 
 from support.archive import Archive, Standalone
 from support.parts import *  # noqa: F403  (fixtures are found by name)
@@ -14,6 +16,13 @@ def standalone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
     process = Standalone(tmp_path_factory.mktemp("standalone") / "data")
     yield process.start()
     process.stop()
+
+
+@pytest.fixture(scope="session")
+def cluster(parts_folder: Path) -> Iterator[Archive]:
+    """Every service as its own process, on RabbitMQ, PostgreSQL and SeaweedFS, shared by the whole run."""
+    with Cluster(parts_folder / "cluster") as running:
+        yield Archive(running.dicom_port, running.url)
 
 
 @pytest.fixture(scope="session", params=["standalone", "cluster"])
