@@ -14,10 +14,11 @@ from osteon.index.port import Index, Scope
 from osteon_query.bodies import PartBegins, PartEnds, boundary_of, content_type, limited, multipart_events, writing
 from osteon_query.context import DoorOf, correlation_id, resource_id
 from osteon_query.errors import BadBody, NotYetIndexed
+from osteon_query.received import Fate, Received
 from osteon_query.resources import json_response
 from osteon_query.sending import send_file
 from osteon_query.stow import UPLOAD_LIMIT
-from osteon_query.uploads import Fate, Received, Upload
+from osteon_query.uploads import Upload
 from osteon_query.zips import Zip
 
 router = APIRouter(prefix="/instances", tags=["Instances"])

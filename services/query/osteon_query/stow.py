@@ -22,7 +22,8 @@ from osteon_query.bodies import (
 )
 from osteon_query.context import Door, DoorOf, correlation_id, dicomweb_url, uid_of
 from osteon_query.errors import BadBody, UnsupportedMediaType
-from osteon_query.uploads import Fate, Received, Upload
+from osteon_query.received import Fate, Received
+from osteon_query.uploads import Upload
 
 router = APIRouter(prefix="/dicom-web/studies", tags=["STOW-RS"])
 

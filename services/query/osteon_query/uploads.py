@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from enum import StrEnum
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
@@ -28,6 +27,7 @@ from osteon.spool.ids import new_pack_id
 from osteon.spool.upload import Part10File, write_pack
 from osteon_query.errors import TooLarge
 from osteon_query.part10 import build_sidecar, examine
+from osteon_query.received import Fate, Received
 
 log = get_logger(__name__)
 
@@ -38,29 +38,6 @@ MAX_FILES: Final = 100_000
 """Files of one request at most: each is in its answer."""
 _POLL: Final = 2.0
 """Seconds between looks into the index, for the case that an event was missed."""
-
-
-class Fate(StrEnum):
-    """What became of one file of a request."""
-
-    STORED = "stored"
-    DUPLICATE = "duplicate"
-    CONFLICT = "conflict"
-    PENDING = "pending"
-    """Stored and announced, but not indexed in time."""
-    MISPLACED = "misplaced"
-    """It belongs to another study than the URL names."""
-    UNREADABLE = "unreadable"
-
-
-@dataclass(slots=True)
-class Received:
-    """One file of a request. `identity` is None when it could not be read; `detail` says why it was refused."""
-
-    fate: Fate
-    identity: Identity | None = None
-    detail: str = ""
-    size: int = 0
 
 
 @dataclass(slots=True)
@@ -88,6 +65,11 @@ class Uploads:
         """Begin to listen for packs that were indexed."""
         await self._bus.subscribe(PackIndexed, self._heard)
 
+    @property
+    def waiting(self) -> int:
+        """How many packs of requests in flight are waited for."""
+        return len(self._expected)
+
     async def _heard(self, message: PackIndexed) -> None:
         if (event := self._expected.get(message.pack_id)) is not None:
             event.set()
@@ -97,9 +79,12 @@ class Uploads:
         """Begin an upload; its files are gone at the end. Raises `BusUnavailable` before anything is read."""
         await self._bus.check()
         folder = await asyncio.to_thread(TemporaryDirectory, prefix="upload-", dir=self._folder)
+        upload = Upload(self, Path(folder.name), correlation_id, remote_host)
         try:
-            yield Upload(self, Path(folder.name), correlation_id, remote_host)
+            yield upload
         finally:
+            for pack_id in upload.packs:
+                self._expected.pop(pack_id, None)
             await asyncio.to_thread(folder.cleanup)
 
     async def store(self, tar: Path, facts: PackStored) -> None:
@@ -113,16 +98,8 @@ class Uploads:
         metrics.STORED_BYTES.inc(facts.size + len(sidecar))
         metrics.HEADER_PROBLEMS.inc(problems)
         self._expected[facts.pack_id] = asyncio.Event()
-        try:
-            await self._bus.publish(facts)
-        except BaseException:
-            self.forget(facts.pack_id)
-            raise
+        await self._bus.publish(facts)
         log.info("pack stored", pack=facts.pack_id, instances=facts.instances, size=facts.size)
-
-    def forget(self, pack_id: str) -> None:
-        """Stop listening for a pack."""
-        self._expected.pop(pack_id, None)
 
     async def outcomes(self, pack_ids: Iterable[str]) -> dict[str, dict[str, InstanceState]]:
         """Wait until the packs are indexed; what is not in time is left out."""
@@ -148,7 +125,7 @@ class Uploads:
 
 
 class Upload:
-    """The files of one request."""
+    """The files of one request. `packs` has what became of them: pack → SOP Instance UID → file."""
 
     def __init__(self, uploads: Uploads, folder: Path, correlation_id: str, remote_host: str) -> None:
         self._uploads = uploads
@@ -156,7 +133,7 @@ class Upload:
         self._correlation_id = correlation_id
         self._remote_host = remote_host
         self._open: dict[tuple[str, str], _Series] = {}
-        self._packs: dict[str, dict[str, Received]] = {}
+        self.packs: dict[str, dict[str, Received]] = {}
         self._files = 0
         self.received: list[Received] = []
 
@@ -221,8 +198,8 @@ class Upload:
             instances=written.instances,
             size=written.size,
         )
+        self.packs[pack_id] = {uid: entry for uid, (_, entry) in series.files.items()}
         await self._uploads.store(tar, facts)
-        self._packs[pack_id] = {uid: entry for uid, (_, entry) in series.files.items()}
         await asyncio.to_thread(tar.unlink)
 
     async def finish(self) -> list[Received]:
@@ -230,14 +207,10 @@ class Upload:
         for series in list(self._open.values()):
             await self._pack(series)
         self._open.clear()
-        try:
-            for pack_id, states in (await self._uploads.outcomes(self._packs)).items():
-                for uid, entry in self._packs[pack_id].items():
-                    if uid in states:
-                        entry.fate = Fate(states[uid].value)
-        finally:
-            for pack_id in self._packs:
-                self._uploads.forget(pack_id)
+        for pack_id, states in (await self._uploads.outcomes(self.packs)).items():
+            for uid, entry in self.packs[pack_id].items():
+                if uid in states:
+                    entry.fate = Fate(states[uid].value)
         return self.received
 
 
