@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from osteon_local.cluster import Cluster  # support.parts makes it importable
 
+from osteon_local.cluster import Cluster
 from support.archive import Archive, Standalone
 from support.parts import *  # noqa: F403  (fixtures are found by name)
 

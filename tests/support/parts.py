@@ -7,21 +7,15 @@ pauses a part must use one of its own (`own_rabbitmq`, ...).
 """
 
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from osteon_local import Postgres, RabbitMQ, SeaweedFS
+from osteon_local.cluster import Cluster, Parts
 from support.archive import Archive
-
-_LOCAL = str(Path(__file__).resolve().parents[2] / "deploy" / "local")
-if _LOCAL not in sys.path:
-    sys.path.insert(0, _LOCAL)
-
-from osteon_local import Postgres, RabbitMQ, SeaweedFS  # noqa: E402  (deploy/local is not installed)
-from osteon_local.cluster import Cluster, Parts  # noqa: E402
 
 __all__ = [
     "cluster",
