@@ -1,6 +1,8 @@
 """The compose file: every service, only settings that exist, nothing open to the network unless asked for."""
 
 import re
+import shutil
+import subprocess
 from typing import Any
 
 import pytest
@@ -88,3 +90,16 @@ def test_the_file_has_no_key_that_one_of_the_two_compose_versions_rejects() -> N
     content: dict[str, Any] = yaml.safe_load(COMPOSE.read_text())
     assert {key for key in content if not key.startswith("x-")} == {"services", "volumes"}
     assert "name" not in content and "version" not in content, "1.29 has no `name`, 2 calls `version` obsolete"
+
+
+@pytest.mark.parametrize("command", [("docker-compose",), ("docker", "compose")], ids=["v1", "v2"])
+def test_compose_itself_accepts_the_file(command: tuple[str, ...]) -> None:
+    if not shutil.which(command[0]) or run(*command, "version").returncode:
+        pytest.skip(f"`{' '.join(command)}` is not here")
+    done = run(*command, "-f", str(COMPOSE), "config", "-q")
+    assert done.returncode == 0, done.stderr
+    assert "obsolete" not in done.stderr
+
+
+def run(*command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, capture_output=True, text=True, check=False)

@@ -1,9 +1,12 @@
 """The image: one for all services, without root and without tools to build."""
 
-import json
 import re
 import shutil
+import socket
 import subprocess
+import sys
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 
 import pytest
 
@@ -31,12 +34,27 @@ def test_the_dependencies_are_installed_by_hash() -> None:
     assert "--require-hashes --only-binary :all: -r requirements.lock" in TEXT
 
 
-def test_the_health_check_is_python_that_compiles() -> None:
-    (command,) = re.findall(r"HEALTHCHECK.*\\\n +CMD (\[.*\])", FINAL)
-    program, option, code = json.loads(command)
-    assert (program, option) == ("python3", "-c")
-    compile(code, "healthcheck", "exec")
-    assert "/healthz" in code
+class Health(BaseHTTPRequestHandler):
+    """Answers /healthz and nothing else."""
+
+    def do_GET(self) -> None:
+        self.send_response(200 if self.path == "/healthz" else 404)
+        self.end_headers()
+
+
+@pytest.mark.parametrize("variable", ["OSTEON_HEALTH_PORT", "OSTEON_HTTP_PORT"])
+def test_the_health_check_passes_while_one_of_the_two_ports_answers(variable: str) -> None:
+    (script,) = re.findall(r"^COPY (\S+healthcheck\.py) ", FINAL, re.M)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Health) as server, socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        nobody = str(closed.getsockname()[1])
+        environment = {"OSTEON_HEALTH_PORT": nobody, "OSTEON_HTTP_PORT": nobody}
+        check = [sys.executable, ROOT / script]
+        assert subprocess.run(check, env=environment, check=False).returncode == 1
+        Thread(target=server.serve_forever, daemon=True).start()
+        answers = environment | {variable: str(server.server_port)}
+        assert subprocess.run(check, env=answers, check=False).returncode == 0
+        server.shutdown()
 
 
 def test_everything_that_the_image_copies_is_in_the_build_context() -> None:
