@@ -338,6 +338,17 @@ async def test_keys_of_a_sequence_must_match_in_the_same_item(index):
     assert await found(index, Level.SERIES, key(step, Empty())) == ["1.1", "1.2", "4.1"]
 
 
+async def test_a_lone_star_matches_absent_values_too(index):
+    for keyword in (
+        "PatientSex",
+        "ReferringPhysicianName",
+        "StudyTime",
+        "ModalitiesInStudy",
+        "NumberOfStudyRelatedSeries",
+    ):
+        assert await found(index, Level.STUDY, key(keyword, Wildcard("*"))) == ["1", "2", "3", "4"]
+
+
 async def test_all_conditions_must_hold_across_levels(index):
     conditions = (key("PatientID", Single("P1")), key("StudyDate", Single("20260102")), key("Modality", Single("CT")))
     assert await found(index, Level.IMAGE, *conditions, key("InstanceNumber", Single("2"))) == ["1.1.2"]
@@ -423,11 +434,13 @@ async def test_a_cursor_goes_only_with_the_level_and_order_it_was_made_for(index
         key("StudyDate", Range("soon", None)),
         key("NumberOfStudyRelatedSeries", Range("few", None)),
         DateTimeRange("StudyDate", "SeriesTime", None, None),
+        DateTimeRange("StudyTime", "StudyDate", None, None),
+        DateTimeRange("ModalitiesInStudy", "StudyTime", None, None),
     ],
     ids=str,
 )
 async def test_what_the_index_can_not_answer_is_refused_by_name(index, condition):
-    with pytest.raises(Invalid, match=r"Pixel|Modality|Request|soon|few|SeriesTime"):
+    with pytest.raises(Invalid, match=r"Pixel|Modality|Request|soon|few|SeriesTime|StudyTime|Modalities"):
         await index.search(Search(Level.STUDY, (condition,)))
 
 

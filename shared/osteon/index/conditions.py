@@ -3,26 +3,19 @@
 Every condition names columns of the four level tables; `osteon.index.search` joins them.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Text, and_, cast, exists, false, literal, not_, or_, select
+from sqlalchemy import ColumnElement, and_, exists, false, not_, or_, select, true
 
 from osteon.dicom.attributes import COMPUTED, REQUEST_ATTRIBUTES
-from osteon.dicom.query import Condition, DateTimeRange, Empty, Level, Matching, OneOf, Range, Single, Wildcard
-from osteon.errors import Invalid
+from osteon.dicom.query import Condition, DateTimeRange, Empty, Level, Matching, Wildcard
 from osteon.index import tables
+from osteon.index.compare import BadSearch, Compare
 from osteon.index.dialect import Dialect
 from osteon.index.fields import FIELDS, Field, Kind, column_name
 from osteon.index.names_match import NameMatch
-from osteon.index.ranges import between, starts_with
-from osteon.index.values import clean, date_bounds, number, text_key, time_bounds
-
-
-class BadSearch(Invalid):
-    """The search asks for an attribute or a comparison that the index does not have."""
-
+from osteon.index.values import date_bounds, time_bounds
 
 _COUNTS = {
     "NumberOfPatientRelatedStudies": tables.patients.c.studies,
@@ -32,8 +25,11 @@ _COUNTS = {
     "NumberOfStudyRelatedInstances": tables.studies.c.instances,
     "NumberOfSeriesRelatedInstances": tables.series.c.instances,
 }
+_UID_NUMBERS = {
+    "SOPClassUID": tables.instances.c.sop_class,
+    "AvailableTransferSyntaxUID": tables.instances.c.transfer_syntax,
+}
 _REQUESTS = "RequestAttributesSequence"
-Bounds = Callable[[str], tuple[str, str] | None]
 
 
 def level_of(path: tuple[str, ...]) -> Level:
@@ -63,20 +59,22 @@ class Conditions:
     fuzzy: bool = False
     case_sensitive: bool = False
 
+    @property
+    def _compare(self) -> Compare:
+        return Compare(self.dialect, self.case_sensitive)
+
     def of(self, condition: Condition) -> ColumnElement[bool]:
         """Return the SQL of a key that is no part of a sequence."""
         keyword, matching = condition.path[0], condition.matching
+        if isinstance(matching, Wildcard) and not matching.pattern.strip("*"):
+            return true()  # universal matching (PS3.4 C.2.2.2.3): absent values match too
         if keyword in _COUNTS:
-            return self._number(_COUNTS[keyword], matching)
-        if keyword == "ModalitiesInStudy":
-            return self._any_series(matching)
-        if keyword == "SOPClassesInStudy":
-            return self._any_sop_class(matching)
-        if keyword == "AvailableTransferSyntaxUID":
-            return self._uid_number(tables.instances.c.transfer_syntax, matching)
-        if keyword == "SOPClassUID":
-            return self._uid_number(tables.instances.c.sop_class, matching)
-        return self._held(FIELDS[keyword], matching)
+            return self._compare.number(_COUNTS[keyword], matching)
+        if keyword in _UID_NUMBERS:
+            return self._uid_number(_UID_NUMBERS[keyword], matching)
+        if keyword in FIELDS:
+            return self._held(FIELDS[keyword], matching)
+        return self._any_series(matching) if keyword == "ModalitiesInStudy" else self._any_sop_class(matching)
 
     def of_requests(self, conditions: list[Condition]) -> ColumnElement[bool]:
         """Return the SQL of keys within Request Attributes Sequence: one item must match all (PS3.4 C.2.2.2.6)."""
@@ -87,7 +85,7 @@ class Conditions:
             if isinstance(condition.matching, Empty):
                 parts.append(requests.c[name] == "")
             else:
-                parts.append(self._text(requests.c[name], requests.c[f"{name}_key"], condition.matching))
+                parts.append(self._compare.text(requests.c[name], requests.c[f"{name}_key"], condition.matching))
         owners = tables.series.c.id.in_(select(requests.c.series).where(*parts))
         if not all(isinstance(condition.matching, Empty) for condition in conditions):
             return owners
@@ -95,6 +93,9 @@ class Conditions:
 
     def of_moments(self, moments: DateTimeRange) -> ColumnElement[bool]:
         """Return the SQL of combined date and time matching; an unknown time of a day at the edge matches."""
+        for keyword, kind in ((moments.date, Kind.DATE), (moments.time, Kind.TIME)):
+            if keyword not in FIELDS or FIELDS[keyword].kind is not kind:
+                raise BadSearch(f"{keyword} is no {kind.name.lower()} that the index holds")
         date, time = (self._column(FIELDS[keyword], key=True) for keyword in (moments.date, moments.time))
         parts: list[ColumnElement[bool]] = [date.is_not(None)]
         if moments.low is not None:
@@ -125,108 +126,30 @@ class Conditions:
                 level = row_level(field.keyword, self.level)
                 return NameMatch(self.dialect, level, field.keyword, fuzzy=self.fuzzy).condition(matching)
             case Kind.NUMBER:
-                return self._number(column, matching)
+                return self._compare.number(column, matching)
             case Kind.UID:
-                return self._uid(column, matching)
+                return self._compare.uid(column, matching)
             case Kind.DATE | Kind.TIME:
-                return self._moment(column, key, matching, date_bounds if field.kind is Kind.DATE else time_bounds)
+                return self._compare.moment(
+                    column, key, matching, date_bounds if field.kind is Kind.DATE else time_bounds
+                )
             case Kind.TEXT:
-                return self._several(column, key, matching) if field.several else self._text(column, key, matching)
-
-    def _text(self, raw: ColumnElement[str], key: ColumnElement[str], matching: Matching) -> ColumnElement[bool]:
-        """Compare by key; with case by the text too, so that the key's index is of use."""
-        match matching:
-            case Single(value):
-                same = key == text_key(value)
-                return and_(same, raw == clean(value)) if self.case_sensitive else same
-            case OneOf(values):
-                return or_(false(), *(self._text(raw, key, Single(value)) for value in values))
-            case Wildcard(pattern):
-                fits = self._fits(key, text_key(pattern))
-                return and_(fits, self.dialect.wildcard(raw, clean(pattern))) if self.case_sensitive else fits
-            case Range(low, high):
-                return between(key, None if low is None else text_key(low), None if high is None else text_key(high))
-            case Empty():
-                return raw.is_(None)
-
-    def _several(self, raw: ColumnElement[str], key: ColumnElement[str], matching: Matching) -> ColumnElement[bool]:
-        r"""One of several values, which stand between backslashes, must match."""
-        column = raw if self.case_sensitive else key
-        form = clean if self.case_sensitive else text_key
-        framed = literal("\\") + column + "\\"
-        match matching:
-            case Single(value):
-                return self.dialect.contains(framed, f"\\{form(value)}\\")
-            case OneOf(values):
-                return or_(false(), *(self._several(raw, key, Single(value)) for value in values))
-            case Wildcard(pattern):
-                return self.dialect.wildcard(framed, f"*\\{form(pattern)}\\*")
-            case _:
-                return self._text(raw, key, matching)
-
-    def _fits(self, column: ColumnElement[str], pattern: str) -> ColumnElement[bool]:
-        if not set(pattern) & set("*?"):
-            return column == pattern
-        beginning = pattern[: min(pattern.find(c) for c in "*?" if c in pattern)]
-        fits = self.dialect.wildcard(column, pattern)
-        return and_(starts_with(column, beginning), fits) if beginning else fits
-
-    def _moment(
-        self, raw: ColumnElement[str], key: ColumnElement[str], matching: Matching, bounds: Bounds
-    ) -> ColumnElement[bool]:
-        """Compare dates or times of any precision; a value that is none equals only the same text."""
-        match matching:
-            case Single(value):
-                span = bounds(value)
-                return between(key, *span) if span else raw == clean(value)
-            case OneOf(values):
-                return or_(false(), *(self._moment(raw, key, Single(value), bounds) for value in values))
-            case Range(low, high):
-                return between(key, _bound(low, bounds, 0), _bound(high, bounds, 1))
-            case Wildcard(pattern):
-                return self._fits(raw, clean(pattern))
-            case Empty():
-                return raw.is_(None)
-
-    def _number(self, column: ColumnElement[Any], matching: Matching) -> ColumnElement[bool]:
-        match matching:
-            case Single(value):
-                wanted = number(value)
-                return false() if wanted is None else column == wanted
-            case OneOf(values):
-                return column.in_([wanted for value in values if (wanted := number(value)) is not None])
-            case Range(low, high):
-                limits = [column >= _integer(low)] if low is not None else []
-                limits += [column <= _integer(high)] if high is not None else []
-                return and_(column.is_not(None), *limits)
-            case Wildcard(pattern):
-                return self.dialect.wildcard(cast(column, Text), clean(pattern))
-            case Empty():
-                return column.is_(None)
-
-    def _uid(self, column: ColumnElement[str], matching: Matching) -> ColumnElement[bool]:
-        match matching:
-            case Single(value):
-                return column == clean(value)
-            case OneOf(values):
-                return self.dialect.among(column, [clean(value) for value in values])
-            case Wildcard(pattern):
-                return self._fits(column, clean(pattern))
-            case Range(low, high):
-                return between(column, low, high)
-            case Empty():
-                return column.is_(None)
+                return (
+                    self._compare.several(column, key, matching)
+                    if field.several
+                    else self._compare.text(column, key, matching)
+                )
 
     def _uid_number(self, column: ColumnElement[int], matching: Matching) -> ColumnElement[bool]:
         if isinstance(matching, Empty):
             return false()
-        return column.in_(select(tables.uids.c.id).where(self._uid(tables.uids.c.uid, matching)))
+        return column.in_(select(tables.uids.c.id).where(self._compare.uid(tables.uids.c.uid, matching)))
 
     def _any_series(self, matching: Matching) -> ColumnElement[bool]:
         below = tables.series.alias("of_study")
         if isinstance(matching, Empty):
             return not_(exists().where(below.c.study == tables.studies.c.id, below.c.modality.is_not(None)))
-        fits = self._text(below.c.modality, below.c.modality_key, matching)
+        fits = self._compare.text(below.c.modality, below.c.modality_key, matching)
         return tables.studies.c.id.in_(select(below.c.study).where(fits))
 
     def _any_sop_class(self, matching: Matching) -> ColumnElement[bool]:
@@ -236,23 +159,7 @@ class Conditions:
         return tables.studies.c.id.in_(select(have.study).where(self._uid_number(have.sop_class, matching)))
 
 
-def _bound(text: str | None, bounds: Bounds, end: int) -> str | None:
-    if text is None:
-        return None
-    span = bounds(text)
-    if span is None:
-        raise BadSearch(f"{text[:64]!r} is no date or time: expected YYYYMMDD or HHMMSS.FFFFFF")
-    return span[end]
-
-
 def _split(bound: str, fill: str) -> tuple[str, str]:
     """Return date and time of a moment, what is missing of it filled up."""
     full = bound + fill[len(bound) :]
     return full[:8], full[8:]
-
-
-def _integer(text: str) -> int:
-    value = number(text)
-    if value is None:
-        raise BadSearch(f"{text[:64]!r} is no integer")
-    return value

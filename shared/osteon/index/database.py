@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Final, TypeVar
 
-from sqlalchemy import exc, make_url
+from sqlalchemy import Executable, exc, make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from osteon.errors import Invalid
@@ -16,8 +16,11 @@ from osteon.index.port import IndexUnavailable
 T = TypeVar("T")
 
 ATTEMPTS: Final = 5
+CHECK_SECONDS: Final = 3.0
 _REPEATABLE: Final = ("40001", "40P01")
 """PostgreSQL's serialization_failure and deadlock_detected."""
+_OPERATORS: Final = ("42P01", "42501", "3F000")
+"""PostgreSQL's undefined_table, insufficient_privilege, invalid_schema_name: for the operator to put right."""
 
 
 class RepeatTransaction(Exception):
@@ -33,11 +36,21 @@ class Database:
         except exc.ArgumentError:
             raise Invalid("the database URL can not be read: expected postgresql+psycopg://… or sqlite+…") from None
         self.dialect: Final[Dialect] = dialect_of(parsed)
+        self._url: Final = parsed
         self._engine: Final[AsyncEngine] = self.dialect.engine(parsed, pool)
         self._writing: Final = asyncio.Lock()
+        self._probe: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Make ready for connections."""
+        with _translated():
+            await self.dialect.prepare(self._url)
 
     async def close(self) -> None:
         """Close all connections."""
+        if self._probe:
+            self._probe.cancel()
+            await asyncio.wait({self._probe})
         await self._engine.dispose()
 
     @asynccontextmanager
@@ -48,6 +61,23 @@ class Database:
                 await connection.execution_options(**self.dialect.read_options)
                 async with connection.begin():
                     yield connection
+
+    async def check(self, statement: Executable) -> None:
+        """Raise `IndexUnavailable` unless a statement is answered soon.
+
+        A question to a frozen server can not be taken back quickly, so it stays open and no other is asked meanwhile.
+        """
+        if self._probe is None or self._probe.done():
+            self._probe = asyncio.create_task(self._ask(statement))
+            self._probe.add_done_callback(lambda probe: probe.cancelled() or probe.exception())
+        await asyncio.wait({self._probe}, timeout=CHECK_SECONDS)
+        if not self._probe.done():
+            raise IndexUnavailable(f"the database gives no answer within {CHECK_SECONDS} s")
+        await self._probe
+
+    async def _ask(self, statement: Executable) -> None:
+        async with self.read() as connection:
+            await connection.execute(statement)
 
     async def write(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         """Do work in one transaction; after a deadlock or serialization failure all of it again, a few times."""
@@ -97,8 +127,11 @@ def _translated(keep: Callable[[BaseException], bool] = _never) -> Iterator[None
 
 
 def _is_outage(error: exc.DBAPIError) -> bool:
-    outages = (exc.OperationalError, exc.InterfaceError, exc.InternalError)
-    return error.connection_invalidated or isinstance(error, outages) or type(error) is exc.DatabaseError
+    if error.connection_invalidated or type(error) is exc.DatabaseError:
+        return True
+    if getattr(error.orig, "sqlstate", None) in _OPERATORS:
+        return True
+    return isinstance(error, exc.OperationalError | exc.InterfaceError | exc.InternalError)
 
 
 def _first_line(error: BaseException) -> str:

@@ -3,6 +3,7 @@
 `Dialect` is the interface; `dialect_of` picks one by the URL.
 """
 
+import asyncio
 import json
 import re
 from abc import ABC, abstractmethod
@@ -52,6 +53,10 @@ class Dialect(ABC):
     """Execution options of a transaction that writes."""
 
     @abstractmethod
+    async def prepare(self, url: URL) -> None:
+        """Make what must be there before the first connection."""
+
+    @abstractmethod
     def engine(self, url: URL, pool: int) -> AsyncEngine:
         """Make an engine of at most `pool` connections."""
 
@@ -90,6 +95,9 @@ class PostgreSQL(Dialect):
     one_writer = False
     read_options = {"isolation_level": "REPEATABLE READ"}
     write_options = {"isolation_level": "READ COMMITTED"}
+
+    async def prepare(self, url: URL) -> None:
+        """Nothing to do: the database is made by who runs the server."""
 
     def engine(self, url: URL, pool: int) -> AsyncEngine:
         """A peer that is gone is noticed within half a minute; plans are made for the values at hand."""
@@ -156,11 +164,14 @@ class SQLite(Dialect):
     read_options = {}
     write_options = {"begin": "BEGIN IMMEDIATE"}
 
+    async def prepare(self, url: URL) -> None:
+        """Make the folder of the file."""
+        await asyncio.to_thread(Path(url.database or "").parent.mkdir, parents=True, exist_ok=True)
+
     def engine(self, url: URL, pool: int) -> AsyncEngine:
         """Transactions begin as `write_options` say: the driver's own would take the write lock too late."""
         if not url.database or url.database == ":memory:":
             raise Invalid("the SQLite index needs a file: sqlite+aiosqlite:///path")
-        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
         engine = create_async_engine(url, pool_size=pool, max_overflow=0, connect_args={"timeout": 30})
 
         @event.listens_for(engine.sync_engine, "connect")

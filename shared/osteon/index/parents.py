@@ -170,7 +170,9 @@ class Parents:
             table = tables.TABLE_OF[level]
             empty = [p for p in self._all[level].values() if p.created and not p.added["instances"]]
             if empty:
-                await self._connection.execute(delete(table).where(table.c.id.in_([p.id for p in empty])))
+                await self._connection.execute(
+                    delete(table).where(self._dialect.among(table.c.id, [p.id for p in empty]))
+                )
 
     def _created(self, stored: Sequence[InstanceEntry]) -> Created:
         created = Created(instances=len(stored), size=sum(entry.length for entry in stored))

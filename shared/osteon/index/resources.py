@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from osteon.dicom.identity import Identity, format_public_id
 from osteon.dicom.query import Level
 from osteon.index import tables
+from osteon.index.dialect import Dialect
 from osteon.index.fields import LEVEL_FIELDS
 from osteon.index.locations import location
 from osteon.index.port import Instance, Match, Patient, Series, Study
@@ -21,8 +22,9 @@ _Rows = Mapping[int, Row[Any]]
 class Resources:
     """Reads resources with all that is above them."""
 
-    def __init__(self, connection: AsyncConnection, uids: Uids) -> None:
+    def __init__(self, connection: AsyncConnection, dialect: Dialect, uids: Uids) -> None:
         self._connection = connection
+        self._among = dialect.among
         self._uids = uids
 
     async def matches(self, level: Level, ids: Sequence[int]) -> list[Match]:
@@ -43,7 +45,7 @@ class Resources:
 
     async def _rows(self, level: Level, ids: Iterable[int]) -> _Rows:
         table = tables.TABLE_OF[level]
-        found = await self._connection.execute(select(table).where(table.c.id.in_(list(ids))))
+        found = await self._connection.execute(select(table).where(self._among(table.c.id, list(ids))))
         return {row.id: row for row in found}
 
     async def _studies(self, rows: _Rows) -> dict[int, Study]:
@@ -51,11 +53,13 @@ class Resources:
             return {}
         below, classes = tables.series.c, tables.study_sop_classes.c
         modalities: dict[int, list[str]] = defaultdict(list)
-        pairs = select(below.study, below.modality).where(below.study.in_(list(rows)), below.modality.is_not(None))
+        pairs = select(below.study, below.modality).where(
+            self._among(below.study, list(rows)), below.modality.is_not(None)
+        )
         for row in await self._connection.execute(pairs.distinct().order_by(below.study, below.modality)):
             modalities[row.study].append(row.modality)
         found = await self._connection.execute(
-            select(classes.study, classes.sop_class).where(classes.study.in_(list(rows)))
+            select(classes.study, classes.sop_class).where(self._among(classes.study, list(rows)))
         )
         numbers = [(row.study, row.sop_class) for row in found]
         texts = await self._uids.texts(self._connection, (number for _, number in numbers))
@@ -70,7 +74,7 @@ class Resources:
         c = tables.series_requests.c
         requests: dict[int, list[tuple[str, str]]] = defaultdict(list)
         found = select(c.series, c.scheduled_procedure_step_id, c.requested_procedure_id).where(
-            c.series.in_(list(rows))
+            self._among(c.series, list(rows))
         )
         for owner, step, procedure in await self._connection.execute(found.order_by(c.id)):
             requests[owner].append((step, procedure))
@@ -81,7 +85,7 @@ class Resources:
         if not of_level:
             return {}
         pack_ids = {row.pack for row in of_level.values()}
-        found = await self._connection.execute(select(tables.packs).where(tables.packs.c.id.in_(pack_ids)))
+        found = await self._connection.execute(select(tables.packs).where(self._among(tables.packs.c.id, pack_ids)))
         packs = {row.id: row for row in found}
         numbers = {n for row in of_level.values() for n in (row.sop_class, row.transfer_syntax)}
         texts = await self._uids.texts(self._connection, numbers)

@@ -9,7 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from osteon.dicom.query import Condition, DateTimeRange, Level, Search
 from osteon.index import tables
-from osteon.index.conditions import BadSearch, Conditions, level_of, row_level
+from osteon.index.compare import BadSearch
+from osteon.index.conditions import Conditions, level_of, row_level
 from osteon.index.dialect import Dialect
 from osteon.index.find_id import find_any
 from osteon.index.port import BadCursor

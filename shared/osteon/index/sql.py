@@ -46,6 +46,7 @@ class SqlIndex:
 
     async def start(self) -> None:
         """See `Index`."""
+        await self._database.start()
         await self._database.write(upgrade)
 
     async def close(self) -> None:
@@ -54,8 +55,7 @@ class SqlIndex:
 
     async def check(self) -> None:
         """See `Index`."""
-        async with self._database.read() as connection:
-            await connection.execute(select(totals.c.id))
+        await self._database.check(select(totals.c.id))
 
     async def upsert(self, packs: Sequence[StoredPack]) -> Sequence[PackOutcome]:
         """See `Index`."""
@@ -82,7 +82,7 @@ class SqlIndex:
         """See `Index`."""
         async with self._database.read() as connection:
             ids, cursor = await searching.page(connection, self._database.dialect, search)
-            matches = await Resources(connection, self._uids).matches(search.level, ids)
+            matches = await Resources(connection, self._database.dialect, self._uids).matches(search.level, ids)
         return MatchPage(matches, cursor)
 
     async def count(self, search: Search) -> int:
@@ -94,7 +94,7 @@ class SqlIndex:
         """See `Index`."""
         async with self._database.read() as connection:
             row = await find(connection, level, public_id)
-            return (await Resources(connection, self._uids).matches(level, [row]))[0]
+            return (await Resources(connection, self._database.dialect, self._uids).matches(level, [row]))[0]
 
     async def lookup(self, identifier: str) -> Sequence[tuple[Level, str]]:
         """See `Index`."""
