@@ -8,10 +8,11 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from osteon.dicom.attributes import COMPUTED, HELD, LEVEL_OF, REQUEST_ATTRIBUTES
+from osteon.dicom.attributes import COMPUTED, HELD, LEVEL_OF, REQUEST_ATTRIBUTES, element_text
+from osteon.dicom.compare import holds
 from osteon.dicom.json_values import json_values
 from osteon.dicom.keys import keyword_of, tag_of, vr_of_tag
-from osteon.dicom.query import Level
+from osteon.dicom.query import Condition, Level
 from osteon.index.port import Index, Location, Match, Scope
 from osteon_query.sidecars import Sidecars, parse_header
 from osteon_query.wanted import REQUEST_TAGS, Wanted
@@ -25,6 +26,8 @@ Source = Callable[[Match], Element]
 _REQUESTS: Final = tag_of("RequestAttributesSequence")
 _STEP, _PROCEDURE = (tag_of(keyword) for keyword in REQUEST_ATTRIBUTES)
 _LOCATES_AT_ONCE: Final = 8
+_BATCH: Final = 200
+"""Matches whose headers are in memory at the same time."""
 
 
 async def answers(
@@ -37,16 +40,18 @@ async def answers(
 ) -> list[Answer]:
     """Return the answer to each match, in their order.
 
-    `constants` (tag → element) are the same in all answers, whether wanted or not. Raises `IndexUnavailable` and
-    `ObjectsUnavailable`.
+    `constants` (tag → element) are the same in all answers, whether wanted or not. A sidecar that is missing or broken
+    is logged and leaves its attributes without a value. Raises `IndexUnavailable` and `ObjectsUnavailable`.
     """
     if not matches:
         return []
     plan = Plan(matches[0].level, wanted, constants)
-    if not plan.needs_headers:
-        return [plan.answer(match) for match in matches]
-    headers = await _headers(matches, index, sidecars)
-    return [plan.answer(match, header) for match, header in zip(matches, headers, strict=True)]
+    found: list[Answer] = []
+    for batch in (matches[i : i + _BATCH] for i in range(0, len(matches), _BATCH)):
+        headers = await _headers(batch, index, sidecars) if plan.needs_headers else [None] * len(batch)
+        found += [plan.answer(match, header) for match, header in zip(batch, headers, strict=True)]
+        await asyncio.sleep(0)  # 10,000 answers take longer than other requests should wait
+    return found
 
 
 class Plan:
@@ -65,6 +70,9 @@ class Plan:
                 self._sources.append((tag, source))
             elif not _below(level, tag):
                 self._from_header.append(tag)
+        self._item_conditions: dict[str, list[Condition]] = {}
+        for condition in wanted.item_conditions:
+            self._item_conditions.setdefault(tag_of(condition.path[0]), []).append(condition)
         self._empty = {tag: {"vr": vr_of_tag(tag)} for tag in wanted.required}
 
     @property
@@ -81,6 +89,9 @@ class Plan:
             element = source(match)
             if "Value" in element:
                 found[tag] = element
+        for tag, conditions in self._item_conditions.items():
+            if tag in found:
+                found[tag] = _matching_items(found[tag], conditions)
         found.update(self._constants)
         for tag, empty in self._empty.items():
             found.setdefault(tag, empty)
@@ -115,6 +126,17 @@ def _narrow(element: Element, kept: frozenset[str]) -> Element:
     return {"vr": "SQ", "Value": items} if items else {"vr": "SQ"}
 
 
+def _matching_items(element: Element, conditions: Sequence[Condition]) -> Element:
+    """Leave only the items of a sequence that match all of its keys (PS3.4 C.2.2.2.6)."""
+    tagged = [(tag_of(condition.path[1]), condition.matching) for condition in conditions]
+    items = [
+        item
+        for item in element.get("Value", ())
+        if item and all(holds(matching, element_text(item.get(tag, {}))) for tag, matching in tagged)
+    ]
+    return {"vr": "SQ", "Value": items} if items else {"vr": "SQ"}
+
+
 async def _headers(matches: Sequence[Match], index: Index, sidecars: Sidecars) -> list[Mapping[str, Any]]:
     limit = asyncio.Semaphore(_LOCATES_AT_ONCE)
 
@@ -127,8 +149,9 @@ async def _headers(matches: Sequence[Match], index: Index, sidecars: Sidecars) -
         return None  # deleted since the search
 
     locations = await asyncio.gather(*(locate(match) for match in matches))
-    lines = iter(await sidecars.lines_of([location for location in locations if location is not None]))
-    return [{} if location is None else parse_header(next(lines).header.json) for location in locations]
+    lines = iter(await sidecars.lines_if_readable([location for location in locations if location is not None]))
+    found = [None if location is None else next(lines) for location in locations]
+    return [{} if line is None else parse_header(line.header.json) for line in found]
 
 
 def _source(level: Level, tag: str, items: frozenset[str] | None) -> Source | None:

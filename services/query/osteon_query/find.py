@@ -114,7 +114,7 @@ def understand(request: FindRequested) -> Query:
     """Read a request's identifier; raises an `Invalid` that tells what is wrong with it."""
     identifier = read_identifier(request.identifier, request.transfer_syntax_uid)
     level = _level(request.sop_class_uid, identifier)
-    conditions: list[Condition | DateTimeRange] = []
+    conditions: list[Condition] = []
     all_supported = True
     for key in identifier.keys:
         if key.text is None or key.path[0] in _NEVER_MATCHED:
@@ -127,7 +127,7 @@ def understand(request: FindRequested) -> Query:
     return Query(
         level=level,
         conditions=combine_datetimes(conditions, negotiated=request.combined_datetime),
-        wanted=_wanted(identifier, request.timezone),
+        wanted=_wanted(identifier, conditions, request.timezone),
         charset=identifier.charset,
         zone=parse_offset(identifier.text(_TIMEZONE)) if request.timezone else None,
         all_supported=all_supported,
@@ -157,14 +157,19 @@ def _matchable(made: Condition) -> bool:
     return len(made.path) == 1 and made.path[0] in LEVEL_OF
 
 
-def _wanted(identifier: Identifier, timezone_negotiated: bool) -> Wanted:
+def _wanted(identifier: Identifier, conditions: Sequence[Condition], timezone_negotiated: bool) -> Wanted:
     required = {key.tags[0] for key in identifier.keys} - {tag_of(_LEVEL)}
     items: dict[str, frozenset[str]] = {}
     for key in identifier.keys:
         if len(key.tags) > 1:
             items[key.tags[0]] = items.get(key.tags[0], frozenset()) | {key.tags[1]}
     known = {tag_of(_TIMEZONE)} if timezone_negotiated else set()
-    return Wanted(required=frozenset(required), optional=frozenset(known), items=items)
+    return Wanted(
+        required=frozenset(required),
+        optional=frozenset(known),
+        items=items,
+        item_conditions=tuple(c for c in conditions if len(c.path) == 2),
+    )
 
 
 def _failure(request: FindRequested, error: OsteonError) -> FindPage:

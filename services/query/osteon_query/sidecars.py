@@ -11,11 +11,14 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
+import structlog
 
-from osteon.errors import NotFound
+from osteon.errors import Invalid, NotFound
 from osteon.index.port import Location
 from osteon.objects.port import Objects
 from osteon.spool.sidecar import SidecarLine, decode
+
+_log = structlog.get_logger(__name__)
 
 _LINE_COST: Final = 1_500
 """Bytes of memory that a line takes besides its header, and each frame or bulk value besides its line."""
@@ -69,14 +72,23 @@ class Sidecars:
 
     async def lines_of(self, locations: Sequence[Location]) -> list[SidecarLine]:
         """Return the lines of some instances in their order, reading each sidecar once; raises `HeaderNotFound`."""
-        wanted: dict[str, set[int]] = {}
-        for location in locations:
-            wanted.setdefault(location.sidecar_key, set()).add(location.offset)
-        found = {key: await self._pick(key, offsets) for key, offsets in wanted.items()}
+        found = {key: await self._pick(key, offsets) for key, offsets in _by_sidecar(locations).items()}
         try:
             return [found[location.sidecar_key][location.offset] for location in locations]
         except KeyError as error:
             raise HeaderNotFound(f"no line for the instance at byte {error} of its pack in the sidecar") from None
+
+    async def lines_if_readable(self, locations: Sequence[Location]) -> list[SidecarLine | None]:
+        """Do as `lines_of`; where a sidecar is missing or broken, log it and return None, so that others are served."""
+        found: dict[tuple[str, int], SidecarLine] = {}
+        for key, offsets in _by_sidecar(locations).items():
+            try:
+                lines = await self._pick(key, offsets)
+            except (NotFound, Invalid) as error:
+                _log.warning("sidecar can not be read", key=key, error=str(error))
+                continue
+            found.update({(key, offset): lines[offset] for offset in offsets if offset in lines})
+        return [found.get((location.sidecar_key, location.offset)) for location in locations]
 
     async def lines(self, sidecar_key: str) -> AsyncIterator[SidecarLine]:
         """Iterate over all lines of a sidecar in the order of the pack."""
@@ -145,6 +157,13 @@ def parse_header(raw: bytes) -> Mapping[str, Any]:
     """Parse a header as `Sidecars.raw` gives it: tag → DICOM JSON element."""
     header: Mapping[str, Any] = orjson.loads(raw)
     return header
+
+
+def _by_sidecar(locations: Sequence[Location]) -> dict[str, set[int]]:
+    wanted: dict[str, set[int]] = {}
+    for location in locations:
+        wanted.setdefault(location.sidecar_key, set()).add(location.offset)
+    return wanted
 
 
 def _cost(line: SidecarLine) -> int:

@@ -6,7 +6,7 @@ from typing import Final
 
 from osteon.dicom.attributes import COMPUTED, HELD, REQUEST_ATTRIBUTES
 from osteon.dicom.keys import tag_of
-from osteon.dicom.query import Level
+from osteon.dicom.query import Condition, Level
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,12 +17,14 @@ class Wanted:
         required: are in the answer even when they have no value.
         optional: are in the answer when they have one.
         items: sequence → what its items shall hold; a sequence that is not here comes whole.
+        item_conditions: keys in sequences; only items that match come back (PS3.4 C.2.2.2.6).
         everything: all attributes of the level besides; at IMAGE level the whole header, without bulk data.
     """
 
     required: frozenset[str]
     optional: frozenset[str] = frozenset()
     items: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    item_conditions: tuple[Condition, ...] = ()
     everything: bool = False
 
 

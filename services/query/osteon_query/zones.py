@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
 
 from osteon.dicom.attributes import LEVEL_OF
+from osteon.dicom.compare import holds, within
 from osteon.dicom.moments import parse_offset
 from osteon.dicom.query import Condition, DateTimeRange, Level, OneOf, Range, Single
 from osteon.index.port import Match
@@ -129,19 +130,7 @@ def _holds(made: Condition | DateTimeRange, moment: Moment) -> bool:
     day, hour = moment
     if isinstance(made, DateTimeRange):
         if hour is None:
-            return _within(day, made.low and made.low[:8], made.high and made.high[:8])
-        return _within(day + hour, made.low, made.high)
+            return within(day, made.low and made.low[:8], made.high and made.high[:8])
+        return within(day + hour, made.low, made.high)
     value = day if made.path[0].endswith("Date") else hour
-    match made.matching:
-        case Single(wanted):
-            return value == wanted
-        case OneOf(values):
-            return value in values
-        case Range(low, high):
-            return value is not None and _within(value, low, high)
-        case _:
-            return True
-
-
-def _within(value: str, low: str | None, high: str | None) -> bool:
-    return (low is None or low <= value) and (high is None or value <= high)
+    return value is not None and holds(made.matching, value)

@@ -187,6 +187,18 @@ async def test_a_sequences_keys_that_the_index_holds_are_answered_from_it():
     assert not index.scopes
 
 
+async def test_only_the_items_that_match_come_back():
+    keys = {
+        "QueryRetrieveLevel": "SERIES",
+        "RequestAttributesSequence": _request_sequence(
+            {"ScheduledProcedureStepID": "SPS2", "RequestedProcedureID": ""}
+        ),
+    }
+    page, _ = await find(request(keys), match(Level.SERIES, requests=(("SPS1", "RP1"), ("SPS2", "RP2"))))
+    items = _read(page.identifiers[0]).RequestAttributesSequence
+    assert [(i.ScheduledProcedureStepID, i.RequestedProcedureID) for i in items] == [("SPS2", "RP2")]
+
+
 async def test_an_empty_sequence_asks_for_all_of_it():
     keys = {"QueryRetrieveLevel": "SERIES", "RequestAttributesSequence": _request_sequence()}
     header = {"00400275": {"vr": "SQ", "Value": [{"00400007": {"vr": "LO", "Value": ["Step"]}}]}}
@@ -328,6 +340,15 @@ async def test_an_object_store_that_is_away_is_out_of_resources():
     objects = Objects(error=ObjectsUnavailable("S3 is away"))
     page = await handle_find(request(study(PatientWeight=None)), index, Sidecars(objects, memory=1 << 20), page=50)
     assert page.status == Status.OUT_OF_RESOURCES
+
+
+async def test_a_broken_sidecar_costs_its_attributes_and_not_the_match():
+    index = ScriptedIndex([MatchPage([match(Level.STUDY)])], [location()])
+    for objects in (Objects(), Objects({location().sidecar_key: b"garbage"})):
+        index.searches.clear()
+        page = await handle_find(request(study(PatientWeight=None)), index, Sidecars(objects, memory=1 << 20), page=50)
+        assert page.status == Status.SUCCESS
+        assert _read(page.identifiers[0])["PatientWeight"].is_empty
 
 
 @pytest.mark.parametrize(
