@@ -93,7 +93,7 @@ class ObjectSettings(Settings):
     s3_access_key: SecretStr = Field(SecretStr(""), description="Access key.")
     s3_secret_key: SecretStr = Field(SecretStr(""), description="Secret key.")
     s3_bucket: str = Field("osteon", description="Bucket; made when absent.")
-    s3_secure: bool = Field(False, description="Use HTTPS.")
+    s3_secure: bool = Field(False, description="Use HTTPS; trusts the CAs of the system, or of `SSL_CERT_FILE`.")
     s3_region: str = Field("us-east-1", description="Region.")
 
 

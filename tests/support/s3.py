@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from ssl import SSLContext
 
 
 @dataclass
@@ -74,12 +75,14 @@ class FakeS3:
 
 
 @asynccontextmanager
-async def fake_s3(answer: Answer | None = None, *, block_seconds: float = 0.0) -> AsyncIterator[FakeS3]:
+async def fake_s3(
+    answer: Answer | None = None, *, block_seconds: float = 0.0, tls: SSLContext | None = None
+) -> AsyncIterator[FakeS3]:
     """Serve a `FakeS3` on a free loopback port."""
     fake = FakeS3(block_seconds=block_seconds)
     if answer:
         fake.answer = answer
-    server = await asyncio.start_server(fake.serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(fake.serve, "127.0.0.1", 0, ssl=tls)
     fake.endpoint = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
     try:
         yield fake

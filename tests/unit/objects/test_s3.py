@@ -1,9 +1,13 @@
 """How `S3Objects` meets a server that misbehaves: a scripted one in these tests."""
 
 import asyncio
+import shutil
 import socket
+import ssl
+import subprocess
 from collections.abc import Iterator
 from itertools import count
+from pathlib import Path
 
 import pytest
 
@@ -218,6 +222,34 @@ async def test_a_slow_but_steady_upload_outlasts_the_connect_timeout(store) -> N
     async with fake_s3(keep, block_seconds=0.02) as server:
         await store(server.endpoint, connect_timeout=0.6).put("a", bytes(size))
         assert len(next(request.body for request in server.requests if request.path == "/bucket/a")) == size
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A certificate for 127.0.0.1 that it signed itself, and its key."""
+    if not shutil.which("openssl"):
+        pytest.skip("openssl is not here")
+    folder = tmp_path_factory.mktemp("tls")
+    paths = folder / "cert.pem", folder / "key.pem"
+    subject = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
+    made = ["-newkey", "rsa:2048", "-nodes", "-days", "2", "-out", str(paths[0]), "-keyout", str(paths[1])]
+    subprocess.run(["openssl", "req", "-x509", *subject, *made], check=True, capture_output=True)
+    return paths
+
+
+async def test_a_certificate_that_nobody_trusts_is_refused_and_a_trusted_one_is_not(
+    made: list[S3Objects], certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(*certificate)
+    async with fake_s3(on_object(response(200, b"data", **ETAG)), tls=tls) as server:
+        made.append(S3Objects(server.endpoint, "key", "secret", "bucket", secure=True))
+        with pytest.raises(ObjectsUnavailable, match="certificate"):
+            await made[0].get("a")
+        assert server.requests == []
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
+        made.append(S3Objects(server.endpoint, "key", "secret", "bucket", secure=True))
+        assert await made[1].get("a") == b"data"
 
 
 @pytest.mark.parametrize(
