@@ -41,7 +41,10 @@ class Resources:
         series = await self._series(rows.get(Level.SERIES, {}))
         instances = await self._instances(rows)
         chain: list[Mapping[int, Any]] = [patients, studies, series, instances]
-        return [_match(level, row, rows, chain) for row in ids if row in rows[level]]
+        steps = [
+            (rows[step], tables.PARENT_OF.get(step, ""), chain[step.depth]) for step in list(Level)[level.depth :: -1]
+        ]
+        return [_match(level, row, steps) for row in ids if row in rows[level]]
 
     async def _rows(self, level: Level, ids: Iterable[int]) -> _Rows:
         table = tables.TABLE_OF[level]
@@ -98,14 +101,13 @@ class Resources:
         return instances
 
 
-def _match(level: Level, row: int, rows: Mapping[Level, _Rows], chain: Sequence[Mapping[int, Any]]) -> Match:
-    """Follow the references upwards from a row."""
+def _match(level: Level, row: int, steps: Sequence[tuple[_Rows, str, Mapping[int, Any]]]) -> Match:
+    """Follow the references upwards from a row; a step is (rows, the reference's column, resources)."""
     resources: list[Any] = []
-    for step in reversed(list(Level)[: level.depth + 1]):
-        resources.insert(0, chain[step.depth][row])
-        if step in tables.PARENT_OF:
-            row = getattr(rows[step][row], tables.PARENT_OF[step])
-    return Match(level, *resources)
+    for rows, reference, made in steps:
+        resources.append(made[row])
+        row = getattr(rows[row], reference) if reference else row
+    return Match(level, *reversed(resources))
 
 
 def _attributes(row: Row[Any], level: Level) -> dict[str, str]:
