@@ -49,6 +49,7 @@ def broker_cpu(broker: RabbitMQ) -> float:
 
 async def measure(broker: RabbitMQ, count: int) -> None:
     """Publish alone, consume alone, in batches, and both at once."""
+    count -= count % PUBLISHERS  # each publisher does the same
     bus = RabbitBus(broker.url)
     await bus.start()
     single, batched, both = work_queue(), work_queue(), work_queue()
