@@ -32,6 +32,7 @@ async def build(settings: IndexerServiceSettings) -> AsyncIterator[Running]:
         await until_available("database", index.start)
         stack.push_async_callback(index.close)
         objects = S3Objects.from_settings(settings)
+        stack.callback(objects.close)
         bus = RabbitBus(settings.amqp_url.get_secret_value())
         await bus.start()
         stack.push_async_callback(bus.close, grace=settings.drain_seconds)

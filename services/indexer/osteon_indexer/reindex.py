@@ -23,9 +23,9 @@ class ReindexSettings(ProcessSettings, ObjectSettings, IndexSettings):
 
 
 def main(
-    data: Annotated[Path | None, typer.Option(help="Data folder of a standalone Osteon; without it: S3 and database.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Data folder of a standalone Osteon, not S3 and database.")] = None,
 ) -> None:
-    """Index every pack in the object store that has no rows yet, from its sidecar. Safe to repeat, and while running."""
+    """Index every pack in the object store that has no rows yet, from its sidecar. It can be repeated at any time."""
     if data:
         index: Index = SqlIndex(f"sqlite+aiosqlite:///{data / 'index.sqlite'}")
         objects: Objects = FolderObjects(data / "objects")

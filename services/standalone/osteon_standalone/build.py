@@ -18,8 +18,8 @@ from osteon.runtime import Running
 from osteon_standalone.settings import StandaloneServiceSettings
 
 
-class DataInUse(OsteonError):
-    """Another process works in this data folder."""
+class DataUnusable(OsteonError):
+    """Another process works in this data folder, or it can not be written."""
 
 
 @asynccontextmanager
@@ -53,11 +53,17 @@ async def build(settings: StandaloneServiceSettings) -> AsyncIterator[Running]:
 
 @contextmanager
 def held(data: Path) -> Iterator[None]:
-    """Hold the data folder, which is made when absent; raises `DataInUse`. The lock ends with the process."""
-    data.mkdir(parents=True, exist_ok=True)
-    with (data / "lock").open("w") as lock:
+    """Hold the data folder, which is made when absent; raises `DataUnusable`. The lock ends with the process."""
+    try:
+        data.mkdir(parents=True, exist_ok=True)
+        lock = (data / "lock").open("w")
+    except OSError as error:
+        raise DataUnusable(f"can not write in {data} ({error.strerror}); set OSTEON_DATA to another folder") from None
+    with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise DataInUse(f"another Osteon works in {data}; stop it, or set OSTEON_DATA to another folder") from None
+            raise DataUnusable(
+                f"another Osteon works in {data}; stop it, or set OSTEON_DATA to another folder"
+            ) from None
         yield

@@ -37,12 +37,12 @@ async def load(aet: str, port: int, mark: Path, console: Console) -> None:
 
     `mark` is the file that remembers it, so that a demo study that was deleted stays deleted.
     """
-    if mark.exists():
+    if await asyncio.to_thread(mark.exists):
         return
     with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), console=console) as bar:
         task = bar.add_task("Loading the demo study", total=sum(map(len, SERIES.values())))
         await asyncio.to_thread(_send, aet, port, lambda: bar.advance(task))
-    mark.touch()
+    await asyncio.to_thread(mark.touch)
 
 
 def instances() -> Iterator[Dataset]:

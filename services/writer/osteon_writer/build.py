@@ -22,11 +22,12 @@ from osteon_writer.settings import WriterServiceSettings
 async def build(settings: WriterServiceSettings) -> AsyncIterator[Running]:
     """Start the service on RabbitMQ and S3."""
     async with AsyncExitStack() as stack:
+        objects = S3Objects.from_settings(settings)
+        stack.callback(objects.close)
+        executor = stack.enter_context(ThreadPoolExecutor(settings.writer_concurrency, "sidecar"))
         bus = RabbitBus(settings.amqp_url.get_secret_value())
         await bus.start()
         stack.push_async_callback(bus.close, grace=settings.drain_seconds)
-        objects = S3Objects.from_settings(settings)
-        executor = stack.enter_context(ThreadPoolExecutor(settings.writer_concurrency, "sidecar"))
         handler = partial(store_pack, spool=settings.spool, objects=objects, bus=bus, executor=executor)
         await bus.consume(writer_queue(settings.spool_id), handler, concurrency=settings.writer_concurrency)
         yield Running(checks={"broker": bus.check, "objects": objects.check})
