@@ -9,9 +9,9 @@ from pathlib import Path
 
 import httpx
 import pytest
+
 from osteon_local.cluster import Cluster, Parts
 from osteon_local.part import PartError
-
 from support.parts import Postgres, RabbitMQ, SeaweedFS
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]

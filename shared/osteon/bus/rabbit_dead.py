@@ -13,11 +13,14 @@ _TIMEOUT = 10.0
 
 
 async def list_dead(link: Link, limit: int) -> list[DeadLetter]:
-    """Return parked messages, oldest first; closing the channel puts them back."""
+    """Return parked messages, oldest first, and put them back."""
     with broker_errors("read the dead-letter queue"):
         async with link.passing_channel() as channel:
             queue = await declare_dead_queue(channel)
-            return [to_dead_letter(message) for message in await _take(queue, limit)]
+            messages = await _take(queue, limit)
+            for message in messages:
+                await message.nack(requeue=True)
+            return [to_dead_letter(message) for message in messages]
 
 
 async def replay_dead(link: Link, ids: Collection[str] | None) -> int:
@@ -30,6 +33,7 @@ async def replay_dead(link: Link, ids: Collection[str] | None) -> int:
             for message in await _take(queue, queue.declaration_result.message_count or 0):
                 dead = to_dead_letter(message)
                 if ids is not None and dead.letter.id not in ids:
+                    await message.nack(requeue=True)
                     continue
                 fresh = to_message(replace(dead.letter, history=History()))
                 await link.publish(fresh, exchange="", routing_key=dead.queue, timeout=_TIMEOUT)

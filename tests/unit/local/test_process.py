@@ -7,9 +7,9 @@ import time
 from pathlib import Path
 
 import pytest
+
 from osteon_local.part import PartError, find_binary, free_port
 from osteon_local.process import Process
-
 from support import parts  # noqa: F401  (makes osteon_local importable)
 
 
