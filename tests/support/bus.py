@@ -49,13 +49,11 @@ def rpc_queue() -> RpcQueue:
 
 def find(identifier: bytes = b"\x08\x00\x52\x00") -> FindRequested:
     """Return a request."""
-    import base64
-
     return FindRequested(
         correlation_id="c-find",
         sop_class_uid="1.2.840.10008.5.1.4.1.2.2.1",
         transfer_syntax_uid="1.2.840.10008.1.2",
-        identifier=base64.b64encode(identifier),
+        identifier=identifier,
         calling_aet="CT1",
         called_aet="OSTEON",
     )

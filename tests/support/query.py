@@ -19,9 +19,9 @@ from osteon.index.sql import SqlIndex
 from osteon.objects.folder import FolderObjects
 from osteon_indexer.handlers import index_packs
 from osteon_query.app import create_app
-from osteon_query.context import Door
-from osteon_query.sidecars import Sidecars
-from osteon_query.uploads import Uploads
+from osteon_query.http.context import Door
+from osteon_query.packs.sidecars import Sidecars
+from osteon_query.packs.uploads import Uploads
 from support.packs import part10
 
 BASE = "http://archive.test"

@@ -1,7 +1,7 @@
 """Composition root of `indexer`."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import timedelta
 from functools import partial
@@ -57,7 +57,7 @@ async def build_embedded(
             await sweeper
 
 
-async def _sweep_for_ever(hours: float, look: partial[object]) -> None:
+async def _sweep_for_ever(hours: float, look: Callable[[], Awaitable[int]]) -> None:
     while hours:
         try:
             await look()

@@ -1,6 +1,5 @@
 """C-FIND (PS3.4 C.4.1): `query` searches, page by page; each match becomes a pending response."""
 
-from base64 import b64encode
 from collections.abc import AsyncIterator
 from typing import Final
 
@@ -49,7 +48,7 @@ def question_of(association: AssociationInfo, request: FindRequest) -> FindReque
         correlation_id=association.id,
         sop_class_uid=request.context.abstract_syntax,
         transfer_syntax_uid=request.context.transfer_syntax,
-        identifier=b64encode(request.identifier),  # the message's constructor takes it as it travels
+        identifier=request.identifier,
         calling_aet=association.calling_aet,
         called_aet=association.called_aet,
         relational=agreed[0] == 1,

@@ -5,11 +5,13 @@ from collections.abc import Mapping
 from fastapi import FastAPI
 
 from osteon import health
-from osteon_query import changes, children, find_rest, instances, problems, qido, resources, stow, system, tags, wado
-from osteon_query.context import Door
-from osteon_query.middleware import Surroundings
+from osteon_query.dicomweb import qido, stow, wado
+from osteon_query.http import problems
+from osteon_query.http.context import Door
+from osteon_query.http.middleware import Surroundings
+from osteon_query.orthanc import changes, children, find, instances, resources, system, tags
 
-_ROUTERS = (qido, wado, stow, instances, tags, resources, children, find_rest, changes, system)
+_ROUTERS = (qido, wado, stow, instances, tags, resources, children, find, changes, system)
 
 
 def create_app(door: Door, checks: Mapping[str, health.Check]) -> FastAPI:

@@ -19,11 +19,11 @@ from osteon.objects.port import Objects
 from osteon.objects.s3 import S3Objects
 from osteon.runtime import Running, http_server, until_available
 from osteon_query.app import create_app
-from osteon_query.context import Door
-from osteon_query.find import handle_find
+from osteon_query.http.context import Door
+from osteon_query.packs.sidecars import Sidecars
+from osteon_query.packs.uploads import Uploads
+from osteon_query.search.cfind import handle_find
 from osteon_query.settings import DoorSettings, QueryServiceSettings
-from osteon_query.sidecars import Sidecars
-from osteon_query.uploads import Uploads
 
 SIDECAR_MEMORY: Final = 128 << 20
 """Bytes of decoded sidecars that are kept in memory."""

@@ -7,7 +7,7 @@ from typing import Final
 
 import pydicom.data
 from pydicom import Dataset, dcmread
-from pydicom.uid import generate_uid
+from pydicom.uid import UID, generate_uid
 from pynetdicom import AE
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -62,7 +62,7 @@ def instances() -> Iterator[Dataset]:
             yield dataset
 
 
-def _uid(of: str) -> str:
+def _uid(of: str) -> UID:
     return generate_uid(entropy_srcs=["osteon demo", of])
 
 

@@ -9,6 +9,6 @@ class Message(BaseModel):
     Fields that a newer release added are ignored by an older one, so that both understand each other in an upgrade.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", ser_json_bytes="base64", val_json_bytes="base64")
 
     correlation_id: str = Field(description="Follows an instance from its association or request to its index row.")

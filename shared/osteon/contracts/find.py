@@ -1,6 +1,6 @@
 """C-FIND over the bus: `ingress` asks, `query` answers one page at a time (PS3.4 C.4.1)."""
 
-from pydantic import Base64Bytes, Field
+from pydantic import Field
 
 from osteon.contracts.base import Message
 
@@ -10,7 +10,7 @@ class FindRequested(Message):
 
     sop_class_uid: str = Field(description="Affected SOP Class UID: Patient Root, Study Root, ...")
     transfer_syntax_uid: str = Field(description="Of the presentation context, for the identifier and for the answers.")
-    identifier: Base64Bytes = Field(description="The encoded Identifier data set of the C-FIND-RQ.")
+    identifier: bytes = Field(description="The encoded Identifier data set of the C-FIND-RQ.")
     calling_aet: str
     called_aet: str
     relational: bool = Field(default=False, description="Extended negotiation: relational queries (PS3.4 C.5.1.1).")
@@ -23,7 +23,7 @@ class FindRequested(Message):
 class FindPage(Message):
     """A page of matches. `status` is that of the final response and counts only when `cursor` is None."""
 
-    identifiers: list[Base64Bytes] = Field(default_factory=list, description="One encoded data set a match.")
+    identifiers: list[bytes] = Field(default_factory=list, description="One encoded data set a match.")
     pending_status: int = Field(default=0xFF00, description="0xFF00, or 0xFF01 when optional keys were not matched.")
     status: int = Field(default=0x0000, description="PS3.4 Table C.4-1: 0x0000, 0xA700, 0xA900, 0xCxxx.")
     error_comment: str = Field(default="", description="For (0000,0902), at most 64 characters.")

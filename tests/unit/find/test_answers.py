@@ -5,9 +5,9 @@ import pytest
 from osteon.dicom.keys import UnknownAttribute, tag_of
 from osteon.dicom.query import Level
 from osteon.index.port import Scope
-from osteon_query.answers import answers
-from osteon_query.sidecars import Sidecars
-from osteon_query.wanted import Wanted, default_wanted
+from osteon_query.packs.sidecars import Sidecars
+from osteon_query.search.answers import answers
+from osteon_query.search.wanted import Wanted, default_wanted
 from support.search import CT, EXPLICIT, Objects, ScriptedIndex, location, match, sidecar
 
 HEADER = {

@@ -1,6 +1,5 @@
 """C-FIND: identifiers in, encoded answers and statuses out."""
 
-import base64
 import io
 import zlib
 
@@ -18,9 +17,9 @@ from osteon.dicom.query import Condition, DateTimeRange, Empty, Level, OneOf, Ra
 from osteon.dimse.status import Status
 from osteon.index.port import BadCursor, IndexUnavailable, MatchPage
 from osteon.objects.port import ObjectsUnavailable
-from osteon_query.find import handle_find, understand
-from osteon_query.identifier import BadKey
-from osteon_query.sidecars import Sidecars
+from osteon_query.packs.sidecars import Sidecars
+from osteon_query.search.cfind import handle_find, understand
+from osteon_query.search.identifier import BadKey
 from support.search import Objects, ScriptedIndex, location, match, sidecar
 
 # pydicom warns when a test writes a key that its VR forbids.
@@ -65,7 +64,7 @@ def request(keys: dict | Dataset | bytes, model: str = STUDY_ROOT, syntax: str =
         correlation_id="c",
         sop_class_uid=model,
         transfer_syntax_uid=syntax,
-        identifier=base64.b64encode(data),
+        identifier=data,
         calling_aet="SCU",
         called_aet="OSTEON",
         **more,

@@ -1,6 +1,5 @@
 """C-FIND in a real index: what keys mean to the search, the index understands the same way."""
 
-import base64
 import io
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,8 +12,8 @@ from pydicom.filewriter import write_dataset
 
 from osteon.contracts.find import FindRequested
 from osteon.index.sql import SqlIndex
-from osteon_query.find import handle_find
-from osteon_query.sidecars import Sidecars
+from osteon_query.packs.sidecars import Sidecars
+from osteon_query.search.cfind import handle_find
 from support.index import entry, pack, slices
 from support.search import Objects
 
@@ -51,7 +50,7 @@ async def find(index: SqlIndex, level: str, /, *, page: int = 100, root: int = 1
     write_dataset(stream, keys)
     asked_for = FindRequested(
         correlation_id="c", sop_class_uid=f"1.2.840.10008.5.1.4.1.2.{root}.1", transfer_syntax_uid="1.2.840.10008.1.2",
-        identifier=base64.b64encode(stream.getvalue()), calling_aet="SCU", called_aet="OSTEON", **negotiated,
+        identifier=stream.getvalue(), calling_aet="SCU", called_aet="OSTEON", **negotiated,
     )  # fmt: skip
     sidecars, answers = Sidecars(Objects(), memory=1 << 20), []
     while True:

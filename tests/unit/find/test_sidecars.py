@@ -6,7 +6,7 @@ import pytest
 
 from osteon.objects.port import ObjectNotFound, ObjectsUnavailable
 from osteon.spool.sidecar import BadSidecar
-from osteon_query.sidecars import HeaderNotFound, Sidecars
+from osteon_query.packs.sidecars import HeaderNotFound, Sidecars
 from support.search import Objects, location, sidecar
 
 KEY = location().sidecar_key

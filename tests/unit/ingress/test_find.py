@@ -1,4 +1,3 @@
-from base64 import b64encode
 from typing import Any
 
 import pytest
@@ -38,7 +37,7 @@ class FakeBus:
 
 
 def page(*identifiers: bytes, **fields: Any) -> FindPage:
-    return FindPage(correlation_id="a1", identifiers=[b64encode(one) for one in identifiers], **fields)
+    return FindPage(correlation_id="a1", identifiers=list(identifiers), **fields)
 
 
 async def test_each_match_is_pending_and_the_last_response_has_the_status() -> None:

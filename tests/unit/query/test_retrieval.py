@@ -8,9 +8,9 @@ import pytest
 from osteon.dicom.identity import Identity
 from osteon.index.port import Location
 from osteon.objects.port import ObjectNotFound
-from osteon_query.errors import Unreadable
-from osteon_query.retrieval import read_members
-from osteon_query.streaming import read_ahead
+from osteon_query.http.errors import Unreadable
+from osteon_query.http.streaming import read_ahead
+from osteon_query.packs.retrieval import read_members
 
 
 class Store:

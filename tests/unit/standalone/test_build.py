@@ -8,9 +8,9 @@ from osteon_standalone.build import DataUnusable, held
 
 
 def test_a_data_folder_has_one_owner_at_a_time(tmp_path: Path) -> None:
-    with held(tmp_path / "data"), pytest.raises(DataUnusable, match="another Osteon works in"):
-        with held(tmp_path / "data"):
-            pass
+    data = tmp_path / "data"
+    with held(data), pytest.raises(DataUnusable, match="another Osteon works in"), held(data):
+        pass
     with held(tmp_path / "data"):
         pass
 

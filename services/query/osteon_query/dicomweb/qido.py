@@ -1,0 +1,106 @@
+"""QIDO-RS: search for studies, series and instances (PS3.18 10.6).
+
+No result is 204 without a body, as Table 10.6.3-2 says; clients that expect an empty list treat it as one.
+"""
+
+import time
+from typing import Any
+
+import orjson
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from osteon import metrics
+from osteon.dicom.query import Level
+from osteon.index.port import Match
+from osteon_query.dicomweb.parameters import QidoQuery, parse, warnings
+from osteon_query.http.accept import DICOM_JSON, require_json
+from osteon_query.http.context import Door, DoorOf, dicomweb_url, uid_of
+from osteon_query.search.answers import answers
+
+router = APIRouter(prefix="/dicom-web", tags=["QIDO-RS"])
+
+
+@router.get("/studies")
+async def studies(request: Request, door: DoorOf) -> Response:
+    """Search for studies."""
+    return await _search(request, door, Level.STUDY)
+
+
+@router.get("/series")
+async def all_series(request: Request, door: DoorOf) -> Response:
+    """Search for series of all studies."""
+    return await _search(request, door, Level.SERIES)
+
+
+@router.get("/instances")
+async def all_instances(request: Request, door: DoorOf) -> Response:
+    """Search for instances of all studies."""
+    return await _search(request, door, Level.IMAGE)
+
+
+@router.get("/studies/{study}/series")
+async def series_of_study(request: Request, door: DoorOf, study: str) -> Response:
+    """Search for series of a study."""
+    return await _search(request, door, Level.SERIES, study)
+
+
+@router.get("/studies/{study}/instances")
+async def instances_of_study(request: Request, door: DoorOf, study: str) -> Response:
+    """Search for instances of a study."""
+    return await _search(request, door, Level.IMAGE, study)
+
+
+@router.get("/studies/{study}/series/{series}/instances")
+async def instances_of_series(request: Request, door: DoorOf, study: str, series: str) -> Response:
+    """Search for instances of a series."""
+    return await _search(request, door, Level.IMAGE, study, series)
+
+
+async def _search(
+    request: Request, door: Door, level: Level, study: str | None = None, series: str | None = None
+) -> Response:
+    require_json(request)
+    query = parse(
+        level,
+        request.query_params.multi_items(),
+        most=door.settings.query_limit,
+        study=None if study is None else uid_of("the study", study),
+        series=None if series is None else uid_of("the series", series),
+    )
+    started = time.perf_counter()
+    page = await door.index.search(query.search)
+    metrics.SEARCH_SECONDS.labels("qido").observe(time.perf_counter() - started)
+    shown = list(page.matches)[: query.limit]
+    base = dicomweb_url(request, door)
+    response = await _answer(door, shown, query, base)
+    for warning in warnings(query, base, more=len(page.matches) > len(shown)):
+        response.headers.append("Warning", warning)
+    return response
+
+
+async def _answer(door: Door, shown: list[Match], query: QidoQuery, base: str) -> Response:
+    if not shown:
+        return Response(status_code=204)
+    found = await answers(shown, query.wanted, index=door.index, sidecars=door.sidecars)
+    for match, answer in zip(shown, found, strict=True):
+        answer["00081190"] = {"vr": "UR", "Value": [_url(match, base)]}
+    return Response(orjson.dumps([_sorted(answer) for answer in found]), media_type=DICOM_JSON)
+
+
+def _sorted(answer: dict[str, Any]) -> dict[str, Any]:
+    return {tag: answer[tag] for tag in sorted(answer)}
+
+
+def _url(match: Match, base: str) -> str:
+    """Return the Retrieve URL (0008,1190) of what was found."""
+    url = base
+    for part, keyword, resource in (
+        ("studies", "StudyInstanceUID", match.study),
+        ("series", "SeriesInstanceUID", match.series),
+        ("instances", "SOPInstanceUID", match.instance),
+    ):
+        if resource is not None:
+            url += f"/{part}/{resource.attributes[keyword]}"
+    return url

@@ -1,0 +1,1 @@
+"""The HTTP side of every door: bodies, negotiation, errors, streaming."""

@@ -1,0 +1,178 @@
+"""Request bodies: limits, multipart (RFC 2046, RFC 2387) and files, all in constant memory."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Final
+
+import orjson
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser
+from starlette.requests import ClientDisconnect, Request
+
+from osteon_query.http.accept import split_header
+from osteon_query.http.errors import BadBody, TooLarge, UnsupportedMediaType
+
+_BUFFER: Final = 1 << 20
+_SMALL: Final = 4 << 20
+"""Bytes of a JSON or text body at most."""
+_MAX_BOUNDARY: Final = 70
+_MAX_HEADERS: Final = 32
+_MAX_HEADER: Final = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class PartBegins:
+    """A part of a multipart body: its headers, names in lower case."""
+
+    headers: Mapping[str, str]
+
+
+class PartEnds:
+    """The part is complete."""
+
+
+Event = PartBegins | bytes | PartEnds
+
+
+def content_type(request: Request) -> tuple[str, dict[str, str]]:
+    """Return the body's media type and its parameters; raises `UnsupportedMediaType` for a compressed body."""
+    encoding = request.headers.get("content-encoding", "identity").lower()
+    if encoding != "identity":
+        raise UnsupportedMediaType(f"Content-Encoding {encoding[:80]!r} is not taken: send the body as it is")
+    return split_header(request.headers.get("content-type", "")[:1024])
+
+
+async def limited(request: Request, limit: int, setting: str) -> AsyncGenerator[bytes, None]:
+    """Yield the body; raises `TooLarge` as soon as it is known to be longer than `limit` bytes."""
+    message = f"the body is longer than {limit} bytes ({setting})"
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > limit:
+        raise TooLarge(message)
+    try:
+        async for chunk in request.stream():
+            limit -= len(chunk)
+            if limit < 0:
+                raise TooLarge(message)
+            yield chunk
+    except ClientDisconnect:
+        raise BadBody("the client went away before the body was complete") from None
+
+
+async def small_body(request: Request) -> bytes:
+    """Return a body of at most 4 MiB."""
+    async with aclosing(limited(request, _SMALL, "limit of JSON and text bodies")) as chunks:
+        return b"".join([chunk async for chunk in chunks])
+
+
+async def json_object(request: Request) -> dict[str, object]:
+    """Return a body that is a JSON object; raises `BadBody`."""
+    try:
+        body = orjson.loads(await small_body(request))
+    except orjson.JSONDecodeError as error:
+        raise BadBody(f"the body is not JSON: {error}") from None
+    if not isinstance(body, dict):
+        raise BadBody("the body is not a JSON object")
+    return body
+
+
+def boundary_of(parameters: Mapping[str, str]) -> bytes:
+    """Return the boundary parameter of a multipart Content-Type; raises `BadBody`."""
+    boundary = parameters.get("boundary", "")
+    if not boundary or len(boundary) > _MAX_BOUNDARY or not boundary.isascii():
+        raise BadBody(f"Content-Type needs a boundary of 1 to {_MAX_BOUNDARY} ASCII characters, got {boundary[:80]!r}")
+    return boundary.encode("ascii")
+
+
+async def multipart_events(chunks: AsyncIterator[bytes], boundary: bytes) -> AsyncGenerator[Event, None]:
+    """Parse a multipart body as it comes in; raises `BadBody` when it is none or is cut short."""
+    parser = _Parser(boundary)
+    async for chunk in chunks:
+        for event in parser.feed(chunk):
+            yield event
+    if not parser.complete:
+        raise BadBody(f"the multipart body ends without its closing boundary --{boundary.decode()}--")
+
+
+class _Parser:
+    """Turns the callbacks of the push parser into events."""
+
+    def __init__(self, boundary: bytes) -> None:
+        self.complete = False
+        self._events: list[Event] = []
+        self._headers: dict[str, str] = {}
+        self._name = b""
+        self._value = b""
+        self._parser = MultipartParser(
+            boundary,
+            {
+                "on_part_begin": self._headers.clear,
+                "on_header_field": self._field,
+                "on_header_value": self._more_value,
+                "on_header_end": self._header_end,
+                "on_headers_finished": lambda: self._events.append(PartBegins(dict(self._headers))),
+                "on_part_data": lambda data, start, end: self._events.append(data[start:end]),
+                "on_part_end": lambda: self._events.append(PartEnds()),
+                "on_end": self._end,
+            },
+            max_header_count=_MAX_HEADERS,
+            max_header_size=_MAX_HEADER,
+        )
+
+    def feed(self, chunk: bytes) -> list[Event]:
+        """Parse the next bytes of the body."""
+        try:
+            self._parser.write(chunk)
+        except FormParserError as error:
+            raise BadBody(f"the body is not multipart as its Content-Type says: {error}") from None
+        events, self._events = self._events, []
+        return events
+
+    def _field(self, data: bytes, start: int, end: int) -> None:
+        self._name += data[start:end]
+
+    def _more_value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+
+    def _header_end(self) -> None:
+        self._headers[self._name.decode("latin-1").lower()] = self._value.decode("latin-1")
+        self._name = self._value = b""
+
+    def _end(self) -> None:
+        self.complete = True
+
+
+class FileWriter:
+    """Writes a file in chunks of at least 1 MiB, in threads."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._buffer = bytearray()
+        self.size = 0
+
+    async def write(self, data: bytes) -> None:
+        """Append `data`."""
+        self._buffer += data
+        self.size += len(data)
+        if len(self._buffer) >= _BUFFER:
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Hand what was gathered to the operating system."""
+        if self._buffer:
+            full, self._buffer = self._buffer, bytearray()
+            await asyncio.to_thread(self._file.write, full)
+
+
+@asynccontextmanager
+async def writing(path: Path) -> AsyncGenerator[FileWriter, None]:
+    """Write a new file; it is complete when the context ends without an error."""
+    file = await asyncio.to_thread(path.open, "xb")
+    try:
+        writer = FileWriter(file)
+        yield writer
+        await writer.flush()
+    finally:
+        await asyncio.to_thread(file.close)

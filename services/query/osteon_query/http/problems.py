@@ -1,0 +1,118 @@
+"""Which HTTP answer an error gets: the status from the error's type, the shape from the door.
+
+Below `/dicom-web` errors are problem details (RFC 9457), everywhere else they have the shape of Orthanc's REST API.
+"""
+
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Final
+
+import orjson
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from osteon.errors import Invalid, NotFound, OsteonError, Unavailable
+from osteon.logging import get_logger
+from osteon_query.http import errors
+
+log = get_logger(__name__)
+
+DICOMWEB: Final = "/dicom-web"
+RETRY_AFTER: Final = "5"
+"""Seconds after which a client may try again when a part is down."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A status and the error code that Orthanc's clients know for it."""
+
+    status: int
+    orthanc: int
+    name: str
+
+
+_ANSWERS: Final[dict[type[Exception], Answer]] = {
+    Unavailable: Answer(503, 36, "The database is currently not available (probably a transient situation)"),
+    NotFound: Answer(404, 17, "Unknown resource"),
+    Invalid: Answer(400, 8, "Bad request"),
+    errors.BadBody: Answer(400, 15, "Bad file format"),
+    errors.NotAcceptable: Answer(406, 34, "Cannot send a response which is acceptable according to the Accept header"),
+    errors.UnsupportedMediaType: Answer(415, 8, "Bad request"),
+    errors.TooLarge: Answer(413, 4, "The server hosting Orthanc is running out of memory"),
+    errors.RangeNotSatisfiable: Answer(416, 41, "Incorrect range request"),
+}
+_INTERNAL: Final = Answer(500, -1, "Internal error")
+_BY_STATUS: Final = {
+    400: _ANSWERS[Invalid],
+    404: Answer(404, 17, "Unknown resource"),
+    405: Answer(405, 8, "Bad request"),
+}
+
+
+def answer_of(error: Exception) -> Answer:
+    """Return the answer for the nearest class of the error that has one; 500 for what nobody foresaw."""
+    if isinstance(error, HTTPException):
+        return _BY_STATUS.get(error.status_code, Answer(error.status_code, 8, "Bad request"))
+    if isinstance(error, RequestValidationError):
+        return _BY_STATUS[400]
+    return next((_ANSWERS[kind] for kind in type(error).__mro__ if kind in _ANSWERS), _INTERNAL)
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error through this module."""
+    for kind in (OsteonError, HTTPException, RequestValidationError, Exception):
+        app.add_exception_handler(kind, _handle)
+
+
+async def _handle(request: Request, error: Exception) -> Response:
+    answer = answer_of(error)
+    if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        foreseen = isinstance(error, OsteonError)
+        log.error("request failed", path=request.url.path, error=str(error), exc_info=None if foreseen else error)
+    return render(request, answer, _detail(error))
+
+
+def _detail(error: Exception) -> str:
+    if isinstance(error, HTTPException):
+        return str(error.detail)
+    if isinstance(error, RequestValidationError):
+        return "; ".join(f"{'.'.join(str(p) for p in e['loc'])}: {e['msg']}" for e in error.errors())
+    return str(error) if isinstance(error, OsteonError) else "an error that nobody foresaw; the log has it"
+
+
+def render(request: Request, answer: Answer, detail: str) -> Response:
+    """Write an error in the shape of the door that the request came through."""
+    phrase = HTTPStatus(answer.status).phrase
+    headers = {"Retry-After": RETRY_AFTER} if answer.status == HTTPStatus.SERVICE_UNAVAILABLE else {}
+    if is_dicomweb(request):
+        problem: dict[str, Any] = {"type": "about:blank", "title": phrase, "status": answer.status, "detail": detail}
+        return Response(_dump(problem), answer.status, headers, "application/problem+json")
+    body = {
+        "Method": request.method,
+        "Uri": request.url.path,
+        "HttpError": phrase,
+        "HttpStatus": answer.status,
+        "OrthancError": answer.name,
+        "OrthancStatus": answer.orthanc,
+        "Message": answer.name,
+        "Details": detail,
+    }
+    return Response(_dump(body), answer.status, headers, "application/json")
+
+
+def is_dicomweb(request: Request) -> bool:
+    """Whether the request came to DICOMweb."""
+    path = request.url.path
+    return path == DICOMWEB or path.startswith(DICOMWEB + "/")
+
+
+def _dump(body: dict[str, Any]) -> bytes:
+    # A detail may quote what the client sent, lone surrogates included.
+    return orjson.dumps({k: _clean(v) for k, v in body.items()})
+
+
+def _clean(value: Any) -> Any:
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value

@@ -1,0 +1,124 @@
+"""Streamed answers: read-ahead, errors before the first byte, byte ranges, and HEAD."""
+
+import asyncio
+import re
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from osteon_query.http.errors import RangeNotSatisfiable
+from osteon_query.http.middleware import HEAD
+
+T = TypeVar("T")
+Bytes = bytes | memoryview
+
+_RANGE: Final = re.compile(r"bytes=(\d{0,19})-(\d{0,19})", re.ASCII)
+
+
+class Streamed(StreamingResponse):
+    """A streamed answer that closes its source at once when the client goes away."""
+
+    def __init__(self, source: AsyncGenerator[Bytes, None], status: int, headers: Mapping[str, str]) -> None:
+        super().__init__(source, status, headers)
+        self._source = source
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the answer."""
+        async with aclosing(self._source):
+            await super().__call__(scope, receive, send)
+
+
+async def streamed(
+    request: Request, source: AsyncGenerator[Bytes, None], headers: Mapping[str, str], status: int = 200
+) -> Response:
+    """Answer with `source`; an error in its first step still gets its own status. HEAD reads that step only."""
+    first = await _first(source)
+    if request.scope.get(HEAD):
+        await source.aclose()
+        return Response(None, status, headers)
+    return Streamed(_joined(first, source), status, headers)
+
+
+async def _first(source: AsyncGenerator[Bytes, None]) -> Bytes:
+    try:
+        return await anext(source)
+    except StopAsyncIteration:
+        return b""
+
+
+async def _joined(first: Bytes, rest: AsyncGenerator[Bytes, None]) -> AsyncGenerator[Bytes, None]:
+    async with aclosing(rest):
+        yield first
+        async for chunk in rest:
+            yield chunk
+
+
+async def read_ahead(source: AsyncGenerator[T, None], depth: int) -> AsyncGenerator[T, None]:
+    """Yield what `source` yields, which runs up to `depth` items ahead in a task of its own."""
+    queue: asyncio.Queue[tuple[T] | BaseException | None] = asyncio.Queue(depth)
+
+    async def fill() -> None:
+        try:
+            async with aclosing(source):
+                async for item in source:
+                    await queue.put((item,))
+        except Exception as error:
+            await queue.put(error)
+        else:
+            await queue.put(None)
+
+    task = asyncio.create_task(fill())
+    try:
+        while (got := await queue.get()) is not None:
+            if isinstance(got, BaseException):
+                raise got
+            yield got[0]
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+@dataclass(frozen=True, slots=True)
+class ByteRange:
+    """Part of a resource: `length` bytes at `offset` of `total`; `partial` when the client asked for a range."""
+
+    offset: int
+    length: int
+    total: int
+    partial: bool
+
+    @property
+    def status(self) -> int:
+        """206 for a part, else 200."""
+        return 206 if self.partial else 200
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers that describe it (RFC 9110 14.4)."""
+        headers = {"Accept-Ranges": "bytes", "Content-Length": str(self.length)}
+        if self.partial:
+            headers["Content-Range"] = f"bytes {self.offset}-{self.offset + self.length - 1}/{self.total}"
+        return headers
+
+
+def byte_range(request: Request, total: int) -> ByteRange:
+    """Read the Range header (RFC 9110 14.2). One range is served; several or another unit give the whole.
+
+    Raises `RangeNotSatisfiable` when it begins behind the end.
+    """
+    found = _RANGE.fullmatch(request.headers.get("range", "").replace(" ", ""))
+    if found is None or not any(found.groups()):
+        return ByteRange(0, total, total, partial=False)
+    first, last = found.groups()
+    start = int(first) if first else max(0, total - int(last))
+    stop = min(int(last) + 1, total) if first and last else total
+    if first and last and int(last) < int(first):
+        return ByteRange(0, total, total, partial=False)
+    if start >= stop:
+        raise RangeNotSatisfiable(f"the range {found[0]} lies beyond the end: the resource has {total} bytes")
+    return ByteRange(start, stop - start, total, partial=True)

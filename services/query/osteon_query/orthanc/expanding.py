@@ -1,0 +1,130 @@
+"""Pages of matches, and their Orthanc objects: children, headers and requested tags fetched a page at a time."""
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+import orjson
+from starlette.requests import Request
+
+from osteon.dicom.attributes import LEVEL_OF
+from osteon.dicom.keys import attribute_path
+from osteon.dicom.query import Condition, Level, OneOf, Search
+from osteon.index.port import Index, Location, Match, Scope
+from osteon_query.dicomweb.metadata import lines_of
+from osteon_query.http.context import Door
+from osteon_query.http.errors import BadParameter
+from osteon_query.orthanc.kinds import BY_LEVEL, INSTANCE, PATIENT, Kind, child_of
+from osteon_query.orthanc.shapes import Details, shape
+from osteon_query.orthanc.tag_formats import Form
+from osteon_query.packs.sidecars import parse_header
+
+_PAGE: Final = 1_000
+_PARENT_KEY: Final = {Level.STUDY: "StudyInstanceUID", Level.SERIES: "SeriesInstanceUID"}
+_NO: Final = frozenset({"0", "false"})
+_MAX_TAGS: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """How resources are shown: their identifiers only, or whole objects."""
+
+    expand: bool
+    requested: tuple[str, ...] = field(default=())
+    form: Form = Form.SIMPLIFIED
+
+
+def view_of(request: Request, *, expand: bool) -> View:
+    """Read `expand`, `full`, `short` and `requested-tags`; `expand` says what holds when it is absent."""
+    given = request.query_params
+    expanded = given["expand"].lower() not in _NO if "expand" in given else expand
+    form = Form.FULL if "full" in given else Form.SHORT if "short" in given else Form.SIMPLIFIED
+    names = given.get("requested-tags", given.get("requestedTags", ""))
+    return View(expanded, requested_tags(name for name in names.split(";") if name), form)
+
+
+def requested_tags(names: Any) -> tuple[str, ...]:
+    """Check attributes that are asked for by keyword or tag; raises `Invalid`."""
+    paths = [attribute_path(name) for name in names]
+    if len(paths) > _MAX_TAGS or any(len(path) > 1 for path in paths):
+        raise BadParameter(f"requested tags: expected at most {_MAX_TAGS} keywords or tags, without paths")
+    return tuple(path[0] for path in paths)
+
+
+async def pages(index: Index, search: Search, *, size: int, total: int | None) -> AsyncGenerator[Sequence[Match], None]:
+    """Yield the matches of a search from its offset on, at most `total` of them, `size` at a time."""
+    while total is None or total > 0:
+        limit = size if total is None else min(size, total)
+        page = await index.search(replace(search, limit=limit))
+        yield page.matches
+        if page.cursor is None or not page.matches:
+            return
+        total = None if total is None else total - len(page.matches)
+        if search.order:
+            search = replace(search, offset=search.offset + len(page.matches))
+        else:
+            search = replace(search, offset=0, cursor=page.cursor)
+
+
+async def json_list(door: Door, search: Search, view: View, *, total: int | None) -> AsyncGenerator[bytes, None]:
+    """Yield a JSON array of identifiers or objects, in constant memory however many there are."""
+    size = BY_LEVEL[search.level].page if view.expand else _PAGE
+    opening = b"["
+    async for matches in pages(door.index, search, size=size, total=total):
+        shown = await objects(door, matches, view) if view.expand else [match.public_id for match in matches]
+        if shown:
+            yield opening + orjson.dumps(shown)[1:-1]
+            opening = b","
+    yield b"]" if opening == b"," else b"[]"
+
+
+async def objects(door: Door, matches: Sequence[Match], view: View) -> list[dict[str, Any]]:
+    """Return the objects of some resources of one level."""
+    if not matches:
+        return []
+    kind = BY_LEVEL[matches[0].level]
+    below = await _children(door.index, kind, matches)
+    headers = await _headers(door, kind, matches, view)
+    return [
+        shape(match, Details(below.get(match.public_id, ()), header, view.requested, view.form))
+        for match, header in zip(matches, headers, strict=True)
+    ]
+
+
+async def _children(index: Index, kind: Kind, parents: Sequence[Match]) -> Mapping[str, list[Match]]:
+    child = child_of(kind)
+    if child is None:
+        return {}
+    found: dict[str, list[Match]] = {parent.public_id: [] for parent in parents}
+    for search in _child_searches(kind, child, parents):
+        async for matches in pages(index, search, size=_PAGE, total=None):
+            for match in matches:
+                above = match.series if child is INSTANCE else match.patient if kind is PATIENT else match.study
+                if above is not None and above.public_id in found:
+                    found[above.public_id].append(match)
+    return found
+
+
+def _child_searches(kind: Kind, child: Kind, parents: Sequence[Match]) -> list[Search]:
+    key = _PARENT_KEY.get(kind.level)
+    if key is None or len(parents) == 1:
+        return [Search(child.level, parent=parent.public_id) for parent in parents]
+    uids = tuple((parent.series or parent.study or parent.patient).attributes[key] for parent in parents)
+    return [Search(child.level, (Condition((key,), OneOf(uids)),))]
+
+
+async def _headers(door: Door, kind: Kind, matches: Sequence[Match], view: View) -> list[Mapping[str, Any]]:
+    """Read the headers where something is shown that the index does not hold."""
+    if kind is not INSTANCE and all(keyword in LEVEL_OF for keyword in view.requested):
+        return [{} for _ in matches]
+    locations = [await _location(door.index, match) for match in matches]
+    lines = iter(await lines_of(door.sidecars, [location for location in locations if location is not None]))
+    return [{} if location is None else parse_header(next(lines).header.json) for location in locations]
+
+
+async def _location(index: Index, match: Match) -> Location | None:
+    if match.instance is not None:
+        return match.instance.location
+    async for location in index.locate(Scope(public_id=match.public_id)):
+        return location
+    return None

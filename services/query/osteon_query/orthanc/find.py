@@ -1,0 +1,143 @@
+"""Orthanc REST: `/tools/find`, `/tools/count-resources` and `/tools/lookup`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from osteon.dicom.keys import attribute_path
+from osteon.dicom.matching import condition
+from osteon.dicom.query import Condition, Order, Search
+from osteon_query.http.bodies import json_object, small_body
+from osteon_query.http.context import DoorOf
+from osteon_query.http.errors import BadBody, BadParameter
+from osteon_query.http.streaming import streamed
+from osteon_query.orthanc.expanding import View, json_list, requested_tags
+from osteon_query.orthanc.kinds import BY_LEVEL, kind_named
+from osteon_query.orthanc.resources import JSON, json_response
+from osteon_query.orthanc.tag_formats import Form
+from osteon_query.search.conditions import is_matchable, spelled
+
+router = APIRouter(prefix="/tools", tags=["Tools"])
+
+_MAX_IDENTIFIER: Final = 1024
+_PARENTS: Final = ("ParentPatient", "ParentStudy", "ParentSeries")
+
+
+@dataclass(frozen=True, slots=True)
+class _Find:
+    search: Search
+    view: View
+    total: int | None
+    nothing: bool
+    """No resource has labels, so a find that wants some matches nothing."""
+
+
+@router.post("/find")
+async def find(request: Request, door: DoorOf) -> Response:
+    """Search by attributes."""
+    wanted = _parse(await json_object(request))
+    if wanted.nothing:
+        return json_response([])
+    source = json_list(door, wanted.search, wanted.view, total=wanted.total)
+    return await streamed(request, source, {"Content-Type": JSON})
+
+
+@router.post("/count-resources")
+async def count(request: Request, door: DoorOf) -> Response:
+    """Count what a find would match."""
+    wanted = _parse(await json_object(request))
+    return json_response({"Count": 0 if wanted.nothing else await door.index.count(wanted.search)})
+
+
+@router.post("/lookup")
+async def lookup(request: Request, door: DoorOf) -> Response:
+    """Find a Patient ID, Accession Number or UID, which is the whole body."""
+    body = (await small_body(request)).decode("utf-8", "replace").strip()
+    if not body or len(body) > _MAX_IDENTIFIER:
+        raise BadBody(f"the body must be one identifier of 1 to {_MAX_IDENTIFIER} characters")
+    found = await door.index.lookup(body)
+    kinds = [(BY_LEVEL[level], public_id) for level, public_id in found]
+    return json_response([{"ID": id, "Path": kind.path(id), "Type": kind.type} for kind, id in kinds])
+
+
+def _parse(body: Mapping[str, Any]) -> _Find:
+    kind = kind_named(body.get("Level"))
+    parents = [_text(body, name) for name in _PARENTS if name in body]
+    if len(parents) > 1:
+        raise BadParameter(f"{', '.join(_PARENTS)}: give one at most")
+    search = Search(
+        level=kind.level,
+        conditions=tuple(_conditions(kind.level, _object(body, "Query"))),
+        case_sensitive=_flag(body, "CaseSensitive"),
+        parent=parents[0] if parents else None,
+        order=tuple(_order(entry) for entry in _list(body, "OrderBy")),
+        offset=_number(body, "Since"),
+    )
+    form = Form.FULL if _flag(body, "Full") else Form.SHORT if _flag(body, "Short") else Form.SIMPLIFIED
+    view = View(_flag(body, "Expand"), requested_tags(map(str, _list(body, "RequestedTags"))), form)
+    if _object(body, "MetadataQuery"):
+        raise BadParameter("MetadataQuery: resources have no metadata to search by")
+    labelled = bool(_list(body, "Labels")) and body.get("LabelsConstraint", "All") != "None"
+    return _Find(search, view, _number(body, "Limit") or None, labelled)
+
+
+def _conditions(level: Any, query: Mapping[str, Any]) -> list[Condition]:
+    found = []
+    for name, value in query.items():
+        if not isinstance(value, str):
+            raise BadParameter(f"Query.{name[:80]}: expected text, got {str(value)[:80]}")
+        path = attribute_path(name)
+        parsed = condition(path, value)
+        if parsed is None:
+            continue
+        if not is_matchable(level, path):
+            raise BadParameter(f"Query: {spelled([path])} can not be searched by at level {level}")
+        found.append(parsed)
+    return found
+
+
+def _order(entry: Any) -> Order:
+    if not isinstance(entry, dict) or entry.get("Type") != "DicomTag" or not isinstance(entry.get("Key"), str):
+        raise BadParameter("OrderBy: expected objects with Type 'DicomTag', Key and Direction")
+    direction = entry.get("Direction", "ASC")
+    if direction not in ("ASC", "DESC"):
+        raise BadParameter(f"OrderBy.Direction: expected ASC or DESC, got {str(direction)[:80]!r}")
+    return Order(attribute_path(entry["Key"])[0], descending=direction == "DESC")
+
+
+def _text(body: Mapping[str, Any], name: str) -> str:
+    if not isinstance(value := body[name], str):
+        raise BadParameter(f"{name}: expected text")
+    return value
+
+
+def _object(body: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = body.get(name, {})
+    if not isinstance(value, dict):
+        raise BadParameter(f"{name}: expected an object")
+    return value
+
+
+def _list(body: Mapping[str, Any], name: str) -> list[Any]:
+    value = body.get(name, [])
+    if not isinstance(value, list):
+        raise BadParameter(f"{name}: expected an array")
+    return value
+
+
+def _flag(body: Mapping[str, Any], name: str) -> bool:
+    value = body.get(name, False)
+    if not isinstance(value, bool):
+        raise BadParameter(f"{name}: expected true or false")
+    return value
+
+
+def _number(body: Mapping[str, Any], name: str) -> int:
+    value = body.get(name, 0)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 1 << 31:
+        raise BadParameter(f"{name}: expected a whole number of zero or more")
+    return value

@@ -1,0 +1,135 @@
+"""Orthanc REST: what this archive is and how much it holds; conflicts, which are Osteon's own."""
+
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any, Final
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from osteon.index.port import Conflict, Location
+from osteon_query.dicomweb.parameters import number
+from osteon_query.http.context import DoorOf
+from osteon_query.http.errors import UnknownResource
+from osteon_query.orthanc.kinds import KINDS
+from osteon_query.orthanc.resources import json_response, sizes
+from osteon_query.orthanc.shapes import timestamp
+
+router = APIRouter(tags=["System"])
+
+ORTHANC_VERSION: Final = "1.12.11"
+"""The Orthanc release whose REST API this one follows; clients choose what they call by it."""
+_API_VERSION: Final = 30
+_PLUGINS: Final = {
+    "dicom-web": {
+        "ID": "dicom-web",
+        "Description": "DICOMweb: QIDO-RS, WADO-RS, STOW-RS",
+        "RootUri": "/dicom-web/studies",
+    }
+}
+
+
+@router.get("/system")
+async def system(door: DoorOf) -> Response:
+    """Describe the archive. `Version` is that of the API; the archive's own is `OsteonVersion`."""
+    settings = door.settings
+    return json_response(
+        {
+            "ApiVersion": _API_VERSION,
+            "Capabilities": {"HasChangesExtended": True, "HasExtendedFind": True},
+            "CheckRevisions": False,
+            "DatabaseBackendPlugin": None,
+            "DatabaseVersion": 6,
+            "DicomAet": settings.aet,
+            "DicomPort": settings.dicom_port,
+            "HasLabels": False,
+            "HttpPort": settings.http_port,
+            "IngestTranscoding": "",
+            "IsHttpServerSecure": False,
+            "MainDicomTags": {kind.type: ";".join(kind.main_tags) for kind in KINDS},
+            "MaximumPatientCount": 0,
+            "MaximumStorageMode": "Reject",
+            "MaximumStorageSize": 0,
+            "Name": "Osteon",
+            "OsteonVersion": version("osteon"),
+            "OverwriteInstances": False,
+            "PatientLevelEnabled": True,
+            "PluginsEnabled": True,
+            "ReadOnly": False,
+            "StorageAreaPlugin": None,
+            "StorageCompression": False,
+            "UserMetadata": {},
+            "Version": ORTHANC_VERSION,
+        }
+    )
+
+
+@router.get("/statistics")
+async def statistics(door: DoorOf) -> Response:
+    """Send totals of the whole archive."""
+    totals = await door.index.statistics()
+    return json_response(
+        {
+            "CountConflicts": totals.conflicts,
+            "CountInstances": totals.instances,
+            "CountPacks": totals.packs,
+            "CountPatients": totals.patients,
+            "CountSeries": totals.series,
+            "CountStudies": totals.studies,
+            **sizes(totals.size, ("TotalDiskSize", "TotalUncompressedSize")),
+        }
+    )
+
+
+@router.get("/plugins")
+async def plugins() -> Response:
+    """List what Orthanc has as plugins: clients discover DICOMweb here."""
+    return json_response(list(_PLUGINS))
+
+
+@router.get("/plugins/{id}")
+async def plugin(id: str) -> Response:
+    """Describe one of them."""
+    if id not in _PLUGINS:
+        raise UnknownResource(f"there is no plugin {id[:80]!r}")
+    return json_response({**_PLUGINS[id], "ExtendsOrthancExplorer": False, "Version": version("osteon")})
+
+
+@router.get("/tools/now")
+async def now() -> Response:
+    """Send the time in UTC."""
+    return Response(timestamp(datetime.now(UTC)), media_type="text/plain")
+
+
+@router.get("/conflicts")
+async def conflicts(request: Request, door: DoorOf) -> Response:
+    """List instances that were kept aside, oldest first: `after` is the last `Id` seen, `limit` at most 1000."""
+    after = number("after", request.query_params.get("after", "0"))
+    limit = min(number("limit", request.query_params.get("limit", "100")), 1_000)
+    found = await door.index.conflicts(after=after, limit=limit) if limit else []
+    return json_response([_conflict(conflict) for conflict in found])
+
+
+def _conflict(conflict: Conflict) -> dict[str, Any]:
+    return {
+        "Id": conflict.id,
+        "Detected": timestamp(conflict.detected),
+        "Kept": _location(conflict.kept),
+        "Other": _location(conflict.other),
+    }
+
+
+def _location(location: Location) -> dict[str, Any]:
+    return {
+        "InstanceId": location.public_id,
+        "PatientID": location.identity.patient_id,
+        "StudyInstanceUID": location.identity.study_uid,
+        "SeriesInstanceUID": location.identity.series_uid,
+        "SOPInstanceUID": location.identity.sop_uid,
+        "TransferSyntaxUID": location.transfer_syntax_uid,
+        "Size": location.length,
+        "Sha256": location.sha256.hex(),
+        "Object": location.key,
+        "Offset": location.offset,
+    }

@@ -1,0 +1,1 @@
+"""Packs and sidecars: reading instances out of them, and making them from uploads."""

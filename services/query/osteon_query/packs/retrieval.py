@@ -1,0 +1,136 @@
+"""Reading instances out of packs: byte ranges, several members of a pack in one request, constant memory."""
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Final
+
+from osteon import metrics
+from osteon.errors import Invalid
+from osteon.index.port import Location
+from osteon.objects.port import ObjectNotFound, Objects
+from osteon_query.http.errors import Unreadable
+from osteon_query.http.streaming import Bytes, read_ahead
+
+_GAP: Final = 64 << 10
+"""Reading over so many unwanted bytes is cheaper than another request."""
+_MEMBERS: Final = 512
+"""Members of one request at most, which bounds what is remembered of it."""
+_READ_AHEAD: Final = 4
+"""Chunks of at most 1 MiB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Members that lie close together in one pack, in the order of their bytes."""
+
+    members: list[Location]
+
+    @property
+    def key(self) -> str:
+        """Object key of the pack."""
+        return self.members[0].key
+
+    @property
+    def start(self) -> int:
+        """First byte."""
+        return self.members[0].offset
+
+    @property
+    def stop(self) -> int:
+        """Byte after the last."""
+        return self.members[-1].offset + self.members[-1].length
+
+    def takes(self, location: Location) -> bool:
+        """Whether `location` can be read in the same request."""
+        near = 0 <= location.offset - self.stop <= _GAP
+        return location.key == self.key and near and len(self.members) < _MEMBERS
+
+
+async def spans(locations: AsyncIterator[Location]) -> AsyncGenerator[Span, None]:
+    """Gather neighbours."""
+    span: Span | None = None
+    async for location in locations:
+        if span is not None and span.takes(location):
+            span.members.append(location)
+            continue
+        if span is not None:
+            yield span
+        span = Span([location])
+    if span is not None:
+        yield span
+
+
+async def read_members(
+    objects: Objects, locations: AsyncIterator[Location], *, way: str
+) -> AsyncGenerator[Location | Bytes, None]:
+    """Yield each instance's location, then its Part 10 file in chunks; reads ahead. Raises `Unreadable`.
+
+    `way` is the label under which the bytes are counted.
+    """
+    async with aclosing(read_ahead(_members(objects, locations), _READ_AHEAD)) as items:
+        async for item in items:
+            if not isinstance(item, Location):
+                metrics.RETRIEVED_BYTES.labels(way).inc(len(item))
+            yield item
+
+
+async def _members(objects: Objects, locations: AsyncIterator[Location]) -> AsyncGenerator[Location | Bytes, None]:
+    async for span in spans(locations):
+        chunks = read_range(objects, span.key, span.start, span.stop - span.start)
+        async with aclosing(chunks):
+            cutter = _Cutter(chunks)
+            position = span.start
+            for member in span.members:
+                await cutter.skip(member.offset - position)
+                # What can not be read is told before the part begins, while the answer can still be an error.
+                await cutter.fill()
+                yield member
+                async for piece in cutter.take(member.length):
+                    yield piece
+                position = member.offset + member.length
+
+
+async def read_range(objects: Objects, key: str, offset: int, length: int) -> AsyncGenerator[Bytes, None]:
+    """Yield exactly `length` bytes of an object; raises `Unreadable` when it is absent or shorter."""
+    left = length
+    stream = objects.stream(key, offset, length)
+    try:
+        async for chunk in stream:
+            left -= len(chunk)
+            yield chunk
+    except (ObjectNotFound, Invalid) as error:
+        raise Unreadable(f"the index names {length} bytes at {offset} of {key}, the object store: {error}") from None
+    finally:
+        # An abandoned stream would keep its file or connection until it is collected.
+        if isinstance(stream, AsyncGenerator):
+            await stream.aclose()
+    if left:
+        raise Unreadable(f"{key} ends {left} bytes before the index says so")
+
+
+class _Cutter:
+    """Cuts a stream of chunks into pieces of given lengths, without copying."""
+
+    def __init__(self, chunks: AsyncIterator[Bytes]) -> None:
+        self._chunks = chunks
+        self._rest = memoryview(b"")
+
+    async def fill(self) -> None:
+        """Wait until there are bytes to take."""
+        if not self._rest:
+            self._rest = memoryview(await anext(self._chunks))
+
+    async def take(self, length: int) -> AsyncIterator[memoryview]:
+        """Yield the next `length` bytes."""
+        while length:
+            await self.fill()
+            piece = self._rest[:length]
+            self._rest = self._rest[len(piece) :]
+            length -= len(piece)
+            yield piece
+
+    async def skip(self, length: int) -> None:
+        """Pass over the next `length` bytes."""
+        async for _ in self.take(length):
+            pass

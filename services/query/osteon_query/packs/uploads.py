@@ -1,0 +1,219 @@
+"""What comes in over HTTP: Part 10 files → packs → object store → index, before the answer.
+
+The files of one request are gathered by series, and each pack goes out as soon as it is big enough, so a request needs
+little disk and no memory however large it is. A pack is announced only once it and its sidecar are in the store; what
+is stored when a later step fails is found by the indexer's sweep.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+from osteon import metrics
+from osteon.bus.port import Bus
+from osteon.contracts.packs import Origin, PackIndexed, PackStored
+from osteon.dicom.identity import Identity
+from osteon.errors import Invalid
+from osteon.index.port import Index, InstanceState
+from osteon.logging import get_logger
+from osteon.objects.port import Objects
+from osteon.spool.ids import new_pack_id
+from osteon.spool.upload import Part10File, write_pack
+from osteon_query.http.errors import TooLarge
+from osteon_query.packs.part10 import build_sidecar, examine
+from osteon_query.packs.received import Fate, Received
+
+log = get_logger(__name__)
+
+PACK_BYTES: Final = 64 << 20
+_OPEN_BYTES: Final = 256 << 20
+_OPEN_SERIES: Final = 64
+MAX_FILES: Final = 100_000
+"""Files of one request at most: each is in its answer."""
+_POLL: Final = 2.0
+"""Seconds between looks into the index, for the case that an event was missed."""
+
+
+@dataclass(slots=True)
+class _Series:
+    """Files of one series that wait to be packed."""
+
+    study_uid: str
+    series_uid: str
+    files: dict[str, tuple[Path, Received]] = field(default_factory=dict)
+    size: int = 0
+
+
+class Uploads:
+    """Takes files, one `Upload` a request."""
+
+    def __init__(self, *, index: Index, objects: Objects, bus: Bus, wait: float, folder: Path) -> None:
+        self._index = index
+        self._objects = objects
+        self._bus = bus
+        self._wait = wait
+        self._folder = folder
+        self._expected: dict[str, asyncio.Event] = {}
+
+    async def start(self) -> None:
+        """Begin to listen for packs that were indexed."""
+        await self._bus.subscribe(PackIndexed, self._heard)
+
+    @property
+    def waiting(self) -> int:
+        """How many packs of requests in flight are waited for."""
+        return len(self._expected)
+
+    async def _heard(self, message: PackIndexed) -> None:
+        if (event := self._expected.get(message.pack_id)) is not None:
+            event.set()
+
+    @asynccontextmanager
+    async def open(self, correlation_id: str, remote_host: str) -> AsyncIterator["Upload"]:
+        """Begin an upload; its files are gone at the end. Raises `BusUnavailable` before anything is read."""
+        await self._bus.check()
+        folder = await asyncio.to_thread(TemporaryDirectory, prefix="upload-", dir=self._folder)
+        upload = Upload(self, Path(folder.name), correlation_id, remote_host)
+        try:
+            yield upload
+        finally:
+            for pack_id in upload.packs:
+                self._expected.pop(pack_id, None)
+            await asyncio.to_thread(folder.cleanup)
+
+    async def store(self, tar: Path, facts: PackStored) -> None:
+        """Put a pack and then its sidecar into the object store, and announce it."""
+        started = time.perf_counter()
+        sidecar, problems = await asyncio.to_thread(build_sidecar, tar, facts)
+        await self._objects.put_file(facts.key, tar)
+        await self._objects.put(facts.sidecar_key, sidecar)
+        metrics.UPLOAD_SECONDS.observe(time.perf_counter() - started)
+        metrics.PACKS_STORED.inc()
+        metrics.STORED_BYTES.inc(facts.size + len(sidecar))
+        metrics.HEADER_PROBLEMS.inc(problems)
+        self._expected[facts.pack_id] = asyncio.Event()
+        await self._bus.publish(facts)
+        log.info("pack stored", pack=facts.pack_id, instances=facts.instances, size=facts.size)
+
+    async def outcomes(self, pack_ids: Iterable[str]) -> dict[str, dict[str, InstanceState]]:
+        """Wait until the packs are indexed; what is not in time is left out."""
+        deadline = time.monotonic() + self._wait
+        found = {}
+        for pack_id in pack_ids:
+            if await self._indexed(pack_id, deadline):
+                found[pack_id] = dict(await self._index.outcome(pack_id))
+        return found
+
+    async def _indexed(self, pack_id: str, deadline: float) -> bool:
+        event = self._expected[pack_id]
+        while not event.is_set() and pack_id not in await self._index.known_packs([pack_id]):
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return False
+            try:
+                async with asyncio.timeout(min(_POLL, left)):
+                    await event.wait()
+            except TimeoutError:
+                continue
+        return True
+
+
+class Upload:
+    """The files of one request. `packs` has what became of them: pack → SOP Instance UID → file."""
+
+    def __init__(self, uploads: Uploads, folder: Path, correlation_id: str, remote_host: str) -> None:
+        self._uploads = uploads
+        self._folder = folder
+        self._correlation_id = correlation_id
+        self._remote_host = remote_host
+        self._open: dict[tuple[str, str], _Series] = {}
+        self.packs: dict[str, dict[str, Received]] = {}
+        self._files = 0
+        self.received: list[Received] = []
+
+    def new_path(self) -> Path:
+        """Return the path of a file that does not exist yet, for the next one to add; raises `TooLarge`."""
+        if self._files >= MAX_FILES:
+            raise TooLarge(f"one request can hold {MAX_FILES} files at most")
+        self._files += 1
+        return self._folder / f"{self._files}.dcm"
+
+    async def add(self, path: Path, *, study_uid: str | None = None) -> Received:
+        """Take a file over. One that can not be stored is refused by the `fate` of the entry, not by an error."""
+        entry = await self._examine(path, study_uid)
+        self.received.append(entry)
+        if entry.identity is None or entry.fate is not Fate.PENDING:
+            await asyncio.to_thread(path.unlink)
+            return entry
+        metrics.RECEIVED_INSTANCES.labels(Origin.HTTP).inc()
+        metrics.RECEIVED_BYTES.labels(Origin.HTTP).inc(entry.size)
+        await self._gather(path, entry, entry.identity)
+        return entry
+
+    async def _examine(self, path: Path, study_uid: str | None) -> Received:
+        try:
+            identity, size = await asyncio.to_thread(examine, path)
+        except Invalid as error:
+            return Received(Fate.UNREADABLE, detail=str(error))
+        if study_uid is not None and identity.study_uid != study_uid:
+            detail = f"Study Instance UID (0020,000D) is {identity.study_uid}, the URL names {study_uid}"
+            return Received(Fate.MISPLACED, identity, detail, size)
+        return Received(Fate.PENDING, identity, size=size)
+
+    async def _gather(self, path: Path, entry: Received, identity: Identity) -> None:
+        key = identity.study_uid, identity.series_uid
+        series = self._open.setdefault(key, _Series(*key))
+        if identity.sop_uid in series.files:
+            await self._pack(self._open.pop(key))
+            series = self._open[key] = _Series(*key)
+        series.files[identity.sop_uid] = path, entry
+        series.size += entry.size
+        if series.size >= PACK_BYTES:
+            await self._pack(self._open.pop(key))
+        elif len(self._open) > _OPEN_SERIES or sum(s.size for s in self._open.values()) > _OPEN_BYTES:
+            largest = max(self._open, key=lambda k: self._open[k].size)
+            await self._pack(self._open.pop(largest))
+
+    async def _pack(self, series: _Series) -> None:
+        now = datetime.now(UTC)
+        pack_id = new_pack_id()
+        tar = self._folder / f"{pack_id}.tar"
+        files = [Part10File(uid, path) for uid, (path, _) in series.files.items()]
+        written = await asyncio.to_thread(write_pack, tar, files, received_at=now)
+        await asyncio.to_thread(_unlink, [path for path, _ in series.files.values()])
+        facts = PackStored(
+            correlation_id=self._correlation_id,
+            pack_id=pack_id,
+            study_uid=series.study_uid,
+            series_uid=series.series_uid,
+            origin=Origin.HTTP,
+            remote_host=self._remote_host,
+            received_at=now,
+            instances=written.instances,
+            size=written.size,
+        )
+        self.packs[pack_id] = {uid: entry for uid, (_, entry) in series.files.items()}
+        await self._uploads.store(tar, facts)
+        await asyncio.to_thread(tar.unlink)
+
+    async def finish(self) -> list[Received]:
+        """Store what is left, wait for the index, and return every file's fate in the order they came."""
+        for series in list(self._open.values()):
+            await self._pack(series)
+        self._open.clear()
+        for pack_id, states in (await self._uploads.outcomes(self.packs)).items():
+            for uid, entry in self.packs[pack_id].items():
+                if uid in states:
+                    entry.fate = Fate(states[uid].value)
+        return self.received
+
+
+def _unlink(paths: list[Path]) -> None:
+    for path in paths:
+        path.unlink()

@@ -1,0 +1,1 @@
+"""Searching: C-FIND, and the answers that it shares with QIDO-RS."""

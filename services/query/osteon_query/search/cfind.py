@@ -1,0 +1,192 @@
+"""Answers `FindRequested`, one page of a C-FIND (PS3.4 C.4.1.3).
+
+Hierarchical search by the standard wants the unique key of every level above the one searched. Here all keys at or
+above the level may be given, or not, whether relational queries were negotiated or not: Orthanc and other archives
+answer so, and requesters that know only a SOP Instance UID depend on it. The strict way would refuse, never find more.
+"""
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timezone
+from typing import Any, Final
+
+from osteon.contracts.find import FindPage, FindRequested
+from osteon.dicom.attributes import LEVEL_OF, REQUEST_ATTRIBUTES
+from osteon.dicom.dataset_encoder import DatasetEncoder
+from osteon.dicom.errors import BadDataSet, UnknownTransferSyntax
+from osteon.dicom.keys import tag_of
+from osteon.dicom.matching import combine_datetimes, condition
+from osteon.dicom.moments import parse_offset
+from osteon.dicom.query import Condition, DateTimeRange, Level, Search
+from osteon.dicom.repertoire import UNICODE, repertoire
+from osteon.dimse.status import Status
+from osteon.errors import Invalid, OsteonError, Unavailable
+from osteon.index.port import BadCursor, Index, Match
+from osteon.metrics import SEARCH_SECONDS
+from osteon_query.packs.sidecars import Sidecars
+from osteon_query.search.answers import Answer, answers
+from osteon_query.search.identifier import Identifier, Key, read_identifier
+from osteon_query.search.wanted import Wanted
+from osteon_query.search.zones import Zoned, in_zone
+
+MODELS: Final[dict[str, tuple[Level, ...]]] = {
+    "1.2.840.10008.5.1.4.1.2.1.1": (Level.PATIENT, Level.STUDY, Level.SERIES, Level.IMAGE),
+    "1.2.840.10008.5.1.4.1.2.2.1": (Level.STUDY, Level.SERIES, Level.IMAGE),
+    "1.2.840.10008.5.1.4.1.2.3.1": (Level.PATIENT, Level.STUDY),
+}
+"""Query/Retrieve information model (FIND SOP class) → its levels (PS3.4 C.6); the last one is retired."""
+
+_LEVEL: Final = "QueryRetrieveLevel"
+_TIMEZONE: Final = "TimezoneOffsetFromUTC"
+_NEVER_MATCHED: Final = frozenset({_LEVEL, _TIMEZONE, "SpecificCharacterSet", "QueryRetrieveView"})
+_MAX_COMMENT: Final = 64
+
+
+class WrongModel(Invalid):
+    """The identifier does not fit its SOP class: its level is missing, unknown, or not one of the model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A C-FIND's identifier, understood. `all_supported` is false when some key was not matched (0xFF01)."""
+
+    level: Level
+    conditions: tuple[Condition | DateTimeRange, ...]
+    wanted: Wanted
+    charset: tuple[str, ...]
+    zone: timezone | None
+    all_supported: bool
+
+
+async def handle_find(request: FindRequested, index: Index, sidecars: Sidecars, *, page: int) -> FindPage:
+    """Return a page of at most `page` matches; what goes wrong is told by its status (PS3.4 Table C.4-1).
+
+    A page may have fewer matches, even none, and still a cursor.
+    """
+    start = time.perf_counter()
+    try:
+        return await _find(request, index, sidecars, page)
+    except OsteonError as error:
+        return _failure(request, error)
+    finally:
+        SEARCH_SECONDS.labels("c-find").observe(time.perf_counter() - start)
+
+
+async def _find(request: FindRequested, index: Index, sidecars: Sidecars, page: int) -> FindPage:
+    query = understand(request)
+    encoder = DatasetEncoder(request.transfer_syntax_uid, repertoire(query.charset) or UNICODE)
+    zoned = in_zone(query.conditions, query.zone, query.level) if query.zone else Zoned(query.conditions)
+    found = await index.search(
+        Search(
+            level=query.level,
+            conditions=zoned.conditions,
+            fuzzy=request.fuzzy,
+            case_sensitive=True,
+            limit=page,
+            cursor=request.cursor,
+        )
+    )
+    matches = [match for match in found.matches if zoned.accepts(match)]
+    answered = await _answers(matches, query, request.called_aet, index, sidecars)
+    return FindPage(
+        correlation_id=request.correlation_id,
+        identifiers=await asyncio.to_thread(lambda: [encoder.encode(answer) for answer in answered]),
+        pending_status=Status.PENDING if query.all_supported else Status.PENDING_OPTIONAL_KEYS_UNSUPPORTED,
+        status=Status.SUCCESS,
+        cursor=found.cursor,
+    )
+
+
+async def _answers(
+    matches: Sequence[Match], query: Query, aet: str, index: Index, sidecars: Sidecars
+) -> Sequence[Answer]:
+    constants: Mapping[str, Any] = {
+        tag_of(_LEVEL): {"vr": "CS", "Value": [query.level.value]},
+        tag_of("RetrieveAETitle"): {"vr": "AE", "Value": [aet]},
+    }
+    return await answers(matches, query.wanted, index=index, sidecars=sidecars, constants=constants)
+
+
+def understand(request: FindRequested) -> Query:
+    """Read a request's identifier; raises an `Invalid` that tells what is wrong with it."""
+    identifier = read_identifier(request.identifier, request.transfer_syntax_uid)
+    level = _level(request.sop_class_uid, identifier)
+    conditions: list[Condition] = []
+    all_supported = True
+    for key in identifier.keys:
+        if key.text is None or key.path[0] in _NEVER_MATCHED:
+            continue
+        made = condition(key.path, key.text, vr=key.vr)
+        if _below(level, key) or (made is not None and not _matchable(made)):
+            all_supported = False
+        elif made is not None:
+            conditions.append(made)
+    return Query(
+        level=level,
+        conditions=combine_datetimes(conditions, negotiated=request.combined_datetime),
+        wanted=_wanted(identifier, conditions, request.timezone),
+        charset=identifier.charset,
+        zone=parse_offset(identifier.text(_TIMEZONE)) if request.timezone else None,
+        all_supported=all_supported,
+    )
+
+
+def _level(sop_class_uid: str, identifier: Identifier) -> Level:
+    levels = MODELS.get(sop_class_uid)
+    if levels is None:
+        raise WrongModel(f"SOP class {sop_class_uid[:64]} is no C-FIND model")
+    text = identifier.text(_LEVEL).strip(" \0").upper()
+    if text not in levels:
+        given = repr(text[:16]) if text else "missing"
+        raise WrongModel(f"(0008,0052) is {given}, not {'/'.join(levels)}")
+    return Level(text)
+
+
+def _below(level: Level, key: Key) -> bool:
+    at = Level.SERIES if key.path[0] == "RequestAttributesSequence" else LEVEL_OF.get(key.path[0])
+    return at is not None and at.depth > level.depth
+
+
+def _matchable(made: Condition) -> bool:
+    """Whether the index matches on this key; that it is at or above the level is known."""
+    if len(made.path) == 2:
+        return made.path[0] == "RequestAttributesSequence" and made.path[1] in REQUEST_ATTRIBUTES
+    return len(made.path) == 1 and made.path[0] in LEVEL_OF
+
+
+def _wanted(identifier: Identifier, conditions: Sequence[Condition], timezone_negotiated: bool) -> Wanted:
+    required = {key.tags[0] for key in identifier.keys} - {tag_of(_LEVEL)}
+    items: dict[str, frozenset[str]] = {}
+    for key in identifier.keys:
+        if len(key.tags) > 1:
+            items[key.tags[0]] = items.get(key.tags[0], frozenset()) | {key.tags[1]}
+    known = {tag_of(_TIMEZONE)} if timezone_negotiated else set()
+    return Wanted(
+        required=frozenset(required),
+        optional=frozenset(known),
+        items=items,
+        item_conditions=tuple(c for c in conditions if len(c.path) == 2),
+    )
+
+
+def _failure(request: FindRequested, error: OsteonError) -> FindPage:
+    return FindPage(correlation_id=request.correlation_id, status=_status(error), error_comment=_comment(str(error)))
+
+
+def _status(error: OsteonError) -> Status:
+    match error:
+        case Unavailable():
+            return Status.OUT_OF_RESOURCES
+        case BadDataSet() | UnknownTransferSyntax() | BadCursor():
+            return Status.UNABLE_TO_PROCESS
+        case Invalid():
+            return Status.DATA_SET_DOES_NOT_MATCH_SOP_CLASS
+        case _:
+            return Status.UNABLE_TO_PROCESS
+
+
+def _comment(text: str) -> str:
+    r"""Cut to what Error Comment (0000,0902) takes: LO, ASCII, no backslash."""
+    return text.replace("\\", "/").encode("ascii", "replace").decode().replace("\n", " ")[:_MAX_COMMENT]
