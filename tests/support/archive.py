@@ -147,6 +147,12 @@ class Standalone:
         eventually(self._ready)
         return self.archive
 
+    @property
+    def pid(self) -> int:
+        """Of the process that runs now."""
+        assert self._process
+        return self._process.pid
+
     def _ready(self) -> bool:
         assert self._process
         assert self._process.poll() is None, f"standalone ended:\n{self.log.read_text()[-4000:]}"
