@@ -102,6 +102,11 @@ def test_backslash_byte_within_a_character_of_two_bytes_is_no_delimiter() -> Non
     assert value_of(data, "00100020")["Value"] == ["誠", "b"]
 
 
+@pytest.mark.parametrize("declared", ["ISO_IR 192", "GB18030", "GBK"])
+def test_escape_sequence_has_no_effect_where_code_extensions_are_not_allowed(declared: str) -> None:
+    assert character_set(declared.encode()).decode(b"a\x1b$Bb") == ("a\x1b$Bb", "")
+
+
 def test_escape_sequence_ends_at_the_delimiter_between_values() -> None:
     charset = explicit(0x00080005, "CS", rb"ISO 2022 IR 100\ISO 2022 IR 126 ")
     data = charset + explicit(0x00100020, "LO", b"\x1b-F\xc4\\\xc4 ")

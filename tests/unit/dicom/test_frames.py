@@ -116,6 +116,11 @@ def test_fragments_that_tell_nothing_give_no_frames_and_are_marked(syntax: str) 
     assert "3 fragments can not be assigned to 2 frames" in header.problems[0].reason
 
 
+def test_frames_of_run_lengths_are_not_told_by_what_looks_like_a_bit_stream() -> None:
+    data = encapsulated(2, item(), item(SOI + b"a"), item(b"b"), item(SOI + b"c"))
+    assert pixel_data(data, RLE).frames == ()
+
+
 def test_video_is_one_bit_stream_whatever_the_number_of_frames() -> None:
     assert contents(encapsulated(2, item(), item(b"ab"), item(b"cd")), MPEG2) == [b"abcd"]
 

@@ -204,6 +204,16 @@ def test_unknown_vr_of_undefined_length_hides_a_sequence_in_implicit_vr() -> Non
     assert found == {"vr": "SQ", "Value": [{"00080060": {"vr": "CS", "Value": ["CT"]}}]}
 
 
+def test_unknown_vr_of_a_long_value_stays_unknown() -> None:
+    data = explicit(0x00080060, "UN", b"x" * 0xFFFE) + explicit(0x00081030, "UN", b"x" * 0x10000)
+    found, _ = read(data, bulk_limit=1 << 20)
+    assert (found["00080060"]["vr"], found["00081030"]["vr"]) == ("CS", "UN")
+
+
+def test_unknown_vr_is_little_endian_even_in_a_big_endian_data_set() -> None:
+    assert value_of(explicit(0x00280010, "UN", b"\2\0", order=">"), "00280010", BIG_ENDIAN)["Value"] == [2]
+
+
 def test_unknown_vr_may_hide_explicit_vr_too() -> None:
     inner = item(explicit(0x00080060, "CS", b"CT")) + SEQUENCE_END
     found = value_of(explicit(0x00091001, "UN", inner, length=UNDEFINED), "00091001")
@@ -254,6 +264,11 @@ def test_same_sequence_is_read_by_the_representation_around_it() -> None:
 def test_lut_data_is_words_unless_it_has_one_entry(entries: int, vr: str) -> None:
     lut = item(implicit(0x00283002, struct.pack("<3H", entries, 0, 16)) + implicit(0x00283006, b"\1\0" * entries))
     assert value_of(implicit(0x00283010, lut), "00283010", IMPLICIT)["Value"][0]["00283006"]["vr"] == vr
+
+
+def test_lut_of_one_entry_says_nothing_about_other_elements() -> None:
+    data = implicit(0x00283002, struct.pack("<3H", 1, 0, 16)) + implicit(0x60003000, b"\1\0")
+    assert value_of(data, "60003000", IMPLICIT)["vr"] == "OW"
 
 
 @pytest.mark.parametrize("syntax", [EXPLICIT, IMPLICIT])

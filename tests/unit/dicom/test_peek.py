@@ -144,6 +144,11 @@ def test_garbage_between_items_is_refused() -> None:
         peek_identity(data, EXPLICIT, complete=False)
 
 
+def test_first_of_duplicate_identifiers_counts_as_in_the_header() -> None:
+    first, second = explicit(0x00100020, "LO", b"P1"), explicit(0x00100020, "LO", b"P2")
+    assert peek_identity(identified().replace(first, first + second), EXPLICIT, complete=True) == JANE
+
+
 def test_deep_nesting_is_skipped() -> None:
     nested = (explicit(0x00081115, "SQ", length=UNDEFINED) + item(undefined=True)[:8]) * 50_000
     assert peek_identity(nested, EXPLICIT, complete=False) is None
