@@ -10,6 +10,7 @@ from osteon.bus.port import Bus
 from osteon.bus.rabbit import RabbitBus
 from osteon.contracts.packs import PackIndexed, PackSealed
 from osteon.contracts.topology import writer_queue
+from osteon.dicom.reader import HeaderReader
 from osteon.objects.port import Objects
 from osteon.objects.s3 import S3Objects
 from osteon.runtime import Running
@@ -28,7 +29,9 @@ async def build(settings: WriterServiceSettings) -> AsyncIterator[Running]:
         bus = RabbitBus(settings.amqp_url.get_secret_value())
         await bus.start()
         stack.push_async_callback(bus.close, grace=settings.drain_seconds)
-        handler = partial(store_pack, spool=settings.spool, objects=objects, bus=bus, executor=executor)
+        handler = partial(
+            store_pack, spool=settings.spool, objects=objects, bus=bus, executor=executor, reader=HeaderReader()
+        )
         await bus.consume(writer_queue(settings.spool_id), handler, concurrency=settings.writer_concurrency)
         yield Running(checks={"broker": bus.check, "objects": objects.check})
 
@@ -41,10 +44,13 @@ async def build_embedded(spool: Path, spool_id: str, *, bus: Bus, objects: Objec
     """
     paths: dict[str, str] = {}
     with ThreadPoolExecutor(1, "sidecar") as executor:
+        store_kept = partial(
+            store_pack, spool=spool, objects=objects, bus=bus, executor=executor, reader=HeaderReader(), keep=True
+        )
 
         async def store(message: PackSealed) -> None:
             paths[message.pack_id] = message.path
-            await store_pack(message, spool=spool, objects=objects, bus=bus, executor=executor, keep=True)
+            await store_kept(message)
 
         async def forget(message: PackIndexed) -> None:
             if path := paths.pop(message.pack_id, None):

@@ -1,7 +1,6 @@
 """What the writer does with a sealed pack: sidecar, upload, announce, release."""
 
 import asyncio
-import threading
 import time
 from concurrent.futures import Executor
 from functools import partial
@@ -18,7 +17,6 @@ from osteon.spool import sidecar
 from osteon.spool.paths import release, resolve
 
 log = get_logger(__name__)
-_local = threading.local()
 
 
 class PackLost(Invalid):
@@ -26,7 +24,14 @@ class PackLost(Invalid):
 
 
 async def store_pack(
-    message: PackSealed, *, spool: Path, objects: Objects, bus: Bus, executor: Executor, keep: bool = False
+    message: PackSealed,
+    *,
+    spool: Path,
+    objects: Objects,
+    bus: Bus,
+    executor: Executor,
+    reader: HeaderReader,
+    keep: bool = False,
 ) -> None:
     """Put a pack and its sidecar into the object store, announce it, and remove it from the spool.
 
@@ -36,7 +41,7 @@ async def store_pack(
     path = resolve(spool, message.path)
     stored = PackStored.model_validate(message.model_dump())
     if await asyncio.to_thread(path.exists):
-        await _upload(path, stored, objects, executor)
+        await _upload(path, stored, objects, executor, reader)
     elif not await _is_stored(stored, objects):
         raise PackLost(f"pack {message.pack_id} is not in the spool ({message.path}) and not under {stored.key}")
     await bus.publish(stored)
@@ -45,9 +50,9 @@ async def store_pack(
     log.info("pack stored", pack=message.pack_id, instances=message.instances, size=message.size)
 
 
-async def _upload(path: Path, stored: PackStored, objects: Objects, executor: Executor) -> None:
+async def _upload(path: Path, stored: PackStored, objects: Objects, executor: Executor, reader: HeaderReader) -> None:
     started = time.perf_counter()
-    build = partial(_build_sidecar, path, stored)
+    build = partial(sidecar.build, path, stored, reader)
     data, problems = await asyncio.get_running_loop().run_in_executor(executor, build)
     await objects.put_file(stored.key, path)
     await objects.put(stored.sidecar_key, data)
@@ -55,13 +60,6 @@ async def _upload(path: Path, stored: PackStored, objects: Objects, executor: Ex
     metrics.PACKS_STORED.inc()
     metrics.STORED_BYTES.inc(stored.size + len(data))
     metrics.HEADER_PROBLEMS.inc(problems)
-
-
-def _build_sidecar(path: Path, stored: PackStored) -> tuple[bytes, int]:
-    # A reader remembers the elements that repeat in a series; it serves one thread only.
-    if not hasattr(_local, "reader"):
-        _local.reader = HeaderReader()
-    return sidecar.build(path, stored, _local.reader)
 
 
 async def _is_stored(stored: PackStored, objects: Objects) -> bool:

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import orjson
 import pytest
-from osteon.dicom.reader import HeaderReader
 from pydicom.uid import generate_uid
 
 from osteon.bus.memory import MemoryBus
 from osteon.contracts.packs import PackStored
 from osteon.contracts.topology import INDEXER
 from osteon.dicom.part10 import write_part10_header
+from osteon.dicom.reader import HeaderReader
 from osteon.objects.folder import FolderObjects
 from osteon.objects.port import ObjectsUnavailable
 from osteon.spool import sidecar
@@ -52,7 +52,9 @@ async def bus(stored: list[PackStored]):
 def store(tmp_path: Path, bus: MemoryBus):
     with ThreadPoolExecutor(1) as executor:
         objects = FolderObjects(tmp_path / "objects")
-        yield partial(store_pack, spool=tmp_path / "spool", objects=objects, bus=bus, executor=executor)
+        yield partial(
+            store_pack, spool=tmp_path / "spool", objects=objects, bus=bus, executor=executor, reader=HeaderReader()
+        )
 
 
 async def test_pack_and_sidecar_are_stored_announced_and_released(tmp_path, datasets, store, bus, stored) -> None:
