@@ -36,6 +36,11 @@ async def bus(broker: RabbitMQ) -> AsyncIterator[RabbitBus]:
     await bus.close(grace=5)
 
 
+async def on_disk() -> None:
+    """Wait until a queue that was just made survives a kill -9: RabbitMQ's Ra writes its directory some seconds late."""
+    await asyncio.sleep(5)
+
+
 async def publish_surely(bus: RabbitBus, message: PackSealed) -> None:
     """What the spool does: publish until confirmed."""
     while True:
@@ -69,6 +74,7 @@ async def test_nothing_that_was_confirmed_is_lost_when_the_broker_is_killed_unde
             confirmed.add(name)
 
     await bus.consume(queue, handler, concurrency=8)
+    await on_disk()
     publishers = asyncio.gather(*(publisher(number) for number in range(4)))
     for milestone in (100, 350):
         await eventually(lambda: len(confirmed) >= milestone)  # noqa: B023  (awaited at once)
@@ -181,6 +187,7 @@ async def test_a_handler_that_is_cut_off_by_an_outage_sees_its_message_again(bro
         await resume.wait()
 
     await bus.consume(queue, handler)
+    await on_disk()
     await bus.publish(sealed(queue, "x"))
     await begun.wait()
     await asyncio.to_thread(broker.kill)
@@ -198,6 +205,7 @@ async def test_waiting_messages_survive_a_broker_that_dies(broker: RabbitMQ, bus
         handled.add(message.pack_id)
 
     await bus.consume(queue, handler, concurrency=4)
+    await on_disk()
     names = {f"w{n}" for n in range(50)}
     for name in names:
         await bus.publish(sealed(queue, name))
