@@ -37,7 +37,7 @@ async def bus(broker: RabbitMQ) -> AsyncIterator[RabbitBus]:
 
 
 async def on_disk() -> None:
-    """Wait until a queue that was just made survives a kill -9: RabbitMQ's Ra writes its directory some seconds late."""
+    """Wait until a queue that was just made survives a kill -9: its Ra directory is written late."""
     await asyncio.sleep(5)
 
 
