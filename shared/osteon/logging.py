@@ -39,8 +39,11 @@ def setup(service: str, *, level: str = "INFO", style: Literal["console", "json"
         )
     )
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    for chatty in ("pydicom", "pynetdicom", "aiormq", "aio_pika", "urllib3", "uvicorn", "httpx", "alembic"):
+    for chatty in ("pydicom", "pynetdicom", "urllib3", "uvicorn", "httpx", "alembic"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    for redundant in ("aiormq", "aio_pika"):  # every lost connection with a traceback; `osteon.bus` says it in a line
+        logging.getLogger(redundant).setLevel(logging.CRITICAL)
+    logging.captureWarnings(True)
     structlog.contextvars.bind_contextvars(service=service)
 
 

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp
 
 from osteon import health, logging
 from osteon.errors import OsteonError, Unavailable
+from osteon.http_head import BoundedHead
 from osteon.settings import BadSettings, ProcessSettings, load
 
 log = logging.get_logger(__name__)
@@ -46,7 +47,10 @@ def run(name: str, kind: type[S], build: Build[S]) -> None:
     async def serve() -> None:
         checks: dict[str, health.Check] = {"start": _still_starting}
         app = Starlette(routes=health.routes(checks))
-        async with http_server(app, settings.bind, settings.health_port) as port, build(settings) as running:
+        async with (
+            http_server(app, settings.bind, settings.health_port, "OSTEON_HEALTH_PORT") as port,
+            build(settings) as running,
+        ):
             checks.update(running.checks)
             del checks["start"]
             log.info("started", **running.ports, health=port, pid=os.getpid())
@@ -106,8 +110,13 @@ async def until_available(part: str, start: Callable[[], Awaitable[None]]) -> No
 
 
 @asynccontextmanager
-async def http_server(app: ASGIApp, host: str, port: int, *, grace: float = 5.0) -> AsyncIterator[int]:
-    """Serve an ASGI app inside; yields the port. On leaving, requests in flight get `grace` seconds."""
+async def http_server(
+    app: ASGIApp, host: str, port: int, setting: str = "OSTEON_HTTP_PORT", *, grace: float = 5.0
+) -> AsyncIterator[int]:
+    """Serve an ASGI app inside; yields the port. On leaving, requests in flight get `grace` seconds.
+
+    `setting` is where the port comes from; an error names it.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -116,9 +125,14 @@ async def http_server(app: ASGIApp, host: str, port: int, *, grace: float = 5.0)
         listener.listen(2048)
     except OSError as error:
         listener.close()
-        raise OsteonError(f"can not listen on {host}:{port}: {error.strerror}") from None
+        raise OsteonError(f"can not listen on {host}:{port} ({setting}): {error.strerror}") from None
     config = uvicorn.Config(
-        app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=max(1, int(grace))
+        app,
+        http=BoundedHead,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        timeout_graceful_shutdown=max(1, int(grace)),
     )
     server = _Server(config)
     task = asyncio.create_task(server.serve(sockets=[listener]))

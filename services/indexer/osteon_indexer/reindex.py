@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from osteon.errors import Invalid, OsteonError
 from osteon.index.port import Index
 from osteon.index.sql import SqlIndex
 from osteon.objects.folder import FolderObjects
@@ -26,15 +27,24 @@ def main(
     data: Annotated[Path | None, typer.Option(help="Data folder of a standalone Osteon, not S3 and database.")] = None,
 ) -> None:
     """Index every pack in the object store that has no rows yet, from its sidecar. It can be repeated at any time."""
-    if data:
-        index: Index = SqlIndex(f"sqlite+aiosqlite:///{data / 'index.sqlite'}")
-        objects: Objects = FolderObjects(data / "objects")
-    else:
-        settings = settings_or_exit(ReindexSettings)
-        index = SqlIndex(settings.database_url.get_secret_value(), pool=settings.database_pool)
-        objects = S3Objects.from_settings(settings)
-    packs = asyncio.run(_reindex(objects, index))
+    try:
+        packs = asyncio.run(_reindex(*(_real_parts() if data is None else _folder_parts(data))))
+    except OsteonError as error:
+        typer.echo(f"osteon reindex: {error}", err=True)
+        raise typer.Exit(1) from None
     typer.echo(f"{packs} packs were indexed.")
+
+
+def _folder_parts(data: Path) -> tuple[Objects, Index]:
+    if not (data / "objects").is_dir():
+        raise Invalid(f"{data} is not the data folder of a standalone Osteon: it has no folder `objects`")
+    return FolderObjects(data / "objects"), SqlIndex(f"sqlite+aiosqlite:///{data / 'index.sqlite'}")
+
+
+def _real_parts() -> tuple[Objects, Index]:
+    settings = settings_or_exit(ReindexSettings)
+    index = SqlIndex(settings.database_url.get_secret_value(), pool=settings.database_pool)
+    return S3Objects.from_settings(settings), index
 
 
 async def _reindex(objects: Objects, index: Index) -> int:

@@ -1,6 +1,7 @@
 """Composition root of `ingress`."""
 
 import asyncio
+import os
 import resource
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -96,7 +97,9 @@ async def _open_door(acceptor: Acceptor, host: str, port: int) -> int:
     try:
         return await acceptor.start(host, port)
     except OSError as error:
-        raise OsteonError(f"can not listen on {host}:{port} (OSTEON_DICOM_PORT): {error.strerror}") from error
+        # asyncio puts the address into strerror, and that of a name that is not found has no number
+        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
+        raise OsteonError(f"can not listen on {host}:{port} (OSTEON_DICOM_PORT): {reason}") from error
 
 
 def _handler(info: AssociationInfo, *, spool: Spool, bus: Bus) -> Association:

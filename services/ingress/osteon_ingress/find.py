@@ -25,7 +25,7 @@ async def find(association: AssociationInfo, request: FindRequest, bus: Bus) -> 
         try:
             page = await bus.request(FIND, question, timeout=PAGE_TIMEOUT)
         except Unavailable as error:
-            log.warning("search not answered", error=str(error), matches=matches)
+            log.warning("search not answered", correlation_id=association.id, error=str(error), matches=matches)
             yield FindResponse(Status.OUT_OF_RESOURCES, comment="the search does not answer, try again later")
             return
         assert isinstance(page, FindPage)
@@ -37,7 +37,7 @@ async def find(association: AssociationInfo, request: FindRequest, bus: Bus) -> 
             break
         question = question.model_copy(update={"cursor": page.cursor})
     status = _status(page.status, Status.UNABLE_TO_PROCESS)
-    log.info("searched", matches=matches, status=f"0x{page.status:04X}")
+    log.info("searched", correlation_id=association.id, matches=matches, status=f"0x{page.status:04X}")
     yield FindResponse(status, comment=page.error_comment)
 
 

@@ -40,10 +40,11 @@ class Association:
         """Begin a C-STORE."""
         opened = self._intake.begin(request, context)
         if isinstance(opened, Outcome):
-            log.warning("instance refused", instance=request.sop_instance_uid, error=opened.comment)
+            log.warning("instance refused", correlation_id=self._info.id, instance=request.sop_instance_uid,
+                        error=opened.comment)  # fmt: skip
             count(opened)
             return opened
-        return MeasuredSink(opened)
+        return MeasuredSink(opened, self._info.id)
 
     def find(self, request: FindRequest) -> AsyncIterator[FindResponse]:
         """Answer a C-FIND."""

@@ -6,21 +6,24 @@ from osteon import metrics
 from osteon.contracts.packs import Origin
 from osteon.dimse.handler import Outcome
 from osteon.dimse.status import Status
+from osteon.logging import correlated
 from osteon.spool.sink import InstanceSink
 
 
 class MeasuredSink:
     """A `StoreSink` that counts. Pieces of the data set go straight to the sink behind it."""
 
-    def __init__(self, sink: InstanceSink) -> None:
+    def __init__(self, sink: InstanceSink, correlation_id: str) -> None:
         self._sink = sink
+        self._correlation_id = correlation_id
         self.write = sink.write
         self.abort = sink.abort
 
     async def finish(self) -> Outcome:
         """Return the sink's answer."""
         started = time.perf_counter()
-        outcome = await self._sink.finish()
+        with correlated(self._correlation_id):
+            outcome = await self._sink.finish()
         metrics.STORE_SECONDS.observe(time.perf_counter() - started)
         count(outcome)
         if outcome.status is Status.SUCCESS:

@@ -18,14 +18,17 @@ def main() -> None:
 
 async def serve(settings: StandaloneServiceSettings, console: Console) -> None:
     """Start, load the demo study into an empty archive, say where to go, and stay."""
+    started = False
     try:
         async with build(settings) as running:
+            started = True
             if settings.demo:
                 await demo.load(settings.aet, running.ports["dicom"], settings.data / "demo-loaded", console)
             console.print(banner(settings, running), highlight=False, soft_wrap=True)
             await asyncio.Event().wait()
     finally:
-        console.print("Stopped. Everything that was received is in the data folder.", highlight=False)
+        if started:
+            console.print("Stopped. Everything that was received is in the data folder.", highlight=False)
 
 
 def banner(settings: StandaloneServiceSettings, running: runtime.Running) -> str:

@@ -233,12 +233,12 @@ class AcceptedAssociation(Connection):
         try:
             await handler.closed()
         except Exception:
-            _log.exception("association_close_failed")
+            _log.exception("association_close_failed", **({} if self.info is None else _names(self.info)))
 
 
 def _names(info: AssociationInfo) -> dict[str, object]:
     return {
-        "association": info.id,
+        "correlation_id": info.id,
         "calling_aet": info.calling_aet,
         "called_aet": info.called_aet,
         "remote": f"{info.remote_host}:{info.remote_port}",

@@ -4,7 +4,16 @@ import os
 
 import pytest
 
-from osteon.settings import BadSettings, DicomSettings, HttpSettings, groups, known_names, load
+from osteon.settings import (
+    BadSettings,
+    BusSettings,
+    DicomSettings,
+    HttpSettings,
+    ObjectSettings,
+    groups,
+    known_names,
+    load,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -50,3 +59,32 @@ def test_a_setting_of_another_service_is_no_error(monkeypatch: pytest.MonkeyPatc
 def test_no_two_groups_define_the_same_setting() -> None:
     names = [name for group in groups() for name in group.model_fields]
     assert len(names) == len(set(names)) == len(known_names())
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("OSTEON_AMQP_URL", "broker:5672", "expected amqp://"),
+        ("OSTEON_S3_ENDPOINT", "http://127.0.0.1:8333", "without http://"),
+        ("OSTEON_S3_ENDPOINT", "two words", "expected host or host:port"),
+    ],
+)
+def test_an_address_of_a_part_that_can_not_be_meant_stops_the_start(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(BadSettings, match=f"{name}: .*{said}"):
+        load(BusSettings if "AMQP" in name else ObjectSettings)
+
+
+@pytest.mark.parametrize("endpoint", ["minio", "minio:9000", "s3.eu-central-1.amazonaws.com", "[::1]:8333"])
+def test_an_object_store_is_a_host_with_or_without_a_port(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
+    monkeypatch.setenv("OSTEON_S3_ENDPOINT", endpoint)
+    assert load(ObjectSettings).s3_endpoint == endpoint
+
+
+def test_what_may_hold_a_password_is_not_repeated_in_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OSTEON_AMQP_URL", "http://guest:topsecret@broker/")
+    with pytest.raises(BadSettings) as error:
+        load(BusSettings)
+    assert "topsecret" not in str(error.value)
