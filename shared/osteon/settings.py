@@ -4,10 +4,12 @@ A variable that no group knows, or a value that is not valid, stops the start wi
 """
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from osteon.errors import Invalid
@@ -16,6 +18,8 @@ PREFIX = "OSTEON_"
 Port = Annotated[int, Field(ge=0, le=65535)]
 Words = Annotated[tuple[str, ...], NoDecode]
 """A comma-separated list."""
+_AMQP = re.compile(r"amqps?://[^/\s]")
+_ENDPOINT = re.compile(r"([^\s/:@\[\]]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?")
 
 
 class BadSettings(Invalid):
@@ -85,6 +89,13 @@ class BusSettings(Settings):
 
     amqp_url: SecretStr = Field(SecretStr("amqp://guest:guest@127.0.0.1:5672/"), description="URL of the broker.")
 
+    @field_validator("amqp_url")
+    @classmethod
+    def _is_amqp(cls, value: SecretStr) -> SecretStr:
+        if not _AMQP.match(value.get_secret_value()):
+            raise ValueError("expected amqp://user:password@host:port/vhost or amqps://…")
+        return value
+
 
 class ObjectSettings(Settings):
     """The object store."""
@@ -95,6 +106,13 @@ class ObjectSettings(Settings):
     s3_bucket: str = Field("osteon", description="Bucket; made when absent.")
     s3_secure: bool = Field(False, description="Use HTTPS; trusts the CAs of the system, or of `SSL_CERT_FILE`.")
     s3_region: str = Field("us-east-1", description="Region.")
+
+    @field_validator("s3_endpoint")
+    @classmethod
+    def _is_endpoint(cls, value: str) -> str:
+        if not _ENDPOINT.fullmatch(value):
+            raise ValueError("expected host or host:port, without http:// (see OSTEON_S3_SECURE)")
+        return value
 
 
 class IndexSettings(Settings):
@@ -126,6 +144,7 @@ class HttpSettings(Settings):
     http_port: Port = Field(8042, description="Port of DICOMweb, REST and the Explorer; 0 takes a free one.")
     public_url: str = Field("", description="Base URL in answers; empty: taken from the request.")
     upload_limit: int = Field(10 << 30, ge=1, description="Bytes of one HTTP upload at most.")
+    uploads: int = Field(32, ge=1, description="HTTP uploads read at the same time; others wait, at last get 503.")
     query_page: int = Field(200, ge=1, description="Matches in one page of a C-FIND.")
     query_limit: int = Field(10_000, ge=1, description="Matches in one answer of QIDO-RS at most.")
     index_wait: float = Field(60.0, gt=0, description="Seconds that an upload waits to be indexed.")
@@ -171,8 +190,15 @@ def load(kind: type[S]) -> S:
     except ValidationError as error:
         for problem in error.errors(include_url=False):
             name = PREFIX + "_".join(str(part) for part in problem["loc"]).upper()
-            wrong.append(f"{name}: {problem['msg']} (given: {problem['input']!r})")
+            wrong.append(f"{name}: {problem['msg']}{_given(kind, problem)}")
         raise BadSettings("\n".join(wrong)) from None
     if wrong:
         raise BadSettings("\n".join(wrong))
     return settings
+
+
+def _given(kind: type[Settings], problem: ErrorDetails) -> str:
+    """Say what was given, unless it may hold a password."""
+    field = kind.model_fields.get(str(problem["loc"][0])) if problem["loc"] else None
+    secret = field is not None and field.annotation is SecretStr
+    return "" if secret else f" (given: {problem['input']!r})"
