@@ -20,7 +20,7 @@ from osteon.dicom.query import (
     Wildcard,
 )
 from osteon.errors import Invalid
-from osteon.index.port import BadCursor, ResourceNotFound
+from osteon.index.port import BadCursor, ResourceNotFound, Scope
 from osteon.index.sql import SqlIndex
 from support.index import CT, JPEG_LS, MR, entry, pack, slices
 
@@ -358,14 +358,40 @@ async def test_all_conditions_must_hold_across_levels(index):
 async def test_a_parent_of_any_level_bounds_the_search(index):
     patient, of_patient = public_id("P1"), public_id("P1", "1.2.1")
     series = public_id("P1", "1.2.1", "1.2.1.2")
-    assert await found(index, Level.STUDY, parent=patient) == ["1"]
-    assert await found(index, Level.SERIES, parent=patient) == ["1.1", "1.2"]
-    assert await found(index, Level.SERIES, parent=of_patient) == ["1.1", "1.2"]
-    assert await found(index, Level.IMAGE, parent=series) == ["1.2.1"]
-    assert await found(index, Level.IMAGE, key("Modality", Single("CT")), parent=patient) == ["1.1.1", "1.1.2", "1.1.3"]
-    assert await found(index, Level.STUDY, parent=series) == []
+    assert await found(index, Level.STUDY, parents=(patient,)) == ["1"]
+    assert await found(index, Level.SERIES, parents=(patient,)) == ["1.1", "1.2"]
+    assert await found(index, Level.SERIES, parents=(of_patient,)) == ["1.1", "1.2"]
+    assert await found(index, Level.IMAGE, parents=(series,)) == ["1.2.1"]
+    assert await found(index, Level.IMAGE, key("Modality", Single("CT")), parents=(patient,)) == [
+        "1.1.1",
+        "1.1.2",
+        "1.1.3",
+    ]
+    assert await found(index, Level.STUDY, parents=(series,)) == []
     with pytest.raises(ResourceNotFound):
-        await index.search(Search(Level.STUDY, parent=public_id("nobody")))
+        await index.search(Search(Level.STUDY, parents=(public_id("nobody"),)))
+
+
+async def test_several_parents_of_a_level_bound_the_search(index):
+    patients = public_id("P1"), public_id("P2"), public_id("nobody")
+    assert await found(index, Level.STUDY, parents=patients) == ["1", "2"]
+    assert await found(index, Level.SERIES, parents=patients) == ["1.1", "1.2", "2.1"]
+    of_series = public_id("P1", "1.2.1", "1.2.1.2"), public_id("P2", "1.2.2", "1.2.2.1")
+    assert await found(index, Level.IMAGE, key("Modality", Single("MR")), parents=of_series) == ["2.1.1"]
+
+
+@pytest.mark.parametrize(
+    ("level", "depth", "uids"),
+    [(Level.PATIENT, 1, "1.1.1"), (Level.STUDY, 2, "1.1.1"), (Level.SERIES, 3, "1.2.1"), (Level.IMAGE, 4, "1.2.1")],
+)
+async def test_resources_are_represented_by_one_instance_each(index, level, depth, uids):
+    path = ("P1", "1.2.1", "1.2.1.2", "1.2.1.2.1")
+    one, other = public_id(*path[:depth]), public_id(*("P2", "1.2.2", "1.2.2.1", "1.2.2.1.1")[:depth])
+    located = await index.representatives(level, [one, other, public_id("nobody")])
+    assert {k: v.identity.sop_uid for k, v in located.items()} == {one: f"1.2.{uids}", other: "1.2.2.1.1"}
+    (again,) = [at async for at in index.locate(Scope(sop_uids=(f"1.2.{uids}",)))]
+    assert located[one] == again
+    assert await index.representatives(level, []) == {}
 
 
 async def test_order_is_by_attributes_then_by_arrival_with_absent_values_last(index):

@@ -36,6 +36,7 @@ class Settings:
     http_port: int = 8042
     public_url: str = ""
     upload_limit: int = 64 << 20
+    uploads: int = 8
     query_page: int = 200
     query_limit: int = 1000
     index_wait: float = 30.0
@@ -86,7 +87,9 @@ async def door(folder: Path, settings: Settings | None = None, *, indexing: bool
             handler = partial(index_packs, objects=objects, index=index, bus=bus)
             await bus.consume_batches(INDEXER, handler, size=50, linger=0.001)
         sidecars = Sidecars(objects, memory=16 << 20)
-        uploads = Uploads(index=index, objects=objects, bus=bus, wait=settings.index_wait, folder=uploading)
+        uploads = Uploads(
+            index=index, objects=objects, bus=bus, wait=settings.index_wait, folder=uploading, at_once=settings.uploads
+        )
         await uploads.start()
         app = create_app(Door(settings, index, objects, sidecars, uploads), {"broker": bus.check})
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)

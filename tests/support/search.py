@@ -1,7 +1,7 @@
 """An index and an object store for tests of the search: they hold what a test gives them and record what is asked."""
 
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -10,7 +10,7 @@ from osteon.contracts.packs import Origin, PackStored
 from osteon.dicom.header import Header
 from osteon.dicom.identity import Identity
 from osteon.dicom.query import Level, Search
-from osteon.index.port import Instance, Location, Match, MatchPage, Patient, Scope, Series, Study
+from osteon.index.port import Instance, Location, Match, MatchPage, Patient, Series, Study
 from osteon.objects.port import ObjectNotFound
 from osteon.spool.sidecar import SidecarLine, encode
 
@@ -81,7 +81,7 @@ class ScriptedIndex:
     pages: list[MatchPage] = field(default_factory=list)
     locations: list[Location] = field(default_factory=list)
     searches: list[Search] = field(default_factory=list)
-    scopes: list[Scope] = field(default_factory=list)
+    asked: list[tuple[Level, tuple[str, ...]]] = field(default_factory=list)
     error: Exception | None = None
 
     async def search(self, search: Search) -> MatchPage:
@@ -90,10 +90,9 @@ class ScriptedIndex:
             raise self.error
         return self.pages[len(self.searches) - 1]
 
-    async def locate(self, scope: Scope) -> AsyncIterator[Location]:
-        self.scopes.append(scope)
-        for found in self.locations:
-            yield found
+    async def representatives(self, level: Level, public_ids: Sequence[str]) -> dict[str, Location]:
+        self.asked.append((level, tuple(public_ids)))
+        return dict(zip(public_ids, self.locations, strict=False))
 
 
 @dataclass

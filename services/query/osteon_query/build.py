@@ -44,7 +44,9 @@ async def build(
             bus, index, objects = await _real_parts(settings, stack)
         sidecars = Sidecars(objects, memory=SIDECAR_MEMORY)
         folder = Path(await _enter_folder(stack))
-        uploads = Uploads(index=index, objects=objects, bus=bus, wait=settings.index_wait, folder=folder)
+        uploads = Uploads(
+            index=index, objects=objects, bus=bus, wait=settings.index_wait, folder=folder, at_once=settings.uploads
+        )
         await bus.declare(INDEXER)
         await uploads.start()
         find = partial(handle_find, index=index, sidecars=sidecars, page=settings.query_page)

@@ -36,6 +36,10 @@ class DoorSettings(Protocol):
         """Bytes of one HTTP upload at most."""
 
     @property
+    def uploads(self) -> int:
+        """Uploads that are read at the same time."""
+
+    @property
     def query_page(self) -> int:
         """Matches in one page of a C-FIND."""
 

@@ -102,8 +102,8 @@ class Search:
     """Person names match word by word, in any order, by their beginning or by their sound."""
     case_sensitive: bool = False
     """Text compares with case, as DICOM's matching does for all but person names; Orthanc's REST does not."""
-    parent: str | None = None
-    """Only what is below the patient, study or series with this Orthanc identifier."""
+    parents: tuple[str, ...] = ()
+    """Only what is below one of the patients, studies or series (of one level) with these Orthanc identifiers."""
     order: tuple[Order, ...] = ()
     """Ties and an empty order follow the order in which resources came in."""
     limit: int = 100

@@ -1,5 +1,7 @@
 """Finding rows by the identifiers that people and clients have."""
 
+from collections.abc import Sequence
+
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -21,12 +23,19 @@ async def find(connection: AsyncConnection, level: Level, public_id: str) -> int
 
 async def find_any(connection: AsyncConnection, public_id: str) -> tuple[Level, int]:
     """Return level and row of a public identifier of any level; raises `ResourceNotFound`."""
-    digest = _digest(public_id)
+    level, rows = await find_all(connection, [public_id])
+    return level, rows[0]
+
+
+async def find_all(connection: AsyncConnection, public_ids: Sequence[str]) -> tuple[Level, list[int]]:
+    """Return the rows of public identifiers, which are of one level; raises `ResourceNotFound` when there is none."""
+    digests = [_digest(public_id) for public_id in public_ids]
     for level in Level:
-        row = await _row(connection, level, digest)
-        if row is not None:
-            return level, row
-    raise ResourceNotFound(f"nothing has the identifier {public_id[:80]!r}")
+        table = tables.TABLE_OF[level]
+        rows = list(await connection.scalars(select(table.c.id).where(table.c.public_id.in_(digests))))
+        if rows:
+            return level, rows
+    raise ResourceNotFound(f"nothing has the identifier {', '.join(public_ids)[:80]!r}")
 
 
 async def lookup(connection: AsyncConnection, identifier: str) -> list[tuple[Level, str]]:

@@ -1,18 +1,19 @@
 """Where the bytes of instances are: scopes, conflicts and the outcome of packs."""
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Row, Select, select, tuple_
+from sqlalchemy import ColumnElement, Row, Select, func, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from osteon.contracts.packs import Origin, PackFacts
-from osteon.dicom.identity import Identity, format_public_id
+from osteon.dicom.identity import Identity, format_public_id, parse_public_id
 from osteon.dicom.query import Level
 from osteon.index import tables
 from osteon.index.database import Database
+from osteon.index.dialect import Dialect
 from osteon.index.find_id import find_any
 from osteon.index.port import Conflict, InstanceState, Location, Scope
 from osteon.index.uids import Uids
@@ -74,6 +75,25 @@ async def locate(database: Database, uids: Uids, scope: Scope) -> AsyncIterator[
                 break
             after = (found[-1].pack, found[-1].byte_offset, found[-1].id)
         last_pack = packs[-1]
+
+
+async def representatives(
+    connection: AsyncConnection, dialect: Dialect, uids: Uids, level: Level, public_ids: Sequence[str]
+) -> dict[str, Location]:
+    """Return the first instance of the first series of the first study of each resource."""
+    table = tables.TABLE_OF[level]
+    first: ColumnElement[int] = table.c.id
+    for lower in list(Level)[level.depth + 1 :]:
+        below = tables.TABLE_OF[lower].alias()
+        # The sum keeps the database from walking over all rows in the order of their ids.
+        lowest = select(func.min(below.c.id + 0)).where(below.c[tables.PARENT_OF[lower]] == first)
+        first = lowest.correlate(table).scalar_subquery()
+    digests = [parse_public_id(public_id) for public_id in public_ids]
+    chosen = select(table.c.public_id, first.label("instance")).where(table.c.public_id.in_(digests))
+    owners = {row.instance: format_public_id(row.public_id) for row in await connection.execute(chosen)}
+    found = list(await connection.execute(_select().where(dialect.among(_i.id, list(owners)))))
+    located = await _locations(connection, uids, found)
+    return {owners[row.id]: at for row, at in zip(found, located, strict=True)}
 
 
 async def outcome(connection: AsyncConnection, pack_id: str) -> dict[str, InstanceState]:

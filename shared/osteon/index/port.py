@@ -266,6 +266,9 @@ class Index(Protocol):
     def locate(self, scope: Scope) -> AsyncIterator[Location]:
         """Iterate over instances, pack by pack in the order of their bytes, with bounded memory."""
 
+    async def representatives(self, level: Level, public_ids: Sequence[str]) -> Mapping[str, Location]:
+        """Return where one instance of each resource of a level is, always the same one; unknown ones are left out."""
+
     async def changes(
         self, *, since: int = 0, to: int | None = None, limit: int = 100, types: Sequence[ChangeType] = ()
     ) -> ChangePage:

@@ -12,7 +12,7 @@ from osteon.index import tables
 from osteon.index.compare import BadSearch
 from osteon.index.conditions import Conditions, level_of, row_level
 from osteon.index.dialect import Dialect
-from osteon.index.find_id import find_any
+from osteon.index.find_id import find_all
 from osteon.index.port import BadCursor
 
 _SEQUENCE = 2
@@ -24,8 +24,8 @@ async def page(connection: AsyncConnection, dialect: Dialect, search: Search) ->
     after = _read_cursor(search)
     if search.limit <= 0:
         return [], None
-    parent = await find_any(connection, search.parent) if search.parent is not None else None
-    found = await connection.execute(page_statement(dialect, search, parent, after))
+    parents = await find_all(connection, search.parents) if search.parents else None
+    found = await connection.execute(page_statement(dialect, search, parents, after))
     ids = [row.id for row in found]
     more = len(ids) > search.limit
     del ids[search.limit :]
@@ -34,17 +34,17 @@ async def page(connection: AsyncConnection, dialect: Dialect, search: Search) ->
 
 async def count(connection: AsyncConnection, dialect: Dialect, search: Search) -> int:
     """Return how many rows match."""
-    parent = await find_any(connection, search.parent) if search.parent is not None else None
-    matching = _matching(dialect, search, parent, func.count())
+    parents = await find_all(connection, search.parents) if search.parents else None
+    matching = _matching(dialect, search, parents, func.count())
     return int((await connection.execute(matching)).scalar_one())
 
 
 def page_statement(
-    dialect: Dialect, search: Search, parent: tuple[Level, int] | None = None, after: int | None = None
+    dialect: Dialect, search: Search, parents: tuple[Level, list[int]] | None = None, after: int | None = None
 ) -> Select[Any]:
-    """Return the statement for the ids of one page and one row more; `parent` is (level, row)."""
+    """Return the statement for the ids of one page and one row more; `parents` is (level, rows)."""
     row = tables.TABLE_OF[search.level].c.id
-    statement = _matching(dialect, search, parent, row)
+    statement = _matching(dialect, search, parents, row)
     if after is not None:
         statement = statement.where(row > after)
     conditions = Conditions(dialect, search.level)
@@ -57,7 +57,7 @@ def page_statement(
 
 
 def _matching(
-    dialect: Dialect, search: Search, parent: tuple[Level, int] | None, what: ColumnElement[Any]
+    dialect: Dialect, search: Search, parents: tuple[Level, list[int]] | None, what: ColumnElement[Any]
 ) -> Select[Any]:
     levels = [row_level(order.keyword, search.level) for order in search.order]
     clauses: list[ColumnElement[bool]] = []
@@ -73,8 +73,8 @@ def _matching(
             clauses.append(make.of(condition))
     if requests:
         clauses.append(make.of_requests(requests))
-    if parent:
-        level, clause = _below(search.level, parent)
+    if parents:
+        level, clause = _below(dialect, search.level, parents)
         levels.append(level)
         clauses.append(clause)
     top = min((level.depth for level in levels), default=search.level.depth)
@@ -90,13 +90,14 @@ def _check_level(searched: Level, level: Level, name: str) -> None:
         raise BadSearch(f"{name} belongs to {level}, below the {searched} that is searched")
 
 
-def _below(searched: Level, parent: tuple[Level, int]) -> tuple[Level, ColumnElement[bool]]:
-    """Return the condition that a row is below another, and the highest level that it needs."""
-    level, row = parent
+def _below(dialect: Dialect, searched: Level, parents: tuple[Level, list[int]]) -> tuple[Level, ColumnElement[bool]]:
+    """Return the condition that a row is below one of others, and the highest level that it needs."""
+    level, rows = parents
     if level.depth >= searched.depth:
         return searched, false()
     child = list(Level)[level.depth + 1]
-    return child, tables.TABLE_OF[child].c[tables.PARENT_OF[child]] == row
+    column = tables.TABLE_OF[child].c[tables.PARENT_OF[child]]
+    return child, column == rows[0] if len(rows) == 1 else dialect.among(column, rows)
 
 
 def _joined(level: Level, top: int) -> Any:

@@ -105,6 +105,11 @@ class SqlIndex:
         """See `Index`."""
         return locations.locate(self._database, self._uids, scope)
 
+    async def representatives(self, level: Level, public_ids: Sequence[str]) -> Mapping[str, Location]:
+        """See `Index`."""
+        async with self._database.read() as connection:
+            return await locations.representatives(connection, self._database.dialect, self._uids, level, public_ids)
+
     async def changes(
         self, *, since: int = 0, to: int | None = None, limit: int = 100, types: Sequence[ChangeType] = ()
     ) -> ChangePage:

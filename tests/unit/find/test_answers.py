@@ -4,7 +4,6 @@ import pytest
 
 from osteon.dicom.keys import UnknownAttribute, tag_of
 from osteon.dicom.query import Level
-from osteon.index.port import Scope
 from osteon_query.packs.sidecars import Sidecars
 from osteon_query.search.answers import answers
 from osteon_query.search.wanted import Wanted, default_wanted
@@ -172,7 +171,7 @@ async def test_what_is_no_number_is_shown_as_it_was_written():
 async def test_an_attribute_that_the_index_lacks_comes_from_a_representative_instance(level):
     answer, index, _ = await _answer(match(level), default_wanted(level, include=["ManufacturerModelName"]))
     assert answer["00081090"] == {"vr": "LO", "Value": ["Scanner 1"]}
-    assert index.scopes == [Scope(public_id=level.lower())]
+    assert index.asked == [(level, (level.lower(),))]
 
 
 async def test_an_attribute_that_the_index_lacks_comes_from_the_instance_itself_at_image_level():
@@ -180,7 +179,7 @@ async def test_an_attribute_that_the_index_lacks_comes_from_the_instance_itself_
     answer, index, _ = await _answer(match(Level.IMAGE), wanted)
     assert answer["00180050"]["Value"] == [1.25]
     assert answer["00091001"]["Value"] == ["private"]
-    assert not index.scopes
+    assert not index.asked
 
 
 async def test_an_attribute_of_a_lower_level_is_not_taken_from_one_instance():

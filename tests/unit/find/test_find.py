@@ -183,7 +183,7 @@ async def test_a_sequences_keys_that_the_index_holds_are_answered_from_it():
     page, index = await find(request(keys), match(Level.SERIES, requests=(("SPS1", "RP1"), ("SPS2", ""))))
     items = _read(page.identifiers[0]).RequestAttributesSequence
     assert [(i.ScheduledProcedureStepID, i.RequestedProcedureID) for i in items] == [("SPS1", "RP1"), ("SPS2", "")]
-    assert not index.scopes
+    assert not index.asked
 
 
 async def test_only_the_items_that_match_come_back():

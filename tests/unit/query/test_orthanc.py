@@ -263,6 +263,34 @@ async def test_the_file_comes_back_with_a_name_and_by_ranges(archive: Running) -
     assert (head.headers["Content-Length"], head.content) == (str(len(part10(dataset))), b"")
 
 
+@pytest.mark.parametrize(
+    ("method", "headers", "status", "content_range"),
+    [
+        ("GET", {"Range": "bytes=0-0"}, 206, "bytes 0-0/{size}"),
+        ("GET", {"Range": "bytes=-4"}, 206, "bytes {last4}-{last}/{size}"),
+        ("GET", {"Range": "bytes=132-"}, 206, "bytes 132-{last}/{size}"),
+        ("GET", {"Range": "bytes=0-1,5-6"}, 200, None),
+        ("GET", {"Range": "bytes=0-3", "If-Range": '"x"'}, 200, None),
+        ("GET", {"Range": "bytes=99999999-"}, 416, None),
+        ("HEAD", {"Range": "bytes=0-3"}, 200, None),
+    ],
+)
+async def test_a_file_s_ranges_are_those_of_http(
+    archive: Running, method: str, headers: dict[str, str], status: int, content_range: str | None
+) -> None:
+    dataset = ct_slice()
+    data = part10(dataset)
+    await archive.stow(dataset)
+    response = await archive.http.request(method, f"/instances/{id_of(dataset)}/file", headers=headers)
+    assert response.status_code == status
+    names = {"size": len(data), "last": len(data) - 1, "last4": len(data) - 4}
+    expected = None if content_range is None else content_range.format(**names)
+    assert response.headers.get("Content-Range") == expected
+    if status == 200:
+        assert response.headers["Content-Length"] == str(len(data))
+        assert response.headers["Accept-Ranges"] == "bytes"
+
+
 async def test_tags_come_in_three_forms(archive: Running) -> None:
     item = Dataset()
     item.CodeValue = "T1"

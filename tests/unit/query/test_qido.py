@@ -108,6 +108,48 @@ async def test_the_archive_s_own_limit_is_told_by_a_warning(tmp_path: Path) -> N
         assert response.headers["Warning"].startswith("299 ")
 
 
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("StudyDate=20240101-20240301&StudyTime=120000-080000", {BOB}),
+        ("StudyDate=20240101-20240301&StudyTime=080000-120000", {ALICE, BOB}),
+        ("StudyDate=20240101-20240301&StudyTime=120000-", {BOB}),
+        ("StudyDate=20240101&StudyTime=080000-120000", {ALICE}),
+    ],
+)
+async def test_a_date_and_its_time_are_matched_as_one_moment(archive: Running, query: str, found: set[str]) -> None:
+    await archive.stow(ct_slice(study=ALICE, StudyDate="20240101", StudyTime="100000"))
+    await archive.stow(ct_slice(study=BOB, StudyDate="20240301", StudyTime="070000"))
+    assert studies_in(await archive.json(f"{WEB}/studies?{query}")) == found
+
+
+async def test_a_range_of_times_across_midnight_needs_a_date(filled: Running) -> None:
+    response = await filled.http.get(f"{WEB}/studies?StudyTime=2200-0600")
+    assert response.status_code == 400
+    assert "StudyTime" in response.json()["detail"]
+
+
+async def test_attributes_that_are_matched_are_in_the_answer(filled: Running) -> None:
+    keys = "StudyDescription=Test%20study&IssuerOfPatientID=&InstitutionName=*&PatientAge="
+    (answer,) = await filled.json(f"{WEB}/studies?PatientID=P1&{keys}")
+    assert answer["00081030"]["Value"] == ["Test study"]
+    (series, _) = await filled.json(f"{WEB}/studies/{ALICE}/series?PatientID=P1&StudyDate=20240101")
+    assert series["00100020"]["Value"] == ["P1"]
+    assert series["00080020"]["Value"] == ["20240101"]
+
+
+async def test_a_viewer_s_list_query_finds_studies_with_all_that_it_shows(filled: Running) -> None:
+    query = (
+        "limit=101&offset=0&fuzzymatching=true&includefield=00081030,00080060,00080090,00100030"
+        "&PatientName=*alice*&ModalitiesInStudy=CT,MR&StudyDate=20200101-20251231"
+    )
+    (answer,) = await filled.json(f"{WEB}/studies?{query}")
+    assert answer["0020000D"]["Value"] == [ALICE]
+    assert {"00080020", "00080030", "00080061", "00081030", "00100010", "00100020", "00201206", "00201208"} <= set(
+        answer
+    )
+
+
 async def test_a_key_that_is_not_matched_is_ignored_with_a_warning(filled: Running) -> None:
     response = await filled.http.get(f"{WEB}/studies?PatientWeight=70.5&SeriesNumber=1")
     assert studies_in(response.json()) == {ALICE, BOB}

@@ -1,12 +1,16 @@
 """STOW-RS over the embedded ports."""
 
+import asyncio
+import errno
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydicom import Dataset
 
 from osteon.dicom.uids import PRIVATE_INFORMATION_CREATOR_UID
 from osteon.errors import Unavailable
+from osteon_query.packs import uploads
 from support.make import ct_slice
 from support.packs import part10
 from support.query import WEB, Running, Settings, door, multipart, short_uid
@@ -246,3 +250,86 @@ async def test_a_file_that_was_downloaded_and_changed_is_stored_as_another_insta
     dataset.file_meta.PrivateInformation = bytes(range(32))
     status, _ = await _post(archive, part10(dataset))
     assert status == 200
+
+
+async def test_a_file_without_preamble_and_prefix_gets_them_and_is_the_same_otherwise(archive: Running) -> None:
+    dataset = ct_slice()
+    whole = part10(dataset)
+    status, answer = await _post(archive, whole[132:])
+    assert status == 200
+    back = await archive.http.get(answer.ReferencedSOPSequence[0].RetrieveURL, headers={"Accept": "application/dicom"})
+    assert back.content == bytes(128) + b"DICM" + whole[132:]
+
+
+@pytest.mark.parametrize("cut", [128, 133, 140, 144])
+async def test_a_file_that_begins_elsewhere_is_refused(archive: Running, cut: int) -> None:
+    status, _ = await _post(archive, part10(ct_slice())[cut:])
+    assert status == 400
+
+
+async def test_uploads_wait_for_their_turn_and_are_refused_when_it_does_not_come(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploads, "_TURN", 0.05)
+    async with door(tmp_path, Settings(uploads=1)) as archive:
+        body, kind = multipart([part10(ct_slice())])
+        half_sent, go_on = asyncio.Event(), asyncio.Event()
+
+        async def slowly():  # type: ignore[no-untyped-def]
+            yield body[:100]
+            half_sent.set()
+            await go_on.wait()
+            yield body[100:]
+
+        headers = {"Content-Type": kind}
+        slow = asyncio.create_task(archive.http.post(f"{WEB}/studies", content=slowly(), headers=headers))
+        await half_sent.wait()
+        refused = await archive.http.post(f"{WEB}/studies", content=body, headers=headers)
+        assert refused.status_code == 503
+        assert int(refused.headers["Retry-After"]) > 0
+        assert "OSTEON_UPLOADS" in refused.json()["detail"]
+        monkeypatch.setattr(uploads, "_TURN", 30)
+        waiting = asyncio.create_task(archive.http.post(f"{WEB}/studies", content=body, headers=headers))
+        go_on.set()
+        assert {(await slow).status_code, (await waiting).status_code} == {200}
+
+
+async def test_an_upload_that_fails_gives_its_turn_to_the_next(tmp_path: Path) -> None:
+    async with door(tmp_path, Settings(uploads=1)) as archive:
+        for body in (b"--BOUNDARY\r\n\r\nhalf", b"nothing"):
+            _, kind = multipart([])
+            response = await archive.http.post(f"{WEB}/studies", content=body, headers={"Content-Type": kind})
+            assert response.status_code == 400
+        await archive.stow(ct_slice())
+
+
+async def test_a_full_disk_is_503(archive: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(uploads, "write_pack", full)
+    body, kind = multipart([part10(ct_slice())])
+    response = await archive.http.post(f"{WEB}/studies", content=body, headers={"Content-Type": kind})
+    assert response.status_code == 503
+    assert "TMPDIR" in response.json()["detail"]
+    assert not list((archive.folder / "uploading").iterdir())
+
+
+async def test_a_pack_that_can_not_be_stored_fails_the_request_while_more_comes_in(
+    archive: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploads, "PACK_BYTES", 1)
+    store, calls = archive.objects.put_file, []
+
+    async def fail_once(*arguments: Any) -> None:
+        calls.append(arguments)
+        if len(calls) == 1:
+            raise Unavailable("the store is down")
+        await store(*arguments)
+
+    monkeypatch.setattr(archive.objects, "put_file", fail_once)
+    body, kind = multipart([part10(ct_slice()) for _ in range(4)])
+    response = await archive.http.post(f"{WEB}/studies", content=body, headers={"Content-Type": kind})
+    assert response.status_code == 503
+    assert not list((archive.folder / "uploading").iterdir())
+    assert archive.app.state.door.uploads.waiting == 0

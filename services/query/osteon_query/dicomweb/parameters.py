@@ -1,11 +1,15 @@
-"""The query string of QIDO-RS → a search and what its answers hold (PS3.18 10.6.1.2, 8.3.4)."""
+"""The query string of QIDO-RS → a search and what its answers hold (PS3.18 10.6.1.2, 8.3.4).
+
+Keys on a date and on its time are one range of moments, always: QIDO-RS has no negotiation, and PS3.18 10.6 wants
+combined matching. A range of times that crosses midnight is refused where no date makes sense of it.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from osteon.dicom.keys import attribute_path
-from osteon.dicom.matching import condition
+from osteon.dicom.keys import attribute_path, tag_of, vr_of_tag
+from osteon.dicom.matching import combine_datetimes, condition
 from osteon.dicom.query import Condition, Level, Search, Single
 from osteon_query.http.errors import BadParameter
 from osteon_query.search.conditions import is_matchable, spelled
@@ -61,7 +65,7 @@ def parse(
     )
     search = Search(
         level=level,
-        conditions=tuple(query.conditions),
+        conditions=combine_datetimes(query.conditions),
         fuzzy=query.fuzzy,
         case_sensitive=True,
         limit=query.limit + 1,
@@ -107,15 +111,19 @@ class _Parser:
 
     def _match(self, name: str, value: str) -> None:
         path = attribute_path(name)
+        if vr_of_tag(tag_of(path[-1])) == "CS":
+            # No code string has a comma; viewers list modalities with it.
+            value = value.replace(",", "\\")
         parsed = condition(path, value)
-        if not is_matchable(self._level, path):
-            self.ignored.append(path)
-            # The value of a key that is not matched is returned nevertheless.
+        matchable = is_matchable(self._level, path)
+        if len(path) == 1 or not matchable:
+            # Answers hold what is matched, by universal matching or not at all too (10.6.3.3); the sequence whose items
+            # can be matched is in them anyway.
             self.include.append(name)
+        if not matchable:
+            self.ignored.append(path)
         elif parsed is not None:
             self.conditions.append(parsed)
-        elif len(path) == 1:
-            self.include.append(name)
 
 
 def number(name: str, value: str) -> int:

@@ -92,7 +92,7 @@ async def receive_parts(events: AsyncIterator[Event], upload: Upload, study: str
             async for piece in events:
                 if isinstance(piece, PartEnds):
                     break
-                assert isinstance(piece, bytes)
+                assert isinstance(piece, memoryview)
                 await file.write(piece)
         await upload.add(path, study_uid=study)
 

@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from osteon_query.http.accept import split_header
 from osteon_query.http.errors import BadBody, TooLarge, UnsupportedMediaType
+from osteon_query.packs.part10 import missing_preamble
 
 _BUFFER: Final = 1 << 20
 _SMALL: Final = 4 << 20
@@ -34,7 +35,7 @@ class PartEnds:
     """The part is complete."""
 
 
-Event = PartBegins | bytes | PartEnds
+Event = PartBegins | memoryview | PartEnds
 
 
 def content_type(request: Request) -> tuple[str, dict[str, str]]:
@@ -113,7 +114,7 @@ class _Parser:
                 "on_header_value": self._more_value,
                 "on_header_end": self._header_end,
                 "on_headers_finished": lambda: self._events.append(PartBegins(dict(self._headers))),
-                "on_part_data": lambda data, start, end: self._events.append(data[start:end]),
+                "on_part_data": lambda data, start, end: self._events.append(memoryview(data)[start:end]),
                 "on_part_end": lambda: self._events.append(PartEnds()),
                 "on_end": self._end,
             },
@@ -145,34 +146,53 @@ class _Parser:
 
 
 class FileWriter:
-    """Writes a file in chunks of at least 1 MiB, in threads."""
+    """Writes a new file in chunks of at least 1 MiB, in threads; a smaller one takes a single step.
 
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
+    DICOM files without preamble and prefix get them.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: BinaryIO | None = None
         self._buffer = bytearray()
         self.size = 0
 
-    async def write(self, data: bytes) -> None:
+    async def write(self, data: bytes | memoryview) -> None:
         """Append `data`."""
         self._buffer += data
         self.size += len(data)
         if len(self._buffer) >= _BUFFER:
-            await self.flush()
+            await asyncio.to_thread(self._flush)
 
-    async def flush(self) -> None:
-        """Hand what was gathered to the operating system."""
-        if self._buffer:
-            full, self._buffer = self._buffer, bytearray()
-            await asyncio.to_thread(self._file.write, full)
+    def _flush(self) -> None:
+        full, self._buffer = self._buffer, bytearray()
+        if self._file is None:
+            self._file = self._path.open("xb", buffering=0)
+            full[:0] = missing_preamble(full)
+        left = memoryview(full)
+        while left:
+            left = left[self._file.write(left) :]
+
+    def finish(self) -> None:
+        """Write what is left and close the file. Blocks: call it in a thread."""
+        try:
+            self._flush()
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Close the file as it is."""
+        if self._file is not None:
+            self._file.close()
 
 
 @asynccontextmanager
 async def writing(path: Path) -> AsyncGenerator[FileWriter, None]:
     """Write a new file; it is complete when the context ends without an error."""
-    file = await asyncio.to_thread(path.open, "xb")
+    writer = FileWriter(path)
     try:
-        writer = FileWriter(file)
         yield writer
-        await writer.flush()
-    finally:
-        await asyncio.to_thread(file.close)
+    except BaseException:
+        await asyncio.to_thread(writer.close)
+        raise
+    await asyncio.to_thread(writer.finish)

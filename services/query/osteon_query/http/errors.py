@@ -31,6 +31,10 @@ class RangeNotSatisfiable(Invalid):
     """The byte range asked for lies beyond the end."""
 
 
+class NoRoom(Unavailable):
+    """No upload can be taken now: too many at the same time, or no space for their files."""
+
+
 class NotYetIndexed(Unavailable):
     """An upload is stored but was not indexed in time; it will be, and sending it again is safe."""
 

@@ -109,10 +109,11 @@ class ByteRange:
 def byte_range(request: Request, total: int) -> ByteRange:
     """Read the Range header (RFC 9110 14.2). One range is served; several or another unit give the whole.
 
-    Raises `RangeNotSatisfiable` when it begins behind the end.
+    Ranges are for GET only, and not for If-Range: answers have no validator that it could name.
+    Raises `RangeNotSatisfiable` when the range begins behind the end.
     """
     found = _RANGE.fullmatch(request.headers.get("range", "").replace(" ", ""))
-    if found is None or not any(found.groups()):
+    if found is None or not any(found.groups()) or request.scope.get(HEAD) or "if-range" in request.headers:
         return ByteRange(0, total, total, partial=False)
     first, last = found.groups()
     start = int(first) if first else max(0, total - int(last))

@@ -18,7 +18,9 @@ def _add_down(kind: Kind, below: Kind) -> None:
     @router.get(f"/{kind.segment}/{{id}}/{below.segment}", name=f"{below.segment} of {kind.type.lower()}")
     async def down(request: Request, door: DoorOf, id: str) -> Response:
         match = await door.index.get(kind.level, resource_id(id))
-        source = json_list(door, Search(below.level, parent=match.public_id), view_of(request, expand=True), total=None)
+        source = json_list(
+            door, Search(below.level, parents=(match.public_id,)), view_of(request, expand=True), total=None
+        )
         return await streamed(request, source, {"Content-Type": JSON})
 
 

@@ -9,18 +9,18 @@ from starlette.requests import Request
 
 from osteon.dicom.attributes import LEVEL_OF
 from osteon.dicom.keys import attribute_path
-from osteon.dicom.query import Condition, Level, OneOf, Search
-from osteon.index.port import Index, Location, Match, Scope
+from osteon.dicom.query import Search
+from osteon.index.port import Index, Match
 from osteon_query.dicomweb.metadata import lines_of
 from osteon_query.http.context import Door
 from osteon_query.http.errors import BadParameter
-from osteon_query.orthanc.kinds import BY_LEVEL, INSTANCE, PATIENT, Kind, child_of
+from osteon_query.orthanc.kinds import BY_LEVEL, INSTANCE, Kind, child_of
 from osteon_query.orthanc.shapes import Details, shape
 from osteon_query.orthanc.tag_formats import Form
 from osteon_query.packs.sidecars import parse_header
+from osteon_query.search.answers import locations_of
 
 _PAGE: Final = 1_000
-_PARENT_KEY: Final = {Level.STUDY: "StudyInstanceUID", Level.SERIES: "SeriesInstanceUID"}
 _NO: Final = frozenset({"0", "false"})
 _MAX_TAGS: Final = 100
 
@@ -96,35 +96,24 @@ async def _children(index: Index, kind: Kind, parents: Sequence[Match]) -> Mappi
     if child is None:
         return {}
     found: dict[str, list[Match]] = {parent.public_id: [] for parent in parents}
-    for search in _child_searches(kind, child, parents):
-        async for matches in pages(index, search, size=_PAGE, total=None):
-            for match in matches:
-                above = match.series if child is INSTANCE else match.patient if kind is PATIENT else match.study
-                if above is not None and above.public_id in found:
-                    found[above.public_id].append(match)
+    search = Search(child.level, parents=tuple(found))
+    async for matches in pages(index, search, size=_PAGE, total=None):
+        for match in matches:
+            above = (match.patient, match.study, match.series)[kind.level.depth]
+            if above is not None:
+                found[above.public_id].append(match)
     return found
-
-
-def _child_searches(kind: Kind, child: Kind, parents: Sequence[Match]) -> list[Search]:
-    key = _PARENT_KEY.get(kind.level)
-    if key is None or len(parents) == 1:
-        return [Search(child.level, parent=parent.public_id) for parent in parents]
-    uids = tuple((parent.series or parent.study or parent.patient).attributes[key] for parent in parents)
-    return [Search(child.level, (Condition((key,), OneOf(uids)),))]
 
 
 async def _headers(door: Door, kind: Kind, matches: Sequence[Match], view: View) -> list[Mapping[str, Any]]:
     """Read the headers where something is shown that the index does not hold."""
     if kind is not INSTANCE and all(keyword in LEVEL_OF for keyword in view.requested):
         return [{} for _ in matches]
-    locations = [await _location(door.index, match) for match in matches]
+    return await headers_of(door, matches)
+
+
+async def headers_of(door: Door, matches: Sequence[Match]) -> list[Mapping[str, Any]]:
+    """Return the header of one instance of each resource, empty where there is none."""
+    locations = await locations_of(door.index, matches)
     lines = iter(await lines_of(door.sidecars, [location for location in locations if location is not None]))
     return [{} if location is None else parse_header(next(lines).header.json) for location in locations]
-
-
-async def _location(index: Index, match: Match) -> Location | None:
-    if match.instance is not None:
-        return match.instance.location
-    async for location in index.locate(Scope(public_id=match.public_id)):
-        return location
-    return None

@@ -73,7 +73,7 @@ def _parse(body: Mapping[str, Any]) -> _Find:
         level=kind.level,
         conditions=tuple(_conditions(kind.level, _object(body, "Query"))),
         case_sensitive=_flag(body, "CaseSensitive"),
-        parent=parents[0] if parents else None,
+        parents=tuple(parents),
         order=tuple(_order(entry) for entry in _list(body, "OrderBy")),
         offset=_number(body, "Since"),
     )

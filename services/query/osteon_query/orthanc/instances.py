@@ -66,7 +66,7 @@ async def _form_files(body: Any, boundary: bytes, taken: Upload) -> list[Path]:
             async for piece in events:
                 if isinstance(piece, PartEnds):
                     break
-                assert isinstance(piece, bytes)
+                assert isinstance(piece, memoryview)
                 await file.write(piece)
         if file.size and _is_file(event):
             paths.append(path)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from osteon_query.http.errors import BadBody, TooLarge
+from osteon_query.packs.part10 import missing_preamble
 
 _END: Final = b"PK\x05\x06"
 _END64: Final = b"PK\x06\x06"
@@ -55,6 +56,8 @@ class Zip:
             with self._archive.open(entry) as source, path.open("xb") as target:
                 while chunk := source.read(_CHUNK):
                     self._left -= len(chunk)
+                    if not target.tell():
+                        target.write(missing_preamble(chunk))
                     if self._left < 0:
                         raise TooLarge(
                             f"the ZIP archive unpacks to more than {self._limit} bytes (OSTEON_UPLOAD_LIMIT)"

@@ -1,8 +1,9 @@
-"""Looking into uploaded Part 10 files (PS3.10). Blocks: call it in threads."""
+"""Looking into uploaded Part 10 files (PS3.10). What opens files blocks: call it in threads."""
 
 import mmap
 import threading
 from pathlib import Path
+from typing import Final
 
 from osteon.contracts.packs import PackStored
 from osteon.dicom.identity import Identity
@@ -14,6 +15,14 @@ from osteon.spool import sidecar
 from osteon_query.http.errors import BadBody
 
 _local = threading.local()
+
+_BARE: Final = b"\x02\x00\x00\x00UL\x04\x00"
+"""File Meta Information Group Length (0002,0000), with which a file begins whose writer left out what stands before."""
+
+
+def missing_preamble(start: bytes | bytearray) -> bytes:
+    """Return preamble and prefix for a file that begins with its file meta information, else nothing."""
+    return bytes(128) + b"DICM" if start.startswith(_BARE) else b""
 
 
 def examine(path: Path) -> tuple[Identity, int]:

@@ -1,11 +1,13 @@
 """What comes in over HTTP: Part 10 files → packs → object store → index, before the answer.
 
-The files of one request are gathered by series, and each pack goes out as soon as it is big enough, so a request needs
-little disk and no memory however large it is. A pack is announced only once it and its sidecar are in the store; what
-is stored when a later step fails is found by the indexer's sweep.
+The files of one request are gathered by series, and each pack goes out as soon as it is big enough, while the next
+files come in, so a request needs little disk and no memory however many files it has. Only so many requests are read at
+the same time; others wait for their turn, with their bodies unread. A pack is announced only once it and its sidecar
+are in the store; what is stored when a later step fails is found by the indexer's sweep.
 """
 
 import asyncio
+import errno
 import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -25,7 +27,7 @@ from osteon.logging import get_logger
 from osteon.objects.port import Objects
 from osteon.spool.ids import new_pack_id
 from osteon.spool.upload import Part10File, write_pack
-from osteon_query.http.errors import TooLarge
+from osteon_query.http.errors import NoRoom, TooLarge
 from osteon_query.packs.part10 import build_sidecar, examine
 from osteon_query.packs.received import Fate, Received
 
@@ -36,6 +38,9 @@ _OPEN_BYTES: Final = 256 << 20
 _OPEN_SERIES: Final = 64
 MAX_FILES: Final = 100_000
 """Files of one request at most: each is in its answer."""
+_TURN: Final = 30.0
+"""Seconds that a request waits for its turn."""
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _POLL: Final = 2.0
 """Seconds between looks into the index, for the case that an event was missed."""
 
@@ -51,15 +56,16 @@ class _Series:
 
 
 class Uploads:
-    """Takes files, one `Upload` a request."""
+    """Takes files, one `Upload` a request and `at_once` of them at the same time; `wait` is for the index."""
 
-    def __init__(self, *, index: Index, objects: Objects, bus: Bus, wait: float, folder: Path) -> None:
+    def __init__(self, *, index: Index, objects: Objects, bus: Bus, wait: float, folder: Path, at_once: int) -> None:
         self._index = index
         self._objects = objects
         self._bus = bus
         self._wait = wait
         self._folder = folder
         self._expected: dict[str, asyncio.Event] = {}
+        self._turns = asyncio.Semaphore(at_once)
 
     async def start(self) -> None:
         """Begin to listen for packs that were indexed."""
@@ -76,16 +82,39 @@ class Uploads:
 
     @asynccontextmanager
     async def open(self, correlation_id: str, remote_host: str) -> AsyncIterator["Upload"]:
-        """Begin an upload; its files are gone at the end. Raises `BusUnavailable` before anything is read."""
+        """Begin an upload; its files are gone at the end.
+
+        Raises `BusUnavailable` and `NoRoom` before anything is read, and `NoRoom` when the disk is full.
+        """
         await self._bus.check()
-        folder = await asyncio.to_thread(TemporaryDirectory, prefix="upload-", dir=self._folder)
-        upload = Upload(self, Path(folder.name), correlation_id, remote_host)
+        await self._turn()
+        upload = None
         try:
+            folder = await asyncio.to_thread(TemporaryDirectory, prefix="upload-", dir=self._folder)
+            upload = Upload(self, folder, correlation_id, remote_host)
             yield upload
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            raise NoRoom(f"no space left for uploads in {self._folder} (TMPDIR)") from None
         finally:
-            for pack_id in upload.packs:
-                self._expected.pop(pack_id, None)
-            await asyncio.to_thread(folder.cleanup)
+            if upload is None:
+                self.turn_over()
+            else:
+                await upload.close()
+                for pack_id in upload.packs:
+                    self._expected.pop(pack_id, None)
+
+    async def _turn(self) -> None:
+        try:
+            async with asyncio.timeout(_TURN):
+                await self._turns.acquire()
+        except TimeoutError:
+            raise NoRoom("too many uploads at the same time (OSTEON_UPLOADS)") from None
+
+    def turn_over(self) -> None:
+        """Let the next request begin."""
+        self._turns.release()
 
     async def store(self, tar: Path, facts: PackStored) -> None:
         """Put a pack and then its sidecar into the object store, and announce it."""
@@ -127,14 +156,18 @@ class Uploads:
 class Upload:
     """The files of one request. `packs` has what became of them: pack → SOP Instance UID → file."""
 
-    def __init__(self, uploads: Uploads, folder: Path, correlation_id: str, remote_host: str) -> None:
+    def __init__(
+        self, uploads: Uploads, folder: "TemporaryDirectory[str]", correlation_id: str, remote_host: str
+    ) -> None:
         self._uploads = uploads
-        self._folder = folder
+        self._temporary: TemporaryDirectory[str] | None = folder
+        self._folder = Path(folder.name)
         self._correlation_id = correlation_id
         self._remote_host = remote_host
         self._open: dict[tuple[str, str], _Series] = {}
         self.packs: dict[str, dict[str, Received]] = {}
         self._files = 0
+        self._storing: asyncio.Task[None] | None = None
         self.received: list[Received] = []
 
     def new_path(self) -> Path:
@@ -199,19 +232,45 @@ class Upload:
             size=written.size,
         )
         self.packs[pack_id] = {uid: entry for uid, (_, entry) in series.files.items()}
+        # One at a time: the disk holds what comes in and the pack that goes out.
+        await self._stored()
+        self._storing = asyncio.create_task(self._store(tar, facts))
+
+    async def _store(self, tar: Path, facts: PackStored) -> None:
         await self._uploads.store(tar, facts)
         await asyncio.to_thread(tar.unlink)
+
+    async def _stored(self) -> None:
+        """Wait for the pack that is on its way; raises what went wrong with it."""
+        if self._storing is not None:
+            await self._storing
+            self._storing = None
 
     async def finish(self) -> list[Received]:
         """Store what is left, wait for the index, and return every file's fate in the order they came."""
         for series in list(self._open.values()):
             await self._pack(series)
         self._open.clear()
+        await self._stored()
+        # Waiting for the index takes neither disk nor memory.
+        await self.close()
         for pack_id, states in (await self._uploads.outcomes(self.packs)).items():
             for uid, entry in self.packs[pack_id].items():
                 if uid in states:
                     entry.fate = Fate(states[uid].value)
         return self.received
+
+    async def close(self) -> None:
+        """Give up what is on its way, delete the files and let the next request begin."""
+        if self._storing is not None:
+            self._storing.cancel()
+            await asyncio.gather(self._storing, return_exceptions=True)
+        folder, self._temporary = self._temporary, None
+        if folder is not None:
+            try:
+                await asyncio.to_thread(folder.cleanup)
+            finally:
+                self._uploads.turn_over()
 
 
 def _unlink(paths: list[Path]) -> None:

@@ -13,7 +13,7 @@ from osteon.dicom.compare import holds
 from osteon.dicom.json_values import json_values
 from osteon.dicom.keys import keyword_of, tag_of, vr_of_tag
 from osteon.dicom.query import Condition, Level
-from osteon.index.port import Index, Location, Match, Scope
+from osteon.index.port import Index, Location, Match
 from osteon_query.packs.sidecars import Sidecars, parse_header
 from osteon_query.search.wanted import REQUEST_TAGS, Wanted
 
@@ -25,7 +25,6 @@ Source = Callable[[Match], Element]
 
 _REQUESTS: Final = tag_of("RequestAttributesSequence")
 _STEP, _PROCEDURE = (tag_of(keyword) for keyword in REQUEST_ATTRIBUTES)
-_LOCATES_AT_ONCE: Final = 8
 _BATCH: Final = 200
 """Matches whose headers are in memory at the same time."""
 
@@ -143,20 +142,18 @@ def _matching_items(element: Element, conditions: Sequence[Condition]) -> Elemen
 
 async def _headers(matches: Sequence[Match], index: Index, sidecars: Sidecars) -> list[bytes]:
     """Return the header of each match as JSON, empty where there is none to be had."""
-    limit = asyncio.Semaphore(_LOCATES_AT_ONCE)
-
-    async def locate(match: Match) -> Location | None:
-        if match.instance is not None:
-            return match.instance.location
-        async with limit:
-            async for location in index.locate(Scope(public_id=match.public_id)):
-                return location
-        return None  # deleted since the search
-
-    locations = await asyncio.gather(*(locate(match) for match in matches))
+    locations = await locations_of(index, matches)
     lines = iter(await sidecars.lines_if_readable([location for location in locations if location is not None]))
     found = [None if location is None else next(lines) for location in locations]
     return [b"" if line is None else line.header.json for line in found]
+
+
+async def locations_of(index: Index, matches: Sequence[Match]) -> list[Location | None]:
+    """Return where an instance of each match is; all are of one level. None: it was deleted since the search."""
+    if not matches or matches[0].instance is not None:
+        return [match.instance.location if match.instance else None for match in matches]
+    found = await index.representatives(matches[0].level, [match.public_id for match in matches])
+    return [found.get(match.public_id) for match in matches]
 
 
 def _source(level: Level, tag: str, items: frozenset[str] | None) -> Source | None:
