@@ -9,6 +9,7 @@ import pytest
 from pydicom import Dataset
 
 from osteon.dicom.identity import public_id
+from osteon_query.orthanc import by_header
 from support.make import ct_slice
 from support.packs import part10
 from support.query import Running, Settings, door, multipart, short_uid
@@ -344,7 +345,8 @@ async def test_find_searches_without_regard_to_case_unless_told(archive: Running
     [
         b"", b"[]", b"{", b"1", b'{"Level": 1}', b'{"Level": "Room", "Query": {}}',
         b'{"Level": "Study", "Query": []}', b'{"Level": "Study", "Query": {"PatientID": 1}}',
-        b'{"Level": "Study", "Query": {"Nope": "1"}}', b'{"Level": "Study", "Query": {"PatientWeight": "1"}}',
+        b'{"Level": "Study", "Query": {"Nope": "1"}}', b'{"Level": "Study", "Query": {"PatientWeight": "heavy"}}',
+        b'{"Level": "Patient", "Query": {"ModalitiesInStudy": "CT"}}',
         b'{"Level": "Study", "Query": {}, "Limit": -1}', b'{"Level": "Study", "Query": {}, "Expand": "yes"}',
         b'{"Level": "Study", "OrderBy": [{"Type": "Metadata", "Key": "x"}]}',
         b'{"Level": "Study", "OrderBy": [{"Type": "DicomTag", "Key": "SeriesNumber"}]}', b"[" * 100_000,
@@ -355,6 +357,75 @@ async def test_a_find_that_makes_no_sense_is_a_bad_request(archive: Running, bod
     response = await archive.http.post("/tools/find", content=body)
     assert response.status_code == 400, response.text
     assert response.json()["Details"]
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ({"PatientWeight": "70.50"}, {1}),
+        ({"PatientComments": "*allergic*"}, {1, 2}),
+        ({"PatientComments": "*ALLERGIC*", "PatientID": "W2"}, {2}),
+        ({"Modality": "ct"}, {1, 2, 3}),
+        ({"SliceThickness": "1"}, {1, 2, 3}),
+        ({"PatientBirthTime": "10-11"}, {2}),
+        ({"PatientBirthTime": '""'}, {1, 3}),
+        ({"ProcedureCodeSequence.CodeValue": "T?"}, {3}),
+        ({"ReasonForStudy": "none of these"}, set()),
+    ],
+)
+async def test_find_reads_headers_for_what_the_index_does_not_hold(
+    archive: Running, query: dict[str, str], found: set[int]
+) -> None:
+    item = Dataset()
+    item.CodeValue = "T1"
+    datasets = [
+        ct_slice(PatientID="W1", PatientWeight="70.5", PatientComments="is Allergic to iodine", SliceThickness="1.0"),
+        ct_slice(PatientID="W2", PatientBirthTime="1030", PatientComments="allergic", SliceThickness="1.00"),
+        ct_slice(PatientID="W3", ProcedureCodeSequence=[item], SliceThickness="1"),
+    ]
+    await archive.stow(*datasets)
+    expected = {id_of(datasets[n - 1], 2) for n in found}
+    assert set(await find(archive, Level="Study", Query=query)) == expected
+    response = await archive.http.post("/tools/count-resources", json={"Level": "Study", "Query": query})
+    assert response.json() == {"Count": len(expected)}
+
+
+async def test_a_find_by_header_is_paged_ordered_and_case_sensitive_as_any_other(archive: Running) -> None:
+    study = short_uid()
+    slices = [ct_slice(study=study, series=f"{study}.1", number=n, ImageComments="Odd" * (n % 2)) for n in range(6)]
+    await archive.stow(*slices)
+    odd = {"ImageComments": "odd"}
+    order = [{"Type": "DicomTag", "Key": "InstanceNumber", "Direction": "DESC"}]
+    every = await find(archive, Level="Instance", Query=odd, OrderBy=order)
+    assert every == [id_of(slices[n]) for n in (5, 3, 1)]
+    for since, limit in ((0, 1), (1, 1), (1, 5), (3, 1)):
+        page = await find(archive, Level="Instance", Query=odd, OrderBy=order, Since=since, Limit=limit)
+        assert page == every[since : since + limit]
+    assert await find(archive, Level="Instance", Query=odd, CaseSensitive=True) == []
+    (shown, *_) = await find(archive, Level="Instance", Query=odd, Expand=True, RequestedTags=["ImageComments"])
+    assert shown["RequestedTags"] == {"ImageComments": "Odd"}
+
+
+async def test_a_find_that_would_read_too_many_headers_says_so(
+    archive: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(by_header, "CANDIDATES", 2)
+    await two_series(archive)
+    body = {"Level": "Instance", "Query": {"PatientWeight": "70"}}
+    response = await archive.http.post("/tools/find", json=body)
+    assert response.status_code == 400
+    assert "PatientWeight" in response.json()["Details"]
+    assert "6" in response.json()["Details"]
+    narrowed = {**body["Query"], "InstanceNumber": "1"}  # type: ignore[dict-item]
+    assert await find(archive, Level="Instance", Query=narrowed) == []
+
+
+async def test_the_lists_of_several_patients_have_the_studies_of_each(archive: Running) -> None:
+    datasets = [ct_slice(PatientID=f"P{n % 3}") for n in range(6)]
+    await archive.stow(*datasets)
+    listed = await archive.json("/patients?expand&requested-tags=PatientComments")
+    for n, patient in enumerate(listed):
+        assert set(patient["Studies"]) == {id_of(datasets[n], 2), id_of(datasets[n + 3], 2)}
 
 
 async def test_lookup_finds_identifiers_without_regard_to_case(archive: Running) -> None:

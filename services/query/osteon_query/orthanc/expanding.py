@@ -66,11 +66,18 @@ async def pages(index: Index, search: Search, *, size: int, total: int | None) -
             search = replace(search, offset=0, cursor=page.cursor)
 
 
-async def json_list(door: Door, search: Search, view: View, *, total: int | None) -> AsyncGenerator[bytes, None]:
-    """Yield a JSON array of identifiers or objects, in constant memory however many there are."""
+def json_list(door: Door, search: Search, view: View, *, total: int | None) -> AsyncGenerator[bytes, None]:
+    """Yield a JSON array of what a search finds."""
     size = BY_LEVEL[search.level].page if view.expand else _PAGE
+    return json_array(door, pages(door.index, search, size=size, total=total), view)
+
+
+async def json_array(
+    door: Door, found: AsyncGenerator[Sequence[Match], None], view: View
+) -> AsyncGenerator[bytes, None]:
+    """Yield a JSON array of identifiers or objects, in constant memory however many there are."""
     opening = b"["
-    async for matches in pages(door.index, search, size=size, total=total):
+    async for matches in found:
         shown = await objects(door, matches, view) if view.expand else [match.public_id for match in matches]
         if shown:
             yield opening + orjson.dumps(shown)[1:-1]
@@ -109,11 +116,11 @@ async def _headers(door: Door, kind: Kind, matches: Sequence[Match], view: View)
     """Read the headers where something is shown that the index does not hold."""
     if kind is not INSTANCE and all(keyword in LEVEL_OF for keyword in view.requested):
         return [{} for _ in matches]
-    return await headers_of(door, matches)
+    return [parse_header(raw) if raw else {} for raw in await raw_headers_of(door, matches)]
 
 
-async def headers_of(door: Door, matches: Sequence[Match]) -> list[Mapping[str, Any]]:
-    """Return the header of one instance of each resource, empty where there is none."""
+async def raw_headers_of(door: Door, matches: Sequence[Match]) -> list[bytes]:
+    """Return the header of one instance of each resource as JSON, empty where there is none."""
     locations = await locations_of(door.index, matches)
     lines = iter(await lines_of(door.sidecars, [location for location in locations if location is not None]))
-    return [{} if location is None else parse_header(next(lines).header.json) for location in locations]
+    return [b"" if location is None else next(lines).header.json for location in locations]

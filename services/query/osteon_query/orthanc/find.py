@@ -1,6 +1,6 @@
 """Orthanc REST: `/tools/find`, `/tools/count-resources` and `/tools/lookup`."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -8,22 +8,27 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from osteon.dicom.attributes import COMPUTED
 from osteon.dicom.keys import attribute_path
 from osteon.dicom.matching import condition
 from osteon.dicom.query import Condition, Order, Search
+from osteon.index.port import Match
 from osteon_query.http.bodies import json_object, small_body
-from osteon_query.http.context import DoorOf
+from osteon_query.http.context import Door, DoorOf
 from osteon_query.http.errors import BadBody, BadParameter
 from osteon_query.http.streaming import streamed
-from osteon_query.orthanc.expanding import View, json_list, requested_tags
+from osteon_query.orthanc.by_header import check_candidates, pages_by_header
+from osteon_query.orthanc.expanding import View, json_array, json_list, requested_tags
 from osteon_query.orthanc.kinds import BY_LEVEL, kind_named
 from osteon_query.orthanc.resources import JSON, json_response
 from osteon_query.orthanc.tag_formats import Form
 from osteon_query.search.conditions import is_matchable, spelled
+from osteon_query.search.header_keys import HeaderKey
 
 router = APIRouter(prefix="/tools", tags=["Tools"])
 
 _MAX_IDENTIFIER: Final = 1024
+_COMPUTED: Final = frozenset(keyword for keywords in COMPUTED.values() for keyword in keywords)
 _PARENTS: Final = ("ParentPatient", "ParentStudy", "ParentSeries")
 
 
@@ -34,6 +39,8 @@ class _Find:
     total: int | None
     nothing: bool
     """No resource has labels, so a find that wants some matches nothing."""
+    by_header: tuple[Condition, ...] = ()
+    """What the index does not hold."""
 
 
 @router.post("/find")
@@ -42,7 +49,10 @@ async def find(request: Request, door: DoorOf) -> Response:
     wanted = _parse(await json_object(request))
     if wanted.nothing:
         return json_response([])
-    source = json_list(door, wanted.search, wanted.view, total=wanted.total)
+    if wanted.by_header:
+        source = json_array(door, await _by_header(door, wanted, wanted.total), wanted.view)
+    else:
+        source = json_list(door, wanted.search, wanted.view, total=wanted.total)
     return await streamed(request, source, {"Content-Type": JSON})
 
 
@@ -50,7 +60,19 @@ async def find(request: Request, door: DoorOf) -> Response:
 async def count(request: Request, door: DoorOf) -> Response:
     """Count what a find would match."""
     wanted = _parse(await json_object(request))
-    return json_response({"Count": 0 if wanted.nothing else await door.index.count(wanted.search)})
+    return json_response({"Count": 0 if wanted.nothing else await _count(door, wanted)})
+
+
+async def _count(door: Door, wanted: _Find) -> int:
+    if not wanted.by_header:
+        return await door.index.count(wanted.search)
+    return sum([len(matches) async for matches in await _by_header(door, wanted, None)])
+
+
+async def _by_header(door: Door, wanted: _Find, total: int | None) -> AsyncGenerator[Sequence[Match], None]:
+    await check_candidates(door, wanted.search, spelled(condition.path for condition in wanted.by_header))
+    keys = [HeaderKey(condition, case_sensitive=wanted.search.case_sensitive) for condition in wanted.by_header]
+    return pages_by_header(door, wanted.search, keys, total=total)
 
 
 @router.post("/lookup")
@@ -69,9 +91,10 @@ def _parse(body: Mapping[str, Any]) -> _Find:
     parents = [_text(body, name) for name in _PARENTS if name in body]
     if len(parents) > 1:
         raise BadParameter(f"{', '.join(_PARENTS)}: give one at most")
+    conditions = _conditions(_object(body, "Query"))
     search = Search(
         level=kind.level,
-        conditions=tuple(_conditions(kind.level, _object(body, "Query"))),
+        conditions=tuple(c for c in conditions if is_matchable(kind.level, c.path)),
         case_sensitive=_flag(body, "CaseSensitive"),
         parents=tuple(parents),
         order=tuple(_order(entry) for entry in _list(body, "OrderBy")),
@@ -82,21 +105,20 @@ def _parse(body: Mapping[str, Any]) -> _Find:
     if _object(body, "MetadataQuery"):
         raise BadParameter("MetadataQuery: resources have no metadata to search by")
     labelled = bool(_list(body, "Labels")) and body.get("LabelsConstraint", "All") != "None"
-    return _Find(search, view, _number(body, "Limit") or None, labelled)
+    rest = tuple(c for c in conditions if not is_matchable(kind.level, c.path))
+    if unknown := [c.path for c in rest if c.path[0] in _COMPUTED]:
+        raise BadParameter(f"Query: {spelled(unknown)} can not be searched by at level {kind.type}")
+    return _Find(search, view, _number(body, "Limit") or None, labelled, rest)
 
 
-def _conditions(level: Any, query: Mapping[str, Any]) -> list[Condition]:
+def _conditions(query: Mapping[str, Any]) -> list[Condition]:
     found = []
     for name, value in query.items():
         if not isinstance(value, str):
             raise BadParameter(f"Query.{name[:80]}: expected text, got {str(value)[:80]}")
-        path = attribute_path(name)
-        parsed = condition(path, value)
-        if parsed is None:
-            continue
-        if not is_matchable(level, path):
-            raise BadParameter(f"Query: {spelled([path])} can not be searched by at level {level}")
-        found.append(parsed)
+        parsed = condition(attribute_path(name), value)
+        if parsed is not None:
+            found.append(parsed)
     return found
 
 
