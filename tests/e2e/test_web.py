@@ -1,5 +1,6 @@
 """DICOMweb and Orthanc clients against a running archive: dicomweb-client, pyorthanc, plain HTTP."""
 
+from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import httpx
 import pytest
 from dicomweb_client.api import DICOMwebClient
 from pydicom.uid import generate_uid
-from pyorthanc import Orthanc, find_studies, upload
+from pyorthanc import Orthanc, find_instances, find_patients, find_series, find_studies, upload
 
 from support.archive import Archive, eventually
 from support.data import dataset_bytes
@@ -66,6 +67,38 @@ def test_pyorthanc_uploads_walks_and_downloads(archive: Archive, tmp_path: Path)
     assert [s.uid for s in found] == [dataset.StudyInstanceUID]
     assert client.get_system()["DicomAet"] == archive.aet
     assert client.get_statistics()["CountInstances"] >= 1
+
+
+def test_pyorthanc_s_resources_have_their_attributes(archive: Archive, tmp_path: Path) -> None:
+    client = Orthanc(archive.url)
+    patient_id = generate_uid()[-16:]
+    dataset = ct_slice(PatientID=patient_id, PatientWeight="70.5", StudyDescription="Walk")
+    upload(client, saved(dataset, tmp_path))
+    (patient,) = find_patients(client, query={"PatientID": patient_id})
+    (study,) = find_studies(client, query={"PatientID": patient_id, "PatientWeight": "70.5"})
+    (series,) = find_series(client, query={"StudyInstanceUID": str(dataset.StudyInstanceUID)})
+    (instance,) = find_instances(client, query={"SOPInstanceUID": str(dataset.SOPInstanceUID)})
+    assert (patient.studies, study.series, series.instances) == ([study], [series], [instance])
+    assert (instance.parent_series, series.parent_study, study.parent_patient) == (series, study, patient)
+    for resource in (patient, study, series, instance):
+        assert resource.labels == []
+        assert resource.get_main_information()["ID"] == resource.id_
+        assert resource.main_dicom_tags
+    for resource in (patient, study, series):
+        assert resource.is_stable is False
+        assert abs(resource.last_update - datetime.now(UTC).replace(tzinfo=None)) < timedelta(minutes=10)
+        assert resource.shared_tags["PatientID"] == patient_id
+    assert (patient.patient_id, study.description, series.modality) == (patient_id, "Walk", "CT")
+    assert patient.protected is False
+    assert instance.get_pydicom().SOPInstanceUID == dataset.SOPInstanceUID
+
+
+def test_a_file_comes_by_ranges_and_head_tells_its_length(archive: Archive) -> None:
+    body = _part10()
+    path = f"{archive.url}{httpx.post(f'{archive.url}/instances', content=body).json()['Path']}/file"
+    assert httpx.head(path).headers["Content-Length"] == str(len(body))
+    part = httpx.get(path, headers={"Range": "bytes=128-131"})
+    assert (part.status_code, part.content) == (206, b"DICM")
 
 
 def test_the_change_log_tells_of_what_came_in(archive: Archive) -> None:

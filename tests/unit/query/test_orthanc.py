@@ -313,6 +313,26 @@ async def test_tags_come_in_three_forms(archive: Running) -> None:
     assert (await archive.json(f"{path}/simplified-tags?ignore-length"))["PatientComments"] == "x" * 300
 
 
+async def test_shared_tags_are_those_that_all_instances_have_alike(archive: Running) -> None:
+    datasets = await two_series(archive)
+    study = await archive.json(f"/studies/{id_of(datasets[0], 2)}/shared-tags?simplify")
+    assert study["PatientID"] == "OSTEON-TEST"
+    assert study["StudyInstanceUID"] == datasets[0].StudyInstanceUID
+    assert not {"SeriesInstanceUID", "SOPInstanceUID", "InstanceNumber", "PixelData"} & set(study)
+    series = await archive.json(f"/series/{id_of(datasets[0], 3)}/shared-tags")
+    assert series["0020,000e"]["Value"] == datasets[0].SeriesInstanceUID
+    assert "0020,0013" not in series
+    assert (await archive.http.get(f"/patients/{UNKNOWN}/shared-tags")).status_code == 404
+
+
+async def test_resources_have_no_labels_and_no_protection(archive: Running) -> None:
+    (dataset, *_) = await two_series(archive)
+    for level, segment in enumerate(("patients", "studies", "series", "instances"), 1):
+        assert await archive.json(f"/{segment}/{id_of(dataset, level)}/labels") == []
+        assert (await archive.http.get(f"/{segment}/{UNKNOWN}/labels")).status_code == 404
+    assert (await archive.http.get(f"/patients/{id_of(dataset, 1)}/protected")).text == "0"
+
+
 async def find(archive: Running, **body: Any) -> Any:
     """POST /tools/find; fails the test on an HTTP error."""
     response = await archive.http.post("/tools/find", json=body)

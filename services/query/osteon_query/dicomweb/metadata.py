@@ -32,7 +32,7 @@ async def metadata(
 ) -> AsyncGenerator[bytes, None]:
     """Yield a JSON array of the headers of instances; `dicomweb` is the base URL for their bulk data."""
     opening = b"["
-    async for batch in _batches(locations):
+    async for batch in batches(locations):
         for location, line in zip(batch, await lines_of(sidecars, batch), strict=True):
             yield opening + with_bulk_urls(line.header.json, instance_url(dicomweb, location))
             opening = b",\n"
@@ -50,7 +50,8 @@ def with_bulk_urls(header: bytes, instance: str) -> bytes:
     return header.replace(_MARK, b'"BulkDataURI":' + orjson.dumps(instance)[:-1] + b"/bulk/")
 
 
-async def _batches(locations: AsyncIterator[Location]) -> AsyncGenerator[list[Location], None]:
+async def batches(locations: AsyncIterator[Location]) -> AsyncGenerator[list[Location], None]:
+    """Gather neighbours: each batch is of one sidecar."""
     batch: list[Location] = []
     async for location in locations:
         # A sidecar is read once a batch, so a batch never mixes two without need.

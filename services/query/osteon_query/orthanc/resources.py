@@ -7,7 +7,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from osteon.dicom.query import Search
+from osteon.dicom.query import Level, Search
 from osteon.index.port import Match
 from osteon_query.dicomweb.parameters import number
 from osteon_query.http.context import Door, DoorOf, resource_id
@@ -41,9 +41,21 @@ def _add_routes(kind: Kind) -> None:
     async def statistics(door: DoorOf, id: str) -> Response:
         return json_response(_statistics(await door.index.get(kind.level, resource_id(id))))
 
+    @router.get(f"/{kind.segment}/{{id}}/labels", name=f"labels of {kind.type.lower()}")
+    async def labels(door: DoorOf, id: str) -> Response:
+        await door.index.get(kind.level, resource_id(id))
+        return json_response([])
+
 
 for _kind in KINDS:
     _add_routes(_kind)
+
+
+@router.get("/patients/{id}/protected")
+async def protected(door: DoorOf, id: str) -> Response:
+    """Say whether a patient is kept when room is needed: nothing is ever deleted for that, so none has to be."""
+    await door.index.get(Level.PATIENT, resource_id(id))
+    return Response("0", media_type="text/plain")
 
 
 async def _list(request: Request, door: Door, kind: Kind) -> Response:

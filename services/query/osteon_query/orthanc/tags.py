@@ -17,15 +17,19 @@ router = APIRouter(prefix="/instances", tags=["Tags"])
 @router.get("/{id}/tags")
 async def tags(request: Request, door: DoorOf, id: str) -> Response:
     """Send the tags by number, by name with `simplify`, as bare values with `short`."""
-    given = request.query_params
-    form = Form.SIMPLIFIED if "simplify" in given else Form.SHORT if "short" in given else Form.FULL
-    return await _tags(request, door, id, form)
+    return await _tags(request, door, id, form_of(request))
 
 
 @router.get("/{id}/simplified-tags")
 async def simplified_tags(request: Request, door: DoorOf, id: str) -> Response:
     """Send the tags by name."""
     return await _tags(request, door, id, Form.SIMPLIFIED)
+
+
+def form_of(request: Request) -> Form:
+    """Read `simplify` and `short`."""
+    given = request.query_params
+    return Form.SIMPLIFIED if "simplify" in given else Form.SHORT if "short" in given else Form.FULL
 
 
 async def _tags(request: Request, door: Door, id: str, form: Form) -> Response:

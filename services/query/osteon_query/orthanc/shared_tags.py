@@ -1,0 +1,57 @@
+"""Orthanc REST: the tags that all instances of a resource have alike."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from contextlib import aclosing
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from osteon.index.port import Scope
+from osteon_query.dicomweb.metadata import batches, lines_of
+from osteon_query.http.context import Door, DoorOf, resource_id
+from osteon_query.orthanc.kinds import INSTANCE, KINDS, Kind
+from osteon_query.orthanc.resources import json_response
+from osteon_query.orthanc.tag_formats import write_tags
+from osteon_query.orthanc.tags import form_of
+from osteon_query.packs.sidecars import parse_header
+
+router = APIRouter(tags=["Tags"])
+
+Header = Mapping[str, Any]
+
+
+def _add_route(kind: Kind) -> None:
+    @router.get(f"/{kind.segment}/{{id}}/shared-tags", name=f"shared tags of {kind.type.lower()}")
+    async def shared_tags(request: Request, door: DoorOf, id: str) -> Response:
+        match = await door.index.get(kind.level, resource_id(id))
+        return json_response(write_tags(await _shared(door, match.public_id), form_of(request)))
+
+
+for _kind in KINDS:
+    if _kind is not INSTANCE:
+        _add_route(_kind)
+
+
+async def _shared(door: Door, public_id: str) -> Header:
+    """Read every header of a resource, a batch of one sidecar at a time; bulk data are left out."""
+    shared: Header | None = None
+    async with aclosing(batches(door.index.locate(Scope(public_id=public_id)))) as found:
+        async for batch in found:
+            lines = await lines_of(door.sidecars, batch)
+            shared = await asyncio.to_thread(_common, shared, [line.header.json for line in lines])
+            if not shared:
+                break
+    return shared or {}
+
+
+def _common(shared: Header | None, headers: Sequence[bytes]) -> Header:
+    for raw in headers:
+        header = parse_header(raw)
+        if shared is None:
+            shared = {tag: element for tag, element in header.items() if "BulkDataURI" not in element}
+        else:
+            shared = {tag: element for tag, element in shared.items() if header.get(tag) == element}
+    return shared or {}
