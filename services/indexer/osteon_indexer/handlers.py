@@ -11,7 +11,7 @@ from osteon.bus.port import Bus
 from osteon.contracts.packs import PackFacts, PackIndexed, PackStored
 from osteon.dicom.attributes import held_values, request_attributes
 from osteon.errors import Invalid
-from osteon.index.port import Index, InstanceEntry, PackOutcome, StoredPack
+from osteon.index.port import Index, InstanceEntry, PackOutcome, Scope, StoredPack
 from osteon.logging import get_logger
 from osteon.objects.port import ObjectNotFound, Objects
 from osteon.spool import sidecar
@@ -27,8 +27,8 @@ async def index_packs(messages: Sequence[PackStored], *, objects: Objects, index
     """Index a batch of packs in one transaction, then announce each; the objects of redundant packs are deleted."""
     unique = {message.pack_id: message for message in messages}
     packs = await asyncio.gather(*(_load(message, objects, index) for message in unique.values()))
-    for outcome in await upsert(packs, index):
-        await announce(unique[outcome.pack_id], outcome, objects=objects, bus=bus)
+    for pack, outcome in zip(packs, await upsert(packs, index), strict=True):
+        await announce(pack, outcome, objects=objects, index=index, bus=bus)
 
 
 async def upsert(packs: Sequence[StoredPack], index: Index) -> Sequence[PackOutcome]:
@@ -37,9 +37,10 @@ async def upsert(packs: Sequence[StoredPack], index: Index) -> Sequence[PackOutc
         return await index.upsert(packs)
 
 
-async def announce(facts: PackFacts, outcome: PackOutcome, *, objects: Objects, bus: Bus) -> None:
+async def announce(pack: StoredPack, outcome: PackOutcome, *, objects: Objects, index: Index, bus: Bus) -> None:
     """Publish `PackIndexed`, after deleting a redundant pack: its bytes are in other packs."""
-    if outcome.redundant:
+    facts = pack.facts
+    if outcome.redundant and await _is_held_elsewhere(pack, objects, index):
         await objects.delete(facts.sidecar_key)
         await objects.delete(facts.key)
     counts = {"stored": outcome.stored, "duplicates": outcome.duplicates, "conflicts": outcome.conflicts}
@@ -50,20 +51,48 @@ async def announce(facts: PackFacts, outcome: PackOutcome, *, objects: Objects, 
     log.info("pack indexed", pack=facts.pack_id, correlation_id=facts.correlation_id, **counts)
 
 
+async def _is_held_elsewhere(pack: StoredPack, objects: Objects, index: Index) -> bool:
+    """Look before the one step that can not be undone: the store may have lost what the rows refer to."""
+    ends: dict[str, int] = {}
+    uids = tuple(entry.identity.sop_uid for entry in pack.instances)
+    if uids:  # else the sidecar went first, in a deletion that was interrupted
+        async for place in index.locate(Scope(sop_uids=uids)):
+            ends[place.key] = max(ends.get(place.key, 0), place.offset + place.length)
+    for key, end in ends.items():
+        try:
+            whole = await objects.size(key) >= end
+        except ObjectNotFound:
+            whole = False
+        if not whole:
+            log.error("redundant pack kept: the other copy is not in the object store", pack=pack.facts.pack_id,
+                      lost=key)  # fmt: skip
+            return False
+    return True
+
+
 async def _load(message: PackStored, objects: Objects, index: Index) -> StoredPack:
     try:
         data = await objects.get(message.sidecar_key)
     except ObjectNotFound:
         if await index.known_packs([message.pack_id]):
             return StoredPack(message, ())
-        raise PackMissing(f"no sidecar {message.sidecar_key} for pack {message.pack_id}") from None
+        raise PackMissing(
+            f"no sidecar {message.sidecar_key} for pack {message.pack_id}; if its file is still in a spool, do two "
+            "spools share an OSTEON_SPOOL_ID?"
+        ) from None
     return await asyncio.to_thread(stored_pack, data, message)
 
 
 def stored_pack(data: bytes, message: PackStored | None = None) -> StoredPack:
-    """Turn a sidecar into what the index needs, under the facts of `message` or, without one, of its heading line."""
+    """Turn a sidecar into what the index needs, under the facts of `message` or, without one, of its heading line.
+
+    Raises `BadSidecar`, also when instances are missing: zstd does not tell that its input was cut.
+    """
     facts, lines = sidecar.decode(data)
-    return StoredPack(message or facts, [_entry(line) for line in lines])
+    entries = [_entry(line) for line in lines]
+    if len(entries) != facts.instances:
+        raise sidecar.BadSidecar(f"pack {facts.pack_id} has {facts.instances} instances, its sidecar {len(entries)}")
+    return StoredPack(message or facts, entries)
 
 
 def _entry(line: sidecar.SidecarLine) -> InstanceEntry:

@@ -1,12 +1,14 @@
 """Finds packs that have objects but no rows: after a crash between the two, or for a new database."""
 
-from collections.abc import AsyncIterator, Callable
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import PurePosixPath
 
 from osteon import metrics
 from osteon.bus.port import Bus
-from osteon.index.port import Index
+from osteon.errors import Unavailable
+from osteon.index.port import Index, StoredPack
 from osteon.logging import get_logger
 from osteon.objects.port import ObjectInfo, ObjectNotFound, Objects
 from osteon_indexer.handlers import announce, stored_pack, upsert
@@ -28,17 +30,20 @@ async def sweep(
 ) -> int:
     """Index every pack of the object store that the index does not know; return how many there were.
 
-    Packs younger than `settled` are left alone: they may be on their way. `progress` is called with the sidecars seen
-    and the packs indexed so far. Without a bus nothing is announced.
+    Packs younger than `settled` are left alone: they may be on their way, and to index them here would be work done
+    twice, but no harm. What can not be indexed is logged and left out. `progress` is called with the sidecars seen and
+    the packs indexed so far. Without a bus nothing is announced.
     """
     seen = indexed = 0
-    before = datetime.now(UTC) - settled
+    now = datetime.now(UTC)
     async for sidecars in _chunks(objects):
         seen += len(sidecars)
         known = await index.known_packs([_pack_id(info) for info in sidecars])
-        missing = [info for info in sidecars if _pack_id(info) not in known and info.modified <= before]
+        # By its distance: the store's clock may have run far ahead once.
+        missing = [i for i in sidecars if _pack_id(i) not in known and abs(now - i.modified) >= settled]
         for start in range(0, len(missing), BATCH):
-            indexed += await _index(missing[start : start + BATCH], objects, index, bus)
+            read = [await _read(info, objects) for info in missing[start : start + BATCH]]
+            indexed += await _index([pack for pack in read if pack], objects, index, bus)
         if progress:
             progress(seen, indexed)
     if indexed:
@@ -46,18 +51,37 @@ async def sweep(
     return indexed
 
 
-async def _index(sidecars: list[ObjectInfo], objects: Objects, index: Index, bus: Bus | None) -> int:
-    packs = []
-    for info in sidecars:
-        try:
-            packs.append(stored_pack(await objects.get(info.key)))
-        except ObjectNotFound:
-            continue  # a redundant pack that was deleted after the listing
-    outcomes = await upsert(packs, index)
+async def _read(info: ObjectInfo, objects: Objects) -> StoredPack | None:
+    """Return the pack of a sidecar, or None when it is of no use: those behind it must still be indexed."""
+    try:
+        pack = await asyncio.to_thread(stored_pack, await objects.get(info.key))
+        if await objects.size(pack.facts.key) == pack.facts.size:
+            return pack
+        log.error("pack not indexed: its length is not what its sidecar says", sidecar=info.key)
+    except Unavailable:
+        raise
+    except ObjectNotFound as error:
+        log.warning("pack not indexed: deleted meanwhile, or never whole", sidecar=info.key, error=str(error))
+    except Exception as error:
+        log.error("pack not indexed: its sidecar can not be read", sidecar=info.key, error=str(error))
+    return None
+
+
+async def _index(packs: Sequence[StoredPack], objects: Objects, index: Index, bus: Bus | None) -> int:
+    """Index packs together or, when that fails, one by one; return how many."""
+    try:
+        outcomes = await upsert(packs, index)
+    except Unavailable:
+        raise
+    except Exception as error:
+        if len(packs) > 1:
+            return sum([await _index([pack], objects, index, bus) for pack in packs])
+        log.error("pack not indexed", pack=packs[0].facts.pack_id, exc_info=error)
+        return 0
     metrics.SWEPT_PACKS.inc(len(packs))
     if bus:
         for pack, outcome in zip(packs, outcomes, strict=True):
-            await announce(pack.facts, outcome, objects=objects, bus=bus)
+            await announce(pack, outcome, objects=objects, index=index, bus=bus)
     return len(packs)
 
 

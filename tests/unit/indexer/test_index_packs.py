@@ -1,67 +1,11 @@
 """The indexer turns stored packs into rows, again and again to the same effect."""
 
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from datetime import timedelta
-from pathlib import Path
-
 import pytest
-from osteon.dicom.reader import HeaderReader
-from osteon.index.sql import SqlIndex
-from pydicom import Dataset
 
-from osteon.bus.memory import MemoryBus
-from osteon.contracts.packs import PackIndexed, PackStored
-from osteon.objects.folder import FolderObjects
 from osteon.spool import sidecar
-from osteon_indexer.handlers import PackMissing, index_packs
-from osteon_indexer.sweep import sweep
+from osteon_indexer.handlers import PackMissing
+from support.indexer import Room
 from support.make import ct_slice
-from support.packs import sealed_pack
-
-
-@dataclass
-class Room:
-    """The ports, and the events seen."""
-
-    folder: Path
-    bus: MemoryBus
-    objects: FolderObjects
-    index: SqlIndex
-    indexed: list[PackIndexed]
-
-    async def put(self, pack_id: str, *datasets: Dataset) -> PackStored:
-        """Store a pack as the writer does."""
-        sealed = sealed_pack(self.folder / "spool", pack_id, list(datasets))
-        stored = PackStored.model_validate(sealed.model_dump())
-        path = self.folder / "spool" / sealed.path
-        await self.objects.put_file(stored.key, path)
-        await self.objects.put(stored.sidecar_key, sidecar.build(path, stored, HeaderReader())[0])
-        return stored
-
-    async def run(self, *packs: PackStored) -> None:
-        """Index a batch."""
-        await index_packs(packs, objects=self.objects, index=self.index, bus=self.bus)
-
-    async def instances(self) -> int:
-        """Count the rows."""
-        return (await self.index.statistics()).instances
-
-
-@pytest.fixture
-async def room(tmp_path: Path) -> AsyncIterator[Room]:
-    bus, index = MemoryBus(), SqlIndex(f"sqlite+aiosqlite:///{tmp_path / 'index.sqlite'}")
-    await bus.start()
-    await index.start()
-    room = Room(tmp_path, bus, FolderObjects(tmp_path / "objects"), index, [])
-
-    async def note(message: PackIndexed) -> None:
-        room.indexed.append(message)
-
-    await bus.subscribe(PackIndexed, note)
-    yield room
-    await bus.close()
-    await index.close()
 
 
 async def test_a_batch_becomes_rows_and_events(room: Room) -> None:
@@ -115,13 +59,41 @@ async def test_a_pack_without_objects_is_an_error_that_names_it(room: Room) -> N
         await room.run(pack)
 
 
-async def test_the_sweep_indexes_packs_without_rows_and_only_those(room: Room) -> None:
-    known, unknown = await room.put("p1", ct_slice()), await room.put("p2", ct_slice())
-    await room.run(known)
-    ports = {"objects": room.objects, "index": room.index, "bus": room.bus}
-    assert await sweep(**ports, settled=timedelta(hours=1)) == 0
-    assert await sweep(**ports, settled=timedelta(0)) == 1
-    assert await sweep(**ports, settled=timedelta(0)) == 0
+async def test_a_sidecar_that_was_cut_is_refused_and_nothing_is_deleted(room: Room) -> None:
+    pack = await room.put("p1", *(ct_slice() for _ in range(3)))
+    whole = await room.objects.get(pack.sidecar_key)
+    facts, _ = sidecar.decode(whole)
+    for cut in (sidecar.encode(facts, ()), sidecar.encode(facts, list(sidecar.decode(whole)[1])[:2])):
+        await room.objects.put(pack.sidecar_key, cut)
+        with pytest.raises(sidecar.BadSidecar, match="3 instances"):
+            await room.run(pack)
+    assert await room.keys() == sorted([pack.key, pack.sidecar_key])
+    await room.objects.put(pack.sidecar_key, whole)
+    await room.run(pack)
+    assert await room.instances() == 3
+
+
+@pytest.mark.parametrize("left", [None, 1000])
+async def test_a_pack_is_not_deleted_as_redundant_when_the_other_copy_is_gone(room: Room, left: int | None) -> None:
+    dataset = ct_slice()
+    first = await room.put("p1", dataset)
+    await room.run(first)
+    if left is None:
+        await room.objects.delete(first.key)
+    else:
+        await room.objects.put(first.key, bytes(left))
+    again = await room.put("p2", dataset)
+    await room.run(again)
     await room.bus.close()
-    assert [e.pack_id for e in room.indexed] == [known.pack_id, unknown.pack_id]
-    assert await room.instances() == 2
+    assert await room.objects.size(again.key) == again.size
+    assert room.indexed[-1].duplicates == 1
+
+
+async def test_a_redundant_pack_whose_deletion_was_interrupted_is_deleted_by_the_next_delivery(room: Room) -> None:
+    dataset = ct_slice()
+    first, again = await room.put("p1", dataset), await room.put("p2", dataset)
+    await room.run(first)
+    await room.run(again)
+    await room.objects.put(again.key, b"left over")
+    await room.run(again)
+    assert await room.keys() == sorted([first.key, first.sidecar_key])

@@ -1,0 +1,88 @@
+"""The sweep finds every pack without rows, whatever lies beside it."""
+
+import os
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from osteon.index.port import Scope
+from osteon.objects.port import ObjectsUnavailable
+from osteon_indexer import sweep as sweeping
+from osteon_indexer.sweep import sweep
+from support.indexer import Room
+from support.make import ct_slice
+
+
+async def look(room: Room, settled: timedelta = timedelta(0)) -> int:
+    return await sweep(objects=room.objects, index=room.index, bus=room.bus, settled=settled)
+
+
+async def test_the_sweep_indexes_packs_without_rows_and_only_those(room: Room) -> None:
+    known, unknown = await room.put("p1", ct_slice()), await room.put("p2", ct_slice())
+    await room.run(known)
+    assert await look(room, timedelta(hours=1)) == 0
+    assert await look(room) == 1
+    assert await look(room) == 0
+    await room.bus.close()
+    assert [e.pack_id for e in room.indexed] == [known.pack_id, unknown.pack_id]
+    assert await room.instances() == 2
+
+
+@pytest.mark.parametrize("content", [b"nothing that Osteon wrote", None])
+async def test_a_sidecar_that_can_not_be_used_does_not_hide_the_packs_behind_it(
+    room: Room, content: bytes | None
+) -> None:
+    packs = sorted([await room.put(f"p{n}", ct_slice()) for n in range(3)], key=lambda pack: pack.sidecar_key)
+    if content is None:
+        await room.objects.delete(packs[0].key)
+    else:
+        await room.objects.put(packs[0].sidecar_key, content)
+    assert await look(room) == 2
+    assert await room.instances() == 2
+
+
+async def test_a_pack_that_the_index_refuses_does_not_hide_the_others(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await room.put("bad", ct_slice())
+    for n in range(3):
+        await room.put(f"p{n}", ct_slice())
+    whole = sweeping.upsert
+
+    async def refusing(packs, index):
+        if any(pack.facts.pack_id == "bad" for pack in packs):
+            raise RuntimeError("a value that no column takes")
+        return await whole(packs, index)
+
+    monkeypatch.setattr(sweeping, "upsert", refusing)
+    assert await look(room) == 3
+    assert await room.instances() == 3
+
+
+async def test_a_sweep_stops_when_a_part_is_down(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    await room.put("p1", ct_slice())
+
+    async def down(key: str) -> bytes:
+        raise ObjectsUnavailable("down")
+
+    monkeypatch.setattr(room.objects, "get", down)
+    with pytest.raises(ObjectsUnavailable):
+        await look(room)
+
+
+async def test_a_pack_from_a_clock_that_ran_ahead_is_swept(room: Room, tmp_path: Path) -> None:
+    pack = await room.put("p1", ct_slice())
+    os.utime(tmp_path / "objects" / pack.sidecar_key, (4e9, 4e9))
+    assert await look(room, timedelta(hours=1)) == 1
+
+
+async def test_a_sweep_of_a_pack_that_is_being_indexed_changes_nothing(room: Room) -> None:
+    dataset = ct_slice()
+    first, again = await room.put("p1", dataset), await room.put("p2", dataset)
+    await look(room)
+    await room.run(first, again)
+    await look(room)
+    assert await room.instances() == 1
+    (kept,) = [location async for location in room.index.locate(Scope())]
+    assert await room.keys() == sorted([kept.key, kept.sidecar_key])
