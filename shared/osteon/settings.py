@@ -135,7 +135,7 @@ class IndexerSettings(Settings):
 
     index_batch: int = Field(50, ge=1, description="Packs in one transaction at most.")
     index_linger: float = Field(0.05, ge=0, description="Seconds to gather a batch.")
-    sweep_hours: float = Field(6.0, ge=0, description="How often to look for packs without rows; 0: never.")
+    sweep_hours: float = Field(1.0, ge=0, description="How often to look for packs without rows; 0: never.")
 
 
 class HttpSettings(Settings):

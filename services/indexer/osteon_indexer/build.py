@@ -48,7 +48,7 @@ async def build_embedded(
     handler = partial(index_packs, objects=objects, index=index, bus=bus)
     await bus.consume_batches(INDEXER, handler, size=settings.index_batch, linger=settings.index_linger)
     look = partial(sweep, objects=objects, index=index, bus=bus, settled=settled)
-    sweeper = asyncio.create_task(_sweep_for_ever(settings.sweep_hours, look))
+    sweeper = asyncio.create_task(sweep_for_ever(settings.sweep_hours, look))
     try:
         yield
     finally:
@@ -57,12 +57,15 @@ async def build_embedded(
             await sweeper
 
 
-async def _sweep_for_ever(hours: float, look: Callable[[], Awaitable[int]]) -> None:
+async def sweep_for_ever(hours: float, look: Callable[[], Awaitable[int]], *, again: float = 60.0) -> None:
+    """Sweep now and every so many hours; one that failed is begun `again` after so many seconds."""
     while hours:
+        pause = hours * 3600
         try:
             await look()
         except Unavailable as error:
             log.warning("sweep put off", reason=str(error))
+            pause = again
         except Exception:
             log.exception("sweep failed")
-        await asyncio.sleep(hours * 3600)
+        await asyncio.sleep(pause)

@@ -36,9 +36,7 @@ async def build(settings: StandaloneServiceSettings) -> AsyncIterator[Running]:
         bus = MemoryBus()
         await bus.start()
         await stack.enter_async_context(
-            osteon_indexer.build.build_embedded(
-                settings, bus=bus, objects=objects, index=index, settled=timedelta(seconds=10)
-            )
+            osteon_indexer.build.build_embedded(settings, bus=bus, objects=objects, index=index, settled=timedelta(0))
         )
         await stack.enter_async_context(
             osteon_writer.build.build_embedded(settings.spool, settings.spool_id, bus=bus, objects=objects)

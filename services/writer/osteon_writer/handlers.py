@@ -10,17 +10,12 @@ from osteon import metrics
 from osteon.bus.port import Bus
 from osteon.contracts.packs import PackSealed, PackStored
 from osteon.dicom.reader import HeaderReader
-from osteon.errors import Invalid, NotFound
 from osteon.logging import get_logger
 from osteon.objects.port import Objects
 from osteon.spool import sidecar
 from osteon.spool.paths import release, resolve
 
 log = get_logger(__name__)
-
-
-class PackLost(Invalid):
-    """A sealed pack is neither in the spool nor in the object store."""
 
 
 async def store_pack(
@@ -36,14 +31,16 @@ async def store_pack(
     """Put a pack and its sidecar into the object store, announce it, and remove it from the spool.
 
     The pack goes first: where there is a sidecar, there is its pack. `keep` leaves the file in the spool.
-    Raises `PackLost` when the file is gone and the objects are not there either.
+    A file that is gone was stored before. It is announced again, and the indexer says so when it knows nothing of it;
+    its objects may be gone too by now, deleted as redundant.
     """
     path = resolve(spool, message.path)
     stored = PackStored.model_validate(message.model_dump())
-    if await asyncio.to_thread(path.exists):
-        await _upload(path, stored, objects, executor, reader)
-    elif not await _is_stored(stored, objects):
-        raise PackLost(f"pack {message.pack_id} is not in the spool ({message.path}) and not under {stored.key}")
+    if not await asyncio.to_thread(path.exists):
+        log.info("pack is not in the spool, announced again", pack=message.pack_id)
+        await bus.publish(stored)
+        return
+    await _upload(path, stored, objects, executor, reader)
     await bus.publish(stored)
     if not keep:
         await asyncio.to_thread(release, path)
@@ -60,11 +57,3 @@ async def _upload(path: Path, stored: PackStored, objects: Objects, executor: Ex
     metrics.PACKS_STORED.inc()
     metrics.STORED_BYTES.inc(stored.size + len(data))
     metrics.HEADER_PROBLEMS.inc(problems)
-
-
-async def _is_stored(stored: PackStored, objects: Objects) -> bool:
-    try:
-        await objects.size(stored.sidecar_key)
-        return await objects.size(stored.key) == stored.size
-    except NotFound:
-        return False

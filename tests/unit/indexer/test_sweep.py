@@ -1,5 +1,6 @@
 """The sweep finds every pack without rows, whatever lies beside it."""
 
+import asyncio
 import os
 from datetime import timedelta
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from osteon.index.port import Scope
 from osteon.objects.port import ObjectsUnavailable
 from osteon_indexer import sweep as sweeping
+from osteon_indexer.build import sweep_for_ever
 from osteon_indexer.sweep import sweep
 from support.indexer import Room
 from support.make import ct_slice
@@ -86,3 +88,19 @@ async def test_a_sweep_of_a_pack_that_is_being_indexed_changes_nothing(room: Roo
     assert await room.instances() == 1
     (kept,) = [location async for location in room.index.locate(Scope())]
     assert await room.keys() == sorted([kept.key, kept.sidecar_key])
+
+
+async def test_a_sweep_that_met_a_part_that_is_down_is_begun_again_soon() -> None:
+    looked = asyncio.Event()
+    answers = iter([ObjectsUnavailable("down"), None])
+
+    async def look() -> int:
+        if error := next(answers):
+            raise error
+        looked.set()
+        return 0
+
+    sweeper = asyncio.create_task(sweep_for_ever(1.0, look, again=0.0))
+    async with asyncio.timeout(20):
+        await looked.wait()
+    sweeper.cancel()

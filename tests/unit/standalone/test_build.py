@@ -1,10 +1,15 @@
-"""Standalone says what is wrong with its data folder."""
+"""Standalone says what is wrong with its data folder, and goes on where the last process stopped."""
 
+import asyncio
+import shutil
 from pathlib import Path
 
 import pytest
 
-from osteon_standalone.build import DataUnusable, held
+from osteon_standalone.build import DataUnusable, build, held
+from osteon_standalone.settings import StandaloneServiceSettings
+from support.indexer import indexer_room
+from support.make import ct_slice
 
 
 def test_a_data_folder_has_one_owner_at_a_time(tmp_path: Path) -> None:
@@ -19,3 +24,13 @@ def test_a_data_folder_that_can_not_be_made_is_named_with_its_setting(tmp_path: 
     (tmp_path / "file").touch()
     with pytest.raises(DataUnusable, match="OSTEON_DATA"), held(tmp_path / "file" / "data"):
         pass
+
+
+async def test_a_pack_that_was_stored_just_before_a_crash_is_indexed_at_the_next_start(tmp_path: Path) -> None:
+    async with indexer_room(tmp_path) as room:
+        await room.put("p1", ct_slice())
+    shutil.rmtree(tmp_path / "spool")
+    settings = StandaloneServiceSettings(data=tmp_path, dicom_port=0, http_port=0, demo=False)
+    async with build(settings), indexer_room(tmp_path) as room, asyncio.timeout(20):
+        while await room.instances() == 0:
+            await asyncio.sleep(0.01)

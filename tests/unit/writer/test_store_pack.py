@@ -19,7 +19,7 @@ from osteon.objects.folder import FolderObjects
 from osteon.objects.port import ObjectsUnavailable
 from osteon.spool import sidecar
 from osteon.spool.upload import Part10File, write_pack
-from osteon_writer.handlers import PackLost, store_pack
+from osteon_writer.handlers import store_pack
 from support.make import ct_slice
 from support.packs import part10, sealed_pack
 
@@ -81,11 +81,30 @@ async def test_a_pack_that_was_stored_before_is_announced_again(tmp_path, datase
     assert len(stored) == 2
 
 
-async def test_a_pack_that_is_nowhere_is_parked_with_its_name(tmp_path, datasets, store) -> None:
+async def test_a_pack_that_was_deleted_as_redundant_meanwhile_is_no_error(tmp_path, datasets, store, bus, stored):
     message = sealed_pack(tmp_path / "spool", "p1", datasets)
-    (tmp_path / "spool" / message.path).unlink()
-    with pytest.raises(PackLost, match="p1"):
-        await store(message)
+    await store(message)
+    objects = FolderObjects(tmp_path / "objects")
+    await objects.delete(message.sidecar_key)
+    await objects.delete(message.key)
+    await store(message)
+    await bus.close()
+    assert [pack.pack_id for pack in stored] == ["p1", "p1"]
+
+
+async def test_a_file_that_was_released_while_it_was_read_is_tried_again(tmp_path, datasets, store, bus, stored):
+    message = sealed_pack(tmp_path / "spool", "p1", datasets)
+
+    class Released(FolderObjects):
+        async def put_file(self, key: str, path: Path) -> None:
+            path.unlink()
+            await super().put_file(key, path)
+
+    with pytest.raises(FileNotFoundError):
+        await store(message, objects=Released(tmp_path / "objects"))
+    await store(message)
+    await bus.close()
+    assert len(stored) == 1
 
 
 async def test_a_member_whose_bytes_changed_is_refused_and_stays_in_the_spool(tmp_path, store) -> None:
