@@ -5,13 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from osteon import metrics
-from osteon.errors import Invalid
 from osteon.logging import get_logger
 from osteon.spool.disk import Disk
-from osteon.spool.errors import BadPack
 from osteon.spool.folders import Folder
 from osteon.spool.paths import DAMAGED, OPEN, SEALED
-from osteon.spool.recovery import Recovered, recover, salvage
+from osteon.spool.recovery import recover
 from osteon.spool.sealed import Reason, SealedPack
 
 log = get_logger(__name__)
@@ -55,11 +53,11 @@ class Adoption:
             self._seen.add(path)
             return
         try:
-            recovered = await asyncio.to_thread(self._bring, path)
+            recovered = await asyncio.to_thread(recover, path, self._root, self._disk)
         except FileNotFoundError:  # stored meanwhile: its message was on its way already
             return
-        except (OSError, Invalid) as error:
-            log.error("pack not recovered, tried again later", file=path.name, error=str(error))
+        except Exception:  # whatever is wrong with it, the packs beside it must go their way
+            log.exception("pack not recovered, tried again later", file=path.name)
             return
         self._seen.add(path)
         metrics.SPOOL_TORN.inc(recovered.torn)
@@ -69,10 +67,3 @@ class Adoption:
             metrics.PACKS_SEALED.labels(reason=Reason.RECOVERED.value).inc()
             self._adopted(recovered.pack)
         log.info("pack recovered", file=path.name, torn=recovered.torn, whole=bool(recovered.pack))
-
-    def _bring(self, path: Path) -> Recovered:
-        try:
-            return recover(path, self._root, self._disk)
-        except BadPack as error:
-            log.error("sealed pack is damaged, its whole members are saved", file=path.name, error=str(error))
-            return salvage(path, self._root, self._disk)

@@ -19,6 +19,7 @@ from osteon.spool.instance import Announced
 from osteon.spool.open_pack import OpenPack, Stream, Ticket
 from osteon.spool.pack import Buffer, PackFile
 from osteon.spool.sealed import Reason, SealedPack
+from osteon.spool.tar import END_OF_ARCHIVE
 
 MAX_OPEN: Final = 16
 """Open packs of one association; a sender that mixes more series than that gets smaller packs."""
@@ -230,7 +231,7 @@ class OpenPacks:
             remote_host=self._sender.remote_host,
             received_at=datetime.fromtimestamp(pack.received_at, UTC),
             instances=pack.file.instances,
-            size=path.stat().st_size,
+            size=pack.file.size + len(END_OF_ARCHIVE),
             correlation_id=self._sender.correlation_id,
         )
         pack.sealed = sealed

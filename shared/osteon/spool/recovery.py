@@ -1,7 +1,8 @@
 """Makes sealed packs of what a process left behind when it died, or of a file that the disk spoiled.
 
 Every member proves itself: its TAR header has a checksum, and its file meta information the SHA-256 of its data set.
-A member that was acknowledged was on the disk as a whole, so the first one that is not whole begins the torn tail.
+A member that was acknowledged was on the disk as a whole, so those at the end that are not whole are the torn tail. One
+with whole members behind it is no tail but damage, and then nothing of the file is cut off.
 """
 
 import hashlib
@@ -17,6 +18,7 @@ from osteon.dicom.errors import BadPart10
 from osteon.dicom.part10 import FileMeta, file_sha256, read_part10
 from osteon.dicom.peek import peek_identity
 from osteon.errors import Invalid
+from osteon.logging import get_logger
 from osteon.spool.disk import Disk
 from osteon.spool.errors import BadPack
 from osteon.spool.ids import new_pack_id
@@ -27,6 +29,8 @@ from osteon.spool.tar import BLOCK, END_OF_ARCHIVE, Member, next_member
 _CHUNK: Final = 1 << 20
 _META: Final = 64 << 10
 """File meta information of a member that Osteon wrote is far shorter."""
+
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +49,7 @@ class _Whole:
 
 @dataclass(frozen=True, slots=True)
 class _Survey:
-    """The whole members from the beginning on: the first, where the last ends, how many."""
+    """The whole members: the first, where the last ends, how many."""
 
     first: _Whole | None
     end: int
@@ -55,9 +59,17 @@ class _Survey:
 def recover(path: Path, root: Path, disk: Disk) -> Recovered:
     """Seal an open pack where it is, without its torn tail; a pack without a whole member is removed. Blocks.
 
-    A sealed pack is only read. Doing it again after a crash in the midst of it gives the same. Raises `OSError`, and
-    `BadPack` for a sealed pack that is not whole any more; then nothing was changed that matters.
+    A sealed pack is only read. A damaged one is left to `salvage`. After a crash in the midst of it, doing it again
+    gives the same. Raises `OSError`.
     """
+    try:
+        return _recover_in_place(path, root, disk)
+    except BadPack as error:
+        log.error("pack is damaged, its whole members are saved", file=path.name, error=str(error))
+        return salvage(path, root, disk)
+
+
+def _recover_in_place(path: Path, root: Path, disk: Disk) -> Recovered:
     with path.open("r+b") as file:
         size = os.fstat(file.fileno()).st_size
         found = _survey(file, size)
@@ -85,7 +97,7 @@ def salvage(path: Path, root: Path, disk: Disk, *, limit: int | None = None) -> 
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size if limit is None else limit
             kept = _copy_whole(file, size, copy, disk)
-        recovered = recover(copy, root, disk)
+        recovered = _recover_in_place(copy, root, disk)
         if limit is not None and kept >= limit:
             path.unlink()
         else:
@@ -99,10 +111,13 @@ def salvage(path: Path, root: Path, disk: Disk, *, limit: int | None = None) -> 
 
 
 def _survey(file: BinaryIO, size: int) -> _Survey:
-    first, end, count = None, 0, 0
+    first, end, count, damaged = None, 0, 0, False
     for found in _members(file, size):
         if not isinstance(found, _Whole):
-            break
+            damaged = True
+            continue
+        if damaged:
+            raise BadPack(f"the member at byte {found.member.offset} is whole, one before it is not")
         first = first or found
         end, count = found.member.end, count + 1
     return _Survey(first, end, count)

@@ -22,11 +22,14 @@ from osteon.dicom.part10 import file_sha256, read_part10
 from osteon.dicom.peek import peek_identity
 from osteon.dicom.reader import HeaderReader
 from osteon.errors import Invalid
+from osteon.logging import get_logger
 from osteon.spool.tar import members
 
 _HEADER_KEY: Final = b',"header":'
 _LEVEL: Final = 3
 """zstd level: 9 saves another 10 % and costs three times the time."""
+
+log = get_logger(__name__)
 
 
 class BadSidecar(Invalid):
@@ -90,9 +93,12 @@ def build(path: Path, facts: PackStored, reader: HeaderReader) -> tuple[bytes, i
             problems += len(line.header.problems)
             yield line
 
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-        with memoryview(mapped) as view:
-            sidecar = encode(facts, lines())
+    with (
+        path.open("rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
+        memoryview(mapped) as view,
+    ):
+        sidecar = encode(facts, lines())
     return sidecar, problems
 
 
@@ -120,7 +126,11 @@ def _read_header(dataset: memoryview, transfer_syntax_uid: str, identity: Identi
     try:
         return reader.read(dataset, transfer_syntax_uid)
     except Invalid as error:
-        return Header(json=_identity_json(identity), problems=(Problem("", str(error)),))
+        reason = str(error)
+    except Exception as error:  # a fault of ours: it must not keep this instance and all others of the pack from view
+        log.exception("header not read", instance=identity.sop_uid)
+        reason = f"{type(error).__name__}: {error}"
+    return Header(json=_identity_json(identity), problems=(Problem("", reason),))
 
 
 def _identity_json(identity: Identity) -> bytes:

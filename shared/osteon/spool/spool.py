@@ -164,8 +164,8 @@ class Spool:
         for file in tuple(self._broken):
             try:
                 recovered = await asyncio.to_thread(self._rescue, file)
-            except OSError as error:
-                log.error("acknowledged instances can not be sealed yet", pack=file.pack_id, error=str(error))
+            except Exception as error:  # whatever is wrong with it, the files beside it must go their way
+                log.error("acknowledged instances can not be sealed yet", pack=file.pack_id, exc_info=error)
                 continue
             self._broken.remove(file)
             metrics.SPOOL_RECOVERED.inc()

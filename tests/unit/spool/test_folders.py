@@ -1,9 +1,13 @@
 import asyncio
 from pathlib import Path
 
+import pytest
+
+from osteon.spool import adoption
 from osteon.spool.disk import Disk
 from osteon.spool.folders import Folder
 from osteon.spool.paths import OPEN
+from osteon.spool.recovery import Recovered, recover
 from osteon.spool.spool import Spool, SpoolConfig
 from support.spool import Published, association, contents, data_set, store
 
@@ -28,6 +32,33 @@ def test_a_folder_that_was_half_made_or_half_removed_is_adopted(tmp_path: Path) 
     (tmp_path / "abc").mkdir()
     Folder.create(tmp_path, Disk())
     assert [folder.path.name for folder in Folder.adopt(tmp_path)] == ["abc"]
+
+
+async def test_a_file_that_can_not_be_recovered_does_not_hold_up_those_behind_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published = Published()
+    config = SpoolConfig(root=tmp_path, adopt_every=0.02)
+    first = await Spool.open(config, published)
+    intake = first.intake(association())
+    await store(intake, "1.9.1", data_set("1.9.1"))
+    (part,) = tmp_path.glob(f"*/*{OPEN}")
+    left = tmp_path / "left"
+    left.mkdir()
+    (left / f"0{OPEN}").touch()
+    (left / part.name).write_bytes(part.read_bytes())
+
+    def failing(path: Path, root: Path, disk: Disk) -> Recovered:
+        if path.name == f"0{OPEN}":
+            raise ValueError("nobody thought of this")
+        return recover(path, root, disk)
+
+    monkeypatch.setattr(adoption, "recover", failing)
+    async with asyncio.timeout(20):
+        while not published.packs:
+            await asyncio.sleep(0.01)
+    assert published.packs[0].pack_id == part.name.removesuffix(OPEN)
+    await first.close(5)
 
 
 async def test_what_a_process_left_is_published_by_the_next_one_and_its_folder_removed(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from osteon.spool.disk import Disk
-from osteon.spool.errors import BadPack
 from osteon.spool.instance import Announced
 from osteon.spool.open_packs import Limits, OpenPacks, Sender
 from osteon.spool.recovery import recover, salvage
@@ -136,13 +135,21 @@ def test_of_a_damaged_sealed_pack_the_whole_members_are_saved_and_the_file_is_ke
     second = list(members(sealed))[1]
     damaged[second.offset + second.length - 1] ^= 1
     sealed.write_bytes(damaged)
-    with pytest.raises(BadPack, match="damaged"):
-        recover(sealed, tmp_path, Disk())
-    assert sealed.read_bytes() == damaged
-    saved = salvage(sealed, tmp_path, Disk()).pack
+    saved = recover(sealed, tmp_path, Disk()).pack
     assert saved is not None
     assert sorted(contents(tmp_path / saved.path)) == ["1.9.0", "1.9.2", "1.9.3"]
     assert sealed.with_name(sealed.name + ".damaged").read_bytes() == damaged
+
+
+def test_whole_members_behind_a_damaged_one_of_an_open_pack_are_saved_too(part: Path, tmp_path: Path) -> None:
+    damaged = bytearray(part.read_bytes())
+    second = layout(part)[1]
+    damaged[second.offset + second.length - 1] ^= 1
+    part.write_bytes(damaged)
+    saved = recover(part, tmp_path, Disk()).pack
+    assert saved is not None
+    assert sorted(contents(tmp_path / saved.path)) == ["1.9.0", "1.9.2", "1.9.3"]
+    assert part.with_name(part.name + ".damaged").read_bytes() == damaged
 
 
 def test_salvage_takes_no_more_than_was_acknowledged(part: Path, tmp_path: Path) -> None:

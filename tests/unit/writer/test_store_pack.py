@@ -138,15 +138,18 @@ async def test_nothing_is_released_while_the_object_store_is_down(tmp_path, data
     assert (tmp_path / "spool" / message.path).exists()
 
 
-async def test_a_header_that_can_not_be_read_to_its_end_keeps_the_instance_and_is_marked(tmp_path, datasets) -> None:
+@pytest.mark.parametrize("error", [sidecar.Invalid("(0028,0010): cut off"), RecursionError("(0028,0010): cut off")])
+async def test_a_header_that_can_not_be_read_to_its_end_keeps_the_instance_and_is_marked(
+    tmp_path, datasets, error
+) -> None:
     message = sealed_pack(tmp_path / "spool", "p1", datasets[:1])
 
     class Broken(HeaderReader):
         def read(self, *_: object) -> object:
-            raise sidecar.Invalid("(0028,0010): cut off")
+            raise error
 
     data, problems = sidecar.build(tmp_path / "spool" / message.path, PackStored(**message.model_dump()), Broken())
     (line,) = sidecar.decode(data)[1]
     assert problems == 1
-    assert line.header.problems[0].reason == "(0028,0010): cut off"
+    assert "(0028,0010): cut off" in line.header.problems[0].reason
     assert orjson.loads(line.header.json)["00080018"]["Value"] == [str(datasets[0].SOPInstanceUID)]
