@@ -21,7 +21,7 @@ from osteon.index.port import (
     Statistics,
 )
 from osteon.index.sql import SqlIndex
-from support.index import CT, JPEG_LS, MR, RECEIVED, SR, entry, pack, slices, study, uids
+from support.index import CT, JPEG_LS, MR, RECEIVED, SR, entry, pack, slices, sqlite_url, study, uids
 
 STORES = ["sqlite", pytest.param("postgres", marks=pytest.mark.slow)]
 
@@ -30,7 +30,7 @@ STORES = ["sqlite", pytest.param("postgres", marks=pytest.mark.slow)]
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "postgres":
         return str(request.getfixturevalue("database_url"))
-    return f"sqlite+aiosqlite:///{tmp_path}/folder/index.db"
+    return sqlite_url(tmp_path / "folder" / "index.db")
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import random
-import shutil
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +17,7 @@ from osteon.dicom.query import Level, Search
 from osteon.index.port import ChangeType, Index, Scope, StoredPack
 from osteon.index.sql import SqlIndex
 from osteon.index.tables import NAMES, instances, patients, series, studies, study_sop_classes, totals
-from support.index import MR, entry, pack
+from support.index import MR, entry, pack, sqlite_url
 
 
 def library() -> list[StoredPack]:
@@ -113,29 +112,15 @@ def expected() -> dict[str, object]:
     return reference()
 
 
-@pytest.fixture(scope="module")
-def empty_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database with the schema and nothing else: copying it is faster than making one for every example."""
-    path = tmp_path_factory.mktemp("empty") / "empty.db"
-
-    async def make() -> None:
-        async with opened(f"sqlite+aiosqlite:///{path}"):
-            pass
-
-    asyncio.run(make())
-    return path
-
-
 batches = st.lists(st.lists(st.sampled_from(PACKS), max_size=6), max_size=8)
 
 
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(order=st.permutations(PACKS), before=batches, sizes=st.lists(st.integers(1, 8), min_size=16, max_size=16))
-def test_any_order_and_repetition_of_packs_gives_the_same_index(expected, empty_file, order, before, sizes):
+def test_any_order_and_repetition_of_packs_gives_the_same_index(expected, order, before, sizes):
     async def run() -> None:
         with TemporaryDirectory() as folder:
-            shutil.copy(empty_file, folder)
-            async with opened(f"sqlite+aiosqlite:///{folder}/empty.db", fresh=False) as index:
+            async with opened(sqlite_url(Path(folder) / "index.db"), fresh=False) as index:
                 for batch in before:
                     await index.upsert(batch)
                 rest: Sequence[StoredPack] = order
@@ -153,7 +138,7 @@ def test_any_order_and_repetition_of_packs_gives_the_same_index(expected, empty_
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "postgres":
         return str(request.getfixturevalue("database_url"))
-    return f"sqlite+aiosqlite:///{tmp_path}/index.db"
+    return sqlite_url(tmp_path / "index.db")
 
 
 async def test_indexers_that_work_at_once_on_overlapping_packs_give_the_same_index(url, expected):

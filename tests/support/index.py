@@ -1,13 +1,19 @@
 """Builders of `StoredPack` and invented resources for tests of the index and of those who use it."""
 
+import asyncio
 import hashlib
+import tempfile
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import cache
 from itertools import count
+from pathlib import Path
 
 from osteon.contracts.packs import Origin, PackStored
 from osteon.dicom.identity import Identity
 from osteon.index.port import InstanceEntry, StoredPack
+from osteon.index.sql import SqlIndex
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 MR = "1.2.840.10008.5.1.4.1.1.4"
@@ -17,6 +23,26 @@ JPEG_LS = "1.2.840.10008.1.2.4.80"
 RECEIVED = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
 
 _packs = count(1)
+
+
+def sqlite_url(path: Path) -> str:
+    """Return the URL of a new, empty index at `path`: a copy of one that was migrated once for the whole run."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(_empty_sqlite())
+    return f"sqlite+aiosqlite:///{path}"
+
+
+@cache
+def _empty_sqlite() -> bytes:
+    async def migrate(path: Path) -> None:
+        index = SqlIndex(f"sqlite+aiosqlite:///{path}")
+        await index.start()
+        await index.close()
+
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(1) as other_thread:
+        path = Path(folder) / "index.sqlite"
+        other_thread.submit(lambda: asyncio.run(migrate(path))).result()  # a loop may be running in this one
+        return path.read_bytes()
 
 
 def entry(

@@ -14,6 +14,7 @@ from osteon.index.sql import SqlIndex
 from osteon.objects.folder import FolderObjects
 from osteon.spool import sidecar
 from osteon_indexer.handlers import index_packs
+from support.index import sqlite_url
 from support.packs import sealed_pack
 
 
@@ -52,7 +53,7 @@ class Room:
 @asynccontextmanager
 async def indexer_room(folder: Path) -> AsyncIterator[Room]:
     """Make a room below `folder`, with an empty SQLite index."""
-    bus, index = MemoryBus(), SqlIndex(f"sqlite+aiosqlite:///{folder / 'index.sqlite'}")
+    bus, index = MemoryBus(), SqlIndex(sqlite_url(folder / "index.sqlite"))
     await bus.start()
     await index.start()
     room = Room(folder, bus, FolderObjects(folder / "objects"), index, [])

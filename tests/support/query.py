@@ -22,6 +22,7 @@ from osteon_query.app import create_app
 from osteon_query.http.context import Door
 from osteon_query.packs.sidecars import Sidecars
 from osteon_query.packs.uploads import Uploads
+from support.index import sqlite_url
 from support.packs import part10
 
 BASE = "http://archive.test"
@@ -75,7 +76,7 @@ class Running:
 async def door(folder: Path, settings: Settings | None = None, *, indexing: bool = True) -> AsyncIterator[Running]:
     """Run the door on SQLite, a folder and the in-memory bus."""
     settings = settings or Settings()
-    index = SqlIndex(f"sqlite+aiosqlite:///{folder / 'index.sqlite'}")
+    index = SqlIndex(sqlite_url(folder / "index.sqlite"))
     objects, bus = FolderObjects(folder / "objects"), MemoryBus()
     uploading = folder / "uploading"
     uploading.mkdir()

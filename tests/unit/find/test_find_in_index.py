@@ -14,7 +14,7 @@ from osteon.contracts.find import FindRequested
 from osteon.index.sql import SqlIndex
 from osteon_query.packs.sidecars import Sidecars
 from osteon_query.search.cfind import handle_find
-from support.index import entry, pack, slices
+from support.index import entry, pack, slices, sqlite_url
 from support.search import Objects
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -31,7 +31,7 @@ SHELF = [
 
 @pytest.fixture
 async def index(tmp_path: Path) -> AsyncIterator[SqlIndex]:
-    found = SqlIndex(f"sqlite+aiosqlite:///{tmp_path}/index.db")
+    found = SqlIndex(sqlite_url(tmp_path / "index.db"))
     await found.start()
     await found.upsert(SHELF)
     yield found
