@@ -34,7 +34,7 @@ INDEXED_INSTANCES: Final = Counter(
 LAG_SECONDS: Final = Histogram(
     "osteon_lag_seconds", "From the first byte of a pack to its index rows.", buckets=(*_SECONDS, 300, 3600)
 )
-SWEPT_PACKS: Final = Counter("osteon_swept_packs_total", "Packs without rows that the sweep or a reindex published.")
+SWEPT_PACKS: Final = Counter("osteon_swept_packs_total", "Packs without rows that the sweep or a reindex indexed.")
 
 MESSAGES: Final = Counter("osteon_messages_total", "Messages handled, by queue and result.", ["queue", "result"])
 PUBLISHED: Final = Counter("osteon_published_total", "Messages published, by type and result.", ["message", "result"])

@@ -1,5 +1,6 @@
 """Composition root of `writer`."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -54,7 +55,7 @@ async def build_embedded(spool: Path, spool_id: str, *, bus: Bus, objects: Objec
 
         async def forget(message: PackIndexed) -> None:
             if path := paths.pop(message.pack_id, None):
-                release(resolve(spool, path))
+                await asyncio.to_thread(release, resolve(spool, path))
 
         await bus.subscribe(PackIndexed, forget)
         await bus.consume(writer_queue(spool_id), store, concurrency=2)

@@ -16,7 +16,6 @@ class Origin(StrEnum):
 
     DIMSE = "dimse"
     HTTP = "http"
-    REINDEX = "reindex"
 
 
 class PackFacts(Message):

@@ -190,13 +190,21 @@ async def _every(seconds: float, action: Callable[[], Awaitable[None]]) -> None:
 
 
 def _absent(root: Path, paths: list[str]) -> list[str]:
-    """Return which of `paths` are not there, listing each folder once."""
+    """Return which of `paths` are not there, listing each folder once; raises `OSError` when one can not be listed."""
     present: dict[Path, set[str]] = {}
     gone = []
     for relative in paths:
         path = root / relative
         if path.parent not in present:
-            present[path.parent] = {found.name for found in path.parent.glob("*")}
+            # Not by glob, for which a folder that can not be read is an empty one.
+            present[path.parent] = _names(path.parent)
         if path.name not in present[path.parent]:
             gone.append(relative)
     return gone
+
+
+def _names(folder: Path) -> set[str]:
+    try:
+        return {path.name for path in folder.iterdir()}
+    except FileNotFoundError:
+        return set()

@@ -1,5 +1,6 @@
 import asyncio
 import errno
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -321,6 +322,27 @@ async def test_a_pack_that_nobody_takes_is_published_again_until_its_file_is_gon
         await until(lambda: len(published.packs) >= 3)
         (tmp_path / published.packs[0].path).unlink()
         await until(lambda: not spool._outbox.paths())
+
+
+async def test_packs_are_not_taken_for_gone_while_their_folder_can_not_be_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published = Published()
+
+    def refused(_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    async with opened(tmp_path, published, republish_after=0.0, sweep_every=60.0) as spool:
+        intake = spool.intake(association())
+        await store(intake, "1.9.1", data_set("1.9.1"))
+        await spool.end(intake)
+        await until(lambda: published.packs)
+        with monkeypatch.context() as patch, pytest.raises(PermissionError):
+            patch.setattr(os, "scandir", refused)
+            patch.setattr(os, "listdir", refused)
+            await spool.measure()
+        await spool.measure()
+        await until(lambda: len(published.packs) > 1)
 
 
 async def test_an_answer_can_wait_until_the_instance_is_indexed(tmp_path: Path) -> None:
