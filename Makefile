@@ -26,7 +26,7 @@ test: $(VENV)/dev  ## Run all tests; T=tests/unit/spool runs some
 	$(BIN)/pytest $(T)
 
 test-fast: $(VENV)/dev  ## Run the tests that need no other program
-	$(BIN)/pytest -m "not slow" $(T)
+	$(BIN)/pytest -n auto -m "not slow" $(T)
 
 lint: $(VENV)/dev  ## Check style, types and structure
 	$(BIN)/ruff check .

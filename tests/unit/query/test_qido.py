@@ -7,7 +7,7 @@ import pytest
 from support.make import ct_slice
 from support.query import BASE, WEB, Running, Settings, door, short_uid
 
-ALICE, BOB = short_uid(), short_uid()
+ALICE, BOB = "2.25.1001", "2.25.1002"
 
 
 @pytest.fixture
