@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from osteon.index.sql import SqlIndex
 from osteon_standalone.build import DataUnusable, build, held
 from osteon_standalone.settings import StandaloneServiceSettings
 from support.indexer import indexer_room
@@ -31,6 +32,8 @@ async def test_a_pack_that_was_stored_just_before_a_crash_is_indexed_at_the_next
         await room.put("p1", ct_slice())
     shutil.rmtree(tmp_path / "spool")
     settings = StandaloneServiceSettings(data=tmp_path, dicom_port=0, http_port=0, demo=False)
-    async with build(settings), indexer_room(tmp_path) as room, asyncio.timeout(20):
-        while await room.instances() == 0:
+    index = SqlIndex(f"sqlite+aiosqlite:///{tmp_path / 'index.sqlite'}")
+    async with build(settings), asyncio.timeout(20):
+        while (await index.statistics()).instances == 0:
             await asyncio.sleep(0.01)
+    await index.close()
