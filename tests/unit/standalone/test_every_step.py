@@ -2,7 +2,9 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,8 @@ import pytest
 import osteon_indexer.build
 import osteon_writer.build
 from osteon.bus.memory import MemoryBus
+from osteon.contracts.topology import writer_queue
+from osteon.dicom.reader import HeaderReader
 from osteon.dimse.status import Status
 from osteon.errors import Unavailable
 from osteon.index.port import Scope
@@ -20,6 +24,7 @@ from osteon.objects.folder import FolderObjects
 from osteon.settings import IndexerSettings
 from osteon.spool.spool import Spool, SpoolConfig
 from osteon_ingress.handlers import announce
+from osteon_writer.handlers import store_pack
 from support.index import sqlite_url
 from support.spool import association, contents, data_set, store
 
@@ -81,8 +86,8 @@ async def fault() -> None:
 
 
 @asynccontextmanager
-async def archive(data: Path, fate: Fate) -> AsyncIterator[tuple[Spool, SqlIndex]]:
-    """Everything between the DICOM door and the index, on one machine."""
+async def archive(data: Path, fate: Fate, *, one_process: bool = True) -> AsyncIterator[tuple[Spool, SqlIndex]]:
+    """Everything between the DICOM door and the index, as in standalone, or with the writer that has a real broker."""
     bus = MemoryBus(retry_delays_ms=(1,))
     await bus.start()
     file = data / "index.sqlite"
@@ -90,9 +95,13 @@ async def archive(data: Path, fate: Fate) -> AsyncIterator[tuple[Spool, SqlIndex
     await index.start()
     fated_bus, objects, fated_index = (Fated(port, fate) for port in (bus, FolderObjects(data / "objects"), index))
     indexer = osteon_indexer.build.build_embedded(
-        IndexerSettings(index_linger=0.001, sweep_hours=0), bus=fated_bus, objects=objects, index=fated_index
-    )
-    writer = osteon_writer.build.build_embedded(data / "spool", "spool", bus=fated_bus, objects=objects)
+        IndexerSettings(index_linger=0.001, sweep_hours=0 if one_process else 1),
+        bus=fated_bus, objects=objects, index=fated_index, settled=timedelta(0),
+    )  # fmt: skip
+    if one_process:
+        writer = osteon_writer.build.build_embedded(data / "spool", "spool", bus=fated_bus, objects=objects)
+    else:
+        writer = real_writer(data / "spool", fated_bus, objects)
     config = SpoolConfig(root=data / "spool", sweep_every=0.01, adopt_every=0.01, republish_after=0.5)
     async with indexer, writer:
         spool = await Spool.open(config, partial(announce, bus=fated_bus, spool_id="spool"))
@@ -101,6 +110,14 @@ async def archive(data: Path, fate: Fate) -> AsyncIterator[tuple[Spool, SqlIndex
         await spool.close(0)
         await asyncio.gather(*fate.running, return_exceptions=True)
     await index.close()
+
+
+@asynccontextmanager
+async def real_writer(spool: Path, bus: Any, objects: Any) -> AsyncIterator[None]:
+    with ThreadPoolExecutor(1) as executor:
+        store = partial(store_pack, spool=spool, objects=objects, bus=bus, executor=executor, reader=HeaderReader())
+        await bus.consume(writer_queue("spool"), store, concurrency=2)
+        yield
 
 
 async def send(spool: Spool) -> None:
@@ -117,8 +134,11 @@ async def until_taken(spool_root: Path) -> None:
         await asyncio.sleep(0.005)
 
 
-async def check(data: Path, index: SqlIndex) -> None:
-    """Each instance has one row and its bytes; the other bytes are kept aside; nothing else is stored."""
+async def check(data: Path, index: SqlIndex, *, leftovers: bool = False) -> None:
+    """Each instance has one row and its bytes; the other bytes are kept aside; nothing else is stored.
+
+    With `leftovers` a redundant pack may lie there whose last message was lost.
+    """
     places = [place async for place in index.locate(Scope())]
     (conflict,) = await index.conflicts()
     packs = {place.key: contents(data / "objects" / place.key) for place in (*places, conflict.other)}
@@ -127,7 +147,36 @@ async def check(data: Path, index: SqlIndex) -> None:
     both = [served.pop("1.9.0"), packs[conflict.other.key]["1.9.0"]]
     assert served == {sop: sent for sop, sent in SENT.items() if sop != "1.9.0"}
     assert sorted(both) == sorted([SENT["1.9.0"], OTHER])
-    assert sorted(path.name for path in data.glob("objects/*/*/*.tar")) == sorted(Path(key).name for key in packs)
+    stored = {path.name for path in data.glob("objects/*/*/*.tar")}
+    assert stored == {Path(key).name for key in packs} or leftovers
+
+
+async def until_found(index: SqlIndex) -> None:
+    while (found := await index.statistics()).instances < len(SENT) or not found.conflicts:
+        await asyncio.sleep(0.005)
+
+
+@pytest.mark.slow
+async def test_when_the_broker_forgets_everything_with_each_call_spool_and_sweep_find_all_instances(
+    tmp_path: Path,
+) -> None:
+    at, struck = 0, True
+    while struck:
+        at += 1
+        data, fate = tmp_path / str(at), Fate(at, death)
+        async with archive(data, fate, one_process=False) as (spool, index), asyncio.timeout(20):
+            await send(spool)
+            done = asyncio.create_task(until_found(index))
+            died = asyncio.create_task(fate.struck.wait())
+            await asyncio.wait([done, died], return_when=asyncio.FIRST_COMPLETED)
+            done.cancel()
+            died.cancel()
+        struck = fate.struck.is_set()
+        async with archive(data, Fate(0, death), one_process=False) as (_, index), asyncio.timeout(20):
+            await until_found(index)
+            await until_taken(data / "spool")
+            await check(data, index, leftovers=True)
+    assert at > 30
 
 
 @pytest.mark.slow
