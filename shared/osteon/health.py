@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.requests import Request
@@ -10,6 +11,12 @@ from starlette.routing import Route
 
 import osteon.metrics  # noqa: F401  (so that every metric is there from the start)
 from osteon.errors import OsteonError
+from osteon.logging import get_logger
+
+OK: Final = "ok"
+STARTING: Final = "start"
+"""Name of the check that fails until a service has started."""
+log = get_logger(__name__)
 
 Check = Callable[[], Awaitable[None]]
 """Returns when the part works, raises an `OsteonError` that says what is wrong when not."""
@@ -18,6 +25,8 @@ Check = Callable[[], Awaitable[None]]
 def routes(checks: Mapping[str, Check]) -> list[Route]:
     """Return the three routes. A service is ready while every check passes; it is healthy while it answers."""
 
+    last: dict[str, str] = {}
+
     async def healthz(_: Request) -> Response:
         return PlainTextResponse("ok\n")
 
@@ -25,13 +34,26 @@ def routes(checks: Mapping[str, Check]) -> list[Route]:
         names = list(checks)
         results = await asyncio.gather(*(_probe(checks[name]) for name in names))
         parts = dict(zip(names, results, strict=True))
-        ready = all(result == "ok" for result in results)
+        ready = all(result == OK for result in results)
+        _log_changes(last, parts)
         return JSONResponse({"ready": ready, "parts": parts}, status_code=200 if ready else 503)
 
     async def metrics(_: Request) -> Response:
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
     return [Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics)]
+
+
+def _log_changes(last: dict[str, str], parts: Mapping[str, str]) -> None:
+    """Log what has begun or ceased to work since the last look; probes come every few seconds, news do not."""
+    for part, result in parts.items():
+        if part == STARTING or last.get(part, OK) == result:
+            continue
+        if result == OK:
+            log.info("part works again", part=part)
+        elif last.get(part, OK) == OK:
+            log.warning("part does not work", part=part, reason=result)
+        last[part] = result
 
 
 async def _probe(check: Check) -> str:
@@ -42,4 +64,4 @@ async def _probe(check: Check) -> str:
         return "no answer within 5 s"
     except OsteonError as error:
         return str(error)
-    return "ok"
+    return OK

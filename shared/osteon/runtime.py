@@ -45,14 +45,14 @@ def run(name: str, kind: type[S], build: Build[S]) -> None:
     settings = settings_or_exit(kind)
 
     async def serve() -> None:
-        checks: dict[str, health.Check] = {"start": _still_starting}
+        checks: dict[str, health.Check] = {health.STARTING: _still_starting}
         app = Starlette(routes=health.routes(checks))
         async with (
             http_server(app, settings.bind, settings.health_port, "OSTEON_HEALTH_PORT") as port,
             build(settings) as running,
         ):
             checks.update(running.checks)
-            del checks["start"]
+            del checks[health.STARTING]
             log.info("started", **running.ports, health=port, pid=os.getpid())
             await asyncio.Event().wait()
 

@@ -176,6 +176,10 @@ class Cluster:
             "logs": str(self.logs),
         }
 
+    def environment(self) -> dict[str, str]:
+        """Return the variables for a command, such as `osteon reindex`, that works on this cluster's parts."""
+        return self._environment(0, {})
+
     def __enter__(self) -> Self:
         try:
             self.start()

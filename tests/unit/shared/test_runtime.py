@@ -8,10 +8,11 @@ from contextlib import asynccontextmanager
 
 import httpx
 import pytest
+import structlog
 from starlette.applications import Starlette
 
-from osteon import runtime
-from osteon.errors import Unavailable
+from osteon import health, runtime
+from osteon.errors import OsteonError, Unavailable
 from osteon.settings import ProcessSettings
 from support.archive import free_port
 
@@ -103,3 +104,29 @@ async def test_a_part_that_is_down_at_start_is_waited_for() -> None:
 
     await runtime.until_available("database", start)
     assert answers == []
+
+
+async def test_a_port_that_is_taken_is_named_with_its_setting() -> None:
+    async with runtime.http_server(Starlette(), "127.0.0.1", 0) as port:
+        with pytest.raises(OsteonError, match=rf"127\.0\.0\.1:{port} \(OSTEON_HEALTH_PORT\): Address already in use"):
+            async with runtime.http_server(Starlette(), "127.0.0.1", port, "OSTEON_HEALTH_PORT"):
+                pass
+
+
+async def test_a_part_that_stops_working_is_logged_once_and_so_is_its_return(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem: list[Unavailable] = []
+    monkeypatch.setattr(health, "log", structlog.get_logger())  # one that no earlier test has set up for good
+
+    async def broker() -> None:
+        if problem:
+            raise problem[0]
+
+    [ready] = [route.endpoint for route in health.routes({"broker": broker}) if route.path == "/readyz"]
+    with structlog.testing.capture_logs() as lines:
+        for state in ([], [Unavailable("refused")], [Unavailable("refused")], [], []):
+            problem[:] = state
+            await ready(None)
+    assert [(line["event"], line["part"], line.get("reason")) for line in lines] == [
+        ("part does not work", "broker", "refused"),
+        ("part works again", "broker", None),
+    ]

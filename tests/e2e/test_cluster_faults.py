@@ -1,0 +1,302 @@
+"""The cluster while its processes and parts are killed, frozen, stopped and started: nothing acknowledged is lost."""
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from pydicom import dcmread
+from pydicom.uid import generate_uid
+from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind as StudyRootFind
+
+from osteon_local.cluster import Cluster, Parts
+from support.archive import Archive, eventually
+from support.load import Load, Modality, archive_of, images, nothing_lost
+from support.make import ct_slice, saved
+from support.parts import Postgres, RabbitMQ, SeaweedFS
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+SETTINGS = {"OSTEON_LOG_FORMAT": "json", "OSTEON_PACK_SECONDS": "0.2", "OSTEON_INDEX_WAIT": "20"}
+CT = ("1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.1.2.1")
+
+
+@pytest.fixture(scope="module")
+def running(
+    parts_folder: Path, own_rabbitmq: RabbitMQ, own_postgres: Postgres, own_seaweedfs: SeaweedFS
+) -> Iterator[Cluster]:
+    parts = Parts(own_rabbitmq, own_postgres, own_seaweedfs)
+    replicas = {"ingress": 2, "writer": 2, "indexer": 2}
+    with Cluster(parts_folder / "faults", parts=parts, replicas=replicas, settings=SETTINGS) as cluster:
+        yield cluster
+
+
+def ports(cluster: Cluster) -> list[int]:
+    return [replica.ports["dicom"] for name, replica in cluster.replicas.items() if name.startswith("ingress")]
+
+
+def readiness(cluster: Cluster, name: str) -> tuple[int, dict[str, str]]:
+    answer = httpx.get(f"http://127.0.0.1:{cluster.replicas[name].health_port}/readyz", timeout=20)
+    return answer.status_code, answer.json()["parts"]
+
+
+def metric(cluster: Cluster, name: str, line: str) -> float:
+    text = httpx.get(f"http://127.0.0.1:{cluster.replicas[name].health_port}/metrics", timeout=20).text
+    return sum(float(found.rpartition(" ")[2]) for found in text.splitlines() if found.startswith(line))
+
+
+@contextmanager
+def another_ingress(cluster: Cluster, folder: Path, **settings: str) -> Iterator[Cluster]:
+    """Run one more ingress, with settings of its own, on the spool and the parts of a cluster."""
+    own = SETTINGS | {"OSTEON_SPOOL": str(cluster.data / "spool")} | settings
+    alone = {"writer": 0, "indexer": 0, "query": 0}
+    with Cluster(folder, parts=cluster.parts, replicas=alone, settings=own) as more:
+        yield more
+
+
+def test_services_killed_in_turn_under_load_lose_nothing(running: Cluster, tmp_path: Path) -> None:
+    with Load(tmp_path, ports(running)) as load:
+        for number, name in enumerate(("writer-0", "indexer-0", "ingress-0", "query-0", "writer-1", "indexer-1"), 1):
+            load.reaches(35 * number)
+            running.kill(name)
+            running.replicas[name].process.start()
+        load.ends()
+    assert load.refused == []
+    running.wait_ready()
+    nothing_lost(running, load.acknowledged)
+
+
+def test_services_asked_to_stop_under_load_finish_what_they_have(running: Cluster, tmp_path: Path) -> None:
+    before = metric(running, "ingress-1", "osteon_associations_total")
+    with Load(tmp_path, ports(running)[:1]) as load:
+        for name in ("writer-0", "indexer-0", "query-0", "ingress-0"):
+            load.reaches(40)
+            process = running.replicas[name].process
+            process.stop(grace=40)
+            assert process.returncode == 0, process.tail()
+            process.start()
+        load.ends()
+    assert (load.refused, load.associations) == ([], 4), "an open association was not allowed to end"
+    assert metric(running, "ingress-1", "osteon_associations_total") == before
+    running.wait_ready()
+    nothing_lost(running, load.acknowledged)
+
+
+def test_parts_that_hang_under_load_delay_and_lose_nothing(running: Cluster, tmp_path: Path) -> None:
+    with Load(tmp_path, ports(running)) as load:
+        load.reaches(40)
+        for part in running.parts:
+            part.pause()
+        load.ends()
+        time.sleep(6)
+        for part in running.parts:
+            part.resume()
+    assert (load.refused, load.associations) == ([], 4)
+    nothing_lost(running, load.acknowledged)
+
+
+def test_ingest_goes_on_without_any_part_and_services_wait_for_them(running: Cluster, tmp_path: Path) -> None:
+    with Load(tmp_path, ports(running)) as load:
+        load.reaches(20)
+        for part in running.parts:
+            part.kill()
+        load.ends()
+        assert (load.refused, load.associations) == ([], 4)
+    for name in ("writer-0", "indexer-0", "query-0", "ingress-0"):
+        process = running.replicas[name].process
+        process.stop(grace=40)
+        assert process.returncode == 0, process.tail()
+        process.start()
+    late = Modality(images(tmp_path / "late", slices=5), ports(running)[:1])
+    eventually(lambda: running.replicas["ingress-0"].ready)
+    late.run()
+    assert (len(late.acknowledged), late.refused) == (5, [])
+    assert readiness(running, "indexer-0") == (503, {"start": "still starting"})
+    assert '"part": "database"' in running.replicas["indexer-0"].process.tail()
+    status, parts = readiness(running, "writer-1")
+    assert status == 503
+    assert "no connection to RabbitMQ" in parts["broker"]
+    assert "object store" in parts["objects"]
+    for part in running.parts:
+        part.launch()
+    for part in running.parts:
+        part.wait_ready()
+    running.wait_ready()
+    nothing_lost(running, load.acknowledged | late.acknowledged)
+
+
+def test_the_same_instances_at_two_doors_at_once_are_one_row_each(running: Cluster, tmp_path: Path) -> None:
+    archive = archive_of(running)
+    before = archive.get("/statistics").json()
+    files = images(tmp_path, series=2, slices=15)
+    modalities = [Modality(files, [port]) for port in ports(running)]
+    threads = [threading.Thread(target=modality.run) for modality in modalities]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    nothing_lost(running, {image.uid: image for image in files})
+    after = archive.get("/statistics").json()
+    grown = {name: int(after[name]) - int(before[name]) for name in after if name.startswith("Count")}
+    assert (grown["CountStudies"], grown["CountSeries"], grown["CountInstances"]) == (1, 2, 30)
+    assert grown["CountConflicts"] == 0
+    [row] = archive.get("/dicom-web/studies", params={"StudyInstanceUID": files[0].study}).json()
+    assert (row["00201206"]["Value"], row["00201208"]["Value"]) == ([2], [30])
+
+
+def test_the_folder_of_an_ingress_that_never_comes_back_is_adopted(running: Cluster, tmp_path: Path) -> None:
+    port = running.replicas["ingress-1"].ports["dicom"]
+    modality = Modality(images(tmp_path), [port], patient=False)
+    thread = threading.Thread(target=modality.run)
+    thread.start()
+    eventually(lambda: len(modality.acknowledged) >= 20)
+    adopted = metric(running, "ingress-0", "osteon_spool_recovered_packs_total")
+    running.kill("ingress-1")
+    thread.join()
+    nothing_lost(running, modality.acknowledged)
+    assert metric(running, "ingress-0", "osteon_spool_recovered_packs_total") > adopted
+    running.restart("ingress-1")
+
+
+def test_a_full_spool_refuses_and_takes_again_by_itself(running: Cluster, tmp_path: Path) -> None:
+    files = images(tmp_path / "files", slices=40)
+    with another_ingress(running, tmp_path / "small", OSTEON_SPOOL_QUOTA="150000") as small:
+        running.parts.seaweedfs.kill()
+        modality = Modality(files, [small.dicom_port])
+        thread = threading.Thread(target=modality.run)
+        thread.start()
+        try:
+            eventually(lambda: "Refused: OutOfResources" in storescu(small.dicom_port, files[-1].path))
+            assert len(modality.acknowledged) < len(files)
+            eventually(lambda: readiness(small, "ingress-0")[0] == 503)
+            assert "OSTEON_SPOOL_QUOTA" in readiness(small, "ingress-0")[1]["spool"]
+        finally:
+            running.parts.seaweedfs.start()
+        thread.join(60)
+        assert set(modality.refused) == {0xA700}
+        assert len(modality.acknowledged) == len(files)
+        nothing_lost(running, modality.acknowledged)
+        eventually(lambda: readiness(small, "ingress-0")[0] == 200)
+
+
+def storescu(port: int, path: Path) -> str:
+    command = ["storescu", "-v", "-aec", "OSTEON", "127.0.0.1", str(port), str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    return done.stdout + done.stderr
+
+
+def test_an_answer_after_the_index_means_that_it_is_found_at_once(running: Cluster, tmp_path: Path) -> None:
+    study = generate_uid()
+    files = [saved(ct_slice(study=study, number=number), tmp_path) for number in range(5)]
+    with another_ingress(running, tmp_path / "after", OSTEON_ACK_AFTER="index") as after:
+        door = Archive(after.dicom_port, running.url)
+        for count, path in enumerate(files, 1):
+            with door.association(CT) as association:
+                assert association.send_c_store(path).Status == 0x0000
+                found = door.find(StudyRootFind, QueryRetrieveLevel="STUDY", StudyInstanceUID=study,
+                                  NumberOfStudyRelatedInstances="")  # fmt: skip
+                assert [row.NumberOfStudyRelatedInstances for row in found] == [count]
+
+
+def stow(archive: Archive, path: Path) -> httpx.Response:
+    body = b"--x\r\nContent-Type: application/dicom\r\n\r\n" + path.read_bytes() + b"\r\n--x--\r\n"
+    kind = 'multipart/related; type="application/dicom"; boundary=x'
+    headers = {"Content-Type": kind, "Accept": "application/dicom+json"}
+    return httpx.post(f"{archive.dicomweb}/studies", content=body, headers=headers, timeout=60)
+
+
+def test_stow_without_a_broker_is_put_off_and_can_be_sent_again(running: Cluster, tmp_path: Path) -> None:
+    archive = archive_of(running)
+    [image] = images(tmp_path, slices=1)
+    running.parts.rabbitmq.pause()
+    try:
+        refused = stow(archive, image.path)
+    finally:
+        running.parts.rabbitmq.resume()
+    assert refused.status_code == 503
+    assert int(refused.headers["Retry-After"]) > 0
+    answer = eventually(lambda: (sent := stow(archive, image.path)).status_code == 200 and sent)
+    assert answer.json()["00081199"]["Value"][0]["00081155"]["Value"] == [image.uid]
+    nothing_lost(running, {image.uid: image})
+
+
+def test_one_id_follows_an_instance_through_all_logs_and_metrics_move(running: Cluster, tmp_path: Path) -> None:
+    [image] = images(tmp_path, slices=1)
+    names = ("osteon_packs_stored_total", "osteon_stored_bytes_total")
+    before = [sum(metric(running, f"writer-{n}", name) for n in range(2)) for name in names]
+    indexed = 'osteon_indexed_instances_total{state="stored"}'
+    rows = sum(metric(running, f"indexer-{n}", indexed) for n in range(2))
+    stored = metric(running, "ingress-0", 'osteon_store_total{status="0x0000"}')
+    archive = archive_of(running)
+    with archive.association(CT, calling="CORRELATED") as association:
+        assert association.send_c_store(image.path).Status == 0x0000
+    nothing_lost(running, {image.uid: image})
+    accepted = logged(running, "ingress", lambda line: line.get("calling_aet") == "CORRELATED")
+    [correlation_id] = {line["correlation_id"] for line in accepted}
+    of_it = lambda line: line.get("correlation_id") == correlation_id  # noqa: E731
+    events = {
+        service: [line["event"] for line in logged(running, service, of_it)]
+        for service in ("ingress", "writer", "indexer")
+    }
+    assert {service: sorted(found) for service, found in events.items()} == {
+        "ingress": ["association_accepted", "association_ended", "pack sealed"],
+        "writer": ["pack stored"],
+        "indexer": ["pack indexed"],
+    }
+    after = [sum(metric(running, f"writer-{n}", name) for n in range(2)) for name in names]
+    assert after[0] == before[0] + 1
+    assert after[1] > before[1]
+    assert sum(metric(running, f"indexer-{n}", indexed) for n in range(2)) == rows + 1
+    assert metric(running, "ingress-0", 'osteon_store_total{status="0x0000"}') == stored + 1
+    eventually(lambda: metric(running, "ingress-0", "osteon_spool_packs") == 0)
+
+
+def logged(cluster: Cluster, service: str, chosen: Callable[[dict[str, str]], bool]) -> list[dict[str, str]]:
+    lines = [line for path in cluster.logs.glob(f"{service}-*.log") for line in path.read_text().splitlines()]
+    return [entry for line in lines if line.startswith("{") if chosen(entry := json.loads(line))]
+
+
+def test_the_bucket_alone_makes_the_same_index_again(running: Cluster, tmp_path: Path) -> None:
+    archive = archive_of(running)
+    [image] = images(tmp_path / "first", slices=1)
+    series = dcmread(image.path).SeriesInstanceUID
+    other = ct_slice(study=image.study, series=series, SOPInstanceUID=image.uid, PatientComments="other bytes")
+    other.file_meta.MediaStorageSOPInstanceUID = image.uid
+    for path in (image.path, saved(other, tmp_path)):
+        assert archive.send([path]) == [0x0000]
+        eventually(lambda: archive.get("/dicom-web/studies", params={"StudyInstanceUID": image.study}).text)
+        eventually(lambda: not list((running.data / "spool").glob("*/*.tar")))
+    eventually(lambda: archive.get("/conflicts").json())
+    before = everything(archive)
+    fresh = running.parts.postgres.create_database()
+    environment = running.environment() | {"OSTEON_DATABASE_URL": fresh}
+    command = [sys.executable, "-m", "osteon.cli", "reindex"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, env=environment)
+    assert done.returncode == 0, done.stderr
+    again = Parts(running.parts.rabbitmq, running.parts.postgres, running.parts.seaweedfs, database_url=fresh)
+    only_query = {"writer": 0, "indexer": 0, "ingress": 0}
+    with Cluster(tmp_path / "again", parts=again, replicas=only_query, settings=SETTINGS) as second:
+        assert everything(Archive(0, second.url)) == before
+
+
+def everything(archive: Archive) -> dict[str, object]:
+    """Return what the index says about all studies, its counts and its conflicts."""
+    counts = {name: value for name, value in archive.get("/statistics").json().items() if name.startswith("Count")}
+    del counts["CountPacks"]  # the rows of packs that were deleted as redundant can not come back
+    studies = archive.get("/dicom-web/studies", params={"includefield": "all", "limit": 1000}).json()
+    for study in studies:
+        study.pop("00081190", None)  # Retrieve URL
+    conflicts = archive.get("/conflicts").json()
+    for conflict in conflicts:  # its number and the time at which it was noticed are the index's own
+        del conflict["Id"], conflict["Detected"]
+    return {
+        "counts": counts,
+        "studies": sorted(studies, key=lambda study: study["0020000D"]["Value"][0]),
+        "instances": sorted(archive.get("/instances").json()),
+        "conflicts": sorted(conflicts, key=str),
+    }
