@@ -58,7 +58,9 @@ async def build(
         await bus.serve(FIND, answer)
         checks = {"broker": bus.check, "database": index.check, "objects": objects.check}
         app = create_app(Door(settings, index, objects, sidecars, uploads), checks)
-        port = await stack.enter_async_context(http_server(app, settings.bind, settings.http_port))
+        port = await stack.enter_async_context(
+            http_server(app, settings.bind, settings.http_port, grace=settings.drain_seconds)
+        )
         yield Running(checks=checks, ports={"http": port})
 
 

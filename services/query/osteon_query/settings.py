@@ -28,6 +28,10 @@ class DoorSettings(Protocol):
         """Port to listen on; 0 takes a free one."""
 
     @property
+    def drain_seconds(self) -> float:
+        """Seconds in which requests in flight may end after SIGTERM."""
+
+    @property
     def public_url(self) -> str:
         """Base URL in answers; empty: taken from the request."""
 

@@ -11,7 +11,7 @@ EXCHANGE: Final = "osteon"
 """Topic exchange that carries every message."""
 DEAD_EXCHANGE: Final = "osteon.dead"
 DEAD_QUEUE: Final = "osteon.dead"
-"""Where a message ends that can not be handled: kept with its reason, shown and replayed by `osteon dlq`."""
+"""Where a message ends that can not be handled: kept with its reason, read and replayed by `RabbitBus`."""
 RETRY_DELAYS_MS: Final = (250, 1_000, 5_000, 30_000)
 """Back-off of a failed message; the last one repeats."""
 MAX_ATTEMPTS: Final = 8
