@@ -35,6 +35,7 @@ class Settings:
 
     bind: str = "127.0.0.1"
     http_port: int = 8042
+    drain_seconds: float = 1.0
     public_url: str = ""
     upload_limit: int = 64 << 20
     uploads: int = 8
