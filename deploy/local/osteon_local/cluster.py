@@ -8,10 +8,9 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
-from osteon_local.part import Part, PartError, free_port
+from osteon_local.part import Part, PartError, Startable, free_port
 from osteon_local.postgres import Postgres
 from osteon_local.process import Process
 from osteon_local.rabbitmq import RabbitMQ
@@ -59,7 +58,7 @@ class Replica:
             return False
 
 
-class Cluster:
+class Cluster(Startable):
     """Starts the parts that do not run yet and the services; stops what it started."""
 
     def __init__(
@@ -179,17 +178,6 @@ class Cluster:
     def environment(self) -> dict[str, str]:
         """Return the variables for a command, such as `osteon reindex`, that works on this cluster's parts."""
         return self._environment(0, {})
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self.stop()
 
     @property
     def _database_url(self) -> str:

@@ -18,7 +18,30 @@ class PartError(RuntimeError):
     """A part can not be started; the message says why and what to do."""
 
 
-class Part(ABC):
+class Startable(ABC):
+    """Runs inside a `with` statement."""
+
+    @abstractmethod
+    def start(self) -> None:
+        """Start and wait until it can be used."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """Stop what was started."""
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.stop()
+
+
+class Part(Startable):
     """A server in a folder of its own, on ports that stay the same over restarts."""
 
     name: ClassVar[str]
@@ -89,17 +112,6 @@ class Part(ABC):
     @abstractmethod
     def probe(self) -> str:
         """Return why the server can not be used yet, or nothing when it can."""
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self.stop()
 
 
 def free_port() -> int:

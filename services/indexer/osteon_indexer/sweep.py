@@ -43,7 +43,8 @@ async def sweep(
         missing = [i for i in sidecars if _pack_id(i) not in known and abs(now - i.modified) >= settled]
         for start in range(0, len(missing), BATCH):
             read = [await _read(info, objects) for info in missing[start : start + BATCH]]
-            indexed += await _index([pack for pack in read if pack], objects, index, bus)
+            if packs := [pack for pack in read if pack]:
+                indexed += await _index(packs, objects, index, bus)
         if progress:
             progress(seen, indexed)
     if indexed:

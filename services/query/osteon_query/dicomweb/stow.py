@@ -1,6 +1,6 @@
 """STOW-RS: store instances (PS3.18 10.5)."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from contextlib import aclosing
 from typing import Any, Final
 
@@ -11,19 +11,15 @@ from starlette.responses import Response
 
 from osteon_query.http.accept import DICOM, DICOM_JSON, MULTIPART, require_json
 from osteon_query.http.bodies import (
-    Event,
-    PartBegins,
-    PartEnds,
     boundary_of,
     content_type,
     limited,
-    multipart_events,
-    writing,
+    write_file,
+    write_parts,
 )
 from osteon_query.http.context import Door, DoorOf, correlation_id, dicomweb_url, uid_of
 from osteon_query.http.errors import BadBody, UnsupportedMediaType
 from osteon_query.packs.received import Fate, Received
-from osteon_query.packs.uploads import Upload
 
 router = APIRouter(prefix="/dicom-web/studies", tags=["STOW-RS"])
 
@@ -55,9 +51,11 @@ async def _store(request: Request, door: Door, study: str | None) -> Response:
         aclosing(limited(request, door.settings.upload_limit, UPLOAD_LIMIT)) as body,
     ):
         if media_type == DICOM:
-            await receive_file(body, upload, study)
+            await write_file(body, path := upload.new_path())
+            await upload.add(path, study_uid=study)
         else:
-            await receive_parts(multipart_events(body, boundary_of(parameters)), upload, study)
+            async for _, path, _ in write_parts(body, boundary_of(parameters), upload.new_path):
+                await upload.add(path, study_uid=study)
         received = await upload.finish()
     if not received:
         raise BadBody("the body has no part: nothing was stored")
@@ -72,29 +70,6 @@ def _check_type(media_type: str, parameters: dict[str, str]) -> None:
     raise UnsupportedMediaType(
         f'instances are taken as {MULTIPART}; type="{DICOM}" or {DICOM}, the Content-Type is {given[:200]!r}'
     )
-
-
-async def receive_file(chunks: AsyncIterator[bytes], upload: Upload, study: str | None) -> Received:
-    """Take a body that is one file."""
-    path = upload.new_path()
-    async with writing(path) as file:
-        async for chunk in chunks:
-            await file.write(chunk)
-    return await upload.add(path, study_uid=study)
-
-
-async def receive_parts(events: AsyncIterator[Event], upload: Upload, study: str | None) -> None:
-    """Take each part of a multipart body as a file."""
-    async for event in events:
-        assert isinstance(event, PartBegins)
-        path = upload.new_path()
-        async with writing(path) as file:
-            async for piece in events:
-                if isinstance(piece, PartEnds):
-                    break
-                assert isinstance(piece, memoryview)
-                await file.write(piece)
-        await upload.add(path, study_uid=study)
 
 
 def _answer(received: Sequence[Received], dicomweb: str, study: str | None) -> Response:

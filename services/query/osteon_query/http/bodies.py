@@ -1,7 +1,7 @@
 """Request bodies: limits, multipart (RFC 2046, RFC 2387) and files, all in constant memory."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -196,3 +196,27 @@ async def writing(path: Path) -> AsyncGenerator[FileWriter, None]:
         await asyncio.to_thread(writer.close)
         raise
     await asyncio.to_thread(writer.finish)
+
+
+async def write_file(chunks: AsyncIterator[bytes], path: Path) -> None:
+    """Write a body to a new file."""
+    async with writing(path) as file:
+        async for chunk in chunks:
+            await file.write(chunk)
+
+
+async def write_parts(
+    chunks: AsyncIterator[bytes], boundary: bytes, new_path: Callable[[], Path]
+) -> AsyncGenerator[tuple[PartBegins, Path, int], None]:
+    """Write each part of a multipart body to a new file; yields its headers, the file and its length in bytes."""
+    events = multipart_events(chunks, boundary)
+    async for part in events:
+        assert isinstance(part, PartBegins)
+        path = new_path()
+        async with writing(path) as file:
+            async for piece in events:
+                if isinstance(piece, PartEnds):
+                    break
+                assert isinstance(piece, memoryview)
+                await file.write(piece)
+        yield part, path, file.size

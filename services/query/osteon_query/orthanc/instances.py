@@ -1,6 +1,7 @@
 """Orthanc REST: upload of instances (DICOM, ZIP, HTML form), and their files."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any, Final
@@ -13,7 +14,7 @@ from osteon.dicom.query import Level
 from osteon.index.port import Index, Scope
 from osteon_query.dicomweb.sending import send_file
 from osteon_query.dicomweb.stow import UPLOAD_LIMIT
-from osteon_query.http.bodies import PartBegins, PartEnds, boundary_of, content_type, limited, multipart_events, writing
+from osteon_query.http.bodies import PartBegins, boundary_of, content_type, limited, write_file, write_parts
 from osteon_query.http.context import DoorOf, correlation_id, resource_id
 from osteon_query.http.errors import BadBody, NotYetIndexed
 from osteon_query.orthanc.resources import json_response
@@ -40,35 +41,19 @@ async def upload(request: Request, door: DoorOf) -> Response:
         if media_type.startswith("multipart/"):
             paths = await _form_files(body, boundary_of(parameters), taken)
         else:
-            paths = [await _whole_body(body, taken)]
+            paths = [taken.new_path()]
+            await write_file(body, paths[0])
         for path in paths:
             several = await _take(path, taken, limit) or several
         received = await taken.finish()
     return json_response(await _answer(door.index, received, several=several or len(paths) > 1))
 
 
-async def _whole_body(body: Any, taken: Upload) -> Path:
-    path = taken.new_path()
-    async with writing(path) as file:
-        async for chunk in body:
-            await file.write(chunk)
-    return path
-
-
-async def _form_files(body: Any, boundary: bytes, taken: Upload) -> list[Path]:
+async def _form_files(body: AsyncIterator[bytes], boundary: bytes, taken: Upload) -> list[Path]:
     """Write the parts that are files; plain fields of the form are passed over."""
     paths: list[Path] = []
-    events = multipart_events(body, boundary)
-    async for event in events:
-        assert isinstance(event, PartBegins)
-        path = taken.new_path()
-        async with writing(path) as file:
-            async for piece in events:
-                if isinstance(piece, PartEnds):
-                    break
-                assert isinstance(piece, memoryview)
-                await file.write(piece)
-        if file.size and _is_file(event):
+    async for part, path, size in write_parts(body, boundary, taken.new_path):
+        if size and _is_file(part):
             paths.append(path)
         else:
             await asyncio.to_thread(path.unlink)
