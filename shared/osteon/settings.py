@@ -82,6 +82,9 @@ class SpoolSettings(Settings):
     spool_quota: int = Field(0, ge=0, description="Bytes that the spool may hold before 0xA700; 0: no quota.")
     pack_size: int = Field(64 << 20, ge=1 << 16, description="A pack is sealed when it has this many bytes.")
     pack_seconds: float = Field(2.0, gt=0, description="A pack is sealed this long after its first instance.")
+    republish_seconds: float = Field(
+        600.0, gt=0, description="A pack that no writer took is announced again after this time, then twice that."
+    )
 
 
 class BusSettings(Settings):
@@ -136,6 +139,9 @@ class IndexerSettings(Settings):
     index_batch: int = Field(50, ge=1, description="Packs in one transaction at most.")
     index_linger: float = Field(0.05, ge=0, description="Seconds to gather a batch.")
     sweep_hours: float = Field(1.0, ge=0, description="How often to look for packs without rows; 0: never.")
+    sweep_age: float = Field(
+        300.0, ge=0, description="Seconds from which a pack without rows is swept up; a younger one may be on its way."
+    )
 
 
 class HttpSettings(Settings):

@@ -41,13 +41,11 @@ async def build(settings: IndexerServiceSettings) -> AsyncIterator[Running]:
 
 
 @asynccontextmanager
-async def build_embedded(
-    settings: IndexerSettings, *, bus: Bus, objects: Objects, index: Index, settled: timedelta = timedelta(minutes=5)
-) -> AsyncIterator[None]:
-    """Start the service on given ports. `settled` is the age from which a pack without rows is swept up."""
+async def build_embedded(settings: IndexerSettings, *, bus: Bus, objects: Objects, index: Index) -> AsyncIterator[None]:
+    """Start the service on given ports."""
     handler = partial(index_packs, objects=objects, index=index, bus=bus)
     await bus.consume_batches(INDEXER, handler, size=settings.index_batch, linger=settings.index_linger)
-    look = partial(sweep, objects=objects, index=index, bus=bus, settled=settled)
+    look = partial(sweep, objects=objects, index=index, bus=bus, settled=timedelta(seconds=settings.sweep_age))
     sweeper = asyncio.create_task(sweep_for_ever(settings.sweep_hours, look))
     try:
         yield

@@ -37,5 +37,6 @@ def spool_config(settings: SpoolSettings, *, ack_after: str) -> SpoolConfig:
         quota=settings.spool_quota,
         pack_size=settings.pack_size,
         pack_seconds=settings.pack_seconds,
+        republish_after=settings.republish_seconds,
         wait_for_index=INDEX_WAIT if ack_after == "index" else None,
     )

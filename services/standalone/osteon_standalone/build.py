@@ -3,7 +3,6 @@
 import fcntl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from datetime import timedelta
 from pathlib import Path
 
 import osteon_indexer.build
@@ -36,7 +35,7 @@ async def build(settings: StandaloneServiceSettings) -> AsyncIterator[Running]:
         bus = MemoryBus()
         await bus.start()
         await stack.enter_async_context(
-            osteon_indexer.build.build_embedded(settings, bus=bus, objects=objects, index=index, settled=timedelta(0))
+            osteon_indexer.build.build_embedded(settings, bus=bus, objects=objects, index=index)
         )
         await stack.enter_async_context(
             osteon_writer.build.build_embedded(settings.spool, settings.spool_id, bus=bus, objects=objects)

@@ -23,3 +23,6 @@ class StandaloneServiceSettings(
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "WARNING", description="Least severity that is logged; a person watches this terminal."
     )
+    sweep_age: float = Field(
+        0.0, ge=0, description="Seconds from which a pack without rows is swept up; none is on its way at the start."
+    )

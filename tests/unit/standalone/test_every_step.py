@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -95,8 +94,8 @@ async def archive(data: Path, fate: Fate, *, one_process: bool = True) -> AsyncI
     await index.start()
     fated_bus, objects, fated_index = (Fated(port, fate) for port in (bus, FolderObjects(data / "objects"), index))
     indexer = osteon_indexer.build.build_embedded(
-        IndexerSettings(index_linger=0.001, sweep_hours=0 if one_process else 1),
-        bus=fated_bus, objects=objects, index=fated_index, settled=timedelta(0),
+        IndexerSettings(index_linger=0.001, sweep_hours=0 if one_process else 1, sweep_age=0),
+        bus=fated_bus, objects=objects, index=fated_index,
     )  # fmt: skip
     if one_process:
         writer = osteon_writer.build.build_embedded(data / "spool", "spool", bus=fated_bus, objects=objects)
