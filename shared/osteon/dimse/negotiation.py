@@ -1,10 +1,9 @@
 """What the acceptor grants (PS3.7 D.3, PS3.8 7.1 and Annex D), and A-ASSOCIATE-AC (PS3.8 9.3.3)."""
 
+import struct
 from dataclasses import dataclass
-from functools import lru_cache
 
-from pydicom.uid import UID
-from pynetdicom.pdu_items import ApplicationContextItem, PresentationContextItemAC, UserInformationItem
+from pynetdicom.pdu_items import ApplicationContextItem, UserInformationItem
 from pynetdicom.pdu_primitives import (
     AsynchronousOperationsWindowNegotiation,
     ImplementationClassUIDNotification,
@@ -15,8 +14,6 @@ from pynetdicom.pdu_primitives import (
     SOPClassExtendedNegotiation,
     UserIdentityNegotiation,
 )
-from pynetdicom.presentation import PresentationContext as Negotiated
-from pynetdicom.presentation import negotiate_as_acceptor
 
 from osteon.dicom.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, IMPLICIT_VR_LITTLE_ENDIAN
 from osteon.dimse import sop_classes
@@ -38,11 +35,15 @@ UserItem = (
     | UserIdentityNegotiation
 )
 APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
+_CONTEXT_ITEM = struct.Struct(">BxHBxBxBxH")
 _ACCEPTED = 0
+_USER_REJECTION = 1
 _ABSTRACT_SYNTAX_NOT_SUPPORTED = 3
 _TRANSFER_SYNTAXES_NOT_SUPPORTED = 4
 _USER_NAMES = {1, 2}
 """Kinds of user identity that a positive response answers with nothing but itself; the others need a ticket."""
+_LONGEST_EXTENDED = 16
+"""Bytes of service-class-application-information that are answered; what is defined has six at most."""
 _STORAGE_OFFER = bytes((2, 0, 3, 0, 0, 0))
 """Level 2 (all attributes), bit-preserving digital signatures, no coercion (PS3.4 B.3.1.4.1)."""
 
@@ -93,12 +94,14 @@ def agree(config: AcceptorConfig, proposal: Proposal, request: bytes) -> Agreeme
         uid = proposed.abstract_syntax
         service = _service(config, proposal, uid)
         syntax = sop_classes.choose_syntax(service, proposed.transfer_syntaxes) if service else None
-        result = _negotiate(service, uid, syntax, proposal.roles.get(uid))
-        answers.append(result.encode(proposed.context_id))
-        roles.update(result.roles)
-        if result.accepted and service and syntax:
+        role = proposal.roles.get(uid)
+        result = _result(service, syntax, role)
+        answers.append(_context_item(proposed.context_id, result, syntax))
+        if result == _ACCEPTED and service and syntax:
             context = PresentationContext(proposed.context_id, uid, syntax, extended.get(uid, b""))
             accepted[proposed.context_id] = AcceptedContext(context, service)
+            if role is not None:
+                roles[uid] = _role_item(uid)
     window, window_answer = _window(config, proposal)
     served = {entry.context.abstract_syntax for entry in accepted.values()}
     user_items = [
@@ -123,58 +126,26 @@ def _service(config: AcceptorConfig, proposal: Proposal, abstract_syntax: str) -
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Result:
-    """The answer to a presentation context, without its id."""
-
-    accepted: bool
-    item: bytes
-    roles: dict[str, UserItem]
-
-    def encode(self, context_id: int) -> bytes:
-        return self.item[:4] + bytes((context_id,)) + self.item[5:]
+def _result(service: Service | None, syntax: str | None, role: tuple[bool, bool] | None) -> int:
+    if service is None:
+        return _ABSTRACT_SYNTAX_NOT_SUPPORTED
+    if syntax is None:
+        return _TRANSFER_SYNTAXES_NOT_SUPPORTED
+    # Every service here is one of which the requestor is the user (PS3.7 D.3.3.4).
+    return _ACCEPTED if role is None or role[0] else _USER_REJECTION
 
 
-@lru_cache(4096)
-def _negotiate(
-    service: Service | None, abstract_syntax: str, syntax: str | None, role: tuple[bool, bool] | None
-) -> _Result:
-    """Remembered, because pynetdicom takes half a millisecond for a context and senders propose 128 alike."""
-    if service is None or syntax is None:
-        return _refused(_ABSTRACT_SYNTAX_NOT_SUPPORTED if service is None else _TRANSFER_SYNTAXES_NOT_SUPPORTED)
-    requested, offered = Negotiated(), Negotiated()
-    requested.context_id = 1
-    for side in (requested, offered):
-        side.abstract_syntax = abstract_syntax
-        side.transfer_syntax = [syntax]
-    offered.scu_role, offered.scp_role = _ROLES[service]
-    results, roles = negotiate_as_acceptor([requested], [offered], {UID(abstract_syntax): role} if role else None)
-    return _Result(
-        results[0].result == _ACCEPTED, _context_item(results[0]), {str(item.sop_class_uid): item for item in roles}
-    )
-
-
-_ROLES = {
-    Service.VERIFICATION: (True, False),
-    Service.STORAGE: (True, False),
-    Service.QUERY: (True, False),
-}
-"""Roles (SCU, SCP) that a requestor may take."""
-
-
-def _refused(result: int) -> _Result:
+def _context_item(context_id: int, result: int, syntax: str | None) -> bytes:
+    """Encode the answer to a presentation context (PS3.8 9.3.3.2); pynetdicom takes 0.1 ms, and there may be 128."""
     # The transfer syntax of a refused context means nothing, but its sub-item must be there (PS3.8 Table 9-18).
-    context = Negotiated()
-    context.context_id = 1
-    context.transfer_syntax = [IMPLICIT_VR_LITTLE_ENDIAN]
-    context.result = result
-    return _Result(False, _context_item(context), {})
+    uid = (syntax or IMPLICIT_VR_LITTLE_ENDIAN).encode()
+    return _CONTEXT_ITEM.pack(0x21, len(uid) + 8, context_id, result, 0x40, len(uid)) + uid
 
 
-def _context_item(context: Negotiated) -> bytes:
-    item = PresentationContextItemAC()
-    item.from_primitive(context)
-    return bytes(item.encode())
+def _role_item(abstract_syntax: str) -> UserItem:
+    item = SCP_SCU_RoleSelectionNegotiation()
+    item.sop_class_uid, item.scu_role, item.scp_role = abstract_syntax, True, False
+    return item
 
 
 def _window(config: AcceptorConfig, proposal: Proposal) -> tuple[int, list[UserItem]]:
@@ -190,7 +161,8 @@ def _window(config: AcceptorConfig, proposal: Proposal) -> tuple[int, list[UserI
 
 def _extended_answers(config: AcceptorConfig, proposal: Proposal) -> dict[str, bytes]:
     answers = {}
-    for uid, asked in proposal.extended.items():
+    for uid, information in proposal.extended.items():
+        asked = information[:_LONGEST_EXTENDED]
         service = _service(config, proposal, uid)
         if service is Service.QUERY and asked:
             offer = config.query_options.ljust(len(asked), b"\0")
