@@ -75,9 +75,12 @@ def refuse(config: AcceptorConfig, proposal: Proposal) -> Rejected | None:
         return Rejected.PROTOCOL_VERSION_NOT_SUPPORTED
     if proposal.application_context != APPLICATION_CONTEXT:
         return Rejected.APPLICATION_CONTEXT_NOT_SUPPORTED
-    if config.check_called_aet and proposal.called_aet != config.aet.strip():
+    # Control characters are in no AE title (PS3.5 6.2); in logs and tables they would do harm.
+    if not proposal.called_aet.isprintable() or (config.check_called_aet and proposal.called_aet != config.aet.strip()):
         return Rejected.CALLED_AET_NOT_RECOGNIZED
-    if config.allowed_aets and proposal.calling_aet not in config.allowed_aets:
+    if not proposal.calling_aet.isprintable() or (
+        config.allowed_aets and proposal.calling_aet not in config.allowed_aets
+    ):
         return Rejected.CALLING_AET_NOT_RECOGNIZED
     if 0 < proposal.max_pdu < SHORTEST_PDU or not proposal.contexts:
         return Rejected.NO_REASON

@@ -8,6 +8,9 @@ from osteon.dimse.command import Command, Element, encode_response
 from osteon.dimse.handler import Outcome, PresentationContext
 from osteon.dimse.message import Discard
 
+_LONGEST_UID = 64
+"""Characters of a UID (PS3.5 9.1): what a response repeats of a request is no longer, whatever came."""
+
 
 class Peer(Protocol):
     """What an operation needs of its association."""
@@ -68,8 +71,8 @@ class Operation(Discard):
             self._command.field,
             self.message_id,
             outcome.status,
-            sop_class_uid=self.sop_class_uid,
-            sop_instance_uid=self._command.text(Element.AFFECTED_SOP_INSTANCE_UID),
+            sop_class_uid=self.sop_class_uid[:_LONGEST_UID],
+            sop_instance_uid=self._command.text(Element.AFFECTED_SOP_INSTANCE_UID)[:_LONGEST_UID],
             comment=outcome.comment,
             data_set=data_set is not None,
         )

@@ -27,6 +27,11 @@ _COMMON_EXTENDED = 0x57
 _USER_IDENTITY = 0x58
 _UID = re.compile(rb"[0-9.]{1,64}")
 _MANDATORY = {_MAXIMUM_LENGTH}
+_MOST_USER_ITEMS = 1024
+"""128 contexts can have 128 items of each kind; half a megabyte of the shortest ones would hold up all others."""
+_LONGEST_NAME = 64
+"""Characters of a version name (16 by PS3.7 D.3.3.2.3) or a user name that are kept."""
+_MOST_NOTES = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +72,12 @@ class Proposal:
     service_classes: dict[str, str] = field(default_factory=dict)
     user_identity: UserIdentity | None = None
     skipped: list[str] = field(default_factory=list)
-    """What was left out because it could not be read, for the log."""
+    """What was left out because it could not be read, for the log: the first ten things."""
+
+    def skip(self, what: str, why: object) -> None:
+        """Note something that is left out."""
+        if len(self.skipped) < _MOST_NOTES:
+            self.skipped.append(f"{what}: {why}"[:200])
 
 
 def decode(body: bytes) -> Proposal:
@@ -82,6 +92,7 @@ def decode(body: bytes) -> Proposal:
         called_aet=_ae_title(body[4:20]),
         calling_aet=_ae_title(body[20:36]),
     )
+    user_items = 0
     for kind, item in _items(body[FIXED_PART:]):
         if kind == _APPLICATION_CONTEXT:
             proposal.application_context = item[4:].decode("latin-1").rstrip("\0 ")
@@ -89,12 +100,16 @@ def decode(body: bytes) -> Proposal:
             _read_context(proposal, item)
         elif kind == _USER_INFORMATION:
             for sub_kind, sub_item in _items(item[4:]):
+                user_items += 1
+                if user_items > _MOST_USER_ITEMS:
+                    raise ProtocolError(f"more than {_MOST_USER_ITEMS} user information items")
                 _read_user_item(proposal, sub_kind, sub_item)
     return proposal
 
 
 def _ae_title(raw: bytes) -> str:
-    return raw.decode("latin-1").strip(" \0")
+    # Some senders leave rubbish behind the terminator of a C string.
+    return raw.partition(b"\0")[0].decode("latin-1").strip(" ")
 
 
 def _items(data: bytes) -> Iterator[tuple[int, bytes]]:
@@ -124,7 +139,7 @@ def _read_context(proposal: Proposal, item: bytes) -> None:
             elif kind == _TRANSFER_SYNTAX:
                 transfer.append(_uid(sub_item))
     except ValueError as error:
-        proposal.skipped.append(f"presentation context {context_id}: {error}")
+        proposal.skip(f"presentation context {context_id}", error)
         abstract, transfer = "", []
     proposal.contexts.append(ProposedContext(context_id, abstract, transfer))
 
@@ -145,7 +160,7 @@ def _read_user_item(proposal: Proposal, kind: int, item: bytes) -> None:
     except Exception as error:
         if kind in _MANDATORY:
             raise ProtocolError(f"user information item {kind:02X}H can not be read: {error!r}") from error
-        proposal.skipped.append(f"user information item {kind:02X}H: {error!r}")
+        proposal.skip(f"user information item {kind:02X}H", repr(error))
 
 
 def _maximum_length(proposal: Proposal, item: bytes) -> None:
@@ -159,7 +174,7 @@ def _implementation_class(proposal: Proposal, item: bytes) -> None:
 
 
 def _implementation_version(proposal: Proposal, item: bytes) -> None:
-    proposal.implementation_version = item[4:].decode("latin-1").strip(" \0")
+    proposal.implementation_version = item[4 : 4 + _LONGEST_NAME].decode("latin-1").strip(" \0")
 
 
 def _async_operations(proposal: Proposal, item: bytes) -> None:
@@ -193,7 +208,7 @@ def _user_identity(proposal: Proposal, item: bytes) -> None:
     kind, wanted, length = struct.unpack_from(">BBH", item, 4)
     primary = item[8 : 8 + length]
     user = primary.decode("utf-8", "replace") if kind in {1, 2} else ""
-    proposal.user_identity = UserIdentity(kind, user, bool(wanted))
+    proposal.user_identity = UserIdentity(kind, user[:_LONGEST_NAME], bool(wanted))
 
 
 _USER_ITEMS = {
