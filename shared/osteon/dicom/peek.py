@@ -4,10 +4,10 @@ Elements stand in ascending order (PS3.5 7.1), so all identifiers are found befo
 """
 
 import re
-import zlib
 from typing import Final
 
 from osteon.dicom.charset import character_set
+from osteon.dicom.deflate import inflate_beginning
 from osteon.dicom.elements import element_head, nested_encoding, skip_undefined
 from osteon.dicom.encoding import (
     SHORT_VRS,
@@ -41,6 +41,12 @@ _LONGEST: Final = 1024
 _INFLATED: Final = 1 << 20
 """How much of a deflated data set is inflated to look for its identifiers, in bytes."""
 
+_MOST_ELEMENTS: Final = 1 << 16
+"""Elements that may stand before the Series Instance UID: real ones have some hundred at most."""
+
+_MOST_SKIPPED: Final = 64 << 20
+"""Bytes of values of undefined length, which are walked through, before the Series Instance UID."""
+
 
 def peek_identity(data: Buffer, transfer_syntax_uid: str, *, complete: bool) -> Identity | None:
     """Read the identity of a data set from its first bytes.
@@ -53,13 +59,17 @@ def peek_identity(data: Buffer, transfer_syntax_uid: str, *, complete: bool) -> 
     """
     syntax = transfer_syntax(transfer_syntax_uid)
     found: dict[int, bytes] = {}
+    fault = ""
+    if syntax.deflated:
+        data, ended, fault = inflate_beginning(data, _INFLATED)
+        complete = complete or ended or bool(fault) or len(data) >= _INFLATED
     try:
-        if syntax.deflated:
-            data, complete = _inflate(data, complete)
         reached = _collect(data, declared_encoding(syntax), found)
-    except TruncatedDataSet:
+    except TruncatedDataSet as error:
         if not complete:
             return None
+        if fault:
+            raise BadDataSet(f"can not be inflated: {fault}", error.tag, error.offset) from None
         raise
     return _identity(found) if reached or complete else None
 
@@ -70,8 +80,10 @@ def _collect(data: Buffer, encoding: Encoding, found: dict[int, bytes]) -> bool:
     if size >= 8:
         encoding = actual_encoding(data, 0, encoding)
     explicit, head = encoding.explicit, encoding.head.unpack_from
-    position = 0
-    while position < size:
+    position = skipped = 0
+    for _ in range(_MOST_ELEMENTS):
+        if position >= size:
+            break
         # Almost every element takes the first way; calling `element_head` for all would take three times as long.
         if explicit and position + 8 <= size and (fields := head(data, position))[2] in SHORT_VRS:
             group, element, vr, length = fields
@@ -82,6 +94,9 @@ def _collect(data: Buffer, encoding: Encoding, found: dict[int, bytes]) -> bool:
             return True
         if length == UNDEFINED:
             position = skip_undefined(data, start, nested_encoding(vr, encoding))
+            skipped += position - start
+            if skipped > _MOST_SKIPPED:
+                raise BadDataSet(f"{skipped} bytes of sequences before the identifiers", f"{tag:08X}", start)
             continue
         position = start + length
         if tag in _WANTED:
@@ -92,6 +107,8 @@ def _collect(data: Buffer, encoding: Encoding, found: dict[int, bytes]) -> bool:
             found.setdefault(tag, bytes(data[start:position]))
             if tag == _SERIES:
                 return True
+    else:
+        raise BadDataSet(f"more than {_MOST_ELEMENTS} elements before the identifiers", "", position)
     if position > size:
         raise TruncatedDataSet("the data set ends within the value", f"{tag:08X}", start)
     return False
@@ -108,13 +125,3 @@ def _identity(found: dict[int, bytes]) -> Identity:
     sop_class, sop, study, series = uids
     patient, _ = character_set(found.get(_CHARACTER_SET, b"")).decode(found.get(_PATIENT_ID, b""))
     return Identity(patient.strip(" \0"), study, series, sop, sop_class)
-
-
-def _inflate(data: Buffer, complete: bool) -> tuple[bytes, bool]:
-    """Inflate the beginning of a deflated data set (PS3.5 A.5); whether that is all that can be had."""
-    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    try:
-        inflated = inflater.decompress(data, _INFLATED)
-    except zlib.error as error:
-        raise BadDataSet(f"can not be inflated: {error}", "", 0) from None
-    return inflated, complete or inflater.eof or len(inflated) >= _INFLATED
