@@ -8,6 +8,9 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 
 
 ASSOCIATIONS_OPEN: Final = Gauge("osteon_associations_open", "Associations that are open now.")
 ASSOCIATIONS_TOTAL: Final = Counter("osteon_associations_total", "Associations by how they ended.", ["result"])
+UNUSED_CONNECTIONS: Final = Counter(
+    "osteon_unused_connections_total", "Connections without an association, by how they ended.", ["result"]
+)
 STORE_SECONDS: Final = Histogram(
     "osteon_store_seconds", "From the last fragment of a C-STORE to its answer.", buckets=_SECONDS
 )

@@ -52,10 +52,13 @@ class DicomSettings(Settings):
     check_called_aet: bool = Field(False, description="Reject associations that call another AE title.")
     allowed_aets: Words = Field((), description="Calling AE titles that are accepted, comma-separated; empty: all.")
     max_associations: int = Field(200, ge=1, description="More at once are rejected: local limit exceeded, transient.")
+    max_waiting_connections: int = Field(
+        1000, ge=1, description="Connections without an association at most; one more closes the oldest."
+    )
     max_pdu: int = Field(0, ge=0, le=2**32 - 1, description="Maximum PDU length that is offered; 0: unlimited.")
     async_operations: int = Field(16, ge=1, le=65535, description="Operations in flight that are granted on request.")
     artim_timeout: float = Field(30.0, gt=0, description="Seconds to wait for A-ASSOCIATE-RQ or the end of connection.")
-    dimse_timeout: float = Field(120.0, gt=0, description="Seconds in which the next part of a message must come.")
+    dimse_timeout: float = Field(120.0, gt=0, description="Seconds for a message to end, or to bring 4 KiB more.")
     network_timeout: float = Field(300.0, gt=0, description="Seconds that an association may be idle.")
     extra_sop_classes: Words = Field((), description="Further (private) storage SOP class UIDs, comma-separated.")
     store_unknown_sop_classes: bool = Field(

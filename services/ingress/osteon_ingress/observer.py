@@ -25,3 +25,8 @@ class AssociationObserver(AcceptorObserver):
         """An accepted association has ended."""
         metrics.ASSOCIATIONS_OPEN.dec()
         metrics.ASSOCIATIONS_TOTAL.labels(result=how.value).inc()
+
+    @override
+    def unused(self, how: Ended) -> None:
+        """A connection has ended on which there never was an association."""
+        metrics.UNUSED_CONNECTIONS.labels(result=how.value).inc()

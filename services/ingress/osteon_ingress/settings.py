@@ -19,6 +19,7 @@ def acceptor_config(settings: DicomSettings) -> AcceptorConfig:
         check_called_aet=settings.check_called_aet,
         allowed_aets=settings.allowed_aets,
         max_associations=settings.max_associations,
+        max_waiting=settings.max_waiting_connections,
         max_pdu=settings.max_pdu,
         async_operations=settings.async_operations,
         artim_timeout=settings.artim_timeout,

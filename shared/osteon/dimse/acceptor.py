@@ -16,6 +16,8 @@ HandlerFactory = Callable[[AssociationInfo], AssociationHandler]
 
 _READ_SIZE = 256 << 10
 _BACKLOG = 1024
+_LOOK_EVERY = 1.0
+"""Seconds between looks at the connections that are not read."""
 _LAST_WORDS = 1.0
 """Seconds that a peer has to read A-ABORT when the acceptor closes."""
 _HANDLER_PATIENCE = 10.0
@@ -40,6 +42,8 @@ class Acceptor:
         self._closing = False
         self._connections: set[AcceptedAssociation] = set()
         self._associations: set[AcceptedAssociation] = set()
+        self._waiting: dict[AcceptedAssociation, None] = {}
+        self._looking: asyncio.TimerHandle | None = None
         self._farewells: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
 
@@ -61,6 +65,7 @@ class Acceptor:
 
         self._closing = False
         self._server = await loop.create_server(connection, host, port, backlog=_BACKLOG, reuse_address=True)
+        self._looking = loop.call_later(_LOOK_EVERY, self._look)
         return int(self._server.sockets[0].getsockname()[1])
 
     async def close(self, grace: float = 0.0) -> None:
@@ -80,6 +85,8 @@ class Acceptor:
         for association in list(self._connections):
             association.close()
         await self._until(lambda: not self._connections, _LAST_WORDS)
+        if self._looking is not None:
+            self._looking.cancel()
         await self._finish_handlers()
 
     # What associations call.
@@ -93,6 +100,7 @@ class Acceptor:
     def accepted(self, association: AcceptedAssociation) -> None:
         """Count an association that has begun."""
         self._associations.add(association)
+        self._waiting.pop(association, None)
         if association.info is not None:
             self._tell(self._observer.accepted, association.info)
 
@@ -103,6 +111,7 @@ class Acceptor:
     def ended(self, association: AcceptedAssociation, how: Ended) -> None:
         """Close the handler of an association that has ended."""
         self._associations.discard(association)
+        self.waits(association)
         self._changed.set()
         if association.info is not None:
             self._tell(self._observer.ended, association.info, how)
@@ -110,10 +119,32 @@ class Acceptor:
         self._farewells.add(task)
         task.add_done_callback(self._farewells.discard)
 
+    def unused(self, how: Ended) -> None:
+        """Pass on that a connection was of no use."""
+        self._tell(self._observer.unused, how)
+
+    def waits(self, association: AcceptedAssociation) -> None:
+        """Count a connection without an association, and close the one that waits longest when there are too many.
+
+        Not the newest: who wants an association asks for it at once, so that others get through while somebody
+        does nothing but connect.
+        """
+        self._waiting[association] = None
+        if len(self._waiting) > self.config.max_waiting:
+            oldest = next(iter(self._waiting))
+            del self._waiting[oldest]
+            oldest.crowd_out()
+
     def gone(self, association: AcceptedAssociation) -> None:
         """Forget a connection."""
         self._connections.discard(association)
+        self._waiting.pop(association, None)
         self._changed.set()
+
+    def _look(self) -> None:
+        for association in tuple(self._associations):
+            association.look()
+        self._looking = asyncio.get_running_loop().call_later(_LOOK_EVERY, self._look)
 
     def _tell(self, what: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
         # A metric that fails must not end an association.

@@ -43,6 +43,12 @@ class Desk(Protocol):
     def ended(self, association: "AcceptedAssociation", how: Ended) -> None:
         """An association has ended."""
 
+    def unused(self, how: Ended) -> None:
+        """There will be no association on a connection."""
+
+    def waits(self, association: "AcceptedAssociation") -> None:
+        """A connection is open."""
+
     def gone(self, association: "AcceptedAssociation") -> None:
         """The connection is closed."""
 
@@ -68,6 +74,7 @@ class AcceptedAssociation(Connection):
         peer = transport.get_extra_info("peername") or ("", 0)
         self._remote = (str(peer[0]), int(peer[1]))
         super().connection_made(transport)
+        self._desk.waits(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the acceptor."""
@@ -202,6 +209,10 @@ class AcceptedAssociation(Connection):
     def on_ended(self, how: Ended, detail: str) -> None:
         """Stop what is in flight and tell the acceptor."""
         if self.info is None:
+            # Health checks connect and close all day long.
+            note = _log.debug if how is Ended.LOST else _log.info
+            note("connection_ended", how=how.value, detail=detail, remote=_address(self._remote))
+            self._desk.unused(how)
             return
         if self._reader is not None:
             self._reader.abort()
@@ -215,6 +226,11 @@ class AcceptedAssociation(Connection):
         """Close a connection on which no association was asked for yet."""
         if self.state is State.AWAITING_REQUEST:
             self.close()
+
+    def crowd_out(self) -> None:
+        """Close a connection without an association to make room for another."""
+        self._finish(Ended.CROWDED_OUT)
+        self.close()
 
     async def farewell(self) -> None:
         """Wait for what is in flight, then close the handler. When cancelled, cancel what is in flight."""
@@ -241,5 +257,9 @@ def _names(info: AssociationInfo) -> dict[str, object]:
         "correlation_id": info.id,
         "calling_aet": info.calling_aet,
         "called_aet": info.called_aet,
-        "remote": f"{info.remote_host}:{info.remote_port}",
+        "remote": _address((info.remote_host, info.remote_port)),
     }
+
+
+def _address(remote: tuple[str, int]) -> str:
+    return f"{remote[0]}:{remote[1]}"

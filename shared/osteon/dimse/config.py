@@ -13,13 +13,15 @@ class AcceptorConfig:
     allowed_aets: tuple[str, ...] = ()
     """Calling AE titles that are accepted; empty: all."""
     max_associations: int = 200
+    max_waiting: int = 1000
+    """Connections without an association: before A-ASSOCIATE-RQ, or after the end. One more closes the oldest."""
     max_pdu: int = 0
     """Maximum PDU length that is offered (PS3.8 D.1); 0: unlimited. Longer ones are read nevertheless."""
     async_operations: int = 16
     """Operations in flight that are granted to a requestor that asks for them (PS3.7 D.3.3.3)."""
     artim_timeout: float = 30.0
     dimse_timeout: float = 120.0
-    """Time in which the next part of a message that has begun must come."""
+    """Time in which a message that has begun must end, or bring at least 4 KiB more."""
     network_timeout: float = 300.0
     """Time that an association may be idle, or that a peer may leave what it was sent unread."""
     extra_sop_classes: tuple[str, ...] = ()

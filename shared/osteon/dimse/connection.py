@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum
 from math import inf
 from typing import TypeVar
 
@@ -17,6 +18,8 @@ from osteon.logging import get_logger
 
 LONGEST_CONTROL_PDU = 512 << 10
 """Bytes of an A-ASSOCIATE PDU at most: room for 128 contexts of every transfer syntax."""
+LEAST_PROGRESS = 4 << 10
+"""Bytes of a message that must come in each DIMSE timeout, unless it ends."""
 _TIMED_STATES = {
     State.AWAITING_REQUEST,
     State.CLOSING,
@@ -26,6 +29,15 @@ _TIMED_STATES = {
 }
 _log = get_logger(__name__)
 T = TypeVar("T")
+
+
+class _Waiting(Enum):
+    """What an open association waits for."""
+
+    PEER_TO_READ = 1
+    OURSELVES = 2
+    REST_OF_MESSAGE = 3
+    ANYTHING = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +64,8 @@ class Connection(Link):
         self._stream = PduStream(self)
         self._watch = Watch(loop, self._timed_out)
         self._ended = False
+        self._waits_for: _Waiting | None = None
+        self._received_before = 0
 
     # What a subclass overrides.
 
@@ -179,7 +193,7 @@ class Connection(Link):
             self._abort(AbortSource.PROVIDER, reason, Ended.PROTOCOL_ERROR, detail)
         elif action is Action.ABORT_AS_USER:
             self.abort(Ended.PROTOCOL_ERROR, detail)
-        else:
+        elif not self.unsent:  # who does not read gets no further answers
             self.send(pdu.abort(AbortSource.PROVIDER, reason))
 
     def _collide(self) -> None:
@@ -248,18 +262,38 @@ class Connection(Link):
     # Timers and the end.
 
     def rearm(self) -> None:
-        """Start the timer that the present situation demands; those of states run since the state was entered."""
-        if self.state is State.ESTABLISHED or self.state is State.RELEASE_INDICATED:
-            self._watch.start(self._patience())
+        """Start the timer that the present situation demands; those of states run since the state was entered.
 
-    def _patience(self) -> float:
+        What is under way gets its time once, and again for each `LEAST_PROGRESS` bytes of a message: otherwise a peer
+        could keep an association for ever by a byte now and then.
+        """
+        if self.state is State.ESTABLISHED or self.state is State.RELEASE_INDICATED:
+            waits_for = self._waiting_for()
+            if (
+                waits_for is not self._waits_for
+                or waits_for is _Waiting.ANYTHING
+                or (waits_for is _Waiting.REST_OF_MESSAGE and self._received_enough())
+            ):
+                self._waits_for = waits_for
+                self._received_before = self.received
+                self._watch.start(self._patience(waits_for))
+
+    def _received_enough(self) -> bool:
+        return self.received - self._received_before >= LEAST_PROGRESS
+
+    def _waiting_for(self) -> _Waiting:
         if self.congested:
-            return self.timeouts.network
+            return _Waiting.PEER_TO_READ
         if self._stream.halted:
-            return inf
+            return _Waiting.OURSELVES
         if self.message_begun() or not self._stream.between:
-            return self.timeouts.dimse
-        return inf if self.busy() else self.timeouts.network
+            return _Waiting.REST_OF_MESSAGE
+        return _Waiting.OURSELVES if self.busy() else _Waiting.ANYTHING
+
+    def _patience(self, waits_for: _Waiting) -> float:
+        if waits_for is _Waiting.OURSELVES:
+            return inf
+        return self.timeouts.dimse if waits_for is _Waiting.REST_OF_MESSAGE else self.timeouts.network
 
     def _enter(self, state: State) -> None:
         self.state = state

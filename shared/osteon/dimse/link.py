@@ -1,10 +1,13 @@
 """The bytes of one transport connection: reading with back-pressure, writing with a limit (PS3.8 9.1)."""
 
 import asyncio
+import socket
 from typing import cast
 
 _WRITE_HIGH_WATER = 1 << 20
 """Bytes that may wait for the peer before writers are asked to wait."""
+_KEEP_ALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 6}
+"""Two minutes after a peer has vanished without a word its connection is lost; not every system has all of them."""
 
 
 class Link(asyncio.BufferedProtocol):
@@ -21,6 +24,8 @@ class Link(asyncio.BufferedProtocol):
         self._on_hold = False
         self._transport: asyncio.Transport | None = None
         self._writable: asyncio.Future[None] | None = None
+        self.received = 0
+        """Bytes that have come."""
 
     # What a subclass overrides.
 
@@ -40,6 +45,9 @@ class Link(asyncio.BufferedProtocol):
         """Set the limit of what may wait to be written."""
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(high=_WRITE_HIGH_WATER)
+        connection = transport.get_extra_info("socket")
+        if connection is not None:
+            _keep_alive(connection)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  # the loop passes it
         """Let go of everything."""
@@ -54,6 +62,7 @@ class Link(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         """Consume what the loop has read."""
         data = self._buffer[:nbytes]
+        self.received += nbytes
         if self._held is not None:
             self._held = memoryview(bytes(self._held) + bytes(data))
             return
@@ -80,6 +89,13 @@ class Link(asyncio.BufferedProtocol):
             self._transport.resume_reading()
         self.rearm()
 
+    def look(self) -> None:
+        """Let go when the peer has reset a connection that is on hold: the loop hears of it only when it reads."""
+        if self._on_hold and self._transport is not None:
+            connection = self._transport.get_extra_info("socket")
+            if connection is not None and connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+                self.shut()
+
     def drop_held(self) -> None:
         """Forget what was on hold and read on."""
         self._held = None
@@ -98,6 +114,11 @@ class Link(asyncio.BufferedProtocol):
         """Write whole PDUs; nothing once the connection is lost."""
         if self._transport is not None and not self._transport.is_closing():
             self._transport.writelines(pdus)
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that the system did not take yet."""
+        return 0 if self._transport is None else self._transport.get_write_buffer_size()
 
     @property
     def congested(self) -> bool:
@@ -125,3 +146,10 @@ class Link(asyncio.BufferedProtocol):
         if self._writable is not None:
             self._writable.set_result(None)
             self._writable = None
+
+
+def _keep_alive(connection: socket.socket) -> None:
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _KEEP_ALIVE.items():
+        if hasattr(socket, name):
+            connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)

@@ -21,6 +21,8 @@ class Ended(Enum):
     """Aborted because of an error of our own."""
     REJECTED = "rejected"
     """There never was one."""
+    CROWDED_OUT = "crowded_out"
+    """There never was one, and too many connections waited."""
 
 
 class Rejected(Enum):
@@ -46,3 +48,6 @@ class AcceptorObserver:
 
     def ended(self, info: AssociationInfo, how: Ended) -> None:
         """An accepted association has ended; its handler is being closed."""
+
+    def unused(self, how: Ended) -> None:
+        """A connection has ended on which there never was an association."""
