@@ -99,7 +99,7 @@ class Process:
     def _signal_tree(self, number: signal.Signals) -> None:
         if not self.alive:
             return
-        for pid in _tree(self.pid):
+        for pid in tree(self.pid):
             with suppress(ProcessLookupError):  # it ended between listing and signalling
                 os.kill(pid, number)
 
@@ -112,7 +112,7 @@ def _setpriv(number: signal.Signals, privileges: Sequence[str]) -> list[str]:
     return [setpriv, *privileges, "--pdeathsig", number.name.removeprefix("SIG"), "--"]
 
 
-def _tree(pid: int) -> list[int]:
+def tree(pid: int) -> list[int]:
     """Return a process and all its descendants, parents first."""
     found = [pid]
     for parent in found:

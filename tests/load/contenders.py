@@ -1,0 +1,140 @@
+"""The archives that are compared: started afresh in a folder, each with what a measurement has to know of it."""
+
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import psycopg
+
+from osteon_local.cluster import Cluster
+from osteon_local.part import free_port
+from support.archive import Standalone, eventually
+
+NODELAY = {**os.environ, "TCP_NODELAY": "1"}
+"""Without it DCMTK, and with it Orthanc, waits 40 ms for the other side again and again."""
+PARTS = ("rabbitmq", "postgres", "seaweedfs")
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running archive. `processes`: process ids by the name of what each does."""
+
+    name: str
+    aet: str
+    ports: list[int]
+    url: str
+    processes: Mapping[str, int]
+    stored: Callable[[], tuple[int, int]]
+    """Bytes of the database and of the sidecars at this moment."""
+
+    def instances(self) -> int:
+        """Return how many instances can be found."""
+        return int(httpx.get(self.url + "/statistics", timeout=60).json()["CountInstances"])
+
+    def wait_for(self, count: int) -> float:
+        """Wait until so many instances are found; returns the moment (`time.perf_counter`)."""
+        eventually(lambda: self.instances() >= count, seconds=300)
+        return time.perf_counter()
+
+
+@contextmanager
+def standalone(data: Path) -> Iterator[Server]:
+    """Osteon in one process."""
+    process = Standalone(data, OSTEON_LOG_LEVEL="WARNING")
+    archive = process.start()
+
+    def stored() -> tuple[int, int]:
+        return _size(data.glob("index.sqlite*")), _size((data / "objects").rglob("*.meta"))
+
+    try:
+        yield Server("standalone", archive.aet, [archive.dicom_port], archive.url, {"standalone": process.pid}, stored)
+    finally:
+        process.stop()
+
+
+@contextmanager
+def cluster(data: Path, **replicas: int) -> Iterator[Server]:
+    """Osteon's services, each a process, with RabbitMQ, PostgreSQL and SeaweedFS."""
+    data.mkdir(mode=0o755)
+    with Cluster(data, replicas=replicas, settings={"OSTEON_LOG_LEVEL": "WARNING"}) as running:
+        services = {name: replica.process.pid for name, replica in running.replicas.items()}
+        parts = {part.name: part.process.pid for part in running.parts}
+        ports = [replica.ports["dicom"] for replica in running.replicas.values() if "dicom" in replica.ports]
+
+        def stored() -> tuple[int, int]:
+            client = running.parts.seaweedfs.client(timeout=30)
+            objects = client.list_objects(running.parts.bucket, recursive=True)
+            sidecars = sum(found.size or 0 for found in objects if (found.object_name or "").endswith(".meta"))
+            with psycopg.connect(running.parts.postgres.url.replace("+psycopg", "")) as connection:
+                row = connection.execute("SELECT pg_database_size(current_database())").fetchone()
+            return int(row[0]) if row else 0, sidecars
+
+        yield Server("cluster", "OSTEON", ports, running.url, services | parts, stored)
+
+
+@contextmanager
+def orthanc(data: Path) -> Iterator[Server]:
+    """Debian's Orthanc with SQLite and every other setting at its default.
+
+    So it syncs the file of each instance before it answers (SyncStorageArea), and not its index (SYNCHRONOUS=NORMAL).
+    """
+    data.mkdir()
+    dicom, http = free_port(), free_port()
+    settings = {
+        "DicomPort": dicom,
+        "HttpPort": http,
+        "StorageDirectory": str(data),
+        "IndexDirectory": str(data),
+        "RemoteAccessAllowed": False,
+        "AuthenticationEnabled": False,
+        "DicomAlwaysAllowStore": True,
+        "Plugins": [],
+    }
+    (data / "orthanc.json").write_text(json.dumps(settings))
+    with (data / "log").open("wb") as log:
+        process = subprocess.Popen(["Orthanc", str(data / "orthanc.json")], env=NODELAY, stdout=log, stderr=log)
+    url = f"http://127.0.0.1:{http}"
+    try:
+        eventually(lambda: _answers(url))
+        yield Server(
+            "orthanc", "ORTHANC", [dicom], url, {"orthanc": process.pid}, lambda: (_size(data.glob("index*")), 0)
+        )
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+STARTERS = {"standalone": standalone, "cluster": cluster, "orthanc": orthanc}
+
+
+@contextmanager
+def started(name: str, folder: Path) -> Iterator[Server]:
+    """Start one by name, in a folder that is deleted afterwards."""
+    data = folder / name
+    try:
+        with STARTERS[name](data) as server:
+            yield server
+    finally:
+        shutil.rmtree(data, ignore_errors=True)
+
+
+def _size(paths: Iterator[Path]) -> int:
+    total = 0
+    for path in paths:
+        with suppress(FileNotFoundError):
+            total += path.stat().st_size
+    return total
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url + "/system").status_code == 200
+    except httpx.HTTPError:
+        return False
