@@ -2,9 +2,9 @@
 
     python tests/load/bench_ingest.py --case 4x0.5MB --servers standalone,orthanc --instances 800 --repeats 3
 
-A case is ASSOCIATIONSxSIZE, with `@dcmtk` to send by storescu instead of the light client (support/sender.py). The clock
-runs from the first C-STORE until REST counts every instance. Each round starts each server anew and gives it the same
-instances; what is printed is the median of the rounds.
+A case is ASSOCIATIONSxSIZE, with `@dcmtk` to send by storescu instead of the light client (support/sender.py). The
+clock runs from the first C-STORE until REST counts every instance. Each round starts each server anew and gives it the
+same instances; what is printed is the median of the rounds.
 """
 
 import argparse
@@ -80,7 +80,7 @@ def main() -> None:
                         count = server.instances() - before
                         grown = [after - first for after, first in zip(server.stored(), empty, strict=True)]
                         sizes.setdefault(name, []).append((grown[0] / count, grown[1] / count))
-    stored = {name: tuple(map(statistics.median, zip(*all_sizes))) for name, all_sizes in sizes.items()}
+    stored = {name: tuple(map(statistics.median, zip(*all_sizes, strict=True))) for name, all_sizes in sizes.items()}
     write_report(runs, stored, options.docs, " ".join(sys.argv[1:]))
     if options.json:
         options.json.write_text(json.dumps([asdict(run) for run in runs], indent=1))
@@ -176,9 +176,7 @@ def _services(server: Server) -> Mapping[str, int]:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--case", type=lambda text: text.replace(",", " ").split(), default=None, help="such as 4x0.5MB"
-    )
+    parser.add_argument("--case", type=lambda text: text.split(","), default=None, help="such as 4x0.5MB")
     parser.add_argument("--servers", type=lambda text: text.split(","), default=list(STARTERS))
     parser.add_argument("--repeats", type=int, default=0, help="rounds; 3 unless told")
     parser.add_argument("--instances", type=int, default=0, help="of each case, instead of the usual number")

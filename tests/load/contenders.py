@@ -19,6 +19,7 @@ from support.archive import Standalone, eventually
 
 NODELAY = {**os.environ, "TCP_NODELAY": "1"}
 """Without it DCMTK, and with it Orthanc, waits 40 ms for the other side again and again."""
+_http = httpx.Client(timeout=60)
 PARTS = ("rabbitmq", "postgres", "seaweedfs")
 
 
@@ -36,7 +37,7 @@ class Server:
 
     def instances(self) -> int:
         """Return how many instances can be found."""
-        return int(httpx.get(self.url + "/statistics", timeout=60).json()["CountInstances"])
+        return int(_http.get(self.url + "/statistics").json()["CountInstances"])
 
     def wait_for(self, count: int) -> float:
         """Wait until so many instances are found; returns the moment (`time.perf_counter`)."""

@@ -42,9 +42,9 @@ class Run:
 
     def milliseconds(self, part: float) -> float:
         """Return the time below which that part of the C-STOREs was answered; 0 when it is not known."""
-        return (
-            self.latencies[min(int(part * len(self.latencies)), len(self.latencies) - 1)] * 1e3 if self.latencies else 0
-        )
+        if not self.latencies:
+            return 0.0
+        return self.latencies[min(int(part * len(self.latencies)), len(self.latencies) - 1)] * 1e3
 
     def cpu(self, *names: str) -> float:
         """Return milliseconds of CPU an instance, of some processes."""
@@ -120,14 +120,17 @@ def rows(runs: Sequence[Run]) -> list[Row]:
 
 
 def _order(runs: Sequence[Run], key: tuple[str, str]) -> tuple[int, int]:
-    cases, servers = [list(dict.fromkeys(values)) for values in zip(*((run.case, run.server) for run in runs))]
+    cases, servers = [
+        list(dict.fromkeys(values)) for values in zip(*((run.case, run.server) for run in runs), strict=True)
+    ]
     return cases.index(key[0]), servers.index(key[1])
 
 
 def table(found: Sequence[Row]) -> str:
     """Return the medians as Markdown."""
     head = (
-        "| case | server | instances/s | MB/s | × Orthanc | p50 ms | p99 ms | CPU ms: own | S3 | client | peak MB | anonymous MB |\n"
+        "| case | server | instances/s | MB/s | ratio | p50 ms | p99 ms "
+        "| CPU ms: own | S3 | client | peak MB | anonymous MB |\n"
         "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n"
     )
     return head + "\n".join(
@@ -167,8 +170,8 @@ def write_report(runs: Sequence[Run], stored: Mapping[str, Sequence[float]], doc
         "CPU milliseconds an instance of each process of the cluster:" if processes(runs) else "",
         processes(runs),
         "Bytes an instance: " + "; ".join(
-            f"{name}: database {sizes[0]:.0f}, sidecars {sizes[1]:.0f}" if sizes[1] else f"{name}: database {sizes[0]:.0f}"
-            for name, sizes in stored.items()) + ".",
+            f"{name}: database {database:.0f}" + (f", sidecars {sidecars:.0f}" if sidecars else "")
+            for name, (database, sidecars) in stored.items()) + ".",
     ) if part)  # fmt: skip
     print(f"\n{text}")
     if docs:
@@ -179,16 +182,11 @@ def write_report(runs: Sequence[Run], stored: Mapping[str, Sequence[float]], doc
 
 def machine() -> str:
     """Return what it was measured on, without the machine's name."""
-    model = next(
-        (
-            line.partition(":")[2].strip()
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
-            if "model name" in line
-        ),
-        platform.machine(),
-    )
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    model = next((line.partition(":")[2].strip() for line in lines if "model name" in line), platform.machine())
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True)
+    command = ["git", "describe", "--always", "--dirty"]
+    commit = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     return (
         f"{os.cpu_count()} cores of {model}, {memory:.0f} GiB, Linux {platform.release()},"
         f" Python {platform.python_version()}; commit {commit.stdout.strip() or 'unknown'}."

@@ -30,7 +30,7 @@ class Usage:
 
 
 class Watch:
-    """Measures named processes for a `with` block: `usage` by name, and `others`, the machine's part they did not use."""
+    """Measures named processes for a `with` block; `busy` is what all processes of the machine used."""
 
     def __init__(self, processes: Mapping[str, int]) -> None:
         self._processes = processes
