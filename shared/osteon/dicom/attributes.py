@@ -35,6 +35,9 @@ HELD: Final[dict[Level, tuple[str, ...]]] = {
 }  # fmt: skip
 """Level → keywords of the columns. Patient attributes are held with each study too, as they were when it was made."""
 
+_MOST_REQUESTS: Final = 256
+"""Items of Request Attributes Sequence that are held; real ones have a few."""
+
 REQUEST_ATTRIBUTES: Final = ("ScheduledProcedureStepID", "RequestedProcedureID")
 """Held for every item of a series' Request Attributes Sequence (0040,0275)."""
 
@@ -81,8 +84,11 @@ def held_values(header: Mapping[str, Any]) -> dict[str, str]:
 
 def request_attributes(header: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     """Return (Scheduled Procedure Step ID, Requested Procedure ID) of each Request Attributes Sequence item."""
-    items = header.get("00400275", {}).get("Value", [])
-    pairs = ((element_text(i.get("00400009", {})), element_text(i.get("00401001", {}))) for i in items if i)
+    items = header.get("00400275", {}).get("Value", [])[:_MOST_REQUESTS]
+    # The data set may give the element any VR.
+    pairs = (
+        (element_text(i.get("00400009", {})), element_text(i.get("00401001", {}))) for i in items if isinstance(i, dict)
+    )
     return tuple(pair for pair in pairs if any(pair))
 
 

@@ -57,8 +57,9 @@ class BulkData:
         name = element.name if element.vr and element.name != "UN" else "OB"
         self._refer(level, element._replace(name=name, stop=found.end))
         reading.position = found.following
-        if reading.at_root and element.tag in PIXEL_DATA:
-            self._locate(self._encapsulated(level, element, found))
+        # Only once: a data set may repeat the element, and its offset table can be long.
+        if reading.at_root and element.tag in PIXEL_DATA and self.pixel_data is None and not reading.syntax.deflated:
+            self.pixel_data = self._encapsulated(level, element, found)
 
     def _encapsulated(self, level: Level, element: Element, found: Fragments) -> PixelData:
         reading = self._reading

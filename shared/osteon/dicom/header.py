@@ -43,9 +43,11 @@ class Header:
         bulk: path → (offset, length) of values that were left out, pixel data included; empty for a deflated data set,
             whose bytes can not be addressed.
         problems: elements that were kept but marked.
+        unread: why the rest of the data set could not be read; empty when all of it was.
     """
 
     json: bytes
     pixel_data: PixelData | None = None
     bulk: dict[str, tuple[int, int]] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
+    unread: str = ""

@@ -62,6 +62,7 @@ class Interpreter:
         if fragment is None:
             name, member, problem = self._member(level, element, raw)
             fragment = element.json(name, member)
+            reading.charge(level, fragment)
             if problem:
                 reading.mark(element.tag, problem)
             else:

@@ -64,6 +64,7 @@ class Level:
         lut_entries: first value of the LUT Descriptor.
         last_tag: highest tag so far.
         sequence: the one whose items are on the next level.
+        charged: bytes of this level's JSON that count towards the limit of the header's JSON already.
         parts: JSON of the elements read so far, `"00100020":{…}`.
         creators: private creator elements: tag → value.
     """
@@ -80,6 +81,7 @@ class Level:
     last_tag: int = -1
     unordered: bool = False
     sequence: OpenSequence | None = None
+    charged: int = 0
     parts: list[bytes] = field(default_factory=list)
     creators: dict[int, str] = field(default_factory=dict)
 

@@ -77,8 +77,7 @@ def peek_identity(data: Buffer, transfer_syntax_uid: str, *, complete: bool) -> 
 def _collect(data: Buffer, encoding: Encoding, found: dict[int, bytes]) -> bool:
     """Collect the raw values of the wanted elements; whether the data reached behind the last of them."""
     size = len(data)
-    if size >= 8:
-        encoding = actual_encoding(data, 0, encoding)
+    encoding = actual_encoding(data, 0, encoding)
     explicit, head = encoding.explicit, encoding.head.unpack_from
     position = skipped = 0
     for _ in range(_MOST_ELEMENTS):
@@ -94,9 +93,7 @@ def _collect(data: Buffer, encoding: Encoding, found: dict[int, bytes]) -> bool:
             return True
         if length == UNDEFINED:
             position = skip_undefined(data, start, nested_encoding(vr, encoding))
-            skipped += position - start
-            if skipped > _MOST_SKIPPED:
-                raise BadDataSet(f"{skipped} bytes of sequences before the identifiers", f"{tag:08X}", start)
+            skipped = _bounded(skipped + position - start, tag, start)
             continue
         position = start + length
         if tag in _WANTED:
@@ -112,6 +109,12 @@ def _collect(data: Buffer, encoding: Encoding, found: dict[int, bytes]) -> bool:
     if position > size:
         raise TruncatedDataSet("the data set ends within the value", f"{tag:08X}", start)
     return False
+
+
+def _bounded(skipped: int, tag: int, position: int) -> int:
+    if skipped > _MOST_SKIPPED:
+        raise BadDataSet(f"{skipped} bytes of sequences before the identifiers", f"{tag:08X}", position)
+    return skipped
 
 
 def _identity(found: dict[int, bytes]) -> Identity:

@@ -1,11 +1,13 @@
 """The header reader: data set bytes → DICOM JSON (PS3.5 section 7, PS3.18 F.2), without a data set object between."""
 
-from osteon.dicom.deflate import inflate
+from dataclasses import replace
+
+from osteon.dicom.deflate import inflate, inflate_beginning
 from osteon.dicom.encoding import Buffer
 from osteon.dicom.header import Header
 from osteon.dicom.memo import Memo
 from osteon.dicom.reading import Reading
-from osteon.dicom.uids import transfer_syntax
+from osteon.dicom.uids import TransferSyntax, transfer_syntax
 from osteon.dicom.walk import Walk
 
 
@@ -15,7 +17,7 @@ class HeaderReader:
     Args:
         bulk_limit: longest value, in bytes, that is put into the JSON rather than left out as bulk data.
         memo_limit: bytes of memory for remembered elements.
-        header_limit: bytes of a data set, bulk data left out, that are read at most.
+        header_limit: bytes of a data set, bulk data left out, that are read at most; its JSON may take twice that.
         max_depth: levels of nested sequences that are read; deeper ones are skipped and marked. JSON parsers give up at
             a depth of about a thousand, and each level of sequences takes three.
     """
@@ -43,13 +45,33 @@ class HeaderReader:
         cut = False
         if syntax.deflated:
             dataset, cut = inflate(dataset, self.header_limit)
-        reading = Reading(
-            dataset,
-            syntax,
-            self._memo,
-            bulk_limit=self.bulk_limit,
-            limit=self.header_limit,
-            max_depth=self.max_depth,
-            cut=cut,
+        return self._walk(dataset, syntax, cut=cut).header()
+
+    def read_beginning(self, dataset: Buffer, transfer_syntax_uid: str) -> Header:
+        """Read a data set as far as it goes: the elements before the one, nested or not, that can not be read.
+
+        `Header.unread` says what that was. Raises `UnknownTransferSyntax`.
+        """
+        syntax = transfer_syntax(transfer_syntax_uid)
+        if not syntax.deflated:
+            return self._walk(dataset, syntax).beginning()
+        inflated, ended, fault = inflate_beginning(dataset, self.header_limit + 1)
+        cut = len(inflated) > self.header_limit
+        header = self._walk(inflated[: self.header_limit], syntax, cut=cut).beginning()
+        if not ended and not cut:
+            header = replace(header, unread=f"can not be inflated: {fault or 'the stream ends early'}")
+        return header
+
+    def _walk(self, dataset: Buffer, syntax: TransferSyntax, *, cut: bool = False) -> Walk:
+        return Walk(
+            Reading(
+                dataset,
+                syntax,
+                self._memo,
+                bulk_limit=self.bulk_limit,
+                limit=self.header_limit,
+                json_left=2 * self.header_limit,
+                max_depth=self.max_depth,
+                cut=cut,
+            )
         )
-        return Walk(reading).header()

@@ -12,6 +12,9 @@ from osteon.dicom.uids import TransferSyntax
 
 _MOST_PROBLEMS: Final = 256
 
+_FRAGMENT_COST: Final = 64
+"""Bytes of memory that an element's JSON takes besides its own."""
+
 
 @dataclass(slots=True)
 class Reading:
@@ -19,6 +22,7 @@ class Reading:
 
     Attributes:
         limit: offset at which the header is too long; moves on by what is skipped.
+        json_left: bytes that the header's JSON may still take: some values are ten times as long in JSON.
         cut: the data set goes on behind the last byte of `data`, which may lie within pixel data.
         position: offset of what is read next.
         levels: the data set, the item that is being read in it, the one in that, …
@@ -30,6 +34,7 @@ class Reading:
     memo: Memo
     bulk_limit: int
     limit: int
+    json_left: int
     max_depth: int
     cut: bool
     position: int = 0
@@ -55,8 +60,14 @@ class Reading:
 
     def check_limit(self) -> None:
         """Raise `BadDataSet` when the header is too long."""
-        if self.position > self.limit:
+        if self.position > self.limit or self.json_left < 0:
             raise BadDataSet("more header than the limit for one data set allows", "", self.position)
+
+    def charge(self, level: Level, fragment: bytes) -> None:
+        """Count an element's JSON towards the limit."""
+        size = len(fragment) + _FRAGMENT_COST
+        level.charged += size
+        self.json_left -= size
 
     def overrun(self, what: str, tag: int, position: int, end: int) -> BadDataSet:
         """Return the error for something at `position` that reaches to `end`, beyond what it is in."""

@@ -59,7 +59,21 @@ class Walk:
                     self._close_level(level)
         except BadDataSet as error:
             raise type(error)(error.reason, reading.path(error.tag), error.offset) from None
-        return Header(root.json(), self._bulk.pixel_data, self._bulk.values, tuple(reading.problems))
+        return self._header(root)
+
+    def beginning(self) -> Header:
+        """Walk as far as it goes, and return the elements of the data set itself that are whole."""
+        try:
+            return self.header()
+        except BadDataSet as error:
+            root = self._reading.levels[0]
+            if root.unordered:
+                root.put_in_order()
+            return self._header(root, unread=str(error))
+
+    def _header(self, root: Level, unread: str = "") -> Header:
+        problems = tuple(self._reading.problems)
+        return Header(root.json(), self._bulk.pixel_data, self._bulk.values, problems, unread)
 
     def _root(self) -> Level:
         reading = self._reading
@@ -110,7 +124,9 @@ class Walk:
             reading.mark(None, "duplicate elements, the first is kept" if duplicates else "elements are out of order")
         reading.levels.pop()
         if reading.levels and (sequence := reading.levels[-1].sequence):
-            sequence.items.append(level.json())
+            json = level.json()
+            reading.json_left -= max(0, len(json) - level.charged)
+            sequence.items.append(json)
 
     def _next_item(self, level: Level, sequence: OpenSequence) -> None:
         """Begin the item at the current position, or end the sequence there."""
@@ -174,6 +190,7 @@ class Walk:
         if sequence.key and sequence.marks == reading.marks:
             reading.memo.remember(level.known, sequence.key, fragment)
         level.parts.append(fragment)
+        level.charged += len(fragment)
         level.sequence = None
 
     def _element(self, level: Level) -> bool:
