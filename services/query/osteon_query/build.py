@@ -1,7 +1,6 @@
 """Composition root of `query`: the HTTP door, and the answers to C-FIND."""
 
 import asyncio
-import tempfile
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -22,6 +21,7 @@ from osteon_query.app import create_app
 from osteon_query.http.context import Door
 from osteon_query.packs.sidecars import Sidecars
 from osteon_query.packs.uploads import Uploads
+from osteon_query.packs.work_folder import work_folder
 from osteon_query.search.cfind import handle_find
 from osteon_query.settings import DoorSettings, QueryServiceSettings
 
@@ -43,7 +43,7 @@ async def build(
                 raise TypeError("without ports the settings must say where the real parts are")
             bus, index, objects = await _real_parts(settings, stack)
         sidecars = Sidecars(objects, memory=SIDECAR_MEMORY)
-        folder = Path(await _enter_folder(stack))
+        folder = await _enter_folder(stack)
         uploads = Uploads(
             index=index, objects=objects, bus=bus, wait=settings.index_wait, folder=folder, at_once=settings.uploads
         )
@@ -74,7 +74,8 @@ async def _real_parts(settings: QueryServiceSettings, stack: AsyncExitStack) -> 
     return bus, index, S3Objects.from_settings(settings)
 
 
-async def _enter_folder(stack: AsyncExitStack) -> str:
-    folder = await asyncio.to_thread(tempfile.TemporaryDirectory, prefix="osteon-query-")
-    stack.push_async_callback(asyncio.to_thread, folder.cleanup)
-    return folder.name
+async def _enter_folder(stack: AsyncExitStack) -> Path:
+    lent = work_folder()
+    folder = await asyncio.to_thread(lent.__enter__)
+    stack.push_async_callback(asyncio.to_thread, lent.__exit__, None, None, None)
+    return folder

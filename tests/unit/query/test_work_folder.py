@@ -1,0 +1,40 @@
+"""The folder for uploads in flight, and those that killed processes left behind."""
+
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from osteon_query.packs.work_folder import work_folder
+
+
+@pytest.fixture(autouse=True)
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return tmp_path
+
+
+def test_a_folder_that_nobody_holds_is_removed_with_what_is_in_it(temporary: Path) -> None:
+    (temporary / "osteon-query-killed" / "upload-1").mkdir(parents=True)
+    (temporary / "osteon-query-killed" / "upload-1" / "1.dcm").write_bytes(b"x")
+    with work_folder() as folder:
+        assert list(temporary.iterdir()) == [folder]
+    assert list(temporary.iterdir()) == []
+
+
+def test_the_folder_of_a_process_that_runs_is_left_alone() -> None:
+    with work_folder() as first:
+        (first / "1.dcm").write_bytes(b"x")
+        with work_folder() as second:
+            assert first != second
+            assert (first / "1.dcm").exists()
+
+
+def test_what_is_not_a_folder_of_its_own_is_left_alone(temporary: Path) -> None:
+    (temporary / "precious").mkdir()
+    (temporary / "osteon-query-link").symlink_to(temporary / "precious")
+    (temporary / "osteon-other").mkdir()
+    with work_folder():
+        assert (temporary / "precious").exists()
+        assert (temporary / "osteon-query-link").exists()
+        assert (temporary / "osteon-other").exists()
