@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,16 +127,16 @@ class Standalone:
         self.dicom_port, http_port = free_port(), free_port()
         self.archive = Archive(self.dicom_port, f"http://127.0.0.1:{http_port}")
         self.log = data.with_suffix(".log")
-        self._environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("OSTEON_")},
-            "OSTEON_DATA": str(data),
-            "OSTEON_DEMO": "0",
-            "OSTEON_LOG_LEVEL": "INFO",
-            "OSTEON_DICOM_PORT": str(self.dicom_port),
-            "OSTEON_HTTP_PORT": str(http_port),
-            **settings,
-        }
+        ports = {"OSTEON_DICOM_PORT": str(self.dicom_port), "OSTEON_HTTP_PORT": str(http_port)}
+        self._environment = self.environment(data, ports | settings)
         self._process: subprocess.Popen[bytes] | None = None
+
+    @staticmethod
+    def environment(data: Path, settings: Mapping[str, str]) -> dict[str, str]:
+        """Return the variables for a process."""
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("OSTEON_")}
+        own = {"OSTEON_DATA": str(data), "OSTEON_DEMO": "0", "OSTEON_LOG_LEVEL": "INFO"}
+        return {**inherited, **own, **settings}
 
     def start(self) -> Archive:
         """Start and wait until it is ready."""

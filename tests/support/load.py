@@ -48,7 +48,7 @@ def images(folder: Path, *, series: int = 1, slices: int = 60, study: str = "") 
     return made
 
 
-@dataclass
+@dataclass(eq=False)
 class Modality:
     """Sends its files to one of the ports, again and again until each was acknowledged, as real ones do."""
 
@@ -61,6 +61,8 @@ class Modality:
     refused: list[int] = field(default_factory=list)
     associations: int = 0
     slowest: float = 0.0
+    timeout: float = 40.0
+    """Seconds to wait for each answer."""
     _stop: threading.Event = field(default_factory=threading.Event)
 
     def run(self) -> None:
@@ -77,10 +79,17 @@ class Modality:
         """Send no more."""
         self._stop.set()
 
+    def answered(self, image: Image, status: int | None) -> None:
+        """Take note of an answer; None: there was none, and nobody knows whether the image arrived."""
+        if status == SUCCESS:
+            self.acknowledged[image.uid] = image
+        elif status is not None:
+            self.refused.append(status)
+
     def _associate(self, port: int, waiting: Sequence[Image]) -> None:
         client = AE(self.name)
         client.add_requested_context(CTImageStorage, ExplicitVRLittleEndian)
-        client.acse_timeout = client.dimse_timeout = client.network_timeout = 40
+        client.acse_timeout = client.dimse_timeout = client.network_timeout = self.timeout
         association = client.associate("127.0.0.1", port, ae_title="OSTEON")
         if not association.is_established:
             return
@@ -90,14 +99,11 @@ class Modality:
                 started = time.monotonic()
                 status = association.send_c_store(image.path).get("Status")
                 self.slowest = max(self.slowest, time.monotonic() - started)
-                if status == SUCCESS:
-                    self.acknowledged[image.uid] = image
-                elif status is None or self._stop.is_set():
+                self.answered(image, status)
+                if status is None or self._stop.is_set():
                     return
-                else:
-                    self.refused.append(status)
         except (RuntimeError, ValueError):  # pynetdicom's word for an association that is gone
-            return
+            self.answered(image, None)
         finally:
             with suppress(RuntimeError):
                 association.release() if association.is_established else association.abort()

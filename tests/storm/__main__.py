@@ -1,0 +1,66 @@
+"""`make storm`: storms over the cluster and over standalone, and a table of what came of them."""
+
+import argparse
+import random
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from storm.report import table
+from storm.storm import Result, keep_spool, storm
+from storm.worlds import ClusterWorld, StandaloneWorld, World
+
+WORLDS: dict[str, type[World]] = {"cluster": ClusterWorld, "standalone": StandaloneWorld}
+
+
+def main() -> int:
+    """Run, report, and return 1 when something was lost, invented, stuck or left behind."""
+    options = parse(sys.argv[1:])
+    print(f"seed {options.seed}", flush=True)
+    results = []
+    for run in range(options.runs):
+        for name in options.only:
+            results.append(one(name, options.seed + run, options.seconds))
+    print(table(results))
+    return 0 if all(result.good for result in results) else 1
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="storm", description=__doc__)
+    parser.add_argument("--seed", type=int, default=random.randrange(1_000_000), help="of the first run; then + 1")
+    parser.add_argument("--runs", type=int, default=1)
+    parser.add_argument("--seconds", type=float, default=60.0, help="of faults in each run, recovery not counted")
+    parser.add_argument("--only", nargs="*", choices=WORLDS, default=list(WORLDS))
+    return parser.parse_args(arguments)
+
+
+def one(name: str, seed: int, seconds: float) -> Result:
+    """Run one storm in a folder of its own, which is kept when something is wrong."""
+    folder = Path(tempfile.mkdtemp(prefix="osteon-storm-"))
+    folder.chmod(0o755)  # PostgreSQL runs as another user
+    started = time.monotonic()
+
+    def say(text: str) -> None:
+        print(f"{time.monotonic() - started:7.1f} s  {text}", flush=True)
+
+    say(f"{name}: seed {seed}, starting")
+    good = False
+    try:
+        with WORLDS[name](folder) as world:
+            result = storm(world, seed, seconds, say=say)
+            good = result.good
+            if not good:
+                keep_spool(world, folder)
+        return result
+    finally:
+        if good:
+            shutil.rmtree(folder)
+        else:
+            say(f"{name}: logs and data are kept in {folder}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,134 @@
+"""The invariants I1 to I4 after a storm: what the archive serves, against what was sent and answered."""
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import httpx
+from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind as StudyRootFind
+
+from storm.ledger import Ledger, Sent
+from storm.worlds import World
+from support.archive import Archive
+from support.load import retrieved
+
+
+@dataclass
+class Verdict:
+    """What the invariants say; each list has a line for each violation."""
+
+    verified: int = 0
+    conflicts: int = 0
+    lost: list[str] = field(default_factory=list)
+    """I1: acknowledged, and neither served with its bytes nor among the conflicts."""
+    duplicated: list[str] = field(default_factory=list)
+    """I1: more than one row."""
+    invented: list[str] = field(default_factory=list)
+    """I2: served and not sent, or refused each time."""
+    parked: list[str] = field(default_factory=list)
+    """I3: dead letters."""
+    left: list[str] = field(default_factory=list)
+    """Files, folders and messages that nobody takes away."""
+
+    @property
+    def good(self) -> bool:
+        """Whether every invariant holds."""
+        return not (self.lost or self.duplicated or self.invented or self.parked or self.left)
+
+
+def settle(world: World, ledger: Ledger, *, seconds: float) -> float:
+    """Wait until the spool is empty and nothing is missing, or the time is over; return how long it took."""
+    started = time.monotonic()
+    while time.monotonic() - started < seconds:
+        if not leftovers(world) and not world.waiting() and not any(missing(world, ledger)):
+            break
+        time.sleep(0.5)
+    return time.monotonic() - started
+
+
+def missing(world: World, ledger: Ledger) -> Iterator[str]:
+    """Yield the studies that have acknowledged instances which QIDO-RS does not find."""
+    for study, uids in ledger.studies.items():
+        wanted = {uid for uid, shas in uids.items() if any(fate.acknowledged for fate in shas.values())}
+        if wanted - set(rows(world.urls[0], study)):
+            yield study
+
+
+def check(world: World, ledger: Ledger) -> Verdict:
+    """Read everything back."""
+    verdict = Verdict(parked=world.parked(), left=[*leftovers(world), *world.waiting()])
+    aside = conflicts(world.urls[0])
+    verdict.conflicts = sum(len(shas) for shas in aside.values())
+    archive = Archive(world.dicom_ports[0], world.urls[0])
+    for study, uids in ledger.studies.items():
+        found = rows(archive.url, study)
+        verdict.duplicated += [f"{uid}: {times} rows" for uid, times in found.items() if times > 1]
+        served = retrieved(archive, study) if found else {}
+        if set(served) != set(found):
+            verdict.lost.append(f"study {study}: {len(found)} instances are found, {len(served)} are served")
+        verdict.invented += [f"{uid} was never sent" for uid in found if uid not in uids]
+        for uid, shas in uids.items():
+            _compare(verdict, uid, shas, served.get(uid), aside.get(uid, set()))
+        if set(found) != (by_c_find := c_find(archive, study, found)):
+            verdict.lost.append(f"study {study}: QIDO-RS finds {len(found)}, C-FIND {len(by_c_find)}")
+    return verdict
+
+
+def _compare(verdict: Verdict, uid: str, shas: dict[str, Sent], served: str | None, aside: set[str]) -> None:
+    for sha, fate in shas.items():
+        if fate.acknowledged and sha not in {served, *aside}:
+            verdict.lost.append(f"{uid} ({sha[:8]}): served {str(served)[:8]}, aside {[s[:8] for s in aside]}")
+        elif fate.acknowledged:
+            verdict.verified += 1
+    if served is not None and served not in shas:
+        verdict.invented.append(f"{uid}: bytes {served[:8]} were never sent")
+    elif served is not None and not (shas[served].acknowledged or shas[served].unanswered):
+        verdict.invented.append(f"{uid}: bytes {served[:8]} were refused")
+
+
+def rows(url: str, study: str) -> Counter[str]:
+    """Return how often QIDO-RS has each SOP Instance UID of a study; nothing while it does not answer."""
+    try:
+        answer = httpx.get(f"{url}/dicom-web/studies/{study}/instances", params={"limit": 5000}, timeout=30)
+    except httpx.HTTPError:
+        return Counter()
+    return Counter(row["00080018"]["Value"][0] for row in answer.json()) if answer.status_code == 200 else Counter()
+
+
+def c_find(archive: Archive, study: str, found: Counter[str]) -> set[str]:
+    """Return the SOP Instance UIDs that C-FIND gives for a study."""
+    if not found:
+        return set()
+    keys = {"StudyInstanceUID": study, "SeriesInstanceUID": ""}
+    [series] = {
+        str(row.SeriesInstanceUID) for row in archive.find(StudyRootFind, QueryRetrieveLevel="SERIES", **keys)
+    } or {""}
+    keys["SeriesInstanceUID"] = series
+    answers = archive.find(StudyRootFind, QueryRetrieveLevel="IMAGE", SOPInstanceUID="", **keys)
+    return {str(row.SOPInstanceUID) for row in answers}
+
+
+def conflicts(url: str) -> dict[str, set[str]]:
+    """Return what was kept aside: SOP Instance UID → SHA-256 of each."""
+    aside: dict[str, set[str]] = {}
+    after = 0
+    while page := httpx.get(f"{url}/conflicts", params={"after": after, "limit": 1000}, timeout=30).json():
+        for entry in page:
+            aside.setdefault(entry["Other"]["SOPInstanceUID"], set()).add(entry["Other"]["Sha256"])
+        after = page[-1]["Id"]
+    return aside
+
+
+def leftovers(world: World) -> list[str]:
+    """Return what should not be on the disk once everything is stored."""
+    spool = world.spool
+    files = [str(path.relative_to(spool)) for path in spool.glob("*/*") if path.name != "lock"]
+    folders = [path.name for path in spool.iterdir() if path.is_dir()]
+    if len(folders) > len(world.dicom_ports):
+        files.append(f"{len(folders)} spool folders for {len(world.dicom_ports)} processes")
+    temporary = [path.name for path in world.temporary.iterdir() if path.name.startswith("osteon-")]
+    if len(temporary) > len(world.urls):
+        files.append(f"{len(temporary)} folders osteon-* in TMPDIR for {len(world.urls)} processes")
+    files += [str(path.relative_to(world.temporary)) for path in world.temporary.glob("osteon-*/*")]
+    return files
