@@ -19,10 +19,8 @@ def main() -> int:
     """Run, report, and return 1 when something was lost, invented, stuck or left behind."""
     options = parse(sys.argv[1:])
     print(f"seed {options.seed}", flush=True)
-    results = []
-    for run in range(options.runs):
-        for name in options.only:
-            results.append(one(name, options.seed + run, options.seconds))
+    seeds = range(options.seed, options.seed + options.runs)
+    results = [one(name, seed, options.seconds) for seed in seeds for name in options.only]
     print(table(results))
     return 0 if all(result.good for result in results) else 1
 

@@ -68,29 +68,35 @@ class Targets:
         return [Fault(kind, target) for target in where.get(kind, self.links)]
 
 
-WEIGHTS = {
-    Kind.KILL: 8, Kind.PAUSE: 4, Kind.CUT: 3, Kind.STALL: 2, Kind.DELAY: 2, Kind.FULL: 2, Kind.SYNC: 2, Kind.WRITE: 1,
+DECK = {
+    Kind.KILL: 6, Kind.PAUSE: 3, Kind.CUT: 2, Kind.STALL: 1, Kind.DELAY: 1, Kind.FULL: 1, Kind.SYNC: 1, Kind.WRITE: 1,
 }  # fmt: skip
+"""How often each kind comes before the cards are mixed again: short storms see many kinds too."""
 
 
 def plan(seed: int, seconds: float, targets: Targets) -> list[Event]:
     """Return events for about so many seconds, time to recover not counted."""
     dice = random.Random(seed)
+    kinds = _deal(dice)
     events: list[Event] = []
     left = seconds
     while left > 0:
-        event = Event(dice.uniform(0.5, 3.0), tuple(_faults(dice, targets)), dice.uniform(0.5, 6.0))
+        event = Event(dice.uniform(0.5, 3.0), tuple(_faults(dice, kinds, targets)), dice.uniform(0.5, 6.0))
         events.append(event)
         left -= event.after + event.hold
     return events
 
 
-def _faults(dice: random.Random, targets: Targets) -> Iterator[Fault]:
+def _deal(dice: random.Random) -> Iterator[Kind]:
+    while True:
+        yield from dice.sample(list(DECK), k=sum(DECK.values()), counts=list(DECK.values()))
+
+
+def _faults(dice: random.Random, kinds: Iterator[Kind], targets: Targets) -> Iterator[Fault]:
     """One fault, or two at different targets."""
     hit: set[str] = set()
     for _ in range(dice.choices((1, 2), (3, 1))[0]):
-        [kind] = dice.choices(list(WEIGHTS), list(WEIGHTS.values()))
-        fault = dice.choice(targets.faults(kind))
+        fault = dice.choice(targets.faults(next(kinds)))
         if fault.target not in hit:
             hit.add(fault.target)
             yield fault
