@@ -1,119 +1,259 @@
-"""How fast packs become rows: `python tests/load/bench_index.py URL… [--packs 50] [--slices 60] [--batches 5]`.
+"""Does the index slow down as it grows? Rows by the real upsert, questions by the code that answers C-FIND and QIDO-RS.
 
-Prints instances/s, CPU of this process per instance, and (PostgreSQL) CPU of the server and bytes of rows and indexes
-per instance. The database must be one to throw away.
+    python tests/load/bench_index.py --instances 1000000 --docs
+
+Each database gets packs of `--slices` instances of one series, five series a study, dates that rise as in life. At
+10,000, 100,000, ... instances it prints how fast the last ones went in, and the latency of questions, asked one at a
+time. PostgreSQL is a private one; `--postgres URL` takes another one, to throw away.
 """
 
 import argparse
 import asyncio
 import hashlib
 import sys
+import tempfile
 import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
 from pathlib import Path
 
-from sqlalchemy import make_url, text
-from sqlalchemy.ext.asyncio import create_async_engine
+from pydicom import Dataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_dataset
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT / "tests" / "load"), str(ROOT / "tests"), str(ROOT / "deploy" / "local")]
 
-from osteon.dicom.query import Condition, Level, Search, Wildcard
-from osteon.index.port import StoredPack
-from osteon.index.sql import SqlIndex
-from support.index import pack, slices
+from figures import machine, replace_section  # noqa: E402  (the folders above are not installed)
 
-ROOT = "1.2.826.0.1.3680043.8.498."
-"""A root of the usual length: UIDs are 64 characters in most archives."""
+from osteon.contracts.find import FindRequested  # noqa: E402
+from osteon.dicom.query import Level, Search  # noqa: E402
+from osteon.index.port import StoredPack  # noqa: E402
+from osteon.index.sql import SqlIndex  # noqa: E402
+from osteon.objects.folder import FolderObjects  # noqa: E402
+from osteon_local.postgres import Postgres  # noqa: E402
+from osteon_query.packs.sidecars import Sidecars  # noqa: E402
+from osteon_query.search.cfind import handle_find  # noqa: E402
+from support.index import EXPLICIT, pack, slices  # noqa: E402
+
+STUDY_ROOT = "1.2.840.10008.5.1.4.1.2.2.1"
 FAMILY = ("Müller", "Meyer", "Nguyen", "Kowalski", "Papadopoulos", "Yamada", "Silva", "O'Brien")
 GIVEN = ("Anna", "Jörg", "Minh", "Zofia", "Eleni", "Tarō", "João", "Seán")
+SERIES_A_STUDY, STUDIES_A_PATIENT, STUDIES_A_DAY = 5, 2, 20
+BATCH = 4000
+"""Instances in a transaction, at most 50 packs: what an indexer under load gathers."""
+ASKED = 40
+FIRST_DAY = date(2015, 1, 1)
 
 
 def uid(*parts: int) -> str:
-    digits = int(hashlib.sha256(repr(parts).encode()).hexdigest(), 16) % 10**36
-    return f"{ROOT}{digits:036d}"[:64]
+    """Return a UID that is long enough for `.200` behind it to make the usual 64 characters."""
+    digits = int(hashlib.sha256(repr(parts).encode()).hexdigest(), 16) % 10**32
+    return f"1.2.826.0.1.3680043.8.498.1{digits:032d}"
+
+
+def day_of(study: int) -> str:
+    """Return the Study Date."""
+    return (FIRST_DAY + timedelta(days=study // STUDIES_A_DAY)).strftime("%Y%m%d")
+
+
+def name_of(patient: int) -> str:
+    """Return a name that few patients share, of words that many share."""
+    return f"{FAMILY[patient % 8]}{chr(97 + patient // 64 % 26)}{patient // 1664}^{GIVEN[patient // 8 % 8]}"
 
 
 def one_pack(number: int, n: int) -> StoredPack:
-    study, patient = number // 5, number // 10
+    """Make a pack: a series of `n` instances."""
+    study = number // SERIES_A_STUDY
+    patient = study // STUDIES_A_PATIENT
     attributes = {
-        "PatientName": f"{FAMILY[patient % 8]}^{GIVEN[patient // 8 % 8]}", "PatientSex": "O", "StudyTime": "101530.123",
-        "PatientBirthDate": "19700101", "StudyDate": f"2026{study % 12 + 1:02d}{study % 28 + 1:02d}",
+        "PatientName": name_of(patient), "PatientSex": "O", "StudyTime": "101530.123",
+        "PatientBirthDate": "19700101", "StudyDate": day_of(study),
         "AccessionNumber": f"ACC{study:08d}", "StudyDescription": "CT abdomen with contrast", "StudyID": str(study),
         "ReferringPhysicianName": "House^Gregory", "InstitutionName": "General Hospital", "Modality": "CT",
         "SeriesNumber": str(number % 5 + 1), "SeriesDescription": "Axial 1.0 soft tissue", "Manufacturer": "ACME",
         "BodyPartExamined": "ABDOMEN", "ProtocolName": "Abdomen", "StationName": "CT1", "OperatorsName": "Doe^Jane",
     }  # fmt: skip
-    study_uid = uid(1, study)
-    return pack(*slices(n, f"PAT{patient:07d}", study_uid, uid(2, number), **attributes), pack_id=f"b{number:012d}")
+    return pack(*slices(n, f"PAT{patient:07d}", uid(1, study), uid(2, number), **attributes), pack_id=f"b{number:012d}")
 
 
-def server_cpu(backend: int) -> float:
-    """Return seconds of CPU of a backend on this host."""
-    fields = Path(f"/proc/{backend}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / 100
+@dataclass
+class Growing:
+    """An index that is filled step by step."""
+
+    index: SqlIndex
+    slices: int
+    packs: int = 0
+
+    @property
+    def studies(self) -> int:
+        """How many there are."""
+        return self.packs // SERIES_A_STUDY
+
+    async def grow(self, instances: int) -> float:
+        """Fill up to so many instances; returns instances a second of the last half."""
+        target, last = instances // self.slices, 0.0
+        each = max(min(50, BATCH // self.slices), 1)
+        half = (self.packs + target) // 2
+        counted = 0
+        while self.packs < target:
+            batch = [one_pack(self.packs + i, self.slices) for i in range(min(each, target - self.packs))]
+            started = time.perf_counter()
+            await self.index.upsert(batch)
+            if self.packs >= half:
+                last += time.perf_counter() - started
+                counted += len(batch)
+            self.packs += len(batch)
+        return counted * self.slices / last if last else 0.0
 
 
-async def measure(url: str, options: argparse.Namespace) -> None:
-    index = SqlIndex(url, pool=1)
-    await index.start()
-    first = (await index.statistics()).packs
-    instances, wall, cpu, backend = 0, 0.0, 0.0, 0.0
-    server = await backend_of(index)
-    for batch in range(options.batches):
-        packs = [one_pack(first + batch * options.packs + i, options.slices) for i in range(options.packs)]
-        before = time.perf_counter(), time.process_time(), server_cpu(server) if server else 0.0
-        outcomes = await index.upsert(packs)
-        wall += time.perf_counter() - before[0]
-        cpu += time.process_time() - before[1]
-        backend += (server_cpu(server) if server else 0.0) - before[2]
-        instances += sum(outcome.stored for outcome in outcomes)
-    print(f"{make_url(url).drivername}: {instances} instances, {instances / wall:.0f}/s")
-    print(f"  CPU per instance: {cpu / instances * 1e6:.0f} µs here, {backend / instances * 1e6:.0f} µs in the server")
-    started = time.perf_counter()
-    for _ in range(20):
-        await index.search(Search(Level.STUDY, (Condition(("PatientName",), Wildcard("*walski*")),)))
-    print(f"  study search *x* by name: {(time.perf_counter() - started) * 50:.1f} ms")
-    started = time.perf_counter()
-    for _ in range(20):
-        await index.search(Search(Level.IMAGE, limit=200))
-    print(f"  page of 200 instances: {(time.perf_counter() - started) * 50:.1f} ms")
-    total = (await index.statistics()).instances
-    await index.close()
-    await sizes(url, total)
+class Questions:
+    """What is asked, each time about something else; `number` counts from 0."""
 
+    def __init__(self, growing: Growing, folder: Path) -> None:
+        self._growing = growing
+        self._sidecars = Sidecars(FolderObjects(folder), memory=1 << 20)
 
-async def backend_of(index: SqlIndex) -> int:
-    async with index._database.read() as connection:  # the pool has one connection: the one that will write
-        if connection.dialect.name != "postgresql":
-            return 0
-        return int((await connection.execute(text("SELECT pg_backend_pid()"))).scalar_one())
+    @property
+    def all(self) -> dict[str, Callable[[int], Awaitable[int]]]:
+        """Each returns how many matches it had."""
+        return {
+            "C-FIND studies of a recent day": self._recent_day,
+            "C-FIND studies of an old day": lambda n: self._find("STUDY", StudyDate=day_of(self._study(n)), **_STUDY),
+            "C-FIND studies by name, Kowalskib0*": self._by_name,
+            "C-FIND studies by accession number": self._by_accession,
+            "C-FIND series of a study": self._series,
+            "C-FIND instances of a series": self._instances,
+            "QIDO studies, page of 101": lambda n: self._search(Search(Level.STUDY, limit=102, offset=n % 5)),
+            "QIDO instances, page of 200": lambda n: self._search(Search(Level.IMAGE, limit=201)),
+        }
 
+    def _study(self, number: int) -> int:
+        return number * 7919 % self._growing.studies
 
-async def sizes(url: str, instances: int) -> None:
-    if "sqlite" in url:
-        size = Path(make_url(url).database or "").stat().st_size
-        print(f"  {size / instances:.0f} bytes per instance in {size >> 20} MiB")
-        return
-    engine = create_async_engine(url)
-    async with engine.connect() as connection:
-        rows = await connection.execute(
-            text("SELECT relname, relkind, pg_relation_size(oid) FROM pg_class WHERE relkind IN ('r', 'i')"
-                 " AND relnamespace = 'public'::regnamespace ORDER BY 3 DESC")
+    async def _recent_day(self, number: int) -> int:
+        day = day_of(self._growing.studies - 1 - number % 3 * STUDIES_A_DAY)
+        return await self._find("STUDY", StudyDate=f"{day}-", ModalitiesInStudy="CT", **_STUDY)
+
+    async def _by_name(self, number: int) -> int:
+        name = name_of(self._study(number) // STUDIES_A_PATIENT)
+        return await self._find("STUDY", PatientName=name.partition("^")[0] + "*", **_STUDY)
+
+    async def _by_accession(self, number: int) -> int:
+        return await self._find("STUDY", AccessionNumber=f"ACC{self._study(number):08d}", **_STUDY)
+
+    async def _series(self, number: int) -> int:
+        study = uid(1, self._study(number))
+        return await self._find("SERIES", StudyInstanceUID=study, SeriesInstanceUID="", Modality="", SeriesNumber="",
+                                NumberOfSeriesRelatedInstances="")  # fmt: skip
+
+    async def _instances(self, number: int) -> int:
+        series = number * 7919 % self._growing.packs
+        return await self._find("IMAGE", StudyInstanceUID=uid(1, series // SERIES_A_STUDY), SOPInstanceUID="",
+                                SeriesInstanceUID=uid(2, series), InstanceNumber="")  # fmt: skip
+
+    async def _find(self, level: str, **keys: str) -> int:
+        identifier = Dataset()
+        identifier.QueryRetrieveLevel = level
+        for keyword, value in keys.items():
+            setattr(identifier, keyword, value)
+        encoded = DicomBytesIO()
+        encoded.is_little_endian, encoded.is_implicit_VR = True, False
+        write_dataset(encoded, identifier)
+        request = FindRequested(
+            correlation_id="bench", sop_class_uid=STUDY_ROOT, transfer_syntax_uid=EXPLICIT,
+            identifier=encoded.getvalue(), calling_aet="BENCH", called_aet="OSTEON",
         )  # fmt: skip
-        found = list(rows)
-    await engine.dispose()
-    print(f"  {sum(size for *_, size in found) / instances:.0f} bytes per instance in all:")
-    for name, _, size in found[:10]:
-        print(f"    {name}: {size / instances:.1f}")
+        page = await handle_find(request, self._growing.index, self._sidecars, page=200)
+        assert page.status == 0, page.error_comment
+        return len(page.identifiers)
+
+    async def _search(self, search: Search) -> int:
+        return len((await self._growing.index.search(search)).matches)
+
+
+_STUDY = {"StudyInstanceUID": "", "PatientID": "", "StudyDescription": "", "NumberOfStudyRelatedInstances": ""}
+
+
+@dataclass(frozen=True)
+class Line:
+    """What was measured at a size; latencies in milliseconds."""
+
+    database: str
+    instances: int
+    rate: float
+    latencies: dict[str, tuple[float, float]]
+
+
+async def ask(question: Callable[[int], Awaitable[int]], name: str) -> tuple[float, float]:
+    """Return p50 and p99 in milliseconds, after a few that warm up."""
+    taken = []
+    for number in range(ASKED + 3):
+        started = time.perf_counter()
+        found = await question(number)
+        taken.append((time.perf_counter() - started) * 1e3)
+        assert found, f"{name}: nothing found"
+    taken = sorted(taken[3:])
+    return taken[len(taken) // 2], taken[-1]
+
+
+async def measure(database: str, url: str, options: argparse.Namespace, folder: Path) -> list[Line]:
+    """Fill one database and ask it at each size."""
+    index = SqlIndex(url)
+    await index.start()
+    growing, lines = Growing(index, options.slices), []
+    questions = Questions(growing, folder)
+    for size in (size for size in (10_000, 100_000, 1_000_000, 10_000_000) if size <= options.instances):
+        rate = await growing.grow(size)
+        latencies = {name: await ask(question, name) for name, question in questions.all.items()}
+        lines.append(Line(database, size, rate, latencies))
+        print(f"{database} {size:,} instances: {rate:.0f}/s", flush=True)
+        for name, (p50, p99) in latencies.items():
+            print(f"  {name}: p50 {p50:.1f}, slowest {p99:.1f} ms", flush=True)
+    await index.close()
+    return lines
+
+
+def table(lines: Sequence[Line]) -> str:
+    """Return everything as Markdown: a column for each database and size."""
+    head = "| | " + " | ".join(f"{line.database}, {line.instances:,}" for line in lines) + " |"
+    rows = [head, "|---|" + "--:|" * len(lines)]
+    rows.append("| indexed, instances/s | " + " | ".join(f"{line.rate:.0f}" for line in lines) + " |")
+    for name in lines[0].latencies:
+        cells = ("{:.1f} / {:.1f}".format(*line.latencies[name]) for line in lines)
+        rows.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(rows)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("urls", nargs="+")
-    for name, default in (("packs", 50), ("slices", 60), ("batches", 5)):
-        parser.add_argument(f"--{name}", type=int, default=default)
+    """Fill and ask each database."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--instances", type=int, default=100_000)
+    parser.add_argument("--slices", type=int, default=200, help="instances in a pack")
+    parser.add_argument("--databases", type=lambda t: t.split(","), default=["PostgreSQL", "SQLite"])
+    parser.add_argument("--postgres", default="", help="SQLAlchemy URL of an empty database, instead of a private one")
+    parser.add_argument("--docs", action="store_true", help="write the section of docs/performance.md")
     options = parser.parse_args()
-    for url in options.urls:
-        asyncio.run(measure(url, options))
+    with tempfile.TemporaryDirectory(prefix="osteon-bench-", dir="/var/tmp") as name:
+        folder = Path(name)
+        folder.chmod(0o755)  # PostgreSQL may run as another user
+        lines: list[Line] = []
+        if options.postgres:
+            lines += asyncio.run(measure("PostgreSQL", options.postgres, options, folder))
+        elif "PostgreSQL" in options.databases:
+            with Postgres(folder / "postgres") as server:
+                lines += asyncio.run(measure("PostgreSQL", server.url, options, folder))
+        if "SQLite" in options.databases:
+            url = f"sqlite+aiosqlite:///{folder / 'index.sqlite'}"
+            lines += asyncio.run(measure("SQLite", url, options, folder))
+    made = (
+        f"{machine()}\n`python tests/load/bench_index.py {' '.join(sys.argv[1:])}`: packs of {options.slices}"
+        f" instances; milliseconds are the median and the slowest of {ASKED}.\n\n{table(lines)}"
+    )
+    print(f"\n{made}")
+    if options.docs:
+        replace_section("index", made)
 
 
 if __name__ == "__main__":
