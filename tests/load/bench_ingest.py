@@ -69,7 +69,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="osteon-bench-", dir=options.data) as disk:
         Path(disk).chmod(0o755)  # PostgreSQL may run as another user
         for number in range(options.repeats):
-            with _in_memory() as memory:
+            with in_memory() as memory:
                 data = {case: make(case, memory / case.name) for case in cases}
                 for name in options.servers:
                     with started(name, Path(disk)) as server:
@@ -139,7 +139,7 @@ def _of_children() -> float:
 
 
 @contextmanager
-def _in_memory() -> Iterator[Path]:
+def in_memory() -> Iterator[Path]:
     """Make a folder for what is sent: reading it must not use the disk that the servers write to."""
     memory = Path("/dev/shm")
     usable = memory.is_dir() and shutil.disk_usage(memory).free > 6 << 30
