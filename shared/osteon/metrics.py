@@ -16,6 +16,10 @@ STORE_SECONDS: Final = Histogram(
 )
 STORE_TOTAL: Final = Counter("osteon_store_total", "C-STORE answers by status.", ["status"])
 RECEIVED_BYTES: Final = Counter("osteon_received_bytes_total", "Bytes of data sets received, by door.", ["origin"])
+REFUSED_INSTANCES: Final = Counter(
+    "osteon_refused_instances_total", "Data sets and files that were received and refused, by door and reason.",
+    ["origin", "reason"],
+)  # fmt: skip
 RECEIVED_INSTANCES: Final = Counter("osteon_received_instances_total", "Instances received, by door.", ["origin"])
 
 SPOOL_BYTES: Final = Gauge("osteon_spool_bytes", "Bytes in the spool that are not yet in the object store.")
@@ -29,6 +33,9 @@ PACKS_STORED: Final = Counter("osteon_packs_stored_total", "Packs put into the o
 STORED_BYTES: Final = Counter("osteon_stored_bytes_total", "Bytes put into the object store, sidecars included.")
 UPLOAD_SECONDS: Final = Histogram("osteon_upload_seconds", "Time to store one pack and its sidecar.", buckets=_SECONDS)
 HEADER_PROBLEMS: Final = Counter("osteon_header_problems_total", "Elements that were kept but marked in the sidecar.")
+UNREAD_HEADERS: Final = Counter(
+    "osteon_unread_headers_total", "Instances that were kept although their header can not be read to its end."
+)
 
 INDEX_SECONDS: Final = Histogram("osteon_index_seconds", "Time of one index transaction.", buckets=_SECONDS)
 INDEXED_INSTANCES: Final = Counter(
@@ -40,6 +47,11 @@ LAG_SECONDS: Final = Histogram(
 SWEPT_PACKS: Final = Counter("osteon_swept_packs_total", "Packs without rows that the sweep or a reindex indexed.")
 
 MESSAGES: Final = Counter("osteon_messages_total", "Messages handled, by queue and result.", ["queue", "result"])
+QUEUE_MESSAGES: Final = Gauge(
+    "osteon_queue_messages",
+    "Messages that wait in a queue, as the broker counts them; `osteon.dead` holds those that need a person.",
+    ["queue"],
+)
 PUBLISHED: Final = Counter("osteon_published_total", "Messages published, by type and result.", ["message", "result"])
 
 SEARCH_SECONDS: Final = Histogram("osteon_search_seconds", "Time of one search page.", ["kind"], buckets=_SECONDS)

@@ -1,5 +1,6 @@
 """The header reader: data set bytes → DICOM JSON (PS3.5 section 7, PS3.18 F.2), without a data set object between."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from osteon.dicom.deflate import inflate, inflate_beginning
@@ -47,17 +48,18 @@ class HeaderReader:
             dataset, cut = inflate(dataset, self.header_limit)
         return self._walk(dataset, syntax, cut=cut).header()
 
-    def read_beginning(self, dataset: Buffer, transfer_syntax_uid: str) -> Header:
+    def read_beginning(self, dataset: Buffer, transfer_syntax_uid: str, known: Sequence[bytes] = ()) -> Header:
         """Read a data set as far as it goes: the elements before the one, nested or not, that can not be read.
 
-        `Header.unread` says what that was. Raises `UnknownTransferSyntax`.
+        `Header.unread` says what that was. `known` are elements in JSON, `"00100020":{…}`, that are added when they
+        are not among those. Raises `UnknownTransferSyntax`.
         """
         syntax = transfer_syntax(transfer_syntax_uid)
         if not syntax.deflated:
-            return self._walk(dataset, syntax).beginning()
+            return self._walk(dataset, syntax).beginning(known)
         inflated, ended, fault = inflate_beginning(dataset, self.header_limit + 1)
         cut = len(inflated) > self.header_limit
-        header = self._walk(inflated[: self.header_limit], syntax, cut=cut).beginning()
+        header = self._walk(inflated[: self.header_limit], syntax, cut=cut).beginning(known)
         if not ended and not cut:
             header = replace(header, unread=f"can not be inflated: {fault or 'the stream ends early'}")
         return header

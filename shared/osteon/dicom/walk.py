@@ -4,6 +4,7 @@ Nested sequences are levels on a list, so that no depth exhausts the stack. Elem
 same bytes, cost a look-up: in a series most are.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 from osteon.dicom.bulk import PIXEL_DATA, BulkData
@@ -61,14 +62,14 @@ class Walk:
             raise type(error)(error.reason, reading.path(error.tag), error.offset) from None
         return self._header(root)
 
-    def beginning(self) -> Header:
-        """Walk as far as it goes, and return the elements of the data set itself that are whole."""
+    def beginning(self, known: Sequence[bytes]) -> Header:
+        """Walk as far as it goes, and return the elements of the data set itself that are whole, and those `known`."""
         try:
             return self.header()
         except BadDataSet as error:
             root = self._reading.levels[0]
-            if root.unordered:
-                root.put_in_order()
+            root.parts += known
+            root.put_in_order()
             return self._header(root, unread=str(error))
 
     def _header(self, root: Level, unread: str = "") -> Header:

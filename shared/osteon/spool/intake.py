@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from osteon import metrics
+from osteon.contracts.packs import Origin
 from osteon.dimse.handler import AssociationInfo, Outcome, PresentationContext, StoreRequest
 from osteon.errors import OsteonError
 from osteon.spool.admission import Admission
@@ -17,6 +18,7 @@ from osteon.spool.instance import Announced
 from osteon.spool.memory import Memory
 from osteon.spool.open_packs import Limits, OpenPacks, Sender
 from osteon.spool.pack import PackFile
+from osteon.spool.refusal import count_refusal
 from osteon.spool.sealed import SealedPack
 from osteon.spool.sink import InstanceSink, outcome_of
 
@@ -54,6 +56,7 @@ class Intake:
         try:
             self._parts.admission.check()
         except (OsteonError, OSError) as error:
+            count_refusal(Origin.DIMSE, error)
             return outcome_of(error)
         announced = Announced(
             request.sop_class_uid.rstrip("\0 "),

@@ -8,9 +8,9 @@ import hashlib
 import io
 import mmap
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 import zstandard
@@ -76,21 +76,30 @@ def decode(sidecar: bytes) -> tuple[PackStored, Iterator[SidecarLine]]:
     return facts, (_decode_line(line) for line in stream)
 
 
-def build(path: Path, facts: PackStored, reader: HeaderReader) -> tuple[bytes, int]:
-    """Read a sealed pack and return its sidecar and the number of elements that had to be marked.
+class Built(NamedTuple):
+    """A new sidecar, how many elements had to be marked, and how many headers could not be read to their end."""
+
+    data: bytes
+    problems: int
+    unread: int
+
+
+def build(path: Path, facts: PackStored, reader: HeaderReader) -> Built:
+    """Read a sealed pack and make its sidecar.
 
     Every member's SHA-256 is computed and compared with the one taken when it came in; raises `CorruptMember`. A file
     that came by HTTP is kept as it is, and may hold the digest of what it was before some tool changed it.
-    A member whose header can not be read to its end was acknowledged nevertheless: it is kept with what identifies it.
+    A member whose header can not be read to its end is kept nevertheless, with what could be read and its identifiers.
     """
-    problems = 0
+    problems = unread = 0
 
     def lines() -> Iterator[SidecarLine]:
-        nonlocal problems
+        nonlocal problems, unread
         for member in members(path):
             with view[member.offset : member.offset + member.length] as file:
                 line = _read_member(file, member.offset, reader, verify=facts.origin is not Origin.HTTP)
             problems += len(line.header.problems)
+            unread += bool(line.header.unread)
             yield line
 
     with (
@@ -99,7 +108,7 @@ def build(path: Path, facts: PackStored, reader: HeaderReader) -> tuple[bytes, i
         memoryview(mapped) as view,
     ):
         sidecar = encode(facts, lines())
-    return sidecar, problems
+    return Built(sidecar, problems, unread)
 
 
 def _read_member(file: memoryview, offset: int, reader: HeaderReader, *, verify: bool) -> SidecarLine:
@@ -126,14 +135,17 @@ def _read_header(dataset: memoryview, transfer_syntax_uid: str, identity: Identi
     try:
         return reader.read(dataset, transfer_syntax_uid)
     except Invalid as error:
-        reason = str(error)
+        log.error("header not read to its end", instance=identity.sop_uid, error=str(error))
+        header = reader.read_beginning(dataset, transfer_syntax_uid, _identifiers(identity))
+        return replace(header, unread=str(error))
     except Exception as error:  # a fault of ours: it must not keep this instance and all others of the pack from view
         log.exception("header not read", instance=identity.sop_uid)
-        reason = f"{type(error).__name__}: {error}"
-    return Header(json=_identity_json(identity), problems=(Problem("", reason),))
+        json = b"{" + b",".join(_identifiers(identity)) + b"}"
+        return Header(json, unread=f"{type(error).__name__}: {error}")
 
 
-def _identity_json(identity: Identity) -> bytes:
+def _identifiers(identity: Identity) -> list[bytes]:
+    """Return the identifiers as elements in JSON, in the order of their tags."""
     values = {
         "00080016": ("UI", identity.sop_class_uid),
         "00080018": ("UI", identity.sop_uid),
@@ -141,7 +153,11 @@ def _identity_json(identity: Identity) -> bytes:
         "0020000D": ("UI", identity.study_uid),
         "0020000E": ("UI", identity.series_uid),
     }
-    return orjson.dumps({tag: {"vr": vr, "Value": [value]} for tag, (vr, value) in values.items() if value})
+    return [
+        b'"%b":%b' % (tag.encode(), orjson.dumps({"vr": vr, "Value": [value]}))
+        for tag, (vr, value) in values.items()
+        if value
+    ]
 
 
 def _encode_line(line: SidecarLine) -> bytes:
@@ -161,6 +177,8 @@ def _encode_line(line: SidecarLine) -> bytes:
         "bulk": header.bulk,
         "problems": header.problems,
     }
+    if header.unread:
+        fields["unread"] = header.unread
     return orjson.dumps(fields)[:-1] + _HEADER_KEY + header.json + b"}\n"
 
 
@@ -189,5 +207,6 @@ def _decode_line(raw: bytes) -> SidecarLine:
             pixel_data=pixels and PixelData(**{**pixels, "frames": tuple((o, n) for o, n in pixels["frames"])}),
             bulk={path: (offset, length) for path, (offset, length) in fields["bulk"].items()},
             problems=tuple(Problem(**problem) for problem in fields["problems"]),
+            unread=fields.get("unread", ""),
         ),
     )

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Final, TypeVar
 
+from osteon.contracts.packs import Origin
 from osteon.dicom.identity import MissingIdentifier
 from osteon.dimse.handler import Outcome
 from osteon.dimse.status import Status
@@ -17,6 +18,7 @@ from osteon.spool.instance import Announced
 from osteon.spool.memory import LARGE, Memory
 from osteon.spool.open_pack import Stream, Ticket
 from osteon.spool.open_packs import OpenPacks
+from osteon.spool.refusal import count_refusal
 
 _COMMENT: Final = 64
 """Characters of Error Comment (0000,0902), an LO."""
@@ -131,6 +133,7 @@ class InstanceSink:
             self._packs.abort(self._stream)
 
     def _refused(self, error: Exception) -> Outcome:
+        count_refusal(Origin.DIMSE, error)
         if isinstance(error, OsteonError):
             log.warning("instance refused", instance=self._announced.sop_uid, error=str(error))
         else:

@@ -106,7 +106,7 @@ async def test_a_zip_directory_that_claims_to_be_huge_is_not_read(archive: Runni
     body = bytearray(zipped({"a": b"x"}))
     end = body.rfind(b"PK\x05\x06")
     body[end + 12 : end + 16] = (0xFFFFFFF0).to_bytes(4, "little")
-    assert (await archive.http.post("/instances", content=bytes(body))).status_code == 413
+    assert (await archive.http.post("/instances", content=bytes(body))).status_code == 400
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ async def test_a_zip_directory_that_claims_to_be_huge_is_not_read(archive: Runni
         zipped({"a.txt": b"text"}),
         zipped({"a.dcm": b"x" * 5000})[:-30],
         zipped({}),
-        part10(ct_slice())[:1000],
+        part10(ct_slice())[:500],
     ],
     ids=["empty", "text", "zip-magic", "zip-of-zeros", "zip-of-text", "cut-zip", "empty-zip", "cut-dicom"],
 )

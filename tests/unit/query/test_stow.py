@@ -101,12 +101,26 @@ async def test_a_part_that_is_not_dicom_fails_and_the_others_are_stored(archive:
     assert len(answer.ReferencedSOPSequence) == 1
 
 
-@pytest.mark.parametrize("cut", [1, 100, 131, 140, 300, 700, 4000])
-async def test_a_file_that_is_cut_short_is_refused(archive: Running, cut: int) -> None:
+@pytest.mark.parametrize("cut", [1, 100, 131, 140, 300, 700])
+async def test_a_file_that_is_cut_before_its_identifiers_is_refused(archive: Running, cut: int) -> None:
     status, answer = await _post(archive, part10(ct_slice())[:cut])
     assert status == 400
     assert answer.OtherFailuresSequence[0].FailureReason == 0xC000
     assert (await archive.index.statistics()).instances == 0
+
+
+async def test_a_file_that_is_cut_behind_its_identifiers_is_kept_with_a_warning(archive: Running) -> None:
+    dataset = ct_slice()
+    cut = part10(dataset)[:4000]
+    status, answer = await _post(archive, cut)
+    assert status == 202
+    (kept,) = answer.ReferencedSOPSequence
+    assert (kept.ReferencedSOPInstanceUID, kept.WarningReason) == (dataset.SOPInstanceUID, 0xB007)
+    assert "7FE00010" in kept.ErrorComment
+    (study,) = await archive.json(f"{WEB}/studies", params={"StudyInstanceUID": dataset.StudyInstanceUID})
+    assert study["00100010"]["Value"] == [{"Alphabetic": "Test^Osteon"}]
+    file = await archive.http.get(f"/instances/{(await archive.json('/instances'))[0]}/file")
+    assert file.content == cut
 
 
 async def test_path_characters_in_a_uid_are_refused(archive: Running) -> None:

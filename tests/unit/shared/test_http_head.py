@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from osteon import runtime
+from osteon import http_head, runtime
 from osteon.http_head import HEAD_LIMIT
 
 HEAD = b"POST / HTTP/1.1\r\nHost: x\r\n"
@@ -87,4 +87,37 @@ async def test_many_requests_on_one_connection_are_counted_one_by_one(port: int)
         writer.write(b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 30_000 + b"\r\n\r\n")
         assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 200 ")
         await reader.readuntil(b"\r\n\r\n0")
+    writer.close()
+
+
+@pytest.mark.parametrize("sent", [b"", b"\r\n", b"GET / HT", HEAD + b"X: y"])
+async def test_a_head_that_does_not_come_in_time_closes_the_connection(
+    port: int, sent: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_head, "HEAD_SECONDS", 0.2)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(sent)
+    answer = await asyncio.wait_for(reader.read(), 4)  # uvicorn by itself waits for ever, or 5 s between requests
+    assert (b"408" in answer) == bool(sent)
+    writer.close()
+
+
+async def test_the_head_of_a_second_request_has_its_time_too(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_head, "HEAD_SECONDS", 0.2)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    await reader.readuntil(b"\r\n\r\n0")
+    writer.write(HEAD)
+    assert b"408" in await asyncio.wait_for(reader.read(), 4)
+    writer.close()
+
+
+async def test_a_body_may_take_longer_than_a_head(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_head, "HEAD_SECONDS", 0.2)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(HEAD + b"Content-Length: 4\r\n\r\n")
+    for _ in range(4):
+        await asyncio.sleep(0.1)
+        writer.write(b"x")
+    assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 200 ")
     writer.close()

@@ -148,8 +148,8 @@ async def test_a_header_that_can_not_be_read_to_its_end_keeps_the_instance_and_i
         def read(self, *_: object) -> object:
             raise error
 
-    data, problems = sidecar.build(tmp_path / "spool" / message.path, PackStored(**message.model_dump()), Broken())
-    (line,) = sidecar.decode(data)[1]
-    assert problems == 1
-    assert "(0028,0010): cut off" in line.header.problems[0].reason
+    built = sidecar.build(tmp_path / "spool" / message.path, PackStored(**message.model_dump()), Broken())
+    (line,) = sidecar.decode(built.data)[1]
+    assert built.unread == 1
+    assert "(0028,0010): cut off" in line.header.unread
     assert orjson.loads(line.header.json)["00080018"]["Value"] == [str(datasets[0].SOPInstanceUID)]

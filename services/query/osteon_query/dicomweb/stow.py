@@ -26,6 +26,8 @@ router = APIRouter(prefix="/dicom-web/studies", tags=["STOW-RS"])
 UPLOAD_LIMIT: Final = "OSTEON_UPLOAD_LIMIT"
 _REASONS: Final = {Fate.CONFLICT: 0x0111, Fate.MISPLACED: 0xA900, Fate.UNREADABLE: 0xC000}
 """Failure Reason (0008,1197), PS3.18 Table I.2-2: duplicate SOP instance, mismatch, can not understand."""
+_NOT_READ: Final = 0xB007
+"""Warning Reason (0008,1196) of an instance that is kept although its header can not be read to its end."""
 _KEPT: Final = frozenset({Fate.STORED, Fate.DUPLICATE, Fate.PENDING})
 
 
@@ -84,7 +86,7 @@ def _answer(received: Sequence[Received], dicomweb: str, study: str | None) -> R
 def _status(received: Sequence[Received], kept: Sequence[Received]) -> int:
     """Choose the status (PS3.18 Table 10.5.3-1)."""
     if len(kept) == len(received):
-        return 202 if any(entry.fate is Fate.PENDING for entry in kept) else 200
+        return 202 if any(entry.fate is Fate.PENDING or entry.detail for entry in kept) else 200
     if kept:
         return 202
     return 400 if all(entry.fate is Fate.UNREADABLE for entry in received) else 409
@@ -111,18 +113,23 @@ def _response_module(
 def _reference(entry: Received, dicomweb: str) -> dict[str, Any]:
     assert entry.identity is not None
     i = entry.identity
-    return {
+    reference = {
         **_names(entry),
         "00081190": _url(f"{dicomweb}/studies/{i.study_uid}/series/{i.series_uid}/instances/{i.sop_uid}"),
     }
+    if entry.detail:
+        reference |= {"00081196": {"vr": "US", "Value": [_NOT_READ]}, **_comment(entry)}
+    return reference
 
 
 def _failure(entry: Received) -> dict[str, Any]:
-    failure: dict[str, Any] = {**_names(entry), "00081197": {"vr": "US", "Value": [_REASONS[entry.fate]]}}
-    if entry.detail:
-        # Error Comment: what was wrong, for the person who reads the answer.
-        failure["00000902"] = {"vr": "LO", "Value": [entry.detail.replace("\\", "/")[:64]]}
-    return failure
+    reason = {"00081197": {"vr": "US", "Value": [_REASONS[entry.fate]]}}
+    return {**_names(entry), **reason, **_comment(entry)}
+
+
+def _comment(entry: Received) -> dict[str, Any]:
+    """Error Comment (0000,0902): what was wrong, for the person who reads the answer."""
+    return {"00000902": {"vr": "LO", "Value": [entry.detail.replace("\\", "/")[:64]]}} if entry.detail else {}
 
 
 def _names(entry: Received) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Request bodies: limits, multipart (RFC 2046, RFC 2387) and files, all in constant memory."""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
@@ -13,9 +14,13 @@ from python_multipart.multipart import MultipartParser
 from starlette.requests import ClientDisconnect, Request
 
 from osteon_query.http.accept import split_header
-from osteon_query.http.errors import BadBody, TooLarge, UnsupportedMediaType
+from osteon_query.http.errors import BadBody, TooLarge, TooSlow, UnsupportedMediaType
 from osteon_query.packs.part10 import missing_preamble
 
+PATIENCE: Final = 60.0
+"""Seconds for which the next bytes of a body are waited for."""
+SLOWEST: Final = 1024
+"""Bytes a second at which a body comes for as long as it likes."""
 _BUFFER: Final = 1 << 20
 _SMALL: Final = 4 << 20
 """Bytes of a JSON or text body at most."""
@@ -47,17 +52,31 @@ def content_type(request: Request) -> tuple[str, dict[str, str]]:
 
 
 async def limited(request: Request, limit: int, setting: str) -> AsyncGenerator[bytes, None]:
-    """Yield the body; raises `TooLarge` as soon as it is known to be longer than `limit` bytes."""
+    """Yield the body; raises `TooLarge` as soon as it is known to be longer than `limit` bytes.
+
+    Raises `TooSlow` when the client lets the archive wait for `PATIENCE` seconds, and a second more for each `SLOWEST`
+    bytes: what comes by the byte must not take an upload's turn for hours.
+    """
     message = f"the body is longer than {limit} bytes ({setting})"
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > limit:
         raise TooLarge(message)
+    patience = PATIENCE
+    chunks = aiter(request.stream())
     try:
-        async for chunk in request.stream():
+        while True:
+            started = time.monotonic()
+            async with asyncio.timeout(patience):
+                chunk = await anext(chunks, None)
+            if chunk is None:
+                return
             limit -= len(chunk)
             if limit < 0:
                 raise TooLarge(message)
+            patience = min(PATIENCE, patience - (time.monotonic() - started) + len(chunk) / SLOWEST)
             yield chunk
+    except TimeoutError:
+        raise TooSlow(f"the body comes more slowly than {SLOWEST} bytes a second") from None
     except ClientDisconnect:
         raise BadBody("the client went away before the body was complete") from None
 

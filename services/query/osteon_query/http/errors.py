@@ -27,6 +27,10 @@ class TooLarge(Invalid):
     """The body is longer than the limit; the message names the setting."""
 
 
+class TooSlow(Invalid):
+    """The body comes so slowly that it keeps others from their turn."""
+
+
 class RangeNotSatisfiable(Invalid):
     """The byte range asked for lies beyond the end."""
 

@@ -115,6 +115,8 @@ async def _object(index: Index, entry: Received) -> dict[str, Any]:
     }
     if entry.fate is Fate.CONFLICT:
         answer["Conflict"] = True
+    if entry.detail:
+        answer["Warning"] = f"kept, but its header can not be read to its end: {entry.detail}"
     return answer
 
 

@@ -1,5 +1,6 @@
 """ZIP archives from outside: a bounded directory, bounded output, one entry at a time. Blocks: call it in threads."""
 
+import io
 import os
 import struct
 import zipfile
@@ -8,18 +9,35 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from typing_extensions import override
+
 from osteon_query.http.errors import BadBody, TooLarge
 from osteon_query.packs.part10 import missing_preamble
+from osteon_query.packs.uploads import MAX_FILES
 
-_END: Final = b"PK\x05\x06"
-_END64: Final = b"PK\x06\x06"
-_LOCATOR64: Final = b"PK\x06\x07"
-_TAIL: Final = 22 + 65_535
 _MAX_DIRECTORY: Final = 16 << 20
 """Bytes of the central directory, which is read as a whole."""
+_ENTRY: Final = b"PK\x01\x02"
+_METHODS: Final = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
+"""What Python unpacks piece by piece. A MiB of bzip2 may become 20 GB at once, and LZMA takes what memory it likes."""
 _CHUNK: Final = 1 << 20
 _BROKEN: Final = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, struct.error)
 """What Python's zipfile raises for archives that are broken, encrypted or compressed in an unknown way."""
+
+
+class _File(io.FileIO):
+    """An archive's file, of which Python's zipfile can not read much at once, whatever the archive says of itself."""
+
+    @override
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Raise `TooLarge` for what would be too long a directory, or one of too many entries."""
+        left = os.fstat(self.fileno()).st_size - self.tell()
+        if (left if size is None or size < 0 else min(size, left)) > _MAX_DIRECTORY:
+            raise TooLarge(f"the directory of the ZIP archive is longer than {_MAX_DIRECTORY} bytes")
+        data = super().read(-1 if size is None else size)
+        if len(data) > _CHUNK and data.count(_ENTRY) > MAX_FILES:
+            raise TooLarge(f"the ZIP archive has more than {MAX_FILES} entries")
+        return data
 
 
 class Zip:
@@ -34,10 +52,8 @@ class Zip:
     @classmethod
     def open(cls, path: Path, limit: int) -> "Zip":
         """Open an archive; raises `BadBody`, and `TooLarge` for one with too long a directory."""
-        file = path.open("rb")
+        file = _File(path)
         try:
-            if _directory_size(file) > _MAX_DIRECTORY:
-                raise TooLarge(f"the directory of the ZIP archive is longer than {_MAX_DIRECTORY} bytes")
             return cls(file, zipfile.ZipFile(file), limit)
         except _BROKEN as error:
             file.close()
@@ -52,6 +68,8 @@ class Zip:
 
     def extract(self, entry: zipfile.ZipInfo, path: Path) -> None:
         """Write an entry's content to `path`, counting what comes out, whatever the entry claims."""
+        if entry.compress_type not in _METHODS:
+            raise BadBody(f"the ZIP entry {entry.filename[:200]!r} is neither stored nor deflated")
         try:
             with self._archive.open(entry) as source, path.open("xb") as target:
                 while chunk := source.read(_CHUNK):
@@ -70,24 +88,3 @@ class Zip:
         """Close the archive."""
         self._archive.close()
         self._file.close()
-
-
-def _directory_size(file: BinaryIO) -> int:
-    """Return the length of the central directory as the end record states it (APPNOTE 4.3.14 to 4.3.16)."""
-    size = file.seek(0, os.SEEK_END)
-    start = max(0, size - _TAIL)
-    file.seek(start)
-    tail = file.read()
-    end = tail.rfind(_END)
-    if end < 0:
-        raise BadBody("the ZIP archive has no end record: it is cut short")
-    (length,) = struct.unpack_from("<L", tail, end + 12)
-    locator = end - 20
-    if locator < 0 or tail[locator : locator + 4] != _LOCATOR64:
-        return int(length)
-    (offset,) = struct.unpack_from("<Q", tail, locator + 8)
-    file.seek(min(offset, size))
-    record = file.read(56)
-    if len(record) < 56 or record[:4] != _END64:
-        raise BadBody("the ZIP archive has no ZIP64 end record where its locator points")
-    return int(struct.unpack_from("<Q", record, 40)[0])

@@ -25,8 +25,11 @@ def missing_preamble(start: bytes | bytearray) -> bytes:
     return bytes(128) + b"DICM" if start.startswith(_BARE) else b""
 
 
-def examine(path: Path) -> tuple[Identity, int]:
-    """Return a file's identity and its length in bytes; raises `Invalid` when it can not be read to its end."""
+def examine(path: Path) -> tuple[Identity, int, str]:
+    """Return a file's identity, its length in bytes, and what keeps its header from being read (empty: nothing).
+
+    Raises `Invalid` when it can not be told which instance it is.
+    """
     size = path.stat().st_size
     if not size:
         raise BadBody("the file is empty")
@@ -34,21 +37,24 @@ def examine(path: Path) -> tuple[Identity, int]:
         # Not closed by hand: an error's traceback may still hold views of it, which would make closing fail.
         mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     with memoryview(mapped) as view:
-        return _identity(view), size
+        identity, unread = _examine(view)
+    return identity, size, unread
 
 
-def _identity(file: memoryview) -> Identity:
+def _examine(file: memoryview) -> tuple[Identity, str]:
     meta = read_part10(file)
     with file[meta.data_set_offset :] as dataset:
         identity = peek_identity(dataset, meta.transfer_syntax_uid, complete=True)
-        if identity is None:
-            raise Invalid("the data set ends before its Series Instance UID (0020,000E)")
-        _reader().read(dataset, meta.transfer_syntax_uid)
-    return identity
+        assert identity is not None
+        try:
+            _reader().read(dataset, meta.transfer_syntax_uid)
+        except Invalid as error:
+            return identity, str(error)
+    return identity, ""
 
 
-def build_sidecar(tar: Path, facts: PackStored) -> tuple[bytes, int]:
-    """Return the sidecar of a pack and the number of elements that had to be marked."""
+def build_sidecar(tar: Path, facts: PackStored) -> sidecar.Built:
+    """Make the sidecar of a pack."""
     return sidecar.build(tar, facts, _reader())
 
 

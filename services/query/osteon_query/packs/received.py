@@ -21,7 +21,11 @@ class Fate(StrEnum):
 
 @dataclass(slots=True)
 class Received:
-    """One file of a request. `identity` is None when it could not be read; `detail` says why it was refused."""
+    """One file of a request.
+
+    `identity` is None when it could not be read; `detail` says why the file was refused or, when it was not, what kept
+    its header from being read to the end.
+    """
 
     fate: Fate
     identity: Identity | None = None

@@ -25,7 +25,9 @@ from osteon.errors import Invalid
 from osteon.index.port import Index, InstanceState
 from osteon.logging import get_logger
 from osteon.objects.port import Objects
+from osteon.spool.errors import WrongInstance
 from osteon.spool.ids import new_pack_id
+from osteon.spool.refusal import count_refusal
 from osteon.spool.upload import Part10File, write_pack
 from osteon_query.http.errors import NoRoom, TooLarge
 from osteon_query.packs.part10 import build_sidecar, examine
@@ -119,13 +121,14 @@ class Uploads:
     async def store(self, tar: Path, facts: PackStored) -> None:
         """Put a pack and then its sidecar into the object store, and announce it."""
         started = time.perf_counter()
-        sidecar, problems = await asyncio.to_thread(build_sidecar, tar, facts)
+        built = await asyncio.to_thread(build_sidecar, tar, facts)
         await self._objects.put_file(facts.key, tar)
-        await self._objects.put(facts.sidecar_key, sidecar)
+        await self._objects.put(facts.sidecar_key, built.data)
         metrics.UPLOAD_SECONDS.observe(time.perf_counter() - started)
         metrics.PACKS_STORED.inc()
-        metrics.STORED_BYTES.inc(facts.size + len(sidecar))
-        metrics.HEADER_PROBLEMS.inc(problems)
+        metrics.STORED_BYTES.inc(facts.size + len(built.data))
+        metrics.HEADER_PROBLEMS.inc(built.problems)
+        metrics.UNREAD_HEADERS.inc(built.unread)
         self._expected[facts.pack_id] = asyncio.Event()
         await self._bus.publish(facts)
         log.info("pack stored", pack=facts.pack_id, instances=facts.instances, size=facts.size)
@@ -191,13 +194,15 @@ class Upload:
 
     async def _examine(self, path: Path, study_uid: str | None) -> Received:
         try:
-            identity, size = await asyncio.to_thread(examine, path)
+            identity, size, unread = await asyncio.to_thread(examine, path)
         except Invalid as error:
+            count_refusal(Origin.HTTP, error)
             return Received(Fate.UNREADABLE, detail=str(error))
         if study_uid is not None and identity.study_uid != study_uid:
             detail = f"Study Instance UID (0020,000D) is {identity.study_uid}, the URL names {study_uid}"
+            count_refusal(Origin.HTTP, WrongInstance(detail))
             return Received(Fate.MISPLACED, identity, detail, size)
-        return Received(Fate.PENDING, identity, size=size)
+        return Received(Fate.PENDING, identity, unread, size)
 
     async def _gather(self, path: Path, entry: Received, identity: Identity) -> None:
         key = identity.study_uid, identity.series_uid

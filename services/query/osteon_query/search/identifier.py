@@ -59,7 +59,8 @@ def read_identifier(data: bytes, transfer_syntax_uid: str) -> Identifier:
     syntax = transfer_syntax(transfer_syntax_uid)
     more = len(data) > MAX_LENGTH
     if syntax.deflated:
-        data, more = inflate(data, MAX_LENGTH)
+        inflated, more = inflate(data, MAX_LENGTH)
+        data = bytes(inflated)
     if more:
         raise BadDataSet(f"the identifier is longer than {MAX_LENGTH} bytes", "", MAX_LENGTH)
     span = whole(data, syntax)
