@@ -8,6 +8,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from storm.outages import all_parts_down, disk_full
 from storm.report import table
 from storm.storm import Result, keep_spool, storm
 from storm.worlds import ClusterWorld, StandaloneWorld, World
@@ -20,7 +21,7 @@ def main() -> int:
     options = parse(sys.argv[1:])
     print(f"seed {options.seed}", flush=True)
     seeds = range(options.seed, options.seed + options.runs)
-    results = [one(name, seed, options.seconds) for seed in seeds for name in options.only]
+    results = [result for seed in seeds for name in options.only for result in run(name, seed, options)]
     print(table(results))
     return 0 if all(result.good for result in results) else 1
 
@@ -32,11 +33,12 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--runs", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=60.0, help="of faults in each run, recovery not counted")
     parser.add_argument("--only", nargs="*", choices=WORLDS, default=list(WORLDS))
+    parser.add_argument("--outage", type=float, default=60.0, help="seconds for which all parts are down at once")
     return parser.parse_args(arguments)
 
 
-def one(name: str, seed: int, seconds: float) -> Result:
-    """Run one storm in a folder of its own, which is kept when something is wrong."""
+def run(name: str, seed: int, options: argparse.Namespace) -> list[Result]:
+    """Run one storm, on the cluster also the outages, in a folder that is kept when something is wrong."""
     folder = Path(tempfile.mkdtemp(prefix="osteon-storm-"))
     folder.chmod(0o755)  # PostgreSQL runs as another user
     started = time.monotonic()
@@ -48,11 +50,13 @@ def one(name: str, seed: int, seconds: float) -> Result:
     good = False
     try:
         with WORLDS[name](folder) as world:
-            result = storm(world, seed, seconds, say=say)
-            good = result.good
+            results = [storm(world, seed, options.seconds, say=say)]
+            if isinstance(world, ClusterWorld) and results[0].good and options.outage:
+                results += [all_parts_down(world, seed, options.outage, say=say), disk_full(world, seed, say=say)]
+            good = all(result.good for result in results)
             if not good:
                 keep_spool(world, folder)
-        return result
+        return results
     finally:
         if good:
             shutil.rmtree(folder)

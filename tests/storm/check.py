@@ -2,10 +2,12 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 import httpx
+from pydicom import Dataset
+from pynetdicom import Association
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind as StudyRootFind
 
 from storm.ledger import Ledger, Sent
@@ -40,19 +42,18 @@ class Verdict:
 def settle(world: World, ledger: Ledger, *, seconds: float) -> float:
     """Wait until the spool is empty and nothing is missing, or the time is over; return how long it took."""
     started = time.monotonic()
+    studies = set(ledger.studies)
     while time.monotonic() - started < seconds:
-        if not leftovers(world) and not world.waiting() and not any(missing(world, ledger)):
+        studies = {study for study in studies if not _complete(world, study, ledger.studies[study])}
+        if not studies and not leftovers(world) and not world.waiting():
             break
         time.sleep(0.5)
     return time.monotonic() - started
 
 
-def missing(world: World, ledger: Ledger) -> Iterator[str]:
-    """Yield the studies that have acknowledged instances which QIDO-RS does not find."""
-    for study, uids in ledger.studies.items():
-        wanted = {uid for uid, shas in uids.items() if any(fate.acknowledged for fate in shas.values())}
-        if wanted - set(rows(world.urls[0], study)):
-            yield study
+def _complete(world: World, study: str, uids: Mapping[str, Mapping[str, Sent]]) -> bool:
+    wanted = {uid for uid, shas in uids.items() if any(fate.acknowledged for fate in shas.values())}
+    return wanted <= {uid for uid, _ in rows(world.urls[0], study)}
 
 
 def check(world: World, ledger: Ledger) -> Verdict:
@@ -61,18 +62,22 @@ def check(world: World, ledger: Ledger) -> Verdict:
     aside = conflicts(world.urls[0])
     verdict.conflicts = sum(len(shas) for shas in aside.values())
     archive = Archive(world.dicom_ports[0], world.urls[0])
-    for study, uids in ledger.studies.items():
-        found = rows(archive.url, study)
-        verdict.duplicated += [f"{uid}: {times} rows" for uid, times in found.items() if times > 1]
-        served = retrieved(archive, study) if found else {}
-        if set(served) != set(found):
-            verdict.lost.append(f"study {study}: {len(found)} instances are found, {len(served)} are served")
-        verdict.invented += [f"{uid} was never sent" for uid in found if uid not in uids]
-        for uid, shas in uids.items():
-            _compare(verdict, uid, shas, served.get(uid), aside.get(uid, set()))
-        if set(found) != (by_c_find := c_find(archive, study, found)):
-            verdict.lost.append(f"study {study}: QIDO-RS finds {len(found)}, C-FIND {len(by_c_find)}")
+    with archive.association(StudyRootFind) as association:
+        for study, uids in ledger.studies.items():
+            found = rows(archive.url, study)
+            if c_find(association, study, found) != sorted(found):
+                verdict.lost.append(f"study {study}: C-FIND and QIDO-RS do not find the same")
+            served = retrieved(archive, study) if found else {}
+            _check_study(verdict, uids, Counter(uid for uid, _ in found), served)
+            for uid, shas in uids.items():
+                _compare(verdict, uid, shas, served.get(uid), aside.get(uid, set()))
     return verdict
+
+
+def _check_study(verdict: Verdict, sent: Collection[str], found: Counter[str], served: Collection[str]) -> None:
+    verdict.duplicated += [f"{uid}: {times} rows" for uid, times in found.items() if times > 1]
+    verdict.lost += [f"{uid} is found and not served" for uid in found if uid not in served]
+    verdict.invented += [f"{uid} was never sent" for uid in found if uid not in sent]
 
 
 def _compare(verdict: Verdict, uid: str, shas: dict[str, Sent], served: str | None, aside: set[str]) -> None:
@@ -87,26 +92,26 @@ def _compare(verdict: Verdict, uid: str, shas: dict[str, Sent], served: str | No
         verdict.invented.append(f"{uid}: bytes {served[:8]} were refused")
 
 
-def rows(url: str, study: str) -> Counter[str]:
-    """Return how often QIDO-RS has each SOP Instance UID of a study; nothing while it does not answer."""
+def rows(url: str, study: str) -> list[tuple[str, str]]:
+    """Return SOP and Series Instance UID of each row that QIDO-RS has of a study; nothing while it does not answer."""
     try:
         answer = httpx.get(f"{url}/dicom-web/studies/{study}/instances", params={"limit": 5000}, timeout=30)
     except httpx.HTTPError:
-        return Counter()
-    return Counter(row["00080018"]["Value"][0] for row in answer.json()) if answer.status_code == 200 else Counter()
+        return []
+    found = answer.json() if answer.status_code == 200 else []
+    return [(row["00080018"]["Value"][0], row["0020000E"]["Value"][0]) for row in found]
 
 
-def c_find(archive: Archive, study: str, found: Counter[str]) -> set[str]:
-    """Return the SOP Instance UIDs that C-FIND gives for a study."""
-    if not found:
-        return set()
-    keys = {"StudyInstanceUID": study, "SeriesInstanceUID": ""}
-    [series] = {
-        str(row.SeriesInstanceUID) for row in archive.find(StudyRootFind, QueryRetrieveLevel="SERIES", **keys)
-    } or {""}
-    keys["SeriesInstanceUID"] = series
-    answers = archive.find(StudyRootFind, QueryRetrieveLevel="IMAGE", SOPInstanceUID="", **keys)
-    return {str(row.SOPInstanceUID) for row in answers}
+def c_find(association: Association, study: str, found: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return the same by C-FIND, for the series that QIDO-RS has."""
+    got = []
+    for series in {series for _, series in found}:
+        keys = Dataset()
+        keys.QueryRetrieveLevel, keys.StudyInstanceUID, keys.SeriesInstanceUID = "IMAGE", study, series
+        keys.SOPInstanceUID = ""
+        answers = association.send_c_find(keys, StudyRootFind)
+        got += [(str(row.SOPInstanceUID), series) for _, row in answers if row is not None]
+    return sorted(got)
 
 
 def conflicts(url: str) -> dict[str, set[str]]:

@@ -27,7 +27,7 @@ def table(results: Sequence[Result]) -> str:
         ("invented", [str(len(r.verdict.invented)) for r in results]),
         ("dead letters", [str(len(r.verdict.parked)) for r in results]),
         ("left behind", [str(len(r.verdict.left)) for r in results]),
-        ("not recovered", [str(len(r.stuck)) for r in results]),
+        ("failed", [str(len(r.failed)) for r in results]),
         ("recovery, mean s", [_mean(seconds for _, seconds in r.recoveries) for r in results]),
         ("recovery, most s", [_most(r.recoveries) for r in results]),
     ]
@@ -46,7 +46,7 @@ def _wrong(results: Iterable[Result]) -> list[str]:
         for name in ("lost", "duplicated", "invented", "parked", "left"):
             found = getattr(verdict, name)
             lines += [f"{result.name} {result.seed}, {name}: {line}" for line in found[:_LINES]]
-        lines += [f"{result.name} {result.seed}, not recovered from {line}" for line in result.stuck]
+        lines += [f"{result.name} {result.seed}, {line}" for line in result.failed]
         lines += [f"{result.name} {result.seed}, skipped {n} x {line}" for line, n in result.skipped.items()]
     return lines
 

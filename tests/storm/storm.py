@@ -29,13 +29,13 @@ class Result:
     skipped: Counter[str] = field(default_factory=Counter)
     recoveries: list[tuple[str, float]] = field(default_factory=list)
     """Faults, and seconds from their end until a new instance was stored, indexed and found."""
-    stuck: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
     verdict: Verdict = field(default_factory=Verdict)
 
     @property
     def good(self) -> bool:
         """Whether nothing is wrong."""
-        return self.verdict.good and not self.stuck
+        return self.verdict.good and not self.failed
 
 
 def storm(world: World, seed: int, seconds: float, *, say: Say, associations: int = 4, uploads: int = 1) -> Result:
@@ -46,11 +46,16 @@ def storm(world: World, seed: int, seconds: float, *, say: Say, associations: in
         for event in plan(seed, seconds, world.targets):
             time.sleep(event.after)
             _strike(event, faults, result, say)
-            _recover(event, world, result, say)
-            if result.stuck:
+            recover(world, result, ", ".join(map(str, event.faults)), say)
+            if result.failed:
                 break
+    return read_back(world, result, say)
+
+
+def read_back(world: World, result: Result, say: Say) -> Result:
+    """Wait until everything is stored, and check it."""
     took = settle(world, result.ledger, seconds=RECOVERY)
-    say(f"{world.name}: everything stored and found {took:.1f} s after the load ended; reading it back")
+    say(f"{result.name}: everything stored and found {took:.1f} s after the load ended; reading it back")
     result.verdict = check(world, result.ledger)
     return result
 
@@ -71,12 +76,12 @@ def _strike(event: Event, faults: Faults, result: Result, say: Say) -> None:
         faults.end(fault)
 
 
-def _recover(event: Event, world: World, result: Result, say: Say) -> None:
-    names = ", ".join(map(str, event.faults))
+def recover(world: World, result: Result, names: str, say: Say) -> None:
+    """Wait until a new instance goes all the way."""
     took = canary(world.folder, world, result.ledger, seconds=RECOVERY)
     if took is None:
         say(f"{result.name}: NOT RECOVERED from {names} after {RECOVERY:.0f} s")
-        result.stuck.append(names)
+        result.failed.append(f"not recovered from {names}")
         return
     result.recoveries.append((names, took))
     say(f"{result.name}: recovered in {took:.1f} s; {result.ledger.acknowledged} acknowledged")

@@ -6,7 +6,7 @@ import sys
 import urllib.error
 import urllib.request
 from abc import ABC, abstractmethod
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Protocol, Self
 
@@ -27,6 +27,7 @@ SETTINGS = {
     "OSTEON_SWEEP_HOURS": "0.003",
     "OSTEON_SWEEP_AGE": "10",
 }
+_MEGABYTE = 1 << 20
 REPLICAS = {"ingress": 2, "writer": 2, "indexer": 2, "query": 2}
 
 
@@ -63,14 +64,12 @@ class SmallDisk:
         if self.real:
             subprocess.run(["umount", str(self.folder)], check=True)
 
-    def fill(self) -> None:
-        """Leave no room at all."""
-        with self._filler.open("wb", buffering=0) as file:
-            try:
-                while file.write(bytes(1 << 20)):
-                    pass
-            except OSError:
-                return
+    def fill(self, share: float = 1.0) -> None:
+        """Leave no room at all, or use as much of it."""
+        total, _, free = shutil.disk_usage(self.folder)
+        with self._filler.open("wb", buffering=0) as file, suppress(OSError):
+            for _ in range(int((free - (1 - share) * total) / _MEGABYTE) + (share == 1.0)):
+                file.write(bytes(_MEGABYTE))
 
     def empty(self) -> None:
         """Give the room back."""
@@ -146,7 +145,7 @@ class ClusterWorld(World):
     def _start(self) -> None:
         self.temporary.mkdir(parents=True)
         self.spool = self.folder / "spool"
-        self.disk = self._stack.enter_context(SmallDisk(self.spool, megabytes=192))
+        self.disk = self._stack.enter_context(SmallDisk(self.spool, megabytes=1024))
         parts = Parts.in_folder(self.folder)
         ports = {"broker": parts.rabbitmq.port, "database": parts.postgres.port, "objects": parts.seaweedfs.port}
         self.links = {name: self._stack.enter_context(Proxy(port)) for name, port in ports.items()}
