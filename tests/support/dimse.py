@@ -1,6 +1,7 @@
 """A recording handler, an acceptor on a free port, and a raw peer that speaks PDUs byte by byte."""
 
 import asyncio
+import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -103,6 +104,7 @@ class Log(AcceptorObserver):
     accepts: list[AssociationInfo] = field(default_factory=list)
     rejects: list[Rejected] = field(default_factory=list)
     ends: list[Ended] = field(default_factory=list)
+    unuseds: list[Ended] = field(default_factory=list)
 
     def accepted(self, info: AssociationInfo) -> None:
         self.accepts.append(info)
@@ -112,6 +114,9 @@ class Log(AcceptorObserver):
 
     def ended(self, info: AssociationInfo, how: Ended) -> None:
         self.ends.append(how)
+
+    def unused(self, how: Ended) -> None:
+        self.unuseds.append(how)
 
 
 @dataclass
@@ -286,6 +291,22 @@ class Peer:
         self.writer.close()
         with suppress(ConnectionError):
             await self.writer.wait_closed()
+
+    async def reset(self) -> None:
+        """Close with RST, as a process that is killed with unread data does."""
+        connection = self.writer.get_extra_info("socket")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.writer.transport.abort()
+        await asyncio.sleep(0)
+
+    async def everything(self) -> list[tuple[int, bytes]]:
+        """Return type and body of each PDU until the other side closes; fails when one is cut."""
+        found = []
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            while header := await self.reader.readexactly(6):
+                kind, length = struct.unpack(">BxI", header)
+                found.append((kind, await self.reader.readexactly(length)))
+        return found
 
     async def at_end(self) -> bool:
         """Wait until the other side has closed; tell whether nothing came before."""

@@ -10,12 +10,8 @@ from osteon.dimse.association import AcceptedAssociation
 from osteon.dimse.config import AcceptorConfig
 from osteon.dimse.handler import AssociationInfo
 from osteon.dimse.observer import Ended
+from support.attack import CONTEXTS, EFFORT, Wire
 from support.dimse import (
-    CT,
-    EXPLICIT,
-    IMPLICIT,
-    STUDY_FIND,
-    VERIFICATION,
     Log,
     Recorder,
     cancel_rq,
@@ -29,7 +25,6 @@ from support.dimse import (
     store_rq,
 )
 
-CONTEXTS = [(CT, [EXPLICIT]), (VERIFICATION, [IMPLICIT]), (STUDY_FIND, [IMPLICIT])]
 PARTS = [
     store_message(1),
     store_message(2, data=bytes(700)),
@@ -41,39 +36,6 @@ PARTS = [
     pdu(7),
     pdu(1, bytes(80)),
 ]
-
-
-class Transport(asyncio.Transport):
-    """Takes everything, and closes when told."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.closing = False
-        self.written = bytearray()
-
-    def get_extra_info(self, name: str, default: object = None) -> object:
-        return ("127.0.0.1", 1) if name == "peername" else default
-
-    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        pass
-
-    def pause_reading(self) -> None:
-        pass
-
-    def resume_reading(self) -> None:
-        pass
-
-    def is_closing(self) -> bool:
-        return self.closing
-
-    def get_write_buffer_size(self) -> int:
-        return 0
-
-    def write(self, data: bytes) -> None:
-        self.written += data
-
-    def abort(self) -> None:
-        self.closing = True
 
 
 def damage(dice: random.Random, conversation: bytes) -> bytes:
@@ -94,7 +56,7 @@ def damage(dice: random.Random, conversation: bytes) -> bytes:
     return bytes(data)
 
 
-@pytest.mark.parametrize("seed", range(400))
+@pytest.mark.parametrize("seed", range(400 * EFFORT))
 async def test_damaged_conversations_end_every_sink_once_and_never_fail_inside(seed: int) -> None:
     dice = random.Random(seed)
     log, handlers = Log(), []
@@ -103,28 +65,28 @@ async def test_damaged_conversations_end_every_sink_once_and_never_fail_inside(s
         handlers.append(Recorder(info))
         return handlers[-1]
 
+    loop = asyncio.get_running_loop()
     acceptor = Acceptor(AcceptorConfig(), factory, log)
-    buffer = memoryview(bytearray(1024))
-    association = AcceptedAssociation(asyncio.get_running_loop(), acceptor, buffer)
-    transport = Transport()
-    association.connection_made(transport)
+    wire = Wire(AcceptedAssociation(loop, acceptor, memoryview(bytearray(1024))), loop)
     opening = request_pdu(CONTEXTS)
     parts = b"".join(dice.choice(PARTS) for _ in range(dice.randrange(1, 8)))
     data = opening + damage(dice, parts) if dice.random() < 0.7 else damage(dice, opening + parts)
     at = 0
-    while at < len(data) and not transport.closing:
+    while at < len(data):
         piece = data[at : at + dice.choice([1, 7, 100, 1024])]
-        association.get_buffer(-1)[: len(piece)] = piece
-        association.buffer_updated(len(piece))
+        wire.feed(piece, len(piece))
         at += len(piece)
         if dice.random() < 0.3:
             await asyncio.sleep(0)
-    association.connection_lost(None)
+    wire.said()
+    wire.lose()
+    await asyncio.sleep(0)
     for handler in handlers:
         await asyncio.wait_for(handler.ended.wait(), 5)
         assert handler.closes == 1
         assert all(sink.end in {"finish", "abort"} for sink in handler.sinks)
     assert Ended.FAILED not in log.ends
     assert len(log.ends) == len(log.accepts) == len(handlers)
+    assert len(log.unuseds) == 1 - len(handlers)
     assert acceptor.associations == 0
-    assert not association.tasks
+    assert not acceptor._waiting
