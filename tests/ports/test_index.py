@@ -119,12 +119,12 @@ async def test_other_bytes_under_a_known_uid_are_kept_aside_once(index):
     (again,) = await index.upsert([pack(entry(content="other"))])
     assert again.conflicts == 1
     (conflict,) = await index.conflicts()
-    assert conflict.kept.key == first.facts.key
-    assert conflict.other.key == other.facts.key
-    assert conflict.other.sidecar_key == other.facts.sidecar_key
-    assert (conflict.other.offset, conflict.other.length) == (4096, 7)
-    assert conflict.other.sha256 == other.instances[0].sha256
-    assert conflict.other.identity == other.instances[0].identity
+    assert conflict.served.location.key == first.facts.key
+    assert conflict.aside.location.key == other.facts.key
+    assert conflict.aside.location.sidecar_key == other.facts.sidecar_key
+    assert (conflict.aside.location.offset, conflict.aside.location.length) == (4096, 7)
+    assert conflict.aside.location.sha256 == other.instances[0].sha256
+    assert conflict.aside.location.identity == other.instances[0].identity
     assert (await index.statistics()).conflicts == 1
     assert await index.outcome(other.facts.pack_id) == {"1.2.1.1.1": InstanceState.CONFLICT}
     (served,) = [location async for location in index.locate(Scope())]
@@ -137,7 +137,7 @@ async def test_conflicts_are_listed_in_pages(index):
         await index.upsert([pack(entry("P1", "1.2.1", "1.2.1.1", f"1.2.1.1.{i}", content="other"))])
     first = await index.conflicts(limit=2)
     rest = await index.conflicts(after=first[-1].id)
-    assert [c.kept.identity.sop_uid for c in (*first, *rest)] == ["1.2.1.1.1", "1.2.1.1.2", "1.2.1.1.3"]
+    assert [c.served.location.identity.sop_uid for c in (*first, *rest)] == ["1.2.1.1.1", "1.2.1.1.2", "1.2.1.1.3"]
 
 
 async def test_a_conflicting_instance_makes_no_patient_study_or_series(index):
@@ -156,9 +156,9 @@ async def test_the_same_uid_twice_in_a_pack_is_stored_once(index):
 
 
 async def test_the_same_uid_in_two_packs_of_a_batch_stays_with_the_first(index):
-    first, second = pack(entry(), pack_id="z-first"), pack(entry(), entry(content="other"), pack_id="a-second")
-    outcomes = await index.upsert([first, second])
-    assert [(o.stored, o.duplicates, o.conflicts) for o in outcomes] == [(1, 0, 0), (0, 1, 1)]
+    first, second = pack(entry(), pack_id="1-first"), pack(entry(), entry(content="other"), pack_id="2-second")
+    outcomes = await index.upsert([second, first])
+    assert [(o.stored, o.duplicates, o.conflicts) for o in outcomes] == [(0, 1, 1), (1, 0, 0)]
     (location,) = [location async for location in index.locate(Scope())]
     assert location.key == first.facts.key
 

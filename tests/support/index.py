@@ -10,10 +10,23 @@ from functools import cache
 from itertools import count
 from pathlib import Path
 
+from sqlalchemy import func, select
+
 from osteon.contracts.packs import Origin, PackStored
 from osteon.dicom.identity import Identity
 from osteon.index.port import InstanceEntry, StoredPack
 from osteon.index.sql import SqlIndex
+from osteon.index.tables import (
+    NAMES,
+    conflicts,
+    instances,
+    packs,
+    patients,
+    series,
+    studies,
+    study_sop_classes,
+    totals,
+)
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 MR = "1.2.840.10008.5.1.4.1.1.4"
@@ -97,3 +110,33 @@ def study(patient: str, uid: str, /, n: int = 1, **attributes: str) -> StoredPac
 def uids(entries: Sequence[InstanceEntry]) -> list[str]:
     """Return the SOP Instance UIDs."""
     return [e.identity.sop_uid for e in entries]
+
+
+async def check_sums(index: SqlIndex) -> None:
+    """Compare every sum that is kept with what a count gives."""
+    async with index._database.read() as c:
+        for table, sums in ((patients, studies.c.patient), (studies, series.c.study), (series, instances.c.series)):
+            column = {"patients": "studies", "studies": "series", "series": "instances"}[table.name]
+            counted = select(func.count()).where(sums == table.c.id).scalar_subquery()
+            wrong = await c.execute(select(table.c.id).where(table.c[column] != counted))
+            assert wrong.all() == [], f"{table.name}.{column}"
+        below = instances.join(series, instances.c.series == series.c.id).join(studies, series.c.study == studies.c.id)
+        per_patient = select(func.count(), func.sum(instances.c.byte_length)).select_from(below)
+        for row in await c.execute(select(patients)):
+            counted = (await c.execute(per_patient.where(studies.c.patient == row.id))).one()
+            assert (row.instances, row.size) == tuple(counted)
+        kept = (await c.execute(select(totals))).one()
+        summed = await c.execute(
+            select(func.count(), func.sum(patients.c.studies), func.sum(patients.c.series),
+                   func.sum(patients.c.instances), func.sum(patients.c.size))
+        )  # fmt: skip
+        assert (kept.patients, kept.studies, kept.series, kept.instances, kept.size) == tuple(summed.one())
+        assert kept.packs == await c.scalar(select(func.count()).where((packs.c.stored > 0) | (packs.c.conflicts > 0)))
+        assert kept.conflicts == await c.scalar(select(func.count()).where(conflicts.c.resolved.is_(None)))
+        pairs = await c.execute(select(instances.c.sop_class, studies.c.id).select_from(below).distinct())
+        assert {tuple(row) for row in pairs} == {
+            (row.sop_class, row.study) for row in await c.execute(select(study_sop_classes))
+        }
+        for level, (names, _) in NAMES.items():
+            rows = (await c.execute(select(names.c.owner, names.c.keyword, names.c.key))).all()
+            assert len(rows) == len(set(rows)), level

@@ -1,4 +1,4 @@
-"""Where the bytes of instances are: scopes, conflicts and the outcome of packs."""
+"""Where the bytes of instances are: scopes and the outcome of packs."""
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -15,7 +15,7 @@ from osteon.index import tables
 from osteon.index.database import Database
 from osteon.index.dialect import Dialect
 from osteon.index.find_id import find_any
-from osteon.index.port import Conflict, InstanceState, Location, Scope
+from osteon.index.port import InstanceState, Location, Scope
 from osteon.index.uids import Uids
 
 _PACKS: Final = 200
@@ -68,7 +68,7 @@ async def locate(database: Database, uids: Uids, scope: Scope) -> AsyncIterator[
         while True:
             async with database.read() as connection:
                 found = list(await connection.execute(_page(clauses, packs, after)))
-                locations = await _locations(connection, uids, found)
+                locations = await locations_of(connection, uids, found)
             for each in locations:
                 yield each
             if len(found) < _PAGE:
@@ -91,8 +91,8 @@ async def representatives(
     digests = [parse_public_id(public_id) for public_id in public_ids]
     chosen = select(table.c.public_id, first.label("instance")).where(table.c.public_id.in_(digests))
     owners = {row.instance: format_public_id(row.public_id) for row in await connection.execute(chosen)}
-    found = list(await connection.execute(_select().where(dialect.among(_i.id, list(owners)))))
-    located = await _locations(connection, uids, found)
+    found = list(await connection.execute(of_instances().where(dialect.among(_i.id, list(owners)))))
+    located = await locations_of(connection, uids, found)
     return {owners[row.id]: at for row, at in zip(found, located, strict=True)}
 
 
@@ -113,26 +113,6 @@ async def outcome(connection: AsyncConnection, pack_id: str) -> dict[str, Instan
         else:
             states.setdefault(uid, InstanceState.DUPLICATE)
     return states
-
-
-async def conflicts(connection: AsyncConnection, uids: Uids, after: int, limit: int) -> list[Conflict]:
-    """Return conflicts with ids beyond `after`, with what is served and what is not."""
-    c = tables.conflicts.c
-    chosen = select(tables.conflicts, _p.pack_id, _i.sop_instance_uid).join_from(
-        tables.conflicts, tables.instances, c.instance == _i.id
-    )
-    chosen = chosen.join(tables.packs, c.pack == _p.id).where(c.id > after).order_by(c.id).limit(max(limit, 0))
-    rows = list(await connection.execute(chosen))
-    served = _select().where(_i.id.in_({row.instance for row in rows}))
-    found = list(await connection.execute(served))
-    kept = dict(zip((row.id for row in found), await _locations(connection, uids, found), strict=True))
-    texts = await uids.texts(connection, {n for row in rows for n in (row.sop_class, row.transfer_syntax)})
-    result = []
-    for row in rows:
-        uid = (row.patient_id, row.study_uid, row.series_uid, row.sop_instance_uid)
-        other = location(row, Identity(*uid, texts[row.sop_class]), row, texts)
-        result.append(Conflict(row.id, kept[row.instance], other, row.detected))
-    return result
 
 
 async def _clauses(database: Database, scope: Scope) -> list[ColumnElement[bool]]:
@@ -163,7 +143,7 @@ async def _packs(connection: AsyncConnection, clauses: list[ColumnElement[bool]]
 
 def _page(clauses: Iterable[ColumnElement[bool]], packs: list[int], after: tuple[int, int, int]) -> Select[Any]:
     order = (_i.pack, _i.byte_offset, _i.id)
-    chosen = _select().where(*clauses, _i.pack.in_(packs), tuple_(*order) > after)
+    chosen = of_instances().where(*clauses, _i.pack.in_(packs), tuple_(*order) > after)
     return chosen.order_by(*order).limit(_PAGE)
 
 
@@ -171,16 +151,19 @@ def _above(joined: Any) -> Any:
     return joined.join(tables.series, _i.series == _s.id).join(tables.studies, _s.study == _t.id)
 
 
-def _select() -> Select[Any]:
+def of_instances() -> Select[Any]:
+    """Return the query for the columns that a location needs."""
     return select(*LOCATION_COLUMNS).select_from(_above(tables.instances).join(tables.packs, _i.pack == _p.id))
 
 
-async def _locations(connection: AsyncConnection, uids: Uids, rows: list[Row[Any]]) -> list[Location]:
+async def locations_of(connection: AsyncConnection, uids: Uids, rows: list[Row[Any]]) -> list[Location]:
+    """Return the locations of rows of `of_instances`."""
     texts = await uids.texts(connection, {n for row in rows for n in (row.sop_class, row.transfer_syntax)})
-    return [location(row, _identity(row, texts[row.sop_class]), row, texts) for row in rows]
+    return [location(row, identity_of(row, texts[row.sop_class]), row, texts) for row in rows]
 
 
-def _identity(row: Row[Any], sop_class: str) -> Identity:
+def identity_of(row: Row[Any], sop_class: str) -> Identity:
+    """Return the identity of an instance's row."""
     return Identity(
         row.patient_id or "", row.study_instance_uid, row.series_instance_uid, row.sop_instance_uid, sop_class
     )

@@ -17,17 +17,18 @@ from osteon.index import tables
 from osteon.index.database import RepeatTransaction
 from osteon.index.dialect import Dialect
 from osteon.index.fields import FIELDS, LEVEL_FIELDS, STUDY_ROW_FIELDS, Field
-from osteon.index.log import Created
+from osteon.index.log import Written
 from osteon.index.port import InstanceEntry
 from osteon.index.satellites import write_names, write_requests, write_sop_classes
 
 _CHUNK: Final = 1000
 _UPWARDS: Final = (Level.SERIES, Level.STUDY, Level.PATIENT)
-_ROW_FIELDS: Final = {
+ROW_FIELDS: Final = {
     Level.PATIENT: LEVEL_FIELDS[Level.PATIENT],
     Level.STUDY: STUDY_ROW_FIELDS,
     Level.SERIES: LEVEL_FIELDS[Level.SERIES],
 }
+"""The attributes that a row of a level has."""
 _SUMS: Final = {
     Level.PATIENT: ("studies", "series", "instances", "size"),
     Level.STUDY: ("series", "instances", "size"),
@@ -57,7 +58,7 @@ class Parent:
         self.row = row
         self.id = row["id"]
         self.added = dict.fromkeys(_SUMS[self.level], 0)
-        self.missing = {f.keyword: f for f in _ROW_FIELDS[self.level] if row[f.column] is None}
+        self.missing = {f.keyword: f for f in ROW_FIELDS[self.level] if row[f.column] is None}
 
     def take(self, entry: InstanceEntry) -> None:
         """Add an instance that was stored."""
@@ -94,7 +95,16 @@ class Parents:
         """Return the id of an instance's series."""
         return self._all[Level.SERIES][identity.patient_id, identity.study_uid, identity.series_uid].id
 
-    async def grow(self, stored: Sequence[InstanceEntry], uids: dict[str, int]) -> Created:
+    def rows(self, identity: Identity) -> dict[Level, int]:
+        """Return the ids of an instance's series, study and patient."""
+        parent: Parent | None = self._add(identity)
+        found = {}
+        while parent:
+            found[parent.level] = parent.id
+            parent = parent.above
+        return found
+
+    async def grow(self, stored: Sequence[InstanceEntry], uids: dict[str, int]) -> Written:
         """Add the instances that were stored; returns what is new. What was made for none of them goes again."""
         for entry in stored:
             parent: Parent | None = self._add(entry.identity)
@@ -174,8 +184,8 @@ class Parents:
                     delete(table).where(self._dialect.among(table.c.id, [p.id for p in empty]))
                 )
 
-    def _created(self, stored: Sequence[InstanceEntry]) -> Created:
-        created = Created(instances=len(stored), size=sum(entry.length for entry in stored))
+    def _created(self, stored: Sequence[InstanceEntry]) -> Written:
+        created = Written(instances=len(stored), size=sum(entry.length for entry in stored))
         for level, parents in self._all.items():
             new = [p for p in parents.values() if p.created and p.added["instances"]]
             created.resources[level] = [parent.public_id for parent in new]
@@ -190,7 +200,7 @@ class Parents:
         """Write sums, and attributes where there are new ones."""
         table = tables.TABLE_OF[level]
         fuller = [parent for parent in grown if parent.filled]
-        columns = [c for f in _ROW_FIELDS[level] for c in (f.column, f.key) if c]
+        columns = [c for f in ROW_FIELDS[level] for c in (f.column, f.key) if c]
         for parents, names in ((fuller, columns), ([p for p in grown if not p.filled], [])):
             if parents:
                 await self._connection.execute(

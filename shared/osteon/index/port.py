@@ -10,7 +10,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
-from osteon.contracts.packs import PackStored
+from osteon.contracts.conflicts import ConflictDecided
+from osteon.contracts.packs import Origin, PackStored
 from osteon.dicom.identity import Identity
 from osteon.dicom.query import Level, Search
 from osteon.errors import Invalid, NotFound, Unavailable
@@ -197,13 +198,59 @@ class ChangePage:
 
 
 @dataclass(frozen=True, slots=True)
+class Version:
+    """One of several data sets that came under the same SOP Instance UID, and how it came."""
+
+    location: Location
+    pack_id: str
+    received: datetime
+    origin: Origin
+    calling_aet: str
+    remote_host: str
+
+    @property
+    def arrival(self) -> tuple[str, int]:
+        """Sorts versions as they came: a pack's id begins with the time at which it was begun."""
+        return self.pack_id, self.location.offset
+
+
+@dataclass(frozen=True, slots=True)
 class Conflict:
-    """An instance kept aside because its UID is known with other bytes: `kept` is served, `other` is not."""
+    """A version kept aside because its UID is known with other bytes. `resolved` is when somebody decided."""
 
     id: int
-    kept: Location
-    other: Location
+    served: Version
+    aside: Version
     detected: datetime
+    resolved: datetime | None = None
+
+    @property
+    def first(self) -> Version:
+        """The version that came first."""
+        return min(self.served, self.aside, key=lambda version: version.arrival)
+
+    @property
+    def second(self) -> Version:
+        """The version that came second."""
+        return max(self.served, self.aside, key=lambda version: version.arrival)
+
+
+@dataclass(frozen=True, slots=True)
+class PackRows:
+    """What the index says about a pack. `end` is the byte behind the last instance that is in it.
+
+    `stored` and `conflicts` are as they were counted, `instances` and `aside` the rows that there are.
+    """
+
+    pack_id: str
+    key: str
+    sidecar_key: str
+    size: int
+    stored: int
+    conflicts: int
+    instances: int
+    aside: int
+    end: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,5 +327,32 @@ class Index(Protocol):
     async def statistics(self) -> Statistics:
         """Return totals of the whole archive."""
 
-    async def conflicts(self, *, after: int = 0, limit: int = 100) -> Sequence[Conflict]:
-        """Return unresolved conflicts by growing id."""
+    async def conflicts(
+        self, *, after: int = 0, limit: int = 100, study_uid: str | None = None, resolved: bool | None = False
+    ) -> Sequence[Conflict]:
+        """Return conflicts by growing id: open ones, resolved ones or (None) both, of all studies or of one."""
+
+    async def conflict(self, conflict_id: int) -> Conflict:
+        """Return a conflict; raises `ResourceNotFound`."""
+
+    async def aside(self, sop_uids: Sequence[str]) -> Sequence[Location]:
+        """Return where the versions of instances are that are not served."""
+
+    async def known_decisions(self, decision_ids: Sequence[str]) -> set[str]:
+        """Return which of these decisions the index has."""
+
+    async def decide(self, decision: ConflictDecided, version: StoredPack | None = None) -> None:
+        """Note a decision and serve the version that it names, in one transaction. Idempotent, in any order.
+
+        `version` holds the one entry that is to be served, and its pack's facts; without it only the versions that
+        come later follow the decision.
+        """
+
+    async def heal(self, pack: StoredPack, lost: Sequence[str]) -> PackOutcome:
+        """Let the rows of `pack`'s instances point at `pack` where they point at one of the packs `lost`."""
+
+    def packs(self, *, after: str = "", study_uid: str | None = None) -> AsyncIterator[PackRows]:
+        """Iterate over the packs with ids beyond `after`, in the order of their ids, a page at a time."""
+
+    def members(self, pack_id: str) -> AsyncIterator[Location]:
+        """Iterate over what rows and conflicts say is in a pack, in the order of their bytes."""

@@ -4,12 +4,16 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
 
 from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncConnection
 
+from osteon.contracts.conflicts import ConflictDecided
 from osteon.dicom.query import Level, Search
-from osteon.index import changes, locations
+from osteon.index import audit, changes, conflicts, locations, tables
 from osteon.index import search as searching
+from osteon.index.batch import Batch
 from osteon.index.database import Database
 from osteon.index.find_id import find, lookup
+from osteon.index.heal import heal
 from osteon.index.migrate import upgrade
 from osteon.index.port import (
     Change,
@@ -21,15 +25,15 @@ from osteon.index.port import (
     Match,
     MatchPage,
     PackOutcome,
+    PackRows,
+    ResourceNotFound,
     Scope,
     Statistics,
     StoredPack,
 )
 from osteon.index.resources import Resources
-from osteon.index.tables import packs as packs_table
-from osteon.index.tables import totals
 from osteon.index.uids import Uids
-from osteon.index.upsert import Batch, upsert
+from osteon.index.upsert import read_outcomes, upsert
 
 
 class SqlIndex:
@@ -55,17 +59,12 @@ class SqlIndex:
 
     async def check(self) -> None:
         """See `Index`."""
-        await self._database.check(select(totals.c.id))
+        await self._database.check(select(tables.totals.c.id))
 
     async def upsert(self, packs: Sequence[StoredPack]) -> Sequence[PackOutcome]:
         """See `Index`."""
-        entries = [entry for pack in packs for entry in pack.instances]
-        texts = {text for entry in entries for text in (entry.identity.sop_class_uid, entry.transfer_syntax_uid)}
-        numbers = await self._uids.numbers(texts)
-        dialect = self._database.dialect
-        return await self._database.write(
-            lambda connection: upsert(Batch(connection, dialect, numbers, datetime.now(UTC)), packs)
-        )
+        numbers = await self._numbers(packs)
+        return await self._database.write(lambda connection: upsert(self._batch(connection, numbers), packs))
 
     async def outcome(self, pack_id: str) -> Mapping[str, InstanceState]:
         """See `Index`."""
@@ -74,9 +73,9 @@ class SqlIndex:
 
     async def known_packs(self, pack_ids: Sequence[str]) -> set[str]:
         """See `Index`."""
-        among = self._database.dialect.among(packs_table.c.pack_id, pack_ids)
+        among = self._database.dialect.among(tables.packs.c.pack_id, pack_ids)
         async with self._database.read() as connection:
-            return set(await connection.scalars(select(packs_table.c.pack_id).where(among)))
+            return set(await connection.scalars(select(tables.packs.c.pack_id).where(among)))
 
     async def search(self, search: Search) -> MatchPage:
         """See `Index`."""
@@ -127,7 +126,65 @@ class SqlIndex:
         async with self._database.read() as connection:
             return await changes.statistics(connection)
 
-    async def conflicts(self, *, after: int = 0, limit: int = 100) -> Sequence[Conflict]:
+    async def conflicts(
+        self, *, after: int = 0, limit: int = 100, study_uid: str | None = None, resolved: bool | None = False
+    ) -> Sequence[Conflict]:
+        """See `Index`."""
+        clauses = conflicts.clauses_of(after, study_uid, resolved)
+        async with self._database.read() as connection:
+            return await conflicts.conflicts(connection, self._uids, limit, *clauses)
+
+    async def conflict(self, conflict_id: int) -> Conflict:
         """See `Index`."""
         async with self._database.read() as connection:
-            return await locations.conflicts(connection, self._uids, after, limit)
+            found = await conflicts.conflicts(connection, self._uids, 1, tables.conflicts.c.id == conflict_id)
+        if not found:
+            raise ResourceNotFound(f"there is no conflict {conflict_id}")
+        return found[0]
+
+    async def aside(self, sop_uids: Sequence[str]) -> Sequence[Location]:
+        """See `Index`."""
+        among = self._database.dialect.among(tables.instances.c.sop_instance_uid, sop_uids)
+        async with self._database.read() as connection:
+            return await conflicts.asides(connection, self._uids, among)
+
+    async def known_decisions(self, decision_ids: Sequence[str]) -> set[str]:
+        """See `Index`."""
+        column = tables.decisions.c.decision_id
+        async with self._database.read() as connection:
+            return set(
+                await connection.scalars(select(column).where(self._database.dialect.among(column, decision_ids)))
+            )
+
+    async def decide(self, decision: ConflictDecided, version: StoredPack | None = None) -> None:
+        """See `Index`."""
+        numbers = await self._numbers([version] if version else [])
+        await self._database.write(
+            lambda connection: conflicts.decide(self._batch(connection, numbers), decision, version)
+        )
+
+    async def heal(self, pack: StoredPack, lost: Sequence[str]) -> PackOutcome:
+        """See `Index`."""
+
+        async def work(connection: AsyncConnection) -> PackOutcome:
+            batch = self._batch(connection, {})
+            await heal(batch, pack, lost)
+            return (await read_outcomes(batch, [pack.facts.pack_id]))[pack.facts.pack_id]
+
+        return await self._database.write(work)
+
+    def packs(self, *, after: str = "", study_uid: str | None = None) -> AsyncIterator[PackRows]:
+        """See `Index`."""
+        return audit.packs(self._database, after, study_uid)
+
+    def members(self, pack_id: str) -> AsyncIterator[Location]:
+        """See `Index`."""
+        return audit.members(self._database, self._uids, pack_id)
+
+    async def _numbers(self, packs: Sequence[StoredPack]) -> dict[str, int]:
+        entries = [entry for pack in packs for entry in pack.instances]
+        texts = {text for entry in entries for text in (entry.identity.sop_class_uid, entry.transfer_syntax_uid)}
+        return await self._uids.numbers(texts)
+
+    def _batch(self, connection: AsyncConnection, numbers: dict[str, int]) -> Batch:
+        return Batch(connection, self._database.dialect, numbers, datetime.now(UTC))

@@ -218,9 +218,20 @@ conflicts = Table(
     Column("patient_id", Text, nullable=False),
     Column("study_uid", Text, nullable=False),
     Column("series_uid", Text, nullable=False),
+    Column("resolved", Moment),
     UniqueConstraint("instance", "sha256"),
 )  # fmt: skip
-"""Bytes kept aside because their UID is known with others: `instance` is the one served."""
+"""Bytes kept aside because their UID is known with others: `instance` is the one served. `resolved` by a decision."""
+
+decisions = Table(
+    "decisions", metadata,
+    Column("decision_id", Bytewise, primary_key=True),
+    Column("sop_instance_uid", Bytewise, nullable=False, index=True),
+    Column("kept", LargeBinary, nullable=False),
+    Column("other", LargeBinary, nullable=False),
+    Column("decided", Moment, nullable=False),
+)  # fmt: skip
+"""Copies of `osteon.contracts.conflicts.ConflictDecided`; the last one on an instance holds."""
 
 changes = Table(
     "changes", metadata,

@@ -8,43 +8,17 @@ there alone two writers can cross, and the database ends one of them, which then
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from datetime import datetime
 
 from sqlalchemy import bindparam, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from osteon.dicom.identity import parse_public_id
-from osteon.dicom.query import Level
 from osteon.index import tables
-from osteon.index.dialect import Dialect
-from osteon.index.fields import LEVEL_FIELDS, Kind
+from osteon.index.batch import Batch, Member, instance_row
 from osteon.index.log import write_log
 from osteon.index.parents import Parents
-from osteon.index.port import InstanceEntry, InstanceState, PackOutcome, StoredPack
+from osteon.index.port import InstanceState, PackOutcome, StoredPack
+from osteon.index.settle import settle
 from osteon.index.values import clean
-
-_NUMBERS = tuple(field for field in LEVEL_FIELDS[Level.IMAGE] if field.kind is Kind.NUMBER)
-
-
-@dataclass(slots=True)
-class Member:
-    """One instance of a pack on its way; `instance` is the row that serves its UID."""
-
-    pack: int
-    entry: InstanceEntry
-    state: InstanceState | None = None
-    instance: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """What all steps of one transaction need."""
-
-    connection: AsyncConnection
-    dialect: Dialect
-    uids: dict[str, int]
-    now: datetime
 
 
 async def upsert(batch: Batch, packs: Sequence[StoredPack]) -> list[PackOutcome]:
@@ -54,11 +28,11 @@ async def upsert(batch: Batch, packs: Sequence[StoredPack]) -> list[PackOutcome]
         by_id.setdefault(pack.facts.pack_id, pack)
     fresh = await _register(batch, by_id.values())
     members = [
-        Member(fresh[pack_id], entry) for pack_id, pack in by_id.items() if pack_id in fresh for entry in pack.instances
+        Member(fresh[pack_id], pack_id, entry) for pack_id in sorted(fresh) for entry in by_id[pack_id].instances
     ]
     if fresh:
         await _index(batch, members, list(fresh.values()))
-    outcomes = await _outcomes(batch, by_id)
+    outcomes = await read_outcomes(batch, by_id)
     return [outcomes[pack.facts.pack_id] for pack in packs]
 
 
@@ -96,10 +70,13 @@ async def _index(batch: Batch, members: list[Member], packs: list[int]) -> None:
         known[uid] = (instance, first[uid].entry.sha256)
     _classify(members, known)
     stored = [member.entry for member in members if member.state is InstanceState.STORED]
-    created = await parents.grow(stored, batch.uids)
-    kept_aside = await _set_aside(batch, members)
-    await _count(batch, members, packs)
-    await write_log(batch.connection, batch.dialect, batch.now, created, packs=packs, conflicts=kept_aside)
+    written = await parents.grow(stored, batch.uids)
+    written.conflicts = await _set_aside(batch, members)
+    written.packs = await _count(batch, members, packs)
+    contested = {(m.instance, m.entry.sha256): m for m in reversed(members) if m.state is InstanceState.CONFLICT}
+    if contested:
+        await settle(batch, {instance for instance, _ in contested}, contested, written)
+    await write_log(batch.connection, batch.dialect, batch.now, written, packs=packs)
 
 
 async def _known(batch: Batch, sop_uids: Iterable[str]) -> dict[str, tuple[int, bytes]]:
@@ -115,31 +92,13 @@ async def _known(batch: Batch, sop_uids: Iterable[str]) -> dict[str, tuple[int, 
 
 async def _insert_instances(batch: Batch, members: dict[str, Member], parents: Parents) -> dict[str, int]:
     """Insert rows, in the order of arrival; returns the ids of those that no other writer had inserted meanwhile."""
-    rows = [_instance_row(batch, member, parents) for member in members.values()]
+    rows = [instance_row(batch, member, parents) for member in members.values()]
     if not rows:
         return {}
     columns = tables.instances.c
     insert = batch.dialect.insert(tables.instances).on_conflict_do_nothing(index_elements=["sop_instance_uid"])
     added = await batch.connection.execute(insert.returning(columns.sop_instance_uid, columns.id), rows)
     return {row.sop_instance_uid: row.id for row in added}
-
-
-def _instance_row(batch: Batch, member: Member, parents: Parents) -> dict[str, object]:
-    entry = member.entry
-    row: dict[str, object] = {
-        "series": parents.series_row(entry.identity),
-        "pack": member.pack,
-        "byte_offset": entry.offset,
-        "byte_length": entry.length,
-        "sop_class": batch.uids[entry.identity.sop_class_uid],
-        "transfer_syntax": batch.uids[entry.transfer_syntax_uid],
-        "public_id": parse_public_id(entry.identity.public_instance),
-        "sha256": entry.sha256,
-        "sop_instance_uid": entry.identity.sop_uid,
-    }
-    for field in _NUMBERS:
-        row |= field.store(entry.attributes.get(field.keyword, ""))
-    return row
 
 
 def _classify(members: list[Member], known: dict[str, tuple[int, bytes]]) -> None:
@@ -186,8 +145,8 @@ def _conflict_row(batch: Batch, member: Member) -> dict[str, object]:
     }  # fmt: skip
 
 
-async def _count(batch: Batch, members: list[Member], packs: list[int]) -> None:
-    """Write the outcomes of the packs."""
+async def _count(batch: Batch, members: list[Member], packs: list[int]) -> int:
+    """Write the outcomes of the packs; returns how many of them are not redundant."""
     counts = Counter((member.pack, member.state) for member in members)
     columns = {"stored": InstanceState.STORED, "duplicates": InstanceState.DUPLICATE}
     columns["conflicts"] = InstanceState.CONFLICT
@@ -198,9 +157,11 @@ async def _count(batch: Batch, members: list[Member], packs: list[int]) -> None:
     )
     rows = [{"row": p, **{f"n_{column}": counts[p, state] for column, state in columns.items()}} for p in packs]
     await batch.connection.execute(statement, rows)
+    return len({pack for pack, state in counts if state is not InstanceState.DUPLICATE})
 
 
-async def _outcomes(batch: Batch, pack_ids: Iterable[str]) -> dict[str, PackOutcome]:
+async def read_outcomes(batch: Batch, pack_ids: Iterable[str]) -> dict[str, PackOutcome]:
+    """Return what became of packs, by their ids."""
     c = tables.packs.c
     found = await batch.connection.execute(
         select(c.pack_id, c.stored, c.duplicates, c.conflicts).where(batch.dialect.among(c.pack_id, list(pack_ids)))

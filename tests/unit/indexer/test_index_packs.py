@@ -48,7 +48,7 @@ async def test_other_bytes_under_a_known_uid_are_kept_aside(room: Room) -> None:
     await room.run(kept)
     await room.run(aside)
     (conflict,) = await room.index.conflicts()
-    assert (conflict.kept.key, conflict.other.key) == (kept.key, aside.key)
+    assert (conflict.served.location.key, conflict.aside.location.key) == (kept.key, aside.key)
     assert await room.objects.size(aside.key) == aside.size
 
 

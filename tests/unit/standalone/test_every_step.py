@@ -140,10 +140,10 @@ async def check(data: Path, index: SqlIndex, *, leftovers: bool = False) -> None
     """
     places = [place async for place in index.locate(Scope())]
     (conflict,) = await index.conflicts()
-    packs = {place.key: contents(data / "objects" / place.key) for place in (*places, conflict.other)}
+    packs = {place.key: contents(data / "objects" / place.key) for place in (*places, conflict.aside.location)}
     served = {place.identity.sop_uid: packs[place.key][place.identity.sop_uid] for place in places}
     assert len(places) == len(SENT)
-    both = [served.pop("1.9.0"), packs[conflict.other.key]["1.9.0"]]
+    both = [served.pop("1.9.0"), packs[conflict.aside.location.key]["1.9.0"]]
     assert served == {sop: sent for sop, sent in SENT.items() if sop != "1.9.0"}
     assert sorted(both) == sorted([SENT["1.9.0"], OTHER])
     stored = {path.name for path in data.glob("objects/*/*/*.tar")}

@@ -115,8 +115,8 @@ def _conflict(conflict: Conflict) -> dict[str, Any]:
     return {
         "Id": conflict.id,
         "Detected": timestamp(conflict.detected),
-        "Kept": _location(conflict.kept),
-        "Other": _location(conflict.other),
+        "Kept": _location(conflict.served.location),
+        "Other": _location(conflict.aside.location),
     }
 
 

@@ -1,0 +1,56 @@
+"""What all steps of one transaction share: the batch, its members, and an instance's row."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from osteon.dicom.identity import parse_public_id
+from osteon.dicom.query import Level
+from osteon.index.dialect import Dialect
+from osteon.index.fields import LEVEL_FIELDS, Kind
+from osteon.index.parents import Parents
+from osteon.index.port import InstanceEntry, InstanceState
+
+_NUMBERS = tuple(field for field in LEVEL_FIELDS[Level.IMAGE] if field.kind is Kind.NUMBER)
+
+
+@dataclass(slots=True)
+class Member:
+    """One instance of a pack on its way; `pack` and `instance` are rows, the latter is the one that serves its UID."""
+
+    pack: int
+    pack_id: str
+    entry: InstanceEntry
+    state: InstanceState | None = None
+    instance: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What all steps of one transaction need."""
+
+    connection: AsyncConnection
+    dialect: Dialect
+    uids: dict[str, int]
+    now: datetime
+
+
+def instance_row(batch: Batch, member: Member, parents: Parents) -> dict[str, Any]:
+    """Return the columns of an instance's row."""
+    entry = member.entry
+    row: dict[str, Any] = {
+        "series": parents.series_row(entry.identity),
+        "pack": member.pack,
+        "byte_offset": entry.offset,
+        "byte_length": entry.length,
+        "sop_class": batch.uids[entry.identity.sop_class_uid],
+        "transfer_syntax": batch.uids[entry.transfer_syntax_uid],
+        "public_id": parse_public_id(entry.identity.public_instance),
+        "sha256": entry.sha256,
+        "sop_instance_uid": entry.identity.sop_uid,
+    }
+    for field in _NUMBERS:
+        row |= field.store(entry.attributes.get(field.keyword, ""))
+    return row

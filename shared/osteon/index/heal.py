@@ -1,0 +1,84 @@
+"""Rows of a pack that the object store has lost are pointed at another pack that has the same bytes."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Row, Table, select, update
+
+from osteon.dicom.query import Level
+from osteon.index import tables
+from osteon.index.batch import Batch
+from osteon.index.log import Written, write_log
+from osteon.index.port import InstanceEntry, StoredPack
+from osteon.index.replace import exchange
+from osteon.index.settle import lock
+
+_i, _c, _p, _s, _t = (
+    table.c for table in (tables.instances, tables.conflicts, tables.packs, tables.series, tables.studies)
+)
+_UPWARDS: Final = ((Level.SERIES, "series"), (Level.STUDY, "study"), (Level.PATIENT, "patient"))
+
+
+async def heal(batch: Batch, pack: StoredPack, lost: Sequence[str]) -> None:
+    """Take over what `pack` has of the packs `lost`; what is not known of either changes nothing."""
+    entries = {(e.identity.sop_uid, e.sha256): e for e in reversed(pack.instances)}
+    packs = await _packs(batch, [pack.facts.pack_id, *lost])
+    new = packs.pop(pack.facts.pack_id, None)
+    if new is None or not packs:
+        return
+    before = await _useful(batch, [new, *packs.values()])
+    written = Written()
+    uids = list({uid for uid, _ in entries})
+    for row in await _served(batch, uids, list(packs.values())):
+        if entry := entries.get((row.sop_instance_uid, row.sha256)):
+            await _take_over(batch, tables.instances, row, new, entry)
+            await exchange(batch, row.id, row.pack, new, was_conflict=False)
+            await _resize(batch, row, entry.length - row.byte_length, written)
+    for row in await _aside(batch, uids, list(packs.values())):
+        if entry := entries.get((row.sop_instance_uid, row.sha256)):
+            await _take_over(batch, tables.conflicts, row, new, entry)
+    written.packs = await _useful(batch, [new, *packs.values()]) - before
+    if written != Written():
+        await write_log(batch.connection, batch.dialect, batch.now, written)
+
+
+async def _packs(batch: Batch, pack_ids: Sequence[str]) -> dict[str, int]:
+    found = select(_p.pack_id, _p.id).where(batch.dialect.among(_p.pack_id, list(pack_ids)))
+    return {row.pack_id: row.id for row in await batch.connection.execute(found)}
+
+
+async def _served(batch: Batch, uids: list[str], lost: list[int]) -> Sequence[Row[Any]]:
+    """Return instances that the lost packs should have, once no one else can change them."""
+    where = (batch.dialect.among(_i.sop_instance_uid, uids), _i.pack.in_(lost))
+    await lock(batch, list(await batch.connection.scalars(select(_i.id).where(*where))))
+    chosen = select(tables.instances, _s.study, _t.patient).join(tables.series, _i.series == _s.id)
+    found = await batch.connection.execute(chosen.join(tables.studies, _s.study == _t.id).where(*where))
+    return found.all()
+
+
+async def _aside(batch: Batch, uids: list[str], lost: list[int]) -> Sequence[Row[Any]]:
+    chosen = select(tables.conflicts, _i.sop_instance_uid).join(tables.instances, _c.instance == _i.id)
+    where = (batch.dialect.among(_i.sop_instance_uid, uids), _c.pack.in_(lost))
+    return (await batch.connection.execute(chosen.where(*where))).all()
+
+
+async def _take_over(batch: Batch, table: Table, row: Row[Any], new: int, entry: InstanceEntry) -> None:
+    values = {"pack": new, "byte_offset": entry.offset, "byte_length": entry.length}
+    await batch.connection.execute(update(table).where(table.c.id == row.id).values(values))
+
+
+async def _resize(batch: Batch, row: Row[Any], grown: int, written: Written) -> None:
+    """Correct sums: the same data set may have another file meta information."""
+    if not grown:
+        return
+    written.size += grown
+    for level, column in _UPWARDS:
+        table = tables.TABLE_OF[level]
+        of_row: ColumnElement[bool] = table.c.id == getattr(row, column)
+        await batch.connection.execute(update(table).where(of_row).values(size=table.c.size + grown))
+
+
+async def _useful(batch: Batch, packs: list[int]) -> int:
+    """Count the packs that are not redundant."""
+    found = await batch.connection.execute(select(_p.stored, _p.conflicts).where(_p.id.in_(packs)))
+    return sum(1 for row in found if row.stored or row.conflicts)

@@ -1,0 +1,107 @@
+"""What can be told of a database without changing it, for `osteon doctor`."""
+
+import uuid
+from dataclasses import dataclass
+from enum import Enum
+
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from sqlalchemy import Connection, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from osteon.index.database import Database
+from osteon.index.migrate import config
+
+_SERVER = text("""
+    SELECT current_setting('server_version'),
+           current_setting('server_version_num')::int,
+           current_setting('server_encoding'),
+           current_setting('transaction_read_only') = 'on' OR pg_is_in_recovery(),
+           current_setting('fsync') = 'on' AND current_setting('full_page_writes') = 'on',
+           current_setting('synchronous_commit') <> 'off',
+           EXISTS (SELECT FROM pg_extension WHERE extname = 'pg_trgm'),
+           EXISTS (SELECT FROM pg_available_extensions WHERE name = 'pg_trgm'),
+           current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
+             - (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend')::int,
+           extract(epoch FROM clock_timestamp())::float8
+""")
+
+
+class Tables(Enum):
+    """How the tables stand to this release."""
+
+    NONE = "none"
+    CURRENT = "current"
+    OLDER = "older"
+    NEWER = "newer"
+    """Made by a release that this one does not know."""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """What a PostgreSQL server says of itself. `clock` in seconds of the epoch."""
+
+    version: str
+    number: int
+    encoding: str
+    read_only: bool
+    syncs: bool
+    waits_for_sync: bool
+    trigrams: bool
+    trigrams_available: bool
+    free_connections: int
+    clock: float
+
+
+class _Undo(Exception):
+    """Ends a transaction that is not to be kept."""
+
+
+class Inspection:
+    """An open look at one database; every method raises `IndexUnavailable`, or `Invalid` for a URL of another kind."""
+
+    def __init__(self, url: str) -> None:
+        self._database = Database(url, 1)
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._database.close()
+
+    async def server(self) -> Server:
+        """Ask a PostgreSQL server."""
+        async with self._database.read() as connection:
+            return Server(*(await connection.execute(_SERVER)).one())
+
+    async def tables(self) -> Tables:
+        """Compare the tables' revision with this release's."""
+        async with self._database.read() as connection:
+            return await connection.run_sync(_compare)
+
+    async def write(self) -> None:
+        """Make a table, write to it, and take both back."""
+        name = f"osteon_doctor_{uuid.uuid4().hex}"
+
+        async def work(connection: AsyncConnection) -> None:
+            await connection.execute(text(f"CREATE TABLE {name} (n integer)"))
+            await connection.execute(text(f"INSERT INTO {name} VALUES (1)"))  # noqa: S608  (hexadecimal digits)
+            raise _Undo
+
+        try:
+            await self._database.write(work)
+        except _Undo:
+            return
+
+
+def _compare(connection: Connection) -> Tables:
+    script = ScriptDirectory.from_config(config())
+    revision = MigrationContext.configure(connection).get_current_revision()
+    if revision is None:
+        return Tables.NONE
+    if revision == script.get_current_head():
+        return Tables.CURRENT
+    try:
+        script.get_revision(revision)
+    except CommandError:
+        return Tables.NEWER
+    return Tables.OLDER

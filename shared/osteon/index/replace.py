@@ -1,0 +1,139 @@
+"""Serving another version under a UID: the row keeps its number, everything around it follows.
+
+The new version may belong to another patient, study or series. The caller has locked the patient of the old one.
+"""
+
+from typing import Any, Final
+
+from sqlalchemy import Row, delete, exists, func, select, update
+
+from osteon.dicom.query import Level
+from osteon.index import tables
+from osteon.index.batch import Batch, Member, instance_row
+from osteon.index.fields import FIELDS, Kind
+from osteon.index.log import Written
+from osteon.index.parents import ROW_FIELDS, Parents
+from osteon.index.port import InstanceEntry
+from osteon.index.satellites import write_names, write_requests
+
+_i = tables.instances.c
+_UPWARDS: Final = (Level.SERIES, Level.STUDY, Level.PATIENT)
+_SUM_OF: Final = {Level.SERIES: "series", Level.STUDY: "studies"}
+
+
+async def replace(batch: Batch, served: Row[Any], aside: int, member: Member, written: Written) -> None:
+    """Serve `member` in place of the version `served` (a row of `settle`), which takes the conflict `aside`."""
+    old = {Level.SERIES: served.series, Level.STUDY: served.study, Level.PATIENT: served.patient}
+    parents = Parents(batch.connection, batch.dialect, batch.now)
+    await parents.prepare([member.entry])
+    created = await parents.grow([member.entry], batch.uids)
+    row = instance_row(batch, member, parents)
+    await batch.connection.execute(update(tables.instances).where(_i.id == served.id).values(row))
+    await batch.connection.execute(
+        update(tables.conflicts).where(tables.conflicts.c.id == aside).values(_set_aside(served))
+    )
+    await exchange(batch, served.id, served.pack, member.pack, was_conflict=True)
+    gone = await _shrink(batch, old, served)
+    await _inherit(batch, served.id, old, parents.rows(member.entry.identity), member.entry)
+    written.replaced(created, gone, served.id, (served.public_id, row["public_id"]), served.byte_length)
+
+
+def _set_aside(served: Row[Any]) -> dict[str, Any]:
+    """Return the columns of a conflict for the version that was served."""
+    same = ("pack", "byte_offset", "byte_length", "sop_class", "transfer_syntax", "public_id", "sha256")
+    values = {name: getattr(served, name) for name in same}
+    return values | {
+        "patient_id": served.patient_id or "",
+        "study_uid": served.study_instance_uid,
+        "series_uid": served.series_instance_uid,
+    }
+
+
+async def exchange(batch: Batch, instance: int, old: int, new: int, *, was_conflict: bool) -> None:
+    """Note in the packs' rows that an instance is served from the pack `new`, no longer from `old`."""
+    if old == new:
+        return
+    repeats, packs = tables.repeats, tables.packs
+    other = "conflicts" if was_conflict else "duplicates"
+    await batch.connection.execute(
+        delete(repeats).where(repeats.c.instance == instance, repeats.c.pack.in_((old, new)))
+    )
+    await batch.connection.execute(repeats.insert().values(pack=old, instance=instance, conflict=was_conflict))
+    for pack, n in ((old, -1), (new, 1)):
+        counts = {"stored": packs.c.stored + n, other: packs.c[other] - n}
+        await batch.connection.execute(update(packs).where(packs.c.id == pack).values(counts))
+
+
+async def _inherit(
+    batch: Batch, instance: int, old: dict[Level, int], new: dict[Level, int], entry: InstanceEntry
+) -> None:
+    """Give what is above, where it stays the same, the new version's attributes if it had them from this instance."""
+    for level in _UPWARDS:
+        if old[level] != new[level] or await _first(batch, level, new[level]) != instance:
+            return
+        table = tables.TABLE_OF[level]
+        alone = (await batch.connection.scalar(select(table.c.instances).where(table.c.id == new[level]))) == 1
+        given = {f.keyword: entry.attributes.get(f.keyword, "") for f in ROW_FIELDS[level]}
+        given = {keyword: value for keyword, value in given.items() if value or alone}
+        values: dict[str, Any] = {}
+        for keyword, value in given.items():
+            values |= FIELDS[keyword].store(value)
+        await batch.connection.execute(update(table).where(table.c.id == new[level]).values(values))
+        for names in tables.NAMES[level]:
+            kinds = [keyword for keyword in given if FIELDS[keyword].kind is Kind.NAME]
+            of_row = (names.c.owner == new[level], names.c.keyword.in_(kinds))
+            await batch.connection.execute(delete(names).where(*of_row))
+        await write_names(batch.connection, level, [(new[level], given)])
+        if level is Level.SERIES and (entry.requests or alone):
+            requests = tables.series_requests
+            await batch.connection.execute(delete(requests).where(requests.c.series == new[level]))
+            await write_requests(batch.connection, [(new[level], entry.requests)])
+
+
+async def _first(batch: Batch, level: Level, row: int) -> int:
+    """Return the instance that came first of those below a row."""
+    first: Any = row
+    for lower in list(Level)[level.depth + 1 :]:
+        below = tables.TABLE_OF[lower]
+        # The sum keeps the database from walking over all rows in the order of their ids.
+        lowest = select(func.min(below.c.id + 0)).where(below.c[tables.PARENT_OF[lower]] == first)
+        first = await batch.connection.scalar(lowest)
+    return int(first)
+
+
+async def _shrink(batch: Batch, old: dict[Level, int], served: Row[Any]) -> list[tuple[Level, bytes]]:
+    """Take the old version out of the sums; what is empty then is deleted and returned."""
+    gone: list[tuple[Level, bytes]] = []
+    for level in _UPWARDS:
+        table = tables.TABLE_OF[level]
+        values = {"instances": table.c.instances - 1, "size": table.c.size - served.byte_length, "updated": batch.now}
+        for lower, _ in gone:
+            values[_SUM_OF[lower]] = table.c[_SUM_OF[lower]] - 1
+        left = update(table).where(table.c.id == old[level]).values(values)
+        found = (await batch.connection.execute(left.returning(table.c.instances, table.c.public_id))).one()
+        if not found.instances:
+            await _delete(batch, level, old[level])
+            gone.append((level, found.public_id))
+        elif level is Level.STUDY:
+            await _forget_sop_class(batch, old[level], served.sop_class)
+    return gone
+
+
+async def _delete(batch: Batch, level: Level, row: int) -> None:
+    satellites = [names.c.owner for names in tables.NAMES[level]]
+    if level is Level.SERIES:
+        satellites.append(tables.series_requests.c.series)
+    if level is Level.STUDY:
+        satellites.append(tables.study_sop_classes.c.study)
+    for column in satellites:
+        await batch.connection.execute(delete(column.table).where(column == row))
+    table = tables.TABLE_OF[level]
+    await batch.connection.execute(delete(table).where(table.c.id == row))
+
+
+async def _forget_sop_class(batch: Batch, study: int, sop_class: int) -> None:
+    """Take a SOP class from a study unless another instance of it has it."""
+    series, pairs = tables.series.c, tables.study_sop_classes
+    others = exists().where(_i.series == series.id, series.study == study, _i.sop_class == sop_class)
+    of_study = (pairs.c.study == study, pairs.c.sop_class == sop_class)
+    await batch.connection.execute(delete(pairs).where(*of_study, ~others))
