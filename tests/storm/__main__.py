@@ -34,6 +34,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=60.0, help="of faults in each run, recovery not counted")
     parser.add_argument("--only", nargs="*", choices=WORLDS, default=list(WORLDS))
     parser.add_argument("--outage", type=float, default=60.0, help="seconds for which all parts are down at once")
+    parser.add_argument("--keep", action="store_true", help="keep logs and data, also when all is well")
     return parser.parse_args(arguments)
 
 
@@ -53,7 +54,7 @@ def run(name: str, seed: int, options: argparse.Namespace) -> list[Result]:
             results = [storm(world, seed, options.seconds, say=say)]
             if isinstance(world, ClusterWorld) and results[0].good and options.outage:
                 results += [all_parts_down(world, seed, options.outage, say=say), disk_full(world, seed, say=say)]
-            good = all(result.good for result in results)
+            good = all(result.good for result in results) and not options.keep
             if not good:
                 keep_spool(world, folder)
         return results
