@@ -32,8 +32,12 @@ def add_service(point: EntryPoint) -> None:
 
 
 def add_tool(point: EntryPoint) -> None:
-    """Add a tool, importing it for its options."""
-    app.command(point.name, rich_help_panel="Tools")(point.load())
+    """Add a tool, importing it for its options; one of several commands is a `Typer`."""
+    tool = point.load()
+    if isinstance(tool, typer.Typer):
+        app.add_typer(tool, name=point.name, rich_help_panel="Tools")
+    else:
+        app.command(point.name, rich_help_panel="Tools")(tool)
 
 
 def main() -> None:

@@ -44,6 +44,10 @@ INDEXED_INSTANCES: Final = Counter(
 LAG_SECONDS: Final = Histogram(
     "osteon_lag_seconds", "From the first byte of a pack to its index rows.", buckets=(*_SECONDS, 300, 3600)
 )
+CONFLICTS_OPEN: Final = Gauge("osteon_conflicts_open", "Conflicts about which nobody has decided yet.")
+CONFLICTS_RESOLVED: Final = Counter(
+    "osteon_conflicts_resolved_total", "Decisions on conflicts, by what is kept.", ["keep"]
+)
 SWEPT_PACKS: Final = Counter("osteon_swept_packs_total", "Packs without rows that the sweep or a reindex indexed.")
 
 MESSAGES: Final = Counter("osteon_messages_total", "Messages handled, by queue and result.", ["queue", "result"])

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import resource
 import signal
 import socket
 import sys
@@ -9,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mappi
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from itertools import chain, repeat
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import uvicorn
 import uvloop
@@ -22,6 +23,8 @@ from osteon.http_head import BoundedHead
 from osteon.settings import BadSettings, ProcessSettings, load
 
 log = logging.get_logger(__name__)
+OPEN_FILES: Final = 10_240
+"""Files that a service with a DICOM door may have open, if the system lets it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +90,14 @@ def settings_or_exit(kind: type[S]) -> S:
     except BadSettings as error:
         print(f"osteon: the settings can not be used:\n{error}", file=sys.stderr)  # noqa: T201 (logs are not set up yet)
         sys.exit(2)
+
+
+def allow_open_files() -> None:
+    """Each association has a socket and some open packs; the usual soft limit of 1,024 files is soon used up."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def stop_on_signals() -> None:

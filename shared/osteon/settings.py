@@ -5,6 +5,7 @@ A variable that no group knows, or a value that is not valid, stops the start wi
 
 import os
 import re
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
@@ -183,27 +184,42 @@ def groups() -> list[type[Settings]]:
 
 def known_names() -> set[str]:
     """Return every environment variable that some service reads."""
-    return {PREFIX + field.upper() for group in groups() for field in group.model_fields}
+    return {name for group in groups() for name in variables(group)}
+
+
+def variables(group: type[Settings]) -> set[str]:
+    """Return the environment variables of a group."""
+    return {PREFIX + field.upper() for field in group.model_fields}
 
 
 def load(kind: type[S]) -> S:
     """Read the settings of one service from the environment; raises `BadSettings`."""
+    settings, wrong = read(kind)
+    if settings is None or wrong:
+        raise BadSettings("\n".join(wrong))
+    return settings
+
+
+def read(kind: type[S]) -> tuple[S | None, list[str]]:
+    """Return the settings of one service, None when a value can not be used, and a line for each thing wrong."""
     unknown = sorted(
         name
         for name in os.environ
         if name.startswith(PREFIX) and name not in known_names() and not name.startswith(PREFIX + "TEST_")
     )
-    wrong = [f"{name}: no such setting (see docs/settings.md)" for name in unknown]
+    wrong = [f"{name}: no such setting{_meant(name)} (see docs/settings.md)" for name in unknown]
     try:
-        settings = kind()
+        return kind(), wrong
     except ValidationError as error:
         for problem in error.errors(include_url=False):
             name = PREFIX + "_".join(str(part) for part in problem["loc"]).upper()
             wrong.append(f"{name}: {problem['msg']}{_given(kind, problem)}")
-        raise BadSettings("\n".join(wrong)) from None
-    if wrong:
-        raise BadSettings("\n".join(wrong))
-    return settings
+        return None, wrong
+
+
+def _meant(name: str) -> str:
+    close = get_close_matches(name, known_names(), n=1)
+    return f"; is {close[0]} meant?" if close else ""
 
 
 def _given(kind: type[Settings], problem: ErrorDetails) -> str:

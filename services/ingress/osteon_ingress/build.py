@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import resource
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -13,7 +12,7 @@ from osteon.contracts.topology import writer_queue
 from osteon.dimse.acceptor import Acceptor
 from osteon.dimse.handler import AssociationInfo
 from osteon.errors import OsteonError
-from osteon.runtime import Running, until_available
+from osteon.runtime import Running, allow_open_files, until_available
 from osteon.settings import BusSettings, DicomSettings, ProcessSettings, SpoolSettings
 from osteon.spool.spool import Spool
 from osteon_ingress.handlers import Association, announce, indexed
@@ -22,8 +21,6 @@ from osteon_ingress.settings import acceptor_config, spool_config
 
 LAST_PUBLISH = 3.0
 """Seconds for the last packs of a drain; what the broker does not take then stays in the spool."""
-OPEN_FILES = 10_240
-"""Files that this process may have open, if the system lets it."""
 
 
 @asynccontextmanager
@@ -62,7 +59,7 @@ async def _service(
     bus: Bus,
     connecting: asyncio.Task[None] | None = None,
 ) -> AsyncIterator[Running]:
-    _allow_open_files()
+    allow_open_files()
     publish = partial(announce, bus=bus, spool_id=spool_settings.spool_id)
     spool = await Spool.open(spool_config(spool_settings, ack_after=dicom.ack_after), publish)
     listening = asyncio.create_task(_listen(bus, spool, spool_settings.spool_id, connecting))
@@ -83,14 +80,6 @@ async def _listen(bus: Bus, spool: Spool, spool_id: str, connecting: asyncio.Tas
         await asyncio.shield(connecting)
     await until_available("broker", partial(bus.declare, writer_queue(spool_id)))
     await until_available("broker", partial(bus.subscribe, PackIndexed, partial(indexed, spool=spool)))
-
-
-def _allow_open_files() -> None:
-    """Each association has a socket and some open packs; the usual soft limit of 1,024 files is soon used up."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 async def _open_door(acceptor: Acceptor, host: str, port: int) -> int:

@@ -2,16 +2,24 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
 from osteon import metrics
 from osteon.bus.port import BusUnavailable, RequestTimeout, Unroutable
 from osteon.bus.rpc import Answerer
-from osteon.bus.wire import DeadLetter, History, Letter, decode, encode
+from osteon.bus.wire import DeadLetter, Letter, decode, encode, fresh
 from osteon.bus.worker import Delivery, Listener, Pool, WorkDelivery, Worker, single
 from osteon.contracts.base import Message
-from osteon.contracts.topology import RETRY_DELAYS_MS, Queue, RpcQueue, binding_key, needs_queue, routing_key
+from osteon.contracts.topology import (
+    DEAD_QUEUE,
+    RETRY_DELAYS_MS,
+    Queue,
+    RpcQueue,
+    binding_key,
+    needs_queue,
+    routing_key,
+)
 
 M = TypeVar("M", bound=Message)
 R = TypeVar("R", bound=Message)
@@ -122,8 +130,9 @@ class MemoryBus:
         """Put parked messages (all, or those with these ids) back into their queues; returns how many."""
         chosen = [dead for dead in self._dead if ids is None or dead.letter.id in ids]
         for dead in chosen:
+            self._queues[dead.queue].put(fresh(dead.letter))
             self._dead.remove(dead)
-            self._queues[dead.queue].put(replace(dead.letter, history=History()))
+        metrics.QUEUE_MESSAGES.labels(DEAD_QUEUE).set(len(self._dead))
         return len(chosen)
 
     def _queue(self, queue: Queue) -> "_WorkQueue":
@@ -185,6 +194,7 @@ class _Work(_Delivered):
 
     async def park(self, dead: DeadLetter) -> None:
         self.queue.dead.append(dead)
+        metrics.QUEUE_MESSAGES.labels(DEAD_QUEUE).set(len(self.queue.dead))
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,9 @@ Delivery is at least once; handlers are idempotent. What happens to a message is
 * `osteon.errors.Unavailable`: a part is down; it is tried again with back-off for as long as it takes, never parked;
 * `osteon.errors.Invalid` (or a body that is no such message): to the dead-letter queue at once, with the reason;
 * anything else: it is tried again with back-off, and parked after `topology.MAX_ATTEMPTS`.
+
+A consumer that parks one message after the other and handles none is more likely wrong than they are: after
+`topology.PARK_BURST` it lets them wait instead, and tries each again until some succeed.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -25,6 +28,10 @@ class BusUnavailable(Unavailable):
 
 class Unroutable(BusUnavailable):
     """The broker has no queue for a message that needs one (its consumer never declared it)."""
+
+
+class TopologyDiffers(BusUnavailable):
+    """A queue or an exchange exists with other properties than Osteon gives it; until it is deleted nothing works."""
 
 
 class RequestTimeout(BusUnavailable):

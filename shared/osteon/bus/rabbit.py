@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast
 from yarl import URL
 
 from osteon import logging, metrics
-from osteon.bus.port import BusUnavailable, Unroutable
+from osteon.bus.port import BusUnavailable, TopologyDiffers, Unroutable
 from osteon.bus.rabbit_consumers import (
     PUBLISH_TIMEOUT,
     Consumer,
@@ -22,6 +22,7 @@ from osteon.bus.rabbit_consumers import (
     Work,
     WorkConsumer,
 )
+from osteon.bus.rabbit_counts import keep_counting
 from osteon.bus.rabbit_dead import list_dead, replay_dead
 from osteon.bus.rabbit_link import Link, broker_errors
 from osteon.bus.rabbit_wire import to_message
@@ -148,12 +149,15 @@ class RabbitBus:
 
     async def replay(self, ids: Collection[str] | None = None) -> int:
         """Put parked messages (all, or those with these ids) back into their queues; returns how many."""
-        return await replay_dead(self._connected(), ids)
+        return len((await replay_dead(self._connected(), ids)).done)
 
     def _connected(self) -> Link:
         if self._link is None:
             raise BusUnavailable(f"no connection to RabbitMQ at {self._broker}: {self._problem}")
         return self._link
+
+    def _work_queues(self) -> list[str]:
+        return [r.work.name for r in self._registered if isinstance(r, Declared | WorkConsumer)]
 
     def _pool(
         self, work: Callable[[Sequence[D]], Awaitable[None]], *, tasks: int, size: int = 1, linger: float = 0.0
@@ -188,6 +192,9 @@ class RabbitBus:
                     pause = _RECONNECT_FIRST
                     await link.closed.wait()
                     self._problem = link.reason
+            except TopologyDiffers as error:
+                self._problem = str(error)
+                log.error("nothing works until a queue is put right", problem=self._problem)
             except BusUnavailable as error:
                 self._problem = str(error)
             except Exception as error:
@@ -203,6 +210,7 @@ class RabbitBus:
     async def _connection(self) -> AsyncIterator[Link]:
         """Open a link with everything that is registered on it; the bus is up inside."""
         link = await Link.open(self._url)
+        counting: asyncio.Task[None] | None = None
         try:
             async with self._setup:
                 for registration, established in self._registered.items():
@@ -212,6 +220,7 @@ class RabbitBus:
                 self._link = link
                 self._up.set()
             log.info("connected to RabbitMQ", broker=self._broker)
+            counting = asyncio.create_task(keep_counting(link, self._work_queues))
             yield link
         finally:
             self._link = None
@@ -219,3 +228,5 @@ class RabbitBus:
             for registration in self._registered:
                 registration.lost()
             await link.close()
+            if counting is not None:
+                await counting

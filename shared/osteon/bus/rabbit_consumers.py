@@ -47,12 +47,12 @@ class Declared:
     """A work queue that exists."""
 
     def __init__(self, queue: Queue, delays_ms: tuple[int, ...]) -> None:
-        self._queue = queue
+        self.work = queue
         self._delays_ms = delays_ms
 
     async def establish(self, link: Link) -> None:
         """Declare it and its retry queues."""
-        await declare_work_queue(link.publisher, self._queue, self._delays_ms)
+        await declare_work_queue(link.publisher, self.work, self._delays_ms)
 
     async def cancel(self) -> None:
         """Nothing is delivered."""
@@ -129,16 +129,16 @@ class WorkConsumer(Consumer["Work"]):
 
     def __init__(self, queue: Queue, delays_ms: tuple[int, ...], pool: "Pool[Work]", prefetch: int) -> None:
         super().__init__(pool, prefetch)
-        self._work = queue
+        self.work = queue
         self._delays_ms = delays_ms
 
     async def declare(self, channel: AbstractChannel) -> AbstractQueue:
         """Make the work queue and its retry queues."""
-        return await declare_work_queue(channel, self._work, self._delays_ms)
+        return await declare_work_queue(channel, self.work, self._delays_ms)
 
     def delivery(self, link: Link, message: AbstractIncomingMessage) -> "Work":
         """Return a delivery that can be retried and parked."""
-        return Work(link, message, to_letter(message), self._work.name, self._delays_ms)
+        return Work(link, message, to_letter(message), self.work.name, self._delays_ms)
 
 
 class EventConsumer(Consumer["Received"]):

@@ -5,17 +5,24 @@ unit of failure is the connection: when it or one of its channels ends, all is c
 """
 
 import asyncio
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Self
+from typing import Any, Self
 
 import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractConnection
-from aio_pika.exceptions import CONNECTION_EXCEPTIONS, ChannelClosed, DeliveryError, PublishError
+from aio_pika.exceptions import (
+    CONNECTION_EXCEPTIONS,
+    ChannelClosed,
+    ChannelPreconditionFailed,
+    DeliveryError,
+    PublishError,
+)
 from yarl import URL
 
 from osteon import logging
-from osteon.bus.port import BusUnavailable, Unroutable
+from osteon.bus.port import BusUnavailable, TopologyDiffers, Unroutable
 from osteon.contracts.topology import DEAD_EXCHANGE, EXCHANGE
 
 log = logging.get_logger(__name__)
@@ -23,6 +30,30 @@ HEARTBEAT = 5
 """Seconds; a broker that is silent for about three of them is given up."""
 _CONNECT_TIMEOUT = 10.0
 _CLOSE_TIMEOUT = 5.0
+
+
+_DIFFERS = re.compile(
+    r"inequivalent arg '(?P<argument>[^']+)' for (?P<kind>\w+) '(?P<name>[^']+)' in vhost '(?P<vhost>[^']+)': "
+    r"received (?P<ours>.+?) but current is (?P<theirs>.+)"
+)
+
+
+def differing(refusal: str) -> str:
+    """Return the broker's refusal of a declaration as what is wrong and how to mend it."""
+    found = _DIFFERS.search(refusal)
+    if found is None:
+        return refusal
+    argument, kind, name, vhost, ours, theirs = found.groups()
+    delete = f"rabbitmqctl delete_queue -p {vhost} {name}" if kind == "queue" else f"delete the {kind}"
+    return (
+        f"the {kind} {name!r} exists with {argument} = {_bare(theirs)}, where Osteon needs {_bare(ours)}. "
+        f"Let it become empty, then: {delete}; Osteon makes it again"
+    )
+
+
+def _bare(value: str) -> str:
+    """Return the value in the broker's words: `the value '5' of type 'signedint'`, `none`, `'topic'`."""
+    return " ".join(value.split()).removeprefix("the value ").split(" of type ")[0].strip("'")
 
 
 @contextmanager
@@ -36,6 +67,8 @@ def broker_errors(what: str) -> Iterator[None]:
         raise BusUnavailable(f"{what}: the broker refused it") from None
     except TimeoutError:
         raise BusUnavailable(f"{what}: no answer from the broker in time") from None
+    except ChannelPreconditionFailed as error:
+        raise TopologyDiffers(f"{what}: {differing(str(error))}") from error
     except CONNECTION_EXCEPTIONS as error:
         raise BusUnavailable(f"{what}: {error or type(error).__name__}") from error
     except asyncio.CancelledError:
@@ -75,6 +108,13 @@ class Link:
                 await link.close()
                 raise
         return link
+
+    @property
+    def server(self) -> tuple[str, str]:
+        """Product and version, as the broker names them."""
+        transport = self._connection.transport
+        known: Mapping[str, Any] = getattr(transport and transport.connection, "server_properties", {})
+        return str(known.get("product", "a broker")), str(known.get("version", "of unknown version"))
 
     async def channel(self, *, prefetch: int = 0) -> AbstractChannel:
         """Open a channel whose end ends the link; with `prefetch`, that many deliveries are unsettled at most."""

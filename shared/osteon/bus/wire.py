@@ -1,7 +1,8 @@
 """Messages as they travel: JSON bodies named by type, and the history of those that failed before."""
 
+import traceback
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TypeVar
 
@@ -28,6 +29,10 @@ class History:
     """All failures, an unavailable part included; chooses the back-off."""
     first_error: str = ""
     last_error: str = ""
+    place: str = ""
+    """Where in the code the last error came from."""
+    replays: int = 0
+    """How often it was parked and put back to work before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +58,11 @@ class DeadLetter:
     parked_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
 
+def fresh(letter: Letter) -> Letter:
+    """Return a parked letter for its queue: nothing counts against it, but that it was replayed is remembered."""
+    return replace(letter, history=History(replays=letter.history.replays + 1))
+
+
 def encode(message: Message) -> Letter:
     """Return the message as JSON."""
     return Letter(type(message).__name__, message.model_dump_json().encode(), message.correlation_id)
@@ -68,6 +78,13 @@ def decode(letter: Letter, expected: type[M]) -> M:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"]) or "body"
         raise BadMessage(f"{letter.type}: {place}: {first['msg']}") from None
+
+
+def place_of(error: BaseException) -> str:
+    """Return the line that raised, of Osteon's own code when the error passed through it."""
+    frames = [(frame.f_globals.get("__name__", ""), line) for frame, line in traceback.walk_tb(error.__traceback__)]
+    own = [place for place in frames if place[0].startswith("osteon")] or frames
+    return f"{own[-1][0]}, line {own[-1][1]}" if own else ""
 
 
 def describe(error: BaseException) -> str:

@@ -4,13 +4,13 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Generic, Protocol, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
 from osteon import logging, metrics
 from osteon.bus.port import BusUnavailable
-from osteon.bus.wire import BadMessage, DeadLetter, History, Letter, decode, describe
+from osteon.bus.wire import BadMessage, DeadLetter, History, Letter, decode, describe, place_of
 from osteon.contracts.base import Message
-from osteon.contracts.topology import MAX_ATTEMPTS
+from osteon.contracts.topology import MAX_ATTEMPTS, PARK_BURST, SUCCESSES_PER_PARK
 from osteon.errors import Invalid, Unavailable
 
 M = TypeVar("M", bound=Message)
@@ -52,6 +52,8 @@ class Result(StrEnum):
     """A part is unavailable: tried again for as long as it takes."""
     RETRY = "retry"
     PARKED = "parked"
+    HELD = "held"
+    """To be parked, but too many are: tried again until others succeed (`ParkLimit`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,14 @@ def judge(error: Exception, before: History) -> Verdict:
     """Decide about a failed delivery by the type of its error (see `osteon.bus.port`)."""
     counts = not isinstance(error, Unavailable)
     text = describe(error)
-    after = History(before.attempts + counts, before.retries + 1, before.first_error or text, text)
+    after = replace(
+        before,
+        attempts=before.attempts + counts,
+        retries=before.retries + 1,
+        first_error=before.first_error or text,
+        last_error=text,
+        place=place_of(error),
+    )
     if isinstance(error, Invalid):
         return Verdict(Result.PARKED, after, "invalid")
     if not counts:
@@ -77,6 +86,29 @@ def judge(error: Exception, before: History) -> Verdict:
     return Verdict(Result.RETRY, after)
 
 
+class ParkLimit:
+    """Lets a few bad messages be parked, but not the whole stream when it is the code that is bad.
+
+    `topology.PARK_BURST` may be parked at once, and one more for every `SUCCESSES_PER_PARK` that are handled.
+    """
+
+    _FULL: Final = PARK_BURST * SUCCESSES_PER_PARK
+
+    def __init__(self) -> None:
+        self._earned = self._FULL
+
+    def done(self) -> None:
+        """A message was handled."""
+        self._earned = min(self._earned + 1, self._FULL)
+
+    def take(self) -> bool:
+        """Whether one more may be parked."""
+        if self._earned < SUCCESSES_PER_PARK:
+            return False
+        self._earned -= SUCCESSES_PER_PARK
+        return True
+
+
 class Worker(Generic[M]):
     """Hands batches of deliveries to a handler and settles each delivery by what came of it."""
 
@@ -84,6 +116,7 @@ class Worker(Generic[M]):
         self._queue = queue
         self._message = message
         self._handler = handler
+        self._park_limit = ParkLimit()
 
     async def __call__(self, deliveries: Sequence[WorkDelivery]) -> None:
         """Handle a batch; when it fails for any reason but an unavailable part, its messages one by one."""
@@ -134,10 +167,13 @@ class Worker(Generic[M]):
 
     async def _done(self, delivery: WorkDelivery) -> None:
         await self._settle(delivery, delivery.ack)
+        self._park_limit.done()
         metrics.MESSAGES.labels(self._queue, Result.DONE).inc()
 
     async def _failed(self, delivery: WorkDelivery, error: Exception) -> None:
         verdict = judge(error, delivery.letter.history)
+        if verdict.result is Result.PARKED and not self._park_limit.take():
+            verdict = replace(verdict, result=Result.HELD)
         letter = replace(delivery.letter, history=verdict.history)
         self._report(letter, verdict, error)
         if verdict.result is Result.PARKED:
@@ -154,6 +190,9 @@ class Worker(Generic[M]):
                 log.warning("a part is unavailable, trying again later", retries=verdict.history.retries, **facts)
             case Result.RETRY:
                 log.error("failed, trying again later", attempts=verdict.history.attempts, exc_info=error, **facts)
+            case Result.HELD:
+                log.error("not parked, too many are: tried again until others succeed. Is this release broken?",
+                          reason=verdict.reason, **facts)  # fmt: skip
             case _:
                 unexpected = None if isinstance(error, Invalid) else error
                 log.error("message parked", reason=verdict.reason, exc_info=unexpected, **facts)

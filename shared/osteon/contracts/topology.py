@@ -16,6 +16,10 @@ RETRY_DELAYS_MS: Final = (250, 1_000, 5_000, 30_000)
 """Back-off of a failed message; the last one repeats."""
 MAX_ATTEMPTS: Final = 8
 """A message that failed this often for reasons other than an unavailable part is parked."""
+PARK_BURST: Final = 20
+"""Messages that one consumer of a queue parks at most while none succeeds; others wait until some do."""
+SUCCESSES_PER_PARK: Final = 10
+"""How many messages a consumer must handle to earn one more that may be parked."""
 DELIVERY_LIMIT: Final = 20
 """A message that the broker handed out this often without an answer (it ends its consumer's process) is parked."""
 REPLY_TO: Final = "amq.rabbitmq.reply-to"

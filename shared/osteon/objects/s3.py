@@ -16,7 +16,7 @@ from urllib3.exceptions import ProtocolError
 
 from osteon.objects.keys import check_key, check_prefix
 from osteon.objects.port import ObjectInfo
-from osteon.objects.s3_bucket import Bucket, give_back
+from osteon.objects.s3_bucket import PART_SIZE, Bucket, give_back
 from osteon.objects.s3_errors import CLIENT_ERRORS, translate
 from osteon.objects.s3_pool import SteadyPool
 from osteon.settings import ObjectSettings
@@ -47,15 +47,20 @@ class S3Objects:
         uploads: int = 4,
         connect_timeout: float = 5.0,
         read_timeout: float = 60.0,
+        part_size: int = PART_SIZE,
     ) -> None:
-        named = partial(Bucket, endpoint, access_key, secret_key, bucket, secure=secure, region=region)
+        named = partial(
+            Bucket, endpoint, access_key, secret_key, bucket, secure=secure, region=region, part_size=part_size
+        )
         self._bucket = named(pool=SteadyPool(threads, connect_timeout, read_timeout))
         self._probed = named(pool=SteadyPool(1, connect_timeout, connect_timeout))
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="s3")
         self._uploads = asyncio.Semaphore(uploads)
 
     @classmethod
-    def from_settings(cls, settings: ObjectSettings, *, threads: int = 16, uploads: int = 4) -> "S3Objects":
+    def from_settings(
+        cls, settings: ObjectSettings, *, threads: int = 16, uploads: int = 4, part_size: int = PART_SIZE
+    ) -> "S3Objects":
         """Return the store that the settings name."""
         return cls(
             settings.s3_endpoint,
@@ -66,6 +71,7 @@ class S3Objects:
             region=settings.s3_region,
             threads=threads,
             uploads=uploads,
+            part_size=part_size,
         )
 
     async def put_file(self, key: str, path: Path) -> None:
@@ -126,6 +132,14 @@ class S3Objects:
     async def check(self) -> None:
         """Raise `ObjectsUnavailable` with what is wrong when the store can not be used now; makes the bucket."""
         await self._in_thread("check", self._probed.make)
+
+    async def has_bucket(self) -> bool:
+        """Whether the bucket is there."""
+        return await self._in_thread("bucket", self._probed.exists)
+
+    async def remove_bucket(self) -> None:
+        """Remove the bucket; raises `ObjectsUnavailable` when anything is in it."""
+        await self._in_thread("bucket", self._bucket.remove)
 
     def close(self) -> None:
         """Give up the threads and connections; requests in flight come to their end unheard."""

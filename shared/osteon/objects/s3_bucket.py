@@ -37,15 +37,26 @@ _ENCRYPTION = "x-amz-server-side-encryption"
 class Bucket:
     """A bucket that is made at the first use. Raises the errors of the client and those of the port.
 
-    `region` may be empty, then the store is asked. Raises `Invalid` when endpoint or name can not be used.
+    `region` may be empty, then the store is asked. What is longer than `part_size` bytes is sent in such parts. Raises
+    `Invalid` when endpoint or name can not be used.
     """
 
     def __init__(
-        self, endpoint: str, access_key: str, secret_key: str, name: str, *, secure: bool, region: str, pool: SteadyPool
+        self,
+        endpoint: str,
+        access_key: str,
+        secret_key: str,
+        name: str,
+        *,
+        secure: bool,
+        region: str,
+        pool: SteadyPool,
+        part_size: int = PART_SIZE,
     ) -> None:
         self.where = f"{endpoint}/{name}"
         self._name = name
         self._made = False
+        self._part_size = part_size
         try:
             check_bucket_name(name, strict=True)
             self._client = Minio(
@@ -55,10 +66,10 @@ class Bucket:
             raise Invalid(f"OSTEON_S3_ENDPOINT={endpoint}, OSTEON_S3_BUCKET={name}: {error}") from None
 
     def upload(self, key: str, source: BinaryIO) -> None:
-        """Store the bytes of a file; up to 64 MiB of them are in memory."""
+        """Store the bytes of a file; up to a part of them are in memory."""
         size = source.seek(0, io.SEEK_END)
         source.seek(0)
-        if size > PART_SIZE:
+        if size > self._part_size:
             self._upload_parts(key, source, size)
         else:
             self._upload_at_once(key, source.read())
@@ -66,15 +77,17 @@ class Bucket:
     def _upload_at_once(self, key: str, data: bytes) -> None:
         sent = base64.b64encode(zlib.crc32(data).to_bytes(4, "big")).decode()
         result = self._client.put_object(
-            self._name, key, io.BytesIO(data), len(data), part_size=PART_SIZE, metadata={_CRC32: sent}
+            self._name, key, io.BytesIO(data), len(data), part_size=self._part_size, metadata={_CRC32: sent}
         )
         if _header(result, _CRC32) != sent:
             self._check_size(key, len(data))
 
     def _upload_parts(self, key: str, source: BinaryIO, size: int) -> None:
-        expected = _etag_of_parts(source)
+        expected = _etag_of_parts(source, self._part_size)
         source.seek(0)
-        result = self._client.put_object(self._name, key, source, size, part_size=PART_SIZE, num_parallel_uploads=1)
+        result = self._client.put_object(
+            self._name, key, source, size, part_size=self._part_size, num_parallel_uploads=1
+        )
         encrypted = _header(result, _ENCRYPTION).startswith("aws:kms")
         if result.etag != expected and not encrypted:  # an encrypted bucket's ETags are no MD5s
             raise ObjectsUnavailable(f"the object store {self.where} kept other bytes of {key!r} than were sent")
@@ -131,9 +144,18 @@ class Bucket:
         entries = self._client.list_objects(self._name, prefix, recursive=True, start_after=after)
         return [_info(entry) for entry in islice(entries, _LISTED_AT_ONCE)]
 
+    def exists(self) -> bool:
+        """Whether the bucket is there."""
+        return self._client.bucket_exists(self._name)
+
+    def remove(self) -> None:
+        """Remove the bucket; the store refuses that while anything is in it."""
+        self._client.remove_bucket(self._name)
+        self._made = False
+
     def make(self) -> None:
         """Make the bucket unless it is there."""
-        if not self._client.bucket_exists(self._name):
+        if not self.exists():
             try:
                 self._client.make_bucket(self._name)
             except S3Error as error:
@@ -173,14 +195,14 @@ def _header(result: ObjectWriteResult, name: str) -> str:
     return headers.get(name, "")
 
 
-def _etag_of_parts(source: BinaryIO) -> str:
+def _etag_of_parts(source: BinaryIO, part_size: int) -> str:
     digests = []
     while True:
-        digest, left = hashlib.md5(usedforsecurity=False), PART_SIZE
+        digest, left = hashlib.md5(usedforsecurity=False), part_size
         while left and (block := source.read(min(_HASHED_AT_ONCE, left))):
             digest.update(block)
             left -= len(block)
-        if left == PART_SIZE:
+        if left == part_size:
             break
         digests.append(digest.digest())
     return f"{hashlib.md5(b''.join(digests), usedforsecurity=False).hexdigest()}-{len(digests)}"

@@ -48,7 +48,7 @@ class Folder:
 
     def files(self) -> list[Path]:
         """Return what is in the folder, oldest pack first."""
-        return sorted(path for path in self.path.iterdir() if path.name != _LOCK)
+        return contents(self.path)
 
     def release(self) -> None:
         """Let go of the folder, and remove it when nothing is left in it."""
@@ -57,6 +57,27 @@ class Folder:
                 (self.path / _LOCK).unlink()
                 self.path.rmdir()
             os.close(self._fd)
+
+
+def contents(folder: Path) -> list[Path]:
+    """Return what is in a folder of the spool, oldest pack first."""
+    return sorted(path for path in folder.iterdir() if path.name != _LOCK)
+
+
+def orphans(root: Path) -> list[Path]:
+    """Return the folders that nobody holds, without taking any of them."""
+    found = []
+    with _whole(root):
+        for lock in sorted(root.glob(f"*/{_LOCK}")):
+            fd = os.open(lock, os.O_RDWR)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                found.append(lock.parent)
+            except BlockingIOError:
+                continue
+            finally:
+                os.close(fd)
+    return found
 
 
 @contextmanager

@@ -9,10 +9,10 @@ import pytest
 
 from osteon.bus import worker
 from osteon.bus.port import BusUnavailable
-from osteon.bus.wire import DeadLetter, History, Letter, encode
+from osteon.bus.wire import DeadLetter, History, Letter, decode, encode
 from osteon.bus.worker import Pool, Result, Worker, judge
 from osteon.contracts.packs import PackSealed
-from osteon.contracts.topology import MAX_ATTEMPTS
+from osteon.contracts.topology import MAX_ATTEMPTS, PARK_BURST
 from osteon.errors import Invalid, NotFound, Unavailable
 from support.bus import eventually, sealed, work_queue
 
@@ -139,3 +139,50 @@ async def test_stopping_a_pool_cancels_what_does_not_end_in_time_and_begins_noth
     await pool.stop(0.01)
     assert cancelled.is_set()
     assert len(begun) == 2
+
+
+def invalid_from(number: int, count: int) -> list[Exception | None]:
+    """Return what handling each message raises: `number` are done, then `count` are bad."""
+    return [None] * number + [Invalid("bad")] * count
+
+
+async def outcomes(errors: list[Exception | None]) -> list[str]:
+    left = list(errors)
+
+    async def handler(_: Sequence[PackSealed]) -> None:
+        if (error := left.pop(0)) is not None:
+            raise error
+
+    worker = Worker(QUEUE.name, PackSealed, handler)
+    deliveries = [Said() for _ in errors]
+    for delivery in deliveries:
+        await worker([delivery])
+    return [delivery.said[0] if delivery.said[0] == "ack" else delivery.said[0][0] for delivery in deliveries]
+
+
+async def test_a_consumer_that_handles_nothing_parks_a_few_and_lets_the_others_wait() -> None:
+    said = await outcomes(invalid_from(0, PARK_BURST + 30))
+    assert (said.count("park"), said[PARK_BURST:]) == (PARK_BURST, ["retry"] * 30)
+
+
+async def test_messages_that_succeed_allow_others_to_be_parked_again() -> None:
+    bad = invalid_from(0, PARK_BURST + 1)
+    said = await outcomes([*bad, *invalid_from(10, 2)])
+    assert said[-2:] == ["park", "retry"]
+
+
+async def test_a_message_that_is_held_back_keeps_its_history_and_waits_the_longest() -> None:
+    worker = failing(*[Invalid("bad")] * 100)
+    delivery = Said()
+    for _ in range(PARK_BURST):
+        await worker([Said()])
+    delivery.letter = Letter("PackSealed", delivery.letter.body, "c", history=History(attempts=9, retries=12))
+    await worker([delivery])
+    assert delivery.said == [("retry", 12, 10)]
+
+
+def test_the_place_of_an_error_is_the_last_line_of_osteon_that_it_passed() -> None:
+    try:
+        decode(Letter("PackSealed", b"{", "c"), PackSealed)
+    except Invalid as error:
+        assert judge(error, History()).history.place.startswith("osteon.bus.wire, line ")

@@ -1,0 +1,36 @@
+"""Every probe. A new part gets a module with a `look`, and a line here."""
+
+from typing import Any, Final
+
+from osteon.doctor import broker, certificates, database, disk, host, objects, ports
+from osteon.doctor.runner import Probe
+from osteon.settings import (
+    BusSettings,
+    DicomSettings,
+    HttpSettings,
+    IndexSettings,
+    ObjectSettings,
+    ProcessSettings,
+    SpoolSettings,
+    StandaloneSettings,
+)
+
+SETTINGS: Final = "settings"
+"""The first probe: without settings there is nothing to look at, so the command itself does it."""
+PROBES: Final[tuple[Probe[Any], ...]] = (
+    Probe("host", "open files", ProcessSettings, host.look),
+    Probe("ports", "free, or Osteon's own", ProcessSettings, ports.look),
+    Probe("disk", "the spool's folder, file system, space and leftovers", SpoolSettings, disk.look),
+    Probe("broker", "RabbitMQ: login, rights, queues and their arguments, dead letters", BusSettings, broker.look),
+    Probe("objects", "S3: login, bucket, everything that Osteon asks of it", ObjectSettings, objects.look),
+    Probe("objects", "the folder of objects", StandaloneSettings, objects.look_at_folder),
+    Probe("database", "PostgreSQL: login, version, tables, rights, durability", IndexSettings, database.look),
+    Probe("database", "the SQLite file", StandaloneSettings, database.look_at_file),
+    Probe("certificates", "TLS of the broker, the object store and the database", ProcessSettings, certificates.look),
+)
+
+
+class ClusterSettings(
+    ProcessSettings, DicomSettings, HttpSettings, SpoolSettings, BusSettings, ObjectSettings, IndexSettings
+):
+    """Every part that the services of a cluster need."""

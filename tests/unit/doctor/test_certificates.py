@@ -1,0 +1,129 @@
+"""The probe of TLS, on real certificates made for the test."""
+
+import shutil
+import socket
+import ssl
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from osteon.doctor import certificates
+from osteon.doctor.der import not_after
+from osteon.doctor.report import Findings
+from osteon.errors import Invalid
+from osteon.settings import BusSettings, IndexSettings, ObjectSettings, ProcessSettings
+from support.archive import free_port
+from support.doctor import bad
+
+pytestmark = pytest.mark.skipif(not shutil.which("openssl"), reason="openssl is not here")
+
+
+class Everything(ProcessSettings, BusSettings, ObjectSettings, IndexSettings):
+    pass
+
+
+def certificate(folder: Path, name: str, days: int = 365) -> tuple[Path, Path]:
+    """Make a certificate for 127.0.0.1 that it signed itself, and its key."""
+    paths = folder / f"{name}.pem", folder / f"{name}.key"
+    subject = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
+    kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", str(days)]
+    made = ["-out", str(paths[0]), "-keyout", str(paths[1])]
+    subprocess.run(["openssl", "req", "-x509", *subject, *kind, *made], check=True, capture_output=True)
+    return paths
+
+
+@contextmanager
+def tls_server(pair: tuple[Path, Path], *, postgres: bool = False) -> Iterator[int]:
+    """Shake hands with whoever connects."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*pair)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            while True:
+                try:
+                    plain, _ = listener.accept()
+                except OSError:
+                    return
+                try:
+                    if postgres:
+                        plain.recv(8)
+                        plain.sendall(b"S")
+                    context.wrap_socket(plain, server_side=True).close()
+                except OSError:
+                    plain.close()
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield listener.getsockname()[1]
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join(30)
+
+
+def look(**settings: object) -> Findings:
+    say = Findings("certificates")
+    certificates.look(Everything(**settings), say)  # type: ignore[arg-type]
+    return say
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return certificate(tmp_path_factory.mktemp("tls"), "good")
+
+
+def test_without_tls_there_is_nothing_to_look_at() -> None:
+    assert [each.what for each in look().found] == ["no setting asks for TLS"]
+
+
+def test_the_end_of_a_certificate_is_read_as_openssl_reads_it(pair: tuple[Path, Path]) -> None:
+    der = ssl.PEM_cert_to_DER_cert(pair[0].read_text())
+    shown = subprocess.run(
+        ["openssl", "x509", "-enddate", "-noout", "-in", str(pair[0])], check=True, capture_output=True, text=True
+    ).stdout
+    assert not_after(der).timestamp() == ssl.cert_time_to_seconds(shown.removeprefix("notAfter=").strip())
+
+
+def test_bytes_that_are_no_certificate_are_refused_wherever_they_end(pair: tuple[Path, Path]) -> None:
+    der = ssl.PEM_cert_to_DER_cert(pair[0].read_text())
+    for size in range(0, len(der), 7):
+        with pytest.raises(Invalid):
+            not_after(der[:size])
+
+
+def test_a_broker_with_a_trusted_certificate_is_in_order(pair: tuple[Path, Path]) -> None:
+    with tls_server(pair) as port:
+        say = look(amqp_url=f"amqps://127.0.0.1:{port}/?cafile={pair[0]}")
+    assert bad(say.found) == []
+    assert "valid until" in say.found[0].what
+
+
+def test_a_certificate_that_nobody_trusts_fails_with_the_reason(pair: tuple[Path, Path]) -> None:
+    with tls_server(pair) as port:
+        [wrong] = bad(look(s3_endpoint=f"127.0.0.1:{port}", s3_secure=True).found)
+    assert wrong.startswith("FAIL")
+    assert "self-signed certificate" in wrong
+
+
+def test_a_certificate_that_soon_expires_is_warned_of(tmp_path: Path) -> None:
+    soon = certificate(tmp_path, "soon", days=5)
+    with tls_server(soon, postgres=True) as port:
+        url = f"postgresql+psycopg://osteon@127.0.0.1:{port}/osteon?sslmode=verify-full&sslrootcert={soon[0]}"
+        [wrong] = bad(look(database_url=url).found)
+    assert wrong.startswith("WARN")
+    assert "(OSTEON_DATABASE_URL): expires on" in wrong
+
+
+def test_a_key_of_another_certificate_is_found(tmp_path: Path, pair: tuple[Path, Path]) -> None:
+    other = certificate(tmp_path, "other")
+    url = f"amqps://127.0.0.1:{free_port()}/?cafile={pair[0]}&certfile={pair[0]}&keyfile={other[1]}"
+    [wrong] = bad(look(amqp_url=url).found)
+    assert "key and certificate do not belong together" in wrong
+
+
+def test_a_file_that_is_missing_is_named(tmp_path: Path) -> None:
+    [wrong] = bad(look(amqp_url=f"amqps://127.0.0.1:{free_port()}/?cafile={tmp_path}/no.pem").found)
+    assert f"OSTEON_AMQP_URL: the file {tmp_path}/no.pem can not be read" in wrong
