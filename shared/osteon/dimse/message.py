@@ -103,6 +103,8 @@ class MessageReader:
             raise ProtocolError("command set fragments on two contexts")
         if context_id not in self._contexts:
             raise ProtocolError(f"presentation context {context_id} is not accepted")
+        if not last and not data:
+            raise ProtocolError("empty command set fragment that is not the last")
         if len(self._command) + len(data) > self._max_command:
             raise ProtocolError(f"command set of more than {self._max_command} bytes")
         self._context_id = context_id
