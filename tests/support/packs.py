@@ -1,6 +1,6 @@
 """Packs of invented instances, as `ingress` leaves them in a spool."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from pathlib import Path
 
@@ -17,10 +17,10 @@ def part10(dataset: Dataset) -> bytes:
     return buffer.getvalue()
 
 
-def sealed_pack(spool: Path, pack_id: str, datasets: list[Dataset]) -> PackSealed:
+def sealed_pack(spool: Path, pack_id: str, datasets: list[Dataset], *, seconds_ago: int = 0) -> PackSealed:
     """Write a pack of one series into a spool folder and return its announcement."""
     (spool / "owner").mkdir(parents=True, exist_ok=True)
-    received_at = datetime.now(UTC)
+    received_at = datetime.now(UTC) - timedelta(seconds=seconds_ago)
     files = [Part10File(str(dataset.SOPInstanceUID), part10(dataset)) for dataset in datasets]
     path = f"owner/{pack_id}.tar"
     written = write_pack(spool / path, files, received_at=received_at)

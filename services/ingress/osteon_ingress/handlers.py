@@ -44,7 +44,7 @@ class Association:
                         error=opened.comment)  # fmt: skip
             count(opened)
             return opened
-        return MeasuredSink(opened, self._info.id)
+        return MeasuredSink(opened)
 
     def find(self, request: FindRequest) -> AsyncIterator[FindResponse]:
         """Answer a C-FIND."""

@@ -2,7 +2,6 @@
 
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import pytest
 from pydicom.uid import generate_uid
 
 from osteon.bus.memory import MemoryBus
-from osteon.contracts.packs import PackStored
+from osteon.contracts.packs import Origin, PackSealed, PackStored
 from osteon.contracts.topology import INDEXER
 from osteon.dicom.part10 import write_part10_header
 from osteon.dicom.reader import HeaderReader
@@ -107,24 +106,46 @@ async def test_a_file_that_was_released_while_it_was_read_is_tried_again(tmp_pat
     assert len(stored) == 1
 
 
-async def test_a_member_whose_bytes_changed_is_refused_and_stays_in_the_spool(tmp_path, store) -> None:
+def pack_with_digest(spool: Path, digest: bytes, *, seconds_ago: int) -> PackSealed:
+    """A sealed pack of one instance that was received with another SHA-256 than its bytes have."""
     dataset = ct_slice()
     whole = part10(dataset)
     body = whole[144 + int.from_bytes(whole[140:144], "little") :]
-    message = sealed_pack(tmp_path / "spool", "p1", [dataset])
+    message = sealed_pack(spool, "p1", [dataset], seconds_ago=seconds_ago)
     header = write_part10_header(
         dataset.SOPClassUID,
         dataset.SOPInstanceUID,
         dataset.file_meta.TransferSyntaxUID,
         source_aet="CT1",
-        sha256=hashlib.sha256(b"other").digest(),
+        sha256=digest,
     )
-    path = tmp_path / "spool" / message.path
-    path.unlink()
-    write_pack(path, [Part10File(str(dataset.SOPInstanceUID), header + body)], received_at=datetime.now(UTC))
-    with pytest.raises(sidecar.CorruptMember, match=str(dataset.SOPInstanceUID)):
+    (spool / message.path).unlink()
+    files = [Part10File(str(dataset.SOPInstanceUID), header + body)]
+    write_pack(spool / message.path, files, received_at=message.received_at)
+    return message
+
+
+async def test_a_member_whose_bytes_changed_is_refused_and_stays_in_the_spool(tmp_path, store) -> None:
+    message = pack_with_digest(tmp_path / "spool", hashlib.sha256(b"other").digest(), seconds_ago=90)
+    with pytest.raises(sidecar.CorruptMember, match="has another SHA-256 than received"):
         await store(message)
-    assert path.exists()
+    assert (tmp_path / "spool" / message.path).exists()
+
+
+def test_what_has_just_come_in_is_not_hashed_again(tmp_path) -> None:
+    digest = hashlib.sha256(b"what was received").digest()
+    message = pack_with_digest(tmp_path / "spool", digest, seconds_ago=0)
+    stored = PackStored(**message.model_dump())
+    (line,) = sidecar.decode(sidecar.build(tmp_path / "spool" / message.path, stored, HeaderReader()).data)[1]
+    assert line.sha256 == digest
+
+
+def test_what_came_by_http_is_hashed_however_young_it_is(tmp_path) -> None:
+    digest = hashlib.sha256(b"before some tool changed it").digest()
+    message = pack_with_digest(tmp_path / "spool", digest, seconds_ago=0)
+    stored = PackStored(**message.model_dump() | {"origin": Origin.HTTP})
+    (line,) = sidecar.decode(sidecar.build(tmp_path / "spool" / message.path, stored, HeaderReader()).data)[1]
+    assert line.sha256 != digest
 
 
 async def test_nothing_is_released_while_the_object_store_is_down(tmp_path, datasets, store) -> None:
