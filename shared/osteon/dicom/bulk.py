@@ -16,8 +16,8 @@ EXTENDED_OFFSETS: Final = 0x7FE00001
 _ALLOWED: Final = BINARY | {"DS", "FD", "FL", "IS", "LT", "SL", "SS", "ST", "SV", "UC", "UL", "US", "UT", "UV"}
 """VRs that may have a BulkDataURI (PS3.18 F.2.2)."""
 
-_LONGEST_TEXT: Final = 1 << 20
-"""Bytes of a value of any other VR that are read; no value that the standard allows is nearly as long."""
+_LONGEST_TEXT: Final = 0xFFFF
+"""Bytes of a value of any other VR that are read: most have 16-bit lengths in explicit VR (PS3.5 7.1.2)."""
 
 _COST: Final = 256
 """Bytes that an entry in `Header.bulk` counts towards the header's limit."""
