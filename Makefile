@@ -9,7 +9,7 @@ DISTRIBUTIONS := $(foreach d,shared $(wildcard services/*),-e $(d))
 T ?= tests
 
 .DEFAULT_GOAL := help
-.PHONY: help run cluster test test-fast lint format docs bench lock clean
+.PHONY: help run cluster test test-fast lint format docs bench storm lock clean
 
 help:  ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,11 @@ bench: $(VENV)/dev  ## Measure ingest beside Orthanc, scaling, the index and the
 	$(BIN)/python tests/load/bench_scale.py --docs
 	$(BIN)/python tests/load/bench_index.py --instances 1000000 --docs
 	@for b in acceptor spool header bus; do echo "== $$b"; $(BIN)/python tests/load/bench_$$b.py || exit 1; done
+
+storm: $(VENV)/dev  ## Break everything at random under load, then look for losses: SEED=1 RUNS=1 SECONDS=60
+	@sh deploy/local/install.sh
+	@PYTHONPATH=tests:deploy/local $(BIN)/python -m storm --runs $(or $(RUNS),1) --seconds $(or $(SECONDS),60) \
+	  $(if $(SEED),--seed $(SEED)) $(STORM)
 
 lock: $(VENV)/dev  ## Resolve the newest allowed dependencies into the two lock files
 	$(UV) lock --upgrade
