@@ -51,6 +51,14 @@ def differing(refusal: str) -> str:
     )
 
 
+def _reason(error: BaseException) -> str:
+    text = str(error) or type(error).__name__
+    # aiormq does not read why the broker says goodbye instead of opening a virtual host.
+    if "Connection.OpenOk" in text and "Connection.Close" in text:
+        return "the broker refuses the virtual host: there is none of that name, or the user has no rights in it"
+    return text
+
+
 def _bare(value: str) -> str:
     """Return the value in the broker's words: `the value '5' of type 'signedint'`, `none`, `'topic'`."""
     return " ".join(value.split()).removeprefix("the value ").split(" of type ")[0].strip("'")
@@ -70,7 +78,7 @@ def broker_errors(what: str) -> Iterator[None]:
     except ChannelPreconditionFailed as error:
         raise TopologyDiffers(f"{what}: {differing(str(error))}") from error
     except CONNECTION_EXCEPTIONS as error:
-        raise BusUnavailable(f"{what}: {error or type(error).__name__}") from error
+        raise BusUnavailable(f"{what}: {_reason(error)}") from error
     except asyncio.CancelledError:
         # aiormq ends what waits on a closed channel with CancelledError; ours is one only if this task was cancelled.
         task = asyncio.current_task()

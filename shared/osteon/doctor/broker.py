@@ -22,8 +22,7 @@ _MEND: Final = {
     "access to": f"Let the user of {_URL} make, write and read: {_RIGHTS}",
     "ACCESS_REFUSED": f"Put user and password of the broker into {_URL}; `guest` may log in from its own host only.",
     "authentication": f"Put user and password of the broker into {_URL}; `guest` may log in from its own host only.",
-    "vhost": f"Correct the virtual host in {_URL}, or: rabbitmqctl add_vhost NAME",
-    "NOT_ALLOWED": f"Correct the virtual host in {_URL}, or: rabbitmqctl add_vhost NAME",
+    "virtual host": f"Correct the path of {_URL}, or: rabbitmqctl add_vhost NAME, and {_RIGHTS}",
     "CERTIFICATE": "See certificates.",
 }
 
