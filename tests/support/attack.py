@@ -10,6 +10,7 @@ import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 
 from hypothesis import HealthCheck, Phase
 from hypothesis import settings as hypothesis_settings
@@ -21,7 +22,19 @@ from osteon.dimse.config import AcceptorConfig
 from osteon.dimse.handler import AssociationInfo
 from osteon.dimse.observer import Ended
 from osteon.dimse.status import Status
-from support.dimse import CT, EXPLICIT, IMPLICIT, STUDY_FIND, VERIFICATION, Log, Peer, Recorder, pdu, store_message
+from support.dimse import (
+    CT,
+    EXPLICIT,
+    IMPLICIT,
+    STUDY_FIND,
+    VERIFICATION,
+    Log,
+    Peer,
+    Recorder,
+    pdu,
+    request_pdu,
+    store_message,
+)
 
 EFFORT = int(os.environ.get("OSTEON_TEST_FUZZ", "1"))
 CONTEXTS = [(CT, [EXPLICIT]), (VERIFICATION, [IMPLICIT]), (STUDY_FIND, [IMPLICIT])]
@@ -60,7 +73,9 @@ class Target:
     async def associated(self, **names: str) -> Peer:
         """Connect and associate: context 1 is for CT, 3 for C-ECHO, 5 for C-FIND."""
         peer = await self.peer()
-        await peer.associate(CONTEXTS, **names)
+        await peer.send(_request(**names))
+        kind, body = await peer.receive()
+        assert kind == 2, (kind, body)
         return peer
 
     @property
@@ -136,6 +151,11 @@ async def _going_on(target: Target) -> AsyncIterator[None]:
     assert {sink.end for sink in handler.sinks} == {"finish"}
 
 
+@cache
+def _request(**names: str) -> bytes:
+    return request_pdu(CONTEXTS, **names)
+
+
 async def until(condition: Callable[[], object], seconds: float = 30) -> None:
     """Wait until something is true."""
     async with asyncio.timeout(seconds):
@@ -178,8 +198,11 @@ def window(size: int) -> AsynchronousOperationsWindowNegotiation:
 class Wire(asyncio.Transport):
     """A connection without a network: what is fed comes to the association as if it were read."""
 
-    def __init__(self, association: AcceptedAssociation, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, association: AcceptedAssociation, loop: asyncio.AbstractEventLoop, *, reads: bool = True
+    ) -> None:
         super().__init__()
+        self._reads = reads
         self.closed = False
         self._loop = loop
         self._association = association
@@ -221,7 +244,7 @@ class Wire(asyncio.Transport):
         pass
 
     def get_write_buffer_size(self) -> int:
-        return 0
+        return 0 if self._reads else len(self._written)
 
     def pause_reading(self) -> None:
         pass

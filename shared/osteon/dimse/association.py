@@ -209,8 +209,8 @@ class AcceptedAssociation(Connection):
     def on_ended(self, how: Ended, detail: str) -> None:
         """Stop what is in flight and tell the acceptor."""
         if self.info is None:
-            # Health checks connect and close all day long.
-            note = _log.debug if how is Ended.LOST else _log.info
+            # Health checks connect and close all day long, and a flood must not become one of the log: both are counted.
+            note = _log.debug if how in {Ended.LOST, Ended.CROWDED_OUT} else _log.info
             note("connection_ended", how=how.value, detail=detail, remote=_address(self._remote))
             self._desk.unused(how)
             return

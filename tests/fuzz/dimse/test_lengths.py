@@ -33,7 +33,9 @@ STORE = [
 
 def store(*changed: bytes, without: int = -1) -> bytes:
     """A C-STORE command set less one of its elements, and more."""
-    return b"".join((*STORE[: without if without >= 0 else None], *STORE[without + 1 if without >= 0 else 5 :], *changed))
+    return b"".join(
+        (*STORE[: without if without >= 0 else None], *STORE[without + 1 if without >= 0 else 5 :], *changed)
+    )
 
 
 def stored(*changed: bytes, without: int = -1) -> bytes:
@@ -57,8 +59,11 @@ async def test_the_first_pdu_of_any_type_and_length_but_a_request_is_aborted_as_
 
 @pytest.mark.parametrize(
     ("kind", "answer"),
-    [(0, UNRECOGNIZED_PDU), (1, UNEXPECTED_PDU), (2, UNEXPECTED_PDU), (3, UNEXPECTED_PDU), (5, INVALID_PARAMETER)]
-    + [(6, UNEXPECTED_PDU), (7, INVALID_PARAMETER), (8, UNRECOGNIZED_PDU), (255, UNRECOGNIZED_PDU)],
+    [
+        *((kind, UNEXPECTED_PDU) for kind in (1, 2, 3, 6)),
+        *((kind, INVALID_PARAMETER) for kind in (5, 7)),
+        *((kind, UNRECOGNIZED_PDU) for kind in (0, 8, 255)),
+    ],
 )
 @pytest.mark.parametrize("length", [0, 3, 5, LONGEST])
 async def test_a_pdu_of_any_length_in_an_association_is_aborted_with_its_reason(
