@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from osteon.dicom.query import Condition, Level, Matching, OneOf, Range, Search, Single, Wildcard
 from osteon.index.port import StoredPack
-from osteon.index.search import page_statement
+from osteon.index.search import Place, page_statement
 from osteon.index.sql import SqlIndex
 from osteon.index.tables import instances, studies
 from support.index import pack, slices
@@ -131,7 +131,17 @@ async def test_a_public_identifier_is_found_by_an_index(index, table):
 
 
 async def test_a_page_behind_a_cursor_starts_there(index):
-    statement = page_statement(index._database.dialect, Search(Level.IMAGE, limit=10), None, STUDIES // 2)
+    statement = page_statement(index._database.dialect, Search(Level.IMAGE, limit=10), None, Place(STUDIES // 2))
     found = await plan(index, statement)
     assert re.search(r"pk_instances|USING INTEGER PRIMARY KEY", found), found
     assert not re.search(r"Sort|TEMP B-TREE", found), found
+
+
+@pytest.mark.parametrize("level", [Level.STUDY, Level.SERIES, Level.IMAGE], ids=str)
+@pytest.mark.parametrize("after", [None, Place(STUDIES - 2, "20260101")], ids=["first page", "next page"])
+async def test_a_page_of_many_recent_studies_does_not_go_through_all_older_ones(index, level, after):
+    day = f"{date(2018, 1, 1) + timedelta(days=STUDIES * 9 // 10):%Y%m%d}"
+    search = Search(level, (Condition(("StudyDate",), Range(day, None)),), limit=10)
+    found = await plan(index, page_statement(index._database.dialect, search, None, after))
+    assert "ix_studies_study_date_key_study_time_key" in found, found
+    assert "pk_" not in found.partition("Nested Loop")[0], found

@@ -243,7 +243,7 @@ async def test_one_of_several_values_is_enough(index):
     ids=str,
 )
 async def test_dates_match_alone_in_lists_and_in_ranges_in_both_notations(index, matching, studies):
-    assert await found(index, Level.STUDY, key("StudyDate", matching)) == studies
+    assert sorted(await found(index, Level.STUDY, key("StudyDate", matching))) == studies
 
 
 @pytest.mark.parametrize(
@@ -281,7 +281,7 @@ async def test_times_of_any_precision_compare_as_moments(index, matching, studie
     ],
 )
 async def test_date_and_time_match_as_one_moment(index, low, high, studies):
-    assert await found(index, Level.STUDY, DateTimeRange("StudyDate", "StudyTime", low, high)) == studies
+    assert sorted(await found(index, Level.STUDY, DateTimeRange("StudyDate", "StudyTime", low, high))) == studies
 
 
 async def test_numbers_compare_as_numbers(index):
@@ -431,6 +431,22 @@ async def test_the_cursor_leads_through_all_pages_and_ends(index):
     assert (await index.search(Search(Level.IMAGE, limit=7))).cursor is None
 
 
+@pytest.mark.parametrize("limit", [1, 2, 3])
+@pytest.mark.parametrize("level", [Level.STUDY, Level.SERIES, Level.IMAGE], ids=str)
+async def test_the_cursor_leads_through_all_pages_of_a_span_of_dates_in_their_order(index, level, limit):
+    conditions = (key("StudyDate", Range("19000101", None)),)
+    everything = (await index.search(Search(level, conditions))).matches
+    seen, cursor = [], None
+    while not seen or cursor:
+        page = await index.search(Search(level, conditions, limit=limit, cursor=cursor))
+        seen += page.matches
+        cursor = page.cursor
+    assert [m.public_id for m in seen] == [m.public_id for m in everything]
+    dates = [m.study.attributes["StudyDate"] for m in seen]
+    assert dates == sorted(dates)
+    assert len(seen) == await index.count(Search(level, conditions)) > 2
+
+
 @pytest.mark.parametrize(
     "cursor", ["", "rubbish", "AAAA", "é", "MS5TVFVEWS4x\n", "MS5JTUFHRS45OTk5OTk5OTk5OTk5OTk5OTk5OTk5", "=" * 9]
 )
@@ -441,7 +457,11 @@ async def test_a_cursor_that_was_not_given_out_is_refused(index, cursor):
 
 async def test_a_cursor_goes_only_with_the_level_and_order_it_was_made_for(index):
     cursor = (await index.search(Search(Level.IMAGE, limit=1))).cursor
+    span = (key("StudyDate", Range("19000101", None)),)
+    by_date = (await index.search(Search(Level.IMAGE, span, limit=1))).cursor
     for search in (
+        Search(Level.IMAGE, span, cursor=cursor),
+        Search(Level.IMAGE, cursor=by_date),
         Search(Level.SERIES, cursor=cursor),
         Search(Level.IMAGE, cursor=cursor, offset=1),
         Search(Level.IMAGE, cursor=cursor, order=(Order("Rows"),)),

@@ -105,7 +105,7 @@ class Search:
     parents: tuple[str, ...] = ()
     """Only what is below one of the patients, studies or series (of one level) with these Orthanc identifiers."""
     order: tuple[Order, ...] = ()
-    """Ties and an empty order follow the order in which resources came in."""
+    """Ties and an empty order follow the order in which resources came in; before it Study Date, when that is given."""
     limit: int = 100
     offset: int = 0
     cursor: str | None = None

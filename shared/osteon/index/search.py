@@ -1,22 +1,38 @@
-"""A `Search` as SQL: which rows of its level match, page by page."""
+"""A `Search` as SQL: which rows of its level match, page by page.
+
+Pages follow the order of arrival, or by Study Date where a span of dates is asked for. Dates mostly rise as studies
+arrive: a database that goes through all rows in the order of arrival, to stop at the end of a page, would
+go through nearly all of the archive before it comes to the last month.
+"""
 
 import base64
 import binascii
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Select, Table, false, func, select
+from sqlalchemy import ColumnElement, Select, Table, and_, false, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from osteon.dicom.query import Condition, DateTimeRange, Level, Search
+from osteon.dicom.query import Condition, DateTimeRange, Level, Range, Search, Single
 from osteon.index import tables
 from osteon.index.compare import BadSearch
 from osteon.index.conditions import Conditions, level_of, row_level
 from osteon.index.dialect import Dialect
 from osteon.index.find_id import find_all
 from osteon.index.port import BadCursor
+from osteon.index.values import date_bounds, date_key
 
 _SEQUENCE = 2
 """Length of a key's path that goes into a sequence."""
+_DATE: Final = "StudyDate"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a page ended: at a row and, when pages go by date, its date."""
+
+    row: int
+    date: str | None = None
 
 
 async def page(connection: AsyncConnection, dialect: Dialect, search: Search) -> tuple[list[int], str | None]:
@@ -26,10 +42,11 @@ async def page(connection: AsyncConnection, dialect: Dialect, search: Search) ->
         return [], None
     parents = await find_all(connection, search.parents) if search.parents else None
     found = await connection.execute(page_statement(dialect, search, parents, after))
-    ids = [row.id for row in found]
-    more = len(ids) > search.limit
-    del ids[search.limit :]
-    return ids, _write_cursor(search.level, ids[-1]) if more and not search.order else None
+    places = [Place(*row) for row in found]
+    more = len(places) > search.limit
+    del places[search.limit :]
+    cursor = _write_cursor(search.level, places[-1]) if more and not search.order else None
+    return [place.row for place in places], cursor
 
 
 async def count(connection: AsyncConnection, dialect: Dialect, search: Search) -> int:
@@ -40,13 +57,17 @@ async def count(connection: AsyncConnection, dialect: Dialect, search: Search) -
 
 
 def page_statement(
-    dialect: Dialect, search: Search, parents: tuple[Level, list[int]] | None = None, after: int | None = None
+    dialect: Dialect, search: Search, parents: tuple[Level, list[int]] | None = None, after: Place | None = None
 ) -> Select[Any]:
-    """Return the statement for the ids of one page and one row more; `parents` is (level, rows)."""
-    row = tables.TABLE_OF[search.level].c.id
-    statement = _matching(dialect, search, parents, row)
+    """Return the statement for the places of one page and one row more; `parents` is (level, rows)."""
+    row, date = tables.TABLE_OF[search.level].c.id, tables.studies.c.study_date_key
+    by_date = _goes_by_date(search)
+    statement = _matching(dialect, search, parents, row, *([date] if by_date else []))
     if after is not None:
-        statement = statement.where(row > after)
+        behind = row > after.row
+        statement = statement.where(and_(date >= after.date, or_(date > after.date, behind)) if by_date else behind)
+    if by_date:
+        statement = statement.order_by(date)
     conditions = Conditions(dialect, search.level)
     for order in search.order:
         _check_level(search.level, level_of((order.keyword,)), order.keyword)
@@ -56,8 +77,24 @@ def page_statement(
     return statement.offset(search.offset) if search.offset > 0 else statement
 
 
+def _goes_by_date(search: Search) -> bool:
+    """Whether only rows with a Study Date match, within a span, and no other order is asked for."""
+    return not search.order and any(_spans_dates(condition) for condition in search.conditions)
+
+
+def _spans_dates(condition: Condition | DateTimeRange) -> bool:
+    if isinstance(condition, DateTimeRange):
+        return condition.date == _DATE
+    match condition.matching:
+        case Range():
+            return condition.path == (_DATE,)
+        case Single(value):
+            return condition.path == (_DATE,) and date_bounds(value) is not None
+    return False
+
+
 def _matching(
-    dialect: Dialect, search: Search, parents: tuple[Level, list[int]] | None, what: ColumnElement[Any]
+    dialect: Dialect, search: Search, parents: tuple[Level, list[int]] | None, *what: ColumnElement[Any]
 ) -> Select[Any]:
     levels = [row_level(order.keyword, search.level) for order in search.order]
     clauses: list[ColumnElement[bool]] = []
@@ -78,7 +115,7 @@ def _matching(
         levels.append(level)
         clauses.append(clause)
     top = min((level.depth for level in levels), default=search.level.depth)
-    return select(what).select_from(_joined(search.level, top)).where(*clauses)
+    return select(*what).select_from(_joined(search.level, top)).where(*clauses)
 
 
 def _paths(condition: Condition | DateTimeRange) -> list[tuple[str, ...]]:
@@ -112,22 +149,24 @@ def _joined(level: Level, top: int) -> Any:
     return joined
 
 
-def _write_cursor(level: Level, row: int) -> str:
-    return base64.urlsafe_b64encode(f"1.{level}.{row}".encode()).decode().rstrip("=")
+def _write_cursor(level: Level, place: Place) -> str:
+    text = f"1.{level}.{place.row}" + (f".{place.date}" if place.date else "")
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
-def _read_cursor(search: Search) -> int | None:
-    """Return the row that the last page ended with."""
+def _read_cursor(search: Search) -> Place | None:
+    """Return where the last page ended."""
     if search.cursor is None:
         return None
     if search.order or search.offset:
         raise BadCursor("a cursor goes with neither an order nor an offset")
     try:
         text = base64.b64decode(search.cursor + "=" * (-len(search.cursor) % 4), altchars=b"-_", validate=True).decode()
-        version, level, row = text.split(".")
+        version, level, row, *dates = text.split(".")
         number = int(row)
     except (binascii.Error, ValueError):
         raise BadCursor(f"{search.cursor[:80]!r} is not a cursor of this index") from None
-    if (version, level) != ("1", search.level.value) or not 0 < number < 1 << 63:
-        raise BadCursor(f"{search.cursor[:80]!r} is not a cursor of a search at {search.level}")
-    return number
+    fits = (version, level) == ("1", search.level.value) and 0 < number < 1 << 63
+    if not fits or [date_key(date) for date in dates] != dates or len(dates) != _goes_by_date(search):
+        raise BadCursor(f"{search.cursor[:80]!r} is not a cursor of this search at {search.level}")
+    return Place(number, *dates)
