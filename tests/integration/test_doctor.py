@@ -171,7 +171,7 @@ def test_messages_that_are_parked_are_warned_of(own_rabbitmq: RabbitMQ, broker: 
     assert queues(own_rabbitmq.url, DEAD_QUEUE) == []
     asyncio.run(_declared(own_rabbitmq.url))
     asyncio.run(park())
-    assert any(line == "WARN 1 messages are parked → osteon dlq list" for line in broker(own_rabbitmq.url))
+    assert any(line == "WARN parked messages: 1 → osteon dlq list" for line in broker(own_rabbitmq.url))
 
 
 async def _declared(url: str) -> None:

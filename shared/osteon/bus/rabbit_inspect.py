@@ -39,7 +39,7 @@ async def queue_state(link: Link, name: str, arguments: FieldTable) -> QueueStat
             async with link.passing_channel() as channel:
                 await declare_all(channel, {name: arguments})
     except TopologyDiffers as error:
-        return QueueState(messages, consumers, str(error))
+        return QueueState(messages, consumers, str(error).partition(": ")[2])
     return QueueState(messages, consumers)
 
 

@@ -47,7 +47,8 @@ def differing(refusal: str) -> str:
     delete = f"rabbitmqctl delete_queue -p {vhost} {name}" if kind == "queue" else f"delete the {kind}"
     return (
         f"the {kind} {name!r} exists with {argument} = {_bare(theirs)}, where Osteon needs {_bare(ours)}. "
-        f"Let it become empty, then: {delete}; Osteon makes it again"
+        f"Stop the services, then: {delete}. Osteon makes it again, and spool and sweep find again what its messages "
+        "told of"
     )
 
 

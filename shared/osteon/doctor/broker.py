@@ -81,10 +81,10 @@ async def _look_at_queues(link: Link, settings: BusSettings, say: Findings) -> N
         else:
             good += 1
         if name == DEAD_QUEUE and state.messages:
-            say.warn(f"{state.messages} messages are parked", "osteon dlq list")
+            say.warn(f"parked messages: {state.messages}", "osteon dlq list")
         elif state.messages and not state.consumers and ".retry." not in name and name != DEAD_QUEUE:
             say.warn(
-                f"{state.messages} messages in {name}, and nobody takes them", "Start the service, or see its log."
+                f"nobody takes the messages of queue {name}: {state.messages}", "Start the service, or see its log."
             )
     if good:
         say.ok(f"{good} queues are as Osteon makes them")

@@ -153,21 +153,21 @@ def _look_at_leftovers(root: Path, say: Findings) -> None:
     damaged = sorted(root.glob(f"*/*{DAMAGED}"))
     if damaged:
         say.warn(
-            f"{len(damaged)} damaged files, such as {_names(damaged, root)}",
+            f"damaged files: {len(damaged)}, such as {_names(damaged, root)}",
             "Their whole members were saved. Send what is missing again (the log names it), then move the files away.",
         )
     left = {folder: files for folder in orphans(root) if (files := contents(folder))}
     if left:
         count = sum(map(len, left.values()))
         say.warn(
-            f"{count} files in folders that no process holds: {_names(list(left), root)}",
+            f"files in folders that no process holds: {count}, in {_names(list(left), root)}",
             "Start an ingress on this volume: it adopts them within seconds. Delete nothing.",
         )
     held = [path for path in root.glob(f"*/*{SEALED}") if path.parent not in left]
     old = [path for path in held if _age(path) > OLD]
     if old:
         say.warn(
-            f"{len(old)} packs have waited for more than {OLD / 60:.0f} minutes to be stored",
+            f"packs that have waited for more than {OLD / 60:.0f} minutes to be stored: {len(old)}",
             "Does a writer with the same OSTEON_SPOOL and OSTEON_SPOOL_ID run? See also: osteon dlq list",
         )
 

@@ -4,6 +4,8 @@ import pytest
 
 from osteon.bus.rabbit_link import differing
 
+AGAIN = "Osteon makes it again, and spool and sweep find again what its messages told of"
+
 
 @pytest.mark.parametrize(
     ("refusal", "said"),
@@ -12,19 +14,19 @@ from osteon.bus.rabbit_link import differing
             "PRECONDITION_FAILED - inequivalent arg 'x-delivery-limit' for queue 'indexer' in vhost '/': received the "
             "value '20' of type 'signedint' but current is the value '5' of type 'signedint'",
             "the queue 'indexer' exists with x-delivery-limit = 5, where Osteon needs 20. "
-            "Let it become empty, then: rabbitmqctl delete_queue -p / indexer; Osteon makes it again",
+            "Stop the services, then: rabbitmqctl delete_queue -p / indexer. " + AGAIN,
         ),
         (
             "PRECONDITION_FAILED - inequivalent arg 'x-queue-type' for queue 'writer.spool' in vhost 'v': received the "
             "value 'quorum' of type 'longstr' but current is none",
             "the queue 'writer.spool' exists with x-queue-type = none, where Osteon needs quorum. "
-            "Let it become empty, then: rabbitmqctl delete_queue -p v writer.spool; Osteon makes it again",
+            "Stop the services, then: rabbitmqctl delete_queue -p v writer.spool. " + AGAIN,
         ),
         (
             "PRECONDITION_FAILED - inequivalent arg 'type' for exchange 'osteon' in vhost '/': received 'topic' but "
             "current is 'fanout'",
             "the exchange 'osteon' exists with type = fanout, where Osteon needs topic. "
-            "Let it become empty, then: delete the exchange; Osteon makes it again",
+            "Stop the services, then: delete the exchange. " + AGAIN,
         ),
         ("PRECONDITION_FAILED - something else", "PRECONDITION_FAILED - something else"),
     ],

@@ -93,8 +93,8 @@ def test_packs_that_nobody_holds_and_damaged_files_are_named_and_left_alone(tmp_
     for name in ("lock", "p.tar", "q.tar.damaged"):
         (orphan / name).touch()
     damaged, orphaned = look(tmp_path)
-    assert "1 damaged files, such as orphan/q.tar.damaged" in damaged
-    assert "2 files in folders that no process holds: orphan" in orphaned
+    assert "damaged files: 1, such as orphan/q.tar.damaged" in damaged
+    assert "files in folders that no process holds: 2, in orphan" in orphaned
     assert sorted(path.name for path in orphan.iterdir()) == ["lock", "p.tar", "q.tar.damaged"]
     assert [folder.path for folder in Folder.adopt(tmp_path)] == [orphan]
 
@@ -107,5 +107,5 @@ def test_old_packs_of_a_running_process_ask_for_the_writer(tmp_path: Path) -> No
     long_ago = time.time() - disk.OLD - 60
     os.utime(pack, (long_ago, long_ago))
     [wrong] = look(tmp_path)
-    assert "1 packs have waited" in wrong
+    assert "to be stored: 1 " in wrong
     assert "writer" in wrong
