@@ -36,6 +36,7 @@ from osteon_local.postgres import Postgres  # noqa: E402
 from osteon_query.packs.sidecars import Sidecars  # noqa: E402
 from osteon_query.search.cfind import handle_find  # noqa: E402
 from support.index import EXPLICIT, pack, slices  # noqa: E402
+from support.usage import cpu_seconds  # noqa: E402
 
 STUDY_ROOT = "1.2.840.10008.5.1.4.1.2.2.1"
 FAMILY = ("Müller", "Meyer", "Nguyen", "Kowalski", "Papadopoulos", "Yamada", "Silva", "O'Brien")
@@ -84,6 +85,8 @@ class Growing:
 
     index: SqlIndex
     slices: int
+    server: int = 0
+    """Process id of the database server, when it is ours."""
     packs: int = 0
 
     @property
@@ -91,21 +94,25 @@ class Growing:
         """How many there are."""
         return self.packs // SERIES_A_STUDY
 
-    async def grow(self, instances: int) -> float:
-        """Fill up to so many instances; returns instances a second of the last half."""
-        target, last = instances // self.slices, 0.0
+    async def grow(self, instances: int) -> tuple[float, float]:
+        """Fill up; returns instances a second of the last half, and CPU milliseconds of one, server included."""
+        target = instances // self.slices
         each = max(min(50, BATCH // self.slices), 1)
         half = (self.packs + target) // 2
-        counted = 0
+        wall, cpu, counted = 0.0, 0.0, 0
         while self.packs < target:
             batch = [one_pack(self.packs + i, self.slices) for i in range(min(each, target - self.packs))]
-            started = time.perf_counter()
+            started, used = time.perf_counter(), self._used()
             await self.index.upsert(batch)
             if self.packs >= half:
-                last += time.perf_counter() - started
-                counted += len(batch)
+                wall += time.perf_counter() - started
+                cpu += self._used() - used
+                counted += len(batch) * self.slices
             self.packs += len(batch)
-        return counted * self.slices / last if last else 0.0
+        return counted / wall, cpu / counted * 1e3
+
+    def _used(self) -> float:
+        return time.process_time() + (cpu_seconds(self.server) if self.server else 0.0)
 
 
 class Questions:
@@ -119,9 +126,9 @@ class Questions:
     def all(self) -> dict[str, Callable[[int], Awaitable[int]]]:
         """Each returns how many matches it had."""
         return {
-            "C-FIND studies of a recent day": self._recent_day,
+            "C-FIND studies since a recent day": self._recent,
             "C-FIND studies of an old day": lambda n: self._find("STUDY", StudyDate=day_of(self._study(n)), **_STUDY),
-            "C-FIND studies by name, Kowalskib0*": self._by_name,
+            "C-FIND studies by beginning of a name": self._by_name,
             "C-FIND studies by accession number": self._by_accession,
             "C-FIND series of a study": self._series,
             "C-FIND instances of a series": self._instances,
@@ -132,8 +139,8 @@ class Questions:
     def _study(self, number: int) -> int:
         return number * 7919 % self._growing.studies
 
-    async def _recent_day(self, number: int) -> int:
-        day = day_of(self._growing.studies - 1 - number % 3 * STUDIES_A_DAY)
+    async def _recent(self, number: int) -> int:
+        day = day_of(self._growing.studies * 99 // 100 - number % 3)
         return await self._find("STUDY", StudyDate=f"{day}-", ModalitiesInStudy="CT", **_STUDY)
 
     async def _by_name(self, number: int) -> int:
@@ -183,11 +190,12 @@ class Line:
     database: str
     instances: int
     rate: float
+    cpu: float
     latencies: dict[str, tuple[float, float]]
 
 
 async def ask(question: Callable[[int], Awaitable[int]], name: str) -> tuple[float, float]:
-    """Return p50 and p99 in milliseconds, after a few that warm up."""
+    """Return the median and the slowest in milliseconds, after a few that warm up."""
     taken = []
     for number in range(ASKED + 3):
         started = time.perf_counter()
@@ -198,17 +206,17 @@ async def ask(question: Callable[[int], Awaitable[int]], name: str) -> tuple[flo
     return taken[len(taken) // 2], taken[-1]
 
 
-async def measure(database: str, url: str, options: argparse.Namespace, folder: Path) -> list[Line]:
+async def measure(database: str, url: str, options: argparse.Namespace, folder: Path, server: int = 0) -> list[Line]:
     """Fill one database and ask it at each size."""
     index = SqlIndex(url)
     await index.start()
-    growing, lines = Growing(index, options.slices), []
+    growing, lines = Growing(index, options.slices, server), []
     questions = Questions(growing, folder)
     for size in (size for size in (10_000, 100_000, 1_000_000, 10_000_000) if size <= options.instances):
-        rate = await growing.grow(size)
+        rate, cpu = await growing.grow(size)
         latencies = {name: await ask(question, name) for name, question in questions.all.items()}
-        lines.append(Line(database, size, rate, latencies))
-        print(f"{database} {size:,} instances: {rate:.0f}/s", flush=True)
+        lines.append(Line(database, size, rate, cpu, latencies))
+        print(f"{database} {size:,} instances: {rate:.0f}/s, {cpu:.2f} ms of CPU each", flush=True)
         for name, (p50, p99) in latencies.items():
             print(f"  {name}: p50 {p50:.1f}, slowest {p99:.1f} ms", flush=True)
     await index.close()
@@ -220,6 +228,7 @@ def table(lines: Sequence[Line]) -> str:
     head = "| | " + " | ".join(f"{line.database}, {line.instances:,}" for line in lines) + " |"
     rows = [head, "|---|" + "--:|" * len(lines)]
     rows.append("| indexed, instances/s | " + " | ".join(f"{line.rate:.0f}" for line in lines) + " |")
+    rows.append("| CPU an instance, ms | " + " | ".join(f"{line.cpu:.2f}" for line in lines) + " |")
     for name in lines[0].latencies:
         cells = ("{:.1f} / {:.1f}".format(*line.latencies[name]) for line in lines)
         rows.append(f"| {name} | " + " | ".join(cells) + " |")
@@ -243,7 +252,7 @@ def main() -> None:
             lines += asyncio.run(measure("PostgreSQL", options.postgres, options, folder))
         elif "PostgreSQL" in options.databases:
             with Postgres(folder / "postgres") as server:
-                lines += asyncio.run(measure("PostgreSQL", server.url, options, folder))
+                lines += asyncio.run(measure("PostgreSQL", server.url, options, folder, server.process.pid))
         if "SQLite" in options.databases:
             url = f"sqlite+aiosqlite:///{folder / 'index.sqlite'}"
             lines += asyncio.run(measure("SQLite", url, options, folder))
