@@ -27,6 +27,7 @@ SPOOL_PACKS: Final = Gauge("osteon_spool_packs", "Packs in the spool, by state."
 SPOOL_OLDEST_SECONDS: Final = Gauge("osteon_spool_oldest_seconds", "Age of the oldest pack in the spool.")
 SPOOL_RECOVERED: Final = Counter("osteon_spool_recovered_packs_total", "Packs taken over from a process that ended.")
 SPOOL_TORN: Final = Counter("osteon_spool_torn_bytes_total", "Bytes of unacknowledged tails that recovery dropped.")
+SPOOL_DAMAGED: Final = Gauge("osteon_spool_damaged_files", "Files of the spool that a person has to look at.")
 PACKS_SEALED: Final = Counter("osteon_packs_sealed_total", "Packs sealed, by reason.", ["reason"])
 
 PACKS_STORED: Final = Counter("osteon_packs_stored_total", "Packs put into the object store.")

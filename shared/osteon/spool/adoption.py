@@ -27,6 +27,7 @@ class Adoption:
 
     async def look(self) -> None:
         """Adopt what is orphaned now, try again what failed before, and remove folders that have become empty."""
+        metrics.SPOOL_DAMAGED.set(await asyncio.to_thread(_damaged, self._root))
         for folder in await asyncio.to_thread(Folder.adopt, self._root):
             log.info("orphaned spool folder adopted", folder=folder.path.name)
             self._folders.append(folder)
@@ -67,3 +68,7 @@ class Adoption:
             metrics.PACKS_SEALED.labels(reason=Reason.RECOVERED.value).inc()
             self._adopted(recovered.pack)
         log.info("pack recovered", file=path.name, torn=recovered.torn, whole=bool(recovered.pack))
+
+
+def _damaged(root: Path) -> int:
+    return sum(1 for _ in root.glob(f"*/*{DAMAGED}"))

@@ -24,7 +24,7 @@ from osteon.spool.errors import BadPack
 from osteon.spool.ids import new_pack_id
 from osteon.spool.paths import DAMAGED, OPEN, SEALED
 from osteon.spool.sealed import SealedPack
-from osteon.spool.tar import BLOCK, END_OF_ARCHIVE, Member, next_member
+from osteon.spool.tar import BLOCK, END_OF_ARCHIVE, MAGIC, MAGIC_AT, Member, next_member
 
 _CHUNK: Final = 1 << 20
 _META: Final = 64 << 10
@@ -124,17 +124,46 @@ def _survey(file: BinaryIO, size: int) -> _Survey:
 
 
 def _members(file: BinaryIO, size: int) -> Iterator[_Whole | Member]:
-    """Iterate over the members, those that are not whole as a bare `Member`, as far as the TAR headers lead."""
+    """Iterate over the members; what is not whole, or behind a TAR header that is none, is a bare `Member`."""
     offset = 0
     while offset + BLOCK <= size:
         try:
             member = next_member(file, offset, size)
         except BadPack:
-            return
+            following = _next_whole(file, offset + BLOCK, size)
+            if following is None:
+                return
+            member = Member("", offset, following - offset, 0)
+            yield member
+            offset = following
+            continue
         if member is None:
             return
         yield _verify(file, member)
         offset = member.end
+
+
+def _next_whole(file: BinaryIO, start: int, size: int) -> int | None:
+    """Return where the next member that proves itself begins, behind a TAR header that can not be read.
+
+    Data may hold what looks like members; no more than `size` bytes of that are hashed.
+    """
+    left = size
+    with mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ) as mapped:
+        at = start + MAGIC_AT - 1
+        while left > 0 and (at := mapped.find(MAGIC, at + 1)) >= 0:
+            offset = at - MAGIC_AT
+            if offset % BLOCK:
+                continue
+            try:
+                member = next_member(file, offset, size)
+            except BadPack:
+                continue
+            if member is not None:
+                left -= member.length
+                if isinstance(_verify(file, member), _Whole):
+                    return offset
+    return None
 
 
 def _verify(file: BinaryIO, member: Member) -> _Whole | Member:

@@ -72,7 +72,7 @@ class SidecarLine:
 def encode(facts: PackStored, lines: Iterable[SidecarLine]) -> bytes:
     """Write a sidecar."""
     out = io.BytesIO()
-    with zstandard.ZstdCompressor(level=_LEVEL).stream_writer(out, closefd=False) as stream:
+    with zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True).stream_writer(out, closefd=False) as stream:
         stream.write(orjson.dumps({"pack": facts.model_dump(mode="json")}) + b"\n")
         for line in lines:
             stream.write(_encode_line(line))

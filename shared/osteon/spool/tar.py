@@ -17,6 +17,9 @@ from osteon.spool.errors import BadPack
 BLOCK: Final = 512
 END_OF_ARCHIVE: Final = bytes(2 * BLOCK)
 ZEROS: Final = bytes(BLOCK)
+MAGIC: Final = b"ustar\0"
+MAGIC_AT: Final = 257
+"""What stands where in every header."""
 
 _HEADER: Final = struct.Struct("100s 8s 8s 8s 12s 12s 8s c 100s 6s 2s 32s 32s 8s 8s 155s 12x")
 _CHECKSUM: Final = slice(148, 156)
@@ -74,7 +77,7 @@ def encode_header(name: str, size: int, mtime: int) -> bytes:
         b" " * 8,
         b"0",
         b"",
-        b"ustar\0",
+        MAGIC,
         b"00",
         b"",
         b"",

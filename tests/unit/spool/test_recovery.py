@@ -4,11 +4,13 @@ from pathlib import Path
 
 import pytest
 
+from osteon.dicom.part10 import read_part10
+from osteon.spool import recovery
 from osteon.spool.disk import Disk
 from osteon.spool.instance import Announced
 from osteon.spool.open_packs import Limits, OpenPacks, Sender
 from osteon.spool.recovery import recover, salvage
-from osteon.spool.tar import BLOCK, Member, members
+from osteon.spool.tar import BLOCK, Member, encode_header, members
 from support.spool import FaultyDisk, contents, data_set
 
 SIZES = (0, 1, BLOCK, 5000)
@@ -150,6 +152,33 @@ def test_whole_members_behind_a_damaged_one_of_an_open_pack_are_saved_too(part: 
     assert saved is not None
     assert sorted(contents(tmp_path / saved.path)) == ["1.9.0", "1.9.2", "1.9.3"]
     assert part.with_name(part.name + ".damaged").read_bytes() == damaged
+
+
+@pytest.mark.parametrize("at", [0, 124, 148, 257, 300])
+@pytest.mark.parametrize("behind", [b"", b"torn" * 100, bytes(BLOCK)])
+def test_whole_members_behind_a_damaged_tar_header_are_saved(
+    part: Path, tmp_path: Path, at: int, behind: bytes
+) -> None:
+    damaged = bytearray(part.read_bytes() + behind)
+    damaged[layout(part)[1].offset - BLOCK + at] ^= 0x55
+    part.write_bytes(damaged)
+    saved = recover(part, tmp_path, Disk()).pack
+    assert saved is not None
+    assert sorted(contents(tmp_path / saved.path)) == ["1.9.0", "1.9.2", "1.9.3"]
+    assert part.with_name(part.name + ".damaged").read_bytes() == damaged
+
+
+def test_what_only_looks_like_members_costs_no_more_than_reading_the_file_twice(
+    part: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = encode_header("1.9.9.dcm", 64 << 10, 0)
+    part.write_bytes(part.read_bytes() + b"x" * BLOCK + fake * 2000)
+    read: list[int] = []
+    monkeypatch.setattr(recovery, "read_part10", lambda file: read.append(len(file)) or read_part10(file))
+    recovered = recover(part, tmp_path, Disk())
+    assert recovered.pack is not None
+    assert recovered.pack.instances == len(SENT)
+    assert sum(read) < 3 * 2000 * BLOCK
 
 
 def test_salvage_takes_no_more_than_was_acknowledged(part: Path, tmp_path: Path) -> None:

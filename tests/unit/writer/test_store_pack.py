@@ -4,6 +4,7 @@ import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import orjson
 import pytest
@@ -17,10 +18,14 @@ from osteon.dicom.reader import HeaderReader
 from osteon.objects.folder import FolderObjects
 from osteon.objects.port import ObjectsUnavailable
 from osteon.spool import sidecar
+from osteon.spool.recovery import Recovered
 from osteon.spool.upload import Part10File, write_pack
+from osteon_writer import handlers
 from osteon_writer.handlers import store_pack
+from support.data import dataset_bytes
 from support.make import ct_slice
 from support.packs import part10, sealed_pack
+from support.spool import CT, EXPLICIT
 
 
 @pytest.fixture
@@ -125,9 +130,38 @@ def pack_with_digest(spool: Path, digest: bytes, *, seconds_ago: int) -> PackSea
     return message
 
 
-async def test_a_member_whose_bytes_changed_is_refused_and_stays_in_the_spool(tmp_path, store) -> None:
-    message = pack_with_digest(tmp_path / "spool", hashlib.sha256(b"other").digest(), seconds_ago=90)
-    with pytest.raises(sidecar.CorruptMember, match="has another SHA-256 than received"):
+@pytest.mark.parametrize("spoiled", [{1}, {0}, {2}, {0, 1, 2}], ids=str)
+async def test_a_member_whose_bytes_changed_is_set_aside_and_the_others_are_stored(
+    tmp_path, datasets, store, bus, stored, spoiled
+) -> None:
+    message = sealed_pack(tmp_path / "spool", "p1", datasets, seconds_ago=90)
+    path = tmp_path / "spool" / message.path
+    path.unlink()
+    files = []
+    for number, dataset in enumerate(datasets):
+        uid, body = str(dataset.SOPInstanceUID), dataset_bytes(part10(dataset))
+        digest = hashlib.sha256(b"other" if number in spoiled else body).digest()
+        files.append(Part10File(uid, write_part10_header(CT, uid, EXPLICIT, sha256=digest) + body))
+    write_pack(path, files, received_at=message.received_at)
+    await store(message)
+    await bus.close()
+    assert [file.name for file in path.parent.iterdir()] == ["p1.tar.damaged"]
+    objects, found = FolderObjects(tmp_path / "objects"), []
+    for pack in stored:
+        found += [line.identity.sop_uid for line in sidecar.decode(await objects.get(pack.sidecar_key))[1]]
+    assert found == [str(d.SOPInstanceUID) for number, d in enumerate(datasets) if number not in spoiled]
+
+
+async def test_a_pack_that_is_whole_but_is_refused_for_another_reason_stays(tmp_path, store, monkeypatch) -> None:
+    def fails(*_: object) -> None:
+        raise sidecar.Invalid("for a reason of ours")
+
+    dataset = ct_slice()
+    digest = hashlib.sha256(dataset_bytes(part10(dataset))).digest()
+    message = pack_with_digest(tmp_path / "spool", digest, seconds_ago=0)
+    monkeypatch.setattr(sidecar, "build", fails)
+    monkeypatch.setattr(handlers, "recover", lambda path, *_: Recovered(SimpleNamespace(path=message.path), 0))
+    with pytest.raises(sidecar.Invalid, match="of ours"):
         await store(message)
     assert (tmp_path / "spool" / message.path).exists()
 
