@@ -209,7 +209,7 @@ class AcceptedAssociation(Connection):
     def on_ended(self, how: Ended, detail: str) -> None:
         """Stop what is in flight and tell the acceptor."""
         if self.info is None:
-            # Health checks connect and close all day long, and a flood must not become one of the log: both are counted.
+            # Health checks come all day long, and a flood of connections must not flood the log: both are counted.
             note = _log.debug if how in {Ended.LOST, Ended.CROWDED_OUT} else _log.info
             note("connection_ended", how=how.value, detail=detail, remote=_address(self._remote))
             self._desk.unused(how)
