@@ -1,4 +1,4 @@
-"""Every probe. A new part gets a module with a `look`, and a line here."""
+"""Every probe. A new part gets a module with a `look` and a line here."""
 
 from typing import Any, Final
 
