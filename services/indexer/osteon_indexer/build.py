@@ -2,10 +2,11 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from functools import partial
 
+from osteon import metrics
 from osteon.bus.port import Bus
 from osteon.bus.rabbit import RabbitBus
 from osteon.contracts.topology import INDEXER
@@ -46,13 +47,26 @@ async def build_embedded(settings: IndexerSettings, *, bus: Bus, objects: Object
     handler = partial(index_packs, objects=objects, index=index, bus=bus)
     await bus.consume_batches(INDEXER, handler, size=settings.index_batch, linger=settings.index_linger)
     look = partial(sweep, objects=objects, index=index, bus=bus, settled=timedelta(seconds=settings.sweep_age))
-    sweeper = asyncio.create_task(sweep_for_ever(settings.sweep_hours, look))
+    tasks = [
+        asyncio.create_task(sweep_for_ever(settings.sweep_hours, look)),
+        asyncio.create_task(count_conflicts(index)),
+    ]
     try:
         yield
     finally:
-        sweeper.cancel()
-        with suppress(asyncio.CancelledError):
-            await sweeper
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def count_conflicts(index: Index, *, seconds: float = 30.0) -> None:
+    """Keep the gauge of open conflicts up to date: other processes make and resolve them too."""
+    while True:
+        try:
+            metrics.CONFLICTS_OPEN.set((await index.statistics()).conflicts)
+        except Unavailable as error:
+            log.debug("conflicts not counted", reason=str(error))
+        await asyncio.sleep(seconds)
 
 
 async def sweep_for_ever(hours: float, look: Callable[[], Awaitable[int]], *, again: float = 60.0) -> None:

@@ -3,18 +3,16 @@
 import asyncio
 import time
 from collections.abc import Sequence
-
-import orjson
+from pathlib import PurePosixPath
 
 from osteon import metrics
 from osteon.bus.port import Bus
 from osteon.contracts.packs import PackFacts, PackIndexed, PackStored
-from osteon.dicom.attributes import held_values, request_attributes
 from osteon.errors import Invalid
-from osteon.index.port import Index, InstanceEntry, PackOutcome, Scope, StoredPack
+from osteon.index.entries import stored_pack
+from osteon.index.port import Index, PackOutcome, Scope, StoredPack
 from osteon.logging import get_logger
 from osteon.objects.port import ObjectNotFound, Objects
-from osteon.spool import sidecar
 
 log = get_logger(__name__)
 
@@ -38,9 +36,14 @@ async def upsert(packs: Sequence[StoredPack], index: Index) -> Sequence[PackOutc
 
 
 async def announce(pack: StoredPack, outcome: PackOutcome, *, objects: Objects, index: Index, bus: Bus) -> None:
-    """Publish `PackIndexed`, after deleting a redundant pack: its bytes are in other packs."""
+    """Publish `PackIndexed`, after deleting a redundant pack: its bytes are in other packs.
+
+    When the object store has lost one of those, this pack takes its place.
+    """
     facts = pack.facts
-    if outcome.redundant and await _is_held_elsewhere(pack, objects, index):
+    if outcome.duplicates or outcome.conflicts:
+        outcome = await _heal(pack, outcome, objects, index)
+    if outcome.redundant:
         await objects.delete(facts.sidecar_key)
         await objects.delete(facts.key)
     counts = {"stored": outcome.stored, "duplicates": outcome.duplicates, "conflicts": outcome.conflicts}
@@ -51,23 +54,32 @@ async def announce(pack: StoredPack, outcome: PackOutcome, *, objects: Objects, 
     log.info("pack indexed", pack=facts.pack_id, correlation_id=facts.correlation_id, **counts)
 
 
-async def _is_held_elsewhere(pack: StoredPack, objects: Objects, index: Index) -> bool:
+async def _heal(pack: StoredPack, outcome: PackOutcome, objects: Objects, index: Index) -> PackOutcome:
     """Look before the one step that can not be undone: the store may have lost what the rows refer to."""
+    lost = await lost_packs(pack, objects, index)
+    if not lost:
+        return outcome
+    log.error("packs are not in the object store: another one takes their place", pack=pack.facts.pack_id, lost=lost)
+    return await index.heal(pack, lost)
+
+
+async def lost_packs(pack: StoredPack, objects: Objects, index: Index) -> list[str]:
+    """Return the ids of other packs that should have instances of `pack`, and are not in the store or too short."""
     ends: dict[str, int] = {}
     uids = tuple(entry.identity.sop_uid for entry in pack.instances)
     if uids:  # else the sidecar went first, in a deletion that was interrupted
-        async for place in index.locate(Scope(sop_uids=uids)):
+        served = [place async for place in index.locate(Scope(sop_uids=uids))]
+        for place in (*served, *await index.aside(uids)):
             ends[place.key] = max(ends.get(place.key, 0), place.offset + place.length)
-    for key, end in ends.items():
-        try:
-            whole = await objects.size(key) >= end
-        except ObjectNotFound:
-            whole = False
-        if not whole:
-            log.error("redundant pack kept: the other copy is not in the object store", pack=pack.facts.pack_id,
-                      lost=key)  # fmt: skip
-            return False
-    return True
+    ends.pop(pack.facts.key, None)
+    return [PurePosixPath(key).stem for key, end in ends.items() if not await _is_whole(key, end, objects)]
+
+
+async def _is_whole(key: str, end: int, objects: Objects) -> bool:
+    try:
+        return await objects.size(key) >= end and await objects.size(str(PurePosixPath(key).with_suffix(".meta"))) > 0
+    except ObjectNotFound:
+        return False
 
 
 async def _load(message: PackStored, objects: Objects, index: Index) -> StoredPack:
@@ -81,28 +93,3 @@ async def _load(message: PackStored, objects: Objects, index: Index) -> StoredPa
             "spools share an OSTEON_SPOOL_ID?"
         ) from None
     return await asyncio.to_thread(stored_pack, data, message)
-
-
-def stored_pack(data: bytes, message: PackStored | None = None) -> StoredPack:
-    """Turn a sidecar into what the index needs, under the facts of `message` or, without one, of its heading line.
-
-    Raises `BadSidecar`, also when instances are missing: zstd does not tell that its input was cut.
-    """
-    facts, lines = sidecar.decode(data)
-    entries = [_entry(line) for line in lines]
-    if len(entries) != facts.instances:
-        raise sidecar.BadSidecar(f"pack {facts.pack_id} has {facts.instances} instances, its sidecar {len(entries)}")
-    return StoredPack(message or facts, entries)
-
-
-def _entry(line: sidecar.SidecarLine) -> InstanceEntry:
-    header = orjson.loads(line.header.json)
-    return InstanceEntry(
-        identity=line.identity,
-        transfer_syntax_uid=line.transfer_syntax_uid,
-        offset=line.offset,
-        length=line.length,
-        sha256=line.sha256,
-        attributes=held_values(header),
-        requests=request_attributes(header),
-    )

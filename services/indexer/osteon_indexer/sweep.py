@@ -7,11 +7,14 @@ from pathlib import PurePosixPath
 
 from osteon import metrics
 from osteon.bus.port import Bus
+from osteon.conflicts import follow_all
 from osteon.errors import Unavailable
+from osteon.index.entries import stored_pack
 from osteon.index.port import Index, StoredPack
 from osteon.logging import get_logger
 from osteon.objects.port import ObjectInfo, ObjectNotFound, Objects
-from osteon_indexer.handlers import announce, stored_pack, upsert
+from osteon_indexer.handlers import announce, upsert
+from osteon_indexer.order import SortedRows
 
 log = get_logger(__name__)
 CHUNK = 500
@@ -30,41 +33,54 @@ async def sweep(
 ) -> int:
     """Index every pack of the object store that the index does not know; return how many there were.
 
+    They are indexed in the order in which they came, as far as their ids tell, so that an index made again is like the
+    one before; decisions on conflicts are followed first.
+
     Packs younger than `settled` are left alone: they may be on their way, and to index them here would be work done
     twice, but no harm. What can not be indexed is logged and left out. `progress` is called with the sidecars seen and
     the packs indexed so far. Without a bus nothing is announced.
     """
+    await follow_all(objects=objects, index=index)
     seen = indexed = 0
-    now = datetime.now(UTC)
-    async for sidecars in _chunks(objects):
-        seen += len(sidecars)
-        known = await index.known_packs([_pack_id(info) for info in sidecars])
-        # By its distance: the store's clock may have run far ahead once.
-        missing = [i for i in sidecars if _pack_id(i) not in known and abs(now - i.modified) >= settled]
-        for start in range(0, len(missing), BATCH):
-            read = [await _read(info, objects) for info in missing[start : start + BATCH]]
+    with SortedRows() as missing:
+        async for sidecars in _chunks(objects):
+            seen += len(sidecars)
+            rows = await _without_rows(sidecars, index, settled)
+            await asyncio.to_thread(missing.extend, rows)
+            if progress:
+                progress(seen, indexed)
+        while batch := await asyncio.to_thread(missing.take, BATCH):
+            read = [await _read(key, objects) for _, key in batch]
             if packs := [pack for pack in read if pack]:
                 indexed += await _index(packs, objects, index, bus)
-        if progress:
-            progress(seen, indexed)
+            if progress:
+                progress(seen, indexed)
     if indexed:
         log.warning("packs without rows were indexed", packs=indexed)
     return indexed
 
 
-async def _read(info: ObjectInfo, objects: Objects) -> StoredPack | None:
+async def _without_rows(sidecars: list[ObjectInfo], index: Index, settled: timedelta) -> list[list[str]]:
+    """Return (pack id, key of the sidecar) of the packs that the index lacks."""
+    now = datetime.now(UTC)
+    known = await index.known_packs([_pack_id(info) for info in sidecars])
+    # By its distance: the store's clock may have run far ahead once.
+    return [[_pack_id(i), i.key] for i in sidecars if _pack_id(i) not in known and abs(now - i.modified) >= settled]
+
+
+async def _read(key: str, objects: Objects) -> StoredPack | None:
     """Return the pack of a sidecar, or None when it is of no use: those behind it must still be indexed."""
     try:
-        pack = await asyncio.to_thread(stored_pack, await objects.get(info.key))
+        pack = await asyncio.to_thread(stored_pack, await objects.get(key))
         if await objects.size(pack.facts.key) == pack.facts.size:
             return pack
-        log.error("pack not indexed: its length is not what its sidecar says", sidecar=info.key)
+        log.error("pack not indexed: its length is not what its sidecar says", sidecar=key)
     except Unavailable:
         raise
     except ObjectNotFound as error:
-        log.warning("pack not indexed: deleted meanwhile, or never whole", sidecar=info.key, error=str(error))
+        log.warning("pack not indexed: deleted meanwhile, or never whole", sidecar=key, error=str(error))
     except Exception as error:
-        log.error("pack not indexed: its sidecar can not be read", sidecar=info.key, error=str(error))
+        log.error("pack not indexed: its sidecar can not be read", sidecar=key, error=str(error))
     return None
 
 

@@ -17,12 +17,14 @@ _PAGE: Final = 500
 _p, _i = tables.packs.c, tables.instances.c
 
 
-async def packs(database: Database, after: str, study_uid: str | None) -> AsyncIterator[PackRows]:
+async def packs(database: Database, after: str, study_uid: str | None, only: str | None) -> AsyncIterator[PackRows]:
     """Iterate over the packs with ids beyond `after`; a transaction a page."""
     while True:
         chosen = select(tables.packs).where(_p.pack_id > after).order_by(_p.pack_id).limit(_PAGE)
         if study_uid is not None:
             chosen = chosen.where(_p.study_uid == study_uid)
+        if only is not None:
+            chosen = chosen.where(_p.pack_id == only)
         async with database.read() as connection:
             rows = list(await connection.execute(chosen))
             ids = [row.id for row in rows]
@@ -68,3 +70,18 @@ async def members(database: Database, uids: Uids, pack_id: str) -> AsyncIterator
         aside = await asides(connection, uids, _p.pack_id == pack_id)
     for each in aside:
         yield each
+
+
+async def copies(connection: AsyncConnection, pack_id: str) -> list[tuple[str, str]]:
+    """Return the keys of packs that hold instances of a pack too, the latest first."""
+    repeats = tables.repeats.c
+    own = select(_p.id).where(_p.pack_id == pack_id).scalar_subquery()
+    chosen = (
+        select(_p.pack_id, _p.study_uid, _p.series_uid)
+        .join(tables.repeats, repeats.pack == _p.id)
+        .join(tables.instances, repeats.instance == _i.id)
+        .where(_i.pack == own, _p.id != own)
+        .distinct()
+        .order_by(_p.pack_id.desc())
+    )
+    return [object_keys(*row) for row in await connection.execute(chosen)]

@@ -37,6 +37,7 @@ async def heal(batch: Batch, pack: StoredPack, lost: Sequence[str]) -> None:
     for row in await _aside(batch, uids, list(packs.values())):
         if entry := entries.get((row.sop_instance_uid, row.sha256)):
             await _take_over(batch, tables.conflicts, row, new, entry)
+            await _keep(batch, row, new)
     written.packs = await _useful(batch, [new, *packs.values()]) - before
     if written != Written():
         await write_log(batch.connection, batch.dialect, batch.now, written)
@@ -65,6 +66,16 @@ async def _aside(batch: Batch, uids: list[str], lost: list[int]) -> Sequence[Row
 async def _take_over(batch: Batch, table: Table, row: Row[Any], new: int, entry: InstanceEntry) -> None:
     values = {"pack": new, "byte_offset": entry.offset, "byte_length": entry.length}
     await batch.connection.execute(update(table).where(table.c.id == row.id).values(values))
+
+
+async def _keep(batch: Batch, row: Row[Any], new: int) -> None:
+    """Count a pack's member as a conflict, so that the pack is not redundant: its bytes are kept aside by now."""
+    repeats = tables.repeats
+    of_member = (repeats.c.pack == new, repeats.c.instance == row.instance, repeats.c.conflict.is_(False))
+    marked = update(repeats).where(*of_member).values(conflict=True).returning(repeats.c.pack)
+    if (await batch.connection.execute(marked)).all():
+        counts = {"duplicates": _p.duplicates - 1, "conflicts": _p.conflicts + 1}
+        await batch.connection.execute(update(tables.packs).where(_p.id == new).values(counts))
 
 
 async def _resize(batch: Batch, row: Row[Any], grown: int, written: Written) -> None:

@@ -351,8 +351,13 @@ class Index(Protocol):
     async def heal(self, pack: StoredPack, lost: Sequence[str]) -> PackOutcome:
         """Let the rows of `pack`'s instances point at `pack` where they point at one of the packs `lost`."""
 
-    def packs(self, *, after: str = "", study_uid: str | None = None) -> AsyncIterator[PackRows]:
-        """Iterate over the packs with ids beyond `after`, in the order of their ids, a page at a time."""
+    async def copies(self, pack_id: str) -> Sequence[tuple[str, str]]:
+        """Return the keys (pack, sidecar) of other packs that came with instances which are served from this one."""
+
+    def packs(
+        self, *, after: str = "", study_uid: str | None = None, only: str | None = None
+    ) -> AsyncIterator[PackRows]:
+        """Iterate over the packs with ids beyond `after`, or `only` one, by growing id, a page at a time."""
 
     def members(self, pack_id: str) -> AsyncIterator[Location]:
         """Iterate over what rows and conflicts say is in a pack, in the order of their bytes."""

@@ -173,9 +173,16 @@ class SqlIndex:
 
         return await self._database.write(work)
 
-    def packs(self, *, after: str = "", study_uid: str | None = None) -> AsyncIterator[PackRows]:
+    async def copies(self, pack_id: str) -> Sequence[tuple[str, str]]:
         """See `Index`."""
-        return audit.packs(self._database, after, study_uid)
+        async with self._database.read() as connection:
+            return await audit.copies(connection, pack_id)
+
+    def packs(
+        self, *, after: str = "", study_uid: str | None = None, only: str | None = None
+    ) -> AsyncIterator[PackRows]:
+        """See `Index`."""
+        return audit.packs(self._database, after, study_uid, only)
 
     def members(self, pack_id: str) -> AsyncIterator[Location]:
         """See `Index`."""

@@ -1,9 +1,18 @@
 """The indexer turns stored packs into rows, again and again to the same effect."""
 
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
 import pytest
 
+from osteon.dicom.query import Level, Search
+from osteon.index.port import Match, Scope
+from osteon.index.sql import SqlIndex
 from osteon.spool import sidecar
 from osteon_indexer.handlers import PackMissing
+from osteon_indexer.sweep import sweep
+from support.index import sqlite_url
 from support.indexer import Room
 from support.make import ct_slice
 
@@ -74,7 +83,9 @@ async def test_a_sidecar_that_was_cut_is_refused_and_nothing_is_deleted(room: Ro
 
 
 @pytest.mark.parametrize("left", [None, 1000])
-async def test_a_pack_is_not_deleted_as_redundant_when_the_other_copy_is_gone(room: Room, left: int | None) -> None:
+async def test_instances_of_a_pack_that_is_gone_or_cut_are_served_from_the_pack_that_comes_next(
+    room: Room, left: int | None
+) -> None:
     dataset = ct_slice()
     first = await room.put("p1", dataset)
     await room.run(first)
@@ -86,7 +97,51 @@ async def test_a_pack_is_not_deleted_as_redundant_when_the_other_copy_is_gone(ro
     await room.run(again)
     await room.bus.close()
     assert await room.objects.size(again.key) == again.size
-    assert room.indexed[-1].duplicates == 1
+    assert (room.indexed[-1].stored, room.indexed[-1].duplicates) == (1, 0)
+    assert [at.key async for at in room.index.locate(Scope())] == [again.key]
+
+
+async def test_a_sidecar_that_is_gone_is_replaced_by_the_pack_that_comes_next(room: Room) -> None:
+    dataset = ct_slice()
+    first = await room.put("p1", dataset)
+    await room.run(first)
+    await room.objects.delete(first.sidecar_key)
+    again = await room.put("p2", ct_slice(), dataset)
+    await room.run(again)
+    assert {at.key async for at in room.index.locate(Scope())} == {again.key}
+
+
+async def test_an_index_made_again_serves_what_came_first_and_counts_the_same(room: Room, tmp_path: Path) -> None:
+    contested = [
+        ct_slice(study=f"1.2.{9 - n}", series=f"1.2.{9 - n}.1", number=n, PatientName=f"N{n}") for n in range(4)
+    ]
+    for dataset in contested:
+        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = contested[0].SOPInstanceUID
+    for n, dataset in enumerate(contested):
+        await room.run(await room.put(f"a{n}", dataset))
+    known = ct_slice(study="1.1", series="1.1.1")
+    for name, datasets in (("b1", [known]), ("b2", [known]), ("b3", [known, ct_slice(study="1.1", series="1.1.1")])):
+        await room.run(await room.put(name, *datasets))
+    again = SqlIndex(sqlite_url(tmp_path / "again.sqlite"))
+    assert await sweep(objects=room.objects, index=again, settled=timedelta(0)) == 6
+    assert await again.statistics() == await room.index.statistics()
+    for level in Level:
+        before, after = [(await index.search(Search(level))).matches for index in (room.index, again)]
+        assert [without_times(m) for m in after] == [without_times(m) for m in before]
+    assert {(c.served, c.aside) for c in await again.conflicts()} == {
+        (c.served, c.aside) for c in await room.index.conflicts()
+    }
+    assert [at.identity.study_uid async for at in again.locate(Scope(sop_uids=(contested[0].SOPInstanceUID,)))] == [
+        "1.2.9"
+    ]
+    await again.close()
+
+
+def without_times(match: Match) -> Match:
+    def plain(resource):
+        return resource and replace(resource, updated=None)
+
+    return replace(match, patient=plain(match.patient), study=plain(match.study), series=plain(match.series))
 
 
 async def test_a_redundant_pack_whose_deletion_was_interrupted_is_deleted_by_the_next_delivery(room: Room) -> None:

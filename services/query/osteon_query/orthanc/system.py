@@ -1,15 +1,12 @@
-"""Orthanc REST: what this archive is and how much it holds; conflicts, which are Osteon's own."""
+"""Orthanc REST: what this archive is and how much it holds."""
 
 from datetime import UTC, datetime
 from importlib.metadata import version
-from typing import Any, Final
+from typing import Final
 
 from fastapi import APIRouter
-from starlette.requests import Request
 from starlette.responses import Response
 
-from osteon.index.port import Conflict, Location
-from osteon_query.dicomweb.parameters import number
 from osteon_query.http.context import DoorOf
 from osteon_query.http.errors import UnknownResource
 from osteon_query.orthanc.kinds import KINDS
@@ -100,36 +97,3 @@ async def plugin(id: str) -> Response:
 async def now() -> Response:
     """Send the time in UTC."""
     return Response(timestamp(datetime.now(UTC)), media_type="text/plain")
-
-
-@router.get("/conflicts")
-async def conflicts(request: Request, door: DoorOf) -> Response:
-    """List instances that were kept aside, oldest first: `after` is the last `Id` seen, `limit` at most 1000."""
-    after = number("after", request.query_params.get("after", "0"))
-    limit = min(number("limit", request.query_params.get("limit", "100")), 1_000)
-    found = await door.index.conflicts(after=after, limit=limit) if limit else []
-    return json_response([_conflict(conflict) for conflict in found])
-
-
-def _conflict(conflict: Conflict) -> dict[str, Any]:
-    return {
-        "Id": conflict.id,
-        "Detected": timestamp(conflict.detected),
-        "Kept": _location(conflict.served.location),
-        "Other": _location(conflict.aside.location),
-    }
-
-
-def _location(location: Location) -> dict[str, Any]:
-    return {
-        "InstanceId": location.public_id,
-        "PatientID": location.identity.patient_id,
-        "StudyInstanceUID": location.identity.study_uid,
-        "SeriesInstanceUID": location.identity.series_uid,
-        "SOPInstanceUID": location.identity.sop_uid,
-        "TransferSyntaxUID": location.transfer_syntax_uid,
-        "Size": location.length,
-        "Sha256": location.sha256.hex(),
-        "Object": location.key,
-        "Offset": location.offset,
-    }

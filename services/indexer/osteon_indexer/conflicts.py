@@ -1,0 +1,76 @@
+"""`osteon conflicts`: instances of which several versions came."""
+
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from osteon.conflicts import resolve as decide
+from osteon.contracts.conflicts import Keep
+from osteon.index.port import Conflict, Version
+from osteon_indexer.parts import DataOption, parts, run
+
+app = typer.Typer(no_args_is_help=True, help="Look at instances of which several versions came, and choose one.")
+_PAGE: Final = 500
+_Id = Annotated[int, typer.Argument(metavar="ID", help="As `osteon conflicts list` shows it.")]
+
+
+@app.command("list")
+def list_(
+    data: DataOption = None,
+    study: Annotated[str | None, typer.Option(help="Study Instance UID of either version.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Resolved ones too.")] = False,
+) -> None:
+    """List the conflicts about which nobody has decided, oldest first."""
+    run("conflicts", _list(data, study, resolved=None if everything else False))
+
+
+async def _list(data: Path | None, study: str | None, *, resolved: bool | None) -> None:
+    after = 0
+    async with parts(data) as (_, index):
+        while found := await index.conflicts(after=after, limit=_PAGE, study_uid=study, resolved=resolved):
+            for each in found:
+                uid = each.served.location.identity.sop_uid
+                typer.echo(f"{each.id:>8}  {'resolved' if each.resolved else 'open':<8}  {each.detected:%F %T}  {uid}")
+            after = found[-1].id
+
+
+@app.command()
+def show(conflict_id: _Id, data: DataOption = None) -> None:
+    """Show both versions of one conflict."""
+    _print(run("conflicts", _get(data, conflict_id)))
+
+
+async def _get(data: Path | None, conflict_id: int) -> Conflict:
+    async with parts(data) as (_, index):
+        return await index.conflict(conflict_id)
+
+
+@app.command()
+def resolve(
+    conflict_id: _Id,
+    keep: Annotated[Keep, typer.Option(help="The version that is served from now on.")],
+    data: DataOption = None,
+) -> None:
+    """Serve one version and keep the other aside. It can be repeated, and changed later."""
+    _print(run("conflicts", _resolve(data, conflict_id, keep)))
+
+
+async def _resolve(data: Path | None, conflict_id: int, keep: Keep) -> Conflict:
+    async with parts(data) as (objects, index):
+        return await decide(conflict_id, keep, objects=objects, index=index, correlation_id="osteon-conflicts")
+
+
+def _print(conflict: Conflict) -> None:
+    state = f"resolved {conflict.resolved:%F %T}" if conflict.resolved else "open"
+    typer.echo(f"conflict {conflict.id}, {state}: instance {conflict.served.location.identity.sop_uid}")
+    for name, version in (("first", conflict.first), ("second", conflict.second)):
+        _print_version(name, version, "served" if version == conflict.served else "aside")
+
+
+def _print_version(name: str, version: Version, state: str) -> None:
+    where, identity = version.location, version.location.identity
+    sender = version.calling_aet or version.origin.value
+    typer.echo(f"  {name} ({state}): received {version.received:%F %T} from {sender} {version.remote_host}")
+    typer.echo(f"    patient {identity.patient_id}, study {identity.study_uid}, series {identity.series_uid}")
+    typer.echo(f"    {where.length} bytes at {where.offset} of {where.key}, SHA-256 {where.sha256.hex()}")

@@ -1,0 +1,76 @@
+"""The listing of the object store, sorted by pack on disk: the keys of an archive do not fit into memory."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import PurePosixPath
+from typing import Final
+
+from osteon.objects.port import ObjectInfo, Objects
+from osteon_indexer.order import SortedRows
+
+_CHUNK: Final = 500
+_PARTS: Final = 3
+"""`<study>/<series>/<pack>.tar`."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObjects:
+    """The objects of one pack: key → length in bytes. `settled`: none of them is new."""
+
+    pack_id: str
+    sizes: dict[str, int]
+    settled: bool
+
+
+class Listing:
+    """Reads the listing once; then gives it back pack by pack. `strangers` gets keys of objects of no pack."""
+
+    def __init__(self, rows: SortedRows, settled: timedelta, strangers: Callable[[list[str]], Awaitable[None]]) -> None:
+        self._rows = rows
+        self._settled = settled
+        self._strangers = strangers
+        self.packs = 0
+        self.bytes = 0
+
+    async def read(self, objects: Objects, prefix: str, after: str) -> None:
+        """Take the listing of `prefix`, without packs up to `after`."""
+        chunk: list[ObjectInfo] = []
+        async for info in objects.list(prefix):
+            chunk.append(info)
+            if len(chunk) >= _CHUNK:
+                await self._take(chunk, after)
+                chunk = []
+        await self._take(chunk, after)
+
+    async def _take(self, chunk: list[ObjectInfo], after: str) -> None:
+        now = datetime.now(UTC)
+        rows: list[list[str | int]] = []
+        strangers = []
+        for info in chunk:
+            path = PurePosixPath(info.key)
+            settled = abs(now - info.modified) >= self._settled
+            if len(path.parts) != _PARTS or path.suffix not in (".tar", ".meta"):
+                strangers += [info.key] if settled else []
+            elif path.stem > after:
+                rows.append([path.stem, info.key, info.size, int(settled)])
+                self.packs += path.suffix == ".tar"
+                self.bytes += info.size if path.suffix == ".tar" else 0
+        await asyncio.to_thread(self._rows.extend, rows)
+        if strangers:
+            await self._strangers(strangers)
+
+    async def __aiter__(self) -> AsyncIterator[StoredObjects]:
+        """Iterate over packs in the order of their ids."""
+        pack_id, sizes, settled = "", dict[str, int](), True
+        while rows := await asyncio.to_thread(self._rows.take, _CHUNK):
+            for found, key, size, old in rows:
+                if found != pack_id and sizes:
+                    yield StoredObjects(pack_id, sizes, settled)
+                    sizes, settled = {}, True
+                pack_id = found
+                sizes[key] = size
+                settled = settled and bool(old)
+        if sizes:
+            yield StoredObjects(pack_id, sizes, settled)

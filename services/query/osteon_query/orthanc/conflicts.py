@@ -1,0 +1,148 @@
+"""REST of Osteon's own: instances of which several versions came, and deciding which one is served."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from osteon.conflicts import resolve
+from osteon.contracts.conflicts import Keep
+from osteon.dicom.keys import keyword_of
+from osteon.index.port import Conflict, Version
+from osteon.spool.sidecar import SidecarLine
+from osteon_query.dicomweb.parameters import number
+from osteon_query.dicomweb.sending import send_file
+from osteon_query.http.bodies import json_object
+from osteon_query.http.context import Door, DoorOf, correlation_id, uid_of
+from osteon_query.http.errors import BadParameter, UnknownResource
+from osteon_query.orthanc.resources import json_response
+from osteon_query.orthanc.shapes import timestamp
+from osteon_query.orthanc.tag_formats import spelled
+from osteon_query.packs.sidecars import parse_header
+
+router = APIRouter(prefix="/conflicts", tags=["Conflicts"])
+
+_STATES: Final = {"open": False, "resolved": True, "all": None}
+_LIMIT: Final = 1_000
+_BULK: Final = "BulkDataLength"
+
+
+@router.get("")
+async def conflicts(request: Request, door: DoorOf) -> Response:
+    """List conflicts, oldest first.
+
+    Query: `after` is the last `Id` seen, `limit` at most 1000; `study` a Study Instance UID of either version; `state`
+    `open` (the default), `resolved` or `all`.
+    """
+    query = request.query_params
+    state = query.get("state", "open")
+    if state not in _STATES:
+        raise BadParameter(f"state: expected one of {', '.join(_STATES)}, got {state[:80]!r}")
+    study = query.get("study")
+    found = await door.index.conflicts(
+        after=number("after", query.get("after", "0")),
+        limit=min(number("limit", query.get("limit", "100")), _LIMIT),
+        study_uid=None if study is None else uid_of("study", study),
+        resolved=_STATES[state],
+    )
+    return json_response([_conflict(each) for each in found])
+
+
+@router.get("/{id}")
+async def conflict(door: DoorOf, id: str) -> Response:
+    """Describe a conflict, with the elements in which its versions differ."""
+    return json_response(await _details(door, await _get(door, id)))
+
+
+@router.get("/{id}/{version}/file")
+async def file(request: Request, door: DoorOf, id: str, version: Keep) -> Response:
+    """Send the DICOM file of the `first` or the `second` version as it came; Range is honoured."""
+    found = await _get(door, id)
+    where = (found.first if version is Keep.FIRST else found.second).location
+    return await send_file(request, door.objects, where, way="file", filename=f"{where.public_id}-{version}.dcm")
+
+
+@router.post("/{id}/resolve")
+async def decide(request: Request, door: DoorOf, id: str) -> Response:
+    """Serve one version, `{"keep": "first"}` or `{"keep": "second"}`, and keep the other aside. May be repeated."""
+    body = await json_object(request)
+    try:
+        keep = Keep(str(body.get("keep")))
+    except ValueError:
+        raise BadParameter(f'keep: expected "first" or "second", got {str(body.get("keep"))[:80]!r}') from None
+    resolved = await resolve(
+        _number(id), keep, objects=door.objects, index=door.index, correlation_id=correlation_id(request)
+    )
+    return json_response(_conflict(resolved))
+
+
+async def _get(door: Door, id: str) -> Conflict:
+    return await door.index.conflict(_number(id))
+
+
+def _number(id: str) -> int:
+    if not (id.isascii() and id.isdigit() and len(id) < 19):
+        raise UnknownResource(f"there is no conflict {id[:80]!r}")
+    return int(id)
+
+
+async def _details(door: Door, found: Conflict) -> dict[str, Any]:
+    lines = await door.sidecars.lines_if_readable([found.first.location, found.second.location])
+    first, second = lines
+    differing = None if first is None or second is None else _differences(first, second)
+    return {**_conflict(found), "DifferentTags": differing}
+
+
+def _conflict(found: Conflict) -> dict[str, Any]:
+    return {
+        "Id": found.id,
+        "State": "open" if found.resolved is None else "resolved",
+        "Detected": timestamp(found.detected),
+        "Resolved": None if found.resolved is None else timestamp(found.resolved),
+        "Served": "first" if found.served == found.first else "second",
+        "First": _version(found.first),
+        "Second": _version(found.second),
+    }
+
+
+def _version(version: Version) -> dict[str, Any]:
+    location = version.location
+    return {
+        "InstanceId": location.public_id,
+        "PatientID": location.identity.patient_id,
+        "StudyInstanceUID": location.identity.study_uid,
+        "SeriesInstanceUID": location.identity.series_uid,
+        "SOPInstanceUID": location.identity.sop_uid,
+        "TransferSyntaxUID": location.transfer_syntax_uid,
+        "Received": timestamp(version.received),
+        "Origin": version.origin.value,
+        "CallingAet": version.calling_aet,
+        "RemoteHost": version.remote_host,
+        "Size": location.length,
+        "Sha256": location.sha256.hex(),
+        "Pack": version.pack_id,
+        "Object": location.key,
+        "Offset": location.offset,
+    }
+
+
+def _differences(first: SidecarLine, second: SidecarLine) -> list[dict[str, Any]]:
+    """Compare two headers; of values that are not in the header (pixel data) only the lengths."""
+    one, other = _elements(first), _elements(second)
+    return [
+        {"Tag": spelled(tag), "Keyword": keyword_of(tag), "First": one.get(tag), "Second": other.get(tag)}
+        for tag in sorted(one.keys() | other.keys())
+        if one.get(tag) != other.get(tag)
+    ]
+
+
+def _elements(line: SidecarLine) -> Mapping[str, Any]:
+    elements = dict(parse_header(line.header.json))
+    for path, (_, length) in line.header.bulk.items():
+        tag = path[:8]
+        elements[tag] = {**elements.get(tag, {}), f"{_BULK}{path[8:]}": length}
+    if line.header.pixel_data:
+        elements[line.header.pixel_data.tag] = {_BULK: line.header.pixel_data.length}
+    return elements

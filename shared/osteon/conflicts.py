@@ -1,0 +1,97 @@
+"""Deciding about conflicts: first an object beside the packs, then rows, so that no decision is lost with the index."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import PurePosixPath
+from typing import Final
+
+from pydantic import ValidationError
+
+from osteon import metrics
+from osteon.contracts.conflicts import PREFIX, ConflictDecided, Keep
+from osteon.index.entries import entry_of
+from osteon.index.port import Conflict, Index, Location, StoredPack
+from osteon.logging import get_logger
+from osteon.objects.port import ObjectNotFound, Objects
+from osteon.spool import sidecar
+from osteon.spool.ids import new_pack_id
+
+log = get_logger(__name__)
+_CHUNK: Final = 500
+
+
+async def resolve(conflict_id: int, keep: Keep, *, objects: Objects, index: Index, correlation_id: str) -> Conflict:
+    """Serve the first or the second version, and keep the other aside; returns the conflict as it is then.
+
+    What is decided so already changes nothing. Raises `ResourceNotFound`.
+    """
+    conflict = await index.conflict(conflict_id)
+    kept, other = (conflict.first, conflict.second)[:: 1 if keep is Keep.FIRST else -1]
+    if conflict.resolved and conflict.served == kept:
+        return conflict
+    decision = ConflictDecided(
+        correlation_id=correlation_id,
+        decision_id=new_pack_id(),
+        sop_instance_uid=kept.location.identity.sop_uid,
+        kept=kept.location.sha256.hex(),
+        other=other.location.sha256.hex(),
+        decided_at=datetime.now(UTC),
+    )
+    await objects.put(decision.key, decision.model_dump_json().encode())
+    await follow(decision, objects=objects, index=index)
+    metrics.CONFLICTS_RESOLVED.labels(keep.value).inc()
+    log.info("conflict resolved", conflict=conflict_id, keep=keep.value, instance=decision.sop_instance_uid)
+    return await index.conflict(conflict_id)
+
+
+async def follow(decision: ConflictDecided, *, objects: Objects, index: Index) -> None:
+    """Bring the index to a decision that is in the object store."""
+    places = await index.aside([decision.sop_instance_uid])
+    kept = next((place for place in places if place.sha256.hex() == decision.kept), None)
+    await index.decide(decision, await _version(kept, objects) if kept else None)
+
+
+async def _version(place: Location, objects: Objects) -> StoredPack:
+    data = await objects.get(place.sidecar_key)
+    return await asyncio.to_thread(_pick, data, place)
+
+
+def _pick(data: bytes, place: Location) -> StoredPack:
+    facts, lines = sidecar.decode(data)
+    for line in lines:
+        if line.offset == place.offset:
+            return StoredPack(facts, [entry_of(line)])
+    raise sidecar.BadSidecar(f"{place.sidecar_key} has no line for the instance at byte {place.offset}")
+
+
+async def follow_all(*, objects: Objects, index: Index) -> int:
+    """Bring the index to all decisions in the object store that it does not know; returns how many there were."""
+    followed = 0
+    async for keys in _chunks(objects):
+        known = await index.known_decisions(list(keys))
+        for decision_id in sorted(keys.keys() - known):
+            followed += await _follow_stored(keys[decision_id], objects, index)
+    return followed
+
+
+async def _follow_stored(key: str, objects: Objects, index: Index) -> bool:
+    try:
+        decision = ConflictDecided.model_validate_json(await objects.get(key))
+        await follow(decision, objects=objects, index=index)
+    except (ValidationError, sidecar.BadSidecar, ObjectNotFound) as error:
+        log.error("decision on a conflict not followed", key=key, error=str(error))
+        return False
+    return True
+
+
+async def _chunks(objects: Objects) -> AsyncIterator[dict[str, str]]:
+    """Iterate over decisions, decision id → key."""
+    chunk: dict[str, str] = {}
+    async for info in objects.list(PREFIX):
+        chunk[PurePosixPath(info.key).stem] = info.key
+        if len(chunk) == _CHUNK:
+            yield chunk
+            chunk = {}
+    if chunk:
+        yield chunk
