@@ -59,9 +59,11 @@ class _Survey:
 def recover(path: Path, root: Path, disk: Disk) -> Recovered:
     """Seal an open pack where it is, without its torn tail; a pack without a whole member is removed. Blocks.
 
-    A sealed pack is only read. A damaged one is left to `salvage`. After a crash in the midst of it, doing it again
-    gives the same. Raises `OSError`.
+    A sealed pack is only read. A damaged one is left to `salvage`. After a crash or an error in the midst of it, doing
+    it again gives the same. Raises `OSError`.
     """
+    if path.name.endswith(OPEN) and not path.exists() and _sealed_name(path).exists():
+        path = _sealed_name(path)  # only the sync of its new name had failed
     try:
         return _recover_in_place(path, root, disk)
     except BadPack as error:
@@ -106,7 +108,11 @@ def salvage(path: Path, root: Path, disk: Disk, *, limit: int | None = None) -> 
         copy.unlink(missing_ok=True)
         _sealed_name(copy).unlink(missing_ok=True)
         raise
-    disk.sync_folder(path.parent)
+    try:
+        disk.sync_folder(path.parent)
+    except OSError as error:
+        # Done all the same: a file that a crash brings back is salvaged again, and its instances are known then.
+        log.warning("a salvaged file may come back after a crash", file=path.name, error=str(error))
     return Recovered(recovered.pack, size - kept)
 
 

@@ -99,3 +99,41 @@ async def test_a_pack_whose_end_can_not_be_written_is_sealed_later_where_it_is(t
     assert published.packs[0].path == str(part.relative_to(tmp_path)).removesuffix(".part")
     assert contents(tmp_path / published.packs[0].path) == {"1.9.1": data_set("1.9.1")}
     await spool.close(1)
+
+
+class NamesFail(FaultyDisk):
+    """A disk on which the next so many syncs of folders fail, after some that do not."""
+
+    good = 0
+    bad = 0
+
+    def sync_folder(self, folder: Path) -> None:
+        if self.good:
+            self.good -= 1
+        elif self.bad:
+            self.bad -= 1
+            raise OSError(errno.EIO, "Input/output error")
+        super().sync_folder(folder)
+
+
+@pytest.mark.parametrize("call", ["sync", "write"])
+@pytest.mark.parametrize("good", range(3))
+async def test_a_folder_that_can_not_be_synced_while_a_pack_is_saved_delays_it_only(
+    tmp_path: Path, call: str, good: int
+) -> None:
+    disk, published = NamesFail(), Published()
+    spool = await Spool.open(SpoolConfig(root=tmp_path, sweep_every=0.01), published, disk=disk)
+    intake = spool.intake(association())
+    assert (await store(intake, "1.9.1", data_set("1.9.1"))).status is Status.SUCCESS
+    disk.faults[call] = OSError(errno.EIO, "Input/output error")
+    await spool.end(intake)
+    disk.good, disk.bad = good, 1
+    disk.faults.clear()
+    async with asyncio.timeout(20):
+        while not published.packs:
+            await asyncio.sleep(0.01)
+    await asyncio.sleep(0.05)
+    assert [contents(tmp_path / pack.path) for pack in published.packs] == [{"1.9.1": data_set("1.9.1")}]
+    assert len(list(tmp_path.glob("*/*.tar*"))) == 1
+    assert not spool._broken
+    await spool.close(1)
