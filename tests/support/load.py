@@ -94,6 +94,8 @@ class Modality:
         if not association.is_established:
             return
         self.associations += 1
+        # pynetdicom's thread may take an answer from the queue just before the one that waits for it: it goes back.
+        association._serve_request = lambda message, context: association.dimse.msg_queue.put((context, message))
         try:
             for image in waiting:
                 started = time.monotonic()
