@@ -1,11 +1,13 @@
-"""What the upper layer costs: DCMTK's storescu against an acceptor that discards.
+"""What the upper layer costs: associations of one C-ECHO each, and DCMTK's storescu, to an acceptor that discards.
 
 Run `python tests/load/bench_acceptor.py [instances] [associations] [asyncio|uvloop]`; needs DCMTK.
 """
 
 import asyncio
+import multiprocessing
 import os
 import resource
+import socket
 import sys
 import tempfile
 import time
@@ -16,10 +18,15 @@ import uvloop
 from pydicom.data import get_testdata_file
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
+from osteon import logging
 from osteon.dimse.acceptor import Acceptor
 from osteon.dimse.config import AcceptorConfig
 from osteon.dimse.handler import AssociationInfo, FindRequest, Outcome, PresentationContext, StoreRequest
+from osteon.dimse.sop_classes import storage_classes
 from osteon.dimse.status import Status
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from support.dimse import EXPLICIT, IMPLICIT, VERIFICATION, data_tf, echo_rq, pdu, pdv, request_pdu
 
 SUCCESS = Outcome(Status.SUCCESS)
 
@@ -76,10 +83,33 @@ async def send(folder: Path, port: int) -> None:
     assert await process.wait() == 0
 
 
+def echo_many(port: int, count: int) -> None:
+    """Open, C-ECHO and release so many associations that propose 128 contexts; runs in a process of its own."""
+    contexts = [(VERIFICATION, [IMPLICIT]), *((uid, [EXPLICIT]) for uid in sorted(storage_classes()))]
+    request = request_pdu(contexts[:128])
+    echo = data_tf(pdv(1, 3, echo_rq()))
+    for _ in range(count):
+        with socket.create_connection(("127.0.0.1", port)) as peer, peer.makefile("rb") as answers:
+            for sent in (request, echo, pdu(5)):
+                peer.sendall(sent)
+                answers.read(int.from_bytes(answers.read(6)[2:], "big"))
+
+
+async def echoes(port: int, count: int) -> None:
+    """Print what an association costs: the first of the process, and those that follow."""
+    for number, name in ((1, "first association"), (count, "each of those that follow")):
+        client = multiprocessing.get_context("spawn").Process(target=echo_many, args=(port, number))
+        client.start()
+        before = time.process_time()
+        await asyncio.to_thread(client.join)
+        print(f"{name}: {(time.process_time() - before) / number * 1e3:.2f} ms of CPU")
+
+
 async def main(count: int, associations: int) -> None:
-    """Print instances a second and CPU an instance."""
+    """Print what associations cost, instances a second and CPU an instance."""
     acceptor = Acceptor(AcceptorConfig(), Discarding)
     port = await acceptor.start("127.0.0.1", 0)
+    await echoes(port, 500)
     with tempfile.TemporaryDirectory() as folder:
         make_instances(Path(folder), count)
         before, started = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
@@ -96,5 +126,6 @@ async def main(count: int, associations: int) -> None:
 if __name__ == "__main__":
     instances = int(sys.argv[1]) if len(sys.argv) > 1 else 600
     at_once = int(sys.argv[2]) if len(sys.argv) > 2 else 1
+    logging.setup("bench", level="WARNING")
     run = asyncio.run if "asyncio" in sys.argv else uvloop.run
     run(main(instances, at_once))

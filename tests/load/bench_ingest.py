@@ -97,6 +97,7 @@ def measure(server: Server, case: Case, data: Sequence[Sequence[Path]], profile:
     """Send a case and wait until it is found."""
     before, load = server.instances(), os.getloadavg()[0]
     sender = send if case.light else dcmtk
+    os.sync()  # what the server before left to be written must not slow this one down
     with _profiled(server, case, profile), Watch(server.processes) as watch:
         sent = sender(data, server.ports, server.aet)
         found = server.wait_for(before + case.instances)

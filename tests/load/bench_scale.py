@@ -126,9 +126,11 @@ def model(one: Setting) -> str:
     costs = {stage: one.cpu(stage) for stage in STAGES}
     own = sum(cost for stage, cost in costs.items() if stage != "seaweedfs")
     limits = ", ".join(f"{stage} {1000 / cost:.0f}" for stage, cost in costs.items() if cost > 0.05)
+    next_limit = max(SWEPT, key=costs.__getitem__)
     lines = [
         f"An instance takes {own:.2f} ms of CPU in Osteon, broker and database, and {costs['seaweedfs']:.2f} ms in"
-        f" SeaweedFS. One core full of one stage alone would carry, in instances/s: {limits}.",
+        f" SeaweedFS. One core full of one stage alone would carry, in instances/s: {limits}. So"
+        f" the first of Osteon's services to need a second replica is `{next_limit}`, once the machine has cores left.",
         "",
         "| cores | instances/s, all on one node | studies a day | instances/s, S3 elsewhere | studies a day |",
         "|--:|--:|--:|--:|--:|",

@@ -64,7 +64,7 @@ class Watch:
         self.usage = {name: Usage(cpu[name], peaks[name], self._anonymous[name]) for name in self._processes}
 
     def _sample(self) -> None:
-        while not self._end.wait(0.1):
+        while not self._end.wait(0.2):
             for name, pid in self._processes.items():
                 self._anonymous[name] = max(self._anonymous[name], _memory(pid, "RssAnon"))
 
