@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import tracemalloc
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
@@ -100,6 +101,19 @@ async def test_an_upload_that_was_changed_on_the_way_is_refused(connect: Connect
             await connect(endpoint).put("flipped", bytes(2 * MIB))
     with pytest.raises(ObjectNotFound):
         await connect().size("flipped")
+
+
+async def test_an_upload_holds_no_more_than_a_few_blocks_in_memory(connect: Connect, tmp_path: Path) -> None:
+    pack = tmp_path / "p.tar"
+    with pack.open("wb") as file:
+        file.truncate(60 * MIB)
+    objects = connect()
+    await objects.put("first", b"makes the connection")
+    tracemalloc.start()
+    await objects.put_file("large", pack)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 8 * MIB
 
 
 async def test_a_multipart_upload_is_whole_or_absent(

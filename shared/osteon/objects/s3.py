@@ -29,9 +29,9 @@ T = TypeVar("T")
 class S3Objects:
     """The port `Objects` on a bucket, which is made when absent.
 
-    At most `threads` requests run at once, and at most `uploads` of them store objects, each holding one part of up
-    to 64 MiB in memory. Timeouts are in seconds. Raises `Invalid` when the endpoint or the bucket's name can not be
-    used.
+    At most `threads` requests run at once, and at most `uploads` of them store objects, each holding a MiB in memory,
+    or a part of `part_size` bytes when the object is larger than that. Timeouts are in seconds. Raises `Invalid` when
+    the endpoint or the bucket's name can not be used.
     """
 
     def __init__(
