@@ -64,7 +64,8 @@ class Zip:
 
     def files(self) -> Iterator[zipfile.ZipInfo]:
         """Iterate over the entries that are files."""
-        return (entry for entry in self._archive.infolist() if not entry.is_dir())
+        # Not by is_dir, which fails for an entry without a name.
+        return (entry for entry in self._archive.infolist() if not entry.filename.endswith("/"))
 
     def extract(self, entry: zipfile.ZipInfo, path: Path) -> None:
         """Write an entry's content to `path`, counting what comes out, whatever the entry claims."""
