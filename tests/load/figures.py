@@ -188,7 +188,7 @@ def machine() -> str:
     command = ["git", "describe", "--always", "--dirty"]
     commit = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     return (
-        f"{os.cpu_count()} cores of {model}, {memory:.0f} GiB, Linux {platform.release()},"
+        f"{os.cpu_count()} cores of {model}, {memory:.0f} GiB, Linux {platform.release().partition('-')[0]},"
         f" Python {platform.python_version()}; commit {commit.stdout.strip() or 'unknown'}."
     )
 
