@@ -33,9 +33,10 @@ async def parts(data: Path | None) -> AsyncIterator[tuple[Objects, Index]]:
     """Open both; raises `Invalid` when `data` is no data folder, `Unavailable` when the database does not answer."""
     index: Index
     objects: Objects
+    process = settings_or_exit(ProcessSettings)
+    logging.setup("osteon", level=process.log_level, style=process.log_format)
     if data is None:
         settings = settings_or_exit(CommandSettings)
-        logging.setup("osteon", level=settings.log_level, style=settings.log_format)
         objects = S3Objects.from_settings(settings)
         index = SqlIndex(settings.database_url.get_secret_value(), pool=settings.database_pool)
     elif (data / "objects").is_dir():

@@ -74,7 +74,8 @@ def summary(tally: Tally, *, as_json: bool) -> None:
     """Print what was found in all, and what to do about it."""
     if as_json:
         facts = {"packs": tally.packs, "bytes": tally.bytes_read, "problems": tally.problems, "last": tally.last,
-                 "repaired": tally.repaired, "indexed": tally.indexed, "kinds": tally.by_kind}  # fmt: skip
+                 "repaired": tally.repaired, "indexed": tally.indexed,
+                 "kinds": {kind.value: n for kind, n in tally.by_kind.items()}}  # fmt: skip
         typer.echo(orjson.dumps({"summary": facts}).decode())
         return
     for kind, n in sorted(tally.by_kind.items()):
