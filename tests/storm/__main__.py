@@ -3,6 +3,7 @@
 import argparse
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -19,6 +20,8 @@ WORLDS: dict[str, type[World]] = {"cluster": ClusterWorld, "standalone": Standal
 def main() -> int:
     """Run, report, and return 1 when something was lost, invented, stuck or left behind."""
     options = parse(sys.argv[1:])
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)  # so that everything is stopped and unmounted
     print(f"seed {options.seed}", flush=True)
     seeds = range(options.seed, options.seed + options.runs)
     results = [result for seed in seeds for name in options.only for result in run(name, seed, options)]

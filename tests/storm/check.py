@@ -60,7 +60,7 @@ def check(world: World, ledger: Ledger) -> Verdict:
     """Read everything back."""
     verdict = Verdict(parked=world.parked(), left=[*leftovers(world), *world.waiting()])
     aside = conflicts(world.urls[0])
-    verdict.conflicts = sum(len(shas) for shas in aside.values())
+    verdict.conflicts = sum(len(shas) - 1 for shas in aside.values())
     archive = Archive(world.dicom_ports[0], world.urls[0])
     with archive.association(StudyRootFind) as association:
         for study, uids in ledger.studies.items():
@@ -115,12 +115,13 @@ def c_find(association: Association, study: str, found: list[tuple[str, str]]) -
 
 
 def conflicts(url: str) -> dict[str, set[str]]:
-    """Return what was kept aside: SOP Instance UID → SHA-256 of each."""
+    """Return what conflicts show: SOP Instance UID → SHA-256 of each version."""
     aside: dict[str, set[str]] = {}
     after = 0
     while page := httpx.get(f"{url}/conflicts", params={"after": after, "limit": 1000}, timeout=30).json():
         for entry in page:
-            aside.setdefault(entry["Other"]["SOPInstanceUID"], set()).add(entry["Other"]["Sha256"])
+            for version in (entry["First"], entry["Second"]):
+                aside.setdefault(version["SOPInstanceUID"], set()).add(version["Sha256"])
         after = page[-1]["Id"]
     return aside
 

@@ -26,7 +26,7 @@ def test_a_plan_hits_each_kind_of_fault_where_it_can_happen() -> None:
 
 @pytest.fixture(scope="module")
 def cluster(parts_folder: Path) -> Iterator[ClusterWorld]:
-    with ClusterWorld(parts_folder / "storm") as world:
+    with ClusterWorld(parts_folder / "storm", {"ingress": 2}) as world:
         yield world
 
 
@@ -38,13 +38,13 @@ def expect_good(result: Result) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_a_short_storm_over_the_cluster_loses_nothing(cluster: ClusterWorld) -> None:
-    expect_good(storm(cluster, 11, 6, say=print, associations=2))
+    expect_good(storm(cluster, 11, 5, say=print, associations=2))
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_no_store_fails_while_every_part_is_down(cluster: ClusterWorld) -> None:
-    expect_good(all_parts_down(cluster, 1, 4, say=print, associations=2))
+    expect_good(all_parts_down(cluster, 1, 3, say=print, associations=2))
 
 
 @pytest.mark.slow
@@ -60,4 +60,4 @@ def test_a_disk_at_its_high_water_mark_refuses_for_a_while_and_loses_nothing(clu
 @pytest.mark.timeout(240)
 def test_a_short_storm_over_standalone_loses_nothing(tmp_path: Path) -> None:
     with StandaloneWorld(tmp_path) as world:
-        expect_good(storm(world, 12, 8, say=print, associations=3))
+        expect_good(storm(world, 12, 5, say=print, associations=3))

@@ -6,6 +6,7 @@ import sys
 import urllib.error
 import urllib.request
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Protocol, Self
@@ -142,6 +143,10 @@ class ClusterWorld(World):
     name = "cluster"
     doors = ("ingress-0", "ingress-1")
 
+    def __init__(self, folder: Path, replicas: Mapping[str, int] = REPLICAS) -> None:
+        super().__init__(folder)
+        self._replicas = replicas
+
     def _start(self) -> None:
         self.temporary.mkdir(parents=True)
         self.spool = self.folder / "spool"
@@ -155,7 +160,7 @@ class ClusterWorld(World):
             "OSTEON_S3_ENDPOINT": f"127.0.0.1:{self.links['objects'].port}",
         }
         settings = SETTINGS | through | {"TMPDIR": str(self.temporary)}
-        self.cluster = Cluster(self.folder, parts=parts, replicas=REPLICAS, settings=settings)
+        self.cluster = Cluster(self.folder, parts=parts, replicas=self._replicas, settings=settings)
         for name in self.doors:
             proxy = Proxy(self.cluster.replicas[name].ports["dicom"])
             self.links[f"modalities-{name}"] = self._stack.enter_context(proxy)
