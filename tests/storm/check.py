@@ -70,7 +70,7 @@ def check(world: World, ledger: Ledger) -> Verdict:
             served = retrieved(archive, study) if found else {}
             _check_study(verdict, uids, Counter(uid for uid, _ in found), served)
             for uid, shas in uids.items():
-                _compare(verdict, uid, shas, served.get(uid), aside.get(uid, set()))
+                compare(verdict, uid, shas, served.get(uid), aside.get(uid, set()))
     return verdict
 
 
@@ -80,7 +80,8 @@ def _check_study(verdict: Verdict, sent: Collection[str], found: Counter[str], s
     verdict.invented += [f"{uid} was never sent" for uid in found if uid not in sent]
 
 
-def _compare(verdict: Verdict, uid: str, shas: dict[str, Sent], served: str | None, aside: set[str]) -> None:
+def compare(verdict: Verdict, uid: str, shas: dict[str, Sent], served: str | None, aside: set[str]) -> None:
+    """Judge one SOP Instance UID: what was sent under it, by SHA-256; what is served; what conflicts show."""
     for sha, fate in shas.items():
         if fate.acknowledged and sha not in {served, *aside}:
             verdict.lost.append(f"{uid} ({sha[:8]}): served {str(served)[:8]}, aside {[s[:8] for s in aside]}")

@@ -1,6 +1,8 @@
 """A TCP proxy on loopback whose connections a test can cut, stall and delay."""
 
 import asyncio
+import socket
+import struct
 import threading
 from contextlib import suppress
 from typing import Self
@@ -57,12 +59,13 @@ class Proxy:
         self._flowing.clear() if stall else self._flowing.set()
         if cut:
             for writer in self._writers:
-                writer.transport.abort()
+                _reset(writer)
 
     async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         ends = [writer]
         try:
             if self._cut:
+                _reset(writer)
                 return
             beyond = await asyncio.open_connection("127.0.0.1", self._target)
             ends.append(beyond[1])
@@ -92,3 +95,9 @@ class Proxy:
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
+
+
+def _reset(writer: asyncio.StreamWriter) -> None:
+    """Close a connection with RST, as a network that drops it does, not with FIN."""
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
