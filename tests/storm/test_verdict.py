@@ -3,6 +3,7 @@
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 
@@ -55,7 +56,7 @@ def echo() -> Iterator[int]:
 
 
 def _echo(connection: socket.socket) -> None:
-    with connection:
+    with connection, suppress(ConnectionResetError):
         while data := connection.recv(100):
             connection.sendall(data)
 

@@ -40,21 +40,24 @@ class Proxy:
 
     def cut(self) -> None:
         """Reset every connection, and every new one, until `mend`."""
-        self._loop.call_soon_threadsafe(self._set, True, False, 0.0)
+        self._control(cut=True)
 
     def stall(self) -> None:
         """Pass nothing on until `mend`; connections stay open."""
-        self._loop.call_soon_threadsafe(self._set, False, True, 0.0)
+        self._control(stall=True)
 
     def delay(self, seconds: float) -> None:
         """Pass everything on so much later until `mend`."""
-        self._loop.call_soon_threadsafe(self._set, False, False, seconds)
+        self._control(delay=seconds)
 
     def mend(self) -> None:
         """Pass everything on at once again."""
-        self._loop.call_soon_threadsafe(self._set, False, False, 0.0)
+        self._control()
 
-    def _set(self, cut: bool, stall: bool, delay: float) -> None:
+    def _control(self, *, cut: bool = False, stall: bool = False, delay: float = 0.0) -> None:
+        asyncio.run_coroutine_threadsafe(self._set(cut, stall, delay), self._loop).result(10)
+
+    async def _set(self, cut: bool, stall: bool, delay: float) -> None:
         self._cut, self._delay = cut, delay
         self._flowing.clear() if stall else self._flowing.set()
         if cut:
@@ -90,7 +93,7 @@ class Proxy:
 
     async def _close(self) -> None:
         self._server.close()
-        self._set(True, False, 0.0)
+        await self._set(True, False, 0.0)
         others = asyncio.all_tasks() - {asyncio.current_task()}
         for task in others:
             task.cancel()
