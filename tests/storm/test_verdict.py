@@ -76,7 +76,7 @@ def test_a_proxy_that_cuts_resets_old_and_new_connections_until_it_is_mended(ech
         proxy.cut()
         with pytest.raises(ConnectionResetError):
             client.recv(100)
-        with socket.create_connection(("127.0.0.1", proxy.port), 5) as late, pytest.raises(ConnectionResetError):
+        with pytest.raises(ConnectionResetError), socket.create_connection(("127.0.0.1", proxy.port), 5) as late:
             late.recv(100)
         proxy.mend()
         with socket.create_connection(("127.0.0.1", proxy.port), 5) as later:
