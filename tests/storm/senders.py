@@ -20,6 +20,7 @@ from support.make import ct_slice, saved
 
 TIMEOUT = 12.0
 _LARGE = 256
+_http = httpx.Client(limits=httpx.Limits(keepalive_expiry=1))
 
 
 class Sender(Modality):
@@ -70,7 +71,7 @@ class Uploader:
         kind = 'multipart/related; type="application/dicom"; boundary=x'
         headers = {"Content-Type": kind, "Accept": "application/dicom+json"}
         try:
-            answer = httpx.post(f"{url}/dicom-web/studies", content=body, headers=headers, timeout=2 * TIMEOUT)
+            answer = _http.post(f"{url}/dicom-web/studies", content=body, headers=headers, timeout=2 * TIMEOUT)
         except httpx.HTTPError:
             return {}
         if answer.status_code not in (200, 202, 409):
@@ -183,6 +184,6 @@ def canary(folder: Path, world: World, ledger: Ledger, *, seconds: float) -> flo
 
 def _found(url: str, study: str) -> bool:
     with suppress(httpx.HTTPError):
-        answer = httpx.get(f"{url}/dicom-web/studies", params={"StudyInstanceUID": study}, timeout=TIMEOUT)
+        answer = _http.get(f"{url}/dicom-web/studies", params={"StudyInstanceUID": study}, timeout=TIMEOUT)
         return answer.status_code == 200 and len(answer.json()) == 1
     return False
