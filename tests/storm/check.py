@@ -15,7 +15,7 @@ from storm.worlds import World
 from support.archive import Archive
 from support.load import retrieved
 
-HTTP = httpx.Client(timeout=30, limits=httpx.Limits(keepalive_expiry=1))
+_http = httpx.Client(timeout=30, limits=httpx.Limits(keepalive_expiry=1))
 """Making a client for each request takes longer than the request."""
 
 
@@ -99,7 +99,7 @@ def compare(verdict: Verdict, uid: str, shas: dict[str, Sent], served: str | Non
 def rows(url: str, study: str) -> list[tuple[str, str]]:
     """Return SOP and Series Instance UID of each row that QIDO-RS has of a study; nothing while it does not answer."""
     try:
-        answer = HTTP.get(f"{url}/dicom-web/studies/{study}/instances", params={"limit": 5000})
+        answer = _http.get(f"{url}/dicom-web/studies/{study}/instances", params={"limit": 5000})
     except httpx.HTTPError:
         return []
     found = answer.json() if answer.status_code == 200 else []
@@ -122,7 +122,7 @@ def conflicts(url: str) -> dict[str, set[str]]:
     """Return what conflicts show: SOP Instance UID → SHA-256 of each version."""
     aside: dict[str, set[str]] = {}
     after = 0
-    while page := HTTP.get(f"{url}/conflicts", params={"after": after, "limit": 1000}).json():
+    while page := _http.get(f"{url}/conflicts", params={"after": after, "limit": 1000}).json():
         for entry in page:
             for version in (entry["First"], entry["Second"]):
                 aside.setdefault(version["SOPInstanceUID"], set()).add(version["Sha256"])

@@ -52,6 +52,7 @@ class Archive:
         client.dimse_timeout = client.network_timeout = 60
         association = client.associate("127.0.0.1", self.dicom_port, ae_title=self.aet)
         assert association.is_established, "the archive did not accept the association"
+        keep_answers(association)
         try:
             yield association
         finally:
@@ -81,6 +82,11 @@ class Archive:
             responses = list(association.send_c_find(identifier, model))
         assert responses[-1][0].Status == 0x0000, responses[-1][0]
         return [dataset for status, dataset in responses if status.Status in (0xFF00, 0xFF01) and dataset]
+
+
+def keep_answers(association: Association) -> None:
+    """Put back the answers that pynetdicom's own thread sometimes takes from the queue before who waits for them."""
+    association._serve_request = lambda message, context: association.dimse.msg_queue.put((context, message))
 
 
 def _store(association: Association, path: Path) -> int:

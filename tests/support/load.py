@@ -15,7 +15,7 @@ from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, generate_ui
 from pynetdicom import AE
 
 from osteon_local.cluster import Cluster
-from support.archive import Archive, eventually
+from support.archive import Archive, eventually, keep_answers
 from support.data import dataset_bytes
 from support.dead import dead_letters
 from support.make import ct_slice, saved
@@ -94,8 +94,7 @@ class Modality:
         if not association.is_established:
             return
         self.associations += 1
-        # pynetdicom's thread may take an answer from the queue just before the one that waits for it: it goes back.
-        association._serve_request = lambda message, context: association.dimse.msg_queue.put((context, message))
+        keep_answers(association)
         try:
             for image in waiting:
                 started = time.monotonic()
