@@ -23,19 +23,19 @@ def reader() -> HeaderReader:
     return HeaderReader(memo_limit=1 << 20)
 
 
-@fuzz(400)
+@fuzz(150)
 @given(data=data_sets(), syntax=st.sampled_from(SYNTAXES))
 def test_any_data_set_is_read_or_refused(reader: HeaderReader, data: bytes, syntax: str) -> None:
     read_either(reader, data, syntax)
 
 
-@fuzz(200)
+@fuzz(80)
 @given(data=data_sets())
 def test_what_is_remembered_never_changes_what_is_read(reader: HeaderReader, data: bytes) -> None:
     assert str(read_either(reader, data)) == str(read_either(HeaderReader(), data))
 
 
-@fuzz(200)
+@fuzz(80)
 @given(data=data_sets())
 def test_the_index_takes_what_it_holds_from_any_header(reader: HeaderReader, data: bytes) -> None:
     header = json.loads(reader.read_beginning(data, EXPLICIT).json)

@@ -18,7 +18,7 @@ def cuts(data: bytes, syntax: str) -> list[int]:
     pixels = HeaderReader().read_beginning(data, syntax).pixel_data
     end = min(len(data), pixels.offset + 64 if pixels else len(data))
     return [
-        *range(0, end, STEP * max(1, end // (3000 * EFFORT))),
+        *range(0, end, max(STEP, end // (100 * EFFORT))),
         *range(end, len(data), max(1, (len(data) - end) // 9)),
     ]
 

@@ -218,7 +218,7 @@ def refusals() -> float:
     return sum(s.value for m in metrics.REFUSED_INSTANCES.collect() for s in m.samples if s.name.endswith("_total"))
 
 
-@fuzz(12)
+@fuzz(8)
 @given(
     hostile=st.lists(st.tuples(tails, tails, values, st.booleans()), min_size=5, max_size=12),
 )
