@@ -67,8 +67,8 @@ async def test_other_bytes_under_a_known_uid_fail_as_duplicate_and_the_first_sta
     )
     assert kept.content == first
     (conflict,) = await archive.json("/conflicts")
-    assert conflict["Kept"]["SOPInstanceUID"] == conflict["Other"]["SOPInstanceUID"] == dataset.SOPInstanceUID
-    assert conflict["Kept"]["Sha256"] != conflict["Other"]["Sha256"]
+    assert conflict["First"]["SOPInstanceUID"] == conflict["Second"]["SOPInstanceUID"] == dataset.SOPInstanceUID
+    assert conflict["First"]["Sha256"] != conflict["Second"]["Sha256"]
 
 
 async def test_two_versions_of_an_instance_in_one_request_leave_one_and_a_conflict(archive: Running) -> None:
