@@ -3,7 +3,8 @@
 Order of locks, the same for every writer, so that none waits for another in a circle: packs by pack id, patients by
 public identifier, the change log. Who holds a patient may change all that is below it, so sums need no further locks.
 What another writer inserted first (under another patient) is found out by the insert itself, never by looking before;
-there alone two writers can cross, and the database ends one of them, which then begins again.
+there, and where a contested instance goes to another patient (`settle`), two writers can cross; the database ends one
+of them, which then begins again.
 """
 
 from collections import Counter
