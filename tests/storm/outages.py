@@ -10,7 +10,7 @@ from support.load import SUCCESS
 
 OUT_OF_RESOURCES = 0xA700
 _HIGH_WATER = 0.9
-_BELOW = 0.895
+_BELOW = 0.898
 
 
 def all_parts_down(world: ClusterWorld, seed: int, seconds: float, *, say: Say, associations: int = 4) -> Result:
