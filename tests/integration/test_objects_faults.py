@@ -125,8 +125,8 @@ async def test_a_multipart_upload_is_whole_or_absent(
         file.truncate(70 * MIB)
     async with proxy(own_seaweedfs.endpoint, lambda data, passed: data if passed < 66 * MIB else None) as endpoint:
         with pytest.raises(ObjectsUnavailable):
-            await connect(endpoint).put_file("parts", pack)
-    objects = connect()
+            await connect(endpoint, at_once=MIB).put_file("parts", pack)
+    objects = connect(at_once=MIB)
     with pytest.raises(ObjectNotFound):
         await objects.size("parts")
     await objects.put_file("parts", pack)

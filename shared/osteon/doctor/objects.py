@@ -46,7 +46,7 @@ def look_at_folder(settings: StandaloneSettings, say: Findings) -> None:
 
 
 async def _look(settings: ObjectSettings, say: Findings) -> None:
-    objects = S3Objects.from_settings(settings, threads=2, part_size=PART)
+    objects = S3Objects.from_settings(settings, threads=2, at_once=PART, part_size=PART)
     try:
         say.doing = f"asking {settings.s3_endpoint} for bucket {settings.s3_bucket}"
         try:

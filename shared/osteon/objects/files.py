@@ -11,10 +11,13 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from itertools import takewhile
 from pathlib import Path
 from typing import BinaryIO
 
 CHUNK = 1 << 20
+REMEMBERED = 10_000
+"""Folders of which is remembered that their names are on the disk."""
 ABANDONED_SECONDS = 600
 """A file in `.tmp` that was not touched for so long belongs to a process that ended."""
 
@@ -27,6 +30,7 @@ class DurableFolder:
         self._tmp = root / ".tmp"
         self._cleaned = False
         self._naming = threading.Lock()
+        self._lasting: set[Path] = set()
 
     def write(self, key: str, data: bytes) -> None:
         """Store `data` under `key`."""
@@ -79,14 +83,28 @@ class DurableFolder:
         finally:
             # Also on success: a rename of two links to the same file leaves both.
             tmp.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):  # deleted since, and the folder with it
+            self._sync_names(target)
+
+    def _sync_names(self, target: Path) -> None:
+        """Make the names on the way to `target` last; those of folders that are known to last need it no more."""
+        made = []
         for folder in self._above(target):
-            with suppress(FileNotFoundError):  # deleted since, and the folder with it
-                _sync_folder(folder)
+            _sync_folder(folder)
+            if folder in self._lasting:
+                break
+            made.append(folder)
+        with self._naming:
+            if len(self._lasting) > REMEMBERED:
+                self._lasting.clear()
+            self._lasting.update(made)
 
     def _rename(self, tmp: Path, target: Path) -> None:
         for last in (False, False, True):
             try:
                 with self._naming:
+                    for folder in takewhile(lambda folder: not folder.exists(), self._above(target)):
+                        self._lasting.discard(folder)
                     target.parent.mkdir(parents=True, exist_ok=True)
                     tmp.replace(target)
                 return

@@ -16,7 +16,7 @@ from urllib3.exceptions import ProtocolError
 
 from osteon.objects.keys import check_key, check_prefix
 from osteon.objects.port import ObjectInfo
-from osteon.objects.s3_bucket import PART_SIZE, Bucket, give_back
+from osteon.objects.s3_bucket import AT_ONCE, PART_SIZE, Bucket, give_back
 from osteon.objects.s3_errors import CLIENT_ERRORS, translate
 from osteon.objects.s3_pool import SteadyPool
 from osteon.settings import ObjectSettings
@@ -30,8 +30,8 @@ class S3Objects:
     """The port `Objects` on a bucket, which is made when absent.
 
     At most `threads` requests run at once, and at most `uploads` of them store objects, each holding a MiB in memory,
-    or a part of `part_size` bytes when the object is larger than that. Timeouts are in seconds. Raises `Invalid` when
-    the endpoint or the bucket's name can not be used.
+    or a part of `part_size` bytes when the object is larger than `at_once`. Timeouts are in seconds. Raises `Invalid`
+    when the endpoint or the bucket's name can not be used.
     """
 
     def __init__(
@@ -47,11 +47,11 @@ class S3Objects:
         uploads: int = 4,
         connect_timeout: float = 5.0,
         read_timeout: float = 60.0,
+        at_once: int = AT_ONCE,
         part_size: int = PART_SIZE,
     ) -> None:
-        named = partial(
-            Bucket, endpoint, access_key, secret_key, bucket, secure=secure, region=region, part_size=part_size
-        )
+        where = partial(Bucket, endpoint, access_key, secret_key, bucket, secure=secure, region=region)
+        named = partial(where, at_once=at_once, part_size=part_size)
         self._bucket = named(pool=SteadyPool(threads, connect_timeout, read_timeout))
         self._probed = named(pool=SteadyPool(1, connect_timeout, connect_timeout))
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="s3")
@@ -59,7 +59,13 @@ class S3Objects:
 
     @classmethod
     def from_settings(
-        cls, settings: ObjectSettings, *, threads: int = 16, uploads: int = 4, part_size: int = PART_SIZE
+        cls,
+        settings: ObjectSettings,
+        *,
+        threads: int = 16,
+        uploads: int = 4,
+        at_once: int = AT_ONCE,
+        part_size: int = PART_SIZE,
     ) -> "S3Objects":
         """Return the store that the settings name."""
         return cls(
@@ -71,6 +77,7 @@ class S3Objects:
             region=settings.s3_region,
             threads=threads,
             uploads=uploads,
+            at_once=at_once,
             part_size=part_size,
         )
 

@@ -33,8 +33,9 @@ from osteon.objects.port import ObjectInfo, ObjectsUnavailable
 from osteon.objects.s3_errors import bucket_is_there, no_bucket
 from osteon.objects.s3_pool import SteadyPool
 
+AT_ONCE = 256 << 20
+"""Up to this size one request stores an object, which costs half of what parts cost; full packs are below."""
 PART_SIZE = 64 << 20
-"""Up to this size one request stores an object, which is twice as fast as parts of 5 MiB."""
 _LISTED_AT_ONCE = 1000
 _HASHED_AT_ONCE = 1 << 20
 _CRC32 = "x-amz-checksum-crc32"
@@ -46,8 +47,8 @@ _ENCRYPTION = "x-amz-server-side-encryption"
 class Bucket:
     """A bucket that is made at the first use. Raises the errors of the client and those of the port.
 
-    `region` may be empty, then the store is asked. What is longer than `part_size` bytes is sent in such parts. Raises
-    `Invalid` when endpoint or name can not be used.
+    `region` may be empty, then the store is asked. What is longer than `at_once` bytes is sent in parts of
+    `part_size`. Raises `Invalid` when endpoint or name can not be used.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Bucket:
         secure: bool,
         region: str,
         pool: SteadyPool,
+        at_once: int = AT_ONCE,
         part_size: int = PART_SIZE,
     ) -> None:
         self.where = f"{endpoint}/{name}"
@@ -67,6 +69,7 @@ class Bucket:
         self._made = False
         self._pool = pool
         self._credentials = Credentials(access_key, secret_key) if access_key else None
+        self._at_once = at_once
         self._part_size = part_size
         try:
             check_bucket_name(name, strict=True)
@@ -77,10 +80,10 @@ class Bucket:
             raise Invalid(f"OSTEON_S3_ENDPOINT={endpoint}, OSTEON_S3_BUCKET={name}: {error}") from None
 
     def upload(self, key: str, source: BinaryIO) -> None:
-        """Store the bytes of a file; when there are more than `part_size`, so many of them are in memory."""
+        """Store the bytes of a file; when they are sent in parts, one part is in memory."""
         size = source.seek(0, io.SEEK_END)
         source.seek(0)
-        if size > self._part_size:
+        if size > self._at_once:
             self._upload_parts(key, source, size)
         else:
             self._upload_at_once(key, source, size)

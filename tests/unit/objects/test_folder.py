@@ -68,6 +68,26 @@ async def test_an_object_has_its_name_only_after_its_bytes_are_synced(
     assert steps == ["file named=False", *["folder named=True"] * 3]
 
 
+async def test_the_names_of_folders_are_synced_once_and_again_when_a_folder_was_made_anew(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    monkeypatch.setattr(files, "_sync_folder", lambda folder: synced.append(folder.name))
+
+    async def put(key: str) -> list[str]:
+        synced.clear()
+        await objects.put(key, b"")
+        return list(synced)
+
+    objects = FolderObjects(root)
+    await objects.put("first", b"")
+    assert await put("study/series/1.tar") == ["series", "study", root.name]
+    assert await put("study/series/2.tar") == ["series"]
+    assert await put("study/other/3.tar") == ["other", "study"]
+    await objects.delete("study/other/3.tar")
+    assert await put("study/other/4.tar") == ["other", "study"]
+
+
 @pytest.mark.parametrize("failing", ["_write_synced", "_sync_folder"])
 async def test_a_failed_put_leaves_no_temporary_file(root: Path, monkeypatch: pytest.MonkeyPatch, failing: str) -> None:
     def full(*_: object) -> None:
