@@ -5,7 +5,9 @@ from typing import Final
 
 from osteon.contracts.base import Message
 from osteon.contracts.find import FindPage, FindRequested
+from osteon.contracts.imaging import Transcoded, TranscodeRequested
 from osteon.contracts.packs import PackIndexed, PackSealed, PackStored
+from osteon.contracts.retrieve import MoveProgress, MoveRequested, MoveStarted, MoveWatched, Plan, PlanRequested
 
 EXCHANGE: Final = "osteon"
 """Topic exchange that carries every message."""
@@ -50,10 +52,31 @@ def writer_queue(spool_id: str) -> Queue:
 
 
 INDEXER: Final = Queue("indexer", PackStored, "pack.stored")
+ROUTER: Final = Queue("dispatcher.indexed", PackIndexed, "pack.indexed")
+"""Indexed packs for routing: an event that at least one dispatcher must handle."""
 FIND: Final = RpcQueue("query.find", FindRequested, FindPage)
+PLAN: Final = RpcQueue("dispatcher.plan", PlanRequested, Plan)
+MOVE: Final = RpcQueue("dispatcher.move", MoveRequested, MoveStarted)
+WATCH: Final = RpcQueue("dispatcher.watch", MoveWatched, MoveProgress)
+TRANSCODE: Final = RpcQueue("imaging.transcode", TranscodeRequested, Transcoded)
 
 MESSAGES: Final[dict[str, type[Message]]] = {
-    m.__name__: m for m in (PackSealed, PackStored, PackIndexed, FindRequested, FindPage)
+    m.__name__: m
+    for m in (
+        PackSealed,
+        PackStored,
+        PackIndexed,
+        FindRequested,
+        FindPage,
+        PlanRequested,
+        Plan,
+        MoveRequested,
+        MoveStarted,
+        MoveWatched,
+        MoveProgress,
+        TranscodeRequested,
+        Transcoded,
+    )
 }
 """By the name that travels as the AMQP `type` property."""
 

@@ -1,0 +1,85 @@
+"""C-MOVE and C-GET over the bus (PS3.4 C.4.2, C.4.3): `ingress` asks, `dispatcher` plans and moves.
+
+A C-MOVE is a job: `MoveRequested` begins it, and `MoveWatched` is asked again and again until it is over, of whichever
+`dispatcher` answers. For a C-GET the dispatcher only plans; `ingress` sends on the requester's own association.
+"""
+
+from pydantic import Field
+
+from osteon.contracts.base import Message
+
+
+class RetrieveRequest(Message):
+    """What C-MOVE and C-GET have in common."""
+
+    sop_class_uid: str = Field(description="Affected SOP Class UID.")
+    transfer_syntax_uid: str = Field(description="Of the presentation context, for the identifier.")
+    identifier: bytes = Field(description="The encoded Identifier data set.")
+    calling_aet: str
+    called_aet: str
+    relational: bool = False
+
+
+class MoveRequested(RetrieveRequest):
+    """Begin a C-MOVE."""
+
+    destination: str = Field(description="Move Destination (0000,0600), an AE title.")
+    message_id: int = Field(description="Of the C-MOVE-RQ: Move Originator Message ID of the C-STOREs.")
+
+
+class MoveStarted(Message):
+    """The job has begun, or why not: then `job_id` is empty."""
+
+    job_id: str = ""
+    total: int = Field(default=0, description="Instances to be sent.")
+    status: int = Field(default=0x0000, description="PS3.4 Table C.4-2: 0xA701, 0xA801, 0xA900, 0xCxxx.")
+    error_comment: str = ""
+
+
+class MoveWatched(Message):
+    """How far is a C-MOVE? The answer comes when something has changed since `seen`, or soon after."""
+
+    job_id: str
+    cancel: bool = Field(default=False, description="Stop it (C-CANCEL, or its association is gone).")
+    seen: int = Field(default=-1, description="`completed + failed + warning` of the last answer.")
+
+
+class MoveProgress(Message):
+    """The counters of sub-operations, which are not limited to 65,535."""
+
+    remaining: int = 0
+    completed: int = 0
+    failed: int = 0
+    warning: int = 0
+    done: bool = False
+    status: int = Field(default=0xFF00, description="That of the final response when `done`.")
+    failed_uids: list[str] = Field(default_factory=list, description="SOP Instance UIDs, when `done`.")
+    error_comment: str = ""
+
+
+class PlanRequested(RetrieveRequest):
+    """Which instances does a C-GET mean? Repeating it with the `cursor` of the last answer gives the next page."""
+
+    cursor: str | None = None
+
+
+class PlannedInstance(Message):
+    """An instance to be sent and where its Part 10 file is."""
+
+    correlation_id: str = ""
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax_uid: str
+    key: str
+    offset: int
+    length: int
+
+
+class Plan(Message):
+    """A page of a plan. `status` counts only when it is not 0x0000: then nothing is sent."""
+
+    total: int = Field(default=0, description="Instances of all pages.")
+    instances: list[PlannedInstance] = Field(default_factory=list)
+    status: int = 0x0000
+    error_comment: str = ""
+    cursor: str | None = None

@@ -1,0 +1,1 @@
+"""Remote application entities and peers."""
