@@ -31,6 +31,8 @@ from osteon.index.port import (
     Statistics,
     StoredPack,
 )
+from osteon.index.queries import SqlQueries
+from osteon.index.remotes import SqlRemotes
 from osteon.index.resources import Resources
 from osteon.index.uids import Uids
 from osteon.index.upsert import read_outcomes, upsert
@@ -47,6 +49,8 @@ class SqlIndex:
     def __init__(self, url: str, *, pool: int = 8) -> None:
         self._database = Database(url, pool)
         self._uids = Uids(self._database)
+        self.remotes = SqlRemotes(self._database)
+        self.queries = SqlQueries(self._database)
 
     async def start(self) -> None:
         """See `Index`."""
