@@ -1,6 +1,7 @@
-"""How an acceptor behaves: its names, limits and timers."""
+"""How acceptors and requestors behave: names, limits and timers."""
 
-from dataclasses import dataclass
+import ssl
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,3 +35,49 @@ class AcceptorConfig:
     """A longer command set aborts the association."""
     max_identifier: int = 1 << 20
     """A longer C-FIND Identifier is refused."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestorConfig:
+    """What every association that is asked for has in common; times are seconds, sizes are bytes."""
+
+    connect_timeout: float = 10.0
+    artim_timeout: float = 30.0
+    """Time for the answer to A-ASSOCIATE-RQ, and for the peer to close or release at the end."""
+    dimse_timeout: float = 120.0
+    """Time for each response; also for a message that has begun to end, or to bring at least 4 KiB more."""
+    network_timeout: float = 300.0
+    """Time that an association may be idle, or that a peer may leave what it was sent unread."""
+    max_pdu: int = 0
+    """Maximum PDU length that is offered (PS3.8 D.1); 0: unlimited."""
+    async_operations: int = 1
+    """Operations in flight that are asked for (PS3.7 D.3.3.3); 1: not negotiated."""
+    max_command: int = 64 << 10
+    """A longer command set aborts the association."""
+    max_identifier: int = 8 << 20
+    """A longer data set of a response, or of an N-EVENT-REPORT, aborts the association or is refused."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remote:
+    """Whom to ask for an association."""
+
+    aet: str
+    host: str
+    port: int
+    calling_aet: str = "OSTEON"
+    tls: ssl.SSLContext | None = field(default=None, repr=False)
+    timeout: float = 0.0
+    """Seconds to connect, for the answer to A-ASSOCIATE-RQ and for each response; 0: those of `RequestorConfig`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proposed:
+    """A presentation context to ask for (PS3.8 7.1.1.13), and the roles of the requestor in it (PS3.7 D.3.3.4)."""
+
+    abstract_syntax: str
+    transfer_syntaxes: tuple[str, ...]
+    scu: bool = True
+    scp: bool = False
+    extended: bytes = b""
+    """Service-class-application-information (PS3.7 D.3.3.5)."""

@@ -16,6 +16,10 @@ class PresentationContext:
     transfer_syntax: str
     extended: bytes = b""
     """Service-class-application-information that was agreed for this SOP class (PS3.7 D.3.3.5), empty for none."""
+    scu: bool = True
+    """The requestor of the association is service class user (PS3.7 D.3.3.4)."""
+    scp: bool = False
+    """The requestor of the association is service class provider, the acceptor user."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +88,31 @@ class FindResponse:
     status: Status
     identifier: bytes | None = None
     comment: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RetrieveResponse:
+    """A C-MOVE or C-GET response (PS3.7 9.1.3, 9.1.4) and its sub-operations; `failed_uids` in the final one only."""
+
+    status: Status
+    remaining: int = 0
+    completed: int = 0
+    failed: int = 0
+    warning: int = 0
+    failed_uids: tuple[str, ...] = ()
+    comment: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EventReport:
+    """An N-EVENT-REPORT-RQ (PS3.7 10.1.1) with its encoded Event Information, empty when there is none."""
+
+    message_id: int
+    context: PresentationContext
+    sop_class_uid: str
+    sop_instance_uid: str
+    event_type: int
+    information: bytes
 
 
 class AssociationHandler(Protocol):

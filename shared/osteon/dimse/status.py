@@ -4,7 +4,7 @@ from enum import IntEnum
 
 
 class Status(IntEnum):
-    """Status (0000,0900) of a response."""
+    """Status (0000,0900) of a response. `Status(n)` of a value without a name here is a status as well."""
 
     SUCCESS = 0x0000
     PENDING = 0xFF00
@@ -24,3 +24,27 @@ class Status(IntEnum):
     UNRECOGNIZED_OPERATION = 0x0211
     MISTYPED_ARGUMENT = 0x0212
     PROCESSING_FAILURE = 0x0110
+
+    @classmethod
+    def _missing_(cls, value: object) -> "Status | None":
+        # Peers send what they like: not kept among the members, so that they can not fill the memory.
+        if not isinstance(value, int) or not 0 <= value <= 0xFFFF:
+            return None
+        status = int.__new__(cls, value)
+        status._name_, status._value_ = f"STATUS_{value:04X}", value
+        return status
+
+    @property
+    def is_pending(self) -> bool:
+        """More responses follow."""
+        return self in {Status.PENDING, Status.PENDING_OPTIONAL_KEYS_UNSUPPORTED}
+
+    @property
+    def is_warning(self) -> bool:
+        """The operation was performed, with something to say about it (PS3.7 C.3)."""
+        return self in {0x0001, 0x0107, 0x0116} or self >> 12 == 0xB
+
+    @property
+    def is_failure(self) -> bool:
+        """The operation was not performed, nor cancelled."""
+        return not (self in {Status.SUCCESS, Status.CANCEL} or self.is_pending or self.is_warning)
