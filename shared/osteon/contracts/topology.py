@@ -7,6 +7,14 @@ from osteon.contracts.base import Message
 from osteon.contracts.find import FindPage, FindRequested
 from osteon.contracts.imaging import Transcoded, TranscodeRequested
 from osteon.contracts.packs import PackIndexed, PackSealed, PackStored
+from osteon.contracts.remote import (
+    Echoed,
+    EchoRequested,
+    ModalitiesAsked,
+    ModalitiesTold,
+    RemoteFindRequested,
+    RemoteFound,
+)
 from osteon.contracts.retrieve import MoveProgress, MoveRequested, MoveStarted, MoveWatched, Plan, PlanRequested
 
 EXCHANGE: Final = "osteon"
@@ -58,6 +66,9 @@ FIND: Final = RpcQueue("query.find", FindRequested, FindPage)
 PLAN: Final = RpcQueue("dispatcher.plan", PlanRequested, Plan)
 MOVE: Final = RpcQueue("dispatcher.move", MoveRequested, MoveStarted)
 WATCH: Final = RpcQueue("dispatcher.watch", MoveWatched, MoveProgress)
+ECHO: Final = RpcQueue("dispatcher.echo", EchoRequested, Echoed)
+REMOTE_FIND: Final = RpcQueue("dispatcher.find", RemoteFindRequested, RemoteFound)
+MODALITIES: Final = RpcQueue("query.modalities", ModalitiesAsked, ModalitiesTold)
 TRANSCODE: Final = RpcQueue("imaging.transcode", TranscodeRequested, Transcoded)
 
 MESSAGES: Final[dict[str, type[Message]]] = {
@@ -76,6 +87,12 @@ MESSAGES: Final[dict[str, type[Message]]] = {
         MoveProgress,
         TranscodeRequested,
         Transcoded,
+        EchoRequested,
+        Echoed,
+        RemoteFindRequested,
+        RemoteFound,
+        ModalitiesAsked,
+        ModalitiesTold,
     )
 }
 """By the name that travels as the AMQP `type` property."""

@@ -1,0 +1,77 @@
+"""What `query` asks `dispatcher` to do as a client, and what `ingress` asks `query` about modalities."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from osteon.contracts.base import Message
+
+
+class Target(BaseModel):
+    """Whom to ask for an association, and as whom. `timeout` in seconds; 0: the setting's."""
+
+    model_config = ConfigDict(frozen=True)
+
+    aet: str
+    host: str
+    port: int
+    calling_aet: str
+    tls: bool = False
+    timeout: int = 0
+
+
+class RemoteAnswer(Message):
+    """How it went: `problem` is empty when it succeeded."""
+
+    problem: str = ""
+    status: int = Field(default=0x0000, description="DIMSE status, when there was a response.")
+
+
+class EchoRequested(Message):
+    """C-ECHO a modality (PS3.4 A); with `find` also see whether it takes C-FIND."""
+
+    target: Target
+    find: bool = False
+
+
+class Echoed(RemoteAnswer):
+    """The answer to `EchoRequested`."""
+
+
+class RemoteFindRequested(Message):
+    """C-FIND in a modality (PS3.4 C.4.1, K.4.1). The matches are added to the answers of the query `query_id`."""
+
+    target: Target
+    sop_class_uid: str
+    identifier: bytes = Field(description="The Identifier as DICOM JSON, tags ascending.")
+    query_id: str
+    limit: int = Field(description="Matches at most; then the search is cancelled.")
+    seconds: float = Field(description="For the whole search; the answer comes soon after.")
+
+
+class RemoteFound(RemoteAnswer):
+    """The answer to `RemoteFindRequested`."""
+
+    answers: int = 0
+    cut: bool = Field(default=False, description="There were more matches than the limit.")
+
+
+class ModalitiesAsked(Message):
+    """Which modalities are there? `seen` is the version of the last answer."""
+
+    seen: str = ""
+
+
+class KnownModality(BaseModel):
+    """What the DIMSE door needs to know of a modality."""
+
+    model_config = ConfigDict(frozen=True)
+
+    aet: str
+    host: str
+    permissions: tuple[str, ...]
+
+
+class ModalitiesTold(Message):
+    """All modalities, or none of them when `version` is the one that was seen."""
+
+    version: str
+    modalities: list[KnownModality] = Field(default_factory=list)
