@@ -4,6 +4,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from osteon.contracts.base import Message
+from osteon.contracts.commitment import (
+    CommitmentAccepted,
+    CommitmentNoted,
+    CommitmentReported,
+    CommitmentRequested,
+    CommitmentResult,
+    CommitmentWatched,
+)
 from osteon.contracts.find import FindPage, FindRequested
 from osteon.contracts.imaging import Transcoded, TranscodeRequested
 from osteon.contracts.packs import PackIndexed, PackSealed, PackStored
@@ -68,6 +76,9 @@ MOVE: Final = RpcQueue("dispatcher.move", MoveRequested, MoveStarted)
 WATCH: Final = RpcQueue("dispatcher.watch", MoveWatched, MoveProgress)
 ECHO: Final = RpcQueue("dispatcher.echo", EchoRequested, Echoed)
 REMOTE_FIND: Final = RpcQueue("dispatcher.find", RemoteFindRequested, RemoteFound)
+COMMIT: Final = RpcQueue("dispatcher.commitment", CommitmentRequested, CommitmentAccepted)
+COMMITMENT_WATCH: Final = RpcQueue("dispatcher.commitment.watch", CommitmentWatched, CommitmentResult)
+COMMITMENT_REPORT: Final = RpcQueue("dispatcher.commitment.report", CommitmentReported, CommitmentNoted)
 MODALITIES: Final = RpcQueue("query.modalities", ModalitiesAsked, ModalitiesTold)
 TRANSCODE: Final = RpcQueue("imaging.transcode", TranscodeRequested, Transcoded)
 
@@ -87,6 +98,12 @@ MESSAGES: Final[dict[str, type[Message]]] = {
         MoveProgress,
         TranscodeRequested,
         Transcoded,
+        CommitmentRequested,
+        CommitmentAccepted,
+        CommitmentWatched,
+        CommitmentResult,
+        CommitmentReported,
+        CommitmentNoted,
         EchoRequested,
         Echoed,
         RemoteFindRequested,

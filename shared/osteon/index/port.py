@@ -10,11 +10,14 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
+from osteon.commitment.port import Commitments
 from osteon.contracts.conflicts import ConflictDecided
 from osteon.contracts.packs import Origin, PackStored
 from osteon.dicom.identity import Identity
 from osteon.dicom.query import Level, Search
 from osteon.errors import Invalid, NotFound, Unavailable
+from osteon.remotes.port import Remotes
+from osteon.remotes.queries import Queries
 
 
 class IndexUnavailable(Unavailable):
@@ -279,6 +282,18 @@ class Scope:
 
 class Index(Protocol):
     """Write packs in, search, locate. Every method raises `IndexUnavailable` when the database does not answer."""
+
+    @property
+    def remotes(self) -> Remotes:
+        """Modalities and peers."""
+
+    @property
+    def queries(self) -> Queries:
+        """Searches in other archives."""
+
+    @property
+    def commitments(self) -> Commitments:
+        """Transactions of storage commitment."""
 
     async def start(self) -> None:
         """Connect and bring the schema up to date, one process at a time."""

@@ -11,6 +11,7 @@ from osteon.dicom.query import Level, Search
 from osteon.index import audit, changes, conflicts, locations, tables
 from osteon.index import search as searching
 from osteon.index.batch import Batch
+from osteon.index.commitments import SqlCommitments
 from osteon.index.database import Database
 from osteon.index.find_id import find, lookup
 from osteon.index.heal import heal
@@ -51,6 +52,7 @@ class SqlIndex:
         self._uids = Uids(self._database)
         self.remotes = SqlRemotes(self._database)
         self.queries = SqlQueries(self._database)
+        self.commitments = SqlCommitments(self._database)
 
     async def start(self) -> None:
         """See `Index`."""

@@ -18,6 +18,7 @@ from osteon.index.entries import stored_pack
 from osteon.index.port import Index, PackRows
 from osteon.logging import get_logger
 from osteon.objects.port import ObjectNotFound, Objects
+from osteon.stored import pack_flaw, size_of
 from osteon_indexer.order import SortedRows
 from osteon_indexer.sweep import sweep
 from osteon_indexer.verify.deep import Pace, read_back
@@ -111,7 +112,8 @@ class Verifier:
         return [row] == [now async for now in self._index.packs(only=row.pack_id)]
 
     async def _look_at_pack(self, row: PackRows, sizes: dict[str, int]) -> None:
-        problem = await self._pack_problem(row, sizes)
+        flaw = await pack_flaw(row, sizes, self._objects)
+        problem = Problem.of(flaw) if flaw else None
         if problem and self._wanted.repair:
             problem = replace(problem, repaired=await self._heal(row))
         if problem:
@@ -123,29 +125,13 @@ class Verifier:
             async for each in found:
                 self._found(each)
 
-    async def _pack_problem(self, row: PackRows, sizes: dict[str, int]) -> Problem | None:
-        size = sizes.get(row.key)
-        if size != row.size:
-            size = await self._size(row.key)
-        if size is None:
-            return Problem(Kind.PACK_LOST, row.key, f"{row.instances + row.aside} rows refer to it")
-        if size != row.size:
-            return Problem(Kind.PACK_LENGTH, row.key, f"it has {size} bytes, the index says {row.size}")
-        if not sizes.get(row.sidecar_key) and not await self._size(row.sidecar_key):
-            return Problem(Kind.SIDECAR_LOST, row.sidecar_key, f"{row.instances + row.aside} rows refer to it")
-        return None
-
-    async def _size(self, key: str) -> int | None:
-        try:
-            return await self._objects.size(key)
-        except ObjectNotFound:
-            return None
-
     async def _look_at_objects(self, stored: StoredObjects) -> None:
         """Look at objects without rows: not at new ones, which are on their way, nor at such as are gone by now."""
         if not stored.settled or await self._index.known_packs([stored.pack_id]):
             return
-        kinds = {PurePosixPath(key).suffix: key for key in stored.sizes if await self._size(key) is not None}
+        kinds = {
+            PurePosixPath(key).suffix: key for key in stored.sizes if await size_of(key, self._objects) is not None
+        }
         if kinds.keys() == {".tar", ".meta"}:
             self._found(Problem(Kind.NOT_INDEXED, kinds[".tar"], "the index does not know it"))
         elif ".tar" in kinds:
@@ -171,7 +157,7 @@ class Verifier:
             except (ObjectNotFound, Invalid) as error:
                 log.warning("copy not used", key=key, error=str(error))
                 continue
-            if await self._size(key) == pack.facts.size:
+            if await size_of(key, self._objects) == pack.facts.size:
                 await self._index.heal(pack, [row.pack_id])
         return not [member async for member in self._index.members(row.pack_id)]
 

@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
+from osteon.stored import Flaw
+
 _RESEND: Final = "restore the object from a backup, or send the instances again: the rows then follow the new copy"
 
 
@@ -48,6 +50,11 @@ class Problem:
     key: str
     detail: str
     repaired: bool = False
+
+    @classmethod
+    def of(cls, flaw: Flaw) -> "Problem":
+        """Return the problem that a flaw of a pack is."""
+        return cls(Kind(flaw.kind.value), flaw.key, flaw.detail)
 
 
 @dataclass(slots=True)

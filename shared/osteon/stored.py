@@ -1,0 +1,95 @@
+"""Whether what the index says is stored is in the object store: packs and their length, data sets and their SHA-256."""
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from osteon.errors import Invalid, NotFound
+from osteon.index.port import Location, PackRows
+from osteon.objects.port import ObjectNotFound, Objects
+from osteon.spool import sidecar
+
+
+class FlawKind(StrEnum):
+    """What can be wrong with a pack that has rows."""
+
+    PACK_LOST = "pack-lost"
+    PACK_LENGTH = "pack-length"
+    SIDECAR_LOST = "sidecar-lost"
+    SIDECAR_DAMAGED = "sidecar-damaged"
+    INSTANCE_DAMAGED = "instance-damaged"
+
+
+@dataclass(frozen=True, slots=True)
+class Flaw:
+    """Something wrong with the object `key`."""
+
+    kind: FlawKind
+    key: str
+    detail: str
+
+
+Lines = Mapping[int, tuple[int, bytes]]
+"""By offset of the instance in its pack: where the data set begins behind it, and its SHA-256."""
+
+
+async def size_of(key: str, objects: Objects) -> int | None:
+    """Return the length of an object, None when there is none."""
+    try:
+        return await objects.size(key)
+    except ObjectNotFound:
+        return None
+
+
+async def pack_flaw(row: PackRows, sizes: Mapping[str, int], objects: Objects) -> Flaw | None:
+    """Look for a pack and its sidecar: first in `sizes` of a listing, then in the store."""
+    size = sizes.get(row.key)
+    if size != row.size:
+        size = await size_of(row.key, objects)
+    if size is None:
+        return Flaw(FlawKind.PACK_LOST, row.key, f"{row.instances + row.aside} rows refer to it")
+    if size != row.size:
+        return Flaw(FlawKind.PACK_LENGTH, row.key, f"it has {size} bytes, the index says {row.size}")
+    if not sizes.get(row.sidecar_key) and not await size_of(row.sidecar_key, objects):
+        return Flaw(FlawKind.SIDECAR_LOST, row.sidecar_key, f"{row.instances + row.aside} rows refer to it")
+    return None
+
+
+async def sidecar_lines(key: str, objects: Objects) -> Lines:
+    """Read a sidecar; raises `ObjectNotFound` and `BadSidecar`."""
+    return await asyncio.to_thread(_lines, await objects.get(key))
+
+
+def _lines(data: bytes) -> dict[int, tuple[int, bytes]]:
+    facts, lines = sidecar.decode(data)
+    try:
+        found = {line.offset: (line.dataset_offset, line.sha256) for line in lines}
+    except sidecar.BadSidecar:
+        raise
+    except Exception as error:  # whatever a flipped byte leads to, the sidecar is of no use
+        raise sidecar.BadSidecar(f"{type(error).__name__}: {error}") from None
+    if len(found) != facts.instances:
+        raise sidecar.BadSidecar(f"it has {len(found)} of {facts.instances} instances")
+    return found
+
+
+async def instance_flaw(
+    member: Location, lines: Lines, objects: Objects, read: Callable[[int], Awaitable[None]]
+) -> Flaw | None:
+    """Read an instance back in chunks; `read` is awaited with the length of each."""
+    what = f"instance {member.identity.sop_uid} at byte {member.offset}"
+    dataset, sha256 = lines.get(member.offset, (0, b""))
+    if sha256 != member.sha256:
+        return Flaw(FlawKind.SIDECAR_DAMAGED, member.sidecar_key, f"{what} has another line than its row says")
+    digest = hashlib.sha256()
+    try:
+        async for chunk in objects.stream(member.key, member.offset + dataset, member.length - dataset):
+            await read(len(chunk))
+            await asyncio.to_thread(digest.update, chunk)
+    except (NotFound, Invalid) as error:
+        return Flaw(FlawKind.INSTANCE_DAMAGED, member.key, f"{what}: {error}")
+    if digest.digest() != member.sha256:
+        return Flaw(FlawKind.INSTANCE_DAMAGED, member.key, f"{what}: its SHA-256 is not the one in the index")
+    return None
