@@ -1,25 +1,21 @@
 """The acceptor's end of one association."""
 
 import asyncio
-import contextvars
 import uuid
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable
 from typing import Protocol
 
 import structlog
 
 from osteon.dimse import negotiation, pdu, proposal
-from osteon.dimse.command import Command, CommandField
 from osteon.dimse.config import AcceptorConfig
-from osteon.dimse.connection import Connection, Timeouts
+from osteon.dimse.connection import Timeouts
+from osteon.dimse.exchange import Exchange
 from osteon.dimse.fsm import State
 from osteon.dimse.handler import AssociationHandler, AssociationInfo
-from osteon.dimse.message import DataSetTarget, MessageReader
-from osteon.dimse.negotiation import AcceptedContext, Agreement
 from osteon.dimse.observer import Ended, Rejected
-from osteon.dimse.operation import Operation
 from osteon.dimse.proposal import Proposal
-from osteon.dimse.services import ServiceProvider
+from osteon.dimse.user import ServiceUser
 from osteon.logging import get_logger
 
 _log = get_logger(__name__)
@@ -53,21 +49,18 @@ class Desk(Protocol):
         """The connection is closed."""
 
 
-class AcceptedAssociation(Connection):
+class AcceptedAssociation(Exchange):
     """A connection that somebody opened to us, and the association on it."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, desk: Desk, buffer: memoryview) -> None:
         config = desk.config
         super().__init__(loop, Timeouts(config.artim_timeout, config.dimse_timeout, config.network_timeout), buffer)
         self.info: AssociationInfo | None = None
-        self.tasks: set[asyncio.Task[None]] = set()
         self.handler: AssociationHandler | None = None
+        self.user: ServiceUser | None = None
+        """Asks the peer for services: sub-operations and event reports. None before there is an association."""
         self._desk = desk
         self._remote = ("", 0)
-        self._agreement: Agreement | None = None
-        self._reader: MessageReader | None = None
-        self._services: ServiceProvider | None = None
-        self._context = contextvars.copy_context()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Note the peer's address."""
@@ -104,9 +97,10 @@ class AcceptedAssociation(Connection):
         except Exception:
             _log.exception("association_failed", **_names(info))
             return Rejected.TEMPORARY_CONGESTION
-        self.info, self.handler, self._agreement = info, handler, agreement
-        self._services = ServiceProvider(self, handler, config, agreement.window)
-        self._reader = MessageReader(agreement.contexts, self._begin, self._wait, config.max_command)
+        self.info, self.handler = info, handler
+        invoker = self.begin_exchange(agreement, handler, config, performed=agreement.window, invoked=1)
+        contexts = [accepted.context for accepted in agreement.contexts.values()]
+        self.user = ServiceUser(invoker, contexts, is_requestor=False)
         _log.info("association_accepted", contexts=len(agreement.contexts), skipped=asked.skipped, **_names(info))
         self._desk.accepted(self)
         self.established(agreement.answer)
@@ -124,87 +118,7 @@ class AcceptedAssociation(Connection):
             user_identity=asked.user_identity.user if asked.user_identity else "",
         )
 
-    # Messages.
-
-    def on_fragment(self, context_id: int, control: int, data: memoryview, end: bool) -> None:
-        """Pass on what has come."""
-        if self._reader is not None:
-            self._reader.fragment(context_id, control, data, end)
-
-    def message_begun(self) -> bool:
-        """A message has begun that is not complete."""
-        return self._reader is not None and self._reader.begun
-
-    def busy(self) -> bool:
-        """Operations are in flight."""
-        return self._services is not None and self._services.busy
-
-    def _begin(self, context: AcceptedContext, command: Command) -> DataSetTarget | None:
-        services = self._services
-        if services is None:
-            return None
-        if command.field != CommandField.C_CANCEL_RQ and (services.full or self.congested):
-            self.hold()
-            return None
-        return self._context.copy().run(services.begin, context, command)
-
-    def _wait(self, waiting: Awaitable[None]) -> None:
-        self.hold()
-        self.spawn(self._wait_for(waiting))
-
-    async def _wait_for(self, waiting: Awaitable[None]) -> None:
-        await waiting
-        if self.state is not State.IDLE:
-            self.resume()
-
-    def _proceed(self) -> None:
-        if self._reader is not None and self._reader.waiting and self.state is not State.CLOSING:
-            self.guard(self._reader.proceed)
-            if not self._reader.waiting:
-                self.resume()
-
-    # What operations ask for.
-
-    def send_message(self, context_id: int, command: bytes, data_set: bytes | None = None) -> None:
-        """Send a whole message while the state allows data (DT-1, AR-7)."""
-        if self._agreement is None or self.state not in {State.ESTABLISHED, State.RELEASE_INDICATED}:
-            return
-        limit = self._agreement.send_limit
-        self.send(*pdu.fragment(context_id, pdu.COMMAND, command, limit))
-        if data_set is not None:
-            self.send(*pdu.fragment(context_id, 0, data_set, limit))
-
-    def spawn(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
-        """Run `work`; the handler is closed only after it."""
-        task = self.loop.create_task(work, context=self._context.copy())
-        self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
-        return task
-
-    def answered(self, operation: Operation) -> None:
-        """Begin what has waited for its turn, and release when all is answered."""
-        if self._services is None:
-            return
-        self._services.answered(operation)
-        if self.state is State.RELEASE_INDICATED and not self._services.busy:
-            self.answer_release()
-        self._proceed()
-        self.rearm()
-
-    def on_writable(self) -> None:
-        """Begin what has waited for the peer to read."""
-        self._proceed()
-
     # The end.
-
-    def on_release(self) -> None:
-        """Answer what is in flight, then confirm."""
-        if self._services is None or self._reader is None:
-            return
-        self._reader.abort()
-        self._services.stop()
-        if not self._services.busy:
-            self.answer_release()
 
     def on_ended(self, how: Ended, detail: str) -> None:
         """Stop what is in flight and tell the acceptor."""
@@ -214,10 +128,7 @@ class AcceptedAssociation(Connection):
             note("connection_ended", how=how.value, detail=detail, remote=_address(self._remote))
             self._desk.unused(how)
             return
-        if self._reader is not None:
-            self._reader.abort()
-        if self._services is not None:
-            self._services.stop()
+        self.end_exchange(how, detail)
         level = _log.info if how is Ended.RELEASED else _log.warning
         level("association_ended", how=how.value, detail=detail, **_names(self.info))
         self._desk.ended(self, how)

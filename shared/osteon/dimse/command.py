@@ -1,6 +1,7 @@
 """Command sets: group 0000 in Implicit VR Little Endian (PS3.7 6.3 and Annex E)."""
 
 import struct
+from collections.abc import Mapping
 from enum import IntEnum
 
 from osteon.dimse.pdu import ProtocolError
@@ -20,6 +21,8 @@ class CommandField(IntEnum):
     C_FIND_RQ = 0x0020
     C_MOVE_RQ = 0x0021
     C_ECHO_RQ = 0x0030
+    N_EVENT_REPORT_RQ = 0x0100
+    N_ACTION_RQ = 0x0130
     C_CANCEL_RQ = 0x0FFF
 
 
@@ -31,12 +34,24 @@ class Element(IntEnum):
     COMMAND_FIELD = 0x0100
     MESSAGE_ID = 0x0110
     MESSAGE_ID_BEING_RESPONDED_TO = 0x0120
+    MOVE_DESTINATION = 0x0600
+    PRIORITY = 0x0700
     COMMAND_DATA_SET_TYPE = 0x0800
     STATUS = 0x0900
     ERROR_COMMENT = 0x0902
     AFFECTED_SOP_INSTANCE_UID = 0x1000
+    REQUESTED_SOP_INSTANCE_UID = 0x1001
+    EVENT_TYPE_ID = 0x1002
+    ACTION_TYPE_ID = 0x1008
+    REMAINING_SUB_OPERATIONS = 0x1020
+    COMPLETED_SUB_OPERATIONS = 0x1021
+    FAILED_SUB_OPERATIONS = 0x1022
+    WARNING_SUB_OPERATIONS = 0x1023
     MOVE_ORIGINATOR_AET = 0x1030
     MOVE_ORIGINATOR_MESSAGE_ID = 0x1031
+
+
+_SPACE_PADDED = {Element.ERROR_COMMENT, Element.MOVE_DESTINATION, Element.MOVE_ORIGINATOR_AET}
 
 
 class Command:
@@ -109,27 +124,51 @@ def encode_response(
     data_set: bool = False,
 ) -> bytes:
     """Write the command set of a response; `field` is the request's Command Field."""
-    body = b"".join(
-        (
-            _text(Element.AFFECTED_SOP_CLASS_UID, sop_class_uid, b"\0"),
-            _number(Element.COMMAND_FIELD, field | RESPONSE),
-            _number(Element.MESSAGE_ID_BEING_RESPONDED_TO, message_id),
-            _number(Element.COMMAND_DATA_SET_TYPE, 1 if data_set else _NO_DATA_SET),
-            _number(Element.STATUS, status),
-            _text(Element.ERROR_COMMENT, comment[:64], b" "),
-            _text(Element.AFFECTED_SOP_INSTANCE_UID, sop_instance_uid, b"\0"),
-        )
+    return _encode(
+        {
+            Element.AFFECTED_SOP_CLASS_UID: sop_class_uid,
+            Element.COMMAND_FIELD: field | RESPONSE,
+            Element.MESSAGE_ID_BEING_RESPONDED_TO: message_id,
+            Element.COMMAND_DATA_SET_TYPE: 1 if data_set else _NO_DATA_SET,
+            Element.STATUS: status,
+            Element.ERROR_COMMENT: comment[:64],
+            Element.AFFECTED_SOP_INSTANCE_UID: sop_instance_uid,
+        }
     )
+
+
+def encode_request(field: int, message_id: int, values: Mapping[Element, int | str], *, data_set: bool) -> bytes:
+    """Write the command set of a request; empty texts in `values` are left out."""
+    own = {
+        Element.COMMAND_FIELD: field,
+        Element.MESSAGE_ID: message_id,
+        Element.COMMAND_DATA_SET_TYPE: 1 if data_set else _NO_DATA_SET,
+    }
+    return _encode({**values, **own})
+
+
+def encode_cancel(message_id: int) -> bytes:
+    """Write C-CANCEL-RQ for the request with a Message ID (PS3.7 9.3.2.3)."""
+    return _encode(
+        {
+            Element.COMMAND_FIELD: CommandField.C_CANCEL_RQ,
+            Element.MESSAGE_ID_BEING_RESPONDED_TO: message_id,
+            Element.COMMAND_DATA_SET_TYPE: _NO_DATA_SET,
+        }
+    )
+
+
+def _encode(values: Mapping[Element, int | str]) -> bytes:
+    body = b"".join([_element(element, values[element]) for element in sorted(values)])
     return _ELEMENT.pack(0, 0, 4) + len(body).to_bytes(4, "little") + body
 
 
-def _number(element: Element, value: int) -> bytes:
-    return _US_ELEMENT.pack(0, element, 2, value)
-
-
-def _text(element: Element, value: str, pad: bytes) -> bytes:
+def _element(element: Element, value: int | str) -> bytes:
+    if isinstance(value, int):
+        return _US_ELEMENT.pack(0, element, 2, value)
     if not value:
         return b""
     encoded = value.encode("latin-1", "replace")
-    encoded += pad * (len(encoded) % 2)
+    if len(encoded) % 2:
+        encoded += b" " if element in _SPACE_PADDED else b"\0"
     return _ELEMENT.pack(0, element, len(encoded)) + encoded

@@ -22,6 +22,7 @@ LEAST_PROGRESS = 4 << 10
 """Bytes of a message that must come in each DIMSE timeout, unless it ends."""
 _TIMED_STATES = {
     State.AWAITING_REQUEST,
+    State.AWAITING_ANSWER,
     State.CLOSING,
     State.RELEASING,
     State.COLLISION_AS_ACCEPTOR,
@@ -37,7 +38,8 @@ class _Waiting(Enum):
     PEER_TO_READ = 1
     OURSELVES = 2
     REST_OF_MESSAGE = 3
-    ANYTHING = 4
+    ANSWER = 4
+    ANYTHING = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,10 @@ class Connection(Link):
 
     def busy(self) -> bool:
         """The peer waits for this side."""
+        return False
+
+    def awaits_answer(self) -> bool:
+        """The peer owes a response."""
         return False
 
     # Reading.
@@ -271,7 +277,7 @@ class Connection(Link):
             waits_for = self._waiting_for()
             if (
                 waits_for is not self._waits_for
-                or waits_for is _Waiting.ANYTHING
+                or waits_for in {_Waiting.ANYTHING, _Waiting.ANSWER}
                 or (waits_for is _Waiting.REST_OF_MESSAGE and self._received_enough())
             ):
                 self._waits_for = waits_for
@@ -284,16 +290,19 @@ class Connection(Link):
     def _waiting_for(self) -> _Waiting:
         if self.congested:
             return _Waiting.PEER_TO_READ
-        if self._stream.halted:
+        if self._stream.halted and not self.awaits_answer():
             return _Waiting.OURSELVES
         if self.message_begun() or not self._stream.between:
             return _Waiting.REST_OF_MESSAGE
+        if self.awaits_answer():
+            return _Waiting.ANSWER
         return _Waiting.OURSELVES if self.busy() else _Waiting.ANYTHING
 
     def _patience(self, waits_for: _Waiting) -> float:
         if waits_for is _Waiting.OURSELVES:
             return inf
-        return self.timeouts.dimse if waits_for is _Waiting.REST_OF_MESSAGE else self.timeouts.network
+        bounded = waits_for in {_Waiting.REST_OF_MESSAGE, _Waiting.ANSWER}
+        return self.timeouts.dimse if bounded else self.timeouts.network
 
     def _enter(self, state: State) -> None:
         self.state = state

@@ -110,8 +110,8 @@ class Link(asyncio.BufferedProtocol):
 
     # Writing.
 
-    def send(self, *pdus: bytes) -> None:
-        """Write whole PDUs; nothing once the connection is lost."""
+    def send(self, *pdus: bytes | memoryview) -> None:
+        """Write whole PDUs, or parts of one in order; nothing once the connection is lost."""
         if self._transport is not None and not self._transport.is_closing():
             self._transport.writelines(pdus)
 
@@ -125,7 +125,7 @@ class Link(asyncio.BufferedProtocol):
         """The peer leaves unread what was sent."""
         return self._writable is not None
 
-    async def drained(self) -> None:
+    async def writable(self) -> None:
         """Wait while the connection is congested."""
         if self._writable is not None:
             await asyncio.shield(self._writable)
@@ -142,7 +142,7 @@ class Link(asyncio.BufferedProtocol):
         self.rearm()
 
     def release_writers(self) -> None:
-        """Let everybody go on who waits in `drained`."""
+        """Let everybody go on who waits in `writable`."""
         if self._writable is not None:
             self._writable.set_result(None)
             self._writable = None

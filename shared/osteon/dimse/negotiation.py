@@ -21,7 +21,7 @@ from osteon.dimse.config import AcceptorConfig
 from osteon.dimse.handler import PresentationContext
 from osteon.dimse.observer import Rejected
 from osteon.dimse.pdu import LONGEST_PDU, PDU_HEADER, SHORTEST_PDU, PduType
-from osteon.dimse.proposal import FIXED_PART, Proposal
+from osteon.dimse.proposal import FIXED_PART, Proposal, UserInformation
 from osteon.dimse.sop_classes import Service
 
 UserItem = (
@@ -53,7 +53,8 @@ class AcceptedContext:
     """An accepted presentation context and what it is for."""
 
     context: PresentationContext
-    service: Service
+    service: Service | None
+    """What the peer may ask for in it; None: nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +66,8 @@ class Agreement:
     """Operations that the requestor may have in flight."""
     send_limit: int
     """Maximum length of the PDUs that are sent."""
-    answer: bytes
-    """A-ASSOCIATE-AC."""
+    answer: bytes = b""
+    """A-ASSOCIATE-AC, on the acceptor's side."""
 
 
 def refuse(config: AcceptorConfig, proposal: Proposal) -> Rejected | None:
@@ -114,8 +115,12 @@ def agree(config: AcceptorConfig, proposal: Proposal, request: bytes) -> Agreeme
         *(_extended_item(uid, answer) for uid, answer in extended.items() if uid in served),
         *_identity_answer(proposal),
     ]
-    limit = min(proposal.max_pdu or LONGEST_PDU, LONGEST_PDU)
-    return Agreement(accepted, window, limit, _encode(answers, user_items, request))
+    return Agreement(accepted, window, send_limit(proposal), _encode(answers, user_items, request))
+
+
+def send_limit(peer: UserInformation) -> int:
+    """Return the maximum length of the PDUs that are sent to a peer."""
+    return min(peer.max_pdu or LONGEST_PDU, LONGEST_PDU)
 
 
 def _service(config: AcceptorConfig, proposal: Proposal, abstract_syntax: str) -> Service | None:

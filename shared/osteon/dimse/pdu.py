@@ -81,6 +81,11 @@ def release_rp() -> bytes:
     return PDU_HEADER.pack(PduType.RELEASE_RP, 4) + bytes(4)
 
 
+def data_header(context_id: int, control: int, length: int) -> bytes:
+    """Encode what comes before `length` bytes that are the only presentation data value of a P-DATA-TF."""
+    return _P_DATA.pack(PduType.P_DATA_TF, length + 6, length + 2, context_id, control)
+
+
 def fragment(context_id: int, kind: int, data: bytes, limit: int) -> Iterator[bytes]:
     """Cut one command set or data set into encoded P-DATA-TF PDUs.
 
@@ -95,4 +100,4 @@ def fragment(context_id: int, kind: int, data: bytes, limit: int) -> Iterator[by
     for at in range(0, len(data), step) or (0,):
         part = view[at : at + step]
         control = kind | (LAST if at + step >= len(data) else 0)
-        yield _P_DATA.pack(PduType.P_DATA_TF, len(part) + 6, len(part) + 2, context_id, control) + part
+        yield data_header(context_id, control, len(part)) + part

@@ -15,8 +15,8 @@ _ITEM = struct.Struct(">BxH")
 _APPLICATION_CONTEXT = 0x10
 _PRESENTATION_CONTEXT = 0x20
 _ABSTRACT_SYNTAX = 0x30
-_TRANSFER_SYNTAX = 0x40
-_USER_INFORMATION = 0x50
+TRANSFER_SYNTAX = 0x40
+USER_INFORMATION = 0x50
 _MAXIMUM_LENGTH = 0x51
 _IMPLEMENTATION_CLASS = 0x52
 _ASYNC_OPERATIONS = 0x53
@@ -52,15 +52,12 @@ class UserIdentity:
     wants_response: bool
 
 
-@dataclass(slots=True)
-class Proposal:
-    """What a requestor asks for. The dictionaries are by SOP class UID."""
+@dataclass(slots=True, kw_only=True)
+class UserInformation:
+    """The User Information item of either side (PS3.8 Annex D). The dictionaries are by SOP class UID."""
 
-    protocol_version: int
-    called_aet: str
-    calling_aet: str
-    application_context: str = ""
-    contexts: list[ProposedContext] = field(default_factory=list)
+    items: int = 0
+    """How many there were."""
     max_pdu: int = 0
     implementation_uid: str = ""
     implementation_version: str = ""
@@ -80,6 +77,17 @@ class Proposal:
             self.skipped.append(f"{what}: {why}"[:200])
 
 
+@dataclass(slots=True, kw_only=True)
+class Proposal(UserInformation):
+    """What a requestor asks for."""
+
+    protocol_version: int
+    called_aet: str
+    calling_aet: str
+    application_context: str = ""
+    contexts: list[ProposedContext] = field(default_factory=list)
+
+
 def decode(body: bytes) -> Proposal:
     """Read what follows the PDU header. Raises `ProtocolError` when the PDU's own structure is broken.
 
@@ -92,18 +100,13 @@ def decode(body: bytes) -> Proposal:
         called_aet=_ae_title(body[4:20]),
         calling_aet=_ae_title(body[20:36]),
     )
-    user_items = 0
-    for kind, item in _items(body[FIXED_PART:]):
+    for kind, item in items(body[FIXED_PART:]):
         if kind == _APPLICATION_CONTEXT:
             proposal.application_context = item[4:].decode("latin-1").rstrip("\0 ")
         elif kind == _PRESENTATION_CONTEXT:
             _read_context(proposal, item)
-        elif kind == _USER_INFORMATION:
-            for sub_kind, sub_item in _items(item[4:]):
-                user_items += 1
-                if user_items > _MOST_USER_ITEMS:
-                    raise ProtocolError(f"more than {_MOST_USER_ITEMS} user information items")
-                _read_user_item(proposal, sub_kind, sub_item)
+        elif kind == USER_INFORMATION:
+            read_user_information(proposal, item)
     return proposal
 
 
@@ -112,11 +115,12 @@ def _ae_title(raw: bytes) -> str:
     return raw.partition(b"\0")[0].decode("latin-1").strip(" ")
 
 
-def _items(data: bytes) -> Iterator[tuple[int, bytes]]:
+def items(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield type and whole of each item. Raises `ProtocolError` when one does not fit."""
     at = 0
     while at < len(data):
         if at + _ITEM.size > len(data):
-            raise ProtocolError("A-ASSOCIATE-RQ ends within an item header")
+            raise ProtocolError("the PDU ends within an item header")
         kind, length = _ITEM.unpack_from(data, at)
         end = at + _ITEM.size + length
         if end > len(data):
@@ -133,82 +137,92 @@ def _read_context(proposal: Proposal, item: bytes) -> None:
         raise ProtocolError(f"presentation context id {context_id} is even or given twice")
     abstract, transfer = "", []
     try:
-        for kind, sub_item in _items(item[8:]):
+        for kind, sub_item in items(item[8:]):
             if kind == _ABSTRACT_SYNTAX:
-                abstract = _uid(sub_item)
-            elif kind == _TRANSFER_SYNTAX:
-                transfer.append(_uid(sub_item))
+                abstract = read_uid(sub_item)
+            elif kind == TRANSFER_SYNTAX:
+                transfer.append(read_uid(sub_item))
     except ValueError as error:
         proposal.skip(f"presentation context {context_id}", error)
         abstract, transfer = "", []
     proposal.contexts.append(ProposedContext(context_id, abstract, transfer))
 
 
-def _uid(item: bytes) -> str:
+def read_uid(item: bytes) -> str:
+    """Return what is in an item that holds a UID. Raises `ValueError` when it is none."""
     text = item[4:].rstrip(b"\0 ")
     if not _UID.fullmatch(text):
         raise ValueError(f"{text[:80]!r} is no UID")
     return text.decode("ascii")
 
 
-def _read_user_item(proposal: Proposal, kind: int, item: bytes) -> None:
+def read_user_information(into: UserInformation, item: bytes) -> None:
+    """Read a User Information item. Raises `ProtocolError`."""
+    for kind, sub_item in items(item[4:]):
+        into.items += 1
+        if into.items > _MOST_USER_ITEMS:
+            raise ProtocolError(f"more than {_MOST_USER_ITEMS} user information items")
+        _read_user_item(into, kind, sub_item)
+
+
+def _read_user_item(into: UserInformation, kind: int, item: bytes) -> None:
     reader = _USER_ITEMS.get(kind)
     if reader is None:
         return
     try:
-        reader(proposal, item)
+        reader(into, item)
     except Exception as error:
         if kind in _MANDATORY:
             raise ProtocolError(f"user information item {kind:02X}H can not be read: {error!r}") from error
-        proposal.skip(f"user information item {kind:02X}H", repr(error))
+        into.skip(f"user information item {kind:02X}H", repr(error))
 
 
-def _maximum_length(proposal: Proposal, item: bytes) -> None:
+def _maximum_length(into: UserInformation, item: bytes) -> None:
     decoded = pdu_items.MaximumLengthSubItem()
     decoded.decode(item)
-    proposal.max_pdu = int(decoded.maximum_length_received or 0)
+    into.max_pdu = int(decoded.maximum_length_received or 0)
 
 
-def _implementation_class(proposal: Proposal, item: bytes) -> None:
-    proposal.implementation_uid = _uid(item)
+def _implementation_class(into: UserInformation, item: bytes) -> None:
+    into.implementation_uid = read_uid(item)
 
 
-def _implementation_version(proposal: Proposal, item: bytes) -> None:
-    proposal.implementation_version = item[4 : 4 + _LONGEST_NAME].decode("latin-1").strip(" \0")
+def _implementation_version(into: UserInformation, item: bytes) -> None:
+    into.implementation_version = item[4 : 4 + _LONGEST_NAME].decode("latin-1").strip(" \0")
 
 
-def _async_operations(proposal: Proposal, item: bytes) -> None:
+def _async_operations(into: UserInformation, item: bytes) -> None:
     decoded = pdu_items.AsynchronousOperationsWindowSubItem()
     decoded.decode(item)
-    proposal.async_operations = (
+    into.async_operations = (
         decoded.maximum_number_operations_invoked or 0,
         decoded.maximum_number_operations_performed or 0,
     )
 
 
-def _role_selection(proposal: Proposal, item: bytes) -> None:
+def _role_selection(into: UserInformation, item: bytes) -> None:
     decoded = pdu_items.SCP_SCU_RoleSelectionSubItem()
     decoded.decode(item)
-    proposal.roles[str(decoded.sop_class_uid)] = (bool(decoded.scu_role), bool(decoded.scp_role))
+    into.roles[str(decoded.sop_class_uid)] = (bool(decoded.scu_role), bool(decoded.scp_role))
 
 
-def _extended(proposal: Proposal, item: bytes) -> None:
+def _extended(into: UserInformation, item: bytes) -> None:
     decoded = pdu_items.SOPClassExtendedNegotiationSubItem()
     decoded.decode(item)
-    proposal.extended[str(decoded.sop_class_uid)] = bytes(decoded.service_class_application_information or b"")
+    into.extended[str(decoded.sop_class_uid)] = bytes(decoded.service_class_application_information or b"")
 
 
-def _common_extended(proposal: Proposal, item: bytes) -> None:
+def _common_extended(into: UserInformation, item: bytes) -> None:
     decoded = pdu_items.SOPClassCommonExtendedNegotiationSubItem()
     decoded.decode(item)
-    proposal.service_classes[str(decoded.sop_class_uid)] = str(decoded.service_class_uid)
+    into.service_classes[str(decoded.sop_class_uid)] = str(decoded.service_class_uid)
 
 
-def _user_identity(proposal: Proposal, item: bytes) -> None:
+def _user_identity(into: UserInformation, item: bytes) -> None:
     kind, wanted, length = struct.unpack_from(">BBH", item, 4)
     primary = item[8 : 8 + length]
     user = primary.decode("utf-8", "replace") if kind in {1, 2} else ""
-    proposal.user_identity = UserIdentity(kind, user[:_LONGEST_NAME], bool(wanted))
+    into.user_identity = UserIdentity(kind, user[:_LONGEST_NAME], bool(wanted))
 
 
 _USER_ITEMS = {

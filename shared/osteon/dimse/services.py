@@ -1,7 +1,8 @@
 """The DIMSE services of an acceptor: which operation a command set begins, and how many run at once (PS3.7 8 and 9)."""
 
+from typing import Protocol
+
 from osteon.dimse.command import RESPONSE, Command, CommandField
-from osteon.dimse.config import AcceptorConfig
 from osteon.dimse.find import FindOperation
 from osteon.dimse.handler import AssociationHandler, Outcome
 from osteon.dimse.message import DataSetTarget, Discard
@@ -19,6 +20,18 @@ _SERVICE_OF: dict[int, Service] = {
 }
 
 
+class Limits(Protocol):
+    """What of a configuration operations need."""
+
+    @property
+    def max_command(self) -> int:
+        """Bytes of a command set at most."""
+
+    @property
+    def max_identifier(self) -> int:
+        """Bytes of a data set that is kept in memory at most."""
+
+
 class ServiceProvider:
     """Begins operations and knows those in flight.
 
@@ -29,7 +42,7 @@ class ServiceProvider:
         window: operations that may be in flight.
     """
 
-    def __init__(self, peer: Peer, handler: AssociationHandler, config: AcceptorConfig, window: int) -> None:
+    def __init__(self, peer: Peer, handler: AssociationHandler, config: Limits, window: int) -> None:
         self._peer = peer
         self._handler = handler
         self._config = config

@@ -59,7 +59,7 @@ async def test_a_hold_at_the_very_last_byte_keeps_the_connection_from_being_read
 async def test_writers_wait_while_the_connection_is_congested_and_go_on_when_it_is_lost() -> None:
     link, _ = await opened()
     link.pause_writing()
-    waiting = asyncio.create_task(link.drained())
+    waiting = asyncio.create_task(link.writable())
     await asyncio.sleep(0)
     assert link.congested
     assert not waiting.done()
