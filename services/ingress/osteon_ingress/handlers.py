@@ -10,6 +10,7 @@ from osteon.dimse.handler import (
     FindResponse,
     Outcome,
     PresentationContext,
+    Refusing,
     StoreRequest,
     StoreSink,
 )
@@ -23,7 +24,7 @@ from osteon_ingress.store import MeasuredSink, count
 log = get_logger(__name__)
 
 
-class Association:
+class Association(Refusing):
     """Handles the operations of one association."""
 
     def __init__(self, info: AssociationInfo, spool: Spool, bus: Bus) -> None:

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 from osteon.dimse.command import Command
 from osteon.dimse.handler import AssociationHandler, FindRequest, FindResponse, Outcome, PresentationContext
-from osteon.dimse.operation import Operation, Peer
+from osteon.dimse.operation import Collecting, Operation, Peer
 from osteon.dimse.status import Status
 from osteon.logging import get_logger
 
@@ -14,13 +14,11 @@ _FAILED = Outcome(Status.UNABLE_TO_PROCESS, "internal error")
 _log = get_logger(__name__)
 
 
-class FindOperation(Operation):
+class FindOperation(Collecting):
     """A C-FIND: collects the Identifier, then sends what the handler finds."""
 
     def __init__(self, peer: Peer, context: PresentationContext, command: Command, limit: int) -> None:
-        super().__init__(peer, context, command)
-        self._limit = limit
-        self._identifier = bytearray()
+        super().__init__(peer, context, command, limit)
         self._handler: AssociationHandler | None = None
         self._task: asyncio.Task[Outcome] | None = None
         self._cancelled = False
@@ -34,20 +32,10 @@ class FindOperation(Operation):
         self._handler = handler
         return self
 
-    def write(self, data: memoryview) -> None:
-        """Collect the Identifier."""
-        if self._refusal is None:
-            self._identifier += data
-            if len(self._identifier) > self._limit:
-                self._identifier.clear()
-                self.refuse(Outcome(Status.OUT_OF_RESOURCES, f"Identifier of more than {self._limit} bytes"))
-
-    def end(self) -> None:
+    def collected(self, data_set: bytes) -> None:
         """Search."""
-        if self._refusal is not None or self._handler is None:
-            super().end()
-        else:
-            request = FindRequest(self.message_id, self.context, bytes(self._identifier))
+        if self._handler is not None:
+            request = FindRequest(self.message_id, self.context, data_set)
             self._peer.spawn(self._run(self._handler, request))
 
     def cancel(self) -> None:

@@ -115,6 +115,24 @@ class EventReport:
     information: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class ActionRequest:
+    """An N-ACTION-RQ that asks for storage commitment (PS3.4 J.3.2) with its encoded Action Information."""
+
+    message_id: int
+    context: PresentationContext
+    information: bytes
+
+
+class Reporter(Protocol):
+    """Sends event reports on the association on which a request came."""
+
+    async def report(
+        self, context: PresentationContext, sop_class: str, sop_instance: str, event_type: int, data_set: bytes
+    ) -> tuple[Outcome, bytes | None]:
+        """N-EVENT-REPORT (PS3.7 10.1.1); raises `osteon.dimse.errors.RequestorError` when there is no answer."""
+
+
 class AssociationHandler(Protocol):
     """One per association, made by the acceptor's factory once the association is accepted."""
 
@@ -130,5 +148,41 @@ class AssociationHandler(Protocol):
         The acceptor closes the iterator (`aclose`) when the requester cancels, and answers 0xFE00 itself.
         """
 
+    async def action(self, request: ActionRequest, reporter: Reporter | None) -> Outcome:
+        """Answer an N-ACTION (PS3.7 10.1.4). `reporter` may be used until `closed`."""
+
+    async def report(self, report: EventReport) -> Outcome:
+        """Answer an N-EVENT-REPORT (PS3.7 10.1.1): the peer provides the service and we use it."""
+
     async def closed(self) -> None:
         """The association has ended, in whatever way; no call follows."""
+
+
+class Refusing:
+    """An association handler that does nothing but refuse; a base for those that do a little."""
+
+    async def echo(self) -> Outcome:
+        """Refuse."""
+        return _NOTHING_DONE
+
+    def store(self, request: StoreRequest, context: PresentationContext) -> StoreSink | Outcome:  # noqa: ARG002
+        """Refuse."""
+        return _NOTHING_DONE
+
+    async def find(self, request: FindRequest) -> AsyncIterator[FindResponse]:  # noqa: ARG002
+        """Refuse."""
+        yield FindResponse(_NOTHING_DONE.status, None, _NOTHING_DONE.comment)
+
+    async def action(self, request: ActionRequest, reporter: Reporter | None) -> Outcome:  # noqa: ARG002
+        """Refuse."""
+        return _NOTHING_DONE
+
+    async def report(self, report: EventReport) -> Outcome:  # noqa: ARG002
+        """Refuse."""
+        return _NOTHING_DONE
+
+    async def closed(self) -> None:
+        """Nothing to do."""
+
+
+_NOTHING_DONE = Outcome(Status.UNRECOGNIZED_OPERATION, "not done here")

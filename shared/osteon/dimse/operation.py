@@ -5,8 +5,9 @@ from collections.abc import Coroutine
 from typing import Protocol
 
 from osteon.dimse.command import Command, Element, encode_response
-from osteon.dimse.handler import Outcome, PresentationContext
+from osteon.dimse.handler import Outcome, PresentationContext, Reporter
 from osteon.dimse.message import Discard
+from osteon.dimse.status import Status
 
 _LONGEST_UID = 64
 """Characters of a UID (PS3.5 9.1): what a response repeats of a request is no longer, whatever came."""
@@ -14,6 +15,10 @@ _LONGEST_UID = 64
 
 class Peer(Protocol):
     """What an operation needs of its association."""
+
+    @property
+    def reporter(self) -> Reporter | None:
+        """Sends event reports to the peer; None when this side has none to send."""
 
     def send_message(self, context_id: int, command: bytes, data_set: bytes | None = None) -> None:
         """Send a whole message; nothing when there is no association any more."""
@@ -77,3 +82,39 @@ class Operation(Discard):
             data_set=data_set is not None,
         )
         self._peer.send_message(self.context.context_id, command, data_set)
+
+
+class Collecting(Operation):
+    """An operation whose data set is kept in memory, up to `limit` bytes, until it is complete."""
+
+    def __init__(
+        self,
+        peer: Peer,
+        context: PresentationContext,
+        command: Command,
+        limit: int,
+        too_long: Status = Status.OUT_OF_RESOURCES,
+    ) -> None:
+        super().__init__(peer, context, command)
+        self._limit = limit
+        self._too_long = too_long
+        self._collected = bytearray()
+
+    def write(self, data: memoryview) -> None:
+        """Keep it."""
+        if self._refusal is None:
+            self._collected += data
+            if len(self._collected) > self._limit:
+                self._collected.clear()
+                self.refuse(Outcome(self._too_long, f"data set of more than {self._limit} bytes"))
+
+    def end(self) -> None:
+        """Go on with all of it."""
+        if self._refusal is not None:
+            super().end()
+        else:
+            self.collected(bytes(self._collected))
+
+    def collected(self, data_set: bytes) -> None:
+        """The data set is complete."""
+        raise NotImplementedError

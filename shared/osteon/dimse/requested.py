@@ -1,70 +1,182 @@
 """The requestor's end of one association."""
 
-from collections.abc import AsyncIterable, AsyncIterator, Callable
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing, suppress
 
+from osteon.dimse import offer
+from osteon.dimse.config import Proposed, Remote, RequestorConfig
+from osteon.dimse.connection import Timeouts
+from osteon.dimse.errors import AssociationRejected, RequestorError
+from osteon.dimse.exchange import Exchange, as_error
+from osteon.dimse.fsm import State
 from osteon.dimse.handler import (
-    FindResponse,
+    EventReport,
     Outcome,
     PresentationContext,
+    Refusing,
     RetrieveResponse,
     StoreRequest,
     StoreSink,
 )
+from osteon.dimse.invoker import Invoker
+from osteon.dimse.observer import Ended
+from osteon.dimse.pdu import PduType
+from osteon.dimse.status import Status
+from osteon.dimse.user import ServiceUser
+from osteon.logging import get_logger
+
+Sinks = Callable[[StoreRequest, PresentationContext], StoreSink | Outcome]
+Reports = Callable[[EventReport], Awaitable[Outcome]]
+_READ_SIZE = 128 << 10
+_LAST_WORDS = 1.0
+"""Seconds that a peer has to read A-ABORT before the connection is closed."""
+_log = get_logger(__name__)
 
 
-class RequestedAssociation:
-    """An association that we asked for."""
+class PeersRequests(Refusing):
+    """What the peer may ask of a requestor: the sub-operations of C-GET, and event reports."""
 
-    contexts: tuple[PresentationContext, ...]
+    def __init__(self, reports: Reports | None) -> None:
+        self.sinks: Sinks | None = None
+        self._reports = reports
 
-    def context_for(self, abstract_syntax: str, *transfer_syntaxes: str) -> PresentationContext | None:
-        """Return an accepted context, of the first of `transfer_syntaxes` that one has."""
-        raise NotImplementedError
+    def store(self, request: StoreRequest, context: PresentationContext) -> StoreSink | Outcome:
+        """Begin a sub-operation of the C-GET that runs now."""
+        if self.sinks is None:
+            return Outcome(Status.PROCESSING_FAILURE, "no C-GET is in progress")
+        return self.sinks(request, context)
 
-    async def echo(self) -> Outcome:
-        """C-ECHO."""
-        raise NotImplementedError
+    async def report(self, report: EventReport) -> Outcome:
+        """Pass on an event report."""
+        return await super().report(report) if self._reports is None else await self._reports(report)
 
-    async def store(
+
+class RequestorConnection(Exchange):
+    """A connection that we opened, and the association on it."""
+
+    is_requestor = True
+
+    def __init__(
         self,
-        context: PresentationContext,
-        sop_class_uid: str,
-        sop_instance_uid: str,
-        data: AsyncIterable[bytes | memoryview],
-        *,
-        length: int | None = None,
-        move_originator: tuple[str, int] | None = None,
-    ) -> Outcome:
-        """C-STORE."""
-        raise NotImplementedError
+        loop: asyncio.AbstractEventLoop,
+        remote: Remote,
+        contexts: Sequence[Proposed],
+        config: RequestorConfig,
+        requests: PeersRequests,
+    ) -> None:
+        timeouts = Timeouts(
+            remote.timeout or config.artim_timeout, remote.timeout or config.dimse_timeout, config.network_timeout
+        )
+        super().__init__(loop, timeouts, memoryview(bytearray(_READ_SIZE)))
+        self.answer: asyncio.Future[Invoker] = loop.create_future()
+        """The association, or why there is none."""
+        self.over = asyncio.Event()
+        """There is no association any more, or never was."""
+        self.gone = asyncio.Event()
+        """The connection is closed."""
+        self.agreed: tuple[PresentationContext, ...] = ()
+        self._request = offer.encode(remote, contexts, config)
+        self._contexts = contexts
+        self._config = config
+        self._requests = requests
+        self._names = {
+            "called_aet": remote.aet,
+            "calling_aet": remote.calling_aet,
+            "remote": f"{remote.host}:{remote.port}",
+        }
 
-    def find(self, context: PresentationContext, identifier: bytes) -> AsyncIterator[FindResponse]:
-        """C-FIND."""
-        raise NotImplementedError
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Ask for the association (AE-2)."""
+        super().connection_made(transport)
+        self.send(self._request)
 
-    def move(
-        self, context: PresentationContext, identifier: bytes, destination: str
-    ) -> AsyncIterator[RetrieveResponse]:
-        """C-MOVE."""
-        raise NotImplementedError
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Note that all is over."""
+        super().connection_lost(exc)
+        self.gone.set()
 
-    def get(
-        self,
-        context: PresentationContext,
-        identifier: bytes,
-        sinks: Callable[[StoreRequest, PresentationContext], StoreSink | Outcome],
-    ) -> AsyncIterator[RetrieveResponse]:
-        """C-GET."""
-        raise NotImplementedError
+    def on_answer(self, kind: PduType, body: bytes) -> None:
+        """Begin, or not (AE-3, AE-4)."""
+        if kind is PduType.ASSOCIATE_RJ:
+            self._rejected(offer.rejection(body))
+            return
+        agreement = offer.agree(self._contexts, offer.decode(body), self._config)
+        self.agreed = tuple(accepted.context for accepted in agreement.contexts.values())
+        invoker = self.begin_exchange(agreement, self._requests, self._config, performed=1, invoked=agreement.window)
+        _log.debug("association_begun", contexts=len(self.agreed), **self._names)
+        self._enter(State.ESTABLISHED)
+        if not self.answer.done():
+            self.answer.set_result(invoker)
 
-    async def action(
-        self, context: PresentationContext, sop_class: str, sop_instance: str, action_type: int, data_set: bytes
-    ) -> tuple[Outcome, bytes | None]:
-        """N-ACTION."""
-        raise NotImplementedError
+    def _rejected(self, error: AssociationRejected) -> None:
+        self._refuse_all(error)
+        self._finish(Ended.REJECTED, str(error))
+        self.close()
 
-    async def report(
-        self, context: PresentationContext, sop_class: str, sop_instance: str, event_type: int, data_set: bytes
-    ) -> tuple[Outcome, bytes | None]:
-        """N-EVENT-REPORT."""
-        raise NotImplementedError
+    def _refuse_all(self, error: RequestorError) -> None:
+        if not self.answer.done():
+            self.answer.set_exception(error)
+
+    def on_ended(self, how: Ended, detail: str) -> None:
+        """Tell whoever waits."""
+        note = _log.debug if how in {Ended.RELEASED, Ended.REJECTED} else _log.warning
+        note("association_ended", how=how.value, detail=detail, **self._names)
+        self._refuse_all(as_error(how, detail))
+        self.end_exchange(how, detail)
+        self.over.set()
+
+
+class RequestedAssociation(ServiceUser):
+    """An association that we asked for: what `ServiceUser` does, and C-GET with its sub-operations."""
+
+    def __init__(self, connection: RequestorConnection, invoker: Invoker, requests: PeersRequests) -> None:
+        super().__init__(invoker, connection.agreed, is_requestor=True)
+        self._connection = connection
+        self._requests = requests
+
+    @property
+    def open(self) -> bool:
+        """Operations can be asked for."""
+        return self._connection.state is State.ESTABLISHED
+
+    async def get(
+        self, context: PresentationContext, identifier: bytes, sinks: Sinks
+    ) -> AsyncGenerator[RetrieveResponse]:
+        """C-GET: yield responses as `find` does.
+
+        `sinks` is called for each instance that comes, on contexts whose `scp` is true; an `Outcome` refuses it. One
+        C-GET at a time.
+        """
+        await self._invoker.quiet()
+        self._requests.sinks = sinks
+        try:
+            async with aclosing(self.retrieve(context, identifier)) as responses:
+                async for response in responses:
+                    yield response
+        finally:
+            self._requests.sinks = None
+
+    async def release(self) -> None:
+        """Release the association once all is answered, within ARTIM; else abort it. Return when it is closed."""
+        connection = self._connection
+        try:
+            async with asyncio.timeout(connection.timeouts.artim):
+                await self._invoker.quiet()
+        except TimeoutError:
+            connection.abort(Ended.TIMED_OUT, "an operation that was cancelled did not end")
+        connection.release()
+        await connection.over.wait()
+        await self.close()
+
+    async def abort(self) -> None:
+        """Abort the association. Return when it is closed."""
+        self._connection.abort(Ended.FAILED, "the requestor aborts")
+        await self.close()
+
+    async def close(self) -> None:
+        """Wait a moment for the peer to close, then close."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LAST_WORDS):
+                await self._connection.gone.wait()
+        self._connection.close()

@@ -1,5 +1,6 @@
 """Asks remote application entities for associations: the requestor's side of PS3.8."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
@@ -12,7 +13,9 @@ from osteon.dimse.errors import (
     NotAccepted,
     RequestorError,
 )
-from osteon.dimse.requested import RequestedAssociation
+from osteon.dimse.observer import Ended
+from osteon.dimse.requested import PeersRequests, Reports, RequestedAssociation, RequestorConnection
+from osteon.errors import Invalid
 
 __all__ = [
     "AssociationAborted",
@@ -34,8 +37,49 @@ _DEFAULTS = RequestorConfig()
 
 @asynccontextmanager
 async def associate(
-    remote: Remote, contexts: Sequence[Proposed], config: RequestorConfig = _DEFAULTS
+    remote: Remote,
+    contexts: Sequence[Proposed],
+    config: RequestorConfig = _DEFAULTS,
+    reports: Reports | None = None,
 ) -> AsyncIterator[RequestedAssociation]:
-    """Hold an association for the block."""
-    raise NotImplementedError((remote, contexts, config))
-    yield
+    """Hold an association for the block: released when it is left, aborted when an exception leaves it.
+
+    Args:
+        remote: whom to ask.
+        contexts: at most 128; which of them are accepted is for the block to see.
+        config: timers and limits.
+        reports: called with each N-EVENT-REPORT of the peer; without it they are refused.
+
+    Raises:
+        ConnectFailed, AssociationRejected, AssociationAborted, NoAnswer: there is no association.
+        Invalid: what is to be asked for is not possible.
+    """
+    requests = PeersRequests(reports)
+    connection = await _connect(remote, contexts, config, requests)
+    try:
+        invoker = await connection.answer
+    except BaseException:
+        connection.abort(Ended.FAILED, "nobody waits for the association any more")
+        raise
+    association = RequestedAssociation(connection, invoker, requests)
+    try:
+        yield association
+    except BaseException:
+        await association.abort()
+        raise
+    await association.release()
+
+
+async def _connect(
+    remote: Remote, contexts: Sequence[Proposed], config: RequestorConfig, requests: PeersRequests
+) -> RequestorConnection:
+    loop = asyncio.get_running_loop()
+    made = RequestorConnection(loop, remote, contexts, config, requests)
+    try:
+        async with asyncio.timeout(remote.timeout or config.connect_timeout):
+            await loop.create_connection(lambda: made, remote.host, remote.port, ssl=remote.tls)
+    except OSError as error:
+        raise ConnectFailed(f"{remote.host}:{remote.port}: {str(error) or 'no connection in time'}") from error
+    except (ValueError, OverflowError) as error:
+        raise Invalid(f"{remote.host}:{remote.port} is no address: {error}") from error
+    return made

@@ -3,12 +3,14 @@
 from typing import Protocol
 
 from osteon.dimse.command import RESPONSE, Command, CommandField
+from osteon.dimse.commitment import CommitmentOperation
 from osteon.dimse.find import FindOperation
 from osteon.dimse.handler import AssociationHandler, Outcome
 from osteon.dimse.message import DataSetTarget, Discard
 from osteon.dimse.negotiation import AcceptedContext
 from osteon.dimse.operation import Operation, Peer
 from osteon.dimse.pdu import AbortReason, ProtocolError
+from osteon.dimse.report import ReportOperation
 from osteon.dimse.sop_classes import Service
 from osteon.dimse.status import Status
 from osteon.dimse.store import EchoOperation, StoreOperation
@@ -17,6 +19,7 @@ _SERVICE_OF: dict[int, Service] = {
     CommandField.C_ECHO_RQ: Service.VERIFICATION,
     CommandField.C_STORE_RQ: Service.STORAGE,
     CommandField.C_FIND_RQ: Service.QUERY,
+    CommandField.N_ACTION_RQ: Service.COMMITMENT,
 }
 
 
@@ -26,6 +29,10 @@ class Limits(Protocol):
     @property
     def max_command(self) -> int:
         """Bytes of a command set at most."""
+
+    @property
+    def max_information(self) -> int:
+        """Bytes of Action Information that is kept in memory at most."""
 
     @property
     def max_identifier(self) -> int:
@@ -82,8 +89,12 @@ class ServiceProvider:
 
     def _start(self, accepted: AcceptedContext, command: Command) -> Operation:
         context, peer = accepted.context, self._peer
+        if command.field == CommandField.N_EVENT_REPORT_RQ:
+            report = ReportOperation(peer, context, command, self._config.max_identifier)
+            self._operations[report.message_id] = report
+            return report.start(self._handler)
         service = _SERVICE_OF.get(command.field)
-        operation: EchoOperation | StoreOperation | FindOperation
+        operation: EchoOperation | StoreOperation | FindOperation | CommitmentOperation
         if service is None:
             return self._refuse(accepted, command, Status.UNRECOGNIZED_OPERATION, f"{command.field:04X}H")
         if service is not accepted.service:
@@ -92,6 +103,8 @@ class ServiceProvider:
             operation = EchoOperation(peer, context, command)
         elif service is Service.STORAGE:
             operation = StoreOperation(peer, context, command)
+        elif service is Service.COMMITMENT:
+            operation = CommitmentOperation(peer, context, command, self._config.max_information)
         else:
             operation = FindOperation(peer, context, command, self._config.max_identifier)
         self._operations[operation.message_id] = operation

@@ -101,7 +101,7 @@ class ServiceUser:
             async for response in responses:
                 yield _retrieved(response, context)
 
-    async def get(self, context: PresentationContext, identifier: bytes) -> AsyncGenerator[RetrieveResponse]:
+    async def retrieve(self, context: PresentationContext, identifier: bytes) -> AsyncGenerator[RetrieveResponse]:
         """C-GET: yield responses as `find` does; the sub-operations are requests of the peer."""
         async with aclosing(self._responses(context, CommandField.C_GET_RQ, identifier, {})) as responses:
             async for response in responses:

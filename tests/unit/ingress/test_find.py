@@ -75,7 +75,8 @@ async def test_a_search_that_is_not_answered_is_out_of_resources_and_says_so(err
 
 
 @pytest.mark.parametrize(
-    ("code", "status"), [(0xA900, Status.DATA_SET_DOES_NOT_MATCH_SOP_CLASS), (0xC0DE, Status.UNABLE_TO_PROCESS)]
+    ("code", "status"),
+    [(0xA900, Status.DATA_SET_DOES_NOT_MATCH_SOP_CLASS), (0xC0DE, 0xC0DE), (0x10000, Status.UNABLE_TO_PROCESS)],
 )
 async def test_the_status_and_comment_of_a_failed_search_are_passed_on(code: int, status: Status) -> None:
     bus = FakeBus(page(status=code, error_comment="(0008,0052) is missing"))
