@@ -1,0 +1,11 @@
+"""What can be wrong with pixel data. All are `Invalid`: the same bytes fail again."""
+
+from osteon.errors import Invalid
+
+
+class PixelError(Invalid):
+    """Pixel data contradicts its attributes, is damaged, or is larger than the limits allow."""
+
+
+class NotPossible(Invalid):
+    """No codec of the registry does what was asked; the message says for each target why."""

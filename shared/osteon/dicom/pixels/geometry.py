@@ -1,0 +1,115 @@
+"""The attributes that say how pixel data is laid out (PS3.3 C.7.6.3, PS3.5 8.1), checked before any decoding."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from osteon.dicom.pixels.errors import PixelError
+
+ROWS: Final = 0x00280010
+COLUMNS: Final = 0x00280011
+SAMPLES: Final = 0x00280002
+PHOTOMETRIC: Final = 0x00280004
+PLANAR: Final = 0x00280006
+FRAMES: Final = 0x00280008
+BITS_ALLOCATED: Final = 0x00280100
+BITS_STORED: Final = 0x00280101
+SIGNED: Final = 0x00280103
+
+_ALLOCATED: Final = (1, 8, 16, 32, 64)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How much pixel data may ask for.
+
+    Attributes:
+        frame_bytes: of one frame, decoded.
+        frames: of one instance.
+        inflated_bytes: of a deflated data set, or of a deflated frame.
+    """
+
+    frame_bytes: int = 1 << 29
+    frames: int = 1 << 19
+    inflated_bytes: int = 4 << 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Geometry:
+    """Layout of the frames of one instance. Sizes in pixels and bits; `planar`: a plane of samples after the other."""
+
+    rows: int
+    columns: int
+    bits_allocated: int
+    bits_stored: int
+    samples: int = 1
+    photometric: str = "MONOCHROME2"
+    frames: int = 1
+    signed: bool = False
+    planar: bool = False
+
+    @classmethod
+    def from_values(cls, values: Mapping[int, int | str]) -> "Geometry":
+        """Take values by tag; raises `PixelError` naming an attribute that is missing or can not be."""
+        allocated = _number(values, BITS_ALLOCATED, "Bits Allocated")
+        return cls(
+            rows=_number(values, ROWS, "Rows"),
+            columns=_number(values, COLUMNS, "Columns"),
+            bits_allocated=allocated,
+            bits_stored=_number(values, BITS_STORED, "Bits Stored", allocated),
+            samples=_number(values, SAMPLES, "Samples per Pixel", 1),
+            photometric=str(values.get(PHOTOMETRIC, "")).strip(" \0"),
+            frames=_number(values, FRAMES, "Number of Frames", 1),
+            signed=values.get(SIGNED) == 1,
+            planar=values.get(PLANAR) == 1,
+        )
+
+    @property
+    def subsampled(self) -> bool:
+        """Whether native frames have two luminance samples for one pair of chrominance samples (C.7.6.3.1.2)."""
+        return self.photometric in ("YBR_FULL_422", "YBR_PARTIAL_422")
+
+    @property
+    def pixels(self) -> int:
+        """Pixels of one frame."""
+        return self.rows * self.columns
+
+    @property
+    def frame_bits(self) -> int:
+        """Bits of one native frame; frames of single bits follow each other without padding (PS3.5 8.1.1)."""
+        samples = 2 if self.subsampled else self.samples
+        return self.pixels * samples * self.bits_allocated
+
+    @property
+    def decoded_bytes(self) -> int:
+        """Bytes of one decoded frame, chrominance at full resolution."""
+        return self.pixels * self.samples * max(1, self.bits_allocated // 8)
+
+    def check(self, limits: Limits) -> None:
+        """Raise `PixelError` when the frames can not be decoded as described, or are too large."""
+        if self.bits_allocated not in _ALLOCATED:
+            raise PixelError(f"Bits Allocated (0028,0100) is {self.bits_allocated}, not one of {_ALLOCATED}")
+        if not 1 <= self.bits_stored <= self.bits_allocated:
+            raise PixelError(f"Bits Stored (0028,0101) is {self.bits_stored} of {self.bits_allocated} allocated")
+        if not 1 <= self.samples <= 4:
+            raise PixelError(f"Samples per Pixel (0028,0002) is {self.samples}, not 1 to 4")
+        if not 1 <= self.frames <= limits.frames:
+            raise PixelError(f"Number of Frames (0028,0008) is {self.frames}, not 1 to {limits.frames}")
+        if not self.pixels:
+            raise PixelError(f"Rows (0028,0010) x Columns (0028,0011) is {self.rows} x {self.columns}")
+        if self.subsampled and (self.samples != 3 or self.bits_allocated != 8):
+            raise PixelError(f"{self.photometric} needs 3 samples of 8 bits")
+        if self.decoded_bytes > limits.frame_bytes:
+            raise PixelError(f"a frame of {self.decoded_bytes} bytes is larger than the limit of {limits.frame_bytes}")
+
+
+def _number(values: Mapping[int, int | str], tag: int, name: str, default: int | None = None) -> int:
+    value = values.get(tag)
+    if value is None or value == "":
+        if default is None:
+            raise PixelError(f"{name} ({tag >> 16:04X},{tag & 0xFFFF:04X}) is missing")
+        return default
+    try:
+        return int(value)
+    except ValueError:
+        raise PixelError(f"{name} ({tag >> 16:04X},{tag & 0xFFFF:04X}) is no number: {str(value)[:40]!r}") from None

@@ -1,0 +1,140 @@
+"""Which transfer syntaxes can be decoded and encoded, and within which bounds (PS3.5 annex A, tables 8.2.x).
+
+The table is the documentation (docs/transfer-syntaxes.md is made from it) and imports no codec: every service may ask
+it what is possible; only `imaging` imports `osteon.dicom.pixels.codecs`, which does it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Final
+
+from osteon.dicom.pixels.geometry import Geometry
+from osteon.dicom.uids import (
+    DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN,
+    EXPLICIT_VR_BIG_ENDIAN,
+    EXPLICIT_VR_LITTLE_ENDIAN,
+    IMPLICIT_VR_LITTLE_ENDIAN,
+    RLE_LOSSLESS,
+    TRANSFER_SYNTAXES,
+)
+
+
+class Family(StrEnum):
+    """The bit streams that a codec reads or writes."""
+
+    NATIVE = "native"
+    ENCAPSULATED = "uncompressed fragments"
+    DEFLATED = "deflated frames"
+    RLE = "RLE"
+    JPEG = "JPEG, DCT"
+    JPEG_LOSSLESS = "JPEG, lossless"
+    JPEG_LS = "JPEG-LS"
+    JPEG_2000 = "JPEG 2000"
+    HTJ2K = "HTJ2K"
+    JPEG_XL = "JPEG XL"
+
+
+_SAME: Final = {name: name for name in ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR", "RGB", "YBR_FULL")}
+_ANY: Final[Mapping[str, str]] = MappingProxyType(_SAME)
+_RCT: Final[Mapping[str, str]] = MappingProxyType({**_SAME, "RGB": "YBR_RCT"})
+_GREY_OR_RGB: Final[Mapping[str, str]] = MappingProxyType({k: k for k in _SAME if k != "YBR_FULL"})
+_ICT: Final[Mapping[str, str]] = MappingProxyType(
+    {"MONOCHROME1": "MONOCHROME1", "MONOCHROME2": "MONOCHROME2", "RGB": "YBR_ICT", "YBR_FULL": "YBR_FULL"}
+)
+_JPEG: Final[Mapping[str, str]] = MappingProxyType(
+    {"MONOCHROME1": "MONOCHROME1", "MONOCHROME2": "MONOCHROME2", "RGB": "YBR_FULL_422", "YBR_FULL": "YBR_FULL_422"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Encoder:
+    """What an encoder takes. `photometrics`: of the frame → of the bit stream; a frame of another one is refused."""
+
+    photometrics: Mapping[str, str]
+    allocated: tuple[int, ...] = (8, 16)
+    most_stored: int = 16
+    samples: tuple[int, ...] = (1, 3)
+    signed: bool = True
+
+    def refuses(self, geometry: Geometry, photometric: str) -> str:
+        """Return why frames of this kind can not be encoded; empty when they can."""
+        if geometry.bits_allocated not in self.allocated or geometry.bits_stored > self.most_stored:
+            return f"{geometry.bits_stored} bits stored of {geometry.bits_allocated} allocated"
+        if geometry.samples not in self.samples:
+            return f"{geometry.samples} samples per pixel"
+        if geometry.signed and not self.signed:
+            return "signed pixels"
+        if self.photometrics is not ANYTHING and photometric not in self.photometrics:
+            return f"photometric interpretation {photometric or 'missing'}"
+        return ""
+
+
+ANYTHING: Final[Mapping[str, str]] = MappingProxyType({})
+"""Of encoders that do not look at colours."""
+
+
+@dataclass(frozen=True, slots=True)
+class Codec:
+    """One transfer syntax: how it is decoded, and encoded without loss or with; None: not by Osteon."""
+
+    uid: str
+    family: Family
+    lossless: Encoder | None = None
+    lossy: Encoder | None = None
+    rewraps: tuple[str, ...] = ()
+    """Other transfer syntaxes whose bit streams are valid in this one as they are."""
+
+    @property
+    def name(self) -> str:
+        """As in PS3.6."""
+        return TRANSFER_SYNTAXES[self.uid].name
+
+
+_NATIVE = Encoder(ANYTHING, (1, 8, 16, 32, 64), 64, (1, 2, 3, 4))
+_BYTES = Encoder(ANYTHING, (8, 16, 32, 64), 64, (1, 3))
+_JPEG_LOSSLESS = Encoder(_ANY)
+_J2K_LOSSLESS = Encoder(_RCT)
+_J2K_LOSSY = Encoder(_ICT, signed=False)
+
+
+def _native(uid: str) -> Codec:
+    return Codec(uid, Family.NATIVE, _NATIVE)
+
+
+def _of(number: str, family: Family, *encoders: Encoder | None, rewraps: tuple[str, ...] = ()) -> Codec:
+    return Codec(_uid(number), family, *encoders, rewraps=tuple(map(_uid, rewraps)))
+
+
+def _uid(number: str) -> str:
+    return f"1.2.840.10008.1.2.{number}"
+
+
+CODECS: Final[dict[str, Codec]] = {
+    codec.uid: codec
+    for codec in (
+        _native(EXPLICIT_VR_LITTLE_ENDIAN),
+        _native(IMPLICIT_VR_LITTLE_ENDIAN),
+        _native(DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN),
+        _native(EXPLICIT_VR_BIG_ENDIAN),
+        _of("1.98", Family.ENCAPSULATED, _NATIVE),
+        _of("8.1", Family.DEFLATED, _NATIVE),
+        Codec(RLE_LOSSLESS, Family.RLE, Encoder(_ANY, (8, 16, 32), 32)),
+        _of("4.50", Family.JPEG, None, Encoder(_JPEG, (8,), 8, signed=False)),
+        _of("4.51", Family.JPEG, rewraps=("4.50",)),
+        _of("4.57", Family.JPEG_LOSSLESS, _JPEG_LOSSLESS, rewraps=("4.70",)),
+        _of("4.70", Family.JPEG_LOSSLESS, _JPEG_LOSSLESS),
+        _of("4.80", Family.JPEG_LS, Encoder(_ANY)),
+        _of("4.81", Family.JPEG_LS, Encoder(_ANY), rewraps=("4.80",)),
+        _of("4.90", Family.JPEG_2000, _J2K_LOSSLESS),
+        _of("4.91", Family.JPEG_2000, _J2K_LOSSLESS, _J2K_LOSSY, rewraps=("4.90",)),
+        _of("4.201", Family.HTJ2K, _J2K_LOSSLESS, rewraps=("4.202",)),
+        _of("4.202", Family.HTJ2K, _J2K_LOSSLESS),
+        _of("4.203", Family.HTJ2K, _J2K_LOSSLESS, rewraps=("4.201", "4.202")),
+        _of("4.110", Family.JPEG_XL, Encoder(_GREY_OR_RGB, signed=False)),
+        _of("4.111", Family.JPEG_XL),
+        _of("4.112", Family.JPEG_XL, rewraps=("4.110",)),
+    )
+}
+"""Transfer syntax UID → codec. What is not here is passed on as it is, or refused."""
