@@ -59,6 +59,26 @@ QUEUE_MESSAGES: Final = Gauge(
 )
 PUBLISHED: Final = Counter("osteon_published_total", "Messages published, by type and result.", ["message", "result"])
 
+COMMITTED_INSTANCES: Final = Counter(
+    "osteon_committed_instances_total", "Instances of storage commitment that were checked, by result.", ["result"]
+)
+COMMITMENT_REPORTS: Final = Counter(
+    "osteon_commitment_reports_total",
+    "Reports of storage commitment that were acknowledged, on the requester's own association or on a new one.",
+    ["way"],
+)
+
+TRANSCODE_SECONDS: Final = Histogram(
+    "osteon_transcode_seconds", "Time to transcode one instance, by transfer syntaxes.", ["source", "target"],
+    buckets=_SECONDS,
+)  # fmt: skip
+IMAGING_FAILURES: Final = Counter(
+    "osteon_imaging_failures_total", "Requests of pixels that were answered with an error, by reason.", ["reason"]
+)
+IMAGING_WORKERS_ENDED: Final = Counter(
+    "osteon_imaging_workers_ended_total", "Worker processes that ended, by reason.", ["reason"]
+)
+
 SEARCH_SECONDS: Final = Histogram("osteon_search_seconds", "Time of one search page.", ["kind"], buckets=_SECONDS)
 HTTP_SECONDS: Final = Histogram(
     "osteon_http_seconds", "Time to answer an HTTP request.", ["method", "route", "status"], buckets=_SECONDS

@@ -16,11 +16,14 @@ from osteon.dimse import command as commands
 from osteon.dimse.acceptor import Acceptor
 from osteon.dimse.config import AcceptorConfig
 from osteon.dimse.handler import (
+    ActionRequest,
     AssociationInfo,
+    EventReport,
     FindRequest,
     FindResponse,
     Outcome,
     PresentationContext,
+    Reporter,
     StoreRequest,
 )
 from osteon.dimse.observer import AcceptorObserver, Ended, Rejected
@@ -69,6 +72,8 @@ class Recorder:
     on_write: Callable[[Sink], Awaitable[None] | None] | None = None
     on_finish: Callable[[Sink], Awaitable[Outcome]] | None = None
     on_echo: Callable[[], Awaitable[Outcome]] | None = None
+    on_action: Callable[[ActionRequest, Reporter | None], Awaitable[Outcome]] | None = None
+    reports: list[EventReport] = field(default_factory=list)
     sinks: list[Sink] = field(default_factory=list)
     finds: list[FindRequest] = field(default_factory=list)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
@@ -87,6 +92,13 @@ class Recorder:
     def find(self, request: FindRequest) -> AsyncIterator[FindResponse]:
         self.finds.append(request)
         return self.matches(request) if self.matches else no_matches()
+
+    async def action(self, request: ActionRequest, reporter: Reporter | None) -> Outcome:
+        return await self.on_action(request, reporter) if self.on_action else SUCCESS
+
+    async def report(self, report: EventReport) -> Outcome:
+        self.reports.append(report)
+        return SUCCESS
 
     async def closed(self) -> None:
         self.closes += 1

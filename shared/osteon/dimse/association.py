@@ -12,8 +12,8 @@ from osteon.dimse.config import AcceptorConfig
 from osteon.dimse.connection import Timeouts
 from osteon.dimse.exchange import Exchange
 from osteon.dimse.fsm import State
-from osteon.dimse.handler import AssociationHandler, AssociationInfo
-from osteon.dimse.observer import Ended, Rejected
+from osteon.dimse.handler import AssociationHandler, AssociationInfo, Reporter
+from osteon.dimse.observer import AssociationRefused, Ended, Rejected
 from osteon.dimse.proposal import Proposal
 from osteon.dimse.user import ServiceUser
 from osteon.logging import get_logger
@@ -62,6 +62,11 @@ class AcceptedAssociation(Exchange):
         self._desk = desk
         self._remote = ("", 0)
 
+    @property
+    def reporter(self) -> Reporter | None:
+        """Sends event reports."""
+        return self.user
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Note the peer's address."""
         peer = transport.get_extra_info("peername") or ("", 0)
@@ -94,6 +99,8 @@ class AcceptedAssociation(Exchange):
         try:
             agreement = negotiation.agree(config, asked, body)
             handler = self._context.copy().run(self._desk.handler_factory, info)
+        except AssociationRefused as refused:
+            return refused.reason
         except Exception:
             _log.exception("association_failed", **_names(info))
             return Rejected.TEMPORARY_CONGESTION

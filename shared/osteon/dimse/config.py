@@ -35,6 +35,8 @@ class AcceptorConfig:
     """A longer command set aborts the association."""
     max_identifier: int = 1 << 20
     """A longer C-FIND Identifier is refused."""
+    max_information: int = 8 << 20
+    """Longer Action Information is refused: a request for storage commitment with some 60,000 instances."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +56,8 @@ class RequestorConfig:
     """Operations in flight that are asked for (PS3.7 D.3.3.3); 1: not negotiated."""
     max_command: int = 64 << 10
     """A longer command set aborts the association."""
+    max_information: int = 0
+    """A requestor takes no N-ACTION."""
     max_identifier: int = 8 << 20
     """A longer data set of a response, or of an N-EVENT-REPORT, aborts the association or is refused."""
 

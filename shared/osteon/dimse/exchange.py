@@ -11,7 +11,7 @@ from osteon.dimse.command import RESPONSE, Command, CommandField
 from osteon.dimse.connection import Connection, Timeouts
 from osteon.dimse.errors import AssociationAborted, NoAnswer, RequestorError
 from osteon.dimse.fsm import State
-from osteon.dimse.handler import AssociationHandler
+from osteon.dimse.handler import AssociationHandler, Reporter
 from osteon.dimse.invoker import Invoker
 from osteon.dimse.message import DataSetTarget, MessageReader
 from osteon.dimse.negotiation import AcceptedContext, Agreement
@@ -19,6 +19,8 @@ from osteon.dimse.observer import Ended
 from osteon.dimse.operation import Operation
 from osteon.dimse.sender import MessageSender
 from osteon.dimse.services import Limits, ServiceProvider
+
+_RELEASE_TO_ANSWER = {State.RELEASE_INDICATED, State.COLLISION_AS_REQUESTOR}
 
 
 class Exchange(Connection):
@@ -45,6 +47,11 @@ class Exchange(Connection):
         self._invoker = Invoker(self, self._sender, invoked, limits.max_identifier)
         self._reader = MessageReader(agreement.contexts, self._begin, self._wait, limits.max_command)
         return self._invoker
+
+    @property
+    def reporter(self) -> Reporter | None:
+        """An acceptor's only: nobody asks a requestor for what is reported later."""
+        return None
 
     # Messages.
 
@@ -138,7 +145,7 @@ class Exchange(Connection):
         self._go_on()
 
     def _go_on(self) -> None:
-        if self.state is State.RELEASE_INDICATED and not self._performing:
+        if self.state in _RELEASE_TO_ANSWER and not self._performing:
             self.answer_release()
         self._proceed()
         self.rearm()

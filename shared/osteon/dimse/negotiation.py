@@ -99,13 +99,14 @@ def agree(config: AcceptorConfig, proposal: Proposal, request: bytes) -> Agreeme
         service = _service(config, proposal, uid)
         syntax = sop_classes.choose_syntax(service, proposed.transfer_syntaxes) if service else None
         role = proposal.roles.get(uid)
-        result = _result(service, syntax, role)
+        scu, scp = _granted(service, role)
+        result = _result(service, syntax, scu or scp)
         answers.append(_context_item(proposed.context_id, result, syntax))
         if result == _ACCEPTED and service and syntax:
-            context = PresentationContext(proposed.context_id, uid, syntax, extended.get(uid, b""))
+            context = PresentationContext(proposed.context_id, uid, syntax, extended.get(uid, b""), scu, scp)
             accepted[proposed.context_id] = AcceptedContext(context, service)
             if role is not None:
-                roles[uid] = _role_item(uid)
+                roles[uid] = _role_item(uid, scu, scp)
     window, window_answer = _window(config, proposal)
     served = {entry.context.abstract_syntax for entry in accepted.values()}
     user_items = [
@@ -134,13 +135,19 @@ def _service(config: AcceptorConfig, proposal: Proposal, abstract_syntax: str) -
     )
 
 
-def _result(service: Service | None, syntax: str | None, role: tuple[bool, bool] | None) -> int:
+def _granted(service: Service | None, asked: tuple[bool, bool] | None) -> tuple[bool, bool]:
+    """Return whether the requestor may be SCU and SCP (PS3.7 D.3.3.4); without role selection it is SCU."""
+    scu, scp = asked or (True, False)
+    # Storage commitment is used from here too, and its provider may come back with the report (PS3.4 J.3.3).
+    return scu, scp and service is Service.COMMITMENT
+
+
+def _result(service: Service | None, syntax: str | None, has_role: bool) -> int:
     if service is None:
         return _ABSTRACT_SYNTAX_NOT_SUPPORTED
     if syntax is None:
         return _TRANSFER_SYNTAXES_NOT_SUPPORTED
-    # Every service here is one of which the requestor is the user (PS3.7 D.3.3.4).
-    return _ACCEPTED if role is None or role[0] else _USER_REJECTION
+    return _ACCEPTED if has_role else _USER_REJECTION
 
 
 def _context_item(context_id: int, result: int, syntax: str | None) -> bytes:
@@ -150,9 +157,9 @@ def _context_item(context_id: int, result: int, syntax: str | None) -> bytes:
     return _CONTEXT_ITEM.pack(0x21, len(uid) + 8, context_id, result, 0x40, len(uid)) + uid
 
 
-def _role_item(abstract_syntax: str) -> UserItem:
+def _role_item(abstract_syntax: str, scu: bool, scp: bool) -> UserItem:
     item = SCP_SCU_RoleSelectionNegotiation()
-    item.sop_class_uid, item.scu_role, item.scp_role = abstract_syntax, True, False
+    item.sop_class_uid, item.scu_role, item.scp_role = abstract_syntax, scu, scp
     return item
 
 

@@ -18,6 +18,10 @@ QUERY_CLASSES = frozenset(
     }
 )
 
+COMMITMENT = "1.2.840.10008.1.20.1"
+"""Storage Commitment Push Model (PS3.4 J)."""
+COMMITMENT_INSTANCE = "1.2.840.10008.1.20.1.1"
+
 UNCOMPRESSED = frozenset(
     {
         uids.IMPLICIT_VR_LITTLE_ENDIAN,
@@ -48,6 +52,14 @@ class Service(Enum):
     VERIFICATION = "verification"
     STORAGE = "storage"
     QUERY = "query"
+    COMMITMENT = "commitment"
+
+
+_SERVICES = {
+    VERIFICATION: Service.VERIFICATION,
+    COMMITMENT: Service.COMMITMENT,
+    **dict.fromkeys(QUERY_CLASSES, Service.QUERY),
+}
 
 
 @cache
@@ -71,10 +83,8 @@ def service_of(sop_class: str, *, extra: tuple[str, ...], unknown: bool, declare
         unknown: whether SOP classes that no dictionary knows are stored.
         declared: service class UID that the requestor gave for it (PS3.7 D.3.3.6), or empty.
     """
-    if sop_class == VERIFICATION:
-        return Service.VERIFICATION
-    if sop_class in QUERY_CLASSES:
-        return Service.QUERY
+    if sop_class in _SERVICES:
+        return _SERVICES[sop_class]
     if sop_class in storage_classes() or sop_class in extra:
         return Service.STORAGE
     if sop_class in UID_dictionary or sop_class in _NO_PATIENT_STORAGE:

@@ -94,7 +94,7 @@ def test_queries_take_uncompressed_transfer_syntaxes_only() -> None:
         ("1.2.840.10008.5.1.4.1.1.5", {}, True),
         ("1.2.840.10008.5.1.4.31", {}, False),
         ("1.2.840.10008.5.1.4.38.1", {}, False),
-        ("1.2.840.10008.1.20.1", {}, False),
+        ("1.2.840.10008.3.1.2.3.3", {}, False),
         ("1.2.840.10008.1.3.10", {}, False),
     ],
     ids=[
@@ -106,7 +106,7 @@ def test_queries_take_uncompressed_transfer_syntaxes_only() -> None:
         "retired storage",
         "worklist",
         "hanging protocol",
-        "commitment",
+        "performed procedure step",
         "DICOMDIR",
     ],
 )

@@ -1,0 +1,131 @@
+"""Storage commitment (PS3.4 Annex J): `dispatcher` takes requests and reports; its own go back on the same association.
+
+A requester may leave its association open until the report comes. Then it gets it there; `dispatcher` uses another
+association only once this one is gone.
+"""
+
+import asyncio
+from contextlib import suppress
+from typing import Final
+
+from osteon.bus.port import Bus
+from osteon.commitment.port import SOP_CLASS, SOP_INSTANCE
+from osteon.contracts.commitment import (
+    CommitmentAccepted,
+    CommitmentNoted,
+    CommitmentReported,
+    CommitmentRequested,
+    CommitmentResult,
+    CommitmentWatched,
+)
+from osteon.contracts.topology import COMMIT, COMMITMENT_REPORT, COMMITMENT_WATCH
+from osteon.dimse.errors import RequestorError
+from osteon.dimse.handler import ActionRequest, AssociationInfo, EventReport, Outcome, PresentationContext, Reporter
+from osteon.dimse.status import Status
+from osteon.errors import OsteonError, Unavailable
+from osteon.logging import get_logger
+
+TIMEOUT: Final = 30.0
+_FIRST_LOOK, _SLOWEST_LOOK = 0.2, 2.0
+_NO_ANSWER: Final = Outcome(Status.PROCESSING_FAILURE, "storage commitment does not answer, try again later")
+
+log = get_logger(__name__)
+
+
+class Commitments:
+    """The storage commitment of one association."""
+
+    def __init__(self, info: AssociationInfo, bus: Bus) -> None:
+        self._info = info
+        self._bus = bus
+        self._watching: dict[str, asyncio.Task[None]] = {}
+
+    async def action(self, request: ActionRequest, reporter: Reporter | None) -> Outcome:
+        """Pass a request on; watch for its report as long as the association is there."""
+        message = CommitmentRequested(
+            correlation_id=self._info.id,
+            transfer_syntax_uid=request.context.transfer_syntax,
+            information=request.information,
+            calling_aet=self._info.calling_aet,
+            called_aet=self._info.called_aet,
+            remote_host=self._info.remote_host,
+        )
+        try:
+            answer = await self._bus.request(COMMIT, message, timeout=TIMEOUT)
+        except Unavailable as error:
+            log.warning("commitment not accepted", correlation_id=self._info.id, error=str(error))
+            return _NO_ANSWER
+        assert isinstance(answer, CommitmentAccepted)
+        if answer.id and reporter is not None and answer.id not in self._watching:
+            watching = asyncio.create_task(self._watch(answer.id, request.context, reporter))
+            self._watching[answer.id] = watching
+        return Outcome(Status(answer.status), answer.error_comment)
+
+    async def report(self, report: EventReport) -> Outcome:
+        """Pass on a report about a request of ours."""
+        if report.sop_class_uid != SOP_CLASS:
+            return Outcome(Status.SOP_CLASS_NOT_SUPPORTED, "reports are taken of storage commitment only")
+        if report.sop_instance_uid != SOP_INSTANCE:
+            return Outcome(Status.NO_SUCH_SOP_INSTANCE, f"(0000,1000) is not {SOP_INSTANCE}")
+        message = CommitmentReported(
+            correlation_id=self._info.id,
+            transfer_syntax_uid=report.context.transfer_syntax,
+            event_type=report.event_type,
+            information=report.information,
+            calling_aet=self._info.calling_aet,
+        )
+        try:
+            answer = await self._bus.request(COMMITMENT_REPORT, message, timeout=TIMEOUT)
+        except Unavailable as error:
+            log.warning("commitment report not taken", correlation_id=self._info.id, error=str(error))
+            return _NO_ANSWER
+        assert isinstance(answer, CommitmentNoted)
+        return Outcome(Status(answer.status), answer.error_comment)
+
+    async def close(self) -> None:
+        """The association is gone: what it did not get goes on another one."""
+        for watching in self._watching.values():
+            watching.cancel()
+        await asyncio.gather(*self._watching.values(), return_exceptions=True)
+
+    async def _watch(self, commitment_id: str, context: PresentationContext, reporter: Reporter) -> None:
+        done = False
+        try:
+            done = await self._send_report(commitment_id, context, reporter)
+        except OsteonError as error:
+            log.warning("commitment report not sent", correlation_id=self._info.id, error=str(error))
+        finally:
+            del self._watching[commitment_id]
+            if not done:
+                with suppress(Unavailable):  # the question expires by itself
+                    await self._ask(commitment_id, context, open=False)
+
+    async def _send_report(self, commitment_id: str, context: PresentationContext, reporter: Reporter) -> bool:
+        """Wait for the report and send it; return whether there is nothing left to be done."""
+        wait = _FIRST_LOOK
+        while True:
+            await asyncio.sleep(wait)
+            wait = min(2 * wait, _SLOWEST_LOOK)
+            found = await self._ask(commitment_id, context)
+            if found.done:
+                return True
+            if found.event_type:
+                break
+        outcome, _ = await reporter.report(context, SOP_CLASS, SOP_INSTANCE, found.event_type, found.information)
+        if outcome.status.is_failure:
+            raise RequestorError(f"answered with 0x{outcome.status:04X} {outcome.comment}".rstrip())
+        return (await self._ask(commitment_id, context, delivered=True)).done
+
+    async def _ask(
+        self, commitment_id: str, context: PresentationContext, *, open: bool = True, delivered: bool = False
+    ) -> CommitmentResult:
+        message = CommitmentWatched(
+            correlation_id=self._info.id,
+            id=commitment_id,
+            transfer_syntax_uid=context.transfer_syntax,
+            open=open,
+            delivered=delivered,
+        )
+        answer = await self._bus.request(COMMITMENT_WATCH, message, timeout=TIMEOUT)
+        assert isinstance(answer, CommitmentResult)
+        return answer
