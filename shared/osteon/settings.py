@@ -14,6 +14,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from osteon.errors import Invalid
+from osteon.remotes.port import Permission
 
 PREFIX = "OSTEON_"
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -158,6 +159,61 @@ class HttpSettings(Settings):
     query_page: int = Field(200, ge=1, description="Matches in one page of a C-FIND.")
     query_limit: int = Field(10_000, ge=1, description="Matches in one answer of QIDO-RS at most.")
     index_wait: float = Field(60.0, gt=0, description="Seconds that an upload waits to be indexed.")
+
+
+class RemotesSettings(Settings):
+    """Modalities and peers, and searches in them."""
+
+    remotes_file: Path | None = Field(
+        None, description="YAML or JSON with modalities and peers; those that are not known yet are added at start."
+    )
+    remote_queries: int = Field(100, ge=1, description="Searches in modalities whose answers are kept.")
+    remote_query_hours: float = Field(24.0, gt=0, description="Hours for which they are kept.")
+    remote_answers: int = Field(10_000, ge=1, description="Matches at most; then a search is cancelled.")
+    remote_find_seconds: float = Field(300.0, gt=0, description="Seconds for a search in a modality.")
+
+
+class AccessSettings(Settings):
+    """Who may do what at the DIMSE door."""
+
+    unknown_aets: Words = Field(
+        ("echo", "store", "find", "worklist", "move", "get", "storage_commitment"),
+        description="What calling AE titles may do that no modality has, comma-separated; `none`: they are rejected.",
+    )
+    dicom_check_host: bool = Field(
+        False, description="Reject AE titles of modalities that call from another host than theirs."
+    )
+
+    @field_validator("unknown_aets", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return () if value == "none" else split_words(value)
+
+    @field_validator("unknown_aets")
+    @classmethod
+    def _are_permissions(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for word in value:
+            if word not in set(Permission):
+                raise ValueError(f"expected none, or some of {', '.join(Permission)}")
+        return value
+
+
+class ImagingSettings(Settings):
+    """Pixel codecs and their worker processes."""
+
+    imaging_workers: int = Field(2, ge=1, description="Worker processes of one service; each uses one processor.")
+    imaging_recycle: int = Field(200, ge=1, description="Tasks after which a worker process is replaced.")
+    imaging_idle_seconds: float = Field(60.0, gt=0, description="A worker process without work ends after this time.")
+    imaging_memory: int = Field(2 << 30, ge=1 << 26, description="Bytes of memory that one task may use.")
+    imaging_seconds: float = Field(300.0, gt=0, description="Seconds that one task may take.")
+    imaging_frame_seconds: float = Field(30.0, gt=0, description="Seconds that one frame may take.")
+    imaging_frame_bytes: int = Field(512 << 20, ge=1, description="Bytes of one decoded frame at most.")
+    imaging_poison_seconds: float = Field(
+        600.0, ge=0, description="How long a request that ended its worker is refused at once."
+    )
+    imaging_cache_seconds: float = Field(
+        3600.0, ge=60, description="Age at which transcoded files that nobody took are deleted."
+    )
 
 
 class StandaloneSettings(Settings):

@@ -44,6 +44,11 @@ class Settings:
     index_wait: float = 30.0
     aet: str = "OSTEON"
     dicom_port: int = 4242
+    remotes_file: Path | None = None
+    remote_queries: int = 100
+    remote_query_hours: float = 24.0
+    remote_answers: int = 1000
+    remote_find_seconds: float = 30.0
 
 
 @dataclass
@@ -93,7 +98,7 @@ async def door(folder: Path, settings: Settings | None = None, *, indexing: bool
             index=index, objects=objects, bus=bus, wait=settings.index_wait, folder=uploading, at_once=settings.uploads
         )
         await uploads.start()
-        app = create_app(Door(settings, index, objects, sidecars, uploads), {"broker": bus.check})
+        app = create_app(Door(settings, bus, index, objects, sidecars, uploads), {"broker": bus.check})
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url=BASE) as http:
             yield Running(app, http, bus, index, objects, folder, settings)

@@ -11,10 +11,12 @@ from osteon.contracts.packs import PackIndexed
 from osteon.contracts.topology import writer_queue
 from osteon.dimse.acceptor import Acceptor
 from osteon.dimse.handler import AssociationInfo
+from osteon.dimse.observer import AssociationRefused
 from osteon.errors import OsteonError
 from osteon.runtime import Running, allow_open_files, until_available
-from osteon.settings import BusSettings, DicomSettings, ProcessSettings, SpoolSettings
+from osteon.settings import AccessSettings, BusSettings, DicomSettings, ProcessSettings, SpoolSettings
 from osteon.spool.spool import Spool
+from osteon_ingress.access import FILE, Access
 from osteon_ingress.handlers import Association, announce, indexed
 from osteon_ingress.observer import AssociationObserver
 from osteon_ingress.settings import acceptor_config, spool_config
@@ -31,10 +33,14 @@ async def build(settings: ProcessSettings, *, bus: Bus | None = None) -> AsyncIt
     without a broker too: the spool keeps what comes. On leaving, the door closes and associations get
     `OSTEON_DRAIN_SECONDS` to end.
     """
-    if not (isinstance(settings, DicomSettings) and isinstance(settings, SpoolSettings)):
-        raise TypeError("the settings must hold those for DICOM and the spool")
+    if not (
+        isinstance(settings, DicomSettings)
+        and isinstance(settings, SpoolSettings)
+        and isinstance(settings, AccessSettings)
+    ):
+        raise TypeError("the settings must hold those for DICOM, for access and for the spool")
     if bus is not None:
-        async with _service(settings, settings, settings, bus) as running:
+        async with _service(settings, settings, settings, settings, bus) as running:
             yield running
         return
     if not isinstance(settings, BusSettings):
@@ -44,7 +50,7 @@ async def build(settings: ProcessSettings, *, bus: Bus | None = None) -> AsyncIt
     own = RabbitBus(settings.amqp_url.get_secret_value())
     connecting = asyncio.create_task(own.start())
     try:
-        async with _service(settings, settings, settings, own, connecting) as running:
+        async with _service(settings, settings, settings, settings, own, connecting) as running:
             yield running
     finally:
         await _cancel(connecting)
@@ -55,6 +61,7 @@ async def build(settings: ProcessSettings, *, bus: Bus | None = None) -> AsyncIt
 async def _service(
     process: ProcessSettings,
     dicom: DicomSettings,
+    rules: AccessSettings,
     spool_settings: SpoolSettings,
     bus: Bus,
     connecting: asyncio.Task[None] | None = None,
@@ -63,7 +70,11 @@ async def _service(
     publish = partial(announce, bus=bus, spool_id=spool_settings.spool_id)
     spool = await Spool.open(spool_config(spool_settings, ack_after=dicom.ack_after), publish)
     listening = asyncio.create_task(_listen(bus, spool, spool_settings.spool_id, connecting))
-    acceptor = Acceptor(acceptor_config(dicom), partial(_handler, spool=spool, bus=bus), AssociationObserver())
+    access = Access(rules.unknown_aets, spool_settings.spool / FILE, check_host=rules.dicom_check_host)
+    await access.load()
+    following = asyncio.create_task(_follow(bus, access, connecting))
+    handler = partial(_handler, spool=spool, bus=bus, access=access)
+    acceptor = Acceptor(acceptor_config(dicom), handler, AssociationObserver())
     try:
         if connecting is None:
             await listening
@@ -73,6 +84,13 @@ async def _service(
         await acceptor.close(process.drain_seconds)
         await spool.close(LAST_PUBLISH)
         await _cancel(listening)
+        await _cancel(following)
+
+
+async def _follow(bus: Bus, access: Access, connecting: asyncio.Task[None] | None) -> None:
+    if connecting is not None:
+        await asyncio.shield(connecting)
+    await access.follow(bus)
 
 
 async def _listen(bus: Bus, spool: Spool, spool_id: str, connecting: asyncio.Task[None] | None) -> None:
@@ -91,8 +109,10 @@ async def _open_door(acceptor: Acceptor, host: str, port: int) -> int:
         raise OsteonError(f"can not listen on {host}:{port} (OSTEON_DICOM_PORT): {reason}") from error
 
 
-def _handler(info: AssociationInfo, *, spool: Spool, bus: Bus) -> Association:
-    return Association(info, spool, bus)
+def _handler(info: AssociationInfo, *, spool: Spool, bus: Bus, access: Access) -> Association:
+    if (reason := access.refuse(info)) is not None:
+        raise AssociationRefused(reason)
+    return Association(info, spool, bus, access)
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:

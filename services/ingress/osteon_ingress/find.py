@@ -6,13 +6,15 @@ from typing import Final
 from osteon.bus.port import Bus
 from osteon.contracts.find import FindPage, FindRequested
 from osteon.contracts.topology import FIND
-from osteon.dimse.handler import AssociationInfo, FindRequest, FindResponse
+from osteon.dimse.handler import AssociationInfo, FindRequest, FindResponse, Outcome
 from osteon.dimse.status import Status
 from osteon.errors import Unavailable
 from osteon.logging import get_logger
 
 PAGE_TIMEOUT: Final = 30.0
 """Seconds for one page."""
+
+MODALITY_WORKLIST: Final = "1.2.840.10008.5.1.4.31"
 
 log = get_logger(__name__)
 
@@ -39,6 +41,11 @@ async def find(association: AssociationInfo, request: FindRequest, bus: Bus) -> 
     status = _status(page.status, Status.UNABLE_TO_PROCESS)
     log.info("searched", correlation_id=association.id, matches=matches, status=f"0x{page.status:04X}")
     yield FindResponse(status, comment=page.error_comment)
+
+
+async def refuse_find(outcome: Outcome) -> AsyncIterator[FindResponse]:
+    """Give one response, which refuses."""
+    yield FindResponse(outcome.status, comment=outcome.comment)
 
 
 def question_of(association: AssociationInfo, request: FindRequest) -> FindRequested:

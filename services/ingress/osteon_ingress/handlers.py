@@ -5,20 +5,26 @@ from collections.abc import AsyncIterator
 from osteon.bus.port import Bus
 from osteon.contracts.packs import Origin, PackIndexed, PackSealed
 from osteon.dimse.handler import (
+    ActionRequest,
     AssociationInfo,
+    EventReport,
     FindRequest,
     FindResponse,
     Outcome,
     PresentationContext,
     Refusing,
+    Reporter,
     StoreRequest,
     StoreSink,
 )
 from osteon.dimse.status import Status
 from osteon.logging import get_logger
+from osteon.remotes.port import Permission
 from osteon.spool.sealed import SealedPack
 from osteon.spool.spool import Spool
-from osteon_ingress.find import find
+from osteon_ingress.access import Access
+from osteon_ingress.commitment import Commitments
+from osteon_ingress.find import MODALITY_WORKLIST, find, refuse_find
 from osteon_ingress.store import MeasuredSink, count
 
 log = get_logger(__name__)
@@ -27,19 +33,21 @@ log = get_logger(__name__)
 class Association(Refusing):
     """Handles the operations of one association."""
 
-    def __init__(self, info: AssociationInfo, spool: Spool, bus: Bus) -> None:
+    def __init__(self, info: AssociationInfo, spool: Spool, bus: Bus, access: Access) -> None:
         self._info = info
+        self._access = access
         self._spool = spool
         self._bus = bus
         self._intake = spool.intake(info)
+        self._commitments = Commitments(info, bus)
 
     async def echo(self) -> Outcome:
         """Answer a C-ECHO."""
-        return Outcome(Status.SUCCESS)
+        return self._refusal(Permission.ECHO) or Outcome(Status.SUCCESS)
 
     def store(self, request: StoreRequest, context: PresentationContext) -> StoreSink | Outcome:
         """Begin a C-STORE."""
-        opened = self._intake.begin(request, context)
+        opened = self._refusal(Permission.STORE) or self._intake.begin(request, context)
         if isinstance(opened, Outcome):
             log.warning("instance refused", correlation_id=self._info.id, instance=request.sop_instance_uid,
                         error=opened.comment)  # fmt: skip
@@ -49,11 +57,31 @@ class Association(Refusing):
 
     def find(self, request: FindRequest) -> AsyncIterator[FindResponse]:
         """Answer a C-FIND."""
-        return find(self._info, request, self._bus)
+        worklist = request.context.abstract_syntax == MODALITY_WORKLIST
+        refused = self._refusal(Permission.WORKLIST if worklist else Permission.FIND)
+        return refuse_find(refused) if refused else find(self._info, request, self._bus)
+
+    async def action(self, request: ActionRequest, reporter: Reporter | None) -> Outcome:
+        """Take a request for storage commitment."""
+        return self._refusal(Permission.STORAGE_COMMITMENT) or await self._commitments.action(request, reporter)
+
+    async def report(self, report: EventReport) -> Outcome:
+        """Take the report about a request of ours for storage commitment."""
+        return self._refusal(Permission.STORAGE_COMMITMENT) or await self._commitments.report(report)
+
+    def _refusal(self, permission: Permission) -> Outcome | None:
+        if self._access.allows(self._info, permission):
+            return None
+        log.warning("not authorized", correlation_id=self._info.id, calling_aet=self._info.calling_aet,
+                    permission=permission.value)  # fmt: skip
+        return Outcome(Status.NOT_AUTHORIZED, f"{self._info.calling_aet} may not {permission.value} here")
 
     async def closed(self) -> None:
         """Seal what the association sent."""
-        await self._spool.end(self._intake)
+        try:
+            await self._spool.end(self._intake)
+        finally:
+            await self._commitments.close()
 
 
 async def announce(pack: SealedPack, bus: Bus, spool_id: str) -> None:

@@ -9,9 +9,26 @@ from osteon_query.dicomweb import qido, stow, wado
 from osteon_query.http import problems
 from osteon_query.http.context import Door
 from osteon_query.http.middleware import Surroundings
-from osteon_query.orthanc import changes, children, conflicts, find, instances, resources, shared_tags, system, tags
+from osteon_query.orthanc import (
+    changes,
+    children,
+    commitments,
+    conflicts,
+    find,
+    instances,
+    modalities,
+    peers,
+    queries,
+    resources,
+    shared_tags,
+    system,
+    tags,
+)
 
-_ROUTERS = (qido, wado, stow, instances, tags, shared_tags, resources, children, find, changes, conflicts, system)
+_ROUTERS = (
+    qido, wado, stow, instances, tags, shared_tags, resources, children, find, changes, conflicts, system, modalities,
+    queries, peers, commitments,
+)  # fmt: skip
 
 
 def create_app(door: Door, checks: Mapping[str, health.Check]) -> FastAPI:

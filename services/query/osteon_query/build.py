@@ -10,18 +10,20 @@ from typing import Final
 from osteon.bus.port import Bus
 from osteon.bus.rabbit import RabbitBus
 from osteon.contracts.find import FindPage, FindRequested
-from osteon.contracts.topology import FIND, INDEXER
+from osteon.contracts.topology import FIND, INDEXER, MODALITIES
 from osteon.index.port import Index
 from osteon.index.sql import SqlIndex
 from osteon.logging import correlated
 from osteon.objects.port import Objects
 from osteon.objects.s3 import S3Objects
+from osteon.remotes.file import fill, read_file
 from osteon.runtime import Running, http_server, until_available
 from osteon_query.app import create_app
 from osteon_query.http.context import Door
 from osteon_query.packs.sidecars import Sidecars
 from osteon_query.packs.uploads import Uploads
 from osteon_query.packs.work_folder import work_folder
+from osteon_query.remotes.told import tell_modalities
 from osteon_query.search.cfind import handle_find
 from osteon_query.settings import DoorSettings, QueryServiceSettings
 
@@ -42,6 +44,9 @@ async def build(
             if not isinstance(settings, QueryServiceSettings):
                 raise TypeError("without ports the settings must say where the real parts are")
             bus, index, objects = await _real_parts(settings, stack)
+        if settings.remotes_file is not None:
+            known = await asyncio.to_thread(read_file, settings.remotes_file)
+            await until_available("database", partial(fill, index.remotes, *known))
         sidecars = Sidecars(objects, memory=SIDECAR_MEMORY)
         folder = await _enter_folder(stack)
         uploads = Uploads(
@@ -56,8 +61,9 @@ async def build(
                 return await find(message)
 
         await bus.serve(FIND, answer)
+        await bus.serve(MODALITIES, partial(tell_modalities, remotes=index.remotes))
         checks = {"broker": bus.check, "database": index.check, "objects": objects.check}
-        app = create_app(Door(settings, index, objects, sidecars, uploads), checks)
+        app = create_app(Door(settings, bus, index, objects, sidecars, uploads), checks)
         port = await stack.enter_async_context(
             http_server(app, settings.bind, settings.http_port, grace=settings.drain_seconds)
         )

@@ -1,5 +1,6 @@
 """Settings of `query`."""
 
+from pathlib import Path
 from typing import Protocol
 
 from osteon.settings import (
@@ -9,10 +10,13 @@ from osteon.settings import (
     IndexSettings,
     ObjectSettings,
     ProcessSettings,
+    RemotesSettings,
 )
 
 
-class QueryServiceSettings(ProcessSettings, DicomSettings, HttpSettings, BusSettings, ObjectSettings, IndexSettings):
+class QueryServiceSettings(
+    ProcessSettings, DicomSettings, HttpSettings, BusSettings, ObjectSettings, IndexSettings, RemotesSettings
+):
     """The HTTP door, the broker, the object store and the database; AE title and DICOM port for `/system` only."""
 
 
@@ -62,3 +66,23 @@ class DoorSettings(Protocol):
     @property
     def dicom_port(self) -> int:
         """Port of the archive's DIMSE door."""
+
+    @property
+    def remotes_file(self) -> Path | None:
+        """Modalities and peers to begin with."""
+
+    @property
+    def remote_queries(self) -> int:
+        """Searches in modalities that are kept."""
+
+    @property
+    def remote_query_hours(self) -> float:
+        """Hours for which they are kept."""
+
+    @property
+    def remote_answers(self) -> int:
+        """Matches of one of them at most."""
+
+    @property
+    def remote_find_seconds(self) -> float:
+        """Seconds that one of them takes at most."""

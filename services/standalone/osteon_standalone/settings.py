@@ -5,10 +5,13 @@ from typing import Literal
 from pydantic import Field
 
 from osteon.settings import (
+    AccessSettings,
     DicomSettings,
     HttpSettings,
+    ImagingSettings,
     IndexerSettings,
     ProcessSettings,
+    RemotesSettings,
     SpoolSettings,
     StandaloneSettings,
     WriterSettings,
@@ -16,7 +19,16 @@ from osteon.settings import (
 
 
 class StandaloneServiceSettings(
-    ProcessSettings, DicomSettings, SpoolSettings, WriterSettings, IndexerSettings, HttpSettings, StandaloneSettings
+    ProcessSettings,
+    DicomSettings,
+    SpoolSettings,
+    WriterSettings,
+    IndexerSettings,
+    HttpSettings,
+    ImagingSettings,
+    StandaloneSettings,
+    RemotesSettings,
+    AccessSettings,
 ):
     """The spool, the objects and the index are in `OSTEON_DATA`, whatever `OSTEON_SPOOL` says."""
 

@@ -54,6 +54,18 @@ class RemoteFound(RemoteAnswer):
     cut: bool = Field(default=False, description="There were more matches than the limit.")
 
 
+class PeerAsked(Message):
+    """What does a peer say of itself at `/system`?"""
+
+    peer: str = Field(description="Its name.")
+
+
+class PeerTold(RemoteAnswer):
+    """The answer to `PeerAsked`."""
+
+    system: str = Field(default="{}", description="JSON.")
+
+
 class ModalitiesAsked(Message):
     """Which modalities are there? `seen` is the version of the last answer."""
 

@@ -20,6 +20,8 @@ from osteon.contracts.remote import (
     EchoRequested,
     ModalitiesAsked,
     ModalitiesTold,
+    PeerAsked,
+    PeerTold,
     RemoteFindRequested,
     RemoteFound,
 )
@@ -79,6 +81,7 @@ REMOTE_FIND: Final = RpcQueue("dispatcher.find", RemoteFindRequested, RemoteFoun
 COMMIT: Final = RpcQueue("dispatcher.commitment", CommitmentRequested, CommitmentAccepted)
 COMMITMENT_WATCH: Final = RpcQueue("dispatcher.commitment.watch", CommitmentWatched, CommitmentResult)
 COMMITMENT_REPORT: Final = RpcQueue("dispatcher.commitment.report", CommitmentReported, CommitmentNoted)
+PEER: Final = RpcQueue("dispatcher.peer", PeerAsked, PeerTold)
 MODALITIES: Final = RpcQueue("query.modalities", ModalitiesAsked, ModalitiesTold)
 TRANSCODE: Final = RpcQueue("imaging.transcode", TranscodeRequested, Transcoded)
 
@@ -110,6 +113,8 @@ MESSAGES: Final[dict[str, type[Message]]] = {
         RemoteFound,
         ModalitiesAsked,
         ModalitiesTold,
+        PeerAsked,
+        PeerTold,
     )
 }
 """By the name that travels as the AMQP `type` property."""

@@ -29,7 +29,8 @@ class Acceptor:
     """A listening port of one AE.
 
     `handler_factory` is called once an association is accepted, on the event loop; when it raises, the association is
-    rejected (transient, temporary congestion). `observer` hears of every accepted, rejected and ended association.
+    rejected: as `AssociationRefused` says, else transient, temporary congestion. `observer` hears of every accepted,
+    rejected and ended association.
     """
 
     def __init__(

@@ -37,6 +37,14 @@ class Rejected(Enum):
     LOCAL_LIMIT_EXCEEDED = (2, 3, 2)
 
 
+class AssociationRefused(Exception):
+    """Raised by a handler factory that does not want an association."""
+
+    def __init__(self, reason: Rejected) -> None:
+        super().__init__(reason.name)
+        self.reason = reason
+
+
 class AcceptorObserver:
     """Hears of associations; does nothing unless a method is overridden. Called on the event loop: do not block."""
 

@@ -16,6 +16,7 @@ from osteon.contracts.packs import Origin, PackStored
 from osteon.dicom.identity import Identity
 from osteon.dicom.query import Level, Search
 from osteon.errors import Invalid, NotFound, Unavailable
+from osteon.jobs.port import Jobs
 from osteon.remotes.port import Remotes
 from osteon.remotes.queries import Queries
 
@@ -286,6 +287,10 @@ class Index(Protocol):
     @property
     def remotes(self) -> Remotes:
         """Modalities and peers."""
+
+    @property
+    def jobs(self) -> Jobs:
+        """Work that outlives a request."""
 
     @property
     def queries(self) -> Queries:

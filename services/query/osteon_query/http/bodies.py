@@ -87,12 +87,30 @@ async def small_body(request: Request) -> bytes:
         return b"".join([chunk async for chunk in chunks])
 
 
+async def json_body(request: Request) -> object:
+    """Return a body that is JSON; raises `BadBody`."""
+    return _parsed(await small_body(request))
+
+
 async def json_object(request: Request) -> dict[str, object]:
     """Return a body that is a JSON object; raises `BadBody`."""
+    return _object(await json_body(request))
+
+
+async def optional_object(request: Request) -> dict[str, object]:
+    """Return a body that is a JSON object, or an empty one when there is no body; raises `BadBody`."""
+    body = (await small_body(request)).strip()
+    return _object(_parsed(body)) if body else {}
+
+
+def _parsed(body: bytes) -> object:
     try:
-        body = orjson.loads(await small_body(request))
+        return orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise BadBody(f"the body is not JSON: {error}") from None
+
+
+def _object(body: object) -> dict[str, object]:
     if not isinstance(body, dict):
         raise BadBody("the body is not a JSON object")
     return body

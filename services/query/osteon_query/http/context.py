@@ -7,6 +7,7 @@ from typing import Annotated, Final
 from fastapi import Depends
 from starlette.requests import Request
 
+from osteon.bus.port import Bus
 from osteon.dicom.identity import parse_public_id
 from osteon.errors import Invalid
 from osteon.index.port import Index
@@ -25,6 +26,7 @@ class Door:
     """The ports and settings behind the HTTP routes."""
 
     settings: DoorSettings
+    bus: Bus
     index: Index
     objects: Objects
     sidecars: Sidecars

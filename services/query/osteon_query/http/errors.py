@@ -45,3 +45,15 @@ class NotYetIndexed(Unavailable):
 
 class Unreadable(OsteonError):
     """The index names an object that the store does not have: what it held can not be served."""
+
+
+class RemoteFailed(OsteonError):
+    """A modality or a peer did not do what it was asked for; the message says which and why."""
+
+
+class NotSupported(OsteonError):
+    """What is asked for can not be done here; the message says why."""
+
+
+class JobFailed(OsteonError):
+    """A job that somebody waited for has failed; the message says which and why."""

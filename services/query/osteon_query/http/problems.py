@@ -14,8 +14,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from osteon.commitment.port import CommitmentNotFound
 from osteon.errors import Invalid, NotFound, OsteonError, Unavailable
 from osteon.logging import get_logger
+from osteon.remotes.port import RemoteNotFound
+from osteon.remotes.queries import QueryNotFound
 from osteon_query.http import errors
 
 log = get_logger(__name__)
@@ -38,6 +41,12 @@ _ANSWERS: Final[dict[type[Exception], Answer]] = {
     Unavailable: Answer(503, 36, "The database is currently not available (probably a transient situation)"),
     NotFound: Answer(404, 17, "Unknown resource"),
     Invalid: Answer(400, 8, "Bad request"),
+    RemoteNotFound: Answer(404, 7, "Accessing an inexistent item"),
+    QueryNotFound: Answer(404, 7, "Accessing an inexistent item"),
+    errors.RemoteFailed: Answer(500, 9, "Error in the network protocol"),
+    errors.NotSupported: Answer(501, 2, "Not implemented yet"),
+    CommitmentNotFound: Answer(404, 7, "Accessing an inexistent item"),
+    errors.JobFailed: Answer(500, 9, "Error in the network protocol"),
     errors.BadBody: Answer(400, 15, "Bad file format"),
     errors.NotAcceptable: Answer(406, 34, "Cannot send a response which is acceptable according to the Accept header"),
     errors.UnsupportedMediaType: Answer(415, 8, "Bad request"),

@@ -37,10 +37,16 @@ class View:
 def view_of(request: Request, *, expand: bool) -> View:
     """Read `expand`, `full`, `short` and `requested-tags`; `expand` says what holds when it is absent."""
     given = request.query_params
-    expanded = given["expand"].lower() not in _NO if "expand" in given else expand
+    expanded = asks_to_expand(request, otherwise=expand)
     form = Form.FULL if "full" in given else Form.SHORT if "short" in given else Form.SIMPLIFIED
     names = given.get("requested-tags", given.get("requestedTags", ""))
     return View(expanded, requested_tags(name for name in names.split(";") if name), form)
+
+
+def asks_to_expand(request: Request, *, otherwise: bool = False) -> bool:
+    """Read `expand`; `otherwise` holds when it is absent."""
+    given = request.query_params.get("expand")
+    return otherwise if given is None else given.lower() not in _NO
 
 
 def requested_tags(names: Any) -> tuple[str, ...]:

@@ -1,0 +1,210 @@
+"""Orthanc REST: modalities, and what is asked of them or sent to them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import orjson
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from osteon.dicom.query import Level
+from osteon.remotes.forms import aet_of, flag_of, modality_from, modality_object, whole_of
+from osteon.remotes.orders import ModalityStore, Retrieve, RetrieveByGet, RetrieveByMove
+from osteon.remotes.port import Modality
+from osteon_query.http.bodies import json_body, json_object, optional_object
+from osteon_query.http.context import Door, DoorOf, correlation_id
+from osteon_query.http.errors import BadParameter
+from osteon_query.orthanc.expanding import asks_to_expand
+from osteon_query.orthanc.kinds import kind_named
+from osteon_query.orthanc.remote_bodies import content_of, keys_of, resources_of
+from osteon_query.orthanc.resources import json_response
+from osteon_query.orthanc.tag_formats import Form, write_tags
+from osteon_query.remotes.asked import echo, new_query, search, target_of
+from osteon_query.remotes.ordering import submit
+from osteon_query.search.asking import resources_asked, worklist_asked
+
+router = APIRouter(tags=["Modalities"])
+
+OPERATIONS: Final = ("configuration", "echo", "find-worklist", "get", "move", "query", "storage-commitment", "store")
+_MAX_TIMEOUT: Final = 86_400
+
+
+@router.get("/modalities")
+async def modalities(request: Request, door: DoorOf) -> Response:
+    """List the names of modalities, or all of them by name with `expand`."""
+    found = await door.index.remotes.modalities()
+    if asks_to_expand(request):
+        return json_response({modality.name: modality_object(modality) for modality in found})
+    return json_response([modality.name for modality in found])
+
+
+@router.get("/modalities/{id}")
+async def operations(door: DoorOf, id: str) -> Response:
+    """List what can be done with a modality."""
+    await door.index.remotes.modality(id)
+    return json_response(OPERATIONS)
+
+
+@router.get("/modalities/{id}/configuration")
+async def configuration(door: DoorOf, id: str) -> Response:
+    """Describe a modality."""
+    return json_response(modality_object(await door.index.remotes.modality(id)))
+
+
+@router.put("/modalities/{id}")
+async def put(request: Request, door: DoorOf, id: str) -> Response:
+    """Add or replace a modality: `["AET", "host", port]` or an object. Holds everywhere within seconds."""
+    await door.index.remotes.put_modality(modality_from(id, await json_body(request)))
+    return json_response({})
+
+
+@router.delete("/modalities/{id}")
+async def delete(door: DoorOf, id: str) -> Response:
+    """Remove a modality."""
+    await door.index.remotes.delete_modality(id)
+    return json_response({})
+
+
+@router.post("/modalities/{id}/echo")
+async def echo_modality(request: Request, door: DoorOf, id: str) -> Response:
+    """C-ECHO; `{"Timeout": seconds, "CheckFind": true}` may be given."""
+    modality = await door.index.remotes.modality(id)
+    body = await optional_object(request)
+    target = target_of(door, modality, timeout=timeout_of(body))
+    find = flag_of(body, "CheckFind", default=False)
+    await echo(door, target, find=find, correlation_id=correlation_id(request))
+    return json_response({})
+
+
+@router.post("/tools/dicom-echo")
+async def echo_anybody(request: Request, door: DoorOf) -> Response:
+    """C-ECHO somebody who need not be known: the fields of a modality, and `Timeout` and `CheckFind`."""
+    body = await json_object(request)
+    find = flag_of(body, "CheckFind", default=False)
+    modality = modality_from("echo", {name: value for name, value in body.items() if name != "CheckFind"})
+    await echo(door, target_of(door, modality), find=find, correlation_id=correlation_id(request))
+    return json_response({})
+
+
+@router.post("/modalities/{id}/query")
+async def query(request: Request, door: DoorOf, id: str) -> Response:
+    """C-FIND; the answers are at the path that is returned: `{"Level": "Study", "Query": {"PatientName": "D*"}}`."""
+    modality = await door.index.remotes.modality(id)
+    return await begin_query(request, door, modality, await json_object(request))
+
+
+async def begin_query(request: Request, door: Door, modality: Modality, body: Mapping[str, Any]) -> Response:
+    """Ask a modality what `Query` at `Level` says."""
+    kind, keys = kind_named(body.get("Level")), keys_of(body)
+    normalize = flag_of(body, "Normalize", default=True)
+    question = resources_asked(kind.level, keys, modality.manufacturer, normalize=normalize)
+    made = new_query(modality, kind.type, keys, local_aet=aet_of(body, "LocalAet"), timeout=timeout_of(body))
+    target = target_of(door, modality, local_aet=made.local_aet, timeout=made.timeout)
+    await search(door, target, question, made, correlation_id(request))
+    return json_response({"ID": made.id, "Path": f"/queries/{made.id}"})
+
+
+@router.post("/modalities/{id}/find-worklist")
+async def find_worklist(request: Request, door: DoorOf, id: str) -> Response:
+    """C-FIND in a modality worklist: the keys, or `{"Query": {…}, "Full": true, "Short": true}`; returns the items."""
+    modality = await door.index.remotes.modality(id)
+    body = await optional_object(request)
+    given = body.get("Query")
+    keys = given if isinstance(given, dict) else body
+    question = worklist_asked(keys, modality.manufacturer)
+    made = new_query(modality, "Worklist", {})
+    timeout = timeout_of(body) if keys is not body else 0
+    await search(door, target_of(door, modality, timeout=timeout), question, made, correlation_id(request))
+    try:
+        found = await door.index.queries.answers(made.id)
+    finally:
+        await door.index.queries.delete(made.id)
+    form = Form.FULL if body.get("Full") is True else Form.SHORT if body.get("Short") is True else Form.SIMPLIFIED
+    return json_response([write_tags(orjson.loads(each), form) for each in found])
+
+
+@router.post("/modalities/{id}/store")
+async def store(request: Request, door: DoorOf, id: str) -> Response:
+    """Send resources by C-STORE, as a job: an identifier, an array of them, or an object with `Resources`."""
+    modality = await door.index.remotes.modality(id)
+    resources, body = await resources_of(request, door)
+    order = ModalityStore(
+        modality=modality.name,
+        resources=tuple(resources),
+        local_aet=aet_of(body, "LocalAet"),
+        called_aet=aet_of(body, "CalledAet"),
+        host=_host(body),
+        port=whole_of(body, "Port", 1, 65535),
+        timeout=timeout_of(body),
+        move_originator_aet=aet_of(body, "MoveOriginatorAet"),
+        move_originator_id=whole_of(body, "MoveOriginatorID", 0, 65535),
+        storage_commitment=flag_of(body, "StorageCommitment", default=False),
+        permissive=flag_of(body, "Permissive", default=False),
+    )
+    target = target_of(door, replace(modality, aet=order.called_aet or modality.aet), local_aet=order.local_aet)
+    content = {**content_of(target), "ParentResources": resources, "InstancesCount": 0, "FailedInstancesCount": 0}
+    return await submit(request, door.index.jobs, order, content, body)
+
+
+@router.post("/modalities/{id}/move")
+async def move(request: Request, door: DoorOf, id: str) -> Response:
+    """Let a modality send resources by C-MOVE to `TargetAet`, here when it is not given; a job."""
+    return await _retrieve(request, door, id, "C-MOVE")
+
+
+@router.post("/modalities/{id}/get")
+async def get(request: Request, door: DoorOf, id: str) -> Response:
+    """Fetch resources from a modality by C-GET; a job."""
+    return await _retrieve(request, door, id, "C-GET")
+
+
+async def _retrieve(request: Request, door: Door, id: str, method: str) -> Response:
+    modality = await door.index.remotes.modality(id)
+    body = await json_object(request)
+    given = body.get("Resources")
+    if not isinstance(given, list) or not given:
+        raise BadParameter('Resources: expected an array such as [{"StudyInstanceUID": "1.2.3"}]')
+    level = kind_named(body.get("Level")).level
+    resources = tuple(keys_of({"Query": each}) for each in given)
+    return await retrieve(request, door, modality, Wanted(method, level, resources), body)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a modality is asked for: `resources` are its unique keys (PS3.4 C.6), `method` is C-MOVE or C-GET."""
+
+    method: str
+    level: Level
+    resources: tuple[dict[str, str], ...]
+
+
+async def retrieve(
+    request: Request, door: Door, modality: Modality, wanted: Wanted, body: Mapping[str, Any]
+) -> Response:
+    """Begin a job that asks a modality for resources."""
+    common: dict[str, Any] = {
+        "modality": modality.name, "level": wanted.level.value, "resources": wanted.resources,
+        "local_aet": aet_of(body, "LocalAet"), "timeout": timeout_of(body),
+        "permissive": flag_of(body, "Permissive", default=False),
+    }  # fmt: skip
+    target = target_of(door, modality, local_aet=common["local_aet"])
+    content: dict[str, Any] = {**content_of(target), "Query": list(wanted.resources)}
+    order: Retrieve = RetrieveByGet(**common)
+    if wanted.method == "C-MOVE":
+        aim = aet_of(body, "TargetAet") or door.settings.aet
+        order, content = RetrieveByMove(**common, target_aet=aim), {**content, "TargetAet": aim}
+    return await submit(request, door.index.jobs, order, content, body)
+
+
+def timeout_of(body: Mapping[str, Any]) -> int:
+    """Return `Timeout` in seconds, 0 when it is not given."""
+    return whole_of(body, "Timeout", 0, _MAX_TIMEOUT)
+
+
+def _host(body: Mapping[str, Any]) -> str:
+    host = body.get("Host", "")
+    if not isinstance(host, str) or not host.isprintable():
+        raise BadParameter("Host: expected a name or an address")
+    return host
