@@ -12,6 +12,8 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from osteon import metrics
+from osteon.dicom.pixels.registry import ANYTHING, CODECS, Codec, Encoder
+from osteon.dicom.uids import TRANSFER_SYNTAXES, TransferSyntax
 from osteon.settings import PREFIX, Settings, groups
 
 DOCS = Path(__file__).resolve().parent
@@ -34,9 +36,32 @@ format; a metric has values in the services that do what it counts. Beside these
 """
 
 
+_SYNTAXES = """# Transfer syntaxes
+
+Osteon stores every data set as it was sent, in any of these. What follows is which ones `imaging` can turn into others,
+where a receiver does not take the stored one. `make docs` makes this page from `osteon.dicom.pixels.registry`.
+
+* *decode*: pixel data can be read, so that it can be encoded in another transfer syntax.
+* *lossless*, *lossy*: pixel data can be written; bits are those of Bits Allocated, and of Bits Stored at most. Lossy
+  encoding is done only on request, and makes another instance of it (a new SOP Instance UID, Image Type `DERIVED`).
+* A bit stream that is valid in the other transfer syntax as it is (*taken from*) is not encoded again.
+* Colours stay as they are, except where the bit stream has its own: RGB becomes YBR_RCT in JPEG 2000 and HTJ2K, YBR_ICT
+  or YBR_FULL_422 when it is lossy; subsampled colours are written at full resolution. Palettes stay palettes.
+* Data sets without pixel data go into the four native ones. Float and double pixel data stay native. Video and
+  everything else that is not decoded is sent as it is stored or not at all.
+
+| transfer syntax | UID | decode | lossless | lossy | taken from |
+|---|---|---|---|---|---|
+"""
+
+
 def pages() -> dict[Path, str]:
     """Return each page's path and content."""
-    return {DOCS / "settings.md": settings_page(), DOCS / "metrics.md": metrics_page()}
+    return {
+        DOCS / "settings.md": settings_page(),
+        DOCS / "metrics.md": metrics_page(),
+        DOCS / "transfer-syntaxes.md": syntaxes_page(),
+    }
 
 
 def settings_page() -> str:
@@ -50,6 +75,11 @@ def metrics_page() -> str:
     return _METRICS + "".join(
         _metric(found) for found in vars(metrics).values() if isinstance(found, MetricWrapperBase)
     )
+
+
+def syntaxes_page() -> str:
+    """Return the page of transfer syntaxes: one table, in the order of PS3.6."""
+    return _SYNTAXES + "".join(map(_syntax, TRANSFER_SYNTAXES.values()))
 
 
 def service_settings(service: str) -> type[Settings]:
@@ -96,6 +126,39 @@ def _metric(metric: MetricWrapperBase) -> str:
     name = f"{family.name}_total" if family.type == "counter" else family.name
     labels = ", ".join(f"`{label}`" for label in metric._labelnames) or "-"
     return f"| `{name}` | {family.type} | {labels} | {_cell(family.documentation)} |\n"
+
+
+def _syntax(syntax: TransferSyntax) -> str:
+    codec = CODECS.get(syntax.uid)
+    cells = ["-"] * 4 if codec is None else ["yes", _encoder(codec.lossless), _encoder(codec.lossy), _rewraps(codec)]
+    retired = " (retired)" if syntax.retired else ""
+    return f"| {_cell(syntax.name)}{retired} | `{syntax.uid}` | {' | '.join(cells)} |\n"
+
+
+def _encoder(encoder: Encoder | None) -> str:
+    if encoder is None:
+        return "-"
+    signed = "" if encoder.signed else ", unsigned"
+    allocated = "/".join(str(bits) for bits in encoder.allocated)
+    bits = (
+        f"{allocated} bits{signed}"
+        if encoder.most_stored >= encoder.allocated[-1]
+        else f"{allocated}, {encoder.most_stored} stored"
+    )
+    colours = (
+        "any"
+        if encoder.photometrics is ANYTHING
+        else ", ".join(_colour(*pair) for pair in encoder.photometrics.items())
+    )
+    return f"{bits}; {colours}"
+
+
+def _colour(before: str, after: str) -> str:
+    return before if before == after else f"{before} → {after}"
+
+
+def _rewraps(codec: Codec) -> str:
+    return ", ".join(f"`{uid}`" for uid in codec.rewraps) or "-"
 
 
 def _cell(text: str) -> str:

@@ -12,6 +12,7 @@ from osteon.errors import Unavailable
 from osteon.index.entries import stored_pack
 from osteon.index.port import Index, StoredPack
 from osteon.logging import get_logger
+from osteon.objects.keys import CACHE
 from osteon.objects.port import ObjectInfo, ObjectNotFound, Objects
 from osteon_indexer.handlers import announce, upsert
 from osteon_indexer.order import SortedRows
@@ -105,7 +106,7 @@ async def _index(packs: Sequence[StoredPack], objects: Objects, index: Index, bu
 async def _chunks(objects: Objects) -> AsyncIterator[list[ObjectInfo]]:
     chunk: list[ObjectInfo] = []
     async for info in objects.list():
-        if info.key.endswith(".meta"):
+        if info.key.endswith(".meta") and not info.key.startswith(CACHE):
             chunk.append(info)
         if len(chunk) == CHUNK:
             yield chunk

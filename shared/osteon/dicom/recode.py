@@ -7,7 +7,7 @@ go: they are retired and would be wrong.
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Literal
 
 from osteon.dicom.elements import element_head, item_encoding, nested_encoding, skip_undefined
 from osteon.dicom.encoding import (
@@ -44,7 +44,7 @@ class Scope:
 
     def note(self, tag: int, value: bytes, *, little_endian: bool) -> None:
         """Remember a value that decides about other elements' VRs."""
-        order = "little" if little_endian else "big"
+        order: Literal["little", "big"] = "little" if little_endian else "big"
         if tag >> 16 & 1 and 0x10 <= tag & 0xFFFF <= 0xFF:
             self.creators[tag & 0xFFFF0000 | (tag & 0xFF) << 8] = value.decode("latin-1").strip(" \0")
         elif tag == 0x00280103:

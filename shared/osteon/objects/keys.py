@@ -3,6 +3,8 @@
 from osteon.errors import Invalid
 from osteon.objects.port import BadKey
 
+CACHE = "cache/"
+"""Prefix of objects that may be deleted at any time: no pack is there, and nobody misses them."""
 MAX_KEY = 1024
 """Bytes of a key in UTF-8: the limit of S3."""
 MAX_PART = 255

@@ -24,7 +24,7 @@ def generate() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("name", ["settings.md", "metrics.md"])
+@pytest.mark.parametrize("name", ["settings.md", "metrics.md", "transfer-syntaxes.md"])
 def test_a_page_is_what_make_docs_writes(generate: ModuleType, name: str) -> None:
     assert (DOCS / name).read_text() == generate.pages()[DOCS / name], "run `make docs`"
 

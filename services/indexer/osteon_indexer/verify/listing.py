@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import PurePosixPath
 from typing import Final
 
+from osteon.objects.keys import CACHE
 from osteon.objects.port import ObjectInfo, Objects
 from osteon_indexer.order import SortedRows
 
@@ -49,6 +50,8 @@ class Listing:
         rows: list[list[str | int]] = []
         strangers = []
         for info in chunk:
+            if info.key.startswith(CACHE):
+                continue
             path = PurePosixPath(info.key)
             settled = abs(now - info.modified) >= self._settled
             if len(path.parts) != _PARTS or path.suffix not in (".tar", ".meta"):

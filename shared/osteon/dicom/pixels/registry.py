@@ -103,8 +103,15 @@ def _native(uid: str) -> Codec:
     return Codec(uid, Family.NATIVE, _NATIVE)
 
 
-def _of(number: str, family: Family, *encoders: Encoder | None, rewraps: tuple[str, ...] = ()) -> Codec:
-    return Codec(_uid(number), family, *encoders, rewraps=tuple(map(_uid, rewraps)))
+def _of(
+    number: str,
+    family: Family,
+    lossless: Encoder | None = None,
+    lossy: Encoder | None = None,
+    *,
+    rewraps: tuple[str, ...] = (),
+) -> Codec:
+    return Codec(_uid(number), family, lossless, lossy, tuple(map(_uid, rewraps)))
 
 
 def _uid(number: str) -> str:

@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Final, Literal
 
 from osteon.dicom.encoding import UNDEFINED, Buffer, Encoding, actual_encoding, declared_encoding
 from osteon.dicom.errors import BadDataSet
@@ -111,7 +111,7 @@ class Source:
 
     def _notice(self, found: Found) -> None:
         if found.tag in _NUMBERS and 2 <= found.length <= 64:
-            order = "little" if self.encoding.little_endian else "big"
+            order: Literal["little", "big"] = "little" if self.encoding.little_endian else "big"
             self.values[found.tag] = int.from_bytes(self.data[found.start : found.start + 2], order)
         elif found.tag in _TEXTS and found.length <= 64:
             self.values[found.tag] = bytes(self.data[found.start : found.end]).decode("latin-1").strip(" \0")

@@ -40,8 +40,9 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Done:
-    """What was written: `length` in bytes, with the file meta information."""
+    """What was written: `length` in bytes, with the file meta information; `source_uid` is the old transfer syntax."""
 
+    source_uid: str
     transfer_syntax_uid: str
     sop_instance_uid: str
     length: int
@@ -61,7 +62,7 @@ def transcode(
     before each frame.
     """
     with Source(path, limits) as source:
-        plan = choose(source, wanted)
+        plan = choose(source, wanted, before_frame)
         with destination.open("wb") as file:
             return _Transcoding(source, plan, before_frame).write(file)
 
@@ -83,10 +84,10 @@ class Plan:
     copies_streams: bool = False
 
 
-def choose(source: Source, wanted: Wanted) -> Plan:
+def choose(source: Source, wanted: Wanted, before_frame: Callable[[], None] = lambda: None) -> Plan:
     """Return how to make the first of the targets that can be made; raises `NotPossible`, `PixelError`."""
     reasons = []
-    opened = _Opened(source)
+    opened = _Opened(source, before_frame)
     for uid in wanted.targets:
         try:
             return _plan(opened, uid, wanted.quality if uid in wanted.lossy else None)
@@ -98,8 +99,9 @@ def choose(source: Source, wanted: Wanted) -> Plan:
 class _Opened:
     """A source whose first frame is decoded once at most, however many targets it is tried for."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, before_frame: Callable[[], None]) -> None:
         self.source = source
+        self._before_frame = before_frame
 
     @cached_property
     def geometry(self) -> Geometry:
@@ -108,6 +110,7 @@ class _Opened:
     @cached_property
     def first(self) -> Decoded:
         origin = CODECS[self.source.meta.transfer_syntax_uid]
+        self._before_frame()
         try:
             return decode(origin, next(self.source.frames(self.geometry)), self.geometry)
         except PixelError as error:
@@ -184,7 +187,12 @@ class _Transcoding:
         output = Output(file, prefix, deflated=syntax.deflated)
         for found in self._elements(target, output):
             self._pixel_data(found, target, output)
-        return Done(transfer_syntax_uid=plan.uid, sop_instance_uid=self.sop_instance_uid, length=output.close())
+        return Done(
+            source_uid=meta.transfer_syntax_uid,
+            transfer_syntax_uid=plan.uid,
+            sop_instance_uid=self.sop_instance_uid,
+            length=output.close(),
+        )
 
     def _prepare(self) -> None:
         source, plan = self.source, self.plan

@@ -1,0 +1,7 @@
+"""Settings of `imaging`."""
+
+from osteon.settings import BusSettings, ImagingSettings, ObjectSettings, ProcessSettings
+
+
+class ImagingServiceSettings(ProcessSettings, BusSettings, ObjectSettings, ImagingSettings):
+    """The broker, the object store, and the bounds of its worker processes."""

@@ -1,0 +1,153 @@
+"""Worker processes as the service sees them: started when needed, recycled, killed when they hang."""
+
+import asyncio
+import os
+import signal
+import sys
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Final
+
+from osteon import metrics
+from osteon.logging import get_logger
+from osteon_imaging.tasks import FATAL, Failure, Outcome, Task
+
+log = get_logger(__name__)
+_COMMAND: Final = (sys.executable, "-m", "osteon_imaging.worker")
+_LONGEST_ANSWER: Final = 1 << 20
+
+
+@dataclass(slots=True, eq=False)
+class _Worker:
+    """One process, and how many tasks it has done."""
+
+    process: asyncio.subprocess.Process
+    done: int = 0
+    retirement: asyncio.TimerHandle | None = field(default=None)
+
+    async def ask(self, task: Task) -> Outcome | None:
+        """Send a task and return its outcome; None when the process ends instead."""
+        assert self.process.stdin
+        assert self.process.stdout
+        try:
+            self.process.stdin.write(task.model_dump_json().encode() + b"\n")
+            await self.process.stdin.drain()
+            line = await self.process.stdout.readline()
+        except (ConnectionError, ValueError):
+            return None
+        self.done += 1
+        return Outcome.model_validate_json(line) if line.endswith(b"\n") else None
+
+    async def end(self) -> int:
+        """Kill the process and return its status; minus the signal's number when one ended it before."""
+        with suppress(ProcessLookupError):
+            self.process.kill()
+        return await self.process.wait()
+
+
+class Workers:
+    """At most `count` processes at a time. Each does `tasks` tasks at most, and ends after `idle` seconds without one.
+
+    `seconds` is the time of one task.
+    """
+
+    def __init__(
+        self, count: int, *, tasks: int, seconds: float, idle: float, command: tuple[str, ...] = _COMMAND
+    ) -> None:
+        self._slots = asyncio.Semaphore(count)
+        self._tasks = tasks
+        self._seconds = seconds
+        self._idle = idle
+        self._command = command
+        self._free: list[_Worker] = []
+        self._ending: set[asyncio.Task[int]] = set()
+
+    async def run(self, task: Task) -> Outcome:
+        """Let a worker do a task, and say how that ended; whatever happens to the worker is part of the outcome."""
+        async with self._slots:
+            worker = await self._take()
+            try:
+                async with asyncio.timeout(self._seconds):
+                    outcome = await worker.ask(task)
+            except TimeoutError:
+                outcome = Outcome(failure=Failure.TIME, error=f"took longer than {self._seconds:g} s")
+            except BaseException:
+                await worker.end()
+                raise
+            if outcome is None:
+                outcome = _death(await self._dead(worker), task)
+            await self._put_back(worker, outcome)
+            return outcome
+
+    async def close(self) -> None:
+        """End every process."""
+        while self._free:
+            await self._retire(self._free.pop(), "stopped")
+        await asyncio.gather(*self._ending)
+
+    @property
+    def pids(self) -> list[int]:
+        """Of the processes that wait for work."""
+        return [worker.process.pid for worker in self._free]
+
+    async def _take(self) -> _Worker:
+        while self._free:
+            worker = self._free.pop()
+            if worker.retirement:
+                worker.retirement.cancel()
+            if worker.process.returncode is None:
+                return worker
+            await self._retire(worker, "died")
+        return _Worker(await self._start())
+
+    async def _start(self) -> asyncio.subprocess.Process:
+        # One thread a worker: there are as many workers as processors that they may use.
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        pipe = asyncio.subprocess.PIPE
+        process = await asyncio.create_subprocess_exec(
+            *self._command, stdin=pipe, stdout=pipe, stderr=asyncio.subprocess.DEVNULL, env=environment,
+            limit=_LONGEST_ANSWER,
+        )  # fmt: skip
+        log.debug("worker started", worker=process.pid)
+        return process
+
+    async def _dead(self, worker: _Worker) -> int:
+        """Return the status of a process that has closed its output."""
+        try:
+            async with asyncio.timeout(5):
+                return await worker.process.wait()
+        except TimeoutError:
+            return await worker.end()
+
+    async def _put_back(self, worker: _Worker, outcome: Outcome) -> None:
+        if outcome.failure in FATAL:
+            log.warning("worker ended", worker=worker.process.pid, reason=outcome.error)
+            await self._retire(worker, str(outcome.failure))
+        elif worker.done >= self._tasks:
+            await self._retire(worker, "recycled")
+        else:
+            worker.retirement = asyncio.get_running_loop().call_later(self._idle, self._tire, worker)
+            self._free.append(worker)
+
+    def _tire(self, worker: _Worker) -> None:
+        if worker in self._free:
+            self._free.remove(worker)
+            ending = asyncio.create_task(self._retire(worker, "idle"))
+            self._ending.add(ending)
+            ending.add_done_callback(self._ending.discard)
+
+    async def _retire(self, worker: _Worker, reason: str) -> int:
+        if worker.retirement:
+            worker.retirement.cancel()
+        metrics.IMAGING_WORKERS_ENDED.labels(reason).inc()
+        return await worker.end()
+
+
+def _death(status: int, task: Task) -> Outcome:
+    """Say what a worker's end means for its task."""
+    if status == -signal.SIGALRM:
+        return Outcome(failure=Failure.TIME, error=f"a frame took longer than {task.frame_seconds:g} s")
+    if status == -signal.SIGKILL:
+        return Outcome(failure=Failure.MEMORY, error="the worker was killed, most likely for its memory")
+    how = signal.Signals(-status).name if status < 0 else f"status {status}"
+    return Outcome(failure=Failure.CRASH, error=f"the worker crashed ({how})")
