@@ -159,7 +159,7 @@ class Invoker:
     def check(self) -> None:
         """Raise why there will be no responses any more, if so."""
         if self._error is not None:
-            raise self._error
+            raise self._error.with_traceback(None)
 
     def taken(self, response: Response) -> None:
         """A response was taken out of its queue."""

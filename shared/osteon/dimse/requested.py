@@ -90,6 +90,7 @@ class RequestorConnection(Exchange):
         """Ask for the association (AE-2)."""
         super().connection_made(transport)
         self.send(self._request)
+        self._request = b""
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Note that all is over."""

@@ -64,10 +64,10 @@ async def associate(
     association = RequestedAssociation(connection, invoker, requests)
     try:
         yield association
+        await association.release()
     except BaseException:
         await association.abort()
         raise
-    await association.release()
 
 
 async def _connect(
