@@ -186,7 +186,7 @@ class AccessSettings(Settings):
 
     @field_validator("unknown_aets", mode="before")
     @classmethod
-    def _split(cls, value: object) -> object:
+    def _split_unknown(cls, value: object) -> object:
         return () if value == "none" else split_words(value)
 
     @field_validator("unknown_aets")
