@@ -198,6 +198,22 @@ class AccessSettings(Settings):
         return value
 
 
+class CommitmentSettings(Settings):
+    """Storage commitment."""
+
+    commitment_check: Literal["row", "object", "sha256"] = Field(
+        "object",
+        description="What is checked of each instance: its row, also its objects and their length, or also its bytes.",
+    )
+    commitment_wait: float = Field(
+        300.0, ge=0, description="Seconds that an instance may be on its way to the index before it counts as missing."
+    )
+    commitment_days: float = Field(7.0, gt=0, description="Days for which a remote that does not answer is tried again.")
+    commitment_linger: float = Field(
+        2.0, ge=0, description="Seconds to leave an association open for the report on a request of ours."
+    )
+
+
 class ImagingSettings(Settings):
     """Pixel codecs and their worker processes."""
 

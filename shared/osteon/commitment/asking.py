@@ -26,13 +26,12 @@ async def ask(
         aet: our AE title, unless the modality has one for us.
         timeout: seconds for each answer, 0: the modality's or the setting's.
     """
-    commitment = await commitments.begin(
-        Commitment(
-            id=uuid.uuid4().hex, role=Role.SCU, transaction_uid=f"2.25.{uuid.uuid4().int}", remote_aet=modality.aet,
-            local_aet=modality.local_aet or aet, remote=modality.name, items=tuple(dict.fromkeys(items)),
-            created=datetime.now(UTC),
-        )  # fmt: skip
-    )
+    wanted = Commitment(
+        id=uuid.uuid4().hex, role=Role.SCU, transaction_uid=f"2.25.{uuid.uuid4().int}", remote_aet=modality.aet,
+        local_aet=modality.local_aet or aet, remote=modality.name, items=tuple(dict.fromkeys(items)),
+        created=datetime.now(UTC),
+    )  # fmt: skip
+    commitment = await commitments.begin(wanted)
     return commitment, await submit(commitments, jobs, commitment, {"timeout": timeout})
 
 

@@ -1,0 +1,1 @@
+"""Storage commitment (PS3.4 Annex J) as provider and as user."""

@@ -1,0 +1,139 @@
+"""`StorageCommitmentScp`: checks what a requester wants committed, and reports it (PS3.4 J.3.3)."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+from osteon import metrics
+from osteon.commitment.checking import Checker, Depth
+from osteon.commitment.port import SOP_CLASS, SOP_INSTANCE, Commitment, Failure, Reason
+from osteon.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
+from osteon.dimse.config import Proposed, Remote
+from osteon.dimse.errors import NotAccepted
+from osteon.dimse.handler import Outcome
+from osteon.dimse.requestor import associate
+from osteon.dimse.status import Status
+from osteon.errors import Invalid, Unavailable
+from osteon.index.port import Index
+from osteon.logging import get_logger
+from osteon.objects.port import Objects
+from osteon.remotes.port import Modality
+from osteon_dispatcher.commitment.answers import report_of
+
+if TYPE_CHECKING:
+    from osteon.jobs.run import Run
+
+SYNTAXES: Final = (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN)
+RemoteOf = Callable[[Modality, str], Remote]
+"""How to reach a modality as an AE title of ours."""
+_LOOKS: Final = 6
+"""How often a run looks for instances that are not indexed yet, before it gives its place to another job."""
+_FIRST_LOOK: Final = 0.2
+_WATCH_LOOK: Final = 0.3
+_TRY_AGAIN: Final = {Status.PROCESSING_FAILURE, Status.RESOURCE_LIMITATION}
+
+log = get_logger(__name__)
+
+
+class NotIndexedYet(Unavailable):
+    """Instances are not found that may be on their way to the index."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provider:
+    """What the job works with. `wait` in seconds: for instances that are not indexed yet."""
+
+    index: Index
+    objects: Objects
+    remote_of: RemoteOf
+    depth: Depth
+    wait: float
+
+
+async def provide(run: "Run", *, provider: Provider) -> None:
+    """Check, once, then report until the requester knows."""
+    commitments = provider.index.commitments
+    commitment_id = str(run.job.params["commitment"])
+    commitment = await commitments.get(commitment_id)
+    if commitment.failures is None:
+        failures = await _check(run, commitment, provider)
+        await commitments.settle(commitment_id, failures)
+        metrics.COMMITTED_INSTANCES.labels(result="committed").inc(len(commitment.items) - len(failures))
+        metrics.COMMITTED_INSTANCES.labels(result="failed").inc(len(failures))
+        log.info("commitment checked", transaction=commitment.transaction_uid, failures=len(failures))
+    content = {**run.job.content, "FailedInstancesCount": len((await commitments.get(commitment_id)).failures or ())}
+    await run.save(progress=50, content=content)
+    await _report(run, commitment_id, provider)
+
+
+async def _check(run: "Run", commitment: Commitment, provider: Provider) -> list[Failure]:
+    """Return what is not committed. What is not found may be in the spool: looked for until `wait` is over."""
+
+    async def pulse() -> None:
+        await run.save()
+
+    checker = Checker(provider.index, provider.objects, provider.depth, pulse)
+    until = commitment.created + timedelta(seconds=provider.wait)
+    failures: list[Failure] = []
+    rest = commitment.items
+    for look in range(_LOOKS):
+        found = await checker.failures(rest)
+        failures += [each for each in found if each.reason != Reason.NO_SUCH_OBJECT_INSTANCE]
+        missing = [each for each in found if each.reason == Reason.NO_SUCH_OBJECT_INSTANCE]
+        if not missing or datetime.now(UTC) >= until:
+            return failures + missing
+        rest = tuple(each.item for each in missing)
+        await asyncio.sleep(_FIRST_LOOK * 2**look)
+        await run.save()
+    raise NotIndexedYet(
+        f"{len(rest)} of {len(commitment.items)} instances are not indexed yet; looked for until {until}"
+    )
+
+
+async def _report(run: "Run", commitment_id: str, provider: Provider) -> None:
+    """Leave the report to the requester's association while there is one, then open another one."""
+    commitments = provider.index.commitments
+    while True:
+        commitment = await commitments.get(commitment_id)
+        if commitment.reported is not None:
+            return
+        if commitment.watched is None or commitment.watched <= datetime.now(UTC):
+            break
+        await asyncio.sleep(_WATCH_LOOK)
+        await run.save()
+    modality = await _requester(commitment, provider)
+    await _deliver(commitment, provider.remote_of(modality, commitment.local_aet))
+    await commitments.reported(commitment_id, datetime.now(UTC))
+    metrics.COMMITMENT_REPORTS.labels(way="new").inc()
+
+
+async def _requester(commitment: Commitment, provider: Provider) -> Modality:
+    """Return the modality with the requester's AE title, that on its host if there are several."""
+    found = await provider.index.remotes.modalities_of(commitment.remote_aet)
+    if not found:
+        raise Invalid(
+            f"no modality has the AE title {commitment.remote_aet!r}, which the report has to go to: "
+            "add it to /modalities, then resubmit this job"
+        )
+    return next((modality for modality in found if modality.host == commitment.remote), found[0])
+
+
+async def _deliver(commitment: Commitment, remote: Remote) -> None:
+    proposed = Proposed(abstract_syntax=SOP_CLASS, transfer_syntaxes=SYNTAXES, scu=False, scp=True)
+    async with associate(remote, [proposed]) as association:
+        context = association.context_for(SOP_CLASS)
+        if context is None:
+            raise NotAccepted(f"{remote.aet} takes no reports of storage commitment")
+        event, information = await asyncio.to_thread(report_of, commitment, context.transfer_syntax)
+        outcome, _ = await association.report(context, SOP_CLASS, SOP_INSTANCE, event, information)
+    judge(outcome, remote)
+
+
+def judge(outcome: Outcome, remote: Remote) -> None:
+    """Raise `Unavailable` for a failure that may pass, `Invalid` for another one."""
+    if not outcome.status.is_failure:
+        return
+    what = f"{remote.aet} answers 0x{outcome.status:04X} {outcome.comment}".rstrip()
+    raise Unavailable(what) if outcome.status in _TRY_AGAIN else Invalid(what)

@@ -1,0 +1,84 @@
+"""`StorageCommitmentScu`: asks a modality to commit instances (PS3.4 J.3.2). The report comes when it comes."""
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from osteon.commitment.data_sets import Information, encode
+from osteon.commitment.port import REQUEST, SOP_CLASS, SOP_INSTANCE, Commitment, Commitments
+from osteon.contracts.commitment import CommitmentReported
+from osteon.dimse.config import Proposed
+from osteon.dimse.errors import NotAccepted
+from osteon.dimse.handler import EventReport, Outcome
+from osteon.dimse.requestor import associate
+from osteon.dimse.status import Status
+from osteon.index.port import Index
+from osteon_dispatcher.commitment.answers import note
+from osteon_dispatcher.commitment.scp import SYNTAXES, RemoteOf, judge
+
+if TYPE_CHECKING:
+    from osteon.jobs.run import Run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class User:
+    """What the job works with. `linger` in seconds: for a report on the same association."""
+
+    index: Index
+    remote_of: RemoteOf
+    linger: float
+
+
+async def request(run: "Run", *, user: User) -> None:
+    """Send the request; it is over once the modality has accepted it."""
+    commitments = user.index.commitments
+    commitment = await commitments.get(str(run.job.params["commitment"]))
+    if commitment.failures is not None or run.job.checkpoint.get("accepted"):
+        return
+    modality = await user.index.remotes.modality(commitment.remote)
+    remote = user.remote_of(modality, commitment.local_aet)
+    timeout = float(run.job.params.get("timeout", 0))
+    inbox = _Inbox(commitment, commitments)
+    proposed = Proposed(abstract_syntax=SOP_CLASS, transfer_syntaxes=SYNTAXES)
+    asked = replace(remote, timeout=timeout) if timeout else remote
+    async with associate(asked, [proposed], reports=inbox.take) as association:
+        context = association.context_for(SOP_CLASS)
+        if context is None:
+            raise NotAccepted(f"{remote.aet} offers no storage commitment")
+        wanted = Information(commitment.transaction_uid, commitment.items)
+        information = await asyncio.to_thread(encode, wanted, context.transfer_syntax)
+        outcome, _ = await association.action(context, SOP_CLASS, SOP_INSTANCE, REQUEST, information)
+        if not outcome.status.is_failure:
+            await run.save(progress=100, checkpoint={"accepted": True})
+            await inbox.wait(user.linger)
+    judge(outcome, remote)
+
+
+class _Inbox:
+    """Takes a report that comes on the association on which was asked."""
+
+    def __init__(self, commitment: Commitment, commitments: Commitments) -> None:
+        self._aet = commitment.remote_aet
+        self._commitments = commitments
+        self._came = asyncio.Event()
+
+    async def take(self, report: EventReport) -> Outcome:
+        """Take it as if it came on an association of its own."""
+        noted = await note(
+            CommitmentReported(
+                correlation_id="",
+                transfer_syntax_uid=report.context.transfer_syntax,
+                event_type=report.event_type,
+                information=report.information,
+                calling_aet=self._aet,
+            ),
+            commitments=self._commitments,
+        )
+        self._came.set()
+        return Outcome(Status(noted.status), noted.error_comment)
+
+    async def wait(self, seconds: float) -> None:
+        """Wait for it, but no longer than `seconds`."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._came.wait(), seconds)

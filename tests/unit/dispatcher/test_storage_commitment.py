@@ -1,0 +1,462 @@
+"""Storage commitment as provider and as user, from the association to the index, with pynetdicom as the peer."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydicom import Dataset
+from pynetdicom import AE, build_role, evt
+from pynetdicom.association import Association
+from pynetdicom.sop_class import StorageCommitmentPushModel
+
+from osteon.commitment.asking import ask
+from osteon.commitment.port import Item
+from osteon.dimse.acceptor import Acceptor
+from osteon.dimse.config import AcceptorConfig, Remote
+from osteon.dimse.errors import ConnectFailed, NotAccepted
+from osteon.dimse.handler import ActionRequest, AssociationInfo, EventReport, Outcome, Refusing, Reporter
+from osteon.errors import Invalid
+from osteon.jobs.port import Job, JobState
+from osteon.remotes.port import Modality
+from osteon_dispatcher.commitment import answers
+from osteon_dispatcher.commitment.answers import serve
+from osteon_dispatcher.commitment.scp import NotIndexedYet, Provider, provide
+from osteon_dispatcher.commitment.scu import User, request
+from osteon_ingress.commitment import Commitments
+from support.archive import free_port
+from support.fake_jobs import FakeJobs, FakeRun
+from support.index import CT, MR
+from support.indexer import Room, indexer_room
+from support.make import ct_slice
+
+INSTANCE = "1.2.840.10008.1.20.1.1"
+UNKNOWN = Item(CT, "1.2.3.999")
+
+
+class Door(Refusing):
+    """What `ingress` does with storage commitment."""
+
+    def __init__(self, info: AssociationInfo, room: Room) -> None:
+        self._commitments = Commitments(info, room.bus)
+
+    async def action(self, request: ActionRequest, reporter: Reporter | None) -> Outcome:
+        return await self._commitments.action(request, reporter)
+
+    async def report(self, report: EventReport) -> Outcome:
+        return await self._commitments.report(report)
+
+    async def closed(self) -> None:
+        await self._commitments.close()
+
+
+@dataclass
+class World:
+    """An archive without jobs that run by themselves."""
+
+    room: Room
+    port: int
+    jobs: FakeJobs = field(default_factory=FakeJobs)
+
+    async def stored(self) -> Item:
+        dataset = ct_slice()
+        await self.room.run(await self.room.put(f"{len(self.room.indexed):032x}", dataset))
+        return Item(str(dataset.SOPClassUID), str(dataset.SOPInstanceUID))
+
+    async def run(
+        self, job: Job | None = None, *, wait: float = 0.0, depth: str = "object", linger: float = 0.0
+    ) -> None:
+        """Run the newest job once."""
+        run = FakeRun(self.jobs, job or list(self.jobs.all.values())[-1])
+        index, objects = self.room.index, self.room.objects
+        if run.job.type == "StorageCommitmentScu":
+            await request(run, user=User(index=index, remote_of=remote_of, linger=linger))
+        else:
+            provider = Provider(index=index, objects=objects, remote_of=remote_of, depth=depth, wait=wait)
+            await provide(run, provider=provider)
+
+
+def remote_of(modality: Modality, aet: str) -> Remote:
+    return Remote(aet=modality.aet, host=modality.host, port=modality.port, calling_aet=aet, timeout=5)
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    async with indexer_room(tmp_path) as room:
+        acceptor = Acceptor(AcceptorConfig(), lambda info: Door(info, room))
+        made = World(room, await acceptor.start("127.0.0.1", 0))
+        await serve(room.bus, room.index.commitments, made.jobs)
+        yield made
+        await acceptor.close()
+
+
+def asking_for(*items: Item, uid: str = "1.2.3") -> Dataset:
+    asked = Dataset()
+    asked.TransactionUID = uid
+    asked.ReferencedSOPSequence = []
+    for sop_class, sop_instance in items:
+        reference = Dataset()
+        reference.ReferencedSOPClassUID, reference.ReferencedSOPInstanceUID = sop_class, sop_instance
+        asked.ReferencedSOPSequence.append(reference)
+    return asked
+
+
+@dataclass
+class Reports:
+    """What a pynetdicom peer was told: (event type, transaction, committed, failed)."""
+
+    status: int = 0x0000
+    got: list[tuple[int, str, list[str], dict[str, int]]] = field(default_factory=list)
+    came: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+
+    def take(self, event: Any) -> tuple[int, None]:
+        told = event.event_information
+        committed = [str(item.ReferencedSOPInstanceUID) for item in told.get("ReferencedSOPSequence", [])]
+        failed = {str(item.ReferencedSOPInstanceUID): item.FailureReason for item in told.get("FailedSOPSequence", [])}
+        self.got.append((event.event_type, str(told.TransactionUID), committed, failed))
+        self.came.release()
+        return self.status, None
+
+    async def wait(self) -> None:
+        assert await asyncio.to_thread(self.came.acquire, timeout=20)
+
+
+@asynccontextmanager
+async def association(world: World, reports: Reports) -> AsyncIterator[Association]:
+    """Ask Osteon for an association."""
+    ae = AE("MODALITY")
+    ae.add_requested_context(StorageCommitmentPushModel)
+    handlers = [(evt.EVT_N_EVENT_REPORT, reports.take)]
+    made = await asyncio.to_thread(ae.associate, "127.0.0.1", world.port, ae_title="OSTEON", evt_handlers=handlers)
+    assert made.is_established
+    try:
+        yield made
+    finally:
+        await asyncio.to_thread(made.release)
+
+
+async def action(made: Association, asked: Dataset) -> int:
+    status, _ = await asyncio.to_thread(made.send_n_action, asked, 1, StorageCommitmentPushModel, INSTANCE)
+    return int(status.Status)
+
+
+async def ask_and_leave(world: World, asked: Dataset) -> None:
+    async with association(world, Reports()) as made:
+        assert await action(made, asked) == 0x0000
+
+
+@contextmanager
+def listening(reports: Reports, port: int, *, aet: str = "MODALITY", actions: Any = None) -> Iterator[None]:
+    """Wait for associations as pynetdicom, which grants the role of the provider."""
+    ae = AE(aet)
+    ae.add_supported_context(StorageCommitmentPushModel, scu_role=True, scp_role=True)
+    handlers = [(evt.EVT_N_EVENT_REPORT, reports.take)]
+    if actions is not None:
+        handlers.append((evt.EVT_N_ACTION, actions))
+    server = ae.start_server(("127.0.0.1", port), block=False, evt_handlers=handlers)
+    try:
+        yield
+    finally:
+        server.shutdown()
+
+
+async def known(world: World, port: int, name: str = "modality", aet: str = "MODALITY") -> Modality:
+    modality = Modality(name=name, aet=aet, host="127.0.0.1", port=port)
+    await world.room.index.remotes.put_modality(modality)
+    return modality
+
+
+# As provider.
+
+
+async def test_the_report_comes_on_the_requesters_association_while_it_is_open(world):
+    item, reports = await world.stored(), Reports()
+    async with association(world, reports) as made:
+        assert await action(made, asking_for(item, UNKNOWN)) == 0x0000
+        await world.run()
+        await reports.wait()
+    assert reports.got == [(2, "1.2.3", [item.sop_instance_uid], {UNKNOWN.sop_instance_uid: 0x0112})]
+    assert [job.type for job in world.jobs.all.values()] == ["StorageCommitmentScp"]
+
+
+async def test_the_report_comes_on_a_new_association_when_the_requester_has_left(world):
+    item, reports, port = await world.stored(), Reports(), free_port()
+    await known(world, port)
+    await ask_and_leave(world, asking_for(item))
+    with listening(reports, port):
+        await world.run()
+    assert reports.got == [(1, "1.2.3", [item.sop_instance_uid], {})]
+
+
+async def test_what_the_job_shows_is_named_as_in_orthanc(world):
+    item = await world.stored()
+    await ask_and_leave(world, asking_for(item))
+    (job,) = world.jobs.all.values()
+    assert job.content == {
+        "CalledAet": "OSTEON", "RemoteAet": "MODALITY", "TransactionUid": "1.2.3", "InstancesCount": 1
+    }  # fmt: skip
+
+
+async def test_a_requester_that_is_down_gets_the_report_once_it_is_up_and_only_once(world):
+    item, reports, port = await world.stored(), Reports(), free_port()
+    await known(world, port)
+    await ask_and_leave(world, asking_for(item))
+    with pytest.raises(ConnectFailed):
+        await world.run()
+    with listening(reports, port):
+        await world.run()
+        await world.run()
+    assert len(reports.got) == 1
+
+
+async def test_what_was_checked_is_not_checked_again_when_the_report_is_sent_later(world):
+    item, reports, port = await world.stored(), Reports(), free_port()
+    await known(world, port)
+    await ask_and_leave(world, asking_for(item))
+    with pytest.raises(ConnectFailed):
+        await world.run()
+    async for info in world.room.objects.list():
+        await world.room.objects.delete(info.key)
+    with listening(reports, port):
+        await world.run()
+    assert reports.got[0][0] == 1
+
+
+async def test_nobody_is_known_under_the_requesters_ae_title(world):
+    item, reports, port = await world.stored(), Reports(), free_port()
+    await ask_and_leave(world, asking_for(item))
+    with pytest.raises(Invalid, match=r"no modality has the AE title 'MODALITY'.*resubmit"):
+        await world.run()
+    await known(world, port)
+    with listening(reports, port):
+        await world.run()
+    assert len(reports.got) == 1
+
+
+async def test_the_modality_on_the_requesters_host_is_reported_to(world):
+    item, reports, port = await world.stored(), Reports(), free_port()
+    elsewhere = Modality(name="a", aet="MODALITY", host="192.0.2.1", port=port)
+    await world.room.index.remotes.put_modality(elsewhere)
+    await known(world, port, name="b")
+    await ask_and_leave(world, asking_for(item))
+    with listening(reports, port):
+        await world.run()
+    assert len(reports.got) == 1
+
+
+async def test_an_instance_on_its_way_is_waited_for(world):
+    dataset, port, reports = ct_slice(), free_port(), Reports()
+    item = Item(str(dataset.SOPClassUID), str(dataset.SOPInstanceUID))
+    await known(world, port)
+    await ask_and_leave(world, asking_for(item))
+    with listening(reports, port):
+        running = asyncio.create_task(world.run(wait=600))
+        await asyncio.sleep(0.3)
+        await world.room.run(await world.room.put("a" * 32, dataset))
+        await running
+    assert reports.got == [(1, "1.2.3", [item.sop_instance_uid], {})]
+
+
+async def test_a_job_that_has_waited_long_gives_its_place_to_others(world, monkeypatch):
+    monkeypatch.setattr("osteon_dispatcher.commitment.scp._LOOKS", 2)
+    await ask_and_leave(world, asking_for(UNKNOWN))
+    with pytest.raises(NotIndexedYet, match="1 of 1 instances are not indexed yet"):
+        await world.run(wait=600)
+
+
+async def test_a_wrong_class_and_a_lost_object_are_told_apart(world):
+    wrong, lost, port, reports = await world.stored(), await world.stored(), free_port(), Reports()
+    await known(world, port)
+    async for pack in world.room.index.packs():
+        async for member in world.room.index.members(pack.pack_id):
+            if member.identity.sop_uid == lost.sop_instance_uid:
+                await world.room.objects.delete(pack.key)
+    await ask_and_leave(world, asking_for(Item(MR, wrong.sop_instance_uid), lost))
+    with listening(reports, port):
+        await world.run()
+    assert reports.got == [(2, "1.2.3", [], {lost.sop_instance_uid: 0x0110, wrong.sop_instance_uid: 0x0119})]
+
+
+async def test_the_same_request_again_is_one_transaction_with_one_job(world):
+    item = await world.stored()
+    for _ in range(2):
+        await ask_and_leave(world, asking_for(item))
+    assert len(world.jobs.all) == 1
+
+
+async def test_the_same_request_again_runs_a_job_again_that_failed(world):
+    item = await world.stored()
+    await ask_and_leave(world, asking_for(item))
+    (job,) = world.jobs.all.values()
+    world.jobs.put(replace(job, state=JobState.FAILURE))
+    await ask_and_leave(world, asking_for(item))
+    assert [each.state for each in world.jobs.all.values()] == [JobState.PENDING]
+
+
+async def test_other_instances_under_a_used_transaction_uid_fail_as_duplicate(world):
+    item, other, reports = await world.stored(), await world.stored(), Reports()
+    await ask_and_leave(world, asking_for(item))
+    async with association(world, reports) as made:
+        assert await action(made, asking_for(other)) == 0x0000
+        await world.run()
+        await reports.wait()
+    assert reports.got == [(2, "1.2.3", [], {other.sop_instance_uid: 0x0131})]
+
+
+async def test_a_requester_that_refuses_on_its_association_is_reported_to_on_another(world):
+    item, refusing, reports, port = await world.stored(), Reports(status=0x0110), Reports(), free_port()
+    await known(world, port)
+    with listening(reports, port):
+        async with association(world, refusing) as made:
+            await action(made, asking_for(item))
+            await world.run()
+    assert (len(refusing.got), len(reports.got)) == (1, 1)
+
+
+@pytest.mark.parametrize(("status", "error"), [(0x0110, "answers 0x0110"), (0x0115, "answers 0x0115")])
+async def test_a_report_that_is_refused_is_an_error_that_says_how(world, status, error):
+    item, port = await world.stored(), free_port()
+    await known(world, port)
+    await ask_and_leave(world, asking_for(item))
+    with listening(Reports(status=status), port), pytest.raises(Exception, match=error) as caught:
+        await world.run()
+    assert isinstance(caught.value, Invalid) is (status == 0x0115)
+
+
+async def test_a_request_without_items_or_of_rubbish_is_an_invalid_argument(world):
+    async with association(world, Reports()) as made:
+        assert await action(made, asking_for()) == 0x0115
+        wrong = asking_for(UNKNOWN)
+        del wrong.TransactionUID
+        assert await action(made, wrong) == 0x0115
+    assert not world.jobs.all
+
+
+async def test_a_request_is_refused_while_the_index_is_down(world, monkeypatch):
+    async def down(*_: object, **__: object) -> None:
+        raise ConnectFailed("down")
+
+    monkeypatch.setattr(world.jobs, "submit", down)
+    async with association(world, Reports()) as made:
+        assert await action(made, asking_for(UNKNOWN)) == 0x0110
+
+
+# As user.
+
+
+def provider_of(world: World, got: list[Dataset], *, report: Any = None) -> Any:
+    """Return a pynetdicom N-ACTION handler that accepts."""
+
+    def take(event: Any) -> tuple[int, None]:
+        got.append(event.action_information)
+        if report is not None:
+            threading.Thread(target=report, args=(event,)).start()
+        return 0x0000, None
+
+    return take
+
+
+def told(asked: Dataset, failed: dict[str, int]) -> Dataset:
+    """Return the report on a request."""
+    report = Dataset()
+    report.TransactionUID = asked.TransactionUID
+    report.ReferencedSOPSequence, report.FailedSOPSequence = [], []
+    for item in asked.ReferencedSOPSequence:
+        uid = str(item.ReferencedSOPInstanceUID)
+        if uid in failed:
+            item.FailureReason = failed[uid]
+            report.FailedSOPSequence.append(item)
+        else:
+            report.ReferencedSOPSequence.append(item)
+    return report
+
+
+async def asked_for(world: World, *items: Item, port: int) -> str:
+    modality = await known(world, port, name="archive", aet="ARCHIVE")
+    commitments = world.room.index.commitments
+    commitment, _ = await ask(commitments, world.jobs, modality, items, aet="HERE")
+    return commitment.transaction_uid
+
+
+async def report_to(world: World, report: Dataset, *, aet: str = "ARCHIVE", event: int = 1) -> int:
+    ae = AE(aet)
+    ae.add_requested_context(StorageCommitmentPushModel)
+    role = build_role(StorageCommitmentPushModel, scp_role=True)
+    made = await asyncio.to_thread(ae.associate, "127.0.0.1", world.port, ext_neg=[role])
+    assert made.is_established
+    send = made.send_n_event_report
+    status, _ = await asyncio.to_thread(send, report, event, StorageCommitmentPushModel, INSTANCE)
+    await asyncio.to_thread(made.release)
+    return int(status.Status)
+
+
+async def test_a_modality_is_asked_and_its_report_is_taken_on_an_association_of_its_own(world):
+    got: list[Dataset] = []
+    port, committed, failed = free_port(), Item(CT, "1.2.1"), Item(MR, "1.2.2")
+    with listening(Reports(), port, aet="ARCHIVE", actions=provider_of(world, got)):
+        uid = await asked_for(world, committed, failed, port=port)
+        await world.run()
+    (asked,) = got
+    assert (asked.TransactionUID, len(asked.ReferencedSOPSequence)) == (uid, 2)
+    assert (await world.room.index.commitments.asked(uid)).failures is None
+    for _ in range(2):  # the same report again changes nothing
+        assert await report_to(world, told(asked, {"1.2.2": 0x0112}), event=2) == 0x0000
+        done = await world.room.index.commitments.asked(uid)
+        assert (done.successes, done.failures) == ((committed,), ((failed, 0x0112),))
+
+
+async def test_a_report_on_our_own_association_is_taken(world):
+    port, item = free_port(), Item(CT, "1.2.1")
+
+    def report(event: Any) -> None:
+        asked = event.action_information
+        event.assoc.send_n_event_report(told(asked, {}), 1, StorageCommitmentPushModel, INSTANCE)
+
+    with listening(Reports(), port, aet="ARCHIVE", actions=provider_of(world, [], report=report)):
+        uid = await asked_for(world, item, port=port)
+        await world.run(linger=20)
+    assert (await world.room.index.commitments.asked(uid)).successes == (item,)
+
+
+async def test_what_a_report_says_nothing_about_is_not_committed(world):
+    got: list[Dataset] = []
+    port, item, other = free_port(), Item(CT, "1.2.1"), Item(CT, "1.2.2")
+    with listening(Reports(), port, aet="ARCHIVE", actions=provider_of(world, got)):
+        uid = await asked_for(world, item, other, port=port)
+        await world.run()
+    del got[0].ReferencedSOPSequence[1]
+    assert await report_to(world, told(got[0], {})) == 0x0000
+    assert (await world.room.index.commitments.asked(uid)).failures == ((other, 0x0110),)
+
+
+async def test_reports_that_nobody_waits_for_are_refused(world):
+    uid = await asked_for(world, UNKNOWN, port=1)
+    report = told(asking_for(UNKNOWN, uid=uid), {})
+    assert await report_to(world, report, aet="STRANGER") == 0x0124
+    assert await report_to(world, report, event=3) == 0x0113
+    assert await report_to(world, told(asking_for(UNKNOWN, uid="1.2.3.4"), {})) == 0x0115
+    assert (await world.room.index.commitments.asked(uid)).failures is None
+
+
+async def test_a_modality_that_refuses_or_knows_no_storage_commitment_is_named(world):
+    port = free_port()
+    with listening(Reports(), port, aet="ARCHIVE", actions=lambda event: (0x0124, None)):
+        await asked_for(world, UNKNOWN, port=port)
+        with pytest.raises(Invalid, match="ARCHIVE answers 0x0124"):
+            await world.run()
+    plain = AE("ARCHIVE")
+    plain.add_supported_context("1.2.840.10008.1.1")
+    server = plain.start_server(("127.0.0.1", port), block=False)
+    try:
+        with pytest.raises(NotAccepted, match="ARCHIVE offers no storage commitment"):
+            await world.run()
+    finally:
+        server.shutdown()
+
+
+def test_the_time_for_a_question_is_longer_than_the_pause_between_two():
+    assert answers.WATCHED.total_seconds() > 4 * 2.0
