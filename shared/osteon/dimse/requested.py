@@ -176,8 +176,13 @@ class RequestedAssociation(ServiceUser):
         await self.close()
 
     async def close(self) -> None:
-        """Wait a moment for the peer to close, then close."""
+        """Wait a moment for the peer to close and for sinks to end, then close."""
+        connection = self._connection
         with suppress(TimeoutError):
             async with asyncio.timeout(_LAST_WORDS):
-                await self._connection.gone.wait()
-        self._connection.close()
+                await connection.gone.wait()
+        connection.close()
+        if connection.tasks:
+            _, late = await asyncio.wait(connection.tasks, timeout=_LAST_WORDS)
+            for task in late:
+                task.cancel()

@@ -1,15 +1,16 @@
 """Associations that we ask our own acceptor for."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 
 import pytest
 
-from osteon.dimse.handler import FindRequest, FindResponse, Outcome, StoreRequest
+from osteon.dimse.handler import EventReport, FindRequest, FindResponse, Outcome, StoreRequest
 from osteon.dimse.observer import Ended
 from osteon.dimse.requestor import (
     AssociationAborted,
+    NoAnswer,
     NotAccepted,
     Proposed,
     Remote,
@@ -18,8 +19,26 @@ from osteon.dimse.requestor import (
 )
 from osteon.dimse.status import Status
 from osteon.errors import Invalid
-from support.dimse import CT, EXPLICIT, IMPLICIT, MR, STUDY_FIND, SUCCESS, Recorder, Running, Sink, running
-from support.scp import ALL, ECHO, FIND, STORE
+from support.dimse import (
+    CT,
+    EXPLICIT,
+    IMPLICIT,
+    MR,
+    STUDY_FIND,
+    SUCCESS,
+    Peer,
+    Recorder,
+    Running,
+    Sink,
+    command_set,
+    data_tf,
+    echo_rq,
+    pdu,
+    pdv,
+    running,
+    store_message,
+)
+from support.scp import ALL, ECHO, FIND, STORE, accept, scripted
 
 
 def remote(service: Running, **more: object) -> Remote:
@@ -307,3 +326,83 @@ async def test_message_ids_start_again_after_the_highest() -> None:
         for number in range(3):
             await association.store(context, CT, f"1.2.{number}", parts_of(b"data"))
         assert [sink.request.message_id for sink in service.handler.sinks] == [0xFFFF, 1, 2]
+
+
+def report_rq(message_id: int, information: bytes = b"", **more: int) -> bytes:
+    values: dict[int, int | str | bytes] = {0x0002: CT, 0x0100: 0x0100, 0x0110: message_id, 0x1000: "1.2", 0x1002: 1}
+    values[0x0800] = 1 if information else 0x0101
+    values.update({int(name[1:], 16): value for name, value in more.items()})
+    message = data_tf(pdv(3, 3, command_set(values)))
+    return message + data_tf(pdv(3, 2, information)) if information else message
+
+
+async def heard_by(reports: Callable[[EventReport], Awaitable[Outcome]] | None, *messages: bytes) -> list[int]:
+    """Send messages to a requestor that stores meanwhile; return the statuses that it answers."""
+    statuses: list[int] = []
+
+    async def tell(peer: Peer) -> None:
+        await accept(peer)
+        await peer.receive()
+        await peer.send(*messages)
+        await peer.receive()
+        statuses.extend([(await peer.response()).status for _ in messages])
+        await peer.send(data_tf(pdv(3, 3, command_set({0x0100: 0x8001, 0x0120: 1, 0x0800: 0x0101, 0x0900: 0}))))
+        await peer.receive()
+        await peer.send(pdu(6))
+
+    async with scripted(tell) as remote, associate(remote, ALL, reports=reports) as association:
+        assert await association.store(association.context_for(CT), CT, "1.2", parts_of(b"data")) == SUCCESS
+    return statuses
+
+
+async def test_event_reports_are_heard_while_an_operation_runs() -> None:
+    heard: list[EventReport] = []
+
+    async def take(report: EventReport) -> Outcome:
+        heard.append(report)
+        if report.event_type == 3:
+            raise ZeroDivisionError
+        return SUCCESS
+
+    messages = report_rq(7, b"info"), report_rq(8), report_rq(9, e1002=3)
+    assert await heard_by(take, *messages) == [0, 0, Status.PROCESSING_FAILURE]
+    assert [(r.message_id, r.event_type, r.sop_instance_uid, r.information) for r in heard] == [
+        (7, 1, "1.2", b"info"),
+        (8, 1, "1.2", b""),
+        (9, 3, "1.2", b""),
+    ]
+
+
+async def test_requests_that_a_requestor_does_not_serve_are_refused() -> None:
+    messages = report_rq(7), store_message(8, context_id=3), data_tf(pdv(1, 3, echo_rq(9)))
+    assert await heard_by(None, *messages) == [
+        Status.UNRECOGNIZED_OPERATION,
+        Status.SOP_CLASS_NOT_SUPPORTED,
+        Status.SOP_CLASS_NOT_SUPPORTED,
+    ]
+
+
+async def test_an_acceptor_reports_an_event_on_the_association_that_was_asked_for() -> None:
+    async def take(report: EventReport) -> Outcome:
+        return Outcome(Status.NOT_AUTHORIZED, f"no {report.information.decode()}")
+
+    async with running() as service, associate(remote(service), ALL, reports=take) as association:
+        (theirs,) = service.acceptor._associations
+        context = theirs.user.context_for(CT)
+        outcome, reply = await theirs.user.report(context, CT, "1.2", 1, b"info")
+        assert (outcome, reply) == (Outcome(Status.NOT_AUTHORIZED, "no info"), None)
+        with pytest.raises(NotAccepted, match="role of service class user"):
+            await theirs.user.store(context, CT, "1.2", parts_of(b"data"))
+        assert await association.echo() == SUCCESS
+
+
+async def test_an_acceptor_whose_event_report_is_not_answered_aborts() -> None:
+    async def never(report: EventReport) -> Outcome:
+        await asyncio.Event().wait()
+        return SUCCESS
+
+    async with running(dimse_timeout=0.1) as service, associate(remote(service), ALL, reports=never):
+        (theirs,) = service.acceptor._associations
+        with pytest.raises(NoAnswer):
+            await theirs.user.report(theirs.user.context_for(CT), CT, "1.2", 1, b"info")
+    assert service.log.ends == [Ended.TIMED_OUT]
