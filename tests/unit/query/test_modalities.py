@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -17,8 +18,9 @@ from osteon.contracts.remote import (
     RemoteFound,
 )
 from osteon.contracts.topology import ECHO, PEER, REMOTE_FIND
-from osteon.jobs.port import End, JobState
+from osteon.jobs.port import JobState
 from osteon_query.remotes.told import tell_modalities
+from support.fake_jobs import FakeJobs
 from support.make import ct_slice
 from support.query import Running, short_uid
 
@@ -69,18 +71,25 @@ async def dispatcher(archive: Running) -> Dispatcher:
 
 
 @pytest.fixture
-async def worker(archive: Running) -> AsyncIterator[list[dict[str, Any]]]:
-    """Ends every job well at once; the list has what they were told."""
+def jobs(archive: Running, monkeypatch: pytest.MonkeyPatch) -> FakeJobs:
+    """Jobs that nobody runs."""
+    fake = FakeJobs()
+    monkeypatch.setattr(archive.index, "jobs", fake, raising=False)
+    return fake
+
+
+@pytest.fixture
+async def worker(jobs: FakeJobs) -> AsyncIterator[list[dict[str, Any]]]:
+    """Ends every job at once, well unless its local AE title is `fails`; the list has what they were told."""
     told: list[dict[str, Any]] = []
 
     async def work() -> None:
-        kinds = ("DicomModalityStore", "OrthancPeerStore", "DicomMoveScu", "DicomGetScu")
         while True:
-            if (job := await archive.index.jobs.claim("w", kinds, 30.0)) is not None:
+            for job in [job for job in jobs.all.values() if job.state is JobState.PENDING]:
                 told.append({"type": job.type, "priority": job.priority, **job.params})
-                failed = "fails" in job.params.get("local_aet", "")
+                failed = job.params.get("local_aet") == "fails"
                 state = JobState.FAILURE if failed else JobState.SUCCESS
-                await archive.index.jobs.finish(job.id, "w", End(state=state, error="refused" if failed else ""))
+                jobs.put(replace(job, state=state, error="refused" if failed else ""))
             await asyncio.sleep(0.01)
 
     task = asyncio.create_task(work())
@@ -308,7 +317,9 @@ async def test_a_worklist_is_answered_at_once(archive: Running, dispatcher: Disp
     assert await archive.json("/queries") == []
 
 
-async def test_storing_waits_for_the_job_or_returns_it(archive: Running, worker: list[dict[str, Any]]) -> None:
+async def test_storing_waits_for_the_job_or_returns_it(
+    archive: Running, jobs: FakeJobs, worker: list[dict[str, Any]]
+) -> None:
     await put(archive, "/modalities/sink", SINK)
     found = await study(archive)
     bodies = [{"content": found}, {"json": found}, {"json": [found]}, {"json": {"Resources": [found], "Priority": 3}}]
@@ -318,7 +329,7 @@ async def test_storing_waits_for_the_job_or_returns_it(archive: Running, worker:
     for flag in ({"Asynchronous": True}, {"Synchronous": False}):
         made = await post(archive, "/modalities/sink/store", json={"Resources": [found], "LocalAet": "ME", **flag})
         assert made["Path"] == f"/jobs/{made['ID']}"
-        assert (await archive.index.jobs.get(made["ID"])).params["local_aet"] == "ME"
+        assert jobs.all[made["ID"]].params["local_aet"] == "ME"
     assert [order["type"] for order in worker[:4]] == ["DicomModalityStore"] * 4
     assert (worker[3]["resources"], worker[3]["modality"], worker[3]["priority"]) == ([found], "sink", 3)
 
@@ -332,13 +343,13 @@ async def test_a_job_that_fails_is_an_error_of_the_request(archive: Running, wor
     assert len(worker) == 1
 
 
-async def test_what_is_not_in_the_archive_is_not_sent(archive: Running) -> None:
+async def test_what_is_not_in_the_archive_is_not_sent(archive: Running, jobs: FakeJobs) -> None:
     await put(archive, "/modalities/sink", SINK)
     for body in ("nonsense", "-".join(["01234567"] * 5)):
         assert (await archive.http.post("/modalities/sink/store", content=body)).status_code == 404
     for wrong in ([], {}, {"Resources": 1}):
         assert (await archive.http.post("/modalities/sink/store", json=wrong)).status_code == 400
-    assert list(await archive.index.jobs.list()) == []
+    assert jobs.all == {}
 
 
 async def test_retrieving_is_a_job(archive: Running, worker: list[dict[str, Any]]) -> None:
