@@ -75,6 +75,11 @@ class Command:
         """Affected, or else Requested, SOP Class UID; empty when there is none."""
         return self.text(Element.AFFECTED_SOP_CLASS_UID) or self.text(Element.REQUESTED_SOP_CLASS_UID)
 
+    @property
+    def sop_instance_uid(self) -> str:
+        """Affected, or else Requested, SOP Instance UID; empty when there is none."""
+        return self.text(Element.AFFECTED_SOP_INSTANCE_UID) or self.text(Element.REQUESTED_SOP_INSTANCE_UID)
+
     def number(self, element: Element) -> int | None:
         """Return a US value, or None when the element is absent or empty. Raises `ProtocolError`."""
         value = self._values.get(element)

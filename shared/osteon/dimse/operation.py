@@ -77,7 +77,7 @@ class Operation(Discard):
             self.message_id,
             outcome.status,
             sop_class_uid=self.sop_class_uid[:_LONGEST_UID],
-            sop_instance_uid=self._command.text(Element.AFFECTED_SOP_INSTANCE_UID)[:_LONGEST_UID],
+            sop_instance_uid=self._command.sop_instance_uid[:_LONGEST_UID],
             comment=outcome.comment,
             data_set=data_set is not None,
         )
