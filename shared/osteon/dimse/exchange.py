@@ -88,11 +88,12 @@ class Exchange(Connection):
         return target
 
     def _target(self, accepted: AcceptedContext, command: Command) -> DataSetTarget | None:
-        if self._services is None or self._invoker is None:
+        if self._services is None or self._invoker is None or self._sender is None:
             return None
         if command.field & RESPONSE:
             return self._invoker.begin(accepted.context, command)
-        if command.field != CommandField.C_CANCEL_RQ and (self._services.full or self.congested):
+        crowded = self._services.full or self.congested or self._sender.crowded
+        if crowded and command.field != CommandField.C_CANCEL_RQ:
             return None
         return self._context.copy().run(self._services.begin, accepted, command)
 

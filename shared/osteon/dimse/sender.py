@@ -7,6 +7,9 @@ from typing import Protocol
 from osteon.dimse import pdu
 from osteon.dimse.pdu import COMMAND, LAST, PDV_HEADER
 
+_MOST_POSTPONED = 64
+"""PDUs that wait for a streamed message before nothing more is begun that could add to them."""
+
 
 class Wire(Protocol):
     """What a sender needs of the association."""
@@ -36,6 +39,11 @@ class MessageSender:
         self.torn = False
         """Half a message has been sent, and the rest is not coming now."""
         self._postponed: list[bytes] = []
+
+    @property
+    def crowded(self) -> bool:
+        """Many messages wait for the one that is being streamed."""
+        return len(self._postponed) >= _MOST_POSTPONED
 
     def send(self, context_id: int, command: bytes, data_set: bytes | None = None) -> None:
         """Send a message, after the one that is being streamed; nothing when the state allows no data."""

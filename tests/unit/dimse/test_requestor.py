@@ -406,3 +406,36 @@ async def test_an_acceptor_whose_event_report_is_not_answered_aborts() -> None:
         with pytest.raises(NoAnswer):
             await theirs.user.report(theirs.user.context_for(CT), CT, "1.2", 1, b"info")
     assert service.log.ends == [Ended.TIMED_OUT]
+
+
+async def test_requests_of_the_peer_wait_while_a_data_set_is_streamed() -> None:
+    gate = asyncio.Event()
+    statuses: list[int] = []
+
+    async def source() -> AsyncIterator[bytes]:
+        yield bytes(300_000)
+        await gate.wait()
+        yield b"rest"
+
+    async def flood(peer: Peer) -> None:
+        await accept(peer)
+        await peer.receive()
+        await peer.send(*(data_tf(pdv(1, 3, echo_rq(1 + number))) for number in range(2000)))
+        assert (await peer.receive())[0] == 4  # all of the first part but its last PDU
+        kind, body = await peer.receive()
+        assert (kind, body[5]) == (4, 2)
+        statuses.extend([(await peer.response()).status for _ in range(2000)])
+        await peer.send(data_tf(pdv(3, 3, command_set({0x0100: 0x8001, 0x0120: 1, 0x0800: 0x0101, 0x0900: 0}))))
+        await peer.receive()
+        await peer.send(pdu(6))
+
+    async with scripted(flood) as remote, associate(remote, ALL) as association:
+        storing = asyncio.create_task(association.store(association.context_for(CT), CT, "1.2", source()))
+        sender = association._invoker._sender
+        while not sender.crowded:
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(0.02)
+        assert len(sender._postponed) == 64
+        gate.set()
+        assert await storing == SUCCESS
+    assert statuses == [Status.SOP_CLASS_NOT_SUPPORTED] * 2000
