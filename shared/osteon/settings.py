@@ -208,7 +208,7 @@ class CommitmentSettings(Settings):
     commitment_wait: float = Field(
         300.0, ge=0, description="Seconds that an instance may be on its way to the index before it counts as missing."
     )
-    commitment_days: float = Field(7.0, gt=0, description="Days for which a remote that does not answer is tried again.")
+    commitment_days: float = Field(7.0, gt=0, description="Days for which one that does not answer is tried again.")
     commitment_linger: float = Field(
         2.0, ge=0, description="Seconds to leave an association open for the report on a request of ours."
     )
