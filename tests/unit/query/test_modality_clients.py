@@ -8,20 +8,25 @@ import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from orthanc_api_client import OrthancApiClient
 from pydicom import Dataset
 from pynetdicom import AE, evt
+from pynetdicom.sop_class import ModalityWorklistInformationFind as Worklist
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind as StudyRoot
 from pynetdicom.sop_class import Verification
 from pyorthanc import Modality, Orthanc
 
+from osteon.jobs.port import JobState
 from osteon.runtime import http_server
 from osteon_dispatcher import remote
 from osteon_local.part import free_port
+from support.fake_jobs import FakeJobs
 from support.make import ct_slice
 from support.packs import part10
 from support.query import Running
@@ -47,7 +52,7 @@ def found(_: evt.Event) -> Iterator[tuple[int, Dataset]]:
 def peer() -> Iterator[list[object]]:
     """A modality that answers C-ECHO and C-FIND, as the short array that describes it."""
     ae = AE("PEER")
-    for context in (Verification, StudyRoot):
+    for context in (Verification, StudyRoot, Worklist):
         ae.add_supported_context(context)
     server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_FIND, found)])
     yield ["PEER", "127.0.0.1", server.socket.getsockname()[1]]
@@ -71,6 +76,53 @@ async def test_pyorthanc_configures_echoes_and_finds(url: str, peer: list[object
         assert client.get_modalities(params={"expand": True}).keys() == {"peer"}
 
     await asyncio.to_thread(use)
+
+
+@pytest.fixture
+async def worker(archive: Running, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[FakeJobs]:
+    """Jobs that all succeed at once."""
+    jobs = FakeJobs()
+    monkeypatch.setattr(archive.index, "jobs", jobs, raising=False)
+
+    async def work() -> None:
+        while True:
+            for job in [job for job in jobs.all.values() if job.state is JobState.PENDING]:
+                jobs.put(replace(job, state=JobState.SUCCESS))
+            await asyncio.sleep(0.01)
+
+    task = asyncio.create_task(work())
+    yield jobs
+    task.cancel()
+
+
+async def test_orthanc_api_client_configures_finds_sends_and_retrieves(
+    archive: Running, url: str, peer: list[object], worker: FakeJobs
+) -> None:
+    await archive.stow(ct_slice())
+
+    def use() -> None:
+        client = OrthancApiClient(url)
+        modalities = client.modalities
+        modalities.configure("peer", dict(zip(("AET", "Host", "Port"), peer, strict=True)))
+        assert modalities.get_all_ids() == [modalities.get_id_from_aet("PEER")] == ["peer"]
+        assert modalities.get_configuration("peer")["Port"] == peer[2]
+        assert [study.dicom_id for study in modalities.query_studies("peer", {"PatientName": "*"})] == [UID]
+        assert modalities.query_series("peer", {"StudyInstanceUID": UID})[0].tags.get("PatientName") == "Doe^Jane"
+        assert modalities.find_worklist("peer", {"PatientID": ""})[0]["StudyInstanceUID"] == UID
+        (study,) = client.studies.get_all_ids()
+        modalities.send("peer", study, timeout=5)
+        assert modalities.send_async("peer", [study], local_aet="ME").orthanc_id == "job-2"
+        modalities.move_study("peer", UID, to_modality_aet="THERE")
+        assert modalities.move_study_async("peer", UID).orthanc_id == "job-4"
+        modalities.get_series("peer", f"{UID}.1", UID)
+        httpx.put(f"{url}/peers/other", json=["http://127.0.0.1:1/"]).raise_for_status()
+        client.peers.send("other", study)
+        modalities.delete("peer")
+        assert modalities.get_all_ids() == []
+
+    await asyncio.to_thread(use)
+    types = [job.type for job in worker.all.values()]
+    assert types == ["DicomModalityStore"] * 2 + ["DicomMoveScu"] * 2 + ["DicomGetScu", "OrthancPeerStore"]
 
 
 def until(condition: Callable[[], object]) -> None:
