@@ -118,7 +118,7 @@ def _default(field: FieldInfo) -> str:
         value = "true" if value else "false"
     if isinstance(value, tuple):
         value = ",".join(value)
-    return f"`{value}`" if value != "" else "empty"
+    return f"`{value}`" if value not in ("", None) else "empty"
 
 
 def _metric(metric: MetricWrapperBase) -> str:

@@ -50,7 +50,7 @@ async def build(settings: ProcessSettings, *, bus: Bus | None = None) -> AsyncIt
     own = RabbitBus(settings.amqp_url.get_secret_value())
     connecting = asyncio.create_task(own.start())
     try:
-        async with _service(settings, settings, settings, settings, own, connecting) as running:
+        async with _service(settings, settings, settings, settings, own, connecting=connecting) as running:
             yield running
     finally:
         await _cancel(connecting)
@@ -64,6 +64,7 @@ async def _service(
     rules: AccessSettings,
     spool_settings: SpoolSettings,
     bus: Bus,
+    *,
     connecting: asyncio.Task[None] | None = None,
 ) -> AsyncIterator[Running]:
     allow_open_files()
