@@ -26,6 +26,8 @@ from osteon.errors import OsteonError, Unavailable
 from osteon.logging import get_logger
 
 TIMEOUT: Final = 30.0
+_LAST_WORD: Final = 3.0
+"""Seconds to say that an association is gone: the handler is closed after it, and `dispatcher` notices by itself too."""
 _FIRST_LOOK, _SLOWEST_LOOK = 0.2, 2.0
 _NO_ANSWER: Final = Outcome(Status.PROCESSING_FAILURE, "storage commitment does not answer, try again later")
 
@@ -126,6 +128,6 @@ class Commitments:
             open=open,
             delivered=delivered,
         )
-        answer = await self._bus.request(COMMITMENT_WATCH, message, timeout=TIMEOUT)
+        answer = await self._bus.request(COMMITMENT_WATCH, message, timeout=TIMEOUT if open else _LAST_WORD)
         assert isinstance(answer, CommitmentResult)
         return answer

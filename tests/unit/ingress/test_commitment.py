@@ -1,0 +1,140 @@
+"""What the DIMSE door passes on of storage commitment, and what it refuses by itself."""
+
+import asyncio
+
+import pytest
+
+from osteon.bus.port import BusUnavailable
+from osteon.contracts.commitment import CommitmentAccepted, CommitmentResult, CommitmentWatched
+from osteon.contracts.topology import COMMITMENT_WATCH
+from osteon.dimse.handler import ActionRequest, AssociationInfo, EventReport, Outcome, PresentationContext
+from osteon.dimse.sop_classes import COMMITMENT, COMMITMENT_INSTANCE
+from osteon.dimse.status import Status
+from osteon_ingress import commitment
+from osteon_ingress.commitment import Commitments
+from osteon_ingress.handlers import Association
+from support.dimse import EXPLICIT
+
+INFO = AssociationInfo("a1", "MODALITY", "OSTEON", "192.0.2.1", 5000)
+CONTEXT = PresentationContext(1, COMMITMENT, EXPLICIT)
+REQUEST = ActionRequest(1, CONTEXT, b"information")
+
+
+def reported(sop_class: str = COMMITMENT, instance: str = COMMITMENT_INSTANCE) -> EventReport:
+    return EventReport(1, CONTEXT, sop_class, instance, 1, b"information")
+
+
+class Denied:
+    """Nobody may do anything."""
+
+    def allows(self, *_: object) -> bool:
+        return False
+
+
+class Nothing:
+    """A spool that is not needed here."""
+
+    def intake(self, _: object) -> None:
+        return None
+
+
+class Away:
+    """A broker that is away."""
+
+    async def request(self, *_: object, **__: object) -> None:
+        raise BusUnavailable("away")
+
+
+class Reporter:
+    """Answers each report with `outcome`."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        self.outcome = outcome
+        self.sent: list[tuple[object, ...]] = []
+
+    async def report(self, *report: object) -> tuple[Outcome, None]:
+        self.sent.append(report)
+        return self.outcome, None
+
+
+async def test_who_may_not_ask_for_it_is_answered_0124():
+    association = Association(INFO, Nothing(), Away(), Denied())
+    assert (await association.action(REQUEST, None)).status is Status.NOT_AUTHORIZED
+    assert (await association.report(reported())).status is Status.NOT_AUTHORIZED
+
+
+async def test_without_a_broker_requests_and_reports_fail_for_now():
+    commitments = Commitments(INFO, Away())
+    assert (await commitments.action(REQUEST, None)).status is Status.PROCESSING_FAILURE
+    assert (await commitments.report(reported())).status is Status.PROCESSING_FAILURE
+
+
+@pytest.mark.parametrize(
+    ("report", "status"),
+    [
+        (reported(sop_class="1.2.3"), Status.SOP_CLASS_NOT_SUPPORTED),
+        (reported(instance="1.2.3"), Status.NO_SUCH_SOP_INSTANCE),
+    ],
+    ids=["class", "instance"],
+)
+async def test_reports_of_something_else_are_refused(report, status):
+    assert (await Commitments(INFO, Away()).report(report)).status is status
+
+
+class Dispatcher:
+    """Accepts, and has a report at the second question."""
+
+    def __init__(self) -> None:
+        self.asked: list[CommitmentWatched] = []
+
+    async def request(self, queue: object, message: object, *, timeout: float) -> object:
+        if queue is not COMMITMENT_WATCH:
+            return CommitmentAccepted(correlation_id="", id="c1")
+        self.asked.append(message)
+        if message.delivered:
+            return CommitmentResult(correlation_id="", done=True)
+        event = 2 if len(self.asked) > 1 and message.open else 0
+        return CommitmentResult(correlation_id="", event_type=event, information=b"report")
+
+    async def until(self, count: int) -> None:
+        async with asyncio.timeout(10):
+            while len(self.asked) < count:
+                await asyncio.sleep(0.001)
+
+    @property
+    def questions(self) -> list[tuple[bool, bool]]:
+        return [(each.open, each.delivered) for each in self.asked]
+
+
+@pytest.fixture(autouse=True)
+def fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commitment, "_FIRST_LOOK", 0.001)
+
+
+async def test_a_report_is_sent_once_it_is_there_and_its_delivery_told():
+    dispatcher, reporter = Dispatcher(), Reporter(Outcome(Status.SUCCESS))
+    commitments = Commitments(INFO, dispatcher)
+    assert (await commitments.action(REQUEST, reporter)).status is Status.SUCCESS
+    await dispatcher.until(3)
+    assert reporter.sent == [(CONTEXT, COMMITMENT, COMMITMENT_INSTANCE, 2, b"report")]
+    assert dispatcher.questions == [(True, False), (True, False), (True, True)]
+    await commitments.close()
+
+
+async def test_a_report_that_is_refused_is_left_to_another_association():
+    dispatcher, reporter = Dispatcher(), Reporter(Outcome(Status.PROCESSING_FAILURE))
+    commitments = Commitments(INFO, dispatcher)
+    await commitments.action(REQUEST, reporter)
+    await dispatcher.until(3)
+    assert dispatcher.questions[-1] == (False, False)
+    await commitments.close()
+
+
+async def test_when_the_association_ends_before_the_report_that_is_told(monkeypatch):
+    monkeypatch.setattr(commitment, "_FIRST_LOOK", 60)
+    dispatcher = Dispatcher()
+    commitments = Commitments(INFO, dispatcher)
+    await commitments.action(REQUEST, Reporter(Outcome(Status.SUCCESS)))
+    await asyncio.sleep(0)
+    await commitments.close()
+    assert dispatcher.questions == [(False, False)]
