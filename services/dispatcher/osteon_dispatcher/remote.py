@@ -43,6 +43,8 @@ STUDY_ROOT_FIND: Final = "1.2.840.10008.5.1.4.1.2.2.1"
 _SYNTAXES: Final = (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN)
 _BATCH: Final = 200
 """Matches that are kept in one transaction."""
+_SEARCHES: Final = 32
+"""Searches at the same time: most of their time they wait for somebody."""
 _READ_AT_ONCE: Final = 64 << 10
 """Bytes of an answer that is read without a thread."""
 _LATIN: Final = repertoire(("ISO_IR 100",)) or UNICODE
@@ -57,7 +59,7 @@ log = get_logger(__name__)
 async def serve(bus: Bus, remotes: Remotes, queries: Queries, tls: TlsOf | None = None) -> None:
     """Answer these questions; `tls` makes the context for modalities that want TLS."""
     await bus.serve(ECHO, partial(echo, tls=tls))
-    await bus.serve(REMOTE_FIND, partial(find, queries=queries, tls=tls))
+    await bus.serve(REMOTE_FIND, partial(find, queries=queries, tls=tls), concurrency=_SEARCHES)
     await bus.serve(PEER, partial(peer_system, remotes=remotes))
 
 

@@ -6,7 +6,7 @@ kept in a file, so that a door that starts without broker or database knows it.
 
 import asyncio
 import ipaddress
-import os
+import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -18,7 +18,7 @@ from osteon.contracts.remote import KnownModality, ModalitiesAsked, ModalitiesTo
 from osteon.contracts.topology import MODALITIES
 from osteon.dimse.handler import AssociationInfo
 from osteon.dimse.observer import Rejected
-from osteon.errors import Unavailable
+from osteon.errors import OsteonError
 from osteon.logging import get_logger
 from osteon.remotes.port import Permission
 
@@ -79,7 +79,7 @@ class Access:
             try:
                 await self._ask(bus)
                 self._answered = True
-            except Unavailable as error:
+            except OsteonError as error:
                 if self._answered:
                     log.warning("modalities not told, the last list holds", error=str(error))
                 self._answered = False
@@ -112,12 +112,14 @@ class Access:
         by_aet: dict[str, list[KnownModality]] = {}
         for modality in told.modalities:
             by_aet.setdefault(modality.aet, []).append(modality)
-        await self._resolve(sorted({modality.host for modality in told.modalities}))
+        hosts = sorted({modality.host for modality in told.modalities})
+        await self._resolve(hosts)
+        self._addresses = {host: self._addresses[host] for host in hosts if host in self._addresses}
         self._told, self._by_aet = told, by_aet
 
     def _save(self, told: ModalitiesTold) -> None:
-        # Several doors share the folder: each writes a file of its own first.
-        new = self._file.with_suffix(f".{os.getpid()}")
+        # Several doors share the folder, each in a container where it may be process 1.
+        new = self._file.with_suffix(f".{uuid.uuid4().hex}")
         new.write_text(told.model_dump_json(), "utf-8")
         new.replace(self._file)
 

@@ -1,6 +1,7 @@
 """Orthanc REST: modalities, and what is asked of them or sent to them."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -13,6 +14,7 @@ from osteon.dicom.query import Level
 from osteon.remotes.forms import aet_of, flag_of, modality_from, modality_object, whole_of
 from osteon.remotes.orders import ModalityStore, Retrieve, RetrieveByGet, RetrieveByMove
 from osteon.remotes.port import Modality
+from osteon.remotes.queries import QueryNotFound
 from osteon_query.http.bodies import json_body, json_object, optional_object
 from osteon_query.http.context import Door, DoorOf, correlation_id
 from osteon_query.http.errors import BadParameter
@@ -120,7 +122,8 @@ async def find_worklist(request: Request, door: DoorOf, id: str) -> Response:
     try:
         found = await door.index.queries.answers(made.id)
     finally:
-        await door.index.queries.delete(made.id)
+        with suppress(QueryNotFound):
+            await door.index.queries.delete(made.id)
     form = Form.FULL if body.get("Full") is True else Form.SHORT if body.get("Short") is True else Form.SIMPLIFIED
     return json_response([write_tags(orjson.loads(each), form) for each in found])
 

@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -9,6 +10,7 @@ import orjson
 
 from osteon.contracts.remote import Echoed, EchoRequested, RemoteFindRequested, RemoteFound, Target
 from osteon.contracts.topology import ECHO, REMOTE_FIND
+from osteon.errors import OsteonError
 from osteon.logging import get_logger
 from osteon.remotes.port import Modality
 from osteon.remotes.queries import RemoteQuery
@@ -66,7 +68,8 @@ async def search(door: Door, target: Target, question: Question, query: RemoteQu
         if answer.problem:
             raise RemoteFailed(f"C-FIND SCU to AET {target.aet!r}: {answer.problem}")
     except BaseException:
-        await door.index.queries.delete(query.id)
+        with suppress(OsteonError):  # it may be gone already; what went wrong is told
+            await door.index.queries.delete(query.id)
         raise
     if answer.cut:
         log.warning("search in a modality cut", modality=query.modality, answers=answer.answers)
