@@ -15,13 +15,13 @@ from pynetdicom.sop_class import StorageCommitmentPushModel
 
 from osteon.commitment.port import Item
 from osteon.dimse.acceptor import Acceptor
-from osteon.dimse.config import AcceptorConfig, Remote
+from osteon.dimse.config import AcceptorConfig
 from osteon.dimse.handler import ActionRequest, AssociationInfo, EventReport, Outcome, Refusing, Reporter
 from osteon.jobs.port import Job
 from osteon.remotes.port import Modality
+from osteon.settings import CommitmentSettings
 from osteon_dispatcher.commitment.answers import serve
-from osteon_dispatcher.commitment.scp import Provider, provide
-from osteon_dispatcher.commitment.scu import User, request
+from osteon_dispatcher.commitment.works import remote_of, works
 from osteon_ingress.commitment import Commitments
 from support.fake_jobs import FakeJobs, FakeRun
 from support.index import CT
@@ -66,16 +66,8 @@ class World:
     ) -> None:
         """Run the newest job once."""
         run = FakeRun(self.jobs, job or list(self.jobs.all.values())[-1])
-        index, objects = self.room.index, self.room.objects
-        if run.job.type == "StorageCommitmentScu":
-            await request(run, user=User(index=index, remote_of=remote_of, linger=linger))
-        else:
-            provider = Provider(index=index, objects=objects, remote_of=remote_of, depth=depth, wait=wait)
-            await provide(run, provider=provider)
-
-
-def remote_of(modality: Modality, aet: str) -> Remote:
-    return Remote(aet=modality.aet, host=modality.host, port=modality.port, calling_aet=aet, timeout=5)
+        settings = CommitmentSettings(commitment_check=depth, commitment_wait=wait, commitment_linger=linger)
+        await works(self.room.index, self.room.objects, settings, remote_of)[run.job.type](run)
 
 
 @asynccontextmanager

@@ -27,7 +27,7 @@ from osteon.logging import get_logger
 
 TIMEOUT: Final = 30.0
 _LAST_WORD: Final = 3.0
-"""Seconds to say that an association is gone: the handler is closed after it, and `dispatcher` notices by itself too."""
+"""Seconds to say that an association is gone: its handler waits for it, and `dispatcher` notices by itself too."""
 _FIRST_LOOK, _SLOWEST_LOOK = 0.2, 2.0
 _NO_ANSWER: Final = Outcome(Status.PROCESSING_FAILURE, "storage commitment does not answer, try again later")
 

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from osteon.settings import (
     AccessSettings,
+    CommitmentSettings,
     DicomSettings,
     HttpSettings,
     ImagingSettings,
@@ -29,6 +30,7 @@ class StandaloneServiceSettings(
     StandaloneSettings,
     RemotesSettings,
     AccessSettings,
+    CommitmentSettings,
 ):
     """The spool, the objects and the index are in `OSTEON_DATA`, whatever `OSTEON_SPOOL` says."""
 

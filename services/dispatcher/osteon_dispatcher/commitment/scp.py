@@ -1,10 +1,10 @@
 """`StorageCommitmentScp`: checks what a requester wants committed, and reports it (PS3.4 J.3.3)."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import Any, Final, Protocol
 
 from osteon import metrics
 from osteon.commitment.checking import Checker, Depth
@@ -17,13 +17,11 @@ from osteon.dimse.requestor import associate
 from osteon.dimse.status import Status
 from osteon.errors import Invalid, Unavailable
 from osteon.index.port import Index
+from osteon.jobs.port import Job
 from osteon.logging import get_logger
 from osteon.objects.port import Objects
 from osteon.remotes.port import Modality
 from osteon_dispatcher.commitment.answers import report_of
-
-if TYPE_CHECKING:
-    from osteon.jobs.run import Run
 
 SYNTAXES: Final = (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN)
 RemoteOf = Callable[[Modality, str], Remote]
@@ -35,6 +33,23 @@ _WATCH_LOOK: Final = 0.3
 _TRY_AGAIN: Final = {Status.PROCESSING_FAILURE, Status.RESOURCE_LIMITATION}
 
 log = get_logger(__name__)
+
+
+class Run(Protocol):
+    """What a job needs of the run that it is in."""
+
+    @property
+    def job(self) -> Job:
+        """The job as it is now."""
+
+    async def save(
+        self,
+        *,
+        progress: int | None = None,
+        content: Mapping[str, Any] | None = None,
+        checkpoint: Mapping[str, Any] | None = None,
+    ) -> object:
+        """Keep the job, and note how far it is."""
 
 
 class NotIndexedYet(Unavailable):
@@ -52,7 +67,7 @@ class Provider:
     wait: float
 
 
-async def provide(run: "Run", *, provider: Provider) -> None:
+async def provide(run: Run, *, provider: Provider) -> None:
     """Check, once, then report until the requester knows."""
     commitments = provider.index.commitments
     commitment_id = str(run.job.params["commitment"])
@@ -68,7 +83,7 @@ async def provide(run: "Run", *, provider: Provider) -> None:
     await _report(run, commitment_id, provider)
 
 
-async def _check(run: "Run", commitment: Commitment, provider: Provider) -> list[Failure]:
+async def _check(run: Run, commitment: Commitment, provider: Provider) -> list[Failure]:
     """Return what is not committed. What is not found may be in the spool: looked for until `wait` is over."""
 
     async def pulse() -> None:
@@ -92,7 +107,7 @@ async def _check(run: "Run", commitment: Commitment, provider: Provider) -> list
     )
 
 
-async def _report(run: "Run", commitment_id: str, provider: Provider) -> None:
+async def _report(run: Run, commitment_id: str, provider: Provider) -> None:
     """Leave the report to the requester's association while there is one, then open another one."""
     commitments = provider.index.commitments
     while True:

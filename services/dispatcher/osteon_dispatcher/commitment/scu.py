@@ -3,7 +3,6 @@
 import asyncio
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from osteon.commitment.data_sets import Information, encode
 from osteon.commitment.port import REQUEST, SOP_CLASS, SOP_INSTANCE, Commitment, Commitments
@@ -15,10 +14,7 @@ from osteon.dimse.requestor import associate
 from osteon.dimse.status import Status
 from osteon.index.port import Index
 from osteon_dispatcher.commitment.answers import note
-from osteon_dispatcher.commitment.scp import SYNTAXES, RemoteOf, judge
-
-if TYPE_CHECKING:
-    from osteon.jobs.run import Run
+from osteon_dispatcher.commitment.scp import SYNTAXES, RemoteOf, Run, judge
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +26,7 @@ class User:
     linger: float
 
 
-async def request(run: "Run", *, user: User) -> None:
+async def request(run: Run, *, user: User) -> None:
     """Send the request; it is over once the modality has accepted it."""
     commitments = user.index.commitments
     commitment = await commitments.get(str(run.job.params["commitment"]))
