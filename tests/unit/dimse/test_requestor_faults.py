@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from osteon.dimse import pdu as pdus
+from osteon.dimse.handler import EventReport, Outcome
 from osteon.dimse.observer import Rejected
 from osteon.dimse.requestor import (
     AssociationAborted,
@@ -20,7 +21,7 @@ from osteon.dimse.requestor import (
 )
 from osteon.dimse.status import Status
 from osteon.errors import Invalid
-from support.dimse import CT, STUDY_FIND, Peer, command_set, data_tf, pdu, pdv, running
+from support.dimse import CT, STUDY_FIND, SUCCESS, Peer, command_set, data_tf, pdu, pdv, running
 from support.scp import ALL, accept, acceptance, request, response, scripted
 
 QUICK = RequestorConfig(artim_timeout=0.2, dimse_timeout=0.2, network_timeout=0.2)
@@ -341,6 +342,29 @@ async def test_releases_that_cross_end_in_a_release() -> None:
         await peer.send(pdu(6))
 
     async with scripted(cross) as remote, associate(remote, ALL):
+        pass
+    assert seen == [5, 6]
+
+
+async def test_a_release_that_crosses_an_event_report_is_answered_after_the_handler() -> None:
+    seen: list[int] = []
+    done = asyncio.Event()
+
+    async def slow(report: EventReport) -> Outcome:
+        await asyncio.sleep(0.02)
+        done.set()
+        return SUCCESS
+
+    async def cross(peer: Peer) -> None:
+        await accept(peer)
+        seen.append((await peer.receive())[0])
+        values = {0x0002: CT, 0x0100: 0x0100, 0x0110: 1, 0x0800: 0x0101, 0x1000: "1.2", 0x1002: 1}
+        await peer.send(data_tf(pdv(3, 3, command_set(values))), pdu(5))
+        seen.append((await peer.receive())[0])
+        assert done.is_set()
+        await peer.send(pdu(6))
+
+    async with scripted(cross) as remote, associate(remote, ALL, reports=slow):
         pass
     assert seen == [5, 6]
 

@@ -156,29 +156,33 @@ async def test_pynetdicom_is_asked_for_instances_and_hears_how_each_went() -> No
     assert [(r.status, r.remaining) for r in responses[:-1]][-1] == (Status.PENDING, 0)
 
 
-async def test_closing_a_get_cancels_it_and_refuses_what_still_comes() -> None:
+async def test_closing_a_get_cancels_it_and_the_next_gets_nothing_of_it() -> None:
     cancelled = asyncio.Event()
     loop = asyncio.get_running_loop()
+    gets: list[int] = []
 
     def on_get(event: evt.Event) -> Iterator[object]:
-        yield 500
-        for number in range(500):
+        gets.append(len(gets) + 1)
+        yield 500 if gets == [1] else 2
+        for number in range(500 if gets == [1] else 2):
             if event.is_cancelled:
                 loop.call_soon_threadsafe(cancelled.set)
                 yield 0xFE00, None
                 return
-            yield 0xFF00, ct(f"1.2.{number}")
+            yield 0xFF00, ct(f"1.{gets[-1]}.{number}")
 
-    sinks = Sinks(keep=False)
+    sinks, others = Sinks(keep=False), Sinks(keep=False)
     with pynetdicom((evt.EVT_C_GET, on_get)) as remote:
         async with associate(remote, [GET, RECEIVE, ECHO]) as association:
             query = identifier(QueryRetrieveLevel="STUDY", StudyInstanceUID="1.2")
             async with aclosing(association.get(association.context_for(STUDY_GET), query, sinks)) as responses:
                 assert (await anext(responses)).status is Status.PENDING
             seen = len(sinks.recorder.sinks)
-            assert await association.echo() == SUCCESS
+            second = [r async for r in association.get(association.context_for(STUDY_GET), query, others)]
             assert cancelled.is_set()
             assert len(sinks.recorder.sinks) == seen
+    assert (second[-1].status, second[-1].completed) == (Status.SUCCESS, 2)
+    assert [sink.request.sop_instance_uid for sink in others.recorder.sinks] == ["1.2.0", "1.2.1"]
 
 
 async def test_pynetdicom_moves_and_says_what_failed() -> None:
