@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Protocol
 
-from osteon.dimse.command import Command, Element, encode_response
+from osteon.dimse.command import Command, encode_response
 from osteon.dimse.handler import Outcome, PresentationContext, Reporter
 from osteon.dimse.message import Discard
 from osteon.dimse.status import Status
