@@ -104,3 +104,10 @@ async def test_a_sweep_that_met_a_part_that_is_down_is_begun_again_soon() -> Non
     async with asyncio.timeout(20):
         await looked.wait()
     sweeper.cancel()
+
+
+async def test_what_is_below_cache_is_not_swept_up(room: Room, caplog: pytest.LogCaptureFixture) -> None:
+    pack = await room.put("p1", ct_slice())
+    await room.objects.put("cache/x/p1.meta", await room.objects.get(pack.sidecar_key))
+    await room.objects.delete(pack.sidecar_key)
+    assert await look(room) == 0

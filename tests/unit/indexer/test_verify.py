@@ -224,3 +224,10 @@ async def test_reading_is_held_back_to_a_rate(monkeypatch: pytest.MonkeyPatch) -
     assert [round(seconds, 1) for seconds in slept] == [0.5, 1.0, 1.5]
     await Pace(0).spend(10**9)
     assert len(slept) == 3
+
+
+async def test_objects_below_cache_belong_to_no_pack_and_are_no_problem(room: Room) -> None:
+    await room.run(await room.put("p1", ct_slice()))
+    for key in ("cache/transcoded/a.dcm", "cache/x/y.tar", "cache/x/z.meta"):
+        await room.objects.put(key, b"nothing of a pack")
+    assert await verify(room) == []

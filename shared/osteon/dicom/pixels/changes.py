@@ -63,15 +63,16 @@ def lossy(changes: Changes, source: Source, codec: Codec, quality: int) -> str:
     changes.text(DERIVATION, b"ST", f"Lossy compression: {codec.name}, quality {quality}")
     changes.values[SOURCE_IMAGES] = (b"SQ", _reference(_text(source, SOP_CLASS), original))
     changes.text(LOSSY, b"CS", "01")
-    changes.text(LOSSY_RATIO, b"DS", _appended(source, LOSSY_RATIO, " " * RATIO_LENGTH))
+    ratios = _appended(source, LOSSY_RATIO, " " * RATIO_LENGTH)
+    # The space that is filled in later must be the end of the value, so what makes it even comes first.
+    changes.text(LOSSY_RATIO, b"DS", " " * (len(ratios) % 2) + ratios)
     changes.text(LOSSY_METHOD, b"CS", _appended(source, LOSSY_METHOD, _METHODS[codec.family]))
     return derived
 
 
 def _appended(source: Source, tag: int, text: str) -> str:
     before = _text(source, tag)
-    joined = f"{before}\\{text}" if before else text
-    return joined if len(joined) % 2 == 0 else f" {joined}"
+    return f"{before}\\{text}" if before else text
 
 
 def _reference(sop_class: str, sop_instance: str) -> bytes:

@@ -53,9 +53,15 @@ def decode(codec: Codec, data: bytes, geometry: Geometry) -> Decoded:
 
 
 def encode(codec: Codec, frame: Frame, geometry: Geometry, photometric: str, *, quality: int | None = None) -> bytes:
-    """Encode one frame that the encoder accepts; without loss unless `quality` (1 to 100) is given."""
-    data = _ENCODERS[codec.family](_Work(frame, geometry, photometric, quality))
-    return bytes(data) + b"\0" if len(data) % 2 else bytes(data)
+    """Encode one frame that the encoder accepts; without loss unless `quality` (1 to 100) is given.
+
+    Raises `PixelError` when the codec refuses it nevertheless. The length is even.
+    """
+    try:
+        data = _ENCODERS[codec.family](_Work(frame, geometry, photometric, quality))
+    except (RuntimeError, ValueError) as error:
+        raise PixelError(f"{codec.family} encoder: {error}") from None
+    return data + b"\0" if len(data) % 2 else data
 
 
 def _decode_uncompressed(data: bytes, geometry: Geometry) -> Decoded:
@@ -165,6 +171,11 @@ def _precision(frame: Frame, geometry: Geometry) -> int:
     return geometry.bits_stored if fits else geometry.bits_allocated
 
 
+def _storable_precision(frame: Frame, geometry: Geometry) -> int:
+    """Return `_precision` where a codec takes words of more than 8 bits only."""
+    return max(_precision(frame, geometry), 2 if frame.dtype.itemsize == 1 else 9)
+
+
 def _squeezed(frame: Frame) -> Frame:
     """Codecs want grey frames in two dimensions, and contiguous ones."""
     return np.ascontiguousarray(frame[:, :, 0] if frame.shape[2] == 1 else frame)
@@ -203,14 +214,14 @@ def _encode_jpeg(work: _Work) -> bytes:
 
 
 def _encode_jpeg_lossless(work: _Work) -> bytes:
-    bits = _precision(work.frame, work.geometry)
+    bits = _storable_precision(work.frame, work.geometry)
     values = _squeezed(_unsigned(work.frame))
     if work.geometry.signed and bits < work.geometry.bits_allocated:
         values = values & values.dtype.type((1 << bits) - 1)
     space = "rgb" if work.frame.shape[2] == 3 else None
     return bytes(
         imagecodecs.jpeg8_encode(
-            values, lossless=True, predictor=1, bitspersample=max(2, bits), colorspace=space, outcolorspace=space
+            values, lossless=True, predictor=1, bitspersample=bits, colorspace=space, outcolorspace=space
         )
     )
 
@@ -254,7 +265,7 @@ def _encode_jpeg_xl(work: _Work) -> bytes:
             _squeezed(work.frame),
             lossless=True,
             effort=3,
-            bitspersample=_precision(work.frame, work.geometry),
+            bitspersample=_storable_precision(work.frame, work.geometry),
             numthreads=1,
         )
     )

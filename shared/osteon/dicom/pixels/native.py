@@ -30,7 +30,9 @@ def from_native(data: bytes, geometry: Geometry, *, first_bit: int = 0) -> Frame
         return _from_422(np.frombuffer(data, np.uint8, geometry.pixels * 2), geometry)
     values = np.frombuffer(data, frame_type(geometry), geometry.pixels * geometry.samples)
     if geometry.planar and geometry.samples > 1:
-        return values.reshape(geometry.samples, geometry.rows, geometry.columns).transpose(1, 2, 0)
+        planes = values.reshape(geometry.samples, geometry.rows, geometry.columns)
+        # Not as a view: codecs look at strides, which numpy leaves odd where an axis has one element.
+        return planes.transpose(1, 2, 0).copy()
     return values.reshape(geometry.rows, geometry.columns, geometry.samples)
 
 
