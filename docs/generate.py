@@ -85,8 +85,8 @@ def syntaxes_page() -> str:
 def service_settings(service: str) -> type[Settings]:
     """Return the class of a service's settings."""
     module = import_module(f"osteon_{service}.settings")
-    own = (value for value in vars(module).values() if getattr(value, "__module__", "") == module.__name__)
-    (kind,) = (value for value in own if isinstance(value, type) and issubclass(value, Settings))
+    own = [value for name, value in vars(module).items() if name.endswith("ServiceSettings")]
+    (kind,) = (value for value in own if value.__module__ == module.__name__)
     return kind
 
 

@@ -214,6 +214,18 @@ class CommitmentSettings(Settings):
     )
 
 
+class DispatcherSettings(Settings):
+    """How jobs run."""
+
+    dispatcher_jobs: int = Field(8, ge=1, description="Jobs that one dispatcher runs at the same time.")
+    job_lease: float = Field(
+        30.0, ge=1, description="Seconds after which the job of a dispatcher that died is taken over by another one."
+    )
+    job_poll: float = Field(1.0, gt=0, description="Seconds between looks for jobs that are due.")
+    job_history: int = Field(1000, ge=0, description="Jobs that ended and are kept at least.")
+    job_history_days: float = Field(30.0, ge=0, description="Days after which further ones are forgotten.")
+
+
 class ImagingSettings(Settings):
     """Pixel codecs and their worker processes."""
 

@@ -26,7 +26,9 @@ def running(parts_folder: Path, own_rabbitmq: RabbitMQ, postgres: Postgres, seaw
 
 
 def test_every_replica_is_ready_once_the_cluster_has_started(running: Cluster) -> None:
-    assert sorted(running.replicas) == ["imaging-0", "indexer-0", "ingress-0", "query-0", "writer-0", "writer-1"]
+    assert sorted(running.replicas) == [
+        "dispatcher-0", "imaging-0", "indexer-0", "ingress-0", "query-0", "writer-0", "writer-1"
+    ]  # fmt: skip
     assert all(replica.ready for replica in running.replicas.values())
     assert httpx.get(f"{running.url}/system", timeout=30).status_code == 200
 
@@ -41,7 +43,7 @@ def test_a_replica_that_was_killed_is_reported_with_its_log_and_can_be_restarted
 
 
 def test_services_drain_and_end_with_status_0_when_asked_to_stop(running: Cluster) -> None:
-    for name in ("ingress-0", "query-0", "imaging-0", "indexer-0", "writer-0"):
+    for name in ("ingress-0", "query-0", "dispatcher-0", "imaging-0", "indexer-0", "writer-0"):
         process = running.replicas[name].process
         process.stop(grace=30)
         assert process.returncode == 0, f"{name}: {process.tail()}"

@@ -16,7 +16,7 @@ from osteon_local.process import Process
 from osteon_local.rabbitmq import RabbitMQ
 from osteon_local.seaweedfs import SeaweedFS
 
-SERVICES = ("writer", "indexer", "imaging", "query", "ingress")
+SERVICES = ("writer", "indexer", "imaging", "dispatcher", "query", "ingress")
 """In the order in which they start; they stop in the opposite order, so that the doors close first."""
 
 

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 
+import osteon_dispatcher.build
 import osteon_imaging.build
 import osteon_indexer.build
 import osteon_ingress.build
@@ -42,6 +43,9 @@ async def build(settings: StandaloneServiceSettings) -> AsyncIterator[Running]:
             osteon_writer.build.build_embedded(settings.spool, settings.spool_id, bus=bus, objects=objects)
         )
         await stack.enter_async_context(osteon_imaging.build.build_embedded(settings, bus=bus, objects=objects))
+        await stack.enter_async_context(
+            osteon_dispatcher.build.build_embedded(settings, bus=bus, objects=objects, index=index)
+        )
         stack.push_async_callback(bus.close, grace=settings.drain_seconds)
         query = await stack.enter_async_context(
             osteon_query.build.build(settings, bus=bus, index=index, objects=objects)

@@ -6,8 +6,6 @@ from pydantic import Field
 
 from osteon.settings import (
     AccessSettings,
-    CommitmentSettings,
-    DicomSettings,
     HttpSettings,
     ImagingSettings,
     IndexerSettings,
@@ -17,11 +15,11 @@ from osteon.settings import (
     StandaloneSettings,
     WriterSettings,
 )
+from osteon_dispatcher.settings import WorkSettings
 
 
 class StandaloneServiceSettings(
     ProcessSettings,
-    DicomSettings,
     SpoolSettings,
     WriterSettings,
     IndexerSettings,
@@ -30,7 +28,7 @@ class StandaloneServiceSettings(
     StandaloneSettings,
     RemotesSettings,
     AccessSettings,
-    CommitmentSettings,
+    WorkSettings,
 ):
     """The spool, the objects and the index are in `OSTEON_DATA`, whatever `OSTEON_SPOOL` says."""
 

@@ -1,0 +1,1 @@
+"""Osteon's service `dispatcher`."""

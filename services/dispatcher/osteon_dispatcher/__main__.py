@@ -1,0 +1,14 @@
+"""`osteon dispatcher`."""
+
+from osteon import runtime
+from osteon_dispatcher.build import build
+from osteon_dispatcher.settings import DispatcherServiceSettings
+
+
+def main() -> None:
+    """Run the service until it is asked to stop."""
+    runtime.run("dispatcher", DispatcherServiceSettings, build)
+
+
+if __name__ == "__main__":
+    main()
