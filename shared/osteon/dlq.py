@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-import logging
+import sys
 from collections.abc import AsyncIterator, Collection, Coroutine
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -17,6 +17,7 @@ from osteon.bus.rabbit_dead import Replayed, list_dead, replay_dead
 from osteon.bus.rabbit_link import Link
 from osteon.bus.wire import DeadLetter
 from osteon.errors import Invalid, OsteonError
+from osteon.logging import unheard
 from osteon.runtime import settings_or_exit
 from osteon.settings import BusSettings, ProcessSettings
 
@@ -43,7 +44,7 @@ def list_(queue: _Queue = "", as_json: _Json = False) -> None:
     elif not dead:
         typer.echo("No message is parked.")
     else:
-        Console().print(_table(dead))
+        _console().print(_table(dead))
         typer.echo("More of one: osteon dlq show ID. Try again: osteon dlq replay ID.")
 
 
@@ -80,7 +81,7 @@ def replay(
         typer.echo("No message is parked.")
         return
     if not yes:
-        Console().print(_table(chosen))
+        _console().print(_table(chosen))
         typer.confirm(f"Try {_count(len(chosen))} again?", abort=True)
     wanted = {dead.letter.id for dead in chosen}
     _report(wanted, _run(_replay(wanted)))
@@ -125,6 +126,11 @@ def pick(dead: Collection[DeadLetter], beginnings: Collection[str]) -> list[Dead
             raise Invalid(f"{beginning}: {'several parked messages begin so' if same else 'no such parked message'}")
         found |= same
     return list(found.values())
+
+
+def _console() -> Console:
+    # Into a pipe goes a line for each, whole, whatever its length.
+    return Console(width=None if sys.stdout.isatty() else 10_000)
 
 
 def _table(dead: Collection[DeadLetter]) -> Table:
@@ -195,9 +201,9 @@ async def _replay(ids: Collection[str]) -> Replayed:
 
 
 def _run(work: Coroutine[Any, Any, T]) -> T:
-    logging.disable(logging.CRITICAL)  # what aiormq logs is in the error
     try:
-        return asyncio.run(work)
+        with unheard():  # what aiormq logs is in the error
+            return asyncio.run(work)
     except OsteonError as error:
         typer.echo(f"osteon dlq: {error}", err=True)
         raise typer.Exit(1) from None

@@ -54,6 +54,17 @@ def get_logger(name: str) -> structlog.stdlib.BoundLogger:
 
 
 @contextmanager
+def unheard() -> Iterator[None]:
+    """Log nothing inside: for commands that say themselves what libraries would log."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
+@contextmanager
 def correlated(correlation_id: str) -> Iterator[None]:
     """Mark every log line inside with a correlation id."""
     with structlog.contextvars.bound_contextvars(correlation_id=correlation_id):

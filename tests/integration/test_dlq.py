@@ -58,7 +58,6 @@ async def consuming(broker: RabbitMQ, queue: Queue, handler: Handler, *names: st
 @pytest.fixture
 def broker(rabbitmq: RabbitMQ, monkeypatch: pytest.MonkeyPatch) -> RabbitMQ:
     monkeypatch.setenv("OSTEON_AMQP_URL", rabbitmq.url)
-    monkeypatch.setattr(dlq.logging, "disable", lambda _: None)
     return rabbitmq
 
 

@@ -64,7 +64,9 @@ class Watch:
         self.usage = {name: Usage(cpu[name], peaks[name], self._anonymous[name]) for name in self._processes}
 
     def _sample(self) -> None:
-        while not self._end.wait(0.2):
+        ended = False
+        while not ended:
+            ended = self._end.wait(0.2)
             for name, pid in self._processes.items():
                 self._anonymous[name] = max(self._anonymous[name], _memory(pid, "RssAnon"))
 

@@ -116,7 +116,7 @@ def tree(pid: int) -> list[int]:
     """Return a process and all its descendants, parents first."""
     found = [pid]
     for parent in found:
-        for children in Path(f"/proc/{parent}/task").glob("*/children"):
-            with suppress(OSError):
+        with suppress(OSError):  # a process or a thread that has ended meanwhile
+            for children in Path(f"/proc/{parent}/task").glob("*/children"):
                 found.extend(int(child) for child in children.read_text().split())
     return found

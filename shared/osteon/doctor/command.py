@@ -1,6 +1,5 @@
 """`osteon doctor`."""
 
-import logging
 import os
 import sys
 from importlib.metadata import entry_points
@@ -12,6 +11,7 @@ from rich.console import Console
 from osteon.doctor.report import Finding, Level, Report
 from osteon.doctor.runner import run
 from osteon.doctor.table import PROBES, SETTINGS, ClusterSettings
+from osteon.logging import unheard
 from osteon.settings import BusSettings, IndexSettings, ObjectSettings, Settings, read, variables
 
 CLUSTER: Final = "cluster"
@@ -32,8 +32,8 @@ def main(
     unknown = sorted(set(only or ()) - set(_NAMES))
     if unknown:
         raise typer.BadParameter(f"{', '.join(unknown)}: there are {', '.join(_NAMES)}", param_hint="--only")
-    logging.disable(logging.CRITICAL)  # what libraries log is in the report, in better words
-    report, hanging = examine(service or _by_settings(), only or _NAMES, timeout)
+    with unheard():  # what libraries log is in the report, in better words
+        report, hanging = examine(service or _by_settings(), only or _NAMES, timeout)
     if as_json:
         typer.echo(report.to_json())
     else:

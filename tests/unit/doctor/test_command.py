@@ -22,7 +22,6 @@ app.command()(command.main)
 @pytest.fixture(autouse=True)
 def quiet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A standalone Osteon that was never started, on ports that are free."""
-    monkeypatch.setattr(command.logging, "disable", lambda _: None)
     look(monkeypatch, "cluster", [])  # clears the environment
     monkeypatch.setenv("OSTEON_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("OSTEON_DICOM_PORT", str(free_port()))
