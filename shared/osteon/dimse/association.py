@@ -12,7 +12,7 @@ from osteon.dimse.config import AcceptorConfig
 from osteon.dimse.connection import Timeouts
 from osteon.dimse.exchange import Exchange
 from osteon.dimse.fsm import State
-from osteon.dimse.handler import AssociationHandler, AssociationInfo, Reporter
+from osteon.dimse.handler import AssociationHandler, AssociationInfo
 from osteon.dimse.observer import AssociationRefused, Ended, Rejected
 from osteon.dimse.proposal import Proposal
 from osteon.dimse.user import ServiceUser
@@ -57,15 +57,8 @@ class AcceptedAssociation(Exchange):
         super().__init__(loop, Timeouts(config.artim_timeout, config.dimse_timeout, config.network_timeout), buffer)
         self.info: AssociationInfo | None = None
         self.handler: AssociationHandler | None = None
-        self.user: ServiceUser | None = None
-        """Asks the peer for services: sub-operations and event reports. None before there is an association."""
         self._desk = desk
         self._remote = ("", 0)
-
-    @property
-    def reporter(self) -> Reporter | None:
-        """Sends event reports."""
-        return self.user
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Note the peer's address."""

@@ -3,6 +3,7 @@
 import struct
 from collections.abc import Mapping
 from enum import IntEnum
+from types import MappingProxyType
 
 from osteon.dimse.pdu import ProtocolError
 
@@ -127,10 +128,12 @@ def encode_response(
     sop_instance_uid: str = "",
     comment: str = "",
     data_set: bool = False,
+    counts: Mapping[Element, int] = MappingProxyType({}),
 ) -> bytes:
-    """Write the command set of a response; `field` is the request's Command Field."""
+    """Write the command set of a response; `field` is the request's Command Field, `counts` those of sub-operations."""
     return _encode(
         {
+            **counts,
             Element.AFFECTED_SOP_CLASS_UID: sop_class_uid,
             Element.COMMAND_FIELD: field | RESPONSE,
             Element.MESSAGE_ID_BEING_RESPONDED_TO: message_id,

@@ -46,7 +46,7 @@ class CommitmentOperation(Collecting):
 
     async def _run(self, handler: AssociationHandler, request: ActionRequest) -> None:
         try:
-            outcome = await handler.action(request, self._peer.reporter)
+            outcome = await handler.action(request, self._peer.user)
         except Exception:
             _log.exception("action_failed")
             outcome = _FAILED

@@ -11,7 +11,7 @@ from osteon.dimse.command import RESPONSE, Command, CommandField
 from osteon.dimse.connection import Connection, Timeouts
 from osteon.dimse.errors import AssociationAborted, NoAnswer, RequestorError
 from osteon.dimse.fsm import State
-from osteon.dimse.handler import AssociationHandler, Reporter
+from osteon.dimse.handler import AssociationHandler
 from osteon.dimse.invoker import Invoker
 from osteon.dimse.message import DataSetTarget, MessageReader
 from osteon.dimse.negotiation import AcceptedContext, Agreement
@@ -19,6 +19,7 @@ from osteon.dimse.observer import Ended
 from osteon.dimse.operation import Operation
 from osteon.dimse.sender import MessageSender
 from osteon.dimse.services import Limits, ServiceProvider
+from osteon.dimse.user import ServiceUser
 
 _RELEASE_TO_ANSWER = {State.RELEASE_INDICATED, State.COLLISION_AS_REQUESTOR}
 
@@ -29,6 +30,8 @@ class Exchange(Connection):
     def __init__(self, loop: asyncio.AbstractEventLoop, timeouts: Timeouts, buffer: memoryview) -> None:
         super().__init__(loop, timeouts, buffer)
         self.tasks: set[asyncio.Task[None]] = set()
+        self.user: ServiceUser | None = None
+        """Asks the peer for sub-operations and sends it event reports: an acceptor's, once there is an association."""
         self._sender: MessageSender | None = None
         self._reader: MessageReader | None = None
         self._services: ServiceProvider | None = None
@@ -47,11 +50,6 @@ class Exchange(Connection):
         self._invoker = Invoker(self, self._sender, invoked, limits.max_identifier)
         self._reader = MessageReader(agreement.contexts, self._begin, self._wait, limits.max_command)
         return self._invoker
-
-    @property
-    def reporter(self) -> Reporter | None:
-        """An acceptor's only: nobody asks a requestor for what is reported later."""
-        return None
 
     # Messages.
 
@@ -92,7 +90,8 @@ class Exchange(Connection):
             return None
         if command.field & RESPONSE:
             return self._invoker.begin(accepted.context, command)
-        crowded = self._services.full or self.congested or self._sender.crowded
+        full = self._services.full and not self._services.sending
+        crowded = full or self.congested or self._sender.crowded
         if crowded and command.field != CommandField.C_CANCEL_RQ:
             return None
         return self._context.copy().run(self._services.begin, accepted, command)

@@ -1,10 +1,14 @@
 """What an acceptor asks of its service: the seam between the upper layer and everything behind it."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from osteon.dimse.status import Status
+
+if TYPE_CHECKING:
+    from osteon.dimse.user import ServiceUser
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +95,30 @@ class FindResponse:
 
 
 @dataclass(frozen=True, slots=True)
+class RetrieveRequest:
+    """What C-MOVE-RQ and C-GET-RQ have in common; `cancelled` is set by C-CANCEL."""
+
+    message_id: int
+    context: PresentationContext
+    identifier: bytes
+    cancelled: asyncio.Event
+
+
+@dataclass(frozen=True, slots=True)
+class MoveRequest(RetrieveRequest):
+    """A C-MOVE-RQ (PS3.7 9.1.4) and the AE title of its Move Destination."""
+
+    destination: str
+
+
+@dataclass(frozen=True, slots=True)
+class GetRequest(RetrieveRequest):
+    """A C-GET-RQ (PS3.7 9.1.3); its sub-operations are C-STOREs of `user`, on the same association."""
+
+    user: "ServiceUser"
+
+
+@dataclass(frozen=True, slots=True)
 class RetrieveResponse:
     """A C-MOVE or C-GET response (PS3.7 9.1.3, 9.1.4) and its sub-operations; `failed_uids` in the final one only."""
 
@@ -148,6 +176,16 @@ class AssociationHandler(Protocol):
         The acceptor closes the iterator (`aclose`) when the requester cancels, and answers 0xFE00 itself.
         """
 
+    def move(self, request: MoveRequest) -> AsyncIterator[RetrieveResponse]:
+        """Answer a C-MOVE: pending responses as often as there is news, then a final one.
+
+        Once `request.cancelled` is set: stop soon, and answer 0xFE00 unless all is done. When the association ends,
+        the iterator is cancelled and closed.
+        """
+
+    def get(self, request: GetRequest) -> AsyncIterator[RetrieveResponse]:
+        """Answer a C-GET, as `move` does."""
+
     async def action(self, request: ActionRequest, reporter: Reporter | None) -> Outcome:
         """Answer an N-ACTION (PS3.7 10.1.4). `reporter` may be used until `closed`."""
 
@@ -172,6 +210,14 @@ class Refusing:
     async def find(self, request: FindRequest) -> AsyncIterator[FindResponse]:  # noqa: ARG002
         """Refuse."""
         yield FindResponse(_NOTHING_DONE.status, None, _NOTHING_DONE.comment)
+
+    async def move(self, request: MoveRequest) -> AsyncIterator[RetrieveResponse]:  # noqa: ARG002
+        """Refuse."""
+        yield RetrieveResponse(_NOTHING_DONE.status, comment=_NOTHING_DONE.comment)
+
+    async def get(self, request: GetRequest) -> AsyncIterator[RetrieveResponse]:  # noqa: ARG002
+        """Refuse."""
+        yield RetrieveResponse(_NOTHING_DONE.status, comment=_NOTHING_DONE.comment)
 
     async def action(self, request: ActionRequest, reporter: Reporter | None) -> Outcome:  # noqa: ARG002
         """Refuse."""

@@ -44,6 +44,8 @@ _USER_NAMES = {1, 2}
 """Kinds of user identity that a positive response answers with nothing but itself; the others need a ticket."""
 _LONGEST_EXTENDED = 16
 """Bytes of service-class-application-information that are answered; what is defined has six at most."""
+_RETRIEVE_OFFER = bytes((1, 0))
+"""Relational retrieval, no conversion to enhanced multi-frame (PS3.4 C.5.2.1.1)."""
 _STORAGE_OFFER = bytes((2, 0, 3, 0, 0, 0))
 """Level 2 (all attributes), bit-preserving digital signatures, no coercion (PS3.4 B.3.1.4.1)."""
 
@@ -94,17 +96,19 @@ def agree(config: AcceptorConfig, proposal: Proposal, request: bytes) -> Agreeme
     answers: list[bytes] = []
     roles: dict[str, UserItem] = {}
     accepted: dict[int, AcceptedContext] = {}
+    gets = any(proposed.abstract_syntax in sop_classes.GET_CLASSES for proposed in proposal.contexts)
     for proposed in proposal.contexts:
         uid = proposed.abstract_syntax
         service = _service(config, proposal, uid)
-        syntax = sop_classes.choose_syntax(service, proposed.transfer_syntaxes) if service else None
         role = proposal.roles.get(uid)
-        scu, scp = _granted(service, role)
+        scu, scp = _granted(service, role, gets=gets)
+        sending = scp and not scu
+        syntax = sop_classes.choose_syntax(service, proposed.transfer_syntaxes, sending=sending) if service else None
         result = _result(service, syntax, scu or scp)
         answers.append(_context_item(proposed.context_id, result, syntax))
         if result == _ACCEPTED and service and syntax:
             context = PresentationContext(proposed.context_id, uid, syntax, extended.get(uid, b""), scu, scp)
-            accepted[proposed.context_id] = AcceptedContext(context, service)
+            accepted[proposed.context_id] = AcceptedContext(context, service if scu else None)
             if role is not None:
                 roles[uid] = _role_item(uid, scu, scp)
     window, window_answer = _window(config, proposal)
@@ -135,11 +139,12 @@ def _service(config: AcceptorConfig, proposal: Proposal, abstract_syntax: str) -
     )
 
 
-def _granted(service: Service | None, asked: tuple[bool, bool] | None) -> tuple[bool, bool]:
+def _granted(service: Service | None, asked: tuple[bool, bool] | None, *, gets: bool) -> tuple[bool, bool]:
     """Return whether the requestor may be SCU and SCP (PS3.7 D.3.3.4); without role selection it is SCU."""
     scu, scp = asked or (True, False)
-    # Storage commitment is used from here too, and its provider may come back with the report (PS3.4 J.3.3).
-    return scu, scp and service is Service.COMMITMENT
+    # Storage commitment is used from here too, and its provider may come back with the report (PS3.4 J.3.3);
+    # with C-GET, instances come to the requestor (PS3.4 C.5.3).
+    return scu, scp and (service is Service.COMMITMENT or (gets and service is Service.STORAGE))
 
 
 def _result(service: Service | None, syntax: str | None, has_role: bool) -> int:
@@ -182,6 +187,8 @@ def _extended_answers(config: AcceptorConfig, proposal: Proposal) -> dict[str, b
         if service is Service.QUERY and asked:
             offer = config.query_options.ljust(len(asked), b"\0")
             answers[uid] = bytes(a & 1 & b for a, b in zip(asked, offer, strict=False))
+        elif service in {Service.MOVE, Service.GET} and asked:
+            answers[uid] = bytes(a & 1 & b for a, b in zip(asked, _RETRIEVE_OFFER, strict=False))
         elif service is Service.STORAGE and asked:
             answers[uid] = _STORAGE_OFFER[: max(len(asked), 1)]
     return answers

@@ -1,13 +1,17 @@
 """One DIMSE operation that the peer has invoked, from its command set to its last response (PS3.7 9.1)."""
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Protocol
+from collections.abc import Coroutine, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Protocol
 
-from osteon.dimse.command import Command, encode_response
-from osteon.dimse.handler import Outcome, PresentationContext, Reporter
+from osteon.dimse.command import Command, Element, encode_response
+from osteon.dimse.handler import Outcome, PresentationContext
 from osteon.dimse.message import Discard
 from osteon.dimse.status import Status
+
+if TYPE_CHECKING:
+    from osteon.dimse.user import ServiceUser
 
 _LONGEST_UID = 64
 """Characters of a UID (PS3.5 9.1): what a response repeats of a request is no longer, whatever came."""
@@ -17,8 +21,8 @@ class Peer(Protocol):
     """What an operation needs of its association."""
 
     @property
-    def reporter(self) -> Reporter | None:
-        """Sends event reports to the peer; None when this side has none to send."""
+    def user(self) -> "ServiceUser | None":
+        """Asks the peer for sub-operations and sends it event reports; None when this side has none to send."""
 
     def send_message(self, context_id: int, command: bytes, data_set: bytes | None = None) -> None:
         """Send a whole message; nothing when there is no association any more."""
@@ -71,7 +75,9 @@ class Operation(Discard):
         self._send(outcome)
         self._peer.answered(self)
 
-    def _send(self, outcome: Outcome, data_set: bytes | None = None) -> None:
+    def _send(
+        self, outcome: Outcome, data_set: bytes | None = None, counts: Mapping[Element, int] = MappingProxyType({})
+    ) -> None:
         command = encode_response(
             self._command.field,
             self.message_id,
@@ -80,6 +86,7 @@ class Operation(Discard):
             sop_instance_uid=self._command.sop_instance_uid[:_LONGEST_UID],
             comment=outcome.comment,
             data_set=data_set is not None,
+            counts=counts,
         )
         self._peer.send_message(self.context.context_id, command, data_set)
 

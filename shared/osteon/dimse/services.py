@@ -11,14 +11,22 @@ from osteon.dimse.negotiation import AcceptedContext
 from osteon.dimse.operation import Operation, Peer
 from osteon.dimse.pdu import AbortReason, ProtocolError
 from osteon.dimse.report import ReportOperation
+from osteon.dimse.retrieve import GetOperation, MoveOperation, RetrieveOperation
 from osteon.dimse.sop_classes import Service
 from osteon.dimse.status import Status
 from osteon.dimse.store import EchoOperation, StoreOperation
 
+_RESPONDING: dict[Service, type[FindOperation | MoveOperation | GetOperation]] = {
+    Service.QUERY: FindOperation,
+    Service.MOVE: MoveOperation,
+    Service.GET: GetOperation,
+}
 _SERVICE_OF: dict[int, Service] = {
     CommandField.C_ECHO_RQ: Service.VERIFICATION,
     CommandField.C_STORE_RQ: Service.STORAGE,
     CommandField.C_FIND_RQ: Service.QUERY,
+    CommandField.C_MOVE_RQ: Service.MOVE,
+    CommandField.C_GET_RQ: Service.GET,
     CommandField.N_ACTION_RQ: Service.COMMITMENT,
 }
 
@@ -66,8 +74,13 @@ class ServiceProvider:
         """No further operation may begin now."""
         return len(self._operations) >= self._window
 
+    @property
+    def sending(self) -> bool:
+        """A C-GET is in flight: it waits for answers of the peer, which may come behind further requests."""
+        return any(isinstance(operation, GetOperation) for operation in self._operations.values())
+
     def begin(self, accepted: AcceptedContext, command: Command) -> DataSetTarget:
-        """Begin what a command set asks for; return where its data set goes. Raises `ProtocolError`."""
+        """Begin what a command set asks for, or refuse; return where its data set goes. Raises `ProtocolError`."""
         if command.field & RESPONSE:
             raise ProtocolError(f"response {command.field:04X}H to nothing", AbortReason.UNEXPECTED_PARAMETER)
         if command.field == CommandField.C_CANCEL_RQ:
@@ -75,6 +88,9 @@ class ServiceProvider:
             return Discard()
         if command.message_id in self._operations:
             return _Stray(self._peer, accepted.context, command).refuse(Outcome(Status.DUPLICATE_INVOCATION))
+        if self.full:
+            excess = Outcome(Status.RESOURCE_LIMITATION, "more operations at once than were negotiated")
+            return _Stray(self._peer, accepted.context, command).refuse(excess)
         return self._start(accepted, command)
 
     def answered(self, operation: Operation) -> None:
@@ -94,7 +110,7 @@ class ServiceProvider:
             self._operations[report.message_id] = report
             return report.start(self._handler)
         service = _SERVICE_OF.get(command.field)
-        operation: EchoOperation | StoreOperation | FindOperation | CommitmentOperation
+        operation: EchoOperation | StoreOperation | FindOperation | RetrieveOperation | CommitmentOperation
         if service is None:
             return self._refuse(accepted, command, Status.UNRECOGNIZED_OPERATION, f"{command.field:04X}H")
         if service is not accepted.service:
@@ -106,7 +122,7 @@ class ServiceProvider:
         elif service is Service.COMMITMENT:
             operation = CommitmentOperation(peer, context, command, self._config.max_information)
         else:
-            operation = FindOperation(peer, context, command, self._config.max_identifier)
+            operation = _RESPONDING[service](peer, context, command, self._config.max_identifier)
         self._operations[operation.message_id] = operation
         return operation.start(self._handler)
 
@@ -122,4 +138,4 @@ class ServiceProvider:
 
 
 class _Stray(Operation):
-    """A request under a Message ID that is in use: it is not in the list of those in flight."""
+    """A request under a Message ID that is in use, or one too many: it is not in the list of those in flight."""

@@ -17,6 +17,22 @@ QUERY_CLASSES = frozenset(
         "1.2.840.10008.5.1.4.1.2.3.1",  # Patient/Study Only - FIND (retired)
     }
 )
+MOVE_CLASSES = frozenset(
+    {
+        "1.2.840.10008.5.1.4.1.2.1.2",  # Patient Root - MOVE
+        "1.2.840.10008.5.1.4.1.2.2.2",  # Study Root - MOVE
+        "1.2.840.10008.5.1.4.1.2.3.2",  # Patient/Study Only - MOVE (retired)
+        "1.2.840.10008.5.1.4.1.2.4.2",  # Composite Instance Root Retrieve - MOVE
+    }
+)
+GET_CLASSES = frozenset(
+    {
+        "1.2.840.10008.5.1.4.1.2.1.3",  # Patient Root - GET
+        "1.2.840.10008.5.1.4.1.2.2.3",  # Study Root - GET
+        "1.2.840.10008.5.1.4.1.2.3.3",  # Patient/Study Only - GET (retired)
+        "1.2.840.10008.5.1.4.1.2.4.3",  # Composite Instance Root Retrieve - GET
+    }
+)
 
 COMMITMENT = "1.2.840.10008.1.20.1"
 """Storage Commitment Push Model (PS3.4 J)."""
@@ -29,6 +45,12 @@ UNCOMPRESSED = frozenset(
         uids.DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN,
         uids.EXPLICIT_VR_BIG_ENDIAN,
     }
+)
+_EASILY_SENT = (
+    uids.EXPLICIT_VR_LITTLE_ENDIAN,
+    uids.IMPLICIT_VR_LITTLE_ENDIAN,
+    uids.EXPLICIT_VR_BIG_ENDIAN,
+    uids.DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN,
 )
 
 # These are no encodings of a data set that a C-STORE could carry: MIME, XML, and the real-time video of PS3.22.
@@ -52,6 +74,8 @@ class Service(Enum):
     VERIFICATION = "verification"
     STORAGE = "storage"
     QUERY = "query"
+    MOVE = "move"
+    GET = "get"
     COMMITMENT = "commitment"
 
 
@@ -59,6 +83,8 @@ _SERVICES = {
     VERIFICATION: Service.VERIFICATION,
     COMMITMENT: Service.COMMITMENT,
     **dict.fromkeys(QUERY_CLASSES, Service.QUERY),
+    **dict.fromkeys(MOVE_CLASSES, Service.MOVE),
+    **dict.fromkeys(GET_CLASSES, Service.GET),
 }
 
 
@@ -95,16 +121,22 @@ def service_of(sop_class: str, *, extra: tuple[str, ...], unknown: bool, declare
     return Service.STORAGE if unknown and could_be else None
 
 
-def choose_syntax(service: Service, proposed: list[str]) -> str | None:
+def choose_syntax(service: Service, proposed: list[str], *, sending: bool = False) -> str | None:
     """Return the transfer syntax to accept, or None.
 
     The requestor's order counts, so that what a modality compressed is stored as it is. Only Implicit VR gives way
     to Explicit VR Little Endian where both are proposed: it loses the VRs of private elements.
+
+    In a context that is only for `sending` (C-GET) it is Explicit VR Little Endian wherever that is proposed, then
+    another one without compression: in these whatever is stored can be sent without further loss, and to decode
+    takes less than to encode. Who wants compressed instances as they are proposes a context for each syntax.
     """
     known = STORAGE_SYNTAXES if service is Service.STORAGE else UNCOMPRESSED
     usable = [uid for uid in proposed if uid in known]
     if not usable:
         return None
+    if sending:
+        return next((uid for uid in _EASILY_SENT if uid in usable), usable[0])
     if usable[0] == uids.IMPLICIT_VR_LITTLE_ENDIAN and uids.EXPLICIT_VR_LITTLE_ENDIAN in usable:
         return uids.EXPLICIT_VR_LITTLE_ENDIAN
     return usable[0]
