@@ -11,7 +11,7 @@ from typing import Final
 
 from yarl import URL
 
-from osteon.doctor.der import not_after
+from osteon.der import not_after
 from osteon.doctor.report import Findings
 from osteon.errors import Invalid
 from osteon.settings import BusSettings, IndexSettings, ObjectSettings, ProcessSettings

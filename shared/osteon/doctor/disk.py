@@ -14,7 +14,7 @@ from osteon.settings import SpoolSettings, StandaloneSettings
 from osteon.spool.admission import Admission, usage
 from osteon.spool.disk import Disk
 from osteon.spool.errors import SpoolFull
-from osteon.spool.folders import contents, orphans
+from osteon.spool.folders import contents, files, orphans
 from osteon.spool.paths import DAMAGED, SEALED
 
 SLOW_SYNC: Final = 0.1
@@ -150,20 +150,20 @@ def _look_at_space(folder: Path, settings: SpoolSettings, say: Findings) -> None
 
 def _look_at_leftovers(root: Path, say: Findings) -> None:
     say.doing = f"listing {root}"
-    damaged = sorted(root.glob(f"*/*{DAMAGED}"))
+    damaged = sorted(path for path in files(root) if path.name.endswith(DAMAGED))
     if damaged:
         say.warn(
             f"damaged files: {len(damaged)}, such as {_names(damaged, root)}",
             "Their whole members were saved. Send what is missing again (the log names it), then move the files away.",
         )
-    left = {folder: files for folder in orphans(root) if (files := contents(folder))}
+    left = {folder: found for folder in orphans(root) if (found := contents(folder))}
     if left:
         count = sum(map(len, left.values()))
         say.warn(
             f"files in folders that no process holds: {count}, in {_names(list(left), root)}",
             "Start an ingress on this volume: it adopts them within seconds. Delete nothing.",
         )
-    held = [path for path in root.glob(f"*/*{SEALED}") if path.parent not in left]
+    held = [path for path in files(root) if path.name.endswith(SEALED) and path.parent not in left]
     old = [path for path in held if _age(path) > OLD]
     if old:
         say.warn(

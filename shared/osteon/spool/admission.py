@@ -7,6 +7,7 @@ from typing import Final
 
 from osteon.spool.disk import Disk
 from osteon.spool.errors import SpoolFull
+from osteon.spool.folders import files
 
 _FRESH: Final = 0.25
 """Seconds for which the file system's figures are believed."""
@@ -59,7 +60,7 @@ class Admission:
 def usage(root: Path) -> int:
     """Return the bytes of all files in the folders of a spool, whoever works in them. Blocks."""
     total = 0
-    for path in root.glob("*/*"):
+    for path in files(root):
         with suppress(FileNotFoundError):  # stored meanwhile
             total += path.stat().st_size
     return total

@@ -7,7 +7,7 @@ from pathlib import Path
 from osteon import metrics
 from osteon.logging import get_logger
 from osteon.spool.disk import Disk
-from osteon.spool.folders import Folder
+from osteon.spool.folders import Folder, files
 from osteon.spool.paths import DAMAGED, OPEN, SEALED
 from osteon.spool.recovery import recover
 from osteon.spool.sealed import Reason, SealedPack
@@ -71,4 +71,4 @@ class Adoption:
 
 
 def _damaged(root: Path) -> int:
-    return sum(1 for _ in root.glob(f"*/*{DAMAGED}"))
+    return sum(1 for path in files(root) if path.name.endswith(DAMAGED))

@@ -8,7 +8,7 @@ import fcntl
 import os
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -62,6 +62,13 @@ class Folder:
 def contents(folder: Path) -> list[Path]:
     """Return what is in a folder of the spool, oldest pack first."""
     return sorted(path for path in folder.iterdir() if path.name != _LOCK)
+
+
+def files(root: Path) -> Iterator[Path]:
+    """Give what is in the folders of a spool, whoever works in them; they may come and go meanwhile."""
+    for folder in root.iterdir():
+        with suppress(FileNotFoundError, NotADirectoryError):
+            yield from sorted(folder.iterdir())
 
 
 def orphans(root: Path) -> list[Path]:

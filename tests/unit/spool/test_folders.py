@@ -5,7 +5,7 @@ import pytest
 
 from osteon.spool import adoption
 from osteon.spool.disk import Disk
-from osteon.spool.folders import Folder
+from osteon.spool.folders import Folder, files
 from osteon.spool.paths import OPEN
 from osteon.spool.recovery import Recovered, recover
 from osteon.spool.spool import Spool, SpoolConfig
@@ -32,6 +32,19 @@ def test_a_folder_that_was_half_made_or_half_removed_is_adopted(tmp_path: Path) 
     (tmp_path / "abc").mkdir()
     Folder.create(tmp_path, Disk())
     assert [folder.path.name for folder in Folder.adopt(tmp_path)] == ["abc"]
+
+
+def test_a_folder_that_is_removed_while_a_spool_is_looked_through_is_passed_over(tmp_path: Path) -> None:
+    gone, stays = tmp_path / "a", tmp_path / "b"
+    for folder in (gone, stays):
+        folder.mkdir()
+        (folder / "x.tar").touch()
+    seen = files(tmp_path)
+    first = next(seen)
+    other = stays if first.parent == gone else gone
+    (other / "x.tar").unlink()
+    other.rmdir()
+    assert list(seen) == []
 
 
 async def test_a_file_that_can_not_be_recovered_does_not_hold_up_those_behind_it(

@@ -129,8 +129,15 @@ async def send(spool: Spool) -> None:
 
 
 async def until_taken(spool_root: Path) -> None:
-    while any(spool_root.glob("*/*.tar*")):
+    while waiting(spool_root):
         await asyncio.sleep(0.005)
+
+
+def waiting(spool_root: Path) -> bool:
+    try:
+        return any(spool_root.glob("*/*.tar*"))
+    except FileNotFoundError:  # a folder that was empty is gone between listing and looking
+        return True
 
 
 async def check(data: Path, index: SqlIndex, *, leftovers: bool = False) -> None:
