@@ -84,3 +84,9 @@ HTTP_SECONDS: Final = Histogram(
     "osteon_http_seconds", "Time to answer an HTTP request.", ["method", "route", "status"], buckets=_SECONDS
 )
 RETRIEVED_BYTES: Final = Counter("osteon_retrieved_bytes_total", "Bytes of instances sent out, by way.", ["way"])
+SENT_INSTANCES: Final = Counter(
+    "osteon_sent_instances_total",
+    "Instances sent by C-STORE or not, by result: completed, warning, failed.",
+    ["result"],
+)
+SENT_BYTES: Final = Counter("osteon_sent_bytes_total", "Bytes of data sets sent by C-STORE.")

@@ -13,6 +13,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from osteon.dicom.uids import TRANSFER_SYNTAXES
 from osteon.errors import Invalid
 from osteon.remotes.port import Permission
 
@@ -249,6 +250,39 @@ class StandaloneSettings(Settings):
 
     data: Path = Field(Path("data"), description="Folder of the spool, the objects and the SQLite index.")
     demo: bool = Field(True, description="Load a small demo study into an empty archive.")
+
+
+class SendingSettings(Settings):
+    """Sending instances by C-STORE: C-MOVE, C-GET and jobs that send."""
+
+    send_read_ahead: int = Field(
+        16 << 20, ge=1, description="Bytes read for one association before the peer takes them."
+    )
+    send_memory: int = Field(
+        256 << 20, ge=1, description="Bytes read ahead for all associations; then each reads but what it sends next."
+    )
+    send_verify: bool = Field(True, description="Compare what is sent with the SHA-256 that it came with.")
+    send_lossy: Words = Field(
+        (), description="Transfer syntax UIDs that may be sent although information is lost, when the peer wants them."
+    )
+    send_quality: int = Field(90, ge=1, le=100, description="Quality of lossy compression.")
+    send_transcode_seconds: float = Field(330.0, gt=0, description="Seconds to wait for `imaging` to transcode.")
+    move_patience: float = Field(
+        60.0, ge=0, description="Seconds for which the destination of a C-MOVE is tried again when it has vanished."
+    )
+
+    @field_validator("send_lossy", mode="before")
+    @classmethod
+    def _split_lossy(cls, value: object) -> object:
+        return split_words(value)
+
+    @field_validator("send_lossy")
+    @classmethod
+    def _are_lossy(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for uid in value:
+            if uid not in TRANSFER_SYNTAXES or not TRANSFER_SYNTAXES[uid].lossy:
+                raise ValueError("expected UIDs of lossy transfer syntaxes, such as 1.2.840.10008.1.2.4.50")
+        return value
 
 
 S = TypeVar("S", bound=Settings)

@@ -73,12 +73,13 @@ class PlannedInstance(Message):
     key: str
     offset: int
     length: int
+    sha256: bytes = Field(default=b"", description="Of the data set, 32 bytes; empty when it is not known.")
 
 
 class Plan(Message):
     """A page of a plan. `status` counts only when it is not 0x0000: then nothing is sent."""
 
-    total: int = Field(default=0, description="Instances of all pages.")
+    total: int = Field(default=0, description="Instances of all pages; in the first one only.")
     instances: list[PlannedInstance] = Field(default_factory=list)
     status: int = 0x0000
     error_comment: str = ""

@@ -44,6 +44,10 @@ class ServiceUser:
         by_syntax = {context.transfer_syntax: context for context in reversed(found)}
         return next((by_syntax[uid] for uid in transfer_syntaxes if uid in by_syntax), None)
 
+    def contexts_to_use(self, abstract_syntax: str) -> list[PresentationContext]:
+        """Return the accepted contexts in which this side is service class user."""
+        return [each for each in self.contexts if each.abstract_syntax == abstract_syntax and self._has_role(each)]
+
     async def echo(self) -> Outcome:
         """C-ECHO on the first context for it."""
         context = self.context_for(VERIFICATION)
@@ -155,10 +159,13 @@ class ServiceUser:
         self._invoker.check()
         if context not in self.contexts:
             raise NotAccepted(f"presentation context {context.context_id} is of another association")
-        # The roles are the requestor's: the acceptor has the other one.
-        if not (context.scu if self._is_requestor == as_user else context.scp):
+        if not self._has_role(context, as_user=as_user):
             role = "user" if as_user else "provider"
             raise NotAccepted(f"{context.abstract_syntax}: the role of service class {role} was not accepted")
+
+    def _has_role(self, context: PresentationContext, *, as_user: bool = True) -> bool:
+        # The roles are the requestor's: the acceptor has the other one.
+        return context.scu if self._is_requestor == as_user else context.scp
 
 
 async def _measured(data: AsyncIterable[bytes | memoryview], length: int) -> AsyncIterator[bytes | memoryview]:

@@ -1,17 +1,22 @@
 """Sends planned instances: `send` on an association that there is, `deliver` on ones that it asks for."""
 
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator, AsyncIterable, Sequence
+from contextlib import aclosing
+from functools import partial
 
+from osteon import metrics
 from osteon.bus.port import Bus
 from osteon.contracts.retrieve import PlannedInstance
-from osteon.dimse.config import Proposed
 from osteon.dimse.user import ServiceUser
 from osteon.objects.port import Objects
 from osteon.sending.accounting import Sent
-
-Connect = Callable[[Sequence[Proposed]], AbstractAsyncContextManager[ServiceUser]]
-"""Asks for an association, as `partial(associate, remote, config=…)` does."""
+from osteon.sending.ahead import Ahead, Memory
+from osteon.sending.contexts import proposals
+from osteon.sending.delivery import Connect, Delivery
+from osteon.sending.reading import Reader, Unreadable
+from osteon.sending.steps import Ready, Steps
+from osteon.sending.transcoding import Lossy, Transcoder
+from osteon.settings import SendingSettings
 
 
 class Sending:
@@ -39,9 +44,29 @@ class Sending:
         quality: int = 90,
         verify: bool = True,
         transcode_timeout: float = 300.0,
-    ) -> None: ...
+    ) -> None:
+        self.lossy = tuple(lossy)
+        self._reader = Reader(objects, verify=verify)
+        kept = Lossy(syntaxes=self.lossy, quality=quality)
+        self._transcoder = Transcoder(objects, bus, kept, transcode_timeout)
+        self._read_ahead = read_ahead
+        self._memory = Memory(memory)
 
-    def send(
+    @classmethod
+    def from_settings(cls, objects: Objects, bus: Bus, settings: SendingSettings) -> "Sending":
+        """Return what the settings describe."""
+        return cls(
+            objects,
+            bus,
+            read_ahead=settings.send_read_ahead,
+            memory=settings.send_memory,
+            lossy=settings.send_lossy,
+            quality=settings.send_quality,
+            verify=settings.send_verify,
+            transcode_timeout=settings.send_transcode_seconds,
+        )
+
+    async def send(
         self,
         line: ServiceUser,
         instances: AsyncIterable[PlannedInstance],
@@ -63,7 +88,34 @@ class Sending:
             RequestorError: the association has ended; the instances not yielded are not (known to be) there.
             Unavailable: the object store or whatever gives `instances` does not answer.
         """
-        raise NotImplementedError
+        steps = Steps(line, self._reader, self._transcoder, self.lossy, transcode=transcode)
+        ahead = Ahead[Sequence[Ready | Sent]](self._memory, self._read_ahead)
+        async with aclosing(ahead.run(steps.of(instances))) as results:
+            async for result in results:
+                for each in result:
+                    sent = each if isinstance(each, Sent) else await self._store(line, each, move_originator)
+                    metrics.SENT_INSTANCES.labels(sent.counts_as.value).inc()
+                    yield sent
+
+    async def _store(self, line: ServiceUser, ready: Ready, move_originator: tuple[str, int] | None) -> Sent:
+        instance, data_set = ready.instance, ready.data_set
+        try:
+            async with aclosing(data_set.parts()) as parts:
+                outcome = await line.store(
+                    ready.context,
+                    instance.sop_class_uid,
+                    ready.sop_instance_uid,
+                    parts,
+                    move_originator=move_originator,
+                )
+        except Unreadable as error:
+            # Half of it has gone out, and with it the association: what comes next will raise.
+            return Sent(instance, None, str(error))
+        finally:
+            if ready.temporary:
+                self._transcoder.forget(ready.temporary)
+        metrics.SENT_BYTES.inc(data_set.length)
+        return Sent(instance, outcome, "", ready.sop_instance_uid, data_set.length)
 
     def deliver(
         self,
@@ -76,10 +128,12 @@ class Sending:
         """Send on associations that `connect` makes, as `send` does; a new one only when other contexts are needed.
 
         An instance on which an association broke is tried once more on a new one; then it has failed, and the next
-        one's turn has come.
+        one's turn has come. Instances are gathered by the thousand, to know what to propose.
 
         Raises:
-            RequestorError: there is no association, or one after the other breaks.
+            RequestorError: there is no association, it does not answer, or one after the other breaks.
             Unavailable: the object store or whatever gives `instances` does not answer.
         """
-        raise NotImplementedError
+        propose = partial(proposals, lossy=self.lossy, transcode=transcode)
+        send = partial(self.send, move_originator=move_originator, transcode=transcode)
+        return Delivery(connect, propose, send).run(instances)

@@ -1,0 +1,88 @@
+"""Begins work ahead of whoever takes its results, in order, with a bound on the memory that results hold."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from typing import Generic, TypeVar
+
+R = TypeVar("R")
+
+
+class Memory:
+    """Bytes that all lines of a process may hold ahead together."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self.used = 0
+
+    def has(self, size: int) -> bool:
+        """Whether so many bytes are free."""
+        return self.used + size <= self._limit
+
+
+class Ahead(Generic[R]):
+    """Runs steps ahead while their sizes fit into `limit` bytes, and into `memory` with those of others.
+
+    What is asked for next is always begun, so that everybody gets on however little memory there is.
+    """
+
+    def __init__(self, memory: Memory, limit: int) -> None:
+        self._memory = memory
+        self._limit = limit
+        self._held = 0
+        self._changed = asyncio.Event()
+        self._begun: asyncio.Queue[tuple[int, asyncio.Task[R]] | None] = asyncio.Queue()
+
+    async def run(self, steps: AsyncIterator[tuple[int, Callable[[], Awaitable[R]]]]) -> AsyncGenerator[R]:
+        """Yield the results of steps (bytes that the result holds, work). What a step raises ends it.
+
+        The memory of a result counts until the next one is asked for.
+        """
+        beginning = asyncio.create_task(self._begin(steps))
+        try:
+            while (entry := await self._begun.get()) is not None:
+                size, task = entry
+                try:
+                    yield await task
+                finally:
+                    task.cancel()
+                    self._release(size)
+            await beginning
+        finally:
+            await self._stop(beginning)
+
+    async def _begin(self, steps: AsyncIterator[tuple[int, Callable[[], Awaitable[R]]]]) -> None:
+        try:
+            async for size, work in steps:
+                while self._held and (self._held + size > self._limit or not self._memory.has(size)):
+                    self._changed.clear()
+                    await self._changed.wait()
+                self._held += size
+                self._memory.used += size
+                self._begun.put_nowait((size, asyncio.create_task(_result(work))))
+        finally:
+            self._begun.put_nowait(None)
+
+    def _release(self, size: int) -> None:
+        self._held -= size
+        self._memory.used -= size
+        self._changed.set()
+
+    async def _stop(self, beginning: asyncio.Task[None]) -> None:
+        await _cancel(beginning)
+        while not self._begun.empty():
+            entry = self._begun.get_nowait()
+            if entry is not None:
+                self._release(entry[0])
+                await _cancel(entry[1])
+
+
+async def _result(work: Callable[[], Awaitable[R]]) -> R:
+    return await work()
+
+
+async def _cancel(task: asyncio.Task[R]) -> None:
+    """End a task; what it raises is of no interest any more."""
+    task.cancel()
+    await asyncio.wait([task])
+    if not task.cancelled():
+        task.exception()

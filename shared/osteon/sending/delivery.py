@@ -1,0 +1,154 @@
+"""Sends instances on as few associations as their presentation contexts need, and again when one breaks."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing
+from typing import Final
+
+from osteon.contracts.retrieve import PlannedInstance
+from osteon.dimse.config import Proposed
+from osteon.dimse.errors import NoAnswer, RequestorError
+from osteon.dimse.user import ServiceUser
+from osteon.logging import get_logger
+from osteon.sending.accounting import Sent
+from osteon.sending.contexts import Kind, kind_of
+
+Connect = Callable[[Sequence[Proposed]], AbstractAsyncContextManager[ServiceUser]]
+"""Asks for an association, as `partial(associate, remote, config=…)` does."""
+Send = Callable[[ServiceUser, AsyncIterable[PlannedInstance]], AsyncGenerator[Sent]]
+Propose = Callable[[Iterable[Kind]], list[list[Proposed]]]
+
+_GATHERED: Final = 1000
+_BREAKS: Final = 3
+"""Associations that may break one after the other without an answer before there is no sense in another one."""
+log = get_logger(__name__)
+
+
+class Delivery:
+    """Sends to one peer; at most one association at a time.
+
+    Args:
+        connect: asks for an association.
+        propose: returns the presentation contexts for SOP classes and transfer syntaxes, as `proposals` does.
+        send: sends on an association, as `Sending.send` does.
+    """
+
+    def __init__(self, connect: Connect, propose: Propose, send: Send) -> None:
+        self._connect = connect
+        self._propose = propose
+        self._send = send
+        self._association: AbstractAsyncContextManager[ServiceUser] | None = None
+        self._line: ServiceUser | None = None
+        self._covered: dict[Kind, None] = {}
+        self._suspect = ""
+        self._breaks = 0
+
+    async def run(self, instances: AsyncIterable[PlannedInstance]) -> AsyncGenerator[Sent]:
+        """Send all, in order; see `Sending.deliver`."""
+        try:
+            async with aclosing(_gathered(instances)) as gathered:
+                async for some in gathered:
+                    for kinds, queue in self._runs(some):
+                        async with aclosing(self._run(kinds, queue)) as results:
+                            async for sent in results:
+                                yield sent
+        except GeneratorExit:
+            await self._end(None)
+            raise
+        except BaseException as error:
+            await self._end(error)
+            raise
+        await self._end(None)
+
+    def _runs(self, some: Sequence[PlannedInstance]) -> Iterator[tuple[dict[Kind, None], deque[PlannedInstance]]]:
+        """Yield successive instances whose contexts go into one association, and their kinds."""
+        kinds: dict[Kind, None] = {}
+        queue: deque[PlannedInstance] = deque()
+        for instance in some:
+            kind = kind_of(instance)
+            if kind not in kinds and not self._fit({**kinds, kind: None}):
+                yield kinds, queue
+                kinds, queue = {}, deque()
+            kinds[kind] = None
+            queue.append(instance)
+        yield kinds, queue
+
+    def _fit(self, kinds: Iterable[Kind]) -> bool:
+        return len(self._propose(kinds)) == 1
+
+    async def _run(self, kinds: dict[Kind, None], queue: deque[PlannedInstance]) -> AsyncGenerator[Sent]:
+        while queue:
+            line = await self._line_for(kinds)
+            try:
+                async with aclosing(self._send(line, _each(tuple(queue)))) as results:
+                    async for sent in results:
+                        queue.popleft()
+                        self._breaks = 0 if sent.outcome is not None else self._breaks
+                        yield sent
+            except RequestorError as error:
+                await self._end(error)
+                if (failed := self._broken(queue, error)) is not None:
+                    yield failed
+
+    def _broken(self, queue: deque[PlannedInstance], error: RequestorError) -> Sent | None:
+        """Decide what an association that broke means: trying again, one failure, or (raising `error`) the end."""
+        self._breaks += 1
+        if isinstance(error, NoAnswer) or self._breaks >= _BREAKS:
+            raise error
+        if not queue:
+            return None
+        log.warning("association broke", instance=queue[0].sop_instance_uid, error=str(error), left=len(queue))
+        if queue[0].sop_instance_uid == self._suspect:
+            return Sent(queue.popleft(), None, f"the association broke twice while it was sent: {error}")
+        self._suspect = queue[0].sop_instance_uid
+        return None
+
+    async def _line_for(self, kinds: dict[Kind, None]) -> ServiceUser:
+        if self._line is None or not kinds.keys() <= self._covered.keys():
+            await self._end(None)
+            # What was needed before is likely to be needed again.
+            both = {**kinds, **self._covered}
+            self._covered = both if self._fit(both) else dict(kinds)
+            association = self._connect(self._propose(self._covered)[0])
+            self._line = await association.__aenter__()
+            self._association = association
+        return self._line
+
+    async def _end(self, error: BaseException | None) -> None:
+        """Release the association, or abort it after an error."""
+        association, self._association, self._line = self._association, None, None
+        if association is None:
+            return
+        try:
+            await association.__aexit__(type(error) if error else None, error, error.__traceback__ if error else None)
+        except RequestorError as late:
+            # All that was asked for is answered: that the peer does not wait for the release harms nobody.
+            log.info("association not released", error=str(late))
+
+
+async def _each(instances: Iterable[PlannedInstance]) -> AsyncIterator[PlannedInstance]:
+    for instance in instances:
+        yield instance
+
+
+async def _gathered(instances: AsyncIterable[PlannedInstance]) -> AsyncGenerator[list[PlannedInstance]]:
+    """Yield instances by the thousand; the next ones are gathered meanwhile."""
+    source = aiter(instances)
+    following = asyncio.create_task(_take(source))
+    try:
+        while some := await following:
+            following = asyncio.create_task(_take(source))
+            yield some
+    finally:
+        following.cancel()
+        await asyncio.wait([following])
+        if not following.cancelled():
+            following.exception()
+
+
+async def _take(source: AsyncIterator[PlannedInstance]) -> list[PlannedInstance]:
+    taken: list[PlannedInstance] = []
+    while len(taken) < _GATHERED and (instance := await anext(source, None)) is not None:
+        taken.append(instance)
+    return taken
