@@ -21,9 +21,12 @@ from osteon.dimse.handler import (
     EventReport,
     FindRequest,
     FindResponse,
+    GetRequest,
+    MoveRequest,
     Outcome,
     PresentationContext,
     Reporter,
+    RetrieveResponse,
     StoreRequest,
 )
 from osteon.dimse.observer import AcceptorObserver, Ended, Rejected
@@ -33,6 +36,8 @@ CT = "1.2.840.10008.5.1.4.1.1.2"
 MR = "1.2.840.10008.5.1.4.1.1.4"
 VERIFICATION = "1.2.840.10008.1.1"
 STUDY_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
+STUDY_MOVE = "1.2.840.10008.5.1.4.1.2.2.2"
+STUDY_GET = "1.2.840.10008.5.1.4.1.2.2.3"
 IMPLICIT = "1.2.840.10008.1.2"
 EXPLICIT = "1.2.840.10008.1.2.1"
 SUCCESS = Outcome(Status.SUCCESS)
@@ -69,6 +74,8 @@ class Recorder:
     keep: bool = True
     refusal: Outcome | None = None
     matches: Callable[[FindRequest], AsyncIterator[FindResponse]] | None = None
+    on_move: Callable[[MoveRequest], AsyncIterator[RetrieveResponse]] | None = None
+    on_get: Callable[[GetRequest], AsyncIterator[RetrieveResponse]] | None = None
     on_write: Callable[[Sink], Awaitable[None] | None] | None = None
     on_finish: Callable[[Sink], Awaitable[Outcome]] | None = None
     on_echo: Callable[[], Awaitable[Outcome]] | None = None
@@ -93,6 +100,12 @@ class Recorder:
         self.finds.append(request)
         return self.matches(request) if self.matches else no_matches()
 
+    def move(self, request: MoveRequest) -> AsyncIterator[RetrieveResponse]:
+        return self.on_move(request) if self.on_move else nothing_to_retrieve()
+
+    def get(self, request: GetRequest) -> AsyncIterator[RetrieveResponse]:
+        return self.on_get(request) if self.on_get else nothing_to_retrieve()
+
     async def action(self, request: ActionRequest, reporter: Reporter | None) -> Outcome:
         return await self.on_action(request, reporter) if self.on_action else SUCCESS
 
@@ -107,6 +120,10 @@ class Recorder:
 
 async def no_matches() -> AsyncIterator[FindResponse]:
     yield FindResponse(Status.SUCCESS)
+
+
+async def nothing_to_retrieve() -> AsyncIterator[RetrieveResponse]:
+    yield RetrieveResponse(Status.SUCCESS)
 
 
 @dataclass
@@ -218,6 +235,15 @@ def echo_rq(message_id: int = 1) -> bytes:
 
 def find_rq(message_id: int = 1, sop_class: str = STUDY_FIND) -> bytes:
     return command_set({0x0002: sop_class, 0x0100: 0x20, 0x0110: message_id, 0x0700: 0, 0x0800: 1})
+
+
+def move_rq(message_id: int = 1, destination: str = "SINK", sop_class: str = STUDY_MOVE) -> bytes:
+    values = {0x0002: sop_class, 0x0100: 0x21, 0x0110: message_id, 0x0600: destination, 0x0700: 0, 0x0800: 1}
+    return command_set(values)
+
+
+def get_rq(message_id: int = 1, sop_class: str = STUDY_GET) -> bytes:
+    return command_set({0x0002: sop_class, 0x0100: 0x10, 0x0110: message_id, 0x0700: 0, 0x0800: 1})
 
 
 def cancel_rq(message_id: int) -> bytes:
