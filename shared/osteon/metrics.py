@@ -11,6 +11,16 @@ ASSOCIATIONS_TOTAL: Final = Counter("osteon_associations_total", "Associations b
 UNUSED_CONNECTIONS: Final = Counter(
     "osteon_unused_connections_total", "Connections without an association, by how they ended.", ["result"]
 )
+TLS_EXPIRY: Final = Gauge(
+    "osteon_tls_certificate_expiry_timestamp_seconds",
+    "When the certificate of DICOM TLS expires, in seconds since 1970, as acceptor or as requestor.",
+    ["role"],
+)
+TLS_RELOADS: Final = Counter(
+    "osteon_tls_reloads_total",
+    "Looks at files of DICOM TLS that had changed, by result; while they can not be used, the former ones hold.",
+    ["role", "result"],
+)
 STORE_SECONDS: Final = Histogram(
     "osteon_store_seconds", "From the last fragment of a C-STORE to its answer.", buckets=_SECONDS
 )
@@ -83,10 +93,10 @@ SEARCH_SECONDS: Final = Histogram("osteon_search_seconds", "Time of one search p
 HTTP_SECONDS: Final = Histogram(
     "osteon_http_seconds", "Time to answer an HTTP request.", ["method", "route", "status"], buckets=_SECONDS
 )
-RETRIEVED_BYTES: Final = Counter("osteon_retrieved_bytes_total", "Bytes of instances sent out, by way.", ["way"])
 SENT_INSTANCES: Final = Counter(
     "osteon_sent_instances_total",
     "Instances sent by C-STORE or not, by result: completed, warning, failed.",
     ["result"],
 )
 SENT_BYTES: Final = Counter("osteon_sent_bytes_total", "Bytes of data sets sent by C-STORE.")
+RETRIEVED_BYTES: Final = Counter("osteon_retrieved_bytes_total", "Bytes of instances sent out, by way.", ["way"])

@@ -77,6 +77,31 @@ class DicomSettings(Settings):
         return split_words(value)
 
 
+class TlsSettings(Settings):
+    """TLS of associations."""
+
+    dicom_tls_port: Port = Field(
+        2762, description="Port for associations by TLS, open when there is a certificate; 0 takes a free one."
+    )
+    dicom_tls_certificate: str = Field("", description="PEM file of the own certificate and those that lead to the CA.")
+    dicom_tls_key: str = Field("", description="PEM file of its key, without a password; empty: in the same file.")
+    dicom_tls_ca: str = Field("", description="PEM file of the CAs that sign the certificates of the others.")
+    dicom_tls_clients: Literal["", "none", "optional", "required"] = Field(
+        "", description="Whether who connects must show a certificate; empty: `required` with a CA, else `none`."
+    )
+    dicom_plain: bool = Field(True, description="Listen on `OSTEON_DICOM_PORT`, which has no TLS, too.")
+    dicom_tls_client_certificate: str = Field(
+        "", description="Certificate that is shown to modalities; empty: `OSTEON_DICOM_TLS_CERTIFICATE`."
+    )
+    dicom_tls_client_key: str = Field("", description="PEM file of its key; empty: in the same file.")
+    dicom_tls_client_ca: str = Field(
+        "", description="CAs that sign the certificates of modalities; empty: `OSTEON_DICOM_TLS_CA`, or the system's."
+    )
+    dicom_tls_check_host: bool = Field(
+        True, description="Whether the certificate of a modality must be for the host that is called."
+    )
+
+
 class SpoolSettings(Settings):
     """The spool volume."""
 
@@ -223,33 +248,16 @@ class DispatcherSettings(Settings):
         30.0, ge=1, description="Seconds after which the job of a dispatcher that died is taken over by another one."
     )
     job_poll: float = Field(1.0, gt=0, description="Seconds between looks for jobs that are due.")
+    job_patience: float = Field(
+        600.0, ge=0, description="Seconds for which a modality or peer that does not answer is tried again."
+    )
     job_history: int = Field(1000, ge=0, description="Jobs that ended and are kept at least.")
     job_history_days: float = Field(30.0, ge=0, description="Days after which further ones are forgotten.")
-
-
-class ImagingSettings(Settings):
-    """Pixel codecs and their worker processes."""
-
-    imaging_workers: int = Field(2, ge=1, description="Worker processes of one service; each uses one processor.")
-    imaging_recycle: int = Field(200, ge=1, description="Tasks after which a worker process is replaced.")
-    imaging_idle_seconds: float = Field(60.0, gt=0, description="A worker process without work ends after this time.")
-    imaging_memory: int = Field(2 << 30, ge=1 << 26, description="Bytes of memory that one task may use.")
-    imaging_seconds: float = Field(300.0, gt=0, description="Seconds that one task may take.")
-    imaging_frame_seconds: float = Field(30.0, gt=0, description="Seconds that one frame may take.")
-    imaging_frame_bytes: int = Field(512 << 20, ge=1, description="Bytes of one decoded frame at most.")
-    imaging_poison_seconds: float = Field(
-        600.0, ge=0, description="How long a request that ended its worker is refused at once."
+    own_door: str = Field(
+        "127.0.0.1:4242",
+        pattern=r"^(.*:\d{1,5})?$",
+        description="Host and port of the own `ingress`, which stores what is fetched by C-GET.",
     )
-    imaging_cache_seconds: float = Field(
-        3600.0, ge=60, description="Age at which transcoded files that nobody took are deleted."
-    )
-
-
-class StandaloneSettings(Settings):
-    """Everything in one process."""
-
-    data: Path = Field(Path("data"), description="Folder of the spool, the objects and the SQLite index.")
-    demo: bool = Field(True, description="Load a small demo study into an empty archive.")
 
 
 class SendingSettings(Settings):
@@ -283,6 +291,31 @@ class SendingSettings(Settings):
             if uid not in TRANSFER_SYNTAXES or not TRANSFER_SYNTAXES[uid].lossy:
                 raise ValueError("expected UIDs of lossy transfer syntaxes, such as 1.2.840.10008.1.2.4.50")
         return value
+
+
+class ImagingSettings(Settings):
+    """Pixel codecs and their worker processes."""
+
+    imaging_workers: int = Field(2, ge=1, description="Worker processes of one service; each uses one processor.")
+    imaging_recycle: int = Field(200, ge=1, description="Tasks after which a worker process is replaced.")
+    imaging_idle_seconds: float = Field(60.0, gt=0, description="A worker process without work ends after this time.")
+    imaging_memory: int = Field(2 << 30, ge=1 << 26, description="Bytes of memory that one task may use.")
+    imaging_seconds: float = Field(300.0, gt=0, description="Seconds that one task may take.")
+    imaging_frame_seconds: float = Field(30.0, gt=0, description="Seconds that one frame may take.")
+    imaging_frame_bytes: int = Field(512 << 20, ge=1, description="Bytes of one decoded frame at most.")
+    imaging_poison_seconds: float = Field(
+        600.0, ge=0, description="How long a request that ended its worker is refused at once."
+    )
+    imaging_cache_seconds: float = Field(
+        3600.0, ge=60, description="Age at which transcoded files that nobody took are deleted."
+    )
+
+
+class StandaloneSettings(Settings):
+    """Everything in one process."""
+
+    data: Path = Field(Path("data"), description="Folder of the spool, the objects and the SQLite index.")
+    demo: bool = Field(True, description="Load a small demo study into an empty archive.")
 
 
 S = TypeVar("S", bound=Settings)

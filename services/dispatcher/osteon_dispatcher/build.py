@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
+from osteon import tls
 from osteon.bus.port import Bus
 from osteon.bus.rabbit import RabbitBus
 from osteon.index.port import Index
@@ -32,12 +33,13 @@ async def build(settings: DispatcherServiceSettings) -> AsyncIterator[Running]:
 
 @asynccontextmanager
 async def build_embedded(
-    settings: WorkSettings,  # noqa: ARG001 - for the jobs
+    settings: WorkSettings,
     *,
     bus: Bus,
     objects: Objects,  # noqa: ARG001 - for the jobs
     index: Index,
 ) -> AsyncIterator[None]:
     """Start the service on given ports."""
-    await remote.serve(bus, index.remotes, index.queries)
-    yield
+    async with tls.followed(tls.requestor(settings)) as context:
+        await remote.serve(bus, index.remotes, index.queries, context)
+        yield

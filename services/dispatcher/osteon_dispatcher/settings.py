@@ -8,10 +8,12 @@ from osteon.settings import (
     IndexSettings,
     ObjectSettings,
     ProcessSettings,
+    SendingSettings,
+    TlsSettings,
 )
 
 
-class WorkSettings(DicomSettings, CommitmentSettings, DispatcherSettings):
+class WorkSettings(DicomSettings, TlsSettings, CommitmentSettings, DispatcherSettings, SendingSettings):
     """What the work needs, wherever the broker, the objects and the index are."""
 
 

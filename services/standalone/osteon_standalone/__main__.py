@@ -9,6 +9,8 @@ from osteon_standalone import demo
 from osteon_standalone.build import build
 from osteon_standalone.settings import StandaloneServiceSettings
 
+DOORS = {"dicom": "DICOM     ", "dicom_tls": "DICOM TLS "}
+
 
 def main() -> None:
     """Run until Ctrl-C or SIGTERM."""
@@ -22,7 +24,7 @@ async def serve(settings: StandaloneServiceSettings, console: Console) -> None:
     try:
         async with build(settings) as running:
             started = True
-            if settings.demo:
+            if settings.demo and settings.dicom_plain:
                 await demo.load(settings.aet, running.ports["dicom"], settings.data / "demo-loaded", console)
             console.print(banner(settings, running), highlight=False, soft_wrap=True)
             await asyncio.Event().wait()
@@ -34,20 +36,22 @@ async def serve(settings: StandaloneServiceSettings, console: Console) -> None:
 def banner(settings: StandaloneServiceSettings, running: runtime.Running) -> str:
     """Say where to go."""
     host = "127.0.0.1" if settings.bind in ("0.0.0.0", "::") else settings.bind  # noqa: S104 (compared, not bound)
-    dicom, web = running.ports["dicom"], f"http://{host}:{running.ports['http']}"
+    web = f"http://{host}:{running.ports['http']}"
+    secure = "dicom" not in running.ports
+    dicom = running.ports["dicom_tls" if secure else "dicom"]
     return "\n".join(
         (
             "",
             "[bold green]Osteon is running.[/bold green]",
             f"  AE title    {settings.aet}",
-            f"  DICOM       {host}:{dicom}",
+            *(f"  {name}  {host}:{running.ports[door]}" for door, name in DOORS.items() if door in running.ports),
             f"  DICOMweb    {web}/dicom-web",
             f"  REST        {web}/system",
             f"  API pages   {web}/docs",
             f"  Metrics     {web}/metrics",
             f"  Data        {settings.data.resolve()}",
             "",
-            f"  Try:  echoscu -aec {settings.aet} {host} {dicom}",
+            f"  Try:  echoscu -aec {settings.aet} {'+tls KEY CERTIFICATE +cf CA ' if secure else ''}{host} {dicom}",
             f"        curl {web}/dicom-web/studies",
             "  Ctrl-C stops it.",
             "",

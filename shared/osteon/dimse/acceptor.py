@@ -3,12 +3,15 @@
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import ParamSpec
 
 from osteon.dimse.association import AcceptedAssociation
 from osteon.dimse.config import AcceptorConfig
 from osteon.dimse.handler import AssociationHandler, AssociationInfo
 from osteon.dimse.observer import AcceptorObserver, Ended, Rejected
+from osteon.dimse.secure import SecureTransport
+from osteon.dimse.tls import TlsOf
 from osteon.logging import get_logger
 
 P = ParamSpec("P")
@@ -26,7 +29,7 @@ _log = get_logger(__name__)
 
 
 class Acceptor:
-    """A listening port of one AE.
+    """The listening ports of one AE.
 
     `handler_factory` is called once an association is accepted, on the event loop; when it raises, the association is
     rejected: as `AssociationRefused` says, else transient, temporary congestion. `observer` hears of every accepted,
@@ -39,7 +42,7 @@ class Acceptor:
         self.config = config
         self.handler_factory = handler_factory
         self._observer = observer or AcceptorObserver()
-        self._server: asyncio.Server | None = None
+        self._servers: list[asyncio.Server] = []
         self._closing = False
         self._connections: set[AcceptedAssociation] = set()
         self._associations: set[AcceptedAssociation] = set()
@@ -53,8 +56,12 @@ class Acceptor:
         """Associations that are open now."""
         return len(self._associations)
 
-    async def start(self, host: str, port: int) -> int:
-        """Listen; return the port, which the system chooses when `port` is 0. Raises `OSError` when it can not."""
+    async def start(self, host: str, port: int, tls: TlsOf | None = None) -> int:
+        """Listen; return the port, which the system chooses when `port` is 0. Raises `OSError` when it can not.
+
+        With `tls` associations on this port are secure: it tells the context for each connection. Call it again for
+        a further port; limits and timers are those of all ports together.
+        """
         loop = asyncio.get_running_loop()
         # One buffer for all: a read is consumed before the loop reads again, whatever connection comes next.
         buffer = memoryview(bytearray(_READ_SIZE))
@@ -64,10 +71,16 @@ class Acceptor:
             self._connections.add(association)
             return association
 
+        def secure(context: TlsOf, encrypted: memoryview) -> SecureTransport:
+            return SecureTransport(loop, connection(), context(), encrypted)
+
         self._closing = False
-        self._server = await loop.create_server(connection, host, port, backlog=_BACKLOG, reuse_address=True)
-        self._looking = loop.call_later(_LOOK_EVERY, self._look)
-        return int(self._server.sockets[0].getsockname()[1])
+        made = connection if tls is None else partial(secure, tls, memoryview(bytearray(_READ_SIZE)))
+        server = await loop.create_server(made, host, port, backlog=_BACKLOG, reuse_address=True)
+        self._servers.append(server)
+        if self._looking is None:
+            self._look()
+        return int(server.sockets[0].getsockname()[1])
 
     async def close(self, grace: float = 0.0) -> None:
         """Stop listening, wait at most `grace` seconds for the associations to end, then abort what is left.
@@ -75,8 +88,8 @@ class Acceptor:
         On return every handler's `closed` has run, or was cancelled after a further ten seconds.
         """
         self._closing = True
-        if self._server is not None:
-            self._server.close()
+        for server in self._servers:
+            server.close()
         for association in list(self._connections):
             association.close_if_unused()
         await self._until(lambda: not self._associations, grace)
@@ -86,8 +99,10 @@ class Acceptor:
         for association in list(self._connections):
             association.close()
         await self._until(lambda: not self._connections, _LAST_WORDS)
+        self._servers.clear()
         if self._looking is not None:
             self._looking.cancel()
+            self._looking = None
         await self._finish_handlers()
 
     # What associations call.

@@ -59,6 +59,7 @@ class AcceptedAssociation(Exchange):
         self.handler: AssociationHandler | None = None
         self._desk = desk
         self._remote = ("", 0)
+        self._secured_by = ""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Note the peer's address."""
@@ -71,6 +72,15 @@ class AcceptedAssociation(Exchange):
         """Tell the acceptor."""
         super().connection_lost(exc)
         self._desk.gone(self)
+
+    def secured(self, by: str) -> None:
+        """Note how the connection became secure."""
+        self._secured_by = by
+
+    def insecure(self, why: str) -> None:
+        """Close a connection that did not become secure."""
+        self._finish(Ended.INSECURE, why)
+        self.close()
 
     # Negotiation.
 
@@ -101,7 +111,8 @@ class AcceptedAssociation(Exchange):
         invoker = self.begin_exchange(agreement, handler, config, performed=agreement.window, invoked=1)
         contexts = [accepted.context for accepted in agreement.contexts.values()]
         self.user = ServiceUser(invoker, contexts, is_requestor=False)
-        _log.info("association_accepted", contexts=len(agreement.contexts), skipped=asked.skipped, **_names(info))
+        details = {"contexts": len(agreement.contexts), "skipped": asked.skipped, "tls": self._secured_by}
+        _log.info("association_accepted", **details, **_names(info))
         self._desk.accepted(self)
         self.established(agreement.answer)
         return None
@@ -125,6 +136,7 @@ class AcceptedAssociation(Exchange):
         if self.info is None:
             # Health checks come all day long, and a flood of connections must not flood the log: both are counted.
             note = _log.debug if how in {Ended.LOST, Ended.CROWDED_OUT} else _log.info
+            note = _log.warning if how is Ended.INSECURE else note
             note("connection_ended", how=how.value, detail=detail, remote=_address(self._remote))
             self._desk.unused(how)
             return

@@ -13,6 +13,7 @@ from osteon.dimse.link import Link
 from osteon.dimse.observer import Ended
 from osteon.dimse.pdu import AbortReason, AbortSource, PduType, ProtocolError
 from osteon.dimse.stream import Handling, PduStream
+from osteon.dimse.tls import failure
 from osteon.dimse.watch import Watch
 from osteon.logging import get_logger
 
@@ -323,4 +324,4 @@ class Connection(Link):
         self.state = State.IDLE
         super().connection_lost(exc)
         self._watch.stop()
-        self._finish(Ended.LOST, str(exc or "the peer closed the connection"))
+        self._finish(Ended.LOST, failure(exc) if exc else "the peer closed the connection")

@@ -23,6 +23,8 @@ class Ended(Enum):
     """There never was one."""
     CROWDED_OUT = "crowded_out"
     """There never was one, and too many connections waited."""
+    INSECURE = "insecure"
+    """There never was one, because the peer did not do TLS as it must."""
 
 
 class Rejected(Enum):

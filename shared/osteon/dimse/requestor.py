@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
+from osteon.dimse import tls
 from osteon.dimse.config import Proposed, Remote, RequestorConfig
 from osteon.dimse.errors import (
     AssociationAborted,
@@ -79,7 +80,7 @@ async def _connect(
         async with asyncio.timeout(remote.timeout or config.connect_timeout):
             await loop.create_connection(lambda: made, remote.host, remote.port, ssl=remote.tls)
     except OSError as error:
-        raise ConnectFailed(f"{remote.host}:{remote.port}: {str(error) or 'no connection in time'}") from error
+        raise ConnectFailed(f"{remote.host}:{remote.port}: {tls.failure(error) or 'no connection in time'}") from error
     except (ValueError, OverflowError) as error:
         raise Invalid(f"{remote.host}:{remote.port} is no address: {error}") from error
     return made

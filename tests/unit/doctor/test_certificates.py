@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from osteon.doctor import certificates
-from osteon.doctor.der import not_after
+from osteon.der import not_after
 from osteon.doctor.report import Findings
 from osteon.errors import Invalid
 from osteon.settings import BusSettings, IndexSettings, ObjectSettings, ProcessSettings
