@@ -9,6 +9,7 @@ from osteon.settings import (
     ObjectSettings,
     ProcessSettings,
     SendingSettings,
+    SendingSettings,
     TlsSettings,
 )
 

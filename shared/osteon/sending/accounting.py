@@ -30,7 +30,7 @@ class Sent:
         error: why not, when `outcome` is None.
         sop_instance_uid: under which it went out; another one than planned when lossy compression changed it.
         bytes: of the data set that went out.
-        transient: it failed for lack of a part of Osteon's own; a later try may succeed.
+        transient: no answer came, or a part of Osteon's own was missing; a later try may succeed.
     """
 
     instance: PlannedInstance

@@ -100,7 +100,8 @@ class Delivery:
             return None
         log.warning("association broke", instance=queue[0].sop_instance_uid, error=str(error), left=len(queue))
         if queue[0].sop_instance_uid == self._suspect:
-            return Sent(queue.popleft(), None, f"the association broke twice while it was sent: {error}")
+            reason = f"the association broke twice while it was sent: {error}"
+            return Sent(queue.popleft(), None, reason, transient=True)
         self._suspect = queue[0].sop_instance_uid
         return None
 

@@ -1,0 +1,1 @@
+"""Jobs that send what is stored here: to modalities by C-STORE, to peers by HTTP."""

@@ -1,0 +1,84 @@
+"""`DicomModalityStore`: sends resources to a modality by C-STORE (PS3.4 B)."""
+
+from dataclasses import dataclass, replace
+from functools import partial
+
+from osteon.commitment.asking import ask
+from osteon.commitment.port import Item
+from osteon.dimse.config import Remote, RequestorConfig
+from osteon.dimse.requestor import associate
+from osteon.index.port import Index
+from osteon.jobs.run import Run
+from osteon.remotes.orders import ModalityStore
+from osteon.remotes.port import Modality
+from osteon.sending.sending import Sending
+from osteon_dispatcher.commitment.scp import RemoteOf
+from osteon_dispatcher.outgoing.passes import Passes
+from osteon_dispatcher.outgoing.progress import Progress
+from osteon_dispatcher.outgoing.resources import placed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stores:
+    """What the job works with. `aet` is our own AE title."""
+
+    index: Index
+    sending: Sending
+    remote_of: RemoteOf
+    config: RequestorConfig
+    aet: str
+
+
+async def store(run: Run, *, stores: Stores) -> None:
+    """Send, then ask for storage commitment if that is wanted."""
+    order = ModalityStore.model_validate(run.job.params)
+    modality = await stores.index.remotes.modality(order.modality)
+    originator = (order.move_originator_aet, order.move_originator_id) if order.move_originator_aet else None
+    passes = Passes(
+        run,
+        stores.index,
+        order.resources,
+        partial(
+            stores.sending.deliver,
+            partial(associate, _remote(order, modality, stores), config=stores.config),
+            move_originator=originator,
+            transcode=modality.allow_transcoding,
+        ),
+    )
+    await passes.send(permissive=order.permissive)
+    if order.storage_commitment:
+        await _commit(order, modality, stores, passes)
+
+
+def _remote(order: ModalityStore, modality: Modality, stores: Stores) -> Remote:
+    """Return whom to call: the modality, with what the order says otherwise."""
+    known = stores.remote_of(modality, order.local_aet or modality.local_aet or stores.aet)
+    return replace(
+        known,
+        aet=order.called_aet or known.aet,
+        host=order.host or known.host,
+        port=order.port or known.port,
+        timeout=order.timeout or known.timeout,
+    )
+
+
+async def _commit(order: ModalityStore, modality: Modality, stores: Stores, passes: Passes) -> None:
+    """Ask the modality to commit what it has got."""
+    items = await _got(order, stores.index, passes.progress)
+    if not items:
+        return
+    aet = order.local_aet or modality.local_aet or stores.aet
+    asked = replace(modality, local_aet=aet)
+    commitment, _ = await ask(stores.index.commitments, stores.index.jobs, asked, items, aet=aet, timeout=order.timeout)
+    await passes.save(StorageCommitmentTransactionUID=commitment.transaction_uid)
+
+
+async def _got(order: ModalityStore, index: Index, progress: Progress) -> list[Item]:
+    """Return what was sent, up to the last one; what came into the archive after it was not."""
+    items: list[Item] = []
+    async for each in placed(index, order.resources):
+        if each.instance.sop_instance_uid not in progress.failed:
+            items.append(Item(each.instance.sop_class_uid, each.instance.sop_instance_uid))
+        if each.position == progress.at:
+            break
+    return items

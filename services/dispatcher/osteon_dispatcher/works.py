@@ -1,0 +1,54 @@
+"""The kinds of jobs that send to and retrieve from modalities and peers, put together from the ports."""
+
+from collections.abc import Mapping
+from functools import partial
+
+from osteon.bus.port import Bus
+from osteon.dimse.config import RequestorConfig
+from osteon.index.port import Index
+from osteon.jobs.run import Kind
+from osteon.objects.port import Objects
+from osteon.remotes.orders import ModalityStore, PeerStore, RetrieveByGet, RetrieveByMove
+from osteon.sending.sending import Sending
+from osteon.settings import DicomSettings
+from osteon_dispatcher.commitment.scp import RemoteOf
+from osteon_dispatcher.outgoing import modality, peer
+from osteon_dispatcher.retrieving.asking import Sources
+from osteon_dispatcher.retrieving.by_get import get
+from osteon_dispatcher.retrieving.by_move import move
+from osteon_dispatcher.retrieving.relay import Door
+from osteon_dispatcher.settings import WorkSettings
+
+
+def works(
+    settings: WorkSettings,
+    *,
+    bus: Bus,
+    objects: Objects,
+    index: Index,
+    sending: Sending,
+    remote_of: RemoteOf,
+    door: Door,
+) -> Mapping[str, Kind]:
+    """Return what runs for each type of job; `door` is where the archive itself takes associations."""
+    config = requestor_config(settings)
+    stores = modality.Stores(index=index, sending=sending, remote_of=remote_of, config=config, aet=settings.aet)
+    peers = peer.Peers(index=index, objects=objects, bus=bus, transcode_seconds=settings.send_transcode_seconds)
+    sources = Sources(index=index, remote_of=remote_of, config=config, aet=settings.aet)
+    done = {
+        ModalityStore.TYPE: partial(modality.store, stores=stores),
+        PeerStore.TYPE: partial(peer.store, peers=peers),
+        RetrieveByMove.TYPE: partial(move, sources=sources),
+        RetrieveByGet.TYPE: partial(get, sources=sources, door=door),
+    }
+    return {type: Kind(work, patience=settings.job_patience) for type, work in done.items()}
+
+
+def requestor_config(settings: DicomSettings) -> RequestorConfig:
+    """Return how associations that we ask for behave, from the settings that acceptors have too."""
+    return RequestorConfig(
+        artim_timeout=settings.artim_timeout,
+        dimse_timeout=settings.dimse_timeout,
+        network_timeout=settings.network_timeout,
+        max_pdu=settings.max_pdu,
+    )
