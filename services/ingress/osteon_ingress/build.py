@@ -1,9 +1,8 @@
 """Composition root of `ingress`."""
 
 import asyncio
-import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 
 from osteon.bus.port import Bus
@@ -12,11 +11,22 @@ from osteon.contracts.topology import writer_queue
 from osteon.dimse.acceptor import Acceptor
 from osteon.dimse.handler import AssociationInfo
 from osteon.dimse.observer import AssociationRefused
-from osteon.errors import OsteonError
+from osteon.objects.port import Objects
 from osteon.runtime import Running, allow_open_files, until_available
-from osteon.settings import AccessSettings, BusSettings, DicomSettings, ProcessSettings, SpoolSettings
+from osteon.sending.sending import Sending
+from osteon.settings import (
+    AccessSettings,
+    BusSettings,
+    DicomSettings,
+    ObjectSettings,
+    ProcessSettings,
+    SendingSettings,
+    SpoolSettings,
+    TlsSettings,
+)
 from osteon.spool.spool import Spool
 from osteon_ingress.access import FILE, Access
+from osteon_ingress.doors import opened
 from osteon_ingress.handlers import Association, announce, indexed
 from osteon_ingress.observer import AssociationObserver
 from osteon_ingress.settings import acceptor_config, spool_config
@@ -26,45 +36,68 @@ LAST_PUBLISH = 3.0
 
 
 @asynccontextmanager
-async def build(settings: ProcessSettings, *, bus: Bus | None = None) -> AsyncIterator[Running]:
-    """Start the service on the bus given, which stays the caller's, or on RabbitMQ.
+async def build(
+    settings: ProcessSettings, *, bus: Bus | None = None, objects: Objects | None = None
+) -> AsyncIterator[Running]:
+    """Start the service on the bus and the objects given, which stay the caller's, or on RabbitMQ and S3.
 
-    `settings` must hold the groups for DICOM and the spool, and for the broker when no bus is given. The door opens
-    without a broker too: the spool keeps what comes. On leaving, the door closes and associations get
-    `OSTEON_DRAIN_SECONDS` to end.
+    `settings` must hold the groups for DICOM, the spool and what is sent, and for the broker when no bus is given. The
+    door opens without a broker and without objects, which only C-GET reads: the spool keeps what comes. On leaving,
+    the door closes and associations get `OSTEON_DRAIN_SECONDS` to end.
     """
     if not (
         isinstance(settings, DicomSettings)
+        and isinstance(settings, TlsSettings)
         and isinstance(settings, SpoolSettings)
         and isinstance(settings, AccessSettings)
+        and isinstance(settings, SendingSettings)
     ):
-        raise TypeError("the settings must hold those for DICOM, for access and for the spool")
-    if bus is not None:
-        async with _service(settings, settings, settings, settings, bus) as running:
-            yield running
-        return
+        raise TypeError("the settings must hold those for DICOM, TLS, access, the spool and sending")
+    async with AsyncExitStack() as stack:
+        connecting = None
+        if objects is None:
+            objects = _object_store(settings, stack)
+        if bus is None:
+            bus, connecting = _broker(settings, stack)
+        sending = Sending.from_settings(objects, bus, settings)
+        service = _service(
+            settings, settings, settings, settings, settings, bus=bus, sending=sending, connecting=connecting
+        )
+        yield await stack.enter_async_context(service)
+
+
+def _object_store(settings: ProcessSettings, stack: AsyncExitStack) -> Objects:
+    if not isinstance(settings, ObjectSettings):
+        raise TypeError("without objects the settings must say where they are")
+    from osteon.objects.s3 import S3Objects
+
+    objects = S3Objects.from_settings(settings)
+    stack.callback(objects.close)
+    return objects
+
+
+def _broker(settings: ProcessSettings, stack: AsyncExitStack) -> tuple[Bus, asyncio.Task[None]]:
     if not isinstance(settings, BusSettings):
         raise TypeError("without a bus the settings must say where the broker is")
     from osteon.bus.rabbit import RabbitBus
 
-    own = RabbitBus(settings.amqp_url.get_secret_value())
-    connecting = asyncio.create_task(own.start())
-    try:
-        async with _service(settings, settings, settings, settings, own, connecting=connecting) as running:
-            yield running
-    finally:
-        await _cancel(connecting)
-        await own.close()
+    bus = RabbitBus(settings.amqp_url.get_secret_value())
+    connecting = asyncio.create_task(bus.start())
+    stack.push_async_callback(bus.close)
+    stack.push_async_callback(_cancel, connecting)
+    return bus, connecting
 
 
 @asynccontextmanager
 async def _service(
     process: ProcessSettings,
     dicom: DicomSettings,
+    secure: TlsSettings,
     rules: AccessSettings,
     spool_settings: SpoolSettings,
-    bus: Bus,
     *,
+    bus: Bus,
+    sending: Sending,
     connecting: asyncio.Task[None] | None = None,
 ) -> AsyncIterator[Running]:
     allow_open_files()
@@ -74,13 +107,13 @@ async def _service(
     access = Access(rules.unknown_aets, spool_settings.spool / FILE, check_host=rules.dicom_check_host)
     await access.load()
     following = asyncio.create_task(_follow(bus, access, connecting))
-    handler = partial(_handler, spool=spool, bus=bus, access=access)
+    handler = partial(_handler, spool=spool, bus=bus, access=access, sending=sending)
     acceptor = Acceptor(acceptor_config(dicom), handler, AssociationObserver())
     try:
         if connecting is None:
             await listening
-        port = await _open_door(acceptor, process.bind, dicom.dicom_port)
-        yield Running(checks={"spool": spool.check}, ports={"dicom": port})
+        async with opened(acceptor, process.bind, dicom, secure) as ports:
+            yield Running(checks={"spool": spool.check}, ports=ports)
     finally:
         await acceptor.close(process.drain_seconds)
         await spool.close(LAST_PUBLISH)
@@ -101,19 +134,10 @@ async def _listen(bus: Bus, spool: Spool, spool_id: str, connecting: asyncio.Tas
     await until_available("broker", partial(bus.subscribe, PackIndexed, partial(indexed, spool=spool)))
 
 
-async def _open_door(acceptor: Acceptor, host: str, port: int) -> int:
-    try:
-        return await acceptor.start(host, port)
-    except OSError as error:
-        # asyncio puts the address into strerror, and that of a name that is not found has no number
-        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
-        raise OsteonError(f"can not listen on {host}:{port} (OSTEON_DICOM_PORT): {reason}") from error
-
-
-def _handler(info: AssociationInfo, *, spool: Spool, bus: Bus, access: Access) -> Association:
+def _handler(info: AssociationInfo, *, spool: Spool, bus: Bus, access: Access, sending: Sending) -> Association:
     if (reason := access.refuse(info)) is not None:
         raise AssociationRefused(reason)
-    return Association(info, spool, bus, access)
+    return Association(info, spool, bus, access, sending=sending)
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:

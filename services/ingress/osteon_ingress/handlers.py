@@ -10,21 +10,26 @@ from osteon.dimse.handler import (
     EventReport,
     FindRequest,
     FindResponse,
+    GetRequest,
+    MoveRequest,
     Outcome,
     PresentationContext,
     Refusing,
     Reporter,
+    RetrieveResponse,
     StoreRequest,
     StoreSink,
 )
 from osteon.dimse.status import Status
 from osteon.logging import get_logger
 from osteon.remotes.port import Permission
+from osteon.sending.sending import Sending
 from osteon.spool.sealed import SealedPack
 from osteon.spool.spool import Spool
 from osteon_ingress.access import Access
 from osteon_ingress.commitment import Commitments
 from osteon_ingress.find import MODALITY_WORKLIST, find, refuse_find
+from osteon_ingress.retrieve import get, move, refuse_retrieve
 from osteon_ingress.store import MeasuredSink, count
 
 log = get_logger(__name__)
@@ -33,8 +38,9 @@ log = get_logger(__name__)
 class Association(Refusing):
     """Handles the operations of one association."""
 
-    def __init__(self, info: AssociationInfo, spool: Spool, bus: Bus, access: Access) -> None:
+    def __init__(self, info: AssociationInfo, spool: Spool, bus: Bus, access: Access, *, sending: Sending) -> None:
         self._info = info
+        self._sending = sending
         self._access = access
         self._spool = spool
         self._bus = bus
@@ -60,6 +66,16 @@ class Association(Refusing):
         worklist = request.context.abstract_syntax == MODALITY_WORKLIST
         refused = self._refusal(Permission.WORKLIST if worklist else Permission.FIND)
         return refuse_find(refused) if refused else find(self._info, request, self._bus)
+
+    def move(self, request: MoveRequest) -> AsyncIterator[RetrieveResponse]:
+        """Answer a C-MOVE."""
+        refused = self._refusal(Permission.MOVE)
+        return refuse_retrieve(refused) if refused else move(self._info, request, self._bus)
+
+    def get(self, request: GetRequest) -> AsyncIterator[RetrieveResponse]:
+        """Answer a C-GET."""
+        refused = self._refusal(Permission.GET)
+        return refuse_retrieve(refused) if refused else get(self._info, request, self._bus, self._sending)
 
     async def action(self, request: ActionRequest, reporter: Reporter | None) -> Outcome:
         """Take a request for storage commitment."""

@@ -1,15 +1,33 @@
 """Settings of `ingress`, and what they mean for its parts."""
 
 from osteon.dimse.config import AcceptorConfig
-from osteon.settings import AccessSettings, BusSettings, DicomSettings, ProcessSettings, SpoolSettings
+from osteon.settings import (
+    AccessSettings,
+    BusSettings,
+    DicomSettings,
+    ObjectSettings,
+    ProcessSettings,
+    SendingSettings,
+    SpoolSettings,
+    TlsSettings,
+)
 from osteon.spool.spool import SpoolConfig
 
 INDEX_WAIT = 30.0
 """Seconds for which a C-STORE waits to be indexed (`OSTEON_ACK_AFTER=index`) before it is answered 0xA700."""
 
 
-class IngressServiceSettings(ProcessSettings, DicomSettings, AccessSettings, SpoolSettings, BusSettings):
-    """The DIMSE door, the spool and the broker."""
+class IngressServiceSettings(
+    ProcessSettings,
+    DicomSettings,
+    TlsSettings,
+    AccessSettings,
+    SpoolSettings,
+    BusSettings,
+    ObjectSettings,
+    SendingSettings,
+):
+    """The DIMSE door, its TLS, the spool and the broker; for C-GET the object store and how is sent."""
 
 
 def acceptor_config(settings: DicomSettings) -> AcceptorConfig:

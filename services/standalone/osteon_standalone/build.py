@@ -50,7 +50,7 @@ async def build(settings: StandaloneServiceSettings) -> AsyncIterator[Running]:
         query = await stack.enter_async_context(
             osteon_query.build.build(settings, bus=bus, index=index, objects=objects)
         )
-        ingress = await stack.enter_async_context(osteon_ingress.build.build(settings, bus=bus))
+        ingress = await stack.enter_async_context(osteon_ingress.build.build(settings, bus=bus, objects=objects))
         yield Running(checks={**query.checks, **ingress.checks}, ports={**query.ports, **ingress.ports})
 
 

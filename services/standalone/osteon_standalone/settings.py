@@ -11,6 +11,7 @@ from osteon.settings import (
     IndexerSettings,
     ProcessSettings,
     RemotesSettings,
+    SendingSettings,
     SpoolSettings,
     StandaloneSettings,
     WriterSettings,
@@ -29,6 +30,7 @@ class StandaloneServiceSettings(
     RemotesSettings,
     AccessSettings,
     WorkSettings,
+    SendingSettings,
 ):
     """The spool, the objects and the index are in `OSTEON_DATA`, whatever `OSTEON_SPOOL` says."""
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 
 import pytest
-from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation, SOPClassExtendedNegotiation
+from pynetdicom.pdu_primitives import SOPClassExtendedNegotiation
 
 from osteon.dimse import retrieve
 from osteon.dimse.command import Element
@@ -22,9 +22,7 @@ from support.dimse import (
     VERIFICATION,
     Peer,
     Recorder,
-    Response,
     cancel_rq,
-    command_set,
     data_tf,
     echo_rq,
     get_rq,
@@ -34,6 +32,7 @@ from support.dimse import (
     running,
     store_message,
 )
+from support.retrieve import as_getter, counts, get_message, role, sending, store_response
 
 DEFLATED = "1.2.840.10008.1.2.1.99"
 BIG_ENDIAN = "1.2.840.10008.1.2.2"
@@ -42,32 +41,12 @@ PENDING = Status.PENDING
 Responses = Callable[[RetrieveRequest], AsyncIterator[RetrieveResponse]]
 
 
-def role(sop_class: str, *, scu: bool = False, scp: bool = True) -> SCP_SCU_RoleSelectionNegotiation:
-    item = SCP_SCU_RoleSelectionNegotiation()
-    item.sop_class_uid, item.scu_role, item.scp_role = sop_class, scu, scp
-    return item
-
-
 async def mover(peer: Peer, syntax: str = IMPLICIT) -> None:
     await peer.associate([(STUDY_MOVE, [syntax]), (VERIFICATION, [IMPLICIT])])
 
 
-async def getter(peer: Peer) -> None:
-    """Contexts: 1 C-GET, 3 CT in which this peer is SCP, 5 C-ECHO."""
-    await peer.associate([(STUDY_GET, [IMPLICIT]), (CT, [EXPLICIT]), (VERIFICATION, [IMPLICIT])], role(CT))
-
-
 def move_message(message_id: int = 1, **fields: str) -> bytes:
     return data_tf(pdv(1, 3, move_rq(message_id, **fields)), pdv(1, 2, b"keys"))
-
-
-def get_message(message_id: int = 1) -> bytes:
-    return data_tf(pdv(1, 3, get_rq(message_id)), pdv(1, 2, b"keys"))
-
-
-def store_response(message_id: int, status: int = 0) -> bytes:
-    command = {0x0002: CT, 0x0100: 0x8001, 0x0120: message_id, 0x0800: 0x0101, 0x0900: status, 0x1000: "1.2.3"}
-    return data_tf(pdv(3, 3, command_set(command)))
 
 
 def saying(*responses: RetrieveResponse) -> Responses:
@@ -76,32 +55,6 @@ def saying(*responses: RetrieveResponse) -> Responses:
             yield response
 
     return answer
-
-
-def sending(count: int, *, size: int = 10) -> Callable[[GetRequest], AsyncIterator[RetrieveResponse]]:
-    """Send `count` instances of CT as a C-GET does, and tell how far it is after each."""
-
-    async def answer(request: GetRequest) -> AsyncIterator[RetrieveResponse]:
-        async def data() -> AsyncIterator[bytes]:
-            yield bytes(size)
-
-        context = request.user.context_for(CT)
-        assert context is not None
-        done = failed = 0
-        while done + failed < count and not request.cancelled.is_set():
-            outcome = await request.user.store(context, CT, f"1.2.{done + failed}", data(), length=size)
-            failed += outcome.status.is_failure
-            done += not outcome.status.is_failure
-            yield RetrieveResponse(PENDING, count - done - failed, done, failed)
-        status = Status.CANCEL if request.cancelled.is_set() else Status.SUCCESS
-        yield RetrieveResponse(status, count - done - failed, done, failed)
-
-    return answer
-
-
-def counts(response: Response) -> tuple[int | None, ...]:
-    """Return remaining, completed, failed, warning; None for what is absent."""
-    return tuple(response.command.number(Element(0x1020 + number)) for number in range(4))
 
 
 async def settle() -> None:
@@ -304,7 +257,7 @@ async def test_what_can_not_be_retrieved_is_refused(command: bytes, status: Stat
 async def test_a_get_sends_its_instances_on_the_association_on_which_it_was_asked_for() -> None:
     async with running(Recorder(on_get=sending(2, size=40_000))) as service:
         peer = await service.peer()
-        await getter(peer)
+        await as_getter(peer)
         await peer.send(get_message(9))
         for number in range(2):
             request = await peer.response()
@@ -323,7 +276,7 @@ async def test_a_get_sends_its_instances_on_the_association_on_which_it_was_aske
 async def test_a_cancelled_get_finishes_the_instance_that_is_on_its_way() -> None:
     async with running(Recorder(on_get=sending(5))) as service:
         peer = await service.peer()
-        await getter(peer)
+        await as_getter(peer)
         await peer.send(get_message(9))
         request = await peer.response()
         await peer.send(data_tf(pdv(1, 3, cancel_rq(9))), store_response(request.command.require(Element.MESSAGE_ID)))
@@ -338,7 +291,7 @@ async def test_a_cancelled_get_finishes_the_instance_that_is_on_its_way() -> Non
 async def test_requests_during_a_get_are_refused_and_do_not_stop_it() -> None:
     async with running(Recorder(on_get=sending(2))) as service:
         peer = await service.peer()
-        await getter(peer)
+        await as_getter(peer)
         await peer.send(get_message(9))
         for _ in range(2):
             request = await peer.response()
@@ -363,7 +316,7 @@ async def test_a_peer_that_does_not_answer_an_instance_is_aborted_and_the_get_cl
 
     async with running(Recorder(on_get=get), dimse_timeout=0.2) as service:
         peer = await service.peer()
-        await getter(peer)
+        await as_getter(peer)
         await peer.send(get_message())
         await peer.response()
         assert (await peer.receive())[0] == 7
@@ -375,7 +328,7 @@ async def test_a_peer_that_does_not_answer_an_instance_is_aborted_and_the_get_cl
 async def test_who_is_provider_only_may_not_store() -> None:
     async with running() as service:
         peer = await service.peer()
-        await getter(peer)
+        await as_getter(peer)
         await peer.send(store_message(2, context_id=3))
         assert (await peer.response()).status == Status.SOP_CLASS_NOT_SUPPORTED
         assert service.handler.sinks == []

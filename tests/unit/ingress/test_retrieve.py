@@ -1,0 +1,314 @@
+"""C-MOVE and C-GET at the door, with a dispatcher that says what a test tells it."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from osteon.bus.port import BusUnavailable, RequestTimeout
+from osteon.contracts.base import Message
+from osteon.contracts.retrieve import (
+    MoveProgress,
+    MoveRequested,
+    MoveStarted,
+    MoveWatched,
+    Plan,
+    PlannedInstance,
+    PlanRequested,
+)
+from osteon.contracts.topology import RpcQueue
+from osteon.dimse.errors import AssociationAborted
+from osteon.dimse.handler import (
+    AssociationInfo,
+    GetRequest,
+    MoveRequest,
+    Outcome,
+    PresentationContext,
+    RetrieveResponse,
+)
+from osteon.dimse.status import Status
+from osteon.errors import Unavailable
+from osteon.remotes.port import Permission
+from osteon.sending.accounting import Sent
+from osteon_ingress import retrieve
+from osteon_ingress.handlers import Association
+from osteon_ingress.retrieve import get, move
+
+INFO = AssociationInfo("a1", "VIEWER", "OSTEON", "192.0.2.9", 5000)
+STUDY_MOVE = "1.2.840.10008.5.1.4.1.2.2.2"
+STUDY_GET = "1.2.840.10008.5.1.4.1.2.2.3"
+DONE = Outcome(Status.SUCCESS)
+Answer = Message | Exception | Callable[[Message], Any]
+
+
+class FakeBus:
+    """Answers requests from a list: messages, errors, or what a function of the request gives (awaited)."""
+
+    def __init__(self, *answers: Answer) -> None:
+        self.answers = list(answers)
+        self.asked: list[Any] = []
+
+    async def request(self, queue: RpcQueue, message: Message, *, timeout: float) -> Message:
+        assert isinstance(message, queue.message)
+        self.asked.append(message)
+        answer = self.answers.pop(0)
+        if callable(answer) and not isinstance(answer, Message):
+            answer = await answer(message)
+        if isinstance(answer, Exception):
+            raise answer
+        assert isinstance(answer, queue.reply)
+        return answer
+
+
+class FakeSending:
+    """Asks for all instances two ahead, and answers each with the next outcome; an error ends it."""
+
+    def __init__(self, *outcomes: Outcome | Exception) -> None:
+        self.outcomes = list(outcomes)
+        self.closed = False
+
+    async def send(self, line: object, instances: AsyncIterable[PlannedInstance]) -> AsyncGenerator[Sent]:
+        ahead: list[PlannedInstance] = []
+        try:
+            async for instance in instances:
+                ahead.append(instance)
+                if len(ahead) > 2:
+                    yield self._sent(ahead.pop(0))
+            while ahead:
+                yield self._sent(ahead.pop(0))
+        finally:
+            self.closed = True
+
+    def _sent(self, instance: PlannedInstance) -> Sent:
+        outcome = self.outcomes.pop(0) if self.outcomes else DONE
+        if isinstance(outcome, Exception):
+            raise outcome
+        return Sent(instance, outcome)
+
+
+def context(sop_class: str, extended: bytes = b"") -> PresentationContext:
+    return PresentationContext(3, sop_class, "1.2.840.10008.1.2", extended)
+
+
+def move_request(extended: bytes = b"") -> MoveRequest:
+    return MoveRequest(7, context(STUDY_MOVE, extended), b"identifier", asyncio.Event(), "SINK")
+
+
+def get_request() -> GetRequest:
+    return GetRequest(7, context(STUDY_GET), b"identifier", asyncio.Event(), object())  # type: ignore[arg-type]
+
+
+def progress(completed: int, *, failed: int = 0, total: int = 3, **fields: Any) -> MoveProgress:
+    return MoveProgress(
+        correlation_id="a1", completed=completed, failed=failed, remaining=total - completed - failed, **fields
+    )
+
+
+def started(total: int = 3) -> MoveStarted:
+    return MoveStarted(correlation_id="a1", job_id="j1", total=total)
+
+
+def planned(*numbers: int) -> list[PlannedInstance]:
+    return [
+        PlannedInstance(
+            sop_class_uid="1.2",
+            sop_instance_uid=f"1.2.{number}",
+            transfer_syntax_uid="1.2.840.10008.1.2.1",
+            key="k",
+            offset=0,
+            length=1,
+        )
+        for number in numbers
+    ]
+
+
+def plan(*numbers: int, **fields: Any) -> Plan:
+    return Plan(correlation_id="a1", instances=planned(*numbers), **{"total": len(numbers), **fields})
+
+
+async def all_of(responses: AsyncIterator[RetrieveResponse]) -> list[RetrieveResponse]:
+    return [response async for response in responses]
+
+
+def moved(bus: FakeBus, request: MoveRequest | None = None) -> AsyncGenerator[RetrieveResponse]:
+    return move(INFO, request or move_request(), bus)  # type: ignore[arg-type]
+
+
+def got(bus: FakeBus, sending: FakeSending, request: GetRequest | None = None) -> AsyncGenerator[RetrieveResponse]:
+    return get(INFO, request or get_request(), bus, sending)  # type: ignore[arg-type]
+
+
+@pytest.fixture(autouse=True)
+def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retrieve, "_LOOK_AGAIN", 0.001)
+
+
+async def test_a_move_is_begun_and_watched_to_its_end() -> None:
+    bus = FakeBus(
+        started(),
+        progress(1),
+        progress(2, failed=1, done=True, status=0xB000, failed_uids=["1.2.9"], error_comment="1 of 3 failed"),
+    )
+    responses = await all_of(moved(bus, move_request(b"\1")))
+    begun, *watched = bus.asked
+    assert isinstance(begun, MoveRequested)
+    assert (begun.destination, begun.message_id, begun.identifier) == ("SINK", 7, b"identifier")
+    assert (begun.calling_aet, begun.relational, begun.sop_class_uid) == ("VIEWER", True, STUDY_MOVE)
+    assert [(w.job_id, w.seen, w.cancel) for w in watched] == [("j1", -1, False), ("j1", 1, False)]
+    assert responses == [
+        RetrieveResponse(Status.PENDING, 3),
+        RetrieveResponse(Status.PENDING, 2, 1),
+        RetrieveResponse(Status(0xB000), 0, 2, 1, 0, ("1.2.9",), "1 of 3 failed"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("code", "status"), [(0xA801, 0xA801), (0xA900, 0xA900), (0x12345, Status.UNABLE_TO_PROCESS), (0xFF00, 0xC000)]
+)
+async def test_a_move_that_can_not_begin_is_answered_with_its_status(code: int, status: int) -> None:
+    bus = FakeBus(MoveStarted(correlation_id="a1", status=code, error_comment="SINK is not known"))
+    (response,) = await all_of(moved(bus))
+    assert (response.status, response.comment) == (status, "SINK is not known")
+
+
+@pytest.mark.parametrize("error", [RequestTimeout("no answer"), BusUnavailable("no broker")])
+async def test_without_an_answer_to_its_beginning_a_retrieval_is_out_of_resources(error: Exception) -> None:
+    for responses in (moved(FakeBus(error)), got(FakeBus(error), FakeSending())):
+        (response,) = await all_of(responses)
+        assert response.status is Status.UNABLE_TO_CALCULATE_MATCHES
+        assert "try again" in response.comment
+
+
+async def test_a_move_is_watched_on_after_requests_that_nobody_answered() -> None:
+    lost = [RequestTimeout("no answer"), BusUnavailable("no broker")]
+    bus = FakeBus(started(), progress(1), *lost, progress(3, done=True, status=0))
+    responses = await all_of(moved(bus))
+    assert [r.completed for r in responses] == [0, 1, 3]
+    assert responses[-1].status is Status.SUCCESS
+    assert [w.seen for w in bus.asked[1:]] == [-1, 1, 1, 1]
+
+
+async def test_a_move_of_which_nobody_says_anything_any_more_ends_with_a_failure_that_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(retrieve, "PATIENCE", 0.01)
+    bus = FakeBus(started(), progress(1), *[RequestTimeout("no answer")] * 1000)
+    responses = await all_of(moved(bus))
+    assert responses[-1].status is Status.UNABLE_TO_PERFORM_SUB_OPERATIONS
+    assert responses[-1].comment == "no word of the move, which may go on"
+
+
+async def test_a_cancel_stops_the_job_at_once_and_waits_for_its_last_counts() -> None:
+    request = move_request()
+
+    async def long_poll(_: MoveWatched) -> Message:
+        request.cancelled.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    bus = FakeBus(started(), long_poll, progress(1), progress(2, done=True, status=0xFE00))
+    responses = await all_of(moved(bus, request))
+    assert [w.cancel for w in bus.asked[1:]] == [False, True, True]
+    assert (responses[-1].status, responses[-1].completed, responses[-1].remaining) == (Status.CANCEL, 2, 1)
+
+
+async def test_a_move_whose_association_is_gone_is_cancelled() -> None:
+    waiting = asyncio.Event()
+
+    async def long_poll(_: MoveWatched) -> Message:
+        waiting.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    bus = FakeBus(started(), long_poll, progress(1))
+    following = asyncio.create_task(all_of(moved(bus)))
+    await waiting.wait()
+    following.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await following
+    assert bus.asked[-1].cancel
+
+
+async def test_a_get_sends_the_instances_of_all_pages_and_counts_the_answers() -> None:
+    bus = FakeBus(plan(1, 2, total=4, cursor="x"), plan(3, 4, total=4))
+    disk_full = Outcome(Status.OUT_OF_RESOURCES, "disk full")
+    sending = FakeSending(DONE, disk_full, Outcome(Status(0xB007)))
+    responses = await all_of(got(bus, sending))
+    assert all(isinstance(question, PlanRequested) for question in bus.asked)
+    assert [question.cursor for question in bus.asked] == [None, "x"]
+    assert [(r.remaining, r.completed, r.failed, r.warning) for r in responses] == [
+        (4, 0, 0, 0),
+        (3, 1, 0, 0),
+        (2, 1, 1, 0),
+        (1, 1, 1, 1),
+        (0, 2, 1, 1),
+        (0, 2, 1, 1),
+    ]
+    last = responses[-1]
+    assert (last.status, last.failed_uids) == (Status.SUB_OPERATIONS_COMPLETE_WITH_FAILURES, ("1.2.2",))
+    assert "disk full" in last.comment
+
+
+async def test_a_get_of_nothing_is_a_success() -> None:
+    *_, last = await all_of(got(FakeBus(plan()), FakeSending()))
+    assert (last.status, last.completed) == (Status.SUCCESS, 0)
+
+
+async def test_a_get_that_can_not_be_planned_is_answered_with_the_status() -> None:
+    bus = FakeBus(Plan(correlation_id="a1", status=0xA900, error_comment="(0008,0052) is missing"))
+    (response,) = await all_of(got(bus, FakeSending()))
+    assert (response.status, response.comment) == (0xA900, "(0008,0052) is missing")
+
+
+async def test_a_cancelled_get_sends_no_further_instance() -> None:
+    request, sending = get_request(), FakeSending()
+    responses = got(FakeBus(plan(*range(9))), sending, request)
+    for _ in range(3):
+        assert (await anext(responses)).status is Status.PENDING
+    request.cancelled.set()
+    last = await anext(responses)
+    assert (last.status, last.remaining, last.completed) == (Status.CANCEL, 7, 2)
+    assert sending.closed
+
+
+async def test_a_get_that_is_cancelled_when_all_was_sent_is_a_success() -> None:
+    request = get_request()
+    request.cancelled.set()
+    *_, last = await all_of(got(FakeBus(plan(1)), FakeSending(), request))
+    assert last.status is Status.SUCCESS
+
+
+@pytest.mark.parametrize("error", [Unavailable("no object store"), AssociationAborted("gone")])
+async def test_what_could_not_be_sent_for_want_of_a_part_is_failed_and_listed(error: Exception) -> None:
+    responses = await all_of(got(FakeBus(plan(1, 2, 3, 4, 5)), FakeSending(DONE, error)))
+    last = responses[-1]
+    assert (last.status, last.completed, last.failed) == (Status.SUB_OPERATIONS_COMPLETE_WITH_FAILURES, 1, 4)
+    assert last.failed_uids[:2] == ("1.2.2", "1.2.3")
+    assert str(error) in last.comment
+
+
+@pytest.mark.parametrize("second", [RequestTimeout("no answer"), Plan(correlation_id="a1", status=0xA700)])
+async def test_a_plan_that_ends_early_is_no_success(second: Answer) -> None:
+    responses = await all_of(got(FakeBus(plan(1, 2, total=4, cursor="x"), second), FakeSending()))
+    last = responses[-1]
+    assert last.status.is_failure or last.status.is_warning
+    assert last.completed + last.failed == 4
+    assert last.failed >= 2
+
+
+class Nobody:
+    """What may do nothing."""
+
+    def allows(self, info: AssociationInfo, permission: Permission) -> bool:
+        return False
+
+    def intake(self, info: AssociationInfo) -> None: ...
+
+
+async def test_who_may_not_retrieve_is_told_so() -> None:
+    nobody: Any = Nobody()
+    association = Association(INFO, nobody, FakeBus(), nobody, sending=FakeSending())  # type: ignore[arg-type]
+    for responses, word in ((association.move(move_request()), "move"), (association.get(get_request()), "get")):
+        (response,) = await all_of(responses)
+        assert (response.status, response.comment) == (Status.NOT_AUTHORIZED, f"VIEWER may not {word} here")
