@@ -42,12 +42,15 @@ def add_tool(point: EntryPoint) -> None:
 
 def main() -> None:
     """Entry point of the console script."""
-    services = entry_points(group="osteon.services")
+    services, tools = entry_points(group="osteon.services"), entry_points(group="osteon.commands")
     for point in sorted(services, key=lambda p: p.name):
         add_service(point)
-    if sys.argv[1:2] != ["version"] and not (sys.argv[1:] and sys.argv[1] in services.names):
-        for point in sorted(entry_points(group="osteon.commands"), key=lambda p: p.name):
-            add_tool(point)
+    named = sys.argv[1] if sys.argv[1:] else ""
+    if named not in {"version", *services.names}:
+        # Only the list of commands needs them all: their imports take seconds.
+        for point in sorted(tools, key=lambda p: p.name):
+            if named == point.name or named not in tools.names:
+                add_tool(point)
     app()
 
 
