@@ -8,6 +8,7 @@ import json
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Collection
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,7 +32,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from osteon.errors import Invalid
-from osteon.index.tables import Bytewise
+from osteon.index.tables import Bytewise, Moment
 
 T = TypeVar("T", str, int)
 
@@ -75,6 +76,10 @@ class Dialect(ABC):
     @abstractmethod
     async def lock_changes(self, connection: AsyncConnection) -> None:
         """Let no one else write to the change log before this transaction's end."""
+
+    @abstractmethod
+    def now(self) -> ColumnElement[datetime]:
+        """Return the time by the clock that all who use this database share."""
 
     @abstractmethod
     def contains(self, where: ColumnElement[str], what: str) -> ColumnElement[bool]:
@@ -143,6 +148,10 @@ class PostgreSQL(Dialect):
         """By an advisory lock, which PostgreSQL frees after the transaction's rows can be seen."""
         await connection.execute(select(func.pg_advisory_xact_lock(CHANGES_LOCK)))
 
+    def now(self) -> ColumnElement[datetime]:
+        """By the server's."""
+        return func.clock_timestamp(type_=Moment)
+
     def contains(self, where: ColumnElement[str], what: str) -> ColumnElement[bool]:
         """See `Dialect`."""
         return func.strpos(where, what) > 0
@@ -202,6 +211,10 @@ class SQLite(Dialect):
 
     async def lock_changes(self, connection: AsyncConnection) -> None:
         """Nothing to do: a transaction that writes is alone already."""
+
+    def now(self) -> ColumnElement[datetime]:
+        """By the host's."""
+        return bindparam(None, datetime.now(UTC), type_=Moment)
 
     def contains(self, where: ColumnElement[str], what: str) -> ColumnElement[bool]:
         """See `Dialect`."""

@@ -15,6 +15,7 @@ from osteon.index.commitments import SqlCommitments
 from osteon.index.database import Database
 from osteon.index.find_id import find, lookup
 from osteon.index.heal import heal
+from osteon.index.jobs import SqlJobs
 from osteon.index.migrate import upgrade
 from osteon.index.port import (
     Change,
@@ -53,6 +54,7 @@ class SqlIndex:
         self.remotes = SqlRemotes(self._database)
         self.queries = SqlQueries(self._database)
         self.commitments = SqlCommitments(self._database)
+        self.jobs = SqlJobs(self._database)
 
     async def start(self) -> None:
         """See `Index`."""

@@ -55,7 +55,9 @@ class Job:
         checkpoint: where another worker goes on, JSON.
         progress: 0 to 100.
         due: not before this time; later than now in the state RETRY.
-        attempts: runs that were begun.
+        since: when it was submitted, resubmitted or resumed last; the patience with it counts from here.
+        attempts: runs that were begun since it was submitted or resubmitted.
+        faults: how many of them ended with their worker, or with an error that nobody expected.
         runtime: seconds that workers spent on it.
         wish: PAUSE or CANCEL that its worker has not seen yet.
     """
@@ -71,7 +73,9 @@ class Job:
     created: datetime
     completed: datetime | None = None
     due: datetime
+    since: datetime | None = None
     attempts: int = 0
+    faults: int = 0
     runtime: float = 0.0
     error_code: int = 0
     error: str = ""
@@ -80,12 +84,19 @@ class Job:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class End:
-    """How a run ended. `due` is for RETRY."""
+    """How a run ended.
+
+    Attributes:
+        state: PENDING gives the job to another worker as if this run had not been; the other states say what they say.
+        due: for RETRY.
+        fault: nobody expected this end.
+    """
 
     state: JobState
     error_code: int = 0
     error: str = ""
     due: datetime | None = None
+    fault: bool = False
 
 
 class Jobs(Protocol):
@@ -112,7 +123,11 @@ class Jobs(Protocol):
         """Return jobs, the newest first."""
 
     async def wish(self, job_id: str, wish: Wish) -> Job:
-        """Pause, resume, cancel or resubmit; raises `JobNotFound` and `WrongState`."""
+        """Pause, resume, cancel or resubmit; raises `JobNotFound` and `WrongState`.
+
+        To pause or cancel what is over does nothing, as in Orthanc; only what is paused can be resumed, only what
+        failed resubmitted: it goes on from its checkpoint.
+        """
 
     async def delete(self, job_id: str) -> None:
         """Forget a job that is over; raises `JobNotFound` and `WrongState`."""
@@ -120,8 +135,14 @@ class Jobs(Protocol):
     async def claim(self, worker: str, types: Sequence[str], lease: float) -> Job | None:
         """Take the most urgent job that is due (priority, then age), or one whose worker's lease has run out.
 
-        It is RUNNING then, and nobody else's for `lease` seconds.
+        It is RUNNING then, and nobody else's for `lease` seconds. `worker` names this run: never use it twice.
         """
+
+    async def arrived(self, timeout: float) -> None:
+        """Wait until this process submits, resumes or resubmits a job, but no longer than `timeout` seconds."""
+
+    async def counts(self) -> Mapping[tuple[str, JobState], int]:
+        """Return how many jobs there are of each type in each state."""
 
     async def save(
         self,

@@ -51,8 +51,13 @@ class Run:
         wish = await self._jobs.save(
             self.job.id, self._worker, lease=self._lease, progress=progress, content=content, checkpoint=checkpoint
         )
-        given = {"progress": progress, "content": content, "checkpoint": checkpoint}
-        self.job = replace(self.job, **{name: value for name, value in given.items() if value is not None})
+        job = self.job
+        self.job = replace(
+            job,
+            progress=job.progress if progress is None else progress,
+            content=job.content if content is None else content,
+            checkpoint=job.checkpoint if checkpoint is None else checkpoint,
+        )
         if wish is not None:
             raise Stopped(wish)
 
