@@ -15,7 +15,7 @@ import typer
 
 from osteon.dicom.query import Level
 from osteon.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, TRANSFER_SYNTAXES
-from osteon.dimse.errors import NotAccepted
+from osteon.dimse.errors import AssociationAborted, NoAnswer, NotAccepted
 from osteon.dimse.handler import Outcome, RetrieveResponse
 from osteon.dimse.requestor import Proposed, Remote, RequestedAssociation, associate
 from osteon.dimse.sop_classes import STORAGE_SYNTAXES, storage_classes
@@ -96,11 +96,14 @@ class Getting:
     async def _classes(self) -> list[str]:
         """Ask which SOP classes there are; empty when the peer does not say, which C-FIND need not be able to."""
         search = self._request.with_keys(Level.STUDY, "SOPClassesInStudy", "StudyInstanceUID")
-        async with associate(self._remote, [proposed(search)]) as association:
-            if not association.contexts:
-                return []
-            async with aclosing(Search(association, search).matches()) as matches:
-                found = [text_of(match, "SOPClassesInStudy") async for match in matches]
+        try:
+            async with associate(self._remote, [proposed(search)]) as association:
+                if not association.contexts:
+                    return []
+                async with aclosing(Search(association, search).matches()) as matches:
+                    found = [text_of(match, "SOPClassesInStudy") async for match in matches]
+        except (AssociationAborted, NoAnswer):
+            return []  # the C-GET may still be answered
         return sorted({uid for text in found for uid in text.split("\\") if uid}) if all(found) else []
 
     def _context(self) -> Proposed:
@@ -141,16 +144,17 @@ def _added(before: RetrieveResponse, response: RetrieveResponse) -> RetrieveResp
     return replace(response, completed=completed, warning=warning, failed=failed)
 
 
-def batches(classes: Sequence[str]) -> Iterator[list[Proposed]]:
-    """Yield contexts for these SOP classes, or for all when none is known, as many as an association takes."""
-    batch: list[Proposed] = []
-    for sop_class in classes or sorted(storage_classes(), key=lambda uid: (not uid.startswith(_PLAIN), len(uid), uid)):
-        contexts = [
-            Proposed(abstract_syntax=sop_class, transfer_syntaxes=syntaxes, scp=True)
-            for syntaxes in (_NATIVE, *(((uid,) for uid in _COMPRESSED) if classes else (_COMPRESSED,)))
-        ]
-        if len(batch) + len(contexts) > _MOST:
-            yield batch
-            batch = []
-        batch += contexts
-    yield batch
+def batches(classes: Sequence[str]) -> Iterator[Sequence[Proposed]]:
+    """Yield contexts for these SOP classes, or for all when none is known, as many as an association takes.
+
+    What is native and what is compressed of unknown classes is asked for apart: some peers (DCMTK's) look at the first
+    context of a SOP class only.
+    """
+    if classes:
+        kinds = [(uid, syntaxes) for uid in classes for syntaxes in (_NATIVE, *((each,) for each in _COMPRESSED))]
+    else:
+        ordered = sorted(storage_classes(), key=lambda uid: (not uid.startswith(_PLAIN), len(uid), uid))
+        kinds = [(uid, syntaxes) for syntaxes in (_NATIVE, _COMPRESSED) for uid in ordered]
+    proposals = [Proposed(abstract_syntax=uid, transfer_syntaxes=syntaxes, scp=True) for uid, syntaxes in kinds]
+    for at in range(0, len(proposals), _MOST):
+        yield proposals[at : at + _MOST]
