@@ -11,10 +11,20 @@ from typing import Final
 
 from yarl import URL
 
+from osteon import tls
 from osteon.der import not_after
+from osteon.dimse.tls import first_certificate
 from osteon.doctor.report import Findings
 from osteon.errors import Invalid
-from osteon.settings import BusSettings, IndexSettings, ObjectSettings, ProcessSettings
+from osteon.settings import (
+    BusSettings,
+    DispatcherSettings,
+    IndexSettings,
+    ObjectSettings,
+    ProcessSettings,
+    SpoolSettings,
+    TlsSettings,
+)
 
 SOON: Final = timedelta(days=30)
 _SECONDS: Final = 5.0
@@ -37,15 +47,40 @@ class Endpoint:
 
 
 def look(settings: ProcessSettings, say: Findings) -> None:
-    """Look at each endpoint; without any there is nothing to look at."""
+    """Look at the files of DICOM TLS and at each endpoint; without any there is nothing to look at."""
+    roles = list(_roles(settings))
+    for role in roles:
+        _look_at_files(role, say)
     endpoints = list(_endpoints(settings))
     for endpoint in endpoints:
         say.doing = f"looking at {endpoint.host}:{endpoint.port} ({endpoint.variable})"
         context = _context(endpoint, say)
         if context is not None:
             _look_at(endpoint, context, say)
-    if not endpoints:
+    if not endpoints and not roles:
         say.ok("no setting asks for TLS")
+
+
+def _roles(settings: ProcessSettings) -> Iterator[tls.Role]:
+    """Iterate over what an acceptor and a requestor have files for; the door has a spool, modalities a dispatcher."""
+    if not isinstance(settings, TlsSettings):
+        return
+    if isinstance(settings, SpoolSettings) and (acceptor := tls.acceptor(settings)):
+        yield acceptor
+    if isinstance(settings, DispatcherSettings) and (requestor := tls.requestor(settings)).files.names:
+        yield requestor
+
+
+def _look_at_files(role: tls.Role, say: Findings) -> None:
+    say.doing = f"reading the files of DICOM TLS ({role.name})"
+    try:
+        role.context()
+    except Invalid as error:
+        say.fail(f"{role.name}: {error}", "Give PEM files that fit, readable by Osteon's user (docs/tls.md).")
+        return
+    for part, name in (("certificate", role.files.certificate), ("ca", role.files.ca)):
+        if name:
+            _expiry(_first(Path(name)), f"{role.name}: {name} ({role.variables[part]})", say)
 
 
 def _endpoints(settings: ProcessSettings) -> Iterator[Endpoint]:
@@ -101,11 +136,8 @@ def _file(name: str, variable: str, say: Findings) -> bool:
 
 
 def _first(pem: Path) -> bytes:
-    """Return the first certificate of a file, which is the one presented."""
-    text = pem.read_text()
-    begin, end = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
-    start = text.find(begin)
-    return ssl.PEM_cert_to_DER_cert(text[start : text.find(end, start) + len(end)])
+    """Return the first certificate of a file, which is the one presented; raises `ValueError` without any."""
+    return ssl.PEM_cert_to_DER_cert(first_certificate(pem))
 
 
 def _look_at(endpoint: Endpoint, context: ssl.SSLContext, say: Findings) -> None:

@@ -2,20 +2,24 @@
 
 import errno
 import socket
+import ssl
 import urllib.request
 from collections.abc import Iterator
 from http.client import HTTPException
+from pathlib import Path
 from typing import Final
 
 from pynetdicom import AE
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # made at import
 
 from osteon.dicom.uids import IMPLEMENTATION_CLASS_UID
+from osteon.dimse.tls import first_certificate
 from osteon.doctor.report import Findings
-from osteon.settings import DicomSettings, HttpSettings, ProcessSettings, SpoolSettings, StandaloneSettings
+from osteon.settings import DicomSettings, HttpSettings, ProcessSettings, SpoolSettings, StandaloneSettings, TlsSettings
 
 _SECONDS: Final = 3.0
 _DICOM: Final = "OSTEON_DICOM_PORT"
+_DICOM_TLS: Final = "OSTEON_DICOM_TLS_PORT"
 
 
 def look(settings: ProcessSettings, say: Findings) -> None:
@@ -28,7 +32,10 @@ def look(settings: ProcessSettings, say: Findings) -> None:
 
 def _ports(settings: ProcessSettings) -> Iterator[tuple[str, int]]:
     if isinstance(settings, DicomSettings) and isinstance(settings, SpoolSettings):
-        yield _DICOM, settings.dicom_port
+        if not isinstance(settings, TlsSettings) or settings.dicom_plain:
+            yield _DICOM, settings.dicom_port
+        if isinstance(settings, TlsSettings) and settings.dicom_tls_certificate:
+            yield _DICOM_TLS, settings.dicom_tls_port
     if isinstance(settings, HttpSettings):
         yield "OSTEON_HTTP_PORT", settings.http_port
     if not isinstance(settings, StandaloneSettings):
@@ -68,6 +75,8 @@ def _is_osteon(settings: ProcessSettings, port: int, variable: str) -> bool:
     reached = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.bind, settings.bind)  # noqa: S104  (not bound)
     if variable == _DICOM and isinstance(settings, DicomSettings):
         return _echoes(settings, reached, port)
+    if variable == _DICOM_TLS and isinstance(settings, TlsSettings):
+        return _presents(Path(settings.dicom_tls_certificate), reached, port)
     return _measures(reached, port)
 
 
@@ -81,6 +90,21 @@ def _echoes(settings: DicomSettings, host: str, port: int) -> bool:
         return str(association.acceptor.implementation_class_uid) == IMPLEMENTATION_CLASS_UID
     finally:
         association.abort()
+
+
+def _presents(certificate: Path, host: str, port: int) -> bool:
+    """Whether the port presents this certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # it is compared
+    try:
+        own = ssl.PEM_cert_to_DER_cert(first_certificate(certificate))
+        with (
+            socket.create_connection((host, port), timeout=_SECONDS) as plain,
+            context.wrap_socket(plain) as secure,
+        ):
+            return secure.getpeercert(binary_form=True) == own
+    except (OSError, ValueError):
+        return False
 
 
 def _measures(host: str, port: int) -> bool:

@@ -7,12 +7,14 @@ from osteon.doctor.runner import Probe
 from osteon.settings import (
     BusSettings,
     DicomSettings,
+    DispatcherSettings,
     HttpSettings,
     IndexSettings,
     ObjectSettings,
     ProcessSettings,
     SpoolSettings,
     StandaloneSettings,
+    TlsSettings,
 )
 
 SETTINGS: Final = "settings"
@@ -26,11 +28,19 @@ PROBES: Final[tuple[Probe[Any], ...]] = (
     Probe("objects", "the folder of objects", StandaloneSettings, objects.look_at_folder),
     Probe("database", "PostgreSQL: login, version, tables, rights, durability", IndexSettings, database.look),
     Probe("database", "the SQLite file", StandaloneSettings, database.look_at_file),
-    Probe("certificates", "TLS of the broker, the object store and the database", ProcessSettings, certificates.look),
+    Probe("certificates", "TLS of associations, broker, object store, database", ProcessSettings, certificates.look),
 )
 
 
 class ClusterSettings(
-    ProcessSettings, DicomSettings, HttpSettings, SpoolSettings, BusSettings, ObjectSettings, IndexSettings
+    ProcessSettings,
+    DicomSettings,
+    TlsSettings,
+    HttpSettings,
+    SpoolSettings,
+    BusSettings,
+    ObjectSettings,
+    IndexSettings,
+    DispatcherSettings,
 ):
     """Every part that the services of a cluster need."""

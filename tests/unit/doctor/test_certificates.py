@@ -11,11 +11,19 @@ from pathlib import Path
 
 import pytest
 
-from osteon.doctor import certificates
 from osteon.der import not_after
+from osteon.doctor import certificates, ports
 from osteon.doctor.report import Findings
 from osteon.errors import Invalid
-from osteon.settings import BusSettings, IndexSettings, ObjectSettings, ProcessSettings
+from osteon.settings import (
+    BusSettings,
+    DicomSettings,
+    IndexSettings,
+    ObjectSettings,
+    ProcessSettings,
+    SpoolSettings,
+    TlsSettings,
+)
 from support.archive import free_port
 from support.doctor import bad
 
@@ -127,3 +135,42 @@ def test_a_key_of_another_certificate_is_found(tmp_path: Path, pair: tuple[Path,
 def test_a_file_that_is_missing_is_named(tmp_path: Path) -> None:
     [wrong] = bad(look(amqp_url=f"amqps://127.0.0.1:{free_port()}/?cafile={tmp_path}/no.pem").found)
     assert f"OSTEON_AMQP_URL: the file {tmp_path}/no.pem can not be read" in wrong
+
+
+class Door(ProcessSettings, SpoolSettings, TlsSettings):
+    pass
+
+
+def look_at_door(**settings: object) -> Findings:
+    say = Findings("certificates")
+    certificates.look(Door(**settings), say)  # type: ignore[arg-type]
+    return say
+
+
+def test_the_certificate_of_the_secure_port_is_looked_at(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    files = {"dicom_tls_certificate": str(pair[0]), "dicom_tls_key": str(pair[1])}
+    [found] = look_at_door(**files).found
+    assert found.what.startswith(f"acceptor: {pair[0]} (OSTEON_DICOM_TLS_CERTIFICATE): valid until")
+    soon = certificate(tmp_path, "soon", days=10)
+    files = {"dicom_tls_certificate": str(soon[0]), "dicom_tls_key": str(soon[1])}
+    [wrong] = bad(look_at_door(**files).found)
+    assert "expires on" in wrong
+
+
+def test_a_key_of_another_certificate_of_the_secure_port_is_named(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    other = certificate(tmp_path, "other")
+    [wrong] = bad(look_at_door(dicom_tls_certificate=str(pair[0]), dicom_tls_key=str(other[1])).found)
+    assert wrong.startswith(f"FAIL acceptor: OSTEON_DICOM_TLS_KEY: {other[1]}: is not the key of")
+
+
+def test_a_secure_port_that_presents_our_certificate_is_ours(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    with tls_server(pair) as port:
+        for files, ours in ((pair, True), (certificate(tmp_path, "another"), False)):
+            say = Findings("ports")
+            settings = {"dicom_tls_port": port, "dicom_tls_certificate": str(files[0]), "dicom_plain": False}
+            ports.look(DoorPorts(health_port=0, **settings), say)
+            assert [each.what.endswith("is Osteon's: it runs already") for each in say.found] == [ours]
+
+
+class DoorPorts(Door, DicomSettings):
+    pass
