@@ -14,7 +14,7 @@ from osteon.index.tables import changes, totals
 
 _TYPES: Final = {code: kind for kind, code in CODES.items()}
 _LEVELS: Final = {level.depth: level for level in Level}
-_ABOVE_INSTANCES: Final = {ChangeType.NEW_PATIENT, ChangeType.NEW_STUDY, ChangeType.NEW_SERIES}
+_ABOVE_INSTANCES: Final = set(ChangeType) - {ChangeType.NEW_INSTANCE, ChangeType.DELETED}
 
 
 async def page(

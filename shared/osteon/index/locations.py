@@ -77,6 +77,12 @@ async def locate(database: Database, uids: Uids, scope: Scope) -> AsyncIterator[
         last_pack = packs[-1]
 
 
+async def of_ids(connection: AsyncConnection, dialect: Dialect, uids: Uids, ids: Sequence[int]) -> list[Location]:
+    """Return where the instances with these ids are, pack by pack in the order of their bytes."""
+    chosen = of_instances().where(dialect.among(_i.id, ids)).order_by(_i.pack, _i.byte_offset, _i.id)
+    return await locations_of(connection, uids, list(await connection.execute(chosen)))
+
+
 async def representatives(
     connection: AsyncConnection, dialect: Dialect, uids: Uids, level: Level, public_ids: Sequence[str]
 ) -> dict[str, Location]:

@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from osteon.dicom.query import Level
 from osteon.index import tables
 from osteon.index.dialect import Dialect
+from osteon.index.growth import forget_growth
 from osteon.index.port import ChangeType
 
 CODES: Final = {
@@ -23,6 +24,9 @@ CODES: Final = {
     ChangeType.NEW_SERIES: 3,
     ChangeType.NEW_INSTANCE: 4,
     ChangeType.DELETED: 5,
+    ChangeType.STABLE_PATIENT: 6,
+    ChangeType.STABLE_STUDY: 7,
+    ChangeType.STABLE_SERIES: 8,
 }
 """Change types as the database has them."""
 _NEW: Final = {
@@ -68,6 +72,7 @@ async def write_log(
     connection: AsyncConnection, dialect: Dialect, now: datetime, written: Written, *, packs: Sequence[int] = ()
 ) -> None:
     """Log what went, then what is new from the patient downwards, the instances of `packs` too; add to the totals."""
+    await forget_growth(connection, written.gone)
     await dialect.lock_changes(connection)
     rows = [
         {"date": now, "type": code, "level": level.depth, "public_id": public_id}

@@ -17,6 +17,7 @@ from osteon.index import tables
 from osteon.index.database import RepeatTransaction
 from osteon.index.dialect import Dialect
 from osteon.index.fields import FIELDS, LEVEL_FIELDS, STUDY_ROW_FIELDS, Field
+from osteon.index.growth import note_growth
 from osteon.index.log import Written
 from osteon.index.port import InstanceEntry
 from osteon.index.satellites import write_names, write_requests, write_sop_classes
@@ -116,6 +117,7 @@ class Parents:
         for level, parents in self._all.items():
             grown = [parent for parent in parents.values() if parent.added["instances"]]
             await self._update(level, grown)
+            await note_growth(self._connection, self._dialect, level, [p.public_id for p in grown], self._now)
             await write_names(self._connection, level, [(parent.id, parent.filled) for parent in grown])
         of_study = ((self._study(e.identity).id, uids[e.identity.sop_class_uid]) for e in stored)
         await write_sop_classes(self._connection, self._dialect, set(of_study))

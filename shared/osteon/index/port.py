@@ -19,6 +19,7 @@ from osteon.errors import Invalid, NotFound, Unavailable
 from osteon.jobs.port import Jobs
 from osteon.remotes.port import Remotes
 from osteon.remotes.queries import Queries
+from osteon.rules.port import Circuits, Rules
 
 
 class IndexUnavailable(Unavailable):
@@ -98,7 +99,10 @@ class Location:
 
 @dataclass(frozen=True, slots=True)
 class Patient:
-    """A patient. `attributes` by keyword, as DICOM text; absent ones are left out."""
+    """A patient. `attributes` by keyword, as DICOM text; absent ones are left out.
+
+    `stable`: no instance came for a while, and the change log says so; of studies and series too.
+    """
 
     public_id: str
     attributes: Mapping[str, str]
@@ -107,6 +111,7 @@ class Patient:
     instances: int
     size: int
     updated: datetime
+    stable: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +127,7 @@ class Study:
     instances: int
     size: int
     updated: datetime
+    stable: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +140,7 @@ class Series:
     instances: int
     size: int
     updated: datetime
+    stable: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +178,14 @@ class MatchPage:
     cursor: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class LocationPage:
+    """Where some instances are; `cursor` continues behind them and is None at the end."""
+
+    locations: Sequence[Location]
+    cursor: str | None = None
+
+
 class ChangeType(StrEnum):
     """What happened to a resource, in Orthanc's words."""
 
@@ -179,6 +194,9 @@ class ChangeType(StrEnum):
     NEW_SERIES = "NewSeries"
     NEW_INSTANCE = "NewInstance"
     DELETED = "Deleted"
+    STABLE_PATIENT = "StablePatient"
+    STABLE_STUDY = "StableStudy"
+    STABLE_SERIES = "StableSeries"
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,6 +299,19 @@ class Scope:
     """Of a patient, study, series or instance."""
 
 
+class Stability(Protocol):
+    """Finds resources that stopped growing. Every method raises `IndexUnavailable`."""
+
+    async def settle(self, before: datetime, *, limit: int = 500) -> int:
+        """Log that what got its last instance by `before` is stable, once however many ask; return how many."""
+
+    async def followed(self, name: str) -> int:
+        """Return up to which entry of the change log somebody has handled it."""
+
+    async def follow(self, name: str, seq: int) -> None:
+        """Note that somebody has handled the change log up to an entry; it never goes back."""
+
+
 class Index(Protocol):
     """Write packs in, search, locate. Every method raises `IndexUnavailable` when the database does not answer."""
 
@@ -295,6 +326,18 @@ class Index(Protocol):
     @property
     def queries(self) -> Queries:
         """Searches in other archives."""
+
+    @property
+    def rules(self) -> Rules:
+        """Routing rules."""
+
+    @property
+    def circuits(self) -> Circuits:
+        """Destinations that fail."""
+
+    @property
+    def stability(self) -> Stability:
+        """Resources that stopped growing."""
 
     @property
     def commitments(self) -> Commitments:
@@ -320,6 +363,9 @@ class Index(Protocol):
 
     async def search(self, search: Search) -> MatchPage:
         """Return one page of matches."""
+
+    async def located(self, search: Search) -> LocationPage:
+        """Return where the instances of one page of a search at IMAGE level are, pack by pack within the page."""
 
     async def count(self, search: Search) -> int:
         """Return how many resources match; limit, offset and cursor do not count."""

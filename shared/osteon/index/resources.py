@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Row, select
+from sqlalchemy import Row, exists, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from osteon.dicom.identity import Identity, format_public_id
@@ -14,6 +14,7 @@ from osteon.index.dialect import Dialect
 from osteon.index.fields import LEVEL_FIELDS
 from osteon.index.locations import location
 from osteon.index.port import Instance, Match, Patient, Series, Study
+from osteon.index.rule_tables import growing
 from osteon.index.uids import Uids
 
 _Rows = Mapping[int, Row[Any]]
@@ -48,7 +49,11 @@ class Resources:
 
     async def _rows(self, level: Level, ids: Iterable[int]) -> _Rows:
         table = tables.TABLE_OF[level]
-        found = await self._connection.execute(select(table).where(self._among(table.c.id, list(ids))))
+        chosen = select(table).where(self._among(table.c.id, list(ids)))
+        if level is not Level.IMAGE:
+            grows = exists().where(growing.c.level == level.depth, growing.c.public_id == table.c.public_id)
+            chosen = chosen.add_columns((~grows).label("stable"))
+        found = await self._connection.execute(chosen)
         return {row.id: row for row in found}
 
     async def _studies(self, rows: _Rows) -> dict[int, Study]:
@@ -118,7 +123,7 @@ def _attributes(row: Row[Any], level: Level) -> dict[str, str]:
 def _patient(row: Row[Any]) -> Patient:
     return Patient(
         format_public_id(row.public_id), _attributes(row, Level.PATIENT), studies=row.studies, series=row.series,
-        instances=row.instances, size=row.size, updated=row.updated,
+        instances=row.instances, size=row.size, updated=row.updated, stable=row.stable,
     )  # fmt: skip
 
 
@@ -126,14 +131,14 @@ def _study(row: Row[Any], modalities: list[str], sop_classes: list[str]) -> Stud
     return Study(
         format_public_id(row.public_id), _attributes(row, Level.STUDY), _attributes(row, Level.PATIENT),
         tuple(modalities), tuple(sop_classes), series=row.series, instances=row.instances, size=row.size,
-        updated=row.updated,
+        updated=row.updated, stable=row.stable,
     )  # fmt: skip
 
 
 def _one_series(row: Row[Any], requests: list[tuple[str, str]]) -> Series:
     return Series(
         format_public_id(row.public_id), _attributes(row, Level.SERIES), tuple(requests), instances=row.instances,
-        size=row.size, updated=row.updated,
+        size=row.size, updated=row.updated, stable=row.stable,
     )  # fmt: skip
 
 

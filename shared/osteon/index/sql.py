@@ -24,6 +24,7 @@ from osteon.index.port import (
     Conflict,
     InstanceState,
     Location,
+    LocationPage,
     Match,
     MatchPage,
     PackOutcome,
@@ -36,6 +37,8 @@ from osteon.index.port import (
 from osteon.index.queries import SqlQueries
 from osteon.index.remotes import SqlRemotes
 from osteon.index.resources import Resources
+from osteon.index.rules import SqlCircuits, SqlRules
+from osteon.index.stability import SqlStability
 from osteon.index.uids import Uids
 from osteon.index.upsert import read_outcomes, upsert
 
@@ -54,6 +57,9 @@ class SqlIndex:
         self.remotes = SqlRemotes(self._database)
         self.queries = SqlQueries(self._database)
         self.commitments = SqlCommitments(self._database)
+        self.rules = SqlRules(self._database)
+        self.circuits = SqlCircuits(self._database)
+        self.stability = SqlStability(self._database)
         self.jobs = SqlJobs(self._database)
 
     async def start(self) -> None:
@@ -91,6 +97,13 @@ class SqlIndex:
             ids, cursor = await searching.page(connection, self._database.dialect, search)
             matches = await Resources(connection, self._database.dialect, self._uids).matches(search.level, ids)
         return MatchPage(matches, cursor)
+
+    async def located(self, search: Search) -> LocationPage:
+        """See `Index`."""
+        async with self._database.read() as connection:
+            ids, cursor = await searching.page(connection, self._database.dialect, search)
+            found = await locations.of_ids(connection, self._database.dialect, self._uids, ids)
+        return LocationPage(found, cursor)
 
     async def count(self, search: Search) -> int:
         """See `Index`."""

@@ -26,8 +26,7 @@ _SHOWN: Final = tuple(kind for kind in ChangeType if kind is not ChangeType.DELE
 _NEVER: Final = frozenset(
     {
         "CompletedSeries", "AnonymizedPatient", "AnonymizedStudy", "AnonymizedSeries", "ModifiedPatient",
-        "ModifiedStudy", "ModifiedSeries", "StablePatient", "StableStudy", "StableSeries", "UpdatedAttachment",
-        "UpdatedMetadata", "Deleted", "NewChildInstance",
+        "ModifiedStudy", "ModifiedSeries", "UpdatedAttachment", "UpdatedMetadata", "Deleted", "NewChildInstance",
     }
 )  # fmt: skip
 """Types that Orthanc's clients may ask for and this log does not have."""

@@ -3,17 +3,15 @@
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from osteon.dicom.attributes import element_text
 from osteon.dicom.keys import tag_of
-from osteon.index.port import Match
+from osteon.index.port import Match, Patient, Series, Study
 from osteon_query.orthanc.kinds import BY_LEVEL, INSTANCE, PATIENT, STUDY, Kind
 from osteon_query.orthanc.tag_formats import Form, write_tags, write_texts
 
-STABLE_AGE: Final = timedelta(seconds=60)
-"""A resource that got no instance for so long is stable."""
 _EXPECTED: Final = (
     ("ImagesInAcquisition", "NumberOfTemporalPositions"),
     ("NumberOfSlices", "NumberOfTimeSlices"),
@@ -99,13 +97,12 @@ def _computed(match: Match) -> dict[str, str]:
     return counted
 
 
-def _freshness(updated: datetime) -> dict[str, Any]:
-    aware = updated if updated.tzinfo else updated.replace(tzinfo=UTC)
-    return {"LastUpdate": timestamp(aware), "IsStable": datetime.now(UTC) - aware >= STABLE_AGE}
+def _freshness(resource: Patient | Study | Series) -> dict[str, Any]:
+    return {"LastUpdate": timestamp(resource.updated), "IsStable": resource.stable}
 
 
 def _patient(match: Match, _: Details) -> dict[str, Any]:
-    return {"IsProtected": False, **_freshness(match.patient.updated)}
+    return {"IsProtected": False, **_freshness(match.patient)}
 
 
 def _study(match: Match, details: Details) -> dict[str, Any]:
@@ -115,7 +112,7 @@ def _study(match: Match, details: Details) -> dict[str, Any]:
     return {
         "ParentPatient": match.patient.public_id,
         "PatientMainDicomTags": write_texts(texts, details.form, tag_of),
-        **_freshness(match.study.updated),
+        **_freshness(match.study),
     }
 
 
@@ -127,7 +124,7 @@ def _series(match: Match, details: Details) -> dict[str, Any]:
         "ParentStudy": match.study.public_id,
         "ExpectedNumberOfInstances": expected,
         "Status": _status(expected, details.children),
-        **_freshness(match.series.updated),
+        **_freshness(match.series),
     }
 
 

@@ -1,0 +1,1 @@
+"""Routing rules: which instances are sent on, and where to."""
