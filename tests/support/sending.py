@@ -24,6 +24,8 @@ from support.fake_jobs import FakeJobs, FakeRun
 from support.indexer import Room, indexer_room
 from support.make import ct_slice
 
+NOWHERE = Remote(aet="OSTEON", host="127.0.0.1", port=1)
+
 
 class IndexWithJobs:
     """The index of a room, with jobs that a test runs."""
@@ -41,7 +43,7 @@ class World:
 
     room: Room
     jobs: FakeJobs = field(default_factory=FakeJobs)
-    door: Remote = Remote(aet="OSTEON", host="127.0.0.1", port=1)
+    door: Remote = NOWHERE
     packs: int = 0
 
     async def stored(self, number: int = 1, **attributes: Any) -> tuple[str, list[str]]:
@@ -77,8 +79,6 @@ class World:
         made = replace(Modality(name="modality", aet="MODALITY", host="127.0.0.1", port=port), **more)
         await self.room.index.remotes.put_modality(made)
         return made
-
-
 
 
 @asynccontextmanager

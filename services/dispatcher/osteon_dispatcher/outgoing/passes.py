@@ -13,7 +13,7 @@ from osteon.index.port import Index
 from osteon.jobs.run import Run
 from osteon.sending.accounting import Sent
 from osteon_dispatcher.keeping import SAVE_SECONDS, keeping
-from osteon_dispatcher.outgoing.progress import MOST_AGAIN, MOST_FAILED, Progress
+from osteon_dispatcher.outgoing.progress import FAILED_INSTANCES, MOST_AGAIN, MOST_FAILED, Progress
 from osteon_dispatcher.outgoing.resources import Position, of_uids, placed
 
 Deliver = Callable[[AsyncIterator[PlannedInstance]], AsyncGenerator[Sent]]
@@ -69,6 +69,7 @@ class Passes:
 
     async def save(self, **content: Any) -> None:
         """Keep the checkpoint, and show how far the job is."""
+        self._content.pop(FAILED_INSTANCES, None)
         self._content |= self.progress.content | content
         progress = self.progress
         await self._run.save(progress=progress.percent, content=self._content, checkpoint=progress.checkpoint)

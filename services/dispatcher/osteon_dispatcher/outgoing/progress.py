@@ -11,6 +11,8 @@ MOST_FAILED: Final = 1_000
 """Instances that failed for good and are remembered; with one more the job ends."""
 MOST_AGAIN: Final = 100
 """Instances that failed for the moment and are remembered; with one more the run ends."""
+FAILED_INSTANCES: Final = "FailedInstances"
+"""Field of the content that is there while there are any; the first `_SHOWN` of them."""
 _SHOWN: Final = 100
 _PASSING: Final = frozenset({Status.PROCESSING_FAILURE, Status.RESOURCE_LIMITATION})
 
@@ -96,7 +98,7 @@ class Progress:
             "WarningInstancesCount": self.warnings,
             "Size": str(self.size),
             "SizeMB": self.size >> 20,
-            **({"FailedInstances": shown} if shown else {}),
+            **({FAILED_INSTANCES: shown} if shown else {}),
         }
 
     @property
