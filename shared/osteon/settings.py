@@ -251,16 +251,8 @@ class DispatcherSettings(Settings):
     job_patience: float = Field(
         600.0, ge=0, description="Seconds for which a modality or peer that does not answer is tried again."
     )
-    job_patience: float = Field(
-        600.0, ge=0, description="Seconds for which a modality or peer that does not answer is tried again."
-    )
     job_history: int = Field(1000, ge=0, description="Jobs that ended and are kept at least.")
     job_history_days: float = Field(30.0, ge=0, description="Days after which further ones are forgotten.")
-    own_door: str = Field(
-        "127.0.0.1:4242",
-        pattern=r"^(.*:\d{1,5})?$",
-        description="Host and port of the own `ingress`, which stores what is fetched by C-GET.",
-    )
     own_door: str = Field(
         "127.0.0.1:4242",
         pattern=r"^(.*:\d{1,5})?$",

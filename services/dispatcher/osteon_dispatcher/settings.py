@@ -9,7 +9,6 @@ from osteon.settings import (
     ObjectSettings,
     ProcessSettings,
     SendingSettings,
-    SendingSettings,
     TlsSettings,
 )
 
