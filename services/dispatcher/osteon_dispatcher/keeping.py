@@ -1,6 +1,5 @@
-"""Keeps a job while its work takes long: what waits for others must still say now and then that it lives."""
+"""Saves a job now and then while its work goes on; its lease is the runner's care."""
 
-import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
@@ -13,22 +12,11 @@ SAVE_SECONDS: Final = 1.0
 
 
 async def keeping(results: AsyncGenerator[T], save: Callable[[], Awaitable[object]]) -> AsyncGenerator[T]:
-    """Yield results, and save every `SAVE_SECONDS`, also while none comes; what `save` raises ends it."""
+    """Yield results, and save behind them every `SAVE_SECONDS`; what `save` raises ends it."""
     saved = time.monotonic()
     async with aclosing(results):
-        while True:
-            step = asyncio.ensure_future(anext(results, None))
-            try:
-                while not step.done():
-                    await asyncio.wait((step,), timeout=SAVE_SECONDS)
-                    if time.monotonic() - saved > SAVE_SECONDS:
-                        await save()
-                        saved = time.monotonic()
-            finally:
-                if not step.done():
-                    step.cancel()
-                    await asyncio.wait((step,))
-            result = step.result()
-            if result is None:
-                return
+        async for result in results:
             yield result
+            if time.monotonic() - saved >= SAVE_SECONDS:
+                await save()
+                saved = time.monotonic()

@@ -182,28 +182,6 @@ async def test_a_job_that_is_cancelled_stops_and_aborts_its_association(world, m
     assert world.jobs.all[job.id].checkpoint["done"] >= 1
 
 
-async def test_a_job_is_kept_while_a_modality_takes_its_time(world, monkeypatch):
-    monkeypatch.setattr("osteon_dispatcher.keeping.SAVE_SECONDS", 0.01)
-    study, _ = await world.stored()
-    saves: list[dict[str, Any]] = []
-
-    class Counted(FakeRun):
-        async def save(self, **changed: Any) -> None:
-            saves.append(changed)
-            await super().save(**changed)
-
-    async def slow(_: Sink) -> Outcome:
-        while len(saves) < 5:
-            await asyncio.sleep(0.01)
-        return Outcome(Status.SUCCESS)
-
-    async with running(Recorder(on_finish=slow)) as peer:
-        await world.modality(peer.port)
-        job = await world.submit(order(study))
-        await world.kinds()[job.type].work(Counted(world.jobs, job))
-    assert len(saves) >= 5
-
-
 async def test_a_destination_that_breaks_off_again_and_again_gets_what_it_takes(world):
     study, uids = await world.stored(4)
 

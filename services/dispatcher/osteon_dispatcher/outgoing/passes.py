@@ -1,7 +1,6 @@
 """Sends all instances of a job's resources, each at least once, over as many runs as it takes."""
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
@@ -12,7 +11,7 @@ from osteon.errors import Invalid, OsteonError, Unavailable
 from osteon.index.port import Index
 from osteon.jobs.run import Run
 from osteon.sending.accounting import Sent
-from osteon_dispatcher.keeping import SAVE_SECONDS, keeping
+from osteon_dispatcher.keeping import keeping
 from osteon_dispatcher.outgoing.progress import FAILED_INSTANCES, MOST_AGAIN, MOST_FAILED, Progress
 from osteon_dispatcher.outgoing.resources import Position, of_uids, placed
 
@@ -76,13 +75,9 @@ class Passes:
 
     async def _count(self) -> None:
         total = size = 0
-        saved = time.monotonic()
         async for each in placed(self._index, self._resources):
             total += 1
             size += each.instance.length
-            if time.monotonic() - saved > SAVE_SECONDS:
-                await self._run.save()
-                saved = time.monotonic()
         self.progress.total, self.progress.size = total, size
         await self.save()
 

@@ -1,0 +1,61 @@
+"""The kinds of jobs that a dispatcher runs, by the type that the API shows."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+
+from osteon.bus.port import Bus
+from osteon.dimse.config import Remote
+from osteon.dimse.tls import TlsOf
+from osteon.index.port import Index
+from osteon.jobs.run import Kind
+from osteon.objects.port import Objects
+from osteon.sending.sending import Sending
+from osteon_dispatcher.commitment import works as commitment
+from osteon_dispatcher.retrieving.relay import Door
+from osteon_dispatcher.settings import WorkSettings
+from osteon_dispatcher.works import works
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """What handlers and kinds of jobs work with. `tls` is for modalities, `door` is the archive's own."""
+
+    settings: WorkSettings
+    bus: Bus
+    objects: Objects
+    index: Index
+    sending: Sending
+    tls: TlsOf
+    door: Door
+
+
+def kinds_of(ports: Ports) -> Mapping[str, Kind]:
+    """Return what runs here."""
+    settings, index, objects = ports.settings, ports.index, ports.objects
+    remote_of = partial(commitment.remote_of, tls=ports.tls)
+    commitments = commitment.works(index, objects, settings, remote_of)
+    return {
+        **{type: Kind(work, commitment.patience_of(settings)) for type, work in commitments.items()},
+        **works(
+            settings,
+            bus=ports.bus,
+            objects=objects,
+            index=index,
+            sending=ports.sending,
+            remote_of=remote_of,
+            door=ports.door,
+        ),
+    }
+
+
+def own_door(settings: WorkSettings, tls: TlsOf) -> Remote:
+    """Return where this archive takes associations: `OSTEON_OWN_DOOR`, by TLS when it takes no others."""
+    host, _, port = settings.own_door.rpartition(":")
+    return Remote(
+        aet=settings.aet,
+        host=host.strip("[]"),
+        port=int(port),
+        calling_aet=settings.aet,
+        tls=None if settings.dicom_plain else tls(),
+    )
