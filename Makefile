@@ -41,10 +41,11 @@ format: $(VENV)/dev  ## Format the code
 docs: $(VENV)/dev  ## Write the pages that are made from the code
 	$(BIN)/python docs/generate.py
 
-bench: $(VENV)/dev  ## Measure ingest beside Orthanc, scaling, the index and the parts, into docs/performance.md
+bench: $(VENV)/dev  ## Measure ingest and retrieval beside Orthanc, scaling, the index and the parts, into docs/performance.md
 	@sh deploy/local/install.sh
 	$(BIN)/python tests/load/bench_ingest.py --docs
 	$(BIN)/python tests/load/bench_scale.py --docs
+	$(BIN)/python tests/load/bench_retrieve.py --docs
 	$(BIN)/python tests/load/bench_index.py --instances 1000000 --docs
 	@for b in acceptor spool header bus; do echo "== $$b"; $(BIN)/python tests/load/bench_$$b.py || exit 1; done
 

@@ -102,8 +102,8 @@ def agree(config: AcceptorConfig, proposal: Proposal, request: bytes) -> Agreeme
         service = _service(config, proposal, uid)
         role = proposal.roles.get(uid)
         scu, scp = _granted(service, role, gets=gets)
-        sending = scp and not scu
-        syntax = sop_classes.choose_syntax(service, proposed.transfer_syntaxes, sending=sending) if service else None
+        to_send = uid if scp and not scu else ""
+        syntax = sop_classes.choose_syntax(service, proposed.transfer_syntaxes, to_send=to_send) if service else None
         result = _result(service, syntax, scu or scp)
         answers.append(_context_item(proposed.context_id, result, syntax))
         if result == _ACCEPTED and service and syntax:

@@ -46,6 +46,13 @@ UNCOMPRESSED = frozenset(
         uids.EXPLICIT_VR_BIG_ENDIAN,
     }
 )
+_VIDEO_CLASSES = frozenset(
+    {
+        "1.2.840.10008.5.1.4.1.1.77.1.1.1",  # Video Endoscopic
+        "1.2.840.10008.5.1.4.1.1.77.1.2.1",  # Video Microscopic
+        "1.2.840.10008.5.1.4.1.1.77.1.4.1",  # Video Photographic
+    }
+)
 _EASILY_SENT = (
     uids.EXPLICIT_VR_LITTLE_ENDIAN,
     uids.IMPLICIT_VR_LITTLE_ENDIAN,
@@ -121,21 +128,24 @@ def service_of(sop_class: str, *, extra: tuple[str, ...], unknown: bool, declare
     return Service.STORAGE if unknown and could_be else None
 
 
-def choose_syntax(service: Service, proposed: list[str], *, sending: bool = False) -> str | None:
+def choose_syntax(service: Service, proposed: list[str], *, to_send: str = "") -> str | None:
     """Return the transfer syntax to accept, or None.
 
     The requestor's order counts, so that what a modality compressed is stored as it is. Only Implicit VR gives way
     to Explicit VR Little Endian where both are proposed: it loses the VRs of private elements.
 
-    In a context that is only for `sending` (C-GET) it is Explicit VR Little Endian wherever that is proposed, then
-    another one without compression: in these whatever is stored can be sent without further loss, and to decode
-    takes less than to encode. Who wants compressed instances as they are proposes a context for each syntax.
+    In a context that is only for sending instances of the SOP class `to_send` (C-GET) it is Explicit VR Little Endian
+    wherever that is proposed, then another one without compression: in these nearly all that is stored can be sent
+    without further loss, and to decode takes less than to encode. Who wants compressed instances as they are proposes
+    a context for each syntax. Video is the exception: it comes compressed, and is not decoded.
     """
     known = STORAGE_SYNTAXES if service is Service.STORAGE else UNCOMPRESSED
     usable = [uid for uid in proposed if uid in known]
     if not usable:
         return None
-    if sending:
+    if to_send in _VIDEO_CLASSES:
+        return next((uid for uid in usable if uid not in UNCOMPRESSED), usable[0])
+    if to_send:
         return next((uid for uid in _EASILY_SENT if uid in usable), usable[0])
     if usable[0] == uids.IMPLICIT_VR_LITTLE_ENDIAN and uids.EXPLICIT_VR_LITTLE_ENDIAN in usable:
         return uids.EXPLICIT_VR_LITTLE_ENDIAN

@@ -37,6 +37,7 @@ from support.retrieve import as_getter, counts, get_message, role, sending, stor
 DEFLATED = "1.2.840.10008.1.2.1.99"
 BIG_ENDIAN = "1.2.840.10008.1.2.2"
 JPEG_LOSSLESS = "1.2.840.10008.1.2.4.70"
+VIDEO = "1.2.840.10008.5.1.4.1.1.77.1.1.1"
 PENDING = Status.PENDING
 Responses = Callable[[RetrieveRequest], AsyncIterator[RetrieveResponse]]
 
@@ -360,11 +361,12 @@ async def test_the_role_of_provider_is_granted_for_storage_with_a_get_only() -> 
 async def test_what_is_sent_goes_without_compression_where_that_is_proposed(proposed: list[str], accepted: str) -> None:
     async with running() as service:
         peer = await service.peer()
-        contexts = [(STUDY_GET, [IMPLICIT]), (CT, proposed), (MR, proposed)]
-        answer = await peer.associate(contexts, role(CT), role(MR, scu=True))
+        contexts = [(STUDY_GET, [IMPLICIT]), (CT, proposed), (MR, proposed), (VIDEO, proposed)]
+        answer = await peer.associate(contexts, role(CT), role(MR, scu=True), role(VIDEO))
         by_id = {item.context_id: item.transfer_syntax for item in answer.presentation_context}
         assert by_id[3] == accepted
         assert by_id[5] == JPEG_LOSSLESS, "the requestor may store here too: its order counts"
+        assert by_id[7] == JPEG_LOSSLESS, "video is not decoded"
         await peer.release()
 
 
