@@ -89,6 +89,25 @@ IMAGING_WORKERS_ENDED: Final = Counter(
     "osteon_imaging_workers_ended_total", "Worker processes that ended, by reason.", ["reason"]
 )
 
+JOBS: Final = Gauge("osteon_jobs", "Jobs that the index has; every dispatcher says the same.", ["type", "state"])
+JOBS_RUNNING: Final = Gauge("osteon_jobs_running", "Jobs that this dispatcher is at.")
+JOB_SECONDS: Final = Histogram(
+    "osteon_job_seconds", "Time of one run of a job, by the state that it led to.", ["type", "result"],
+    buckets=(*_SECONDS, 300, 3600),
+)  # fmt: skip
+
+ROUTED_INSTANCES: Final = Counter(
+    "osteon_routed_instances_total", "Instances that a routing rule gave to jobs, once for each destination.", ["rule"]
+)
+ROUTING_FAILURES: Final = Counter(
+    "osteon_routing_failures_total", "Packs and studies for which a routing rule could not be tried.", ["rule"]
+)
+DESTINATION_STATE: Final = Gauge(
+    "osteon_destination_state",
+    "Destinations that failed and did not work since: 0 still tried, 1 tried again by one job, 2 left alone.",
+    ["destination"],
+)
+
 SEARCH_SECONDS: Final = Histogram("osteon_search_seconds", "Time of one search page.", ["kind"], buckets=_SECONDS)
 HTTP_SECONDS: Final = Histogram(
     "osteon_http_seconds", "Time to answer an HTTP request.", ["method", "route", "status"], buckets=_SECONDS

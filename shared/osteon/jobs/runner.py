@@ -1,0 +1,245 @@
+"""Runs jobs: claims what is due, keeps its lease, and writes down how it ended.
+
+Any number of runners share the jobs of one index. What a runner that dies was at is claimed by another one when the
+lease has run out, and goes on from its checkpoint; so all work is done at least once.
+"""
+
+import asyncio
+import os
+import random
+import socket
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from typing import Final, Self
+
+from osteon import metrics
+from osteon.errors import Unavailable
+from osteon.jobs.ending import MAX_FAULTS, Exhausted, Lapsed, end_of
+from osteon.jobs.port import End, Job, Jobs, JobState, LeaseLost
+from osteon.jobs.run import Kind, Run, Stopped
+from osteon.logging import get_logger
+
+_BEAT: Final = 3.0
+"""Seconds between heart-beats at most; so late does work that saves nothing notice that it was paused or cancelled."""
+_COUNT_SECONDS: Final = 15.0
+_PRUNE_SECONDS: Final = 600.0
+_OUTAGE_PAUSES: Final = (0.2, 0.5, 1.0, 2.0)
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How jobs are run.
+
+    Attributes:
+        concurrency: jobs at the same time.
+        lease: seconds after which another runner takes over what is not heard of.
+        poll: seconds between looks for jobs that other processes submitted.
+        grace: seconds that giving jobs back may take when the runner stops.
+        keep: jobs that are over and are kept at least.
+        keep_seconds: after which further ones are forgotten.
+    """
+
+    concurrency: int = 8
+    lease: float = 30.0
+    poll: float = 1.0
+    grace: float = 10.0
+    keep: int = 1000
+    keep_seconds: float = 30 * 86_400.0
+
+
+class Runner:
+    """Runs jobs inside an `async with`; on leaving, those that run are given back to other runners."""
+
+    def __init__(self, jobs: Jobs, kinds: Mapping[str, Kind], pace: Pace, *, worker: str = "") -> None:
+        self._jobs = jobs
+        self._kinds = kinds
+        self._pace = pace
+        self._worker = worker or f"{socket.gethostname()} {os.getpid()} {uuid.uuid4().hex[:8]}"
+        self._numbers = count(1)
+        self._slots = asyncio.Semaphore(pace.concurrency)
+        self._loops: list[asyncio.Task[None]] = []
+        self._attempts: set[asyncio.Task[None]] = set()
+        self._runs: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        """Start."""
+        loops = (self._claim_all(), self._every(_COUNT_SECONDS, self._count), self._every(_PRUNE_SECONDS, self._prune))
+        self._loops = [asyncio.create_task(loop) for loop in loops]
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        """Stop: no job is begun, and those that run are given back, each with its checkpoint."""
+        for loop in self._loops:
+            loop.cancel()
+        await asyncio.wait(self._loops)
+        for attempt in self._attempts:
+            attempt.cancel()
+        if self._runs:
+            _done, late = await asyncio.wait(self._runs, timeout=self._pace.grace)
+            for run in late:  # their leases run out
+                run.cancel()
+            if late:
+                log.warning("jobs not given back", jobs=len(late))
+                await asyncio.wait(late)
+
+    async def _claim_all(self) -> None:
+        outages = 0
+        while True:
+            await self._slots.acquire()
+            begun = False
+            try:
+                begun = await self._claim()
+                outages = 0
+            except Unavailable as error:
+                log.warning("jobs can not be claimed", reason=str(error))
+                await self._rest(outages)
+                outages += 1
+            except Exception:
+                log.exception("claiming a job failed")
+                await self._rest(len(_OUTAGE_PAUSES))
+            finally:
+                if not begun:
+                    self._slots.release()
+            if not begun and not outages:
+                await self._jobs.arrived(self._pace.poll * random.uniform(0.75, 1.25))  # noqa: S311 - no secret
+
+    async def _rest(self, outages: int) -> None:
+        await asyncio.sleep(_OUTAGE_PAUSES[min(outages, len(_OUTAGE_PAUSES) - 1)])
+
+    async def _claim(self) -> bool:
+        """Begin the next job that is due; return whether there was one. What is claimed is begun, come what may."""
+        worker = f"{self._worker} {next(self._numbers)}"
+        claim = asyncio.ensure_future(self._jobs.claim(worker, tuple(self._kinds), self._pace.lease))
+        try:
+            job = await asyncio.shield(claim)
+        except asyncio.CancelledError:
+            with suppress(Unavailable, asyncio.CancelledError):
+                job = await claim
+                if job is not None:
+                    await self._jobs.finish(job.id, worker, End(state=JobState.PENDING))
+            raise
+        if job is None:
+            return False
+        run = asyncio.create_task(self._run(job, worker))
+        self._runs.add(run)
+        run.add_done_callback(self._runs.discard)
+        return True
+
+    async def _run(self, job: Job, worker: str) -> None:
+        kind, run = self._kinds[job.type], Run(self._jobs, job, worker, self._pace.lease)
+        log.info("job begun", job=job.id, type=job.type, attempt=job.attempts)
+        attempt = asyncio.create_task(self._attempt(run, kind))
+        self._attempts.add(attempt)
+        began = time.monotonic()
+        try:
+            with metrics.JOBS_RUNNING.track_inprogress():
+                await asyncio.wait({attempt})
+            end = self._end(run, kind, attempt)
+            if end is not None:
+                metrics.JOB_SECONDS.labels(type=job.type, result=end.state.value).observe(time.monotonic() - began)
+                await self._give_back(job, worker, end)
+        finally:
+            attempt.cancel()
+            self._attempts.discard(attempt)
+            self._slots.release()
+
+    async def _attempt(self, run: Run, kind: Kind) -> None:
+        """Do the work while the lease can be kept; raises what ends it."""
+        if run.job.wish is not None:
+            raise Stopped(run.job.wish)
+        if run.job.faults > MAX_FAULTS:
+            raise Exhausted(f"its worker ended, or an unexpected error ended it, {run.job.faults} times")
+        work = asyncio.ensure_future(kind.work(run))
+        beat = asyncio.create_task(self._beat(run))
+        try:
+            await asyncio.wait({work, beat}, return_when=asyncio.FIRST_COMPLETED)
+            if work.cancelled():
+                raise RuntimeError("the work was cancelled from within")
+            (work if work.done() else beat).result()
+        finally:
+            work.cancel()
+            beat.cancel()
+            await asyncio.wait({work, beat})
+            _seen(work, beat)
+
+    async def _beat(self, run: Run) -> None:
+        """Renew the lease; raises `Stopped`, `LeaseLost`, `Lapsed`."""
+        renewed = time.monotonic()
+        while True:
+            await asyncio.sleep(min(_BEAT, self._pace.lease / 3))
+            try:
+                async with asyncio.timeout(self._pace.lease):
+                    await run.save()
+                renewed = time.monotonic()
+            except (Unavailable, TimeoutError) as error:
+                log.warning("lease not renewed", job=run.job.id, reason=str(error))
+                if time.monotonic() - renewed > self._pace.lease:
+                    raise Lapsed("the lease ran out while the database did not answer") from error
+
+    def _end(self, run: Run, kind: Kind, attempt: asyncio.Task[None]) -> End | None:
+        """Return how a run ended, None when the job is not ours any more."""
+        job = run.job
+        if attempt.cancelled():
+            log.info("job given back", job=job.id, type=job.type)
+            return End(state=JobState.PENDING)
+        error = attempt.exception()
+        if isinstance(error, LeaseLost):
+            log.warning("job lost", job=job.id, type=job.type, reason=str(error))
+            return None
+        if error is not None and not isinstance(error, Exception):
+            raise error
+        end = end_of(job, error, patience=kind.patience, now=datetime.now(UTC))
+        if end.fault:
+            log.error("job failed unexpectedly", job=job.id, type=job.type, exc_info=error)
+        else:
+            log.info("job run ended", job=job.id, type=job.type, state=end.state.value, error=end.error)
+        return end
+
+    async def _give_back(self, job: Job, worker: str, end: End) -> None:
+        """Write the end down, as soon as the database takes it."""
+        for outages in count():
+            try:
+                await self._jobs.finish(job.id, worker, end)
+            except LeaseLost as error:
+                log.warning("job lost", job=job.id, type=job.type, reason=str(error))
+            except Unavailable as error:
+                log.warning("end of a job not written", job=job.id, reason=str(error))
+                await self._rest(outages)
+                continue
+            return
+
+    async def _every(self, seconds: float, what: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            try:
+                await what()
+            except Unavailable as error:
+                log.warning("jobs not looked after", reason=str(error))
+            except Exception:
+                log.exception("looking after jobs failed")
+            await asyncio.sleep(seconds * random.uniform(0.75, 1.25))  # noqa: S311 - no secret
+
+    async def _count(self) -> None:
+        counts = await self._jobs.counts()
+        for kind in self._kinds:
+            for state in JobState:
+                metrics.JOBS.labels(type=kind, state=state.value).set(counts.get((kind, state), 0))
+
+    async def _prune(self) -> None:
+        old = datetime.now(UTC) - timedelta(seconds=self._pace.keep_seconds)
+        forgotten = await self._jobs.prune(keep=self._pace.keep, older_than=old)
+        if forgotten:
+            log.info("jobs forgotten", jobs=forgotten)
+
+
+def _seen(*tasks: asyncio.Future[None]) -> None:
+    """Keep asyncio from complaining about errors of tasks that were cancelled anyway."""
+    for task in tasks:
+        if not task.cancelled():
+            task.exception()
