@@ -1,8 +1,9 @@
-"""Writes the pages that are made from the code: settings.md and metrics.md. `make docs` runs it.
+"""Writes the pages that are made from the code: settings, metrics, transfer syntaxes, conformance. `make docs` runs it.
 
 A test compares the pages with what this module makes, so that they can not become stale.
 """
 
+import sys
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -17,6 +18,8 @@ from osteon.dicom.uids import TRANSFER_SYNTAXES, TransferSyntax
 from osteon.settings import PREFIX, Settings, groups
 
 DOCS = Path(__file__).resolve().parent
+sys.path.insert(0, str(DOCS))  # this file is run, and loaded by tests, by its path
+conformance = import_module("conformance")
 SERVICES = tuple(sorted(path.parent.name for path in (DOCS.parent / "services").glob("*/pyproject.toml")))
 
 _SETTINGS = """# Settings
@@ -61,6 +64,7 @@ def pages() -> dict[Path, str]:
         DOCS / "settings.md": settings_page(),
         DOCS / "metrics.md": metrics_page(),
         DOCS / "transfer-syntaxes.md": syntaxes_page(),
+        DOCS / "conformance.md": conformance.page(),
     }
 
 

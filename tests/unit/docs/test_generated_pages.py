@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
 
@@ -24,7 +25,7 @@ def generate() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("name", ["settings.md", "metrics.md", "transfer-syntaxes.md"])
+@pytest.mark.parametrize("name", ["settings.md", "metrics.md", "transfer-syntaxes.md", "conformance.md"])
 def test_a_page_is_what_make_docs_writes(generate: ModuleType, name: str) -> None:
     assert (DOCS / name).read_text() == generate.pages()[DOCS / name], "run `make docs`"
 
@@ -50,3 +51,11 @@ def test_every_link_between_the_pages_leads_somewhere() -> None:
     for page in [*DOCS.rglob("*.md"), DOCS.parent / "README.md"]:
         for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_every_command_that_a_page_names_exists() -> None:
+    known = {"version", "service"}  # `osteon service`: any of them
+    known |= {point.name for group in ("osteon.services", "osteon.commands") for point in entry_points(group=group)}
+    for page in [*DOCS.glob("*.md"), DOCS.parent / "README.md"]:
+        named = set(re.findall(r"(?:^|`)osteon ([a-z]+)", page.read_text(), re.MULTILINE))
+        assert named <= known, page.name
