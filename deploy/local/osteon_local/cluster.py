@@ -84,7 +84,8 @@ class Cluster(Startable):
         self.parts = parts or Parts.in_folder(self.data)
         self._started_parts: list[Part] = []
         self._settings = dict(settings or {})
-        first = {"dicom": dicom_port, "http": http_port}
+        first = {"dicom": dicom_port or free_port(), "http": http_port}
+        self._own_door = f"127.0.0.1:{first['dicom']}"
         self.replicas = {
             f"{service}-{number}": self._replica(service, number, first if number == 0 else {})
             for service in SERVICES
@@ -215,6 +216,7 @@ class Cluster(Startable):
             "OSTEON_S3_SECRET_KEY": self.parts.seaweedfs.secret_key,
             "OSTEON_S3_BUCKET": self.parts.bucket,
             "OSTEON_SPOOL": str(self.data / "spool"),
+            "OSTEON_OWN_DOOR": self._own_door,
         }
         return (
             inherited

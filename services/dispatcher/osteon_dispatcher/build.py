@@ -1,17 +1,22 @@
 """Composition root of `dispatcher`."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 
 from osteon import tls
 from osteon.bus.port import Bus
 from osteon.bus.rabbit import RabbitBus
 from osteon.index.port import Index
 from osteon.index.sql import SqlIndex
+from osteon.jobs.runner import Pace, Runner
 from osteon.objects.port import Objects
 from osteon.objects.s3 import S3Objects
 from osteon.runtime import Running, until_available
+from osteon.sending.sending import Sending
 from osteon_dispatcher import remote
+from osteon_dispatcher.commitment import answers
+from osteon_dispatcher.kinds import Ports, kinds_of, own_door
 from osteon_dispatcher.settings import DispatcherServiceSettings, WorkSettings
 
 
@@ -36,10 +41,32 @@ async def build_embedded(
     settings: WorkSettings,
     *,
     bus: Bus,
-    objects: Objects,  # noqa: ARG001 - for the jobs
+    objects: Objects,
     index: Index,
+    door_at: Callable[[], str] | None = None,
 ) -> AsyncIterator[None]:
-    """Start the service on given ports."""
+    """Start the service on given ports; `door_at` goes before `OSTEON_OWN_DOOR`."""
     async with tls.followed(tls.requestor(settings)) as context:
+        ports = Ports(
+            settings=settings,
+            bus=bus,
+            objects=objects,
+            index=index,
+            sending=Sending.from_settings(objects, bus, settings),
+            tls=context,
+            door=partial(own_door, settings, context, door_at or (lambda: settings.own_door)),
+        )
         await remote.serve(bus, index.remotes, index.queries, context)
-        yield
+        await answers.serve(bus, index.commitments, index.jobs)
+        async with Runner(index.jobs, kinds_of(ports), _pace(settings)):
+            yield
+
+
+def _pace(settings: WorkSettings) -> Pace:
+    return Pace(
+        concurrency=settings.dispatcher_jobs,
+        lease=settings.job_lease,
+        poll=settings.job_poll,
+        keep=settings.job_history,
+        keep_seconds=settings.job_history_days * 86_400,
+    )

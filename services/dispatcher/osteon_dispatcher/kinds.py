@@ -1,6 +1,6 @@
 """The kinds of jobs that a dispatcher runs, by the type that the API shows."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -49,9 +49,9 @@ def kinds_of(ports: Ports) -> Mapping[str, Kind]:
     }
 
 
-def own_door(settings: WorkSettings, tls: TlsOf) -> Remote:
-    """Return where this archive takes associations: `OSTEON_OWN_DOOR`, by TLS when it takes no others."""
-    host, _, port = settings.own_door.rpartition(":")
+def own_door(settings: WorkSettings, tls: TlsOf, at: Callable[[], str]) -> Remote:
+    """Return where this archive takes associations: at `host:port`, by TLS when it takes no others."""
+    host, _, port = at().rpartition(":")
     return Remote(
         aet=settings.aet,
         host=host.strip("[]"),

@@ -1,8 +1,9 @@
 """Composition root of `standalone`: every service, on an in-memory bus, a folder and SQLite."""
 
 import fcntl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
 
 import osteon_dispatcher.build
@@ -12,7 +13,7 @@ import osteon_ingress.build
 import osteon_query.build
 import osteon_writer.build
 from osteon.bus.memory import MemoryBus
-from osteon.errors import OsteonError
+from osteon.errors import OsteonError, Unavailable
 from osteon.index.sql import SqlIndex
 from osteon.objects.folder import FolderObjects
 from osteon.runtime import Running
@@ -43,15 +44,27 @@ async def build(settings: StandaloneServiceSettings) -> AsyncIterator[Running]:
             osteon_writer.build.build_embedded(settings.spool, settings.spool_id, bus=bus, objects=objects)
         )
         await stack.enter_async_context(osteon_imaging.build.build_embedded(settings, bus=bus, objects=objects))
+        doors: dict[str, int] = {}
         await stack.enter_async_context(
-            osteon_dispatcher.build.build_embedded(settings, bus=bus, objects=objects, index=index)
+            osteon_dispatcher.build.build_embedded(
+                settings, bus=bus, objects=objects, index=index, door_at=partial(_door_at, settings.bind, doors)
+            )
         )
         stack.push_async_callback(bus.close, grace=settings.drain_seconds)
         query = await stack.enter_async_context(
             osteon_query.build.build(settings, bus=bus, index=index, objects=objects)
         )
         ingress = await stack.enter_async_context(osteon_ingress.build.build(settings, bus=bus, objects=objects))
+        doors |= ingress.ports
         yield Running(checks={**query.checks, **ingress.checks}, ports={**query.ports, **ingress.ports})
+
+
+def _door_at(bind: str, doors: Mapping[str, int]) -> str:
+    """Return where the own `ingress` takes associations, whatever free port it got; raises `Unavailable`."""
+    if not doors:
+        raise Unavailable("the own door is not open yet")
+    host = "127.0.0.1" if bind in ("0.0.0.0", "::") else bind  # noqa: S104 (compared, not bound)
+    return f"{host}:{doors['dicom'] if 'dicom' in doors else doors['dicom_tls']}"
 
 
 @contextmanager
