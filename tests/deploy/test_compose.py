@@ -41,7 +41,7 @@ def test_every_setting_exists() -> None:
 
 def test_nothing_is_published_beyond_the_loopback_address() -> None:
     ports = [port for service in compose()["services"].values() for port in service.get("ports", [])]
-    assert sorted(ports) == ["127.0.0.1:4242:4242", "127.0.0.1:8042:8042"]
+    assert sorted(ports) == ["127.0.0.1:2762:2762", "127.0.0.1:4242:4242", "127.0.0.1:8042:8042"]
 
 
 def test_ingress_and_writer_share_the_spool() -> None:
