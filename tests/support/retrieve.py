@@ -93,8 +93,13 @@ async def take_all(peer: Peer, statuses: Sequence[int] = ()) -> tuple[list[Respo
 
 
 @asynccontextmanager
-async def door(folder: Path, files: Sequence[Path], *, page: int = 40, **settings: Any) -> AsyncIterator[int]:
-    """Run `ingress` on a pack of these files, all of which any C-GET means; yields its port."""
+async def door(
+    folder: Path, files: Sequence[Path], *, page: int = 40, store: bool = True, **settings: Any
+) -> AsyncIterator[int]:
+    """Run `ingress` on a pack of these files, all of which any C-GET means; yields its port.
+
+    Without a `store` the objects are where the settings say.
+    """
     bus, objects = MemoryBus(), FolderObjects(folder / "objects")
     await bus.start()
     planned = await _pack(objects, folder, files)
@@ -111,7 +116,7 @@ async def door(folder: Path, files: Sequence[Path], *, page: int = 40, **setting
     await bus.serve(PLAN, plan)
     own = IngressServiceSettings(**{"spool": folder / "spool", "dicom_port": 0, "drain_seconds": 1.0, **settings})
     try:
-        async with build(own, bus=bus, objects=objects) as running:
+        async with build(own, bus=bus, objects=objects if store else None) as running:
             yield running.ports["dicom"]
     finally:
         await bus.close(grace=1)

@@ -14,6 +14,8 @@ from pynetdicom import AE, build_role, evt
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelGet as StudyRootGet
 
 from osteon.dimse.failed import failed_uids
+from osteon.sending import reading
+from support.archive import free_port
 from support.data import dataset_bytes
 from support.dimse import IMPLICIT, STUDY_GET, VERIFICATION, Peer, cancel_rq, data_tf, echo_rq, pdv, store_message
 from support.make import ct_slice, saved
@@ -150,6 +152,26 @@ async def test_what_is_no_longer_in_the_object_store_fails_with_a_reason(tmp_pat
         stores, last = await take_all(peer)
         assert (stores, last.status, counts(last)) == ([], 0xA702, (None, 0, 3, 0))
         assert "archive" in last.command.text(0x0902)  # type: ignore[arg-type]
+        await peer.release()
+
+
+async def test_without_an_object_store_the_door_opens_and_stores_and_only_a_get_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "_PAUSES", ())
+    nowhere = f"127.0.0.1:{free_port()}"
+    async with door(tmp_path, files(tmp_path / "in", 3), store=False, s3_endpoint=nowhere) as port:
+        peer = await connected(port)
+        await peer.associate(
+            [(STUDY_GET, [IMPLICIT]), (CTImageStorage, [ExplicitVRLittleEndian])], role(CTImageStorage, scu=True)
+        )
+        dataset = ct_slice()
+        await peer.send(store_message(2, str(dataset.SOPInstanceUID), dataset_bytes(saved(dataset, tmp_path)), 3))
+        assert (await peer.response()).status == 0
+        await peer.send(get_message(3))
+        stores, last = await take_all(peer)
+        assert (stores, last.status, counts(last)) == ([], 0xA702, (None, 0, 3, 0))
+        assert last.command.text(0x0902)  # type: ignore[arg-type]
         await peer.release()
 
 
