@@ -25,11 +25,12 @@ async def submit(
     """Begin a job; `body` says by `Synchronous` or `Asynchronous` whether the answer waits for its end.
 
     Answers `{ID, Path}`, or what the job shows of itself; raises `JobFailed`. When the client goes away, the job goes
-    on.
+    on. A job that somebody waits for is not tried again: who waits is told at once what is wrong.
     """
     priority = whole_of(body, "Priority", -_MAX_PRIORITY, _MAX_PRIORITY)
     waits = _is_synchronous(body)
-    job = await jobs.submit(order.TYPE, order.params(), content=content, priority=priority)
+    params = order.params() | ({"patience": 0} if waits else {})
+    job = await jobs.submit(order.TYPE, params, content=content, priority=priority)
     if not waits:
         return json_response({"ID": job.id, "Path": f"/jobs/{job.id}"})
     job = await _ended(request, jobs, job)
