@@ -20,21 +20,28 @@ _BEFORE_THE_WORK = (ConnectFailed, AssociationRejected, NotAccepted, Invalid)
 
 
 class Interrupt:
-    """Ctrl-C: the first one stops the work, which then releases its associations; the second one all at once."""
+    """Ctrl-C: the first one stops work that can end in order, and then its associations; otherwise, and the second
+    time, all ends at once.
+    """
 
     def __init__(self) -> None:
         self.asked = asyncio.Event()
+        self.orderly = False
+        """There is an association, and who works on it looks at `asked`."""
         self._main = asyncio.current_task()
         asyncio.get_running_loop().add_signal_handler(signal.SIGINT, self._interrupted)
 
     def _interrupted(self) -> None:
-        if self.asked.is_set() and self._main is not None:
+        if self._main is not None and (self.asked.is_set() or not self.orderly):
             self._main.cancel()
+        else:
+            tell("stopping; Ctrl-C again ends at once", INTERRUPTED)
         self.asked.set()
 
     async def stoppable(self, work: Coroutine[Any, Any, T]) -> T | None:
         """Run `work`, which is cancelled by Ctrl-C: then return None, so that what is around it ends in order."""
         task, stop = asyncio.ensure_future(work), asyncio.ensure_future(self.asked.wait())
+        self.orderly = True
         try:
             await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
             if not task.done():
@@ -42,6 +49,7 @@ class Interrupt:
                 await asyncio.wait({task})
             return None if task.cancelled() else task.result()
         finally:
+            self.orderly = False
             task.cancel()
             stop.cancel()
 

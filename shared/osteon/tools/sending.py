@@ -143,6 +143,7 @@ class Sending:
     async def _use(self, association: RequestedAssociation, line: "_Line") -> None:
         """Send batches until one comes that needs another association, or there are no more."""
         self._begun.set()
+        self._interrupt.orderly = True
         self._open += 1
         try:
             while line.batch and _kinds(line.batch) <= line.kinds:

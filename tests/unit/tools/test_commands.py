@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -289,3 +290,16 @@ def test_ctrl_c_cancels_and_releases() -> None:
         out, _ = process.communicate(timeout=20)
         assert (process.returncode, cancelled.wait(5), released.wait(5)) == (130, True, True)
     assert isinstance(json.loads(out), list)
+
+
+@pytest.mark.slow
+def test_ctrl_c_while_nobody_answers_ends_at_once() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        where = f"127.0.0.1:{silent.getsockname()[1]}"
+        process = subprocess.Popen([sys.executable, "-m", "osteon.cli", "echo", where], stderr=subprocess.PIPE)
+        connection, _ = silent.accept()
+        with connection:
+            assert connection.recv(6)
+            process.send_signal(signal.SIGINT)
+            _, err = process.communicate(timeout=20)
+    assert (process.returncode, b"Traceback" in err) == (130, False)

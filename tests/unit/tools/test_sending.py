@@ -35,6 +35,7 @@ class Stop:
     """Stands for Ctrl-C."""
 
     asked: asyncio.Event = field(default_factory=asyncio.Event)
+    orderly: bool = False
 
 
 async def files(*paths: Path) -> AsyncIterator[Found]:
