@@ -196,7 +196,8 @@ class SqlJobs:
     async def arrived(self, timeout: float) -> None:
         """See `Jobs`."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._arrival.wait(), timeout)
+            async with asyncio.timeout(timeout):  # wait_for would lose a cancellation that comes with the event
+                await self._arrival.wait()
         self._arrival.clear()
 
     async def counts(self) -> Mapping[tuple[str, JobState], int]:

@@ -1,0 +1,310 @@
+"""The runner of jobs, over SQLite."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from osteon import metrics
+from osteon.errors import Invalid, NotFound, Unavailable
+from osteon.index.port import IndexUnavailable
+from osteon.index.sql import SqlIndex
+from osteon.jobs import ending
+from osteon.jobs.port import JobState, Wish
+from osteon.jobs.run import Run
+from osteon.jobs.runner import Pace, Runner
+from support.index import sqlite_url
+from support.jobs import FAST, Steps, kind, until
+
+SLOW_POLL = Pace(lease=30.0, poll=60.0)
+
+
+@pytest.fixture
+async def index(tmp_path: Path) -> AsyncIterator[SqlIndex]:
+    opened = SqlIndex(sqlite_url(tmp_path / "i.db"))
+    await opened.start()
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def jobs(index: SqlIndex) -> Any:
+    return index.jobs
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ending, "_FIRST_RETRY", 0.02)
+
+
+class Failing:
+    """Work that raises these errors, one a run, and then succeeds."""
+
+    def __init__(self, *errors: BaseException) -> None:
+        self._errors = list(errors)
+        self.runs = 0
+
+    async def __call__(self, run: Run) -> None:
+        self.runs += 1
+        if self._errors:
+            raise self._errors.pop(0)
+
+
+async def test_a_job_is_run_at_once_when_this_process_submits_it(jobs):
+    steps = Steps()
+    async with Runner(jobs, kind(steps), SLOW_POLL):
+        await asyncio.sleep(0.05)
+        job = await until(jobs, await jobs.submit("a", {}))
+    assert (job.state, job.progress, job.attempts, steps.done) == (JobState.SUCCESS, 100, 1, [0, 1, 2, 3, 4])
+
+
+async def test_a_job_that_another_process_submitted_is_found_by_looking(jobs, monkeypatch):
+    monkeypatch.setattr(jobs._arrival, "set", lambda: None)
+    async with Runner(jobs, kind(Steps()), FAST):
+        await asyncio.sleep(0.05)
+        assert (await until(jobs, await jobs.submit("a", {}))).state is JobState.SUCCESS
+
+
+async def test_no_more_jobs_run_at_the_same_time_than_allowed(jobs):
+    running = most = 0
+
+    async def work(_run: Run) -> None:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0.02)
+        running -= 1
+
+    submitted = [await jobs.submit("a", {}) for _ in range(6)]
+    async with Runner(jobs, kind(work), Pace(concurrency=2, poll=0.05)):
+        for job in submitted:
+            await until(jobs, job)
+    assert most == 2
+
+
+async def test_work_that_is_not_possible_now_is_tried_again(jobs):
+    work = Failing(Unavailable("the modality does not answer"), Unavailable("nor now"))
+    async with Runner(jobs, kind(work), FAST):
+        submitted = await jobs.submit("a", {})
+        retry = await until(jobs, submitted, (JobState.RETRY,))
+        assert (retry.error_code, retry.error) == (9, "the modality does not answer")
+        job = await until(jobs, submitted)
+    assert (job.state, job.attempts, job.error_code, job.error, work.runs) == (JobState.SUCCESS, 3, 0, "", 3)
+
+
+async def test_patience_comes_to_an_end_the_jobs_own_before_its_kinds(jobs):
+    async def work(_run: Run) -> None:
+        raise Unavailable("no answer")
+
+    async with Runner(jobs, kind(work, patience=3600), FAST):
+        job = await until(jobs, await jobs.submit("a", {"patience": 0.1}))
+    assert (job.state, job.error_code, job.error) == (JobState.FAILURE, 9, "no answer")
+    assert job.attempts > 1
+
+
+@pytest.mark.parametrize(("error", "code"), [(Invalid("no such tag"), 8), (NotFound("no such study"), 17)])
+async def test_what_can_never_succeed_fails_at_once(jobs, error, code):
+    async with Runner(jobs, kind(Failing(error)), FAST):
+        job = await until(jobs, await jobs.submit("a", {}))
+    assert (job.state, job.error_code, job.error, job.attempts) == (JobState.FAILURE, code, str(error), 1)
+
+
+async def test_an_error_that_nobody_expected_is_tried_a_few_times_again(jobs):
+    work = Failing(*(KeyError("x") for _ in range(9)))
+    async with Runner(jobs, kind(work), FAST):
+        job = await until(jobs, await jobs.submit("a", {}))
+    assert (job.state, job.error_code, job.error) == (JobState.FAILURE, -1, "KeyError: 'x'")
+    assert work.runs == job.attempts == ending.MAX_FAULTS + 1
+
+
+async def test_work_that_is_cancelled_from_within_is_an_unexpected_error(jobs):
+    async with Runner(jobs, kind(Failing(*(asyncio.CancelledError() for _ in range(9)))), FAST):
+        job = await until(jobs, await jobs.submit("a", {}))
+    assert (job.state, job.error_code) == (JobState.FAILURE, -1)
+    assert "cancelled from within" in job.error
+
+
+async def test_an_outage_of_the_database_does_not_use_up_patience(jobs):
+    work = Failing(IndexUnavailable("gone"), IndexUnavailable("gone"))
+    async with Runner(jobs, kind(work, patience=0), FAST):
+        assert (await until(jobs, await jobs.submit("a", {}))).state is JobState.SUCCESS
+
+
+async def test_a_job_is_paused_in_the_middle_and_goes_on_from_there(jobs):
+    steps = Steps(hold=2)
+    async with Runner(jobs, kind(steps), FAST):
+        job = await jobs.submit("a", {})
+        await steps.held.wait()
+        await jobs.wish(job.id, Wish.PAUSE)
+        paused = await until(jobs, job, (JobState.PAUSED,))
+        assert (paused.checkpoint, paused.completed) == ({"step": 2}, None)
+        steps.go.set()
+        await jobs.wish(job.id, Wish.RESUME)
+        assert (await until(jobs, job)).state is JobState.SUCCESS
+    assert steps.done == [0, 1, 2, 3, 4]
+
+
+async def test_a_job_is_cancelled_in_the_middle_and_resubmitted(jobs):
+    steps = Steps(hold=3)
+    async with Runner(jobs, kind(steps), FAST):
+        job = await jobs.submit("a", {})
+        await steps.held.wait()
+        await jobs.wish(job.id, Wish.CANCEL)
+        cancelled = await until(jobs, job)
+        assert (cancelled.state, cancelled.error_code) == (JobState.FAILURE, 37)
+        steps.go.set()
+        await jobs.wish(job.id, Wish.RESUBMIT)
+        assert (await until(jobs, job)).state is JobState.SUCCESS
+    assert steps.done == [0, 1, 2, 3, 4]
+
+
+async def test_a_wish_that_its_dead_worker_never_saw_is_granted_before_any_work(jobs):
+    steps, job = Steps(), await jobs.submit("a", {})
+    await jobs.claim("dead", ["a"], 0.01)
+    await jobs.wish(job.id, Wish.CANCEL)
+    async with Runner(jobs, kind(steps), FAST):
+        assert (await until(jobs, job)).error_code == 37
+    assert steps.done == []
+
+
+async def test_the_job_of_a_dead_worker_is_taken_over_from_its_checkpoint(jobs):
+    steps, job = Steps(), await jobs.submit("a", {})
+    await jobs.claim("dead", ["a"], 60)
+    await jobs.save(job.id, "dead", lease=0.05, checkpoint={"step": 3})
+    async with Runner(jobs, kind(steps), FAST):
+        assert (await until(jobs, job)).state is JobState.SUCCESS
+    assert steps.done == [3, 4]
+
+
+async def test_a_job_that_kills_its_workers_fails_in_the_end(jobs):
+    steps, job = Steps(), await jobs.submit("a", {})
+    for number in range(ending.MAX_FAULTS + 1):
+        assert await jobs.claim(f"dead {number}", ["a"], 0.01)
+        await asyncio.sleep(0.03)
+    async with Runner(jobs, kind(steps), FAST):
+        failed = await until(jobs, job)
+    assert failed.state is JobState.FAILURE
+    assert "4 times" in failed.error
+    assert steps.done == []
+
+
+async def test_long_work_that_saves_nothing_keeps_its_job(jobs):
+    runs = 0
+
+    async def work(_run: Run) -> None:
+        nonlocal runs
+        runs += 1
+        await asyncio.sleep(1.0)
+
+    async with Runner(jobs, kind(work), FAST), Runner(jobs, kind(work), FAST):
+        job = await until(jobs, await jobs.submit("a", {}))
+    assert (job.state, job.attempts, runs) == (JobState.SUCCESS, 1, 1)
+
+
+async def test_a_job_that_another_worker_took_is_let_go(jobs):
+    steps = Steps(hold=0)
+    async with Runner(jobs, kind(steps), FAST):
+        job = await jobs.submit("a", {})
+        await steps.held.wait()
+        running = await jobs.get(job.id)
+        row = await _worker_of(jobs, job.id)
+        await jobs.save(job.id, row, lease=-1)
+        taken = await jobs.claim("other", ["a"], 60)
+        assert taken is not None and taken.attempts == running.attempts + 1
+        while metrics.JOBS_RUNNING._value.get():
+            await asyncio.sleep(0.02)
+        assert (await jobs.save(job.id, "other", lease=60)) is None
+    assert steps.done == []
+
+
+async def _worker_of(jobs: Any, job_id: str) -> str:
+    from osteon.index.jobs import jobs as table
+
+    async with jobs._database.read() as connection:
+        found = await connection.execute(table.select().where(table.c.id == job_id))
+        return str(found.one().worker)
+
+
+async def test_a_runner_that_stops_gives_its_jobs_back(jobs):
+    steps = Steps(hold=2)
+    async with Runner(jobs, kind(steps), FAST):
+        job = await jobs.submit("a", {})
+        await steps.held.wait()
+    given = await jobs.get(job.id)
+    assert (given.state, given.attempts, given.faults, given.checkpoint) == (JobState.PENDING, 0, 0, {"step": 2})
+    steps.go.set()
+    async with Runner(jobs, kind(steps), SLOW_POLL):
+        assert (await until(jobs, job)).attempts == 1
+    assert steps.done == [0, 1, 2, 3, 4]
+
+
+async def test_a_runner_stops_although_the_database_does_not_answer(jobs, monkeypatch):
+    steps = Steps(hold=2)
+    async with Runner(jobs, kind(steps), Pace(poll=0.03, grace=0.1)):
+        await jobs.submit("a", {})
+        await steps.held.wait()
+        monkeypatch.setattr(jobs, "finish", _down)
+
+
+async def test_a_runner_outlives_an_outage_of_the_database(jobs, monkeypatch):
+    steps = Steps(hold=2)
+    async with Runner(jobs, kind(steps), FAST):
+        first = await jobs.submit("a", {})
+        await steps.held.wait()
+        second = await jobs.submit("a", {}, priority=-1)
+        with monkeypatch.context() as outage:
+            for call in ("claim", "save", "finish", "counts", "prune"):
+                outage.setattr(jobs, call, _down)
+            steps.go.set()
+            await asyncio.sleep(0.3)
+        for job in (first, second):
+            assert (await until(jobs, job)).state is JobState.SUCCESS
+    assert steps.done[:2] == [0, 1]
+    assert set(steps.done) == set(range(5))
+
+
+async def test_work_ends_when_its_lease_can_not_be_renewed_for_too_long(jobs, monkeypatch):
+    ended = asyncio.Event()
+
+    async def work(run: Run) -> None:
+        if run.job.checkpoint:
+            return
+        await run.save(checkpoint={"begun": True})
+        monkeypatch.setattr(jobs, "save", _down)
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.set()
+            monkeypatch.undo()
+
+    async with Runner(jobs, kind(work), FAST):
+        job = await jobs.submit("a", {})
+        await asyncio.wait_for(ended.wait(), 20)
+        assert (await until(jobs, job)).state is JobState.SUCCESS
+
+
+async def _down(*_: object, **__: object) -> None:
+    raise IndexUnavailable("connection refused")
+
+
+async def test_metrics_say_how_many_jobs_there_are(jobs, monkeypatch):
+    monkeypatch.setattr("osteon.jobs.runner._COUNT_SECONDS", 0.02)
+    steps = Steps(hold=0)
+    async with Runner(jobs, kind(steps), FAST):
+        await jobs.submit("a", {})
+        await steps.held.wait()
+        assert metrics.JOBS_RUNNING._value.get() == 1
+        while metrics.JOBS.labels(type="a", state="Running")._value.get() != 1:
+            await asyncio.sleep(0.02)
+
+
+async def test_jobs_that_are_over_are_forgotten_in_time(jobs):
+    async with Runner(jobs, kind(Steps()), FAST):
+        await until(jobs, await jobs.submit("a", {}))
+        waiting = await jobs.submit("b", {})
+    async with Runner(jobs, kind(Steps()), Pace(keep=0, keep_seconds=0)):
+        while len(await jobs.list()) > 1:
+            await asyncio.sleep(0.02)
+    assert [job.id for job in await jobs.list()] == [waiting.id]
