@@ -11,9 +11,12 @@ from pathlib import Path
 
 import httpx
 import pytest
-from pydicom import dcmread
+from pydicom import Dataset, dcmread
 from pydicom.uid import generate_uid
+from pynetdicom import AE, StoragePresentationContexts, evt
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind as StudyRootFind
+from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelGet as StudyRootGet
+from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelMove as StudyRootMove
 
 from osteon_local.cluster import Cluster, Parts
 from support.archive import Archive, eventually
@@ -22,7 +25,12 @@ from support.make import ct_slice, saved
 from support.parts import Postgres, RabbitMQ, SeaweedFS
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
-SETTINGS = {"OSTEON_LOG_FORMAT": "json", "OSTEON_PACK_SECONDS": "0.2", "OSTEON_INDEX_WAIT": "20"}
+SETTINGS = {
+    "OSTEON_LOG_FORMAT": "json",
+    "OSTEON_PACK_SECONDS": "0.2",
+    "OSTEON_INDEX_WAIT": "20",
+    "OSTEON_JOB_LEASE": "5",
+}
 CT = ("1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.1.2.1")
 
 
@@ -302,3 +310,51 @@ def everything(archive: Archive) -> dict[str, object]:
         "instances": sorted(archive.get("/instances").json()),
         "conflicts": sorted(conflicts, key=str),
     }
+
+
+def test_a_move_whose_dispatcher_is_killed_is_gone_on_with_by_the_next(running: Cluster, tmp_path: Path) -> None:
+    files = images(tmp_path, slices=60)
+    modality = Modality(files, ports(running)[:1])
+    modality.run()
+    nothing_lost(running, modality.acknowledged)
+    came: list[str] = []
+
+    def on_store(event: evt.Event) -> int:
+        came.append(str(event.request.AffectedSOPInstanceUID))
+        time.sleep(0.05)
+        return 0
+
+    sink, identifier = AE("SINK"), Dataset()
+    sink.supported_contexts = StoragePresentationContexts
+    server = sink.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, on_store)])
+    identifier.QueryRetrieveLevel, identifier.StudyInstanceUID = "STUDY", files[0].study
+    there = json.dumps(["SINK", "127.0.0.1", server.socket.getsockname()[1]])
+    httpx.put(f"{running.url}/modalities/sink", content=there).raise_for_status()
+    try:
+        with archive_of(running).association(StudyRootMove) as association:
+            responses = association.send_c_move(identifier, "SINK", StudyRootMove)
+            next(responses)
+            eventually(lambda: len(came) >= 10)
+            running.kill("dispatcher-0")
+            running.replicas["dispatcher-0"].process.start()
+            last = [status for status, _ in responses][-1]
+    finally:
+        server.shutdown()
+    assert (last.Status, last.NumberOfCompletedSuboperations) == (0x0000, 60)
+    assert set(came) == {image.uid for image in files}
+    running.wait_ready()
+
+
+def test_without_a_dispatcher_retrievals_are_out_of_resources_and_nothing_hangs(running: Cluster) -> None:
+    identifier = Dataset()
+    identifier.QueryRetrieveLevel, identifier.StudyInstanceUID = "STUDY", generate_uid()
+    running.replicas["dispatcher-0"].process.stop()
+    try:
+        with archive_of(running).association(StudyRootMove, StudyRootGet) as association:
+            *_, (moved, _) = association.send_c_move(identifier, "SINK", StudyRootMove)
+            *_, (got, _) = association.send_c_get(identifier, StudyRootGet)
+    finally:
+        running.replicas["dispatcher-0"].process.start()
+    assert (moved.Status, got.Status) == (0xA701, 0xA701)
+    assert "try again" in got.ErrorComment
+    running.wait_ready()

@@ -12,6 +12,7 @@ from osteon.dimse.failed import failed_uids
 from osteon.dimse.handler import GetRequest, MoveRequest, RetrieveRequest, RetrieveResponse
 from osteon.dimse.observer import Ended
 from osteon.dimse.status import Status
+from support.attack import window
 from support.dimse import (
     CT,
     EXPLICIT,
@@ -302,6 +303,24 @@ async def test_requests_during_a_get_are_refused_and_do_not_stop_it() -> None:
             await peer.send(store_response(request.command.require(Element.MESSAGE_ID)))
             assert (await peer.response()).status == 0xFF00
         assert (await peer.response()).status == 0
+        await peer.release()
+
+
+async def test_with_a_window_an_echo_is_answered_within_a_get_and_two_gets_take_turns() -> None:
+    async with running(Recorder(on_get=sending(3))) as service:
+        peer = await service.peer()
+        contexts = [(STUDY_GET, [IMPLICIT]), (CT, [EXPLICIT]), (VERIFICATION, [IMPLICIT])]
+        await peer.associate(contexts, role(CT), window(3))
+        await peer.send(get_message(1), get_message(2), data_tf(pdv(5, 3, echo_rq(3))))
+        final, stores = {}, 0
+        while len(final) < 3:
+            message = await peer.response()
+            if message.command.field == 1:
+                stores += 1
+                await peer.send(store_response(message.command.require(Element.MESSAGE_ID)))
+            elif message.status != 0xFF00:
+                final[message.message_id] = message.status
+        assert (final, stores) == ({1: 0, 2: 0, 3: 0}, 6)
         await peer.release()
 
 
