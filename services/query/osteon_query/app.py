@@ -16,6 +16,7 @@ from osteon_query.orthanc import (
     conflicts,
     find,
     instances,
+    jobs,
     modalities,
     peers,
     queries,
@@ -27,7 +28,7 @@ from osteon_query.orthanc import (
 
 _ROUTERS = (
     qido, wado, stow, instances, tags, shared_tags, resources, children, find, changes, conflicts, system, modalities,
-    queries, peers, commitments,
+    queries, peers, commitments, jobs,
 )  # fmt: skip
 
 

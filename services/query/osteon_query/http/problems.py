@@ -16,6 +16,7 @@ from starlette.responses import Response
 
 from osteon.commitment.port import CommitmentNotFound
 from osteon.errors import Invalid, NotFound, OsteonError, Unavailable
+from osteon.jobs.port import JobNotFound, WrongState
 from osteon.logging import get_logger
 from osteon.remotes.port import RemoteNotFound
 from osteon.remotes.queries import QueryNotFound
@@ -46,6 +47,8 @@ _ANSWERS: Final[dict[type[Exception], Answer]] = {
     errors.RemoteFailed: Answer(500, 9, "Error in the network protocol"),
     errors.NotSupported: Answer(501, 2, "Not implemented yet"),
     CommitmentNotFound: Answer(404, 7, "Accessing an inexistent item"),
+    JobNotFound: Answer(404, 7, "Accessing an inexistent item"),
+    WrongState: Answer(400, 6, "Bad sequence of calls"),
     errors.JobFailed: Answer(500, 9, "Error in the network protocol"),
     errors.BadBody: Answer(400, 15, "Bad file format"),
     errors.NotAcceptable: Answer(406, 34, "Cannot send a response which is acceptable according to the Accept header"),

@@ -1,0 +1,82 @@
+"""Orthanc REST: jobs. What they were told (their params) is not shown: it may hold what is not for everybody."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from osteon.jobs.codes import description_of
+from osteon.jobs.port import Job, JobState, Wish
+from osteon_query.http.context import DoorOf
+from osteon_query.http.errors import UnknownResource
+from osteon_query.orthanc.expanding import asks_to_expand
+from osteon_query.orthanc.resources import json_response
+
+router = APIRouter(tags=["Jobs"])
+
+
+@router.get("/jobs")
+async def jobs(request: Request, door: DoorOf) -> Response:
+    """List jobs, the newest first: identifiers, or all there is to know with `expand`."""
+    found = await door.index.jobs.list()
+    return json_response([shape(job) if asks_to_expand(request) else job.id for job in found])
+
+
+@router.get("/jobs/{id}")
+async def job(door: DoorOf, id: str) -> Response:
+    """Describe a job."""
+    return json_response(shape(await door.index.jobs.get(id)))
+
+
+@router.delete("/jobs/{id}")
+async def delete(door: DoorOf, id: str) -> Response:
+    """Forget a job that is over."""
+    await door.index.jobs.delete(id)
+    return json_response({})
+
+
+@router.post("/jobs/{id}/{wish}")
+async def act(door: DoorOf, id: str, wish: str) -> Response:
+    """Cancel, pause, resume or resubmit a job."""
+    if wish not in set(Wish):
+        raise UnknownResource(f"/jobs/{{id}}/{wish[:40]}: expected one of {', '.join(Wish)}")
+    await door.index.jobs.wish(id, Wish(wish))
+    return json_response({})
+
+
+@router.get("/jobs/{id}/{output}")
+async def output(door: DoorOf, id: str, output: str) -> Response:
+    """Refuse: no job here has a file to offer."""
+    found = await door.index.jobs.get(id)
+    raise UnknownResource(f"a job of the type {found.type} has no output {output[:40]!r}")
+
+
+def shape(job: Job) -> dict[str, Any]:
+    """Return a job in Orthanc's words."""
+    now = datetime.now(UTC)
+    shown: dict[str, Any] = {
+        "ID": job.id,
+        "Type": job.type,
+        "State": job.state.value,
+        "Progress": job.progress,
+        "Priority": job.priority,
+        "CreationTime": _moment(job.created),
+        "EffectiveRuntime": round(job.runtime, 3),
+        "Timestamp": _moment(now),
+        "ErrorCode": job.error_code,
+        "ErrorDescription": description_of(job.error_code),
+        "ErrorDetails": job.error,
+        "Content": dict(job.content),
+    }
+    if job.completed is not None:
+        shown["CompletionTime"] = _moment(job.completed)
+    if job.state is JobState.RUNNING and job.progress:
+        rest = timedelta(seconds=job.runtime * (100 - job.progress) / job.progress)
+        shown["EstimatedTimeOfArrival"] = _moment(now + rest)
+    return shown
+
+
+def _moment(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y%m%dT%H%M%S.%f")
