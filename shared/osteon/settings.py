@@ -260,6 +260,23 @@ class DispatcherSettings(Settings):
     )
 
 
+class RoutingSettings(Settings):
+    """Stable studies, routing rules, and destinations that fail."""
+
+    stable_age: float = Field(
+        60.0, gt=0, description="Seconds without a new instance after which a patient, study or series is stable."
+    )
+    rules_file: Path | None = Field(
+        None, description="YAML or JSON with routing rules; those that are not known yet are added at start."
+    )
+    breaker_failures: int = Field(
+        5, ge=1, description="Failures one after the other after which a destination is left alone."
+    )
+    breaker_seconds: float = Field(
+        30.0, gt=0, description="Seconds for which it is left alone, doubled by each further failure, 300 at most."
+    )
+
+
 class SendingSettings(Settings):
     """Sending instances by C-STORE: C-MOVE, C-GET and jobs that send."""
 

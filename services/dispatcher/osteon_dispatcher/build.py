@@ -1,23 +1,33 @@
 """Composition root of `dispatcher`."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from typing import Final
 
 from osteon import tls
 from osteon.bus.port import Bus
 from osteon.bus.rabbit import RabbitBus
+from osteon.contracts.topology import ROUTER
 from osteon.index.port import Index
 from osteon.index.sql import SqlIndex
 from osteon.jobs.runner import Pace, Runner
 from osteon.objects.port import Objects
 from osteon.objects.s3 import S3Objects
+from osteon.rules.file import fill, read_file
 from osteon.runtime import Running, until_available
 from osteon.sending.sending import Sending
 from osteon_dispatcher import remote
+from osteon_dispatcher.breaker import Breaker, guarded
 from osteon_dispatcher.commitment import answers
 from osteon_dispatcher.kinds import Ports, kinds_of, own_door
+from osteon_dispatcher.routing import Router
 from osteon_dispatcher.settings import DispatcherServiceSettings, WorkSettings
+from osteon_dispatcher.watching import watch_for_ever
+
+_PACKS_AT_ONCE: Final = 4
+"""Packs on which rules are tried at the same time."""
 
 
 @asynccontextmanager
@@ -58,8 +68,25 @@ async def build_embedded(
         )
         await remote.serve(bus, index.remotes, index.queries, context)
         await answers.serve(bus, index.commitments, index.jobs)
-        async with Runner(index.jobs, kinds_of(ports), _pace(settings)):
+        breaker = Breaker(index.circuits, settings.breaker_failures, settings.breaker_seconds)
+        async with Runner(index.jobs, guarded(kinds_of(ports), breaker), _pace(settings)), routing(settings, ports):
             yield
+
+
+@asynccontextmanager
+async def routing(settings: WorkSettings, ports: Ports) -> AsyncIterator[None]:
+    """Route what was indexed and what is stable."""
+    if settings.rules_file is not None:
+        known = await asyncio.to_thread(read_file, settings.rules_file)
+        await until_available("database", partial(fill, ports.index.rules, known))
+    router = Router(ports.index, ports.objects)
+    await ports.bus.consume(ROUTER, router.route_pack, concurrency=_PACKS_AT_ONCE)
+    watching = asyncio.create_task(watch_for_ever(ports.index, router, settings.stable_age))
+    try:
+        yield
+    finally:
+        watching.cancel()
+        await asyncio.wait({watching})
 
 
 def _pace(settings: WorkSettings) -> Pace:

@@ -8,12 +8,15 @@ from osteon.settings import (
     IndexSettings,
     ObjectSettings,
     ProcessSettings,
+    RoutingSettings,
     SendingSettings,
     TlsSettings,
 )
 
 
-class WorkSettings(DicomSettings, TlsSettings, CommitmentSettings, DispatcherSettings, SendingSettings):
+class WorkSettings(
+    DicomSettings, TlsSettings, CommitmentSettings, DispatcherSettings, RoutingSettings, SendingSettings
+):
     """What the work needs, wherever the broker, the objects and the index are."""
 
 

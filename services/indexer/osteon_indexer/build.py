@@ -9,7 +9,7 @@ from functools import partial
 from osteon import metrics
 from osteon.bus.port import Bus
 from osteon.bus.rabbit import RabbitBus
-from osteon.contracts.topology import INDEXER
+from osteon.contracts.topology import INDEXER, ROUTER
 from osteon.errors import Unavailable
 from osteon.index.port import Index
 from osteon.index.sql import SqlIndex
@@ -36,6 +36,7 @@ async def build(settings: IndexerServiceSettings) -> AsyncIterator[Running]:
         stack.callback(objects.close)
         bus = RabbitBus(settings.amqp_url.get_secret_value())
         await bus.start()
+        await bus.declare(ROUTER)  # so that what is indexed before the first dispatcher starts is routed too
         stack.push_async_callback(bus.close, grace=settings.drain_seconds)
         await stack.enter_async_context(build_embedded(settings, bus=bus, objects=objects, index=index))
         yield Running(checks={"broker": bus.check, "objects": objects.check, "database": index.check})

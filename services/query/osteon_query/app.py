@@ -14,6 +14,7 @@ from osteon_query.orthanc import (
     children,
     commitments,
     conflicts,
+    destinations,
     find,
     instances,
     jobs,
@@ -21,6 +22,7 @@ from osteon_query.orthanc import (
     peers,
     queries,
     resources,
+    rules,
     shared_tags,
     system,
     tags,
@@ -28,7 +30,7 @@ from osteon_query.orthanc import (
 
 _ROUTERS = (
     qido, wado, stow, instances, tags, shared_tags, resources, children, find, changes, conflicts, system, modalities,
-    queries, peers, commitments, jobs,
+    queries, peers, commitments, rules, destinations, jobs,
 )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ import osteon_ingress.build
 import osteon_query.build
 import osteon_writer.build
 from osteon.bus.memory import MemoryBus
+from osteon.contracts.topology import ROUTER
 from osteon.errors import OsteonError, Unavailable
 from osteon.index.sql import SqlIndex
 from osteon.objects.folder import FolderObjects
@@ -37,6 +38,7 @@ async def build(settings: StandaloneServiceSettings) -> AsyncIterator[Running]:
         objects = FolderObjects(data / "objects")
         bus = MemoryBus()
         await bus.start()
+        await bus.declare(ROUTER)  # before the indexer publishes what a dispatcher will route
         await stack.enter_async_context(
             osteon_indexer.build.build_embedded(settings, bus=bus, objects=objects, index=index)
         )

@@ -1,0 +1,114 @@
+"""Destinations of routing: who is left alone, what could not be sent there, and sending that again."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from fastapi import APIRouter
+from starlette.responses import Response
+
+from osteon.jobs.port import Job, JobNotFound, JobState, Wish, WrongState
+from osteon.remotes.orders import ModalityStore, PeerStore
+from osteon.rules.errors import BadRule
+from osteon.rules.forms import parsed
+from osteon.rules.port import Circuit, Destination, DestinationKind
+from osteon_query.http.context import Door, DoorOf
+from osteon_query.http.errors import UnknownResource
+from osteon_query.orthanc.resources import json_response
+from osteon_query.orthanc.shapes import timestamp
+
+router = APIRouter(tags=["Routing"])
+
+_TYPES: Final = (ModalityStore.TYPE, PeerStore.TYPE)
+_MOST: Final = 10_000
+"""Failed jobs that are looked through, the newest."""
+
+
+@router.get("/destinations")
+async def destinations(door: DoorOf) -> Response:
+    """List the destinations of rules, and those that have failed and did not work since."""
+    used: dict[str, list[str]] = {}
+    for stored in await door.index.rules.all():
+        with suppress(BadRule):  # /rules shows it
+            for destination in parsed(stored).send:
+                used.setdefault(str(destination), []).append(stored.name)
+    circuits = {circuit.destination: circuit for circuit in await door.index.circuits.all()}
+    names = sorted(used.keys() | circuits.keys())
+    return json_response({name: _object(circuits.get(name), used.get(name, [])) for name in names})
+
+
+@router.get("/destinations/{kind}/{name}/failed")
+async def failed(door: DoorOf, kind: str, name: str) -> Response:
+    """List the jobs that have failed for good, the newest first."""
+    return json_response([failure_object(job) for job in await failed_jobs(door, _of(kind, name))])
+
+
+@router.post("/destinations/{kind}/{name}/replay")
+async def replay(door: DoorOf, kind: str, name: str) -> Response:
+    """Submit the jobs again that have failed for good; the destination is tried at once."""
+    chosen = _of(kind, name)
+    await door.index.circuits.close(f"{kind}:{name}")
+    return json_response(await replay_all(door, chosen))
+
+
+@router.post("/destinations/{kind}/{name}/reset")
+async def reset(door: DoorOf, kind: str, name: str) -> Response:
+    """Forget that a destination has failed: it is tried by the next job."""
+    _of(kind, name)
+    await door.index.circuits.close(f"{kind}:{name}")
+    return json_response({})
+
+
+async def failed_jobs(door: Door, chosen: Callable[[Job], bool]) -> list[Job]:
+    """Return the jobs that send and have failed for good, of the newest 10,000."""
+    found = await door.index.jobs.list(states=(JobState.FAILURE,), types=_TYPES, limit=_MOST)
+    return [job for job in found if chosen(job)]
+
+
+async def replay_all(door: Door, chosen: Callable[[Job], bool]) -> dict[str, list[str]]:
+    """Submit failed jobs again, the oldest first; return their identifiers."""
+    replayed = []
+    for job in reversed(await failed_jobs(door, chosen)):
+        with suppress(JobNotFound, WrongState):  # somebody else was faster
+            await door.index.jobs.wish(job.id, Wish.RESUBMIT)
+            replayed.append(job.id)
+    return {"Replayed": replayed}
+
+
+def failure_object(job: Job) -> dict[str, Any]:
+    """Describe a job that has failed."""
+    return {
+        "ID": job.id,
+        "Path": f"/jobs/{job.id}",
+        "Rule": job.params.get("rule"),
+        "Destination": _destination_of(job),
+        "CreationTime": timestamp(job.created),
+        **({"CompletionTime": timestamp(job.completed)} if job.completed else {}),
+        "ErrorDetails": job.error,
+    }
+
+
+def _of(kind: str, name: str) -> Callable[[Job], bool]:
+    if kind not in set(DestinationKind):
+        raise UnknownResource(f"{kind[:80]!r} is no kind of destination: expected modality or peer")
+    wanted = str(Destination(DestinationKind(kind), name))
+    return lambda job: _destination_of(job) == wanted
+
+
+def _destination_of(job: Job) -> str:
+    kind = DestinationKind.PEER if job.type == PeerStore.TYPE else DestinationKind.MODALITY
+    return str(Destination(kind, str(job.params.get(kind.value, ""))))
+
+
+def _object(circuit: Circuit | None, rules: list[str]) -> dict[str, Any]:
+    if circuit is None:
+        return {"State": "closed", "Failures": 0, "Rules": rules}
+    return {
+        "State": circuit.state(datetime.now(UTC)).value,
+        "Failures": circuit.failures,
+        "Error": circuit.error,
+        "Since": timestamp(circuit.since),
+        **({"Retry": timestamp(circuit.retry)} if circuit.retry else {}),
+        "Rules": rules,
+    }
