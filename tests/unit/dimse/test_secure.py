@@ -21,7 +21,7 @@ class Talker(asyncio.BufferedProtocol):
     """Keeps what comes; stops reading after each piece when told to."""
 
     def __init__(self, *, stops: bool = False) -> None:
-        self.buffer = memoryview(bytearray(64 << 10))
+        self.buffer = memoryview(bytearray(10_000))
         self.data = bytearray()
         self.stops = stops
         self.pieces = 0
@@ -82,7 +82,7 @@ async def talk(
 ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     """Connect a client to a talker."""
     loop, (server, client) = asyncio.get_running_loop(), contexts
-    made = partial(SecureTransport, loop, talker, server, memoryview(bytearray(64 << 10)))  # type: ignore[arg-type]
+    made = partial(SecureTransport, loop, talker, server, memoryview(bytearray(256 << 10)))  # type: ignore[arg-type]
     listener = await loop.create_server(made, "127.0.0.1", 0)
     try:
         port = listener.sockets[0].getsockname()[1]
