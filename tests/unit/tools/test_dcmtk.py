@@ -10,6 +10,7 @@ from pydicom import dcmread
 from pydicom.data import get_testdata_file
 
 from osteon.tools import echo, find, get, move, send
+from support.certificates import Authority, needs_openssl
 from support.data import dataset_bytes
 from support.make import ct_slice, saved
 from support.tools import Ran, free_port, program, tool
@@ -101,3 +102,18 @@ def test_a_storescp_of_one_association_at_a_time_gets_all_from_several(tool: Too
         ran = tool(send.main, where, tmp_path / "in", "-n", 2, "--json")
     assert json.loads(ran.out)["sent"] == 70
     assert len(list(tmp_path.glob("CT.*"))) == 70
+
+
+@needs_openssl
+def test_a_storescp_with_tls_is_sent_to_when_it_shows_the_right_certificate(tool: Tool, tmp_path: Path) -> None:
+    ca, other = Authority(tmp_path, "Hospital"), Authority(tmp_path, "Elsewhere")
+    server, client, port = ca.sign("server"), ca.sign("client"), free_port()
+    certificates = ("+tls", str(server.key), str(server.certificate), "+cf", str(ca.certificate))
+    path = saved(ct_slice(), tmp_path)
+    own = ("--cert", client.certificate, "--key", client.key)
+    with program(port, "storescp", *certificates, str(port), folder=tmp_path) as where:
+        sent = tool(send.main, where, path, "--tls", "--ca", ca.certificate, *own)
+        echoed = tool(echo.main, where, "--tls", "--ca", ca.certificate, *own)
+        untrusted = tool(echo.main, where, "--tls", "--ca", other.certificate, *own)
+    assert (sent.code, "1 sent" in sent.out, echoed.code) == (0, True, 0), sent
+    assert (untrusted.code, "certificate" in untrusted.err.lower()) == (2, True), untrusted

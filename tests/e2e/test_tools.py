@@ -1,0 +1,55 @@
+"""The clients of the command line against a running archive."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from pydicom import dcmread
+from pydicom.data import get_testdata_file
+from pydicom.uid import generate_uid
+
+from osteon.tools import echo, find, send
+from support.archive import Archive, eventually
+from support.make import ct_slice, saved
+from support.tools import Ran, tool
+
+__all__ = ["tool"]
+pytestmark = pytest.mark.slow
+Tool = Callable[..., Ran]
+
+
+def address(archive: Archive) -> tuple[str, ...]:
+    return f"127.0.0.1:{archive.dicom_port}", "-aec", archive.aet
+
+
+def slices_and_a_jpeg(folder: Path, study: str) -> list[Path]:
+    """Write 30 CT slices and a compressed image of a study."""
+    folder.mkdir()
+    jpeg = dcmread(get_testdata_file("SC_rgb_jpeg_dcmtk.dcm"))
+    jpeg.StudyInstanceUID, jpeg.PatientID, jpeg.SOPInstanceUID = study, "OSTEON-TEST", generate_uid()
+    jpeg.file_meta.MediaStorageSOPInstanceUID = jpeg.SOPInstanceUID
+    return [saved(each, folder) for each in (*(ct_slice(study=study, number=n) for n in range(30)), jpeg)]
+
+
+def stored(tool: Tool, archive: Archive, folder: Path) -> tuple[str, list[Path]]:
+    """Send a study; return its UID and its files once all of them are found."""
+    study = generate_uid()
+    files = slices_and_a_jpeg(folder, study)
+    sent = tool(send.main, *address(archive), folder, "-n", 3, "--json")
+    assert (sent.code, json.loads(sent.out)["sent"]) == (0, len(files)), sent
+    shown = ("-k", f"StudyInstanceUID={study}", "-k", "NumberOfStudyRelatedInstances", "--json")
+
+    def all_of_it() -> bool:
+        found = json.loads(tool(find.main, *address(archive), *shown).out)
+        return [each["NumberOfStudyRelatedInstances"] for each in found] == [str(len(files))]
+
+    assert eventually(all_of_it)
+    return study, files
+
+
+def test_a_study_is_sent_and_found(tool: Tool, archive: Archive, tmp_path: Path) -> None:
+    assert tool(echo.main, *address(archive)).code == 0
+    study, files = stored(tool, archive, tmp_path / "in")
+    found = tool(find.main, *address(archive), "-l", "image", "-k", f"StudyInstanceUID={study}", "--json")
+    assert {each["SOPInstanceUID"] for each in json.loads(found.out)} == {path.stem for path in files}
