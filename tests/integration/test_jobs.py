@@ -1,0 +1,89 @@
+"""Jobs on PostgreSQL: their workers are killed, and their database."""
+
+import asyncio
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from osteon.index.sql import SqlIndex
+from osteon.jobs.port import JobState
+from osteon.jobs.run import Kind, Run
+from osteon.jobs.runner import Pace, Runner
+from support import job_worker
+from support.jobs import OVER, Steps, until
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+async def index(own_postgres) -> AsyncIterator[SqlIndex]:
+    opened = SqlIndex(own_postgres.create_database())
+    await opened.start()
+    yield opened
+    await opened.close()
+
+
+async def worker(index: SqlIndex, lease: float) -> Process:
+    url = index._database._url.render_as_string(hide_password=False)
+    script = str(Path(job_worker.__file__))
+    return await asyncio.create_subprocess_exec(sys.executable, script, url, str(lease), stdout=PIPE)
+
+
+async def steps_of(process: Process) -> list[int]:
+    """Kill a worker; return the steps that it printed and nobody read."""
+    process.kill()
+    out, _ = await process.communicate()
+    return [int(line) for line in out.split() if line.isdigit()]
+
+
+async def test_a_job_whose_worker_is_killed_in_the_middle_is_completed_by_another_from_its_checkpoint(index):
+    job = await index.jobs.submit("a", {})
+    first = await worker(index, 1.0)
+    second: Process | None = None
+    try:
+        async with asyncio.timeout(30):
+            while (await index.jobs.get(job.id)).progress < 30:
+                await asyncio.sleep(0.02)
+        before = await steps_of(first)
+        left = await index.jobs.get(job.id)
+        assert left.state is JobState.RUNNING
+        second = await worker(index, 1.0)
+        done = await until(index.jobs, job)
+    finally:
+        for process in (first, second):
+            if process is not None and process.returncode is None:
+                after = await steps_of(process)
+    assert (done.state, done.attempts, done.faults) == (JobState.SUCCESS, 2, 1)
+    assert after == list(range(left.checkpoint["step"], 20))
+    assert sorted({*before, *after}) == list(range(20))
+
+
+async def test_two_workers_share_the_jobs_and_do_each_once(index):
+    runs: list[str] = []
+
+    async def work(run: Run) -> None:
+        runs.append(run.job.id)
+        await asyncio.sleep(0.005)
+
+    made = [await index.jobs.submit("a", {}) for _ in range(40)]
+    kinds, pace = {"a": Kind(work, 60)}, Pace(concurrency=3, poll=0.05)
+    async with Runner(index.jobs, kinds, pace), Runner(index.jobs, kinds, pace):
+        for job in made:
+            await until(index.jobs, job)
+    assert sorted(runs) == sorted(job.id for job in made)
+
+
+async def test_a_runner_goes_on_when_the_database_is_back(index, own_postgres):
+    steps = Steps(hold=2)
+    async with Runner(index.jobs, {"a": Kind(steps, 0)}, Pace(lease=30, poll=0.05)):
+        job = await index.jobs.submit("a", {})
+        await steps.held.wait()
+        await asyncio.to_thread(own_postgres.kill)
+        steps.go.set()
+        await asyncio.sleep(0.5)
+        await asyncio.to_thread(own_postgres.start)
+        assert (await until(index.jobs, job, OVER)).state is JobState.SUCCESS
+        assert (await until(index.jobs, await index.jobs.submit("a", {}))).state is JobState.SUCCESS
