@@ -81,7 +81,7 @@ def test_each_service_announces_its_settings(service: str) -> None:
 
 def test_a_service_is_looked_at_for_what_it_needs_only(monkeypatch: pytest.MonkeyPatch) -> None:
     names = {each.probe for each in look(monkeypatch, "ingress", command._NAMES, amqp_url="amqp://127.0.0.1:1/")}
-    assert names == {"settings", "host", "ports", "disk", "broker", "certificates"}
+    assert names == {"settings", "host", "ports", "disk", "broker", "objects", "certificates"}
 
 
 def test_a_port_that_another_program_has_is_named_with_its_setting(monkeypatch: pytest.MonkeyPatch) -> None:
