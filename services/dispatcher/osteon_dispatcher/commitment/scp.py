@@ -1,10 +1,10 @@
 """`StorageCommitmentScp`: checks what a requester wants committed, and reports it (PS3.4 J.3.3)."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Protocol
+from typing import Final
 
 from osteon import metrics
 from osteon.commitment.checking import Checker, Depth
@@ -17,7 +17,7 @@ from osteon.dimse.requestor import associate
 from osteon.dimse.status import Status
 from osteon.errors import Invalid, Unavailable
 from osteon.index.port import Index
-from osteon.jobs.port import Job
+from osteon.jobs.run import Run
 from osteon.logging import get_logger
 from osteon.objects.port import Objects
 from osteon.remotes.port import Modality
@@ -33,23 +33,6 @@ _WATCH_LOOK: Final = 0.3
 _TRY_AGAIN: Final = {Status.PROCESSING_FAILURE, Status.RESOURCE_LIMITATION}
 
 log = get_logger(__name__)
-
-
-class Run(Protocol):
-    """What a job needs of the run that it is in."""
-
-    @property
-    def job(self) -> Job:
-        """The job as it is now."""
-
-    async def save(
-        self,
-        *,
-        progress: int | None = None,
-        content: Mapping[str, Any] | None = None,
-        checkpoint: Mapping[str, Any] | None = None,
-    ) -> object:
-        """Keep the job, and note how far it is."""
 
 
 class NotIndexedYet(Unavailable):

@@ -13,8 +13,9 @@ from osteon.dimse.handler import EventReport, Outcome
 from osteon.dimse.requestor import associate
 from osteon.dimse.status import Status
 from osteon.index.port import Index
+from osteon.jobs.run import Run
 from osteon_dispatcher.commitment.answers import note
-from osteon_dispatcher.commitment.scp import SYNTAXES, RemoteOf, Run, judge
+from osteon_dispatcher.commitment.scp import SYNTAXES, RemoteOf, judge
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

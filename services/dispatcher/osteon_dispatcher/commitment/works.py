@@ -8,10 +8,11 @@ from osteon.commitment.port import SCP_JOB, SCU_JOB
 from osteon.dimse.config import Remote
 from osteon.errors import Invalid
 from osteon.index.port import Index
+from osteon.jobs.run import Run
 from osteon.objects.port import Objects
 from osteon.remotes.port import Modality
 from osteon.settings import CommitmentSettings
-from osteon_dispatcher.commitment.scp import Provider, RemoteOf, Run, provide
+from osteon_dispatcher.commitment.scp import Provider, RemoteOf, provide
 from osteon_dispatcher.commitment.scu import User, request
 
 
