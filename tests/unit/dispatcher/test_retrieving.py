@@ -242,4 +242,5 @@ def test_every_storage_class_is_asked_for_once_in_associations_that_can_be():
     assert all(len(batch) + 2 <= 128 for batch in batches)
     classes = [{each.abstract_syntax for each in batch} for batch in batches]
     assert sum(map(len, classes)) == len(set().union(*classes))
+    assert all(len(each.transfer_syntaxes) <= 50 for batch in batches for each in batch)  # DCMTK's limit
     assert all(each.scp and not each.scu for batch in batches for each in batch)

@@ -109,7 +109,7 @@ def _batches() -> list[list[Proposed]]:
     common = [str(_STORAGE_CLASSES[name]) for name in _COMMON if name in _STORAGE_CLASSES]
     classes = list(dict.fromkeys([*common, *map(str, _STORAGE_CLASSES.values())]))
     plain = tuple(sorted(UNCOMPRESSED, key=lambda uid: (uid != EXPLICIT_VR_LITTLE_ENDIAN, uid)))
-    packed = tuple(sorted((uid for uid in STORAGE_SYNTAXES - UNCOMPRESSED), key=_lossless_first))
+    packed = tuple(sorted(filter(_is_used, STORAGE_SYNTAXES), key=_lossless_first))
     size = (MOST_CONTEXTS - _MODELS) // 2
     return [
         [
@@ -119,6 +119,12 @@ def _batches() -> list[list[Proposed]]:
         ]
         for start in range(0, len(classes), size)
     ]
+
+
+def _is_used(uid: str) -> bool:
+    """Whether compressed data sets come in it. DCMTK is silent when a context has more than 50 transfer syntaxes."""
+    syntax = TRANSFER_SYNTAXES[uid]
+    return syntax.encapsulated and not syntax.retired
 
 
 def _lossless_first(uid: str) -> tuple[bool, str]:
