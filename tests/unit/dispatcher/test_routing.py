@@ -1,0 +1,234 @@
+"""Routing: what rules send of indexed packs and of stable studies, once, and what they leave."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydicom import Dataset
+
+from osteon.contracts.packs import PackIndexed, PackStored
+from osteon.dicom.query import Level
+from osteon.index.port import ChangeType, IndexUnavailable
+from osteon.jobs.port import Job
+from osteon.remotes.orders import ModalityStore, PeerStore
+from osteon.remotes.port import Modality
+from osteon.rules.conditions import Candidate, Verdict
+from osteon.rules.forms import stored_rule
+from osteon.rules.port import StoredRule
+from osteon.spool import sidecar
+from osteon_dispatcher import routing
+from osteon_dispatcher.routing import Router
+from osteon_dispatcher.watching import watch
+from support.indexer import Room, indexer_room
+from support.make import ct_slice
+
+STUDY, SERIES = "1.2.3", "1.2.3.4"
+AI = [{"modality": "ai"}]
+
+
+@pytest.fixture
+async def room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Room]:
+    monkeypatch.setattr(routing, "_FRESH", -1.0)
+    async with indexer_room(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def router(room: Room) -> Router:
+    return Router(room.index, room.objects)
+
+
+async def rule(room: Room, name: str = "ct", when: str = "instance", send: Any = None, **more: Any) -> None:
+    await room.index.rules.put(stored_rule(name, {"when": when, "send": send or AI, **more}))
+
+
+async def indexed(room: Room, pack_id: str, *datasets: Dataset, **facts: Any) -> PackIndexed:
+    """Index a pack, with other facts than usual; returns the event that the indexer published."""
+    stored = PackStored.model_validate({**(await room.put(pack_id, *datasets)).model_dump(), **facts})
+    _, lines = sidecar.decode(await room.objects.get(stored.sidecar_key))
+    await room.objects.put(stored.sidecar_key, sidecar.encode(stored, list(lines)))
+    await room.run(stored)
+    async with asyncio.timeout(10):
+        while not any(event.pack_id == pack_id for event in room.indexed):
+            await asyncio.sleep(0.001)
+    return next(event for event in room.indexed if event.pack_id == pack_id)
+
+
+async def jobs(room: Room) -> list[Job]:
+    return list(reversed(await room.index.jobs.list()))
+
+
+def slice_(number: int = 1, **more: Any) -> Dataset:
+    return ct_slice(study=STUDY, series=SERIES, number=number, **more)
+
+
+async def study_id(room: Room) -> str:
+    (change,) = (await room.index.changes(types=(ChangeType.NEW_STUDY,))).changes
+    return change.public_id
+
+
+async def test_instances_that_match_go_to_each_destination_as_one_job(room, router):
+    await rule(room, match={"InstanceNumber": {">=": 2}}, send=[{"modality": "ai"}, {"peer": "cloud"}], priority=7)
+    event = await indexed(room, "p1", *(slice_(n) for n in (1, 2, 3)))
+    await router.route_pack(event)
+    first, second = await jobs(room)
+    assert {first.type, second.type} == {ModalityStore.TYPE, PeerStore.TYPE}
+    assert len(first.params["resources"]) == len(second.params["resources"]) == 2
+    assert (first.priority, first.params["patience"], first.content["Rule"]) == (7, 259_200, "ct")
+
+
+async def test_a_message_that_comes_again_makes_no_second_job(room, router):
+    await rule(room)
+    event = await indexed(room, "p1", slice_())
+    for _ in range(3):
+        await router.route_pack(event)
+    await asyncio.gather(*(Router(room.index, room.objects).route_pack(event) for _ in range(3)))
+    assert len(await jobs(room)) == 1
+
+
+async def test_what_was_known_already_is_not_sent_again(room, router):
+    await rule(room)
+    same = slice_()
+    await router.route_pack(await indexed(room, "p1", same))
+    await router.route_pack(await indexed(room, "p2", same, slice_(2)))
+    first, second = await jobs(room)
+    assert set(first.params["resources"]).isdisjoint(second.params["resources"])
+    await router.route_pack(await indexed(room, "p3", same))
+    assert len(await jobs(room)) == 2
+
+
+async def test_a_rule_that_is_disabled_or_for_studies_sends_no_instances(room, router):
+    await rule(room, enabled=False)
+    await rule(room, "study", "study")
+    await router.route_pack(await indexed(room, "p1", slice_()))
+    assert await jobs(room) == []
+
+
+async def test_nothing_goes_back_to_who_sent_it_unless_the_rule_says_so(room, router):
+    await room.index.remotes.put_modality(Modality(name="ai", aet="AI", host="127.0.0.1", port=11112))
+    await rule(room)
+    await rule(room, "echo", back=True)
+    await router.route_pack(await indexed(room, "p1", slice_(), calling_aet="AI"))
+    assert [job.content["Rule"] for job in await jobs(room)] == ["echo"]
+    await router.route_pack(await indexed(room, "p2", slice_(), calling_aet="CT1"))
+    assert len(await jobs(room)) == 3
+
+
+async def test_a_rule_sees_who_sent_and_how(room, router):
+    await rule(room, match={"CallingAET": "CT1", "Origin": "dimse", "TransferSyntaxUID": {"exists": True}})
+    await router.route_pack(await indexed(room, "p1", slice_(), calling_aet="CT2"))
+    assert await jobs(room) == []
+    await router.route_pack(await indexed(room, "p2", slice_(2), calling_aet="CT1"))
+    assert len(await jobs(room)) == 1
+
+
+async def test_what_came_in_longer_ago_than_the_patience_is_not_sent(room, router):
+    old = datetime.now(UTC) - timedelta(days=4)
+    await rule(room)
+    await rule(room, "patient", patience=5)
+    await router.route_pack(await indexed(room, "p1", slice_(), received_at=old))
+    assert [job.content["Rule"] for job in await jobs(room)] == ["patient"]
+
+
+async def test_a_rule_that_fails_is_reported_and_does_not_stop_the_others(room, router, monkeypatch):
+    class Broken:
+        def judge(self, _: Candidate) -> Verdict:
+            raise TypeError("bad type")
+
+    await rule(room, "broken")
+    await rule(room, "fine")
+    parsed = routing.parsed
+    monkeypatch.setattr(
+        routing, "parsed", lambda r: replace(parsed(r), match=Broken()) if r.name == "broken" else parsed(r)
+    )
+    await router.route_pack(await indexed(room, "p1", slice_()))
+    assert [job.content["Rule"] for job in await jobs(room)] == ["fine"]
+
+
+async def test_a_kept_rule_that_this_release_can_not_read_is_passed_over(room, router):
+    await room.index.rules.put(StoredRule("later", {"when": "moon", "send": AI}, True))
+    await rule(room)
+    await router.route_pack(await indexed(room, "p1", slice_()))
+    assert [job.content["Rule"] for job in await jobs(room)] == ["ct"]
+
+
+async def test_a_pack_whose_sidecar_is_gone_is_passed_over(room, router):
+    await rule(room)
+    event = await indexed(room, "p1", slice_())
+    await room.objects.delete(event.sidecar_key)
+    await router.route_pack(event)
+    assert await jobs(room) == []
+
+
+async def test_a_study_is_sent_when_it_is_stable_once_for_each_period(room, router):
+    await rule(room, "s", "study")
+    await indexed(room, "p1", slice_(1), slice_(2))
+    await watch(room.index, router, 3600)
+    assert await jobs(room) == []
+    await watch(room.index, router, -1)
+    (job,) = await jobs(room)
+    assert job.params["resources"] == [await study_id(room)]
+    await watch(room.index, router, -1)
+    assert len(await jobs(room)) == 1
+    await indexed(room, "p2", slice_(3))
+    await watch(room.index, router, -1)
+    assert len(await jobs(room)) == 2
+
+
+async def test_two_dispatchers_send_a_stable_study_once(room):
+    await rule(room, "s", "study")
+    for n in range(6):
+        await indexed(room, f"p{n}", ct_slice(PatientID=f"P{n}"))
+    routers = [Router(room.index, room.objects) for _ in range(2)]
+    await asyncio.gather(*(watch(room.index, router, -1) for router in routers))
+    await watch(room.index, routers[0], -1)
+    page = await room.index.changes(types=(ChangeType.STABLE_STUDY,))
+    assert len(page.changes) == len({change.public_id for change in page.changes}) == len(await jobs(room)) == 6
+
+
+async def test_only_what_matches_of_a_study_is_sent_unless_the_rule_wants_all_of_it(room, router):
+    match = {"InstanceNumber": 1}
+    await rule(room, "part", "study", match=match)
+    await rule(room, "whole", "study", match=match, whole=True)
+    await rule(room, "none", "study", match={"Modality": "MR"}, whole=True)
+    await indexed(room, "p1", slice_(1))
+    await indexed(room, "p2", slice_(2))
+    await watch(room.index, router, -1)
+    sent = {job.content["Rule"]: job.params["resources"] for job in await jobs(room)}
+    assert sent.keys() == {"part", "whole"}
+    assert sent["whole"] == [await study_id(room)]
+    instance = await room.index.get(Level.IMAGE, sent["part"][0])
+    assert instance.instance.attributes["InstanceNumber"] == "1"
+
+
+async def test_a_study_that_can_not_be_read_does_not_hold_up_the_next(room, router):
+    await rule(room, "s", "study")
+    spoiled = await indexed(room, "p1", ct_slice(PatientID="P1"))
+    await indexed(room, "p2", ct_slice(PatientID="P2"))
+    await room.objects.put(spoiled.sidecar_key, b"nonsense")
+    await watch(room.index, router, -1)
+    assert len(await jobs(room)) == 1
+
+
+async def test_after_an_outage_studies_are_routed_from_where_it_stopped(room, router, monkeypatch):
+    await rule(room, "s", "study")
+    for n in range(3):
+        await indexed(room, f"p{n}", ct_slice(PatientID=f"P{n}"))
+    submit, calls = room.index.jobs.submit, []
+
+    async def flaky(*args: Any, **more: Any) -> Job:
+        calls.append(more["key"])
+        if len(calls) == 2:
+            raise IndexUnavailable("down")
+        return await submit(*args, **more)
+
+    monkeypatch.setattr(room.index.jobs, "submit", flaky)
+    with pytest.raises(IndexUnavailable):
+        await watch(room.index, router, -1)
+    await watch(room.index, router, -1)
+    assert len(await jobs(room)) == 3
+    assert len(calls) == 4
