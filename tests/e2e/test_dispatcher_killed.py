@@ -1,0 +1,95 @@
+"""A dispatcher that is killed in the middle of a job: another one goes on, and everything arrives."""
+
+import asyncio
+import io
+import zipfile
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from pydicom.uid import generate_uid
+
+from osteon.dimse.handler import Outcome
+from osteon.dimse.status import Status
+from osteon_local.cluster import Cluster, Parts
+from support.dimse import Recorder, Sink, running
+from support.make import ct_slice
+from support.packs import part10
+from support.parts import Postgres, RabbitMQ, SeaweedFS
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+INSTANCES = 1000
+
+
+@pytest.fixture(scope="module")
+def cluster_of_two(
+    parts_folder: Path, own_rabbitmq: RabbitMQ, postgres: Postgres, seaweedfs: SeaweedFS
+) -> Iterator[Cluster]:
+    parts = Parts(own_rabbitmq, postgres, seaweedfs, database_url=postgres.create_database(), bucket="killed")
+    settings = {"OSTEON_JOB_LEASE": "3", "OSTEON_JOB_POLL": "0.3"}
+    replicas = {"dispatcher": 2}
+    with Cluster(parts_folder / "killed", parts=parts, replicas=replicas, settings=settings) as cluster:
+        yield cluster
+
+
+def upload(url: str) -> tuple[str, set[str]]:
+    """Store a study of `INSTANCES` small instances."""
+    study, series = generate_uid(), generate_uid()
+    dataset = ct_slice(study=study, series=series, Rows=2, Columns=2, PixelData=bytes(8))
+    uids = [generate_uid() for _ in range(INSTANCES)]
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for uid in uids:
+            dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = uid
+            archive.writestr(f"{uid}.dcm", part10(dataset))
+    answer = httpx.post(f"{url}/instances", content=buffer.getvalue(), timeout=120).raise_for_status().json()
+    return str(answer[0]["ParentStudy"]), {str(uid) for uid in uids}
+
+
+async def test_a_job_goes_on_when_its_dispatcher_is_killed(cluster_of_two: Cluster) -> None:
+    cluster, url = cluster_of_two, cluster_of_two.url
+    study, uids = await asyncio.to_thread(upload, url)
+    came: Counter[str] = Counter()
+    half = asyncio.Event()
+
+    async def take(sink: Sink) -> Outcome:
+        await asyncio.sleep(0.004)
+        came[sink.request.sop_instance_uid] += 1
+        if len(came) == INSTANCES // 2:
+            half.set()
+        return Outcome(Status.SUCCESS)
+
+    async with running(Recorder(keep=False, on_finish=take)) as peer, httpx.AsyncClient(base_url=url) as http:
+        (await http.put("/modalities/sink", json=["SINK", "127.0.0.1", peer.port])).raise_for_status()
+        asked = {"Resources": [study], "Asynchronous": True}
+        job = (await http.post("/modalities/sink/store", json=asked)).raise_for_status().json()["ID"]
+        await asyncio.wait_for(half.wait(), 60)
+        killed = await asyncio.to_thread(worker_of, cluster, job)
+        cluster.kill(killed)
+        shown = await ended(http, job)
+    cluster.restart(killed)
+    assert set(came) == uids, f"{len(uids - set(came))} of {INSTANCES} did not arrive"
+    assert shown["State"] == "Success", shown
+    assert (shown["Progress"], shown["Content"]["InstancesCount"]) == (100, INSTANCES)
+    assert shown["Content"]["FailedInstancesCount"] == 0
+    assert sum(came.values()) < 2 * INSTANCES, "it began again instead of going on"
+    assert sum(came.values()) > INSTANCES - 1
+
+
+async def ended(http: httpx.AsyncClient, job: str) -> dict[str, object]:
+    for _ in range(300):
+        shown = (await http.get(f"/jobs/{job}")).raise_for_status().json()
+        if shown["State"] in ("Success", "Failure"):
+            return dict(shown)
+        await asyncio.sleep(0.2)
+    raise AssertionError(f"the job did not end: {shown}")
+
+
+def worker_of(cluster: Cluster, job: str) -> str:
+    """Return the dispatcher that has the job, as its log says."""
+    for name in ("dispatcher-0", "dispatcher-1"):
+        if job in (cluster.logs / f"{name}.log").read_text():
+            return name
+    raise AssertionError("no dispatcher has begun the job")
