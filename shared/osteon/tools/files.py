@@ -1,7 +1,7 @@
 """DICOM files to send: found in folders, and of each only the beginning is read (PS3.10 7, PS3.5 7)."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -35,7 +35,10 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Unusable:
-    """A file that can not be sent. `named`: it was named itself; other things than instances are usual in folders."""
+    """A file or folder that can not be sent.
+
+    `named`: it was named itself, or can not be opened; other things than instances are usual in folders.
+    """
 
     path: Path
     reason: str
@@ -48,23 +51,29 @@ class NoInstance(Invalid):
 
 def find_files(paths: Sequence[Path]) -> Iterator[Found | Unusable]:
     """Look at files, and at all that are in folders, in the order of their names. Blocks."""
+    closed: list[OSError] = []
     for path in paths:
-        for file in files_in(path):
+        for file in files_in(path, closed.append):
             try:
                 yield read_file(file)
-            except (OsteonError, OSError) as error:
-                reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-                # What can not be opened is never a usual thing.
-                yield Unusable(file, reason, named=file == path or isinstance(error, OSError))
+            except OSError as error:
+                yield Unusable(file, error.strerror or str(error), named=True)
+            except OsteonError as error:
+                yield Unusable(file, str(error), named=file == path)
+    for problem in closed:
+        yield Unusable(Path(problem.filename), problem.strerror or str(problem), named=True)
 
 
-def files_in(path: Path) -> Iterator[Path]:
-    """Yield the files below a folder, each folder once, whatever links lead to it; or the path when it is none."""
+def files_in(path: Path, closed: Callable[[OSError], object]) -> Iterator[Path]:
+    """Yield the files below a folder, each folder once, whatever links lead to it; or the path when it is none.
+
+    `closed` is called for folders that can not be looked into.
+    """
     if not path.is_dir():
         yield path
         return
     seen: set[tuple[int, int]] = set()
-    for folder, folders, names in os.walk(path, onerror=_raise, followlinks=True):
+    for folder, folders, names in os.walk(path, onerror=closed, followlinks=True):
         here = Path(folder).stat()
         if (here.st_dev, here.st_ino) in seen:
             folders.clear()
@@ -75,15 +84,11 @@ def files_in(path: Path) -> Iterator[Path]:
             yield Path(folder, name)
 
 
-def _raise(error: OSError) -> None:
-    raise Invalid(f"{error.filename}: {error.strerror}") from error
-
-
 def measure(paths: Sequence[Path]) -> tuple[int, int]:
     """Return number and bytes of all files, for a progress bar. Blocks."""
     count = size = 0
     for path in paths:
-        for file in files_in(path):
+        for file in files_in(path, lambda _: None):
             try:
                 size += file.stat().st_size
             except OSError:

@@ -1,7 +1,10 @@
 """Files that `osteon send` finds."""
 
+import errno
+import os
 from pathlib import Path
 
+import pytest
 from pydicom import dcmread
 from pydicom.uid import ImplicitVRLittleEndian
 
@@ -95,3 +98,22 @@ def test_a_dicomdir_is_no_instance() -> None:
     (found,) = find_files([BUNDLED / "dicomdirtests" / "DICOMDIR"])
     assert isinstance(found, Unusable)
     assert "DICOMDIR" in found.reason
+
+
+def test_a_folder_that_can_not_be_looked_into_is_a_failure_and_the_others_are_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        saved(ct_slice(), tmp_path / name)
+    scandir = os.scandir
+
+    def closed(path: str) -> object:
+        if str(path).endswith("/a"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    found, unusable = find_files([tmp_path])
+    assert isinstance(found, Found)
+    assert unusable == Unusable(tmp_path / "a", "Permission denied", named=True)
