@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from osteon.errors import Invalid
 from osteon.index.sql import SqlIndex
 from osteon.jobs.port import JobState
 from osteon.jobs.run import Kind, Run
@@ -74,6 +75,15 @@ async def test_two_workers_share_the_jobs_and_do_each_once(index):
         for job in made:
             await until(index.jobs, job)
     assert sorted(runs) == sorted(job.id for job in made)
+
+
+async def test_what_an_error_quotes_can_be_stored(index):
+    async def work(_run: Run) -> None:
+        raise Invalid("SINK answers 'a\0b\udce4'")
+
+    async with Runner(index.jobs, {"a": Kind(work, 60)}, Pace(poll=0.05)):
+        job = await until(index.jobs, await index.jobs.submit("a", {}))
+    assert job.error == "SINK answers 'ab?'"
 
 
 async def test_a_runner_goes_on_when_the_database_is_back(index, own_postgres):

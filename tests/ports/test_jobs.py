@@ -42,6 +42,9 @@ async def test_what_is_not_known_is_said(jobs):
     for call in (jobs.get("x"), jobs.wish("x", Wish.PAUSE), jobs.delete("x")):
         with pytest.raises(JobNotFound, match="'x'"):
             await call
+    for odd in ("", "a\0b", "é", "\n", "x" * 9999):
+        with pytest.raises(JobNotFound):
+            await jobs.get(odd)
 
 
 async def test_a_key_has_one_job(jobs):

@@ -282,7 +282,8 @@ def _ended(row: Row[Any], end: End) -> dict[str, Any]:
 
 
 async def _row(connection: AsyncConnection, chosen: Select[Any], job_id: str) -> Row[Any]:
-    row: Row[Any] | None = (await connection.execute(chosen.where(_c.id == job_id))).first()
+    found = job_id.isascii() and job_id.isprintable()  # PostgreSQL takes no NUL
+    row: Row[Any] | None = (await connection.execute(chosen.where(_c.id == job_id))).first() if found else None
     if row is None:
         raise JobNotFound(f"there is no job {job_id[:80]!r}")
     return row

@@ -39,7 +39,7 @@ def end_of(job: Job, error: Exception | None, *, patience: float, now: datetime)
     return End(
         state=JobState.FAILURE if due is None else JobState.RETRY,
         error_code=code_of(error).value,
-        error=words[:_MAX_ERROR],
+        error=_storable(words),
         due=due,
         fault=fault,
     )
@@ -54,6 +54,11 @@ def _next_try(job: Job, error: Exception, patience: float, now: datetime) -> dat
         return min(later, until) if now < until else None
     hopeless = isinstance(error, Invalid | NotFound) or job.faults >= MAX_FAULTS
     return None if hopeless else later
+
+
+def _storable(words: str) -> str:
+    """Leave out what no database takes: an error may quote what a peer sent."""
+    return words[:_MAX_ERROR].encode("utf-8", "replace").decode().replace("\0", "")
 
 
 def _stopped(wish: Wish) -> End:

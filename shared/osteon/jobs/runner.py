@@ -78,7 +78,9 @@ class Runner:
         """Stop: no job is begun, and those that run are given back, each with its checkpoint."""
         for loop in self._loops:
             loop.cancel()
-        await asyncio.wait(self._loops)
+        _done, hung = await asyncio.wait(self._loops, timeout=self._pace.grace)
+        for loop in hung:
+            loop.cancel()
         for attempt in self._attempts:
             attempt.cancel()
         if self._runs:
@@ -213,6 +215,8 @@ class Runner:
                 log.warning("end of a job not written", job=job.id, reason=str(error))
                 await self._rest(outages)
                 continue
+            except Exception:  # its lease runs out then
+                log.exception("end of a job can not be written", job=job.id)
             return
 
     async def _every(self, seconds: float, what: Callable[[], Awaitable[None]]) -> None:

@@ -248,6 +248,16 @@ async def test_a_runner_stops_although_the_database_does_not_answer(jobs, monkey
         monkeypatch.setattr(jobs, "finish", _down)
 
 
+async def test_a_runner_stops_although_the_database_hangs(jobs, monkeypatch):
+    async def hang(*_: object, **__: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(jobs, "claim", hang)
+    async with asyncio.timeout(10):
+        async with Runner(jobs, kind(Steps()), Pace(grace=0.05)):
+            await asyncio.sleep(0.02)
+
+
 async def test_a_runner_outlives_an_outage_of_the_database(jobs, monkeypatch):
     steps = Steps(hold=2)
     async with Runner(jobs, kind(steps), FAST):
