@@ -69,11 +69,15 @@ async def test_a_job_that_another_process_submitted_is_found_by_looking(jobs, mo
 
 async def test_no_more_jobs_run_at_the_same_time_than_allowed(jobs):
     running = most = 0
+    full = asyncio.Event()
 
     async def work(_run: Run) -> None:
         nonlocal running, most
         running += 1
         most = max(most, running)
+        if running == 2:
+            full.set()
+        await full.wait()
         await asyncio.sleep(0.02)
         running -= 1
 
