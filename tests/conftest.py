@@ -9,11 +9,14 @@ from osteon_local.cluster import Cluster
 from support.archive import Archive, Standalone
 from support.parts import *  # noqa: F403  (fixtures are found by name)
 
+SOON = {"OSTEON_STABLE_AGE": "3", "OSTEON_BREAKER_SECONDS": "2"}
+"""Settings that let tests wait less."""
+
 
 @pytest.fixture(scope="session")
 def standalone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
     """A standalone archive shared by the whole run: tests use UIDs of their own or are content with any."""
-    process = Standalone(tmp_path_factory.mktemp("standalone") / "data")
+    process = Standalone(tmp_path_factory.mktemp("standalone") / "data", **SOON)
     yield process.start()
     process.stop()
 
@@ -21,7 +24,7 @@ def standalone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
 @pytest.fixture(scope="session")
 def cluster(parts_folder: Path) -> Iterator[Archive]:
     """Every service as its own process, on RabbitMQ, PostgreSQL and SeaweedFS, shared by the whole run."""
-    with Cluster(parts_folder / "cluster") as running:
+    with Cluster(parts_folder / "cluster", replicas={"dispatcher": 2}, settings=SOON) as running:
         yield Archive(running.dicom_port, running.url)
 
 

@@ -4,7 +4,6 @@ A message or an entry of the change log that comes again finds the jobs that it 
 """
 
 import hashlib
-import time
 from collections.abc import Sequence
 from typing import Final
 
@@ -22,8 +21,6 @@ from osteon.rules.port import Destination, DestinationKind, Rule, StoredRule, Wh
 from osteon.rules.trial import Pack, Shipment, shipments, try_indexed, try_study
 
 FOLLOWER: Final = "router"
-_FRESH: Final = 1.0
-"""Seconds for which rules are not read again."""
 _PER_JOB: Final = 10_000
 """Instances that one job names at most."""
 _PAGE: Final = 500
@@ -40,7 +37,6 @@ class Router:
         self._objects = objects
         self._stored: Sequence[StoredRule] | None = None
         self._rules: list[Rule] = []
-        self._read = 0.0
 
     async def route_pack(self, message: PackIndexed) -> None:
         """Try the rules for instances on what was new in a pack."""
@@ -105,11 +101,10 @@ class Router:
             _count(job, shipment, start)
 
     async def _enabled(self, when: When) -> list[Rule]:
-        if time.monotonic() - self._read > _FRESH:
-            stored = await self._index.rules.all()
-            if stored != self._stored:
-                self._stored, self._rules = stored, _parsed(stored)
-            self._read = time.monotonic()
+        """Read the rules as they are now, so that one that was put holds for what is indexed from then on."""
+        stored = await self._index.rules.all()
+        if stored != self._stored:
+            self._stored, self._rules = stored, _parsed(stored)
         return [rule for rule in self._rules if rule.when is when]
 
 

@@ -31,8 +31,7 @@ AI = [{"modality": "ai"}]
 
 
 @pytest.fixture
-async def room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Room]:
-    monkeypatch.setattr(routing, "_FRESH", -1.0)
+async def room(tmp_path: Path) -> AsyncIterator[Room]:
     async with indexer_room(tmp_path) as made:
         yield made
 

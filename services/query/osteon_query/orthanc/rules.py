@@ -56,7 +56,7 @@ async def rule(door: DoorOf, name: str) -> Response:
 
 @router.put("/rules/{name}")
 async def put(request: Request, door: DoorOf, name: str) -> Response:
-    """Add or replace a rule. Holds everywhere within seconds."""
+    """Add or replace a rule. Holds everywhere, for what is indexed from now on."""
     await door.index.rules.put(stored_rule(name, await json_body(request)))
     return json_response({})
 
