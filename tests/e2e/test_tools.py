@@ -4,15 +4,18 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import pytest
 from pydicom import dcmread
 from pydicom.data import get_testdata_file
 from pydicom.uid import generate_uid
+from pynetdicom import evt
 
-from osteon.tools import echo, find, send
+from osteon.tools import echo, find, get, move, send
 from support.archive import Archive, eventually
+from support.data import dataset_bytes
 from support.make import ct_slice, saved
-from support.tools import Ran, tool
+from support.tools import Ran, pynetdicom, tool
 
 __all__ = ["tool"]
 pytestmark = pytest.mark.slow
@@ -53,3 +56,27 @@ def test_a_study_is_sent_and_found(tool: Tool, archive: Archive, tmp_path: Path)
     study, files = stored(tool, archive, tmp_path / "in")
     found = tool(find.main, *address(archive), "-l", "image", "-k", f"StudyInstanceUID={study}", "--json")
     assert {each["SOPInstanceUID"] for each in json.loads(found.out)} == {path.stem for path in files}
+
+
+def test_a_study_is_fetched_and_moved_as_it_was_sent(tool: Tool, archive: Archive, tmp_path: Path) -> None:
+    study, files = stored(tool, archive, tmp_path / "in")
+    key = ("-k", f"StudyInstanceUID={study}")
+    fetched = tool(get.main, *address(archive), *key, "-o", tmp_path / "out", "--json")
+    assert (fetched.code, json.loads(fetched.out)["completed"]) == (0, len(files)), fetched
+    by_name = {path.name: path for path in (tmp_path / "out").rglob("*.dcm")}
+    assert len(by_name) == len(files)
+    for path in files:
+        assert dataset_bytes(by_name[path.name]) == dataset_bytes(path)
+
+    received: list[str] = []
+
+    def on_store(event: evt.Event) -> int:
+        received.append(event.request.AffectedSOPInstanceUID)
+        return 0
+
+    with pynetdicom((evt.EVT_C_STORE, on_store)) as sink:
+        host, port = sink.split(":")
+        httpx.put(f"{archive.url}/modalities/tools-sink", json=["TOOLS_SINK", host, int(port)]).raise_for_status()
+        moved = tool(move.main, *address(archive), *key, "--to", "TOOLS_SINK")
+    assert (moved.code, f"{len(files)} moved" in moved.out) == (0, True), moved
+    assert sorted(received) == sorted(path.stem for path in files)
