@@ -105,6 +105,18 @@ def test_a_study_is_sent_to_a_modality_that_was_added_just_now(archive: Archive,
     assert (shown["LocalAet"], shown["RemoteAet"], shown["ParentResources"]) == ("OSTEON", "DCMTK", [study])
 
 
+def test_a_file_is_sent_straight_on_and_not_stored(archive: Archive, tmp_path: Path) -> None:
+    dataset, port = ct_slice(), free_port()
+    put(archive, "/modalities/straight", ["STRAIGHT", "127.0.0.1", port])
+    with storescp(tmp_path / "sink", port):
+        url = archive.url + "/modalities/straight/store-straight"
+        answer = httpx.post(url, content=part10(dataset), timeout=60)
+        assert answer.status_code == 200, answer.text
+        assert received(tmp_path / "sink") == {str(dataset.SOPInstanceUID)} == {answer.json()["SOPInstanceUID"]}
+        assert httpx.post(url, content=b"no DICOM", timeout=60).status_code == 400
+    assert not archive.get(f"/dicom-web/instances?SOPInstanceUID={dataset.SOPInstanceUID}").content
+
+
 def test_who_waits_is_told_at_once_that_a_modality_is_down(archive: Archive) -> None:
     study, _ = uploaded(archive, 1)
     put(archive, "/modalities/gone", ["GONE", "127.0.0.1", free_port()])

@@ -8,11 +8,11 @@ from osteon.dimse.config import RequestorConfig
 from osteon.index.port import Index
 from osteon.jobs.run import Kind
 from osteon.objects.port import Objects
-from osteon.remotes.orders import ModalityStore, PeerStore, RetrieveByGet, RetrieveByMove
+from osteon.remotes.orders import ModalityStore, PeerStore, RetrieveByGet, RetrieveByMove, StraightStore
 from osteon.sending.sending import Sending
 from osteon.settings import DicomSettings
 from osteon_dispatcher.commitment.scp import RemoteOf
-from osteon_dispatcher.outgoing import modality, peer
+from osteon_dispatcher.outgoing import modality, peer, straight
 from osteon_dispatcher.retrieving.asking import Sources
 from osteon_dispatcher.retrieving.by_get import get
 from osteon_dispatcher.retrieving.by_move import move
@@ -37,6 +37,7 @@ def works(
     sources = Sources(index=index, remote_of=remote_of, config=config, aet=settings.aet)
     done = {
         ModalityStore.TYPE: partial(modality.store, stores=stores),
+        StraightStore.TYPE: partial(straight.store, stores=stores, objects=objects),
         PeerStore.TYPE: partial(peer.store, peers=peers),
         RetrieveByMove.TYPE: partial(move, sources=sources),
         RetrieveByGet.TYPE: partial(get, sources=sources, door=door),

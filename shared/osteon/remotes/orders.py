@@ -38,6 +38,19 @@ class ModalityStore(Order):
     permissive: bool = Field(default=False, description="Instances that fail do not let the job fail.")
 
 
+class StraightStore(Order):
+    """Send one Part 10 file, which is not stored here, to a modality by C-STORE."""
+
+    TYPE: ClassVar[str] = "DicomStoreStraight"
+
+    modality: str = Field(description="Its name.")
+    key: str = Field(description="Of the object that is the file; may be deleted once it was sent.")
+    length: int
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax_uid: str
+
+
 class PeerStore(Order):
     """Send instances to a peer by HTTP."""
 

@@ -7,17 +7,19 @@ from typing import Any
 
 import pytest
 
-from osteon.dimse.errors import ConnectFailed
+from osteon.dimse.errors import ConnectFailed, NoAnswer
 from osteon.dimse.handler import Outcome
 from osteon.dimse.status import Status
 from osteon.index.port import Scope
 from osteon.jobs.port import Wish
 from osteon.jobs.run import Stopped
-from osteon.remotes.orders import ModalityStore
+from osteon.remotes.orders import ModalityStore, StraightStore
 from osteon_dispatcher.outgoing.passes import NotSent, NotSentYet
 from support.archive import free_port
-from support.dimse import Peer, Recorder, Sink, pdu, running
+from support.dimse import CT, EXPLICIT, Peer, Recorder, Sink, pdu, running
 from support.fake_jobs import FakeRun
+from support.make import ct_slice
+from support.packs import part10
 from support.scp import accept, request, response, scripted
 from support.sending import World, sending_world
 
@@ -230,3 +232,38 @@ async def test_storage_commitment_is_asked_for_what_was_sent(world):
     assert [item.sop_instance_uid for item in commitment.items] == uids[1:]
     assert (commitment.remote_aet, commitment.local_aet) == ("MODALITY", "MYSELF")
     assert [each.type for each in world.jobs.all.values()] == ["DicomModalityStore", "StorageCommitmentScu"]
+
+
+async def test_a_modality_that_falls_silent_is_an_outage(world):
+    study, _ = await world.stored()
+
+    async def silent(_: Sink) -> Outcome:
+        await asyncio.sleep(3)
+        return Outcome(Status.SUCCESS)
+
+    async with running(Recorder(on_finish=silent)) as peer:
+        await world.modality(peer.port)
+        with pytest.raises(NoAnswer):
+            await world.run(await world.submit(order(study, timeout=1)))
+
+
+@pytest.mark.parametrize("outcome", [Outcome(Status.SUCCESS), WRONG, FULL], ids=["taken", "refused", "later"])
+async def test_a_file_that_is_not_stored_is_sent_and_then_forgotten(world, outcome):
+    dataset = ct_slice()
+    file = part10(dataset)
+    await world.room.objects.put("cache/x.dcm", file)
+    uid = str(dataset.SOPInstanceUID)
+    straight = StraightStore(
+        modality="modality", key="cache/x.dcm", length=len(file), sop_class_uid=CT, sop_instance_uid=uid,
+        transfer_syntax_uid=EXPLICIT,
+    )  # fmt: skip
+    async with running(refusing({uid: outcome})) as peer:
+        await world.modality(peer.port)
+        job = await world.submit(straight)
+        if outcome.status == Status.SUCCESS:
+            await world.run(job)
+        else:
+            with pytest.raises(NotSentYet if outcome is FULL else NotSent, match=outcome.comment):
+                await world.run(job)
+    assert got(peer.handler) == [uid]
+    assert ("cache/x.dcm" in await world.room.keys()) == (outcome.status != Status.SUCCESS)

@@ -5,12 +5,13 @@ from functools import partial
 
 from osteon.commitment.asking import ask
 from osteon.commitment.port import Item
-from osteon.dimse.config import Remote, RequestorConfig
+from osteon.dimse.config import RequestorConfig
 from osteon.dimse.requestor import associate
 from osteon.index.port import Index
 from osteon.jobs.run import Run
 from osteon.remotes.orders import ModalityStore
 from osteon.remotes.port import Modality
+from osteon.sending.delivery import Connect
 from osteon.sending.sending import Sending
 from osteon_dispatcher.commitment.scp import RemoteOf
 from osteon_dispatcher.outgoing.passes import Passes
@@ -28,6 +29,19 @@ class Stores:
     config: RequestorConfig
     aet: str
 
+    def connect(self, modality: Modality, order: ModalityStore | None = None) -> Connect:
+        """Return what asks for associations: with the modality, or with what the order says otherwise."""
+        known = self.remote_of(modality, (order and order.local_aet) or modality.local_aet or self.aet)
+        if order is not None:
+            known = replace(
+                known,
+                aet=order.called_aet or known.aet,
+                host=order.host or known.host,
+                port=order.port or known.port,
+                timeout=order.timeout or known.timeout,
+            )
+        return partial(associate, known, config=self.config)
+
 
 async def store(run: Run, *, stores: Stores) -> None:
     """Send, then ask for storage commitment if that is wanted."""
@@ -40,7 +54,7 @@ async def store(run: Run, *, stores: Stores) -> None:
         order.resources,
         partial(
             stores.sending.deliver,
-            partial(associate, _remote(order, modality, stores), config=stores.config),
+            stores.connect(modality, order),
             move_originator=originator,
             transcode=modality.allow_transcoding,
         ),
@@ -48,18 +62,6 @@ async def store(run: Run, *, stores: Stores) -> None:
     await passes.send(permissive=order.permissive)
     if order.storage_commitment:
         await _commit(order, modality, stores, passes)
-
-
-def _remote(order: ModalityStore, modality: Modality, stores: Stores) -> Remote:
-    """Return whom to call: the modality, with what the order says otherwise."""
-    known = stores.remote_of(modality, order.local_aet or modality.local_aet or stores.aet)
-    return replace(
-        known,
-        aet=order.called_aet or known.aet,
-        host=order.host or known.host,
-        port=order.port or known.port,
-        timeout=order.timeout or known.timeout,
-    )
 
 
 async def _commit(order: ModalityStore, modality: Modality, stores: Stores, passes: Passes) -> None:

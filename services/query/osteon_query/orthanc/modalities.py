@@ -25,11 +25,22 @@ from osteon_query.orthanc.resources import json_response
 from osteon_query.orthanc.tag_formats import Form, write_tags
 from osteon_query.remotes.asked import echo, new_query, search, target_of
 from osteon_query.remotes.ordering import submit
+from osteon_query.remotes.straight import straight_order
 from osteon_query.search.asking import resources_asked, worklist_asked
 
 router = APIRouter(tags=["Modalities"])
 
-OPERATIONS: Final = ("configuration", "echo", "find-worklist", "get", "move", "query", "storage-commitment", "store")
+OPERATIONS: Final = (
+    "configuration",
+    "echo",
+    "find-worklist",
+    "get",
+    "move",
+    "query",
+    "storage-commitment",
+    "store",
+    "store-straight",
+)
 _MAX_TIMEOUT: Final = 86_400
 
 
@@ -149,6 +160,15 @@ async def store(request: Request, door: DoorOf, id: str) -> Response:
     target = target_of(door, replace(modality, aet=order.called_aet or modality.aet), local_aet=order.local_aet)
     content = {**content_of(target), "ParentResources": resources, "InstancesCount": 0, "FailedInstancesCount": 0}
     return await submit(request, door.index.jobs, order, content, body)
+
+
+@router.post("/modalities/{id}/store-straight")
+async def store_straight(request: Request, door: DoorOf, id: str) -> Response:
+    """Send the DICOM file in the body by C-STORE, without storing it here."""
+    modality = await door.index.remotes.modality(id)
+    order = await straight_order(request, door, modality)
+    names = {"SOPClassUID": order.sop_class_uid, "SOPInstanceUID": order.sop_instance_uid}
+    return await submit(request, door.index.jobs, order, {**content_of(target_of(door, modality)), **names}, {})
 
 
 @router.post("/modalities/{id}/move")
