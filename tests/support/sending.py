@@ -1,6 +1,7 @@
 """An archive with instances, and the jobs that send them, run by hand."""
 
 import json
+import ssl
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -106,7 +107,7 @@ class HttpPeer:
 
 
 @contextmanager
-def http_peer() -> Iterator[HttpPeer]:
+def http_peer(tls: ssl.SSLContext | None = None) -> Iterator[HttpPeer]:
     """Run one on a free port."""
     peer = HttpPeer()
     lock = threading.Lock()
@@ -129,6 +130,8 @@ def http_peer() -> Iterator[HttpPeer]:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     peer.port = server.server_address[1]
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()

@@ -238,7 +238,7 @@ async def test_a_modality_that_falls_silent_is_an_outage(world):
     study, _ = await world.stored()
 
     async def silent(_: Sink) -> Outcome:
-        await asyncio.sleep(3)
+        await asyncio.sleep(1.5)
         return Outcome(Status.SUCCESS)
 
     async with running(Recorder(on_finish=silent)) as peer:

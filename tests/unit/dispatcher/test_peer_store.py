@@ -3,6 +3,7 @@
 import base64
 import gzip
 import json
+import ssl
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,14 @@ import pytest
 
 from osteon.contracts.imaging import Transcoded, TranscodeRequested
 from osteon.contracts.topology import TRANSCODE
+from osteon.errors import Invalid
 from osteon.index.port import Scope
 from osteon.remotes.orders import PeerStore
 from osteon.remotes.port import Peer
 from osteon_dispatcher.outgoing.http import PeerRefused, PeerUnavailable
 from osteon_dispatcher.outgoing.passes import NotSent, NotSentYet
 from support.archive import free_port
+from support.certificates import Authority, needs_openssl
 from support.sending import HttpPeer, World, http_peer, sending_world
 
 
@@ -192,3 +195,20 @@ async def test_one_that_can_not_be_read_does_not_stop_the_others(world, peer):
         with pytest.raises((NotSent, NotSentYet), match=r"2 of 4 .*can not be read"):
             await send(world, Peer(name="p", url=peer.url, dicomweb=dicomweb), study, other)
         assert [len(body) == int(headers["Content-Length"]) for _, headers, body in peer.got].count(True) == 2
+
+
+@needs_openssl
+async def test_a_peer_by_https_is_believed_when_its_certificate_is_signed_by_the_ca_file(world, tmp_path):
+    ca = Authority(tmp_path, "Hospital")
+    pair = ca.sign("peer")
+    study, uids = await world.stored(2)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pair.certificate, pair.key)
+    with http_peer(context) as secure:
+        url = f"https://127.0.0.1:{secure.port}"
+        with pytest.raises(PeerUnavailable, match="certificate"):
+            await send(world, Peer(name="p", url=url), study)
+        with pytest.raises(Invalid, match="CA file"):
+            await send(world, Peer(name="p", url=url, ca_file="/nowhere"), study)
+        await send(world, Peer(name="p", url=url, ca_file=str(ca.certificate)), study)
+    assert sorted(body for _, _, body in secure.got) == sorted(await files(world, uids))

@@ -62,7 +62,7 @@ class PeerConnection:
         self._url = urlsplit(peer.url.rstrip("/"))
         if self._url.scheme not in ("http", "https") or not self._url.hostname:
             raise Invalid(f"peer {peer.name!r}: {peer.url!r} is no http or https URL")
-        self._tls = _tls(peer) if self._url.scheme == "https" else None
+        self._secure = self._url.scheme == "https"
         self._connection: http.client.HTTPConnection | None = None
 
     async def post(
@@ -99,7 +99,7 @@ class PeerConnection:
 
     @property
     def _where(self) -> str:
-        return f"{self._url.hostname}:{self._url.port or (443 if self._tls else 80)}"
+        return f"{self._url.hostname}:{self._url.port or (443 if self._secure else 80)}"
 
     async def _post(
         self, path: str, headers: Mapping[str, str], body: AsyncIterator[bytes], length: int | None
@@ -147,8 +147,8 @@ class PeerConnection:
 
     def _open(self) -> http.client.HTTPConnection:
         host, port, seconds = self._url.hostname or "", self._url.port, self._peer.timeout or SECONDS
-        if self._tls is not None:
-            return http.client.HTTPSConnection(host, port, timeout=seconds, context=self._tls)
+        if self._secure:
+            return http.client.HTTPSConnection(host, port, timeout=seconds, context=_tls(self._peer))
         return http.client.HTTPConnection(host, port, timeout=seconds)
 
     def _common(self) -> dict[str, str]:
