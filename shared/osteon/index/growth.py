@@ -14,16 +14,16 @@ _g = growing.c
 
 
 async def note_growth(
-    connection: AsyncConnection, dialect: Dialect, level: Level, public_ids: Sequence[bytes], now: datetime
+    connection: AsyncConnection, dialect: Dialect, grown: Sequence[tuple[Level, bytes]], now: datetime
 ) -> None:
     """Note that an instance came to these; who calls holds their patients."""
-    if not public_ids:
+    if not grown:
         return
     insert = dialect.insert(growing)
     statement = insert.on_conflict_do_update(
         index_elements=["level", "public_id"], set_={"updated": insert.excluded.updated}
     )
-    rows = [{"level": level.depth, "public_id": public_id, "updated": now} for public_id in sorted(public_ids)]
+    rows = [{"level": level.depth, "public_id": public_id, "updated": now} for level, public_id in grown]
     await connection.execute(statement, rows)
 
 

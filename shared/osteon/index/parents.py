@@ -114,11 +114,13 @@ class Parents:
                 parent = parent.above
         await self._drop_empty()
         created = self._created(stored)
+        growing: list[tuple[Level, bytes]] = []
         for level, parents in self._all.items():
             grown = [parent for parent in parents.values() if parent.added["instances"]]
             await self._update(level, grown)
-            await note_growth(self._connection, self._dialect, level, [p.public_id for p in grown], self._now)
+            growing += [(level, parent.public_id) for parent in grown]
             await write_names(self._connection, level, [(parent.id, parent.filled) for parent in grown])
+        await note_growth(self._connection, self._dialect, growing, self._now)
         of_study = ((self._study(e.identity).id, uids[e.identity.sop_class_uid]) for e in stored)
         await write_sop_classes(self._connection, self._dialect, set(of_study))
         await write_requests(
