@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import structlog
 
 from osteon_local.cluster import Cluster
 from support.archive import Archive, Standalone
@@ -11,6 +13,16 @@ from support.parts import *  # noqa: F403  (fixtures are found by name)
 
 SOON = {"OSTEON_STABLE_AGE": "3", "OSTEON_BREAKER_SECONDS": "2"}
 """Settings that let tests wait less."""
+
+_configure = structlog.configure
+
+
+def _configure_for_all(**settings: Any) -> None:
+    """A logger that is kept as a test set it up would not be heard by the tests behind that one."""
+    _configure(**{**settings, "cache_logger_on_first_use": False})
+
+
+structlog.configure = _configure_for_all
 
 
 @pytest.fixture(scope="session")

@@ -113,9 +113,8 @@ async def test_a_port_that_is_taken_is_named_with_its_setting() -> None:
                 pass
 
 
-async def test_a_part_that_stops_working_is_logged_once_and_so_is_its_return(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_part_that_stops_working_is_logged_once_and_so_is_its_return() -> None:
     problem: list[Unavailable] = []
-    monkeypatch.setattr(health, "log", structlog.get_logger())  # one that no earlier test has set up for good
 
     async def broker() -> None:
         if problem:
