@@ -55,8 +55,14 @@ class Breaker:
             raise DestinationDown(f"{destination} is left alone after {circuit.failures} failures: {circuit.error}")
 
     async def failed(self, destination: str, error: Unavailable) -> None:
-        """Count a failure; leave the destination alone when there are too many."""
+        """Count a failure; leave the destination alone when there are too many.
+
+        Jobs that were on their way when it was left alone do not make that last longer.
+        """
         now = datetime.now(UTC)
+        known = await self.circuits.get(destination)
+        if known is not None and known.retry is not None and known.retry > now:
+            return
         count = await self.circuits.failed(destination, str(error), now)
         if count >= self.failures:
             pause = min(_SLOWEST, self.seconds * 2.0 ** min(count - self.failures, 32))

@@ -110,7 +110,18 @@ async def test_each_further_failure_doubles_the_time_up_to_a_limit(index):
         await room.breaker.failed("modality:ai", ConnectFailed("x"))
         circuit = await index.circuits.get("modality:ai")
         pauses.append(circuit.retry and round((circuit.retry - datetime.now(UTC)) / timedelta(seconds=1), -1))
+        if circuit.retry:
+            await index.circuits.open("modality:ai", NOW)  # that time is over
     assert pauses == [None, None, 10, 20, 40, 80, 160, 300, 300, 300]
+
+
+async def test_failures_of_jobs_that_were_on_their_way_do_not_make_it_last_longer(index):
+    room = Room(index, seconds=10)
+    await asyncio.gather(*(room.fail(1) for _ in range(3)))
+    first = await index.circuits.get("modality:ai")
+    for _ in range(5):
+        await room.breaker.failed("modality:ai", ConnectFailed("x"))
+    assert await index.circuits.get("modality:ai") == first
 
 
 @pytest.mark.parametrize("error", [IndexUnavailable("x"), Invalid("refused")], ids=repr)
