@@ -114,6 +114,7 @@ def http_peer(tls: ssl.SSLContext | None = None) -> Iterator[HttpPeer]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
