@@ -12,6 +12,7 @@ import pytest
 import uvloop
 from pydicom.uid import ImplicitVRLittleEndian
 from pynetdicom import AE
+from structlog.testing import capture_logs
 
 from osteon.dimse.observer import Ended
 from osteon.dimse.requestor import AssociationAborted, ConnectFailed, Proposed, Remote, associate
@@ -170,7 +171,7 @@ def test_bytes_that_come_one_at_a_time_are_understood(world: World, on_loop: Cal
     ],
 )
 def test_who_does_not_show_a_good_certificate_is_refused_with_the_reason(
-    world: World, on_loop: Callable[..., None], who: str, why: str, capsys: pytest.CaptureFixture[str]
+    world: World, on_loop: Callable[..., None], who: str, why: str
 ) -> None:
     files = TlsFiles(ca=str(world.ca.certificate)) if who == "nobody" else getattr(world, who).files(world.ca)
 
@@ -183,8 +184,9 @@ def test_who_does_not_show_a_good_certificate_is_refused_with_the_reason(
             assert await ended(service.log) is Ended.INSECURE
         assert not service.log.accepts
 
-    on_loop(check())
-    assert why in capsys.readouterr().out
+    with capture_logs() as lines:
+        on_loop(check())
+    assert why in str(lines)
 
 
 def test_a_certificate_may_be_missing_but_not_bad_when_it_is_optional(
@@ -260,9 +262,7 @@ def test_tls_1_2_works_with_every_suite_that_is_offered(world: World, on_loop: C
     on_loop(check())
 
 
-def test_plain_bytes_to_the_secure_port_are_refused_at_once(
-    world: World, on_loop: Callable[..., None], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_plain_bytes_to_the_secure_port_are_refused_at_once(world: World, on_loop: Callable[..., None]) -> None:
     async def check() -> None:
         async with secured(world.server()) as service:
             with pytest.raises(AssociationAborted):
@@ -270,8 +270,9 @@ def test_plain_bytes_to_the_secure_port_are_refused_at_once(
                     pass
             assert await ended(service.log) is Ended.INSECURE
 
-    on_loop(check())
-    assert "the peer does not speak TLS" in capsys.readouterr().out
+    with capture_logs() as lines:
+        on_loop(check())
+    assert "the peer does not speak TLS" in str(lines)
 
 
 async def test_tls_to_the_plain_port_fails_with_the_reason(world: World) -> None:
