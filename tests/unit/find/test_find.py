@@ -13,13 +13,13 @@ from pydicom.filewriter import write_dataset
 from pydicom.sequence import Sequence
 
 from osteon.contracts.find import FindPage, FindRequested
+from osteon.dicom.identifier import BadKey
 from osteon.dicom.query import Condition, DateTimeRange, Empty, Level, OneOf, Range, Single, Wildcard
 from osteon.dimse.status import Status
 from osteon.index.port import BadCursor, IndexUnavailable, MatchPage
 from osteon.objects.port import ObjectsUnavailable
 from osteon_query.packs.sidecars import Sidecars
 from osteon_query.search.cfind import handle_find, understand
-from osteon_query.search.identifier import BadKey
 from support.search import Objects, ScriptedIndex, location, match, sidecar
 
 # pydicom warns when a test writes a key that its VR forbids.

@@ -16,6 +16,7 @@ from osteon.contracts.find import FindPage, FindRequested
 from osteon.dicom.attributes import LEVEL_OF, REQUEST_ATTRIBUTES
 from osteon.dicom.dataset_encoder import DatasetEncoder
 from osteon.dicom.errors import BadDataSet, UnknownTransferSyntax
+from osteon.dicom.identifier import Identifier, Key, read_identifier
 from osteon.dicom.keys import tag_of
 from osteon.dicom.matching import combine_datetimes, condition
 from osteon.dicom.moments import parse_offset
@@ -27,7 +28,6 @@ from osteon.index.port import BadCursor, Index, Match
 from osteon.metrics import SEARCH_SECONDS
 from osteon_query.packs.sidecars import Sidecars
 from osteon_query.search.answers import Answer, answers
-from osteon_query.search.identifier import Identifier, Key, read_identifier
 from osteon_query.search.wanted import Wanted
 from osteon_query.search.zones import Zoned, in_zone
 

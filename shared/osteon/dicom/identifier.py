@@ -1,4 +1,4 @@
-r"""The Identifier of a C-FIND request (PS3.4 C.4.1.1.3.1): bytes → keys with their values as text.
+r"""The Identifier of C-FIND, C-MOVE and C-GET (PS3.4 C.4.1.1.3.1, C.4.2.1.4): bytes → keys with their values as text.
 
 Values are taken as they stand, since keys may hold what their VR forbids: wild cards, ranges, lists.
 """
@@ -44,7 +44,7 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Identifier:
-    """What a C-FIND asks. `charset` has the values of Specific Character Set (0008,0005)."""
+    """What a request asks. `charset` has the values of Specific Character Set (0008,0005)."""
 
     keys: tuple[Key, ...]
     charset: tuple[str, ...]
