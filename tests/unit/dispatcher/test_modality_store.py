@@ -104,6 +104,22 @@ async def test_what_is_refused_for_good_lets_the_job_fail_when_all_others_are_se
     assert got(peer.handler) == uids
 
 
+async def test_what_failed_is_sent_again_when_the_job_is_resubmitted(world):
+    study, uids = await world.stored(3)
+    refused = {uids[0]: WRONG}
+    async with running(refusing(refused)) as peer:
+        await world.modality(peer.port)
+        job = await world.submit(order(study))
+        for _ in range(2):
+            with pytest.raises(NotSent):
+                await world.run(job)
+        refused.clear()
+        peer.handler.sinks.clear()
+        done = await world.run(job)
+    assert got(peer.handler) == [uids[0]]
+    assert (done.progress, done.content["FailedInstancesCount"]) == (100, 0)
+
+
 async def test_what_is_refused_for_the_moment_is_sent_again_and_the_rest_is_not(world):
     study, uids = await world.stored(3)
     refused = {uids[1]: FULL}

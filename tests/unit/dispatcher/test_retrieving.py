@@ -88,6 +88,18 @@ async def test_what_fails_for_good_is_told_when_the_others_are_retrieved(world):
     assert [each["DimseErrorStatus"] for each in world.jobs.all[job.id].content["Details"]] == [0xB000, 0]
 
 
+async def test_what_failed_is_asked_for_again_when_the_job_is_resubmitted(world):
+    mover = Mover(RetrieveResponse(Status.MOVE_DESTINATION_UNKNOWN))
+    async with running(Recorder(on_move=mover)) as peer:
+        await world.modality(peer.port)
+        job = await world.submit(by_move())
+        with pytest.raises(NotRetrieved):
+            await world.run(job)
+        done = await world.run(job)
+    assert [keys["0020000D"] for _, keys in mover.asked] == [["1.2.1"], ["1.2.2"], ["1.2.1"]]
+    assert [each["DimseErrorStatus"] for each in done.content["Details"]] == [0, 0]
+
+
 async def test_a_permissive_job_succeeds_with_what_it_got(world):
     mover = Mover(RetrieveResponse(Status.MOVE_DESTINATION_UNKNOWN))
     async with running(Recorder(on_move=mover)) as peer:

@@ -48,6 +48,7 @@ class Passes:
         Raises `NotSent` when some failed for good, `NotSentYet` or another `Unavailable` when the rest is to be sent
         later: the checkpoint says which.
         """
+        self.progress.resume()
         try:
             if self.progress.total is None:
                 await self._count()
@@ -64,7 +65,7 @@ class Passes:
         if self.progress.again:
             raise NotSentYet(self.progress.problem)
         if self.progress.failed and not permissive:
-            raise NotSent(self.progress.problem)
+            raise await self._over(self.progress.problem)
 
     async def save(self, **content: Any) -> None:
         """Keep the checkpoint, and show how far the job is."""
@@ -72,6 +73,12 @@ class Passes:
         self._content |= self.progress.content | content
         progress = self.progress
         await self._run.save(progress=progress.percent, content=self._content, checkpoint=progress.checkpoint)
+
+    async def _over(self, problem: str) -> NotSent:
+        """Note that the job has failed: who resubmits it wants what failed to be tried again."""
+        self.progress.over = True
+        await self.save()
+        return NotSent(problem)
 
     async def _count(self) -> None:
         total = size = 0
@@ -102,11 +109,11 @@ class Passes:
         async with aclosing(self._sent(instances())) as results:
             async for sent in results:
                 self.progress.passed(positions.popleft(), sent)
-                self._raise_if_too_many()
+                await self._raise_if_too_many()
 
-    def _raise_if_too_many(self) -> None:
+    async def _raise_if_too_many(self) -> None:
         if len(self.progress.failed) > MOST_FAILED:
-            raise NotSent(f"given up after {self.progress.problem}")
+            raise await self._over(f"given up after {self.progress.problem}")
         if len(self.progress.again) > MOST_AGAIN:
             raise NotSentYet(self.progress.problem)
 

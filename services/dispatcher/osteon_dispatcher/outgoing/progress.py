@@ -28,6 +28,7 @@ class Progress:
         done: how many of the first pass that are.
         failed: SOP Instance UID → reason of those that are not sent again.
         again: the same of those that are, in the next run.
+        over: the job has failed for those in `failed`.
         warnings: instances that the receiver took and changed something of.
     """
 
@@ -36,6 +37,7 @@ class Progress:
     at: Position | None = None
     done: int = 0
     warnings: int = 0
+    over: bool = False
     failed: dict[str, str] = field(default_factory=dict)
     again: dict[str, str] = field(default_factory=dict)
 
@@ -49,6 +51,7 @@ class Progress:
             at=Position(*at) if at else None,
             done=checkpoint.get("done", 0),
             warnings=checkpoint.get("warnings", 0),
+            over=checkpoint.get("over", False),
             failed=dict(checkpoint.get("failed", {})),
             again=dict(checkpoint.get("again", {})),
         )
@@ -62,9 +65,15 @@ class Progress:
             "at": [self.at.resource, self.at.key, self.at.offset] if self.at else None,
             "done": self.done,
             "warnings": self.warnings,
+            "over": self.over,
             "failed": self.failed,
             "again": self.again,
         }
+
+    def resume(self) -> None:
+        """Begin a run: of a job that had failed and was resubmitted, what failed is tried again."""
+        if self.over:
+            self.again, self.failed, self.over = {**self.again, **self.failed}, {}, False
 
     def passed(self, position: Position, sent: Sent) -> None:
         """Note what became of an instance in the first pass."""

@@ -54,22 +54,26 @@ class Sources:
 
 @dataclass(slots=True)
 class Retrieval:
-    """A run of such a job. The checkpoint says how many resources are over, and what each has come to."""
+    """A run of such a job. The checkpoint says what each resource has come to, None for those to be asked for."""
 
     run: Run
     order: Retrieve
-    details: list[dict[str, Any]] = field(default_factory=list)
+    details: list[dict[str, Any] | None] = field(default_factory=list)
     counts: RetrieveResponse = field(default_factory=lambda: RetrieveResponse(Status.PENDING))
 
     async def all(self, ask: Ask) -> None:
         """Ask for what is left. Raises `NotRetrieved` unless `permissive`, and `NotRetrievedYet`."""
-        self.details = list(self.run.job.checkpoint.get("details", []))
-        for keys in self.order.resources[len(self.details) :]:
-            self.details.append(await self._one(keys, ask))
-            self.counts = RetrieveResponse(Status.PENDING)
-            await self._save()
-        failed = [each for each in self.details if each["DimseErrorStatus"]]
+        known = list(self.run.job.checkpoint.get("details", []))
+        self.details = known + [None] * (len(self.order.resources) - len(known))
+        for number, keys in enumerate(self.order.resources):
+            if self.details[number] is None:
+                self.details[number] = await self._one(keys, ask)
+                self.counts = RetrieveResponse(Status.PENDING)
+                await self._save()
+        failed = [each for each in self.details if each and each["DimseErrorStatus"]]
         if failed and not self.order.permissive:
+            # Who resubmits the job wants these tried again.
+            await self._save([None if each in failed else each for each in self.details])
             raise NotRetrieved(
                 f"{len(failed)} of {len(self.details)} resources were not retrieved: {failed[0]['ErrorDetails']}"
             )
@@ -80,13 +84,16 @@ class Retrieval:
             self.counts = final = response
         return _detail(keys, final)
 
-    async def _save(self) -> None:
-        counts = self.counts
+    async def _save(self, checkpoint: list[dict[str, Any] | None] | None = None) -> None:
+        counts, over = self.counts, [each for each in self.details if each is not None]
         total = counts.remaining + counts.completed + counts.failed + counts.warning
         part = (total - counts.remaining) / total if total else 0.0
-        progress = int(100 * (len(self.details) + part) / len(self.order.resources))
-        content = {**self.run.job.content, "Details": self.details}
-        await self.run.save(progress=min(100, progress), content=content, checkpoint={"details": self.details})
+        progress = int(100 * (len(over) + part) / len(self.details))
+        await self.run.save(
+            progress=min(100, progress),
+            content={**self.run.job.content, "Details": over},
+            checkpoint={"details": checkpoint or self.details},
+        )
 
 
 def _detail(keys: Mapping[str, str], final: RetrieveResponse) -> dict[str, Any]:
