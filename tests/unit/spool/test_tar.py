@@ -1,5 +1,6 @@
 import io
 import tarfile
+import uuid
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -87,8 +88,8 @@ def test_members_of_a_pack_cut_short_raise(tmp_path: Path, cut: int) -> None:
 def test_pack_ids_are_unique_and_ordered_by_time() -> None:
     ids = [new_pack_id() for _ in range(2000)]
     assert len(set(ids)) == 2000
-    assert [i[:12] for i in ids] == sorted(i[:12] for i in ids)
-    assert all(len(i) == 32 and i[12] == "7" for i in ids)
+    assert ids == sorted(ids)
+    assert all(uuid.UUID(i).version == 7 and uuid.UUID(i).variant == uuid.RFC_4122 for i in ids)
 
 
 @pytest.mark.parametrize("path", ["/etc/x.tar", "../x.tar", "a/../../x.tar", "a/x.part", "a\0.tar", "link/x.tar"])

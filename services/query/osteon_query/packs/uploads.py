@@ -136,11 +136,9 @@ class Uploads:
     async def outcomes(self, pack_ids: Iterable[str]) -> dict[str, dict[str, InstanceState]]:
         """Wait until the packs are indexed; what is not in time is left out."""
         deadline = time.monotonic() + self._wait
-        found = {}
-        for pack_id in pack_ids:
-            if await self._indexed(pack_id, deadline):
-                found[pack_id] = dict(await self._index.outcome(pack_id))
-        return found
+        # All first: what becomes of one can change while another one is indexed.
+        indexed = [pack_id for pack_id in pack_ids if await self._indexed(pack_id, deadline)]
+        return {pack_id: dict(await self._index.outcome(pack_id)) for pack_id in indexed}
 
     async def _indexed(self, pack_id: str, deadline: float) -> bool:
         event = self._expected[pack_id]
