@@ -22,6 +22,8 @@ from osteon_dispatcher import remote
 from osteon_dispatcher.breaker import Breaker, guarded
 from osteon_dispatcher.commitment import answers
 from osteon_dispatcher.kinds import Ports, kinds_of, own_door
+from osteon_dispatcher.move import Moves
+from osteon_dispatcher.moving import Bells
 from osteon_dispatcher.routing import Router
 from osteon_dispatcher.settings import DispatcherServiceSettings, WorkSettings
 from osteon_dispatcher.watching import watch_for_ever
@@ -64,9 +66,11 @@ async def build_embedded(
             index=index,
             sending=Sending.from_settings(objects, bus, settings),
             tls=context,
+            bells=Bells(),
             door=partial(own_door, settings, context, door_at or (lambda: settings.own_door)),
         )
         await remote.serve(bus, index.remotes, index.queries, context)
+        await Moves(index, ports.bells, settings.aet).serve(bus)
         await answers.serve(bus, index.commitments, index.jobs)
         breaker = Breaker(index.circuits, settings.breaker_failures, settings.breaker_seconds)
         async with Runner(index.jobs, guarded(kinds_of(ports), breaker), _pace(settings)), routing(settings, ports):

@@ -12,9 +12,11 @@ from osteon.jobs.run import Kind
 from osteon.objects.port import Objects
 from osteon.sending.sending import Sending
 from osteon_dispatcher.commitment import works as commitment
+from osteon_dispatcher.moving import Bells, MoveOrder, move
+from osteon_dispatcher.outgoing.modality import Stores
 from osteon_dispatcher.retrieving.relay import Door
 from osteon_dispatcher.settings import WorkSettings
-from osteon_dispatcher.works import works
+from osteon_dispatcher.works import requestor_config, works
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,7 @@ class Ports:
     sending: Sending
     tls: TlsOf
     door: Door
+    bells: Bells
 
 
 def kinds_of(ports: Ports) -> Mapping[str, Kind]:
@@ -35,7 +38,11 @@ def kinds_of(ports: Ports) -> Mapping[str, Kind]:
     settings, index, objects = ports.settings, ports.index, ports.objects
     remote_of = partial(commitment.remote_of, tls=ports.tls)
     commitments = commitment.works(index, objects, settings, remote_of)
+    config = requestor_config(settings)
+    stores = Stores(index=index, sending=ports.sending, remote_of=remote_of, config=config, aet=settings.aet)
+    moves = partial(move, stores=stores, bells=ports.bells, patience=settings.move_patience)
     return {
+        MoveOrder.TYPE: Kind(moves, settings.move_patience),
         **{type: Kind(work, commitment.patience_of(settings)) for type, work in commitments.items()},
         **works(
             settings,

@@ -77,6 +77,10 @@ class Tally:
     comment: str = ""
     _listed: int = 0
 
+    def __post_init__(self) -> None:
+        """Count what is listed already."""
+        self._listed = sum(len(uid) + 1 for uid in self.failed_uids)
+
     @property
     def done(self) -> int:
         """Sub-operations that are over."""
@@ -103,7 +107,7 @@ class Tally:
             self.comment = self.comment or reason
 
     def _list(self, uid: str) -> None:
-        more = len(uid) + bool(self.failed_uids)
+        more = len(uid) + 1
         if self._listed + more <= MOST_FAILED:
             self.failed_uids.append(uid)
             self._listed += more
