@@ -99,7 +99,10 @@ async def main(args: argparse.Namespace) -> None:
         seconds, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_SELF)
     acceptor.terminate()
     cpu = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
-    print(f"{len(planned) / seconds:.0f} instances/s of {args.kb} kB, {len(planned) * size / seconds / 1e6:.0f} MB/s,", end=" ")
+    print(
+        f"{len(planned) / seconds:.0f} instances/s of {args.kb} kB, {len(planned) * size / seconds / 1e6:.0f} MB/s,",
+        end=" ",
+    )
     print(f"CPU per instance {cpu / len(planned) * 1e3:.3f} ms, peak RSS {after.ru_maxrss >> 10} MB")
     if args.profile:
         pstats.Stats(profile).sort_stats("tottime").print_stats(35)

@@ -19,11 +19,11 @@ from osteon.rules.file import fill, read_file
 from osteon.runtime import Running, until_available
 from osteon.sending.sending import Sending
 from osteon_dispatcher import remote
+from osteon_dispatcher.bells import Bells
 from osteon_dispatcher.breaker import Breaker, guarded
 from osteon_dispatcher.commitment import answers
 from osteon_dispatcher.kinds import Ports, kinds_of, own_door
 from osteon_dispatcher.move import Moves
-from osteon_dispatcher.moving import Bells
 from osteon_dispatcher.routing import Router
 from osteon_dispatcher.settings import DispatcherServiceSettings, WorkSettings
 from osteon_dispatcher.watching import watch_for_ever

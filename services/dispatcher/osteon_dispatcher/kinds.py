@@ -11,8 +11,9 @@ from osteon.index.port import Index
 from osteon.jobs.run import Kind
 from osteon.objects.port import Objects
 from osteon.sending.sending import Sending
+from osteon_dispatcher.bells import Bells
 from osteon_dispatcher.commitment import works as commitment
-from osteon_dispatcher.moving import Bells, MoveOrder, move
+from osteon_dispatcher.moving import MoveOrder, move
 from osteon_dispatcher.outgoing.modality import Stores
 from osteon_dispatcher.retrieving.relay import Door
 from osteon_dispatcher.settings import WorkSettings

@@ -15,7 +15,9 @@ from osteon.jobs.codes import ErrorCode
 from osteon.jobs.port import Job, JobNotFound, JobState, Wish, WrongState
 from osteon.logging import get_logger
 from osteon.remotes.port import Modality, RemoteNotFound
-from osteon_dispatcher.moving import Bells, Moved, MoveOrder
+from osteon_dispatcher.bells import Bells
+from osteon_dispatcher.moved import Moved
+from osteon_dispatcher.moving import MoveOrder
 from osteon_dispatcher.plan import plan, status_of, understand
 
 _PRIORITY: Final = 10

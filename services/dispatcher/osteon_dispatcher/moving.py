@@ -4,9 +4,9 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
-from typing import Any, ClassVar, Final
+from typing import ClassVar, Final
 
 from pydantic import ConfigDict, Field
 
@@ -17,8 +17,10 @@ from osteon.index.port import Index, IndexUnavailable, Location
 from osteon.jobs.run import Run
 from osteon.logging import get_logger
 from osteon.remotes.orders import Order
-from osteon.sending.accounting import Sent, Tally
+from osteon.sending.accounting import Sent
+from osteon_dispatcher.bells import Bells
 from osteon_dispatcher.keeping import keeping
+from osteon_dispatcher.moved import Moved
 from osteon_dispatcher.outgoing.modality import Stores
 from osteon_dispatcher.plan import PAGE, planned, understand
 
@@ -47,103 +49,6 @@ class MoveOrder(Order):
 
 class Incomplete(Invalid):
     """Some instances could not be moved."""
-
-
-class Bells:
-    """Tells those who watch a job, and the job that somebody wants it to stop, when both are in this process."""
-
-    def __init__(self) -> None:
-        self._news: dict[str, asyncio.Event] = {}
-        self._stops: dict[str, asyncio.Event] = {}
-
-    def begin(self, job_id: str) -> asyncio.Event:
-        """A job runs here; return what is set when somebody wants it to stop."""
-        self._news[job_id] = asyncio.Event()
-        self._stops[job_id] = asyncio.Event()
-        return self._stops[job_id]
-
-    def ring(self, job_id: str) -> None:
-        """There is news."""
-        if job_id in self._news:
-            self._news[job_id].set()
-            self._news[job_id] = asyncio.Event()
-
-    def end(self, job_id: str) -> None:
-        """The job does not run here any more."""
-        self.ring(job_id)
-        self._news.pop(job_id, None)
-        self._stops.pop(job_id, None)
-
-    def stop(self, job_id: str) -> None:
-        """Somebody wants it to stop, which its row says already."""
-        if job_id in self._stops:
-            self._stops[job_id].set()
-
-    async def heard(self, job_id: str, seconds: float) -> None:
-        """Wait for news of a job, or so long."""
-        news = self._news.get(job_id)
-        if news is None:
-            await asyncio.sleep(seconds)
-            return
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await news.wait()
-
-
-@dataclass(slots=True)
-class Moved:
-    """How far a C-MOVE is: its checkpoint.
-
-    Attributes:
-        total: instances that were counted when it began.
-        tally: the sub-operations.
-        page: cursor of the page of the plan in which the last instance is that was sent.
-        last: key and offset of that one.
-        done: all is sent, or has failed.
-    """
-
-    total: int
-    tally: Tally = field(default_factory=Tally)
-    page: str | None = None
-    last: tuple[str, int] | None = None
-    done: bool = False
-
-    def __post_init__(self) -> None:
-        """Nothing is done yet."""
-        self.tally.remaining = max(0, self.total - self.tally.done)
-
-    @classmethod
-    def of(cls, total: int, checkpoint: Any) -> "Moved":
-        """Read a checkpoint, empty for a job that begins."""
-        if not checkpoint:
-            return cls(total)
-        completed, failed, warning = checkpoint["counts"]
-        tally = Tally(0, completed, failed, warning, list(checkpoint["failed"]), checkpoint["comment"])
-        last = checkpoint["last"]
-        return cls(total, tally, checkpoint["page"], (last[0], last[1]) if last else None, checkpoint["done"])
-
-    @property
-    def checkpoint(self) -> dict[str, Any]:
-        """Write it."""
-        tally = self.tally
-        return {
-            "counts": [tally.completed, tally.failed, tally.warning],
-            "failed": tally.failed_uids,
-            "comment": tally.comment.replace("\0", ""),
-            "page": self.page,
-            "last": self.last,
-            "done": self.done,
-        }
-
-    @property
-    def content(self) -> dict[str, Any]:
-        """What the API shows."""
-        return {
-            "InstancesCount": self.total,
-            "CompletedInstancesCount": self.tally.completed,
-            "FailedInstancesCount": self.tally.failed,
-            "WarningInstancesCount": self.tally.warning,
-        }
 
 
 async def move(run: Run, *, stores: Stores, bells: Bells, patience: float) -> None:
