@@ -14,6 +14,7 @@ from support.parts import *  # noqa: F403  (fixtures are found by name)
 SOON = {"OSTEON_STABLE_AGE": "3", "OSTEON_BREAKER_SECONDS": "2"}
 """Settings that let tests wait less."""
 
+ATTACKS = Path(__file__).parent / "fuzz"
 _configure = structlog.configure
 
 
@@ -23,6 +24,13 @@ def _configure_for_all(**settings: Any) -> None:
 
 
 structlog.configure = _configure_for_all
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Attacks take their time."""
+    for item in items:
+        if item.path.is_relative_to(ATTACKS):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session")

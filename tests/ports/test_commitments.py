@@ -106,6 +106,7 @@ async def test_old_transactions_are_forgotten(commitments):
     assert (await commitments.get("b")).id == "b"
 
 
+@pytest.mark.slow
 async def test_many_thousand_items_come_back(commitments):
     many = tuple(Item(CT, f"1.2.840.99999.1.{n}") for n in range(20_000))
     await commitments.begin(replace(ASKED, items=many))

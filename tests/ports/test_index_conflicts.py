@@ -204,6 +204,7 @@ async def test_a_third_version_is_a_new_conflict_with_what_was_decided_for(index
     await check_sums(index)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("versions", [(FIRST, SECOND), (FIRST, ELSEWHERE), (FIRST, SECOND, ELSEWHERE)],
                          ids=["same-series", "other-patient", "three"])  # fmt: skip
 @pytest.mark.parametrize("keep", [None, 0, 1, -1], ids=["open", "first", "second", "last"])

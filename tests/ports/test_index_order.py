@@ -85,6 +85,7 @@ def expected() -> dict[str, object]:
 batches = st.lists(st.lists(st.sampled_from(PACKS), max_size=6), max_size=8)
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(order=st.permutations(PACKS), before=batches, sizes=st.lists(st.integers(1, 8), min_size=16, max_size=16))
 def test_any_order_and_repetition_of_packs_gives_the_same_index(expected, order, before, sizes):

@@ -83,6 +83,7 @@ async def plan_of(index: SqlIndex, level: Level, keyword: str, matching: Matchin
     return await plan(index, page_statement(index._database.dialect, search))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("keyword", "matching", "options", "wanted"),
     [

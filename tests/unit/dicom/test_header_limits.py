@@ -79,6 +79,7 @@ def test_endless_bulk_values_do_count() -> None:
         HeaderReader(bulk_limit=10, header_limit=100_000).read(data, EXPLICIT)
 
 
+@pytest.mark.slow
 def test_million_empty_items_are_refused_rather_than_kept() -> None:
     data = sequence(0x00081140, item() * 1_000_000)
     tracemalloc.start()

@@ -396,6 +396,7 @@ async def test_an_acceptor_reports_an_event_on_the_association_that_was_asked_fo
         assert await association.echo() == SUCCESS
 
 
+@pytest.mark.slow
 async def test_an_acceptor_whose_event_report_is_not_answered_aborts() -> None:
     async def never(report: EventReport) -> Outcome:
         await asyncio.Event().wait()

@@ -292,6 +292,7 @@ async def test_a_nonsensical_answer_is_aborted(answer: object) -> None:
     assert [(kind, body[2]) for kind, body in seen] == [(7, 2)]
 
 
+@pytest.mark.slow
 async def test_a_response_with_a_data_set_that_is_too_long_is_aborted() -> None:
     async def long(peer: Peer) -> None:
         await accept(peer)
@@ -306,6 +307,7 @@ async def test_a_response_with_a_data_set_that_is_too_long_is_aborted() -> None:
             await anext(association.find(association.context_for(STUDY_FIND), b"id"))
 
 
+@pytest.mark.slow
 async def test_an_answer_before_the_end_of_the_data_set_counts() -> None:
     gate = asyncio.Event()
 

@@ -91,6 +91,7 @@ async def test_a_move_counts_its_sub_operations_and_says_at_its_end_which_failed
         await peer.release()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("syntax", [IMPLICIT, EXPLICIT, BIG_ENDIAN])
 async def test_the_failed_instances_are_listed_in_the_syntax_of_the_context_as_far_as_there_is_room(
     syntax: str,
@@ -110,6 +111,7 @@ async def test_the_failed_instances_are_listed_in_the_syntax_of_the_context_as_f
         assert len(last.data_set) < 0xFFFF + 12
 
 
+@pytest.mark.slow
 async def test_the_failed_instances_are_listed_in_a_deflated_context_too() -> None:
     final = RetrieveResponse(Status.UNABLE_TO_PERFORM_SUB_OPERATIONS, failed=1, failed_uids=("1.2.3",))
     async with running(Recorder(on_move=saying(final))) as service:
@@ -123,6 +125,7 @@ async def test_the_failed_instances_are_listed_in_a_deflated_context_too() -> No
         assert failed_uids(zlib.decompress(data_set, -15), EXPLICIT) == ("1.2.3",)
 
 
+@pytest.mark.slow
 async def test_counters_stay_at_65535_when_there_are_more() -> None:
     responses = saying(RetrieveResponse(PENDING, 200_000, 70_000, 65_535, 65_536), RetrieveResponse(Status.SUCCESS))
     async with running(Recorder(on_move=responses)) as service:
@@ -133,6 +136,7 @@ async def test_counters_stay_at_65535_when_there_are_more() -> None:
         assert counts(await peer.response()) == (None, 0, 0, 0)
 
 
+@pytest.mark.slow
 async def test_many_pending_responses_are_thinned_out_and_the_last_counts_still_come() -> None:
     async def move(request: MoveRequest) -> AsyncIterator[RetrieveResponse]:
         for number in range(5000):
@@ -193,6 +197,7 @@ async def test_a_cancelled_move_ends_with_what_was_done_until_then() -> None:
         await peer.release()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ["abort", "release", "reset"])
 async def test_a_move_is_closed_when_its_association_ends(ending: str) -> None:
     closed = asyncio.Event()
@@ -324,6 +329,7 @@ async def test_with_a_window_an_echo_is_answered_within_a_get_and_two_gets_take_
         await peer.release()
 
 
+@pytest.mark.slow
 async def test_a_peer_that_does_not_answer_an_instance_is_aborted_and_the_get_closed() -> None:
     closed: list[str] = []
 

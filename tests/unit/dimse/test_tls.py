@@ -394,6 +394,7 @@ async def test_a_new_context_holds_for_new_connections_while_associations_go_on(
         assert await first.echo() == SUCCESS
 
 
+@pytest.mark.slow
 def test_closing_the_acceptor_aborts_secure_associations(world: World, on_loop: Callable[..., None]) -> None:
     async def check() -> None:
         async with secured(world.server()) as service:

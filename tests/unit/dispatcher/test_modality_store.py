@@ -250,6 +250,7 @@ async def test_storage_commitment_is_asked_for_what_was_sent(world):
     assert [each.type for each in world.jobs.all.values()] == ["DicomModalityStore", "StorageCommitmentScu"]
 
 
+@pytest.mark.slow
 async def test_a_modality_that_falls_silent_is_an_outage(world):
     study, _ = await world.stored()
 

@@ -137,6 +137,7 @@ async def test_more_matches_than_a_batch_come_all_in_their_order(index):
     assert [json.loads(header)["0020000D"]["Value"][0] for header in headers] == [f"1.2.{n}" for n in range(450)]
 
 
+@pytest.mark.slow
 async def test_a_search_with_too_many_matches_is_cut_and_cancelled(index):
     finder = Finder(1_000_000)
     with modality((evt.EVT_C_FIND, finder)) as target:
@@ -153,6 +154,7 @@ async def test_a_search_that_fails_says_its_status(index, status):
     assert (answer.status, f"0x{status:04X}" in answer.problem) == (status, True)
 
 
+@pytest.mark.slow
 async def test_a_search_that_is_not_taken_or_takes_too_long_says_so(index):
     with modality(contexts=(Verification,)) as target:
         assert "C-FIND" in (await find(searching(target), index.queries)).problem

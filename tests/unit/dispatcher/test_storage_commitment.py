@@ -122,6 +122,7 @@ async def test_the_modality_on_the_requesters_host_is_reported_to(world):
     assert len(reports.got) == 1
 
 
+@pytest.mark.slow
 async def test_an_instance_on_its_way_is_waited_for(world):
     dataset, port, reports = ct_slice(), free_port(), Reports()
     item = Item(str(dataset.SOPClassUID), str(dataset.SOPInstanceUID))
@@ -316,6 +317,7 @@ async def test_reports_that_nobody_waits_for_are_refused(world):
     assert (await world.room.index.commitments.asked(uid)).failures is None
 
 
+@pytest.mark.slow
 async def test_a_modality_that_refuses_or_knows_no_storage_commitment_is_named(world):
     port = free_port()
     with listening(Reports(), port, aet="ARCHIVE", actions=lambda event: (0x0124, None)):

@@ -84,6 +84,7 @@ def test_a_service_is_looked_at_for_what_it_needs_only(monkeypatch: pytest.Monke
     assert names == {"settings", "host", "ports", "disk", "broker", "objects", "certificates"}
 
 
+@pytest.mark.slow
 def test_a_port_that_another_program_has_is_named_with_its_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     import socket
 

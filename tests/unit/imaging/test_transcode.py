@@ -226,6 +226,7 @@ def test_the_offset_table_leads_to_every_frame(tmp_path: Path, monkeypatch: pyte
     assert dcmread(back).PixelData == dataset.PixelData
 
 
+@pytest.mark.slow
 def test_a_frame_is_in_memory_at_a_time(tmp_path: Path) -> None:
     dataset = image(rows=256, columns=256, frames=128)
     path = saved(dataset, tmp_path)
@@ -262,6 +263,7 @@ BROKEN = ("MR_truncated.dcm", "rtplan_truncated.dcm", "badVR.dcm", "JPEG2000-emb
 FILES = [path for path in storable(BUNDLED) if path.stat().st_size < 300_000 and path.name not in BROKEN]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(BUNDLED)))
 def test_real_files_keep_their_header_and_their_pixels(path: Path, tmp_path: Path) -> None:
     before = dcmread(path)

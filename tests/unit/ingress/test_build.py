@@ -108,6 +108,7 @@ async def test_an_answer_waits_for_the_index_when_so_set(tmp_path: Path) -> None
         assert order == ["indexed", "indexed"]
 
 
+@pytest.mark.slow
 async def test_the_door_opens_and_stores_without_a_broker_and_the_next_process_publishes(tmp_path: Path) -> None:
     unreachable = settings(tmp_path, amqp_url="amqp://guest:guest@127.0.0.1:1/", drain_seconds=0.1)
     async with build(unreachable) as running:

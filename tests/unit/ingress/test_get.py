@@ -127,6 +127,7 @@ async def test_a_requester_that_goes_or_stalls_in_the_middle_disturbs_no_other(t
         await lost.close()
 
 
+@pytest.mark.slow
 async def test_instances_are_stored_and_others_echoed_while_a_get_waits_for_its_requester(tmp_path: Path) -> None:
     async with door(tmp_path, files(tmp_path / "in", 5)) as port:
         waiting, other = await connected(port), await connected(port)

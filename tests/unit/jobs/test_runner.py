@@ -194,6 +194,7 @@ async def test_a_job_that_kills_its_workers_fails_in_the_end(jobs):
     assert steps.done == []
 
 
+@pytest.mark.slow
 async def test_long_work_that_saves_nothing_keeps_its_job(jobs):
     runs = 0
 

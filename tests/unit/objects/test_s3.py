@@ -133,6 +133,7 @@ async def test_a_server_that_accepts_and_is_silent_is_asked_once(store) -> None:
     server.close()
 
 
+@pytest.mark.slow
 async def test_a_body_that_ends_early_is_never_taken_as_whole(store) -> None:
     def half(request: Request) -> bytes | None:
         if request.path.rstrip("/") == "/bucket":

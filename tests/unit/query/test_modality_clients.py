@@ -95,6 +95,7 @@ async def worker(archive: Running, monkeypatch: pytest.MonkeyPatch) -> AsyncIter
     task.cancel()
 
 
+@pytest.mark.slow
 async def test_orthanc_api_client_configures_finds_sends_and_retrieves(
     archive: Running, url: str, peer: list[object], worker: FakeJobs
 ) -> None:

@@ -49,6 +49,7 @@ def matches(*found: Dataset, status: int = 0) -> tuple[object, Callable[..., obj
     return evt.EVT_C_FIND, on_find
 
 
+@pytest.mark.slow
 def test_echo_tells_round_trip_times(tool: Tool) -> None:
     with pynetdicom() as where:
         ran = tool(echo.main, where, "-c", 3, "-i", 0)
@@ -192,6 +193,7 @@ def test_send_without_anything_to_send_says_so(tool: Tool, tmp_path: Path) -> No
     assert tool(send.main, "127.0.0.1:1", tmp_path, "--json").code == 0
 
 
+@pytest.mark.slow
 def test_move_tells_what_was_moved_and_what_failed(tool: Tool) -> None:
     sent = [ct_slice(number=number) for number in range(3)]
 

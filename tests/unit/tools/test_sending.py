@@ -192,6 +192,7 @@ async def test_a_peer_that_aborts_everything_is_given_up(tmp_path: Path) -> None
     assert "aborted" in results[0].reason
 
 
+@pytest.mark.slow
 async def test_a_peer_that_stalls_is_told_as_such(tmp_path: Path) -> None:
     async def script(peer: Peer) -> None:
         await accept(peer)
@@ -214,6 +215,7 @@ async def test_without_any_association_the_error_comes_out(tmp_path: Path) -> No
         await send(local(acceptor.port), folder, associations=2)
 
 
+@pytest.mark.slow
 async def test_associations_that_are_too_many_wait_for_the_others(tmp_path: Path) -> None:
     folder = slices(tmp_path, 100)
     async with running(max_associations=1) as acceptor:
