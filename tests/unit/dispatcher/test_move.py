@@ -215,7 +215,10 @@ async def test_a_destination_that_comes_back_gets_the_rest(world):
             started = await world.begin()
             await gate.reached.wait()
             await world.destination(port)
-            await first.acceptor.close(0)
+            closing = asyncio.create_task(first.acceptor.close(0))
+            await asyncio.sleep(0.05)
+            gate.opened.set()
+            await closing
         await asyncio.sleep(0.1)
         async with running() as second:
             await world.destination(second.port)
