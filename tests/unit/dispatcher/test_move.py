@@ -34,7 +34,6 @@ from support.indexer import Room, indexer_room
 from support.jobs import FAST
 from support.make import ct_slice
 
-
 PACE = replace(FAST, lease=20.0)
 """On a busy machine no lease runs out, which would send instances twice."""
 
