@@ -1,10 +1,10 @@
 """C-GET and C-MOVE of a whole study beside Orthanc: the same study, the same requester, the same machine, in turns.
 
-    python tests/load/bench_retrieve.py --case get,move@dcmtk --servers standalone,orthanc --instances 1000 --repeats 3
+    python tests/load/bench_retrieve.py --case get-20kB,move-0.5MB@dcmtk --servers standalone,orthanc --repeats 3
 
-A case is `get` or `move`, with `@dcmtk` to ask by getscu or movescu instead of the light requester
-(support/receiver.py). All of them throw away what comes; the destination of a C-MOVE is the requester itself. Each
-round starts each server anew and gives it a study of 0.5 MB slices; what is printed is the median of the rounds.
+A case is `get` or `move` and the size of the slices, with `@dcmtk` to ask by getscu or movescu instead of the light
+requester (support/receiver.py). All of them throw away what comes; the destination of a C-MOVE is the requester itself.
+Each round starts each server anew and gives it a study of each size; what is printed is the median of the rounds.
 """
 
 import argparse
@@ -35,8 +35,8 @@ from support.receiver import CALLING, SINK, Received, receive  # noqa: E402
 from support.sender import send  # noqa: E402
 from support.usage import Watch  # noqa: E402
 
-CASES = ["get", "move", "get@dcmtk", "move@dcmtk"]
-SIZE = 1 << 19
+SIZES = {"0.5MB": 1 << 19, "20kB": 20_000}
+CASES = [f"{how}-{size}{client}" for client in ("", "@dcmtk") for size in SIZES for how in ("get", "move")]
 
 
 def main() -> None:
@@ -45,22 +45,27 @@ def main() -> None:
     runs: list[Run] = []
     with in_memory() as memory, tempfile.TemporaryDirectory(prefix="osteon-bench-", dir=options.data) as disk:
         Path(disk).chmod(0o755)  # PostgreSQL may run as another user
-        files = Template(SIZE).save(memory / "study", options.instances)
-        study = str(pydicom.dcmread(files[0], stop_before_pixels=True).StudyInstanceUID)
+        studies = {size: Template(SIZES[size]).save(memory / size, options.instances) for size in SIZES}
         for number in range(options.repeats):
             for name in options.servers:
                 with started(name, Path(disk)) as server:
-                    send([files], server.ports, server.aet)
-                    server.wait_for(len(files))
+                    send(list(studies.values()), server.ports, server.aet)
+                    server.wait_for(sum(map(len, studies.values())))
                     for case in options.case:
-                        runs.append(measure(server, case, study, files))
+                        runs.append(measure(server, case, studies[size_of(case)]))
                         print(f"{number + 1}/{options.repeats} {runs[-1].line()}", flush=True)
     _report(runs, options.docs, " ".join(sys.argv[1:]))
 
 
-def measure(server: Server, case: str, study: str, files: Sequence[Path]) -> Run:
-    """Retrieve the study once."""
-    how, _, client = case.partition("@")
+def size_of(case: str) -> str:
+    """Return the size that a case names."""
+    return case.partition("@")[0].partition("-")[2]
+
+
+def measure(server: Server, case: str, files: Sequence[Path]) -> Run:
+    """Retrieve the study of these files once."""
+    study = str(pydicom.dcmread(files[0], stop_before_pixels=True).StudyInstanceUID)
+    how, client = case.partition("-")[0], case.partition("@")[2]
     sink, load = free_port(), os.getloadavg()[0]
     for name, port in ((SINK, sink), (CALLING, free_port())):
         httpx.put(f"{server.url}/modalities/{name}", json=[name, "127.0.0.1", port]).raise_for_status()
@@ -108,8 +113,8 @@ def _report(runs: Sequence[Run], docs: bool, arguments: str) -> None:
     found = rows(runs)
     rounds = len(runs) // len(found)
     text = (
-        f"{machine()}\n`python tests/load/bench_retrieve.py {arguments}`: a study of {runs[0].instances} slices"
-        f" of 0.5 MB, medians of {rounds} rounds, whose rates were at most {max(row.spread for row in found):.2f}"
+        f"{machine()}\n`python tests/load/bench_retrieve.py {arguments}`: studies of {runs[0].instances} slices,"
+        f" medians of {rounds} rounds, whose rates were at most {max(row.spread for row in found):.2f}"
         f" apart (highest over lowest). All other processes together used"
         f" {statistics.median(run.others for run in runs):.0%} of the machine.\n\n{_table(found)}"
     )
@@ -132,7 +137,9 @@ def _table(found: Sequence[Row]) -> str:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--case", type=lambda text: text.split(","), default=CASES, help="such as get,move@dcmtk")
+    parser.add_argument(
+        "--case", type=lambda text: text.split(","), default=CASES, help="such as get-20kB,move-0.5MB@dcmtk"
+    )
     parser.add_argument("--servers", type=lambda text: text.split(","), default=list(STARTERS))
     parser.add_argument("--repeats", type=int, default=3, help="rounds")
     parser.add_argument("--instances", type=int, default=1000, help="of the study")
