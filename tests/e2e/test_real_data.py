@@ -2,6 +2,7 @@
 
 import hashlib
 from collections import defaultdict
+from functools import partial
 
 import pytest
 from pydicom import dcmread
@@ -19,12 +20,7 @@ def test_every_file_is_stored_and_comes_back_with_the_bytes_that_were_sent(archi
         uid = str(dcmread(path, specific_tags=["SOPInstanceUID"], stop_before_pixels=True).SOPInstanceUID)
         expected[uid].add(hashlib.sha256(dataset_bytes(path)).hexdigest())
     assert set(archive.send(files)) == {0x0000}
-
-    def all_indexed() -> bool:
-        return set(expected) <= set(served(archive))
-
-    eventually(all_indexed, seconds=60)
-    identifiers = served(archive)
+    identifiers = {uid: eventually(partial(identifier, archive, uid), seconds=60) for uid in expected}
     aside = archive.get("/conflicts?limit=1000").text
     for uid, digests in expected.items():
         digest = hashlib.sha256(dataset_bytes(archive.get(f"/instances/{identifiers[uid]}/file").content)).hexdigest()
@@ -32,7 +28,7 @@ def test_every_file_is_stored_and_comes_back_with_the_bytes_that_were_sent(archi
         assert len(digests) == 1 or uid in aside
 
 
-def served(archive: Archive) -> dict[str, str]:
-    """Return SOP Instance UID → identifier of all instances."""
-    everything = archive.get("/instances?expand").json()
-    return {i["MainDicomTags"]["SOPInstanceUID"]: i["ID"] for i in everything}
+def identifier(archive: Archive, uid: str) -> str:
+    """Return the identifier of an instance; empty when it is not found yet."""
+    found = archive.post("/tools/lookup", content=uid).json()
+    return next((each["ID"] for each in found if each["Type"] == "Instance"), "")

@@ -43,6 +43,10 @@ class Archive:
         """GET below the base URL; fails the test on an HTTP error."""
         return _http.get(self.url + path, **arguments).raise_for_status()
 
+    def post(self, path: str, **arguments: Any) -> httpx.Response:
+        """POST below the base URL; fails the test on an HTTP error."""
+        return _http.post(self.url + path, **arguments).raise_for_status()
+
     @contextmanager
     def association(self, *contexts: tuple[str, str] | str, calling: str = "TESTS") -> Iterator[Association]:
         """Associate for (SOP class, transfer syntax) pairs, and release at the end."""
@@ -163,7 +167,7 @@ class Standalone:
         assert self._process
         assert self._process.poll() is None, f"standalone ended:\n{self.log.read_text()[-4000:]}"
         with suppress(httpx.HTTPError):
-            return httpx.get(self.archive.url + "/readyz").status_code == 200
+            return _http.get(self.archive.url + "/readyz").status_code == 200
         return False
 
     def stop(self, number: int = signal.SIGTERM) -> int:

@@ -213,7 +213,7 @@ async def test_instances_that_wait_together_share_a_sync(tmp_path: Path) -> None
         intake = spool.intake(association())
         outcomes = await asyncio.gather(*(store(intake, f"1.9.{n}", data_set(f"1.9.{n}")) for n in range(50)))
         assert {outcome.status for outcome in outcomes} == {Status.SUCCESS}
-        assert disk.syncs <= 10
+        assert disk.syncs < 25
 
 
 @pytest.mark.parametrize("call", ["sync", "sync_folder", "write"])
