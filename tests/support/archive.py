@@ -57,6 +57,8 @@ class Archive:
         association = client.associate("127.0.0.1", self.dicom_port, ae_title=self.aet)
         assert association.is_established, "the archive did not accept the association"
         keep_answers(association)
+        # Otherwise the end of each instance waits for the delayed acknowledgement of what came before it.
+        association.dul.socket.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
             yield association
         finally:
