@@ -23,7 +23,7 @@ cluster: $(VENV)/dev  ## Start every service as its own process, with RabbitMQ, 
 
 test: $(VENV)/dev  ## Run all tests; T=tests/unit/spool runs some
 	@sh deploy/local/install.sh
-	$(BIN)/pytest -n auto --dist loadfile $(T)
+	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder $(T)
 
 test-fast: $(VENV)/dev  ## Run the tests that need no other program
 	$(BIN)/pytest -n auto -m "not slow" $(T)

@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -298,6 +299,8 @@ def test_the_bucket_alone_makes_the_same_index_again(running: Cluster, tmp_path:
 def everything(archive: Archive) -> dict[str, object]:
     """Return what the index says about all studies, its counts and its conflicts."""
     counts = {name: value for name, value in archive.get("/statistics").json().items() if name.startswith("Count")}
+    # Of packs that have instances in common, the order decides which ones are needed.
+    del counts["CountPacks"]
     studies = archive.get("/dicom-web/studies", params={"includefield": "all", "limit": 1000}).json()
     for study in studies:
         study.pop("00081190", None)  # Retrieve URL
@@ -349,10 +352,16 @@ def test_without_a_dispatcher_retrievals_are_out_of_resources_and_nothing_hangs(
     identifier = Dataset()
     identifier.QueryRetrieveLevel, identifier.StudyInstanceUID = "STUDY", generate_uid()
     running.replicas["dispatcher-0"].process.stop()
+    archive = archive_of(running)
     try:
-        with archive_of(running).association(StudyRootMove, StudyRootGet) as association:
-            *_, (moved, _) = association.send_c_move(identifier, "SINK", StudyRootMove)
-            *_, (got, _) = association.send_c_get(identifier, StudyRootGet)
+        with (
+            archive.association(StudyRootMove) as moving,
+            archive.association(StudyRootGet) as getting,
+            ThreadPoolExecutor() as both,
+        ):
+            move = both.submit(list, moving.send_c_move(identifier, "SINK", StudyRootMove))
+            get = both.submit(list, getting.send_c_get(identifier, StudyRootGet))
+            (moved, _), (got, _) = move.result()[-1], get.result()[-1]
     finally:
         running.replicas["dispatcher-0"].process.start()
     assert (moved.Status, got.Status) == (0xA701, 0xA701)

@@ -4,7 +4,6 @@
 """
 
 import asyncio
-import os
 import resource
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -35,8 +34,8 @@ from support.dimse import (
     request_pdu,
     store_message,
 )
+from support.effort import EFFORT
 
-EFFORT = int(os.environ.get("OSTEON_TEST_FUZZ", "1"))
 CONTEXTS = [(CT, [EXPLICIT]), (VERIFICATION, [IMPLICIT]), (STUDY_FIND, [IMPLICIT])]
 BYSTANDER = "BYSTANDER"
 

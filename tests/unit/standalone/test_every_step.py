@@ -1,4 +1,7 @@
-"""The way of a pack from the spool to its rows, broken off at every single call, and each call failing once."""
+"""The way of a pack from the spool to its rows, broken off at any single call, and any call failing once.
+
+Every third call, or every single one with more effort (`OSTEON_TEST_FUZZ`).
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -24,6 +27,7 @@ from osteon.settings import IndexerSettings
 from osteon.spool.spool import Spool, SpoolConfig
 from osteon_ingress.handlers import announce
 from osteon_writer.handlers import store_pack
+from support.effort import THIN
 from support.index import sqlite_url
 from support.spool import association, contents, data_set, store
 
@@ -166,9 +170,9 @@ async def until_found(index: SqlIndex) -> None:
 async def test_when_the_broker_forgets_everything_with_each_call_spool_and_sweep_find_all_instances(
     tmp_path: Path,
 ) -> None:
-    at, struck = 0, True
+    at, struck = 1 - THIN, True
     while struck:
-        at += 1
+        at += THIN
         data, fate = tmp_path / str(at), Fate(at, death)
         async with archive(data, fate, one_process=False) as (spool, index), asyncio.timeout(20):
             await send(spool)
@@ -190,9 +194,9 @@ async def test_when_the_broker_forgets_everything_with_each_call_spool_and_sweep
 async def test_whatever_call_is_the_last_or_fails_all_instances_have_one_row_and_their_bytes(
     tmp_path: Path, what: Callable[[], Any]
 ) -> None:
-    at, struck = 0, True
+    at, struck = 1 - THIN, True
     while struck:
-        at += 1
+        at += THIN
         data, fate = tmp_path / str(at), Fate(at, what)
         async with archive(data, fate) as (spool, _), asyncio.timeout(20):
             await send(spool)
