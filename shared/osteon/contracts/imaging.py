@@ -1,4 +1,6 @@
-"""Transcoding over the bus: whoever must send an instance in another transfer syntax asks `imaging`."""
+"""Pixels over the bus: whoever needs an instance in another transfer syntax, or a picture of it, asks `imaging`."""
+
+from typing import Literal
 
 from pydantic import Field
 
@@ -24,3 +26,53 @@ class Transcoded(Message):
     transfer_syntax_uid: str = ""
     sop_instance_uid: str = Field(default="", description="A new one when the pixel data lost information.")
     error: str = ""
+
+
+How = Literal["rendered", "preview", "uint8", "uint16", "int16", "numpy", "frames"]
+"""`rendered`: as a person looks at it (PS3.18 8.3.5); `preview`, `uint8`, `uint16`, `int16` and `numpy`: what Orthanc
+means by these; `frames`: decoded native little-endian pixel bytes, no look-up table applied."""
+INLINE_BYTES = 256 << 10
+"""A rendered file up to this length comes in the answer itself."""
+
+
+class RenderRequested(Message):
+    """Make pictures of frames of the Part 10 file at `offset` of the object `key`."""
+
+    key: str
+    offset: int
+    length: int
+    frames: list[int] = Field(default_factory=list, description="Counted from 1; empty: all.")
+    how: How
+    media_type: str = Field(
+        description="image/png, image/jpeg, image/gif, image/x-portable-arbitrarymap or application/octet-stream."
+    )
+    quality: int = Field(default=90, ge=1, le=100, description="Of JPEG.")
+    window: tuple[float, float, str] | None = Field(
+        default=None, description="Centre, width, and linear, linear-exact or sigmoid."
+    )
+    viewport: tuple[int, int, float | None, float | None, float | None, float | None] | None = Field(
+        default=None,
+        description="Size of the picture and the region of the frame that fills it: vw, vh, sx, sy, sw, sh "
+        "(PS3.18 8.3.5.1.3); null: left out.",
+    )
+    width: int | None = Field(default=None, ge=1, description="Greatest width, of Orthanc's /rendered.")
+    height: int | None = Field(default=None, ge=1, description="Greatest height, of Orthanc's /rendered.")
+    smooth: bool = Field(default=False, description="Interpolate when the size changes, of Orthanc's /rendered.")
+    rescale: bool = Field(default=True, description="Apply slope and intercept, of numpy.")
+    compress: bool = Field(default=False, description="Make an .npz, of numpy.")
+    ahead: bool = Field(default=False, description="Nobody waits for it: requests of others go first.")
+
+
+class Rendered(Message):
+    """Where the pictures are, one after the other, or why there are none.
+
+    The object is part of a cache: it may be read again, and goes by itself.
+    """
+
+    key: str = Field(default="", description="Object below cache/rendered/; may be empty when `data` has the file.")
+    data: bytes = Field(default=b"", description="The file itself, when it is small.")
+    length: int = 0
+    frames: list[int] = Field(default_factory=list, description="Lengths of several files that follow one another.")
+    media_type: str = ""
+    error: str = ""
+    status: int = Field(default=0, description="HTTP status of the error.")

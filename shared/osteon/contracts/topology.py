@@ -13,7 +13,7 @@ from osteon.contracts.commitment import (
     CommitmentWatched,
 )
 from osteon.contracts.find import FindPage, FindRequested
-from osteon.contracts.imaging import Transcoded, TranscodeRequested
+from osteon.contracts.imaging import Rendered, RenderRequested, Transcoded, TranscodeRequested
 from osteon.contracts.packs import PackIndexed, PackSealed, PackStored
 from osteon.contracts.remote import (
     Echoed,
@@ -84,6 +84,7 @@ COMMITMENT_REPORT: Final = RpcQueue("dispatcher.commitment.report", CommitmentRe
 PEER: Final = RpcQueue("dispatcher.peer", PeerAsked, PeerTold)
 MODALITIES: Final = RpcQueue("query.modalities", ModalitiesAsked, ModalitiesTold)
 TRANSCODE: Final = RpcQueue("imaging.transcode", TranscodeRequested, Transcoded)
+RENDER: Final = RpcQueue("imaging.render", RenderRequested, Rendered)
 
 MESSAGES: Final[dict[str, type[Message]]] = {
     m.__name__: m
@@ -101,6 +102,8 @@ MESSAGES: Final[dict[str, type[Message]]] = {
         MoveProgress,
         TranscodeRequested,
         Transcoded,
+        RenderRequested,
+        Rendered,
         CommitmentRequested,
         CommitmentAccepted,
         CommitmentWatched,
