@@ -9,3 +9,11 @@ class PixelError(Invalid):
 
 class NotPossible(Invalid):
     """No codec of the registry does what was asked; the message says for each target why."""
+
+
+class NotAnImage(Invalid):
+    """The instance has nothing that can be shown as a picture; the message says what it is."""
+
+
+class BadOrder(Invalid):
+    """What was asked does not exist for any image, or not for this one: a frame, a region, a kind of file."""
