@@ -6,7 +6,7 @@ Text has `\` between values and `=` between the groups of a person name.
 import math
 from typing import Any, Final
 
-_WHOLE: Final = frozenset({"IS", "US", "SS", "UL", "SL"})
+_WHOLE: Final = frozenset({"IS", "US", "SS", "UL", "SL", "UV", "SV"})
 _DECIMAL: Final = frozenset({"DS", "FL", "FD"})
 _ONE_VALUE: Final = frozenset({"LT", "ST", "UR", "UT"})
 _GROUPS: Final = ("Alphabetic", "Ideographic", "Phonetic")
