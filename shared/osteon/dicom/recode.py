@@ -26,10 +26,11 @@ from osteon.dicom.vr import private_vr, standard_vr, unambiguous_vr
 PIECE: Final = 1 << 20
 """Bytes of a value that are in memory at a time; a multiple of every unit."""
 _DEEPEST: Final = 100
-_UNITS: Final = {
+UNITS: Final = {
     b"US": 2, b"SS": 2, b"OW": 2, b"AT": 2, b"UL": 4, b"SL": 4, b"FL": 4, b"OL": 4, b"OF": 4,
     b"FD": 8, b"OD": 8, b"OV": 8, b"SV": 8, b"UV": 8,
 }  # fmt: skip
+"""Bytes of a number of each VR whose byte order matters."""
 _ARRAYS: Final = {2: "H", 4: "I", 8: "Q"}
 _LUT_DESCRIPTOR: Final = 0x00283002
 
@@ -118,7 +119,7 @@ def swapped(value: bytes, unit: int) -> bytes:
 
 def encoded(tag: int, vr: bytes, value: bytes, target: Encoding) -> bytes:
     """Encode an element whose value is in little endian."""
-    unit = 1 if target.little_endian else _UNITS.get(vr, 1)
+    unit = 1 if target.little_endian else UNITS.get(vr, 1)
     return head(tag, vr, len(value), target) + swapped(value, unit)
 
 
@@ -147,7 +148,7 @@ class Recoder:
         elif vr == b"SQ" or found.length == UNDEFINED:
             yield self._sequence(found, nested_encoding(found.vr, encoding), scope, depth)
         else:
-            unit = _UNITS.get(vr, 1) if encoding.little_endian is not self._target.little_endian else 1
+            unit = UNITS.get(vr, 1) if encoding.little_endian is not self._target.little_endian else 1
             yield head(found.tag, vr, found.end - found.start, self._target)
             yield from self._pieces(found.start, found.end, unit)
 

@@ -22,10 +22,15 @@ from osteon.dicom.pixels.stream import StreamHead, read_jpeg, read_jpeg_2000
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """A frame and the photometric interpretation of its samples."""
+    """A frame and the photometric interpretation of its samples.
+
+    Attributes:
+        precision: bits of a sample in the bit stream; 0: words as they are.
+    """
 
     frame: Frame
     photometric: str
+    precision: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +156,8 @@ def _compare(head: StreamHead, geometry: Geometry) -> None:
 def _decoded(values: Frame, head: StreamHead, geometry: Geometry, photometric: str) -> Decoded:
     if values.ndim == 2:
         values = values[:, :, None]
-    return Decoded(as_container(values, geometry, precision=head.precision, signed=head.signed), photometric)
+    frame = as_container(values, geometry, precision=head.precision, signed=head.signed)
+    return Decoded(frame, photometric, head.precision)
 
 
 def _full(photometric: str) -> str:

@@ -14,6 +14,7 @@ PLANAR: Final = 0x00280006
 FRAMES: Final = 0x00280008
 BITS_ALLOCATED: Final = 0x00280100
 BITS_STORED: Final = 0x00280101
+HIGH_BIT: Final = 0x00280102
 SIGNED: Final = 0x00280103
 
 _ALLOCATED: Final = (1, 8, 16, 32, 64)
@@ -47,12 +48,17 @@ class Geometry:
     frames: int = 1
     signed: bool = False
     planar: bool = False
+    high_bit: int | None = None
+    floating: bool = False
 
     @classmethod
-    def from_values(cls, values: Mapping[int, int | str]) -> "Geometry":
+    def from_values(cls, values: Mapping[int, int | str], *, floating: bool = False) -> "Geometry":
         """Take values by tag; raises `PixelError` naming an attribute that is missing or can not be."""
         allocated = _number(values, BITS_ALLOCATED, "Bits Allocated")
+        high_bit = values.get(HIGH_BIT)
         return cls(
+            high_bit=high_bit if isinstance(high_bit, int) else None,
+            floating=floating,
             rows=_number(values, ROWS, "Rows"),
             columns=_number(values, COLUMNS, "Columns"),
             bits_allocated=allocated,
@@ -68,6 +74,13 @@ class Geometry:
     def subsampled(self) -> bool:
         """Whether native frames have two luminance samples for one pair of chrominance samples (C.7.6.3.1.2)."""
         return self.photometric in ("YBR_FULL_422", "YBR_PARTIAL_422")
+
+    @property
+    def shift(self) -> int:
+        """Bits below those stored in a word: none except in images of before DICOM (PS3.5 8.1.1)."""
+        if self.high_bit is None or not self.bits_stored <= self.high_bit + 1 <= self.bits_allocated:
+            return 0
+        return self.high_bit + 1 - self.bits_stored
 
     @property
     def pixels(self) -> int:

@@ -16,6 +16,8 @@ Frame = NDArray[Any]
 
 def frame_type(geometry: Geometry) -> "np.dtype[Any]":
     """Return the type of one sample."""
+    if geometry.floating:
+        return np.dtype(f"<f{geometry.bits_allocated // 8}")
     kind = "i" if geometry.signed and geometry.bits_allocated > 1 else "u"
     return np.dtype(f"<{kind}{max(1, geometry.bits_allocated // 8)}")
 
@@ -82,3 +84,17 @@ def as_container(values: Frame, geometry: Geometry, *, precision: int, signed: b
         half = 1 << (precision - 1)
         return ((values.astype(np.int64) ^ half) - half).astype(wanted)
     return values.astype(wanted)
+
+
+def stored_values(frame: Frame, geometry: Geometry, *, shift: int) -> Frame:
+    """Return the values that the bits stored of each word say, without what else is in it (PS3.5 8.1.1)."""
+    allocated, stored = frame.dtype.itemsize * 8, geometry.bits_stored
+    if geometry.floating or stored == allocated or geometry.bits_allocated == 1:
+        return frame
+    if geometry.signed:
+        values: Frame = np.left_shift(frame, allocated - stored - shift)
+        values >>= allocated - stored
+    else:
+        values = np.right_shift(frame, shift)
+        values &= frame.dtype.type((1 << stored) - 1)
+    return values

@@ -5,12 +5,13 @@ import tempfile
 import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import cached_property
 from pathlib import Path
 from typing import IO, Final, Literal
 
 from osteon.dicom.encoding import UNDEFINED, Buffer, Encoding, actual_encoding, declared_encoding
 from osteon.dicom.errors import BadDataSet
-from osteon.dicom.frames import extended_offset_table, frame_runs, read_fragments
+from osteon.dicom.frames import Frames, extended_offset_table, frame_runs, read_fragments
 from osteon.dicom.part10 import FileMeta, read_part10
 from osteon.dicom.pixels.errors import PixelError
 from osteon.dicom.pixels.geometry import (
@@ -18,6 +19,7 @@ from osteon.dicom.pixels.geometry import (
     BITS_STORED,
     COLUMNS,
     FRAMES,
+    HIGH_BIT,
     PHOTOMETRIC,
     PLANAR,
     ROWS,
@@ -33,7 +35,7 @@ PIXEL_DATA: Final = 0x7FE00010
 FLOAT_PIXELS: Final = (0x7FE00008, 0x7FE00009)
 EXTENDED_OFFSETS: Final = 0x7FE00001
 EXTENDED_LENGTHS: Final = 0x7FE00002
-_NUMBERS: Final = frozenset((ROWS, COLUMNS, SAMPLES, PLANAR, BITS_ALLOCATED, BITS_STORED, SIGNED))
+_NUMBERS: Final = frozenset((ROWS, COLUMNS, SAMPLES, PLANAR, BITS_ALLOCATED, BITS_STORED, HIGH_BIT, SIGNED))
 _TEXTS: Final = frozenset((PHOTOMETRIC, FRAMES))
 _MOST_ELEMENTS: Final = 200_000
 
@@ -148,21 +150,27 @@ class Source:
 
         Single bits come packed from the first bit on. Raises `PixelError` when frames are missing.
         """
-        assert self.pixels is not None
-        return self._bit_streams(geometry) if self.encapsulated else self._native_frames(geometry)
+        return (self.frame(number, geometry) for number in range(1, geometry.frames + 1))
 
-    def _bit_streams(self, geometry: Geometry) -> Iterator[bytes]:
+    def frame(self, number: int, geometry: Geometry) -> bytes:
+        """Return one frame, counted from 1, as `frames` does."""
+        if not self.encapsulated:
+            return self._native_frame(number, geometry)
+        position, length = self._runs[number - 1]
+        return self._joined(position, position + length)
+
+    @cached_property
+    def _runs(self) -> Frames:
         assert self.pixels is not None
         fragments = read_fragments(self.data, self.pixels.start, PIXEL_DATA, self.encoding)
         extended: tuple[int, ...] = ()
         for found in self.elements:
             if found.tag == EXTENDED_OFFSETS and found.length != UNDEFINED:
                 extended = extended_offset_table(self.data, found.start, found.length)
-        runs, problem = frame_runs(self.data, fragments, geometry.frames, self.syntax, extended)
+        runs, problem = frame_runs(self.data, fragments, self.geometry().frames, self.syntax, extended)
         if not runs:
             raise PixelError(f"(7FE0,0010): {problem}")
-        for position, length in runs:
-            yield self._joined(position, position + length)
+        return runs
 
     def _joined(self, position: int, end: int) -> bytes:
         """Return what the fragments from `position` to `end` hold."""
@@ -175,18 +183,17 @@ class Source:
             position += 8 + size
         return b"".join(parts)
 
-    def _native_frames(self, geometry: Geometry) -> Iterator[bytes]:
+    def _native_frame(self, number: int, geometry: Geometry) -> bytes:
         assert self.pixels is not None
         unit = 1 if self.encoding.little_endian else self.swap_unit(geometry.bits_allocated)
         bits = geometry.frame_bits
         needed, length = (bits * geometry.frames + 7) // 8, self.pixels.end - self.pixels.start
         if length < needed:
             raise PixelError(f"(7FE0,0010) has {length} bytes, {geometry.frames} frames have {needed}")
-        for number in range(geometry.frames):
-            # Whole words, so that those of the other byte order can be turned.
-            first, last = bits * number // 8 // unit * unit, -(-bits * (number + 1) // 8 // unit) * unit
-            data = swapped(bytes(self.data[self.pixels.start + first : self.pixels.start + last]), unit)
-            yield _cut(data, bits * number - first * 8, bits)
+        # Whole words, so that those of the other byte order can be turned.
+        first, last = bits * (number - 1) // 8 // unit * unit, -(-bits * number // 8 // unit) * unit
+        data = swapped(bytes(self.data[self.pixels.start + first : self.pixels.start + last]), unit)
+        return _cut(data, bits * (number - 1) - first * 8, bits)
 
 
 def _cut(data: bytes, first_bit: int, bits: int) -> bytes:

@@ -1,0 +1,62 @@
+"""Colours of decoded frames to RGB (PS3.3 C.7.6.3.1.2)."""
+
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from osteon.dicom.pixels.codecs import Decoded
+from osteon.dicom.pixels.errors import NotPossible
+from osteon.dicom.pixels.native import Frame
+from osteon.dicom.pixels.palette import read_palette
+
+if TYPE_CHECKING:
+    from osteon.dicom.pixels.image import Image
+
+GREY: Final = frozenset(("MONOCHROME1", "MONOCHROME2"))
+_FULL: Final = np.array([[1, 1, 1], [0, -0.344136, 1.772], [1.402, -0.714136, 0]], np.float32)
+"""Rows: what Y, CB and CR add to red, green and blue (ITU-T T.871)."""
+_PARTIAL: Final = np.array([[1.164384, 1.164384, 1.164384], [0, -0.391762, 2.017232], [1.596027, -0.812968, 0]], "f4")
+"""The same for Y of 16 to 235 and chrominance of 16 to 240 (ITU-R BT.601)."""
+
+
+def to_rgb(decoded: Decoded, image: "Image") -> Frame:
+    """Return (rows, columns, 3) of uint8 or uint16, of that type's full range, of a frame that is not grey.
+
+    Raises `NotPossible` for grey frames and for photometric interpretations that are retired and no longer known,
+    `PixelError` when a palette is missing or can not be.
+    """
+    if decoded.photometric == "PALETTE COLOR":
+        return read_palette(image.attributes).apply(decoded.frame)
+    if decoded.frame.shape[2] != 3 or decoded.photometric in GREY:
+        raise NotPossible(
+            f"Photometric Interpretation (0028,0004) {decoded.photometric or 'missing'} is not of colours"
+        )
+    frame = _full_range(decoded.frame, image.geometry.bits_stored)
+    if decoded.photometric == "RGB":
+        return frame
+    if decoded.photometric == "YBR_FULL":
+        return _converted(frame, _FULL, 0)
+    if decoded.photometric.startswith("YBR_PARTIAL"):
+        return _converted(frame, _PARTIAL, 16)
+    raise NotPossible(f"Photometric Interpretation (0028,0004) {decoded.photometric} is not known")
+
+
+def _full_range(frame: Frame, bits: int) -> Frame:
+    """Stretch `bits` bits to 8 or 16."""
+    wanted = np.dtype(np.uint8 if bits <= 8 else np.uint16)
+    size = wanted.itemsize * 8
+    if bits > size:
+        frame = frame >> (bits - size)
+    elif bits < size:
+        frame = frame.astype(np.uint32) * ((1 << size) - 1) // ((1 << bits) - 1)
+    return frame.astype(wanted, copy=False)
+
+
+def _converted(frame: Frame, matrix: NDArray[Any], black: int) -> Frame:
+    most = np.iinfo(frame.dtype).max
+    half = most // 2 + 1
+    offset = np.array([black * (most + 1) // 256, half, half], np.float32)
+    rgb = (frame.astype(np.float32) - offset) @ matrix
+    np.rint(rgb, out=rgb)
+    return np.clip(rgb, 0, most, out=rgb).astype(frame.dtype)

@@ -1,0 +1,87 @@
+"""An image opened to be looked at: its attributes, and any of its frames decoded without those before it."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+
+from osteon.dicom.pixels.attributes import Attributes
+from osteon.dicom.pixels.codecs import Decoded, decode
+from osteon.dicom.pixels.errors import NotPossible, PixelError
+from osteon.dicom.pixels.geometry import Geometry, Limits
+from osteon.dicom.pixels.native import stored_values
+from osteon.dicom.pixels.registry import CODECS, Codec
+from osteon.dicom.pixels.source import Source
+
+
+class Image:
+    """An open DICOM file with pixel data. To be closed; at most the frames that the caller keeps are in memory.
+
+    Attributes:
+        attributes: of the data set.
+        geometry: of the frames, checked against the limits.
+    """
+
+    def __init__(self, source: Source, before_frame: Callable[[], None] = lambda: None) -> None:
+        self._source = source
+        self._before_frame = before_frame
+        self.attributes = Attributes(source.data, source.elements, source.encoding)
+        self.geometry: Geometry = source.geometry()
+        self._codec = _codec(source)
+
+    @classmethod
+    def open(cls, path: Path, limits: Limits, *, before_frame: Callable[[], None] = lambda: None) -> "Image":
+        """Open a Part 10 file; `before_frame` is called before each decoding.
+
+        Raises `NotPossible` when there is nothing to decode or no decoder, `PixelError` when the attributes can not be,
+        and what `Source` raises.
+        """
+        source = Source(path, limits)
+        try:
+            return cls(source, before_frame)
+        except BaseException:
+            source.__exit__()
+            raise
+
+    def __enter__(self) -> "Image":
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self._source.__exit__()
+
+    @property
+    def transfer_syntax_uid(self) -> str:
+        """Of the file."""
+        return self._source.meta.transfer_syntax_uid
+
+    def frame(self, number: int) -> Decoded:
+        """Return the stored values of a frame, counted from 1: (rows, columns, samples) of integers or floats.
+
+        Raises `PixelError` when there is no such frame, or when it is damaged.
+        """
+        return self.values(self.cells(number))
+
+    def cells(self, number: int) -> Decoded:
+        """Return a frame with everything that is in its words, old overlays too (PS3.5 8.1.1)."""
+        if not 1 <= number <= self.geometry.frames:
+            raise PixelError(f"there is no frame {number}: the image has {self.geometry.frames}")
+        self._before_frame()
+        try:
+            return decode(self._codec, self._source.frame(number, self.geometry), self.geometry)
+        except PixelError as error:
+            raise PixelError(f"frame {number}: {error}") from None
+
+    def values(self, cells: Decoded) -> Decoded:
+        """Return the stored values in a frame of `cells`."""
+        geometry = self.geometry
+        shift = 0 if 0 < cells.precision <= geometry.bits_stored else geometry.shift
+        return replace(cells, frame=stored_values(cells.frame, geometry, shift=shift))
+
+
+def _codec(source: Source) -> Codec:
+    if source.pixels is None:
+        raise NotPossible("there is no pixel data")
+    codec = CODECS.get(source.meta.transfer_syntax_uid)
+    if codec is None:
+        raise NotPossible(f"there is no decoder for transfer syntax {source.meta.transfer_syntax_uid}")
+    return codec
