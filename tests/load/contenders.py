@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,8 +85,8 @@ def cluster(data: Path, **replicas: int) -> Iterator[Server]:
 
 
 @contextmanager
-def orthanc(data: Path) -> Iterator[Server]:
-    """Debian's Orthanc with SQLite and every other setting at its default.
+def orthanc(data: Path, plugins: Sequence[str] = ()) -> Iterator[Server]:
+    """Debian's Orthanc with SQLite and every other setting at its default; `plugins` are files of shared objects.
 
     So it syncs the file of each instance before it answers (SyncStorageArea), and not its index (SYNCHRONOUS=NORMAL).
     """
@@ -100,7 +100,7 @@ def orthanc(data: Path) -> Iterator[Server]:
         "RemoteAccessAllowed": False,
         "AuthenticationEnabled": False,
         "DicomAlwaysAllowStore": True,
-        "Plugins": [],
+        "Plugins": list(plugins),
     }
     (data / "orthanc.json").write_text(json.dumps(settings))
     with (data / "log").open("wb") as log:

@@ -2,7 +2,7 @@
 
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from io import BytesIO
 from math import isqrt
 from pathlib import Path
@@ -26,9 +26,12 @@ def uid() -> str:
 
 
 class Template:
-    """Makes instances of `size` bytes, noise in the place of pixels; from 8 MB on they have several frames."""
+    """Makes instances of `size` bytes; from 8 MB on they have several frames.
 
-    def __init__(self, size: int) -> None:
+    `picture` makes so many bytes of pixels, a frame at most, which is repeated; by default it is noise.
+    """
+
+    def __init__(self, size: int, picture: Callable[[int], bytes] = os.urandom) -> None:
         dataset = pydicom.dcmread(get_testdata_file("CT_small.dcm"))
         frames = size // FRAME if size > 8e6 else 0
         side = 512 if frames else isqrt((size - HEADER if size < 2 * FRAME / 10 else size) // 2)
@@ -47,7 +50,7 @@ class Template:
         dataset.PixelData = bytes(pixels)
         file = BytesIO()
         dataset.save_as(file, enforce_file_format=True)
-        self._head, self._pixels = file.getvalue()[:-pixels], pixels
+        self._head, self._pixels, self._picture = file.getvalue()[:-pixels], pixels, picture
 
     def series(self, count: int) -> Iterator[tuple[str, list[bytes]]]:
         """Yield SOP Instance UID and the parts of the file of each instance of a new series of a new study."""
@@ -55,7 +58,7 @@ class Template:
         head = self._replaced(self._head, {self._study: uid(), self._series: uid(), self._patient: patient})
         for number in range(_FIRST_NUMBER, _FIRST_NUMBER + count):
             sop = uid()
-            yield sop, [self._replaced(head, {self._sop: sop, str(_FIRST_NUMBER): str(number)}), self._noise()]
+            yield sop, [self._replaced(head, {self._sop: sop, str(_FIRST_NUMBER): str(number)}), self._filled()]
 
     def save(self, folder: Path, count: int) -> list[Path]:
         """Write a series and return its files, in order."""
@@ -67,8 +70,8 @@ class Template:
                 file.writelines(parts)
         return paths
 
-    def _noise(self) -> bytes:
-        block = os.urandom(min(self._pixels, FRAME))
+    def _filled(self) -> bytes:
+        block = self._picture(min(self._pixels, FRAME))
         return (block * (self._pixels // len(block) + 1))[: self._pixels]
 
     @staticmethod

@@ -1,0 +1,318 @@
+"""Search, metadata, retrieval and pictures by HTTP beside Orthanc and its DICOMweb plugin, one request after the other.
+
+    python tests/load/bench_dicomweb.py --case metadata-100,qido-1000 --servers standalone,orthanc
+
+Both servers hold the same slices and get the same URLs. A case is asked *cold* first, each resource for the first time
+since the server started, and then again and again, *cached*. What the operating system keeps of files is warm in both.
+"""
+
+import argparse
+import http.client
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import cycle
+from pathlib import Path
+
+import numpy as np
+import pydicom
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT / "tests" / "load"), str(ROOT / "tests"), str(ROOT / "deploy" / "local")]
+
+from bench_ingest import in_memory  # noqa: E402  (the folders above are not installed)
+from contenders import STARTERS, Server, deleted, orthanc  # noqa: E402
+from figures import PEER, machine, replace_section  # noqa: E402
+
+from osteon.dicom.identity import public_id  # noqa: E402
+from support.bulk import FRAME, Template  # noqa: E402
+from support.sender import send  # noqa: E402
+from support.usage import Watch  # noqa: E402
+
+PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
+SERIES, SLICES, MANY, FRAMES = 4, 100, 1000, 60
+LEAST = 5
+"""Requests of a case at least."""
+JSON, PNG, JPEG = "application/dicom+json", "image/png", "image/jpeg"
+MULTIPART = 'multipart/related; type="{}"'
+Check = Callable[[bytes], bool]
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is asked: the URLs of resources of one kind, what is accepted, and how to see that it came."""
+
+    paths: Sequence[str]
+    accept: str
+    right: Check
+
+
+@dataclass(frozen=True)
+class Study:
+    """What was sent: the DICOMweb paths of series by kind, and of instances with their Orthanc identifiers."""
+
+    files: Sequence[Sequence[Path]]
+    slices: Sequence[str]
+    many: str
+    instances: Sequence[tuple[str, str]]
+    frames: str
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One case on one server, cold or cached. Times in seconds, CPU of all its processes; `size` is a body's."""
+
+    case: str
+    cached: bool
+    server: str
+    latencies: Sequence[float]
+    cpu: float
+    size: int
+    others: float
+    refused: str = ""
+
+    def milliseconds(self, part: float) -> float:
+        """Return the time within which that part of the requests was answered."""
+        ordered = sorted(self.latencies)
+        return ordered[min(int(part * len(ordered)), len(ordered) - 1)] * 1e3
+
+    @property
+    def cpu_ms(self) -> float:
+        """CPU a request, in milliseconds."""
+        return self.cpu * 1e3 / len(self.latencies)
+
+    def line(self) -> str:
+        """Return everything in one line."""
+        if self.refused:
+            return f"{self.case:14} {self.server:10} {self.refused}"
+        kind = "cached" if self.cached else "cold"
+        return (
+            f"{self.case:14} {kind:6} {self.server:10} p50 {self.milliseconds(0.5):7.2f} p99"
+            f" {self.milliseconds(0.99):7.2f} ms, CPU {self.cpu_ms:6.2f} ms, {self.size / 1e3:.1f} kB,"
+            f" {len(self.latencies)} requests, others {self.others:.0%}"
+        )
+
+
+def _dicomweb(study: Study, below: str) -> list[str]:
+    return [web + below for web, _ in study.instances]
+
+
+def _rest(study: Study, below: str) -> list[str]:
+    return [f"/instances/{identifier}/{below}" for _, identifier in study.instances]
+
+
+def _holds(count: int) -> Check:
+    return lambda body: len(json.loads(body)) == count
+
+
+def _longer(size: int) -> Check:
+    return lambda body: len(body) > size
+
+
+def _png(body: bytes) -> bool:
+    return body.startswith(b"\x89PNG")
+
+
+def _jpeg(body: bytes) -> bool:
+    return body.startswith(b"\xff\xd8")
+
+
+_INSTANCES = MULTIPART.format("application/dicom") + "; transfer-syntax=*"
+_RAW = MULTIPART.format("application/octet-stream")
+CASES: Mapping[str, Callable[[Study], Case]] = {
+    "qido-100": lambda s: Case([f"{one}/instances" for one in s.slices], JSON, _holds(SLICES)),
+    "qido-1000": lambda s: Case([f"{s.many}/instances"], JSON, _holds(MANY)),
+    "metadata-100": lambda s: Case([f"{one}/metadata" for one in s.slices], JSON, _holds(SLICES)),
+    "series-100": lambda s: Case(s.slices, _INSTANCES, _longer(SLICES * FRAME)),
+    "frame-1": lambda s: Case([f"{s.frames}/frames/{n}" for n in range(1, FRAMES + 1)], _RAW, _longer(FRAME)),
+    "frames-10": lambda s: Case([f"{s.frames}/frames/{_ten(n)}" for n in range(1, 51, 5)], _RAW, _longer(10 * FRAME)),
+    "preview-png": lambda s: Case(_rest(s, "preview"), PNG, _png),
+    "image-uint16": lambda s: Case(_rest(s, "image-uint16"), PNG, _png),
+    "rendered-png": lambda s: Case(_rest(s, "rendered"), PNG, _png),
+    "wado-rendered": lambda s: Case(_dicomweb(s, "/rendered"), JPEG, _jpeg),
+    "thumbnail": lambda s: Case(_dicomweb(s, "/thumbnail"), JPEG, _jpeg),
+}
+
+
+def _ten(first: int) -> str:
+    return ",".join(str(number) for number in range(first, first + 10))
+
+
+def main() -> None:
+    """Run the comparison and print it."""
+    options = _options()
+    starters = {**STARTERS, PEER: partial(orthanc, plugins=[str(PLUGIN)])}
+    found: list[Measured] = []
+    with in_memory() as memory, tempfile.TemporaryDirectory(prefix="osteon-bench-", dir=options.data) as disk:
+        Path(disk).chmod(0o755)  # PostgreSQL may run as another user
+        study = make(memory)
+        for name in options.servers:
+            with deleted(Path(disk) / name) as data, starters[name](data) as server:
+                send(study.files, server.ports, server.aet)
+                server.wait_for(sum(map(len, study.files)))
+                os.sync()
+                for case in options.case:
+                    found += measure(server, case, CASES[case](study), options.seconds)
+    _report(found, options.docs, " ".join(sys.argv[1:]))
+
+
+def make(folder: Path) -> Study:
+    """Make the slices."""
+    half, small = Template(FRAME, picture), Template(20_000)
+    series = [half.save(folder / f"half-{number}", SLICES) for number in range(SERIES)]
+    many = small.save(folder / "many", MANY)
+    movie = Template(FRAME * FRAMES, picture).save(folder / "movie", 1)
+    return Study(
+        files=[*series, many, movie],
+        slices=[_ids(files[0])[0].rpartition("/instances")[0] for files in series],
+        many=_ids(many[0])[0].rpartition("/instances")[0],
+        instances=[_ids(path) for files in series for path in files[::SERIES]],
+        frames=_ids(movie[0])[0],
+    )
+
+
+def _ids(path: Path) -> tuple[str, str]:
+    d = pydicom.dcmread(path, stop_before_pixels=True)
+    web = f"/dicom-web/studies/{d.StudyInstanceUID}/series/{d.SeriesInstanceUID}/instances/{d.SOPInstanceUID}"
+    return web, public_id(d.PatientID, d.StudyInstanceUID, d.SeriesInstanceUID, d.SOPInstanceUID)
+
+
+def picture(size: int) -> bytes:
+    """Return a slice of something round in air, with the noise of a CT."""
+    side = int((size // 2) ** 0.5)
+    y, x = np.ogrid[-1 : 1 : side * 1j, -1 : 1 : side * 1j]
+    dice = np.random.default_rng()
+    body = 1000.0 * (x**2 / 0.7 + y**2 / 0.5 < 1) + 300 * ((x - 0.3) ** 2 + y**2 < dice.uniform(0.02, 0.1))
+    return (body + dice.normal(24, 12, (side, side))).astype("<i2").tobytes()
+
+
+def measure(server: Server, name: str, case: Case, seconds: float) -> Iterator[Measured]:
+    """Ask for each resource once, then again and again for so many seconds; yield what each of both took."""
+    client = Client(server.url, case.accept)
+    with Watch(server.processes) as watch:
+        answers = [client.ask(path, keep=not number) for number, path in enumerate(case.paths)]
+    refused = [answer for answer in answers if answer.status != 200]
+    if refused:
+        yield Measured(name, False, server.name, [], 0, 0, 0, f"answers {refused[0].status}: {refused[0].body[:200]!r}")
+        return
+    assert case.right(answers[0].body), f"{name}: {server.name} answers {answers[0].body[:200]!r}"
+    yield _measured(name, False, server, watch, answers)
+    with Watch(server.processes) as watch:
+        deadline, again = time.perf_counter() + seconds, []
+        for path in cycle(case.paths):
+            again.append(client.ask(path))
+            if time.perf_counter() > deadline and len(again) >= LEAST:
+                break
+    yield _measured(name, True, server, watch, again)
+
+
+def _measured(name: str, cached: bool, server: Server, watch: Watch, answers: "Sequence[Answer]") -> Measured:
+    cpu = sum(usage.cpu for usage in watch.usage.values())
+    others = max(watch.busy - cpu - watch.own, 0) / watch.seconds / (os.cpu_count() or 1)
+    measured = Measured(name, cached, server.name, [answer.seconds for answer in answers], cpu, answers[0].size, others)
+    print(measured.line(), flush=True)
+    return measured
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer; `body` is empty unless it was to be kept, or tells why there is none."""
+
+    status: int
+    seconds: float
+    size: int
+    body: bytes = b""
+
+
+class Client:
+    """One connection, which throws away what comes without a copy."""
+
+    def __init__(self, url: str, accept: str) -> None:
+        self._connection = http.client.HTTPConnection(url.rpartition("/")[2], timeout=120)
+        self._headers = {"Accept": accept}
+        self._buffer = bytearray(1 << 20)
+
+    def ask(self, path: str, *, keep: bool = False) -> Answer:
+        """GET a path."""
+        began = time.perf_counter()
+        self._connection.request("GET", path, headers=self._headers)
+        response = self._connection.getresponse()
+        kept, size = bytearray(), 0
+        while got := response.readinto(self._buffer):
+            size += got
+            if keep or response.status != 200:
+                kept += self._buffer[:got]
+        return Answer(response.status, time.perf_counter() - began, size, bytes(kept))
+
+
+def _report(found: Sequence[Measured], docs: bool, arguments: str) -> None:
+    others = statistics.median(one.others for one in found if not one.refused)
+    text = (
+        f"{machine()} {_version()}\n`python tests/load/bench_dicomweb.py {arguments}`: all other processes together"
+        f" used {others:.0%} of the machine.\n\n{_table(found)}"
+    )
+    print(f"\n{text}")
+    if docs:
+        replace_section("dicomweb", text)
+
+
+def _version() -> str:
+    wanted = ["orthanc", "orthanc-dicomweb"]
+    command = ["dpkg-query", "-W", "-f", "${Package} ${Version}, ", *wanted]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return f"Debian's {done.stdout.rstrip(', ')}." if done.stdout else ""
+
+
+def _table(found: Sequence[Measured]) -> str:
+    peers = {(one.case, one.cached): one for one in found if one.server == PEER and not one.refused}
+    head = (
+        "| case | | server | p50 ms | p99 ms | times as fast | CPU ms | times less CPU | kB |\n"
+        "|---|---|---|--:|--:|--:|--:|--:|--:|\n"
+    )
+    order = [(case, cached) for case in dict.fromkeys(one.case for one in found) for cached in (False, True)]
+    rows = [one for key in order for one in found if (one.case, one.cached) == key]
+    return head + "\n".join(_row(one, peers.get((one.case, one.cached))) for one in rows)
+
+
+def _row(one: Measured, peer: Measured | None) -> str:
+    start = f"| {one.case} | {'cached' if one.cached else 'cold'} | {one.server} |"
+    if one.refused:
+        return f"{start} - | - | - | - | - | - |"
+    faster = peer.milliseconds(0.5) / one.milliseconds(0.5) if peer else 0
+    lighter = peer.cpu_ms / one.cpu_ms if peer and one.cpu else 0
+    return (
+        f"{start} {one.milliseconds(0.5):.1f} | {one.milliseconds(0.99):.1f} | {_times(faster)} | {one.cpu_ms:.1f}"
+        f" | {_times(lighter)} | {one.size / 1e3:.0f} |"
+    )
+
+
+def _times(factor: float) -> str:
+    return f"{factor:.1f}" if factor else "-"
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--case", type=lambda text: text.split(","), default=list(CASES), help=", ".join(CASES))
+    parser.add_argument("--servers", type=lambda text: text.split(","), default=list(STARTERS))
+    parser.add_argument("--seconds", type=float, default=4, help="to ask for what was asked for before")
+    parser.add_argument("--data", type=Path, default="/var/tmp", help="where the servers keep their data")
+    parser.add_argument("--docs", action="store_true", help="write docs/performance.md")
+    options = parser.parse_args()
+    if unknown := set(options.case) - set(CASES):
+        parser.error(f"{sorted(unknown)}: no such case")
+    if PEER in options.servers and not (shutil.which("Orthanc") and PLUGIN.exists()):
+        print("Orthanc or its plugin is not installed (apt-get install orthanc-dicomweb): it is left out")
+        options.servers.remove(PEER)
+    return options
+
+
+if __name__ == "__main__":
+    main()
