@@ -1,0 +1,25 @@
+"""Every real file at hand is stored, fetched as JSON, and rendered or refused with a reason."""
+
+from pathlib import Path
+
+import pytest
+
+from support.archive import Standalone
+from support.effort import EFFORT
+from support.every_file import RENDERED, files, outcomes, some_of_each, table
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+EACH = 2
+"""Files of a kind that are enough without more effort."""
+
+
+def test_every_file_is_stored_fetched_and_rendered_or_refused_with_a_reason(tmp_path: Path) -> None:
+    chosen = some_of_each(files(), EACH) if EFFORT == 1 else files()
+    process = Standalone(tmp_path / "data")
+    try:
+        found = outcomes(process.start(), chosen)
+    finally:
+        process.stop()
+    print(table(found))
+    assert sum(each.result == RENDERED for each in found) > len(found) / 2
