@@ -82,6 +82,15 @@ TRANSCODE_SECONDS: Final = Histogram(
     "osteon_transcode_seconds", "Time to transcode one instance, by transfer syntaxes.", ["source", "target"],
     buckets=_SECONDS,
 )  # fmt: skip
+RENDER_SECONDS: Final = Histogram(
+    "osteon_render_seconds", "Time to make the pictures of one request, by transfer syntax and kind of picture.",
+    ["source", "how"], buckets=_SECONDS,
+)  # fmt: skip
+RENDERED_BYTES: Final = Counter("osteon_rendered_bytes_total", "Bytes of pictures made, by media type.", ["type"])
+RENDER_CACHE: Final = Counter(
+    "osteon_render_cache_total", "Requests for pictures, by whether they were kept: hit or miss.", ["result"]
+)
+RENDER_CACHE_BYTES: Final = Gauge("osteon_render_cache_bytes", "Bytes of pictures kept, when last counted.")
 IMAGING_FAILURES: Final = Counter(
     "osteon_imaging_failures_total", "Requests of pixels that were answered with an error, by reason.", ["reason"]
 )

@@ -314,7 +314,10 @@ class ImagingSettings(Settings):
     """Pixel codecs and their worker processes."""
 
     imaging_workers: int = Field(2, ge=1, description="Worker processes of one service; each uses one processor.")
-    imaging_recycle: int = Field(200, ge=1, description="Tasks after which a worker process is replaced.")
+    imaging_warm: int = Field(
+        1, ge=0, description="Worker processes that stay without work, so that the next picture does not wait for one."
+    )
+    imaging_recycle: int = Field(1000, ge=1, description="Tasks after which a worker process is replaced.")
     imaging_idle_seconds: float = Field(60.0, gt=0, description="A worker process without work ends after this time.")
     imaging_memory: int = Field(2 << 30, ge=1 << 26, description="Bytes of memory that one task may use.")
     imaging_seconds: float = Field(300.0, gt=0, description="Seconds that one task may take.")
@@ -326,6 +329,22 @@ class ImagingSettings(Settings):
     imaging_cache_seconds: float = Field(
         3600.0, ge=60, description="Age at which transcoded files that nobody took are deleted."
     )
+    imaging_sources: int = Field(
+        1 << 30, ge=0, description="Bytes of instances from S3 that are kept as files, for their next frames."
+    )
+    render_cache: int = Field(
+        1 << 30, ge=0, description="Bytes of pictures that are kept in the object store; the least used go first."
+    )
+
+
+class RenderSettings(Settings):
+    """Pictures: what the HTTP door asks `imaging` for."""
+
+    render_at_once: int = Field(
+        32, ge=1, description="Pictures that one HTTP door has made at the same time; further requests wait."
+    )
+    render_seconds: float = Field(60.0, gt=0, description="Seconds to wait for a picture, the turn included.")
+    thumbnails_ahead: bool = Field(True, description="Make a thumbnail of each series once its study is stable.")
 
 
 class StandaloneSettings(Settings):

@@ -1,21 +1,31 @@
 """Composition root of `imaging`."""
 
 import asyncio
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Final
 
 from osteon.bus.port import Bus
 from osteon.bus.rabbit import RabbitBus
-from osteon.contracts.topology import TRANSCODE
+from osteon.contracts.topology import RENDER, TRANSCODE
 from osteon.objects.port import Objects
 from osteon.objects.s3 import S3Objects
 from osteon.runtime import Running
 from osteon.settings import ImagingSettings
+from osteon_imaging.attempts import Attempts
 from osteon_imaging.cache import clean_for_ever
-from osteon_imaging.handlers import Imaging
+from osteon_imaging.pictures import Pictures
 from osteon_imaging.poison import Poison
+from osteon_imaging.rendering import Rendering
 from osteon_imaging.settings import ImagingServiceSettings
+from osteon_imaging.sources import Sources
+from osteon_imaging.transcoding import Transcoding
 from osteon_imaging.workers import Workers
+
+_PICTURES_AT_ONCE: Final = 32
+"""Requests for pictures that a service takes: those that are kept need no worker, and must not wait for one."""
 
 
 @asynccontextmanager
@@ -26,26 +36,56 @@ async def build(settings: ImagingServiceSettings) -> AsyncIterator[Running]:
         stack.callback(objects.close)
         bus = RabbitBus(settings.amqp_url.get_secret_value())
         await bus.start()
-        await stack.enter_async_context(build_embedded(settings, bus=bus, objects=objects))
+        await stack.enter_async_context(build_embedded(settings, bus=bus, objects=objects, ready=True))
         stack.push_async_callback(bus.close, grace=settings.drain_seconds)
         yield Running(checks={"broker": bus.check, "objects": objects.check})
 
 
 @asynccontextmanager
-async def build_embedded(settings: ImagingSettings, *, bus: Bus, objects: Objects) -> AsyncIterator[None]:
-    """Start the service on given ports. Worker processes start with the first request."""
-    workers = Workers(
+async def build_embedded(
+    settings: ImagingSettings, *, bus: Bus, objects: Objects, ready: bool = False
+) -> AsyncIterator[None]:
+    """Start the service on given ports. Worker processes start with the first request, or at once to be `ready`."""
+    async with AsyncExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="osteon-imaging-", ignore_cleanup_errors=True))
+        sources = Sources(objects, Path(folder), settings.imaging_sources)
+        stack.push_async_callback(sources.close)
+        workers = _workers(settings)
+        stack.push_async_callback(workers.close)
+        attempts = Attempts(
+            settings,
+            sources=sources,
+            workers=workers,
+            poison=Poison(settings.imaging_poison_seconds),
+            folder=Path(folder),
+        )
+        pictures = Pictures(objects, settings.render_cache)
+        rendering = Rendering(pictures, attempts)
+        stack.push_async_callback(rendering.close)
+        tasks = [
+            asyncio.create_task(clean_for_ever(objects, settings.imaging_cache_seconds)),
+            asyncio.create_task(pictures.keep_bounded()),
+        ]
+        stack.push_async_callback(_cancel, tasks)
+        if ready:
+            await workers.warm_up()
+        transcoding = Transcoding(objects, attempts)
+        await bus.serve(TRANSCODE, transcoding.transcode, concurrency=settings.imaging_workers)
+        await bus.serve(RENDER, rendering.render, concurrency=_PICTURES_AT_ONCE)
+        yield
+
+
+def _workers(settings: ImagingSettings) -> Workers:
+    return Workers(
         settings.imaging_workers,
         tasks=settings.imaging_recycle,
         seconds=settings.imaging_seconds,
         idle=settings.imaging_idle_seconds,
+        warm=settings.imaging_warm,
     )
-    imaging = Imaging(settings, objects=objects, workers=workers, poison=Poison(settings.imaging_poison_seconds))
-    cleaning = asyncio.create_task(clean_for_ever(objects, settings.imaging_cache_seconds))
-    try:
-        await bus.serve(TRANSCODE, imaging.transcode, concurrency=settings.imaging_workers)
-        yield
-    finally:
-        cleaning.cancel()
-        await asyncio.gather(cleaning, return_exceptions=True)
-        await workers.close()
+
+
+async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,47 +1,83 @@
 """What goes to a worker process and comes back, a JSON line each. Imports no codec: both sides use it."""
 
 from enum import StrEnum
+from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from osteon.dicom.pixels.orders import RenderOrder
 
 
 class Failure(StrEnum):
     """Why there is no result; a label of `osteon_imaging_failures_total`."""
 
     NOT_POSSIBLE = "not possible"
+    BAD_ORDER = "bad order"
     DAMAGED = "damaged"
     MEMORY = "memory"
     TIME = "time"
     CRASH = "crash"
 
 
-FATAL = frozenset((Failure.MEMORY, Failure.TIME, Failure.CRASH))
+FATAL: Final = frozenset((Failure.MEMORY, Failure.TIME, Failure.CRASH))
 """Those that end the worker."""
+PART: Final = ".part"
+"""Ends the name of a file beside the destination that a worker may leave behind when it dies."""
 
 
 class Task(BaseModel):
-    """Transcode the file at `source` to `destination`. Sizes in bytes; `memory` comes on top of what a worker needs."""
+    """Work on the Part 10 file that is `length` bytes at `offset` of `source` (None: the rest), into `destination`.
+
+    Sizes in bytes; `memory` comes on top of what a worker needs.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     source: str
+    offset: int = 0
+    length: int | None = None
     destination: str
-    targets: list[str]
-    lossy: list[str]
-    quality: int
     memory: int
     frame_bytes: int
     frame_seconds: float
 
 
+class TranscodeTask(Task):
+    """Make it a file in the first of `targets` that is possible."""
+
+    kind: Literal["transcode"] = "transcode"
+    targets: list[str]
+    lossy: list[str]
+    quality: int
+
+
+class RenderTask(Task):
+    """Make pictures of its frames."""
+
+    kind: Literal["render"] = "render"
+    order: RenderOrder
+
+
+_TASK: Final = TypeAdapter[TranscodeTask | RenderTask](
+    Annotated[TranscodeTask | RenderTask, Field(discriminator="kind")]
+)
+
+
+def read_task(line: str | bytes) -> TranscodeTask | RenderTask:
+    """Read what the service has written."""
+    return _TASK.validate_json(line)
+
+
 class Outcome(BaseModel):
-    """The new file, or why there is none."""
+    """The new file, or why there is none. `lengths` are those of the pictures in it, which follow one another."""
 
     model_config = ConfigDict(frozen=True)
 
     source_uid: str = ""
     transfer_syntax_uid: str = ""
     sop_instance_uid: str = ""
+    media_type: str = ""
+    lengths: tuple[int, ...] = ()
     length: int = 0
     failure: Failure | None = None
     error: str = ""

@@ -8,11 +8,17 @@ import os
 import resource
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
 from osteon.errors import Invalid
-from osteon_imaging.tasks import Failure, Outcome, Task
+from osteon_imaging.tasks import PART, Failure, Outcome, RenderTask, TranscodeTask, read_task
+
+_HEAD = 64 << 10
+"""Bytes in which the file meta information is."""
+_PIECE = 1 << 20
 
 
 def main() -> None:
@@ -21,31 +27,25 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     # The service decides when a worker ends; Ctrl-C goes to the whole group.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _load_codecs()
     for line in sys.stdin:
-        outcome = perform(Task.model_validate_json(line))
+        outcome = perform(read_task(line))
         print(outcome.model_dump_json(), file=answers, flush=True)
         if outcome.failure is Failure.MEMORY:
             return  # What a codec keeps after a refused allocation is not known.
 
 
-def perform(task: Task) -> Outcome:
+def perform(task: TranscodeTask | RenderTask) -> Outcome:
     """Do one task."""
-    from osteon.dicom.pixels.errors import NotPossible
-    from osteon.dicom.pixels.geometry import Limits
-    from osteon.dicom.pixels.transcode import Wanted, transcode
+    from osteon.dicom.pixels.errors import BadOrder, NotAnImage, NotPossible
 
-    source = Path(task.source)
-    wanted = Wanted(targets=task.targets, lossy=task.lossy, quality=task.quality)
-    _limit_memory(task.memory + source.stat().st_size)
     try:
-        done = transcode(
-            source,
-            Path(task.destination),
-            wanted,
-            Limits(frame_bytes=task.frame_bytes),
-            before_frame=lambda: _begin_frame(task.frame_seconds),
-        )
-    except NotPossible as error:
+        with _file_of(task) as source:
+            _limit_memory(task.memory + source.stat().st_size)
+            return _render(task, source) if isinstance(task, RenderTask) else _transcode(task, source)
+    except BadOrder as error:
+        return Outcome(failure=Failure.BAD_ORDER, error=str(error))
+    except (NotPossible, NotAnImage) as error:
         return Outcome(failure=Failure.NOT_POSSIBLE, error=str(error))
     except Invalid as error:
         return Outcome(failure=Failure.DAMAGED, error=str(error))
@@ -53,12 +53,80 @@ def perform(task: Task) -> Outcome:
         return Outcome(failure=Failure.MEMORY, error=f"needs more than {task.memory} bytes of memory")
     finally:
         _begin_frame(0)
+
+
+def _transcode(task: TranscodeTask, source: Path) -> Outcome:
+    from osteon.dicom.pixels.geometry import Limits
+    from osteon.dicom.pixels.transcode import Wanted, transcode
+
+    done = transcode(
+        source,
+        Path(task.destination),
+        Wanted(targets=task.targets, lossy=task.lossy, quality=task.quality),
+        Limits(frame_bytes=task.frame_bytes),
+        before_frame=lambda: _begin_frame(task.frame_seconds),
+    )
     return Outcome(
         source_uid=done.source_uid,
         transfer_syntax_uid=done.transfer_syntax_uid,
         sop_instance_uid=done.sop_instance_uid,
         length=done.length,
     )
+
+
+def _render(task: RenderTask, source: Path) -> Outcome:
+    from osteon.dicom.part10 import read_part10
+    from osteon.dicom.pixels.geometry import Limits
+    from osteon.dicom.pixels.rendering import render
+
+    with source.open("rb") as file:
+        meta = read_part10(file.read(_HEAD))
+    made = render(
+        source,
+        task.order,
+        Path(task.destination),
+        Limits(frame_bytes=task.frame_bytes),
+        before_frame=lambda: _begin_frame(task.frame_seconds),
+    )
+    return Outcome(
+        source_uid=meta.transfer_syntax_uid, media_type=made.media_type, lengths=made.lengths, length=made.length
+    )
+
+
+@contextmanager
+def _file_of(task: TranscodeTask | RenderTask) -> Iterator[Path]:
+    """Give the file of a task: the source itself, or a copy of its part. Raises `Invalid` when it is not there."""
+    source, part = Path(task.source), Path(f"{task.destination}{PART}")
+    try:
+        size = source.stat().st_size
+        length = size - task.offset if task.length is None else task.length
+        if not 0 <= task.offset <= task.offset + length <= size:
+            raise Invalid(f"bytes {task.offset} to {task.offset + length} are not in a pack of {size}")
+        if length == size:
+            yield source
+            return
+        _copy(source, part, task.offset, length)
+        yield part
+    except FileNotFoundError:
+        raise Invalid("the pack is not there any more") from None
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _copy(source: Path, target: Path, offset: int, length: int) -> None:
+    with source.open("rb", buffering=0) as file, target.open("wb", buffering=0) as part:
+        file.seek(offset)
+        while length:
+            if not (piece := file.read(min(length, _PIECE))):
+                raise Invalid("the pack became shorter while it was read")
+            part.write(piece)
+            length -= len(piece)
+
+
+def _load_codecs() -> None:
+    """Import what tasks need, before the first one comes."""
+    import osteon.dicom.pixels.rendering
+    import osteon.dicom.pixels.transcode  # noqa: F401
 
 
 def _begin_frame(seconds: float) -> None:

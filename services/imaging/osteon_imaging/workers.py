@@ -4,17 +4,21 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from osteon import metrics
 from osteon.logging import get_logger
 from osteon_imaging.tasks import FATAL, Failure, Outcome, Task
+from osteon_imaging.turns import Turns, Urgency
 
 log = get_logger(__name__)
 _COMMAND: Final = (sys.executable, "-m", "osteon_imaging.worker")
-_LONGEST_ANSWER: Final = 1 << 20
+_LONGEST_ANSWER: Final = 8 << 20
+_TASKS_TO_START: Final = 20
+"""So many tasks before a worker is replaced, the next one starts."""
 
 
 @dataclass(slots=True, eq=False)
@@ -46,25 +50,38 @@ class _Worker:
 
 
 class Workers:
-    """At most `count` processes at a time. Each does `tasks` tasks at most, and ends after `idle` seconds without one.
+    """At most `count` processes work at a time. Each does `tasks` tasks, and ends after `idle` seconds without one.
 
-    `seconds` is the time of one task.
+    `seconds` is the time of one task, `warm` the number of processes that stay without work.
     """
 
     def __init__(
-        self, count: int, *, tasks: int, seconds: float, idle: float, command: tuple[str, ...] = _COMMAND
+        self,
+        count: int,
+        *,
+        tasks: int,
+        seconds: float,
+        idle: float,
+        warm: int = 0,
+        command: tuple[str, ...] = _COMMAND,
     ) -> None:
-        self._slots = asyncio.Semaphore(count)
+        self._turns = Turns(count)
         self._tasks = tasks
+        self._warm = warm
         self._seconds = seconds
         self._idle = idle
         self._command = command
         self._free: list[_Worker] = []
-        self._ending: set[asyncio.Task[int]] = set()
+        self._busy: set[asyncio.Task[object]] = set()
 
-    async def run(self, task: Task) -> Outcome:
+    async def warm_up(self) -> None:
+        """Start the processes that stay."""
+        while len(self._free) < self._warm:
+            self._free.insert(0, _Worker(await self._start()))
+
+    async def run(self, task: Task, urgency: Urgency = Urgency.SOON) -> Outcome:
         """Let a worker do a task, and say how that ended; whatever happens to the worker is part of the outcome."""
-        async with self._slots:
+        async with self._turns.turn(urgency):
             worker = await self._take()
             try:
                 async with asyncio.timeout(self._seconds):
@@ -81,9 +98,9 @@ class Workers:
 
     async def close(self) -> None:
         """End every process."""
+        await asyncio.gather(*self._busy, return_exceptions=True)
         while self._free:
             await self._retire(self._free.pop(), "stopped")
-        await asyncio.gather(*self._ending)
 
     @property
     def pids(self) -> list[int]:
@@ -128,13 +145,22 @@ class Workers:
         else:
             worker.retirement = asyncio.get_running_loop().call_later(self._idle, self._tire, worker)
             self._free.append(worker)
+        if len(self._free) < self._warm or (self._warm and worker.done == self._tasks - _TASKS_TO_START):
+            self._do(self._replace())
+
+    async def _replace(self) -> None:
+        """Start a process before it is needed. Those that have begun go first, this one is the last to be used."""
+        self._free.insert(0, _Worker(await self._start()))
 
     def _tire(self, worker: _Worker) -> None:
-        if worker in self._free:
+        if worker in self._free and len(self._free) > self._warm:
             self._free.remove(worker)
-            ending = asyncio.create_task(self._retire(worker, "idle"))
-            self._ending.add(ending)
-            ending.add_done_callback(self._ending.discard)
+            self._do(self._retire(worker, "idle"))
+
+    def _do(self, work: Coroutine[Any, Any, object]) -> None:
+        task = asyncio.create_task(work)
+        self._busy.add(task)
+        task.add_done_callback(self._busy.discard)
 
     async def _retire(self, worker: _Worker, reason: str) -> int:
         if worker.retirement:

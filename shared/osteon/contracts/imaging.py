@@ -1,6 +1,7 @@
 """Pixels over the bus: whoever needs an instance in another transfer syntax, or a picture of it, asks `imaging`."""
 
-from typing import Literal
+import hashlib
+from typing import Final, Literal
 
 from pydantic import Field
 
@@ -31,8 +32,12 @@ class Transcoded(Message):
 How = Literal["rendered", "preview", "uint8", "uint16", "int16", "numpy", "frames"]
 """`rendered`: as a person looks at it (PS3.18 8.3.5); `preview`, `uint8`, `uint16`, `int16` and `numpy`: what Orthanc
 means by these; `frames`: decoded native little-endian pixel bytes, no look-up table applied."""
-INLINE_BYTES = 256 << 10
+INLINE_BYTES: Final = 256 << 10
 """A rendered file up to this length comes in the answer itself."""
+RENDERED: Final = "cache/rendered/"
+"""Prefix of the objects that are pictures."""
+RENDERING: Final = 1
+"""Grows whenever the same request gives another picture than before, so that no old one is served."""
 
 
 class RenderRequested(Message):
@@ -61,6 +66,14 @@ class RenderRequested(Message):
     rescale: bool = Field(default=True, description="Apply slope and intercept, of numpy.")
     compress: bool = Field(default=False, description="Make an .npz, of numpy.")
     ahead: bool = Field(default=False, description="Nobody waits for it: requests of others go first.")
+
+    @property
+    def cache_key(self) -> str:
+        """The object key of what this asks for: of the instance's bytes, which never change, and of the picture."""
+        alike = self if self.media_type == "image/jpeg" else self.model_copy(update={"quality": 90})
+        asked = alike.model_dump_json(exclude={"correlation_id", "ahead"})
+        digest = hashlib.sha256(f"{RENDERING} {asked}".encode()).hexdigest()
+        return f"{RENDERED}{digest[:2]}/{digest}"
 
 
 class Rendered(Message):

@@ -68,6 +68,11 @@ class FolderObjects:
         """Return the object's length in bytes; raises `ObjectNotFound`."""
         return await self._read(key, _size)
 
+    def path(self, key: str) -> Path:
+        """Return the file in which the object is, if it is there."""
+        check_key(key)
+        return self._folder.root / key
+
     async def delete(self, key: str) -> None:
         """Delete the object and the folders that it leaves empty; an absent one is no error."""
         check_key(key)

@@ -61,6 +61,9 @@ class Objects(Protocol):
     async def size(self, key: str) -> int:
         """Return the object's length in bytes; raises `ObjectNotFound`."""
 
+    def path(self, key: str) -> Path | None:
+        """Return the file in which the object is, if it is there, for reading only; None when objects are not files."""
+
     async def delete(self, key: str) -> None:
         """Delete the object; an absent one is no error."""
 

@@ -122,6 +122,10 @@ class S3Objects:
         check_key(key)
         return await self._run(key, lambda: self._bucket.size(key))
 
+    def path(self, key: str) -> None:
+        """Objects are not files here."""
+        check_key(key)
+
     async def delete(self, key: str) -> None:
         """Delete the object; an absent one is no error."""
         check_key(key)

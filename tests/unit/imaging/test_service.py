@@ -21,7 +21,7 @@ from osteon.settings import ImagingSettings
 from osteon_imaging.build import build_embedded
 from osteon_imaging.cache import PREFIX, clean, new_key
 from osteon_imaging.poison import Poison
-from osteon_imaging.tasks import Failure, Task
+from osteon_imaging.tasks import Failure, Outcome, TranscodeTask
 from osteon_imaging.workers import Workers
 from support.imaging import SYNTAX, image
 from support.make import saved
@@ -76,14 +76,14 @@ async def test_what_can_not_be_done_is_answered_with_the_reason(case: str, servi
     length = len(data) + 1 if case == "beyond" else len(await service.objects.get("a"))
     target = SYNTAX + "4.100" if case == "video" else J2K
     answer = await service.ask(key, length, targets=(target,))
-    wanted = {"no file": "DICM", "absent": "b", "beyond": "bytes", "video": "no encoder", "damaged": "7FE0,0010"}
+    wanted = {"no file": "DICM", "absent": "not there", "beyond": "bytes", "video": "no encoder", "damaged": "7FE0,0010"}
     assert wanted[case] in answer.error
     assert not answer.key
     assert [info async for info in service.objects.list("cache/")] == []
 
 
-def a_task(folder: Path, source: Path, **bounds: float) -> Task:
-    return Task(
+def a_task(folder: Path, source: Path, **bounds: float) -> TranscodeTask:
+    return TranscodeTask(
         source=str(source),
         destination=str(folder / "out"),
         targets=[J2K],
@@ -179,11 +179,12 @@ async def test_a_request_that_killed_its_worker_is_not_tried_again_for_a_while(
 def test_poison_is_forgotten_in_time() -> None:
     now = [0.0]
     poison = Poison(10, now=lambda: now[0])
-    poison.add("a", "it crashed")
+    crashed = Outcome(failure=Failure.CRASH, error="it crashed")
+    poison.add("a", crashed)
     now[0] = 9
-    assert (poison.reason("a"), poison.reason("b")) == ("it crashed", "")
+    assert (poison.outcome("a"), poison.outcome("b")) == (crashed, None)
     now[0] = 10
-    assert poison.reason("a") == ""
+    assert poison.outcome("a") is None
 
 
 async def test_transcoded_files_are_deleted_when_they_are_old_and_nothing_else_is(tmp_path: Path) -> None:

@@ -1,0 +1,48 @@
+"""Transcoding: an instance out of the object store, through a worker, and back into it."""
+
+import time
+from typing import Any
+
+from osteon import metrics
+from osteon.contracts.imaging import Transcoded, TranscodeRequested
+from osteon.objects.port import Objects
+from osteon_imaging.attempts import Attempts
+from osteon_imaging.cache import new_key
+from osteon_imaging.sources import Part
+from osteon_imaging.tasks import Task, TranscodeTask
+from osteon_imaging.turns import Urgency
+
+
+class Transcoding:
+    """Answers requests for instances in another transfer syntax."""
+
+    def __init__(self, objects: Objects, attempts: Attempts) -> None:
+        self._objects = objects
+        self._attempts = attempts
+
+    async def transcode(self, message: TranscodeRequested) -> Transcoded:
+        """Return where the new file is, or why there is none.
+
+        Raises `ObjectsUnavailable`: then there is no answer, and the request may be made again.
+        """
+        wanted: dict[str, Any] = {"targets": message.targets, "lossy": message.lossy, "quality": message.quality}
+        part = Part(message.key, message.offset, message.length)
+
+        def task(common: Task) -> TranscodeTask:
+            return TranscodeTask(**common.model_dump(), **wanted)
+
+        began = time.perf_counter()
+        async with self._attempts.made((part, repr(wanted)), part, task, Urgency.SOON) as (outcome, result):
+            if outcome.failure:
+                return Transcoded(correlation_id=message.correlation_id, error=outcome.error)
+            key = new_key()
+            await self._objects.put_file(key, result)
+        seconds = time.perf_counter() - began
+        metrics.TRANSCODE_SECONDS.labels(outcome.source_uid, outcome.transfer_syntax_uid).observe(seconds)
+        return Transcoded(
+            correlation_id=message.correlation_id,
+            key=key,
+            length=outcome.length,
+            transfer_syntax_uid=outcome.transfer_syntax_uid,
+            sop_instance_uid=outcome.sop_instance_uid,
+        )
