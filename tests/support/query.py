@@ -17,9 +17,11 @@ from osteon.bus.memory import MemoryBus
 from osteon.contracts.topology import INDEXER
 from osteon.index.sql import SqlIndex
 from osteon.objects.folder import FolderObjects
+from osteon.sending.transcoding import Transcoder
 from osteon_indexer.handlers import index_packs
 from osteon_query.app import create_app
 from osteon_query.http.context import Door
+from osteon_query.packs.converted import LOSSY
 from osteon_query.packs.sidecars import Sidecars
 from osteon_query.packs.uploads import Uploads
 from support.index import sqlite_url
@@ -98,7 +100,8 @@ async def door(folder: Path, settings: Settings | None = None, *, indexing: bool
             index=index, objects=objects, bus=bus, wait=settings.index_wait, folder=uploading, at_once=settings.uploads
         )
         await uploads.start()
-        app = create_app(Door(settings, bus, index, objects, sidecars, uploads), {"broker": bus.check})
+        transcoder = Transcoder(objects, bus, LOSSY, 5.0)
+        app = create_app(Door(settings, bus, index, objects, sidecars, uploads, transcoder), {"broker": bus.check})
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url=BASE) as http:
             yield Running(app, http, bus, index, objects, folder, settings)
@@ -128,5 +131,7 @@ def split_multipart(response: httpx.Response) -> list[tuple[str, bytes]]:
     parts = []
     for piece in pieces[1:-1]:
         head, _, content = piece.removeprefix(b"\r\n").removesuffix(b"\r\n").partition(b"\r\n\r\n")
-        parts.append((head.decode().partition("Content-Type: ")[2], content))
+        headers = dict(line.split(": ", 1) for line in head.decode().split("\r\n"))
+        assert int(headers.get("Content-Length", len(content))) == len(content)
+        parts.append((headers["Content-Type"], content))
     return parts

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from fastapi import FastAPI
 
 from osteon import health
-from osteon_query.dicomweb import qido, stow, wado
+from osteon_query.dicomweb import bulk, metadata, qido, stow, wado
 from osteon_query.http import problems
 from osteon_query.http.context import Door
 from osteon_query.http.middleware import Surroundings
@@ -29,8 +29,8 @@ from osteon_query.orthanc import (
 )
 
 _ROUTERS = (
-    qido, wado, stow, instances, tags, shared_tags, resources, children, find, changes, conflicts, system, modalities,
-    queries, peers, commitments, rules, destinations, jobs,
+    qido, wado, metadata, bulk, stow, instances, tags, shared_tags, resources, children, find, changes, conflicts,
+    system, modalities, queries, peers, commitments, rules, destinations, jobs,
 )  # fmt: skip
 
 

@@ -18,8 +18,10 @@ from osteon.objects.port import Objects
 from osteon.objects.s3 import S3Objects
 from osteon.remotes.file import fill, read_file
 from osteon.runtime import Running, http_server, until_available
+from osteon.sending.transcoding import Transcoder
 from osteon_query.app import create_app
 from osteon_query.http.context import Door
+from osteon_query.packs.converted import LOSSY
 from osteon_query.packs.sidecars import Sidecars
 from osteon_query.packs.uploads import Uploads
 from osteon_query.packs.work_folder import work_folder
@@ -29,6 +31,8 @@ from osteon_query.settings import DoorSettings, QueryServiceSettings
 
 SIDECAR_MEMORY: Final = 128 << 20
 """Bytes of decoded sidecars that are kept in memory."""
+TRANSCODE_SECONDS: Final = 330.0
+"""Seconds to wait for `imaging` to transcode an instance: a little longer than it takes at most."""
 
 
 @asynccontextmanager
@@ -63,7 +67,8 @@ async def build(
         await bus.serve(FIND, answer)
         await bus.serve(MODALITIES, partial(tell_modalities, remotes=index.remotes))
         checks = {"broker": bus.check, "database": index.check, "objects": objects.check}
-        app = create_app(Door(settings, bus, index, objects, sidecars, uploads), checks)
+        transcoder = Transcoder(objects, bus, LOSSY, TRANSCODE_SECONDS)
+        app = create_app(Door(settings, bus, index, objects, sidecars, uploads, transcoder), checks)
         port = await stack.enter_async_context(
             http_server(app, settings.bind, settings.http_port, grace=settings.drain_seconds)
         )

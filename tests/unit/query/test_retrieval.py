@@ -10,7 +10,7 @@ from osteon.index.port import Location
 from osteon.objects.port import ObjectNotFound
 from osteon_query.http.errors import Unreadable
 from osteon_query.http.streaming import read_ahead
-from osteon_query.packs.retrieval import read_members
+from osteon_query.packs.retrieval import Begins, read_pieces
 
 
 class Store:
@@ -50,8 +50,8 @@ async def each(*locations: Location) -> AsyncIterator[Location]:
 async def read(store: Store, *locations: Location) -> list[bytes]:
     """Return the bytes of each instance."""
     found: list[bytes] = []
-    async for item in read_members(store, each(*locations), way="test"):  # type: ignore[arg-type]
-        if isinstance(item, Location):
+    async for item in read_pieces(store, each(*locations), way="test"):  # type: ignore[arg-type]
+        if isinstance(item, Begins):
             found.append(b"")
         else:
             found[-1] += bytes(item)
@@ -83,7 +83,7 @@ async def test_a_pack_that_is_short_or_absent_raises(key: str) -> None:
 
 async def test_a_reader_that_goes_away_closes_the_stream_of_the_store() -> None:
     store = Store(a=DATA)
-    items = read_members(store, each(at("a", 0, 100_000)), way="test")  # type: ignore[arg-type]
+    items = read_pieces(store, each(at("a", 0, 100_000)), way="test")  # type: ignore[arg-type]
     await anext(items)
     await anext(items)
     await items.aclose()

@@ -1,22 +1,28 @@
-"""Content negotiation of DICOMweb: the Accept header and the `accept` parameter (PS3.18 8.3.3.1, 8.7)."""
+"""The Accept header and the `accept` parameter (PS3.18 8.3.3.1, 8.7.5), and which transfer syntaxes they name."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from starlette.requests import Request
 
+from osteon.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN
 from osteon_query.http.errors import BadParameter, NotAcceptable
 
 DICOM: Final = "application/dicom"
 DICOM_JSON: Final = "application/dicom+json"
+DICOM_XML: Final = "application/dicom+xml"
 OCTETS: Final = "application/octet-stream"
+ZIP: Final = "application/zip"
 MULTIPART: Final = "multipart/related"
+ANY: Final = "*"
+"""Transfer syntax of a client that takes what is stored."""
 
 _MAX: Final = 8192
 _ENTRY: Final = re.compile(r'(?:[^,"]|"[^"]*")+')
 _PARAMETER: Final = re.compile(r'(?:[^;"]|"[^"]*")+')
+_JSON: Final = (DICOM_JSON, "application/json", "application/*", "*/*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,17 +34,68 @@ class MediaRange:
     quality: float
 
     @property
+    def multipart(self) -> bool:
+        """Whether it asks for parts."""
+        return self.type in (MULTIPART, "multipart/*")
+
+    @property
     def root(self) -> str:
-        """Type of the parts that a multipart entry asks for."""
-        return self.parameters.get("type", "*/*").lower()
+        """Type of the parts that a multipart entry asks for, and of what a plain one asks for."""
+        return self.parameters.get("type", "*/*").lower() if self.multipart else self.type
+
+    @property
+    def transfer_syntax(self) -> str:
+        """Transfer syntax UID, `*`, or empty when none is named."""
+        return self.parameters.get("transfer-syntax", "")
+
+    def takes(self, media_type: str) -> bool:
+        """Whether `media_type`, as part or alone, is in the range."""
+        return self.root in (media_type, media_type.partition("/")[0] + "/*", "*/*")
+
+
+@dataclass(frozen=True, slots=True)
+class Syntaxes:
+    """Transfer syntaxes that a client accepts, each with its quality; `*` stands for what is stored.
+
+    Whoever names none gets Explicit VR Little Endian (PS3.18 8.7.3.5.2), or what is stored where that can not be made.
+    """
+
+    qualities: Mapping[str, float]
+    named: bool = True
+
+    @classmethod
+    def of(cls, entries: Iterable[MediaRange]) -> "Syntaxes":
+        """Gather the transfer syntaxes of entries that ask for the same media type, the best one first."""
+        qualities: dict[str, float] = {}
+        named = True
+        for entry in entries:
+            named = named and bool(entry.transfer_syntax)
+            qualities.setdefault(entry.transfer_syntax or EXPLICIT_VR_LITTLE_ENDIAN, entry.quality)
+        return cls(qualities, named)
+
+    def accepts(self, stored: str) -> bool:
+        """Whether an instance may be sent as it is stored."""
+        return not self.named or stored in self.qualities or ANY in self.qualities
+
+    def targets(self, stored: str) -> list[str]:
+        """Return the transfer syntaxes that the client likes better than the stored one, the best first."""
+        least = self.qualities.get(stored, self.qualities.get(ANY, 0.0))
+        better = [(quality, uid) for uid, quality in self.qualities.items() if quality > least and uid != ANY]
+        return [uid for _, uid in sorted(better, key=lambda each: -each[0])]
+
+    @property
+    def text(self) -> str:
+        """As an error tells of them."""
+        return ", ".join(sorted(self.qualities))[:500]
 
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """How to send parts: as multipart or alone, and in which transfer syntaxes (None: as stored)."""
+    """How to send something: in parts or alone (or as ZIP archive), and in which transfer syntaxes."""
 
     multipart: bool
-    transfer_syntaxes: frozenset[str] | None
+    syntaxes: Syntaxes
+    zipped: bool = False
 
 
 def split_header(value: str) -> tuple[str, dict[str, str]]:
@@ -67,36 +124,49 @@ def _media_range(entry: str) -> MediaRange:
     return MediaRange(kind, parameters, quality)
 
 
-def negotiate(request: Request, media_type: str, *, single: bool, default_multipart: bool = True) -> Format:
-    """Choose how to send parts of `media_type`; raises `NotAcceptable`.
+def negotiate_instances(request: Request, *, single: bool) -> Format:
+    """Choose how to send Part 10 files; raises `NotAcceptable`.
 
-    A part alone is possible where there is one only (`single`); `*/*` gets what `default_multipart` says. Of several
-    entries of the best kind all transfer syntaxes are welcome; an entry without the parameter takes what is stored.
+    A file alone is possible where there is one only (`single`); `*/*` gets parts. Of several entries of the best kind
+    all transfer syntaxes are welcome.
     """
-    kinds = [
-        (kind, r)
-        for r in media_ranges(request)
-        if (kind := _kind(r, media_type, single, default_multipart)) is not None
-    ]
-    if not kinds:
-        alone = f" or {media_type}" if single else ""
-        raise NotAcceptable(f'this resource is sent as {MULTIPART}; type="{media_type}"{alone}, and Accept has neither')
-    multipart = kinds[0][0]
-    syntaxes = [r.parameters.get("transfer-syntax", "*") for kind, r in kinds if kind == multipart]
-    return Format(multipart, None if "*" in syntaxes else frozenset(syntaxes))
+    ranges = media_ranges(request)
+    for chosen in ranges:
+        if chosen.type == ZIP:
+            return Format(False, _zip_syntaxes(r for r in ranges if r.type == ZIP), zipped=True)
+        if chosen.takes(DICOM) and (multipart := chosen.multipart or chosen.type == "*/*"):
+            return Format(multipart, Syntaxes.of(r for r in ranges if _parts(r)))
+        if single and chosen.takes(DICOM):
+            return Format(False, Syntaxes.of(r for r in ranges if r.takes(DICOM) and not _parts(r)))
+    alone = f", {DICOM}" if single else ""
+    raise NotAcceptable(
+        f'instances are sent as {MULTIPART}; type="{DICOM}"{alone} or {ZIP}, and Accept has none of these'
+    )
 
 
-def _kind(entry: MediaRange, media_type: str, single: bool, default_multipart: bool) -> bool | None:
-    """Return True for multipart, False for a part alone, None for an entry that does not fit."""
-    fitting = (media_type, media_type.split("/", maxsplit=1)[0] + "/*", "*/*")
-    if entry.type in ("multipart/related", "multipart/*"):
-        return True if entry.root in fitting else None
-    if entry.type == "*/*":
-        return default_multipart
-    return False if single and entry.type in fitting else None
+def _parts(entry: MediaRange) -> bool:
+    return entry.takes(DICOM) and (entry.multipart or entry.type == "*/*")
+
+
+def _zip_syntaxes(entries: Iterable[MediaRange]) -> Syntaxes:
+    """Transfer syntaxes of the files of an archive: as stored unless one is named, for archives are kept."""
+    found = [entry for entry in entries if entry.transfer_syntax]
+    return Syntaxes.of(found) if found else Syntaxes({ANY: 1.0})
+
+
+def takes_json(request: Request) -> bool:
+    """Choose between DICOM JSON (True) and the XML of the Native DICOM Model in parts; raises `NotAcceptable`."""
+    for entry in media_ranges(request):
+        if entry.type in _JSON:
+            return True
+        if entry.multipart and entry.takes(DICOM_XML):
+            return False
+    raise NotAcceptable(
+        f'this resource is sent as {DICOM_JSON} or {MULTIPART}; type="{DICOM_XML}", and Accept has neither'
+    )
 
 
 def require_json(request: Request) -> None:
     """Check that the client takes DICOM JSON; raises `NotAcceptable`."""
-    if not any(r.type in (DICOM_JSON, "application/json", "application/*", "*/*") for r in media_ranges(request)):
+    if not any(r.type in _JSON for r in media_ranges(request)):
         raise NotAcceptable(f"this resource is sent as {DICOM_JSON}, and Accept has other types only")

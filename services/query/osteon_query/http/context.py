@@ -12,6 +12,7 @@ from osteon.dicom.identity import parse_public_id
 from osteon.errors import Invalid
 from osteon.index.port import Index
 from osteon.objects.port import Objects
+from osteon.sending.transcoding import Transcoder
 from osteon_query.http.errors import BadParameter, UnknownResource
 from osteon_query.packs.sidecars import Sidecars
 from osteon_query.packs.uploads import Uploads
@@ -31,6 +32,7 @@ class Door:
     objects: Objects
     sidecars: Sidecars
     uploads: Uploads
+    transcoder: Transcoder
 
 
 def _door(request: Request) -> Door:

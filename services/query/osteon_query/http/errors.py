@@ -27,6 +27,10 @@ class TooLarge(Invalid):
     """The body is longer than the limit; the message names the setting."""
 
 
+class TooBroad(Invalid):
+    """A search leaves more to be compared than one request may ask for; the message names the keys."""
+
+
 class TooSlow(Invalid):
     """The body comes so slowly that it keeps others from their turn."""
 
@@ -41,6 +45,10 @@ class NoRoom(Unavailable):
 
 class NotYetIndexed(Unavailable):
     """An upload is stored but was not indexed in time; it will be, and sending it again is safe."""
+
+
+class NotConvertedNow(Unavailable):
+    """`imaging` does not answer; later it may."""
 
 
 class Unreadable(OsteonError):

@@ -106,14 +106,19 @@ class ByteRange:
         return headers
 
 
-def byte_range(request: Request, total: int) -> ByteRange:
-    """Read the Range header (RFC 9110 14.2). One range is served; several or another unit give the whole.
+def byte_range(request: Request, total: int, tag: str = "") -> ByteRange:
+    """Read the Range header (RFC 9110 14.2). One range is served; another unit, or nonsense, gives the whole.
 
-    Ranges are for GET only, and not for If-Range: answers have no validator that it could name.
-    Raises `RangeNotSatisfiable` when the range begins behind the end.
+    Ranges are for GET only; If-Range must name `tag`. Raises `RangeNotSatisfiable` when the range begins behind the
+    end, and for several at once.
     """
-    found = _RANGE.fullmatch(request.headers.get("range", "").replace(" ", ""))
-    if found is None or not any(found.groups()) or request.scope.get(HEAD) or "if-range" in request.headers:
+    text = request.headers.get("range", "").replace(" ", "")
+    if request.scope.get(HEAD) or request.headers.get("if-range", tag) != tag:
+        return ByteRange(0, total, total, partial=False)
+    if text.startswith("bytes=") and len([each for each in text[6:].split(",") if each]) > 1:
+        raise RangeNotSatisfiable(f"one range of bytes is served at a time, not {text[:80]}")
+    found = _RANGE.fullmatch(text)
+    if found is None or not any(found.groups()):
         return ByteRange(0, total, total, partial=False)
     first, last = found.groups()
     start = int(first) if first else max(0, total - int(last))

@@ -1,13 +1,12 @@
-"""Reading instances out of packs: byte ranges, several members of a pack in one request, constant memory."""
+"""Reading out of packs: byte ranges, several pieces of a pack in one request, constant memory."""
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Generic, Protocol, TypeVar
 
 from osteon import metrics
 from osteon.errors import Invalid
-from osteon.index.port import Location
 from osteon.objects.port import ObjectNotFound, Objects
 from osteon_query.http.errors import Unreadable
 from osteon_query.http.streaming import Bytes, read_ahead
@@ -15,20 +14,46 @@ from osteon_query.http.streaming import Bytes, read_ahead
 _GAP: Final = 64 << 10
 """Reading over so many unwanted bytes is cheaper than another request."""
 _MEMBERS: Final = 512
-"""Members of one request at most, which bounds what is remembered of it."""
+"""Pieces of one request at most, which bounds what is remembered of it."""
 _READ_AHEAD: Final = 4
 """Chunks of at most 1 MiB."""
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
-    """Members that lie close together in one pack, in the order of their bytes."""
-
-    members: list[Location]
+class Piece(Protocol):
+    """A byte range of an object: an instance (`Location`), a frame, a value."""
 
     @property
     def key(self) -> str:
-        """Object key of the pack."""
+        """Object key."""
+
+    @property
+    def offset(self) -> int:
+        """First byte."""
+
+    @property
+    def length(self) -> int:
+        """Number of bytes."""
+
+
+P = TypeVar("P", bound=Piece)
+
+
+@dataclass(frozen=True, slots=True)
+class Begins(Generic[P]):
+    """What follows are the bytes of `piece`."""
+
+    piece: P
+
+
+@dataclass(frozen=True, slots=True)
+class Span(Generic[P]):
+    """Pieces that lie close together in one object, in the order of their bytes."""
+
+    members: list[P]
+
+    @property
+    def key(self) -> str:
+        """Object key."""
         return self.members[0].key
 
     @property
@@ -41,51 +66,53 @@ class Span:
         """Byte after the last."""
         return self.members[-1].offset + self.members[-1].length
 
-    def takes(self, location: Location) -> bool:
-        """Whether `location` can be read in the same request."""
-        near = 0 <= location.offset - self.stop <= _GAP
-        return location.key == self.key and near and len(self.members) < _MEMBERS
+    def takes(self, piece: P) -> bool:
+        """Whether `piece` can be read in the same request."""
+        near = 0 <= piece.offset - self.stop <= _GAP
+        return piece.key == self.key and near and len(self.members) < _MEMBERS
 
 
-async def spans(locations: AsyncIterator[Location]) -> AsyncGenerator[Span, None]:
+async def spans(pieces: AsyncIterator[P]) -> AsyncGenerator[Span[P], None]:
     """Gather neighbours."""
-    span: Span | None = None
-    async for location in locations:
-        if span is not None and span.takes(location):
-            span.members.append(location)
+    span: Span[P] | None = None
+    async for piece in pieces:
+        if span is not None and span.takes(piece):
+            span.members.append(piece)
             continue
         if span is not None:
             yield span
-        span = Span([location])
+        span = Span([piece])
     if span is not None:
         yield span
 
 
-async def read_members(
-    objects: Objects, locations: AsyncIterator[Location], *, way: str
-) -> AsyncGenerator[Location | Bytes, None]:
-    """Yield each instance's location, then its Part 10 file in chunks; reads ahead. Raises `Unreadable`.
+async def read_pieces(
+    objects: Objects, pieces: AsyncIterator[P], *, way: str
+) -> AsyncGenerator[Begins[P] | Bytes, None]:
+    """Yield each piece, then its bytes in chunks; reads ahead. Raises `Unreadable`.
 
     `way` is the label under which the bytes are counted.
     """
-    async with aclosing(read_ahead(_members(objects, locations), _READ_AHEAD)) as items:
+    counter = metrics.RETRIEVED_BYTES.labels(way)
+    async with aclosing(read_ahead(_pieces(objects, pieces), _READ_AHEAD)) as items:
         async for item in items:
-            if not isinstance(item, Location):
-                metrics.RETRIEVED_BYTES.labels(way).inc(len(item))
+            if not isinstance(item, Begins):
+                counter.inc(len(item))
             yield item
 
 
-async def _members(objects: Objects, locations: AsyncIterator[Location]) -> AsyncGenerator[Location | Bytes, None]:
-    async for span in spans(locations):
+async def _pieces(objects: Objects, pieces: AsyncIterator[P]) -> AsyncGenerator[Begins[P] | Bytes, None]:
+    async for span in spans(pieces):
         chunks = read_range(objects, span.key, span.start, span.stop - span.start)
         async with aclosing(chunks):
-            cutter = _Cutter(chunks)
+            cutter = Cutter(chunks)
             position = span.start
             for member in span.members:
                 await cutter.skip(member.offset - position)
                 # What can not be read is told before the part begins, while the answer can still be an error.
-                await cutter.fill()
-                yield member
+                if member.length:
+                    await cutter.fill()
+                yield Begins(member)
                 async for piece in cutter.take(member.length):
                     yield piece
                 position = member.offset + member.length
@@ -109,7 +136,7 @@ async def read_range(objects: Objects, key: str, offset: int, length: int) -> As
         raise Unreadable(f"{key} ends {left} bytes before the index says so")
 
 
-class _Cutter:
+class Cutter:
     """Cuts a stream of chunks into pieces of given lengths, without copying."""
 
     def __init__(self, chunks: AsyncIterator[Bytes]) -> None:

@@ -1,0 +1,50 @@
+"""What `imaging` answers, made in this process: its workers take a second to start."""
+
+import asyncio
+from pathlib import Path
+from uuid import uuid4
+
+from osteon.bus.port import Bus
+from osteon.contracts.imaging import RenderRequested, Transcoded, TranscodeRequested
+from osteon.contracts.topology import TRANSCODE
+from osteon.dicom.pixels.errors import NotPossible
+from osteon.dicom.pixels.geometry import Limits
+from osteon.dicom.pixels.transcode import Wanted, transcode
+from osteon.objects.port import Objects
+
+
+class Pixels:
+    """Serves requests on a bus, and notes them."""
+
+    def __init__(self, objects: Objects, folder: Path) -> None:
+        self._objects = objects
+        self._folder = folder
+        self.transcoded: list[TranscodeRequested] = []
+        self.rendered: list[RenderRequested] = []
+
+    async def serve(self, bus: Bus) -> None:
+        """Answer from now on."""
+        await bus.serve(TRANSCODE, self._transcode)
+
+    async def _transcode(self, message: TranscodeRequested) -> Transcoded:
+        self.transcoded.append(message)
+        source, result = await self._fetch(message), self._folder / uuid4().hex
+        wanted = Wanted(targets=message.targets, lossy=message.lossy, quality=message.quality)
+        try:
+            done = await asyncio.to_thread(transcode, source, result, wanted, Limits())
+        except NotPossible as error:
+            return Transcoded(correlation_id=message.correlation_id, error=str(error))
+        key = f"cache/transcoded/{uuid4().hex}.dcm"
+        await self._objects.put_file(key, result)
+        return Transcoded(
+            correlation_id=message.correlation_id,
+            key=key,
+            length=done.length,
+            transfer_syntax_uid=done.transfer_syntax_uid,
+            sop_instance_uid=done.sop_instance_uid,
+        )
+
+    async def _fetch(self, message: TranscodeRequested | RenderRequested) -> Path:
+        path = self._folder / uuid4().hex
+        path.write_bytes(await self._objects.get_range(message.key, message.offset, message.length))
+        return path
