@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
-How = Literal["rendered", "preview", "uint8", "uint16", "int16", "numpy", "frames"]
+How = Literal["rendered", "orthanc", "preview", "uint8", "uint16", "int16", "numpy", "frames"]
 
 PNG: Final = "image/png"
 JPEG: Final = "image/jpeg"
@@ -39,15 +39,15 @@ class RenderOrder:
     """A picture, or samples, of frames of one instance.
 
     Attributes:
-        how: `rendered`: for a person; `preview`, `uint8`, `uint16`, `int16`, `numpy`: as Orthanc; `frames`: decoded
-            samples in native little endian, no table applied.
-        media_type: of the file; `numpy` and `frames` do not look at it.
+        how: `rendered`: as a person looks at it; `orthanc`: as Orthanc's /rendered; `preview`, `uint8`, `uint16`,
+            `int16`, `numpy`: what Orthanc means by these; `frames`: decoded samples in native little endian.
+        media_type: of pictures; `numpy` and `frames` do not look at it.
         frames: counted from 1; empty: all.
         quality: of JPEG, 1 to 100.
-        window: in place of the file's own.
-        viewport: of PS3.18.
-        width, height: the greatest size of the picture, as Orthanc's /rendered has it; the frame's without.
-        smooth: blur before making it smaller.
+        window: in place of the file's own, of `rendered` and `orthanc`.
+        viewport: of `rendered`.
+        width, height: the greatest size of the picture, of `orthanc`.
+        smooth: blur before making it smaller, of `orthanc`.
         rescale: apply slope and intercept, of `numpy`.
         compress: make an .npz, of `numpy`.
     """

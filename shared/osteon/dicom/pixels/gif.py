@@ -1,0 +1,103 @@
+"""Writes pictures as an animated GIF (GIF89a), one picture in memory at a time, each with its own 256 colours."""
+
+import struct
+from collections.abc import Iterable
+from typing import Any, BinaryIO, Final
+
+import imagecodecs
+import numpy as np
+from numpy.typing import NDArray
+
+from osteon.dicom.pixels.attributes import Attributes
+from osteon.dicom.pixels.errors import NotPossible
+
+_RECOMMENDED_RATE: Final = 0x00082144
+_CINE_RATE: Final = 0x00180040
+_FRAME_TIME: Final = 0x00181063
+_DEFAULT_TIME: Final = 100.0
+_COLOURS: Final = 256
+_BITS: Final = 6
+"""Of each colour when colours are chosen."""
+_GREYS: Final = np.repeat(np.arange(_COLOURS, dtype=np.uint8)[:, None], 3, axis=1)
+_FOREVER: Final = b"\x21\xff\x0bNETSCAPE2.0\x03\x01\x00\x00\x00"
+
+Pixels = NDArray[Any]
+Picture = NDArray[np.uint8]
+
+
+def frame_time(attributes: Attributes) -> float:
+    """Return for how many milliseconds a frame is to be shown (PS3.3 C.7.6.5)."""
+    time = attributes.number(_FRAME_TIME)
+    for rate in () if time else (attributes.number(_RECOMMENDED_RATE), attributes.number(_CINE_RATE)):
+        time = time or (1000 / rate if rate and rate > 0 else None)
+    return time if time and 0 < time < float("inf") else _DEFAULT_TIME
+
+
+def write_gif(file: BinaryIO, pictures: Iterable[Picture], milliseconds: float) -> int:
+    """Write pictures of one size, each shown for so long; return the length in bytes.
+
+    Raises `NotPossible` when they are larger than the format allows.
+    """
+    # Viewers take less than two hundredths of a second for a mistake.
+    delay = min(max(2, round(milliseconds / 10)), 0xFFFF)
+    length = 0
+    for picture in pictures:
+        if not length:
+            length += file.write(_head(picture))
+        indices, colours = _indexed(picture)
+        length += file.write(struct.pack("<4sHBB", b"\x21\xf9\x04\x00", delay, 0, 0))
+        length += file.write(struct.pack("<cHHHHB", b",", 0, 0, picture.shape[1], picture.shape[0], 0x87))
+        length += file.write(colours.tobytes())
+        length += file.write(_compressed(indices))
+    return length + file.write(b";")
+
+
+def _head(picture: Picture) -> bytes:
+    rows, columns = picture.shape[:2]
+    if max(rows, columns) > 0xFFFF:
+        raise NotPossible("a GIF has at most 65535 pixels in each direction: ask for image/png")
+    return struct.pack("<6sHHBBB", b"GIF89a", columns, rows, 0x70, 0, 0) + _FOREVER
+
+
+def _compressed(indices: Picture) -> bytes:
+    """Return the blocks of LZW, which the codec puts between its own header and the trailer."""
+    file = bytes(imagecodecs.gif_encode(np.ascontiguousarray(indices)))
+    return file[13 + 3 * _COLOURS + 10 : -1]
+
+
+def _indexed(picture: Picture) -> tuple[Picture, Picture]:
+    """Return indices and the 256 colours that they mean."""
+    if picture.ndim == 2:
+        return picture, _GREYS
+    parts = (picture >> (8 - _BITS)).astype(np.int32)
+    codes = parts[..., 0] << 2 * _BITS | parts[..., 1] << _BITS | parts[..., 2]
+    counts = np.bincount(codes.ravel(), minlength=1 << 3 * _BITS)
+    used = np.flatnonzero(counts)
+    colours = np.stack([used >> 2 * _BITS, used >> _BITS & 63, used & 63], axis=1)
+    table, palette = np.zeros(len(counts), np.uint8), np.zeros((_COLOURS, 3), np.uint8)
+    for index, box in enumerate(_boxes(colours, counts[used])):
+        table[used[box]] = index
+        mean = np.average(colours[box], axis=0, weights=counts[used[box]])
+        palette[index] = np.rint(mean * 255 / ((1 << _BITS) - 1))
+    return table[codes], palette
+
+
+def _boxes(colours: Pixels, counts: Pixels) -> list[Pixels]:
+    """Divide colours into at most 256 boxes, always the one with most pixels times its extent, at its median."""
+    boxes: list[Pixels] = [np.arange(len(colours))]
+    scores = [_score(colours, counts, boxes[0])]
+    while len(boxes) < _COLOURS and max(scores) > 0:
+        worst = scores.index(max(scores))
+        box = boxes[worst]
+        axis = int(np.ptp(colours[box], axis=0).argmax())
+        box = box[np.argsort(colours[box, axis], kind="stable")]
+        total = np.cumsum(counts[box])
+        middle = min(max(1, int(np.searchsorted(total, total[-1] / 2))), len(box) - 1)
+        for place, part in ((worst, box[:middle]), (len(boxes), box[middle:])):
+            boxes[place : place + 1] = [part]
+            scores[place : place + 1] = [_score(colours, counts, part)]
+    return boxes
+
+
+def _score(colours: Pixels, counts: Pixels, box: Pixels) -> float:
+    return float(np.ptp(colours[box], axis=0).max() * counts[box].sum()) if len(box) > 1 else 0.0

@@ -1,0 +1,98 @@
+"""Pictures by the rules of Orthanc's REST API, as its clients expect them to the last grey level."""
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from osteon.dicom.pixels.grey import Picture, extremes, tabled
+from osteon.dicom.pixels.lut import Values
+from osteon.dicom.pixels.modality import Rescale
+from osteon.dicom.pixels.native import Frame
+from osteon.dicom.pixels.orders import Window
+
+_LEAST: Final = np.float32(0.0001)
+"""Windows and slopes are not nearer to 0."""
+_KERNEL: Final = (1, 4, 6, 4, 1)
+
+Pixels = NDArray[Any]
+
+
+def stretched(frame: Frame) -> Picture:
+    """Return the range of a grey frame as 0 to 255; all 0 when its values are all the same."""
+    low, high = extremes(frame)
+    if low == high:
+        return np.zeros(frame.shape, np.uint8)
+    scale = np.float32(255) / np.float32(high - low)
+    return tabled(frame, lambda values: _bytes(np.floor((values.astype(np.float32) - np.float32(low)) * scale + 0.5)))
+
+
+def clamped(frame: Frame, wanted: type[np.integer[Any]]) -> Pixels:
+    """Return the values of a grey frame as whole numbers of a type, the nearest where it can not hold them."""
+    if frame.dtype == wanted:
+        return frame
+    limits = np.iinfo(wanted)
+    if frame.dtype.kind == "f":
+        frame = np.nan_to_num(frame)
+    return np.clip(frame, limits.min, limits.max).astype(wanted)
+
+
+def windowed(frame: Frame, window: Window, rescale: Rescale) -> Picture:
+    """Return a grey frame in a window of rescaled values, the fraction of a grey level cut off."""
+    width = max(np.float32(window.width), _LEAST)
+    slope, intercept = np.float32(rescale.slope), np.float32(rescale.intercept)
+    if abs(slope) <= _LEAST:
+        slope = _LEAST
+    scale = np.float32(255) * slope / width
+    offset = (intercept - np.float32(window.centre) + width / np.float32(2)) / slope
+    return tabled(frame, lambda values: _bytes((values.astype(np.float32) + offset) * scale))
+
+
+def full_window(bits_stored: int, rescale: Rescale) -> Window:
+    """Return the window of all values that pixels can have, which counts where the file has none."""
+    width = float(1 << bits_stored) * rescale.slope
+    return Window(width / 2 + rescale.intercept, width, "linear-exact")
+
+
+def rescaled(frame: Frame, rescale: Rescale) -> NDArray[np.float32]:
+    """Return a grey frame with slope and intercept applied."""
+    return frame.astype(np.float32) * np.float32(rescale.slope) + np.float32(rescale.intercept)
+
+
+def sized(picture: Picture, width: int | None, height: int | None, *, smooth: bool) -> Picture:
+    """Return a picture of at most this size, in its proportions, each pixel the nearest one of the frame's."""
+    rows, columns = picture.shape[:2]
+    ratios = [wanted / actual for wanted, actual in ((width, columns), (height, rows)) if wanted]
+    if not ratios:
+        return picture
+    ratio = np.float32(min(ratios))
+    new_columns, new_rows = (max(1, int(np.floor(ratio * np.float32(size) + 0.5))) for size in (columns, rows))
+    if (new_columns, new_rows) == (columns, rows):
+        return picture
+    if smooth and (new_columns < columns or new_rows < rows):
+        picture = _blurred(picture)
+    return picture[_nearest(rows, new_rows)[:, None], _nearest(columns, new_columns)]
+
+
+def _nearest(size: int, new: int) -> NDArray[np.intp]:
+    centres = np.arange(new, dtype=np.float32) + np.float32(0.5)
+    places: NDArray[np.intp] = np.floor(centres * (np.float32(size) / np.float32(new))).astype(np.intp)
+    return np.minimum(places, size - 1)
+
+
+def _blurred(picture: Picture) -> Picture:
+    """Apply a Gaussian of 5 x 5 pixels; those at the edge go on outside."""
+    values = picture
+    for axis in (1, 0):
+        size = values.shape[axis]
+        sums = np.zeros(values.shape, np.uint16)
+        for offset, weight in enumerate(_KERNEL, -2):
+            sums += np.uint16(weight) * values.take(np.clip(np.arange(size) + offset, 0, size - 1), axis=axis)
+        values = (sums >> 4).astype(np.uint8)
+    return values
+
+
+def _bytes(values: Values | NDArray[np.float32]) -> Picture:
+    """Cut off fractions and what is beyond 0 and 255; what is no number becomes 0."""
+    levels: Picture = np.clip(np.nan_to_num(values, nan=0.0), 0, 255).astype(np.uint8)
+    return levels

@@ -1,0 +1,79 @@
+"""Overlays of an image, burned into its picture: annotations such as lines and letters (PS3.3 C.9.2, PS3.5 8.1.2)."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from osteon.dicom.pixels.attributes import Attributes
+from osteon.dicom.pixels.native import Frame
+
+_GROUPS: Final = range(0x6000, 0x6020, 2)
+_ROWS, _COLUMNS, _FRAMES, _TYPE, _ORIGIN = 0x0010, 0x0011, 0x0015, 0x0040, 0x0050
+_FIRST_FRAME, _ALLOCATED, _BIT, _DATA = 0x0051, 0x0100, 0x0102, 0x3000
+
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Overlay:
+    """The plane of one group that belongs to a frame; `top` and `left` of the frame's first pixel are 0."""
+
+    mask: Mask
+    top: int
+    left: int
+
+    def burn(self, picture: NDArray[Any], level: int) -> None:
+        """Set the pixels of a picture, (rows, columns) or with colours, that the overlay marks."""
+        rows, columns = picture.shape[:2]
+        first_row, first_column = max(0, -self.top), max(0, -self.left)
+        part = self.mask[first_row : max(0, rows - self.top), first_column : max(0, columns - self.left)]
+        top, left = self.top + first_row, self.left + first_column
+        picture[top : top + part.shape[0], left : left + part.shape[1]][part] = level
+
+
+def read_overlays(attributes: Attributes, number: int, cells: Frame) -> Iterator[Overlay]:
+    """Give the graphics of frame `number`. Regions of interest, which would hide the image, are left out.
+
+    `cells` are the words of the frame, where retired overlays have a bit of their own.
+    """
+    for group in _GROUPS:
+        tag = group << 16
+        if tag | _TYPE not in attributes or attributes.text(tag | _TYPE) == "R":
+            continue
+        mask = _packed(attributes, tag, number) if tag | _DATA in attributes else _within(attributes, tag, cells)
+        if mask is not None:
+            origin = [int(place) for place in attributes.numbers(tag | _ORIGIN)] or [1, 1]
+            yield Overlay(mask, origin[0] - 1, origin[-1] - 1)
+
+
+def _packed(attributes: Attributes, tag: int, number: int) -> Mask | None:
+    """Return the plane for a frame; None when it has none, or fewer bits than its size."""
+    rows, columns = _whole(attributes, tag | _ROWS, 0), _whole(attributes, tag | _COLUMNS, 0)
+    planes, first = _whole(attributes, tag | _FRAMES, 1), _whole(attributes, tag | _FIRST_FRAME, 1)
+    # One without a number of frames is for every frame.
+    plane = number - first if tag | _FRAMES in attributes and planes > 1 else 0
+    if not 0 <= plane < planes:
+        return None
+    size = rows * columns
+    begin = plane * size
+    start = begin // 16 * 2
+    data = attributes.raw(tag | _DATA, start, start + (size + 30) // 16 * 2)
+    bits = np.unpackbits(np.frombuffer(data, np.uint8), bitorder="little")[begin - start * 8 :][:size]
+    return bits.reshape(rows, columns).astype(np.bool_) if size and len(bits) == size else None
+
+
+def _within(attributes: Attributes, tag: int, cells: Frame) -> Mask | None:
+    """Return the bit of each word that an overlay of earlier editions of the standard has."""
+    bit = _whole(attributes, tag | _BIT, -1)
+    if _whole(attributes, tag | _ALLOCATED, 1) == 1 or cells.dtype.kind == "f" or not 0 <= bit < 8 * cells.itemsize:
+        return None
+    mask: Mask = (cells[:, :, 0] >> bit & 1).astype(np.bool_)
+    return mask
+
+
+def _whole(attributes: Attributes, tag: int, default: int) -> int:
+    value = attributes.number(tag)
+    return default if value is None else int(value)
