@@ -2,9 +2,9 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Row, exists, select
+from sqlalchemy import Row, Table, exists, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from osteon.dicom.identity import Identity, format_public_id
@@ -115,21 +115,31 @@ def _match(level: Level, row: int, steps: Sequence[tuple[_Rows, str, Mapping[int
     return Match(level, *reversed(resources))
 
 
-def _attributes(row: Row[Any], level: Level) -> dict[str, str]:
-    values = row._mapping
-    return {f.keyword: str(v) for f in LEVEL_FIELDS[level] if (v := values.get(f.column)) is not None}
+def _places(level: Level, table: Table) -> tuple[tuple[str, int], ...]:
+    """Return the keywords of a level that a table has a column for, with the column's place in the table's rows."""
+    names = table.c.keys()
+    return tuple((f.keyword, names.index(f.column)) for f in LEVEL_FIELDS[level] if f.column in names)
+
+
+_PLACES: Final = {level: _places(level, tables.TABLE_OF[level]) for level in Level}
+_PATIENT_OF_STUDY: Final = _places(Level.PATIENT, tables.studies)
+
+
+def _attributes(row: Row[Any], places: Sequence[tuple[str, int]]) -> dict[str, str]:
+    # By place, as looking up names takes most of the time of a large page.
+    return {keyword: str(value) for keyword, place in places if (value := row[place]) is not None}
 
 
 def _patient(row: Row[Any]) -> Patient:
     return Patient(
-        format_public_id(row.public_id), _attributes(row, Level.PATIENT), studies=row.studies, series=row.series,
-        instances=row.instances, size=row.size, updated=row.updated, stable=row.stable,
+        format_public_id(row.public_id), _attributes(row, _PLACES[Level.PATIENT]), studies=row.studies,
+        series=row.series, instances=row.instances, size=row.size, updated=row.updated, stable=row.stable,
     )  # fmt: skip
 
 
 def _study(row: Row[Any], modalities: list[str], sop_classes: list[str]) -> Study:
     return Study(
-        format_public_id(row.public_id), _attributes(row, Level.STUDY), _attributes(row, Level.PATIENT),
+        format_public_id(row.public_id), _attributes(row, _PLACES[Level.STUDY]), _attributes(row, _PATIENT_OF_STUDY),
         tuple(modalities), tuple(sop_classes), series=row.series, instances=row.instances, size=row.size,
         updated=row.updated, stable=row.stable,
     )  # fmt: skip
@@ -137,12 +147,12 @@ def _study(row: Row[Any], modalities: list[str], sop_classes: list[str]) -> Stud
 
 def _one_series(row: Row[Any], requests: list[tuple[str, str]]) -> Series:
     return Series(
-        format_public_id(row.public_id), _attributes(row, Level.SERIES), tuple(requests), instances=row.instances,
-        size=row.size, updated=row.updated, stable=row.stable,
+        format_public_id(row.public_id), _attributes(row, _PLACES[Level.SERIES]), tuple(requests),
+        instances=row.instances, size=row.size, updated=row.updated, stable=row.stable,
     )  # fmt: skip
 
 
 def _instance(row: Row[Any], identity: Identity, pack: Row[Any], texts: Mapping[int, str]) -> Instance:
-    attributes = _attributes(row, Level.IMAGE) | {"SOPClassUID": identity.sop_class_uid}
+    attributes = _attributes(row, _PLACES[Level.IMAGE]) | {"SOPClassUID": identity.sop_class_uid}
     where = location(row, identity, pack, texts)
     return Instance(where.public_id, attributes, where, received=pack.received)
