@@ -49,18 +49,21 @@ def parse_matching(keyword: str, text: str, *, vr: str = "") -> Matching | None:
     return parse_key((keyword,), text, vr=vr)
 
 
-def parse_key(path: tuple[str, ...], text: str, *, vr: str = "") -> Matching | None:
-    """Do as `parse_matching` for an attribute in sequences, `path` being as in `Condition`."""
+def parse_key(path: tuple[str, ...], text: str, *, vr: str = "", empty: bool = True) -> Matching | None:
+    """Do as `parse_matching` for an attribute in sequences, `path` being as in `Condition`.
+
+    `empty` says whether two quotation marks ask for an empty value (PS3.4 C.2.2.2.7) or are text.
+    """
     vr = vr or vr_of_tag(tag_of(path[-1]))
     try:
-        return _parse(vr, text)
+        return _parse(vr, text, empty=empty)
     except Invalid as error:
         raise BadValue(f"{describe(path)}: {error}") from None
 
 
-def condition(path: tuple[str, ...], text: str, *, vr: str = "") -> Condition | None:
-    """Return the condition that a key makes, None for universal matching."""
-    matching = parse_key(path, text, vr=vr)
+def condition(path: tuple[str, ...], text: str, *, vr: str = "", empty: bool = True) -> Condition | None:
+    """Return the condition that a key makes, None for universal matching; `empty` as in `parse_key`."""
+    matching = parse_key(path, text, vr=vr, empty=empty)
     return None if matching is None else Condition(path, matching)
 
 
@@ -115,18 +118,18 @@ def _bounds(matching: Matching) -> tuple[str | None, str | None] | None:
             return None
 
 
-def _parse(vr: str, text: str) -> Matching | None:
+def _parse(vr: str, text: str, *, empty: bool) -> Matching | None:
     if len(text) > MAX_LENGTH:
         raise Invalid(f"a value of {len(text)} characters is too long to be matched")
-    if vr == "SQ":
-        raise Invalid("a sequence is matched by the keys in its item, not by a value")
     # Leading blanks are insignificant in all but the four long text VRs (PS3.5 6.2); NUL pads UIDs.
     value = text.rstrip(" \0")
     if vr not in _ONE_VALUE:
         value = value.lstrip(" ")
     if not value.strip("*"):
         return None
-    if value == _EMPTY:
+    if vr == "SQ":
+        raise Invalid("a sequence is matched by the keys in its item, not by a value")
+    if empty and value == _EMPTY:
         return Empty()
     if vr in _NOT_TEXT:
         raise Invalid(f"values of VR {vr} can not be matched")

@@ -1,6 +1,6 @@
 """Blocks of private elements and who reserved them (PS3.5 7.8.1): `GGGGBB` → private creator, element (GGGG,00BB)."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 _ODD: Final = frozenset("13579BDF")
@@ -27,6 +27,20 @@ def creators_of(elements: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
             if value and isinstance(value, str):
                 found[tag[:4] + tag[6:]] = value
     return found
+
+
+def located(tags: Iterable[str], asked: Mapping[str, str], actual: Mapping[str, str]) -> list[str]:
+    """Return the tags that private elements have in a data set, and those of their creators.
+
+    `asked` and `actual` are blocks as `creators_of` returns them: what the asker means by them, and those of the data
+    set. Where the asker does not say whose a block is, its number counts.
+    """
+    found: dict[str, None] = {}
+    for tag in tags:
+        creator = asked.get(tag[:6])
+        for block in [tag[:6]] if creator is None else [b for b in actual if b[:4] == tag[:4] and actual[b] == creator]:
+            found[block + tag[6:]] = found[f"{block[:4]}00{block[4:]}"] = None
+    return list(found)
 
 
 class Blocks:

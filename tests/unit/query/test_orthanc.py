@@ -9,7 +9,7 @@ import pytest
 from pydicom import Dataset
 
 from osteon.dicom.identity import public_id
-from osteon_query.orthanc import by_header
+from osteon_query.search import by_header
 from support.make import ct_slice
 from support.packs import part10
 from support.query import Running, Settings, door, multipart, short_uid

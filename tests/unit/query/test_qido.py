@@ -150,11 +150,11 @@ async def test_a_viewer_s_list_query_finds_studies_with_all_that_it_shows(filled
     )
 
 
-async def test_a_key_that_is_not_matched_is_ignored_with_a_warning(filled: Running) -> None:
-    response = await filled.http.get(f"{WEB}/studies?PatientWeight=70.5&SeriesNumber=1")
+async def test_a_key_of_a_level_below_is_ignored_with_a_warning(filled: Running) -> None:
+    response = await filled.http.get(f"{WEB}/studies?SeriesNumber=1&SliceThickness=2")
     assert studies_in(response.json()) == {ALICE, BOB}
-    assert "PatientWeight" in response.headers["Warning"]
     assert "SeriesNumber" in response.headers["Warning"]
+    assert "SliceThickness" in response.headers["Warning"]
 
 
 @pytest.mark.parametrize(
@@ -165,6 +165,12 @@ async def test_a_key_that_is_not_matched_is_ignored_with_a_warning(filled: Runni
         ("limit=99999999999999999999999", "limit"),
         ("offset=1.5", "offset"),
         ("fuzzymatching=maybe", "fuzzymatching"),
+        ("emptyvaluematching=1", "emptyvaluematching"),
+        ("multiplevaluematching=yes", "multiplevaluematching"),
+        ("multiplevaluematching=true&ModalitiesInStudy=C*%5CMR", "ModalitiesInStudy"),
+        ('StudyDate=""', "StudyDate"),
+        ("RequestAttributesSequence=1", "RequestAttributesSequence"),
+        ("RequestAttributesSequence.NoSuch=1", "NoSuch"),
         ("NoSuchAttribute=1", "NoSuchAttribute"),
         ("includefield=NoSuchField", "NoSuchField"),
         ("StudyDate=yesterday", "StudyDate"),
@@ -181,6 +187,7 @@ async def test_a_bad_parameter_is_refused_by_name(filled: Running, query: str, n
     assert named in response.json()["detail"]
 
 
-async def test_clients_that_take_no_json_get_406(filled: Running) -> None:
-    response = await filled.http.get(f"{WEB}/studies", headers={"Accept": "application/dicom+xml"})
+@pytest.mark.parametrize("accept", ["application/dicom+xml", "text/html", "application/json;q=0"])
+async def test_clients_that_take_neither_json_nor_xml_in_parts_get_406(filled: Running, accept: str) -> None:
+    response = await filled.http.get(f"{WEB}/studies", headers={"Accept": accept})
     assert response.status_code == 406

@@ -1,4 +1,4 @@
-"""The query string of QIDO-RS → a search and what its answers hold (PS3.18 10.6.1.2, 8.3.4).
+"""The query string of QIDO-RS → a search and what its answers hold (PS3.18 8.3.4, 10.6.1.2).
 
 Keys on a date and on its time are one range of moments, always: QIDO-RS has no negotiation, and PS3.18 10.6 wants
 combined matching. A range of times that crosses midnight is refused where no date makes sense of it.
@@ -8,26 +8,35 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from osteon.dicom.keys import attribute_path, tag_of, vr_of_tag
-from osteon.dicom.matching import combine_datetimes, condition
+from osteon.dicom.keys import attribute_path, tag_of
+from osteon.dicom.matching import combine_datetimes
+from osteon.dicom.private_blocks import is_creator, is_private
 from osteon.dicom.query import Condition, Level, Search, Single
+from osteon_query.dicomweb.keys import conditions_of, is_comparable
 from osteon_query.http.errors import BadParameter
 from osteon_query.search.conditions import is_matchable, spelled
-from osteon_query.search.wanted import Wanted, default_wanted
+from osteon_query.search.wanted import Wanted, belongs, default_wanted
 
 DEFAULT_LIMIT: Final = 1_000
 """Results when no limit is given, unless the setting allows fewer."""
 _MAX_NUMBER: Final = 1 << 31
 _MAX_PARAMETERS: Final = 1_000
 _BOOLEANS: Final = {"true": True, "false": False}
+_NOT_FOR_SEARCHES: Final = frozenset({"accept", "charset"})
 
 
 @dataclass(frozen=True, slots=True)
 class QidoQuery:
-    """A parsed query. `ignored` has the keys that the index can not match."""
+    """A parsed query.
+
+    Attributes:
+        by_header: keys that the index does not hold and headers do.
+        ignored: keys that are not matched at all.
+    """
 
     search: Search
     wanted: Wanted
+    by_header: tuple[Condition, ...] = ()
     ignored: tuple[tuple[str, ...], ...] = ()
 
     @property
@@ -56,12 +65,14 @@ def parse(
         if count >= _MAX_PARAMETERS:
             raise BadParameter(f"more than {_MAX_PARAMETERS} parameters are given")
         query.take(name, value)
+    query.match()
     wanted = default_wanted(
         level,
         study_given=study is not None,
         series_given=series is not None,
         include=query.include,
         everything=query.everything,
+        creators=query.creators,
     )
     search = Search(
         level=level,
@@ -71,22 +82,27 @@ def parse(
         limit=query.limit + 1,
         offset=query.offset,
     )
-    return QidoQuery(search, wanted, tuple(query.ignored))
+    # Those are not combined, so a range of times across midnight would never match: this refuses it.
+    combine_datetimes(query.by_header, negotiated=False)
+    return QidoQuery(search, wanted, tuple(query.by_header), tuple(query.ignored))
 
 
 class _Parser:
     def __init__(self, level: Level, most: int) -> None:
         self._level = level
         self._most = most
+        self._keys: list[tuple[str, str]] = []
         self.conditions: list[Condition] = []
+        self.by_header: list[Condition] = []
         self.ignored: list[tuple[str, ...]] = []
         self.include: list[str] = []
-        self.everything = False
-        self.fuzzy = False
+        self.creators: dict[str, str] = {}
+        self.everything = self.fuzzy = self._empty = self._multiple = False
         self.limit = min(DEFAULT_LIMIT, most)
         self.offset = 0
 
     def take(self, name: str, value: str) -> None:
+        """Take one parameter; keys wait until all parameters are known that say how to match them."""
         match name.lower():
             case "limit":
                 self.limit = min(number(name, value), self._most)
@@ -94,36 +110,48 @@ class _Parser:
                 self.offset = number(name, value)
             case "fuzzymatching":
                 self.fuzzy = _boolean(name, value)
+            case "emptyvaluematching":
+                self._empty = _boolean(name, value)
+            case "multiplevaluematching":
+                self._multiple = _boolean(name, value)
             case "includefield":
                 self._include(value)
-            case "accept" | "charset":
-                pass
-            case _:
-                self._match(name, value)
+            case other if other not in _NOT_FOR_SEARCHES:
+                self._keys.append((name, value))
+
+    def match(self) -> None:
+        """Turn the keys into conditions."""
+        for name, value in self._keys:
+            self._match(name, value)
 
     def _include(self, value: str) -> None:
         for field in (part.strip() for part in value.split(",")):
             if field.lower() == "all":
                 self.everything = True
-            elif field:
-                attribute_path(field)
+            elif field and belongs(self._level, tag_of(attribute_path(field)[0])):
                 self.include.append(field)
 
     def _match(self, name: str, value: str) -> None:
         path = attribute_path(name)
-        if vr_of_tag(tag_of(path[-1])) == "CS":
-            # No code string has a comma; viewers list modalities with it.
-            value = value.replace(",", "\\")
-        parsed = condition(path, value)
-        matchable = is_matchable(self._level, path)
-        if len(path) == 1 or not matchable:
-            # Answers hold what is matched, by universal matching or not at all too (10.6.3.3); the sequence whose items
-            # can be matched is in them anyway.
-            self.include.append(name)
-        if not matchable:
+        tag = tag_of(path[0])
+        if is_creator(tag):
+            # Says what a private `includefield` means (PS3.18 8.3.4.3).
+            self.creators[tag[:4] + tag[6:]] = value
+            return
+        if is_private(tag):
             self.ignored.append(path)
-        elif parsed is not None:
-            self.conditions.append(parsed)
+            return
+        made = conditions_of(path, value, empty=self._empty, multiple=self._multiple)
+        matchable = is_matchable(self._level, path)
+        if belongs(self._level, tag):
+            # Answers hold what is matched, by universal matching or not at all too (10.6.3.3).
+            self.include += [] if matchable and len(path) > 1 else [name]
+        if matchable:
+            self.conditions += made
+        elif is_comparable(self._level, path):
+            self.by_header += made
+        else:
+            self.ignored.append(path)
 
 
 def number(name: str, value: str) -> int:

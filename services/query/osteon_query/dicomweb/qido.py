@@ -1,10 +1,12 @@
 """QIDO-RS: search for studies, series and instances (PS3.18 10.6).
 
-No result is 204 without a body, as Table 10.6.3-2 says; clients that expect an empty list treat it as one.
+No result is 204 without a body, as Table 10.6.3-1 says; clients that expect an empty list treat it as one.
 """
 
+import asyncio
 import time
 from typing import Any
+from uuid import uuid4
 
 import orjson
 from fastapi import APIRouter
@@ -13,11 +15,16 @@ from starlette.responses import Response
 
 from osteon import metrics
 from osteon.dicom.query import Level
+from osteon.dicom.xml import to_xml
 from osteon.index.port import Match
 from osteon_query.dicomweb.parameters import QidoQuery, parse, warnings
-from osteon_query.http.accept import DICOM_JSON, require_json
+from osteon_query.http.accept import DICOM_JSON, DICOM_XML, MULTIPART, takes_json
 from osteon_query.http.context import Door, DoorOf, dicomweb_url, uid_of
-from osteon_query.search.answers import answers
+from osteon_query.http.errors import TooBroad
+from osteon_query.search.answers import Answer, answers
+from osteon_query.search.by_header import check_candidates, pages_by_header
+from osteon_query.search.conditions import spelled
+from osteon_query.search.header_keys import HeaderKeys
 
 router = APIRouter(prefix="/dicom-web", tags=["QIDO-RS"])
 
@@ -61,7 +68,7 @@ async def instances_of_series(request: Request, door: DoorOf, study: str, series
 async def _search(
     request: Request, door: Door, level: Level, study: str | None = None, series: str | None = None
 ) -> Response:
-    require_json(request)
+    as_json = takes_json(request)
     query = parse(
         level,
         request.query_params.multi_items(),
@@ -70,23 +77,43 @@ async def _search(
         series=None if series is None else uid_of("the series", series),
     )
     started = time.perf_counter()
-    page = await door.index.search(query.search)
+    matches = await _matches(door, query)
     metrics.SEARCH_SECONDS.labels("qido").observe(time.perf_counter() - started)
-    shown = list(page.matches)[: query.limit]
+    shown = matches[: query.limit]
     base = dicomweb_url(request, door)
-    response = await _answer(door, shown, query, base)
-    for warning in warnings(query, base, more=len(page.matches) > len(shown)):
+    response = await _answer(door, shown, query, base, as_json=as_json)
+    for warning in warnings(query, base, more=len(matches) > len(shown)):
         response.headers.append("Warning", warning)
     return response
 
 
-async def _answer(door: Door, shown: list[Match], query: QidoQuery, base: str) -> Response:
+async def _matches(door: Door, query: QidoQuery) -> list[Match]:
+    """Return at most one match more than are shown."""
+    if not query.by_header:
+        return list((await door.index.search(query.search)).matches)
+    await check_candidates(door.index, query.search, spelled(one.path for one in query.by_header), TooBroad)
+    keys = HeaderKeys(query.by_header, case_sensitive=True)
+    found = pages_by_header(door.index, door.sidecars, query.search, keys, total=query.search.limit)
+    return [match async for page in found for match in page]
+
+
+async def _answer(door: Door, shown: list[Match], query: QidoQuery, base: str, *, as_json: bool) -> Response:
     if not shown:
         return Response(status_code=204)
     found = await answers(shown, query.wanted, index=door.index, sidecars=door.sidecars)
     for match, answer in zip(shown, found, strict=True):
         answer["00081190"] = {"vr": "UR", "Value": [_url(match, base)]}
-    return Response(orjson.dumps([_sorted(answer) for answer in found]), media_type=DICOM_JSON)
+    if as_json:
+        return Response(orjson.dumps([_sorted(answer) for answer in found]), media_type=DICOM_JSON)
+    boundary = uuid4().hex
+    body = await asyncio.to_thread(_parts, found, boundary)
+    return Response(body, media_type=f'{MULTIPART}; type="{DICOM_XML}"; boundary={boundary}')
+
+
+def _parts(found: list[Answer], boundary: str) -> bytes:
+    """Write one document a result (10.6.4)."""
+    head = f"--{boundary}\r\nContent-Type: {DICOM_XML}\r\n\r\n".encode()
+    return b"".join([head + to_xml(_sorted(answer)) + b"\r\n" for answer in found]) + f"--{boundary}--\r\n".encode()
 
 
 def _sorted(answer: dict[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Pages of matches, and their Orthanc objects: children, headers and requested tags fetched a page at a time."""
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import orjson
@@ -11,14 +11,14 @@ from osteon.dicom.attributes import LEVEL_OF
 from osteon.dicom.keys import attribute_path
 from osteon.dicom.query import Search
 from osteon.index.port import Index, Match
-from osteon_query.dicomweb.metadata import lines_of
 from osteon_query.http.context import Door
 from osteon_query.http.errors import BadParameter
 from osteon_query.orthanc.kinds import BY_LEVEL, INSTANCE, Kind, child_of
 from osteon_query.orthanc.shapes import Details, shape
 from osteon_query.orthanc.tag_formats import Form
 from osteon_query.packs.sidecars import parse_header
-from osteon_query.search.answers import locations_of
+from osteon_query.search.by_header import raw_headers
+from osteon_query.search.paging import pages
 
 _PAGE: Final = 1_000
 _NO: Final = frozenset({"0", "false"})
@@ -55,21 +55,6 @@ def requested_tags(names: Any) -> tuple[str, ...]:
     if len(paths) > _MAX_TAGS or any(len(path) > 1 for path in paths):
         raise BadParameter(f"requested tags: expected at most {_MAX_TAGS} keywords or tags, without paths")
     return tuple(path[0] for path in paths)
-
-
-async def pages(index: Index, search: Search, *, size: int, total: int | None) -> AsyncGenerator[Sequence[Match], None]:
-    """Yield the matches of a search from its offset on, at most `total` of them, `size` at a time."""
-    while total is None or total > 0:
-        limit = size if total is None else min(size, total)
-        page = await index.search(replace(search, limit=limit))
-        yield page.matches
-        if page.cursor is None or not page.matches:
-            return
-        total = None if total is None else total - len(page.matches)
-        if search.order:
-            search = replace(search, offset=search.offset + len(page.matches))
-        else:
-            search = replace(search, offset=0, cursor=page.cursor)
 
 
 def json_list(door: Door, search: Search, view: View, *, total: int | None) -> AsyncGenerator[bytes, None]:
@@ -122,11 +107,4 @@ async def _headers(door: Door, kind: Kind, matches: Sequence[Match], view: View)
     """Read the headers where something is shown that the index does not hold."""
     if kind is not INSTANCE and all(keyword in LEVEL_OF for keyword in view.requested):
         return [{} for _ in matches]
-    return [parse_header(raw) if raw else {} for raw in await raw_headers_of(door, matches)]
-
-
-async def raw_headers_of(door: Door, matches: Sequence[Match]) -> list[bytes]:
-    """Return the header of one instance of each resource as JSON, empty where there is none."""
-    locations = await locations_of(door.index, matches)
-    lines = iter(await lines_of(door.sidecars, [location for location in locations if location is not None]))
-    return [b"" if location is None else next(lines).header.json for location in locations]
+    return [parse_header(raw) if raw else {} for raw in await raw_headers(door.index, door.sidecars, matches)]

@@ -17,13 +17,13 @@ from osteon_query.http.bodies import json_object, small_body
 from osteon_query.http.context import Door, DoorOf
 from osteon_query.http.errors import BadBody, BadParameter
 from osteon_query.http.streaming import streamed
-from osteon_query.orthanc.by_header import check_candidates, pages_by_header
 from osteon_query.orthanc.expanding import View, json_array, json_list, requested_tags
 from osteon_query.orthanc.kinds import BY_LEVEL, kind_named
 from osteon_query.orthanc.resources import JSON, json_response
 from osteon_query.orthanc.tag_formats import Form
+from osteon_query.search.by_header import check_candidates, pages_by_header
 from osteon_query.search.conditions import is_matchable, spelled
-from osteon_query.search.header_keys import HeaderKey
+from osteon_query.search.header_keys import HeaderKeys
 
 router = APIRouter(prefix="/tools", tags=["Tools"])
 
@@ -70,9 +70,10 @@ async def _count(door: Door, wanted: _Find) -> int:
 
 
 async def _by_header(door: Door, wanted: _Find, total: int | None) -> AsyncGenerator[Sequence[Match], None]:
-    await check_candidates(door, wanted.search, spelled(condition.path for condition in wanted.by_header))
-    keys = [HeaderKey(condition, case_sensitive=wanted.search.case_sensitive) for condition in wanted.by_header]
-    return pages_by_header(door, wanted.search, keys, total=total)
+    names = f"Query: {spelled(condition.path for condition in wanted.by_header)}"
+    await check_candidates(door.index, wanted.search, names, BadParameter)
+    keys = HeaderKeys(wanted.by_header, case_sensitive=wanted.search.case_sensitive)
+    return pages_by_header(door.index, door.sidecars, wanted.search, keys, total=total)
 
 
 @router.post("/lookup")

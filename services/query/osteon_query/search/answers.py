@@ -12,6 +12,7 @@ from osteon.dicom.attributes import COMPUTED, HELD, LEVEL_OF, REQUEST_ATTRIBUTES
 from osteon.dicom.compare import holds
 from osteon.dicom.json_values import json_values
 from osteon.dicom.keys import keyword_of, tag_of, vr_of_tag
+from osteon.dicom.private_blocks import creators_of, is_private, located
 from osteon.dicom.query import Condition, Level
 from osteon.index.port import Index, Location, Match
 from osteon_query.packs.sidecars import Sidecars, parse_header
@@ -65,12 +66,15 @@ class Plan:
         self._wanted = wanted
         self._sources: list[tuple[str, Source]] = []
         self._from_header: list[str] = []
+        self._private: list[str] = []
         self._constants = dict(constants or {})
         self._whole_header = wanted.everything and level is Level.IMAGE
         for tag in sorted((wanted.required | wanted.optional) - set(self._constants)):
             source = _source(level, tag, wanted.items.get(tag))
             if source is not None:
                 self._sources.append((tag, source))
+            elif is_private(tag):
+                self._private.append(tag)
             elif not _below(level, tag):
                 self._from_header.append(tag)
         self._item_conditions: dict[str, list[Condition]] = {}
@@ -81,7 +85,7 @@ class Plan:
     @property
     def needs_headers(self) -> bool:
         """Whether something is wanted that the index does not hold."""
-        return bool(self._from_header) or self._whole_header
+        return bool(self._from_header or self._private) or self._whole_header
 
     def answer(self, match: Match, header: Mapping[str, Any] | None = None) -> Answer:
         """Put one answer together."""
@@ -102,6 +106,8 @@ class Plan:
 
     def _of_header(self, header: Mapping[str, Any]) -> Answer:
         tags = header if self._whole_header else self._from_header
+        if self._private and not self._whole_header:
+            tags = [*tags, *located(self._private, self._wanted.creators, creators_of(header))]
         found = {tag: header[tag] for tag in tags if tag in header and not _is_bulk(header[tag])}
         for tag, kept in self._wanted.items.items():
             if kept and tag in found:

@@ -1,6 +1,7 @@
 """Matching keys that the index does not hold, compared with headers (DICOM JSON Model) instead (PS3.4 C.2.2.2)."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from osteon.dicom.attributes import element_text
@@ -15,35 +16,56 @@ Header = Mapping[str, Any]
 Normal = Callable[[str], str]
 
 
-class HeaderKey:
-    """One key. Text compares without case unless told; names always do."""
+@dataclass(frozen=True, slots=True)
+class _Key:
+    """One key: the tags of its path, and how its values are compared."""
 
-    def __init__(self, condition: Condition, *, case_sensitive: bool) -> None:
+    tags: tuple[str, ...]
+    matching: Matching
+    normal: Normal
+
+    def holds(self, element: Mapping[str, Any]) -> bool:
+        text = "\\".join(self.normal(value) for value in element_text(element).split("\\"))
+        return holds(self.matching, text)
+
+    def inner(self) -> "_Key":
+        return replace(self, tags=self.tags[1:])
+
+
+class HeaderKeys:
+    """Keys that must all match. Text compares without case unless told; names always do."""
+
+    def __init__(self, conditions: Iterable[Condition], *, case_sensitive: bool) -> None:
         """Prepare the comparison."""
-        self._tags = [tag_of(name) for name in condition.path]
-        vr = vr_of_tag(self._tags[-1])
-        folds = vr == "PN" or not case_sensitive
-        self._normal: Normal = _NORMAL.get(vr, text_key if folds else str.strip)
-        self._matching = _mapped(condition.matching, self._normal)
+        self._keys = [_key(condition, case_sensitive) for condition in conditions]
 
     def accepts(self, header: Header) -> bool:
-        """Whether a header matches; any item of a sequence suffices."""
-        found = list(_elements(header, self._tags)) or [{}]
-        return any(holds(self._matching, self._text(element)) for element in found)
-
-    def _text(self, element: Mapping[str, Any]) -> str:
-        return "\\".join(self._normal(value) for value in element_text(element).split("\\"))
+        """Whether a header matches; one item of a sequence must match all keys in it (PS3.4 C.2.2.2.6)."""
+        return _accept(self._keys, header)
 
 
-def _elements(header: Header, tags: Sequence[str]) -> Iterator[Mapping[str, Any]]:
-    element = header.get(tags[0])
-    if element is None:
-        return
-    if len(tags) == 1:
-        yield element
-        return
-    for item in element.get("Value", ()):
-        yield from _elements(item or {}, tags[1:])
+def _key(condition: Condition, case_sensitive: bool) -> _Key:
+    tags = tuple(tag_of(name) for name in condition.path)
+    vr = vr_of_tag(tags[-1])
+    folds = vr == "PN" or not case_sensitive
+    normal = _NORMAL.get(vr, text_key if folds else str.strip)
+    return _Key(tags, _mapped(condition.matching, normal), normal)
+
+
+def _accept(keys: Sequence[_Key], header: Header) -> bool:
+    within: dict[str, list[_Key]] = {}
+    for key in keys:
+        if len(key.tags) > 1:
+            within.setdefault(key.tags[0], []).append(key.inner())
+        elif not key.holds(header.get(key.tags[0], {})):
+            return False
+    return all(any(_accept(inner, item) for item in _items(header, tag)) for tag, inner in within.items())
+
+
+def _items(header: Header, tag: str) -> list[Header]:
+    """Return the items of a sequence; an absent one is as an empty item: keys for empty values match."""
+    items = header.get(tag, {}).get("Value") or [{}]
+    return [item for item in items if isinstance(item, Mapping)]
 
 
 def _mapped(matching: Matching, normal: Normal) -> Matching:

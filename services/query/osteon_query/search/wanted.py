@@ -6,6 +6,7 @@ from typing import Final
 
 from osteon.dicom.attributes import COMPUTED, HELD, REQUEST_ATTRIBUTES
 from osteon.dicom.keys import tag_of
+from osteon.dicom.private_blocks import is_private
 from osteon.dicom.query import Condition, Level
 
 
@@ -19,6 +20,7 @@ class Wanted:
         items: sequence → what its items shall hold; a sequence that is not here comes whole.
         item_conditions: keys in sequences; only items that match come back (PS3.4 C.2.2.2.6).
         everything: all attributes of the level besides; at IMAGE level the whole header, without bulk data.
+        creators: block (`GGGGBB`) → private creator that is meant by it; other blocks are meant by their number.
     """
 
     required: frozenset[str]
@@ -26,6 +28,7 @@ class Wanted:
     items: Mapping[str, frozenset[str]] = field(default_factory=dict)
     item_conditions: tuple[Condition, ...] = ()
     everything: bool = False
+    creators: Mapping[str, str] = field(default_factory=dict)
 
 
 def _tags(*keywords: str) -> frozenset[str]:
@@ -100,6 +103,21 @@ LEVEL_ATTRIBUTES: Final[dict[Level, frozenset[str]]] = {
 """What `includefield=all` means at a level: the attributes of its modules (PS3.3 C.7). IMAGE: the whole header."""
 
 
+_GROUPS_OF_STUDY: Final = frozenset({"0010", "0012", "0032", "0038"})
+"""Groups of patients, trials, requests and visits."""
+
+
+def belongs(level: Level, tag: str) -> bool:
+    """Whether one instance can speak for its patient, study or series (`level`) as to an attribute (PS3.18 10.6.3.3).
+
+    Of private attributes only their makers know, so they are taken to.
+    """
+    if level is Level.IMAGE or is_private(tag):
+        return True
+    known = LEVEL_ATTRIBUTES[Level.STUDY] | (LEVEL_ATTRIBUTES[Level.SERIES] if level is Level.SERIES else frozenset())
+    return tag in known or tag[:4] in _GROUPS_OF_STUDY
+
+
 def default_wanted(
     level: Level,
     *,
@@ -107,11 +125,13 @@ def default_wanted(
     series_given: bool = True,
     include: Iterable[str] = (),
     everything: bool = False,
+    creators: Mapping[str, str] | None = None,
 ) -> Wanted:
     """Return the attributes of a QIDO-RS answer (PS3.18 Tables 10.6.3-3 to 10.6.3-5).
 
     A search for series or instances that names no study (`study_given`) or no series answers with the attributes of
-    these too. `include` are keywords, tags, or dotted paths of `includefield`. Raises `UnknownAttribute`.
+    these too. `include` are keywords, tags, or dotted paths of `includefield`; `creators` as in `Wanted`. Raises
+    `UnknownAttribute`.
     """
     levels = {level}
     if level in (Level.SERIES, Level.IMAGE) and not study_given:
@@ -128,7 +148,13 @@ def default_wanted(
         optional |= LEVEL_ATTRIBUTES[level]
     required = frozenset().union(*(_REQUIRED[one] for one in levels))
     items = {} if everything or _REQUESTS in included else {_REQUESTS: REQUEST_TAGS}
-    return Wanted(required=required, optional=frozenset(optional), items=items, everything=everything)
+    return Wanted(
+        required=required,
+        optional=frozenset(optional),
+        items=items,
+        everything=everything,
+        creators=creators or {},
+    )
 
 
 _PARENTS: Final[dict[Level, tuple[str, ...]]] = {

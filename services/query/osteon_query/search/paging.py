@@ -1,0 +1,22 @@
+"""Matches of a search, a page at a time."""
+
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import replace
+
+from osteon.dicom.query import Search
+from osteon.index.port import Index, Match
+
+
+async def pages(index: Index, search: Search, *, size: int, total: int | None) -> AsyncGenerator[Sequence[Match], None]:
+    """Yield the matches of a search from its offset on, at most `total` of them, `size` at a time."""
+    while total is None or total > 0:
+        limit = size if total is None else min(size, total)
+        page = await index.search(replace(search, limit=limit))
+        yield page.matches
+        if page.cursor is None or not page.matches:
+            return
+        total = None if total is None else total - len(page.matches)
+        if search.order:
+            search = replace(search, offset=search.offset + len(page.matches))
+        else:
+            search = replace(search, offset=0, cursor=page.cursor)
