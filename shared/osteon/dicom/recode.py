@@ -74,9 +74,10 @@ class Found:
     end: int
 
 
-def find(data: Buffer, position: int, stop: int, encoding: Encoding) -> Iterator[Found]:
+def find(data: Buffer, position: int, stop: int, encoding: Encoding, *, last: int | None = None) -> Iterator[Found]:
     """Iterate over the elements from `position` to `stop`, or to the delimiter of an item of undefined length.
 
+    Ends with the tag `last`, whose value is not looked at: where its length is undefined, it ends at `stop`.
     Raises `BadDataSet` and `TruncatedDataSet`.
     """
     while position < stop:
@@ -89,11 +90,11 @@ def find(data: Buffer, position: int, stop: int, encoding: Encoding) -> Iterator
             raise BadDataSet("an item or a delimiter where an element is expected", f"{tag:08X}", position)
         end = start + length
         if length == UNDEFINED:
-            end = skip_undefined(data, start, nested_encoding(vr, encoding))
+            end = stop if tag == last else skip_undefined(data, start, nested_encoding(vr, encoding))
         if end > stop:
             raise TruncatedDataSet(f"a value of {end - start} bytes is longer than what holds it", f"{tag:08X}", start)
         yield Found(tag, vr, position, start, length, end)
-        position = end
+        position = stop if tag == last else end
 
 
 def head(tag: int, vr: bytes, length: int, target: Encoding) -> bytes:

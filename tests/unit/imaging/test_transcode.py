@@ -244,7 +244,7 @@ def test_a_frame_is_in_memory_at_a_time(tmp_path: Path) -> None:
     ("wrong", "reason"),
     [
         ({"Rows": 0}, r"\(0028,0010\)"),
-        ({"BitsAllocated": 13}, r"\(0028,0100\)"),
+        ({"BitsAllocated": 65}, r"\(0028,0100\)"),
         ({"BitsStored": 17}, r"\(0028,0101\)"),
         ({"SamplesPerPixel": 9}, r"\(0028,0002\)"),
         ({"NumberOfFrames": 2_000_000_000}, r"\(0028,0008\)"),

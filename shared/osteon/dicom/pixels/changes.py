@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from osteon.dicom.encoding import EXPLICIT
+from osteon.dicom.pixels.access import EXTENDED_OFFSETS
 from osteon.dicom.pixels.geometry import PHOTOMETRIC, PLANAR
 from osteon.dicom.pixels.registry import Codec, Family
-from osteon.dicom.pixels.source import EXTENDED_LENGTHS, EXTENDED_OFFSETS, Source
+from osteon.dicom.pixels.source import EXTENDED_LENGTHS, Source
 from osteon.dicom.recode import encoded
 
 SOP_CLASS: Final = 0x00080016

@@ -16,8 +16,8 @@ from osteon.dicom.pixels import rle
 from osteon.dicom.pixels.errors import PixelError
 from osteon.dicom.pixels.geometry import Geometry
 from osteon.dicom.pixels.native import Frame, as_container, frame_type, from_native, to_native
-from osteon.dicom.pixels.registry import Codec, Family
-from osteon.dicom.pixels.stream import StreamHead, read_jpeg, read_jpeg_2000
+from osteon.dicom.pixels.registry import DEPTHS, Codec, Family
+from osteon.dicom.pixels.stream import StreamHead, read_jpeg, read_jpeg_2000, read_jpeg_xl
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +73,7 @@ def _decode_uncompressed(data: bytes, geometry: Geometry) -> Decoded:
     needed = (geometry.frame_bits + 7) // 8
     if len(data) < needed:
         raise PixelError(f"{len(data)} bytes where a frame has {needed}")
-    photometric = "YBR_FULL" if geometry.photometric == "YBR_FULL_422" else geometry.photometric
-    return Decoded(from_native(data, geometry), photometric)
+    return Decoded(from_native(data, geometry), _full(geometry.photometric))
 
 
 def _decode_deflated(data: bytes, geometry: Geometry) -> Decoded:
@@ -88,12 +87,12 @@ def _decode_rle(data: bytes, geometry: Geometry) -> Decoded:
     frame = np.empty((geometry.rows, geometry.columns, geometry.samples), frame_type(geometry))
     octets = frame.view(np.uint8).reshape(*frame.shape, -1)
     octets[...] = planes.transpose(2, 3, 0, 1)[..., ::-1]
-    return Decoded(frame, geometry.photometric)
+    return Decoded(frame, _full(geometry.photometric))
 
 
 def _decode_jpeg(data: bytes, geometry: Geometry) -> Decoded:
     head = read_jpeg(data)
-    _compare(head, geometry)
+    _compare(head, geometry, Family.JPEG)
     if head.samples == 1:
         return _decoded(imagecodecs.jpeg8_decode(data), head, geometry, geometry.photometric)
     space = _jpeg_colours(head, geometry.photometric)
@@ -112,7 +111,7 @@ def _jpeg_colours(head: StreamHead, photometric: str) -> str:
 
 def _decode_jpeg_lossless(data: bytes, geometry: Geometry) -> Decoded:
     head = read_jpeg(data)
-    _compare(head, geometry)
+    _compare(head, geometry, Family.JPEG_LOSSLESS)
     space = "rgb" if head.samples == 3 else None
     values = imagecodecs.jpeg8_decode(data, colorspace=space, outcolorspace=space)
     return _decoded(values, head, geometry, _full(geometry.photometric))
@@ -120,36 +119,43 @@ def _decode_jpeg_lossless(data: bytes, geometry: Geometry) -> Decoded:
 
 def _decode_jpeg_ls(data: bytes, geometry: Geometry) -> Decoded:
     head = read_jpeg(data)
-    _compare(head, geometry)
+    _compare(head, geometry, Family.JPEG_LS)
     return _decoded(imagecodecs.jpegls_decode(data), head, geometry, _full(geometry.photometric))
 
 
 def _decode_jpeg_2000(data: bytes, geometry: Geometry) -> Decoded:
     head = read_jpeg_2000(data)
-    _compare(head, geometry)
+    _compare(head, geometry, Family.JPEG_2000)
     return _decoded(imagecodecs.jpeg2k_decode(data, numthreads=1), head, geometry, _without_transform(geometry))
 
 
 def _decode_htj2k(data: bytes, geometry: Geometry) -> Decoded:
     head = read_jpeg_2000(data)
-    _compare(head, geometry)
+    _compare(head, geometry, Family.HTJ2K)
     return _decoded(imagecodecs.htj2k_decode(data), head, geometry, _without_transform(geometry))
 
 
 def _decode_jpeg_xl(data: bytes, geometry: Geometry) -> Decoded:
+    _same_size(read_jpeg_xl(data), geometry)
     shape = (geometry.rows, geometry.columns, geometry.samples)
     out = np.empty(shape if geometry.samples > 1 else shape[:2], frame_type(geometry))
-    values = imagecodecs.jpegxl_decode(data, numthreads=1, out=out)
+    values = imagecodecs.jpegxl_decode(data, keeporientation=True, numthreads=1, out=out)
     return Decoded(values.reshape(shape), "RGB" if geometry.samples == 3 else geometry.photometric)
 
 
-def _compare(head: StreamHead, geometry: Geometry) -> None:
+def _same_size(size: tuple[int, int], geometry: Geometry) -> None:
     """Refuse a bit stream of another size before its decoder allocates memory for it."""
-    found = (head.rows, head.columns, head.samples)
-    if found != (geometry.rows, geometry.columns, geometry.samples):
-        wanted = f"{geometry.rows} x {geometry.columns} pixels of {geometry.samples} samples"
-        raise PixelError(f"the bit stream has {found[0]} x {found[1]} pixels of {found[2]} samples, not {wanted}")
-    if not 1 <= head.precision <= geometry.bits_allocated:
+    if size != (geometry.rows, geometry.columns):
+        raise PixelError(f"the bit stream has {size[0]} x {size[1]} pixels, not {geometry.rows} x {geometry.columns}")
+
+
+def _compare(head: StreamHead, geometry: Geometry, family: Family) -> None:
+    _same_size((head.rows, head.columns), geometry)
+    if head.samples != geometry.samples:
+        raise PixelError(f"the bit stream has {head.samples} samples per pixel, not {geometry.samples}")
+    if head.precision not in DEPTHS[family]:
+        raise PixelError(f"the bit stream has samples of {head.precision} bits, which are not decoded")
+    if head.precision > geometry.bits_allocated:
         raise PixelError(f"the bit stream has {head.precision} bits, more than the {geometry.bits_allocated} allocated")
 
 
@@ -237,6 +243,9 @@ def _encode_jpeg_ls(work: _Work) -> bytes:
 
 
 def _encode_jpeg_2000(work: _Work) -> bytes:
+    bits = _precision(work.frame, work.geometry)
+    if bits not in DEPTHS[Family.JPEG_2000]:
+        raise PixelError(f"values of {bits} bits, more than those stored")
     return bytes(
         imagecodecs.jpeg2k_encode(
             _squeezed(work.frame),
@@ -244,7 +253,7 @@ def _encode_jpeg_2000(work: _Work) -> bytes:
             codecformat="j2k",
             reversible=work.quality is None,
             mct=work.photometric == "RGB",
-            bitspersample=_precision(work.frame, work.geometry),
+            bitspersample=bits,
             numthreads=1,
         )
     )

@@ -50,13 +50,15 @@ def _full_range(frame: Frame, bits: int) -> Frame:
         frame = frame >> (bits - size)
     elif bits < size:
         frame = frame.astype(np.uint32) * ((1 << size) - 1) // ((1 << bits) - 1)
-    return frame.astype(wanted, copy=False)
+    stretched: Frame = np.asarray(frame, wanted)
+    return stretched
 
 
 def _converted(frame: Frame, matrix: NDArray[Any], black: int) -> Frame:
     most = np.iinfo(frame.dtype).max
     half = most // 2 + 1
     offset = np.array([black * (most + 1) // 256, half, half], np.float32)
-    rgb = (frame.astype(np.float32) - offset) @ matrix
-    np.rint(rgb, out=rgb)
-    return np.clip(rgb, 0, most, out=rgb).astype(frame.dtype)
+    values: Frame = (frame.astype(np.float32) - offset) @ matrix
+    np.rint(values, out=values)
+    np.clip(values, 0, most, out=values)
+    return values.astype(frame.dtype)

@@ -17,8 +17,6 @@ BITS_STORED: Final = 0x00280101
 HIGH_BIT: Final = 0x00280102
 SIGNED: Final = 0x00280103
 
-_ALLOCATED: Final = (1, 8, 16, 32, 64)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
@@ -88,20 +86,27 @@ class Geometry:
         return self.rows * self.columns
 
     @property
+    def word_bytes(self) -> int:
+        """Bytes of one decoded sample: 1, 2, 4 or 8, and single bits take a byte."""
+        return 1 << max(0, (self.bits_allocated - 1).bit_length() - 3)
+
+    @property
     def frame_bits(self) -> int:
-        """Bits of one native frame; frames of single bits follow each other without padding (PS3.5 8.1.1)."""
+        """Bits of one native frame; frames and words of odd bits follow each other without padding (PS3.5 8.1.1)."""
         samples = 2 if self.subsampled else self.samples
         return self.pixels * samples * self.bits_allocated
 
     @property
     def decoded_bytes(self) -> int:
         """Bytes of one decoded frame, chrominance at full resolution."""
-        return self.pixels * self.samples * max(1, self.bits_allocated // 8)
+        return self.pixels * self.samples * self.word_bytes
 
     def check(self, limits: Limits) -> None:
         """Raise `PixelError` when the frames can not be decoded as described, or are too large."""
-        if self.bits_allocated not in _ALLOCATED:
-            raise PixelError(f"Bits Allocated (0028,0100) is {self.bits_allocated}, not one of {_ALLOCATED}")
+        allowed = (32, 64) if self.floating else range(1, 65)
+        if self.bits_allocated not in allowed:
+            wanted = "32 or 64" if self.floating else "1 to 64"
+            raise PixelError(f"Bits Allocated (0028,0100) is {self.bits_allocated}, not {wanted}")
         if not 1 <= self.bits_stored <= self.bits_allocated:
             raise PixelError(f"Bits Stored (0028,0101) is {self.bits_stored} of {self.bits_allocated} allocated")
         if not 1 <= self.samples <= 4:
@@ -111,7 +116,7 @@ class Geometry:
         if not self.pixels:
             raise PixelError(f"Rows (0028,0010) x Columns (0028,0011) is {self.rows} x {self.columns}")
         if self.subsampled and (self.samples != 3 or self.bits_allocated != 8):
-            raise PixelError(f"{self.photometric} needs 3 samples of 8 bits")
+            raise PixelError(f"Photometric Interpretation (0028,0004) {self.photometric} needs 3 samples of 8 bits")
         if self.decoded_bytes > limits.frame_bytes:
             raise PixelError(f"a frame of {self.decoded_bytes} bytes is larger than the limit of {limits.frame_bytes}")
 

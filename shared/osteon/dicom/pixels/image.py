@@ -5,12 +5,14 @@ from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
+from osteon.dicom.pixels.access import FrameAccess
 from osteon.dicom.pixels.attributes import Attributes
+from osteon.dicom.pixels.changes import LOSSY
 from osteon.dicom.pixels.codecs import Decoded, decode
 from osteon.dicom.pixels.errors import NotPossible, PixelError
 from osteon.dicom.pixels.geometry import Geometry, Limits
-from osteon.dicom.pixels.native import stored_values
-from osteon.dicom.pixels.registry import CODECS, Codec
+from osteon.dicom.pixels.native import clipped, stored_values
+from osteon.dicom.pixels.registry import CODECS, Codec, Family
 from osteon.dicom.pixels.source import Source
 
 
@@ -26,8 +28,10 @@ class Image:
         self._source = source
         self._before_frame = before_frame
         self.attributes = Attributes(source.data, source.elements, source.encoding)
-        self.geometry: Geometry = source.geometry()
         self._codec = _codec(source)
+        self.geometry: Geometry = source.geometry()
+        self._lossy = self._codec.family is Family.JPEG or self.attributes.text(LOSSY) == "01"
+        self._access = FrameAccess(source, self.geometry)
 
     @classmethod
     def open(cls, path: Path, limits: Limits, *, before_frame: Callable[[], None] = lambda: None) -> "Image":
@@ -36,7 +40,7 @@ class Image:
         Raises `NotPossible` when there is nothing to decode or no decoder, `PixelError` when the attributes can not be,
         and what `Source` raises.
         """
-        source = Source(path, limits)
+        source = Source(path, limits, to_pixels=True)
         try:
             return cls(source, before_frame)
         except BaseException:
@@ -67,15 +71,18 @@ class Image:
             raise PixelError(f"there is no frame {number}: the image has {self.geometry.frames}")
         self._before_frame()
         try:
-            return decode(self._codec, self._source.frame(number, self.geometry), self.geometry)
+            return decode(self._codec, self._access.read(number), self.geometry)
         except PixelError as error:
             raise PixelError(f"frame {number}: {error}") from None
 
     def values(self, cells: Decoded) -> Decoded:
         """Return the stored values in a frame of `cells`."""
         geometry = self.geometry
-        shift = 0 if 0 < cells.precision <= geometry.bits_stored else geometry.shift
-        return replace(cells, frame=stored_values(cells.frame, geometry, shift=shift))
+        if 0 < cells.precision <= geometry.bits_stored:
+            return cells  # The bit stream has nothing but those values.
+        if cells.precision and self._lossy:
+            return replace(cells, frame=clipped(cells.frame, geometry))
+        return replace(cells, frame=stored_values(cells.frame, geometry, shift=geometry.shift))
 
 
 def _codec(source: Source) -> Codec:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from osteon.dicom.pixels.errors import PixelError
 from osteon.dicom.pixels.geometry import Geometry
 
 Frame = NDArray[Any]
@@ -16,21 +17,18 @@ Frame = NDArray[Any]
 
 def frame_type(geometry: Geometry) -> "np.dtype[Any]":
     """Return the type of one sample."""
-    if geometry.floating:
-        return np.dtype(f"<f{geometry.bits_allocated // 8}")
     kind = "i" if geometry.signed and geometry.bits_allocated > 1 else "u"
-    return np.dtype(f"<{kind}{max(1, geometry.bits_allocated // 8)}")
+    return np.dtype(f"<{'f' if geometry.floating else kind}{geometry.word_bytes}")
 
 
-def from_native(data: bytes, geometry: Geometry, *, first_bit: int = 0) -> Frame:
-    """Return the frame in `data`, which has at least its bytes; single bits begin at `first_bit` (0 to 7)."""
-    if geometry.bits_allocated == 1:
-        count = geometry.pixels * geometry.samples
-        bits = np.unpackbits(np.frombuffer(data, np.uint8), bitorder="little")[first_bit : first_bit + count]
-        return bits.reshape(geometry.rows, geometry.columns, geometry.samples)
+def from_native(data: bytes, geometry: Geometry) -> Frame:
+    """Return the frame in `data`, which has at least its bytes; it shares them where it can."""
     if geometry.subsampled:
         return _from_422(np.frombuffer(data, np.uint8, geometry.pixels * 2), geometry)
-    values = np.frombuffer(data, frame_type(geometry), geometry.pixels * geometry.samples)
+    if geometry.bits_allocated == geometry.word_bytes * 8:
+        values = np.frombuffer(data, frame_type(geometry), geometry.pixels * geometry.samples)
+    else:
+        values = _unpacked(data, geometry)
     if geometry.planar and geometry.samples > 1:
         planes = values.reshape(geometry.samples, geometry.rows, geometry.columns)
         # Not as a view: codecs look at strides, which numpy leaves odd where an axis has one element.
@@ -38,8 +36,21 @@ def from_native(data: bytes, geometry: Geometry, *, first_bit: int = 0) -> Frame
     return values.reshape(geometry.rows, geometry.columns, geometry.samples)
 
 
+def _unpacked(data: bytes, geometry: Geometry) -> Frame:
+    """Give words of odd bits, which follow each other from the lowest bit on, a word of their own."""
+    count, size = geometry.pixels * geometry.samples, geometry.bits_allocated
+    bits = np.unpackbits(np.frombuffer(data, np.uint8), count=count * size, bitorder="little")
+    if size == 1:
+        return bits
+    words = np.zeros((count, geometry.word_bytes * 8), np.uint8)
+    words[:, :size] = bits.reshape(count, size)
+    return np.packbits(words, bitorder="little").view(frame_type(geometry))
+
+
 def _from_422(values: NDArray[np.uint8], geometry: Geometry) -> Frame:
     """Repeat the chrominance of each pair of pixels: Y1 Y2 CB CR (PS3.3 C.7.6.3.1.2)."""
+    if geometry.columns % 2:
+        raise PixelError(f"Columns (0028,0011) is {geometry.columns}, subsampled colours need an even number")
     groups = values.reshape(-1, 4)
     frame = np.empty((len(groups), 2, 3), np.uint8)
     frame[:, :, 0] = groups[:, :2]
@@ -77,17 +88,19 @@ def as_container(values: Frame, geometry: Geometry, *, precision: int, signed: b
 
     `precision` and `signed` are what the bit stream says of its samples.
     """
-    if values.dtype == frame_type(geometry):
-        return values
     wanted = frame_type(geometry)
-    if geometry.signed and not signed and precision < geometry.bits_allocated:
-        half = 1 << (precision - 1)
-        return ((values.astype(np.int64) ^ half) - half).astype(wanted)
-    return values.astype(wanted)
+    frame: Frame = values.astype(wanted, copy=False)
+    if geometry.signed and not signed and precision < wanted.itemsize * 8:
+        frame = np.left_shift(frame, wanted.itemsize * 8 - precision)
+        frame >>= wanted.itemsize * 8 - precision
+    return frame
 
 
 def stored_values(frame: Frame, geometry: Geometry, *, shift: int) -> Frame:
-    """Return the values that the bits stored of each word say, without what else is in it (PS3.5 8.1.1)."""
+    """Return the values that the bits stored of each word say, without what else is in it (PS3.5 8.1.1).
+
+    `shift`: bits below them.
+    """
     allocated, stored = frame.dtype.itemsize * 8, geometry.bits_stored
     if geometry.floating or stored == allocated or geometry.bits_allocated == 1:
         return frame
@@ -97,4 +110,12 @@ def stored_values(frame: Frame, geometry: Geometry, *, shift: int) -> Frame:
     else:
         values = np.right_shift(frame, shift)
         values &= frame.dtype.type((1 << stored) - 1)
+    return values
+
+
+def clipped(frame: Frame, geometry: Geometry) -> Frame:
+    """Return values within the bits stored: a lossy decoder with more bits may go beyond them, at edges."""
+    span = 1 << geometry.bits_stored
+    low = -span // 2 if geometry.signed else 0
+    values: Frame = np.clip(frame, low, low + span - 1)
     return values

@@ -4,7 +4,7 @@ The table is the documentation (docs/transfer-syntaxes.md is made from it) and i
 it what is possible; only `imaging` imports `osteon.dicom.pixels.codecs`, which does it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
@@ -36,6 +36,22 @@ class Family(StrEnum):
     JPEG_XL = "JPEG XL"
 
 
+DEPTHS: Final[Mapping[Family, Sequence[int]]] = MappingProxyType(
+    {
+        Family.NATIVE: range(1, 65),
+        Family.ENCAPSULATED: range(1, 65),
+        Family.DEFLATED: range(1, 65),
+        Family.RLE: (8, 16, 32, 64),
+        Family.JPEG: (8, 12),
+        Family.JPEG_LOSSLESS: range(2, 17),
+        Family.JPEG_LS: range(2, 17),
+        Family.JPEG_2000: range(1, 25),
+        Family.HTJ2K: range(1, 33),
+        Family.JPEG_XL: range(1, 17),
+    }
+)
+"""Bits that samples may have in the bit streams of a family: OpenJPEG is exact up to 24."""
+
 _SAME: Final = {name: name for name in ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR", "RGB", "YBR_FULL")}
 _ANY: Final[Mapping[str, str]] = MappingProxyType(_SAME)
 _RCT: Final[Mapping[str, str]] = MappingProxyType({**_SAME, "RGB": "YBR_RCT"})
@@ -66,13 +82,14 @@ class Encoder:
             return f"{geometry.samples} samples per pixel"
         if geometry.signed and not self.signed:
             return "signed pixels"
-        if self.photometrics is not ANYTHING and photometric not in self.photometrics:
+        anything = self.photometrics is ANYTHING and not photometric.startswith("YBR_PARTIAL")
+        if not anything and photometric not in self.photometrics:
             return f"photometric interpretation {photometric or 'missing'}"
         return ""
 
 
 ANYTHING: Final[Mapping[str, str]] = MappingProxyType({})
-"""Of encoders that do not look at colours."""
+"""Of encoders that do not look at colours: all but those that have no name at full resolution."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +102,8 @@ class Codec:
     lossy: Encoder | None = None
     rewraps: tuple[str, ...] = ()
     """Other transfer syntaxes whose bit streams are valid in this one as they are."""
+    only: str = ""
+    """Which bit streams can be decoded, where not all can."""
 
     @property
     def name(self) -> str:
@@ -95,7 +114,8 @@ class Codec:
 _NATIVE = Encoder(ANYTHING, (1, 8, 16, 32, 64), 64, (1, 2, 3, 4))
 _BYTES = Encoder(ANYTHING, (8, 16, 32, 64), 64, (1, 3))
 _JPEG_LOSSLESS = Encoder(_ANY)
-_J2K_LOSSLESS = Encoder(_RCT)
+_J2K_LOSSLESS = Encoder(_RCT, (8, 16, 32), 24)
+_HTJ2K_LOSSLESS = Encoder(_RCT, (8, 16, 32), 32)
 _J2K_LOSSY = Encoder(_ICT, signed=False)
 
 
@@ -110,13 +130,16 @@ def _of(
     lossy: Encoder | None = None,
     *,
     rewraps: tuple[str, ...] = (),
+    only: str = "",
 ) -> Codec:
-    return Codec(_uid(number), family, lossless, lossy, tuple(map(_uid, rewraps)))
+    return Codec(_uid(number), family, lossless, lossy, tuple(map(_uid, rewraps)), only)
 
 
 def _uid(number: str) -> str:
     return f"1.2.840.10008.1.2.{number}"
 
+
+_PART_1: Final = "a bit stream for each frame, without the component transforms of part 2"
 
 CODECS: Final[dict[str, Codec]] = {
     codec.uid: codec
@@ -130,15 +153,18 @@ CODECS: Final[dict[str, Codec]] = {
         Codec(RLE_LOSSLESS, Family.RLE, Encoder(_ANY, (8, 16, 32), 32)),
         _of("4.50", Family.JPEG, None, Encoder(_JPEG, (8,), 8, signed=False)),
         _of("4.51", Family.JPEG, rewraps=("4.50",)),
+        *(_of(number, Family.JPEG) for number in ("4.52", "4.53", "4.54", "4.55", "4.56")),
         _of("4.57", Family.JPEG_LOSSLESS, _JPEG_LOSSLESS, rewraps=("4.70",)),
         _of("4.70", Family.JPEG_LOSSLESS, _JPEG_LOSSLESS),
         _of("4.80", Family.JPEG_LS, Encoder(_ANY)),
         _of("4.81", Family.JPEG_LS, Encoder(_ANY), rewraps=("4.80",)),
         _of("4.90", Family.JPEG_2000, _J2K_LOSSLESS),
         _of("4.91", Family.JPEG_2000, _J2K_LOSSLESS, _J2K_LOSSY, rewraps=("4.90",)),
-        _of("4.201", Family.HTJ2K, _J2K_LOSSLESS, rewraps=("4.202",)),
-        _of("4.202", Family.HTJ2K, _J2K_LOSSLESS),
-        _of("4.203", Family.HTJ2K, _J2K_LOSSLESS, rewraps=("4.201", "4.202")),
+        _of("4.92", Family.JPEG_2000, only=_PART_1),
+        _of("4.93", Family.JPEG_2000, only=_PART_1),
+        _of("4.201", Family.HTJ2K, _HTJ2K_LOSSLESS, rewraps=("4.202",)),
+        _of("4.202", Family.HTJ2K, _HTJ2K_LOSSLESS),
+        _of("4.203", Family.HTJ2K, _HTJ2K_LOSSLESS, rewraps=("4.201", "4.202")),
         _of("4.110", Family.JPEG_XL, Encoder(_GREY_OR_RGB, signed=False)),
         _of("4.111", Family.JPEG_XL),
         _of("4.112", Family.JPEG_XL, rewraps=("4.110",)),

@@ -15,6 +15,8 @@ _HEADER = struct.Struct("<16L")
 def decode(data: bytes, geometry: Geometry) -> NDArray[np.uint8]:
     """Return the planes of one frame: (samples, bytes of a sample from the most significant, rows, columns)."""
     size, planes = geometry.bits_allocated // 8, geometry.samples * geometry.bits_allocated // 8
+    if geometry.bits_allocated != geometry.word_bytes * 8:
+        raise PixelError(f"Bits Allocated (0028,0100) is {geometry.bits_allocated}, RLE needs whole words")
     if len(data) < _HEADER.size:
         raise PixelError("the RLE header is cut off")
     count, *offsets = _HEADER.unpack_from(data)

@@ -5,15 +5,14 @@ import tempfile
 import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack
-from functools import cached_property
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Final, Literal
 
 from osteon.dicom.encoding import UNDEFINED, Buffer, Encoding, actual_encoding, declared_encoding
 from osteon.dicom.errors import BadDataSet
-from osteon.dicom.frames import Frames, extended_offset_table, frame_runs, read_fragments
 from osteon.dicom.part10 import FileMeta, read_part10
-from osteon.dicom.pixels.errors import PixelError
+from osteon.dicom.pixels.access import FrameAccess
 from osteon.dicom.pixels.geometry import (
     BITS_ALLOCATED,
     BITS_STORED,
@@ -28,12 +27,11 @@ from osteon.dicom.pixels.geometry import (
     Geometry,
     Limits,
 )
-from osteon.dicom.recode import PIECE, Found, find, swapped
+from osteon.dicom.recode import PIECE, Found, find
 from osteon.dicom.uids import TransferSyntax, transfer_syntax
 
 PIXEL_DATA: Final = 0x7FE00010
 FLOAT_PIXELS: Final = (0x7FE00008, 0x7FE00009)
-EXTENDED_OFFSETS: Final = 0x7FE00001
 EXTENDED_LENGTHS: Final = 0x7FE00002
 _NUMBERS: Final = frozenset((ROWS, COLUMNS, SAMPLES, PLANAR, BITS_ALLOCATED, BITS_STORED, HIGH_BIT, SIGNED))
 _TEXTS: Final = frozenset((PHOTOMETRIC, FRAMES))
@@ -41,18 +39,22 @@ _MOST_ELEMENTS: Final = 200_000
 
 
 class Source:
-    """An open DICOM file. Raises `BadPart10`, `UnknownTransferSyntax`, `BadDataSet` when it can not be read.
+    """An open DICOM file; with `to_pixels` what is behind its pixel data is left out.
+
+    Raises `BadPart10`, `UnknownTransferSyntax`, `BadDataSet` when it can not be read.
 
     Attributes:
         meta, syntax: of the file meta information.
         encoding: of the data set, as it is.
         elements: of the data set, in their order.
         values: of the attributes that lay out pixel data, by tag.
+        pixels: the element with the pixels, of integers or floats; None when there are none.
     """
 
-    def __init__(self, path: Path, limits: Limits) -> None:
+    def __init__(self, path: Path, limits: Limits, *, to_pixels: bool = False) -> None:
         self._open = ExitStack()
-        self._limits = limits
+        self._to_pixels = to_pixels
+        self.limits = limits
         try:
             self._read(path)
         except BaseException:
@@ -77,7 +79,8 @@ class Source:
         self.elements: list[Found] = []
         self.values: dict[int, int | str] = {}
         self.pixels: Found | None = None
-        for found in find(self.data, start, len(self.data), self.encoding):
+        last = PIXEL_DATA if self._to_pixels else None
+        for found in find(self.data, start, len(self.data), self.encoding, last=last):
             self.elements.append(found)
             self._notice(found)
             if len(self.elements) > _MOST_ELEMENTS:
@@ -105,8 +108,8 @@ class Source:
             if not found and not pending:
                 raise BadDataSet("the deflated stream ends early", "", size)
             size += file.write(found)
-            if size > self._limits.inflated_bytes:
-                raise BadDataSet(f"inflates to more than {self._limits.inflated_bytes} bytes", "", size)
+            if size > self.limits.inflated_bytes:
+                raise BadDataSet(f"inflates to more than {self.limits.inflated_bytes} bytes", "", size)
             pending = inflater.unconsumed_tail
         file.flush()
         return self._mapped(file)
@@ -117,20 +120,28 @@ class Source:
             self.values[found.tag] = int.from_bytes(self.data[found.start : found.start + 2], order)
         elif found.tag in _TEXTS and found.length <= 64:
             self.values[found.tag] = bytes(self.data[found.start : found.end]).decode("latin-1").strip(" \0")
-        elif found.tag == PIXEL_DATA and found.end > found.start:
+        elif found.tag in (PIXEL_DATA, *FLOAT_PIXELS) and found.end > found.start:
             self.pixels = found
+
+    def find(self, tag: int) -> Found | None:
+        """Return an element of the data set."""
+        return next((found for found in self.elements if found.tag == tag), None)
 
     def value(self, tag: int) -> bytes:
         """Return the value of an element of the data set, at most 64 KiB; empty when there is none."""
-        for found in self.elements:
-            if found.tag == tag and found.length <= 0xFFFF:
-                return bytes(self.data[found.start : found.end])
-        return b""
+        found = self.find(tag)
+        return bytes(self.data[found.start : found.end]) if found and found.length <= 0xFFFF else b""
 
     def geometry(self) -> Geometry:
         """Return the layout of the frames, checked against the limits; raises `PixelError`."""
-        geometry = Geometry.from_values(self.values)
-        geometry.check(self._limits)
+        floating = self.pixels is not None and self.pixels.tag in FLOAT_PIXELS
+        geometry = Geometry.from_values(self.values, floating=floating)
+        geometry.check(self.limits)
+        if geometry.subsampled and self.pixels and not self.encapsulated:
+            # Some writers say that colours are subsampled, and write them in full.
+            length, needed = self.pixels.end - self.pixels.start, geometry.decoded_bytes * geometry.frames
+            if length >= needed:
+                return replace(geometry, photometric=geometry.photometric.removesuffix("_422"))
         return geometry
 
     @property
@@ -141,65 +152,13 @@ class Source:
     def swap_unit(self, bits_allocated: int) -> int:
         """Return how many bytes of native pixel data change places in the other byte order (PS3.5 annex D)."""
         assert self.pixels is not None
+        if self.pixels.tag in FLOAT_PIXELS:
+            return bits_allocated // 8
         if self.pixels.vr == b"OB" or (bits_allocated == 8 and self.encoding.little_endian):
             return 1
         return max(2, bits_allocated // 8) if bits_allocated in (1, 8, 16, 32, 64) else 2
 
     def frames(self, geometry: Geometry) -> Iterator[bytes]:
-        """Give each frame as its codec wants it: a bit stream, or native bytes in little endian.
-
-        Single bits come packed from the first bit on. Raises `PixelError` when frames are missing.
-        """
-        return (self.frame(number, geometry) for number in range(1, geometry.frames + 1))
-
-    def frame(self, number: int, geometry: Geometry) -> bytes:
-        """Return one frame, counted from 1, as `frames` does."""
-        if not self.encapsulated:
-            return self._native_frame(number, geometry)
-        position, length = self._runs[number - 1]
-        return self._joined(position, position + length)
-
-    @cached_property
-    def _runs(self) -> Frames:
-        assert self.pixels is not None
-        fragments = read_fragments(self.data, self.pixels.start, PIXEL_DATA, self.encoding)
-        extended: tuple[int, ...] = ()
-        for found in self.elements:
-            if found.tag == EXTENDED_OFFSETS and found.length != UNDEFINED:
-                extended = extended_offset_table(self.data, found.start, found.length)
-        runs, problem = frame_runs(self.data, fragments, self.geometry().frames, self.syntax, extended)
-        if not runs:
-            raise PixelError(f"(7FE0,0010): {problem}")
-        return runs
-
-    def _joined(self, position: int, end: int) -> bytes:
-        """Return what the fragments from `position` to `end` hold."""
-        if end - position > 2 * self._limits.frame_bytes:
-            raise PixelError(f"a frame of {end - position} bytes is larger than the limit")
-        parts = []
-        while position < end:
-            size = int.from_bytes(self.data[position + 4 : position + 8], "little")
-            parts.append(bytes(self.data[position + 8 : position + 8 + size]))
-            position += 8 + size
-        return b"".join(parts)
-
-    def _native_frame(self, number: int, geometry: Geometry) -> bytes:
-        assert self.pixels is not None
-        unit = 1 if self.encoding.little_endian else self.swap_unit(geometry.bits_allocated)
-        bits = geometry.frame_bits
-        needed, length = (bits * geometry.frames + 7) // 8, self.pixels.end - self.pixels.start
-        if length < needed:
-            raise PixelError(f"(7FE0,0010) has {length} bytes, {geometry.frames} frames have {needed}")
-        # Whole words, so that those of the other byte order can be turned.
-        first, last = bits * (number - 1) // 8 // unit * unit, -(-bits * number // 8 // unit) * unit
-        data = swapped(bytes(self.data[self.pixels.start + first : self.pixels.start + last]), unit)
-        return _cut(data, bits * (number - 1) - first * 8, bits)
-
-
-def _cut(data: bytes, first_bit: int, bits: int) -> bytes:
-    """Return `bits` bits from `first_bit` on, moved to the beginning."""
-    skip, shift = divmod(first_bit, 8)
-    if not shift:
-        return data[skip : skip + (bits + 7) // 8]
-    number = int.from_bytes(data[skip:], "little") >> shift & ((1 << bits) - 1)
-    return number.to_bytes((bits + 7) // 8, "little")
+        """Give each frame as `FrameAccess` does; raises `PixelError` when frames are missing."""
+        access = FrameAccess(self, geometry)
+        return map(access.read, range(1, geometry.frames + 1))

@@ -21,7 +21,7 @@ from osteon.dicom.pixels.geometry import Geometry, Limits
 from osteon.dicom.pixels.native import BitRun, to_native
 from osteon.dicom.pixels.output import Encapsulated, Output
 from osteon.dicom.pixels.registry import CODECS, Codec, Family
-from osteon.dicom.pixels.source import FLOAT_PIXELS, PIXEL_DATA, Source
+from osteon.dicom.pixels.source import PIXEL_DATA, Source
 from osteon.dicom.recode import PIECE, Found, Recoder, Scope, encoded, head, swapped
 from osteon.dicom.uids import transfer_syntax
 
@@ -123,7 +123,7 @@ def _plan(opened: _Opened, uid: str, quality: int | None) -> Plan:
         return Plan(uid, copies_streams=source.encapsulated)
     if target is None:
         raise NotPossible("there is no encoder")
-    if source.pixels is None:
+    if source.pixels is None or source.pixels.tag != PIXEL_DATA:
         return _without_pixels(source, uid, target)
     origin = CODECS.get(source.meta.transfer_syntax_uid)
     if origin is None:
@@ -139,8 +139,9 @@ def _plan(opened: _Opened, uid: str, quality: int | None) -> Plan:
 
 def _without_pixels(source: Source, uid: str, target: Codec) -> Plan:
     if target.family is not Family.NATIVE:
-        raise NotPossible("there is no pixel data to compress")
-    if any(found.tag in FLOAT_PIXELS and source.syntax.encapsulated for found in source.elements):
+        kind = "floating point pixel data can not be" if source.pixels else "there is no pixel data to be"
+        raise NotPossible(f"{kind} compressed")
+    if source.pixels and source.syntax.encapsulated:
         raise NotPossible("floating point pixel data is not encapsulated")
     return Plan(uid)
 
