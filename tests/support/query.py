@@ -21,6 +21,7 @@ from osteon.sending.transcoding import Transcoder
 from osteon_indexer.handlers import index_packs
 from osteon_query.app import create_app
 from osteon_query.http.context import Door
+from osteon_query.images.asking import Pictures
 from osteon_query.packs.converted import LOSSY
 from osteon_query.packs.sidecars import Sidecars
 from osteon_query.packs.uploads import Uploads
@@ -51,6 +52,9 @@ class Settings:
     remote_query_hours: float = 24.0
     remote_answers: int = 1000
     remote_find_seconds: float = 30.0
+    render_at_once: int = 8
+    render_seconds: float = 30.0
+    thumbnails_ahead: bool = False
 
 
 @dataclass
@@ -101,7 +105,9 @@ async def door(folder: Path, settings: Settings | None = None, *, indexing: bool
         )
         await uploads.start()
         transcoder = Transcoder(objects, bus, LOSSY, 5.0)
-        app = create_app(Door(settings, bus, index, objects, sidecars, uploads, transcoder), {"broker": bus.check})
+        pictures = Pictures(bus, objects, at_once=settings.render_at_once, seconds=settings.render_seconds)
+        ports = Door(settings, bus, index, objects, sidecars, uploads, transcoder, pictures)
+        app = create_app(ports, {"broker": bus.check})
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url=BASE) as http:
             yield Running(app, http, bus, index, objects, folder, settings)

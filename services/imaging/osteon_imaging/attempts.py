@@ -59,7 +59,8 @@ class Attempts:
             outcome = Outcome(failure=Failure.DAMAGED, error=str(error))
         if outcome.failure:
             metrics.IMAGING_FAILURES.labels(str(outcome.failure)).inc()
-            log.warning("not done", key=part.where, offset=part.offset, reason=outcome.error)
+            level = log.info if outcome.failure is Failure.NOT_POSSIBLE else log.warning
+            level("not done", key=part.where, offset=part.offset, reason=outcome.error)
         if outcome.failure in FATAL:
             self._poison.add(request, outcome)
         return outcome

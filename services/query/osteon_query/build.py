@@ -21,6 +21,8 @@ from osteon.runtime import Running, http_server, until_available
 from osteon.sending.transcoding import Transcoder
 from osteon_query.app import create_app
 from osteon_query.http.context import Door
+from osteon_query.images.asking import Pictures
+from osteon_query.images.thumbnails import Ahead
 from osteon_query.packs.converted import LOSSY
 from osteon_query.packs.sidecars import Sidecars
 from osteon_query.packs.uploads import Uploads
@@ -68,11 +70,26 @@ async def build(
         await bus.serve(MODALITIES, partial(tell_modalities, remotes=index.remotes))
         checks = {"broker": bus.check, "database": index.check, "objects": objects.check}
         transcoder = Transcoder(objects, bus, LOSSY, TRANSCODE_SECONDS)
-        app = create_app(Door(settings, bus, index, objects, sidecars, uploads, transcoder), checks)
+        pictures = Pictures(bus, objects, at_once=settings.render_at_once, seconds=settings.render_seconds)
+        if settings.thumbnails_ahead:
+            await stack.enter_async_context(_thumbnails_ahead(index, pictures))
+        app = create_app(Door(settings, bus, index, objects, sidecars, uploads, transcoder, pictures), checks)
         port = await stack.enter_async_context(
             http_server(app, settings.bind, settings.http_port, grace=settings.drain_seconds)
         )
         yield Running(checks=checks, ports={"http": port})
+
+
+@asynccontextmanager
+async def _thumbnails_ahead(index: Index, pictures: Pictures) -> AsyncIterator[None]:
+    ahead = Ahead(index, pictures)
+    await until_available("database", ahead.begin)
+    following = asyncio.create_task(ahead.follow_for_ever())
+    try:
+        yield
+    finally:
+        following.cancel()
+        await asyncio.wait({following})
 
 
 async def _real_parts(settings: QueryServiceSettings, stack: AsyncExitStack) -> tuple[Bus, Index, Objects]:

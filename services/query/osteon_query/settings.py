@@ -11,11 +11,19 @@ from osteon.settings import (
     ObjectSettings,
     ProcessSettings,
     RemotesSettings,
+    RenderSettings,
 )
 
 
 class QueryServiceSettings(
-    ProcessSettings, DicomSettings, HttpSettings, BusSettings, ObjectSettings, IndexSettings, RemotesSettings
+    ProcessSettings,
+    DicomSettings,
+    HttpSettings,
+    BusSettings,
+    ObjectSettings,
+    IndexSettings,
+    RemotesSettings,
+    RenderSettings,
 ):
     """The HTTP door, the broker, the object store and the database; AE title and DICOM port for `/system` only."""
 
@@ -86,3 +94,15 @@ class DoorSettings(Protocol):
     @property
     def remote_find_seconds(self) -> float:
         """Seconds that one of them takes at most."""
+
+    @property
+    def render_at_once(self) -> int:
+        """Pictures that are made at the same time."""
+
+    @property
+    def render_seconds(self) -> float:
+        """Seconds to wait for a picture."""
+
+    @property
+    def thumbnails_ahead(self) -> bool:
+        """Whether thumbnails are made when a study is stable."""

@@ -14,6 +14,7 @@ from osteon.index.port import Index
 from osteon.objects.port import Objects
 from osteon.sending.transcoding import Transcoder
 from osteon_query.http.errors import BadParameter, UnknownResource
+from osteon_query.images.asking import Pictures
 from osteon_query.packs.sidecars import Sidecars
 from osteon_query.packs.uploads import Uploads
 from osteon_query.settings import DoorSettings
@@ -33,6 +34,7 @@ class Door:
     sidecars: Sidecars
     uploads: Uploads
     transcoder: Transcoder
+    pictures: Pictures
 
 
 def _door(request: Request) -> Door:

@@ -51,6 +51,18 @@ class NotConvertedNow(Unavailable):
     """`imaging` does not answer; later it may."""
 
 
+class NotRenderable(Invalid):
+    """There can be no picture of an instance; the message says why."""
+
+
+class RenderFailed(OsteonError):
+    """`imaging` could not make a picture: its decoder crashed or wanted too much memory."""
+
+
+class RenderTimeout(OsteonError):
+    """A picture took too long."""
+
+
 class Unreadable(OsteonError):
     """The index names an object that the store does not have: what it held can not be served."""
 

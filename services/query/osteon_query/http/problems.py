@@ -54,7 +54,11 @@ _ANSWERS: Final[dict[type[Exception], Answer]] = {
     errors.NotAcceptable: Answer(406, 34, "Cannot send a response which is acceptable according to the Accept header"),
     errors.UnsupportedMediaType: Answer(415, 8, "Bad request"),
     errors.TooLarge: Answer(413, 4, "The server hosting Orthanc is running out of memory"),
+    errors.TooBroad: Answer(413, 8, "Bad request"),
     errors.TooSlow: Answer(408, 11, "Timeout"),
+    errors.NotRenderable: Answer(415, 33, "Unsupported media type"),
+    errors.RenderFailed: Answer(500, 2000, "Error while decoding an image"),
+    errors.RenderTimeout: Answer(504, 11, "Timeout"),
     errors.RangeNotSatisfiable: Answer(416, 41, "Incorrect range request"),
 }
 _INTERNAL: Final = Answer(500, -1, "Internal error")

@@ -1,0 +1,184 @@
+"""WADO-RS: rendered instances and frames, and thumbnails of everything (PS3.18 10.4.1.1.3, 10.4.1.1.4)."""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from osteon.contracts.imaging import RenderRequested
+from osteon.index.port import Location
+from osteon_query.dicomweb.scopes import Found, find, find_one, scope_of
+from osteon_query.dicomweb.sending import Part, send_parts
+from osteon_query.dicomweb.wado import INSTANCE, SERIES
+from osteon_query.http.context import Door, DoorOf, correlation_id, dicomweb_url, uid_of
+from osteon_query.http.errors import BadParameter, NotAcceptable, NotRenderable, UnknownResource
+from osteon_query.http.streaming import Bytes
+from osteon_query.http.validators import not_modified, validators
+from osteon_query.images import parameters, representative
+from osteon_query.images.answering import GIF, JPEG, PNG, choose, counted, send_picture
+from osteon_query.images.asking import in_order, picture_request
+from osteon_query.images.frames import frame_count
+from osteon_query.images.thumbnails import thumbnail_request
+
+router = APIRouter(prefix="/dicom-web/studies", tags=["WADO-RS"])
+
+_OFFERED: Final = (JPEG, PNG, GIF)
+_STILL: Final = (JPEG, PNG)
+_MOST_FRAMES: Final = 1000
+"""Numbers in one list of frames."""
+
+
+@router.get("/{study}/rendered")
+async def rendered_study(request: Request, door: DoorOf, study: str) -> Response:
+    """Send pictures of all instances of a study."""
+    return await _rendered(request, door, await find(door.index, scope_of(study)))
+
+
+@router.get(SERIES + "/rendered")
+async def rendered_series(request: Request, door: DoorOf, study: str, series: str) -> Response:
+    """Send pictures of all instances of a series."""
+    return await _rendered(request, door, await find(door.index, scope_of(study, series)))
+
+
+@router.get(INSTANCE + "/rendered")
+async def rendered_instance(request: Request, door: DoorOf, study: str, series: str, instance: str) -> Response:
+    """Send a picture of an instance: as GIF or in parts all frames, as one PNG or JPEG the first."""
+    return await _rendered(request, door, await find(door.index, scope_of(study, series, instance)), single=True)
+
+
+@router.get(INSTANCE + "/frames/{frames}/rendered")
+async def rendered_frames(  # noqa: PLR0917 - the parameters are those of the URL
+    request: Request, door: DoorOf, study: str, series: str, instance: str, frames: str
+) -> Response:
+    """Send pictures of frames, counted from 1."""
+    found = await find(door.index, scope_of(study, series, instance))
+    numbers = await _frames(door, found.first[0], frames)
+    return await _rendered(request, door, found, numbers=numbers, single=len(numbers) == 1)
+
+
+@router.get("/{study}/thumbnail")
+async def study_thumbnail(request: Request, door: DoorOf, study: str) -> Response:
+    """Send a small picture of the image in the middle of the study's largest series."""
+    return await _thumbnail(request, door, await representative.of_study(door.index, uid_of("the study", study)))
+
+
+@router.get(SERIES + "/thumbnail")
+async def series_thumbnail(request: Request, door: DoorOf, study: str, series: str) -> Response:
+    """Send a small picture of the image in the middle of a series."""
+    uids = uid_of("the study", study), uid_of("the series", series)
+    return await _thumbnail(request, door, await representative.of_series(door.index, *uids))
+
+
+@router.get(INSTANCE + "/thumbnail")
+async def instance_thumbnail(request: Request, door: DoorOf, study: str, series: str, instance: str) -> Response:
+    """Send a small picture of an instance."""
+    return await _thumbnail(request, door, await find_one(door.index, scope_of(study, series, instance)))
+
+
+@router.get(INSTANCE + "/frames/{frames}/thumbnail")
+async def frame_thumbnail(  # noqa: PLR0917 - the parameters are those of the URL
+    request: Request, door: DoorOf, study: str, series: str, instance: str, frames: str
+) -> Response:
+    """Send a small picture of a frame, of the first one in a list."""
+    location = await find_one(door.index, scope_of(study, series, instance))
+    return await _thumbnail(request, door, location, frame=(await _frames(door, location, frames))[0])
+
+
+async def _thumbnail(request: Request, door: Door, location: Location | None, *, frame: int = 1) -> Response:
+    if location is None:
+        raise UnknownResource("the archive does not hold it, or nothing in it")
+    media_type, _ = choose(request, _STILL)
+    message = thumbnail_request(
+        location,
+        correlation_id(request),
+        frame=frame,
+        media_type=media_type,
+        viewport=parameters.viewport(request.query_params, region=False),
+    )
+    with _as_acceptable():
+        return await send_picture(request, door.pictures, location, message)
+
+
+async def _rendered(
+    request: Request, door: Door, found: Found, *, numbers: list[int] | None = None, single: bool = False
+) -> Response:
+    """Answer with one picture where one is asked for and can be enough, else with parts."""
+    media_type, entry = choose(request, _OFFERED)
+    wanted = _wanted(request, media_type)
+    warning = parameters.unheard(request.query_params)
+    headers = {"Warning": f'299 {dicomweb_url(request, door)} "{warning}"'} if warning else {}
+    if not entry.multipart and (single or media_type == GIF) and len(found.first) == 1:
+        location = found.first[0]
+        frames = (numbers or []) if media_type == GIF else [(numbers or [1])[0]]
+        message = picture_request(location, correlation_id(request), frames=frames, **wanted)
+        with _as_acceptable():
+            return await send_picture(request, door.pictures, location, message, headers=headers)
+    tag = f"W/{found.tag('rendered', sorted(wanted.items()), numbers)}" if found.rest is None else ""
+    if known := tag and not_modified(request, tag):
+        return known
+    messages = _messages(door, found, numbers, correlation_id(request), wanted)
+    headers |= validators(tag, *found.first) if tag else {}
+    return await send_parts(request, _parts(door, messages), media_type, headers=headers)
+
+
+def _wanted(request: Request, media_type: str) -> dict[str, object]:
+    given = request.query_params
+    parameters.refuse_annotation(given)
+    return {
+        "how": "rendered",
+        "media_type": media_type,
+        "quality": parameters.quality(given),
+        "window": parameters.window(given),
+        "viewport": parameters.viewport(given, region=True),
+    }
+
+
+async def _messages(
+    door: Door, found: Found, numbers: list[int] | None, correlation_id: str, wanted: dict[str, object]
+) -> AsyncIterator[RenderRequested]:
+    """Yield a request for each picture: of each frame, or of all of them as GIF."""
+    async for location in found.all():
+        if wanted["media_type"] == GIF:
+            yield picture_request(location, correlation_id, frames=numbers or [], **wanted)
+            continue
+        for number in numbers or range(1, await frame_count(door.sidecars, location) + 1):
+            yield picture_request(location, correlation_id, frames=[number], **wanted)
+
+
+async def _parts(door: Door, messages: AsyncIterator[RenderRequested]) -> AsyncGenerator[Part | Bytes, None]:
+    """Yield the pictures; instances that show nothing are left out, and `NotAcceptable` when none shows anything."""
+    refused: NotRenderable | None = None
+    empty = True
+    async for picture in in_order(door.pictures, messages):
+        if isinstance(picture, NotRenderable):
+            refused = picture
+            continue
+        empty = False
+        yield Part(picture.media_type, picture.length)
+        async for chunk in counted(picture.chunks):
+            yield chunk
+    if empty and refused is not None:
+        raise NotAcceptable(str(refused))
+
+
+@contextmanager
+def _as_acceptable() -> Iterator[None]:
+    """What can be rendered in no media type can not be sent in an acceptable one (PS3.18 8.7.4, 10.4.3)."""
+    try:
+        yield
+    except NotRenderable as error:
+        raise NotAcceptable(str(error)) from None
+
+
+async def _frames(door: Door, location: Location, text: str) -> list[int]:
+    """Return the numbers in a list of frames; raises `BadParameter`, `UnknownResource` for one that is not there."""
+    parts = text.split(",")
+    if len(parts) > _MOST_FRAMES:
+        raise BadParameter(f"frames: {len(parts)} at once, at most {_MOST_FRAMES} are sent")
+    numbers = [parameters.whole("frames", part.strip(), 1, 10**9 - 1) for part in parts]
+    if max(numbers) > 1 and max(numbers) > (count := await frame_count(door.sidecars, location)):
+        raise UnknownResource(f"there is no frame {max(numbers)}: the instance has {count}, counted from 1")
+    return numbers

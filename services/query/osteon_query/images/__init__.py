@@ -1,0 +1,1 @@
+"""Pictures of instances, made by `imaging` and sent by HTTP."""

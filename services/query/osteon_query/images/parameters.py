@@ -1,0 +1,112 @@
+"""Query parameters of pictures: numbers, Orthanc's, and those of PS3.18 8.3.5."""
+
+import math
+from typing import Final
+
+from starlette.datastructures import QueryParams
+
+from osteon_query.http.errors import BadParameter
+
+MOST_PIXELS: Final = 16_384
+"""Of a side of a picture that is asked for."""
+_FUNCTIONS: Final = ("linear", "linear-exact", "sigmoid")
+_ANNOTATIONS: Final = frozenset(("patient", "technique"))
+_PROFILES: Final = ("no", "yes", "srgb", "adobergb", "rommrgb", "displayp3")
+_VIEWPORT: Final = 6
+
+
+def quality(given: QueryParams) -> int:
+    """Return `quality` (8.3.5.1.2), 90 without it."""
+    return whole("quality", given["quality"], 1, 100) if "quality" in given else 90
+
+
+def side(given: QueryParams, name: str) -> int | None:
+    """Return `width` or `height` of Orthanc's /rendered; 0 is none."""
+    return whole(name, given.get(name, "0"), 0, MOST_PIXELS) or None
+
+
+def orthanc_window(given: QueryParams) -> tuple[float, float, str] | None:
+    """Return `window-center` and `window-width` of Orthanc's /rendered."""
+    names = ("window-center", "window-width")
+    if not any(name in given for name in names):
+        return None
+    if not all(name in given for name in names):
+        raise BadParameter("window-center and window-width: give both or none")
+    centre, width = (decimal(name, given[name]) for name in names)
+    return centre, width, "linear"
+
+
+def window(given: QueryParams) -> tuple[float, float, str] | None:
+    """Return `window=centre,width,function` (8.3.5.1.4)."""
+    if "window" not in given:
+        return None
+    centre, width, function = ([part.strip() for part in given["window"].split(",")] + ["linear"])[:3]
+    if given["window"].count(",") not in (1, 2) or function.lower() not in _FUNCTIONS:
+        raise BadParameter(f"window: expected centre,width,function with one of {', '.join(_FUNCTIONS)}")
+    size = decimal("window", width)
+    if size <= 0 or (size < 1 and function.lower() == "linear"):
+        raise BadParameter(f"window: a width of {size:g} shows nothing")
+    return decimal("window", centre), size, function.lower()
+
+
+Viewport = tuple[int, int, float | None, float | None, float | None, float | None]
+
+
+def viewport(given: QueryParams, *, region: bool) -> Viewport | None:
+    """Return `viewport=vw,vh,sx,sy,sw,sh` (8.3.5.1.3), of which all but the first two may be left out.
+
+    `region`: a thumbnail shows the whole image, and has the first two only.
+    """
+    if "viewport" not in given:
+        return None
+    parts = [part.strip() for part in given["viewport"].split(",")]
+    if not 2 <= len(parts) <= (_VIEWPORT if region else 2):
+        raise BadParameter(f"viewport: expected {'vw,vh,sx,sy,sw,sh or vw,vh' if region else 'vw,vh'}")
+    vw, vh = (whole("viewport", part, 1, MOST_PIXELS) for part in parts[:2])
+    sx, sy, sw, sh = [decimal("viewport", part) if part else None for part in parts[2:]] + [None] * (6 - len(parts))
+    if sw == 0 or sh == 0 or (sx or 0) < 0 or (sy or 0) < 0:
+        raise BadParameter("viewport: the region begins in the image, and has a width and a height")
+    return vw, vh, sx, sy, sw, sh
+
+
+def refuse_annotation(given: QueryParams) -> None:
+    """Raise `BadParameter` when texts are to be drawn into the picture (8.3.5.1.1): that is not done here."""
+    if "annotation" not in given:
+        return
+    if not _ANNOTATIONS.issuperset(given["annotation"].split(",")):
+        raise BadParameter("annotation: expected patient, technique or both; neither can be drawn into pictures here")
+    raise BadParameter("annotation: texts are not drawn into pictures here; leave it out")
+
+
+def unheard(given: QueryParams) -> str:
+    """Return what a warning must tell: which valid parameter has no effect (8.3.5.1.5); empty when all have."""
+    profile = given.get("iccprofile", "no")
+    if profile not in _PROFILES:
+        raise BadParameter(f"iccprofile: expected one of {', '.join(_PROFILES)}")
+    return "" if profile == "no" else "iccprofile is not supported: the picture has no colour profile"
+
+
+def flag(given: QueryParams, name: str, *, default: bool) -> bool:
+    """Return a parameter that is 0, 1, true or false, or has no value, which means true."""
+    text = given.get(name, str(default)).lower()
+    if text not in ("", "0", "1", "true", "false"):
+        raise BadParameter(f"{name}: expected 0 or 1, got {text[:40]!r}")
+    return text in ("", "1", "true")
+
+
+def whole(name: str, text: str, least: int, most: int) -> int:
+    """Return a whole number."""
+    if not (text.isascii() and text.isdecimal() and len(text) < 10) or not least <= int(text) <= most:
+        raise BadParameter(f"{name}: expected a whole number from {least} to {most}, got {text[:40]!r}")
+    return int(text)
+
+
+def decimal(name: str, text: str) -> float:
+    """Return a number."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise BadParameter(f"{name}: expected a number, got {text[:40]!r}")
+    return value

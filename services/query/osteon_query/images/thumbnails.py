@@ -1,0 +1,88 @@
+"""Thumbnails (PS3.18 10.4.1.1.4): what they look like, and those of stable studies made before anybody asks."""
+
+import asyncio
+import random
+from typing import Final
+from uuid import uuid4
+
+from osteon.contracts.imaging import RenderRequested
+from osteon.errors import OsteonError, Unavailable
+from osteon.index.port import ChangeType, Index, Location
+from osteon.logging import get_logger
+from osteon_query.images.answering import JPEG
+from osteon_query.images.asking import Pictures, picture_request
+from osteon_query.images.parameters import Viewport
+from osteon_query.images.representative import of_every_series
+
+SIDE: Final = 256
+"""Pixels of a thumbnail's longer side, when the client does not say."""
+FOLLOWER: Final = "thumbnails"
+_PAUSE: Final = 5.0
+_PAGE: Final = 100
+
+log = get_logger(__name__)
+
+
+def thumbnail_request(
+    location: Location,
+    correlation_id: str,
+    *,
+    frame: int = 1,
+    media_type: str = JPEG,
+    viewport: Viewport | None = None,
+    ahead: bool = False,
+) -> RenderRequested:
+    """Return the request for the thumbnail of an instance."""
+    return picture_request(
+        location,
+        correlation_id,
+        frames=[frame],
+        how="rendered",
+        media_type=media_type,
+        viewport=viewport or (SIDE, SIDE, None, None, None, None),
+        ahead=ahead,
+    )
+
+
+class Ahead:
+    """Makes the thumbnails of studies that became stable. Every replica does; what one has made, the next one finds."""
+
+    def __init__(self, index: Index, pictures: Pictures) -> None:
+        self._index = index
+        self._pictures = pictures
+
+    async def begin(self) -> None:
+        """Leave out what became stable before thumbnails were first made ahead. Raises `Unavailable`."""
+        last = await self._index.last_change()
+        if last and not await self._index.stability.followed(FOLLOWER):
+            await self._index.stability.follow(FOLLOWER, last.seq)
+
+    async def follow_for_ever(self) -> None:
+        """Look every few seconds."""
+        while True:
+            await asyncio.sleep(_PAUSE * random.uniform(0.75, 1.25))  # noqa: S311 - no secret
+            try:
+                while await self.follow():
+                    pass
+            except Unavailable as error:
+                log.warning("thumbnails not made ahead", reason=str(error))
+            except Exception:
+                log.exception("thumbnails not made ahead")
+
+    async def follow(self) -> bool:
+        """Make those of studies that became stable since the last call; return whether there is more."""
+        since = await self._index.stability.followed(FOLLOWER)
+        page = await self._index.changes(since=since, limit=_PAGE, types=(ChangeType.STABLE_STUDY,))
+        for change in page.changes:
+            await self._make(change.public_id)
+            await self._index.stability.follow(FOLLOWER, change.seq)
+        return not page.done
+
+    async def _make(self, study_id: str) -> None:
+        for location in await of_every_series(self._index, study_id):
+            try:
+                await self._pictures.ask(thumbnail_request(location, uuid4().hex, ahead=True))
+            except Unavailable:
+                raise
+            except OsteonError as error:  # no image, or a damaged one: whoever looks at it is told so
+                log.info("no thumbnail", instance=location.identity.sop_uid, reason=str(error))

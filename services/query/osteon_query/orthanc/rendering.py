@@ -1,0 +1,145 @@
+"""Orthanc REST: pictures of instances and their frames, as files of an image, and samples for numpy.
+
+Frames are counted from 0 here.
+"""
+
+import struct
+import zlib
+from typing import Final
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from osteon.contracts.imaging import How
+from osteon.dicom.query import Level
+from osteon.index.port import Location
+from osteon_query.http.context import Door, DoorOf, correlation_id, resource_id
+from osteon_query.http.errors import NotRenderable, UnknownResource
+from osteon_query.images import parameters
+from osteon_query.images.answering import JPEG, PAM, PNG, choose, send_picture
+from osteon_query.images.asking import picture_request
+from osteon_query.images.frames import frame_count
+from osteon_query.orthanc.resources import json_response
+
+router = APIRouter(prefix="/instances", tags=["Pictures"])
+
+_OCTETS: Final = "application/octet-stream"
+_PICTURES: Final[dict[str, tuple[How, tuple[str, ...]]]] = {
+    "preview": ("preview", (PNG, JPEG, PAM)),
+    "rendered": ("rendered", (PNG, JPEG, PAM)),
+    "image-uint8": ("uint8", (PNG, JPEG, PAM)),
+    "image-uint16": ("uint16", (PNG, PAM)),
+    "image-int16": ("int16", (PNG, PAM)),
+}
+"""What each is, and the media types it has: a JPEG has 8 bits."""
+_OF_FRAMES: Final = (*_PICTURES, "numpy", "raw", "raw.gz")
+
+
+def _add_picture(name: str, how: How, offered: tuple[str, ...]) -> None:
+    @router.get(f"/{{id}}/{name}", name=f"{name} of instance")
+    async def of_instance(request: Request, door: DoorOf, id: str) -> Response:
+        return await _picture(request, door, await locate(door, id), 1, how, offered)
+
+    @router.get(f"/{{id}}/frames/{{frame}}/{name}", name=f"{name} of frame")
+    async def of_frame(request: Request, door: DoorOf, id: str, frame: str) -> Response:
+        location = await locate(door, id)
+        return await _picture(request, door, location, await frame_number(door, location, frame), how, offered)
+
+
+for _name, (_how, _offered) in _PICTURES.items():
+    _add_picture(_name, _how, _offered)
+
+
+@router.get("/{id}/numpy")
+async def numpy_of_instance(request: Request, door: DoorOf, id: str) -> Response:
+    """Send the samples of all frames as `.npy`, or `.npz` with `compress`: (frames, rows, columns, samples)."""
+    return await _numpy(request, door, await locate(door, id), [])
+
+
+@router.get("/{id}/frames/{frame}/numpy")
+async def numpy_of_frame(request: Request, door: DoorOf, id: str, frame: str) -> Response:
+    """Send the samples of a frame."""
+    location = await locate(door, id)
+    return await _numpy(request, door, location, [await frame_number(door, location, frame)])
+
+
+@router.get("/{id}/frames")
+async def frames(door: DoorOf, id: str) -> Response:
+    """List the numbers of the frames."""
+    return json_response(list(range(await frame_count(door.sidecars, await locate(door, id)))))
+
+
+@router.get("/{id}/frames/{frame}")
+async def frame(door: DoorOf, id: str, frame: str) -> Response:
+    """List what there is of a frame."""
+    await frame_number(door, await locate(door, id), frame)
+    return json_response(sorted(_OF_FRAMES))
+
+
+async def locate(door: Door, public_id: str) -> Location:
+    """Return where an instance is; raises `UnknownResource`."""
+    identifier = resource_id(public_id)
+    found = await door.index.representatives(Level.IMAGE, [identifier])
+    if identifier not in found:
+        raise UnknownResource(f"there is no instance {identifier}")
+    return found[identifier]
+
+
+async def frame_number(door: Door, location: Location, text: str) -> int:
+    """Return the number, from 1, of a frame in a URL; raises `UnknownResource`."""
+    if not (text.isascii() and text.isdecimal() and len(text) < 10):
+        raise UnknownResource(f"there is no frame {text[:40]!r}: frames are counted from 0")
+    if text != "0" and int(text) >= (count := await frame_count(door.sidecars, location)):
+        raise UnknownResource(f"there is no frame {text}: the instance has {count}, counted from 0")
+    return int(text) + 1
+
+
+async def _picture(  # noqa: PLR0917 - what a URL says
+    request: Request, door: Door, location: Location, frame: int, how: How, offered: tuple[str, ...]
+) -> Response:
+    given = request.query_params
+    media_type, _ = choose(request, offered)
+    wanted: dict[str, object] = {"frames": [frame], "how": how, "media_type": media_type}
+    wanted["quality"] = parameters.quality(given)
+    if how == "rendered":
+        wanted["window"] = parameters.orthanc_window(given)
+        wanted |= {name: parameters.side(given, name) for name in ("width", "height")}
+        wanted["smooth"] = parameters.flag(given, "smooth", default=False)
+    message = picture_request(location, correlation_id(request), **wanted)
+    try:
+        return await send_picture(request, door.pictures, location, message)
+    except NotRenderable:
+        if not parameters.flag(given, "returnUnsupportedImage", default=False):
+            raise
+        return Response(_placeholder(), media_type=PNG)
+
+
+async def _numpy(request: Request, door: Door, location: Location, frames: list[int]) -> Response:
+    given = request.query_params
+    message = picture_request(
+        location,
+        correlation_id(request),
+        frames=frames,
+        how="numpy",
+        media_type=_OCTETS,
+        rescale=parameters.flag(given, "rescale", default=True),
+        compress=parameters.flag(given, "compress", default=False),
+    )
+    return await send_picture(request, door.pictures, location, message)
+
+
+def _placeholder(side: int = 128) -> bytes:
+    """Return a PNG of a grey square, crossed out: what there is instead of a picture."""
+    rows = [
+        bytes([0, *(255 if column in (row, side - 1 - row) else 64 for column in range(side))]) for row in range(side)
+    ]
+    chunks = (
+        (b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)),
+        (b"IDAT", zlib.compress(b"".join(rows))),
+        (b"IEND", b""),
+    )
+    body = b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+    )
+    return b"\x89PNG\r\n\x1a\n" + body
