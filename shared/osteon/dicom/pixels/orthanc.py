@@ -48,10 +48,15 @@ def windowed(frame: Frame, window: Window, rescale: Rescale) -> Picture:
     return tabled(frame, lambda values: _bytes((values.astype(np.float32) + offset) * scale))
 
 
-def full_window(bits_stored: int, rescale: Rescale) -> Window:
-    """Return the window of all values that pixels can have, which counts where the file has none."""
-    width = float(1 << bits_stored) * rescale.slope
-    return Window(width / 2 + rescale.intercept, width, "linear-exact")
+def full_window(bits_stored: int) -> Window:
+    """Return the window that counts where the file has none: from 0 on, as wide as unsigned pixels can be."""
+    width = float(1 << bits_stored)
+    return Window(width / 2, width, "linear-exact")
+
+
+def whole_bytes(frame: Frame) -> Frame:
+    """Return a frame of single bits as bytes of 0 and 255."""
+    return frame * np.uint8(255)
 
 
 def rescaled(frame: Frame, rescale: Rescale) -> NDArray[np.float32]:
@@ -82,14 +87,14 @@ def _nearest(size: int, new: int) -> NDArray[np.intp]:
 
 def _blurred(picture: Picture) -> Picture:
     """Apply a Gaussian of 5 x 5 pixels; those at the edge go on outside."""
-    values = picture
+    values = picture.astype(np.uint16)
     for axis in (1, 0):
         size = values.shape[axis]
-        sums = np.zeros(values.shape, np.uint16)
+        sums = np.zeros_like(values)
         for offset, weight in enumerate(_KERNEL, -2):
             sums += np.uint16(weight) * values.take(np.clip(np.arange(size) + offset, 0, size - 1), axis=axis)
-        values = (sums >> 4).astype(np.uint8)
-    return values
+        values = sums
+    return (values >> 8).astype(np.uint8)
 
 
 def _bytes(values: Values | NDArray[np.float32]) -> Picture:

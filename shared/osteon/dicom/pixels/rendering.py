@@ -4,6 +4,7 @@ One frame is in memory at a time.
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -105,7 +106,7 @@ def _array(image: Image, order: RenderOrder, frames: tuple[int, ...] | range, fi
 
 
 def _values(image: Image, order: RenderOrder, number: int) -> Pixels:
-    decoded = image.frame(number)
+    decoded = _orthanc_frame(image, number)
     if not _is_grey(decoded):
         return to_rgb(decoded, image)
     return orthanc.rescaled(decoded.frame, _rescale(image, number)) if order.rescale else decoded.frame
@@ -116,6 +117,12 @@ def _rescale(image: Image, number: int) -> Rescale:
     if image.attributes.text(_SOP_CLASS) == _RT_DOSE:
         return Rescale()
     return read_rescale(image.attributes, number)
+
+
+def _orthanc_frame(image: Image, number: int) -> Decoded:
+    decoded = image.frame(number)
+    bits = image.geometry.bits_allocated == 1
+    return replace(decoded, frame=orthanc.whole_bytes(decoded.frame)) if bits else decoded
 
 
 def _is_grey(decoded: Decoded) -> bool:
@@ -150,12 +157,12 @@ def _in_viewport(picture: Pixels, viewport: Viewport, image: Image, number: int)
 
 
 def _as_orthanc(image: Image, order: RenderOrder, number: int) -> Pixels:
-    decoded = image.frame(number)
+    decoded = _orthanc_frame(image, number)
     if not _is_grey(decoded):
         return orthanc.sized(_colours(decoded, image), order.width, order.height, smooth=order.smooth)
     rescale = _rescale(image, number)
     window = order.window or read_window(of_frame(image.attributes, FRAME_VOI_LUT, number))
-    window = window or orthanc.full_window(image.geometry.bits_stored, rescale)
+    window = window or orthanc.full_window(image.geometry.bits_stored)
     picture = orthanc.windowed(decoded.frame[:, :, 0], window, rescale)
     picture = orthanc.sized(picture, order.width, order.height, smooth=order.smooth)
     return 255 - picture if decoded.photometric == "MONOCHROME1" else picture
@@ -170,7 +177,7 @@ def _preview(image: Image, _: RenderOrder, number: int) -> Pixels:
 
 
 def _clamped(image: Image, number: int, wanted: type[np.integer[Any]]) -> Frame:
-    decoded = image.frame(number)
+    decoded = _orthanc_frame(image, number)
     if not _is_grey(decoded):
         raise NotPossible(f"{decoded.photometric} frames have colours, not one number a pixel: ask for a preview")
     return orthanc.clamped(decoded.frame[:, :, 0], wanted)
