@@ -5,12 +5,15 @@ from pathlib import Path
 from uuid import uuid4
 
 from osteon.bus.port import Bus
-from osteon.contracts.imaging import RenderRequested, Transcoded, TranscodeRequested
-from osteon.contracts.topology import TRANSCODE
+from osteon.contracts.imaging import Rendered, RenderRequested, Transcoded, TranscodeRequested
+from osteon.contracts.topology import RENDER, TRANSCODE
 from osteon.dicom.pixels.errors import NotPossible
 from osteon.dicom.pixels.geometry import Limits
+from osteon.dicom.pixels.rendering import render
 from osteon.dicom.pixels.transcode import Wanted, transcode
+from osteon.errors import Invalid
 from osteon.objects.port import Objects
+from osteon_imaging.rendering import order_of
 
 
 class Pixels:
@@ -25,6 +28,7 @@ class Pixels:
     async def serve(self, bus: Bus) -> None:
         """Answer from now on."""
         await bus.serve(TRANSCODE, self._transcode)
+        await bus.serve(RENDER, self._render)
 
     async def _transcode(self, message: TranscodeRequested) -> Transcoded:
         self.transcoded.append(message)
@@ -42,6 +46,21 @@ class Pixels:
             length=done.length,
             transfer_syntax_uid=done.transfer_syntax_uid,
             sop_instance_uid=done.sop_instance_uid,
+        )
+
+    async def _render(self, message: RenderRequested) -> Rendered:
+        self.rendered.append(message)
+        source, result = await self._fetch(message), self._folder / uuid4().hex
+        try:
+            made = await asyncio.to_thread(render, source, order_of(message), result, Limits())
+        except Invalid as error:
+            return Rendered(correlation_id=message.correlation_id, error=str(error), status=415)
+        return Rendered(
+            correlation_id=message.correlation_id,
+            data=result.read_bytes(),
+            length=made.length,
+            frames=list(made.lengths) if len(made.lengths) > 1 else [],
+            media_type=made.media_type,
         )
 
     async def _fetch(self, message: TranscodeRequested | RenderRequested) -> Path:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from fastapi import FastAPI
 
 from osteon import health
-from osteon_query.dicomweb import bulk, metadata, qido, rendered, stow, wado
+from osteon_query.dicomweb import bulk, frames, metadata, qido, rendered, stow, wado
 from osteon_query.http import problems
 from osteon_query.http.context import Door
 from osteon_query.http.middleware import Surroundings
@@ -30,8 +30,8 @@ from osteon_query.orthanc import (
 )
 
 _ROUTERS = (
-    qido, wado, metadata, bulk, rendered, stow, instances, rendering, tags, shared_tags, resources, children, find,
-    changes, conflicts, system, modalities, queries, peers, commitments, rules, destinations, jobs,
+    qido, wado, metadata, frames, bulk, rendered, stow, instances, rendering, tags, shared_tags, resources, children,
+    find, changes, conflicts, system, modalities, queries, peers, commitments, rules, destinations, jobs,
 )  # fmt: skip
 
 

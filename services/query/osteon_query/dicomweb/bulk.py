@@ -4,23 +4,35 @@ The path is that of the metadata's BulkDataURI: tags, with the number of the ite
 is in it. Elements that metadata gives in full have such a path too, when their VR may have bulk data (PS3.18 F.2.2).
 """
 
-from collections.abc import AsyncGenerator
+import asyncio
+import re
+from collections.abc import AsyncGenerator, Callable, Mapping
+from typing import Any, Final
 
+import orjson
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from osteon.index.port import Location
+from osteon.spool.sidecar import SidecarLine
+from osteon_query.dicomweb.frames import send_frames
 from osteon_query.dicomweb.metadata import lines_of
 from osteon_query.dicomweb.scopes import find_one, scope_of
-from osteon_query.dicomweb.sending import Part, one_part, send_parts, send_range
-from osteon_query.http.accept import OCTETS, media_ranges
-from osteon_query.http.context import DoorOf
+from osteon_query.dicomweb.sending import Part, counted, one_part, send_parts, send_range
+from osteon_query.http.accept import MULTIPART, OCTETS, media_ranges
+from osteon_query.http.context import Door, DoorOf
 from osteon_query.http.errors import NotAcceptable, UnknownResource
 from osteon_query.http.streaming import Bytes
 from osteon_query.http.validators import entity_tag, not_modified, validators
+from osteon_query.packs.local import local_instance
 from osteon_query.packs.retrieval import read_range
 
 router = APIRouter(prefix="/dicom-web/studies", tags=["WADO-RS"])
+
+_WAY: Final = "bulk"
+_Source = Callable[[int, int], AsyncGenerator[Bytes, None]]
+_PATH: Final = re.compile(r"[0-9A-F]{8}(/\d{1,9}/[0-9A-F]{8}){0,100}", re.ASCII)
 
 
 @router.get("/{study}/series/{series}/instances/{instance}/bulk/{path:path}")
@@ -29,34 +41,75 @@ async def bulk_data(  # noqa: PLR0917  (the parameters are those of the URL)
 ) -> Response:
     """Send the value of an element as it is in the data set; Range is honoured.
 
-    Encapsulated pixel data come with their item headers; `/frames` gives them frame by frame.
+    Encapsulated pixel data come with their item heads, or frame by frame when an image type is accepted.
     """
-    multipart = _multipart(request)
     location = await find_one(door.index, scope_of(study, series, instance))
+    (line,) = await lines_of(door.sidecars, [location])
+    multipart = _multipart(request)
+    if multipart is None:
+        pixels = line.header.pixel_data
+        if pixels is None or not pixels.encapsulated or path != pixels.tag:
+            raise NotAcceptable(f"{path[:80]} is sent as {OCTETS}, alone or in {MULTIPART}, and Accept has neither")
+        return await send_frames(request, door, location, [])
     tag = entity_tag(location.sha256, "bulk", path, multipart)
     tag = f"W/{tag}" if multipart else tag
     if known := not_modified(request, tag):
         return known
-    line = (await lines_of(door.sidecars, [location]))[0]
-    if path not in line.header.bulk:
-        raise UnknownResource(f"instance {instance} has no bulk data {path[:200]!r}")
-    offset, length = line.header.bulk[path]
-    start = location.offset + line.dataset_offset + offset
+    value = await _value(door, location, line, path)
     kind = f"{OCTETS}; transfer-syntax={location.transfer_syntax_uid}"
-
-    def source(skip: int, size: int) -> AsyncGenerator[Bytes, None]:
-        return read_range(door.objects, location.key, start + skip, size)
-
     headers = validators(tag, location)
     if multipart:
-        part = Part(kind, length)
-        return await send_parts(request, one_part(source(0, length), part), OCTETS, headers=headers, known=[part])
-    return await send_range(request, source, length, {**headers, "Content-Type": kind})
+        part = Part(kind, value.length)
+        return await send_parts(
+            request, one_part(value.read(0, value.length), part), OCTETS, headers=headers, known=[part]
+        )
+    return await send_range(request, value.read, value.length, {**headers, "Content-Type": kind})
 
 
-def _multipart(request: Request) -> bool:
-    """Whether to send a part (True) or the value alone; raises `NotAcceptable`."""
-    for entry in media_ranges(request):
-        if entry.takes(OCTETS):
-            return entry.multipart
-    raise NotAcceptable(f"bulk data is sent as {OCTETS}, alone or in {'multipart/related'}, and Accept has neither")
+class _Value:
+    """Where a value is: `offset` in what `source` reads, `length` in bytes."""
+
+    def __init__(self, source: _Source, offset: int, length: int) -> None:
+        self.length: Final = length
+        self._source = source
+        self._offset = offset
+
+    def read(self, skip: int, size: int) -> AsyncGenerator[Bytes, None]:
+        """Read `size` bytes of the value."""
+        return counted(self._source(self._offset + skip, size), _WAY)
+
+
+async def _value(door: Door, location: Location, line: SidecarLine, path: str) -> _Value:
+    """Find a value: most are in the sidecar, small ones and those of deflated data sets in the instance itself."""
+    if path in line.header.bulk:
+        offset, length = line.header.bulk[path]
+        start = location.offset + line.dataset_offset
+
+        def source(offset: int, length: int) -> AsyncGenerator[Bytes, None]:
+            return read_range(door.objects, location.key, start + offset, length)
+
+        return _Value(source, offset, length)
+    unknown = UnknownResource(f"instance {location.identity.sop_uid} has no bulk data {path[:200]!r}")
+    if not _PATH.fullmatch(path) or not _has(orjson.loads(line.header.json), path):
+        raise unknown
+    local = await local_instance(door.objects, location)
+    found = (await asyncio.to_thread(local.values)).get(path)
+    if found is None:
+        raise unknown
+    return _Value(local.read, *found)
+
+
+def _has(header: Mapping[str, Any], path: str) -> bool:
+    """Whether a header has an element, empty or not."""
+    *steps, last = path.split("/")
+    for tag, number in zip(steps[::2], steps[1::2], strict=True):
+        items = header.get(tag, {}).get("Value", [])
+        if int(number) >= len(items) or not isinstance(items[int(number)], dict):
+            return False
+        header = items[int(number)]
+    return last in header
+
+
+def _multipart(request: Request) -> bool | None:
+    """Whether to send a part (True) or the value alone; None when the client does not take bytes."""
+    return next((entry.multipart for entry in media_ranges(request) if entry.takes(OCTETS)), None)

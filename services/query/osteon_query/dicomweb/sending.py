@@ -20,10 +20,11 @@ from osteon_query.packs.retrieval import read_range
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A part of this media type begins; `length` in bytes when it is known."""
+    """A part of this media type begins; `length` in bytes when it is known, `location`: its own URL."""
 
     kind: str
     length: int | None = None
+    location: str = ""
 
 
 class Parts:
@@ -36,9 +37,10 @@ class Parts:
 
     def head(self, part: Part, *, first: bool) -> bytes:
         """Return what stands before the content of a part."""
-        length = "" if part.length is None else f"Content-Length: {part.length}\r\n"
         before = "" if first else "\r\n"
-        return f"{before}--{self._boundary}\r\nContent-Type: {part.kind}\r\n{length}\r\n".encode()
+        length = "" if part.length is None else f"Content-Length: {part.length}\r\n"
+        location = f"Content-Location: {part.location}\r\n" if part.location else ""
+        return f"{before}--{self._boundary}\r\nContent-Type: {part.kind}\r\n{length}{location}\r\n".encode()
 
     def length(self, parts: list[Part]) -> int | None:
         """Return the length of the whole body in bytes; None when that of a part is not known."""
@@ -105,7 +107,7 @@ async def send_file(
         headers["Content-Disposition"] = f'attachment; filename="{filename}"'
 
     def source(offset: int, length: int) -> AsyncGenerator[Bytes, None]:
-        return _counted(read_range(objects, location.key, location.offset + offset, length), way)
+        return counted(read_range(objects, location.key, location.offset + offset, length), way)
 
     return await send_range(request, source, location.length, headers)
 
@@ -121,7 +123,17 @@ async def send_range(
     return await streamed(request, source(part.offset, part.length), {**headers, **part.headers}, part.status)
 
 
-async def _counted(source: AsyncGenerator[Bytes, None], way: str) -> AsyncGenerator[Bytes, None]:
+async def send_bytes(request: Request, data: bytes, headers: Mapping[str, str]) -> Response:
+    """Send bytes, or the range of them that was asked for."""
+
+    async def source(offset: int, length: int) -> AsyncGenerator[Bytes, None]:
+        yield data[offset : offset + length]
+
+    return await send_range(request, source, len(data), headers)
+
+
+async def counted(source: AsyncGenerator[Bytes, None], way: str) -> AsyncGenerator[Bytes, None]:
+    """Pass chunks on and count their bytes under the label `way`."""
     async with aclosing(source):
         async for chunk in source:
             metrics.RETRIEVED_BYTES.labels(way).inc(len(chunk))

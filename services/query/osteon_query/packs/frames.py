@@ -1,0 +1,231 @@
+"""Where the frames of an instance are in its pack, from what the sidecar says; nothing is decoded (PS3.5 8.2, A.4)."""
+
+import sys
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+
+from osteon.dicom.header import Header, PixelData
+from osteon.dicom.pixels.errors import PixelError
+from osteon.dicom.pixels.geometry import (
+    BITS_ALLOCATED,
+    BITS_STORED,
+    COLUMNS,
+    FRAMES,
+    PHOTOMETRIC,
+    ROWS,
+    SAMPLES,
+    Geometry,
+)
+from osteon.dicom.uids import TRANSFER_SYNTAXES
+from osteon.errors import Invalid
+from osteon.index.port import Location
+from osteon.objects.port import ObjectNotFound, Objects
+from osteon_query.http.errors import UnknownResource, Unreadable
+from osteon_query.http.streaming import Bytes
+from osteon_query.packs.retrieval import Begins, read_pieces
+
+_ITEM: Final = b"\xfe\xff\x00\xe0"
+HEAD: Final = 8
+"""Bytes of an item's tag and length."""
+_BYTE: Final = 8
+_LAYOUT: Final = (ROWS, COLUMNS, SAMPLES, BITS_ALLOCATED, BITS_STORED, PHOTOMETRIC, FRAMES)
+_DEFLATED: Final = [uid for uid, syntax in TRANSFER_SYNTAXES.items() if syntax.deflated]
+_PIXELS: Final = b'"7FE00010":{'
+_REMEMBERED: Final = 4096
+_MOST_BITS: Final = 1 << 26
+"""Bytes of a frame of single bits, which is in memory as a whole when it does not begin with a byte."""
+
+
+@dataclass(frozen=True, slots=True)
+class FrameAt:
+    """A frame in an object; `fragments`: item heads stand between its bytes; `skip`: bits of the frame before it."""
+
+    key: str
+    offset: int
+    length: int
+    fragments: bool = False
+    skip: int = 0
+    bits: int = 0
+
+    @property
+    def known_length(self) -> int | None:
+        """Bytes of the frame itself; None when that depends on the number of its fragments."""
+        if self.fragments:
+            return None
+        return (self.bits + 7) // _BYTE
+
+
+class StoredFrames:
+    """The frames of an instance; raises `Unreadable` when they can not be told from each other.
+
+    `start`: offset of the data set in the object `key`.
+    """
+
+    def __init__(self, key: str, start: int, pixels: PixelData, layout: Geometry | None) -> None:
+        self._key = key
+        self._start = start + pixels.offset
+        self._origin = start
+        self._pixels = pixels
+        self._layout = layout
+        if pixels.encapsulated and not pixels.frames:
+            raise Unreadable("the fragments of the pixel data can not be assigned to frames")
+        self.count = len(pixels.frames) if layout is None else layout.frames
+
+    def at(self, number: int) -> FrameAt:
+        """Return where frame `number` (from 1) is; raises `UnknownResource`, and `Unreadable` beyond the pixel data."""
+        if not 1 <= number <= self.count:
+            raise UnknownResource(f"there is no frame {number}: the instance has {self.count}, counted from 1")
+        if self._layout is None:
+            offset, length = self._pixels.frames[number - 1]
+            return FrameAt(self._key, self._origin + offset, length, fragments=True)
+        bits = self._layout.frame_bits
+        first = (number - 1) * bits
+        offset, stop = first // _BYTE, (first + bits + 7) // _BYTE
+        if stop > self._pixels.length:
+            raise Unreadable(f"the pixel data ends after {self._pixels.length} bytes, before the end of frame {number}")
+        return FrameAt(self._key, self._start + offset, stop - offset, skip=first % _BYTE, bits=bits)
+
+
+_layouts: OrderedDict[bytes, Geometry] = OrderedDict()
+
+
+def stored_frames(location: Location, dataset_offset: int, header: Header) -> StoredFrames:
+    """Return the frames of an instance as they are in its pack; raises `UnknownResource` without pixel data.
+
+    Of a deflated data set only how many there are is true: they can not be addressed.
+    """
+    pixels = header.pixel_data
+    if pixels is None and location.transfer_syntax_uid in _DEFLATED and _PIXELS in header.json:
+        pixels = PixelData("7FE00010", 0, sys.maxsize, encapsulated=False)
+    if pixels is None:
+        raise UnknownResource(f"instance {location.identity.sop_uid} has no pixel data")
+    layout = None if pixels.encapsulated else _layout(location.sha256, header.json)
+    return StoredFrames(location.key, location.offset + dataset_offset, pixels, layout)
+
+
+def _layout(sha256: bytes, json: bytes) -> Geometry:
+    """Read the layout of native frames out of a header, which may be long."""
+    if (known := _layouts.get(sha256)) is not None:
+        return known
+    try:
+        layout = layout_of(orjson.loads(json))
+    except PixelError as error:
+        raise Unreadable(f"the frames can not be told from each other: {error}") from None
+    _layouts[sha256] = layout
+    if len(_layouts) > _REMEMBERED:
+        _layouts.popitem(last=False)
+    return layout
+
+
+def layout_of(header: Mapping[str, Any]) -> Geometry:
+    """Return the layout that a header describes; raises `PixelError` naming what is missing."""
+    values: dict[int, int | str] = {}
+    for tag in _LAYOUT:
+        if found := header.get(f"{tag:08X}", {}).get("Value"):
+            values[tag] = found[0]
+    return Geometry.from_values(values)
+
+
+async def read_frames(
+    objects: Objects, frames: Iterable[FrameAt], *, way: str
+) -> AsyncGenerator[Begins[FrameAt] | Bytes, None]:
+    """Yield each frame, then its bytes without item heads, neighbours in one request; raises `Unreadable`."""
+
+    async def each() -> AsyncGenerator[FrameAt, None]:
+        for frame in frames:
+            yield frame
+
+    content = _Content(FrameAt("", 0, 0))
+    async with aclosing(read_pieces(objects, each(), way=way)) as items:
+        async for item in items:
+            if isinstance(item, Begins):
+                content.end()
+                content = _Content(item.piece)
+                yield item
+                continue
+            for piece in content.feed(item):
+                yield piece
+    content.end()
+
+
+async def whole_range(objects: Objects, frame: FrameAt) -> tuple[int, int] | None:
+    """Return (offset, length) of a frame whose bytes follow each other in the object; None for one in more fragments.
+
+    Frames of single bits that do not begin and end with a byte have none either.
+    """
+    if frame.skip or frame.bits % _BYTE:
+        return None
+    if not frame.fragments:
+        return frame.offset, frame.length
+    try:
+        head = await objects.get_range(frame.key, frame.offset, HEAD)
+    except (ObjectNotFound, Invalid) as error:
+        raise Unreadable(f"the index names {frame.key}, the object store: {error}") from None
+    only = fragment_length(head) + HEAD == frame.length
+    return (frame.offset + HEAD, frame.length - HEAD) if only else None
+
+
+def cut(data: memoryview, frame: FrameAt) -> bytes:
+    """Return a frame out of the bytes of the whole object; raises `Unreadable`."""
+    content = _Content(frame)
+    pieces = content.feed(data[frame.offset : frame.offset + frame.length])
+    content.end()
+    return b"".join(pieces)
+
+
+class _Content:
+    """What a frame is, out of the bytes between its first and its last."""
+
+    def __init__(self, frame: FrameAt) -> None:
+        self._frame = frame
+        self._head = b""
+        self._fragment = 0
+        self._bits = bytearray()
+        self._left = frame.length
+
+    def feed(self, chunk: Bytes) -> list[Bytes]:
+        """Take the next bytes and return those of the frame among them."""
+        self._left -= len(chunk)
+        if self._frame.bits % _BYTE or self._frame.skip:
+            self._bits += chunk
+            return [_shifted(self._bits, self._frame)] if not self._left else []
+        return self._without_heads(memoryview(chunk)) if self._frame.fragments else [chunk]
+
+    def end(self) -> None:
+        """Check that the fragments end where the frame does."""
+        if self._left or self._fragment or self._head:
+            raise Unreadable("the fragments of a frame are not where the sidecar says")
+
+    def _without_heads(self, chunk: memoryview) -> list[Bytes]:
+        pieces: list[Bytes] = []
+        while chunk:
+            if self._fragment:
+                pieces.append(chunk[: self._fragment])
+                chunk, self._fragment = chunk[self._fragment :], self._fragment - len(pieces[-1])
+                continue
+            rest = HEAD - len(self._head)
+            self._head, chunk = self._head + bytes(chunk[:rest]), chunk[rest:]
+            if len(self._head) == HEAD:
+                self._fragment, self._head = fragment_length(self._head), b""
+        return pieces
+
+
+def fragment_length(head: bytes) -> int:
+    """Return the length in an item's head; raises `Unreadable` when it is none."""
+    if head[:4] != _ITEM:
+        raise Unreadable("a fragment of the pixel data is not where the sidecar says")
+    return int.from_bytes(head[4:HEAD], "little")
+
+
+def _shifted(data: bytearray, frame: FrameAt) -> bytes:
+    """Return a frame of single bits, moved to the beginning of a byte, nothing behind it."""
+    size = (frame.bits + 7) // _BYTE
+    if size > _MOST_BITS:
+        raise Unreadable(f"a frame of {size} bytes of single bits is too long to be moved to the beginning of a byte")
+    number = int.from_bytes(data, "little") >> frame.skip & ((1 << frame.bits) - 1)
+    return number.to_bytes(size, "little")
