@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from osteon import metrics
-from osteon.dicom.pixels.registry import ANYTHING, CODECS, Codec, Encoder
+from osteon.dicom.pixels.registry import ANYTHING, CODECS, DEPTHS, Codec, Encoder, Family
 from osteon.dicom.uids import TRANSFER_SYNTAXES, TransferSyntax
 from osteon.settings import PREFIX, Settings, groups
 
@@ -44,12 +44,16 @@ _SYNTAXES = """# Transfer syntaxes
 Osteon stores every data set as it was sent, in any of these. What follows is which ones `imaging` can turn into others,
 where a receiver does not take the stored one. `make docs` makes this page from `osteon.dicom.pixels.registry`.
 
-* *decode*: pixel data can be read, so that it can be encoded in another transfer syntax.
+* *decode*: pixel data can be read, so that it can be shown, or encoded in another transfer syntax. Bits are those of
+  samples in the bit stream; words may have 1 to 64 bits, and the bits stored may begin at any of them.
 * *lossless*, *lossy*: pixel data can be written; bits are those of Bits Allocated, and of Bits Stored at most. Lossy
   encoding is done only on request, and makes another instance of it (a new SOP Instance UID, Image Type `DERIVED`).
 * A bit stream that is valid in the other transfer syntax as it is (*taken from*) is not encoded again.
 * Colours stay as they are, except where the bit stream has its own: RGB becomes YBR_RCT in JPEG 2000 and HTJ2K, YBR_ICT
   or YBR_FULL_422 when it is lossy; subsampled colours are written at full resolution. Palettes stay palettes.
+* Shown in colours: RGB, PALETTE COLOR (plain and segmented tables of 8 and 16 bits), YBR_FULL, YBR_FULL_422,
+  YBR_PARTIAL_422, YBR_ICT, YBR_RCT; in greys: MONOCHROME1, MONOCHROME2. ARGB, CMYK, HSV (retired) and native
+  YBR_PARTIAL_420, whose order of samples no edition tells, are refused.
 * Data sets without pixel data go into the four native ones. Float and double pixel data stay native. Video and
   everything else that is not decoded is sent as it is stored or not at all.
 
@@ -134,9 +138,21 @@ def _metric(metric: MetricWrapperBase) -> str:
 
 def _syntax(syntax: TransferSyntax) -> str:
     codec = CODECS.get(syntax.uid)
-    cells = ["-"] * 4 if codec is None else ["yes", _encoder(codec.lossless), _encoder(codec.lossy), _rewraps(codec)]
+    cells = ["-"] * 4
+    if codec is not None:
+        cells = [_decoder(codec), _encoder(codec.lossless), _encoder(codec.lossy), _rewraps(codec)]
     retired = " (retired)" if syntax.retired else ""
     return f"| {_cell(syntax.name)}{retired} | `{syntax.uid}` | {' | '.join(cells)} |\n"
+
+
+def _decoder(codec: Codec) -> str:
+    depths = DEPTHS[codec.family]
+    if isinstance(depths, range):
+        bits = f"{depths[0]} to {depths[-1]} bits"
+    else:
+        bits = f"{', '.join(map(str, depths[:-1]))} or {depths[-1]} bits"
+    floats = ", floats" if codec.family is Family.NATIVE else ""
+    return f"{bits}{floats}" + (f"; {codec.only}" if codec.only else "")
 
 
 def _encoder(encoder: Encoder | None) -> str:
@@ -147,7 +163,7 @@ def _encoder(encoder: Encoder | None) -> str:
     bits = (
         f"{allocated} bits{signed}"
         if encoder.most_stored >= encoder.allocated[-1]
-        else f"{allocated}, {encoder.most_stored} stored"
+        else f"{allocated} bits{signed}, {encoder.most_stored} stored at most"
     )
     colours = (
         "any"

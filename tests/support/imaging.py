@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
 from pydicom.datadict import tag_for_keyword
-from pydicom.encaps import generate_frames
+from pydicom.encaps import encapsulate, generate_frames
 from pydicom.tag import Tag
 
 from osteon.dicom.pixels.codecs import decode
@@ -68,6 +68,15 @@ def into(dataset: Dataset | Path, target: str, folder: Path, **wanted: Any) -> t
     path = saved(dataset, folder) if isinstance(dataset, Dataset) else dataset
     destination = folder / f"{path.name}.{target}"
     return transcode(path, destination, Wanted(targets=[target], **wanted), Limits()), destination
+
+
+def wrapped(dataset: Dataset, number: str, bit_streams: list[bytes], folder: Path) -> Path:
+    """Save a data set with bit streams that somebody else has made, one a frame."""
+    dataset.PixelData = encapsulate(bit_streams)
+    dataset["PixelData"].VR = "OB"
+    dataset["PixelData"].is_undefined_length = True
+    dataset.file_meta.TransferSyntaxUID = SYNTAX + number
+    return saved(dataset, folder)
 
 
 def decoded(path: Path) -> NDArray[Any]:

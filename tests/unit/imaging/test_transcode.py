@@ -161,6 +161,8 @@ def test_a_lossy_target_makes_another_instance_that_says_so(number: str, samples
     assert float(made.LossyImageCompressionRatio) == pytest.approx(raw / len(streams(path)[0]), rel=0.001)
     assert made.LossyImageCompressionMethod == {"4.50": "ISO_10918_1", "4.91": "ISO_15444_1"}[number]
     assert made.SourceImageSequence[0].ReferencedSOPInstanceUID == dataset.SOPInstanceUID
+    assert made.SourceImageSequence[0].PurposeOfReferenceCodeSequence[0].CodeValue == "121320"
+    assert made.DerivationCodeSequence[0].CodeValue == "113040"
     expected = {"4.50": "YBR_FULL_422", "4.91": "YBR_ICT"}[number] if samples == 3 else "MONOCHROME2"
     assert made.PhotometricInterpretation == expected
     assert abs(pixel_array(path).astype(int) - dataset.pixel_array).max() <= 8

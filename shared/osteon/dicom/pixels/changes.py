@@ -17,6 +17,7 @@ SOP_INSTANCE: Final = 0x00080018
 IMAGE_TYPE: Final = 0x00080008
 DERIVATION: Final = 0x00082111
 SOURCE_IMAGES: Final = 0x00082112
+DERIVATION_CODES: Final = 0x00089215
 LOSSY: Final = 0x00282110
 LOSSY_RATIO: Final = 0x00282112
 LOSSY_METHOD: Final = 0x00282114
@@ -62,7 +63,10 @@ def lossy(changes: Changes, source: Source, codec: Codec, quality: int) -> str:
         IMAGE_TYPE, b"CS", "\\".join(("DERIVED", *(_text(source, IMAGE_TYPE).split("\\")[1:] or ["SECONDARY"])))
     )
     changes.text(DERIVATION, b"ST", f"Lossy compression: {codec.name}, quality {quality}")
-    changes.values[SOURCE_IMAGES] = (b"SQ", _reference(_text(source, SOP_CLASS), original))
+    purpose = b"" if _text(source, LOSSY) == "01" else _UNCOMPRESSED_PREDECESSOR
+    changes.values[SOURCE_IMAGES] = (b"SQ", _reference(_text(source, SOP_CLASS), original, purpose=purpose))
+    if source.find(DERIVATION_CODES) is None:
+        changes.values[DERIVATION_CODES] = (b"SQ", _LOSSY_COMPRESSION)
     changes.text(LOSSY, b"CS", "01")
     ratios = _appended(source, LOSSY_RATIO, " " * RATIO_LENGTH)
     # The space that is filled in later must be the end of the value, so what makes it even comes first.
@@ -76,13 +80,32 @@ def _appended(source: Source, tag: int, text: str) -> str:
     return f"{before}\\{text}" if before else text
 
 
-def _reference(sop_class: str, sop_instance: str) -> bytes:
-    """Return one item of a Source Image Sequence, in explicit VR little endian."""
-    body = b"".join(
-        encoded(tag, b"UI", uid.encode() + b"\0" * (len(uid) % 2), EXPLICIT)
-        for tag, uid in ((0x00081150, sop_class), (0x00081155, sop_instance))
-    )
+def _reference(sop_class: str, sop_instance: str, *, purpose: bytes) -> bytes:
+    """Return one item of a Source Image Sequence: which instance, and for what, unless that is empty."""
+    elements = [_element(0x00081150, b"UI", sop_class), _element(0x00081155, b"UI", sop_instance)]
+    return _item(*elements, _element(0x0040A170, b"SQ", purpose) if purpose else b"")
+
+
+def _code(value: str, meaning: str) -> bytes:
+    """Return one item of a code sequence (PS3.3 table 8.8-1)."""
+    scheme = _element(0x00080102, b"SH", "DCM")
+    return _item(_element(0x00080100, b"SH", value), scheme, _element(0x00080104, b"LO", meaning))
+
+
+def _element(tag: int, vr: bytes, value: str | bytes) -> bytes:
+    if isinstance(value, str):
+        value = value.encode() + (b"\0" if vr == b"UI" else b" ") * (len(value) % 2)
+    return encoded(tag, vr, value, EXPLICIT)
+
+
+def _item(*elements: bytes) -> bytes:
+    """Return an item in explicit VR little endian: lossy targets are never in another encoding."""
+    body = b"".join(elements)
     return EXPLICIT.item.pack(0xFFFE, 0xE000, len(body)) + body
+
+
+_LOSSY_COMPRESSION: Final = _code("113040", "Lossy Compression")
+_UNCOMPRESSED_PREDECESSOR: Final = _code("121320", "Uncompressed predecessor")
 
 
 def _text(source: Source, tag: int) -> str:

@@ -126,13 +126,13 @@ def _decode_jpeg_ls(data: bytes, geometry: Geometry) -> Decoded:
 def _decode_jpeg_2000(data: bytes, geometry: Geometry) -> Decoded:
     head = read_jpeg_2000(data)
     _compare(head, geometry, Family.JPEG_2000)
-    return _decoded(imagecodecs.jpeg2k_decode(data, numthreads=1), head, geometry, _without_transform(geometry))
+    return _decoded(imagecodecs.jpeg2k_decode(data, numthreads=1), head, geometry, _full(geometry.photometric))
 
 
 def _decode_htj2k(data: bytes, geometry: Geometry) -> Decoded:
     head = read_jpeg_2000(data)
     _compare(head, geometry, Family.HTJ2K)
-    return _decoded(imagecodecs.htj2k_decode(data), head, geometry, _without_transform(geometry))
+    return _decoded(imagecodecs.htj2k_decode(data), head, geometry, _full(geometry.photometric))
 
 
 def _decode_jpeg_xl(data: bytes, geometry: Geometry) -> Decoded:
@@ -167,12 +167,8 @@ def _decoded(values: Frame, head: StreamHead, geometry: Geometry, photometric: s
 
 
 def _full(photometric: str) -> str:
-    return "YBR_FULL" if photometric == "YBR_FULL_422" else photometric
-
-
-def _without_transform(geometry: Geometry) -> str:
-    """Decoders undo the component transform themselves."""
-    return "RGB" if geometry.photometric in ("YBR_RCT", "YBR_ICT") else _full(geometry.photometric)
+    """Decoders of JPEG 2000 undo its transforms themselves; elsewhere their names are left over from there."""
+    return {"YBR_FULL_422": "YBR_FULL", "YBR_RCT": "RGB", "YBR_ICT": "RGB"}.get(photometric, photometric)
 
 
 def _precision(frame: Frame, geometry: Geometry) -> int:

@@ -13,6 +13,7 @@ from osteon.dicom.encoding import UNDEFINED, Buffer, Encoding, actual_encoding, 
 from osteon.dicom.errors import BadDataSet
 from osteon.dicom.part10 import FileMeta, read_part10
 from osteon.dicom.pixels.access import FrameAccess
+from osteon.dicom.pixels.errors import PixelError
 from osteon.dicom.pixels.geometry import (
     BITS_ALLOCATED,
     BITS_STORED,
@@ -137,6 +138,8 @@ class Source:
         floating = self.pixels is not None and self.pixels.tag in FLOAT_PIXELS
         geometry = Geometry.from_values(self.values, floating=floating)
         geometry.check(self.limits)
+        if geometry.photometric == "YBR_PARTIAL_420" and not self.encapsulated:
+            raise PixelError("Photometric Interpretation (0028,0004) YBR_PARTIAL_420 is for video only")
         if geometry.subsampled and self.pixels and not self.encapsulated:
             # Some writers say that colours are subsampled, and write them in full.
             length, needed = self.pixels.end - self.pixels.start, geometry.decoded_bytes * geometry.frames
