@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import structlog
 
-from osteon_local.cluster import Cluster
+from osteon_local import Postgres, RabbitMQ, SeaweedFS
+from osteon_local.cluster import Cluster, Parts
 from support.archive import Archive, Standalone
 from support.parts import *  # noqa: F403  (fixtures are found by name)
 
@@ -42,9 +43,13 @@ def standalone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
 
 
 @pytest.fixture(scope="session")
-def cluster(parts_folder: Path) -> Iterator[Archive]:
+def cluster(parts_folder: Path, postgres: Postgres, seaweedfs: SeaweedFS) -> Iterator[Archive]:
     """Every service as its own process, on RabbitMQ, PostgreSQL and SeaweedFS, shared by the whole run."""
-    with Cluster(parts_folder / "cluster", replicas={"dispatcher": 2}, settings=SOON) as running:
+    # Queues have fixed names: on a shared broker its services would take the messages of other tests.
+    folder = parts_folder / "cluster"
+    broker = RabbitMQ(folder / "rabbitmq")
+    parts = Parts(broker, postgres, seaweedfs, database_url=postgres.create_database(), bucket="cluster")
+    with Cluster(folder, parts=parts, replicas={"dispatcher": 2}, settings=SOON) as running:
         yield Archive(running.dicom_port, running.url)
 
 

@@ -2,8 +2,7 @@
 
 `rabbitmq`, `postgres` and `seaweedfs` are `osteon_local` parts: `rabbitmq.url`; `postgres.url`,
 `postgres.create_database()`; `seaweedfs.endpoint`, `.access_key`, `.secret_key`. `database_url` is a fresh, empty
-PostgreSQL database for one test. `cluster` is an archive whose services are processes. A test that kills or
-pauses a part must use one of its own (`own_rabbitmq`, ...).
+PostgreSQL database for one test. A test that kills or pauses a part must use one of its own (`own_rabbitmq`, ...).
 """
 
 import shutil
@@ -14,11 +13,8 @@ from pathlib import Path
 import pytest
 
 from osteon_local import Postgres, RabbitMQ, SeaweedFS
-from osteon_local.cluster import Cluster, Parts
-from support.archive import Archive
 
 __all__ = [
-    "cluster",
     "database_url",
     "own_postgres",
     "own_rabbitmq",
@@ -58,17 +54,6 @@ def seaweedfs(parts_folder: Path) -> Iterator[SeaweedFS]:
     """An S3 server shared by the whole run."""
     with SeaweedFS(parts_folder / "seaweedfs") as part:
         yield part
-
-
-@pytest.fixture(scope="session")
-def cluster(parts_folder: Path, postgres: Postgres, seaweedfs: SeaweedFS) -> Iterator[Archive]:
-    """An archive of services, a process each, shared by the whole run."""
-    # Queues have fixed names: on a shared broker its services would take the messages of other tests.
-    folder = parts_folder / "cluster"
-    broker = RabbitMQ(folder / "rabbitmq")
-    parts = Parts(broker, postgres, seaweedfs, database_url=postgres.create_database(), bucket="cluster")
-    with Cluster(folder, parts=parts) as running:
-        yield Archive(running.dicom_port, running.url)
 
 
 @pytest.fixture
