@@ -58,23 +58,21 @@ def object_keys(pack_id: str, study_uid: str, series_uid: str) -> tuple[str, str
 async def locate(database: Database, uids: Uids, scope: Scope) -> AsyncIterator[Location]:
     """Iterate over the instances of a scope by pack and offset; a transaction a page, none while the caller works."""
     clauses = await _clauses(database, scope)
-    last_pack = 0
+    packs: list[int] = []
     while True:
-        async with database.read() as connection:
-            packs = await _packs(connection, clauses, last_pack)
-        if not packs:
-            return
-        after = (0, -1, 0)
+        last_pack, packs, after = packs[-1] if packs else 0, [], (0, -1, 0)
         while True:
             async with database.read() as connection:
-                found = list(await connection.execute(_page(clauses, packs, after)))
+                packs = packs or await _packs(connection, clauses, last_pack)
+                found = list(await connection.execute(_page(clauses, packs, after))) if packs else []
                 locations = await locations_of(connection, uids, found)
             for each in locations:
                 yield each
             if len(found) < _PAGE:
                 break
             after = (found[-1].pack, found[-1].byte_offset, found[-1].id)
-        last_pack = packs[-1]
+        if len(packs) < _PACKS:
+            return
 
 
 async def of_ids(connection: AsyncConnection, dialect: Dialect, uids: Uids, ids: Sequence[int]) -> list[Location]:
