@@ -61,7 +61,7 @@ class Image:
     def frame(self, number: int) -> Decoded:
         """Return the stored values of a frame, counted from 1: (rows, columns, samples) of integers or floats.
 
-        Raises `PixelError` when there is no such frame, or when it is damaged.
+        Raises `PixelError` or `BadDataSet` when there is no such frame, or when it is damaged.
         """
         return self.values(self.cells(number))
 
