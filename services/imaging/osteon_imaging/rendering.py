@@ -75,12 +75,12 @@ class Rendering:
             if outcome.failure:
                 status = STATUS[outcome.failure]
                 return Rendered(correlation_id=message.correlation_id, error=outcome.error, status=status)
-            picture = await self._keep(key, outcome, result)
+            picture = await self._keep(message, key, outcome, result)
         metrics.RENDER_SECONDS.labels(outcome.source_uid, message.how).observe(time.perf_counter() - began)
         return _answer(message, key, picture)
 
-    async def _keep(self, key: str, outcome: Outcome, result: Path) -> Picture:
-        """Return what was made; a small picture need not wait until it is in the object store."""
+    async def _keep(self, message: RenderRequested, key: str, outcome: Outcome, result: Path) -> Picture:
+        """Return what was made; a small one is kept later, and not at all when it is but samples of a frame."""
         metrics.RENDERED_BYTES.labels(outcome.media_type).inc(outcome.length)
         picture = Picture(outcome.media_type, outcome.lengths, outcome.source_uid)
         if outcome.length > INLINE_BYTES:
@@ -88,7 +88,7 @@ class Rendering:
             return picture
         data = await asyncio.to_thread(result.read_bytes)
         picture = Picture(outcome.media_type, outcome.lengths, outcome.source_uid, data)
-        if len(self._keeping) < _KEPT_LATER:
+        if message.how != "frames" and len(self._keeping) < _KEPT_LATER:
             keeping = asyncio.create_task(self._put(key, picture))
             self._keeping.add(keeping)
             keeping.add_done_callback(self._keeping.discard)

@@ -24,14 +24,15 @@ from osteon_query.orthanc import (
     rendering,
     resources,
     rules,
+    samples,
     shared_tags,
     system,
     tags,
 )
 
 _ROUTERS = (
-    qido, wado, metadata, frames, bulk, rendered, stow, instances, rendering, tags, shared_tags, resources, children,
-    find, changes, conflicts, system, modalities, queries, peers, commitments, rules, destinations, jobs,
+    qido, wado, metadata, frames, bulk, rendered, stow, instances, rendering, samples, tags, shared_tags, resources,
+    children, find, changes, conflicts, system, modalities, queries, peers, commitments, rules, destinations, jobs,
 )  # fmt: skip
 
 

@@ -91,7 +91,7 @@ async def _answer(index: Index, received: list[Received], *, several: bool) -> A
     """Write what became of the files. Those of a ZIP archive that are not DICOM are left out, as Orthanc does."""
     if any(entry.fate is Fate.PENDING for entry in received):
         raise NotYetIndexed("the instances are stored but not indexed yet; sending them again is safe")
-    kept = [entry for entry in received if entry.fate is not Fate.UNREADABLE]
+    kept = [entry for entry in received if entry.identity is not None]
     if not kept:
         raise BadBody(received[0].detail if received else "the body holds no file")
     answers = [await _object(index, entry) for entry in kept]

@@ -1,4 +1,4 @@
-"""Orthanc REST: pictures of instances and their frames, as files of an image, and samples for numpy.
+"""Orthanc REST: pictures of instances and of their frames.
 
 Frames are counted from 0 here.
 """
@@ -24,7 +24,6 @@ from osteon_query.orthanc.resources import json_response
 
 router = APIRouter(prefix="/instances", tags=["Pictures"])
 
-_OCTETS: Final = "application/octet-stream"
 _PICTURES: Final[dict[str, tuple[How, tuple[str, ...]]]] = {
     "preview": ("preview", (PNG, JPEG, PAM)),
     "rendered": ("rendered", (PNG, JPEG, PAM)),
@@ -33,7 +32,7 @@ _PICTURES: Final[dict[str, tuple[How, tuple[str, ...]]]] = {
     "image-int16": ("int16", (PNG, PAM)),
 }
 """What each is, and the media types it has: a JPEG has 8 bits."""
-_OF_FRAMES: Final = (*_PICTURES, "numpy", "raw", "raw.gz")
+_OF_FRAMES: Final = (*_PICTURES, "matlab", "numpy", "raw", "raw.gz")
 
 
 def _add_picture(name: str, how: How, offered: tuple[str, ...]) -> None:
@@ -49,19 +48,6 @@ def _add_picture(name: str, how: How, offered: tuple[str, ...]) -> None:
 
 for _name, (_how, _offered) in _PICTURES.items():
     _add_picture(_name, _how, _offered)
-
-
-@router.get("/{id}/numpy")
-async def numpy_of_instance(request: Request, door: DoorOf, id: str) -> Response:
-    """Send the samples of all frames as `.npy`, or `.npz` with `compress`: (frames, rows, columns, samples)."""
-    return await _numpy(request, door, await locate(door, id), [])
-
-
-@router.get("/{id}/frames/{frame}/numpy")
-async def numpy_of_frame(request: Request, door: DoorOf, id: str, frame: str) -> Response:
-    """Send the samples of a frame."""
-    location = await locate(door, id)
-    return await _numpy(request, door, location, [await frame_number(door, location, frame)])
 
 
 @router.get("/{id}/frames")
@@ -113,20 +99,6 @@ async def _picture(  # noqa: PLR0917 - what a URL says
         if not parameters.flag(given, "returnUnsupportedImage", default=False):
             raise
         return Response(_placeholder(), media_type=PNG)
-
-
-async def _numpy(request: Request, door: Door, location: Location, frames: list[int]) -> Response:
-    given = request.query_params
-    message = picture_request(
-        location,
-        correlation_id(request),
-        frames=frames,
-        how="numpy",
-        media_type=_OCTETS,
-        rescale=parameters.flag(given, "rescale", default=True),
-        compress=parameters.flag(given, "compress", default=False),
-    )
-    return await send_picture(request, door.pictures, location, message)
 
 
 def _placeholder(side: int = 128) -> bytes:
