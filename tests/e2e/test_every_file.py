@@ -10,8 +10,8 @@ from support.every_file import RENDERED, files, outcomes, some_of_each, table
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-EACH = 2
-"""Files of a kind that are enough without more effort."""
+EACH = 1
+"""Files of each kind that are enough without more effort."""
 
 
 def test_every_file_is_stored_fetched_and_rendered_or_refused_with_a_reason(tmp_path: Path) -> None:

@@ -125,25 +125,21 @@ def _reason(path: Path, answer: httpx.Response) -> str:
 
 
 def general(reason: str) -> str:
-    """Leave out what differs between instances: UIDs and numbers."""
-    reason = re.sub(r"\b[0-9]+(\.[0-9]+){3,}\b", lambda uid: _named(uid[0]), reason)
-    return re.sub(r"\b[0-9]{2,}\b", "N", reason).replace("|", "/").strip()[:160]
-
-
-def _named(uid: str) -> str:
-    return UID(uid).name if UID(uid).name != uid else "(UID)"
+    """Leave out what differs between instances: UIDs, sizes and places."""
+    reason = re.sub(r"\b[0-9]+(\.[0-9]+){3,}\b", lambda uid: UID(uid[0]).name, reason)
+    return re.sub(r"(?<![\w(,])[0-9]{2,}(?![\w,)-])", "N", reason).replace("|", "/").strip()[:160]
 
 
 def kind_of(data: bytes) -> Kind:
     """Return what a file is, as far as pydicom can tell."""
     try:
-        dataset = dcmread(BytesIO(data), stop_before_pixels=True)
-        syntax = str(dataset.file_meta.get("TransferSyntaxUID", "")) or "(none)"
-        photometric = str(dataset.get("PhotometricInterpretation", "")) or "-"
-        sop_class = str(dataset.get("SOPClassUID", "")) or "(none)"
+        wanted = ["PhotometricInterpretation", "SOPClassUID"]
+        dataset = dcmread(BytesIO(data), stop_before_pixels=True, specific_tags=wanted)
+        uids = (dataset.file_meta.get("TransferSyntaxUID"), dataset.get("SOPClassUID"))
+        syntax, sop_class = (UID(str(uid)).name if uid else "(none)" for uid in uids)
+        return Kind(syntax, str(dataset.get("PhotometricInterpretation", "")) or "-", sop_class)
     except (InvalidDicomError, NotImplementedError, EOFError, ValueError, TypeError, KeyError, AttributeError):
         return Kind("(not readable)", "-", "-")
-    return Kind(UID(syntax).name, photometric, UID(sop_class).name)
 
 
 def with_other_uid(data: bytes) -> bytes:
