@@ -12,7 +12,7 @@ from osteon_local.cluster import Cluster, Parts
 from support.archive import Archive, Standalone
 from support.parts import *  # noqa: F403  (fixtures are found by name)
 
-SOON = {"OSTEON_STABLE_AGE": "3", "OSTEON_BREAKER_SECONDS": "2"}
+SOON = {"OSTEON_STABLE_AGE": "3", "OSTEON_BREAKER_SECONDS": "2", "OSTEON_THUMBNAILS_AHEAD": "0"}
 """Settings that let tests wait less."""
 
 ATTACKS = Path(__file__).parent / "fuzz"

@@ -19,11 +19,11 @@ class Urgency(IntEnum):
 
 
 class Turns:
-    """At most `places` tasks at a time; all but one of them (of several) are for tasks that are not urgent, too."""
+    """At most `places` tasks at a time, of which all but one (where there are several) may be such that can wait."""
 
     def __init__(self, places: int) -> None:
         self._free = places
-        self._kept = min(1, places - 1)
+        self._for_patient = max(1, places - 1)
         self._numbers = count()
         self._waiting: list[tuple[Urgency, int, asyncio.Future[None]]] = []
 
@@ -38,7 +38,7 @@ class Turns:
             yield
         finally:
             if mine.done() and not mine.cancelled():
-                self._free += 1
+                self._move(urgency, 1)
             mine.cancel()
             self._grant()
 
@@ -46,8 +46,13 @@ class Turns:
         while self._waiting:
             urgency, _, future = self._waiting[0]
             if not future.done():
-                if self._free <= (0 if urgency is Urgency.NOW else self._kept):
+                if not self._free or (urgency is not Urgency.NOW and not self._for_patient):
                     return
-                self._free -= 1
+                self._move(urgency, -1)
                 future.set_result(None)
             heapq.heappop(self._waiting)
+
+    def _move(self, urgency: Urgency, places: int) -> None:
+        self._free += places
+        if urgency is not Urgency.NOW:
+            self._for_patient += places
