@@ -61,7 +61,9 @@ def _head(picture: Picture) -> bytes:
 
 def _compressed(indices: Picture) -> bytes:
     """Return the blocks of LZW, which the codec puts between its own header and the trailer."""
-    file = bytes(imagecodecs.gif_encode(np.ascontiguousarray(indices)))
+    # A code has 12 bits at most; the codec itself reckons with less, and fails on small pictures of noise.
+    most = 4096 + 2 * indices.size
+    file = bytes(imagecodecs.gif_encode(np.ascontiguousarray(indices), out=most))
     return file[13 + 3 * _COLOURS + 10 : -1]
 
 

@@ -14,6 +14,8 @@ _GROUPS: Final = range(0x6000, 0x6020, 2)
 _ROWS, _COLUMNS, _FRAMES, _TYPE, _ORIGIN = 0x0010, 0x0011, 0x0015, 0x0040, 0x0050
 _FIRST_FRAME, _ALLOCATED, _BIT, _DATA = 0x0051, 0x0100, 0x0102, 0x3000
 
+_WHITE: Final = 255
+
 Mask = NDArray[np.bool_]
 
 
@@ -25,20 +27,29 @@ class Overlay:
     top: int
     left: int
 
-    def burn(self, picture: NDArray[Any], level: int) -> None:
-        """Set the pixels of a picture, (rows, columns) or with colours, that the overlay marks."""
+    def burn(self, picture: NDArray[Any]) -> None:
+        """Make the pixels of a picture, (rows, columns) or with colours, white that the overlay marks."""
         rows, columns = picture.shape[:2]
         first_row, first_column = max(0, -self.top), max(0, -self.left)
         part = self.mask[first_row : max(0, rows - self.top), first_column : max(0, columns - self.left)]
         top, left = self.top + first_row, self.left + first_column
-        picture[top : top + part.shape[0], left : left + part.shape[1]][part] = level
+        picture[top : top + part.shape[0], left : left + part.shape[1]][part] = _WHITE
 
 
-def read_overlays(attributes: Attributes, number: int, cells: Frame) -> Iterator[Overlay]:
-    """Give the graphics of frame `number`. Regions of interest, which would hide the image, are left out.
+def annotated(picture: NDArray[Any], attributes: Attributes, number: int, cells: Frame) -> NDArray[Any]:
+    """Return the picture of 8 bits of frame `number` with its graphics in white.
 
-    `cells` are the words of the frame, where retired overlays have a bit of their own.
+    `cells` are the words of the frame, where retired overlays have a bit of their own. Regions of interest, which would
+    hide the image, are left out.
     """
+    for overlay in _overlays(attributes, number, cells):
+        if not picture.flags.writeable:
+            picture = picture.copy()
+        overlay.burn(picture)
+    return picture
+
+
+def _overlays(attributes: Attributes, number: int, cells: Frame) -> Iterator[Overlay]:
     for group in _GROUPS:
         tag = group << 16
         if tag | _TYPE not in attributes or attributes.text(tag | _TYPE) == "R":

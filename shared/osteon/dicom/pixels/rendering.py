@@ -26,7 +26,7 @@ from osteon.dicom.pixels.images import encode_picture
 from osteon.dicom.pixels.modality import Rescale, read_rescale
 from osteon.dicom.pixels.native import Frame, to_native
 from osteon.dicom.pixels.orders import GIF, OCTETS, RenderedFile, RenderOrder, Viewport
-from osteon.dicom.pixels.overlays import read_overlays
+from osteon.dicom.pixels.overlays import annotated
 from osteon.dicom.pixels.source import Source
 from osteon.dicom.pixels.viewport import fitted, pixel_aspect, region, resized
 from osteon.dicom.pixels.voi import check_window, read_window
@@ -145,8 +145,7 @@ def _rendered(image: Image, order: RenderOrder, number: int) -> Pixels:
         picture: Pixels = rules.apply(decoded.frame[:, :, 0])
     else:
         picture = _colours(decoded, image)
-    for overlay in read_overlays(image.attributes, number, cells.frame):
-        overlay.burn(picture, 255)
+    picture = annotated(picture, image.attributes, number, cells.frame)
     return _in_viewport(picture, order.viewport, image, number) if order.viewport else picture
 
 
