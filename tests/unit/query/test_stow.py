@@ -101,6 +101,23 @@ async def test_a_part_that_is_not_dicom_fails_and_the_others_are_stored(archive:
     assert len(answer.ReferencedSOPSequence) == 1
 
 
+async def test_a_missing_uid_fails_as_it_does_in_c_store(archive: Running) -> None:
+    dataset = ct_slice()
+    del dataset.SeriesInstanceUID
+    status, answer = await _post(archive, part10(dataset))
+    assert status == 409
+    (failure,) = answer.OtherFailuresSequence
+    assert failure.FailureReason == 0xA900
+    assert "0020,000E" in failure.ErrorComment
+
+
+async def test_a_transfer_syntax_that_nobody_knows_is_refused(archive: Running) -> None:
+    data = part10(ct_slice()).replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.8\0")
+    status, answer = await _post(archive, data)
+    assert status == 409
+    assert answer.OtherFailuresSequence[0].FailureReason == 0xC122
+
+
 @pytest.mark.parametrize("cut", [1, 100, 131, 140, 300, 700])
 async def test_a_file_that_is_cut_before_its_identifiers_is_refused(archive: Running, cut: int) -> None:
     status, answer = await _post(archive, part10(ct_slice())[:cut])
@@ -128,8 +145,9 @@ async def test_path_characters_in_a_uid_are_refused(archive: Running) -> None:
     dataset = ct_slice(study="1.2.3.4.5.6.7.8.9.10.11")
     data = part10(dataset)
     assert len(name) == len(dataset.StudyInstanceUID) - 1
-    status, _ = await _post(archive, data.replace(dataset.StudyInstanceUID.encode(), name + b" "))
-    assert status == 400
+    status, answer = await _post(archive, data.replace(dataset.StudyInstanceUID.encode(), name + b" "))
+    assert status == 409
+    assert answer.OtherFailuresSequence[0].FailureReason == 0xA900
     assert not list((archive.folder / "objects").rglob("*.tar"))
 
 
@@ -146,8 +164,8 @@ async def test_a_single_file_is_a_body_too(archive: Running) -> None:
     [
         ("", 415),
         ("text/plain", 415),
-        ("application/dicom+json", 415),
-        ('multipart/related; type="application/dicom+json"; boundary=B', 415),
+        ("application/dicom+xml2", 415),
+        ('multipart/related; type="application/octet-stream"; boundary=B', 415),
         ('multipart/related; type="application/dicom"', 400),
         ('multipart/related; type="application/dicom"; boundary=""', 400),
         (f'multipart/related; type="application/dicom"; boundary={"x" * 100}', 400),

@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from osteon.dicom.identity import Identity
+from osteon.dicom.errors import UnknownTransferSyntax
+from osteon.dicom.identity import Identity, MissingIdentifier
+from osteon.errors import Invalid
 
 
 class Fate(StrEnum):
@@ -17,6 +19,21 @@ class Fate(StrEnum):
     MISPLACED = "misplaced"
     """It belongs to another study than the URL names."""
     UNREADABLE = "unreadable"
+    UNIDENTIFIED = "unidentified"
+    """It lacks a UID, or has one that is none."""
+    UNSUPPORTED = "unsupported"
+    """Its transfer syntax, or the media type of its pixel data, is not known."""
+
+
+def fate_of(error: Invalid) -> Fate:
+    """Return what becomes of a file that can not be stored because of `error`."""
+    match error:
+        case MissingIdentifier():
+            return Fate.UNIDENTIFIED
+        case UnknownTransferSyntax():
+            return Fate.UNSUPPORTED
+        case _:
+            return Fate.UNREADABLE
 
 
 @dataclass(slots=True)

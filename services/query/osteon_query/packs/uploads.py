@@ -31,7 +31,7 @@ from osteon.spool.refusal import count_refusal
 from osteon.spool.upload import Part10File, write_pack
 from osteon_query.http.errors import NoRoom, TooLarge
 from osteon_query.packs.part10 import build_sidecar, examine
-from osteon_query.packs.received import Fate, Received
+from osteon_query.packs.received import Fate, Received, fate_of
 
 log = get_logger(__name__)
 
@@ -190,12 +190,17 @@ class Upload:
         await self._gather(path, entry, entry.identity)
         return entry
 
+    def refuse(self, error: Invalid, identity: Identity | None = None) -> None:
+        """Note an instance of which no file can be made."""
+        count_refusal(Origin.HTTP, error)
+        self.received.append(Received(fate_of(error), identity, str(error)))
+
     async def _examine(self, path: Path, study_uid: str | None) -> Received:
         try:
             identity, size, unread = await asyncio.to_thread(examine, path)
         except Invalid as error:
             count_refusal(Origin.HTTP, error)
-            return Received(Fate.UNREADABLE, detail=str(error))
+            return Received(fate_of(error), detail=str(error))
         if study_uid is not None and identity.study_uid != study_uid:
             detail = f"Study Instance UID (0020,000D) is {identity.study_uid}, the URL names {study_uid}"
             count_refusal(Origin.HTTP, WrongInstance(detail))

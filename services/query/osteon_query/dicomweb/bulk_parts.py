@@ -1,0 +1,118 @@
+"""Bulk data of a STOW-RS request: what the headers of its parts say of it (PS3.18 8.7.3.3, Table 8.7.3-5)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from osteon.dicom.composing import Bulk, begins_with_item
+from osteon.dicom.errors import UnknownTransferSyntax
+from osteon.dicom.jpeg import jpeg_process
+from osteon.dicom.json_model import BadMetadata
+from osteon.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, TRANSFER_SYNTAXES
+from osteon_query.dicomweb.media_types import SYNTAXES_OF
+from osteon_query.http.accept import split_header
+from osteon_query.http.errors import BadBody
+
+_SAME: Final = {
+    "image/x-dicom-rle": "image/dicom-rle",
+    "image/x-jls": "image/jls",
+    "video/mpeg2": "video/mpeg",
+    "video/h265": "video/mp4",
+}
+"""Names of media types in older editions, and of what is in the same row here."""
+_JPEG: Final = "image/jpeg"
+_LITTLE_ENDIAN: Final = frozenset({"", "*", EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN})
+
+
+@dataclass(frozen=True, slots=True)
+class PixelEncoding:
+    """How pixel data is written: the transfer syntax, and whether each file is a compressed frame."""
+
+    transfer_syntax_uid: str
+    frames: bool = False
+
+
+@dataclass(slots=True)
+class BulkPart:
+    """The parts of one BulkDataURI: one, or one a frame. `transfer_syntax` is empty when it is not named."""
+
+    media_type: str
+    transfer_syntax: str
+    files: dict[int, Path] = field(default_factory=dict)
+    numbered: bool = False
+
+    @classmethod
+    def of(cls, content_type: str) -> "BulkPart":
+        """Begin with the Content-Type of the first part."""
+        media_type, parameters = split_header(content_type[:1024] or "application/octet-stream")
+        return cls(_SAME.get(media_type, media_type), parameters.get("transfer-syntax", ""))
+
+    @property
+    def count(self) -> int:
+        """How many parts came."""
+        return len(self.files)
+
+    @property
+    def by_frame(self) -> bool:
+        """Whether a frame is in a part of its own."""
+        return self.numbered or self.media_type.startswith("image/")
+
+    def add(self, path: Path, number: int, uri: str) -> None:
+        """Take the next part; `number` is that of its frame, 0 when it has none."""
+        self.numbered = self.numbered or number > 0
+        number = number or self.count + 1
+        if number in self.files or (self.files and not self.by_frame):
+            raise BadBody(f"the part {uri[:200]!r} comes twice")
+        self.files[number] = path
+
+    def encoding(self, declared: str) -> PixelEncoding:
+        """Tell how pixel data is encoded; `declared` is what the metadata says. Raises `UnknownTransferSyntax`."""
+        named = self.transfer_syntax
+        if self.media_type in SYNTAXES_OF:
+            return PixelEncoding(_fragmented(named or self._default()), frames=True)
+        if self.media_type.startswith(("image/", "video/")):
+            raise UnknownTransferSyntax(f"pixel data of media type {self.media_type[:80]!r} can not be stored")
+        in_fragments = begins_with_item(self._ordered()[0])
+        if not named and in_fragments and declared not in _LITTLE_ENDIAN:
+            named = declared
+        if named in _LITTLE_ENDIAN:
+            return PixelEncoding(EXPLICIT_VR_LITTLE_ENDIAN)
+        return PixelEncoding(_fragmented(named), frames=not in_fragments)
+
+    def _default(self) -> str:
+        if self.media_type == _JPEG:
+            with self._ordered()[0].open("rb") as file:
+                return jpeg_process(file) or SYNTAXES_OF[_JPEG][0]
+        return SYNTAXES_OF[self.media_type][0]
+
+    def value(self, encoding: PixelEncoding | None) -> Bulk:
+        """Return the value; raises `BadMetadata` when a frame is missing."""
+        return Bulk(self._ordered(), frames=encoding is not None and encoding.frames)
+
+    def _ordered(self) -> list[Path]:
+        numbers = sorted(self.files)
+        if numbers != list(range(1, len(numbers) + 1)):
+            raise BadMetadata(f"frame {numbers[-1]} came, but not all before it")
+        return [self.files[number] for number in numbers]
+
+    def delete(self) -> None:
+        """Delete the files."""
+        for path in self.files.values():
+            path.unlink()
+
+
+def _fragmented(uid: str) -> str:
+    syntax = TRANSFER_SYNTAXES.get(uid)
+    if syntax is None or not (syntax.encapsulated or syntax.video):
+        raise UnknownTransferSyntax(f"transfer syntax {uid[:80]!r} is none in which pixel data can come as bulk data")
+    return uid
+
+
+def location_of(headers: Mapping[str, str]) -> str:
+    """Return the BulkDataURI of a part; raises `BadBody`."""
+    if location := headers.get("content-location", "").strip():
+        return location
+    if identifier := headers.get("content-id", "").strip():
+        return "cid:" + identifier.removeprefix("<").removesuffix(">")
+    raise BadBody("a part with bulk data has no Content-Location")
