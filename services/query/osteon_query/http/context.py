@@ -37,7 +37,7 @@ class Door:
     pictures: Pictures
 
 
-def _door(request: Request) -> Door:
+async def _door(request: Request) -> Door:
     door: Door = request.app.state.door
     return door
 

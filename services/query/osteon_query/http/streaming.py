@@ -17,6 +17,8 @@ from osteon_query.http.middleware import HEAD
 T = TypeVar("T")
 Bytes = bytes | memoryview
 
+_AT_ONCE: Final = 1 << 20
+"""Bytes of an answer that are sent by one write when there are no more."""
 _RANGE: Final = re.compile(r"bytes=(\d{0,19})-(\d{0,19})", re.ASCII)
 
 
@@ -36,24 +38,32 @@ class Streamed(StreamingResponse):
 async def streamed(
     request: Request, source: AsyncGenerator[Bytes, None], headers: Mapping[str, str], status: int = 200
 ) -> Response:
-    """Answer with `source`; an error in its first step still gets its own status. HEAD reads that step only."""
-    first = await _first(source)
-    if request.scope.get(HEAD):
+    """Answer with `source`; an error in its first MiB still gets its own status. HEAD reads its first step only."""
+    head = bool(request.scope.get(HEAD))
+    first, ended = await _beginning(source, 1 if head else _AT_ONCE)
+    if head:
         await source.aclose()
         return Response(None, status, headers)
+    if ended:
+        return Response(first[0] if len(first) == 1 else b"".join(first), status, headers)
     return Streamed(_joined(first, source), status, headers)
 
 
-async def _first(source: AsyncGenerator[Bytes, None]) -> Bytes:
-    try:
-        return await anext(source)
-    except StopAsyncIteration:
-        return b""
+async def _beginning(source: AsyncGenerator[Bytes, None], size: int) -> tuple[list[Bytes], bool]:
+    """Return at least the first `size` bytes, in chunks, and whether they are all."""
+    first: list[Bytes] = []
+    async for chunk in source:
+        first.append(chunk)
+        size -= len(chunk)
+        if size <= 0:
+            return first, False
+    return first, True
 
 
-async def _joined(first: Bytes, rest: AsyncGenerator[Bytes, None]) -> AsyncGenerator[Bytes, None]:
+async def _joined(first: list[Bytes], rest: AsyncGenerator[Bytes, None]) -> AsyncGenerator[Bytes, None]:
     async with aclosing(rest):
-        yield first
+        while first:
+            yield first.pop(0)
         async for chunk in rest:
             yield chunk
 
