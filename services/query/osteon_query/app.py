@@ -6,7 +6,7 @@ from fastapi import FastAPI
 
 from osteon import health
 from osteon_query.dicomweb import bulk, frames, metadata, qido, rendered, stow, wado
-from osteon_query.http import problems
+from osteon_query.http import openapi, problems
 from osteon_query.http.context import Door
 from osteon_query.http.middleware import Surroundings
 from osteon_query.orthanc import (
@@ -51,4 +51,5 @@ def create_app(door: Door, checks: Mapping[str, health.Check]) -> FastAPI:
     for module in _ROUTERS:
         app.include_router(module.router)
     app.router.routes.extend(health.routes(checks))
+    openapi.describe(app)
     return app

@@ -1,0 +1,162 @@
+"""What the OpenAPI document says beyond what FastAPI can see, as routes read query strings and choose media types.
+
+One table: by method and path, what an operation takes and answers. The first row that fits counts.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from fastapi import FastAPI
+
+from osteon_query.http.accept import DICOM, DICOM_JSON, DICOM_XML, MULTIPART, OCTETS, ZIP
+from osteon_query.http.problems import DICOMWEB
+
+_JSON: Final = "application/json"
+_PROBLEM: Final = "application/problem+json"
+_TEXT: Final = "text/plain"
+_STILL: Final = ("image/jpeg", "image/png")
+_PAM: Final = "image/x-portable-arbitrarymap"
+_RESULTS: Final = (DICOM_JSON, MULTIPART)
+_SAVED: Final = (200, 206, 304)
+"""Statuses of what has an entity tag and byte ranges."""
+
+_WHOLE: Final = {"type": "integer", "minimum": 0, "maximum": 2**31 - 1}
+_STRING: Final = {"type": "string"}
+_FLAG: Final = {"type": "string", "enum": ["0", "1", "true", "false"]}
+_BOOLEAN: Final = {"type": "string", "enum": ["true", "false"]}
+_QUALITY: Final = {"type": "integer", "minimum": 1, "maximum": 100}
+
+_SEARCH: Final[Mapping[str, Any]] = {
+    "limit": _WHOLE, "offset": _WHOLE, "fuzzymatching": _BOOLEAN, "emptyvaluematching": _BOOLEAN,
+    "multiplevaluematching": _BOOLEAN, "includefield": _STRING, "PatientName": _STRING, "PatientID": _STRING,
+    "StudyDate": _STRING, "StudyTime": _STRING, "AccessionNumber": _STRING, "ModalitiesInStudy": _STRING,
+    "StudyInstanceUID": _STRING, "SeriesInstanceUID": _STRING, "SOPInstanceUID": _STRING, "Modality": _STRING,
+    "RequestAttributesSequence.RequestedProcedureID": _STRING, "00081030": _STRING,
+}  # fmt: skip
+_PICTURE: Final[Mapping[str, Any]] = {
+    "window": _STRING, "viewport": _STRING, "quality": _QUALITY, "annotation": _STRING, "iccprofile": _STRING,
+}  # fmt: skip
+_ORTHANC_PICTURE: Final[Mapping[str, Any]] = {
+    "quality": _QUALITY, "window-center": _STRING, "window-width": _STRING, "width": _WHOLE, "height": _WHOLE,
+    "smooth": _FLAG, "returnUnsupportedImage": _FLAG,
+}  # fmt: skip
+_PAGE: Final[Mapping[str, Any]] = {"since": _WHOLE, "limit": _WHOLE}
+_EXPAND: Final[Mapping[str, Any]] = {"expand": _STRING, "full": _STRING, "short": _STRING, "requested-tags": _STRING}
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """What an operation answers, takes as query parameters and as body."""
+
+    path: str
+    """A regular expression of `METHOD /path`."""
+    types: tuple[str, ...] = (_JSON,)
+    statuses: tuple[int, ...] = (200,)
+    parameters: Mapping[str, Any] | None = None
+    body: tuple[str, ...] = ()
+
+
+_OPERATIONS: Final = (
+    Operation("POST /dicom-web/studies.*", (DICOM_JSON, DICOM_XML), (200, 202, 409), body=(MULTIPART,)),
+    Operation("GET /dicom-web/.*/metadata", _RESULTS, (200, 304)),
+    Operation("GET /dicom-web/.*/(rendered|thumbnail)", (*_STILL, "image/gif", MULTIPART), _SAVED, _PICTURE),
+    Operation("GET /dicom-web/.*/(frames|bulk)/.*", (MULTIPART, OCTETS, "image/*", "video/*"), _SAVED),
+    Operation("GET /dicom-web/.*(studies|series|instances)", _RESULTS, (200, 204), _SEARCH),
+    Operation("GET /dicom-web/studies/.*", (MULTIPART, DICOM, ZIP), _SAVED),
+    Operation("GET .*/file", (DICOM,), _SAVED),
+    Operation("GET .*/(preview|rendered|image-u?int[0-9]+)", (*_STILL, _PAM), (200, 304), _ORTHANC_PICTURE),
+    Operation("GET .*/numpy", (OCTETS,), (200, 304), {"compress": _FLAG, "rescale": _FLAG}),
+    Operation("GET .*/raw(.gz)?", (OCTETS, "application/gzip"), _SAVED),
+    Operation("GET .*/pdf", ("application/pdf",), _SAVED),
+    Operation("GET .*/(matlab|protected)|GET /tools/now.*|GET /queries/.*/(level|modality)", (_TEXT,)),
+    Operation("GET .*/(simplified-tags|tags|shared-tags)", parameters={"simplify": _STRING, "short": _STRING}),
+    Operation("GET /changes", parameters={**_PAGE, "to": _WHOLE, "last": _STRING, "type": _STRING}),
+    Operation("GET /conflicts", parameters={"limit": _WHOLE, "after": _WHOLE}),
+    Operation("GET /(patients|studies|series|instances)", parameters={**_PAGE, **_EXPAND}),
+    Operation("GET /(patients|studies|series|instances)/.*", parameters=_EXPAND),
+    Operation("POST /instances", body=(DICOM, "multipart/form-data", "application/zip")),
+    Operation("POST /tools/(lookup|dicom-echo)", body=(_TEXT, _JSON)),
+    Operation("(POST|PUT) .*", body=(_JSON,)),
+    Operation(".*"),
+)
+
+
+def describe(app: FastAPI) -> None:
+    """Make `app` serve the document with what the table says."""
+    plain = app.openapi
+
+    def document() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            made = plain()
+            for path, method, operation in _operations(made):
+                _describe(path, method, operation)
+            made.setdefault("components", {})["schemas"] = _SCHEMAS
+        assert app.openapi_schema is not None
+        return app.openapi_schema
+
+    app.openapi = document  # type: ignore[method-assign]  # as FastAPI's documentation has it
+
+
+def _operations(document: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, item in document["paths"].items():
+        for method, operation in item.items():
+            yield path, method, operation
+
+
+def _describe(path: str, method: str, operation: dict[str, Any]) -> None:
+    row = next(row for row in _OPERATIONS if re.fullmatch(row.path, f"{method.upper()} {path}"))
+    operation["responses"] = _responses(row, path)
+    if row.parameters:
+        given = [{"name": name, "in": "query", "schema": schema} for name, schema in row.parameters.items()]
+        operation["parameters"] = [*operation.get("parameters", []), *given]
+    if row.body:
+        operation["requestBody"] = {"content": {kind: {} for kind in row.body}}
+
+
+def _responses(row: Operation, path: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for status in row.statuses:
+        found[str(status)] = {"description": _MEANINGS[status]}
+        if status not in _EMPTY:
+            found[str(status)]["content"] = {kind: _schema(kind) for kind in row.types}
+    error, kind = ("Problem", _PROBLEM) if path.startswith(DICOMWEB) else ("OrthancError", _JSON)
+    content = {kind: {"schema": {"$ref": f"#/components/schemas/{error}"}}}
+    for range_ in ("4XX", "5XX"):
+        found[range_] = {"description": _MEANINGS[range_], "content": content}
+    return found
+
+
+def _schema(kind: str) -> dict[str, Any]:
+    return {"schema": {"$ref": "#/components/schemas/DicomJson"}} if kind == DICOM_JSON else {}
+
+
+_EMPTY: Final = (204, 304)
+_MEANINGS: Final[Mapping[int | str, str]] = {
+    200: "What was asked for",
+    202: "Some instances were stored, some not",
+    204: "Nothing matches",
+    206: "The byte range that was asked for, or a part of what was asked for with a Warning",
+    304: "What the client has still holds",
+    409: "No instance was stored",
+    "4XX": "The request can not be done; the body says why",
+    "5XX": "The archive can not do it now; the body says why",
+}
+_SCHEMAS: Final[dict[str, Any]] = {
+    "DicomJson": {
+        "description": "PS3.18 F.2",
+        "oneOf": [{"type": "array", "items": {"type": "object"}}, {"type": "object"}],
+    },
+    "Problem": {
+        "description": "RFC 9457",
+        "type": "object",
+        "required": ["title", "status", "detail"],
+        "properties": {"title": _STRING, "status": {"type": "integer"}, "detail": _STRING},
+    },
+    "OrthancError": {
+        "type": "object",
+        "required": ["HttpStatus", "Message", "Details"],
+        "properties": {"HttpStatus": {"type": "integer"}, "Message": _STRING, "Details": _STRING},
+    },
+}

@@ -1,0 +1,100 @@
+"""What the OpenAPI describes is what a running archive answers, and no request that it allows brings a 5xx.
+
+schemathesis makes the requests. Its pytest plugin is not used: it would be imported by every run (pyproject.toml).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, given, seed, settings
+from hypothesis import strategies as st
+
+from osteon_query.app import create_app
+from support.archive import Archive, Standalone
+from support.data import BUNDLED
+from support.effort import EFFORT
+
+CASES = 3 * EFFORT
+DOCUMENT: dict[str, Any] = create_app(None, {}).openapi()  # type: ignore[arg-type]  # the routes alone are looked at
+_METHODS = ("get", "put", "post", "delete", "patch")
+_ELSEWHERE = ("/modalities", "/peers", "/tools/dicom-echo", "/rules", "/destinations")
+"""Below these, requests that change something make the archive call other machines."""
+HELD_FILES = ("CT_small.dcm", "SC_rgb_jpeg_dcmtk.dcm", "examples_palette.dcm", "reportsi.dcm")
+
+
+def operations() -> Iterator[tuple[str, str]]:
+    """Yield method and path of what may be asked at random."""
+    for path, item in DOCUMENT["paths"].items():
+        for method in _METHODS:
+            if method in item and (method == "get" or not path.startswith(_ELSEWHERE)):
+                yield method, path
+
+
+@dataclass(frozen=True)
+class Target:
+    """A running archive, and path parameters that name something in it, by instance."""
+
+    archive: Archive
+    held: list[dict[str, dict[str, str]]]
+    """For each instance, by the first part of a path below `/dicom-web` or the root: name → value."""
+
+
+@pytest.fixture(scope="module")
+def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
+    process = Standalone(tmp_path_factory.mktemp("openapi") / "data", OSTEON_LOG_LEVEL="ERROR")
+    archive = process.start()
+    held = [_stored(archive, path) for name in HELD_FILES for path in BUNDLED.rglob(name)]
+    assert len(held) >= len(HELD_FILES)
+    yield Target(archive, held)
+    assert process.stop() == 0
+
+
+def _stored(archive: Archive, path: Path) -> dict[str, dict[str, str]]:
+    answer = archive.post("/instances", content=path.read_bytes()).json()
+    tags = archive.get(f"{answer['Path']}/tags?simplify").json()
+    return {
+        "dicom-web": {"study": tags["StudyInstanceUID"], "series": tags["SeriesInstanceUID"],
+                      "instance": tags["SOPInstanceUID"], "frames": "1", "frame": "1", "path": "7FE00010"},
+        "patients": {"id": answer["ParentPatient"]}, "studies": {"id": answer["ParentStudy"]},
+        "series": {"id": answer["ParentSeries"]}, "instances": {"id": answer["ID"], "frame": "0", "index": "0"},
+    }  # fmt: skip
+
+
+@cache
+def _schema() -> Any:
+    import schemathesis
+
+    return schemathesis.openapi.from_dict(DOCUMENT)
+
+
+@pytest.mark.parametrize(("method", "path"), [pytest.param(*each, id=" ".join(each)) for each in operations()])
+def test_a_request_gets_an_answer_that_the_openapi_describes(target: Target, method: str, path: str) -> None:
+    from schemathesis.checks import not_a_server_error
+    from schemathesis.specs.openapi.checks import (
+        content_type_conformance,
+        response_schema_conformance,
+        status_code_conformance,
+    )
+
+    checks = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
+    operation = _schema()[path][method.upper()]
+
+    @seed(len(path))
+    @settings(max_examples=CASES, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @given(operation.as_strategy(), st.sampled_from([None, *target.held]))
+    def ask(case: Any, held: dict[str, dict[str, str]] | None) -> None:
+        known = (held or {}).get(path.split("/")[1], {})
+        case.path_parameters = {name: known.get(name, value) for name, value in (case.path_parameters or {}).items()}
+        case.call_and_validate(base_url=target.archive.url, checks=checks)
+
+    ask()
+
+
+def test_the_document_is_served_and_says_where_everything_is(target: Target) -> None:
+    served = httpx.get(target.archive.url + "/openapi.json").json()
+    assert served["paths"].keys() == DOCUMENT["paths"].keys()
