@@ -29,9 +29,9 @@ class Transcoded(Message):
     error: str = ""
 
 
-How = Literal["rendered", "preview", "uint8", "uint16", "int16", "numpy", "frames"]
-"""`rendered`: as a person looks at it (PS3.18 8.3.5); `preview`, `uint8`, `uint16`, `int16` and `numpy`: what Orthanc
-means by these; `frames`: decoded native little-endian pixel bytes, no look-up table applied."""
+How = Literal["rendered", "orthanc", "preview", "uint8", "uint16", "int16", "numpy", "frames"]
+"""`rendered`: as a person looks at it (PS3.18 8.3.5); `orthanc`: its /rendered; `preview`, `uint8`, `uint16`, `int16`
+and `numpy`: what Orthanc means by these; `frames`: decoded native little-endian pixel bytes, no look-up table applied."""
 INLINE_BYTES: Final = 1 << 20
 """A rendered file up to this length comes in the answer itself."""
 RENDERED: Final = "cache/rendered/"

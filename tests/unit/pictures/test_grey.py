@@ -8,10 +8,10 @@ from pydicom import Dataset
 from pydicom.dataelem import RawDataElement
 from pydicom.tag import Tag
 from pydicom.uid import XRayAngiographicImageStorage
-from support.pictures import drawn, grey
 
 from osteon.dicom.pixels.errors import PixelError
 from osteon.dicom.pixels.orders import Window
+from support.pictures import drawn, grey
 
 RAMP = np.array([[0, 1, 2, 3], [100, 1000, 2000, 4095]], np.uint16)
 

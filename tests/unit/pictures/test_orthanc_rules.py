@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pydicom import Dataset
-from support.pictures import colours, drawn, grey, ordered
 
 from osteon.dicom.pixels.errors import NotPossible
 from osteon.dicom.pixels.orders import Window
+from support.pictures import colours, drawn, grey, ordered
 
 RAMP = np.array([[0, 1, 2, 3], [100, 1000, 2000, 4095]], np.uint16)
 SIGNED = np.array([[-5, -1, 0, 300], [7, -2000, 70, 32767]], np.int16)

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pydicom import Dataset
+
 from support.pictures import colours, drawn, grey
 
 BLACK = np.zeros((4, 5), np.uint8)

@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 from pydicom import Dataset
 from pydicom.uid import EncapsulatedPDFStorage, generate_uid
-from support.data import BUNDLED, real_folder
-from support.imaging import wrapped
-from support.make import ct_slice, saved
-from support.pictures import colours, drawn, grey, ordered
 
 from osteon.dicom.pixels.errors import BadOrder, NotAnImage, NotPossible, PixelError
 from osteon.dicom.pixels.geometry import Limits
 from osteon.dicom.pixels.orders import GIF, JPEG, RenderOrder, Viewport, Window
 from osteon.dicom.pixels.rendering import render
 from osteon.errors import Invalid
+from support.data import BUNDLED, real_folder
+from support.imaging import wrapped
+from support.make import ct_slice, saved
+from support.pictures import colours, drawn, grey, ordered
 
 RED = np.array([[[200, 10, 30], [0, 0, 0]], [[255, 255, 255], [90, 90, 90]]], np.uint8)
 
@@ -106,7 +106,7 @@ def test_what_has_no_pixels_is_refused_by_the_name_of_its_class(tmp_path: Path) 
 
 def test_video_is_refused_by_the_name_of_its_transfer_syntax(tmp_path: Path) -> None:
     path = wrapped(colours(RED), "4.102", [b"\0\0\0\1" * 8], tmp_path)
-    with pytest.raises(NotAnImage, match="video: MPEG-4 AVC/H.264 High Profile / Level 4.1"):
+    with pytest.raises(NotAnImage, match=r"video: MPEG-4 AVC/H.264 High Profile / Level 4.1"):
         ordered(path, tmp_path)
 
 

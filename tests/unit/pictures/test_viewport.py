@@ -1,5 +1,6 @@
 """Viewports: which part of a frame, how large, and what becomes of its pixels (PS3.18 8.3.5.1.3)."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -7,11 +8,11 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from pydicom import Dataset
-from support.pictures import colours, drawn, grey
 
 from osteon.dicom.pixels.errors import BadOrder
 from osteon.dicom.pixels.orders import Viewport
 from osteon.dicom.pixels.viewport import LARGEST, fitted, region, resized
+from support.pictures import colours, drawn, grey
 
 sizes = st.integers(1, 400)
 SIXTEEN = np.arange(16, dtype=np.uint8).reshape(4, 4) * 16
@@ -64,7 +65,7 @@ def test_what_is_left_out_of_a_viewport_goes_to_the_frames_edge(columns: int, ro
 
 @pytest.mark.parametrize(
     "viewport",
-    [(0, 10), (10, -1), (LARGEST + 1, 1), (9, 9, 4), (9, 9, 0, 0, 0), (9, 9, 0, float("nan")), (9, 9, 0, 0, float("inf"))],
+    [(0, 9), (9, -1), (LARGEST + 1, 1), (9, 9, 4), (9, 9, 0, 0, 0), (9, 9, 0, float("nan")), (9, 9, 0, 0, 1e999)],
     ids=["no width", "no height", "too large", "outside", "empty", "no number", "endless"],
 )  # fmt: skip
 def test_viewports_that_show_nothing_are_refused(tmp_path: Path, viewport: tuple) -> None:
@@ -75,7 +76,7 @@ def test_viewports_that_show_nothing_are_refused(tmp_path: Path, viewport: tuple
 def shrunk(values: list[int], size: int) -> list[float]:
     """Return the means of the pixels that fall onto each new one."""
     bounds = [number * len(values) // size for number in range(size + 1)]
-    return [sum(values[a:b]) / (b - a) for a, b in zip(bounds, bounds[1:], strict=False)]
+    return [sum(values[a:b]) / (b - a) for a, b in pairwise(bounds)]
 
 
 def grown(values: list[int], size: int) -> list[float]:

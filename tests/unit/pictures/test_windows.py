@@ -75,7 +75,7 @@ def test_a_linear_window_narrower_than_1_is_taken_as_exact() -> None:
 
 @pytest.mark.parametrize(
     "window",
-    [(40, 0.5, "linear"), (40, 0, "linear-exact"), (40, -1, "sigmoid"), (float("nan"), 10), (1, float("inf")), (1, 2, "log")],
+    [(4, 0.5, "linear"), (4, 0, "linear-exact"), (4, -1, "sigmoid"), (float("nan"), 9), (1, 1e999), (1, 2, "log")],
     ids=["narrow", "zero", "negative", "no centre", "endless", "function"],
 )  # fmt: skip
 def test_windows_that_can_not_be_are_refused(window: tuple) -> None:

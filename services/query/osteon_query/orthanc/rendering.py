@@ -26,7 +26,7 @@ router = APIRouter(prefix="/instances", tags=["Pictures"])
 
 _PICTURES: Final[dict[str, tuple[How, tuple[str, ...]]]] = {
     "preview": ("preview", (PNG, JPEG, PAM)),
-    "rendered": ("rendered", (PNG, JPEG, PAM)),
+    "rendered": ("orthanc", (PNG, JPEG, PAM)),
     "image-uint8": ("uint8", (PNG, JPEG, PAM)),
     "image-uint16": ("uint16", (PNG, PAM)),
     "image-int16": ("int16", (PNG, PAM)),
@@ -88,7 +88,7 @@ async def _picture(  # noqa: PLR0917 - what a URL says
     media_type, _ = choose(request, offered)
     wanted: dict[str, object] = {"frames": [frame], "how": how, "media_type": media_type}
     wanted["quality"] = parameters.quality(given)
-    if how == "rendered":
+    if how == "orthanc":
         wanted["window"] = parameters.orthanc_window(given)
         wanted |= {name: parameters.side(given, name) for name in ("width", "height")}
         wanted["smooth"] = parameters.flag(given, "smooth", default=False)

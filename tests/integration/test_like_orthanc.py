@@ -1,0 +1,109 @@
+"""Pictures beside those of a running Orthanc, pixel by pixel."""
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import imagecodecs
+import numpy as np
+import pytest
+
+from osteon.dicom.pixels.errors import NotPossible
+from osteon.dicom.pixels.orders import Window
+from support.data import BUNDLED, REAL
+from support.imaging import image
+from support.make import saved
+from support.orthanc import Orthanc, needs_orthanc, running_orthanc
+from support.pictures import drawn, ordered
+
+pytestmark = [pytest.mark.slow, needs_orthanc]
+
+WIDE = {"window-center": "1000.5", "window-width": "777.7"}
+PICTURES = [
+    ("preview", {}, {"how": "preview"}),
+    ("image-uint8", {}, {"how": "uint8"}),
+    ("image-uint16", {}, {"how": "uint16"}),
+    ("image-int16", {}, {"how": "int16"}),
+    ("rendered", {}, {"how": "orthanc"}),
+    ("rendered", {"window-center": "40", "window-width": "400"}, {"how": "orthanc", "window": Window(40, 400)}),
+    ("rendered", WIDE, {"how": "orthanc", "window": Window(1000.5, 777.7)}),
+    ("rendered", {"width": "50", "smooth": "1"}, {"how": "orthanc", "width": 50, "smooth": True}),
+    ("rendered", {"height": "301", "width": "900"}, {"how": "orthanc", "height": 301, "width": 900}),
+]
+FILES = {
+    **{name: BUNDLED / name for name in (
+        "CT_small.dcm", "MR_small.dcm", "JPEG-lossy.dcm", "examples_overlay.dcm", "examples_rgb_color.dcm",
+        "ExplVR_BigEnd.dcm", "liver_1frame.dcm", "MR_small_RLE.dcm", "MR_small_jpeg_ls_lossless.dcm",
+        "examples_ybr_color.dcm",
+    )},
+    **{name: REAL / name for name in ("codecs/REF/CT1_UNC", "codecs/REF/MR4_UNC", "ct/S4010/I10")},
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def orthanc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc]:
+    nobody = SimpleNamespace(aet="NOBODY", dicom_port=11112, url="http://127.0.0.1:1")
+    with running_orthanc(tmp_path_factory.mktemp("orthanc"), nobody) as running:  # type: ignore[arg-type]
+        yield running
+
+
+def upload(orthanc: Orthanc, path: Path) -> str:
+    return str(orthanc.http.post("/instances", content=path.read_bytes()).raise_for_status().json()["ID"])
+
+
+def compare(orthanc: Orthanc, path: Path, folder: Path) -> None:
+    """Compare every picture of the first frame."""
+    instance = upload(orthanc, path)
+    compared = 0
+    for uri, parameters, order in PICTURES:
+        answer = orthanc.http.get(f"/instances/{instance}/{uri}", params=parameters, headers={"Accept": "image/png"})
+        if answer.status_code == 415:
+            continue  # What Orthanc can not draw may be drawn here.
+        theirs, ours = imagecodecs.png_decode(answer.content), drawn(path, folder, frames=(1,), **order)
+        assert (ours.shape, ours.dtype) == (theirs.shape, theirs.dtype), uri
+        assert np.array_equal(ours, theirs), (uri, parameters)
+        compared += 1
+    assert compared
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_pictures_of_real_images_are_orthancs_to_the_grey_level(orthanc: Orthanc, name: str, tmp_path: Path) -> None:
+    if not FILES[name].exists():
+        pytest.skip(f"no real data at {FILES[name]}")
+    compare(orthanc, FILES[name], tmp_path)
+
+
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+@pytest.mark.parametrize(
+    ("allocated", "stored", "signed"), [(8, 8, False), (16, 10, False), (16, 16, False), (16, 12, True), (16, 16, True)]
+)
+def test_pictures_of_noise_are_orthancs_to_the_grey_level(
+    orthanc: Orthanc, tmp_path: Path, photometric: str, allocated: int, stored: int, signed: bool
+) -> None:
+    layout = {"allocated": allocated, "stored": stored, "signed": signed, "photometric": photometric}
+    dataset = image(rows=61, columns=83, seed=7, **layout, RescaleSlope=1.25, RescaleIntercept=-100)
+    compare(orthanc, saved(dataset, tmp_path), tmp_path)
+
+
+def test_arrays_have_orthancs_shape_and_type(orthanc: Orthanc, tmp_path: Path) -> None:
+    for name in ("CT_small.dcm", "examples_rgb_color.dcm"):
+        path = BUNDLED / name
+        instance = upload(orthanc, path)
+        for uri, order in (
+            ("numpy", {}), ("numpy?rescale=0", {"rescale": False}), ("frames/0/numpy", {"frames": (1,)}),
+            ("numpy?compress=1", {"compress": True}),
+        ):  # fmt: skip
+            answer = orthanc.http.get(f"/instances/{instance}/{uri}").raise_for_status().content
+            arrays = [np.load(io.BytesIO(data)) for data in (answer, ordered(path, tmp_path, how="numpy", **order)[1])]
+            theirs, ours = (array["arr_0"] if "compress" in uri else array for array in arrays)
+            assert (ours.shape, ours.dtype) == (theirs.shape, theirs.dtype)
+            assert np.array_equal(ours, theirs)
+
+
+def test_whole_numbers_of_colours_are_refused_by_both(orthanc: Orthanc, tmp_path: Path) -> None:
+    path = BUNDLED / "examples_rgb_color.dcm"
+    answer = orthanc.http.get(f"/instances/{upload(orthanc, path)}/image-uint8")
+    assert answer.status_code == 415
+    with pytest.raises(NotPossible):
+        drawn(path, tmp_path, how="uint8")
