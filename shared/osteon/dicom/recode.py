@@ -7,7 +7,7 @@ go: they are retired and would be wrong.
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from osteon.dicom.elements import element_head, item_encoding, nested_encoding, skip_undefined
 from osteon.dicom.encoding import (
@@ -62,8 +62,7 @@ class Scope:
         return name.encode()
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """An element as it stands: `vr` is empty when it states none; `end` is behind its value, delimiter included."""
 
     tag: int

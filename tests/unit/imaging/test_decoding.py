@@ -38,7 +38,7 @@ ARITHMETIC = {
 
 def frames(path: Path) -> list[Frame]:
     with Image.open(path, Limits()) as opened:
-        return [opened.frame(number).frame for number in range(1, opened.geometry.frames + 1)]
+        return [opened.values(opened.cells(number)).frame for number in range(1, opened.geometry.frames + 1)]
 
 
 def like_pydicom(path: Path) -> None:

@@ -124,6 +124,15 @@ def test_luminance_and_chrominance_become_red_green_and_blue_as_in_pydicom(photo
     assert np.abs(rgb(dataset, tmp_path).astype(int) - oracle).max() <= 1
 
 
+@pytest.mark.parametrize("name", ["SC_rgb_dcmtk_+eb+cy+np.dcm", "SC_rgb_jpeg_dcmtk.dcm", "examples_ybr_color.dcm"])
+def test_frames_of_a_jpeg_are_red_green_and_blue_at_once_and_its_cells_are_not(name: str, tmp_path: Path) -> None:
+    path = next(BUNDLED.rglob(name))
+    with Image.open(path, Limits()) as opened:
+        frame, cells = opened.frame(1), opened.cells(1)
+        assert (frame.photometric, cells.photometric) == ("RGB", "YBR_FULL")
+        assert np.abs(frame.frame.astype(int) - to_rgb(cells, opened)).max() <= 2
+
+
 def test_colours_that_are_called_subsampled_and_are_not_are_read_in_full(tmp_path: Path) -> None:
     dataset = image(rows=16, columns=15, samples=3, allocated=8, stored=8, photometric="YBR_FULL_422")
     whole = image(rows=16, columns=15, samples=3, allocated=8, stored=8, photometric="YBR_FULL")

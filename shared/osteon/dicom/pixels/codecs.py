@@ -43,10 +43,16 @@ class _Work:
     quality: int | None
 
 
-def decode(codec: Codec, data: bytes, geometry: Geometry) -> Decoded:
-    """Decode one frame; raises `PixelError` when it is damaged or not what `geometry`, checked already, says."""
+def decode(codec: Codec, data: bytes, geometry: Geometry, *, rgb: bool = False) -> Decoded:
+    """Decode one frame; raises `PixelError` when it is damaged or not what `geometry`, checked already, says.
+
+    `rgb`: to colours that can be shown, where the decoder does that as well; otherwise samples are those of the file.
+    """
     try:
-        decoded = _DECODERS[codec.family](data, geometry)
+        if codec.family is Family.JPEG:
+            decoded = _decode_jpeg(data, geometry, rgb=rgb)
+        else:
+            decoded = _DECODERS[codec.family](data, geometry)
     except (PixelError, MemoryError):
         raise
     except (BadDataSet, RuntimeError, ValueError, TypeError, IndexError, zlib.error) as error:
@@ -90,14 +96,15 @@ def _decode_rle(data: bytes, geometry: Geometry) -> Decoded:
     return Decoded(frame, _full(geometry.photometric))
 
 
-def _decode_jpeg(data: bytes, geometry: Geometry) -> Decoded:
+def _decode_jpeg(data: bytes, geometry: Geometry, *, rgb: bool) -> Decoded:
     head = read_jpeg(data)
     _compare(head, geometry, Family.JPEG)
     if head.samples == 1:
         return _decoded(imagecodecs.jpeg8_decode(data), head, geometry, geometry.photometric)
     space = _jpeg_colours(head, geometry.photometric)
-    values = imagecodecs.jpeg8_decode(data, colorspace=space, outcolorspace=space)
-    return _decoded(values, head, geometry, "RGB" if space == "rgb" else "YBR_FULL")
+    shown = "rgb" if rgb else space
+    values = imagecodecs.jpeg8_decode(data, colorspace=space, outcolorspace=shown)
+    return _decoded(values, head, geometry, "RGB" if shown == "rgb" else "YBR_FULL")
 
 
 def _jpeg_colours(head: StreamHead, photometric: str) -> str:
@@ -287,7 +294,6 @@ _DECODERS: Final[dict[Family, Callable[[bytes, Geometry], Decoded]]] = {
     Family.ENCAPSULATED: _decode_uncompressed,
     Family.DEFLATED: _decode_deflated,
     Family.RLE: _decode_rle,
-    Family.JPEG: _decode_jpeg,
     Family.JPEG_LOSSLESS: _decode_jpeg_lossless,
     Family.JPEG_LS: _decode_jpeg_ls,
     Family.JPEG_2000: _decode_jpeg_2000,

@@ -61,17 +61,22 @@ class Image:
     def frame(self, number: int) -> Decoded:
         """Return the stored values of a frame, counted from 1: (rows, columns, samples) of integers or floats.
 
+        Colours of a JPEG are RGB then; those of others are as in the file.
+
         Raises `PixelError` or `BadDataSet` when there is no such frame, or when it is damaged.
         """
-        return self.values(self.cells(number))
+        return self.values(self._decoded(number, rgb=True))
 
     def cells(self, number: int) -> Decoded:
-        """Return a frame with everything that is in its words, old overlays too (PS3.5 8.1.1)."""
+        """Return a frame as in the file, with everything that is in its words, old overlays too (PS3.5 8.1.1)."""
+        return self._decoded(number, rgb=False)
+
+    def _decoded(self, number: int, *, rgb: bool) -> Decoded:
         if not 1 <= number <= self.geometry.frames:
             raise PixelError(f"there is no frame {number}: the image has {self.geometry.frames}")
         self._before_frame()
         try:
-            return decode(self._codec, self._access.read(number), self.geometry)
+            return decode(self._codec, self._access.read(number), self.geometry, rgb=rgb)
         except PixelError as error:
             raise PixelError(f"frame {number}: {error}") from None
 

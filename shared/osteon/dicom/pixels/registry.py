@@ -45,12 +45,12 @@ DEPTHS: Final[Mapping[Family, Sequence[int]]] = MappingProxyType(
         Family.JPEG: (8, 12),
         Family.JPEG_LOSSLESS: range(2, 17),
         Family.JPEG_LS: range(2, 17),
-        Family.JPEG_2000: range(1, 25),
+        Family.JPEG_2000: range(1, 23),
         Family.HTJ2K: range(1, 33),
         Family.JPEG_XL: range(1, 17),
     }
 )
-"""Bits that samples may have in the bit streams of a family: OpenJPEG is exact up to 24."""
+"""Bits that samples may have in the bit streams of a family: OpenJPEG is exact up to 22 or 23."""
 
 _SAME: Final = {name: name for name in ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR", "RGB", "YBR_FULL")}
 _ANY: Final[Mapping[str, str]] = MappingProxyType(_SAME)
@@ -114,7 +114,7 @@ class Codec:
 _NATIVE = Encoder(ANYTHING, (1, 8, 16, 32, 64), 64, (1, 2, 3, 4))
 _BYTES = Encoder(ANYTHING, (8, 16, 32, 64), 64, (1, 3))
 _JPEG_LOSSLESS = Encoder(_ANY)
-_J2K_LOSSLESS = Encoder(_RCT, (8, 16, 32), 24)
+_J2K_LOSSLESS = Encoder(_RCT, (8, 16, 32), 22)
 _HTJ2K_LOSSLESS = Encoder(_RCT, (8, 16, 32), 32)
 _J2K_LOSSY = Encoder(_ICT, signed=False)
 

@@ -36,6 +36,8 @@ FLOAT_PIXELS: Final = (0x7FE00008, 0x7FE00009)
 EXTENDED_LENGTHS: Final = 0x7FE00002
 _NUMBERS: Final = frozenset((ROWS, COLUMNS, SAMPLES, PLANAR, BITS_ALLOCATED, BITS_STORED, HIGH_BIT, SIGNED))
 _TEXTS: Final = frozenset((PHOTOMETRIC, FRAMES))
+_PIXELS: Final = frozenset((PIXEL_DATA, *FLOAT_PIXELS))
+_NOTED: Final = _NUMBERS | _TEXTS | _PIXELS
 _MOST_ELEMENTS: Final = 200_000
 
 
@@ -83,7 +85,8 @@ class Source:
         last = PIXEL_DATA if self._to_pixels else None
         for found in find(self.data, start, len(self.data), self.encoding, last=last):
             self.elements.append(found)
-            self._notice(found)
+            if found.tag in _NOTED:
+                self._notice(found)
             if len(self.elements) > _MOST_ELEMENTS:
                 raise BadDataSet(f"more than {_MOST_ELEMENTS} elements", "", found.position)
 
@@ -121,7 +124,7 @@ class Source:
             self.values[found.tag] = int.from_bytes(self.data[found.start : found.start + 2], order)
         elif found.tag in _TEXTS and found.length <= 64:
             self.values[found.tag] = bytes(self.data[found.start : found.end]).decode("latin-1").strip(" \0")
-        elif found.tag in (PIXEL_DATA, *FLOAT_PIXELS) and found.end > found.start:
+        elif found.tag in _PIXELS and found.end > found.start:
             self.pixels = found
 
     def find(self, tag: int) -> Found | None:
