@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from fastapi import FastAPI
 
 from osteon import health
-from osteon_query.dicomweb import bulk, frames, metadata, qido, rendered, stow, wado
-from osteon_query.http import openapi, problems
+from osteon_query.dicomweb import bulk, capabilities, frames, metadata, qido, rendered, stow, wado, wado_uri
+from osteon_query.http import cors, openapi, problems
 from osteon_query.http.context import Door
 from osteon_query.http.middleware import Surroundings
 from osteon_query.orthanc import (
@@ -31,8 +31,9 @@ from osteon_query.orthanc import (
 )
 
 _ROUTERS = (
-    qido, wado, metadata, frames, bulk, rendered, stow, instances, rendering, samples, tags, shared_tags, resources,
-    children, find, changes, conflicts, system, modalities, queries, peers, commitments, rules, destinations, jobs,
+    capabilities, qido, wado, wado_uri, metadata, frames, bulk, rendered, stow, instances, rendering, samples, tags,
+    shared_tags, resources, children, find, changes, conflicts, system, modalities, queries, peers, commitments, rules,
+    destinations, jobs,
 )  # fmt: skip
 
 
@@ -48,6 +49,7 @@ def create_app(door: Door, checks: Mapping[str, health.Check]) -> FastAPI:
     app.state.door = door
     problems.install(app)
     app.add_middleware(Surroundings)
+    cors.install(app, door.settings.cors_origins)
     for module in _ROUTERS:
         app.include_router(module.router)
     app.router.routes.extend(health.routes(checks))

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from osteon import logging
+from support.pixels import Pixels
 from support.query import Running, door
 
 logging.setup("query", level="WARNING", style="json")  # the console style draws each traceback, which takes seconds
@@ -16,3 +17,11 @@ async def archive(tmp_path: Path) -> AsyncIterator[Running]:
     """An empty archive."""
     async with door(tmp_path) as running:
         yield running
+
+
+@pytest.fixture
+async def pixels(archive: Running, tmp_path: Path) -> Pixels:
+    """What stands in for `imaging`."""
+    serving = Pixels(archive.objects, tmp_path)
+    await serving.serve(archive.bus)
+    return serving

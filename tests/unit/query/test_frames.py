@@ -2,7 +2,6 @@
 
 import zlib
 from io import BytesIO
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,14 +20,6 @@ OCTETS = "application/octet-stream"
 PARTS = f'multipart/related; type="{OCTETS}"'
 JLS = "1.2.840.10008.1.2.4.80"
 NATIVE = "1.2.840.10008.1.2.1"
-
-
-@pytest.fixture
-async def pixels(archive: Running, tmp_path: Path) -> Pixels:
-    """What stands in for `imaging`."""
-    serving = Pixels(archive.objects, tmp_path)
-    await serving.serve(archive.bus)
-    return serving
 
 
 def url_of(dataset: Dataset, below: str = "") -> str:

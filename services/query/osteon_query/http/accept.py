@@ -71,7 +71,7 @@ class Syntaxes:
         for entry in entries:
             named = named and bool(entry.transfer_syntax)
             qualities.setdefault(entry.transfer_syntax or EXPLICIT_VR_LITTLE_ENDIAN, entry.quality)
-        return cls(qualities, named)
+        return cls(qualities, named) if qualities else cls({EXPLICIT_VR_LITTLE_ENDIAN: 1.0}, named=False)
 
     def accepts(self, stored: str) -> bool:
         """Whether an instance may be sent as it is stored."""
@@ -107,7 +107,11 @@ def split_header(value: str) -> tuple[str, dict[str, str]]:
 
 def media_ranges(request: Request) -> list[MediaRange]:
     """Return what the client accepts, best first; everything when it does not say. `accept` as parameter wins."""
-    text = ",".join(request.query_params.getlist("accept") or request.headers.getlist("accept"))
+    return read_ranges(",".join(request.query_params.getlist("accept") or request.headers.getlist("accept")))
+
+
+def read_ranges(text: str) -> list[MediaRange]:
+    """Read a list of media types with their qualities, best first; an empty one means everything."""
     if len(text) > _MAX:
         raise BadParameter(f"the Accept header has {len(text)} characters, at most {_MAX} are read")
     ranges = [_media_range(entry) for entry in _ENTRY.findall(text) if entry.strip()]

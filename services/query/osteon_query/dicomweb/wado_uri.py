@@ -1,0 +1,148 @@
+"""WADO-URI: one instance by a query string, as DICOM file or picture (PS3.18 section 9)."""
+
+from typing import Final
+
+import orjson
+from fastapi import APIRouter
+from starlette.datastructures import QueryParams
+from starlette.requests import Request
+from starlette.responses import Response
+
+from osteon.dicom.pixels.errors import PixelError
+from osteon.index.port import Location, Scope
+from osteon.spool.sidecar import SidecarLine
+from osteon_query.dicomweb.media_types import is_video
+from osteon_query.dicomweb.metadata import lines_of
+from osteon_query.dicomweb.scopes import Found, find
+from osteon_query.dicomweb.wado import send_instance
+from osteon_query.http.accept import DICOM, Syntaxes, media_ranges, read_ranges
+from osteon_query.http.context import Door, DoorOf, correlation_id, uid_of
+from osteon_query.http.errors import BadParameter, NotAcceptable, NotRenderable, NotSupported, UnknownResource
+from osteon_query.images.answering import GIF, JPEG, PNG, send_picture
+from osteon_query.images.asking import picture_request
+from osteon_query.images.frames import frame_count
+from osteon_query.images.parameters import MOST_PIXELS, Viewport, decimal, refuse_annotation, whole
+from osteon_query.packs.frames import layout_of
+
+router = APIRouter(tags=["WADO-URI"])
+
+_WAY: Final = "wado-uri"
+_PICTURES: Final = (JPEG, PNG, GIF)
+_OF_PICTURES: Final = (
+    "frameNumber", "rows", "columns", "region", "windowCenter", "windowWidth", "imageQuality", "annotation",
+)  # fmt: skip
+_REGION: Final = 4
+
+
+@router.get("/wado")
+async def wado_uri(request: Request, door: DoorOf) -> Response:
+    """Send the instance `objectUID` as `contentType`: application/dicom, image/jpeg, image/png or image/gif."""
+    given = request.query_params
+    _refuse(given)
+    scope = Scope(
+        study_uid=_uid(given, "studyUID"), series_uid=_uid(given, "seriesUID"), sop_uids=(_uid(given, "objectUID"),)
+    )
+    found = await find(door.index, scope)
+    (line,) = await lines_of(door.sidecars, found.first)
+    media_type = await _media_type(request, door, found.first[0], line)
+    if media_type == DICOM:
+        return await _file(request, door, found)
+    return await _picture(request, door, found.first[0], line, media_type)
+
+
+def _refuse(given: QueryParams) -> None:
+    """Raise for what is no WADO request (`BadParameter`), or one that asks for what is not done here."""
+    if given.get("requestType", "").upper() != "WADO":
+        raise BadParameter("requestType=WADO is missing")
+    if given.get("anonymize", "no") != "no":
+        raise NotSupported("anonymize: instances are not made anonymous here; leave it out")
+    for name in ("presentationUID", "presentationSeriesUID"):
+        if name in given:
+            raise NotSupported(f"{name}: presentation states are not applied here; leave it out")
+    refuse_annotation(given)
+
+
+def _uid(given: QueryParams, name: str) -> str:
+    if name not in given:
+        raise BadParameter(f"{name} is missing: a WADO request has studyUID, seriesUID and objectUID")
+    return uid_of(name, given[name])
+
+
+async def _media_type(request: Request, door: Door, location: Location, line: SidecarLine) -> str:
+    """Choose a media type out of `contentType`, else of Accept (9.4.1.2.1, 9.5): images of one frame come as JPEG."""
+    pictured = line.header.pixel_data is not None and not is_video(location.transfer_syntax_uid)
+    single = pictured and await frame_count(door.sidecars, location) == 1
+    offered = (*_PICTURES, DICOM) if single else (DICOM, *_PICTURES)
+    text = request.query_params.get("contentType", "")
+    for entry in read_ranges(text) if text else media_ranges(request):
+        for media_type in offered:
+            if entry.takes(media_type) and not entry.multipart:
+                return media_type
+    raise NotAcceptable(f"contentType: expected one of {', '.join(offered)}")
+
+
+async def _file(request: Request, door: Door, found: Found) -> Response:
+    given = request.query_params
+    if pointless := [name for name in _OF_PICTURES if name in given]:
+        raise BadParameter(f"{', '.join(pointless)}: only for pictures, and contentType is {DICOM}")
+    uid = given.get("transferSyntax")
+    return await send_instance(request, door, found, Syntaxes({uid: 1.0}) if uid else Syntaxes.of(()), way=_WAY)
+
+
+async def _picture(request: Request, door: Door, location: Location, line: SidecarLine, media_type: str) -> Response:
+    given = request.query_params
+    number = whole("frameNumber", given["frameNumber"], 1, 10**9 - 1) if "frameNumber" in given else None
+    if number is not None and number > (count := await frame_count(door.sidecars, location)):
+        raise UnknownResource(f"frameNumber: there is no frame {number}: the instance has {count}, counted from 1")
+    message = picture_request(
+        location,
+        correlation_id(request),
+        how="rendered",
+        media_type=media_type,
+        frames=[number] if number else [] if media_type == GIF else [1],
+        quality=whole("imageQuality", given["imageQuality"], 1, 100) if "imageQuality" in given else 90,
+        window=_window(given),
+        viewport=_viewport(given, line),
+    )
+    try:
+        return await send_picture(request, door.pictures, location, message)
+    except NotRenderable as error:
+        raise NotAcceptable(f"{error}; contentType={DICOM} is possible") from None
+
+
+def _window(given: QueryParams) -> tuple[float, float, str] | None:
+    if "windowCenter" not in given and "windowWidth" not in given:
+        return None
+    if "windowCenter" not in given or "windowWidth" not in given:
+        raise BadParameter("windowCenter and windowWidth: give both or none")
+    width = decimal("windowWidth", given["windowWidth"])
+    if width < 1:
+        raise BadParameter(f"windowWidth: expected 1 or more, got {width:g}")
+    return decimal("windowCenter", given["windowCenter"]), width, "linear"
+
+
+def _viewport(given: QueryParams, line: SidecarLine) -> Viewport | None:
+    """Return the size of the picture and the region in it; the proportions of the image are kept."""
+    sizes = [whole(name, given[name], 1, MOST_PIXELS) if name in given else None for name in ("columns", "rows")]
+    if "region" not in given:
+        if not any(sizes):
+            return None
+        return sizes[0] or MOST_PIXELS, sizes[1] or MOST_PIXELS, None, None, None, None
+    try:
+        layout = layout_of(orjson.loads(line.header.json))
+    except PixelError as error:
+        raise NotAcceptable(f"region: {error}") from None
+    left, top, right, bottom = _region(given["region"])
+    sx, sw = left * layout.columns, (right - left) * layout.columns
+    sy, sh = top * layout.rows, (bottom - top) * layout.rows
+    if not any(sizes):
+        sizes = [max(1, round(sw)), max(1, round(sh))]
+    return sizes[0] or MOST_PIXELS, sizes[1] or MOST_PIXELS, sx, sy, sw, sh
+
+
+def _region(text: str) -> tuple[float, float, float, float]:
+    """Read `region=left,top,right,bottom` as parts of the image (9.4.1.2.6)."""
+    parts = [decimal("region", part) for part in text.split(",")]
+    if len(parts) != _REGION or not (0 <= parts[0] < parts[2] <= 1 and 0 <= parts[1] < parts[3] <= 1):
+        raise BadParameter("region: expected left,top,right,bottom from 0.0 to 1.0")
+    return parts[0], parts[1], parts[2], parts[3]
