@@ -5,14 +5,17 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import Final
 
 from osteon.bus.port import Bus, RequestTimeout
 from osteon.contracts.imaging import Rendered, RenderRequested
 from osteon.contracts.topology import RENDER
 from osteon.index.port import Location
 from osteon.objects.port import ObjectNotFound, Objects
-from osteon_query.http.errors import BadParameter, NotRenderable, RenderFailed, RenderTimeout
+from osteon_query.http.errors import BadParameter, NotRenderable, RenderFailed, RenderTimeout, Unreadable
 from osteon_query.http.streaming import Bytes
+
+_READINGS: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,18 +66,19 @@ class Pictures:
         return answer
 
     async def _chunks(self, message: RenderRequested, answer: Rendered) -> AsyncGenerator[Bytes, None]:
-        if answer.data:
-            yield answer.data
-            return
-        try:
-            async with aclosing(_generator(self._objects.stream(answer.key, 0, answer.length))) as stream:
-                async for chunk in stream:
-                    yield chunk
-        except ObjectNotFound:
-            # It went from the cache between the answer and now; the same request has the same answer.
-            again = await self.ask(message)
-            async for chunk in self._objects.stream(again.key, 0, again.length):
-                yield chunk
+        for _ in range(_READINGS):
+            if answer.data:
+                yield answer.data
+                return
+            try:
+                async with aclosing(_generator(self._objects.stream(answer.key, 0, answer.length))) as stream:
+                    async for chunk in stream:
+                        yield chunk
+                return
+            except ObjectNotFound:
+                # It went from the cache between the answer and now; the same request has the same answer.
+                answer = await self.ask(message)
+        raise Unreadable(f"{answer.key} goes from the cache faster than it can be read (OSTEON_RENDER_CACHE)")
 
 
 async def in_order(

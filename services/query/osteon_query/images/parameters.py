@@ -40,13 +40,14 @@ def window(given: QueryParams) -> tuple[float, float, str] | None:
     """Return `window=centre,width,function` (8.3.5.1.4)."""
     if "window" not in given:
         return None
-    centre, width, function = ([part.strip() for part in given["window"].split(",")] + ["linear"])[:3]
-    if given["window"].count(",") not in (1, 2) or function.lower() not in _FUNCTIONS:
+    parts = [part.strip().lower() for part in given["window"].split(",")]
+    if len(parts) not in (2, 3) or [*parts, "linear"][2] not in _FUNCTIONS:
         raise BadParameter(f"window: expected centre,width,function with one of {', '.join(_FUNCTIONS)}")
+    centre, width, function = [*parts, "linear"][:3]
     size = decimal("window", width)
-    if size <= 0 or (size < 1 and function.lower() == "linear"):
+    if size <= 0 or (size < 1 and function == "linear"):
         raise BadParameter(f"window: a width of {size:g} shows nothing")
-    return decimal("window", centre), size, function.lower()
+    return decimal("window", centre), size, function
 
 
 Viewport = tuple[int, int, float | None, float | None, float | None, float | None]
