@@ -25,6 +25,7 @@ _SAVED: Final = (200, 206, 304)
 _WHOLE: Final = {"type": "integer", "minimum": 0, "maximum": 2**31 - 1}
 _STRING: Final = {"type": "string"}
 _FLAG: Final = {"type": "string", "enum": ["0", "1", "true", "false"]}
+_BINARY: Final = {"type": "string", "format": "binary"}
 _BOOLEAN: Final = {"type": "string", "enum": ["true", "false"]}
 _QUALITY: Final = {"type": "integer", "minimum": 1, "maximum": 100}
 
@@ -92,7 +93,7 @@ def describe(app: FastAPI) -> None:
             made = plain()
             for path, method, operation in _operations(made):
                 _describe(path, method, operation)
-            made.setdefault("components", {})["schemas"] = _SCHEMAS
+            made.setdefault("components", {}).setdefault("schemas", {}).update(_SCHEMAS)
         assert app.openapi_schema is not None
         return app.openapi_schema
 
@@ -112,7 +113,8 @@ def _describe(path: str, method: str, operation: dict[str, Any]) -> None:
         given = [{"name": name, "in": "query", "schema": schema} for name, schema in row.parameters.items()]
         operation["parameters"] = [*operation.get("parameters", []), *given]
     if row.body:
-        operation["requestBody"] = {"content": {kind: {} for kind in row.body}}
+        content = {kind: {} if kind == _JSON else {"schema": _BINARY} for kind in row.body}
+        operation["requestBody"] = {"content": content}
 
 
 def _responses(row: Operation, path: str) -> dict[str, Any]:
