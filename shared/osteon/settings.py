@@ -157,6 +157,9 @@ class IndexSettings(Settings):
     )
     database_pool: int = Field(8, ge=1, description="Connections at most, per process.")
 
+    migrate: bool = Field(
+        True, description="Bring the tables up to date at the start; `false`: wait until `osteon migrate` has."
+    )
 
 class WriterSettings(Settings):
     """How the writer works."""

@@ -36,7 +36,7 @@ _PACKS_AT_ONCE: Final = 4
 async def build(settings: DispatcherServiceSettings) -> AsyncIterator[Running]:
     """Start the service on RabbitMQ, S3 and PostgreSQL."""
     async with AsyncExitStack() as stack:
-        index = SqlIndex(settings.database_url.get_secret_value(), pool=settings.database_pool)
+        index = SqlIndex.from_settings(settings)
         await until_available("database", index.start)
         stack.push_async_callback(index.close)
         objects = S3Objects.from_settings(settings)

@@ -29,7 +29,7 @@ log = get_logger(__name__)
 async def build(settings: IndexerServiceSettings) -> AsyncIterator[Running]:
     """Start the service on RabbitMQ, S3 and PostgreSQL."""
     async with AsyncExitStack() as stack:
-        index = SqlIndex(settings.database_url.get_secret_value(), pool=settings.database_pool)
+        index = SqlIndex.from_settings(settings)
         await until_available("database", index.start)
         stack.push_async_callback(index.close)
         objects = S3Objects.from_settings(settings)
@@ -50,7 +50,7 @@ async def build_embedded(settings: IndexerSettings, *, bus: Bus, objects: Object
     look = partial(sweep, objects=objects, index=index, bus=bus, settled=timedelta(seconds=settings.sweep_age))
     tasks = [
         asyncio.create_task(sweep_for_ever(settings.sweep_hours, look)),
-        asyncio.create_task(count_conflicts(index)),
+        asyncio.create_task(count_for_ever(index)),
     ]
     try:
         yield
@@ -60,14 +60,24 @@ async def build_embedded(settings: IndexerSettings, *, bus: Bus, objects: Object
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def count_conflicts(index: Index, *, seconds: float = 30.0) -> None:
-    """Keep the gauge of open conflicts up to date: other processes make and resolve them too."""
+async def count_for_ever(index: Index, *, seconds: float = 15.0) -> None:
+    """Keep the gauges of what the index holds up to date: other processes change it too."""
     while True:
         try:
-            metrics.CONFLICTS_OPEN.set((await index.statistics()).conflicts)
+            await count(index)
         except Unavailable as error:
-            log.debug("conflicts not counted", reason=str(error))
+            log.debug("not counted", reason=str(error))
         await asyncio.sleep(seconds)
+
+
+async def count(index: Index) -> None:
+    """Set the gauges of what the index holds. Raises `Unavailable`."""
+    found = await index.statistics()
+    levels = {"patient": found.patients, "study": found.studies, "series": found.series, "instance": found.instances}
+    for level, number in levels.items():
+        metrics.ARCHIVE_RESOURCES.labels(level).set(number)
+    metrics.ARCHIVE_BYTES.set(found.size)
+    metrics.CONFLICTS_OPEN.set(found.conflicts)
 
 
 async def sweep_for_ever(hours: float, look: Callable[[], Awaitable[int]], *, again: float = 60.0) -> None:

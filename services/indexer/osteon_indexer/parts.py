@@ -38,7 +38,7 @@ async def parts(data: Path | None) -> AsyncIterator[tuple[Objects, Index]]:
     if data is None:
         settings = settings_or_exit(CommandSettings)
         objects = S3Objects.from_settings(settings)
-        index = SqlIndex(settings.database_url.get_secret_value(), pool=settings.database_pool)
+        index = SqlIndex.from_settings(settings)
     elif (data / "objects").is_dir():
         objects, index = FolderObjects(data / "objects"), SqlIndex(f"sqlite+aiosqlite:///{data / 'index.sqlite'}")
     else:

@@ -93,7 +93,7 @@ async def _thumbnails_ahead(index: Index, pictures: Pictures) -> AsyncIterator[N
 
 
 async def _real_parts(settings: QueryServiceSettings, stack: AsyncExitStack) -> tuple[Bus, Index, Objects]:
-    index = SqlIndex(settings.database_url.get_secret_value(), pool=settings.database_pool)
+    index = SqlIndex.from_settings(settings)
     await until_available("database", index.start)
     stack.push_async_callback(index.close)
     bus = RabbitBus(settings.amqp_url.get_secret_value())

@@ -20,6 +20,7 @@ _NAMES: Final = (SETTINGS, *dict.fromkeys(probe.name for probe in PROBES))
 
 
 def main(
+    *,
     service: Annotated[
         str, typer.Option(help="Look only at what this service needs; `cluster`: all parts. Default: by the settings.")
     ] = "",
@@ -27,6 +28,9 @@ def main(
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for each part; all are looked at at once.")] = 15.0,
     as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
     warnings_ok: Annotated[bool, typer.Option("--warnings-ok", help="Exit with 0 when nothing failed.")] = False,
+    init: Annotated[
+        bool, typer.Option("--init", help="Exit with 2 only for what keeps a service from starting, else with 0.")
+    ] = False,
 ) -> None:
     """Look at every part that Osteon needs; say what is wrong and how to mend it. Exits with 0, 1 (warnings) or 2."""
     unknown = sorted(set(only or ()) - set(_NAMES))
@@ -38,12 +42,19 @@ def main(
         typer.echo(report.to_json())
     else:
         report.print_to(Console())
-    code = Level.OK if warnings_ok and report.level is Level.WARN else report.level
+    code = _exit_code(report, warnings_ok=warnings_ok, init=init)
     if hanging:
         # A thread of the probe's own may hang in the kernel for ever, and Python waits for those.
         sys.stdout.flush()
         os._exit(code)
     raise typer.Exit(code)
+
+
+def _exit_code(report: Report, *, warnings_ok: bool, init: bool) -> Level:
+    """With `init`, a part that services wait for does not count: a pod that is not started can not wait."""
+    if init:
+        return Level.OK if report.starts else Level.FAIL
+    return Level.OK if warnings_ok and report.level is Level.WARN else report.level
 
 
 def examine(service: str, only: list[str] | tuple[str, ...], seconds: float) -> tuple[Report, bool]:

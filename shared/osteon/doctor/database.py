@@ -10,7 +10,8 @@ from typing import Final
 
 from osteon.doctor.report import Findings
 from osteon.errors import OsteonError
-from osteon.index.inspection import Inspection, Server, Tables
+from osteon.index.inspection import Inspection, Server
+from osteon.index.migrate import Tables
 from osteon.settings import IndexSettings, StandaloneSettings
 
 OLDEST: Final = 13_00_00

@@ -26,6 +26,7 @@ _NEAR: Final = 0.1
 _VOLATILE: Final = ("tmpfs", "ramfs")
 _NETWORK: Final = ("nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs", "fuse.s3fs")
 _SHOWN: Final = 3
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
 
 def look(settings: SpoolSettings, say: Findings) -> None:
@@ -63,7 +64,8 @@ def _try(folder: Path, variable: str, say: Findings) -> bool:
         made.rename(sealed)
         disk.sync_folder(folder)
     except OSError as error:
-        say.fail(f"{folder} can not be used: {error.strerror}", _mend(error, folder, variable))
+        full = error.errno in _FULL  # the writer makes room once it runs
+        say.fail(f"{folder} can not be used: {error.strerror}", _mend(error, folder, variable), passes=full)
         return False
     finally:
         for path in (made, sealed):
@@ -99,7 +101,7 @@ def _mend(error: OSError, folder: Path, variable: str) -> str:
             return f"chown {os.geteuid()} {folder}, or set {variable} to another folder."
         case errno.EROFS:
             return f"A failing disk becomes read-only: look at `dmesg`, then remount the volume, or set {variable}."
-        case errno.ENOSPC | errno.EDQUOT:
+        case number if number in _FULL:
             return f"Make room on the volume, or set {variable} to a larger one."
         case _:
             return f"Look at `dmesg`: the disk may fail. Or set {variable} to another folder."
@@ -137,7 +139,8 @@ def _look_at_space(folder: Path, settings: SpoolSettings, say: Findings) -> None
     try:
         admission.check()
     except SpoolFull as full:
-        say.fail(f"{full}: C-STORE is answered 0xA700", "Make room or raise the setting; does the writer run?")
+        mend = "Make room or raise the setting; does the writer run?"
+        say.fail(f"{full}: C-STORE is answered 0xA700", mend, passes=True)
         return
     free, used = disk.free(folder)
     share = used / (used + free)

@@ -29,6 +29,8 @@ class Finding:
     what: str
     mend: str = ""
     """What to do about it: a command or a setting."""
+    passes: bool = False
+    """Services start nevertheless: they wait for it, or put it right themselves."""
 
 
 @dataclass(slots=True)
@@ -36,6 +38,8 @@ class Findings:
     """What one probe has found so far; it stays when the probe is given up."""
 
     probe: str
+    passes: bool = False
+    """Whether services start whatever the probe finds."""
     found: list[Finding] = field(default_factory=list)
     doing: str = "starting"
     """What the probe does now, said when it never comes back from it."""
@@ -48,9 +52,9 @@ class Findings:
         """Say that something works, but should be looked at."""
         self.found.append(Finding(self.probe, Level.WARN, what, mend))
 
-    def fail(self, what: str, mend: str) -> None:
-        """Say that something does not work."""
-        self.found.append(Finding(self.probe, Level.FAIL, what, mend))
+    def fail(self, what: str, mend: str, *, passes: bool = False) -> None:
+        """Say that something does not work; services start nevertheless when it `passes`."""
+        self.found.append(Finding(self.probe, Level.FAIL, what, mend, passes or self.passes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,11 @@ class Report:
     def level(self) -> Level:
         """The worst level of all."""
         return max((finding.level for finding in self.findings), default=Level.OK)
+
+    @property
+    def starts(self) -> bool:
+        """Whether a service can start now, be it to wait for what does not work yet."""
+        return all(finding.passes for finding in self.findings if finding.level is Level.FAIL)
 
     def to_json(self) -> str:
         """Return the report for scripts."""

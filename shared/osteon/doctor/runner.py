@@ -24,6 +24,8 @@ class Probe(Generic[S]):
     summary: str
     needs: type[S]
     look: Callable[[S, Findings], None]
+    passes: bool = False
+    """Services start whatever it finds: they wait for this part."""
 
 
 def run(probes: Sequence[Probe[S]], settings: S, *, seconds: float) -> tuple[list[Finding], bool]:
@@ -32,7 +34,7 @@ def run(probes: Sequence[Probe[S]], settings: S, *, seconds: float) -> tuple[lis
     The threads are daemons: one that hangs in a system call does not keep the process from ending, but what it
     handed to other threads may, so whoever gets True ends the process by `os._exit`.
     """
-    looks = [(Findings(probe.name), threading.Event()) for probe in probes]
+    looks = [(Findings(probe.name, probe.passes), threading.Event()) for probe in probes]
     for probe, (findings, done) in zip(probes, looks, strict=True):
         threading.Thread(target=_look, args=(probe, settings, findings, done), daemon=True, name=probe.name).start()
     deadline = time.monotonic() + seconds
@@ -59,7 +61,7 @@ def _look(probe: Probe[S], settings: S, findings: Findings, done: threading.Even
 
 
 def _given_up(findings: Findings, seconds: float) -> Findings:
-    copy = Findings(findings.probe, list(findings.found))
+    copy = Findings(findings.probe, findings.passes, list(findings.found))
     copy.fail(
         f"no answer within {seconds:g} s while {findings.doing}",
         "It accepts connections and does not answer, or the network drops packets: look at its log, or give it "

@@ -23,12 +23,12 @@ PROBES: Final[tuple[Probe[Any], ...]] = (
     Probe("host", "open files", ProcessSettings, host.look),
     Probe("ports", "free, or Osteon's own", ProcessSettings, ports.look),
     Probe("disk", "the spool's folder, file system, space and leftovers", SpoolSettings, disk.look),
-    Probe("broker", "RabbitMQ: login, rights, queues and their arguments, dead letters", BusSettings, broker.look),
-    Probe("objects", "S3: login, bucket, everything that Osteon asks of it", ObjectSettings, objects.look),
+    Probe("broker", "RabbitMQ: login, rights, queues, dead letters", BusSettings, broker.look, True),
+    Probe("objects", "S3: login, bucket, everything that Osteon asks of it", ObjectSettings, objects.look, True),
     Probe("objects", "the folder of objects", StandaloneSettings, objects.look_at_folder),
-    Probe("database", "PostgreSQL: login, version, tables, rights, durability", IndexSettings, database.look),
+    Probe("database", "PostgreSQL: login, version, tables, rights, durability", IndexSettings, database.look, True),
     Probe("database", "the SQLite file", StandaloneSettings, database.look_at_file),
-    Probe("certificates", "TLS of associations, broker, object store, database", ProcessSettings, certificates.look),
+    Probe("certificates", "TLS of associations, broker, objects, database", ProcessSettings, certificates.look, True),
 )
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Final, TypeVar
@@ -9,6 +10,7 @@ from typing import Final, TypeVar
 from sqlalchemy import Executable, exc, make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from osteon import metrics
 from osteon.errors import Invalid
 from osteon.index.dialect import Dialect, dialect_of
 from osteon.index.port import IndexUnavailable
@@ -38,6 +40,7 @@ class Database:
         self.dialect: Final[Dialect] = dialect_of(parsed)
         self._url: Final = parsed
         self._engine: Final[AsyncEngine] = self.dialect.engine(parsed, pool)
+        metrics.DATABASE_CONNECTIONS.labels("limit").set(pool)
         self._writing: Final = asyncio.Lock()
         self._probe: asyncio.Task[None] | None = None
 
@@ -57,10 +60,25 @@ class Database:
     async def read(self) -> AsyncIterator[AsyncConnection]:
         """Open a transaction that sees one state of the database throughout."""
         with _translated():
-            async with self._engine.connect() as connection:
+            async with self._connected("read") as connection:
                 await connection.execution_options(**self.dialect.read_options)
                 async with connection.begin():
                     yield connection
+
+    @asynccontextmanager
+    async def _connected(self, kind: str) -> AsyncIterator[AsyncConnection]:
+        """Lend a connection for one transaction, and measure both."""
+        asked = time.perf_counter()
+        async with self._engine.connect() as connection:
+            begun = time.perf_counter()
+            metrics.DATABASE_WAIT_SECONDS.observe(begun - asked)
+            result = "failed"
+            with metrics.DATABASE_CONNECTIONS.labels("used").track_inprogress():
+                try:
+                    yield connection
+                    result = "ok"
+                finally:
+                    metrics.DATABASE_SECONDS.labels(kind, result).observe(time.perf_counter() - begun)
 
     async def check(self, statement: Executable) -> None:
         """Raise `IndexUnavailable` unless a statement is answered soon.
@@ -97,7 +115,7 @@ class Database:
             if self.dialect.one_writer:
                 await stack.enter_async_context(self._writing)
             stack.enter_context(_translated(keep=_may_repeat))
-            connection = await stack.enter_async_context(self._engine.connect())
+            connection = await stack.enter_async_context(self._connected("write"))
             await connection.execution_options(**self.dialect.write_options)
             async with connection.begin():
                 return await work(connection)

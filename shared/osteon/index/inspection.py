@@ -2,16 +2,12 @@
 
 import uuid
 from dataclasses import dataclass
-from enum import Enum
 
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from alembic.util import CommandError
-from sqlalchemy import Connection, text
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from osteon.index.database import Database
-from osteon.index.migrate import config
+from osteon.index.migrate import Tables, compared
 
 _SERVER = text("""
     SELECT current_setting('server_version'),
@@ -26,16 +22,6 @@ _SERVER = text("""
              - (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend')::int,
            extract(epoch FROM clock_timestamp())::float8
 """)
-
-
-class Tables(Enum):
-    """How the tables stand to this release."""
-
-    NONE = "none"
-    CURRENT = "current"
-    OLDER = "older"
-    NEWER = "newer"
-    """Made by a release that this one does not know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +62,7 @@ class Inspection:
     async def tables(self) -> Tables:
         """Compare the tables' revision with this release's."""
         async with self._database.read() as connection:
-            return await connection.run_sync(_compare)
+            return await compared(connection)
 
     async def write(self) -> None:
         """Make a table, write to it, and take both back."""
@@ -91,17 +77,3 @@ class Inspection:
             await self._database.write(work)
         except _Undo:
             return
-
-
-def _compare(connection: Connection) -> Tables:
-    script = ScriptDirectory.from_config(config())
-    revision = MigrationContext.configure(connection).get_current_revision()
-    if revision is None:
-        return Tables.NONE
-    if revision == script.get_current_head():
-        return Tables.CURRENT
-    try:
-        script.get_revision(revision)
-    except CommandError:
-        return Tables.NEWER
-    return Tables.OLDER

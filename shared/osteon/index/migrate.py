@@ -1,11 +1,34 @@
-"""Brings the schema up to date at start, one process at a time."""
+"""Brings the schema up to date, one process at a time; or waits until another one has."""
+
+from enum import Enum
+from typing import Final
 
 from alembic import command
 from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from osteon.index.dialect import upgrade_lock
+from osteon.index.port import IndexUnavailable
+
+
+class Tables(Enum):
+    """How the tables stand to this release."""
+
+    NONE = "none"
+    CURRENT = "current"
+    OLDER = "older"
+    NEWER = "newer"
+    """Made by a release that this one does not know."""
+
+
+_WAITING: Final = {
+    Tables.NONE: "there are no tables yet: waiting for `osteon migrate` (OSTEON_MIGRATE is false)",
+    Tables.OLDER: "the tables are of an older release: waiting for `osteon migrate` (OSTEON_MIGRATE is false)",
+}
 
 
 async def upgrade(connection: AsyncConnection) -> None:
@@ -19,6 +42,21 @@ async def upgrade(connection: AsyncConnection) -> None:
     await connection.run_sync(_upgrade)
 
 
+async def expect(connection: AsyncConnection) -> None:
+    """Raise `IndexUnavailable` while the tables lack what this release needs.
+
+    Newer ones will do: a release must understand the tables of the next one, or no upgrade could go pod by pod.
+    """
+    tables = await compared(connection)
+    if tables in _WAITING:
+        raise IndexUnavailable(_WAITING[tables])
+
+
+async def compared(connection: AsyncConnection) -> Tables:
+    """Compare the tables' revision with this release's."""
+    return await connection.run_sync(_compare)
+
+
 def config() -> Config:
     """Return Alembic's configuration; the revisions are part of the package."""
     alembic = Config()
@@ -30,3 +68,17 @@ def _upgrade(connection: Connection) -> None:
     alembic = config()
     alembic.attributes["connection"] = connection
     command.upgrade(alembic, "head")
+
+
+def _compare(connection: Connection) -> Tables:
+    script = ScriptDirectory.from_config(config())
+    revision = MigrationContext.configure(connection).get_current_revision()
+    if revision is None:
+        return Tables.NONE
+    if revision == script.get_current_head():
+        return Tables.CURRENT
+    try:
+        script.get_revision(revision)
+    except CommandError:
+        return Tables.NEWER
+    return Tables.OLDER

@@ -16,7 +16,7 @@ from osteon.index.database import Database
 from osteon.index.find_id import find, lookup
 from osteon.index.heal import heal
 from osteon.index.jobs import SqlJobs
-from osteon.index.migrate import upgrade
+from osteon.index.migrate import expect, upgrade
 from osteon.index.port import (
     Change,
     ChangePage,
@@ -41,6 +41,7 @@ from osteon.index.rules import SqlCircuits, SqlRules
 from osteon.index.stability import SqlStability
 from osteon.index.uids import Uids
 from osteon.index.upsert import read_outcomes, upsert
+from osteon.settings import IndexSettings
 
 
 class SqlIndex:
@@ -49,10 +50,12 @@ class SqlIndex:
     Args:
         url: `postgresql+psycopg://user@host:port/database` or `sqlite+aiosqlite:///path`.
         pool: connections at most; each call takes one while it runs.
+        migrate: whether `start` brings the tables up to date, or expects that they are.
     """
 
-    def __init__(self, url: str, *, pool: int = 8) -> None:
+    def __init__(self, url: str, *, pool: int = 8, migrate: bool = True) -> None:
         self._database = Database(url, pool)
+        self._migrate = migrate
         self._uids = Uids(self._database)
         self.remotes = SqlRemotes(self._database)
         self.queries = SqlQueries(self._database)
@@ -62,10 +65,16 @@ class SqlIndex:
         self.stability = SqlStability(self._database)
         self.jobs = SqlJobs(self._database)
 
+    @classmethod
+    def from_settings(cls, settings: IndexSettings) -> "SqlIndex":
+        """Return the index that the settings name; nothing connects before `start`."""
+        url = settings.database_url.get_secret_value()
+        return cls(url, pool=settings.database_pool, migrate=settings.migrate)
+
     async def start(self) -> None:
         """See `Index`."""
         await self._database.start()
-        await self._database.write(upgrade)
+        await self._database.write(upgrade if self._migrate else expect)
 
     async def close(self) -> None:
         """See `Index`."""

@@ -14,7 +14,8 @@ from typing import Final
 
 from osteon.spool.disk import Disk
 
-_LOCK: Final = "lock"
+LOCK: Final = "lock"
+"""The file in each folder that is locked."""
 _ROOT_LOCK: Final = ".lock"
 
 
@@ -54,14 +55,14 @@ class Folder:
         """Let go of the folder, and remove it when nothing is left in it."""
         with _whole(self.root):
             if not self.files():
-                (self.path / _LOCK).unlink()
+                (self.path / LOCK).unlink()
                 self.path.rmdir()
             os.close(self._fd)
 
 
 def contents(folder: Path) -> list[Path]:
     """Return what is in a folder of the spool, oldest pack first."""
-    return sorted(path for path in folder.iterdir() if path.name != _LOCK)
+    return sorted(path for path in folder.iterdir() if path.name != LOCK)
 
 
 def files(root: Path) -> Iterator[Path]:
@@ -75,7 +76,7 @@ def orphans(root: Path) -> list[Path]:
     """Return the folders that nobody holds, without taking any of them."""
     found = []
     with _whole(root):
-        for lock in sorted(root.glob(f"*/{_LOCK}")):
+        for lock in sorted(root.glob(f"*/{LOCK}")):
             fd = os.open(lock, os.O_RDWR)
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -98,7 +99,7 @@ def _whole(root: Path) -> Iterator[None]:
 
 
 def _try_lock(folder: Path) -> int | None:
-    fd = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    fd = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -1,0 +1,75 @@
+"""Tables are brought up to date at the start, or by `osteon migrate` while the services wait."""
+
+import asyncio
+import sqlite3
+from pathlib import Path
+
+import pytest
+from typer import Typer
+from typer.testing import CliRunner
+
+from osteon.errors import Unavailable
+from osteon.index import command
+from osteon.index.sql import SqlIndex
+from osteon.settings import IndexSettings
+from support.index import sqlite_url
+
+app = Typer()
+app.command()(command.main)
+
+
+async def start(url: str) -> None:
+    """Start as a service does that leaves the tables to `osteon migrate`."""
+    index = SqlIndex(url, migrate=False)
+    try:
+        await index.start()
+        await index.check()
+    finally:
+        await index.close()
+
+
+def set_revision(file: Path, revision: str) -> None:
+    with sqlite3.connect(file) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = ?", (revision,))
+    connection.close()
+
+
+async def test_without_tables_a_service_that_does_not_migrate_waits_and_makes_none(tmp_path: Path) -> None:
+    url = f"sqlite+aiosqlite:///{tmp_path}/i.sqlite"
+    for _ in range(2):
+        with pytest.raises(Unavailable, match="osteon migrate"):
+            await start(url)
+
+
+async def test_with_older_tables_it_waits_too(tmp_path: Path) -> None:
+    url = sqlite_url(tmp_path / "i.sqlite")
+    set_revision(tmp_path / "i.sqlite", "0001")
+    with pytest.raises(Unavailable, match="older release"):
+        await start(url)
+
+
+async def test_with_newer_tables_it_starts_so_that_an_upgrade_can_go_pod_by_pod(tmp_path: Path) -> None:
+    url = sqlite_url(tmp_path / "i.sqlite")
+    set_revision(tmp_path / "i.sqlite", "of-the-future")
+    await start(url)
+
+
+def test_the_command_makes_the_tables_that_services_wait_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    url = f"sqlite+aiosqlite:///{tmp_path}/i.sqlite"
+    monkeypatch.setenv("OSTEON_DATABASE_URL", url)
+    monkeypatch.setattr("osteon.logging.setup", lambda *_, **__: None)  # it would outlive this test
+    monkeypatch.setenv("OSTEON_MIGRATE", "false")  # what the services are told must not keep the command from it
+    for _ in range(2):
+        assert CliRunner().invoke(app).exit_code == 0
+    asyncio.run(start(url))
+
+
+async def test_the_setting_says_who_migrates(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("OSTEON_DATABASE_URL", f"sqlite+aiosqlite:///{tmp_path}/i.sqlite")
+    monkeypatch.setenv("OSTEON_MIGRATE", "false")
+    with pytest.raises(Unavailable):
+        await SqlIndex.from_settings(IndexSettings()).start()
+    monkeypatch.delenv("OSTEON_MIGRATE")
+    index = SqlIndex.from_settings(IndexSettings())
+    await index.start()
+    await index.close()
