@@ -22,6 +22,7 @@ Port = Annotated[int, Field(ge=0, le=65535)]
 Words = Annotated[tuple[str, ...], NoDecode]
 """A comma-separated list."""
 _AMQP = re.compile(r"amqps?://[^/\s]")
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([^\s/:@\[\]]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?")
 _ENDPOINT = re.compile(r"([^\s/:@\[\]]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?")
 
 
@@ -156,10 +157,10 @@ class IndexSettings(Settings):
         SecretStr("postgresql+psycopg://osteon@127.0.0.1:5432/osteon"), description="SQLAlchemy URL of the index."
     )
     database_pool: int = Field(8, ge=1, description="Connections at most, per process.")
-
     migrate: bool = Field(
         True, description="Bring the tables up to date at the start; `false`: wait until `osteon migrate` has."
     )
+
 
 class WriterSettings(Settings):
     """How the writer works."""
@@ -188,6 +189,24 @@ class HttpSettings(Settings):
     query_page: int = Field(200, ge=1, description="Matches in one page of a C-FIND.")
     query_limit: int = Field(10_000, ge=1, description="Matches in one answer of QIDO-RS at most.")
     index_wait: float = Field(60.0, gt=0, description="Seconds that an upload waits to be indexed.")
+    cors_origins: Words = Field(
+        (),
+        description="Origins whose web pages may use the HTTP API, such as `https://viewer.example.org`, "
+        "comma-separated; `*`: all; empty: none but its own.",
+    )
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _split_origins(cls, value: object) -> object:
+        return split_words(value)
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _are_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for word in value:
+            if word != "*" and not _ORIGIN.fullmatch(word):
+                raise ValueError(f"{word!r} is no origin: expected scheme://host[:port], or *")
+        return value
 
 
 class RemotesSettings(Settings):

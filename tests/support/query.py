@@ -45,6 +45,7 @@ class Settings:
     query_page: int = 200
     query_limit: int = 1000
     index_wait: float = 30.0
+    cors_origins: tuple[str, ...] = ()
     aet: str = "OSTEON"
     dicom_port: int = 4242
     remotes_file: Path | None = None

@@ -68,6 +68,10 @@ class DoorSettings(Protocol):
         """Seconds that an upload waits to be indexed."""
 
     @property
+    def cors_origins(self) -> tuple[str, ...]:
+        """Origins whose web pages may use the HTTP API."""
+
+    @property
     def aet(self) -> str:
         """AE title of the archive."""
 

@@ -1,0 +1,151 @@
+"""What this archive can do: the Retrieve Capabilities transaction (PS3.18 8.9, annex H), and a page for `/dicom-web`.
+
+The description follows from the routes themselves, so it never tells of something else than there is.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+from xml.etree.ElementTree import Element, SubElement, indent, tostring
+
+import orjson
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from osteon_query.http.accept import DICOM, DICOM_JSON, DICOM_XML, MULTIPART, OCTETS, ZIP, media_ranges
+from osteon_query.http.context import Door, DoorOf, dicomweb_url
+from osteon_query.http.errors import NotAcceptable
+from osteon_query.http.problems import DICOMWEB
+
+router = APIRouter(prefix=DICOMWEB, tags=["Capabilities"])
+
+WADL: Final = "application/vnd.sun.wadl+xml"
+_NAMESPACE: Final = "http://wadl.dev.java.net/2009/02"
+_JSON: Final = "application/json"
+_XML_PARTS: Final = f'{MULTIPART}; type="{DICOM_XML}"'
+_MODEL: Final = (DICOM_JSON, _XML_PARTS)
+_PICTURES: Final = ("image/jpeg", "image/png", "image/gif")
+_SENT: Final[dict[str, tuple[str, ...]]] = {
+    "metadata": _MODEL,
+    "rendered": _PICTURES,
+    "thumbnail": _PICTURES,
+    "{frames}": (f'{MULTIPART}; type="{OCTETS}"', f'{MULTIPART}; type="image/*"'),
+    "{path}": (OCTETS, f'{MULTIPART}; type="{OCTETS}"'),
+}
+"""Last part of a path that is retrieved → media types of the answer."""
+_FILES: Final = (f'{MULTIPART}; type="{DICOM}"', DICOM, ZIP)
+_TAKEN: Final = tuple(kind for one in (DICOM, DICOM_JSON, DICOM_XML) for kind in (f'{MULTIPART}; type="{one}"', one))
+_SEARCH: Final = ("fuzzymatching", "emptyvaluematching", "multiplevaluematching", "includefield", "limit", "offset")
+
+Operations = Mapping[str, Mapping[str, Any]]
+"""Method in lower case → OpenAPI operation."""
+
+
+@router.get("")
+@router.options("", include_in_schema=False)
+async def capabilities(request: Request, door: DoorOf) -> Response:
+    """Describe the DICOMweb services: as WADL, or as JSON."""
+    paths = _paths(request)
+    if _as_wadl(request):
+        return Response(_wadl(paths, dicomweb_url(request, door)), media_type=WADL)
+    return Response(orjson.dumps(_listed(paths, request, door), option=orjson.OPT_INDENT_2), media_type=_JSON)
+
+
+def _as_wadl(request: Request) -> bool:
+    """OPTIONS is the transaction, whose answer is WADL unless JSON is asked for; GET is for whoever looks."""
+    for entry in media_ranges(request):
+        if entry.type == WADL or entry.type in ("application/xml", "text/xml"):
+            return True
+        if entry.type == _JSON:
+            return False
+        if entry.type in ("*/*", "application/*", "text/html"):
+            return request.method == "OPTIONS"
+    raise NotAcceptable(f"capabilities are sent as {WADL} or {_JSON}, and Accept has neither")
+
+
+def _paths(request: Request) -> dict[str, Operations]:
+    """Return path below the service → operations, of all routes but this one."""
+    described = request.app.openapi()["paths"]
+    return {
+        path.removeprefix(f"{DICOMWEB}/"): operations
+        for path, operations in described.items()
+        if path.startswith(f"{DICOMWEB}/")
+    }
+
+
+def _listed(paths: Mapping[str, Operations], request: Request, door: Door) -> dict[str, Any]:
+    base = dicomweb_url(request, door)
+    return {
+        "Service": "Osteon DICOMweb",
+        "Standard": "DICOM PS3.18: QIDO-RS, WADO-RS, STOW-RS",
+        "Base": base,
+        "Wadl": f"curl -X OPTIONS {base}/",
+        "Resources": [
+            {
+                "Path": f"/{path}",
+                "Method": method.upper(),
+                "Does": operation.get("description", "").partition("\n")[0],
+                "Sends": list(_sent(path, operation)),
+                **({"Takes": list(_TAKEN)} if method == "post" else {}),
+            }
+            for path, operations in sorted(paths.items())
+            for method, operation in operations.items()
+        ],
+    }
+
+
+def _sent(path: str, operation: Mapping[str, Any]) -> tuple[str, ...]:
+    if "STOW-RS" in operation["tags"]:
+        return DICOM_JSON, DICOM_XML
+    if "QIDO-RS" in operation["tags"]:
+        return _MODEL
+    return _SENT.get(path.rpartition("/")[2], _FILES)
+
+
+def _wadl(paths: Mapping[str, Operations], base: str) -> bytes:
+    application = Element("application", xmlns=_NAMESPACE)
+    resources = SubElement(application, "resources", base=base)
+    for path, operations in sorted(paths.items()):
+        resource = _resource(resources, path)
+        for method, operation in operations.items():
+            _method(resource, method, path, operation)
+    indent(application)
+    document: bytes = tostring(application, encoding="utf-8", xml_declaration=True)
+    return document
+
+
+def _resource(above: Element, path: str) -> Element:
+    """Find the element of a path, or make it and those above it."""
+    for part in path.split("/"):
+        known = (one for one in above.iterfind("resource") if one.get("path") == part)
+        found = next(known, None)
+        if found is None:
+            found = SubElement(above, "resource", path=part)
+            for name in _templates(part):
+                SubElement(found, "param", name=name, style="template", required="true")
+        above = found
+    return above
+
+
+def _templates(part: str) -> Iterator[str]:
+    if part.startswith("{"):
+        yield part[1:-1]
+
+
+def _method(resource: Element, method: str, path: str, operation: Mapping[str, Any]) -> None:
+    name = operation.get("operationId", path).partition("_dicom_web")[0]
+    element = SubElement(resource, "method", name=method.upper(), id=f"{name}_{method}")
+    SubElement(element, "doc").text = operation.get("description", "")
+    asked = SubElement(element, "request")
+    if "QIDO-RS" in operation["tags"]:
+        for parameter in _SEARCH:
+            SubElement(asked, "param", name=parameter, style="query")
+        SubElement(asked, "param", name="{attributeID}", style="query", repeating="true")
+    if method == "post":
+        for media_type in _TAKEN:
+            SubElement(asked, "representation", mediaType=media_type)
+    accept = SubElement(asked, "param", name="Accept", style="header")
+    answer = SubElement(element, "response")
+    for media_type in _sent(path, operation):
+        SubElement(accept, "option", value=media_type)
+        SubElement(answer, "representation", mediaType=media_type)
