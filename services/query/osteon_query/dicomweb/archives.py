@@ -17,7 +17,7 @@ _STUDY: Final = ("00100010", "00080020", "00081030")
 _SERIES: Final = ("00080060", "00200011", "0008103E")
 """Modality, Series Number, Series Description."""
 _LONGEST: Final = 80
-_UNSAFE: Final = re.compile(r"[^\w.+=-]+")
+_UNSAFE: Final = re.compile(r"(?:[^\w.+=-]|\.\.)+")
 """All that some file system or shell takes for something else."""
 
 
