@@ -48,7 +48,7 @@ class Target:
 
     archive: Archive
     held: list[dict[str, dict[str, str]]]
-    """For each instance, by the first part of a path below `/dicom-web` or the root: name → value."""
+    """For each instance, by the first part of a path: name → value. `wado` is of query parameters."""
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,9 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
 def _stored(archive: Archive, path: Path) -> dict[str, dict[str, str]]:
     answer = archive.post("/instances", content=path.read_bytes()).json()
     tags = archive.get(f"{answer['Path']}/tags?simplify").json()
+    wado = {"studyUID": "StudyInstanceUID", "seriesUID": "SeriesInstanceUID", "objectUID": "SOPInstanceUID"}
     return {
+        "wado": {name: tags[keyword] for name, keyword in wado.items()},
         "dicom-web": {"study": tags["StudyInstanceUID"], "series": tags["SeriesInstanceUID"],
                       "instance": tags["SOPInstanceUID"], "frames": "1", "frame": "1", "path": "7FE00010"},
         "patients": {"id": answer["ParentPatient"]}, "studies": {"id": answer["ParentStudy"]},
@@ -76,7 +78,7 @@ def _stored(archive: Archive, path: Path) -> dict[str, dict[str, str]]:
 def _schema() -> Any:
     import schemathesis
 
-    for kind in ("application/dicom", "application/zip"):
+    for kind in ("application/dicom", "application/dicom+json", "application/dicom+xml", "application/zip"):
         schemathesis.serializer(kind)(lambda _, value: _bytes(value))
     schemathesis.serializer("multipart/related")(lambda _, value: multipart([_bytes(value), SMALLEST])[0])
     return schemathesis.openapi.from_dict(DOCUMENT)
@@ -104,6 +106,7 @@ def test_a_request_gets_an_answer_that_the_openapi_describes(target: Target, met
     def ask(case: Any, held: dict[str, dict[str, str]] | None) -> None:
         known = (held or {}).get(path.split("/")[1], {})
         case.path_parameters = {name: known.get(name, value) for name, value in (case.path_parameters or {}).items()}
+        case.query = {name: held["wado"].get(name, value) if held else value for name, value in case.query.items()}
         if case.media_type == "multipart/related":
             case.headers["Content-Type"] = multipart([])[1]
         case.call_and_validate(base_url=target.archive.url, checks=checks)

@@ -6,6 +6,7 @@ One table: by method and path, what an operation takes and answers. The first ro
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any, Final
 
 from fastapi import FastAPI
@@ -19,6 +20,7 @@ _TEXT: Final = "text/plain"
 _STILL: Final = ("image/jpeg", "image/png")
 _PAM: Final = "image/x-portable-arbitrarymap"
 _RESULTS: Final = (DICOM_JSON, MULTIPART)
+_STORED: Final = (MULTIPART, DICOM, DICOM_JSON, DICOM_XML)
 _SAVED: Final = (200, 206, 304)
 """Statuses of what has an entity tag and byte ranges."""
 
@@ -43,6 +45,11 @@ _ORTHANC_PICTURE: Final[Mapping[str, Any]] = {
     "quality": _QUALITY, "window-center": _STRING, "window-width": _STRING, "width": _WHOLE, "height": _WHOLE,
     "smooth": _FLAG, "returnUnsupportedImage": _FLAG,
 }  # fmt: skip
+_WADO_URI: Final[Mapping[str, Any]] = {
+    "requestType": {"type": "string", "enum": ["WADO"]}, "studyUID": _STRING, "seriesUID": _STRING,
+    "objectUID": _STRING, "contentType": _STRING, "transferSyntax": _STRING, "frameNumber": _WHOLE, "rows": _WHOLE,
+    "columns": _WHOLE, "region": _STRING, "windowCenter": _STRING, "windowWidth": _STRING, "imageQuality": _QUALITY,
+}  # fmt: skip
 _PAGE: Final[Mapping[str, Any]] = {"since": _WHOLE, "limit": _WHOLE}
 _EXPAND: Final[Mapping[str, Any]] = {"expand": _STRING, "full": _STRING, "short": _STRING, "requested-tags": _STRING}
 
@@ -60,7 +67,9 @@ class Operation:
 
 
 _OPERATIONS: Final = (
-    Operation("POST /dicom-web/studies.*", (DICOM_JSON, DICOM_XML), (200, 202, 409), body=(MULTIPART,)),
+    Operation("POST /dicom-web/studies.*", (DICOM_JSON, DICOM_XML), (200, 202, 409), body=_STORED),
+    Operation("GET /dicom-web", (_JSON, "application/vnd.sun.wadl+xml")),
+    Operation("GET /wado", (DICOM, *_STILL, "image/gif"), _SAVED, _WADO_URI),
     Operation("GET /dicom-web/.*/metadata", _RESULTS, (200, 304)),
     Operation("GET /dicom-web/.*/(rendered|thumbnail)", (*_STILL, "image/gif", MULTIPART), _SAVED, _PICTURE),
     Operation("GET /dicom-web/.*/(frames|bulk)/.*", (MULTIPART, OCTETS, "image/*", "video/*"), _SAVED),
@@ -125,6 +134,8 @@ def _responses(row: Operation, path: str) -> dict[str, Any]:
             found[str(status)]["content"] = {kind: _schema(kind) for kind in row.types}
     error, kind = ("Problem", _PROBLEM) if path.startswith(DICOMWEB) else ("OrthancError", _JSON)
     content = {kind: {"schema": {"$ref": f"#/components/schemas/{error}"}}}
+    if HTTPStatus.CONFLICT in row.statuses:
+        content |= {kind: _schema(kind) for kind in row.types}  # PS3.18 10.5.3.2: what became of each instance
     for range_ in ("4XX", "5XX"):
         found[range_] = {"description": _MEANINGS[range_], "content": content}
     return found
