@@ -59,9 +59,10 @@ def test_a_jpeg_is_close_to_the_picture_and_smaller_with_less_quality(tmp_path: 
     assert lengths == sorted(lengths, reverse=True)
 
 
-def test_a_jpeg_of_16_bits_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("media_type", [JPEG, GIF])
+def test_16_bits_are_refused_where_a_format_has_8(tmp_path: Path, media_type: str) -> None:
     with pytest.raises(NotPossible, match="8 bits, not 16"):
-        ordered(grey(np.zeros((2, 2), np.uint16)), tmp_path, how="uint16", media_type=JPEG)
+        ordered(grey(np.zeros((2, 2), np.uint16)), tmp_path, how="uint16", media_type=media_type)
 
 
 def test_an_unknown_type_of_picture_is_refused(tmp_path: Path) -> None:

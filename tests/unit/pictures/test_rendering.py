@@ -1,5 +1,6 @@
 """From a file to pictures: every kind of colour, every real file, and what is no image."""
 
+import tracemalloc
 from pathlib import Path
 
 import imagecodecs
@@ -155,3 +156,21 @@ def test_every_real_image_is_drawn(tmp_path: Path, order: dict) -> None:
     count, reasons = draw_all(real_folder("derived"), tmp_path, **order)
     assert count > 40
     assert all("NotAnImage" in reason or "BadPart10" in reason for reason in reasons), reasons
+
+
+@pytest.mark.parametrize(
+    "order", [{}, {"media_type": GIF}, {"how": "numpy"}, {"how": "numpy", "compress": True}, {"how": "frames"}], ids=str
+)
+def test_one_frame_is_in_memory_at_a_time(tmp_path: Path, order: dict) -> None:
+    def peak(frames: int) -> int:
+        values = np.random.default_rng(1).integers(0, 4096, (frames, 128, 128), np.uint16)
+        path = saved(grey(values), tmp_path)
+        tracemalloc.start()
+        try:
+            render(path, RenderOrder(**order), tmp_path / "picture", Limits())
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    peak(1)  # what is imported on first use does not count
+    assert peak(24) < peak(2) + 2 * 128 * 128 * 2

@@ -10,8 +10,11 @@ from hypothesis import strategies as st
 from pydicom import Dataset
 
 from osteon.dicom.pixels.errors import BadOrder
-from osteon.dicom.pixels.orders import Viewport
+from osteon.dicom.pixels.geometry import Limits
+from osteon.dicom.pixels.orders import RenderOrder, Viewport
+from osteon.dicom.pixels.rendering import render
 from osteon.dicom.pixels.viewport import LARGEST, fitted, region, resized
+from support.make import saved
 from support.pictures import colours, drawn, grey
 
 sizes = st.integers(1, 400)
@@ -71,6 +74,15 @@ def test_what_is_left_out_of_a_viewport_goes_to_the_frames_edge(columns: int, ro
 def test_viewports_that_show_nothing_are_refused(tmp_path: Path, viewport: tuple) -> None:
     with pytest.raises(BadOrder, match="viewport"):
         drawn(grey(SIXTEEN), tmp_path, viewport=Viewport(*viewport))
+
+
+@pytest.mark.parametrize(
+    "order", [{"viewport": Viewport(9999, 9999)}, {"how": "orthanc", "width": 9999}], ids=["viewport", "width"]
+)
+def test_a_picture_larger_than_a_frame_may_be_is_refused(tmp_path: Path, order: dict) -> None:
+    path = saved(grey(SIXTEEN), tmp_path)
+    with pytest.raises(BadOrder, match="9999 x 9999 pixels has 99980001 bytes"):
+        render(path, RenderOrder(**order), tmp_path / "picture", Limits(frame_bytes=1 << 20))
 
 
 def shrunk(values: list[int], size: int) -> list[float]:

@@ -36,7 +36,7 @@ def frame_time(attributes: Attributes) -> float:
 def write_gif(file: BinaryIO, pictures: Iterable[Picture], milliseconds: float) -> int:
     """Write pictures of one size, each shown for so long; return the length in bytes.
 
-    Raises `NotPossible` when they are larger than the format allows.
+    Raises `NotPossible` when they have more pixels or bits than the format allows.
     """
     # Viewers take less than two hundredths of a second for a mistake.
     delay = min(max(2, round(milliseconds / 10)), 0xFFFF)
@@ -54,6 +54,8 @@ def write_gif(file: BinaryIO, pictures: Iterable[Picture], milliseconds: float) 
 
 def _head(picture: Picture) -> bytes:
     rows, columns = picture.shape[:2]
+    if picture.dtype != np.uint8:
+        raise NotPossible("a GIF has 8 bits, not 16: ask for image/png")
     if max(rows, columns) > 0xFFFF:
         raise NotPossible("a GIF has at most 65535 pixels in each direction: ask for image/png")
     return struct.pack("<6sHHBBB", b"GIF89a", columns, rows, 0x70, 0, 0) + _FOREVER
@@ -71,8 +73,9 @@ def _indexed(picture: Picture) -> tuple[Picture, Picture]:
     """Return indices and the 256 colours that they mean."""
     if picture.ndim == 2:
         return picture, _GREYS
-    parts = (picture >> (8 - _BITS)).astype(np.int32)
-    codes = parts[..., 0] << 2 * _BITS | parts[..., 1] << _BITS | parts[..., 2]
+    codes = np.zeros(picture.shape[:2], np.int32)
+    for channel in range(3):
+        codes = codes << _BITS | picture[..., channel] >> (8 - _BITS)
     counts = np.bincount(codes.ravel(), minlength=1 << 3 * _BITS)
     used = np.flatnonzero(counts)
     colours = np.stack([used >> 2 * _BITS, used >> _BITS & 63, used & 63], axis=1)

@@ -22,6 +22,8 @@ _MOST_FRACTION: Final = 0x0062000E
 _SOP_CLASS: Final = 0x00080016
 _LABELS: Final = frozenset(("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7"))
 _WIDEST_TABLE: Final = 1 << 16
+_AT_A_TIME: Final = 1 << 16
+"""Pixels: few enough for a processor's cache."""
 
 Picture = NDArray[np.uint8]
 
@@ -53,7 +55,7 @@ class GreyRules:
         if self.inverted:
             shares = 1 - shares
         levels = np.rint(shares * 255)
-        background = ~np.isfinite(stored)
+        background = ~np.isfinite(stored) | np.isnan(levels)
         if self.padding:
             background |= (stored >= self.padding[0]) & (stored <= self.padding[1])
         levels[background] = 0
@@ -83,18 +85,23 @@ def extremes(frame: Frame) -> tuple[float, float]:
 
 
 def tabled(frame: Frame, function: "Callable[[Values], NDArray[Any]]") -> NDArray[Any]:
-    """Return `function` of each value of a frame; of whole numbers that lie close, each is computed once."""
-    if frame.dtype.kind == "f":
-        return function(frame.astype(np.float64))
-    low, high = extremes(frame)
+    """Return `function` of each value of (rows, columns); of whole numbers that lie close, each is computed once.
+
+    What that takes of memory is bounded: it is done for some rows at a time.
+    """
+    step = max(1, _AT_A_TIME // frame.shape[1])
+    parts = (frame[start : start + step] for start in range(0, len(frame), step))
+    low, high = (0, _WIDEST_TABLE) if frame.dtype.kind == "f" else extremes(frame)
     if high - low >= _WIDEST_TABLE:
-        return function(frame.astype(np.float64))
+        return np.concatenate([function(part.astype(np.float64)) for part in parts])
     table = function(np.arange(low, high + 1, dtype=np.float64))
-    if low:
-        # Unsigned, so that the difference of two signed values does not overflow.
-        unsigned = frame.view(f"u{frame.dtype.itemsize}")
-        frame = unsigned - unsigned.dtype.type(int(low) % (1 << 8 * frame.dtype.itemsize))
-    return table.take(frame)
+    unsigned = np.dtype(f"u{frame.dtype.itemsize}")
+    # Unsigned, so that the difference of two signed values does not overflow.
+    first = unsigned.type(int(low) % (1 << 8 * unsigned.itemsize))
+    picture = np.empty(frame.shape, table.dtype)
+    for number, part in enumerate(parts):
+        picture[number * step : (number + 1) * step] = table.take(part.view(unsigned) - first if low else part)
+    return picture
 
 
 def read_grey_rules(attributes: Attributes, geometry: Geometry, number: int, window: Window | None) -> GreyRules:

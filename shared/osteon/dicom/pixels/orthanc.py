@@ -64,19 +64,22 @@ def rescaled(frame: Frame, rescale: Rescale) -> NDArray[np.float32]:
     return frame.astype(np.float32) * np.float32(rescale.slope) + np.float32(rescale.intercept)
 
 
-def sized(picture: Picture, width: int | None, height: int | None, *, smooth: bool) -> Picture:
-    """Return a picture of at most this size, in its proportions, each pixel the nearest one of the frame's."""
-    rows, columns = picture.shape[:2]
+def new_size(columns: int, rows: int, width: int | None, height: int | None) -> tuple[int, int]:
+    """Return the size of a picture that is as wide or as high as asked for, at most, and keeps its proportions."""
     ratios = [wanted / actual for wanted, actual in ((width, columns), (height, rows)) if wanted]
-    if not ratios:
-        return picture
-    ratio = np.float32(min(ratios))
+    ratio = np.float32(min(ratios, default=1))
     new_columns, new_rows = (max(1, int(np.floor(ratio * np.float32(size) + 0.5))) for size in (columns, rows))
-    if (new_columns, new_rows) == (columns, rows):
+    return new_columns, new_rows
+
+
+def resized(picture: Picture, width: int, height: int, *, smooth: bool) -> Picture:
+    """Return a picture in another size, each pixel the nearest one of the frame's."""
+    rows, columns = picture.shape[:2]
+    if (width, height) == (columns, rows):
         return picture
-    if smooth and (new_columns < columns or new_rows < rows):
+    if smooth and (width < columns or height < rows):
         picture = _blurred(picture)
-    return picture[_nearest(rows, new_rows)[:, None], _nearest(columns, new_columns)]
+    return picture[_nearest(rows, height)[:, None], _nearest(columns, width)]
 
 
 def _nearest(size: int, new: int) -> NDArray[np.intp]:

@@ -15,6 +15,8 @@ _ROWS, _COLUMNS, _FRAMES, _TYPE, _ORIGIN = 0x0010, 0x0011, 0x0015, 0x0040, 0x005
 _FIRST_FRAME, _ALLOCATED, _BIT, _DATA = 0x0051, 0x0100, 0x0102, 0x3000
 
 _WHITE: Final = 255
+_MOST_PIXELS: Final = 1 << 27
+"""Of a plane that is looked at."""
 
 Mask = NDArray[np.bool_]
 
@@ -69,6 +71,8 @@ def _packed(attributes: Attributes, tag: int, number: int) -> Mask | None:
     if not 0 <= plane < planes:
         return None
     size = rows * columns
+    if size > _MOST_PIXELS:
+        return None
     begin = plane * size
     start = begin // 16 * 2
     data = attributes.raw(tag | _DATA, start, start + (size + 30) // 16 * 2)

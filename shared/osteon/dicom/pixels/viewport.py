@@ -17,6 +17,8 @@ _SPACINGS: Final = (0x00280030, 0x00181164, 0x00182010)
 LARGEST: Final = 1 << 14
 """Pixels of a picture in each direction, unless the frame itself has more."""
 
+_ROWS_AT_A_TIME: Final = 64
+
 Pixels = NDArray[Any]
 
 
@@ -74,13 +76,18 @@ def fitted(width: float, height: float, vw: int, vh: int) -> tuple[int, int]:
 
 def resized(picture: Pixels, width: int, height: int) -> Pixels:
     """Return a picture of 8 bits in another size: means where it shrinks, linear between pixels where it grows."""
+    if picture.shape[:2] == (height, width):
+        return picture
     values = picture
-    for axis, size in sorted(((0, height), (1, width)), key=lambda each: each[1] / picture.shape[each[0]]):
+    for axis, size in ((0, height), (1, width)):
         if size < values.shape[axis]:
             values = _shrunk(values, size, axis)
-        elif size > values.shape[axis]:
-            values = _grown(values, size, axis)
-    return values if values is picture else np.rint(values).astype(np.uint8)
+    result = np.empty((height, width, *picture.shape[2:]), np.uint8)
+    rows, columns = _places(values.shape[0], height), _places(values.shape[1], width)
+    for start in range(0, height, _ROWS_AT_A_TIME):
+        part = _between(_between(values, rows[start : start + _ROWS_AT_A_TIME], 0), columns, 1)
+        result[start : start + _ROWS_AT_A_TIME] = np.rint(part, out=part)
+    return result
 
 
 def _shrunk(values: Pixels, size: int, axis: int) -> Pixels:
@@ -91,15 +98,22 @@ def _shrunk(values: Pixels, size: int, axis: int) -> Pixels:
     return sums / _along(counts, values, axis)
 
 
-def _grown(values: Pixels, size: int, axis: int) -> Pixels:
-    length = values.shape[axis]
-    places = np.clip((np.arange(size, dtype=np.float32) + 0.5) * (length / size) - 0.5, 0, length - 1)
+def _places(length: int, size: int) -> NDArray[np.float32]:
+    """Return where in `length` pixels the centres of `size` lie."""
+    places: NDArray[np.float32] = (np.arange(size, dtype=np.float32) + np.float32(0.5)) * np.float32(length / size)
+    places -= np.float32(0.5)
+    return np.clip(places, 0, length - 1, out=places)
+
+
+def _between(values: Pixels, places: NDArray[np.float32], axis: int) -> Pixels:
+    """Return the values at places between pixels."""
     before = places.astype(np.intp)
-    share = _along(places - before, values, axis)
-    after = np.minimum(before + 1, length - 1)
-    low: Pixels = values.take(before, axis=axis).astype(np.float32)
-    low += (values.take(after, axis=axis) - low) * share
-    return low
+    found: Pixels = values.take(before, axis=axis).astype(np.float32, copy=False)
+    share = places - before
+    if share.any():
+        after = values.take(np.minimum(before + 1, values.shape[axis] - 1), axis=axis)
+        found += (after - found) * _along(share, values, axis)
+    return found
 
 
 def _along(numbers: NDArray[np.float32], values: Pixels, axis: int) -> Pixels:
