@@ -17,7 +17,7 @@ import uvloop
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
-from osteon import health, logging
+from osteon import health, logging, vitals
 from osteon.errors import OsteonError, Unavailable
 from osteon.http_head import BoundedHead
 from osteon.settings import BadSettings, ProcessSettings, load
@@ -66,11 +66,13 @@ def run(name: str, kind: type[S], build: Build[S]) -> None:
 def main(name: str, settings: ProcessSettings, serve: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """Set up logs and run `serve` on uvloop; an Osteon error ends the process with its message, not a traceback."""
     logging.setup(name, level=settings.log_level, style=settings.log_format)
+    vitals.introduce(name, settings)
 
     async def stoppable() -> None:
         stop_on_signals()
         with suppress(asyncio.CancelledError):
-            await serve()
+            async with vitals.watched():
+                await serve()
 
     try:
         uvloop.run(stoppable())

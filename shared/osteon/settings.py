@@ -46,6 +46,14 @@ class ProcessSettings(Settings):
     bind: str = Field("127.0.0.1", description="Address to listen on; `0.0.0.0` for all.")
     health_port: Port = Field(8081, description="Port of `/healthz`, `/readyz` and `/metrics`; 0 takes a free one.")
     drain_seconds: float = Field(25.0, ge=0, description="Time to finish work in flight after SIGTERM.")
+    metric_aets: int = Field(
+        200, ge=0, description="Calling AE titles that metrics tell apart; further ones are counted as `other`."
+    )
+    tracing_endpoint: str = Field(
+        "",
+        pattern=r"^(https?://\S+)?$",
+        description="Base URL of an OpenTelemetry collector (OTLP by HTTP, `http://host:4318`); empty: no tracing.",
+    )
 
 
 class DicomSettings(Settings):

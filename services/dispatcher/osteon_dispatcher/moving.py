@@ -126,6 +126,7 @@ class _Moving:
             self._stores.connect(modality),
             move_originator=(self._order.originator_aet, self._order.originator_id),
             transcode=modality.allow_transcoding,
+            way="c-move",
         )
         async with aclosing(keeping(deliver(self._instances()), self.save)) as results:
             async for sent in results:

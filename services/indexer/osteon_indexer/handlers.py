@@ -31,6 +31,7 @@ async def index_packs(messages: Sequence[PackStored], *, objects: Objects, index
 
 async def upsert(packs: Sequence[StoredPack], index: Index) -> Sequence[PackOutcome]:
     """Write one transaction and count it."""
+    metrics.INDEX_PACKS.observe(len(packs))
     with metrics.INDEX_SECONDS.time():
         return await index.upsert(packs)
 
@@ -50,6 +51,9 @@ async def announce(pack: StoredPack, outcome: PackOutcome, *, objects: Objects, 
     await bus.publish(PackIndexed(**facts.model_dump(include=set(PackFacts.model_fields)), **counts))
     for state, count in counts.items():
         metrics.INDEXED_INSTANCES.labels(state).inc(count)
+    for entry in pack.instances:
+        modality = str(entry.attributes.get("Modality") or "")
+        metrics.MODALITY_INSTANCES.labels(*metrics.SENDERS(facts.calling_aet, modality)).inc()
     metrics.LAG_SECONDS.observe(max(0.0, time.time() - facts.received_at.timestamp()))
     log.info("pack indexed", pack=facts.pack_id, correlation_id=facts.correlation_id, **counts)
 

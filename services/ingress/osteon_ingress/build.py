@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 
+from osteon import metrics
 from osteon.bus.port import Bus
 from osteon.contracts.packs import PackIndexed
 from osteon.contracts.topology import writer_queue
@@ -109,6 +110,7 @@ async def _service(
     following = asyncio.create_task(_follow(bus, access, connecting))
     handler = partial(_handler, spool=spool, bus=bus, access=access, sending=sending)
     acceptor = Acceptor(acceptor_config(dicom), handler, AssociationObserver())
+    metrics.ASSOCIATIONS_LIMIT.set(dicom.max_associations)
     try:
         if connecting is None:
             await listening

@@ -1,6 +1,6 @@
 """C-FIND (PS3.4 C.4.1): `query` searches, page by page; each match becomes a pending response."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Final
 
 from osteon.bus.port import Bus
@@ -19,7 +19,7 @@ MODALITY_WORKLIST: Final = "1.2.840.10008.5.1.4.31"
 log = get_logger(__name__)
 
 
-async def find(association: AssociationInfo, request: FindRequest, bus: Bus) -> AsyncIterator[FindResponse]:
+async def find(association: AssociationInfo, request: FindRequest, bus: Bus) -> AsyncGenerator[FindResponse]:
     """Give the matches as pending responses, then the final one. Closing the iterator stops asking for pages."""
     matches = 0
     question = question_of(association, request)
@@ -43,7 +43,7 @@ async def find(association: AssociationInfo, request: FindRequest, bus: Bus) -> 
     yield FindResponse(status, comment=page.error_comment)
 
 
-async def refuse_find(outcome: Outcome) -> AsyncIterator[FindResponse]:
+async def refuse_find(outcome: Outcome) -> AsyncGenerator[FindResponse]:
     """Give one response, which refuses."""
     yield FindResponse(outcome.status, comment=outcome.comment)
 

@@ -29,8 +29,9 @@ from osteon.spool.spool import Spool
 from osteon_ingress.access import Access
 from osteon_ingress.commitment import Commitments
 from osteon_ingress.find import MODALITY_WORKLIST, find, refuse_find
+from osteon_ingress.measuring import outcome, responses
 from osteon_ingress.retrieve import get, move, refuse_retrieve
-from osteon_ingress.store import MeasuredSink, count
+from osteon_ingress.store import MeasuredSink, SenderCounts, count
 
 log = get_logger(__name__)
 
@@ -45,11 +46,12 @@ class Association(Refusing):
         self._spool = spool
         self._bus = bus
         self._intake = spool.intake(info)
+        self._counts: SenderCounts | None = None
         self._commitments = Commitments(info, bus)
 
     async def echo(self) -> Outcome:
         """Answer a C-ECHO."""
-        return self._refusal(Permission.ECHO) or Outcome(Status.SUCCESS)
+        return await outcome("c-echo", self._echo())
 
     def store(self, request: StoreRequest, context: PresentationContext) -> StoreSink | Outcome:
         """Begin a C-STORE."""
@@ -59,30 +61,41 @@ class Association(Refusing):
                         error=opened.comment)  # fmt: skip
             count(opened)
             return opened
-        return MeasuredSink(opened)
+        self._counts = self._counts or SenderCounts(self._info.calling_aet)
+        return MeasuredSink(opened, self._counts)
 
     def find(self, request: FindRequest) -> AsyncIterator[FindResponse]:
         """Answer a C-FIND."""
         worklist = request.context.abstract_syntax == MODALITY_WORKLIST
         refused = self._refusal(Permission.WORKLIST if worklist else Permission.FIND)
-        return refuse_find(refused) if refused else find(self._info, request, self._bus)
+        return responses("c-find", refuse_find(refused) if refused else find(self._info, request, self._bus))
 
     def move(self, request: MoveRequest) -> AsyncIterator[RetrieveResponse]:
         """Answer a C-MOVE."""
         refused = self._refusal(Permission.MOVE)
-        return refuse_retrieve(refused) if refused else move(self._info, request, self._bus)
+        return responses("c-move", refuse_retrieve(refused) if refused else move(self._info, request, self._bus))
 
     def get(self, request: GetRequest) -> AsyncIterator[RetrieveResponse]:
         """Answer a C-GET."""
         refused = self._refusal(Permission.GET)
-        return refuse_retrieve(refused) if refused else get(self._info, request, self._bus, self._sending)
+        source = refuse_retrieve(refused) if refused else get(self._info, request, self._bus, self._sending)
+        return responses("c-get", source)
 
     async def action(self, request: ActionRequest, reporter: Reporter | None) -> Outcome:
         """Take a request for storage commitment."""
-        return self._refusal(Permission.STORAGE_COMMITMENT) or await self._commitments.action(request, reporter)
+        return await outcome("n-action", self._action(request, reporter))
 
     async def report(self, report: EventReport) -> Outcome:
         """Take the report about a request of ours for storage commitment."""
+        return await outcome("n-event-report", self._report(report))
+
+    async def _echo(self) -> Outcome:
+        return self._refusal(Permission.ECHO) or Outcome(Status.SUCCESS)
+
+    async def _action(self, request: ActionRequest, reporter: Reporter | None) -> Outcome:
+        return self._refusal(Permission.STORAGE_COMMITMENT) or await self._commitments.action(request, reporter)
+
+    async def _report(self, report: EventReport) -> Outcome:
         return self._refusal(Permission.STORAGE_COMMITMENT) or await self._commitments.report(report)
 
     def _refusal(self, permission: Permission) -> Outcome | None:

@@ -18,13 +18,14 @@ class AssociationObserver(AcceptorObserver):
     @override
     def rejected(self, info: AssociationInfo, reason: Rejected) -> None:
         """An association has been rejected."""
-        metrics.ASSOCIATIONS_TOTAL.labels(result="rejected").inc()
+        # Who was never let in can not use up the names that are told apart.
+        metrics.ASSOCIATIONS_TOTAL.labels("rejected", *metrics.AETS.known(info.calling_aet)).inc()
 
     @override
     def ended(self, info: AssociationInfo, how: Ended) -> None:
         """An accepted association has ended."""
         metrics.ASSOCIATIONS_OPEN.dec()
-        metrics.ASSOCIATIONS_TOTAL.labels(result=how.value).inc()
+        metrics.ASSOCIATIONS_TOTAL.labels(how.value, *metrics.AETS(info.calling_aet)).inc()
 
     @override
     def unused(self, how: Ended) -> None:

@@ -39,7 +39,7 @@ M = TypeVar("M", bound=RetrieveRequest)
 log = get_logger(__name__)
 
 
-async def refuse_retrieve(outcome: Outcome) -> AsyncIterator[RetrieveResponse]:
+async def refuse_retrieve(outcome: Outcome) -> AsyncGenerator[RetrieveResponse]:
     """Give one response, which refuses."""
     yield RetrieveResponse(outcome.status, comment=outcome.comment)
 
@@ -135,7 +135,7 @@ async def get(
     tally, pages = Tally(remaining=plan.total), _Pages(bus, question, plan)
     yield tally.pending()
     try:
-        async with aclosing(sending.send(request.user, pages.instances())) as sent:
+        async with aclosing(sending.send(request.user, pages.instances(), way="c-get")) as sent:
             async for one in sent:
                 pages.over()
                 _count(association, tally, one)

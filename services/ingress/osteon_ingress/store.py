@@ -9,16 +9,25 @@ from osteon.dimse.handler import Outcome
 from osteon.dimse.status import Status
 from osteon.spool.sink import InstanceSink
 
-_INSTANCES: Final = metrics.RECEIVED_INSTANCES.labels(origin=Origin.DIMSE.value)
-_BYTES: Final = metrics.RECEIVED_BYTES.labels(origin=Origin.DIMSE.value)
 _SUCCESSES: Final = metrics.STORE_TOTAL.labels(status=f"0x{Status.SUCCESS:04X}")
+
+
+class SenderCounts:
+    """The counters of one calling AE title, looked up once for an association: each look-up takes a microsecond."""
+
+    def __init__(self, calling_aet: str) -> None:
+        name = metrics.AETS(calling_aet)
+        self.instances: Final = metrics.RECEIVED_INSTANCES.labels(Origin.DIMSE.value, *name)
+        self.bytes: Final = metrics.RECEIVED_BYTES.labels(Origin.DIMSE.value, *name)
+        self.last: Final = metrics.LAST_RECEIVED.labels(*name)
 
 
 class MeasuredSink:
     """A `StoreSink` that counts. Pieces of the data set go straight to the sink behind it."""
 
-    def __init__(self, sink: InstanceSink) -> None:
+    def __init__(self, sink: InstanceSink, sender: SenderCounts) -> None:
         self._sink = sink
+        self._sender = sender
         self.write = sink.write
         self.abort = sink.abort
 
@@ -29,8 +38,9 @@ class MeasuredSink:
         metrics.STORE_SECONDS.observe(time.perf_counter() - started)
         if outcome.status is Status.SUCCESS:
             _SUCCESSES.inc()
-            _INSTANCES.inc()
-            _BYTES.inc(self._sink.received)
+            self._sender.instances.inc()
+            self._sender.bytes.inc(self._sink.received)
+            self._sender.last.set_to_current_time()
         else:
             count(outcome)
         return outcome

@@ -79,6 +79,7 @@ async def _upload(path: Path, stored: PackStored, objects: Objects, executor: Ex
     await objects.put(stored.sidecar_key, built.data)
     metrics.UPLOAD_SECONDS.observe(time.perf_counter() - started)
     metrics.PACKS_STORED.inc()
+    metrics.PACK_BYTES.observe(stored.size)
     metrics.STORED_BYTES.inc(stored.size + len(built.data))
     metrics.HEADER_PROBLEMS.inc(built.problems)
     metrics.UNREAD_HEADERS.inc(built.unread)

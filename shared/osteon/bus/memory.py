@@ -137,7 +137,8 @@ class MemoryBus:
 
     def _queue(self, queue: Queue) -> "_WorkQueue":
         if queue.name not in self._queues:
-            self._queues[queue.name] = _WorkQueue(queue.name, queue.routing_key, self._delays, self._dead)
+            made = self._queues[queue.name] = _WorkQueue(queue.name, queue.routing_key, self._delays, self._dead)
+            metrics.QUEUE_MESSAGES.labels(queue.name).set_function(lambda: made.size)
         return self._queues[queue.name]
 
 

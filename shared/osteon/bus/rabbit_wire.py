@@ -30,6 +30,7 @@ _FIRST_ERROR = "osteon-first-error"
 _LAST_ERROR = "osteon-last-error"
 _PLACE = "osteon-place"
 _REPLAYS = "osteon-replays"
+_PUBLISHED = "osteon-published"
 _REASON = "osteon-reason"
 _QUEUE = "osteon-queue"
 _NO_LIMIT = 2**31 - 1
@@ -55,6 +56,8 @@ def to_message(letter: Letter, *, persistent: bool = True, **properties: Any) ->
         }
     if history.replays:
         headers[_REPLAYS] = history.replays
+    if letter.published is not None:
+        headers[_PUBLISHED] = letter.published
     mode = aio_pika.DeliveryMode.PERSISTENT if persistent else aio_pika.DeliveryMode.NOT_PERSISTENT
     defaults: dict[str, Any] = {"correlation_id": _short(letter.correlation_id), "message_id": _short(letter.id)}
     return aio_pika.Message(
@@ -80,7 +83,15 @@ def to_letter(message: AbstractIncomingMessage) -> Letter:
     )
     # What Osteon did not send may have no identifier, and must be named all the same when it is parked.
     identifier = message.message_id or hashlib.sha256(message.body).hexdigest()[:32]
-    return Letter(message.type or "", message.body, message.correlation_id or "", id=identifier, history=history)
+    published = headers.get(_PUBLISHED)
+    return Letter(
+        message.type or "",
+        message.body,
+        message.correlation_id or "",
+        id=identifier,
+        history=history,
+        published=published if isinstance(published, float) else None,
+    )
 
 
 def to_dead_message(dead: DeadLetter) -> aio_pika.Message:

@@ -5,7 +5,7 @@ from typing import Generic, TypeVar
 
 from osteon import logging, metrics
 from osteon.bus.wire import Letter, decode, describe, encode
-from osteon.bus.worker import D, dismiss
+from osteon.bus.worker import D, count_wait, dismiss
 from osteon.contracts.base import Message
 from osteon.contracts.topology import RpcQueue
 
@@ -36,9 +36,11 @@ class Answerer(Generic[D]):
     async def _answer(self, delivery: D) -> None:
         letter = delivery.letter
         result = "failed"
+        count_wait(self._queue.name, letter)
         with logging.correlated(letter.correlation_id):
             try:
-                answer = await self._handler(decode(letter, self._queue.message))  # type: ignore[arg-type]  # M of the queue
+                with metrics.MESSAGE_SECONDS.labels(self._queue.name).time():
+                    answer = await self._handler(decode(letter, self._queue.message))  # type: ignore[arg-type]  # M of the queue
                 await self._reply(delivery, encode(answer))
                 result = "done"
             except Exception as error:

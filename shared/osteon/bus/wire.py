@@ -1,5 +1,6 @@
 """Messages as they travel: JSON bodies named by type, and the history of those that failed before."""
 
+import time
 import traceback
 import uuid
 from dataclasses import dataclass, field, replace
@@ -44,6 +45,13 @@ class Letter:
     correlation_id: str
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
     history: History = field(default_factory=History)
+    published: float | None = field(default_factory=time.time)
+    """Unix seconds, when it was published first; None when who published it did not say."""
+
+    @property
+    def waited(self) -> float | None:
+        """Seconds since it was published, as far as the clocks of two hosts agree."""
+        return None if self.published is None else max(0.0, time.time() - self.published)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +68,7 @@ class DeadLetter:
 
 def fresh(letter: Letter) -> Letter:
     """Return a parked letter for its queue: nothing counts against it, but that it was replayed is remembered."""
-    return replace(letter, history=History(replays=letter.history.replays + 1))
+    return replace(letter, history=History(replays=letter.history.replays + 1), published=time.time())
 
 
 def encode(message: Message) -> Letter:

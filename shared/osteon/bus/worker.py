@@ -130,9 +130,14 @@ class Worker(Generic[M]):
         for delivery, message in batch:
             await self._alone(delivery, message)
 
+    async def _handle(self, messages: Sequence[M]) -> None:
+        with metrics.MESSAGE_SECONDS.labels(self._queue).time():
+            await self._handler(messages)
+
     async def _read(self, delivery: WorkDelivery) -> M | None:
         if delivery.stale:
             return None
+        count_wait(self._queue, delivery.letter)
         try:
             return decode(delivery.letter, self._message)
         except BadMessage as error:
@@ -142,7 +147,7 @@ class Worker(Generic[M]):
     async def _together(self, batch: Sequence[tuple[WorkDelivery, M]]) -> bool:
         """Try a batch at once; returns False when its messages must be tried one by one."""
         try:
-            await self._handler([message for _, message in batch])
+            await self._handle([message for _, message in batch])
         except Unavailable as error:
             for delivery, message in batch:
                 with logging.correlated(message.correlation_id):
@@ -159,7 +164,7 @@ class Worker(Generic[M]):
     async def _alone(self, delivery: WorkDelivery, message: M) -> None:
         with logging.correlated(message.correlation_id):
             try:
-                await self._handler([message])
+                await self._handle([message])
             except Exception as error:
                 await self._failed(delivery, error)
             else:
@@ -228,6 +233,12 @@ class Listener(Generic[M]):
                     log.error("event not handled", message=self._message.__name__, exc_info=error)
                 metrics.MESSAGES.labels(f"event {self._message.__name__}", result).inc()
                 await dismiss(delivery)
+
+
+def count_wait(queue: str, letter: Letter) -> None:
+    """Note how long a letter waited until now."""
+    if letter.waited is not None:
+        metrics.QUEUE_WAIT_SECONDS.labels(queue).observe(letter.waited)
 
 
 async def dismiss(delivery: Delivery) -> None:

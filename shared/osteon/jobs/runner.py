@@ -70,6 +70,7 @@ class Runner:
 
     async def __aenter__(self) -> Self:
         """Start."""
+        metrics.JOBS_LIMIT.set(self._pace.concurrency)
         loops = (self._claim_all(), self._every(_COUNT_SECONDS, self._count), self._every(_PRUNE_SECONDS, self._prune))
         self._loops = [asyncio.create_task(loop) for loop in loops]
         return self

@@ -12,6 +12,7 @@ from typing import BinaryIO, TypeVar
 
 from osteon.objects.files import CHUNK, DurableFolder
 from osteon.objects.keys import check_key, check_prefix, check_range
+from osteon.objects.measured import measured
 from osteon.objects.port import BadKey, ObjectInfo, ObjectNotFound, ObjectsUnavailable
 
 _LISTED_AT_ONCE = 500
@@ -31,15 +32,15 @@ class FolderObjects:
 
     async def put_file(self, key: str, path: Path) -> None:
         """Link the file on the same file system, else copy it. Raises `FileNotFoundError` when `path` is absent."""
-        await self._store(key, lambda: self._folder.adopt(key, path))
+        await self._store("put_file", key, lambda: self._folder.adopt(key, path))
 
     async def put(self, key: str, data: bytes) -> None:
         """Store `data` durably, replacing what was there."""
-        await self._store(key, lambda: self._folder.write(key, data))
+        await self._store("put", key, lambda: self._folder.write(key, data))
 
     async def get(self, key: str) -> bytes:
         """Return a whole (small) object; raises `ObjectNotFound`."""
-        return await self._read(key, Path.read_bytes)
+        return await self._read("get", key, Path.read_bytes)
 
     async def get_range(self, key: str, offset: int, length: int) -> bytes:
         """Return exactly `length` bytes from `offset`; raises `ObjectNotFound`, or `Invalid` beyond the end."""
@@ -49,11 +50,11 @@ class FolderObjects:
                 left = _seek(key, file, offset, length)
                 return file.read(left)
 
-        return await self._read(key, read)
+        return await self._read("get_range", key, read)
 
     async def stream(self, key: str, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
         """Iterate in chunks of at most 1 MiB; the first step raises `ObjectNotFound`, or `Invalid` beyond the end."""
-        file, left = await self._read(key, lambda path: _open(key, path, offset, length))
+        file, left = await self._read("stream", key, lambda path: _open(key, path, offset, length))
         try:
             while left:
                 chunk = await self._run(partial(file.read, min(CHUNK, left)))
@@ -66,7 +67,7 @@ class FolderObjects:
 
     async def size(self, key: str) -> int:
         """Return the object's length in bytes; raises `ObjectNotFound`."""
-        return await self._read(key, _size)
+        return await self._read("size", key, _size)
 
     def path(self, key: str) -> Path:
         """Return the file in which the object is, if it is there."""
@@ -76,7 +77,8 @@ class FolderObjects:
     async def delete(self, key: str) -> None:
         """Delete the object and the folders that it leaves empty; an absent one is no error."""
         check_key(key)
-        await self._run(lambda: self._folder.remove(key))
+        with measured("delete"):
+            await self._run(lambda: self._folder.remove(key))
 
     async def list(self, prefix: str = "") -> AsyncIterator[ObjectInfo]:
         """Iterate in the order of keys. Memory: the names in one folder and in those above it."""
@@ -88,21 +90,24 @@ class FolderObjects:
 
     async def check(self) -> None:
         """Raise `ObjectsUnavailable` when a file can not be written now."""
-        await self._run(self._folder.probe)
+        with measured("check"):
+            await self._run(self._folder.probe)
 
-    async def _store(self, key: str, work: Callable[[], None]) -> None:
+    async def _store(self, operation: str, key: str, work: Callable[[], None]) -> None:
         check_key(key)
-        try:
-            await self._run(work)
-        except (NotADirectoryError, IsADirectoryError, FileExistsError):
-            raise BadKey(f"the object key {key!r} needs a folder where an object is, or the other way round") from None
+        with measured(operation):
+            try:
+                await self._run(work)
+            except (NotADirectoryError, IsADirectoryError, FileExistsError):
+                raise BadKey(f"the object key {key!r} needs a folder where an object is, or the reverse") from None
 
-    async def _read(self, key: str, work: Callable[[Path], T]) -> T:
+    async def _read(self, operation: str, key: str, work: Callable[[Path], T]) -> T:
         check_key(key)
-        try:
-            return await self._run(lambda: work(self._folder.root / key))
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-            raise ObjectNotFound(f"there is no object {key!r}") from None
+        with measured(operation):
+            try:
+                return await self._run(lambda: work(self._folder.root / key))
+            except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+                raise ObjectNotFound(f"there is no object {key!r}") from None
 
     async def _run(self, work: Callable[[], T]) -> T:
         """Run `work` in a thread; a disk that does not serve becomes `ObjectsUnavailable`."""

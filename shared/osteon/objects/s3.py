@@ -15,6 +15,7 @@ from minio.error import S3Error
 from urllib3.exceptions import ProtocolError
 
 from osteon.objects.keys import check_key, check_prefix
+from osteon.objects.measured import measured
 from osteon.objects.port import ObjectInfo
 from osteon.objects.s3_bucket import AT_ONCE, PART_SIZE, Bucket, give_back
 from osteon.objects.s3_errors import CLIENT_ERRORS, translate
@@ -88,26 +89,26 @@ class S3Objects:
             with path.open("rb") as source:
                 self._bucket.upload(key, source)
 
-        await self._store(key, upload)
+        await self._store("put_file", key, upload)
 
     async def put(self, key: str, data: bytes) -> None:
         """Store `data` durably, replacing what was there."""
-        await self._store(key, lambda: self._bucket.upload(key, io.BytesIO(data)))
+        await self._store("put", key, lambda: self._bucket.upload(key, io.BytesIO(data)))
 
     async def get(self, key: str) -> bytes:
         """Return a whole (small) object; raises `ObjectNotFound`."""
         check_key(key)
-        return await self._run(key, lambda: self._bucket.read(key))
+        return await self._run("get", key, lambda: self._bucket.read(key))
 
     async def get_range(self, key: str, offset: int, length: int) -> bytes:
         """Return exactly `length` bytes from `offset`; raises `ObjectNotFound`, or `Invalid` beyond the end."""
         check_key(key)
-        return await self._run(key, lambda: self._bucket.read(key, offset, length))
+        return await self._run("get_range", key, lambda: self._bucket.read(key, offset, length))
 
     async def stream(self, key: str, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
         """Iterate in chunks of at most 1 MiB; the first step raises `ObjectNotFound`, or `Invalid` beyond the end."""
         check_key(key)
-        response = await self._run(key, lambda: self._bucket.open(key, offset, length))
+        response = await self._run("stream", key, lambda: self._bucket.open(key, offset, length))
         if response is None:
             return
         try:
@@ -120,7 +121,7 @@ class S3Objects:
     async def size(self, key: str) -> int:
         """Return the object's length in bytes; raises `ObjectNotFound`."""
         check_key(key)
-        return await self._run(key, lambda: self._bucket.size(key))
+        return await self._run("size", key, lambda: self._bucket.size(key))
 
     def path(self, key: str) -> None:
         """Objects are not files here."""
@@ -129,20 +130,21 @@ class S3Objects:
     async def delete(self, key: str) -> None:
         """Delete the object; an absent one is no error."""
         check_key(key)
-        await self._run(key, lambda: self._bucket.delete(key))
+        await self._run("delete", key, lambda: self._bucket.delete(key))
 
     async def list(self, prefix: str = "") -> AsyncIterator[ObjectInfo]:
         """Iterate over the objects whose key starts with `prefix`, a page of 1000 at a time."""
         check_prefix(prefix)
         after: str | None = None
-        while page := await self._run(prefix, partial(self._bucket.page, prefix, after)):
+        while page := await self._run("list", prefix, partial(self._bucket.page, prefix, after)):
             for info in page:
                 yield info
             after = page[-1].key
 
     async def check(self) -> None:
         """Raise `ObjectsUnavailable` with what is wrong when the store can not be used now; makes the bucket."""
-        await self._in_thread("check", self._probed.make)
+        with measured("check"):
+            await self._in_thread("check", self._probed.make)
 
     async def has_bucket(self) -> bool:
         """Whether the bucket is there."""
@@ -156,12 +158,17 @@ class S3Objects:
         """Give up the threads and connections; requests in flight come to their end unheard."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def _store(self, key: str, upload: Callable[[], None]) -> None:
+    async def _store(self, operation: str, key: str, upload: Callable[[], None]) -> None:
         check_key(key)
-        async with self._uploads:
-            await self._run(key, upload)
+        with measured(operation):
+            async with self._uploads:
+                await self._twice(key, upload)
 
-    async def _run(self, what: str, work: Callable[[], T]) -> T:
+    async def _run(self, operation: str, what: str, work: Callable[[], T]) -> T:
+        with measured(operation):
+            return await self._twice(what, work)
+
+    async def _twice(self, what: str, work: Callable[[], T]) -> T:
         """Do `work` in a thread; twice, when the first time met a connection that was closed or no bucket."""
 
         def attempt() -> T:

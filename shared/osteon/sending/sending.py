@@ -73,6 +73,7 @@ class Sending:
         *,
         move_originator: tuple[str, int] | None = None,
         transcode: bool = True,
+        way: str = "job",
     ) -> AsyncGenerator[Sent]:
         """Send on one association, in order; yield each instance once it is answered or has failed for good.
 
@@ -83,6 +84,7 @@ class Sending:
             instances: what to send.
             move_originator: AE title and Message ID of the C-MOVE that these are sub-operations of.
             transcode: whether `imaging` may be asked when the peer does not accept the stored transfer syntax.
+            way: what they are sent for, a label of metrics: `job`, `c-move`, `c-get`.
 
         Raises:
             RequestorError: the association has ended; the instances not yielded are not (known to be) there.
@@ -94,7 +96,7 @@ class Sending:
             async for result in results:
                 for each in result:
                     sent = each if isinstance(each, Sent) else await self._store(line, each, move_originator)
-                    metrics.SENT_INSTANCES.labels(sent.counts_as.value).inc()
+                    _count(sent, way)
                     yield sent
 
     async def _store(self, line: ServiceUser, ready: Ready, move_originator: tuple[str, int] | None) -> Sent:
@@ -114,7 +116,6 @@ class Sending:
         finally:
             if ready.temporary:
                 self._transcoder.forget(ready.temporary)
-        metrics.SENT_BYTES.inc(data_set.length)
         return Sent(instance, outcome, "", ready.sop_instance_uid, data_set.length)
 
     def deliver(
@@ -124,6 +125,7 @@ class Sending:
         *,
         move_originator: tuple[str, int] | None = None,
         transcode: bool = True,
+        way: str = "job",
     ) -> AsyncGenerator[Sent]:
         """Send on associations that `connect` makes, as `send` does; a new one only when other contexts are needed.
 
@@ -135,5 +137,10 @@ class Sending:
             Unavailable: the object store or whatever gives `instances` does not answer.
         """
         propose = partial(proposals, lossy=self.lossy, transcode=transcode)
-        send = partial(self.send, move_originator=move_originator, transcode=transcode)
+        send = partial(self.send, move_originator=move_originator, transcode=transcode, way=way)
         return Delivery(connect, propose, send).run(instances)
+
+
+def _count(sent: Sent, way: str) -> None:
+    metrics.SENT_INSTANCES.labels(sent.counts_as.value, way).inc()
+    metrics.SENT_BYTES.labels(way).inc(sent.bytes)

@@ -5,6 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from osteon import metrics
 from osteon.spool.disk import Disk
 from osteon.spool.errors import SpoolFull
 from osteon.spool.folders import files
@@ -29,6 +30,7 @@ class Admission:
         self._since = 0
         self._asked = float("-inf")
         self._share = 0.0
+        self._filled = self._total = 0
 
     @property
     def since(self) -> int:
@@ -48,13 +50,33 @@ class Admission:
         """Raise `SpoolFull` when there is no room; the message says which setting decides."""
         if self.quota and self._used + self._since >= self.quota:
             raise SpoolFull(f"spool is full: OSTEON_SPOOL_QUOTA of {self.quota} bytes reached")
-        now = time.monotonic()
-        if now - self._asked >= _FRESH:
-            free, used = self._disk.free(self._root)
-            self._share = used / (used + free) if used + free else 1.0
-            self._asked = now
+        self._ask()
         if self._share >= self._high_water:
             raise SpoolFull(f"spool disk is {self._share:.0%} full (OSTEON_SPOOL_HIGH_WATER)")
+
+    def account(self) -> None:
+        """Set the gauges of how full the spool is."""
+        try:
+            self._ask()
+        except OSError:  # `check` raises it too: nothing can come in
+            metrics.SPOOL_FILL_RATIO.set(1)
+            metrics.SPOOL_FREE_BYTES.set(0)
+            return
+        fills, frees = [self._share / self._high_water], [int(self._total * self._high_water - self._filled)]
+        if self.quota:
+            held = self._used + self._since
+            fills.append(held / self.quota)
+            frees.append(self.quota - held)
+        metrics.SPOOL_FILL_RATIO.set(max(fills))
+        metrics.SPOOL_FREE_BYTES.set(max(0, min(frees)))
+
+    def _ask(self) -> None:
+        now = time.monotonic()
+        if now - self._asked >= _FRESH:
+            free, self._filled = self._disk.free(self._root)
+            self._total = self._filled + free
+            self._share = self._filled / self._total if self._total else 1.0
+            self._asked = now
 
 
 def usage(root: Path) -> int:

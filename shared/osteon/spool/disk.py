@@ -5,6 +5,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from osteon import metrics
+
 
 class Disk:
     """Writes and syncs. Every method raises `OSError` and none retries what may not be retried."""
@@ -23,12 +25,13 @@ class Disk:
         After an error nothing is known of what was written since the last success, and a later call that succeeds does
         not change that: the kernel reports a lost page once.
         """
-        if sys.platform == "darwin":
-            import fcntl
+        with metrics.SPOOL_SYNC_SECONDS.time():
+            if sys.platform == "darwin":
+                import fcntl
 
-            fcntl.fcntl(fd, fcntl.F_FULLFSYNC)
-        else:
-            os.fdatasync(fd)
+                fcntl.fcntl(fd, fcntl.F_FULLFSYNC)
+            else:
+                os.fdatasync(fd)
 
     def sync_folder(self, folder: Path) -> None:
         """Return once the names in a folder are on the disk."""

@@ -51,6 +51,7 @@ class OpenPacks:
         broken: files that hold acknowledged instances and can not be sealed as they are; likewise.
         next_due: monotonic time at which a pack must be sealed, None while none is open.
         open_bytes, open_count: of the packs that are open now.
+        open_since: when the first instance of the oldest of them came, Unix seconds; None while none is open.
         written: bytes of all members so far.
     """
 
@@ -60,6 +61,7 @@ class OpenPacks:
         self.next_due: float | None = None
         self.open_bytes = 0
         self.open_count = 0
+        self.open_since: int | None = None
         self.written = 0
         self._root = root
         self._folder = folder
@@ -258,4 +260,5 @@ class OpenPacks:
     def _account(self) -> None:
         self.open_bytes = sum(pack.file.size for pack in self._packs)
         self.open_count = len(self._packs)
+        self.open_since = min((pack.received_at for pack in self._packs), default=None)
         self.next_due = min((pack.due for pack in self._packs if pack.seal_reason is None), default=None)

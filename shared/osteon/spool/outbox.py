@@ -2,10 +2,8 @@
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Final
 
 from osteon import metrics
@@ -25,6 +23,12 @@ class _Entry:
     patience: float
     published: float | None = None
     failed: bool = False
+
+
+def show(state: str, count: int, oldest: float | None) -> None:
+    """Set the gauges of the packs in one state; `oldest` in Unix seconds, None when there are none."""
+    metrics.SPOOL_PACKS.labels(state=state).set(count)
+    metrics.SPOOL_OLDEST_SECONDS.labels(state=state).set(0 if oldest is None else max(0.0, time.time() - oldest))
 
 
 class Outbox:
@@ -90,17 +94,15 @@ class Outbox:
             return False
         return True
 
-    def account(self, open_bytes: int, open_count: int) -> None:
-        """Set the gauges of the spool."""
-        states = Counter("sealed" if entry.published is None else "published" for entry in self._entries.values())
-        packs = [entry.pack for entry in self._entries.values()]
-        metrics.SPOOL_PACKS.labels(state="open").set(open_count)
-        for state in ("sealed", "published"):
-            metrics.SPOOL_PACKS.labels(state=state).set(states[state])
-        metrics.SPOOL_BYTES.set(open_bytes + sum(pack.size for pack in packs))
-        oldest = min((pack.received_at for pack in packs), default=None)
-        age = (datetime.now(UTC) - oldest).total_seconds() if oldest else 0.0
-        metrics.SPOOL_OLDEST_SECONDS.set(max(0.0, age))
+    def account(self) -> int:
+        """Set the gauges of sealed packs; return their bytes."""
+        by_state: dict[str, list[SealedPack]] = {"sealed": [], "published": []}
+        for entry in self._entries.values():
+            by_state["sealed" if entry.published is None else "published"].append(entry.pack)
+        for state, packs in by_state.items():
+            oldest = min((pack.received_at.timestamp() for pack in packs), default=None)
+            show(state, len(packs), oldest)
+        return sum(entry.pack.size for entry in self._entries.values())
 
     async def _round(self) -> bool:
         """Publish what waits; return whether something has to wait longer."""

@@ -21,7 +21,7 @@ from osteon.spool.folders import Folder
 from osteon.spool.intake import Intake, Parts
 from osteon.spool.memory import Memory
 from osteon.spool.open_packs import Limits
-from osteon.spool.outbox import Outbox
+from osteon.spool.outbox import Outbox, show
 from osteon.spool.pack import PackFile
 from osteon.spool.recovery import Recovered, recover, salvage
 from osteon.spool.sealed import SealedPack
@@ -146,7 +146,10 @@ class Spool:
             since = self._admission.since
             self._admission.measured(await asyncio.to_thread(usage, self._config.root), since)
         packs = [intake.packs for intake in self._intakes]
-        self._outbox.account(sum(p.open_bytes for p in packs), sum(p.open_count for p in packs))
+        oldest = min((p.open_since for p in packs if p.open_since is not None), default=None)
+        show("open", sum(p.open_count for p in packs), oldest)
+        metrics.SPOOL_BYTES.set(self._outbox.account() + sum(p.open_bytes for p in packs))
+        self._admission.account()
 
     def _start(self) -> None:
         self._tasks = [

@@ -68,7 +68,7 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 async def test_what_a_modality_sends_reaches_the_writer_as_a_pack_of_each_series(tmp_path: Path) -> None:
-    received = RECEIVED_INSTANCES.labels(origin="dimse")
+    received = RECEIVED_INSTANCES.labels(origin="dimse", calling_aet="SCANNER")
     before = received._value.get()
     slices = [ct_slice(study="1.2.5", series=f"1.2.5.{n % 2}", number=n) for n in range(6)]
     async with ingress(tmp_path) as (port, packs):

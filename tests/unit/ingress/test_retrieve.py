@@ -68,7 +68,10 @@ class FakeSending:
         self.outcomes = list(outcomes)
         self.closed = False
 
-    async def send(self, line: object, instances: AsyncIterable[PlannedInstance]) -> AsyncGenerator[Sent]:
+    async def send(
+        self, line: object, instances: AsyncIterable[PlannedInstance], *, way: str
+    ) -> AsyncGenerator[Sent]:
+        assert way == "c-get"
         ahead: list[PlannedInstance] = []
         try:
             async for instance in instances:

@@ -106,6 +106,8 @@ async def send_file(
         headers["Content-Type"] = DICOM
         headers["Content-Disposition"] = f'attachment; filename="{filename}"'
 
+    metrics.RETRIEVED_ITEMS.labels(way).inc()
+
     def source(offset: int, length: int) -> AsyncGenerator[Bytes, None]:
         return counted(read_range(objects, location.key, location.offset + offset, length), way)
 

@@ -8,11 +8,12 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from osteon import metrics
 from osteon.index.port import Scope
 from osteon_query.dicomweb.archives import archive_items
 from osteon_query.dicomweb.choice import Choice
 from osteon_query.dicomweb.scopes import Found, find, scope_of
-from osteon_query.dicomweb.sending import Part, part_of, send_file, send_parts
+from osteon_query.dicomweb.sending import Part, counted, part_of, send_file, send_parts
 from osteon_query.http.accept import DICOM, ZIP, Format, Syntaxes, negotiate_instances
 from osteon_query.http.context import Door, DoorOf, correlation_id, dicomweb_url
 from osteon_query.http.streaming import Bytes, streamed
@@ -90,7 +91,8 @@ async def send_instance(request: Request, door: Door, found: Found, syntaxes: Sy
         "Content-Type": f"{DICOM}; transfer-syntax={file.transfer_syntax_uid}",
         "Content-Length": str(file.length),
     }
-    return await streamed(request, _passing(door, file), headers)
+    metrics.RETRIEVED_ITEMS.labels(way).inc()
+    return await streamed(request, counted(_passing(door, file), way), headers)
 
 
 async def _passing(door: Door, file: PartFile) -> AsyncGenerator[Bytes, None]:

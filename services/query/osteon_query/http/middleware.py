@@ -33,7 +33,7 @@ class Surroundings:
             return
         inner = _prepared(scope)
         exchange = _Exchange(inner, send)
-        with correlated(inner["state"]["correlation_id"]):
+        with correlated(inner["state"]["correlation_id"]), metrics.HTTP_IN_PROGRESS.track_inprogress():
             try:
                 await self._app(inner, receive, exchange.send)
             finally:

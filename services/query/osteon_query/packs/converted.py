@@ -103,6 +103,7 @@ async def read_wishes(
     try:
         async with aclosing(Ahead[PartFile](Memory(_AHEAD), _AHEAD).run(steps())) as files:
             async for file in files:
+                metrics.RETRIEVED_ITEMS.labels(way).inc()
                 yield Begins(file)
                 async with aclosing(read_range(objects, file.key, file.offset, file.length)) as chunks:
                     async for chunk in chunks:

@@ -91,12 +91,14 @@ async def read_pieces(
 ) -> AsyncGenerator[Begins[P] | Bytes, None]:
     """Yield each piece, then its bytes in chunks; reads ahead. Raises `Unreadable`.
 
-    `way` is the label under which the bytes are counted.
+    `way` is the label under which pieces and bytes are counted.
     """
-    counter = metrics.RETRIEVED_BYTES.labels(way)
+    items_counter, counter = metrics.RETRIEVED_ITEMS.labels(way), metrics.RETRIEVED_BYTES.labels(way)
     async with aclosing(read_ahead(_pieces(objects, pieces), _READ_AHEAD)) as items:
         async for item in items:
-            if not isinstance(item, Begins):
+            if isinstance(item, Begins):
+                items_counter.inc()
+            else:
                 counter.inc(len(item))
             yield item
 

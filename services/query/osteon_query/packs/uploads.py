@@ -126,6 +126,7 @@ class Uploads:
         await self._objects.put(facts.sidecar_key, built.data)
         metrics.UPLOAD_SECONDS.observe(time.perf_counter() - started)
         metrics.PACKS_STORED.inc()
+        metrics.PACK_BYTES.observe(facts.size)
         metrics.STORED_BYTES.inc(facts.size + len(built.data))
         metrics.HEADER_PROBLEMS.inc(built.problems)
         metrics.UNREAD_HEADERS.inc(built.unread)
@@ -185,8 +186,8 @@ class Upload:
         if entry.identity is None or entry.fate is not Fate.PENDING:
             await asyncio.to_thread(path.unlink)
             return entry
-        metrics.RECEIVED_INSTANCES.labels(Origin.HTTP).inc()
-        metrics.RECEIVED_BYTES.labels(Origin.HTTP).inc(entry.size)
+        metrics.RECEIVED_INSTANCES.labels(Origin.HTTP, "").inc()
+        metrics.RECEIVED_BYTES.labels(Origin.HTTP, "").inc(entry.size)
         await self._gather(path, entry, entry.identity)
         return entry
 

@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 
+from osteon import metrics
 from osteon.dicom.query import Search
 from osteon.index.port import Index, Match
 
@@ -11,7 +12,8 @@ async def pages(index: Index, search: Search, *, size: int, total: int | None) -
     """Yield the matches of a search from its offset on, at most `total` of them, `size` at a time."""
     while total is None or total > 0:
         limit = size if total is None else min(size, total)
-        page = await index.search(replace(search, limit=limit))
+        with metrics.SEARCH_SECONDS.labels("rest").time():
+            page = await index.search(replace(search, limit=limit))
         yield page.matches
         if page.cursor is None or not page.matches:
             return
