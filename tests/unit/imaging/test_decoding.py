@@ -74,10 +74,11 @@ def test_extended_jpeg_of_twelve_bits_is_decoded(name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["J2KI", "J2KR", "JLSL", "JLSN", "JPLL", "JPLY", "RLE", "REF"])
 def test_nemas_images_are_decoded_as_pydicom_does(kind: str) -> None:
-    paths = [p for p in sorted((real_folder("codecs") / kind).iterdir()) if p.stat().st_size < 2_000_000]
+    paths = sorted((real_folder("codecs") / kind).iterdir())
     assert paths
     for path in paths:
-        if dcmread(path, stop_before_pixels=True).file_meta.TransferSyntaxUID != SYNTAX + "4.51":
+        header = dcmread(path, stop_before_pixels=True)
+        if header.file_meta.TransferSyntaxUID != SYNTAX + "4.51" and header.Rows * header.Columns <= 1 << 20:
             like_pydicom(path)
 
 

@@ -288,6 +288,15 @@ def test_a_bit_stream_of_another_size_never_reaches_its_decoder(
         opened.frame(1)
 
 
+@pytest.mark.parametrize(("offset", "wrong"), [(24, bytes(4)), (28, bytes(4)), (43, b"\0"), (44, b"\2")])
+def test_tiles_without_pixels_never_reach_a_decoder(offset: int, wrong: bytes, tmp_path: Path) -> None:
+    stream = bytearray(imagecodecs.htj2k_encode(np.zeros((7, 5), "u1")))
+    stream[offset : offset + len(wrong)] = wrong
+    path = wrapped(image(allocated=8, stored=8), "4.201", [bytes(stream)], tmp_path)
+    with Image.open(path, Limits()) as opened, pytest.raises(PixelError, match="tiles without pixels"):
+        opened.frame(1)
+
+
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=st.integers(1, 1200), columns=st.integers(1, 1200), boxed=st.booleans())
 def test_the_size_of_every_jpeg_xl_stream_is_read(rows: int, columns: int, boxed: bool) -> None:

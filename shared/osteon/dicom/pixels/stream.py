@@ -81,8 +81,12 @@ def read_jpeg_2000(data: bytes) -> StreamHead:
     if data[start : start + 4] != b"\xff\x4f\xff\x51" or start + 44 > len(data):
         raise PixelError("no JPEG 2000 code stream")
     _, _, columns, rows, left, top = struct.unpack_from(">HHLLLL", data, start + 4)
-    (samples,) = struct.unpack_from(">H", data, start + 40)
+    *tile, _, _, samples = struct.unpack_from(">LLLLH", data, start + 24)
     depth = data[start + 42]
+    steps = data[start + 43 : start + 42 + 3 * samples : 3] + data[start + 44 : start + 42 + 3 * samples : 3]
+    # Decoders divide by both.
+    if not all(tile) or any(step != 1 for step in steps):
+        raise PixelError("the JPEG 2000 code stream has tiles without pixels, or samples at a lower resolution")
     markers = dict(_main_header(data, start + 2))
     if any(marker in markers for marker in _PART_2):
         raise PixelError("the JPEG 2000 code stream uses component transforms of part 2")
