@@ -41,11 +41,12 @@ format: $(VENV)/dev  ## Format the code
 docs: $(VENV)/dev  ## Write the pages that are made from the code
 	$(BIN)/python docs/generate.py
 
-bench: $(VENV)/dev  ## Measure ingest and retrieval beside Orthanc, scaling, the index and the parts, into docs/performance.md
+bench: $(VENV)/dev  ## Measure ingest, retrieval and DICOMweb beside Orthanc, scaling, the index and the parts, into docs/performance.md
 	@sh deploy/local/install.sh
 	$(BIN)/python tests/load/bench_ingest.py --docs
 	$(BIN)/python tests/load/bench_scale.py --docs
 	$(BIN)/python tests/load/bench_retrieve.py --docs
+	$(BIN)/python tests/load/bench_dicomweb.py --docs
 	$(BIN)/python tests/load/bench_index.py --instances 1000000 --docs
 	@for b in acceptor spool header bus; do echo "== $$b"; $(BIN)/python tests/load/bench_$$b.py || exit 1; done
 
@@ -56,8 +57,8 @@ storm: $(VENV)/dev  ## Break everything at random under load, then look for loss
 
 lock: $(VENV)/dev  ## Resolve the newest allowed dependencies into the two lock files
 	$(UV) lock --upgrade
-	$(UV) export -q --frozen --all-packages --no-dev --no-emit-workspace --no-header --no-annotate -o requirements.lock
-	$(UV) export -q --frozen --all-packages --all-groups --no-emit-workspace --no-header --no-annotate -o requirements-dev.lock
+	$(UV) export -q --frozen --all-packages --all-extras --no-dev --no-emit-workspace --no-header --no-annotate -o requirements.lock
+	$(UV) export -q --frozen --all-packages --all-extras --all-groups --no-emit-workspace --no-header --no-annotate -o requirements-dev.lock
 
 clean:  ## Remove the virtual environment and caches; data/ stays
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

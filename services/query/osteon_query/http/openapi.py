@@ -78,7 +78,7 @@ _OPERATIONS: Final = (
     Operation("GET .*/file", (DICOM,), _SAVED),
     Operation("GET .*/(preview|rendered|image-u?int[0-9]+)", (*_STILL, _PAM), (200, 304), _ORTHANC_PICTURE),
     Operation("GET .*/numpy", (OCTETS,), (200, 304), {"compress": _FLAG, "rescale": _FLAG}),
-    Operation("GET .*/raw(.gz)?", (OCTETS, "application/gzip"), _SAVED),
+    Operation("GET .*/raw(.gz)?", (OCTETS, "application/gzip", "image/*", "video/*"), _SAVED),
     Operation("GET .*/pdf", ("application/pdf",), _SAVED),
     Operation("GET .*/(matlab|protected)|GET /tools/now.*|GET /queries/.*/(level|modality)", (_TEXT,)),
     Operation("GET .*/(simplified-tags|tags|shared-tags)", parameters={"simplify": _STRING, "short": _STRING}),
