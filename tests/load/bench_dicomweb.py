@@ -91,8 +91,6 @@ class Measured:
 
     def line(self) -> str:
         """Return everything in one line."""
-        if self.refused:
-            return f"{self.case:14} {self.server:10} {self.refused}"
         kind = "cached" if self.cached else "cold"
         return (
             f"{self.case:14} {kind:6} {self.server:10} p50 {self.milliseconds(0.5):7.2f} p99"
@@ -201,7 +199,9 @@ def measure(server: Server, name: str, case: Case, seconds: float) -> Iterator[M
         answers = [client.ask(path, keep=not number) for number, path in enumerate(case.paths)]
     refused = [answer for answer in answers if answer.status != 200]
     if refused:
-        yield Measured(name, False, server.name, [], 0, 0, 0, f"answers {refused[0].status}: {refused[0].body[:200]!r}")
+        reason = f"answers {refused[0].status}: {refused[0].body[:200]!r}"
+        print(f"{name:14} {server.name:10} {reason}", flush=True)
+        yield Measured(name, False, server.name, [], 0, 0, 0, reason)
         return
     assert case.right(answers[0].body), f"{name}: {server.name} answers {answers[0].body[:200]!r}"
     yield _measured(name, False, server, watch, answers)
