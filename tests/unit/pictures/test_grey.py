@@ -4,12 +4,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
 from pydicom import Dataset
 from pydicom.dataelem import RawDataElement
 from pydicom.tag import Tag
 from pydicom.uid import XRayAngiographicImageStorage
 
 from osteon.dicom.pixels.errors import PixelError
+from osteon.dicom.pixels.grey import tabled
 from osteon.dicom.pixels.orders import Window
 from support.pictures import drawn, grey
 
@@ -183,3 +187,20 @@ def test_a_slope_that_is_no_number_is_an_error_which_names_the_element(tmp_path:
 
 def test_a_window_of_the_file_that_shows_nothing_is_passed_over(tmp_path: Path) -> None:
     assert levels(grey(np.array([[10, 20]], np.uint16), WindowCenter=0, WindowWidth=0), tmp_path) == [[0, 255]]
+
+
+@given(
+    st.sampled_from([np.uint8, np.int8, np.uint16, np.int16, np.uint32, np.int32, np.uint64, np.int64, np.float32])
+    .flatmap(lambda kind: arrays(kind, array_shapes(min_dims=2, max_dims=2, max_side=20)))
+)  # fmt: skip
+def test_a_table_gives_what_computing_each_value_gives(frame: np.ndarray) -> None:
+    def parity(values: np.ndarray) -> np.ndarray:
+        return (np.nan_to_num(values) % 251).astype(np.uint8)
+
+    assert np.array_equal(tabled(frame, parity), parity(frame.astype(np.float64)))
+
+
+def test_large_frames_are_drawn_in_parts_that_fit_together() -> None:
+    frame = np.arange(700 * 300, dtype=np.int32).reshape(700, 300)
+    for values in (frame, (frame % 5000 - 100).astype(np.int16)):
+        assert np.array_equal(tabled(values, lambda x: x % 97), values % 97)

@@ -96,7 +96,7 @@ def test_a_gif_shows_grey_frames_exactly_one_after_the_other_for_ever(tmp_path: 
 @pytest.mark.parametrize(("attributes", "hundredths"), [
     ({}, 10), ({"FrameTime": "40"}, 4), ({"CineRate": "20"}, 5), ({"RecommendedDisplayFrameRate": "50"}, 2),
     ({"RecommendedDisplayFrameRate": "5", "CineRate": "20"}, 20), ({"FrameTime": "1"}, 2), ({"FrameTime": "0"}, 10),
-    ({"CineRate": "0"}, 10), ({"FrameTime": "1e9"}, 65535),
+    ({"CineRate": "0"}, 10), ({"FrameTime": "1e9"}, 65535), ({"FrameTimeVector": ["0", "50"]}, 5),
 ])  # fmt: skip
 def test_a_gif_shows_each_frame_as_long_as_the_file_says(tmp_path: Path, attributes: dict, hundredths: int) -> None:
     dataset = grey(np.zeros((2, 2, 2), np.uint8))

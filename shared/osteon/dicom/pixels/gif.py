@@ -1,8 +1,9 @@
 """Writes pictures as an animated GIF (GIF89a), one picture in memory at a time, each with its own 256 colours."""
 
+import heapq
 import struct
 from collections.abc import Iterable
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, NamedTuple
 
 import imagecodecs
 import numpy as np
@@ -14,6 +15,7 @@ from osteon.dicom.pixels.errors import NotPossible
 _RECOMMENDED_RATE: Final = 0x00082144
 _CINE_RATE: Final = 0x00180040
 _FRAME_TIME: Final = 0x00181063
+_FRAME_TIMES: Final = 0x00181065
 _DEFAULT_TIME: Final = 100.0
 _COLOURS: Final = 256
 _BITS: Final = 6
@@ -26,8 +28,9 @@ Picture = NDArray[np.uint8]
 
 
 def frame_time(attributes: Attributes) -> float:
-    """Return for how many milliseconds a frame is to be shown (PS3.3 C.7.6.5)."""
-    time = attributes.number(_FRAME_TIME)
+    """Return for how many milliseconds a frame is to be shown, the mean where they differ (PS3.3 C.7.6.5)."""
+    steps = attributes.numbers(_FRAME_TIMES)[1:]
+    time = attributes.number(_FRAME_TIME) or (sum(steps) / len(steps) if steps else None)
     for rate in () if time else (attributes.number(_RECOMMENDED_RATE), attributes.number(_CINE_RATE)):
         time = time or (1000 / rate if rate and rate > 0 else None)
     return time if time and 0 < time < float("inf") else _DEFAULT_TIME
@@ -79,30 +82,41 @@ def _indexed(picture: Picture) -> tuple[Picture, Picture]:
     counts = np.bincount(codes.ravel(), minlength=1 << 3 * _BITS)
     used = np.flatnonzero(counts)
     colours = np.stack([used >> 2 * _BITS, used >> _BITS & 63, used & 63], axis=1)
-    table, palette = np.zeros(len(counts), np.uint8), np.zeros((_COLOURS, 3), np.uint8)
+    places = np.empty(len(used), np.uint8)
     for index, box in enumerate(_boxes(colours, counts[used])):
-        table[used[box]] = index
-        mean = np.average(colours[box], axis=0, weights=counts[used[box]])
-        palette[index] = np.rint(mean * 255 / ((1 << _BITS) - 1))
+        places[box] = index
+    table = np.zeros(len(counts), np.uint8)
+    table[used] = places
+    sums = [np.bincount(places, counts[used] * channel, _COLOURS) for channel in (np.ones(len(used)), *colours.T)]
+    means = np.stack(sums[1:], axis=1) / np.maximum(sums[0], 1)[:, None]
+    palette = np.rint(means * 255 / ((1 << _BITS) - 1)).astype(np.uint8)
     return table[codes], palette
 
 
 def _boxes(colours: Pixels, counts: Pixels) -> list[Pixels]:
     """Divide colours into at most 256 boxes, always the one with most pixels times its extent, at its median."""
-    boxes: list[Pixels] = [np.arange(len(colours))]
-    scores = [_score(colours, counts, boxes[0])]
-    while len(boxes) < _COLOURS and max(scores) > 0:
-        worst = scores.index(max(scores))
-        box = boxes[worst]
-        axis = int(np.ptp(colours[box], axis=0).argmax())
-        box = box[np.argsort(colours[box, axis], kind="stable")]
-        total = np.cumsum(counts[box])
-        middle = min(max(1, int(np.searchsorted(total, total[-1] / 2))), len(box) - 1)
-        for place, part in ((worst, box[:middle]), (len(boxes), box[middle:])):
-            boxes[place : place + 1] = [part]
-            scores[place : place + 1] = [_score(colours, counts, part)]
-    return boxes
+    heap = [_box(colours, counts, np.arange(len(colours)), 0)]
+    while len(heap) < _COLOURS and heap[0].score < 0:
+        worst = heapq.heappop(heap)
+        members = worst.members[np.argsort(colours[worst.members, worst.axis], kind="stable")]
+        total = np.cumsum(counts[members])
+        middle = min(max(1, int(np.searchsorted(total, total[-1] / 2))), len(members) - 1)
+        for part in (members[:middle], members[middle:]):
+            heapq.heappush(heap, _box(colours, counts, part, len(heap)))
+    return [box.members for box in heap]
 
 
-def _score(colours: Pixels, counts: Pixels, box: Pixels) -> float:
-    return float(np.ptp(colours[box], axis=0).max() * counts[box].sum()) if len(box) > 1 else 0.0
+class _Box(NamedTuple):
+    """Some colours: `axis` is the channel in which they differ most; `order` makes scores that are equal different."""
+
+    score: float
+    order: tuple[int, int]
+    axis: int
+    members: Pixels
+
+
+def _box(colours: Pixels, counts: Pixels, members: Pixels, number: int) -> _Box:
+    part = colours[members]
+    extent = part.max(axis=0) - part.min(axis=0)
+    axis = int(extent.argmax())
+    return _Box(-float(extent[axis] * counts[members].sum()), (number, int(members[0])), axis, members)
