@@ -51,6 +51,11 @@ def layout(changes: Changes, photometric: str, *, samples: int) -> None:
     changes.removed |= {EXTENDED_OFFSETS, EXTENDED_LENGTHS}
 
 
+def was_lossy(changes: Changes) -> None:
+    """Say that pixels once lost information, which a lossless transfer syntax no longer tells (C.7.6.1.1.5)."""
+    changes.text(LOSSY, b"CS", "01")
+
+
 def lossy(changes: Changes, source: Source, codec: Codec, quality: int) -> str:
     """Make another instance of it, which says what it was made of and how; return its SOP Instance UID.
 
@@ -67,7 +72,7 @@ def lossy(changes: Changes, source: Source, codec: Codec, quality: int) -> str:
     changes.values[SOURCE_IMAGES] = (b"SQ", _reference(_text(source, SOP_CLASS), original, purpose=purpose))
     if source.find(DERIVATION_CODES) is None:
         changes.values[DERIVATION_CODES] = (b"SQ", _LOSSY_COMPRESSION)
-    changes.text(LOSSY, b"CS", "01")
+    was_lossy(changes)
     ratios = _appended(source, LOSSY_RATIO, " " * RATIO_LENGTH)
     # The space that is filled in later must be the end of the value, so what makes it even comes first.
     changes.text(LOSSY_RATIO, b"DS", " " * (len(ratios) % 2) + ratios)

@@ -1,9 +1,8 @@
 """Colours of decoded frames to RGB (PS3.3 C.7.6.3.1.2)."""
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from osteon.dicom.pixels.codecs import Decoded
 from osteon.dicom.pixels.errors import NotPossible
@@ -13,11 +12,13 @@ from osteon.dicom.pixels.palette import read_palette
 if TYPE_CHECKING:
     from osteon.dicom.pixels.image import Image
 
+_Triple = tuple[float, float, float]
 GREY: Final = frozenset(("MONOCHROME1", "MONOCHROME2"))
-_FULL: Final = np.array([[1, 1, 1], [0, -0.344136, 1.772], [1.402, -0.714136, 0]], np.float32)
-"""Rows: what Y, CB and CR add to red, green and blue (ITU-T T.871)."""
-_PARTIAL: Final = np.array([[1.164384, 1.164384, 1.164384], [0, -0.391762, 2.017232], [1.596027, -0.812968, 0]], "f4")
+_FULL: Final = (1.0, (0.0, -0.344136, 1.772), (1.402, -0.714136, 0.0))
+"""What Y, CB and CR add to red, green and blue (ITU-T T.871); Y adds to each the same."""
+_PARTIAL: Final = (1.164384, (0.0, -0.391762, 2.017232), (1.596027, -0.812968, 0.0))
 """The same for Y of 16 to 235 and chrominance of 16 to 240 (ITU-R BT.601)."""
+_ONE: Final = 1 << 16
 
 
 def to_rgb(decoded: Decoded, image: "Image") -> Frame:
@@ -54,11 +55,18 @@ def _full_range(frame: Frame, bits: int) -> Frame:
     return stretched
 
 
-def _converted(frame: Frame, matrix: NDArray[Any], black: int) -> Frame:
-    most = np.iinfo(frame.dtype).max
-    half = most // 2 + 1
-    offset = np.array([black * (most + 1) // 256, half, half], np.float32)
-    values: Frame = (frame.astype(np.float32) - offset) @ matrix
-    np.rint(values, out=values)
-    np.clip(values, 0, most, out=values)
-    return values.astype(frame.dtype)
+def _converted(frame: Frame, factors: tuple[float, _Triple, _Triple], black: int) -> Frame:
+    """Convert in fixed point, which is twice as fast as in floating point and off by one at most."""
+    size = frame.dtype.itemsize * 8
+    words: Frame = frame.astype(np.int32 if size == 8 else np.int64)
+    luma, blue, red = factors
+    grey: Frame = (words[..., 0] - (black << size - 8)) * round(luma * _ONE) + _ONE // 2
+    chrominance: Frame = words[..., 1:] - (1 << size - 1)
+    rgb = np.empty_like(frame)
+    for colour in range(3):
+        values: Frame = grey + chrominance[..., 0] * round(blue[colour] * _ONE) if blue[colour] else grey.copy()
+        if red[colour]:
+            values += chrominance[..., 1] * round(red[colour] * _ONE)
+        values >>= 16
+        rgb[..., colour] = np.clip(values, 0, (1 << size) - 1, out=values)
+    return rgb

@@ -116,6 +116,7 @@ _BYTES = Encoder(ANYTHING, (8, 16, 32, 64), 64, (1, 3))
 _JPEG_LOSSLESS = Encoder(_ANY)
 _J2K_LOSSLESS = Encoder(_RCT, (8, 16, 32), 22)
 _HTJ2K_LOSSLESS = Encoder(_RCT, (8, 16, 32), 32)
+_JPEG_XL_LOSSLESS = Encoder(_GREY_OR_RGB, signed=False)
 _J2K_LOSSY = Encoder(_ICT, signed=False)
 
 
@@ -165,9 +166,9 @@ CODECS: Final[dict[str, Codec]] = {
         _of("4.201", Family.HTJ2K, _HTJ2K_LOSSLESS, rewraps=("4.202",)),
         _of("4.202", Family.HTJ2K, _HTJ2K_LOSSLESS),
         _of("4.203", Family.HTJ2K, _HTJ2K_LOSSLESS, rewraps=("4.201", "4.202")),
-        _of("4.110", Family.JPEG_XL, Encoder(_GREY_OR_RGB, signed=False)),
+        _of("4.110", Family.JPEG_XL, _JPEG_XL_LOSSLESS),
         _of("4.111", Family.JPEG_XL),
-        _of("4.112", Family.JPEG_XL, rewraps=("4.110",)),
+        _of("4.112", Family.JPEG_XL, _JPEG_XL_LOSSLESS, rewraps=("4.110", "4.111")),
     )
 }
 """Transfer syntax UID → codec. What is not here is passed on as it is, or refused."""

@@ -205,6 +205,8 @@ class _Transcoding:
         assert encoder is not None
         photometric = encoder.photometrics.get(plan.first.photometric, plan.first.photometric)
         attributes.layout(self.changes, photometric, samples=plan.geometry.samples)
+        if CODECS[source.meta.transfer_syntax_uid].family is Family.JPEG:
+            attributes.was_lossy(self.changes)
         if plan.quality is not None:
             self.sop_instance_uid = attributes.lossy(self.changes, source, plan.target, plan.quality)
 
