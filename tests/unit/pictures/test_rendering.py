@@ -64,6 +64,20 @@ def test_a_palette_gives_the_colours(tmp_path: Path) -> None:
     assert drawn(dataset, tmp_path, how="preview").shape == (1, 4, 3)
 
 
+@pytest.mark.parametrize("presentation", ["COLOR", "MIXED", "MONOCHROME"])
+def test_a_supplemental_palette_colours_the_values_from_its_first_on(tmp_path: Path, presentation: str) -> None:
+    dataset = grey(np.array([[0, 50, 100, 101, 200]], np.uint16), WindowCenter=50.5, WindowWidth=101)
+    dataset.PixelPresentation = presentation
+    for name, entries in (("Red", [9, 8]), ("Green", [0, 100]), ("Blue", [0, 200])):
+        setattr(dataset, f"{name}PaletteColorLookupTableDescriptor", [2, 100, 16])
+        setattr(dataset, f"{name}PaletteColorLookupTableData", (np.array(entries, "<u2") << 8).tobytes())
+    found = drawn(dataset, tmp_path)
+    if presentation == "MONOCHROME":
+        assert found.tolist() == [[0, 128, 255, 255, 255]]
+    else:
+        assert found.tolist() == [[[0] * 3, [128] * 3, [9, 0, 0], [8, 100, 200], [8, 100, 200]]]
+
+
 def test_a_window_does_not_change_colours(tmp_path: Path) -> None:
     assert np.array_equal(drawn(colours(RED), tmp_path, window=Window(10, 20)), RED)
 

@@ -17,10 +17,13 @@ from osteon.dicom.pixels.image import Image
 from osteon.dicom.pixels.modality import Rescale, read_rescale
 from osteon.dicom.pixels.orders import RenderOrder, Viewport
 from osteon.dicom.pixels.overlays import annotated
+from osteon.dicom.pixels.palette import read_palette
 from osteon.dicom.pixels.viewport import fitted, pixel_aspect, region, resized
 from osteon.dicom.pixels.voi import check_window, read_window
 
 _SOP_CLASS: Final = 0x00080016
+_PIXEL_PRESENTATION: Final = 0x00089205
+_RED_DESCRIPTOR: Final = 0x00281101
 _RT_DOSE: Final = "1.2.840.10008.5.1.4.1.1.481.2"
 _WHOLE: Final[dict[str, type[np.integer[Any]]]] = {"uint8": np.uint8, "uint16": np.uint16, "int16": np.int16}
 
@@ -61,16 +64,25 @@ class Drawing:
         decoded = image.values(cells)
         if _is_grey(decoded):
             rules = read_grey_rules(image.attributes, image.geometry, number, window)
-            picture: Pixels = rules.apply(decoded.frame[:, :, 0])
+            picture = self._supplemented(rules.apply(decoded.frame[:, :, 0]), decoded)
         else:
             picture = self._colours(decoded)
         picture = annotated(picture, image.attributes, number, cells.frame)
         return self._in_viewport(picture, self.order.viewport, number) if self.order.viewport else picture
 
+    def _supplemented(self, picture: Pixels, decoded: Decoded) -> Pixels:
+        """Give values from a first one on the colours of a supplemental palette, if there is one (PS3.3 C.7.6.19)."""
+        attributes = self.image.attributes
+        if attributes.text(_PIXEL_PRESENTATION) not in ("COLOR", "MIXED") or _RED_DESCRIPTOR not in attributes:
+            return picture
+        palette = read_palette(attributes)
+        coloured = decoded.frame[:, :, :1] >= palette.first
+        return np.where(coloured, _eight_bits(palette.apply(decoded.frame)), picture[:, :, None])
+
     def _in_viewport(self, picture: Pixels, viewport: Viewport, number: int) -> Pixels:
         part = region(viewport, picture.shape[1], picture.shape[0])
         height = part.height * pixel_aspect(self.image.attributes, number)
-        size = self._checked(*fitted(part.width, height, viewport.vw, viewport.vh))
+        size = self._checked(picture, *fitted(part.width, height, viewport.vw, viewport.vh))
         return resized(part.cut(picture), *size)
 
     def _as_orthanc(self, number: int) -> Pixels:
@@ -85,7 +97,7 @@ class Drawing:
 
     def _sized_as_orthanc(self, picture: Pixels) -> Pixels:
         rows, columns = picture.shape[:2]
-        size = self._checked(*orthanc.new_size(columns, rows, self.order.width, self.order.height))
+        size = self._checked(picture, *orthanc.new_size(columns, rows, self.order.width, self.order.height))
         return orthanc.resized(picture, *size, smooth=self.order.smooth)
 
     def _preview(self, number: int) -> Pixels:
@@ -103,9 +115,7 @@ class Drawing:
         return values.view(np.uint16) if values.dtype == np.int16 else values
 
     def _colours(self, decoded: Decoded) -> Pixels:
-        """Return RGB of 8 bits."""
-        rgb = to_rgb(decoded, self.image)
-        return rgb if rgb.dtype == np.uint8 else (rgb >> 8).astype(np.uint8)
+        return _eight_bits(to_rgb(decoded, self.image))
 
     def _orthanc_frame(self, number: int) -> Decoded:
         decoded = self.image.frame(number)
@@ -118,15 +128,18 @@ class Drawing:
             return Rescale()
         return read_rescale(self.image.attributes, number)
 
-    def _checked(self, width: int, height: int) -> tuple[int, int]:
-        samples = self.image.geometry.samples
-        if (size := width * height * samples) > self.limits.frame_bytes:
+    def _checked(self, picture: Pixels, width: int, height: int) -> tuple[int, int]:
+        if (size := width * height * picture[0, 0].nbytes) > self.limits.frame_bytes:
             raise BadOrder(f"a picture of {width} x {height} pixels has {size} bytes, more than a frame may have")
         return width, height
 
 
 def _is_grey(decoded: Decoded) -> bool:
     return decoded.frame.shape[2] == 1 and decoded.photometric != "PALETTE COLOR"
+
+
+def _eight_bits(rgb: Pixels) -> Pixels:
+    return rgb if rgb.dtype == np.uint8 else (rgb >> 8).astype(np.uint8)
 
 
 def _upright(picture: Pixels, decoded: Decoded) -> Pixels:
