@@ -1,9 +1,11 @@
 """What requests of every kind have in common: the source as a file, a worker, a result, and what went wrong before."""
 
 import asyncio
+import math
 import uuid
 from collections.abc import AsyncIterator, Callable, Hashable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from osteon import metrics
@@ -19,8 +21,26 @@ from osteon_imaging.workers import Workers
 log = get_logger(__name__)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One attempt at a request.
+
+    Attributes:
+        request: what is remembered when it ends a worker; equal for the same work.
+        part: the instance.
+        task: makes the task out of what it has in common with others.
+        urgency, seconds: whose turn it is, and for how long at most.
+    """
+
+    request: Hashable
+    part: Part
+    task: Callable[[Task], Task]
+    urgency: Urgency
+    seconds: float = math.inf
+
+
 class Attempts:
-    """Makes one attempt at a request; `folder` is for the files of results."""
+    """Makes attempts; `folder` is for the files of results."""
 
     def __init__(
         self, settings: ImagingSettings, *, sources: Sources, workers: Workers, poison: Poison, folder: Path
@@ -32,40 +52,37 @@ class Attempts:
         self._folder = folder
 
     @asynccontextmanager
-    async def made(
-        self, request: Hashable, part: Part, task: Callable[[Task], Task], urgency: Urgency
-    ) -> AsyncIterator[tuple[Outcome, Path]]:
-        """Give the outcome of a request and the file of its result, for the block.
+    async def made(self, attempt: Attempt) -> AsyncIterator[tuple[Outcome, Path]]:
+        """Give the outcome and the file of its result, for the block. Raises `ObjectsUnavailable`.
 
-        `task` makes the task out of what it has in common with others. A request that ended a worker is remembered by
-        `request`, and not tried again for a while. Raises `ObjectsUnavailable`.
+        A request that ended a worker is not tried again for a while.
         """
         result = self._folder / uuid.uuid4().hex
         try:
-            yield await self._outcome(request, part, task, urgency, result), result
+            yield await self._outcome(attempt, result), result
         finally:
             await asyncio.to_thread(_remove, result)
 
-    async def _outcome(
-        self, request: Hashable, part: Part, task: Callable[[Task], Task], urgency: Urgency, result: Path
-    ) -> Outcome:
-        if known := self._poison.outcome(request):
+    async def _outcome(self, attempt: Attempt, result: Path) -> Outcome:
+        if known := self._poison.outcome(attempt.request):
             metrics.IMAGING_FAILURES.labels("remembered").inc()
             return known.model_copy(update={"error": f"{known.error}; not tried again for a while"})
+        seconds = min(attempt.seconds, self._settings.imaging_seconds)
         try:
-            async with self._sources.opened(part) as source:
-                outcome = await self._workers.run(task(self._task(source, result)), urgency)
+            async with self._sources.opened(attempt.part) as source:
+                task = attempt.task(self._common(source, result))
+                outcome = await self._workers.run(task, attempt.urgency, seconds=seconds)
         except (Invalid, NotFound) as error:
             outcome = Outcome(failure=Failure.DAMAGED, error=str(error))
         if outcome.failure:
             metrics.IMAGING_FAILURES.labels(str(outcome.failure)).inc()
             level = log.info if outcome.failure is Failure.NOT_POSSIBLE else log.warning
-            level("not done", key=part.where, offset=part.offset, reason=outcome.error)
+            level("not done", key=attempt.part.where, offset=attempt.part.offset, reason=outcome.error)
         if outcome.failure in FATAL:
-            self._poison.add(request, outcome)
+            self._poison.add(attempt.request, outcome)
         return outcome
 
-    def _task(self, source: Part, result: Path) -> Task:
+    def _common(self, source: Part, result: Path) -> Task:
         settings = self._settings
         return Task(
             source=source.where,

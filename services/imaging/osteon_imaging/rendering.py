@@ -8,9 +8,9 @@ from typing import Final
 from osteon import metrics
 from osteon.contracts.imaging import INLINE_BYTES, Rendered, RenderRequested
 from osteon.dicom.pixels.orders import RenderOrder, Viewport, Window
-from osteon.errors import OsteonError
+from osteon.errors import OsteonError, Unavailable
 from osteon.logging import get_logger
-from osteon_imaging.attempts import Attempts
+from osteon_imaging.attempts import Attempt, Attempts
 from osteon_imaging.pictures import Picture, Pictures
 from osteon_imaging.sources import Part
 from osteon_imaging.tasks import Failure, Outcome, RenderTask, Task
@@ -27,6 +27,7 @@ STATUS: Final = {
     Failure.CRASH: 500,
 }
 """What a failure is to a client of HTTP."""
+UNAVAILABLE: Final = 503
 _KEPT_LATER: Final = 64
 """Pictures that wait to be kept at most, each of `INLINE_BYTES` at most; further ones are not."""
 
@@ -41,17 +42,17 @@ class Rendering:
         self._keeping: set[asyncio.Task[None]] = set()
 
     async def render(self, message: RenderRequested) -> Rendered:
-        """Return the pictures, or where they are, or why there are none.
-
-        Raises `ObjectsUnavailable`: then there is no answer, and the request may be made again.
-        """
+        """Return the pictures, or where they are, or why there are none: also that the object store is down."""
         key = message.cache_key
         alike = (key, message.ahead)
         flight = self._flights.get(alike)
         if flight is None:
             flight = self._flights[alike] = asyncio.create_task(self._rendered(message, key))
             flight.add_done_callback(lambda _: self._flights.pop(alike, None))
-        answer = await asyncio.shield(flight)
+        try:
+            answer = await asyncio.shield(flight)
+        except Unavailable as error:
+            answer = Rendered(correlation_id=message.correlation_id, error=str(error), status=UNAVAILABLE)
         return answer.model_copy(update={"correlation_id": message.correlation_id})
 
     async def close(self) -> None:
@@ -69,9 +70,15 @@ class Rendering:
         def task(common: Task) -> RenderTask:
             return RenderTask(**common.model_dump(), order=order)
 
+        attempt = Attempt(
+            request=key,
+            part=part,
+            task=task,
+            urgency=Urgency.LATER if message.ahead else Urgency.NOW,
+            seconds=message.seconds,
+        )
         began = time.perf_counter()
-        urgency = Urgency.LATER if message.ahead else Urgency.NOW
-        async with self._attempts.made(key, part, task, urgency) as (outcome, result):
+        async with self._attempts.made(attempt) as (outcome, result):
             if outcome.failure:
                 status = STATUS[outcome.failure]
                 return Rendered(correlation_id=message.correlation_id, error=outcome.error, status=status)

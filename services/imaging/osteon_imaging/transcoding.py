@@ -6,7 +6,7 @@ from typing import Any
 from osteon import metrics
 from osteon.contracts.imaging import Transcoded, TranscodeRequested
 from osteon.objects.port import Objects
-from osteon_imaging.attempts import Attempts
+from osteon_imaging.attempts import Attempt, Attempts
 from osteon_imaging.cache import new_key
 from osteon_imaging.sources import Part
 from osteon_imaging.tasks import Task, TranscodeTask
@@ -31,8 +31,9 @@ class Transcoding:
         def task(common: Task) -> TranscodeTask:
             return TranscodeTask(**common.model_dump(), **wanted)
 
+        attempt = Attempt(request=(part, repr(wanted)), part=part, task=task, urgency=Urgency.SOON)
         began = time.perf_counter()
-        async with self._attempts.made((part, repr(wanted)), part, task, Urgency.SOON) as (outcome, result):
+        async with self._attempts.made(attempt) as (outcome, result):
             if outcome.failure:
                 return Transcoded(correlation_id=message.correlation_id, error=outcome.error)
             key = new_key()

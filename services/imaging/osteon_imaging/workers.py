@@ -79,15 +79,16 @@ class Workers:
         while len(self._free) < self._warm:
             self._free.insert(0, _Worker(await self._start()))
 
-    async def run(self, task: Task, urgency: Urgency = Urgency.SOON) -> Outcome:
+    async def run(self, task: Task, urgency: Urgency = Urgency.SOON, *, seconds: float | None = None) -> Outcome:
         """Let a worker do a task, and say how that ended; whatever happens to the worker is part of the outcome."""
+        seconds = self._seconds if seconds is None else seconds
         async with self._turns.turn(urgency):
             worker = await self._take()
             try:
-                async with asyncio.timeout(self._seconds):
+                async with asyncio.timeout(seconds):
                     outcome = await worker.ask(task)
             except TimeoutError:
-                outcome = Outcome(failure=Failure.TIME, error=f"took longer than {self._seconds:g} s")
+                outcome = Outcome(failure=Failure.TIME, error=f"took longer than {seconds:g} s")
             except BaseException:
                 await worker.end()
                 raise

@@ -66,12 +66,13 @@ class RenderRequested(Message):
     rescale: bool = Field(default=True, description="Apply slope and intercept, of numpy.")
     compress: bool = Field(default=False, description="Make an .npz, of numpy.")
     ahead: bool = Field(default=False, description="Nobody waits for it: requests of others go first.")
+    seconds: float = Field(default=300.0, gt=0, description="For how long the answer is of use.")
 
     @property
     def cache_key(self) -> str:
         """The object key of what this asks for: of the instance's bytes, which never change, and of the picture."""
         alike = self if self.media_type == "image/jpeg" else self.model_copy(update={"quality": 90})
-        asked = alike.model_dump_json(exclude={"correlation_id", "ahead"})
+        asked = alike.model_dump_json(exclude={"correlation_id", "traceparent", "ahead", "seconds"})
         digest = hashlib.sha256(f"{RENDERING} {asked}".encode()).hexdigest()
         return f"{RENDERED}{digest[:2]}/{digest}"
 

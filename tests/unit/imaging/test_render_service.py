@@ -20,6 +20,7 @@ from osteon.contracts.imaging import INLINE_BYTES, RENDERED, Rendered, RenderReq
 from osteon.contracts.topology import RENDER
 from osteon.dicom.pixels.orders import RenderOrder
 from osteon.objects.folder import FolderObjects
+from osteon.objects.port import ObjectsUnavailable
 from osteon.settings import ImagingSettings
 from osteon_imaging.build import build_embedded
 from osteon_imaging.tasks import Failure, RenderTask
@@ -213,6 +214,24 @@ def endless(folder: Path) -> str:
     """A source that a worker waits for until it is killed."""
     os.mkfifo(folder / "fifo")
     return str(folder / "fifo")
+
+
+async def test_a_picture_has_the_time_that_somebody_waits_for_it(tmp_path: Path, service: Service) -> None:
+    await service.objects.put("1/2/p.tar", b"")
+    path = service.objects.path("1/2/p.tar")
+    path.unlink()
+    os.mkfifo(path)  # a worker waits for it
+    answer = await service.ask("1/2/p.tar", 0, seconds=1.5)
+    assert (answer.status, answer.error) == (504, "took longer than 1.5 s")
+
+
+async def test_without_the_object_store_the_answer_says_so(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def down(*_: object) -> None:
+        raise ObjectsUnavailable("the disk is gone")
+
+    monkeypatch.setattr("osteon_imaging.pictures.Pictures.get", down)
+    answer = await service.ask("1/2/p.tar", 9)
+    assert (answer.status, answer.error) == (503, "the disk is gone")
 
 
 async def test_nothing_of_a_request_stays_in_the_temporary_folder(

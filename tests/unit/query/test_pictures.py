@@ -326,7 +326,8 @@ class Script:
 
 
 @pytest.mark.parametrize(
-    ("status", "orthanc", "dicomweb"), [(400, 400, 400), (415, 415, 406), (500, 500, 500), (504, 504, 504)]
+    ("status", "orthanc", "dicomweb"),
+    [(400, 400, 400), (415, 415, 406), (500, 500, 500), (503, 503, 503), (504, 504, 504)],
 )
 async def test_what_imaging_could_not_do_becomes_a_status_with_the_reason(
     status: int, orthanc: int, dicomweb: int, archive: Running

@@ -10,6 +10,7 @@ from typing import Final
 from osteon.bus.port import Bus, RequestTimeout
 from osteon.contracts.imaging import Rendered, RenderRequested
 from osteon.contracts.topology import RENDER
+from osteon.errors import Unavailable
 from osteon.index.port import Location
 from osteon.objects.port import ObjectNotFound, Objects
 from osteon_query.http.errors import BadParameter, NotRenderable, RenderFailed, RenderTimeout, Unreadable
@@ -55,7 +56,9 @@ class Pictures:
         """Return the answer, which tells of pictures. Raises as `get` does."""
         try:
             async with asyncio.timeout(self._seconds), self._turn:
-                answer = await self._bus.request(RENDER, message, timeout=self._seconds)
+                answer = await self._bus.request(
+                    RENDER, message.model_copy(update={"seconds": self._seconds}), timeout=self._seconds
+                )
         except (TimeoutError, RequestTimeout):
             raise RenderTimeout(
                 f"no picture within {self._seconds:g} s (OSTEON_RENDER_SECONDS); it may be asked for again"
@@ -119,6 +122,8 @@ def _error(answer: Rendered) -> Exception:
             return BadParameter(reason)
         case HTTPStatus.UNSUPPORTED_MEDIA_TYPE:
             return NotRenderable(reason)
+        case HTTPStatus.SERVICE_UNAVAILABLE:
+            return Unavailable(reason)
         case HTTPStatus.GATEWAY_TIMEOUT:
             return RenderTimeout(reason)
         case _:
