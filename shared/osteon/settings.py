@@ -360,7 +360,9 @@ class ImagingSettings(Settings):
         3600.0, ge=60, description="Age at which transcoded files that nobody took are deleted."
     )
     imaging_sources: int = Field(
-        1 << 30, ge=0, description="Bytes of instances from S3 that are kept as files, for their next frames."
+        1 << 30,
+        ge=0,
+        description="Bytes of instances, from S3 or large ones, that are kept as files for their next frames.",
     )
     render_cache: int = Field(
         1 << 30, ge=0, description="Bytes of pictures that are kept in the object store; the least used go first."

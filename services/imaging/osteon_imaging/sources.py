@@ -11,8 +11,8 @@ from typing import Final, NamedTuple
 
 from osteon.objects.port import Objects
 
-IN_PLACE: Final = 64 << 20
-"""A worker takes a part of a pack into memory up to this length; a longer one is better a file of its own."""
+IN_PLACE: Final = 4 << 20
+"""A worker copies a part of a pack up to this length for each request; a longer one is kept as a file of its own."""
 
 
 class Part(NamedTuple):

@@ -85,6 +85,10 @@ async def representatives(
     connection: AsyncConnection, dialect: Dialect, uids: Uids, level: Level, public_ids: Sequence[str]
 ) -> dict[str, Location]:
     """Return the first instance of the first series of the first study of each resource."""
+    digests = [parse_public_id(public_id) for public_id in public_ids]
+    if level is Level.IMAGE:
+        found = list(await connection.execute(of_instances().where(_i.public_id.in_(digests))))
+        return {at.public_id: at for at in await locations_of(connection, uids, found)}
     table = tables.TABLE_OF[level]
     first: ColumnElement[int] = table.c.id
     for lower in list(Level)[level.depth + 1 :]:
@@ -92,7 +96,6 @@ async def representatives(
         # The sum keeps the database from walking over all rows in the order of their ids.
         lowest = select(func.min(below.c.id + 0)).where(below.c[tables.PARENT_OF[lower]] == first)
         first = lowest.correlate(table).scalar_subquery()
-    digests = [parse_public_id(public_id) for public_id in public_ids]
     chosen = select(table.c.public_id, first.label("instance")).where(table.c.public_id.in_(digests))
     owners = {row.instance: format_public_id(row.public_id) for row in await connection.execute(chosen)}
     found = list(await connection.execute(of_instances().where(dialect.among(_i.id, list(owners)))))
