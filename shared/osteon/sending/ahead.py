@@ -68,21 +68,17 @@ class Ahead(Generic[R]):
         self._changed.set()
 
     async def _stop(self, beginning: asyncio.Task[None]) -> None:
-        await _cancel(beginning)
+        """End all tasks. All are cancelled before any is waited for, as the wait may be cancelled too."""
+        ending: list[asyncio.Task[R] | asyncio.Task[None]] = [beginning]
         while not self._begun.empty():
             entry = self._begun.get_nowait()
             if entry is not None:
                 self._release(entry[0])
-                await _cancel(entry[1])
+                ending.append(entry[1])
+        for task in ending:
+            task.cancel()
+        await asyncio.gather(*ending, return_exceptions=True)
 
 
 async def _result(work: Callable[[], Awaitable[R]]) -> R:
     return await work()
-
-
-async def _cancel(task: asyncio.Task[R]) -> None:
-    """End a task; what it raises is of no interest any more."""
-    task.cancel()
-    await asyncio.wait([task])
-    if not task.cancelled():
-        task.exception()

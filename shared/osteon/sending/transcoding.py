@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from osteon.bus.port import Bus
+from osteon.contracts.base import Message
 from osteon.contracts.imaging import Transcoded, TranscodeRequested
 from osteon.contracts.retrieve import PlannedInstance
 from osteon.contracts.topology import TRANSCODE
@@ -43,7 +44,7 @@ class Transcoder:
         self._lossy = lossy
         self._timeout = timeout
         self._turn = asyncio.Semaphore(_AT_ONCE)
-        self._forgetting: set[asyncio.Task[None]] = set()
+        self._background: set[asyncio.Task[None]] = set()
 
     async def transcode(self, instance: PlannedInstance, targets: Sequence[str]) -> Transcoded:
         """Return where the instance is in the first of `targets` that is possible. Raises `NotTranscoded`."""
@@ -58,7 +59,7 @@ class Transcoder:
         )
         try:
             async with self._turn:
-                answer = await self._bus.request(TRANSCODE, request, timeout=self._timeout)
+                answer = await self._ask(request)
         except Unavailable as error:
             raise NotTranscoded(f"can not be transcoded now: {error}", transient=True) from error
         assert isinstance(answer, Transcoded)
@@ -68,9 +69,28 @@ class Transcoder:
 
     def forget(self, key: str) -> None:
         """Delete a transcoded object, without waiting for it."""
-        task = asyncio.create_task(self._delete(key))
-        self._forgetting.add(task)
-        task.add_done_callback(self._forgetting.discard)
+        self._keep(asyncio.create_task(self._delete(key)))
+
+    async def _ask(self, request: TranscodeRequested) -> Message:
+        asking = asyncio.create_task(self._bus.request(TRANSCODE, request, timeout=self._timeout))
+        try:
+            return await asyncio.shield(asking)
+        except asyncio.CancelledError:
+            # Whoever asked went away; what comes of it nevertheless would stay in the store for long.
+            self._keep(asyncio.create_task(self._drop(asking)))
+            raise
+
+    async def _drop(self, asking: asyncio.Task[Message]) -> None:
+        try:
+            answer = await asking
+        except OsteonError:
+            return
+        if isinstance(answer, Transcoded) and answer.key:
+            await self._delete(answer.key)
+
+    def _keep(self, task: asyncio.Task[None]) -> None:
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
 
     async def _delete(self, key: str) -> None:
         try:

@@ -23,16 +23,31 @@ _RANGE: Final = re.compile(r"bytes=(\d{0,19})-(\d{0,19})", re.ASCII)
 
 
 class Streamed(StreamingResponse):
-    """A streamed answer that closes its source at once when the client goes away."""
+    """A streamed answer, `first` and then `rest`, which is closed at once when the client goes away."""
 
-    def __init__(self, source: AsyncGenerator[Bytes, None], status: int, headers: Mapping[str, str]) -> None:
-        super().__init__(source, status, headers)
-        self._source = source
+    def __init__(
+        self, first: list[Bytes], rest: AsyncGenerator[Bytes, None], status: int, headers: Mapping[str, str]
+    ) -> None:
+        super().__init__(_joined(first, rest), status, headers)
+        self._rest = rest
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the answer."""
-        async with aclosing(self._source):
-            await super().__call__(scope, receive, send)
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - as in ASGI
+        """Send the answer.
+
+        By plain tasks: in the scopes of anyio, which Starlette uses, whatever a source awaits while it is closed is
+        cancelled as well.
+        """
+        sending = asyncio.create_task(self.stream_response(send))
+        leaving = asyncio.create_task(self.listen_for_disconnect(receive))
+        try:
+            await asyncio.wait((sending, leaving), return_when=asyncio.FIRST_COMPLETED)
+            if sending.done():
+                sending.result()
+        finally:
+            sending.cancel()
+            leaving.cancel()
+            await asyncio.gather(sending, leaving, return_exceptions=True)
+            await self._rest.aclose()
 
 
 async def streamed(
@@ -46,7 +61,7 @@ async def streamed(
         return Response(None, status, headers)
     if ended:
         return Response(first[0] if len(first) == 1 else b"".join(first), status, headers)
-    return Streamed(_joined(first, source), status, headers)
+    return Streamed(first, source, status, headers)
 
 
 async def _beginning(source: AsyncGenerator[Bytes, None], size: int) -> tuple[list[Bytes], bool]:
@@ -61,11 +76,10 @@ async def _beginning(source: AsyncGenerator[Bytes, None], size: int) -> tuple[li
 
 
 async def _joined(first: list[Bytes], rest: AsyncGenerator[Bytes, None]) -> AsyncGenerator[Bytes, None]:
-    async with aclosing(rest):
-        while first:
-            yield first.pop(0)
-        async for chunk in rest:
-            yield chunk
+    while first:
+        yield first.pop(0)
+    async for chunk in rest:
+        yield chunk
 
 
 async def read_ahead(source: AsyncGenerator[T, None], depth: int) -> AsyncGenerator[T, None]:
