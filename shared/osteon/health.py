@@ -13,6 +13,7 @@ import osteon.metrics  # noqa: F401  (so that every metric is there from the sta
 from osteon.errors import OsteonError
 from osteon.logging import get_logger
 
+PATHS: Final = ("/healthz", "/readyz", "/metrics")
 OK: Final = "ok"
 STARTING: Final = "start"
 """Name of the check that fails until a service has started."""
@@ -41,7 +42,7 @@ def routes(checks: Mapping[str, Check]) -> list[Route]:
     async def metrics(_: Request) -> Response:
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
-    return [Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics)]
+    return [Route(path, answer) for path, answer in zip(PATHS, (healthz, readyz, metrics), strict=True)]
 
 
 def _log_changes(last: dict[str, str], parts: Mapping[str, str]) -> None:

@@ -17,7 +17,7 @@ import uvloop
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
-from osteon import health, logging, vitals
+from osteon import health, logging, tracing, vitals
 from osteon.errors import OsteonError, Unavailable
 from osteon.http_head import BoundedHead
 from osteon.settings import BadSettings, ProcessSettings, load
@@ -75,6 +75,7 @@ def main(name: str, settings: ProcessSettings, serve: Callable[[], Coroutine[Any
                 await serve()
 
     try:
+        tracing.start(name, settings.tracing_endpoint)
         uvloop.run(stoppable())
     except (OsteonError, BaseExceptionGroup) as failure:
         failures = _leaves(failure)
@@ -83,6 +84,8 @@ def main(name: str, settings: ProcessSettings, serve: Callable[[], Coroutine[Any
         for error in failures:
             log.error("failed", error=str(error), kind=type(error).__name__)
         sys.exit(1)
+    finally:
+        tracing.stop()
 
 
 def settings_or_exit(kind: type[S]) -> S:

@@ -3,9 +3,10 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import replace
 from functools import partial
 
-from osteon import metrics
+from osteon import metrics, tracing
 from osteon.bus.port import Bus
 from osteon.contracts.packs import PackIndexed
 from osteon.contracts.topology import writer_queue
@@ -139,7 +140,16 @@ async def _listen(bus: Bus, spool: Spool, spool_id: str, connecting: asyncio.Tas
 def _handler(info: AssociationInfo, *, spool: Spool, bus: Bus, access: Access, sending: Sending) -> Association:
     if (reason := access.refuse(info)) is not None:
         raise AssociationRefused(reason)
-    return Association(info, spool, bus, access, sending=sending)
+    span = tracing.begin("association", kind="server", correlation_id=info.id, attributes=_shown(info))
+    return Association(replace(info, traceparent=span.traceparent), spool, bus, access, sending=sending, span=span)
+
+
+def _shown(info: AssociationInfo) -> dict[str, tracing.Attribute]:
+    return {
+        "dicom.calling_aet": info.calling_aet,
+        "dicom.called_aet": info.called_aet,
+        "client.address": info.remote_host,
+    }
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:

@@ -53,6 +53,7 @@ def question_of(association: AssociationInfo, request: FindRequest) -> FindReque
     agreed = request.context.extended.ljust(4, b"\0")
     return FindRequested(
         correlation_id=association.id,
+        traceparent=association.traceparent,
         sop_class_uid=request.context.abstract_syntax,
         transfer_syntax_uid=request.context.transfer_syntax,
         identifier=request.identifier,

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 
+from osteon import tracing
 from osteon.bus.port import Bus
 from osteon.contracts.packs import Origin, PackIndexed, PackSealed
 from osteon.dimse.handler import (
@@ -39,8 +40,18 @@ log = get_logger(__name__)
 class Association(Refusing):
     """Handles the operations of one association."""
 
-    def __init__(self, info: AssociationInfo, spool: Spool, bus: Bus, access: Access, *, sending: Sending) -> None:
+    def __init__(
+        self,
+        info: AssociationInfo,
+        spool: Spool,
+        bus: Bus,
+        access: Access,
+        *,
+        sending: Sending,
+        span: tracing.Span = tracing.NOTHING,
+    ) -> None:
         self._info = info
+        self._span = span
         self._sending = sending
         self._access = access
         self._spool = spool
@@ -111,26 +122,34 @@ class Association(Refusing):
             await self._spool.end(self._intake)
         finally:
             await self._commitments.close()
+            self._span.end()
 
 
 async def announce(pack: SealedPack, bus: Bus, spool_id: str) -> None:
     """Tell the writers of this spool that a pack is ready; returns once the broker has confirmed."""
-    await bus.publish(
-        PackSealed(
-            correlation_id=pack.correlation_id,
-            pack_id=pack.pack_id,
-            study_uid=pack.study_uid,
-            series_uid=pack.series_uid,
-            origin=Origin.DIMSE,
-            calling_aet=pack.calling_aet,
-            remote_host=pack.remote_host,
-            received_at=pack.received_at,
-            instances=pack.instances,
-            size=pack.size,
-            spool_id=spool_id,
-            path=pack.path,
-        )
+    message = PackSealed(
+        correlation_id=pack.correlation_id,
+        pack_id=pack.pack_id,
+        study_uid=pack.study_uid,
+        series_uid=pack.series_uid,
+        origin=Origin.DIMSE,
+        calling_aet=pack.calling_aet,
+        remote_host=pack.remote_host,
+        received_at=pack.received_at,
+        instances=pack.instances,
+        size=pack.size,
+        spool_id=spool_id,
+        path=pack.path,
     )
+    about: dict[str, tracing.Attribute] = {
+        "osteon.pack": pack.pack_id,
+        "osteon.instances": pack.instances,
+        "osteon.bytes": pack.size,
+    }
+    with tracing.span(
+        "pack sealed", kind="producer", parent=pack.traceparent, correlation_id=pack.correlation_id, attributes=about
+    ):
+        await bus.publish(message)
     log.info("pack sealed", pack=pack.pack_id, instances=pack.instances, correlation_id=pack.correlation_id)
 
 

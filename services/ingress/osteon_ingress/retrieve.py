@@ -135,7 +135,9 @@ async def get(
     tally, pages = Tally(remaining=plan.total), _Pages(bus, question, plan)
     yield tally.pending()
     try:
-        async with aclosing(sending.send(request.user, pages.instances(), way="c-get")) as sent:
+        async with aclosing(
+            sending.send(request.user, pages.instances(), way="c-get", traceparent=association.traceparent)
+        ) as sent:
             async for one in sent:
                 pages.over()
                 _count(association, tally, one)
@@ -187,6 +189,7 @@ def _question(kind: type[M], association: AssociationInfo, request: Asked, **mor
     return kind.model_validate(
         {
             "correlation_id": association.id,
+            "traceparent": association.traceparent,
             "sop_class_uid": request.context.abstract_syntax,
             "transfer_syntax_uid": request.context.transfer_syntax,
             "identifier": request.identifier,

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
-from osteon import logging, metrics
+from osteon import logging, metrics, tracing
 from osteon.bus.wire import Letter, decode, describe, encode
 from osteon.bus.worker import D, count_wait, dismiss
 from osteon.contracts.base import Message
@@ -39,11 +39,15 @@ class Answerer(Generic[D]):
         count_wait(self._queue.name, letter)
         with logging.correlated(letter.correlation_id):
             try:
-                with metrics.MESSAGE_SECONDS.labels(self._queue.name).time():
-                    answer = await self._handler(decode(letter, self._queue.message))  # type: ignore[arg-type]  # M of the queue
+                answer = await self._handle(decode(letter, self._queue.message))
                 await self._reply(delivery, encode(answer))
                 result = "done"
             except Exception as error:
                 log.error("request failed", queue=self._queue.name, error=describe(error), exc_info=error)
             metrics.MESSAGES.labels(self._queue.name, result).inc()
             await dismiss(delivery)
+
+    async def _handle(self, message: Message) -> Message:
+        name = self._queue.name
+        with metrics.MESSAGE_SECONDS.labels(name).time(), tracing.handling([message], name) as (traced,):
+            return await self._handler(traced)  # type: ignore[arg-type]  # M of the queue

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
+from osteon import tracing
 from osteon.contracts.base import Message
 from osteon.errors import Invalid
 
@@ -72,7 +73,8 @@ def fresh(letter: Letter) -> Letter:
 
 
 def encode(message: Message) -> Letter:
-    """Return the message as JSON."""
+    """Return the message as JSON, with the context that it comes from."""
+    message = tracing.carried(message)
     return Letter(type(message).__name__, message.model_dump_json().encode(), message.correlation_id)
 
 

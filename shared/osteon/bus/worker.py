@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final, Generic, Protocol, TypeVar
 
-from osteon import logging, metrics
+from osteon import logging, metrics, tracing
 from osteon.bus.port import BusUnavailable
 from osteon.bus.wire import BadMessage, DeadLetter, History, Letter, decode, describe, place_of
 from osteon.contracts.base import Message
@@ -131,8 +131,8 @@ class Worker(Generic[M]):
             await self._alone(delivery, message)
 
     async def _handle(self, messages: Sequence[M]) -> None:
-        with metrics.MESSAGE_SECONDS.labels(self._queue).time():
-            await self._handler(messages)
+        with metrics.MESSAGE_SECONDS.labels(self._queue).time(), tracing.handling(messages, self._queue) as traced:
+            await self._handler(traced)
 
     async def _read(self, delivery: WorkDelivery) -> M | None:
         if delivery.stale:

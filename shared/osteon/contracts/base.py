@@ -12,3 +12,6 @@ class Message(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", ser_json_bytes="base64", val_json_bytes="base64")
 
     correlation_id: str = Field(description="Follows an instance from its association or request to its index row.")
+    traceparent: str = Field(
+        default="", description="W3C Trace Context of what the message comes from, when it is traced (docs/tracing.md)."
+    )

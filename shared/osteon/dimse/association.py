@@ -1,7 +1,7 @@
 """The acceptor's end of one association."""
 
 import asyncio
-import uuid
+import secrets
 from collections.abc import Callable
 from typing import Protocol
 
@@ -119,7 +119,7 @@ class AcceptedAssociation(Exchange):
 
     def _describe(self, asked: Proposal) -> AssociationInfo:
         return AssociationInfo(
-            id=uuid.uuid4().hex,
+            id=secrets.token_hex(16),
             calling_aet=asked.calling_aet,
             called_aet=asked.called_aet,
             remote_host=self._remote[0],

@@ -39,6 +39,8 @@ class AssociationInfo:
     implementation_version: str = ""
     user_identity: str = ""
     """The primary field as text when it is a user name (PS3.7 D.3.3.7), never a secret."""
+    traceparent: str = ""
+    """W3C Trace Context of the association, when whoever accepted it traces it."""
 
 
 @dataclass(frozen=True, slots=True)

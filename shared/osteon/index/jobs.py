@@ -12,6 +12,7 @@ import orjson
 from sqlalchemy import Column, Float, Integer, Row, Select, Table, Text, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from osteon import tracing
 from osteon.index.database import Database
 from osteon.index.tables import Bytewise, Moment, metadata
 from osteon.jobs.codes import ErrorCode
@@ -73,7 +74,7 @@ class SqlJobs:
         due: datetime | None = None,
     ) -> Job:
         """See `Jobs`."""
-        now = datetime.now(UTC)
+        now, params = datetime.now(UTC), tracing.with_context(params)
         values = {
             "id": str(uuid.uuid4()), "key": key, "type": type, "state": JobState.PENDING.value, "priority": priority,
             "params": _json(params), "content": _json(content or {}), "checkpoint": "{}", "progress": 0, "attempts": 0,

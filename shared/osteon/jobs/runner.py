@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Final, Self
 
-from osteon import metrics
+from osteon import metrics, tracing
 from osteon.errors import Unavailable
 from osteon.jobs.ending import MAX_FAULTS, Exhausted, Lapsed, end_of
 from osteon.jobs.port import End, Job, Jobs, JobState, LeaseLost
@@ -155,6 +155,12 @@ class Runner:
 
     async def _attempt(self, run: Run, kind: Kind) -> None:
         """Do the work while the lease can be kept; raises what ends it."""
+        job = run.job
+        about: dict[str, tracing.Attribute] = {"osteon.job": job.id, "osteon.attempt": job.attempts}
+        with tracing.span(f"job {job.type}", parent=str(job.params.get(tracing.PARAM, "")), attributes=about):
+            await self._work(run, kind)
+
+    async def _work(self, run: Run, kind: Kind) -> None:
         if run.job.wish is not None:
             raise Stopped(run.job.wish)
         if run.job.faults > MAX_FAULTS:

@@ -1,10 +1,11 @@
 """Sends planned instances: `send` on an association that there is, `deliver` on ones that it asks for."""
 
-from collections.abc import AsyncGenerator, AsyncIterable, Sequence
-from contextlib import aclosing
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterable, Iterator, Sequence
+from contextlib import aclosing, contextmanager
 from functools import partial
 
-from osteon import metrics
+from osteon import metrics, tracing
 from osteon.bus.port import Bus
 from osteon.contracts.retrieve import PlannedInstance
 from osteon.dimse.user import ServiceUser
@@ -74,6 +75,7 @@ class Sending:
         move_originator: tuple[str, int] | None = None,
         transcode: bool = True,
         way: str = "job",
+        traceparent: str = "",
     ) -> AsyncGenerator[Sent]:
         """Send on one association, in order; yield each instance once it is answered or has failed for good.
 
@@ -85,6 +87,7 @@ class Sending:
             move_originator: AE title and Message ID of the C-MOVE that these are sub-operations of.
             transcode: whether `imaging` may be asked when the peer does not accept the stored transfer syntax.
             way: what they are sent for, a label of metrics: `job`, `c-move`, `c-get`.
+            traceparent: context of what they are sent for; empty: the current one.
 
         Raises:
             RequestorError: the association has ended; the instances not yielded are not (known to be) there.
@@ -92,12 +95,14 @@ class Sending:
         """
         steps = Steps(line, self._reader, self._transcoder, self.lossy, transcode=transcode)
         ahead = Ahead[Sequence[Ready | Sent]](self._memory, self._read_ahead)
-        async with aclosing(ahead.run(steps.of(instances))) as results:
-            async for result in results:
-                for each in result:
-                    sent = each if isinstance(each, Sent) else await self._store(line, each, move_originator)
-                    _count(sent, way)
-                    yield sent
+        tally = _Tally(way, tracing.begin("C-STORE", kind="client", parent=traceparent))
+        with tally.told():
+            async with aclosing(ahead.run(steps.of(instances))) as results:
+                async for result in results:
+                    for each in result:
+                        sent = each if isinstance(each, Sent) else await self._store(line, each, move_originator)
+                        tally.add(sent)
+                        yield sent
 
     async def _store(self, line: ServiceUser, ready: Ready, move_originator: tuple[str, int] | None) -> Sent:
         instance, data_set = ready.instance, ready.data_set
@@ -141,6 +146,31 @@ class Sending:
         return Delivery(connect, propose, send).run(instances)
 
 
-def _count(sent: Sent, way: str) -> None:
-    metrics.SENT_INSTANCES.labels(sent.counts_as.value, way).inc()
-    metrics.SENT_BYTES.labels(way).inc(sent.bytes)
+class _Tally:
+    """Counts what goes out on one association, for metrics and its span."""
+
+    def __init__(self, way: str, span: tracing.Span) -> None:
+        self._way = way
+        self._span = span
+        self._sent: Counter[str] = Counter()
+        self._bytes = 0
+
+    def add(self, sent: Sent) -> None:
+        """Count an instance."""
+        metrics.SENT_INSTANCES.labels(sent.counts_as.value, self._way).inc()
+        metrics.SENT_BYTES.labels(self._way).inc(sent.bytes)
+        self._sent[sent.counts_as.value] += 1
+        self._bytes += sent.bytes
+
+    @contextmanager
+    def told(self) -> Iterator[None]:
+        """End the span behind what is done inside, with what was counted."""
+        try:
+            yield
+        except Exception as error:
+            self._span.failed(f"{type(error).__name__}: {error}")
+            raise
+        finally:
+            counts = {f"osteon.{result}": number for result, number in self._sent.items()}
+            self._span.note({"osteon.way": self._way, "osteon.bytes": self._bytes, **counts})
+            self._span.end()

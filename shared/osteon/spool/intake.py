@@ -42,7 +42,7 @@ class Intake:
     """Made by `Spool.intake`, one an association; `close` it when the association has ended."""
 
     def __init__(self, association: AssociationInfo, parts: Parts) -> None:
-        sender = Sender(association.id, association.calling_aet, association.remote_host)
+        sender = Sender(association.id, association.calling_aet, association.remote_host, association.traceparent)
         self.packs = OpenPacks(parts.folder.root, parts.folder.path, sender, parts.limits, parts.disk)
         self._calling_aet = association.calling_aet
         self._parts = parts

@@ -32,6 +32,7 @@ class Sender:
     correlation_id: str
     calling_aet: str
     remote_host: str
+    traceparent: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,6 +236,7 @@ class OpenPacks:
             instances=pack.file.instances,
             size=pack.file.size + len(END_OF_ARCHIVE),
             correlation_id=self._sender.correlation_id,
+            traceparent=self._sender.traceparent,
         )
         pack.sealed = sealed
         self.sealed.append((sealed, reason))

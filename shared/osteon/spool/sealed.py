@@ -31,6 +31,7 @@ class SealedPack:
         size: of the TAR file in bytes.
         correlation_id: the association's identifier; the pack's own when a crash lost it.
         remote_host: empty when a crash lost it.
+        traceparent: of the association, when it is traced; empty when a crash lost it.
     """
 
     pack_id: str
@@ -43,3 +44,4 @@ class SealedPack:
     instances: int
     size: int
     correlation_id: str
+    traceparent: str = ""

@@ -70,10 +70,10 @@ class SidecarLine:
 
 
 def encode(facts: PackStored, lines: Iterable[SidecarLine]) -> bytes:
-    """Write a sidecar."""
+    """Write a sidecar: the same bytes each time, whatever trace the pack is stored in."""
     out = io.BytesIO()
     with zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True).stream_writer(out, closefd=False) as stream:
-        stream.write(orjson.dumps({"pack": facts.model_dump(mode="json")}) + b"\n")
+        stream.write(orjson.dumps({"pack": facts.model_dump(mode="json", exclude={"traceparent"})}) + b"\n")
         for line in lines:
             stream.write(_encode_line(line))
     return out.getvalue()

@@ -69,7 +69,7 @@ class FakeSending:
         self.closed = False
 
     async def send(
-        self, line: object, instances: AsyncIterable[PlannedInstance], *, way: str
+        self, line: object, instances: AsyncIterable[PlannedInstance], *, way: str, traceparent: str
     ) -> AsyncGenerator[Sent]:
         assert way == "c-get"
         ahead: list[PlannedInstance] = []

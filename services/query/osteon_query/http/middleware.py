@@ -2,13 +2,15 @@
 
 import re
 import time
+from contextlib import AbstractContextManager, nullcontext
+from http import HTTPStatus
+from secrets import token_hex
 from typing import Final
-from uuid import uuid4
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from osteon import metrics
+from osteon import health, metrics, tracing
 from osteon.logging import correlated, get_logger
 
 log = get_logger(__name__)
@@ -17,6 +19,7 @@ CORRELATION_HEADER: Final = "x-correlation-id"
 HEAD: Final = "osteon.head"
 """Key of the scope: the client asked for the headers only."""
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
+_TRACEPARENT: Final = re.compile(r"00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
 
 
@@ -33,11 +36,12 @@ class Surroundings:
             return
         inner = _prepared(scope)
         exchange = _Exchange(inner, send)
-        with correlated(inner["state"]["correlation_id"]), metrics.HTTP_IN_PROGRESS.track_inprogress():
+        with correlated(inner["state"]["correlation_id"]), _span(inner) as span:
             try:
-                await self._app(inner, receive, exchange.send)
+                with metrics.HTTP_IN_PROGRESS.track_inprogress():
+                    await self._app(inner, receive, exchange.send)
             finally:
-                exchange.finish(scope["method"])
+                exchange.finish(scope["method"], span)
 
 
 class _Exchange:
@@ -57,22 +61,44 @@ class _Exchange:
             message = {**message, "body": b""}
         await self._send(message)
 
-    def finish(self, method: str) -> None:
+    def finish(self, method: str, span: tracing.Span) -> None:
         seconds = time.perf_counter() - self._started
         route = getattr(self._scope.get("route"), "path", "unmatched")
         metrics.HTTP_SECONDS.labels(method if method in _METHODS else "other", route, self._status).observe(seconds)
+        span.rename(f"{method} {route}")
+        span.note({"http.request.method": method, "http.route": route, "http.response.status_code": self._status})
+        if self._status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            span.failed(f"HTTP {self._status}")
         log.info("request", method=method, path=self._scope["path"], status=self._status, ms=round(seconds * 1e3, 1))
 
 
 def _prepared(scope: Scope) -> Scope:
     """Copy the scope: HEAD is routed as GET, a trailing slash does not count, and the request has an id."""
-    given = Headers(scope=scope).get(CORRELATION_HEADER, "")
+    headers = Headers(scope=scope)
+    given = headers.get(CORRELATION_HEADER, "") or _trace_id(headers)
     path = scope["path"].rstrip("/") or "/"
     head = scope["method"] == "HEAD"
     return {
         **scope,
         "method": "GET" if head else scope["method"],
         "path": path,
-        "state": {**scope.get("state", {}), "correlation_id": given if _ID.fullmatch(given) else uuid4().hex},
+        "state": {**scope.get("state", {}), "correlation_id": given if _ID.fullmatch(given) else token_hex(16)},
         HEAD: head,
     }
+
+
+def _trace_id(headers: Headers) -> str:
+    """Return the id of the trace that the client is in, which is also the correlation id then; empty without one."""
+    found = _TRACEPARENT.fullmatch(headers.get("traceparent", ""))
+    return found[1] if found else ""
+
+
+def _span(scope: Scope) -> AbstractContextManager[tracing.Span]:
+    if scope["path"] in health.PATHS:
+        return nullcontext(tracing.NOTHING)
+    return tracing.span(
+        scope["method"],
+        kind="server",
+        parent=Headers(scope=scope).get("traceparent", ""),
+        correlation_id=scope["state"]["correlation_id"],
+    )

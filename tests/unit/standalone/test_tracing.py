@@ -1,0 +1,173 @@
+"""One association is one trace, from its first instance to the destination that a rule sends it to."""
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from pydicom import Dataset
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+from pynetdicom import AE
+
+from osteon import runtime, tracing
+from osteon.otel import OtelTracer
+from osteon_standalone.build import build
+from osteon_standalone.settings import StandaloneServiceSettings
+from support.dimse import running
+from support.make import ct_slice
+
+
+class Spans:
+    """What was traced so far."""
+
+    def __init__(self, exporter: InMemorySpanExporter) -> None:
+        self._exporter = exporter
+
+    def all(self) -> list[ReadableSpan]:
+        return list(self._exporter.get_finished_spans())
+
+    def named(self, name: str) -> ReadableSpan:
+        (found,) = [span for span in self.all() if span.name == name]
+        return found
+
+    def has(self, name: str) -> bool:
+        return any(span.name == name for span in self.all())
+
+    def parent_of(self, name: str) -> str | None:
+        """The name of the span above."""
+        above = self.named(name).parent
+        return None if above is None else next(s.name for s in self.all() if s.context.span_id == above.span_id)
+
+
+@pytest.fixture
+def spans() -> Iterator[Spans]:
+    exporter = InMemorySpanExporter()
+    tracing.use(OtelTracer("test", SimpleSpanProcessor(exporter)))
+    yield Spans(exporter)
+    tracing.stop()
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> StandaloneServiceSettings:
+    return StandaloneServiceSettings(
+        data=tmp_path / "data", dicom_port=0, http_port=0, demo=False, thumbnails_ahead=False
+    )
+
+
+def send(port: int, *slices: Dataset) -> None:
+    client = AE("SCANNER")
+    client.add_requested_context(CTImageStorage, ExplicitVRLittleEndian)
+    association = client.associate("127.0.0.1", port)
+    for each in slices:
+        assert association.send_c_store(each).Status == 0
+    association.release()
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(30):
+        while not condition():
+            await asyncio.sleep(0.02)
+
+
+async def test_an_association_is_one_trace_from_its_door_to_the_destination_of_a_rule(
+    settings: StandaloneServiceSettings, spans: Spans
+) -> None:
+    slices = [ct_slice(study="1.2.7", series="1.2.7.1", number=n) for n in range(3)]
+    async with running() as destination, build(settings) as archive:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{archive.ports['http']}") as http:
+            await http.put("/modalities/pacs", json=["PACS", "127.0.0.1", destination.port])
+            rule = {"when": "instance", "match": {"Modality": "CT"}, "send": [{"modality": "pacs"}]}
+            (await http.put("/rules/all", json=rule)).raise_for_status()
+        await asyncio.to_thread(send, archive.ports["dicom"], *slices)
+        await until(lambda: spans.has("job DicomModalityStore") and spans.has("association"))
+    above = {
+        "association": None,
+        "pack sealed": "association",
+        "process PackSealed": "pack sealed",
+        "process PackStored": "process PackSealed",
+        "process PackIndexed": "process PackStored",
+        "job DicomModalityStore": "process PackIndexed",
+        "C-STORE": "job DicomModalityStore",
+    }
+    assert {name: spans.parent_of(name) for name in above} == above
+    traces = {spans.named(name).context.trace_id for name in above}
+    (trace_id,) = traces
+    association = spans.named("association")
+    assert association.attributes["osteon.correlation_id"] == f"{trace_id:032x}"
+    assert association.attributes["dicom.calling_aet"] == "SCANNER"
+    assert spans.named("C-STORE").attributes["osteon.completed"] == 3
+    assert spans.named("pack sealed").attributes["osteon.instances"] == 3
+
+
+async def test_an_upload_is_one_trace_below_that_of_its_client(
+    settings: StandaloneServiceSettings, spans: Spans, tmp_path: Path
+) -> None:
+    trace, parent = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+    file = tmp_path / "one.dcm"
+    ct_slice().save_as(file, enforce_file_format=True)
+    async with (
+        build(settings) as archive,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{archive.ports['http']}") as http,
+    ):
+        answer = await http.post(
+            "/instances", content=file.read_bytes(), headers={"traceparent": f"00-{trace}-{parent}-01"}
+        )
+        answer.raise_for_status()
+        await http.get("/readyz")
+        await until(lambda: spans.has("process PackStored") and spans.has("POST /instances"))
+    assert answer.headers["X-Correlation-ID"] == trace
+    request = spans.named("POST /instances")
+    assert f"{request.context.trace_id:032x}" == trace
+    assert f"{request.parent.span_id:016x}" == parent
+    assert request.attributes["http.response.status_code"] == 200
+    assert spans.parent_of("process PackStored") == "POST /instances"
+    assert not any("readyz" in span.name for span in spans.all())
+
+
+def test_a_process_without_a_collector_imports_nothing_of_tracing() -> None:
+    code = (
+        "import sys, osteon_writer.build, osteon_ingress.build, osteon.runtime as r, osteon.tracing as t\n"
+        "t.start('test', '')\n"
+        "assert t.begin('x') is t.NOTHING and t.current() == ''\n"
+        "print([name for name in sys.modules if name.startswith(('opentelemetry', 'osteon.otel'))])"
+    )
+    environment = {"PATH": "/usr/bin:/bin"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_tracing_is_on_with_a_collector_of_ours_or_of_the_standard_and_off_when_that_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for variables, endpoint, on in (
+        ({}, "", False),
+        ({}, "http://127.0.0.1:9", True),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}, "", True),
+        ({"OTEL_SDK_DISABLED": "true"}, "http://127.0.0.1:9", False),
+    ):
+        with monkeypatch.context() as patch:
+            for name, value in variables.items():
+                patch.setenv(name, value)
+            tracing.start("test", endpoint)
+            assert (tracing.begin("x") is not tracing.NOTHING) == on, (variables, endpoint)
+            tracing.use(None)
+
+
+def test_a_process_that_can_not_trace_says_which_packages_are_missing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "osteon.otel", None)
+    settings = StandaloneServiceSettings(tracing_endpoint="http://127.0.0.1:4318")
+
+    async def never() -> None:
+        raise AssertionError("started")
+
+    with pytest.raises(SystemExit):
+        runtime.main("test", settings, never)
+    assert "osteon[tracing]" in capsys.readouterr().err
