@@ -197,6 +197,31 @@ async def test_a_media_type_alone_names_the_transfer_syntax(
     assert (await stored(archive, answer)).file_meta.TransferSyntaxUID == syntax
 
 
+_DESCRIPTION = ("00280002", "00280004", "00280010", "00280011", "00280100", "00280101", "00280102", "00280103")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("SC_rgb_dcmtk_+eb+cy+s2.dcm", "image/jpeg"),
+        ("SC_rgb_dcmtk_+eb+cr.dcm", "image/jpeg"),
+        ("SC_rgb_jpeg_gdcm.dcm", "image/jpeg"),
+        ("JPEG-lossy.dcm", "image/jpeg"),
+        ("MR_small_jpeg_ls_lossless.dcm", "image/jls"),
+        ("MR_small_jp2klossless.dcm", "image/jp2"),
+        ("SC_rgb_gdcm_KY.dcm", "image/jp2; transfer-syntax=1.2.840.10008.1.2.4.91"),
+    ],
+)
+async def test_what_the_bit_stream_says_of_the_image_may_be_left_out(archive: Running, name: str, kind: str) -> None:
+    dataset, frames = _compressed(name)
+    given = {tag: element for tag, element in described(dataset, "b").items() if tag not in _DESCRIPTION}
+    status, answer = await post(archive, [metadata(given), *_repeated(frames, kind)])
+    assert status == 200, answer
+    back = await stored(archive, answer)
+    says = ("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated")
+    assert [back[keyword].value for keyword in says] == [dataset[keyword].value for keyword in says]
+
+
 def _compressed(name: str) -> tuple[Dataset, list[bytes]]:
     path = get_testdata_file(name)
     assert isinstance(path, str)

@@ -21,6 +21,7 @@ from osteon.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN
 from osteon.dicom.xml import from_xml
 from osteon.errors import Invalid
 from osteon_query.dicomweb.bulk_parts import BulkPart, location_of
+from osteon_query.dicomweb.pixel_description import described
 from osteon_query.http.errors import BadBody, TooLarge
 
 MAX_METADATA: Final = 32 << 20
@@ -133,13 +134,15 @@ class Assembly:
         return made
 
     def _make(self, path: Path, one: _Waiting) -> None:
-        syntax, bulk = EXPLICIT_VR_LITTLE_ENDIAN, {}
+        data_set, syntax, bulk = orjson.loads(one.data), EXPLICIT_VR_LITTLE_ENDIAN, {}
         for reference in one.references:
             part = self._parts[reference.uri]
             encoding = part.encoding(one.declared) if reference.pixels else None
-            bulk[reference.uri] = part.value(encoding)
-            syntax = encoding.transfer_syntax_uid if encoding else syntax
-        compose(path, orjson.loads(one.data), bulk, syntax)
+            bulk[reference.uri] = value = part.value(encoding)
+            if encoding is not None:
+                syntax = encoding.transfer_syntax_uid
+                data_set = described(data_set, syntax, value.files[0]) if encoding.frames else data_set
+        compose(path, data_set, bulk, syntax)
 
     async def _release(self, one: _Waiting) -> None:
         """Forget an instance, and delete the files for which no other one waits."""

@@ -1,0 +1,72 @@
+"""Attributes of the Image Pixel Description Macro that metadata may leave out beside compressed frames (PS3.18 10.5.2).
+
+The bit stream of the first frame says them; it is not decoded.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from osteon.dicom.json_model import BadMetadata, DataSet
+from osteon.dicom.keys import tag_of, vr_of_tag
+from osteon.dicom.pixels.errors import PixelError
+from osteon.dicom.pixels.stream import StreamHead, read_jpeg, read_jpeg_2000
+
+_PREFIX: Final = "1.2.840.10008.1.2.4."
+_BASELINE: Final = frozenset({"50", "51"})
+_READERS: Final[dict[str, Callable[[bytes], StreamHead]]] = {
+    **dict.fromkeys(("50", "51", "57", "70", "80", "81"), read_jpeg),
+    **dict.fromkeys(("90", "91", "92", "93", "201", "202", "203"), read_jpeg_2000),
+}
+"""End of a transfer syntax UID → what reads the head of its bit streams."""
+_IRREVERSIBLE: Final = frozenset({"91", "93", "203"})
+_HEAD: Final = 1 << 20
+"""Bytes of a frame that are looked at: profiles and thumbnails stand before its size."""
+_ROWS: Final = tag_of("Rows")
+
+
+def described(data_set: DataSet, transfer_syntax_uid: str, frame: Path) -> DataSet:
+    """Return a data set with Rows, Columns and the like, if it lacks Rows and its frames say them.
+
+    Raises `BadMetadata` when they are no such bit stream.
+    """
+    kind = transfer_syntax_uid.removeprefix(_PREFIX)
+    if _ROWS in data_set or kind not in _READERS:
+        return data_set
+    with frame.open("rb") as file:
+        start = file.read(_HEAD)
+    try:
+        head = _READERS[kind](start)
+    except PixelError as error:
+        raise BadMetadata(f"{_ROWS}: Rows is missing, and the frame does not say them: {error}") from None
+    added = {tag_of(keyword): _element(keyword, value) for keyword, value in _attributes(head, kind).items()}
+    whole = {**added, **data_set}
+    return {tag: whole[tag] for tag in sorted(whole)}
+
+
+def _attributes(head: StreamHead, kind: str) -> dict[str, int | str]:
+    found: dict[str, int | str] = {
+        "SamplesPerPixel": head.samples,
+        "PhotometricInterpretation": _photometric(head, kind),
+        "Rows": head.rows,
+        "Columns": head.columns,
+        "BitsAllocated": 8 * -(-head.precision // 8),
+        "BitsStored": head.precision,
+        "HighBit": head.precision - 1,
+        "PixelRepresentation": int(head.signed),
+    }
+    return found | ({"PlanarConfiguration": 0} if head.samples > 1 else {})
+
+
+def _photometric(head: StreamHead, kind: str) -> str:
+    if head.samples == 1:
+        return "MONOCHROME2"
+    if kind in _BASELINE:
+        return "RGB" if head.rgb_ids or head.transform == 0 else "YBR_FULL_422"
+    if head.multi_component:
+        return "YBR_ICT" if kind in _IRREVERSIBLE else "YBR_RCT"
+    return "RGB"
+
+
+def _element(keyword: str, value: int | str) -> dict[str, Any]:
+    return {"vr": vr_of_tag(tag_of(keyword)), "Value": [value]}
