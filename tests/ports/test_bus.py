@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from osteon import metrics
 from osteon.bus.memory import MemoryBus
 from osteon.bus.port import BusUnavailable, RequestTimeout, Unroutable
 from osteon.bus.rabbit import RabbitBus
@@ -302,3 +303,14 @@ async def test_a_bus_is_usable_between_start_and_close(make: Callable[[], AnyBus
     await bus.close()
     with pytest.raises(BusUnavailable):
         await bus.check()
+
+
+async def test_the_wait_of_a_message_counts_from_its_first_publication(bus: AnyBus) -> None:
+    queue = work_queue()
+    handler = Recorder(Unavailable("not yet"))
+    waits = metrics.QUEUE_WAIT_SECONDS.labels(queue.name)
+    await bus.consume(queue, handler)
+    await bus.publish(sealed(queue))
+    await eventually(lambda: len(handler.got) == 2)
+    assert sum(bucket.get() for bucket in waits._buckets) == 2
+    assert waits._sum.get() >= DELAYS[0] / 1000

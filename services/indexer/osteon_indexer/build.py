@@ -60,7 +60,7 @@ async def build_embedded(settings: IndexerSettings, *, bus: Bus, objects: Object
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def count_for_ever(index: Index, *, seconds: float = 15.0) -> None:
+async def count_for_ever(index: Index, *, seconds: float = 5.0) -> None:
     """Keep the gauges of what the index holds up to date: other processes change it too."""
     while True:
         try:
