@@ -61,10 +61,11 @@ class Attempts:
         try:
             yield await self._outcome(attempt, result), result
         finally:
-            await asyncio.to_thread(_remove, result)
+            # Nobody waits for it; what is left at the end goes with the folder.
+            asyncio.get_running_loop().run_in_executor(None, _remove, result)
 
     async def _outcome(self, attempt: Attempt, result: Path) -> Outcome:
-        if known := self._poison.outcome(attempt.request):
+        if known := self._poison.outcome(attempt.request, attempt.part):
             metrics.IMAGING_FAILURES.labels("remembered").inc()
             return known.model_copy(update={"error": f"{known.error}; not tried again for a while"})
         seconds = min(attempt.seconds, self._settings.imaging_seconds)
@@ -79,7 +80,7 @@ class Attempts:
             level = log.info if outcome.failure is Failure.NOT_POSSIBLE else log.warning
             level("not done", key=attempt.part.where, offset=attempt.part.offset, reason=outcome.error)
         if outcome.failure in FATAL:
-            self._poison.add(attempt.request, outcome)
+            self._poison.add(attempt.request, attempt.part, outcome)
         return outcome
 
     def _common(self, source: Part, result: Path) -> Task:

@@ -1,34 +1,58 @@
-"""Remembers for a while which requests ended a worker, so that they do not end one after the other."""
+"""Remembers for a while what ended a worker, so that it does not end one after the other."""
 
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from dataclasses import dataclass
 from typing import Final
 
 from osteon_imaging.tasks import Outcome
 
 _MOST: Final = 10_000
+STRIKES: Final = 3
+"""Different requests for one instance that ended a worker; then no further one is tried."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Memory:
+    until: float
+    outcome: Outcome
+    strikes: int = 1
 
 
 class Poison:
-    """Requests and how they ended. `seconds`: how long each is remembered."""
+    """Requests, the instances they were about, and how they ended. `seconds`: how long each is remembered."""
 
     def __init__(self, seconds: float, *, now: Callable[[], float] = time.monotonic) -> None:
         self._seconds = seconds
         self._now = now
-        self._outcomes: OrderedDict[Hashable, tuple[float, Outcome]] = OrderedDict()
+        self._requests: OrderedDict[Hashable, _Memory] = OrderedDict()
+        self._instances: OrderedDict[Hashable, _Memory] = OrderedDict()
 
-    def add(self, request: Hashable, outcome: Outcome) -> None:
+    def add(self, request: Hashable, instance: Hashable, outcome: Outcome) -> None:
         """Remember a request; the oldest is forgotten when there are too many."""
-        self._outcomes[request] = (self._now() + self._seconds, outcome)
-        self._outcomes.move_to_end(request)
-        if len(self._outcomes) > _MOST:
-            self._outcomes.popitem(last=False)
+        until = self._now() + self._seconds
+        before = self._recall(self._instances, instance)
+        _keep(self._instances, instance, _Memory(until, outcome, before.strikes + 1 if before else 1))
+        _keep(self._requests, request, _Memory(until, outcome))
 
-    def outcome(self, request: Hashable) -> Outcome | None:
-        """Return how a request failed; None when that is not known (any more)."""
-        until, outcome = self._outcomes.get(request, (0.0, None))
-        if outcome and until <= self._now():
-            del self._outcomes[request]
+    def outcome(self, request: Hashable, instance: Hashable) -> Outcome | None:
+        """Return how a request failed, or enough others for its instance; None when that is not known (any more)."""
+        if memory := self._recall(self._requests, request):
+            return memory.outcome
+        memory = self._recall(self._instances, instance)
+        return memory.outcome if memory and memory.strikes >= STRIKES else None
+
+    def _recall(self, memories: OrderedDict[Hashable, _Memory], key: Hashable) -> _Memory | None:
+        memory = memories.get(key)
+        if memory and memory.until <= self._now():
+            del memories[key]
             return None
-        return outcome
+        return memory
+
+
+def _keep(memories: OrderedDict[Hashable, _Memory], key: Hashable, memory: _Memory) -> None:
+    memories[key] = memory
+    memories.move_to_end(key)
+    if len(memories) > _MOST:
+        memories.popitem(last=False)

@@ -76,7 +76,13 @@ async def test_what_can_not_be_done_is_answered_with_the_reason(case: str, servi
     length = len(data) + 1 if case == "beyond" else len(await service.objects.get("a"))
     target = SYNTAX + "4.100" if case == "video" else J2K
     answer = await service.ask(key, length, targets=(target,))
-    wanted = {"no file": "DICM", "absent": "not there", "beyond": "bytes", "video": "no encoder", "damaged": "7FE0,0010"}
+    wanted = {
+        "no file": "DICM",
+        "absent": "not there",
+        "beyond": "bytes",
+        "video": "no encoder",
+        "damaged": "7FE0,0010",
+    }
     assert wanted[case] in answer.error
     assert not answer.key
     assert [info async for info in service.objects.list("cache/")] == []
@@ -180,11 +186,25 @@ def test_poison_is_forgotten_in_time() -> None:
     now = [0.0]
     poison = Poison(10, now=lambda: now[0])
     crashed = Outcome(failure=Failure.CRASH, error="it crashed")
-    poison.add("a", crashed)
+    poison.add("a", "instance", crashed)
     now[0] = 9
-    assert (poison.outcome("a"), poison.outcome("b")) == (crashed, None)
+    assert (poison.outcome("a", "instance"), poison.outcome("b", "instance")) == (crashed, None)
     now[0] = 10
-    assert poison.outcome("a") is None
+    assert poison.outcome("a", "instance") is None
+
+
+def test_an_instance_that_ended_workers_by_three_requests_is_left_alone_for_a_while() -> None:
+    now = [0.0]
+    poison = Poison(10, now=lambda: now[0])
+    crashed = Outcome(failure=Failure.CRASH, error="it crashed")
+    for request in "ab":
+        poison.add(request, "instance", crashed)
+    assert poison.outcome("d", "instance") is None
+    poison.add("c", "instance", crashed)
+    assert (poison.outcome("d", "instance"), poison.outcome("d", "another")) == (crashed, None)
+    now[0] = 10
+    poison.add("a", "instance", crashed)
+    assert poison.outcome("d", "instance") is None
 
 
 async def test_transcoded_files_are_deleted_when_they_are_old_and_nothing_else_is(tmp_path: Path) -> None:

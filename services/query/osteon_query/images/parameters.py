@@ -7,7 +7,7 @@ from starlette.datastructures import QueryParams
 
 from osteon_query.http.errors import BadParameter
 
-MOST_PIXELS: Final = 16_384
+MOST_PIXELS: Final = 8_192
 """Of a side of a picture that is asked for."""
 _FUNCTIONS: Final = ("linear", "linear-exact", "sigmoid")
 _ANNOTATIONS: Final = frozenset(("patient", "technique"))
