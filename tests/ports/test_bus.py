@@ -1,12 +1,14 @@
 """The contract of `osteon.bus.port`, over every bus."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from osteon import metrics
+from osteon import metrics, tracing
 from osteon.bus.memory import MemoryBus
 from osteon.bus.port import BusUnavailable, RequestTimeout, Unroutable
 from osteon.bus.rabbit import RabbitBus
@@ -14,6 +16,7 @@ from osteon.contracts.find import FindPage, FindRequested
 from osteon.contracts.packs import PackIndexed, PackSealed
 from osteon.contracts.topology import MAX_ATTEMPTS
 from osteon.errors import Invalid, Unavailable
+from osteon.otel import OtelTracer
 from support.bus import eventually, find, indexed, rpc_queue, sealed, work_queue
 
 AnyBus = MemoryBus | RabbitBus
@@ -314,3 +317,62 @@ async def test_the_wait_of_a_message_counts_from_its_first_publication(bus: AnyB
     await eventually(lambda: len(handler.got) == 2)
     assert sum(bucket.get() for bucket in waits._buckets) == 2
     assert waits._sum.get() >= DELAYS[0] / 1000
+
+
+@pytest.fixture
+def traced() -> Iterator[InMemorySpanExporter]:
+    exporter = InMemorySpanExporter()
+    tracing.use(OtelTracer("test", SimpleSpanProcessor(exporter)))
+    yield exporter
+    tracing.stop()
+
+
+async def test_a_message_carries_the_context_of_its_span_also_when_it_is_tried_again(
+    bus: AnyBus, traced: InMemorySpanExporter
+) -> None:
+    queue = work_queue()
+    handler = Recorder(Unavailable("not yet"))
+    await bus.consume(queue, handler)
+    with tracing.span("origin") as origin:
+        await bus.publish(sealed(queue))
+    await eventually(lambda: len(traced.get_finished_spans()) == 3)
+    spans = {span.name: span for span in traced.get_finished_spans()}
+    tries = [span for span in traced.get_finished_spans() if span.name == "process PackSealed"]
+    assert [span.parent.span_id for span in tries] == [spans["origin"].context.span_id] * 2
+    assert [span.status.is_ok for span in tries] == [False, True]
+    assert {message.traceparent[:35] for message in handler.got} == {origin.traceparent[:35]}
+
+
+async def test_each_message_of_a_batch_goes_on_in_the_trace_that_it_came_from(
+    bus: AnyBus, traced: InMemorySpanExporter
+) -> None:
+    queue, batches = work_queue(), list[Any]()
+
+    async def handle(messages: Sequence[Any]) -> None:
+        batches.append(messages)
+        assert tracing.current() == ""
+
+    origins = []
+    for name in ("a", "b"):
+        with tracing.span("origin") as origin:
+            origins.append(origin.traceparent[:35])
+            await bus.declare(queue)
+            await bus.publish(sealed(queue, name))
+    await bus.publish(sealed(queue, "untraced"))
+    await bus.consume_batches(queue, handle, size=3, linger=5)
+    await eventually(lambda: sum(map(len, batches)) == 3)
+    found = {message.pack_id: message.traceparent[:35] for batch in batches for message in batch}
+    assert found == {"a": origins[0], "b": origins[1], "untraced": ""}
+
+
+async def test_a_request_carries_the_context_of_its_span(bus: AnyBus, traced: InMemorySpanExporter) -> None:
+    queue = rpc_queue()
+
+    async def answer(request: FindRequested) -> FindPage:
+        return FindPage(correlation_id=request.correlation_id, error_comment=tracing.current()[:35])
+
+    await bus.serve(queue, answer)
+    with tracing.span("asking") as asking:
+        page = await bus.request(queue, find(), timeout=30)
+    assert isinstance(page, FindPage)
+    assert page.error_comment == asking.traceparent[:35]
