@@ -13,7 +13,7 @@ from osteon.dicom.json_model import MAX_DEPTH, BadMetadata, checked
 from osteon.dicom.part10 import read_part10
 from osteon.dicom.reader import HeaderReader
 from osteon.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN
-from osteon.dicom.xml import BadXml, from_xml
+from osteon.dicom.xml_reading import BadXml, from_xml
 
 _JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),

@@ -12,7 +12,8 @@ from pydicom import Dataset, dcmread
 from pydicom.data import get_testdata_file
 from pydicom.encaps import encapsulate, generate_frames
 
-from osteon.dicom.xml import from_xml, to_xml
+from osteon.dicom.xml import to_xml
+from osteon.dicom.xml_reading import from_xml
 from osteon_query.dicomweb import assembly
 from support.make import ct_slice
 from support.packs import part10
@@ -102,7 +103,7 @@ async def test_many_instances_find_their_bulk_data_wherever_it_stands(archive: R
     parts = [
         bulk(second.PixelData, "b/2"),
         metadata(described(first, "b/1"), described(second, "b/2")),
-        ({"Content-Type": OCTETS, "Content-ID": "<x>"}, first.PixelData),
+        ({"Content-ID": "<x>"}, first.PixelData),
         metadata(described(third := ct_slice(number=3), "cid:x")),
         bulk(first.PixelData, "b/1"),
     ]
@@ -234,6 +235,10 @@ def _without(dataset: dict[str, Any], tag: str) -> dict[str, Any]:
 
 
 _SLICE = described(ct_slice())
+_HUGE_NUMBER = (
+    b'<NativeDicomModel><DicomAttribute tag="00200013" vr="IS"><Value number="1">' + b"9" * 99
+    + b"</Value></DicomAttribute></NativeDicomModel>"
+)  # fmt: skip
 _PDF = {"00420011": {"vr": "OB", "BulkDataURI": "y"}}
 _BROKEN_ITEM = bulk(b"\xfe\xff\x00\xe0\x09\0\0\0", kind=f"{OCTETS}; transfer-syntax=1.2.840.10008.1.2.5")
 _TWO_FRAMES = {**_SLICE, "00280008": {"vr": "IS", "Value": [2]}}
@@ -263,6 +268,7 @@ _TWO_VALUES = {"vr": "OB", "InlineBinary": "", "BulkDataURI": "x"}
         ([metadata({**_SLICE, "00291010": _TWO_VALUES})], 400, 0xC000, "00291010"),
         ([metadata(1)], 400, 0xC000, "object"),
         ([({"Content-Type": JSON}, b"{")], 400, 0xC000, "JSON"),
+        ([({"Content-Type": XML}, _HUGE_NUMBER)], 400, 0xC000, "64-bit"),
         ([({"Content-Type": XML}, b"<!DOCTYPE a><a/>")], 400, 0xC000, "document type"),
     ],
     ids=lambda value: value if isinstance(value, str) else "x",

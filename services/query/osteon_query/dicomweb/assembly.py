@@ -18,7 +18,7 @@ from osteon.dicom.composing import PIXEL_DATA, compose
 from osteon.dicom.identity import Identity
 from osteon.dicom.json_model import BadMetadata, Reference, checked, references
 from osteon.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN
-from osteon.dicom.xml import from_xml
+from osteon.dicom.xml_reading import from_xml
 from osteon.errors import Invalid
 from osteon_query.dicomweb.bulk_parts import BulkPart, location_of
 from osteon_query.dicomweb.pixel_description import described
@@ -63,9 +63,13 @@ class _Waiting:
 class Assembly:
     """The instances of one request."""
 
-    def __init__(self, new_path: Callable[[], Path]) -> None:
-        """`new_path` names files that do not exist yet."""
+    def __init__(self, new_path: Callable[[], Path], turn: asyncio.Lock) -> None:
+        """`new_path` names files that do not exist yet; `turn` is held while metadata is parsed.
+
+        Parsed metadata may take twenty times its bytes: one request at a time does it.
+        """
         self._new_path = new_path
+        self._turn = turn
         self._waiting: dict[int, _Waiting] = {}
         self._users: dict[str, list[_Waiting]] = {}
         self._parts: dict[str, BulkPart] = {}
@@ -74,7 +78,8 @@ class Assembly:
 
     async def metadata(self, path: Path, *, as_xml: bool) -> AsyncGenerator[Made, None]:
         """Take a part that is a JSON array of data sets or an XML document; yield what it completes."""
-        found = await asyncio.to_thread(_read, path, as_xml)
+        async with self._turn:
+            found = await asyncio.to_thread(_read, path, as_xml)
         await asyncio.to_thread(path.unlink)
         for one in found:
             if isinstance(one, Unmade):
@@ -175,6 +180,8 @@ def _understood(given: object) -> _Waiting | Unmade:
             raise BadMetadata(f"00280008: {frames[:80]!r} is no number of frames")
     except Invalid as error:
         return Unmade(error)
+    except orjson.JSONEncodeError as error:
+        return Unmade(BadMetadata(f"a value can not be kept: {error}"))
     sop_class, sop = _text(data_set, "00080016"), _text(data_set, "00080018")
     identity = Identity("", "", "", sop, sop_class) if _UID.fullmatch(sop) and _UID.fullmatch(sop_class) else None
     declared = next((uid for tag in _DECLARED if (uid := _text(given, tag))), "")

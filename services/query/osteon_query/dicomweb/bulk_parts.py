@@ -109,6 +109,11 @@ def _fragmented(uid: str) -> str:
     return uid
 
 
+def is_bulk(headers: Mapping[str, str]) -> bool:
+    """Whether a part says which bulk data it is."""
+    return "content-location" in headers or "content-id" in headers
+
+
 def location_of(headers: Mapping[str, str]) -> str:
     """Return the BulkDataURI of a part; raises `BadBody`."""
     if location := headers.get("content-location", "").strip():

@@ -10,8 +10,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from osteon_query.dicomweb.assembly import Assembly, Made, Unmade
+from osteon_query.dicomweb.bulk_parts import is_bulk
 from osteon_query.dicomweb.stored import answer, answers_as_json
-from osteon_query.http.accept import DICOM, DICOM_JSON, DICOM_XML, MULTIPART, split_header
+from osteon_query.http.accept import DICOM, DICOM_JSON, DICOM_XML, MULTIPART, OCTETS, split_header
 from osteon_query.http.bodies import boundary_of, content_type, limited, write_file, write_parts
 from osteon_query.http.context import Door, DoorOf, correlation_id, dicomweb_url, uid_of
 from osteon_query.http.errors import BadBody, UnsupportedMediaType
@@ -72,7 +73,7 @@ async def _take_body(body: AsyncIterator[bytes], kind: str, upload: Upload, stud
     if kind == DICOM:
         await upload.add(path, study_uid=study)
         return
-    assembly = Assembly(upload.new_path)
+    assembly = Assembly(upload.new_path, upload.parsing)
     await _add(assembly.metadata(path, as_xml=kind == DICOM_XML), upload, study)
     _refuse(assembly.rest(), upload)
 
@@ -80,9 +81,9 @@ async def _take_body(body: AsyncIterator[bytes], kind: str, upload: Upload, stud
 async def _take_parts(
     body: AsyncIterator[bytes], boundary: bytes, default: str, upload: Upload, study: str | None
 ) -> None:
-    assembly = Assembly(upload.new_path)
+    assembly = Assembly(upload.new_path, upload.parsing)
     async for part, path, _ in write_parts(body, boundary, upload.new_path):
-        kind = split_header(part.headers.get("content-type", ""))[0] or default
+        kind = split_header(part.headers.get("content-type", ""))[0] or (OCTETS if is_bulk(part.headers) else default)
         if kind in _METADATA:
             await _add(assembly.metadata(path, as_xml=kind == DICOM_XML), upload, study)
         elif DICOM in (kind, default):

@@ -68,6 +68,7 @@ class Uploads:
         self._folder = folder
         self._expected: dict[str, asyncio.Event] = {}
         self._turns = asyncio.Semaphore(at_once)
+        self.parsing = asyncio.Lock()
 
     async def start(self) -> None:
         """Begin to listen for packs that were indexed."""
@@ -171,6 +172,11 @@ class Upload:
         self._files = 0
         self._storing: asyncio.Task[None] | None = None
         self.received: list[Received] = []
+
+    @property
+    def parsing(self) -> asyncio.Lock:
+        """Held by whoever does what needs memory: one request at a time."""
+        return self._uploads.parsing
 
     def new_path(self) -> Path:
         """Return the path of a file that does not exist yet, for the next one to add; raises `TooLarge`."""
