@@ -9,7 +9,7 @@ DISTRIBUTIONS := $(foreach d,shared $(wildcard services/*),-e $(d))
 T ?= tests
 
 .DEFAULT_GOAL := help
-.PHONY: help run cluster test test-fast lint format docs bench storm lock clean
+.PHONY: help run cluster test test-fast test-deploy lint format docs bench storm lock clean
 
 help:  ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +27,10 @@ test: $(VENV)/dev  ## Run all tests; T=tests/unit/spool runs some
 
 test-fast: $(VENV)/dev  ## Run the tests that need no other program
 	$(BIN)/pytest -n auto -m "not slow" $(T)
+
+test-deploy: $(VENV)/dev  ## Check image, compose file and manifests with the tools for that, which it installs
+	@VENV=$(VENV) sh tests/deploy/tools/install.sh
+	OSTEON_TEST_TOOLS=required $(BIN)/pytest -rs -n auto --dist loadfile tests/deploy
 
 lint: $(VENV)/dev  ## Check style, types and structure
 	$(BIN)/ruff check .

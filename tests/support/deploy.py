@@ -1,6 +1,7 @@
 """Reads what Osteon is deployed by: the Dockerfile, the compose file and the Kubernetes manifests."""
 
 import re
+from collections.abc import Iterable
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,10 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 DOCKERFILE = ROOT / "deploy" / "docker" / "Dockerfile"
 COMPOSE = ROOT / "docker-compose.yml"
-BASE = ROOT / "k8s" / "base"
+K8S = ROOT / "k8s"
+BASE = K8S / "base"
+COMPONENTS = K8S / "components"
+OVERLAYS = [K8S / "overlays" / name for name in ("dev", "prod")]
 NOT_ALONE = {"standalone"}
 """Services that are not deployed beside the others."""
 
@@ -51,6 +55,20 @@ def pods() -> dict[str, dict[str, Any]]:
         for found in manifests()
         if found["kind"] in {"StatefulSet", "Deployment"}
     }
+
+
+def pods_of(objects: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return the pod templates among Kubernetes objects, by the name of what makes them."""
+    return {
+        found["metadata"]["name"]: found["spec"]["template"]
+        for found in objects
+        if found["kind"] in {"StatefulSet", "Deployment", "Job"}
+    }
+
+
+def every_container(pod: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the containers of a pod spec, those that run before it included."""
+    return [*pod.get("initContainers", ()), *pod["containers"]]
 
 
 def containers() -> dict[str, dict[str, Any]]:
