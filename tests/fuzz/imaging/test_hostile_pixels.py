@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from osteon.dicom.pixels.registry import CODECS, Family
-from osteon_imaging.tasks import Failure, Task
+from osteon_imaging.tasks import Failure, TranscodeTask
 from osteon_imaging.workers import Workers
 from support.data import dataset_bytes
 from support.imaging import NATIVE, SYNTAX, image, into
@@ -71,8 +71,8 @@ async def test_a_stream_that_claims_another_size_is_refused_within_bounds(number
     await workers.close()
 
 
-def a_task(source: Path) -> Task:
-    return Task(
+def a_task(source: Path) -> TranscodeTask:
+    return TranscodeTask(
         source=str(source), destination=str(source.with_suffix(".out")), targets=[NATIVE], lossy=[], quality=90,
         memory=1 << 28, frame_bytes=1 << 28, frame_seconds=5,
     )  # fmt: skip
