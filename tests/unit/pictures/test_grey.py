@@ -92,9 +92,9 @@ def test_a_modality_lut_comes_before_the_window(tmp_path: Path) -> None:
     assert levels(dataset, tmp_path) == [[0, 0, 0, 128, 255, 255]]
 
 
-def test_a_voi_lut_gives_the_grey_levels(tmp_path: Path) -> None:
+def test_the_first_voi_lut_gives_the_grey_levels(tmp_path: Path) -> None:
     dataset = grey(np.array([[-3, -2, -1, 0, 9]], np.int16), RescaleSlope=1, RescaleIntercept=0)
-    dataset.VOILUTSequence = [lut(-2, [4095, 1024, 0], 12, "SS")]
+    dataset.VOILUTSequence = [lut(-2, [4095, 1024, 0], 12, "SS"), lut(0, [0, 1], 8, "SS")]
     assert levels(dataset, tmp_path) == [[255, 255, 64, 0, 0]]
 
 

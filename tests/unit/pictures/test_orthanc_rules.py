@@ -1,10 +1,12 @@
 """Pictures by Orthanc's rules: what Orthanc 1.10.1 answered for the same invented pixels."""
 
+import io
 from pathlib import Path
 
 import numpy as np
 import pytest
 from pydicom import Dataset
+from pydicom.uid import RTDoseStorage
 
 from osteon.dicom.pixels.errors import NotPossible
 from osteon.dicom.pixels.orders import Window
@@ -105,3 +107,11 @@ def test_single_bits_are_0_and_255(tmp_path: Path) -> None:
     dataset = grey(np.zeros((1, 8), np.uint8), allocated=1, stored=1, PixelData=b"\x0f\0")
     for how in ("preview", "uint8", "uint16", "orthanc"):
         assert levels(dataset, tmp_path, how) == [255] * 4 + [0] * 4
+
+
+def test_a_dose_is_not_rescaled(tmp_path: Path) -> None:
+    dataset = grey(np.array([[0, 50, 100, 101]], np.uint16), RescaleSlope=2, WindowCenter=50, WindowWidth=100)
+    dataset.RescaleIntercept, dataset.SOPClassUID = 5, RTDoseStorage
+    assert levels(dataset, tmp_path, "orthanc") == [0, 127, 255, 255]
+    _, data = ordered(dataset, tmp_path, how="numpy")
+    assert np.load(io.BytesIO(data)).ravel().tolist() == [0, 50, 100, 101]
