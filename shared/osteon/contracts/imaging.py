@@ -31,7 +31,7 @@ class Transcoded(Message):
 
 How = Literal["rendered", "orthanc", "preview", "uint8", "uint16", "int16", "numpy", "frames"]
 """`rendered`: as a person looks at it (PS3.18 8.3.5); `orthanc`: its /rendered; `preview`, `uint8`, `uint16`, `int16`
-and `numpy`: what Orthanc means by these; `frames`: decoded native little-endian pixel bytes, no look-up table applied."""
+and `numpy`: what Orthanc means by these; `frames`: decoded native little-endian pixel bytes, no table applied."""
 INLINE_BYTES: Final = 1 << 20
 """A rendered file up to this length comes in the answer itself."""
 RENDERED: Final = "cache/rendered/"
