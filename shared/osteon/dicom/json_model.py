@@ -12,7 +12,7 @@ from osteon.dicom.keys import vr_of_tag
 from osteon.dicom.vr import BINARY
 from osteon.errors import Invalid
 
-MAX_DEPTH: Final = 100
+MAX_DEPTH: Final = 80
 """Sequences within one another: as many as the header reader reads."""
 _TAG: Final = re.compile(r"[0-9A-Fa-f]{8}", re.ASCII)
 _VRS: Final = frozenset(vr.decode() for vr in LONG_VRS | SHORT_VRS)

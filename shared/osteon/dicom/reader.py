@@ -19,8 +19,8 @@ class HeaderReader:
         bulk_limit: longest value, in bytes, that is put into the JSON rather than left out as bulk data.
         memo_limit: bytes of memory for remembered elements.
         header_limit: bytes of a data set, bulk data left out, that are read at most; its JSON may take twice that.
-        max_depth: levels of nested sequences that are read; deeper ones are skipped and marked. JSON parsers give up at
-            a depth of about a thousand, and each level of sequences takes three.
+        max_depth: levels of nested sequences that are read; deeper ones are skipped and marked. orjson writes JSON to a
+            depth of 254, and each level of sequences takes three.
     """
 
     def __init__(
@@ -29,7 +29,7 @@ class HeaderReader:
         *,
         memo_limit: int = 32 << 20,
         header_limit: int = 64 << 20,
-        max_depth: int = 100,
+        max_depth: int = 80,
     ) -> None:
         self.bulk_limit = bulk_limit
         self.header_limit = header_limit

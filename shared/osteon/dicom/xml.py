@@ -11,7 +11,7 @@ from osteon.dicom.keys import keyword_of
 from osteon.dicom.private_blocks import creators_of, is_creator, is_private
 
 NAMESPACE: Final = "http://dicom.nema.org/PS3.19/models/NativeDICOM"
-MAX_DEPTH: Final = 100
+MAX_DEPTH: Final = 80
 """Sequences within one another: as many as the header reader reads; real data sets have less than ten."""
 
 _HEAD: Final = f'<?xml version="1.0" encoding="UTF-8"?>\n<NativeDicomModel xmlns="{NAMESPACE}" xml:space="preserve">\n'

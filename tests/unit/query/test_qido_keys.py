@@ -176,6 +176,19 @@ async def test_results_are_the_same_in_xml(shelf: Running, path: str) -> None:
     assert read == standard
 
 
+async def test_sequences_are_answered_as_deep_as_they_are_read(archive: Running) -> None:
+    dataset = ct_slice(study=A)
+    for _ in range(120):
+        item = Dataset()
+        item.ReferencedStudySequence = dataset.get("ReferencedStudySequence", [])
+        dataset.ReferencedStudySequence = [item]
+    await archive.stow(dataset)
+    for accept in ({}, XML):
+        response = await archive.http.get(f"{WEB}/studies/{A}/instances?includefield=all", headers=accept)
+        assert response.status_code == 200
+        assert response.content.count(b"00081110") >= 80
+
+
 async def test_no_result_is_204_in_xml_too(shelf: Running) -> None:
     assert (await shelf.http.get(f"{WEB}/studies?PatientID=nobody", headers=XML)).status_code == 204
 
