@@ -1,7 +1,7 @@
 """Which transfer syntaxes can be decoded and encoded, and within which bounds (PS3.5 annex A, tables 8.2.x).
 
 The table is the documentation (docs/transfer-syntaxes.md is made from it) and imports no codec: every service may ask
-it what is possible; only `imaging` imports `osteon.dicom.pixels.codecs`, which does it.
+it what is possible; only `imaging` imports `osteon.dicom.pixels.codecs` and `encoders`, which do it.
 """
 
 from collections.abc import Mapping, Sequence

@@ -15,7 +15,8 @@ from osteon.dicom.encoding import Encoding, declared_encoding
 from osteon.dicom.part10 import write_part10_header
 from osteon.dicom.pixels import changes as attributes
 from osteon.dicom.pixels.changes import Changes
-from osteon.dicom.pixels.codecs import Decoded, decode, encode
+from osteon.dicom.pixels.codecs import Decoded, decode
+from osteon.dicom.pixels.encoders import encode
 from osteon.dicom.pixels.errors import NotPossible, PixelError
 from osteon.dicom.pixels.geometry import Geometry, Limits
 from osteon.dicom.pixels.native import BitRun, to_native
