@@ -34,6 +34,18 @@ Every service answers `GET /metrics` on `OSTEON_HEALTH_PORT` (`standalone` on `O
 format; a metric has values in the services that do what it counts. Beside these come the usual ones of the process
 (`process_…`, `python_…`). `make docs` makes this page from `osteon.metrics`.
 
+* **Replicas**: counters, histograms and gauges of what a process has (associations, its spool, its connections) are
+  summed: `sum by (job) (…)`. Gauges of what all share (`osteon_queue_messages`, `osteon_jobs`, `osteon_conflicts_open`,
+  `osteon_archive_…`, `osteon_destination_state`) are told by every replica: take `max`, never `sum`. When an AE title
+  last sent is told by the `ingress` that it sent to: `max by (calling_aet) (osteon_last_received_timestamp_seconds)`.
+* **Processes**: each service is one process with one `/metrics`; `imaging` counts for its workers, and `standalone`
+  counts for all services, each metric once.
+* **Names from outside** are bounded: the first `OSTEON_METRIC_AETS` calling AE titles of a process, and as many pairs
+  of AE title and modality, have values of their own; all others are `other`. Names of jobs, rules, destinations and
+  queues are those of the configuration, and paths are told by their route.
+* **Age of a queue**: `osteon_queue_wait_seconds` is taken when a message is handled. Nothing is handled at all while
+  `osteon_queue_messages` grows and its rate is 0.
+
 | metric | type | labels | meaning |
 |---|---|---|---|
 """
