@@ -154,6 +154,15 @@ async def test_size_is_the_number_of_bytes(objects: Objects, at: str) -> None:
     assert await objects.size(f"{at}/a") == 12345
 
 
+async def test_the_path_of_an_object_is_a_file_with_its_bytes_where_objects_are_files(objects: Objects, at: str) -> None:
+    await objects.put(f"{at}/a/b", b"bytes")
+    path = objects.path(f"{at}/a/b")
+    assert (path is None) == isinstance(objects, S3Objects)
+    assert path is None or path.read_bytes() == b"bytes"
+    with pytest.raises(BadKey):
+        objects.path(f"{at}/../b")
+
+
 async def test_a_deleted_object_is_gone_and_deleting_it_again_is_no_error(objects: Objects, at: str) -> None:
     await objects.put(f"{at}/x/a", b"a")
     await objects.put(f"{at}/x/b", b"b")
