@@ -76,7 +76,7 @@ class Found(NamedTuple):
 def find(data: Buffer, position: int, stop: int, encoding: Encoding, *, last: int | None = None) -> Iterator[Found]:
     """Iterate over the elements from `position` to `stop`, or to the delimiter of an item of undefined length.
 
-    Ends with the tag `last`, whose value is not looked at: where its length is undefined, it ends at `stop`.
+    Ends with the tag `last`, whose value is not looked at: it ends at `stop` when it is too long or not told how long.
     Raises `BadDataSet` and `TruncatedDataSet`.
     """
     while position < stop:
@@ -88,8 +88,10 @@ def find(data: Buffer, position: int, stop: int, encoding: Encoding, *, last: in
         if tag in (ITEM, SEQUENCE_END):
             raise BadDataSet("an item or a delimiter where an element is expected", f"{tag:08X}", position)
         end = start + length
-        if length == UNDEFINED:
-            end = stop if tag == last else skip_undefined(data, start, nested_encoding(vr, encoding))
+        if tag == last:
+            end = stop if length == UNDEFINED else min(end, stop)
+        elif length == UNDEFINED:
+            end = skip_undefined(data, start, nested_encoding(vr, encoding))
         if end > stop:
             raise TruncatedDataSet(f"a value of {end - start} bytes is longer than what holds it", f"{tag:08X}", start)
         yield Found(tag, vr, position, start, length, end)

@@ -76,6 +76,16 @@ def test_frames_are_found_where_the_offset_table_is_wrong(tmp_path: Path) -> Non
             assert np.array_equal(opened.frame(number).frame[..., 0], dataset.pixel_array[number - 1])
 
 
+def test_of_a_truncated_file_the_frames_are_there_that_are_whole(tmp_path: Path) -> None:
+    dataset = image(frames=3)
+    path = saved(dataset, tmp_path)
+    path.write_bytes(path.read_bytes()[:-10])
+    with Image.open(path, Limits()) as opened:
+        assert np.array_equal(opened.frame(2).frame[..., 0], dataset.pixel_array[1])
+        with pytest.raises(PixelError, match=r"frame 3: \(7FE0,0010\) has 200 bytes, 3 frames have 210"):
+            opened.frame(3)
+
+
 def test_attributes_are_numbers_texts_and_items_in_every_encoding(tmp_path: Path) -> None:
     inner = Dataset()
     inner.WindowCenter, inner.PixelRepresentation = [40.5, -3], 0
