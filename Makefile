@@ -44,6 +44,7 @@ format: $(VENV)/dev  ## Format the code
 
 docs: $(VENV)/dev  ## Write the pages that are made from the code
 	$(BIN)/python docs/generate.py
+	$(BIN)/python k8s/components/prometheus-operator/generate.py
 
 bench: $(VENV)/dev  ## Measure ingest, retrieval and DICOMweb beside Orthanc, scaling, the index and the parts, into docs/performance.md
 	@sh deploy/local/install.sh
