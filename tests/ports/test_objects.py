@@ -154,7 +154,9 @@ async def test_size_is_the_number_of_bytes(objects: Objects, at: str) -> None:
     assert await objects.size(f"{at}/a") == 12345
 
 
-async def test_the_path_of_an_object_is_a_file_with_its_bytes_where_objects_are_files(objects: Objects, at: str) -> None:
+async def test_the_path_of_an_object_is_a_file_with_its_bytes_where_objects_are_files(
+    objects: Objects, at: str
+) -> None:
     await objects.put(f"{at}/a/b", b"bytes")
     path = objects.path(f"{at}/a/b")
     assert (path is None) == isinstance(objects, S3Objects)
