@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -20,7 +21,10 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from pynetdicom import AE
 
 from osteon import runtime, tracing
+from osteon.contracts.imaging import RenderRequested
+from osteon.contracts.packs import Origin, PackStored
 from osteon.otel import OtelTracer
+from osteon.spool import sidecar
 from osteon_standalone.build import build
 from osteon_standalone.settings import StandaloneServiceSettings
 from support.dimse import running
@@ -207,3 +211,17 @@ def test_spans_go_to_the_collector_when_a_process_ends(settings: StandaloneServi
     assert about["service.name"] == "osteon-writer"
     assert [span.name for span in spans.scope_spans[0].spans] == ["work"]
     assert tracing.begin("x") is tracing.NOTHING
+
+
+def test_what_is_stored_and_kept_does_not_depend_on_the_trace() -> None:
+    facts = PackStored(
+        correlation_id="c", pack_id="p", study_uid="1.2", series_uid="1.2.3", origin=Origin.DIMSE,
+        received_at=datetime(2026, 1, 2, tzinfo=UTC), instances=1, size=1,
+    )  # fmt: skip
+    render = RenderRequested(
+        correlation_id="c", key="1.2/1.2.3/p.tar", offset=0, length=1, transfer_syntax_uid=ExplicitVRLittleEndian,
+        sop_instance_uid="1.2.3.4", how="preview", media_type="image/png",
+    )  # fmt: skip
+    elsewhere = {"traceparent": f"00-{'a' * 32}-{'b' * 16}-01"}
+    assert sidecar.encode(facts, []) == sidecar.encode(facts.model_copy(update=elsewhere), [])
+    assert render.cache_key == render.model_copy(update=elsewhere).cache_key
