@@ -155,7 +155,7 @@ class _Frames:
     async def transcoded(self, headers: dict[str, str]) -> Response:
         """Send frames of the instance in another transfer syntax, which is made as a whole."""
         wish = Wish(self._location, (self._format.transfer_syntax_uid,), as_stored=False)
-        file = await convert(self._door.transcoder, wish, correlation_id(self._request))
+        file = await convert(self._door.objects, self._door.transcoder, wish, correlation_id(self._request))
         try:
             local = await local_instance(self._door.objects, file)
         finally:

@@ -19,7 +19,6 @@ from osteon_query.http.context import Door, DoorOf, correlation_id, dicomweb_url
 from osteon_query.http.streaming import Bytes, streamed
 from osteon_query.http.validators import not_modified, validators
 from osteon_query.packs.converted import PartFile, convert
-from osteon_query.packs.retrieval import read_range
 from osteon_query.packs.zipping import zipped
 
 router = APIRouter(prefix="/dicom-web/studies", tags=["WADO-RS"])
@@ -84,8 +83,8 @@ async def send_instance(request: Request, door: Door, found: Found, syntaxes: Sy
     tag = found.tag(syntaxes)
     if known := not_modified(request, tag):
         return known
-    file = await convert(door.transcoder, wish, correlation_id(request))
-    if not file.passing:
+    file = await convert(door.objects, door.transcoder, wish, correlation_id(request))
+    if file.transfer_syntax_uid == wish.location.transfer_syntax_uid:
         return await send_file(request, door.objects, wish.location, way=way)
     headers = validators(tag, wish.location) | {
         "Content-Type": f"{DICOM}; transfer-syntax={file.transfer_syntax_uid}",
@@ -96,13 +95,14 @@ async def send_instance(request: Request, door: Door, found: Found, syntaxes: Sy
 
 
 async def _passing(door: Door, file: PartFile) -> AsyncGenerator[Bytes, None]:
-    """Read a file that nobody else needs, and delete it."""
+    """Read a file that nobody else needs, and delete it where it is in the store."""
     try:
-        async with aclosing(read_range(door.objects, file.key, file.offset, file.length)) as chunks:
+        async with aclosing(file.read(door.objects)) as chunks:
             async for chunk in chunks:
                 yield chunk
     finally:
-        door.transcoder.forget(file.key)
+        if file.passing:
+            door.transcoder.forget(file.key)
 
 
 async def _parts(files: AsyncGenerator[PartFile | Bytes, None]) -> AsyncGenerator[Part | Bytes, None]:

@@ -1,5 +1,6 @@
 """Instances in the transfer syntaxes that a client asks for: as stored, or transcoded by `imaging` a few ahead."""
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -8,8 +9,10 @@ from typing import Final
 
 from osteon import metrics
 from osteon.contracts.retrieve import PlannedInstance
+from osteon.dicom.explicit import explicit_file
 from osteon.dicom.pixels.registry import CODECS
-from osteon.dicom.uids import TRANSFER_SYNTAXES
+from osteon.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, TRANSFER_SYNTAXES
+from osteon.errors import Invalid, NotFound
 from osteon.index.port import Location
 from osteon.logging import get_logger
 from osteon.objects.port import Objects
@@ -21,6 +24,8 @@ from osteon_query.packs.retrieval import Begins, read_range
 
 _AHEAD: Final = 4
 """Instances of one request that are transcoded while earlier ones are sent: what they give is in the object store."""
+_SMALL: Final = 4 << 20
+"""Bytes of an instance that is put into explicit VR here, in memory, rather than by `imaging`."""
 log = get_logger(__name__)
 
 
@@ -36,7 +41,7 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class PartFile:
-    """A Part 10 file ready to be read; `passing`: nobody else needs the object."""
+    """A Part 10 file ready to be read; `passing`: nobody else needs the object. It may be in memory, as `data`."""
 
     key: str
     offset: int
@@ -44,11 +49,21 @@ class PartFile:
     transfer_syntax_uid: str
     location: Location
     passing: bool = False
+    data: bytes = b""
 
     @classmethod
     def of(cls, location: Location) -> "PartFile":
         """Return the file as it is stored."""
         return cls(location.key, location.offset, location.length, location.transfer_syntax_uid, location)
+
+    async def read(self, objects: Objects) -> AsyncGenerator[Bytes, None]:
+        """Yield the file in chunks; raises `Unreadable`."""
+        if self.data:
+            yield self.data
+            return
+        async with aclosing(read_range(objects, self.key, self.offset, self.length)) as chunks:
+            async for chunk in chunks:
+                yield chunk
 
 
 def makeable(stored: str, target: str) -> bool:
@@ -59,7 +74,7 @@ def makeable(stored: str, target: str) -> bool:
     return bool(wanted.lossless or wanted.lossy or stored in wanted.rewraps)
 
 
-async def convert(transcoder: Transcoder, wish: Wish, correlation_id: str = "") -> PartFile:
+async def convert(objects: Objects, transcoder: Transcoder, wish: Wish, correlation_id: str = "") -> PartFile:
     """Return an instance as it is wished.
 
     Raises `NotAcceptable` when it can not be made and may not come as stored, `NotConvertedNow` when `imaging` does not
@@ -68,6 +83,8 @@ async def convert(transcoder: Transcoder, wish: Wish, correlation_id: str = "") 
     at = wish.location
     if not wish.targets:
         return PartFile.of(at)
+    if _only_heads(wish) and (made := await _explicit(objects, at)) is not None:
+        return made
     try:
         done = await transcoder.transcode(_planned(at, correlation_id), wish.targets)
     except NotTranscoded as error:
@@ -83,6 +100,24 @@ async def convert(transcoder: Transcoder, wish: Wish, correlation_id: str = "") 
     return PartFile(done.key, 0, done.length, done.transfer_syntax_uid, at, passing=True)
 
 
+def _only_heads(wish: Wish) -> bool:
+    """Whether an instance is small, and the heads of its elements are all that changes."""
+    at = wish.location
+    native = at.transfer_syntax_uid == IMPLICIT_VR_LITTLE_ENDIAN and wish.targets[0] == EXPLICIT_VR_LITTLE_ENDIAN
+    return native and at.length <= _SMALL
+
+
+async def _explicit(objects: Objects, at: Location) -> PartFile | None:
+    """Return an instance in explicit VR; None when that fails, then `imaging` says why."""
+    try:
+        data = await objects.get_range(at.key, at.offset, at.length)
+        made = await asyncio.to_thread(explicit_file, data)
+    except (NotFound, Invalid) as error:
+        log.info("left to imaging", instance=at.identity.sop_uid, reason=str(error))
+        return None
+    return PartFile("", 0, len(made), EXPLICIT_VR_LITTLE_ENDIAN, at, data=made)
+
+
 async def read_wishes(
     objects: Objects, transcoder: Transcoder, wishes: AsyncIterator[Wish], *, way: str, correlation_id: str = ""
 ) -> AsyncGenerator[Begins[PartFile] | Bytes, None]:
@@ -91,7 +126,7 @@ async def read_wishes(
     begun: set[str] = set()
 
     async def work(wish: Wish) -> PartFile:
-        file = await convert(transcoder, wish, correlation_id)
+        file = await convert(objects, transcoder, wish, correlation_id)
         if file.passing:
             begun.add(file.key)
         return file
@@ -105,7 +140,7 @@ async def read_wishes(
             async for file in files:
                 metrics.RETRIEVED_ITEMS.labels(way).inc()
                 yield Begins(file)
-                async with aclosing(read_range(objects, file.key, file.offset, file.length)) as chunks:
+                async with aclosing(file.read(objects)) as chunks:
                     async for chunk in chunks:
                         counter.inc(len(chunk))
                         yield chunk
