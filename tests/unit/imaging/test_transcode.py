@@ -6,7 +6,7 @@ from pathlib import Path
 import imagecodecs
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pydicom import Dataset, dcmread
 from pydicom.pixels import pixel_array
@@ -42,6 +42,9 @@ layouts = st.fixed_dictionaries(
 )
 
 
+ONE_PIXEL = {**dict.fromkeys(("rows", "columns", "samples", "frames"), 1), "planar": 0, "bits": (16, 16)}
+
+
 def possible(uid: str, dataset: Dataset) -> bool:
     encoder = CODECS[uid].lossless
     geometry = Geometry.from_values(
@@ -52,13 +55,15 @@ def possible(uid: str, dataset: Dataset) -> bool:
 
 @pytest.mark.parametrize("uid", LOSSLESS)
 @settings(max_examples=14, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@example(layout=ONE_PIXEL)
 @given(layout=layouts)
 def test_pixels_of_every_layout_come_back_from_a_lossless_target(
     uid: str, layout: dict[str, int], tmp_path: Path
 ) -> None:
-    allocated, stored = layout.pop("bits")  # type: ignore[misc]
-    layout["signed"] = layout["signed"] and stored > 1
-    dataset = image(allocated=allocated, stored=stored, **layout)
+    allocated, stored = layout["bits"]  # type: ignore[misc]
+    signed = bool(layout.get("signed")) and stored > 1
+    others = {name: value for name, value in layout.items() if name not in ("bits", "signed")}
+    dataset = image(allocated=allocated, stored=stored, signed=signed, **others)
     if not possible(uid, dataset):
         with pytest.raises(NotPossible, match="does not take"):
             into(dataset, uid, tmp_path)
