@@ -58,6 +58,13 @@ def object_keys(pack_id: str, study_uid: str, series_uid: str) -> tuple[str, str
 async def locate(database: Database, uids: Uids, scope: Scope) -> AsyncIterator[Location]:
     """Iterate over the instances of a scope by pack and offset; a transaction a page, none while the caller works."""
     clauses = await _clauses(database, scope)
+    if 0 < len(scope.sop_uids) <= _PAGE:
+        chosen = of_instances().where(*clauses).order_by(_i.pack, _i.byte_offset, _i.id)
+        async with database.read() as connection:
+            named = await locations_of(connection, uids, list(await connection.execute(chosen)))
+        for each in named:
+            yield each
+        return
     packs: list[int] = []
     while True:
         last_pack, packs, after = packs[-1] if packs else 0, [], (0, -1, 0)
