@@ -1,18 +1,14 @@
 """One association is one trace, from its first instance to the destination that a rule sends it to."""
 
 import asyncio
-import gzip
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import httpx
 import pytest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -27,6 +23,7 @@ from osteon.otel import OtelTracer
 from osteon.spool import sidecar
 from osteon_standalone.build import build
 from osteon_standalone.settings import StandaloneServiceSettings
+from support.collector import collecting
 from support.dimse import running
 from support.make import ct_slice
 
@@ -182,34 +179,14 @@ def test_a_process_that_can_not_trace_says_which_packages_are_missing(
 
 
 def test_spans_go_to_the_collector_when_a_process_ends(settings: StandaloneServiceSettings) -> None:
-    received: list[tuple[str, ExportTraceServiceRequest]] = []
-
-    class Collector(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            if self.headers["Content-Encoding"] == "gzip":
-                body = gzip.decompress(body)
-            received.append((self.path, ExportTraceServiceRequest.FromString(body)))
-            self.send_response(200)
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None: ...
-
     async def work() -> None:
         with tracing.span("work"):
             pass
 
-    with HTTPServer(("127.0.0.1", 0), Collector) as collector:
-        threading.Thread(target=collector.serve_forever, daemon=True).start()
-        url = f"http://127.0.0.1:{collector.server_port}/"
-        runtime.main("writer", settings.model_copy(update={"tracing_endpoint": url}), work)
-        collector.shutdown()
-    ((path, request),) = received
-    assert path == "/v1/traces"
-    (spans,) = request.resource_spans
-    about = {each.key: each.value.string_value for each in spans.resource.attributes}
-    assert about["service.name"] == "osteon-writer"
-    assert [span.name for span in spans.scope_spans[0].spans] == ["work"]
+    with collecting() as collector:
+        runtime.main("writer", settings.model_copy(update={"tracing_endpoint": f"{collector.url}/"}), work)
+    assert collector.paths == {"/v1/traces"}
+    assert [(span.service, span.name, span.parent) for span in collector.spans] == [("osteon-writer", "work", "")]
     assert tracing.begin("x") is tracing.NOTHING
 
 
