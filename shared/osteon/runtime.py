@@ -20,7 +20,7 @@ from starlette.types import ASGIApp
 from osteon import health, logging, tracing, vitals
 from osteon.errors import OsteonError, Unavailable
 from osteon.http_head import BoundedHead
-from osteon.settings import BadSettings, ProcessSettings, load
+from osteon.settings import BadSettings, ProcessSettings, Settings, load
 
 log = logging.get_logger(__name__)
 OPEN_FILES: Final = 10_240
@@ -35,6 +35,7 @@ class Running:
     ports: Mapping[str, int] = field(default_factory=dict)
 
 
+A = TypeVar("A", bound=Settings)
 S = TypeVar("S", bound=ProcessSettings)
 Build = Callable[[S], AbstractAsyncContextManager[Running]]
 """Starts a service on entering and drains it on leaving."""
@@ -88,7 +89,7 @@ def main(name: str, settings: ProcessSettings, serve: Callable[[], Coroutine[Any
         tracing.stop()
 
 
-def settings_or_exit(kind: type[S]) -> S:
+def settings_or_exit(kind: type[A]) -> A:
     """Return a service's settings; when they can not be used, say why and end the process with status 2."""
     try:
         return load(kind)
