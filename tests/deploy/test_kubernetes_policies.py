@@ -62,6 +62,31 @@ def test_the_external_object_store_is_reached_by_those_who_use_it() -> None:
 
 
 @both
+def test_modalities_call_from_everywhere(folder: Path) -> None:
+    assert named(folder, "door-dicom") == {"ingress"}
+    (rule,) = policies(folder)["door-dicom"]["ingress"]
+    assert "from" not in rule
+    doors = next(found for found in built(folder) if found["metadata"]["name"] == "dicom")["spec"]
+    assert {port["targetPort"] for port in doors["ports"]} == {port["port"] for port in rule["ports"]}
+    assert doors["externalTrafficPolicy"] == "Local"
+
+
+def test_http_comes_through_the_controller_that_asks_for_a_login() -> None:
+    (rule,) = policies(PROD)["door-http"]["ingress"]
+    (caller,) = rule["from"]
+    assert set(caller) == {"namespaceSelector"}
+    (door,) = (found for found in built(PROD) if found["kind"] == "Ingress")
+    assert door["metadata"]["annotations"]["haproxy.org/auth-type"] == "basic-auth"
+    hosts = {host for tls in door["spec"]["tls"] for host in tls["hosts"]}
+    assert hosts == {rule["host"] for rule in door["spec"]["rules"]}
+    (path,) = door["spec"]["rules"][0]["http"]["paths"]
+    service = next(
+        found for found in built(PROD) if found["kind"] == "Service" and found["metadata"]["name"] == "query"
+    )
+    assert path["backend"]["service"]["port"]["name"] in {port["name"] for port in service["spec"]["ports"]}
+
+
+@both
 def test_only_the_dispatcher_calls_the_outside(folder: Path) -> None:
     assert named(folder, "to-outside") == {"dispatcher"}
     for name, policy in policies(folder).items():

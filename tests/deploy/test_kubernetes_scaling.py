@@ -54,7 +54,7 @@ def test_every_metric_and_label_in_a_query_exists() -> None:
         assert names <= labels.keys()
         (name,) = names
         # Of the place that Prometheus read them from: components/prometheus-operator/monitors.yaml.
-        known = labels[name] | {"namespace", "service"}
+        known = labels[name] | {"namespace", "job"}
         assert set(re.findall(r"(\w+)=~?\"", query)) <= known
         assert set(re.findall(r"\w+", "".join(re.findall(r"by \(([^)]*)\)", query)))) <= known
 
