@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
@@ -51,9 +52,8 @@ async def announce(pack: StoredPack, outcome: PackOutcome, *, objects: Objects, 
     await bus.publish(PackIndexed(**facts.model_dump(include=set(PackFacts.model_fields)), **counts))
     for state, count in counts.items():
         metrics.INDEXED_INSTANCES.labels(state).inc(count)
-    for entry in pack.instances:
-        modality = str(entry.attributes.get("Modality") or "")
-        metrics.MODALITY_INSTANCES.labels(*metrics.SENDERS(facts.calling_aet, modality)).inc()
+    for modality, count in Counter(entry.attributes.get("Modality", "") for entry in pack.instances).items():
+        metrics.MODALITY_INSTANCES.labels(*metrics.SENDERS(facts.calling_aet, modality)).inc(count)
     metrics.LAG_SECONDS.observe(max(0.0, time.time() - facts.received_at.timestamp()))
     log.info("pack indexed", pack=facts.pack_id, correlation_id=facts.correlation_id, **counts)
 

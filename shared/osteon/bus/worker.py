@@ -117,6 +117,8 @@ class Worker(Generic[M]):
         self._message = message
         self._handler = handler
         self._park_limit = ParkLimit()
+        for result in Result:
+            metrics.MESSAGES.labels(queue, result)  # from 0 on: alerts see the first one
 
     async def __call__(self, deliveries: Sequence[WorkDelivery]) -> None:
         """Handle a batch; when it fails for any reason but an unavailable part, its messages one by one."""

@@ -14,7 +14,11 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from pydicom import Dataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
-from pynetdicom import AE
+from pynetdicom import AE, build_role, evt
+from pynetdicom.sop_class import (
+    StudyRootQueryRetrieveInformationModelFind,
+    StudyRootQueryRetrieveInformationModelGet,
+)
 
 from osteon import runtime, tracing
 from osteon.contracts.imaging import RenderRequested
@@ -36,6 +40,9 @@ class Spans:
 
     def all(self) -> list[ReadableSpan]:
         return list(self._exporter.get_finished_spans())
+
+    def clear(self) -> None:
+        self._exporter.clear()
 
     def named(self, name: str) -> ReadableSpan:
         (found,) = [span for span in self.all() if span.name == name]
@@ -202,3 +209,34 @@ def test_what_is_stored_and_kept_does_not_depend_on_the_trace() -> None:
     elsewhere = {"traceparent": f"00-{'a' * 32}-{'b' * 16}-01"}
     assert sidecar.encode(facts, []) == sidecar.encode(facts.model_copy(update=elsewhere), [])
     assert render.cache_key == render.model_copy(update=elsewhere).cache_key
+
+
+async def test_searches_and_retrievals_are_below_their_association(
+    settings: StandaloneServiceSettings, spans: Spans
+) -> None:
+    async with build(settings) as archive:
+        await asyncio.to_thread(send, archive.ports["dicom"], ct_slice(study="1.2.8"))
+        await until(lambda: spans.has("process PackIndexed") and spans.has("association"))
+        spans.clear()
+        await asyncio.to_thread(find_and_get, archive.ports["dicom"], "1.2.8")
+        await until(lambda: spans.has("association"))
+    above = {name: spans.parent_of(name) for name in ("process FindRequested", "process PlanRequested", "C-STORE")}
+    assert above == dict.fromkeys(above, "association")
+    assert spans.named("C-STORE").attributes["osteon.way"] == "c-get"
+
+
+def find_and_get(port: int, study: str) -> None:
+    client = AE("SCANNER")
+    for model in (StudyRootQueryRetrieveInformationModelFind, StudyRootQueryRetrieveInformationModelGet):
+        client.add_requested_context(model)
+    client.add_requested_context(CTImageStorage, ExplicitVRLittleEndian)
+    handlers = [(evt.EVT_C_STORE, lambda _: 0x0000)]
+    role = build_role(CTImageStorage, scp_role=True)
+    association = client.associate("127.0.0.1", port, ext_neg=[role], evt_handlers=handlers)
+    wanted = Dataset()
+    wanted.QueryRetrieveLevel, wanted.StudyInstanceUID = "STUDY", study
+    found = list(association.send_c_find(wanted, StudyRootQueryRetrieveInformationModelFind))
+    assert [status.Status for status, _ in found] == [0xFF00, 0]
+    got = list(association.send_c_get(wanted, StudyRootQueryRetrieveInformationModelGet))
+    assert got[-1][0].Status == 0
+    association.release()
