@@ -1,8 +1,10 @@
-"""Writes the pages that are made from the code: settings, metrics, transfer syntaxes, conformance. `make docs` runs it.
+"""Writes the pages that are made from the code: settings, metrics, transfer syntaxes, conformance, answers in sizing.
 
-A test compares the pages with what this module makes, so that they can not become stale.
+`make docs` runs it. A test compares the pages with what this module makes, so that they can not become stale.
 """
 
+import re
+import shlex
 import sys
 from collections.abc import Iterator
 from importlib import import_module
@@ -11,17 +13,22 @@ from pathlib import Path
 from prometheus_client.metrics import MetricWrapperBase
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
+from typer import Typer
+from typer.testing import CliRunner
 
 from osteon import metrics
 from osteon.dicom.pixels.registry import ANYTHING, CODECS, DEPTHS, Codec, Encoder, Family
 from osteon.dicom.uids import TRANSFER_SYNTAXES, TransferSyntax
 from osteon.settings import PREFIX, Settings, groups
+from osteon.sizing import command as sizing
 
 DOCS = Path(__file__).resolve().parent
 sys.path.insert(0, str(DOCS))  # this file is run, and loaded by tests, by its path
 conformance = import_module("conformance")
 SERVICES = tuple(sorted(path.parent.name for path in (DOCS.parent / "services").glob("*/pyproject.toml")))
 
+_SIZING = re.compile(r"(?<=```\n)(?P<command>\$ osteon sizing (?:.*\\\n)*.*\n)(?P<answer>(?:(?!```).*\n)*)")
+"""A command at the prompt, at the beginning of a block, and what is below it in there."""
 _SETTINGS = """# Settings
 
 Environment variables, read once at the start. A variable `OSTEON_…` that is not listed here, or a value that is not
@@ -81,6 +88,7 @@ def pages() -> dict[Path, str]:
         DOCS / "metrics.md": metrics_page(),
         DOCS / "transfer-syntaxes.md": syntaxes_page(),
         DOCS / "conformance.md": conformance.page(),
+        DOCS / "sizing.md": sizing_page(),
     }
 
 
@@ -100,6 +108,21 @@ def metrics_page() -> str:
 def syntaxes_page() -> str:
     """Return the page of transfer syntaxes: one table, in the order of PS3.6."""
     return _SYNTAXES + "".join(map(_syntax, TRANSFER_SYNTAXES.values()))
+
+
+def sizing_page() -> str:
+    """Return the page of sizing as it is, with the answers of today below its commands."""
+    return _SIZING.sub(lambda found: found["command"] + _answer(found["command"]), (DOCS / "sizing.md").read_text())
+
+
+def _answer(command: str) -> str:
+    arguments = shlex.split(command.replace("\\\n", ""))[2:]  # behind the prompt and `osteon`
+    app = Typer()
+    app.command()(sizing.main)
+    done = CliRunner().invoke(app, arguments[1:])
+    if done.exit_code:
+        raise SystemExit(f"{command}{done.output}")
+    return str(done.output)
 
 
 def service_settings(service: str) -> type[Settings]:

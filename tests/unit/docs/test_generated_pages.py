@@ -25,9 +25,16 @@ def generate() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("name", ["settings.md", "metrics.md", "transfer-syntaxes.md", "conformance.md"])
+@pytest.mark.parametrize("name", ["settings.md", "metrics.md", "transfer-syntaxes.md", "conformance.md", "sizing.md"])
 def test_a_page_is_what_make_docs_writes(generate: ModuleType, name: str) -> None:
     assert (DOCS / name).read_text() == generate.pages()[DOCS / name], "run `make docs`"
+
+
+def test_every_answer_of_the_calculator_is_todays(generate: ModuleType) -> None:
+    page = (DOCS / "sizing.md").read_text()
+    answers = [found["answer"] for found in generate._SIZING.finditer(page)]
+    assert len(answers) == page.count("$ osteon sizing ") == 3
+    assert all(answer.startswith("comes in") for answer in answers)
 
 
 def test_every_setting_has_a_row_with_its_meaning_and_a_service_that_reads_it(generate: ModuleType) -> None:

@@ -1,0 +1,1 @@
+"""What an archive needs for what a hospital sends: replicas, cores, disks. From measured figures, by a simple model."""
