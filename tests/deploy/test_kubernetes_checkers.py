@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from support.checkers import built, run, tool
-from support.deploy import K8S, OVERLAYS
+from support.deploy import K8S, OVERLAYS, ROOT
 
 SKIPPED = {
     "CKV_K8S_11": "no limit of processor: a service that is throttled answers late, and nobody gains by it",
@@ -22,7 +22,7 @@ SKIPPED_IN_DEV = {
 
 
 def test_the_style_of_all_yaml_is_one() -> None:
-    done = run(tool("yamllint"), "--strict", "-c", "tests/deploy/tools/yamllint.yaml", K8S)
+    done = run(tool("yamllint"), "--strict", "-c", "tests/deploy/tools/yamllint.yaml", K8S.relative_to(ROOT))
     assert done.stdout == ""
     assert done.returncode == 0, done.stderr
 
