@@ -111,6 +111,16 @@ class TlsSettings(Settings):
     )
 
 
+class BalancerSettings(Settings):
+    """What is in front of the DIMSE acceptor."""
+
+    proxy_protocol: bool = Field(
+        False,
+        description="A balancer is in front of the DICOM ports and says who calls (PROXY protocol 1 or 2); "
+        "nobody else may reach them.",
+    )
+
+
 class SpoolSettings(Settings):
     """The spool volume."""
 

@@ -18,6 +18,7 @@ from osteon.runtime import Running, allow_open_files, until_available
 from osteon.sending.sending import Sending
 from osteon.settings import (
     AccessSettings,
+    BalancerSettings,
     BusSettings,
     DicomSettings,
     ObjectSettings,
@@ -115,7 +116,8 @@ async def _service(
     try:
         if connecting is None:
             await listening
-        async with opened(acceptor, process.bind, dicom, secure) as ports:
+        proxied = isinstance(process, BalancerSettings) and process.proxy_protocol
+        async with opened(acceptor, process.bind, dicom, secure, proxied=proxied) as ports:
             yield Running(checks={"spool": spool.check}, ports=ports)
     finally:
         await acceptor.close(process.drain_seconds)

@@ -3,6 +3,7 @@
 from osteon.dimse.config import AcceptorConfig
 from osteon.settings import (
     AccessSettings,
+    BalancerSettings,
     BusSettings,
     DicomSettings,
     ObjectSettings,
@@ -21,6 +22,7 @@ class IngressServiceSettings(
     ProcessSettings,
     DicomSettings,
     TlsSettings,
+    BalancerSettings,
     AccessSettings,
     SpoolSettings,
     BusSettings,

@@ -10,6 +10,7 @@ from osteon.dimse.association import AcceptedAssociation
 from osteon.dimse.config import AcceptorConfig
 from osteon.dimse.handler import AssociationHandler, AssociationInfo
 from osteon.dimse.observer import AcceptorObserver, Ended, Rejected
+from osteon.dimse.proxied import Address, Proxied
 from osteon.dimse.secure import SecureTransport
 from osteon.dimse.tls import TlsOf
 from osteon.logging import get_logger
@@ -56,27 +57,28 @@ class Acceptor:
         """Associations that are open now."""
         return len(self._associations)
 
-    async def start(self, host: str, port: int, tls: TlsOf | None = None) -> int:
+    async def start(self, host: str, port: int, tls: TlsOf | None = None, *, proxied: bool = False) -> int:
         """Listen; return the port, which the system chooses when `port` is 0. Raises `OSError` when it can not.
 
         With `tls` associations on this port are secure: it tells the context for each connection. Call it again for
-        a further port; limits and timers are those of all ports together.
+        a further port; limits and timers are those of all ports together. `proxied`: a balancer says first who calls.
         """
         loop = asyncio.get_running_loop()
         # One buffer for all: a read is consumed before the loop reads again, whatever connection comes next.
         buffer = memoryview(bytearray(_READ_SIZE))
 
-        def connection() -> AcceptedAssociation:
-            association = AcceptedAssociation(loop, self, buffer)
+        def connection(remote: Address | None = None) -> AcceptedAssociation:
+            association = AcceptedAssociation(loop, self, buffer, remote)
             self._connections.add(association)
             return association
 
-        def secure(context: TlsOf, encrypted: memoryview) -> SecureTransport:
-            return SecureTransport(loop, connection(), context(), encrypted)
+        def secure(context: TlsOf, encrypted: memoryview, remote: Address | None = None) -> SecureTransport:
+            return SecureTransport(loop, connection(remote), context(), encrypted)
 
         self._closing = False
         made = connection if tls is None else partial(secure, tls, memoryview(bytearray(_READ_SIZE)))
-        server = await loop.create_server(made, host, port, backlog=_BACKLOG, reuse_address=True)
+        first = partial(Proxied, loop, made, self.config.artim_timeout) if proxied else made
+        server = await loop.create_server(first, host, port, backlog=_BACKLOG, reuse_address=True)
         self._servers.append(server)
         if self._looking is None:
             self._look()

@@ -52,19 +52,23 @@ class Desk(Protocol):
 class AcceptedAssociation(Exchange):
     """A connection that somebody opened to us, and the association on it."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, desk: Desk, buffer: memoryview) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, desk: Desk, buffer: memoryview, remote: tuple[str, int] | None = None
+    ) -> None:
+        """`remote` is who calls when somebody else made the connection for them."""
         config = desk.config
         super().__init__(loop, Timeouts(config.artim_timeout, config.dimse_timeout, config.network_timeout), buffer)
         self.info: AssociationInfo | None = None
         self.handler: AssociationHandler | None = None
         self._desk = desk
-        self._remote = ("", 0)
+        self._remote = remote or ("", 0)
         self._secured_by = ""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Note the peer's address."""
-        peer = transport.get_extra_info("peername") or ("", 0)
-        self._remote = (str(peer[0]), int(peer[1]))
+        if not self._remote[0]:
+            peer = transport.get_extra_info("peername") or ("", 0)
+            self._remote = (str(peer[0]), int(peer[1]))
         super().connection_made(transport)
         self._desk.waits(self)
 
