@@ -85,11 +85,11 @@ def test_pyorthanc_s_resources_have_their_attributes(archive: Archive, tmp_path:
         assert resource.get_main_information()["ID"] == resource.id_
         assert resource.main_dicom_tags
     for resource in (patient, study, series):
-        assert resource.is_stable is False
         assert abs(resource.last_update - datetime.now(UTC).replace(tzinfo=None)) < timedelta(minutes=10)
         assert resource.shared_tags["PatientID"] == patient_id
     assert (patient.patient_id, study.description, series.modality) == (patient_id, "Walk", "CT")
     assert patient.protected is False
+    eventually(lambda: all(each.is_stable for each in (patient, study, series)))
     assert instance.get_pydicom().SOPInstanceUID == dataset.SOPInstanceUID
 
 

@@ -15,6 +15,8 @@ from osteon_imaging.tasks import FATAL, Failure, Outcome, Task
 from osteon_imaging.turns import Turns, Urgency
 
 log = get_logger(__name__)
+for _failure in FATAL:
+    metrics.IMAGING_WORKERS_ENDED.labels(str(_failure))  # from 0 on: alerts see the first one
 _COMMAND: Final = (sys.executable, "-m", "osteon_imaging.worker")
 _LONGEST_ANSWER: Final = 8 << 20
 _TASKS_TO_START: Final = 20
@@ -41,6 +43,16 @@ class _Worker:
             return None
         self.done += 1
         return Outcome.model_validate_json(line) if line.endswith(b"\n") else None
+
+    @property
+    def lives(self) -> bool:
+        """Whether the process is there; the event loop hears of an end later than the system."""
+        if self.process.returncode is not None:
+            return False
+        try:
+            return os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+        except ChildProcessError:
+            return False
 
     async def end(self) -> int:
         """Kill the process and return its status; minus the signal's number when one ended it before."""
@@ -113,7 +125,7 @@ class Workers:
             worker = self._free.pop()
             if worker.retirement:
                 worker.retirement.cancel()
-            if worker.process.returncode is None:
+            if worker.lives:
                 return worker
             await self._retire(worker, "died")
         return _Worker(await self._start())
