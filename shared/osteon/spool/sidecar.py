@@ -227,9 +227,20 @@ def _decode_line(raw: bytes) -> SidecarLine:
         sha256=bytes.fromhex(fields["sha256"]),
         header=Header(
             json=header[:-1],
-            pixel_data=pixels and PixelData(**{**pixels, "frames": tuple((o, n) for o, n in pixels["frames"])}),
+            pixel_data=pixels and _decode_pixels(pixels),
             bulk={path: (offset, length) for path, (offset, length) in fields["bulk"].items()},
-            problems=tuple(Problem(**problem) for problem in fields["problems"]),
+            problems=tuple(Problem(problem["path"], problem["reason"]) for problem in fields["problems"]),
             unread=fields.get("unread", ""),
         ),
+    )
+
+
+def _decode_pixels(fields: dict[str, Any]) -> PixelData:
+    # By name: what a newer release tells beside these is passed over.
+    return PixelData(
+        tag=fields["tag"],
+        offset=fields["offset"],
+        length=fields["length"],
+        encapsulated=fields["encapsulated"],
+        frames=tuple((offset, length) for offset, length in fields["frames"]),
     )
