@@ -1,6 +1,7 @@
 """Ends with status 0 when the service in this container answers `/healthz`.
 
 Services answer on OSTEON_HEALTH_PORT; `standalone` has no port for that alone and answers on OSTEON_HTTP_PORT.
+`/readyz` is asked too: its answer does not count here, but it becomes the metric `osteon_ready`.
 """
 
 import os
@@ -8,10 +9,10 @@ import sys
 from urllib.request import urlopen
 
 
-def healthy(port: str) -> bool:
-    """Whether `/healthz` answers on a port of this container."""
+def answers(port: str, path: str) -> bool:
+    """Whether a port of this container answers with status 200."""
     try:
-        with urlopen(f"http://127.0.0.1:{port}/healthz", timeout=2) as answer:
+        with urlopen(f"http://127.0.0.1:{port}{path}", timeout=2) as answer:
             return bool(answer.status == 200)
     except OSError:
         return False
@@ -19,4 +20,7 @@ def healthy(port: str) -> bool:
 
 if __name__ == "__main__":
     ports = (os.environ.get("OSTEON_HEALTH_PORT", "8081"), os.environ.get("OSTEON_HTTP_PORT", "8042"))
-    sys.exit(not any(healthy(port) for port in ports))
+    healthy = [port for port in ports if answers(port, "/healthz")]
+    for port in healthy[:1]:
+        answers(port, "/readyz")
+    sys.exit(not healthy)

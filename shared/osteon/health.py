@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-import osteon.metrics  # noqa: F401  (so that every metric is there from the start)
+from osteon import metrics
 from osteon.errors import OsteonError
 from osteon.logging import get_logger
 
@@ -36,13 +36,16 @@ def routes(checks: Mapping[str, Check]) -> list[Route]:
         results = await asyncio.gather(*(_probe(checks[name]) for name in names))
         parts = dict(zip(names, results, strict=True))
         ready = all(result == OK for result in results)
+        metrics.READY.clear()  # a part that is asked no more, as that of the start
+        for part, result in parts.items():
+            metrics.READY.labels(part).set(result == OK)
         _log_changes(last, parts)
         return JSONResponse({"ready": ready, "parts": parts}, status_code=200 if ready else 503)
 
-    async def metrics(_: Request) -> Response:
+    async def exposition(_: Request) -> Response:
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
-    return [Route(path, answer) for path, answer in zip(PATHS, (healthz, readyz, metrics), strict=True)]
+    return [Route(path, answer) for path, answer in zip(PATHS, (healthz, readyz, exposition), strict=True)]
 
 
 def _log_changes(last: dict[str, str], parts: Mapping[str, str]) -> None:

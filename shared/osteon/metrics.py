@@ -23,6 +23,9 @@ LOOP_LAG_SECONDS: Final = Histogram(
     "How much later than it should the event loop came back, looked at twice a second.",
     buckets=_SECONDS,
 )
+READY: Final = Gauge(
+    "osteon_ready", "Parts that the service needs: 1 when one answered at the last look at /readyz, else 0.", ["part"]
+)
 
 ASSOCIATIONS_OPEN: Final = Gauge("osteon_associations_open", "Associations that are open now.")
 ASSOCIATIONS_LIMIT: Final = Gauge("osteon_associations_limit", "Associations that may be open at the same time.")

@@ -10,6 +10,8 @@ from osteon.dimse.status import Status
 from osteon.spool.sink import InstanceSink
 
 _SUCCESSES: Final = metrics.STORE_TOTAL.labels(status=f"0x{Status.SUCCESS:04X}")
+for _status in (Status.OUT_OF_RESOURCES, Status.PROCESSING_FAILURE):
+    metrics.STORE_TOTAL.labels(status=f"0x{_status:04X}")  # from 0 on: alerts see the first one
 
 
 class SenderCounts:

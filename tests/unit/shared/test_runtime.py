@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 import structlog
+from prometheus_client import REGISTRY
 from starlette.applications import Starlette
 
 from osteon import health, runtime
@@ -129,3 +130,19 @@ async def test_a_part_that_stops_working_is_logged_once_and_so_is_its_return() -
         ("part does not work", "broker", "refused"),
         ("part works again", "broker", None),
     ]
+
+
+async def test_a_part_that_does_not_work_is_a_metric_until_it_is_asked_no_more() -> None:
+    async def broker() -> None:
+        raise Unavailable("refused")
+
+    async def objects() -> None:
+        pass
+
+    checks = {"broker": broker, "objects": objects}
+    [ready] = [route.endpoint for route in health.routes(checks) if route.path == "/readyz"]
+    await ready(None)
+    assert [REGISTRY.get_sample_value("osteon_ready", {"part": part}) for part in checks] == [0, 1]
+    del checks["broker"]
+    await ready(None)
+    assert [REGISTRY.get_sample_value("osteon_ready", {"part": part}) for part in ("broker", "objects")] == [None, 1]
