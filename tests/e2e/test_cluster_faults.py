@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from pydicom import Dataset, dcmread
+from pydicom import Dataset
 from pydicom.uid import generate_uid
 from pynetdicom import AE, StoragePresentationContexts, evt
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind as StudyRootFind
@@ -268,51 +267,6 @@ def test_one_id_follows_an_instance_through_all_logs_and_metrics_move(running: C
 def logged(cluster: Cluster, service: str, chosen: Callable[[dict[str, str]], bool]) -> list[dict[str, str]]:
     lines = [line for path in cluster.logs.glob(f"{service}-*.log") for line in path.read_text().splitlines()]
     return [entry for line in lines if line.startswith("{") if chosen(entry := json.loads(line))]
-
-
-def test_the_bucket_alone_makes_the_same_index_again(running: Cluster, tmp_path: Path) -> None:
-    archive = archive_of(running)
-    [image] = images(tmp_path / "first", slices=1)
-    series = dcmread(image.path).SeriesInstanceUID
-    other = ct_slice(study=image.study, series=series, SOPInstanceUID=image.uid, PatientComments="other bytes")
-    other.file_meta.MediaStorageSOPInstanceUID = image.uid
-    for path in (image.path, saved(other, tmp_path)):
-        assert archive.send([path]) == [0x0000]
-        eventually(lambda: archive.get("/dicom-web/studies", params={"StudyInstanceUID": image.study}).text)
-        eventually(lambda: not list((running.data / "spool").glob("*/*.tar")))
-    eventually(lambda: archive.get("/conflicts").json())
-    before = everything(archive)
-    fresh = running.parts.postgres.create_database()
-    environment = running.environment() | {"OSTEON_DATABASE_URL": fresh}
-    command = [sys.executable, "-m", "osteon.cli", "reindex"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, env=environment)
-    assert done.returncode == 0, done.stderr
-    verify = [sys.executable, "-m", "osteon.cli", "verify", "--deep", "--grace", "0"]
-    done = subprocess.run(verify, capture_output=True, text=True, check=False, timeout=120, env=environment)
-    assert done.returncode == 0, done.stdout + done.stderr
-    again = Parts(running.parts.rabbitmq, running.parts.postgres, running.parts.seaweedfs, database_url=fresh)
-    only_query = {"writer": 0, "indexer": 0, "ingress": 0}
-    with Cluster(tmp_path / "again", parts=again, replicas=only_query, settings=SETTINGS) as second:
-        assert everything(Archive(0, second.url)) == before
-
-
-def everything(archive: Archive) -> dict[str, object]:
-    """Return what the index says about all studies, its counts and its conflicts."""
-    counts = {name: value for name, value in archive.get("/statistics").json().items() if name.startswith("Count")}
-    # Of packs that have instances in common, the order decides which ones are needed.
-    del counts["CountPacks"]
-    studies = archive.get("/dicom-web/studies", params={"includefield": "all", "limit": 1000}).json()
-    for study in studies:
-        study.pop("00081190", None)  # Retrieve URL
-    conflicts = archive.get("/conflicts").json()
-    for conflict in conflicts:  # its number and the time at which it was noticed are the index's own
-        del conflict["Id"], conflict["Detected"]
-    return {
-        "counts": counts,
-        "studies": sorted(studies, key=lambda study: study["0020000D"]["Value"][0]),
-        "instances": sorted(archive.get("/instances").json()),
-        "conflicts": sorted(conflicts, key=str),
-    }
 
 
 def test_a_move_whose_dispatcher_is_killed_is_gone_on_with_by_the_next(running: Cluster, tmp_path: Path) -> None:
