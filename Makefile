@@ -9,7 +9,7 @@ DISTRIBUTIONS := $(foreach d,shared $(wildcard services/*),-e $(d))
 T ?= tests
 
 .DEFAULT_GOAL := help
-.PHONY: help run cluster test test-fast test-deploy lint format docs bench storm lock clean
+.PHONY: help run cluster demo test test-fast test-deploy lint format docs bench storm lock clean
 
 help:  ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,6 +20,9 @@ run: $(VENV)/run  ## Start the archive on this computer, in data/ (Ctrl-C stops 
 cluster: $(VENV)/dev  ## Start every service as its own process, with RabbitMQ, PostgreSQL and SeaweedFS
 	@sh deploy/local/install.sh
 	@exec $(BIN)/python deploy/local/cluster.py --data data/cluster
+
+demo: $(VENV)/run  ## Send the demo study to what runs here (make run, make cluster, docker compose up), show each service at work
+	@exec $(BIN)/osteon demo $(DEMO)
 
 test: $(VENV)/dev  ## Run all tests; T=tests/unit/spool runs some
 	@sh deploy/local/install.sh

@@ -16,4 +16,4 @@ set_fsync() {
 set_fsync &
 # Its parts talk to each other over loopback, so that the data can move to a container with another address.
 exec weed mini -dir="$data" -ip=127.0.0.1 -ip.bind=0.0.0.0 -s3.port=8333 \
-    -webdav=false -admin.ui=false -s3.port.iceberg=0 -s3.port.lance=0 -master.telemetry=false
+    -webdav=false -admin.ui=false -s3.port.iceberg=0 -s3.port.lance=0 -master.telemetry=false -metricsPort=9327

@@ -5,13 +5,17 @@ import shutil
 import socket
 import subprocess
 import sys
+import tomllib
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
 
 import pytest
 
 from osteon.settings import known_names
+from support.checkers import run, tool
 from support.deploy import DOCKERFILE, ROOT, settings_in
+from support.stack import STAND_INS
 
 TEXT = DOCKERFILE.read_text()
 FINAL = TEXT[TEXT.rindex("\nFROM ") :]
@@ -59,14 +63,37 @@ def test_the_health_check_passes_while_one_of_the_two_ports_answers(variable: st
 
 def test_everything_that_the_image_copies_is_in_the_build_context() -> None:
     allowed = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
-    copied = re.findall(r"^COPY (?!--from)(\S+) ", TEXT, re.M)
-    assert set(copied) == allowed
+    copied = {name for line in re.findall(r"^COPY (?!--from)(.+) \S+$", TEXT, re.M) for name in line.split()}
+    assert copied == allowed
     assert all((ROOT / name).exists() for name in copied)
 
 
 def test_the_image_pulls_nothing_but_its_base() -> None:
     assert "# syntax" not in TEXT
-    assert set(re.findall(r"^FROM (\S+)", TEXT, re.M)) == {"debian:trixie-slim"}
+    assert set(re.findall(r"^FROM (\S+)", TEXT, re.M)) == {"${BASE}"}
+    assert re.findall(r"^ARG BASE=(.+)$", TEXT, re.M) == ["debian:trixie-slim"]
+
+
+def test_labels_say_what_the_image_is() -> None:
+    labels = dict(re.findall(r'org\.opencontainers\.image\.([\w.]+)="([^"]*)"', FINAL))
+    assert labels.keys() >= {"title", "description", "version", "revision", "source", "licenses", "base.name"}
+    assert labels["licenses"] == "Apache-2.0"
+    project = tomllib.loads((ROOT / "shared" / "pyproject.toml").read_text())["project"]
+    assert re.findall(r"^ARG VERSION=(.+)$", FINAL, re.M) == [project["version"]]
+
+
+def test_what_is_inside_is_listed_inside() -> None:
+    assert "COPY LICENSE requirements.lock /usr/share/doc/osteon/" in FINAL
+
+
+DOCKERFILES = [DOCKERFILE, *sorted(STAND_INS.glob("*.Dockerfile"))]
+
+
+@pytest.mark.parametrize("file", DOCKERFILES, ids=[file.name for file in DOCKERFILES])
+def test_hadolint_has_nothing_against_a_dockerfile(file: Path) -> None:
+    """The base and packages follow their security updates, so they are not pinned; users of packages have names."""
+    done = run(tool("hadolint"), *(f"--ignore={rule}" for rule in ("DL3006", "DL3008", "DL3066")), file)
+    assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.skipif(not shutil.which("sh"), reason="no sh here")

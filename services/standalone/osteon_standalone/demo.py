@@ -41,7 +41,7 @@ async def load(aet: str, port: int, mark: Path, console: Console) -> None:
         return
     with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), console=console) as bar:
         task = bar.add_task("Loading the demo study", total=sum(map(len, SERIES.values())))
-        await asyncio.to_thread(_send, aet, port, lambda: bar.advance(task))
+        await asyncio.to_thread(send, aet, port, lambda: bar.advance(task))
     await asyncio.to_thread(mark.touch)
 
 
@@ -66,14 +66,15 @@ def _uid(of: str) -> UID:
     return generate_uid(entropy_srcs=["osteon demo", of])
 
 
-def _send(aet: str, port: int, advance: Callable[[], None]) -> None:
+def send(aet: str, port: int, advance: Callable[[], None], *, host: str = "127.0.0.1") -> None:
+    """Send the demo study; `advance` is called for each instance. Blocks. Raises `DemoFailed`."""
     datasets = list(instances())
     client = AE("OSTEON-DEMO")
     for kind in {(d.SOPClassUID, d.file_meta.TransferSyntaxUID) for d in datasets}:
         client.add_requested_context(*kind)
-    association = client.associate("127.0.0.1", port, ae_title=aet)
+    association = client.associate(host, port, ae_title=aet)
     if not association.is_established:
-        raise DemoFailed(f"the demo study could not be loaded: no association with {aet} at port {port}")
+        raise DemoFailed(f"the demo study could not be loaded: no association with {aet} at {host}:{port}")
     try:
         for dataset in datasets:
             status = association.send_c_store(dataset)
