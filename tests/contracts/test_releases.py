@@ -23,6 +23,9 @@ from osteon.dicom.part10 import read_part10
 from osteon.dicom.reader import HeaderReader
 from osteon.index.entries import stored_pack
 from osteon.spool import sidecar
+from osteon.spool.disk import Disk
+from osteon.spool.paths import OPEN, SEALED
+from osteon.spool.recovery import recover
 from osteon.spool.tar import members
 from support import releases
 
@@ -109,6 +112,20 @@ def test_packs_and_sidecars_of_a_release_before_are_read(release: str) -> None:
         data_set = file[read_part10(file).data_set_offset :]
         assert hashlib.sha256(data_set).digest() == entry.sha256
         assert entry.attributes["OperatorsName"] == "Müller^Jörg"
+
+
+@each_release
+@pytest.mark.parametrize("ending", [SEALED, OPEN], ids=["sealed", "open"])
+def test_a_spool_of_a_release_before_is_taken_over(release: str, ending: str, tmp_path: Path) -> None:
+    pack, _ = objects(release)
+    whole = pack.read_bytes()
+    left = tmp_path / "folder" / f"{pack.stem}{ending}"
+    left.parent.mkdir()
+    left.write_bytes(whole if ending == SEALED else whole.rstrip(b"\0") + b"\0" * 100)
+    found = recover(left, tmp_path, Disk()).pack
+    assert found is not None
+    assert found.instances == (2 if ending == SEALED else 1), "the last one was cut"
+    assert (tmp_path / found.path).exists()
 
 
 @each_release

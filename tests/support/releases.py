@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import orjson
@@ -20,9 +21,14 @@ from osteon.contracts import topology
 from osteon.contracts.conflicts import ConflictDecided
 from osteon.contracts.packs import Origin, PackStored
 from osteon.dicom.reader import HeaderReader
+from osteon.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN
 from osteon.remotes.orders import Order
 from osteon.spool import sidecar
-from osteon.spool.upload import Part10File, write_pack
+from osteon.spool.disk import Disk
+from osteon.spool.instance import Announced
+from osteon.spool.open_packs import Limits, OpenPacks, Sender
+from osteon.spool.paths import OPEN, SEALED
+from osteon.spool.recovery import recover
 from osteon_dispatcher import kinds as _  # noqa: F401  (defines the orders of the dispatcher)
 
 Schema = dict[str, Any]
@@ -201,23 +207,31 @@ def write(folder: Path) -> None:
 
 
 def write_objects(folder: Path) -> None:
-    """Write a pack of two instances and its sidecar."""
-    # Not at the top: make.py is of no use to those who only compare.
+    """Write a pack of two instances, as `ingress` seals it after a crash, and its sidecar."""
+    # Not at the top: they are of no use to those who only compare.
+    from support.data import dataset_bytes
     from support.make import ct_slice
     from support.packs import part10
 
     study, series, pack_id = "1.2.840.99999.1", "1.2.840.99999.1.1", "019b7d1e02887000a000000000000001"
     pixels = {"Rows": 4, "Columns": 4, "PixelData": bytes(range(32)), "OperatorsName": "Müller^Jörg"}
     slices = [ct_slice(study=study, series=series, number=n, SOPInstanceUID=f"{series}.{n}", **pixels) for n in (1, 2)]
-    for each in slices:
-        each.file_meta.MediaStorageSOPInstanceUID = each.SOPInstanceUID
-    files = [Part10File(str(each.SOPInstanceUID), part10(each)) for each in slices]
-    pack = folder / f"{pack_id}.tar"
-    pack.unlink(missing_ok=True)
-    done = write_pack(pack, files, received_at=_TIME)
+    with TemporaryDirectory() as spool:
+        root = Path(spool)
+        packs = OpenPacks(root, root, Sender("a1", "SCANNER", "192.0.2.7"), Limits(1 << 30, 60.0), Disk())
+        for each in slices:
+            at = int(_TIME.timestamp())
+            announced = Announced(each.SOPClassUID, each.SOPInstanceUID, EXPLICIT_VR_LITTLE_ENDIAN, "SCANNER", at)
+            packs.append(announced, dataset_bytes(part10(each)))
+        packs.commit()
+        (left,) = root.glob(f"*{OPEN}")
+        sealed = recover(left.rename(root / f"{pack_id}{OPEN}"), root, Disk()).pack
+        assert sealed is not None
+        pack = folder / f"{pack_id}{SEALED}"
+        pack.write_bytes((root / sealed.path).read_bytes())
     facts = PackStored(
-        correlation_id="recorded", pack_id=pack_id, study_uid=study, series_uid=series, origin=Origin.HTTP,
-        received_at=_TIME, instances=done.instances, size=done.size,
+        correlation_id="recorded", pack_id=pack_id, study_uid=study, series_uid=series, origin=Origin.DIMSE,
+        calling_aet="SCANNER", received_at=_TIME, instances=sealed.instances, size=sealed.size,
     )  # fmt: skip
     pack.with_suffix(".meta").write_bytes(sidecar.build(pack, facts, HeaderReader()).data)
 
