@@ -51,7 +51,7 @@ async def sweep(
             if progress:
                 progress(seen, indexed)
         while batch := await asyncio.to_thread(missing.take, BATCH):
-            read = [await _read(key, objects) for _, key in batch]
+            read = await asyncio.gather(*(_read(key, objects) for _, key in batch))
             if packs := [pack for pack in read if pack]:
                 indexed += await _index(packs, objects, index, bus)
             if progress:
