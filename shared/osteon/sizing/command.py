@@ -20,6 +20,7 @@ def main(
         float | None,
         typer.Option(
             min=0.001,
+            max=1e9,
             help=f"Studies a day, of {measured.STUDY_INSTANCES} instances of {measured.INSTANCE_MB} MB each.",
         ),
     ] = None,
@@ -38,11 +39,16 @@ def main(
     ] = measured.BURST,
     associations: Annotated[int, typer.Option(min=1, help="Open at once in those minutes.")] = 20,
     sent: Annotated[
-        float, typer.Option(min=0, help="Instances out by C-MOVE, C-GET and routing, for each that comes in.")
+        float, typer.Option(min=0, max=1000, help="Instances out by C-MOVE, C-GET and routing, for each that comes in.")
     ] = 0.5,
-    viewed: Annotated[float, typer.Option(min=0, help="Instances out by HTTP, for each that comes in.")] = 0.5,
+    viewed: Annotated[
+        float, typer.Option(min=0, max=1000, help="Instances out by HTTP, for each that comes in.")
+    ] = 0.5,
     outage: Annotated[
-        float, typer.Option(min=0.01, help="Hours for which the object store or the broker may be away at that rate.")
+        float,
+        typer.Option(
+            min=0.01, max=8760, help="Hours for which the object store or the broker may be away at that rate."
+        ),
     ] = 4.0,
     years: Annotated[int, typer.Option(min=1, max=100, help="For which everything is kept.")] = 10,
     growth: Annotated[
@@ -80,8 +86,10 @@ def _kind(text: str) -> Kind:
         found = Kind(name, float(studies), float(instances), float(megabytes))
     except ValueError:
         raise typer.BadParameter(f"{text!r} is not {_FORM}", param_hint="--kind") from None
-    if not all(0 < number < float("inf") for number in (found.studies, found.instances, found.megabytes)):
-        raise typer.BadParameter(f"{text!r}: numbers must be greater than 0", param_hint="--kind")
+    if not all(0 < number <= 1e9 for number in (found.studies, found.instances, found.megabytes)):
+        raise typer.BadParameter(
+            f"{text!r}: numbers must be greater than 0, and at most a thousand million", param_hint="--kind"
+        )
     return found
 
 

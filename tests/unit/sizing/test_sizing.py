@@ -138,8 +138,16 @@ def test_json_has_the_numbers_of_the_text() -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    ["", "--studies 1 --kind CT:1:1:1", "--kind CT:1:1", "--kind CT:1:nan:1", "--kind CT:0:1:1"],
-    ids=["nothing", "both", "short", "nan", "zero"],
+    [
+        "",
+        "--studies 1 --kind CT:1:1:1",
+        "--kind CT:1:1",
+        "--kind CT:1:nan:1",
+        "--kind CT:0:1:1",
+        "--studies nan",
+        "--studies inf",
+    ],
+    ids=["nothing", "both", "short", "nan", "zero", "no number", "endless"],
 )
 def test_a_site_that_makes_no_sense_is_refused_with_the_option_that_is_wrong(arguments: str) -> None:
     done = sizing(*arguments.split())
