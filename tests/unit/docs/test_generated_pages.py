@@ -2,7 +2,6 @@
 
 import importlib.util
 import re
-from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
 
@@ -58,11 +57,3 @@ def test_every_link_between_the_pages_leads_somewhere() -> None:
     for page in [*DOCS.rglob("*.md"), DOCS.parent / "README.md"]:
         for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
-
-
-def test_every_command_that_a_page_names_exists() -> None:
-    known = {"version", "service"}  # `osteon service`: any of them
-    known |= {point.name for group in ("osteon.services", "osteon.commands") for point in entry_points(group=group)}
-    for page in [*DOCS.glob("*.md"), DOCS.parent / "README.md"]:
-        named = set(re.findall(r"(?:^|`)osteon ([a-z]+)", page.read_text(), re.MULTILINE))
-        assert named <= known, page.name
