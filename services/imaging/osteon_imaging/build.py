@@ -1,12 +1,11 @@
 """Composition root of `imaging`."""
 
 import asyncio
-import tempfile
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
 from typing import Final
 
+from osteon import work_folder
 from osteon.bus.port import Bus
 from osteon.bus.rabbit import RabbitBus
 from osteon.contracts.topology import RENDER, TRANSCODE
@@ -47,8 +46,8 @@ async def build_embedded(
 ) -> AsyncIterator[None]:
     """Start the service on given ports. Worker processes start with the first request, or at once to be `ready`."""
     async with AsyncExitStack() as stack:
-        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="osteon-imaging-", ignore_cleanup_errors=True))
-        sources = Sources(objects, Path(folder), settings.imaging_sources)
+        folder = await work_folder.lend(stack, "imaging")
+        sources = Sources(objects, folder, settings.imaging_sources)
         stack.push_async_callback(sources.close)
         workers = _workers(settings)
         stack.push_async_callback(workers.close)
@@ -57,7 +56,7 @@ async def build_embedded(
             sources=sources,
             workers=workers,
             poison=Poison(settings.imaging_poison_seconds),
-            folder=Path(folder),
+            folder=folder,
         )
         pictures = Pictures(objects, settings.render_cache)
         rendering = Rendering(pictures, attempts)

@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from pathlib import Path
 from typing import Final
 
+from osteon import work_folder
 from osteon.bus.port import Bus
 from osteon.bus.rabbit import RabbitBus
 from osteon.contracts.find import FindPage, FindRequested
@@ -26,7 +26,6 @@ from osteon_query.images.thumbnails import Ahead
 from osteon_query.packs.converted import LOSSY
 from osteon_query.packs.sidecars import Sidecars
 from osteon_query.packs.uploads import Uploads
-from osteon_query.packs.work_folder import work_folder
 from osteon_query.remotes.told import tell_modalities
 from osteon_query.search.cfind import handle_find
 from osteon_query.settings import DoorSettings, QueryServiceSettings
@@ -54,7 +53,7 @@ async def build(
             known = await asyncio.to_thread(read_file, settings.remotes_file)
             await until_available("database", partial(fill, index.remotes, *known))
         sidecars = Sidecars(objects, memory=SIDECAR_MEMORY)
-        folder = await _enter_folder(stack)
+        folder = await work_folder.lend(stack, "query")
         uploads = Uploads(
             index=index, objects=objects, bus=bus, wait=settings.index_wait, folder=folder, at_once=settings.uploads
         )
@@ -100,10 +99,3 @@ async def _real_parts(settings: QueryServiceSettings, stack: AsyncExitStack) -> 
     await bus.start()
     stack.push_async_callback(bus.close, grace=settings.drain_seconds)
     return bus, index, S3Objects.from_settings(settings)
-
-
-async def _enter_folder(stack: AsyncExitStack) -> Path:
-    lent = work_folder()
-    folder = await asyncio.to_thread(lent.__enter__)
-    stack.push_async_callback(asyncio.to_thread, lent.__exit__, None, None, None)
-    return folder

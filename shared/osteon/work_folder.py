@@ -1,28 +1,36 @@
-"""The folder for uploads in flight. A process that was killed leaves its folder behind; the next start removes it.
+"""A folder for files in flight. A process that was killed leaves its folder behind; the next start removes it.
 
 Each folder is held by a lock that ends with the process, so that replicas may share a TMPDIR.
 """
 
+import asyncio
 import fcntl
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
-from typing import Final
 
 from osteon.logging import get_logger
 
-_PREFIX: Final = "osteon-query-"
 log = get_logger(__name__)
 
 
+async def lend(stack: AsyncExitStack, service: str) -> Path:
+    """Return a new folder that is removed when `stack` ends."""
+    folder = work_folder(service)
+    path = await asyncio.to_thread(folder.__enter__)
+    stack.push_async_callback(asyncio.to_thread, folder.__exit__, None, None, None)
+    return path
+
+
 @contextmanager
-def work_folder() -> Iterator[Path]:
+def work_folder(service: str) -> Iterator[Path]:
     """Remove what nobody holds, then lend a new folder in TMPDIR, which is removed at the end. Blocks."""
-    _remove_stale(Path(tempfile.gettempdir()))
-    path, fd = _make()
+    prefix = f"osteon-{service}-"
+    _remove_stale(Path(tempfile.gettempdir()), prefix)
+    path, fd = _make(prefix)
     try:
         yield path
     finally:
@@ -30,9 +38,9 @@ def work_folder() -> Iterator[Path]:
         os.close(fd)
 
 
-def _make() -> tuple[Path, int]:
+def _make(prefix: str) -> tuple[Path, int]:
     while True:
-        path = Path(tempfile.mkdtemp(prefix=_PREFIX))
+        path = Path(tempfile.mkdtemp(prefix=prefix))
         try:
             fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
         except FileNotFoundError:
@@ -43,8 +51,8 @@ def _make() -> tuple[Path, int]:
         os.close(fd)
 
 
-def _remove_stale(parent: Path) -> None:
-    for path in parent.glob(f"{_PREFIX}*"):
+def _remove_stale(parent: Path, prefix: str) -> None:
+    for path in parent.glob(f"{prefix}*"):
         try:
             fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         except OSError:
