@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Barrier
+from threading import Barrier, Event
 from typing import Any
 
 import httpx
@@ -192,10 +192,22 @@ def test_fewer_replicas_leave_nothing_behind(stack: Stack, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("name", [*services(), *PARTS])
 def test_a_container_that_is_killed_comes_back_and_nothing_is_lost(stack: Stack, tmp_path: Path, name: str) -> None:
-    sent = Sent(tmp_path / name)
-    assert sent.send(stack.archive, 10)
-    stack.kill(name)
-    eventually(lambda: sent.send(stack.archive, 10), seconds=60)
-    stack.wait_healthy()
+    sent, ended = Sent(tmp_path / name), Event()
+
+    def keep_sending() -> int:
+        associations = 0
+        while not ended.is_set():
+            associations += sent.send(stack.archive, 5)
+        return associations
+
+    with ThreadPoolExecutor(1) as background:
+        sending = background.submit(keep_sending)
+        try:
+            eventually(lambda: sent.acknowledged)
+            stack.kill(name)
+            stack.wait_healthy()
+        finally:
+            ended.set()
+        assert sending.result() > 0
     assert sent.send(stack.archive, 5)
     sent.check(stack.archive)
