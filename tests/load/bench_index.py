@@ -21,6 +21,8 @@ from pathlib import Path
 from pydicom import Dataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import create_async_engine
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tests" / "load"), str(ROOT / "tests"), str(ROOT / "deploy" / "local")]
@@ -191,6 +193,8 @@ class Line:
     instances: int
     rate: float
     cpu: float
+    bytes: float
+    wal: float
     latencies: dict[str, tuple[float, float]]
 
 
@@ -206,16 +210,35 @@ async def ask(question: Callable[[int], Awaitable[int]], name: str) -> tuple[flo
     return taken[len(taken) // 2], taken[-1]
 
 
+async def written(url: str) -> tuple[float, float]:
+    """Return the bytes that a database takes, and those of WAL that were written; SQLite's are not counted."""
+    engine = create_async_engine(url)
+    try:
+        async with engine.connect() as connection:
+            if engine.dialect.name == "sqlite":
+                size = "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()"
+                return float((await connection.execute(text(size))).scalar_one()), 0.0
+            both = "SELECT pg_database_size(current_database()), pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')"
+            size_of, wal = (await connection.execute(text(both))).one()
+            return float(size_of), float(wal)
+    finally:
+        await engine.dispose()
+
+
 async def measure(database: str, url: str, options: argparse.Namespace, folder: Path, server: int = 0) -> list[Line]:
     """Fill one database and ask it at each size."""
     index = SqlIndex(url)
     await index.start()
     growing, lines = Growing(index, options.slices, server), []
     questions = Questions(growing, folder)
+    before, had = await written(url), 0
     for size in (size for size in (10_000, 100_000, 1_000_000, 10_000_000) if size <= options.instances):
         rate, cpu = await growing.grow(size)
+        after = await written(url)
+        bytes_each, wal_each = ((b - a) / (size - had) for a, b in zip(before, after, strict=True))
+        before, had = after, size
         latencies = {name: await ask(question, name) for name, question in questions.all.items()}
-        lines.append(Line(database, size, rate, cpu, latencies))
+        lines.append(Line(database, size, rate, cpu, bytes_each, wal_each, latencies))
         print(f"{database} {size:,} instances: {rate:.0f}/s, {cpu:.2f} ms of CPU each", flush=True)
         for name, (p50, p99) in latencies.items():
             print(f"  {name}: p50 {p50:.1f}, slowest {p99:.1f} ms", flush=True)
@@ -229,6 +252,10 @@ def table(lines: Sequence[Line]) -> str:
     rows = [head, "|---|" + "--:|" * len(lines)]
     rows.append("| indexed, instances/s | " + " | ".join(f"{line.rate:.0f}" for line in lines) + " |")
     rows.append("| CPU an instance, ms | " + " | ".join(f"{line.cpu:.2f}" for line in lines) + " |")
+    rows.append("| bytes an instance in the database | " + " | ".join(f"{line.bytes:.0f}" for line in lines) + " |")
+    rows.append(
+        "| bytes of WAL an instance | " + " | ".join(f"{line.wal:.0f}" if line.wal else "-" for line in lines) + " |"
+    )
     for name in lines[0].latencies:
         cells = ("{:.1f} / {:.1f}".format(*line.latencies[name]) for line in lines)
         rows.append(f"| {name} | " + " | ".join(cells) + " |")
