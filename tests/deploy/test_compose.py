@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from osteon.health import STARTING
 from osteon.settings import ProcessSettings, known_names
 from support.deploy import COMPOSE, DOCKERFILE, ROOT, commands, compose, services, settings_in
 
@@ -74,6 +75,7 @@ def test_the_balancer_sends_each_door_to_the_service_that_has_it() -> None:
     said = {service for _, service, _, options in servers if "send-proxy-v2" in options}
     expected = {name for name in services() if environment(name).get("OSTEON_PROXY_PROTOCOL") == "true"}
     assert said == expected == {"ingress"}
+    assert f'http-check expect ! string "{STARTING}"' in HAPROXY
     binds = set(re.findall(r"^    bind :(\d+)$", HAPROXY, re.M))
     assert {port.split(":")[2] for port in compose()["services"]["balancer"]["ports"]} == binds - {"8404"}
     assert environment("dispatcher")["OSTEON_OWN_DOOR"] == "balancer:4242", "ingress takes nothing from others"
