@@ -21,7 +21,7 @@ cluster: $(VENV)/dev  ## Start every service as its own process, with RabbitMQ, 
 	@sh deploy/local/install.sh
 	@exec $(BIN)/python deploy/local/cluster.py --data data/cluster
 
-demo: $(VENV)/run  ## Send the demo study to what runs here (make run, make cluster, docker compose up), show each service at work
+demo: $(VENV)/run  ## Send the demo study to the archive that runs here and show each service at work
 	@exec $(BIN)/osteon demo $(DEMO)
 
 test: $(VENV)/dev  ## Run all tests; T=tests/unit/spool runs some
@@ -48,6 +48,7 @@ format: $(VENV)/dev  ## Format the code
 docs: $(VENV)/dev  ## Write the pages that are made from the code
 	$(BIN)/python docs/generate.py
 	$(BIN)/python k8s/components/prometheus-operator/generate.py
+	$(BIN)/python deploy/grafana/build.py
 
 bench: $(VENV)/dev  ## Measure ingest, retrieval and DICOMweb beside Orthanc, scaling, the index and the parts, into docs/performance.md
 	@sh deploy/local/install.sh

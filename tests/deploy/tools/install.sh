@@ -8,6 +8,7 @@ venv=${VENV:-.venv}
 missing=""
 command -v npm >/dev/null 2>&1 || missing="$missing nodejs npm"
 command -v promtool >/dev/null 2>&1 || missing="$missing prometheus"
+command -v amtool >/dev/null 2>&1 || missing="$missing prometheus-alertmanager"
 if [ -n "$missing" ]; then
     command="apt-get install --no-install-recommends -y$missing"
     if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
