@@ -57,7 +57,7 @@ def to_message(letter: Letter, *, persistent: bool = True, **properties: Any) ->
     if history.replays:
         headers[_REPLAYS] = history.replays
     if letter.published is not None:
-        headers[_PUBLISHED] = letter.published
+        headers[_PUBLISHED] = round(letter.published * 1e6)  # AMQP's float would be off by a minute
     mode = aio_pika.DeliveryMode.PERSISTENT if persistent else aio_pika.DeliveryMode.NOT_PERSISTENT
     defaults: dict[str, Any] = {"correlation_id": _short(letter.correlation_id), "message_id": _short(letter.id)}
     return aio_pika.Message(
@@ -90,7 +90,7 @@ def to_letter(message: AbstractIncomingMessage) -> Letter:
         message.correlation_id or "",
         id=identifier,
         history=history,
-        published=published if isinstance(published, float) else None,
+        published=published / 1e6 if isinstance(published, int) else None,
     )
 
 

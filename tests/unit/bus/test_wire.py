@@ -1,10 +1,13 @@
 """`osteon.bus.wire` and its AMQP form."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
+from pamqp.decode import field_table as decode_table
+from pamqp.encode import field_table as encode_table
 
-from osteon.bus.rabbit_wire import to_dead_message, to_message
+from osteon.bus.rabbit_wire import to_dead_message, to_letter, to_message
 from osteon.bus.wire import BadMessage, DeadLetter, History, Letter, decode, describe, encode
 from osteon.contracts.find import FindRequested
 from osteon.contracts.packs import PackSealed, PackStored
@@ -56,6 +59,16 @@ def test_texts_that_amqp_can_not_carry_are_cut_and_cleaned() -> None:
 def test_a_message_is_persistent_and_says_what_it_is() -> None:
     message = to_message(encode(sealed(QUEUE, "n")))
     assert (message.type, message.correlation_id, message.delivery_mode) == ("PackSealed", "c-n", 2)
+
+
+def test_the_moment_of_publication_survives_amqp_to_the_microsecond() -> None:
+    sent = encode(sealed(QUEUE))
+    properties = to_message(sent).properties
+    _, carried = decode_table(encode_table(properties.headers))
+    incoming = SimpleNamespace(
+        headers=carried, message_id=sent.id, body=sent.body, type=sent.type, correlation_id=sent.correlation_id
+    )
+    assert to_letter(incoming).published == pytest.approx(sent.published, rel=0, abs=1e-5)  # type: ignore[arg-type]
 
 
 def test_every_published_type_is_matched_by_its_own_pattern() -> None:
