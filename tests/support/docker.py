@@ -36,6 +36,8 @@ def docker() -> Iterator[None]:
         parts = [f"--{name}={folder / place}" for name, place in places.items()]
         with (folder / "log").open("w") as log:
             daemon = subprocess.Popen(["dockerd", *parts, "-H", host], stdout=log, stderr=log)
+        # What `docker build --network host` leaves mounted.
+        exits.callback(quiet, "umount", f"{folder}/exec/netns/default")
         exits.callback(stop, daemon)
         os.environ["DOCKER_HOST"] = host
         exits.callback(os.environ.pop, "DOCKER_HOST")
