@@ -25,6 +25,8 @@ def quantiles(metric: str, *by: str, chosen: str = "HERE", of: tuple[float, ...]
     }
 
 
+_DOOR: Final = 'HERE, job=~"ingress|standalone"'
+"""A gauge that is always there is 0 in services that do not set it."""
 _AET: Final = 'HERE, calling_aet=~"$calling_aet"'
 _DIMSE: Final = f'{_AET}, origin="dimse"'
 
@@ -86,8 +88,9 @@ INGEST: Final = Dashboard(
                       {"{{origin}}: {{reason}}": rate("osteon_refused_instances_total", "origin", "reason")}, "ops",
                       runbook="instances-refused"),
                 Panel("Associations open", "And how many may be.",
-                      {"{{instance}}": "osteon_associations_open{HERE}",
-                       "limit {{instance}}": "osteon_associations_limit{HERE}"}, runbook="associations-near-limit"),
+                      {"{{instance}}": f"osteon_associations_open{{{_DOOR}}}",
+                       "limit {{instance}}": f"osteon_associations_limit{{{_DOOR}}}"},
+                      runbook="associations-near-limit"),
                 Panel("Sync of the disk", "Time in which the disk of the spool made a file durable.",
                       quantiles("osteon_spool_sync_seconds"), "s"),
                 Panel("Unused connections", "Connections without an association: scanners, health checks, wrong peers.",
@@ -149,7 +152,7 @@ PIPELINE: Final = Dashboard(
                       {"{{state}}": "max by (state) (osteon_spool_oldest_seconds{HERE})"}, "s", wide=6,
                       runbook="spool-not-stored"),
                 Panel("Fill", "At 100 % C-STORE is refused.",
-                      {"{{instance}}": "osteon_spool_fill_ratio{HERE}"}, "percentunit", wide=6, limit=0.7,
+                      {"{{instance}}": f"osteon_spool_fill_ratio{{{_DOOR}}}"}, "percentunit", wide=6, limit=0.7,
                       runbook="spool-filling"),
                 Panel("Packs sealed", "By reason.",
                       {"{{reason}}": rate("osteon_packs_sealed_total", "reason")}, "ops", wide=6),
@@ -216,7 +219,7 @@ PIPELINE: Final = Dashboard(
                 Panel("Decisions", "On conflicts, by what is kept.",
                       {"{{keep}}": rate("osteon_conflicts_resolved_total", "keep")}, "ops", runbook="conflicts-open"),
                 Panel("Bytes in the spool", "Not yet in the object store.",
-                      {"{{instance}}": "osteon_spool_bytes{HERE}"}, "bytes", runbook="spool-not-stored"),
+                      {"{{instance}}": f"osteon_spool_bytes{{{_DOOR}}}"}, "bytes", runbook="spool-not-stored"),
             ],
         ),
     ],
@@ -260,7 +263,7 @@ RETRIEVE: Final = Dashboard(
                        + quantiles("osteon_http_seconds", "method", "route", of=(0.99,))["{{method}} {{route}} p99"]
                        + ")"}, "s"),
                 Panel("In progress", "Requests that are being answered.",
-                      {"{{instance}}": "osteon_http_requests_in_progress{HERE}"}),
+                      {"{{instance}}": 'osteon_http_requests_in_progress{HERE, job=~"query|standalone"}'}),
             ],
         ),
         Row(
@@ -355,9 +358,10 @@ STORAGE: Final = Dashboard(
             "Disks",
             [
                 Panel("Spool: room", "Bytes that may still come before C-STORE is refused.",
-                      {"{{instance}}": "osteon_spool_free_bytes{HERE}"}, "bytes", runbook="spool-full-soon"),
+                      {"{{instance}}": f"osteon_spool_free_bytes{{{_DOOR}}}"}, "bytes", runbook="spool-full-soon"),
                 Panel("Spool: room in 4 hours", "As in the last half hour.",
-                      {"{{instance}}": "clamp_min(predict_linear(osteon_spool_free_bytes{HERE}[30m], 4 * 3600), 0)"},
+                      {"{{instance}}": "clamp_min(predict_linear("
+                       f"osteon_spool_free_bytes{{{_DOOR}}}[30m], 4 * 3600), 0)"},
                       "bytes", runbook="spool-full-soon"),
                 Panel("Parts: room", "Disks of RabbitMQ, SeaweedFS and, on Kubernetes, of all volumes.",
                       {"rabbitmq {{instance}}": "rabbitmq_disk_space_available_bytes",

@@ -168,7 +168,7 @@ def stat(
 def graph(
     panel: Mapping[str, Any], series: Sequence[tuple[str, list[tuple[float, float]]]], width: int, height: int
 ) -> str:
-    """Return lines, the largest value and a legend of at most six names."""
+    """Return lines, the largest value and a legend of two lines at most."""
     if not series:
         return f'<text x="{width // 2}" y="{height // 2}" text-anchor="middle" fill="#999">no data</text>'
     unit = panel["fieldConfig"]["defaults"]["unit"]
@@ -186,10 +186,11 @@ def graph(
         )
         colour = COLOURS[number % len(COLOURS)]
         parts.append(f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="1.5"/>')
-    for number, (name, _) in enumerate(series[:6]):
-        x, y = PAD + (number % 3) * (width - 16) // 3, height - 38 + number // 3 * 14
+    columns = max(1, width // 110)
+    for number, (name, _) in enumerate(series[: 2 * columns]):
+        x, y = PAD + number % columns * (width - 16) // columns, height - 38 + number // columns * 14
         parts.append(f'<rect x="{x}" y="{y}" width="8" height="8" fill="{COLOURS[number % len(COLOURS)]}"/>')
-        parts.append(f'<text x="{x + 11}" y="{y + 8}">{escape(name[: width // 24])}</text>')
+        parts.append(f'<text x="{x + 11}" y="{y + 8}">{escape(name[: (width // columns - 16) // 6])}</text>')
     return "".join(parts)
 
 
