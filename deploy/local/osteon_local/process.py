@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -12,6 +13,7 @@ from pathlib import Path
 # The kernel sends the parent-death signal when the *thread* that forked ends, so one thread that lives as long as
 # the interpreter starts every child.
 _LAUNCHER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="launcher")
+_STOPPED_WITHIN = 5.0
 
 
 class Process:
@@ -75,6 +77,10 @@ class Process:
     def pause(self) -> None:
         """Send SIGSTOP to it and to everything that it started: it hangs but its connections stay open."""
         self._signal_tree(signal.SIGSTOP)
+        # On a busy machine a thread may answer once more before the signal reaches it.
+        deadline = time.monotonic() + _STOPPED_WITHIN
+        while self.alive and any(map(_runs, tree(self.pid))) and time.monotonic() < deadline:
+            time.sleep(0.005)
 
     def resume(self) -> None:
         """Undo `pause`."""
@@ -110,6 +116,14 @@ def _setpriv(number: signal.Signals, privileges: Sequence[str]) -> list[str]:
     if setpriv is None:
         return []
     return [setpriv, *privileges, "--pdeathsig", number.name.removeprefix("SIG"), "--"]
+
+
+def _runs(pid: int) -> bool:
+    """Tell whether a thread of the process is not yet stopped."""
+    with suppress(OSError):  # it has ended
+        states = [stat.read_text().rpartition(")")[2].split()[0] for stat in Path(f"/proc/{pid}/task").glob("*/stat")]
+        return not all(state in "TtZX" for state in states)
+    return False
 
 
 def tree(pid: int) -> list[int]:
