@@ -56,6 +56,11 @@ def test_prometheus_accepts_configuration_and_rules() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_the_style_of_all_yaml_is_one() -> None:
+    done = run(tool("yamllint"), "--strict", "-c", "tests/deploy/tools/yamllint.yaml", FOLDER, ROOT / "deploy/grafana")
+    assert done.stdout == ""
+
+
 def test_the_example_of_the_alertmanager_is_accepted_and_wakes_somebody_only_for_what_is_critical() -> None:
     file = FOLDER / "alertmanager.yml"
     content = yaml.safe_load(file.read_text())
