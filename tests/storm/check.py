@@ -137,8 +137,10 @@ def leftovers(world: World) -> list[str]:
     folders = [path.name for path in spool.iterdir() if path.is_dir()]
     if len(folders) > len(world.dicom_ports):
         files.append(f"{len(folders)} spool folders for {len(world.dicom_ports)} processes")
-    temporary = [path.name for path in world.temporary.iterdir() if path.name.startswith("osteon-")]
-    if len(temporary) > len(world.urls):
-        files.append(f"{len(temporary)} folders osteon-* in TMPDIR for {len(world.urls)} processes")
-    files += [str(path.relative_to(world.temporary)) for path in world.temporary.glob("osteon-*/*")]
+    # What imaging keeps in its folder are copies of packs within a bound, not leftovers.
+    for service in ("query", "imaging"):
+        temporary = list(world.temporary.glob(f"osteon-{service}-*"))
+        if len(temporary) > len(world.urls):
+            files.append(f"{len(temporary)} folders osteon-{service}-* in TMPDIR for {len(world.urls)} processes")
+    files += [str(path.relative_to(world.temporary)) for path in world.temporary.glob("osteon-query-*/*")]
     return files
