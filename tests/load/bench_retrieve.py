@@ -52,20 +52,22 @@ def main() -> None:
                     send(list(studies.values()), server.ports, server.aet)
                     server.wait_for(sum(map(len, studies.values())))
                     for case in options.case:
-                        runs.append(measure(server, case, studies[size_of(case)]))
+                        runs.append(measure(server, case, studies[parts(case)[1]]))
                         print(f"{number + 1}/{options.repeats} {runs[-1].line()}", flush=True)
     _report(runs, options.docs, " ".join(sys.argv[1:]))
 
 
-def size_of(case: str) -> str:
-    """Return the size that a case names."""
-    return case.partition("@")[0].partition("-")[2]
+def parts(case: str) -> tuple[str, str, str]:
+    """Return what a case names: get or move, the size of the slices, and the client, empty for the light one."""
+    what, _, client = case.partition("@")
+    how, _, size = what.partition("-")
+    return how, size, client
 
 
 def measure(server: Server, case: str, files: Sequence[Path]) -> Run:
     """Retrieve the study of these files once."""
     study = str(pydicom.dcmread(files[0], stop_before_pixels=True).StudyInstanceUID)
-    how, client = case.partition("-")[0], case.partition("@")[2]
+    how, _, client = parts(case)
     sink, load = free_port(), os.getloadavg()[0]
     for name, port in ((SINK, sink), (CALLING, free_port())):
         httpx.put(f"{server.url}/modalities/{name}", json=[name, "127.0.0.1", port]).raise_for_status()

@@ -1,7 +1,4 @@
-"""An acceptor under attack, and a well-behaved association that goes on meanwhile.
-
-`OSTEON_TEST_FUZZ=20` makes every random test try twenty times as much, with other dice each time.
-"""
+"""An acceptor under attack, and a well-behaved association that goes on meanwhile."""
 
 import asyncio
 import resource

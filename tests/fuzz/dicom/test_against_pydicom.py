@@ -10,8 +10,8 @@ from pydicom import Dataset
 from pydicom.filereader import read_dataset
 
 from osteon.dicom.reader import HeaderReader
-from support.attack import EFFORT
 from support.dicom import EXPLICIT, IMPLICIT
+from support.effort import EFFORT
 from support.hostile import bundled
 
 SILENTLY_SHORTENED = (

@@ -5,8 +5,8 @@ import pytest
 from osteon.dicom.errors import BadDataSet, BadPart10
 from osteon.dicom.part10 import read_part10
 from osteon.dicom.reader import HeaderReader
-from support.attack import EFFORT
 from support.data import BUNDLED
+from support.effort import EFFORT
 from support.hostile import bundled, read_either, same_identity_from_any_beginning
 
 STEP = 11 if EFFORT == 1 else 1

@@ -12,8 +12,9 @@ from osteon.dimse import negotiation, offer, proposal
 from osteon.dimse.config import AcceptorConfig, Remote, RequestorConfig
 from osteon.dimse.pdu import ProtocolError
 from osteon.dimse.requestor import NotAccepted, RequestorError, associate
-from support.attack import EFFORT, fuzz
+from support.attack import fuzz
 from support.dimse import STUDY_FIND, Peer, data_tf, pdv
+from support.effort import EFFORT
 from support.scp import ALL, accept, request, response, scripted
 
 REQUEST = offer.encode(Remote(aet="PEER", host="x", port=1), ALL, RequestorConfig())[6:]

@@ -10,7 +10,7 @@ from osteon.dimse.association import AcceptedAssociation
 from osteon.dimse.config import AcceptorConfig
 from osteon.dimse.handler import AssociationInfo
 from osteon.dimse.observer import Ended
-from support.attack import CONTEXTS, EFFORT, Wire
+from support.attack import CONTEXTS, Wire
 from support.dimse import (
     Log,
     Recorder,
@@ -24,6 +24,7 @@ from support.dimse import (
     store_message,
     store_rq,
 )
+from support.effort import EFFORT
 
 PARTS = [
     store_message(1),

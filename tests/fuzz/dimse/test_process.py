@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from support.archive import Archive, Standalone, eventually
-from support.attack import ABORT, CONTEXTS, EFFORT
+from support.attack import ABORT, CONTEXTS
 from support.dimse import data_tf, pdu, pdv, request_pdu, store_message, store_rq
+from support.effort import EFFORT
 from support.make import ct_slice, saved
 
 pytestmark = pytest.mark.slow

@@ -10,7 +10,7 @@ import pytest
 
 from osteon.dimse.handler import AssociationInfo, MoveRequest, RetrieveResponse
 from osteon.dimse.status import Status
-from support.attack import ABORT, EFFORT, RELEASE, Target, in_batches, under_attack, until
+from support.attack import ABORT, RELEASE, Target, in_batches, under_attack, until
 from support.dimse import (
     IMPLICIT,
     STUDY_MOVE,
@@ -24,6 +24,7 @@ from support.dimse import (
     move_rq,
     pdv,
 )
+from support.effort import EFFORT
 from support.retrieve import as_getter, get_message, sending, store_response
 
 QUICK = {"artim_timeout": 0.2, "dimse_timeout": 0.3, "network_timeout": 0.5}

@@ -14,7 +14,7 @@ import pytest
 
 from osteon_query.http.errors import BadBody, TooLarge
 from osteon_query.orthanc.zips import Zip
-from support.attack import EFFORT
+from support.effort import EFFORT
 from support.hostile import peak
 from support.make import ct_slice
 from support.packs import part10
