@@ -34,12 +34,14 @@ _WAITING: Final = {
 async def upgrade(connection: AsyncConnection) -> None:
     """Run the revisions that the database lacks, inside the transaction that `connection` is in.
 
+    Tables of a newer release stay as they are: this one understands them, and may be what was gone back to.
     Other processes wait: on PostgreSQL at an advisory lock, on SQLite because the transaction has begun as a writer.
     """
     lock = upgrade_lock(connection.dialect.name)
     if lock is not None:
         await connection.execute(lock)
-    await connection.run_sync(_upgrade)
+    if await compared(connection) is not Tables.NEWER:
+        await connection.run_sync(_upgrade)
 
 
 async def expect(connection: AsyncConnection) -> None:

@@ -18,9 +18,9 @@ app = Typer()
 app.command()(command.main)
 
 
-async def start(url: str) -> None:
-    """Start as a service does that leaves the tables to `osteon migrate`."""
-    index = SqlIndex(url, migrate=False)
+async def start(url: str, *, migrate: bool = False) -> None:
+    """Start as a service does that leaves the tables to `osteon migrate`, or makes them."""
+    index = SqlIndex(url, migrate=migrate)
     try:
         await index.start()
         await index.check()
@@ -48,10 +48,14 @@ async def test_with_older_tables_it_waits_too(tmp_path: Path) -> None:
         await start(url)
 
 
-async def test_with_newer_tables_it_starts_so_that_an_upgrade_can_go_pod_by_pod(tmp_path: Path) -> None:
+@pytest.mark.parametrize("migrate", [False, True])
+async def test_with_newer_tables_it_starts_so_that_an_upgrade_goes_pod_by_pod_and_back(
+    tmp_path: Path, migrate: bool
+) -> None:
     url = sqlite_url(tmp_path / "i.sqlite")
     set_revision(tmp_path / "i.sqlite", "of-the-future")
-    await start(url)
+    await start(url, migrate=migrate)
+    await start(url, migrate=migrate)
 
 
 def test_the_command_makes_the_tables_that_services_wait_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
