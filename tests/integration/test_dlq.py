@@ -225,3 +225,41 @@ async def test_the_length_of_the_dead_letter_queue_is_a_metric(
         await eventually(lambda: gauge._value.get() >= 1)
         handler.broken = False
         await bus.replay([str(entry["id"]) for entry in await parked(queue)])
+
+
+async def test_a_call_that_is_under_way_when_the_connection_closes_fails_and_the_bus_closes(
+    broker: RabbitMQ, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rabbit_counts, "EVERY", 0.0)
+    monkeypatch.setattr(rabbit_counts, "_FIRST", 0.0)
+    failed: list[Exception] = []
+
+    async def counted(link: Link, queue: str) -> int:
+        try:
+            return await waiting_in(link, queue)
+        except Exception as error:
+            failed.append(error)
+            raise
+
+    waiting_in = rabbit_counts.waiting_in
+    monkeypatch.setattr(rabbit_counts, "waiting_in", counted)
+    for _ in range(10):
+        bus = RabbitBus(broker.url)
+        await bus.start()
+        await asyncio.sleep(0.02)
+        await bus.close()
+    assert {type(error) for error in failed} == {BusUnavailable}
+
+
+async def test_a_connection_whose_end_fails_unexpectedly_does_not_keep_the_bus_from_closing(
+    broker: RabbitMQ, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(link: Link, queues: object) -> None:
+        await link.closed.wait()
+        raise LookupError("unexpected")
+
+    monkeypatch.setattr("osteon.bus.rabbit.keep_counting", broken)
+    bus = RabbitBus(broker.url)
+    await bus.start()
+    await bus.close()
+    assert bus._link is None

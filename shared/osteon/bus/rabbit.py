@@ -200,6 +200,8 @@ class RabbitBus:
             except Exception as error:
                 self._problem = describe(error)
                 log.exception("unexpected failure of the broker connection")
+                if self._task is not None and self._task.cancelling():
+                    raise  # it took the place of the CancelledError of `close`, which waits for the end
             log.warning("no connection to RabbitMQ, trying again", broker=self._broker, problem=self._problem,
                         seconds=round(pause, 1))  # fmt: skip
             # Replicas that lost the same broker must not all come back in the same instant.

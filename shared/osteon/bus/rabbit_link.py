@@ -86,6 +86,11 @@ def broker_errors(what: str) -> Iterator[None]:
         if task is None or task.cancelling():
             raise
         raise BusUnavailable(f"{what}: the connection was lost") from None
+    except Exception as error:
+        # And calls that are under way when it closes a connection with a bare Exception.
+        if type(error) is not Exception:
+            raise
+        raise BusUnavailable(f"{what}: the connection was lost") from error
 
 
 class Link:
