@@ -67,3 +67,10 @@ class Pixels:
         path = self._folder / uuid4().hex
         path.write_bytes(await self._objects.get_range(message.key, message.offset, message.length))
         return path
+
+
+async def nothing_below(objects: Objects, prefix: str) -> None:
+    """Return once no object is left there: what was transcoded is deleted in the background."""
+    async with asyncio.timeout(30):
+        while [info async for info in objects.list(prefix)]:
+            await asyncio.sleep(0.01)

@@ -13,7 +13,7 @@ from support.data import BUNDLED
 from support.imaging import image
 from support.make import ct_slice
 from support.packs import part10
-from support.pixels import Pixels
+from support.pixels import Pixels, nothing_below
 from support.query import WEB, Running, multipart, short_uid, split_multipart
 
 OCTETS = "application/octet-stream"
@@ -227,7 +227,7 @@ async def test_frames_come_in_a_transfer_syntax_that_is_named(archive: Running, 
         assert all(b"\xff\xf7" in content[:64] for content in found)
         assert response.headers["Content-Type"].startswith("image/jls" if single else "multipart/related")
     assert [message.targets for message in pixels.transcoded] == [[JLS], [JLS]]
-    assert not [info async for info in archive.objects.list("cache/transcoded/")]
+    await nothing_below(archive.objects, "cache/transcoded/")
 
 
 @pytest.mark.parametrize(

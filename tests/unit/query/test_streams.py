@@ -13,7 +13,7 @@ from pydicom.uid import ImplicitVRLittleEndian, generate_uid
 from osteon.objects.folder import FolderObjects
 from osteon.runtime import http_server
 from support.make import ct_slice
-from support.pixels import Pixels
+from support.pixels import Pixels, nothing_below
 from support.query import WEB, Running
 
 ANY = 'multipart/related; type="application/dicom"; transfer-syntax=*'
@@ -120,9 +120,5 @@ async def test_what_was_transcoded_for_a_client_that_went_away_is_deleted(
         writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\nAccept: {accept}\r\n\r\n".encode())
         assert (await reader.readline()).startswith(b"HTTP/1.1 200")
         writer.transport.abort()
-        for _ in range(100):
-            if not [info async for info in archive.objects.list("cache/transcoded/")]:
-                break
-            await asyncio.sleep(0.1)
+        await nothing_below(archive.objects, "cache/transcoded/")
         assert len(pixels.transcoded) < 12
-        assert not [info async for info in archive.objects.list("cache/transcoded/")]

@@ -22,7 +22,7 @@ from osteon.contracts.topology import TRANSCODE
 from support.imaging import image
 from support.make import ct_slice
 from support.packs import part10
-from support.pixels import Pixels
+from support.pixels import Pixels, nothing_below
 from support.query import WEB, Running, split_multipart
 
 DICOM = 'multipart/related; type="application/dicom"'
@@ -82,7 +82,7 @@ async def test_who_names_no_transfer_syntax_gets_explicit_vr_little_endian(
     assert found[datasets[0].SOPInstanceUID].PixelData == plain.PixelData
     assert found[datasets[1].SOPInstanceUID].PixelData == datasets[1].PixelData
     assert len(pixels.transcoded) == 1  # implicit into explicit VR needs nobody
-    assert not [info async for info in archive.objects.list("cache/transcoded/")]
+    await nothing_below(archive.objects, "cache/transcoded/")
 
 
 async def test_what_has_no_decoder_comes_as_stored_to_who_names_no_transfer_syntax(
