@@ -23,7 +23,7 @@ ASKED = Commitment(
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.slow)])
 async def commitments(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Commitments]:
     postgres = request.param == "postgres"
-    index = SqlIndex(str(request.getfixturevalue("database_url")) if postgres else sqlite_url(tmp_path / "i.db"))
+    index = SqlIndex(str(request.getfixturevalue("index_url")) if postgres else sqlite_url(tmp_path / "i.db"))
     await index.start()
     yield index.commitments
     await index.close()

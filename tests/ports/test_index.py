@@ -29,7 +29,7 @@ STORES = ["sqlite", pytest.param("postgres", marks=pytest.mark.slow)]
 @pytest.fixture(params=STORES)
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "postgres":
-        return str(request.getfixturevalue("database_url"))
+        return str(request.getfixturevalue("index_url"))
     return sqlite_url(tmp_path / "folder" / "index.db")
 
 

@@ -34,7 +34,7 @@ NUMBERS = itertools.count(1)
 @pytest.fixture(params=STORES)
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "postgres":
-        return str(request.getfixturevalue("database_url"))
+        return str(request.getfixturevalue("index_url"))
     return sqlite_url(tmp_path / "index.db")
 
 
@@ -210,7 +210,7 @@ async def test_a_third_version_is_a_new_conflict_with_what_was_decided_for(index
                          ids=["same-series", "other-patient", "three"])  # fmt: skip
 @pytest.mark.parametrize("keep", [None, 0, 1, -1], ids=["open", "first", "second", "last"])
 async def test_any_order_of_packs_and_decisions_gives_the_same_index(
-    index: SqlIndex, tmp_path: Path, versions: tuple[StoredPack, ...], keep: int | None
+    index: SqlIndex, tmp_path: Path, url: str, versions: tuple[StoredPack, ...], keep: int | None
 ) -> None:
     decision = None if keep is None else decided(versions[keep], versions[0 if keep else 1])
     steps: list[StoredPack | ConflictDecided] = [*versions, *([decision] if decision else [])]
@@ -225,7 +225,8 @@ async def test_any_order_of_packs_and_decisions_gives_the_same_index(
         await take(index, step)
     expected = await everything(index)
     await check_sums(index)
-    for number, order in enumerate(thinned(list(itertools.permutations(steps)))):
+    orders = thinned(list(itertools.permutations(steps))) if url.startswith("sqlite") else [tuple(reversed(steps))]
+    for number, order in enumerate(orders):
         other = SqlIndex(sqlite_url(tmp_path / f"{number}.db"))
         for step in order:
             await take(other, step)

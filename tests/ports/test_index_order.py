@@ -108,7 +108,7 @@ def test_any_order_and_repetition_of_packs_gives_the_same_index(expected, order,
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.slow)])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "postgres":
-        return str(request.getfixturevalue("database_url"))
+        return str(request.getfixturevalue("index_url"))
     return sqlite_url(tmp_path / "index.db")
 
 
@@ -152,12 +152,12 @@ async def test_writers_that_claim_the_same_uids_for_other_patients_cross_without
 
 
 @pytest.mark.slow
-async def test_who_follows_the_change_log_misses_nothing_while_many_write(database_url):
+async def test_who_follows_the_change_log_misses_nothing_while_many_write(index_url):
     seen: list[int] = []
     done = asyncio.Event()
 
     async def follow() -> None:
-        async with opened(database_url) as index:
+        async with opened(index_url) as index:
             while True:
                 finished = done.is_set()
                 page = await index.changes(since=seen[-1] if seen else 0, limit=7)
@@ -166,12 +166,12 @@ async def test_who_follows_the_change_log_misses_nothing_while_many_write(databa
                     return
 
     async def write(number: int) -> None:
-        async with opened(database_url) as index:
+        async with opened(index_url) as index:
             for i in range(12):
                 uid = f"1.{number}.{i}"
                 await index.upsert([pack(entry(f"P{number}", uid, f"{uid}.1", f"{uid}.1.1"))])
 
-    async with opened(database_url) as index:
+    async with opened(index_url) as index:
         follower = asyncio.create_task(follow())
         await asyncio.gather(*(write(number) for number in range(4)))
         done.set()

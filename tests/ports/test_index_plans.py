@@ -15,7 +15,7 @@ from osteon.index.sql import SqlIndex
 from osteon.index.tables import instances, studies
 from support.index import pack, slices
 
-STUDIES = 3000
+STUDIES = 1200
 INFIX = r"ix_study_names_key_trigrams|study_names_fts VIRTUAL TABLE INDEX \d+:.*G"
 FAMILIES = [
     a + b + c for a in "BDFGKLMNPRSTW" for b in ("a", "e", "i", "o", "u") for c in ("lert", "mann", "sen", "witz")
@@ -70,7 +70,7 @@ async def plan(index: SqlIndex, statement) -> str:
         prefix = "EXPLAIN QUERY PLAN "
         if connection.dialect.name == "postgresql":
             prefix = "EXPLAIN "
-            # 3000 rows are so few pages that reading all may be cheapest: ask for the plan for more.
+            # So many rows are so few pages that reading all may be cheapest: ask for the plan for more.
             await connection.execute(text("SET LOCAL enable_seqscan = off"))
         parameters = [sql.params[name] for name in sql.positiontup] if sql.positional else sql.params
         bound = tuple(parameters) if isinstance(parameters, list) else parameters

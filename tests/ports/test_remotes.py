@@ -30,7 +30,7 @@ CLOUD = Peer(
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.slow)])
 async def index(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[SqlIndex]:
     postgres = request.param == "postgres"
-    opened = SqlIndex(str(request.getfixturevalue("database_url")) if postgres else sqlite_url(tmp_path / "i.db"))
+    opened = SqlIndex(str(request.getfixturevalue("index_url")) if postgres else sqlite_url(tmp_path / "i.db"))
     await opened.start()
     yield opened
     await opened.close()

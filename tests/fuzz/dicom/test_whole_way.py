@@ -169,7 +169,7 @@ def poisoned(name: str, number: int) -> bytes:
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return sqlite_url(tmp_path / "index.sqlite")
-    found: str = request.getfixturevalue("database_url")
+    found: str = request.getfixturevalue("index_url")
     return found
 
 

@@ -98,8 +98,8 @@ async def test_every_level_means_its_instances_in_the_order_of_their_bytes(index
 
 
 @pytest.mark.slow
-async def test_every_level_means_the_same_in_postgresql(database_url):
-    async with opened(database_url) as index:
+async def test_every_level_means_the_same_in_postgresql(index_url):
+    async with opened(index_url) as index:
         for model, keys, expected in CASES:
             assert await meant(asked(model, **keys), index) == uids(expected), keys
 
