@@ -7,6 +7,8 @@ UV_VERSION := 0.11
 PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3.14 python3,$(shell command -v $(p))))
 DISTRIBUTIONS := $(foreach d,shared $(wildcard services/*),-e $(d))
 T ?= tests
+# Tests wait much for servers: one process more than there are processors.
+WORKERS ?= $(shell expr $$(nproc 2>/dev/null || echo 2) + 1)
 
 .DEFAULT_GOAL := help
 .PHONY: help run cluster demo test test-fast test-deploy lint format docs bench storm lock clean
@@ -26,10 +28,10 @@ demo: $(VENV)/run  ## Send the demo study to the archive that runs here and show
 
 test: $(VENV)/dev  ## Run all tests; T=tests/unit/spool runs some
 	@sh deploy/local/install.sh
-	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder $(T)
+	$(BIN)/pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder $(T)
 
 test-fast: $(VENV)/dev  ## Run the tests that need no other program
-	$(BIN)/pytest -n auto -m "not slow" $(T)
+	$(BIN)/pytest -n $(WORKERS) --dist loadgroup -m "not slow" $(T)
 
 test-deploy: $(VENV)/dev  ## Check image, compose file and manifests with the tools for that, which it installs
 	@VENV=$(VENV) sh tests/deploy/tools/install.sh

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import structlog
+from xdist.scheduler import LoadGroupScheduling
 
 from osteon_local import Postgres, RabbitMQ, SeaweedFS
 from osteon_local.cluster import Cluster, Parts
@@ -14,6 +15,9 @@ from support.parts import *  # noqa: F403  (fixtures are found by name)
 
 SOON = {"OSTEON_STABLE_AGE": "3", "OSTEON_BREAKER_SECONDS": "2", "OSTEON_THUMBNAILS_AHEAD": "0"}
 """Settings that let tests wait less."""
+
+SHARED = {"archive": "archive", "standalone": "archive", "cluster": "archive", "faulty": "faulty"}
+"""Fixtures of the whole run, and the process that they are in."""
 
 ATTACKS = Path(__file__).parent / "fuzz"
 _configure = structlog.configure
@@ -27,11 +31,31 @@ def _configure_for_all(**settings: Any) -> None:
 structlog.configure = _configure_for_all
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist looks at the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Attacks take their time."""
+    """Attacks take their time. Files that use an archive of the whole run go to one process, which starts it."""
+    groups: dict[Path, str] = {}
     for item in items:
         if item.path.is_relative_to(ATTACKS):
             item.add_marker(pytest.mark.slow)
+        for name in SHARED.keys() & set(getattr(item, "fixturenames", ())):
+            groups[item.path] = SHARED[name]
+    for item in items:
+        if item.path in groups:
+            item.add_marker(pytest.mark.xdist_group(groups[item.path]))
+
+
+class Processes(LoadGroupScheduling):  # type: ignore[misc]
+    """What has no group goes to the processes file by file."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return str(super()._split_scope(nodeid)).partition("::")[0]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Processes:
+    """Let `Processes` say which process runs what."""
+    return Processes(config, log)
 
 
 @pytest.fixture(scope="session")
@@ -51,6 +75,22 @@ def cluster(parts_folder: Path, postgres: Postgres, seaweedfs: SeaweedFS) -> Ite
     parts = Parts(broker, postgres, seaweedfs, database_url=postgres.create_database(), bucket="cluster")
     with Cluster(folder, parts=parts, replicas={"dispatcher": 2}, settings=SOON) as running:
         yield Archive(running.dicom_port, running.url)
+
+
+@pytest.fixture(scope="session")
+def faulty(parts_folder: Path) -> Iterator[Cluster]:
+    """A cluster on parts of its own, whose processes tests may kill, freeze and stop, and bring back."""
+    folder = parts_folder / "faulty"
+    replicas = {"ingress": 2, "writer": 2, "indexer": 2, "dispatcher": 2}
+    settings = {
+        "OSTEON_LOG_FORMAT": "json",
+        "OSTEON_PACK_SECONDS": "0.2",
+        "OSTEON_INDEX_WAIT": "20",
+        "OSTEON_JOB_LEASE": "3",
+        "OSTEON_JOB_POLL": "0.3",
+    }
+    with Cluster(folder, parts=Parts.in_folder(folder), replicas=replicas, settings=settings) as running:
+        yield running
 
 
 @pytest.fixture(scope="session", params=["standalone", "cluster"])

@@ -18,30 +18,16 @@ from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind as S
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelGet as StudyRootGet
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelMove as StudyRootMove
 
-from osteon_local.cluster import Cluster, Parts
+from osteon_local.cluster import SERVICES, Cluster
 from support.archive import Archive, eventually
 from support.load import Load, Modality, archive_of, images, nothing_lost
 from support.make import ct_slice, saved
-from support.parts import Postgres, RabbitMQ, SeaweedFS
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
-SETTINGS = {
-    "OSTEON_LOG_FORMAT": "json",
-    "OSTEON_PACK_SECONDS": "0.2",
-    "OSTEON_INDEX_WAIT": "20",
-    "OSTEON_JOB_LEASE": "5",
-}
 CT = ("1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.1.2.1")
 
 
-@pytest.fixture(scope="module")
-def running(
-    parts_folder: Path, own_rabbitmq: RabbitMQ, own_postgres: Postgres, own_seaweedfs: SeaweedFS
-) -> Iterator[Cluster]:
-    parts = Parts(own_rabbitmq, own_postgres, own_seaweedfs)
-    replicas = {"ingress": 2, "writer": 2, "indexer": 2}
-    with Cluster(parts_folder / "faults", parts=parts, replicas=replicas, settings=SETTINGS) as cluster:
-        yield cluster
+DISPATCHERS = ("dispatcher-0", "dispatcher-1")
 
 
 def ports(cluster: Cluster) -> list[int]:
@@ -61,94 +47,94 @@ def metric(cluster: Cluster, name: str, line: str) -> float:
 @contextmanager
 def another_ingress(cluster: Cluster, folder: Path, **settings: str) -> Iterator[Cluster]:
     """Run one more ingress, with settings of its own, on the spool and the parts of a cluster."""
-    own = SETTINGS | {"OSTEON_SPOOL": str(cluster.data / "spool")} | settings
-    alone = {"writer": 0, "indexer": 0, "query": 0}
+    own = {"OSTEON_SPOOL": str(cluster.data / "spool"), "OSTEON_PACK_SECONDS": "0.2"} | settings
+    alone = dict.fromkeys(SERVICES, 0) | {"ingress": 1}
     with Cluster(folder, parts=cluster.parts, replicas=alone, settings=own) as more:
         yield more
 
 
-def test_services_killed_in_turn_under_load_lose_nothing(running: Cluster, tmp_path: Path) -> None:
-    with Load(tmp_path, ports(running)) as load:
+def test_services_killed_in_turn_under_load_lose_nothing(faulty: Cluster, tmp_path: Path) -> None:
+    with Load(tmp_path, ports(faulty)) as load:
         for number, name in enumerate(("writer-0", "indexer-0", "ingress-0", "query-0", "writer-1", "indexer-1"), 1):
             load.reaches(35 * number)
-            running.kill(name)
-            running.replicas[name].process.start()
+            faulty.kill(name)
+            faulty.replicas[name].process.start()
         load.ends()
     assert load.refused == []
-    running.wait_ready()
-    nothing_lost(running, load.acknowledged)
+    faulty.wait_ready()
+    nothing_lost(faulty, load.acknowledged)
 
 
-def test_services_asked_to_stop_under_load_finish_what_they_have(running: Cluster, tmp_path: Path) -> None:
-    before = metric(running, "ingress-1", "osteon_associations_total")
-    with Load(tmp_path, ports(running)[:1]) as load:
+def test_services_asked_to_stop_under_load_finish_what_they_have(faulty: Cluster, tmp_path: Path) -> None:
+    before = metric(faulty, "ingress-1", "osteon_associations_total")
+    with Load(tmp_path, ports(faulty)[:1]) as load:
         for name in ("writer-0", "indexer-0", "query-0", "ingress-0"):
             load.reaches(40)
-            process = running.replicas[name].process
+            process = faulty.replicas[name].process
             process.stop(grace=40)
             assert process.returncode == 0, process.tail()
             process.start()
         load.ends()
     assert (load.refused, load.associations) == ([], 4), "an open association was not allowed to end"
-    assert metric(running, "ingress-1", "osteon_associations_total") == before
-    running.wait_ready()
-    nothing_lost(running, load.acknowledged)
+    assert metric(faulty, "ingress-1", "osteon_associations_total") == before
+    faulty.wait_ready()
+    nothing_lost(faulty, load.acknowledged)
 
 
-def test_parts_that_hang_under_load_delay_and_lose_nothing(running: Cluster, tmp_path: Path) -> None:
-    with Load(tmp_path, ports(running)) as load:
+def test_parts_that_hang_under_load_delay_and_lose_nothing(faulty: Cluster, tmp_path: Path) -> None:
+    with Load(tmp_path, ports(faulty)) as load:
         load.reaches(40)
-        for part in running.parts:
+        for part in faulty.parts:
             part.pause()
         load.ends()
         time.sleep(6)
-        for part in running.parts:
+        for part in faulty.parts:
             part.resume()
     assert (load.refused, load.associations) == ([], 4)
-    nothing_lost(running, load.acknowledged)
+    nothing_lost(faulty, load.acknowledged)
 
 
-def test_ingest_goes_on_without_any_part_and_services_wait_for_them(running: Cluster, tmp_path: Path) -> None:
-    with Load(tmp_path, ports(running)) as load:
+def test_ingest_goes_on_without_any_part_and_services_wait_for_them(faulty: Cluster, tmp_path: Path) -> None:
+    with Load(tmp_path, ports(faulty)) as load:
         load.reaches(20)
-        for part in running.parts:
+        for part in faulty.parts:
             part.kill()
         load.ends()
         assert (load.refused, load.associations) == ([], 4)
     for name in ("writer-0", "indexer-0", "query-0", "ingress-0"):
-        process = running.replicas[name].process
+        process = faulty.replicas[name].process
         process.stop(grace=40)
         assert process.returncode == 0, process.tail()
         process.start()
-    late = Modality(images(tmp_path / "late", slices=5), ports(running)[:1])
-    eventually(lambda: running.replicas["ingress-0"].ready)
+    late = Modality(images(tmp_path / "late", slices=5), ports(faulty)[:1])
+    eventually(lambda: faulty.replicas["ingress-0"].ready)
     late.run()
     assert (len(late.acknowledged), late.refused) == (5, [])
-    assert readiness(running, "indexer-0") == (503, {"start": "still starting"})
-    assert '"part": "database"' in running.replicas["indexer-0"].process.tail()
-    status, parts = readiness(running, "writer-1")
+    assert readiness(faulty, "indexer-0") == (503, {"start": "still starting"})
+    assert '"part": "database"' in faulty.replicas["indexer-0"].process.tail()
+    status, parts = readiness(faulty, "writer-1")
     assert status == 503
     assert "no connection to RabbitMQ" in parts["broker"]
     assert "object store" in parts["objects"]
-    for part in running.parts:
+    for part in faulty.parts:
         part.launch()
-    for part in running.parts:
+    for part in faulty.parts:
         part.wait_ready()
-    running.wait_ready()
-    nothing_lost(running, load.acknowledged | late.acknowledged)
+    faulty.wait_ready()
+    nothing_lost(faulty, load.acknowledged | late.acknowledged)
 
 
-def test_the_same_instances_at_two_doors_at_once_are_one_row_each(running: Cluster, tmp_path: Path) -> None:
-    archive = archive_of(running)
+def test_the_same_instances_at_two_doors_at_once_are_one_row_each(faulty: Cluster, tmp_path: Path) -> None:
+    archive = archive_of(faulty)
     before = archive.get("/statistics").json()
     files = images(tmp_path, series=2, slices=15)
-    modalities = [Modality(files, [port]) for port in ports(running)]
+    modalities = [Modality(files, [port]) for port in ports(faulty)]
     threads = [threading.Thread(target=modality.run) for modality in modalities]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    nothing_lost(running, {image.uid: image for image in files})
+    nothing_lost(faulty, {image.uid: image for image in files})
     after = archive.get("/statistics").json()
     grown = {name: int(after[name]) - int(before[name]) for name in after if name.startswith("Count")}
     assert (grown["CountStudies"], grown["CountSeries"], grown["CountInstances"]) == (1, 2, 30)
@@ -157,28 +143,28 @@ def test_the_same_instances_at_two_doors_at_once_are_one_row_each(running: Clust
     assert (row["00201206"]["Value"], row["00201208"]["Value"]) == ([2], [30])
 
 
-def test_the_folder_of_an_ingress_that_never_comes_back_is_adopted(running: Cluster, tmp_path: Path) -> None:
-    port = running.replicas["ingress-1"].ports["dicom"]
+def test_the_folder_of_an_ingress_that_never_comes_back_is_adopted(faulty: Cluster, tmp_path: Path) -> None:
+    port = faulty.replicas["ingress-1"].ports["dicom"]
     modality = Modality(images(tmp_path), [port], patient=False)
     for writer in ("writer-0", "writer-1"):  # what is sealed stays in the folder
-        running.pause(writer)
+        faulty.pause(writer)
     thread = threading.Thread(target=modality.run)
     thread.start()
     eventually(lambda: len(modality.acknowledged) >= 20)
-    adopted = metric(running, "ingress-0", "osteon_spool_recovered_packs_total")
-    running.kill("ingress-1")
+    adopted = metric(faulty, "ingress-0", "osteon_spool_recovered_packs_total")
+    faulty.kill("ingress-1")
     thread.join()
-    eventually(lambda: metric(running, "ingress-0", "osteon_spool_recovered_packs_total") > adopted)
+    eventually(lambda: metric(faulty, "ingress-0", "osteon_spool_recovered_packs_total") > adopted)
     for writer in ("writer-0", "writer-1"):
-        running.resume(writer)
-    nothing_lost(running, modality.acknowledged)
-    running.restart("ingress-1")
+        faulty.resume(writer)
+    nothing_lost(faulty, modality.acknowledged)
+    faulty.restart("ingress-1")
 
 
-def test_a_full_spool_refuses_and_takes_again_by_itself(running: Cluster, tmp_path: Path) -> None:
+def test_a_full_spool_refuses_and_takes_again_by_itself(faulty: Cluster, tmp_path: Path) -> None:
     files = images(tmp_path / "files", slices=40)
-    with another_ingress(running, tmp_path / "small", OSTEON_SPOOL_QUOTA="150000") as small:
-        running.parts.seaweedfs.kill()
+    with another_ingress(faulty, tmp_path / "small", OSTEON_SPOOL_QUOTA="150000") as small:
+        faulty.parts.seaweedfs.kill()
         modality = Modality(files, [small.dicom_port])
         thread = threading.Thread(target=modality.run)
         thread.start()
@@ -188,11 +174,11 @@ def test_a_full_spool_refuses_and_takes_again_by_itself(running: Cluster, tmp_pa
             eventually(lambda: readiness(small, "ingress-0")[0] == 503)
             assert "OSTEON_SPOOL_QUOTA" in readiness(small, "ingress-0")[1]["spool"]
         finally:
-            running.parts.seaweedfs.start()
+            faulty.parts.seaweedfs.start()
         thread.join(60)
         assert set(modality.refused) == {0xA700}
         assert len(modality.acknowledged) == len(files)
-        nothing_lost(running, modality.acknowledged)
+        nothing_lost(faulty, modality.acknowledged)
         eventually(lambda: readiness(small, "ingress-0")[0] == 200)
 
 
@@ -202,11 +188,11 @@ def storescu(port: int, path: Path) -> str:
     return done.stdout + done.stderr
 
 
-def test_an_answer_after_the_index_means_that_it_is_found_at_once(running: Cluster, tmp_path: Path) -> None:
+def test_an_answer_after_the_index_means_that_it_is_found_at_once(faulty: Cluster, tmp_path: Path) -> None:
     study = generate_uid()
     files = [saved(ct_slice(study=study, number=number), tmp_path) for number in range(5)]
-    with another_ingress(running, tmp_path / "after", OSTEON_ACK_AFTER="index") as after:
-        door = Archive(after.dicom_port, running.url)
+    with another_ingress(faulty, tmp_path / "after", OSTEON_ACK_AFTER="index") as after:
+        door = Archive(after.dicom_port, faulty.url)
         for count, path in enumerate(files, 1):
             with door.association(CT) as association:
                 assert association.send_c_store(path).Status == 0x0000
@@ -222,37 +208,37 @@ def stow(archive: Archive, path: Path) -> httpx.Response:
     return httpx.post(f"{archive.dicomweb}/studies", content=body, headers=headers, timeout=60)
 
 
-def test_stow_without_a_broker_is_put_off_and_can_be_sent_again(running: Cluster, tmp_path: Path) -> None:
-    archive = archive_of(running)
+def test_stow_without_a_broker_is_put_off_and_can_be_sent_again(faulty: Cluster, tmp_path: Path) -> None:
+    archive = archive_of(faulty)
     [image] = images(tmp_path, slices=1)
-    running.parts.rabbitmq.pause()
+    faulty.parts.rabbitmq.pause()
     try:
         refused = stow(archive, image.path)
     finally:
-        running.parts.rabbitmq.resume()
+        faulty.parts.rabbitmq.resume()
     assert refused.status_code == 503
     assert int(refused.headers["Retry-After"]) > 0
     answer = eventually(lambda: (sent := stow(archive, image.path)).status_code == 200 and sent)
     assert answer.json()["00081199"]["Value"][0]["00081155"]["Value"] == [image.uid]
-    nothing_lost(running, {image.uid: image})
+    nothing_lost(faulty, {image.uid: image})
 
 
-def test_one_id_follows_an_instance_through_all_logs_and_metrics_move(running: Cluster, tmp_path: Path) -> None:
+def test_one_id_follows_an_instance_through_all_logs_and_metrics_move(faulty: Cluster, tmp_path: Path) -> None:
     [image] = images(tmp_path, slices=1)
     names = ("osteon_packs_stored_total", "osteon_stored_bytes_total")
-    before = [sum(metric(running, f"writer-{n}", name) for n in range(2)) for name in names]
+    before = [sum(metric(faulty, f"writer-{n}", name) for n in range(2)) for name in names]
     indexed = 'osteon_indexed_instances_total{state="stored"}'
-    rows = sum(metric(running, f"indexer-{n}", indexed) for n in range(2))
-    stored = metric(running, "ingress-0", 'osteon_store_total{status="0x0000"}')
-    archive = archive_of(running)
+    rows = sum(metric(faulty, f"indexer-{n}", indexed) for n in range(2))
+    stored = metric(faulty, "ingress-0", 'osteon_store_total{status="0x0000"}')
+    archive = archive_of(faulty)
     with archive.association(CT, calling="CORRELATED") as association:
         assert association.send_c_store(image.path).Status == 0x0000
-    nothing_lost(running, {image.uid: image})
-    accepted = logged(running, "ingress", lambda line: line.get("calling_aet") == "CORRELATED")
+    nothing_lost(faulty, {image.uid: image})
+    accepted = logged(faulty, "ingress", lambda line: line.get("calling_aet") == "CORRELATED")
     [correlation_id] = {line["correlation_id"] for line in accepted}
     of_it = lambda line: line.get("correlation_id") == correlation_id  # noqa: E731
     events = {
-        service: [line["event"] for line in logged(running, service, of_it)]
+        service: [line["event"] for line in logged(faulty, service, of_it)]
         for service in ("ingress", "writer", "indexer")
     }
     assert {service: sorted(found) for service, found in events.items()} == {
@@ -260,12 +246,12 @@ def test_one_id_follows_an_instance_through_all_logs_and_metrics_move(running: C
         "writer": ["pack stored"],
         "indexer": ["pack indexed"],
     }
-    after = [sum(metric(running, f"writer-{n}", name) for n in range(2)) for name in names]
+    after = [sum(metric(faulty, f"writer-{n}", name) for n in range(2)) for name in names]
     assert after[0] == before[0] + 1
     assert after[1] > before[1]
-    assert sum(metric(running, f"indexer-{n}", indexed) for n in range(2)) == rows + 1
-    assert metric(running, "ingress-0", 'osteon_store_total{status="0x0000"}') == stored + 1
-    eventually(lambda: metric(running, "ingress-0", "osteon_spool_packs") == 0)
+    assert sum(metric(faulty, f"indexer-{n}", indexed) for n in range(2)) == rows + 1
+    assert metric(faulty, "ingress-0", 'osteon_store_total{status="0x0000"}') == stored + 1
+    eventually(lambda: metric(faulty, "ingress-0", "osteon_spool_packs") == 0)
 
 
 def logged(cluster: Cluster, service: str, chosen: Callable[[dict[str, str]], bool]) -> list[dict[str, str]]:
@@ -273,11 +259,11 @@ def logged(cluster: Cluster, service: str, chosen: Callable[[dict[str, str]], bo
     return [entry for line in lines if line.startswith("{") if chosen(entry := json.loads(line))]
 
 
-def test_a_move_whose_dispatcher_is_killed_is_gone_on_with_by_the_next(running: Cluster, tmp_path: Path) -> None:
+def test_a_move_whose_dispatcher_is_killed_is_gone_on_with_by_the_next(faulty: Cluster, tmp_path: Path) -> None:
     files = images(tmp_path, slices=60)
-    modality = Modality(files, ports(running)[:1])
+    modality = Modality(files, ports(faulty)[:1])
     modality.run()
-    nothing_lost(running, modality.acknowledged)
+    nothing_lost(faulty, modality.acknowledged)
     came: list[str] = []
 
     def on_store(event: evt.Event) -> int:
@@ -290,27 +276,30 @@ def test_a_move_whose_dispatcher_is_killed_is_gone_on_with_by_the_next(running: 
     server = sink.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, on_store)])
     identifier.QueryRetrieveLevel, identifier.StudyInstanceUID = "STUDY", files[0].study
     there = json.dumps(["SINK", "127.0.0.1", server.socket.getsockname()[1]])
-    httpx.put(f"{running.url}/modalities/sink", content=there).raise_for_status()
+    httpx.put(f"{faulty.url}/modalities/sink", content=there).raise_for_status()
     try:
-        with archive_of(running).association(StudyRootMove) as association:
+        with archive_of(faulty).association(StudyRootMove) as association:
             responses = association.send_c_move(identifier, "SINK", StudyRootMove)
             next(responses)
             eventually(lambda: len(came) >= 10)
-            running.kill("dispatcher-0")
-            running.replicas["dispatcher-0"].process.start()
+            for name in DISPATCHERS:
+                faulty.kill(name)
+            faulty.replicas["dispatcher-0"].process.start()
             last = [status for status, _ in responses][-1]
     finally:
         server.shutdown()
     assert (last.Status, last.NumberOfCompletedSuboperations) == (0x0000, 60)
     assert set(came) == {image.uid for image in files}
-    running.wait_ready()
+    faulty.replicas["dispatcher-1"].process.start()
+    faulty.wait_ready()
 
 
-def test_without_a_dispatcher_retrievals_are_out_of_resources_and_nothing_hangs(running: Cluster) -> None:
+def test_without_a_dispatcher_retrievals_are_out_of_resources_and_nothing_hangs(faulty: Cluster) -> None:
     identifier = Dataset()
     identifier.QueryRetrieveLevel, identifier.StudyInstanceUID = "STUDY", generate_uid()
-    running.replicas["dispatcher-0"].process.stop()
-    archive = archive_of(running)
+    for name in DISPATCHERS:
+        faulty.replicas[name].process.stop()
+    archive = archive_of(faulty)
     try:
         with (
             archive.association(StudyRootMove) as moving,
@@ -321,7 +310,8 @@ def test_without_a_dispatcher_retrievals_are_out_of_resources_and_nothing_hangs(
             get = both.submit(list, getting.send_c_get(identifier, StudyRootGet))
             (moved, _), (got, _) = move.result()[-1], get.result()[-1]
     finally:
-        running.replicas["dispatcher-0"].process.start()
+        for name in DISPATCHERS:
+            faulty.replicas[name].process.start()
     assert (moved.Status, got.Status) == (0xA701, 0xA701)
     assert "try again" in got.ErrorComment
-    running.wait_ready()
+    faulty.wait_ready()

@@ -4,8 +4,6 @@ import asyncio
 import io
 import zipfile
 from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
 import pytest
@@ -13,25 +11,13 @@ from pydicom.uid import generate_uid
 
 from osteon.dimse.handler import Outcome
 from osteon.dimse.status import Status
-from osteon_local.cluster import Cluster, Parts
+from osteon_local.cluster import Cluster
 from support.dimse import Recorder, Sink, running
 from support.make import ct_slice
 from support.packs import part10
-from support.parts import Postgres, RabbitMQ, SeaweedFS
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
-INSTANCES = 1000
-
-
-@pytest.fixture(scope="module")
-def cluster_of_two(
-    parts_folder: Path, own_rabbitmq: RabbitMQ, postgres: Postgres, seaweedfs: SeaweedFS
-) -> Iterator[Cluster]:
-    parts = Parts(own_rabbitmq, postgres, seaweedfs, database_url=postgres.create_database(), bucket="killed")
-    settings = {"OSTEON_JOB_LEASE": "3", "OSTEON_JOB_POLL": "0.3"}
-    replicas = {"dispatcher": 2}
-    with Cluster(parts_folder / "killed", parts=parts, replicas=replicas, settings=settings) as cluster:
-        yield cluster
+INSTANCES = 400
 
 
 def upload(url: str) -> tuple[str, set[str]]:
@@ -48,8 +34,8 @@ def upload(url: str) -> tuple[str, set[str]]:
     return str(answer[0]["ParentStudy"]), {str(uid) for uid in uids}
 
 
-async def test_a_job_goes_on_when_its_dispatcher_is_killed(cluster_of_two: Cluster) -> None:
-    cluster, url = cluster_of_two, cluster_of_two.url
+async def test_a_job_goes_on_when_its_dispatcher_is_killed(faulty: Cluster) -> None:
+    url = faulty.url
     study, uids = await asyncio.to_thread(upload, url)
     came: Counter[str] = Counter()
     half = asyncio.Event()
@@ -66,10 +52,10 @@ async def test_a_job_goes_on_when_its_dispatcher_is_killed(cluster_of_two: Clust
         asked = {"Resources": [study], "Asynchronous": True}
         job = (await http.post("/modalities/sink/store", json=asked)).raise_for_status().json()["ID"]
         await asyncio.wait_for(half.wait(), 60)
-        killed = await asyncio.to_thread(worker_of, cluster, job)
-        cluster.kill(killed)
+        killed = await asyncio.to_thread(worker_of, faulty, job)
+        faulty.kill(killed)
         shown = await ended(http, job)
-    cluster.restart(killed)
+    faulty.restart(killed)
     assert set(came) == uids, f"{len(uids - set(came))} of {INSTANCES} did not arrive"
     assert shown["State"] == "Success", shown
     assert (shown["Progress"], shown["Content"]["InstancesCount"]) == (100, INSTANCES)
