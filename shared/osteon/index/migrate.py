@@ -25,7 +25,7 @@ class Tables(Enum):
     """Made by a release that this one does not know."""
 
 
-_WAITING: Final = {
+_BEHIND: Final = {
     Tables.NONE: "there are no tables yet: waiting for `osteon migrate` (OSTEON_MIGRATE is false)",
     Tables.OLDER: "the tables are of an older release: waiting for `osteon migrate` (OSTEON_MIGRATE is false)",
 }
@@ -40,7 +40,7 @@ async def upgrade(connection: AsyncConnection) -> None:
     lock = upgrade_lock(connection.dialect.name)
     if lock is not None:
         await connection.execute(lock)
-    if await compared(connection) is not Tables.NEWER:
+    if await compared(connection) in _BEHIND:
         await connection.run_sync(_upgrade)
 
 
@@ -50,8 +50,8 @@ async def expect(connection: AsyncConnection) -> None:
     Newer ones will do: a release must understand the tables of the next one, or no upgrade could go pod by pod.
     """
     tables = await compared(connection)
-    if tables in _WAITING:
-        raise IndexUnavailable(_WAITING[tables])
+    if tables in _BEHIND:
+        raise IndexUnavailable(_BEHIND[tables])
 
 
 async def compared(connection: AsyncConnection) -> Tables:
