@@ -141,7 +141,7 @@ async def test_more_matches_than_a_batch_come_all_in_their_order(index):
 async def test_a_search_with_too_many_matches_is_cut_and_cancelled(index):
     finder = Finder(1_000_000)
     with modality((evt.EVT_C_FIND, finder)) as target:
-        answer = await find(searching(target, limit=10), index.queries)
+        answer = await find(searching(target, limit=10, seconds=100), index.queries)
     assert (answer.answers, answer.cut, answer.problem) == (10, True, "")
     assert finder.cancelled
     assert (await index.queries.get("q")).answers == 10

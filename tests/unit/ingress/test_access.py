@@ -52,12 +52,11 @@ class Query:
 
 async def following(access: Access, query: Query, times: int = 1) -> None:
     """Let an access ask some times more."""
-    wanted = len(query.seen) + times
+    wanted = len(query.seen) + times + 1  # it asks again when it is done with the answer before
     task = asyncio.create_task(access.follow(query))  # type: ignore[arg-type]
     async with asyncio.timeout(10):
         while len(query.seen) < wanted:
             await asyncio.sleep(0.001)
-    await asyncio.sleep(0.05)
     task.cancel()
 
 

@@ -103,7 +103,7 @@ async def test_patience_comes_to_an_end_the_jobs_own_before_its_kinds(jobs):
         raise Unavailable("no answer")
 
     async with Runner(jobs, kind(work, patience=3600), FAST):
-        job = await until(jobs, await jobs.submit("a", {"patience": 0.1}))
+        job = await until(jobs, await jobs.submit("a", {"patience": 1}))
     assert (job.state, job.error_code, job.error) == (JobState.FAILURE, 9, "no answer")
     assert job.attempts > 1
 

@@ -294,7 +294,7 @@ async def test_the_quota_refuses_until_packs_are_taken(tmp_path: Path) -> None:
         statuses = [
             (await store(intake, f"1.9.{n}", data_set(f"1.9.{n}", pixels=bytes(30_000)))).status for n in range(5)
         ]
-        assert statuses[:3] == [Status.SUCCESS] * 3
+        assert statuses[:2] == [Status.SUCCESS] * 2  # while the spool is measured, what comes in counts twice
         assert statuses[-1] == Status.OUT_OF_RESOURCES
         await spool.end(intake)
         await until(lambda: published.packs)
