@@ -16,7 +16,13 @@ from support.parts import *  # noqa: F403  (fixtures are found by name)
 SOON = {"OSTEON_STABLE_AGE": "3", "OSTEON_BREAKER_SECONDS": "2", "OSTEON_THUMBNAILS_AHEAD": "0"}
 """Settings that let tests wait less."""
 
-SHARED = {"archive": "archive", "standalone": "archive", "cluster": "archive", "faulty": "faulty"}
+SHARED = {
+    "archive": "archives",
+    "standalone": "archives",
+    "cluster": "archives",
+    "faulty": "broker",
+    "rabbitmq": "broker",
+}
 """Fixtures of the whole run, and the process that they are in."""
 
 ATTACKS = Path(__file__).parent / "fuzz"
@@ -38,8 +44,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(ATTACKS):
             item.add_marker(pytest.mark.slow)
-        for name in SHARED.keys() & set(getattr(item, "fixturenames", ())):
-            groups[item.path] = SHARED[name]
+        used = {SHARED[name] for name in getattr(item, "fixturenames", ()) if name in SHARED}
+        if used:
+            groups[item.path] = min(used | {groups.get(item.path, "broker")})
     for item in items:
         if item.path in groups:
             item.add_marker(pytest.mark.xdist_group(groups[item.path]))

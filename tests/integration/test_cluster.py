@@ -167,9 +167,11 @@ def test_the_runner_prints_its_addresses_and_stops_everything_on_a_signal(parts_
     assert all(not Path(f"/proc/{pid}").exists() for pid in addresses["pids"].values())
 
 
-def test_the_runner_says_which_service_could_not_start(parts_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_runner_says_which_service_could_not_start(
+    running: Cluster, parts_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("osteon_local.cluster.SERVICES", ("writer",))
-    cluster = Cluster(parts_folder / "broken", settings={"OSTEON_DRAIN_SECONDS": "soon"})
+    cluster = Cluster(parts_folder / "broken", parts=running.parts, settings={"OSTEON_DRAIN_SECONDS": "soon"})
     try:
         with pytest.raises(PartError, match=r"writer-0 ended with status 2(.|\n)*OSTEON_DRAIN_SECONDS"):
             cluster.start()

@@ -126,25 +126,6 @@ async def test_a_frozen_broker_is_given_up_and_consumers_go_on_when_it_thaws(bro
     await eventually(lambda: "after" in handled)
 
 
-async def test_events_and_requests_work_again_after_a_restart(broker: RabbitMQ, bus: RabbitBus) -> None:
-    events, queue = [], rpc_queue()
-
-    async def listen(event: PackIndexed) -> None:
-        events.append(event.pack_id)
-
-    async def serve(request: FindRequested) -> FindPage:
-        return FindPage(correlation_id=request.correlation_id)
-
-    await bus.subscribe(PackIndexed, listen)
-    await bus.serve(queue, serve)
-    await bus.request(queue, find(), timeout=30)
-    await asyncio.to_thread(broker.kill)
-    await asyncio.to_thread(broker.start)
-    await published(bus, indexed("after"))
-    await eventually(lambda: events == ["after"])
-    assert isinstance(await bus.request(queue, find(), timeout=30), FindPage)
-
-
 async def test_a_request_in_flight_fails_at_once_when_the_broker_dies(broker: RabbitMQ, bus: RabbitBus) -> None:
     queue, asked = rpc_queue(), asyncio.Event()
 
@@ -177,7 +158,57 @@ async def test_a_bus_that_starts_before_its_broker_waits_for_it(broker: RabbitMQ
     await bus.close()
 
 
-async def test_a_handler_that_is_cut_off_by_an_outage_sees_its_message_again(broker: RabbitMQ, bus: RabbitBus) -> None:
+class Restart:
+    """A broker that is killed and started once everybody who wants to see it is ready."""
+
+    def __init__(self, parties: int) -> None:
+        self._before, self._after = asyncio.Barrier(parties + 1), asyncio.Barrier(parties + 1)
+
+    async def wait(self) -> None:
+        """Return when the broker is back."""
+        await self._before.wait()
+        await self._after.wait()
+
+    async def run(self, broker: RabbitMQ) -> None:
+        """Wait for the others, then let it happen."""
+        await self._before.wait()
+        await asyncio.to_thread(broker.kill)
+        await asyncio.to_thread(broker.start)
+        await self._after.wait()
+
+
+async def test_work_events_and_requests_go_on_after_a_restart(broker: RabbitMQ, bus: RabbitBus) -> None:
+    seeing = (
+        events_and_requests_work_again,
+        a_handler_that_is_cut_off_sees_its_message_again,
+        waiting_messages_survive,
+    )
+    restart = Restart(len(seeing))
+    async with asyncio.TaskGroup() as together:
+        for see in seeing:
+            together.create_task(see(bus, restart))
+        together.create_task(restart.run(broker))
+
+
+async def events_and_requests_work_again(bus: RabbitBus, restart: Restart) -> None:
+    events, queue = [], rpc_queue()
+
+    async def listen(event: PackIndexed) -> None:
+        events.append(event.pack_id)
+
+    async def serve(request: FindRequested) -> FindPage:
+        return FindPage(correlation_id=request.correlation_id)
+
+    await bus.subscribe(PackIndexed, listen)
+    await bus.serve(queue, serve)
+    await bus.request(queue, find(), timeout=30)
+    await restart.wait()
+    await published(bus, indexed("after"))
+    await eventually(lambda: events == ["after"])
+    assert isinstance(await bus.request(queue, find(), timeout=30), FindPage)
+
+
+async def a_handler_that_is_cut_off_sees_its_message_again(bus: RabbitBus, restart: Restart) -> None:
     queue, begun, seen = work_queue(), asyncio.Event(), []
     resume = asyncio.Event()
 
@@ -190,13 +221,12 @@ async def test_a_handler_that_is_cut_off_by_an_outage_sees_its_message_again(bro
     await on_disk()
     await bus.publish(sealed(queue, "x"))
     await begun.wait()
-    await asyncio.to_thread(broker.kill)
-    await asyncio.to_thread(broker.start)
+    await restart.wait()
     resume.set()
     await eventually(lambda: seen == ["x", "x"])
 
 
-async def test_waiting_messages_survive_a_broker_that_dies(broker: RabbitMQ, bus: RabbitBus) -> None:
+async def waiting_messages_survive(bus: RabbitBus, restart: Restart) -> None:
     queue, handled, down = work_queue(), set(), True
 
     async def handler(message: PackSealed) -> None:
@@ -209,8 +239,7 @@ async def test_waiting_messages_survive_a_broker_that_dies(broker: RabbitMQ, bus
     names = {f"w{n}" for n in range(50)}
     for name in names:
         await bus.publish(sealed(queue, name))
-    await asyncio.to_thread(broker.kill)
-    await asyncio.to_thread(broker.start)
+    await restart.wait()
     down = False
     await eventually(lambda: handled == names)
 

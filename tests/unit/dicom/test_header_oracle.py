@@ -17,6 +17,7 @@ from osteon.dicom.errors import BadPart10, TruncatedDataSet
 from osteon.dicom.part10 import read_part10
 from osteon.dicom.reader import HeaderReader
 from support.data import BUNDLED, real_folder
+from support.effort import thinned
 
 Element = dict[str, Any]
 
@@ -143,7 +144,7 @@ def test_header_of_every_real_file_is_what_pydicom_reads(reader: HeaderReader) -
     files = [path for path in sorted(real_folder().rglob("*")) if path.is_file()]
     dicom = [path for path in files if path.read_bytes()[128:132] == b"DICM"]
     assert dicom
-    for path in dicom:
+    for path in thinned(dicom):
         compare(path, reader)
 
 
