@@ -215,7 +215,7 @@ async def test_whoever_reads_nothing_is_dropped_though_it_goes_on_sending() -> N
     def make(info: AssociationInfo) -> Recorder:
         return Recorder(info, matches=many, keep=False)
 
-    async with under_attack(make, network_timeout=0.5) as target:
+    async with under_attack(make, network_timeout=2.0) as target:
         peer = await target.peer()
         await peer.send(request_pdu(CONTEXTS, window(4)), data_tf(pdv(5, 3, find_rq(1)), pdv(5, 2, b"keys")))
         await peer.send(data_tf(pdv(1, 3, store_rq(2))), pdu(4, b"", 1 << 24), struct.pack(">IBB", (1 << 24) - 4, 1, 0))

@@ -27,7 +27,7 @@ from support.dimse import (
 from support.effort import EFFORT
 from support.retrieve import as_getter, get_message, sending, store_response
 
-QUICK = {"artim_timeout": 0.2, "dimse_timeout": 0.3, "network_timeout": 0.5}
+QUICK = {"artim_timeout": 0.2, "dimse_timeout": 1.0, "network_timeout": 1.5}
 
 
 def sender(info: AssociationInfo) -> Recorder:
@@ -107,7 +107,7 @@ async def test_a_storm_of_cancels_ends_a_move_once() -> None:
 
 
 async def test_requests_without_end_during_a_get_that_is_not_read_take_no_memory() -> None:
-    async with under_attack(sender, **{**QUICK, "network_timeout": 1.0}) as target:
+    async with under_attack(sender, **{**QUICK, "network_timeout": 3.0}) as target:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         peer = await target.peer()
         await as_getter(peer)
