@@ -1,6 +1,7 @@
 """Fixtures for all tests: the real parts, and a running archive in both of its forms."""
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,9 @@ SHARED = {
     "rabbitmq": "broker",
 }
 """Fixtures of the whole run, and the process that they are in."""
+
+RUNNING: dict[str, list[Callable[[], object]]] = defaultdict(list)
+"""How to stop what was started, by the process that it is in."""
 
 ATTACKS = Path(__file__).parent / "fuzz"
 _configure = structlog.configure
@@ -52,6 +56,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.xdist_group(groups[item.path]))
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Stop an archive of the whole run when its last test is over: with xdist there are others behind that."""
+    here, then = (each.get_closest_marker("xdist_group") if each else None for each in (item, nextitem))
+    if hasattr(item.config, "workerinput") and here is not None and (then is None or then.args != here.args):
+        for stop in RUNNING.pop(here.args[0], []):
+            stop()
+
+
 class Processes(LoadGroupScheduling):  # type: ignore[misc]
     """What has no group goes to the processes file by file."""
 
@@ -69,6 +82,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Processes:
 def standalone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
     """A standalone archive shared by the whole run: tests use UIDs of their own or are content with any."""
     process = Standalone(tmp_path_factory.mktemp("standalone") / "data", **SOON)
+    RUNNING[SHARED["standalone"]].append(process.stop)
     yield process.start()
     process.stop()
 
@@ -81,6 +95,7 @@ def cluster(parts_folder: Path, postgres: Postgres, seaweedfs: SeaweedFS) -> Ite
     broker = RabbitMQ(folder / "rabbitmq")
     parts = Parts(broker, postgres, seaweedfs, database_url=postgres.create_database(), bucket="cluster")
     with Cluster(folder, parts=parts, replicas={"dispatcher": 2}, settings=SOON) as running:
+        RUNNING[SHARED["cluster"]].append(running.stop)
         yield Archive(running.dicom_port, running.url)
 
 
@@ -94,9 +109,9 @@ def faulty(parts_folder: Path) -> Iterator[Cluster]:
         "OSTEON_PACK_SECONDS": "0.2",
         "OSTEON_INDEX_WAIT": "20",
         "OSTEON_JOB_LEASE": "3",
-        "OSTEON_JOB_POLL": "0.3",
     }
     with Cluster(folder, parts=Parts.in_folder(folder), replicas=replicas, settings=settings) as running:
+        RUNNING[SHARED["faulty"]].append(running.stop)
         yield running
 
 

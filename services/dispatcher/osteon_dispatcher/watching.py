@@ -20,7 +20,7 @@ log = get_logger(__name__)
 
 async def watch_for_ever(index: Index, router: Router, stable_age: float) -> None:
     """Look every few seconds, sooner when resources are stable sooner; all replicas do, none waits for another."""
-    pause = max(0.1, min(_SLOWEST, stable_age / 10))
+    pause = max(0.1, min(_SLOWEST, stable_age / 4))
     while True:
         try:
             await watch(index, router, stable_age)
