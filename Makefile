@@ -28,10 +28,10 @@ demo: $(VENV)/run  ## Send the demo study to the archive that runs here and show
 
 test: $(VENV)/dev  ## Run all tests; T=tests/unit/spool runs some
 	@sh deploy/local/install.sh
-	$(BIN)/pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder $(T)
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(T)
 
 test-fast: $(VENV)/dev  ## Run the tests that need no other program
-	$(BIN)/pytest -n $(WORKERS) --dist loadgroup -m "not slow" $(T)
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile -m "not slow" $(T)
 
 test-deploy: $(VENV)/dev  ## Check image, compose file and manifests with the tools for that, which it installs
 	@VENV=$(VENV) sh tests/deploy/tools/install.sh

@@ -19,7 +19,6 @@ from osteon.errors import Invalid, Unavailable
 from osteon.otel import OtelTracer
 from support.bus import eventually, find, indexed, rpc_queue, sealed, work_queue
 
-pytestmark = pytest.mark.xdist_group("broker")
 AnyBus = MemoryBus | RabbitBus
 DELAYS = (5, 10)
 
