@@ -157,7 +157,7 @@ def test_the_folder_of_an_ingress_that_never_comes_back_is_adopted(faulty: Clust
     eventually(lambda: metric(faulty, "ingress-0", "osteon_spool_recovered_packs_total") > adopted)
     for writer in ("writer-0", "writer-1"):
         faulty.resume(writer)
-    nothing_lost(faulty, modality.acknowledged)
+    nothing_lost(faulty, modality.acknowledged, sent=modality.images)
     faulty.restart("ingress-1")
 
 
