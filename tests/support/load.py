@@ -178,9 +178,7 @@ def nothing_lost(
     for image in acknowledged.values():
         by_study.setdefault(image.study, {})[image.uid] = image.sha256
     for study, expected in by_study.items():
-        rows = eventually(
-            lambda study=study, expected=expected: all_of(expected, found(archive, study)), seconds=seconds
-        )
+        rows = eventually(partial(rows_of, archive, study, set(expected)), seconds=seconds)
         assert rows == sorted(set(rows))
         files = retrieved(archive, study)
         perhaps = {image.uid: image.sha256 for image in sent if image.uid in files}
