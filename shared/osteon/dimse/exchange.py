@@ -115,7 +115,7 @@ class Exchange(Connection):
 
     def may_send(self) -> bool:
         """The state allows data (DT-1, AR-7)."""
-        return self.state is State.ESTABLISHED or self.state is State.RELEASE_INDICATED
+        return (self.state is State.ESTABLISHED or self.state is State.RELEASE_INDICATED) and not self.closing
 
     def send_message(self, context_id: int, command: bytes, data_set: bytes | None = None) -> None:
         """Send a whole message while the state allows data, after the one that is being sent."""

@@ -112,8 +112,13 @@ class Link(asyncio.BufferedProtocol):
 
     def send(self, *pdus: bytes | memoryview) -> None:
         """Write whole PDUs, or parts of one in order; nothing once the connection is lost."""
-        if self._transport is not None and not self._transport.is_closing():
+        if self._transport is not None and not self.closing:
             self._transport.writelines(pdus)
+
+    @property
+    def closing(self) -> bool:
+        """The connection is lost or about to be: the loop knows that a write failed before it says so."""
+        return self._transport is None or self._transport.is_closing()
 
     @property
     def unsent(self) -> int:

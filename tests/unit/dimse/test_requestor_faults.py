@@ -1,6 +1,7 @@
 """Peers that refuse, stall, vanish, abort and answer nonsense, as their requestor sees it."""
 
 import asyncio
+import socket
 import struct
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -230,6 +231,25 @@ async def test_a_peer_that_goes_away_within_a_data_set_ends_the_operation(how: o
         with pytest.raises(AssociationAborted):
             await association.store(association.context_for(CT), CT, "1.2", endless())
         assert not association.open
+
+
+async def test_a_connection_that_breaks_while_no_write_has_to_wait_ends_the_operation() -> None:
+    peers: list[Peer] = []
+
+    async def go(peer: Peer) -> None:
+        await accept(peer)
+        peers.append(peer)
+        await peer.reader.read()
+
+    async def broken_off() -> AsyncIterator[bytes]:
+        yield bytes(100_000)
+        peers[0].writer.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
+        async for part in endless():
+            yield part
+
+    async with scripted(go) as remote, associate(remote, ALL) as association:
+        with pytest.raises(AssociationAborted):
+            await association.store(association.context_for(CT), CT, "1.2", broken_off())
 
 
 @pytest.mark.parametrize("how", [leave, reset, send_abort], ids=lambda how: how.__name__)
