@@ -24,7 +24,8 @@ TOGETHER = {
 }
 """Files that use what is started once a run go to one process, which starts it: how to know them."""
 
-ATTACKS = Path(__file__).parent / "fuzz"
+LONG = tuple(Path(__file__).parent / folder for folder in ("fuzz", "deploy", "unit/tools"))
+"""Folders of attacks, of what needs other programs, and of what starts commands."""
 _configure = structlog.configure
 
 
@@ -37,9 +38,9 @@ structlog.configure = _configure_for_all
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Attacks take their time."""
+    """Leave to `make test` what takes its time."""
     for item in items:
-        if item.path.is_relative_to(ATTACKS):
+        if any(item.path.is_relative_to(folder) for folder in LONG):
             item.add_marker(pytest.mark.slow)
 
 

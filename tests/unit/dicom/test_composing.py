@@ -47,6 +47,7 @@ def _composed(folder: Path, data_set: object) -> dict[str, Any]:
 _EXPLICIT = EXPLICIT_VR_LITTLE_ENDIAN
 
 
+@pytest.mark.slow
 @given(_DATA_SETS | _JSON)
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_json_is_a_data_set_or_is_refused(tmp_path: Path, given_json: object) -> None:

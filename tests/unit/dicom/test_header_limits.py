@@ -105,6 +105,7 @@ def test_pixel_data_beyond_what_is_inflated_is_taken_on_trust_and_marked() -> No
     assert [problem.path for problem in header.problems] == ["7FE00010"]
 
 
+@pytest.mark.slow
 def test_deflate_bomb_is_refused_in_bounded_memory() -> None:
     bomb = deflated(explicit(0x00091001, "UT", bytes(200 << 20)), 9)
     tracemalloc.start()

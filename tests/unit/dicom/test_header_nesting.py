@@ -73,6 +73,7 @@ def data_sets(syntax: str) -> st.SearchStrategy[Built]:
 SHARED = HeaderReader()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("syntax", [EXPLICIT, IMPLICIT])
 def test_header_of_any_nesting_is_what_was_written(syntax: str) -> None:
     @settings(max_examples=150, deadline=None)

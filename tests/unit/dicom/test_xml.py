@@ -50,6 +50,7 @@ def _data_sets(draw: st.DrawFn, depth: int = 0) -> dict[str, Any]:
     return {tag: found[tag] for tag in sorted(found)}
 
 
+@pytest.mark.slow
 @given(_data_sets())
 @settings(max_examples=60, deadline=None)
 def test_what_was_written_is_read_back(dataset: dict[str, Any]) -> None:

@@ -59,6 +59,7 @@ async def test_associations_beyond_the_maximum_are_rejected_until_one_ends() -> 
             await peer.close()
 
 
+@pytest.mark.slow
 async def test_two_thousand_health_checks_leave_nothing_behind() -> None:
     async with running() as service:
 

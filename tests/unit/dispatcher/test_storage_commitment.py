@@ -143,6 +143,7 @@ async def test_a_job_that_has_waited_long_gives_its_place_to_others(world, monke
         await world.run(wait=600)
 
 
+@pytest.mark.slow
 async def test_a_wrong_class_and_a_lost_object_are_told_apart(world):
     wrong, lost, port, reports = await world.stored(), await world.stored(), free_port(), Reports()
     await known(world, port)

@@ -25,6 +25,7 @@ def demo(dicom: str, http: str) -> Result:
     return CliRunner().invoke(app, ["--dicom", dicom, "--http", http, "--wait", "5", *others])
 
 
+@pytest.mark.slow
 async def test_every_service_is_seen_at_work_and_the_study_is_stored_once(tmp_path: Path) -> None:
     settings = StandaloneServiceSettings(data=tmp_path, dicom_port=0, http_port=0, demo=False)
     async with build(settings) as running:

@@ -142,6 +142,7 @@ async def test_an_upload_is_one_trace_below_that_of_its_client(
     assert not any("readyz" in span.name for span in spans.all())
 
 
+@pytest.mark.slow
 def test_a_process_without_a_collector_imports_nothing_of_tracing() -> None:
     code = (
         "import sys, osteon_writer.build, osteon_ingress.build, osteon.runtime as r, osteon.tracing as t\n"
