@@ -1,7 +1,7 @@
 """The HTTP door over the embedded ports, with an indexer beside it: requests go in by httpx, without a socket."""
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
@@ -108,13 +108,31 @@ async def door(folder: Path, settings: Settings | None = None, *, indexing: bool
         transcoder = Transcoder(objects, bus, LOSSY, 5.0)
         pictures = Pictures(bus, objects, at_once=settings.render_at_once, seconds=settings.render_seconds)
         ports = Door(settings, bus, index, objects, sidecars, uploads, transcoder, pictures)
-        app = create_app(ports, {"broker": bus.check})
-        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-        async with httpx.AsyncClient(transport=transport, base_url=BASE) as http:
-            yield Running(app, http, bus, index, objects, folder, settings)
+        with application(ports) as app:
+            transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+            async with httpx.AsyncClient(transport=transport, base_url=BASE) as http:
+                yield Running(app, http, bus, index, objects, folder, settings)
     finally:
         await bus.close(grace=timedelta(seconds=5).total_seconds())
         await index.close()
+
+
+@contextmanager
+def application(ports: Door) -> Iterator[FastAPI]:
+    """Lend an application: to look at its routes for the first time takes longer than most tests."""
+
+    async def broker() -> None:
+        await app.state.door.bus.check()
+
+    used_before = _idle.pop() if _idle and not ports.settings.cors_origins else None
+    app = used_before or create_app(ports, {"broker": broker})
+    app.state.door = ports
+    yield app
+    if not ports.settings.cors_origins:
+        _idle.append(app)
+
+
+_idle: list[FastAPI] = []
 
 
 def short_uid() -> str:
