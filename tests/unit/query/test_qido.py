@@ -1,28 +1,33 @@
 """QIDO-RS over the embedded ports."""
 
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 from support.make import ct_slice
 from support.query import BASE, WEB, Running, Settings, door, short_uid
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 ALICE, BOB = "2.25.1001", "2.25.1002"
 
 
-@pytest.fixture
-async def filled(archive: Running) -> Running:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def filled(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Running]:
     """Two studies: Alice's with two series of three instances, Bob's with one of one."""
-    alice = {"study": ALICE, "PatientName": "Ängström^Alice", "PatientID": "P1", "StudyDate": "20240101"}
-    for number in ("1", "2"):
-        series = f"{ALICE}.{number}"
-        slices = [ct_slice(series=series, number=n, SeriesNumber=number, **alice) for n in range(3)]
-        await archive.stow(*slices)
-    await archive.stow(
-        ct_slice(study=BOB, series=f"{BOB}.1", PatientName="Bone^Bob", PatientID="P2", StudyDate="20240301",
-                 Modality="MR", PatientWeight="70.5")
-    )  # fmt: skip
-    return archive
+    async with door(tmp_path_factory.mktemp("filled")) as archive:
+        alice = {"study": ALICE, "PatientName": "Ängström^Alice", "PatientID": "P1", "StudyDate": "20240101"}
+        for number in ("1", "2"):
+            series = f"{ALICE}.{number}"
+            slices = [ct_slice(series=series, number=n, SeriesNumber=number, **alice) for n in range(3)]
+            await archive.stow(*slices)
+        await archive.stow(
+            ct_slice(study=BOB, series=f"{BOB}.1", PatientName="Bone^Bob", PatientID="P2", StudyDate="20240301",
+                     Modality="MR", PatientWeight="70.5")
+        )  # fmt: skip
+        yield archive
 
 
 def studies_in(answers: list[dict]) -> set[str]:  # type: ignore[type-arg]
@@ -117,10 +122,11 @@ async def test_the_archive_s_own_limit_is_told_by_a_warning(tmp_path: Path) -> N
         ("StudyDate=20240101&StudyTime=080000-120000", {ALICE}),
     ],
 )
-async def test_a_date_and_its_time_are_matched_as_one_moment(archive: Running, query: str, found: set[str]) -> None:
-    await archive.stow(ct_slice(study=ALICE, StudyDate="20240101", StudyTime="100000"))
-    await archive.stow(ct_slice(study=BOB, StudyDate="20240301", StudyTime="070000"))
-    assert studies_in(await archive.json(f"{WEB}/studies?{query}")) == found
+async def test_a_date_and_its_time_are_matched_as_one_moment(tmp_path: Path, query: str, found: set[str]) -> None:
+    async with door(tmp_path) as archive:
+        await archive.stow(ct_slice(study=ALICE, StudyDate="20240101", StudyTime="100000"))
+        await archive.stow(ct_slice(study=BOB, StudyDate="20240301", StudyTime="070000"))
+        assert studies_in(await archive.json(f"{WEB}/studies?{query}")) == found
 
 
 async def test_a_range_of_times_across_midnight_needs_a_date(filled: Running) -> None:

@@ -1,16 +1,20 @@
 """QIDO-RS: keys in sequences, keys that the index does not hold, empty and multiple values, private attributes, XML."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from pydicom import Dataset
 from pydicom.sequence import Sequence
 
 from osteon.dicom.xml_reading import from_xml
 from osteon_query.search import by_header
 from support.make import ct_slice
-from support.query import WEB, Running, split_multipart
+from support.query import WEB, Running, door, split_multipart
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 A, B = "2.25.2001", "2.25.2002"
 XML = {"Accept": 'multipart/related; type="application/dicom+xml"'}
@@ -28,8 +32,8 @@ def _reference(sop_class: str, uid: str) -> Dataset:
     return item
 
 
-@pytest.fixture
-async def shelf(archive: Running) -> Running:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shelf(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Running]:
     """A: a CT and an MR series of an ordered study; B: a CT study with a referring physician and little else."""
     common: dict[str, Any] = {"study": A, "PatientWeight": "70.5", "ReferringPhysicianName": None}
     first = ct_slice(
@@ -43,9 +47,12 @@ async def shelf(archive: Running) -> Running:
     block.add_new(0x01, "LO", "hidden")
     other = first.private_block(0x0029, "SOMEBODY", create=True)
     other.add_new(0x01, "LO", "other")
-    await archive.stow(first, ct_slice(series=f"{A}.2", Modality="MR", SliceThickness="3", **common))
-    await archive.stow(ct_slice(study=B, series=f"{B}.1", ReferringPhysicianName="House^Gregory", PatientWeight="80"))
-    return archive
+    second = ct_slice(series=f"{A}.2", Modality="MR", SliceThickness="3", **common)
+    third = ct_slice(study=B, series=f"{B}.1", ReferringPhysicianName="House^Gregory", PatientWeight="80")
+    async with door(tmp_path_factory.mktemp("shelf")) as archive:
+        await archive.stow(first, second)
+        await archive.stow(third)
+        yield archive
 
 
 async def _found(archive: Running, query: str, tag: str = "0020000D") -> list[str]:
@@ -176,17 +183,18 @@ async def test_results_are_the_same_in_xml(shelf: Running, path: str) -> None:
     assert read == standard
 
 
-async def test_sequences_are_answered_as_deep_as_they_are_read(archive: Running) -> None:
+async def test_sequences_are_answered_as_deep_as_they_are_read(tmp_path: Path) -> None:
     dataset = ct_slice(study=A)
     for _ in range(120):
         item = Dataset()
         item.ReferencedStudySequence = dataset.get("ReferencedStudySequence", [])
         dataset.ReferencedStudySequence = [item]
-    await archive.stow(dataset)
-    for accept in ({}, XML):
-        response = await archive.http.get(f"{WEB}/studies/{A}/instances?includefield=all", headers=accept)
-        assert response.status_code == 200
-        assert response.content.count(b"00081110") >= 80
+    async with door(tmp_path) as archive:
+        await archive.stow(dataset)
+        for accept in ({}, XML):
+            response = await archive.http.get(f"{WEB}/studies/{A}/instances?includefield=all", headers=accept)
+            assert response.status_code == 200
+            assert response.content.count(b"00081110") >= 80
 
 
 async def test_no_result_is_204_in_xml_too(shelf: Running) -> None:
