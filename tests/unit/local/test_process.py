@@ -64,6 +64,7 @@ def test_a_process_ends_with_the_one_that_started_it(tmp_path: Path) -> None:
     program = (
         "import os, signal, sys; from pathlib import Path; from osteon_local.process import Process\n"
         f"p = Process(['sleep', '60'], log=Path({str(tmp_path / 'log')!r})); p.start()\n"
+        "while Path(f'/proc/{p.pid}/comm').read_text() != 'sleep\\n': pass\n"  # setpriv asks for the signal before
         "print(p.pid, flush=True); os.kill(os.getpid(), signal.SIGKILL)"
     )
     local = str(Path(__file__).parents[3] / "deploy" / "local")

@@ -48,16 +48,11 @@ def test_readiness_follows_the_checks_and_sigterm_drains(settings: ProcessSettin
             await look()
             seen.append("drained")
 
-    async def stop_soon() -> None:
-        await asyncio.sleep(0.2)
-        os.kill(os.getpid(), signal.SIGTERM)
-
     @asynccontextmanager
     async def build_and_stop(given: ProcessSettings) -> AsyncIterator[runtime.Running]:
-        stopper = asyncio.create_task(stop_soon())
         async with build(given) as running:
+            asyncio.get_running_loop().call_later(0.2, os.kill, os.getpid(), signal.SIGTERM)
             yield running
-        await stopper
 
     runtime.run("test", ProcessSettings, build_and_stop)
     starting = (503, {"start": "still starting"})
