@@ -22,6 +22,7 @@ from osteon_local.cluster import SERVICES, Cluster
 from support.archive import Archive, eventually
 from support.load import Load, Modality, archive_of, images, nothing_lost
 from support.make import ct_slice, saved
+from support.pynet import accepting
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 CT = ("1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.1.2.1")
@@ -273,11 +274,10 @@ def test_a_move_whose_dispatcher_is_killed_is_gone_on_with_by_the_next(faulty: C
 
     sink, identifier = AE("SINK"), Dataset()
     sink.supported_contexts = StoragePresentationContexts
-    server = sink.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, on_store)])
     identifier.QueryRetrieveLevel, identifier.StudyInstanceUID = "STUDY", files[0].study
-    there = json.dumps(["SINK", "127.0.0.1", server.socket.getsockname()[1]])
-    httpx.put(f"{faulty.url}/modalities/sink", content=there).raise_for_status()
-    try:
+    with accepting(sink, (evt.EVT_C_STORE, on_store)) as port:
+        there = json.dumps(["SINK", "127.0.0.1", port])
+        httpx.put(f"{faulty.url}/modalities/sink", content=there).raise_for_status()
         with archive_of(faulty).association(StudyRootMove) as association:
             responses = association.send_c_move(identifier, "SINK", StudyRootMove)
             next(responses)
@@ -286,8 +286,6 @@ def test_a_move_whose_dispatcher_is_killed_is_gone_on_with_by_the_next(faulty: C
                 faulty.kill(name)
             faulty.replicas["dispatcher-0"].process.start()
             last = [status for status, _ in responses][-1]
-    finally:
-        server.shutdown()
     assert (last.Status, last.NumberOfCompletedSuboperations) == (0x0000, 60)
     assert set(came) == {image.uid for image in files}
     faulty.replicas["dispatcher-1"].process.start()

@@ -27,6 +27,7 @@ from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelMove as S
 from support.archive import Archive, eventually, free_port, keep_answers
 from support.data import BUNDLED, dataset_bytes
 from support.make import ct_slice, saved
+from support.pynet import accepting
 
 NODELAY = {**os.environ, "TCP_NODELAY": "1"}
 pytestmark = [
@@ -151,12 +152,9 @@ def sink(archive: Archive, on_store: Callable[[evt.Event], int]) -> Iterator[str
     port = free_port()
     entity = AE(f"SINK{port}")
     entity.supported_contexts = StoragePresentationContexts
-    server = entity.start_server(("127.0.0.1", port), block=False, evt_handlers=[(evt.EVT_C_STORE, on_store)])
-    try:
+    with accepting(entity, (evt.EVT_C_STORE, on_store), port=port):
         register(archive, entity.ae_title, port)
         yield entity.ae_title
-    finally:
-        server.shutdown()
 
 
 @pytest.mark.parametrize("level", LEVELS)

@@ -27,6 +27,7 @@ from support.archive import eventually, free_port
 from support.data import dataset_bytes
 from support.dimse import IMPLICIT
 from support.make import ct_slice, saved
+from support.pynet import accepting
 from support.sent import Packs, each
 
 pytestmark = pytest.mark.slow
@@ -38,12 +39,8 @@ def pynetdicom(contexts: dict[str, list[str]], on_store: Callable[[evt.Event], i
     entity = AE("SINK")
     for sop_class, syntaxes in contexts.items():
         entity.add_supported_context(sop_class, syntaxes)
-    port = free_port()
-    server = entity.start_server(("127.0.0.1", port), block=False, evt_handlers=[(evt.EVT_C_STORE, on_store)])
-    try:
+    with accepting(entity, (evt.EVT_C_STORE, on_store)) as port:
         yield Remote(aet="SINK", host="127.0.0.1", port=port)
-    finally:
-        server.shutdown()
 
 
 def stored(

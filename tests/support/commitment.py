@@ -27,6 +27,7 @@ from support.fake_jobs import FakeJobs, FakeRun
 from support.index import CT
 from support.indexer import Room, indexer_room
 from support.make import ct_slice
+from support.pynet import accepting
 
 INSTANCE = "1.2.840.10008.1.20.1.1"
 UNKNOWN = Item(CT, "1.2.3.999")
@@ -144,11 +145,8 @@ def listening(reports: Reports, port: int, *, aet: str = "MODALITY", actions: An
     handlers = [(evt.EVT_N_EVENT_REPORT, reports.take)]
     if actions is not None:
         handlers.append((evt.EVT_N_ACTION, actions))
-    server = ae.start_server(("127.0.0.1", port), block=False, evt_handlers=handlers)
-    try:
+    with accepting(ae, *handlers, port=port):
         yield
-    finally:
-        server.shutdown()
 
 
 async def known(world: World, port: int, name: str = "modality", aet: str = "MODALITY") -> Modality:

@@ -16,6 +16,7 @@ from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts
 from typer.testing import CliRunner
 
 from osteon.tools import running
+from support.pynet import accepting
 
 VERIFICATION = "1.2.840.10008.1.1"
 MODELS = tuple(f"1.2.840.10008.5.1.4.1.2.{root}.{kind}" for root in (1, 2) for kind in (1, 2, 3))
@@ -55,11 +56,8 @@ def pynetdicom(*handlers: tuple[object, Callable[..., object]]) -> Iterator[str]
         entity.add_supported_context(uid)
     for context in AllStoragePresentationContexts:
         entity.add_supported_context(context.abstract_syntax, ALL_TRANSFER_SYNTAXES, scu_role=True, scp_role=True)
-    server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=list(handlers))
-    try:
-        yield f"127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
+    with accepting(entity, *handlers) as port:
+        yield f"127.0.0.1:{port}"
 
 
 def free_port() -> int:

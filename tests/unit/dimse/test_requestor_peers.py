@@ -32,6 +32,7 @@ from osteon.dimse.requestor import (
 )
 from osteon.dimse.status import Status
 from support.dimse import CT, EXPLICIT, IMPLICIT, STUDY_FIND, SUCCESS, VERIFICATION, Recorder, Sink, running
+from support.pynet import accepting
 
 STUDY_MOVE, STUDY_GET = "1.2.840.10008.5.1.4.1.2.2.2", "1.2.840.10008.5.1.4.1.2.2.3"
 COMMITMENT = "1.2.840.10008.1.20.1"
@@ -81,11 +82,8 @@ def pynetdicom(*handlers: tuple[object, Callable[..., object]]) -> Iterator[Remo
     for uid in (VERIFICATION, STUDY_FIND, STUDY_MOVE, STUDY_GET, COMMITMENT):
         entity.add_supported_context(uid, [IMPLICIT, EXPLICIT])
     entity.add_supported_context(CT, [EXPLICIT], scu_role=True, scp_role=True)
-    server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=list(handlers))
-    try:
-        yield Remote(aet="PYNET", host="127.0.0.1", port=server.server_address[1])
-    finally:
-        server.shutdown()
+    with accepting(entity, *handlers) as port:
+        yield Remote(aet="PYNET", host="127.0.0.1", port=port)
 
 
 async def test_pynetdicom_is_echoed_stored_to_and_searched() -> None:
@@ -246,9 +244,8 @@ async def test_a_report_is_sent_in_the_role_of_the_provider() -> None:
     information.TransactionUID = "1.2.3"
     entity = AE(ae_title="PYNET")
     entity.add_supported_context(COMMITMENT, [EXPLICIT], scu_role=False, scp_role=True)
-    server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_N_EVENT_REPORT, on_report)])
-    try:
-        remote = Remote(aet="PYNET", host="127.0.0.1", port=server.server_address[1])
+    with accepting(entity, (evt.EVT_N_EVENT_REPORT, on_report)) as port:
+        remote = Remote(aet="PYNET", host="127.0.0.1", port=port)
         provider = Proposed(abstract_syntax=COMMITMENT, transfer_syntaxes=(EXPLICIT,), scu=False, scp=True)
         async with associate(remote, [provider]) as association:
             (context,) = association.contexts
@@ -256,8 +253,6 @@ async def test_a_report_is_sent_in_the_role_of_the_provider() -> None:
             data_set = bytes(encode_data_set(information, False, True))
             outcome, _ = await association.report(context, COMMITMENT, "1.2.840.10008.1.20.1.1", 2, data_set)
             assert outcome == SUCCESS
-    finally:
-        server.shutdown()
     assert heard == [(2, "1.2.3")]
 
 

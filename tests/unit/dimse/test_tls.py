@@ -19,6 +19,7 @@ from osteon.dimse.requestor import AssociationAborted, ConnectFailed, Proposed, 
 from osteon.dimse.tls import Clients, TlsFiles, TlsOf, TlsUnusable, client_context, server_context
 from support.certificates import Authority, Pair, needs_openssl
 from support.dimse import CT, EXPLICIT, IMPLICIT, SUCCESS, VERIFICATION, Log, Peer, Recorder, Running, running
+from support.pynet import accepting
 
 pytestmark = needs_openssl
 ECHO = Proposed(abstract_syntax=VERIFICATION, transfer_syntaxes=(IMPLICIT,))
@@ -430,12 +431,9 @@ async def test_pynetdicom_associates_by_tls(world: World) -> None:
 async def test_pynetdicom_is_associated_with_by_tls(world: World) -> None:
     entity = AE("PYNET")
     entity.add_supported_context(VERIFICATION, ImplicitVRLittleEndian)
-    server = entity.start_server(("127.0.0.1", 0), block=False, ssl_context=world.server())
-    try:
-        async with associate(remote(server.server_address[1], world.client()), [ECHO]) as association:
+    with accepting(entity, tls=world.server()) as port:
+        async with associate(remote(port, world.client()), [ECHO]) as association:
             assert await association.echo() == SUCCESS
-    finally:
-        server.shutdown()
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from osteon.remotes.port import Peer
 from osteon.remotes.queries import RemoteQuery
 from osteon_dispatcher.remote import echo, find, peer_system
 from support.index import sqlite_url
+from support.pynet import accepting
 
 NAMES = ("Ärger^Änne", "Doe^Jane", "Żółć^Ewa")
 
@@ -44,11 +45,8 @@ def modality(*handlers: Any, contexts: tuple[Any, ...] = (Verification, StudyRoo
     ae.require_called_aet = True
     for context in contexts:
         ae.add_supported_context(context, more.get("syntaxes"))
-    server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=list(handlers))
-    try:
-        yield Target(aet="PEER", host="127.0.0.1", port=server.socket.getsockname()[1], calling_aet="ME", timeout=5)
-    finally:
-        server.shutdown()
+    with accepting(ae, *handlers) as port:
+        yield Target(aet="PEER", host="127.0.0.1", port=port, calling_aet="ME", timeout=5)
 
 
 def searching(target: Target, limit: int = 100, **more: Any) -> RemoteFindRequested:

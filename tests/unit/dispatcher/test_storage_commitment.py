@@ -36,6 +36,7 @@ from support.commitment import (
 )
 from support.index import CT, MR
 from support.make import ct_slice
+from support.pynet import accepting
 
 
 @pytest.fixture
@@ -327,12 +328,8 @@ async def test_a_modality_that_refuses_or_knows_no_storage_commitment_is_named(w
             await world.run()
     plain = AE("ARCHIVE")
     plain.add_supported_context("1.2.840.10008.1.1")
-    server = plain.start_server(("127.0.0.1", port), block=False)
-    try:
-        with pytest.raises(NotAccepted, match="ARCHIVE offers no storage commitment"):
-            await world.run()
-    finally:
-        server.shutdown()
+    with accepting(plain, port=port), pytest.raises(NotAccepted, match="ARCHIVE offers no storage commitment"):
+        await world.run()
 
 
 def test_the_time_for_a_question_is_longer_than_the_pause_between_two():

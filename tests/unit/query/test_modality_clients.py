@@ -29,6 +29,7 @@ from osteon_local.part import free_port
 from support.fake_jobs import FakeJobs
 from support.make import ct_slice
 from support.packs import part10
+from support.pynet import accepting
 from support.query import Running
 
 UID = "1.2.826.0.1.3680043.8.498.1"
@@ -54,9 +55,8 @@ def peer() -> Iterator[list[object]]:
     ae = AE("PEER")
     for context in (Verification, StudyRoot, Worklist):
         ae.add_supported_context(context)
-    server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_FIND, found)])
-    yield ["PEER", "127.0.0.1", server.socket.getsockname()[1]]
-    server.shutdown()
+    with accepting(ae, (evt.EVT_C_FIND, found)) as port:
+        yield ["PEER", "127.0.0.1", port]
 
 
 async def test_pyorthanc_configures_echoes_and_finds(url: str, peer: list[object]) -> None:

@@ -22,6 +22,7 @@ from osteon.tools import echo, find, get, move, send
 from support.data import dataset_bytes
 from support.dimse import EXPLICIT
 from support.make import ct_slice, saved
+from support.pynet import accepting
 from support.tools import Ran, free_port, pynetdicom, tool
 
 __all__ = ["tool"]
@@ -80,22 +81,16 @@ def test_a_rejection_is_given_in_words(tool: Tool) -> None:
     entity = AE(ae_title="PYNET")
     entity.add_supported_context("1.2.840.10008.1.1")
     entity.require_called_aet = True
-    server = entity.start_server(("127.0.0.1", 0), block=False)
-    try:
-        ran = tool(echo.main, f"127.0.0.1:{server.server_address[1]}", "-aec", "OTHER")
-    finally:
-        server.shutdown()
+    with accepting(entity) as port:
+        ran = tool(echo.main, f"127.0.0.1:{port}", "-aec", "OTHER")
     assert (ran.code, "called AE title not recognized" in ran.err) == (2, True)
 
 
 def test_no_accepted_context_is_given_in_words(tool: Tool) -> None:
     entity = AE(ae_title="PYNET")
     entity.add_supported_context("1.2.840.10008.5.1.4.1.1.2")
-    server = entity.start_server(("127.0.0.1", 0), block=False)
-    try:
-        runs = [tool(each.main, f"127.0.0.1:{server.server_address[1]}") for each in (echo, find)]
-    finally:
-        server.shutdown()
+    with accepting(entity) as port:
+        runs = [tool(each.main, f"127.0.0.1:{port}") for each in (echo, find)]
     assert [(ran.code, "accepted no presentation context" in ran.err) for ran in runs] == [(2, True)] * 2
 
 
