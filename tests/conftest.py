@@ -37,11 +37,9 @@ def _configure_for_all(**settings: Any) -> None:
 structlog.configure = _configure_for_all
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave to `make test` what takes its time."""
-    for item in items:
-        if any(item.path.is_relative_to(folder) for folder in LONG):
-            item.add_marker(pytest.mark.slow)
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave to `make test` what takes its time, without reading it."""
+    return True if config.option.markexpr == "not slow" and collection_path in LONG else None
 
 
 class Processes(LoadFileScheduling):  # type: ignore[misc]

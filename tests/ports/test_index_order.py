@@ -17,6 +17,8 @@ from osteon.index.port import ChangeType, Index, Scope, StoredPack
 from osteon.index.sql import SqlIndex
 from support.index import MR, check_sums, entry, pack, sqlite_url
 
+pytestmark = pytest.mark.slow
+
 
 def library() -> list[StoredPack]:
     """Make packs that share patients, studies, series and instances, without conflicts."""
@@ -85,7 +87,6 @@ def expected() -> dict[str, object]:
 batches = st.lists(st.lists(st.sampled_from(PACKS), max_size=6), max_size=8)
 
 
-@pytest.mark.slow
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(order=st.permutations(PACKS), before=batches, sizes=st.lists(st.integers(1, 8), min_size=16, max_size=16))
 def test_any_order_and_repetition_of_packs_gives_the_same_index(expected, order, before, sizes):
@@ -105,7 +106,7 @@ def test_any_order_and_repetition_of_packs_gives_the_same_index(expected, order,
     asyncio.run(run())
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.slow)])
+@pytest.fixture(params=["sqlite", "postgres"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "postgres":
         return str(request.getfixturevalue("index_url"))
@@ -151,7 +152,6 @@ async def test_writers_that_claim_the_same_uids_for_other_patients_cross_without
         await check_sums(one)
 
 
-@pytest.mark.slow
 async def test_who_follows_the_change_log_misses_nothing_while_many_write(index_url):
     seen: list[int] = []
     done = asyncio.Event()

@@ -15,6 +15,8 @@ from osteon.index.sql import SqlIndex
 from osteon.index.tables import instances, studies
 from support.index import pack, slices
 
+pytestmark = pytest.mark.slow
+
 STUDIES = 1200
 INFIX = r"ix_study_names_key_trigrams|study_names_fts VIRTUAL TABLE INDEX \d+:.*G"
 FAMILIES = [
@@ -38,7 +40,7 @@ async def crowd(connection) -> None:
     await connection.execute(text("ANALYZE"))
 
 
-@pytest.fixture(scope="module", params=["sqlite", pytest.param("postgres", marks=pytest.mark.slow)])
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
 def full_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
     if request.param == "postgres":
         url = str(request.getfixturevalue("postgres").create_database())
@@ -83,7 +85,6 @@ async def plan_of(index: SqlIndex, level: Level, keyword: str, matching: Matchin
     return await plan(index, page_statement(index._database.dialect, search))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("keyword", "matching", "options", "wanted"),
     [

@@ -26,6 +26,8 @@ from osteon_imaging.workers import Workers
 from support.imaging import SYNTAX, image
 from support.make import saved
 
+pytestmark = pytest.mark.slow
+
 J2K = SYNTAX + "4.90"
 
 
@@ -106,7 +108,6 @@ def faking(script: str) -> tuple[str, ...]:
     return (sys.executable, "-c", f"import os, signal, sys, time\nfor line in sys.stdin:\n {script}")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("script", "failure", "reason"),
     [
@@ -218,7 +219,6 @@ async def test_transcoded_files_are_deleted_when_they_are_old_and_nothing_else_i
     assert {info.key async for info in objects.list()} == {new, pack}
 
 
-@pytest.mark.slow
 def test_a_service_that_transcodes_nothing_loads_no_codec_and_starts_no_process() -> None:
     script = "import sys, osteon_standalone.build, osteon_imaging.build; print('imagecodecs' in sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout

@@ -16,6 +16,8 @@ from support.make import ct_slice
 from support.pixels import Pixels, nothing_below
 from support.query import WEB, Running
 
+pytestmark = pytest.mark.slow
+
 ANY = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 ZIP = "application/zip"
 

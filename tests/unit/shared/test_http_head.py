@@ -12,6 +12,8 @@ from starlette.routing import Route
 from osteon import http_head, runtime
 from osteon.http_head import HEAD_LIMIT
 
+pytestmark = pytest.mark.slow
+
 HEAD = b"POST / HTTP/1.1\r\nHost: x\r\n"
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n"
 LONG = b"x" * (20 << 20)

@@ -39,6 +39,7 @@ def used() -> Iterator[str]:
                 yield from (alias.name for alias in node.names)
 
 
+@pytest.mark.slow
 def test_every_metric_is_set_by_some_service() -> None:
     assert names() - set(used()) == set()
 

@@ -14,6 +14,8 @@ from osteon.spool.memory import LARGE
 from osteon.spool.spool import Spool, SpoolConfig
 from support.spool import CONTEXT, CT, FaultyDisk, Published, association, contents, data_set, store
 
+pytestmark = pytest.mark.slow
+
 
 async def break_off(intake: Intake, sop: str, data: bytes) -> None:
     sink = intake.begin(StoreRequest(1, CT, sop), CONTEXT)
