@@ -8,6 +8,8 @@ from typing import Protocol
 
 from osteon.errors import Invalid, NotFound, Unavailable
 
+Bytes = bytes | memoryview
+
 
 class ObjectsUnavailable(Unavailable):
     """The store does not answer, or answered that it can not serve now."""
@@ -36,6 +38,9 @@ class Objects(Protocol):
     A put that raised may still have happened, or happen later: give a key to one content only.
     """
 
+    remote: bool
+    """Whether reading waits for a network, so that reading ahead pays."""
+
     async def put_file(self, key: str, path: Path) -> None:
         """Store the file at `path` durably. The file is not changed; it may be linked, so never write to it again.
 
@@ -51,7 +56,7 @@ class Objects(Protocol):
     async def get_range(self, key: str, offset: int, length: int) -> bytes:
         """Return exactly `length` bytes from `offset`; raises `ObjectNotFound`, or `Invalid` beyond the end."""
 
-    def stream(self, key: str, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
+    def stream(self, key: str, offset: int = 0, length: int | None = None) -> AsyncIterator[Bytes]:
         """Iterate over the bytes in chunks of at most 1 MiB.
 
         The first step raises `ObjectNotFound`, or `Invalid` when the range goes beyond the end; a later one raises

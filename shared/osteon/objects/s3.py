@@ -35,6 +35,8 @@ class S3Objects:
     when the endpoint or the bucket's name can not be used.
     """
 
+    remote = True
+
     def __init__(
         self,
         endpoint: str,

@@ -1,8 +1,10 @@
 """What only the folder promises: durable order of steps, nothing half-written, links instead of copies."""
 
+import asyncio
 import errno
 import os
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -197,3 +199,55 @@ async def test_listing_is_in_the_order_of_keys(root: Path) -> None:
         await objects.put(name, b"")
     assert [info.key async for info in objects.list()] == sorted(names)
     assert [info.key async for info in objects.list("1.2")] == sorted(name for name in names if name != "1.3")[:-1]
+
+
+@pytest.mark.parametrize("system", ["has it in memory", "has to ask the disk", "can not tell", "has part of it"])
+async def test_a_stream_gives_the_same_bytes_whatever_the_system_has_in_memory(
+    root: Path, monkeypatch: pytest.MonkeyPatch, system: str
+) -> None:
+    data = os.urandom((2 << 20) + 12345)
+    store = FolderObjects(root)
+    await store.put("s/p.tar", data)
+    at_hand = os.preadv
+    threads = 0
+
+    def preadv(file: int, buffers: list[memoryview], offset: int, flags: int) -> int:
+        match system:
+            case "has it in memory":
+                return at_hand(file, buffers, offset)
+            case "has to ask the disk":
+                raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+            case "can not tell":
+                raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+            case _:
+                return at_hand(file, [buffers[0][:4096]], offset)
+
+    def in_thread(work: Callable[[], bytes]) -> Awaitable[bytes]:
+        nonlocal threads
+        threads += 1
+        return asyncio.to_thread(work)
+
+    monkeypatch.setattr(os, "preadv", preadv)
+    monkeypatch.setattr(store, "_run", in_thread)
+    assert b"".join([chunk async for chunk in store.stream("s/p.tar", 777, 2 << 20)]) == data[777:][: 2 << 20]
+    assert threads == (1 if system == "has it in memory" else 3)
+
+
+async def test_others_get_their_turn_while_a_stream_is_read_from_memory(root: Path) -> None:
+    store = FolderObjects(root)
+    await store.put("s/p.tar", bytes(8 << 20))
+    turns = 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(other())
+    stream = store.stream("s/p.tar")
+    await anext(aiter(stream))
+    before = turns
+    assert len([chunk async for chunk in stream]) == 7
+    assert turns - before >= 7
+    task.cancel()

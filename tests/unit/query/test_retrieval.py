@@ -16,10 +16,12 @@ from osteon_query.packs.retrieval import Begins, read_pieces
 class Store:
     """Objects in memory that note what was read and whether each stream was closed."""
 
-    def __init__(self, **objects: bytes) -> None:
+    def __init__(self, *, remote: bool = True, **objects: bytes) -> None:
+        self.remote = remote
         self.objects = objects
         self.reads: list[tuple[str, int, int]] = []
         self.open = 0
+        self.chunks = 0
 
     async def stream(self, key: str, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
         if key not in self.objects:
@@ -30,6 +32,7 @@ class Store:
         try:
             data = self.objects[key][offset : offset + length]
             for start in range(0, len(data), 1000):
+                self.chunks += 1
                 yield data[start : start + 1000]
         finally:
             self.open -= 1
@@ -61,8 +64,9 @@ async def read(store: Store, *locations: Location) -> list[bytes]:
 DATA = bytes(n % 251 for n in range(200_000))
 
 
-async def test_neighbours_in_a_pack_are_read_in_one_request() -> None:
-    store = Store(a=DATA)
+@pytest.mark.parametrize("remote", [True, False])
+async def test_neighbours_in_a_pack_are_read_in_one_request(remote: bool) -> None:
+    store = Store(a=DATA, remote=remote)
     spans = [(512, 1500), (2560, 10), (3072, 7000)]
     assert await read(store, *(at("a", *span) for span in spans)) == [DATA[o : o + n] for o, n in spans]
     assert store.reads == [("a", 512, 3072 + 7000 - 512)]
@@ -81,13 +85,25 @@ async def test_a_pack_that_is_short_or_absent_raises(key: str) -> None:
         await read(Store(short=DATA[:600]), at(key, 512, 1000))
 
 
-async def test_a_reader_that_goes_away_closes_the_stream_of_the_store() -> None:
-    store = Store(a=DATA)
+@pytest.mark.parametrize("remote", [True, False])
+async def test_a_reader_that_goes_away_closes_the_stream_of_the_store(remote: bool) -> None:
+    store = Store(a=DATA, remote=remote)
     items = read_pieces(store, each(at("a", 0, 100_000)), way="test")  # type: ignore[arg-type]
     await anext(items)
     await anext(items)
     await items.aclose()
     assert store.open == 0
+
+
+@pytest.mark.parametrize(("remote", "chunks"), [(True, 5), (False, 1)])
+async def test_what_is_not_in_files_is_read_ahead(remote: bool, chunks: int) -> None:
+    store = Store(a=DATA, remote=remote)
+    items = read_pieces(store, each(at("a", 0, 100_000)), way="test")  # type: ignore[arg-type]
+    await anext(items)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert store.chunks == chunks
+    await items.aclose()
 
 
 async def test_reading_ahead_stops_at_its_depth_and_passes_errors_on() -> None:

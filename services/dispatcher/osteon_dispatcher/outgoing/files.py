@@ -8,7 +8,7 @@ from osteon.bus.port import Bus
 from osteon.contracts.retrieve import PlannedInstance
 from osteon.dicom.uids import TRANSFER_SYNTAXES
 from osteon.errors import Invalid, NotFound
-from osteon.objects.port import Objects
+from osteon.objects.port import Bytes, Objects
 from osteon.sending.accounting import Sent
 from osteon.sending.reading import Unreadable
 from osteon.sending.transcoding import Lossy, NotTranscoded, Transcoder
@@ -55,7 +55,7 @@ class Files:
             return Sent(instance, None, str(error), transient=error.transient)
         return File(instance, made.key, 0, made.length, temporary=True)
 
-    async def chunks(self, file: File) -> AsyncGenerator[bytes]:
+    async def chunks(self, file: File) -> AsyncGenerator[Bytes]:
         """Iterate over the bytes; raises `Unreadable` when they are not there."""
         try:
             async for chunk in self._objects.stream(file.key, file.offset, file.length):

@@ -15,6 +15,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from osteon.errors import Invalid, Unavailable
+from osteon.objects.port import Bytes
 from osteon.remotes.port import Peer
 
 SECONDS: Final = 120
@@ -66,7 +67,7 @@ class PeerConnection:
         self._connection: http.client.HTTPConnection | None = None
 
     async def post(
-        self, path: str, headers: Mapping[str, str], body: AsyncIterator[bytes], length: int | None
+        self, path: str, headers: Mapping[str, str], body: AsyncIterator[Bytes], length: int | None
     ) -> Answer:
         """POST below the peer's URL; a `length` of None sends the body in chunks.
 
@@ -102,7 +103,7 @@ class PeerConnection:
         return f"{self._url.hostname}:{self._url.port or (443 if self._secure else 80)}"
 
     async def _post(
-        self, path: str, headers: Mapping[str, str], body: AsyncIterator[bytes], length: int | None
+        self, path: str, headers: Mapping[str, str], body: AsyncIterator[Bytes], length: int | None
     ) -> Answer:
         first = await anext(body, b"")
         connection = await self._begun(path, headers, length, first)
@@ -117,7 +118,7 @@ class PeerConnection:
         return await asyncio.to_thread(self._answer, connection)
 
     async def _begun(
-        self, path: str, headers: Mapping[str, str], length: int | None, first: bytes
+        self, path: str, headers: Mapping[str, str], length: int | None, first: Bytes
     ) -> http.client.HTTPConnection:
         """Send the head and the first chunk; once more on a new connection when the kept one was closed meanwhile."""
         kept = self._connection is not None
@@ -130,7 +131,7 @@ class PeerConnection:
             return await asyncio.to_thread(self._begin, path, headers, length, first)
 
     def _begin(
-        self, path: str, headers: Mapping[str, str], length: int | None, first: bytes
+        self, path: str, headers: Mapping[str, str], length: int | None, first: Bytes
     ) -> http.client.HTTPConnection:
         if self._connection is not None and _closed_by_peer(self._connection):
             self.close()
@@ -173,8 +174,8 @@ def _tls(peer: Peer) -> ssl.SSLContext:
         raise Invalid(f"peer {peer.name!r}: the CA file {peer.ca_file!r} can not be used: {error}") from error
 
 
-def _framed(chunk: bytes, length: int | None) -> bytes:
-    return chunk if length is not None else b"%x\r\n%b\r\n" % (len(chunk), chunk)
+def _framed(chunk: Bytes, length: int | None) -> Bytes:
+    return chunk if length is not None else b"".join((b"%x\r\n" % len(chunk), chunk, b"\r\n"))
 
 
 def _closed_by_peer(connection: http.client.HTTPConnection) -> bool:

@@ -10,6 +10,7 @@ import orjson
 from osteon.contracts.retrieve import PlannedInstance
 from osteon.dimse.handler import Outcome
 from osteon.dimse.status import Status
+from osteon.objects.port import Bytes
 from osteon.remotes.port import Peer
 from osteon.sending.accounting import Sent
 from osteon.sending.reading import Unreadable
@@ -68,7 +69,7 @@ class Stow:
         async with aclosing(self._body(files, opening, closing)) as body:
             return await self._connection.post("/studies", headers, body, length)
 
-    async def _body(self, files: Sequence[File], opening: bytes, closing: bytes) -> AsyncGenerator[bytes]:
+    async def _body(self, files: Sequence[File], opening: bytes, closing: bytes) -> AsyncGenerator[Bytes]:
         for file in files:
             yield opening
             async for chunk in self._files.chunks(file):

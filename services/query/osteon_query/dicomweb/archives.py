@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from osteon.errors import Invalid, NotFound
 from osteon.index.port import Location
-from osteon_query.http.streaming import Bytes
+from osteon.objects.port import Bytes
 from osteon_query.packs.converted import PartFile
 from osteon_query.packs.sidecars import Sidecars
 from osteon_query.packs.zipping import Entry

@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from osteon.index.port import Location
+from osteon.objects.port import Bytes
 from osteon.spool.sidecar import SidecarLine
 from osteon_query.dicomweb.frames import send_frames
 from osteon_query.dicomweb.metadata import lines_of
@@ -23,7 +24,6 @@ from osteon_query.dicomweb.sending import Part, counted, one_part, send_parts, s
 from osteon_query.http.accept import MULTIPART, OCTETS, media_ranges
 from osteon_query.http.context import Door, DoorOf
 from osteon_query.http.errors import NotAcceptable, UnknownResource
-from osteon_query.http.streaming import Bytes
 from osteon_query.http.validators import entity_tag, not_modified, validators
 from osteon_query.packs.local import local_instance
 from osteon_query.packs.retrieval import read_range

@@ -11,11 +11,11 @@ from contextlib import aclosing
 from typing import Final
 
 from osteon.index.port import Location
+from osteon.objects.port import Bytes
 from osteon_query.dicomweb.scopes import Found
 from osteon_query.http.accept import Syntaxes
 from osteon_query.http.context import Door
 from osteon_query.http.errors import NotAcceptable
-from osteon_query.http.streaming import Bytes
 from osteon_query.packs.converted import PartFile, Wish, makeable, read_wishes
 from osteon_query.packs.retrieval import Begins, read_pieces
 

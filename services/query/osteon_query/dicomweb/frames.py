@@ -12,6 +12,7 @@ from starlette.responses import Response
 from osteon import metrics
 from osteon.contracts.imaging import RenderRequested
 from osteon.index.port import Location
+from osteon.objects.port import Bytes
 from osteon_query.dicomweb.frame_formats import FrameFormat, frame_format
 from osteon_query.dicomweb.media_types import is_native
 from osteon_query.dicomweb.metadata import instance_url, lines_of
@@ -20,7 +21,7 @@ from osteon_query.dicomweb.sending import Part, counted, send_bytes, send_parts,
 from osteon_query.http.accept import OCTETS, media_ranges
 from osteon_query.http.context import Door, DoorOf, correlation_id, dicomweb_url
 from osteon_query.http.errors import BadParameter, NotRenderable
-from osteon_query.http.streaming import Bytes, streamed
+from osteon_query.http.streaming import streamed
 from osteon_query.http.validators import entity_tag, not_modified, validators
 from osteon_query.images.asking import Picture, in_order, picture_request
 from osteon_query.packs.converted import Wish, convert

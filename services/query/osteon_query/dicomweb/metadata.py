@@ -19,13 +19,14 @@ from osteon import __version__
 from osteon.dicom.xml import to_xml
 from osteon.errors import NotFound
 from osteon.index.port import Location, Scope
+from osteon.objects.port import Bytes
 from osteon.spool.sidecar import SidecarLine
 from osteon_query.dicomweb.scopes import find, scope_of
 from osteon_query.dicomweb.sending import Part, send_parts
 from osteon_query.http.accept import DICOM_JSON, DICOM_XML, takes_json
 from osteon_query.http.context import Door, DoorOf, dicomweb_url
 from osteon_query.http.errors import Unreadable
-from osteon_query.http.streaming import Bytes, streamed
+from osteon_query.http.streaming import streamed
 from osteon_query.http.validators import not_modified, validators
 from osteon_query.packs.sidecars import Sidecars
 

@@ -10,12 +10,12 @@ from starlette.responses import Response
 
 from osteon.contracts.imaging import RenderRequested
 from osteon.index.port import Location
+from osteon.objects.port import Bytes
 from osteon_query.dicomweb.scopes import Found, find, find_one, scope_of
 from osteon_query.dicomweb.sending import Part, send_parts
 from osteon_query.dicomweb.wado import INSTANCE, SERIES
 from osteon_query.http.context import Door, DoorOf, correlation_id, dicomweb_url, uid_of
 from osteon_query.http.errors import BadParameter, NotAcceptable, NotRenderable, UnknownResource
-from osteon_query.http.streaming import Bytes
 from osteon_query.http.validators import not_modified, validators
 from osteon_query.images import parameters, representative
 from osteon_query.images.answering import GIF, JPEG, PNG, choose, counted, send_picture

@@ -11,9 +11,9 @@ from starlette.responses import Response
 
 from osteon import metrics
 from osteon.index.port import Location
-from osteon.objects.port import Objects
+from osteon.objects.port import Bytes, Objects
 from osteon_query.http.accept import DICOM, MULTIPART
-from osteon_query.http.streaming import Bytes, byte_range, streamed
+from osteon_query.http.streaming import byte_range, streamed
 from osteon_query.http.validators import entity_tag, not_modified, validators
 from osteon_query.packs.retrieval import read_range
 

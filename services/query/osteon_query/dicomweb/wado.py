@@ -10,13 +10,14 @@ from starlette.responses import Response
 
 from osteon import metrics
 from osteon.index.port import Scope
+from osteon.objects.port import Bytes
 from osteon_query.dicomweb.archives import archive_items
 from osteon_query.dicomweb.choice import Choice
 from osteon_query.dicomweb.scopes import Found, find, scope_of
 from osteon_query.dicomweb.sending import Part, counted, part_of, send_file, send_parts
 from osteon_query.http.accept import DICOM, ZIP, Format, Syntaxes, negotiate_instances
 from osteon_query.http.context import Door, DoorOf, correlation_id, dicomweb_url
-from osteon_query.http.streaming import Bytes, streamed
+from osteon_query.http.streaming import streamed
 from osteon_query.http.validators import not_modified, validators
 from osteon_query.packs.converted import PartFile, convert
 from osteon_query.packs.zipping import zipped

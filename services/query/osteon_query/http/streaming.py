@@ -11,11 +11,11 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from osteon.objects.port import Bytes
 from osteon_query.http.errors import RangeNotSatisfiable
 from osteon_query.http.middleware import HEAD
 
 T = TypeVar("T")
-Bytes = bytes | memoryview
 
 _AT_ONCE: Final = 1 << 20
 """Bytes of an answer that are sent by one write when there are no more."""

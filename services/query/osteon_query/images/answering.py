@@ -9,9 +9,10 @@ from starlette.responses import Response
 from osteon import metrics
 from osteon.contracts.imaging import RenderRequested
 from osteon.index.port import Location
+from osteon.objects.port import Bytes
 from osteon_query.http.accept import MediaRange, media_ranges
 from osteon_query.http.errors import NotAcceptable
-from osteon_query.http.streaming import Bytes, streamed
+from osteon_query.http.streaming import streamed
 from osteon_query.http.validators import entity_tag, not_modified, validators
 from osteon_query.images.asking import Pictures
 

@@ -12,9 +12,8 @@ from osteon.contracts.imaging import Rendered, RenderRequested
 from osteon.contracts.topology import RENDER
 from osteon.errors import Unavailable
 from osteon.index.port import Location
-from osteon.objects.port import ObjectNotFound, Objects
+from osteon.objects.port import Bytes, ObjectNotFound, Objects
 from osteon_query.http.errors import BadParameter, NotRenderable, RenderFailed, RenderTimeout, Unreadable
-from osteon_query.http.streaming import Bytes
 
 _READINGS: Final = 2
 

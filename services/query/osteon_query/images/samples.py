@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from osteon.contracts.imaging import RenderRequested
+from osteon.objects.port import Bytes
 from osteon_query.http.errors import NotRenderable
-from osteon_query.http.streaming import Bytes
 from osteon_query.images.asking import Picture, Pictures, in_order
 
 _MAGIC: Final = b"\x93NUMPY\x01\x00"

@@ -15,11 +15,12 @@ from starlette.responses import Response
 from osteon.contracts.imaging import RenderRequested
 from osteon.dicom.query import Level, Order, Search
 from osteon.index.port import Location
+from osteon.objects.port import Bytes
 from osteon_query.dicomweb.media_types import media_type_of
 from osteon_query.dicomweb.metadata import lines_of
 from osteon_query.http.context import Door, DoorOf, correlation_id, resource_id
 from osteon_query.http.errors import NotRenderable, UnknownResource
-from osteon_query.http.streaming import Bytes, streamed
+from osteon_query.http.streaming import streamed
 from osteon_query.images import parameters
 from osteon_query.images.answering import counted, send_picture
 from osteon_query.images.asking import picture_request

@@ -15,11 +15,10 @@ from osteon.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDI
 from osteon.errors import Invalid, NotFound
 from osteon.index.port import Location
 from osteon.logging import get_logger
-from osteon.objects.port import Objects
+from osteon.objects.port import Bytes, Objects
 from osteon.sending.ahead import Ahead, Memory
 from osteon.sending.transcoding import Lossy, NotTranscoded, Transcoder
 from osteon_query.http.errors import NotAcceptable, NotConvertedNow
-from osteon_query.http.streaming import Bytes
 from osteon_query.packs.retrieval import Begins, read_range
 
 _AHEAD: Final = 4

@@ -24,9 +24,8 @@ from osteon.dicom.pixels.geometry import (
 from osteon.dicom.uids import TRANSFER_SYNTAXES
 from osteon.errors import Invalid
 from osteon.index.port import Location
-from osteon.objects.port import ObjectNotFound, Objects
+from osteon.objects.port import Bytes, ObjectNotFound, Objects
 from osteon_query.http.errors import UnknownResource, Unreadable
-from osteon_query.http.streaming import Bytes
 from osteon_query.packs.retrieval import Begins, read_pieces
 
 _ITEM: Final = b"\xfe\xff\x00\xe0"

@@ -16,9 +16,8 @@ from osteon.dicom.part10 import read_part10
 from osteon.dicom.reader import HeaderReader
 from osteon.dicom.uids import DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN
 from osteon.errors import Invalid
-from osteon.objects.port import Objects
+from osteon.objects.port import Bytes, Objects
 from osteon_query.http.errors import TooLarge, Unreadable
-from osteon_query.http.streaming import Bytes
 from osteon_query.packs.retrieval import Piece, read_range
 
 _MOST_INFLATED: Final = 1 << 30

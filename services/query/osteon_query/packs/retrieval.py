@@ -7,9 +7,9 @@ from typing import Final, Generic, Protocol, TypeVar
 
 from osteon import metrics
 from osteon.errors import Invalid
-from osteon.objects.port import ObjectNotFound, Objects
+from osteon.objects.port import Bytes, ObjectNotFound, Objects
 from osteon_query.http.errors import Unreadable
-from osteon_query.http.streaming import Bytes, read_ahead
+from osteon_query.http.streaming import read_ahead
 
 _GAP: Final = 64 << 10
 """Reading over so many unwanted bytes is cheaper than another request."""
@@ -89,12 +89,13 @@ async def spans(pieces: AsyncIterator[P]) -> AsyncGenerator[Span[P], None]:
 async def read_pieces(
     objects: Objects, pieces: AsyncIterator[P], *, way: str
 ) -> AsyncGenerator[Begins[P] | Bytes, None]:
-    """Yield each piece, then its bytes in chunks; reads ahead. Raises `Unreadable`.
+    """Yield each piece, then its bytes in chunks; reads ahead what is not in files. Raises `Unreadable`.
 
     `way` is the label under which pieces and bytes are counted.
     """
     items_counter, counter = metrics.RETRIEVED_ITEMS.labels(way), metrics.RETRIEVED_BYTES.labels(way)
-    async with aclosing(read_ahead(_pieces(objects, pieces), _READ_AHEAD)) as items:
+    found = _pieces(objects, pieces)
+    async with aclosing(read_ahead(found, _READ_AHEAD) if objects.remote else found) as items:
         async for item in items:
             if isinstance(item, Begins):
                 items_counter.inc()

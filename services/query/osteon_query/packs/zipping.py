@@ -8,7 +8,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final
 
-from osteon_query.http.streaming import Bytes
+from osteon.objects.port import Bytes
 
 _LOCAL: Final = struct.Struct("<4s5H3L2H")
 _DESCRIPTOR: Final = struct.Struct("<4sL2Q")
