@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from osteon.dicom.bulk import PIXEL_DATA
 from osteon.dicom.encoding import LONG_VRS, SHORT_VRS
 from osteon.dicom.keys import vr_of_tag
 from osteon.dicom.vr import BINARY
@@ -70,6 +71,8 @@ def _element(tag: str, given: object, path: str, depth: int, ascii_only: bool) -
     vr = given.get("vr") or vr_of_tag(tag)
     if vr not in _VRS:
         raise BadMetadata(f"{path}: vr {str(vr)[:20]!r} is no value representation")
+    if tag.startswith("FFFE") or (vr == "SQ" and int(tag, 16) in PIXEL_DATA):
+        raise BadMetadata(f"{path}: an element of VR {vr} can not have this tag")
     members = [name for name in _MEMBERS if given.get(name) is not None]
     if not members:
         return {"vr": vr}

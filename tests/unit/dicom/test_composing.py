@@ -25,7 +25,7 @@ _ELEMENT = st.fixed_dictionaries(
     {"vr": _VRS}, optional={"Value": st.lists(_JSON, max_size=3) | _JSON, "InlineBinary": st.text(max_size=8)}
 )
 _TAGS = st.sampled_from(
-    ["00080018", "00080005", "00100010", "00280010", "00400275", "7FE00010", "0029100a", "00020010", "x"]
+    ["00080018", "00080005", "00100010", "00280010", "00400275", "7FE00010", "0029100a", "00020010", "fffee00d", "x"]
 )
 _DATA_SETS = st.recursive(
     st.dictionaries(_TAGS, _ELEMENT, max_size=4),
@@ -115,6 +115,15 @@ def test_sequences_are_nested_within_bounds() -> None:
     checked(nested(MAX_DEPTH), ascii_only=True)
     with pytest.raises(BadMetadata, match="nested"):
         checked(nested(MAX_DEPTH + 1), ascii_only=True)
+
+
+@pytest.mark.parametrize("tag", ["7FE00008", "7FE00009", "7fe00010", "FFFEE000", "fffee00d"])
+@pytest.mark.parametrize("value", [[], [{}]])
+def test_a_sequence_where_none_can_be_is_refused(tag: str, value: list[object]) -> None:
+    element = {tag: {"vr": "SQ", "Value": value}}
+    for data_set in (element, {"00400275": {"vr": "SQ", "Value": [element]}}):
+        with pytest.raises(BadMetadata, match=tag.upper()):
+            checked(data_set, ascii_only=True)
 
 
 def test_an_element_that_comes_twice_is_refused() -> None:
