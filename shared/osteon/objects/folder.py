@@ -14,7 +14,7 @@ from typing import BinaryIO, TypeVar
 from osteon.objects.files import CHUNK, DurableFolder
 from osteon.objects.keys import check_key, check_prefix, check_range
 from osteon.objects.measured import measured
-from osteon.objects.port import BadKey, Bytes, ObjectInfo, ObjectNotFound, ObjectsUnavailable
+from osteon.objects.port import BadKey, ObjectInfo, ObjectNotFound, ObjectsUnavailable
 
 _LISTED_AT_ONCE = 500
 
@@ -55,17 +55,16 @@ class FolderObjects:
 
         return await self._read("get_range", key, read)
 
-    async def stream(self, key: str, offset: int = 0, length: int | None = None) -> AsyncIterator[Bytes]:
+    async def stream(self, key: str, offset: int = 0, length: int | None = None) -> AsyncIterator[memoryview]:
         """Iterate in chunks of at most 1 MiB; the first step raises `ObjectNotFound`, or `Invalid` beyond the end."""
         file, left = await self._read("stream", key, lambda path: _open(key, path, offset, length))
         try:
             while left:
-                size = min(CHUNK, left)
-                chunk = _at_hand(file, size)
-                if chunk:
+                chunk = memoryview(bytearray(min(CHUNK, left)))
+                if _at_hand(file, chunk):
                     await asyncio.sleep(0)  # a fast client would have the loop for itself
                 else:
-                    chunk = await self._run(partial(file.read, size))
+                    chunk = chunk[: await self._run(partial(file.readinto, chunk))]
                 if not chunk:
                     raise ObjectsUnavailable(f"the file of object {key!r} became shorter while it was read")
                 left -= len(chunk)
@@ -127,17 +126,16 @@ class FolderObjects:
             raise ObjectsUnavailable(f"the folder of objects can not be used: {error}") from error
 
 
-def _at_hand(file: FileIO, size: int) -> Bytes:
-    """Read so many bytes if the system has all of them in memory, without the thread that waiting for a disk needs."""
-    buffer = memoryview(bytearray(size))
+def _at_hand(file: FileIO, chunk: memoryview) -> bool:
+    """Fill `chunk` if the system has all of it in memory, without the thread that waiting for a disk needs."""
     try:
-        got = os.preadv(file.fileno(), [buffer], file.tell(), os.RWF_NOWAIT)
+        got = os.preadv(file.fileno(), [chunk], file.tell(), os.RWF_NOWAIT)
     except (AttributeError, OSError):  # this system, or this file system, can not tell
-        return b""
-    if got < size:
-        return b""
-    file.seek(size, os.SEEK_CUR)
-    return buffer
+        return False
+    if got < len(chunk):
+        return False
+    file.seek(got, os.SEEK_CUR)
+    return True
 
 
 def _open(key: str, path: Path, offset: int, length: int | None) -> tuple[FileIO, int]:

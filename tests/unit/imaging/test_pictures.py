@@ -25,7 +25,7 @@ class Remote(FolderObjects):
     def path(self, key: str) -> None:  # type: ignore[override]
         return None
 
-    def stream(self, key: str, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
+    def stream(self, key: str, offset: int = 0, length: int | None = None) -> AsyncIterator[memoryview]:
         self.streamed.append(key)
         return super().stream(key, offset, length)
 

@@ -222,7 +222,7 @@ async def test_a_stream_gives_the_same_bytes_whatever_the_system_has_in_memory(
             case _:
                 return at_hand(file, [buffers[0][:4096]], offset)
 
-    def in_thread(work: Callable[[], bytes]) -> Awaitable[bytes]:
+    def in_thread(work: Callable[[], int]) -> Awaitable[int]:
         nonlocal threads
         threads += 1
         return asyncio.to_thread(work)

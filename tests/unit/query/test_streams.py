@@ -69,7 +69,7 @@ class Noting:
         self.read = 0
         self.open = 0
 
-    async def stream(self, key: str, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
+    async def stream(self, key: str, offset: int = 0, length: int | None = None) -> AsyncIterator[memoryview]:
         """Pass chunks on."""
         self.open += 1
         try:
