@@ -7,7 +7,7 @@ import pytest
 
 from osteon.dicom.identity import Identity
 from osteon.index.port import Location
-from osteon.objects.port import ObjectNotFound
+from osteon.objects.port import Bytes, ObjectNotFound
 from osteon_query.http.errors import Unreadable
 from osteon_query.http.streaming import read_ahead
 from osteon_query.packs.retrieval import Begins, read_pieces
@@ -50,10 +50,15 @@ async def each(*locations: Location) -> AsyncIterator[Location]:
         yield location
 
 
+def pieces(store: Store, *locations: Location) -> AsyncGenerator[Begins[Location] | Bytes, None]:
+    """Read instances out of what is, of the object store, only its reading."""
+    return read_pieces(store, each(*locations), way="test")  # type: ignore[arg-type]
+
+
 async def read(store: Store, *locations: Location) -> list[bytes]:
     """Return the bytes of each instance."""
     found: list[bytes] = []
-    async for item in read_pieces(store, each(*locations), way="test"):  # type: ignore[arg-type]
+    async for item in pieces(store, *locations):
         if isinstance(item, Begins):
             found.append(b"")
         else:
@@ -88,7 +93,7 @@ async def test_a_pack_that_is_short_or_absent_raises(key: str) -> None:
 @pytest.mark.parametrize("remote", [True, False])
 async def test_a_reader_that_goes_away_closes_the_stream_of_the_store(remote: bool) -> None:
     store = Store(a=DATA, remote=remote)
-    items = read_pieces(store, each(at("a", 0, 100_000)), way="test")  # type: ignore[arg-type]
+    items = pieces(store, at("a", 0, 100_000))
     await anext(items)
     await anext(items)
     await items.aclose()
@@ -98,7 +103,7 @@ async def test_a_reader_that_goes_away_closes_the_stream_of_the_store(remote: bo
 @pytest.mark.parametrize(("remote", "chunks"), [(True, 5), (False, 1)])
 async def test_what_is_not_in_files_is_read_ahead(remote: bool, chunks: int) -> None:
     store = Store(a=DATA, remote=remote)
-    items = read_pieces(store, each(at("a", 0, 100_000)), way="test")  # type: ignore[arg-type]
+    items = pieces(store, at("a", 0, 100_000))
     await anext(items)
     for _ in range(20):
         await asyncio.sleep(0)
