@@ -13,6 +13,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser
 from starlette.requests import ClientDisconnect, Request
 
+from osteon.objects.port import Bytes
 from osteon_query.http.accept import split_header
 from osteon_query.http.errors import BadBody, TooLarge, TooSlow, UnsupportedMediaType
 from osteon_query.packs.part10 import missing_preamble
@@ -194,7 +195,7 @@ class FileWriter:
         self._buffer = bytearray()
         self.size = 0
 
-    async def write(self, data: bytes | memoryview) -> None:
+    async def write(self, data: Bytes) -> None:
         """Append `data`."""
         self._buffer += data
         self.size += len(data)
