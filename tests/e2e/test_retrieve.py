@@ -24,7 +24,8 @@ from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind as S
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelGet as StudyRootGet
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelMove as StudyRootMove
 
-from support.archive import Archive, eventually, free_port, keep_answers
+from osteon_local.part import free_port
+from support.archive import Archive, eventually, keep_answers
 from support.data import BUNDLED, dataset_bytes
 from support.make import ct_slice, saved
 from support.pynet import accepting

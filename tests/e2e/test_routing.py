@@ -13,7 +13,8 @@ import pytest
 from pydicom import Dataset, dcmread
 from pydicom.uid import generate_uid
 
-from support.archive import Archive, eventually, free_port
+from osteon_local.part import free_port
+from support.archive import Archive, eventually
 from support.data import dataset_bytes
 from support.make import ct_slice, saved
 

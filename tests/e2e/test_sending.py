@@ -15,7 +15,8 @@ import pytest
 from pydicom import Dataset, dcmread
 from pydicom.uid import generate_uid
 
-from support.archive import Archive, Standalone, eventually, free_port
+from osteon_local.part import free_port
+from support.archive import Archive, Standalone, eventually
 from support.make import ct_slice
 from support.orthanc import Orthanc, needs_orthanc, running_orthanc
 from support.packs import part10

@@ -17,7 +17,8 @@ import pytest
 from pydicom.uid import generate_uid
 
 from osteon_local.cluster import Cluster, Parts
-from support.archive import Archive, Standalone, eventually, free_port
+from osteon_local.part import free_port
+from support.archive import Archive, Standalone, eventually
 from support.certificates import Authority, Pair, needs_openssl
 from support.make import ct_slice, saved
 from support.parts import Postgres, RabbitMQ, SeaweedFS

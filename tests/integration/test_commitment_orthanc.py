@@ -16,7 +16,8 @@ import pytest
 from osteon.commitment.asking import ask
 from osteon.commitment.port import Item
 from osteon.remotes.port import Modality
-from support.archive import eventually, free_port
+from osteon_local.part import free_port
+from support.archive import eventually
 from support.commitment import UNKNOWN, World, commitment_world
 from support.make import ct_slice
 from support.packs import part10

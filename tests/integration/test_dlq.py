@@ -19,7 +19,7 @@ from osteon.bus.rabbit_link import Link
 from osteon.contracts.packs import PackSealed
 from osteon.contracts.topology import DEAD_EXCHANGE, DEAD_QUEUE, Queue
 from osteon.errors import Invalid
-from support.archive import free_port
+from osteon_local.part import free_port
 from support.bus import eventually, sealed, work_queue
 from support.parts import RabbitMQ
 

@@ -17,7 +17,8 @@ from osteon.bus.rabbit_wire import work_queue_arguments
 from osteon.contracts.topology import DEAD_QUEUE, writer_queue
 from osteon.index.sql import SqlIndex
 from osteon_local import Postgres, RabbitMQ, SeaweedFS
-from support.archive import Archive, free_port
+from osteon_local.part import free_port
+from support.archive import Archive
 from support.doctor import bad, look
 
 pytestmark = pytest.mark.slow

@@ -23,7 +23,8 @@ from osteon.dimse.errors import NoAnswer
 from osteon.dimse.requestor import Remote, RequestorConfig, associate
 from osteon.sending.accounting import Sent
 from osteon.sending.sending import Sending
-from support.archive import eventually, free_port
+from osteon_local.part import free_port
+from support.archive import eventually
 from support.data import dataset_bytes
 from support.dimse import IMPLICIT
 from support.make import ct_slice, saved

@@ -9,7 +9,6 @@ import multiprocessing
 import os
 import resource
 import shutil
-import socket
 import sys
 import tempfile
 import time
@@ -29,7 +28,9 @@ from osteon.dimse.requestor import Proposed, Remote, RequestedAssociation, Reque
 from osteon.dimse.status import Status
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "deploy" / "local"))
 from load.bench_acceptor import Discarding
+from osteon_local.part import free_port
 from support.dimse import CT, EXPLICIT
 
 PART = 256 << 10
@@ -91,13 +92,6 @@ async def measure(name: str, port: int, count: int, window: int) -> None:
     print(f"{name}: {count / seconds:.0f} instances/s of {len(data) / 1e6:.2f} MB,", end=" ")
     print(f"CPU per instance {(user + system) / count * 1e3:.2f} ms", end=" ")
     print(f"(user {user / count * 1e3:.2f}, system {system / count * 1e3:.2f}), peak RSS {after.ru_maxrss >> 10} MB")
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 async def listening(port: int) -> None:

@@ -29,7 +29,7 @@ from bench_ingest import in_memory  # noqa: E402  (the folders above are not ins
 from contenders import NODELAY, STARTERS, Server, started  # noqa: E402
 from figures import Row, Run, machine, replace_section, rows  # noqa: E402
 
-from support.archive import free_port  # noqa: E402
+from osteon_local.part import free_port  # noqa: E402
 from support.bulk import Template  # noqa: E402
 from support.receiver import CALLING, SINK, Received, receive  # noqa: E402
 from support.sender import send  # noqa: E402

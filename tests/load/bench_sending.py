@@ -31,7 +31,9 @@ from osteon.sending.accounting import CountsAs
 from osteon.sending.sending import Sending
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from load.bench_requestor import accept, free_port, listening
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "deploy" / "local"))
+from load.bench_requestor import accept, listening
+from osteon_local.part import free_port
 from support.dimse import CT, EXPLICIT
 
 PACK = 64 << 20

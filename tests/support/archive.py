@@ -19,6 +19,7 @@ from pydicom.filewriter import write_file_meta_info
 from pydicom.uid import UID
 from pynetdicom import AE, Association, _config
 
+from osteon_local.part import free_port
 from support.data import dataset_bytes
 
 T = TypeVar("T")
@@ -122,14 +123,6 @@ def eventually(check: Callable[[], T], *, seconds: float = 30) -> T:
             return result
         assert time.monotonic() < deadline, f"still not true after {seconds} s: {check}"
         time.sleep(0.05)
-
-
-def free_port() -> int:
-    """Return a TCP port that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class Standalone:

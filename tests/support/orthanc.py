@@ -12,7 +12,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from support.archive import Archive, eventually, free_port
+from osteon_local.part import free_port
+from support.archive import Archive, eventually
 
 needs_orthanc = pytest.mark.skipif(shutil.which("Orthanc") is None, reason="Orthanc is not installed")
 

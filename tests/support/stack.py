@@ -17,7 +17,8 @@ from typing import Any
 
 import pytest
 
-from support.archive import Archive, free_port
+from osteon_local.part import free_port
+from support.archive import Archive
 from support.deploy import COMPOSE, DOCKERFILE, ROOT, compose
 from support.docker import PROJECT, build, docker, have, make_base, no_docker, quiet, say
 

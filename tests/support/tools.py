@@ -60,12 +60,6 @@ def pynetdicom(*handlers: tuple[object, Callable[..., object]]) -> Iterator[str]
         yield f"127.0.0.1:{port}"
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @contextmanager
 def program(port: int, *command: str, folder: Path) -> Iterator[str]:
     """Run a program of DCMTK until it listens, and for the block; gives its address."""

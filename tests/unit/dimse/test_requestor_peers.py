@@ -3,7 +3,6 @@
 import asyncio
 import os
 import shutil
-import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from io import BytesIO
@@ -31,6 +30,7 @@ from osteon.dimse.requestor import (
     associate,
 )
 from osteon.dimse.status import Status
+from osteon_local.part import free_port
 from support.dimse import CT, EXPLICIT, IMPLICIT, STUDY_FIND, SUCCESS, VERIFICATION, Recorder, Sink, running
 from support.pynet import accepting
 
@@ -254,12 +254,6 @@ async def test_a_report_is_sent_in_the_role_of_the_provider() -> None:
             outcome, _ = await association.report(context, COMMITMENT, "1.2.840.10008.1.20.1.1", 2, data_set)
             assert outcome == SUCCESS
     assert heard == [(2, "1.2.3")]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @asynccontextmanager

@@ -15,7 +15,7 @@ from osteon.jobs.port import Wish
 from osteon.jobs.run import Stopped
 from osteon.remotes.orders import ModalityStore, StraightStore
 from osteon_dispatcher.outgoing.passes import NotSent, NotSentYet
-from support.archive import free_port
+from osteon_local.part import free_port
 from support.dimse import CT, EXPLICIT, Peer, Recorder, Sink, pdu, running
 from support.fake_jobs import FakeRun
 from support.make import ct_slice

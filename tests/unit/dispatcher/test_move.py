@@ -28,7 +28,7 @@ from osteon_dispatcher.commitment.works import remote_of
 from osteon_dispatcher.move import Moves
 from osteon_dispatcher.moving import MoveOrder, move
 from osteon_dispatcher.outgoing.modality import Stores
-from support.archive import free_port
+from osteon_local.part import free_port
 from support.dimse import EXPLICIT, STUDY_MOVE, Recorder, Running, Sink, running
 from support.indexer import Room, indexer_room
 from support.jobs import FAST

@@ -18,7 +18,7 @@ from osteon.remotes.orders import PeerStore
 from osteon.remotes.port import Peer
 from osteon_dispatcher.outgoing.http import PeerRefused, PeerUnavailable
 from osteon_dispatcher.outgoing.passes import NotSent, NotSentYet
-from support.archive import free_port
+from osteon_local.part import free_port
 from support.certificates import Authority, needs_openssl
 from support.pixels import nothing_below
 from support.sending import HttpPeer, World, http_peer, sending_world

@@ -16,7 +16,7 @@ from osteon.dimse.status import Status
 from osteon.remotes.orders import RetrieveByGet, RetrieveByMove
 from osteon_dispatcher.retrieving.asking import NotRetrieved, NotRetrievedYet
 from osteon_dispatcher.retrieving.by_get import _batches
-from support.archive import free_port
+from osteon_local.part import free_port
 from support.dimse import CT, EXPLICIT, Recorder, Sink, running
 from support.sending import World, sending_world
 

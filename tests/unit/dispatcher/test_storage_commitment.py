@@ -20,7 +20,7 @@ from osteon.jobs.port import JobState
 from osteon.remotes.port import Modality
 from osteon_dispatcher.commitment import answers
 from osteon_dispatcher.commitment.scp import NotIndexedYet
-from support.archive import free_port
+from osteon_local.part import free_port
 from support.commitment import (
     INSTANCE,
     UNKNOWN,

@@ -24,7 +24,7 @@ from osteon.settings import (
     SpoolSettings,
     TlsSettings,
 )
-from support.archive import free_port
+from osteon_local.part import free_port
 from support.doctor import bad
 
 pytestmark = pytest.mark.skipif(not shutil.which("openssl"), reason="openssl is not here")

@@ -12,7 +12,7 @@ from osteon import cli
 from osteon.doctor import command
 from osteon.doctor.report import Level
 from osteon.doctor.table import PROBES
-from support.archive import free_port
+from osteon_local.part import free_port
 from support.doctor import bad, look
 
 app = command.typer.Typer()

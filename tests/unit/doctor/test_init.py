@@ -8,7 +8,7 @@ from typer.testing import CliRunner, Result
 
 from osteon.doctor import command
 from osteon.spool.disk import Disk
-from support.archive import free_port
+from osteon_local.part import free_port
 from support.doctor import look
 
 app = command.typer.Typer()

@@ -15,7 +15,7 @@ from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelGet as St
 
 from osteon.dimse.failed import failed_uids
 from osteon.sending import reading
-from support.archive import free_port
+from osteon_local.part import free_port
 from support.data import dataset_bytes
 from support.dimse import IMPLICIT, STUDY_GET, VERIFICATION, Peer, cancel_rq, data_tf, echo_rq, pdv, store_message
 from support.make import ct_slice, saved

@@ -15,7 +15,7 @@ from starlette.applications import Starlette
 from osteon import health, runtime
 from osteon.errors import OsteonError, Unavailable
 from osteon.settings import ProcessSettings
-from support.archive import free_port
+from osteon_local.part import free_port
 
 
 @pytest.fixture

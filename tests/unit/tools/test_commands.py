@@ -19,11 +19,12 @@ from pynetdicom.presentation import build_context
 
 from osteon.dicom.part10 import file_sha256, read_part10
 from osteon.tools import echo, find, get, move, send
+from osteon_local.part import free_port
 from support.data import dataset_bytes
 from support.dimse import EXPLICIT
 from support.make import ct_slice, saved
 from support.pynet import accepting
-from support.tools import Ran, free_port, pynetdicom, tool
+from support.tools import Ran, pynetdicom, tool
 
 __all__ = ["tool"]
 Tool = Callable[..., Ran]

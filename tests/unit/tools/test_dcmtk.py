@@ -10,10 +10,11 @@ from pydicom import dcmread
 from pydicom.data import get_testdata_file
 
 from osteon.tools import echo, find, get, move, send
+from osteon_local.part import free_port
 from support.certificates import Authority, needs_openssl
 from support.data import dataset_bytes
 from support.make import ct_slice, saved
-from support.tools import Ran, free_port, program, tool
+from support.tools import Ran, program, tool
 
 __all__ = ["tool"]
 pytestmark = [
