@@ -10,12 +10,12 @@ from pydantic import ValidationError
 
 from osteon import metrics
 from osteon.contracts.conflicts import PREFIX, ConflictDecided, Keep
-from osteon.index.entries import entry_of
 from osteon.index.port import Conflict, Index, Location, StoredPack
 from osteon.logging import get_logger
 from osteon.objects.port import ObjectNotFound, Objects
-from osteon.spool import sidecar
-from osteon.spool.ids import new_pack_id
+from osteon.packs import sidecar
+from osteon.packs.ids import new_pack_id
+from osteon.packs.index_entries import to_entry
 
 log = get_logger(__name__)
 _CHUNK: Final = 500
@@ -61,7 +61,7 @@ def _pick(data: bytes, place: Location) -> StoredPack:
     facts, lines = sidecar.decode(data)
     for line in lines:
         if line.offset == place.offset:
-            return StoredPack(facts, [entry_of(line)])
+            return StoredPack(facts, [to_entry(line)])
     raise sidecar.BadSidecar(f"{place.sidecar_key} has no line for the instance at byte {place.offset}")
 
 

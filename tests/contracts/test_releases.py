@@ -21,12 +21,12 @@ from osteon.contracts.packs import PackStored
 from osteon.dicom.header import Problem
 from osteon.dicom.part10 import read_part10
 from osteon.dicom.reader import HeaderReader
-from osteon.index.entries import stored_pack
-from osteon.spool import sidecar
+from osteon.packs import sidecar
+from osteon.packs.index_entries import read_stored_pack
+from osteon.packs.tar import members
 from osteon.spool.disk import Disk
 from osteon.spool.paths import OPEN, SEALED
 from osteon.spool.recovery import recover
-from osteon.spool.tar import members
 from support import releases
 
 HERE = Path(__file__).parent
@@ -104,7 +104,7 @@ def test_queues_keep_their_arguments_and_what_travels_on_them(release: str) -> N
 @each_release
 def test_packs_and_sidecars_of_a_release_before_are_read(release: str) -> None:
     pack, data = objects(release)
-    whole, found = pack.read_bytes(), stored_pack(data)
+    whole, found = pack.read_bytes(), read_stored_pack(data)
     assert (found.facts.pack_id, found.facts.size, found.facts.key[-9:]) == (pack.stem, len(whole), "00001.tar")
     assert [member.name for member in members(pack)] == [f"{entry.identity.sop_uid}.dcm" for entry in found.instances]
     for entry in found.instances:

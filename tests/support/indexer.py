@@ -12,7 +12,7 @@ from osteon.contracts.packs import PackIndexed, PackStored
 from osteon.dicom.reader import HeaderReader
 from osteon.index.sql import SqlIndex
 from osteon.objects.folder import FolderObjects
-from osteon.spool import sidecar
+from osteon.packs import sidecar
 from osteon_indexer.handlers import index_packs
 from support.index import sqlite_url
 from support.packs import sealed_pack

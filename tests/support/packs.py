@@ -7,7 +7,7 @@ from pathlib import Path
 from pydicom import Dataset
 
 from osteon.contracts.packs import Origin, PackSealed
-from osteon.spool.upload import Part10File, write_pack
+from osteon.packs.pack_writer import Part10File, write_pack
 
 
 def part10(dataset: Dataset) -> bytes:

@@ -22,8 +22,8 @@ from osteon.contracts.conflicts import ConflictDecided
 from osteon.contracts.packs import Origin, PackStored
 from osteon.dicom.reader import HeaderReader
 from osteon.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN
+from osteon.packs import sidecar
 from osteon.remotes.orders import Order
-from osteon.spool import sidecar
 from osteon.spool.disk import Disk
 from osteon.spool.instance import Announced
 from osteon.spool.open_packs import Limits, OpenPacks, Sender

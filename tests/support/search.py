@@ -12,7 +12,7 @@ from osteon.dicom.identity import Identity
 from osteon.dicom.query import Level, Search
 from osteon.index.port import Instance, Location, Match, MatchPage, Patient, Series, Study
 from osteon.objects.port import ObjectNotFound
-from osteon.spool.sidecar import SidecarLine, encode
+from osteon.packs.sidecar import SidecarLine, encode
 
 NOW = datetime(2024, 1, 2, tzinfo=UTC)
 CT = "1.2.840.10008.5.1.4.1.1.2"

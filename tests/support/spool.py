@@ -8,10 +8,10 @@ from pathlib import Path
 
 from osteon.dicom.part10 import read_part10
 from osteon.dimse.handler import AssociationInfo, Outcome, PresentationContext, StoreRequest
+from osteon.packs.tar import members
 from osteon.spool.disk import Disk
 from osteon.spool.intake import Intake
 from osteon.spool.sealed import SealedPack
-from osteon.spool.tar import members
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 EXPLICIT = "1.2.840.10008.1.2.1"

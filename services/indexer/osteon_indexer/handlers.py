@@ -10,10 +10,10 @@ from osteon import metrics
 from osteon.bus.port import Bus
 from osteon.contracts.packs import PackFacts, PackIndexed, PackStored
 from osteon.errors import Invalid
-from osteon.index.entries import stored_pack
 from osteon.index.port import Index, PackOutcome, Scope, StoredPack
 from osteon.logging import get_logger
 from osteon.objects.port import ObjectNotFound, Objects
+from osteon.packs.index_entries import read_stored_pack
 
 log = get_logger(__name__)
 
@@ -96,4 +96,4 @@ async def _load(message: PackStored, objects: Objects, index: Index) -> StoredPa
             f"no sidecar {message.sidecar_key} for pack {message.pack_id}; if its file is still in a spool, do two "
             "spools share an OSTEON_SPOOL_ID?"
         ) from None
-    return await asyncio.to_thread(stored_pack, data, message)
+    return await asyncio.to_thread(read_stored_pack, data, message)

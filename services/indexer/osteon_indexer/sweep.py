@@ -9,11 +9,11 @@ from osteon import metrics
 from osteon.bus.port import Bus
 from osteon.conflicts import follow_all
 from osteon.errors import Unavailable
-from osteon.index.entries import stored_pack
 from osteon.index.port import Index, StoredPack
 from osteon.logging import get_logger
 from osteon.objects.keys import CACHE
 from osteon.objects.port import ObjectInfo, ObjectNotFound, Objects
+from osteon.packs.index_entries import read_stored_pack
 from osteon_indexer.handlers import announce, upsert
 from osteon_indexer.order import SortedRows
 
@@ -72,7 +72,7 @@ async def _without_rows(sidecars: list[ObjectInfo], index: Index, settled: timed
 async def _read(key: str, objects: Objects) -> StoredPack | None:
     """Return the pack of a sidecar, or None when it is of no use: those behind it must still be indexed."""
     try:
-        pack = await asyncio.to_thread(stored_pack, await objects.get(key))
+        pack = await asyncio.to_thread(read_stored_pack, await objects.get(key))
         if await objects.size(pack.facts.key) == pack.facts.size:
             return pack
         log.error("pack not indexed: its length is not what its sidecar says", sidecar=key)

@@ -16,7 +16,7 @@ from osteon.objects.port import Objects
 from osteon.objects.s3 import S3Objects
 from osteon.runtime import Running
 from osteon.spool.paths import release, resolve
-from osteon_writer.handlers import store_pack
+from osteon_writer.handlers import store_sealed
 from osteon_writer.settings import WriterServiceSettings
 
 
@@ -31,7 +31,7 @@ async def build(settings: WriterServiceSettings) -> AsyncIterator[Running]:
         await bus.start()
         stack.push_async_callback(bus.close, grace=settings.drain_seconds)
         handler = partial(
-            store_pack, spool=settings.spool, objects=objects, bus=bus, executor=executor, reader=HeaderReader()
+            store_sealed, spool=settings.spool, objects=objects, bus=bus, executor=executor, reader=HeaderReader()
         )
         await bus.consume(writer_queue(settings.spool_id), handler, concurrency=settings.writer_concurrency)
         yield Running(checks={"broker": bus.check, "objects": objects.check})
@@ -46,7 +46,13 @@ async def build_embedded(spool: Path, spool_id: str, *, bus: Bus, objects: Objec
     paths: dict[str, str] = {}
     with ThreadPoolExecutor(1, "sidecar") as executor:
         store_kept = partial(
-            store_pack, spool=spool, objects=objects, bus=bus, executor=executor, reader=HeaderReader(), keep=True
+            store_sealed,
+            spool=spool,
+            objects=objects,
+            bus=bus,
+            executor=executor,
+            reader=HeaderReader(),
+            keep=True,
         )
 
         async def store(message: PackSealed) -> None:

@@ -1,19 +1,17 @@
 """What the writer does with a sealed pack: sidecar, upload, announce, release."""
 
 import asyncio
-import time
 from concurrent.futures import Executor
-from functools import partial
 from pathlib import Path
 
-from osteon import metrics
 from osteon.bus.port import Bus
 from osteon.contracts.packs import PackSealed, PackStored
 from osteon.dicom.reader import HeaderReader
 from osteon.errors import Invalid
 from osteon.logging import get_logger
 from osteon.objects.port import Objects
-from osteon.spool import sidecar
+from osteon.packs import sidecar
+from osteon.packs.upload import store_pack
 from osteon.spool.disk import Disk
 from osteon.spool.paths import DAMAGED, release, resolve
 from osteon.spool.recovery import recover
@@ -21,7 +19,7 @@ from osteon.spool.recovery import recover
 log = get_logger(__name__)
 
 
-async def store_pack(
+async def store_sealed(
     message: PackSealed,
     *,
     spool: Path,
@@ -45,11 +43,12 @@ async def store_pack(
         await bus.publish(stored)
         return
     try:
-        await _upload(path, stored, objects, executor, reader)
+        built = asyncio.get_running_loop().run_in_executor(executor, sidecar.build, path, stored, reader)
+        await store_pack(path, stored, built, objects)
     except Invalid as error:
         rest = await _whole_members(message, path, spool, error)
         if rest is not None:
-            await store_pack(rest, spool=spool, objects=objects, bus=bus, executor=executor, reader=reader, keep=keep)
+            await store_sealed(rest, spool=spool, objects=objects, bus=bus, executor=executor, reader=reader, keep=keep)
         return
     await bus.publish(stored)
     if not keep:
@@ -69,17 +68,3 @@ async def _whole_members(message: PackSealed, path: Path, spool: Path, error: In
         return None
     new = {"pack_id": pack.pack_id, "path": pack.path, "instances": pack.instances, "size": pack.size}
     return message.model_copy(update=new)
-
-
-async def _upload(path: Path, stored: PackStored, objects: Objects, executor: Executor, reader: HeaderReader) -> None:
-    started = time.perf_counter()
-    build = partial(sidecar.build, path, stored, reader)
-    built = await asyncio.get_running_loop().run_in_executor(executor, build)
-    await objects.put_file(stored.key, path)
-    await objects.put(stored.sidecar_key, built.data)
-    metrics.UPLOAD_SECONDS.observe(time.perf_counter() - started)
-    metrics.PACKS_STORED.inc()
-    metrics.PACK_BYTES.observe(stored.size)
-    metrics.STORED_BYTES.inc(stored.size + len(built.data))
-    metrics.HEADER_PROBLEMS.inc(built.problems)
-    metrics.UNREAD_HEADERS.inc(built.unread)

@@ -11,7 +11,7 @@ from osteon.errors import Invalid, NotFound
 from osteon.index.port import Index, Location, Scope
 from osteon.logging import get_logger
 from osteon.objects.port import Objects
-from osteon.stored import Flaw, instance_flaw, pack_flaw, sidecar_lines
+from osteon.packs.integrity import Defect, instance_defect, pack_defect, read_digests
 
 Depth = Literal["row", "object", "sha256"]
 _BATCH: Final = 500
@@ -61,20 +61,22 @@ class Checker:
                 flawed.add(member)
         return flawed
 
-    async def _pack(self, pack_id: str, members: Sequence[Location]) -> dict[str, Flaw]:
+    async def _pack(self, pack_id: str, members: Sequence[Location]) -> dict[str, Defect]:
         async for row in self._index.packs(only=pack_id):
-            flaw = await pack_flaw(row, {}, self._objects)
+            flaw = await pack_defect(row, {}, self._objects)
             if flaw:
                 return {member.identity.sop_uid: flaw for member in members}
         return await self._read_back(members) if self._depth == "sha256" else {}
 
-    async def _read_back(self, members: Sequence[Location]) -> dict[str, Flaw]:
+    async def _read_back(self, members: Sequence[Location]) -> dict[str, Defect]:
         try:
-            lines = await sidecar_lines(members[0].sidecar_key, self._objects)
+            lines = await read_digests(members[0].sidecar_key, self._objects)
         except (NotFound, Invalid) as error:
             log.error("sidecar can not be used", key=members[0].sidecar_key, error=str(error))
             lines = {}
-        flaws = {each.identity.sop_uid: await instance_flaw(each, lines, self._objects, self._read) for each in members}
+        flaws = {
+            each.identity.sop_uid: await instance_defect(each, lines, self._objects, self._read) for each in members
+        }
         return {uid: flaw for uid, flaw in flaws.items() if flaw}
 
     async def _read(self, _: int) -> None:

@@ -14,10 +14,10 @@ import orjson
 from osteon.index.port import Index, InstanceState, Scope
 from osteon.logging import get_logger
 from osteon.objects.port import ObjectNotFound, Objects
+from osteon.packs import sidecar
 from osteon.remotes.port import RemoteNotFound
 from osteon.rules.conditions import Candidate, Verdict
 from osteon.rules.port import Destination, DestinationKind, Rule
-from osteon.spool import sidecar
 
 MAX_SHOWN: Final = 1000
 """Instances of which a trial keeps its verdicts, when it is to show them."""

@@ -1,18 +1,10 @@
-"""What can go wrong with packs and the spool. `intake` alone turns these into DIMSE statuses."""
+"""What can go wrong in the spool. `sink.outcome_of` alone turns these into DIMSE statuses."""
 
 from osteon.errors import Invalid, Unavailable
 
 
-class BadPack(Invalid):
-    """A file is no pack: a broken TAR header, a member cut short, a missing end."""
-
-
 class BadPath(Invalid):
     """A path points out of the spool, or to nothing that can be a sealed pack."""
-
-
-class WrongInstance(Invalid):
-    """The data set is not the SOP instance that the C-STORE command announced (PS3.4 B.2.3, 0xA900)."""
 
 
 class SpoolFull(Unavailable):
@@ -20,7 +12,7 @@ class SpoolFull(Unavailable):
 
 
 class SpoolFailed(Unavailable):
-    """The disk refused to keep an instance: it was not stored."""
+    """The disk failed to keep an instance: it was not stored."""
 
 
 class NotIndexed(Unavailable):

@@ -6,7 +6,7 @@ from typing import Final
 
 from osteon.dicom.identity import Identity
 from osteon.dicom.part10 import write_part10_header
-from osteon.spool.errors import WrongInstance
+from osteon.packs.errors import WrongInstance
 
 _UID: Final = re.compile(r"[0-9][0-9.]{0,63}", re.ASCII)
 

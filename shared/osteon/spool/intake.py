@@ -9,6 +9,7 @@ from osteon import metrics
 from osteon.contracts.packs import Origin
 from osteon.dimse.handler import AssociationInfo, Outcome, PresentationContext, StoreRequest
 from osteon.errors import OsteonError
+from osteon.packs.refusal import count_refusal
 from osteon.spool.admission import Admission
 from osteon.spool.arrival import Arrivals
 from osteon.spool.committer import Committer
@@ -18,7 +19,6 @@ from osteon.spool.instance import Announced
 from osteon.spool.memory import Memory
 from osteon.spool.open_packs import Limits, OpenPacks, Sender
 from osteon.spool.pack import PackFile
-from osteon.spool.refusal import count_refusal
 from osteon.spool.sealed import SealedPack
 from osteon.spool.sink import InstanceSink, outcome_of
 

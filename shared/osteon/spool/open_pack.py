@@ -3,10 +3,10 @@
 import hashlib
 from dataclasses import dataclass, field
 
+from osteon.packs.tar import BLOCK, encode_header, padding
 from osteon.spool.instance import Announced
 from osteon.spool.pack import Buffer, PackFile
 from osteon.spool.sealed import Reason, SealedPack
-from osteon.spool.tar import BLOCK, encode_header, padding
 
 
 @dataclass(slots=True, eq=False)

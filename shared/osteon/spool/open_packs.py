@@ -13,13 +13,14 @@ from typing import Final
 
 from osteon.dicom.identity import Identity
 from osteon.dicom.peek import peek_identity
+from osteon.packs.errors import WrongInstance
+from osteon.packs.tar import END_OF_ARCHIVE
 from osteon.spool.disk import Disk
-from osteon.spool.errors import SpoolFailed, WrongInstance
+from osteon.spool.errors import SpoolFailed
 from osteon.spool.instance import Announced
 from osteon.spool.open_pack import OpenPack, Stream, Ticket
 from osteon.spool.pack import Buffer, PackFile
 from osteon.spool.sealed import Reason, SealedPack
-from osteon.spool.tar import END_OF_ARCHIVE
 
 MAX_OPEN: Final = 16
 """Open packs of one association; a sender that mixes more series than that gets smaller packs."""

@@ -9,11 +9,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from osteon.packs.ids import new_pack_id
+from osteon.packs.tar import BLOCK, END_OF_ARCHIVE, encode_header, padding
 from osteon.spool.disk import Disk
 from osteon.spool.errors import SpoolFailed
-from osteon.spool.ids import new_pack_id
 from osteon.spool.paths import OPEN, SEALED
-from osteon.spool.tar import BLOCK, END_OF_ARCHIVE, encode_header, padding
 
 Buffer = bytes | memoryview
 

@@ -19,12 +19,12 @@ from osteon.dicom.part10 import FileMeta, file_sha256, read_part10
 from osteon.dicom.peek import peek_identity
 from osteon.errors import Invalid
 from osteon.logging import get_logger
+from osteon.packs.errors import BadPack
+from osteon.packs.ids import new_pack_id
+from osteon.packs.tar import BLOCK, END_OF_ARCHIVE, MAGIC, MAGIC_AT, PackMember, next_member
 from osteon.spool.disk import Disk
-from osteon.spool.errors import BadPack
-from osteon.spool.ids import new_pack_id
 from osteon.spool.paths import DAMAGED, OPEN, SEALED
 from osteon.spool.sealed import SealedPack
-from osteon.spool.tar import BLOCK, END_OF_ARCHIVE, MAGIC, MAGIC_AT, Member, next_member
 
 _CHUNK: Final = 1 << 20
 _META: Final = 64 << 10
@@ -43,7 +43,7 @@ class Recovered:
 
 @dataclass(frozen=True, slots=True)
 class _Whole:
-    member: Member
+    member: PackMember
     meta: FileMeta
 
 
@@ -129,8 +129,8 @@ def _survey(file: BinaryIO, size: int) -> _Survey:
     return _Survey(first, end, count)
 
 
-def _members(file: BinaryIO, size: int) -> Iterator[_Whole | Member]:
-    """Iterate over the members; what is not whole, or behind a TAR header that is none, is a bare `Member`."""
+def _members(file: BinaryIO, size: int) -> Iterator[_Whole | PackMember]:
+    """Iterate over the members; what is not whole, or behind a TAR header that is none, is a bare `PackMember`."""
     offset = 0
     while offset + BLOCK <= size:
         try:
@@ -139,7 +139,7 @@ def _members(file: BinaryIO, size: int) -> Iterator[_Whole | Member]:
             following = _next_whole(file, offset + BLOCK, size)
             if following is None:
                 return
-            member = Member("", offset, following - offset, 0)
+            member = PackMember("", offset, following - offset, 0)
             yield member
             offset = following
             continue
@@ -172,7 +172,7 @@ def _next_whole(file: BinaryIO, start: int, size: int) -> int | None:
     return None
 
 
-def _verify(file: BinaryIO, member: Member) -> _Whole | Member:
+def _verify(file: BinaryIO, member: PackMember) -> _Whole | PackMember:
     file.seek(member.offset)
     try:
         meta = read_part10(file.read(min(member.length, _META)))

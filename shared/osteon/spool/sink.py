@@ -11,14 +11,15 @@ from osteon.dimse.handler import Outcome
 from osteon.dimse.status import Status
 from osteon.errors import Invalid, OsteonError, Unavailable
 from osteon.logging import get_logger
+from osteon.packs.errors import WrongInstance
+from osteon.packs.refusal import count_refusal
 from osteon.spool.arrival import Arrivals
 from osteon.spool.committer import Lane
-from osteon.spool.errors import SpoolFailed, WrongInstance
+from osteon.spool.errors import SpoolFailed
 from osteon.spool.instance import Announced
 from osteon.spool.memory import LARGE, Memory
 from osteon.spool.open_pack import Stream, Ticket
 from osteon.spool.open_packs import OpenPacks
-from osteon.spool.refusal import count_refusal
 
 _COMMENT: Final = 64
 """Characters of Error Comment (0000,0902), an LO."""

@@ -29,7 +29,7 @@ from osteon.objects.folder import FolderObjects
 from osteon.spool.spool import Spool, SpoolConfig
 from osteon_indexer.handlers import index_packs
 from osteon_ingress.handlers import announce
-from osteon_writer.handlers import store_pack
+from osteon_writer.handlers import store_sealed
 from support.attack import fuzz
 from support.dicom import explicit, implicit, item, sequence
 from support.hostile import tails, values
@@ -108,7 +108,7 @@ class Running:
         queue = writer_queue("s")
         await self.bus.declare(queue)
         ports = {"objects": objects, "bus": self.bus}
-        write = partial(store_pack, spool=root, executor=self.executor, reader=HeaderReader(), **ports)
+        write = partial(store_sealed, spool=root, executor=self.executor, reader=HeaderReader(), **ports)
         await self.bus.consume(queue, write)
         await self.bus.consume_batches(INDEXER, partial(index_packs, index=self.index, **ports), size=50, linger=0.01)
         return Archive(self.spool, self.index, objects, self.bus)

@@ -14,12 +14,12 @@ from osteon.contracts.packs import PackIndexed, PackStored
 from osteon.dicom.query import Level
 from osteon.index.port import ChangeType, IndexUnavailable
 from osteon.jobs.port import Job
+from osteon.packs import sidecar
 from osteon.remotes.orders import ModalityStore, PeerStore
 from osteon.remotes.port import Modality
 from osteon.rules.conditions import Candidate, Verdict
 from osteon.rules.forms import stored_rule
 from osteon.rules.port import StoredRule
-from osteon.spool import sidecar
 from osteon_dispatcher import routing
 from osteon_dispatcher.routing import Router
 from osteon_dispatcher.watching import watch

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from osteon.objects.port import ObjectNotFound, ObjectsUnavailable
-from osteon.spool.sidecar import BadSidecar
+from osteon.packs.sidecar import BadSidecar
 from osteon_query.packs.sidecars import HeaderNotFound, Sidecars
 from support.search import Objects, location, sidecar
 

@@ -9,7 +9,7 @@ import pytest
 from osteon.dicom.query import Level, Search
 from osteon.index.port import Match, Scope
 from osteon.index.sql import SqlIndex
-from osteon.spool import sidecar
+from osteon.packs import sidecar
 from osteon_indexer.handlers import PackMissing
 from osteon_indexer.sweep import sweep
 from support.index import sqlite_url

@@ -12,7 +12,7 @@ from osteon.conflicts import resolve
 from osteon.contracts.conflicts import Keep
 from osteon.contracts.packs import PackStored
 from osteon.index import tables
-from osteon.spool import sidecar
+from osteon.packs import sidecar
 from osteon_indexer.order import SortedRows
 from osteon_indexer.verify import compare
 from osteon_indexer.verify.compare import Verifier, Wanted, merged

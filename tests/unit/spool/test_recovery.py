@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 
 from osteon.dicom.part10 import read_part10
+from osteon.packs.tar import BLOCK, PackMember, encode_header, members
 from osteon.spool import recovery
 from osteon.spool.disk import Disk
 from osteon.spool.instance import Announced
 from osteon.spool.open_packs import Limits, OpenPacks, Sender
 from osteon.spool.recovery import recover, salvage
-from osteon.spool.tar import BLOCK, Member, encode_header, members
 from support.spool import FaultyDisk, contents, data_set
 
 SIZES = (0, 1, BLOCK, 5000)
@@ -31,7 +31,7 @@ def part(tmp_path: Path) -> Path:
     return path
 
 
-def layout(part: Path) -> list[Member]:
+def layout(part: Path) -> list[PackMember]:
     """The members of an open pack."""
     whole = part.read_bytes()
     part.write_bytes(whole + bytes(2 * BLOCK))
@@ -67,7 +67,7 @@ def positions(part: Path) -> list[int]:
     return sorted(position for position in near if 0 <= position <= size)
 
 
-def is_there(member: Member, written: bytes, whole: bytes) -> bool:
+def is_there(member: PackMember, written: bytes, whole: bytes) -> bool:
     """Whether all of a member was written, whatever its padding became."""
     end = member.offset + member.length
     return written[:end] == whole[:end] and len(written) >= member.end

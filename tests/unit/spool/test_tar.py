@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from osteon.spool.errors import BadPack, BadPath
-from osteon.spool.ids import new_pack_id
+from osteon.packs.errors import BadPack
+from osteon.packs.ids import new_pack_id
+from osteon.packs.pack_writer import Part10File, write_pack
+from osteon.packs.tar import BLOCK, END_OF_ARCHIVE, decode_header, encode_header, members
+from osteon.spool.errors import BadPath
 from osteon.spool.paths import release, resolve
-from osteon.spool.tar import BLOCK, END_OF_ARCHIVE, decode_header, encode_header, members
-from osteon.spool.upload import Part10File, write_pack
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

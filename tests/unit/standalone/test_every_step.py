@@ -26,7 +26,7 @@ from osteon.objects.folder import FolderObjects
 from osteon.settings import IndexerSettings
 from osteon.spool.spool import Spool, SpoolConfig
 from osteon_ingress.handlers import announce
-from osteon_writer.handlers import store_pack
+from osteon_writer.handlers import store_sealed
 from support.effort import THIN
 from support.index import sqlite_url
 from support.spool import association, contents, data_set, store
@@ -118,7 +118,7 @@ async def archive(data: Path, fate: Fate, *, one_process: bool = True) -> AsyncI
 @asynccontextmanager
 async def real_writer(spool: Path, bus: Any, objects: Any) -> AsyncIterator[None]:
     with ThreadPoolExecutor(1) as executor:
-        store = partial(store_pack, spool=spool, objects=objects, bus=bus, executor=executor, reader=HeaderReader())
+        store = partial(store_sealed, spool=spool, objects=objects, bus=bus, executor=executor, reader=HeaderReader())
         await bus.consume(writer_queue("spool"), store, concurrency=2)
         yield
 

@@ -24,7 +24,7 @@ from osteon import runtime, tracing
 from osteon.contracts.imaging import RenderRequested
 from osteon.contracts.packs import Origin, PackStored
 from osteon.otel import OtelTracer
-from osteon.spool import sidecar
+from osteon.packs import sidecar
 from osteon_standalone.build import build
 from osteon_standalone.settings import StandaloneServiceSettings
 from support.collector import collecting

@@ -17,11 +17,11 @@ from osteon.dicom.part10 import write_part10_header
 from osteon.dicom.reader import HeaderReader
 from osteon.objects.folder import FolderObjects
 from osteon.objects.port import ObjectsUnavailable
-from osteon.spool import sidecar
+from osteon.packs import sidecar
+from osteon.packs.pack_writer import Part10File, write_pack
 from osteon.spool.recovery import Recovered
-from osteon.spool.upload import Part10File, write_pack
 from osteon_writer import handlers
-from osteon_writer.handlers import store_pack
+from osteon_writer.handlers import store_sealed
 from support.data import dataset_bytes
 from support.make import ct_slice
 from support.packs import part10, sealed_pack
@@ -57,7 +57,7 @@ def store(tmp_path: Path, bus: MemoryBus):
     with ThreadPoolExecutor(1) as executor:
         objects = FolderObjects(tmp_path / "objects")
         yield partial(
-            store_pack, spool=tmp_path / "spool", objects=objects, bus=bus, executor=executor, reader=HeaderReader()
+            store_sealed, spool=tmp_path / "spool", objects=objects, bus=bus, executor=executor, reader=HeaderReader()
         )
 
 

@@ -14,11 +14,11 @@ from typing import Final
 
 from osteon.contracts.conflicts import PREFIX
 from osteon.errors import Invalid
-from osteon.index.entries import stored_pack
 from osteon.index.port import Index, PackRows
 from osteon.logging import get_logger
 from osteon.objects.port import ObjectNotFound, Objects
-from osteon.stored import pack_flaw, size_of
+from osteon.packs.index_entries import read_stored_pack
+from osteon.packs.integrity import object_size, pack_defect
 from osteon_indexer.order import SortedRows
 from osteon_indexer.sweep import sweep
 from osteon_indexer.verify.deep import Pace, read_back
@@ -112,7 +112,7 @@ class Verifier:
         return [row] == [now async for now in self._index.packs(only=row.pack_id)]
 
     async def _look_at_pack(self, row: PackRows, sizes: dict[str, int]) -> None:
-        flaw = await pack_flaw(row, sizes, self._objects)
+        flaw = await pack_defect(row, sizes, self._objects)
         problem = Problem.of(flaw) if flaw else None
         if problem and self._wanted.repair:
             problem = replace(problem, repaired=await self._heal(row))
@@ -130,7 +130,7 @@ class Verifier:
         if not stored.settled or await self._index.known_packs([stored.pack_id]):
             return
         kinds = {
-            PurePosixPath(key).suffix: key for key in stored.sizes if await size_of(key, self._objects) is not None
+            PurePosixPath(key).suffix: key for key in stored.sizes if await object_size(key, self._objects) is not None
         }
         if kinds.keys() == {".tar", ".meta"}:
             self._found(Problem(Kind.NOT_INDEXED, kinds[".tar"], "the index does not know it"))
@@ -153,11 +153,11 @@ class Verifier:
         """Point the rows of a pack at others that have the same bytes; returns whether none is left."""
         for key, sidecar_key in await self._index.copies(row.pack_id):
             try:
-                pack = await asyncio.to_thread(stored_pack, await self._objects.get(sidecar_key))
+                pack = await asyncio.to_thread(read_stored_pack, await self._objects.get(sidecar_key))
             except (ObjectNotFound, Invalid) as error:
                 log.warning("copy not used", key=key, error=str(error))
                 continue
-            if await size_of(key, self._objects) == pack.facts.size:
+            if await object_size(key, self._objects) == pack.facts.size:
                 await self._index.heal(pack, [row.pack_id])
         return not [member async for member in self._index.members(row.pack_id)]
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from osteon.errors import Invalid, NotFound
 from osteon.index.port import Index, PackRows
 from osteon.objects.port import Objects
-from osteon.stored import instance_flaw, sidecar_lines
+from osteon.packs.integrity import instance_defect, read_digests
 from osteon_indexer.verify.problems import Kind, Problem, Tally
 
 
@@ -36,12 +36,12 @@ async def read_back(
         tally.bytes_read += n
 
     try:
-        lines = await sidecar_lines(row.sidecar_key, objects)
+        lines = await read_digests(row.sidecar_key, objects)
     except NotFound:
         return  # told by who looked for it
     except Invalid as error:
         yield Problem(Kind.SIDECAR_DAMAGED, row.sidecar_key, str(error))
         return
     async for member in index.members(row.pack_id):
-        if flaw := await instance_flaw(member, lines, objects, count):
+        if flaw := await instance_defect(member, lines, objects, count):
             yield Problem.of(flaw)

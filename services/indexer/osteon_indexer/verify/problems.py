@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
-from osteon.stored import Flaw
+from osteon.packs.integrity import Defect
 
 _RESEND: Final = "restore the object from a backup, or send the instances again: the rows then follow the new copy"
 
@@ -52,7 +52,7 @@ class Problem:
     repaired: bool = False
 
     @classmethod
-    def of(cls, flaw: Flaw) -> "Problem":
+    def of(cls, flaw: Defect) -> "Problem":
         """Return the problem that a flaw of a pack is."""
         return cls(Kind(flaw.kind.value), flaw.key, flaw.detail)
 

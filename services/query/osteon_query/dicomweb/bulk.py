@@ -16,7 +16,7 @@ from starlette.responses import Response
 
 from osteon.index.port import Location
 from osteon.objects.port import Bytes
-from osteon.spool.sidecar import SidecarLine
+from osteon.packs.sidecar import SidecarLine
 from osteon_query.dicomweb.frames import send_frames
 from osteon_query.dicomweb.metadata import lines_of
 from osteon_query.dicomweb.scopes import find_one, scope_of

@@ -20,7 +20,7 @@ from osteon.dicom.xml import to_xml
 from osteon.errors import NotFound
 from osteon.index.port import Location, Scope
 from osteon.objects.port import Bytes
-from osteon.spool.sidecar import SidecarLine
+from osteon.packs.sidecar import SidecarLine
 from osteon_query.dicomweb.scopes import find, scope_of
 from osteon_query.dicomweb.sending import Part, send_parts
 from osteon_query.http.accept import DICOM_JSON, DICOM_XML, takes_json

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from osteon.dicom.pixels.errors import PixelError
 from osteon.index.port import Location, Scope
-from osteon.spool.sidecar import SidecarLine
+from osteon.packs.sidecar import SidecarLine
 from osteon_query.dicomweb.media_types import is_video
 from osteon_query.dicomweb.metadata import lines_of
 from osteon_query.dicomweb.scopes import Found, find

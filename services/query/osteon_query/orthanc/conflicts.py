@@ -11,7 +11,7 @@ from osteon.conflicts import resolve
 from osteon.contracts.conflicts import Keep
 from osteon.dicom.keys import keyword_of
 from osteon.index.port import Conflict, Version
-from osteon.spool.sidecar import SidecarLine
+from osteon.packs.sidecar import SidecarLine
 from osteon_query.dicomweb.parameters import number
 from osteon_query.dicomweb.sending import send_file
 from osteon_query.http.bodies import json_object

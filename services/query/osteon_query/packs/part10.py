@@ -11,7 +11,7 @@ from osteon.dicom.part10 import read_part10
 from osteon.dicom.peek import peek_identity
 from osteon.dicom.reader import HeaderReader
 from osteon.errors import Invalid
-from osteon.spool import sidecar
+from osteon.packs import sidecar
 from osteon_query.http.errors import BadBody
 
 _local = threading.local()
@@ -53,7 +53,7 @@ def _examine(file: memoryview) -> tuple[Identity, str]:
     return identity, ""
 
 
-def build_sidecar(tar: Path, facts: PackStored) -> sidecar.Built:
+def build_sidecar(tar: Path, facts: PackStored) -> sidecar.BuiltSidecar:
     """Make the sidecar of a pack."""
     return sidecar.build(tar, facts, _reader())
 

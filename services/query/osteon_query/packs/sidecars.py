@@ -16,7 +16,7 @@ import structlog
 from osteon.errors import Invalid, NotFound
 from osteon.index.port import Location
 from osteon.objects.port import Objects
-from osteon.spool.sidecar import SidecarLine, decode
+from osteon.packs.sidecar import SidecarLine, decode
 
 _log = structlog.get_logger(__name__)
 

@@ -25,10 +25,11 @@ from osteon.errors import Invalid
 from osteon.index.port import Index, InstanceState
 from osteon.logging import get_logger
 from osteon.objects.port import Objects
-from osteon.spool.errors import WrongInstance
-from osteon.spool.ids import new_pack_id
-from osteon.spool.refusal import count_refusal
-from osteon.spool.upload import Part10File, write_pack
+from osteon.packs.errors import WrongInstance
+from osteon.packs.ids import new_pack_id
+from osteon.packs.pack_writer import Part10File, write_pack
+from osteon.packs.refusal import count_refusal
+from osteon.packs.upload import store_pack
 from osteon_query.http.errors import NoRoom, TooLarge
 from osteon_query.packs.part10 import build_sidecar, examine
 from osteon_query.packs.received import Fate, Received, fate_of
@@ -121,16 +122,7 @@ class Uploads:
 
     async def store(self, tar: Path, facts: PackStored) -> None:
         """Put a pack and then its sidecar into the object store, and announce it."""
-        started = time.perf_counter()
-        built = await asyncio.to_thread(build_sidecar, tar, facts)
-        await self._objects.put_file(facts.key, tar)
-        await self._objects.put(facts.sidecar_key, built.data)
-        metrics.UPLOAD_SECONDS.observe(time.perf_counter() - started)
-        metrics.PACKS_STORED.inc()
-        metrics.PACK_BYTES.observe(facts.size)
-        metrics.STORED_BYTES.inc(facts.size + len(built.data))
-        metrics.HEADER_PROBLEMS.inc(built.problems)
-        metrics.UNREAD_HEADERS.inc(built.unread)
+        await store_pack(tar, facts, asyncio.to_thread(build_sidecar, tar, facts), self._objects)
         self._expected[facts.pack_id] = asyncio.Event()
         await self._bus.publish(facts)
         log.info("pack stored", pack=facts.pack_id, instances=facts.instances, size=facts.size)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from osteon.spool.errors import BadPack
+from osteon.packs.errors import BadPack
 
 BLOCK: Final = 512
 END_OF_ARCHIVE: Final = bytes(2 * BLOCK)
@@ -37,7 +37,7 @@ class TarHeader:
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class PackMember:
     """One Part 10 file of a pack.
 
     Attributes:
@@ -105,7 +105,7 @@ def decode_header(block: bytes) -> TarHeader | None:
     return TarHeader(name, _parse(fields[4]), _parse(fields[5]))
 
 
-def members(path: Path) -> Iterator[Member]:
+def members(path: Path) -> Iterator[PackMember]:
     """Iterate over the members of a sealed pack, reading only their TAR headers.
 
     Raises `BadPack` at the first thing that is wrong, an absent end of archive included, and `FileNotFoundError`.
@@ -118,13 +118,13 @@ def members(path: Path) -> Iterator[Member]:
             offset = member.end
 
 
-def next_member(file: BinaryIO, offset: int, size: int) -> Member | None:
+def next_member(file: BinaryIO, offset: int, size: int) -> PackMember | None:
     """Read the TAR header at `offset` of a pack of `size` bytes; None at the end of the archive; raises `BadPack`."""
     file.seek(offset)
     header = decode_header(file.read(BLOCK))
     if header is None:
         return None
-    member = Member(header.name, offset + BLOCK, header.size, header.mtime)
+    member = PackMember(header.name, offset + BLOCK, header.size, header.mtime)
     if member.end > size:
         raise BadPack(f"the member {header.name} ends at byte {member.end} of a pack of {size} bytes")
     return member

@@ -25,7 +25,7 @@ from osteon.dicom.peek import peek_identity
 from osteon.dicom.reader import HeaderReader
 from osteon.errors import Invalid
 from osteon.logging import get_logger
-from osteon.spool.tar import members
+from osteon.packs.tar import members
 
 _HEADER_KEY: Final = b',"header":'
 _LEVEL: Final = 3
@@ -89,7 +89,7 @@ def decode(sidecar: bytes) -> tuple[PackStored, Iterator[SidecarLine]]:
     return facts, (_decode_line(line) for line in stream)
 
 
-class Built(NamedTuple):
+class BuiltSidecar(NamedTuple):
     """A new sidecar, how many elements had to be marked, and how many headers could not be read to their end."""
 
     data: bytes
@@ -97,7 +97,7 @@ class Built(NamedTuple):
     unread: int
 
 
-def build(path: Path, facts: PackStored, reader: HeaderReader) -> Built:
+def build(path: Path, facts: PackStored, reader: HeaderReader) -> BuiltSidecar:
     """Read a sealed pack and make its sidecar.
 
     Every member's SHA-256 is computed and compared with the one taken when it came in; raises `CorruptMember`. Only
@@ -123,7 +123,7 @@ def build(path: Path, facts: PackStored, reader: HeaderReader) -> Built:
         memoryview(mapped) as view,
     ):
         sidecar = encode(facts, lines())
-    return Built(sidecar, problems, unread)
+    return BuiltSidecar(sidecar, problems, unread)
 
 
 def _trust(facts: PackStored) -> _Trust:

@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from osteon.spool.tar import END_OF_ARCHIVE, encode_header, padding
+from osteon.packs.tar import END_OF_ARCHIVE, encode_header, padding
 
 _CHUNK = 1 << 20
 

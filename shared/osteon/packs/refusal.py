@@ -7,7 +7,7 @@ from osteon.contracts.packs import Origin
 from osteon.dicom.errors import BadDataSet, BadPart10, TruncatedDataSet, UnknownTransferSyntax
 from osteon.dicom.identity import MissingIdentifier
 from osteon.errors import Unavailable
-from osteon.spool.errors import WrongInstance
+from osteon.packs.errors import WrongInstance
 
 _REASONS: Final[dict[type[BaseException], str]] = {
     WrongInstance: "mismatch",

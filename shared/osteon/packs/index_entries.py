@@ -5,22 +5,22 @@ import orjson
 from osteon.contracts.packs import PackStored
 from osteon.dicom.attributes import held_values, request_attributes
 from osteon.index.port import InstanceEntry, StoredPack
-from osteon.spool import sidecar
+from osteon.packs import sidecar
 
 
-def stored_pack(data: bytes, message: PackStored | None = None) -> StoredPack:
+def read_stored_pack(data: bytes, message: PackStored | None = None) -> StoredPack:
     """Turn a sidecar into what the index needs, under the facts of `message` or, without one, of its heading line.
 
     Raises `BadSidecar`, also when instances are missing: zstd does not tell that its input was cut.
     """
     facts, lines = sidecar.decode(data)
-    entries = [entry_of(line) for line in lines]
+    entries = [to_entry(line) for line in lines]
     if len(entries) != facts.instances:
         raise sidecar.BadSidecar(f"pack {facts.pack_id} has {facts.instances} instances, its sidecar {len(entries)}")
     return StoredPack(message or facts, entries)
 
 
-def entry_of(line: sidecar.SidecarLine) -> InstanceEntry:
+def to_entry(line: sidecar.SidecarLine) -> InstanceEntry:
     """Turn one line."""
     header = orjson.loads(line.header.json)
     return InstanceEntry(

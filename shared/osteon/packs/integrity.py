@@ -9,10 +9,10 @@ from enum import StrEnum
 from osteon.errors import Invalid, NotFound
 from osteon.index.port import Location, PackRows
 from osteon.objects.port import ObjectNotFound, Objects
-from osteon.spool import sidecar
+from osteon.packs import sidecar
 
 
-class FlawKind(StrEnum):
+class DefectKind(StrEnum):
     """What can be wrong with a pack that has rows."""
 
     PACK_LOST = "pack-lost"
@@ -23,19 +23,19 @@ class FlawKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Flaw:
+class Defect:
     """Something wrong with the object `key`."""
 
-    kind: FlawKind
+    kind: DefectKind
     key: str
     detail: str
 
 
-Lines = Mapping[int, tuple[int, bytes]]
+Digests = Mapping[int, tuple[int, bytes]]
 """By offset of the instance in its pack: where the data set begins behind it, and its SHA-256."""
 
 
-async def size_of(key: str, objects: Objects) -> int | None:
+async def object_size(key: str, objects: Objects) -> int | None:
     """Return the length of an object, None when there is none."""
     try:
         return await objects.size(key)
@@ -43,21 +43,21 @@ async def size_of(key: str, objects: Objects) -> int | None:
         return None
 
 
-async def pack_flaw(row: PackRows, sizes: Mapping[str, int], objects: Objects) -> Flaw | None:
+async def pack_defect(row: PackRows, sizes: Mapping[str, int], objects: Objects) -> Defect | None:
     """Look for a pack and its sidecar: first in `sizes` of a listing, then in the store."""
     size = sizes.get(row.key)
     if size != row.size:
-        size = await size_of(row.key, objects)
+        size = await object_size(row.key, objects)
     if size is None:
-        return Flaw(FlawKind.PACK_LOST, row.key, f"{row.instances + row.aside} rows refer to it")
+        return Defect(DefectKind.PACK_LOST, row.key, f"{row.instances + row.aside} rows refer to it")
     if size != row.size:
-        return Flaw(FlawKind.PACK_LENGTH, row.key, f"it has {size} bytes, the index says {row.size}")
-    if not sizes.get(row.sidecar_key) and not await size_of(row.sidecar_key, objects):
-        return Flaw(FlawKind.SIDECAR_LOST, row.sidecar_key, f"{row.instances + row.aside} rows refer to it")
+        return Defect(DefectKind.PACK_LENGTH, row.key, f"it has {size} bytes, the index says {row.size}")
+    if not sizes.get(row.sidecar_key) and not await object_size(row.sidecar_key, objects):
+        return Defect(DefectKind.SIDECAR_LOST, row.sidecar_key, f"{row.instances + row.aside} rows refer to it")
     return None
 
 
-async def sidecar_lines(key: str, objects: Objects) -> Lines:
+async def read_digests(key: str, objects: Objects) -> Digests:
     """Read a sidecar; raises `ObjectNotFound` and `BadSidecar`."""
     return await asyncio.to_thread(_lines, await objects.get(key))
 
@@ -75,21 +75,21 @@ def _lines(data: bytes) -> dict[int, tuple[int, bytes]]:
     return found
 
 
-async def instance_flaw(
-    member: Location, lines: Lines, objects: Objects, read: Callable[[int], Awaitable[None]]
-) -> Flaw | None:
+async def instance_defect(
+    member: Location, lines: Digests, objects: Objects, read: Callable[[int], Awaitable[None]]
+) -> Defect | None:
     """Read an instance back in chunks; `read` is awaited with the length of each."""
     what = f"instance {member.identity.sop_uid} at byte {member.offset}"
     dataset, sha256 = lines.get(member.offset, (0, b""))
     if sha256 != member.sha256:
-        return Flaw(FlawKind.SIDECAR_DAMAGED, member.sidecar_key, f"{what} has another line than its row says")
+        return Defect(DefectKind.SIDECAR_DAMAGED, member.sidecar_key, f"{what} has another line than its row says")
     digest = hashlib.sha256()
     try:
         async for chunk in objects.stream(member.key, member.offset + dataset, member.length - dataset):
             await read(len(chunk))
             await asyncio.to_thread(digest.update, chunk)
     except (NotFound, Invalid) as error:
-        return Flaw(FlawKind.INSTANCE_DAMAGED, member.key, f"{what}: {error}")
+        return Defect(DefectKind.INSTANCE_DAMAGED, member.key, f"{what}: {error}")
     if digest.digest() != member.sha256:
-        return Flaw(FlawKind.INSTANCE_DAMAGED, member.key, f"{what}: its SHA-256 is not the one in the index")
+        return Defect(DefectKind.INSTANCE_DAMAGED, member.key, f"{what}: its SHA-256 is not the one in the index")
     return None

@@ -1,0 +1,1 @@
+"""Packs: the TAR files that hold instances, their sidecars, and how both get into the object store."""
