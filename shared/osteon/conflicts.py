@@ -9,8 +9,10 @@ from typing import Final
 from pydantic import ValidationError
 
 from osteon import metrics
+from osteon.archive.conflicts import Conflict, ConflictingVersions
+from osteon.archive.pack_records import StoredPack
+from osteon.archive.resources import Location
 from osteon.contracts.conflicts import PREFIX, ConflictDecided, Keep
-from osteon.index.port import Conflict, Index, Location, StoredPack
 from osteon.logging import get_logger
 from osteon.objects.port import ObjectNotFound, Objects
 from osteon.packs import sidecar
@@ -21,7 +23,9 @@ log = get_logger(__name__)
 _CHUNK: Final = 500
 
 
-async def resolve(conflict_id: int, keep: Keep, *, objects: Objects, index: Index, correlation_id: str) -> Conflict:
+async def resolve(
+    conflict_id: int, keep: Keep, *, objects: Objects, index: ConflictingVersions, correlation_id: str
+) -> Conflict:
     """Serve the first or the second version, and keep the other aside; returns the conflict as it is then.
 
     What is decided so already changes nothing. Raises `ResourceNotFound`.
@@ -45,7 +49,7 @@ async def resolve(conflict_id: int, keep: Keep, *, objects: Objects, index: Inde
     return await index.conflict(conflict_id)
 
 
-async def follow(decision: ConflictDecided, *, objects: Objects, index: Index) -> None:
+async def follow(decision: ConflictDecided, *, objects: Objects, index: ConflictingVersions) -> None:
     """Bring the index to a decision that is in the object store."""
     places = await index.aside([decision.sop_instance_uid])
     kept = next((place for place in places if place.sha256.hex() == decision.kept), None)
@@ -65,7 +69,7 @@ def _pick(data: bytes, place: Location) -> StoredPack:
     raise sidecar.BadSidecar(f"{place.sidecar_key} has no line for the instance at byte {place.offset}")
 
 
-async def follow_all(*, objects: Objects, index: Index) -> int:
+async def follow_all(*, objects: Objects, index: ConflictingVersions) -> int:
     """Bring the index to all decisions in the object store that it does not know; returns how many there were."""
     followed = 0
     async for keys in _chunks(objects):
@@ -75,7 +79,7 @@ async def follow_all(*, objects: Objects, index: Index) -> int:
     return followed
 
 
-async def _follow_stored(key: str, objects: Objects, index: Index) -> bool:
+async def _follow_stored(key: str, objects: Objects, index: ConflictingVersions) -> bool:
     try:
         decision = ConflictDecided.model_validate_json(await objects.get(key))
         await follow(decision, objects=objects, index=index)

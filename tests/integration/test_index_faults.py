@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from osteon.archive.errors import IndexUnavailable
 from osteon.dicom.query import Level, Search
-from osteon.index.port import IndexUnavailable
 from osteon.index.sql import SqlIndex
 from support.index import pack, slices, study
 

@@ -7,19 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from osteon.archive.changes import ChangeType
+from osteon.archive.errors import IndexUnavailable, ResourceNotFound
+from osteon.archive.pack_records import InstanceState, PackOutcome
+from osteon.archive.resources import InstanceScope, Statistics
 from osteon.dicom.identity import public_id
 from osteon.dicom.query import Level, Search
 from osteon.errors import Invalid
-from osteon.index.port import (
-    ChangeType,
-    Index,
-    IndexUnavailable,
-    InstanceState,
-    PackOutcome,
-    ResourceNotFound,
-    Scope,
-    Statistics,
-)
+from osteon.index.port import Index
 from osteon.index.sql import SqlIndex
 from support.index import CT, JPEG_LS, MR, RECEIVED, SR, entry, pack, slices, sqlite_url, study, uids
 
@@ -41,7 +36,7 @@ async def index(url: str) -> AsyncIterator[Index]:
     await opened.close()
 
 
-async def located(index: Index, scope: Scope) -> list[str]:
+async def located(index: Index, scope: InstanceScope) -> list[str]:
     return [location.identity.sop_uid async for location in index.locate(scope)]
 
 
@@ -55,7 +50,7 @@ async def test_a_new_index_is_empty_and_passes_its_check(index):
     assert await index.statistics() == Statistics()
     assert await index.last_change() is None
     assert (await index.changes()).done
-    assert [m async for m in index.locate(Scope())] == []
+    assert [m async for m in index.locate(InstanceScope())] == []
 
 
 async def test_starting_again_keeps_what_is_there(index, url):
@@ -107,7 +102,7 @@ async def test_a_pack_of_known_instances_is_redundant_and_known(index):
     assert await index.known_packs(ids) == set(ids[:2])
     assert await index.known_packs([]) == set()
     assert set((await index.outcome(repeated.facts.pack_id)).values()) == {InstanceState.DUPLICATE}
-    assert {location.key async for location in index.locate(Scope())} == {original.facts.key}
+    assert {location.key async for location in index.locate(InstanceScope())} == {original.facts.key}
 
 
 async def test_other_bytes_under_a_known_uid_are_kept_aside_once(index):
@@ -127,7 +122,7 @@ async def test_other_bytes_under_a_known_uid_are_kept_aside_once(index):
     assert conflict.aside.location.identity == other.instances[0].identity
     assert (await index.statistics()).conflicts == 1
     assert await index.outcome(other.facts.pack_id) == {"1.2.1.1.1": InstanceState.CONFLICT}
-    (served,) = [location async for location in index.locate(Scope())]
+    (served,) = [location async for location in index.locate(InstanceScope())]
     assert served.sha256 == first.instances[0].sha256
 
 
@@ -151,7 +146,7 @@ async def test_a_conflicting_instance_makes_no_patient_study_or_series(index):
 async def test_the_same_uid_twice_in_a_pack_is_stored_once(index):
     (outcome,) = await index.upsert([pack(entry(), entry(offset=4096), entry(offset=8192, content="other"))])
     assert (outcome.stored, outcome.duplicates, outcome.conflicts) == (1, 1, 1)
-    (location,) = [location async for location in index.locate(Scope())]
+    (location,) = [location async for location in index.locate(InstanceScope())]
     assert location.offset == 512
 
 
@@ -159,7 +154,7 @@ async def test_the_same_uid_in_two_packs_of_a_batch_stays_with_the_first(index):
     first, second = pack(entry(), pack_id="1-first"), pack(entry(), entry(content="other"), pack_id="2-second")
     outcomes = await index.upsert([second, first])
     assert [(o.stored, o.duplicates, o.conflicts) for o in outcomes] == [(0, 1, 1), (1, 0, 0)]
-    (location,) = [location async for location in index.locate(Scope())]
+    (location,) = [location async for location in index.locate(InstanceScope())]
     assert location.key == first.facts.key
 
 
@@ -185,7 +180,7 @@ async def test_sums_and_summaries_follow_what_comes_later(index):
 async def test_the_same_study_uid_of_two_patients_makes_two_studies(index):
     await index.upsert([study("P1", "1.2.1"), pack(entry("P2", "1.2.1", "1.2.1.1", "1.2.1.1.7"))])
     assert [await index.count(Search(level)) for level in Level] == [2, 2, 2, 2]
-    assert len(await located(index, Scope(study_uid="1.2.1"))) == 2
+    assert len(await located(index, InstanceScope(study_uid="1.2.1"))) == 2
 
 
 async def test_the_first_instance_gives_the_attributes_and_later_ones_fill_gaps(index):
@@ -268,7 +263,7 @@ async def test_large_packs_are_indexed_whole_and_located_in_the_order_of_their_b
     big, small = pack(*reversed(slices(2500))), study("P2", "1.2.2", 3)
     await index.upsert([small, big])
     assert (await index.statistics()).instances == 2503
-    locations = [location async for location in index.locate(Scope())]
+    locations = [location async for location in index.locate(InstanceScope())]
     by_pack: dict[str, list[int]] = {}
     for location in locations:
         by_pack.setdefault(location.key, []).append(location.offset)
@@ -282,15 +277,17 @@ async def test_a_scope_names_a_study_a_series_instances_or_any_identifier(index)
     third = slices(1, "P1", "1.2.2", "1.2.2.1")
     await index.upsert([pack(*first), pack(*second), pack(*third)])
     of_study = uids(first + second)
-    assert sorted(await located(index, Scope(study_uid="1.2.1"))) == sorted(of_study)
-    assert await located(index, Scope(study_uid="1.2.1", series_uid="1.2.1.2")) == uids(second)
-    assert await located(index, Scope(series_uid="1.2.1.2", sop_uids=("1.2.1.2.2", "1.2.1.1.1"))) == ["1.2.1.2.2"]
-    assert sorted(await located(index, Scope(public_id=public_id("P1")))) == sorted(of_study + uids(third))
-    assert sorted(await located(index, Scope(public_id=public_id("P1", "1.2.1")))) == sorted(of_study)
-    assert await located(index, Scope(public_id=public_id("P1", "1.2.1", "1.2.1.2"))) == uids(second)
-    assert await located(index, Scope(public_id=first[0].identity.public_instance)) == ["1.2.1.1.1"]
-    assert await located(index, Scope(public_id=public_id("P1", "1.2.2"), study_uid="1.2.1")) == []
-    assert await located(index, Scope(study_uid="9.9")) == []
+    assert sorted(await located(index, InstanceScope(study_uid="1.2.1"))) == sorted(of_study)
+    assert await located(index, InstanceScope(study_uid="1.2.1", series_uid="1.2.1.2")) == uids(second)
+    assert await located(index, InstanceScope(series_uid="1.2.1.2", sop_uids=("1.2.1.2.2", "1.2.1.1.1"))) == [
+        "1.2.1.2.2"
+    ]
+    assert sorted(await located(index, InstanceScope(public_id=public_id("P1")))) == sorted(of_study + uids(third))
+    assert sorted(await located(index, InstanceScope(public_id=public_id("P1", "1.2.1")))) == sorted(of_study)
+    assert await located(index, InstanceScope(public_id=public_id("P1", "1.2.1", "1.2.1.2"))) == uids(second)
+    assert await located(index, InstanceScope(public_id=first[0].identity.public_instance)) == ["1.2.1.1.1"]
+    assert await located(index, InstanceScope(public_id=public_id("P1", "1.2.2"), study_uid="1.2.1")) == []
+    assert await located(index, InstanceScope(study_uid="9.9")) == []
 
 
 async def test_what_is_not_there_is_not_found(index):
@@ -303,7 +300,7 @@ async def test_what_is_not_there_is_not_found(index):
     with pytest.raises(ResourceNotFound):
         await index.get(Level.STUDY, public_id("P1"))
     with pytest.raises(ResourceNotFound):
-        await located(index, Scope(public_id=public_id("nobody")))
+        await located(index, InstanceScope(public_id=public_id("nobody")))
 
 
 async def test_lookup_finds_identifiers_of_every_kind_without_regard_to_case(index):

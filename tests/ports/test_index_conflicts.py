@@ -9,10 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from osteon.archive.changes import ChangeType
+from osteon.archive.errors import ResourceNotFound
+from osteon.archive.pack_records import PackOutcome, StoredPack
+from osteon.archive.resources import InstanceScope
 from osteon.contracts.conflicts import ConflictDecided
 from osteon.dicom.identity import public_id
 from osteon.dicom.query import Condition, Level, Search, Single
-from osteon.index.port import ChangeType, Index, PackOutcome, ResourceNotFound, Scope, StoredPack
+from osteon.index.port import Index
 from osteon.index.sql import SqlIndex
 from support.effort import thinned
 from support.index import MR, check_sums, entry, pack, sqlite_url
@@ -56,7 +60,7 @@ def decided(kept: StoredPack, other: StoredPack) -> ConflictDecided:
 
 
 async def served(index: Index) -> list[tuple[str, bytes]]:
-    return [(at.key, at.sha256) async for at in index.locate(Scope())]
+    return [(at.key, at.sha256) async for at in index.locate(InstanceScope())]
 
 
 async def everything(index: SqlIndex) -> dict[str, object]:
@@ -275,7 +279,7 @@ async def test_rows_of_a_lost_pack_are_taken_over_by_one_with_the_same_bytes(ind
     await index.upsert([again])
     assert await index.heal(again, ["no-such-pack"]) == PackOutcome("2", 1, 1, 0)
     assert await index.heal(again, ["1"]) == PackOutcome("2", 2, 0, 0)
-    assert {at.identity.sop_uid: (at.key, at.offset) async for at in index.locate(Scope())} == {
+    assert {at.identity.sop_uid: (at.key, at.offset) async for at in index.locate(InstanceScope())} == {
         "1.2.1.1.1": (again.facts.key, 9999),
         "1.2.1.1.2": (pack(entry(), pack_id="1").facts.key, 4096),
         "1.2.1.1.3": (again.facts.key, 512),

@@ -12,8 +12,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from osteon.archive.changes import ChangeType
+from osteon.archive.pack_records import StoredPack
+from osteon.archive.resources import InstanceScope
 from osteon.dicom.query import Level, Search
-from osteon.index.port import ChangeType, Index, Scope, StoredPack
+from osteon.index.port import Index
 from osteon.index.sql import SqlIndex
 from support.index import MR, check_sums, entry, pack, sqlite_url
 
@@ -62,7 +65,7 @@ async def contents(index: Index) -> dict[str, object]:
             )
             found[match.public_id] = plain
     found["statistics"] = replace(await index.statistics(), packs=0)
-    found["bytes"] = sorted([(at.public_id, at.sha256, at.length) async for at in index.locate(Scope())])
+    found["bytes"] = sorted([(at.public_id, at.sha256, at.length) async for at in index.locate(InstanceScope())])
     changes = (await index.changes(limit=10_000)).changes
     found["changes"] = sorted((change.type, change.public_id) for change in changes)
     return found
@@ -146,7 +149,7 @@ async def test_writers_that_claim_the_same_uids_for_other_patients_cross_without
         stored = await asyncio.gather(work("7", sops, one), work("8", sops[::-1], other))
         totals_ = await one.statistics()
         assert sum(stored) >= totals_.instances == 40
-        assert [at.identity.patient_id async for at in one.locate(Scope())] == ["7"] * 40
+        assert [at.identity.patient_id async for at in one.locate(InstanceScope())] == ["7"] * 40
         assert totals_.conflicts == 40
         assert totals_.patients == await one.count(Search(Level.PATIENT)) == 1
         await check_sums(one)

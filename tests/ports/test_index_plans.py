@@ -8,8 +8,8 @@ from datetime import date, timedelta
 import pytest
 from sqlalchemy import text
 
+from osteon.archive.pack_records import StoredPack
 from osteon.dicom.query import Condition, Level, Matching, OneOf, Range, Search, Single, Wildcard
-from osteon.index.port import StoredPack
 from osteon.index.search import Place, page_statement
 from osteon.index.sql import SqlIndex
 from osteon.index.tables import instances, studies

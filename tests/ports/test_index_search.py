@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from osteon.archive.errors import BadCursor, ResourceNotFound
+from osteon.archive.resources import InstanceScope
 from osteon.dicom.identity import public_id
 from osteon.dicom.query import (
     Condition,
@@ -20,7 +22,6 @@ from osteon.dicom.query import (
     Wildcard,
 )
 from osteon.errors import Invalid
-from osteon.index.port import BadCursor, ResourceNotFound, Scope
 from osteon.index.sql import SqlIndex
 from support.index import CT, JPEG_LS, MR, entry, pack, slices
 
@@ -389,7 +390,7 @@ async def test_resources_are_represented_by_one_instance_each(index, level, dept
     one, other = public_id(*path[:depth]), public_id(*("P2", "1.2.2", "1.2.2.1", "1.2.2.1.1")[:depth])
     located = await index.representatives(level, [one, other, public_id("nobody")])
     assert {k: v.identity.sop_uid for k, v in located.items()} == {one: f"1.2.{uids}", other: "1.2.2.1.1"}
-    (again,) = [at async for at in index.locate(Scope(sop_uids=(f"1.2.{uids}",)))]
+    (again,) = [at async for at in index.locate(InstanceScope(sop_uids=(f"1.2.{uids}",)))]
     assert located[one] == again
     assert await index.representatives(level, []) == {}
 

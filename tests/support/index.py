@@ -12,9 +12,9 @@ from pathlib import Path
 
 from sqlalchemy import func, select
 
+from osteon.archive.pack_records import InstanceEntry, StoredPack
 from osteon.contracts.packs import Origin, PackStored
 from osteon.dicom.identity import Identity
-from osteon.index.port import InstanceEntry, StoredPack
 from osteon.index.sql import SqlIndex
 from osteon.index.tables import (
     NAMES,

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from osteon.archive.resources import Instance, Location, Match, MatchPage, Patient, Series, Study
 from osteon.contracts.packs import Origin, PackStored
 from osteon.dicom.header import Header
 from osteon.dicom.identity import Identity
 from osteon.dicom.query import Level, Search
-from osteon.index.port import Instance, Location, Match, MatchPage, Patient, Series, Study
 from osteon.objects.port import ObjectNotFound
 from osteon.packs.sidecar import SidecarLine, encode
 

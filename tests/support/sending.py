@@ -11,8 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from osteon.archive.resources import InstanceScope
 from osteon.dimse.config import Remote
-from osteon.index.port import Scope
 from osteon.jobs.port import Job
 from osteon.jobs.run import Kind
 from osteon.remotes.orders import Order
@@ -55,7 +55,7 @@ class World:
         self.packs += 1
         await self.room.run(await self.room.put(f"{self.packs:032x}", first, *more))
         uids = [str(each.SOPInstanceUID) for each in (first, *more)]
-        async for location in self.room.index.locate(Scope(sop_uids=(uids[0],))):
+        async for location in self.room.index.locate(InstanceScope(sop_uids=(uids[0],))):
             return location.identity.public_study, uids
         raise AssertionError("it was not stored")
 

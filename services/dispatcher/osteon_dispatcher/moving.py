@@ -10,10 +10,12 @@ from typing import ClassVar, Final
 
 from pydantic import ConfigDict, Field
 
+from osteon.archive.errors import IndexUnavailable
+from osteon.archive.ports import ResourceSearch
+from osteon.archive.resources import Location
 from osteon.contracts.retrieve import PlannedInstance, RetrieveRequest
 from osteon.dimse.errors import AssociationRejected
 from osteon.errors import Invalid, OsteonError, Unavailable
-from osteon.index.port import Index, IndexUnavailable, Location
 from osteon.jobs.run import Run
 from osteon.logging import get_logger
 from osteon.remotes.orders import Order
@@ -164,7 +166,7 @@ class _Moving:
 
 
 async def _pages(
-    order: MoveOrder, index: Index, cursor: str | None
+    order: MoveOrder, index: ResourceSearch, cursor: str | None
 ) -> AsyncIterator[tuple[str | None, Sequence[Location]]]:
     """Yield the pages of the plan from a cursor on, each behind its own cursor."""
     request = RetrieveRequest(

@@ -8,6 +8,9 @@ them, and those that are given narrow it.
 from dataclasses import replace
 from typing import Final
 
+from osteon.archive.errors import BadCursor
+from osteon.archive.ports import ResourceSearch
+from osteon.archive.resources import Location
 from osteon.contracts.retrieve import Plan, PlannedInstance, PlanRequested, RetrieveRequest
 from osteon.dicom.errors import BadDataSet, UnknownTransferSyntax
 from osteon.dicom.identifier import Identifier, read_identifier
@@ -16,7 +19,6 @@ from osteon.dicom.query import Condition, Level, OneOf, Search, Single
 from osteon.dimse.sop_classes import GET_CLASSES, MOVE_CLASSES
 from osteon.dimse.status import Status
 from osteon.errors import Invalid, OsteonError, Unavailable
-from osteon.index.port import BadCursor, Index, Location
 
 PAGE: Final = 500
 """Instances of one answer."""
@@ -43,7 +45,7 @@ class BadIdentifier(Invalid):
     """An identifier does not say what is meant; the message names the tag."""
 
 
-async def plan(request: PlanRequested, index: Index) -> Plan:
+async def plan(request: PlanRequested, index: ResourceSearch) -> Plan:
     """Return a page of what a request means; a status tells what is wrong with it (PS3.4 Table C.4-3)."""
     try:
         search = replace(understand(request), limit=PAGE, cursor=request.cursor)

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from typing import Final
 
 from osteon import metrics
+from osteon.archive.changes import Change, ChangeType
 from osteon.contracts.packs import PackIndexed
 from osteon.errors import Invalid, NotFound
-from osteon.index.port import Change, ChangeType, Index
+from osteon.index.port import Index
 from osteon.jobs.port import Job
 from osteon.logging import get_logger
 from osteon.objects.port import Objects
@@ -82,7 +83,7 @@ class Router:
                 log.error("rule could not be tried", rule=rule.name, problem=problem, occasion=occasion)
                 metrics.ROUTING_FAILURES.labels(rule=rule.name).inc()
                 continue
-            for shipment in await shipments(rule, packs, self._index, study=study):
+            for shipment in await shipments(rule, packs, self._index.remotes, study=study):
                 await self._submit(shipment, occasion)
 
     async def _submit(self, shipment: Shipment, occasion: str) -> None:

@@ -5,9 +5,9 @@ from typing import Annotated, Final
 
 import typer
 
+from osteon.archive.conflicts import Conflict, Version
 from osteon.conflicts import resolve as decide
 from osteon.contracts.conflicts import Keep
-from osteon.index.port import Conflict, Version
 from osteon_indexer.parts import DataOption, parts, run
 
 app = typer.Typer(no_args_is_help=True, help="Look at instances of which several versions came, and choose one.")

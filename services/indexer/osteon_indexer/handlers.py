@@ -5,12 +5,16 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import PurePosixPath
+from typing import Protocol
 
 from osteon import metrics
+from osteon.archive.conflicts import ConflictingVersions
+from osteon.archive.pack_records import PackOutcome, StoredPack
+from osteon.archive.ports import IndexWriter, InstanceLocator, PackOutcomes
+from osteon.archive.resources import InstanceScope
 from osteon.bus.port import Bus
 from osteon.contracts.packs import PackFacts, PackIndexed, PackStored
 from osteon.errors import Invalid
-from osteon.index.port import Index, PackOutcome, Scope, StoredPack
 from osteon.logging import get_logger
 from osteon.objects.port import ObjectNotFound, Objects
 from osteon.packs.index_entries import read_stored_pack
@@ -18,11 +22,15 @@ from osteon.packs.index_entries import read_stored_pack
 log = get_logger(__name__)
 
 
+class PackIndex(IndexWriter, InstanceLocator, ConflictingVersions, Protocol):
+    """The index as a pack needs it that goes in: written, and asked for what it says of the same instances."""
+
+
 class PackMissing(Invalid):
     """A pack was announced, but the object store has no sidecar of it and the index does not know it."""
 
 
-async def index_packs(messages: Sequence[PackStored], *, objects: Objects, index: Index, bus: Bus) -> None:
+async def index_packs(messages: Sequence[PackStored], *, objects: Objects, index: PackIndex, bus: Bus) -> None:
     """Index a batch of packs in one transaction, then announce each; the objects of redundant packs are deleted."""
     unique = {message.pack_id: message for message in messages}
     packs = await asyncio.gather(*(_load(message, objects, index) for message in unique.values()))
@@ -30,14 +38,14 @@ async def index_packs(messages: Sequence[PackStored], *, objects: Objects, index
         await announce(pack, outcome, objects=objects, index=index, bus=bus)
 
 
-async def upsert(packs: Sequence[StoredPack], index: Index) -> Sequence[PackOutcome]:
+async def upsert(packs: Sequence[StoredPack], index: IndexWriter) -> Sequence[PackOutcome]:
     """Write one transaction and count it."""
     metrics.INDEX_PACKS.observe(len(packs))
     with metrics.INDEX_SECONDS.time():
         return await index.upsert(packs)
 
 
-async def announce(pack: StoredPack, outcome: PackOutcome, *, objects: Objects, index: Index, bus: Bus) -> None:
+async def announce(pack: StoredPack, outcome: PackOutcome, *, objects: Objects, index: PackIndex, bus: Bus) -> None:
     """Publish `PackIndexed`, after deleting a redundant pack: its bytes are in other packs.
 
     When the object store has lost one of those, this pack takes its place.
@@ -58,7 +66,7 @@ async def announce(pack: StoredPack, outcome: PackOutcome, *, objects: Objects, 
     log.info("pack indexed", pack=facts.pack_id, correlation_id=facts.correlation_id, **counts)
 
 
-async def _heal(pack: StoredPack, outcome: PackOutcome, objects: Objects, index: Index) -> PackOutcome:
+async def _heal(pack: StoredPack, outcome: PackOutcome, objects: Objects, index: PackIndex) -> PackOutcome:
     """Look before the one step that can not be undone: the store may have lost what the rows refer to."""
     lost = await lost_packs(pack, objects, index)
     if not lost:
@@ -67,12 +75,12 @@ async def _heal(pack: StoredPack, outcome: PackOutcome, objects: Objects, index:
     return await index.heal(pack, lost)
 
 
-async def lost_packs(pack: StoredPack, objects: Objects, index: Index) -> list[str]:
+async def lost_packs(pack: StoredPack, objects: Objects, index: PackIndex) -> list[str]:
     """Return the ids of other packs that should have instances of `pack`, and are not in the store or too short."""
     ends: dict[str, int] = {}
     uids = tuple(entry.identity.sop_uid for entry in pack.instances)
     if uids:  # else the sidecar went first, in a deletion that was interrupted
-        served = [place async for place in index.locate(Scope(sop_uids=uids))]
+        served = [place async for place in index.locate(InstanceScope(sop_uids=uids))]
         for place in (*served, *await index.aside(uids)):
             ends[place.key] = max(ends.get(place.key, 0), place.offset + place.length)
     ends.pop(pack.facts.key, None)
@@ -86,7 +94,7 @@ async def _is_whole(key: str, end: int, objects: Objects) -> bool:
         return False
 
 
-async def _load(message: PackStored, objects: Objects, index: Index) -> StoredPack:
+async def _load(message: PackStored, objects: Objects, index: PackOutcomes) -> StoredPack:
     try:
         data = await objects.get(message.sidecar_key)
     except ObjectNotFound:

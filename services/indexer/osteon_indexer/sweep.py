@@ -6,15 +6,16 @@ from datetime import UTC, datetime, timedelta
 from pathlib import PurePosixPath
 
 from osteon import metrics
+from osteon.archive.pack_records import StoredPack
+from osteon.archive.ports import PackOutcomes
 from osteon.bus.port import Bus
 from osteon.conflicts import follow_all
 from osteon.errors import Unavailable
-from osteon.index.port import Index, StoredPack
 from osteon.logging import get_logger
 from osteon.objects.keys import CACHE
 from osteon.objects.port import ObjectInfo, ObjectNotFound, Objects
 from osteon.packs.index_entries import read_stored_pack
-from osteon_indexer.handlers import announce, upsert
+from osteon_indexer.handlers import PackIndex, announce, upsert
 from osteon_indexer.order import SortedRows
 
 log = get_logger(__name__)
@@ -27,7 +28,7 @@ BATCH = 20
 async def sweep(
     *,
     objects: Objects,
-    index: Index,
+    index: PackIndex,
     bus: Bus | None = None,
     settled: timedelta = timedelta(minutes=5),
     progress: Callable[[int, int], None] | None = None,
@@ -61,7 +62,7 @@ async def sweep(
     return indexed
 
 
-async def _without_rows(sidecars: list[ObjectInfo], index: Index, settled: timedelta) -> list[list[str]]:
+async def _without_rows(sidecars: list[ObjectInfo], index: PackOutcomes, settled: timedelta) -> list[list[str]]:
     """Return (pack id, key of the sidecar) of the packs that the index lacks."""
     now = datetime.now(UTC)
     known = await index.known_packs([_pack_id(info) for info in sidecars])
@@ -85,7 +86,7 @@ async def _read(key: str, objects: Objects) -> StoredPack | None:
     return None
 
 
-async def _index(packs: Sequence[StoredPack], objects: Objects, index: Index, bus: Bus | None) -> int:
+async def _index(packs: Sequence[StoredPack], objects: Objects, index: PackIndex, bus: Bus | None) -> int:
     """Index packs together or, when that fails, one by one; return how many."""
     try:
         outcomes = await upsert(packs, index)

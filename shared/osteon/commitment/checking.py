@@ -6,9 +6,10 @@ from itertools import islice
 from pathlib import PurePosixPath
 from typing import Final, Literal
 
+from osteon.archive.ports import StoredInstances
+from osteon.archive.resources import InstanceScope, Location
 from osteon.commitment.port import Failure, Item, Reason
 from osteon.errors import Invalid, NotFound
-from osteon.index.port import Index, Location, Scope
 from osteon.logging import get_logger
 from osteon.objects.port import Objects
 from osteon.packs.integrity import Defect, instance_defect, pack_defect, read_digests
@@ -27,7 +28,9 @@ class Checker:
     SHA-256. `pulse` is awaited from time to time.
     """
 
-    def __init__(self, index: Index, objects: Objects, depth: Depth, pulse: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self, index: StoredInstances, objects: Objects, depth: Depth, pulse: Callable[[], Awaitable[None]]
+    ) -> None:
         self._index = index
         self._objects = objects
         self._depth = depth
@@ -43,7 +46,7 @@ class Checker:
         return failures
 
     async def _batch(self, items: Sequence[Item]) -> list[Failure]:
-        scope = Scope(sop_uids=tuple({item.sop_instance_uid for item in items}))
+        scope = InstanceScope(sop_uids=tuple({item.sop_instance_uid for item in items}))
         found = {each.identity.sop_uid: each async for each in self._index.locate(scope)}
         flawed = await self._flawed(list(found.values())) if self._depth != "row" else set()
         reasons = ((item, _reason(item, found.get(item.sop_instance_uid), flawed)) for item in items)

@@ -6,11 +6,12 @@ from typing import Any, Final
 from sqlalchemy import Row, Table, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from osteon.archive.pack_records import PackRows
+from osteon.archive.resources import Location
 from osteon.index import tables
 from osteon.index.conflicts import asides
 from osteon.index.database import Database
 from osteon.index.locations import locations_of, object_keys, of_instances
-from osteon.index.port import Location, PackRows
 from osteon.index.uids import Uids
 
 _PAGE: Final = 500

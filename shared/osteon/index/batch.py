@@ -6,12 +6,12 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from osteon.archive.pack_records import InstanceEntry, InstanceState
 from osteon.dicom.identity import parse_public_id
 from osteon.dicom.query import Level
 from osteon.index.dialect import Dialect
 from osteon.index.fields import LEVEL_FIELDS, Kind
 from osteon.index.parents import Parents
-from osteon.index.port import InstanceEntry, InstanceState
 
 _NUMBERS = tuple(field for field in LEVEL_FIELDS[Level.IMAGE] if field.kind is Kind.NUMBER)
 

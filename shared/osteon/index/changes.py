@@ -6,10 +6,11 @@ from typing import Any, Final
 from sqlalchemy import Row, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from osteon.archive.changes import Change, ChangePage, ChangeType
+from osteon.archive.resources import Statistics
 from osteon.dicom.identity import format_public_id
 from osteon.dicom.query import Level
 from osteon.index.log import CODES
-from osteon.index.port import Change, ChangePage, ChangeType, Statistics
 from osteon.index.tables import changes, totals
 
 _TYPES: Final = {code: kind for kind, code in CODES.items()}

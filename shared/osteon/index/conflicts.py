@@ -5,6 +5,9 @@ from typing import Any
 from sqlalchemy import ColumnElement, Row, Select, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from osteon.archive.conflicts import Conflict, Version
+from osteon.archive.pack_records import StoredPack
+from osteon.archive.resources import Location
 from osteon.contracts.conflicts import ConflictDecided
 from osteon.contracts.packs import Origin
 from osteon.dicom.identity import Identity
@@ -12,7 +15,6 @@ from osteon.index import tables
 from osteon.index.batch import Batch, Member
 from osteon.index.locations import identity_of, location, of_instances
 from osteon.index.log import Written, write_log
-from osteon.index.port import Conflict, Location, StoredPack, Version
 from osteon.index.settle import settle
 from osteon.index.uids import Uids
 

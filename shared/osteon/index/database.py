@@ -11,9 +11,9 @@ from sqlalchemy import Executable, exc, make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from osteon import metrics
+from osteon.archive.errors import IndexUnavailable
 from osteon.errors import Invalid
 from osteon.index.dialect import Dialect, dialect_of
-from osteon.index.port import IndexUnavailable
 
 T = TypeVar("T")
 

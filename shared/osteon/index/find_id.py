@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from osteon.archive.errors import ResourceNotFound
 from osteon.dicom.identity import format_public_id, parse_public_id
 from osteon.dicom.query import Level
 from osteon.errors import Invalid
 from osteon.index import tables
-from osteon.index.port import ResourceNotFound
 from osteon.index.values import clean, text_key
 
 

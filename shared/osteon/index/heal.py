@@ -5,11 +5,11 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Row, Table, select, update
 
+from osteon.archive.pack_records import InstanceEntry, StoredPack
 from osteon.dicom.query import Level
 from osteon.index import tables
 from osteon.index.batch import Batch
 from osteon.index.log import Written, write_log
-from osteon.index.port import InstanceEntry, StoredPack
 from osteon.index.replace import exchange
 from osteon.index.settle import lock
 

@@ -8,6 +8,8 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Row, Select, func, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from osteon.archive.pack_records import InstanceState
+from osteon.archive.resources import InstanceScope, Location
 from osteon.contracts.packs import Origin, PackFacts
 from osteon.dicom.identity import Identity, format_public_id, parse_public_id
 from osteon.dicom.query import Level
@@ -15,7 +17,6 @@ from osteon.index import tables
 from osteon.index.database import Database
 from osteon.index.dialect import Dialect
 from osteon.index.find_id import find_any
-from osteon.index.port import InstanceState, Location, Scope
 from osteon.index.uids import Uids
 
 _PACKS: Final = 200
@@ -55,7 +56,7 @@ def object_keys(pack_id: str, study_uid: str, series_uid: str) -> tuple[str, str
     return facts.key, facts.sidecar_key
 
 
-async def locate(database: Database, uids: Uids, scope: Scope) -> AsyncIterator[Location]:
+async def locate(database: Database, uids: Uids, scope: InstanceScope) -> AsyncIterator[Location]:
     """Iterate over the instances of a scope by pack and offset; a transaction a page, none while the caller works."""
     clauses = await _clauses(database, scope)
     if 0 < len(scope.sop_uids) <= _PAGE:
@@ -129,7 +130,7 @@ async def outcome(connection: AsyncConnection, pack_id: str) -> dict[str, Instan
     return states
 
 
-async def _clauses(database: Database, scope: Scope) -> list[ColumnElement[bool]]:
+async def _clauses(database: Database, scope: InstanceScope) -> list[ColumnElement[bool]]:
     clauses: list[ColumnElement[bool]] = []
     if scope.study_uid is not None:
         clauses.append(_t.study_instance_uid == scope.study_uid)

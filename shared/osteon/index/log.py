@@ -12,11 +12,11 @@ from typing import Final
 from sqlalchemy import insert, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from osteon.archive.changes import ChangeType
 from osteon.dicom.query import Level
 from osteon.index import tables
 from osteon.index.dialect import Dialect
 from osteon.index.growth import forget_growth
-from osteon.index.port import ChangeType
 
 CODES: Final = {
     ChangeType.NEW_PATIENT: 1,

@@ -11,8 +11,8 @@ from alembic.util import CommandError
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from osteon.archive.errors import IndexUnavailable
 from osteon.index.dialect import upgrade_lock
-from osteon.index.port import IndexUnavailable
 
 
 class Tables(Enum):

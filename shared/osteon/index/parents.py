@@ -11,6 +11,7 @@ from typing import Any, Final
 from sqlalchemy import Table, bindparam, delete, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from osteon.archive.pack_records import InstanceEntry
 from osteon.dicom.identity import Identity, parse_public_id
 from osteon.dicom.query import Level
 from osteon.index import tables
@@ -19,7 +20,6 @@ from osteon.index.dialect import Dialect
 from osteon.index.fields import FIELDS, LEVEL_FIELDS, STUDY_ROW_FIELDS, Field
 from osteon.index.growth import note_growth
 from osteon.index.log import Written
-from osteon.index.port import InstanceEntry
 from osteon.index.satellites import write_names, write_requests, write_sop_classes
 
 _CHUNK: Final = 1000

@@ -7,13 +7,13 @@ from typing import Any, Final
 
 from sqlalchemy import Row, delete, exists, func, select, update
 
+from osteon.archive.pack_records import InstanceEntry
 from osteon.dicom.query import Level
 from osteon.index import tables
 from osteon.index.batch import Batch, Member, instance_row
 from osteon.index.fields import FIELDS, Kind
 from osteon.index.log import Written
 from osteon.index.parents import ROW_FIELDS, Parents
-from osteon.index.port import InstanceEntry
 from osteon.index.satellites import write_names, write_requests
 
 _i = tables.instances.c

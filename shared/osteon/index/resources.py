@@ -7,13 +7,13 @@ from typing import Any, Final
 from sqlalchemy import Row, Table, exists, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from osteon.archive.resources import Instance, Match, Patient, Series, Study
 from osteon.dicom.identity import Identity, format_public_id
 from osteon.dicom.query import Level
 from osteon.index import tables
 from osteon.index.dialect import Dialect
 from osteon.index.fields import LEVEL_FIELDS
 from osteon.index.locations import location
-from osteon.index.port import Instance, Match, Patient, Series, Study
 from osteon.index.rule_tables import growing
 from osteon.index.uids import Uids
 

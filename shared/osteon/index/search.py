@@ -13,13 +13,13 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Select, Table, and_, false, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from osteon.archive.errors import BadCursor
 from osteon.dicom.query import Condition, DateTimeRange, Level, Range, Search, Single
 from osteon.index import tables
 from osteon.index.compare import BadSearch
 from osteon.index.conditions import Conditions, level_of, row_level
 from osteon.index.dialect import Dialect
 from osteon.index.find_id import find_all
-from osteon.index.port import BadCursor
 from osteon.index.values import date_bounds, date_key
 
 _SEQUENCE = 2

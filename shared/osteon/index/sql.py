@@ -6,6 +6,11 @@ from datetime import UTC, datetime
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from osteon.archive.changes import Change, ChangePage, ChangeType
+from osteon.archive.conflicts import Conflict
+from osteon.archive.errors import ResourceNotFound
+from osteon.archive.pack_records import InstanceState, PackOutcome, PackRows, StoredPack
+from osteon.archive.resources import InstanceScope, Location, LocationPage, Match, MatchPage, Statistics
 from osteon.contracts.conflicts import ConflictDecided
 from osteon.dicom.query import Level, Search
 from osteon.index import audit, changes, conflicts, locations, tables
@@ -17,23 +22,6 @@ from osteon.index.find_id import find, lookup
 from osteon.index.heal import heal
 from osteon.index.jobs import SqlJobs
 from osteon.index.migrate import expect, upgrade
-from osteon.index.port import (
-    Change,
-    ChangePage,
-    ChangeType,
-    Conflict,
-    InstanceState,
-    Location,
-    LocationPage,
-    Match,
-    MatchPage,
-    PackOutcome,
-    PackRows,
-    ResourceNotFound,
-    Scope,
-    Statistics,
-    StoredPack,
-)
 from osteon.index.queries import SqlQueries
 from osteon.index.remotes import SqlRemotes
 from osteon.index.resources import Resources
@@ -130,7 +118,7 @@ class SqlIndex:
         async with self._database.read() as connection:
             return await lookup(connection, identifier)
 
-    def locate(self, scope: Scope) -> AsyncIterator[Location]:
+    def locate(self, scope: InstanceScope) -> AsyncIterator[Location]:
         """See `Index`."""
         return locations.locate(self._database, self._uids, scope)
 

@@ -11,10 +11,10 @@ from typing import Final
 from sqlalchemy import ColumnElement, and_, delete, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from osteon.archive.changes import ChangeType
 from osteon.dicom.query import Level
 from osteon.index.database import Database
 from osteon.index.log import CODES
-from osteon.index.port import ChangeType
 from osteon.index.rule_tables import followers, growing
 from osteon.index.tables import changes
 
@@ -27,7 +27,7 @@ _g = growing.c
 
 
 class SqlStability:
-    """Implements `osteon.index.port.Stability`."""
+    """Implements `osteon.archive.changes.Stability`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

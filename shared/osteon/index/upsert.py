@@ -12,12 +12,12 @@ from collections.abc import Iterable, Sequence
 
 from sqlalchemy import bindparam, select, update
 
+from osteon.archive.pack_records import InstanceState, PackOutcome, StoredPack
 from osteon.dicom.identity import parse_public_id
 from osteon.index import tables
 from osteon.index.batch import Batch, Member, instance_row
 from osteon.index.log import write_log
 from osteon.index.parents import Parents
-from osteon.index.port import InstanceState, PackOutcome, StoredPack
 from osteon.index.settle import settle
 from osteon.index.values import clean
 

@@ -4,8 +4,8 @@ import random
 from datetime import datetime, timedelta
 from typing import Final
 
+from osteon.archive.errors import IndexUnavailable
 from osteon.errors import Invalid, NotFound, OsteonError, Unavailable
-from osteon.index.port import IndexUnavailable
 from osteon.jobs.codes import ErrorCode, code_of
 from osteon.jobs.port import End, Job, JobState, Wish
 from osteon.jobs.run import Stopped

@@ -2,9 +2,9 @@
 
 import orjson
 
+from osteon.archive.pack_records import InstanceEntry, StoredPack
 from osteon.contracts.packs import PackStored
 from osteon.dicom.attributes import held_values, request_attributes
-from osteon.index.port import InstanceEntry, StoredPack
 from osteon.packs import sidecar
 
 

@@ -6,8 +6,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from osteon.archive.pack_records import PackRows
+from osteon.archive.resources import Location
 from osteon.errors import Invalid, NotFound
-from osteon.index.port import Location, PackRows
 from osteon.objects.port import ObjectNotFound, Objects
 from osteon.packs import sidecar
 

@@ -11,11 +11,13 @@ from typing import Final
 
 import orjson
 
-from osteon.index.port import Index, InstanceState, Scope
+from osteon.archive.pack_records import InstanceState
+from osteon.archive.ports import InstanceLocator, PackOutcomes
+from osteon.archive.resources import InstanceScope
 from osteon.logging import get_logger
 from osteon.objects.port import ObjectNotFound, Objects
 from osteon.packs import sidecar
-from osteon.remotes.port import RemoteNotFound
+from osteon.remotes.port import RemoteNotFound, Remotes
 from osteon.rules.conditions import Candidate, Verdict
 from osteon.rules.port import Destination, DestinationKind, Rule
 
@@ -96,7 +98,7 @@ def _try(rule: Rule, candidate: Candidate, public_id: str, tried: Tried, *, show
 
 
 async def try_indexed(
-    pack_id: str, sidecar_key: str, rules: Sequence[Rule], index: Index, objects: Objects
+    pack_id: str, sidecar_key: str, rules: Sequence[Rule], index: PackOutcomes, objects: Objects
 ) -> Pack | None:
     """Try rules on the instances that came with a pack and were new; None when it is not there any more."""
     outcome = await index.outcome(pack_id)
@@ -109,11 +111,11 @@ async def try_indexed(
 
 
 async def try_study(
-    public_id: str, rules: Sequence[Rule], index: Index, objects: Objects, *, show: int = 0
+    public_id: str, rules: Sequence[Rule], index: InstanceLocator, objects: Objects, *, show: int = 0
 ) -> list[Pack]:
     """Try rules on all instances of a study; raises `BadSidecar`, `ObjectNotFound`. No packs: there is no study."""
     members: dict[str, set[str]] = {}
-    async for place in index.locate(Scope(public_id=public_id)):
+    async for place in index.locate(InstanceScope(public_id=public_id)):
         members.setdefault(place.sidecar_key, set()).add(place.identity.sop_uid)
     packs: list[Pack] = []
     for key, wanted in members.items():
@@ -124,7 +126,7 @@ async def try_study(
 
 
 async def shipments(
-    rule: Rule, packs: Sequence[Pack], index: Index, *, study: str = "", now: datetime | None = None
+    rule: Rule, packs: Sequence[Pack], remotes: Remotes, *, study: str = "", now: datetime | None = None
 ) -> list[Shipment]:
     """Return what a rule sends where, also what it does not send because of its age or because it came from there.
 
@@ -141,7 +143,7 @@ async def shipments(
         return [Shipment(rule, destination, (), 0, skipped) for destination in rule.send]
     found = []
     for to in rule.send:
-        shipment = _shipment(rule, to, await _aet(to, index), matched)
+        shipment = _shipment(rule, to, await _aet(to, remotes), matched)
         whole = study and shipment.instances == sum(len(pack.instances) for pack in packs)
         found.append(replace(shipment, resources=(study,)) if whole else shipment)
     return found
@@ -154,11 +156,11 @@ def _shipment(rule: Rule, to: Destination, aet: str, matched: Sequence[tuple[Pac
     return Shipment(rule, to, tuple(chosen), len(chosen), skipped)
 
 
-async def _aet(destination: Destination, index: Index) -> str:
+async def _aet(destination: Destination, remotes: Remotes) -> str:
     """Return the AE title of a modality that is known, else nothing: an order for it then says what is wrong."""
     if destination.kind is not DestinationKind.MODALITY:
         return ""
     try:
-        return (await index.remotes.modality(destination.name)).aet
+        return (await remotes.modality(destination.name)).aet
     except RemoteNotFound:
         return ""

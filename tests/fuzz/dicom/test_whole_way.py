@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from osteon import metrics
+from osteon.archive.resources import InstanceScope
 from osteon.bus.memory import MemoryBus
 from osteon.contracts.topology import INDEXER, writer_queue
 from osteon.dicom.identity import Identity
@@ -23,7 +24,6 @@ from osteon.dicom.reader import HeaderReader
 from osteon.dimse.handler import PresentationContext
 from osteon.dimse.status import Status
 from osteon.errors import Invalid
-from osteon.index.port import Scope
 from osteon.index.sql import SqlIndex
 from osteon.objects.folder import FolderObjects
 from osteon.spool.spool import Spool, SpoolConfig
@@ -73,7 +73,7 @@ class Archive:
                 await self.spool.measure()
                 await asyncio.sleep(0.02)
         found = {}
-        async for place in self.index.locate(Scope(sop_uids=tuple(self.sent))):
+        async for place in self.index.locate(InstanceScope(sop_uids=tuple(self.sent))):
             file = await self.objects.get_range(place.key, place.offset, place.length)
             found[place.identity.sop_uid] = file
         for sop, data in self.sent.items():

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from osteon.archive.errors import IndexUnavailable
 from osteon.dimse.errors import ConnectFailed
 from osteon.errors import Invalid
-from osteon.index.port import IndexUnavailable
 from osteon.index.sql import SqlIndex
 from osteon.jobs.port import Job, JobState
 from osteon.jobs.run import Kind, Run

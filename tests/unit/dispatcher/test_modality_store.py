@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from osteon.archive.resources import InstanceScope
 from osteon.dimse.errors import ConnectFailed, NoAnswer
 from osteon.dimse.handler import Outcome
 from osteon.dimse.status import Status
-from osteon.index.port import Scope
 from osteon.jobs.port import Wish
 from osteon.jobs.run import Stopped
 from osteon.remotes.orders import ModalityStore, StraightStore
@@ -52,7 +52,7 @@ def got(handler: Recorder) -> list[str]:
 async def test_a_study_a_series_and_an_instance_are_sent_in_their_order(world):
     one, first = await world.stored(2)
     _, second = await world.stored(3)
-    async for location in world.room.index.locate(Scope(sop_uids=(second[0],))):
+    async for location in world.room.index.locate(InstanceScope(sop_uids=(second[0],))):
         series, single = location.identity.public_series, location.public_id
     async with running() as peer:
         await world.modality(peer.port)
@@ -65,7 +65,7 @@ async def test_what_the_job_shows_is_named_as_in_orthanc(world):
     async with running(refusing({uids[1]: WRONG})) as peer:
         await world.modality(peer.port)
         job = await world.run(await world.submit(order(study, permissive=True)))
-    size = sum([location.length async for location in world.room.index.locate(Scope(sop_uids=(uids[0],)))]) * 3
+    size = sum([location.length async for location in world.room.index.locate(InstanceScope(sop_uids=(uids[0],)))]) * 3
     assert job.progress == 100
     assert job.content == {
         "ParentResources": ["kept"], "InstancesCount": 3, "FailedInstancesCount": 1, "WarningInstancesCount": 0,

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
+from osteon.archive.resources import InstanceScope
 from osteon.contracts.imaging import Transcoded, TranscodeRequested
 from osteon.contracts.topology import TRANSCODE
 from osteon.errors import Invalid
-from osteon.index.port import Scope
 from osteon.remotes.orders import PeerStore
 from osteon.remotes.port import Peer
 from osteon_dispatcher.outgoing.http import PeerRefused, PeerUnavailable
@@ -45,7 +45,7 @@ async def send(world: World, peer: Peer, *resources: str, **more: Any) -> Any:
 async def files(world: World, uids: list[str]) -> list[bytes]:
     found = []
     for uid in uids:
-        (at,) = [each async for each in world.room.index.locate(Scope(sop_uids=(uid,)))]
+        (at,) = [each async for each in world.room.index.locate(InstanceScope(sop_uids=(uid,)))]
         found.append(await world.room.objects.get_range(at.key, at.offset, at.length))
     return found
 
@@ -188,7 +188,7 @@ async def test_stow_fills_requests_up_to_a_bound(world, peer, monkeypatch):
 async def test_one_that_can_not_be_read_does_not_stop_the_others(world, peer):
     study, _ = await world.stored(2)
     other, uids = await world.stored(2)
-    async for location in world.room.index.locate(Scope(sop_uids=(uids[0],))):
+    async for location in world.room.index.locate(InstanceScope(sop_uids=(uids[0],))):
         await world.room.objects.delete(location.key)
     for dicomweb in (False, True):
         peer.got.clear()

@@ -9,9 +9,11 @@ from pydicom import Dataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 
+from osteon.archive.errors import IndexUnavailable
+from osteon.archive.resources import InstanceScope
 from osteon.contracts.retrieve import Plan, PlannedInstance, PlanRequested
 from osteon.dimse.status import Status
-from osteon.index.port import Index, IndexUnavailable, Scope
+from osteon.index.port import Index
 from osteon.index.sql import SqlIndex
 from osteon_dispatcher import plan as planning
 from osteon_dispatcher.plan import plan
@@ -114,7 +116,7 @@ async def test_pages_give_each_instance_once_and_the_total_comes_first(index, mo
 
 async def test_what_is_planned_says_where_the_bytes_are(index):
     found = await plan(asked(QueryRetrieveLevel="IMAGE", SOPInstanceUID="1.2.1.1.2"), index)
-    async for place in index.locate(Scope(sop_uids=("1.2.1.1.2",))):
+    async for place in index.locate(InstanceScope(sop_uids=("1.2.1.1.2",))):
         expected = PlannedInstance(
             sop_class_uid=place.identity.sop_class_uid, sop_instance_uid="1.2.1.1.2",
             transfer_syntax_uid=place.transfer_syntax_uid, key=place.key, offset=place.offset, length=place.length,

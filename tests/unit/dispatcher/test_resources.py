@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from osteon.index.port import ResourceNotFound, Scope
+from osteon.archive.errors import ResourceNotFound
+from osteon.archive.resources import InstanceScope
 from osteon_dispatcher.outgoing.resources import Position, placed
 from support.sending import World, sending_world
 
@@ -22,7 +23,7 @@ async def listed(world: World, *resources: str, after: Position | None = None) -
 
 
 async def single(world: World, uid: str) -> str:
-    (location,) = [each async for each in world.room.index.locate(Scope(sop_uids=(uid,)))]
+    (location,) = [each async for each in world.room.index.locate(InstanceScope(sop_uids=(uid,)))]
     return location.public_id
 
 

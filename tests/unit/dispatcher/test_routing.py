@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from pydicom import Dataset
 
+from osteon.archive.changes import ChangeType
+from osteon.archive.errors import IndexUnavailable
 from osteon.contracts.packs import PackIndexed, PackStored
 from osteon.dicom.query import Level
-from osteon.index.port import ChangeType, IndexUnavailable
 from osteon.jobs.port import Job
 from osteon.packs import sidecar
 from osteon.remotes.orders import ModalityStore, PeerStore

@@ -12,11 +12,12 @@ from pydicom.filereader import read_dataset
 from pydicom.filewriter import write_dataset
 from pydicom.sequence import Sequence
 
+from osteon.archive.errors import BadCursor, IndexUnavailable
+from osteon.archive.resources import MatchPage
 from osteon.contracts.find import FindPage, FindRequested
 from osteon.dicom.identifier import BadKey
 from osteon.dicom.query import Condition, DateTimeRange, Empty, Level, OneOf, Range, Single, Wildcard
 from osteon.dimse.status import Status
-from osteon.index.port import BadCursor, IndexUnavailable, MatchPage
 from osteon.objects.port import ObjectsUnavailable
 from osteon_query.packs.sidecars import Sidecars
 from osteon_query.search.cfind import handle_find, understand

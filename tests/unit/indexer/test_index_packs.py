@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from osteon.archive.resources import InstanceScope, Match
 from osteon.dicom.query import Level, Search
-from osteon.index.port import Match, Scope
 from osteon.index.sql import SqlIndex
 from osteon.packs import sidecar
 from osteon_indexer.handlers import PackMissing
@@ -98,7 +98,7 @@ async def test_instances_of_a_pack_that_is_gone_or_cut_are_served_from_the_pack_
     await room.bus.close()
     assert await room.objects.size(again.key) == again.size
     assert (room.indexed[-1].stored, room.indexed[-1].duplicates) == (1, 0)
-    assert [at.key async for at in room.index.locate(Scope())] == [again.key]
+    assert [at.key async for at in room.index.locate(InstanceScope())] == [again.key]
 
 
 async def test_a_sidecar_that_is_gone_is_replaced_by_the_pack_that_comes_next(room: Room) -> None:
@@ -108,7 +108,7 @@ async def test_a_sidecar_that_is_gone_is_replaced_by_the_pack_that_comes_next(ro
     await room.objects.delete(first.sidecar_key)
     again = await room.put("p2", ct_slice(), dataset)
     await room.run(again)
-    assert {at.key async for at in room.index.locate(Scope())} == {again.key}
+    assert {at.key async for at in room.index.locate(InstanceScope())} == {again.key}
 
 
 async def test_an_index_made_again_serves_what_came_first_and_counts_the_same(room: Room, tmp_path: Path) -> None:
@@ -131,9 +131,9 @@ async def test_an_index_made_again_serves_what_came_first_and_counts_the_same(ro
     assert {(c.served, c.aside) for c in await again.conflicts()} == {
         (c.served, c.aside) for c in await room.index.conflicts()
     }
-    assert [at.identity.study_uid async for at in again.locate(Scope(sop_uids=(contested[0].SOPInstanceUID,)))] == [
-        "1.2.9"
-    ]
+    assert [
+        at.identity.study_uid async for at in again.locate(InstanceScope(sop_uids=(contested[0].SOPInstanceUID,)))
+    ] == ["1.2.9"]
     await again.close()
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from osteon.index.port import Scope
+from osteon.archive.resources import InstanceScope
 from osteon.objects.port import ObjectsUnavailable
 from osteon_indexer import sweep as sweeping
 from osteon_indexer.build import sweep_for_ever
@@ -86,7 +86,7 @@ async def test_a_sweep_of_a_pack_that_is_being_indexed_changes_nothing(room: Roo
     await room.run(first, again)
     await look(room)
     assert await room.instances() == 1
-    (kept,) = [location async for location in room.index.locate(Scope())]
+    (kept,) = [location async for location in room.index.locate(InstanceScope())]
     assert await room.keys() == sorted([kept.key, kept.sidecar_key])
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from osteon import metrics
+from osteon.archive.errors import IndexUnavailable
 from osteon.errors import Invalid, NotFound, Unavailable
-from osteon.index.port import IndexUnavailable
 from osteon.index.sql import SqlIndex
 from osteon.jobs import ending
 from osteon.jobs.port import JobState, Wish

@@ -13,9 +13,9 @@ import pytest
 from pydicom import Dataset
 from pydicom.uid import EncapsulatedPDFStorage, generate_uid
 
+from osteon.archive.changes import ChangeType
 from osteon.contracts.imaging import Rendered, RenderRequested
 from osteon.contracts.topology import RENDER
-from osteon.index.port import ChangeType
 from osteon_query.images.asking import Pictures
 from osteon_query.images.thumbnails import FOLLOWER, Ahead
 from support.make import ct_slice

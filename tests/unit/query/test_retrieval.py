@@ -5,8 +5,8 @@ from collections.abc import AsyncGenerator, AsyncIterator
 
 import pytest
 
+from osteon.archive.resources import Location
 from osteon.dicom.identity import Identity
-from osteon.index.port import Location
 from osteon.objects.port import Bytes, ObjectNotFound
 from osteon_query.http.errors import Unreadable
 from osteon_query.http.streaming import read_ahead

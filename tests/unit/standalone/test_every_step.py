@@ -15,12 +15,12 @@ import pytest
 
 import osteon_indexer.build
 import osteon_writer.build
+from osteon.archive.resources import InstanceScope
 from osteon.bus.memory import MemoryBus
 from osteon.contracts.topology import writer_queue
 from osteon.dicom.reader import HeaderReader
 from osteon.dimse.status import Status
 from osteon.errors import Unavailable
-from osteon.index.port import Scope
 from osteon.index.sql import SqlIndex
 from osteon.objects.folder import FolderObjects
 from osteon.settings import IndexerSettings
@@ -149,7 +149,7 @@ async def check(data: Path, index: SqlIndex, *, leftovers: bool = False) -> None
 
     With `leftovers` a redundant pack may lie there whose last message was lost.
     """
-    places = [place async for place in index.locate(Scope())]
+    places = [place async for place in index.locate(InstanceScope())]
     (conflict,) = await index.conflicts()
     packs = {place.key: contents(data / "objects" / place.key) for place in (*places, conflict.aside.location)}
     served = {place.identity.sop_uid: packs[place.key][place.identity.sop_uid] for place in places}

@@ -6,9 +6,9 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from typing import Any, Final
 
+from osteon.archive.ports import InstanceLocator
 from osteon.contracts.retrieve import PlannedInstance
 from osteon.errors import Invalid, OsteonError, Unavailable
-from osteon.index.port import Index
 from osteon.jobs.run import Run
 from osteon.sending.accounting import Sent
 from osteon_dispatcher.keeping import keeping
@@ -34,7 +34,7 @@ class NotSentYet(Unavailable):
 class Passes:
     """One run of a job that sends."""
 
-    def __init__(self, run: Run, index: Index, resources: Sequence[str], deliver: Deliver) -> None:
+    def __init__(self, run: Run, index: InstanceLocator, resources: Sequence[str], deliver: Deliver) -> None:
         self.progress = Progress.of(run.job.checkpoint)
         self._run = run
         self._index = index

@@ -4,9 +4,10 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from osteon.archive.ports import InstanceLocator
+from osteon.archive.resources import InstanceScope, Location
 from osteon.contracts.retrieve import PlannedInstance
 from osteon.dicom.query import Level
-from osteon.index.port import Index, Location, Scope
 
 _AT_ONCE: Final = 500
 """Resources that are looked up in one query, as far as they are instances."""
@@ -29,7 +30,9 @@ class Placed:
     instance: PlannedInstance
 
 
-async def placed(index: Index, resources: Sequence[str], after: Position | None = None) -> AsyncIterator[Placed]:
+async def placed(
+    index: InstanceLocator, resources: Sequence[str], after: Position | None = None
+) -> AsyncIterator[Placed]:
     """Iterate over the instances of resources, which are public identifiers, behind the one at `after`.
 
     Raises `ResourceNotFound` for a resource that is not there (any more).
@@ -48,16 +51,16 @@ async def placed(index: Index, resources: Sequence[str], after: Position | None 
                 yield each
 
 
-async def _below(index: Index, number: int, public_id: str, after: Position | None) -> AsyncIterator[Placed]:
+async def _below(index: InstanceLocator, number: int, public_id: str, after: Position | None) -> AsyncIterator[Placed]:
     """Iterate over a resource; from its beginning when the instance at `after` is elsewhere now."""
     found = after is None
-    async for location in index.locate(Scope(public_id=public_id)):
+    async for location in index.locate(InstanceScope(public_id=public_id)):
         each = _placed(number, location)
         if found:
             yield each
         found = found or each.position == after
     if not found:
-        async for location in index.locate(Scope(public_id=public_id)):
+        async for location in index.locate(InstanceScope(public_id=public_id)):
             yield _placed(number, location)
 
 
@@ -65,10 +68,10 @@ def _placed(number: int, location: Location) -> Placed:
     return Placed(Position(number, location.key, location.offset), planned(location))
 
 
-async def of_uids(index: Index, sop_uids: Sequence[str]) -> AsyncIterator[PlannedInstance]:
+async def of_uids(index: InstanceLocator, sop_uids: Sequence[str]) -> AsyncIterator[PlannedInstance]:
     """Iterate over instances by their SOP Instance UIDs; those that are gone are left out."""
     if sop_uids:
-        async for location in index.locate(Scope(sop_uids=tuple(sop_uids))):
+        async for location in index.locate(InstanceScope(sop_uids=tuple(sop_uids))):
             yield planned(location)
 
 

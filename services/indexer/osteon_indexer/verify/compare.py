@@ -12,9 +12,10 @@ from datetime import timedelta
 from pathlib import PurePosixPath
 from typing import Final
 
+from osteon.archive.pack_records import PackRows
 from osteon.contracts.conflicts import PREFIX
 from osteon.errors import Invalid
-from osteon.index.port import Index, PackRows
+from osteon.index.port import Index
 from osteon.logging import get_logger
 from osteon.objects.port import ObjectNotFound, Objects
 from osteon.packs.index_entries import read_stored_pack

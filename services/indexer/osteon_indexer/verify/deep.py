@@ -4,8 +4,9 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 
+from osteon.archive.pack_records import PackRows
+from osteon.archive.ports import PackRegister
 from osteon.errors import Invalid, NotFound
-from osteon.index.port import Index, PackRows
 from osteon.objects.port import Objects
 from osteon.packs.integrity import instance_defect, read_digests
 from osteon_indexer.verify.problems import Kind, Problem, Tally
@@ -27,7 +28,7 @@ class Pace:
 
 
 async def read_back(
-    row: PackRows, *, objects: Objects, index: Index, pace: Pace, tally: Tally
+    row: PackRows, *, objects: Objects, index: PackRegister, pace: Pace, tally: Tally
 ) -> AsyncIterator[Problem]:
     """Read a pack's sidecar and every instance that is in use; yields what is wrong with them."""
 

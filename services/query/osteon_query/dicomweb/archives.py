@@ -5,8 +5,8 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import Any, Final
 
+from osteon.archive.resources import Location
 from osteon.errors import Invalid, NotFound
-from osteon.index.port import Location
 from osteon.objects.port import Bytes
 from osteon_query.packs.converted import PartFile
 from osteon_query.packs.sidecars import Sidecars

@@ -14,7 +14,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from osteon.index.port import Location
+from osteon.archive.resources import Location
 from osteon.objects.port import Bytes
 from osteon.packs.sidecar import SidecarLine
 from osteon_query.dicomweb.frames import send_frames

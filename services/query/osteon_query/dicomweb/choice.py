@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Final
 
-from osteon.index.port import Location
+from osteon.archive.resources import Location
 from osteon.objects.port import Bytes
 from osteon_query.dicomweb.scopes import Found
 from osteon_query.http.accept import Syntaxes

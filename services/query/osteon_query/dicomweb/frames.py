@@ -10,8 +10,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from osteon import metrics
+from osteon.archive.resources import Location
 from osteon.contracts.imaging import RenderRequested
-from osteon.index.port import Location
 from osteon.objects.port import Bytes
 from osteon_query.dicomweb.frame_formats import FrameFormat, frame_format
 from osteon_query.dicomweb.media_types import is_native

@@ -16,9 +16,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from osteon import __version__
+from osteon.archive.resources import InstanceScope, Location
 from osteon.dicom.xml import to_xml
 from osteon.errors import NotFound
-from osteon.index.port import Location, Scope
 from osteon.objects.port import Bytes
 from osteon.packs.sidecar import SidecarLine
 from osteon_query.dicomweb.scopes import find, scope_of
@@ -60,7 +60,7 @@ async def instance_metadata(request: Request, door: DoorOf, study: str, series: 
     return await _metadata(request, door, scope_of(study, series, instance))
 
 
-async def _metadata(request: Request, door: Door, scope: Scope) -> Response:
+async def _metadata(request: Request, door: Door, scope: InstanceScope) -> Response:
     as_json = takes_json(request)
     zipped = as_json and _takes_gzip(request)
     found = await find(door.index, scope)

@@ -14,9 +14,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from osteon import metrics
+from osteon.archive.resources import Match
 from osteon.dicom.query import Level
 from osteon.dicom.xml import to_xml
-from osteon.index.port import Match
 from osteon_query.dicomweb.parameters import QidoQuery, parse, warnings
 from osteon_query.http.accept import DICOM_JSON, DICOM_XML, MULTIPART, takes_json
 from osteon_query.http.context import Door, DoorOf, dicomweb_url, uid_of

@@ -8,8 +8,8 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from osteon.archive.resources import Location
 from osteon.contracts.imaging import RenderRequested
-from osteon.index.port import Location
 from osteon.objects.port import Bytes
 from osteon_query.dicomweb.scopes import Found, find, find_one, scope_of
 from osteon_query.dicomweb.sending import Part, send_parts

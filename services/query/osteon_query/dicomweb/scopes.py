@@ -4,7 +4,8 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from typing import Final
 
-from osteon.index.port import Index, Location, Scope
+from osteon.archive.ports import InstanceLocator
+from osteon.archive.resources import InstanceScope, Location
 from osteon_query.http.context import uid_of
 from osteon_query.http.errors import UnknownResource
 from osteon_query.http.validators import entity_tag
@@ -13,9 +14,9 @@ _KEPT: Final = 4096
 """Locations of one answer in memory; of more instances neither length nor tag is told."""
 
 
-def scope_of(study: str, series: str | None = None, instance: str | None = None) -> Scope:
+def scope_of(study: str, series: str | None = None, instance: str | None = None) -> InstanceScope:
     """Return the scope of the UIDs in a URL; raises `BadParameter` for one that is none."""
-    return Scope(
+    return InstanceScope(
         study_uid=uid_of("the study", study),
         series_uid=None if series is None else uid_of("the series", series),
         sop_uids=() if instance is None else (uid_of("the instance", instance),),
@@ -45,7 +46,7 @@ class Found:
         return entity_tag(digests, *facts)
 
 
-async def find(index: Index, scope: Scope) -> Found:
+async def find(index: InstanceLocator, scope: InstanceScope) -> Found:
     """Return the instances of a scope; raises `UnknownResource` when there are none."""
     located = index.locate(scope)
     first: list[Location] = []
@@ -58,14 +59,14 @@ async def find(index: Index, scope: Scope) -> Found:
     return Found(first, None)
 
 
-async def find_one(index: Index, scope: Scope) -> Location:
+async def find_one(index: InstanceLocator, scope: InstanceScope) -> Location:
     """Return the instance of a scope; raises `UnknownResource`."""
     async for location in index.locate(scope):
         return location
     raise _unknown(scope)
 
 
-def _unknown(scope: Scope) -> UnknownResource:
+def _unknown(scope: InstanceScope) -> UnknownResource:
     parts = ["study " + str(scope.study_uid)] if scope.study_uid else []
     parts += ["series " + scope.series_uid] if scope.series_uid else []
     parts += ["instance " + uid for uid in scope.sop_uids]

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from osteon import metrics
-from osteon.index.port import Location
+from osteon.archive.resources import Location
 from osteon.objects.port import Bytes, Objects
 from osteon_query.http.accept import DICOM, MULTIPART
 from osteon_query.http.streaming import byte_range, streamed

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from osteon import metrics
-from osteon.index.port import Scope
+from osteon.archive.resources import InstanceScope
 from osteon.objects.port import Bytes
 from osteon_query.dicomweb.archives import archive_items
 from osteon_query.dicomweb.choice import Choice
@@ -47,7 +47,7 @@ async def retrieve_instance(request: Request, door: DoorOf, study: str, series: 
     return await _instances(request, door, scope_of(study, series, instance))
 
 
-async def _instances(request: Request, door: Door, scope: Scope) -> Response:
+async def _instances(request: Request, door: Door, scope: InstanceScope) -> Response:
     wanted = negotiate_instances(request, single=bool(scope.sop_uids))
     found = await find(door.index, scope)
     if not wanted.multipart and not wanted.zipped:

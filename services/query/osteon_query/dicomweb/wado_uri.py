@@ -8,8 +8,8 @@ from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
 
+from osteon.archive.resources import InstanceScope, Location
 from osteon.dicom.pixels.errors import PixelError
-from osteon.index.port import Location, Scope
 from osteon.packs.sidecar import SidecarLine
 from osteon_query.dicomweb.media_types import is_video
 from osteon_query.dicomweb.metadata import lines_of
@@ -39,7 +39,7 @@ async def wado_uri(request: Request, door: DoorOf) -> Response:
     """Send the instance `objectUID` as `contentType`: application/dicom, image/jpeg, image/png or image/gif."""
     given = request.query_params
     _refuse(given)
-    scope = Scope(
+    scope = InstanceScope(
         study_uid=_uid(given, "studyUID"), series_uid=_uid(given, "seriesUID"), sop_uids=(_uid(given, "objectUID"),)
     )
     found = await find(door.index, scope)

@@ -12,7 +12,7 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response
 
-from osteon.index.port import Location
+from osteon.archive.resources import Location
 
 _KEEP: Final = "private, no-cache"
 _HEXADECIMAL: Final = 16

@@ -7,8 +7,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from osteon import metrics
+from osteon.archive.resources import Location
 from osteon.contracts.imaging import RenderRequested
-from osteon.index.port import Location
 from osteon.objects.port import Bytes
 from osteon_query.http.accept import MediaRange, media_ranges
 from osteon_query.http.errors import NotAcceptable

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
 
+from osteon.archive.resources import Location
 from osteon.bus.port import Bus, RequestTimeout
 from osteon.contracts.imaging import Rendered, RenderRequested
 from osteon.contracts.topology import RENDER
 from osteon.errors import Unavailable
-from osteon.index.port import Location
 from osteon.objects.port import Bytes, ObjectNotFound, Objects
 from osteon_query.http.errors import BadParameter, NotRenderable, RenderFailed, RenderTimeout, Unreadable
 

@@ -4,7 +4,7 @@ from typing import Final
 
 import orjson
 
-from osteon.index.port import Location
+from osteon.archive.resources import Location
 from osteon_query.dicomweb.metadata import lines_of
 from osteon_query.packs.sidecars import Sidecars
 

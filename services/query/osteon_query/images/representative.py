@@ -2,8 +2,9 @@
 
 from typing import Final
 
+from osteon.archive.ports import ResourceSearch
+from osteon.archive.resources import Location, Match
 from osteon.dicom.query import Condition, Level, Order, Search, Single
-from osteon.index.port import Index, Location, Match
 
 _NO_IMAGES: Final = frozenset(
     ("SR", "PR", "KO", "AU", "DOC", "ECG", "EPS", "HD", "PLAN", "REG", "RTSTRUCT", "RTPLAN", "RTRECORD", "SEG", "STAIN")
@@ -12,7 +13,7 @@ _NO_IMAGES: Final = frozenset(
 _SERIES: Final = 500
 
 
-async def of_series(index: Index, study_uid: str, series_uid: str) -> Location | None:
+async def of_series(index: ResourceSearch, study_uid: str, series_uid: str) -> Location | None:
     """Return the middle instance of a series by Instance Number; None when there is no such series."""
     conditions = (
         Condition(("StudyInstanceUID",), Single(study_uid)),
@@ -22,20 +23,20 @@ async def of_series(index: Index, study_uid: str, series_uid: str) -> Location |
     return await _middle(index, page.matches[0]) if page.matches else None
 
 
-async def of_study(index: Index, study_uid: str) -> Location | None:
+async def of_study(index: ResourceSearch, study_uid: str) -> Location | None:
     """Return the middle instance of the largest series with images; None when there is no such study."""
     series = await image_series(index, Condition(("StudyInstanceUID",), Single(study_uid)))
     return await _middle(index, series[0]) if series else None
 
 
-async def of_every_series(index: Index, study_id: str) -> list[Location]:
+async def of_every_series(index: ResourceSearch, study_id: str) -> list[Location]:
     """Return the middle instances of the series of a study, whose Orthanc identifier is given."""
     series = await image_series(index, study_id)
     found = [await _middle(index, each) for each in series]
     return [location for location in found if location is not None]
 
 
-async def image_series(index: Index, study: Condition | str) -> list[Match]:
+async def image_series(index: ResourceSearch, study: Condition | str) -> list[Match]:
     """Return the series of a study, the first 500: those with images first, and of these the largest."""
     search = (
         Search(Level.SERIES, parents=(study,), limit=_SERIES)
@@ -51,7 +52,7 @@ def _rank(match: Match) -> tuple[bool, int]:
     return match.series.attributes.get("Modality", "") in _NO_IMAGES, -match.series.instances
 
 
-async def _middle(index: Index, match: Match) -> Location | None:
+async def _middle(index: ResourceSearch, match: Match) -> Location | None:
     assert match.series is not None
     middle = (match.series.instances - 1) // 2
     search = Search(

@@ -5,9 +5,11 @@ import random
 from typing import Final
 from uuid import uuid4
 
+from osteon.archive.changes import ChangeType
+from osteon.archive.resources import Location
 from osteon.contracts.imaging import RenderRequested
 from osteon.errors import OsteonError, Unavailable
-from osteon.index.port import ChangeType, Index, Location
+from osteon.index.port import Index
 from osteon.logging import get_logger
 from osteon_query.images.answering import JPEG
 from osteon_query.images.asking import Pictures, picture_request

@@ -10,7 +10,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from osteon.index.port import Change, ChangePage, ChangeType, Index
+from osteon.archive.changes import Change, ChangeLog, ChangePage, ChangeType
 from osteon_query.dicomweb.parameters import number
 from osteon_query.http.context import DoorOf
 from osteon_query.http.errors import BadParameter
@@ -60,7 +60,7 @@ def _types(text: str) -> tuple[ChangeType, ...]:
     return tuple(known[name] for name in names if name in known) if names else _SHOWN
 
 
-async def _newest(index: Index, to: int, limit: int, types: tuple[ChangeType, ...]) -> ChangePage:
+async def _newest(index: ChangeLog, to: int, limit: int, types: tuple[ChangeType, ...]) -> ChangePage:
     """Return the last `limit` entries up to `to`: the log is read from ever further back until there are enough."""
     window = limit
     while True:

@@ -9,9 +9,9 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from osteon.archive.resources import InstanceScope
 from osteon.commitment.asking import ask
 from osteon.commitment.port import Commitment, Failure, Item, Reason
-from osteon.index.port import Scope
 from osteon.jobs.port import Job, JobState
 from osteon.remotes.forms import whole_of
 from osteon_query.http.bodies import json_object
@@ -109,7 +109,7 @@ async def _stored(door: Door, body: Mapping[str, Any]) -> list[Item]:
         raise BadParameter("Resources: expected an array of identifiers")
     items: list[Item] = []
     for each in given:
-        async for found in door.index.locate(Scope(public_id=resource_id(each))):
+        async for found in door.index.locate(InstanceScope(public_id=resource_id(each))):
             items.append(Item(found.identity.sop_class_uid, found.identity.sop_uid))
             if len(items) > _MAX_INSTANCES:
                 return items

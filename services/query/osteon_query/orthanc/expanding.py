@@ -7,10 +7,11 @@ from typing import Any, Final
 import orjson
 from starlette.requests import Request
 
+from osteon.archive.ports import ResourceSearch
+from osteon.archive.resources import Match
 from osteon.dicom.attributes import LEVEL_OF
 from osteon.dicom.keys import attribute_path
 from osteon.dicom.query import Search
-from osteon.index.port import Index, Match
 from osteon_query.http.context import Door
 from osteon_query.http.errors import BadParameter
 from osteon_query.orthanc.kinds import BY_LEVEL, INSTANCE, Kind, child_of
@@ -89,7 +90,7 @@ async def objects(door: Door, matches: Sequence[Match], view: View) -> list[dict
     ]
 
 
-async def _children(index: Index, kind: Kind, parents: Sequence[Match]) -> Mapping[str, list[Match]]:
+async def _children(index: ResourceSearch, kind: Kind, parents: Sequence[Match]) -> Mapping[str, list[Match]]:
     child = child_of(kind)
     if child is None:
         return {}

@@ -8,11 +8,11 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from osteon.archive.resources import Match
 from osteon.dicom.attributes import COMPUTED
 from osteon.dicom.keys import attribute_path
 from osteon.dicom.matching import condition
 from osteon.dicom.query import Condition, Order, Search
-from osteon.index.port import Match
 from osteon_query.http.bodies import json_object, small_body
 from osteon_query.http.context import Door, DoorOf
 from osteon_query.http.errors import BadBody, BadParameter

@@ -10,8 +10,9 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from osteon.archive.ports import InstanceLocator
+from osteon.archive.resources import InstanceScope
 from osteon.dicom.query import Level
-from osteon.index.port import Index, Scope
 from osteon_query.dicomweb.sending import send_file
 from osteon_query.dicomweb.stow import UPLOAD_LIMIT
 from osteon_query.http.bodies import PartBegins, boundary_of, content_type, limited, write_file, write_parts
@@ -87,7 +88,7 @@ def _is_zip(path: Path) -> bool:
         return file.read(len(_ZIP_MAGIC)) == _ZIP_MAGIC
 
 
-async def _answer(index: Index, received: list[Received], *, several: bool) -> Any:
+async def _answer(index: InstanceLocator, received: list[Received], *, several: bool) -> Any:
     """Write what became of the files. Those of a ZIP archive that are not DICOM are left out, as Orthanc does."""
     if any(entry.fate is Fate.PENDING for entry in received):
         raise NotYetIndexed("the instances are stored but not indexed yet; sending them again is safe")
@@ -98,12 +99,12 @@ async def _answer(index: Index, received: list[Received], *, several: bool) -> A
     return answers if several else answers[0]
 
 
-async def _object(index: Index, entry: Received) -> dict[str, Any]:
+async def _object(index: InstanceLocator, entry: Received) -> dict[str, Any]:
     assert entry.identity is not None
     identity = entry.identity
     if entry.fate is Fate.CONFLICT:
         # The instance that is served may belong to another patient.
-        async for location in index.locate(Scope(sop_uids=(identity.sop_uid,))):
+        async for location in index.locate(InstanceScope(sop_uids=(identity.sop_uid,))):
             identity = location.identity
     answer: dict[str, Any] = {
         "ID": identity.public_instance,

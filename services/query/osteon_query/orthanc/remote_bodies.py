@@ -6,9 +6,9 @@ from typing import Any, Final
 import orjson
 from starlette.requests import Request
 
+from osteon.archive.resources import InstanceScope
 from osteon.contracts.remote import Target
 from osteon.dicom.keys import tag_of
-from osteon.index.port import Scope
 from osteon_query.http.bodies import small_body
 from osteon_query.http.context import Door, resource_id
 from osteon_query.http.errors import BadBody, BadParameter
@@ -57,5 +57,5 @@ def content_of(target: Target) -> dict[str, Any]:
 
 async def _check(door: Door, public_id: str) -> None:
     """Raise `ResourceNotFound` now rather than in a job that nobody looks at."""
-    async for _ in door.index.locate(Scope(public_id=resource_id(public_id))):
+    async for _ in door.index.locate(InstanceScope(public_id=resource_id(public_id))):
         return

@@ -11,9 +11,9 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from osteon.archive.resources import Location
 from osteon.contracts.imaging import How
 from osteon.dicom.query import Level
-from osteon.index.port import Location
 from osteon_query.http.context import Door, DoorOf, correlation_id, resource_id
 from osteon_query.http.errors import NotRenderable, UnknownResource
 from osteon_query.images import parameters

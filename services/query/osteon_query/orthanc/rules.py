@@ -122,7 +122,7 @@ async def _dry_run(door: Door, body: Mapping[str, Any], tried: Sequence[Rule]) -
     return {
         "Study": study,
         "Instances": sum(len(pack.instances) for pack in packs),
-        "Rules": [_told(rule, packs, await shipments(rule, packs, door.index, study=study)) for rule in tried],
+        "Rules": [_told(rule, packs, await shipments(rule, packs, door.index.remotes, study=study)) for rule in tried],
     }
 
 

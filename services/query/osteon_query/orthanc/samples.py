@@ -12,9 +12,9 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from osteon.archive.resources import Location
 from osteon.contracts.imaging import RenderRequested
 from osteon.dicom.query import Level, Order, Search
-from osteon.index.port import Location
 from osteon.objects.port import Bytes
 from osteon_query.dicomweb.media_types import media_type_of
 from osteon_query.dicomweb.metadata import lines_of

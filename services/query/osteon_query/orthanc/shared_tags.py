@@ -9,7 +9,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from osteon.index.port import Scope
+from osteon.archive.resources import InstanceScope
 from osteon_query.dicomweb.metadata import batches, lines_of
 from osteon_query.http.context import Door, DoorOf, resource_id
 from osteon_query.orthanc.kinds import INSTANCE, KINDS, Kind
@@ -38,7 +38,7 @@ for _kind in KINDS:
 async def _shared(door: Door, public_id: str) -> Header:
     """Read every header of a resource, a batch of one sidecar at a time; bulk data are left out."""
     shared: Header | None = None
-    async with aclosing(batches(door.index.locate(Scope(public_id=public_id)))) as found:
+    async with aclosing(batches(door.index.locate(InstanceScope(public_id=public_id)))) as found:
         async for batch in found:
             lines = await lines_of(door.sidecars, batch)
             shared = await asyncio.to_thread(_common, shared, [line.header.json for line in lines])

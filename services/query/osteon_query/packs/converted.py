@@ -8,12 +8,12 @@ from functools import partial
 from typing import Final
 
 from osteon import metrics
+from osteon.archive.resources import Location
 from osteon.contracts.retrieve import PlannedInstance
 from osteon.dicom.explicit import explicit_file
 from osteon.dicom.pixels.registry import CODECS
 from osteon.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, TRANSFER_SYNTAXES
 from osteon.errors import Invalid, NotFound
-from osteon.index.port import Location
 from osteon.logging import get_logger
 from osteon.objects.port import Bytes, Objects
 from osteon.sending.ahead import Ahead, Memory

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import orjson
 
+from osteon.archive.resources import Location
 from osteon.dicom.header import Header, PixelData
 from osteon.dicom.pixels.errors import PixelError
 from osteon.dicom.pixels.geometry import (
@@ -23,7 +24,6 @@ from osteon.dicom.pixels.geometry import (
 )
 from osteon.dicom.uids import TRANSFER_SYNTAXES
 from osteon.errors import Invalid
-from osteon.index.port import Location
 from osteon.objects.port import Bytes, ObjectNotFound, Objects
 from osteon_query.http.errors import UnknownResource, Unreadable
 from osteon_query.packs.retrieval import Begins, read_pieces

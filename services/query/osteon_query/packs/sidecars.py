@@ -13,8 +13,8 @@ from typing import Any, Final
 import orjson
 import structlog
 
+from osteon.archive.resources import Location
 from osteon.errors import Invalid, NotFound
-from osteon.index.port import Location
 from osteon.objects.port import Objects
 from osteon.packs.sidecar import SidecarLine, decode
 

@@ -18,11 +18,12 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 from osteon import metrics
+from osteon.archive.pack_records import InstanceState
+from osteon.archive.ports import PackOutcomes
 from osteon.bus.port import Bus
 from osteon.contracts.packs import Origin, PackIndexed, PackStored
 from osteon.dicom.identity import Identity
 from osteon.errors import Invalid
-from osteon.index.port import Index, InstanceState
 from osteon.logging import get_logger
 from osteon.objects.port import Objects
 from osteon.packs.errors import WrongInstance
@@ -61,7 +62,9 @@ class _Series:
 class Uploads:
     """Takes files, one `Upload` a request and `at_once` of them at the same time; `wait` is for the index."""
 
-    def __init__(self, *, index: Index, objects: Objects, bus: Bus, wait: float, folder: Path, at_once: int) -> None:
+    def __init__(
+        self, *, index: PackOutcomes, objects: Objects, bus: Bus, wait: float, folder: Path, at_once: int
+    ) -> None:
         self._index = index
         self._objects = objects
         self._bus = bus

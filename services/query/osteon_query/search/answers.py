@@ -8,13 +8,14 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
+from osteon.archive.ports import InstanceLocator
+from osteon.archive.resources import Location, Match
 from osteon.dicom.attributes import COMPUTED, HELD, LEVEL_OF, REQUEST_ATTRIBUTES, element_text
 from osteon.dicom.compare import holds
 from osteon.dicom.json_values import json_values
 from osteon.dicom.keys import keyword_of, tag_of, vr_of_tag
 from osteon.dicom.private_blocks import creators_of, is_private, located
 from osteon.dicom.query import Condition, Level
-from osteon.index.port import Index, Location, Match
 from osteon_query.packs.sidecars import Sidecars, parse_header
 from osteon_query.search.wanted import REQUEST_TAGS, Wanted
 
@@ -34,7 +35,7 @@ async def answers(
     matches: Sequence[Match],
     wanted: Wanted,
     *,
-    index: Index,
+    index: InstanceLocator,
     sidecars: Sidecars,
     constants: Mapping[str, Element] | None = None,
 ) -> list[Answer]:
@@ -146,7 +147,7 @@ def _matching_items(element: Element, conditions: Sequence[Condition]) -> Elemen
     return {"vr": "SQ", "Value": items} if items else {"vr": "SQ"}
 
 
-async def _headers(matches: Sequence[Match], index: Index, sidecars: Sidecars) -> list[bytes]:
+async def _headers(matches: Sequence[Match], index: InstanceLocator, sidecars: Sidecars) -> list[bytes]:
     """Return the header of each match as JSON, empty where there is none to be had."""
     locations = await locations_of(index, matches)
     lines = iter(await sidecars.lines_if_readable([location for location in locations if location is not None]))
@@ -154,7 +155,7 @@ async def _headers(matches: Sequence[Match], index: Index, sidecars: Sidecars) -
     return [b"" if line is None else line.header.json for line in found]
 
 
-async def locations_of(index: Index, matches: Sequence[Match]) -> list[Location | None]:
+async def locations_of(index: InstanceLocator, matches: Sequence[Match]) -> list[Location | None]:
     """Return where an instance of each match is; all are of one level. None: it was deleted since the search."""
     if not matches or matches[0].instance is not None:
         return [match.instance.location if match.instance else None for match in matches]

@@ -8,9 +8,10 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 from typing import Final
 
+from osteon.archive.ports import ArchiveReader, InstanceLocator, ResourceSearch
+from osteon.archive.resources import Match
 from osteon.dicom.query import Search
 from osteon.errors import Invalid, NotFound
-from osteon.index.port import Index, Match
 from osteon_query.http.errors import Unreadable
 from osteon_query.packs.sidecars import Sidecars, parse_header
 from osteon_query.search.answers import locations_of
@@ -22,7 +23,7 @@ CANDIDATES: Final = 10_000
 _PAGE: Final = 200
 
 
-async def raw_headers(index: Index, sidecars: Sidecars, matches: Sequence[Match]) -> list[bytes]:
+async def raw_headers(index: InstanceLocator, sidecars: Sidecars, matches: Sequence[Match]) -> list[bytes]:
     """Return the header of one instance of each match as JSON, empty where it was deleted since the search.
 
     Raises `Unreadable` when the store has lost one.
@@ -35,7 +36,7 @@ async def raw_headers(index: Index, sidecars: Sidecars, matches: Sequence[Match]
     return [b"" if location is None else next(lines).header.json for location in locations]
 
 
-async def check_candidates(index: Index, search: Search, names: str, error: type[Invalid]) -> None:
+async def check_candidates(index: ResourceSearch, search: Search, names: str, error: type[Invalid]) -> None:
     """Raise `error` when a search would have to read too many headers; `names` are the keys for which."""
     count = await index.count(search)
     if count > CANDIDATES:
@@ -46,7 +47,7 @@ async def check_candidates(index: Index, search: Search, names: str, error: type
 
 
 async def pages_by_header(
-    index: Index, sidecars: Sidecars, search: Search, keys: HeaderKeys, *, total: int | None
+    index: ArchiveReader, sidecars: Sidecars, search: Search, keys: HeaderKeys, *, total: int | None
 ) -> AsyncGenerator[Sequence[Match], None]:
     """Yield the matches of a search whose headers match too, from its offset on, at most `total` of them."""
     skip = search.offset

@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from datetime import timezone
 from typing import Any, Final
 
+from osteon.archive.errors import BadCursor
+from osteon.archive.ports import ArchiveReader
+from osteon.archive.resources import Match
 from osteon.contracts.find import FindPage, FindRequested
 from osteon.dicom.attributes import LEVEL_OF, REQUEST_ATTRIBUTES
 from osteon.dicom.dataset_encoder import DatasetEncoder
@@ -24,7 +27,6 @@ from osteon.dicom.query import Condition, DateTimeRange, Level, Search
 from osteon.dicom.repertoire import UNICODE, repertoire
 from osteon.dimse.status import Status
 from osteon.errors import Invalid, OsteonError, Unavailable
-from osteon.index.port import BadCursor, Index, Match
 from osteon.metrics import SEARCH_SECONDS
 from osteon_query.packs.sidecars import Sidecars
 from osteon_query.search.answers import Answer, answers
@@ -60,7 +62,7 @@ class Query:
     all_supported: bool
 
 
-async def handle_find(request: FindRequested, index: Index, sidecars: Sidecars, *, page: int) -> FindPage:
+async def handle_find(request: FindRequested, index: ArchiveReader, sidecars: Sidecars, *, page: int) -> FindPage:
     """Return a page of at most `page` matches; what goes wrong is told by its status (PS3.4 Table C.4-1).
 
     A page may have fewer matches, even none, and still a cursor.
@@ -74,7 +76,7 @@ async def handle_find(request: FindRequested, index: Index, sidecars: Sidecars, 
         SEARCH_SECONDS.labels("c-find").observe(time.perf_counter() - start)
 
 
-async def _find(request: FindRequested, index: Index, sidecars: Sidecars, page: int) -> FindPage:
+async def _find(request: FindRequested, index: ArchiveReader, sidecars: Sidecars, page: int) -> FindPage:
     query = understand(request)
     encoder = DatasetEncoder(request.transfer_syntax_uid, repertoire(query.charset) or UNICODE)
     zoned = in_zone(query.conditions, query.zone, query.level) if query.zone else Zoned(query.conditions)
@@ -100,7 +102,7 @@ async def _find(request: FindRequested, index: Index, sidecars: Sidecars, page: 
 
 
 async def _answers(
-    matches: Sequence[Match], query: Query, aet: str, index: Index, sidecars: Sidecars
+    matches: Sequence[Match], query: Query, aet: str, index: ArchiveReader, sidecars: Sidecars
 ) -> Sequence[Answer]:
     constants: Mapping[str, Any] = {
         tag_of(_LEVEL): {"vr": "CS", "Value": [query.level.value]},

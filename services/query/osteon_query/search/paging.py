@@ -4,11 +4,14 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 
 from osteon import metrics
+from osteon.archive.ports import ResourceSearch
+from osteon.archive.resources import Match
 from osteon.dicom.query import Search
-from osteon.index.port import Index, Match
 
 
-async def pages(index: Index, search: Search, *, size: int, total: int | None) -> AsyncGenerator[Sequence[Match], None]:
+async def pages(
+    index: ResourceSearch, search: Search, *, size: int, total: int | None
+) -> AsyncGenerator[Sequence[Match], None]:
     """Yield the matches of a search from its offset on, at most `total` of them, `size` at a time."""
     while total is None or total > 0:
         limit = size if total is None else min(size, total)

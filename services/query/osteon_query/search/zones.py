@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
 
+from osteon.archive.resources import Match
 from osteon.dicom.attributes import LEVEL_OF
 from osteon.dicom.compare import holds, within
 from osteon.dicom.moments import parse_offset
 from osteon.dicom.query import Condition, DateTimeRange, Level, OneOf, Range, Single
-from osteon.index.port import Match
 from osteon.index.values import date_key, time_key
 from osteon_query.search.answers import held_text
 

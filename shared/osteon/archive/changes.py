@@ -1,0 +1,67 @@
+"""The change log: what happened to which resource, and how far each reader has handled it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+from osteon.dicom.query import Level
+
+
+class ChangeType(StrEnum):
+    """What happened to a resource, in Orthanc's words."""
+
+    NEW_PATIENT = "NewPatient"
+    NEW_STUDY = "NewStudy"
+    NEW_SERIES = "NewSeries"
+    NEW_INSTANCE = "NewInstance"
+    DELETED = "Deleted"
+    STABLE_PATIENT = "StablePatient"
+    STABLE_STUDY = "StableStudy"
+    STABLE_SERIES = "StableSeries"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """An entry of the change log. `seq` grows in the order in which changes became visible."""
+
+    seq: int
+    type: ChangeType
+    level: Level
+    public_id: str
+    date: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ChangePage:
+    """Entries after `since`; `done` says that there were no more, `last` is the last one's seq (or `since`)."""
+
+    changes: Sequence[Change]
+    done: bool
+    last: int
+
+
+class ChangeLog(Protocol):
+    """The change log. Every method raises `IndexUnavailable`."""
+
+    async def changes(
+        self, *, since: int = 0, to: int | None = None, limit: int = 100, types: Sequence[ChangeType] = ()
+    ) -> ChangePage:
+        """Return changes with since < seq <= to, oldest first."""
+
+    async def last_change(self) -> Change | None:
+        """Return the newest entry of the change log."""
+
+
+class Stability(Protocol):
+    """Finds resources that stopped growing. Every method raises `IndexUnavailable`."""
+
+    async def settle(self, before: datetime, *, limit: int = 500) -> int:
+        """Log that what got its last instance by `before` is stable, once however many ask; return how many."""
+
+    async def followed(self, name: str) -> int:
+        """Return up to which entry of the change log somebody has handled it."""
+
+    async def follow(self, name: str, seq: int) -> None:
+        """Note that somebody has handled the change log up to an entry; it never goes back."""

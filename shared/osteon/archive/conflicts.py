@@ -1,0 +1,74 @@
+"""Several data sets under one SOP Instance UID: the versions, the conflicts, the decisions on them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from osteon.archive.pack_records import StoredPack
+from osteon.archive.resources import Location
+from osteon.contracts.conflicts import ConflictDecided
+from osteon.contracts.packs import Origin
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One of several data sets that came under the same SOP Instance UID, and how it came."""
+
+    location: Location
+    pack_id: str
+    received: datetime
+    origin: Origin
+    calling_aet: str
+    remote_host: str
+
+    @property
+    def arrival(self) -> tuple[str, int]:
+        """Sorts versions as they came: a pack's id begins with the time at which it was begun."""
+        return self.pack_id, self.location.offset
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """A version kept aside because its UID is known with other bytes. `resolved` is when somebody decided."""
+
+    id: int
+    served: Version
+    aside: Version
+    detected: datetime
+    resolved: datetime | None = None
+
+    @property
+    def first(self) -> Version:
+        """The version that came first."""
+        return min(self.served, self.aside, key=lambda version: version.arrival)
+
+    @property
+    def second(self) -> Version:
+        """The version that came second."""
+        return max(self.served, self.aside, key=lambda version: version.arrival)
+
+
+class ConflictingVersions(Protocol):
+    """Conflicts, and what was decided about them. Every method raises `IndexUnavailable`."""
+
+    async def conflicts(
+        self, *, after: int = 0, limit: int = 100, study_uid: str | None = None, resolved: bool | None = False
+    ) -> Sequence[Conflict]:
+        """Return conflicts by growing id: open ones, resolved ones or (None) both, of all studies or of one."""
+
+    async def conflict(self, conflict_id: int) -> Conflict:
+        """Return a conflict; raises `ResourceNotFound`."""
+
+    async def aside(self, sop_uids: Sequence[str]) -> Sequence[Location]:
+        """Return where the versions of instances are that are not served."""
+
+    async def known_decisions(self, decision_ids: Sequence[str]) -> set[str]:
+        """Return which of these decisions the index has."""
+
+    async def decide(self, decision: ConflictDecided, version: StoredPack | None = None) -> None:
+        """Note a decision and serve the version that it names, in one transaction. Idempotent, in any order.
+
+        `version` holds the one entry that is to be served, and its pack's facts; without it only the versions that
+        come later follow the decision.
+        """

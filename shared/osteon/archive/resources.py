@@ -1,0 +1,139 @@
+"""Patients, studies, series and instances as the index has them, and where the bytes of instances are.
+
+Patients are one per Patient ID, studies one per (patient, Study Instance UID), series one per (study, Series Instance
+UID), instances one per SOP Instance UID. Public identifiers are Orthanc's (`osteon.dicom.identity`).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from osteon.dicom.identity import Identity
+from osteon.dicom.query import Level
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """Where an instance's bytes are: `length` bytes at `offset` of the object `key`."""
+
+    identity: Identity
+    transfer_syntax_uid: str
+    key: str
+    sidecar_key: str
+    offset: int
+    length: int
+    sha256: bytes
+    public_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Patient:
+    """A patient. `attributes` by keyword, as DICOM text; absent ones are left out.
+
+    `stable`: no instance came for a while, and the change log says so; of studies and series too.
+    """
+
+    public_id: str
+    attributes: Mapping[str, str]
+    studies: int
+    series: int
+    instances: int
+    size: int
+    updated: datetime
+    stable: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """A study, with the patient's attributes as they were in the study's first instance."""
+
+    public_id: str
+    attributes: Mapping[str, str]
+    patient_attributes: Mapping[str, str]
+    modalities: tuple[str, ...]
+    sop_classes: tuple[str, ...]
+    series: int
+    instances: int
+    size: int
+    updated: datetime
+    stable: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """A series. `requests` holds (Scheduled Procedure Step ID, Requested Procedure ID) of its requests."""
+
+    public_id: str
+    attributes: Mapping[str, str]
+    requests: tuple[tuple[str, str], ...]
+    instances: int
+    size: int
+    updated: datetime
+    stable: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """An instance and where its bytes are."""
+
+    public_id: str
+    attributes: Mapping[str, str]
+    location: Location
+    received: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """One resource with everything above it; what is below the level searched is None."""
+
+    level: Level
+    patient: Patient
+    study: Study | None = None
+    series: Series | None = None
+    instance: Instance | None = None
+
+    @property
+    def public_id(self) -> str:
+        """Of the resource at `level`."""
+        lowest = self.instance or self.series or self.study or self.patient
+        return lowest.public_id
+
+
+@dataclass(frozen=True, slots=True)
+class MatchPage:
+    """Some matches; `cursor` continues behind them and is None at the end."""
+
+    matches: Sequence[Match]
+    cursor: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LocationPage:
+    """Where some instances are; `cursor` continues behind them and is None at the end."""
+
+    locations: Sequence[Location]
+    cursor: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """Totals. `size` in bytes, of all instances served."""
+
+    patients: int = 0
+    studies: int = 0
+    series: int = 0
+    instances: int = 0
+    packs: int = 0
+    conflicts: int = 0
+    size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceScope:
+    """Which instances: of a study, or of a series of it, or one. Any field may be left out; all given must hold."""
+
+    study_uid: str | None = None
+    series_uid: str | None = None
+    sop_uids: tuple[str, ...] = field(default=())
+    public_id: str | None = None
+    """Of a patient, study, series or instance."""
