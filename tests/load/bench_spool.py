@@ -16,7 +16,7 @@ import uvloop
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from osteon.spool.sealed import SealedPack
+from osteon.spool.sealed_pack import SealedPack
 from osteon.spool.spool import Spool, SpoolConfig
 from support.spool import association, data_set, store
 
@@ -26,7 +26,7 @@ async def taken(pack: SealedPack) -> None:
 
 
 async def send(spool: Spool, number: int, count: int, size: int) -> None:
-    intake = spool.intake(association(str(number)))
+    intake = spool.open_association(association(str(number)))
     sop = f"1.9.{number}.{0:08d}"
     data = bytearray(data_set(sop, series=f"1.2.{number}", pixels=os.urandom(size)))
     place = data.index(sop.encode())
@@ -35,7 +35,7 @@ async def send(spool: Spool, number: int, count: int, size: int) -> None:
         data[place : place + len(sop)] = sop.encode()
         outcome = await store(intake, sop, data, piece=128 << 10)
         assert outcome.status == 0, outcome
-    await spool.end(intake)
+    await spool.close_association(intake)
 
 
 async def measure(root: Path, writers: int, count: int, size: int) -> None:

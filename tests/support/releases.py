@@ -25,8 +25,8 @@ from osteon.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN
 from osteon.packs import sidecar
 from osteon.remotes.orders import Order
 from osteon.spool.disk import Disk
-from osteon.spool.instance import Announced
-from osteon.spool.open_packs import Limits, OpenPacks, Sender
+from osteon.spool.incoming_instance import IncomingInstance
+from osteon.spool.open_packs import OpenPacks, PackLimits, PackSender
 from osteon.spool.paths import OPEN, SEALED
 from osteon.spool.recovery import recover
 from osteon_dispatcher import kinds as _  # noqa: F401  (defines the orders of the dispatcher)
@@ -218,10 +218,12 @@ def write_objects(folder: Path) -> None:
     slices = [ct_slice(study=study, series=series, number=n, SOPInstanceUID=f"{series}.{n}", **pixels) for n in (1, 2)]
     with TemporaryDirectory() as spool:
         root = Path(spool)
-        packs = OpenPacks(root, root, Sender("a1", "SCANNER", "192.0.2.7"), Limits(1 << 30, 60.0), Disk())
+        packs = OpenPacks(root, root, PackSender("a1", "SCANNER", "192.0.2.7"), PackLimits(1 << 30, 60.0), Disk())
         for each in slices:
             at = int(_TIME.timestamp())
-            announced = Announced(each.SOPClassUID, each.SOPInstanceUID, EXPLICIT_VR_LITTLE_ENDIAN, "SCANNER", at)
+            announced = IncomingInstance(
+                each.SOPClassUID, each.SOPInstanceUID, EXPLICIT_VR_LITTLE_ENDIAN, "SCANNER", at
+            )
             packs.append(announced, dataset_bytes(part10(each)))
         packs.commit()
         (left,) = root.glob(f"*{OPEN}")

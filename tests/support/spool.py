@@ -9,9 +9,9 @@ from pathlib import Path
 from osteon.dicom.part10 import read_part10
 from osteon.dimse.handler import AssociationInfo, Outcome, PresentationContext, StoreRequest
 from osteon.packs.tar import members
+from osteon.spool.association_spool import AssociationSpool
 from osteon.spool.disk import Disk
-from osteon.spool.intake import Intake
-from osteon.spool.sealed import SealedPack
+from osteon.spool.sealed_pack import SealedPack
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 EXPLICIT = "1.2.840.10008.1.2.1"
@@ -53,7 +53,7 @@ def data_set(
 
 
 async def store(
-    intake: Intake, sop: str, data: bytes, *, context: PresentationContext = CONTEXT, piece: int = 16_000
+    intake: AssociationSpool, sop: str, data: bytes, *, context: PresentationContext = CONTEXT, piece: int = 16_000
 ) -> Outcome:
     """Send a data set in pieces, as an association does."""
     sink = intake.begin(StoreRequest(1, context.abstract_syntax, sop), context)

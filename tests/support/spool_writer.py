@@ -12,7 +12,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from osteon.errors import Unavailable
-from osteon.spool.sealed import SealedPack
+from osteon.spool.sealed_pack import SealedPack
 from osteon.spool.spool import Spool, SpoolConfig
 from support.spool import association, data_set, store
 
@@ -24,7 +24,7 @@ async def no_broker(_: SealedPack) -> None:
 async def send(spool: Spool, number: int, dice: random.Random) -> None:
     index = 0
     while True:
-        intake = spool.intake(association(str(number)))
+        intake = spool.open_association(association(str(number)))
         for _ in range(dice.randrange(1, 20)):
             index += 1
             sop = f"1.9.{number}.{index}"
@@ -33,7 +33,7 @@ async def send(spool: Spool, number: int, dice: random.Random) -> None:
             outcome = await store(intake, sop, data, piece=64 << 10)
             assert outcome.status == 0, outcome
             print(sop, hashlib.sha256(data).hexdigest(), flush=True)
-        await spool.end(intake)
+        await spool.close_association(intake)
 
 
 async def main(root: Path, seed: int) -> None:

@@ -25,7 +25,7 @@ from osteon.dimse.status import Status
 from osteon.logging import get_logger
 from osteon.remotes.port import Permission
 from osteon.sending.sending import Sending
-from osteon.spool.sealed import SealedPack
+from osteon.spool.sealed_pack import SealedPack
 from osteon.spool.spool import Spool
 from osteon_ingress.access import Access
 from osteon_ingress.commitment import Commitments
@@ -56,7 +56,7 @@ class Association(Refusing):
         self._access = access
         self._spool = spool
         self._bus = bus
-        self._intake = spool.intake(info)
+        self._intake = spool.open_association(info)
         self._counts: SenderCounts | None = None
         self._commitments = Commitments(info, bus)
 
@@ -119,7 +119,7 @@ class Association(Refusing):
     async def closed(self) -> None:
         """Seal what the association sent."""
         try:
-            await self._spool.end(self._intake)
+            await self._spool.close_association(self._intake)
         finally:
             await self._commitments.close()
             self._span.end()
@@ -155,4 +155,4 @@ async def announce(pack: SealedPack, bus: Bus, spool_id: str) -> None:
 
 async def indexed(message: PackIndexed, spool: Spool) -> None:
     """A pack has its rows: answers that wait for it may go."""
-    spool.indexed(message.pack_id)
+    spool.pack_indexed(message.pack_id)

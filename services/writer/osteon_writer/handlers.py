@@ -32,21 +32,21 @@ async def store_sealed(
     """Put a pack and its sidecar into the object store, announce it, and remove it from the spool.
 
     The pack goes first: where there is a sidecar, there is its pack. `keep` leaves the file in the spool.
-    A file that is gone was stored before. It is announced again, and the indexer says so when it knows nothing of it;
-    its objects may be gone too by now, deleted as redundant. Of a file that the disk has spoiled the whole members
-    go their way in a pack of their own; it is kept, under a name that ends with `.damaged`.
+    A file that is gone was stored before. It is announced again; the indexer reports an error when it does not know the
+    pack, whose objects may be gone too by now, deleted as redundant. The intact members of a corrupt file are stored in
+    a pack of their own; the file is kept, under a name that ends with `.damaged`.
     """
     path = resolve(spool, message.path)
     stored = PackStored.model_validate(message.model_dump())
     if not await asyncio.to_thread(path.exists):
-        log.info("pack is not in the spool, announced again", pack=message.pack_id)
+        log.info("pack is not in the spool, announcing it again", pack=message.pack_id)
         await bus.publish(stored)
         return
     try:
         built = asyncio.get_running_loop().run_in_executor(executor, sidecar.build, path, stored, reader)
         await store_pack(path, stored, built, objects)
     except Invalid as error:
-        rest = await _whole_members(message, path, spool, error)
+        rest = await _salvage(message, path, spool, error)
         if rest is not None:
             await store_sealed(rest, spool=spool, objects=objects, bus=bus, executor=executor, reader=reader, keep=keep)
         return
@@ -56,13 +56,13 @@ async def store_sealed(
     log.info("pack stored", pack=message.pack_id, instances=message.instances, size=message.size)
 
 
-async def _whole_members(message: PackSealed, path: Path, spool: Path, error: Invalid) -> PackSealed | None:
-    """Save what is whole of a spoiled file, and return its message (None: nothing is); raises `error` for another."""
+async def _salvage(message: PackSealed, path: Path, spool: Path, error: Invalid) -> PackSealed | None:
+    """Save the intact members of a corrupt file; return their message, None without any. Raises `error` otherwise."""
     recovered = await asyncio.to_thread(recover, path, spool, Disk())
     pack = recovered.pack
     if pack is not None and pack.path == message.path:
         raise error
-    log.error("pack is damaged", pack=message.pack_id, error=str(error), kept=path.name + DAMAGED,
+    log.error("pack is corrupt", pack=message.pack_id, error=str(error), kept=path.name + DAMAGED,
               saved=pack.instances if pack else 0, of=message.instances)  # fmt: skip
     if pack is None:
         return None

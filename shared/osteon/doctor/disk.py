@@ -135,7 +135,7 @@ def _look_at_space(folder: Path, settings: SpoolSettings, say: Findings) -> None
     admission = Admission(folder, disk, high_water=high_water, quota=quota)
     if quota:
         say.doing = f"measuring {folder}"
-        admission.measured(usage(folder), 0)
+        admission.set_used(usage(folder), 0)
     try:
         admission.check()
     except SpoolFull as full:

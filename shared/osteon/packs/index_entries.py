@@ -1,4 +1,4 @@
-"""From the lines of a sidecar to what the index takes."""
+"""The rows of a pack: what the index takes from the lines of its sidecar."""
 
 import orjson
 
@@ -9,9 +9,9 @@ from osteon.packs import sidecar
 
 
 def read_stored_pack(data: bytes, message: PackStored | None = None) -> StoredPack:
-    """Turn a sidecar into what the index needs, under the facts of `message` or, without one, of its heading line.
+    """Return what the index needs of a pack, under the facts of `message` or, without one, of its heading line.
 
-    Raises `BadSidecar`, also when instances are missing: zstd does not tell that its input was cut.
+    Raises `BadSidecar`, also when instances are missing: zstd does not report that its input was truncated.
     """
     facts, lines = sidecar.decode(data)
     entries = [to_entry(line) for line in lines]
@@ -21,7 +21,7 @@ def read_stored_pack(data: bytes, message: PackStored | None = None) -> StoredPa
 
 
 def to_entry(line: sidecar.SidecarLine) -> InstanceEntry:
-    """Turn one line."""
+    """Return what the index needs of one instance."""
     header = orjson.loads(line.header.json)
     return InstanceEntry(
         identity=line.identity,

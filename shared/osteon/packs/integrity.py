@@ -1,4 +1,4 @@
-"""Whether what the index says is stored is in the object store: packs and their length, data sets and their SHA-256."""
+"""Whether the object store has what the index says: packs of the right length, data sets with their SHA-256."""
 
 import asyncio
 import hashlib
@@ -14,7 +14,7 @@ from osteon.packs import sidecar
 
 
 class DefectKind(StrEnum):
-    """What can be wrong with a pack that has rows."""
+    """A kind of defect of a pack that has rows."""
 
     PACK_LOST = "pack-lost"
     PACK_LENGTH = "pack-length"
@@ -25,7 +25,7 @@ class DefectKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Defect:
-    """Something wrong with the object `key`."""
+    """A defect of the object `key`."""
 
     kind: DefectKind
     key: str
@@ -45,7 +45,7 @@ async def object_size(key: str, objects: Objects) -> int | None:
 
 
 async def pack_defect(row: PackRows, sizes: Mapping[str, int], objects: Objects) -> Defect | None:
-    """Look for a pack and its sidecar: first in `sizes` of a listing, then in the store."""
+    """Return what is wrong with a pack or its sidecar; sizes come from `sizes` of a listing, else from the store."""
     size = sizes.get(row.key)
     if size != row.size:
         size = await object_size(row.key, objects)
@@ -69,7 +69,7 @@ def _lines(data: bytes) -> dict[int, tuple[int, bytes]]:
         found = {line.offset: (line.dataset_offset, line.sha256) for line in lines}
     except sidecar.BadSidecar:
         raise
-    except Exception as error:  # whatever a flipped byte leads to, the sidecar is of no use
+    except Exception as error:  # a flipped byte can lead to any error
         raise sidecar.BadSidecar(f"{type(error).__name__}: {error}") from None
     if len(found) != facts.instances:
         raise sidecar.BadSidecar(f"it has {len(found)} of {facts.instances} instances")
@@ -77,9 +77,9 @@ def _lines(data: bytes) -> dict[int, tuple[int, bytes]]:
 
 
 async def instance_defect(
-    member: Location, lines: Digests, objects: Objects, read: Callable[[int], Awaitable[None]]
+    member: Location, lines: Digests, objects: Objects, on_read: Callable[[int], Awaitable[None]]
 ) -> Defect | None:
-    """Read an instance back in chunks; `read` is awaited with the length of each."""
+    """Read an instance back in chunks and return what is wrong; `on_read` is awaited with the length of each chunk."""
     what = f"instance {member.identity.sop_uid} at byte {member.offset}"
     dataset, sha256 = lines.get(member.offset, (0, b""))
     if sha256 != member.sha256:
@@ -87,7 +87,7 @@ async def instance_defect(
     digest = hashlib.sha256()
     try:
         async for chunk in objects.stream(member.key, member.offset + dataset, member.length - dataset):
-            await read(len(chunk))
+            await on_read(len(chunk))
             await asyncio.to_thread(digest.update, chunk)
     except (NotFound, Invalid) as error:
         return Defect(DefectKind.INSTANCE_DAMAGED, member.key, f"{what}: {error}")

@@ -1,4 +1,4 @@
-"""Makes a pack from Part 10 files that arrived whole (HTTP uploads), without a spool or an association."""
+"""Writes a pack of Part 10 files that arrived whole (HTTP uploads), without a spool or an association."""
 
 import shutil
 from collections.abc import Iterable
@@ -32,7 +32,7 @@ def write_pack(path: Path, files: Iterable[Part10File], *, received_at: datetime
     """Write a new pack at `path` from files of one series, in constant memory. Blocks: call it in a thread.
 
     The file is not synced to disk: the object store that takes it is what must be durable. Raises `FileExistsError`,
-    `BadPack` for a UID that can not be a member's name, and `OSError`; what was written until then is removed.
+    `BadPack` for a UID that cannot be a member's name, and `OSError`; what was written until then is removed.
     """
     mtime = int(received_at.timestamp())
     instances = 0

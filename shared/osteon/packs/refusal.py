@@ -1,4 +1,4 @@
-"""Why an instance was refused, as the metric counts it, the same for every door."""
+"""Why an instance was refused, as the metric counts it, the same for DIMSE and HTTP."""
 
 from typing import Final
 

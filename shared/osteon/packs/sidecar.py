@@ -32,13 +32,13 @@ _LEVEL: Final = 3
 """zstd level: 9 saves another 10 % and costs three times the time."""
 
 FRESH_SECONDS: Final = 60
-"""For how long a pack is sure to be read from the memory that its bytes were hashed in, and not from a disk."""
+"""For how long a pack is certain to be in memory, as it was when its bytes were hashed, and is not read from a disk."""
 
 log = get_logger(__name__)
 
 
 class _Trust(Enum):
-    """What the digest in a member's file meta information is worth."""
+    """Whether the digest in a member's file meta information holds without reading the bytes again."""
 
     YES = 1
     CHECK = 2
@@ -46,7 +46,7 @@ class _Trust(Enum):
 
 
 class BadSidecar(Invalid):
-    """These bytes are no sidecar."""
+    """These bytes are not a sidecar."""
 
 
 class CorruptMember(Invalid):
@@ -70,7 +70,7 @@ class SidecarLine:
 
 
 def encode(facts: PackStored, lines: Iterable[SidecarLine]) -> bytes:
-    """Write a sidecar: the same bytes each time, whatever trace the pack is stored in."""
+    """Return a sidecar: the same bytes each time, whatever trace the pack is stored in."""
     out = io.BytesIO()
     with zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True).stream_writer(out, closefd=False) as stream:
         stream.write(orjson.dumps({"pack": facts.model_dump(mode="json", exclude={"traceparent"})}) + b"\n")
@@ -90,7 +90,7 @@ def decode(sidecar: bytes) -> tuple[PackStored, Iterator[SidecarLine]]:
 
 
 class BuiltSidecar(NamedTuple):
-    """A new sidecar, how many elements had to be marked, and how many headers could not be read to their end."""
+    """A new sidecar; how many elements are marked as unreadable, how many headers could not be read to their end."""
 
     data: bytes
     problems: int
@@ -101,9 +101,9 @@ def build(path: Path, facts: PackStored, reader: HeaderReader) -> BuiltSidecar:
     """Read a sealed pack and make its sidecar.
 
     Every member's SHA-256 is computed and compared with the one taken when it came in; raises `CorruptMember`. Only
-    what has just come in is not read again for that: it is still in memory. A file that came by HTTP is kept as it is,
-    and may hold the digest of what it was before some tool changed it.
-    A member whose header can not be read to its end is kept nevertheless, with what could be read and its identifiers.
+    what has just arrived is not read again for that: it is still in memory. A file that came by HTTP is kept as it is,
+    and may hold the digest of what it was before another tool changed it.
+    A member whose header cannot be read to its end is kept nevertheless, with what could be read and its identifiers.
     """
     problems = unread = 0
     trust = _trust(facts)
@@ -161,7 +161,7 @@ def _read_header(dataset: memoryview, transfer_syntax_uid: str, identity: Identi
         log.error("header not read to its end", instance=identity.sop_uid, error=str(error))
         header = reader.read_beginning(dataset, transfer_syntax_uid, _identifiers(identity))
         return replace(header, unread=str(error))
-    except Exception as error:  # a fault of ours: it must not keep this instance and all others of the pack from view
+    except Exception as error:  # our own fault: it must not hide this instance and all others of the pack
         log.exception("header not read", instance=identity.sop_uid)
         json = b"{" + b",".join(_identifiers(identity)) + b"}"
         return Header(json, unread=f"{type(error).__name__}: {error}")
@@ -236,7 +236,7 @@ def _decode_line(raw: bytes) -> SidecarLine:
 
 
 def _decode_pixels(fields: dict[str, Any]) -> PixelData:
-    # By name: what a newer release tells beside these is passed over.
+    # By name: fields that a newer release adds are ignored.
     return PixelData(
         tag=fields["tag"],
         offset=fields["offset"],

@@ -19,7 +19,7 @@ END_OF_ARCHIVE: Final = bytes(2 * BLOCK)
 ZEROS: Final = bytes(BLOCK)
 MAGIC: Final = b"ustar\0"
 MAGIC_AT: Final = 257
-"""What stands where in every header."""
+"""The magic bytes of every header, and where they are."""
 
 _HEADER: Final = struct.Struct("100s 8s 8s 8s 12s 12s 8s c 100s 6s 2s 32s 32s 8s 8s 155s 12x")
 _CHECKSUM: Final = slice(148, 156)
@@ -29,7 +29,7 @@ _NAME: Final = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,99}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class TarHeader:
-    """What a header block tells: member name, content length in bytes, modification time in Unix seconds."""
+    """The content of a header block: member name, content length in bytes, modification time in Unix seconds."""
 
     name: str
     size: int
@@ -64,9 +64,9 @@ def padding(size: int) -> int:
 
 
 def encode_header(name: str, size: int, mtime: int) -> bytes:
-    """Return the header block of a regular file; raises `BadPack` for a name that could climb out of a folder."""
+    """Return the header block of a regular file; raises `BadPack` for a name that could lead out of a folder."""
     if not _NAME.fullmatch(name):
-        raise BadPack(f"{name[:120]!r} can not be the name of a member: 1-100 letters, digits, '.', '-' or '_'")
+        raise BadPack(f"{name[:120]!r} cannot be the name of a member: 1-100 letters, digits, '.', '-' or '_'")
     block = _HEADER.pack(
         name.encode("ascii"),
         b"0000644\0",

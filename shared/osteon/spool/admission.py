@@ -1,4 +1,4 @@
-"""May another instance come in? Asked at the beginning of each C-STORE, so it is cheap: figures are a moment old."""
+"""Whether another instance may come in: checked for each C-STORE, so it is cheap; its figures are a moment old."""
 
 import time
 from contextlib import suppress
@@ -11,14 +11,14 @@ from osteon.spool.errors import SpoolFull
 from osteon.spool.folders import files
 
 _FRESH: Final = 0.25
-"""Seconds for which the file system's figures are believed."""
+"""Seconds for which the file system's figures are reused."""
 
 
 class Admission:
     """Compares the file system with the high-water mark, and the spool with its quota.
 
-    What the spool holds is measured from time to time, which takes a while; bytes that come in meanwhile count twice
-    rather than not at all, until the next measurement.
+    The spool is measured from time to time, which takes a while. Bytes that arrive meanwhile count twice rather than
+    not at all, until the next measurement.
     """
 
     def __init__(self, root: Path, disk: Disk, *, high_water: float, quota: int) -> None:
@@ -27,60 +27,60 @@ class Admission:
         self._disk = disk
         self._high_water = high_water
         self._used = 0
-        self._since = 0
-        self._asked = float("-inf")
+        self._unmeasured = 0
+        self._refreshed = float("-inf")
         self._share = 0.0
         self._filled = self._total = 0
 
     @property
-    def since(self) -> int:
-        """Bytes that came in and are in no measurement yet; to be read before measuring."""
-        return self._since
+    def unmeasured(self) -> int:
+        """Bytes that arrived and are in no measurement yet; read it before measuring."""
+        return self._unmeasured
 
-    def measured(self, used: int, since: int) -> None:
-        """Take note of how many bytes the spool holds; `since` is what was read before."""
+    def set_used(self, used: int, measured: int) -> None:
+        """Set the bytes that the spool holds; `measured` is `unmeasured` as it was before measuring."""
         self._used = used
-        self._since -= since
+        self._unmeasured -= measured
 
-    def received(self, size: int) -> None:
-        """Take note of bytes that came in since."""
-        self._since += size
+    def add(self, size: int) -> None:
+        """Count bytes that arrived."""
+        self._unmeasured += size
 
     def check(self) -> None:
         """Raise `SpoolFull` when there is no room; the message says which setting decides."""
-        if self.quota and self._used + self._since >= self.quota:
+        if self.quota and self._used + self._unmeasured >= self.quota:
             raise SpoolFull(f"spool is full: OSTEON_SPOOL_QUOTA of {self.quota} bytes reached")
-        self._ask()
+        self._refresh()
         if self._share >= self._high_water:
             raise SpoolFull(f"spool disk is {self._share:.0%} full (OSTEON_SPOOL_HIGH_WATER)")
 
-    def account(self) -> None:
+    def set_gauges(self) -> None:
         """Set the gauges of how full the spool is."""
         try:
-            self._ask()
-        except OSError:  # `check` raises it too: nothing can come in
+            self._refresh()
+        except OSError:  # `check` raises it too: everything is refused
             metrics.SPOOL_FILL_RATIO.set(1)
             metrics.SPOOL_FREE_BYTES.set(0)
             return
         fills, frees = [self._share / self._high_water], [int(self._total * self._high_water - self._filled)]
         if self.quota:
-            held = self._used + self._since
+            held = self._used + self._unmeasured
             fills.append(held / self.quota)
             frees.append(self.quota - held)
         metrics.SPOOL_FILL_RATIO.set(max(fills))
         metrics.SPOOL_FREE_BYTES.set(max(0, min(frees)))
 
-    def _ask(self) -> None:
+    def _refresh(self) -> None:
         now = time.monotonic()
-        if now - self._asked >= _FRESH:
+        if now - self._refreshed >= _FRESH:
             free, self._filled = self._disk.free(self._root)
             self._total = self._filled + free
             self._share = self._filled / self._total if self._total else 1.0
-            self._asked = now
+            self._refreshed = now
 
 
 def usage(root: Path) -> int:
-    """Return the bytes of all files in the folders of a spool, whoever works in them. Blocks."""
+    """Return the bytes of all files in the folders of a spool, those of other processes too. Blocks."""
     total = 0
     for path in files(root):
         with suppress(FileNotFoundError):  # stored meanwhile

@@ -1,4 +1,4 @@
-"""Takes over the folders of processes that have ended, and brings what is in them on its way."""
+"""Takes over the folders of processes that have ended, and recovers the packs in them."""
 
 import asyncio
 from collections.abc import Callable
@@ -7,28 +7,28 @@ from pathlib import Path
 from osteon import metrics
 from osteon.logging import get_logger
 from osteon.spool.disk import Disk
-from osteon.spool.folders import Folder, files
+from osteon.spool.folders import SpoolFolder, files
 from osteon.spool.paths import DAMAGED, OPEN, SEALED
 from osteon.spool.recovery import recover
-from osteon.spool.sealed import Reason, SealedPack
+from osteon.spool.sealed_pack import SealedPack, SealReason
 
 log = get_logger(__name__)
 
 
 class Adoption:
-    """Holds orphaned folders until they are empty. `adopted` is called with each pack that is ready to go."""
+    """Holds orphaned folders until they are empty. `on_pack` is called with each pack that is ready to be published."""
 
-    def __init__(self, root: Path, disk: Disk, adopted: Callable[[SealedPack], None]) -> None:
+    def __init__(self, root: Path, disk: Disk, on_pack: Callable[[SealedPack], None]) -> None:
         self._root = root
         self._disk = disk
-        self._adopted = adopted
-        self._folders: list[Folder] = []
+        self._on_pack = on_pack
+        self._folders: list[SpoolFolder] = []
         self._seen: set[Path] = set()
 
-    async def look(self) -> None:
-        """Adopt what is orphaned now, try again what failed before, and remove folders that have become empty."""
-        metrics.SPOOL_DAMAGED.set(await asyncio.to_thread(_damaged, self._root))
-        for folder in await asyncio.to_thread(Folder.adopt, self._root):
+    async def run_once(self) -> None:
+        """Adopt the folders that are orphaned now, retry what failed before, and remove folders that are empty."""
+        metrics.SPOOL_DAMAGED.set(await asyncio.to_thread(_count_damaged, self._root))
+        for folder in await asyncio.to_thread(SpoolFolder.adopt, self._root):
             log.info("orphaned spool folder adopted", folder=folder.path.name)
             self._folders.append(folder)
         for folder in tuple(self._folders):
@@ -42,7 +42,7 @@ class Adoption:
         self._seen = {path for path in self._seen if path.parent in {folder.path for folder in self._folders}}
 
     async def release(self) -> None:
-        """Let go of all folders: somebody else may adopt what is left in them."""
+        """Release all folders: another process may adopt what is left in them."""
         folders, self._folders = self._folders, []
         for folder in folders:
             await asyncio.to_thread(folder.release)
@@ -50,25 +50,25 @@ class Adoption:
     async def _recover(self, path: Path) -> None:
         if not path.name.endswith((SEALED, OPEN)):
             level = log.error if path.name.endswith(DAMAGED) else log.warning
-            level("file in the spool needs a person", file=str(path.relative_to(self._root)))
+            level("unknown file in the spool, left for the operator", file=str(path.relative_to(self._root)))
             self._seen.add(path)
             return
         try:
             recovered = await asyncio.to_thread(recover, path, self._root, self._disk)
-        except FileNotFoundError:  # stored meanwhile: its message was on its way already
+        except FileNotFoundError:  # stored meanwhile: its message had been published before
             return
-        except Exception:  # whatever is wrong with it, the packs beside it must go their way
-            log.exception("pack not recovered, tried again later", file=path.name)
+        except Exception:  # it must not keep the packs beside it from being recovered
+            log.exception("pack not recovered, retrying later", file=path.name)
             return
         self._seen.add(path)
         metrics.SPOOL_TORN.inc(recovered.torn)
         if recovered.pack is not None:
             self._seen.add(self._root / recovered.pack.path)
             metrics.SPOOL_RECOVERED.inc()
-            metrics.PACKS_SEALED.labels(reason=Reason.RECOVERED.value).inc()
-            self._adopted(recovered.pack)
-        log.info("pack recovered", file=path.name, torn=recovered.torn, whole=bool(recovered.pack))
+            metrics.PACKS_SEALED.labels(reason=SealReason.RECOVERED.value).inc()
+            self._on_pack(recovered.pack)
+        log.info("pack recovered", file=path.name, torn_bytes=recovered.torn, sealed=bool(recovered.pack))
 
 
-def _damaged(root: Path) -> int:
+def _count_damaged(root: Path) -> int:
     return sum(1 for path in files(root) if path.name.endswith(DAMAGED))

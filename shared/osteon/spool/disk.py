@@ -1,4 +1,4 @@
-"""The few system calls that decide whether an instance is safe, in one place, so that tests can make them fail."""
+"""The few system calls on which durability depends, in one place, so that tests can make them fail."""
 
 import os
 import sys
@@ -9,7 +9,7 @@ from osteon import metrics
 
 
 class Disk:
-    """Writes and syncs. Every method raises `OSError` and none retries what may not be retried."""
+    """Writes and syncs. Every method raises `OSError`; none retries what must not be retried."""
 
     def write(self, fd: int, offset: int, parts: Sequence[bytes | memoryview]) -> None:
         """Write all parts one after the other from `offset` on."""
@@ -17,7 +17,7 @@ class Disk:
         while views:
             written = os.pwritev(fd, views, offset)
             offset += written
-            views = _rest(views, written)
+            views = _remaining(views, written)
 
     def sync(self, fd: int) -> None:
         """Return once content and length of a file are on the disk.
@@ -42,7 +42,7 @@ class Disk:
             os.close(fd)
 
     def truncate(self, fd: int, size: int) -> None:
-        """Cut a file to `size` bytes."""
+        """Truncate a file to `size` bytes."""
         os.ftruncate(fd, size)
 
     def free(self, folder: Path) -> tuple[int, int]:
@@ -51,10 +51,10 @@ class Disk:
         return found.f_bavail * found.f_frsize, (found.f_blocks - found.f_bfree) * found.f_frsize
 
 
-def _rest(views: list[memoryview], written: int) -> list[memoryview]:
-    rest = []
+def _remaining(views: list[memoryview], written: int) -> list[memoryview]:
+    remaining = []
     for view in views:
         if written < len(view):
-            rest.append(view[written:])
+            remaining.append(view[written:])
         written = max(0, written - len(view))
-    return rest
+    return remaining

@@ -1,7 +1,7 @@
-"""Who works where in a spool: each process has a folder of its own, held by a file lock that ends with the process.
+"""The folders of a spool: each process has a folder of its own, held by a file lock that ends with the process.
 
-A folder whose lock is free is an orphan; whoever takes its lock owns it. Folders are made, taken over and removed
-only under a lock on the whole spool, held for a moment, so that nobody sees one half made or half removed.
+A folder whose lock is free is an orphan; the process that takes its lock owns it. Folders are created, adopted and
+removed only under a lock on the whole spool, held for a moment, so that no process sees one half made or half removed.
 """
 
 import fcntl
@@ -19,7 +19,7 @@ LOCK: Final = "lock"
 _ROOT_LOCK: Final = ".lock"
 
 
-class Folder:
+class SpoolFolder:
     """A folder that this process holds."""
 
     def __init__(self, root: Path, path: Path, fd: int) -> None:
@@ -28,21 +28,21 @@ class Folder:
         self._fd = fd
 
     @classmethod
-    def create(cls, root: Path, disk: Disk) -> "Folder":
-        """Make a folder of one's own; `root` is made when absent."""
+    def create(cls, root: Path, disk: Disk) -> "SpoolFolder":
+        """Create a folder of this process; `root` is created when absent."""
         root.mkdir(parents=True, exist_ok=True)
-        with _whole(root):
+        with _root_lock(root):
             path = root / uuid.uuid4().hex
             path.mkdir()
             fd = _try_lock(path)
-            assert fd is not None  # nobody else may look at it yet
+            assert fd is not None  # no other process may see it yet
             disk.sync_folder(root)
             return cls(root, path, fd)
 
     @classmethod
-    def adopt(cls, root: Path) -> list["Folder"]:
-        """Take over every folder that nobody holds."""
-        with _whole(root):
+    def adopt(cls, root: Path) -> list["SpoolFolder"]:
+        """Take over every folder that no process holds."""
+        with _root_lock(root):
             folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.is_symlink())
             locks = ((path, _try_lock(path)) for path in folders)
             return [cls(root, path, fd) for path, fd in locks if fd is not None]
@@ -52,8 +52,8 @@ class Folder:
         return contents(self.path)
 
     def release(self) -> None:
-        """Let go of the folder, and remove it when nothing is left in it."""
-        with _whole(self.root):
+        """Release the folder, and remove it when nothing is left in it."""
+        with _root_lock(self.root):
             if not self.files():
                 (self.path / LOCK).unlink()
                 self.path.rmdir()
@@ -66,16 +66,16 @@ def contents(folder: Path) -> list[Path]:
 
 
 def files(root: Path) -> Iterator[Path]:
-    """Give what is in the folders of a spool, whoever works in them; they may come and go meanwhile."""
+    """Iterate over the files in all folders of a spool, those of other processes too; they come and go meanwhile."""
     for folder in root.iterdir():
         with suppress(FileNotFoundError, NotADirectoryError):
             yield from sorted(folder.iterdir())
 
 
 def orphans(root: Path) -> list[Path]:
-    """Return the folders that nobody holds, without taking any of them."""
+    """Return the folders that no process holds, without taking any of them."""
     found = []
-    with _whole(root):
+    with _root_lock(root):
         for lock in sorted(root.glob(f"*/{LOCK}")):
             fd = os.open(lock, os.O_RDWR)
             try:
@@ -89,7 +89,7 @@ def orphans(root: Path) -> list[Path]:
 
 
 @contextmanager
-def _whole(root: Path) -> Iterator[None]:
+def _root_lock(root: Path) -> Iterator[None]:
     fd = os.open(root / _ROOT_LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)

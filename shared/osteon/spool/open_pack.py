@@ -4,14 +4,14 @@ import hashlib
 from dataclasses import dataclass, field
 
 from osteon.packs.tar import BLOCK, encode_header, padding
-from osteon.spool.instance import Announced
-from osteon.spool.pack import Buffer, PackFile
-from osteon.spool.sealed import Reason, SealedPack
+from osteon.spool.incoming_instance import IncomingInstance
+from osteon.spool.pack_file import Buffer, PackFile
+from osteon.spool.sealed_pack import SealedPack, SealReason
 
 
 @dataclass(slots=True, eq=False)
 class OpenPack:
-    """A pack that grows: its file, its series (None until the end of the instance tells), what it holds."""
+    """A pack that grows: its file, its series (None until the end of the instance is known), what it holds."""
 
     file: PackFile
     series: tuple[str, str] | None
@@ -20,29 +20,29 @@ class OpenPack:
     digests: dict[str, bytes] = field(default_factory=dict)
     streaming: bool = False
     sealed: SealedPack | None = None
-    seal_reason: Reason | None = None
+    seal_reason: SealReason | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Ticket:
-    """A whole member that was written. It is `safe` once a commit has put its pack on the disk that far."""
+class WriteReceipt:
+    """A complete member that was written. It is `safe` once a commit has put its pack on the disk that far."""
 
     pack: OpenPack
     end: int
 
     @property
-    def safe(self) -> bool:
+    def is_durable(self) -> bool:
         """Whether the member is on the disk."""
         return self.pack.file.durable >= self.end
 
 
-class Stream:
+class MemberStream:
     """A large instance that is being written into a pack piece by piece. Its head comes last."""
 
-    def __init__(self, pack: OpenPack, announced: Announced) -> None:
+    def __init__(self, pack: OpenPack, instance: IncomingInstance) -> None:
         self.pack = pack
-        self.announced = announced
-        self.head = BLOCK + len(announced.file_header())
+        self.instance = instance
+        self.head = BLOCK + len(instance.file_header())
         self.length = self.head
         self.digest = hashlib.sha256()
         self.ended = False
@@ -57,7 +57,7 @@ class Stream:
         """Write head and padding; the data set is complete. Returns its SHA-256. Raises `SpoolFailed`."""
         digest = self.digest.digest()
         size = self.length - BLOCK
-        header = self.announced.file_header(digest)
+        header = self.instance.file_header(digest)
         self.pack.file.write(self.length, (bytes(padding(size)),))
-        self.pack.file.write(0, (encode_header(self.announced.member_name, size, self.announced.received_at), header))
+        self.pack.file.write(0, (encode_header(self.instance.member_name, size, self.instance.received_at), header))
         return digest

@@ -1,4 +1,4 @@
-"""Announces sealed packs, oldest first, until somebody has taken them: the spool is the memory, not this process."""
+"""Publishes sealed packs, oldest first, until the writer has taken them: the spool is the memory, not this process."""
 
 import asyncio
 import time
@@ -9,10 +9,10 @@ from typing import Final
 from osteon import metrics
 from osteon.errors import Unavailable
 from osteon.logging import get_logger
-from osteon.spool.sealed import SealedPack
+from osteon.spool.sealed_pack import SealedPack
 
 BACKOFF: Final = (0.25, 0.5, 1.0, 2.0, 5.0, 10.0)
-"""Seconds between attempts while packs can not be published; the last one repeats."""
+"""Seconds between attempts while packs cannot be published; the last one repeats."""
 
 log = get_logger(__name__)
 
@@ -20,12 +20,12 @@ log = get_logger(__name__)
 @dataclass(slots=True)
 class _Entry:
     pack: SealedPack
-    patience: float
+    republish_after: float
     published: float | None = None
     failed: bool = False
 
 
-def show(state: str, count: int, oldest: float | None) -> None:
+def set_gauges(state: str, count: int, oldest: float | None) -> None:
     """Set the gauges of the packs in one state; `oldest` in Unix seconds, None when there are none."""
     metrics.SPOOL_PACKS.labels(state=state).set(count)
     metrics.SPOOL_OLDEST_SECONDS.labels(state=state).set(0 if oldest is None else max(0.0, time.time() - oldest))
@@ -34,48 +34,48 @@ def show(state: str, count: int, oldest: float | None) -> None:
 class Outbox:
     """Knows the sealed packs that are in the spool, and publishes those that were not.
 
-    `publish` returns once the pack's message is safe. A pack whose file is still there `again_after` seconds later is
-    published again, for the queue that held its message may be lost; then after twice that time, and so on.
+    `publish` returns once the broker has the pack's message. A pack whose file is still there `republish_after` seconds
+    later is published again, as the queue that held its message may be lost; then after twice that time, and so on.
     """
 
-    def __init__(self, publish: Callable[[SealedPack], Awaitable[None]], *, again_after: float = 600.0) -> None:
+    def __init__(self, publish: Callable[[SealedPack], Awaitable[None]], *, republish_after: float = 600.0) -> None:
         self._publish = publish
-        self._again_after = again_after
+        self._republish_after = republish_after
         self._entries: dict[str, _Entry] = {}
         self._changed = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
 
     def add(self, pack: SealedPack) -> None:
-        """Publish a pack as soon as it can be done."""
-        self._entries.setdefault(pack.path, _Entry(pack, self._again_after))
+        """Publish a pack as soon as possible."""
+        self._entries.setdefault(pack.path, _Entry(pack, self._republish_after))
         self._idle.clear()
         self._changed.set()
 
-    def gone(self, paths: Iterable[str]) -> None:
-        """Forget packs whose files are no longer there."""
+    def remove(self, paths: Iterable[str]) -> None:
+        """Remove packs whose files are gone."""
         for path in paths:
             self._entries.pop(path, None)
 
     def paths(self) -> list[str]:
-        """Return the paths of all packs that are known to be in the spool."""
+        """Return the paths of all sealed packs that are in the spool."""
         return list(self._entries)
 
-    def repeat(self) -> None:
-        """Publish again what should have been taken long ago."""
+    def republish_stale(self) -> None:
+        """Publish again the packs that were published long ago and are still there."""
         now = time.monotonic()
         for entry in self._entries.values():
-            if entry.published is not None and now - entry.published >= entry.patience:
-                log.warning("pack not taken, published again", pack=entry.pack.pack_id)
+            if entry.published is not None and now - entry.published >= entry.republish_after:
+                log.warning("pack not taken by the writer, republishing", pack=entry.pack.pack_id)
                 entry.published = None
-                entry.patience *= 2
+                entry.republish_after *= 2
                 self._changed.set()
 
     async def run(self) -> None:
-        """Publish for ever."""
+        """Publish forever."""
         attempt = 0
         while True:
-            failed = await self._round()
+            failed = await self._publish_waiting()
             if failed:
                 await asyncio.sleep(BACKOFF[min(attempt, len(BACKOFF) - 1)])
                 attempt += 1
@@ -94,18 +94,18 @@ class Outbox:
             return False
         return True
 
-    def account(self) -> int:
+    def set_gauges(self) -> int:
         """Set the gauges of sealed packs; return their bytes."""
         by_state: dict[str, list[SealedPack]] = {"sealed": [], "published": []}
         for entry in self._entries.values():
             by_state["sealed" if entry.published is None else "published"].append(entry.pack)
         for state, packs in by_state.items():
             oldest = min((pack.received_at.timestamp() for pack in packs), default=None)
-            show(state, len(packs), oldest)
+            set_gauges(state, len(packs), oldest)
         return sum(entry.pack.size for entry in self._entries.values())
 
-    async def _round(self) -> bool:
-        """Publish what waits; return whether something has to wait longer."""
+    async def _publish_waiting(self) -> bool:
+        """Publish the packs that wait; return whether some of them have to wait longer."""
         self._changed.clear()
         waiting = sorted(
             (entry for entry in self._entries.values() if entry.published is None),
@@ -118,10 +118,10 @@ class Outbox:
             try:
                 await self._publish(entry.pack)
             except Unavailable as error:
-                log.warning("packs wait in the spool", waiting=len(waiting), error=str(error))
+                log.warning("packs not published, retrying", waiting=len(waiting), error=str(error))
                 return True
             except Exception:
-                log.exception("pack not published, tried again later", pack=entry.pack.pack_id)
+                log.exception("pack not published, retrying later", pack=entry.pack.pack_id)
                 entry.failed = failed = True
                 continue
             entry.published = time.monotonic()

@@ -26,5 +26,5 @@ def resolve(root: Path, relative: str) -> Path:
 
 
 def release(path: Path) -> None:
-    """Delete a sealed pack that is safe elsewhere. One that is gone already is no error."""
+    """Delete a sealed pack that is stored elsewhere; one that is gone already is not an error."""
     path.unlink(missing_ok=True)

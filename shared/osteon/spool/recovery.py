@@ -1,8 +1,8 @@
-"""Makes sealed packs of what a process left behind when it died, or of a file that the disk spoiled.
+"""Makes sealed packs of what a process left behind when it died, or of a file that is corrupt.
 
-Every member proves itself: its TAR header has a checksum, and its file meta information the SHA-256 of its data set.
-A member that was acknowledged was on the disk as a whole, so those at the end that are not whole are the torn tail. One
-with whole members behind it is no tail but damage, and then nothing of the file is cut off.
+Every member can be verified: its TAR header has a checksum, and its file meta information the SHA-256 of its data set.
+A member that was acknowledged was on the disk as a whole, so incomplete ones at the end are the torn tail. One with
+intact members behind it is not a tail but damage, and then nothing of the file is truncated.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ from osteon.packs.ids import new_pack_id
 from osteon.packs.tar import BLOCK, END_OF_ARCHIVE, MAGIC, MAGIC_AT, PackMember, next_member
 from osteon.spool.disk import Disk
 from osteon.spool.paths import DAMAGED, OPEN, SEALED
-from osteon.spool.sealed import SealedPack
+from osteon.spool.sealed_pack import SealedPack
 
 _CHUNK: Final = 1 << 20
 _META: Final = 64 << 10
@@ -34,44 +34,44 @@ log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Recovered:
-    """What became of a file: a sealed pack, or None when no member was whole; and how many bytes were dropped."""
+class RecoveryResult:
+    """The sealed pack that came of a file, None when no member was intact; and how many bytes were dropped."""
 
     pack: SealedPack | None
     torn: int
 
 
 @dataclass(frozen=True, slots=True)
-class _Whole:
+class _IntactMember:
     member: PackMember
     meta: FileMeta
 
 
 @dataclass(frozen=True, slots=True)
 class _Survey:
-    """The whole members: the first, where the last ends, how many."""
+    """The intact members: the first, where the last ends, how many."""
 
-    first: _Whole | None
+    first: _IntactMember | None
     end: int
     count: int
 
 
-def recover(path: Path, root: Path, disk: Disk) -> Recovered:
-    """Seal an open pack where it is, without its torn tail; a pack without a whole member is removed. Blocks.
+def recover(path: Path, root: Path, disk: Disk) -> RecoveryResult:
+    """Seal an open pack where it is, without its torn tail; a pack without an intact member is removed. Blocks.
 
-    A sealed pack is only read. A damaged one is left to `salvage`. After a crash or an error in the midst of it, doing
-    it again gives the same. Raises `OSError`.
+    A sealed pack is only read. A damaged one goes to `salvage`. After a crash or an error on the way, calling it again
+    gives the same result. Raises `OSError`.
     """
     if path.name.endswith(OPEN) and not path.exists() and _sealed_name(path).exists():
         path = _sealed_name(path)  # only the sync of its new name had failed
     try:
         return _recover_in_place(path, root, disk)
     except BadPack as error:
-        log.error("pack is damaged, its whole members are saved", file=path.name, error=str(error))
+        log.error("pack is corrupt, saving its intact members", file=path.name, error=str(error))
         return salvage(path, root, disk)
 
 
-def _recover_in_place(path: Path, root: Path, disk: Disk) -> Recovered:
+def _recover_in_place(path: Path, root: Path, disk: Disk) -> RecoveryResult:
     with path.open("r+b") as file:
         size = os.fstat(file.fileno()).st_size
         found = _survey(file, size)
@@ -82,23 +82,23 @@ def _recover_in_place(path: Path, root: Path, disk: Disk) -> Recovered:
             raise BadPack(f"the sealed pack {path.name} is damaged from byte {found.end} on")
         if found.first is None:
             path.unlink()
-            return Recovered(None, torn)
+            return RecoveryResult(None, torn)
         if path.name.endswith(OPEN):
             path = _seal(file, path, found.end, disk)
-        return Recovered(_facts(file, path, root, found.first, found.count), torn)
+        return RecoveryResult(_sealed_pack(file, path, root, found.first, found.count), torn)
 
 
-def salvage(path: Path, root: Path, disk: Disk, *, limit: int | None = None) -> Recovered:
-    """Copy the whole members of a file that can not be trusted into a new sealed pack beside it. Blocks.
+def salvage(path: Path, root: Path, disk: Disk, *, limit: int | None = None) -> RecoveryResult:
+    """Copy the intact members of a corrupt file into a new sealed pack beside it. Blocks.
 
     Only the first `limit` bytes count, which were acknowledged. The file is removed when all of them were copied; if
-    not, it is kept for a person to look at, under a name that ends with `.damaged`.
+    not, it is kept for the operator, under a name that ends with `.damaged`.
     """
     copy = path.parent / f"{new_pack_id()}{OPEN}"
     try:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size if limit is None else limit
-            kept = _copy_whole(file, size, copy, disk)
+            kept = _copy_intact(file, size, copy, disk)
         recovered = _recover_in_place(copy, root, disk)
         if limit is not None and kept >= limit:
             path.unlink()
@@ -111,32 +111,32 @@ def salvage(path: Path, root: Path, disk: Disk, *, limit: int | None = None) -> 
     try:
         disk.sync_folder(path.parent)
     except OSError as error:
-        # Done all the same: a file that a crash brings back is salvaged again, and its instances are known then.
-        log.warning("a salvaged file may come back after a crash", file=path.name, error=str(error))
-    return Recovered(recovered.pack, size - kept)
+        # Not an error: a file that a crash brings back is salvaged again, and its instances are known then.
+        log.warning("salvaged file may reappear after a crash", file=path.name, error=str(error))
+    return RecoveryResult(recovered.pack, size - kept)
 
 
 def _survey(file: BinaryIO, size: int) -> _Survey:
     first, end, count, damaged = None, 0, 0, False
     for found in _members(file, size):
-        if not isinstance(found, _Whole):
+        if not isinstance(found, _IntactMember):
             damaged = True
             continue
         if damaged:
-            raise BadPack(f"the member at byte {found.member.offset} is whole, one before it is not")
+            raise BadPack(f"the member at byte {found.member.offset} is intact, one before it is not")
         first = first or found
         end, count = found.member.end, count + 1
     return _Survey(first, end, count)
 
 
-def _members(file: BinaryIO, size: int) -> Iterator[_Whole | PackMember]:
-    """Iterate over the members; what is not whole, or behind a TAR header that is none, is a bare `PackMember`."""
+def _members(file: BinaryIO, size: int) -> Iterator[_IntactMember | PackMember]:
+    """Iterate over the members; a corrupt one, or what follows an invalid TAR header, is a bare `PackMember`."""
     offset = 0
     while offset + BLOCK <= size:
         try:
             member = next_member(file, offset, size)
         except BadPack:
-            following = _next_whole(file, offset + BLOCK, size)
+            following = _next_intact(file, offset + BLOCK, size)
             if following is None:
                 return
             member = PackMember("", offset, following - offset, 0)
@@ -149,10 +149,10 @@ def _members(file: BinaryIO, size: int) -> Iterator[_Whole | PackMember]:
         offset = member.end
 
 
-def _next_whole(file: BinaryIO, start: int, size: int) -> int | None:
-    """Return where the next member that proves itself begins, behind a TAR header that can not be read.
+def _next_intact(file: BinaryIO, start: int, size: int) -> int | None:
+    """Return where the next intact member begins, behind a TAR header that cannot be read.
 
-    Data may hold what looks like members; no more than `size` bytes of that are hashed.
+    Data may hold what looks like members; at most `size` bytes of that are hashed.
     """
     left = size
     with mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ) as mapped:
@@ -167,12 +167,12 @@ def _next_whole(file: BinaryIO, start: int, size: int) -> int | None:
                 continue
             if member is not None:
                 left -= member.length
-                if isinstance(_verify(file, member), _Whole):
+                if isinstance(_verify(file, member), _IntactMember):
                     return offset
     return None
 
 
-def _verify(file: BinaryIO, member: PackMember) -> _Whole | PackMember:
+def _verify(file: BinaryIO, member: PackMember) -> _IntactMember | PackMember:
     file.seek(member.offset)
     try:
         meta = read_part10(file.read(min(member.length, _META)))
@@ -184,8 +184,8 @@ def _verify(file: BinaryIO, member: PackMember) -> _Whole | PackMember:
     while left and (chunk := file.read(min(left, _CHUNK))):
         digest.update(chunk)
         left -= len(chunk)
-    whole = not left and digest.digest() == file_sha256(meta) and member.name == f"{meta.sop_instance_uid}.dcm"
-    return _Whole(member, meta) if whole else member
+    intact = not left and digest.digest() == file_sha256(meta) and member.name == f"{meta.sop_instance_uid}.dcm"
+    return _IntactMember(member, meta) if intact else member
 
 
 def _seal(file: BinaryIO, path: Path, end: int, disk: Disk) -> Path:
@@ -201,12 +201,12 @@ def _sealed_name(path: Path) -> Path:
     return path.with_name(path.name.removesuffix(OPEN) + SEALED)
 
 
-def _copy_whole(file: BinaryIO, size: int, copy: Path, disk: Disk) -> int:
-    """Copy whole members with their TAR headers; return the length of the copy."""
+def _copy_intact(file: BinaryIO, size: int, copy: Path, disk: Disk) -> int:
+    """Copy intact members with their TAR headers; return the length of the copy."""
     position = 0
     with copy.open("xb") as target:
         for found in _members(file, size):
-            if not isinstance(found, _Whole):
+            if not isinstance(found, _IntactMember):
                 continue
             source = found.member.offset - BLOCK
             while source < found.member.end:
@@ -216,8 +216,8 @@ def _copy_whole(file: BinaryIO, size: int, copy: Path, disk: Disk) -> int:
     return position
 
 
-def _facts(file: BinaryIO, path: Path, root: Path, first: _Whole, count: int) -> SealedPack:
-    study, series = _series(file, first)
+def _sealed_pack(file: BinaryIO, path: Path, root: Path, first: _IntactMember, count: int) -> SealedPack:
+    study, series = _identify(file, first)
     pack_id = path.name.removesuffix(SEALED)
     return SealedPack(
         pack_id=pack_id,
@@ -233,15 +233,15 @@ def _facts(file: BinaryIO, path: Path, root: Path, first: _Whole, count: int) ->
     )
 
 
-def _series(file: BinaryIO, whole: _Whole) -> tuple[str, str]:
-    start = whole.member.offset + whole.meta.data_set_offset
-    end = whole.member.offset + whole.member.length
+def _identify(file: BinaryIO, intact: _IntactMember) -> tuple[str, str]:
+    start = intact.member.offset + intact.meta.data_set_offset
+    end = intact.member.offset + intact.member.length
     with (
         mmap.mmap(file.fileno(), end, access=mmap.ACCESS_READ) as mapped,
         memoryview(mapped) as view,
         view[start:] as data,
     ):
-        identity = peek_identity(data, whole.meta.transfer_syntax_uid, complete=True)
+        identity = peek_identity(data, intact.meta.transfer_syntax_uid, complete=True)
     if identity is None:
-        raise Invalid(f"the instance {whole.meta.sop_instance_uid} has no Series Instance UID (0020,000E)")
+        raise Invalid(f"the instance {intact.meta.sop_instance_uid} has no Series Instance UID (0020,000E)")
     return identity.study_uid, identity.series_uid

@@ -13,12 +13,12 @@ from osteon.errors import Invalid, OsteonError, Unavailable
 from osteon.logging import get_logger
 from osteon.packs.errors import WrongInstance
 from osteon.packs.refusal import count_refusal
-from osteon.spool.arrival import Arrivals
-from osteon.spool.committer import Lane
+from osteon.spool.ack_policy import AckPolicy
+from osteon.spool.buffer_pool import LARGE, BufferPool
 from osteon.spool.errors import SpoolFailed
-from osteon.spool.instance import Announced
-from osteon.spool.memory import LARGE, Memory
-from osteon.spool.open_pack import Stream, Ticket
+from osteon.spool.group_commit import CommitQueue
+from osteon.spool.incoming_instance import IncomingInstance
+from osteon.spool.open_pack import MemberStream, WriteReceipt
 from osteon.spool.open_packs import OpenPacks
 
 _COMMENT: Final = 64
@@ -29,20 +29,27 @@ log = get_logger(__name__)
 
 
 class InstanceSink:
-    """A `osteon.dimse.handler.StoreSink`. `received` counts the bytes of the data set."""
+    """An `osteon.dimse.handler.StoreSink`. `received` counts the bytes of the data set."""
 
-    def __init__(self, announced: Announced, packs: OpenPacks, lane: Lane, memory: Memory, arrivals: Arrivals) -> None:
+    def __init__(
+        self,
+        instance: IncomingInstance,
+        packs: OpenPacks,
+        queue: CommitQueue,
+        buffers: BufferPool,
+        ack_policy: AckPolicy,
+    ) -> None:
         self.received = 0
-        self._announced = announced
+        self._instance = instance
         self._packs = packs
-        self._lane = lane
-        self._memory = memory
-        self._arrivals = arrivals
+        self._queue = queue
+        self._buffers = buffers
+        self._ack_policy = ack_policy
         self._buffer: bytearray | None = None
         self._filled = 0
-        self._spilled = False
-        self._stream: Stream | None = None  # belongs to the lane's thread
-        self._writing: asyncio.Future[None] | None = None
+        self._streaming = False
+        self._stream: MemberStream | None = None  # belongs to the thread of the queue
+        self._last_write: asyncio.Future[None] | None = None
         self._failure: BaseException | None = None
 
     def write(self, fragment: memoryview) -> Awaitable[None] | None:
@@ -53,78 +60,78 @@ class InstanceSink:
         waiting = None
         while size := len(fragment):
             if self._buffer is None:
-                self._buffer = self._memory.lend()
+                self._buffer = self._buffers.acquire()
             size = min(size, LARGE - self._filled)
             # Assigning to a slice of a bytearray would copy twice.
             memoryview(self._buffer)[self._filled : self._filled + size] = fragment[:size]
             self._filled += size
-            self._memory.take(size)
-            if self._filled >= self._memory.threshold:
-                waiting = self._spill()
+            self._buffers.charge(size)
+            if self._filled >= self._buffers.threshold:
+                waiting = self._flush()
             fragment = fragment[size:]
         return waiting
 
     async def finish(self) -> Outcome:
-        """Return success once the instance is on the disk (and indexed, if so set), otherwise why it is not."""
+        """Return success once the instance is on the disk (and indexed, if so set), otherwise why it is not stored."""
         try:
             await self._store()
         except Exception as error:
-            return self._refused(error)
+            return self._refuse(error)
         return Outcome(Status.SUCCESS)
 
     def abort(self) -> None:
-        """Forget what came."""
+        """Discard the instance."""
         if self._buffer is not None:
-            self._memory.give(self._filled)
-            self._memory.take_back(self._buffer)
+            self._buffers.uncharge(self._filled)
+            self._buffers.release(self._buffer)
             self._buffer = None
-        if self._spilled:
-            self._lane.submit(self._drop)
+        if self._streaming:
+            self._queue.submit(self._drop)
 
-    def _spill(self) -> Awaitable[None] | None:
-        """Send what has come to the disk; wait for the piece before it, so that two are in memory at most."""
-        future = self._submit(self._extend if self._spilled else self._begin)
-        self._spilled = True
-        before, self._writing = self._writing, future
-        return None if before is None or before.done() else _settled(before)
+    def _flush(self) -> Awaitable[None] | None:
+        """Write what is buffered; wait for the piece before it, so that two are in memory at most."""
+        future = self._submit(self._extend if self._streaming else self._begin)
+        self._streaming = True
+        before, self._last_write = self._last_write, future
+        return None if before is None or before.done() else _wait(before)
 
     async def _store(self) -> None:
-        future = self._submit(self._end if self._spilled else self._append)
+        future = self._submit(self._end if self._streaming else self._append)
         await asyncio.wait([future])
         if self._failure is not None:  # the first of all pieces that failed, which says why
             raise self._failure
-        ticket = future.result()
-        if not ticket.safe:
-            raise SpoolFailed(f"the disk did not keep it: {ticket.pack.file.broken}")
-        await self._arrivals.arrived(ticket.pack)
+        receipt = future.result()
+        if not receipt.is_durable:
+            raise SpoolFailed(f"not durable on disk: {receipt.pack.file.broken}")
+        await self._ack_policy.wait(receipt.pack)
 
     def _submit(self, work: Callable[[memoryview], T]) -> asyncio.Future[T]:
         """Hand what is in the buffer to the disk's thread; the buffer comes back when that is done."""
         buffer, size = self._buffer or bytearray(), self._filled
         self._buffer, self._filled = None, 0
-        future = self._lane.submit(partial(work, memoryview(buffer)[:size]))
-        future.add_done_callback(lambda done: self._written(done, buffer, size))
+        future = self._queue.submit(partial(work, memoryview(buffer)[:size]))
+        future.add_done_callback(lambda done: self._after_write(done, buffer, size))
         return future
 
-    def _written(self, future: asyncio.Future[Any], buffer: bytearray, size: int) -> None:
-        self._memory.give(size)
+    def _after_write(self, future: asyncio.Future[Any], buffer: bytearray, size: int) -> None:
+        self._buffers.uncharge(size)
         if buffer:
-            self._memory.take_back(buffer)
+            self._buffers.release(buffer)
         if not future.cancelled():
             error = future.exception()
             self._failure = self._failure or error
 
-    def _append(self, data: memoryview) -> Ticket:
-        return self._packs.append(self._announced, data)
+    def _append(self, data: memoryview) -> WriteReceipt:
+        return self._packs.append(self._instance, data)
 
     def _begin(self, data: memoryview) -> None:
-        self._stream = self._packs.begin(self._announced, data)
+        self._stream = self._packs.begin(self._instance, data)
 
     def _extend(self, data: memoryview) -> None:
         if self._stream is not None and not self._stream.ended:
             self._packs.extend(self._stream, data)
 
-    def _end(self, data: memoryview) -> Ticket:
+    def _end(self, data: memoryview) -> WriteReceipt:
         if self._stream is None or self._stream.ended:
             raise SpoolFailed("an earlier piece of the instance was not stored")
         return self._packs.end(self._stream, data)
@@ -133,12 +140,12 @@ class InstanceSink:
         if self._stream is not None:
             self._packs.abort(self._stream)
 
-    def _refused(self, error: Exception) -> Outcome:
+    def _refuse(self, error: Exception) -> Outcome:
         count_refusal(Origin.DIMSE, error)
         if isinstance(error, OsteonError):
-            log.warning("instance refused", instance=self._announced.sop_uid, error=str(error))
+            log.warning("instance refused", instance=self._instance.sop_uid, error=str(error))
         else:
-            log.error("instance failed", instance=self._announced.sop_uid, exc_info=error)
+            log.error("instance not stored", instance=self._instance.sop_uid, exc_info=error)
         return outcome_of(error)
 
 
@@ -156,5 +163,5 @@ def outcome_of(error: Exception) -> Outcome:
     return Outcome(status, str(error)[:_COMMENT])
 
 
-async def _settled(future: asyncio.Future[None]) -> None:
+async def _wait(future: asyncio.Future[None]) -> None:
     await asyncio.wait([future])

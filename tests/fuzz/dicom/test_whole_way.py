@@ -53,7 +53,7 @@ class Archive:
 
     async def send(self, datasets: list[bytes]) -> list[int]:
         """Send data sets on one association, each under the UID of its place in them; return the statuses."""
-        intake = self.spool.intake(association())
+        intake = self.spool.open_association(association())
         statuses = []
         for data in datasets:
             identity = named(data)
@@ -63,13 +63,13 @@ class Archive:
                 self.sent.setdefault(sop, data)
             assert (outcome.status is Status.SUCCESS) == (outcome.comment == "")
             statuses.append(int(outcome.status))
-        await self.spool.end(intake)
+        await self.spool.close_association(intake)
         return statuses
 
     async def nothing_is_missing(self) -> None:
         """Fail unless what was acknowledged has one row, and its own bytes."""
         async with asyncio.timeout(60):
-            while (await self.index.statistics()).instances < len(self.sent) or self.spool._outbox.paths():
+            while (await self.index.statistics()).instances < len(self.sent) or self.spool.outbox.paths():
                 await self.spool.measure()
                 await asyncio.sleep(0.02)
         found = {}
@@ -204,10 +204,10 @@ async def test_what_does_not_name_itself_is_refused_with_a_status_and_counted(
 ) -> None:
     async with Running(tmp_path, sqlite_url(tmp_path / "index.sqlite")) as archive:
         before = refusals()
-        intake = archive.spool.intake(association())
+        intake = archive.spool.open_association(association())
         outcome = await store(intake, "1.9.7", data)
         assert (outcome.status, bool(outcome.comment), len(outcome.comment) <= 64) == (status, True, True)
-        await archive.spool.end(intake)
+        await archive.spool.close_association(intake)
         assert refusals() == before + 1
         assert await archive.send([data_set("1.8.1")]) == [0]
         await archive.nothing_is_missing()

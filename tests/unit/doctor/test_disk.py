@@ -12,7 +12,7 @@ from osteon.doctor import disk
 from osteon.doctor.report import Findings
 from osteon.settings import SpoolSettings
 from osteon.spool.disk import Disk
-from osteon.spool.folders import Folder
+from osteon.spool.folders import SpoolFolder
 from support.doctor import bad
 
 Mount = Callable[..., Path]
@@ -81,7 +81,7 @@ def test_a_spool_in_memory_is_warned_of(mount: Mount) -> None:
 
 
 def test_a_quota_that_is_reached_fails(tmp_path: Path) -> None:
-    folder = Folder.create(tmp_path, Disk())
+    folder = SpoolFolder.create(tmp_path, Disk())
     (folder.path / "p.tar").write_bytes(bytes(2048))
     [wrong] = look(tmp_path, spool_quota=1024)
     assert "OSTEON_SPOOL_QUOTA of 1024 bytes reached" in wrong
@@ -96,11 +96,11 @@ def test_packs_that_nobody_holds_and_damaged_files_are_named_and_left_alone(tmp_
     assert "damaged files: 1, such as orphan/q.tar.damaged" in damaged
     assert "files in folders that no process holds: 2, in orphan" in orphaned
     assert sorted(path.name for path in orphan.iterdir()) == ["lock", "p.tar", "q.tar.damaged"]
-    assert [folder.path for folder in Folder.adopt(tmp_path)] == [orphan]
+    assert [folder.path for folder in SpoolFolder.adopt(tmp_path)] == [orphan]
 
 
 def test_old_packs_of_a_running_process_ask_for_the_writer(tmp_path: Path) -> None:
-    folder = Folder.create(tmp_path, Disk())
+    folder = SpoolFolder.create(tmp_path, Disk())
     pack = folder.path / "p.tar"
     pack.touch()
     assert look(tmp_path) == []

@@ -34,7 +34,7 @@ class Denied:
 class Nothing:
     """A spool that is not needed here."""
 
-    def intake(self, _: object) -> None:
+    def open_association(self, _: object) -> None:
         return None
 
 

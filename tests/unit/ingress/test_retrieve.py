@@ -306,7 +306,7 @@ class Nobody:
     def allows(self, info: AssociationInfo, permission: Permission) -> bool:
         return False
 
-    def intake(self, info: AssociationInfo) -> None: ...
+    def open_association(self, info: AssociationInfo) -> None: ...
 
 
 async def test_who_may_not_retrieve_is_told_so() -> None:

@@ -10,7 +10,7 @@ from typer.testing import CliRunner, Result
 
 from osteon.spool import drained
 from osteon.spool.disk import Disk
-from osteon.spool.folders import Folder
+from osteon.spool.folders import SpoolFolder
 
 app = Typer()
 app.command()(drained.main)
@@ -29,12 +29,12 @@ def wait(seconds: float) -> Result:
 
 def test_a_spool_that_nobody_made_or_uses_is_empty(spool: Path) -> None:
     assert wait(0).exit_code == 0
-    Folder.create(spool, Disk()).release()
+    SpoolFolder.create(spool, Disk()).release()
     assert wait(0).exit_code == 0
 
 
 def test_a_process_that_may_still_take_instances_is_waited_for(spool: Path) -> None:
-    folder = Folder.create(spool, Disk())
+    folder = SpoolFolder.create(spool, Disk())
     done = wait(0.05)
     assert (done.exit_code, "process holds: 1" in done.output) == (1, True)
     folder.release()
@@ -43,7 +43,7 @@ def test_a_process_that_may_still_take_instances_is_waited_for(spool: Path) -> N
 
 @pytest.mark.parametrize("name", ["p.tar", "p.tar.part"])
 def test_a_pack_that_is_not_stored_is_waited_for_until_the_writer_has_stored_it(spool: Path, name: str) -> None:
-    folder = Folder.create(spool, Disk())
+    folder = SpoolFolder.create(spool, Disk())
     pack = folder.path / name
     pack.touch()
     folder.release()
@@ -61,7 +61,7 @@ def test_a_pack_that_is_not_stored_is_waited_for_until_the_writer_has_stored_it(
 
 
 def test_a_damaged_file_is_not_waited_for_because_no_writer_takes_it(spool: Path) -> None:
-    folder = Folder.create(spool, Disk())
+    folder = SpoolFolder.create(spool, Disk())
     (folder.path / "p.tar.damaged").touch()
     folder.release()
     assert wait(0).exit_code == 0

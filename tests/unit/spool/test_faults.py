@@ -9,15 +9,15 @@ import pytest
 
 from osteon.dimse.handler import Outcome, StoreRequest
 from osteon.dimse.status import Status
-from osteon.spool.intake import Intake
-from osteon.spool.memory import LARGE
+from osteon.spool.association_spool import AssociationSpool
+from osteon.spool.buffer_pool import LARGE
 from osteon.spool.spool import Spool, SpoolConfig
 from support.spool import CONTEXT, CT, FaultyDisk, Published, association, contents, data_set, store
 
 pytestmark = pytest.mark.slow
 
 
-async def break_off(intake: Intake, sop: str, data: bytes) -> None:
+async def break_off(intake: AssociationSpool, sop: str, data: bytes) -> None:
     sink = intake.begin(StoreRequest(1, CT, sop), CONTEXT)
     assert not isinstance(sink, Outcome)
     for start in range(0, len(data) // 2, 50_000):
@@ -38,7 +38,7 @@ async def test_acknowledged_instances_survive_faults_at_any_moment(
     acknowledged: set[str] = set()
 
     async def modality(number: int) -> None:
-        intake = spool.intake(association(str(number)))
+        intake = spool.open_association(association(str(number)))
         for index in range(40):
             sop = f"1.9.{number}.{index}"
             pixels = dice.randbytes(dice.choice((0, 99, 30_000, LARGE + 5)))
@@ -51,9 +51,9 @@ async def test_acknowledged_instances_survive_faults_at_any_moment(
             else:
                 assert outcome.status is Status.OUT_OF_RESOURCES
             if action > 0.9:
-                await spool.end(intake)
-                intake = spool.intake(association(str(number)))
-        await spool.end(intake)
+                await spool.close_association(intake)
+                intake = spool.open_association(association(str(number)))
+        await spool.close_association(intake)
 
     async def fate() -> None:
         while True:
@@ -87,11 +87,11 @@ async def test_acknowledged_instances_survive_faults_at_any_moment(
 async def test_a_pack_whose_end_can_not_be_written_is_sealed_later_where_it_is(tmp_path: Path) -> None:
     disk, published = FaultyDisk(), Published()
     spool = await Spool.open(SpoolConfig(root=tmp_path, sweep_every=0.01), published, disk=disk)
-    intake = spool.intake(association())
+    intake = spool.open_association(association())
     assert (await store(intake, "1.9.1", data_set("1.9.1"))).status is Status.SUCCESS
     (part,) = tmp_path.glob("*/*.part")
     disk.faults["write"] = OSError(errno.ENOSPC, "No space left on device")
-    await spool.end(intake)
+    await spool.close_association(intake)
     await asyncio.sleep(0.03)
     assert not published.packs
     disk.faults.clear()
@@ -125,10 +125,10 @@ async def test_a_folder_that_can_not_be_synced_while_a_pack_is_saved_delays_it_o
 ) -> None:
     disk, published = NamesFail(), Published()
     spool = await Spool.open(SpoolConfig(root=tmp_path, sweep_every=0.01), published, disk=disk)
-    intake = spool.intake(association())
+    intake = spool.open_association(association())
     assert (await store(intake, "1.9.1", data_set("1.9.1"))).status is Status.SUCCESS
     disk.faults[call] = OSError(errno.EIO, "Input/output error")
-    await spool.end(intake)
+    await spool.close_association(intake)
     disk.good, disk.bad = good, 1
     disk.faults.clear()
     async with asyncio.timeout(20):
@@ -137,5 +137,5 @@ async def test_a_folder_that_can_not_be_synced_while_a_pack_is_saved_delays_it_o
     await asyncio.sleep(0.05)
     assert [contents(tmp_path / pack.path) for pack in published.packs] == [{"1.9.1": data_set("1.9.1")}]
     assert len(list(tmp_path.glob("*/*.tar*"))) == 1
-    assert not spool._broken
+    assert not spool.broken
     await spool.close(1)

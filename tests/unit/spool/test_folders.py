@@ -5,33 +5,33 @@ import pytest
 
 from osteon.spool import adoption
 from osteon.spool.disk import Disk
-from osteon.spool.folders import Folder, files
+from osteon.spool.folders import SpoolFolder, files
 from osteon.spool.paths import OPEN
-from osteon.spool.recovery import Recovered, recover
+from osteon.spool.recovery import RecoveryResult, recover
 from osteon.spool.spool import Spool, SpoolConfig
 from support.spool import Published, association, contents, data_set, store
 
 
 def test_a_folder_that_somebody_holds_is_not_adopted(tmp_path: Path) -> None:
-    folder = Folder.create(tmp_path, Disk())
-    assert Folder.adopt(tmp_path) == []
+    folder = SpoolFolder.create(tmp_path, Disk())
+    assert SpoolFolder.adopt(tmp_path) == []
     (folder.path / "x.tar").touch()
     folder.release()
-    (adopted,) = Folder.adopt(tmp_path)
+    (adopted,) = SpoolFolder.adopt(tmp_path)
     assert adopted.path == folder.path
-    assert Folder.adopt(tmp_path) == []
+    assert SpoolFolder.adopt(tmp_path) == []
 
 
 def test_a_folder_is_removed_when_it_is_let_go_empty(tmp_path: Path) -> None:
-    folder = Folder.create(tmp_path, Disk())
+    folder = SpoolFolder.create(tmp_path, Disk())
     folder.release()
     assert not folder.path.exists()
 
 
 def test_a_folder_that_was_half_made_or_half_removed_is_adopted(tmp_path: Path) -> None:
     (tmp_path / "abc").mkdir()
-    Folder.create(tmp_path, Disk())
-    assert [folder.path.name for folder in Folder.adopt(tmp_path)] == ["abc"]
+    SpoolFolder.create(tmp_path, Disk())
+    assert [folder.path.name for folder in SpoolFolder.adopt(tmp_path)] == ["abc"]
 
 
 def test_a_folder_that_is_removed_while_a_spool_is_looked_through_is_passed_over(tmp_path: Path) -> None:
@@ -53,7 +53,7 @@ async def test_a_file_that_can_not_be_recovered_does_not_hold_up_those_behind_it
     published = Published()
     config = SpoolConfig(root=tmp_path, adopt_every=0.02)
     first = await Spool.open(config, published)
-    intake = first.intake(association())
+    intake = first.open_association(association())
     await store(intake, "1.9.1", data_set("1.9.1"))
     (part,) = tmp_path.glob(f"*/*{OPEN}")
     left = tmp_path / "left"
@@ -61,7 +61,7 @@ async def test_a_file_that_can_not_be_recovered_does_not_hold_up_those_behind_it
     (left / f"0{OPEN}").touch()
     (left / part.name).write_bytes(part.read_bytes())
 
-    def failing(path: Path, root: Path, disk: Disk) -> Recovered:
+    def failing(path: Path, root: Path, disk: Disk) -> RecoveryResult:
         if path.name == f"0{OPEN}":
             raise ValueError("nobody thought of this")
         return recover(path, root, disk)
@@ -78,7 +78,7 @@ async def test_what_a_process_left_is_published_by_the_next_one_and_its_folder_r
     published = Published()
     config = SpoolConfig(root=tmp_path, sweep_every=0.02, adopt_every=0.02)
     first = await Spool.open(config, published)
-    intake = first.intake(association())
+    intake = first.open_association(association())
     await store(intake, "1.9.1", data_set("1.9.1"))
     (part,) = tmp_path.glob(f"*/*{OPEN}")
     left = tmp_path / "left"

@@ -10,7 +10,7 @@ from osteon import metrics
 from osteon.errors import Unavailable
 from osteon.spool.admission import Admission
 from osteon.spool.outbox import Outbox
-from osteon.spool.sealed import SealedPack
+from osteon.spool.sealed_pack import SealedPack
 from osteon.spool.spool import Spool, SpoolConfig
 from support.spool import FaultyDisk, Published, association, data_set, store
 
@@ -31,7 +31,7 @@ def test_a_spool_is_full_at_one_where_instances_are_refused(
 ) -> None:
     disk = FaultyDisk()
     disk.space = (free, used)
-    admission(tmp_path, disk).account()
+    admission(tmp_path, disk).set_gauges()
     assert value(metrics.SPOOL_FILL_RATIO) == pytest.approx(ratio)
     assert value(metrics.SPOOL_FREE_BYTES) == left
 
@@ -40,9 +40,9 @@ def test_the_quota_counts_where_it_is_reached_first(tmp_path: Path) -> None:
     disk = FaultyDisk()
     disk.space = (600, 400)
     spool = admission(tmp_path, disk, quota=100)
-    spool.measured(used=60, since=0)
-    spool.received(30)
-    spool.account()
+    spool.set_used(used=60, measured=0)
+    spool.add(30)
+    spool.set_gauges()
     assert (value(metrics.SPOOL_FILL_RATIO), value(metrics.SPOOL_FREE_BYTES)) == (0.9, 10)
 
 
@@ -51,7 +51,7 @@ def test_a_disk_that_tells_nothing_counts_as_full_because_nothing_comes_in(tmp_p
         def free(self, folder: Path) -> tuple[int, int]:
             raise OSError(5, "gone")
 
-    admission(tmp_path, Gone()).account()
+    admission(tmp_path, Gone()).set_gauges()
     assert (value(metrics.SPOOL_FILL_RATIO), value(metrics.SPOOL_FREE_BYTES)) == (1, 0)
 
 
@@ -70,12 +70,12 @@ async def test_the_oldest_pack_is_told_by_what_it_waits_for() -> None:
     running = asyncio.create_task(outbox.run())
     await waits.wait()
     running.cancel()
-    assert outbox.account() == 200
+    assert outbox.set_gauges() == 200
     assert value(metrics.SPOOL_PACKS, state="published") == value(metrics.SPOOL_PACKS, state="sealed") == 1
     assert 1200 <= value(metrics.SPOOL_OLDEST_SECONDS, state="published") < 1300
     assert 600 <= value(metrics.SPOOL_OLDEST_SECONDS, state="sealed") < 700
-    outbox.gone(["taken", "stuck"])
-    outbox.account()
+    outbox.remove(["taken", "stuck"])
+    outbox.set_gauges()
     assert (
         value(metrics.SPOOL_OLDEST_SECONDS, state="published")
         == value(metrics.SPOOL_OLDEST_SECONDS, state="sealed")
@@ -86,13 +86,13 @@ async def test_the_oldest_pack_is_told_by_what_it_waits_for() -> None:
 async def test_an_open_pack_is_counted_until_it_is_sealed(tmp_path: Path) -> None:
     spool = await Spool.open(SpoolConfig(root=tmp_path, pack_seconds=3600), Published())
     try:
-        intake = spool.intake(association())
+        intake = spool.open_association(association())
         await store(intake, "1.2.3.1", data_set("1.2.3.1"))
         await spool.measure()
         assert value(metrics.SPOOL_PACKS, state="open") == 1
         assert intake.packs.open_since is not None
         assert value(metrics.SPOOL_BYTES) > 0
-        await spool.end(intake)
+        await spool.close_association(intake)
         await spool.measure()
         assert value(metrics.SPOOL_PACKS, state="open") == value(metrics.SPOOL_OLDEST_SECONDS, state="open") == 0
     finally:

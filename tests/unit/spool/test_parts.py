@@ -9,10 +9,10 @@ import pytest
 
 from osteon.errors import Unavailable
 from osteon.spool.admission import Admission, usage
-from osteon.spool.committer import Committer
 from osteon.spool.errors import SpoolFull
+from osteon.spool.group_commit import GroupCommitter
 from osteon.spool.outbox import Outbox
-from osteon.spool.sealed import SealedPack
+from osteon.spool.sealed_pack import SealedPack
 from support.spool import FaultyDisk
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -40,13 +40,13 @@ def pack(number: int) -> SealedPack:
 
 
 async def test_work_that_came_meanwhile_shares_one_commit_and_keeps_its_order() -> None:
-    committer, target, done = Committer(3), Target(), list[int]()
-    lane = committer.lane(target, lambda: None)
+    committer, target, done = GroupCommitter(3), Target(), list[int]()
+    queue = committer.queue(target, lambda: None)
     target.hold.clear()
-    first = lane.submit(lambda: done.append(0))
+    first = queue.submit(lambda: done.append(0))
     while not done:
         await asyncio.sleep(0.001)
-    rest = [lane.submit(lambda n=n: done.append(n)) for n in range(1, 50)]  # type: ignore[misc]
+    rest = [queue.submit(lambda n=n: done.append(n)) for n in range(1, 50)]  # type: ignore[misc]
     target.hold.set()
     await asyncio.gather(first, *rest)
     assert done == list(range(50))
@@ -55,30 +55,30 @@ async def test_work_that_came_meanwhile_shares_one_commit_and_keeps_its_order() 
 
 
 async def test_when_a_commit_fails_nobody_hears_of_success() -> None:
-    committer, target = Committer(1), Target()
-    lane = committer.lane(target, lambda: None)
+    committer, target = GroupCommitter(1), Target()
+    queue = committer.queue(target, lambda: None)
     target.error = OSError("no disk")
-    results = await asyncio.gather(lane.submit(lambda: 1), lane.submit(lambda: 2), return_exceptions=True)
+    results = await asyncio.gather(queue.submit(lambda: 1), queue.submit(lambda: 2), return_exceptions=True)
     assert [type(result) for result in results] == [OSError, OSError]
     target.error = None
-    assert await lane.submit(lambda: 3) == 3
+    assert await queue.submit(lambda: 3) == 3
     await asyncio.to_thread(committer.close)
 
 
 async def test_work_that_fails_does_not_disturb_its_neighbours() -> None:
-    committer = Committer(1)
-    lane = committer.lane(Target(), lambda: None)
-    results = await asyncio.gather(lane.submit(lambda: 1), lane.submit(lambda: 1 // 0), return_exceptions=True)
+    committer = GroupCommitter(1)
+    queue = committer.queue(Target(), lambda: None)
+    results = await asyncio.gather(queue.submit(lambda: 1), queue.submit(lambda: 1 // 0), return_exceptions=True)
     assert results[0] == 1
     assert isinstance(results[1], ZeroDivisionError)
     await asyncio.to_thread(committer.close)
 
 
 async def test_a_slow_association_does_not_hold_up_another() -> None:
-    committer, slow, quick = Committer(2), Target(), Target()
+    committer, slow, quick = GroupCommitter(2), Target(), Target()
     slow.hold.clear()
-    waiting = committer.lane(slow, lambda: None).submit(lambda: None)
-    await committer.lane(quick, lambda: None).submit(lambda: None)
+    waiting = committer.queue(slow, lambda: None).submit(lambda: None)
+    await committer.queue(quick, lambda: None).submit(lambda: None)
     assert not waiting.done()
     slow.hold.set()
     await waiting
@@ -123,7 +123,7 @@ async def test_a_pack_that_was_taken_before_its_turn_is_not_published() -> None:
 
     async def publish(sealed: SealedPack) -> None:
         published.append(sealed.pack_id)
-        outbox.gone([pack(2).path])
+        outbox.remove([pack(2).path])
 
     outbox = Outbox(publish)
     outbox.add(pack(1))
@@ -147,12 +147,12 @@ def test_room_is_judged_as_df_does_by_what_is_free_for_this_process(tmp_path: Pa
 
 def test_the_quota_counts_what_was_measured_and_what_came_since(tmp_path: Path) -> None:
     admission = Admission(tmp_path, FaultyDisk(), high_water=1.0, quota=100)
-    admission.received(60)
-    since = admission.since
-    admission.received(30)
-    admission.measured(69, since)
+    admission.add(60)
+    unmeasured = admission.unmeasured
+    admission.add(30)
+    admission.set_used(69, unmeasured)
     admission.check()
-    admission.received(1)
+    admission.add(1)
     with pytest.raises(SpoolFull, match="OSTEON_SPOOL_QUOTA"):
         admission.check()
 

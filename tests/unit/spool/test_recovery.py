@@ -8,8 +8,8 @@ from osteon.dicom.part10 import read_part10
 from osteon.packs.tar import BLOCK, PackMember, encode_header, members
 from osteon.spool import recovery
 from osteon.spool.disk import Disk
-from osteon.spool.instance import Announced
-from osteon.spool.open_packs import Limits, OpenPacks, Sender
+from osteon.spool.incoming_instance import IncomingInstance
+from osteon.spool.open_packs import OpenPacks, PackLimits, PackSender
 from osteon.spool.recovery import recover, salvage
 from support.spool import FaultyDisk, contents, data_set
 
@@ -22,9 +22,9 @@ def part(tmp_path: Path) -> Path:
     """An open pack with every instance of SENT, as a process leaves it that is killed."""
     folder = tmp_path / "folder"
     folder.mkdir()
-    packs = OpenPacks(tmp_path, folder, Sender("a1", "SCANNER", "h"), Limits(1 << 30, 60.0), Disk())
+    packs = OpenPacks(tmp_path, folder, PackSender("a1", "SCANNER", "h"), PackLimits(1 << 30, 60.0), Disk())
     for sop, data in SENT.items():
-        announced = Announced("1.2.840.10008.5.1.4.1.1.2", sop, "1.2.840.10008.1.2.1", "SCANNER", 1_700_000_000)
+        announced = IncomingInstance("1.2.840.10008.5.1.4.1.1.2", sop, "1.2.840.10008.1.2.1", "SCANNER", 1_700_000_000)
         packs.append(announced, data)
     packs.commit()
     (path,) = folder.glob("*.tar.part")

@@ -12,7 +12,7 @@ import pytest
 from osteon.dimse.handler import Outcome, PresentationContext, StoreRequest
 from osteon.dimse.status import Status
 from osteon.errors import Unavailable
-from osteon.spool.memory import LARGE, SMALL
+from osteon.spool.buffer_pool import LARGE, SMALL
 from osteon.spool.spool import Spool, SpoolConfig
 from support.spool import CT, EXPLICIT, FaultyDisk, Published, association, contents, data_set, element, store
 
@@ -43,10 +43,10 @@ async def test_what_an_association_sends_is_one_pack_a_series_with_the_bytes_as_
     published = Published()
     sent = {f"1.9.{n}": data_set(f"1.9.{n}", series=f"1.2.{n % 2}", pixels=bytes([n]) * n * 999) for n in range(20)}
     async with opened(tmp_path, published) as spool:
-        intake = spool.intake(association())
+        intake = spool.open_association(association())
         for sop, data in sent.items():
             assert await store(intake, sop, data) == Outcome(Status.SUCCESS)
-        await spool.end(intake)
+        await spool.close_association(intake)
         await until(lambda: len(published.packs) == 2)
         assert {pack.series_uid for pack in published.packs} == {"1.2.0", "1.2.1"}
         found: dict[str, bytes] = {}
@@ -68,10 +68,10 @@ async def test_large_instances_are_stored_as_they_came_beside_small_ones(tmp_pat
         "1.9.3": data_set("1.9.3", pixels=b"end"),
     }
     async with opened(tmp_path, published) as spool:
-        intake = spool.intake(association())
+        intake = spool.open_association(association())
         for sop, data in sent.items():
             assert await store(intake, sop, data, piece=60_000) == Outcome(Status.SUCCESS)
-        await spool.end(intake)
+        await spool.close_association(intake)
         await until(lambda: published.packs)
         assert contents(tmp_path / published.packs[0].path) == sent
 
@@ -81,7 +81,7 @@ async def test_an_instance_whose_series_comes_late_has_a_pack_of_its_own(tmp_pat
     before = element(0x0009, 0x0010, b"LO", b"TEST") + element(0x0009, 0x1001, b"UN", b"p" * (2 * LARGE))
     data = data_set("1.9.1", series="1.2.77", before=before)
     async with opened(tmp_path, published) as spool:
-        intake = spool.intake(association())
+        intake = spool.open_association(association())
         assert await store(intake, "1.9.1", data) == Outcome(Status.SUCCESS)
         await until(lambda: published.packs)
         assert published.packs[0].series_uid == "1.2.77"
@@ -93,7 +93,7 @@ async def test_an_instance_whose_series_comes_late_has_a_pack_of_its_own(tmp_pat
 async def test_an_instance_that_is_broken_off_leaves_nothing(tmp_path: Path, size: int, arrived: float) -> None:
     published = Published()
     async with opened(tmp_path, published) as spool:
-        intake = spool.intake(association())
+        intake = spool.open_association(association())
         for number in range(3):
             assert (await store(intake, f"1.9.{number}", data_set(f"1.9.{number}"))).status == Status.SUCCESS
             sink = intake.begin(StoreRequest(1, CT, "1.9.99"), PresentationContext(1, CT, EXPLICIT))
@@ -103,11 +103,11 @@ async def test_an_instance_that_is_broken_off_leaves_nothing(tmp_path: Path, siz
                 if (waiting := sink.write(data[start : start + 100_000])) is not None:
                     await waiting
             sink.abort()
-        await spool.end(intake)
+        await spool.close_association(intake)
         await until(lambda: published.packs)
         assert sorted(contents(tmp_path / published.packs[0].path)) == ["1.9.0", "1.9.1", "1.9.2"]
         assert len(files(tmp_path)) == 1
-        assert spool._parts.memory.held == 0
+        assert spool.buffers.held == 0
 
 
 @pytest.mark.parametrize("padding", [2, 2 * LARGE], ids=["small", "large"])
@@ -126,27 +126,27 @@ async def test_a_data_set_that_is_not_what_was_announced_is_refused_and_not_stor
 ) -> None:
     published = Published()
     async with opened(tmp_path, published) as spool:
-        intake = spool.intake(association())
+        intake = spool.open_association(association())
         data = data_set(**{"sop": "1.9.1", "pixels": bytes(padding), **change})
         outcome = await store(intake, "1.9.1", data)
         assert outcome.status == status
         assert word in outcome.comment
         assert 0 < len(outcome.comment) <= 64
-        await spool.end(intake)
+        await spool.close_association(intake)
         assert files(tmp_path) == []
         assert not published.packs
 
 
 async def test_an_empty_data_set_is_refused(tmp_path: Path) -> None:
     async with opened(tmp_path, Published()) as spool:
-        outcome = await store(spool.intake(association()), "1.9.1", b"")
+        outcome = await store(spool.open_association(association()), "1.9.1", b"")
         assert outcome.status == Status.DATA_SET_DOES_NOT_MATCH_SOP_CLASS
 
 
 async def test_a_pack_is_sealed_when_it_is_full(tmp_path: Path) -> None:
     published = Published()
     async with opened(tmp_path, published, pack_size=1 << 16) as spool:
-        intake = spool.intake(association())
+        intake = spool.open_association(association())
         for number in range(7):
             await store(intake, f"1.9.{number}", data_set(f"1.9.{number}", pixels=bytes(30_000)))
         await until(lambda: len(published.packs) == 2)
@@ -156,7 +156,7 @@ async def test_a_pack_is_sealed_when_it_is_full(tmp_path: Path) -> None:
 async def test_a_pack_is_sealed_some_time_after_its_first_instance(tmp_path: Path) -> None:
     published = Published()
     async with opened(tmp_path, published, pack_seconds=0.05) as spool:
-        intake = spool.intake(association())
+        intake = spool.open_association(association())
         for number in range(2):
             await store(intake, f"1.9.{number}", data_set(f"1.9.{number}"))
             await until(lambda number=number: len(published.packs) == number + 1)
@@ -165,10 +165,10 @@ async def test_a_pack_is_sealed_some_time_after_its_first_instance(tmp_path: Pat
 async def test_the_same_instance_again_is_acknowledged_and_kept_once(tmp_path: Path) -> None:
     published = Published()
     async with opened(tmp_path, published) as spool:
-        intake = spool.intake(association())
+        intake = spool.open_association(association())
         for _ in range(3):
             assert (await store(intake, "1.9.1", data_set("1.9.1"))).status == Status.SUCCESS
-        await spool.end(intake)
+        await spool.close_association(intake)
         await until(lambda: published.packs)
         assert [pack.instances for pack in published.packs] == [1]
 
@@ -176,11 +176,11 @@ async def test_the_same_instance_again_is_acknowledged_and_kept_once(tmp_path: P
 async def test_other_bytes_under_the_same_uid_go_to_another_pack(tmp_path: Path) -> None:
     published = Published()
     async with opened(tmp_path, published) as spool:
-        intake = spool.intake(association())
+        intake = spool.open_association(association())
         versions = [data_set("1.9.1", pixels=bytes([n] * 8)) for n in range(3)]
         for data in versions:
             assert (await store(intake, "1.9.1", data)).status == Status.SUCCESS
-        await spool.end(intake)
+        await spool.close_association(intake)
         await until(lambda: len(published.packs) == 3)
         found = [contents(tmp_path / pack.path)["1.9.1"] for pack in published.packs]
         assert sorted(found) == sorted(versions)
@@ -189,19 +189,19 @@ async def test_other_bytes_under_the_same_uid_go_to_another_pack(tmp_path: Path)
 async def test_many_series_at_once_do_not_keep_many_files_open(tmp_path: Path) -> None:
     published = Published()
     async with opened(tmp_path, published) as spool:
-        intake = spool.intake(association())
+        intake = spool.open_association(association())
         for number in range(40):
             sop = f"1.9.{number}"
             assert (await store(intake, sop, data_set(sop, series=f"1.3.{number}"))).status == Status.SUCCESS
             assert intake.packs.open_count <= 16
-        await spool.end(intake)
+        await spool.close_association(intake)
         await until(lambda: len(published.packs) == 40)
 
 
 async def test_no_answer_before_the_bytes_are_synced(tmp_path: Path) -> None:
     disk = FaultyDisk()
     async with opened(tmp_path, Published(), disk) as spool:
-        intake = spool.intake(association())
+        intake = spool.open_association(association())
         for number in range(3):
             before = disk.syncs
             await store(intake, f"1.9.{number}", data_set(f"1.9.{number}"))
@@ -223,7 +223,7 @@ class HeldDisk(FaultyDisk):
 async def test_instances_that_wait_together_share_a_sync(tmp_path: Path) -> None:
     disk = HeldDisk()
     async with opened(tmp_path, Published(), disk) as spool:
-        intake = spool.intake(association())
+        intake = spool.open_association(association())
         stores = asyncio.gather(*(store(intake, f"1.9.{n}", data_set(f"1.9.{n}")) for n in range(50)))
         await asyncio.sleep(0)  # each of them comes to where it waits
         disk.may.set()
@@ -238,7 +238,7 @@ async def test_an_instance_that_the_disk_does_not_keep_is_refused_and_those_befo
 ) -> None:
     disk, published = FaultyDisk(), Published()
     async with opened(tmp_path, published, disk) as spool:
-        intake = spool.intake(association())
+        intake = spool.open_association(association())
         kept = {f"1.9.{n}": data_set(f"1.9.{n}") for n in range(3)}
         if call != "sync_folder":
             for sop, data in kept.items():
@@ -253,7 +253,7 @@ async def test_an_instance_that_the_disk_does_not_keep_is_refused_and_those_befo
                 assert (await store(intake, sop, data)).status == Status.SUCCESS
         kept["1.9.67"] = data_set("1.9.67", pixels=bytes(size))
         assert (await store(intake, "1.9.67", kept["1.9.67"])).status == Status.SUCCESS
-        await spool.end(intake)
+        await spool.close_association(intake)
         await until(lambda: sum(pack.instances for pack in published.packs) == len(kept))
         found: dict[str, bytes] = {}
         for pack in published.packs:
@@ -265,7 +265,7 @@ async def test_an_instance_that_the_disk_does_not_keep_is_refused_and_those_befo
 async def test_a_file_whose_sync_failed_is_never_written_again(tmp_path: Path) -> None:
     disk, published = FaultyDisk(), Published()
     async with opened(tmp_path, published, disk) as spool:
-        intake = spool.intake(association())
+        intake = spool.open_association(association())
         await store(intake, "1.9.1", data_set("1.9.1"))
         (before,) = files(tmp_path)
         disk.faults["sync"] = OSError(errno.EIO, "Input/output error")
@@ -281,7 +281,9 @@ async def test_a_full_disk_refuses_before_the_data_set_is_read(tmp_path: Path) -
     disk = FaultyDisk()
     disk.space = (10, 90)
     async with opened(tmp_path, Published(), disk, high_water=0.9) as spool:
-        outcome = spool.intake(association()).begin(StoreRequest(1, CT, "1.9.1"), PresentationContext(1, CT, EXPLICIT))
+        outcome = spool.open_association(association()).begin(
+            StoreRequest(1, CT, "1.9.1"), PresentationContext(1, CT, EXPLICIT)
+        )
         assert isinstance(outcome, Outcome)
         assert outcome.status == Status.OUT_OF_RESOURCES
         assert "OSTEON_SPOOL_HIGH_WATER" in outcome.comment
@@ -290,13 +292,13 @@ async def test_a_full_disk_refuses_before_the_data_set_is_read(tmp_path: Path) -
 async def test_the_quota_refuses_until_packs_are_taken(tmp_path: Path) -> None:
     published = Published()
     async with opened(tmp_path, published, quota=100_000) as spool:
-        intake = spool.intake(association())
+        intake = spool.open_association(association())
         statuses = [
             (await store(intake, f"1.9.{n}", data_set(f"1.9.{n}", pixels=bytes(30_000)))).status for n in range(5)
         ]
         assert statuses[:2] == [Status.SUCCESS] * 2  # while the spool is measured, what comes in counts twice
         assert statuses[-1] == Status.OUT_OF_RESOURCES
-        await spool.end(intake)
+        await spool.close_association(intake)
         await until(lambda: published.packs)
         (tmp_path / published.packs[0].path).unlink()
 
@@ -319,9 +321,9 @@ async def test_packs_wait_for_the_broker_and_go_oldest_first(tmp_path: Path) -> 
     published.then = broker
     async with opened(tmp_path, published) as spool:
         for number in range(3):
-            intake = spool.intake(association())
+            intake = spool.open_association(association())
             assert (await store(intake, f"1.9.{number}", data_set(f"1.9.{number}"))).status == Status.SUCCESS
-            await spool.end(intake)
+            await spool.close_association(intake)
         assert not published.packs
         down = False
         await until(lambda: len(published.packs) == 3)
@@ -331,12 +333,12 @@ async def test_packs_wait_for_the_broker_and_go_oldest_first(tmp_path: Path) -> 
 async def test_a_pack_that_nobody_takes_is_published_again_until_its_file_is_gone(tmp_path: Path) -> None:
     published = Published()
     async with opened(tmp_path, published, republish_after=0.05) as spool:
-        intake = spool.intake(association())
+        intake = spool.open_association(association())
         await store(intake, "1.9.1", data_set("1.9.1"))
-        await spool.end(intake)
+        await spool.close_association(intake)
         await until(lambda: len(published.packs) >= 3)
         (tmp_path / published.packs[0].path).unlink()
-        await until(lambda: not spool._outbox.paths())
+        await until(lambda: not spool.outbox.paths())
 
 
 async def test_packs_are_not_taken_for_gone_while_their_folder_can_not_be_listed(
@@ -348,9 +350,9 @@ async def test_packs_are_not_taken_for_gone_while_their_folder_can_not_be_listed
         raise PermissionError(errno.EACCES, "Permission denied")
 
     async with opened(tmp_path, published, republish_after=0.0, sweep_every=60.0) as spool:
-        intake = spool.intake(association())
+        intake = spool.open_association(association())
         await store(intake, "1.9.1", data_set("1.9.1"))
-        await spool.end(intake)
+        await spool.close_association(intake)
         await until(lambda: published.packs)
         with monkeypatch.context() as patch, pytest.raises(PermissionError):
             patch.setattr(os, "scandir", refused)
@@ -363,19 +365,19 @@ async def test_packs_are_not_taken_for_gone_while_their_folder_can_not_be_listed
 async def test_an_answer_can_wait_until_the_instance_is_indexed(tmp_path: Path) -> None:
     published = Published()
     async with opened(tmp_path, published, wait_for_index=30.0) as spool:
-        intake = spool.intake(association())
+        intake = spool.open_association(association())
         answer = asyncio.create_task(store(intake, "1.9.1", data_set("1.9.1")))
         await until(lambda: published.packs)
         await asyncio.sleep(0.02)
         assert not answer.done()
-        spool.indexed("something else")
-        spool.indexed(published.packs[0].pack_id)
+        spool.pack_indexed("something else")
+        spool.pack_indexed(published.packs[0].pack_id)
         assert (await answer).status == Status.SUCCESS
 
 
 async def test_an_instance_that_is_not_indexed_in_time_is_refused(tmp_path: Path) -> None:
     async with opened(tmp_path, Published(), wait_for_index=0.05) as spool:
-        outcome = await store(spool.intake(association()), "1.9.1", data_set("1.9.1"))
+        outcome = await store(spool.open_association(association()), "1.9.1", data_set("1.9.1"))
         assert outcome.status == Status.OUT_OF_RESOURCES
         assert "not indexed" in outcome.comment
 
@@ -383,9 +385,9 @@ async def test_an_instance_that_is_not_indexed_in_time_is_refused(tmp_path: Path
 async def test_a_closed_spool_leaves_no_folder_when_everything_was_taken(tmp_path: Path) -> None:
     published = Published()
     async with opened(tmp_path, published) as spool:
-        intake = spool.intake(association())
+        intake = spool.open_association(association())
         await store(intake, "1.9.1", data_set("1.9.1"))
-        await spool.end(intake)
+        await spool.close_association(intake)
         await until(lambda: published.packs)
         (tmp_path / published.packs[0].path).unlink()
     assert [path.name for path in tmp_path.iterdir()] == [".lock"]
@@ -393,11 +395,11 @@ async def test_a_closed_spool_leaves_no_folder_when_everything_was_taken(tmp_pat
 
 async def test_little_is_gathered_in_memory_when_much_is_held(tmp_path: Path) -> None:
     async with opened(tmp_path, Published(), memory=100_000) as spool:
-        intake = spool.intake(association())
-        memory = spool._parts.memory
-        assert memory.threshold == LARGE
-        memory.take(100_001)
-        assert memory.threshold == SMALL
+        intake = spool.open_association(association())
+        buffers = spool.buffers
+        assert buffers.threshold == LARGE
+        buffers.charge(100_001)
+        assert buffers.threshold == SMALL
         data = data_set("1.9.1", pixels=bytes(500_000))
         assert (await store(intake, "1.9.1", data)).status == Status.SUCCESS
-        assert memory.held == 100_001
+        assert buffers.held == 100_001

@@ -126,10 +126,10 @@ async def real_writer(spool: Path, bus: Any, objects: Any) -> AsyncIterator[None
 async def send(spool: Spool) -> None:
     """Send everything, then all again with other bytes for one: two packs, a redundant one, one with a conflict."""
     for again in (SENT, {**SENT, "1.9.0": OTHER}):
-        intake = spool.intake(association())
+        intake = spool.open_association(association())
         for sop, data in again.items():
             assert (await store(intake, sop, data)).status is Status.SUCCESS
-        await spool.end(intake)
+        await spool.close_association(intake)
 
 
 async def until_taken(spool_root: Path) -> None:

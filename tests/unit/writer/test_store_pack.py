@@ -19,7 +19,7 @@ from osteon.objects.folder import FolderObjects
 from osteon.objects.port import ObjectsUnavailable
 from osteon.packs import sidecar
 from osteon.packs.pack_writer import Part10File, write_pack
-from osteon.spool.recovery import Recovered
+from osteon.spool.recovery import RecoveryResult
 from osteon_writer import handlers
 from osteon_writer.handlers import store_sealed
 from support.data import dataset_bytes
@@ -160,7 +160,7 @@ async def test_a_pack_that_is_whole_but_is_refused_for_another_reason_stays(tmp_
     digest = hashlib.sha256(dataset_bytes(part10(dataset))).digest()
     message = pack_with_digest(tmp_path / "spool", digest, seconds_ago=0)
     monkeypatch.setattr(sidecar, "build", fails)
-    monkeypatch.setattr(handlers, "recover", lambda path, *_: Recovered(SimpleNamespace(path=message.path), 0))
+    monkeypatch.setattr(handlers, "recover", lambda path, *_: RecoveryResult(SimpleNamespace(path=message.path), 0))
     with pytest.raises(sidecar.Invalid, match="of ours"):
         await store(message)
     assert (tmp_path / "spool" / message.path).exists()

@@ -1,4 +1,4 @@
-"""An instance on its way into a pack: is it what the C-STORE command announced (PS3.4 B.2.3)?"""
+"""An instance on its way into a pack, and whether it is what the C-STORE command announced (PS3.4 B.2.3)."""
 
 import re
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ _UID: Final = re.compile(r"[0-9][0-9.]{0,63}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
-class Announced:
-    """What is known of an instance before its data set: the command's UIDs, transfer syntax, sender, Unix seconds."""
+class IncomingInstance:
+    """What is known of an instance before its data set. `received_at` in Unix seconds."""
 
     sop_class_uid: str
     sop_uid: str
@@ -23,20 +23,20 @@ class Announced:
 
     @property
     def member_name(self) -> str:
-        """Name of its member in a pack."""
+        """The name of its member in a pack."""
         return f"{self.sop_uid}.dcm"
 
     def file_header(self, sha256: bytes | None = None) -> bytes:
-        """Return what stands before the data set in its Part 10 file; its length does not depend on the digest."""
+        """Return what precedes the data set in its Part 10 file; its length does not depend on the digest."""
         return write_part10_header(
             self.sop_class_uid, self.sop_uid, self.transfer_syntax, source_aet=self.calling_aet, sha256=sha256
         )
 
     def check_uids(self) -> None:
-        """Raise `WrongInstance` when the command itself carries no usable UIDs."""
+        """Raise `WrongInstance` when the command itself has no usable UIDs."""
         for uid, tag in ((self.sop_class_uid, "0000,0002"), (self.sop_uid, "0000,1000")):
             if not _UID.fullmatch(uid):
-                raise WrongInstance(f"({tag}) of the command is no UID")
+                raise WrongInstance(f"({tag}) of the command is not a UID")
 
     def check(self, identity: Identity) -> None:
         """Raise `WrongInstance` when the data set is another instance than the command says."""

@@ -1,22 +1,22 @@
-"""What the spool tells the outside world about a pack that is ready to go."""
+"""A pack that is ready to be published, and why it was sealed."""
 
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
 
-class Reason(StrEnum):
+class SealReason(StrEnum):
     """Why a pack was sealed."""
 
     SIZE = "size"
     AGE = "age"
     END = "association_end"
     COMMIT = "commit"
-    """Answers wait for the index, so nothing may linger."""
+    """C-STORE responses wait for the index, so packs are sealed with each commit."""
     LIMIT = "open_packs"
     """The association has too many open packs."""
     SAME_NAME = "same_uid"
-    """Other bytes came under a SOP Instance UID that the pack holds already."""
+    """Other bytes arrived under a SOP Instance UID that the pack holds already."""
     LARGE = "large_instance"
     """An instance whose series was known only at its end has a pack of its own."""
     RECOVERED = "recovered"

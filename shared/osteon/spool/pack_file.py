@@ -1,4 +1,4 @@
-"""One open pack: a TAR file that grows by whole members and says how much of it is on the disk.
+"""One open pack: a TAR file that grows by whole members and knows how much of it is durable.
 
 Every method blocks and belongs to the one thread that works for the pack's association at that moment.
 """
@@ -23,10 +23,10 @@ class PackFile:
 
     Attributes:
         size: bytes up to the end of the last whole member.
-        durable: bytes that are known to be on the disk. A member is safe when it ends at or before this.
+        durable: bytes that are known to be on the disk. A member that ends at or before this is durable.
         instances: whole members.
-        broken: why nothing more may be written to this file; None while all is well.
-        distrusted: a sync failed, so that not even a later one of this file can be believed.
+        broken: why nothing more may be written to this file; None while it is intact.
+        sync_failed: a sync failed, so that not even a later one of this file proves anything.
     """
 
     def __init__(self, folder: Path, disk: Disk) -> None:
@@ -38,9 +38,9 @@ class PackFile:
         self.instances = 0
         self.durable_instances = 0
         self.broken: OSError | None = None
-        self.distrusted = False
+        self.sync_failed = False
         self._disk = disk
-        self._named = False
+        self._name_durable = False
         self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
 
     @property
@@ -49,7 +49,7 @@ class PackFile:
         return self.durable < self.size
 
     def append(self, name: str, mtime: int, header: bytes, content: Buffer) -> int:
-        """Add a member of which everything is known; return its length. Raises `SpoolFailed`."""
+        """Add a whole member; return its length in the file. Raises `SpoolFailed`."""
         length = len(header) + len(content)
         parts = (encode_header(name, length, mtime), header, content, bytes(padding(length)))
         self._write(self.size, parts)
@@ -67,7 +67,7 @@ class PackFile:
         return length
 
     def rewind(self) -> None:
-        """Forget what was written after the last whole member."""
+        """Remove what was written after the last whole member."""
         if self.broken is not None:
             return
         try:
@@ -78,10 +78,10 @@ class PackFile:
     def sync(self) -> None:
         """Make every whole member durable; the file is `broken` when that fails."""
         if self.broken is None and self.dirty:
-            self._settle()
+            self._sync_members()
 
     def seal(self) -> Path | None:
-        """End the archive durably and give it its final name; None when the file is `broken`, by this or before."""
+        """End the archive durably and give it its final name; return None when the file is `broken`, now or before."""
         if self.broken is not None:
             return None
         try:
@@ -89,7 +89,7 @@ class PackFile:
         except OSError as error:
             self.broken = error
             return None
-        if not self._settle():
+        if not self._sync_members():
             return None
         try:
             self.path = self.path.rename(self.folder / f"{self.pack_id}{SEALED}")
@@ -105,8 +105,8 @@ class PackFile:
         self.close()
         self.path.unlink(missing_ok=True)
 
-    def cut(self) -> None:
-        """Cut a broken file to what was acknowledged, as well as it can be done, and close it."""
+    def truncate_to_durable(self) -> None:
+        """Truncate a broken file to what was acknowledged, as far as possible, and close it."""
         try:
             if self.dirty:
                 self._disk.truncate(self._fd, self.durable)
@@ -116,7 +116,7 @@ class PackFile:
 
     @contextmanager
     def mapped(self, offset: int, length: int) -> Iterator[memoryview]:
-        """Lend `length` bytes of the member that is being added, `offset` bytes after its beginning."""
+        """Map `length` bytes of the member that is being added, `offset` bytes after its beginning."""
         start = self.size + offset
         whole = mmap.mmap(self._fd, start + length, access=mmap.ACCESS_READ)
         view = memoryview(whole)[start:]
@@ -128,28 +128,28 @@ class PackFile:
                 whole.close()
 
     def close(self) -> None:
-        """Give the file descriptor back. Once is enough, more does no harm."""
+        """Close the file; closing it again does nothing."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
 
-    def _settle(self) -> bool:
+    def _sync_members(self) -> bool:
         try:
             self._disk.sync(self._fd)
-            if not self._named:
+            if not self._name_durable:
                 self._disk.sync_folder(self.folder)
-                self._named = True
+                self._name_durable = True
         except OSError as error:
-            self.broken, self.distrusted = error, True
+            self.broken, self.sync_failed = error, True
             return False
         self.durable, self.durable_instances = self.size, self.instances
         return True
 
     def _write(self, offset: int, parts: Sequence[Buffer]) -> None:
         if self.broken is not None:
-            raise SpoolFailed(f"the pack {self.pack_id} can not be written: {self.broken}")
+            raise SpoolFailed(f"the pack {self.pack_id} cannot be written: {self.broken}")
         try:
             self._disk.write(self._fd, offset, parts)
         except OSError as error:
             self.rewind()
-            raise SpoolFailed(f"no room or no disk for the instance: {error.strerror or error}") from error
+            raise SpoolFailed(f"instance not written: {error.strerror or error}") from error

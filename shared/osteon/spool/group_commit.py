@@ -1,7 +1,7 @@
-"""Group commit: a few threads write for all associations, sync each file once, and wake everybody at once.
+"""Group commit: a few threads write for all associations, and one sync serves all instances that wait for it.
 
-Each association has a `Lane`, whose work is done in order and by one thread at a time. A thread takes everything that
-waits in a lane, does it, and then commits the lane, so that instances that came meanwhile share one sync.
+Each association has a `CommitQueue`, whose work is done in order and by one thread at a time. A thread takes all the
+work that waits in a queue, does it, and then commits once, so that instances that arrived meanwhile share one sync.
 """
 
 import asyncio
@@ -15,20 +15,20 @@ T = TypeVar("T")
 _Result = tuple[asyncio.Future[Any], object, BaseException | None]
 
 
-class Work(Protocol):
-    """What a lane does its work on."""
+class CommitTarget(Protocol):
+    """What the work of a queue changes."""
 
     def commit(self) -> None:
         """Make what was done durable; called once after each batch, in the same thread."""
 
 
-class Lane:
-    """The work of one association."""
+class CommitQueue:
+    """The work of one association, in order. `on_commit` is called on the event loop after each batch."""
 
-    def __init__(self, committer: "Committer", target: Work, committed: Callable[[], None]) -> None:
+    def __init__(self, committer: "GroupCommitter", target: CommitTarget, on_commit: Callable[[], None]) -> None:
         self._committer = committer
         self._target = target
-        self.committed = committed
+        self.on_commit = on_commit
         self._lock = threading.Lock()
         self._waiting: deque[tuple[Callable[[], object], asyncio.Future[Any]]] = deque()
         self._scheduled = False
@@ -50,35 +50,35 @@ class Lane:
         results = [_attempt(work, future) for work, future in batch]
         try:
             self._target.commit()
-        except Exception as error:  # what was written is not known to be safe: nobody may hear of success
+        except Exception as error:  # it is unknown what is durable: nothing of the batch counts as written
             results = [(future, None, earlier or error) for future, _, earlier in results]
         return results
 
-    def rest(self) -> None:
-        """The results of `run` are on their way: another thread may take what came meanwhile."""
+    def reschedule(self) -> None:
+        """Let another thread take the work that was submitted during `run`, whose results are delivered by now."""
         with self._lock:
-            self._scheduled = again = bool(self._waiting)
-        if again:
+            self._scheduled = more = bool(self._waiting)
+        if more:
             self._committer.schedule(self)
 
 
-class Committer:
-    """The threads. Make it on a running event loop; `close` it once nothing will be submitted any more."""
+class GroupCommitter:
+    """The threads. Create it on a running event loop; `close` it once nothing more will be submitted."""
 
     def __init__(self, workers: int) -> None:
         self.loop = asyncio.get_running_loop()
-        self._ready: SimpleQueue[Lane | None] = SimpleQueue()
+        self._ready: SimpleQueue[CommitQueue | None] = SimpleQueue()
         self._threads = [threading.Thread(target=self._work, name=f"spool-{n}", daemon=True) for n in range(workers)]
         for thread in self._threads:
             thread.start()
 
-    def lane(self, target: Work, committed: Callable[[], None]) -> Lane:
-        """Return a new lane; `committed` is called on the event loop after each batch, before its waiters go on."""
-        return Lane(self, target, committed)
+    def queue(self, target: CommitTarget, on_commit: Callable[[], None]) -> CommitQueue:
+        """Return a new queue; `on_commit` is called on the event loop after each batch, before its waiters continue."""
+        return CommitQueue(self, target, on_commit)
 
-    def schedule(self, lane: Lane) -> None:
-        """Have a thread run `lane` soon."""
-        self._ready.put(lane)
+    def schedule(self, queue: CommitQueue) -> None:
+        """Have a thread run `queue` soon."""
+        self._ready.put(queue)
 
     def close(self) -> None:
         """Finish what was submitted and end the threads. Blocks."""
@@ -88,19 +88,19 @@ class Committer:
             thread.join()
 
     def _work(self) -> None:
-        while (lane := self._ready.get()) is not None:
-            self.loop.call_soon_threadsafe(_deliver, lane, lane.run())
-            lane.rest()
+        while (queue := self._ready.get()) is not None:
+            self.loop.call_soon_threadsafe(_deliver, queue, queue.run())
+            queue.reschedule()
 
 
 def _attempt(work: Callable[[], object], future: asyncio.Future[Any]) -> _Result:
     try:
         return future, work(), None
-    except Exception as error:  # goes to whoever waits
+    except Exception as error:  # the waiter gets it
         return future, None, error
 
 
-def _deliver(lane: Lane, results: list[_Result]) -> None:
+def _deliver(queue: CommitQueue, results: list[_Result]) -> None:
     for future, result, error in results:
         if future.done():  # cancelled: its association is gone
             continue
@@ -108,4 +108,4 @@ def _deliver(lane: Lane, results: list[_Result]) -> None:
             future.set_result(result)
         else:
             future.set_exception(error)
-    lane.committed()  # whoever waits for a future goes on only after this
+    queue.on_commit()  # before the waiters of the futures continue

@@ -1,4 +1,4 @@
-"""Answers that wait until the archive has indexed a pack (`OSTEON_ACK_AFTER=index`), and those that do not."""
+"""When a stored instance is acknowledged: once it is on disk, or once it is indexed (`OSTEON_ACK_AFTER=index`)."""
 
 import asyncio
 from typing import Protocol
@@ -7,45 +7,45 @@ from osteon.spool.errors import NotIndexed, SpoolFailed
 from osteon.spool.open_pack import OpenPack
 
 
-class Arrivals(Protocol):
-    """What stands between a pack on the disk and the answer to its instances."""
+class AckPolicy(Protocol):
+    """Decides how long the C-STORE responses for the instances of a pack wait, once the pack is on disk."""
 
     def expect(self, pack_id: str) -> None:
         """A pack was sealed and will be published next."""
 
-    async def arrived(self, pack: OpenPack) -> None:
+    async def wait(self, pack: OpenPack) -> None:
         """Return once the instances of `pack` may be acknowledged; raises `NotIndexed`."""
 
 
-class OnDisk:
-    """Answers at once."""
+class AckOnDisk:
+    """Acknowledges at once."""
 
     def expect(self, pack_id: str) -> None:
-        """Nothing to wait for."""
+        """Do nothing: `wait` needs no preparation."""
 
-    async def arrived(self, pack: OpenPack) -> None:
-        """The disk is enough."""
+    async def wait(self, pack: OpenPack) -> None:
+        """Return at once."""
 
 
-class Indexed:
-    """Answers when `indexed` is called for the pack, and fails after `timeout` seconds."""
+class AckOnIndex:
+    """Acknowledges when `pack_indexed` is called for the pack, and fails after `timeout` seconds."""
 
     def __init__(self, timeout: float) -> None:
         self._timeout = timeout
         self._expected: dict[str, asyncio.Future[bool]] = {}
 
     def expect(self, pack_id: str) -> None:
-        """Begin to wait, before the pack is published: its way may be short."""
+        """Prepare to wait before the pack is published: it may be indexed at once."""
         loop = asyncio.get_running_loop()
         self._expected[pack_id] = loop.create_future()
-        loop.call_later(self._timeout, self._end, pack_id, False)
+        loop.call_later(self._timeout, self._resolve, pack_id, False)
 
-    def indexed(self, pack_id: str) -> None:
-        """A pack has its rows; those of others are of no interest here."""
-        self._end(pack_id, True)
+    def pack_indexed(self, pack_id: str) -> None:
+        """Note that a pack has its rows; packs of other processes are ignored."""
+        self._resolve(pack_id, True)
 
-    async def arrived(self, pack: OpenPack) -> None:
-        """Wait for the pack's rows."""
+    async def wait(self, pack: OpenPack) -> None:
+        """Wait until the pack is indexed."""
         if pack.sealed is None:
             raise SpoolFailed(f"the pack could not be sealed: {pack.file.broken}")
         future = self._expected.get(pack.sealed.pack_id)
@@ -54,7 +54,7 @@ class Indexed:
         if not await asyncio.shield(future):
             raise NotIndexed(f"stored, but not indexed within {self._timeout:g} s; send again")
 
-    def _end(self, pack_id: str, done: bool) -> None:
+    def _resolve(self, pack_id: str, done: bool) -> None:
         future = self._expected.pop(pack_id, None)
         if future is not None:
             future.set_result(done)
