@@ -26,9 +26,9 @@ _CHUNK: Final = 500
 async def resolve(
     conflict_id: int, keep: Keep, *, objects: Objects, index: ConflictingVersions, correlation_id: str
 ) -> Conflict:
-    """Serve the first or the second version, and keep the other aside; returns the conflict as it is then.
+    """Serve the first or the second version, and keep the other aside; returns the conflict afterwards.
 
-    What is decided so already changes nothing. Raises `ResourceNotFound`.
+    An equal decision before changes nothing. Raises `ResourceNotFound`.
     """
     conflict = await index.conflict(conflict_id)
     kept, other = (conflict.first, conflict.second)[:: 1 if keep is Keep.FIRST else -1]
@@ -43,15 +43,15 @@ async def resolve(
         decided_at=datetime.now(UTC),
     )
     await objects.put(decision.key, decision.model_dump_json().encode())
-    await follow(decision, objects=objects, index=index)
+    await apply_decision(decision, objects=objects, index=index)
     metrics.CONFLICTS_RESOLVED.labels(keep.value).inc()
     log.info("conflict resolved", conflict=conflict_id, keep=keep.value, instance=decision.sop_instance_uid)
     return await index.conflict(conflict_id)
 
 
-async def follow(decision: ConflictDecided, *, objects: Objects, index: ConflictingVersions) -> None:
-    """Bring the index to a decision that is in the object store."""
-    places = await index.aside([decision.sop_instance_uid])
+async def apply_decision(decision: ConflictDecided, *, objects: Objects, index: ConflictingVersions) -> None:
+    """Apply a decision that is in the object store to the index."""
+    places = await index.conflicting_versions([decision.sop_instance_uid])
     kept = next((place for place in places if place.sha256.hex() == decision.kept), None)
     await index.decide(decision, await _version(kept, objects) if kept else None)
 
@@ -69,22 +69,22 @@ def _pick(data: bytes, place: Location) -> StoredPack:
     raise sidecar.BadSidecar(f"{place.sidecar_key} has no line for the instance at byte {place.offset}")
 
 
-async def follow_all(*, objects: Objects, index: ConflictingVersions) -> int:
-    """Bring the index to all decisions in the object store that it does not know; returns how many there were."""
-    followed = 0
+async def apply_decisions(*, objects: Objects, index: ConflictingVersions) -> int:
+    """Apply all decisions in the object store that the index does not know; returns how many there were."""
+    applied = 0
     async for keys in _chunks(objects):
         known = await index.known_decisions(list(keys))
         for decision_id in sorted(keys.keys() - known):
-            followed += await _follow_stored(keys[decision_id], objects, index)
-    return followed
+            applied += await _apply_stored(keys[decision_id], objects, index)
+    return applied
 
 
-async def _follow_stored(key: str, objects: Objects, index: ConflictingVersions) -> bool:
+async def _apply_stored(key: str, objects: Objects, index: ConflictingVersions) -> bool:
     try:
         decision = ConflictDecided.model_validate_json(await objects.get(key))
-        await follow(decision, objects=objects, index=index)
+        await apply_decision(decision, objects=objects, index=index)
     except (ValidationError, sidecar.BadSidecar, ObjectNotFound) as error:
-        log.error("decision on a conflict not followed", key=key, error=str(error))
+        log.error("decision on a conflict not applied", key=key, error=str(error))
         return False
     return True
 

@@ -74,7 +74,7 @@ async def everything(index: SqlIndex) -> dict[str, object]:
     conflicts = await index.conflicts(resolved=None)
     found["conflicts"] = sorted((replace(c, id=0, detected=None) for c in conflicts), key=str)
     found["outcomes"] = {p: dict(await index.outcome(p)) for p in "123"}
-    found["packs"] = [each async for each in index.packs()]
+    found["packs"] = [each async for each in index.pack_rows()]
     return found
 
 
@@ -277,8 +277,8 @@ async def test_rows_of_a_lost_pack_are_taken_over_by_one_with_the_same_bytes(ind
     await index.upsert([pack(entry(), entry("P1", "1.2.1", "1.2.1.1", "1.2.1.1.2", offset=4096), pack_id="1")])
     again = pack(entry(offset=9999, length=1010), entry("P1", "1.2.1", "1.2.1.1", "1.2.1.1.3"), pack_id="2")
     await index.upsert([again])
-    assert await index.heal(again, ["no-such-pack"]) == PackOutcome("2", 1, 1, 0)
-    assert await index.heal(again, ["1"]) == PackOutcome("2", 2, 0, 0)
+    assert await index.repoint(again, ["no-such-pack"]) == PackOutcome("2", 1, 1, 0)
+    assert await index.repoint(again, ["1"]) == PackOutcome("2", 2, 0, 0)
     assert {at.identity.sop_uid: (at.key, at.offset) async for at in index.locate(InstanceScope())} == {
         "1.2.1.1.1": (again.facts.key, 9999),
         "1.2.1.1.2": (pack(entry(), pack_id="1").facts.key, 4096),
@@ -292,7 +292,7 @@ async def test_rows_of_a_lost_pack_are_taken_over_by_one_with_the_same_bytes(ind
 async def test_other_bytes_do_not_take_over_rows_of_a_lost_pack(index: SqlIndex) -> None:
     await index.upsert([FIRST])
     await index.upsert([SECOND])
-    await index.heal(SECOND, ["1"])
+    await index.repoint(SECOND, ["1"])
     assert await served(index) == [at(FIRST)]
 
 
@@ -301,18 +301,18 @@ async def test_a_lost_version_that_was_kept_aside_is_taken_over_too(index: SqlIn
     await index.upsert([SECOND])
     again = replace(SECOND, facts=SECOND.facts.model_copy(update={"pack_id": "4"}))
     await index.upsert([again])
-    await index.heal(again, ["2"])
-    (where,) = await index.aside([UID])
+    await index.repoint(again, ["2"])
+    (where,) = await index.conflicting_versions([UID])
     assert where.key == again.facts.key
 
 
 async def test_packs_are_told_in_the_order_of_their_ids_with_what_is_in_them(index: SqlIndex) -> None:
     await index.upsert([SECOND, FIRST, pack(entry(), pack_id="0")])
-    found = [each async for each in index.packs()]
+    found = [each async for each in index.pack_rows()]
     assert [(p.pack_id, p.stored, p.conflicts, p.instances, p.aside, p.end) for p in found] == [
         ("0", 1, 0, 1, 0, 1512), ("1", 0, 0, 0, 0, 0), ("2", 0, 1, 0, 1, 2118),
     ]  # fmt: skip
-    assert [p.pack_id async for p in index.packs(after="0")] == ["1", "2"]
-    assert [p async for p in index.packs(study_uid="9.9")] == []
-    assert [m.sha256 async for m in index.members("2")] == [SECOND.instances[0].sha256]
+    assert [p.pack_id async for p in index.pack_rows(after="0")] == ["1", "2"]
+    assert [p async for p in index.pack_rows(study_uid="9.9")] == []
+    assert [m.sha256 async for m in index.pack_members("2")] == [SECOND.instances[0].sha256]
     assert (await index.statistics()).packs == 2

@@ -12,7 +12,7 @@ import pytest
 
 from osteon.errors import Invalid
 from osteon.objects.folder import FolderObjects
-from osteon.objects.port import BadKey, ObjectNotFound, Objects
+from osteon.objects.port import BadObjectKey, ObjectNotFound, Objects
 from osteon.objects.s3 import S3Objects
 from support.parts import SeaweedFS
 
@@ -161,7 +161,7 @@ async def test_the_path_of_an_object_is_a_file_with_its_bytes_where_objects_are_
     path = objects.path(f"{at}/a/b")
     assert (path is None) == isinstance(objects, S3Objects)
     assert path is None or path.read_bytes() == b"bytes"
-    with pytest.raises(BadKey):
+    with pytest.raises(BadObjectKey):
         objects.path(f"{at}/../b")
 
 
@@ -239,25 +239,25 @@ async def test_list_goes_on_past_a_page(objects: Objects, at: str) -> None:
 )
 async def test_a_bad_key_is_refused_everywhere(objects: Objects, tmp_path: Path, key: str) -> None:
     (tmp_path / "file").write_bytes(b"x")
-    with pytest.raises(BadKey):
+    with pytest.raises(BadObjectKey):
         await objects.put(key, b"x")
-    with pytest.raises(BadKey):
+    with pytest.raises(BadObjectKey):
         await objects.put_file(key, tmp_path / "file")
-    with pytest.raises(BadKey):
+    with pytest.raises(BadObjectKey):
         await objects.get(key)
-    with pytest.raises(BadKey):
+    with pytest.raises(BadObjectKey):
         await objects.get_range(key, 0, 1)
-    with pytest.raises(BadKey):
+    with pytest.raises(BadObjectKey):
         await objects.size(key)
-    with pytest.raises(BadKey):
+    with pytest.raises(BadObjectKey):
         await objects.delete(key)
-    with pytest.raises(BadKey):
+    with pytest.raises(BadObjectKey):
         await anext(objects.stream(key))
 
 
 @pytest.mark.parametrize("prefix", ["/", "../", "a/../", "a//", ".tmp"])
 async def test_a_prefix_that_no_key_can_have_is_refused(objects: Objects, prefix: str) -> None:
-    with pytest.raises(BadKey):
+    with pytest.raises(BadObjectKey):
         await keys(objects, prefix)
 
 

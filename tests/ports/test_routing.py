@@ -44,35 +44,35 @@ async def stable(index: SqlIndex) -> list[bool]:
 
 async def test_what_gets_instances_is_not_stable_until_it_gets_none_for_a_while(index):
     await index.upsert([study("P1", "1.2.1", 2)])
-    assert await index.stability.settle(datetime.now(UTC) - timedelta(seconds=60)) == 0
+    assert await index.stability.mark_stable(datetime.now(UTC) - timedelta(seconds=60)) == 0
     assert await stable(index) == [False] * 3
-    assert await index.stability.settle(soon()) == 3
+    assert await index.stability.mark_stable(soon()) == 3
     assert await stable(index) == [True] * 3
 
 
 async def test_each_period_of_growing_ends_in_one_entry_of_the_change_log(index):
     await index.upsert([study("P1", "1.2.1", 2)])
     for _ in range(3):
-        await index.stability.settle(soon())
+        await index.stability.mark_stable(soon())
     first = await stable_entries(index)
     assert sorted(first) == sorted(zip(STABLE, (Level.PATIENT, Level.STUDY, Level.SERIES), strict=True))
     await index.upsert([pack(*slices(3, "P1", "1.2.1", "1.2.1.1")[2:])])
     assert await stable(index) == [False] * 3
-    await index.stability.settle(soon())
+    await index.stability.mark_stable(soon())
     assert sorted(await stable_entries(index)) == sorted(first * 2)
 
 
 async def test_instances_that_are_known_already_do_not_make_a_study_grow(index):
     await index.upsert([study("P1", "1.2.1", 2)])
-    await index.stability.settle(soon())
+    await index.stability.mark_stable(soon())
     await index.upsert([study("P1", "1.2.1", 2)])
     assert await stable(index) == [True] * 3
-    assert await index.stability.settle(soon()) == 0
+    assert await index.stability.mark_stable(soon()) == 0
 
 
 async def test_a_new_series_lets_the_others_of_its_study_stay_stable(index):
     await index.upsert([study("P1", "1.2.1", 1)])
-    await index.stability.settle(soon())
+    await index.stability.mark_stable(soon())
     await index.upsert([pack(*slices(1, "P1", "1.2.1", "1.2.1.2"))])
     matches = (await index.search(Search(level=Level.SERIES))).matches
     assert sorted((match.study.stable, match.series.stable) for match in matches) == [(False, False), (False, True)]
@@ -80,8 +80,8 @@ async def test_a_new_series_lets_the_others_of_its_study_stay_stable(index):
 
 async def test_many_sweeps_at_once_log_each_resource_once(index):
     await index.upsert([study(f"P{i}", f"1.2.{i}") for i in range(40)])
-    swept = await asyncio.gather(*(index.stability.settle(soon(), limit=50) for _ in range(6)))
-    while more := await index.stability.settle(soon(), limit=50):
+    swept = await asyncio.gather(*(index.stability.mark_stable(soon(), limit=50) for _ in range(6)))
+    while more := await index.stability.mark_stable(soon(), limit=50):
         swept.append(more)
     assert sum(swept) == 120
     page = await index.changes(types=STABLE, limit=1000)
@@ -91,14 +91,14 @@ async def test_many_sweeps_at_once_log_each_resource_once(index):
 async def test_sweeps_and_indexing_at_the_same_time_lose_no_period(index):
     async def sweep() -> None:
         for _ in range(10):
-            await index.stability.settle(soon())
+            await index.stability.mark_stable(soon())
 
     async def grow() -> None:
         for i in range(10):
             await index.upsert([pack(*slices(i + 1, "P1", "1.2.1", "1.2.1.1")[i:])])
 
     await asyncio.gather(sweep(), grow(), sweep())
-    await index.stability.settle(soon())
+    await index.stability.mark_stable(soon())
     entries = (await index.changes(limit=1000)).changes
     last_new = max(change.seq for change in entries if change.type is ChangeType.NEW_INSTANCE)
     after = {change.type for change in entries if change.seq > last_new}
@@ -107,12 +107,12 @@ async def test_sweeps_and_indexing_at_the_same_time_lose_no_period(index):
 
 
 async def test_who_follows_the_change_log_goes_on_where_it_was_and_never_back(index):
-    assert await index.stability.followed("router") == 0
-    assert await index.stability.followed("other") == 0
+    assert await index.stability.position("router") == 0
+    assert await index.stability.position("other") == 0
     for seq in (5, 3, 9):
-        await index.stability.follow("other", seq)
-    await index.stability.follow("router", 4)
-    assert [await index.stability.followed(name) for name in ("other", "router")] == [9, 4]
+        await index.stability.advance("other", seq)
+    await index.stability.advance("router", 4)
+    assert [await index.stability.position(name) for name in ("other", "router")] == [9, 4]
 
 
 async def test_rules_come_back_as_they_were_put_by_name(index):

@@ -179,7 +179,7 @@ async def _pages(
     )
     search = replace(understand(request), limit=PAGE)
     while True:
-        page = await index.located(replace(search, cursor=cursor))
+        page = await index.search_locations(replace(search, cursor=cursor))
         yield cursor, page.locations
         if page.cursor is None:
             return

@@ -50,7 +50,7 @@ async def plan(request: PlanRequested, index: ResourceSearch) -> Plan:
     try:
         search = replace(understand(request), limit=PAGE, cursor=request.cursor)
         total = await index.count(search) if request.cursor is None else 0
-        page = await index.located(search)
+        page = await index.search_locations(search)
     except OsteonError as error:
         return Plan(correlation_id=request.correlation_id, status=status_of(error), error_comment=str(error))
     return Plan(

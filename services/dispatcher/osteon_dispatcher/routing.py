@@ -52,14 +52,14 @@ class Router:
 
     async def follow(self) -> bool:
         """Try the rules for studies on those that became stable since the last call; return whether there is more."""
-        since = await self._index.stability.followed(FOLLOWER)
+        since = await self._index.stability.position(FOLLOWER)
         page = await self._index.changes(since=since, limit=_PAGE, types=_FOLLOWED)
         for change in page.changes:
             if change.type is ChangeType.STABLE_STUDY:
                 await self._route_study(change)
-                await self._index.stability.follow(FOLLOWER, change.seq)
+                await self._index.stability.advance(FOLLOWER, change.seq)
         if page.last > since:
-            await self._index.stability.follow(FOLLOWER, page.last)
+            await self._index.stability.advance(FOLLOWER, page.last)
         return not page.done
 
     async def _route_study(self, change: Change) -> None:

@@ -33,7 +33,7 @@ async def watch_for_ever(index: Index, router: Router, stable_age: float) -> Non
 
 async def watch(index: Index, router: Router, stable_age: float) -> None:
     """Log what is stable now, route it, show the state of destinations. Raises `Unavailable`."""
-    while await index.stability.settle(datetime.now(UTC) - timedelta(seconds=stable_age), limit=_LIMIT) == _LIMIT:
+    while await index.stability.mark_stable(datetime.now(UTC) - timedelta(seconds=stable_age), limit=_LIMIT) == _LIMIT:
         pass
     while await router.follow():
         pass

@@ -47,7 +47,7 @@ async def build_embedded(settings: IndexerSettings, *, bus: Bus, objects: Object
     """Start the service on given ports."""
     handler = partial(index_packs, objects=objects, index=index, bus=bus)
     await bus.consume_batches(INDEXER, handler, size=settings.index_batch, linger=settings.index_linger)
-    look = partial(sweep, objects=objects, index=index, bus=bus, settled=timedelta(seconds=settings.sweep_age))
+    look = partial(sweep, objects=objects, index=index, bus=bus, min_age=timedelta(seconds=settings.sweep_age))
     tasks = [
         asyncio.create_task(sweep_for_ever(settings.sweep_hours, look)),
         asyncio.create_task(count_for_ever(index)),

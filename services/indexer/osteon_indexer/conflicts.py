@@ -1,4 +1,4 @@
-"""`osteon conflicts`: instances of which several versions came."""
+"""`osteon conflicts`: instances that were received in several versions."""
 
 from pathlib import Path
 from typing import Annotated, Final
@@ -10,7 +10,7 @@ from osteon.conflicts import resolve as decide
 from osteon.contracts.conflicts import Keep
 from osteon_indexer.parts import DataOption, parts, run
 
-app = typer.Typer(no_args_is_help=True, help="Look at instances of which several versions came, and choose one.")
+app = typer.Typer(no_args_is_help=True, help="List instances that were received in several versions, and choose one.")
 _PAGE: Final = 500
 _Id = Annotated[int, typer.Argument(metavar="ID", help="As `osteon conflicts list` shows it.")]
 
@@ -21,7 +21,7 @@ def list_(
     study: Annotated[str | None, typer.Option(help="Study Instance UID of either version.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="Resolved ones too.")] = False,
 ) -> None:
-    """List the conflicts about which nobody has decided, oldest first."""
+    """List the conflicts that are not decided, oldest first."""
     run("conflicts", _list(data, study, resolved=None if everything else False))
 
 

@@ -23,7 +23,7 @@ log = get_logger(__name__)
 
 
 class PackIndex(IndexWriter, InstanceLocator, ConflictingVersions, Protocol):
-    """The index as a pack needs it that goes in: written, and asked for what it says of the same instances."""
+    """The index as a new pack needs it: written, and searched for other packs with the same instances."""
 
 
 class PackMissing(Invalid):
@@ -52,7 +52,7 @@ async def announce(pack: StoredPack, outcome: PackOutcome, *, objects: Objects, 
     """
     facts = pack.facts
     if outcome.duplicates or outcome.conflicts:
-        outcome = await _heal(pack, outcome, objects, index)
+        outcome = await _repoint(pack, outcome, objects, index)
     if outcome.redundant:
         await objects.delete(facts.sidecar_key)
         await objects.delete(facts.key)
@@ -66,13 +66,13 @@ async def announce(pack: StoredPack, outcome: PackOutcome, *, objects: Objects, 
     log.info("pack indexed", pack=facts.pack_id, correlation_id=facts.correlation_id, **counts)
 
 
-async def _heal(pack: StoredPack, outcome: PackOutcome, objects: Objects, index: PackIndex) -> PackOutcome:
-    """Look before the one step that can not be undone: the store may have lost what the rows refer to."""
+async def _repoint(pack: StoredPack, outcome: PackOutcome, objects: Objects, index: PackIndex) -> PackOutcome:
+    """Check before the one step that cannot be undone: the store may have lost what the rows refer to."""
     lost = await lost_packs(pack, objects, index)
     if not lost:
         return outcome
-    log.error("packs are not in the object store: another one takes their place", pack=pack.facts.pack_id, lost=lost)
-    return await index.heal(pack, lost)
+    log.error("packs missing in the object store, rows repointed", pack=pack.facts.pack_id, lost=lost)
+    return await index.repoint(pack, lost)
 
 
 async def lost_packs(pack: StoredPack, objects: Objects, index: PackIndex) -> list[str]:
@@ -81,13 +81,13 @@ async def lost_packs(pack: StoredPack, objects: Objects, index: PackIndex) -> li
     uids = tuple(entry.identity.sop_uid for entry in pack.instances)
     if uids:  # else the sidecar went first, in a deletion that was interrupted
         served = [place async for place in index.locate(InstanceScope(sop_uids=uids))]
-        for place in (*served, *await index.aside(uids)):
+        for place in (*served, *await index.conflicting_versions(uids)):
             ends[place.key] = max(ends.get(place.key, 0), place.offset + place.length)
     ends.pop(pack.facts.key, None)
-    return [PurePosixPath(key).stem for key, end in ends.items() if not await _is_whole(key, end, objects)]
+    return [PurePosixPath(key).stem for key, end in ends.items() if not await _is_complete(key, end, objects)]
 
 
-async def _is_whole(key: str, end: int, objects: Objects) -> bool:
+async def _is_complete(key: str, end: int, objects: Objects) -> bool:
     try:
         return await objects.size(key) >= end and await objects.size(str(PurePosixPath(key).with_suffix(".meta"))) > 0
     except ObjectNotFound:

@@ -23,4 +23,4 @@ async def _reindex(data: Path | None) -> int:
             def show(seen: int, indexed: int) -> None:
                 bar.update(task, description=f"{seen} packs seen, {indexed} indexed")
 
-            return await sweep(objects=objects, index=index, settled=timedelta(0), progress=show)
+            return await sweep(objects=objects, index=index, min_age=timedelta(0), progress=show)

@@ -9,14 +9,14 @@ from osteon import metrics
 from osteon.archive.pack_records import StoredPack
 from osteon.archive.ports import PackOutcomes
 from osteon.bus.port import Bus
-from osteon.conflicts import follow_all
+from osteon.conflicts import apply_decisions
 from osteon.errors import Unavailable
 from osteon.logging import get_logger
 from osteon.objects.keys import CACHE
 from osteon.objects.port import ObjectInfo, ObjectNotFound, Objects
 from osteon.packs.index_entries import read_stored_pack
+from osteon_indexer.external_sort import ExternalSorter
 from osteon_indexer.handlers import PackIndex, announce, upsert
-from osteon_indexer.order import SortedRows
 
 log = get_logger(__name__)
 CHUNK = 500
@@ -30,24 +30,24 @@ async def sweep(
     objects: Objects,
     index: PackIndex,
     bus: Bus | None = None,
-    settled: timedelta = timedelta(minutes=5),
+    min_age: timedelta = timedelta(minutes=5),
     progress: Callable[[int, int], None] | None = None,
 ) -> int:
     """Index every pack of the object store that the index does not know; return how many there were.
 
-    They are indexed in the order in which they came, as far as their ids tell, so that an index made again is like the
-    one before; decisions on conflicts are followed first.
+    They are indexed in the order of their ids, which is that of arrival, so that a rebuilt index equals the one before;
+    decisions on conflicts are applied first.
 
-    Packs younger than `settled` are left alone: they may be on their way, and to index them here would be work done
-    twice, but no harm. What can not be indexed is logged and left out. `progress` is called with the sidecars seen and
+    Packs younger than `min_age` are skipped: they may be on their way, and indexing them here would be harmless, but
+    work done twice. What cannot be indexed is logged and left out. `progress` is called with the sidecars seen and
     the packs indexed so far. Without a bus nothing is announced.
     """
-    await follow_all(objects=objects, index=index)
+    await apply_decisions(objects=objects, index=index)
     seen = indexed = 0
-    with SortedRows() as missing:
+    with ExternalSorter() as missing:
         async for sidecars in _chunks(objects):
             seen += len(sidecars)
-            rows = await _without_rows(sidecars, index, settled)
+            rows = await _without_rows(sidecars, index, min_age)
             await asyncio.to_thread(missing.extend, rows)
             if progress:
                 progress(seen, indexed)
@@ -62,16 +62,16 @@ async def sweep(
     return indexed
 
 
-async def _without_rows(sidecars: list[ObjectInfo], index: PackOutcomes, settled: timedelta) -> list[list[str]]:
+async def _without_rows(sidecars: list[ObjectInfo], index: PackOutcomes, min_age: timedelta) -> list[list[str]]:
     """Return (pack id, key of the sidecar) of the packs that the index lacks."""
     now = datetime.now(UTC)
     known = await index.known_packs([_pack_id(info) for info in sidecars])
-    # By its distance: the store's clock may have run far ahead once.
-    return [[_pack_id(i), i.key] for i in sidecars if _pack_id(i) not in known and abs(now - i.modified) >= settled]
+    # The absolute difference: the clock of the store may have been far ahead once.
+    return [[_pack_id(i), i.key] for i in sidecars if _pack_id(i) not in known and abs(now - i.modified) >= min_age]
 
 
 async def _read(key: str, objects: Objects) -> StoredPack | None:
-    """Return the pack of a sidecar, or None when it is of no use: those behind it must still be indexed."""
+    """Return the pack of a sidecar, or None when it is unusable: the others must still be indexed."""
     try:
         pack = await asyncio.to_thread(read_stored_pack, await objects.get(key))
         if await objects.size(pack.facts.key) == pack.facts.size:
@@ -80,9 +80,9 @@ async def _read(key: str, objects: Objects) -> StoredPack | None:
     except Unavailable:
         raise
     except ObjectNotFound as error:
-        log.warning("pack not indexed: deleted meanwhile, or never whole", sidecar=key, error=str(error))
+        log.warning("pack not indexed: deleted meanwhile, or never complete", sidecar=key, error=str(error))
     except Exception as error:
-        log.error("pack not indexed: its sidecar can not be read", sidecar=key, error=str(error))
+        log.error("pack not indexed: its sidecar cannot be read", sidecar=key, error=str(error))
     return None
 
 

@@ -57,11 +57,11 @@ class ChangeLog(Protocol):
 class Stability(Protocol):
     """Finds resources that stopped growing. Every method raises `IndexUnavailable`."""
 
-    async def settle(self, before: datetime, *, limit: int = 500) -> int:
-        """Log that what got its last instance by `before` is stable, once however many ask; return how many."""
+    async def mark_stable(self, before: datetime, *, limit: int = 500) -> int:
+        """Log, once for all callers, that what got its last instance by `before` is stable; return how many are new."""
 
-    async def followed(self, name: str) -> int:
-        """Return up to which entry of the change log somebody has handled it."""
+    async def position(self, name: str) -> int:
+        """Return the entry up to which a reader has handled the change log; 0 at first."""
 
-    async def follow(self, name: str, seq: int) -> None:
-        """Note that somebody has handled the change log up to an entry; it never goes back."""
+    async def advance(self, name: str, seq: int) -> None:
+        """Note that a reader has handled the change log up to an entry; it never goes back."""

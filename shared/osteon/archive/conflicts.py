@@ -13,7 +13,7 @@ from osteon.contracts.packs import Origin
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """One of several data sets that came under the same SOP Instance UID, and how it came."""
+    """One of several data sets received under the same SOP Instance UID, and where it came from."""
 
     location: Location
     pack_id: str
@@ -24,13 +24,13 @@ class Version:
 
     @property
     def arrival(self) -> tuple[str, int]:
-        """Sorts versions as they came: a pack's id begins with the time at which it was begun."""
+        """A sort key for the order of arrival: a pack's id begins with the time at which it was opened."""
         return self.pack_id, self.location.offset
 
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """A version kept aside because its UID is known with other bytes. `resolved` is when somebody decided."""
+    """A version kept aside because its UID is known with other bytes. `resolved` is the time of the decision."""
 
     id: int
     served: Version
@@ -40,12 +40,12 @@ class Conflict:
 
     @property
     def first(self) -> Version:
-        """The version that came first."""
+        """The version that arrived first."""
         return min(self.served, self.aside, key=lambda version: version.arrival)
 
     @property
     def second(self) -> Version:
-        """The version that came second."""
+        """The version that arrived second."""
         return max(self.served, self.aside, key=lambda version: version.arrival)
 
 
@@ -60,7 +60,7 @@ class ConflictingVersions(Protocol):
     async def conflict(self, conflict_id: int) -> Conflict:
         """Return a conflict; raises `ResourceNotFound`."""
 
-    async def aside(self, sop_uids: Sequence[str]) -> Sequence[Location]:
+    async def conflicting_versions(self, sop_uids: Sequence[str]) -> Sequence[Location]:
         """Return where the versions of instances are that are not served."""
 
     async def known_decisions(self, decision_ids: Sequence[str]) -> set[str]:
@@ -70,5 +70,5 @@ class ConflictingVersions(Protocol):
         """Note a decision and serve the version that it names, in one transaction. Idempotent, in any order.
 
         `version` holds the one entry that is to be served, and its pack's facts; without it only the versions that
-        come later follow the decision.
+        arrive later follow the decision.
         """

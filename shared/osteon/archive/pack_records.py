@@ -1,4 +1,4 @@
-"""A pack as it goes into the index, and what the index says about it afterwards."""
+"""A pack as it is indexed, and the rows that the index has of it afterwards."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -59,9 +59,9 @@ class PackOutcome:
 
 @dataclass(frozen=True, slots=True)
 class PackRows:
-    """What the index says about a pack. `end` is the byte behind the last instance that is in it.
+    """The rows of a pack. `end` is the byte after its last instance.
 
-    `stored` and `conflicts` are as they were counted, `instances` and `aside` the rows that there are.
+    `stored` and `conflicts` are the counts in the pack's row, `instances` and `aside` the rows that exist.
     """
 
     pack_id: str

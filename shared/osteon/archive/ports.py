@@ -27,7 +27,7 @@ class ResourceSearch(Protocol):
     async def search(self, search: Search) -> MatchPage:
         """Return one page of matches."""
 
-    async def located(self, search: Search) -> LocationPage:
+    async def search_locations(self, search: Search) -> LocationPage:
         """Return where the instances of one page of a search at IMAGE level are, pack by pack within the page."""
 
     async def count(self, search: Search) -> int:
@@ -63,23 +63,23 @@ class IndexWriter(PackOutcomes, Protocol):
     async def upsert(self, packs: Sequence[StoredPack]) -> Sequence[PackOutcome]:
         """Index a batch of packs in one transaction; outcomes in the order of `packs`. Idempotent."""
 
-    async def heal(self, pack: StoredPack, lost: Sequence[str]) -> PackOutcome:
+    async def repoint(self, pack: StoredPack, lost: Sequence[str]) -> PackOutcome:
         """Let the rows of `pack`'s instances point at `pack` where they point at one of the packs `lost`."""
 
 
 class PackRegister(Protocol):
     """Which packs the rows of the index refer to, and which instances of them."""
 
-    def packs(
+    def pack_rows(
         self, *, after: str = "", study_uid: str | None = None, only: str | None = None
     ) -> AsyncIterator[PackRows]:
         """Iterate over the packs with ids beyond `after`, or `only` one, by growing id, a page at a time."""
 
-    def members(self, pack_id: str) -> AsyncIterator[Location]:
-        """Iterate over what rows and conflicts say is in a pack, in the order of their bytes."""
+    def pack_members(self, pack_id: str) -> AsyncIterator[Location]:
+        """Iterate over the instances and conflicts that refer to a pack, in the order of their bytes."""
 
-    async def copies(self, pack_id: str) -> Sequence[tuple[str, str]]:
-        """Return the keys (pack, sidecar) of other packs that came with instances which are served from this one."""
+    async def duplicate_packs(self, pack_id: str) -> Sequence[tuple[str, str]]:
+        """Return the keys (pack, sidecar) of other packs with instances that are served from this one."""
 
 
 class ArchiveReader(ResourceSearch, InstanceLocator, Protocol):

@@ -30,7 +30,7 @@ class Location:
 class Patient:
     """A patient. `attributes` by keyword, as DICOM text; absent ones are left out.
 
-    `stable`: no instance came for a while, and the change log says so; of studies and series too.
+    `stable`: no instance arrived for a while, which the change log reports; of studies and series too.
     """
 
     public_id: str

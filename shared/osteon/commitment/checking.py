@@ -65,7 +65,7 @@ class Checker:
         return flawed
 
     async def _pack(self, pack_id: str, members: Sequence[Location]) -> dict[str, Defect]:
-        async for row in self._index.packs(only=pack_id):
+        async for row in self._index.pack_rows(only=pack_id):
             flaw = await pack_defect(row, {}, self._objects)
             if flaw:
                 return {member.identity.sop_uid: flaw for member in members}

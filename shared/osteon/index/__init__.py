@@ -1,1 +1,1 @@
-"""The index: a port, and PostgreSQL and SQLite behind it by SQLAlchemy. SQL stands here only."""
+"""The index in PostgreSQL or SQLite, by SQLAlchemy: the only place with SQL."""

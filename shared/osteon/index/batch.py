@@ -10,14 +10,14 @@ from osteon.archive.pack_records import InstanceEntry, InstanceState
 from osteon.dicom.identity import parse_public_id
 from osteon.dicom.query import Level
 from osteon.index.dialect import Dialect
-from osteon.index.fields import LEVEL_FIELDS, Kind
-from osteon.index.parents import Parents
+from osteon.index.fields import LEVEL_FIELDS, FieldKind
+from osteon.index.parent_rows import Parents
 
-_NUMBERS = tuple(field for field in LEVEL_FIELDS[Level.IMAGE] if field.kind is Kind.NUMBER)
+_NUMBERS = tuple(field for field in LEVEL_FIELDS[Level.IMAGE] if field.kind is FieldKind.NUMBER)
 
 
 @dataclass(slots=True)
-class Member:
+class BatchMember:
     """One instance of a pack on its way; `pack` and `instance` are rows, the latter is the one that serves its UID."""
 
     pack: int
@@ -37,7 +37,7 @@ class Batch:
     now: datetime
 
 
-def instance_row(batch: Batch, member: Member, parents: Parents) -> dict[str, Any]:
+def instance_row(batch: Batch, member: BatchMember, parents: Parents) -> dict[str, Any]:
     """Return the columns of an instance's row."""
     entry = member.entry
     row: dict[str, Any] = {

@@ -11,10 +11,10 @@ from sqlalchemy import ColumnElement, and_, exists, false, not_, or_, select, tr
 from osteon.dicom.attributes import COMPUTED, REQUEST_ATTRIBUTES
 from osteon.dicom.query import Condition, DateTimeRange, Empty, Level, Matching, Wildcard
 from osteon.index import tables
-from osteon.index.compare import BadSearch, Compare
 from osteon.index.dialect import Dialect
-from osteon.index.fields import FIELDS, Field, Kind, column_name
-from osteon.index.names_match import NameMatch
+from osteon.index.fields import FIELDS, Field, FieldKind, column_name
+from osteon.index.matching_sql import BadSearch, ColumnMatcher
+from osteon.index.person_name_sql import PersonNameMatcher
 from osteon.index.values import date_bounds, time_bounds
 
 _COUNTS = {
@@ -60,11 +60,11 @@ class Conditions:
     case_sensitive: bool = False
 
     @property
-    def _compare(self) -> Compare:
-        return Compare(self.dialect, self.case_sensitive)
+    def _compare(self) -> ColumnMatcher:
+        return ColumnMatcher(self.dialect, self.case_sensitive)
 
     def of(self, condition: Condition) -> ColumnElement[bool]:
-        """Return the SQL of a key that is no part of a sequence."""
+        """Return the SQL of a key that is not part of a sequence."""
         keyword, matching = condition.path[0], condition.matching
         if isinstance(matching, Wildcard) and not matching.pattern.strip("*"):
             return true()  # universal matching (PS3.4 C.2.2.2.3): absent values match too
@@ -93,9 +93,9 @@ class Conditions:
 
     def of_moments(self, moments: DateTimeRange) -> ColumnElement[bool]:
         """Return the SQL of combined date and time matching; an unknown time of a day at the edge matches."""
-        for keyword, kind in ((moments.date, Kind.DATE), (moments.time, Kind.TIME)):
+        for keyword, kind in ((moments.date, FieldKind.DATE), (moments.time, FieldKind.TIME)):
             if keyword not in FIELDS or FIELDS[keyword].kind is not kind:
-                raise BadSearch(f"{keyword} is no {kind.name.lower()} that the index holds")
+                raise BadSearch(f"{keyword} is not a {kind.name.lower()} that the index holds")
         date, time = (self._column(FIELDS[keyword], key=True) for keyword in (moments.date, moments.time))
         parts: list[ColumnElement[bool]] = [date.is_not(None)]
         if moments.low is not None:
@@ -111,7 +111,7 @@ class Conditions:
         if keyword in _COUNTS:
             return _COUNTS[keyword]
         if keyword == "SOPClassUID" or keyword not in FIELDS:
-            raise BadSearch(f"can not sort by {keyword}: the index does not hold it as a value")
+            raise BadSearch(f"cannot sort by {keyword}: the index does not hold it as a value")
         return self._column(FIELDS[keyword], key=True)
 
     def _column(self, field: Field, *, key: bool = False) -> ColumnElement[Any]:
@@ -122,18 +122,18 @@ class Conditions:
         column = self._column(field)
         key = self._column(field, key=True)
         match field.kind:
-            case Kind.NAME:
+            case FieldKind.NAME:
                 level = row_level(field.keyword, self.level)
-                return NameMatch(self.dialect, level, field.keyword, fuzzy=self.fuzzy).condition(matching)
-            case Kind.NUMBER:
+                return PersonNameMatcher(self.dialect, level, field.keyword, fuzzy=self.fuzzy).condition(matching)
+            case FieldKind.NUMBER:
                 return self._compare.number(column, matching)
-            case Kind.UID:
+            case FieldKind.UID:
                 return self._compare.uid(column, matching)
-            case Kind.DATE | Kind.TIME:
+            case FieldKind.DATE | FieldKind.TIME:
                 return self._compare.moment(
-                    column, key, matching, date_bounds if field.kind is Kind.DATE else time_bounds
+                    column, key, matching, date_bounds if field.kind is FieldKind.DATE else time_bounds
                 )
-            case Kind.TEXT:
+            case FieldKind.TEXT:
                 return (
                     self._compare.several(column, key, matching)
                     if field.several

@@ -12,11 +12,11 @@ from osteon.contracts.conflicts import ConflictDecided
 from osteon.contracts.packs import Origin
 from osteon.dicom.identity import Identity
 from osteon.index import tables
-from osteon.index.batch import Batch, Member
+from osteon.index.batch import Batch, BatchMember
+from osteon.index.change_log import ChangeSet, write_log
 from osteon.index.locations import identity_of, location, of_instances
-from osteon.index.log import Written, write_log
-from osteon.index.settle import settle
 from osteon.index.uids import Uids
+from osteon.index.version_selection import select_versions
 
 _c, _i, _p = tables.conflicts.c, tables.instances.c, tables.packs.c
 _HOW = (_p.received, _p.origin, _p.calling_aet, _p.remote_host)
@@ -87,17 +87,19 @@ async def decide(batch: Batch, decision: ConflictDecided, version: StoredPack | 
     instance = await batch.connection.scalar(select(_i.id).where(_i.sop_instance_uid == decision.sop_instance_uid))
     if instance is None:
         return
-    written = Written()
-    await settle(batch, {instance}, await _candidates(batch, instance, version), written)
-    if written != Written():
-        await write_log(batch.connection, batch.dialect, batch.now, written)
+    change_set = ChangeSet()
+    await select_versions(batch, {instance}, await _candidates(batch, instance, version), change_set)
+    if change_set != ChangeSet():
+        await write_log(batch.connection, batch.dialect, batch.now, change_set)
 
 
-async def _candidates(batch: Batch, instance: int, version: StoredPack | None) -> dict[tuple[int, bytes], Member]:
+async def _candidates(batch: Batch, instance: int, version: StoredPack | None) -> dict[tuple[int, bytes], BatchMember]:
     if version is None:
         return {}
     pack_id = version.facts.pack_id
     pack = await batch.connection.scalar(select(_p.id).where(_p.pack_id == pack_id))
     if pack is None:
         return {}
-    return {(instance, entry.sha256): Member(pack, pack_id, entry, instance=instance) for entry in version.instances}
+    return {
+        (instance, entry.sha256): BatchMember(pack, pack_id, entry, instance=instance) for entry in version.instances
+    }

@@ -1,4 +1,4 @@
-"""Connections and transactions: errors translated, one writer where there must be one, deadlocks tried again."""
+"""Connections and transactions: errors translated, one writer where there must be one, deadlocks retried."""
 
 import asyncio
 import random
@@ -22,11 +22,11 @@ CHECK_SECONDS: Final = 3.0
 _REPEATABLE: Final = ("40001", "40P01")
 """PostgreSQL's serialization_failure and deadlock_detected."""
 _OPERATORS: Final = ("42P01", "42501", "3F000")
-"""PostgreSQL's undefined_table, insufficient_privilege, invalid_schema_name: for the operator to put right."""
+"""PostgreSQL's undefined_table, insufficient_privilege, invalid_schema_name: for the operator to fix."""
 
 
 class RepeatTransaction(Exception):
-    """Another writer was faster in a way that a new attempt resolves."""
+    """Another writer interfered in a way that a new attempt resolves."""
 
 
 class Database:
@@ -36,7 +36,7 @@ class Database:
         try:
             parsed = make_url(url)
         except exc.ArgumentError:
-            raise Invalid("the database URL can not be read: expected postgresql+psycopg://… or sqlite+…") from None
+            raise Invalid("the database URL cannot be read: expected postgresql+psycopg://… or sqlite+…") from None
         self.dialect: Final[Dialect] = dialect_of(parsed)
         self._url: Final = parsed
         self._engine: Final[AsyncEngine] = self.dialect.engine(parsed, pool)
@@ -67,11 +67,11 @@ class Database:
 
     @asynccontextmanager
     async def _connected(self, kind: str) -> AsyncIterator[AsyncConnection]:
-        """Lend a connection for one transaction, and measure both."""
-        asked = time.perf_counter()
+        """Open a connection for one transaction, and measure both."""
+        requested = time.perf_counter()
         async with self._engine.connect() as connection:
             begun = time.perf_counter()
-            metrics.DATABASE_WAIT_SECONDS.observe(begun - asked)
+            metrics.DATABASE_WAIT_SECONDS.observe(begun - requested)
             result = "failed"
             with metrics.DATABASE_CONNECTIONS.labels("used").track_inprogress():
                 try:
@@ -83,17 +83,17 @@ class Database:
     async def check(self, statement: Executable) -> None:
         """Raise `IndexUnavailable` unless a statement is answered soon.
 
-        A question to a frozen server can not be taken back quickly, so it stays open and no other is asked meanwhile.
+        A statement to a frozen server cannot be cancelled quickly, so it stays open and no other is sent meanwhile.
         """
         if self._probe is None or self._probe.done():
-            self._probe = asyncio.create_task(self._ask(statement))
+            self._probe = asyncio.create_task(self._probe_once(statement))
             self._probe.add_done_callback(lambda probe: probe.cancelled() or probe.exception())
         await asyncio.wait({self._probe}, timeout=CHECK_SECONDS)
         if not self._probe.done():
             raise IndexUnavailable(f"the database gives no answer within {CHECK_SECONDS} s")
         await self._probe
 
-    async def _ask(self, statement: Executable) -> None:
+    async def _probe_once(self, statement: Executable) -> None:
         async with self.read() as connection:
             await connection.execute(statement)
 

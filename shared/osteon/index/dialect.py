@@ -79,11 +79,11 @@ class Dialect(ABC):
 
     @abstractmethod
     def now(self) -> ColumnElement[datetime]:
-        """Return the time by the clock that all who use this database share."""
+        """Return the time by the clock that all users of this database share."""
 
     @abstractmethod
     def contains(self, where: ColumnElement[str], what: str) -> ColumnElement[bool]:
-        """Return the condition that text stands somewhere in a column, with case."""
+        """Return the condition that a column contains a text, with case."""
 
     @abstractmethod
     def wildcard(self, where: ColumnElement[str], pattern: str) -> ColumnElement[bool]:
@@ -95,14 +95,14 @@ class Dialect(ABC):
 
 
 class PostgreSQL(Dialect):
-    """PostgreSQL by psycopg. Trigrams (pg_trgm) find what stands in the middle of a name."""
+    """PostgreSQL by psycopg. Trigrams (pg_trgm) find the middle of a name."""
 
     one_writer = False
     read_options = {"isolation_level": "REPEATABLE READ"}
     write_options = {"isolation_level": "READ COMMITTED"}
 
     async def prepare(self, url: URL) -> None:
-        """Nothing to do: the database is made by who runs the server."""
+        """Nothing to do: the operator creates the database."""
 
     def engine(self, url: URL, pool: int) -> AsyncEngine:
         """A peer that is gone is noticed within half a minute; plans are made for the values at hand."""
@@ -167,7 +167,7 @@ class PostgreSQL(Dialect):
 
 
 class SQLite(Dialect):
-    """SQLite by aiosqlite, write-ahead log, durable. FTS5's trigrams find what stands in the middle of a name."""
+    """SQLite by aiosqlite, write-ahead log, durable. FTS5's trigrams find the middle of a name."""
 
     one_writer = True
     read_options = {}
@@ -226,7 +226,7 @@ class SQLite(Dialect):
         return func.instr(where, what) > 0
 
     def wildcard(self, where: ColumnElement[str], pattern: str) -> ColumnElement[bool]:
-        """By GLOB, which minds case as LIKE does not; its brackets are escaped."""
+        """By GLOB, which is case-sensitive, as LIKE is not; its brackets are escaped."""
         return where.op("GLOB", is_comparison=True)(pattern.replace("[", "[[]"))
 
     def infix(self, names: Table, pattern: str) -> ColumnElement[bool]:

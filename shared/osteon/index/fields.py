@@ -9,11 +9,11 @@ from pydicom.datadict import dictionary_VM, tag_for_keyword
 
 from osteon.dicom.attributes import HELD, vr_of
 from osteon.dicom.query import Level
-from osteon.index.names import MAX_KEY, name_keys
+from osteon.index.name_keys import MAX_KEY, name_keys
 from osteon.index.values import clean, date_key, number, text_key, time_key
 
 
-class Kind(Enum):
+class FieldKind(Enum):
     """How values of an attribute are stored and compared."""
 
     TEXT = auto()
@@ -24,8 +24,8 @@ class Kind(Enum):
     NUMBER = auto()
 
 
-_KINDS: Final = {"PN": Kind.NAME, "UI": Kind.UID, "DA": Kind.DATE, "TM": Kind.TIME} | dict.fromkeys(
-    ("IS", "US", "UL", "SS", "SL"), Kind.NUMBER
+_KINDS: Final = {"PN": FieldKind.NAME, "UI": FieldKind.UID, "DA": FieldKind.DATE, "TM": FieldKind.TIME} | dict.fromkeys(
+    ("IS", "US", "UL", "SS", "SL"), FieldKind.NUMBER
 )
 SMALL: Final = ("Rows", "Columns", "BitsAllocated")
 """Numbers that every instance has: 32 bits each."""
@@ -38,7 +38,7 @@ class Field:
 
     keyword: str
     level: Level
-    kind: Kind
+    kind: FieldKind
     column: str
     several: bool
     """More than one value is allowed; the text then has them joined by a backslash."""
@@ -51,11 +51,11 @@ class Field:
     @property
     def key(self) -> str | None:
         """The key's column; UIDs and numbers are compared as they are and have none."""
-        return None if self.kind in (Kind.UID, Kind.NUMBER) else f"{self.column}_key"
+        return None if self.kind in (FieldKind.UID, FieldKind.NUMBER) else f"{self.column}_key"
 
     def store(self, text: str) -> dict[str, str | int | None]:
         """Return the columns' values for DICOM text; an empty value is None."""
-        if self.kind is Kind.NUMBER:
+        if self.kind is FieldKind.NUMBER:
             value = number(text)
             return {self.column: value if value is not None and abs(value) < self.limit else None}
         kept = clean(text) or None
@@ -65,11 +65,11 @@ class Field:
 
     def key_of(self, text: str) -> str | None:
         """Return the key of a value: None for a date or time that is none."""
-        if self.kind is Kind.DATE:
+        if self.kind is FieldKind.DATE:
             return date_key(text)
-        if self.kind is Kind.TIME:
+        if self.kind is FieldKind.TIME:
             return time_key(text)
-        if self.kind is Kind.NAME:
+        if self.kind is FieldKind.NAME:
             return "\\".join(name_keys(text))[:MAX_KEY]
         return text_key(text)
 
@@ -83,7 +83,7 @@ def _field(keyword: str, level: Level) -> Field:
     tag = tag_for_keyword(keyword)
     assert tag is not None, keyword
     several = dictionary_VM(tag) != "1"
-    return Field(keyword, level, _KINDS.get(vr_of(keyword), Kind.TEXT), column_name(keyword), several)
+    return Field(keyword, level, _KINDS.get(vr_of(keyword), FieldKind.TEXT), column_name(keyword), several)
 
 
 FIELDS: Final[dict[str, Field]] = {kw: _field(kw, level) for level, keywords in HELD.items() for kw in keywords}

@@ -16,7 +16,7 @@ _g = growing.c
 async def note_growth(
     connection: AsyncConnection, dialect: Dialect, grown: Sequence[tuple[Level, bytes]], now: datetime
 ) -> None:
-    """Note that an instance came to these; who calls holds their patients."""
+    """Note that these got an instance; the caller holds their patients."""
     if not grown:
         return
     insert = dialect.insert(growing)

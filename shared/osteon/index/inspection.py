@@ -1,4 +1,4 @@
-"""What can be told of a database without changing it, for `osteon doctor`."""
+"""What can be found out about a database without changing it, for `osteon doctor`."""
 
 import uuid
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ _SERVER = text("""
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """What a PostgreSQL server says of itself. `clock` in seconds of the epoch."""
+    """Version and settings of a PostgreSQL server. `clock` in seconds of the epoch."""
 
     version: str
     number: int
@@ -40,12 +40,12 @@ class Server:
     clock: float
 
 
-class _Undo(Exception):
-    """Ends a transaction that is not to be kept."""
+class _RollBack(Exception):
+    """Rolls a transaction back."""
 
 
 class Inspection:
-    """An open look at one database; every method raises `IndexUnavailable`, or `Invalid` for a URL of another kind."""
+    """A connection to one database; every method raises `IndexUnavailable`, or `Invalid` for a URL of another kind."""
 
     def __init__(self, url: str) -> None:
         self._database = Database(url, 1)
@@ -55,7 +55,7 @@ class Inspection:
         await self._database.close()
 
     async def server(self) -> Server:
-        """Ask a PostgreSQL server."""
+        """Query a PostgreSQL server."""
         async with self._database.read() as connection:
             return Server(*(await connection.execute(_SERVER)).one())
 
@@ -65,15 +65,15 @@ class Inspection:
             return await compared(connection)
 
     async def write(self) -> None:
-        """Make a table, write to it, and take both back."""
+        """Create a table, write to it, and roll both back."""
         name = f"osteon_doctor_{uuid.uuid4().hex}"
 
         async def work(connection: AsyncConnection) -> None:
             await connection.execute(text(f"CREATE TABLE {name} (n integer)"))
             await connection.execute(text(f"INSERT INTO {name} VALUES (1)"))  # noqa: S608  (hexadecimal digits)
-            raise _Undo
+            raise _RollBack
 
         try:
             await self._database.write(work)
-        except _Undo:
+        except _RollBack:
             return

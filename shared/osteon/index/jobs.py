@@ -48,7 +48,7 @@ jobs: Final = Table(
     Column("worker", Text),
 )  # fmt: skip
 """`params`, `content` and `checkpoint`: JSON. `claimable`: from when on a worker may take the job, so the end of the
-lease of one that is running; none when it is paused or over. `renewed`: when its worker was heard of last."""
+lease of one that is running; none when it is paused or over. `renewed`: when its worker renewed the lease last."""
 
 _c: Final = jobs.c
 _JSON: Final = ("params", "content", "checkpoint")
@@ -139,7 +139,7 @@ class SqlJobs:
         """See `Jobs`."""
         now = self._database.dialect.now()
         ready = _c.claimable <= now, _c.type.in_(types)
-        async with self._database.read() as connection:  # SQLite has one writer: nobody waits for a look
+        async with self._database.read() as connection:  # SQLite has one writer, which a look must not block
             if (await connection.execute(select(_c.id).where(*ready).limit(1))).first() is None:
                 return None
         chosen = select(*_SHOWN, now.label("now")).where(*ready).order_by(_c.priority.desc(), _c.created, _c.id)
@@ -220,7 +220,7 @@ class SqlJobs:
     async def _leased(
         self, job_id: str, worker: str, work: Callable[[AsyncConnection, Row[Any], dict[str, Any]], Awaitable[T]]
     ) -> T:
-        """Change a job that is `worker`'s; `work` gets its row, and what says how long it has run."""
+        """Change a job that `worker` holds; `work` gets its row, and the columns of its run time."""
         chosen = select(jobs, self._database.dialect.now().label("now")).where(_c.id == job_id, _c.worker == worker)
 
         async def within(connection: AsyncConnection) -> T:
@@ -234,7 +234,7 @@ class SqlJobs:
 
 
 def _wished(job: Job, wish: Wish, now: datetime) -> dict[str, Any]:
-    """Return what changes in a job's row when somebody wants something of it; raises `WrongState`."""
+    """Return what a command changes in a job's row; raises `WrongState`."""
     if wish in (Wish.RESUME, Wish.RESUBMIT):
         return _again(job, wish, now)
     if job.state in _OVER or job.wish is Wish.CANCEL:

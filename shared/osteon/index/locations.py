@@ -16,7 +16,7 @@ from osteon.dicom.query import Level
 from osteon.index import tables
 from osteon.index.database import Database
 from osteon.index.dialect import Dialect
-from osteon.index.find_id import find_any
+from osteon.index.identifiers import find_row_any_level
 from osteon.index.uids import Uids
 
 _PACKS: Final = 200
@@ -113,14 +113,14 @@ async def representatives(
 
 async def outcome(connection: AsyncConnection, pack_id: str) -> dict[str, InstanceState]:
     """Return the state of each instance of a pack; a conflict counts more than the rest of its UID's members."""
-    repeats = tables.repeats.c
+    pack_duplicates = tables.pack_duplicates.c
     pack = select(_p.id).where(_p.pack_id == pack_id).scalar_subquery()
     stored = await connection.execute(select(_i.sop_instance_uid).where(_i.pack == pack))
     states = {row.sop_instance_uid: InstanceState.STORED for row in stored}
     others = await connection.execute(
-        select(_i.sop_instance_uid, repeats.conflict)
-        .join_from(tables.repeats, tables.instances, repeats.instance == _i.id)
-        .where(repeats.pack == pack)
+        select(_i.sop_instance_uid, pack_duplicates.conflict)
+        .join_from(tables.pack_duplicates, tables.instances, pack_duplicates.instance == _i.id)
+        .where(pack_duplicates.pack == pack)
     )
     for uid, conflict in others:
         if conflict:
@@ -140,7 +140,7 @@ async def _clauses(database: Database, scope: InstanceScope) -> list[ColumnEleme
         clauses.append(database.dialect.among(_i.sop_instance_uid, scope.sop_uids))
     if scope.public_id is not None:
         async with database.read() as connection:
-            level, row = await find_any(connection, scope.public_id)
+            level, row = await find_row_any_level(connection, scope.public_id)
         columns = {Level.PATIENT: _t.patient, Level.STUDY: _s.study, Level.SERIES: _i.series, Level.IMAGE: _i.id}
         clauses.append(columns[level] == row)
     return clauses

@@ -16,7 +16,7 @@ from osteon.index.dialect import upgrade_lock
 
 
 class Tables(Enum):
-    """How the tables stand to this release."""
+    """The revision of the tables, compared with this release."""
 
     NONE = "none"
     CURRENT = "current"
@@ -34,7 +34,7 @@ _BEHIND: Final = {
 async def upgrade(connection: AsyncConnection) -> None:
     """Run the revisions that the database lacks, inside the transaction that `connection` is in.
 
-    Tables of a newer release stay as they are: this one understands them, and may be what was gone back to.
+    Tables of a newer release stay as they are: this one understands them, and may be the target of a rollback.
     Other processes wait: on PostgreSQL at an advisory lock, on SQLite because the transaction has begun as a writer.
     """
     lock = upgrade_lock(connection.dialect.name)
@@ -47,7 +47,8 @@ async def upgrade(connection: AsyncConnection) -> None:
 async def expect(connection: AsyncConnection) -> None:
     """Raise `IndexUnavailable` while the tables lack what this release needs.
 
-    Newer ones will do: a release must understand the tables of the next one, or no upgrade could go pod by pod.
+    Newer ones are accepted: a release must understand the tables of the next one, or pods could not be upgraded one by
+    one.
     """
     tables = await compared(connection)
     if tables in _BEHIND:

@@ -6,7 +6,7 @@ _LAST = "\U0010ffff"
 
 
 def starts_with(column: ColumnElement[str], beginning: str) -> ColumnElement[bool]:
-    """Return the condition that text, ordered by code point, begins so; a range, which every planner understands."""
+    """Return the condition that text begins so, ordered by code point: as a range, which every planner understands."""
     after = _successor(beginning)
     return and_(column >= beginning, column < after if after else true())
 

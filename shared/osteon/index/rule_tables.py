@@ -1,4 +1,4 @@
-"""The tables of routing: rules, destinations that fail, resources that grow, who has read the change log how far."""
+"""The tables of routing: rules, destinations that fail, resources that grow, positions in the change log."""
 
 from typing import Final
 
@@ -31,12 +31,12 @@ growing: Final = Table(
     Column("public_id", LargeBinary, primary_key=True),
     Column("updated", Moment, nullable=False, index=True),
 )  # fmt: skip
-"""Patients, studies and series that are not stable yet, and when the last instance came. A table of its own: an indexed
-column of theirs would let PostgreSQL write all their index entries again with each instance."""
+"""Patients, studies and series that are not stable yet, and when the last instance was indexed. A table of its own: an
+indexed column of theirs would let PostgreSQL write all their index entries again with each instance."""
 
 followers: Final = Table(
     "followers", metadata,
     Column("name", Bytewise, primary_key=True),
     Column("seq", BigInteger, nullable=False),
 )  # fmt: skip
-"""Who has handled the change log up to which entry."""
+"""Up to which entry each reader has handled the change log."""

@@ -1,6 +1,6 @@
 """A `Search` as SQL: which rows of its level match, page by page.
 
-Pages follow the order of arrival, or by Study Date where a span of dates is asked for. Dates mostly rise as studies
+Pages follow the order of arrival, or by Study Date where a range of dates is searched. Dates mostly rise as studies
 arrive: a database that goes through all rows in the order of arrival, to stop at the end of a page, would
 go through nearly all of the archive before it comes to the last month.
 """
@@ -16,10 +16,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from osteon.archive.errors import BadCursor
 from osteon.dicom.query import Condition, DateTimeRange, Level, Range, Search, Single
 from osteon.index import tables
-from osteon.index.compare import BadSearch
 from osteon.index.conditions import Conditions, level_of, row_level
 from osteon.index.dialect import Dialect
-from osteon.index.find_id import find_all
+from osteon.index.identifiers import find_rows
+from osteon.index.matching_sql import BadSearch
 from osteon.index.values import date_bounds, date_key
 
 _SEQUENCE = 2
@@ -40,7 +40,7 @@ async def page(connection: AsyncConnection, dialect: Dialect, search: Search) ->
     after = _read_cursor(search)
     if search.limit <= 0:
         return [], None
-    parents = await find_all(connection, search.parents) if search.parents else None
+    parents = await find_rows(connection, search.parents) if search.parents else None
     found = await connection.execute(page_statement(dialect, search, parents, after))
     places = [Place(*row) for row in found]
     more = len(places) > search.limit
@@ -51,7 +51,7 @@ async def page(connection: AsyncConnection, dialect: Dialect, search: Search) ->
 
 async def count(connection: AsyncConnection, dialect: Dialect, search: Search) -> int:
     """Return how many rows match."""
-    parents = await find_all(connection, search.parents) if search.parents else None
+    parents = await find_rows(connection, search.parents) if search.parents else None
     matching = _matching(dialect, search, parents, func.count())
     return int((await connection.execute(matching)).scalar_one())
 
@@ -78,7 +78,7 @@ def page_statement(
 
 
 def _goes_by_date(search: Search) -> bool:
-    """Whether only rows with a Study Date match, within a span, and no other order is asked for."""
+    """Whether only rows with a Study Date match, within a span, and no other order is requested."""
     return not search.order and any(_spans_dates(condition) for condition in search.conditions)
 
 

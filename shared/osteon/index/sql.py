@@ -13,17 +13,17 @@ from osteon.archive.pack_records import InstanceState, PackOutcome, PackRows, St
 from osteon.archive.resources import InstanceScope, Location, LocationPage, Match, MatchPage, Statistics
 from osteon.contracts.conflicts import ConflictDecided
 from osteon.dicom.query import Level, Search
-from osteon.index import audit, changes, conflicts, locations, tables
+from osteon.index import change_log, conflicts, locations, pack_rows, tables
 from osteon.index import search as searching
 from osteon.index.batch import Batch
 from osteon.index.commitments import SqlCommitments
 from osteon.index.database import Database
-from osteon.index.find_id import find, lookup
-from osteon.index.heal import heal
+from osteon.index.identifiers import find_row, lookup
 from osteon.index.jobs import SqlJobs
 from osteon.index.migrate import expect, upgrade
 from osteon.index.queries import SqlQueries
 from osteon.index.remotes import SqlRemotes
+from osteon.index.repoint import repoint
 from osteon.index.resources import Resources
 from osteon.index.rules import SqlCircuits, SqlRules
 from osteon.index.stability import SqlStability
@@ -95,7 +95,7 @@ class SqlIndex:
             matches = await Resources(connection, self._database.dialect, self._uids).matches(search.level, ids)
         return MatchPage(matches, cursor)
 
-    async def located(self, search: Search) -> LocationPage:
+    async def search_locations(self, search: Search) -> LocationPage:
         """See `Index`."""
         async with self._database.read() as connection:
             ids, cursor = await searching.page(connection, self._database.dialect, search)
@@ -110,7 +110,7 @@ class SqlIndex:
     async def get(self, level: Level, public_id: str) -> Match:
         """See `Index`."""
         async with self._database.read() as connection:
-            row = await find(connection, level, public_id)
+            row = await find_row(connection, level, public_id)
             return (await Resources(connection, self._database.dialect, self._uids).matches(level, [row]))[0]
 
     async def lookup(self, identifier: str) -> Sequence[tuple[Level, str]]:
@@ -132,17 +132,17 @@ class SqlIndex:
     ) -> ChangePage:
         """See `Index`."""
         async with self._database.read() as connection:
-            return await changes.page(connection, since, to, limit, types)
+            return await change_log.read_page(connection, since, to, limit, types)
 
     async def last_change(self) -> Change | None:
         """See `Index`."""
         async with self._database.read() as connection:
-            return await changes.last(connection)
+            return await change_log.read_last(connection)
 
     async def statistics(self) -> Statistics:
         """See `Index`."""
         async with self._database.read() as connection:
-            return await changes.statistics(connection)
+            return await change_log.read_statistics(connection)
 
     async def conflicts(
         self, *, after: int = 0, limit: int = 100, study_uid: str | None = None, resolved: bool | None = False
@@ -160,7 +160,7 @@ class SqlIndex:
             raise ResourceNotFound(f"there is no conflict {conflict_id}")
         return found[0]
 
-    async def aside(self, sop_uids: Sequence[str]) -> Sequence[Location]:
+    async def conflicting_versions(self, sop_uids: Sequence[str]) -> Sequence[Location]:
         """See `Index`."""
         among = self._database.dialect.among(tables.instances.c.sop_instance_uid, sop_uids)
         async with self._database.read() as connection:
@@ -181,30 +181,30 @@ class SqlIndex:
             lambda connection: conflicts.decide(self._batch(connection, numbers), decision, version)
         )
 
-    async def heal(self, pack: StoredPack, lost: Sequence[str]) -> PackOutcome:
+    async def repoint(self, pack: StoredPack, lost: Sequence[str]) -> PackOutcome:
         """See `Index`."""
 
         async def work(connection: AsyncConnection) -> PackOutcome:
             batch = self._batch(connection, {})
-            await heal(batch, pack, lost)
+            await repoint(batch, pack, lost)
             return (await read_outcomes(batch, [pack.facts.pack_id]))[pack.facts.pack_id]
 
         return await self._database.write(work)
 
-    async def copies(self, pack_id: str) -> Sequence[tuple[str, str]]:
+    async def duplicate_packs(self, pack_id: str) -> Sequence[tuple[str, str]]:
         """See `Index`."""
         async with self._database.read() as connection:
-            return await audit.copies(connection, pack_id)
+            return await pack_rows.duplicate_packs(connection, pack_id)
 
-    def packs(
+    def pack_rows(
         self, *, after: str = "", study_uid: str | None = None, only: str | None = None
     ) -> AsyncIterator[PackRows]:
         """See `Index`."""
-        return audit.packs(self._database, after, study_uid, only)
+        return pack_rows.packs(self._database, after, study_uid, only)
 
-    def members(self, pack_id: str) -> AsyncIterator[Location]:
+    def pack_members(self, pack_id: str) -> AsyncIterator[Location]:
         """See `Index`."""
-        return audit.members(self._database, self._uids, pack_id)
+        return pack_rows.members(self._database, self._uids, pack_id)
 
     async def _numbers(self, packs: Sequence[StoredPack]) -> dict[str, int]:
         entries = [entry for pack in packs for entry in pack.instances]

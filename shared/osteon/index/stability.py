@@ -1,6 +1,6 @@
-"""Which patients, studies and series still grow, and who has seen that they stopped.
+"""Which patients, studies and series still grow, and how far each reader has handled that they stopped.
 
-A resource is growing from the transaction that brings it an instance until a sweep finds it settled. The sweep takes it
+A resource is growing from the transaction that brings it an instance until a sweep finds it stable. The sweep takes it
 off the table and logs that it is stable in one transaction, so that each period of growing ends in one entry of the
 log, however many sweep at the same time.
 """
@@ -13,8 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from osteon.archive.changes import ChangeType
 from osteon.dicom.query import Level
+from osteon.index.change_log import CODES
 from osteon.index.database import Database
-from osteon.index.log import CODES
 from osteon.index.rule_tables import followers, growing
 from osteon.index.tables import changes
 
@@ -32,7 +32,7 @@ class SqlStability:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def settle(self, before: datetime, *, limit: int = 500) -> int:
+    async def mark_stable(self, before: datetime, *, limit: int = 500) -> int:
         """See `Stability`."""
         due: ColumnElement[bool] = _g.updated <= before
         # Rows that another sweep has, or that an indexer just brings up to date, are passed over.
@@ -64,12 +64,12 @@ class SqlStability:
                 return 0
         return await self._database.write(work)
 
-    async def followed(self, name: str) -> int:
+    async def position(self, name: str) -> int:
         """See `Stability`."""
         async with self._database.read() as connection:
             return int(await connection.scalar(select(followers.c.seq).where(followers.c.name == name)) or 0)
 
-    async def follow(self, name: str, seq: int) -> None:
+    async def advance(self, name: str, seq: int) -> None:
         """See `Stability`."""
         insert = self._database.dialect.insert(followers).on_conflict_do_nothing(index_elements=["name"])
         further = update(followers).where(followers.c.name == name, followers.c.seq < seq).values(seq=seq)

@@ -27,7 +27,7 @@ from sqlalchemy import (
 from sqlalchemy.types import TypeEngine
 
 from osteon.dicom.query import Level
-from osteon.index.fields import LEVEL_FIELDS, SMALL, STUDY_ROW_FIELDS, Field, Kind
+from osteon.index.fields import LEVEL_FIELDS, SMALL, STUDY_ROW_FIELDS, Field, FieldKind
 
 metadata: Final = MetaData(
     naming_convention={
@@ -83,7 +83,7 @@ def _total(name: str) -> Column[int]:
 def _attributes(fields: tuple[Field, ...], *, required: str = "") -> list[Column[Any]]:
     columns: list[Column[Any]] = []
     for field in fields:
-        if field.kind is Kind.NUMBER:
+        if field.kind is FieldKind.NUMBER:
             columns.append(Column(field.column, BigInteger))
         else:
             columns.append(Column(field.column, Bytewise, nullable=field.keyword != required))
@@ -142,7 +142,7 @@ series = Table(
     Index(None, "series_instance_uid"), Index(None, "modality_key", "study"),
 )  # fmt: skip
 
-_NUMBERS: Final = tuple(field for field in LEVEL_FIELDS[Level.IMAGE] if field.kind is Kind.NUMBER)
+_NUMBERS: Final = tuple(field for field in LEVEL_FIELDS[Level.IMAGE] if field.kind is FieldKind.NUMBER)
 
 instances = Table(
     "instances", metadata, _id(), _parent("series", "series"), _parent("pack", "packs"),
@@ -197,8 +197,8 @@ NAMES: Final[dict[Level, tuple[Table, Table]]] = {
 }
 """Level → (a row for each group of each person name, a row for each word of them)."""
 
-repeats = Table(
-    "repeats", metadata,
+pack_duplicates = Table(
+    "pack_duplicates", metadata,
     Column("pack", Id, ForeignKey("packs.id"), primary_key=True, autoincrement=False),
     Column("instance", Id, ForeignKey("instances.id"), primary_key=True, autoincrement=False),
     Column("conflict", Boolean, nullable=False),
@@ -242,7 +242,7 @@ changes = Table(
     Column("public_id", LargeBinary, nullable=False),
     sqlite_autoincrement=True,
 )  # fmt: skip
-"""The change log. It names resources by their public identifier, so that what was deleted can still be told."""
+"""The change log. It names resources by their public identifier, so that deleted ones are still named."""
 Index(
     "ix_changes_above_instances", changes.c.seq, postgresql_where=changes.c.level < 3, sqlite_where=changes.c.level < 3
 )

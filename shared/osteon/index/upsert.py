@@ -1,10 +1,10 @@
 """Writing packs into the index: one transaction a batch, few statements whatever the number of instances.
 
 Order of locks, the same for every writer, so that none waits for another in a circle: packs by pack id, patients by
-public identifier, the change log. Who holds a patient may change all that is below it, so sums need no further locks.
-What another writer inserted first (under another patient) is found out by the insert itself, never by looking before;
-there, and where a contested instance goes to another patient (`settle`), two writers can cross; the database ends one
-of them, which then begins again.
+public identifier, the change log. The holder of a patient may change all below it, so sums need no further locks. What
+another writer inserted first (under another patient) shows in the insert itself, never in a query before it. There,
+and where a contested instance goes to another patient (`select_versions`), two writers can deadlock; the database ends
+one of them, which then starts again.
 """
 
 from collections import Counter
@@ -15,11 +15,11 @@ from sqlalchemy import bindparam, select, update
 from osteon.archive.pack_records import InstanceState, PackOutcome, StoredPack
 from osteon.dicom.identity import parse_public_id
 from osteon.index import tables
-from osteon.index.batch import Batch, Member, instance_row
-from osteon.index.log import write_log
-from osteon.index.parents import Parents
-from osteon.index.settle import settle
+from osteon.index.batch import Batch, BatchMember, instance_row
+from osteon.index.change_log import write_log
+from osteon.index.parent_rows import Parents
 from osteon.index.values import clean
+from osteon.index.version_selection import select_versions
 
 
 async def upsert(batch: Batch, packs: Sequence[StoredPack]) -> list[PackOutcome]:
@@ -29,7 +29,7 @@ async def upsert(batch: Batch, packs: Sequence[StoredPack]) -> list[PackOutcome]
         by_id.setdefault(pack.facts.pack_id, pack)
     fresh = await _register(batch, by_id.values())
     members = [
-        Member(fresh[pack_id], pack_id, entry) for pack_id in sorted(fresh) for entry in by_id[pack_id].instances
+        BatchMember(fresh[pack_id], pack_id, entry) for pack_id in sorted(fresh) for entry in by_id[pack_id].instances
     ]
     if fresh:
         await _index(batch, members, list(fresh.values()))
@@ -55,9 +55,9 @@ async def _register(batch: Batch, packs: Iterable[StoredPack]) -> dict[str, int]
     return {row.pack_id: row.id for row in added}
 
 
-async def _index(batch: Batch, members: list[Member], packs: list[int]) -> None:
+async def _index(batch: Batch, members: list[BatchMember], packs: list[int]) -> None:
     known = await _known(batch, {member.entry.identity.sop_uid for member in members})
-    first: dict[str, Member] = {}
+    first: dict[str, BatchMember] = {}
     for member in members:
         if member.entry.identity.sop_uid not in known:
             first.setdefault(member.entry.identity.sop_uid, member)
@@ -76,7 +76,7 @@ async def _index(batch: Batch, members: list[Member], packs: list[int]) -> None:
     written.packs = await _count(batch, members, packs)
     contested = {(m.instance, m.entry.sha256): m for m in reversed(members) if m.state is InstanceState.CONFLICT}
     if contested:
-        await settle(batch, {instance for instance, _ in contested}, contested, written)
+        await select_versions(batch, {instance for instance, _ in contested}, contested, written)
     await write_log(batch.connection, batch.dialect, batch.now, written, packs=packs)
 
 
@@ -91,7 +91,7 @@ async def _known(batch: Batch, sop_uids: Iterable[str]) -> dict[str, tuple[int, 
     return {uid: (instance, sha256) for uid, instance, sha256 in found}
 
 
-async def _insert_instances(batch: Batch, members: dict[str, Member], parents: Parents) -> dict[str, int]:
+async def _insert_instances(batch: Batch, members: dict[str, BatchMember], parents: Parents) -> dict[str, int]:
     """Insert rows, in the order of arrival; returns the ids of those that no other writer had inserted meanwhile."""
     rows = [instance_row(batch, member, parents) for member in members.values()]
     if not rows:
@@ -102,7 +102,7 @@ async def _insert_instances(batch: Batch, members: dict[str, Member], parents: P
     return {row.sop_instance_uid: row.id for row in added}
 
 
-def _classify(members: list[Member], known: dict[str, tuple[int, bytes]]) -> None:
+def _classify(members: list[BatchMember], known: dict[str, tuple[int, bytes]]) -> None:
     for member in members:
         member.instance, sha256 = known[member.entry.identity.sop_uid]
         if member.state is None:
@@ -110,21 +110,21 @@ def _classify(members: list[Member], known: dict[str, tuple[int, bytes]]) -> Non
             member.state = InstanceState.DUPLICATE if same else InstanceState.CONFLICT
 
 
-async def _set_aside(batch: Batch, members: list[Member]) -> int:
-    """Note duplicates and conflicts; returns how many conflicts are new (the same bytes may come several times)."""
-    repeats: dict[tuple[int, int], bool] = {}
-    others: dict[tuple[int, bytes], Member] = {}
+async def _set_aside(batch: Batch, members: list[BatchMember]) -> int:
+    """Note duplicates and conflicts; returns how many conflicts are new (the same bytes may arrive several times)."""
+    pack_duplicates: dict[tuple[int, int], bool] = {}
+    others: dict[tuple[int, bytes], BatchMember] = {}
     for member in members:
         if member.state is InstanceState.STORED:
             continue
         conflict = member.state is InstanceState.CONFLICT
         key = (member.pack, member.instance)
-        repeats[key] = repeats.get(key, False) or conflict
+        pack_duplicates[key] = pack_duplicates.get(key, False) or conflict
         if conflict:
             others.setdefault((member.instance, member.entry.sha256), member)
-    if repeats:
-        rows = [{"pack": pack, "instance": row, "conflict": c} for (pack, row), c in sorted(repeats.items())]
-        await batch.connection.execute(tables.repeats.insert(), rows)
+    if pack_duplicates:
+        rows = [{"pack": pack, "instance": row, "conflict": c} for (pack, row), c in sorted(pack_duplicates.items())]
+        await batch.connection.execute(tables.pack_duplicates.insert(), rows)
     if not others:
         return 0
     insert = batch.dialect.insert(tables.conflicts).on_conflict_do_nothing(index_elements=["instance", "sha256"])
@@ -134,7 +134,7 @@ async def _set_aside(batch: Batch, members: list[Member]) -> int:
     return len(added.all())
 
 
-def _conflict_row(batch: Batch, member: Member) -> dict[str, object]:
+def _conflict_row(batch: Batch, member: BatchMember) -> dict[str, object]:
     entry = member.entry
     return {
         "instance": member.instance, "pack": member.pack, "byte_offset": entry.offset, "byte_length": entry.length,
@@ -146,7 +146,7 @@ def _conflict_row(batch: Batch, member: Member) -> dict[str, object]:
     }  # fmt: skip
 
 
-async def _count(batch: Batch, members: list[Member], packs: list[int]) -> int:
+async def _count(batch: Batch, members: list[BatchMember], packs: list[int]) -> int:
     """Write the outcomes of the packs; returns how many of them are not redundant."""
     counts = Counter((member.pack, member.state) for member in members)
     columns = {"stored": InstanceState.STORED, "duplicates": InstanceState.DUPLICATE}

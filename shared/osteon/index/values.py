@@ -4,7 +4,7 @@ import re
 import unicodedata
 from typing import Final
 
-from osteon.index.names import MAX_KEY
+from osteon.index.name_keys import MAX_KEY
 
 MAX_TEXT: Final = 4096
 """Characters of a value that are kept; PS3.5 6.2 allows at most 10240, and 64 for what is searched."""
@@ -28,13 +28,13 @@ def text_key(text: str) -> str:
 
 
 def date_key(text: str) -> str | None:
-    """Return `YYYYMMDD` of a DA value, of the old form `YYYY.MM.DD` too; None when it is no date."""
+    """Return `YYYYMMDD` of a DA value, of the old form `YYYY.MM.DD` too; None when it is not a date."""
     match = _DATE.fullmatch(text.strip())
     return "".join(match.groups()) if match else None
 
 
 def date_bounds(text: str) -> tuple[str, str] | None:
-    """Return the first and last `YYYYMMDD` that a date, or a month or year of a query, stands for."""
+    """Return the first and last `YYYYMMDD` that a date, or a month or year of a query, covers."""
     day = date_key(text)
     if day:
         return day, day
@@ -43,13 +43,13 @@ def date_bounds(text: str) -> tuple[str, str] | None:
 
 
 def time_key(text: str) -> str | None:
-    """Return `HHMMSS.FFFFFF` of a TM value of any precision (old form `HH:MM:SS` too); None when it is no time."""
+    """Return `HHMMSS.FFFFFF` of a TM value of any precision (old form `HH:MM:SS` too); None when it is not a time."""
     bounds = time_bounds(text)
     return bounds[0] if bounds else None
 
 
 def time_bounds(text: str) -> tuple[str, str] | None:
-    """Return the first and last `HHMMSS.FFFFFF` that a time stands for: `10` is the whole hour (PS3.5 6.2, TM)."""
+    """Return the first and last `HHMMSS.FFFFFF` that a time covers: `10` is the whole hour (PS3.5 6.2, TM)."""
     match = _TIME.fullmatch(text.strip())
     if not match:
         return None
@@ -60,7 +60,7 @@ def time_bounds(text: str) -> tuple[str, str] | None:
 
 
 def number(text: str) -> int | None:
-    """Return the integer that IS or US text stands for (`007`, `+7`, `7.0`); None when it is none that fits 64 bits."""
+    """Return the integer that IS or US text stands for (`007`, `+7`, `7.0`); None when it is not one of 64 bits."""
     match = _NUMBER.fullmatch(text.strip())
     value = int(match[1]) if match else _INT64
     return value if -_INT64 <= value < _INT64 else None

@@ -13,8 +13,8 @@ from typing import BinaryIO, TypeVar
 
 from osteon.objects.files import CHUNK, DurableFolder
 from osteon.objects.keys import check_key, check_prefix, check_range
-from osteon.objects.measured import measured
-from osteon.objects.port import BadKey, ObjectInfo, ObjectNotFound, ObjectsUnavailable
+from osteon.objects.object_metrics import measured
+from osteon.objects.port import BadObjectKey, ObjectInfo, ObjectNotFound, ObjectsUnavailable
 
 _LISTED_AT_ONCE = 500
 
@@ -24,8 +24,8 @@ T = TypeVar("T")
 class FolderObjects:
     """The port `Objects` on a folder, which is made when absent. Every method works in threads.
 
-    A full, read-only or broken disk raises `ObjectsUnavailable`. A file and a folder can not have the same name, so
-    with `a` stored, `a/b` is a `BadKey`; no key of Osteon is the beginning of another one.
+    A full, read-only or broken disk raises `ObjectsUnavailable`. A file and a folder cannot have the same name, so
+    with `a` stored, `a/b` is a `BadObjectKey`; no key of Osteon is the beginning of another one.
     """
 
     remote = False
@@ -82,7 +82,7 @@ class FolderObjects:
         return self._folder.root / key
 
     async def delete(self, key: str) -> None:
-        """Delete the object and the folders that it leaves empty; an absent one is no error."""
+        """Delete the object and the folders that it leaves empty; an absent one is not an error."""
         check_key(key)
         with measured("delete"):
             await self._run(lambda: self._folder.remove(key))
@@ -96,7 +96,7 @@ class FolderObjects:
                 yield ObjectInfo(key, facts.st_size, datetime.fromtimestamp(facts.st_mtime, UTC))
 
     async def check(self) -> None:
-        """Raise `ObjectsUnavailable` when a file can not be written now."""
+        """Raise `ObjectsUnavailable` when a file cannot be written now."""
         with measured("check"):
             await self._run(self._folder.probe)
 
@@ -106,7 +106,9 @@ class FolderObjects:
             try:
                 await self._run(work)
             except (NotADirectoryError, IsADirectoryError, FileExistsError):
-                raise BadKey(f"the object key {key!r} needs a folder where an object is, or the reverse") from None
+                raise BadObjectKey(
+                    f"the object key {key!r} needs a folder where an object is, or the reverse"
+                ) from None
 
     async def _read(self, operation: str, key: str, work: Callable[[Path], T]) -> T:
         check_key(key)
@@ -123,18 +125,18 @@ class FolderObjects:
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError, FileExistsError):
             raise
         except OSError as error:
-            raise ObjectsUnavailable(f"the folder of objects can not be used: {error}") from error
+            raise ObjectsUnavailable(f"the folder of objects cannot be used: {error}") from error
 
 
 def _at_hand(file: FileIO, chunk: memoryview) -> bool:
     """Fill `chunk` if the system has all of it in memory, without the thread that waiting for a disk needs."""
     try:
-        got = os.preadv(file.fileno(), [chunk], file.tell(), os.RWF_NOWAIT)
-    except (AttributeError, OSError):  # this system, or this file system, can not tell
+        count = os.preadv(file.fileno(), [chunk], file.tell(), os.RWF_NOWAIT)
+    except (AttributeError, OSError):  # not supported by this system or file system
         return False
-    if got < len(chunk):
+    if count < len(chunk):
         return False
-    file.seek(got, os.SEEK_CUR)
+    file.seek(count, os.SEEK_CUR)
     return True
 
 

@@ -12,20 +12,20 @@ Bytes = bytes | memoryview
 
 
 class ObjectsUnavailable(Unavailable):
-    """The store does not answer, or answered that it can not serve now."""
+    """The store does not answer, or answered that it cannot serve now."""
 
 
 class ObjectNotFound(NotFound):
     """There is no object under this key."""
 
 
-class BadKey(Invalid):
-    """The key can not name an object in every store (`osteon.objects.keys`)."""
+class BadObjectKey(Invalid):
+    """The key cannot name an object in every store (`osteon.objects.keys`)."""
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
-    """What a listing tells of an object. `size` in bytes, `modified` in UTC."""
+    """An object in a listing. `size` in bytes, `modified` in UTC."""
 
     key: str
     size: int
@@ -33,7 +33,7 @@ class ObjectInfo:
 
 
 class Objects(Protocol):
-    """Put, get, range, list, delete. Every method raises `ObjectsUnavailable` when the store can not be reached.
+    """Put, get, range, list, delete. Every method raises `ObjectsUnavailable` when the store cannot be reached.
 
     A put that raised may still have happened, or happen later: give a key to one content only.
     """
@@ -70,7 +70,7 @@ class Objects(Protocol):
         """Return the file in which the object is, if it is there, for reading only; None when objects are not files."""
 
     async def delete(self, key: str) -> None:
-        """Delete the object; an absent one is no error."""
+        """Delete the object; an absent one is not an error."""
 
     def list(self, prefix: str = "") -> AsyncIterator[ObjectInfo]:
         """Iterate over the objects whose key starts with `prefix`.
@@ -80,4 +80,4 @@ class Objects(Protocol):
         """
 
     async def check(self) -> None:
-        """Raise `ObjectsUnavailable` with what is wrong when the store can not be used now (for `/readyz`)."""
+        """Raise `ObjectsUnavailable` with what is wrong when the store cannot be used now (for `/readyz`)."""

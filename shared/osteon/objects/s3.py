@@ -15,9 +15,9 @@ from minio.error import S3Error
 from urllib3.exceptions import ProtocolError
 
 from osteon.objects.keys import check_key, check_prefix
-from osteon.objects.measured import measured
+from osteon.objects.object_metrics import measured
 from osteon.objects.port import ObjectInfo
-from osteon.objects.s3_bucket import AT_ONCE, PART_SIZE, Bucket, give_back
+from osteon.objects.s3_bucket import AT_ONCE, PART_SIZE, Bucket, release_response
 from osteon.objects.s3_errors import CLIENT_ERRORS, translate
 from osteon.objects.s3_pool import SteadyPool
 from osteon.settings import ObjectSettings
@@ -32,7 +32,7 @@ class S3Objects:
 
     At most `threads` requests run at once, and at most `uploads` of them store objects, each holding a MiB in memory,
     or a part of `part_size` bytes when the object is larger than `at_once`. Timeouts are in seconds. Raises `Invalid`
-    when the endpoint or the bucket's name can not be used.
+    when the endpoint or the bucket's name cannot be used.
     """
 
     remote = True
@@ -118,7 +118,7 @@ class S3Objects:
                 yield chunk
         finally:
             # In a thread: closing waits for a read that may still hang there.
-            asyncio.get_running_loop().run_in_executor(None, give_back, response)
+            asyncio.get_running_loop().run_in_executor(None, release_response, response)
 
     async def size(self, key: str) -> int:
         """Return the object's length in bytes; raises `ObjectNotFound`."""
@@ -130,7 +130,7 @@ class S3Objects:
         check_key(key)
 
     async def delete(self, key: str) -> None:
-        """Delete the object; an absent one is no error."""
+        """Delete the object; an absent one is not an error."""
         check_key(key)
         await self._run("delete", key, lambda: self._bucket.delete(key))
 
@@ -144,7 +144,7 @@ class S3Objects:
             after = page[-1].key
 
     async def check(self) -> None:
-        """Raise `ObjectsUnavailable` with what is wrong when the store can not be used now; makes the bucket."""
+        """Raise `ObjectsUnavailable` with what is wrong when the store cannot be used now; makes the bucket."""
         with measured("check"):
             await self._in_thread("check", self._probed.make)
 
@@ -157,7 +157,7 @@ class S3Objects:
         await self._in_thread("bucket", self._bucket.remove)
 
     def close(self) -> None:
-        """Give up the threads and connections; requests in flight come to their end unheard."""
+        """Close the threads and connections; requests in flight end without effect on callers."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _store(self, operation: str, key: str, upload: Callable[[], None]) -> None:
@@ -183,7 +183,7 @@ class S3Objects:
             except ProtocolError:
                 return attempt()
             except S3Error as error:
-                if not self._bucket.lost(error):
+                if not self._bucket.forget_if_missing(error):
                     raise
                 return attempt()
 

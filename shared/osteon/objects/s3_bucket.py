@@ -48,7 +48,7 @@ class Bucket:
     """A bucket that is made at the first use. Raises the errors of the client and those of the port.
 
     `region` may be empty, then the store is asked. What is longer than `at_once` bytes is sent in parts of
-    `part_size`. Raises `Invalid` when endpoint or name can not be used.
+    `part_size`. Raises `Invalid` when endpoint or name cannot be used.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class Bucket:
             self._check_size(key, size)
 
     def _put(self, key: str, source: BinaryIO, headers: DictType) -> BaseHTTPResponse:
-        # The client says where the object goes and, within the credential's scope, in which region.
+        # The client knows the URL of the object and, within the credential's scope, its region.
         presigned = urlsplit(self._client.get_presigned_url("PUT", self._name, key))
         url = presigned._replace(query="")
         if self._credentials is not None:
@@ -122,7 +122,7 @@ class Bucket:
             self._name, key, source, size, part_size=self._part_size, num_parallel_uploads=1
         )
         encrypted = _header(result, _ENCRYPTION).startswith("aws:kms")
-        if result.etag != expected and not encrypted:  # an encrypted bucket's ETags are no MD5s
+        if result.etag != expected and not encrypted:  # an encrypted bucket's ETags are not MD5s
             raise ObjectsUnavailable(f"the object store {self.where} kept other bytes of {key!r} than were sent")
         self._check_size(key, size)
 
@@ -146,7 +146,7 @@ class Bucket:
         try:
             self._check_range_response(key, response, offset, length)
         except BaseException:
-            give_back(response)
+            release_response(response)
             raise
         return response
 
@@ -158,7 +158,7 @@ class Bucket:
         try:
             return response.read()
         finally:
-            give_back(response)
+            release_response(response)
 
     def size(self, key: str) -> int:
         """Return the object's length in bytes."""
@@ -201,7 +201,7 @@ class Bucket:
         if not self._made:
             self.make()
 
-    def lost(self, error: Exception) -> bool:
+    def forget_if_missing(self, error: Exception) -> bool:
         """Whether the error says that the bucket is gone, so that it must be made again."""
         if not no_bucket(error):
             return False
@@ -211,13 +211,13 @@ class Bucket:
     def _check_range_response(self, key: str, response: BaseHTTPResponse, offset: int, length: int | None) -> None:
         if offset and response.status != HTTPStatus.PARTIAL_CONTENT:
             raise ObjectsUnavailable(f"the object store {self.where} ignores the header Range")
-        got = int(response.headers["Content-Length"])
-        if length is not None and got != length:
+        received = int(response.headers["Content-Length"])
+        if length is not None and received != length:
             check_range(key, self.size(key), offset, length)
-            raise ObjectsUnavailable(f"the object store {self.where} sends {got} of {length} bytes of {key!r}")
+            raise ObjectsUnavailable(f"the object store {self.where} sends {received} of {length} bytes of {key!r}")
 
 
-def give_back(response: BaseHTTPResponse) -> None:
+def release_response(response: BaseHTTPResponse) -> None:
     """Return the connection to its pool; one with bytes left unread is closed first."""
     response.close()
     response.release_conn()

@@ -9,7 +9,7 @@ from osteon.errors import Invalid, OsteonError
 from osteon.objects.port import ObjectNotFound, ObjectsUnavailable
 
 CLIENT_ERRORS = (MinioException, HTTPError, ParseError, ValueError)
-"""What the client raises when the store, or the way to it, fails, or when it can not read an answer."""
+"""What the client raises when the store, or the way to it, fails, or when it cannot read an answer."""
 
 _ABSENT = frozenset({"NoSuchKey", "NoSuchVersion"})
 _NEVER = frozenset({"InvalidRange", "KeyTooLongError", "EntityTooLarge"})
@@ -19,7 +19,7 @@ _SETTINGS = {
     "SignatureDoesNotMatch": "OSTEON_S3_SECRET_KEY: it does not belong to the access key",
     "AuthorizationHeaderMalformed": "OSTEON_S3_REGION: the store expects another one",
     "PermanentRedirect": "OSTEON_S3_REGION: the bucket is in another one",
-    "BucketAlreadyExists": "OSTEON_S3_BUCKET: it belongs to somebody else",
+    "BucketAlreadyExists": "OSTEON_S3_BUCKET: it belongs to another account",
     "InvalidBucketName": "OSTEON_S3_BUCKET: the store refuses the name",
     "NoSuchBucket": "OSTEON_S3_BUCKET: there is no such bucket",
     "RequestTimeTooSkewed": "the clocks of this host and of the store differ too much",
@@ -39,7 +39,7 @@ def bucket_is_there(error: S3Error) -> bool:
 def translate(error: Exception, *, where: str, what: str) -> OsteonError:
     """Return the error of the port for one of `CLIENT_ERRORS`; `where` is the store, `what` the object or action.
 
-    An answer that nobody foresaw counts as unavailable: the caller tries again, and nothing is given up.
+    An unknown answer counts as unavailable: the caller retries, and nothing is lost.
     """
     if isinstance(error, S3Error):
         if error.code in _ABSENT:

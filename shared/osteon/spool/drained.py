@@ -1,6 +1,6 @@
 """`osteon drained`: waits until a spool is empty, before the last writer of its volume is stopped.
 
-A pod's containers are all told to stop at once, but what `ingress` still takes in needs the `writer`. So the writer's
+A pod's containers are all stopped at once, but what `ingress` still accepts needs the `writer`. So the writer's
 pod waits here first (a preStop hook), and nothing stays behind in a volume that no pod may mount for a long time.
 """
 
@@ -16,7 +16,7 @@ from osteon.spool.folders import LOCK, files, orphans
 from osteon.spool.paths import OPEN, SEALED
 
 _PAUSE: Final = 0.5
-"""Seconds between two looks."""
+"""Seconds between two checks."""
 
 
 def main(
@@ -33,7 +33,7 @@ def main(
 
 
 def remains(root: Path) -> str:
-    """Say what keeps the spool from being empty, if anything; damaged files do not, they are for a person."""
+    """Say what keeps the spool from being empty, if anything; damaged files do not, they are left for the operator."""
     if not root.exists():
         return ""
     packs = sum(path.name.endswith((SEALED, OPEN)) for path in files(root))

@@ -157,14 +157,14 @@ class OpenPacks:
         self._sum_up()
 
     def seal_due(self) -> None:
-        """Mark what is old enough to be sealed by the commit that follows."""
+        """Mark what is old enough to be sealed by the next commit."""
         now = time.monotonic()
         for pack in self._packs:
             if pack.due <= now:
                 self._mark(pack, SealReason.AGE)
 
     def seal_all(self) -> None:
-        """Mark all packs to be sealed by the commit that follows and drop what is unfinished: the association has ended."""
+        """Mark all packs to be sealed by the next commit and drop what is unfinished: the association has ended."""
         for pack in self._packs:
             if pack.streaming:
                 pack.streaming = False

@@ -74,7 +74,7 @@ async def test_a_pack_of_another_length_is_noticed_from_object_on(room, depth, n
 async def test_a_flipped_byte_is_noticed_by_reading_it_back_only(room, depth, noticed):
     pack, items = await stored(room)
     data = bytearray(await room.objects.get(pack.key))
-    locations = [each async for each in room.index.members(pack.pack_id)]
+    locations = [each async for each in room.index.pack_members(pack.pack_id)]
     data[locations[1].offset + locations[1].length - 1] ^= 1
     await room.objects.put(pack.key, bytes(data))
     found = await failures(room, items, depth)

@@ -148,8 +148,8 @@ async def test_a_job_that_has_waited_long_gives_its_place_to_others(world, monke
 async def test_a_wrong_class_and_a_lost_object_are_told_apart(world):
     wrong, lost, port, reports = await world.stored(), await world.stored(), free_port(), Reports()
     await known(world, port)
-    async for pack in world.room.index.packs():
-        async for member in world.room.index.members(pack.pack_id):
+    async for pack in world.room.index.pack_rows():
+        async for member in world.room.index.pack_members(pack.pack_id):
             if member.identity.sop_uid == lost.sop_instance_uid:
                 await world.room.objects.delete(pack.key)
     await ask_and_leave(world, asking_for(Item(MR, wrong.sop_instance_uid), lost))

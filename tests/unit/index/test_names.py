@@ -4,7 +4,7 @@
 
 import pytest
 
-from osteon.index.names import MAX_KEY, fold, name_key, name_keys, sound, words
+from osteon.index.name_keys import MAX_KEY, fold, name_key, name_keys, sound, words
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from osteon.index.fields import FIELDS, Kind, column_name
+from osteon.index.fields import FIELDS, FieldKind, column_name
 from osteon.index.ranges import _successor
 from osteon.index.values import clean, date_bounds, date_key, number, text_key, time_bounds, time_key
 
@@ -100,4 +100,4 @@ def test_numbers_that_do_not_fit_their_column_are_left_out():
 
 
 def test_every_kind_of_attribute_is_held_somewhere():
-    assert {field.kind for field in FIELDS.values()} == set(Kind)
+    assert {field.kind for field in FIELDS.values()} == set(FieldKind)

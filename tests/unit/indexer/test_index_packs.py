@@ -123,7 +123,7 @@ async def test_an_index_made_again_serves_what_came_first_and_counts_the_same(ro
     for name, datasets in (("b1", [known]), ("b2", [known]), ("b3", [known, ct_slice(study="1.1", series="1.1.1")])):
         await room.run(await room.put(name, *datasets))
     again = SqlIndex(sqlite_url(tmp_path / "again.sqlite"))
-    assert await sweep(objects=room.objects, index=again, settled=timedelta(0)) == 6
+    assert await sweep(objects=room.objects, index=again, min_age=timedelta(0)) == 6
     assert await again.statistics() == await room.index.statistics()
     for level in Level:
         before, after = [(await index.search(Search(level))).matches for index in (room.index, again)]

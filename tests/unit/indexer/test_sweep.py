@@ -16,8 +16,8 @@ from support.indexer import Room
 from support.make import ct_slice
 
 
-async def look(room: Room, settled: timedelta = timedelta(0)) -> int:
-    return await sweep(objects=room.objects, index=room.index, bus=room.bus, settled=settled)
+async def look(room: Room, min_age: timedelta = timedelta(0)) -> int:
+    return await sweep(objects=room.objects, index=room.index, bus=room.bus, min_age=min_age)
 
 
 async def test_the_sweep_indexes_packs_without_rows_and_only_those(room: Room) -> None:

@@ -13,26 +13,28 @@ from osteon.contracts.conflicts import Keep
 from osteon.contracts.packs import PackStored
 from osteon.index import tables
 from osteon.packs import sidecar
-from osteon_indexer.order import SortedRows
+from osteon_indexer.external_sort import ExternalSorter
 from osteon_indexer.verify import compare
-from osteon_indexer.verify.compare import Verifier, Wanted, merged
-from osteon_indexer.verify.deep import Pace
-from osteon_indexer.verify.problems import ADVICE, Kind, Problem, Tally
+from osteon_indexer.verify.compare import Verifier, VerifyOptions, merged
+from osteon_indexer.verify.deep import RateLimiter
+from osteon_indexer.verify.problems import ADVICE, ProblemKind, VerifyProblem, VerifyProgress
 from support.indexer import Room
 from support.make import ct_slice
 
 NOW = timedelta(0)
 
 
-async def verify(room: Room, *, deep: bool = True, settled: timedelta = NOW, **wanted: object) -> list[Problem]:
-    found: list[Problem] = []
-    tally = Tally()
-    await Verifier(room.objects, room.index, Wanted(deep=deep, settled=settled, **wanted), tally, found.append).run()
+async def verify(room: Room, *, deep: bool = True, min_age: timedelta = NOW, **wanted: object) -> list[VerifyProblem]:
+    found: list[VerifyProblem] = []
+    tally = VerifyProgress()
+    await Verifier(
+        room.objects, room.index, VerifyOptions(deep=deep, min_age=min_age, **wanted), tally, found.append
+    ).run()
     assert tally.problems == len(found)
     return found
 
 
-def kinds(problems: list[Problem]) -> dict[str, Kind]:
+def kinds(problems: list[VerifyProblem]) -> dict[str, ProblemKind]:
     return {problem.key: problem.kind for problem in problems}
 
 
@@ -72,10 +74,10 @@ async def test_lost_and_cut_objects_are_named(room: Room, deep: bool) -> None:
     await room.objects.delete(packs[3].key)
     await room.objects.delete(packs[3].sidecar_key)
     assert kinds(await verify(room, deep=deep)) == {
-        packs[0].key: Kind.PACK_LOST,
-        packs[1].key: Kind.PACK_LENGTH,
-        packs[2].sidecar_key: Kind.SIDECAR_LOST,
-        packs[3].key: Kind.PACK_LOST,
+        packs[0].key: ProblemKind.PACK_LOST,
+        packs[1].key: ProblemKind.PACK_LENGTH,
+        packs[2].sidecar_key: ProblemKind.SIDECAR_LOST,
+        packs[3].key: ProblemKind.PACK_LOST,
     }
 
 
@@ -88,18 +90,18 @@ async def test_a_flipped_byte_is_found_by_reading_only(room: Room) -> None:
     await room.objects.put(packs[2].sidecar_key, sidecar.encode(packs[2], list(lines)[:1]))
     assert await verify(room, deep=False) == []
     assert kinds(await verify(room)) == {
-        packs[0].key: Kind.INSTANCE_DAMAGED,
-        packs[1].sidecar_key: Kind.SIDECAR_DAMAGED,
-        packs[2].sidecar_key: Kind.SIDECAR_DAMAGED,
+        packs[0].key: ProblemKind.INSTANCE_DAMAGED,
+        packs[1].sidecar_key: ProblemKind.SIDECAR_DAMAGED,
+        packs[2].sidecar_key: ProblemKind.SIDECAR_DAMAGED,
     }
 
 
 async def test_versions_kept_aside_are_verified_too(room: Room) -> None:
     _, second = await contested(room)
     flip(room, second.key, 7000)
-    assert kinds(await verify(room)) == {second.key: Kind.INSTANCE_DAMAGED}
+    assert kinds(await verify(room)) == {second.key: ProblemKind.INSTANCE_DAMAGED}
     await room.objects.delete(second.key)
-    assert kinds(await verify(room)) == {second.key: Kind.PACK_LOST}
+    assert kinds(await verify(room)) == {second.key: ProblemKind.PACK_LOST}
 
 
 async def test_objects_without_rows_are_named_once_they_are_not_new(room: Room) -> None:
@@ -108,16 +110,16 @@ async def test_objects_without_rows_are_named_once_they_are_not_new(room: Room) 
     await room.objects.delete(no_pack.key)
     await room.objects.put("notes/readme.txt", b"hello")
     await room.objects.put("conflicts/1.2.3/d1.json", b"{}")
-    assert await verify(room, settled=timedelta(hours=1)) == []
+    assert await verify(room, min_age=timedelta(hours=1)) == []
     found = await verify(room)
     assert kinds(found) == {
-        whole.key: Kind.NOT_INDEXED,
-        no_sidecar.key: Kind.PACK_WITHOUT_SIDECAR,
-        no_pack.sidecar_key: Kind.SIDECAR_WITHOUT_PACK,
-        "notes/readme.txt": Kind.UNKNOWN_OBJECT,
-        "conflicts/1.2.3/d1.json": Kind.DECISION_UNKNOWN,
+        whole.key: ProblemKind.NOT_INDEXED,
+        no_sidecar.key: ProblemKind.PACK_WITHOUT_SIDECAR,
+        no_pack.sidecar_key: ProblemKind.SIDECAR_WITHOUT_PACK,
+        "notes/readme.txt": ProblemKind.UNKNOWN_OBJECT,
+        "conflicts/1.2.3/d1.json": ProblemKind.DECISION_UNKNOWN,
     }
-    assert ADVICE.keys() == set(Kind)
+    assert ADVICE.keys() == set(ProblemKind)
 
 
 async def test_rows_that_the_database_lost_are_named(room: Room) -> None:
@@ -127,7 +129,7 @@ async def test_rows_that_the_database_lost_are_named(room: Room) -> None:
         (row, *_) = await connection.scalars(tables.instances.select().with_only_columns(tables.instances.c.id))
         await connection.execute(delete(tables.instances).where(tables.instances.c.id == row))
     (problem,) = await verify(room)
-    assert (problem.kind, problem.key) == (Kind.ROWS_MISSING, pack.key)
+    assert (problem.kind, problem.key) == (ProblemKind.ROWS_MISSING, pack.key)
     assert "1 of 2" in problem.detail
 
 
@@ -156,12 +158,13 @@ async def test_repair_indexes_packs_without_rows_and_uses_other_copies(room: Roo
     await room.objects.delete(lost.key)
     found = await verify(room, repair=True)
     assert {(p.kind, p.key, p.repaired) for p in found} == {
-        (Kind.PACK_LOST, first.key, True), (Kind.PACK_LOST, lost.key, False),
+        (ProblemKind.PACK_LOST, first.key, True), (ProblemKind.PACK_LOST, lost.key, False),
     }  # fmt: skip
     assert await room.index.known_packs([waiting.pack_id])
-    assert kinds(await verify(room)) == {lost.key: Kind.PACK_LOST, first.sidecar_key: Kind.SIDECAR_WITHOUT_PACK} or (
-        kinds(await verify(room)) == {lost.key: Kind.PACK_LOST}
-    )
+    assert kinds(await verify(room)) == {
+        lost.key: ProblemKind.PACK_LOST,
+        first.sidecar_key: ProblemKind.SIDECAR_WITHOUT_PACK,
+    } or (kinds(await verify(room)) == {lost.key: ProblemKind.PACK_LOST})
 
 
 async def test_a_pack_that_is_indexed_or_deleted_meanwhile_raises_no_alarm(
@@ -201,7 +204,7 @@ async def test_streams_are_merged_in_the_order_of_their_ids() -> None:
 
 def test_rows_are_sorted_on_disk_with_bounded_memory(tmp_path: Path) -> None:
     names = [os.urandom(4).hex() for _ in range(1000)]
-    with SortedRows(run=64) as rows:
+    with ExternalSorter(run=64) as rows:
         for start in range(0, 1000, 30):
             rows.extend([name, start] for name in names[start : start + 30])
         taken = []
@@ -218,11 +221,11 @@ async def test_reading_is_held_back_to_a_rate(monkeypatch: pytest.MonkeyPatch) -
         slept.append(seconds)
 
     monkeypatch.setattr("asyncio.sleep", sleep)
-    pace = Pace(1000)
+    pace = RateLimiter(1000)
     for _ in range(3):
-        await pace.spend(500)
+        await pace.acquire(500)
     assert [round(seconds, 1) for seconds in slept] == [0.5, 1.0, 1.5]
-    await Pace(0).spend(10**9)
+    await RateLimiter(0).acquire(10**9)
     assert len(slept) == 3
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from osteon.objects import files
 from osteon.objects.folder import FolderObjects
-from osteon.objects.port import BadKey, ObjectNotFound, ObjectsUnavailable
+from osteon.objects.port import BadObjectKey, ObjectNotFound, ObjectsUnavailable
 
 
 @pytest.fixture
@@ -138,9 +138,9 @@ async def test_an_overwrite_that_is_interrupted_keeps_the_old_object(
 async def test_an_object_where_a_folder_is_needed_is_a_bad_key(root: Path) -> None:
     objects = FolderObjects(root)
     await objects.put("s/a", b"x")
-    with pytest.raises(BadKey):
+    with pytest.raises(BadObjectKey):
         await objects.put("s/a/b", b"x")
-    with pytest.raises(BadKey):
+    with pytest.raises(BadObjectKey):
         await objects.put("s", b"x")
     assert await objects.get("s/a") == b"x"
 

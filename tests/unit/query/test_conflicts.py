@@ -6,7 +6,7 @@ import orjson
 import pytest
 from pydicom import Dataset
 
-from osteon.conflicts import follow_all
+from osteon.conflicts import apply_decisions
 from osteon.index.sql import SqlIndex
 from osteon_indexer.sweep import sweep
 from support.index import sqlite_url
@@ -86,7 +86,7 @@ async def test_an_index_made_again_from_the_objects_follows_the_decision(archive
     await resolve(archive, number, "second")
     before = await archive.index.conflicts(resolved=None)
     again = SqlIndex(sqlite_url(tmp_path / "again.sqlite"))
-    await sweep(objects=archive.objects, index=again, settled=-before[0].detected.resolution)
+    await sweep(objects=archive.objects, index=again, min_age=-before[0].detected.resolution)
     after = await again.conflicts(resolved=None)
     assert {(c.served, c.aside, c.resolved) for c in after} == {(c.served, c.aside, c.resolved) for c in before}
     assert await again.statistics() == await archive.index.statistics()
@@ -105,9 +105,9 @@ async def test_a_decision_whose_rows_were_not_written_is_followed_by_the_sweep(
         patched.setattr(archive.index, "decide", down)
         assert (await resolve(archive, number, "second"))[0] == 500
     assert await served(archive, first) == part10(first)
-    assert await follow_all(objects=archive.objects, index=archive.index) == 1
+    assert await apply_decisions(objects=archive.objects, index=archive.index) == 1
     assert await served(archive, first) == part10(second)
-    assert await follow_all(objects=archive.objects, index=archive.index) == 0
+    assert await apply_decisions(objects=archive.objects, index=archive.index) == 0
 
 
 @pytest.mark.parametrize("path", ["/conflicts/1", "/conflicts/x", "/conflicts/9/first/file", "/conflicts/" + "9" * 30])

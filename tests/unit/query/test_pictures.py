@@ -372,7 +372,7 @@ async def test_thumbnails_of_stable_studies_are_made_before_anybody_asks(archive
     pictures = Pictures(archive.bus, archive.objects, at_once=1, seconds=30)
     ahead = Ahead(archive.index, pictures)
     await archive.stow(ramp())
-    await archive.index.stability.settle(now())
+    await archive.index.stability.mark_stable(now())
     await ahead.begin()
     await ahead.follow()
     assert pixels.rendered == []  # what was stable before is left alone
@@ -380,7 +380,7 @@ async def test_thumbnails_of_stable_studies_are_made_before_anybody_asks(archive
     text = ct_slice(study=first.StudyInstanceUID)
     del text.PixelData
     await archive.stow(first, ramp(StudyInstanceUID=first.StudyInstanceUID), text)
-    while await archive.index.stability.settle(now()):
+    while await archive.index.stability.mark_stable(now()):
         pass
     assert not await ahead.follow()
     assert [message.ahead for message in pixels.rendered] == [True, True, True]
@@ -389,4 +389,4 @@ async def test_thumbnails_of_stable_studies_are_made_before_anybody_asks(archive
         assert (await archive.http.get(url_of(first, level) + "/thumbnail")).status_code == 200
         assert pixels.rendered[-1].cache_key in made
     last = await archive.index.changes(types=(ChangeType.STABLE_STUDY,))
-    assert await archive.index.stability.followed(FOLLOWER) == last.last
+    assert await archive.index.stability.position(FOLLOWER) == last.last

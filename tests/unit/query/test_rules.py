@@ -150,7 +150,7 @@ async def test_destinations_show_their_state_and_their_rules(archive):
 async def test_is_stable_and_the_change_log_say_the_same(archive):
     study = await study_of(archive)
     assert (await archive.json(f"/studies/{study}"))["IsStable"] is False
-    await archive.index.stability.settle(datetime.now(UTC) + timedelta(seconds=1))
+    await archive.index.stability.mark_stable(datetime.now(UTC) + timedelta(seconds=1))
     assert (await archive.json(f"/studies/{study}"))["IsStable"] is True
     (change,) = (await archive.json("/changes?type=StableStudy"))["Changes"]
     assert (change["ID"], change["ResourceType"], change["ChangeType"]) == (study, "Study", "StableStudy")

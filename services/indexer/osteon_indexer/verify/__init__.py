@@ -1,1 +1,1 @@
-"""`osteon verify`: does the object store hold what the index says, and the other way round."""
+"""`osteon verify`: compares the object store with the index, in both directions."""

@@ -8,13 +8,13 @@ from typing import Annotated, Final
 import typer
 
 from osteon_indexer.parts import DataOption, parts, run
-from osteon_indexer.verify.compare import Verifier, Wanted
-from osteon_indexer.verify.problems import Problem, Tally
-from osteon_indexer.verify.showing import shown, summary, tell
+from osteon_indexer.verify.compare import Verifier, VerifyOptions
+from osteon_indexer.verify.problems import VerifyProblem, VerifyProgress
+from osteon_indexer.verify.report import print_problem, print_summary, show_progress
 
 _RATE: Final = re.compile(r"(\d+)([kMG]?)")
 _FACTORS: Final = {"": 1, "k": 1 << 10, "M": 1 << 20, "G": 1 << 30}
-_NOT_DONE: Final = 2
+_NOT_COMPLETED: Final = 2
 
 
 def main(
@@ -22,7 +22,7 @@ def main(
     data: DataOption = None,
     deep: Annotated[bool, typer.Option("--deep", help="Read every instance and compare its SHA-256.")] = False,
     study: Annotated[str | None, typer.Option(metavar="UID", help="Only this study.")] = None,
-    after: Annotated[str, typer.Option(metavar="PACK", help="Go on behind this pack, as an earlier run said.")] = "",
+    after: Annotated[str, typer.Option(metavar="PACK", help="Continue after this pack, as an earlier run said.")] = "",
     limit_rate: Annotated[str, typer.Option(metavar="BYTES", help="Read at most so much a second, like 50M.")] = "0",
     grace: Annotated[float, typer.Option(help="Minutes for which new objects may lack rows.")] = 10.0,
     repair: Annotated[
@@ -30,20 +30,20 @@ def main(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="A line of JSON for each problem and for the sums.")] = False,
 ) -> None:
-    """Compare the object store with the index. Exit code: 0 all is well, 1 problems, 2 it could not be done."""
-    wanted = Wanted(
+    """Compare the object store with the index. Exit code: 0 no problems, 1 problems, 2 not completed."""
+    options = VerifyOptions(
         deep=deep, study_uid=study, after=after, rate=_bytes(limit_rate), repair=repair,
-        settled=timedelta(minutes=grace),
+        min_age=timedelta(minutes=grace),
     )  # fmt: skip
-    tally = Tally(last=after)
+    progress = VerifyProgress(last=after)
     try:
-        run("verify", _verify(data, wanted, tally, as_json=as_json), failed=_NOT_DONE)
+        run("verify", _verify(data, options, progress, as_json=as_json), failed=_NOT_COMPLETED)
     except (KeyboardInterrupt, typer.Exit):
-        if tally.last:
-            typer.echo(f"osteon verify: go on with --after {tally.last}", err=True)
-        raise typer.Exit(_NOT_DONE) from None
-    summary(tally, as_json=as_json)
-    raise typer.Exit(1 if tally.problems > tally.repaired else 0)
+        if progress.last:
+            typer.echo(f"osteon verify: continue with --after {progress.last}", err=True)
+        raise typer.Exit(_NOT_COMPLETED) from None
+    print_summary(progress, as_json=as_json)
+    raise typer.Exit(1 if progress.problems > progress.repaired else 0)
 
 
 def _bytes(text: str) -> int:
@@ -53,9 +53,9 @@ def _bytes(text: str) -> int:
     return int(match[1]) * _FACTORS[match[2]]
 
 
-async def _verify(data: Path | None, wanted: Wanted, tally: Tally, *, as_json: bool) -> None:
-    def told(problem: Problem) -> None:
-        tell(problem, as_json=as_json)
+async def _verify(data: Path | None, options: VerifyOptions, progress: VerifyProgress, *, as_json: bool) -> None:
+    def report(problem: VerifyProblem) -> None:
+        print_problem(problem, as_json=as_json)
 
-    async with parts(data) as (objects, index), shown(tally):
-        await Verifier(objects, index, wanted, tally, told).run()
+    async with parts(data) as (objects, index), show_progress(progress):
+        await Verifier(objects, index, options, progress, report).run()

@@ -9,17 +9,17 @@ from osteon.archive.ports import PackRegister
 from osteon.errors import Invalid, NotFound
 from osteon.objects.port import Objects
 from osteon.packs.integrity import instance_defect, read_digests
-from osteon_indexer.verify.problems import Kind, Problem, Tally
+from osteon_indexer.verify.problems import ProblemKind, VerifyProblem, VerifyProgress
 
 
-class Pace:
-    """Holds readers back to so many bytes a second; 0: not at all."""
+class RateLimiter:
+    """Limits readers to `rate` bytes a second; 0: no limit."""
 
     def __init__(self, rate: int) -> None:
         self._rate = rate
         self._due = time.monotonic()
 
-    async def spend(self, n: int) -> None:
+    async def acquire(self, n: int) -> None:
         """Wait until `n` bytes may be read."""
         if self._rate:
             now = time.monotonic()
@@ -28,21 +28,21 @@ class Pace:
 
 
 async def read_back(
-    row: PackRows, *, objects: Objects, index: PackRegister, pace: Pace, tally: Tally
-) -> AsyncIterator[Problem]:
+    row: PackRows, *, objects: Objects, index: PackRegister, limiter: RateLimiter, progress: VerifyProgress
+) -> AsyncIterator[VerifyProblem]:
     """Read a pack's sidecar and every instance that is in use; yields what is wrong with them."""
 
     async def count(n: int) -> None:
-        await pace.spend(n)
-        tally.bytes_read += n
+        await limiter.acquire(n)
+        progress.bytes_read += n
 
     try:
         lines = await read_digests(row.sidecar_key, objects)
     except NotFound:
-        return  # told by who looked for it
+        return  # `pack_defect` reports it
     except Invalid as error:
-        yield Problem(Kind.SIDECAR_DAMAGED, row.sidecar_key, str(error))
+        yield VerifyProblem(ProblemKind.SIDECAR_DAMAGED, row.sidecar_key, str(error))
         return
-    async for member in index.members(row.pack_id):
-        if flaw := await instance_defect(member, lines, objects, count):
-            yield Problem.of(flaw)
+    async for member in index.pack_members(row.pack_id):
+        if defect := await instance_defect(member, lines, objects, count):
+            yield VerifyProblem.from_defect(defect)

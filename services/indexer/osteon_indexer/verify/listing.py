@@ -9,7 +9,7 @@ from typing import Final
 
 from osteon.objects.keys import CACHE
 from osteon.objects.port import ObjectInfo, Objects
-from osteon_indexer.order import SortedRows
+from osteon_indexer.external_sort import ExternalSorter
 
 _CHUNK: Final = 500
 _PARTS: Final = 3
@@ -18,20 +18,22 @@ _PARTS: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class StoredObjects:
-    """The objects of one pack: key → length in bytes. `settled`: none of them is new."""
+    """The objects of one pack: key → length in bytes. `old_enough`: none of them is new."""
 
     pack_id: str
     sizes: dict[str, int]
-    settled: bool
+    old_enough: bool
 
 
 class Listing:
-    """Reads the listing once; then gives it back pack by pack. `strangers` gets keys of objects of no pack."""
+    """Reads the listing once; then gives it back pack by pack. `on_unknown` gets keys of objects of no pack."""
 
-    def __init__(self, rows: SortedRows, settled: timedelta, strangers: Callable[[list[str]], Awaitable[None]]) -> None:
+    def __init__(
+        self, rows: ExternalSorter, min_age: timedelta, on_unknown: Callable[[list[str]], Awaitable[None]]
+    ) -> None:
         self._rows = rows
-        self._settled = settled
-        self._strangers = strangers
+        self._min_age = min_age
+        self._on_unknown = on_unknown
         self.packs = 0
         self.bytes = 0
 
@@ -48,32 +50,32 @@ class Listing:
     async def _take(self, chunk: list[ObjectInfo], after: str) -> None:
         now = datetime.now(UTC)
         rows: list[list[str | int]] = []
-        strangers = []
+        unknown_keys = []
         for info in chunk:
             if info.key.startswith(CACHE):
                 continue
             path = PurePosixPath(info.key)
-            settled = abs(now - info.modified) >= self._settled
+            old_enough = abs(now - info.modified) >= self._min_age
             if len(path.parts) != _PARTS or path.suffix not in (".tar", ".meta"):
-                strangers += [info.key] if settled else []
+                unknown_keys += [info.key] if old_enough else []
             elif path.stem > after:
-                rows.append([path.stem, info.key, info.size, int(settled)])
+                rows.append([path.stem, info.key, info.size, int(old_enough)])
                 self.packs += path.suffix == ".tar"
                 self.bytes += info.size if path.suffix == ".tar" else 0
         await asyncio.to_thread(self._rows.extend, rows)
-        if strangers:
-            await self._strangers(strangers)
+        if unknown_keys:
+            await self._on_unknown(unknown_keys)
 
     async def __aiter__(self) -> AsyncIterator[StoredObjects]:
         """Iterate over packs in the order of their ids."""
-        pack_id, sizes, settled = "", dict[str, int](), True
+        pack_id, sizes, old_enough = "", dict[str, int](), True
         while rows := await asyncio.to_thread(self._rows.take, _CHUNK):
             for found, key, size, old in rows:
                 if found != pack_id and sizes:
-                    yield StoredObjects(pack_id, sizes, settled)
-                    sizes, settled = {}, True
+                    yield StoredObjects(pack_id, sizes, old_enough)
+                    sizes, old_enough = {}, True
                 pack_id = found
                 sizes[key] = size
-                settled = settled and bool(old)
+                old_enough = old_enough and bool(old)
         if sizes:
-            yield StoredObjects(pack_id, sizes, settled)
+            yield StoredObjects(pack_id, sizes, old_enough)

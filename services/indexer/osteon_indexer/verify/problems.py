@@ -9,8 +9,8 @@ from osteon.packs.integrity import Defect
 _RESEND: Final = "restore the object from a backup, or send the instances again: the rows then follow the new copy"
 
 
-class Kind(StrEnum):
-    """A kind of problem, as it is called in the output."""
+class ProblemKind(StrEnum):
+    """A kind of problem, as the output names it."""
 
     PACK_LOST = "pack-lost"
     PACK_LENGTH = "pack-length"
@@ -26,40 +26,41 @@ class Kind(StrEnum):
 
 
 ADVICE: Final = {
-    Kind.PACK_LOST: f"{_RESEND}. When another pack has the same bytes, `osteon verify --repair` finds it",
-    Kind.PACK_LENGTH: f"{_RESEND}. When another pack has the same bytes, `osteon verify --repair` finds it",
-    Kind.SIDECAR_LOST: _RESEND,
-    Kind.SIDECAR_DAMAGED: "restore the object from a backup, or delete it and send the instances again",
-    Kind.INSTANCE_DAMAGED: "restore the pack from a backup, or delete it and send its instances again",
-    Kind.ROWS_MISSING: "the database lost rows: restore it, or let `osteon reindex` fill an empty one",
-    Kind.NOT_INDEXED: "`osteon reindex`, or `osteon verify --repair`",
-    Kind.PACK_WITHOUT_SIDECAR: "an upload was broken off: the pack is stored again from its spool, or by its sender; "
-    "an older one may be deleted once its instances are found",
-    Kind.SIDECAR_WITHOUT_PACK: "an upload or a deletion was broken off: may be deleted once its instances are found",
-    Kind.DECISION_UNKNOWN: "`osteon reindex`, or `osteon verify --repair`",
-    Kind.UNKNOWN_OBJECT: "Osteon did not write it: move it elsewhere",
+    ProblemKind.PACK_LOST: f"{_RESEND}. When another pack has the same bytes, `osteon verify --repair` finds it",
+    ProblemKind.PACK_LENGTH: f"{_RESEND}. When another pack has the same bytes, `osteon verify --repair` finds it",
+    ProblemKind.SIDECAR_LOST: _RESEND,
+    ProblemKind.SIDECAR_DAMAGED: "restore the object from a backup, or delete it and send the instances again",
+    ProblemKind.INSTANCE_DAMAGED: "restore the pack from a backup, or delete it and send its instances again",
+    ProblemKind.ROWS_MISSING: "the database lost rows: restore it, or let `osteon reindex` fill an empty one",
+    ProblemKind.NOT_INDEXED: "`osteon reindex`, or `osteon verify --repair`",
+    ProblemKind.PACK_WITHOUT_SIDECAR: "an upload was interrupted: the pack is stored again from its spool, or by its "
+    "sender; an older one may be deleted once its instances are found",
+    ProblemKind.SIDECAR_WITHOUT_PACK: "an upload or a deletion was interrupted: it may be deleted once its "
+    "instances are found",
+    ProblemKind.DECISION_UNKNOWN: "`osteon reindex`, or `osteon verify --repair`",
+    ProblemKind.UNKNOWN_OBJECT: "Osteon did not write it: move it elsewhere",
 }
 """What to do about each kind."""
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
-    """One problem with one object. `repaired`: it was, at once."""
+class VerifyProblem:
+    """A problem with one object. `repaired`: it was repaired at once."""
 
-    kind: Kind
+    kind: ProblemKind
     key: str
     detail: str
     repaired: bool = False
 
     @classmethod
-    def of(cls, flaw: Defect) -> "Problem":
-        """Return the problem that a flaw of a pack is."""
-        return cls(Kind(flaw.kind.value), flaw.key, flaw.detail)
+    def from_defect(cls, defect: Defect) -> "VerifyProblem":
+        """Return a defect of a pack as a problem."""
+        return cls(ProblemKind(defect.kind.value), defect.key, defect.detail)
 
 
 @dataclass(slots=True)
-class Tally:
-    """What has been looked at so far, and how much there is. `last` is the pack up to which all was."""
+class VerifyProgress:
+    """How much is verified so far, and how much there is. `last`: all packs up to this one are verified."""
 
     packs: int = 0
     of_packs: int = 0
@@ -69,9 +70,9 @@ class Tally:
     repaired: int = 0
     indexed: int = 0
     last: str = ""
-    by_kind: dict[Kind, int] = field(default_factory=dict)
+    by_kind: dict[ProblemKind, int] = field(default_factory=dict)
 
-    def count(self, problem: Problem) -> None:
+    def count(self, problem: VerifyProblem) -> None:
         """Add a problem."""
         self.problems += 1
         self.repaired += problem.repaired

@@ -56,8 +56,8 @@ class Ahead:
     async def begin(self) -> None:
         """Leave out what became stable before thumbnails were first made ahead. Raises `Unavailable`."""
         last = await self._index.last_change()
-        if last and not await self._index.stability.followed(FOLLOWER):
-            await self._index.stability.follow(FOLLOWER, last.seq)
+        if last and not await self._index.stability.position(FOLLOWER):
+            await self._index.stability.advance(FOLLOWER, last.seq)
 
     async def follow_for_ever(self) -> None:
         """Look every few seconds."""
@@ -73,11 +73,11 @@ class Ahead:
 
     async def follow(self) -> bool:
         """Make those of studies that became stable since the last call; return whether there is more."""
-        since = await self._index.stability.followed(FOLLOWER)
+        since = await self._index.stability.position(FOLLOWER)
         page = await self._index.changes(since=since, limit=_PAGE, types=(ChangeType.STABLE_STUDY,))
         for change in page.changes:
             await self._make(change.public_id)
-            await self._index.stability.follow(FOLLOWER, change.seq)
+            await self._index.stability.advance(FOLLOWER, change.seq)
         return not page.done
 
     async def _make(self, study_id: str) -> None:

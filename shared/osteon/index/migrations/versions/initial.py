@@ -177,11 +177,11 @@ def _make_names() -> None:
 
 def _make_logs() -> None:
     op.create_table(
-        "repeats", _column("pack", ID), _column("instance", ID), _column("conflict", sa.Boolean),
-        sa.PrimaryKeyConstraint("pack", "instance", name="pk_repeats"),
-        _refers("repeats", "pack", "packs"), _refers("repeats", "instance", "instances"),
+        "pack_duplicates", _column("pack", ID), _column("instance", ID), _column("conflict", sa.Boolean),
+        sa.PrimaryKeyConstraint("pack", "instance", name="pk_pack_duplicates"),
+        _refers("pack_duplicates", "pack", "packs"), _refers("pack_duplicates", "instance", "instances"),
     )  # fmt: skip
-    _index("repeats", "instance")
+    _index("pack_duplicates", "instance")
     _table(
         "conflicts", _column("instance", ID), _column("pack", ID), *_totals("byte_offset", "byte_length"),
         _column("detected", MOMENT), _column("sop_class", sa.Integer), _column("transfer_syntax", sa.Integer),

@@ -1,4 +1,4 @@
-"""What hangs on studies and series in tables of its own: names, SOP classes, requests."""
+"""The tables beside patients, studies and series: names, SOP classes, requests."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -9,8 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from osteon.dicom.query import Level
 from osteon.index import tables
 from osteon.index.dialect import Dialect
-from osteon.index.fields import FIELDS, Kind
-from osteon.index.names import name_keys, sound, words
+from osteon.index.fields import FIELDS, FieldKind
+from osteon.index.name_keys import name_keys, sound, words
 from osteon.index.values import clean, text_key
 
 _CHUNK = 1000
@@ -19,12 +19,12 @@ _CHUNK = 1000
 async def write_names(
     connection: AsyncConnection, level: Level, filled: Iterable[tuple[int, Mapping[str, str]]]
 ) -> None:
-    """Index the person names among attributes (by keyword) that rows of a level have newly got."""
+    """Index the person names among attributes (by keyword) that are new in rows of a level."""
     keys: list[dict[str, Any]] = []
     parts: list[dict[str, Any]] = []
     for owner, attributes in filled:
         for keyword, value in attributes.items():
-            if FIELDS[keyword].kind is not Kind.NAME:
+            if FIELDS[keyword].kind is not FieldKind.NAME:
                 continue
             found = name_keys(clean(value))
             of = {"owner": owner, "keyword": keyword}

@@ -1,18 +1,20 @@
 """The change log and the totals, written last in a transaction, under one lock for all writers.
 
-The lock makes the order of `seq` the order in which changes become visible, so that who reads on from the last one seen
-misses none. It is held for the commit only.
+The lock makes the order of `seq` the order in which changes become visible, so that a reader who
+continues after the last one seen misses none. It is held for the commit only.
 """
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import insert, literal, select, update
+from sqlalchemy import Row, insert, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from osteon.archive.changes import ChangeType
+from osteon.archive.changes import Change, ChangePage, ChangeType
+from osteon.archive.resources import Statistics
+from osteon.dicom.identity import format_public_id
 from osteon.dicom.query import Level
 from osteon.index import tables
 from osteon.index.dialect import Dialect
@@ -34,10 +36,13 @@ _NEW: Final = {
     Level.STUDY: ChangeType.NEW_STUDY,
     Level.SERIES: ChangeType.NEW_SERIES,
 }
+_TYPES: Final = {code: kind for kind, code in CODES.items()}
+_LEVELS: Final = {level.depth: level for level in Level}
+_ABOVE_INSTANCES: Final = set(ChangeType) - {ChangeType.NEW_INSTANCE, ChangeType.DELETED}
 
 
 @dataclass(slots=True)
-class Written:
+class ChangeSet:
     """What a transaction did: new resources by level (public identifiers), and what to add to the totals."""
 
     resources: dict[Level, list[bytes]] = field(default_factory=lambda: {level: [] for level in _NEW})
@@ -49,8 +54,8 @@ class Written:
     packs: int = 0
     conflicts: int = 0
 
-    def replaced(
-        self, new: "Written", gone: list[tuple[Level, bytes]], row: int, ids: tuple[bytes, bytes], size: int
+    def add_exchange(
+        self, new: "ChangeSet", gone: list[tuple[Level, bytes]], row: int, ids: tuple[bytes, bytes], size: int
     ) -> None:
         """Add the exchange of one version, of `size` bytes, for another; `ids` are the instance's identifiers."""
         old, self.moved[row] = ids
@@ -69,31 +74,31 @@ class Written:
 
 
 async def write_log(
-    connection: AsyncConnection, dialect: Dialect, now: datetime, written: Written, *, packs: Sequence[int] = ()
+    connection: AsyncConnection, dialect: Dialect, now: datetime, change_set: ChangeSet, *, packs: Sequence[int] = ()
 ) -> None:
-    """Log what went, then what is new from the patient downwards, the instances of `packs` too; add to the totals."""
-    await forget_growth(connection, written.gone)
+    """Log what was deleted, then what is new from the patient downwards, with the instances of `packs`; add totals."""
+    await forget_growth(connection, change_set.gone)
     await dialect.lock_changes(connection)
     rows = [
         {"date": now, "type": code, "level": level.depth, "public_id": public_id}
-        for code, level, public_id in _entries(written)
+        for code, level, public_id in _entries(change_set)
     ]
     if rows:
         await connection.execute(tables.changes.insert(), rows)
-    if written.instances:
-        await _log_instances(connection, dialect, now, packs, written.moved)
+    if change_set.instances:
+        await _log_instances(connection, dialect, now, packs, change_set.moved)
     await connection.execute(
-        update(tables.totals).values({name: tables.totals.c[name] + n for name, n in written.totals().items()})
+        update(tables.totals).values({name: tables.totals.c[name] + n for name, n in change_set.totals().items()})
     )
 
 
-def _entries(written: Written) -> Iterator[tuple[int, Level, bytes]]:
-    for level, public_id in written.gone:
+def _entries(change_set: ChangeSet) -> Iterator[tuple[int, Level, bytes]]:
+    for level, public_id in change_set.gone:
         yield CODES[ChangeType.DELETED], level, public_id
-    for level, identifiers in written.resources.items():
+    for level, identifiers in change_set.resources.items():
         for public_id in identifiers:
             yield CODES[_NEW[level]], level, public_id
-    for public_id in written.moved.values():
+    for public_id in change_set.moved.values():
         yield CODES[ChangeType.NEW_INSTANCE], Level.IMAGE, public_id
 
 
@@ -115,3 +120,43 @@ async def _log_instances(
     if without:
         new = new.where(c.id.not_in(without))
     await connection.execute(insert(tables.changes).from_select(["date", "type", "level", "public_id"], new))
+
+
+async def read_page(
+    connection: AsyncConnection, since: int, to: int | None, limit: int, types: Sequence[ChangeType]
+) -> ChangePage:
+    """Return the entries with since < seq <= to, oldest first, at most `limit`."""
+    chosen = (
+        select(tables.changes)
+        .where(tables.changes.c.seq > since)
+        .order_by(tables.changes.c.seq)
+        .limit(max(limit, 0) + 1)
+    )
+    if to is not None:
+        chosen = chosen.where(tables.changes.c.seq <= to)
+    if types:
+        chosen = chosen.where(tables.changes.c.type.in_([CODES[kind] for kind in types]))
+    if types and _ABOVE_INSTANCES.issuperset(types):
+        chosen = chosen.where(tables.changes.c.level < Level.IMAGE.depth)  # an index leaves the many instances out
+    found = [_change(row) for row in await connection.execute(chosen)]
+    shown = found[: max(limit, 0)]
+    return ChangePage(shown, done=len(shown) == len(found), last=shown[-1].seq if shown else since)
+
+
+async def read_last(connection: AsyncConnection) -> Change | None:
+    """Return the newest entry."""
+    row = (await connection.execute(select(tables.changes).order_by(tables.changes.c.seq.desc()).limit(1))).first()
+    return _change(row) if row else None
+
+
+async def read_statistics(connection: AsyncConnection) -> Statistics:
+    """Return the totals, which every writer keeps up to date."""
+    row = (await connection.execute(select(tables.totals))).one()
+    return Statistics(
+        patients=row.patients, studies=row.studies, series=row.series, instances=row.instances, packs=row.packs,
+        conflicts=row.conflicts, size=row.size,
+    )  # fmt: skip
+
+
+def _change(row: Row[Any]) -> Change:
+    return Change(row.seq, _TYPES[row.type], _LEVELS[row.level], format_public_id(row.public_id), row.date)

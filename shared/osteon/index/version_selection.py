@@ -1,6 +1,6 @@
 """Which of several versions of an instance is served, and bringing the rows to it.
 
-The last decision on the instance says so; without one it is the version whose pack was begun first. The order in which
+The last decision on the instance counts; without one it is the version whose pack was begun first. The order in which
 packs and decisions are indexed does not matter, so an index made again from the object store serves the same.
 """
 
@@ -11,10 +11,10 @@ from typing import Any, Final
 from sqlalchemy import Row, delete, select, update
 
 from osteon.index import tables
-from osteon.index.batch import Batch, Member
+from osteon.index.batch import Batch, BatchMember
+from osteon.index.change_log import ChangeSet
 from osteon.index.database import RepeatTransaction
-from osteon.index.log import Written
-from osteon.index.replace import replace
+from osteon.index.version_exchange import serve_version
 
 _i, _s, _t, _p, _c = (table.c for table in (tables.instances, tables.series, tables.studies, tables.packs,
                                             tables.conflicts))  # fmt: skip
@@ -28,13 +28,15 @@ _SERVED: Final = (
     .join(tables.packs, _i.pack == _p.id)
 )  # fmt: skip
 
-Candidates = Mapping[tuple[int, bytes], Member]
+Candidates = Mapping[tuple[int, bytes], BatchMember]
 """Versions that can be served now, as all of their attributes are at hand: (row of the instance, SHA-256) → member."""
 
 
-async def settle(batch: Batch, instances: Collection[int], candidates: Candidates, written: Written) -> None:
+async def select_versions(
+    batch: Batch, instances: Collection[int], candidates: Candidates, change_set: ChangeSet
+) -> None:
     """Serve the right versions of contested instances, by their rows, and mark what is decided."""
-    await lock(batch, instances)
+    await lock_patients_of(batch, instances)
     served = await batch.connection.execute(_SERVED.where(batch.dialect.among(_i.id, list(instances))))
     rows = list(served)
     aside = await _aside(batch, instances)
@@ -42,18 +44,18 @@ async def settle(batch: Batch, instances: Collection[int], candidates: Candidate
     for row in rows:
         for other in [each for each in aside[row.id] if each.sha256 == row.sha256]:
             aside[row.id].remove(other)
-            await _drop(batch, other, written)
+            await _drop(batch, other, change_set)
         decided = decisions[row.sop_instance_uid]
-        wanted = _wanted(row, aside[row.id], decided, candidates)
+        wanted = _to_serve(row, aside[row.id], decided, candidates)
         member = candidates.get((row.id, wanted))
         for other in aside[row.id]:
             if member and other.sha256 == wanted:
-                await replace(batch, row, other.id, member, written)
-        await _mark(batch, row.id, decided, written)
+                await serve_version(batch, row, other.id, member, change_set)
+        await _mark_decided(batch, row.id, decided, change_set)
 
 
-async def lock(batch: Batch, instances: Collection[int]) -> None:
-    """Let no one else change what is above the instances."""
+async def lock_patients_of(batch: Batch, instances: Collection[int]) -> None:
+    """Keep other writers from changing what is above the instances."""
     patients = (
         select(tables.patients.c.public_id)
         .join(tables.studies, _t.patient == tables.patients.c.id)
@@ -86,7 +88,7 @@ async def _decisions(batch: Batch, uids: Sequence[str]) -> dict[str, list[Row[An
     return found
 
 
-def _wanted(served: Row[Any], aside: list[Row[Any]], decisions: list[Row[Any]], candidates: Candidates) -> bytes:
+def _to_serve(served: Row[Any], aside: list[Row[Any]], decisions: list[Row[Any]], candidates: Candidates) -> bytes:
     """Return the SHA-256 of the version to serve."""
     arrivals = {row.sha256: (row.pack_id, row.byte_offset) for row in (served, *aside)}
     for decision in decisions:
@@ -98,20 +100,20 @@ def _wanted(served: Row[Any], aside: list[Row[Any]], decisions: list[Row[Any]], 
     return bytes(min(arrivals, key=lambda sha256: arrivals[sha256]))
 
 
-async def _drop(batch: Batch, other: Row[Any], written: Written) -> None:
-    """Take back a conflict: while it was noted, another writer came to serve the same bytes."""
-    of_member = (tables.repeats.c.pack == other.pack, tables.repeats.c.instance == other.instance)
+async def _drop(batch: Batch, other: Row[Any], change_set: ChangeSet) -> None:
+    """Turn a conflict into a duplicate: while it was noted, another writer began to serve the same bytes."""
+    of_member = (tables.pack_duplicates.c.pack == other.pack, tables.pack_duplicates.c.instance == other.instance)
     await batch.connection.execute(delete(tables.conflicts).where(_c.id == other.id))
-    await batch.connection.execute(update(tables.repeats).where(*of_member).values(conflict=False))
+    await batch.connection.execute(update(tables.pack_duplicates).where(*of_member).values(conflict=False))
     counts = {"duplicates": _p.duplicates + 1, "conflicts": _p.conflicts - 1}
     of_pack = update(tables.packs).where(_p.id == other.pack).values(counts)
     left = (await batch.connection.execute(of_pack.returning(_p.stored, _p.conflicts))).one()
-    written.packs -= not (left.stored or left.conflicts)
-    written.conflicts -= other.resolved is None
+    change_set.packs -= not (left.stored or left.conflicts)
+    change_set.conflicts -= other.resolved is None
 
 
-async def _mark(batch: Batch, instance: int, decisions: list[Row[Any]], written: Written) -> None:
-    """Mark the conflicts whose version somebody has decided about."""
+async def _mark_decided(batch: Batch, instance: int, decisions: list[Row[Any]], change_set: ChangeSet) -> None:
+    """Mark the conflicts whose version is decided."""
     decided = {sha256: row.decided for row in reversed(decisions) for sha256 in (row.kept, row.other)}
     if not decided:
         return
@@ -120,4 +122,4 @@ async def _mark(batch: Batch, instance: int, decisions: list[Row[Any]], written:
         if row.sha256 in decided:
             mark = update(tables.conflicts).where(_c.id == row.id).values(resolved=decided[row.sha256])
             await batch.connection.execute(mark)
-            written.conflicts -= 1
+            change_set.conflicts -= 1

@@ -1,4 +1,4 @@
-"""What the index says about packs, a page at a time and in the order of their ids: for comparing with the objects."""
+"""The packs that rows refer to, a page at a time and in the order of their ids, to be compared with the objects."""
 
 from collections.abc import AsyncIterator
 from typing import Any, Final
@@ -73,14 +73,14 @@ async def members(database: Database, uids: Uids, pack_id: str) -> AsyncIterator
         yield each
 
 
-async def copies(connection: AsyncConnection, pack_id: str) -> list[tuple[str, str]]:
+async def duplicate_packs(connection: AsyncConnection, pack_id: str) -> list[tuple[str, str]]:
     """Return the keys of packs that hold instances of a pack too, the latest first."""
-    repeats = tables.repeats.c
+    pack_duplicates = tables.pack_duplicates.c
     own = select(_p.id).where(_p.pack_id == pack_id).scalar_subquery()
     chosen = (
         select(_p.pack_id, _p.study_uid, _p.series_uid)
-        .join(tables.repeats, repeats.pack == _p.id)
-        .join(tables.instances, repeats.instance == _i.id)
+        .join(tables.pack_duplicates, pack_duplicates.pack == _p.id)
+        .join(tables.instances, pack_duplicates.instance == _i.id)
         .where(_i.pack == own, _p.id != own)
         .distinct()
         .order_by(_p.pack_id.desc())

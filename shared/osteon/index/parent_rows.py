@@ -15,12 +15,12 @@ from osteon.archive.pack_records import InstanceEntry
 from osteon.dicom.identity import Identity, parse_public_id
 from osteon.dicom.query import Level
 from osteon.index import tables
+from osteon.index.change_log import ChangeSet
 from osteon.index.database import RepeatTransaction
 from osteon.index.dialect import Dialect
 from osteon.index.fields import FIELDS, LEVEL_FIELDS, STUDY_ROW_FIELDS, Field
 from osteon.index.growth import note_growth
-from osteon.index.log import Written
-from osteon.index.satellites import write_names, write_requests, write_sop_classes
+from osteon.index.secondary_tables import write_names, write_requests, write_sop_classes
 
 _CHUNK: Final = 1000
 _UPWARDS: Final = (Level.SERIES, Level.STUDY, Level.PATIENT)
@@ -41,7 +41,7 @@ _Key = tuple[str, ...]
 
 @dataclass(slots=True)
 class Parent:
-    """One patient, study or series: its row as it was found, and what comes to it."""
+    """One patient, study or series: its row as it was read, and what is added."""
 
     level: Level
     public_id: bytes
@@ -81,7 +81,7 @@ class Parents:
         self._all: dict[Level, dict[_Key, Parent]] = {level: {} for level in reversed(_UPWARDS)}
 
     async def prepare(self, entries: Sequence[InstanceEntry]) -> None:
-        """Lock the patients, which stand for all below; make the rows that are not there, in the order of arrival."""
+        """Lock the patients, and so all below them; insert the rows that are absent, in the order of arrival."""
         for entry in entries:
             self._add(entry.identity)
         patients = self._all[Level.PATIENT].values()
@@ -105,7 +105,7 @@ class Parents:
             parent = parent.above
         return found
 
-    async def grow(self, stored: Sequence[InstanceEntry], uids: dict[str, int]) -> Written:
+    async def grow(self, stored: Sequence[InstanceEntry], uids: dict[str, int]) -> ChangeSet:
         """Add the instances that were stored; returns what is new. What was made for none of them goes again."""
         for entry in stored:
             parent: Parent | None = self._add(entry.identity)
@@ -161,7 +161,7 @@ class Parents:
         rows = {row["public_id"]: dict(row) for row in (await self._connection.execute(present)).mappings()}
         for parent in parents:
             if parent.public_id not in rows:
-                raise RepeatTransaction("a resource was deleted while an instance of it came in")
+                raise RepeatTransaction("a resource was deleted while an instance of it was indexed")
             parent.created = parent.public_id in created
             parent.found(rows[parent.public_id])
 
@@ -188,8 +188,8 @@ class Parents:
                     delete(table).where(self._dialect.among(table.c.id, [p.id for p in empty]))
                 )
 
-    def _created(self, stored: Sequence[InstanceEntry]) -> Written:
-        created = Written(instances=len(stored), size=sum(entry.length for entry in stored))
+    def _created(self, stored: Sequence[InstanceEntry]) -> ChangeSet:
+        created = ChangeSet(instances=len(stored), size=sum(entry.length for entry in stored))
         for level, parents in self._all.items():
             new = [p for p in parents.values() if p.created and p.added["instances"]]
             created.resources[level] = [parent.public_id for parent in new]

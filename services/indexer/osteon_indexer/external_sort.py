@@ -13,7 +13,7 @@ RUN: Final = 100_000
 """Rows that are sorted in memory at a time."""
 
 
-class SortedRows:
+class ExternalSorter:
     """Takes rows (lists of text and numbers) in any order, and gives them back sorted by their first text, once.
 
     Texts are compared by code points. It opens files, so call it in threads.
@@ -26,7 +26,7 @@ class SortedRows:
         self._runs: list[IO[bytes]] = []
         self._merged: Iterator[bytes] | None = None
 
-    def __enter__(self) -> "SortedRows":
+    def __enter__(self) -> "ExternalSorter":
         return self
 
     def __exit__(self, *_: object) -> None:

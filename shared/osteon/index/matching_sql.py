@@ -18,18 +18,18 @@ class BadSearch(Invalid):
 
 
 Bounds = Callable[[str], tuple[str, str] | None]
-"""What a date or time stands for: its first and last day or moment, None when it is none."""
+"""What a date or time stands for: its first and last day or moment, None when it is invalid."""
 
 
 @dataclass(frozen=True, slots=True)
-class Compare:
+class ColumnMatcher:
     """Makes conditions on columns; `key` is a column's folded or normalised form."""
 
     dialect: Dialect
     case_sensitive: bool = False
 
     def text(self, raw: ColumnElement[str], key: ColumnElement[str], matching: Matching) -> ColumnElement[bool]:
-        """Compare by key; with case by the text too, so that the key's index is of use."""
+        """ColumnMatcher by key; with case by the text too, so that the key's index is of use."""
         match matching:
             case Single(value):
                 same = key == text_key(value)
@@ -45,7 +45,7 @@ class Compare:
                 return raw.is_(None)
 
     def several(self, raw: ColumnElement[str], key: ColumnElement[str], matching: Matching) -> ColumnElement[bool]:
-        r"""One of several values, which stand between backslashes, must match."""
+        r"""One of several values, separated by backslashes, must match."""
         column = raw if self.case_sensitive else key
         form = clean if self.case_sensitive else text_key
         framed = literal("\\") + column + "\\"
@@ -69,7 +69,7 @@ class Compare:
     def moment(
         self, raw: ColumnElement[str], key: ColumnElement[str], matching: Matching, bounds: Bounds
     ) -> ColumnElement[bool]:
-        """Compare dates or times of any precision; a value that is none equals only the same text."""
+        """ColumnMatcher dates or times of any precision; an invalid value equals only the same text."""
         match matching:
             case Single(value):
                 span = bounds(value)
@@ -84,7 +84,7 @@ class Compare:
                 return raw.is_(None)
 
     def number(self, column: ColumnElement[Any], matching: Matching) -> ColumnElement[bool]:
-        """Compare integers; text that is none equals nothing and bounds nothing."""
+        """ColumnMatcher integers; other text equals nothing."""
         match matching:
             case Single(value):
                 wanted = number(value)
@@ -101,7 +101,7 @@ class Compare:
                 return column.is_(None)
 
     def uid(self, column: ColumnElement[str], matching: Matching) -> ColumnElement[bool]:
-        """Compare UIDs, which have neither case nor other ways to be written."""
+        """ColumnMatcher UIDs, which have neither case nor other ways to be written."""
         match matching:
             case Single(value):
                 return column == clean(value)
@@ -120,12 +120,12 @@ def _bound(text: str | None, bounds: Bounds, end: int) -> str | None:
         return None
     span = bounds(text)
     if span is None:
-        raise BadSearch(f"{text[:64]!r} is no date or time: expected YYYYMMDD or HHMMSS.FFFFFF")
+        raise BadSearch(f"{text[:64]!r} is not a date or time: expected YYYYMMDD or HHMMSS.FFFFFF")
     return span[end]
 
 
 def _integer(text: str) -> int:
     value = number(text)
     if value is None:
-        raise BadSearch(f"{text[:64]!r} is no integer")
+        raise BadSearch(f"{text[:64]!r} is not an integer")
     return value

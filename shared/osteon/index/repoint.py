@@ -1,4 +1,4 @@
-"""Rows of a pack that the object store has lost are pointed at another pack that has the same bytes."""
+"""Points rows of a pack that the object store has lost at another pack that has the same bytes."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -9,9 +9,9 @@ from osteon.archive.pack_records import InstanceEntry, StoredPack
 from osteon.dicom.query import Level
 from osteon.index import tables
 from osteon.index.batch import Batch
-from osteon.index.log import Written, write_log
-from osteon.index.replace import exchange
-from osteon.index.settle import lock
+from osteon.index.change_log import ChangeSet, write_log
+from osteon.index.version_exchange import exchange_packs
+from osteon.index.version_selection import lock_patients_of
 
 _i, _c, _p, _s, _t = (
     table.c for table in (tables.instances, tables.conflicts, tables.packs, tables.series, tables.studies)
@@ -19,7 +19,7 @@ _i, _c, _p, _s, _t = (
 _UPWARDS: Final = ((Level.SERIES, "series"), (Level.STUDY, "study"), (Level.PATIENT, "patient"))
 
 
-async def heal(batch: Batch, pack: StoredPack, lost: Sequence[str]) -> None:
+async def repoint(batch: Batch, pack: StoredPack, lost: Sequence[str]) -> None:
     """Take over what `pack` has of the packs `lost`; what is not known of either changes nothing."""
     entries = {(e.identity.sop_uid, e.sha256): e for e in reversed(pack.instances)}
     packs = await _packs(batch, [pack.facts.pack_id, *lost])
@@ -27,20 +27,20 @@ async def heal(batch: Batch, pack: StoredPack, lost: Sequence[str]) -> None:
     if new is None or not packs:
         return
     before = await _useful(batch, [new, *packs.values()])
-    written = Written()
+    change_set = ChangeSet()
     uids = list({uid for uid, _ in entries})
     for row in await _served(batch, uids, list(packs.values())):
         if entry := entries.get((row.sop_instance_uid, row.sha256)):
             await _take_over(batch, tables.instances, row, new, entry)
-            await exchange(batch, row.id, row.pack, new, was_conflict=False)
-            await _resize(batch, row, entry.length - row.byte_length, written)
+            await exchange_packs(batch, row.id, row.pack, new, was_conflict=False)
+            await _resize(batch, row, entry.length - row.byte_length, change_set)
     for row in await _aside(batch, uids, list(packs.values())):
         if entry := entries.get((row.sop_instance_uid, row.sha256)):
             await _take_over(batch, tables.conflicts, row, new, entry)
             await _keep(batch, row, new)
-    written.packs = await _useful(batch, [new, *packs.values()]) - before
-    if written != Written():
-        await write_log(batch.connection, batch.dialect, batch.now, written)
+    change_set.packs = await _useful(batch, [new, *packs.values()]) - before
+    if change_set != ChangeSet():
+        await write_log(batch.connection, batch.dialect, batch.now, change_set)
 
 
 async def _packs(batch: Batch, pack_ids: Sequence[str]) -> dict[str, int]:
@@ -51,7 +51,7 @@ async def _packs(batch: Batch, pack_ids: Sequence[str]) -> dict[str, int]:
 async def _served(batch: Batch, uids: list[str], lost: list[int]) -> Sequence[Row[Any]]:
     """Return instances that the lost packs should have, once no one else can change them."""
     where = (batch.dialect.among(_i.sop_instance_uid, uids), _i.pack.in_(lost))
-    await lock(batch, list(await batch.connection.scalars(select(_i.id).where(*where))))
+    await lock_patients_of(batch, list(await batch.connection.scalars(select(_i.id).where(*where))))
     chosen = select(tables.instances, _s.study, _t.patient).join(tables.series, _i.series == _s.id)
     found = await batch.connection.execute(chosen.join(tables.studies, _s.study == _t.id).where(*where))
     return found.all()
@@ -70,19 +70,23 @@ async def _take_over(batch: Batch, table: Table, row: Row[Any], new: int, entry:
 
 async def _keep(batch: Batch, row: Row[Any], new: int) -> None:
     """Count a pack's member as a conflict, so that the pack is not redundant: its bytes are kept aside by now."""
-    repeats = tables.repeats
-    of_member = (repeats.c.pack == new, repeats.c.instance == row.instance, repeats.c.conflict.is_(False))
-    marked = update(repeats).where(*of_member).values(conflict=True).returning(repeats.c.pack)
+    pack_duplicates = tables.pack_duplicates
+    of_member = (
+        pack_duplicates.c.pack == new,
+        pack_duplicates.c.instance == row.instance,
+        pack_duplicates.c.conflict.is_(False),
+    )
+    marked = update(pack_duplicates).where(*of_member).values(conflict=True).returning(pack_duplicates.c.pack)
     if (await batch.connection.execute(marked)).all():
         counts = {"duplicates": _p.duplicates - 1, "conflicts": _p.conflicts + 1}
         await batch.connection.execute(update(tables.packs).where(_p.id == new).values(counts))
 
 
-async def _resize(batch: Batch, row: Row[Any], grown: int, written: Written) -> None:
+async def _resize(batch: Batch, row: Row[Any], grown: int, change_set: ChangeSet) -> None:
     """Correct sums: the same data set may have another file meta information."""
     if not grown:
         return
-    written.size += grown
+    change_set.size += grown
     for level, column in _UPWARDS:
         table = tables.TABLE_OF[level]
         of_row: ColumnElement[bool] = table.c.id == getattr(row, column)

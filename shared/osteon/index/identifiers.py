@@ -13,7 +13,7 @@ from osteon.index import tables
 from osteon.index.values import clean, text_key
 
 
-async def find(connection: AsyncConnection, level: Level, public_id: str) -> int:
+async def find_row(connection: AsyncConnection, level: Level, public_id: str) -> int:
     """Return the row of a public identifier at a level; raises `ResourceNotFound`."""
     row = await _row(connection, level, _digest(public_id))
     if row is None:
@@ -21,13 +21,13 @@ async def find(connection: AsyncConnection, level: Level, public_id: str) -> int
     return row
 
 
-async def find_any(connection: AsyncConnection, public_id: str) -> tuple[Level, int]:
+async def find_row_any_level(connection: AsyncConnection, public_id: str) -> tuple[Level, int]:
     """Return level and row of a public identifier of any level; raises `ResourceNotFound`."""
-    level, rows = await find_all(connection, [public_id])
+    level, rows = await find_rows(connection, [public_id])
     return level, rows[0]
 
 
-async def find_all(connection: AsyncConnection, public_ids: Sequence[str]) -> tuple[Level, list[int]]:
+async def find_rows(connection: AsyncConnection, public_ids: Sequence[str]) -> tuple[Level, list[int]]:
     """Return the rows of public identifiers, which are of one level; raises `ResourceNotFound` when there is none."""
     digests = [_digest(public_id) for public_id in public_ids]
     for level in Level:

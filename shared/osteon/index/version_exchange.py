@@ -10,18 +10,18 @@ from sqlalchemy import Row, delete, exists, func, select, update
 from osteon.archive.pack_records import InstanceEntry
 from osteon.dicom.query import Level
 from osteon.index import tables
-from osteon.index.batch import Batch, Member, instance_row
-from osteon.index.fields import FIELDS, Kind
-from osteon.index.log import Written
-from osteon.index.parents import ROW_FIELDS, Parents
-from osteon.index.satellites import write_names, write_requests
+from osteon.index.batch import Batch, BatchMember, instance_row
+from osteon.index.change_log import ChangeSet
+from osteon.index.fields import FIELDS, FieldKind
+from osteon.index.parent_rows import ROW_FIELDS, Parents
+from osteon.index.secondary_tables import write_names, write_requests
 
 _i = tables.instances.c
 _UPWARDS: Final = (Level.SERIES, Level.STUDY, Level.PATIENT)
 _SUM_OF: Final = {Level.SERIES: "series", Level.STUDY: "studies"}
 
 
-async def replace(batch: Batch, served: Row[Any], aside: int, member: Member, written: Written) -> None:
+async def serve_version(batch: Batch, served: Row[Any], aside: int, member: BatchMember, change_set: ChangeSet) -> None:
     """Serve `member` in place of the version `served` (a row of `settle`), which takes the conflict `aside`."""
     old = {Level.SERIES: served.series, Level.STUDY: served.study, Level.PATIENT: served.patient}
     parents = Parents(batch.connection, batch.dialect, batch.now)
@@ -32,10 +32,10 @@ async def replace(batch: Batch, served: Row[Any], aside: int, member: Member, wr
     await batch.connection.execute(
         update(tables.conflicts).where(tables.conflicts.c.id == aside).values(_set_aside(served))
     )
-    await exchange(batch, served.id, served.pack, member.pack, was_conflict=True)
+    await exchange_packs(batch, served.id, served.pack, member.pack, was_conflict=True)
     gone = await _shrink(batch, old, served)
     await _inherit(batch, served.id, old, parents.rows(member.entry.identity), member.entry)
-    written.replaced(created, gone, served.id, (served.public_id, row["public_id"]), served.byte_length)
+    change_set.add_exchange(created, gone, served.id, (served.public_id, row["public_id"]), served.byte_length)
 
 
 def _set_aside(served: Row[Any]) -> dict[str, Any]:
@@ -49,16 +49,16 @@ def _set_aside(served: Row[Any]) -> dict[str, Any]:
     }
 
 
-async def exchange(batch: Batch, instance: int, old: int, new: int, *, was_conflict: bool) -> None:
+async def exchange_packs(batch: Batch, instance: int, old: int, new: int, *, was_conflict: bool) -> None:
     """Note in the packs' rows that an instance is served from the pack `new`, no longer from `old`."""
     if old == new:
         return
-    repeats, packs = tables.repeats, tables.packs
+    pack_duplicates, packs = tables.pack_duplicates, tables.packs
     other = "conflicts" if was_conflict else "duplicates"
     await batch.connection.execute(
-        delete(repeats).where(repeats.c.instance == instance, repeats.c.pack.in_((old, new)))
+        delete(pack_duplicates).where(pack_duplicates.c.instance == instance, pack_duplicates.c.pack.in_((old, new)))
     )
-    await batch.connection.execute(repeats.insert().values(pack=old, instance=instance, conflict=was_conflict))
+    await batch.connection.execute(pack_duplicates.insert().values(pack=old, instance=instance, conflict=was_conflict))
     for pack, n in ((old, -1), (new, 1)):
         counts = {"stored": packs.c.stored + n, other: packs.c[other] - n}
         await batch.connection.execute(update(packs).where(packs.c.id == pack).values(counts))
@@ -80,7 +80,7 @@ async def _inherit(
             values |= FIELDS[keyword].store(value)
         await batch.connection.execute(update(table).where(table.c.id == new[level]).values(values))
         for names in tables.NAMES[level]:
-            kinds = [keyword for keyword in given if FIELDS[keyword].kind is Kind.NAME]
+            kinds = [keyword for keyword in given if FIELDS[keyword].kind is FieldKind.NAME]
             of_row = (names.c.owner == new[level], names.c.keyword.in_(kinds))
             await batch.connection.execute(delete(names).where(*of_row))
         await write_names(batch.connection, level, [(new[level], given)])
@@ -91,7 +91,7 @@ async def _inherit(
 
 
 async def _first(batch: Batch, level: Level, row: int) -> int:
-    """Return the instance that came first of those below a row."""
+    """Return the instance that was indexed first of those below a row."""
     first: Any = row
     for lower in list(Level)[level.depth + 1 :]:
         below = tables.TABLE_OF[lower]

@@ -8,13 +8,13 @@ from sqlalchemy.sql.selectable import SelectBase
 
 from osteon.dicom.query import Empty, Level, Matching, OneOf, Range, Single, Wildcard
 from osteon.index.dialect import Dialect
-from osteon.index.names import name_key, sound, words
+from osteon.index.name_keys import name_key, sound, words
 from osteon.index.ranges import starts_with
 from osteon.index.tables import NAMES, TABLE_OF
 from osteon.index.values import clean
 
 
-class NameMatch:
+class PersonNameMatcher:
     """Conditions on one name attribute of the rows of one level's table."""
 
     def __init__(self, dialect: Dialect, level: Level, keyword: str, *, fuzzy: bool) -> None:
@@ -40,7 +40,7 @@ class NameMatch:
                 return not_(exists().where(names.owner == self._owner, names.keyword == self._keyword))
 
     def _text(self, value: str, *, wild: bool) -> ColumnElement[bool]:
-        r"""Each group that is asked for must be one of the name's; groups of `*` ask for nothing."""
+        r"""Each group of the key must be one of the name's; groups of `*` match all."""
         groups = [key for group in clean(value).split("=") if (key := name_key(group)).strip("*" if wild else "")]
         if not groups:
             return true() if wild else false()
