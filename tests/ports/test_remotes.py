@@ -10,7 +10,7 @@ import pytest
 
 from osteon.index.sql import SqlIndex
 from osteon.remotes.port import Manufacturer, Modality, Peer, Permission, RemoteNotFound, Remotes
-from osteon.remotes.queries import Queries, QueryNotFound, RemoteQuery
+from osteon.remotes.queries import QueryNotFound, RemoteQueries, RemoteQuery
 from support.index import sqlite_url
 
 NOW = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
@@ -42,7 +42,7 @@ def remotes(index: SqlIndex) -> Remotes:
 
 
 @pytest.fixture
-def queries(index: SqlIndex) -> Queries:
+def queries(index: SqlIndex) -> RemoteQueries:
     return index.queries
 
 

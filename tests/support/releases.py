@@ -22,7 +22,7 @@ from osteon.contracts.conflicts import ConflictDecided
 from osteon.contracts.packs import Origin, PackStored
 from osteon.dicom.reader import HeaderReader
 from osteon.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN
-from osteon.remotes.orders import Order
+from osteon.remotes.job_params import JobParams
 from osteon.spool import sidecar
 from osteon.spool.disk import Disk
 from osteon.spool.instance import Announced
@@ -39,11 +39,11 @@ _LEFT_OUT = ("description", "title", "default")
 
 def models() -> dict[str, type[BaseModel]]:
     """Return what is written as JSON and read by another process, by its name."""
-    orders = {f"order {kind.TYPE}": kind for kind in _orders(Order)}
+    orders = {f"order {kind.TYPE}": kind for kind in _orders(JobParams)}
     return {**topology.MESSAGES, "ConflictDecided": ConflictDecided, **orders}
 
 
-def _orders(base: type[Order]) -> Iterator[type[Order]]:
+def _orders(base: type[JobParams]) -> Iterator[type[JobParams]]:
     for kind in base.__subclasses__():
         if "TYPE" in vars(kind):
             yield kind

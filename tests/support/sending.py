@@ -14,10 +14,10 @@ from typing import Any
 from osteon.dimse.config import Remote
 from osteon.index.port import Scope
 from osteon.jobs.port import Job
-from osteon.jobs.run import Kind
-from osteon.remotes.orders import Order
+from osteon.jobs.run import JobType
+from osteon.remotes.job_params import JobParams
 from osteon.remotes.port import Modality
-from osteon.sending.sending import Sending
+from osteon.sending.store_sender import StoreSender
 from osteon_dispatcher.commitment.works import remote_of
 from osteon_dispatcher.settings import WorkSettings
 from osteon_dispatcher.works import works
@@ -59,7 +59,7 @@ class World:
             return location.identity.public_study, uids
         raise AssertionError("it was not stored")
 
-    async def submit(self, order: Order) -> Job:
+    async def submit(self, order: JobParams) -> Job:
         return await self.jobs.submit(order.TYPE, order.params(), content={"ParentResources": ["kept"]})
 
     async def run(self, job: Job) -> Job:
@@ -68,11 +68,11 @@ class World:
         await self.kinds()[job.type].work(run)
         return self.jobs.all[job.id]
 
-    def kinds(self, **settings: Any) -> dict[str, Kind]:
+    def kinds(self, **settings: Any) -> dict[str, JobType]:
         index: Any = IndexWithJobs(self.room.index, self.jobs)
         made = works(
             WorkSettings(**settings), bus=self.room.bus, objects=self.room.objects, index=index,
-            sending=Sending(self.room.objects, self.room.bus), remote_of=remote_of, door=lambda: self.door,
+            sending=StoreSender(self.room.objects, self.room.bus), remote_of=remote_of, door=lambda: self.door,
         )  # fmt: skip
         return dict(made)
 

@@ -6,18 +6,24 @@ from functools import partial
 from osteon.bus.port import Bus
 from osteon.dimse.config import RequestorConfig
 from osteon.index.port import Index
-from osteon.jobs.run import Kind
+from osteon.jobs.run import JobType
 from osteon.objects.port import Objects
-from osteon.remotes.orders import ModalityStore, PeerStore, RetrieveByGet, RetrieveByMove, StraightStore
-from osteon.sending.sending import Sending
+from osteon.remotes.job_params import (
+    ModalityStoreParams,
+    PeerStoreParams,
+    RetrieveByGetParams,
+    RetrieveByMoveParams,
+    StraightStoreParams,
+)
+from osteon.sending.store_sender import StoreSender
 from osteon.settings import DicomSettings
 from osteon_dispatcher.commitment.scp import RemoteOf
-from osteon_dispatcher.outgoing import modality, peer, straight
-from osteon_dispatcher.retrieving.asking import Sources
-from osteon_dispatcher.retrieving.by_get import get
-from osteon_dispatcher.retrieving.by_move import move
-from osteon_dispatcher.retrieving.relay import Door
+from osteon_dispatcher.retrieve_jobs.c_get import get
+from osteon_dispatcher.retrieve_jobs.c_move import move
+from osteon_dispatcher.retrieve_jobs.common import RetrieveContext
+from osteon_dispatcher.retrieve_jobs.forwarder import OwnAcceptor
 from osteon_dispatcher.settings import WorkSettings
+from osteon_dispatcher.store_jobs import modality, peer, store_straight
 
 
 def works(
@@ -26,23 +32,27 @@ def works(
     bus: Bus,
     objects: Objects,
     index: Index,
-    sending: Sending,
+    sending: StoreSender,
     remote_of: RemoteOf,
-    door: Door,
-) -> Mapping[str, Kind]:
+    door: OwnAcceptor,
+) -> Mapping[str, JobType]:
     """Return what runs for each type of job; `door` is where the archive itself takes associations."""
     config = requestor_config(settings)
-    stores = modality.Stores(index=index, sending=sending, remote_of=remote_of, config=config, aet=settings.aet)
-    peers = peer.Peers(index=index, objects=objects, bus=bus, transcode_seconds=settings.send_transcode_seconds)
-    sources = Sources(index=index, remote_of=remote_of, config=config, aet=settings.aet)
+    stores = modality.ModalityStoreContext(
+        index=index, sending=sending, remote_of=remote_of, config=config, aet=settings.aet
+    )
+    peers = peer.PeerStoreContext(
+        index=index, objects=objects, bus=bus, transcode_seconds=settings.send_transcode_seconds
+    )
+    sources = RetrieveContext(index=index, remote_of=remote_of, config=config, aet=settings.aet)
     done = {
-        ModalityStore.TYPE: partial(modality.store, stores=stores),
-        StraightStore.TYPE: partial(straight.store, stores=stores, objects=objects),
-        PeerStore.TYPE: partial(peer.store, peers=peers),
-        RetrieveByMove.TYPE: partial(move, sources=sources),
-        RetrieveByGet.TYPE: partial(get, sources=sources, door=door),
+        ModalityStoreParams.TYPE: partial(modality.store, stores=stores),
+        StraightStoreParams.TYPE: partial(store_straight.store, stores=stores, objects=objects),
+        PeerStoreParams.TYPE: partial(peer.store, peers=peers),
+        RetrieveByMoveParams.TYPE: partial(move, sources=sources),
+        RetrieveByGetParams.TYPE: partial(get, sources=sources, door=door),
     }
-    return {type: Kind(work, patience=settings.job_patience) for type, work in done.items()}
+    return {type: JobType(work, patience=settings.job_patience) for type, work in done.items()}
 
 
 def requestor_config(settings: DicomSettings) -> RequestorConfig:

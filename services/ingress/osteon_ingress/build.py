@@ -15,7 +15,7 @@ from osteon.dimse.handler import AssociationInfo
 from osteon.dimse.observer import AssociationRefused
 from osteon.objects.port import Objects
 from osteon.runtime import Running, allow_open_files, until_available
-from osteon.sending.sending import Sending
+from osteon.sending.store_sender import StoreSender
 from osteon.settings import (
     AccessSettings,
     BalancerSettings,
@@ -62,7 +62,7 @@ async def build(
             objects = _object_store(settings, stack)
         if bus is None:
             bus, connecting = _broker(settings, stack)
-        sending = Sending.from_settings(objects, bus, settings)
+        sending = StoreSender.from_settings(objects, bus, settings)
         service = _service(
             settings, settings, settings, settings, settings, bus=bus, sending=sending, connecting=connecting
         )
@@ -100,7 +100,7 @@ async def _service(
     spool_settings: SpoolSettings,
     *,
     bus: Bus,
-    sending: Sending,
+    sending: StoreSender,
     connecting: asyncio.Task[None] | None = None,
 ) -> AsyncIterator[Running]:
     allow_open_files()
@@ -139,7 +139,7 @@ async def _listen(bus: Bus, spool: Spool, spool_id: str, connecting: asyncio.Tas
     await until_available("broker", partial(bus.subscribe, PackIndexed, partial(indexed, spool=spool)))
 
 
-def _handler(info: AssociationInfo, *, spool: Spool, bus: Bus, access: Access, sending: Sending) -> Association:
+def _handler(info: AssociationInfo, *, spool: Spool, bus: Bus, access: Access, sending: StoreSender) -> Association:
     if (reason := access.refuse(info)) is not None:
         raise AssociationRefused(reason)
     span = tracing.begin("association", kind="server", correlation_id=info.id, attributes=_shown(info))

@@ -24,7 +24,7 @@ from osteon.dimse.handler import (
 from osteon.dimse.status import Status
 from osteon.logging import get_logger
 from osteon.remotes.port import Permission
-from osteon.sending.sending import Sending
+from osteon.sending.store_sender import StoreSender
 from osteon.spool.sealed import SealedPack
 from osteon.spool.spool import Spool
 from osteon_ingress.access import Access
@@ -47,7 +47,7 @@ class Association(Refusing):
         bus: Bus,
         access: Access,
         *,
-        sending: Sending,
+        sending: StoreSender,
         span: tracing.Span = tracing.NOTHING,
     ) -> None:
         self._info = info

@@ -23,8 +23,8 @@ from osteon.dimse.handler import RetrieveRequest as Asked
 from osteon.dimse.status import Status
 from osteon.errors import Unavailable
 from osteon.logging import get_logger
-from osteon.sending.accounting import Sent, Tally
-from osteon.sending.sending import Sending
+from osteon.sending.store_sender import StoreSender
+from osteon.sending.suboperations import SubOperationCounts, SubOperationResult
 
 TIMEOUT: Final = 30.0
 """Seconds for an answer of `dispatcher`."""
@@ -120,7 +120,7 @@ class _Watch:
 
 
 async def get(
-    association: AssociationInfo, request: GetRequest, bus: Bus, sending: Sending
+    association: AssociationInfo, request: GetRequest, bus: Bus, sending: StoreSender
 ) -> AsyncGenerator[RetrieveResponse]:
     """Send on the association itself, and tell how far it is."""
     question = _question(PlanRequested, association, request)
@@ -132,7 +132,7 @@ async def get(
     if plan.status != Status.SUCCESS:
         yield _refused(plan.status, plan.error_comment)
         return
-    tally, pages = Tally(remaining=plan.total), _Pages(bus, question, plan)
+    tally, pages = SubOperationCounts(remaining=plan.total), _Pages(bus, question, plan)
     yield tally.pending()
     try:
         async with aclosing(
@@ -147,7 +147,7 @@ async def get(
     except Unavailable as error:
         log.warning("get not finished", correlation_id=association.id, error=str(error), remaining=tally.remaining)
         for instance in pages.open:
-            tally.add(Sent(instance, None, str(error)))
+            tally.add(SubOperationResult(instance, None, str(error)))
         tally.give_up(str(error))
     final = tally.final(cancelled=request.cancelled.is_set() and tally.remaining > 0)
     log.info("got", correlation_id=association.id, status=f"0x{final.status:04X}", completed=tally.completed,
@@ -201,7 +201,7 @@ def _question(kind: type[M], association: AssociationInfo, request: Asked, **mor
     )
 
 
-def _count(association: AssociationInfo, tally: Tally, sent: Sent) -> None:
+def _count(association: AssociationInfo, tally: SubOperationCounts, sent: SubOperationResult) -> None:
     tally.add(sent)
     if sent.reason:
         log.warning("instance not taken", correlation_id=association.id, instance=sent.instance.sop_instance_uid,

@@ -15,8 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from osteon import tracing
 from osteon.index.database import Database
 from osteon.index.tables import Bytewise, Moment, metadata
-from osteon.jobs.codes import ErrorCode
-from osteon.jobs.port import End, Job, JobNotFound, JobState, LeaseLost, Wish, WrongState
+from osteon.jobs.error_codes import ErrorCode
+from osteon.jobs.port import Job, JobCommand, JobNotFound, JobOutcome, JobState, LeaseLost, WrongState
 
 T = TypeVar("T")
 
@@ -109,7 +109,7 @@ class SqlJobs:
         async with self._database.read() as connection:
             return [_job(row) for row in await connection.execute(chosen)]
 
-    async def wish(self, job_id: str, wish: Wish) -> Job:
+    async def wish(self, job_id: str, wish: JobCommand) -> Job:
         """See `Jobs`."""
         now = datetime.now(UTC)
 
@@ -170,7 +170,7 @@ class SqlJobs:
         progress: int | None = None,
         content: Mapping[str, Any] | None = None,
         checkpoint: Mapping[str, Any] | None = None,
-    ) -> Wish | None:
+    ) -> JobCommand | None:
         """See `Jobs`."""
         values: dict[str, Any] = {
             "progress": None if progress is None else max(0, min(100, progress)),
@@ -179,14 +179,14 @@ class SqlJobs:
         }
         changed = {name: value for name, value in values.items() if value is not None}
 
-        async def work(connection: AsyncConnection, row: Row[Any], spent: dict[str, Any]) -> Wish | None:
+        async def work(connection: AsyncConnection, row: Row[Any], spent: dict[str, Any]) -> JobCommand | None:
             renewed = {"claimable": row.now + timedelta(seconds=lease)}
             await _change(connection, job_id, {**changed, **spent, **renewed})
-            return None if row.wish is None else Wish(row.wish)
+            return None if row.wish is None else JobCommand(row.wish)
 
         return await self._leased(job_id, worker, work)
 
-    async def finish(self, job_id: str, worker: str, end: End) -> None:
+    async def finish(self, job_id: str, worker: str, end: JobOutcome) -> None:
         """See `Jobs`."""
 
         async def work(connection: AsyncConnection, row: Row[Any], spent: dict[str, Any]) -> None:
@@ -233,36 +233,36 @@ class SqlJobs:
         return await self._database.write(within)
 
 
-def _wished(job: Job, wish: Wish, now: datetime) -> dict[str, Any]:
+def _wished(job: Job, wish: JobCommand, now: datetime) -> dict[str, Any]:
     """Return what changes in a job's row when somebody wants something of it; raises `WrongState`."""
-    if wish in (Wish.RESUME, Wish.RESUBMIT):
+    if wish in (JobCommand.RESUME, JobCommand.RESUBMIT):
         return _again(job, wish, now)
-    if job.state in _OVER or job.wish is Wish.CANCEL:
+    if job.state in _OVER or job.wish is JobCommand.CANCEL:
         return {}
     if job.state is JobState.RUNNING:
         return {"wish": wish.value}
-    if wish is Wish.PAUSE:
+    if wish is JobCommand.PAUSE:
         return {"state": JobState.PAUSED.value, "claimable": None}
     cancelled = {"error_code": ErrorCode.CANCELED_JOB.value, "error": ""}
     return {"state": JobState.FAILURE.value, "claimable": None, "completed": now, **cancelled}
 
 
-def _again(job: Job, wish: Wish, now: datetime) -> dict[str, Any]:
+def _again(job: Job, wish: JobCommand, now: datetime) -> dict[str, Any]:
     changed: dict[str, Any] = {
         "state": JobState.PENDING.value, "claimable": now, "due": now, "since": now, "completed": None, "wish": None,
     }  # fmt: skip
-    if wish is Wish.RESUBMIT:
+    if wish is JobCommand.RESUBMIT:
         if job.state is not JobState.FAILURE:
             raise WrongState(f"job {job.id} is {job.state}: only a job that failed can be resubmitted")
         return {**changed, "attempts": 0, "faults": 0, "error_code": 0, "error": ""}
-    if job.state is JobState.RUNNING and job.wish is Wish.PAUSE:
+    if job.state is JobState.RUNNING and job.wish is JobCommand.PAUSE:
         return {"wish": None}
     if job.state is not JobState.PAUSED:
         raise WrongState(f"job {job.id} is {job.state}: only a paused job can be resumed")
     return changed
 
 
-def _ended(row: Row[Any], end: End) -> dict[str, Any]:
+def _ended(row: Row[Any], end: JobOutcome) -> dict[str, Any]:
     """Return what changes in the row of a job whose run has ended."""
     values: dict[str, Any] = {
         "state": end.state.value, "worker": None, "claimable": None, "error_code": end.error_code, "error": end.error,
@@ -304,5 +304,5 @@ def _job(row: Row[Any]) -> Job:
     for name in _JSON:
         values[name] = orjson.loads(values[name])
     values["state"] = JobState(values["state"])
-    values["wish"] = None if values["wish"] is None else Wish(values["wish"])
+    values["wish"] = None if values["wish"] is None else JobCommand(values["wish"])
     return Job(**values)

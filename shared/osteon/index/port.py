@@ -18,7 +18,7 @@ from osteon.dicom.query import Level, Search
 from osteon.errors import Invalid, NotFound, Unavailable
 from osteon.jobs.port import Jobs
 from osteon.remotes.port import Remotes
-from osteon.remotes.queries import Queries
+from osteon.remotes.queries import RemoteQueries
 from osteon.rules.port import Circuits, Rules
 
 
@@ -324,7 +324,7 @@ class Index(Protocol):
         """Work that outlives a request."""
 
     @property
-    def queries(self) -> Queries:
+    def queries(self) -> RemoteQueries:
         """Searches in other archives."""
 
     @property

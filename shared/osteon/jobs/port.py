@@ -36,7 +36,7 @@ class JobState(StrEnum):
     RETRY = "Retry"
 
 
-class Wish(StrEnum):
+class JobCommand(StrEnum):
     """What somebody wants of a job."""
 
     CANCEL = "cancel"
@@ -79,11 +79,11 @@ class Job:
     runtime: float = 0.0
     error_code: int = 0
     error: str = ""
-    wish: Wish | None = None
+    wish: JobCommand | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class End:
+class JobOutcome:
     """How a run ended.
 
     Attributes:
@@ -122,7 +122,7 @@ class Jobs(Protocol):
     ) -> Sequence[Job]:
         """Return jobs, the newest first."""
 
-    async def wish(self, job_id: str, wish: Wish) -> Job:
+    async def wish(self, job_id: str, wish: JobCommand) -> Job:
         """Pause, resume, cancel or resubmit; raises `JobNotFound` and `WrongState`.
 
         To pause or cancel what is over does nothing, as in Orthanc; only what is paused can be resumed, only what
@@ -153,10 +153,10 @@ class Jobs(Protocol):
         progress: int | None = None,
         content: Mapping[str, Any] | None = None,
         checkpoint: Mapping[str, Any] | None = None,
-    ) -> Wish | None:
+    ) -> JobCommand | None:
         """Renew the lease and note how far the job is; return what somebody wants of it. Raises `LeaseLost`."""
 
-    async def finish(self, job_id: str, worker: str, end: End) -> None:
+    async def finish(self, job_id: str, worker: str, end: JobOutcome) -> None:
         """Give the job back; raises `LeaseLost`."""
 
     async def prune(self, *, keep: int, older_than: datetime) -> int:

@@ -5,18 +5,18 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from osteon.errors import OsteonError
-from osteon.jobs.port import Job, Jobs, Wish
+from osteon.jobs.port import Job, JobCommand, Jobs
 
 
-class Stopped(OsteonError):
+class JobStopped(OsteonError):
     """Somebody paused or cancelled the job: leave it as it is. `wish` says which."""
 
-    def __init__(self, wish: Wish) -> None:
+    def __init__(self, wish: JobCommand) -> None:
         super().__init__(f"the job is to {wish.value}")
         self.wish = wish
 
 
-class Run:
+class JobRun:
     """A job that is being worked on.
 
     Attributes:
@@ -59,11 +59,11 @@ class Run:
             checkpoint=job.checkpoint if checkpoint is None else checkpoint,
         )
         if wish is not None:
-            raise Stopped(wish)
+            raise JobStopped(wish)
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class JobType:
     """What is done for a type of job.
 
     Attributes:
@@ -73,5 +73,5 @@ class Kind:
             `patience` in the job's params goes before it.
     """
 
-    work: Callable[[Run], Awaitable[None]]
+    work: Callable[[JobRun], Awaitable[None]]
     patience: float

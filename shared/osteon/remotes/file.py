@@ -19,7 +19,7 @@ from yaml.nodes import MappingNode, Node
 
 from osteon.errors import OsteonError
 from osteon.logging import get_logger
-from osteon.remotes.forms import BadRemote, modality_from, peer_from
+from osteon.remotes.orthanc_json import BadRemote, modality_from, peer_from
 from osteon.remotes.port import Modality, Peer, Remotes
 
 log = get_logger(__name__)
@@ -50,7 +50,7 @@ def read_file(path: Path) -> tuple[list[Modality], list[Peer]]:
     return found["modalities"], found["peers"]
 
 
-async def fill(remotes: Remotes, modalities: list[Modality], peers: list[Peer]) -> None:
+async def add_missing(remotes: Remotes, modalities: list[Modality], peers: list[Peer]) -> None:
     """Add those whose name is not known yet; raises `osteon.index.port.IndexUnavailable`."""
     known = {modality.name for modality in await remotes.modalities()}
     for modality in modalities:

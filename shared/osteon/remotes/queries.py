@@ -29,7 +29,7 @@ class RemoteQuery:
     answers: int = 0
 
 
-class Queries(Protocol):
+class RemoteQueries(Protocol):
     """Every method raises `osteon.index.port.IndexUnavailable` when the database does not answer."""
 
     async def add(self, query: RemoteQuery, *, keep: int, older_than: datetime) -> None:

@@ -21,7 +21,7 @@ from yaml.nodes import MappingNode, Node, SequenceNode
 from osteon.errors import OsteonError
 from osteon.logging import get_logger
 from osteon.rules.errors import BadRule
-from osteon.rules.forms import stored_rule
+from osteon.rules.parsing import stored_rule
 from osteon.rules.port import Rules, StoredRule
 
 log = get_logger(__name__)
@@ -53,7 +53,7 @@ def read_file(path: Path) -> list[StoredRule]:
     return list(found.values())
 
 
-async def fill(rules: Rules, known: list[StoredRule]) -> None:
+async def add_missing(rules: Rules, known: list[StoredRule]) -> None:
     """Add those whose name is not known yet; raises `osteon.index.port.IndexUnavailable`."""
     names = {rule.name for rule in await rules.all()}
     for rule in known:

@@ -11,13 +11,13 @@ from osteon.dimse.config import Proposed
 from osteon.dimse.errors import NoAnswer, RequestorError
 from osteon.dimse.user import ServiceUser
 from osteon.logging import get_logger
-from osteon.sending.accounting import Sent
-from osteon.sending.contexts import Kind, kind_of
+from osteon.sending.contexts import ContextKey, context_key
+from osteon.sending.suboperations import SubOperationResult
 
 Connect = Callable[[Sequence[Proposed]], AbstractAsyncContextManager[ServiceUser]]
 """Asks for an association, as `partial(associate, remote, config=…)` does."""
-Send = Callable[[ServiceUser, AsyncIterable[PlannedInstance]], AsyncGenerator[Sent]]
-Propose = Callable[[Iterable[Kind]], list[list[Proposed]]]
+Send = Callable[[ServiceUser, AsyncIterable[PlannedInstance]], AsyncGenerator[SubOperationResult]]
+Propose = Callable[[Iterable[ContextKey]], list[list[Proposed]]]
 
 _GATHERED: Final = 1000
 _BREAKS: Final = 3
@@ -25,7 +25,7 @@ _BREAKS: Final = 3
 log = get_logger(__name__)
 
 
-class Delivery:
+class StoreDelivery:
     """Sends to one peer; at most one association at a time.
 
     Args:
@@ -40,11 +40,11 @@ class Delivery:
         self._send = send
         self._association: AbstractAsyncContextManager[ServiceUser] | None = None
         self._line: ServiceUser | None = None
-        self._covered: dict[Kind, None] = {}
+        self._covered: dict[ContextKey, None] = {}
         self._suspect = ""
         self._breaks = 0
 
-    async def run(self, instances: AsyncIterable[PlannedInstance]) -> AsyncGenerator[Sent]:
+    async def run(self, instances: AsyncIterable[PlannedInstance]) -> AsyncGenerator[SubOperationResult]:
         """Send all, in order; see `Sending.deliver`."""
         try:
             async with aclosing(_gathered(instances)) as gathered:
@@ -61,12 +61,12 @@ class Delivery:
             raise
         await self._end(None)
 
-    def _runs(self, some: Sequence[PlannedInstance]) -> Iterator[tuple[dict[Kind, None], deque[PlannedInstance]]]:
+    def _runs(self, some: Sequence[PlannedInstance]) -> Iterator[tuple[dict[ContextKey, None], deque[PlannedInstance]]]:
         """Yield successive instances whose contexts go into one association, and their kinds."""
-        kinds: dict[Kind, None] = {}
+        kinds: dict[ContextKey, None] = {}
         queue: deque[PlannedInstance] = deque()
         for instance in some:
-            kind = kind_of(instance)
+            kind = context_key(instance)
             if kind not in kinds and not self._fit({**kinds, kind: None}):
                 yield kinds, queue
                 kinds, queue = {}, deque()
@@ -74,10 +74,12 @@ class Delivery:
             queue.append(instance)
         yield kinds, queue
 
-    def _fit(self, kinds: Iterable[Kind]) -> bool:
+    def _fit(self, kinds: Iterable[ContextKey]) -> bool:
         return len(self._propose(kinds)) == 1
 
-    async def _run(self, kinds: dict[Kind, None], queue: deque[PlannedInstance]) -> AsyncGenerator[Sent]:
+    async def _run(
+        self, kinds: dict[ContextKey, None], queue: deque[PlannedInstance]
+    ) -> AsyncGenerator[SubOperationResult]:
         while queue:
             line = await self._line_for(kinds)
             try:
@@ -91,7 +93,7 @@ class Delivery:
                 if (failed := self._broken(queue, error)) is not None:
                     yield failed
 
-    def _broken(self, queue: deque[PlannedInstance], error: RequestorError) -> Sent | None:
+    def _broken(self, queue: deque[PlannedInstance], error: RequestorError) -> SubOperationResult | None:
         """Decide what an association that broke means: trying again, one failure, or (raising `error`) the end."""
         self._breaks += 1
         if isinstance(error, NoAnswer) or self._breaks >= _BREAKS:
@@ -101,11 +103,11 @@ class Delivery:
         log.warning("association broke", instance=queue[0].sop_instance_uid, error=str(error), left=len(queue))
         if queue[0].sop_instance_uid == self._suspect:
             reason = f"the association broke twice while it was sent: {error}"
-            return Sent(queue.popleft(), None, reason, transient=True)
+            return SubOperationResult(queue.popleft(), None, reason, transient=True)
         self._suspect = queue[0].sop_instance_uid
         return None
 
-    async def _line_for(self, kinds: dict[Kind, None]) -> ServiceUser:
+    async def _line_for(self, kinds: dict[ContextKey, None]) -> ServiceUser:
         if self._line is None or not kinds.keys() <= self._covered.keys():
             await self._end(None)
             # What was needed before is likely to be needed again.

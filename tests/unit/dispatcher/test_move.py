@@ -17,17 +17,17 @@ from osteon.contracts.retrieve import MoveProgress, MoveRequested, MoveStarted, 
 from osteon.dimse.config import RequestorConfig
 from osteon.dimse.handler import Outcome
 from osteon.dimse.status import Status
-from osteon.jobs.port import JobState, Wish
-from osteon.jobs.run import Kind
-from osteon.jobs.runner import Runner
+from osteon.jobs.port import JobCommand, JobState
+from osteon.jobs.run import JobType
+from osteon.jobs.runner import JobRunner
 from osteon.remotes.port import Modality
-from osteon.sending.sending import Sending
-from osteon_dispatcher import moving
-from osteon_dispatcher.bells import Bells
+from osteon.sending.store_sender import StoreSender
+from osteon_dispatcher.cmove import job
+from osteon_dispatcher.cmove.job import MoveJobParams, move
+from osteon_dispatcher.cmove.scp import MoveScp
 from osteon_dispatcher.commitment.works import remote_of
-from osteon_dispatcher.move import Moves
-from osteon_dispatcher.moving import MoveOrder, move
-from osteon_dispatcher.outgoing.modality import Stores
+from osteon_dispatcher.job_signals import JobSignals
+from osteon_dispatcher.store_jobs.modality import ModalityStoreContext
 from osteon_local.part import free_port
 from support.dimse import EXPLICIT, STUDY_MOVE, Recorder, Running, Sink, running
 from support.indexer import Room, indexer_room
@@ -45,20 +45,22 @@ class World:
     room: Room
     study: str
     uids: list[str]
-    bells: Bells = field(default_factory=Bells)
+    bells: JobSignals = field(default_factory=JobSignals)
 
     @property
-    def moves(self) -> Moves:
-        return Moves(self.room.index, self.bells, "OSTEON")
+    def moves(self) -> MoveScp:
+        return MoveScp(self.room.index, self.bells, "OSTEON")
 
     @asynccontextmanager
-    async def dispatcher(self, patience: float = 30.0, bells: Bells | None = None) -> AsyncIterator[None]:
+    async def dispatcher(self, patience: float = 30.0, bells: JobSignals | None = None) -> AsyncIterator[None]:
         """Run jobs."""
         index = self.room.index
-        sending = Sending(self.room.objects, self.room.bus)
-        stores = Stores(index=index, sending=sending, remote_of=remote_of, config=RequestorConfig(), aet="OSTEON")
-        kind = Kind(partial(move, stores=stores, bells=bells or self.bells, patience=patience), patience)
-        async with Runner(index.jobs, {MoveOrder.TYPE: kind}, PACE):
+        sending = StoreSender(self.room.objects, self.room.bus)
+        stores = ModalityStoreContext(
+            index=index, sending=sending, remote_of=remote_of, config=RequestorConfig(), aet="OSTEON"
+        )
+        kind = JobType(partial(move, stores=stores, bells=bells or self.bells, patience=patience), patience)
+        async with JobRunner(index.jobs, {MoveJobParams.TYPE: kind}, PACE):
             yield
 
     async def destination(self, port: int, **more: Any) -> None:
@@ -104,9 +106,9 @@ class World:
 
 @pytest.fixture
 async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
-    monkeypatch.setattr(moving, "PAGE", 4)
-    monkeypatch.setattr(moving, "_PAUSES", (0.01, 0.05))
-    monkeypatch.setattr("osteon_dispatcher.keeping.SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(job, "PAGE", 4)
+    monkeypatch.setattr(job, "_PAUSES", (0.01, 0.05))
+    monkeypatch.setattr("osteon_dispatcher.checkpointing.SAVE_SECONDS", 0.0)
     async with indexer_room(tmp_path) as room:
         first = ct_slice()
         study, series = str(first.StudyInstanceUID), str(first.SeriesInstanceUID)
@@ -271,12 +273,12 @@ async def test_another_dispatcher_goes_on_where_one_has_stopped(world):
     gate = Gate(5)
     async with running(gate.handler) as first, running() as second:
         await world.destination(first.port)
-        async with world.dispatcher(bells=Bells()):
+        async with world.dispatcher(bells=JobSignals()):
             started = await world.begin()
             await gate.reached.wait()
             await world.destination(second.port)
         gate.opened.set()
-        async with world.dispatcher(bells=Bells()):
+        async with world.dispatcher(bells=JobSignals()):
             progress = await world.until(started.job_id)
         assert got(second) == world.uids[5:]
     assert (progress.completed, progress.failed) == (10, 0)
@@ -291,7 +293,7 @@ async def test_a_move_that_failed_sends_all_again_when_it_is_resubmitted(world):
             assert await world.state(started.job_id) is JobState.FAILURE
         async with running() as peer:
             await world.destination(peer.port)
-            await world.room.index.jobs.wish(started.job_id, Wish.RESUBMIT)
+            await world.room.index.jobs.wish(started.job_id, JobCommand.RESUBMIT)
             assert await world.state(started.job_id) is JobState.SUCCESS
             assert got(peer) == world.uids
 

@@ -30,7 +30,7 @@ from osteon.dimse.handler import (
 from osteon.dimse.status import Status
 from osteon.errors import Unavailable
 from osteon.remotes.port import Permission
-from osteon.sending.accounting import Sent
+from osteon.sending.suboperations import SubOperationResult
 from osteon_ingress import retrieve
 from osteon_ingress.handlers import Association
 from osteon_ingress.retrieve import get, move
@@ -70,7 +70,7 @@ class FakeSending:
 
     async def send(
         self, line: object, instances: AsyncIterable[PlannedInstance], *, way: str, traceparent: str
-    ) -> AsyncGenerator[Sent]:
+    ) -> AsyncGenerator[SubOperationResult]:
         assert way == "c-get"
         ahead: list[PlannedInstance] = []
         try:
@@ -83,11 +83,11 @@ class FakeSending:
         finally:
             self.closed = True
 
-    def _sent(self, instance: PlannedInstance) -> Sent:
+    def _sent(self, instance: PlannedInstance) -> SubOperationResult:
         outcome = self.outcomes.pop(0) if self.outcomes else DONE
         if isinstance(outcome, Exception):
             raise outcome
-        return Sent(instance, outcome)
+        return SubOperationResult(instance, outcome)
 
 
 def context(sop_class: str, extended: bytes = b"") -> PresentationContext:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from osteon.commitment.port import Failure, Item
+from osteon.commitment.port import CommitmentFailure, CommitmentItem
 from osteon.jobs.port import JobState
 from osteon.remotes.port import Modality
 from osteon_query.orthanc import commitments as rest
@@ -42,7 +42,7 @@ async def test_instances_are_asked_for_by_a_job_and_their_report_is_pending(arch
     answer = response.json()
     assert (response.status_code, answer["Path"]) == (200, f"/storage-commitment/{answer['ID']}")
     asked = await archive.index.commitments.asked(answer["ID"])
-    assert asked.items == (Item(CT, "1.2.1"), Item(MR, "1.2.2"))
+    assert asked.items == (CommitmentItem(CT, "1.2.1"), CommitmentItem(MR, "1.2.2"))
     assert (asked.remote_aet, asked.local_aet, asked.remote) == ("PACS", "HERE", "pacs")
     (job,) = jobs.all.values()
     assert (job.type, job.params["commitment"]) == ("StorageCommitmentScu", asked.id)
@@ -54,7 +54,7 @@ async def test_instances_are_asked_for_by_a_job_and_their_report_is_pending(arch
 async def test_the_report_names_what_is_committed_and_what_is_not_and_why(archive, jobs, modality, at_once):
     answer = (await archive.http.post("/modalities/pacs/storage-commitment", json=BODY)).json()
     asked = await archive.index.commitments.asked(answer["ID"])
-    await archive.index.commitments.settle(asked.id, [Failure(Item(MR, "1.2.2"), 0x0112)])
+    await archive.index.commitments.settle(asked.id, [CommitmentFailure(CommitmentItem(MR, "1.2.2"), 0x0112)])
     assert await archive.json(answer["Path"]) == {
         "RemoteAET": "PACS",
         "Status": "Failure",

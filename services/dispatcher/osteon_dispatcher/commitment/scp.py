@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from osteon import metrics
-from osteon.commitment.checking import Checker, Depth
-from osteon.commitment.port import SOP_CLASS, SOP_INSTANCE, Commitment, Failure, Reason
+from osteon.commitment.checker import CommitmentChecker, Depth
+from osteon.commitment.port import SOP_CLASS, SOP_INSTANCE, Commitment, CommitmentFailure, FailureReason
 from osteon.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
 from osteon.dimse.config import Proposed, Remote
 from osteon.dimse.errors import NotAccepted
@@ -17,11 +17,11 @@ from osteon.dimse.requestor import associate
 from osteon.dimse.status import Status
 from osteon.errors import Invalid, Unavailable
 from osteon.index.port import Index
-from osteon.jobs.run import Run
+from osteon.jobs.run import JobRun
 from osteon.logging import get_logger
 from osteon.objects.port import Objects
 from osteon.remotes.port import Modality
-from osteon_dispatcher.commitment.answers import report_of
+from osteon_dispatcher.commitment.rpc import report_of
 
 SYNTAXES: Final = (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN)
 RemoteOf = Callable[[Modality, str], Remote]
@@ -40,7 +40,7 @@ class NotIndexedYet(Unavailable):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Provider:
+class CommitmentScpContext:
     """What the job works with. `wait` in seconds: for instances that are not indexed yet."""
 
     index: Index
@@ -50,7 +50,7 @@ class Provider:
     wait: float
 
 
-async def provide(run: Run, *, provider: Provider) -> None:
+async def check_and_report(run: JobRun, *, provider: CommitmentScpContext) -> None:
     """Check, once, then report until the requester knows."""
     commitments = provider.index.commitments
     commitment_id = str(run.job.params["commitment"])
@@ -66,20 +66,20 @@ async def provide(run: Run, *, provider: Provider) -> None:
     await _report(run, commitment_id, provider)
 
 
-async def _check(run: Run, commitment: Commitment, provider: Provider) -> list[Failure]:
+async def _check(run: JobRun, commitment: Commitment, provider: CommitmentScpContext) -> list[CommitmentFailure]:
     """Return what is not committed. What is not found may be in the spool: looked for until `wait` is over."""
 
     async def pulse() -> None:
         await run.save()
 
-    checker = Checker(provider.index, provider.objects, provider.depth, pulse)
+    checker = CommitmentChecker(provider.index, provider.objects, provider.depth, pulse)
     until = commitment.created + timedelta(seconds=provider.wait)
-    failures: list[Failure] = []
+    failures: list[CommitmentFailure] = []
     rest = commitment.items
     for look in range(_LOOKS):
         found = await checker.failures(rest)
-        failures += [each for each in found if each.reason != Reason.NO_SUCH_OBJECT_INSTANCE]
-        missing = [each for each in found if each.reason == Reason.NO_SUCH_OBJECT_INSTANCE]
+        failures += [each for each in found if each.reason != FailureReason.NO_SUCH_OBJECT_INSTANCE]
+        missing = [each for each in found if each.reason == FailureReason.NO_SUCH_OBJECT_INSTANCE]
         if not missing or datetime.now(UTC) >= until:
             return failures + missing
         rest = tuple(each.item for each in missing)
@@ -90,7 +90,7 @@ async def _check(run: Run, commitment: Commitment, provider: Provider) -> list[F
     )
 
 
-async def _report(run: Run, commitment_id: str, provider: Provider) -> None:
+async def _report(run: JobRun, commitment_id: str, provider: CommitmentScpContext) -> None:
     """Leave the report to the requester's association while there is one, then open another one."""
     commitments = provider.index.commitments
     while True:
@@ -107,7 +107,7 @@ async def _report(run: Run, commitment_id: str, provider: Provider) -> None:
     metrics.COMMITMENT_REPORTS.labels(way="new").inc()
 
 
-async def _requester(commitment: Commitment, provider: Provider) -> Modality:
+async def _requester(commitment: Commitment, provider: CommitmentScpContext) -> Modality:
     """Return the modality with the requester's AE title, that on its host if there are several."""
     found = await provider.index.remotes.modalities_of(commitment.remote_aet)
     if not found:
@@ -126,10 +126,10 @@ async def _deliver(commitment: Commitment, remote: Remote) -> None:
             raise NotAccepted(f"{remote.aet} takes no reports of storage commitment")
         event, information = await asyncio.to_thread(report_of, commitment, context.transfer_syntax)
         outcome, _ = await association.report(context, SOP_CLASS, SOP_INSTANCE, event, information)
-    judge(outcome, remote)
+    raise_for_status(outcome, remote)
 
 
-def judge(outcome: Outcome, remote: Remote) -> None:
+def raise_for_status(outcome: Outcome, remote: Remote) -> None:
     """Raise `Unavailable` for a failure that may pass, `Invalid` for another one."""
     if not outcome.status.is_failure:
         return

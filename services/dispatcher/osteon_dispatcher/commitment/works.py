@@ -8,27 +8,27 @@ from osteon.commitment.port import SCP_JOB, SCU_JOB
 from osteon.dimse.config import Remote
 from osteon.errors import Invalid
 from osteon.index.port import Index
-from osteon.jobs.run import Run
+from osteon.jobs.run import JobRun
 from osteon.objects.port import Objects
 from osteon.remotes.port import Modality
 from osteon.settings import CommitmentSettings
-from osteon_dispatcher.commitment.scp import Provider, RemoteOf, provide
-from osteon_dispatcher.commitment.scu import User, request
+from osteon_dispatcher.commitment.scp import CommitmentScpContext, RemoteOf, check_and_report
+from osteon_dispatcher.commitment.scu import CommitmentScuContext, send_request
 
 
 def works(
     index: Index, objects: Objects, settings: CommitmentSettings, remote_of: RemoteOf
-) -> Mapping[str, Callable[[Run], Awaitable[None]]]:
+) -> Mapping[str, Callable[[JobRun], Awaitable[None]]]:
     """Return what runs for each type of job. Each is worth trying again for `OSTEON_COMMITMENT_DAYS`."""
-    provider = Provider(
+    provider = CommitmentScpContext(
         index=index,
         objects=objects,
         remote_of=remote_of,
         depth=settings.commitment_check,
         wait=settings.commitment_wait,
     )
-    user = User(index=index, remote_of=remote_of, linger=settings.commitment_linger)
-    return {SCP_JOB: partial(provide, provider=provider), SCU_JOB: partial(request, user=user)}
+    user = CommitmentScuContext(index=index, remote_of=remote_of, linger=settings.commitment_linger)
+    return {SCP_JOB: partial(check_and_report, provider=provider), SCU_JOB: partial(send_request, user=user)}
 
 
 def patience_of(settings: CommitmentSettings) -> float:

@@ -7,8 +7,8 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from osteon.jobs.codes import description_of
-from osteon.jobs.port import Job, JobState, Wish
+from osteon.jobs.error_codes import description_of
+from osteon.jobs.port import Job, JobCommand, JobState
 from osteon_query.http.context import DoorOf
 from osteon_query.http.errors import UnknownResource
 from osteon_query.orthanc.expanding import asks_to_expand
@@ -40,9 +40,9 @@ async def delete(door: DoorOf, id: str) -> Response:
 @router.post("/jobs/{id}/{wish}")
 async def act(door: DoorOf, id: str, wish: str) -> Response:
     """Cancel, pause, resume or resubmit a job."""
-    if wish not in set(Wish):
-        raise UnknownResource(f"/jobs/{{id}}/{wish[:40]}: expected one of {', '.join(Wish)}")
-    await door.index.jobs.wish(id, Wish(wish))
+    if wish not in set(JobCommand):
+        raise UnknownResource(f"/jobs/{{id}}/{wish[:40]}: expected one of {', '.join(JobCommand)}")
+    await door.index.jobs.wish(id, JobCommand(wish))
     return json_response({})
 
 
