@@ -112,7 +112,7 @@ async def test_orthanc_is_asked_and_tells_what_it_has(world: World, orthanc: Ort
     await world.run()
 
     async def over() -> Any:
-        found = await index.commitments.asked(commitment.transaction_uid)
+        found = await index.commitments.by_transaction(commitment.transaction_uid)
         return found if found.failures is not None else None
 
     found = await until(over)

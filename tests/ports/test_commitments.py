@@ -45,8 +45,9 @@ async def test_a_transaction_comes_back_as_it_was_begun(commitments):
 
 async def test_what_is_not_there_is_not_found(commitments):
     for call in (
-        commitments.get("a"), commitments.asked("1.9"), commitments.settle("a", []), commitments.watch("a", None),
-        commitments.reported("a", NOW),
+        commitments.get("a"), commitments.by_transaction("1.9"), commitments.record_result("a", []),
+        commitments.watch_until("a", None),
+        commitments.record_report("a", NOW),
     ):  # fmt: skip
         with pytest.raises(CommitmentNotFound):
             await call
@@ -55,17 +56,17 @@ async def test_what_is_not_there_is_not_found(commitments):
 async def test_how_it_ended_is_kept(commitments):
     await commitments.begin(ASKED)
     failure = CommitmentFailure(ITEMS[1], FailureReason.NO_SUCH_OBJECT_INSTANCE)
-    await commitments.settle("a", [failure])
+    await commitments.record_result("a", [failure])
     assert await commitments.get("a") == replace(ASKED, failures=(failure,))
     assert (await commitments.get("a")).successes == (ITEMS[0],)
-    await commitments.reported("a", LATER)
+    await commitments.record_report("a", LATER)
     assert await commitments.get("a") == replace(ASKED, failures=(failure,), reported=LATER, watched=None)
 
 
 async def test_that_all_is_committed_is_not_the_same_as_not_known_yet(commitments):
     await commitments.begin(ASKED)
     assert (await commitments.get("a")).successes == ()
-    await commitments.settle("a", [])
+    await commitments.record_result("a", [])
     assert (await commitments.get("a")).successes == ITEMS
 
 
@@ -79,8 +80,8 @@ async def test_the_same_request_again_is_the_same_transaction_in_whatever_order_
 
 async def test_the_same_request_after_its_report_begins_anew(commitments):
     await commitments.begin(ASKED)
-    await commitments.settle("a", [])
-    await commitments.reported("a", NOW)
+    await commitments.record_result("a", [])
+    await commitments.record_report("a", NOW)
     begun = await commitments.begin(replace(ASKED, id="b", created=LATER))
     assert begun == await commitments.get("a") == replace(ASKED, created=LATER, watched=None)
 
@@ -91,7 +92,7 @@ async def test_other_items_under_a_used_transaction_uid_have_all_failed(commitme
     assert begun.failures == (CommitmentFailure(ITEMS[0], FailureReason.DUPLICATE_TRANSACTION_UID),)
     assert await commitments.get("b") == begun
     assert (await commitments.get("a")).failures is None
-    await commitments.reported("b", NOW)
+    await commitments.record_report("b", NOW)
     assert (await commitments.begin(replace(ASKED, id="c", items=ITEMS[:1]))).failures == begun.failures
 
 
@@ -105,7 +106,7 @@ async def test_transaction_uids_are_those_of_one_application_entity_in_one_role(
 async def test_our_own_requests_are_found_by_their_transaction_uid(commitments):
     await commitments.begin(ASKED)
     mine = await commitments.begin(replace(ASKED, id="b", role=CommitmentRole.SCU))
-    assert await commitments.asked("1.9") == mine
+    assert await commitments.by_transaction("1.9") == mine
 
 
 async def test_old_transactions_are_forgotten(commitments):
@@ -119,5 +120,5 @@ async def test_old_transactions_are_forgotten(commitments):
 async def test_many_thousand_items_come_back(commitments):
     many = tuple(CommitmentItem(CT, f"1.2.840.99999.1.{n}") for n in range(20_000))
     await commitments.begin(replace(ASKED, items=many))
-    await commitments.settle("a", [CommitmentFailure(item, 0x0112) for item in many])
+    await commitments.record_result("a", [CommitmentFailure(item, 0x0112) for item in many])
     assert len((await commitments.get("a")).failures or ()) == 20_000

@@ -15,13 +15,14 @@ from pynetdicom.sop_class import StorageCommitmentPushModel
 
 from osteon.commitment.port import CommitmentItem
 from osteon.dimse.acceptor import Acceptor
-from osteon.dimse.config import AcceptorConfig
+from osteon.dimse.config import AcceptorConfig, Remote
 from osteon.dimse.handler import ActionRequest, AssociationInfo, EventReport, Outcome, Refusing, Reporter
 from osteon.jobs.port import Job
 from osteon.remotes.port import Modality
-from osteon.settings import CommitmentSettings
+from osteon.sending.store_sender import StoreSender
 from osteon_dispatcher.commitment.rpc import serve
-from osteon_dispatcher.commitment.works import remote_of, works
+from osteon_dispatcher.job_types import JobContext, job_types
+from osteon_dispatcher.settings import WorkSettings
 from osteon_ingress.commitment import Commitments
 from support.fake_jobs import FakeJobs, FakeRun
 from support.index import CT
@@ -49,6 +50,10 @@ class Door(Refusing):
         await self._commitments.close()
 
 
+def _no_acceptor() -> Remote:
+    raise AssertionError("storage commitment needs no acceptor")
+
+
 @dataclass
 class World:
     """An archive without jobs that run by themselves."""
@@ -67,8 +72,12 @@ class World:
     ) -> None:
         """Run the newest job once."""
         run = FakeRun(self.jobs, job or list(self.jobs.all.values())[-1])
-        settings = CommitmentSettings(commitment_check=depth, commitment_wait=wait, commitment_linger=linger)
-        await works(self.room.index, self.room.objects, settings, remote_of)[run.job.type](run)
+        context = JobContext(
+            settings=WorkSettings(commitment_check=depth, commitment_wait=wait, commitment_linger=linger),
+            bus=self.room.bus, objects=self.room.objects, index=self.room.index,
+            sender=StoreSender(self.room.objects, self.room.bus), own_acceptor=_no_acceptor,
+        )  # fmt: skip
+        await job_types(context)[run.job.type].work(run)
 
 
 @asynccontextmanager

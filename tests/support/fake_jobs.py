@@ -42,8 +42,8 @@ class FakeJobs:
             raise JobNotFound(job_id)
         return self.all[job_id]
 
-    async def wish(self, job_id: str, wish: JobCommand) -> Job:
-        assert wish is JobCommand.RESUBMIT
+    async def command(self, job_id: str, command: JobCommand) -> Job:
+        assert command is JobCommand.RESUBMIT
         assert self.all[job_id].state is JobState.FAILURE
         self.put(replace(self.all[job_id], state=JobState.PENDING))
         return self.all[job_id]

@@ -29,7 +29,7 @@ from osteon.spool.instance import Announced
 from osteon.spool.open_packs import Limits, OpenPacks, Sender
 from osteon.spool.paths import OPEN, SEALED
 from osteon.spool.recovery import recover
-from osteon_dispatcher import kinds as _  # noqa: F401  (defines the orders of the dispatcher)
+from osteon_dispatcher import job_types as _  # noqa: F401  (defines the parameters of the dispatcher's jobs)
 
 Schema = dict[str, Any]
 NEWER = {"this_came_with_a_later_release": {"and": ["has", 1, None]}}

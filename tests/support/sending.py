@@ -18,9 +18,8 @@ from osteon.jobs.run import JobType
 from osteon.remotes.job_params import JobParams
 from osteon.remotes.port import Modality
 from osteon.sending.store_sender import StoreSender
-from osteon_dispatcher.commitment.works import remote_of
+from osteon_dispatcher.job_types import JobContext, job_types
 from osteon_dispatcher.settings import WorkSettings
-from osteon_dispatcher.works import works
 from support.fake_jobs import FakeJobs, FakeRun
 from support.indexer import Room, indexer_room
 from support.make import ct_slice
@@ -70,11 +69,11 @@ class World:
 
     def kinds(self, **settings: Any) -> dict[str, JobType]:
         index: Any = IndexWithJobs(self.room.index, self.jobs)
-        made = works(
-            WorkSettings(**settings), bus=self.room.bus, objects=self.room.objects, index=index,
-            sending=StoreSender(self.room.objects, self.room.bus), remote_of=remote_of, door=lambda: self.door,
+        context = JobContext(
+            settings=WorkSettings(**settings), bus=self.room.bus, objects=self.room.objects, index=index,
+            sender=StoreSender(self.room.objects, self.room.bus), own_acceptor=lambda: self.door,
         )  # fmt: skip
-        return dict(made)
+        return dict(job_types(context))
 
     async def modality(self, port: int, **more: Any) -> Modality:
         made = replace(Modality(name="modality", aet="MODALITY", host="127.0.0.1", port=port), **more)

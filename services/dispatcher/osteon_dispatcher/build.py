@@ -22,8 +22,8 @@ from osteon_dispatcher import remote_requests
 from osteon_dispatcher.circuit_breaker import CircuitBreaker, guarded
 from osteon_dispatcher.cmove.scp import MoveScp
 from osteon_dispatcher.commitment import rpc
-from osteon_dispatcher.job_signals import JobSignals
-from osteon_dispatcher.job_types import JobContext, job_types, own_acceptor
+from osteon_dispatcher.job_types import JobContext, job_types
+from osteon_dispatcher.remote_addresses import own_acceptor
 from osteon_dispatcher.routing import Router
 from osteon_dispatcher.settings import DispatcherServiceSettings, WorkSettings
 from osteon_dispatcher.stability_sweep import sweep_forever
@@ -64,13 +64,12 @@ async def build_embedded(
             bus=bus,
             objects=objects,
             index=index,
-            sending=StoreSender.from_settings(objects, bus, settings),
+            sender=StoreSender.from_settings(objects, bus, settings),
             tls=context,
-            bells=JobSignals(),
-            door=partial(own_acceptor, settings, context, door_at or (lambda: settings.own_door)),
+            own_acceptor=partial(own_acceptor, settings, context, door_at or (lambda: settings.own_door)),
         )
         await remote_requests.serve(bus, index.remotes, index.queries, context)
-        await MoveScp(index, ports.bells, settings.aet).serve(bus)
+        await MoveScp(index, ports.signals, settings.aet).serve(bus)
         await rpc.serve(bus, index.commitments, index.jobs)
         breaker = CircuitBreaker(index.circuits, settings.breaker_failures, settings.breaker_seconds)
         async with JobRunner(index.jobs, guarded(job_types(ports), breaker), _pace(settings)), routing(settings, ports):

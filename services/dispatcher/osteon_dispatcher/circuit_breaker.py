@@ -1,4 +1,4 @@
-"""A circuit breaker for each destination: who does not answer is left alone for a while, and then tried by one job.
+"""A circuit breaker for each destination: one that does not answer is not called for a while, then tried by one job.
 
 The state is in the index, one truth for all replicas: each would otherwise have to find out for itself, with its own
 workers, and REST could not show it. It costs a look at a small table for each run of a job.
@@ -20,7 +20,7 @@ from osteon.remotes.job_params import ModalityStoreParams, PeerStoreParams
 from osteon.rules.port import Circuits, Destination, DestinationKind
 from osteon_dispatcher.store_jobs.send_run import SendIncomplete
 
-_SLOWEST: Final = 300.0
+_MAX_PAUSE: Final = 300.0
 _PROBE: Final = timedelta(seconds=60)
 """For so long one job alone may try a destination again; then the next one may."""
 _LOCAL_FAILURES: Final = (BusUnavailable, IndexUnavailable, ObjectsUnavailable, SendIncomplete)
@@ -30,7 +30,7 @@ log = get_logger(__name__)
 
 
 class CircuitOpen(Unavailable):
-    """The destination did not answer lately and is left alone."""
+    """The destination did not answer lately; nothing is sent to it for a while."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,26 +38,26 @@ class CircuitBreaker:
     """Opens after `failures` runs, one after the other, that did not reach a destination.
 
     Attributes:
-        seconds: for which it is left alone; twice that after each further failure, up to five minutes.
+        seconds: for which it stays open; twice that after each further failure, up to five minutes.
     """
 
     circuits: Circuits
     failures: int
     seconds: float
 
-    async def enter(self, destination: str) -> None:
-        """Pass when the destination works, or when it is time to try it again; raises `CircuitOpen`."""
+    async def before_call(self, destination: str) -> None:
+        """Return when the destination works, or when it is time to try it again; raises `CircuitOpen`."""
         circuit = await self.circuits.get(destination)
         if circuit is None or circuit.retry is None:
             return
         now = datetime.now(UTC)
         if not await self.circuits.probe(destination, now, now + _PROBE):
-            raise CircuitOpen(f"{destination} is left alone after {circuit.failures} failures: {circuit.error}")
+            raise CircuitOpen(f"circuit of {destination} is open after {circuit.failures} failures: {circuit.error}")
 
-    async def failed(self, destination: str, error: Unavailable) -> None:
-        """Count a failure; leave the destination alone when there are too many.
+    async def record_failure(self, destination: str, error: Unavailable) -> None:
+        """Count a failure; open the circuit when there are too many.
 
-        Jobs that were on their way when it was left alone do not make that last longer.
+        Jobs that were on their way when it opened do not keep it open for longer.
         """
         now = datetime.now(UTC)
         known = await self.circuits.get(destination)
@@ -65,24 +65,24 @@ class CircuitBreaker:
             return
         count = await self.circuits.failed(destination, str(error), now)
         if count >= self.failures:
-            pause = min(_SLOWEST, self.seconds * 2.0 ** min(count - self.failures, 32))
+            pause = min(_MAX_PAUSE, self.seconds * 2.0 ** min(count - self.failures, 32))
             await self.circuits.open(destination, now + timedelta(seconds=pause))
-            log.warning("destination left alone", destination=destination, seconds=pause, error=str(error))
+            log.warning("circuit opened", destination=destination, seconds=pause, error=str(error))
 
-    async def worked(self, destination: str) -> None:
+    async def record_success(self, destination: str) -> None:
         """Forget earlier failures."""
         if await self.circuits.get(destination) is not None:
             await self.circuits.close(destination)
-            log.info("destination works again", destination=destination)
+            log.info("circuit closed", destination=destination)
 
 
-def guarded(kinds: Mapping[str, JobType], breaker: CircuitBreaker) -> Mapping[str, JobType]:
-    """Return the kinds of jobs, those that send with the breaker before them."""
+def guarded(types: Mapping[str, JobType], breaker: CircuitBreaker) -> Mapping[str, JobType]:
+    """Return the types of jobs; those that send have the breaker before their work."""
     return {
-        name: replace(kind, work=partial(_guard, work=kind.work, to=_DESTINATION[name], breaker=breaker))
+        name: replace(job_type, work=partial(_guard, work=job_type.work, to=_DESTINATION[name], breaker=breaker))
         if name in _DESTINATION
-        else kind
-        for name, kind in kinds.items()
+        else job_type
+        for name, job_type in types.items()
     }
 
 
@@ -94,25 +94,25 @@ async def _guard(
     breaker: CircuitBreaker,
 ) -> None:
     destination = to(run.job.params)
-    await breaker.enter(destination)
+    await breaker.before_call(destination)
     try:
         await work(run)
     except _LOCAL_FAILURES:
         raise
     except Unavailable as error:
-        await breaker.failed(destination, error)
+        await breaker.record_failure(destination, error)
         raise
     except Invalid:  # it was reached, and refuses
-        await breaker.worked(destination)
+        await breaker.record_success(destination)
         raise
-    await breaker.worked(destination)
+    await breaker.record_success(destination)
 
 
 def _modality(params: Mapping[str, Any]) -> str:
-    """Name the modality; an order may send to another address than its own, which says nothing of it."""
-    order = ModalityStoreParams.model_validate(params)
-    named = str(Destination(DestinationKind.MODALITY, order.modality))
-    return f"{named} {order.host}:{order.port}" if order.host or order.port else named
+    """Name the modality; a job may send to another address than its own, which says nothing of it."""
+    known = ModalityStoreParams.model_validate(params)
+    named = str(Destination(DestinationKind.MODALITY, known.modality))
+    return f"{named} {known.host}:{known.port}" if known.host or known.port else named
 
 
 def _peer(params: Mapping[str, Any]) -> str:

@@ -123,9 +123,9 @@ class _Search:
                 batch.append(await self._header(response.identifier or b"", context))
                 self._found += 1
                 if len(batch) == _BATCH:
-                    await self._queries.answered(self._message.query_id, batch)
+                    await self._queries.add_answers(self._message.query_id, batch)
                     batch = []
-        await self._queries.answered(self._message.query_id, batch)
+        await self._queries.add_answers(self._message.query_id, batch)
         return status, comment
 
     async def _header(self, identifier: bytes, context: PresentationContext) -> bytes:

@@ -69,7 +69,7 @@ class Router:
             packs = await evaluate_study(change.public_id, rules, self._index, self._objects)
         except (Invalid, NotFound) as error:
             # Nobody could mend this by trying again; the study is named, and the others must not wait for it.
-            log.error("study not routed: a sidecar can not be used", study=change.public_id, error=str(error))
+            log.error("study not routed: a sidecar cannot be used", study=change.public_id, error=str(error))
             for rule in rules:
                 metrics.ROUTING_FAILURES.labels(rule=rule.name).inc()
             return
@@ -116,7 +116,7 @@ def _parsed(stored: Sequence[StoredRule]) -> list[Rule]:
         try:
             rules.append(parse_stored(each))
         except BadRule as error:
-            log.error("rule can not be used", rule=each.name, error=str(error))
+            log.error("rule cannot be used", rule=each.name, error=str(error))
             metrics.ROUTING_FAILURES.labels(rule=each.name).inc()
     return [rule for rule in rules if rule.enabled]
 

@@ -31,6 +31,7 @@ from osteon_ingress.access import Access
 from osteon_ingress.commitment import Commitments
 from osteon_ingress.find import MODALITY_WORKLIST, find, refuse_find
 from osteon_ingress.measuring import outcome, responses
+from osteon_ingress.move_progress import MoveProgressInbox
 from osteon_ingress.retrieve import get, move, refuse_retrieve
 from osteon_ingress.store import MeasuredSink, SenderCounts, count
 
@@ -47,12 +48,14 @@ class Association(Refusing):
         bus: Bus,
         access: Access,
         *,
-        sending: StoreSender,
+        sender: StoreSender,
+        inbox: MoveProgressInbox,
         span: tracing.Span = tracing.NOTHING,
     ) -> None:
         self._info = info
         self._span = span
-        self._sending = sending
+        self._sender = sender
+        self._inbox = inbox
         self._access = access
         self._spool = spool
         self._bus = bus
@@ -84,12 +87,13 @@ class Association(Refusing):
     def move(self, request: MoveRequest) -> AsyncIterator[RetrieveResponse]:
         """Answer a C-MOVE."""
         refused = self._refusal(Permission.MOVE)
-        return responses("c-move", refuse_retrieve(refused) if refused else move(self._info, request, self._bus))
+        source = refuse_retrieve(refused) if refused else move(self._info, request, self._bus, self._inbox)
+        return responses("c-move", source)
 
     def get(self, request: GetRequest) -> AsyncIterator[RetrieveResponse]:
         """Answer a C-GET."""
         refused = self._refusal(Permission.GET)
-        source = refuse_retrieve(refused) if refused else get(self._info, request, self._bus, self._sending)
+        source = refuse_retrieve(refused) if refused else get(self._info, request, self._bus, self._sender)
         return responses("c-get", source)
 
     async def action(self, request: ActionRequest, reporter: Reporter | None) -> Outcome:

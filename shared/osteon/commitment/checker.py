@@ -72,7 +72,7 @@ class CommitmentChecker:
         try:
             lines = await sidecar_lines(members[0].sidecar_key, self._objects)
         except (NotFound, Invalid) as error:
-            log.error("sidecar can not be used", key=members[0].sidecar_key, error=str(error))
+            log.error("sidecar cannot be used", key=members[0].sidecar_key, error=str(error))
             lines = {}
         flaws = {each.identity.sop_uid: await instance_flaw(each, lines, self._objects, self._read) for each in members}
         return {uid: flaw for uid, flaw in flaws.items() if flaw}

@@ -27,7 +27,7 @@ _UID: Final = re.compile(r"[0-9.]{1,64}")
 
 
 class BadCommitmentInformation(Invalid):
-    """An attribute is missing, or has a value that it can not have; the message names it."""
+    """An attribute is missing, or has a value that it cannot have; the message names it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,16 +110,16 @@ class Commitments(Protocol):
     async def get(self, commitment_id: str) -> Commitment:
         """Return a transaction; raises `CommitmentNotFound`."""
 
-    async def asked(self, transaction_uid: str) -> Commitment:
+    async def by_transaction(self, transaction_uid: str) -> Commitment:
         """Return a transaction of which we are the SCU; raises `CommitmentNotFound`."""
 
-    async def settle(self, commitment_id: str, failures: Sequence[CommitmentFailure]) -> None:
+    async def record_result(self, commitment_id: str, failures: Sequence[CommitmentFailure]) -> None:
         """Note how it ended."""
 
-    async def reported(self, commitment_id: str, at: datetime) -> None:
+    async def record_report(self, commitment_id: str, at: datetime) -> None:
         """Note that the requester knows how it ended."""
 
-    async def watch(self, commitment_id: str, until: datetime | None) -> None:
+    async def watch_until(self, commitment_id: str, until: datetime | None) -> None:
         """Note until when the requester's own association is looked after, None: it is gone."""
 
     async def prune(self, before: datetime) -> int:

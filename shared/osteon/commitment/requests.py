@@ -58,4 +58,4 @@ async def submit_job(
         },
         key=f"{kind} {commitment.id} {commitment.created.isoformat()}",
     )
-    return await jobs.wish(job.id, JobCommand.RESUBMIT) if job.state is JobState.FAILURE else job
+    return await jobs.command(job.id, JobCommand.RESUBMIT) if job.state is JobState.FAILURE else job

@@ -84,19 +84,19 @@ class SqlCommitments:
         """See `Commitments`."""
         return await self._one(_c.id == commitment_id)
 
-    async def asked(self, transaction_uid: str) -> Commitment:
+    async def by_transaction(self, transaction_uid: str) -> Commitment:
         """See `Commitments`."""
         return await self._one(_c.transaction_uid == transaction_uid, _c.role == CommitmentRole.SCU.value)
 
-    async def settle(self, commitment_id: str, failures: Sequence[CommitmentFailure]) -> None:
+    async def record_result(self, commitment_id: str, failures: Sequence[CommitmentFailure]) -> None:
         """See `Commitments`."""
         await self._update(commitment_id, failures=_pack(failures))
 
-    async def reported(self, commitment_id: str, at: datetime) -> None:
+    async def record_report(self, commitment_id: str, at: datetime) -> None:
         """See `Commitments`."""
         await self._update(commitment_id, reported=at, watched=None)
 
-    async def watch(self, commitment_id: str, until: datetime | None) -> None:
+    async def watch_until(self, commitment_id: str, until: datetime | None) -> None:
         """See `Commitments`."""
         await self._update(commitment_id, watched=until)
 

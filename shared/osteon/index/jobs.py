@@ -44,7 +44,7 @@ jobs: Final = Table(
     Column("runtime", Float, nullable=False),
     *_numbers("error_code"),
     *_texts("error"),
-    Column("wish", Text),
+    Column("command", Text),
     Column("worker", Text),
 )  # fmt: skip
 """`params`, `content` and `checkpoint`: JSON. `claimable`: from when on a worker may take the job, so the end of the
@@ -109,13 +109,13 @@ class SqlJobs:
         async with self._database.read() as connection:
             return [_job(row) for row in await connection.execute(chosen)]
 
-    async def wish(self, job_id: str, wish: JobCommand) -> Job:
+    async def command(self, job_id: str, command: JobCommand) -> Job:
         """See `Jobs`."""
         now = datetime.now(UTC)
 
         async def work(connection: AsyncConnection) -> Job:
             job = _job(await _row(connection, select(*_SHOWN).with_for_update(), job_id))
-            await _change(connection, job_id, _wished(job, wish, now))
+            await _change(connection, job_id, _commanded(job, command, now))
             return _job(await _row(connection, select(*_SHOWN), job_id))
 
         job = await self._database.write(work)
@@ -182,7 +182,7 @@ class SqlJobs:
         async def work(connection: AsyncConnection, row: Row[Any], spent: dict[str, Any]) -> JobCommand | None:
             renewed = {"claimable": row.now + timedelta(seconds=lease)}
             await _change(connection, job_id, {**changed, **spent, **renewed})
-            return None if row.wish is None else JobCommand(row.wish)
+            return None if row.command is None else JobCommand(row.command)
 
         return await self._leased(job_id, worker, work)
 
@@ -194,7 +194,7 @@ class SqlJobs:
 
         await self._leased(job_id, worker, work)
 
-    async def arrived(self, timeout: float) -> None:
+    async def wait_for_work(self, timeout: float) -> None:
         """See `Jobs`."""
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout):  # wait_for would lose a cancellation that comes with the event
@@ -233,30 +233,30 @@ class SqlJobs:
         return await self._database.write(within)
 
 
-def _wished(job: Job, wish: JobCommand, now: datetime) -> dict[str, Any]:
+def _commanded(job: Job, command: JobCommand, now: datetime) -> dict[str, Any]:
     """Return what changes in a job's row when somebody wants something of it; raises `WrongState`."""
-    if wish in (JobCommand.RESUME, JobCommand.RESUBMIT):
-        return _again(job, wish, now)
-    if job.state in _OVER or job.wish is JobCommand.CANCEL:
+    if command in (JobCommand.RESUME, JobCommand.RESUBMIT):
+        return _again(job, command, now)
+    if job.state in _OVER or job.command is JobCommand.CANCEL:
         return {}
     if job.state is JobState.RUNNING:
-        return {"wish": wish.value}
-    if wish is JobCommand.PAUSE:
+        return {"command": command.value}
+    if command is JobCommand.PAUSE:
         return {"state": JobState.PAUSED.value, "claimable": None}
     cancelled = {"error_code": ErrorCode.CANCELED_JOB.value, "error": ""}
     return {"state": JobState.FAILURE.value, "claimable": None, "completed": now, **cancelled}
 
 
-def _again(job: Job, wish: JobCommand, now: datetime) -> dict[str, Any]:
+def _again(job: Job, command: JobCommand, now: datetime) -> dict[str, Any]:
     changed: dict[str, Any] = {
-        "state": JobState.PENDING.value, "claimable": now, "due": now, "since": now, "completed": None, "wish": None,
+        "state": JobState.PENDING.value, "claimable": now, "due": now, "since": now, "completed": None, "command": None,
     }  # fmt: skip
-    if wish is JobCommand.RESUBMIT:
+    if command is JobCommand.RESUBMIT:
         if job.state is not JobState.FAILURE:
             raise WrongState(f"job {job.id} is {job.state}: only a job that failed can be resubmitted")
         return {**changed, "attempts": 0, "faults": 0, "error_code": 0, "error": ""}
-    if job.state is JobState.RUNNING and job.wish is JobCommand.PAUSE:
-        return {"wish": None}
+    if job.state is JobState.RUNNING and job.command is JobCommand.PAUSE:
+        return {"command": None}
     if job.state is not JobState.PAUSED:
         raise WrongState(f"job {job.id} is {job.state}: only a paused job can be resumed")
     return changed
@@ -269,9 +269,9 @@ def _ended(row: Row[Any], end: JobOutcome) -> dict[str, Any]:
         "faults": row.faults + end.fault,
     }  # fmt: skip
     if end.state in _OVER:
-        values |= {"completed": row.now, "wish": None}
+        values |= {"completed": row.now, "command": None}
     elif end.state is JobState.PAUSED:
-        values["wish"] = None
+        values["command"] = None
     else:
         due = end.due or row.now
         values |= {"due": due, "claimable": due}
@@ -304,5 +304,5 @@ def _job(row: Row[Any]) -> Job:
     for name in _JSON:
         values[name] = orjson.loads(values[name])
     values["state"] = JobState(values["state"])
-    values["wish"] = None if values["wish"] is None else JobCommand(values["wish"])
+    values["command"] = None if values["command"] is None else JobCommand(values["command"])
     return Job(**values)

@@ -32,7 +32,7 @@ def outcome_of(job: Job, error: Exception | None, *, patience: float, now: datet
     if isinstance(error, LeaseExpired):
         return JobOutcome(state=JobState.PENDING)
     if isinstance(error, JobStopped):
-        return _stopped(error.wish)
+        return _stopped(error.command)
     fault = not isinstance(error, Unavailable | Invalid | NotFound)
     due = _next_try(job, error, patience, now)
     words = f"{type(error).__name__}: {error}" if fault else str(error)
@@ -61,8 +61,8 @@ def _storable(words: str) -> str:
     return words[:_MAX_ERROR].encode("utf-8", "replace").decode().replace("\0", "")
 
 
-def _stopped(wish: JobCommand) -> JobOutcome:
-    if wish is JobCommand.PAUSE:
+def _stopped(command: JobCommand) -> JobOutcome:
+    if command is JobCommand.PAUSE:
         return JobOutcome(state=JobState.PAUSED)
     return JobOutcome(state=JobState.FAILURE, error_code=ErrorCode.CANCELED_JOB.value)
 

@@ -9,11 +9,11 @@ from osteon.jobs.port import Job, JobCommand, Jobs
 
 
 class JobStopped(OsteonError):
-    """Somebody paused or cancelled the job: leave it as it is. `wish` says which."""
+    """Somebody paused or cancelled the job: leave it as it is. `command` says which."""
 
-    def __init__(self, wish: JobCommand) -> None:
-        super().__init__(f"the job is to {wish.value}")
-        self.wish = wish
+    def __init__(self, command: JobCommand) -> None:
+        super().__init__(f"the job is to {command.value}")
+        self.command = command
 
 
 class JobRun:
@@ -48,7 +48,7 @@ class JobRun:
             LeaseLost: another worker has the job.
             IndexUnavailable: the database does not answer; nothing was saved.
         """
-        wish = await self._jobs.save(
+        command = await self._jobs.save(
             self.job.id, self._worker, lease=self._lease, progress=progress, content=content, checkpoint=checkpoint
         )
         job = self.job
@@ -58,8 +58,8 @@ class JobRun:
             content=job.content if content is None else content,
             checkpoint=job.checkpoint if checkpoint is None else checkpoint,
         )
-        if wish is not None:
-            raise JobStopped(wish)
+        if command is not None:
+            raise JobStopped(command)
 
 
 @dataclass(frozen=True, slots=True)

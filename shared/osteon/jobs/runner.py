@@ -101,7 +101,7 @@ class JobRunner:
                 begun = await self._claim()
                 outages = 0
             except Unavailable as error:
-                log.warning("jobs can not be claimed", reason=str(error))
+                log.warning("jobs cannot be claimed", reason=str(error))
                 await self._rest(outages)
                 outages += 1
             except Exception:
@@ -111,7 +111,7 @@ class JobRunner:
                 if not begun:
                     self._slots.release()
             if not begun and not outages:
-                await self._jobs.arrived(self._pace.poll * random.uniform(0.75, 1.25))  # noqa: S311 - no secret
+                await self._jobs.wait_for_work(self._pace.poll * random.uniform(0.75, 1.25))  # noqa: S311 - no secret
 
     async def _rest(self, outages: int) -> None:
         await asyncio.sleep(_OUTAGE_PAUSES[min(outages, len(_OUTAGE_PAUSES) - 1)])
@@ -161,8 +161,8 @@ class JobRunner:
             await self._work(run, kind)
 
     async def _work(self, run: JobRun, kind: JobType) -> None:
-        if run.job.wish is not None:
-            raise JobStopped(run.job.wish)
+        if run.job.command is not None:
+            raise JobStopped(run.job.command)
         if run.job.faults > MAX_FAULTS:
             raise FaultsExhausted(f"its worker ended, or an unexpected error ended it, {run.job.faults} times")
         work = asyncio.ensure_future(kind.work(run))
@@ -223,7 +223,7 @@ class JobRunner:
                 await self._rest(outages)
                 continue
             except Exception:  # its lease runs out then
-                log.exception("end of a job can not be written", job=job.id)
+                log.exception("end of a job cannot be written", job=job.id)
             return
 
     async def _every(self, seconds: float, what: Callable[[], Awaitable[None]]) -> None:

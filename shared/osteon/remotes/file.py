@@ -26,7 +26,7 @@ log = get_logger(__name__)
 
 
 class BadRemotesFile(OsteonError):
-    """The file can not be used; the message names line and field."""
+    """The file cannot be used; the message names line and field."""
 
 
 def read_file(path: Path) -> tuple[list[Modality], list[Peer]]:
@@ -34,7 +34,7 @@ def read_file(path: Path) -> tuple[list[Modality], list[Peer]]:
     try:
         root = yaml.compose(path.read_text("utf-8"), yaml.SafeLoader)
     except OSError as error:
-        raise BadRemotesFile(f"OSTEON_REMOTES_FILE: {path} can not be read: {error.strerror}") from None
+        raise BadRemotesFile(f"OSTEON_REMOTES_FILE: {path} cannot be read: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise BadRemotesFile(f"OSTEON_REMOTES_FILE: {path}: {error}") from None
     found: dict[str, list[Any]] = {"modalities": [], "peers": []}

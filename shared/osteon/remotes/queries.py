@@ -35,7 +35,7 @@ class RemoteQueries(Protocol):
     async def add(self, query: RemoteQuery, *, keep: int, older_than: datetime) -> None:
         """Add a search without answers; forget those made before `older_than` and all but the newest `keep`."""
 
-    async def answered(self, query_id: str, answers: Sequence[bytes]) -> None:
+    async def add_answers(self, query_id: str, answers: Sequence[bytes]) -> None:
         """Append answers, each a data set as DICOM JSON; raises `QueryNotFound`."""
 
     async def list(self) -> Sequence[RemoteQuery]:

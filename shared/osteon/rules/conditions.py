@@ -10,7 +10,6 @@ all:
 An element of several values, or in several items, fulfils a test when one of its values does.
 """
 
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,7 +17,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from osteon.dicom.keys import UnknownAttribute, attribute_path, describe, tag_of
 from osteon.rules.errors import BadRule
-from osteon.rules.patterns import MAX_VALUE, BadPattern, compile_regex, compile_wildcard
+from osteon.rules.patterns import BadPattern, CompiledPattern, compile_regex, compile_wildcard
 
 FACTS: Final = ("CallingAET", "RemoteHost", "Origin", "TransferSyntaxUID")
 """Names of what is known of an instance beside its data set."""
@@ -184,21 +183,21 @@ def _in(operand: object, path: Path) -> Fits:
 
 
 def _wildcard(operand: object, path: Path) -> Fits:
-    return _pattern(operand, path, compile_wildcard, len_limit=None)
+    return _pattern(operand, path, compile_wildcard)
 
 
 def _regex(operand: object, path: Path) -> Fits:
-    return _pattern(operand, path, compile_regex, len_limit=MAX_VALUE)
+    return _pattern(operand, path, compile_regex)
 
 
-def _pattern(operand: object, path: Path, compiler: Callable[[str], re.Pattern[str]], *, len_limit: int | None) -> Fits:
+def _pattern(operand: object, path: Path, compiler: Callable[[str], CompiledPattern]) -> Fits:
     if not isinstance(operand, str):
         raise BadRule(path, f"expected a pattern as text, got {str(operand)[:_SHOWN]}")
     try:
         pattern = compiler(operand)
     except BadPattern as error:
         raise BadRule(path, str(error)) from None
-    return lambda values: any(pattern.fullmatch(value[:len_limit]) is not None for value in values)
+    return lambda values: any(pattern.fullmatch(value) is not None for value in values)
 
 
 def _exists(operand: object, path: Path) -> Fits:

@@ -4,7 +4,7 @@ from osteon.errors import Invalid, NotFound
 
 
 class BadRule(Invalid):
-    """A rule can not be used. `path` leads to what is wrong: keys and positions from the rule's root on."""
+    """A rule cannot be used. `path` leads to what is wrong: keys and positions from the rule's root on."""
 
     def __init__(self, path: tuple[str | int, ...], problem: str) -> None:
         super().__init__(f"{format_path(path)}: {problem}" if path else problem)

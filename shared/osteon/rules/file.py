@@ -28,7 +28,7 @@ log = get_logger(__name__)
 
 
 class BadRulesFile(OsteonError):
-    """The file can not be used; the message has a line for each mistake, which names line, rule and key."""
+    """The file cannot be used; the message has a line for each mistake, which names line, rule and key."""
 
 
 def read_file(path: Path) -> list[StoredRule]:
@@ -36,7 +36,7 @@ def read_file(path: Path) -> list[StoredRule]:
     try:
         root = yaml.compose(path.read_text("utf-8"), yaml.SafeLoader)
     except OSError as error:
-        raise BadRulesFile(f"{path} can not be read: {error.strerror}") from None
+        raise BadRulesFile(f"{path} cannot be read: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise BadRulesFile(f"{path}: {error}") from None
     found: dict[str, StoredRule] = {}

@@ -66,7 +66,7 @@ class StoredRule:
 
 
 class Rules(Protocol):
-    """One list for all replicas. Every method raises `osteon.index.port.IndexUnavailable` when it can not be read."""
+    """One list for all replicas. Every method raises `osteon.index.port.IndexUnavailable` when it cannot be read."""
 
     async def all(self) -> Sequence[StoredRule]:
         """Return all, by name."""

@@ -31,21 +31,21 @@ class StoreDelivery:
     Args:
         connect: asks for an association.
         propose: returns the presentation contexts for SOP classes and transfer syntaxes, as `proposals` does.
-        send: sends on an association, as `Sending.send` does.
+        send: sends on an association, as `StoreSender.send` does.
     """
 
     def __init__(self, connect: Connect, propose: Propose, send: Send) -> None:
         self._connect = connect
         self._propose = propose
         self._send = send
-        self._association: AbstractAsyncContextManager[ServiceUser] | None = None
-        self._line: ServiceUser | None = None
+        self._opened: AbstractAsyncContextManager[ServiceUser] | None = None
+        self._association: ServiceUser | None = None
         self._covered: dict[ContextKey, None] = {}
         self._suspect = ""
         self._breaks = 0
 
     async def run(self, instances: AsyncIterable[PlannedInstance]) -> AsyncGenerator[SubOperationResult]:
-        """Send all, in order; see `Sending.deliver`."""
+        """Send all, in order; see `StoreSender.deliver`."""
         try:
             async with aclosing(_gathered(instances)) as gathered:
                 async for some in gathered:
@@ -81,9 +81,9 @@ class StoreDelivery:
         self, kinds: dict[ContextKey, None], queue: deque[PlannedInstance]
     ) -> AsyncGenerator[SubOperationResult]:
         while queue:
-            line = await self._line_for(kinds)
+            association = await self._association_for(kinds)
             try:
-                async with aclosing(self._send(line, _each(tuple(queue)))) as results:
+                async with aclosing(self._send(association, _each(tuple(queue)))) as results:
                     async for sent in results:
                         queue.popleft()
                         self._breaks = 0 if sent.outcome is not None else self._breaks
@@ -107,24 +107,24 @@ class StoreDelivery:
         self._suspect = queue[0].sop_instance_uid
         return None
 
-    async def _line_for(self, kinds: dict[ContextKey, None]) -> ServiceUser:
-        if self._line is None or not kinds.keys() <= self._covered.keys():
+    async def _association_for(self, kinds: dict[ContextKey, None]) -> ServiceUser:
+        if self._association is None or not kinds.keys() <= self._covered.keys():
             await self._end(None)
             # What was needed before is likely to be needed again.
             both = {**kinds, **self._covered}
             self._covered = both if self._fit(both) else dict(kinds)
-            association = self._connect(self._propose(self._covered)[0])
-            self._line = await association.__aenter__()
-            self._association = association
-        return self._line
+            opening = self._connect(self._propose(self._covered)[0])
+            self._association = await opening.__aenter__()
+            self._opened = opening
+        return self._association
 
     async def _end(self, error: BaseException | None) -> None:
         """Release the association, or abort it after an error."""
-        association, self._association, self._line = self._association, None, None
-        if association is None:
+        opened, self._opened, self._association = self._opened, None, None
+        if opened is None:
             return
         try:
-            await association.__aexit__(type(error) if error else None, error, error.__traceback__ if error else None)
+            await opened.__aexit__(type(error) if error else None, error, error.__traceback__ if error else None)
         except RequestorError as late:
             # All that was asked for is answered: that the peer does not wait for the release harms nobody.
             log.info("association not released", error=str(late))

@@ -150,11 +150,11 @@ class DataSetReader:
             try:
                 return await self._objects.get_range(key, offset, length)
             except (NotFound, Invalid) as error:
-                raise UnreadableInstance(f"can not be read from the archive: {error}") from error
+                raise UnreadableInstance(f"cannot be read from the archive: {error}") from error
             except ObjectsUnavailable as error:
                 if pause is None:
                     await self._objects.check()
-                    raise UnreadableInstance(f"can not be read from the archive: {error}") from error
+                    raise UnreadableInstance(f"cannot be read from the archive: {error}") from error
                 await asyncio.sleep(pause)
         raise AssertionError("the last try returns or raises")
 

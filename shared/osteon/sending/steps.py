@@ -43,40 +43,46 @@ class Steps:
     """Turns instances into steps for one association."""
 
     def __init__(
-        self, line: ServiceUser, reader: DataSetReader, transcoder: Transcoder, lossy: Sequence[str], *, transcode: bool
+        self,
+        association: ServiceUser,
+        reader: DataSetReader,
+        transcoder: Transcoder,
+        lossy: Sequence[str],
+        *,
+        transcode: bool,
     ) -> None:
-        self._line = line
+        self._association = association
         self._reader = reader
         self._transcoder = transcoder
         self._lossy = lossy
         self._transcode = transcode
-        self._ways: dict[ContextKey, PresentationContext | list[str]] = {}
+        self._routes: dict[ContextKey, PresentationContext | list[str]] = {}
 
     async def of(self, instances: AsyncIterable[PlannedInstance]) -> AsyncIterator[Step]:
         """Iterate over the steps, in the order of the instances."""
         group = _Group()
         async for instance in instances:
-            way = self._way(instance)
+            route = self._route(instance)
             file = Part10.of(instance)
-            if group.files and (isinstance(way, list) or not group.takes(file)):
+            if group.files and (isinstance(route, list) or not group.takes(file)):
                 yield self._read(group)
                 group = _Group()
-            if isinstance(way, list):
-                yield min(instance.length, PIECE), partial(self._transcoded, instance, way)
+            if isinstance(route, list):
+                yield min(instance.length, PIECE), partial(self._transcoded, instance, route)
             else:
-                group.members.append((instance, way))
+                group.members.append((instance, route))
                 group.files.append(file)
         if group.files:
             yield self._read(group)
 
-    def _way(self, instance: PlannedInstance) -> PresentationContext | list[str]:
+    def _route(self, instance: PlannedInstance) -> PresentationContext | list[str]:
         """Return the context for it as it is stored, else the transfer syntaxes to transcode it into."""
         kind = context_key(instance)
-        if kind not in self._ways:
-            accepted = self._line.contexts_to_use(instance.sop_class_uid)
+        if kind not in self._routes:
+            accepted = self._association.contexts_to_use(instance.sop_class_uid)
             fitting = [each for each in accepted if each.transfer_syntax == instance.transfer_syntax_uid]
-            self._ways[kind] = fitting[0] if fitting else targets(accepted, self._lossy)
-        return self._ways[kind]
+            self._routes[kind] = fitting[0] if fitting else targets(accepted, self._lossy)
+        return self._routes[kind]
 
     def _read(self, group: _Group) -> Step:
         size = group.files[-1].offset + group.files[-1].length - group.files[0].offset
@@ -95,7 +101,7 @@ class Steps:
         self, instance: PlannedInstance, syntaxes: list[str]
     ) -> list[PreparedInstance | SubOperationResult]:
         stored = f"{instance.sop_class_uid} in transfer syntax {instance.transfer_syntax_uid}"
-        accepted = {each.transfer_syntax: each for each in self._line.contexts_to_use(instance.sop_class_uid)}
+        accepted = {each.transfer_syntax: each for each in self._association.contexts_to_use(instance.sop_class_uid)}
         if not accepted:
             return [SubOperationResult(instance, None, f"the peer does not accept SOP class {instance.sop_class_uid}")]
         if not syntaxes or not self._transcode:

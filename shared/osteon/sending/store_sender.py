@@ -25,7 +25,7 @@ class StoreSender:
 
     Args:
         objects: the object store, where packs and transcoded instances are.
-        bus: the way to `imaging`, which transcodes what the peer can not take as it is stored.
+        bus: the way to `imaging`, which transcodes what the peer cannot take as it is stored.
         read_ahead: bytes that are read for one association before the peer takes them.
         memory: bytes for all associations together: when they are used up, each reads but what it sends next.
         lossy: transfer syntaxes in which instances may be sent although information is lost.
@@ -69,12 +69,12 @@ class StoreSender:
 
     async def send(
         self,
-        line: ServiceUser,
+        association: ServiceUser,
         instances: AsyncIterable[PlannedInstance],
         *,
         move_originator: tuple[str, int] | None = None,
         transcode: bool = True,
-        way: str = "job",
+        purpose: str = "job",
         traceparent: str = "",
     ) -> AsyncGenerator[SubOperationResult]:
         """Send on one association, in order; yield each instance once it is answered or has failed for good.
@@ -82,39 +82,39 @@ class StoreSender:
         Close the generator (`aclosing`) when it is left early. `instances` is asked for ahead of what is sent.
 
         Args:
-            line: the association; an instance for which it has no context fails.
+            association: the association; an instance for which it has no context fails.
             instances: what to send.
             move_originator: AE title and Message ID of the C-MOVE that these are sub-operations of.
             transcode: whether `imaging` may be asked when the peer does not accept the stored transfer syntax.
-            way: what they are sent for, a label of metrics: `job`, `c-move`, `c-get`.
+            purpose: what they are sent for, a label of metrics: `job`, `c-move`, `c-get`.
             traceparent: context of what they are sent for; empty: the current one.
 
         Raises:
             RequestorError: the association has ended; the instances not yielded are not (known to be) there.
             Unavailable: the object store or whatever gives `instances` does not answer.
         """
-        steps = Steps(line, self._reader, self._transcoder, self.lossy, transcode=transcode)
+        steps = Steps(association, self._reader, self._transcoder, self.lossy, transcode=transcode)
         ahead = Prefetcher[Sequence[PreparedInstance | SubOperationResult]](self._memory, self._read_ahead)
-        tally = _Tally(way, tracing.begin("C-STORE", kind="client", parent=traceparent))
-        with tally.told():
+        sent_metrics = _SentMetrics(purpose, tracing.begin("C-STORE", kind="client", parent=traceparent))
+        with sent_metrics.record():
             async with aclosing(ahead.run(steps.of(instances))) as results:
                 async for result in results:
                     for each in result:
                         sent = (
                             each
                             if isinstance(each, SubOperationResult)
-                            else await self._store(line, each, move_originator)
+                            else await self._store(association, each, move_originator)
                         )
-                        tally.add(sent)
+                        sent_metrics.add(sent)
                         yield sent
 
     async def _store(
-        self, line: ServiceUser, ready: PreparedInstance, move_originator: tuple[str, int] | None
+        self, association: ServiceUser, ready: PreparedInstance, move_originator: tuple[str, int] | None
     ) -> SubOperationResult:
         instance, data_set = ready.instance, ready.data_set
         try:
             async with aclosing(data_set.parts()) as parts:
-                outcome = await line.store(
+                outcome = await association.store(
                     ready.context,
                     instance.sop_class_uid,
                     ready.sop_instance_uid,
@@ -136,7 +136,7 @@ class StoreSender:
         *,
         move_originator: tuple[str, int] | None = None,
         transcode: bool = True,
-        way: str = "job",
+        purpose: str = "job",
     ) -> AsyncGenerator[SubOperationResult]:
         """Send on associations that `connect` makes, as `send` does; a new one only when other contexts are needed.
 
@@ -148,28 +148,28 @@ class StoreSender:
             Unavailable: the object store or whatever gives `instances` does not answer.
         """
         propose = partial(proposals, lossy=self.lossy, transcode=transcode)
-        send = partial(self.send, move_originator=move_originator, transcode=transcode, way=way)
+        send = partial(self.send, move_originator=move_originator, transcode=transcode, purpose=purpose)
         return StoreDelivery(connect, propose, send).run(instances)
 
 
-class _Tally:
+class _SentMetrics:
     """Counts what goes out on one association, for metrics and its span."""
 
-    def __init__(self, way: str, span: tracing.Span) -> None:
-        self._way = way
+    def __init__(self, purpose: str, span: tracing.Span) -> None:
+        self._purpose = purpose
         self._span = span
         self._sent: Counter[str] = Counter()
         self._bytes = 0
 
     def add(self, sent: SubOperationResult) -> None:
         """Count an instance."""
-        metrics.SENT_INSTANCES.labels(sent.counts_as.value, self._way).inc()
-        metrics.SENT_BYTES.labels(self._way).inc(sent.bytes)
+        metrics.SENT_INSTANCES.labels(sent.counts_as.value, self._purpose).inc()
+        metrics.SENT_BYTES.labels(self._purpose).inc(sent.bytes)
         self._sent[sent.counts_as.value] += 1
         self._bytes += sent.bytes
 
     @contextmanager
-    def told(self) -> Iterator[None]:
+    def record(self) -> Iterator[None]:
         """End the span behind what is done inside, with what was counted."""
         try:
             yield
@@ -178,5 +178,5 @@ class _Tally:
             raise
         finally:
             counts = {f"osteon.{result}": number for result, number in self._sent.items()}
-            self._span.note({"osteon.way": self._way, "osteon.bytes": self._bytes, **counts})
+            self._span.note({"osteon.purpose": self._purpose, "osteon.bytes": self._bytes, **counts})
             self._span.end()

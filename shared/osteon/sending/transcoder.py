@@ -20,7 +20,7 @@ log = get_logger(__name__)
 
 
 class NotTranscoded(OsteonError):
-    """An instance can not be had in another transfer syntax; `transient`: not now."""
+    """An instance cannot be had in another transfer syntax; `transient`: not now."""
 
     def __init__(self, reason: str, *, transient: bool = False) -> None:
         super().__init__(reason)
@@ -61,10 +61,10 @@ class Transcoder:
             async with self._turn:
                 answer = await self._ask(request)
         except Unavailable as error:
-            raise NotTranscoded(f"can not be transcoded now: {error}", transient=True) from error
+            raise NotTranscoded(f"cannot be transcoded now: {error}", transient=True) from error
         assert isinstance(answer, Transcoded)
         if not answer.key:
-            raise NotTranscoded(f"can not be transcoded: {answer.error}")
+            raise NotTranscoded(f"cannot be transcoded: {answer.error}")
         return answer
 
     def forget(self, key: str) -> None:

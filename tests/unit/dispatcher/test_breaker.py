@@ -1,4 +1,4 @@
-"""The circuit breaker: who does not answer is left alone, tried by one, and served again."""
+"""The circuit breaker: a destination that does not answer is not called, tried by one job, and served again."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -66,7 +66,7 @@ async def index(tmp_path: Path) -> AsyncIterator[SqlIndex]:
 async def test_after_some_failures_a_destination_is_not_called_any_more(index):
     room = Room(index)
     await room.fail(3)
-    with pytest.raises(CircuitOpen, match="modality:ai is left alone after 3 failures: no route"):
+    with pytest.raises(CircuitOpen, match="circuit of modality:ai is open after 3 failures: no route"):
         await room.run()
     assert room.work.runs == 3
 
@@ -95,10 +95,10 @@ async def test_when_it_is_time_one_job_tries_and_a_success_lets_all_others_in(in
     await room.fail(3)
     await asyncio.sleep(0.01)
     room.work.error = None
-    await room.breaker.enter("modality:ai")
+    await room.breaker.before_call("modality:ai")
     with pytest.raises(CircuitOpen):
         await room.run()
-    await room.breaker.worked("modality:ai")
+    await room.breaker.record_success("modality:ai")
     await room.run()
     assert await index.circuits.get("modality:ai") is None
 
@@ -107,7 +107,7 @@ async def test_each_further_failure_doubles_the_time_up_to_a_limit(index):
     room = Room(index, seconds=10)
     pauses = []
     for _ in range(10):
-        await room.breaker.failed("modality:ai", ConnectFailed("x"))
+        await room.breaker.record_failure("modality:ai", ConnectFailed("x"))
         circuit = await index.circuits.get("modality:ai")
         pauses.append(circuit.retry and round((circuit.retry - datetime.now(UTC)) / timedelta(seconds=1), -1))
         if circuit.retry:
@@ -120,7 +120,7 @@ async def test_failures_of_jobs_that_were_on_their_way_do_not_make_it_last_longe
     await asyncio.gather(*(room.fail(1) for _ in range(3)))
     first = await index.circuits.get("modality:ai")
     for _ in range(5):
-        await room.breaker.failed("modality:ai", ConnectFailed("x"))
+        await room.breaker.record_failure("modality:ai", ConnectFailed("x"))
     assert await index.circuits.get("modality:ai") == first
 
 

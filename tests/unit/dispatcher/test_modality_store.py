@@ -153,7 +153,7 @@ async def test_a_modality_that_is_down_gets_everything_once_it_is_up(world):
 
 
 async def test_another_worker_goes_on_behind_what_was_saved(world, monkeypatch):
-    monkeypatch.setattr("osteon_dispatcher.checkpointing.SAVE_SECONDS", 0.0)
+    monkeypatch.setattr("osteon_dispatcher.checkpoints.SAVE_SECONDS", 0.0)
     study, uids = await world.stored(20)
     reached, over = asyncio.Event(), asyncio.Event()
 
@@ -182,7 +182,7 @@ async def test_another_worker_goes_on_behind_what_was_saved(world, monkeypatch):
 
 
 async def test_a_job_that_is_cancelled_stops_and_aborts_its_association(world, monkeypatch):
-    monkeypatch.setattr("osteon_dispatcher.checkpointing.SAVE_SECONDS", 0.0)
+    monkeypatch.setattr("osteon_dispatcher.checkpoints.SAVE_SECONDS", 0.0)
     study, _ = await world.stored(3)
 
     class Cancelled(FakeRun):
@@ -244,7 +244,7 @@ async def test_storage_commitment_is_asked_for_what_was_sent(world):
         await world.modality(peer.port)
         asked = order(study, permissive=True, storage_commitment=True, local_aet="MYSELF")
         job = await world.run(await world.submit(asked))
-    commitment = await world.room.index.commitments.asked(job.content["StorageCommitmentTransactionUID"])
+    commitment = await world.room.index.commitments.by_transaction(job.content["StorageCommitmentTransactionUID"])
     assert [item.sop_instance_uid for item in commitment.items] == uids[1:]
     assert (commitment.remote_aet, commitment.local_aet) == ("MODALITY", "MYSELF")
     assert [each.type for each in world.jobs.all.values()] == ["DicomModalityStore", "StorageCommitmentScu"]

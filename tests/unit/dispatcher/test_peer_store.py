@@ -16,7 +16,7 @@ from osteon.errors import Invalid
 from osteon.index.port import Scope
 from osteon.remotes.job_params import PeerStoreParams
 from osteon.remotes.port import Peer
-from osteon_dispatcher.store_jobs.peer_client import PeerRefused, PeerUnavailable
+from osteon_dispatcher.peer_client import PeerRefused, PeerUnavailable
 from osteon_dispatcher.store_jobs.send_run import SendFailed, SendIncomplete
 from osteon_local.part import free_port
 from support.certificates import Authority, needs_openssl
@@ -193,7 +193,7 @@ async def test_one_that_can_not_be_read_does_not_stop_the_others(world, peer):
     for dicomweb in (False, True):
         peer.got.clear()
         peer.answers = [(200, b"{}")] * 8
-        with pytest.raises((SendFailed, SendIncomplete), match=r"2 of 4 .*can not be read"):
+        with pytest.raises((SendFailed, SendIncomplete), match=r"2 of 4 .*cannot be read"):
             await send(world, Peer(name="p", url=peer.url, dicomweb=dicomweb), study, other)
         assert [len(body) == int(headers["Content-Length"]) for _, headers, body in peer.got].count(True) == 2
 

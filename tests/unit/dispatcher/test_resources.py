@@ -29,7 +29,7 @@ async def single(world: World, uid: str) -> str:
 
 
 async def test_it_goes_on_behind_any_position(world, monkeypatch):
-    monkeypatch.setattr("osteon_dispatcher.store_jobs.resources._AT_ONCE", 2)
+    monkeypatch.setattr("osteon_dispatcher.store_jobs.resources._LOOKUP", 2)
     study, uids = await world.stored(3)
     other, more = await world.stored(2)
     resources = (await single(world, uids[1]), study, await single(world, more[0]), other, study)

@@ -279,10 +279,10 @@ async def test_a_modality_is_asked_and_its_report_is_taken_on_an_association_of_
         await world.run()
     (asked,) = got
     assert (asked.TransactionUID, len(asked.ReferencedSOPSequence)) == (uid, 2)
-    assert (await world.room.index.commitments.asked(uid)).failures is None
+    assert (await world.room.index.commitments.by_transaction(uid)).failures is None
     for _ in range(2):  # the same report again changes nothing
         assert await report_to(world, told(asked, {"1.2.2": 0x0112}), event=2) == 0x0000
-        done = await world.room.index.commitments.asked(uid)
+        done = await world.room.index.commitments.by_transaction(uid)
         assert (done.successes, done.failures) == ((committed,), ((failed, 0x0112),))
 
 
@@ -296,7 +296,7 @@ async def test_a_report_on_our_own_association_is_taken(world):
     with listening(Reports(), port, aet="ARCHIVE", actions=provider_of(world, [], report=report)):
         uid = await asked_for(world, item, port=port)
         await world.run(linger=20)
-    assert (await world.room.index.commitments.asked(uid)).successes == (item,)
+    assert (await world.room.index.commitments.by_transaction(uid)).successes == (item,)
 
 
 async def test_what_a_report_says_nothing_about_is_not_committed(world):
@@ -307,7 +307,7 @@ async def test_what_a_report_says_nothing_about_is_not_committed(world):
         await world.run()
     del got[0].ReferencedSOPSequence[1]
     assert await report_to(world, told(got[0], {})) == 0x0000
-    assert (await world.room.index.commitments.asked(uid)).failures == ((other, 0x0110),)
+    assert (await world.room.index.commitments.by_transaction(uid)).failures == ((other, 0x0110),)
 
 
 async def test_reports_that_nobody_waits_for_are_refused(world):
@@ -316,7 +316,7 @@ async def test_reports_that_nobody_waits_for_are_refused(world):
     assert await report_to(world, report, aet="STRANGER") == 0x0124
     assert await report_to(world, report, event=3) == 0x0113
     assert await report_to(world, told(asking_for(UNKNOWN, uid="1.2.3.4"), {})) == 0x0115
-    assert (await world.room.index.commitments.asked(uid)).failures is None
+    assert (await world.room.index.commitments.by_transaction(uid)).failures is None
 
 
 @pytest.mark.slow

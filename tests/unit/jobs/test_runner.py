@@ -141,11 +141,11 @@ async def test_a_job_is_paused_in_the_middle_and_goes_on_from_there(jobs):
     async with JobRunner(jobs, kind(steps), FAST):
         job = await jobs.submit("a", {})
         await steps.held.wait()
-        await jobs.wish(job.id, JobCommand.PAUSE)
+        await jobs.command(job.id, JobCommand.PAUSE)
         paused = await until(jobs, job, (JobState.PAUSED,))
         assert (paused.checkpoint, paused.completed) == ({"step": 2}, None)
         steps.go.set()
-        await jobs.wish(job.id, JobCommand.RESUME)
+        await jobs.command(job.id, JobCommand.RESUME)
         assert (await until(jobs, job)).state is JobState.SUCCESS
     assert steps.done == [0, 1, 2, 3, 4]
 
@@ -155,11 +155,11 @@ async def test_a_job_is_cancelled_in_the_middle_and_resubmitted(jobs):
     async with JobRunner(jobs, kind(steps), FAST):
         job = await jobs.submit("a", {})
         await steps.held.wait()
-        await jobs.wish(job.id, JobCommand.CANCEL)
+        await jobs.command(job.id, JobCommand.CANCEL)
         cancelled = await until(jobs, job)
         assert (cancelled.state, cancelled.error_code) == (JobState.FAILURE, 37)
         steps.go.set()
-        await jobs.wish(job.id, JobCommand.RESUBMIT)
+        await jobs.command(job.id, JobCommand.RESUBMIT)
         assert (await until(jobs, job)).state is JobState.SUCCESS
     assert steps.done == [0, 1, 2, 3, 4]
 
@@ -167,7 +167,7 @@ async def test_a_job_is_cancelled_in_the_middle_and_resubmitted(jobs):
 async def test_a_wish_that_its_dead_worker_never_saw_is_granted_before_any_work(jobs):
     steps, job = Steps(), await jobs.submit("a", {})
     await jobs.claim("dead", ["a"], 0.01)
-    await jobs.wish(job.id, JobCommand.CANCEL)
+    await jobs.command(job.id, JobCommand.CANCEL)
     async with JobRunner(jobs, kind(steps), FAST):
         assert (await until(jobs, job)).error_code == 37
     assert steps.done == []

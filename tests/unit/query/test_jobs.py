@@ -54,11 +54,11 @@ async def test_jobs_are_listed_by_identifier_or_whole(archive: Running) -> None:
 
 async def test_a_job_is_paused_resumed_cancelled_resubmitted_and_deleted(archive: Running) -> None:
     job = await archive.index.jobs.submit("a", {})
-    for wish, state in (
+    for command, state in (
         ("pause", "Paused"), ("resume", "Pending"), ("cancel", "Failure"), ("cancel", "Failure"),
         ("resubmit", "Pending"), ("cancel", "Failure"),
     ):  # fmt: skip
-        response = await archive.http.post(f"/jobs/{job.id}/{wish}", content="{}")
+        response = await archive.http.post(f"/jobs/{job.id}/{command}", content="{}")
         assert (response.status_code, response.json()) == (200, {})
         assert (await archive.json(f"/jobs/{job.id}"))["State"] == state
     shown = await archive.json(f"/jobs/{job.id}")

@@ -1,53 +1,53 @@
-"""How far a C-MOVE is: the checkpoint with which another dispatcher goes on, and what is told of it."""
+"""How far a C-MOVE is: the checkpoint with which another dispatcher goes on, and what is reported of it."""
 
 from dataclasses import dataclass, field
 from typing import Any
 
+from osteon.dimse.status import Status
 from osteon.sending.suboperations import SubOperationCounts
 
 
 @dataclass(slots=True)
 class MoveCheckpoint:
-    """How far a C-MOVE is: its checkpoint.
+    """How far a C-MOVE is.
 
     Attributes:
         total: instances that were counted when it began.
-        tally: the sub-operations.
-        page: cursor of the page of the plan in which the last instance is that was sent.
-        last: key and offset of that one.
-        done: all is sent, or has failed.
+        counts: the sub-operations.
+        page: cursor of the page of the plan that holds the last instance that was sent.
+        last_sent: key and offset of that instance.
+        done: all are sent, or have failed.
     """
 
     total: int
-    tally: SubOperationCounts = field(default_factory=SubOperationCounts)
+    counts: SubOperationCounts = field(default_factory=SubOperationCounts)
     page: str | None = None
-    last: tuple[str, int] | None = None
+    last_sent: tuple[str, int] | None = None
     done: bool = False
 
     def __post_init__(self) -> None:
-        """Nothing is done yet."""
-        self.tally.remaining = max(0, self.total - self.tally.done)
+        """Derive what remains."""
+        self.counts.remaining = max(0, self.total - self.counts.done)
 
     @classmethod
-    def of(cls, total: int, checkpoint: Any) -> "MoveCheckpoint":
+    def from_json(cls, total: int, checkpoint: Any) -> "MoveCheckpoint":
         """Read a checkpoint, empty for a job that begins."""
         if not checkpoint:
             return cls(total)
         completed, failed, warning = checkpoint["counts"]
-        tally = SubOperationCounts(0, completed, failed, warning, list(checkpoint["failed"]), checkpoint["comment"])
+        counts = SubOperationCounts(0, completed, failed, warning, list(checkpoint["failed"]), checkpoint["comment"])
         last = checkpoint["last"]
-        return cls(total, tally, checkpoint["page"], (last[0], last[1]) if last else None, checkpoint["done"])
+        return cls(total, counts, checkpoint["page"], (last[0], last[1]) if last else None, checkpoint["done"])
 
-    @property
-    def checkpoint(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """Write it."""
-        tally = self.tally
+        counts = self.counts
         return {
-            "counts": [tally.completed, tally.failed, tally.warning],
-            "failed": tally.failed_uids,
-            "comment": tally.comment.replace("\0", ""),
+            "counts": [counts.completed, counts.failed, counts.warning],
+            "failed": counts.failed_uids,
+            "comment": counts.comment.replace("\0", ""),
             "page": self.page,
-            "last": self.last,
+            "last": self.last_sent,
             "done": self.done,
         }
 
@@ -56,7 +56,22 @@ class MoveCheckpoint:
         """What the API shows."""
         return {
             "InstancesCount": self.total,
-            "CompletedInstancesCount": self.tally.completed,
-            "FailedInstancesCount": self.tally.failed,
-            "WarningInstancesCount": self.tally.warning,
+            "CompletedInstancesCount": self.counts.completed,
+            "FailedInstancesCount": self.counts.failed,
+            "WarningInstancesCount": self.counts.warning,
+        }
+
+    def progress(self, *, cancelled: bool = False) -> dict[str, Any]:
+        """Return the fields of `MoveCounters`; those of the final response once it is done or was cancelled."""
+        counts, done = self.counts, self.done or cancelled
+        final = counts.final(cancelled=cancelled and not self.done)
+        return {
+            "remaining": counts.remaining,
+            "completed": counts.completed,
+            "failed": counts.failed,
+            "warning": counts.warning,
+            "done": done,
+            "status": final.status if done else Status.PENDING,
+            "failed_uids": list(final.failed_uids) if done else [],
+            "error_comment": counts.comment if done else "",
         }

@@ -1,6 +1,8 @@
-"""C-MOVE as provider (PS3.4 C.4.2): begins the job, and tells whoever watches how far it is."""
+"""C-MOVE as provider (PS3.4 C.4.2): begins the job, stops it, and says how far it is when `ingress` asks.
 
-import asyncio
+Usually `ingress` does not ask: the job publishes its progress (`osteon_dispatcher.cmove.progress`).
+"""
+
 from contextlib import suppress
 from functools import partial
 from typing import Final
@@ -21,32 +23,26 @@ from osteon_dispatcher.job_signals import JobSignals
 from osteon_dispatcher.plan import parse_retrieve_identifier, plan, status_of
 
 _PRIORITY: Final = 10
-"""Somebody waits for it, as for no job that sends by itself."""
-_WAIT: Final = 0.5
-"""Seconds that an answer waits for news."""
-_LOOK: Final = 0.1
-"""Seconds between looks at a job that runs in another process."""
-_AT_ONCE: Final = 64
-"""Requests that are answered at the same time: they wait most of it."""
+"""A requester waits for it, as for no job that sends by itself."""
 log = get_logger(__name__)
 
 
 class MoveScp:
     """Answers requests for C-MOVE; `aet` is our own AE title."""
 
-    def __init__(self, index: Index, bells: JobSignals, aet: str) -> None:
+    def __init__(self, index: Index, signals: JobSignals, aet: str) -> None:
         self._index = index
-        self._bells = bells
+        self._signals = signals
         self._aet = aet
 
     async def serve(self, bus: Bus) -> None:
         """Answer these requests, and those for plans."""
         await bus.serve(PLAN, partial(plan, index=self._index))
         await bus.serve(MOVE, self.begin)
-        await bus.serve(WATCH, self.watch, concurrency=_AT_ONCE)
+        await bus.serve(WATCH, self.progress)
 
     async def begin(self, request: MoveRequested) -> MoveStarted:
-        """Submit the job, or tell why not."""
+        """Submit the job, or say why not."""
         try:
             modality = await self._destination(request)
             total = await self._index.count(parse_retrieve_identifier(request))
@@ -55,7 +51,8 @@ class MoveScp:
             return _refused(request, Status.MOVE_DESTINATION_UNKNOWN, error)
         except OsteonError as error:
             return _refused(request, status_of(error), error)
-        log.info("move", correlation_id=request.correlation_id, job=job_id, destination=modality.name, instances=total)
+        log.info("C-MOVE accepted", correlation_id=request.correlation_id, job=job_id, destination=modality.name,
+                 instances=total)  # fmt: skip
         return MoveStarted(correlation_id=request.correlation_id, job_id=job_id, total=total)
 
     async def _destination(self, request: MoveRequested) -> Modality:
@@ -67,7 +64,7 @@ class MoveScp:
         return found[0]
 
     async def _submit(self, request: MoveRequested, modality: Modality, total: int) -> str:
-        order = MoveJobParams(
+        params = MoveJobParams(
             correlation_id=request.correlation_id,
             modality=modality.name,
             sop_class_uid=request.sop_class_uid,
@@ -76,6 +73,7 @@ class MoveScp:
             originator_aet=request.calling_aet,
             originator_id=request.message_id,
             total=total,
+            progress_address=request.progress_address,
         )
         content = {
             "Description": "C-MOVE",
@@ -85,17 +83,18 @@ class MoveScp:
             "MoveOriginatorID": request.message_id,
             **MoveCheckpoint(total).content,
         }
-        job = await self._index.jobs.submit(MoveJobParams.TYPE, order.params(), content=content, priority=_PRIORITY)
+        job = await self._index.jobs.submit(MoveJobParams.TYPE, params.params(), content=content, priority=_PRIORITY)
         return job.id
 
-    async def watch(self, request: MoveWatched) -> MoveProgress:
-        """Return how far a job is: when something has changed since `seen`, when it is over, or soon."""
+    async def progress(self, request: MoveWatched) -> MoveProgress:
+        """Return how far a job is, as its row says; stop it first when that is wanted."""
+        jobs = self._index.jobs
         try:
             if request.cancel:
                 with suppress(WrongState):  # it is over
-                    await self._index.jobs.wish(request.job_id, JobCommand.CANCEL)
-                self._bells.stop(request.job_id)
-            return await self._news(request)
+                    await jobs.command(request.job_id, JobCommand.CANCEL)
+                self._signals.request_stop(request.job_id)
+            return _progress(await jobs.get(request.job_id), request.correlation_id)
         except JobNotFound:
             return MoveProgress(
                 correlation_id=request.correlation_id,
@@ -104,39 +103,18 @@ class MoveScp:
                 error_comment="the job was deleted",
             )
 
-    async def _news(self, request: MoveWatched) -> MoveProgress:
-        loop = asyncio.get_running_loop()
-        until = loop.time() + _WAIT
-        while True:
-            progress = _progress(await self._index.jobs.get(request.job_id), request.correlation_id)
-            changed = progress.completed + progress.failed + progress.warning != request.seen
-            if progress.done or changed or loop.time() >= until:
-                return progress
-            await self._bells.heard(request.job_id, _LOOK)
-
 
 def _progress(job: Job, correlation_id: str) -> MoveProgress:
-    moved = MoveCheckpoint.of(job.params.get("total", 0), job.checkpoint)
-    tally, done, cancelled = moved.tally, moved.done, False
-    if job.state is JobState.FAILURE and not done:
-        done, cancelled = True, job.error_code == ErrorCode.CANCELED_JOB
+    checkpoint, cancelled = MoveCheckpoint.from_json(job.params.get("total", 0), job.checkpoint), False
+    if job.state is JobState.FAILURE and not checkpoint.done:
+        cancelled = job.error_code == ErrorCode.CANCELED_JOB
         if not cancelled:
-            tally.give_up(job.error)
-    final = tally.final(cancelled=cancelled)
-    return MoveProgress(
-        correlation_id=correlation_id,
-        remaining=tally.remaining,
-        completed=tally.completed,
-        failed=tally.failed,
-        warning=tally.warning,
-        done=done,
-        status=final.status if done else Status.PENDING,
-        failed_uids=list(final.failed_uids) if done else [],
-        error_comment=tally.comment if done else "",
-    )
+            checkpoint.done = True
+            checkpoint.counts.give_up(job.error)
+    return MoveProgress(correlation_id=correlation_id, **checkpoint.progress(cancelled=cancelled))
 
 
 def _refused(request: MoveRequested, status: Status, error: OsteonError) -> MoveStarted:
-    log.warning("move refused", correlation_id=request.correlation_id, destination=request.destination,
+    log.warning("C-MOVE refused", correlation_id=request.correlation_id, destination=request.destination,
                 status=f"0x{status:04X}", error=str(error))  # fmt: skip
     return MoveStarted(correlation_id=request.correlation_id, status=status, error_comment=str(error))

@@ -63,7 +63,7 @@ async def accept_request(message: CommitmentRequested, *, commitments: Commitmen
     )  # fmt: skip
     try:
         commitment = await commitments.begin(wanted)
-        await commitments.watch(commitment.id, now + WATCHED)
+        await commitments.watch_until(commitment.id, now + WATCHED)
         job = await submit_job(commitments, jobs, commitment)
     except Unavailable as error:
         log.warning("commitment not accepted", transaction=asked.transaction_uid, error=str(error))
@@ -80,10 +80,10 @@ async def commitment_status(message: CommitmentWatched, *, commitments: Commitme
     """Say whether there is a report; while the association is open, no other one is used for it."""
     now = datetime.now(UTC)
     if message.delivered:
-        await commitments.reported(message.id, now)
+        await commitments.record_report(message.id, now)
         metrics.COMMITMENT_REPORTS.labels(way="same").inc()
     else:
-        await commitments.watch(message.id, now + WATCHED if message.open else None)
+        await commitments.watch_until(message.id, now + WATCHED if message.open else None)
     commitment = await commitments.get(message.id)
     if commitment.reported is not None:
         return CommitmentResult(correlation_id=message.correlation_id, done=True)
@@ -108,10 +108,10 @@ async def accept_report(message: CommitmentReported, *, commitments: Commitments
         return _noted(Status.NO_SUCH_EVENT_TYPE, f"event type {message.event_type}")
     try:
         told = await asyncio.to_thread(decode, message.information, message.transfer_syntax_uid)
-        commitment = await commitments.asked(told.transaction_uid)
+        commitment = await commitments.by_transaction(told.transaction_uid)
         if commitment.remote_aet != message.calling_aet:
             return _noted(Status.NOT_AUTHORIZED, "another application entity was asked")
-        await commitments.settle(commitment.id, _failures(commitment, told))
+        await commitments.record_result(commitment.id, _failures(commitment, told))
     except (Invalid, CommitmentNotFound) as error:
         return _noted(Status.INVALID_ARGUMENT_VALUE, str(error))
     except Unavailable as error:

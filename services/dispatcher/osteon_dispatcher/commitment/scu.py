@@ -15,7 +15,8 @@ from osteon.dimse.status import Status
 from osteon.index.port import Index
 from osteon.jobs.run import JobRun
 from osteon_dispatcher.commitment.rpc import accept_report
-from osteon_dispatcher.commitment.scp import SYNTAXES, RemoteOf, raise_for_status
+from osteon_dispatcher.commitment.scp import SYNTAXES, raise_for_status
+from osteon_dispatcher.remote_addresses import RemoteOf
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,28 +28,28 @@ class CommitmentScuContext:
     linger: float
 
 
-async def send_request(run: JobRun, *, user: CommitmentScuContext) -> None:
+async def send_request(run: JobRun, *, context: CommitmentScuContext) -> None:
     """Send the request; it is over once the modality has accepted it."""
-    commitments = user.index.commitments
+    commitments = context.index.commitments
     commitment = await commitments.get(str(run.job.params["commitment"]))
     if commitment.failures is not None or run.job.checkpoint.get("accepted"):
         return
-    modality = await user.index.remotes.modality(commitment.remote)
-    remote = user.remote_of(modality, commitment.local_aet)
+    modality = await context.index.remotes.modality(commitment.remote)
+    remote = context.remote_of(modality, commitment.local_aet)
     timeout = float(run.job.params.get("timeout", 0))
     inbox = _Inbox(commitment, commitments)
     proposed = Proposed(abstract_syntax=SOP_CLASS, transfer_syntaxes=SYNTAXES)
     asked = replace(remote, timeout=timeout) if timeout else remote
     async with associate(asked, [proposed], reports=inbox.take) as association:
-        context = association.context_for(SOP_CLASS)
-        if context is None:
+        presentation = association.context_for(SOP_CLASS)
+        if presentation is None:
             raise NotAccepted(f"{remote.aet} offers no storage commitment")
         wanted = CommitmentInformation(commitment.transaction_uid, commitment.items)
-        information = await asyncio.to_thread(encode, wanted, context.transfer_syntax)
-        outcome, _ = await association.action(context, SOP_CLASS, SOP_INSTANCE, REQUEST, information)
+        information = await asyncio.to_thread(encode, wanted, presentation.transfer_syntax)
+        outcome, _ = await association.action(presentation, SOP_CLASS, SOP_INSTANCE, REQUEST, information)
         if not outcome.status.is_failure:
             await run.save(progress=100, checkpoint={"accepted": True})
-            await inbox.wait(user.linger)
+            await inbox.wait(context.linger)
     raise_for_status(outcome, remote)
 
 

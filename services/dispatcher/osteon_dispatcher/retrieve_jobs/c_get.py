@@ -1,7 +1,7 @@
 """`DicomGetScu`: fetches resources from a modality into this archive, by C-GET (PS3.4 C.4.3).
 
 A C-GET brings only instances for which its association has a context, of which there can be 128. There are more
-storage SOP classes than that: when instances are missing, further associations ask for those of other classes.
+storage SOP classes than that: when instances are missing, further associations request those of other classes.
 """
 
 from collections.abc import AsyncGenerator, Mapping
@@ -44,32 +44,34 @@ _COMMON: Final = (
     "KeyObjectSelectionDocumentStorage", "GrayscaleSoftcopyPresentationStateStorage", "EncapsulatedPDFStorage",
     "SegmentationStorage", "RTStructureSetStorage", "RTPlanStorage", "RTDoseStorage", "RTImageStorage",
 )  # fmt: skip
-"""Asked for first."""
+"""Proposed first."""
 
 
-async def get(run: JobRun, *, sources: RetrieveContext, door: OwnAcceptor) -> None:
+async def get(run: JobRun, *, context: RetrieveContext, own_acceptor: OwnAcceptor) -> None:
     """Fetch one resource after the other; one that was fetched is stored."""
-    order = RetrieveByGetParams.model_validate(run.job.params)
-    modality = await sources.index.remotes.modality(order.modality)
-    fetching = _Fetching(order, sources.remote(order, modality), sources, door)
-    await RetrieveRun(run, order).all(fetching.fetch)
+    params = RetrieveByGetParams.model_validate(run.job.params)
+    modality = await context.index.remotes.modality(params.modality)
+    get_run = _GetRun(params, context.remote(params, modality), context, own_acceptor)
+    await RetrieveRun(run, params).retrieve_all(get_run.fetch)
 
 
-class _Fetching:
+class _GetRun:
     """The C-GETs of a run."""
 
-    def __init__(self, order: RetrieveByGetParams, remote: Remote, sources: RetrieveContext, door: OwnAcceptor) -> None:
-        self._order = order
+    def __init__(
+        self, params: RetrieveByGetParams, remote: Remote, context: RetrieveContext, own_acceptor: OwnAcceptor
+    ) -> None:
+        self._params = params
         self._remote = remote
-        self._sources = sources
-        self._door = door
+        self._context = context
+        self._own_acceptor = own_acceptor
 
     async def fetch(self, keys: Mapping[str, str]) -> AsyncGenerator[RetrieveResponse]:
-        """Ask for a resource with batch after batch of SOP classes, until nothing is missing."""
+        """Request a resource with batch after batch of SOP classes, until nothing is missing."""
         completed = warning = total = 0
         last = RetrieveResponse(Status.SUCCESS)
         for number, batch in enumerate(_batches()):
-            async with aclosing(self._with(batch, keys)) as responses:
+            async with aclosing(self._fetch_batch(batch, keys)) as responses:
                 async for last in responses:
                     if number == 0:
                         total = max(total, last.remaining + last.completed + last.failed + last.warning)
@@ -78,28 +80,28 @@ class _Fetching:
                         Status.PENDING, max(0, total - done - altered), completed=done, warning=altered
                     )
             completed, warning = completed + last.completed, warning + last.warning
-            if not last.failed and not _partly(last.status):
+            if not last.failed and not _may_lack_contexts(last.status):
                 break
         missing = max(0, total - completed - warning)
-        status = last.status if missing or not _partly(last.status) else Status.SUCCESS
+        status = last.status if missing or not _may_lack_contexts(last.status) else Status.SUCCESS
         yield replace(last, status=status, remaining=0, completed=completed, warning=warning, failed=missing)
 
-    async def _with(self, storage: list[Proposed], keys: Mapping[str, str]) -> AsyncGenerator[RetrieveResponse]:
-        proposed = models(self._order, _PATIENT_ROOT, _STUDY_ROOT)
-        async with associate(self._remote, [*proposed, *storage], config=self._sources.config) as association:
-            context = context_of(association, proposed, "C-GET")
+    async def _fetch_batch(self, storage: list[Proposed], keys: Mapping[str, str]) -> AsyncGenerator[RetrieveResponse]:
+        proposed = models(self._params, _PATIENT_ROOT, _STUDY_ROOT)
+        async with associate(self._remote, [*proposed, *storage], config=self._context.config) as association:
+            accepted = context_of(association, proposed, "C-GET")
             offered = [each for each in association.contexts if each.scp]
-            async with open_forwarder(self._door, offered, self._sources.config) as relaying:
-                wanted = identifier(self._order, keys, context.transfer_syntax)
-                async with aclosing(association.get(context, wanted, relaying.sink)) as responses:
+            async with open_forwarder(self._own_acceptor, offered, self._context.config) as forwarder:
+                request = identifier(self._params, keys, accepted.transfer_syntax)
+                async with aclosing(association.get(accepted, request, forwarder.sink)) as responses:
                     async for response in responses:
-                        if relaying.problem and not response.status.is_pending:
-                            raise RetrieveIncomplete(f"{dict(keys)}: this archive did not take it: {relaying.problem}")
+                        if forwarder.problem and not response.status.is_pending:
+                            raise RetrieveIncomplete(f"{dict(keys)}: this archive did not take it: {forwarder.problem}")
                         yield response
 
 
-def _partly(status: Status) -> bool:
-    """Whether instances may be missing for want of a context."""
+def _may_lack_contexts(status: Status) -> bool:
+    """Whether instances may be missing because they have no context."""
     return status == Status.SUB_OPERATIONS_COMPLETE_WITH_FAILURES or status.is_failure
 
 

@@ -1,4 +1,4 @@
-"""`DicomMoveScu`: asks a modality to send resources to an application entity, by C-MOVE (PS3.4 C.4.2)."""
+"""`DicomMoveScu`: requests that a modality sends resources to an application entity, by C-MOVE (PS3.4 C.4.2)."""
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
@@ -14,19 +14,19 @@ _PATIENT_ROOT: Final = "1.2.840.10008.5.1.4.1.2.1.2"
 _STUDY_ROOT: Final = "1.2.840.10008.5.1.4.1.2.2.2"
 
 
-async def move(run: JobRun, *, sources: RetrieveContext) -> None:
-    """Ask for one resource after the other on one association."""
-    order = RetrieveByMoveParams.model_validate(run.job.params)
-    modality = await sources.index.remotes.modality(order.modality)
-    proposed = models(order, _PATIENT_ROOT, _STUDY_ROOT)
-    target = order.target_aet or sources.aet
-    async with associate(sources.remote(order, modality), proposed, config=sources.config) as association:
-        context = context_of(association, proposed, "C-MOVE")
+async def move(run: JobRun, *, context: RetrieveContext) -> None:
+    """Request one resource after the other on one association."""
+    params = RetrieveByMoveParams.model_validate(run.job.params)
+    modality = await context.index.remotes.modality(params.modality)
+    proposed = models(params, _PATIENT_ROOT, _STUDY_ROOT)
+    target = params.target_aet or context.aet
+    async with associate(context.remote(params, modality), proposed, config=context.config) as association:
+        accepted = context_of(association, proposed, "C-MOVE")
 
-        async def ask(keys: Mapping[str, str]) -> AsyncGenerator[RetrieveResponse]:
-            wanted = identifier(order, keys, context.transfer_syntax)
-            async with aclosing(association.move(context, wanted, target)) as responses:
+        async def move_resource(keys: Mapping[str, str]) -> AsyncGenerator[RetrieveResponse]:
+            request = identifier(params, keys, accepted.transfer_syntax)
+            async with aclosing(association.move(accepted, request, target)) as responses:
                 async for response in responses:
                     yield response
 
-        await RetrieveRun(run, order).all(ask)
+        await RetrieveRun(run, params).retrieve_all(move_resource)

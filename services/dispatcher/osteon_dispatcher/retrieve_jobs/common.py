@@ -1,4 +1,4 @@
-"""What C-MOVE and C-GET jobs have in common: one request for each resource, and going on with the next one."""
+"""What C-MOVE and C-GET jobs have in common: one request for each resource, and the checkpoint between them."""
 
 from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -19,22 +19,22 @@ from osteon.index.port import Index
 from osteon.jobs.run import JobRun
 from osteon.remotes.job_params import RetrieveParams
 from osteon.remotes.port import Modality
-from osteon_dispatcher.checkpointing import with_checkpoints
-from osteon_dispatcher.commitment.scp import RemoteOf
+from osteon_dispatcher.checkpoints import with_checkpoints
+from osteon_dispatcher.remote_addresses import RemoteOf
 
 SYNTAXES: Final = (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN)
 _LATIN: Final = repertoire(("ISO_IR 100",)) or UNICODE
 """Most archives understand it; what it lacks is sent in UTF-8."""
-Ask = Callable[[Mapping[str, str]], AsyncGenerator[RetrieveResponse]]
-"""Asks for a resource: yields pending responses, then the final one."""
+RequestResource = Callable[[Mapping[str, str]], AsyncGenerator[RetrieveResponse]]
+"""Requests a resource: yields pending responses, then the final one."""
 
 
 class RetrieveFailed(Invalid):
-    """The modality did not send everything; the message tells what, and why."""
+    """The modality did not send everything; the message says what, and why."""
 
 
 class RetrieveIncomplete(Unavailable):
-    """The modality, or whom it was to send to, can not do it now."""
+    """The modality, or the destination that it was to send to, cannot do it now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,41 +46,41 @@ class RetrieveContext:
     config: RequestorConfig
     aet: str
 
-    def remote(self, order: RetrieveParams, modality: Modality) -> Remote:
-        """Return whom to call: the modality, with what the order says otherwise."""
-        known = self.remote_of(modality, order.local_aet or modality.local_aet or self.aet)
-        return replace(known, timeout=order.timeout or known.timeout)
+    def remote(self, params: RetrieveParams, modality: Modality) -> Remote:
+        """Return whom to call: the modality, with what the parameters say otherwise."""
+        known = self.remote_of(modality, params.local_aet or modality.local_aet or self.aet)
+        return replace(known, timeout=params.timeout or known.timeout)
 
 
 @dataclass(slots=True)
 class RetrieveRun:
-    """A run of such a job. The checkpoint says what each resource has come to, None for those to be asked for."""
+    """A run of such a job. The checkpoint says what each resource has come to, None for those still to be requested."""
 
     run: JobRun
-    order: RetrieveParams
+    params: RetrieveParams
     details: list[dict[str, Any] | None] = field(default_factory=list)
     counts: RetrieveResponse = field(default_factory=lambda: RetrieveResponse(Status.PENDING))
 
-    async def all(self, ask: Ask) -> None:
-        """Ask for what is left. Raises `RetrieveFailed` unless `permissive`, and `RetrieveIncomplete`."""
+    async def retrieve_all(self, request: RequestResource) -> None:
+        """Request what is left. Raises `RetrieveFailed` unless `permissive`, and `RetrieveIncomplete`."""
         known = list(self.run.job.checkpoint.get("details", []))
-        self.details = known + [None] * (len(self.order.resources) - len(known))
-        for number, keys in enumerate(self.order.resources):
+        self.details = known + [None] * (len(self.params.resources) - len(known))
+        for number, keys in enumerate(self.params.resources):
             if self.details[number] is None:
-                self.details[number] = await self._one(keys, ask)
+                self.details[number] = await self._retrieve(keys, request)
                 self.counts = RetrieveResponse(Status.PENDING)
                 await self._save()
         failed = [each for each in self.details if each and each["DimseErrorStatus"]]
-        if failed and not self.order.permissive:
-            # Who resubmits the job wants these tried again.
+        if failed and not self.params.permissive:
+            # When the job is resubmitted, these are tried again.
             await self._save([None if each in failed else each for each in self.details])
             raise RetrieveFailed(
                 f"{len(failed)} of {len(self.details)} resources were not retrieved: {failed[0]['ErrorDetails']}"
             )
 
-    async def _one(self, keys: Mapping[str, str], ask: Ask) -> dict[str, Any]:
+    async def _retrieve(self, keys: Mapping[str, str], request: RequestResource) -> dict[str, Any]:
         final = RetrieveResponse(Status.UNABLE_TO_PROCESS, comment="no final response")
-        async for response in with_checkpoints(ask(keys), self._save):
+        async for response in with_checkpoints(request(keys), self._save):
             self.counts = final = response
         return _detail(keys, final)
 
@@ -114,17 +114,17 @@ def _detail(keys: Mapping[str, str], final: RetrieveResponse) -> dict[str, Any]:
     }
 
 
-def identifier(order: RetrieveParams, keys: Mapping[str, str], transfer_syntax: str) -> bytes:
+def identifier(params: RetrieveParams, keys: Mapping[str, str], transfer_syntax: str) -> bytes:
     """Return the Identifier of a request (PS3.4 C.4.2.1.4, C.4.3.1.3)."""
-    texts = {tag_of(name): text for name, text in keys.items()} | {tag_of("QueryRetrieveLevel"): order.level}
+    texts = {tag_of(name): text for name, text in keys.items()} | {tag_of("QueryRetrieveLevel"): params.level}
     elements = {tag: {"vr": vr_of_tag(tag), "Value": json_values(vr_of_tag(tag), texts[tag])} for tag in sorted(texts)}
     return DatasetEncoder(transfer_syntax, _LATIN).encode(elements)
 
 
-def models(order: RetrieveParams, patient_root: str, study_root: str) -> list[Proposed]:
+def models(params: RetrieveParams, patient_root: str, study_root: str) -> list[Proposed]:
     """Propose the information model that has the level, and the other one for a modality that has only that."""
-    uids = (patient_root, study_root) if order.level == "PATIENT" else (study_root, patient_root)
-    usable = uids[:1] if order.level == "PATIENT" else uids
+    uids = (patient_root, study_root) if params.level == "PATIENT" else (study_root, patient_root)
+    usable = uids[:1] if params.level == "PATIENT" else uids
     return [Proposed(abstract_syntax=uid, transfer_syntaxes=SYNTAXES) for uid in usable]
 
 

@@ -1,6 +1,6 @@
-"""Hands what a C-GET brings to the archive's own DIMSE door, piece by piece.
+"""Hands what a C-GET brings to the archive's own acceptor, piece by piece.
 
-A sub-operation is answered when the door has answered: with success only when the instance is on its disk. So it is
+A sub-operation is answered when the acceptor has answered: with success only when the instance is on its disk. So it is
 as safe as any that a modality sends, and memory is constant.
 """
 
@@ -16,18 +16,18 @@ from osteon.dimse.requestor import RequestedAssociation, associate
 from osteon.dimse.status import Status
 from osteon.errors import OsteonError
 
-_HELD: Final = 1 << 20
-"""Bytes that wait for the door, beside those that have just come."""
+_BUFFERED: Final = 1 << 20
+"""Bytes that wait for the acceptor, beside those that have just come."""
 OwnAcceptor = Callable[[], Remote]
 """Where the archive takes associations."""
 
 
-class _BrokenOff(OsteonError):
+class _SenderAborted(OsteonError):
     """The rest of a data set will not come."""
 
 
 class StoreForwarder:
-    """An association with the own door. `problem` is why an instance was not taken, empty while all were."""
+    """An association with the own acceptor. `problem` is why an instance was not taken, empty while all were."""
 
     def __init__(self, association: RequestedAssociation | None) -> None:
         self._association = association
@@ -37,24 +37,24 @@ class StoreForwarder:
         """Begin to hand on an instance."""
         if self._association is None:
             return Outcome(Status.SOP_CLASS_NOT_SUPPORTED)
-        door = self._association.context_for(context.abstract_syntax, context.transfer_syntax)
-        if door is None:
-            return Outcome(Status.SOP_CLASS_NOT_SUPPORTED, f"{context.abstract_syntax} is not stored here")
-        return _Sink(self, self._association, request, door)
+        accepted = self._association.context_for(context.abstract_syntax, context.transfer_syntax)
+        if accepted is None:
+            return Outcome(Status.SOP_CLASS_NOT_SUPPORTED, f"{context.abstract_syntax} is not accepted by this archive")
+        return _Sink(self, self._association, request, accepted)
 
 
 @asynccontextmanager
 async def open_forwarder(
-    door: OwnAcceptor, contexts: Sequence[PresentationContext], config: RequestorConfig
+    acceptor: OwnAcceptor, contexts: Sequence[PresentationContext], config: RequestorConfig
 ) -> AsyncIterator[StoreForwarder]:
-    """Hold an association with the door that has the same contexts; none if there are none."""
+    """Hold an association with the acceptor that has the same contexts; none if there are none."""
     if not contexts:
         yield StoreForwarder(None)
         return
     proposed = [
         Proposed(abstract_syntax=each.abstract_syntax, transfer_syntaxes=(each.transfer_syntax,)) for each in contexts
     ]
-    async with associate(door(), proposed, config=config) as association:
+    async with associate(acceptor(), proposed, config=config) as association:
         yield StoreForwarder(association)
 
 
@@ -77,25 +77,25 @@ class _Sink:
         self._storing = asyncio.create_task(self._store(association, request, context))
 
     def write(self, fragment: memoryview) -> Awaitable[None] | None:
-        """Take the next bytes; to be awaited when the door is slower than they come."""
+        """Take the next bytes; to be awaited when the acceptor is slower than they come."""
         self._parts.append(bytes(fragment))
         self._held += len(fragment)
         self._came.set()
-        return self._room() if self._held > _HELD else None
+        return self._room() if self._held > _BUFFERED else None
 
     async def finish(self) -> Outcome:
-        """Return the door's answer."""
+        """Return the acceptor's answer."""
         self._parts.append(None)
         self._came.set()
         return await self._storing
 
     def abort(self) -> None:
-        """Break off: the door keeps nothing of it."""
+        """Abort: the acceptor keeps nothing of it."""
         self._broken = True
         self._came.set()
 
     async def _room(self) -> None:
-        while self._held > _HELD and not self._storing.done():
+        while self._held > _BUFFERED and not self._storing.done():
             self._went.clear()
             await self._went.wait()
 
@@ -105,7 +105,7 @@ class _Sink:
                 self._came.clear()
                 await self._came.wait()
             if self._broken:
-                raise _BrokenOff("the modality broke off")
+                raise _SenderAborted("the modality aborted")
             if (part := self._parts.popleft()) is None:
                 return
             self._held -= len(part)
@@ -119,7 +119,7 @@ class _Sink:
             outcome = await association.store(
                 context, request.sop_class_uid, request.sop_instance_uid, self._source(), length=None
             )
-        except _BrokenOff:
+        except _SenderAborted:
             return Outcome(Status.PROCESSING_FAILURE)
         except OsteonError as error:
             outcome = Outcome(Status.OUT_OF_RESOURCES, str(error)[:64])

@@ -16,13 +16,12 @@ from osteon.sending.transcoder import LossyPolicy, NotTranscoded, Transcoder
 
 @dataclass(frozen=True, slots=True)
 class PeerFile:
-    """A file of `length` bytes at `offset` of the object `key`. `temporary`: it is a copy, to be deleted."""
+    """A file of `length` bytes at `offset` of the object `key`."""
 
     instance: PlannedInstance
     key: str
     offset: int
     length: int
-    temporary: bool = False
 
 
 class PeerFiles:
@@ -30,30 +29,27 @@ class PeerFiles:
 
     def __init__(self, objects: Objects, bus: Bus, transcode: str, seconds: float) -> None:
         if transcode and transcode not in TRANSFER_SYNTAXES:
-            raise Invalid(f"{transcode!r} is no transfer syntax that is known here")
+            raise Invalid(f"{transcode!r} is not a known transfer syntax")
         lossy = (transcode,) if transcode and TRANSFER_SYNTAXES[transcode].lossy else ()
         self._objects = objects
         self._transcode = transcode
         self._transcoder = Transcoder(objects, bus, LossyPolicy(syntaxes=lossy), seconds)
 
     @asynccontextmanager
-    async def ready(self, instance: PlannedInstance) -> AsyncIterator[PeerFile | SubOperationResult]:
-        """Lend the file of an instance, or say why there is none."""
-        made = await self._make(instance)
-        try:
-            yield made
-        finally:
-            if isinstance(made, PeerFile) and made.temporary:
-                self._transcoder.forget(made.key)
-
-    async def _make(self, instance: PlannedInstance) -> PeerFile | SubOperationResult:
+    async def prepare(self, instance: PlannedInstance) -> AsyncIterator[PeerFile | SubOperationResult]:
+        """Provide the file of an instance, or the reason why there is none; a copy is deleted on leaving."""
         if self._transcode in ("", instance.transfer_syntax_uid):
-            return PeerFile(instance, instance.key, instance.offset, instance.length)
+            yield PeerFile(instance, instance.key, instance.offset, instance.length)
+            return
         try:
             made = await self._transcoder.transcode(instance, [self._transcode])
         except NotTranscoded as error:
-            return SubOperationResult(instance, None, str(error), transient=error.transient)
-        return PeerFile(instance, made.key, 0, made.length, temporary=True)
+            yield SubOperationResult(instance, None, str(error), transient=error.transient)
+            return
+        try:
+            yield PeerFile(instance, made.key, 0, made.length)
+        finally:
+            self._transcoder.forget(made.key)
 
     async def chunks(self, file: PeerFile) -> AsyncGenerator[Bytes]:
         """Iterate over the bytes; raises `UnreadableInstance` when they are not there."""
@@ -61,4 +57,4 @@ class PeerFiles:
             async for chunk in self._objects.stream(file.key, file.offset, file.length):
                 yield chunk
         except (NotFound, Invalid) as error:
-            raise UnreadableInstance(f"can not be read from the archive: {error}") from error
+            raise UnreadableInstance(f"cannot be read from the archive: {error}") from error

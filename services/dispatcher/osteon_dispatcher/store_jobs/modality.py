@@ -13,7 +13,7 @@ from osteon.remotes.job_params import ModalityStoreParams
 from osteon.remotes.port import Modality
 from osteon.sending.delivery import Connect
 from osteon.sending.store_sender import StoreSender
-from osteon_dispatcher.commitment.scp import RemoteOf
+from osteon_dispatcher.remote_addresses import RemoteOf
 from osteon_dispatcher.store_jobs.checkpoint import SendCheckpoint
 from osteon_dispatcher.store_jobs.resources import iter_instances
 from osteon_dispatcher.store_jobs.send_run import SendRun
@@ -24,67 +24,63 @@ class ModalityStoreContext:
     """What the job works with. `aet` is our own AE title."""
 
     index: Index
-    sending: StoreSender
+    sender: StoreSender
     remote_of: RemoteOf
     config: RequestorConfig
     aet: str
 
-    def connect(self, modality: Modality, order: ModalityStoreParams | None = None) -> Connect:
-        """Return what asks for associations: with the modality, or with what the order says otherwise."""
-        known = self.remote_of(modality, (order and order.local_aet) or modality.local_aet or self.aet)
-        if order is not None:
-            known = replace(
-                known,
-                aet=order.called_aet or known.aet,
-                host=order.host or known.host,
-                port=order.port or known.port,
-                timeout=order.timeout or known.timeout,
+    def connect(self, modality: Modality, params: ModalityStoreParams | None = None) -> Connect:
+        """Return what requests associations: with the modality, unless the parameters say otherwise."""
+        remote = self.remote_of(modality, (params and params.local_aet) or modality.local_aet or self.aet)
+        if params is not None:
+            remote = replace(
+                remote,
+                aet=params.called_aet or remote.aet,
+                host=params.host or remote.host,
+                port=params.port or remote.port,
+                timeout=params.timeout or remote.timeout,
             )
-        return partial(associate, known, config=self.config)
+        return partial(associate, remote, config=self.config)
 
 
-async def store(run: JobRun, *, stores: ModalityStoreContext) -> None:
-    """Send, then ask for storage commitment if that is wanted."""
-    order = ModalityStoreParams.model_validate(run.job.params)
-    modality = await stores.index.remotes.modality(order.modality)
-    originator = (order.move_originator_aet, order.move_originator_id) if order.move_originator_aet else None
-    passes = SendRun(
-        run,
-        stores.index,
-        order.resources,
-        partial(
-            stores.sending.deliver,
-            stores.connect(modality, order),
-            move_originator=originator,
-            transcode=modality.allow_transcoding,
-        ),
+async def store(run: JobRun, *, context: ModalityStoreContext) -> None:
+    """Send, then request storage commitment if that is wanted."""
+    params = ModalityStoreParams.model_validate(run.job.params)
+    modality = await context.index.remotes.modality(params.modality)
+    originator = (params.move_originator_aet, params.move_originator_id) if params.move_originator_aet else None
+    deliver = partial(
+        context.sender.deliver,
+        context.connect(modality, params),
+        move_originator=originator,
+        transcode=modality.allow_transcoding,
     )
-    await passes.send(permissive=order.permissive)
-    if order.storage_commitment:
-        await _commit(order, modality, stores, passes)
+    send_run = SendRun(run, context.index, params.resources, deliver)
+    await send_run.send(permissive=params.permissive)
+    if params.storage_commitment:
+        await _request_commitment(params, modality, context, send_run)
 
 
-async def _commit(
-    order: ModalityStoreParams, modality: Modality, stores: ModalityStoreContext, passes: SendRun
+async def _request_commitment(
+    params: ModalityStoreParams, modality: Modality, context: ModalityStoreContext, send_run: SendRun
 ) -> None:
-    """Ask the modality to commit what it has got."""
-    items = await _got(order, stores.index, passes.progress)
+    """Ask the modality to commit what it has received."""
+    items = await _sent_items(params, context.index, send_run.checkpoint)
     if not items:
         return
-    aet = order.local_aet or modality.local_aet or stores.aet
-    asked = replace(modality, local_aet=aet)
+    aet, index = params.local_aet or modality.local_aet or context.aet, context.index
+    known = replace(modality, local_aet=aet)
     commitment, _ = await request_commitment(
-        stores.index.commitments, stores.index.jobs, asked, items, aet=aet, timeout=order.timeout
+        index.commitments, index.jobs, known, items, aet=aet, timeout=params.timeout
     )
-    await passes.save(StorageCommitmentTransactionUID=commitment.transaction_uid)
+    await send_run.save(StorageCommitmentTransactionUID=commitment.transaction_uid)
 
 
-async def _got(order: ModalityStoreParams, index: Index, progress: SendCheckpoint) -> list[CommitmentItem]:
+async def _sent_items(params: ModalityStoreParams, index: Index, checkpoint: SendCheckpoint) -> list[CommitmentItem]:
     """Return what was sent, up to the last one; what came into the archive after it was not."""
     items: list[CommitmentItem] = []
-    async for each in iter_instances(index, order.resources):
-        if each.instance.sop_instance_uid not in progress.failed:
+    async for each in iter_instances(index, params.resources):
+        if each.instance.sop_instance_uid not in checkpoint.failures:
             items.append(CommitmentItem(each.instance.sop_class_uid, each.instance.sop_instance_uid))
-        if each.position == progress.at:
+        if each.position == checkpoint.last_sent:
             break
     return items

@@ -7,8 +7,9 @@ from typing import Final
 from osteon.contracts.retrieve import PlannedInstance
 from osteon.dicom.query import Level
 from osteon.index.port import Index, Location, Scope
+from osteon_dispatcher.plan import from_location
 
-_AT_ONCE: Final = 500
+_LOOKUP: Final = 500
 """Resources that are looked up in one query, as far as they are instances."""
 
 
@@ -32,13 +33,13 @@ class PositionedInstance:
 async def iter_instances(
     index: Index, resources: Sequence[str], after: InstancePosition | None = None
 ) -> AsyncIterator[PositionedInstance]:
-    """Iterate over the instances of resources, which are public identifiers, behind the one at `after`.
+    """Iterate over the instances of resources, which are public identifiers, those after `after`.
 
     Raises `ResourceNotFound` for a resource that is not there (any more).
     """
     first = after.resource if after else 0
-    for start in range(first, len(resources), _AT_ONCE):
-        chunk = resources[start : start + _AT_ONCE]
+    for start in range(first, len(resources), _LOOKUP):
+        chunk = resources[start : start + _LOOKUP]
         single = await index.representatives(Level.IMAGE, chunk) if len(chunk) > 1 else {}
         for number, public_id in enumerate(chunk, start):
             rest = after if after is not None and number == after.resource else None
@@ -46,11 +47,11 @@ async def iter_instances(
                 if rest is None:
                     yield _positioned(number, single[public_id])
                 continue
-            async for each in _below(index, number, public_id, rest):
+            async for each in _instances_below(index, number, public_id, rest):
                 yield each
 
 
-async def _below(
+async def _instances_below(
     index: Index, number: int, public_id: str, after: InstancePosition | None
 ) -> AsyncIterator[PositionedInstance]:
     """Iterate over a resource; from its beginning when the instance at `after` is elsewhere now."""
@@ -66,24 +67,11 @@ async def _below(
 
 
 def _positioned(number: int, location: Location) -> PositionedInstance:
-    return PositionedInstance(InstancePosition(number, location.key, location.offset), planned(location))
+    return PositionedInstance(InstancePosition(number, location.key, location.offset), from_location(location))
 
 
 async def iter_by_uid(index: Index, sop_uids: Sequence[str]) -> AsyncIterator[PlannedInstance]:
     """Iterate over instances by their SOP Instance UIDs; those that are gone are left out."""
     if sop_uids:
         async for location in index.locate(Scope(sop_uids=tuple(sop_uids))):
-            yield planned(location)
-
-
-def planned(location: Location) -> PlannedInstance:
-    """Return an instance as those who send it know it."""
-    return PlannedInstance(
-        sop_class_uid=location.identity.sop_class_uid,
-        sop_instance_uid=location.identity.sop_uid,
-        transfer_syntax_uid=location.transfer_syntax_uid,
-        key=location.key,
-        offset=location.offset,
-        length=location.length,
-        sha256=location.sha256,
-    )
+            yield from_location(location)

@@ -13,24 +13,25 @@ from osteon_dispatcher.store_jobs.modality import ModalityStoreContext
 from osteon_dispatcher.store_jobs.send_run import SendFailed, SendIncomplete
 
 
-async def store(run: JobRun, *, stores: ModalityStoreContext, objects: Objects) -> None:
-    """Send it, then forget it. One that could not be sent stays for a while, so that the job can be resubmitted."""
-    order = StraightStoreParams.model_validate(run.job.params)
-    modality = await stores.index.remotes.modality(order.modality)
-    sending = stores.sending.deliver(stores.connect(modality), _one(order), transcode=modality.allow_transcoding)
+async def store(run: JobRun, *, context: ModalityStoreContext, objects: Objects) -> None:
+    """Send it, then delete it. One that could not be sent stays for a while, so that the job can be resubmitted."""
+    params = StraightStoreParams.model_validate(run.job.params)
+    modality = await context.index.remotes.modality(params.modality)
+    sending = context.sender.deliver(context.connect(modality), _one(params), transcode=modality.allow_transcoding)
     async with aclosing(sending) as results:
-        async for sent in results:
-            if sent.counts_as is SubOperationOutcome.FAILED:
-                raise (SendIncomplete if is_retryable(sent) else SendFailed)(f"{order.sop_instance_uid}: {sent.reason}")
-    await objects.delete(order.key)
+        async for result in results:
+            if result.counts_as is SubOperationOutcome.FAILED:
+                problem = SendIncomplete if is_retryable(result) else SendFailed
+                raise problem(f"{params.sop_instance_uid}: {result.reason}")
+    await objects.delete(params.key)
 
 
-async def _one(order: StraightStoreParams) -> AsyncIterator[PlannedInstance]:
+async def _one(params: StraightStoreParams) -> AsyncIterator[PlannedInstance]:
     yield PlannedInstance(
-        sop_class_uid=order.sop_class_uid,
-        sop_instance_uid=order.sop_instance_uid,
-        transfer_syntax_uid=order.transfer_syntax_uid,
-        key=order.key,
+        sop_class_uid=params.sop_class_uid,
+        sop_instance_uid=params.sop_instance_uid,
+        transfer_syntax_uid=params.transfer_syntax_uid,
+        key=params.key,
         offset=0,
-        length=order.length,
+        length=params.length,
     )

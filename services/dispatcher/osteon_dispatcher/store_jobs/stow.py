@@ -2,7 +2,8 @@
 
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, aclosing
+from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any, Final
 
 import orjson
@@ -14,15 +15,15 @@ from osteon.objects.port import Bytes
 from osteon.remotes.port import Peer
 from osteon.sending.reader import UnreadableInstance
 from osteon.sending.suboperations import SubOperationResult
+from osteon_dispatcher.peer_client import PeerAnswer, PeerClient, open_peer
 from osteon_dispatcher.store_jobs.files import PeerFile, PeerFiles
-from osteon_dispatcher.store_jobs.peer_client import PeerAnswer, PeerClient
 
 _BYTES: Final = 64 << 20
 """Of the files of one request, unless one alone has more."""
 _FILES: Final = 200
 _PART: Final = b"Content-Type: application/dicom\r\n\r\n"
 _ANSWERED: Final = frozenset({200, 202, 400, 409})
-"""Statuses with which there may be word of each instance (PS3.18 Table 10.5.3-1)."""
+"""Statuses of answers that may report each instance (PS3.18 Table 10.5.3-1)."""
 _FAILED, _STORED, _SOP_UID = "00081198", "00081199", "00081155"
 _FAILURE_REASON, _WARNING_REASON, _COMMENT = "00081197", "00081196", "00000902"
 
@@ -31,36 +32,35 @@ class StowUploader:
     """Posts multipart bodies to `/studies`."""
 
     def __init__(self, peer: Peer, files: PeerFiles) -> None:
+        self._peer = peer
         self._files = files
-        self._connection = PeerClient(peer)
 
     async def deliver(self, instances: AsyncIterator[PlannedInstance]) -> AsyncGenerator[SubOperationResult]:
         """Yield what became of each instance, in order. Raises `PeerUnavailable`, `PeerRefused`, `Unavailable`."""
-        try:
+        async with open_peer(self._peer) as client:
             async for batch in _batches(instances):
-                for sent in await self._batch(batch):
-                    yield sent
-        finally:
-            self._connection.close()
+                for result in await self._send(client, batch):
+                    yield result
 
-    async def _batch(self, batch: Sequence[PlannedInstance]) -> list[SubOperationResult]:
-        """Send instances together; one by one when one of them can not be read."""
+    async def _send(self, client: PeerClient, batch: Sequence[PlannedInstance]) -> list[SubOperationResult]:
+        """Send instances together; one by one when one of them cannot be read."""
         async with AsyncExitStack() as stack:
-            made = [await stack.enter_async_context(self._files.ready(instance)) for instance in batch]
-            files = [each for each in made if isinstance(each, PeerFile)]
+            prepared = [await stack.enter_async_context(self._files.prepare(instance)) for instance in batch]
+            files = [each for each in prepared if isinstance(each, PeerFile)]
             try:
-                answer = await self._post(files) if files else None
+                answer = await self._post(client, files) if files else None
             except UnreadableInstance as error:
                 if len(batch) == 1:
                     return [SubOperationResult(batch[0], None, str(error))]
             else:
                 outcomes = _outcomes(answer) if answer else {}
                 return [
-                    each if isinstance(each, SubOperationResult) else _judged(each, answer, outcomes) for each in made
+                    each if isinstance(each, SubOperationResult) else _result_of(each, answer, outcomes)
+                    for each in prepared
                 ]
-        return [sent for instance in batch for sent in await self._batch([instance])]
+        return [result for instance in batch for result in await self._send(client, [instance])]
 
-    async def _post(self, files: Sequence[PeerFile]) -> PeerAnswer:
+    async def _post(self, client: PeerClient, files: Sequence[PeerFile]) -> PeerAnswer:
         boundary = uuid.uuid4().hex
         headers = {
             "Content-Type": f'multipart/related; type="application/dicom"; boundary={boundary}',
@@ -68,8 +68,7 @@ class StowUploader:
         }
         opening, closing = f"--{boundary}\r\n".encode() + _PART, f"--{boundary}--\r\n".encode()
         length = sum(len(opening) + file.length + 2 for file in files) + len(closing)
-        async with aclosing(self._body(files, opening, closing)) as body:
-            return await self._connection.post("/studies", headers, body, length)
+        return await client.post("/studies", headers, partial(self._body, files, opening, closing), length)
 
     async def _body(self, files: Sequence[PeerFile], opening: bytes, closing: bytes) -> AsyncGenerator[Bytes]:
         for file in files:
@@ -93,17 +92,17 @@ async def _batches(instances: AsyncIterator[PlannedInstance]) -> AsyncIterator[l
         yield batch
 
 
-def _judged(file: PeerFile, answer: PeerAnswer | None, outcomes: Mapping[str, Outcome]) -> SubOperationResult:
-    """Return what an answer says of an instance: by its name, else by the status alone."""
+def _result_of(file: PeerFile, answer: PeerAnswer | None, outcomes: Mapping[str, Outcome]) -> SubOperationResult:
+    """Return what an answer says of an instance: by its UID, else by the status alone."""
     assert answer is not None
     instance = file.instance
     if answer.status not in _ANSWERED:
-        return SubOperationResult(instance, None, answer.problem, transient=answer.may_pass)
+        return SubOperationResult(instance, None, answer.problem, transient=answer.is_retryable)
     outcome = outcomes.get(instance.sop_instance_uid)
     if outcome is None and answer.status == 200:
         outcome = Outcome(Status.SUCCESS)
     if outcome is None:
-        return SubOperationResult(instance, None, f"the peer does not say that it has it, and {answer.problem}")
+        return SubOperationResult(instance, None, f"the peer does not confirm the instance, and {answer.problem}")
     return SubOperationResult(instance, outcome, "", instance.sop_instance_uid, file.length)
 
 

@@ -49,7 +49,7 @@ async def request(request: Request, door: DoorOf, id: str) -> Response:
 @router.get("/storage-commitment/{uid}")
 async def report(door: DoorOf, uid: str) -> Response:
     """Say what has been committed."""
-    commitment = await door.index.commitments.asked(uid)
+    commitment = await door.index.commitments.by_transaction(uid)
     failures = [_failure(failure) for failure in commitment.failures or ()]
     return json_response(
         {
@@ -64,7 +64,7 @@ async def report(door: DoorOf, uid: str) -> Response:
 @router.post("/storage-commitment/{uid}/remove")
 async def remove(door: DoorOf, uid: str) -> Response:
     """Refuse: instances can not be deleted."""
-    await door.index.commitments.asked(uid)
+    await door.index.commitments.by_transaction(uid)
     raise NotSupported("instances can not be deleted from this archive, so committed ones can not be removed")
 
 

@@ -71,7 +71,7 @@ async def replay_all(door: Door, chosen: Callable[[Job], bool]) -> dict[str, lis
     replayed = []
     for job in reversed(await failed_jobs(door, chosen)):
         with suppress(JobNotFound, WrongState):  # somebody else was faster
-            await door.index.jobs.wish(job.id, JobCommand.RESUBMIT)
+            await door.index.jobs.command(job.id, JobCommand.RESUBMIT)
             replayed.append(job.id)
     return {"Replayed": replayed}
 

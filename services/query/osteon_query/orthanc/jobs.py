@@ -37,12 +37,12 @@ async def delete(door: DoorOf, id: str) -> Response:
     return json_response({})
 
 
-@router.post("/jobs/{id}/{wish}")
-async def act(door: DoorOf, id: str, wish: str) -> Response:
+@router.post("/jobs/{id}/{command}")
+async def act(door: DoorOf, id: str, command: str) -> Response:
     """Cancel, pause, resume or resubmit a job."""
-    if wish not in set(JobCommand):
-        raise UnknownResource(f"/jobs/{{id}}/{wish[:40]}: expected one of {', '.join(JobCommand)}")
-    await door.index.jobs.wish(id, JobCommand(wish))
+    if command not in set(JobCommand):
+        raise UnknownResource(f"/jobs/{{id}}/{command[:40]}: expected one of {', '.join(JobCommand)}")
+    await door.index.jobs.command(id, JobCommand(command))
     return json_response({})
 
 

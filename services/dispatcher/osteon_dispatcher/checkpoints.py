@@ -1,4 +1,4 @@
-"""Saves a job now and then while its work goes on; its lease is the runner's care."""
+"""Saves a job now and then while its work goes on; the runner keeps its lease."""
 
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
