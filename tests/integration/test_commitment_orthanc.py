@@ -13,8 +13,8 @@ from typing import Any
 import httpx
 import pytest
 
-from osteon.commitment.asking import ask
-from osteon.commitment.port import Item
+from osteon.commitment.port import CommitmentItem
+from osteon.commitment.requests import request_commitment
 from osteon.remotes.port import Modality
 from osteon_local.part import free_port
 from support.archive import eventually
@@ -105,12 +105,14 @@ async def test_orthanc_is_asked_and_tells_what_it_has(world: World, orthanc: Ort
     await index.remotes.put_modality(orthanc.modality)
     stored = await asyncio.to_thread(orthanc.http.post, "/instances", content=part10(dataset))
     assert stored.status_code == 200, stored.text
-    item = Item(str(dataset.SOPClassUID), str(dataset.SOPInstanceUID))
-    commitment, _ = await ask(index.commitments, world.jobs, orthanc.modality, [item, UNKNOWN], aet="OSTEON")
+    item = CommitmentItem(str(dataset.SOPClassUID), str(dataset.SOPInstanceUID))
+    commitment, _ = await request_commitment(
+        index.commitments, world.jobs, orthanc.modality, [item, UNKNOWN], aet="OSTEON"
+    )
     await world.run()
 
     async def over() -> Any:
-        found = await index.commitments.asked(commitment.transaction_uid)
+        found = await index.commitments.by_transaction(commitment.transaction_uid)
         return found if found.failures is not None else None
 
     found = await until(over)

@@ -11,8 +11,8 @@ import pytest
 from osteon.errors import Invalid
 from osteon.index.sql import SqlIndex
 from osteon.jobs.port import JobState
-from osteon.jobs.run import Kind, Run
-from osteon.jobs.runner import Pace, Runner
+from osteon.jobs.run import JobRun, JobType
+from osteon.jobs.runner import JobRunner, RunnerConfig
 from support import job_worker
 from support.jobs import OVER, Steps, until
 
@@ -65,30 +65,30 @@ async def test_a_job_whose_worker_is_killed_in_the_middle_is_completed_by_anothe
 async def test_two_workers_share_the_jobs_and_do_each_once(index):
     runs: list[str] = []
 
-    async def work(run: Run) -> None:
+    async def work(run: JobRun) -> None:
         runs.append(run.job.id)
         await asyncio.sleep(0.005)
 
     made = [await index.jobs.submit("a", {}) for _ in range(40)]
-    kinds, pace = {"a": Kind(work, 60)}, Pace(concurrency=3, poll=0.05)
-    async with Runner(index.jobs, kinds, pace), Runner(index.jobs, kinds, pace):
+    kinds, pace = {"a": JobType(work, 60)}, RunnerConfig(concurrency=3, poll=0.05)
+    async with JobRunner(index.jobs, kinds, pace), JobRunner(index.jobs, kinds, pace):
         for job in made:
             await until(index.jobs, job)
     assert sorted(runs) == sorted(job.id for job in made)
 
 
 async def test_what_an_error_quotes_can_be_stored(index):
-    async def work(_run: Run) -> None:
+    async def work(_run: JobRun) -> None:
         raise Invalid("SINK answers 'a\0b\udce4'")
 
-    async with Runner(index.jobs, {"a": Kind(work, 60)}, Pace(poll=0.05)):
+    async with JobRunner(index.jobs, {"a": JobType(work, 60)}, RunnerConfig(poll=0.05)):
         job = await until(index.jobs, await index.jobs.submit("a", {}))
     assert job.error == "SINK answers 'ab?'"
 
 
 async def test_a_runner_goes_on_when_the_database_is_back(index, own_postgres):
     steps = Steps(hold=2)
-    async with Runner(index.jobs, {"a": Kind(steps, 0)}, Pace(lease=30, poll=0.05)):
+    async with JobRunner(index.jobs, {"a": JobType(steps, 0)}, RunnerConfig(lease=30, poll=0.05)):
         job = await index.jobs.submit("a", {})
         await steps.held.wait()
         await asyncio.to_thread(own_postgres.kill)

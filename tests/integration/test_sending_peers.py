@@ -21,8 +21,8 @@ from osteon.contracts.imaging import Transcoded, TranscodeRequested
 from osteon.contracts.retrieve import PlannedInstance
 from osteon.dimse.errors import NoAnswer
 from osteon.dimse.requestor import Remote, RequestorConfig, associate
-from osteon.sending.accounting import Sent
-from osteon.sending.sending import Sending
+from osteon.sending.store_sender import StoreSender
+from osteon.sending.suboperations import SubOperationResult
 from osteon_local.part import free_port
 from support.archive import eventually
 from support.data import dataset_bytes
@@ -62,7 +62,9 @@ def stored(
     return planned
 
 
-async def deliver(sending: Sending, remote: Remote, planned: Sequence[PlannedInstance], **config: float) -> list[Sent]:
+async def deliver(
+    sending: StoreSender, remote: Remote, planned: Sequence[PlannedInstance], **config: float
+) -> list[SubOperationResult]:
     connect = partial(associate, remote, config=RequestorConfig(**config))
     return [sent async for sent in sending.deliver(connect, each(planned), move_originator=("ASKER", 7))]
 
@@ -79,7 +81,7 @@ async def test_storescp_gets_data_sets_byte_for_byte(tmp_path):
             await asyncio.to_thread(
                 eventually, lambda: subprocess.run(["echoscu", "127.0.0.1", str(port)], check=False).returncode == 0
             )
-            results = await deliver(Sending(packs, None), remote, planned)
+            results = await deliver(StoreSender(packs, None), remote, planned)
         finally:
             process.terminate()
     assert {sent.reason for sent in results} == {""}
@@ -97,7 +99,7 @@ async def test_a_class_that_is_refused_fails_and_the_others_arrive(tmp_path):
         return 0
 
     with pynetdicom({CTImageStorage: ["1.2.840.10008.1.2.1"]}, on_store) as remote:
-        results = await deliver(Sending(packs, None), remote, planned)
+        results = await deliver(StoreSender(packs, None), remote, planned)
     assert [sent.counts_as.value for sent in results] == ["completed"] * 3 + ["failed"] * 2
     assert results[-1].reason == f"the peer does not accept SOP class {MRImageStorage}"
     assert got == [("ASKER", 7)] * 3
@@ -126,7 +128,7 @@ async def test_a_peer_that_takes_implicit_vr_only_gets_it(tmp_path):
         return 0
 
     with pynetdicom({CTImageStorage: [IMPLICIT]}, on_store) as remote:
-        results = await deliver(Sending(packs, Imaging(), verify=False), remote, planned)
+        results = await deliver(StoreSender(packs, Imaging(), verify=False), remote, planned)
     assert {sent.reason for sent in results} == {""}
     originals = [dcmread(tmp_path / f"{each.sop_instance_uid}.dcm") for each in planned]
     assert got == [(IMPLICIT, each.PixelData, each.SOPInstanceUID) for each in originals]
@@ -143,7 +145,7 @@ async def test_a_peer_that_aborts_in_the_middle_gets_the_rest_on_another_associa
         return 0
 
     with pynetdicom({CTImageStorage: ["1.2.840.10008.1.2.1"]}, on_store) as remote:
-        results = await deliver(Sending(packs, None), remote, planned)
+        results = await deliver(StoreSender(packs, None), remote, planned)
     assert {sent.reason for sent in results} == {""}
     uids = [each.sop_instance_uid for each in planned]
     assert got == uids[:4] + uids[3:]
@@ -160,7 +162,7 @@ async def test_a_peer_that_does_not_answer_is_given_up_in_time(tmp_path):
     with pynetdicom({CTImageStorage: ["1.2.840.10008.1.2.1"]}, on_store) as remote:
         try:
             with pytest.raises(NoAnswer):
-                await deliver(Sending(packs, None), remote, planned, dimse_timeout=0.3)
+                await deliver(StoreSender(packs, None), remote, planned, dimse_timeout=0.3)
         finally:
             go.set()
 
@@ -176,6 +178,6 @@ async def test_what_is_stored_compressed_is_sent_as_it_is_to_who_takes_it(tmp_pa
 
     both = ["1.2.840.10008.1.2.1", JPEG2000Lossless]
     with pynetdicom({CTImageStorage: both}, on_store) as remote:
-        results = await deliver(Sending(packs, None), remote, [planned, compressed])
+        results = await deliver(StoreSender(packs, None), remote, [planned, compressed])
     assert {sent.reason for sent in results} == {""}
     assert got == both

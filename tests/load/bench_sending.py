@@ -27,8 +27,8 @@ from osteon.contracts.retrieve import PlannedInstance
 from osteon.dicom.part10 import write_part10_header
 from osteon.dimse.requestor import Remote, associate
 from osteon.objects.folder import FolderObjects
-from osteon.sending.accounting import CountsAs
-from osteon.sending.sending import Sending
+from osteon.sending.store_sender import StoreSender
+from osteon.sending.suboperations import SubOperationOutcome
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "deploy" / "local"))
@@ -73,11 +73,11 @@ async def each(planned: list[PlannedInstance]) -> AsyncIterator[PlannedInstance]
         yield instance
 
 
-async def deliver(sending: Sending, remote: Remote, planned: list[PlannedInstance]) -> None:
+async def deliver(sending: StoreSender, remote: Remote, planned: list[PlannedInstance]) -> None:
     """Send all."""
     async with aclosing(sending.deliver(partial(associate, remote), each(planned))) as results:
         async for sent in results:
-            assert sent.counts_as is CountsAs.COMPLETED, sent.reason
+            assert sent.counts_as is SubOperationOutcome.COMPLETED, sent.reason
 
 
 async def main(args: argparse.Namespace) -> None:
@@ -89,7 +89,7 @@ async def main(args: argparse.Namespace) -> None:
     size = args.kb * 1000
     with tempfile.TemporaryDirectory() as folder:
         planned = fill(Path(folder), size, args.count)
-        sending = Sending(FolderObjects(Path(folder)), MemoryBus(), verify=args.verify)
+        sending = StoreSender(FolderObjects(Path(folder)), MemoryBus(), verify=args.verify)
         remote = Remote(aet="OSTEON", host="127.0.0.1", port=port)
         await deliver(sending, remote, planned[:200])
         profile = cProfile.Profile()

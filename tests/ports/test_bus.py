@@ -1,6 +1,7 @@
 """The contract of `osteon.bus.port`, over every bus."""
 
 import asyncio
+import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from osteon.bus.port import BusUnavailable, RequestTimeout, Unroutable
 from osteon.bus.rabbit import RabbitBus
 from osteon.contracts.find import FindPage, FindRequested
 from osteon.contracts.packs import PackIndexed, PackSealed
+from osteon.contracts.retrieve import MoveProgressed
 from osteon.contracts.topology import MAX_ATTEMPTS
 from osteon.errors import Invalid, Unavailable
 from osteon.otel import OtelTracer
@@ -243,6 +245,27 @@ async def test_every_subscriber_gets_every_event_in_order(bus: AnyBus) -> None:
     for name in mine:
         await bus.publish(indexed(name))
     await eventually(lambda: one.names == mine and two.names == mine)
+
+
+async def test_a_subscriber_with_an_address_gets_the_events_for_it_alone(bus: AnyBus) -> None:
+    one, two, every = [], [], []
+    address = uuid.uuid4().hex
+
+    def into(received: list[str]) -> Any:
+        async def receive(event: MoveProgressed) -> None:
+            if event.address.startswith(address):
+                received.append(event.address)
+
+        return receive
+
+    await bus.subscribe(MoveProgressed, into(one), address=f"{address}1")
+    await bus.subscribe(MoveProgressed, into(two), address=f"{address}2")
+    await bus.subscribe(MoveProgressed, into(every))
+    sent = [f"{address}{process}.{number}" for number in range(3) for process in (1, 2)]
+    for to in sent:
+        await bus.publish(MoveProgressed(correlation_id="c", address=to))
+    await eventually(lambda: every == sent)
+    await eventually(lambda: (one, two) == (sent[::2], sent[1::2]))
 
 
 async def test_a_listener_that_fails_gets_the_next_event(bus: AnyBus) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from osteon.index.sql import SqlIndex
-from osteon.jobs.port import End, JobNotFound, Jobs, JobState, LeaseLost, Wish, WrongState
+from osteon.jobs.port import JobCommand, JobNotFound, JobOutcome, Jobs, JobState, LeaseLost, WrongState
 from support.index import sqlite_url
 
 HOUR = timedelta(hours=1)
@@ -35,11 +35,11 @@ async def test_a_job_comes_back_as_it_was_submitted(jobs):
     assert (job.type, job.state, job.priority, job.progress) == ("a", JobState.PENDING, -3, 0)
     assert (job.params, job.content, job.checkpoint) == ({"x": [1, "ü"]}, {"RemoteAet": "SINK"}, {})
     assert job.created == job.since == job.due
-    assert (job.completed, job.wish, job.error_code, job.error) == (None, None, 0, "")
+    assert (job.completed, job.command, job.error_code, job.error) == (None, None, 0, "")
 
 
 async def test_what_is_not_known_is_said(jobs):
-    for call in (jobs.get("x"), jobs.wish("x", Wish.PAUSE), jobs.delete("x")):
+    for call in (jobs.get("x"), jobs.command("x", JobCommand.PAUSE), jobs.delete("x")):
         with pytest.raises(JobNotFound, match="'x'"):
             await call
     for odd in ("", "a\0b", "é", "\n", "x" * 9999):
@@ -86,7 +86,7 @@ async def test_a_claimed_job_is_running_and_nobody_elses(jobs):
     with pytest.raises(LeaseLost):
         await jobs.save(job.id, "v", lease=60)
     with pytest.raises(LeaseLost):
-        await jobs.finish(job.id, "v", End(state=JobState.SUCCESS))
+        await jobs.finish(job.id, "v", JobOutcome(state=JobState.SUCCESS))
     assert (await jobs.get(job.id)).state is JobState.RUNNING
 
 
@@ -134,7 +134,7 @@ async def test_a_success_is_complete_and_has_a_runtime(jobs):
     job = await jobs.submit("a", {})
     await jobs.claim("w", A, 60)
     await asyncio.sleep(0.02)
-    await jobs.finish(job.id, "w", End(state=JobState.SUCCESS))
+    await jobs.finish(job.id, "w", JobOutcome(state=JobState.SUCCESS))
     found = await jobs.get(job.id)
     assert (found.state, found.progress, found.error_code) == (JobState.SUCCESS, 100, 0)
     assert found.completed is not None
@@ -146,7 +146,7 @@ async def test_a_job_is_tried_again_when_it_is_due(jobs):
     job = await jobs.submit("a", {})
     await jobs.claim("w", A, 60)
     later = datetime.now(UTC) + timedelta(milliseconds=100)
-    await jobs.finish(job.id, "w", End(state=JobState.RETRY, error_code=9, error="no answer", due=later))
+    await jobs.finish(job.id, "w", JobOutcome(state=JobState.RETRY, error_code=9, error="no answer", due=later))
     found = await jobs.get(job.id)
     assert (found.state, found.error_code, found.error, found.due) == (JobState.RETRY, 9, "no answer", later)
     async with asyncio.timeout(30):
@@ -159,7 +159,7 @@ async def test_a_job_is_tried_again_when_it_is_due(jobs):
 async def test_a_run_that_is_given_back_does_not_count(jobs):
     job = await jobs.submit("a", {})
     await jobs.claim("w", A, 60)
-    await jobs.finish(job.id, "w", End(state=JobState.PENDING))
+    await jobs.finish(job.id, "w", JobOutcome(state=JobState.PENDING))
     assert (await jobs.get(job.id)).attempts == 0
     assert (await jobs.claim("v", A, 60)) is not None
 
@@ -169,14 +169,14 @@ async def test_a_waiting_job_is_paused_resumed_and_cancelled_at_once(jobs, state
     job = await jobs.submit("a", {})
     if state is JobState.RETRY:
         await jobs.claim("w", A, 60)
-        await jobs.finish(job.id, "w", End(state=state, due=datetime.now(UTC)))
-    assert (await jobs.wish(job.id, Wish.PAUSE)).state is JobState.PAUSED
+        await jobs.finish(job.id, "w", JobOutcome(state=state, due=datetime.now(UTC)))
+    assert (await jobs.command(job.id, JobCommand.PAUSE)).state is JobState.PAUSED
     assert await jobs.claim("w", A, 60) is None
-    assert (await jobs.wish(job.id, Wish.PAUSE)).state is JobState.PAUSED
-    resumed = await jobs.wish(job.id, Wish.RESUME)
+    assert (await jobs.command(job.id, JobCommand.PAUSE)).state is JobState.PAUSED
+    resumed = await jobs.command(job.id, JobCommand.RESUME)
     assert resumed.state is JobState.PENDING
     assert resumed.since > job.since
-    cancelled = await jobs.wish(job.id, Wish.CANCEL)
+    cancelled = await jobs.command(job.id, JobCommand.CANCEL)
     assert (cancelled.state, cancelled.error_code) == (JobState.FAILURE, 37)
     assert cancelled.completed is not None
     assert await jobs.claim("w", A, 60) is None
@@ -185,24 +185,24 @@ async def test_a_waiting_job_is_paused_resumed_and_cancelled_at_once(jobs, state
 async def test_a_running_jobs_worker_learns_what_is_wanted(jobs):
     job = await jobs.submit("a", {})
     await jobs.claim("w", A, 60)
-    assert (await jobs.wish(job.id, Wish.PAUSE)).wish is Wish.PAUSE
-    assert await jobs.save(job.id, "w", lease=60) is Wish.PAUSE
-    assert (await jobs.wish(job.id, Wish.RESUME)).wish is None
+    assert (await jobs.command(job.id, JobCommand.PAUSE)).command is JobCommand.PAUSE
+    assert await jobs.save(job.id, "w", lease=60) is JobCommand.PAUSE
+    assert (await jobs.command(job.id, JobCommand.RESUME)).command is None
     assert await jobs.save(job.id, "w", lease=60) is None
-    await jobs.wish(job.id, Wish.CANCEL)
-    assert (await jobs.wish(job.id, Wish.PAUSE)).wish is Wish.CANCEL
-    await jobs.finish(job.id, "w", End(state=JobState.PAUSED))
+    await jobs.command(job.id, JobCommand.CANCEL)
+    assert (await jobs.command(job.id, JobCommand.PAUSE)).command is JobCommand.CANCEL
+    await jobs.finish(job.id, "w", JobOutcome(state=JobState.PAUSED))
     found = await jobs.get(job.id)
-    assert (found.state, found.wish, found.completed) == (JobState.PAUSED, None, None)
+    assert (found.state, found.command, found.completed) == (JobState.PAUSED, None, None)
 
 
 async def test_a_failed_job_is_resubmitted_with_its_checkpoint_as_if_it_were_new(jobs):
     job = await jobs.submit("a", {})
     await jobs.claim("w", A, 60)
     await jobs.save(job.id, "w", lease=60, progress=30, checkpoint={"c": 1})
-    await jobs.finish(job.id, "w", End(state=JobState.FAILURE, error_code=9, error="gone", fault=True))
+    await jobs.finish(job.id, "w", JobOutcome(state=JobState.FAILURE, error_code=9, error="gone", fault=True))
     assert (await jobs.get(job.id)).faults == 1
-    again = await jobs.wish(job.id, Wish.RESUBMIT)
+    again = await jobs.command(job.id, JobCommand.RESUBMIT)
     assert (again.state, again.attempts, again.faults, again.error_code, again.error) == (JobState.PENDING, 0, 0, 0, "")
     assert (again.checkpoint, again.completed) == ({"c": 1}, None)
     assert (await jobs.claim("w", A, 60)) is not None
@@ -210,15 +210,15 @@ async def test_a_failed_job_is_resubmitted_with_its_checkpoint_as_if_it_were_new
 
 async def test_wishes_that_a_state_does_not_allow_are_refused(jobs):
     job = await jobs.submit("a", {})
-    for wish, words in ((Wish.RESUME, "only a paused job"), (Wish.RESUBMIT, "only a job that failed")):
+    for command, words in ((JobCommand.RESUME, "only a paused job"), (JobCommand.RESUBMIT, "only a job that failed")):
         with pytest.raises(WrongState, match=words):
-            await jobs.wish(job.id, wish)
+            await jobs.command(job.id, command)
     with pytest.raises(WrongState, match="cancel it first"):
         await jobs.delete(job.id)
     await jobs.claim("w", A, 60)
-    await jobs.finish(job.id, "w", End(state=JobState.SUCCESS))
-    for wish in (Wish.PAUSE, Wish.CANCEL):
-        assert (await jobs.wish(job.id, wish)).state is JobState.SUCCESS
+    await jobs.finish(job.id, "w", JobOutcome(state=JobState.SUCCESS))
+    for command in (JobCommand.PAUSE, JobCommand.CANCEL):
+        assert (await jobs.command(job.id, command)).state is JobState.SUCCESS
     await jobs.delete(job.id)
     with pytest.raises(JobNotFound):
         await jobs.get(job.id)
@@ -227,7 +227,7 @@ async def test_wishes_that_a_state_does_not_allow_are_refused(jobs):
 async def test_old_jobs_that_are_over_are_forgotten_but_for_the_newest(jobs):
     made = [await jobs.submit("a", {}) for _ in range(4)]
     for job in made[:3]:
-        await jobs.wish(job.id, Wish.CANCEL)
+        await jobs.command(job.id, JobCommand.CANCEL)
     now = datetime.now(UTC)
     assert await jobs.prune(keep=0, older_than=now - HOUR) == 0
     assert await jobs.prune(keep=1, older_than=now + HOUR) == 2
@@ -235,11 +235,11 @@ async def test_old_jobs_that_are_over_are_forgotten_but_for_the_newest(jobs):
 
 
 async def test_who_waits_for_jobs_is_woken_when_one_arrives(jobs):
-    await jobs.arrived(0)
-    waiting = asyncio.create_task(jobs.arrived(60))
+    await jobs.wait_for_work(0)
+    waiting = asyncio.create_task(jobs.wait_for_work(60))
     await asyncio.sleep(0)
     job = await jobs.submit("a", {})
     await asyncio.wait_for(waiting, 10)
-    await jobs.wish(job.id, Wish.PAUSE)
-    await jobs.wish(job.id, Wish.RESUME)
-    await asyncio.wait_for(jobs.arrived(60), 10)
+    await jobs.command(job.id, JobCommand.PAUSE)
+    await jobs.command(job.id, JobCommand.RESUME)
+    await asyncio.wait_for(jobs.wait_for_work(60), 10)

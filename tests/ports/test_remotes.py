@@ -10,7 +10,7 @@ import pytest
 
 from osteon.index.sql import SqlIndex
 from osteon.remotes.port import Manufacturer, Modality, Peer, Permission, RemoteNotFound, Remotes
-from osteon.remotes.queries import Queries, QueryNotFound, RemoteQuery
+from osteon.remotes.queries import QueryNotFound, RemoteQueries, RemoteQuery
 from support.index import sqlite_url
 
 NOW = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
@@ -42,7 +42,7 @@ def remotes(index: SqlIndex) -> Remotes:
 
 
 @pytest.fixture
-def queries(index: SqlIndex) -> Queries:
+def queries(index: SqlIndex) -> RemoteQueries:
     return index.queries
 
 
@@ -101,9 +101,9 @@ def test_a_password_is_not_in_the_text_of_a_peer():
 async def test_answers_come_back_in_their_order(queries):
     query = asked(1, query={"PatientName": "Ü*"}, local_aet="HERE", timeout=9)
     await queries.add(query, keep=9, older_than=LONG_AGO)
-    await queries.answered("q1", [b"0", b"1"])
-    await queries.answered("q1", [])
-    await queries.answered("q1", [b"2"])
+    await queries.add_answers("q1", [b"0", b"1"])
+    await queries.add_answers("q1", [])
+    await queries.add_answers("q1", [b"2"])
     assert await queries.get("q1") == replace(query, answers=3)
     assert list(await queries.answers("q1")) == [b"0", b"1", b"2"]
     assert list(await queries.answers("q1", since=1, limit=1)) == [b"1"]
@@ -112,14 +112,14 @@ async def test_answers_come_back_in_their_order(queries):
 
 async def test_batches_of_answers_at_once_get_numbers_of_their_own(queries):
     await queries.add(asked(1), keep=9, older_than=LONG_AGO)
-    await asyncio.gather(*(queries.answered("q1", [b"%d" % i] * 3) for i in range(5)))
+    await asyncio.gather(*(queries.add_answers("q1", [b"%d" % i] * 3) for i in range(5)))
     assert sorted(await queries.answers("q1")) == sorted(b"%d" % i for i in range(5) for _ in range(3))
 
 
 async def test_only_the_newest_searches_are_kept(queries):
     for number in range(5):
         await queries.add(asked(number), keep=3, older_than=LONG_AGO)
-        await queries.answered(f"q{number}", [b"x"])
+        await queries.add_answers(f"q{number}", [b"x"])
     assert [query.id for query in await queries.list()] == ["q2", "q3", "q4"]
     assert list(await queries.answers("q1")) == []
 
@@ -133,6 +133,6 @@ async def test_old_searches_are_forgotten(queries):
 async def test_a_search_that_is_not_there_is_not_found(queries):
     await queries.add(asked(1), keep=9, older_than=LONG_AGO)
     await queries.delete("q1")
-    for missing in (queries.get("q1"), queries.delete("q1"), queries.answered("q1", [b"x"])):
+    for missing in (queries.get("q1"), queries.delete("q1"), queries.add_answers("q1", [b"x"])):
         with pytest.raises(QueryNotFound, match="q1"):
             await missing

@@ -13,15 +13,16 @@ from pynetdicom import AE, evt
 from pynetdicom.association import Association
 from pynetdicom.sop_class import StorageCommitmentPushModel
 
-from osteon.commitment.port import Item
+from osteon.commitment.port import CommitmentItem
 from osteon.dimse.acceptor import Acceptor
-from osteon.dimse.config import AcceptorConfig
+from osteon.dimse.config import AcceptorConfig, Remote
 from osteon.dimse.handler import ActionRequest, AssociationInfo, EventReport, Outcome, Refusing, Reporter
 from osteon.jobs.port import Job
 from osteon.remotes.port import Modality
-from osteon.settings import CommitmentSettings
-from osteon_dispatcher.commitment.answers import serve
-from osteon_dispatcher.commitment.works import remote_of, works
+from osteon.sending.store_sender import StoreSender
+from osteon_dispatcher.commitment.rpc import serve
+from osteon_dispatcher.job_types import JobContext, job_types
+from osteon_dispatcher.settings import WorkSettings
 from osteon_ingress.commitment import Commitments
 from support.fake_jobs import FakeJobs, FakeRun
 from support.index import CT
@@ -30,7 +31,7 @@ from support.make import ct_slice
 from support.pynet import accepting
 
 INSTANCE = "1.2.840.10008.1.20.1.1"
-UNKNOWN = Item(CT, "1.2.3.999")
+UNKNOWN = CommitmentItem(CT, "1.2.3.999")
 
 
 class Door(Refusing):
@@ -49,6 +50,10 @@ class Door(Refusing):
         await self._commitments.close()
 
 
+def _no_acceptor() -> Remote:
+    raise AssertionError("storage commitment needs no acceptor")
+
+
 @dataclass
 class World:
     """An archive without jobs that run by themselves."""
@@ -57,18 +62,22 @@ class World:
     port: int
     jobs: FakeJobs = field(default_factory=FakeJobs)
 
-    async def stored(self) -> Item:
+    async def stored(self) -> CommitmentItem:
         dataset = ct_slice()
         await self.room.run(await self.room.put(f"{len(self.room.indexed):032x}", dataset))
-        return Item(str(dataset.SOPClassUID), str(dataset.SOPInstanceUID))
+        return CommitmentItem(str(dataset.SOPClassUID), str(dataset.SOPInstanceUID))
 
     async def run(
         self, job: Job | None = None, *, wait: float = 0.0, depth: str = "object", linger: float = 0.0
     ) -> None:
         """Run the newest job once."""
         run = FakeRun(self.jobs, job or list(self.jobs.all.values())[-1])
-        settings = CommitmentSettings(commitment_check=depth, commitment_wait=wait, commitment_linger=linger)
-        await works(self.room.index, self.room.objects, settings, remote_of)[run.job.type](run)
+        context = JobContext(
+            settings=WorkSettings(commitment_check=depth, commitment_wait=wait, commitment_linger=linger),
+            bus=self.room.bus, objects=self.room.objects, index=self.room.index,
+            sender=StoreSender(self.room.objects, self.room.bus), own_acceptor=_no_acceptor,
+        )  # fmt: skip
+        await job_types(context)[run.job.type].work(run)
 
 
 @asynccontextmanager
@@ -82,7 +91,7 @@ async def commitment_world(folder: Path) -> AsyncIterator[World]:
         await acceptor.close()
 
 
-def asking_for(*items: Item, uid: str = "1.2.3") -> Dataset:
+def asking_for(*items: CommitmentItem, uid: str = "1.2.3") -> Dataset:
     asked = Dataset()
     asked.TransactionUID = uid
     asked.ReferencedSOPSequence = []

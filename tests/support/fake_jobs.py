@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from osteon.jobs.port import Job, JobNotFound, JobState, Wish
+from osteon.jobs.port import Job, JobCommand, JobNotFound, JobState
 
 
 class FakeJobs:
@@ -42,8 +42,8 @@ class FakeJobs:
             raise JobNotFound(job_id)
         return self.all[job_id]
 
-    async def wish(self, job_id: str, wish: Wish) -> Job:
-        assert wish is Wish.RESUBMIT
+    async def command(self, job_id: str, command: JobCommand) -> Job:
+        assert command is JobCommand.RESUBMIT
         assert self.all[job_id].state is JobState.FAILURE
         self.put(replace(self.all[job_id], state=JobState.PENDING))
         return self.all[job_id]

@@ -7,11 +7,11 @@ import asyncio
 import sys
 
 from osteon.index.sql import SqlIndex
-from osteon.jobs.run import Kind, Run
-from osteon.jobs.runner import Pace, Runner
+from osteon.jobs.run import JobRun, JobType
+from osteon.jobs.runner import JobRunner, RunnerConfig
 
 
-async def work(run: Run) -> None:
+async def work(run: JobRun) -> None:
     for step in range(run.job.checkpoint.get("step", 0), 20):
         print(step, flush=True)
         await asyncio.sleep(0.03)
@@ -21,7 +21,7 @@ async def work(run: Run) -> None:
 async def main(url: str, lease: float) -> None:
     index = SqlIndex(url, pool=3)
     await index.start()
-    async with Runner(index.jobs, {"a": Kind(work, 60)}, Pace(lease=lease, poll=0.1)):
+    async with JobRunner(index.jobs, {"a": JobType(work, 60)}, RunnerConfig(lease=lease, poll=0.1)):
         await asyncio.Event().wait()
 
 

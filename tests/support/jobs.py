@@ -4,16 +4,16 @@ import asyncio
 from collections.abc import Awaitable, Callable, Container
 
 from osteon.jobs.port import Job, Jobs, JobState
-from osteon.jobs.run import Kind, Run
-from osteon.jobs.runner import Pace
+from osteon.jobs.run import JobRun, JobType
+from osteon.jobs.runner import RunnerConfig
 
-FAST = Pace(concurrency=4, lease=0.6, poll=0.03, grace=5.0)
+FAST = RunnerConfig(concurrency=4, lease=0.6, poll=0.03, grace=5.0)
 OVER = (JobState.SUCCESS, JobState.FAILURE)
 
 
-def kind(work: Callable[[Run], Awaitable[None]], patience: float = 60.0) -> dict[str, Kind]:
+def kind(work: Callable[[JobRun], Awaitable[None]], patience: float = 60.0) -> dict[str, JobType]:
     """Return kinds with the one type `a`."""
-    return {"a": Kind(work, patience)}
+    return {"a": JobType(work, patience)}
 
 
 async def until(jobs: Jobs, job: Job, states: Container[JobState] = OVER) -> Job:
@@ -34,7 +34,7 @@ class Steps:
         self._total = total
         self._hold = hold
 
-    async def __call__(self, run: Run) -> None:
+    async def __call__(self, run: JobRun) -> None:
         for step in range(run.job.checkpoint.get("step", 0), self._total):
             if step == self._hold and not self.go.is_set():
                 self.held.set()

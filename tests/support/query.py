@@ -17,7 +17,7 @@ from osteon.bus.memory import MemoryBus
 from osteon.contracts.topology import INDEXER
 from osteon.index.sql import SqlIndex
 from osteon.objects.folder import FolderObjects
-from osteon.sending.transcoding import Transcoder
+from osteon.sending.transcoder import Transcoder
 from osteon_indexer.handlers import index_packs
 from osteon_query.app import create_app
 from osteon_query.http.context import Door

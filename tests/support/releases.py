@@ -23,13 +23,13 @@ from osteon.contracts.packs import Origin, PackStored
 from osteon.dicom.reader import HeaderReader
 from osteon.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN
 from osteon.packs import sidecar
-from osteon.remotes.orders import Order
+from osteon.remotes.job_params import JobParams
 from osteon.spool.disk import Disk
 from osteon.spool.incoming_instance import IncomingInstance
 from osteon.spool.open_packs import OpenPacks, PackLimits, PackSender
 from osteon.spool.paths import OPEN, SEALED
 from osteon.spool.recovery import recover
-from osteon_dispatcher import kinds as _  # noqa: F401  (defines the orders of the dispatcher)
+from osteon_dispatcher import job_types as _  # noqa: F401  (defines the parameters of the dispatcher's jobs)
 
 Schema = dict[str, Any]
 NEWER = {"this_came_with_a_later_release": {"and": ["has", 1, None]}}
@@ -39,11 +39,11 @@ _LEFT_OUT = ("description", "title", "default")
 
 def models() -> dict[str, type[BaseModel]]:
     """Return what is written as JSON and read by another process, by its name."""
-    orders = {f"order {kind.TYPE}": kind for kind in _orders(Order)}
+    orders = {f"order {kind.TYPE}": kind for kind in _orders(JobParams)}
     return {**topology.MESSAGES, "ConflictDecided": ConflictDecided, **orders}
 
 
-def _orders(base: type[Order]) -> Iterator[type[Order]]:
+def _orders(base: type[JobParams]) -> Iterator[type[JobParams]]:
     for kind in base.__subclasses__():
         if "TYPE" in vars(kind):
             yield kind

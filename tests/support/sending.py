@@ -14,13 +14,12 @@ from typing import Any
 from osteon.archive.resources import InstanceScope
 from osteon.dimse.config import Remote
 from osteon.jobs.port import Job
-from osteon.jobs.run import Kind
-from osteon.remotes.orders import Order
+from osteon.jobs.run import JobType
+from osteon.remotes.job_params import JobParams
 from osteon.remotes.port import Modality
-from osteon.sending.sending import Sending
-from osteon_dispatcher.commitment.works import remote_of
+from osteon.sending.store_sender import StoreSender
+from osteon_dispatcher.job_types import JobContext, job_types
 from osteon_dispatcher.settings import WorkSettings
-from osteon_dispatcher.works import works
 from support.fake_jobs import FakeJobs, FakeRun
 from support.indexer import Room, indexer_room
 from support.make import ct_slice
@@ -59,7 +58,7 @@ class World:
             return location.identity.public_study, uids
         raise AssertionError("it was not stored")
 
-    async def submit(self, order: Order) -> Job:
+    async def submit(self, order: JobParams) -> Job:
         return await self.jobs.submit(order.TYPE, order.params(), content={"ParentResources": ["kept"]})
 
     async def run(self, job: Job) -> Job:
@@ -68,13 +67,13 @@ class World:
         await self.kinds()[job.type].work(run)
         return self.jobs.all[job.id]
 
-    def kinds(self, **settings: Any) -> dict[str, Kind]:
+    def kinds(self, **settings: Any) -> dict[str, JobType]:
         index: Any = IndexWithJobs(self.room.index, self.jobs)
-        made = works(
-            WorkSettings(**settings), bus=self.room.bus, objects=self.room.objects, index=index,
-            sending=Sending(self.room.objects, self.room.bus), remote_of=remote_of, door=lambda: self.door,
+        context = JobContext(
+            settings=WorkSettings(**settings), bus=self.room.bus, objects=self.room.objects, index=index,
+            sender=StoreSender(self.room.objects, self.room.bus), own_acceptor=lambda: self.door,
         )  # fmt: skip
-        return dict(made)
+        return dict(job_types(context))
 
     async def modality(self, port: int, **more: Any) -> Modality:
         made = replace(Modality(name="modality", aet="MODALITY", host="127.0.0.1", port=port), **more)

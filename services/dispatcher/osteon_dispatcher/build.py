@@ -12,21 +12,21 @@ from osteon.bus.rabbit import RabbitBus
 from osteon.contracts.topology import ROUTER
 from osteon.index.port import Index
 from osteon.index.sql import SqlIndex
-from osteon.jobs.runner import Pace, Runner
+from osteon.jobs.runner import JobRunner, RunnerConfig
 from osteon.objects.port import Objects
 from osteon.objects.s3 import S3Objects
-from osteon.rules.file import fill, read_file
+from osteon.rules.file import add_missing, read_file
 from osteon.runtime import Running, until_available
-from osteon.sending.sending import Sending
-from osteon_dispatcher import remote
-from osteon_dispatcher.bells import Bells
-from osteon_dispatcher.breaker import Breaker, guarded
-from osteon_dispatcher.commitment import answers
-from osteon_dispatcher.kinds import Ports, kinds_of, own_door
-from osteon_dispatcher.move import Moves
+from osteon.sending.store_sender import StoreSender
+from osteon_dispatcher import remote_requests
+from osteon_dispatcher.circuit_breaker import CircuitBreaker, guarded
+from osteon_dispatcher.cmove.scp import MoveScp
+from osteon_dispatcher.commitment import rpc
+from osteon_dispatcher.job_types import JobContext, job_types
+from osteon_dispatcher.remote_addresses import own_acceptor
 from osteon_dispatcher.routing import Router
 from osteon_dispatcher.settings import DispatcherServiceSettings, WorkSettings
-from osteon_dispatcher.watching import watch_for_ever
+from osteon_dispatcher.stability_sweep import sweep_forever
 
 _PACKS_AT_ONCE: Final = 4
 """Packs on which rules are tried at the same time."""
@@ -59,33 +59,32 @@ async def build_embedded(
 ) -> AsyncIterator[None]:
     """Start the service on given ports; `door_at` goes before `OSTEON_OWN_DOOR`."""
     async with tls.followed(tls.requestor(settings)) as context:
-        ports = Ports(
+        ports = JobContext(
             settings=settings,
             bus=bus,
             objects=objects,
             index=index,
-            sending=Sending.from_settings(objects, bus, settings),
+            sender=StoreSender.from_settings(objects, bus, settings),
             tls=context,
-            bells=Bells(),
-            door=partial(own_door, settings, context, door_at or (lambda: settings.own_door)),
+            own_acceptor=partial(own_acceptor, settings, context, door_at or (lambda: settings.own_door)),
         )
-        await remote.serve(bus, index.remotes, index.queries, context)
-        await Moves(index, ports.bells, settings.aet).serve(bus)
-        await answers.serve(bus, index.commitments, index.jobs)
-        breaker = Breaker(index.circuits, settings.breaker_failures, settings.breaker_seconds)
-        async with Runner(index.jobs, guarded(kinds_of(ports), breaker), _pace(settings)), routing(settings, ports):
+        await remote_requests.serve(bus, index.remotes, index.queries, context)
+        await MoveScp(index, ports.signals, settings.aet).serve(bus)
+        await rpc.serve(bus, index.commitments, index.jobs)
+        breaker = CircuitBreaker(index.circuits, settings.breaker_failures, settings.breaker_seconds)
+        async with JobRunner(index.jobs, guarded(job_types(ports), breaker), _pace(settings)), routing(settings, ports):
             yield
 
 
 @asynccontextmanager
-async def routing(settings: WorkSettings, ports: Ports) -> AsyncIterator[None]:
+async def routing(settings: WorkSettings, ports: JobContext) -> AsyncIterator[None]:
     """Route what was indexed and what is stable."""
     if settings.rules_file is not None:
         known = await asyncio.to_thread(read_file, settings.rules_file)
-        await until_available("database", partial(fill, ports.index.rules, known))
+        await until_available("database", partial(add_missing, ports.index.rules, known))
     router = Router(ports.index, ports.objects)
     await ports.bus.consume(ROUTER, router.route_pack, concurrency=_PACKS_AT_ONCE)
-    watching = asyncio.create_task(watch_for_ever(ports.index, router, settings.stable_age))
+    watching = asyncio.create_task(sweep_forever(ports.index, router, settings.stable_age))
     try:
         yield
     finally:
@@ -93,8 +92,8 @@ async def routing(settings: WorkSettings, ports: Ports) -> AsyncIterator[None]:
         await asyncio.wait({watching})
 
 
-def _pace(settings: WorkSettings) -> Pace:
-    return Pace(
+def _pace(settings: WorkSettings) -> RunnerConfig:
+    return RunnerConfig(
         concurrency=settings.dispatcher_jobs,
         lease=settings.job_lease,
         poll=settings.job_poll,

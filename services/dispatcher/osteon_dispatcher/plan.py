@@ -48,7 +48,7 @@ class BadIdentifier(Invalid):
 async def plan(request: PlanRequested, index: ResourceSearch) -> Plan:
     """Return a page of what a request means; a status tells what is wrong with it (PS3.4 Table C.4-3)."""
     try:
-        search = replace(understand(request), limit=PAGE, cursor=request.cursor)
+        search = replace(parse_retrieve_identifier(request), limit=PAGE, cursor=request.cursor)
         total = await index.count(search) if request.cursor is None else 0
         page = await index.search_locations(search)
     except OsteonError as error:
@@ -56,12 +56,12 @@ async def plan(request: PlanRequested, index: ResourceSearch) -> Plan:
     return Plan(
         correlation_id=request.correlation_id,
         total=total,
-        instances=[planned(location) for location in page.locations],
+        instances=[from_location(location) for location in page.locations],
         cursor=page.cursor,
     )
 
 
-def understand(request: RetrieveRequest) -> Search:
+def parse_retrieve_identifier(request: RetrieveRequest) -> Search:
     """Return the search for the instances that an identifier means. Raises `Invalid`."""
     identifier = read_identifier(request.identifier, request.transfer_syntax_uid)
     level = _level(request.sop_class_uid, identifier)
@@ -77,7 +77,7 @@ def understand(request: RetrieveRequest) -> Search:
     return Search(level=Level.IMAGE, conditions=tuple(conditions), case_sensitive=True)
 
 
-def planned(location: Location) -> PlannedInstance:
+def from_location(location: Location) -> PlannedInstance:
     """Return what sending needs of a location."""
     return PlannedInstance(
         sop_class_uid=location.identity.sop_class_uid,

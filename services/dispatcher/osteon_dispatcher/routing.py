@@ -3,23 +3,34 @@
 A message or an entry of the change log that comes again finds the jobs that it made before, by their keys.
 """
 
-import hashlib
 from collections.abc import Sequence
-from typing import Final
-
 from osteon import metrics
-from osteon.archive.changes import Change, ChangeType
+from osteon.archive.changes import Change
+from osteon.archive.changes import ChangeType
 from osteon.contracts.packs import PackIndexed
-from osteon.errors import Invalid, NotFound
+from osteon.errors import Invalid
+from osteon.errors import NotFound
 from osteon.index.port import Index
 from osteon.jobs.port import Job
 from osteon.logging import get_logger
 from osteon.objects.port import Objects
-from osteon.remotes.orders import ModalityStore, Order, PeerStore
+from osteon.remotes.job_params import JobParams
+from osteon.remotes.job_params import ModalityStoreParams
+from osteon.remotes.job_params import PeerStoreParams
 from osteon.rules.errors import BadRule
-from osteon.rules.forms import parsed
-from osteon.rules.port import Destination, DestinationKind, Rule, StoredRule, When
-from osteon.rules.trial import Pack, Shipment, shipments, try_indexed, try_study
+from osteon.rules.evaluation import Dispatch
+from osteon.rules.evaluation import EvaluatedPack
+from osteon.rules.evaluation import dispatches
+from osteon.rules.evaluation import evaluate_indexed
+from osteon.rules.evaluation import evaluate_study
+from osteon.rules.parsing import parse_stored
+from osteon.rules.port import Destination
+from osteon.rules.port import DestinationKind
+from osteon.rules.port import Rule
+from osteon.rules.port import StoredRule
+from osteon.rules.port import When
+from typing import Final
+import hashlib
 
 FOLLOWER: Final = "router"
 _PER_JOB: Final = 10_000
@@ -44,7 +55,7 @@ class Router:
         rules = await self._enabled(When.INSTANCE)
         if not rules or not message.stored:
             return
-        pack = await try_indexed(message.pack_id, message.sidecar_key, rules, self._index, self._objects)
+        pack = await evaluate_indexed(message.pack_id, message.sidecar_key, rules, self._index, self._objects)
         if pack is None:
             log.warning("pack not routed: its sidecar is not there any more", pack=message.pack_id)
             return
@@ -67,26 +78,28 @@ class Router:
         if not rules:
             return
         try:
-            packs = await try_study(change.public_id, rules, self._index, self._objects)
+            packs = await evaluate_study(change.public_id, rules, self._index, self._objects)
         except (Invalid, NotFound) as error:
             # Nobody could mend this by trying again; the study is named, and the others must not wait for it.
-            log.error("study not routed: a sidecar can not be used", study=change.public_id, error=str(error))
+            log.error("study not routed: a sidecar cannot be used", study=change.public_id, error=str(error))
             for rule in rules:
                 metrics.ROUTING_FAILURES.labels(rule=rule.name).inc()
             return
         await self._send(rules, packs, f"{change.public_id} {change.seq}", study=change.public_id)
 
-    async def _send(self, rules: Sequence[Rule], packs: Sequence[Pack], occasion: str, *, study: str = "") -> None:
+    async def _send(
+        self, rules: Sequence[Rule], packs: Sequence[EvaluatedPack], occasion: str, *, study: str = ""
+    ) -> None:
         for rule in rules:
             problem = next((pack.tried[rule.name].problem for pack in packs if pack.tried[rule.name].problem), "")
             if problem:
                 log.error("rule could not be tried", rule=rule.name, problem=problem, occasion=occasion)
                 metrics.ROUTING_FAILURES.labels(rule=rule.name).inc()
                 continue
-            for shipment in await shipments(rule, packs, self._index.remotes, study=study):
+            for shipment in await dispatches(rule, packs, self._index.remotes, study=study):
                 await self._submit(shipment, occasion)
 
-    async def _submit(self, shipment: Shipment, occasion: str) -> None:
+    async def _submit(self, shipment: Dispatch, occasion: str) -> None:
         rule, to = shipment.rule, shipment.destination
         if shipment.skipped:
             log.info("not routed", rule=rule.name, destination=str(to), reason=shipment.skipped, occasion=occasion)
@@ -113,17 +126,17 @@ def _parsed(stored: Sequence[StoredRule]) -> list[Rule]:
     rules = []
     for each in stored:
         try:
-            rules.append(parsed(each))
+            rules.append(parse_stored(each))
         except BadRule as error:
-            log.error("rule can not be used", rule=each.name, error=str(error))
+            log.error("rule cannot be used", rule=each.name, error=str(error))
             metrics.ROUTING_FAILURES.labels(rule=each.name).inc()
     return [rule for rule in rules if rule.enabled]
 
 
-def _order(to: Destination, resources: tuple[str, ...]) -> Order:
+def _order(to: Destination, resources: tuple[str, ...]) -> JobParams:
     if to.kind is DestinationKind.MODALITY:
-        return ModalityStore(modality=to.name, resources=resources)
-    return PeerStore(peer=to.name, resources=resources)
+        return ModalityStoreParams(modality=to.name, resources=resources)
+    return PeerStoreParams(peer=to.name, resources=resources)
 
 
 def _key(rule: Rule, to: Destination, occasion: str, start: int) -> str:
@@ -131,7 +144,7 @@ def _key(rule: Rule, to: Destination, occasion: str, start: int) -> str:
     return f"rule {digest}"
 
 
-def _count(job: Job, shipment: Shipment, start: int) -> None:
+def _count(job: Job, shipment: Dispatch, start: int) -> None:
     log.info(
         "routed", rule=shipment.rule.name, destination=str(shipment.destination), instances=shipment.instances,
         job=job.id,

@@ -15,7 +15,7 @@ from osteon.dimse.handler import AssociationInfo
 from osteon.dimse.observer import AssociationRefused
 from osteon.objects.port import Objects
 from osteon.runtime import Running, allow_open_files, until_available
-from osteon.sending.sending import Sending
+from osteon.sending.store_sender import StoreSender
 from osteon.settings import (
     AccessSettings,
     BalancerSettings,
@@ -31,6 +31,7 @@ from osteon.spool.spool import Spool
 from osteon_ingress.access import FILE, Access
 from osteon_ingress.doors import opened
 from osteon_ingress.handlers import Association, announce, indexed
+from osteon_ingress.move_progress import MoveProgressInbox
 from osteon_ingress.observer import AssociationObserver
 from osteon_ingress.settings import acceptor_config, spool_config
 
@@ -62,9 +63,9 @@ async def build(
             objects = _object_store(settings, stack)
         if bus is None:
             bus, connecting = _broker(settings, stack)
-        sending = Sending.from_settings(objects, bus, settings)
+        sender = StoreSender.from_settings(objects, bus, settings)
         service = _service(
-            settings, settings, settings, settings, settings, bus=bus, sending=sending, connecting=connecting
+            settings, settings, settings, settings, settings, bus=bus, sender=sender, connecting=connecting
         )
         yield await stack.enter_async_context(service)
 
@@ -100,17 +101,18 @@ async def _service(
     spool_settings: SpoolSettings,
     *,
     bus: Bus,
-    sending: Sending,
+    sender: StoreSender,
     connecting: asyncio.Task[None] | None = None,
 ) -> AsyncIterator[Running]:
     allow_open_files()
     publish = partial(announce, bus=bus, spool_id=spool_settings.spool_id)
     spool = await Spool.open(spool_config(spool_settings, ack_after=dicom.ack_after), publish)
-    listening = asyncio.create_task(_listen(bus, spool, spool_settings.spool_id, connecting))
+    inbox = MoveProgressInbox()
+    listening = asyncio.create_task(_listen(bus, spool, inbox, spool_settings.spool_id, connecting))
     access = Access(rules.unknown_aets, spool_settings.spool / FILE, check_host=rules.dicom_check_host)
     await access.load()
     following = asyncio.create_task(_follow(bus, access, connecting))
-    handler = partial(_handler, spool=spool, bus=bus, access=access, sending=sending)
+    handler = partial(_handler, spool=spool, bus=bus, access=access, sender=sender, inbox=inbox)
     acceptor = Acceptor(acceptor_config(dicom), handler, AssociationObserver())
     metrics.ASSOCIATIONS_LIMIT.set(dicom.max_associations)
     try:
@@ -132,18 +134,24 @@ async def _follow(bus: Bus, access: Access, connecting: asyncio.Task[None] | Non
     await access.follow(bus)
 
 
-async def _listen(bus: Bus, spool: Spool, spool_id: str, connecting: asyncio.Task[None] | None) -> None:
+async def _listen(
+    bus: Bus, spool: Spool, inbox: MoveProgressInbox, spool_id: str, connecting: asyncio.Task[None] | None
+) -> None:
     if connecting is not None:
         await asyncio.shield(connecting)
     await until_available("broker", partial(bus.declare, writer_queue(spool_id)))
     await until_available("broker", partial(bus.subscribe, PackIndexed, partial(indexed, spool=spool)))
+    await until_available("broker", partial(inbox.subscribe, bus))
 
 
-def _handler(info: AssociationInfo, *, spool: Spool, bus: Bus, access: Access, sending: Sending) -> Association:
+def _handler(
+    info: AssociationInfo, *, spool: Spool, bus: Bus, access: Access, sender: StoreSender, inbox: MoveProgressInbox
+) -> Association:
     if (reason := access.refuse(info)) is not None:
         raise AssociationRefused(reason)
     span = tracing.begin("association", kind="server", correlation_id=info.id, attributes=_shown(info))
-    return Association(replace(info, traceparent=span.traceparent), spool, bus, access, sending=sending, span=span)
+    traced = replace(info, traceparent=span.traceparent)
+    return Association(traced, spool, bus, access, sender=sender, inbox=inbox, span=span)
 
 
 def _shown(info: AssociationInfo) -> dict[str, tracing.Attribute]:

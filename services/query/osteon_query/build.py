@@ -16,9 +16,9 @@ from osteon.index.sql import SqlIndex
 from osteon.logging import correlated
 from osteon.objects.port import Objects
 from osteon.objects.s3 import S3Objects
-from osteon.remotes.file import fill, read_file
+from osteon.remotes.file import add_missing, read_file
 from osteon.runtime import Running, http_server, until_available
-from osteon.sending.transcoding import Transcoder
+from osteon.sending.transcoder import Transcoder
 from osteon_query.app import create_app
 from osteon_query.http.context import Door
 from osteon_query.images.asking import Pictures
@@ -51,7 +51,7 @@ async def build(
             bus, index, objects = await _real_parts(settings, stack)
         if settings.remotes_file is not None:
             known = await asyncio.to_thread(read_file, settings.remotes_file)
-            await until_available("database", partial(fill, index.remotes, *known))
+            await until_available("database", partial(add_missing, index.remotes, *known))
         sidecars = Sidecars(objects, memory=SIDECAR_MEMORY)
         folder = await work_folder.lend(stack, "query")
         uploads = Uploads(

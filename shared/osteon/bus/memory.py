@@ -35,7 +35,7 @@ class MemoryBus:
         self._delays = [delay / 1000 for delay in retry_delays_ms]
         self._backlog = backlog
         self._queues: dict[str, _WorkQueue] = {}
-        self._subscribers: dict[type[Message], list[Pool[Delivery]]] = {}
+        self._subscribers: dict[type[Message], list[tuple[str, Pool[Delivery]]]] = {}
         self._servers: dict[str, Pool[_Request]] = {}
         self._pools: list[Pool[Any]] = []
         self._dead: list[DeadLetter] = []
@@ -76,7 +76,9 @@ class MemoryBus:
             raise BusUnavailable(f"queue {full[0]} holds {self._backlog} messages")
         for queue in queues:
             queue.put(letter)
-        for pool in self._subscribers.get(type(message), []):
+        for prefix, pool in self._subscribers.get(type(message), []):
+            if not key.startswith(prefix):
+                continue
             if pool.inbox.qsize() >= _EVENT_BACKLOG:
                 pool.inbox.get_nowait()
             pool.inbox.put_nowait(_Delivered(letter))
@@ -96,12 +98,12 @@ class MemoryBus:
         worker = Worker(queue.name, cast("type[M]", queue.message), handler)
         self._pools.append(Pool(worker, tasks=1, inbox=self._queue(queue).inbox, size=size, linger=linger))
 
-    async def subscribe(self, message: type[M], handler: Callable[[M], Awaitable[None]]) -> None:
+    async def subscribe(self, message: type[M], handler: Callable[[M], Awaitable[None]], *, address: str = "") -> None:
         """Call `handler` with every event of a type, in their order."""
-        binding_key(message)  # says so when it is no event
+        prefix = binding_key(message, address).removesuffix("#")
         pool = Pool(Listener(message, handler), tasks=1)
         self._pools.append(pool)
-        self._subscribers.setdefault(message, []).append(pool)
+        self._subscribers.setdefault(message, []).append((prefix, pool))
 
     async def request(self, queue: RpcQueue, message: Message, *, timeout: float) -> Message:
         """Hand the request to a server of this process and wait for its answer."""

@@ -70,8 +70,11 @@ class Bus(Protocol):
         message does not take the others with it.
         """
 
-    async def subscribe(self, message: type[M], handler: Callable[[M], Awaitable[None]]) -> None:
-        """Call `handler` with every event of this type published from now on, in every process that subscribed."""
+    async def subscribe(self, message: type[M], handler: Callable[[M], Awaitable[None]], *, address: str = "") -> None:
+        """Call `handler` with every event of this type published from now on, in every process that subscribed.
+
+        With an `address`, only with the events of this type that are addressed to it.
+        """
 
     async def request(self, queue: RpcQueue, message: Message, *, timeout: float) -> Message:
         """Send a request and return its answer (of type `queue.reply`); raises `RequestTimeout`."""

@@ -35,6 +35,7 @@ from osteon.contracts.topology import (
     RETRY_DELAYS_MS,
     Queue,
     RpcQueue,
+    binding_key,
     needs_queue,
     routing_key,
 )
@@ -130,9 +131,11 @@ class RabbitBus:
         pool: Pool[Work] = self._pool(worker, tasks=1, size=size, linger=linger)
         await self._register(WorkConsumer(queue, self._delays, pool, prefetch=2 * size))
 
-    async def subscribe(self, message: type[M], handler: Callable[[M], Awaitable[None]]) -> None:
+    async def subscribe(self, message: type[M], handler: Callable[[M], Awaitable[None]], *, address: str = "") -> None:
         """Call `handler` with every event of a type, in their order."""
-        await self._register(EventConsumer(message, self._pool(Listener(message, handler), tasks=1)))
+        await self._register(
+            EventConsumer(binding_key(message, address), self._pool(Listener(message, handler), tasks=1))
+        )
 
     async def request(self, queue: RpcQueue, message: Message, *, timeout: float) -> Message:
         """Send a request and wait for its answer."""

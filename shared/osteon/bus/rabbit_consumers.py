@@ -21,7 +21,7 @@ from osteon.bus.rabbit_wire import (
 from osteon.bus.wire import DeadLetter, Letter, encode
 from osteon.bus.worker import Pool
 from osteon.contracts.base import Message
-from osteon.contracts.topology import DEAD_EXCHANGE, EXCHANGE, REPLY_TO, Queue, RpcQueue, binding_key, retry_queue
+from osteon.contracts.topology import DEAD_EXCHANGE, EXCHANGE, REPLY_TO, Queue, RpcQueue, retry_queue
 
 R = TypeVar("R", bound="Received")
 Receive = Callable[[AbstractIncomingMessage], Awaitable[None]]
@@ -142,13 +142,13 @@ class WorkConsumer(Consumer["Work"]):
 
 
 class EventConsumer(Consumer["Received"]):
-    """Takes every event of a type, in a queue that lives as long as the connection."""
+    """Takes every event with a binding key, in a queue that lives as long as the connection."""
 
     careful = False
 
-    def __init__(self, message: type[Message], pool: "Pool[Received]") -> None:
+    def __init__(self, key: str, pool: "Pool[Received]") -> None:
         super().__init__(pool, _EVENT_PREFETCH)
-        self._key = binding_key(message)
+        self._key = key
 
     async def declare(self, channel: AbstractChannel) -> AbstractQueue:
         """Make the queue; a new name each time, since the broker may still hold the last for a dead connection."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from osteon.commitment.port import Failure, Item, Reason
+from osteon.commitment.port import CommitmentFailure, CommitmentItem, FailureReason
 from osteon.dicom.deflate import inflate
 from osteon.dicom.encoding import ITEM, LONG_VRS, Encoding, declared_encoding
 from osteon.dicom.errors import BadDataSet
@@ -26,21 +26,21 @@ _REFERENCED: Final = 0x00081199
 _UID: Final = re.compile(r"[0-9.]{1,64}")
 
 
-class BadInformation(Invalid):
-    """An attribute is missing, or has a value that it can not have; the message names it."""
+class BadCommitmentInformation(Invalid):
+    """An attribute is missing, or has a value that it cannot have; the message names it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Information:
+class CommitmentInformation:
     """What a request or a report says."""
 
     transaction_uid: str
-    items: tuple[Item, ...] = ()
-    failures: tuple[Failure, ...] = ()
+    items: tuple[CommitmentItem, ...] = ()
+    failures: tuple[CommitmentFailure, ...] = ()
 
 
-def decode(data: bytes, transfer_syntax_uid: str) -> Information:
-    """Read a data set; raises `BadInformation`, `BadDataSet` and `UnknownTransferSyntax`."""
+def decode(data: bytes, transfer_syntax_uid: str) -> CommitmentInformation:
+    """Read a data set; raises `BadCommitmentInformation`, `BadDataSet` and `UnknownTransferSyntax`."""
     syntax = transfer_syntax(transfer_syntax_uid)
     more = len(data) > MAX_LENGTH
     if syntax.deflated:
@@ -50,14 +50,14 @@ def decode(data: bytes, transfer_syntax_uid: str) -> Information:
         raise BadDataSet(f"the data set is longer than {MAX_LENGTH} bytes", "", MAX_LENGTH)
     order = "<" if syntax.little_endian else ">"
     values = _values(whole(data, syntax))
-    return Information(
+    return CommitmentInformation(
         _uid(values, _TRANSACTION, "Transaction UID"),
         tuple(_item(found) for found in _sequence(values, _REFERENCED)),
-        tuple(Failure(_item(found), _reason(found, order)) for found in _sequence(values, _FAILED)),
+        tuple(CommitmentFailure(_item(found), _reason(found, order)) for found in _sequence(values, _FAILED)),
     )
 
 
-def encode(information: Information, transfer_syntax_uid: str) -> bytes:
+def encode(information: CommitmentInformation, transfer_syntax_uid: str) -> bytes:
     """Write a data set with the sequences that are not empty."""
     syntax = transfer_syntax(transfer_syntax_uid)
     to = _Writer(declared_encoding(syntax))
@@ -82,24 +82,24 @@ def _sequence(values: dict[int, Span], tag: int) -> Iterator[dict[int, Span]]:
     return (_values(item) for item in items(values[tag])) if tag in values else iter(())
 
 
-def _item(values: dict[int, Span]) -> Item:
-    return Item(
+def _item(values: dict[int, Span]) -> CommitmentItem:
+    return CommitmentItem(
         _uid(values, _SOP_CLASS, "Referenced SOP Class UID"), _uid(values, _SOP_INSTANCE, "Referenced SOP Instance UID")
     )
 
 
 def _uid(values: dict[int, Span], tag: int, name: str) -> str:
     if tag not in values:
-        raise BadInformation(f"({tag >> 16:04X},{tag & 0xFFFF:04X}) {name} is missing")
+        raise BadCommitmentInformation(f"({tag >> 16:04X},{tag & 0xFFFF:04X}) {name} is missing")
     text = _raw(values[tag]).decode("latin-1").strip(" \0")
     if not _UID.fullmatch(text):
-        raise BadInformation(f"({tag >> 16:04X},{tag & 0xFFFF:04X}) {name} is no UID")
+        raise BadCommitmentInformation(f"({tag >> 16:04X},{tag & 0xFFFF:04X}) {name} is no UID")
     return text
 
 
 def _reason(values: dict[int, Span], order: str) -> int:
     raw = _raw(values[_REASON]) if _REASON in values else b""
-    return int(struct.unpack(f"{order}H", raw)[0]) if len(raw) == 2 else Reason.PROCESSING_FAILURE
+    return int(struct.unpack(f"{order}H", raw)[0]) if len(raw) == 2 else FailureReason.PROCESSING_FAILURE
 
 
 def _raw(span: Span) -> bytes:
@@ -119,7 +119,7 @@ class _Writer:
     def number(self, tag: int, value: int) -> bytes:
         return self._element(tag, b"US", value.to_bytes(2, "little" if self._encoding.little_endian else "big"))
 
-    def item(self, item: Item) -> bytes:
+    def item(self, item: CommitmentItem) -> bytes:
         return self.uid(_SOP_CLASS, item.sop_class_uid) + self.uid(_SOP_INSTANCE, item.sop_instance_uid)
 
     def sequence(self, tag: int, contents: Iterable[bytes]) -> bytes:

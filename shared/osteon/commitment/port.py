@@ -22,14 +22,14 @@ class CommitmentNotFound(NotFound):
     """There is no such transaction."""
 
 
-class Event(IntEnum):
+class CommitmentEvent(IntEnum):
     """Event types of the N-EVENT-REPORT (PS3.4 J.3.3)."""
 
     COMMITTED = 1
     FAILURES_EXIST = 2
 
 
-class Reason(IntEnum):
+class FailureReason(IntEnum):
     """Values of Failure Reason (0008,1197), PS3.3 C.14.1.1."""
 
     PROCESSING_FAILURE = 0x0110
@@ -40,24 +40,24 @@ class Reason(IntEnum):
     RESOURCE_LIMITATION = 0x0213
 
 
-class Role(StrEnum):
+class CommitmentRole(StrEnum):
     """Ours in a transaction."""
 
     SCP = "scp"
     SCU = "scu"
 
 
-class Item(NamedTuple):
+class CommitmentItem(NamedTuple):
     """An item of Referenced SOP Sequence (0008,1199)."""
 
     sop_class_uid: str
     sop_instance_uid: str
 
 
-class Failure(NamedTuple):
-    """An item of Failed SOP Sequence (0008,1198). `reason` is usually one of `Reason`."""
+class CommitmentFailure(NamedTuple):
+    """An item of Failed SOP Sequence (0008,1198). `reason` is usually one of `FailureReason`."""
 
-    item: Item
+    item: CommitmentItem
     reason: int
 
 
@@ -76,19 +76,19 @@ class Commitment:
     """
 
     id: str
-    role: Role
+    role: CommitmentRole
     transaction_uid: str
     remote_aet: str
     local_aet: str
     remote: str
-    items: tuple[Item, ...]
+    items: tuple[CommitmentItem, ...]
     created: datetime
-    failures: tuple[Failure, ...] | None = None
+    failures: tuple[CommitmentFailure, ...] | None = None
     reported: datetime | None = None
     watched: datetime | None = None
 
     @property
-    def successes(self) -> tuple[Item, ...]:
+    def successes(self) -> tuple[CommitmentItem, ...]:
         """What is committed, as far as that is known."""
         if self.failures is None:
             return ()
@@ -110,16 +110,16 @@ class Commitments(Protocol):
     async def get(self, commitment_id: str) -> Commitment:
         """Return a transaction; raises `CommitmentNotFound`."""
 
-    async def asked(self, transaction_uid: str) -> Commitment:
+    async def by_transaction(self, transaction_uid: str) -> Commitment:
         """Return a transaction of which we are the SCU; raises `CommitmentNotFound`."""
 
-    async def settle(self, commitment_id: str, failures: Sequence[Failure]) -> None:
+    async def record_result(self, commitment_id: str, failures: Sequence[CommitmentFailure]) -> None:
         """Note how it ended."""
 
-    async def reported(self, commitment_id: str, at: datetime) -> None:
+    async def record_report(self, commitment_id: str, at: datetime) -> None:
         """Note that the requester knows how it ended."""
 
-    async def watch(self, commitment_id: str, until: datetime | None) -> None:
+    async def watch_until(self, commitment_id: str, until: datetime | None) -> None:
         """Note until when the requester's own association is looked after, None: it is gone."""
 
     async def prune(self, before: datetime) -> int:

@@ -1,7 +1,8 @@
 """C-MOVE and C-GET over the bus (PS3.4 C.4.2, C.4.3): `ingress` asks, `dispatcher` plans and moves.
 
-A C-MOVE is a job: `MoveRequested` begins it, and `MoveWatched` is asked again and again until it is over, of whichever
-`dispatcher` answers. For a C-GET the dispatcher only plans; `ingress` sends on the requester's own association.
+A C-MOVE is a job: `MoveRequested` begins it, and its dispatcher publishes `MoveProgressed` until it is over, to the
+`ingress` that began it. An event may be lost, and a dispatcher die: `MoveWatched` asks now and then for the row of the
+job, and stops it. For a C-GET the dispatcher only plans; `ingress` sends on the requester's own association.
 """
 
 from pydantic import Field
@@ -25,6 +26,7 @@ class MoveRequested(RetrieveRequest):
 
     destination: str = Field(description="Move Destination (0000,0600), an AE title.")
     message_id: int = Field(description="Of the C-MOVE-RQ: Move Originator Message ID of the C-STOREs.")
+    progress_address: str = Field(default="", description="Of the `MoveProgressed` events; empty: none are sent.")
 
 
 class MoveStarted(Message):
@@ -37,14 +39,13 @@ class MoveStarted(Message):
 
 
 class MoveWatched(Message):
-    """How far is a C-MOVE? The answer comes when something has changed since `seen`, or soon after."""
+    """How far is a C-MOVE?"""
 
     job_id: str
     cancel: bool = Field(default=False, description="Stop it (C-CANCEL, or its association is gone).")
-    seen: int = Field(default=-1, description="`completed + failed + warning` of the last answer.")
 
 
-class MoveProgress(Message):
+class MoveCounters(Message):
     """The counters of sub-operations, which are not limited to 65,535."""
 
     remaining: int = 0
@@ -55,6 +56,16 @@ class MoveProgress(Message):
     status: int = Field(default=0xFF00, description="That of the final response when `done`.")
     failed_uids: list[str] = Field(default_factory=list, description="SOP Instance UIDs, when `done`.")
     error_comment: str = ""
+
+
+class MoveProgress(MoveCounters):
+    """How far a C-MOVE is, as the row of its job says."""
+
+
+class MoveProgressed(MoveCounters):
+    """A C-MOVE got on, or has ended: an event for the `ingress` whose requester waits for it."""
+
+    address: str = Field(description="`<process>.<number of the C-MOVE>`, the `progress_address` of its request.")
 
 
 class PlanRequested(RetrieveRequest):

@@ -25,7 +25,15 @@ from osteon.contracts.remote import (
     RemoteFindRequested,
     RemoteFound,
 )
-from osteon.contracts.retrieve import MoveProgress, MoveRequested, MoveStarted, MoveWatched, Plan, PlanRequested
+from osteon.contracts.retrieve import (
+    MoveProgress,
+    MoveProgressed,
+    MoveRequested,
+    MoveStarted,
+    MoveWatched,
+    Plan,
+    PlanRequested,
+)
 
 EXCHANGE: Final = "osteon"
 """Topic exchange that carries every message."""
@@ -100,6 +108,7 @@ MESSAGES: Final[dict[str, type[Message]]] = {
         MoveStarted,
         MoveWatched,
         MoveProgress,
+        MoveProgressed,
         TranscodeRequested,
         Transcoded,
         RenderRequested,
@@ -132,16 +141,19 @@ def routing_key(message: Message) -> str:
             return "pack.stored"
         case PackIndexed():
             return "pack.indexed"
+        case MoveProgressed():
+            return f"move.progress.{message.address}"
         case _:
             raise TypeError(f"{type(message).__name__} is not published; it is a request or a reply")
 
 
-def binding_key(message: type[Message]) -> str:
-    """Return the topic pattern that matches every published message of a type."""
+def binding_key(message: type[Message], address: str = "") -> str:
+    """Return the topic pattern that matches every published message of a type, or those to a process only."""
     keys: dict[type[Message], str] = {
         PackSealed: "pack.sealed.#",
         PackStored: "pack.stored",
         PackIndexed: "pack.indexed",
+        MoveProgressed: f"move.progress.{address}.#" if address else "move.progress.#",
     }
     if message not in keys:
         raise TypeError(f"{message.__name__} is not published; it is a request or a reply")
@@ -155,4 +167,4 @@ def retry_queue(queue: str, delay_ms: int) -> str:
 
 def needs_queue(message: Message) -> bool:
     """Whether a queue must take `message`: a work item must never vanish, an event may have no listener."""
-    return not isinstance(message, PackIndexed)
+    return not isinstance(message, PackIndexed | MoveProgressed)

@@ -11,7 +11,14 @@ import orjson
 from sqlalchemy import Column, ColumnElement, LargeBinary, Row, Table, Text, UniqueConstraint, delete, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from osteon.commitment.port import Commitment, CommitmentNotFound, Failure, Item, Reason, Role
+from osteon.commitment.port import (
+    Commitment,
+    CommitmentFailure,
+    CommitmentItem,
+    CommitmentNotFound,
+    CommitmentRole,
+    FailureReason,
+)
 from osteon.index.database import Database
 from osteon.index.tables import Bytewise, Moment, metadata
 
@@ -61,7 +68,9 @@ class SqlCommitments:
             return await _again(connection, _commitment(known), commitment.created)
         failures = None
         if (await connection.execute(select(_c.id).where(*same).limit(1))).first():
-            failures = tuple(Failure(item, Reason.DUPLICATE_TRANSACTION_UID) for item in commitment.items)
+            failures = tuple(
+                CommitmentFailure(item, FailureReason.DUPLICATE_TRANSACTION_UID) for item in commitment.items
+            )
         values = {
             "id": commitment.id, "role": commitment.role.value, "transaction_uid": commitment.transaction_uid,
             "remote_aet": commitment.remote_aet, "local_aet": commitment.local_aet, "remote": commitment.remote,
@@ -75,19 +84,19 @@ class SqlCommitments:
         """See `Commitments`."""
         return await self._one(_c.id == commitment_id)
 
-    async def asked(self, transaction_uid: str) -> Commitment:
+    async def by_transaction(self, transaction_uid: str) -> Commitment:
         """See `Commitments`."""
-        return await self._one(_c.transaction_uid == transaction_uid, _c.role == Role.SCU.value)
+        return await self._one(_c.transaction_uid == transaction_uid, _c.role == CommitmentRole.SCU.value)
 
-    async def settle(self, commitment_id: str, failures: Sequence[Failure]) -> None:
+    async def record_result(self, commitment_id: str, failures: Sequence[CommitmentFailure]) -> None:
         """See `Commitments`."""
         await self._update(commitment_id, failures=_pack(failures))
 
-    async def reported(self, commitment_id: str, at: datetime) -> None:
+    async def record_report(self, commitment_id: str, at: datetime) -> None:
         """See `Commitments`."""
         await self._update(commitment_id, reported=at, watched=None)
 
-    async def watch(self, commitment_id: str, until: datetime | None) -> None:
+    async def watch_until(self, commitment_id: str, until: datetime | None) -> None:
         """See `Commitments`."""
         await self._update(commitment_id, watched=until)
 
@@ -118,7 +127,7 @@ class SqlCommitments:
 async def _again(connection: AsyncConnection, known: Commitment, now: datetime) -> Commitment:
     if known.reported is None:
         return known
-    duplicate = any(failure.reason == Reason.DUPLICATE_TRANSACTION_UID for failure in known.failures or ())
+    duplicate = any(failure.reason == FailureReason.DUPLICATE_TRANSACTION_UID for failure in known.failures or ())
     values = {"created": now, "reported": None, "watched": None}
     if not duplicate:
         values["failures"] = None
@@ -126,21 +135,23 @@ async def _again(connection: AsyncConnection, known: Commitment, now: datetime) 
     return replace(known, created=now, reported=None, watched=None, failures=known.failures if duplicate else None)
 
 
-def _pack(values: Sequence[Item] | Sequence[Failure]) -> bytes:
+def _pack(values: Sequence[CommitmentItem] | Sequence[CommitmentFailure]) -> bytes:
     return zlib.compress(_json(values))
 
 
-def _json(values: Sequence[Item] | Sequence[Failure]) -> bytes:
+def _json(values: Sequence[CommitmentItem] | Sequence[CommitmentFailure]) -> bytes:
     return orjson.dumps(list(values), default=list)  # orjson takes no named tuples
 
 
 def _commitment(row: Row[Any]) -> Commitment:
     values = row._asdict()
     del values["digest"]
-    values["role"] = Role(values["role"])
-    values["items"] = tuple(Item(*each) for each in _unpack(values["items"]))
+    values["role"] = CommitmentRole(values["role"])
+    values["items"] = tuple(CommitmentItem(*each) for each in _unpack(values["items"]))
     if values["failures"] is not None:
-        values["failures"] = tuple(Failure(Item(*item), reason) for item, reason in _unpack(values["failures"]))
+        values["failures"] = tuple(
+            CommitmentFailure(CommitmentItem(*item), reason) for item, reason in _unpack(values["failures"])
+        )
     return Commitment(**values)
 
 

@@ -1,22 +1,45 @@
 """Jobs in the index (`osteon.jobs.port.Jobs`)."""
 
-import asyncio
-import uuid
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable
+from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import fields
-from datetime import UTC, datetime, timedelta
-from typing import Any, Final, TypeVar
-
-import orjson
-from sqlalchemy import Column, Float, Integer, Row, Select, Table, Text, delete, func, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
-
+from datetime import UTC
+from datetime import datetime
+from datetime import timedelta
 from osteon import tracing
 from osteon.index.database import Database
-from osteon.index.tables import Bytewise, Moment, metadata
-from osteon.jobs.codes import ErrorCode
-from osteon.jobs.port import End, Job, JobNotFound, JobState, LeaseLost, Wish, WrongState
+from osteon.index.tables import Bytewise
+from osteon.index.tables import Moment
+from osteon.index.tables import metadata
+from osteon.jobs.error_codes import ErrorCode
+from osteon.jobs.port import Job
+from osteon.jobs.port import JobCommand
+from osteon.jobs.port import JobNotFound
+from osteon.jobs.port import JobOutcome
+from osteon.jobs.port import JobState
+from osteon.jobs.port import LeaseLost
+from osteon.jobs.port import WrongState
+from sqlalchemy import Column
+from sqlalchemy import Float
+from sqlalchemy import Integer
+from sqlalchemy import Row
+from sqlalchemy import Select
+from sqlalchemy import Table
+from sqlalchemy import Text
+from sqlalchemy import delete
+from sqlalchemy import func
+from sqlalchemy import select
+from sqlalchemy import update
+from sqlalchemy.ext.asyncio import AsyncConnection
+from typing import Any
+from typing import Final
+from typing import TypeVar
+import asyncio
+import orjson
+import uuid
 
 T = TypeVar("T")
 
@@ -44,7 +67,7 @@ jobs: Final = Table(
     Column("runtime", Float, nullable=False),
     *_numbers("error_code"),
     *_texts("error"),
-    Column("wish", Text),
+    Column("command", Text),
     Column("worker", Text),
 )  # fmt: skip
 """`params`, `content` and `checkpoint`: JSON. `claimable`: from when on a worker may take the job, so the end of the
@@ -109,13 +132,13 @@ class SqlJobs:
         async with self._database.read() as connection:
             return [_job(row) for row in await connection.execute(chosen)]
 
-    async def wish(self, job_id: str, wish: Wish) -> Job:
+    async def command(self, job_id: str, command: JobCommand) -> Job:
         """See `Jobs`."""
         now = datetime.now(UTC)
 
         async def work(connection: AsyncConnection) -> Job:
             job = _job(await _row(connection, select(*_SHOWN).with_for_update(), job_id))
-            await _change(connection, job_id, _wished(job, wish, now))
+            await _change(connection, job_id, _commanded(job, command, now))
             return _job(await _row(connection, select(*_SHOWN), job_id))
 
         job = await self._database.write(work)
@@ -170,7 +193,7 @@ class SqlJobs:
         progress: int | None = None,
         content: Mapping[str, Any] | None = None,
         checkpoint: Mapping[str, Any] | None = None,
-    ) -> Wish | None:
+    ) -> JobCommand | None:
         """See `Jobs`."""
         values: dict[str, Any] = {
             "progress": None if progress is None else max(0, min(100, progress)),
@@ -179,14 +202,14 @@ class SqlJobs:
         }
         changed = {name: value for name, value in values.items() if value is not None}
 
-        async def work(connection: AsyncConnection, row: Row[Any], spent: dict[str, Any]) -> Wish | None:
+        async def work(connection: AsyncConnection, row: Row[Any], spent: dict[str, Any]) -> JobCommand | None:
             renewed = {"claimable": row.now + timedelta(seconds=lease)}
             await _change(connection, job_id, {**changed, **spent, **renewed})
-            return None if row.wish is None else Wish(row.wish)
+            return None if row.command is None else JobCommand(row.command)
 
         return await self._leased(job_id, worker, work)
 
-    async def finish(self, job_id: str, worker: str, end: End) -> None:
+    async def finish(self, job_id: str, worker: str, end: JobOutcome) -> None:
         """See `Jobs`."""
 
         async def work(connection: AsyncConnection, row: Row[Any], spent: dict[str, Any]) -> None:
@@ -194,7 +217,7 @@ class SqlJobs:
 
         await self._leased(job_id, worker, work)
 
-    async def arrived(self, timeout: float) -> None:
+    async def wait_for_work(self, timeout: float) -> None:
         """See `Jobs`."""
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout):  # wait_for would lose a cancellation that comes with the event
@@ -233,45 +256,45 @@ class SqlJobs:
         return await self._database.write(within)
 
 
-def _wished(job: Job, wish: Wish, now: datetime) -> dict[str, Any]:
+def _commanded(job: Job, command: JobCommand, now: datetime) -> dict[str, Any]:
     """Return what a command changes in a job's row; raises `WrongState`."""
-    if wish in (Wish.RESUME, Wish.RESUBMIT):
-        return _again(job, wish, now)
-    if job.state in _OVER or job.wish is Wish.CANCEL:
+    if command in (JobCommand.RESUME, JobCommand.RESUBMIT):
+        return _again(job, command, now)
+    if job.state in _OVER or job.command is JobCommand.CANCEL:
         return {}
     if job.state is JobState.RUNNING:
-        return {"wish": wish.value}
-    if wish is Wish.PAUSE:
+        return {"command": command.value}
+    if command is JobCommand.PAUSE:
         return {"state": JobState.PAUSED.value, "claimable": None}
     cancelled = {"error_code": ErrorCode.CANCELED_JOB.value, "error": ""}
     return {"state": JobState.FAILURE.value, "claimable": None, "completed": now, **cancelled}
 
 
-def _again(job: Job, wish: Wish, now: datetime) -> dict[str, Any]:
+def _again(job: Job, command: JobCommand, now: datetime) -> dict[str, Any]:
     changed: dict[str, Any] = {
-        "state": JobState.PENDING.value, "claimable": now, "due": now, "since": now, "completed": None, "wish": None,
+        "state": JobState.PENDING.value, "claimable": now, "due": now, "since": now, "completed": None, "command": None,
     }  # fmt: skip
-    if wish is Wish.RESUBMIT:
+    if command is JobCommand.RESUBMIT:
         if job.state is not JobState.FAILURE:
             raise WrongState(f"job {job.id} is {job.state}: only a job that failed can be resubmitted")
         return {**changed, "attempts": 0, "faults": 0, "error_code": 0, "error": ""}
-    if job.state is JobState.RUNNING and job.wish is Wish.PAUSE:
-        return {"wish": None}
+    if job.state is JobState.RUNNING and job.command is JobCommand.PAUSE:
+        return {"command": None}
     if job.state is not JobState.PAUSED:
         raise WrongState(f"job {job.id} is {job.state}: only a paused job can be resumed")
     return changed
 
 
-def _ended(row: Row[Any], end: End) -> dict[str, Any]:
+def _ended(row: Row[Any], end: JobOutcome) -> dict[str, Any]:
     """Return what changes in the row of a job whose run has ended."""
     values: dict[str, Any] = {
         "state": end.state.value, "worker": None, "claimable": None, "error_code": end.error_code, "error": end.error,
         "faults": row.faults + end.fault,
     }  # fmt: skip
     if end.state in _OVER:
-        values |= {"completed": row.now, "wish": None}
+        values |= {"completed": row.now, "command": None}
     elif end.state is JobState.PAUSED:
-        values["wish"] = None
+        values["command"] = None
     else:
         due = end.due or row.now
         values |= {"due": due, "claimable": due}
@@ -304,5 +327,5 @@ def _job(row: Row[Any]) -> Job:
     for name in _JSON:
         values[name] = orjson.loads(values[name])
     values["state"] = JobState(values["state"])
-    values["wish"] = None if values["wish"] is None else Wish(values["wish"])
+    values["command"] = None if values["command"] is None else JobCommand(values["command"])
     return Job(**values)

@@ -8,7 +8,7 @@ from osteon.archive.ports import ArchiveStatistics, IndexWriter, InstanceLocator
 from osteon.commitment.port import Commitments
 from osteon.jobs.port import Jobs
 from osteon.remotes.port import Remotes
-from osteon.remotes.queries import Queries
+from osteon.remotes.queries import RemoteQueries
 from osteon.rules.port import Circuits, Rules
 
 
@@ -33,7 +33,7 @@ class Index(
         """Work that outlives a request."""
 
     @property
-    def queries(self) -> Queries:
+    def queries(self) -> RemoteQueries:
         """Searches in other archives."""
 
     @property

@@ -34,7 +34,7 @@ class SqlQueries:
 
         await self._database.write(work)
 
-    async def answered(self, query_id: str, answers: Sequence[bytes]) -> None:
+    async def add_answers(self, query_id: str, answers: Sequence[bytes]) -> None:
         """See `Queries`."""
         # The update locks the row, so that batches of one search are numbered one after the other.
         count = update(remote_queries).where(_q.id == query_id).values(answers=_q.answers + len(answers))

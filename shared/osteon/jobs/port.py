@@ -18,7 +18,7 @@ class JobNotFound(NotFound):
 
 
 class WrongState(Invalid):
-    """A job can not be paused, resumed, cancelled or resubmitted in the state that it is in."""
+    """A job cannot be paused, resumed, cancelled or resubmitted in the state that it is in."""
 
 
 class LeaseLost(OsteonError):
@@ -36,7 +36,7 @@ class JobState(StrEnum):
     RETRY = "Retry"
 
 
-class Wish(StrEnum):
+class JobCommand(StrEnum):
     """What somebody wants of a job."""
 
     CANCEL = "cancel"
@@ -59,7 +59,7 @@ class Job:
         attempts: runs that were begun since it was submitted or resubmitted.
         faults: how many of them ended with their worker, or with an error that nobody expected.
         runtime: seconds that workers spent on it.
-        wish: PAUSE or CANCEL that its worker has not seen yet.
+        command: PAUSE or CANCEL that its worker has not seen yet.
     """
 
     id: str
@@ -79,11 +79,11 @@ class Job:
     runtime: float = 0.0
     error_code: int = 0
     error: str = ""
-    wish: Wish | None = None
+    command: JobCommand | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class End:
+class JobOutcome:
     """How a run ended.
 
     Attributes:
@@ -122,7 +122,7 @@ class Jobs(Protocol):
     ) -> Sequence[Job]:
         """Return jobs, the newest first."""
 
-    async def wish(self, job_id: str, wish: Wish) -> Job:
+    async def command(self, job_id: str, command: JobCommand) -> Job:
         """Pause, resume, cancel or resubmit; raises `JobNotFound` and `WrongState`.
 
         To pause or cancel what is over does nothing, as in Orthanc; only what is paused can be resumed, only what
@@ -138,7 +138,7 @@ class Jobs(Protocol):
         It is RUNNING then, and nobody else's for `lease` seconds. `worker` names this run: never use it twice.
         """
 
-    async def arrived(self, timeout: float) -> None:
+    async def wait_for_work(self, timeout: float) -> None:
         """Wait until this process submits, resumes or resubmits a job, but no longer than `timeout` seconds."""
 
     async def counts(self) -> Mapping[tuple[str, JobState], int]:
@@ -153,10 +153,10 @@ class Jobs(Protocol):
         progress: int | None = None,
         content: Mapping[str, Any] | None = None,
         checkpoint: Mapping[str, Any] | None = None,
-    ) -> Wish | None:
+    ) -> JobCommand | None:
         """Renew the lease and note how far the job is; return what somebody wants of it. Raises `LeaseLost`."""
 
-    async def finish(self, job_id: str, worker: str, end: End) -> None:
+    async def finish(self, job_id: str, worker: str, end: JobOutcome) -> None:
         """Give the job back; raises `LeaseLost`."""
 
     async def prune(self, *, keep: int, older_than: datetime) -> int:

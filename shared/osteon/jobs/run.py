@@ -5,18 +5,18 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from osteon.errors import OsteonError
-from osteon.jobs.port import Job, Jobs, Wish
+from osteon.jobs.port import Job, JobCommand, Jobs
 
 
-class Stopped(OsteonError):
-    """Somebody paused or cancelled the job: leave it as it is. `wish` says which."""
+class JobStopped(OsteonError):
+    """Somebody paused or cancelled the job: leave it as it is. `command` says which."""
 
-    def __init__(self, wish: Wish) -> None:
-        super().__init__(f"the job is to {wish.value}")
-        self.wish = wish
+    def __init__(self, command: JobCommand) -> None:
+        super().__init__(f"the job is to {command.value}")
+        self.command = command
 
 
-class Run:
+class JobRun:
     """A job that is being worked on.
 
     Attributes:
@@ -48,7 +48,7 @@ class Run:
             LeaseLost: another worker has the job.
             IndexUnavailable: the database does not answer; nothing was saved.
         """
-        wish = await self._jobs.save(
+        command = await self._jobs.save(
             self.job.id, self._worker, lease=self._lease, progress=progress, content=content, checkpoint=checkpoint
         )
         job = self.job
@@ -58,12 +58,12 @@ class Run:
             content=job.content if content is None else content,
             checkpoint=job.checkpoint if checkpoint is None else checkpoint,
         )
-        if wish is not None:
-            raise Stopped(wish)
+        if command is not None:
+            raise JobStopped(command)
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class JobType:
     """What is done for a type of job.
 
     Attributes:
@@ -73,5 +73,5 @@ class Kind:
             `patience` in the job's params goes before it.
     """
 
-    work: Callable[[Run], Awaitable[None]]
+    work: Callable[[JobRun], Awaitable[None]]
     patience: float

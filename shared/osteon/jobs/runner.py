@@ -19,9 +19,9 @@ from typing import Final, Self
 
 from osteon import metrics, tracing
 from osteon.errors import Unavailable
-from osteon.jobs.ending import MAX_FAULTS, Exhausted, Lapsed, end_of
-from osteon.jobs.port import End, Job, Jobs, JobState, LeaseLost
-from osteon.jobs.run import Kind, Run, Stopped
+from osteon.jobs.outcome import MAX_FAULTS, FaultsExhausted, LeaseExpired, outcome_of
+from osteon.jobs.port import Job, JobOutcome, Jobs, JobState, LeaseLost
+from osteon.jobs.run import JobRun, JobStopped, JobType
 from osteon.logging import get_logger
 
 _BEAT: Final = 3.0
@@ -34,7 +34,7 @@ log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pace:
+class RunnerConfig:
     """How jobs are run.
 
     Attributes:
@@ -54,10 +54,10 @@ class Pace:
     keep_seconds: float = 30 * 86_400.0
 
 
-class Runner:
+class JobRunner:
     """Runs jobs inside an `async with`; on leaving, those that run are given back to other runners."""
 
-    def __init__(self, jobs: Jobs, kinds: Mapping[str, Kind], pace: Pace, *, worker: str = "") -> None:
+    def __init__(self, jobs: Jobs, kinds: Mapping[str, JobType], pace: RunnerConfig, *, worker: str = "") -> None:
         self._jobs = jobs
         self._kinds = kinds
         self._pace = pace
@@ -101,7 +101,7 @@ class Runner:
                 begun = await self._claim()
                 outages = 0
             except Unavailable as error:
-                log.warning("jobs can not be claimed", reason=str(error))
+                log.warning("jobs cannot be claimed", reason=str(error))
                 await self._rest(outages)
                 outages += 1
             except Exception:
@@ -111,7 +111,7 @@ class Runner:
                 if not begun:
                     self._slots.release()
             if not begun and not outages:
-                await self._jobs.arrived(self._pace.poll * random.uniform(0.75, 1.25))  # noqa: S311 - no secret
+                await self._jobs.wait_for_work(self._pace.poll * random.uniform(0.75, 1.25))  # noqa: S311 - no secret
 
     async def _rest(self, outages: int) -> None:
         await asyncio.sleep(_OUTAGE_PAUSES[min(outages, len(_OUTAGE_PAUSES) - 1)])
@@ -126,7 +126,7 @@ class Runner:
             with suppress(Unavailable, asyncio.CancelledError):
                 job = await claim
                 if job is not None:
-                    await self._jobs.finish(job.id, worker, End(state=JobState.PENDING))
+                    await self._jobs.finish(job.id, worker, JobOutcome(state=JobState.PENDING))
             raise
         if job is None:
             return False
@@ -136,7 +136,7 @@ class Runner:
         return True
 
     async def _run(self, job: Job, worker: str) -> None:
-        kind, run = self._kinds[job.type], Run(self._jobs, job, worker, self._pace.lease)
+        kind, run = self._kinds[job.type], JobRun(self._jobs, job, worker, self._pace.lease)
         log.info("job begun", job=job.id, type=job.type, attempt=job.attempts)
         attempt = asyncio.create_task(self._attempt(run, kind))
         self._attempts.add(attempt)
@@ -153,18 +153,18 @@ class Runner:
             self._attempts.discard(attempt)
             self._slots.release()
 
-    async def _attempt(self, run: Run, kind: Kind) -> None:
+    async def _attempt(self, run: JobRun, kind: JobType) -> None:
         """Do the work while the lease can be kept; raises what ends it."""
         job = run.job
         about: dict[str, tracing.Attribute] = {"osteon.job": job.id, "osteon.attempt": job.attempts}
         with tracing.span(f"job {job.type}", parent=str(job.params.get(tracing.PARAM, "")), attributes=about):
             await self._work(run, kind)
 
-    async def _work(self, run: Run, kind: Kind) -> None:
-        if run.job.wish is not None:
-            raise Stopped(run.job.wish)
+    async def _work(self, run: JobRun, kind: JobType) -> None:
+        if run.job.command is not None:
+            raise JobStopped(run.job.command)
         if run.job.faults > MAX_FAULTS:
-            raise Exhausted(f"its worker ended, or an unexpected error ended it, {run.job.faults} times")
+            raise FaultsExhausted(f"its worker ended, or an unexpected error ended it, {run.job.faults} times")
         work = asyncio.ensure_future(kind.work(run))
         beat = asyncio.create_task(self._beat(run))
         try:
@@ -178,8 +178,8 @@ class Runner:
             await asyncio.wait({work, beat})
             _seen(work, beat)
 
-    async def _beat(self, run: Run) -> None:
-        """Renew the lease; raises `Stopped`, `LeaseLost`, `Lapsed`."""
+    async def _beat(self, run: JobRun) -> None:
+        """Renew the lease; raises `JobStopped`, `LeaseLost`, `LeaseExpired`."""
         renewed = time.monotonic()
         while True:
             await asyncio.sleep(min(_BEAT, self._pace.lease / 3))
@@ -190,28 +190,28 @@ class Runner:
             except (Unavailable, TimeoutError) as error:
                 log.warning("lease not renewed", job=run.job.id, reason=str(error))
                 if time.monotonic() - renewed > self._pace.lease:
-                    raise Lapsed("the lease ran out while the database did not answer") from error
+                    raise LeaseExpired("the lease ran out while the database did not answer") from error
 
-    def _end(self, run: Run, kind: Kind, attempt: asyncio.Task[None]) -> End | None:
+    def _end(self, run: JobRun, kind: JobType, attempt: asyncio.Task[None]) -> JobOutcome | None:
         """Return how a run ended, None when the job is not ours any more."""
         job = run.job
         if attempt.cancelled():
             log.info("job given back", job=job.id, type=job.type)
-            return End(state=JobState.PENDING)
+            return JobOutcome(state=JobState.PENDING)
         error = attempt.exception()
         if isinstance(error, LeaseLost):
             log.warning("job lost", job=job.id, type=job.type, reason=str(error))
             return None
         if error is not None and not isinstance(error, Exception):
             raise error
-        end = end_of(job, error, patience=kind.patience, now=datetime.now(UTC))
+        end = outcome_of(job, error, patience=kind.patience, now=datetime.now(UTC))
         if end.fault:
             log.error("job failed unexpectedly", job=job.id, type=job.type, exc_info=error)
         else:
             log.info("job run ended", job=job.id, type=job.type, state=end.state.value, error=end.error)
         return end
 
-    async def _give_back(self, job: Job, worker: str, end: End) -> None:
+    async def _give_back(self, job: Job, worker: str, end: JobOutcome) -> None:
         """Write the end down, as soon as the database takes it."""
         for outages in count():
             try:
@@ -223,7 +223,7 @@ class Runner:
                 await self._rest(outages)
                 continue
             except Exception:  # its lease runs out then
-                log.exception("end of a job can not be written", job=job.id)
+                log.exception("end of a job cannot be written", job=job.id)
             return
 
     async def _every(self, seconds: float, what: Callable[[], Awaitable[None]]) -> None:

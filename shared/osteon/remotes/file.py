@@ -11,22 +11,25 @@ peers:
 What has been changed or added by REST stays. What was deleted by REST comes again unless it is deleted here too.
 """
 
-from pathlib import Path
-from typing import Any
-
-import yaml
-from yaml.nodes import MappingNode, Node
-
 from osteon.errors import OsteonError
 from osteon.logging import get_logger
-from osteon.remotes.forms import BadRemote, modality_from, peer_from
-from osteon.remotes.port import Modality, Peer, Remotes
+from osteon.remotes.orthanc_json import BadRemote
+from osteon.remotes.orthanc_json import modality_from
+from osteon.remotes.orthanc_json import peer_from
+from osteon.remotes.port import Modality
+from osteon.remotes.port import Peer
+from osteon.remotes.port import Remotes
+from pathlib import Path
+from typing import Any
+from yaml.nodes import MappingNode
+from yaml.nodes import Node
+import yaml
 
 log = get_logger(__name__)
 
 
 class BadRemotesFile(OsteonError):
-    """The file can not be used; the message names line and field."""
+    """The file cannot be used; the message names line and field."""
 
 
 def read_file(path: Path) -> tuple[list[Modality], list[Peer]]:
@@ -34,7 +37,7 @@ def read_file(path: Path) -> tuple[list[Modality], list[Peer]]:
     try:
         root = yaml.compose(path.read_text("utf-8"), yaml.SafeLoader)
     except OSError as error:
-        raise BadRemotesFile(f"OSTEON_REMOTES_FILE: {path} can not be read: {error.strerror}") from None
+        raise BadRemotesFile(f"OSTEON_REMOTES_FILE: {path} cannot be read: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise BadRemotesFile(f"OSTEON_REMOTES_FILE: {path}: {error}") from None
     found: dict[str, list[Any]] = {"modalities": [], "peers": []}
@@ -50,7 +53,7 @@ def read_file(path: Path) -> tuple[list[Modality], list[Peer]]:
     return found["modalities"], found["peers"]
 
 
-async def fill(remotes: Remotes, modalities: list[Modality], peers: list[Peer]) -> None:
+async def add_missing(remotes: Remotes, modalities: list[Modality], peers: list[Peer]) -> None:
     """Add those whose name is not known yet; raises `osteon.archive.errors.IndexUnavailable`."""
     known = {modality.name for modality in await remotes.modalities()}
     for modality in modalities:

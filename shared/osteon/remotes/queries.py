@@ -1,11 +1,12 @@
 """Searches in other archives (C-FIND as SCU) and what they answered: kept for a while, the same for every replica."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import field
 from datetime import datetime
-from typing import Protocol
-
 from osteon.errors import NotFound
+from typing import Protocol
 
 
 class QueryNotFound(NotFound):
@@ -29,13 +30,13 @@ class RemoteQuery:
     answers: int = 0
 
 
-class Queries(Protocol):
+class RemoteQueries(Protocol):
     """Every method raises `osteon.archive.errors.IndexUnavailable` when the database does not answer."""
 
     async def add(self, query: RemoteQuery, *, keep: int, older_than: datetime) -> None:
         """Add a search without answers; forget those made before `older_than` and all but the newest `keep`."""
 
-    async def answered(self, query_id: str, answers: Sequence[bytes]) -> None:
+    async def add_answers(self, query_id: str, answers: Sequence[bytes]) -> None:
         """Append answers, each a data set as DICOM JSON; raises `QueryNotFound`."""
 
     async def list(self) -> Sequence[RemoteQuery]:

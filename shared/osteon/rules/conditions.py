@@ -10,7 +10,6 @@ all:
 An element of several values, or in several items, fulfils a test when one of its values does.
 """
 
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,7 +17,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from osteon.dicom.keys import UnknownAttribute, attribute_path, describe, tag_of
 from osteon.rules.errors import BadRule
-from osteon.rules.patterns import MAX_VALUE, BadPattern, compile_regex, compile_wildcard
+from osteon.rules.patterns import BadPattern, CompiledPattern, compile_regex, compile_wildcard
 
 FACTS: Final = ("CallingAET", "RemoteHost", "Origin", "TransferSyntaxUID")
 """Names of what is known of an instance beside its data set."""
@@ -38,17 +37,17 @@ class Candidate:
     facts: Mapping[str, str]
 
 
-class Verdict(NamedTuple):
+class RuleVerdict(NamedTuple):
     """Whether a condition holds, and because of what."""
 
     holds: bool
     because: str
 
 
-class Condition(Protocol):
+class RuleCondition(Protocol):
     """Something that holds for an instance or not."""
 
-    def judge(self, candidate: Candidate) -> Verdict:
+    def judge(self, candidate: Candidate) -> RuleVerdict:
         """Try it. Never raises for what a data set contains."""
 
 
@@ -56,77 +55,77 @@ class Condition(Protocol):
 class All:
     """Holds when every part does."""
 
-    parts: tuple[Condition, ...]
+    parts: tuple[RuleCondition, ...]
 
-    def judge(self, candidate: Candidate) -> Verdict:
-        """See `Condition`: what decides is the first part that does not hold."""
+    def judge(self, candidate: Candidate) -> RuleVerdict:
+        """See `RuleCondition`: what decides is the first part that does not hold."""
         verdicts = []
         for part in self.parts:
             verdict = part.judge(candidate)
             if not verdict.holds:
                 return verdict
             verdicts.append(verdict.because)
-        return Verdict(True, "; ".join(verdicts) or "there is no condition")
+        return RuleVerdict(True, "; ".join(verdicts) or "there is no condition")
 
 
 @dataclass(frozen=True, slots=True)
 class Some:
     """Holds when one part does."""
 
-    parts: tuple[Condition, ...]
+    parts: tuple[RuleCondition, ...]
 
-    def judge(self, candidate: Candidate) -> Verdict:
-        """See `Condition`: what decides is the first part that holds."""
+    def judge(self, candidate: Candidate) -> RuleVerdict:
+        """See `RuleCondition`: what decides is the first part that holds."""
         verdicts = []
         for part in self.parts:
             verdict = part.judge(candidate)
             if verdict.holds:
                 return verdict
             verdicts.append(verdict.because)
-        return Verdict(False, "; ".join(verdicts))
+        return RuleVerdict(False, "; ".join(verdicts))
 
 
 @dataclass(frozen=True, slots=True)
 class Not:
     """Holds when its part does not."""
 
-    part: Condition
+    part: RuleCondition
 
-    def judge(self, candidate: Candidate) -> Verdict:
-        """See `Condition`."""
+    def judge(self, candidate: Candidate) -> RuleVerdict:
+        """See `RuleCondition`."""
         holds, because = self.part.judge(candidate)
-        return Verdict(not holds, f"not ({because})")
+        return RuleVerdict(not holds, f"not ({because})")
 
 
 @dataclass(frozen=True, slots=True)
-class Test:
+class AttributeTest:
     """One test of one element, or of one of `FACTS`; `fits` takes all values, as text."""
 
     names: tuple[str, ...]
     wanted: str
     fits: Callable[[list[str]], bool]
 
-    def judge(self, candidate: Candidate) -> Verdict:
-        """See `Condition`."""
+    def judge(self, candidate: Candidate) -> RuleVerdict:
+        """See `RuleCondition`."""
         values = _values(candidate, self.names)
         holds = self.fits(values)
         shown = "\\".join(values)
         found = f"is {shown[:_SHOWN]!r}" if values else "is not there"
-        return Verdict(holds, f"{_named(self.names)} {found}, {'as' if holds else 'not as'} wanted: {self.wanted}")
+        return RuleVerdict(holds, f"{_named(self.names)} {found}, {'as' if holds else 'not as'} wanted: {self.wanted}")
 
 
-def condition_from(given: object, path: Path = ("match",)) -> Condition:
+def condition_from(given: object, path: Path = ("match",)) -> RuleCondition:
     """Read a condition; raises `BadRule`."""
     budget = [_MAX_TESTS]
     return _condition(given, path, budget, _MAX_DEPTH)
 
 
-def _condition(given: object, path: Path, budget: list[int], depth: int) -> Condition:
+def _condition(given: object, path: Path, budget: list[int], depth: int) -> RuleCondition:
     if depth == 0:
         raise BadRule(path, f"nested more than {_MAX_DEPTH} deep")
     if not isinstance(given, Mapping):
         raise BadRule(path, "expected attributes with what they must be, or all, any, not")
-    parts: list[Condition] = []
+    parts: list[RuleCondition] = []
     for key, value in given.items():
         here = (*path, str(key))
         if key in ("all", "any"):
@@ -141,7 +140,7 @@ def _condition(given: object, path: Path, budget: list[int], depth: int) -> Cond
     return parts[0] if len(parts) == 1 else All(tuple(parts))
 
 
-def _tests(name: object, wanted: object, path: Path, budget: list[int]) -> list[Condition]:
+def _tests(name: object, wanted: object, path: Path, budget: list[int]) -> list[RuleCondition]:
     if not isinstance(name, str):
         raise BadRule(path, "expected the name of an attribute as text: put quotes around a tag")
     try:
@@ -154,13 +153,13 @@ def _tests(name: object, wanted: object, path: Path, budget: list[int]) -> list[
     budget[0] -= len(operators)
     if budget[0] < 0:
         raise BadRule(path, f"more than {_MAX_TESTS} tests")
-    tests: list[Condition] = []
+    tests: list[RuleCondition] = []
     for operator, operand in operators.items():
         here = (*path, str(operator)) if isinstance(wanted, Mapping) else path
         if operator not in OPERATORS:
             raise BadRule(here, f"no such test: expected one of {', '.join(OPERATORS)}")
         fits = OPERATORS[operator](operand, here)
-        tests.append(Test(names, f"{operator} {_written(operand)}", fits))
+        tests.append(AttributeTest(names, f"{operator} {_written(operand)}", fits))
     return tests
 
 
@@ -184,21 +183,21 @@ def _in(operand: object, path: Path) -> Fits:
 
 
 def _wildcard(operand: object, path: Path) -> Fits:
-    return _pattern(operand, path, compile_wildcard, len_limit=None)
+    return _pattern(operand, path, compile_wildcard)
 
 
 def _regex(operand: object, path: Path) -> Fits:
-    return _pattern(operand, path, compile_regex, len_limit=MAX_VALUE)
+    return _pattern(operand, path, compile_regex)
 
 
-def _pattern(operand: object, path: Path, compiler: Callable[[str], re.Pattern[str]], *, len_limit: int | None) -> Fits:
+def _pattern(operand: object, path: Path, compiler: Callable[[str], CompiledPattern]) -> Fits:
     if not isinstance(operand, str):
         raise BadRule(path, f"expected a pattern as text, got {str(operand)[:_SHOWN]}")
     try:
         pattern = compiler(operand)
     except BadPattern as error:
         raise BadRule(path, str(error)) from None
-    return lambda values: any(pattern.fullmatch(value[:len_limit]) is not None for value in values)
+    return lambda values: any(pattern.fullmatch(value) is not None for value in values)
 
 
 def _exists(operand: object, path: Path) -> Fits:

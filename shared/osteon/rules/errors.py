@@ -4,10 +4,10 @@ from osteon.errors import Invalid, NotFound
 
 
 class BadRule(Invalid):
-    """A rule can not be used. `path` leads to what is wrong: keys and positions from the rule's root on."""
+    """A rule cannot be used. `path` leads to what is wrong: keys and positions from the rule's root on."""
 
     def __init__(self, path: tuple[str | int, ...], problem: str) -> None:
-        super().__init__(f"{spelled(path)}: {problem}" if path else problem)
+        super().__init__(f"{format_path(path)}: {problem}" if path else problem)
         self.path = path
 
 
@@ -15,7 +15,7 @@ class RuleNotFound(NotFound):
     """No rule has this name."""
 
 
-def spelled(path: tuple[str | int, ...]) -> str:
+def format_path(path: tuple[str | int, ...]) -> str:
     """Write a path for a person: `match.all[1].Modality`."""
     text = ""
     for part in path:

@@ -12,23 +12,24 @@ A rule that has been changed by REST stays as it was changed. One that was delet
 start, unless it is deleted here too.
 """
 
-from pathlib import Path
-from typing import Any
-
-import yaml
-from yaml.nodes import MappingNode, Node, SequenceNode
-
 from osteon.errors import OsteonError
 from osteon.logging import get_logger
 from osteon.rules.errors import BadRule
-from osteon.rules.forms import stored_rule
-from osteon.rules.port import Rules, StoredRule
+from osteon.rules.parsing import stored_rule
+from osteon.rules.port import Rules
+from osteon.rules.port import StoredRule
+from pathlib import Path
+from typing import Any
+from yaml.nodes import MappingNode
+from yaml.nodes import Node
+from yaml.nodes import SequenceNode
+import yaml
 
 log = get_logger(__name__)
 
 
 class BadRulesFile(OsteonError):
-    """The file can not be used; the message has a line for each mistake, which names line, rule and key."""
+    """The file cannot be used; the message has a line for each mistake, which names line, rule and key."""
 
 
 def read_file(path: Path) -> list[StoredRule]:
@@ -36,7 +37,7 @@ def read_file(path: Path) -> list[StoredRule]:
     try:
         root = yaml.compose(path.read_text("utf-8"), yaml.SafeLoader)
     except OSError as error:
-        raise BadRulesFile(f"{path} can not be read: {error.strerror}") from None
+        raise BadRulesFile(f"{path} cannot be read: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise BadRulesFile(f"{path}: {error}") from None
     found: dict[str, StoredRule] = {}
@@ -53,7 +54,7 @@ def read_file(path: Path) -> list[StoredRule]:
     return list(found.values())
 
 
-async def fill(rules: Rules, known: list[StoredRule]) -> None:
+async def add_missing(rules: Rules, known: list[StoredRule]) -> None:
     """Add those whose name is not known yet; raises `osteon.archive.errors.IndexUnavailable`."""
     names = {rule.name for rule in await rules.all()}
     for rule in known:

@@ -1,12 +1,14 @@
 """Routing rules, where they are kept, and the state of the destinations that they send to."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, NamedTuple, Protocol
-
-from osteon.rules.conditions import Condition
+from osteon.rules.conditions import RuleCondition
+from typing import Any
+from typing import NamedTuple
+from typing import Protocol
 
 
 class When(StrEnum):
@@ -47,7 +49,7 @@ class Rule:
 
     name: str
     when: When
-    match: Condition
+    match: RuleCondition
     send: tuple[Destination, ...]
     whole: bool = False
     priority: int = 0
@@ -58,7 +60,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class StoredRule:
-    """A rule as it was given: JSON in the form of `osteon.rules.forms`. `enabled` goes before what `body` says."""
+    """A rule as it was given: JSON in the form of `osteon.rules.parsing`. `enabled` goes before what `body` says."""
 
     name: str
     body: Mapping[str, Any]

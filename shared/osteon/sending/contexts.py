@@ -14,17 +14,19 @@ from osteon.dimse.config import Proposed
 from osteon.dimse.handler import PresentationContext
 from osteon.dimse.offer import MOST_CONTEXTS
 
-Kind = tuple[str, str]
+ContextKey = tuple[str, str]
 """SOP Class UID and transfer syntax UID of an instance."""
 _FALLBACK: Final = (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN)
 
 
-def kind_of(instance: PlannedInstance) -> Kind:
+def context_key(instance: PlannedInstance) -> ContextKey:
     """Return what decides on the contexts that an instance needs."""
     return instance.sop_class_uid, instance.transfer_syntax_uid
 
 
-def proposals(kinds: Iterable[Kind], *, lossy: Sequence[str] = (), transcode: bool = True) -> list[list[Proposed]]:
+def proposals(
+    kinds: Iterable[ContextKey], *, lossy: Sequence[str] = (), transcode: bool = True
+) -> list[list[Proposed]]:
     """Return what to propose, in associations of at most 128 contexts; those of a SOP class stay together.
 
     Args:

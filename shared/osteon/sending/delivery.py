@@ -11,13 +11,13 @@ from osteon.dimse.config import Proposed
 from osteon.dimse.errors import NoAnswer, RequestorError
 from osteon.dimse.user import ServiceUser
 from osteon.logging import get_logger
-from osteon.sending.accounting import Sent
-from osteon.sending.contexts import Kind, kind_of
+from osteon.sending.contexts import ContextKey, context_key
+from osteon.sending.suboperations import SubOperationResult
 
 Connect = Callable[[Sequence[Proposed]], AbstractAsyncContextManager[ServiceUser]]
 """Asks for an association, as `partial(associate, remote, config=…)` does."""
-Send = Callable[[ServiceUser, AsyncIterable[PlannedInstance]], AsyncGenerator[Sent]]
-Propose = Callable[[Iterable[Kind]], list[list[Proposed]]]
+Send = Callable[[ServiceUser, AsyncIterable[PlannedInstance]], AsyncGenerator[SubOperationResult]]
+Propose = Callable[[Iterable[ContextKey]], list[list[Proposed]]]
 
 _GATHERED: Final = 1000
 _BREAKS: Final = 3
@@ -25,27 +25,27 @@ _BREAKS: Final = 3
 log = get_logger(__name__)
 
 
-class Delivery:
+class StoreDelivery:
     """Sends to one peer; at most one association at a time.
 
     Args:
         connect: asks for an association.
         propose: returns the presentation contexts for SOP classes and transfer syntaxes, as `proposals` does.
-        send: sends on an association, as `Sending.send` does.
+        send: sends on an association, as `StoreSender.send` does.
     """
 
     def __init__(self, connect: Connect, propose: Propose, send: Send) -> None:
         self._connect = connect
         self._propose = propose
         self._send = send
-        self._association: AbstractAsyncContextManager[ServiceUser] | None = None
-        self._line: ServiceUser | None = None
-        self._covered: dict[Kind, None] = {}
+        self._opened: AbstractAsyncContextManager[ServiceUser] | None = None
+        self._association: ServiceUser | None = None
+        self._covered: dict[ContextKey, None] = {}
         self._suspect = ""
         self._breaks = 0
 
-    async def run(self, instances: AsyncIterable[PlannedInstance]) -> AsyncGenerator[Sent]:
-        """Send all, in order; see `Sending.deliver`."""
+    async def run(self, instances: AsyncIterable[PlannedInstance]) -> AsyncGenerator[SubOperationResult]:
+        """Send all, in order; see `StoreSender.deliver`."""
         try:
             async with aclosing(_gathered(instances)) as gathered:
                 async for some in gathered:
@@ -61,12 +61,12 @@ class Delivery:
             raise
         await self._end(None)
 
-    def _runs(self, some: Sequence[PlannedInstance]) -> Iterator[tuple[dict[Kind, None], deque[PlannedInstance]]]:
+    def _runs(self, some: Sequence[PlannedInstance]) -> Iterator[tuple[dict[ContextKey, None], deque[PlannedInstance]]]:
         """Yield successive instances whose contexts go into one association, and their kinds."""
-        kinds: dict[Kind, None] = {}
+        kinds: dict[ContextKey, None] = {}
         queue: deque[PlannedInstance] = deque()
         for instance in some:
-            kind = kind_of(instance)
+            kind = context_key(instance)
             if kind not in kinds and not self._fit({**kinds, kind: None}):
                 yield kinds, queue
                 kinds, queue = {}, deque()
@@ -74,14 +74,16 @@ class Delivery:
             queue.append(instance)
         yield kinds, queue
 
-    def _fit(self, kinds: Iterable[Kind]) -> bool:
+    def _fit(self, kinds: Iterable[ContextKey]) -> bool:
         return len(self._propose(kinds)) == 1
 
-    async def _run(self, kinds: dict[Kind, None], queue: deque[PlannedInstance]) -> AsyncGenerator[Sent]:
+    async def _run(
+        self, kinds: dict[ContextKey, None], queue: deque[PlannedInstance]
+    ) -> AsyncGenerator[SubOperationResult]:
         while queue:
-            line = await self._line_for(kinds)
+            association = await self._association_for(kinds)
             try:
-                async with aclosing(self._send(line, _each(tuple(queue)))) as results:
+                async with aclosing(self._send(association, _each(tuple(queue)))) as results:
                     async for sent in results:
                         queue.popleft()
                         self._breaks = 0 if sent.outcome is not None else self._breaks
@@ -91,7 +93,7 @@ class Delivery:
                 if (failed := self._broken(queue, error)) is not None:
                     yield failed
 
-    def _broken(self, queue: deque[PlannedInstance], error: RequestorError) -> Sent | None:
+    def _broken(self, queue: deque[PlannedInstance], error: RequestorError) -> SubOperationResult | None:
         """Decide what an association that broke means: trying again, one failure, or (raising `error`) the end."""
         self._breaks += 1
         if isinstance(error, NoAnswer) or self._breaks >= _BREAKS:
@@ -101,28 +103,28 @@ class Delivery:
         log.warning("association broke", instance=queue[0].sop_instance_uid, error=str(error), left=len(queue))
         if queue[0].sop_instance_uid == self._suspect:
             reason = f"the association broke twice while it was sent: {error}"
-            return Sent(queue.popleft(), None, reason, transient=True)
+            return SubOperationResult(queue.popleft(), None, reason, transient=True)
         self._suspect = queue[0].sop_instance_uid
         return None
 
-    async def _line_for(self, kinds: dict[Kind, None]) -> ServiceUser:
-        if self._line is None or not kinds.keys() <= self._covered.keys():
+    async def _association_for(self, kinds: dict[ContextKey, None]) -> ServiceUser:
+        if self._association is None or not kinds.keys() <= self._covered.keys():
             await self._end(None)
             # What was needed before is likely to be needed again.
             both = {**kinds, **self._covered}
             self._covered = both if self._fit(both) else dict(kinds)
-            association = self._connect(self._propose(self._covered)[0])
-            self._line = await association.__aenter__()
-            self._association = association
-        return self._line
+            opening = self._connect(self._propose(self._covered)[0])
+            self._association = await opening.__aenter__()
+            self._opened = opening
+        return self._association
 
     async def _end(self, error: BaseException | None) -> None:
         """Release the association, or abort it after an error."""
-        association, self._association, self._line = self._association, None, None
-        if association is None:
+        opened, self._opened, self._association = self._opened, None, None
+        if opened is None:
             return
         try:
-            await association.__aexit__(type(error) if error else None, error, error.__traceback__ if error else None)
+            await opened.__aexit__(type(error) if error else None, error, error.__traceback__ if error else None)
         except RequestorError as late:
             # All that was asked for is answered: that the peer does not wait for the release harms nobody.
             log.info("association not released", error=str(late))

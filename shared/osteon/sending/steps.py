@@ -7,14 +7,14 @@ from functools import partial
 from osteon.contracts.retrieve import PlannedInstance
 from osteon.dimse.handler import PresentationContext
 from osteon.dimse.user import ServiceUser
-from osteon.sending.accounting import Sent
-from osteon.sending.contexts import Kind, kind_of, targets
-from osteon.sending.reading import PIECE, DataSet, Part10, Reader, Unreadable, follows
-from osteon.sending.transcoding import NotTranscoded, Transcoder
+from osteon.sending.contexts import ContextKey, context_key, targets
+from osteon.sending.reader import PIECE, DataSet, DataSetReader, Part10, UnreadableInstance, follows
+from osteon.sending.suboperations import SubOperationResult
+from osteon.sending.transcoder import NotTranscoded, Transcoder
 
 
 @dataclass(frozen=True, slots=True)
-class Ready:
+class PreparedInstance:
     """An instance that can be sent now. `temporary` is the key of an object to be deleted when it has been."""
 
     instance: PlannedInstance
@@ -24,7 +24,7 @@ class Ready:
     temporary: str = ""
 
 
-Step = tuple[int, Callable[[], Awaitable[Sequence[Ready | Sent]]]]
+Step = tuple[int, Callable[[], Awaitable[Sequence[PreparedInstance | SubOperationResult]]]]
 """Bytes that the result holds in memory, and the work."""
 
 
@@ -43,69 +43,79 @@ class Steps:
     """Turns instances into steps for one association."""
 
     def __init__(
-        self, line: ServiceUser, reader: Reader, transcoder: Transcoder, lossy: Sequence[str], *, transcode: bool
+        self,
+        association: ServiceUser,
+        reader: DataSetReader,
+        transcoder: Transcoder,
+        lossy: Sequence[str],
+        *,
+        transcode: bool,
     ) -> None:
-        self._line = line
+        self._association = association
         self._reader = reader
         self._transcoder = transcoder
         self._lossy = lossy
         self._transcode = transcode
-        self._ways: dict[Kind, PresentationContext | list[str]] = {}
+        self._routes: dict[ContextKey, PresentationContext | list[str]] = {}
 
     async def of(self, instances: AsyncIterable[PlannedInstance]) -> AsyncIterator[Step]:
         """Iterate over the steps, in the order of the instances."""
         group = _Group()
         async for instance in instances:
-            way = self._way(instance)
+            route = self._route(instance)
             file = Part10.of(instance)
-            if group.files and (isinstance(way, list) or not group.takes(file)):
+            if group.files and (isinstance(route, list) or not group.takes(file)):
                 yield self._read(group)
                 group = _Group()
-            if isinstance(way, list):
-                yield min(instance.length, PIECE), partial(self._transcoded, instance, way)
+            if isinstance(route, list):
+                yield min(instance.length, PIECE), partial(self._transcoded, instance, route)
             else:
-                group.members.append((instance, way))
+                group.members.append((instance, route))
                 group.files.append(file)
         if group.files:
             yield self._read(group)
 
-    def _way(self, instance: PlannedInstance) -> PresentationContext | list[str]:
+    def _route(self, instance: PlannedInstance) -> PresentationContext | list[str]:
         """Return the context for it as it is stored, else the transfer syntaxes to transcode it into."""
-        kind = kind_of(instance)
-        if kind not in self._ways:
-            accepted = self._line.contexts_to_use(instance.sop_class_uid)
+        kind = context_key(instance)
+        if kind not in self._routes:
+            accepted = self._association.contexts_to_use(instance.sop_class_uid)
             fitting = [each for each in accepted if each.transfer_syntax == instance.transfer_syntax_uid]
-            self._ways[kind] = fitting[0] if fitting else targets(accepted, self._lossy)
-        return self._ways[kind]
+            self._routes[kind] = fitting[0] if fitting else targets(accepted, self._lossy)
+        return self._routes[kind]
 
     def _read(self, group: _Group) -> Step:
         size = group.files[-1].offset + group.files[-1].length - group.files[0].offset
         return min(size, 2 * PIECE), partial(self._as_stored, group)
 
-    async def _as_stored(self, group: _Group) -> list[Ready | Sent]:
+    async def _as_stored(self, group: _Group) -> list[PreparedInstance | SubOperationResult]:
         found = await self._reader.read_all(group.files)
         return [
-            Sent(instance, None, str(data_set))
-            if isinstance(data_set, Unreadable)
-            else Ready(instance, context, instance.sop_instance_uid, data_set)
+            SubOperationResult(instance, None, str(data_set))
+            if isinstance(data_set, UnreadableInstance)
+            else PreparedInstance(instance, context, instance.sop_instance_uid, data_set)
             for (instance, context), data_set in zip(group.members, found, strict=True)
         ]
 
-    async def _transcoded(self, instance: PlannedInstance, syntaxes: list[str]) -> list[Ready | Sent]:
+    async def _transcoded(
+        self, instance: PlannedInstance, syntaxes: list[str]
+    ) -> list[PreparedInstance | SubOperationResult]:
         stored = f"{instance.sop_class_uid} in transfer syntax {instance.transfer_syntax_uid}"
-        accepted = {each.transfer_syntax: each for each in self._line.contexts_to_use(instance.sop_class_uid)}
+        accepted = {each.transfer_syntax: each for each in self._association.contexts_to_use(instance.sop_class_uid)}
         if not accepted:
-            return [Sent(instance, None, f"the peer does not accept SOP class {instance.sop_class_uid}")]
+            return [SubOperationResult(instance, None, f"the peer does not accept SOP class {instance.sop_class_uid}")]
         if not syntaxes or not self._transcode:
-            return [Sent(instance, None, f"the peer does not accept {stored}, and it may not be transcoded")]
+            return [
+                SubOperationResult(instance, None, f"the peer does not accept {stored}, and it may not be transcoded")
+            ]
         try:
             made = await self._transcoder.transcode(instance, syntaxes)
         except NotTranscoded as error:
             reason = f"the peer does not accept {stored}, which {error}"
-            return [Sent(instance, None, reason, transient=error.transient)]
+            return [SubOperationResult(instance, None, reason, transient=error.transient)]
         uid = made.sop_instance_uid or instance.sop_instance_uid
         (data_set,) = await self._reader.read_all([Part10(made.key, 0, made.length, uid, made.transfer_syntax_uid)])
-        if isinstance(data_set, Unreadable):
+        if isinstance(data_set, UnreadableInstance):
             self._transcoder.forget(made.key)
-            return [Sent(instance, None, f"its transcoded copy {data_set}", transient=True)]
-        return [Ready(instance, accepted[made.transfer_syntax_uid], uid, data_set, made.key)]
+            return [SubOperationResult(instance, None, f"its transcoded copy {data_set}", transient=True)]
+        return [PreparedInstance(instance, accepted[made.transfer_syntax_uid], uid, data_set, made.key)]

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from osteon.commitment.checking import Checker
-from osteon.commitment.port import Failure, Item, Reason
+from osteon.commitment.checker import CommitmentChecker
+from osteon.commitment.port import CommitmentFailure, CommitmentItem, FailureReason
 from osteon.contracts.packs import PackStored
 from osteon.errors import Unavailable
 from osteon.objects.port import ObjectsUnavailable
@@ -23,19 +23,19 @@ async def room(tmp_path: Path) -> AsyncIterator[Room]:
         yield made
 
 
-async def stored(room: Room) -> tuple[PackStored, list[Item]]:
+async def stored(room: Room) -> tuple[PackStored, list[CommitmentItem]]:
     first = ct_slice()
     slices = [first, ct_slice(study=first.StudyInstanceUID, series=first.SeriesInstanceUID, number=2)]
     pack = await room.put("0" * 31 + "1", *slices)
     await room.run(pack)
-    return pack, [Item(str(each.SOPClassUID), str(each.SOPInstanceUID)) for each in slices]
+    return pack, [CommitmentItem(str(each.SOPClassUID), str(each.SOPInstanceUID)) for each in slices]
 
 
-async def failures(room: Room, items: list[Item], depth: str) -> list[Failure]:
+async def failures(room: Room, items: list[CommitmentItem], depth: str) -> list[CommitmentFailure]:
     async def nothing() -> None:
         return
 
-    return await Checker(room.index, room.objects, depth, nothing).failures(items)
+    return await CommitmentChecker(room.index, room.objects, depth, nothing).failures(items)
 
 
 @pytest.mark.parametrize("depth", DEPTHS)
@@ -47,10 +47,10 @@ async def test_what_is_stored_is_committed(room, depth):
 @pytest.mark.parametrize("depth", DEPTHS)
 async def test_what_is_not_indexed_or_has_another_class_is_not(room, depth):
     _, items = await stored(room)
-    asked = [Item(CT, "1.2.3.999"), Item(MR, items[0].sop_instance_uid), items[1]]
+    asked = [CommitmentItem(CT, "1.2.3.999"), CommitmentItem(MR, items[0].sop_instance_uid), items[1]]
     assert await failures(room, asked, depth) == [
-        Failure(asked[0], Reason.NO_SUCH_OBJECT_INSTANCE),
-        Failure(asked[1], Reason.CLASS_INSTANCE_CONFLICT),
+        CommitmentFailure(asked[0], FailureReason.NO_SUCH_OBJECT_INSTANCE),
+        CommitmentFailure(asked[1], FailureReason.CLASS_INSTANCE_CONFLICT),
     ]
 
 
@@ -60,7 +60,7 @@ async def test_a_lost_object_is_noticed_from_object_on(room, depth, noticed, los
     pack, items = await stored(room)
     await room.objects.delete(getattr(pack, lost))
     found = await failures(room, items, depth)
-    assert [each.reason for each in found] == [Reason.PROCESSING_FAILURE] * noticed
+    assert [each.reason for each in found] == [FailureReason.PROCESSING_FAILURE] * noticed
 
 
 @pytest.mark.parametrize(("depth", "noticed"), [("row", 0), ("object", 2), ("sha256", 2)])
@@ -78,7 +78,7 @@ async def test_a_flipped_byte_is_noticed_by_reading_it_back_only(room, depth, no
     data[locations[1].offset + locations[1].length - 1] ^= 1
     await room.objects.put(pack.key, bytes(data))
     found = await failures(room, items, depth)
-    assert found == [Failure(items[1], Reason.PROCESSING_FAILURE)][:noticed]
+    assert found == [CommitmentFailure(items[1], FailureReason.PROCESSING_FAILURE)][:noticed]
 
 
 async def test_a_damaged_sidecar_commits_nothing(room):
@@ -99,5 +99,5 @@ async def test_while_the_object_store_is_down_nothing_is_said(room, monkeypatch)
 
 async def test_more_items_than_fit_in_one_question_are_all_looked_for(room):
     _, items = await stored(room)
-    asked = [*(Item(CT, f"1.2.{n}") for n in range(1200)), *items]
+    asked = [*(CommitmentItem(CT, f"1.2.{n}") for n in range(1200)), *items]
     assert len(await failures(room, asked, "object")) == 1200

@@ -7,15 +7,19 @@ from pydicom import Dataset, dcmread
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 
-from osteon.commitment.data_sets import MAX_LENGTH, BadInformation, Information, decode, encode
-from osteon.commitment.port import Failure, Item
+from osteon.commitment.data_sets import MAX_LENGTH, BadCommitmentInformation, CommitmentInformation, decode, encode
+from osteon.commitment.port import CommitmentFailure, CommitmentItem
 from osteon.dicom.errors import BadDataSet
 from osteon.errors import Invalid
 from support.index import CT, EXPLICIT, MR
 
 IMPLICIT, DEFLATED, BIG = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2"
 SYNTAXES = [IMPLICIT, EXPLICIT, DEFLATED, BIG]
-BOTH = Information("1.2.3", (Item(CT, "1.2.3.4"), Item(MR, "1.2.3.45")), (Failure(Item(CT, "1.9"), 0x0112),))
+BOTH = CommitmentInformation(
+    "1.2.3",
+    (CommitmentItem(CT, "1.2.3.4"), CommitmentItem(MR, "1.2.3.45")),
+    (CommitmentFailure(CommitmentItem(CT, "1.9"), 0x0112),),
+)
 
 
 def written(data_set: Dataset, *, implicit: bool = False, big: bool = False) -> bytes:
@@ -72,8 +76,8 @@ def test_what_pydicom_writes_is_read(implicit, big, syntax):
 
 
 def test_empty_sequences_are_left_out():
-    assert b"\x08\x00\x98\x11" not in encode(Information("1.2.3", BOTH.items), IMPLICIT)
-    assert b"\x08\x00\x99\x11" not in encode(Information("1.2.3", (), BOTH.failures), IMPLICIT)
+    assert b"\x08\x00\x98\x11" not in encode(CommitmentInformation("1.2.3", BOTH.items), IMPLICIT)
+    assert b"\x08\x00\x99\x11" not in encode(CommitmentInformation("1.2.3", (), BOTH.failures), IMPLICIT)
 
 
 def test_items_of_undefined_length_and_other_attributes_are_read():
@@ -81,7 +85,7 @@ def test_items_of_undefined_length_and_other_attributes_are_read():
     asked.StorageMediaFileSetID = "X"
     asked["ReferencedSOPSequence"].is_undefined_length = True
     asked.ReferencedSOPSequence[0].is_undefined_length_sequence_item = True
-    assert decode(written(asked), EXPLICIT).items == (Item(CT, "1.2.3.4"),)
+    assert decode(written(asked), EXPLICIT).items == (CommitmentItem(CT, "1.2.3.4"),)
 
 
 @pytest.mark.parametrize(
@@ -95,14 +99,14 @@ def test_items_of_undefined_length_and_other_attributes_are_read():
     ids=["no transaction", "empty transaction", "empty item", "empty instance"],
 )
 def test_what_is_missing_is_named(asked, told):
-    with pytest.raises(BadInformation, match=told.replace("(", r"\(").replace(")", r"\)")):
+    with pytest.raises(BadCommitmentInformation, match=told.replace("(", r"\(").replace(")", r"\)")):
         decode(written(asked), EXPLICIT)
 
 
 def test_a_failure_without_a_reason_is_a_processing_failure():
     asked = request()
     asked.FailedSOPSequence = [reference()]
-    assert decode(written(asked), EXPLICIT).failures == (Failure(Item(CT, "1.2.3.4"), 0x0110),)
+    assert decode(written(asked), EXPLICIT).failures == (CommitmentFailure(CommitmentItem(CT, "1.2.3.4"), 0x0110),)
 
 
 @pytest.mark.parametrize("syntax", SYNTAXES)
@@ -118,6 +122,11 @@ def test_a_data_set_cut_anywhere_is_refused_or_read_in_part(syntax):
 
 def test_bombs_are_refused():
     with pytest.raises(BadDataSet, match="longer than"):
-        decode(encode(Information("1.2.3", (Item("1" * 64, "2" * 64),) * (MAX_LENGTH // 140)), DEFLATED), DEFLATED)
+        decode(
+            encode(
+                CommitmentInformation("1.2.3", (CommitmentItem("1" * 64, "2" * 64),) * (MAX_LENGTH // 140)), DEFLATED
+            ),
+            DEFLATED,
+        )
     with pytest.raises(BadDataSet, match="longer than"):
         decode(bytes(MAX_LENGTH + 1), IMPLICIT)

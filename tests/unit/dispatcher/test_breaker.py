@@ -1,4 +1,4 @@
-"""The circuit breaker: who does not answer is left alone, tried by one, and served again."""
+"""The circuit breaker: a destination that does not answer is not called, tried by one job, and served again."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -12,10 +12,10 @@ from osteon.dimse.errors import ConnectFailed
 from osteon.errors import Invalid
 from osteon.index.sql import SqlIndex
 from osteon.jobs.port import Job, JobState
-from osteon.jobs.run import Kind, Run
-from osteon.remotes.orders import ModalityStore, PeerStore
+from osteon.jobs.run import JobRun, JobType
+from osteon.remotes.job_params import ModalityStoreParams, PeerStoreParams
 from osteon.rules.port import CircuitState
-from osteon_dispatcher.breaker import Breaker, DestinationDown, guarded
+from osteon_dispatcher.circuit_breaker import CircuitBreaker, CircuitOpen, guarded
 from support.index import sqlite_url
 
 NOW = datetime.now(UTC)
@@ -40,16 +40,16 @@ class Room:
     def __init__(self, index: SqlIndex, seconds: float = 3600) -> None:
         self.index = index
         self.work = Work()
-        self.breaker = Breaker(index.circuits, 3, seconds)
-        kinds = {name: Kind(self.work, 60) for name in (ModalityStore.TYPE, PeerStore.TYPE, "Other")}
+        self.breaker = CircuitBreaker(index.circuits, 3, seconds)
+        kinds = {name: JobType(self.work, 60) for name in (ModalityStoreParams.TYPE, PeerStoreParams.TYPE, "Other")}
         self.kinds = guarded(kinds, self.breaker)
 
-    async def run(self, name: str = "ai", type: str = ModalityStore.TYPE) -> None:
+    async def run(self, name: str = "ai", type: str = ModalityStoreParams.TYPE) -> None:
         params = {"modality": name, "peer": name, "resources": []}
         job = Job(id="j", type=type, state=JobState.RUNNING, params=params, created=NOW, due=NOW)
-        await self.kinds[type].work(Run(self.index.jobs, job, "w", 30))
+        await self.kinds[type].work(JobRun(self.index.jobs, job, "w", 30))
 
-    async def fail(self, times: int, name: str = "ai", type: str = ModalityStore.TYPE) -> None:
+    async def fail(self, times: int, name: str = "ai", type: str = ModalityStoreParams.TYPE) -> None:
         for _ in range(times):
             with pytest.raises(ConnectFailed):
                 await self.run(name, type)
@@ -66,7 +66,7 @@ async def index(tmp_path: Path) -> AsyncIterator[SqlIndex]:
 async def test_after_some_failures_a_destination_is_not_called_any_more(index):
     room = Room(index)
     await room.fail(3)
-    with pytest.raises(DestinationDown, match="modality:ai is left alone after 3 failures: no route"):
+    with pytest.raises(CircuitOpen, match="circuit of modality:ai is open after 3 failures: no route"):
         await room.run()
     assert room.work.runs == 3
 
@@ -75,7 +75,7 @@ async def test_other_destinations_and_other_jobs_go_on(index):
     room = Room(index)
     await room.fail(3)
     await room.fail(1, "pacs")
-    await room.fail(1, "ai", PeerStore.TYPE)
+    await room.fail(1, "ai", PeerStoreParams.TYPE)
     with pytest.raises(ConnectFailed):
         await room.run("ai", "Other")
 
@@ -95,10 +95,10 @@ async def test_when_it_is_time_one_job_tries_and_a_success_lets_all_others_in(in
     await room.fail(3)
     await asyncio.sleep(0.01)
     room.work.error = None
-    await room.breaker.enter("modality:ai")
-    with pytest.raises(DestinationDown):
+    await room.breaker.before_call("modality:ai")
+    with pytest.raises(CircuitOpen):
         await room.run()
-    await room.breaker.worked("modality:ai")
+    await room.breaker.record_success("modality:ai")
     await room.run()
     assert await index.circuits.get("modality:ai") is None
 
@@ -107,7 +107,7 @@ async def test_each_further_failure_doubles_the_time_up_to_a_limit(index):
     room = Room(index, seconds=10)
     pauses = []
     for _ in range(10):
-        await room.breaker.failed("modality:ai", ConnectFailed("x"))
+        await room.breaker.record_failure("modality:ai", ConnectFailed("x"))
         circuit = await index.circuits.get("modality:ai")
         pauses.append(circuit.retry and round((circuit.retry - datetime.now(UTC)) / timedelta(seconds=1), -1))
         if circuit.retry:
@@ -120,7 +120,7 @@ async def test_failures_of_jobs_that_were_on_their_way_do_not_make_it_last_longe
     await asyncio.gather(*(room.fail(1) for _ in range(3)))
     first = await index.circuits.get("modality:ai")
     for _ in range(5):
-        await room.breaker.failed("modality:ai", ConnectFailed("x"))
+        await room.breaker.record_failure("modality:ai", ConnectFailed("x"))
     assert await index.circuits.get("modality:ai") == first
 
 

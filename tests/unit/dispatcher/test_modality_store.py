@@ -1,27 +1,38 @@
 """`DicomModalityStore`: what is sent, what is sent again, and what the job shows of it."""
 
-import asyncio
 from collections.abc import AsyncIterator
-from pathlib import Path
-from typing import Any
-
-import pytest
-
 from osteon.archive.resources import InstanceScope
-from osteon.dimse.errors import ConnectFailed, NoAnswer
+from osteon.dimse.errors import ConnectFailed
+from osteon.dimse.errors import NoAnswer
 from osteon.dimse.handler import Outcome
 from osteon.dimse.status import Status
-from osteon.jobs.port import Wish
-from osteon.jobs.run import Stopped
-from osteon.remotes.orders import ModalityStore, StraightStore
-from osteon_dispatcher.outgoing.passes import NotSent, NotSentYet
+from osteon.jobs.port import JobCommand
+from osteon.jobs.run import JobStopped
+from osteon.remotes.job_params import ModalityStoreParams
+from osteon.remotes.job_params import StraightStoreParams
+from osteon_dispatcher.store_jobs.send_run import SendFailed
+from osteon_dispatcher.store_jobs.send_run import SendIncomplete
 from osteon_local.part import free_port
-from support.dimse import CT, EXPLICIT, Peer, Recorder, Sink, pdu, running
+from pathlib import Path
+from support.dimse import CT
+from support.dimse import EXPLICIT
+from support.dimse import Peer
+from support.dimse import Recorder
+from support.dimse import Sink
+from support.dimse import pdu
+from support.dimse import running
 from support.fake_jobs import FakeRun
 from support.make import ct_slice
 from support.packs import part10
-from support.scp import accept, request, response, scripted
-from support.sending import World, sending_world
+from support.scp import accept
+from support.scp import request
+from support.scp import response
+from support.scp import scripted
+from support.sending import World
+from support.sending import sending_world
+from typing import Any
+import asyncio
+import pytest
 
 FULL = Outcome(Status.OUT_OF_RESOURCES, "disk full")
 WRONG = Outcome(Status.CANNOT_UNDERSTAND, "no such thing")
@@ -29,7 +40,7 @@ WRONG = Outcome(Status.CANNOT_UNDERSTAND, "no such thing")
 
 @pytest.fixture
 async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
-    monkeypatch.setattr("osteon_dispatcher.outgoing.passes._BREATH", 0.01)
+    monkeypatch.setattr("osteon_dispatcher.store_jobs.send_run._RETRY_PAUSE", 0.01)
     async with sending_world(tmp_path) as made:
         yield made
 
@@ -41,8 +52,8 @@ def refusing(uids: dict[str, Outcome]) -> Recorder:
     return Recorder(on_finish=finish)
 
 
-def order(*resources: str, **more: Any) -> ModalityStore:
-    return ModalityStore(modality="modality", resources=resources, **more)
+def order(*resources: str, **more: Any) -> ModalityStoreParams:
+    return ModalityStoreParams(modality="modality", resources=resources, **more)
 
 
 def got(handler: Recorder) -> list[str]:
@@ -99,7 +110,7 @@ async def test_what_is_refused_for_good_lets_the_job_fail_when_all_others_are_se
     async with running(refusing({uids[0]: WRONG})) as peer:
         await world.modality(peer.port)
         job = await world.submit(order(study))
-        with pytest.raises(NotSent, match=rf"1 of 3 instances were not sent, {uids[0]} among them: answered 0xC100"):
+        with pytest.raises(SendFailed, match=rf"1 of 3 instances were not sent, {uids[0]} among them: answered 0xC100"):
             await world.run(job)
     assert got(peer.handler) == uids
 
@@ -111,7 +122,7 @@ async def test_what_failed_is_sent_again_when_the_job_is_resubmitted(world):
         await world.modality(peer.port)
         job = await world.submit(order(study))
         for _ in range(2):
-            with pytest.raises(NotSent):
+            with pytest.raises(SendFailed):
                 await world.run(job)
         refused.clear()
         peer.handler.sinks.clear()
@@ -126,7 +137,7 @@ async def test_what_is_refused_for_the_moment_is_sent_again_and_the_rest_is_not(
     async with running(refusing(refused)) as peer:
         await world.modality(peer.port)
         job = await world.submit(order(study))
-        with pytest.raises(NotSentYet, match="disk full"):
+        with pytest.raises(SendIncomplete, match="disk full"):
             await world.run(job)
         assert got(peer.handler) == [*uids, uids[1]]
         assert world.jobs.all[job.id].progress == 66
@@ -153,7 +164,7 @@ async def test_a_modality_that_is_down_gets_everything_once_it_is_up(world):
 
 
 async def test_another_worker_goes_on_behind_what_was_saved(world, monkeypatch):
-    monkeypatch.setattr("osteon_dispatcher.keeping.SAVE_SECONDS", 0.0)
+    monkeypatch.setattr("osteon_dispatcher.checkpoints.SAVE_SECONDS", 0.0)
     study, uids = await world.stored(20)
     reached, over = asyncio.Event(), asyncio.Event()
 
@@ -182,19 +193,19 @@ async def test_another_worker_goes_on_behind_what_was_saved(world, monkeypatch):
 
 
 async def test_a_job_that_is_cancelled_stops_and_aborts_its_association(world, monkeypatch):
-    monkeypatch.setattr("osteon_dispatcher.keeping.SAVE_SECONDS", 0.0)
+    monkeypatch.setattr("osteon_dispatcher.checkpoints.SAVE_SECONDS", 0.0)
     study, _ = await world.stored(3)
 
     class Cancelled(FakeRun):
         async def save(self, **changed: Any) -> None:
             await super().save(**changed)
             if self.job.checkpoint.get("done"):
-                raise Stopped(Wish.CANCEL)
+                raise JobStopped(JobCommand.CANCEL)
 
     async with running() as peer:
         await world.modality(peer.port)
         job = await world.submit(order(study))
-        with pytest.raises(Stopped):
+        with pytest.raises(JobStopped):
             await world.kinds()[job.type].work(Cancelled(world.jobs, job))
         await peer.handler.ended.wait()
     assert world.jobs.all[job.id].checkpoint["done"] >= 1
@@ -221,7 +232,7 @@ async def test_a_destination_that_breaks_off_again_and_again_gets_what_it_takes(
     async with scripted(script) as remote:
         await world.modality(remote.port)
         job = await world.submit(order(study))
-        with pytest.raises(NotSentYet, match="broke twice"):
+        with pytest.raises(SendIncomplete, match="broke twice"):
             await world.run(job)
     assert [uid for uid in uids if uid in sent] == [uids[0], *uids[2:]]
     unsent = world.jobs.all[job.id].content["FailedInstances"]
@@ -233,7 +244,7 @@ async def test_a_destination_that_takes_nothing_is_not_sent_everything(world):
     async with running(refusing(dict.fromkeys(uids, FULL))) as peer:
         await world.modality(peer.port)
         job = await world.submit(order(study))
-        with pytest.raises(NotSentYet, match="101 of 150"):
+        with pytest.raises(SendIncomplete, match="101 of 150"):
             await world.run(job)
         assert len(got(peer.handler)) < 150
 
@@ -244,7 +255,7 @@ async def test_storage_commitment_is_asked_for_what_was_sent(world):
         await world.modality(peer.port)
         asked = order(study, permissive=True, storage_commitment=True, local_aet="MYSELF")
         job = await world.run(await world.submit(asked))
-    commitment = await world.room.index.commitments.asked(job.content["StorageCommitmentTransactionUID"])
+    commitment = await world.room.index.commitments.by_transaction(job.content["StorageCommitmentTransactionUID"])
     assert [item.sop_instance_uid for item in commitment.items] == uids[1:]
     assert (commitment.remote_aet, commitment.local_aet) == ("MODALITY", "MYSELF")
     assert [each.type for each in world.jobs.all.values()] == ["DicomModalityStore", "StorageCommitmentScu"]
@@ -270,7 +281,7 @@ async def test_a_file_that_is_not_stored_is_sent_and_then_forgotten(world, outco
     file = part10(dataset)
     await world.room.objects.put("cache/x.dcm", file)
     uid = str(dataset.SOPInstanceUID)
-    straight = StraightStore(
+    straight = StraightStoreParams(
         modality="modality", key="cache/x.dcm", length=len(file), sop_class_uid=CT, sop_instance_uid=uid,
         transfer_syntax_uid=EXPLICIT,
     )  # fmt: skip
@@ -280,7 +291,7 @@ async def test_a_file_that_is_not_stored_is_sent_and_then_forgotten(world, outco
         if outcome.status == Status.SUCCESS:
             await world.run(job)
         else:
-            with pytest.raises(NotSentYet if outcome is FULL else NotSent, match=outcome.comment):
+            with pytest.raises(SendIncomplete if outcome is FULL else SendFailed, match=outcome.comment):
                 await world.run(job)
     assert got(peer.handler) == [uid]
     assert ("cache/x.dcm" in await world.room.keys()) == (outcome.status != Status.SUCCESS)

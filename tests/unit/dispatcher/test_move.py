@@ -1,4 +1,4 @@
-"""C-MOVE as provider: the job, what those who watch it are told, and what happens when something goes away."""
+"""C-MOVE as provider: the job, the progress that it reports, and what happens when something goes away."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -13,22 +13,24 @@ from pydicom import Dataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 
-from osteon.contracts.retrieve import MoveProgress, MoveRequested, MoveStarted, MoveWatched
+from osteon.bus.port import BusUnavailable
+from osteon.contracts.retrieve import MoveProgress, MoveProgressed, MoveRequested, MoveStarted, MoveWatched
 from osteon.dimse.config import RequestorConfig
 from osteon.dimse.handler import Outcome
 from osteon.dimse.status import Status
-from osteon.jobs.port import JobState, Wish
-from osteon.jobs.run import Kind
-from osteon.jobs.runner import Runner
+from osteon.jobs.port import JobCommand, JobState
+from osteon.jobs.run import JobType
+from osteon.jobs.runner import JobRunner
 from osteon.remotes.port import Modality
-from osteon.sending.sending import Sending
-from osteon_dispatcher import moving
-from osteon_dispatcher.bells import Bells
-from osteon_dispatcher.commitment.works import remote_of
-from osteon_dispatcher.move import Moves
-from osteon_dispatcher.moving import MoveOrder, move
-from osteon_dispatcher.outgoing.modality import Stores
+from osteon.sending.store_sender import StoreSender
+from osteon_dispatcher.cmove import job
+from osteon_dispatcher.cmove.job import MoveJobParams, move
+from osteon_dispatcher.cmove.scp import MoveScp
+from osteon_dispatcher.job_signals import JobSignals
+from osteon_dispatcher.remote_addresses import remote_of
+from osteon_dispatcher.store_jobs.modality import ModalityStoreContext
 from osteon_local.part import free_port
+from support.bus import eventually
 from support.dimse import EXPLICIT, STUDY_MOVE, Recorder, Running, Sink, running
 from support.indexer import Room, indexer_room
 from support.jobs import FAST
@@ -45,20 +47,23 @@ class World:
     room: Room
     study: str
     uids: list[str]
-    bells: Bells = field(default_factory=Bells)
+    signals: JobSignals = field(default_factory=JobSignals)
+    events: list[MoveProgressed] = field(default_factory=list)
 
     @property
-    def moves(self) -> Moves:
-        return Moves(self.room.index, self.bells, "OSTEON")
+    def moves(self) -> MoveScp:
+        return MoveScp(self.room.index, self.signals, "OSTEON")
 
     @asynccontextmanager
-    async def dispatcher(self, patience: float = 30.0, bells: Bells | None = None) -> AsyncIterator[None]:
+    async def dispatcher(self, patience: float = 30.0, signals: JobSignals | None = None) -> AsyncIterator[None]:
         """Run jobs."""
         index = self.room.index
-        sending = Sending(self.room.objects, self.room.bus)
-        stores = Stores(index=index, sending=sending, remote_of=remote_of, config=RequestorConfig(), aet="OSTEON")
-        kind = Kind(partial(move, stores=stores, bells=bells or self.bells, patience=patience), patience)
-        async with Runner(index.jobs, {MoveOrder.TYPE: kind}, PACE):
+        sender = StoreSender(self.room.objects, self.room.bus)
+        stores = ModalityStoreContext(
+            index=index, sender=sender, remote_of=remote_of, config=RequestorConfig(), aet="OSTEON"
+        )
+        work = partial(move, stores=stores, bus=self.room.bus, signals=signals or self.signals, patience=patience)
+        async with JobRunner(index.jobs, {MoveJobParams.TYPE: JobType(work, patience)}, PACE):
             yield
 
     async def destination(self, port: int, **more: Any) -> None:
@@ -80,20 +85,27 @@ class World:
             calling_aet="ASKER",
             called_aet="ARCHIVE",
             message_id=7,
+            progress_address="ingress.1",
         )
         return await self.moves.begin(request)
 
-    async def watch(self, job_id: str, *, cancel: bool = False, seen: int = -1) -> MoveProgress:
-        return await self.moves.watch(MoveWatched(correlation_id="c", job_id=job_id, cancel=cancel, seen=seen))
+    async def watch(self, job_id: str, *, cancel: bool = False) -> MoveProgress:
+        return await self.moves.progress(MoveWatched(correlation_id="c", job_id=job_id, cancel=cancel))
 
     async def until(self, job_id: str, enough: Callable[[MoveProgress], bool] = lambda p: p.done) -> MoveProgress:
-        """Watch as `ingress` does."""
+        """Ask for the job's row until it says enough."""
         async with asyncio.timeout(20):
-            progress = await self.watch(job_id)
-            while not enough(progress):
-                seen = progress.completed + progress.failed + progress.warning
-                progress = await self.watch(job_id, seen=seen)
+            while not enough(progress := await self.watch(job_id)):
+                await asyncio.sleep(0.01)
         return progress
+
+    async def last_event(self) -> MoveProgressed:
+        """Wait for the event that ends a C-MOVE; no counts may have gone back before it."""
+        await eventually(lambda: bool(self.events) and self.events[-1].done, seconds=20)
+        finished = [event.completed + event.failed + event.warning for event in self.events]
+        assert finished == sorted(finished)
+        assert [event.done for event in self.events].count(True) == 1
+        return self.events[-1]
 
     async def state(self, job_id: str) -> JobState:
         async with asyncio.timeout(10):
@@ -104,15 +116,21 @@ class World:
 
 @pytest.fixture
 async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
-    monkeypatch.setattr(moving, "PAGE", 4)
-    monkeypatch.setattr(moving, "_PAUSES", (0.01, 0.05))
-    monkeypatch.setattr("osteon_dispatcher.keeping.SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(job, "PAGE", 4)
+    monkeypatch.setattr(job, "_PAUSES", (0.01, 0.05))
+    monkeypatch.setattr("osteon_dispatcher.checkpoints.SAVE_SECONDS", 0.0)
     async with indexer_room(tmp_path) as room:
         first = ct_slice()
         study, series = str(first.StudyInstanceUID), str(first.SeriesInstanceUID)
         slices = [first, *(ct_slice(study=study, series=series, number=n) for n in range(2, 11))]
         await room.run(await room.put("1" * 32, *slices))
-        yield World(room, study, [str(each.SOPInstanceUID) for each in slices])
+        world = World(room, study, [str(each.SOPInstanceUID) for each in slices])
+
+        async def receive(event: MoveProgressed) -> None:
+            world.events.append(event)
+
+        await room.bus.subscribe(MoveProgressed, receive, address="ingress")
+        yield world
 
 
 def got(peer: Running) -> list[str]:
@@ -157,7 +175,33 @@ async def test_all_instances_of_a_study_are_moved_in_order_and_say_who_asked(wor
     assert (progress.status, progress.failed_uids, progress.error_comment) == (0x0000, [], "")
 
 
-async def test_who_watches_sees_the_counters_move(world):
+async def test_each_checkpoint_is_an_event_for_the_ingress_that_asked(world):
+    gate = Gate(3)
+    async with world.dispatcher(), running(gate.handler) as peer:
+        await world.destination(peer.port)
+        await world.begin()
+        await eventually(lambda: bool(world.events) and world.events[-1].completed == 3, seconds=20)
+        event = world.events[-1]
+        assert (event.done, event.status, event.remaining) == (False, Status.PENDING, 7)
+        assert (event.address, event.correlation_id) == ("ingress.1", "c")
+        gate.opened.set()
+        last = await world.last_event()
+    assert (last.completed, last.remaining, last.status) == (10, 0, Status.SUCCESS)
+
+
+async def test_a_broker_that_is_down_does_not_stop_a_move(world, monkeypatch):
+    async def publish(_: object) -> None:
+        raise BusUnavailable("no broker")
+
+    async with world.dispatcher(), running() as peer:
+        await world.destination(peer.port)
+        monkeypatch.setattr(world.room.bus, "publish", publish)
+        started = await world.begin()
+        assert (await world.until(started.job_id)).completed == 10
+    assert world.events == []
+
+
+async def test_who_asks_sees_the_counters_move(world):
     gate = Gate(3)
     async with world.dispatcher(), running(gate.handler) as peer:
         await world.destination(peer.port)
@@ -199,6 +243,8 @@ async def test_what_the_destination_refuses_is_listed_and_the_job_has_failed(wor
     assert (progress.completed, progress.failed, progress.warning) == (8, 1, 1)
     assert (progress.status, progress.failed_uids) == (0xB000, [world.uids[2]])
     assert progress.error_comment == "answered 0xA700 full"
+    last = await world.last_event()
+    assert (last.status, last.failed_uids, last.error_comment) == (0xB000, [world.uids[2]], "answered 0xA700 full")
 
 
 async def test_a_destination_that_takes_nothing_is_a_failure(world):
@@ -257,6 +303,8 @@ async def test_a_cancelled_move_ends_after_the_instance_that_is_on_its_way(world
         assert progress.completed == len(got(peer)) < 10
     assert progress.status == Status.CANCEL
     assert progress.remaining == 10 - progress.completed
+    last = await world.last_event()
+    assert (last.status, last.completed, last.remaining) == (Status.CANCEL, progress.completed, progress.remaining)
 
 
 async def test_a_move_that_nobody_runs_yet_can_be_cancelled(world):
@@ -271,15 +319,28 @@ async def test_another_dispatcher_goes_on_where_one_has_stopped(world):
     gate = Gate(5)
     async with running(gate.handler) as first, running() as second:
         await world.destination(first.port)
-        async with world.dispatcher(bells=Bells()):
+        async with world.dispatcher(signals=JobSignals()):
             started = await world.begin()
             await gate.reached.wait()
             await world.destination(second.port)
         gate.opened.set()
-        async with world.dispatcher(bells=Bells()):
+        async with world.dispatcher(signals=JobSignals()):
             progress = await world.until(started.job_id)
         assert got(second) == world.uids[5:]
     assert (progress.completed, progress.failed) == (10, 0)
+    assert (await world.last_event()).completed == 10
+
+
+async def test_a_move_that_is_cancelled_in_its_row_alone_reports_its_end(world):
+    gate = Gate(4)
+    async with world.dispatcher(), running(gate.handler) as peer:
+        await world.destination(peer.port)
+        started = await world.begin()
+        await gate.reached.wait()
+        await world.room.index.jobs.command(started.job_id, JobCommand.CANCEL)
+        last = await world.last_event()
+        gate.opened.set()
+    assert (last.status, last.completed, last.remaining) == (Status.CANCEL, 4, 6)
 
 
 async def test_a_move_that_failed_sends_all_again_when_it_is_resubmitted(world):
@@ -291,7 +352,7 @@ async def test_a_move_that_failed_sends_all_again_when_it_is_resubmitted(world):
             assert await world.state(started.job_id) is JobState.FAILURE
         async with running() as peer:
             await world.destination(peer.port)
-            await world.room.index.jobs.wish(started.job_id, Wish.RESUBMIT)
+            await world.room.index.jobs.command(started.job_id, JobCommand.RESUBMIT)
             assert await world.state(started.job_id) is JobState.SUCCESS
             assert got(peer) == world.uids
 

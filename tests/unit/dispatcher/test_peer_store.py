@@ -1,32 +1,38 @@
 """`OrthancPeerStore`: to `/instances` and by STOW-RS."""
 
+from collections.abc import AsyncIterator
+from collections.abc import Iterator
+from osteon.archive.resources import InstanceScope
+from osteon.contracts.imaging import TranscodeRequested
+from osteon.contracts.imaging import Transcoded
+from osteon.contracts.topology import TRANSCODE
+from osteon.errors import Invalid
+from osteon.remotes.job_params import PeerStoreParams
+from osteon.remotes.port import Peer
+from osteon_dispatcher.peer_client import PeerRefused
+from osteon_dispatcher.peer_client import PeerUnavailable
+from osteon_dispatcher.store_jobs.send_run import SendFailed
+from osteon_dispatcher.store_jobs.send_run import SendIncomplete
+from osteon_local.part import free_port
+from pathlib import Path
+from support.certificates import Authority
+from support.certificates import needs_openssl
+from support.pixels import nothing_below
+from support.sending import HttpPeer
+from support.sending import World
+from support.sending import http_peer
+from support.sending import sending_world
+from typing import Any
 import base64
 import gzip
 import json
-import ssl
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
-from typing import Any
-
 import pytest
-
-from osteon.archive.resources import InstanceScope
-from osteon.contracts.imaging import Transcoded, TranscodeRequested
-from osteon.contracts.topology import TRANSCODE
-from osteon.errors import Invalid
-from osteon.remotes.orders import PeerStore
-from osteon.remotes.port import Peer
-from osteon_dispatcher.outgoing.http import PeerRefused, PeerUnavailable
-from osteon_dispatcher.outgoing.passes import NotSent, NotSentYet
-from osteon_local.part import free_port
-from support.certificates import Authority, needs_openssl
-from support.pixels import nothing_below
-from support.sending import HttpPeer, World, http_peer, sending_world
+import ssl
 
 
 @pytest.fixture
 async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
-    monkeypatch.setattr("osteon_dispatcher.outgoing.passes._BREATH", 0.01)
+    monkeypatch.setattr("osteon_dispatcher.store_jobs.send_run._RETRY_PAUSE", 0.01)
     async with sending_world(tmp_path) as made:
         yield made
 
@@ -39,7 +45,7 @@ def peer() -> Iterator[HttpPeer]:
 
 async def send(world: World, peer: Peer, *resources: str, **more: Any) -> Any:
     await world.room.index.remotes.put_peer(peer)
-    return await world.run(await world.submit(PeerStore(peer=peer.name, resources=resources, **more)))
+    return await world.run(await world.submit(PeerStoreParams(peer=peer.name, resources=resources, **more)))
 
 
 async def files(world: World, uids: list[str]) -> list[bytes]:
@@ -101,7 +107,7 @@ async def test_one_that_is_refused_does_not_stop_the_others(world, peer, status)
         assert (await send(world, Peer(name="p", url=peer.url), study)).content["FailedInstancesCount"] == 0
         assert len(peer.got) == 6
         return
-    with pytest.raises(NotSent, match=f"1 of 5 .*answered {status}: .*bad"):
+    with pytest.raises(SendFailed, match=f"1 of 5 .*answered {status}: .*bad"):
         await send(world, Peer(name="p", url=peer.url), study)
     assert len(peer.got) == 5
 
@@ -127,7 +133,7 @@ async def test_a_peer_that_is_busy_or_down_is_an_outage(world, peer):
 async def test_an_answer_that_is_not_orthancs_is_no_success(world, peer):
     study, _ = await world.stored(2)
     peer.answers = [(200, b"<html>"), (200, b'{"Status": "FilteredOut"}')]
-    with pytest.raises(NotSent, match=r"2 of 2"):
+    with pytest.raises(SendFailed, match=r"2 of 2"):
         await send(world, Peer(name="p", url=peer.url), study)
 
 
@@ -163,7 +169,7 @@ async def test_stow_reads_what_became_of_each(world, peer):
     study, uids = await world.stored(4)
     again = (200, module([uids[2]], {}))
     peer.answers = [(202, module(uids[:1], {uids[1]: 0xC000, uids[2]: 0xA700}, {uids[3]: 0xB000})), again]
-    with pytest.raises(NotSent, match=f"1 of 4 .*{uids[1]}.*0xC000"):
+    with pytest.raises(SendFailed, match=f"1 of 4 .*{uids[1]}.*0xC000"):
         await send(world, Peer(name="p", url=peer.url, dicomweb=True), study)
     assert len(peer.got) == 2
     content = next(iter(world.jobs.all.values())).content
@@ -173,12 +179,12 @@ async def test_stow_reads_what_became_of_each(world, peer):
 async def test_stow_that_is_refused_as_a_whole_has_sent_nothing(world, peer):
     study, _ = await world.stored(2)
     peer.answers = [(409, b"not JSON")]
-    with pytest.raises(NotSent, match=r"2 of 2 .*answered 409"):
+    with pytest.raises(SendFailed, match=r"2 of 2 .*answered 409"):
         await send(world, Peer(name="p", url=peer.url, dicomweb=True), study)
 
 
 async def test_stow_fills_requests_up_to_a_bound(world, peer, monkeypatch):
-    monkeypatch.setattr("osteon_dispatcher.outgoing.stow._FILES", 2)
+    monkeypatch.setattr("osteon_dispatcher.store_jobs.stow._FILES", 2)
     study, _ = await world.stored(5)
     peer.answers = [(200, b"")] * 3
     await send(world, Peer(name="p", url=peer.url, dicomweb=True), study)
@@ -193,7 +199,7 @@ async def test_one_that_can_not_be_read_does_not_stop_the_others(world, peer):
     for dicomweb in (False, True):
         peer.got.clear()
         peer.answers = [(200, b"{}")] * 8
-        with pytest.raises((NotSent, NotSentYet), match=r"2 of 4 .*can not be read"):
+        with pytest.raises((SendFailed, SendIncomplete), match=r"2 of 4 .*cannot be read"):
             await send(world, Peer(name="p", url=peer.url, dicomweb=dicomweb), study, other)
         assert [len(body) == int(headers["Content-Length"]) for _, headers, body in peer.got].count(True) == 2
 

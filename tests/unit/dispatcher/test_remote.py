@@ -21,7 +21,7 @@ from osteon.contracts.remote import EchoRequested, PeerAsked, RemoteFindRequeste
 from osteon.index.sql import SqlIndex
 from osteon.remotes.port import Peer
 from osteon.remotes.queries import RemoteQuery
-from osteon_dispatcher.remote import echo, find, peer_system
+from osteon_dispatcher.remote_requests import echo, find, peer_system
 from support.index import sqlite_url
 from support.pynet import accepting
 

@@ -1,14 +1,14 @@
 """Which instances the resources of a job are, and where another worker goes on."""
 
 from collections.abc import AsyncIterator
-from pathlib import Path
-
-import pytest
-
 from osteon.archive.errors import ResourceNotFound
 from osteon.archive.resources import InstanceScope
-from osteon_dispatcher.outgoing.resources import Position, placed
-from support.sending import World, sending_world
+from osteon_dispatcher.store_jobs.resources import InstancePosition
+from osteon_dispatcher.store_jobs.resources import iter_instances
+from pathlib import Path
+from support.sending import World
+from support.sending import sending_world
+import pytest
 
 
 @pytest.fixture
@@ -17,8 +17,10 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
         yield made
 
 
-async def listed(world: World, *resources: str, after: Position | None = None) -> list[tuple[str, Position]]:
-    found = placed(world.room.index, resources, after)
+async def listed(
+    world: World, *resources: str, after: InstancePosition | None = None
+) -> list[tuple[str, InstancePosition]]:
+    found = iter_instances(world.room.index, resources, after)
     return [(each.instance.sop_instance_uid, each.position) async for each in found]
 
 
@@ -28,7 +30,7 @@ async def single(world: World, uid: str) -> str:
 
 
 async def test_it_goes_on_behind_any_position(world, monkeypatch):
-    monkeypatch.setattr("osteon_dispatcher.outgoing.resources._AT_ONCE", 2)
+    monkeypatch.setattr("osteon_dispatcher.store_jobs.resources._LOOKUP", 2)
     study, uids = await world.stored(3)
     other, more = await world.stored(2)
     resources = (await single(world, uids[1]), study, await single(world, more[0]), other, study)
@@ -41,7 +43,7 @@ async def test_it_goes_on_behind_any_position(world, monkeypatch):
 async def test_a_position_that_is_no_more_means_its_whole_resource_again(world):
     study, uids = await world.stored(2)
     other, more = await world.stored(1)
-    again = await listed(world, other, study, other, after=Position(1, "elsewhere.tar", 0))
+    again = await listed(world, other, study, other, after=InstancePosition(1, "elsewhere.tar", 0))
     assert [uid for uid, _ in again] == [*uids, *more]
 
 

@@ -13,9 +13,9 @@ from osteon.dimse.config import Remote
 from osteon.dimse.errors import ConnectFailed, RequestorError
 from osteon.dimse.handler import GetRequest, MoveRequest, Outcome, RetrieveResponse
 from osteon.dimse.status import Status
-from osteon.remotes.orders import RetrieveByGet, RetrieveByMove
-from osteon_dispatcher.retrieving.asking import NotRetrieved, NotRetrievedYet
-from osteon_dispatcher.retrieving.by_get import _batches
+from osteon.remotes.job_params import RetrieveByGetParams, RetrieveByMoveParams
+from osteon_dispatcher.retrieve_jobs.c_get import _batches
+from osteon_dispatcher.retrieve_jobs.common import RetrieveFailed, RetrieveIncomplete
 from osteon_local.part import free_port
 from support.dimse import CT, EXPLICIT, Recorder, Sink, running
 from support.sending import World, sending_world
@@ -31,12 +31,12 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
         yield made
 
 
-def by_move(*resources: dict[str, str], level: str = "STUDY", **more: Any) -> RetrieveByMove:
-    return RetrieveByMove(modality="modality", level=level, resources=resources or STUDIES, **more)
+def by_move(*resources: dict[str, str], level: str = "STUDY", **more: Any) -> RetrieveByMoveParams:
+    return RetrieveByMoveParams(modality="modality", level=level, resources=resources or STUDIES, **more)
 
 
-def by_get(*resources: dict[str, str], **more: Any) -> RetrieveByGet:
-    return RetrieveByGet(modality="modality", level="STUDY", resources=resources or STUDIES[:1], **more)
+def by_get(*resources: dict[str, str], **more: Any) -> RetrieveByGetParams:
+    return RetrieveByGetParams(modality="modality", level="STUDY", resources=resources or STUDIES[:1], **more)
 
 
 class Mover:
@@ -82,7 +82,7 @@ async def test_what_fails_for_good_is_told_when_the_others_are_retrieved(world):
     async with running(Recorder(on_move=mover)) as peer:
         await world.modality(peer.port)
         job = await world.submit(by_move())
-        with pytest.raises(NotRetrieved, match=r"1 of 2 resources .*0xB000, 1 instances sent, 1 failed \(1.2.9"):
+        with pytest.raises(RetrieveFailed, match=r"1 of 2 resources .*0xB000, 1 instances sent, 1 failed \(1.2.9"):
             await world.run(job)
     assert len(mover.asked) == 2
     assert [each["DimseErrorStatus"] for each in world.jobs.all[job.id].content["Details"]] == [0xB000, 0]
@@ -93,7 +93,7 @@ async def test_what_failed_is_asked_for_again_when_the_job_is_resubmitted(world)
     async with running(Recorder(on_move=mover)) as peer:
         await world.modality(peer.port)
         job = await world.submit(by_move())
-        with pytest.raises(NotRetrieved):
+        with pytest.raises(RetrieveFailed):
             await world.run(job)
         done = await world.run(job)
     assert [keys["0020000D"] for _, keys in mover.asked] == [["1.2.1"], ["1.2.2"], ["1.2.1"]]
@@ -113,7 +113,7 @@ async def test_what_fails_for_the_moment_is_asked_for_again_and_the_rest_is_not(
     async with running(Recorder(on_move=mover)) as peer:
         await world.modality(peer.port)
         job = await world.submit(by_move())
-        with pytest.raises(NotRetrievedYet, match="later"):
+        with pytest.raises(RetrieveIncomplete, match="later"):
             await world.run(job)
         await world.run(job)
     assert [keys["0020000D"] for _, keys in mover.asked] == [["1.2.1"], ["1.2.2"], ["1.2.2"]]
@@ -207,7 +207,7 @@ async def test_what_the_own_door_refuses_is_not_acknowledged_and_tried_again_lat
     async with running(handler) as peer, running(Recorder(on_finish=full)) as own:
         await world.modality(peer.port)
         world.door = Remote(aet="OSTEON", host="127.0.0.1", port=own.port)
-        with pytest.raises(NotRetrievedYet, match=r"this archive did not take it: 1.2.3: 0xA700 spool full"):
+        with pytest.raises(RetrieveIncomplete, match=r"this archive did not take it: 1.2.3: 0xA700 spool full"):
             await world.run(await world.submit(by_get()))
     assert [outcome.status for outcome in outcomes] == [Status.OUT_OF_RESOURCES]
 

@@ -1,31 +1,35 @@
 """Routing: what rules send of indexed packs and of stable studies, once, and what they leave."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Any
-
-import pytest
-from pydicom import Dataset
-
+from datetime import UTC
+from datetime import datetime
+from datetime import timedelta
 from osteon.archive.changes import ChangeType
 from osteon.archive.errors import IndexUnavailable
-from osteon.contracts.packs import PackIndexed, PackStored
+from osteon.contracts.packs import PackIndexed
+from osteon.contracts.packs import PackStored
 from osteon.dicom.query import Level
 from osteon.jobs.port import Job
 from osteon.packs import sidecar
-from osteon.remotes.orders import ModalityStore, PeerStore
+from osteon.remotes.job_params import ModalityStoreParams
+from osteon.remotes.job_params import PeerStoreParams
 from osteon.remotes.port import Modality
-from osteon.rules.conditions import Candidate, Verdict
-from osteon.rules.forms import stored_rule
+from osteon.rules.conditions import Candidate
+from osteon.rules.conditions import RuleVerdict
+from osteon.rules.parsing import stored_rule
 from osteon.rules.port import StoredRule
 from osteon_dispatcher import routing
 from osteon_dispatcher.routing import Router
-from osteon_dispatcher.watching import watch
-from support.indexer import Room, indexer_room
+from osteon_dispatcher.stability_sweep import sweep
+from pathlib import Path
+from pydicom import Dataset
+from support.indexer import Room
+from support.indexer import indexer_room
 from support.make import ct_slice
+from typing import Any
+import asyncio
+import pytest
 
 STUDY, SERIES = "1.2.3", "1.2.3.4"
 AI = [{"modality": "ai"}]
@@ -76,7 +80,7 @@ async def test_instances_that_match_go_to_each_destination_as_one_job(room, rout
     event = await indexed(room, "p1", *(slice_(n) for n in (1, 2, 3)))
     await router.route_pack(event)
     first, second = await jobs(room)
-    assert {first.type, second.type} == {ModalityStore.TYPE, PeerStore.TYPE}
+    assert {first.type, second.type} == {ModalityStoreParams.TYPE, PeerStoreParams.TYPE}
     assert len(first.params["resources"]) == len(second.params["resources"]) == 2
     assert (first.priority, first.params["patience"], first.content["Rule"]) == (7, 259_200, "ct")
 
@@ -136,14 +140,14 @@ async def test_what_came_in_longer_ago_than_the_patience_is_not_sent(room, route
 
 async def test_a_rule_that_fails_is_reported_and_does_not_stop_the_others(room, router, monkeypatch):
     class Broken:
-        def judge(self, _: Candidate) -> Verdict:
+        def judge(self, _: Candidate) -> RuleVerdict:
             raise TypeError("bad type")
 
     await rule(room, "broken")
     await rule(room, "fine")
-    parsed = routing.parsed
+    parsed = routing.parse_stored
     monkeypatch.setattr(
-        routing, "parsed", lambda r: replace(parsed(r), match=Broken()) if r.name == "broken" else parsed(r)
+        routing, "parse_stored", lambda r: replace(parsed(r), match=Broken()) if r.name == "broken" else parsed(r)
     )
     await router.route_pack(await indexed(room, "p1", slice_()))
     assert [job.content["Rule"] for job in await jobs(room)] == ["fine"]
@@ -167,15 +171,15 @@ async def test_a_pack_whose_sidecar_is_gone_is_passed_over(room, router):
 async def test_a_study_is_sent_when_it_is_stable_once_for_each_period(room, router):
     await rule(room, "s", "study")
     await indexed(room, "p1", slice_(1), slice_(2))
-    await watch(room.index, router, 3600)
+    await sweep(room.index, router, 3600)
     assert await jobs(room) == []
-    await watch(room.index, router, -1)
+    await sweep(room.index, router, -1)
     (job,) = await jobs(room)
     assert job.params["resources"] == [await study_id(room)]
-    await watch(room.index, router, -1)
+    await sweep(room.index, router, -1)
     assert len(await jobs(room)) == 1
     await indexed(room, "p2", slice_(3))
-    await watch(room.index, router, -1)
+    await sweep(room.index, router, -1)
     assert len(await jobs(room)) == 2
 
 
@@ -184,8 +188,8 @@ async def test_two_dispatchers_send_a_stable_study_once(room):
     for n in range(6):
         await indexed(room, f"p{n}", ct_slice(PatientID=f"P{n}"))
     routers = [Router(room.index, room.objects) for _ in range(2)]
-    await asyncio.gather(*(watch(room.index, router, -1) for router in routers))
-    await watch(room.index, routers[0], -1)
+    await asyncio.gather(*(sweep(room.index, router, -1) for router in routers))
+    await sweep(room.index, routers[0], -1)
     page = await room.index.changes(types=(ChangeType.STABLE_STUDY,))
     assert len(page.changes) == len({change.public_id for change in page.changes}) == len(await jobs(room)) == 6
 
@@ -197,7 +201,7 @@ async def test_only_what_matches_of_a_study_is_sent_unless_the_rule_wants_all_of
     await rule(room, "none", "study", match={"Modality": "MR"}, whole=True)
     await indexed(room, "p1", slice_(1))
     await indexed(room, "p2", slice_(2))
-    await watch(room.index, router, -1)
+    await sweep(room.index, router, -1)
     sent = {job.content["Rule"]: job.params["resources"] for job in await jobs(room)}
     assert sent.keys() == {"part", "whole"}
     assert sent["whole"] == [await study_id(room)]
@@ -210,7 +214,7 @@ async def test_a_study_that_can_not_be_read_does_not_hold_up_the_next(room, rout
     spoiled = await indexed(room, "p1", ct_slice(PatientID="P1"))
     await indexed(room, "p2", ct_slice(PatientID="P2"))
     await room.objects.put(spoiled.sidecar_key, b"nonsense")
-    await watch(room.index, router, -1)
+    await sweep(room.index, router, -1)
     assert len(await jobs(room)) == 1
 
 
@@ -228,7 +232,7 @@ async def test_after_an_outage_studies_are_routed_from_where_it_stopped(room, ro
 
     monkeypatch.setattr(room.index.jobs, "submit", flaky)
     with pytest.raises(IndexUnavailable):
-        await watch(room.index, router, -1)
-    await watch(room.index, router, -1)
+        await sweep(room.index, router, -1)
+    await sweep(room.index, router, -1)
     assert len(await jobs(room)) == 3
     assert len(calls) == 4

@@ -12,13 +12,13 @@ from pydicom import Dataset
 from pynetdicom import AE, build_role
 from pynetdicom.sop_class import StorageCommitmentPushModel
 
-from osteon.commitment.asking import ask
-from osteon.commitment.port import Item
+from osteon.commitment.port import CommitmentItem
+from osteon.commitment.requests import request_commitment
 from osteon.dimse.errors import ConnectFailed, NotAccepted
 from osteon.errors import Invalid
 from osteon.jobs.port import JobState
 from osteon.remotes.port import Modality
-from osteon_dispatcher.commitment import answers
+from osteon_dispatcher.commitment import rpc
 from osteon_dispatcher.commitment.scp import NotIndexedYet
 from osteon_local.part import free_port
 from support.commitment import (
@@ -126,7 +126,7 @@ async def test_the_modality_on_the_requesters_host_is_reported_to(world):
 @pytest.mark.slow
 async def test_an_instance_on_its_way_is_waited_for(world):
     dataset, port, reports = ct_slice(), free_port(), Reports()
-    item = Item(str(dataset.SOPClassUID), str(dataset.SOPInstanceUID))
+    item = CommitmentItem(str(dataset.SOPClassUID), str(dataset.SOPInstanceUID))
     await known(world, port)
     await ask_and_leave(world, asking_for(item))
     with listening(reports, port):
@@ -152,7 +152,7 @@ async def test_a_wrong_class_and_a_lost_object_are_told_apart(world):
         async for member in world.room.index.pack_members(pack.pack_id):
             if member.identity.sop_uid == lost.sop_instance_uid:
                 await world.room.objects.delete(pack.key)
-    await ask_and_leave(world, asking_for(Item(MR, wrong.sop_instance_uid), lost))
+    await ask_and_leave(world, asking_for(CommitmentItem(MR, wrong.sop_instance_uid), lost))
     with listening(reports, port):
         await world.run()
     assert reports.got == [(2, "1.2.3", [], {lost.sop_instance_uid: 0x0110, wrong.sop_instance_uid: 0x0119})]
@@ -252,10 +252,10 @@ def told(asked: Dataset, failed: dict[str, int]) -> Dataset:
     return report
 
 
-async def asked_for(world: World, *items: Item, port: int) -> str:
+async def asked_for(world: World, *items: CommitmentItem, port: int) -> str:
     modality = await known(world, port, name="archive", aet="ARCHIVE")
     commitments = world.room.index.commitments
-    commitment, _ = await ask(commitments, world.jobs, modality, items, aet="HERE")
+    commitment, _ = await request_commitment(commitments, world.jobs, modality, items, aet="HERE")
     return commitment.transaction_uid
 
 
@@ -273,21 +273,21 @@ async def report_to(world: World, report: Dataset, *, aet: str = "ARCHIVE", even
 
 async def test_a_modality_is_asked_and_its_report_is_taken_on_an_association_of_its_own(world):
     got: list[Dataset] = []
-    port, committed, failed = free_port(), Item(CT, "1.2.1"), Item(MR, "1.2.2")
+    port, committed, failed = free_port(), CommitmentItem(CT, "1.2.1"), CommitmentItem(MR, "1.2.2")
     with listening(Reports(), port, aet="ARCHIVE", actions=provider_of(world, got)):
         uid = await asked_for(world, committed, failed, port=port)
         await world.run()
     (asked,) = got
     assert (asked.TransactionUID, len(asked.ReferencedSOPSequence)) == (uid, 2)
-    assert (await world.room.index.commitments.asked(uid)).failures is None
+    assert (await world.room.index.commitments.by_transaction(uid)).failures is None
     for _ in range(2):  # the same report again changes nothing
         assert await report_to(world, told(asked, {"1.2.2": 0x0112}), event=2) == 0x0000
-        done = await world.room.index.commitments.asked(uid)
+        done = await world.room.index.commitments.by_transaction(uid)
         assert (done.successes, done.failures) == ((committed,), ((failed, 0x0112),))
 
 
 async def test_a_report_on_our_own_association_is_taken(world):
-    port, item = free_port(), Item(CT, "1.2.1")
+    port, item = free_port(), CommitmentItem(CT, "1.2.1")
 
     def report(event: Any) -> None:
         asked = event.action_information
@@ -296,18 +296,18 @@ async def test_a_report_on_our_own_association_is_taken(world):
     with listening(Reports(), port, aet="ARCHIVE", actions=provider_of(world, [], report=report)):
         uid = await asked_for(world, item, port=port)
         await world.run(linger=20)
-    assert (await world.room.index.commitments.asked(uid)).successes == (item,)
+    assert (await world.room.index.commitments.by_transaction(uid)).successes == (item,)
 
 
 async def test_what_a_report_says_nothing_about_is_not_committed(world):
     got: list[Dataset] = []
-    port, item, other = free_port(), Item(CT, "1.2.1"), Item(CT, "1.2.2")
+    port, item, other = free_port(), CommitmentItem(CT, "1.2.1"), CommitmentItem(CT, "1.2.2")
     with listening(Reports(), port, aet="ARCHIVE", actions=provider_of(world, got)):
         uid = await asked_for(world, item, other, port=port)
         await world.run()
     del got[0].ReferencedSOPSequence[1]
     assert await report_to(world, told(got[0], {})) == 0x0000
-    assert (await world.room.index.commitments.asked(uid)).failures == ((other, 0x0110),)
+    assert (await world.room.index.commitments.by_transaction(uid)).failures == ((other, 0x0110),)
 
 
 async def test_reports_that_nobody_waits_for_are_refused(world):
@@ -316,7 +316,7 @@ async def test_reports_that_nobody_waits_for_are_refused(world):
     assert await report_to(world, report, aet="STRANGER") == 0x0124
     assert await report_to(world, report, event=3) == 0x0113
     assert await report_to(world, told(asking_for(UNKNOWN, uid="1.2.3.4"), {})) == 0x0115
-    assert (await world.room.index.commitments.asked(uid)).failures is None
+    assert (await world.room.index.commitments.by_transaction(uid)).failures is None
 
 
 @pytest.mark.slow
@@ -333,4 +333,4 @@ async def test_a_modality_that_refuses_or_knows_no_storage_commitment_is_named(w
 
 
 def test_the_time_for_a_question_is_longer_than_the_pause_between_two():
-    assert answers.WATCHED.total_seconds() > 4 * 2.0
+    assert rpc.WATCHED.total_seconds() > 4 * 2.0

@@ -58,7 +58,7 @@ class Reporter:
 
 
 async def test_who_may_not_ask_for_it_is_answered_0124():
-    association = Association(INFO, Nothing(), Away(), Denied(), sending=Nothing())
+    association = Association(INFO, Nothing(), Away(), Denied(), sender=Nothing(), inbox=Nothing())
     assert (await association.action(REQUEST, None)).status is Status.NOT_AUTHORIZED
     assert (await association.report(reported())).status is Status.NOT_AUTHORIZED
 

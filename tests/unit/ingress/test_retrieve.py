@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
+from contextlib import aclosing
 from typing import Any
 
 import pytest
@@ -9,7 +10,9 @@ import pytest
 from osteon.bus.port import BusUnavailable, RequestTimeout
 from osteon.contracts.base import Message
 from osteon.contracts.retrieve import (
+    MoveCounters,
     MoveProgress,
+    MoveProgressed,
     MoveRequested,
     MoveStarted,
     MoveWatched,
@@ -30,10 +33,12 @@ from osteon.dimse.handler import (
 from osteon.dimse.status import Status
 from osteon.errors import Unavailable
 from osteon.remotes.port import Permission
-from osteon.sending.accounting import Sent
-from osteon_ingress import retrieve
+from osteon.sending.suboperations import SubOperationResult
+from osteon_ingress import move_progress
 from osteon_ingress.handlers import Association
+from osteon_ingress.move_progress import MoveProgressInbox
 from osteon_ingress.retrieve import get, move
+from support.bus import eventually
 
 INFO = AssociationInfo("a1", "VIEWER", "OSTEON", "192.0.2.9", 5000)
 STUDY_MOVE = "1.2.840.10008.5.1.4.1.2.2.2"
@@ -48,11 +53,23 @@ class FakeBus:
     def __init__(self, *answers: Answer) -> None:
         self.answers = list(answers)
         self.asked: list[Any] = []
+        self.inbox = MoveProgressInbox()
+        self.handlers: dict[str, Callable[[MoveProgressed], Any]] = {}
+
+    async def subscribe(self, message: type[Message], handler: Callable[[Any], Any], *, address: str = "") -> None:
+        assert message is MoveProgressed
+        self.handlers[address] = handler
+
+    async def publish(self, counts: MoveCounters) -> None:
+        """Deliver an event to the process that asked for the C-MOVE."""
+        address = self.asked[0].progress_address
+        event = MoveProgressed.model_validate({**counts.model_dump(), "address": address})
+        await self.handlers[address.partition(".")[0]](event)
 
     async def request(self, queue: RpcQueue, message: Message, *, timeout: float) -> Message:
         assert isinstance(message, queue.message)
         self.asked.append(message)
-        answer = self.answers.pop(0)
+        answer = self.answers.pop(0) if self.answers else RequestTimeout("no answer")
         if callable(answer) and not isinstance(answer, Message):
             answer = await answer(message)
         if isinstance(answer, Exception):
@@ -69,9 +86,9 @@ class FakeSending:
         self.closed = False
 
     async def send(
-        self, line: object, instances: AsyncIterable[PlannedInstance], *, way: str, traceparent: str
-    ) -> AsyncGenerator[Sent]:
-        assert way == "c-get"
+        self, association: object, instances: AsyncIterable[PlannedInstance], *, purpose: str, traceparent: str
+    ) -> AsyncGenerator[SubOperationResult]:
+        assert purpose == "c-get"
         ahead: list[PlannedInstance] = []
         try:
             async for instance in instances:
@@ -83,11 +100,11 @@ class FakeSending:
         finally:
             self.closed = True
 
-    def _sent(self, instance: PlannedInstance) -> Sent:
+    def _sent(self, instance: PlannedInstance) -> SubOperationResult:
         outcome = self.outcomes.pop(0) if self.outcomes else DONE
         if isinstance(outcome, Exception):
             raise outcome
-        return Sent(instance, outcome)
+        return SubOperationResult(instance, outcome)
 
 
 def context(sop_class: str, extended: bytes = b"") -> PresentationContext:
@@ -134,8 +151,11 @@ async def all_of(responses: AsyncIterator[RetrieveResponse]) -> list[RetrieveRes
     return [response async for response in responses]
 
 
-def moved(bus: FakeBus, request: MoveRequest | None = None) -> AsyncGenerator[RetrieveResponse]:
-    return move(INFO, request or move_request(), bus)  # type: ignore[arg-type]
+async def moved(bus: FakeBus, request: MoveRequest | None = None) -> AsyncGenerator[RetrieveResponse]:
+    await bus.inbox.subscribe(bus)  # type: ignore[arg-type]
+    async with aclosing(move(INFO, request or move_request(), bus, bus.inbox)) as responses:  # type: ignore[arg-type]
+        async for response in responses:
+            yield response
 
 
 def got(bus: FakeBus, sending: FakeSending, request: GetRequest | None = None) -> AsyncGenerator[RetrieveResponse]:
@@ -144,10 +164,12 @@ def got(bus: FakeBus, sending: FakeSending, request: GetRequest | None = None) -
 
 @pytest.fixture(autouse=True)
 def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retrieve, "_LOOK_AGAIN", 0.001)
+    monkeypatch.setattr(move_progress, "_REPEAT", 60.0)
+    monkeypatch.setattr(move_progress, "_POLL", 0.001)
+    monkeypatch.setattr(move_progress, "_POLL_AGAIN", 0.001)
 
 
-async def test_a_move_is_begun_and_watched_to_its_end() -> None:
+async def test_a_move_is_begun_and_polled_to_its_end() -> None:
     bus = FakeBus(
         started(),
         progress(1),
@@ -158,7 +180,7 @@ async def test_a_move_is_begun_and_watched_to_its_end() -> None:
     assert isinstance(begun, MoveRequested)
     assert (begun.destination, begun.message_id, begun.identifier) == ("SINK", 7, b"identifier")
     assert (begun.calling_aet, begun.relational, begun.sop_class_uid) == ("VIEWER", True, STUDY_MOVE)
-    assert [(w.job_id, w.seen, w.cancel) for w in watched] == [("j1", -1, False), ("j1", 1, False)]
+    assert [(w.job_id, w.cancel) for w in watched] == [("j1", False), ("j1", False)]
     assert responses == [
         RetrieveResponse(Status.PENDING, 3),
         RetrieveResponse(Status.PENDING, 2, 1),
@@ -189,47 +211,95 @@ async def test_a_move_is_watched_on_after_requests_that_nobody_answered() -> Non
     responses = await all_of(moved(bus))
     assert [r.completed for r in responses] == [0, 1, 3]
     assert responses[-1].status is Status.SUCCESS
-    assert [w.seen for w in bus.asked[1:]] == [-1, 1, 1, 1]
+    assert [w.cancel for w in bus.asked[1:]] == [False, False, False, False]
 
 
 async def test_a_move_of_which_nobody_says_anything_any_more_ends_with_a_failure_that_says_so(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(retrieve, "PATIENCE", 0.01)
+    monkeypatch.setattr(move_progress, "PATIENCE", 0.01)
+    monkeypatch.setattr(move_progress, "_REPEAT", 0.001)
     bus = FakeBus(started(), progress(1), *[RequestTimeout("no answer")] * 1000)
     responses = await all_of(moved(bus))
     assert responses[-1].status is Status.UNABLE_TO_PERFORM_SUB_OPERATIONS
-    assert responses[-1].comment == "no word of the move, which may go on"
+    assert responses[-1].comment == "C-MOVE status unknown; it may still be running"
 
 
-async def test_a_cancel_stops_the_job_at_once_and_waits_for_its_last_counts() -> None:
-    request = move_request()
+async def test_a_cancel_stops_the_job_at_once_and_waits_for_its_last_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(move_progress, "_POLL", 60.0)
+    request, cancelling = move_request(), asyncio.Event()
 
-    async def long_poll(_: MoveWatched) -> Message:
-        request.cancelled.set()
-        await asyncio.Event().wait()
-        raise AssertionError
+    async def cancel(message: MoveWatched) -> Message:
+        cancelling.set()
+        return progress(1)
 
-    bus = FakeBus(started(), long_poll, progress(1), progress(2, done=True, status=0xFE00))
-    responses = await all_of(moved(bus, request))
-    assert [w.cancel for w in bus.asked[1:]] == [False, True, True]
+    bus = FakeBus(started(), cancel)
+    following = asyncio.create_task(all_of(moved(bus, request)))
+    await eventually(lambda: len(bus.asked) == 1)
+    request.cancelled.set()
+    await asyncio.wait_for(cancelling.wait(), 10)
+    await bus.publish(progress(2, done=True, status=0xFE00))
+    responses = await following
+    assert [w.cancel for w in bus.asked[1:]] == [True]
     assert (responses[-1].status, responses[-1].completed, responses[-1].remaining) == (Status.CANCEL, 2, 1)
 
 
-async def test_a_move_whose_association_is_gone_is_cancelled() -> None:
-    waiting = asyncio.Event()
-
-    async def long_poll(_: MoveWatched) -> Message:
-        waiting.set()
-        await asyncio.Event().wait()
-        raise AssertionError
-
-    bus = FakeBus(started(), long_poll, progress(1))
+async def test_a_move_whose_association_is_gone_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(move_progress, "_POLL", 60.0)
+    bus = FakeBus(started(), progress(1))
     following = asyncio.create_task(all_of(moved(bus)))
-    await waiting.wait()
+    await eventually(lambda: len(bus.asked) == 1)
+    await asyncio.sleep(0)
     following.cancel()
     with pytest.raises(asyncio.CancelledError):
         await following
+    assert [type(message) for message in bus.asked] == [MoveRequested, MoveWatched]
+    assert bus.asked[-1].cancel
+
+
+async def test_events_become_responses_without_a_poll(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(move_progress, "_POLL", 60.0)
+    bus = FakeBus(started())
+    responses = moved(bus)
+    assert (await anext(responses)).remaining == 3
+    for completed in (1, 2):
+        await bus.publish(progress(completed))
+        assert (await anext(responses)) == RetrieveResponse(Status.PENDING, 3 - completed, completed)
+    await bus.publish(progress(3, done=True, status=0))
+    assert (await anext(responses)) == RetrieveResponse(Status.SUCCESS, 0, 3)
+    assert [response async for response in responses] == []
+    assert len(bus.asked) == 1
+
+
+async def test_an_event_that_comes_before_the_job_is_known_counts() -> None:
+    async def begin(_: MoveRequested) -> Message:
+        await bus.publish(progress(3, done=True, status=0))
+        return started()
+
+    bus = FakeBus(begin)
+    assert [r.status for r in await all_of(moved(bus))] == [Status.PENDING, Status.SUCCESS]
+
+
+async def test_counts_that_were_overtaken_do_not_go_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(move_progress, "_POLL", 60.0)
+    bus = FakeBus(started())
+    responses = moved(bus)
+    await anext(responses)
+    await bus.publish(progress(2))
+    await bus.publish(progress(1))
+    assert (await anext(responses)).completed == 2
+    await bus.publish(progress(3, done=True, status=0))
+    await bus.publish(progress(2))
+    assert [(r.status, r.completed) async for r in responses] == [(Status.SUCCESS, 3)]
+
+
+async def test_while_nothing_changes_the_counts_are_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(move_progress, "_POLL", 60.0)
+    monkeypatch.setattr(move_progress, "_REPEAT", 0.01)
+    bus = FakeBus(started(), progress(0))
+    responses = moved(bus)
+    assert [(await anext(responses)).remaining for _ in range(4)] == [3, 3, 3, 3]
+    await responses.aclose()
     assert bus.asked[-1].cancel
 
 
@@ -311,7 +381,7 @@ class Nobody:
 
 async def test_who_may_not_retrieve_is_told_so() -> None:
     nobody: Any = Nobody()
-    association = Association(INFO, nobody, FakeBus(), nobody, sending=FakeSending())  # type: ignore[arg-type]
+    association = Association(INFO, nobody, FakeBus(), nobody, sender=FakeSending(), inbox=nobody)  # type: ignore[arg-type]
     for responses, word in ((association.move(move_request()), "move"), (association.get(get_request()), "get")):
         (response,) = await all_of(responses)
         assert (response.status, response.comment) == (Status.NOT_AUTHORIZED, f"VIEWER may not {word} here")

@@ -11,14 +11,14 @@ from osteon import metrics
 from osteon.archive.errors import IndexUnavailable
 from osteon.errors import Invalid, NotFound, Unavailable
 from osteon.index.sql import SqlIndex
-from osteon.jobs import ending
-from osteon.jobs.port import JobState, Wish
-from osteon.jobs.run import Run
-from osteon.jobs.runner import Pace, Runner
+from osteon.jobs import outcome
+from osteon.jobs.port import JobCommand, JobState
+from osteon.jobs.run import JobRun
+from osteon.jobs.runner import JobRunner, RunnerConfig
 from support.index import sqlite_url
 from support.jobs import FAST, Steps, kind, until
 
-SLOW_POLL = Pace(lease=30.0, poll=60.0)
+SLOW_POLL = RunnerConfig(lease=30.0, poll=60.0)
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def jobs(index: SqlIndex) -> Any:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ending, "_FIRST_RETRY", 0.02)
+    monkeypatch.setattr(outcome, "_FIRST_RETRY", 0.02)
 
 
 class Failing:
@@ -46,7 +46,7 @@ class Failing:
         self._errors = list(errors)
         self.runs = 0
 
-    async def __call__(self, run: Run) -> None:
+    async def __call__(self, run: JobRun) -> None:
         self.runs += 1
         if self._errors:
             raise self._errors.pop(0)
@@ -54,7 +54,7 @@ class Failing:
 
 async def test_a_job_is_run_at_once_when_this_process_submits_it(jobs):
     steps = Steps()
-    async with Runner(jobs, kind(steps), SLOW_POLL):
+    async with JobRunner(jobs, kind(steps), SLOW_POLL):
         await asyncio.sleep(0.05)
         job = await until(jobs, await jobs.submit("a", {}))
     assert (job.state, job.progress, job.attempts, steps.done) == (JobState.SUCCESS, 100, 1, [0, 1, 2, 3, 4])
@@ -62,7 +62,7 @@ async def test_a_job_is_run_at_once_when_this_process_submits_it(jobs):
 
 async def test_a_job_that_another_process_submitted_is_found_by_looking(jobs, monkeypatch):
     monkeypatch.setattr(jobs._arrival, "set", lambda: None)
-    async with Runner(jobs, kind(Steps()), FAST):
+    async with JobRunner(jobs, kind(Steps()), FAST):
         await asyncio.sleep(0.05)
         assert (await until(jobs, await jobs.submit("a", {}))).state is JobState.SUCCESS
 
@@ -71,7 +71,7 @@ async def test_no_more_jobs_run_at_the_same_time_than_allowed(jobs):
     running = most = 0
     full = asyncio.Event()
 
-    async def work(_run: Run) -> None:
+    async def work(_run: JobRun) -> None:
         nonlocal running, most
         running += 1
         most = max(most, running)
@@ -82,7 +82,7 @@ async def test_no_more_jobs_run_at_the_same_time_than_allowed(jobs):
         running -= 1
 
     submitted = [await jobs.submit("a", {}) for _ in range(6)]
-    async with Runner(jobs, kind(work), Pace(concurrency=2, poll=0.05)):
+    async with JobRunner(jobs, kind(work), RunnerConfig(concurrency=2, poll=0.05)):
         for job in submitted:
             await until(jobs, job)
     assert most == 2
@@ -90,7 +90,7 @@ async def test_no_more_jobs_run_at_the_same_time_than_allowed(jobs):
 
 async def test_work_that_is_not_possible_now_is_tried_again(jobs):
     work = Failing(Unavailable("the modality does not answer"), Unavailable("nor now"))
-    async with Runner(jobs, kind(work), FAST):
+    async with JobRunner(jobs, kind(work), FAST):
         submitted = await jobs.submit("a", {})
         retry = await until(jobs, submitted, (JobState.RETRY,))
         assert (retry.error_code, retry.error) == (9, "the modality does not answer")
@@ -99,10 +99,10 @@ async def test_work_that_is_not_possible_now_is_tried_again(jobs):
 
 
 async def test_patience_comes_to_an_end_the_jobs_own_before_its_kinds(jobs):
-    async def work(_run: Run) -> None:
+    async def work(_run: JobRun) -> None:
         raise Unavailable("no answer")
 
-    async with Runner(jobs, kind(work, patience=3600), FAST):
+    async with JobRunner(jobs, kind(work, patience=3600), FAST):
         job = await until(jobs, await jobs.submit("a", {"patience": 1}))
     assert (job.state, job.error_code, job.error) == (JobState.FAILURE, 9, "no answer")
     assert job.attempts > 1
@@ -110,21 +110,21 @@ async def test_patience_comes_to_an_end_the_jobs_own_before_its_kinds(jobs):
 
 @pytest.mark.parametrize(("error", "code"), [(Invalid("no such tag"), 8), (NotFound("no such study"), 17)])
 async def test_what_can_never_succeed_fails_at_once(jobs, error, code):
-    async with Runner(jobs, kind(Failing(error)), FAST):
+    async with JobRunner(jobs, kind(Failing(error)), FAST):
         job = await until(jobs, await jobs.submit("a", {}))
     assert (job.state, job.error_code, job.error, job.attempts) == (JobState.FAILURE, code, str(error), 1)
 
 
 async def test_an_error_that_nobody_expected_is_tried_a_few_times_again(jobs):
     work = Failing(*(KeyError("x") for _ in range(9)))
-    async with Runner(jobs, kind(work), FAST):
+    async with JobRunner(jobs, kind(work), FAST):
         job = await until(jobs, await jobs.submit("a", {}))
     assert (job.state, job.error_code, job.error) == (JobState.FAILURE, -1, "KeyError: 'x'")
-    assert work.runs == job.attempts == ending.MAX_FAULTS + 1
+    assert work.runs == job.attempts == outcome.MAX_FAULTS + 1
 
 
 async def test_work_that_is_cancelled_from_within_is_an_unexpected_error(jobs):
-    async with Runner(jobs, kind(Failing(*(asyncio.CancelledError() for _ in range(9)))), FAST):
+    async with JobRunner(jobs, kind(Failing(*(asyncio.CancelledError() for _ in range(9)))), FAST):
         job = await until(jobs, await jobs.submit("a", {}))
     assert (job.state, job.error_code) == (JobState.FAILURE, -1)
     assert "cancelled from within" in job.error
@@ -132,34 +132,34 @@ async def test_work_that_is_cancelled_from_within_is_an_unexpected_error(jobs):
 
 async def test_an_outage_of_the_database_does_not_use_up_patience(jobs):
     work = Failing(IndexUnavailable("gone"), IndexUnavailable("gone"))
-    async with Runner(jobs, kind(work, patience=0), FAST):
+    async with JobRunner(jobs, kind(work, patience=0), FAST):
         assert (await until(jobs, await jobs.submit("a", {}))).state is JobState.SUCCESS
 
 
 async def test_a_job_is_paused_in_the_middle_and_goes_on_from_there(jobs):
     steps = Steps(hold=2)
-    async with Runner(jobs, kind(steps), FAST):
+    async with JobRunner(jobs, kind(steps), FAST):
         job = await jobs.submit("a", {})
         await steps.held.wait()
-        await jobs.wish(job.id, Wish.PAUSE)
+        await jobs.command(job.id, JobCommand.PAUSE)
         paused = await until(jobs, job, (JobState.PAUSED,))
         assert (paused.checkpoint, paused.completed) == ({"step": 2}, None)
         steps.go.set()
-        await jobs.wish(job.id, Wish.RESUME)
+        await jobs.command(job.id, JobCommand.RESUME)
         assert (await until(jobs, job)).state is JobState.SUCCESS
     assert steps.done == [0, 1, 2, 3, 4]
 
 
 async def test_a_job_is_cancelled_in_the_middle_and_resubmitted(jobs):
     steps = Steps(hold=3)
-    async with Runner(jobs, kind(steps), FAST):
+    async with JobRunner(jobs, kind(steps), FAST):
         job = await jobs.submit("a", {})
         await steps.held.wait()
-        await jobs.wish(job.id, Wish.CANCEL)
+        await jobs.command(job.id, JobCommand.CANCEL)
         cancelled = await until(jobs, job)
         assert (cancelled.state, cancelled.error_code) == (JobState.FAILURE, 37)
         steps.go.set()
-        await jobs.wish(job.id, Wish.RESUBMIT)
+        await jobs.command(job.id, JobCommand.RESUBMIT)
         assert (await until(jobs, job)).state is JobState.SUCCESS
     assert steps.done == [0, 1, 2, 3, 4]
 
@@ -167,8 +167,8 @@ async def test_a_job_is_cancelled_in_the_middle_and_resubmitted(jobs):
 async def test_a_wish_that_its_dead_worker_never_saw_is_granted_before_any_work(jobs):
     steps, job = Steps(), await jobs.submit("a", {})
     await jobs.claim("dead", ["a"], 0.01)
-    await jobs.wish(job.id, Wish.CANCEL)
-    async with Runner(jobs, kind(steps), FAST):
+    await jobs.command(job.id, JobCommand.CANCEL)
+    async with JobRunner(jobs, kind(steps), FAST):
         assert (await until(jobs, job)).error_code == 37
     assert steps.done == []
 
@@ -177,17 +177,17 @@ async def test_the_job_of_a_dead_worker_is_taken_over_from_its_checkpoint(jobs):
     steps, job = Steps(), await jobs.submit("a", {})
     await jobs.claim("dead", ["a"], 60)
     await jobs.save(job.id, "dead", lease=0.05, checkpoint={"step": 3})
-    async with Runner(jobs, kind(steps), FAST):
+    async with JobRunner(jobs, kind(steps), FAST):
         assert (await until(jobs, job)).state is JobState.SUCCESS
     assert steps.done == [3, 4]
 
 
 async def test_a_job_that_kills_its_workers_fails_in_the_end(jobs):
     steps, job = Steps(), await jobs.submit("a", {})
-    for number in range(ending.MAX_FAULTS + 1):
+    for number in range(outcome.MAX_FAULTS + 1):
         assert await jobs.claim(f"dead {number}", ["a"], 0.01)
         await asyncio.sleep(0.03)
-    async with Runner(jobs, kind(steps), FAST):
+    async with JobRunner(jobs, kind(steps), FAST):
         failed = await until(jobs, job)
     assert failed.state is JobState.FAILURE
     assert "4 times" in failed.error
@@ -198,19 +198,19 @@ async def test_a_job_that_kills_its_workers_fails_in_the_end(jobs):
 async def test_long_work_that_saves_nothing_keeps_its_job(jobs):
     runs = 0
 
-    async def work(_run: Run) -> None:
+    async def work(_run: JobRun) -> None:
         nonlocal runs
         runs += 1
         await asyncio.sleep(1.0)
 
-    async with Runner(jobs, kind(work), FAST), Runner(jobs, kind(work), FAST):
+    async with JobRunner(jobs, kind(work), FAST), JobRunner(jobs, kind(work), FAST):
         job = await until(jobs, await jobs.submit("a", {}))
     assert (job.state, job.attempts, runs) == (JobState.SUCCESS, 1, 1)
 
 
 async def test_a_job_that_another_worker_took_is_let_go(jobs):
     steps = Steps(hold=0)
-    async with Runner(jobs, kind(steps), FAST):
+    async with JobRunner(jobs, kind(steps), FAST):
         job = await jobs.submit("a", {})
         await steps.held.wait()
         running = await jobs.get(job.id)
@@ -234,20 +234,20 @@ async def _worker_of(jobs: Any, job_id: str) -> str:
 
 async def test_a_runner_that_stops_gives_its_jobs_back(jobs):
     steps = Steps(hold=2)
-    async with Runner(jobs, kind(steps), FAST):
+    async with JobRunner(jobs, kind(steps), FAST):
         job = await jobs.submit("a", {})
         await steps.held.wait()
     given = await jobs.get(job.id)
     assert (given.state, given.attempts, given.faults, given.checkpoint) == (JobState.PENDING, 0, 0, {"step": 2})
     steps.go.set()
-    async with Runner(jobs, kind(steps), SLOW_POLL):
+    async with JobRunner(jobs, kind(steps), SLOW_POLL):
         assert (await until(jobs, job)).attempts == 1
     assert steps.done == [0, 1, 2, 3, 4]
 
 
 async def test_a_runner_stops_although_the_database_does_not_answer(jobs, monkeypatch):
     steps = Steps(hold=2)
-    async with Runner(jobs, kind(steps), Pace(poll=0.03, grace=0.1)):
+    async with JobRunner(jobs, kind(steps), RunnerConfig(poll=0.03, grace=0.1)):
         await jobs.submit("a", {})
         await steps.held.wait()
         monkeypatch.setattr(jobs, "finish", _down)
@@ -259,13 +259,13 @@ async def test_a_runner_stops_although_the_database_hangs(jobs, monkeypatch):
 
     monkeypatch.setattr(jobs, "claim", hang)
     async with asyncio.timeout(10):
-        async with Runner(jobs, kind(Steps()), Pace(grace=0.05)):
+        async with JobRunner(jobs, kind(Steps()), RunnerConfig(grace=0.05)):
             await asyncio.sleep(0.02)
 
 
 async def test_a_runner_outlives_an_outage_of_the_database(jobs, monkeypatch):
     steps = Steps(hold=2)
-    async with Runner(jobs, kind(steps), FAST):
+    async with JobRunner(jobs, kind(steps), FAST):
         first = await jobs.submit("a", {})
         await steps.held.wait()
         second = await jobs.submit("a", {}, priority=-1)
@@ -283,7 +283,7 @@ async def test_a_runner_outlives_an_outage_of_the_database(jobs, monkeypatch):
 async def test_work_ends_when_its_lease_can_not_be_renewed_for_too_long(jobs, monkeypatch):
     ended = asyncio.Event()
 
-    async def work(run: Run) -> None:
+    async def work(run: JobRun) -> None:
         if run.job.checkpoint:
             return
         await run.save(checkpoint={"begun": True})
@@ -294,7 +294,7 @@ async def test_work_ends_when_its_lease_can_not_be_renewed_for_too_long(jobs, mo
             ended.set()
             monkeypatch.undo()
 
-    async with Runner(jobs, kind(work), FAST):
+    async with JobRunner(jobs, kind(work), FAST):
         job = await jobs.submit("a", {})
         await asyncio.wait_for(ended.wait(), 20)
         assert (await until(jobs, job)).state is JobState.SUCCESS
@@ -307,7 +307,7 @@ async def _down(*_: object, **__: object) -> None:
 async def test_metrics_say_how_many_jobs_there_are(jobs, monkeypatch):
     monkeypatch.setattr("osteon.jobs.runner._COUNT_SECONDS", 0.02)
     steps = Steps(hold=0)
-    async with Runner(jobs, kind(steps), FAST):
+    async with JobRunner(jobs, kind(steps), FAST):
         await jobs.submit("a", {})
         await steps.held.wait()
         assert metrics.JOBS_RUNNING._value.get() == 1
@@ -316,10 +316,10 @@ async def test_metrics_say_how_many_jobs_there_are(jobs, monkeypatch):
 
 
 async def test_jobs_that_are_over_are_forgotten_in_time(jobs):
-    async with Runner(jobs, kind(Steps()), FAST):
+    async with JobRunner(jobs, kind(Steps()), FAST):
         await until(jobs, await jobs.submit("a", {}))
         waiting = await jobs.submit("b", {})
-    async with Runner(jobs, kind(Steps()), Pace(keep=0, keep_seconds=0)):
+    async with JobRunner(jobs, kind(Steps()), RunnerConfig(keep=0, keep_seconds=0)):
         while len(await jobs.list()) > 1:
             await asyncio.sleep(0.02)
     assert [job.id for job in await jobs.list()] == [waiting.id]

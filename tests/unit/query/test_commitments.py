@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from osteon.commitment.port import Failure, Item
+from osteon.commitment.port import CommitmentFailure, CommitmentItem
 from osteon.jobs.port import JobState
 from osteon.remotes.port import Modality
 from osteon_query.orthanc import commitments as rest
@@ -41,8 +41,8 @@ async def test_instances_are_asked_for_by_a_job_and_their_report_is_pending(arch
     response = await archive.http.post("/modalities/pacs/storage-commitment", json=BODY)
     answer = response.json()
     assert (response.status_code, answer["Path"]) == (200, f"/storage-commitment/{answer['ID']}")
-    asked = await archive.index.commitments.asked(answer["ID"])
-    assert asked.items == (Item(CT, "1.2.1"), Item(MR, "1.2.2"))
+    asked = await archive.index.commitments.by_transaction(answer["ID"])
+    assert asked.items == (CommitmentItem(CT, "1.2.1"), CommitmentItem(MR, "1.2.2"))
     assert (asked.remote_aet, asked.local_aet, asked.remote) == ("PACS", "HERE", "pacs")
     (job,) = jobs.all.values()
     assert (job.type, job.params["commitment"]) == ("StorageCommitmentScu", asked.id)
@@ -53,8 +53,8 @@ async def test_instances_are_asked_for_by_a_job_and_their_report_is_pending(arch
 
 async def test_the_report_names_what_is_committed_and_what_is_not_and_why(archive, jobs, modality, at_once):
     answer = (await archive.http.post("/modalities/pacs/storage-commitment", json=BODY)).json()
-    asked = await archive.index.commitments.asked(answer["ID"])
-    await archive.index.commitments.settle(asked.id, [Failure(Item(MR, "1.2.2"), 0x0112)])
+    asked = await archive.index.commitments.by_transaction(answer["ID"])
+    await archive.index.commitments.record_result(asked.id, [CommitmentFailure(CommitmentItem(MR, "1.2.2"), 0x0112)])
     assert await archive.json(answer["Path"]) == {
         "RemoteAET": "PACS",
         "Status": "Failure",
@@ -68,7 +68,7 @@ async def test_the_report_names_what_is_committed_and_what_is_not_and_why(archiv
             }
         ],
     }
-    await archive.index.commitments.settle(asked.id, [])
+    await archive.index.commitments.record_result(asked.id, [])
     assert (await archive.json(answer["Path"]))["Status"] == "Success"
 
 
@@ -78,7 +78,7 @@ async def test_resources_stand_for_their_instances(archive, jobs, modality, at_o
     await archive.stow(first, second)
     (study,) = await archive.json("/studies")
     answer = (await archive.http.post("/modalities/pacs/storage-commitment", json={"Resources": [study]})).json()
-    asked = await archive.index.commitments.asked(answer["ID"])
+    asked = await archive.index.commitments.by_transaction(answer["ID"])
     assert {item.sop_instance_uid for item in asked.items} == {first.SOPInstanceUID, second.SOPInstanceUID}
 
 

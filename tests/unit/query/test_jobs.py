@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator
 import pytest
 
 from osteon.errors import Unavailable
-from osteon.jobs.port import End, JobState
-from osteon.jobs.run import Kind, Run
-from osteon.jobs.runner import Runner
-from osteon.remotes.orders import ModalityStore
+from osteon.jobs.port import JobOutcome, JobState
+from osteon.jobs.run import JobRun, JobType
+from osteon.jobs.runner import JobRunner
+from osteon.remotes.job_params import ModalityStoreParams
 from osteon.remotes.port import Modality
 from support.jobs import FAST, until
 from support.make import ct_slice
@@ -37,7 +37,7 @@ async def test_a_running_job_says_when_it_will_end_and_a_failed_one_why_it_did(a
     await jobs.save(job.id, "w", lease=60, progress=50)
     shown = await archive.json(f"/jobs/{job.id}")
     assert shown["EstimatedTimeOfArrival"] > shown["CreationTime"]
-    await jobs.finish(job.id, "w", End(state=JobState.FAILURE, error_code=9, error="SINK does not answer"))
+    await jobs.finish(job.id, "w", JobOutcome(state=JobState.FAILURE, error_code=9, error="SINK does not answer"))
     shown = await archive.json(f"/jobs/{job.id}")
     assert (shown["State"], shown["ErrorCode"], shown["ErrorDescription"], shown["ErrorDetails"]) == (
         "Failure", 9, "Error in the network protocol", "SINK does not answer",
@@ -54,11 +54,11 @@ async def test_jobs_are_listed_by_identifier_or_whole(archive: Running) -> None:
 
 async def test_a_job_is_paused_resumed_cancelled_resubmitted_and_deleted(archive: Running) -> None:
     job = await archive.index.jobs.submit("a", {})
-    for wish, state in (
+    for command, state in (
         ("pause", "Paused"), ("resume", "Pending"), ("cancel", "Failure"), ("cancel", "Failure"),
         ("resubmit", "Pending"), ("cancel", "Failure"),
     ):  # fmt: skip
-        response = await archive.http.post(f"/jobs/{job.id}/{wish}", content="{}")
+        response = await archive.http.post(f"/jobs/{job.id}/{command}", content="{}")
         assert (response.status_code, response.json()) == (200, {})
         assert (await archive.json(f"/jobs/{job.id}"))["State"] == state
     shown = await archive.json(f"/jobs/{job.id}")
@@ -88,7 +88,7 @@ async def running(archive: Running) -> AsyncIterator[list[dict[str, object]]]:
     """A runner of `DicomModalityStore` that fails when the timeout is 1; the list has what it was told."""
     told: list[dict[str, object]] = []
 
-    async def store(run: Run) -> None:
+    async def store(run: JobRun) -> None:
         told.append(dict(run.job.params))
         await run.save(content={**run.job.content, "InstancesCount": 7})
         if run.job.params["timeout"] == 1:
@@ -96,7 +96,7 @@ async def running(archive: Running) -> AsyncIterator[list[dict[str, object]]]:
         await asyncio.sleep(0.01)
 
     await archive.index.remotes.put_modality(Modality(name="sink", aet="SINK", host="127.0.0.1", port=104))
-    async with Runner(archive.index.jobs, {ModalityStore.TYPE: Kind(store, 3600)}, FAST):
+    async with JobRunner(archive.index.jobs, {ModalityStoreParams.TYPE: JobType(store, 3600)}, FAST):
         yield told
 
 

@@ -56,7 +56,7 @@ class Dispatcher:
     async def _find(self, message: RemoteFindRequested) -> RemoteFound:
         self.finds.append(message)
         if not self.problem:
-            await self._archive.index.queries.answered(message.query_id, [orjson.dumps(one) for one in self.matches])
+            await self._archive.index.queries.add_answers(message.query_id, [orjson.dumps(one) for one in self.matches])
         return RemoteFound(correlation_id=message.correlation_id, problem=self.problem, answers=len(self.matches))
 
     async def _peer(self, message: PeerAsked) -> PeerTold:

@@ -24,7 +24,7 @@ from pyorthanc import Modality, Orthanc
 
 from osteon.jobs.port import JobState
 from osteon.runtime import http_server
-from osteon_dispatcher import remote
+from osteon_dispatcher import remote_requests
 from osteon_local.part import free_port
 from support.fake_jobs import FakeJobs
 from support.make import ct_slice
@@ -38,7 +38,7 @@ UID = "1.2.826.0.1.3680043.8.498.1"
 @pytest.fixture
 async def url(archive: Running) -> AsyncIterator[str]:
     """The archive on a port, with what a dispatcher does for it."""
-    await remote.serve(archive.bus, archive.index.remotes, archive.index.queries)
+    await remote_requests.serve(archive.bus, archive.index.remotes, archive.index.queries)
     async with http_server(archive.app, "127.0.0.1", 0) as port:
         yield f"http://127.0.0.1:{port}"
 

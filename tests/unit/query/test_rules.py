@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from osteon.jobs.port import End, JobState
-from osteon.remotes.orders import ModalityStore, PeerStore
+from osteon.jobs.port import JobOutcome, JobState
+from osteon.remotes.job_params import ModalityStoreParams, PeerStoreParams
 from osteon.remotes.port import Modality
 from support.make import ct_slice
 from support.query import Running, door
@@ -44,7 +44,7 @@ async def study_of(archive: Running) -> str:
 async def failed_job(archive: Running, order: Any, rule: str) -> str:
     job = await archive.index.jobs.submit(order.TYPE, {**order.params(), "rule": rule})
     await archive.index.jobs.claim("w", [order.TYPE], 30)
-    await archive.index.jobs.finish(job.id, "w", End(state=JobState.FAILURE, error="no route"))
+    await archive.index.jobs.finish(job.id, "w", JobOutcome(state=JobState.FAILURE, error="no route"))
     return job.id
 
 
@@ -110,7 +110,7 @@ async def test_a_dry_run_of_nothing_is_refused(archive):
 
 
 async def test_what_a_rule_could_not_send_is_listed_and_submitted_again(archive):
-    order = ModalityStore(modality="ai", resources=("x",))
+    order = ModalityStoreParams(modality="ai", resources=("x",))
     first = await failed_job(archive, order, "ct")
     other = await failed_job(archive, order, "other")
     (shown,) = await archive.json("/rules/ct/failed")
@@ -123,8 +123,8 @@ async def test_what_a_rule_could_not_send_is_listed_and_submitted_again(archive)
 
 async def test_what_a_destination_did_not_get_is_submitted_again_and_it_is_tried_at_once(archive):
     now = datetime.now(UTC)
-    to_peer = await failed_job(archive, PeerStore(peer="ai", resources=("x",)), "ct")
-    to_modality = await failed_job(archive, ModalityStore(modality="ai", resources=("x",)), "ct")
+    to_peer = await failed_job(archive, PeerStoreParams(peer="ai", resources=("x",)), "ct")
+    to_modality = await failed_job(archive, ModalityStoreParams(modality="ai", resources=("x",)), "ct")
     await archive.index.circuits.failed("modality:ai", "no route", now)
     await archive.index.circuits.open("modality:ai", now + timedelta(hours=1))
     assert [job["ID"] for job in await archive.json("/destinations/peer/ai/failed")] == [to_peer]

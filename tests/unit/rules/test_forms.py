@@ -8,8 +8,8 @@ from typer.testing import CliRunner
 
 from osteon.rules.command import app
 from osteon.rules.errors import BadRule
-from osteon.rules.file import BadRulesFile, fill, read_file
-from osteon.rules.forms import parsed, rule_from, rule_object, stored_rule
+from osteon.rules.file import BadRulesFile, add_missing, read_file
+from osteon.rules.parsing import parse_stored, rule_from, rule_object, stored_rule
 from osteon.rules.port import Destination, DestinationKind, StoredRule, When
 
 BODY: dict[str, Any] = {"when": "instance", "match": {"Modality": "CT"}, "send": [{"modality": "ai"}]}
@@ -46,7 +46,7 @@ def test_a_rule_is_shown_as_it_was_given():
     body = {**BODY, "priority": 5, "enabled": False}
     stored = stored_rule("ct", body)
     assert rule_object(stored) == body
-    assert parsed(stored).enabled is False
+    assert parse_stored(stored).enabled is False
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_a_name_that_does_not_fit_into_a_path_is_refused(name):
 def test_a_file_of_rules_is_read(tmp_path):
     first, second = read_file(written(tmp_path, FILE))
     assert (first.name, first.enabled, first.body["match"]) == ("ct-to-ai", True, {"Modality": "CT"})
-    rule = parsed(second)
+    rule = parse_stored(second)
     assert (rule.whole, rule.enabled, rule.patience) == (True, False, 43_200)
     assert [str(destination) for destination in rule.send] == ["peer:cloud", "modality:pacs"]
 
@@ -134,7 +134,7 @@ class FakeRules:
 async def test_a_file_adds_rules_and_leaves_those_that_are_known(tmp_path):
     changed = stored_rule("stable", {**BODY, "priority": 9})
     rules = FakeRules(changed)
-    await fill(rules, read_file(written(tmp_path, FILE)))
+    await add_missing(rules, read_file(written(tmp_path, FILE)))
     assert sorted(rules.known) == ["ct-to-ai", "stable"]
     assert rules.known["stable"] == changed
 

@@ -9,8 +9,8 @@ import pytest
 from osteon.contracts.retrieve import PlannedInstance
 from osteon.dimse.config import Proposed
 from osteon.dimse.errors import AssociationAborted, ConnectFailed, NoAnswer
-from osteon.sending.accounting import CountsAs, Sent
-from osteon.sending.sending import Sending
+from osteon.sending.store_sender import StoreSender
+from osteon.sending.suboperations import SubOperationOutcome, SubOperationResult
 from support.dimse import CT, MR
 from support.sent import Line, Packs, each
 
@@ -57,8 +57,8 @@ def packs() -> Packs:
     return Packs()
 
 
-async def deliver(packs: Packs, peer: Peer, instances: Sequence[PlannedInstance]) -> list[Sent]:
-    return [sent async for sent in Sending(packs, None).deliver(peer.connect, each(instances))]
+async def deliver(packs: Packs, peer: Peer, instances: Sequence[PlannedInstance]) -> list[SubOperationResult]:
+    return [sent async for sent in StoreSender(packs, None).deliver(peer.connect, each(instances))]
 
 
 async def test_one_association_is_enough_for_many_instances(packs):
@@ -80,7 +80,7 @@ async def test_a_class_that_comes_later_gets_a_new_association_that_does_for_bot
     planned += [packs.add(sop_class=uid) for uid in (MR, CT) for _ in range(1000)]
     peer = Peer()
     results = await deliver(packs, peer, planned)
-    assert {sent.counts_as for sent in results} == {CountsAs.COMPLETED}
+    assert {sent.counts_as for sent in results} == {SubOperationOutcome.COMPLETED}
     assert [len(line.uids) for line in peer.lines] == [1000, 2000]
     assert peer.ends == ["released", "released"]
 
@@ -89,7 +89,7 @@ async def test_more_contexts_than_an_association_may_have_are_spread_over_severa
     planned = [packs.add(sop_class=f"1.2.3.{n}") for n in range(150)]
     peer = Peer()
     results = await deliver(packs, peer, planned)
-    assert {sent.counts_as for sent in results} == {CountsAs.COMPLETED}
+    assert {sent.counts_as for sent in results} == {SubOperationOutcome.COMPLETED}
     assert all(len(line.contexts) <= 128 for line in peer.lines)
     assert len(peer.lines) == 3
 
@@ -134,7 +134,9 @@ async def test_a_peer_that_does_not_answer_or_is_not_there_is_not_asked_again(pa
 
 async def test_leaving_early_releases_the_association(packs):
     peer = Peer()
-    async with aclosing(Sending(packs, None).deliver(peer.connect, each([packs.add() for _ in range(9)]))) as results:
+    async with aclosing(
+        StoreSender(packs, None).deliver(peer.connect, each([packs.add() for _ in range(9)]))
+    ) as results:
         await anext(results)
     assert peer.ends == ["released"]
 
@@ -156,7 +158,7 @@ async def test_being_cancelled_aborts_the_association(packs):
     packs.get_range = get_range
 
     async def run() -> None:
-        async for _ in Sending(packs, None).deliver(peer.connect, slow()):
+        async for _ in StoreSender(packs, None).deliver(peer.connect, slow()):
             pass
 
     task = asyncio.create_task(run())
@@ -174,5 +176,5 @@ async def test_what_gives_the_instances_may_fail_and_is_heard(packs):
 
     peer = Peer()
     with pytest.raises(ConnectFailed, match="the plan is gone"):
-        async for _ in Sending(packs, None).deliver(peer.connect, failing()):
+        async for _ in StoreSender(packs, None).deliver(peer.connect, failing()):
             pass

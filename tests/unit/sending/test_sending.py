@@ -18,9 +18,9 @@ from osteon.dimse.errors import AssociationAborted
 from osteon.dimse.handler import Outcome
 from osteon.dimse.status import Status
 from osteon.objects.port import ObjectsUnavailable
-from osteon.sending import reading
-from osteon.sending.accounting import CountsAs, Sent
-from osteon.sending.sending import Sending
+from osteon.sending import reader
+from osteon.sending.store_sender import StoreSender
+from osteon.sending.suboperations import SubOperationOutcome, SubOperationResult
 from support.dimse import CT, EXPLICIT, IMPLICIT, MR
 from support.sent import Line, Packs, each
 
@@ -29,7 +29,7 @@ J2K, JPEG = "1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.50"
 
 @pytest.fixture
 def packs(monkeypatch: pytest.MonkeyPatch) -> Packs:
-    monkeypatch.setattr(reading, "_PAUSES", (0.0, 0.0))
+    monkeypatch.setattr(reader, "_PAUSES", (0.0, 0.0))
     return Packs()
 
 
@@ -43,13 +43,13 @@ async def bus() -> AsyncIterator[MemoryBus]:
 
 async def send(
     packs: Packs, line: Line, instances: Sequence[PlannedInstance], bus: object = None, **more: object
-) -> list[Sent]:
+) -> list[SubOperationResult]:
     options = {name: more.pop(name) for name in ("transcode", "move_originator") if name in more}
-    sending = Sending(packs, bus, **more)
+    sending = StoreSender(packs, bus, **more)
     return [sent async for sent in sending.send(line, each(instances), **options)]
 
 
-async def until_broken(sending: AsyncGenerator[Sent]) -> list[Sent]:
+async def until_broken(sending: AsyncGenerator[SubOperationResult]) -> list[SubOperationResult]:
     """Return what was sent before the association ended."""
     results = []
     while True:
@@ -59,7 +59,7 @@ async def until_broken(sending: AsyncGenerator[Sent]) -> list[Sent]:
             return results
 
 
-def states(results: Sequence[Sent]) -> list[str]:
+def states(results: Sequence[SubOperationResult]) -> list[str]:
     return [sent.counts_as.value for sent in results]
 
 
@@ -153,12 +153,12 @@ async def test_an_association_that_ends_is_told_and_what_was_answered_before_is_
     planned = [packs.add(uid=f"1.2.{n}") for n in range(4)]
     line = Line()
     line.breaks["1.2.2"] = AssociationAborted("gone")
-    results = await until_broken(Sending(packs, None).send(line, each(planned)))
+    results = await until_broken(StoreSender(packs, None).send(line, each(planned)))
     assert [sent.instance.sop_instance_uid for sent in results] == ["1.2.0", "1.2.1"]
 
 
 async def test_a_long_instance_is_read_in_pieces_and_verified_before_its_end(packs, monkeypatch):
-    monkeypatch.setattr(reading, "PIECE", 10_000)
+    monkeypatch.setattr(reader, "PIECE", 10_000)
     planned = packs.add(45_000)
     line = Line()
     assert states(await send(packs, line, [planned])) == ["completed"]
@@ -166,7 +166,7 @@ async def test_a_long_instance_is_read_in_pieces_and_verified_before_its_end(pac
     assert max(length for _, _, length in packs.reads) == 10_000
     packs.objects["1/1/a.tar"][-1] ^= 1
     broken = Line()
-    results = await until_broken(Sending(packs, None).send(broken, each([planned, packs.add(10)])))
+    results = await until_broken(StoreSender(packs, None).send(broken, each([planned, packs.add(10)])))
     assert states(results) == ["failed"]
     assert "SHA-256" in results[0].reason
     assert broken.sent == []
@@ -199,13 +199,13 @@ async def test_an_instance_of_300_mb_takes_a_few_pieces_of_memory(monkeypatch):
     finally:
         tracemalloc.stop()
     assert received == size
-    assert peak < 6 * reading.PIECE
+    assert peak < 6 * reader.PIECE
 
 
 async def test_no_more_is_read_ahead_than_is_allowed(packs, monkeypatch):
-    monkeypatch.setattr(reading, "_MEMBERS", 1)
+    monkeypatch.setattr(reader, "_MEMBERS", 1)
     planned = [packs.add(1000) for _ in range(30)]
-    sending = Sending(packs, None, read_ahead=5000)
+    sending = StoreSender(packs, None, read_ahead=5000)
     async with aclosing(sending.send(Line(), each(planned))) as results:
         await anext(results)
         await asyncio.sleep(0.01)
@@ -213,11 +213,11 @@ async def test_no_more_is_read_ahead_than_is_allowed(packs, monkeypatch):
 
 
 async def test_when_the_memory_of_all_is_used_up_each_still_gets_on(packs, monkeypatch):
-    monkeypatch.setattr(reading, "_MEMBERS", 1)
+    monkeypatch.setattr(reader, "_MEMBERS", 1)
     planned = [packs.add(1000) for _ in range(30)]
-    sending = Sending(packs, None, memory=1)
+    sending = StoreSender(packs, None, memory=1)
 
-    async def one() -> list[Sent]:
+    async def one() -> list[SubOperationResult]:
         return [sent async for sent in sending.send(Line(), each(planned))]
 
     for results in await asyncio.gather(*(one() for _ in range(5))):
@@ -226,8 +226,8 @@ async def test_when_the_memory_of_all_is_used_up_each_still_gets_on(packs, monke
 
 
 async def test_a_sending_that_is_left_early_gives_its_memory_back(packs, monkeypatch):
-    monkeypatch.setattr(reading, "_MEMBERS", 1)
-    sending = Sending(packs, None)
+    monkeypatch.setattr(reader, "_MEMBERS", 1)
+    sending = StoreSender(packs, None)
     async with aclosing(sending.send(Line(), each([packs.add(1000) for _ in range(30)]))) as results:
         await anext(results)
         await asyncio.sleep(0)
@@ -280,7 +280,7 @@ async def test_lossy_compression_is_used_only_when_it_is_allowed_and_under_the_n
     assert imaging.asked == []
     line = Line((CT, JPEG))
     (sent,) = await send(packs, line, [packs.add()], bus, lossy=(JPEG,), quality=80)
-    assert (sent.counts_as, sent.sop_instance_uid, line.uids) == (CountsAs.COMPLETED, "2.25.7", ["2.25.7"])
+    assert (sent.counts_as, sent.sop_instance_uid, line.uids) == (SubOperationOutcome.COMPLETED, "2.25.7", ["2.25.7"])
     assert (imaging.asked[0].lossy, imaging.asked[0].quality) == ([JPEG], 80)
 
 
@@ -288,7 +288,7 @@ async def test_what_can_not_be_transcoded_says_why(packs, bus):
     await bus.serve(TRANSCODE, Imaging(packs, error="no decoder"))
     planned = packs.add(syntax=J2K)
     (sent,) = await send(packs, Line(), [planned], bus)
-    assert sent.counts_as is CountsAs.FAILED
+    assert sent.counts_as is SubOperationOutcome.FAILED
     assert "no decoder" in sent.reason
     assert J2K in sent.reason
     (sent,) = await send(packs, Line(), [planned], bus, transcode=False)
@@ -303,4 +303,4 @@ async def test_an_imaging_that_does_not_answer_is_a_passing_failure(packs):
             raise BusUnavailable("nobody")
 
     (sent,) = await send(packs, Line(), [packs.add(syntax=J2K)], Silent())
-    assert (sent.counts_as, sent.transient) == (CountsAs.FAILED, True)
+    assert (sent.counts_as, sent.transient) == (SubOperationOutcome.FAILED, True)

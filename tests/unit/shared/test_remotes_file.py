@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from osteon.index.sql import SqlIndex
-from osteon.remotes.file import BadRemotesFile, fill, read_file
+from osteon.remotes.file import BadRemotesFile, add_missing, read_file
 from osteon.remotes.port import Permission
 from support.index import sqlite_url
 
@@ -68,9 +68,9 @@ async def test_the_index_is_filled_with_what_it_does_not_have(tmp_path):
     index = SqlIndex(sqlite_url(tmp_path / "index.db"))
     await index.start()
     modalities, peers = read_file(written(tmp_path, YAML))
-    await fill(index.remotes, modalities, peers)
+    await add_missing(index.remotes, modalities, peers)
     changed = read_file(written(tmp_path, YAML.replace("11299", "11300") + "  new: [http://new/]\n"))
-    await fill(index.remotes, *changed)
+    await add_missing(index.remotes, *changed)
     assert (await index.remotes.modality("sink")).port == 11299
     assert [peer.name for peer in await index.remotes.peers()] == ["cloud", "new"]
     await index.close()

@@ -223,7 +223,7 @@ async def test_searches_and_retrievals_are_below_their_association(
         await until(lambda: spans.has("association"))
     above = {name: spans.parent_of(name) for name in ("process FindRequested", "process PlanRequested", "C-STORE")}
     assert above == dict.fromkeys(above, "association")
-    assert spans.named("C-STORE").attributes["osteon.way"] == "c-get"
+    assert spans.named("C-STORE").attributes["osteon.purpose"] == "c-get"
 
 
 def find_and_get(port: int, study: str) -> None:

@@ -1,14 +1,13 @@
 """`StorageCommitmentScp`: checks what a requester wants committed, and reports it (PS3.4 J.3.3)."""
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from osteon import metrics
-from osteon.commitment.checking import Checker, Depth
-from osteon.commitment.port import SOP_CLASS, SOP_INSTANCE, Commitment, Failure, Reason
+from osteon.commitment.checker import CommitmentChecker, Depth
+from osteon.commitment.port import SOP_CLASS, SOP_INSTANCE, Commitment, CommitmentFailure, FailureReason
 from osteon.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
 from osteon.dimse.config import Proposed, Remote
 from osteon.dimse.errors import NotAccepted
@@ -17,15 +16,15 @@ from osteon.dimse.requestor import associate
 from osteon.dimse.status import Status
 from osteon.errors import Invalid, Unavailable
 from osteon.index.port import Index
-from osteon.jobs.run import Run
+from osteon.jobs.run import JobRun
 from osteon.logging import get_logger
 from osteon.objects.port import Objects
 from osteon.remotes.port import Modality
-from osteon_dispatcher.commitment.answers import report_of
+from osteon_dispatcher.commitment.rpc import report_of
+from osteon_dispatcher.remote_addresses import RemoteOf
 
 SYNTAXES: Final = (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN)
-RemoteOf = Callable[[Modality, str], Remote]
-"""How to reach a modality as an AE title of ours."""
+
 _LOOKS: Final = 6
 """How often a run looks for instances that are not indexed yet, before it gives its place to another job."""
 _FIRST_LOOK: Final = 0.2
@@ -40,7 +39,7 @@ class NotIndexedYet(Unavailable):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Provider:
+class CommitmentScpContext:
     """What the job works with. `wait` in seconds: for instances that are not indexed yet."""
 
     index: Index
@@ -50,36 +49,36 @@ class Provider:
     wait: float
 
 
-async def provide(run: Run, *, provider: Provider) -> None:
+async def check_and_report(run: JobRun, *, context: CommitmentScpContext) -> None:
     """Check, once, then report until the requester knows."""
-    commitments = provider.index.commitments
+    commitments = context.index.commitments
     commitment_id = str(run.job.params["commitment"])
     commitment = await commitments.get(commitment_id)
     if commitment.failures is None:
-        failures = await _check(run, commitment, provider)
-        await commitments.settle(commitment_id, failures)
+        failures = await _check(run, commitment, context)
+        await commitments.record_result(commitment_id, failures)
         metrics.COMMITTED_INSTANCES.labels(result="committed").inc(len(commitment.items) - len(failures))
         metrics.COMMITTED_INSTANCES.labels(result="failed").inc(len(failures))
         log.info("commitment checked", transaction=commitment.transaction_uid, failures=len(failures))
     content = {**run.job.content, "FailedInstancesCount": len((await commitments.get(commitment_id)).failures or ())}
     await run.save(progress=50, content=content)
-    await _report(run, commitment_id, provider)
+    await _report(run, commitment_id, context)
 
 
-async def _check(run: Run, commitment: Commitment, provider: Provider) -> list[Failure]:
+async def _check(run: JobRun, commitment: Commitment, context: CommitmentScpContext) -> list[CommitmentFailure]:
     """Return what is not committed. What is not found may be in the spool: looked for until `wait` is over."""
 
     async def pulse() -> None:
         await run.save()
 
-    checker = Checker(provider.index, provider.objects, provider.depth, pulse)
-    until = commitment.created + timedelta(seconds=provider.wait)
-    failures: list[Failure] = []
+    checker = CommitmentChecker(context.index, context.objects, context.depth, pulse)
+    until = commitment.created + timedelta(seconds=context.wait)
+    failures: list[CommitmentFailure] = []
     rest = commitment.items
     for look in range(_LOOKS):
         found = await checker.failures(rest)
-        failures += [each for each in found if each.reason != Reason.NO_SUCH_OBJECT_INSTANCE]
-        missing = [each for each in found if each.reason == Reason.NO_SUCH_OBJECT_INSTANCE]
+        failures += [each for each in found if each.reason != FailureReason.NO_SUCH_OBJECT_INSTANCE]
+        missing = [each for each in found if each.reason == FailureReason.NO_SUCH_OBJECT_INSTANCE]
         if not missing or datetime.now(UTC) >= until:
             return failures + missing
         rest = tuple(each.item for each in missing)
@@ -90,9 +89,9 @@ async def _check(run: Run, commitment: Commitment, provider: Provider) -> list[F
     )
 
 
-async def _report(run: Run, commitment_id: str, provider: Provider) -> None:
+async def _report(run: JobRun, commitment_id: str, context: CommitmentScpContext) -> None:
     """Leave the report to the requester's association while there is one, then open another one."""
-    commitments = provider.index.commitments
+    commitments = context.index.commitments
     while True:
         commitment = await commitments.get(commitment_id)
         if commitment.reported is not None:
@@ -101,15 +100,15 @@ async def _report(run: Run, commitment_id: str, provider: Provider) -> None:
             break
         await asyncio.sleep(_WATCH_LOOK)
         await run.save()
-    modality = await _requester(commitment, provider)
-    await _deliver(commitment, provider.remote_of(modality, commitment.local_aet))
-    await commitments.reported(commitment_id, datetime.now(UTC))
+    modality = await _requester(commitment, context)
+    await _deliver(commitment, context.remote_of(modality, commitment.local_aet))
+    await commitments.record_report(commitment_id, datetime.now(UTC))
     metrics.COMMITMENT_REPORTS.labels(way="new").inc()
 
 
-async def _requester(commitment: Commitment, provider: Provider) -> Modality:
+async def _requester(commitment: Commitment, context: CommitmentScpContext) -> Modality:
     """Return the modality with the requester's AE title, that on its host if there are several."""
-    found = await provider.index.remotes.modalities_of(commitment.remote_aet)
+    found = await context.index.remotes.modalities_of(commitment.remote_aet)
     if not found:
         raise Invalid(
             f"no modality has the AE title {commitment.remote_aet!r}, which the report has to go to: "
@@ -121,15 +120,15 @@ async def _requester(commitment: Commitment, provider: Provider) -> Modality:
 async def _deliver(commitment: Commitment, remote: Remote) -> None:
     proposed = Proposed(abstract_syntax=SOP_CLASS, transfer_syntaxes=SYNTAXES, scu=False, scp=True)
     async with associate(remote, [proposed]) as association:
-        context = association.context_for(SOP_CLASS)
-        if context is None:
+        presentation = association.context_for(SOP_CLASS)
+        if presentation is None:
             raise NotAccepted(f"{remote.aet} takes no reports of storage commitment")
-        event, information = await asyncio.to_thread(report_of, commitment, context.transfer_syntax)
-        outcome, _ = await association.report(context, SOP_CLASS, SOP_INSTANCE, event, information)
-    judge(outcome, remote)
+        event, information = await asyncio.to_thread(report_of, commitment, presentation.transfer_syntax)
+        outcome, _ = await association.report(presentation, SOP_CLASS, SOP_INSTANCE, event, information)
+    raise_for_status(outcome, remote)
 
 
-def judge(outcome: Outcome, remote: Remote) -> None:
+def raise_for_status(outcome: Outcome, remote: Remote) -> None:
     """Raise `Unavailable` for a failure that may pass, `Invalid` for another one."""
     if not outcome.status.is_failure:
         return

@@ -4,7 +4,7 @@ import asyncio
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from osteon.commitment.data_sets import Information, encode
+from osteon.commitment.data_sets import CommitmentInformation, encode
 from osteon.commitment.port import REQUEST, SOP_CLASS, SOP_INSTANCE, Commitment, Commitments
 from osteon.contracts.commitment import CommitmentReported
 from osteon.dimse.config import Proposed
@@ -13,13 +13,14 @@ from osteon.dimse.handler import EventReport, Outcome
 from osteon.dimse.requestor import associate
 from osteon.dimse.status import Status
 from osteon.index.port import Index
-from osteon.jobs.run import Run
-from osteon_dispatcher.commitment.answers import note
-from osteon_dispatcher.commitment.scp import SYNTAXES, RemoteOf, judge
+from osteon.jobs.run import JobRun
+from osteon_dispatcher.commitment.rpc import accept_report
+from osteon_dispatcher.commitment.scp import SYNTAXES, raise_for_status
+from osteon_dispatcher.remote_addresses import RemoteOf
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class User:
+class CommitmentScuContext:
     """What the job works with. `linger` in seconds: for a report on the same association."""
 
     index: Index
@@ -27,29 +28,29 @@ class User:
     linger: float
 
 
-async def request(run: Run, *, user: User) -> None:
+async def send_request(run: JobRun, *, context: CommitmentScuContext) -> None:
     """Send the request; it is over once the modality has accepted it."""
-    commitments = user.index.commitments
+    commitments = context.index.commitments
     commitment = await commitments.get(str(run.job.params["commitment"]))
     if commitment.failures is not None or run.job.checkpoint.get("accepted"):
         return
-    modality = await user.index.remotes.modality(commitment.remote)
-    remote = user.remote_of(modality, commitment.local_aet)
+    modality = await context.index.remotes.modality(commitment.remote)
+    remote = context.remote_of(modality, commitment.local_aet)
     timeout = float(run.job.params.get("timeout", 0))
     inbox = _Inbox(commitment, commitments)
     proposed = Proposed(abstract_syntax=SOP_CLASS, transfer_syntaxes=SYNTAXES)
     asked = replace(remote, timeout=timeout) if timeout else remote
     async with associate(asked, [proposed], reports=inbox.take) as association:
-        context = association.context_for(SOP_CLASS)
-        if context is None:
+        presentation = association.context_for(SOP_CLASS)
+        if presentation is None:
             raise NotAccepted(f"{remote.aet} offers no storage commitment")
-        wanted = Information(commitment.transaction_uid, commitment.items)
-        information = await asyncio.to_thread(encode, wanted, context.transfer_syntax)
-        outcome, _ = await association.action(context, SOP_CLASS, SOP_INSTANCE, REQUEST, information)
+        wanted = CommitmentInformation(commitment.transaction_uid, commitment.items)
+        information = await asyncio.to_thread(encode, wanted, presentation.transfer_syntax)
+        outcome, _ = await association.action(presentation, SOP_CLASS, SOP_INSTANCE, REQUEST, information)
         if not outcome.status.is_failure:
             await run.save(progress=100, checkpoint={"accepted": True})
-            await inbox.wait(user.linger)
-    judge(outcome, remote)
+            await inbox.wait(context.linger)
+    raise_for_status(outcome, remote)
 
 
 class _Inbox:
@@ -62,7 +63,7 @@ class _Inbox:
 
     async def take(self, report: EventReport) -> Outcome:
         """Take it as if it came on an association of its own."""
-        noted = await note(
+        noted = await accept_report(
             CommitmentReported(
                 correlation_id="",
                 transfer_syntax_uid=report.context.transfer_syntax,

@@ -12,7 +12,7 @@ from osteon.dicom.identity import parse_public_id
 from osteon.errors import Invalid
 from osteon.index.port import Index
 from osteon.objects.port import Objects
-from osteon.sending.transcoding import Transcoder
+from osteon.sending.transcoder import Transcoder
 from osteon_query.http.errors import BadParameter, UnknownResource
 from osteon_query.images.asking import Pictures
 from osteon_query.packs.sidecars import Sidecars

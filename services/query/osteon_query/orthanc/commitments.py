@@ -1,23 +1,30 @@
 """Orthanc REST: storage commitment of modalities, and its reports (PS3.4 Annex J, as SCU)."""
 
-import asyncio
-import time
 from collections.abc import Mapping
-from typing import Any, Final
-
 from fastapi import APIRouter
+from osteon.archive.resources import InstanceScope
+from osteon.commitment.port import Commitment
+from osteon.commitment.port import CommitmentFailure
+from osteon.commitment.port import CommitmentItem
+from osteon.commitment.port import FailureReason
+from osteon.commitment.requests import request_commitment
+from osteon.jobs.port import Job
+from osteon.jobs.port import JobState
+from osteon.remotes.orthanc_json import int_field
+from osteon_query.http.bodies import json_object
+from osteon_query.http.context import Door
+from osteon_query.http.context import DoorOf
+from osteon_query.http.context import resource_id
+from osteon_query.http.errors import BadParameter
+from osteon_query.http.errors import JobFailed
+from osteon_query.http.errors import NotSupported
+from osteon_query.orthanc.resources import json_response
 from starlette.requests import Request
 from starlette.responses import Response
-
-from osteon.archive.resources import InstanceScope
-from osteon.commitment.asking import ask
-from osteon.commitment.port import Commitment, Failure, Item, Reason
-from osteon.jobs.port import Job, JobState
-from osteon.remotes.forms import whole_of
-from osteon_query.http.bodies import json_object
-from osteon_query.http.context import Door, DoorOf, resource_id
-from osteon_query.http.errors import BadParameter, JobFailed, NotSupported
-from osteon_query.orthanc.resources import json_response
+from typing import Any
+from typing import Final
+import asyncio
+import time
 
 router = APIRouter(tags=["Storage commitment"])
 
@@ -26,7 +33,7 @@ WAIT: Final = 10
 _MAX_TIMEOUT: Final = 86_400
 _MAX_INSTANCES: Final = 60_000
 _LOOK: Final = 0.1
-_NAMES: Final = {reason.value: reason.name.replace("_", " ").capitalize() for reason in Reason}
+_NAMES: Final = {reason.value: reason.name.replace("_", " ").capitalize() for reason in FailureReason}
 
 
 @router.post("/modalities/{id}/storage-commitment")
@@ -34,11 +41,11 @@ async def request(request: Request, door: DoorOf, id: str) -> Response:
     """Ask a modality to commit `DicomInstances` and the instances of `Resources`; the report is at `Path`."""
     modality = await door.index.remotes.modality(id)
     body = await json_object(request)
-    timeout = whole_of(body, "Timeout", 0, _MAX_TIMEOUT)
+    timeout = int_field(body, "Timeout", 0, _MAX_TIMEOUT)
     items = [*_named(body), *await _stored(door, body)]
     if not 0 < len(items) <= _MAX_INSTANCES:
         raise BadParameter(f"DicomInstances, Resources: expected 1 to {_MAX_INSTANCES} instances, got {len(items)}")
-    commitment, job = await ask(
+    commitment, job = await request_commitment(
         door.index.commitments, door.index.jobs, modality, items, aet=door.settings.aet, timeout=timeout
     )
     await _accepted(request, door, job, timeout or WAIT)
@@ -49,7 +56,7 @@ async def request(request: Request, door: DoorOf, id: str) -> Response:
 @router.get("/storage-commitment/{uid}")
 async def report(door: DoorOf, uid: str) -> Response:
     """Say what has been committed."""
-    commitment = await door.index.commitments.asked(uid)
+    commitment = await door.index.commitments.by_transaction(uid)
     failures = [_failure(failure) for failure in commitment.failures or ()]
     return json_response(
         {
@@ -64,7 +71,7 @@ async def report(door: DoorOf, uid: str) -> Response:
 @router.post("/storage-commitment/{uid}/remove")
 async def remove(door: DoorOf, uid: str) -> Response:
     """Refuse: instances can not be deleted."""
-    await door.index.commitments.asked(uid)
+    await door.index.commitments.by_transaction(uid)
     raise NotSupported("instances can not be deleted from this archive, so committed ones can not be removed")
 
 
@@ -74,16 +81,16 @@ def _status(commitment: Commitment) -> str:
     return "Failure" if commitment.failures else "Success"
 
 
-def _item(item: Item) -> dict[str, Any]:
+def _item(item: CommitmentItem) -> dict[str, Any]:
     return {"SOPClassUID": item.sop_class_uid, "SOPInstanceUID": item.sop_instance_uid}
 
 
-def _failure(failure: Failure) -> dict[str, Any]:
+def _failure(failure: CommitmentFailure) -> dict[str, Any]:
     description = _NAMES.get(failure.reason, f"Failure reason 0x{failure.reason:04X}")
     return {**_item(failure.item), "FailureReason": failure.reason, "Description": description}
 
 
-def _named(body: Mapping[str, Any]) -> list[Item]:
+def _named(body: Mapping[str, Any]) -> list[CommitmentItem]:
     """Return `DicomInstances`: objects, or arrays of SOP class and SOP instance UID."""
     given = body.get("DicomInstances", [])
     if not isinstance(given, list):
@@ -91,10 +98,10 @@ def _named(body: Mapping[str, Any]) -> list[Item]:
     return [_item_of(each) for each in given]
 
 
-def _item_of(given: object) -> Item:
+def _item_of(given: object) -> CommitmentItem:
     pair = [given.get("SOPClassUID"), given.get("SOPInstanceUID")] if isinstance(given, dict) else given
     if isinstance(pair, list) and len(pair) == 2 and all(isinstance(uid, str) and _is_uid(uid) for uid in pair):
-        return Item(*pair)
+        return CommitmentItem(*pair)
     raise BadParameter('DicomInstances: expected items such as {"SOPClassUID": "1.2", "SOPInstanceUID": "1.2.3"}')
 
 
@@ -102,15 +109,15 @@ def _is_uid(text: str) -> bool:
     return 0 < len(text) <= 64 and text.isascii() and text.replace(".", "").isdigit()
 
 
-async def _stored(door: Door, body: Mapping[str, Any]) -> list[Item]:
+async def _stored(door: Door, body: Mapping[str, Any]) -> list[CommitmentItem]:
     """Return the instances of `Resources`; raises `ResourceNotFound`."""
     given = body.get("Resources", [])
     if not isinstance(given, list) or not all(isinstance(each, str) for each in given):
         raise BadParameter("Resources: expected an array of identifiers")
-    items: list[Item] = []
+    items: list[CommitmentItem] = []
     for each in given:
         async for found in door.index.locate(InstanceScope(public_id=resource_id(each))):
-            items.append(Item(found.identity.sop_class_uid, found.identity.sop_uid))
+            items.append(CommitmentItem(found.identity.sop_class_uid, found.identity.sop_uid))
             if len(items) > _MAX_INSTANCES:
                 return items
     return items

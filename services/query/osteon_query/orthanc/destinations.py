@@ -8,10 +8,10 @@ from typing import Any, Final
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from osteon.jobs.port import Job, JobNotFound, JobState, Wish, WrongState
-from osteon.remotes.orders import ModalityStore, PeerStore
+from osteon.jobs.port import Job, JobCommand, JobNotFound, JobState, WrongState
+from osteon.remotes.job_params import ModalityStoreParams, PeerStoreParams
 from osteon.rules.errors import BadRule
-from osteon.rules.forms import parsed
+from osteon.rules.parsing import parse_stored
 from osteon.rules.port import Circuit, Destination, DestinationKind
 from osteon_query.http.context import Door, DoorOf
 from osteon_query.http.errors import UnknownResource
@@ -20,7 +20,7 @@ from osteon_query.orthanc.shapes import timestamp
 
 router = APIRouter(tags=["Routing"])
 
-_TYPES: Final = (ModalityStore.TYPE, PeerStore.TYPE)
+_TYPES: Final = (ModalityStoreParams.TYPE, PeerStoreParams.TYPE)
 _MOST: Final = 10_000
 """Failed jobs that are looked through, the newest."""
 
@@ -31,7 +31,7 @@ async def destinations(door: DoorOf) -> Response:
     used: dict[str, list[str]] = {}
     for stored in await door.index.rules.all():
         with suppress(BadRule):  # /rules shows it
-            for destination in parsed(stored).send:
+            for destination in parse_stored(stored).send:
                 used.setdefault(str(destination), []).append(stored.name)
     circuits = {circuit.destination: circuit for circuit in await door.index.circuits.all()}
     names = sorted(used.keys() | circuits.keys())
@@ -71,7 +71,7 @@ async def replay_all(door: Door, chosen: Callable[[Job], bool]) -> dict[str, lis
     replayed = []
     for job in reversed(await failed_jobs(door, chosen)):
         with suppress(JobNotFound, WrongState):  # somebody else was faster
-            await door.index.jobs.wish(job.id, Wish.RESUBMIT)
+            await door.index.jobs.command(job.id, JobCommand.RESUBMIT)
             replayed.append(job.id)
     return {"Replayed": replayed}
 
@@ -97,7 +97,7 @@ def _of(kind: str, name: str) -> Callable[[Job], bool]:
 
 
 def _destination_of(job: Job) -> str:
-    kind = DestinationKind.PEER if job.type == PeerStore.TYPE else DestinationKind.MODALITY
+    kind = DestinationKind.PEER if job.type == PeerStoreParams.TYPE else DestinationKind.MODALITY
     return str(Destination(kind, str(job.params.get(kind.value, ""))))
 
 

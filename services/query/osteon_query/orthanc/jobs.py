@@ -7,8 +7,8 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from osteon.jobs.codes import description_of
-from osteon.jobs.port import Job, JobState, Wish
+from osteon.jobs.error_codes import description_of
+from osteon.jobs.port import Job, JobCommand, JobState
 from osteon_query.http.context import DoorOf
 from osteon_query.http.errors import UnknownResource
 from osteon_query.orthanc.expanding import asks_to_expand
@@ -37,12 +37,12 @@ async def delete(door: DoorOf, id: str) -> Response:
     return json_response({})
 
 
-@router.post("/jobs/{id}/{wish}")
-async def act(door: DoorOf, id: str, wish: str) -> Response:
+@router.post("/jobs/{id}/{command}")
+async def act(door: DoorOf, id: str, command: str) -> Response:
     """Cancel, pause, resume or resubmit a job."""
-    if wish not in set(Wish):
-        raise UnknownResource(f"/jobs/{{id}}/{wish[:40]}: expected one of {', '.join(Wish)}")
-    await door.index.jobs.wish(id, Wish(wish))
+    if command not in set(JobCommand):
+        raise UnknownResource(f"/jobs/{{id}}/{command[:40]}: expected one of {', '.join(JobCommand)}")
+    await door.index.jobs.command(id, JobCommand(command))
     return json_response({})
 
 

@@ -11,8 +11,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from osteon.dicom.query import Level
-from osteon.remotes.forms import aet_of, flag_of, modality_from, modality_object, whole_of
-from osteon.remotes.orders import ModalityStore, Retrieve, RetrieveByGet, RetrieveByMove
+from osteon.remotes.job_params import ModalityStoreParams, RetrieveByGetParams, RetrieveByMoveParams, RetrieveParams
+from osteon.remotes.orthanc_json import aet_field, bool_field, int_field, modality_from, modality_object
 from osteon.remotes.port import Modality
 from osteon.remotes.queries import QueryNotFound
 from osteon_query.http.bodies import json_body, json_object, optional_object
@@ -86,7 +86,7 @@ async def echo_modality(request: Request, door: DoorOf, id: str) -> Response:
     modality = await door.index.remotes.modality(id)
     body = await optional_object(request)
     target = target_of(door, modality, timeout=timeout_of(body))
-    find = flag_of(body, "CheckFind", default=False)
+    find = bool_field(body, "CheckFind", default=False)
     await echo(door, target, find=find, correlation_id=correlation_id(request))
     return json_response({})
 
@@ -95,7 +95,7 @@ async def echo_modality(request: Request, door: DoorOf, id: str) -> Response:
 async def echo_anybody(request: Request, door: DoorOf) -> Response:
     """C-ECHO somebody who need not be known: the fields of a modality, and `Timeout` and `CheckFind`."""
     body = await json_object(request)
-    find = flag_of(body, "CheckFind", default=False)
+    find = bool_field(body, "CheckFind", default=False)
     modality = modality_from("echo", {name: value for name, value in body.items() if name != "CheckFind"})
     await echo(door, target_of(door, modality), find=find, correlation_id=correlation_id(request))
     return json_response({})
@@ -111,9 +111,9 @@ async def query(request: Request, door: DoorOf, id: str) -> Response:
 async def begin_query(request: Request, door: Door, modality: Modality, body: Mapping[str, Any]) -> Response:
     """Ask a modality what `Query` at `Level` says."""
     kind, keys = kind_named(body.get("Level")), keys_of(body)
-    normalize = flag_of(body, "Normalize", default=True)
+    normalize = bool_field(body, "Normalize", default=True)
     question = resources_asked(kind.level, keys, modality.manufacturer, normalize=normalize)
-    made = new_query(modality, kind.type, keys, local_aet=aet_of(body, "LocalAet"), timeout=timeout_of(body))
+    made = new_query(modality, kind.type, keys, local_aet=aet_field(body, "LocalAet"), timeout=timeout_of(body))
     target = target_of(door, modality, local_aet=made.local_aet, timeout=made.timeout)
     await search(door, target, question, made, correlation_id(request))
     return json_response({"ID": made.id, "Path": f"/queries/{made.id}"})
@@ -144,18 +144,18 @@ async def store(request: Request, door: DoorOf, id: str) -> Response:
     """Send resources by C-STORE, as a job: an identifier, an array of them, or an object with `Resources`."""
     modality = await door.index.remotes.modality(id)
     resources, body = await resources_of(request, door)
-    order = ModalityStore(
+    order = ModalityStoreParams(
         modality=modality.name,
         resources=tuple(resources),
-        local_aet=aet_of(body, "LocalAet"),
-        called_aet=aet_of(body, "CalledAet"),
+        local_aet=aet_field(body, "LocalAet"),
+        called_aet=aet_field(body, "CalledAet"),
         host=_host(body),
-        port=whole_of(body, "Port", 1, 65535),
+        port=int_field(body, "Port", 1, 65535),
         timeout=timeout_of(body),
-        move_originator_aet=aet_of(body, "MoveOriginatorAet"),
-        move_originator_id=whole_of(body, "MoveOriginatorID", 0, 65535),
-        storage_commitment=flag_of(body, "StorageCommitment", default=False),
-        permissive=flag_of(body, "Permissive", default=False),
+        move_originator_aet=aet_field(body, "MoveOriginatorAet"),
+        move_originator_id=int_field(body, "MoveOriginatorID", 0, 65535),
+        storage_commitment=bool_field(body, "StorageCommitment", default=False),
+        permissive=bool_field(body, "Permissive", default=False),
     )
     target = target_of(door, replace(modality, aet=order.called_aet or modality.aet), local_aet=order.local_aet)
     content = {**content_of(target), "ParentResources": resources, "InstancesCount": 0, "FailedInstancesCount": 0}
@@ -209,21 +209,21 @@ async def retrieve(
     """Begin a job that asks a modality for resources."""
     common: dict[str, Any] = {
         "modality": modality.name, "level": wanted.level.value, "resources": wanted.resources,
-        "local_aet": aet_of(body, "LocalAet"), "timeout": timeout_of(body),
-        "permissive": flag_of(body, "Permissive", default=False),
+        "local_aet": aet_field(body, "LocalAet"), "timeout": timeout_of(body),
+        "permissive": bool_field(body, "Permissive", default=False),
     }  # fmt: skip
     target = target_of(door, modality, local_aet=common["local_aet"])
     content: dict[str, Any] = {**content_of(target), "Query": list(wanted.resources)}
-    order: Retrieve = RetrieveByGet(**common)
+    order: RetrieveParams = RetrieveByGetParams(**common)
     if wanted.method == "C-MOVE":
-        aim = aet_of(body, "TargetAet") or door.settings.aet
-        order, content = RetrieveByMove(**common, target_aet=aim), {**content, "TargetAet": aim}
+        aim = aet_field(body, "TargetAet") or door.settings.aet
+        order, content = RetrieveByMoveParams(**common, target_aet=aim), {**content, "TargetAet": aim}
     return await submit(request, door.index.jobs, order, content, body)
 
 
 def timeout_of(body: Mapping[str, Any]) -> int:
     """Return `Timeout` in seconds, 0 when it is not given."""
-    return whole_of(body, "Timeout", 0, _MAX_TIMEOUT)
+    return int_field(body, "Timeout", 0, _MAX_TIMEOUT)
 
 
 def _host(body: Mapping[str, Any]) -> str:

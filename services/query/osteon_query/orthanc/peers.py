@@ -9,8 +9,8 @@ from starlette.responses import Response
 
 from osteon.contracts.remote import PeerAsked, PeerTold
 from osteon.contracts.topology import PEER
-from osteon.remotes.forms import flag_of, peer_from, peer_object
-from osteon.remotes.orders import PeerStore
+from osteon.remotes.job_params import PeerStoreParams
+from osteon.remotes.orthanc_json import bool_field, peer_from, peer_object
 from osteon.remotes.port import RemoteNotFound
 from osteon_query.http.bodies import json_body
 from osteon_query.http.context import DoorOf, correlation_id
@@ -88,12 +88,12 @@ async def store(request: Request, door: DoorOf, id: str) -> Response:
     transcode = body.get("Transcode", "")
     if not isinstance(transcode, str):
         raise BadParameter("Transcode: expected a Transfer Syntax UID")
-    order = PeerStore(
+    order = PeerStoreParams(
         peer=peer.name,
         resources=tuple(resources),
-        compress=flag_of(body, "Compress", default=False),
+        compress=bool_field(body, "Compress", default=False),
         transcode=transcode,
-        permissive=flag_of(body, "Permissive", default=False),
+        permissive=bool_field(body, "Permissive", default=False),
     )
     content = {"Peer": [peer.url, peer.username], "Compress": order.compress, "ParentResources": resources}
     content |= {"InstancesCount": 0, "FailedInstancesCount": 0}

@@ -12,7 +12,7 @@ from osteon.dicom.attributes import element_text
 from osteon.dicom.json_values import json_values
 from osteon.dicom.keys import tag_of, vr_of_tag
 from osteon.dicom.query import Level
-from osteon.remotes.forms import RETRIEVE_METHODS
+from osteon.remotes.orthanc_json import RETRIEVE_METHODS
 from osteon.remotes.queries import QueryNotFound, RemoteQuery
 from osteon_query.http.bodies import json_object, small_body
 from osteon_query.http.context import Door, DoorOf

@@ -1,24 +1,37 @@
 """Routing rules: list, change, try without sending. Beyond Orthanc's API."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
-
+from collections.abc import Mapping
+from collections.abc import Sequence
 from fastapi import APIRouter
-from starlette.requests import Request
-from starlette.responses import Response
-
 from osteon.dicom.query import Level
 from osteon.objects.port import ObjectNotFound
 from osteon.rules.errors import BadRule
-from osteon.rules.forms import parsed, rule_from, rule_object, stored_rule
+from osteon.rules.evaluation import Dispatch
+from osteon.rules.evaluation import EvaluatedPack
+from osteon.rules.evaluation import MAX_SHOWN
+from osteon.rules.evaluation import dispatches
+from osteon.rules.evaluation import evaluate_study
+from osteon.rules.parsing import parse_stored
+from osteon.rules.parsing import rule_from
+from osteon.rules.parsing import rule_object
+from osteon.rules.parsing import stored_rule
 from osteon.rules.port import Rule
-from osteon.rules.trial import MAX_SHOWN, Pack, Shipment, shipments, try_study
-from osteon_query.http.bodies import json_body, json_object
-from osteon_query.http.context import Door, DoorOf, resource_id
-from osteon_query.http.errors import BadParameter, Unreadable
-from osteon_query.orthanc.destinations import failed_jobs, failure_object, replay_all
+from osteon_query.http.bodies import json_body
+from osteon_query.http.bodies import json_object
+from osteon_query.http.context import Door
+from osteon_query.http.context import DoorOf
+from osteon_query.http.context import resource_id
+from osteon_query.http.errors import BadParameter
+from osteon_query.http.errors import Unreadable
+from osteon_query.orthanc.destinations import failed_jobs
+from osteon_query.orthanc.destinations import failure_object
+from osteon_query.orthanc.destinations import replay_all
 from osteon_query.orthanc.expanding import asks_to_expand
 from osteon_query.orthanc.resources import json_response
+from starlette.requests import Request
+from starlette.responses import Response
+from typing import Any
+from typing import Final
 
 router = APIRouter(tags=["Routing"])
 
@@ -40,7 +53,7 @@ async def dry_run(request: Request, door: DoorOf) -> Response:
     body = await json_object(request)
     given = body.get("Rules")
     if given is None:
-        tried = [parsed(rule) for rule in await door.index.rules.all()]
+        tried = [parse_stored(rule) for rule in await door.index.rules.all()]
     elif isinstance(given, dict):
         tried = [_given(str(name), rule) for name, rule in given.items()]
     else:
@@ -85,7 +98,7 @@ async def disable(door: DoorOf, name: str) -> Response:
 @router.post("/rules/{name}/dry-run")
 async def dry_run_one(request: Request, door: DoorOf, name: str) -> Response:
     """Tell what a rule would do: `{"Study": id}`."""
-    found = parsed(await door.index.rules.get(name))
+    found = parse_stored(await door.index.rules.get(name))
     return json_response(await _dry_run(door, await json_object(request), [found]))
 
 
@@ -116,17 +129,17 @@ async def _dry_run(door: Door, body: Mapping[str, Any], tried: Sequence[Rule]) -
     study = resource_id(study)
     await door.index.get(Level.STUDY, study)
     try:
-        packs = await try_study(study, tried, door.index, door.objects, show=MAX_SHOWN)
+        packs = await evaluate_study(study, tried, door.index, door.objects, show=MAX_SHOWN)
     except ObjectNotFound as error:
         raise Unreadable(f"the study can not be read: {error}") from None
     return {
         "Study": study,
         "Instances": sum(len(pack.instances) for pack in packs),
-        "Rules": [_told(rule, packs, await shipments(rule, packs, door.index.remotes, study=study)) for rule in tried],
+        "Rules": [_told(rule, packs, await dispatches(rule, packs, door.index.remotes, study=study)) for rule in tried],
     }
 
 
-def _told(rule: Rule, packs: Sequence[Pack], sent: Sequence[Shipment]) -> dict[str, Any]:
+def _told(rule: Rule, packs: Sequence[EvaluatedPack], sent: Sequence[Dispatch]) -> dict[str, Any]:
     tried = [pack.tried[rule.name] for pack in packs]
     problem = next((each.problem for each in tried if each.problem), "")
     return {
@@ -144,7 +157,7 @@ def _told(rule: Rule, packs: Sequence[Pack], sent: Sequence[Shipment]) -> dict[s
     }
 
 
-def _sent(shipment: Shipment) -> dict[str, Any]:
+def _sent(shipment: Dispatch) -> dict[str, Any]:
     return {
         "Destination": str(shipment.destination),
         "Instances": shipment.instances,

@@ -16,8 +16,8 @@ from osteon.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDI
 from osteon.errors import Invalid, NotFound
 from osteon.logging import get_logger
 from osteon.objects.port import Bytes, Objects
-from osteon.sending.ahead import Ahead, Memory
-from osteon.sending.transcoding import Lossy, NotTranscoded, Transcoder
+from osteon.sending.prefetch import MemoryBudget, Prefetcher
+from osteon.sending.transcoder import LossyPolicy, NotTranscoded, Transcoder
 from osteon_query.http.errors import NotAcceptable, NotConvertedNow
 from osteon_query.packs.retrieval import Begins, read_range
 
@@ -135,7 +135,7 @@ async def read_wishes(
             yield 1, partial(work, wish)
 
     try:
-        async with aclosing(Ahead[PartFile](Memory(_AHEAD), _AHEAD).run(steps())) as files:
+        async with aclosing(Prefetcher[PartFile](MemoryBudget(_AHEAD), _AHEAD).run(steps())) as files:
             async for file in files:
                 metrics.RETRIEVED_ITEMS.labels(way).inc()
                 yield Begins(file)
@@ -151,7 +151,7 @@ async def read_wishes(
             transcoder.forget(key)
 
 
-LOSSY: Final = Lossy(syntaxes=tuple(uid for uid, codec in CODECS.items() if codec.lossy and not codec.lossless))
+LOSSY: Final = LossyPolicy(syntaxes=tuple(uid for uid, codec in CODECS.items() if codec.lossy and not codec.lossless))
 """Transfer syntaxes that have no lossless encoder: a client that names one accepts the loss."""
 
 

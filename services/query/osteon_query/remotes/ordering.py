@@ -9,8 +9,8 @@ from starlette.responses import Response
 
 from osteon.errors import Invalid
 from osteon.jobs.port import Job, Jobs, JobState
-from osteon.remotes.forms import flag_of, whole_of
-from osteon.remotes.orders import Order
+from osteon.remotes.job_params import JobParams
+from osteon.remotes.orthanc_json import bool_field, int_field
 from osteon_query.http.errors import JobFailed
 from osteon_query.orthanc.resources import json_response
 
@@ -20,14 +20,14 @@ _MAX_PRIORITY: Final = 1_000_000
 
 
 async def submit(
-    request: Request, jobs: Jobs, order: Order, content: Mapping[str, Any], body: Mapping[str, Any]
+    request: Request, jobs: Jobs, order: JobParams, content: Mapping[str, Any], body: Mapping[str, Any]
 ) -> Response:
     """Begin a job; `body` says by `Synchronous` or `Asynchronous` whether the answer waits for its end.
 
     Answers `{ID, Path}`, or what the job shows of itself; raises `JobFailed`. When the client goes away, the job goes
     on. A job that somebody waits for is not tried again: who waits is told at once what is wrong.
     """
-    priority = whole_of(body, "Priority", -_MAX_PRIORITY, _MAX_PRIORITY)
+    priority = int_field(body, "Priority", -_MAX_PRIORITY, _MAX_PRIORITY)
     waits = _is_synchronous(body)
     params = order.params() | ({"patience": 0} if waits else {})
     job = await jobs.submit(order.TYPE, params, content=content, priority=priority)
@@ -40,8 +40,8 @@ async def submit(
 
 
 def _is_synchronous(body: Mapping[str, Any]) -> bool:
-    synchronous = flag_of(body, "Synchronous", default=True)
-    asynchronous = flag_of(body, "Asynchronous", default=not synchronous)
+    synchronous = bool_field(body, "Synchronous", default=True)
+    asynchronous = bool_field(body, "Asynchronous", default=not synchronous)
     if "Synchronous" in body and "Asynchronous" in body and synchronous is asynchronous:
         raise Invalid("Synchronous and Asynchronous contradict each other")
     return not asynchronous

@@ -11,7 +11,7 @@ from starlette.requests import Request
 
 from osteon.dicom.part10 import read_part10
 from osteon.objects.keys import CACHE
-from osteon.remotes.orders import StraightStore
+from osteon.remotes.job_params import StraightStoreParams
 from osteon.remotes.port import Modality
 from osteon_query.dicomweb.stow import UPLOAD_LIMIT
 from osteon_query.http.bodies import limited, write_file
@@ -22,7 +22,7 @@ _PREFIX: Final = f"{CACHE}transcoded/straight-"
 """Among the copies that `imaging` deletes when they are old and nobody has taken them."""
 
 
-async def straight_order(request: Request, door: Door, modality: Modality) -> StraightStore:
+async def straight_order(request: Request, door: Door, modality: Modality) -> StraightStoreParams:
     """Put the file in the body where `dispatcher` finds it, and return the order to send it; raises `Invalid`."""
     remote = request.client.host if request.client else ""
     async with (
@@ -35,7 +35,7 @@ async def straight_order(request: Request, door: Door, modality: Modality) -> St
         syntax = await asyncio.to_thread(_syntax, path)
         key = f"{_PREFIX}{uuid.uuid4().hex}.dcm"
         await door.objects.put_file(key, path)
-    return StraightStore(
+    return StraightStoreParams(
         modality=modality.name,
         key=key,
         length=size,

@@ -25,7 +25,7 @@ def upgrade() -> None:
         sa.Column("runtime", sa.Float, nullable=False),
         sa.Column("error_code", sa.Integer, nullable=False),
         sa.Column("error", sa.Text, nullable=False),
-        sa.Column("wish", sa.Text),
+        sa.Column("command", sa.Text),
         sa.Column("worker", sa.Text),
         sa.PrimaryKeyConstraint("id", name="pk_jobs"),
         sa.UniqueConstraint("key", name="uq_jobs_key"),

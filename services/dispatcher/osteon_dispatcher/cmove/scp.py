@@ -1,0 +1,120 @@
+"""C-MOVE as provider (PS3.4 C.4.2): begins the job, stops it, and says how far it is when `ingress` asks.
+
+Usually `ingress` does not ask: the job publishes its progress (`osteon_dispatcher.cmove.progress`).
+"""
+
+from contextlib import suppress
+from functools import partial
+from typing import Final
+
+from osteon.bus.port import Bus
+from osteon.contracts.retrieve import MoveProgress, MoveRequested, MoveStarted, MoveWatched
+from osteon.contracts.topology import MOVE, PLAN, WATCH
+from osteon.dimse.status import Status
+from osteon.errors import OsteonError
+from osteon.index.port import Index
+from osteon.jobs.error_codes import ErrorCode
+from osteon.jobs.port import Job, JobCommand, JobNotFound, JobState, WrongState
+from osteon.logging import get_logger
+from osteon.remotes.port import Modality, RemoteNotFound
+from osteon_dispatcher.cmove.checkpoint import MoveCheckpoint
+from osteon_dispatcher.cmove.job import MoveJobParams
+from osteon_dispatcher.job_signals import JobSignals
+from osteon_dispatcher.plan import parse_retrieve_identifier, plan, status_of
+
+_PRIORITY: Final = 10
+"""A requester waits for it, as for no job that sends by itself."""
+log = get_logger(__name__)
+
+
+class MoveScp:
+    """Answers requests for C-MOVE; `aet` is our own AE title."""
+
+    def __init__(self, index: Index, signals: JobSignals, aet: str) -> None:
+        self._index = index
+        self._signals = signals
+        self._aet = aet
+
+    async def serve(self, bus: Bus) -> None:
+        """Answer these requests, and those for plans."""
+        await bus.serve(PLAN, partial(plan, index=self._index))
+        await bus.serve(MOVE, self.begin)
+        await bus.serve(WATCH, self.progress)
+
+    async def begin(self, request: MoveRequested) -> MoveStarted:
+        """Submit the job, or say why not."""
+        try:
+            modality = await self._destination(request)
+            total = await self._index.count(parse_retrieve_identifier(request))
+            job_id = await self._submit(request, modality, total) if total else ""
+        except RemoteNotFound as error:
+            return _refused(request, Status.MOVE_DESTINATION_UNKNOWN, error)
+        except OsteonError as error:
+            return _refused(request, status_of(error), error)
+        log.info("C-MOVE accepted", correlation_id=request.correlation_id, job=job_id, destination=modality.name,
+                 instances=total)  # fmt: skip
+        return MoveStarted(correlation_id=request.correlation_id, job_id=job_id, total=total)
+
+    async def _destination(self, request: MoveRequested) -> Modality:
+        title = request.destination.strip(" \0")
+        found = await self._index.remotes.modalities_of(title)
+        if not found:
+            own = title in (self._aet, request.called_aet)
+            raise RemoteNotFound(f"{title} is this archive itself" if own else f"no modality has the AE title {title}")
+        return found[0]
+
+    async def _submit(self, request: MoveRequested, modality: Modality, total: int) -> str:
+        params = MoveJobParams(
+            correlation_id=request.correlation_id,
+            modality=modality.name,
+            sop_class_uid=request.sop_class_uid,
+            transfer_syntax_uid=request.transfer_syntax_uid,
+            identifier=request.identifier,
+            originator_aet=request.calling_aet,
+            originator_id=request.message_id,
+            total=total,
+            progress_address=request.progress_address,
+        )
+        content = {
+            "Description": "C-MOVE",
+            "RemoteAet": modality.aet,
+            "LocalAet": modality.local_aet or self._aet,
+            "MoveOriginatorAET": request.calling_aet,
+            "MoveOriginatorID": request.message_id,
+            **MoveCheckpoint(total).content,
+        }
+        job = await self._index.jobs.submit(MoveJobParams.TYPE, params.params(), content=content, priority=_PRIORITY)
+        return job.id
+
+    async def progress(self, request: MoveWatched) -> MoveProgress:
+        """Return how far a job is, as its row says; stop it first when that is wanted."""
+        jobs = self._index.jobs
+        try:
+            if request.cancel:
+                with suppress(WrongState):  # it is over
+                    await jobs.command(request.job_id, JobCommand.CANCEL)
+                self._signals.request_stop(request.job_id)
+            return _progress(await jobs.get(request.job_id), request.correlation_id)
+        except JobNotFound:
+            return MoveProgress(
+                correlation_id=request.correlation_id,
+                done=True,
+                status=Status.UNABLE_TO_PERFORM_SUB_OPERATIONS,
+                error_comment="the job was deleted",
+            )
+
+
+def _progress(job: Job, correlation_id: str) -> MoveProgress:
+    checkpoint, cancelled = MoveCheckpoint.from_json(job.params.get("total", 0), job.checkpoint), False
+    if job.state is JobState.FAILURE and not checkpoint.done:
+        cancelled = job.error_code == ErrorCode.CANCELED_JOB
+        if not cancelled:
+            checkpoint.done = True
+            checkpoint.counts.give_up(job.error)
+    return MoveProgress(correlation_id=correlation_id, **checkpoint.progress(cancelled=cancelled))
+
+
+def _refused(request: MoveRequested, status: Status, error: OsteonError) -> MoveStarted:
+    log.warning("C-MOVE refused", correlation_id=request.correlation_id, destination=request.destination,
+                status=f"0x{status:04X}", error=str(error))  # fmt: skip
+    return MoveStarted(correlation_id=request.correlation_id, status=status, error_comment=str(error))

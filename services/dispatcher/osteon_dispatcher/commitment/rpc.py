@@ -1,0 +1,137 @@
+"""What `ingress` asks about storage commitment: take a request, is there a report, take a report."""
+
+import asyncio
+import uuid
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Final
+
+from osteon import metrics
+from osteon.bus.port import Bus
+from osteon.commitment.data_sets import CommitmentInformation, decode, encode
+from osteon.commitment.port import (
+    Commitment,
+    CommitmentEvent,
+    CommitmentFailure,
+    CommitmentNotFound,
+    CommitmentRole,
+    Commitments,
+    FailureReason,
+)
+from osteon.commitment.requests import submit_job
+from osteon.contracts.commitment import (
+    CommitmentAccepted,
+    CommitmentNoted,
+    CommitmentReported,
+    CommitmentRequested,
+    CommitmentResult,
+    CommitmentWatched,
+)
+from osteon.contracts.topology import COMMIT, COMMITMENT_REPORT, COMMITMENT_WATCH
+from osteon.dimse.status import Status
+from osteon.errors import Invalid, Unavailable
+from osteon.jobs.port import Jobs
+from osteon.logging import get_logger
+
+WATCHED: Final = timedelta(seconds=10)
+"""For so long after a question the report is left to the requester's own association."""
+_LATER: Final = "temporarily not possible, try again later"
+
+log = get_logger(__name__)
+
+
+async def serve(bus: Bus, commitments: Commitments, jobs: Jobs) -> None:
+    """Answer what `ingress` asks."""
+    await bus.serve(COMMIT, partial(accept_request, commitments=commitments, jobs=jobs))
+    await bus.serve(COMMITMENT_WATCH, partial(commitment_status, commitments=commitments))
+    await bus.serve(COMMITMENT_REPORT, partial(accept_report, commitments=commitments))
+
+
+async def accept_request(message: CommitmentRequested, *, commitments: Commitments, jobs: Jobs) -> CommitmentAccepted:
+    """Take an N-ACTION: success means that its job is a row of the index."""
+    try:
+        asked = await asyncio.to_thread(decode, message.information, message.transfer_syntax_uid)
+    except Invalid as error:
+        return _refused(Status.INVALID_ARGUMENT_VALUE, str(error))
+    if not asked.items:
+        return _refused(Status.INVALID_ARGUMENT_VALUE, "(0008,1199) Referenced SOP Sequence is empty")
+    now = datetime.now(UTC)
+    wanted = Commitment(
+        id=uuid.uuid4().hex, role=CommitmentRole.SCP, transaction_uid=asked.transaction_uid,
+        remote_aet=message.calling_aet, local_aet=message.called_aet, remote=message.remote_host,
+        items=tuple(dict.fromkeys(asked.items)), created=now,
+    )  # fmt: skip
+    try:
+        commitment = await commitments.begin(wanted)
+        await commitments.watch_until(commitment.id, now + WATCHED)
+        job = await submit_job(commitments, jobs, commitment)
+    except Unavailable as error:
+        log.warning("commitment not accepted", transaction=asked.transaction_uid, error=str(error))
+        return _refused(Status.PROCESSING_FAILURE, _LATER)
+    log.info("commitment accepted", transaction=asked.transaction_uid, instances=len(commitment.items), job=job.id)
+    return CommitmentAccepted(correlation_id=message.correlation_id, id=commitment.id)
+
+
+def _refused(status: Status, comment: str) -> CommitmentAccepted:
+    return CommitmentAccepted(correlation_id="", status=status, error_comment=comment[:64])
+
+
+async def commitment_status(message: CommitmentWatched, *, commitments: Commitments) -> CommitmentResult:
+    """Say whether there is a report; while the association is open, no other one is used for it."""
+    now = datetime.now(UTC)
+    if message.delivered:
+        await commitments.record_report(message.id, now)
+        metrics.COMMITMENT_REPORTS.labels(way="same").inc()
+    else:
+        await commitments.watch_until(message.id, now + WATCHED if message.open else None)
+    commitment = await commitments.get(message.id)
+    if commitment.reported is not None:
+        return CommitmentResult(correlation_id=message.correlation_id, done=True)
+    if commitment.failures is None or not message.open:
+        return CommitmentResult(correlation_id=message.correlation_id)
+    event, information = await asyncio.to_thread(report_of, commitment, message.transfer_syntax_uid)
+    return CommitmentResult(correlation_id=message.correlation_id, event_type=event, information=information)
+
+
+def report_of(commitment: Commitment, transfer_syntax_uid: str) -> tuple[CommitmentEvent, bytes]:
+    """Return event type and Event Information of a transaction that has ended (PS3.4 J.3.3)."""
+    failures = commitment.failures or ()
+    information = CommitmentInformation(commitment.transaction_uid, commitment.successes, failures)
+    return CommitmentEvent.FAILURES_EXIST if failures else CommitmentEvent.COMMITTED, encode(
+        information, transfer_syntax_uid
+    )
+
+
+async def accept_report(message: CommitmentReported, *, commitments: Commitments) -> CommitmentNoted:
+    """Take an N-EVENT-REPORT: the end of a transaction that we asked for. The same one again changes nothing."""
+    if message.event_type not in set(CommitmentEvent):
+        return _noted(Status.NO_SUCH_EVENT_TYPE, f"event type {message.event_type}")
+    try:
+        told = await asyncio.to_thread(decode, message.information, message.transfer_syntax_uid)
+        commitment = await commitments.by_transaction(told.transaction_uid)
+        if commitment.remote_aet != message.calling_aet:
+            return _noted(Status.NOT_AUTHORIZED, "another application entity was asked")
+        await commitments.record_result(commitment.id, _failures(commitment, told))
+    except (Invalid, CommitmentNotFound) as error:
+        return _noted(Status.INVALID_ARGUMENT_VALUE, str(error))
+    except Unavailable as error:
+        log.warning("commitment report not taken", error=str(error))
+        return _noted(Status.PROCESSING_FAILURE, _LATER)
+    log.info("commitment reported", transaction=told.transaction_uid, failures=len(told.failures))
+    return CommitmentNoted(correlation_id=message.correlation_id)
+
+
+def _failures(commitment: Commitment, told: CommitmentInformation) -> list[CommitmentFailure]:
+    """Return what is not committed: what is told to have failed, and what nothing is told about."""
+    reasons = {failure.item.sop_instance_uid: failure.reason for failure in told.failures}
+    committed = {item.sop_instance_uid for item in told.items} - reasons.keys()
+    return [
+        CommitmentFailure(item, reasons.get(item.sop_instance_uid, FailureReason.PROCESSING_FAILURE))
+        for item in commitment.items
+        if item.sop_instance_uid not in committed
+    ]
+
+
+def _noted(status: Status, comment: str) -> CommitmentNoted:
+    log.warning("commitment report refused", status=f"0x{status:04X}", comment=comment)
+    return CommitmentNoted(correlation_id="", status=status, error_comment=comment[:64])

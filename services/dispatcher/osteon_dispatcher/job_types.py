@@ -1,0 +1,94 @@
+"""The types of jobs that a dispatcher runs, by the name that the API shows."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final
+
+from osteon.bus.port import Bus
+from osteon.commitment.port import SCP_JOB, SCU_JOB
+from osteon.dimse.config import RequestorConfig
+from osteon.dimse.tls import TlsOf
+from osteon.index.port import Index
+from osteon.jobs.run import JobType
+from osteon.objects.port import Objects
+from osteon.remotes.job_params import (
+    ModalityStoreParams,
+    PeerStoreParams,
+    RetrieveByGetParams,
+    RetrieveByMoveParams,
+    StraightStoreParams,
+)
+from osteon.sending.store_sender import StoreSender
+from osteon.settings import DicomSettings
+from osteon_dispatcher.cmove.job import MoveJobParams, move
+from osteon_dispatcher.commitment.scp import CommitmentScpContext, check_and_report
+from osteon_dispatcher.commitment.scu import CommitmentScuContext, send_request
+from osteon_dispatcher.job_signals import JobSignals
+from osteon_dispatcher.remote_addresses import remote_of
+from osteon_dispatcher.retrieve_jobs import c_get, c_move
+from osteon_dispatcher.retrieve_jobs.common import RetrieveContext
+from osteon_dispatcher.retrieve_jobs.forwarder import OwnAcceptor
+from osteon_dispatcher.settings import WorkSettings
+from osteon_dispatcher.store_jobs import modality, peer, store_straight
+
+_DAY: Final = 86_400
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobContext:
+    """What the jobs work with. `tls` is for modalities; `own_acceptor` is where the archive takes associations."""
+
+    settings: WorkSettings
+    bus: Bus
+    objects: Objects
+    index: Index
+    sender: StoreSender
+    own_acceptor: OwnAcceptor
+    tls: TlsOf | None = None
+    signals: JobSignals = field(default_factory=JobSignals)
+
+
+def job_types(context: JobContext) -> Mapping[str, JobType]:
+    """Return all types; `patience` is for how long each is worth trying again."""
+    settings, index, objects, bus = context.settings, context.index, context.objects, context.bus
+    remote = partial(remote_of, tls=context.tls)
+    config = requestor_config(settings)
+    stores = modality.ModalityStoreContext(
+        index=index, sender=context.sender, remote_of=remote, config=config, aet=settings.aet
+    )
+    peers = peer.PeerStoreContext(
+        index=index, objects=objects, bus=bus, transcode_seconds=settings.send_transcode_seconds
+    )
+    retrieves = RetrieveContext(index=index, remote_of=remote, config=config, aet=settings.aet)
+    scp = CommitmentScpContext(
+        index=index,
+        objects=objects,
+        remote_of=remote,
+        depth=settings.commitment_check,
+        wait=settings.commitment_wait,
+    )
+    scu = CommitmentScuContext(index=index, remote_of=remote, linger=settings.commitment_linger)
+    move_job = partial(move, stores=stores, bus=bus, signals=context.signals, patience=settings.move_patience)
+    get_job = partial(c_get.get, context=retrieves, own_acceptor=context.own_acceptor)
+    usual, days = settings.job_patience, settings.commitment_days * _DAY
+    return {
+        MoveJobParams.TYPE: JobType(move_job, settings.move_patience),
+        SCP_JOB: JobType(partial(check_and_report, context=scp), days),
+        SCU_JOB: JobType(partial(send_request, context=scu), days),
+        ModalityStoreParams.TYPE: JobType(partial(modality.store, context=stores), usual),
+        StraightStoreParams.TYPE: JobType(partial(store_straight.store, context=stores, objects=objects), usual),
+        PeerStoreParams.TYPE: JobType(partial(peer.store, context=peers), usual),
+        RetrieveByMoveParams.TYPE: JobType(partial(c_move.move, context=retrieves), usual),
+        RetrieveByGetParams.TYPE: JobType(get_job, usual),
+    }
+
+
+def requestor_config(settings: DicomSettings) -> RequestorConfig:
+    """Return how associations that we request behave, from the settings that acceptors have too."""
+    return RequestorConfig(
+        artim_timeout=settings.artim_timeout,
+        dimse_timeout=settings.dimse_timeout,
+        network_timeout=settings.network_timeout,
+        max_pdu=settings.max_pdu,
+    )

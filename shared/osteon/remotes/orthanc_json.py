@@ -1,0 +1,227 @@
+"""Modalities and peers in the JSON of Orthanc's REST API and configuration: short arrays and objects."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from osteon.errors import Invalid
+from osteon.remotes.port import Manufacturer, Modality, Peer, Permission
+
+ALLOW: Final[Mapping[str, Permission]] = {
+    "AllowEcho": Permission.ECHO,
+    "AllowFind": Permission.FIND,
+    "AllowFindWorklist": Permission.WORKLIST,
+    "AllowGet": Permission.GET,
+    "AllowMove": Permission.MOVE,
+    "AllowStore": Permission.STORE,
+    "AllowStorageCommitment": Permission.STORAGE_COMMITMENT,
+}
+RETRIEVE_METHODS: Final = ("SystemDefault", "C-MOVE", "C-GET")
+_FORMER: Final = {
+    "": Manufacturer.GENERIC, "AgfaImpax": Manufacturer.NO_WILDCARD_IN_DATES, "ClearCanvas": Manufacturer.GENERIC,
+    "Dcm4Chee": Manufacturer.GENERIC, "EFilm2": Manufacturer.GENERIC, "MedInria": Manufacturer.GENERIC,
+    "StoreScp": Manufacturer.GENERIC, "SyngoVia": Manufacturer.NO_WILDCARD_IN_DATES,
+}  # fmt: skip
+"""Names of older releases that configurations still have."""
+_MODALITY_FIELDS: Final = frozenset(
+    {"AET", "Host", "Port", "Manufacturer", "AllowTranscoding", "UseDicomTls", "LocalAet", "Timeout", "RetrieveMethod",
+     "AllowNAction", "AllowNEventReport", "AllowEventReport", *ALLOW}
+)  # fmt: skip
+_PEER_FIELDS: Final = frozenset(
+    {"Url", "Username", "Password", "HttpHeaders", "CaFile", "Timeout", "DicomWeb", "Pkcs11", "CertificateFile",
+     "CertificateKeyFile", "CertificateKeyPassword"}
+)  # fmt: skip
+_FORMER_COMMITMENT: Final = ("AllowNAction", "AllowNEventReport", "AllowEventReport")
+_MAX_NAME: Final = 64
+_MAX_AET: Final = 16
+_MAX_TEXT: Final = 1024
+
+
+class BadRemote(Invalid):
+    """A modality or peer is not described as it should be; the message names the field."""
+
+
+def modality_from(name: str, body: object) -> Modality:
+    """Read `["AET", "host", port, "Manufacturer"]` or an object; raises `BadRemote`."""
+    _check_name(name)
+    if isinstance(body, list):
+        if len(body) not in (3, 4):
+            raise BadRemote('expected ["AET", "host", port] or ["AET", "host", port, "Manufacturer"]')
+        body = dict(zip(("AET", "Host", "Port", "Manufacturer"), body, strict=False))
+    given = _object(body, _MODALITY_FIELDS)
+    return Modality(
+        name=name,
+        aet=aet_field(given, "AET", required=True),
+        host=_text_field(given, "Host", required=True),
+        port=int_field(given, "Port", 1, 65535, required=True),
+        manufacturer=_manufacturer(_text_field(given, "Manufacturer")),
+        permissions=_permissions(given),
+        allow_transcoding=bool_field(given, "AllowTranscoding", default=True),
+        tls=bool_field(given, "UseDicomTls", default=False),
+        local_aet=aet_field(given, "LocalAet"),
+        timeout=int_field(given, "Timeout", 0, 86_400),
+        retrieve_method=_choice_field(given, "RetrieveMethod", RETRIEVE_METHODS),
+    )
+
+
+def modality_object(modality: Modality) -> dict[str, Any]:
+    """Write a modality; `modality_from` reads it again."""
+    commitment = Permission.STORAGE_COMMITMENT in modality.permissions
+    return {
+        "AET": modality.aet,
+        **{name: permission in modality.permissions for name, permission in ALLOW.items()},
+        "AllowNAction": commitment,
+        "AllowNEventReport": commitment,
+        "AllowTranscoding": modality.allow_transcoding,
+        "Host": modality.host,
+        "LocalAet": modality.local_aet,
+        "Manufacturer": modality.manufacturer.value,
+        "Port": modality.port,
+        "RetrieveMethod": modality.retrieve_method,
+        "Timeout": modality.timeout,
+        "UseDicomTls": modality.tls,
+    }
+
+
+def peer_from(name: str, body: object, known: Peer | None = None) -> Peer:
+    """Read `["url"]`, `["url", "user", "password"]` or an object; raises `BadRemote`.
+
+    Secrets that are null, as they are shown, stay those of `known`, as long as they go to the same address and user.
+    """
+    _check_name(name)
+    if isinstance(body, list):
+        if len(body) not in (1, 3):
+            raise BadRemote('expected ["url"] or ["url", "username", "password"]')
+        body = dict(zip(("Url", "Username", "Password"), body, strict=False))
+    given = _object(body, _PEER_FIELDS)
+    if given.get("Pkcs11") or given.get("CertificateFile"):
+        raise BadRemote("CertificateFile, Pkcs11: a client certificate for peers is not supported")
+    url = _text_field(given, "Url", required=True)
+    if not url.startswith(("http://", "https://")):
+        raise BadRemote(f"Url: expected http://… or https://…, got {url[:80]!r}")
+    username = _text_field(given, "Username")
+    same = known if known and (known.url, known.username) == (url, username) else None
+    shown = "Password" in given and given["Password"] is None
+    return Peer(
+        name=name,
+        url=url,
+        username=username,
+        password=same.password if same and shown else _text_field(given, "Password"),
+        headers=_headers(given.get("HttpHeaders"), dict(same.headers) if same else {}),
+        ca_file=_text_field(given, "CaFile"),
+        timeout=int_field(given, "Timeout", 0, 86_400),
+        dicomweb=bool_field(given, "DicomWeb", default=False),
+    )
+
+
+def peer_object(peer: Peer) -> dict[str, Any]:
+    """Write a peer; what is secret is null."""
+    return {
+        "Url": peer.url,
+        **({"Username": peer.username, "Password": None} if peer.username else {}),
+        "HttpHeaders": {name: None for name, _ in peer.headers},
+        "Timeout": peer.timeout,
+        "Pkcs11": False,
+        **({"CaFile": peer.ca_file} if peer.ca_file else {}),
+        **({"DicomWeb": True} if peer.dicomweb else {}),
+    }
+
+
+def aet_field(given: Mapping[str, Any], field: str, *, required: bool = False) -> str:
+    """Return an AE title (PS3.5 6.2), empty when it is not given; raises `BadRemote`."""
+    aet = _text_field(given, field, required=required)
+    if len(aet) > _MAX_AET or not aet.isascii() or "\\" in aet:
+        raise BadRemote(f"{field}: an AE title has 1 to {_MAX_AET} ASCII characters and no backslash, got {aet[:80]!r}")
+    return aet
+
+
+def int_field(given: Mapping[str, Any], field: str, least: int, most: int, *, required: bool = False) -> int:
+    """Return a number, which may be written as text, 0 when it is not given; raises `BadRemote`."""
+    value = given.get(field)
+    if value is None and not required:
+        return 0
+    if isinstance(value, str) and value.isascii() and value.isdigit():
+        value = int(value[:9])
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise BadRemote(f"{field}: expected a number from {least} to {most}, got {_shown(value)}")
+    return value
+
+
+def bool_field(given: Mapping[str, Any], field: str, *, default: bool) -> bool:
+    """Return true or false; raises `BadRemote`."""
+    value = given.get(field, default)
+    if not isinstance(value, bool):
+        raise BadRemote(f"{field}: expected true or false, got {_shown(value)}")
+    return value
+
+
+def _check_name(name: str) -> None:
+    if not 0 < len(name) <= _MAX_NAME or not name.isprintable() or "/" in name:
+        raise BadRemote(f"a name has 1 to {_MAX_NAME} characters and no slash, got {name[:80]!r}")
+
+
+def _object(body: object, fields: frozenset[str]) -> Mapping[str, Any]:
+    if not isinstance(body, dict):
+        raise BadRemote(f"expected an array or an object, got {_shown(body)}")
+    unknown = next((name for name in body if name not in fields), None)
+    if unknown is not None:
+        raise BadRemote(f"{str(unknown)[:80]}: there is no such field; expected {', '.join(sorted(fields))}")
+    return body
+
+
+def _text_field(given: Mapping[str, Any], field: str, *, required: bool = False) -> str:
+    value = given.get(field)
+    if value is None and not required:
+        return ""
+    if not isinstance(value, str) or len(value) > _MAX_TEXT or not value.isprintable():
+        raise BadRemote(f"{field}: expected text of at most {_MAX_TEXT} characters" + _instead(field, value))
+    if required and not value.strip():
+        raise BadRemote(f"{field}: is missing or empty")
+    return value.strip() if field != "Password" else value
+
+
+def _instead(field: str, value: object) -> str:
+    return "" if field == "Password" else f", got {_shown(value)}"
+
+
+def _shown(value: object) -> str:
+    return "nothing" if value is None else repr(value)[:80]
+
+
+def _choice_field(given: Mapping[str, Any], field: str, choices: tuple[str, ...]) -> str:
+    value = given.get(field, choices[0])
+    if value not in choices:
+        raise BadRemote(f"{field}: expected one of {', '.join(choices)}, got {_shown(value)}")
+    return str(value)
+
+
+def _manufacturer(name: str) -> Manufacturer:
+    if name in _FORMER:
+        return _FORMER[name]
+    try:
+        return Manufacturer(name)
+    except ValueError:
+        expected = ", ".join(Manufacturer)
+        raise BadRemote(f"Manufacturer: expected one of {expected}, got {name[:80]!r}") from None
+
+
+def _permissions(given: Mapping[str, Any]) -> frozenset[Permission]:
+    commitment = all(bool_field(given, name, default=True) for name in _FORMER_COMMITMENT)
+    return frozenset(
+        one
+        for name, one in ALLOW.items()
+        if bool_field(given, name, default=one is not Permission.STORAGE_COMMITMENT or commitment)
+    )
+
+
+def _headers(value: object, known: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    if value is None:
+        return ()
+    if not isinstance(value, dict):
+        raise BadRemote("HttpHeaders: expected an object of names and values")
+    headers = []
+    for name, shown in value.items():
+        text = known.get(name) if shown is None else shown
+        if not name or not isinstance(text, str) or not (name + text).isprintable():
+            raise BadRemote(f"HttpHeaders: {str(name)[:80]!r} has no text as its value")
+        headers.append((str(name), text))
+    return tuple(headers)

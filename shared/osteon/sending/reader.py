@@ -1,0 +1,186 @@
+"""Reads the data sets of instances out of packs: neighbours in one request, long ones in pieces.
+
+What cannot be read is an `UnreadableInstance` of that instance alone.
+A store that does not answer at all is `Unavailable`.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Final
+
+from osteon.contracts.retrieve import PlannedInstance
+from osteon.dicom.part10 import FileMeta, file_sha256, read_part10
+from osteon.errors import Invalid, NotFound, OsteonError
+from osteon.objects.port import Objects, ObjectsUnavailable
+
+PIECE: Final = 4 << 20
+"""Bytes of one request at most."""
+_GAP: Final = 64 << 10
+"""Reading over so many unwanted bytes is cheaper than another request."""
+_MEMBERS: Final = 512
+_PAUSES: Final = (0.1, 0.5, 2.0)
+"""Seconds before a read that failed is tried again."""
+
+
+class UnreadableInstance(OsteonError):
+    """The bytes of an instance are not there, or not those that came."""
+
+
+@dataclass(frozen=True, slots=True)
+class DataSet:
+    """A data set that is ready to be sent: in memory, or else in pieces that come one by one."""
+
+    length: int
+    whole: memoryview | None
+    pieces: AsyncGenerator[memoryview] | None = None
+
+    async def parts(self) -> AsyncGenerator[memoryview]:
+        """Iterate over the bytes, once."""
+        if self.whole is not None:
+            yield self.whole
+        elif self.pieces is not None:
+            async with aclosing(self.pieces):
+                async for piece in self.pieces:
+                    yield piece
+
+
+@dataclass(frozen=True, slots=True)
+class Part10:
+    """A Part 10 file within an object, and what it must be."""
+
+    key: str
+    offset: int
+    length: int
+    sop_instance_uid: str
+    transfer_syntax_uid: str
+    sha256: bytes = b""
+    """Of the data set; empty when it is not known."""
+
+    @classmethod
+    def of(cls, instance: PlannedInstance) -> "Part10":
+        """Return the file of a planned instance."""
+        return cls(
+            instance.key,
+            instance.offset,
+            instance.length,
+            instance.sop_instance_uid,
+            instance.transfer_syntax_uid,
+            instance.sha256,
+        )
+
+
+def follows(file: Part10, start: int, last: Part10, members: int) -> bool:
+    """Whether `file` can be read in the request that begins at `start` and has so many members up to `last`."""
+    gap = file.offset - last.offset - last.length
+    return (
+        file.key == last.key and 0 <= gap <= _GAP and file.offset + file.length - start <= PIECE and members < _MEMBERS
+    )
+
+
+class DataSetReader:
+    """Reads Part 10 files from the object store; `verify` compares their data sets with the known SHA-256."""
+
+    def __init__(self, objects: Objects, *, verify: bool) -> None:
+        self._objects = objects
+        self._verify = verify
+
+    async def read_all(self, files: Sequence[Part10]) -> list[DataSet | UnreadableInstance]:
+        """Read neighbours, at most `PIECE` bytes from first to last, or a single file of any length."""
+        first, last = files[0], files[-1]
+        if first.length > PIECE:
+            return [await self._long(first)]
+        try:
+            data = await self._bytes(first.key, first.offset, last.offset + last.length - first.offset)
+        except UnreadableInstance as error:
+            if len(files) == 1:
+                return [error]
+            # A pack that was cut short still has those at its beginning.
+            return [(await self.read_all([file]))[0] for file in files]
+        view = memoryview(data)
+        opened = [self._open(file, view[file.offset - first.offset :][: file.length]) for file in files]
+        if self._verify:
+            return await asyncio.to_thread(_verified, opened)
+        return [each if isinstance(each, UnreadableInstance) else each[0] for each in opened]
+
+    def _open(self, file: Part10, view: memoryview) -> "tuple[DataSet, bytes] | UnreadableInstance":
+        try:
+            meta = _meta(file, view)
+        except UnreadableInstance as error:
+            return error
+        data = view[meta.data_set_offset :]
+        return DataSet(len(data), data), file.sha256 or file_sha256(meta) or b""
+
+    async def _long(self, file: Part10) -> DataSet | UnreadableInstance:
+        try:
+            first = memoryview(await self._bytes(file.key, file.offset, PIECE))
+            meta = _meta(file, first)
+        except UnreadableInstance as error:
+            return error
+        known = file.sha256 or file_sha256(meta) or b""
+        return DataSet(file.length - meta.data_set_offset, None, self._pieces(file, first, meta.data_set_offset, known))
+
+    async def _pieces(
+        self, file: Part10, first: memoryview, data_set_offset: int, sha256: bytes
+    ) -> AsyncGenerator[memoryview]:
+        """Yield the data set, one piece read ahead; the last one only when the whole is what it was."""
+        digest = hashlib.sha256() if self._verify and sha256 else None
+        piece, at = first[data_set_offset:], len(first)
+        while at < file.length:
+            length = min(PIECE, file.length - at)
+            following = asyncio.create_task(self._bytes(file.key, file.offset + at, length))
+            try:
+                if digest is not None:
+                    await asyncio.to_thread(digest.update, piece)
+                yield piece
+                piece, at = memoryview(await following), at + length
+            finally:
+                following.cancel()
+        if digest is not None:
+            await asyncio.to_thread(digest.update, piece)
+            if digest.digest() != sha256:
+                raise _damaged()
+        yield piece
+
+    async def _bytes(self, key: str, offset: int, length: int) -> bytes:
+        """Read a range; raises `UnreadableInstance`, and `ObjectsUnavailable` when the whole store does not answer."""
+        for pause in (*_PAUSES, None):
+            try:
+                return await self._objects.get_range(key, offset, length)
+            except (NotFound, Invalid) as error:
+                raise UnreadableInstance(f"cannot be read from the archive: {error}") from error
+            except ObjectsUnavailable as error:
+                if pause is None:
+                    await self._objects.check()
+                    raise UnreadableInstance(f"cannot be read from the archive: {error}") from error
+                await asyncio.sleep(pause)
+        raise AssertionError("the last try returns or raises")
+
+
+def _verified(opened: "Sequence[tuple[DataSet, bytes] | UnreadableInstance]") -> list[DataSet | UnreadableInstance]:
+    return [each if isinstance(each, UnreadableInstance) else _same(*each) for each in opened]
+
+
+def _same(data_set: DataSet, sha256: bytes) -> DataSet | UnreadableInstance:
+    if sha256 and data_set.whole is not None and hashlib.sha256(data_set.whole).digest() != sha256:
+        return _damaged()
+    return data_set
+
+
+def _damaged() -> UnreadableInstance:
+    return UnreadableInstance("is damaged in the archive: its SHA-256 is not the one that it came with")
+
+
+def _meta(file: Part10, view: memoryview) -> FileMeta:
+    try:
+        meta = read_part10(view)
+    except Invalid as error:
+        raise UnreadableInstance(f"is damaged in the archive: {error}") from error
+    found, expected = meta.transfer_syntax_uid, file.transfer_syntax_uid
+    if found != expected:
+        raise UnreadableInstance(f"is damaged in the archive: its transfer syntax is {found}, not {expected}")
+    if meta.sop_instance_uid and meta.sop_instance_uid != file.sop_instance_uid:
+        raise UnreadableInstance(f"is damaged in the archive: {meta.sop_instance_uid} is in its place")
+    return meta

@@ -1,0 +1,99 @@
+"""Asks `imaging` for an instance in a transfer syntax that the peer accepts."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from osteon.bus.port import Bus
+from osteon.contracts.base import Message
+from osteon.contracts.imaging import Transcoded, TranscodeRequested
+from osteon.contracts.retrieve import PlannedInstance
+from osteon.contracts.topology import TRANSCODE
+from osteon.errors import OsteonError, Unavailable
+from osteon.logging import get_logger
+from osteon.objects.port import Objects
+
+_AT_ONCE: Final = 8
+"""Requests of one process that `imaging` has at the same time: enough for its workers, few enough to wait for."""
+log = get_logger(__name__)
+
+
+class NotTranscoded(OsteonError):
+    """An instance cannot be had in another transfer syntax; `transient`: not now."""
+
+    def __init__(self, reason: str, *, transient: bool = False) -> None:
+        super().__init__(reason)
+        self.transient = transient
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LossyPolicy:
+    """Which transfer syntaxes may lose information, and the quality from 1 to 100."""
+
+    syntaxes: tuple[str, ...] = ()
+    quality: int = 90
+
+
+class Transcoder:
+    """Has instances transcoded; `timeout` in seconds."""
+
+    def __init__(self, objects: Objects, bus: Bus, lossy: LossyPolicy, timeout: float) -> None:
+        self._objects = objects
+        self._bus = bus
+        self._lossy = lossy
+        self._timeout = timeout
+        self._turn = asyncio.Semaphore(_AT_ONCE)
+        self._background: set[asyncio.Task[None]] = set()
+
+    async def transcode(self, instance: PlannedInstance, targets: Sequence[str]) -> Transcoded:
+        """Return where the instance is in the first of `targets` that is possible. Raises `NotTranscoded`."""
+        request = TranscodeRequested(
+            correlation_id=instance.correlation_id,
+            key=instance.key,
+            offset=instance.offset,
+            length=instance.length,
+            targets=list(targets),
+            lossy=[uid for uid in self._lossy.syntaxes if uid in targets],
+            quality=self._lossy.quality,
+        )
+        try:
+            async with self._turn:
+                answer = await self._ask(request)
+        except Unavailable as error:
+            raise NotTranscoded(f"cannot be transcoded now: {error}", transient=True) from error
+        assert isinstance(answer, Transcoded)
+        if not answer.key:
+            raise NotTranscoded(f"cannot be transcoded: {answer.error}")
+        return answer
+
+    def forget(self, key: str) -> None:
+        """Delete a transcoded object, without waiting for it."""
+        self._keep(asyncio.create_task(self._delete(key)))
+
+    async def _ask(self, request: TranscodeRequested) -> Message:
+        asking = asyncio.create_task(self._bus.request(TRANSCODE, request, timeout=self._timeout))
+        try:
+            return await asyncio.shield(asking)
+        except asyncio.CancelledError:
+            # Whoever asked went away; what comes of it nevertheless would stay in the store for long.
+            self._keep(asyncio.create_task(self._drop(asking)))
+            raise
+
+    async def _drop(self, asking: asyncio.Task[Message]) -> None:
+        try:
+            answer = await asking
+        except OsteonError:
+            return
+        if isinstance(answer, Transcoded) and answer.key:
+            await self._delete(answer.key)
+
+    def _keep(self, task: asyncio.Task[None]) -> None:
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    async def _delete(self, key: str) -> None:
+        try:
+            await self._objects.delete(key)
+        except OsteonError as error:
+            log.warning("transcoded object not deleted", key=key, error=str(error))  # imaging does it, by its age
