@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from osteon import metrics
 from osteon.dicom.pixels.registry import ANYTHING, CODECS, DEPTHS, Codec, Encoder, Family
 from osteon.dicom.uids import TRANSFER_SYNTAXES, TransferSyntax
-from osteon.settings import PREFIX, Settings, groups
+from osteon.settings import GROUPS, PREFIX, Settings
 from osteon.sizing import command as sizing
 
 DOCS = Path(__file__).resolve().parent
@@ -47,9 +47,9 @@ format; a metric has values in the services that do what it counts. Beside these
   last sent is told by the `ingress` that it sent to: `max by (calling_aet) (osteon_last_received_timestamp_seconds)`.
 * **Processes**: each service is one process with one `/metrics`; `imaging` counts for its workers, and `standalone`
   counts for all services, each metric once.
-* **Names from outside** are bounded: the first `OSTEON_METRIC_AETS` calling AE titles of a process, and as many pairs
-  of AE title and modality, have values of their own; all others are `other`. Names of jobs, rules, destinations and
-  queues are those of the configuration, and paths are told by their route.
+* **Names from outside** are bounded: the first `OSTEON_METRICS_MAX_AETS` calling AE titles of a process, and as many
+  pairs of AE title and modality, have values of their own; all others are `other`. Names of jobs, rules, destinations
+  and queues are those of the configuration, and paths are told by their route.
 * **Age of a queue**: `osteon_queue_wait_seconds` is taken when a message is handled. Nothing is handled at all while
   `osteon_queue_messages` grows and its rate is 0.
 
@@ -95,7 +95,7 @@ def pages() -> dict[Path, str]:
 def settings_page() -> str:
     """Return the page of settings: a table for each group."""
     used = {name: service_settings(name) for name in SERVICES}
-    return _SETTINGS + "".join(_group(group, used) for group in groups())
+    return _SETTINGS + "".join(_group(group, used) for group in GROUPS)
 
 
 def metrics_page() -> str:

@@ -16,7 +16,7 @@ _EVERY: Final = 0.5
 def introduce(service: str, settings: ProcessSettings) -> None:
     """Say what runs here, and bound the metrics of this process."""
     metrics.BUILD_INFO.labels(service, __version__, platform.python_version()).set(1)
-    metrics.AETS.most = metrics.SENDERS.most = settings.metric_aets
+    metrics.AETS.most = metrics.SENDERS.most = settings.metrics_max_aets
 
 
 @asynccontextmanager

@@ -67,7 +67,9 @@ class World:
     ) -> None:
         """Run the newest job once."""
         run = FakeRun(self.jobs, job or list(self.jobs.all.values())[-1])
-        settings = CommitmentSettings(commitment_check=depth, commitment_wait=wait, commitment_linger=linger)
+        settings = CommitmentSettings(
+            commitment_check=depth, commitment_wait_seconds=wait, commitment_linger_seconds=linger
+        )
         await works(self.room.index, self.room.objects, settings, remote_of)[run.job.type](run)
 
 

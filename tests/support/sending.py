@@ -19,7 +19,7 @@ from osteon.remotes.orders import Order
 from osteon.remotes.port import Modality
 from osteon.sending.sending import Sending
 from osteon_dispatcher.commitment.works import remote_of
-from osteon_dispatcher.settings import WorkSettings
+from osteon_dispatcher.settings import DispatcherBaseSettings
 from osteon_dispatcher.works import works
 from support.fake_jobs import FakeJobs, FakeRun
 from support.indexer import Room, indexer_room
@@ -71,7 +71,7 @@ class World:
     def kinds(self, **settings: Any) -> dict[str, Kind]:
         index: Any = IndexWithJobs(self.room.index, self.jobs)
         made = works(
-            WorkSettings(**settings), bus=self.room.bus, objects=self.room.objects, index=index,
+            DispatcherBaseSettings(**settings), bus=self.room.bus, objects=self.room.objects, index=index,
             sending=Sending(self.room.objects, self.room.bus), remote_of=remote_of, door=lambda: self.door,
         )  # fmt: skip
         return dict(made)

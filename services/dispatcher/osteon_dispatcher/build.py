@@ -2,22 +2,21 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Final
 
 from osteon import tls
+from osteon.background import background
 from osteon.bus.port import Bus
-from osteon.bus.rabbit import RabbitBus
 from osteon.contracts.topology import ROUTER
 from osteon.index.port import Index
-from osteon.index.sql import SqlIndex
 from osteon.jobs.runner import Pace, Runner
 from osteon.objects.port import Objects
-from osteon.objects.s3 import S3Objects
 from osteon.rules.file import fill, read_file
 from osteon.runtime import Running, until_available
 from osteon.sending.sending import Sending
+from osteon.service_stack import ServiceStack, service_stack
 from osteon_dispatcher import remote
 from osteon_dispatcher.bells import Bells
 from osteon_dispatcher.breaker import Breaker, guarded
@@ -25,7 +24,7 @@ from osteon_dispatcher.commitment import answers
 from osteon_dispatcher.kinds import Ports, kinds_of, own_door
 from osteon_dispatcher.move import Moves
 from osteon_dispatcher.routing import Router
-from osteon_dispatcher.settings import DispatcherServiceSettings, WorkSettings
+from osteon_dispatcher.settings import DispatcherBaseSettings, DispatcherServiceSettings
 from osteon_dispatcher.watching import watch_for_ever
 
 _PACKS_AT_ONCE: Final = 4
@@ -35,69 +34,60 @@ _PACKS_AT_ONCE: Final = 4
 @asynccontextmanager
 async def build(settings: DispatcherServiceSettings) -> AsyncIterator[Running]:
     """Start the service on RabbitMQ, S3 and PostgreSQL."""
-    async with AsyncExitStack() as stack:
-        index = SqlIndex.from_settings(settings)
-        await until_available("database", index.start)
-        stack.push_async_callback(index.close)
-        objects = S3Objects.from_settings(settings)
-        stack.callback(objects.close)
-        bus = RabbitBus(settings.amqp_url.get_secret_value())
-        await bus.start()
-        await stack.enter_async_context(build_embedded(settings, bus=bus, objects=objects, index=index))
-        stack.push_async_callback(bus.close, grace=settings.drain_seconds)
-        yield Running(checks={"broker": bus.check, "objects": objects.check, "database": index.check})
+    async with service_stack() as stack:
+        index = await stack.open_index(settings)
+        objects = stack.open_objects(settings)
+        bus = await stack.open_bus(settings, grace=settings.drain_seconds)
+        yield await build_embedded(settings, stack, bus=bus, objects=objects, index=index)
 
 
-@asynccontextmanager
 async def build_embedded(
-    settings: WorkSettings,
+    settings: DispatcherBaseSettings,
+    stack: ServiceStack,
     *,
     bus: Bus,
     objects: Objects,
     index: Index,
     door_at: Callable[[], str] | None = None,
-) -> AsyncIterator[None]:
-    """Start the service on given ports; `door_at` goes before `OSTEON_OWN_DOOR`."""
-    async with tls.followed(tls.requestor(settings)) as context:
-        ports = Ports(
-            settings=settings,
-            bus=bus,
-            objects=objects,
-            index=index,
-            sending=Sending.from_settings(objects, bus, settings),
-            tls=context,
-            bells=Bells(),
-            door=partial(own_door, settings, context, door_at or (lambda: settings.own_door)),
-        )
-        await remote.serve(bus, index.remotes, index.queries, context)
-        await Moves(index, ports.bells, settings.aet).serve(bus)
-        await answers.serve(bus, index.commitments, index.jobs)
-        breaker = Breaker(index.circuits, settings.breaker_failures, settings.breaker_seconds)
-        async with Runner(index.jobs, guarded(kinds_of(ports), breaker), _pace(settings)), routing(settings, ports):
-            yield
+) -> Running:
+    """Start the service on given ports; `door_at` takes precedence over `OSTEON_OWN_DICOM_ADDRESS`."""
+    context = await stack.resources.enter_async_context(tls.followed(tls.requestor(settings)))
+    ports = Ports(
+        settings=settings,
+        bus=bus,
+        objects=objects,
+        index=index,
+        sending=Sending.from_settings(objects, bus, settings),
+        tls=context,
+        bells=Bells(),
+        door=partial(own_door, settings, context, door_at or (lambda: settings.own_dicom_address)),
+    )
+    await remote.serve(bus, index.remotes, index.queries, context)
+    await Moves(index, ports.bells, settings.aet).serve(bus)
+    await answers.serve(bus, index.commitments, index.jobs)
+    breaker = Breaker(index.circuits, settings.breaker_failures, settings.breaker_seconds)
+    # Jobs go on while the bus drains: a C-MOVE that is answered waits for its job.
+    await stack.resources.enter_async_context(Runner(index.jobs, guarded(kinds_of(ports), breaker), _pace(settings)))
+    await _route(settings, stack, ports)
+    return Running(checks={"broker": bus.check, "objects": objects.check, "database": index.check})
 
 
-@asynccontextmanager
-async def routing(settings: WorkSettings, ports: Ports) -> AsyncIterator[None]:
+async def _route(settings: DispatcherBaseSettings, stack: ServiceStack, ports: Ports) -> None:
     """Route what was indexed and what is stable."""
     if settings.rules_file is not None:
         known = await asyncio.to_thread(read_file, settings.rules_file)
         await until_available("database", partial(fill, ports.index.rules, known))
     router = Router(ports.index, ports.objects)
     await ports.bus.consume(ROUTER, router.route_pack, concurrency=_PACKS_AT_ONCE)
-    watching = asyncio.create_task(watch_for_ever(ports.index, router, settings.stable_age))
-    try:
-        yield
-    finally:
-        watching.cancel()
-        await asyncio.wait({watching})
+    watching = watch_for_ever(ports.index, router, settings.stable_age_seconds)
+    await stack.inputs.enter_async_context(background(watching))
 
 
-def _pace(settings: WorkSettings) -> Pace:
+def _pace(settings: DispatcherBaseSettings) -> Pace:
     return Pace(
         concurrency=settings.dispatcher_jobs,
-        lease=settings.job_lease,
-        poll=settings.job_poll,
+        lease=settings.job_lease_seconds,
+        poll=settings.job_poll_seconds,
         keep=settings.job_history,
         keep_seconds=settings.job_history_days * 86_400,
     )

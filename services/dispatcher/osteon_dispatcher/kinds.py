@@ -16,7 +16,7 @@ from osteon_dispatcher.commitment import works as commitment
 from osteon_dispatcher.moving import MoveOrder, move
 from osteon_dispatcher.outgoing.modality import Stores
 from osteon_dispatcher.retrieving.relay import Door
-from osteon_dispatcher.settings import WorkSettings
+from osteon_dispatcher.settings import DispatcherBaseSettings
 from osteon_dispatcher.works import requestor_config, works
 
 
@@ -24,7 +24,7 @@ from osteon_dispatcher.works import requestor_config, works
 class Ports:
     """What handlers and kinds of jobs work with. `tls` is for modalities, `door` is the archive's own."""
 
-    settings: WorkSettings
+    settings: DispatcherBaseSettings
     bus: Bus
     objects: Objects
     index: Index
@@ -41,9 +41,9 @@ def kinds_of(ports: Ports) -> Mapping[str, Kind]:
     commitments = commitment.works(index, objects, settings, remote_of)
     config = requestor_config(settings)
     stores = Stores(index=index, sending=ports.sending, remote_of=remote_of, config=config, aet=settings.aet)
-    moves = partial(move, stores=stores, bells=ports.bells, patience=settings.move_patience)
+    moves = partial(move, stores=stores, bells=ports.bells, patience=settings.move_retry_seconds)
     return {
-        MoveOrder.TYPE: Kind(moves, settings.move_patience),
+        MoveOrder.TYPE: Kind(moves, settings.move_retry_seconds),
         **{type: Kind(work, commitment.patience_of(settings)) for type, work in commitments.items()},
         **works(
             settings,
@@ -57,7 +57,7 @@ def kinds_of(ports: Ports) -> Mapping[str, Kind]:
     }
 
 
-def own_door(settings: WorkSettings, tls: TlsOf, at: Callable[[], str]) -> Remote:
+def own_door(settings: DispatcherBaseSettings, tls: TlsOf, at: Callable[[], str]) -> Remote:
     """Return where this archive takes associations: at `host:port`, by TLS when it takes no others."""
     host, _, port = at().rpartition(":")
     return Remote(
@@ -65,5 +65,5 @@ def own_door(settings: WorkSettings, tls: TlsOf, at: Callable[[], str]) -> Remot
         host=host.strip("[]"),
         port=int(port),
         calling_aet=settings.aet,
-        tls=None if settings.dicom_plain else tls(),
+        tls=None if settings.dicom_plaintext_enabled else tls(),
     )

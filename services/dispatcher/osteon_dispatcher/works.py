@@ -17,11 +17,11 @@ from osteon_dispatcher.retrieving.asking import Sources
 from osteon_dispatcher.retrieving.by_get import get
 from osteon_dispatcher.retrieving.by_move import move
 from osteon_dispatcher.retrieving.relay import Door
-from osteon_dispatcher.settings import WorkSettings
+from osteon_dispatcher.settings import DispatcherBaseSettings
 
 
 def works(
-    settings: WorkSettings,
+    settings: DispatcherBaseSettings,
     *,
     bus: Bus,
     objects: Objects,
@@ -33,7 +33,7 @@ def works(
     """Return what runs for each type of job; `door` is where the archive itself takes associations."""
     config = requestor_config(settings)
     stores = modality.Stores(index=index, sending=sending, remote_of=remote_of, config=config, aet=settings.aet)
-    peers = peer.Peers(index=index, objects=objects, bus=bus, transcode_seconds=settings.send_transcode_seconds)
+    peers = peer.Peers(index=index, objects=objects, bus=bus, transcode_seconds=settings.transcode_timeout_seconds)
     sources = Sources(index=index, remote_of=remote_of, config=config, aet=settings.aet)
     done = {
         ModalityStore.TYPE: partial(modality.store, stores=stores),
@@ -42,14 +42,14 @@ def works(
         RetrieveByMove.TYPE: partial(move, sources=sources),
         RetrieveByGet.TYPE: partial(get, sources=sources, door=door),
     }
-    return {type: Kind(work, patience=settings.job_patience) for type, work in done.items()}
+    return {type: Kind(work, patience=settings.job_retry_seconds) for type, work in done.items()}
 
 
 def requestor_config(settings: DicomSettings) -> RequestorConfig:
     """Return how associations that we ask for behave, from the settings that acceptors have too."""
     return RequestorConfig(
-        artim_timeout=settings.artim_timeout,
-        dimse_timeout=settings.dimse_timeout,
-        network_timeout=settings.network_timeout,
-        max_pdu=settings.max_pdu,
+        artim_timeout=settings.artim_timeout_seconds,
+        dimse_timeout=settings.dimse_timeout_seconds,
+        network_timeout=settings.network_timeout_seconds,
+        max_pdu=settings.max_pdu_bytes,
     )

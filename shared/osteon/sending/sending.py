@@ -17,7 +17,7 @@ from osteon.sending.delivery import Connect, Delivery
 from osteon.sending.reading import Reader, Unreadable
 from osteon.sending.steps import Ready, Steps
 from osteon.sending.transcoding import Lossy, Transcoder
-from osteon.settings import SendingSettings
+from osteon.settings import StoreSenderSettings
 
 
 class Sending:
@@ -54,17 +54,17 @@ class Sending:
         self._memory = Memory(memory)
 
     @classmethod
-    def from_settings(cls, objects: Objects, bus: Bus, settings: SendingSettings) -> "Sending":
+    def from_settings(cls, objects: Objects, bus: Bus, settings: StoreSenderSettings) -> "Sending":
         """Return what the settings describe."""
         return cls(
             objects,
             bus,
-            read_ahead=settings.send_read_ahead,
-            memory=settings.send_memory,
+            read_ahead=settings.send_read_ahead_bytes,
+            memory=settings.send_memory_bytes,
             lossy=settings.send_lossy,
             quality=settings.send_quality,
             verify=settings.send_verify,
-            transcode_timeout=settings.send_transcode_seconds,
+            transcode_timeout=settings.transcode_timeout_seconds,
         )
 
     async def send(

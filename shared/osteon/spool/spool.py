@@ -96,7 +96,7 @@ class Spool:
         try:
             folder = await asyncio.to_thread(Folder.create, config.root, disk)
         except OSError as error:
-            raise SpoolFailed(f"the spool {config.root} can not be used (OSTEON_SPOOL): {error}") from error
+            raise SpoolFailed(f"the spool {config.root} can not be used (OSTEON_SPOOL_DIR): {error}") from error
         spool = cls(config, folder, publish, disk)
         await spool.measure()
         spool._start()

@@ -5,12 +5,12 @@ import os
 import pytest
 
 from osteon.settings import (
+    GROUPS,
     BadSettings,
     BusSettings,
     DicomSettings,
     HttpSettings,
     ObjectSettings,
-    groups,
     known_names,
     load,
 )
@@ -57,7 +57,7 @@ def test_a_setting_of_another_service_is_no_error(monkeypatch: pytest.MonkeyPatc
 
 
 def test_no_two_groups_define_the_same_setting() -> None:
-    names = [name for group in groups() for name in group.model_fields]
+    names = [name for group in GROUPS for name in group.model_fields]
     assert len(names) == len(set(names)) == len(known_names())
 
 

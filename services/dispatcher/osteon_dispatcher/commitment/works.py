@@ -25,9 +25,9 @@ def works(
         objects=objects,
         remote_of=remote_of,
         depth=settings.commitment_check,
-        wait=settings.commitment_wait,
+        wait=settings.commitment_wait_seconds,
     )
-    user = User(index=index, remote_of=remote_of, linger=settings.commitment_linger)
+    user = User(index=index, remote_of=remote_of, linger=settings.commitment_linger_seconds)
     return {SCP_JOB: partial(provide, provider=provider), SCU_JOB: partial(request, user=user)}
 
 
