@@ -33,6 +33,11 @@ _SETTINGS = """# Settings
 
 Environment variables, read once at the start. A variable `OSTEON_…` that is not listed here, or a value that is not
 valid, stops the start with a message that names it; an empty value counts as not set. Lists are comma-separated.
+
+The name of a setting says its unit, and a plain number is in that unit. A size may have a unit of its own: `64MB` is
+64,000,000 bytes, `64MiB` is 67,108,864 (KB, MB, GB, TB; KiB, MiB, GiB, TiB). So may a duration: `250ms`, `10s`, `5m`,
+`2h`, `7d`.
+
 `make docs` makes this page from `osteon.settings` and the `settings.py` of each service.
 """
 _METRICS = """# Metrics
@@ -141,7 +146,7 @@ def _group(group: type[Settings], used: dict[str, type[Settings]]) -> str:
 
 def _row(name: str, field: FieldInfo, used: dict[str, type[Settings]]) -> str:
     services = [service for service, kind in used.items() if name in kind.model_fields]
-    cells = (f"`{PREFIX}{name.upper()}`", _default(field), field.description or "", ", ".join(services) or "-")
+    cells = (f"`{PREFIX}{name.upper()}`", _default(name, field), field.description or "", ", ".join(services) or "-")
     others = list(_other_defaults(name, field, used))
     return f"| {cells[0]} | {'; '.join([cells[1], *others])} | {_cell(cells[2])} | {cells[3]} |\n"
 
@@ -149,11 +154,11 @@ def _row(name: str, field: FieldInfo, used: dict[str, type[Settings]]) -> str:
 def _other_defaults(name: str, field: FieldInfo, used: dict[str, type[Settings]]) -> Iterator[str]:
     for service, kind in used.items():
         other = kind.model_fields.get(name)
-        if other is not None and _default(other) != _default(field):
-            yield f"{_default(other)} in {service}"
+        if other is not None and _default(name, other) != _default(name, field):
+            yield f"{_default(name, other)} in {service}"
 
 
-def _default(field: FieldInfo) -> str:
+def _default(name: str, field: FieldInfo) -> str:
     value = field.get_default(call_default_factory=True)
     if isinstance(value, SecretStr):
         value = value.get_secret_value()
@@ -161,6 +166,8 @@ def _default(field: FieldInfo) -> str:
         value = "true" if value else "false"
     if isinstance(value, tuple):
         value = ",".join(value)
+    if name.endswith("_bytes") and value and value % (1 << 20) == 0:
+        value = f"{value >> 30}GiB" if value % (1 << 30) == 0 else f"{value >> 20}MiB"
     return f"`{value}`" if value not in ("", None) else "empty"
 
 

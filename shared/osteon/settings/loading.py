@@ -126,7 +126,7 @@ def read(kind: type[S]) -> tuple[S | None, list[str]]:
     except ValidationError as error:
         for problem in error.errors(include_url=False):
             name = PREFIX + "_".join(str(part) for part in problem["loc"]).upper()
-            wrong.append(f"{name}: {problem['msg']}{_given(kind, problem)}")
+            wrong.append(f"{name}: {problem['msg']}{_given(kind, name, problem)}")
         return None, wrong
 
 
@@ -138,8 +138,8 @@ def _unknown(name: str) -> str:
     return f"{name}: no such setting{meant} (see docs/settings.md)"
 
 
-def _given(kind: type[Settings], problem: ErrorDetails) -> str:
+def _given(kind: type[Settings], name: str, problem: ErrorDetails) -> str:
     """Say what was given, unless it may hold a password."""
     field = kind.model_fields.get(str(problem["loc"][0])) if problem["loc"] else None
     secret = field is not None and field.annotation is SecretStr
-    return "" if secret else f" (given: {problem['input']!r})"
+    return "" if secret else f" (given: {os.environ.get(name, problem['input'])!r})"
