@@ -28,13 +28,16 @@ class ServiceStack:
     bus: AsyncExitStack
     resources: AsyncExitStack
 
-    async def open_index(self, settings: IndexSettings) -> Index:
-        """Return the index on PostgreSQL, once the database answers."""
+    async def open_index(self, settings: IndexSettings, *, wait: bool = True) -> Index:
+        """Return the index on PostgreSQL, once the database answers; raises `Unavailable` if it is not to `wait`."""
         from osteon.index.sql import SqlIndex
 
         index = SqlIndex.from_settings(settings)
         self.resources.push_async_callback(index.close)
-        await until_available("database", index.start)
+        if wait:
+            await until_available("database", index.start)
+        else:
+            await index.start()
         return index
 
     def open_objects(self, settings: ObjectSettings) -> Objects:

@@ -3,10 +3,11 @@
 import asyncio
 import platform
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Final
 
 from osteon import __version__, metrics
+from osteon.background import background
 from osteon.settings import ProcessSettings
 
 _EVERY: Final = 0.5
@@ -22,13 +23,8 @@ def introduce(service: str, settings: ProcessSettings) -> None:
 @asynccontextmanager
 async def watched() -> AsyncIterator[None]:
     """Measure the lag of the event loop inside."""
-    watching = asyncio.create_task(_watch())
-    try:
+    async with background(_watch()):
         yield
-    finally:
-        watching.cancel()
-        with suppress(asyncio.CancelledError):
-            await watching
 
 
 async def _watch() -> None:

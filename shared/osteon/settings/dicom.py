@@ -6,7 +6,7 @@ from pydantic import Field, field_validator
 
 from osteon.remotes.port import Permission
 from osteon.settings.base import Settings
-from osteon.settings.values import Bytes, Port, Seconds, Words
+from osteon.settings.values import ByteCount, Port, Seconds, Words
 
 
 class DicomSettings(Settings):
@@ -20,7 +20,9 @@ class DicomSettings(Settings):
     max_waiting_connections: int = Field(
         1000, ge=1, description="Connections without an association at most; one more closes the oldest."
     )
-    max_pdu_bytes: Bytes = Field(0, ge=0, le=2**32 - 1, description="Maximum PDU length that is offered; 0: unlimited.")
+    max_pdu_bytes: ByteCount = Field(
+        0, ge=0, le=2**32 - 1, description="Maximum PDU length that is offered; 0: unlimited."
+    )
     async_operations: int = Field(16, ge=1, le=65535, description="Operations in flight that are granted on request.")
     artim_timeout_seconds: Seconds = Field(
         30.0, gt=0, description="Seconds to wait for A-ASSOCIATE-RQ or the end of connection."

@@ -6,7 +6,7 @@ from pathlib import Path
 from pydantic import Field, field_validator
 
 from osteon.settings.base import Settings
-from osteon.settings.values import Bytes, Hours, Port, Seconds, Words
+from osteon.settings.values import ByteCount, Hours, Port, Seconds, Words
 
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([^\s/:@\[\]]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?")
 
@@ -16,7 +16,7 @@ class HttpSettings(Settings):
 
     http_port: Port = Field(8042, description="Port of DICOMweb, REST and the Explorer; 0 takes a free one.")
     public_url: str = Field("", description="Base URL in answers; empty: taken from the request.")
-    max_upload_bytes: Bytes = Field(10 << 30, ge=1, description="Bytes of one HTTP upload at most.")
+    max_upload_bytes: ByteCount = Field(10 << 30, ge=1, description="Bytes of one HTTP upload at most.")
     max_concurrent_uploads: int = Field(
         32, ge=1, description="HTTP uploads read at the same time; others wait, at last get 503."
     )

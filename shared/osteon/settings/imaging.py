@@ -3,7 +3,7 @@
 from pydantic import Field
 
 from osteon.settings.base import Settings
-from osteon.settings.values import Bytes, Seconds
+from osteon.settings.values import ByteCount, Seconds
 
 
 class TranscodeSettings(Settings):
@@ -21,22 +21,22 @@ class ImagingSettings(Settings):
     )
     imaging_max_tasks_per_worker: int = Field(1000, ge=1, description="Tasks after which a worker process is replaced.")
     imaging_idle_seconds: Seconds = Field(60.0, gt=0, description="A worker process without work ends after this time.")
-    imaging_memory_bytes: Bytes = Field(2 << 30, ge=1 << 26, description="Bytes of memory that one task may use.")
+    imaging_memory_bytes: ByteCount = Field(2 << 30, ge=1 << 26, description="Bytes of memory that one task may use.")
     imaging_seconds: Seconds = Field(300.0, gt=0, description="Seconds that one task may take.")
     imaging_frame_seconds: Seconds = Field(30.0, gt=0, description="Seconds that one frame may take.")
-    imaging_frame_bytes: Bytes = Field(512 << 20, ge=1, description="Bytes of one decoded frame at most.")
+    imaging_frame_bytes: ByteCount = Field(512 << 20, ge=1, description="Bytes of one decoded frame at most.")
     imaging_poison_seconds: Seconds = Field(
         600.0, ge=0, description="How long a request that ended its worker is refused at once."
     )
     imaging_cache_seconds: Seconds = Field(
         3600.0, ge=60, description="Age at which transcoded files that nobody took are deleted."
     )
-    imaging_sources_bytes: Bytes = Field(
+    imaging_sources_bytes: ByteCount = Field(
         1 << 30,
         ge=0,
         description="Bytes of instances, from S3 or large ones, that are kept as files for their next frames.",
     )
-    render_cache_bytes: Bytes = Field(
+    render_cache_bytes: ByteCount = Field(
         1 << 30, ge=0, description="Bytes of pictures that are kept in the object store; the least used go first."
     )
 

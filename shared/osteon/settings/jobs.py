@@ -8,7 +8,7 @@ from pydantic import Field, field_validator
 from osteon.dicom.uids import TRANSFER_SYNTAXES
 from osteon.settings.base import Settings
 from osteon.settings.imaging import TranscodeSettings
-from osteon.settings.values import Bytes, Days, Seconds, Words
+from osteon.settings.values import ByteCount, Days, Seconds, Words
 
 
 class CommitmentSettings(Settings):
@@ -67,10 +67,10 @@ class RoutingSettings(Settings):
 class SendingSettings(Settings):
     """Sending instances by C-STORE: C-MOVE, C-GET and jobs that send."""
 
-    send_read_ahead_bytes: Bytes = Field(
+    send_read_ahead_bytes: ByteCount = Field(
         16 << 20, ge=1, description="Bytes read for one association before the peer takes them."
     )
-    send_memory_bytes: Bytes = Field(
+    send_memory_bytes: ByteCount = Field(
         256 << 20, ge=1, description="Bytes read ahead for all associations; then each reads but what it sends next."
     )
     send_verify: bool = Field(True, description="Compare what is sent with the SHA-256 that it came with.")

@@ -6,7 +6,7 @@ from pathlib import Path
 from pydantic import Field, SecretStr, field_validator
 
 from osteon.settings.base import Settings
-from osteon.settings.values import Bytes, Hours, Seconds
+from osteon.settings.values import ByteCount, Hours, Seconds
 
 _AMQP = re.compile(r"amqps?://[^/\s]")
 _ENDPOINT = re.compile(r"([^\s/:@\[\]]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?")
@@ -22,7 +22,9 @@ class SpoolSettings(Settings):
     spool_high_water: float = Field(
         0.9, gt=0, le=1, description="Part of the file system that may be full before C-STORE is answered 0xA700."
     )
-    spool_quota_bytes: Bytes = Field(0, ge=0, description="Bytes that the spool may hold before 0xA700; 0: no quota.")
+    spool_quota_bytes: ByteCount = Field(
+        0, ge=0, description="Bytes that the spool may hold before 0xA700; 0: no quota."
+    )
     pack_seconds: Seconds = Field(2.0, gt=0, description="A pack is sealed this long after its first instance.")
     republish_seconds: Seconds = Field(
         600.0, gt=0, description="A pack that no writer took is announced again after this time, then twice that."
@@ -32,7 +34,9 @@ class SpoolSettings(Settings):
 class PackSettings(Settings):
     """Packs, from DIMSE and from HTTP."""
 
-    pack_size_bytes: Bytes = Field(64 << 20, ge=1 << 16, description="A pack is sealed when it has this many bytes.")
+    pack_size_bytes: ByteCount = Field(
+        64 << 20, ge=1 << 16, description="A pack is sealed when it has this many bytes."
+    )
 
 
 class BusSettings(Settings):

@@ -49,7 +49,7 @@ def parse_duration(value: object, *, unit: float = 1.0) -> object:
 Port = Annotated[int, Field(ge=0, le=65535)]
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(split_words)]
 """A comma-separated list."""
-Bytes = Annotated[int, BeforeValidator(parse_size)]
+ByteCount = Annotated[int, BeforeValidator(parse_size)]
 """A number of bytes, or `64MB` (10^6), `64MiB` (2^20)."""
 Seconds = Annotated[float, BeforeValidator(parse_duration)]
 """A number of seconds, or `10s`, `5m`, `2h`."""

@@ -7,7 +7,7 @@ from typing import Annotated, Final
 
 import typer
 
-from osteon_indexer.parts import DataOption, parts, run
+from osteon_indexer.cli_backends import DataOption, open_backends, run
 from osteon_indexer.verify.compare import Verifier, Wanted
 from osteon_indexer.verify.problems import Problem, Tally
 from osteon_indexer.verify.showing import shown, summary, tell
@@ -57,5 +57,5 @@ async def _verify(data: Path | None, wanted: Wanted, tally: Tally, *, as_json: b
     def told(problem: Problem) -> None:
         tell(problem, as_json=as_json)
 
-    async with parts(data) as (objects, index), shown(tally):
+    async with open_backends(data) as (objects, index), shown(tally):
         await Verifier(objects, index, wanted, tally, told).run()

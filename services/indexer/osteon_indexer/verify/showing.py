@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Final
 
 import orjson
@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from osteon.background import background
 from osteon_indexer.verify.problems import ADVICE, Problem, Tally
 
 _BAR_SECONDS: Final = 0.5
@@ -22,13 +23,8 @@ _MIB: Final = 1 << 20
 async def shown(tally: Tally) -> AsyncIterator[None]:
     """Show progress on standard error while the body runs."""
     console = Console(stderr=True)
-    task = asyncio.create_task(_bar(tally, console) if console.is_terminal else _lines(tally))
-    try:
+    async with background(_bar(tally, console) if console.is_terminal else _lines(tally)):
         yield
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
 
 
 async def _bar(tally: Tally, console: Console) -> None:
