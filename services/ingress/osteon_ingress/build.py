@@ -55,10 +55,8 @@ async def build_embedded(
     spool = await Spool.open(spool_config(settings), publish)
     access = Access(settings.unknown_aet_permissions, settings.spool_dir / FILE, check_host=settings.dicom_check_host)
     await access.load()
-    listening = asyncio.Event()
-    await inputs.enter_async_context(
-        background(_listen(bus, spool, settings.spool_id, listening), _follow(bus, access, listening))
-    )
+    ready = asyncio.Event()
+    await inputs.enter_async_context(background(_talk_to_broker(bus, spool, settings.spool_id, access, ready)))
     inputs.push_async_callback(spool.close, LAST_PUBLISH)
     sending = Sending.from_settings(objects, bus, settings)
     handler = partial(_handler, spool=spool, bus=bus, access=access, sending=sending)
@@ -66,19 +64,16 @@ async def build_embedded(
     inputs.push_async_callback(acceptor.close, settings.drain_seconds)
     metrics.ASSOCIATIONS_LIMIT.set(settings.max_associations)
     with suppress(TimeoutError):
-        await asyncio.wait_for(listening.wait(), _CONNECT)
+        await asyncio.wait_for(ready.wait(), _CONNECT)
     ports = await inputs.enter_async_context(opened(acceptor, settings.bind, settings, settings, proxied=proxied))
     return Running(checks={"spool": spool.check}, ports=ports)
 
 
-async def _listen(bus: Bus, spool: Spool, spool_id: str, listening: asyncio.Event) -> None:
+async def _talk_to_broker(bus: Bus, spool: Spool, spool_id: str, access: Access, ready: asyncio.Event) -> None:
+    """Declare and subscribe, which takes until there is a broker; then keep the list of modalities up to date."""
     await until_available("broker", partial(bus.declare, writer_queue(spool_id)))
     await until_available("broker", partial(bus.subscribe, PackIndexed, partial(indexed, spool=spool)))
-    listening.set()
-
-
-async def _follow(bus: Bus, access: Access, listening: asyncio.Event) -> None:
-    await listening.wait()
+    ready.set()
     await access.follow(bus)
 
 
