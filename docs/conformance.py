@@ -19,7 +19,7 @@ from osteon.dimse.pdu import SHORTEST_PDU
 from osteon.dimse.sop_classes import Service
 from osteon.dimse.status import Status
 from osteon.dimse.tls import TLS12_SUITES
-from osteon.settings import PREFIX, groups
+from osteon.settings import PREFIX, DicomSettings
 from osteon.tools.keys import FIND, GET, MOVE, Asked, Root
 from osteon_query.search.cfind import MODELS
 
@@ -106,8 +106,11 @@ def _statuses() -> str:
 
 
 def _settings() -> str:
-    (group,) = (group for group in groups() if "artim_timeout" in group.model_fields)
-    shared = [(name, field) for name, field in group.model_fields.items() if name in AcceptorConfig.__slots__]
+    shared = [
+        (name, field)
+        for name, field in DicomSettings.model_fields.items()
+        if name.removesuffix("_seconds").removesuffix("_bytes") in AcceptorConfig.__slots__
+    ]
     return _rows((f"`{PREFIX}{name.upper()}`", _default(field.default), field.description) for name, field in shared)
 
 

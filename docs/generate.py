@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from osteon import metrics
 from osteon.dicom.pixels.registry import ANYTHING, CODECS, DEPTHS, Codec, Encoder, Family
 from osteon.dicom.uids import TRANSFER_SYNTAXES, TransferSyntax
-from osteon.settings import PREFIX, Settings, groups
+from osteon.settings import GROUPS, PREFIX, Settings
 from osteon.sizing import command as sizing
 
 DOCS = Path(__file__).resolve().parent
@@ -33,6 +33,11 @@ _SETTINGS = """# Settings
 
 Environment variables, read once at the start. A variable `OSTEON_…` that is not listed here, or a value that is not
 valid, stops the start with a message that names it; an empty value counts as not set. Lists are comma-separated.
+
+The name of a setting says its unit, and a plain number is in that unit. A size may have a unit of its own: `64MB` is
+64,000,000 bytes, `64MiB` is 67,108,864 (KB, MB, GB, TB; KiB, MiB, GiB, TiB). So may a duration: `250ms`, `10s`, `5m`,
+`2h`, `7d`.
+
 `make docs` makes this page from `osteon.settings` and the `settings.py` of each service.
 """
 _METRICS = """# Metrics
@@ -47,9 +52,9 @@ format; a metric has values in the services that do what it counts. Beside these
   last sent is told by the `ingress` that it sent to: `max by (calling_aet) (osteon_last_received_timestamp_seconds)`.
 * **Processes**: each service is one process with one `/metrics`; `imaging` counts for its workers, and `standalone`
   counts for all services, each metric once.
-* **Names from outside** are bounded: the first `OSTEON_METRIC_AETS` calling AE titles of a process, and as many pairs
-  of AE title and modality, have values of their own; all others are `other`. Names of jobs, rules, destinations and
-  queues are those of the configuration, and paths are told by their route.
+* **Names from outside** are bounded: the first `OSTEON_METRICS_MAX_AETS` calling AE titles of a process, and as many
+  pairs of AE title and modality, have values of their own; all others are `other`. Names of jobs, rules, destinations
+  and queues are those of the configuration, and paths are told by their route.
 * **Age of a queue**: `osteon_queue_wait_seconds` is taken when a message is handled. Nothing is handled at all while
   `osteon_queue_messages` grows and its rate is 0.
 
@@ -95,7 +100,7 @@ def pages() -> dict[Path, str]:
 def settings_page() -> str:
     """Return the page of settings: a table for each group."""
     used = {name: service_settings(name) for name in SERVICES}
-    return _SETTINGS + "".join(_group(group, used) for group in groups())
+    return _SETTINGS + "".join(_group(group, used) for group in GROUPS)
 
 
 def metrics_page() -> str:
@@ -141,7 +146,7 @@ def _group(group: type[Settings], used: dict[str, type[Settings]]) -> str:
 
 def _row(name: str, field: FieldInfo, used: dict[str, type[Settings]]) -> str:
     services = [service for service, kind in used.items() if name in kind.model_fields]
-    cells = (f"`{PREFIX}{name.upper()}`", _default(field), field.description or "", ", ".join(services) or "-")
+    cells = (f"`{PREFIX}{name.upper()}`", _default(name, field), field.description or "", ", ".join(services) or "-")
     others = list(_other_defaults(name, field, used))
     return f"| {cells[0]} | {'; '.join([cells[1], *others])} | {_cell(cells[2])} | {cells[3]} |\n"
 
@@ -149,11 +154,11 @@ def _row(name: str, field: FieldInfo, used: dict[str, type[Settings]]) -> str:
 def _other_defaults(name: str, field: FieldInfo, used: dict[str, type[Settings]]) -> Iterator[str]:
     for service, kind in used.items():
         other = kind.model_fields.get(name)
-        if other is not None and _default(other) != _default(field):
-            yield f"{_default(other)} in {service}"
+        if other is not None and _default(name, other) != _default(name, field):
+            yield f"{_default(name, other)} in {service}"
 
 
-def _default(field: FieldInfo) -> str:
+def _default(name: str, field: FieldInfo) -> str:
     value = field.get_default(call_default_factory=True)
     if isinstance(value, SecretStr):
         value = value.get_secret_value()
@@ -161,6 +166,8 @@ def _default(field: FieldInfo) -> str:
         value = "true" if value else "false"
     if isinstance(value, tuple):
         value = ",".join(value)
+    if name.endswith("_bytes") and value and value % (1 << 20) == 0:
+        value = f"{value >> 30}GiB" if value % (1 << 30) == 0 else f"{value >> 20}MiB"
     return f"`{value}`" if value not in ("", None) else "empty"
 
 

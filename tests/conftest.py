@@ -15,7 +15,7 @@ from osteon_local.cluster import Cluster, Parts
 from support.archive import Archive, Standalone
 from support.parts import *  # noqa: F403  (fixtures are found by name)
 
-SOON = {"OSTEON_STABLE_AGE": "3", "OSTEON_BREAKER_SECONDS": "2", "OSTEON_THUMBNAILS_AHEAD": "0"}
+SOON = {"OSTEON_STABLE_AGE_SECONDS": "3", "OSTEON_BREAKER_SECONDS": "2", "OSTEON_PREFETCH_THUMBNAILS": "0"}
 """Settings that let tests wait less."""
 
 TOGETHER = {
@@ -90,8 +90,8 @@ def faulty(parts_folder: Path) -> Iterator[Cluster]:
     settings = {
         "OSTEON_LOG_FORMAT": "json",
         "OSTEON_PACK_SECONDS": "0.2",
-        "OSTEON_INDEX_WAIT": "20",
-        "OSTEON_JOB_LEASE": "3",
+        "OSTEON_UPLOAD_INDEX_TIMEOUT_SECONDS": "20",
+        "OSTEON_JOB_LEASE_SECONDS": "3",
     }
     with Cluster(folder, parts=Parts.in_folder(folder), replicas=replicas, settings=settings) as running:
         yield running

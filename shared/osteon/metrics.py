@@ -13,7 +13,7 @@ _BYTES = tuple(1 << bits for bits in range(16, 31, 2))
 _LOADS = (1, 2, 5, 10, 20, 50, 100, 200, 500)
 
 AETS: Final = Bounded(200)
-"""AE titles that have values of their own: anybody can call himself anything. `OSTEON_METRIC_AETS` sets how many."""
+"""AE titles that have values of their own: anybody can choose any. `OSTEON_METRICS_MAX_AETS` sets how many."""
 SENDERS: Final = Bounded(200)
 """Pairs of AE title and Modality (0008,0060), which comes from data sets; likewise."""
 
@@ -80,7 +80,7 @@ SPOOL_OLDEST_SECONDS: Final = Gauge(
 )
 SPOOL_FILL_RATIO: Final = Gauge(
     "osteon_spool_fill_ratio",
-    "How full the spool is: at 1 C-STORE is refused, by OSTEON_SPOOL_HIGH_WATER or OSTEON_SPOOL_QUOTA.",
+    "How full the spool is: at 1 C-STORE is refused, by OSTEON_SPOOL_HIGH_WATER or OSTEON_SPOOL_QUOTA_BYTES.",
 )
 SPOOL_FREE_BYTES: Final = Gauge("osteon_spool_free_bytes", "Bytes that may still come before C-STORE is refused.")
 SPOOL_SYNC_SECONDS: Final = Histogram(

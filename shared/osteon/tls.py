@@ -3,12 +3,13 @@
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from osteon import metrics
+from osteon.background import background
 from osteon.der import not_after
 from osteon.dimse.tls import Clients, TlsFiles, TlsOf, TlsUnusable, client_context, first_certificate, server_context
 from osteon.errors import Invalid
@@ -124,13 +125,8 @@ def expiry(certificate: str) -> float:
 async def followed(role: Role, *, every: float = LOOK_EVERY) -> AsyncIterator[TlsOf]:
     """Yield what tells the context for each new connection. Raises `Invalid` when the files can not be used now."""
     following = await asyncio.to_thread(Following, role)
-    task = asyncio.create_task(following.follow(every))
-    try:
+    async with background(following.follow(every)):
         yield following
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
 
 
 def _signature(files: TlsFiles) -> _Signature:

@@ -3,10 +3,11 @@
 import asyncio
 import platform
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Final
 
 from osteon import __version__, metrics
+from osteon.background import background
 from osteon.settings import ProcessSettings
 
 _EVERY: Final = 0.5
@@ -16,19 +17,14 @@ _EVERY: Final = 0.5
 def introduce(service: str, settings: ProcessSettings) -> None:
     """Say what runs here, and bound the metrics of this process."""
     metrics.BUILD_INFO.labels(service, __version__, platform.python_version()).set(1)
-    metrics.AETS.most = metrics.SENDERS.most = settings.metric_aets
+    metrics.AETS.most = metrics.SENDERS.most = settings.metrics_max_aets
 
 
 @asynccontextmanager
 async def watched() -> AsyncIterator[None]:
     """Measure the lag of the event loop inside."""
-    watching = asyncio.create_task(_watch())
-    try:
+    async with background(_watch()):
         yield
-    finally:
-        watching.cancel()
-        with suppress(asyncio.CancelledError):
-            await watching
 
 
 async def _watch() -> None:

@@ -78,7 +78,7 @@ def test_the_balancer_sends_each_door_to_the_service_that_has_it() -> None:
     assert f'http-check expect ! string "{STARTING}"' in HAPROXY
     binds = set(re.findall(r"^    bind :(\d+)$", HAPROXY, re.M))
     assert {port.split(":")[2] for port in compose()["services"]["balancer"]["ports"]} == binds - {"8404"}
-    assert environment("dispatcher")["OSTEON_OWN_DOOR"] == "balancer:4242", "ingress takes nothing from others"
+    assert environment("dispatcher")["OSTEON_OWN_DICOM_ADDRESS"] == "balancer:4242", "ingress takes nothing from others"
 
 
 def test_two_services_that_find_each_other_by_name_share_one_network() -> None:
@@ -139,7 +139,7 @@ def test_one_job_makes_the_tables_and_who_needs_them_waits_for_it() -> None:
 def test_ingress_and_writer_share_the_spool() -> None:
     for name in ("ingress", "writer"):
         assert "spool:/var/lib/osteon/spool" in compose()["services"][name]["volumes"]
-        assert environment(name)["OSTEON_SPOOL"] == "/var/lib/osteon/spool"
+        assert environment(name)["OSTEON_SPOOL_DIR"] == "/var/lib/osteon/spool"
     assert environment("ingress")["OSTEON_SPOOL_ID"] == environment("writer")["OSTEON_SPOOL_ID"]
 
 

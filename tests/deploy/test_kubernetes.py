@@ -58,7 +58,7 @@ def test_ingress_and_writer_share_a_volume_and_name_it_after_their_pod() -> None
         variables = {variable["name"]: variable for variable in container["env"]}
         mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
         assert variables["OSTEON_SPOOL_ID"]["valueFrom"]["fieldRef"]["fieldPath"] == "metadata.name"
-        assert variables["OSTEON_SPOOL"]["value"] == mounts["spool"]
+        assert variables["OSTEON_SPOOL_DIR"]["value"] == mounts["spool"]
     (ingress,) = (found for found in manifests() if found["kind"] == "StatefulSet")
     assert [claim["metadata"]["name"] for claim in ingress["spec"]["volumeClaimTemplates"]] == ["spool"]
     assert set(ingress["spec"]["persistentVolumeClaimRetentionPolicy"].values()) == {"Retain"}

@@ -48,7 +48,7 @@ def metric(cluster: Cluster, name: str, line: str) -> float:
 @contextmanager
 def another_ingress(cluster: Cluster, folder: Path, **settings: str) -> Iterator[Cluster]:
     """Run one more ingress, with settings of its own, on the spool and the parts of a cluster."""
-    own = {"OSTEON_SPOOL": str(cluster.data / "spool"), "OSTEON_PACK_SECONDS": "0.2"} | settings
+    own = {"OSTEON_SPOOL_DIR": str(cluster.data / "spool"), "OSTEON_PACK_SECONDS": "0.2"} | settings
     alone = dict.fromkeys(SERVICES, 0) | {"ingress": 1}
     with Cluster(folder, parts=cluster.parts, replicas=alone, settings=own) as more:
         yield more
@@ -164,7 +164,7 @@ def test_the_folder_of_an_ingress_that_never_comes_back_is_adopted(faulty: Clust
 
 def test_a_full_spool_refuses_and_takes_again_by_itself(faulty: Cluster, tmp_path: Path) -> None:
     files = images(tmp_path / "files", slices=40)
-    with another_ingress(faulty, tmp_path / "small", OSTEON_SPOOL_QUOTA="150000") as small:
+    with another_ingress(faulty, tmp_path / "small", OSTEON_SPOOL_QUOTA_BYTES="150000") as small:
         faulty.parts.seaweedfs.kill()
         modality = Modality(files, [small.dicom_port])
         thread = threading.Thread(target=modality.run)
@@ -173,7 +173,7 @@ def test_a_full_spool_refuses_and_takes_again_by_itself(faulty: Cluster, tmp_pat
             eventually(lambda: "Refused: OutOfResources" in storescu(small.dicom_port, files[-1].path))
             assert len(modality.acknowledged) < len(files)
             eventually(lambda: readiness(small, "ingress-0")[0] == 503)
-            assert "OSTEON_SPOOL_QUOTA" in readiness(small, "ingress-0")[1]["spool"]
+            assert "OSTEON_SPOOL_QUOTA_BYTES" in readiness(small, "ingress-0")[1]["spool"]
         finally:
             faulty.parts.seaweedfs.start()
         thread.join(60)

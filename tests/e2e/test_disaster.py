@@ -18,7 +18,7 @@ from support.load import Image, Modality, archive_of, images, nothing_lost, retr
 from support.make import ct_slice, saved
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
-SETTINGS = {"OSTEON_PACK_SECONDS": "0.2", "OSTEON_SWEEP_AGE": "0"}
+SETTINGS = {"OSTEON_PACK_SECONDS": "0.2", "OSTEON_SWEEP_MIN_AGE_SECONDS": "0"}
 RULE = {"when": "instance", "match": {"Modality": "MR"}, "send": [{"modality": "viewer"}]}
 WITHOUT_DATABASE = ("writer", "ingress")
 """Services that do without it, and go on."""

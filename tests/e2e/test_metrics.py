@@ -36,7 +36,7 @@ class Scrape:
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
     process = Standalone(
-        tmp_path_factory.mktemp("metrics") / "data", OSTEON_METRIC_AETS="2", OSTEON_THUMBNAILS_AHEAD="0"
+        tmp_path_factory.mktemp("metrics") / "data", OSTEON_METRICS_MAX_AETS="2", OSTEON_PREFETCH_THUMBNAILS="0"
     )
     yield process.start()
     process.stop()

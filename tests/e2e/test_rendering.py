@@ -85,7 +85,11 @@ def test_large_samples_come_out_of_the_object_store(archive: Archive) -> None:
 @pytest.fixture(scope="module")
 def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standalone]:
     """An archive with one worker, which tests may kill, and studies that are stable soon."""
-    settings = {"OSTEON_IMAGING_WORKERS": "1", "OSTEON_STABLE_AGE": "1", "OSTEON_IMAGING_RECYCLE": "10000"}
+    settings = {
+        "OSTEON_IMAGING_WORKERS": "1",
+        "OSTEON_STABLE_AGE_SECONDS": "1",
+        "OSTEON_IMAGING_MAX_TASKS_PER_WORKER": "10000",
+    }
     process = Standalone(tmp_path_factory.mktemp("pictures") / "data", **settings)
     process.start()
     yield process

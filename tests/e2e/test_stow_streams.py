@@ -30,7 +30,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Standalo
     folder = tmp_path_factory.mktemp("streams")
     temporary = folder / "tmp"
     temporary.mkdir()
-    process = Standalone(folder / "data", TMPDIR=str(temporary), OSTEON_UPLOADS="1")
+    process = Standalone(folder / "data", TMPDIR=str(temporary), OSTEON_MAX_CONCURRENT_UPLOADS="1")
     process.start()
     try:
         yield process, temporary

@@ -33,7 +33,7 @@ MAIN = {
 @pytest.fixture(scope="module")
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Archive, Prometheus]]:
     folder = tmp_path_factory.mktemp("watched")
-    process = Standalone(folder / "data", OSTEON_THUMBNAILS_AHEAD="0")
+    process = Standalone(folder / "data", OSTEON_PREFETCH_THUMBNAILS="0")
     try:
         archive = process.start()
         with Prometheus(folder / "prometheus", {"standalone": [archive.url.removeprefix("http://")]}) as prometheus:

@@ -23,10 +23,10 @@ SETTINGS = {
     "OSTEON_LOG_LEVEL": "INFO",
     "OSTEON_LOG_FORMAT": "json",
     "OSTEON_PACK_SECONDS": "0.5",
-    "OSTEON_INDEX_WAIT": "15",
+    "OSTEON_UPLOAD_INDEX_TIMEOUT_SECONDS": "15",
     "OSTEON_REPUBLISH_SECONDS": "5",
     "OSTEON_SWEEP_HOURS": "0.003",
-    "OSTEON_SWEEP_AGE": "10",
+    "OSTEON_SWEEP_MIN_AGE_SECONDS": "10",
 }
 _MEGABYTE = 1 << 20
 REPLICAS = {"ingress": 2, "writer": 2, "indexer": 2, "query": 2}

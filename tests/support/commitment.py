@@ -73,7 +73,9 @@ class World:
         """Run the newest job once."""
         run = FakeRun(self.jobs, job or list(self.jobs.all.values())[-1])
         context = JobContext(
-            settings=WorkSettings(commitment_check=depth, commitment_wait=wait, commitment_linger=linger),
+            settings=WorkSettings(
+            commitment_check=depth, commitment_wait_seconds=wait, commitment_linger_seconds=linger
+        ),
             bus=self.room.bus, objects=self.room.objects, index=self.room.index,
             sender=StoreSender(self.room.objects, self.room.bus), own_acceptor=_no_acceptor,
         )  # fmt: skip

@@ -25,6 +25,7 @@ from osteon_query.images.asking import Pictures
 from osteon_query.packs.converted import LOSSY
 from osteon_query.packs.sidecars import Sidecars
 from osteon_query.packs.uploads import Uploads
+from osteon_query.settings import QueryBaseSettings
 from support.index import sqlite_url
 from support.packs import part10
 
@@ -32,30 +33,19 @@ BASE = "http://archive.test"
 WEB = "/dicom-web"
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What the door reads."""
+class Settings(QueryBaseSettings):
+    """What the door reads; limits are small."""
 
-    bind: str = "127.0.0.1"
-    http_port: int = 8042
     drain_seconds: float = 1.0
-    public_url: str = ""
-    upload_limit: int = 64 << 20
-    uploads: int = 8
-    query_page: int = 200
+    max_upload_bytes: int = 64 << 20
+    max_concurrent_uploads: int = 8
     query_limit: int = 1000
-    index_wait: float = 30.0
-    cors_origins: tuple[str, ...] = ()
-    aet: str = "OSTEON"
-    dicom_port: int = 4242
-    remotes_file: Path | None = None
-    remote_queries: int = 100
-    remote_query_hours: float = 24.0
+    upload_index_timeout_seconds: float = 30.0
     remote_answers: int = 1000
     remote_find_seconds: float = 30.0
-    render_at_once: int = 8
+    render_concurrency: int = 8
     render_seconds: float = 30.0
-    thumbnails_ahead: bool = False
+    prefetch_thumbnails: bool = False
 
 
 @dataclass
@@ -102,11 +92,17 @@ async def door(folder: Path, settings: Settings | None = None, *, indexing: bool
             await bus.consume_batches(INDEXER, handler, size=50, linger=0.001)
         sidecars = Sidecars(objects, memory=16 << 20)
         uploads = Uploads(
-            index=index, objects=objects, bus=bus, wait=settings.index_wait, folder=uploading, at_once=settings.uploads
+            index=index,
+            objects=objects,
+            bus=bus,
+            wait=settings.upload_index_timeout_seconds,
+            folder=uploading,
+            at_once=settings.max_concurrent_uploads,
+            pack_size=settings.pack_size_bytes,
         )
         await uploads.start()
         transcoder = Transcoder(objects, bus, LOSSY, 5.0)
-        pictures = Pictures(bus, objects, at_once=settings.render_at_once, seconds=settings.render_seconds)
+        pictures = Pictures(bus, objects, at_once=settings.render_concurrency, seconds=settings.render_seconds)
         ports = Door(settings, bus, index, objects, sidecars, uploads, transcoder, pictures)
         with application(ports) as app:
             transport = httpx.ASGITransport(app, raise_app_exceptions=False)

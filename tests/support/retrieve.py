@@ -15,7 +15,8 @@ from osteon.dimse.command import Element
 from osteon.dimse.handler import GetRequest, RetrieveResponse
 from osteon.dimse.status import Status
 from osteon.objects.folder import FolderObjects
-from osteon_ingress.build import build
+from osteon.objects.s3 import S3Objects
+from osteon_ingress.build import build_embedded
 from osteon_ingress.settings import IngressServiceSettings
 from support.dimse import (
     CT,
@@ -30,6 +31,7 @@ from support.dimse import (
     get_rq,
     pdv,
 )
+from support.service import embedded
 
 
 def role(sop_class: str, *, scu: bool = False, scp: bool = True) -> SCP_SCU_RoleSelectionNegotiation:
@@ -114,9 +116,10 @@ async def door(
         )
 
     await bus.serve(PLAN, plan)
-    own = IngressServiceSettings(**{"spool": folder / "spool", "dicom_port": 0, "drain_seconds": 1.0, **settings})
+    own = IngressServiceSettings(**{"spool_dir": folder / "spool", "dicom_port": 0, "drain_seconds": 1.0, **settings})
+    stored = objects if store else S3Objects.from_settings(own)
     try:
-        async with build(own, bus=bus, objects=objects if store else None) as running:
+        async with embedded(build_embedded, own, bus=bus, objects=stored) as running:
             yield running.ports["dicom"]
     finally:
         await bus.close(grace=1)

@@ -19,7 +19,7 @@ from osteon.remotes.job_params import JobParams
 from osteon.remotes.port import Modality
 from osteon.sending.store_sender import StoreSender
 from osteon_dispatcher.job_types import JobContext, job_types
-from osteon_dispatcher.settings import WorkSettings
+from osteon_dispatcher.settings import DispatcherBaseSettings
 from support.fake_jobs import FakeJobs, FakeRun
 from support.indexer import Room, indexer_room
 from support.make import ct_slice
@@ -70,7 +70,7 @@ class World:
     def kinds(self, **settings: Any) -> dict[str, JobType]:
         index: Any = IndexWithJobs(self.room.index, self.jobs)
         context = JobContext(
-            settings=WorkSettings(**settings), bus=self.room.bus, objects=self.room.objects, index=index,
+            settings=DispatcherBaseSettings(**settings), bus=self.room.bus, objects=self.room.objects, index=index,
             sender=StoreSender(self.room.objects, self.room.bus), own_acceptor=lambda: self.door,
         )  # fmt: skip
         return dict(job_types(context))

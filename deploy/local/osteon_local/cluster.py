@@ -215,8 +215,8 @@ class Cluster(Startable):
             "OSTEON_S3_ACCESS_KEY": self.parts.seaweedfs.access_key,
             "OSTEON_S3_SECRET_KEY": self.parts.seaweedfs.secret_key,
             "OSTEON_S3_BUCKET": self.parts.bucket,
-            "OSTEON_SPOOL": str(self.data / "spool"),
-            "OSTEON_OWN_DOOR": self._own_door,
+            "OSTEON_SPOOL_DIR": str(self.data / "spool"),
+            "OSTEON_OWN_DICOM_ADDRESS": self._own_door,
         }
         return (
             inherited

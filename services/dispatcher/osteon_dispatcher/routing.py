@@ -3,34 +3,23 @@
 A message or an entry of the change log that comes again finds the jobs that it made before, by their keys.
 """
 
+import hashlib
 from collections.abc import Sequence
+from typing import Final
+
 from osteon import metrics
-from osteon.archive.changes import Change
-from osteon.archive.changes import ChangeType
+from osteon.archive.changes import Change, ChangeType
 from osteon.contracts.packs import PackIndexed
-from osteon.errors import Invalid
-from osteon.errors import NotFound
+from osteon.errors import Invalid, NotFound
 from osteon.index.port import Index
 from osteon.jobs.port import Job
 from osteon.logging import get_logger
 from osteon.objects.port import Objects
-from osteon.remotes.job_params import JobParams
-from osteon.remotes.job_params import ModalityStoreParams
-from osteon.remotes.job_params import PeerStoreParams
+from osteon.remotes.job_params import JobParams, ModalityStoreParams, PeerStoreParams
 from osteon.rules.errors import BadRule
-from osteon.rules.evaluation import Dispatch
-from osteon.rules.evaluation import EvaluatedPack
-from osteon.rules.evaluation import dispatches
-from osteon.rules.evaluation import evaluate_indexed
-from osteon.rules.evaluation import evaluate_study
+from osteon.rules.evaluation import Dispatch, EvaluatedPack, dispatches, evaluate_indexed, evaluate_study
 from osteon.rules.parsing import parse_stored
-from osteon.rules.port import Destination
-from osteon.rules.port import DestinationKind
-from osteon.rules.port import Rule
-from osteon.rules.port import StoredRule
-from osteon.rules.port import When
-from typing import Final
-import hashlib
+from osteon.rules.port import Destination, DestinationKind, Rule, StoredRule, When
 
 FOLLOWER: Final = "router"
 _PER_JOB: Final = 10_000

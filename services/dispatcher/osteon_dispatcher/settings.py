@@ -9,16 +9,16 @@ from osteon.settings import (
     ObjectSettings,
     ProcessSettings,
     RoutingSettings,
-    SendingSettings,
+    StoreSenderSettings,
     TlsSettings,
 )
 
 
-class WorkSettings(
-    DicomSettings, TlsSettings, CommitmentSettings, DispatcherSettings, RoutingSettings, SendingSettings
+class DispatcherBaseSettings(
+    DicomSettings, TlsSettings, CommitmentSettings, DispatcherSettings, RoutingSettings, StoreSenderSettings
 ):
-    """What the work needs, wherever the broker, the objects and the index are."""
+    """What the service reads, whatever its bus, its object store and its index are."""
 
 
-class DispatcherServiceSettings(ProcessSettings, BusSettings, ObjectSettings, IndexSettings, WorkSettings):
+class DispatcherServiceSettings(ProcessSettings, BusSettings, ObjectSettings, IndexSettings, DispatcherBaseSettings):
     """The broker, the object store and the database; of the DIMSE settings the own AE title and the timeouts."""

@@ -90,7 +90,7 @@ class Attempts:
             offset=source.offset,
             length=source.length,
             destination=str(result),
-            memory=settings.imaging_memory,
+            memory=settings.imaging_memory_bytes,
             frame_bytes=settings.imaging_frame_bytes,
             frame_seconds=settings.imaging_frame_seconds,
         )

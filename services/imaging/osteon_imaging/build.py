@@ -1,17 +1,16 @@
 """Composition root of `imaging`."""
 
-import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import Final
 
 from osteon import work_folder
+from osteon.background import background
 from osteon.bus.port import Bus
-from osteon.bus.rabbit import RabbitBus
 from osteon.contracts.topology import RENDER, TRANSCODE
 from osteon.objects.port import Objects
-from osteon.objects.s3 import S3Objects
 from osteon.runtime import Running
+from osteon.service_stack import ServiceStack, service_stack
 from osteon.settings import ImagingSettings
 from osteon_imaging.attempts import Attempts
 from osteon_imaging.cache import clean_for_ever
@@ -30,61 +29,48 @@ _PICTURES_AT_ONCE: Final = 32
 @asynccontextmanager
 async def build(settings: ImagingServiceSettings) -> AsyncIterator[Running]:
     """Start the service on RabbitMQ and S3."""
-    async with AsyncExitStack() as stack:
-        objects = S3Objects.from_settings(settings)
-        stack.callback(objects.close)
-        bus = RabbitBus(settings.amqp_url.get_secret_value())
-        await bus.start()
-        await stack.enter_async_context(build_embedded(settings, bus=bus, objects=objects, ready=True))
-        stack.push_async_callback(bus.close, grace=settings.drain_seconds)
-        yield Running(checks={"broker": bus.check, "objects": objects.check})
+    async with service_stack() as stack:
+        objects = stack.open_objects(settings)
+        bus = await stack.open_bus(settings, grace=settings.drain_seconds)
+        yield await build_embedded(settings, stack, bus=bus, objects=objects, warm_up=True)
 
 
-@asynccontextmanager
 async def build_embedded(
-    settings: ImagingSettings, *, bus: Bus, objects: Objects, ready: bool = False
-) -> AsyncIterator[None]:
-    """Start the service on given ports. Worker processes start with the first request, or at once to be `ready`."""
-    async with AsyncExitStack() as stack:
-        folder = await work_folder.lend(stack, "imaging")
-        sources = Sources(objects, folder, settings.imaging_sources)
-        stack.push_async_callback(sources.close)
-        workers = _workers(settings)
-        stack.push_async_callback(workers.close)
-        attempts = Attempts(
-            settings,
-            sources=sources,
-            workers=workers,
-            poison=Poison(settings.imaging_poison_seconds),
-            folder=folder,
-        )
-        pictures = Pictures(objects, settings.render_cache)
-        rendering = Rendering(pictures, attempts)
-        stack.push_async_callback(rendering.close)
-        tasks = [
-            asyncio.create_task(clean_for_ever(objects, settings.imaging_cache_seconds)),
-            asyncio.create_task(pictures.keep_bounded()),
-        ]
-        stack.push_async_callback(_cancel, tasks)
-        if ready:
-            await workers.warm_up()
-        transcoding = Transcoding(objects, attempts)
-        await bus.serve(TRANSCODE, transcoding.transcode, concurrency=settings.imaging_workers)
-        await bus.serve(RENDER, rendering.render, concurrency=_PICTURES_AT_ONCE)
-        yield
+    settings: ImagingSettings, stack: ServiceStack, *, bus: Bus, objects: Objects, warm_up: bool = False
+) -> Running:
+    """Start the service on given ports. Worker processes start with the first request, or at once to `warm_up`."""
+    resources = stack.resources
+    folder = await work_folder.lend(resources, "imaging")
+    sources = Sources(objects, folder, settings.imaging_sources_bytes)
+    resources.push_async_callback(sources.close)
+    workers = _workers(settings)
+    resources.push_async_callback(workers.close)
+    attempts = Attempts(
+        settings,
+        sources=sources,
+        workers=workers,
+        poison=Poison(settings.imaging_poison_seconds),
+        folder=folder,
+    )
+    pictures = Pictures(objects, settings.render_cache_bytes)
+    rendering = Rendering(pictures, attempts)
+    resources.push_async_callback(rendering.close)
+    await resources.enter_async_context(
+        background(clean_for_ever(objects, settings.imaging_cache_seconds), pictures.keep_bounded())
+    )
+    if warm_up:
+        await workers.warm_up()
+    transcoding = Transcoding(objects, attempts)
+    await bus.serve(TRANSCODE, transcoding.transcode, concurrency=settings.imaging_workers)
+    await bus.serve(RENDER, rendering.render, concurrency=_PICTURES_AT_ONCE)
+    return Running(checks={"broker": bus.check, "objects": objects.check})
 
 
 def _workers(settings: ImagingSettings) -> Workers:
     return Workers(
         settings.imaging_workers,
-        tasks=settings.imaging_recycle,
+        tasks=settings.imaging_max_tasks_per_worker,
         seconds=settings.imaging_seconds,
         idle=settings.imaging_idle_seconds,
-        warm=settings.imaging_warm,
+        warm=settings.imaging_min_idle_workers,
     )
-
-
-async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)

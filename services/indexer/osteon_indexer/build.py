@@ -2,21 +2,20 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from functools import partial
 
 from osteon import metrics
+from osteon.background import background
 from osteon.bus.port import Bus
-from osteon.bus.rabbit import RabbitBus
 from osteon.contracts.topology import INDEXER, ROUTER
 from osteon.errors import Unavailable
 from osteon.index.port import Index
-from osteon.index.sql import SqlIndex
 from osteon.logging import get_logger
 from osteon.objects.port import Objects
-from osteon.objects.s3 import S3Objects
-from osteon.runtime import Running, until_available
+from osteon.runtime import Running
+from osteon.service_stack import ServiceStack, service_stack
 from osteon.settings import IndexerSettings
 from osteon_indexer.handlers import index_packs
 from osteon_indexer.settings import IndexerServiceSettings
@@ -28,36 +27,26 @@ log = get_logger(__name__)
 @asynccontextmanager
 async def build(settings: IndexerServiceSettings) -> AsyncIterator[Running]:
     """Start the service on RabbitMQ, S3 and PostgreSQL."""
-    async with AsyncExitStack() as stack:
-        index = SqlIndex.from_settings(settings)
-        await until_available("database", index.start)
-        stack.push_async_callback(index.close)
-        objects = S3Objects.from_settings(settings)
-        stack.callback(objects.close)
-        bus = RabbitBus(settings.amqp_url.get_secret_value())
-        await bus.start()
-        await bus.declare(ROUTER)  # so that what is indexed before the first dispatcher starts is routed too
-        stack.push_async_callback(bus.close, grace=settings.drain_seconds)
-        await stack.enter_async_context(build_embedded(settings, bus=bus, objects=objects, index=index))
-        yield Running(checks={"broker": bus.check, "objects": objects.check, "database": index.check})
+    async with service_stack() as stack:
+        index = await stack.open_index(settings)
+        objects = stack.open_objects(settings)
+        bus = await stack.open_bus(settings, grace=settings.drain_seconds)
+        yield await build_embedded(settings, stack, bus=bus, objects=objects, index=index)
 
 
-@asynccontextmanager
-async def build_embedded(settings: IndexerSettings, *, bus: Bus, objects: Objects, index: Index) -> AsyncIterator[None]:
+async def build_embedded(
+    settings: IndexerSettings, stack: ServiceStack, *, bus: Bus, objects: Objects, index: Index
+) -> Running:
     """Start the service on given ports."""
+    await bus.declare(ROUTER)  # so that what is indexed before the first dispatcher starts is routed too
     handler = partial(index_packs, objects=objects, index=index, bus=bus)
-    await bus.consume_batches(INDEXER, handler, size=settings.index_batch, linger=settings.index_linger)
-    look = partial(sweep, objects=objects, index=index, bus=bus, min_age=timedelta(seconds=settings.sweep_age))
-    tasks = [
-        asyncio.create_task(sweep_for_ever(settings.sweep_hours, look)),
-        asyncio.create_task(count_for_ever(index)),
-    ]
-    try:
-        yield
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    await bus.consume_batches(INDEXER, handler, size=settings.index_batch, linger=settings.index_batch_wait_seconds)
+    settled = timedelta(seconds=settings.sweep_min_age_seconds)
+    look = partial(sweep, objects=objects, index=index, bus=bus, min_age=settled)
+    await stack.inputs.enter_async_context(
+        background(sweep_for_ever(settings.sweep_hours, look), count_for_ever(index))
+    )
+    return Running(checks={"broker": bus.check, "objects": objects.check, "database": index.check})
 
 
 async def count_for_ever(index: Index, *, seconds: float = 5.0) -> None:

@@ -8,7 +8,7 @@ import typer
 from osteon.archive.conflicts import Conflict, Version
 from osteon.conflicts import resolve as decide
 from osteon.contracts.conflicts import Keep
-from osteon_indexer.parts import DataOption, parts, run
+from osteon_indexer.cli_backends import DataOption, open_backends, run
 
 app = typer.Typer(no_args_is_help=True, help="List instances that were received in several versions, and choose one.")
 _PAGE: Final = 500
@@ -27,7 +27,7 @@ def list_(
 
 async def _list(data: Path | None, study: str | None, *, resolved: bool | None) -> None:
     after = 0
-    async with parts(data) as (_, index):
+    async with open_backends(data) as (_, index):
         while found := await index.conflicts(after=after, limit=_PAGE, study_uid=study, resolved=resolved):
             for each in found:
                 uid = each.served.location.identity.sop_uid
@@ -42,7 +42,7 @@ def show(conflict_id: _Id, data: DataOption = None) -> None:
 
 
 async def _get(data: Path | None, conflict_id: int) -> Conflict:
-    async with parts(data) as (_, index):
+    async with open_backends(data) as (_, index):
         return await index.conflict(conflict_id)
 
 
@@ -57,7 +57,7 @@ def resolve(
 
 
 async def _resolve(data: Path | None, conflict_id: int, keep: Keep) -> Conflict:
-    async with parts(data) as (objects, index):
+    async with open_backends(data) as (objects, index):
         return await decide(conflict_id, keep, objects=objects, index=index, correlation_id="osteon-conflicts")
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from osteon_indexer.parts import DataOption, parts, run
+from osteon_indexer.cli_backends import DataOption, open_backends, run
 from osteon_indexer.sweep import sweep
 
 
@@ -16,7 +16,7 @@ def main(data: DataOption = None) -> None:
 
 
 async def _reindex(data: Path | None) -> int:
-    async with parts(data) as (objects, index):
+    async with open_backends(data) as (objects, index):
         with Progress(SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()) as bar:
             task = bar.add_task("looking")
 

@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from functools import partial
+from typing import Final
 
 from osteon import metrics, tracing
+from osteon.background import background
 from osteon.bus.port import Bus
 from osteon.contracts.packs import PackIndexed
 from osteon.contracts.topology import writer_queue
@@ -16,132 +18,68 @@ from osteon.dimse.observer import AssociationRefused
 from osteon.objects.port import Objects
 from osteon.runtime import Running, allow_open_files, until_available
 from osteon.sending.store_sender import StoreSender
-from osteon.settings import (
-    AccessSettings,
-    BalancerSettings,
-    BusSettings,
-    DicomSettings,
-    ObjectSettings,
-    ProcessSettings,
-    SendingSettings,
-    SpoolSettings,
-    TlsSettings,
-)
+from osteon.service_stack import ServiceStack, service_stack
 from osteon.spool.spool import Spool
 from osteon_ingress.access import FILE, Access
 from osteon_ingress.doors import opened
 from osteon_ingress.handlers import Association, announce, indexed
 from osteon_ingress.move_progress import MoveProgressInbox
 from osteon_ingress.observer import AssociationObserver
-from osteon_ingress.settings import acceptor_config, spool_config
+from osteon_ingress.settings import IngressBaseSettings, IngressServiceSettings, acceptor_config, spool_config
 
-LAST_PUBLISH = 3.0
+LAST_PUBLISH: Final = 3.0
 """Seconds for the last packs of a drain; what the broker does not take then stays in the spool."""
+_CONNECT: Final = 1.0
+"""Seconds that the door waits for the broker, so that the first pack finds its queue."""
 
 
 @asynccontextmanager
-async def build(
-    settings: ProcessSettings, *, bus: Bus | None = None, objects: Objects | None = None
-) -> AsyncIterator[Running]:
-    """Start the service on the bus and the objects given, which stay the caller's, or on RabbitMQ and S3.
+async def build(settings: IngressServiceSettings) -> AsyncIterator[Running]:
+    """Start the service on RabbitMQ and S3; neither is waited for."""
+    async with service_stack() as stack:
+        objects = stack.open_objects(settings)
+        bus = await stack.open_bus(settings, grace=settings.drain_seconds, wait=False)
+        yield await build_embedded(settings, stack, bus=bus, objects=objects, proxied=settings.proxy_protocol)
 
-    `settings` must hold the groups for DICOM, the spool and what is sent, and for the broker when no bus is given. The
-    door opens without a broker and without objects, which only C-GET reads: the spool keeps what comes. On leaving,
-    the door closes and associations get `OSTEON_DRAIN_SECONDS` to end.
+
+async def build_embedded(
+    settings: IngressBaseSettings, stack: ServiceStack, *, bus: Bus, objects: Objects, proxied: bool = False
+) -> Running:
+    """Start the service on given ports. `proxied`: a balancer in front says who calls.
+
+    The door opens without a broker and without objects, which only C-GET reads: the spool keeps what comes. When inputs
+    close, the door closes, associations get `OSTEON_DRAIN_SECONDS` to end, and the spool publishes what it still has.
     """
-    if not (
-        isinstance(settings, DicomSettings)
-        and isinstance(settings, TlsSettings)
-        and isinstance(settings, SpoolSettings)
-        and isinstance(settings, AccessSettings)
-        and isinstance(settings, SendingSettings)
-    ):
-        raise TypeError("the settings must hold those for DICOM, TLS, access, the spool and sending")
-    async with AsyncExitStack() as stack:
-        connecting = None
-        if objects is None:
-            objects = _object_store(settings, stack)
-        if bus is None:
-            bus, connecting = _broker(settings, stack)
-        sender = StoreSender.from_settings(objects, bus, settings)
-        service = _service(
-            settings, settings, settings, settings, settings, bus=bus, sender=sender, connecting=connecting
-        )
-        yield await stack.enter_async_context(service)
-
-
-def _object_store(settings: ProcessSettings, stack: AsyncExitStack) -> Objects:
-    if not isinstance(settings, ObjectSettings):
-        raise TypeError("without objects the settings must say where they are")
-    from osteon.objects.s3 import S3Objects
-
-    objects = S3Objects.from_settings(settings)
-    stack.callback(objects.close)
-    return objects
-
-
-def _broker(settings: ProcessSettings, stack: AsyncExitStack) -> tuple[Bus, asyncio.Task[None]]:
-    if not isinstance(settings, BusSettings):
-        raise TypeError("without a bus the settings must say where the broker is")
-    from osteon.bus.rabbit import RabbitBus
-
-    bus = RabbitBus(settings.amqp_url.get_secret_value())
-    connecting = asyncio.create_task(bus.start())
-    stack.push_async_callback(bus.close)
-    stack.push_async_callback(_cancel, connecting)
-    return bus, connecting
-
-
-@asynccontextmanager
-async def _service(
-    process: ProcessSettings,
-    dicom: DicomSettings,
-    secure: TlsSettings,
-    rules: AccessSettings,
-    spool_settings: SpoolSettings,
-    *,
-    bus: Bus,
-    sender: StoreSender,
-    connecting: asyncio.Task[None] | None = None,
-) -> AsyncIterator[Running]:
     allow_open_files()
-    publish = partial(announce, bus=bus, spool_id=spool_settings.spool_id)
-    spool = await Spool.open(spool_config(spool_settings, ack_after=dicom.ack_after), publish)
-    inbox = MoveProgressInbox()
-    listening = asyncio.create_task(_listen(bus, spool, inbox, spool_settings.spool_id, connecting))
-    access = Access(rules.unknown_aets, spool_settings.spool / FILE, check_host=rules.dicom_check_host)
+    inputs = stack.inputs
+    publish = partial(announce, bus=bus, spool_id=settings.spool_id)
+    spool = await Spool.open(spool_config(settings), publish)
+    access = Access(settings.unknown_aet_permissions, settings.spool_dir / FILE, check_host=settings.dicom_check_host)
     await access.load()
-    following = asyncio.create_task(_follow(bus, access, connecting))
+    ready = asyncio.Event()
+    inbox = MoveProgressInbox()
+    await inputs.enter_async_context(background(_talk_to_broker(bus, spool, settings.spool_id, inbox, access, ready)))
+    inputs.push_async_callback(spool.close, LAST_PUBLISH)
+    sender = StoreSender.from_settings(objects, bus, settings)
     handler = partial(_handler, spool=spool, bus=bus, access=access, sender=sender, inbox=inbox)
-    acceptor = Acceptor(acceptor_config(dicom), handler, AssociationObserver())
-    metrics.ASSOCIATIONS_LIMIT.set(dicom.max_associations)
-    try:
-        if connecting is None:
-            await listening
-        proxied = isinstance(process, BalancerSettings) and process.proxy_protocol
-        async with opened(acceptor, process.bind, dicom, secure, proxied=proxied) as ports:
-            yield Running(checks={"spool": spool.check}, ports=ports)
-    finally:
-        await acceptor.close(process.drain_seconds)
-        await spool.close(LAST_PUBLISH)
-        await _cancel(listening)
-        await _cancel(following)
+    acceptor = Acceptor(acceptor_config(settings), handler, AssociationObserver())
+    inputs.push_async_callback(acceptor.close, settings.drain_seconds)
+    metrics.ASSOCIATIONS_LIMIT.set(settings.max_associations)
+    with suppress(TimeoutError):
+        await asyncio.wait_for(ready.wait(), _CONNECT)
+    ports = await inputs.enter_async_context(opened(acceptor, settings.bind, settings, settings, proxied=proxied))
+    return Running(checks={"spool": spool.check}, ports=ports)
 
 
-async def _follow(bus: Bus, access: Access, connecting: asyncio.Task[None] | None) -> None:
-    if connecting is not None:
-        await asyncio.shield(connecting)
-    await access.follow(bus)
-
-
-async def _listen(
-    bus: Bus, spool: Spool, inbox: MoveProgressInbox, spool_id: str, connecting: asyncio.Task[None] | None
+async def _talk_to_broker(
+    bus: Bus, spool: Spool, spool_id: str, inbox: MoveProgressInbox, access: Access, ready: asyncio.Event
 ) -> None:
-    if connecting is not None:
-        await asyncio.shield(connecting)
+    """Declare and subscribe, which takes until there is a broker; then keep the list of modalities up to date."""
     await until_available("broker", partial(bus.declare, writer_queue(spool_id)))
     await until_available("broker", partial(bus.subscribe, PackIndexed, partial(indexed, spool=spool)))
     await until_available("broker", partial(inbox.subscribe, bus))
+    ready.set()
+    await access.follow(bus)
 
 
 def _handler(
@@ -160,9 +98,3 @@ def _shown(info: AssociationInfo) -> dict[str, tracing.Attribute]:
         "dicom.called_aet": info.called_aet,
         "client.address": info.remote_host,
     }
-
-
-async def _cancel(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task

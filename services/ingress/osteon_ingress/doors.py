@@ -22,14 +22,16 @@ async def opened(
     """
     listen = partial(_listen, acceptor, host, proxied=proxied)
     role = tls.acceptor(secure)
-    if role is None and not secure.dicom_plain:
-        raise Invalid("OSTEON_DICOM_PLAIN: without the plain port there must be a OSTEON_DICOM_TLS_CERTIFICATE")
+    if role is None and not secure.dicom_plaintext_enabled:
+        raise Invalid(
+            "OSTEON_DICOM_PLAINTEXT_ENABLED: without the plain port there must be a OSTEON_DICOM_TLS_CERTIFICATE"
+        )
     ports = {}
     async with AsyncExitStack() as stack:
         if role is not None:
             context = await stack.enter_async_context(tls.followed(role))
             ports["dicom_tls"] = await listen(secure.dicom_tls_port, "OSTEON_DICOM_TLS_PORT", context)
-        if secure.dicom_plain:
+        if secure.dicom_plaintext_enabled:
             ports["dicom"] = await listen(dicom.dicom_port, "OSTEON_DICOM_PORT")
         yield ports
 

@@ -1,25 +1,26 @@
 """What the DIMSE door does with each operation of an association."""
 
 from collections.abc import AsyncIterator
+
 from osteon import tracing
 from osteon.bus.port import Bus
-from osteon.contracts.packs import Origin
-from osteon.contracts.packs import PackIndexed
-from osteon.contracts.packs import PackSealed
-from osteon.dimse.handler import ActionRequest
-from osteon.dimse.handler import AssociationInfo
-from osteon.dimse.handler import EventReport
-from osteon.dimse.handler import FindRequest
-from osteon.dimse.handler import FindResponse
-from osteon.dimse.handler import GetRequest
-from osteon.dimse.handler import MoveRequest
-from osteon.dimse.handler import Outcome
-from osteon.dimse.handler import PresentationContext
-from osteon.dimse.handler import Refusing
-from osteon.dimse.handler import Reporter
-from osteon.dimse.handler import RetrieveResponse
-from osteon.dimse.handler import StoreRequest
-from osteon.dimse.handler import StoreSink
+from osteon.contracts.packs import Origin, PackIndexed, PackSealed
+from osteon.dimse.handler import (
+    ActionRequest,
+    AssociationInfo,
+    EventReport,
+    FindRequest,
+    FindResponse,
+    GetRequest,
+    MoveRequest,
+    Outcome,
+    PresentationContext,
+    Refusing,
+    Reporter,
+    RetrieveResponse,
+    StoreRequest,
+    StoreSink,
+)
 from osteon.dimse.status import Status
 from osteon.logging import get_logger
 from osteon.remotes.port import Permission
@@ -28,18 +29,11 @@ from osteon.spool.sealed_pack import SealedPack
 from osteon.spool.spool import Spool
 from osteon_ingress.access import Access
 from osteon_ingress.commitment import Commitments
-from osteon_ingress.find import MODALITY_WORKLIST
-from osteon_ingress.find import find
-from osteon_ingress.find import refuse_find
-from osteon_ingress.measuring import outcome
-from osteon_ingress.measuring import responses
+from osteon_ingress.find import MODALITY_WORKLIST, find, refuse_find
+from osteon_ingress.measuring import outcome, responses
 from osteon_ingress.move_progress import MoveProgressInbox
-from osteon_ingress.retrieve import get
-from osteon_ingress.retrieve import move
-from osteon_ingress.retrieve import refuse_retrieve
-from osteon_ingress.store import MeasuredSink
-from osteon_ingress.store import SenderCounts
-from osteon_ingress.store import count
+from osteon_ingress.retrieve import get, move, refuse_retrieve
+from osteon_ingress.store import MeasuredSink, SenderCounts, count
 
 log = get_logger(__name__)
 

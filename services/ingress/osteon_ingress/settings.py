@@ -7,9 +7,10 @@ from osteon.settings import (
     BusSettings,
     DicomSettings,
     ObjectSettings,
+    PackSettings,
     ProcessSettings,
-    SendingSettings,
     SpoolSettings,
+    StoreSenderSettings,
     TlsSettings,
 )
 from osteon.spool.spool import SpoolConfig
@@ -18,17 +19,13 @@ INDEX_WAIT = 30.0
 """Seconds for which a C-STORE waits to be indexed (`OSTEON_ACK_AFTER=index`) before it is answered 0xA700."""
 
 
-class IngressServiceSettings(
-    ProcessSettings,
-    DicomSettings,
-    TlsSettings,
-    BalancerSettings,
-    AccessSettings,
-    SpoolSettings,
-    BusSettings,
-    ObjectSettings,
-    SendingSettings,
+class IngressBaseSettings(
+    ProcessSettings, DicomSettings, TlsSettings, AccessSettings, SpoolSettings, PackSettings, StoreSenderSettings
 ):
+    """What the service reads, whatever its bus and its object store are."""
+
+
+class IngressServiceSettings(BalancerSettings, BusSettings, ObjectSettings, IngressBaseSettings):
     """The DIMSE door, its TLS, the spool and the broker; for C-GET the object store and how is sent."""
 
 
@@ -40,24 +37,24 @@ def acceptor_config(settings: DicomSettings) -> AcceptorConfig:
         allowed_aets=settings.allowed_aets,
         max_associations=settings.max_associations,
         max_waiting=settings.max_waiting_connections,
-        max_pdu=settings.max_pdu,
+        max_pdu=settings.max_pdu_bytes,
         async_operations=settings.async_operations,
-        artim_timeout=settings.artim_timeout,
-        dimse_timeout=settings.dimse_timeout,
-        network_timeout=settings.network_timeout,
+        artim_timeout=settings.artim_timeout_seconds,
+        dimse_timeout=settings.dimse_timeout_seconds,
+        network_timeout=settings.network_timeout_seconds,
         extra_sop_classes=settings.extra_sop_classes,
         store_unknown_sop_classes=settings.store_unknown_sop_classes,
     )
 
 
-def spool_config(settings: SpoolSettings, *, ack_after: str) -> SpoolConfig:
+def spool_config(settings: IngressBaseSettings) -> SpoolConfig:
     """Return how the spool works."""
     return SpoolConfig(
-        root=settings.spool,
+        root=settings.spool_dir,
         high_water=settings.spool_high_water,
-        quota=settings.spool_quota,
-        pack_size=settings.pack_size,
+        quota=settings.spool_quota_bytes,
+        pack_size=settings.pack_size_bytes,
         pack_seconds=settings.pack_seconds,
         republish_after=settings.republish_seconds,
-        wait_for_index=INDEX_WAIT if ack_after == "index" else None,
+        wait_for_index=INDEX_WAIT if settings.ack_after == "index" else None,
     )

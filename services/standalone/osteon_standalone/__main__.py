@@ -24,7 +24,7 @@ async def serve(settings: StandaloneServiceSettings, console: Console) -> None:
     try:
         async with build(settings) as running:
             started = True
-            if settings.demo and settings.dicom_plain:
+            if settings.demo and settings.dicom_plaintext_enabled:
                 await demo.load(settings.aet, running.ports["dicom"], settings.data / "demo-loaded", console)
             console.print(banner(settings, running), highlight=False, soft_wrap=True)
             await asyncio.Event().wait()

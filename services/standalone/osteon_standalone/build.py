@@ -2,23 +2,23 @@
 
 import fcntl
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
 
-import osteon_dispatcher.build
-import osteon_imaging.build
-import osteon_indexer.build
-import osteon_ingress.build
-import osteon_query.build
-import osteon_writer.build
 from osteon.bus.memory import MemoryBus
-from osteon.contracts.topology import ROUTER
 from osteon.errors import OsteonError, Unavailable
 from osteon.index.sql import SqlIndex
 from osteon.objects.folder import FolderObjects
 from osteon.runtime import Running
+from osteon.service_stack import service_stack
+from osteon_dispatcher import build as dispatcher
+from osteon_imaging import build as imaging
+from osteon_indexer import build as indexer
+from osteon_ingress import build as ingress
+from osteon_query import build as query
 from osteon_standalone.settings import StandaloneServiceSettings
+from osteon_writer import build as writer
 
 
 class DataUnusable(OsteonError):
@@ -27,38 +27,28 @@ class DataUnusable(OsteonError):
 
 @asynccontextmanager
 async def build(settings: StandaloneServiceSettings) -> AsyncIterator[Running]:
-    """Start everything. On leaving, doors close first, then the bus drains, then what its handlers use goes."""
+    """Start every service on the same ports."""
     data = settings.data.resolve()
-    settings = settings.model_copy(update={"spool": data / "spool"})
-    async with AsyncExitStack() as stack:
-        stack.enter_context(held(data))
+    settings = settings.model_copy(update={"spool_dir": data / "spool"})
+    async with service_stack() as stack:
+        stack.resources.enter_context(held(data))
         index = SqlIndex(f"sqlite+aiosqlite:///{data / 'index.sqlite'}")
+        stack.resources.push_async_callback(index.close)
         await index.start()
-        stack.push_async_callback(index.close)
         objects = FolderObjects(data / "objects")
         bus = MemoryBus()
+        stack.drain(bus, settings.drain_seconds)
         await bus.start()
-        await bus.declare(ROUTER)  # before the indexer publishes what a dispatcher will route
-        await stack.enter_async_context(
-            osteon_indexer.build.build_embedded(settings, bus=bus, objects=objects, index=index)
-        )
-        await stack.enter_async_context(
-            osteon_writer.build.build_embedded(settings.spool, settings.spool_id, bus=bus, objects=objects)
-        )
-        await stack.enter_async_context(osteon_imaging.build.build_embedded(settings, bus=bus, objects=objects))
         doors: dict[str, int] = {}
-        await stack.enter_async_context(
-            osteon_dispatcher.build.build_embedded(
-                settings, bus=bus, objects=objects, index=index, door_at=partial(_door_at, settings.bind, doors)
-            )
-        )
-        stack.push_async_callback(bus.close, grace=settings.drain_seconds)
-        query = await stack.enter_async_context(
-            osteon_query.build.build(settings, bus=bus, index=index, objects=objects)
-        )
-        ingress = await stack.enter_async_context(osteon_ingress.build.build(settings, bus=bus, objects=objects))
-        doors |= ingress.ports
-        yield Running(checks={**query.checks, **ingress.checks}, ports={**query.ports, **ingress.ports})
+        await indexer.build_embedded(settings, stack, bus=bus, objects=objects, index=index)
+        await writer.build_embedded(settings, stack, bus=bus, objects=objects, keep_until_indexed=True)
+        await imaging.build_embedded(settings, stack, bus=bus, objects=objects)
+        door_at = partial(_door_at, settings.bind, doors)
+        await dispatcher.build_embedded(settings, stack, bus=bus, objects=objects, index=index, door_at=door_at)
+        http = await query.build_embedded(settings, stack, bus=bus, objects=objects, index=index)
+        dicom = await ingress.build_embedded(settings, stack, bus=bus, objects=objects)
+        doors |= dicom.ports
+        yield Running(checks={**http.checks, **dicom.checks}, ports={**http.ports, **dicom.ports})
 
 
 def _door_at(bind: str, doors: Mapping[str, int]) -> str:

@@ -4,41 +4,28 @@ from typing import Literal
 
 from pydantic import Field
 
-from osteon.settings import (
-    AccessSettings,
-    HttpSettings,
-    ImagingSettings,
-    IndexerSettings,
-    ProcessSettings,
-    RemotesSettings,
-    RenderSettings,
-    SendingSettings,
-    SpoolSettings,
-    StandaloneSettings,
-    WriterSettings,
-)
-from osteon_dispatcher.settings import WorkSettings
+from osteon.settings import ImagingSettings, IndexerSettings, StandaloneSettings
+from osteon.settings.values import Seconds
+from osteon_dispatcher.settings import DispatcherBaseSettings
+from osteon_ingress.settings import IngressBaseSettings
+from osteon_query.settings import QueryBaseSettings
+from osteon_writer.settings import WriterBaseSettings
 
 
 class StandaloneServiceSettings(
-    ProcessSettings,
-    SpoolSettings,
-    WriterSettings,
+    IngressBaseSettings,
+    WriterBaseSettings,
     IndexerSettings,
-    HttpSettings,
     ImagingSettings,
-    RenderSettings,
+    DispatcherBaseSettings,
+    QueryBaseSettings,
     StandaloneSettings,
-    RemotesSettings,
-    AccessSettings,
-    WorkSettings,
-    SendingSettings,
 ):
-    """The spool, the objects and the index are in `OSTEON_DATA`, whatever `OSTEON_SPOOL` says."""
+    """The spool, the objects and the index are in `OSTEON_DATA`, whatever `OSTEON_SPOOL_DIR` says."""
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "WARNING", description="Least severity that is logged; a person watches this terminal."
     )
-    sweep_age: float = Field(
+    sweep_min_age_seconds: Seconds = Field(
         0.0, ge=0, description="Seconds from which a pack without rows is swept up; none is on its way at the start."
     )

@@ -3,66 +3,63 @@
 import asyncio
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from functools import partial
-from pathlib import Path
 
 from osteon.bus.port import Bus
-from osteon.bus.rabbit import RabbitBus
 from osteon.contracts.packs import PackIndexed, PackSealed
 from osteon.contracts.topology import writer_queue
 from osteon.dicom.reader import HeaderReader
 from osteon.objects.port import Objects
-from osteon.objects.s3 import S3Objects
 from osteon.runtime import Running
+from osteon.service_stack import ServiceStack, service_stack
 from osteon.spool.paths import release, resolve
 from osteon_writer.handlers import store_sealed
-from osteon_writer.settings import WriterServiceSettings
+from osteon_writer.settings import WriterBaseSettings, WriterServiceSettings
 
 
 @asynccontextmanager
 async def build(settings: WriterServiceSettings) -> AsyncIterator[Running]:
     """Start the service on RabbitMQ and S3."""
-    async with AsyncExitStack() as stack:
-        objects = S3Objects.from_settings(settings)
-        stack.callback(objects.close)
-        executor = stack.enter_context(ThreadPoolExecutor(settings.writer_concurrency, "sidecar"))
-        bus = RabbitBus(settings.amqp_url.get_secret_value())
-        await bus.start()
-        stack.push_async_callback(bus.close, grace=settings.drain_seconds)
-        handler = partial(
-            store_sealed, spool=settings.spool, objects=objects, bus=bus, executor=executor, reader=HeaderReader()
-        )
-        await bus.consume(writer_queue(settings.spool_id), handler, concurrency=settings.writer_concurrency)
-        yield Running(checks={"broker": bus.check, "objects": objects.check})
+    async with service_stack() as stack:
+        objects = stack.open_objects(settings)
+        bus = await stack.open_bus(settings, grace=settings.drain_seconds)
+        yield await build_embedded(settings, stack, bus=bus, objects=objects)
 
 
-@asynccontextmanager
-async def build_embedded(spool: Path, spool_id: str, *, bus: Bus, objects: Objects) -> AsyncIterator[None]:
-    """Start the service beside an in-memory bus.
+async def build_embedded(
+    settings: WriterBaseSettings, stack: ServiceStack, *, bus: Bus, objects: Objects, keep_until_indexed: bool = False
+) -> Running:
+    """Start the service on given ports.
 
-    That bus forgets what it holds in a crash, so a pack stays in the spool until it is indexed.
+    `keep_until_indexed`: a pack stays in the spool until it is indexed. It is for a bus that loses its messages in a
+    crash.
     """
+    threads = stack.resources.enter_context(ThreadPoolExecutor(settings.writer_concurrency, "sidecar"))
+    store = partial(
+        store_sealed,
+        spool=settings.spool_dir,
+        objects=objects,
+        bus=bus,
+        executor=threads,
+        reader=HeaderReader(),
+        keep=keep_until_indexed,
+    )
     paths: dict[str, str] = {}
-    with ThreadPoolExecutor(1, "sidecar") as executor:
-        store_kept = partial(
-            store_sealed,
-            spool=spool,
-            objects=objects,
-            bus=bus,
-            executor=executor,
-            reader=HeaderReader(),
-            keep=True,
-        )
 
-        async def store(message: PackSealed) -> None:
-            paths[message.pack_id] = message.path
-            await store_kept(message)
+    async def store_and_keep(message: PackSealed) -> None:
+        paths[message.pack_id] = message.path
+        await store(message)
 
-        async def forget(message: PackIndexed) -> None:
-            if path := paths.pop(message.pack_id, None):
-                await asyncio.to_thread(release, resolve(spool, path))
+    async def forget(message: PackIndexed) -> None:
+        if path := paths.pop(message.pack_id, None):
+            await asyncio.to_thread(release, resolve(settings.spool_dir, path))
 
+    if keep_until_indexed:
         await bus.subscribe(PackIndexed, forget)
-        await bus.consume(writer_queue(spool_id), store, concurrency=2)
-        yield
+    await bus.consume(
+        writer_queue(settings.spool_id),
+        store_and_keep if keep_until_indexed else store,
+        concurrency=settings.writer_concurrency,
+    )
+    return Running(checks={"broker": bus.check, "objects": objects.check})

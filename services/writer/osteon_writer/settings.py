@@ -3,5 +3,9 @@
 from osteon.settings import BusSettings, ObjectSettings, ProcessSettings, SpoolSettings, WriterSettings
 
 
-class WriterServiceSettings(ProcessSettings, SpoolSettings, BusSettings, ObjectSettings, WriterSettings):
+class WriterBaseSettings(SpoolSettings, WriterSettings):
+    """What the service reads, whatever its bus and its object store are."""
+
+
+class WriterServiceSettings(ProcessSettings, BusSettings, ObjectSettings, WriterBaseSettings):
     """The spool that it mounts, the broker and the object store."""

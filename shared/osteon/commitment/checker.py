@@ -1,27 +1,18 @@
 """Whether instances are stored so that they can be called committed: their row, their object, their bytes."""
 
 from collections import defaultdict
-from collections.abc import Awaitable
-from collections.abc import Callable
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from itertools import islice
+from pathlib import PurePosixPath
+from typing import Final, Literal
+
 from osteon.archive.ports import StoredInstances
-from osteon.archive.resources import InstanceScope
-from osteon.archive.resources import Location
-from osteon.commitment.port import CommitmentFailure
-from osteon.commitment.port import CommitmentItem
-from osteon.commitment.port import FailureReason
-from osteon.errors import Invalid
-from osteon.errors import NotFound
+from osteon.archive.resources import InstanceScope, Location
+from osteon.commitment.port import CommitmentFailure, CommitmentItem, FailureReason
+from osteon.errors import Invalid, NotFound
 from osteon.logging import get_logger
 from osteon.objects.port import Objects
-from osteon.packs.integrity import Defect
-from osteon.packs.integrity import instance_defect
-from osteon.packs.integrity import pack_defect
-from osteon.packs.integrity import read_digests
-from pathlib import PurePosixPath
-from typing import Final
-from typing import Literal
+from osteon.packs.integrity import Defect, instance_defect, pack_defect, read_digests
 
 Depth = Literal["row", "object", "sha256"]
 _BATCH: Final = 500

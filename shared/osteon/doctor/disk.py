@@ -31,8 +31,8 @@ _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
 def look(settings: SpoolSettings, say: Findings) -> None:
     """Look at the folder of the spool, of a standalone Osteon at the one in its data folder."""
-    root = settings.data / "spool" if isinstance(settings, StandaloneSettings) else settings.spool
-    variable = "OSTEON_DATA" if isinstance(settings, StandaloneSettings) else "OSTEON_SPOOL"
+    root = settings.data / "spool" if isinstance(settings, StandaloneSettings) else settings.spool_dir
+    variable = "OSTEON_DATA" if isinstance(settings, StandaloneSettings) else "OSTEON_SPOOL_DIR"
     say.doing = f"looking at {root}"
     existing = next(path for path in (root.absolute(), *root.absolute().parents) if path.exists())
     if not _try(existing, variable, say):
@@ -131,7 +131,7 @@ def _mounted(folder: Path) -> tuple[str, str]:
 
 def _look_at_space(folder: Path, settings: SpoolSettings, say: Findings) -> None:
     disk = Disk()
-    quota, high_water = settings.spool_quota, settings.spool_high_water
+    quota, high_water = settings.spool_quota_bytes, settings.spool_high_water
     admission = Admission(folder, disk, high_water=high_water, quota=quota)
     if quota:
         say.doing = f"measuring {folder}"
@@ -171,7 +171,7 @@ def _look_at_leftovers(root: Path, say: Findings) -> None:
     if old:
         say.warn(
             f"packs that have waited for more than {OLD / 60:.0f} minutes to be stored: {len(old)}",
-            "Does a writer with the same OSTEON_SPOOL and OSTEON_SPOOL_ID run? See also: osteon dlq list",
+            "Does a writer with the same OSTEON_SPOOL_DIR and OSTEON_SPOOL_ID run? See also: osteon dlq list",
         )
 
 

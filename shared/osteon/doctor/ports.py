@@ -32,7 +32,7 @@ def look(settings: ProcessSettings, say: Findings) -> None:
 
 def _ports(settings: ProcessSettings) -> Iterator[tuple[str, int]]:
     if isinstance(settings, DicomSettings) and isinstance(settings, SpoolSettings):
-        if not isinstance(settings, TlsSettings) or settings.dicom_plain:
+        if not isinstance(settings, TlsSettings) or settings.dicom_plaintext_enabled:
             yield _DICOM, settings.dicom_port
         if isinstance(settings, TlsSettings) and settings.dicom_tls_certificate:
             yield _DICOM_TLS, settings.dicom_tls_port

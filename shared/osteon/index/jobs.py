@@ -1,45 +1,22 @@
 """Jobs in the index (`osteon.jobs.port.Jobs`)."""
 
-from collections.abc import Awaitable
-from collections.abc import Callable
-from collections.abc import Mapping
-from collections.abc import Sequence
+import asyncio
+import uuid
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import fields
-from datetime import UTC
-from datetime import datetime
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, TypeVar
+
+import orjson
+from sqlalchemy import Column, Float, Integer, Row, Select, Table, Text, delete, func, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
 from osteon import tracing
 from osteon.index.database import Database
-from osteon.index.tables import Bytewise
-from osteon.index.tables import Moment
-from osteon.index.tables import metadata
+from osteon.index.tables import Bytewise, Moment, metadata
 from osteon.jobs.error_codes import ErrorCode
-from osteon.jobs.port import Job
-from osteon.jobs.port import JobCommand
-from osteon.jobs.port import JobNotFound
-from osteon.jobs.port import JobOutcome
-from osteon.jobs.port import JobState
-from osteon.jobs.port import LeaseLost
-from osteon.jobs.port import WrongState
-from sqlalchemy import Column
-from sqlalchemy import Float
-from sqlalchemy import Integer
-from sqlalchemy import Row
-from sqlalchemy import Select
-from sqlalchemy import Table
-from sqlalchemy import Text
-from sqlalchemy import delete
-from sqlalchemy import func
-from sqlalchemy import select
-from sqlalchemy import update
-from sqlalchemy.ext.asyncio import AsyncConnection
-from typing import Any
-from typing import Final
-from typing import TypeVar
-import asyncio
-import orjson
-import uuid
+from osteon.jobs.port import Job, JobCommand, JobNotFound, JobOutcome, JobState, LeaseLost, WrongState
 
 T = TypeVar("T")
 

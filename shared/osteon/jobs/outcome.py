@@ -1,21 +1,14 @@
 """What becomes of a job when a run of it has ended."""
 
-from datetime import datetime
-from datetime import timedelta
-from osteon.archive.errors import IndexUnavailable
-from osteon.errors import Invalid
-from osteon.errors import NotFound
-from osteon.errors import OsteonError
-from osteon.errors import Unavailable
-from osteon.jobs.error_codes import ErrorCode
-from osteon.jobs.error_codes import code_of
-from osteon.jobs.port import Job
-from osteon.jobs.port import JobCommand
-from osteon.jobs.port import JobOutcome
-from osteon.jobs.port import JobState
-from osteon.jobs.run import JobStopped
-from typing import Final
 import random
+from datetime import datetime, timedelta
+from typing import Final
+
+from osteon.archive.errors import IndexUnavailable
+from osteon.errors import Invalid, NotFound, OsteonError, Unavailable
+from osteon.jobs.error_codes import ErrorCode, code_of
+from osteon.jobs.port import Job, JobCommand, JobOutcome, JobState
+from osteon.jobs.run import JobStopped
 
 MAX_FAULTS: Final = 3
 """Unexpected ends of runs, deaths of workers among them, after which a job is not tried again."""

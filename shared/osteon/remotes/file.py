@@ -11,19 +11,16 @@ peers:
 What has been changed or added by REST stays. What was deleted by REST comes again unless it is deleted here too.
 """
 
-from osteon.errors import OsteonError
-from osteon.logging import get_logger
-from osteon.remotes.orthanc_json import BadRemote
-from osteon.remotes.orthanc_json import modality_from
-from osteon.remotes.orthanc_json import peer_from
-from osteon.remotes.port import Modality
-from osteon.remotes.port import Peer
-from osteon.remotes.port import Remotes
 from pathlib import Path
 from typing import Any
-from yaml.nodes import MappingNode
-from yaml.nodes import Node
+
 import yaml
+from yaml.nodes import MappingNode, Node
+
+from osteon.errors import OsteonError
+from osteon.logging import get_logger
+from osteon.remotes.orthanc_json import BadRemote, modality_from, peer_from
+from osteon.remotes.port import Modality, Peer, Remotes
 
 log = get_logger(__name__)
 

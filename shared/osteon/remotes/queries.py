@@ -1,12 +1,11 @@
 """Searches in other archives (C-FIND as SCU) and what they answered: kept for a while, the same for every replica."""
 
-from collections.abc import Mapping
-from collections.abc import Sequence
-from dataclasses import dataclass
-from dataclasses import field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
-from osteon.errors import NotFound
 from typing import Protocol
+
+from osteon.errors import NotFound
 
 
 class QueryNotFound(NotFound):

@@ -3,33 +3,23 @@
 Routing and the dry run go the same way, so that the latter tells the truth.
 """
 
-from collections.abc import Collection
-from collections.abc import Mapping
-from collections.abc import Sequence
-from dataclasses import dataclass
-from dataclasses import field
-from dataclasses import replace
-from datetime import UTC
-from datetime import datetime
-from datetime import timedelta
+import asyncio
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import orjson
+
 from osteon.archive.pack_records import InstanceState
-from osteon.archive.ports import InstanceLocator
-from osteon.archive.ports import PackOutcomes
+from osteon.archive.ports import InstanceLocator, PackOutcomes
 from osteon.archive.resources import InstanceScope
 from osteon.logging import get_logger
-from osteon.objects.port import ObjectNotFound
-from osteon.objects.port import Objects
+from osteon.objects.port import ObjectNotFound, Objects
 from osteon.packs import sidecar
-from osteon.remotes.port import RemoteNotFound
-from osteon.remotes.port import Remotes
-from osteon.rules.conditions import Candidate
-from osteon.rules.conditions import RuleVerdict
-from osteon.rules.port import Destination
-from osteon.rules.port import DestinationKind
-from osteon.rules.port import Rule
-from typing import Final
-import asyncio
-import orjson
+from osteon.remotes.port import RemoteNotFound, Remotes
+from osteon.rules.conditions import Candidate, RuleVerdict
+from osteon.rules.port import Destination, DestinationKind, Rule
 
 MAX_SHOWN: Final = 1000
 """Instances of which a trial keeps its verdicts, when it is to show them."""

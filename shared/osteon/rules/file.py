@@ -12,18 +12,17 @@ A rule that has been changed by REST stays as it was changed. One that was delet
 start, unless it is deleted here too.
 """
 
+from pathlib import Path
+from typing import Any
+
+import yaml
+from yaml.nodes import MappingNode, Node, SequenceNode
+
 from osteon.errors import OsteonError
 from osteon.logging import get_logger
 from osteon.rules.errors import BadRule
 from osteon.rules.parsing import stored_rule
-from osteon.rules.port import Rules
-from osteon.rules.port import StoredRule
-from pathlib import Path
-from typing import Any
-from yaml.nodes import MappingNode
-from yaml.nodes import Node
-from yaml.nodes import SequenceNode
-import yaml
+from osteon.rules.port import Rules, StoredRule
 
 log = get_logger(__name__)
 

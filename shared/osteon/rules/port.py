@@ -1,14 +1,12 @@
 """Routing rules, where they are kept, and the state of the destinations that they send to."""
 
-from collections.abc import Mapping
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Any, NamedTuple, Protocol
+
 from osteon.rules.conditions import RuleCondition
-from typing import Any
-from typing import NamedTuple
-from typing import Protocol
 
 
 class When(StrEnum):

@@ -17,7 +17,7 @@ from osteon.sending.reader import DataSetReader, UnreadableInstance
 from osteon.sending.steps import PreparedInstance, Steps
 from osteon.sending.suboperations import SubOperationResult
 from osteon.sending.transcoder import LossyPolicy, Transcoder
-from osteon.settings import SendingSettings
+from osteon.settings import StoreSenderSettings
 
 
 class StoreSender:
@@ -54,17 +54,17 @@ class StoreSender:
         self._memory = MemoryBudget(memory)
 
     @classmethod
-    def from_settings(cls, objects: Objects, bus: Bus, settings: SendingSettings) -> "StoreSender":
+    def from_settings(cls, objects: Objects, bus: Bus, settings: StoreSenderSettings) -> "StoreSender":
         """Return what the settings describe."""
         return cls(
             objects,
             bus,
-            read_ahead=settings.send_read_ahead,
-            memory=settings.send_memory,
+            read_ahead=settings.send_read_ahead_bytes,
+            memory=settings.send_memory_bytes,
             lossy=settings.send_lossy,
             quality=settings.send_quality,
             verify=settings.send_verify,
-            transcode_timeout=settings.send_transcode_seconds,
+            transcode_timeout=settings.transcode_timeout_seconds,
         )
 
     async def send(

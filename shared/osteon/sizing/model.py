@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
-from osteon.settings import SpoolSettings
+from osteon.settings import PackSettings, SpoolSettings
 from osteon.sizing import measured
 from osteon.sizing.measured import MB, Cost
 
 HOUR: Final = 3600
 _SPOOL: Final = SpoolSettings.model_fields
+_PACK: Final = PackSettings.model_fields
 _MESSAGES_A_PACK: Final = 3
 """`PackSealed`, `PackStored`, `PackIndexed`."""
 
@@ -179,7 +180,7 @@ class Sizing:
     def packs_a_second(self) -> float:
         """At most, in the busiest minutes: each association seals a pack when it is full or old enough."""
         site = self.site
-        full = site.burst * site.bytes_a_second / float(_SPOOL["pack_size"].default)
+        full = site.burst * site.bytes_a_second / float(_PACK["pack_size_bytes"].default)
         return min(site.burst * site.rate, site.associations / float(_SPOOL["pack_seconds"].default) + full)
 
     @property

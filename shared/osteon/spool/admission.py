@@ -49,7 +49,7 @@ class Admission:
     def check(self) -> None:
         """Raise `SpoolFull` when there is no room; the message says which setting decides."""
         if self.quota and self._used + self._unmeasured >= self.quota:
-            raise SpoolFull(f"spool is full: OSTEON_SPOOL_QUOTA of {self.quota} bytes reached")
+            raise SpoolFull(f"spool is full: OSTEON_SPOOL_QUOTA_BYTES of {self.quota} bytes reached")
         self._refresh()
         if self._share >= self._high_water:
             raise SpoolFull(f"spool disk is {self._share:.0%} full (OSTEON_SPOOL_HIGH_WATER)")

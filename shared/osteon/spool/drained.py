@@ -23,7 +23,7 @@ def main(
     timeout: Annotated[float, typer.Option(min=0, help="Seconds to wait at most.")] = 300.0,
 ) -> None:
     """Wait until no process takes instances into the spool and all its packs are stored. Exits with 0, or 1 if late."""
-    root = settings_or_exit(SpoolSettings).spool
+    root = settings_or_exit(SpoolSettings).spool_dir
     deadline = time.monotonic() + timeout
     while (left := remains(root)) and time.monotonic() < deadline:
         time.sleep(_PAUSE)

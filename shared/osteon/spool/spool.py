@@ -103,7 +103,7 @@ class Spool:
         try:
             folder = await asyncio.to_thread(SpoolFolder.create, config.root, disk)
         except OSError as error:
-            raise SpoolFailed(f"the spool {config.root} cannot be used (OSTEON_SPOOL): {error}") from error
+            raise SpoolFailed(f"the spool {config.root} cannot be used (OSTEON_SPOOL_DIR): {error}") from error
         spool = cls(config, folder, publish, disk)
         await spool.measure()
         spool._start()

@@ -86,7 +86,8 @@ def files(pid: int) -> int:
 
 @pytest.fixture
 def process(tmp_path: Path) -> Iterator[Standalone]:
-    limits = {"MAX_ASSOCIATIONS": "100", "MAX_WAITING_CONNECTIONS": "100", "DIMSE_TIMEOUT": "3", "ARTIM_TIMEOUT": "3"}
+    limits = {"MAX_ASSOCIATIONS": "100", "MAX_WAITING_CONNECTIONS": "100", "DIMSE_TIMEOUT_SECONDS": "3",
+              "ARTIM_TIMEOUT_SECONDS": "3"}  # fmt: skip
     running = Standalone(tmp_path / "data", **{f"OSTEON_{name}": value for name, value in limits.items()})
     running.start()
     yield running

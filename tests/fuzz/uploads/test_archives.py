@@ -34,7 +34,7 @@ def zipped(files: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes
 
 @pytest.fixture
 async def archive(tmp_path: Path) -> AsyncIterator[Running]:
-    async with door(tmp_path, Settings(upload_limit=LIMIT)) as running:
+    async with door(tmp_path, Settings(max_upload_bytes=LIMIT)) as running:
         yield running
 
 

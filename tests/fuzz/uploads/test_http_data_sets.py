@@ -36,7 +36,7 @@ def file(data: bytes, syntax: str = EXPLICIT) -> bytes:
 
 @pytest.fixture
 async def archive(tmp_path: Path) -> AsyncIterator[Running]:
-    async with door(tmp_path, Settings(upload_limit=8 << 20)) as running:
+    async with door(tmp_path, Settings(max_upload_bytes=8 << 20)) as running:
         yield running
 
 
@@ -114,7 +114,7 @@ async def test_a_body_that_comes_by_the_byte_loses_its_turn(tmp_path: Path, monk
             yield b"x"
             await asyncio.sleep(0.02)
 
-    async with door(tmp_path, Settings(uploads=1)) as archive:
+    async with door(tmp_path, Settings(max_concurrent_uploads=1)) as archive:
         slow = asyncio.create_task(archive.http.post("/instances", content=trickle()))
         await asyncio.sleep(0.1)
         assert (await archive.http.post("/instances", content=part10(ct_slice()))).status_code == 200

@@ -1,38 +1,27 @@
 """`DicomModalityStore`: what is sent, what is sent again, and what the job shows of it."""
 
+import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
 from osteon.archive.resources import InstanceScope
-from osteon.dimse.errors import ConnectFailed
-from osteon.dimse.errors import NoAnswer
+from osteon.dimse.errors import ConnectFailed, NoAnswer
 from osteon.dimse.handler import Outcome
 from osteon.dimse.status import Status
 from osteon.jobs.port import JobCommand
 from osteon.jobs.run import JobStopped
-from osteon.remotes.job_params import ModalityStoreParams
-from osteon.remotes.job_params import StraightStoreParams
-from osteon_dispatcher.store_jobs.send_run import SendFailed
-from osteon_dispatcher.store_jobs.send_run import SendIncomplete
+from osteon.remotes.job_params import ModalityStoreParams, StraightStoreParams
+from osteon_dispatcher.store_jobs.send_run import SendFailed, SendIncomplete
 from osteon_local.part import free_port
-from pathlib import Path
-from support.dimse import CT
-from support.dimse import EXPLICIT
-from support.dimse import Peer
-from support.dimse import Recorder
-from support.dimse import Sink
-from support.dimse import pdu
-from support.dimse import running
+from support.dimse import CT, EXPLICIT, Peer, Recorder, Sink, pdu, running
 from support.fake_jobs import FakeRun
 from support.make import ct_slice
 from support.packs import part10
-from support.scp import accept
-from support.scp import request
-from support.scp import response
-from support.scp import scripted
-from support.sending import World
-from support.sending import sending_world
-from typing import Any
-import asyncio
-import pytest
+from support.scp import accept, request, response, scripted
+from support.sending import World, sending_world
 
 FULL = Outcome(Status.OUT_OF_RESOURCES, "disk full")
 WRONG = Outcome(Status.CANNOT_UNDERSTAND, "no such thing")

@@ -1,33 +1,27 @@
 """`OrthancPeerStore`: to `/instances` and by STOW-RS."""
 
-from collections.abc import AsyncIterator
-from collections.abc import Iterator
+import base64
+import gzip
+import json
+import ssl
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
 from osteon.archive.resources import InstanceScope
-from osteon.contracts.imaging import TranscodeRequested
-from osteon.contracts.imaging import Transcoded
+from osteon.contracts.imaging import Transcoded, TranscodeRequested
 from osteon.contracts.topology import TRANSCODE
 from osteon.errors import Invalid
 from osteon.remotes.job_params import PeerStoreParams
 from osteon.remotes.port import Peer
-from osteon_dispatcher.peer_client import PeerRefused
-from osteon_dispatcher.peer_client import PeerUnavailable
-from osteon_dispatcher.store_jobs.send_run import SendFailed
-from osteon_dispatcher.store_jobs.send_run import SendIncomplete
+from osteon_dispatcher.peer_client import PeerRefused, PeerUnavailable
+from osteon_dispatcher.store_jobs.send_run import SendFailed, SendIncomplete
 from osteon_local.part import free_port
-from pathlib import Path
-from support.certificates import Authority
-from support.certificates import needs_openssl
+from support.certificates import Authority, needs_openssl
 from support.pixels import nothing_below
-from support.sending import HttpPeer
-from support.sending import World
-from support.sending import http_peer
-from support.sending import sending_world
-from typing import Any
-import base64
-import gzip
-import json
-import pytest
-import ssl
+from support.sending import HttpPeer, World, http_peer, sending_world
 
 
 @pytest.fixture

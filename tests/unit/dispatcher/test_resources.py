@@ -1,14 +1,14 @@
 """Which instances the resources of a job are, and where another worker goes on."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
 from osteon.archive.errors import ResourceNotFound
 from osteon.archive.resources import InstanceScope
-from osteon_dispatcher.store_jobs.resources import InstancePosition
-from osteon_dispatcher.store_jobs.resources import iter_instances
-from pathlib import Path
-from support.sending import World
-from support.sending import sending_world
-import pytest
+from osteon_dispatcher.store_jobs.resources import InstancePosition, iter_instances
+from support.sending import World, sending_world
 
 
 @pytest.fixture

@@ -1,35 +1,31 @@
 """Routing: what rules send of indexed packs and of stable studies, once, and what they leave."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from datetime import UTC
-from datetime import datetime
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydicom import Dataset
+
 from osteon.archive.changes import ChangeType
 from osteon.archive.errors import IndexUnavailable
-from osteon.contracts.packs import PackIndexed
-from osteon.contracts.packs import PackStored
+from osteon.contracts.packs import PackIndexed, PackStored
 from osteon.dicom.query import Level
 from osteon.jobs.port import Job
 from osteon.packs import sidecar
-from osteon.remotes.job_params import ModalityStoreParams
-from osteon.remotes.job_params import PeerStoreParams
+from osteon.remotes.job_params import ModalityStoreParams, PeerStoreParams
 from osteon.remotes.port import Modality
-from osteon.rules.conditions import Candidate
-from osteon.rules.conditions import RuleVerdict
+from osteon.rules.conditions import Candidate, RuleVerdict
 from osteon.rules.parsing import stored_rule
 from osteon.rules.port import StoredRule
 from osteon_dispatcher import routing
 from osteon_dispatcher.routing import Router
 from osteon_dispatcher.stability_sweep import sweep
-from pathlib import Path
-from pydicom import Dataset
-from support.indexer import Room
-from support.indexer import indexer_room
+from support.indexer import Room, indexer_room
 from support.make import ct_slice
-from typing import Any
-import asyncio
-import pytest
 
 STUDY, SERIES = "1.2.3", "1.2.3.4"
 AI = [{"modality": "ai"}]

@@ -167,7 +167,11 @@ def test_a_secure_port_that_presents_our_certificate_is_ours(pair: tuple[Path, P
     with tls_server(pair) as port:
         for files, ours in ((pair, True), (certificate(tmp_path, "another"), False)):
             say = Findings("ports")
-            settings = {"dicom_tls_port": port, "dicom_tls_certificate": str(files[0]), "dicom_plain": False}
+            settings = {
+                "dicom_tls_port": port,
+                "dicom_tls_certificate": str(files[0]),
+                "dicom_plaintext_enabled": False,
+            }
             ports.look(DoorPorts(health_port=0, **settings), say)
             assert [each.what.endswith("is Osteon's: it runs already") for each in say.found] == [ours]
 

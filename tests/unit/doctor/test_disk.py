@@ -41,7 +41,7 @@ def mount(tmp_path: Path) -> Iterator[Mount]:
 
 def look(root: Path, **settings: object) -> list[str]:
     say = Findings("disk")
-    disk.look(SpoolSettings(**{"spool": root, "spool_high_water": 1, **settings}), say)  # type: ignore[arg-type]
+    disk.look(SpoolSettings(**{"spool_dir": root, "spool_high_water": 1, **settings}), say)  # type: ignore[arg-type]
     return bad(say.found)
 
 
@@ -60,7 +60,7 @@ def test_a_read_only_spool_fails(mount: Mount) -> None:
     [wrong] = look(mount("ro"))
     assert wrong.startswith("FAIL ")
     assert "Read-only file system" in wrong
-    assert "OSTEON_SPOOL" in wrong
+    assert "OSTEON_SPOOL_DIR" in wrong
 
 
 def test_a_full_disk_fails(mount: Mount) -> None:
@@ -83,8 +83,8 @@ def test_a_spool_in_memory_is_warned_of(mount: Mount) -> None:
 def test_a_quota_that_is_reached_fails(tmp_path: Path) -> None:
     folder = SpoolFolder.create(tmp_path, Disk())
     (folder.path / "p.tar").write_bytes(bytes(2048))
-    [wrong] = look(tmp_path, spool_quota=1024)
-    assert "OSTEON_SPOOL_QUOTA of 1024 bytes reached" in wrong
+    [wrong] = look(tmp_path, spool_quota_bytes=1024)
+    assert "OSTEON_SPOOL_QUOTA_BYTES of 1024 bytes reached" in wrong
 
 
 def test_packs_that_nobody_holds_and_damaged_files_are_named_and_left_alone(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ app.command()(command.main)
 def nothing_answers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Every part that an ingress uses is down."""
     look(monkeypatch, "cluster", [])  # clears the environment
-    monkeypatch.setenv("OSTEON_SPOOL", str(tmp_path))
+    monkeypatch.setenv("OSTEON_SPOOL_DIR", str(tmp_path))
     monkeypatch.setenv("OSTEON_AMQP_URL", f"amqp://127.0.0.1:{free_port()}/")
     monkeypatch.setenv("OSTEON_S3_ENDPOINT", f"127.0.0.1:{free_port()}")
     monkeypatch.setenv("OSTEON_DATABASE_URL", f"postgresql+psycopg://osteon@127.0.0.1:{free_port()}/osteon")
@@ -48,7 +48,7 @@ def test_a_spool_that_can_not_be_written_keeps_an_ingress_from_starting(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "file").touch()
-    monkeypatch.setenv("OSTEON_SPOOL", str(tmp_path / "file"))
+    monkeypatch.setenv("OSTEON_SPOOL_DIR", str(tmp_path / "file"))
     assert doctor().exit_code == 2
 
 

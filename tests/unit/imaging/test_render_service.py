@@ -28,6 +28,7 @@ from osteon_imaging.turns import Urgency
 from osteon_imaging.workers import Workers
 from support.make import saved
 from support.pictures import grey
+from support.service import embedded
 
 pytestmark = pytest.mark.slow
 PNG, OCTETS = "image/png", "application/octet-stream"
@@ -52,8 +53,8 @@ class Service:
 async def serving(folder: Path, **settings: object) -> AsyncIterator[Service]:
     bus, objects = MemoryBus(), FolderObjects(folder / "objects")
     await bus.start()
-    usual = ImagingSettings(imaging_workers=1, imaging_warm=0)
-    async with build_embedded(usual.model_copy(update=settings), bus=bus, objects=objects):
+    usual = ImagingSettings(imaging_workers=1, imaging_min_idle_workers=0)
+    async with embedded(build_embedded, usual.model_copy(update=settings), bus=bus, objects=objects):
         yield Service(bus, objects)
         await bus.close()
 

@@ -25,6 +25,7 @@ from osteon_imaging.tasks import Failure, Outcome, TranscodeTask
 from osteon_imaging.workers import Workers
 from support.imaging import SYNTAX, image
 from support.make import saved
+from support.service import embedded
 
 pytestmark = pytest.mark.slow
 
@@ -45,7 +46,7 @@ class Service:
 async def service(tmp_path: Path) -> AsyncIterator[Service]:
     bus, objects = MemoryBus(), FolderObjects(tmp_path / "objects")
     await bus.start()
-    async with build_embedded(ImagingSettings(imaging_workers=1), bus=bus, objects=objects):
+    async with embedded(build_embedded, ImagingSettings(imaging_workers=1), bus=bus, objects=objects):
         yield Service(bus, objects)
         await bus.close()
 
@@ -174,7 +175,7 @@ async def test_a_request_that_killed_its_worker_is_not_tried_again_for_a_while(
     monkeypatch.setattr("osteon_imaging.build.Workers", lambda n, **k: Workers(n, **k, command=faking("sys.exit(3)")))
     bus, objects = MemoryBus(), FolderObjects(tmp_path / "objects")
     await bus.start()
-    async with build_embedded(ImagingSettings(imaging_workers=1), bus=bus, objects=objects):
+    async with embedded(build_embedded, ImagingSettings(imaging_workers=1), bus=bus, objects=objects):
         service = Service(bus, objects)
         await objects.put("a", b"poison")
         assert "status 3" in (await service.ask("a", 6)).error

@@ -15,12 +15,14 @@ from osteon.contracts.topology import MODALITIES, RpcQueue
 from osteon.dimse.handler import AssociationInfo
 from osteon.dimse.observer import Rejected
 from osteon.errors import Invalid
+from osteon.objects.folder import FolderObjects
 from osteon.remotes.port import Permission
 from osteon.settings import load
 from osteon_ingress.access import Access
-from osteon_ingress.build import build
+from osteon_ingress.build import build_embedded
 from osteon_ingress.settings import IngressServiceSettings
 from support.make import ct_slice
+from support.service import embedded
 
 ALL = tuple(Permission)
 CT = KnownModality(aet="CT", host="127.0.0.1", permissions=("echo", "store"))
@@ -154,13 +156,13 @@ async def test_a_strict_door_without_any_list_asks_to_come_again(tmp_path, conte
 
 @pytest.mark.parametrize(("text", "expected"), [("none", ()), ("echo, store", ("echo", "store"))])
 def test_what_unknown_callers_may_do_is_a_list_of_words(monkeypatch, text, expected):
-    monkeypatch.setenv("OSTEON_UNKNOWN_AETS", text)
-    assert load(IngressServiceSettings).unknown_aets == expected
+    monkeypatch.setenv("OSTEON_UNKNOWN_AET_PERMISSIONS", text)
+    assert load(IngressServiceSettings).unknown_aet_permissions == expected
 
 
 def test_a_word_that_is_no_permission_stops_the_start(monkeypatch):
-    monkeypatch.setenv("OSTEON_UNKNOWN_AETS", "echo,print")
-    with pytest.raises(Invalid, match=r"OSTEON_UNKNOWN_AETS.*storage_commitment"):
+    monkeypatch.setenv("OSTEON_UNKNOWN_AET_PERMISSIONS", "echo,print")
+    with pytest.raises(Invalid, match=r"OSTEON_UNKNOWN_AET_PERMISSIONS.*storage_commitment"):
         load(IngressServiceSettings)
 
 
@@ -173,9 +175,9 @@ async def test_a_refused_operation_is_answered_0124_and_a_refused_caller_rejecte
 
     await bus.serve(MODALITIES, tell)
     settings = IngressServiceSettings(
-        spool=tmp_path / "spool", dicom_port=0, unknown_aets=("echo",), drain_seconds=1.0
+        spool_dir=tmp_path / "spool", dicom_port=0, unknown_aet_permissions=("echo",), drain_seconds=1.0
     )  # fmt: skip
-    async with build(settings, bus=bus) as running:
+    async with embedded(build_embedded, settings, bus=bus, objects=FolderObjects(tmp_path)) as running:
         async with asyncio.timeout(10):
             while not query.seen:
                 await asyncio.sleep(0.01)

@@ -14,15 +14,16 @@ from osteon.contracts.packs import PackIndexed, PackSealed
 from osteon.contracts.topology import writer_queue
 from osteon.errors import OsteonError
 from osteon.metrics import ASSOCIATIONS_OPEN, RECEIVED_INSTANCES
-from osteon.settings import ProcessSettings
-from osteon_ingress.build import build
+from osteon.objects.folder import FolderObjects
+from osteon_ingress.build import build, build_embedded
 from osteon_ingress.settings import IngressServiceSettings
 from support.make import ct_slice
+from support.service import embedded
 from support.spool import contents
 
 
 def settings(folder: Path, **changes: Any) -> IngressServiceSettings:
-    return IngressServiceSettings(**{"spool": folder, "dicom_port": 0, "drain_seconds": 2.0, **changes})
+    return IngressServiceSettings(**{"spool_dir": folder, "dicom_port": 0, "drain_seconds": 2.0, **changes})
 
 
 @asynccontextmanager
@@ -39,7 +40,9 @@ async def ingress(
             await handler(bus, message)
 
     try:
-        async with build(settings(folder, **changes), bus=bus) as running:
+        async with embedded(
+            build_embedded, settings(folder, **changes), bus=bus, objects=FolderObjects(folder)
+        ) as running:
             await bus.consume(writer_queue("spool"), write)
             await running.checks["spool"]()
             yield running.ports["dicom"], packs
@@ -122,11 +125,7 @@ async def test_the_door_opens_and_stores_without_a_broker_and_the_next_process_p
 async def test_a_port_that_is_taken_stops_the_start_with_its_setting(tmp_path: Path) -> None:
     async with ingress(tmp_path) as (port, _):
         with pytest.raises(OsteonError, match="OSTEON_DICOM_PORT"):
-            async with build(settings(tmp_path, dicom_port=port), bus=MemoryBus()):
+            async with embedded(
+                build_embedded, settings(tmp_path, dicom_port=port), bus=MemoryBus(), objects=FolderObjects(tmp_path)
+            ):
                 pass
-
-
-async def test_settings_of_another_service_are_refused() -> None:
-    with pytest.raises(TypeError):
-        async with build(ProcessSettings(), bus=MemoryBus()):
-            pass

@@ -12,12 +12,14 @@ from osteon.dimse.config import AcceptorConfig
 from osteon.dimse.requestor import Proposed, Remote, associate
 from osteon.dimse.tls import client_context
 from osteon.errors import Invalid, OsteonError
+from osteon.objects.folder import FolderObjects
 from osteon.settings import DicomSettings, TlsSettings
-from osteon_ingress.build import build
+from osteon_ingress.build import build_embedded
 from osteon_ingress.doors import opened
 from osteon_ingress.settings import IngressServiceSettings
 from support.certificates import Authority, needs_openssl
 from support.dimse import IMPLICIT, SUCCESS, VERIFICATION, Recorder
+from support.service import embedded
 
 ECHO = Proposed(abstract_syntax=VERIFICATION, transfer_syntaxes=(IMPLICIT,))
 
@@ -46,7 +48,7 @@ async def test_with_a_certificate_there_is_a_secure_port_and_the_plain_one_may_b
     ca = Authority(tmp_path)
     pair = ca.sign()
     files = {"dicom_tls_certificate": str(pair.certificate), "dicom_tls_key": str(pair.key)}
-    async with doors(acceptor, dicom_tls_ca=str(ca.certificate), dicom_plain=plain, **files) as ports:
+    async with doors(acceptor, dicom_tls_ca=str(ca.certificate), dicom_plaintext_enabled=plain, **files) as ports:
         assert set(ports) == ({"dicom", "dicom_tls"} if plain else {"dicom_tls"})
         tls = client_context(pair.files(ca))
         remote = Remote(aet="OSTEON", host="127.0.0.1", port=ports["dicom_tls"], tls=tls)
@@ -56,8 +58,8 @@ async def test_with_a_certificate_there_is_a_secure_port_and_the_plain_one_may_b
 
 
 async def test_without_any_port_the_start_says_so(acceptor: Acceptor) -> None:
-    with pytest.raises(Invalid, match="OSTEON_DICOM_PLAIN"):
-        async with doors(acceptor, dicom_plain=False):
+    with pytest.raises(Invalid, match="OSTEON_DICOM_PLAINTEXT_ENABLED"):
+        async with doors(acceptor, dicom_plaintext_enabled=False):
             pass
 
 
@@ -73,10 +75,10 @@ async def test_a_secure_port_that_is_taken_is_named(acceptor: Acceptor, tmp_path
 
 
 async def test_the_service_does_not_start_with_files_that_it_can_not_use(tmp_path: Path) -> None:
-    settings = IngressServiceSettings(spool=tmp_path / "spool", dicom_port=0, dicom_tls_certificate="/nowhere.pem")
+    settings = IngressServiceSettings(spool_dir=tmp_path / "spool", dicom_port=0, dicom_tls_certificate="/nowhere.pem")
     bus = MemoryBus()
     await bus.start()
     with pytest.raises(Invalid, match=r"OSTEON_DICOM_TLS_CERTIFICATE: /nowhere\.pem: No such file"):
-        async with build(settings, bus=bus):
+        async with embedded(build_embedded, settings, bus=bus, objects=FolderObjects(tmp_path)):
             pass
     await bus.close(grace=1)

@@ -105,7 +105,7 @@ async def test_a_cancel_in_the_middle_ends_it_with_what_was_done(tmp_path: Path)
 @pytest.mark.parametrize("ending", ["abort", "reset", "silence"])
 async def test_a_requester_that_goes_or_stalls_in_the_middle_disturbs_no_other(tmp_path: Path, ending: str) -> None:
     big = files(tmp_path / "in", 20, PixelData=bytes(1 << 20), Rows=1024, Columns=512)
-    async with door(tmp_path, big, send_read_ahead=2 << 20, send_memory=4 << 20) as port:
+    async with door(tmp_path, big, send_read_ahead_bytes=2 << 20, send_memory_bytes=4 << 20) as port:
         lost = await connected(port)
         await as_getter(lost)
         await lost.send(get_message())

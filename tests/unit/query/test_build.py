@@ -1,22 +1,22 @@
 """The composition root on embedded ports, over a real socket."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import httpx
 
 from osteon.contracts.find import FindPage, FindRequested
 from osteon.contracts.topology import FIND
-from osteon_query.build import build
+from osteon_query.build import build_embedded
 from support.make import ct_slice
 from support.query import Settings, door
+from support.service import embedded
 
 
 async def test_the_service_serves_http_and_c_find_on_the_ports_given(tmp_path: Path) -> None:
     async with door(tmp_path) as behind:
-        settings = replace(Settings(), http_port=0)
+        settings = Settings(http_port=0)
         async with (
-            build(settings, bus=behind.bus, index=behind.index, objects=behind.objects) as running,
+            embedded(build_embedded, settings, bus=behind.bus, index=behind.index, objects=behind.objects) as running,
             httpx.AsyncClient(base_url=f"http://127.0.0.1:{running.ports['http']}") as http,
         ):
             await behind.stow(ct_slice())

@@ -96,7 +96,7 @@ def zipped(files: dict[str, bytes]) -> bytes:
 
 
 async def test_a_zip_bomb_is_stopped_at_the_upload_limit(tmp_path: Path) -> None:
-    async with door(tmp_path, Settings(upload_limit=100_000)) as archive:
+    async with door(tmp_path, Settings(max_upload_bytes=100_000)) as archive:
         response = await archive.http.post("/instances", content=zipped({"bomb": bytes(50 << 20)}))
         assert response.status_code == 413
         assert not list((tmp_path / "uploading").iterdir())
@@ -145,7 +145,7 @@ async def test_an_encrypted_or_damaged_zip_entry_is_a_bad_request(archive: Runni
 
 
 async def test_not_indexed_in_time_is_503_and_sending_again_is_safe(tmp_path: Path) -> None:
-    async with door(tmp_path, Settings(index_wait=0.01), indexing=False) as archive:
+    async with door(tmp_path, Settings(upload_index_timeout_seconds=0.01), indexing=False) as archive:
         response = await archive.http.post("/instances", content=part10(ct_slice()))
         assert response.status_code == 503
         assert response.headers["Retry-After"]

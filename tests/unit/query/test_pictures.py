@@ -343,7 +343,7 @@ async def test_what_imaging_could_not_do_becomes_a_status_with_the_reason(
 
 
 async def test_a_picture_that_takes_too_long_is_given_up(tmp_path: Path) -> None:
-    async with door(tmp_path, Settings(render_seconds=0.05, render_at_once=1)) as archive:
+    async with door(tmp_path, Settings(render_seconds=0.05, render_concurrency=1)) as archive:
         await archive.bus.serve(RENDER, Script(0.5, 0.5))
         path = await stored(archive, ramp())
         both = await asyncio.gather(*(archive.http.get(path + "/preview") for _ in range(2)))

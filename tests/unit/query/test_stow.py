@@ -211,7 +211,7 @@ async def test_a_compressed_body_is_not_taken(archive: Running) -> None:
 
 
 async def test_a_body_over_the_limit_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
-    async with door(tmp_path, Settings(upload_limit=20_000)) as archive:
+    async with door(tmp_path, Settings(max_upload_bytes=20_000)) as archive:
         body, kind = multipart([part10(ct_slice()) for _ in range(3)])
 
         async def chunked():  # type: ignore[no-untyped-def]
@@ -221,7 +221,7 @@ async def test_a_body_over_the_limit_is_refused_and_leaves_nothing(tmp_path: Pat
         for content in (body, chunked()):
             response = await archive.http.post(f"{WEB}/studies", content=content, headers={"Content-Type": kind})
             assert response.status_code == 413
-            assert "OSTEON_UPLOAD_LIMIT" in response.json()["detail"]
+            assert "OSTEON_MAX_UPLOAD_BYTES" in response.json()["detail"]
         assert not list((tmp_path / "uploading").iterdir())
         assert (await archive.index.statistics()).instances == 0
 
@@ -251,7 +251,7 @@ async def test_without_a_broker_the_answer_is_503_with_retry_after(archive: Runn
 
 
 async def test_what_is_stored_but_not_indexed_in_time_is_accepted_with_a_warning(tmp_path: Path) -> None:
-    async with door(tmp_path, Settings(index_wait=0.01), indexing=False) as archive:
+    async with door(tmp_path, Settings(upload_index_timeout_seconds=0.01), indexing=False) as archive:
         body, kind = multipart([part10(ct_slice())])
         response = await archive.http.post(f"{WEB}/studies", content=body, headers={"Content-Type": kind})
         assert response.status_code == 202
@@ -303,7 +303,7 @@ async def test_uploads_wait_for_their_turn_and_are_refused_when_it_does_not_come
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(uploads, "_TURN", 0.05)
-    async with door(tmp_path, Settings(uploads=1)) as archive:
+    async with door(tmp_path, Settings(max_concurrent_uploads=1)) as archive:
         body, kind = multipart([part10(ct_slice())])
         half_sent, go_on = asyncio.Event(), asyncio.Event()
 
@@ -319,7 +319,7 @@ async def test_uploads_wait_for_their_turn_and_are_refused_when_it_does_not_come
         refused = await archive.http.post(f"{WEB}/studies", content=body, headers=headers)
         assert refused.status_code == 503
         assert int(refused.headers["Retry-After"]) > 0
-        assert "OSTEON_UPLOADS" in refused.json()["detail"]
+        assert "OSTEON_MAX_CONCURRENT_UPLOADS" in refused.json()["detail"]
         monkeypatch.setattr(uploads, "_TURN", 30)
         waiting = asyncio.create_task(archive.http.post(f"{WEB}/studies", content=body, headers=headers))
         go_on.set()
@@ -327,7 +327,7 @@ async def test_uploads_wait_for_their_turn_and_are_refused_when_it_does_not_come
 
 
 async def test_an_upload_that_fails_gives_its_turn_to_the_next(tmp_path: Path) -> None:
-    async with door(tmp_path, Settings(uploads=1)) as archive:
+    async with door(tmp_path, Settings(max_concurrent_uploads=1)) as archive:
         for body in (b"--BOUNDARY\r\n\r\nhalf", b"nothing"):
             _, kind = multipart([])
             response = await archive.http.post(f"{WEB}/studies", content=body, headers={"Content-Type": kind})
@@ -350,7 +350,7 @@ async def test_a_full_disk_is_503(archive: Running, monkeypatch: pytest.MonkeyPa
 async def test_a_pack_that_can_not_be_stored_fails_the_request_while_more_comes_in(
     archive: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(uploads, "PACK_BYTES", 1)
+    archive.app.state.door.uploads.pack_size = 1
     store, calls = archive.objects.put_file, []
 
     async def fail_once(*arguments: Any) -> None:

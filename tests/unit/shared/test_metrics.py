@@ -70,7 +70,7 @@ def test_only_the_first_so_many_names_are_told_apart() -> None:
 def test_a_setting_says_how_many_names_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics.AETS, "most", 200)
     monkeypatch.setattr(metrics.SENDERS, "most", 200)
-    vitals.introduce("test", ProcessSettings(metric_aets=7))
+    vitals.introduce("test", ProcessSettings(metrics_max_aets=7))
     assert (metrics.AETS.most, metrics.SENDERS.most) == (7, 7)
 
 

@@ -5,15 +5,22 @@ import os
 import pytest
 
 from osteon.settings import (
+    GROUPS,
+    RENAMED,
     BadSettings,
     BusSettings,
+    CommitmentSettings,
     DicomSettings,
     HttpSettings,
+    IndexerSettings,
     ObjectSettings,
-    groups,
+    PackSettings,
+    RoutingSettings,
+    SpoolSettings,
     known_names,
     load,
 )
+from osteon.settings.values import parse_size
 
 
 @pytest.fixture(autouse=True)
@@ -57,7 +64,7 @@ def test_a_setting_of_another_service_is_no_error(monkeypatch: pytest.MonkeyPatc
 
 
 def test_no_two_groups_define_the_same_setting() -> None:
-    names = [name for group in groups() for name in group.model_fields]
+    names = [name for group in GROUPS for name in group.model_fields]
     assert len(names) == len(set(names)) == len(known_names())
 
 
@@ -88,3 +95,76 @@ def test_what_may_hold_a_password_is_not_repeated_in_an_error(monkeypatch: pytes
     with pytest.raises(BadSettings) as error:
         load(BusSettings)
     assert "topsecret" not in str(error.value)
+
+
+def test_the_old_name_of_a_setting_stops_the_start_with_the_new_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OSTEON_STABLE_AGE", "60")
+    with pytest.raises(BadSettings, match=r"^OSTEON_STABLE_AGE is now OSTEON_STABLE_AGE_SECONDS "):
+        load(DicomSettings)
+
+
+def test_a_renamed_setting_leads_to_one_that_there_is() -> None:
+    assert set(RENAMED.values()) <= known_names()
+    assert not set(RENAMED) & known_names()
+
+
+@pytest.mark.parametrize(
+    ("value", "size"),
+    [
+        ("67108864", 64 << 20),
+        ("64MiB", 64 << 20),
+        ("64 mib", 64 << 20),
+        ("64MB", 64_000_000),
+        ("1.5GB", 1_500_000_000),
+        ("2TiB", 2 << 40),
+        ("100000B", 100_000),
+    ],
+)
+def test_a_size_is_a_number_of_bytes_or_has_a_unit(monkeypatch: pytest.MonkeyPatch, value: str, size: int) -> None:
+    monkeypatch.setenv("OSTEON_PACK_SIZE_BYTES", value)
+    assert load(PackSettings).pack_size_bytes == size
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"), [("2.5", 2.5), ("250ms", 0.25), ("10s", 10), ("5 m", 300), ("2h", 7200), ("1d", 86_400)]
+)
+def test_a_duration_is_a_number_or_has_a_unit(monkeypatch: pytest.MonkeyPatch, value: str, seconds: float) -> None:
+    monkeypatch.setenv("OSTEON_STABLE_AGE_SECONDS", value)
+    assert load(RoutingSettings).stable_age_seconds == seconds
+
+
+def test_a_plain_number_is_in_the_unit_of_the_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    for value, hours in (("2", 2.0), ("30m", 0.5), ("1d", 24.0)):
+        monkeypatch.setenv("OSTEON_SWEEP_HOURS", value)
+        assert load(IndexerSettings).sweep_hours == hours
+    monkeypatch.setenv("OSTEON_COMMITMENT_DAYS", "12h")
+    assert load(CommitmentSettings).commitment_days == 0.5
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("OSTEON_PACK_SIZE_BYTES", "64Mbit", "expected a number of bytes, or one with a unit: KB, MB"),
+        ("OSTEON_PACK_SIZE_BYTES", "1KB", "greater than or equal to 65536"),
+        ("OSTEON_PACK_SIZE_BYTES", "-1", "greater than or equal to 65536"),
+        ("OSTEON_PACK_SECONDS", "5 minutes", "expected a number, or one with a unit: ms, s, m, h or d"),
+        ("OSTEON_PACK_SECONDS", "0s", "greater than 0"),
+        ("OSTEON_PACK_SECONDS", "soon", "valid number"),
+    ],
+)
+def test_an_invalid_size_or_duration_is_named(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(BadSettings, match=f"{name}: .*{said}.*'{value}'"):
+        load(PackSettings if "BYTES" in name else SpoolSettings)
+
+
+def test_the_name_of_a_size_or_a_duration_says_its_unit() -> None:
+    """A number with a fraction is a duration; what is none says so by its name."""
+    units = ("_seconds", "_hours", "_days", "_high_water")
+    for group in GROUPS:
+        for name, field in group.model_fields.items():
+            assert field.annotation is not float or name.endswith(units), name
+            size = any(getattr(entry, "func", None) is parse_size for entry in field.metadata)
+            assert size == name.endswith("_bytes"), name

@@ -18,7 +18,7 @@ app.command()(drained.main)
 
 @pytest.fixture
 def spool(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    monkeypatch.setenv("OSTEON_SPOOL", str(tmp_path / "spool"))
+    monkeypatch.setenv("OSTEON_SPOOL_DIR", str(tmp_path / "spool"))
     monkeypatch.setattr(drained, "_PAUSE", 0.01)
     return tmp_path / "spool"
 

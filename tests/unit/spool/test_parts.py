@@ -153,7 +153,7 @@ def test_the_quota_counts_what_was_measured_and_what_came_since(tmp_path: Path) 
     admission.set_used(69, unmeasured)
     admission.check()
     admission.add(1)
-    with pytest.raises(SpoolFull, match="OSTEON_SPOOL_QUOTA"):
+    with pytest.raises(SpoolFull, match="OSTEON_SPOOL_QUOTA_BYTES"):
         admission.check()
 
 

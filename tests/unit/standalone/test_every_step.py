@@ -27,8 +27,10 @@ from osteon.settings import IndexerSettings
 from osteon.spool.spool import Spool, SpoolConfig
 from osteon_ingress.handlers import announce
 from osteon_writer.handlers import store_sealed
+from osteon_writer.settings import WriterBaseSettings
 from support.effort import THIN
 from support.index import sqlite_url
+from support.service import embedded
 from support.spool import association, contents, data_set, store
 
 SENT = {f"1.9.{n}": data_set(f"1.9.{n}", series=f"1.2.{n % 2}") for n in range(4)}
@@ -97,12 +99,16 @@ async def archive(data: Path, fate: Fate, *, one_process: bool = True) -> AsyncI
     index = SqlIndex(f"sqlite+aiosqlite:///{file}" if file.exists() else sqlite_url(file))
     await index.start()
     fated_bus, objects, fated_index = (Fated(port, fate) for port in (bus, FolderObjects(data / "objects"), index))
-    indexer = osteon_indexer.build.build_embedded(
-        IndexerSettings(index_linger=0.001, sweep_hours=0 if one_process else 1, sweep_age=0),
+    indexer = embedded(
+        osteon_indexer.build.build_embedded,
+        IndexerSettings(index_batch_wait_seconds=0.001, sweep_hours=0 if one_process else 1, sweep_min_age_seconds=0),
         bus=fated_bus, objects=objects, index=fated_index,
     )  # fmt: skip
     if one_process:
-        writer = osteon_writer.build.build_embedded(data / "spool", "spool", bus=fated_bus, objects=objects)
+        writer = embedded(
+            osteon_writer.build.build_embedded, WriterBaseSettings(spool_dir=data / "spool"),
+            bus=fated_bus, objects=objects, keep_until_indexed=True,
+        )  # fmt: skip
     else:
         writer = real_writer(data / "spool", fated_bus, objects)
     config = SpoolConfig(root=data / "spool", sweep_every=0.01, adopt_every=0.01, republish_after=0.5)

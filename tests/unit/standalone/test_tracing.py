@@ -68,7 +68,7 @@ def spans() -> Iterator[Spans]:
 @pytest.fixture
 def settings(tmp_path: Path) -> StandaloneServiceSettings:
     return StandaloneServiceSettings(
-        data=tmp_path / "data", dicom_port=0, http_port=0, demo=False, thumbnails_ahead=False
+        data=tmp_path / "data", dicom_port=0, http_port=0, demo=False, prefetch_thumbnails=False
     )
 
 

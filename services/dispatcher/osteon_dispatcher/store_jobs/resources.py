@@ -1,15 +1,14 @@
 """Which instances the resources of a job are, in an order in which another worker can go on."""
 
-from collections.abc import AsyncIterator
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from typing import Final
+
 from osteon.archive.ports import InstanceLocator
-from osteon.archive.resources import InstanceScope
-from osteon.archive.resources import Location
+from osteon.archive.resources import InstanceScope, Location
 from osteon.contracts.retrieve import PlannedInstance
 from osteon.dicom.query import Level
 from osteon_dispatcher.plan import from_location
-from typing import Final
 
 _LOOKUP: Final = 500
 """Resources that are looked up in one query, as far as they are instances."""

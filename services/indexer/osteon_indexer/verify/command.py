@@ -7,7 +7,7 @@ from typing import Annotated, Final
 
 import typer
 
-from osteon_indexer.parts import DataOption, parts, run
+from osteon_indexer.cli_backends import DataOption, open_backends, run
 from osteon_indexer.verify.compare import Verifier, VerifyOptions
 from osteon_indexer.verify.problems import VerifyProblem, VerifyProgress
 from osteon_indexer.verify.report import print_problem, print_summary, show_progress
@@ -57,5 +57,5 @@ async def _verify(data: Path | None, options: VerifyOptions, progress: VerifyPro
     def report(problem: VerifyProblem) -> None:
         print_problem(problem, as_json=as_json)
 
-    async with parts(data) as (objects, index), show_progress(progress):
+    async with open_backends(data) as (objects, index), show_progress(progress):
         await Verifier(objects, index, options, progress, report).run()

@@ -20,7 +20,7 @@ from osteon_query.packs.uploads import Upload
 
 router = APIRouter(prefix="/dicom-web/studies", tags=["STOW-RS"])
 
-UPLOAD_LIMIT: Final = "OSTEON_UPLOAD_LIMIT"
+UPLOAD_LIMIT: Final = "OSTEON_MAX_UPLOAD_BYTES"
 _JSON: Final = frozenset({DICOM_JSON, "application/json"})
 _METADATA: Final = _JSON | {DICOM_XML}
 _TAKEN: Final = _METADATA | {DICOM}
@@ -46,7 +46,7 @@ async def _store(request: Request, door: Door, study: str | None) -> Response:
     remote = request.client.host if request.client else ""
     async with (
         door.uploads.open(correlation_id(request), remote) as upload,
-        aclosing(limited(request, door.settings.upload_limit, UPLOAD_LIMIT)) as body,
+        aclosing(limited(request, door.settings.max_upload_bytes, UPLOAD_LIMIT)) as body,
     ):
         if media_type == MULTIPART:
             await _take_parts(body, boundary_of(parameters), kind, upload, study)

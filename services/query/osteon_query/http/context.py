@@ -17,7 +17,7 @@ from osteon_query.http.errors import BadParameter, UnknownResource
 from osteon_query.images.asking import Pictures
 from osteon_query.packs.sidecars import Sidecars
 from osteon_query.packs.uploads import Uploads
-from osteon_query.settings import DoorSettings
+from osteon_query.settings import QueryBaseSettings
 
 _PROXIED: Final = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip")
 _UID: Final = re.compile(r"[0-9.]{1,64}", re.ASCII)
@@ -27,7 +27,7 @@ _UID: Final = re.compile(r"[0-9.]{1,64}", re.ASCII)
 class Door:
     """The ports and settings behind the HTTP routes."""
 
-    settings: DoorSettings
+    settings: QueryBaseSettings
     bus: Bus
     index: Index
     objects: Objects

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from osteon.background import background
 from osteon.objects.port import Bytes
 from osteon_query.http.errors import RangeNotSatisfiable
 from osteon_query.http.middleware import HEAD
@@ -96,15 +97,11 @@ async def read_ahead(source: AsyncGenerator[T, None], depth: int) -> AsyncGenera
         else:
             await queue.put(None)
 
-    task = asyncio.create_task(fill())
-    try:
+    async with background(fill()):
         while (got := await queue.get()) is not None:
             if isinstance(got, BaseException):
                 raise got
             yield got[0]
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,7 +80,7 @@ class Pictures:
             except ObjectNotFound:
                 # It went from the cache between the answer and now; the same request has the same answer.
                 answer = await self.ask(message)
-        raise Unreadable(f"{answer.key} goes from the cache faster than it can be read (OSTEON_RENDER_CACHE)")
+        raise Unreadable(f"{answer.key} goes from the cache faster than it can be read (OSTEON_RENDER_CACHE_BYTES)")
 
 
 async def in_order(

@@ -1,30 +1,23 @@
 """Orthanc REST: storage commitment of modalities, and its reports (PS3.4 Annex J, as SCU)."""
 
-from collections.abc import Mapping
-from fastapi import APIRouter
-from osteon.archive.resources import InstanceScope
-from osteon.commitment.port import Commitment
-from osteon.commitment.port import CommitmentFailure
-from osteon.commitment.port import CommitmentItem
-from osteon.commitment.port import FailureReason
-from osteon.commitment.requests import request_commitment
-from osteon.jobs.port import Job
-from osteon.jobs.port import JobState
-from osteon.remotes.orthanc_json import int_field
-from osteon_query.http.bodies import json_object
-from osteon_query.http.context import Door
-from osteon_query.http.context import DoorOf
-from osteon_query.http.context import resource_id
-from osteon_query.http.errors import BadParameter
-from osteon_query.http.errors import JobFailed
-from osteon_query.http.errors import NotSupported
-from osteon_query.orthanc.resources import json_response
-from starlette.requests import Request
-from starlette.responses import Response
-from typing import Any
-from typing import Final
 import asyncio
 import time
+from collections.abc import Mapping
+from typing import Any, Final
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from osteon.archive.resources import InstanceScope
+from osteon.commitment.port import Commitment, CommitmentFailure, CommitmentItem, FailureReason
+from osteon.commitment.requests import request_commitment
+from osteon.jobs.port import Job, JobState
+from osteon.remotes.orthanc_json import int_field
+from osteon_query.http.bodies import json_object
+from osteon_query.http.context import Door, DoorOf, resource_id
+from osteon_query.http.errors import BadParameter, JobFailed, NotSupported
+from osteon_query.orthanc.resources import json_response
 
 router = APIRouter(tags=["Storage commitment"])
 

@@ -33,7 +33,7 @@ async def upload(request: Request, door: DoorOf) -> Response:
     """Store a DICOM file, the files of a ZIP archive, or those of an HTML form."""
     media_type, parameters = content_type(request)
     remote = request.client.host if request.client else ""
-    limit = door.settings.upload_limit
+    limit = door.settings.max_upload_bytes
     several = False
     async with (
         door.uploads.open(correlation_id(request), remote) as taken,

@@ -1,37 +1,24 @@
 """Routing rules: list, change, try without sending. Beyond Orthanc's API."""
 
-from collections.abc import Mapping
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
 from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
 from osteon.dicom.query import Level
 from osteon.objects.port import ObjectNotFound
 from osteon.rules.errors import BadRule
-from osteon.rules.evaluation import Dispatch
-from osteon.rules.evaluation import EvaluatedPack
-from osteon.rules.evaluation import MAX_SHOWN
-from osteon.rules.evaluation import dispatches
-from osteon.rules.evaluation import evaluate_study
-from osteon.rules.parsing import parse_stored
-from osteon.rules.parsing import rule_from
-from osteon.rules.parsing import rule_object
-from osteon.rules.parsing import stored_rule
+from osteon.rules.evaluation import MAX_SHOWN, Dispatch, EvaluatedPack, dispatches, evaluate_study
+from osteon.rules.parsing import parse_stored, rule_from, rule_object, stored_rule
 from osteon.rules.port import Rule
-from osteon_query.http.bodies import json_body
-from osteon_query.http.bodies import json_object
-from osteon_query.http.context import Door
-from osteon_query.http.context import DoorOf
-from osteon_query.http.context import resource_id
-from osteon_query.http.errors import BadParameter
-from osteon_query.http.errors import Unreadable
-from osteon_query.orthanc.destinations import failed_jobs
-from osteon_query.orthanc.destinations import failure_object
-from osteon_query.orthanc.destinations import replay_all
+from osteon_query.http.bodies import json_body, json_object
+from osteon_query.http.context import Door, DoorOf, resource_id
+from osteon_query.http.errors import BadParameter, Unreadable
+from osteon_query.orthanc.destinations import failed_jobs, failure_object, replay_all
 from osteon_query.orthanc.expanding import asks_to_expand
 from osteon_query.orthanc.resources import json_response
-from starlette.requests import Request
-from starlette.responses import Response
-from typing import Any
-from typing import Final
 
 router = APIRouter(tags=["Routing"])
 

@@ -79,7 +79,7 @@ class Zip:
                         target.write(missing_preamble(chunk))
                     if self._left < 0:
                         raise TooLarge(
-                            f"the ZIP archive unpacks to more than {self._limit} bytes (OSTEON_UPLOAD_LIMIT)"
+                            f"the ZIP archive unpacks to more than {self._limit} bytes (OSTEON_MAX_UPLOAD_BYTES)"
                         )
                     target.write(chunk)
         except _BROKEN as error:

@@ -37,7 +37,6 @@ from osteon_query.packs.received import Fate, Received, fate_of
 
 log = get_logger(__name__)
 
-PACK_BYTES: Final = 64 << 20
 _OPEN_BYTES: Final = 256 << 20
 _OPEN_SERIES: Final = 64
 MAX_FILES: Final = 100_000
@@ -60,16 +59,28 @@ class _Series:
 
 
 class Uploads:
-    """Takes files, one `Upload` a request and `at_once` of them at the same time; `wait` is for the index."""
+    """Takes files, one `Upload` a request and `at_once` of them at the same time; `wait` is for the index.
+
+    A pack goes out when it has `pack_size` bytes.
+    """
 
     def __init__(
-        self, *, index: PackOutcomes, objects: Objects, bus: Bus, wait: float, folder: Path, at_once: int
+        self,
+        *,
+        index: PackOutcomes,
+        objects: Objects,
+        bus: Bus,
+        wait: float,
+        folder: Path,
+        at_once: int,
+        pack_size: int,
     ) -> None:
         self._index = index
         self._objects = objects
         self._bus = bus
         self._wait = wait
         self._folder = folder
+        self.pack_size = pack_size
         self._expected: dict[str, asyncio.Event] = {}
         self._turns = asyncio.Semaphore(at_once)
         self.parsing = asyncio.Lock()
@@ -117,7 +128,7 @@ class Uploads:
             async with asyncio.timeout(_TURN):
                 await self._turns.acquire()
         except TimeoutError:
-            raise NoRoom("too many uploads at the same time (OSTEON_UPLOADS)") from None
+            raise NoRoom("too many uploads at the same time (OSTEON_MAX_CONCURRENT_UPLOADS)") from None
 
     def turn_over(self) -> None:
         """Let the next request begin."""
@@ -217,7 +228,7 @@ class Upload:
             series = self._open[key] = _Series(*key)
         series.files[identity.sop_uid] = path, entry
         series.size += entry.size
-        if series.size >= PACK_BYTES:
+        if series.size >= self._uploads.pack_size:
             await self._pack(self._open.pop(key))
         elif len(self._open) > _OPEN_SERIES or sum(s.size for s in self._open.values()) > _OPEN_BYTES:
             largest = max(self._open, key=lambda k: self._open[k].size)

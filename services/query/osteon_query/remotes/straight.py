@@ -27,7 +27,7 @@ async def straight_order(request: Request, door: Door, modality: Modality) -> St
     remote = request.client.host if request.client else ""
     async with (
         door.uploads.open(correlation_id(request), remote) as taken,
-        aclosing(limited(request, door.settings.upload_limit, UPLOAD_LIMIT)) as body,
+        aclosing(limited(request, door.settings.max_upload_bytes, UPLOAD_LIMIT)) as body,
     ):
         path = taken.new_path()
         await write_file(body, path)

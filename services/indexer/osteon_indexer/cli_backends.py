@@ -14,8 +14,8 @@ from osteon.index.port import Index
 from osteon.index.sql import SqlIndex
 from osteon.objects.folder import FolderObjects
 from osteon.objects.port import Objects
-from osteon.objects.s3 import S3Objects
 from osteon.runtime import settings_or_exit
+from osteon.service_stack import service_stack
 from osteon.settings import IndexSettings, ObjectSettings, ProcessSettings
 
 T = TypeVar("T")
@@ -29,25 +29,21 @@ class CommandSettings(ProcessSettings, ObjectSettings, IndexSettings):
 
 
 @asynccontextmanager
-async def parts(data: Path | None) -> AsyncIterator[tuple[Objects, Index]]:
+async def open_backends(data: Path | None) -> AsyncIterator[tuple[Objects, Index]]:
     """Open both; raises `Invalid` when `data` is no data folder, `Unavailable` when the database does not answer."""
-    index: Index
-    objects: Objects
     process = settings_or_exit(ProcessSettings)
     logging.setup("osteon", level=process.log_level, style=process.log_format)
-    if data is None:
-        settings = settings_or_exit(CommandSettings)
-        objects = S3Objects.from_settings(settings)
-        index = SqlIndex.from_settings(settings)
-    elif (data / "objects").is_dir():
-        objects, index = FolderObjects(data / "objects"), SqlIndex(f"sqlite+aiosqlite:///{data / 'index.sqlite'}")
-    else:
-        raise Invalid(f"{data} is not the data folder of a standalone Osteon: it has no folder `objects`")
-    await index.start()
-    try:
-        yield objects, index
-    finally:
-        await index.close()
+    async with service_stack() as stack:
+        if data is None:
+            settings = settings_or_exit(CommandSettings)
+            yield stack.open_objects(settings), await stack.open_index(settings, wait=False)
+        elif (data / "objects").is_dir():
+            index = SqlIndex(f"sqlite+aiosqlite:///{data / 'index.sqlite'}")
+            stack.resources.push_async_callback(index.close)
+            await index.start()
+            yield FolderObjects(data / "objects"), index
+        else:
+            raise Invalid(f"{data} is not the data folder of a standalone Osteon: it has no folder `objects`")
 
 
 def run(command: str, work: Coroutine[Any, Any, T], *, failed: int = 1) -> T:

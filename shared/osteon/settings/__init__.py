@@ -1,0 +1,62 @@
+"""Settings: environment variables `OSTEON_…`, in groups that each service's `settings.py` puts together.
+
+A variable that no group knows, or a value that is not valid, stops the start with a message that names it.
+"""
+
+from osteon.settings.base import PREFIX, Settings
+from osteon.settings.dicom import AccessSettings, BalancerSettings, DicomSettings, TlsSettings
+from osteon.settings.http import HttpSettings, RemotesSettings
+from osteon.settings.imaging import ImagingSettings, RenderSettings, TranscodeSettings
+from osteon.settings.jobs import (
+    CommitmentSettings,
+    DispatcherSettings,
+    RoutingSettings,
+    SendingSettings,
+    StoreSenderSettings,
+)
+from osteon.settings.loading import GROUPS, RENAMED, BadSettings, known_names, load, read, variables
+from osteon.settings.process import ProcessSettings, StandaloneSettings
+from osteon.settings.storage import (
+    BusSettings,
+    IndexerSettings,
+    IndexSettings,
+    ObjectSettings,
+    PackSettings,
+    SpoolSettings,
+    WriterSettings,
+)
+
+__all__ = [
+    "GROUPS",
+    "PREFIX",
+    "RENAMED",
+    "AccessSettings",
+    "BadSettings",
+    "BalancerSettings",
+    "BusSettings",
+    "CommitmentSettings",
+    "DicomSettings",
+    "DispatcherSettings",
+    "HttpSettings",
+    "ImagingSettings",
+    "IndexSettings",
+    "IndexerSettings",
+    "ObjectSettings",
+    "PackSettings",
+    "ProcessSettings",
+    "RemotesSettings",
+    "RenderSettings",
+    "RoutingSettings",
+    "SendingSettings",
+    "Settings",
+    "SpoolSettings",
+    "StandaloneSettings",
+    "StoreSenderSettings",
+    "TlsSettings",
+    "TranscodeSettings",
+    "WriterSettings",
+    "known_names",
+    "load",
+    "read",
+    "variables",
+]

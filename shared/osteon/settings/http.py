@@ -1,0 +1,50 @@
+"""The HTTP door, and searches in other archives."""
+
+import re
+from pathlib import Path
+
+from pydantic import Field, field_validator
+
+from osteon.settings.base import Settings
+from osteon.settings.values import ByteCount, Hours, Port, Seconds, Words
+
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([^\s/:@\[\]]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?")
+
+
+class HttpSettings(Settings):
+    """The HTTP door."""
+
+    http_port: Port = Field(8042, description="Port of DICOMweb, REST and the Explorer; 0 takes a free one.")
+    public_url: str = Field("", description="Base URL in answers; empty: taken from the request.")
+    max_upload_bytes: ByteCount = Field(10 << 30, ge=1, description="Bytes of one HTTP upload at most.")
+    max_concurrent_uploads: int = Field(
+        32, ge=1, description="HTTP uploads read at the same time; others wait, at last get 503."
+    )
+    query_page: int = Field(200, ge=1, description="Matches in one page of a C-FIND.")
+    query_limit: int = Field(10_000, ge=1, description="Matches in one answer of QIDO-RS at most.")
+    upload_index_timeout_seconds: Seconds = Field(60.0, gt=0, description="Seconds that an upload waits to be indexed.")
+    cors_origins: Words = Field(
+        (),
+        description="Origins whose web pages may use the HTTP API, such as `https://viewer.example.org`, "
+        "comma-separated; `*`: all; empty: none but its own.",
+    )
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _are_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for word in value:
+            if word != "*" and not _ORIGIN.fullmatch(word):
+                raise ValueError(f"{word!r} is no origin: expected scheme://host[:port], or *")
+        return value
+
+
+class RemotesSettings(Settings):
+    """Modalities and peers, and searches in them."""
+
+    remotes_file: Path | None = Field(
+        None, description="YAML or JSON with modalities and peers; those that are not known yet are added at start."
+    )
+    remote_queries: int = Field(100, ge=1, description="Searches in modalities whose answers are kept.")
+    remote_query_hours: Hours = Field(24.0, gt=0, description="Hours for which they are kept.")
+    remote_answers: int = Field(10_000, ge=1, description="Matches at most; then a search is cancelled.")
+    remote_find_seconds: Seconds = Field(300.0, gt=0, description="Seconds for a search in a modality.")
