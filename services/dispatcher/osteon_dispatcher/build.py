@@ -77,7 +77,7 @@ async def _route(settings: DispatcherBaseSettings, stack: ServiceStack, context:
     if settings.rules_file is not None:
         known = await asyncio.to_thread(read_file, settings.rules_file)
         await until_available("database", partial(add_missing, context.index.rules, known))
-    router = Router(context.index, ports.objects)
+    router = Router(context.index, context.objects)
     await context.bus.consume(ROUTER, router.route_pack, concurrency=_PACKS_AT_ONCE)
     watching = sweep_forever(context.index, router, settings.stable_age_seconds)
     await stack.inputs.enter_async_context(background(watching))

@@ -58,7 +58,9 @@ async def build_embedded(
     await access.load()
     ready = asyncio.Event()
     inbox = MoveProgressInbox()
-    await inputs.enter_async_context(background(_talk_to_broker(bus, spool, settings.spool_id, inbox, access, ready)))
+    await inputs.enter_async_context(
+        background(_talk_to_broker(bus, spool, settings.spool_id, inbox=inbox, access=access, ready=ready))
+    )
     inputs.push_async_callback(spool.close, LAST_PUBLISH)
     sender = StoreSender.from_settings(objects, bus, settings)
     handler = partial(_handler, spool=spool, bus=bus, access=access, sender=sender, inbox=inbox)
@@ -72,7 +74,7 @@ async def build_embedded(
 
 
 async def _talk_to_broker(
-    bus: Bus, spool: Spool, spool_id: str, inbox: MoveProgressInbox, access: Access, ready: asyncio.Event
+    bus: Bus, spool: Spool, spool_id: str, *, inbox: MoveProgressInbox, access: Access, ready: asyncio.Event
 ) -> None:
     """Declare and subscribe, which takes until there is a broker; then keep the list of modalities up to date."""
     await until_available("broker", partial(bus.declare, writer_queue(spool_id)))
