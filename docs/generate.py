@@ -17,10 +17,10 @@ from typer import Typer
 from typer.testing import CliRunner
 
 from osteon import metrics
+from osteon.cli.sizing import command as sizing
 from osteon.dicom.pixels.registry import ANYTHING, CODECS, DEPTHS, Codec, Encoder, Family
 from osteon.dicom.uids import TRANSFER_SYNTAXES, TransferSyntax
 from osteon.settings import PREFIX, Settings, groups
-from osteon.sizing import command as sizing
 
 DOCS = Path(__file__).resolve().parent
 sys.path.insert(0, str(DOCS))  # this file is run, and loaded by tests, by its path

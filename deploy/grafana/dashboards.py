@@ -1,8 +1,8 @@
-"""What is on the dashboards. Rates are a second's; what every replica tells of is taken once (docs/metrics.md)."""
+"""What the dashboards show. Rates are per second; what every replica reports is taken once (docs/metrics.md)."""
 
 from typing import Final
 
-from build import Dashboard, Panel, Row
+from panels import Dashboard, Panel, Row
 
 _RATE: Final = "$__rate_interval"
 

@@ -4,7 +4,7 @@ from typing import Final
 
 from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
 
-from osteon.bounded import Bounded
+from osteon.label_limiter import LabelLimiter
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # a third of all lines, which nobody asks for
 
@@ -12,9 +12,9 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 
 _BYTES = tuple(1 << bits for bits in range(16, 31, 2))
 _LOADS = (1, 2, 5, 10, 20, 50, 100, 200, 500)
 
-AETS: Final = Bounded(200)
+AETS: Final = LabelLimiter(200)
 """AE titles that have values of their own: anybody can call himself anything. `OSTEON_METRIC_AETS` sets how many."""
-SENDERS: Final = Bounded(200)
+SENDERS: Final = LabelLimiter(200)
 """Pairs of AE title and Modality (0008,0060), which comes from data sets; likewise."""
 
 BUILD_INFO: Final = Gauge("osteon_build_info", "1, with what runs here.", ["service", "version", "python"])

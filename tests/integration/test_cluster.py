@@ -116,7 +116,7 @@ def test_services_drain_and_end_with_status_0_when_asked_to_stop(running: Cluste
 def test_a_pod_lets_an_association_end_and_its_spool_is_empty_before_the_writer_is_stopped(
     running: Cluster, tmp_path: Path
 ) -> None:
-    """As k8s/base/ingress.yaml has it: `osteon drained` holds up the end of the writer."""
+    """As k8s/base/ingress.yaml has it: `osteon wait-drained` holds up the end of the writer."""
     archive = Archive(running.dicom_port, running.url)
     files = [saved(ct_slice(number=number), tmp_path) for number in range(1, 7)]
     before = archive.get("/statistics").json()["CountInstances"]
@@ -136,7 +136,7 @@ def test_a_pod_lets_an_association_end_and_its_spool_is_empty_before_the_writer_
 
 
 def drained(cluster: Cluster) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "osteon.cli", "drained", "--timeout", "100"]
+    command = [sys.executable, "-m", "osteon.cli", "wait-drained", "--timeout", "100"]
     return subprocess.Popen(command, env=cluster.environment())
 
 

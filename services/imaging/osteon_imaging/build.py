@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
-from osteon import work_folder
+from osteon import scratch_dir
 from osteon.bus.port import Bus
 from osteon.bus.rabbit import RabbitBus
 from osteon.contracts.topology import RENDER, TRANSCODE
@@ -46,7 +46,7 @@ async def build_embedded(
 ) -> AsyncIterator[None]:
     """Start the service on given ports. Worker processes start with the first request, or at once to be `ready`."""
     async with AsyncExitStack() as stack:
-        folder = await work_folder.lend(stack, "imaging")
+        folder = await scratch_dir.enter_scratch_dir(stack, "imaging")
         sources = Sources(objects, folder, settings.imaging_sources)
         stack.push_async_callback(sources.close)
         workers = _workers(settings)

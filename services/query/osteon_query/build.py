@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Final
 
-from osteon import work_folder
+from osteon import scratch_dir
 from osteon.bus.port import Bus
 from osteon.bus.rabbit import RabbitBus
 from osteon.contracts.find import FindPage, FindRequested
@@ -53,7 +53,7 @@ async def build(
             known = await asyncio.to_thread(read_file, settings.remotes_file)
             await until_available("database", partial(fill, index.remotes, *known))
         sidecars = Sidecars(objects, memory=SIDECAR_MEMORY)
-        folder = await work_folder.lend(stack, "query")
+        folder = await scratch_dir.enter_scratch_dir(stack, "query")
         uploads = Uploads(
             index=index, objects=objects, bus=bus, wait=settings.index_wait, folder=folder, at_once=settings.uploads
         )

@@ -8,7 +8,7 @@ from typing import Any, TypeVar, cast
 
 from yarl import URL
 
-from osteon import logging, metrics
+from osteon import metrics
 from osteon.bus.port import BusUnavailable, TopologyDiffers, Unroutable
 from osteon.bus.rabbit_consumers import (
     PUBLISH_TIMEOUT,
@@ -38,10 +38,11 @@ from osteon.contracts.topology import (
     needs_queue,
     routing_key,
 )
+from osteon.logging import get_logger
 
 M = TypeVar("M", bound=Message)
 R = TypeVar("R", bound=Message)
-log = logging.get_logger(__name__)
+log = get_logger(__name__)
 _RECONNECT_FIRST = 0.2
 _RECONNECT_MOST = 10.0
 _SETUP_TIMEOUT = 30.0

@@ -3,15 +3,16 @@
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
-from osteon import logging, metrics, tracing
+from osteon import metrics, tracing
 from osteon.bus.wire import Letter, decode, describe, encode
 from osteon.bus.worker import D, count_wait, dismiss
 from osteon.contracts.base import Message
 from osteon.contracts.topology import RpcQueue
+from osteon.logging import correlated, get_logger
 
 M = TypeVar("M", bound=Message)
 R = TypeVar("R", bound=Message)
-log = logging.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class Answerer(Generic[D]):
@@ -37,7 +38,7 @@ class Answerer(Generic[D]):
         letter = delivery.letter
         result = "failed"
         count_wait(self._queue.name, letter)
-        with logging.correlated(letter.correlation_id):
+        with correlated(letter.correlation_id):
             try:
                 answer = await self._handle(decode(letter, self._queue.message))
                 await self._reply(delivery, encode(answer))

@@ -6,16 +6,17 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final, Generic, Protocol, TypeVar
 
-from osteon import logging, metrics, tracing
+from osteon import metrics, tracing
 from osteon.bus.port import BusUnavailable
 from osteon.bus.wire import BadMessage, DeadLetter, History, Letter, decode, describe, place_of
 from osteon.contracts.base import Message
 from osteon.contracts.topology import MAX_ATTEMPTS, PARK_BURST, SUCCESSES_PER_PARK
 from osteon.errors import Invalid, Unavailable
+from osteon.logging import correlated, get_logger
 
 M = TypeVar("M", bound=Message)
 D = TypeVar("D", bound="Delivery")
-log = logging.get_logger(__name__)
+log = get_logger(__name__)
 _SETTLE_PAUSE = 1.0
 
 
@@ -152,7 +153,7 @@ class Worker(Generic[M]):
             await self._handle([message for _, message in batch])
         except Unavailable as error:
             for delivery, message in batch:
-                with logging.correlated(message.correlation_id):
+                with correlated(message.correlation_id):
                     await self._failed(delivery, error)
         except Exception as error:
             log.warning("batch failed, trying its messages one by one", queue=self._queue, size=len(batch),
@@ -164,7 +165,7 @@ class Worker(Generic[M]):
         return True
 
     async def _alone(self, delivery: WorkDelivery, message: M) -> None:
-        with logging.correlated(message.correlation_id):
+        with correlated(message.correlation_id):
             try:
                 await self._handle([message])
             except Exception as error:
@@ -226,7 +227,7 @@ class Listener(Generic[M]):
     async def __call__(self, deliveries: Sequence[Delivery]) -> None:
         """Handle each event."""
         for delivery in deliveries:
-            with logging.correlated(delivery.letter.correlation_id):
+            with correlated(delivery.letter.correlation_id):
                 result = "failed"
                 try:
                     await self._handler(decode(delivery.letter, self._message))
