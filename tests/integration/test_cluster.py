@@ -74,9 +74,9 @@ def test_an_association_is_one_trace_and_the_counters_of_all_services_agree_abou
         "osteon_packs_sealed_total": 1,
         "osteon_packs_stored_total": 1,
         "osteon_indexed_instances_total": 5,
-        "osteon_lag_seconds_count": 1,
-        'osteon_queue_wait_seconds_count{queue="indexer"}': 1,
-        'osteon_queue_wait_seconds_count{queue="dispatcher.indexed"}': 1,
+        "osteon_ingest_lag_seconds_count": 1,
+        'osteon_queue_wait_duration_seconds_count{queue="indexer"}': 1,
+        'osteon_queue_wait_duration_seconds_count{queue="dispatcher.indexed"}': 1,
     }
     assert {name: counted(running, name) for name in counters} == counters
 

@@ -115,7 +115,7 @@ class RabbitBus:
             result = "unroutable"
             raise
         finally:
-            metrics.PUBLISHED.labels(letter.type, result).inc()
+            metrics.MESSAGES_PUBLISHED.labels(letter.type, result).inc()
 
     async def consume(self, queue: Queue, handler: Callable[[M], Awaitable[None]], *, concurrency: int = 1) -> None:
         """Handle the messages of a queue, `concurrency` at a time."""

@@ -45,7 +45,7 @@ class Answerer(Generic[D]):
                 result = "done"
             except Exception as error:
                 log.error("request failed", queue=self._queue.name, error=describe(error), exc_info=error)
-            metrics.MESSAGES.labels(self._queue.name, result).inc()
+            metrics.MESSAGES_HANDLED.labels(self._queue.name, result).inc()
             await dismiss(delivery)
 
     async def _handle(self, message: Message) -> Message:

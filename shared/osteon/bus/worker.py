@@ -46,7 +46,7 @@ class WorkDelivery(Delivery, Protocol):
 
 
 class Result(StrEnum):
-    """What became of a delivery; the label of `osteon_messages_total`."""
+    """What became of a delivery; the label of `osteon_messages_handled_total`."""
 
     DONE = "done"
     WAIT = "wait"
@@ -119,7 +119,7 @@ class Worker(Generic[M]):
         self._handler = handler
         self._park_limit = ParkLimit()
         for result in Result:
-            metrics.MESSAGES.labels(queue, result)  # from 0 on: alerts see the first one
+            metrics.MESSAGES_HANDLED.labels(queue, result)  # from 0 on: alerts see the first one
 
     async def __call__(self, deliveries: Sequence[WorkDelivery]) -> None:
         """Handle a batch; when it fails for any reason but an unavailable part, its messages one by one."""
@@ -176,7 +176,7 @@ class Worker(Generic[M]):
     async def _done(self, delivery: WorkDelivery) -> None:
         await self._settle(delivery, delivery.ack)
         self._park_limit.done()
-        metrics.MESSAGES.labels(self._queue, Result.DONE).inc()
+        metrics.MESSAGES_HANDLED.labels(self._queue, Result.DONE).inc()
 
     async def _failed(self, delivery: WorkDelivery, error: Exception) -> None:
         verdict = judge(error, delivery.letter.history)
@@ -189,7 +189,7 @@ class Worker(Generic[M]):
             await self._settle(delivery, lambda: delivery.park(dead))
         else:
             await self._settle(delivery, lambda: delivery.retry(letter, verdict.history.retries - 1))
-        metrics.MESSAGES.labels(self._queue, verdict.result).inc()
+        metrics.MESSAGES_HANDLED.labels(self._queue, verdict.result).inc()
 
     def _report(self, letter: Letter, verdict: Verdict, error: Exception) -> None:
         facts = {"queue": self._queue, "message": letter.type, "id": letter.id, "error": describe(error)}
@@ -234,7 +234,7 @@ class Listener(Generic[M]):
                     result = Result.DONE
                 except Exception as error:
                     log.error("event not handled", message=self._message.__name__, exc_info=error)
-                metrics.MESSAGES.labels(f"event {self._message.__name__}", result).inc()
+                metrics.MESSAGES_HANDLED.labels(f"event {self._message.__name__}", result).inc()
                 await dismiss(delivery)
 
 

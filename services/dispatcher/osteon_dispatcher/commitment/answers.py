@@ -72,7 +72,7 @@ async def watch(message: CommitmentWatched, *, commitments: Commitments) -> Comm
     now = datetime.now(UTC)
     if message.delivered:
         await commitments.reported(message.id, now)
-        metrics.COMMITMENT_REPORTS.labels(way="same").inc()
+        metrics.COMMITMENT_REPORTS.labels(association="same").inc()
     else:
         await commitments.watch(message.id, now + WATCHED if message.open else None)
     commitment = await commitments.get(message.id)

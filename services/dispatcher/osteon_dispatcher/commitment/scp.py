@@ -104,7 +104,7 @@ async def _report(run: Run, commitment_id: str, provider: Provider) -> None:
     modality = await _requester(commitment, provider)
     await _deliver(commitment, provider.remote_of(modality, commitment.local_aet))
     await commitments.reported(commitment_id, datetime.now(UTC))
-    metrics.COMMITMENT_REPORTS.labels(way="new").inc()
+    metrics.COMMITMENT_REPORTS.labels(association="new").inc()
 
 
 async def _requester(commitment: Commitment, provider: Provider) -> Modality:
