@@ -8,6 +8,7 @@ from pathlib import Path
 from pydicom._uid_dict import UID_dictionary
 
 from osteon import __version__
+from osteon.cli.scu.keys import FIND, GET, MOVE, QueryRequest, Root
 from osteon.dicom import charset, uids
 from osteon.dicom.attributes import COMPUTED, HELD
 from osteon.dicom.query import Level
@@ -20,7 +21,6 @@ from osteon.dimse.sop_classes import Service
 from osteon.dimse.status import Status
 from osteon.dimse.tls import TLS12_SUITES
 from osteon.settings import PREFIX, DicomSettings
-from osteon.tools.keys import FIND, GET, MOVE, Asked, Root
 from osteon_query.search.cfind import MODELS
 
 TEMPLATE = Path(__file__).with_suffix(".template")
@@ -62,7 +62,7 @@ def page() -> str:
 
 def used() -> frozenset[str]:
     """Return the SOP classes, those of storage left out, that services or tools ask for as user."""
-    retrieval = {Asked(Level.STUDY, root, ()).sop_class(kind) for root in Root for kind in (FIND, MOVE, GET)}
+    retrieval = {QueryRequest(Level.STUDY, root, ()).sop_class(kind) for root in Root for kind in (FIND, MOVE, GET)}
     return frozenset({sop_classes.VERIFICATION, sop_classes.COMMITMENT, *retrieval})
 
 

@@ -17,10 +17,10 @@ from typer import Typer
 from typer.testing import CliRunner
 
 from osteon import metrics
+from osteon.cli.sizing import command as sizing
 from osteon.dicom.pixels.registry import ANYTHING, CODECS, DEPTHS, Codec, Encoder, Family
 from osteon.dicom.uids import TRANSFER_SYNTAXES, TransferSyntax
 from osteon.settings import GROUPS, PREFIX, Settings
-from osteon.sizing import command as sizing
 
 DOCS = Path(__file__).resolve().parent
 sys.path.insert(0, str(DOCS))  # this file is run, and loaded by tests, by its path
@@ -42,21 +42,21 @@ The name of a setting says its unit, and a plain number is in that unit. A size 
 """
 _METRICS = """# Metrics
 
-Every service answers `GET /metrics` on `OSTEON_HEALTH_PORT` (`standalone` on `OSTEON_HTTP_PORT`) in Prometheus' text
-format; a metric has values in the services that do what it counts. Beside these come the usual ones of the process
-(`process_…`, `python_…`). `make docs` makes this page from `osteon.metrics`.
+Every service answers `GET /metrics` on `OSTEON_HEALTH_PORT` in Prometheus' text format (`standalone`: on
+`OSTEON_HTTP_PORT`). A metric has values only in the services that set it. The usual metrics of the process
+(`process_…`, `python_…`) are there as well. `make docs` generates this page from `osteon.metrics`.
 
-* **Replicas**: counters, histograms and gauges of what a process has (associations, its spool, its connections) are
-  summed: `sum by (job) (…)`. Gauges of what all share (`osteon_queue_messages`, `osteon_jobs`, `osteon_conflicts_open`,
-  `osteon_archive_…`, `osteon_destination_state`) are told by every replica: take `max`, never `sum`. When an AE title
-  last sent is told by the `ingress` that it sent to: `max by (calling_aet) (osteon_last_received_timestamp_seconds)`.
-* **Processes**: each service is one process with one `/metrics`; `imaging` counts for its workers, and `standalone`
-  counts for all services, each metric once.
-* **Names from outside** are bounded: the first `OSTEON_METRICS_MAX_AETS` calling AE titles of a process, and as many
-  pairs of AE title and modality, have values of their own; all others are `other`. Names of jobs, rules, destinations
-  and queues are those of the configuration, and paths are told by their route.
-* **Age of a queue**: `osteon_queue_wait_seconds` is taken when a message is handled. Nothing is handled at all while
-  `osteon_queue_messages` grows and its rate is 0.
+* **Replicas**: sum counters, histograms and gauges of one process (associations, its spool, its connections):
+  `sum by (job) (…)`. Every replica reports gauges of what all share: `osteon_queue_messages`, `osteon_jobs`,
+  `osteon_conflicts_open`, `osteon_archive_…`, `osteon_destination_state`. Take their `max`, never their `sum`. Only the
+  `ingress` that received an instance reports its time: `max by (calling_aet) (osteon_last_received_timestamp_seconds)`.
+* **Processes**: each service is one process with one `/metrics`. `imaging` reports for its workers. `standalone`
+  reports for all services, each metric once.
+* **Names from outside** are limited. The first `OSTEON_METRICS_MAX_AETS` calling AE titles of a process have values of their
+  own, and as many pairs of AE title and modality. All others share the value `other`. Names of jobs, rules,
+  destinations and queues come from the configuration; paths are reported by their route.
+* **Age of a queue**: `osteon_queue_wait_duration_seconds` is observed when a message is handled. A queue whose
+  `osteon_queue_messages` grows while that rate is 0 is not handled at all.
 
 | metric | type | labels | meaning |
 |---|---|---|---|

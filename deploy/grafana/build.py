@@ -1,62 +1,26 @@
-"""Writes dashboards/*.json from the lists in dashboards.py: what is in the panels, and nothing of where they are.
+"""Writes dashboards/*.json, as Grafana reads them, from the lists in dashboards.py.
 
 `make docs` runs it. A test compares the files with what this module makes.
 """
 
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from importlib import import_module
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
 HERE: Final = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
+
+from dashboards import DASHBOARDS  # noqa: E402  (beside this file, which tests run by its path)
+from panels import Dashboard, Panel  # noqa: E402
+
 FOLDER: Final = HERE / "dashboards"
 WIDTH: Final = 24
 HEIGHT: Final = {"timeseries": 8, "stat": 4, "heatmap": 8, "table": 8}
 RUNBOOKS: Final = "/public/runbooks"
 _SOURCE: Final = {"type": "prometheus", "uid": "${datasource}"}
 _CHOSEN: Final = 'job=~"$job", instance=~"$instance"'
-
-
-@dataclass(frozen=True, slots=True)
-class Panel:
-    """One panel: queries by their legend. `HERE` in a query stands for the chosen services and replicas.
-
-    `limit` draws a line at a value and what is above it red; `runbook` names the page of its alert.
-    """
-
-    title: str
-    says: str
-    queries: Mapping[str, str]
-    unit: str = "short"
-    kind: str = "timeseries"
-    wide: int = 8
-    limit: float | None = None
-    runbook: str = ""
-    stacked: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """Panels under a heading."""
-
-    title: str
-    panels: Sequence[Panel]
-
-
-@dataclass(frozen=True, slots=True)
-class Dashboard:
-    """A page: `name` is its file, its address and the end of its title."""
-
-    name: str
-    title: str
-    says: str
-    rows: Sequence[Row]
-    since: str = "now-6h"
-    variables: Mapping[str, str] | None = None
-    """Further variables, each with the metric whose label of that name it lists."""
 
 
 def expression(query: str) -> str:
@@ -89,9 +53,9 @@ def page(dashboard: Dashboard) -> dict[str, Any]:
 
 def pages() -> dict[Path, str]:
     """Return each file and what it is to hold."""
-    sys.path.insert(0, str(HERE))
-    found: Sequence[Dashboard] = import_module("dashboards").DASHBOARDS
-    return {FOLDER / f"{each.name}.json": json.dumps(page(each), indent=1, ensure_ascii=False) + "\n" for each in found}
+    return {
+        FOLDER / f"{each.name}.json": json.dumps(page(each), indent=1, ensure_ascii=False) + "\n" for each in DASHBOARDS
+    }
 
 
 def _firing() -> dict[str, Any]:

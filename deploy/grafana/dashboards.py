@@ -1,8 +1,8 @@
-"""What is on the dashboards. Rates are a second's; what every replica tells of is taken once (docs/metrics.md)."""
+"""What the dashboards show. Rates are per second; what every replica reports is taken once (docs/metrics.md)."""
 
 from typing import Final
 
-from build import Dashboard, Panel, Row
+from panels import Dashboard, Panel, Row
 
 _RATE: Final = "$__rate_interval"
 
@@ -26,30 +26,30 @@ def quantiles(metric: str, *by: str, chosen: str = "HERE", of: tuple[float, ...]
 
 
 _DOOR: Final = 'HERE, job=~"ingress|standalone"'
-"""A gauge that is always there is 0 in services that do not set it."""
+"""Services that do not set a gauge without labels report it as 0."""
 _AET: Final = 'HERE, calling_aet=~"$calling_aet"'
 _DIMSE: Final = f'{_AET}, origin="dimse"'
 
 INGEST: Final = Dashboard(
     "ingest",
     "Ingest",
-    "What comes in: by sender, by modality, how it is answered, and how much room is left.",
+    "Received instances by sender and modality, responses, and free space.",
     [
         Row(
             "Now",
             [
-                Panel("Instances a second", "Stored by C-STORE and HTTP.",
+                Panel("Instances per second", "Stored by C-STORE and HTTP.",
                       {"": rate("osteon_received_instances_total")}, "ops", "stat", 4),
-                Panel("Bytes a second", "Of data sets received.",
+                Panel("Bytes per second", "Of received data sets.",
                       {"": rate("osteon_received_bytes_total")}, "Bps", "stat", 4),
                 Panel("Associations", "Open now.", {"": "sum(osteon_associations_open{HERE})"}, "short", "stat", 4),
-                Panel("Refused in 24 h", "C-STORE answered by something else than success.",
-                      {"": 'sum(increase(osteon_store_total{HERE, status!="0x0000"}[24h])) or vector(0)'},
+                Panel("Refused in 24 h", "C-STORE requests without the response success.",
+                      {"": 'sum(increase(osteon_cstore_responses_total{HERE, status!="0x0000"}[24h])) or vector(0)'},
                       "short", "stat", 4, limit=1, runbook="instances-refused"),
-                Panel("Spool", "The fullest one; at 100 % C-STORE is refused.",
+                Panel("Spool", "The fullest spool. At 100 % C-STORE is refused.",
                       {"": "max(osteon_spool_fill_ratio{HERE})"}, "percentunit", "stat", 4, 0.7, "spool-filling"),
-                Panel("Found after", "99 of 100 packs have their rows after this time.",
-                      {"": "osteon:lag_seconds:p99"}, "s", "stat", 4, 10, "lag-budget-burn"),
+                Panel("Indexed after", "99 of 100 packs have their rows after this time.",
+                      {"": "osteon:ingest_lag_seconds:p99"}, "s", "stat", 4, 10, "lag-budget-burn"),
             ],
         ),
         Row(
@@ -64,37 +64,38 @@ INGEST: Final = Dashboard(
                 Panel("Instances by modality", "Modality (0008,0060) of what was indexed, duplicates included.",
                       {"{{modality}}": rate("osteon_modality_instances_total", "modality", chosen=_AET)},
                       "ops", stacked=True),
-                Panel("Last instance", "How long ago an AE title last had an instance stored.",
+                Panel("Last instance", "Time since the last stored instance of an AE title.",
                       {"{{calling_aet}}": "time() - max by (calling_aet) "
                        f"(osteon_last_received_timestamp_seconds{{{_AET}}})"}, "s", runbook="modality-silent"),
-                Panel("As last week?", "Instances in 2 hours now, and in the same hours one week ago.",
+                Panel("Same as last week", "Instances in the last 2 hours, and in the same hours one week ago.",
                       {"{{calling_aet}}": 'osteon:received_instances:increase2h{calling_aet=~"$calling_aet"}',
                        "{{calling_aet}} last week":
                            'osteon:received_instances:increase2h{calling_aet=~"$calling_aet"} offset 1w'},
                       runbook="modality-silent"),
-                Panel("Associations by AE title", "Ended, by how.",
+                Panel("Associations by AE title", "Ended associations, by result.",
                       {"{{calling_aet}} {{result}}":
                            rate("osteon_associations_total", "calling_aet", "result", chosen=_AET)}, "ops"),
             ],
         ),
         Row(
-            "Answers",
+            "Responses",
             [
-                Panel("C-STORE by status", "0xA700: no room; 0x0110: a failure here; others are for what was sent.",
-                      {"{{status}}": rate("osteon_store_total", "status")}, "ops", runbook="ingest-budget-burn"),
-                Panel("Time of C-STORE", "From its last fragment to its answer: mostly the sync of the disk.",
-                      quantiles("osteon_store_seconds", of=(0.5, 0.9, 0.99)), "s"),
-                Panel("Refused", "Instances that were received and refused, by door and reason.",
+                Panel("C-STORE by status", "0xA700: no space. 0x0110: Osteon failed. Others: the data set.",
+                      {"{{status}}": rate("osteon_cstore_responses_total", "status")},
+                      "ops", runbook="ingest-budget-burn"),
+                Panel("Time of C-STORE", "From the last fragment to the response; most of it is the sync of the disk.",
+                      quantiles("osteon_cstore_ack_duration_seconds", of=(0.5, 0.9, 0.99)), "s"),
+                Panel("Refused", "Instances that were received and refused, by origin and reason.",
                       {"{{origin}}: {{reason}}": rate("osteon_refused_instances_total", "origin", "reason")}, "ops",
                       runbook="instances-refused"),
-                Panel("Associations open", "And how many may be.",
+                Panel("Associations", "Open ones, and the limit.",
                       {"{{instance}}": f"osteon_associations_open{{{_DOOR}}}",
                        "limit {{instance}}": f"osteon_associations_limit{{{_DOOR}}}"},
                       runbook="associations-near-limit"),
-                Panel("Sync of the disk", "Time in which the disk of the spool made a file durable.",
-                      quantiles("osteon_spool_sync_seconds"), "s"),
-                Panel("Unused connections", "Connections without an association: scanners, health checks, wrong peers.",
-                      {"{{result}}": rate("osteon_unused_connections_total", "result")}, "ops"),
+                Panel("Sync of the disk", "Time to sync a file of the spool.",
+                      quantiles("osteon_spool_sync_duration_seconds"), "s"),
+                Panel("Connections without association", "Scanners, health checks and wrong peers.",
+                      {"{{result}}": rate("osteon_connections_without_association_total", "result")}, "ops"),
             ],
         ),
     ],
@@ -103,7 +104,7 @@ INGEST: Final = Dashboard(
 
 
 def queue_row(title: str, queue: str, time: Panel, more: Panel) -> Row:
-    """Return the row of a stage that reads a queue: what waits, for how long, how long it takes, and its own time."""
+    """Return the row of a stage that reads a queue: its length, the wait in it, and two panels of the stage."""
     chosen = f'queue=~"{queue}"'
     return Row(
         title,
@@ -111,7 +112,7 @@ def queue_row(title: str, queue: str, time: Panel, more: Panel) -> Row:
             Panel("Waiting", "Messages in the queue.",
                   {"{{queue}}": f"osteon:queue_messages:max{{{chosen}}}"}, wide=6, runbook="queue-not-handled"),
             Panel("Wait", "From the publication of a message to its handling, 90th percentile.",
-                  {"{{queue}}": f"osteon:queue_wait_seconds:p90{{{chosen}}}"}, "s", wide=6, limit=60,
+                  {"{{queue}}": f"osteon:queue_wait_duration_seconds:p90{{{chosen}}}"}, "s", wide=6, limit=60,
                   runbook="queue-wait-growing"),
             time,
             more,
@@ -122,34 +123,34 @@ def queue_row(title: str, queue: str, time: Panel, more: Panel) -> Row:
 PIPELINE: Final = Dashboard(
     "pipeline",
     "Pipeline",
-    "From the door to the index, a row for each stage. The first row in which something waits is the one to look at.",
+    "From reception to the index, one row a stage. Look at the first row in which something waits.",
     [
         Row(
-            "In order?",
+            "Health",
             [
-                Panel("Dead letters", "Messages that need a person.",
+                Panel("Dead letters", "Messages that need an operator.",
                       {"": 'max(osteon:queue_messages:max{queue="osteon.dead"}) or vector(0)'}, "short", "stat", 4, 1,
                       "dead-letters"),
                 Panel("Conflicts", "Versions that wait for a decision.",
                       {"": "max(osteon_conflicts_open{HERE})"}, "short", "stat", 4, 1, "conflicts-open"),
-                Panel("Not ready", "Parts that some service does not reach.",
+                Panel("Not ready", "Parts that some service cannot reach.",
                       {"": "count(osteon_ready{HERE} == 0) or vector(0)"}, "short", "stat", 4, 1, "not-ready"),
-                Panel("Replicas", "That answer to Prometheus.",
+                Panel("Replicas", "Replicas that answer Prometheus.",
                       {"": 'sum(up{HERE})'}, "short", "stat", 4, runbook="replica-down"),
                 Panel("Firing", "Alerts.",
                       {"": 'count(ALERTS{alertname=~"Osteon.*", alertstate="firing"}) or vector(0)'}, "short",
                       "stat", 4, 1),
-                Panel("Found after", "99 of 100 packs have their rows after this time.",
-                      {"": "osteon:lag_seconds:p99"}, "s", "stat", 4, 10, "lag-budget-burn"),
+                Panel("Indexed after", "99 of 100 packs have their rows after this time.",
+                      {"": "osteon:ingest_lag_seconds:p99"}, "s", "stat", 4, 10, "lag-budget-burn"),
             ],
         ),
         Row(
             "1. Spool (ingress)",
             [
-                Panel("Packs", "In the spool, by state.",
+                Panel("Packs", "Packs in the spool, by state.",
                       {"{{state}}": "sum by (state) (osteon_spool_packs{HERE})"}, wide=6, runbook="spool-not-stored"),
-                Panel("Oldest pack", "By state; published ones wait for a writer.",
-                      {"{{state}}": "max by (state) (osteon_spool_oldest_seconds{HERE})"}, "s", wide=6,
+                Panel("Oldest pack", "Age, by state. Published packs wait for a writer.",
+                      {"{{state}}": "max by (state) (osteon_spool_oldest_pack_age_seconds{HERE})"}, "s", wide=6,
                       runbook="spool-not-stored"),
                 Panel("Fill", "At 100 % C-STORE is refused.",
                       {"{{instance}}": f"osteon_spool_fill_ratio{{{_DOOR}}}"}, "percentunit", wide=6, limit=0.7,
@@ -161,127 +162,136 @@ PIPELINE: Final = Dashboard(
         queue_row(
             "2. Object store (writer)",
             "writer[.].*",
-            Panel("Upload", "Time to store one pack and its sidecar.", quantiles("osteon_upload_seconds"), "s", wide=6),
-            Panel("Pack size", "Of packs put into the object store.", quantiles("osteon_pack_bytes"), "bytes", wide=6),
+            Panel("Upload", "Time to store one pack and its sidecar.",
+                  quantiles("osteon_upload_duration_seconds"), "s", wide=6),
+            Panel("Pack size", "Of packs written to the object store.",
+                  quantiles("osteon_stored_pack_bytes"), "bytes", wide=6),
         ),
         queue_row(
             "3. Index (indexer)",
             "indexer",
-            Panel("Transaction", "Time of one index transaction.", quantiles("osteon_index_seconds"), "s", wide=6,
-                  runbook="database-failing"),
-            Panel("Instances", "By what the index made of them.",
+            Panel("Transaction", "Time of one index transaction.",
+                  quantiles("osteon_index_duration_seconds"), "s", wide=6, runbook="database-failing"),
+            Panel("Instances", "By their state in the index.",
                   {"{{state}}": rate("osteon_indexed_instances_total", "state")}, "ops", wide=6),
         ),
         queue_row(
             "4. Routing and jobs (dispatcher)",
             "dispatcher[.].*",
-            Panel("Jobs", "That the index has, by state.",
+            Panel("Jobs", "Jobs in the index, by state.",
                   {"{{state}}": "sum by (state) (max by (type, state) (osteon_jobs{HERE}))"}, wide=6,
                   runbook="jobs-failing"),
-            Panel("Destinations", "That failed: 0 still tried, 1 tried again by one job, 2 left alone.",
+            Panel("Destinations", "Circuit breakers: 0 closed, 1 half-open, 2 open.",
                   {"{{destination}}": "max by (destination) (osteon_destination_state{HERE})"}, wide=6, limit=2,
                   runbook="destination-down"),
         ),
         Row(
             "All",
             [
-                Panel("Lag", "From the first byte of a pack to its index rows.",
-                      quantiles("osteon_lag_seconds", of=(0.5, 0.9, 0.99)), "s", limit=10, runbook="lag-budget-burn"),
-                Panel("Messages", "Handled, by queue and result; wait: a part is down, held: too many fail.",
-                      {"{{queue}} {{result}}": rate("osteon_messages_total", "queue", "result")}, "ops",
+                Panel("Lag", "From the first byte of a pack to its rows in the index.",
+                      quantiles("osteon_ingest_lag_seconds", of=(0.5, 0.9, 0.99)), "s", limit=10,
+                      runbook="lag-budget-burn"),
+                Panel("Messages", "By queue and result. wait: a part is down. held: too many fail.",
+                      {"{{queue}} {{result}}": rate("osteon_messages_handled_total", "queue", "result")}, "ops",
                       runbook="messages-held"),
-                Panel("Published", "Messages that the broker did not take.",
-                      {"{{message}} {{result}}": rate("osteon_published_total", "message", "result",
+                Panel("Not published", "Messages that the broker did not confirm.",
+                      {"{{message}} {{result}}": rate("osteon_messages_published_total", "message", "result",
                                                       chosen='HERE, result!="confirmed"')}, "ops"),
-                Panel("Processor", "Seconds a second.",
+                Panel("Processor", "CPU seconds per second.",
                       {"{{job}}": rate("process_cpu_seconds_total", "job")}, "short", stacked=True),
-                Panel("Memory", "Resident.",
+                Panel("Memory", "Resident memory.",
                       {"{{job}}": "sum by (job) (process_resident_memory_bytes{HERE})"}, "bytes", stacked=True),
-                Panel("Event loop", "How late it comes back.",
+                Panel("Event loop", "Delay of its timers.",
                       quantiles("osteon_event_loop_lag_seconds", "job", of=(0.99,)), "s", limit=0.5,
                       runbook="event-loop-lag"),
             ],
         ),
         Row(
-            "Odd things",
+            "Details",
             [
-                Panel("Handling", "Time to handle a message or a batch of them, 90th percentile.",
-                      quantiles("osteon_message_seconds", "queue", of=(0.9,)), "s", runbook="queue-wait-growing"),
-                Panel("Packs", "Put into the object store, and packs in one index transaction.",
-                      {"stored a second": rate("osteon_packs_stored_total"),
-                       "in a transaction": f"{rate('osteon_index_packs_sum')} / {rate('osteon_index_packs_count')}"}),
-                Panel("Headers", "Elements that were kept but marked, and instances whose header can not be read.",
+                Panel("Handling", "Time to handle a message or a batch, 90th percentile.",
+                      quantiles("osteon_message_duration_seconds", "queue", of=(0.9,)), "s",
+                      runbook="queue-wait-growing"),
+                Panel("Packs", "Packs written to the object store, and packs in one index transaction.",
+                      {"stored per second": rate("osteon_packs_stored_total"),
+                       "per transaction":
+                           f"{rate('osteon_index_batch_packs_sum')} / {rate('osteon_index_batch_packs_count')}"}),
+                Panel("Headers", "Invalid elements, and instances whose header cannot be read to its end.",
                       {"elements": rate("osteon_header_problems_total"),
-                       "instances": rate("osteon_unread_headers_total")}, "ops"),
-                Panel("Recovered", "Packs taken over from a process that ended, and tails that were dropped.",
+                       "instances": rate("osteon_unreadable_headers_total")}, "ops"),
+                Panel("Recovered", "Packs adopted from a process that ended, and bytes of dropped tails.",
                       {"packs": rate("osteon_spool_recovered_packs_total"),
                        "bytes": rate("osteon_spool_torn_bytes_total")}, "ops", runbook="spool-damaged"),
-                Panel("Decisions", "On conflicts, by what is kept.",
+                Panel("Decisions", "On conflicts, by the version that is kept.",
                       {"{{keep}}": rate("osteon_conflicts_resolved_total", "keep")}, "ops", runbook="conflicts-open"),
-                Panel("Bytes in the spool", "Not yet in the object store.",
+                Panel("Bytes in the spool", "Not in the object store yet.",
                       {"{{instance}}": f"osteon_spool_bytes{{{_DOOR}}}"}, "bytes", runbook="spool-not-stored"),
             ],
         ),
     ],
 )  # fmt: skip
 
+_SLOWEST_ROUTES: Final = quantiles("osteon_http_duration_seconds", "method", "route", of=(0.99,))[
+    "{{method}} {{route}} p99"
+]
+
 RETRIEVE: Final = Dashboard(
     "retrieve",
     "Search and retrieve",
-    "What is asked for and sent out: C-FIND, C-MOVE, C-GET, DICOMweb, REST, jobs.",
+    "Searches and transfers by C-FIND, C-MOVE, C-GET, DICOMweb, REST and jobs.",
     [
         Row(
             "Search",
             [
                 Panel("Pages", "Of search results, by kind.",
-                      {"{{kind}}": rate("osteon_search_seconds_count", "kind")}, "ops"),
-                Panel("Time of a page", "By kind.", quantiles("osteon_search_seconds", "kind"), "s", limit=1,
+                      {"{{kind}}": rate("osteon_search_duration_seconds_count", "kind")}, "ops"),
+                Panel("Time of a page", "By kind.", quantiles("osteon_search_duration_seconds", "kind"), "s", limit=1,
                       runbook="search-budget-burn"),
                 Panel("DIMSE operations", "Time to the final response, by operation.",
-                      quantiles("osteon_dimse_seconds", "operation", of=(0.9,)), "s"),
+                      quantiles("osteon_dimse_operation_duration_seconds", "operation", of=(0.9,)), "s"),
             ],
         ),
         Row(
             "Retrieve",
             [
-                Panel("Sent by C-STORE", "Instances, by what for and result.",
-                      {"{{way}} {{result}}": rate("osteon_sent_instances_total", "way", "result")}, "ops"),
-                Panel("Sent by HTTP", "Instances, frames and values, by way.",
-                      {"{{way}}": rate("osteon_retrieved_items_total", "way")}, "ops"),
-                Panel("Bytes", "Sent out, by way.",
-                      {"{{way}} (DIMSE)": rate("osteon_sent_bytes_total", "way"),
-                       "{{way}} (HTTP)": rate("osteon_retrieved_bytes_total", "way")}, "Bps", stacked=True),
+                Panel("Sent by C-STORE", "Instances, by purpose and result.",
+                      {"{{purpose}} {{result}}": rate("osteon_sent_instances_total", "purpose", "result")}, "ops"),
+                Panel("Sent by HTTP", "Instances, frames and values, by purpose.",
+                      {"{{purpose}}": rate("osteon_http_items_sent_total", "purpose")}, "ops"),
+                Panel("Bytes", "Sent bytes, by purpose.",
+                      {"{{purpose}} (DIMSE)": rate("osteon_sent_bytes_total", "purpose"),
+                       "{{purpose}} (HTTP)": rate("osteon_http_bytes_sent_total", "purpose")}, "Bps", stacked=True),
             ],
         ),
         Row(
             "HTTP",
             [
-                Panel("Requests by status", "Answered.",
-                      {"{{status}}": rate("osteon_http_seconds_count", "status")}, "ops", runbook="http-budget-burn"),
+                Panel("Requests by status", "Completed requests.",
+                      {"{{status}}": rate("osteon_http_duration_seconds_count", "status")},
+                      "ops", runbook="http-budget-burn"),
                 Panel("Slowest routes", "99th percentile, the ten slowest.",
-                      {"{{method}} {{route}}": "topk(10, "
-                       + quantiles("osteon_http_seconds", "method", "route", of=(0.99,))["{{method}} {{route}} p99"]
-                       + ")"}, "s"),
-                Panel("In progress", "Requests that are being answered.",
+                      {"{{method}} {{route}}": f"topk(10, {_SLOWEST_ROUTES})"}, "s"),
+                Panel("In progress", "Requests in progress.",
                       {"{{instance}}": 'osteon_http_requests_in_progress{HERE, job=~"query|standalone"}'}),
             ],
         ),
         Row(
             "Jobs and commitment",
             [
-                Panel("Jobs", "Running, and how many may.",
+                Panel("Jobs", "Running jobs, and the limit.",
                       {"running": "sum(osteon_jobs_running{HERE})", "limit": "sum(osteon_jobs_limit{HERE})"},
                       runbook="jobs-waiting"),
-                Panel("Time of a job", "Of one run, by type and the state that it led to.",
-                      quantiles("osteon_job_seconds", "type", "result", of=(0.9,)), "s", runbook="jobs-failing"),
-                Panel("Routed", "Instances by rule, and what could not be tried.",
+                Panel("Time of a job", "Of one run, by type and resulting state.",
+                      quantiles("osteon_job_run_duration_seconds", "type", "result", of=(0.9,)), "s",
+                      runbook="jobs-failing"),
+                Panel("Routed", "Instances by rule, and failed evaluations.",
                       {"{{rule}}": rate("osteon_routed_instances_total", "rule"),
                        "{{rule}} failed": rate("osteon_routing_failures_total", "rule")}, "ops",
                       runbook="routing-failing"),
                 Panel("Storage commitment", "Instances that were checked, by result.",
                       {"{{result}}": rate("osteon_committed_instances_total", "result")}, "ops"),
                 Panel("Commitment reports", "Acknowledged, on the requester's association or a new one.",
-                      {"{{way}}": rate("osteon_commitment_reports_total", "way")}, "ops"),
+                      {"{{association}}": rate("osteon_commitment_reports_total", "association")}, "ops"),
             ],
         ),
     ],
@@ -290,40 +300,41 @@ RETRIEVE: Final = Dashboard(
 IMAGING: Final = Dashboard(
     "imaging",
     "Imaging",
-    "Pictures and transcoding, by transfer syntax (docs/transfer-syntaxes.md).",
+    "Rendering and transcoding, by transfer syntax (docs/transfer-syntaxes.md).",
     [
         Row(
-            "Pictures",
+            "Rendering",
             [
-                Panel("Made", "Requests by kind of picture.", {"{{how}}": rate("osteon_render_seconds_count", "how")},
-                      "ops"),
+                Panel("Rendered", "Requests by mode.",
+                      {"{{mode}}": rate("osteon_render_duration_seconds_count", "mode")}, "ops"),
                 Panel("Time", "By transfer syntax, 90th percentile.",
-                      quantiles("osteon_render_seconds", "source", of=(0.9,)), "s"),
+                      quantiles("osteon_render_duration_seconds", "source", of=(0.9,)), "s"),
                 Panel("Bytes", "By media type.", {"{{type}}": rate("osteon_rendered_bytes_total", "type")}, "Bps"),
-                Panel("Kept", "Requests whose picture was kept (hit) or not (miss).",
-                      {"{{result}}": rate("osteon_render_cache_total", "result")}, "ops"),
-                Panel("Kept bytes", "Of pictures.", {"": "max(osteon_render_cache_bytes{HERE})"}, "bytes"),
+                Panel("Cache", "Requests that the cache of rendered images could answer (hit) or not (miss).",
+                      {"{{result}}": rate("osteon_render_cache_requests_total", "result")}, "ops"),
+                Panel("Cache size", "Bytes of rendered images.", {"": "max(osteon_render_cache_bytes{HERE})"}, "bytes"),
             ],
         ),
         Row(
             "Transcoding",
             [
                 Panel("Instances", "By transfer syntaxes.",
-                      {"{{source}} → {{target}}": rate("osteon_transcode_seconds_count", "source", "target")}, "ops"),
+                      {"{{source}} → {{target}}": rate("osteon_transcode_duration_seconds_count", "source", "target")},
+                      "ops"),
                 Panel("Time", "By transfer syntaxes, 90th percentile.",
-                      quantiles("osteon_transcode_seconds", "source", "target", of=(0.9,)), "s"),
+                      quantiles("osteon_transcode_duration_seconds", "source", "target", of=(0.9,)), "s"),
                 Panel("Wait", "Of requests in the queues, 90th percentile.",
-                      {"{{queue}}": 'osteon:queue_wait_seconds:p90{queue=~"imaging[.].*"}'}, "s",
+                      {"{{queue}}": 'osteon:queue_wait_duration_seconds:p90{queue=~"imaging[.].*"}'}, "s",
                       runbook="queue-wait-growing"),
             ],
         ),
         Row(
-            "Trouble",
+            "Failures",
             [
-                Panel("Not done", "Requests by reason.",
+                Panel("Failed requests", "By reason.",
                       {"{{reason}}": rate("osteon_imaging_failures_total", "reason")}, "ops",
                       runbook="imaging-workers-crashing"),
-                Panel("Workers ended", "By reason; idle and recycled are usual.",
+                Panel("Workers ended", "By reason. idle and recycled are normal.",
                       {"{{reason}}": rate("osteon_imaging_workers_ended_total", "reason")}, "ops",
                       runbook="imaging-workers-crashing"),
                 Panel("Memory", "Of the service without its workers.",
@@ -336,7 +347,7 @@ IMAGING: Final = Dashboard(
 STORAGE: Final = Dashboard(
     "storage",
     "Storage and capacity",
-    "What is kept, how fast it grows, and how long disks last as they are filled now.",
+    "Size of the archive, its growth, and forecasts for the disks.",
     [
         Row(
             "Archive",
@@ -345,25 +356,25 @@ STORAGE: Final = Dashboard(
                       "stat", 6),
                 Panel("Instances", "In the index.", {"": 'max(osteon_archive_resources{HERE, level="instance"})'},
                       "short", "stat", 6),
-                Panel("Bytes", "Of all instances served.", {"": "max(osteon_archive_bytes{HERE})"}, "bytes", "stat", 6),
-                Panel("A day", "Growth, by the last day.", {"": "osteon:archive_bytes:growth_per_day"}, "bytes",
+                Panel("Bytes", "Of all instances.", {"": "max(osteon_archive_bytes{HERE})"}, "bytes", "stat", 6),
+                Panel("Growth per day", "Over the last day.", {"": "osteon:archive_bytes:growth_per_day"}, "bytes",
                       "stat", 6),
-                Panel("Bytes in 90 days", "As it grew in the last week; the line is now.",
+                Panel("Bytes in 90 days", "Forecast from the last week; the line is the size now.",
                       {"in 90 days": "predict_linear(osteon:archive_bytes:max[1w], 90 * 86400)",
                        "now": "osteon:archive_bytes:max"}, "bytes", wide=12),
-                Panel("Growth", "A day.", {"": "osteon:archive_bytes:growth_per_day"}, "bytes", wide=12),
+                Panel("Growth", "Bytes per day.", {"": "osteon:archive_bytes:growth_per_day"}, "bytes", wide=12),
             ],
         ),
         Row(
             "Disks",
             [
-                Panel("Spool: room", "Bytes that may still come before C-STORE is refused.",
+                Panel("Spool: free", "Bytes that the spool can still take.",
                       {"{{instance}}": f"osteon_spool_free_bytes{{{_DOOR}}}"}, "bytes", runbook="spool-full-soon"),
-                Panel("Spool: room in 4 hours", "As in the last half hour.",
+                Panel("Spool: free in 4 hours", "Forecast from the last half hour.",
                       {"{{instance}}": "clamp_min(predict_linear("
                        f"osteon_spool_free_bytes{{{_DOOR}}}[30m], 4 * 3600), 0)"},
                       "bytes", runbook="spool-full-soon"),
-                Panel("Parts: room", "Disks of RabbitMQ, SeaweedFS and, on Kubernetes, of all volumes.",
+                Panel("Parts: free", "Disks of RabbitMQ, SeaweedFS and, on Kubernetes, of all volumes.",
                       {"rabbitmq {{instance}}": "rabbitmq_disk_space_available_bytes",
                        "objects {{name}}": 'SeaweedFS_volumeServer_resource{type="avail"}',
                        "{{persistentvolumeclaim}}": "kubelet_volume_stats_available_bytes"}, "bytes",
@@ -373,10 +384,11 @@ STORAGE: Final = Dashboard(
         Row(
             "Object store",
             [
-                Panel("Requests", "By operation and result; refused: absent.",
-                      {"{{operation}} {{result}}": rate("osteon_object_seconds_count", "operation", "result")}, "ops",
+                Panel("Requests", "By operation and result. refused: the object is absent.",
+                      {"{{operation}} {{result}}":
+                           rate("osteon_object_duration_seconds_count", "operation", "result")}, "ops",
                       runbook="object-store-failing"),
-                Panel("Time", "By operation.", quantiles("osteon_object_seconds", "operation"), "s"),
+                Panel("Time", "By operation.", quantiles("osteon_object_duration_seconds", "operation"), "s"),
                 Panel("Stored", "Bytes, sidecars included, and packs.",
                       {"bytes": rate("osteon_stored_bytes_total")}, "Bps"),
             ],
@@ -385,18 +397,18 @@ STORAGE: Final = Dashboard(
             "Database",
             [
                 Panel("Transactions", "By kind and result.",
-                      {"{{kind}} {{result}}": rate("osteon_database_seconds_count", "kind", "result")}, "ops",
+                      {"{{kind}} {{result}}": rate("osteon_database_duration_seconds_count", "kind", "result")}, "ops",
                       runbook="database-failing"),
-                Panel("Time", "By kind.", quantiles("osteon_database_seconds", "kind"), "s"),
-                Panel("Connections", "Used, and how many may be; and the wait for one.",
+                Panel("Time", "By kind.", quantiles("osteon_database_duration_seconds", "kind"), "s"),
+                Panel("Connections", "Used connections, and the limit.",
                       {"{{job}} {{state}}": "sum by (job, state) (osteon_database_connections{HERE})"}),
-                Panel("Wait for a connection", "Until a transaction had one that works.",
-                      quantiles("osteon_database_wait_seconds", "job", of=(0.99,)), "s"),
+                Panel("Wait for a connection", "Time until a transaction had a working connection.",
+                      quantiles("osteon_database_wait_duration_seconds", "job", of=(0.99,)), "s"),
                 Panel("Certificates", "Time until those of DICOM TLS expire.",
                       {"{{job}} {{role}}": "min by (job, role) "
                        "(osteon_tls_certificate_expiry_timestamp_seconds{HERE}) - time()"}, "s",
                       runbook="certificate-expires"),
-                Panel("Packs without rows", "That the sweep found and indexed.",
+                Panel("Packs without rows", "Packs that the sweep found and indexed.",
                       {"": rate("osteon_swept_packs_total")}, "ops"),
             ],
         ),
@@ -406,7 +418,7 @@ STORAGE: Final = Dashboard(
 
 _PROMISES: Final = {
     "ingest": ("Ingest", "C-STORE succeeds, or fails for what was sent: 99.9 %"),
-    "lag": ("Lag", "Packs are found 10 s after their first byte: 99 %"),
+    "lag": ("Lag", "Packs are indexed 10 s after their first byte: 99 %"),
     "http": ("HTTP", "Requests do not end with 5xx: 99.9 %"),
     "search": ("Search", "Pages of results take less than 1 s: 99 %"),
 }
@@ -426,15 +438,15 @@ def burn(slo: str) -> dict[str, str]:
 SLOS: Final = Dashboard(
     "slos",
     "Objectives",
-    "What is promised for 30 days, what of the error budget is left, and how fast it is used up (1: all of it).",
+    "Objectives over 30 days, the budget that is left, and its burn rate (1: all of it in 30 days).",
     [
         Row(
             title,
             [
                 Panel("Budget left", says, {"": left(slo)}, "percentunit", "stat", 4, runbook=f"{slo}-budget-burn"),
-                Panel("Burn rate", "By window; 14.4 for an hour, or 6 for six, wakes somebody.", burn(slo), wide=12,
+                Panel("Burn rate", "By window. 14.4 over 1 hour, or 6 over 6 hours, is critical.", burn(slo), wide=12,
                       limit=14.4, runbook=f"{slo}-budget-burn"),
-                Panel("Events and errors", "A second.",
+                Panel("Events and errors", "Per second.",
                       {"events": f'osteon:slo_events:rate5m{{slo="{slo}"}}',
                        "errors": f'osteon:slo_errors:rate5m{{slo="{slo}"}}'}, "ops"),
             ],

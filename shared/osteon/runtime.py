@@ -17,12 +17,13 @@ import uvloop
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
-from osteon import health, logging, tracing, vitals
+from osteon import health, logging, process_metrics, tracing
 from osteon.errors import OsteonError, Unavailable
-from osteon.http_head import BoundedHead
+from osteon.logging import get_logger
 from osteon.settings import BadSettings, ProcessSettings, Settings, load
+from osteon.uvicorn_limits import HeaderLimitProtocol
 
-log = logging.get_logger(__name__)
+log = get_logger(__name__)
 OPEN_FILES: Final = 10_240
 """Files that a service with a DICOM door may have open, if the system lets it."""
 
@@ -67,12 +68,12 @@ def run(name: str, kind: type[S], build: Build[S]) -> None:
 def main(name: str, settings: ProcessSettings, serve: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """Set up logs and run `serve` on uvloop; an Osteon error ends the process with its message, not a traceback."""
     logging.setup(name, level=settings.log_level, style=settings.log_format)
-    vitals.introduce(name, settings)
+    process_metrics.describe_process(name, settings)
 
     async def stoppable() -> None:
         stop_on_signals()
         with suppress(asyncio.CancelledError):
-            async with vitals.watched():
+            async with process_metrics.measure_loop_lag():
                 await serve()
 
     try:
@@ -145,7 +146,7 @@ async def http_server(
         raise OsteonError(f"can not listen on {host}:{port} ({setting}): {error.strerror}") from None
     config = uvicorn.Config(
         app,
-        http=BoundedHead,
+        http=HeaderLimitProtocol,
         log_config=None,
         access_log=False,
         lifespan="off",

@@ -10,11 +10,11 @@ from typing import Final
 
 from osteon import metrics
 from osteon.background import background
-from osteon.der import not_after
 from osteon.dimse.tls import Clients, TlsFiles, TlsOf, TlsUnusable, client_context, first_certificate, server_context
 from osteon.errors import Invalid
 from osteon.logging import get_logger
 from osteon.settings import TlsSettings
+from osteon.x509_validity import not_after
 
 LOOK_EVERY: Final = 5.0
 """Seconds between looks at the files."""

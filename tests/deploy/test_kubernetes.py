@@ -6,9 +6,9 @@ from importlib.metadata import entry_points
 import pytest
 import yaml
 
-from osteon.doctor.command import main as doctor
+from osteon.cli.doctor.command import main as doctor
+from osteon.cli.wait_drained import main as wait_drained
 from osteon.settings import ProcessSettings, known_names
-from osteon.spool.drained import main as drained
 from osteon_ingress.build import LAST_PUBLISH
 from support.deploy import BASE, commands, containers, every_container, manifests, pods, pods_of, services, settings_in
 
@@ -171,9 +171,9 @@ def test_associations_may_end_and_the_writer_outlives_them() -> None:
     drain = drain_of(ingress)
     _, pause = ingress["lifecycle"]["preStop"]["exec"]["command"]
     program, command, option, wait = writer["lifecycle"]["preStop"]["exec"]["command"]
-    assert (program, command, option) == ("osteon", "drained", "--timeout")
-    assert "timeout" in inspect.signature(drained).parameters
-    assert entry_points(group="osteon.commands", name="drained")
+    assert (program, command, option) == ("osteon", "wait-drained", "--timeout")
+    assert "timeout" in inspect.signature(wait_drained).parameters
+    assert entry_points(group="osteon.commands", name="wait-drained")
     assert drain >= 10 * DRAIN
     assert float(wait) > float(pause) + drain + LAST_PUBLISH
     assert pod["terminationGracePeriodSeconds"] > float(wait) + DRAIN + 10

@@ -148,8 +148,8 @@ def test_the_page_lists_every_alert_with_its_severities_and_every_dashboard() ->
     for alert in alerts():
         found.setdefault(alert["alert"], set()).add(alert["labels"]["severity"])
     assert {name: set(severities.split(", ")) for name, severities in listed.items()} == found
-    drawn = set(re.findall(r"\(dashboards/(\w+)\.svg\)", text))
-    assert drawn == {path.stem for path in (ROOT / "deploy/grafana/dashboards").glob("*.json")}
+    linked = set(re.findall(r"\(\.\./deploy/grafana/dashboards/(\w+)\.json\)", text))
+    assert linked == {path.stem for path in (ROOT / "deploy/grafana/dashboards").glob("*.json")}
 
 
 def used_commands() -> set[tuple[str, ...]]:

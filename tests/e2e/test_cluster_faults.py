@@ -230,7 +230,7 @@ def test_one_id_follows_an_instance_through_all_logs_and_metrics_move(faulty: Cl
     before = [sum(metric(faulty, f"writer-{n}", name) for n in range(2)) for name in names]
     indexed = 'osteon_indexed_instances_total{state="stored"}'
     rows = sum(metric(faulty, f"indexer-{n}", indexed) for n in range(2))
-    stored = metric(faulty, "ingress-0", 'osteon_store_total{status="0x0000"}')
+    stored = metric(faulty, "ingress-0", 'osteon_cstore_responses_total{status="0x0000"}')
     archive = archive_of(faulty)
     with archive.association(CT, calling="CORRELATED") as association:
         assert association.send_c_store(image.path).Status == 0x0000
@@ -251,7 +251,7 @@ def test_one_id_follows_an_instance_through_all_logs_and_metrics_move(faulty: Cl
     assert after[0] == before[0] + 1
     assert after[1] > before[1]
     assert sum(metric(faulty, f"indexer-{n}", indexed) for n in range(2)) == rows + 1
-    assert metric(faulty, "ingress-0", 'osteon_store_total{status="0x0000"}') == stored + 1
+    assert metric(faulty, "ingress-0", 'osteon_cstore_responses_total{status="0x0000"}') == stored + 1
     eventually(lambda: metric(faulty, "ingress-0", "osteon_spool_packs") == 0)
 
 

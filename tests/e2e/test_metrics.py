@@ -79,40 +79,40 @@ def test_counters_agree_with_what_was_sent(archive: Archive, tmp_path: Path) -> 
     assert found.labels("osteon_associations_total", "calling_aet") == {"CT1", "CT2", "other"}
     assert found("osteon_associations_total", calling_aet="CT1", result="released") == 2
     assert found("osteon_associations_total") == 5
-    assert found("osteon_store_total", status="0x0000") == 7
-    assert found("osteon_store_total", status="0xA900") == 1
-    assert found("osteon_store_seconds_count") == 8
+    assert found("osteon_cstore_responses_total", status="0x0000") == 7
+    assert found("osteon_cstore_responses_total", status="0xA900") == 1
+    assert found("osteon_cstore_ack_duration_seconds_count") == 8
     assert found("osteon_refused_instances_total") == 1
 
-    assert found("osteon_packs_stored_total") == found("osteon_pack_bytes_count") == 5
+    assert found("osteon_packs_stored_total") == found("osteon_stored_pack_bytes_count") == 5
     assert found("osteon_packs_sealed_total") == 4
     assert found("osteon_spool_bytes") == 0
     assert 0 < found("osteon_spool_fill_ratio") < 2
-    assert found("osteon_spool_sync_seconds_count") > 0
+    assert found("osteon_spool_sync_duration_seconds_count") > 0
     assert found("osteon_indexed_instances_total", state="stored") == 7
     assert found("osteon_indexed_instances_total", state="duplicates") == 1
-    assert found("osteon_lag_seconds_count") == 5
-    assert found("osteon_index_packs_sum") == 5
+    assert found("osteon_ingest_lag_seconds_count") == 5
+    assert found("osteon_index_batch_packs_sum") == 5
     assert found("osteon_modality_instances_total") == 8
     assert found.labels("osteon_modality_instances_total", "calling_aet") == {"CT1", "CT2", "other"}
 
     for queue in ("writer.spool", "indexer"):
-        handled = found("osteon_messages_total", queue=queue)
-        assert handled == found("osteon_queue_wait_seconds_count", queue=queue)
+        handled = found("osteon_messages_handled_total", queue=queue)
+        assert handled == found("osteon_queue_wait_duration_seconds_count", queue=queue)
         assert handled == {"writer.spool": 4, "indexer": 5}[queue]
-        assert 0 < found("osteon_message_seconds_count", queue=queue) <= handled
+        assert 0 < found("osteon_message_duration_seconds_count", queue=queue) <= handled
         assert found("osteon_queue_messages", queue=queue) == 0
     assert found("osteon_queue_messages", queue="osteon.dead") == 0
-    assert found("osteon_object_seconds_count", operation="put_file", result="ok") == 5
-    assert found("osteon_object_seconds_count", result="failed") == 0
-    assert found("osteon_database_seconds_count", kind="write", result="ok") > 0
+    assert found("osteon_object_duration_seconds_count", operation="put_file", result="ok") == 5
+    assert found("osteon_object_duration_seconds_count", result="failed") == 0
+    assert found("osteon_database_duration_seconds_count", kind="write", result="ok") > 0
     assert found("osteon_database_connections", state="limit") > 0
 
-    assert found("osteon_search_seconds_count", kind="qido") == 1
-    assert found("osteon_search_seconds_count", kind="c-find") == 1
-    assert found("osteon_dimse_seconds_count", operation="c-find", status="0x0000") == 1
-    assert found("osteon_retrieved_items_total", way="wado") == 7
-    assert found("osteon_retrieved_bytes_total", way="wado") > sum(sizes)
+    assert found("osteon_search_duration_seconds_count", kind="qido") == 1
+    assert found("osteon_search_duration_seconds_count", kind="c-find") == 1
+    assert found("osteon_dimse_operation_duration_seconds_count", operation="c-find", status="0x0000") == 1
+    assert found("osteon_http_items_sent_total", purpose="wado") == 7
+    assert found("osteon_http_bytes_sent_total", purpose="wado") > sum(sizes)
     assert found("osteon_http_requests_in_progress") == 1
     assert found("osteon_event_loop_lag_seconds_count") > 0
     assert found("osteon_build_info", service="standalone") == 1

@@ -44,7 +44,7 @@ def url_of(dataset: Dataset) -> str:
 
 def counted(archive: Archive, result: str) -> float:
     """Return how many requests for pictures were a hit or a miss."""
-    mark = f'osteon_render_cache_total{{result="{result}"}} '
+    mark = f'osteon_render_cache_requests_total{{result="{result}"}} '
     lines = archive.get("/metrics").text.splitlines()
     return sum(float(line.removeprefix(mark)) for line in lines if line.startswith(mark))
 

@@ -11,7 +11,7 @@ from pydicom.data import get_testdata_file
 from pydicom.uid import generate_uid
 from pynetdicom import evt
 
-from osteon.tools import echo, find, get, move, send
+from osteon.cli.scu import echo, find, get, move, send
 from support.archive import Archive, eventually
 from support.data import dataset_bytes
 from support.make import ct_slice, saved

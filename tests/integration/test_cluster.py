@@ -74,9 +74,9 @@ def test_an_association_is_one_trace_and_the_counters_of_all_services_agree_abou
         "osteon_packs_sealed_total": 1,
         "osteon_packs_stored_total": 1,
         "osteon_indexed_instances_total": 5,
-        "osteon_lag_seconds_count": 1,
-        'osteon_queue_wait_seconds_count{queue="indexer"}': 1,
-        'osteon_queue_wait_seconds_count{queue="dispatcher.indexed"}': 1,
+        "osteon_ingest_lag_seconds_count": 1,
+        'osteon_queue_wait_duration_seconds_count{queue="indexer"}': 1,
+        'osteon_queue_wait_duration_seconds_count{queue="dispatcher.indexed"}': 1,
     }
     assert {name: counted(running, name) for name in counters} == counters
 
@@ -116,7 +116,7 @@ def test_services_drain_and_end_with_status_0_when_asked_to_stop(running: Cluste
 def test_a_pod_lets_an_association_end_and_its_spool_is_empty_before_the_writer_is_stopped(
     running: Cluster, tmp_path: Path
 ) -> None:
-    """As k8s/base/ingress.yaml has it: `osteon drained` holds up the end of the writer."""
+    """As k8s/base/ingress.yaml has it: `osteon wait-drained` holds up the end of the writer."""
     archive = Archive(running.dicom_port, running.url)
     files = [saved(ct_slice(number=number), tmp_path) for number in range(1, 7)]
     before = archive.get("/statistics").json()["CountInstances"]
@@ -136,7 +136,7 @@ def test_a_pod_lets_an_association_end_and_its_spool_is_empty_before_the_writer_
 
 
 def drained(cluster: Cluster) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "osteon.cli", "drained", "--timeout", "100"]
+    command = [sys.executable, "-m", "osteon.cli", "wait-drained", "--timeout", "100"]
     return subprocess.Popen(command, env=cluster.environment())
 
 

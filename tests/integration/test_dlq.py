@@ -11,11 +11,11 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from osteon import dlq
 from osteon.bus import rabbit_counts, rabbit_dead
 from osteon.bus.port import BusUnavailable
 from osteon.bus.rabbit import RabbitBus
 from osteon.bus.rabbit_link import Link
+from osteon.cli import dlq
 from osteon.contracts.packs import PackSealed
 from osteon.contracts.topology import DEAD_EXCHANGE, DEAD_QUEUE, Queue
 from osteon.errors import Invalid

@@ -287,7 +287,7 @@ def test_ports_of_an_osteon_that_runs_are_its_own(standalone: Archive, monkeypat
 def test_a_broker_with_an_alarm_takes_no_message(
     own_rabbitmq: RabbitMQ, broker: Look, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from osteon.doctor import broker as probe
+    from osteon.cli.doctor import broker as probe
 
     monkeypatch.setattr(probe, "_TRIAL_SECONDS", 1.0)
     own_rabbitmq.ctl("set_vm_memory_high_watermark", "absolute", "1MB")  # the last test of this module: it stays so

@@ -48,7 +48,7 @@ def feed(archive: Archive, prometheus: Prometheus, folder: Path) -> None:
     archive.get("/readyz")
     for number in range(3):
         if number:
-            eventually(lambda: prometheus.query("osteon_store_total > 0"))
+            eventually(lambda: prometheus.query("osteon_cstore_responses_total > 0"))
         study, series = generate_uid(), generate_uid()
         with archive.association((CTImageStorage, ExplicitVRLittleEndian), calling="CT1") as association:
             files = [saved(ct_slice(study=study, series=series, number=n), folder) for n in range(3)]
@@ -56,7 +56,7 @@ def feed(archive: Archive, prometheus: Prometheus, folder: Path) -> None:
         archive.get("/dicom-web/studies")
     eventually(lambda: prometheus.query('osteon:slo_burn:rate30m{slo="lag"} >= 0'))
     eventually(lambda: prometheus.query("osteon_archive_resources == 9"))
-    eventually(lambda: prometheus.query("osteon:lag_seconds:p99 > 0"))
+    eventually(lambda: prometheus.query("osteon:ingest_lag_seconds:p99 > 0"))
 
 
 def panels() -> Iterator[tuple[str, str, list[str]]]:

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 
 import pytest
 
-from osteon.doctor.command import examine
-from osteon.doctor.report import Finding, Level
+from osteon.cli.doctor.command import examine
+from osteon.cli.doctor.report import Finding, Severity
 
 
 def look(
@@ -22,4 +22,4 @@ def look(
 
 def bad(findings: Iterable[Finding]) -> list[str]:
     """Return what is not in order, with its level and remedy."""
-    return [f"{each.level.name} {each.what} → {each.mend}" for each in findings if each.level is not Level.OK]
+    return [f"{each.level.name} {each.what} → {each.fix}" for each in findings if each.level is not Severity.OK]

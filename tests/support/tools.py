@@ -15,7 +15,7 @@ import typer
 from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts
 from typer.testing import CliRunner
 
-from osteon.tools import running
+from osteon.cli.scu import runner
 from support.pynet import accepting
 
 VERIFICATION = "1.2.840.10008.1.1"
@@ -34,7 +34,7 @@ class Ran:
 @pytest.fixture
 def tool(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ran]:
     """Run `main` of a tool with arguments; logging stays as it is."""
-    monkeypatch.setattr(running.logging, "setup", lambda *_, **__: None)
+    monkeypatch.setattr(runner.logging, "setup", lambda *_, **__: None)
 
     def run(main: Callable[..., None], *arguments: object) -> Ran:
         app = typer.Typer()

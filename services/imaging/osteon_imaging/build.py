@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
-from osteon import work_folder
+from osteon import scratch_dir
 from osteon.background import background
 from osteon.bus.port import Bus
 from osteon.contracts.topology import RENDER, TRANSCODE
@@ -40,7 +40,7 @@ async def build_embedded(
 ) -> Running:
     """Start the service on given ports. Worker processes start with the first request, or at once to `warm_up`."""
     resources = stack.resources
-    folder = await work_folder.lend(resources, "imaging")
+    folder = await scratch_dir.enter_scratch_dir(resources, "imaging")
     sources = Sources(objects, folder, settings.imaging_sources_bytes)
     resources.push_async_callback(sources.close)
     workers = _workers(settings)

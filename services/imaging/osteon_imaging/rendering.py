@@ -61,9 +61,9 @@ class Rendering:
 
     async def _rendered(self, message: RenderRequested, key: str) -> Rendered:
         if picture := await self._pictures.get(key):
-            metrics.RENDER_CACHE.labels("hit").inc()
+            metrics.RENDER_CACHE_REQUESTS.labels("hit").inc()
             return _answer(message, key, picture)
-        metrics.RENDER_CACHE.labels("miss").inc()
+        metrics.RENDER_CACHE_REQUESTS.labels("miss").inc()
         part = Part(message.key, message.offset, message.length)
         order = order_of(message)
 

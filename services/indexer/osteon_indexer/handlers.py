@@ -40,7 +40,7 @@ async def index_packs(messages: Sequence[PackStored], *, objects: Objects, index
 
 async def upsert(packs: Sequence[StoredPack], index: IndexWriter) -> Sequence[PackOutcome]:
     """Write one transaction and count it."""
-    metrics.INDEX_PACKS.observe(len(packs))
+    metrics.INDEX_BATCH_PACKS.observe(len(packs))
     with metrics.INDEX_SECONDS.time():
         return await index.upsert(packs)
 
@@ -62,7 +62,7 @@ async def announce(pack: StoredPack, outcome: PackOutcome, *, objects: Objects, 
         metrics.INDEXED_INSTANCES.labels(state).inc(count)
     for modality, count in Counter(entry.attributes.get("Modality", "") for entry in pack.instances).items():
         metrics.MODALITY_INSTANCES.labels(*metrics.SENDERS(facts.calling_aet, modality)).inc(count)
-    metrics.LAG_SECONDS.observe(max(0.0, time.time() - facts.received_at.timestamp()))
+    metrics.INGEST_LAG_SECONDS.observe(max(0.0, time.time() - facts.received_at.timestamp()))
     log.info("pack indexed", pack=facts.pack_id, correlation_id=facts.correlation_id, **counts)
 
 

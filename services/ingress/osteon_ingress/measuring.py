@@ -45,7 +45,7 @@ async def outcome(operation: str, source: Awaitable[Outcome]) -> Outcome:
 
 
 def _observe(operation: str, status: str, began: float) -> None:
-    metrics.DIMSE_SECONDS.labels(operation, status).observe(time.perf_counter() - began)
+    metrics.DIMSE_OPERATION_SECONDS.labels(operation, status).observe(time.perf_counter() - began)
 
 
 def _named(status: Status) -> str:

@@ -30,4 +30,4 @@ class AssociationObserver(AcceptorObserver):
     @override
     def unused(self, how: Ended) -> None:
         """A connection has ended on which there never was an association."""
-        metrics.UNUSED_CONNECTIONS.labels(result=how.value).inc()
+        metrics.CONNECTIONS_WITHOUT_ASSOCIATION.labels(result=how.value).inc()

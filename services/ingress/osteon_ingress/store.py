@@ -9,9 +9,9 @@ from osteon.dimse.handler import Outcome
 from osteon.dimse.status import Status
 from osteon.spool.sink import InstanceSink
 
-_SUCCESSES: Final = metrics.STORE_TOTAL.labels(status=f"0x{Status.SUCCESS:04X}")
+_SUCCESSES: Final = metrics.CSTORE_RESPONSES.labels(status=f"0x{Status.SUCCESS:04X}")
 for _status in (Status.OUT_OF_RESOURCES, Status.PROCESSING_FAILURE):
-    metrics.STORE_TOTAL.labels(status=f"0x{_status:04X}")  # from 0 on: alerts see the first one
+    metrics.CSTORE_RESPONSES.labels(status=f"0x{_status:04X}")  # from 0 on: alerts see the first one
 
 
 class SenderCounts:
@@ -37,7 +37,7 @@ class MeasuredSink:
         """Return the sink's answer."""
         started = time.perf_counter()
         outcome = await self._sink.finish()
-        metrics.STORE_SECONDS.observe(time.perf_counter() - started)
+        metrics.CSTORE_ACK_SECONDS.observe(time.perf_counter() - started)
         if outcome.status is Status.SUCCESS:
             _SUCCESSES.inc()
             self._sender.instances.inc()
@@ -50,4 +50,4 @@ class MeasuredSink:
 
 def count(outcome: Outcome) -> None:
     """Count an answer to a C-STORE."""
-    metrics.STORE_TOTAL.labels(status=f"0x{outcome.status:04X}").inc()
+    metrics.CSTORE_RESPONSES.labels(status=f"0x{outcome.status:04X}").inc()

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Final
 
-from osteon import work_folder
+from osteon import scratch_dir
 from osteon.background import background
 from osteon.bus.port import Bus
 from osteon.contracts.find import FindPage, FindRequested
@@ -56,7 +56,7 @@ async def build_embedded(
         objects=objects,
         bus=bus,
         wait=settings.upload_index_timeout_seconds,
-        folder=await work_folder.lend(stack.resources, "query"),
+        folder=await scratch_dir.enter_scratch_dir(stack.resources, "query"),
         at_once=settings.max_concurrent_uploads,
         pack_size=settings.pack_size_bytes,
     )

@@ -68,11 +68,11 @@ class MemoryBus:
         key = routing_key(message)
         queues = [queue for queue in self._queues.values() if queue.routing_key == key]
         if not queues and needs_queue(message):
-            metrics.PUBLISHED.labels(letter.type, "unroutable").inc()
+            metrics.MESSAGES_PUBLISHED.labels(letter.type, "unroutable").inc()
             raise Unroutable(f"no queue for {letter.type} with routing key {key}")
         full = [queue.name for queue in queues if queue.size >= self._backlog]
         if full:
-            metrics.PUBLISHED.labels(letter.type, "unavailable").inc()
+            metrics.MESSAGES_PUBLISHED.labels(letter.type, "unavailable").inc()
             raise BusUnavailable(f"queue {full[0]} holds {self._backlog} messages")
         for queue in queues:
             queue.put(letter)
@@ -82,7 +82,7 @@ class MemoryBus:
             if pool.inbox.qsize() >= _EVENT_BACKLOG:
                 pool.inbox.get_nowait()
             pool.inbox.put_nowait(_Delivered(letter))
-        metrics.PUBLISHED.labels(letter.type, "confirmed").inc()
+        metrics.MESSAGES_PUBLISHED.labels(letter.type, "confirmed").inc()
         # Give way like a publish that waits for a broker, so that a loop of publishes does not starve consumers.
         await asyncio.sleep(0)
 

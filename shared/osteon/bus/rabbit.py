@@ -8,7 +8,7 @@ from typing import Any, TypeVar, cast
 
 from yarl import URL
 
-from osteon import logging, metrics
+from osteon import metrics
 from osteon.bus.port import BusUnavailable, TopologyDiffers, Unroutable
 from osteon.bus.rabbit_consumers import (
     PUBLISH_TIMEOUT,
@@ -39,10 +39,11 @@ from osteon.contracts.topology import (
     needs_queue,
     routing_key,
 )
+from osteon.logging import get_logger
 
 M = TypeVar("M", bound=Message)
 R = TypeVar("R", bound=Message)
-log = logging.get_logger(__name__)
+log = get_logger(__name__)
 _RECONNECT_FIRST = 0.2
 _RECONNECT_MOST = 10.0
 _SETUP_TIMEOUT = 30.0
@@ -115,7 +116,7 @@ class RabbitBus:
             result = "unroutable"
             raise
         finally:
-            metrics.PUBLISHED.labels(letter.type, result).inc()
+            metrics.MESSAGES_PUBLISHED.labels(letter.type, result).inc()
 
     async def consume(self, queue: Queue, handler: Callable[[M], Awaitable[None]], *, concurrency: int = 1) -> None:
         """Handle the messages of a queue, `concurrency` at a time."""

@@ -5,16 +5,17 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Final
 
-from osteon import logging, metrics
+from osteon import metrics
 from osteon.bus.port import BusUnavailable
 from osteon.bus.rabbit_link import Link, broker_errors
 from osteon.contracts.topology import DEAD_QUEUE
+from osteon.logging import get_logger
 
 EVERY: Final = 15.0
 """Seconds."""
 _FIRST: Final = 2.0
 _TIMEOUT: Final = 5.0
-log = logging.get_logger(__name__)
+log = get_logger(__name__)
 
 
 async def keep_counting(link: Link, queues: Callable[[], Iterable[str]]) -> None:

@@ -21,11 +21,11 @@ from aio_pika.exceptions import (
 )
 from yarl import URL
 
-from osteon import logging
 from osteon.bus.port import BusUnavailable, TopologyDiffers, Unroutable
 from osteon.contracts.topology import DEAD_EXCHANGE, EXCHANGE
+from osteon.logging import get_logger
 
-log = logging.get_logger(__name__)
+log = get_logger(__name__)
 HEARTBEAT = 5
 """Seconds; a broker that is silent for about three of them is given up."""
 _CONNECT_TIMEOUT = 10.0

@@ -3,15 +3,16 @@
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
-from osteon import logging, metrics, tracing
+from osteon import metrics, tracing
 from osteon.bus.wire import Letter, decode, describe, encode
 from osteon.bus.worker import D, count_wait, dismiss
 from osteon.contracts.base import Message
 from osteon.contracts.topology import RpcQueue
+from osteon.logging import correlated, get_logger
 
 M = TypeVar("M", bound=Message)
 R = TypeVar("R", bound=Message)
-log = logging.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class Answerer(Generic[D]):
@@ -37,14 +38,14 @@ class Answerer(Generic[D]):
         letter = delivery.letter
         result = "failed"
         count_wait(self._queue.name, letter)
-        with logging.correlated(letter.correlation_id):
+        with correlated(letter.correlation_id):
             try:
                 answer = await self._handle(decode(letter, self._queue.message))
                 await self._reply(delivery, encode(answer))
                 result = "done"
             except Exception as error:
                 log.error("request failed", queue=self._queue.name, error=describe(error), exc_info=error)
-            metrics.MESSAGES.labels(self._queue.name, result).inc()
+            metrics.MESSAGES_HANDLED.labels(self._queue.name, result).inc()
             await dismiss(delivery)
 
     async def _handle(self, message: Message) -> Message:

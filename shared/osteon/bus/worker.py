@@ -6,16 +6,17 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final, Generic, Protocol, TypeVar
 
-from osteon import logging, metrics, tracing
+from osteon import metrics, tracing
 from osteon.bus.port import BusUnavailable
 from osteon.bus.wire import BadMessage, DeadLetter, History, Letter, decode, describe, place_of
 from osteon.contracts.base import Message
 from osteon.contracts.topology import MAX_ATTEMPTS, PARK_BURST, SUCCESSES_PER_PARK
 from osteon.errors import Invalid, Unavailable
+from osteon.logging import correlated, get_logger
 
 M = TypeVar("M", bound=Message)
 D = TypeVar("D", bound="Delivery")
-log = logging.get_logger(__name__)
+log = get_logger(__name__)
 _SETTLE_PAUSE = 1.0
 
 
@@ -45,7 +46,7 @@ class WorkDelivery(Delivery, Protocol):
 
 
 class Result(StrEnum):
-    """What became of a delivery; the label of `osteon_messages_total`."""
+    """What became of a delivery; the label of `osteon_messages_handled_total`."""
 
     DONE = "done"
     WAIT = "wait"
@@ -118,7 +119,7 @@ class Worker(Generic[M]):
         self._handler = handler
         self._park_limit = ParkLimit()
         for result in Result:
-            metrics.MESSAGES.labels(queue, result)  # from 0 on: alerts see the first one
+            metrics.MESSAGES_HANDLED.labels(queue, result)  # from 0 on: alerts see the first one
 
     async def __call__(self, deliveries: Sequence[WorkDelivery]) -> None:
         """Handle a batch; when it fails for any reason but an unavailable part, its messages one by one."""
@@ -152,7 +153,7 @@ class Worker(Generic[M]):
             await self._handle([message for _, message in batch])
         except Unavailable as error:
             for delivery, message in batch:
-                with logging.correlated(message.correlation_id):
+                with correlated(message.correlation_id):
                     await self._failed(delivery, error)
         except Exception as error:
             log.warning("batch failed, trying its messages one by one", queue=self._queue, size=len(batch),
@@ -164,7 +165,7 @@ class Worker(Generic[M]):
         return True
 
     async def _alone(self, delivery: WorkDelivery, message: M) -> None:
-        with logging.correlated(message.correlation_id):
+        with correlated(message.correlation_id):
             try:
                 await self._handle([message])
             except Exception as error:
@@ -175,7 +176,7 @@ class Worker(Generic[M]):
     async def _done(self, delivery: WorkDelivery) -> None:
         await self._settle(delivery, delivery.ack)
         self._park_limit.done()
-        metrics.MESSAGES.labels(self._queue, Result.DONE).inc()
+        metrics.MESSAGES_HANDLED.labels(self._queue, Result.DONE).inc()
 
     async def _failed(self, delivery: WorkDelivery, error: Exception) -> None:
         verdict = judge(error, delivery.letter.history)
@@ -188,7 +189,7 @@ class Worker(Generic[M]):
             await self._settle(delivery, lambda: delivery.park(dead))
         else:
             await self._settle(delivery, lambda: delivery.retry(letter, verdict.history.retries - 1))
-        metrics.MESSAGES.labels(self._queue, verdict.result).inc()
+        metrics.MESSAGES_HANDLED.labels(self._queue, verdict.result).inc()
 
     def _report(self, letter: Letter, verdict: Verdict, error: Exception) -> None:
         facts = {"queue": self._queue, "message": letter.type, "id": letter.id, "error": describe(error)}
@@ -226,14 +227,14 @@ class Listener(Generic[M]):
     async def __call__(self, deliveries: Sequence[Delivery]) -> None:
         """Handle each event."""
         for delivery in deliveries:
-            with logging.correlated(delivery.letter.correlation_id):
+            with correlated(delivery.letter.correlation_id):
                 result = "failed"
                 try:
                     await self._handler(decode(delivery.letter, self._message))
                     result = Result.DONE
                 except Exception as error:
                     log.error("event not handled", message=self._message.__name__, exc_info=error)
-                metrics.MESSAGES.labels(f"event {self._message.__name__}", result).inc()
+                metrics.MESSAGES_HANDLED.labels(f"event {self._message.__name__}", result).inc()
                 await dismiss(delivery)
 
 

@@ -146,7 +146,7 @@ class JobRunner:
                 await asyncio.wait({attempt})
             end = self._end(run, kind, attempt)
             if end is not None:
-                metrics.JOB_SECONDS.labels(type=job.type, result=end.state.value).observe(time.monotonic() - began)
+                metrics.JOB_RUN_SECONDS.labels(type=job.type, result=end.state.value).observe(time.monotonic() - began)
                 await self._give_back(job, worker, end)
         finally:
             attempt.cancel()

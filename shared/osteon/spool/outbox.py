@@ -28,7 +28,9 @@ class _Entry:
 def set_gauges(state: str, count: int, oldest: float | None) -> None:
     """Set the gauges of the packs in one state; `oldest` in Unix seconds, None when there are none."""
     metrics.SPOOL_PACKS.labels(state=state).set(count)
-    metrics.SPOOL_OLDEST_SECONDS.labels(state=state).set(0 if oldest is None else max(0.0, time.time() - oldest))
+    metrics.SPOOL_OLDEST_PACK_AGE_SECONDS.labels(state=state).set(
+        0 if oldest is None else max(0.0, time.time() - oldest)
+    )
 
 
 class Outbox:

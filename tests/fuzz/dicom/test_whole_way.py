@@ -177,10 +177,10 @@ async def test_poison_is_kept_found_and_holds_up_nobody(tmp_path: Path, url: str
     async with Running(tmp_path, url) as archive:
         datasets = [poisoned(name, number) for number, name in enumerate(POISON)]
         good = [data_set(f"1.8.{n}") for n in range(3)]
-        unread = metrics.UNREAD_HEADERS._value.get()
+        unread = metrics.UNREADABLE_HEADERS._value.get()
         assert set(await archive.send([good[0], *datasets, *good[1:]])) == {0}
         await archive.nothing_is_missing()
-        assert metrics.UNREAD_HEADERS._value.get() == unread + 3
+        assert metrics.UNREADABLE_HEADERS._value.get() == unread + 3
 
 
 REFUSED = {

@@ -125,7 +125,7 @@ def test_an_archive_under_attack_goes_on_storing_and_is_as_before_when_it_is_ove
     eventually(lambda: files(process.pid) <= files_before + 5)
     assert memory(process.pid) < before + ALLOWANCE
     for how in ("lost", "protocol_error", "timed_out"):
-        assert metric(archive, "osteon_unused_connections_total", f'result="{how}"') > 0
+        assert metric(archive, "osteon_connections_without_association_total", f'result="{how}"') > 0
         assert metric(archive, "osteon_associations_total", f'result="{how}"') > 0
     log = process.log.read_text()
     assert "Traceback" not in log

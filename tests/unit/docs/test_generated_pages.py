@@ -49,8 +49,8 @@ def test_every_metric_has_a_row(generate: ModuleType) -> None:
     names = [value for value in vars(metrics).values() if isinstance(value, MetricWrapperBase)]
     assert len(names) > 20
     assert page.count("\n| `osteon_") == len(names)
-    assert "| `osteon_store_total` | counter | `status` |" in page
-    assert "| `osteon_store_seconds` | histogram | - |" in page
+    assert "| `osteon_cstore_responses_total` | counter | `status` |" in page
+    assert "| `osteon_cstore_ack_duration_seconds` | histogram | - |" in page
 
 
 def test_every_link_between_the_pages_leads_somewhere() -> None:

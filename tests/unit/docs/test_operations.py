@@ -76,8 +76,8 @@ def _options_of(command: Any) -> Iterator[str]:
 def test_every_command_that_a_page_shows_exists_with_its_options(page: Path) -> None:
     """As it is typed, in a container, and in a pod."""
     text = page.read_text().replace("\\\n", " ")
-    shown = re.findall(r"(?:`|^ *\$ |^ *|-- )osteon ([a-z]+)(?: ([^`\n|]*))?", text, re.MULTILINE)
-    shown += re.findall(r"compose run --rm [a-z]+ ([a-z]+)([^`\n|]*)", text)
+    shown = re.findall(r"(?:`|^ *\$ |^ *|-- )osteon ([a-z][a-z-]*)(?: ([^`\n|]*))?", text, re.MULTILINE)
+    shown += re.findall(r"compose run --rm [a-z]+ ([a-z][a-z-]*)([^`\n|]*)", text)
     for name, arguments in shown:
         if name in _options():
             named = re.findall(r"(?<![\w-])(--[a-z][a-z-]*)", arguments.partition("#")[0])

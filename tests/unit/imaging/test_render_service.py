@@ -73,7 +73,7 @@ def no_workers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 CRASHING = (sys.executable, "-c", "import sys; sys.stdin.readline(); sys.exit(3)")
-MISSES, HITS = (metrics.RENDER_CACHE.labels(result) for result in ("miss", "hit"))
+MISSES, HITS = (metrics.RENDER_CACHE_REQUESTS.labels(result) for result in ("miss", "hit"))
 
 
 def value(counter: object) -> float:

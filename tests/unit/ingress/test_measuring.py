@@ -10,7 +10,7 @@ from osteon_ingress.measuring import outcome, responses
 
 
 def measured(operation: str, status: str) -> float:
-    histogram = metrics.DIMSE_SECONDS.labels(operation, status)
+    histogram = metrics.DIMSE_OPERATION_SECONDS.labels(operation, status)
     return sum(bucket.get() for bucket in histogram._buckets)
 
 

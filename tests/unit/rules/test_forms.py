@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from osteon.rules.command import app
+from osteon.cli.rules import app
 from osteon.rules.errors import BadRule
 from osteon.rules.file import BadRulesFile, add_missing, read_file
 from osteon.rules.parsing import parse_stored, rule_from, rule_object, stored_rule

@@ -12,8 +12,8 @@ import pytest
 from prometheus_client import generate_latest
 from prometheus_client.metrics import MetricWrapperBase
 
-from osteon import metrics, vitals
-from osteon.bounded import OTHER, Bounded
+from osteon import metrics, process_metrics
+from osteon.label_limiter import OTHER, LabelLimiter
 from osteon.settings import ProcessSettings
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -59,24 +59,24 @@ def test_names_and_units_follow_the_conventions_of_prometheus() -> None:
 
 
 def test_only_the_first_so_many_names_are_told_apart() -> None:
-    bounded = Bounded(2)
-    assert [bounded(name) for name in ("A", "B", "C", "A", "D")] == [("A",), ("B",), (OTHER,), ("A",), (OTHER,)]
-    assert bounded.known("B") == ("B",)
-    assert Bounded(1).known("A") == (OTHER,)
-    pairs = Bounded(1)
+    limiter = LabelLimiter(2)
+    assert [limiter(name) for name in ("A", "B", "C", "A", "D")] == [("A",), ("B",), (OTHER,), ("A",), (OTHER,)]
+    assert limiter.known("B") == ("B",)
+    assert LabelLimiter(1).known("A") == (OTHER,)
+    pairs = LabelLimiter(1)
     assert (pairs("A", "CT"), pairs("A", "MR")) == (("A", "CT"), (OTHER, OTHER))
 
 
 def test_a_setting_says_how_many_names_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics.AETS, "most", 200)
     monkeypatch.setattr(metrics.SENDERS, "most", 200)
-    vitals.introduce("test", ProcessSettings(metrics_max_aets=7))
+    process_metrics.describe_process("test", ProcessSettings(metrics_max_aets=7))
     assert (metrics.AETS.most, metrics.SENDERS.most) == (7, 7)
 
 
 async def test_an_event_loop_that_is_held_up_says_for_how_long() -> None:
     before = metrics.LOOP_LAG_SECONDS._sum.get()
-    async with vitals.watched():
+    async with process_metrics.measure_loop_lag():
         await asyncio.sleep(0.01)
         time.sleep(0.8)
         await asyncio.sleep(0.05)

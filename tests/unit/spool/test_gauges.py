@@ -72,13 +72,13 @@ async def test_the_oldest_pack_is_told_by_what_it_waits_for() -> None:
     running.cancel()
     assert outbox.set_gauges() == 200
     assert value(metrics.SPOOL_PACKS, state="published") == value(metrics.SPOOL_PACKS, state="sealed") == 1
-    assert 1200 <= value(metrics.SPOOL_OLDEST_SECONDS, state="published") < 1300
-    assert 600 <= value(metrics.SPOOL_OLDEST_SECONDS, state="sealed") < 700
+    assert 1200 <= value(metrics.SPOOL_OLDEST_PACK_AGE_SECONDS, state="published") < 1300
+    assert 600 <= value(metrics.SPOOL_OLDEST_PACK_AGE_SECONDS, state="sealed") < 700
     outbox.remove(["taken", "stuck"])
     outbox.set_gauges()
     assert (
-        value(metrics.SPOOL_OLDEST_SECONDS, state="published")
-        == value(metrics.SPOOL_OLDEST_SECONDS, state="sealed")
+        value(metrics.SPOOL_OLDEST_PACK_AGE_SECONDS, state="published")
+        == value(metrics.SPOOL_OLDEST_PACK_AGE_SECONDS, state="sealed")
         == 0
     )
 
@@ -94,6 +94,8 @@ async def test_an_open_pack_is_counted_until_it_is_sealed(tmp_path: Path) -> Non
         assert value(metrics.SPOOL_BYTES) > 0
         await spool.close_association(intake)
         await spool.measure()
-        assert value(metrics.SPOOL_PACKS, state="open") == value(metrics.SPOOL_OLDEST_SECONDS, state="open") == 0
+        assert (
+            value(metrics.SPOOL_PACKS, state="open") == value(metrics.SPOOL_OLDEST_PACK_AGE_SECONDS, state="open") == 0
+        )
     finally:
         await spool.close(1)

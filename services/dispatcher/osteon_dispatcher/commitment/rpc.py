@@ -81,7 +81,7 @@ async def commitment_status(message: CommitmentWatched, *, commitments: Commitme
     now = datetime.now(UTC)
     if message.delivered:
         await commitments.record_report(message.id, now)
-        metrics.COMMITMENT_REPORTS.labels(way="same").inc()
+        metrics.COMMITMENT_REPORTS.labels(association="same").inc()
     else:
         await commitments.watch_until(message.id, now + WATCHED if message.open else None)
     commitment = await commitments.get(message.id)

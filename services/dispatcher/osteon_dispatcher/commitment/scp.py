@@ -103,7 +103,7 @@ async def _report(run: JobRun, commitment_id: str, context: CommitmentScpContext
     modality = await _requester(commitment, context)
     await _deliver(commitment, context.remote_of(modality, commitment.local_aet))
     await commitments.record_report(commitment_id, datetime.now(UTC))
-    metrics.COMMITMENT_REPORTS.labels(way="new").inc()
+    metrics.COMMITMENT_REPORTS.labels(association="new").inc()
 
 
 async def _requester(commitment: Commitment, context: CommitmentScpContext) -> Modality:

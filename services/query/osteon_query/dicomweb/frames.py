@@ -174,7 +174,7 @@ class _Frames:
     async def _cut(self, local: LocalInstance, frames: list[FrameAt]) -> AsyncGenerator[Part | Bytes, None]:
         for number, frame in zip(self._numbers, frames, strict=True):
             data = await asyncio.to_thread(cut, local.dataset, frame)
-            metrics.RETRIEVED_BYTES.labels(_WAY).inc(len(data))
+            metrics.HTTP_BYTES_SENT.labels(_WAY).inc(len(data))
             yield self._part(number, len(data))
             yield data
 

@@ -106,7 +106,7 @@ async def send_file(
         headers["Content-Type"] = DICOM
         headers["Content-Disposition"] = f'attachment; filename="{filename}"'
 
-    metrics.RETRIEVED_ITEMS.labels(way).inc()
+    metrics.HTTP_ITEMS_SENT.labels(way).inc()
 
     def source(offset: int, length: int) -> AsyncGenerator[Bytes, None]:
         return counted(read_range(objects, location.key, location.offset + offset, length), way)
@@ -138,5 +138,5 @@ async def counted(source: AsyncGenerator[Bytes, None], way: str) -> AsyncGenerat
     """Pass chunks on and count their bytes under the label `way`."""
     async with aclosing(source):
         async for chunk in source:
-            metrics.RETRIEVED_BYTES.labels(way).inc(len(chunk))
+            metrics.HTTP_BYTES_SENT.labels(way).inc(len(chunk))
             yield chunk

@@ -91,7 +91,7 @@ async def send_instance(request: Request, door: Door, found: Found, syntaxes: Sy
         "Content-Type": f"{DICOM}; transfer-syntax={file.transfer_syntax_uid}",
         "Content-Length": str(file.length),
     }
-    metrics.RETRIEVED_ITEMS.labels(way).inc()
+    metrics.HTTP_ITEMS_SENT.labels(way).inc()
     return await streamed(request, counted(_passing(door, file), way), headers)
 
 

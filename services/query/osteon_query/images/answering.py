@@ -61,5 +61,5 @@ async def send_picture(
 async def counted(chunks: AsyncGenerator[Bytes, None]) -> AsyncGenerator[Bytes, None]:
     """Count bytes that are sent."""
     async for chunk in chunks:
-        metrics.RETRIEVED_BYTES.labels(WAY).inc(len(chunk))
+        metrics.HTTP_BYTES_SENT.labels(WAY).inc(len(chunk))
         yield chunk

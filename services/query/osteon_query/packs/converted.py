@@ -121,7 +121,7 @@ async def read_wishes(
     objects: Objects, transcoder: Transcoder, wishes: AsyncIterator[Wish], *, way: str, correlation_id: str = ""
 ) -> AsyncGenerator[Begins[PartFile] | Bytes, None]:
     """Yield each instance's file in order, then its bytes in chunks. What was transcoded is deleted afterwards."""
-    counter = metrics.RETRIEVED_BYTES.labels(way)
+    counter = metrics.HTTP_BYTES_SENT.labels(way)
     begun: set[str] = set()
 
     async def work(wish: Wish) -> PartFile:
@@ -137,7 +137,7 @@ async def read_wishes(
     try:
         async with aclosing(Prefetcher[PartFile](MemoryBudget(_AHEAD), _AHEAD).run(steps())) as files:
             async for file in files:
-                metrics.RETRIEVED_ITEMS.labels(way).inc()
+                metrics.HTTP_ITEMS_SENT.labels(way).inc()
                 yield Begins(file)
                 async with aclosing(file.read(objects)) as chunks:
                     async for chunk in chunks:

@@ -93,7 +93,7 @@ async def read_pieces(
 
     `way` is the label under which pieces and bytes are counted.
     """
-    items_counter, counter = metrics.RETRIEVED_ITEMS.labels(way), metrics.RETRIEVED_BYTES.labels(way)
+    items_counter, counter = metrics.HTTP_ITEMS_SENT.labels(way), metrics.HTTP_BYTES_SENT.labels(way)
     found = _pieces(objects, pieces)
     async with aclosing(read_ahead(found, _READ_AHEAD) if objects.remote else found) as items:
         async for item in items:

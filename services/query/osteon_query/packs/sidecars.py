@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
-import structlog
 
 from osteon.archive.resources import Location
 from osteon.errors import Invalid, NotFound
+from osteon.logging import get_logger
 from osteon.objects.port import Objects
 from osteon.packs.sidecar import SidecarLine, decode
 
-_log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 _LINE_COST: Final = 1_500
 """Bytes of memory that a line takes besides its header, and each frame or bulk value besides its line."""
@@ -85,7 +85,7 @@ class Sidecars:
             try:
                 lines = await self._pick(key, offsets)
             except (NotFound, Invalid) as error:
-                _log.warning("sidecar can not be read", key=key, error=str(error))
+                log.warning("sidecar can not be read", key=key, error=str(error))
                 continue
             found.update({(key, offset): lines[offset] for offset in offsets if offset in lines})
         return [found.get((location.sidecar_key, location.offset)) for location in locations]

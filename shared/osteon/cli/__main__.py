@@ -1,0 +1,5 @@
+"""`python -m osteon.cli`."""
+
+from osteon.cli.main import main
+
+main()

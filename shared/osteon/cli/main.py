@@ -1,0 +1,54 @@
+"""Entry point of `osteon`, which runs every service and tool. Entry points of distributions name them."""
+
+import sys
+from importlib.metadata import EntryPoint, entry_points
+
+import typer
+
+from osteon import __version__
+
+app = typer.Typer(
+    name="osteon",
+    help="Osteon, a DICOM archive of small services. Settings are environment variables OSTEON_… (docs/settings.md).",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    typer.echo(__version__)
+
+
+def add_service(point: EntryPoint) -> None:
+    """Add a service, which takes no options; its code is imported only when it is started."""
+
+    def start() -> None:
+        point.load()()
+
+    app.command(point.name, help=f"Run the service {point.name}.", rich_help_panel="Services")(start)
+
+
+def add_tool(point: EntryPoint) -> None:
+    """Add a tool, importing it for its options; one of several commands is a `Typer`."""
+    tool = point.load()
+    if isinstance(tool, typer.Typer):
+        app.add_typer(tool, name=point.name, rich_help_panel="Tools")
+    else:
+        app.command(point.name, rich_help_panel="Tools")(tool)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    services, tools = entry_points(group="osteon.services"), entry_points(group="osteon.commands")
+    for point in sorted(services, key=lambda p: p.name):
+        add_service(point)
+    named = sys.argv[1] if sys.argv[1:] else ""
+    if named not in {"version", *services.names}:
+        # Only the list of commands needs them all: their imports take seconds.
+        for point in sorted(tools, key=lambda p: p.name):
+            if named == point.name or named not in tools.names:
+                add_tool(point)
+    app()

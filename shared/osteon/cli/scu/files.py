@@ -1,0 +1,158 @@
+"""DICOM files to send: found in folders, and of each only the beginning is read (PS3.10 7, PS3.5 7)."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from osteon.dicom.encoding import looks_explicit
+from osteon.dicom.errors import BadPart10
+from osteon.dicom.identity import Identity
+from osteon.dicom.part10 import FileMeta, read_part10
+from osteon.dicom.peek import peek_identity
+from osteon.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
+from osteon.errors import Invalid, OsteonError
+
+_BEGINNINGS: Final = (16 << 10, 1 << 20)
+"""Bytes that are read of a file: the second when the first are not enough."""
+_PREAMBLE: Final = bytes(128) + b"DICM"
+_DIRECTORY: Final = "1.2.840.10008.1.3.10"
+_FIRST_GROUPS: Final = {b"\x02\0", b"\x08\0"}
+
+
+@dataclass(frozen=True, slots=True)
+class DicomFile:
+    """A file with an instance. `offset` is where its data set begins, `size` the file's; bytes."""
+
+    path: Path
+    size: int
+    offset: int
+    sop_class: str
+    sop_instance: str
+    syntax: str
+
+
+@dataclass(frozen=True, slots=True)
+class UnusableFile:
+    """A file or folder that can not be sent.
+
+    `named`: it was named itself, or can not be opened; other things than instances are usual in folders.
+    """
+
+    path: Path
+    reason: str
+    named: bool
+
+
+class NotAnInstance(Invalid):
+    """A file holds no instance."""
+
+
+def find_files(paths: Sequence[Path]) -> Iterator[DicomFile | UnusableFile]:
+    """Look at files, and at all that are in folders, in the order of their names. Blocks."""
+    closed: list[OSError] = []
+    for path in paths:
+        for file in files_in(path, closed.append):
+            try:
+                yield read_file(file)
+            except OSError as error:
+                yield UnusableFile(file, error.strerror or str(error), named=True)
+            except OsteonError as error:
+                yield UnusableFile(file, str(error), named=file == path)
+    for problem in closed:
+        yield UnusableFile(Path(problem.filename), problem.strerror or str(problem), named=True)
+
+
+def files_in(path: Path, closed: Callable[[OSError], object]) -> Iterator[Path]:
+    """Yield the files below a folder, each folder once, whatever links lead to it; or the path when it is none.
+
+    `closed` is called for folders that can not be looked into.
+    """
+    if not path.is_dir():
+        yield path
+        return
+    seen: set[tuple[int, int]] = set()
+    for folder, folders, names in os.walk(path, onerror=closed, followlinks=True):
+        here = Path(folder).stat()
+        if (here.st_dev, here.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((here.st_dev, here.st_ino))
+        folders.sort()
+        for name in sorted(names):
+            yield Path(folder, name)
+
+
+def measure(paths: Sequence[Path]) -> tuple[int, int]:
+    """Return number and bytes of all files, for a progress bar. Blocks."""
+    count = size = 0
+    for path in paths:
+        for file in files_in(path, lambda _: None):
+            try:
+                size += file.stat().st_size
+            except OSError:
+                continue  # who looks at it will say so
+            count += 1
+    return count, size
+
+
+def read_file(path: Path) -> DicomFile:
+    """Read the beginning of a file, with or without preamble and file meta information.
+
+    Raises `NotAnInstance` when it holds none, and `OSError`.
+    """
+    if not path.is_file():
+        raise NotAnInstance("no such file" if not path.exists() else "no regular file")
+    with path.open("rb", buffering=0) as file:
+        size = os.fstat(file.fileno()).st_size
+        data = b""
+        for wanted in _BEGINNINGS:
+            data += file.read(wanted - len(data))
+            if (found := _read(path, data, size)) is not None:
+                return found
+    raise NotAnInstance(f"no identifiers in the first {_BEGINNINGS[-1]} bytes")
+
+
+def _read(path: Path, data: bytes, size: int) -> DicomFile | None:
+    """Return None when more is needed."""
+    complete = len(data) >= min(size, _BEGINNINGS[-1])
+    try:
+        meta = _meta(data)
+    except BadPart10:
+        if complete:
+            raise
+        return None
+    if meta.sop_class_uid == _DIRECTORY:
+        raise NotAnInstance("a DICOMDIR, not an instance")
+    identity = _identity(data[meta.data_set_offset :], meta, complete=complete)
+    if identity is None and not complete:
+        return None
+    # The data set is what the peer will look at; some files' meta information is of another instance.
+    sop_class = identity.sop_class_uid if identity else meta.sop_class_uid
+    sop_instance = identity.sop_uid if identity else meta.sop_instance_uid
+    if not sop_class or not sop_instance:
+        raise NotAnInstance("no SOP Class UID (0008,0016) or SOP Instance UID (0008,0018)")
+    return DicomFile(path, size, meta.data_set_offset, sop_class, sop_instance, meta.transfer_syntax_uid)
+
+
+def _meta(data: bytes) -> FileMeta:
+    if data[128:132] == b"DICM":
+        return read_part10(data)
+    if data[:2] not in _FIRST_GROUPS or len(data) < 8:
+        raise NotAnInstance("not a DICOM file")
+    if data[:2] == b"\x02\0":
+        meta = read_part10(_PREAMBLE + data)
+        return FileMeta(
+            meta.data_set_offset - len(_PREAMBLE), meta.transfer_syntax_uid, meta.sop_class_uid, meta.sop_instance_uid
+        )
+    return FileMeta(0, EXPLICIT_VR_LITTLE_ENDIAN if looks_explicit(data[4:6]) else IMPLICIT_VR_LITTLE_ENDIAN)
+
+
+def _identity(data: bytes, meta: FileMeta, *, complete: bool) -> Identity | None:
+    try:
+        return peek_identity(data, meta.transfer_syntax_uid, complete=complete)
+    except OsteonError:
+        if meta.sop_class_uid and meta.sop_instance_uid:
+            return None
+        raise

@@ -1,0 +1,28 @@
+"""Label values that come from outside: the first so many have values of their own, all others share one."""
+
+from typing import Final
+
+OTHER: Final = "other"
+
+
+class LabelLimiter:
+    """Tells `most` names apart for ever, since a counter that goes away would look like a restart.
+
+    Whoever can choose a name can not make more than `most` time series of it.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self._known: set[tuple[str, ...]] = set()
+
+    def __call__(self, *names: str) -> tuple[str, ...]:
+        """Return the names if they are known or there is room for them, else `OTHER` for each."""
+        if names not in self._known:
+            if len(self._known) >= self.most:
+                return (OTHER,) * len(names)
+            self._known.add(names)
+        return names
+
+    def known(self, *names: str) -> tuple[str, ...]:
+        """Return the names if they are known already, else `OTHER` for each."""
+        return names if names in self._known else (OTHER,) * len(names)

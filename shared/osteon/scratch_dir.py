@@ -1,0 +1,69 @@
+"""A folder for files in flight. A process that was killed leaves its folder behind; the next start removes it.
+
+Each folder is held by a lock that ends with the process, so that replicas may share a TMPDIR.
+"""
+
+import asyncio
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
+from pathlib import Path
+
+from osteon.logging import get_logger
+
+log = get_logger(__name__)
+
+
+async def enter_scratch_dir(stack: AsyncExitStack, service: str) -> Path:
+    """Return a new folder that is removed when `stack` ends."""
+    folder = scratch_dir(service)
+    path = await asyncio.to_thread(folder.__enter__)
+    stack.push_async_callback(asyncio.to_thread, folder.__exit__, None, None, None)
+    return path
+
+
+@contextmanager
+def scratch_dir(service: str) -> Iterator[Path]:
+    """Remove what nobody holds, then lend a new folder in TMPDIR, which is removed at the end. Blocks."""
+    prefix = f"osteon-{service}-"
+    _remove_stale(Path(tempfile.gettempdir()), prefix)
+    path, fd = _make(prefix)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+        os.close(fd)
+
+
+def _make(prefix: str) -> tuple[Path, int]:
+    while True:
+        path = Path(tempfile.mkdtemp(prefix=prefix))
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        except FileNotFoundError:
+            continue  # somebody took it for a stale one before it was locked
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        if path.exists():
+            return path, fd
+        os.close(fd)
+
+
+def _remove_stale(parent: Path, prefix: str) -> None:
+    for path in parent.glob(f"{prefix}*"):
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        except OSError:
+            continue  # another user's, or gone meanwhile
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(path)
+            log.info("folder of a process that was killed removed", folder=str(path))
+        except BlockingIOError:
+            continue
+        except OSError as error:
+            log.warning("folder of a process that was killed can not be removed", folder=str(path), error=str(error))
+        finally:
+            os.close(fd)
