@@ -17,7 +17,7 @@ import uvloop
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
-from osteon import health, logging, tracing, vitals
+from osteon import health, logging, tracing, tracing_setup, vitals
 from osteon.errors import OsteonError, Unavailable
 from osteon.http_head import BoundedHead
 from osteon.settings import BadSettings, ProcessSettings, Settings, load
@@ -76,7 +76,7 @@ def main(name: str, settings: ProcessSettings, serve: Callable[[], Coroutine[Any
                 await serve()
 
     try:
-        tracing.start(name, settings.tracing_endpoint)
+        tracing_setup.start(name, settings.tracing_endpoint)
         uvloop.run(stoppable())
     except (OsteonError, BaseExceptionGroup) as failure:
         failures = _leaves(failure)

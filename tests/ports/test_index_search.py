@@ -7,11 +7,11 @@ import pytest
 
 from osteon.dicom.identity import public_id
 from osteon.dicom.query import (
-    Condition,
     DateTimeRange,
     Empty,
     Level,
     Matching,
+    MatchingKey,
     OneOf,
     Order,
     Range,
@@ -74,11 +74,11 @@ async def index(shelf_url: str) -> AsyncIterator[SqlIndex]:
     await opened.close()
 
 
-def key(keyword: str, matching: Matching) -> Condition:
-    return Condition(tuple(keyword.split(".")), matching)
+def key(keyword: str, matching: Matching) -> MatchingKey:
+    return MatchingKey(tuple(keyword.split(".")), matching)
 
 
-async def found(index: SqlIndex, level: Level, *conditions: Condition | DateTimeRange, **options) -> list[str]:
+async def found(index: SqlIndex, level: Level, *conditions: MatchingKey | DateTimeRange, **options) -> list[str]:
     """Return the last component of each match's own UID (or Patient ID), and check that `count` agrees."""
     search = Search(level, conditions, **options)
     matches = (await index.search(search)).matches

@@ -16,7 +16,7 @@ from osteon.dimse.acceptor import Acceptor
 from osteon.dimse.association import AcceptedAssociation
 from osteon.dimse.config import AcceptorConfig
 from osteon.dimse.handler import AssociationInfo
-from osteon.dimse.observer import Ended
+from osteon.dimse.observer import AssociationEnd
 from osteon.dimse.status import Status
 from support.dimse import (
     CT,
@@ -86,7 +86,7 @@ class Target:
 
     def check(self) -> None:
         """Fail unless every association has ended, in order, and nothing of any is left."""
-        assert Ended.FAILED not in self.log.ends
+        assert AssociationEnd.FAILED not in self.log.ends
         assert len(self.log.accepts) == len(self.log.ends) == len(self.handlers)
         for handler in self.handlers:
             assert handler.closes == 1

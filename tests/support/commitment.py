@@ -16,13 +16,13 @@ from pynetdicom.sop_class import StorageCommitmentPushModel
 from osteon.commitment.port import Item
 from osteon.dimse.acceptor import Acceptor
 from osteon.dimse.config import AcceptorConfig
-from osteon.dimse.handler import ActionRequest, AssociationInfo, EventReport, Outcome, Refusing, Reporter
+from osteon.dimse.handler import ActionRequest, AssociationInfo, EventReport, Outcome, RefusingHandler, Reporter
 from osteon.jobs.port import Job
 from osteon.remotes.port import Modality
 from osteon.settings import CommitmentSettings
 from osteon_dispatcher.commitment.answers import serve
 from osteon_dispatcher.commitment.works import remote_of, works
-from osteon_ingress.commitment import Commitments
+from osteon_ingress.commitment import AssociationCommitments
 from support.fake_jobs import FakeJobs, FakeRun
 from support.index import CT
 from support.indexer import Room, indexer_room
@@ -33,11 +33,11 @@ INSTANCE = "1.2.840.10008.1.20.1.1"
 UNKNOWN = Item(CT, "1.2.3.999")
 
 
-class Door(Refusing):
+class Door(RefusingHandler):
     """What `ingress` does with storage commitment."""
 
     def __init__(self, info: AssociationInfo, room: Room) -> None:
-        self._commitments = Commitments(info, room.bus)
+        self._commitments = AssociationCommitments(info, room.bus)
 
     async def action(self, request: ActionRequest, reporter: Reporter | None) -> Outcome:
         return await self._commitments.action(request, reporter)

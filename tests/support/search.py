@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from osteon.contracts.packs import Origin, PackStored
-from osteon.dicom.header import Header
+from osteon.dicom.header.model import Header
 from osteon.dicom.identity import Identity
 from osteon.dicom.query import Level, Search
 from osteon.index.port import Instance, Location, Match, MatchPage, Patient, Series, Study

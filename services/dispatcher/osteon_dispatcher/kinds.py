@@ -6,7 +6,7 @@ from functools import partial
 
 from osteon.bus.port import Bus
 from osteon.dimse.config import Remote
-from osteon.dimse.tls import TlsOf
+from osteon.dimse.tls import TlsContextProvider
 from osteon.index.port import Index
 from osteon.jobs.run import Kind
 from osteon.objects.port import Objects
@@ -29,7 +29,7 @@ class Ports:
     objects: Objects
     index: Index
     sending: Sending
-    tls: TlsOf
+    tls: TlsContextProvider
     door: Door
     bells: Bells
 
@@ -57,7 +57,7 @@ def kinds_of(ports: Ports) -> Mapping[str, Kind]:
     }
 
 
-def own_door(settings: WorkSettings, tls: TlsOf, at: Callable[[], str]) -> Remote:
+def own_door(settings: WorkSettings, tls: TlsContextProvider, at: Callable[[], str]) -> Remote:
     """Return where this archive takes associations: at `host:port`, by TLS when it takes no others."""
     host, _, port = at().rpartition(":")
     return Remote(

@@ -9,10 +9,10 @@ from dataclasses import replace
 from typing import Final
 
 from osteon.contracts.retrieve import Plan, PlannedInstance, PlanRequested, RetrieveRequest
+from osteon.dicom.attribute_names import describe
 from osteon.dicom.errors import BadDataSet, UnknownTransferSyntax
 from osteon.dicom.identifier import Identifier, read_identifier
-from osteon.dicom.keys import describe
-from osteon.dicom.query import Condition, Level, OneOf, Search, Single
+from osteon.dicom.query import Level, MatchingKey, OneOf, Search, Single
 from osteon.dimse.sop_classes import GET_CLASSES, MOVE_CLASSES
 from osteon.dimse.status import Status
 from osteon.errors import Invalid, OsteonError, Unavailable
@@ -69,7 +69,7 @@ def understand(request: RetrieveRequest) -> Search:
         values = _values(upper, identifier.text(keyword))
         if values:
             matching = OneOf(tuple(values)) if len(values) > 1 else Single(values[0])
-            conditions.append(Condition((keyword,), matching))
+            conditions.append(MatchingKey((keyword,), matching))
         elif upper is level:
             raise BadIdentifier(f"{describe((keyword,))} is missing at level {level.value}")
     return Search(level=Level.IMAGE, conditions=tuple(conditions), case_sensitive=True)

@@ -27,11 +27,11 @@ from osteon.contracts.remote import (
 )
 from osteon.contracts.topology import ECHO, PEER, REMOTE_FIND
 from osteon.dicom.dataset_encoder import DatasetEncoder
-from osteon.dicom.reader import HeaderReader
-from osteon.dicom.repertoire import UNICODE, repertoire
+from osteon.dicom.header.reader import HeaderReader
+from osteon.dicom.text_encoder import UNICODE, text_encoder_for
 from osteon.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
 from osteon.dimse.handler import PresentationContext
-from osteon.dimse.requestor import Proposed, Remote, RequestedAssociation, associate
+from osteon.dimse.requestor import Remote, RequestedAssociation, RequestedContext, associate
 from osteon.dimse.sop_classes import VERIFICATION
 from osteon.dimse.status import Status
 from osteon.errors import Invalid, OsteonError
@@ -47,7 +47,7 @@ _SEARCHES: Final = 32
 """Searches at the same time: most of their time they wait for somebody."""
 _READ_AT_ONCE: Final = 64 << 10
 """Bytes of an answer that is read without a thread."""
-_LATIN: Final = repertoire(("ISO_IR 100",)) or UNICODE
+_LATIN: Final = text_encoder_for(("ISO_IR 100",)) or UNICODE
 """Most archives understand it; what it lacks is sent in UTF-8."""
 _PEER_SECONDS: Final = 10
 _MAX_SYSTEM: Final = 1 << 20
@@ -65,9 +65,9 @@ async def serve(bus: Bus, remotes: Remotes, queries: Queries, tls: TlsOf | None 
 
 async def echo(message: EchoRequested, tls: TlsOf | None = None) -> Echoed:
     """C-ECHO a modality; with `find` also see whether it accepts a context for C-FIND."""
-    proposed = [Proposed(abstract_syntax=VERIFICATION, transfer_syntaxes=_SYNTAXES)]
+    proposed = [RequestedContext(abstract_syntax=VERIFICATION, transfer_syntaxes=_SYNTAXES)]
     if message.find:
-        proposed.append(Proposed(abstract_syntax=STUDY_ROOT_FIND, transfer_syntaxes=_SYNTAXES))
+        proposed.append(RequestedContext(abstract_syntax=STUDY_ROOT_FIND, transfer_syntaxes=_SYNTAXES))
     try:
         async with associate(_remote(message.target, tls), proposed) as association:
             outcome = await association.echo()
@@ -81,7 +81,7 @@ async def echo(message: EchoRequested, tls: TlsOf | None = None) -> Echoed:
 
 async def find(message: RemoteFindRequested, queries: Queries, tls: TlsOf | None = None) -> RemoteFound:
     """C-FIND in a modality; each match becomes an answer of the query."""
-    proposed = [Proposed(abstract_syntax=message.sop_class_uid, transfer_syntaxes=_SYNTAXES)]
+    proposed = [RequestedContext(abstract_syntax=message.sop_class_uid, transfer_syntaxes=_SYNTAXES)]
     search = _Search(message, queries)
     try:
         async with asyncio.timeout(message.seconds), associate(_remote(message.target, tls), proposed) as association:

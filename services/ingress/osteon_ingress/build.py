@@ -28,9 +28,9 @@ from osteon.settings import (
     TlsSettings,
 )
 from osteon.spool.spool import Spool
-from osteon_ingress.access import FILE, Access
-from osteon_ingress.doors import opened
-from osteon_ingress.handlers import Association, announce, indexed
+from osteon_ingress.authorization import FILE, ModalityAccessList
+from osteon_ingress.handlers import IngressAssociationHandler, acknowledge_indexed, publish_sealed_pack
+from osteon_ingress.listeners import open_listeners
 from osteon_ingress.observer import AssociationObserver
 from osteon_ingress.settings import acceptor_config, spool_config
 
@@ -104,10 +104,10 @@ async def _service(
     connecting: asyncio.Task[None] | None = None,
 ) -> AsyncIterator[Running]:
     allow_open_files()
-    publish = partial(announce, bus=bus, spool_id=spool_settings.spool_id)
+    publish = partial(publish_sealed_pack, bus=bus, spool_id=spool_settings.spool_id)
     spool = await Spool.open(spool_config(spool_settings, ack_after=dicom.ack_after), publish)
     listening = asyncio.create_task(_listen(bus, spool, spool_settings.spool_id, connecting))
-    access = Access(rules.unknown_aets, spool_settings.spool / FILE, check_host=rules.dicom_check_host)
+    access = ModalityAccessList(rules.unknown_aets, spool_settings.spool / FILE, check_host=rules.dicom_check_host)
     await access.load()
     following = asyncio.create_task(_follow(bus, access, connecting))
     handler = partial(_handler, spool=spool, bus=bus, access=access, sending=sending)
@@ -117,7 +117,7 @@ async def _service(
         if connecting is None:
             await listening
         proxied = isinstance(process, BalancerSettings) and process.proxy_protocol
-        async with opened(acceptor, process.bind, dicom, secure, proxied=proxied) as ports:
+        async with open_listeners(acceptor, process.bind, dicom, secure, proxied=proxied) as ports:
             yield Running(checks={"spool": spool.check}, ports=ports)
     finally:
         await acceptor.close(process.drain_seconds)
@@ -126,7 +126,7 @@ async def _service(
         await _cancel(following)
 
 
-async def _follow(bus: Bus, access: Access, connecting: asyncio.Task[None] | None) -> None:
+async def _follow(bus: Bus, access: ModalityAccessList, connecting: asyncio.Task[None] | None) -> None:
     if connecting is not None:
         await asyncio.shield(connecting)
     await access.follow(bus)
@@ -136,14 +136,18 @@ async def _listen(bus: Bus, spool: Spool, spool_id: str, connecting: asyncio.Tas
     if connecting is not None:
         await asyncio.shield(connecting)
     await until_available("broker", partial(bus.declare, writer_queue(spool_id)))
-    await until_available("broker", partial(bus.subscribe, PackIndexed, partial(indexed, spool=spool)))
+    await until_available("broker", partial(bus.subscribe, PackIndexed, partial(acknowledge_indexed, spool=spool)))
 
 
-def _handler(info: AssociationInfo, *, spool: Spool, bus: Bus, access: Access, sending: Sending) -> Association:
+def _handler(
+    info: AssociationInfo, *, spool: Spool, bus: Bus, access: ModalityAccessList, sending: Sending
+) -> IngressAssociationHandler:
     if (reason := access.refuse(info)) is not None:
         raise AssociationRefused(reason)
     span = tracing.begin("association", kind="server", correlation_id=info.id, attributes=_shown(info))
-    return Association(replace(info, traceparent=span.traceparent), spool, bus, access, sending=sending, span=span)
+    return IngressAssociationHandler(
+        replace(info, traceparent=span.traceparent), spool, bus, access, sending=sending, span=span
+    )
 
 
 def _shown(info: AssociationInfo) -> dict[str, tracing.Attribute]:

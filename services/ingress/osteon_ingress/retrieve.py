@@ -19,7 +19,7 @@ from osteon.contracts.retrieve import (
 )
 from osteon.contracts.topology import MOVE, PLAN, WATCH
 from osteon.dimse.handler import AssociationInfo, GetRequest, MoveRequest, Outcome, RetrieveResponse
-from osteon.dimse.handler import RetrieveRequest as Asked
+from osteon.dimse.handler import RetrieveOperationRequest as Asked
 from osteon.dimse.status import Status
 from osteon.errors import Unavailable
 from osteon.logging import get_logger

@@ -11,7 +11,7 @@ from osteon.bus.port import Bus
 from osteon.bus.rabbit import RabbitBus
 from osteon.contracts.packs import PackIndexed, PackSealed
 from osteon.contracts.topology import writer_queue
-from osteon.dicom.reader import HeaderReader
+from osteon.dicom.header.reader import HeaderReader
 from osteon.objects.port import Objects
 from osteon.objects.s3 import S3Objects
 from osteon.runtime import Running

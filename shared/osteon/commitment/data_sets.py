@@ -9,9 +9,9 @@ from typing import Final
 
 from osteon.commitment.port import Failure, Item, Reason
 from osteon.dicom.deflate import inflate
+from osteon.dicom.element_walker import DataSetSpan, elements, items, whole_data_set
 from osteon.dicom.encoding import ITEM, LONG_VRS, Encoding, declared_encoding
 from osteon.dicom.errors import BadDataSet
-from osteon.dicom.spans import Span, elements, items, whole
 from osteon.dicom.uids import transfer_syntax
 from osteon.errors import Invalid
 
@@ -49,7 +49,7 @@ def decode(data: bytes, transfer_syntax_uid: str) -> Information:
     if more:
         raise BadDataSet(f"the data set is longer than {MAX_LENGTH} bytes", "", MAX_LENGTH)
     order = "<" if syntax.little_endian else ">"
-    values = _values(whole(data, syntax))
+    values = _values(whole_data_set(data, syntax))
     return Information(
         _uid(values, _TRANSACTION, "Transaction UID"),
         tuple(_item(found) for found in _sequence(values, _REFERENCED)),
@@ -74,21 +74,21 @@ def encode(information: Information, transfer_syntax_uid: str) -> bytes:
     return body
 
 
-def _values(span: Span) -> dict[int, Span]:
+def _values(span: DataSetSpan) -> dict[int, DataSetSpan]:
     return {int(element.tag, 16): element.value for element in elements(span)}
 
 
-def _sequence(values: dict[int, Span], tag: int) -> Iterator[dict[int, Span]]:
+def _sequence(values: dict[int, DataSetSpan], tag: int) -> Iterator[dict[int, DataSetSpan]]:
     return (_values(item) for item in items(values[tag])) if tag in values else iter(())
 
 
-def _item(values: dict[int, Span]) -> Item:
+def _item(values: dict[int, DataSetSpan]) -> Item:
     return Item(
         _uid(values, _SOP_CLASS, "Referenced SOP Class UID"), _uid(values, _SOP_INSTANCE, "Referenced SOP Instance UID")
     )
 
 
-def _uid(values: dict[int, Span], tag: int, name: str) -> str:
+def _uid(values: dict[int, DataSetSpan], tag: int, name: str) -> str:
     if tag not in values:
         raise BadInformation(f"({tag >> 16:04X},{tag & 0xFFFF:04X}) {name} is missing")
     text = _raw(values[tag]).decode("latin-1").strip(" \0")
@@ -97,12 +97,12 @@ def _uid(values: dict[int, Span], tag: int, name: str) -> str:
     return text
 
 
-def _reason(values: dict[int, Span], order: str) -> int:
+def _reason(values: dict[int, DataSetSpan], order: str) -> int:
     raw = _raw(values[_REASON]) if _REASON in values else b""
     return int(struct.unpack(f"{order}H", raw)[0]) if len(raw) == 2 else Reason.PROCESSING_FAILURE
 
 
-def _raw(span: Span) -> bytes:
+def _raw(span: DataSetSpan) -> bytes:
     return span.data[span.start : span.stop]
 
 

@@ -60,7 +60,7 @@ Matching = Single | OneOf | Wildcard | Range | Empty
 
 
 @dataclass(frozen=True, slots=True)
-class Condition:
+class MatchingKey:
     """One matching key. Universal matching is the absence of a condition.
 
     `path` is the attribute's keyword, behind those of the sequences that hold it:
@@ -97,7 +97,7 @@ class Search:
     """All conditions must hold (AND). Conditions may be on the level searched and on any level above it."""
 
     level: Level
-    conditions: tuple[Condition | DateTimeRange, ...] = ()
+    conditions: tuple[MatchingKey | DateTimeRange, ...] = ()
     fuzzy: bool = False
     """Person names match word by word, in any order, by their beginning or by their sound."""
     case_sensitive: bool = False

@@ -9,10 +9,10 @@ from typing import ParamSpec
 from osteon.dimse.association import AcceptedAssociation
 from osteon.dimse.config import AcceptorConfig
 from osteon.dimse.handler import AssociationHandler, AssociationInfo
-from osteon.dimse.observer import AcceptorObserver, Ended, Rejected
-from osteon.dimse.proxied import Address, Proxied
-from osteon.dimse.secure import SecureTransport
-from osteon.dimse.tls import TlsOf
+from osteon.dimse.observer import AcceptorObserver, AssociationEnd, RejectReason
+from osteon.dimse.proxy_protocol import Address, ProxyProtocolReader
+from osteon.dimse.tls import TlsContextProvider
+from osteon.dimse.tls_transport import TlsTransport
 from osteon.logging import get_logger
 
 P = ParamSpec("P")
@@ -57,7 +57,7 @@ class Acceptor:
         """Associations that are open now."""
         return len(self._associations)
 
-    async def start(self, host: str, port: int, tls: TlsOf | None = None, *, proxied: bool = False) -> int:
+    async def start(self, host: str, port: int, tls: TlsContextProvider | None = None, *, proxied: bool = False) -> int:
         """Listen; return the port, which the system chooses when `port` is 0. Raises `OSError` when it can not.
 
         With `tls` associations on this port are secure: it tells the context for each connection. Call it again for
@@ -72,12 +72,12 @@ class Acceptor:
             self._connections.add(association)
             return association
 
-        def secure(context: TlsOf, encrypted: memoryview, remote: Address | None = None) -> SecureTransport:
-            return SecureTransport(loop, connection(remote), context(), encrypted)
+        def secure(context: TlsContextProvider, encrypted: memoryview, remote: Address | None = None) -> TlsTransport:
+            return TlsTransport(loop, connection(remote), context(), encrypted)
 
         self._closing = False
         made = connection if tls is None else partial(secure, tls, memoryview(bytearray(_READ_SIZE)))
-        first = partial(Proxied, loop, made, self.config.artim_timeout) if proxied else made
+        first = partial(ProxyProtocolReader, loop, made, self.config.artim_timeout) if proxied else made
         server = await loop.create_server(first, host, port, backlog=_BACKLOG, reuse_address=True)
         self._servers.append(server)
         if self._looking is None:
@@ -96,7 +96,7 @@ class Acceptor:
             association.close_if_unused()
         await self._until(lambda: not self._associations, grace)
         for association in list(self._connections):
-            association.abort(Ended.SHUT_DOWN, "the acceptor closes")
+            association.abort(AssociationEnd.SHUT_DOWN, "the acceptor closes")
         await self._until(lambda: not self._connections, _LAST_WORDS)
         for association in list(self._connections):
             association.close()
@@ -109,11 +109,11 @@ class Acceptor:
 
     # What associations call.
 
-    def admit(self) -> Rejected | None:
+    def admit(self) -> RejectReason | None:
         """Return why no further association can be taken, or None."""
         if self._closing:
-            return Rejected.TEMPORARY_CONGESTION
-        return Rejected.LOCAL_LIMIT_EXCEEDED if self.associations >= self.config.max_associations else None
+            return RejectReason.TEMPORARY_CONGESTION
+        return RejectReason.LOCAL_LIMIT_EXCEEDED if self.associations >= self.config.max_associations else None
 
     def accepted(self, association: AcceptedAssociation) -> None:
         """Count an association that has begun."""
@@ -122,11 +122,11 @@ class Acceptor:
         if association.info is not None:
             self._tell(self._observer.accepted, association.info)
 
-    def rejected(self, info: AssociationInfo, reason: Rejected) -> None:
+    def rejected(self, info: AssociationInfo, reason: RejectReason) -> None:
         """Pass on a rejection."""
         self._tell(self._observer.rejected, info, reason)
 
-    def ended(self, association: AcceptedAssociation, how: Ended) -> None:
+    def ended(self, association: AcceptedAssociation, how: AssociationEnd) -> None:
         """Close the handler of an association that has ended."""
         self._associations.discard(association)
         self.waits(association)
@@ -137,7 +137,7 @@ class Acceptor:
         self._farewells.add(task)
         task.add_done_callback(self._farewells.discard)
 
-    def unused(self, how: Ended) -> None:
+    def unused(self, how: AssociationEnd) -> None:
         """Pass on that a connection was of no use."""
         self._tell(self._observer.unused, how)
 

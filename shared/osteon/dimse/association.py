@@ -7,39 +7,39 @@ from typing import Protocol
 
 import structlog
 
-from osteon.dimse import negotiation, pdu, proposal
+from osteon.dimse import associate_rq, negotiation, pdu
+from osteon.dimse.associate_rq import AssociateRequest
 from osteon.dimse.config import AcceptorConfig
-from osteon.dimse.connection import Timeouts
-from osteon.dimse.exchange import Exchange
 from osteon.dimse.fsm import State
 from osteon.dimse.handler import AssociationHandler, AssociationInfo
-from osteon.dimse.observer import AssociationRefused, Ended, Rejected
-from osteon.dimse.proposal import Proposal
-from osteon.dimse.user import ServiceUser
+from osteon.dimse.message_exchange import MessageExchange
+from osteon.dimse.observer import AssociationEnd, AssociationRefused, RejectReason
+from osteon.dimse.service_user import ServiceUser
+from osteon.dimse.upper_layer import Timeouts
 from osteon.logging import get_logger
 
 _log = get_logger(__name__)
 
 
-class Desk(Protocol):
+class AcceptorCallbacks(Protocol):
     """The acceptor as an association sees it."""
 
     config: AcceptorConfig
     handler_factory: Callable[[AssociationInfo], AssociationHandler]
 
-    def admit(self) -> Rejected | None:
+    def admit(self) -> RejectReason | None:
         """Return why no further association can be taken, or None."""
 
     def accepted(self, association: "AcceptedAssociation") -> None:
         """An association has begun."""
 
-    def rejected(self, info: AssociationInfo, reason: Rejected) -> None:
+    def rejected(self, info: AssociationInfo, reason: RejectReason) -> None:
         """An association has been rejected."""
 
-    def ended(self, association: "AcceptedAssociation", how: Ended) -> None:
+    def ended(self, association: "AcceptedAssociation", how: AssociationEnd) -> None:
         """An association has ended."""
 
-    def unused(self, how: Ended) -> None:
+    def unused(self, how: AssociationEnd) -> None:
         """There will be no association on a connection."""
 
     def waits(self, association: "AcceptedAssociation") -> None:
@@ -49,11 +49,15 @@ class Desk(Protocol):
         """The connection is closed."""
 
 
-class AcceptedAssociation(Exchange):
+class AcceptedAssociation(MessageExchange):
     """A connection that somebody opened to us, and the association on it."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, desk: Desk, buffer: memoryview, remote: tuple[str, int] | None = None
+        self,
+        loop: asyncio.AbstractEventLoop,
+        desk: AcceptorCallbacks,
+        buffer: memoryview,
+        remote: tuple[str, int] | None = None,
     ) -> None:
         """`remote` is who calls when somebody else made the connection for them."""
         config = desk.config
@@ -83,14 +87,14 @@ class AcceptedAssociation(Exchange):
 
     def insecure(self, why: str) -> None:
         """Close a connection that did not become secure."""
-        self._finish(Ended.INSECURE, why)
+        self._finish(AssociationEnd.INSECURE, why)
         self.close()
 
     # Negotiation.
 
     def on_request(self, body: bytes) -> None:
         """Accept or reject."""
-        asked = proposal.decode(body)
+        asked = associate_rq.decode(body)
         info = self._describe(asked)
         reason = negotiation.refuse(self._desk.config, asked) or self._desk.admit()
         if reason is None:
@@ -100,7 +104,7 @@ class AcceptedAssociation(Exchange):
             self._desk.rejected(info, reason)
             self.reject(pdu.reject(*reason.value))
 
-    def _accept(self, info: AssociationInfo, asked: Proposal, body: bytes) -> Rejected | None:
+    def _accept(self, info: AssociationInfo, asked: AssociateRequest, body: bytes) -> RejectReason | None:
         self._context.run(structlog.contextvars.bind_contextvars, correlation_id=info.id)
         config = self._desk.config
         try:
@@ -110,7 +114,7 @@ class AcceptedAssociation(Exchange):
             return refused.reason
         except Exception:
             _log.exception("association_failed", **_names(info))
-            return Rejected.TEMPORARY_CONGESTION
+            return RejectReason.TEMPORARY_CONGESTION
         self.info, self.handler = info, handler
         invoker = self.begin_exchange(agreement, handler, config, performed=agreement.window, invoked=1)
         contexts = [accepted.context for accepted in agreement.contexts.values()]
@@ -121,7 +125,7 @@ class AcceptedAssociation(Exchange):
         self.established(agreement.answer)
         return None
 
-    def _describe(self, asked: Proposal) -> AssociationInfo:
+    def _describe(self, asked: AssociateRequest) -> AssociationInfo:
         return AssociationInfo(
             id=secrets.token_hex(16),
             calling_aet=asked.calling_aet,
@@ -135,17 +139,17 @@ class AcceptedAssociation(Exchange):
 
     # The end.
 
-    def on_ended(self, how: Ended, detail: str) -> None:
+    def on_ended(self, how: AssociationEnd, detail: str) -> None:
         """Stop what is in flight and tell the acceptor."""
         if self.info is None:
             # Health checks come all day long, and a flood of connections must not flood the log: both are counted.
-            note = _log.debug if how in {Ended.LOST, Ended.CROWDED_OUT} else _log.info
-            note = _log.warning if how is Ended.INSECURE else note
+            note = _log.debug if how in {AssociationEnd.LOST, AssociationEnd.CROWDED_OUT} else _log.info
+            note = _log.warning if how is AssociationEnd.INSECURE else note
             note("connection_ended", how=how.value, detail=detail, remote=_address(self._remote))
             self._desk.unused(how)
             return
         self.end_exchange(how, detail)
-        level = _log.info if how is Ended.RELEASED else _log.warning
+        level = _log.info if how is AssociationEnd.RELEASED else _log.warning
         level("association_ended", how=how.value, detail=detail, **_names(self.info))
         self._desk.ended(self, how)
 
@@ -156,7 +160,7 @@ class AcceptedAssociation(Exchange):
 
     def crowd_out(self) -> None:
         """Close a connection without an association to make room for another."""
-        self._finish(Ended.CROWDED_OUT)
+        self._finish(AssociationEnd.CROWDED_OUT)
         self.close()
 
     async def farewell(self) -> None:

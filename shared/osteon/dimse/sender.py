@@ -11,7 +11,7 @@ _MOST_POSTPONED = 64
 """PDUs that wait for a streamed message before nothing more is begun that could add to them."""
 
 
-class Wire(Protocol):
+class PduWriter(Protocol):
     """What a sender needs of the association."""
 
     def may_send(self) -> bool:
@@ -32,7 +32,7 @@ class MessageSender:
         limit: maximum PDU length (PS3.8 D.1).
     """
 
-    def __init__(self, wire: Wire, limit: int) -> None:
+    def __init__(self, wire: PduWriter, limit: int) -> None:
         self._wire = wire
         self._limit = limit
         self._streams = asyncio.Lock()
@@ -65,7 +65,7 @@ class MessageSender:
         async with self._streams:
             self.torn = True
             self._write(pdu.fragment(context_id, COMMAND, command, self._limit))
-            cutter = Cutter(context_id, self._limit)
+            cutter = PdvFragmenter(context_id, self._limit)
             self._write(cutter.add(first))
             while self._wire.may_send() and (part := await anext(parts, None)) is not None:
                 self._write(cutter.add(part))
@@ -88,7 +88,7 @@ class MessageSender:
         self._write(iter(pdus))
 
 
-class Cutter:
+class PdvFragmenter:
     """Cuts a data set that comes in parts of any size into P-DATA-TF PDUs, without copying it.
 
     All PDUs but the last are as long as the limit allows.

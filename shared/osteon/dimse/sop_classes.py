@@ -75,7 +75,7 @@ _NO_PATIENT_STORAGE = frozenset(
 )
 
 
-class Service(Enum):
+class ServiceClass(Enum):
     """What an abstract syntax is for."""
 
     VERIFICATION = "verification"
@@ -87,11 +87,11 @@ class Service(Enum):
 
 
 _SERVICES = {
-    VERIFICATION: Service.VERIFICATION,
-    COMMITMENT: Service.COMMITMENT,
-    **dict.fromkeys(QUERY_CLASSES, Service.QUERY),
-    **dict.fromkeys(MOVE_CLASSES, Service.MOVE),
-    **dict.fromkeys(GET_CLASSES, Service.GET),
+    VERIFICATION: ServiceClass.VERIFICATION,
+    COMMITMENT: ServiceClass.COMMITMENT,
+    **dict.fromkeys(QUERY_CLASSES, ServiceClass.QUERY),
+    **dict.fromkeys(MOVE_CLASSES, ServiceClass.MOVE),
+    **dict.fromkeys(GET_CLASSES, ServiceClass.GET),
 }
 
 
@@ -107,7 +107,7 @@ def storage_classes() -> frozenset[str]:
     return frozenset(known.union(retired)) - _NO_PATIENT_STORAGE
 
 
-def service_of(sop_class: str, *, extra: tuple[str, ...], unknown: bool, declared: str) -> Service | None:
+def service_of(sop_class: str, *, extra: tuple[str, ...], unknown: bool, declared: str) -> ServiceClass | None:
     """Return what an abstract syntax is for, or None when it is not offered.
 
     Args:
@@ -119,16 +119,16 @@ def service_of(sop_class: str, *, extra: tuple[str, ...], unknown: bool, declare
     if sop_class in _SERVICES:
         return _SERVICES[sop_class]
     if sop_class in storage_classes() or sop_class in extra:
-        return Service.STORAGE
+        return ServiceClass.STORAGE
     if sop_class in UID_dictionary or sop_class in _NO_PATIENT_STORAGE:
         return None
     if declared:
-        return Service.STORAGE if declared == STORAGE_SERVICE_CLASS else None
+        return ServiceClass.STORAGE if declared == STORAGE_SERVICE_CLASS else None
     could_be = sop_class.startswith(_STANDARD_STORAGE_ROOT) or not sop_class.startswith(_STANDARD_ROOT)
-    return Service.STORAGE if unknown and could_be else None
+    return ServiceClass.STORAGE if unknown and could_be else None
 
 
-def choose_syntax(service: Service, proposed: list[str], *, to_send: str = "") -> str | None:
+def choose_syntax(service: ServiceClass, proposed: list[str], *, to_send: str = "") -> str | None:
     """Return the transfer syntax to accept, or None.
 
     The requestor's order counts, so that what a modality compressed is stored as it is. Only Implicit VR gives way
@@ -139,7 +139,7 @@ def choose_syntax(service: Service, proposed: list[str], *, to_send: str = "") -
     without further loss, and to decode takes less than to encode. Who wants compressed instances as they are proposes
     a context for each syntax. Video is the exception: it comes compressed, and is not decoded.
     """
-    known = STORAGE_SYNTAXES if service is Service.STORAGE else UNCOMPRESSED
+    known = STORAGE_SYNTAXES if service is ServiceClass.STORAGE else UNCOMPRESSED
     usable = [uid for uid in proposed if uid in known]
     if not usable:
         return None

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, NamedTuple, Protocol
 
-from osteon.dicom.keys import UnknownAttribute, attribute_path, describe, tag_of
+from osteon.dicom.attribute_names import UnknownAttribute, attribute_path, describe, tag_of
 from osteon.rules.errors import BadRule
 from osteon.rules.patterns import MAX_VALUE, BadPattern, compile_regex, compile_wildcard
 

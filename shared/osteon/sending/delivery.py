@@ -7,17 +7,17 @@ from contextlib import AbstractAsyncContextManager, aclosing
 from typing import Final
 
 from osteon.contracts.retrieve import PlannedInstance
-from osteon.dimse.config import Proposed
+from osteon.dimse.config import RequestedContext
 from osteon.dimse.errors import NoAnswer, RequestorError
-from osteon.dimse.user import ServiceUser
+from osteon.dimse.handler import StoreUser
 from osteon.logging import get_logger
 from osteon.sending.accounting import Sent
 from osteon.sending.contexts import Kind, kind_of
 
-Connect = Callable[[Sequence[Proposed]], AbstractAsyncContextManager[ServiceUser]]
+Connect = Callable[[Sequence[RequestedContext]], AbstractAsyncContextManager[StoreUser]]
 """Asks for an association, as `partial(associate, remote, config=…)` does."""
-Send = Callable[[ServiceUser, AsyncIterable[PlannedInstance]], AsyncGenerator[Sent]]
-Propose = Callable[[Iterable[Kind]], list[list[Proposed]]]
+Send = Callable[[StoreUser, AsyncIterable[PlannedInstance]], AsyncGenerator[Sent]]
+Propose = Callable[[Iterable[Kind]], list[list[RequestedContext]]]
 
 _GATHERED: Final = 1000
 _BREAKS: Final = 3
@@ -38,8 +38,8 @@ class Delivery:
         self._connect = connect
         self._propose = propose
         self._send = send
-        self._association: AbstractAsyncContextManager[ServiceUser] | None = None
-        self._line: ServiceUser | None = None
+        self._association: AbstractAsyncContextManager[StoreUser] | None = None
+        self._line: StoreUser | None = None
         self._covered: dict[Kind, None] = {}
         self._suspect = ""
         self._breaks = 0
@@ -105,7 +105,7 @@ class Delivery:
         self._suspect = queue[0].sop_instance_uid
         return None
 
-    async def _line_for(self, kinds: dict[Kind, None]) -> ServiceUser:
+    async def _line_for(self, kinds: dict[Kind, None]) -> StoreUser:
         if self._line is None or not kinds.keys() <= self._covered.keys():
             await self._end(None)
             # What was needed before is likely to be needed again.

@@ -8,7 +8,7 @@ from functools import partial
 from osteon import metrics, tracing
 from osteon.bus.port import Bus
 from osteon.contracts.retrieve import PlannedInstance
-from osteon.dimse.user import ServiceUser
+from osteon.dimse.handler import StoreUser
 from osteon.objects.port import Objects
 from osteon.sending.accounting import Sent
 from osteon.sending.ahead import Ahead, Memory
@@ -69,7 +69,7 @@ class Sending:
 
     async def send(
         self,
-        line: ServiceUser,
+        line: StoreUser,
         instances: AsyncIterable[PlannedInstance],
         *,
         move_originator: tuple[str, int] | None = None,
@@ -104,7 +104,7 @@ class Sending:
                         tally.add(sent)
                         yield sent
 
-    async def _store(self, line: ServiceUser, ready: Ready, move_originator: tuple[str, int] | None) -> Sent:
+    async def _store(self, line: StoreUser, ready: Ready, move_originator: tuple[str, int] | None) -> Sent:
         instance, data_set = ready.instance, ready.data_set
         try:
             async with aclosing(data_set.parts()) as parts:

@@ -5,8 +5,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from osteon.contracts.retrieve import PlannedInstance
-from osteon.dimse.handler import PresentationContext
-from osteon.dimse.user import ServiceUser
+from osteon.dimse.handler import PresentationContext, StoreUser
 from osteon.sending.accounting import Sent
 from osteon.sending.contexts import Kind, kind_of, targets
 from osteon.sending.reading import PIECE, DataSet, Part10, Reader, Unreadable, follows
@@ -43,7 +42,7 @@ class Steps:
     """Turns instances into steps for one association."""
 
     def __init__(
-        self, line: ServiceUser, reader: Reader, transcoder: Transcoder, lossy: Sequence[str], *, transcode: bool
+        self, line: StoreUser, reader: Reader, transcoder: Transcoder, lossy: Sequence[str], *, transcode: bool
     ) -> None:
         self._line = line
         self._reader = reader

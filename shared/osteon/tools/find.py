@@ -13,12 +13,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from osteon.dicom.attribute_names import keyword_of
 from osteon.dicom.attributes import element_text
-from osteon.dicom.keys import keyword_of
+from osteon.dicom.header.reader import HeaderReader
 from osteon.dicom.query import Level
-from osteon.dicom.reader import HeaderReader
 from osteon.dimse.errors import NotAccepted
-from osteon.dimse.requestor import Proposed, RequestedAssociation, associate
+from osteon.dimse.requestor import RequestedAssociation, RequestedContext, associate
 from osteon.dimse.status import Status
 from osteon.tools.keys import FIND, SYNTAXES, Asked, Keys, LevelOption, RootOption, asked
 from osteon.tools.options import EXIT_CODES, Common, Words, only_address, with_common
@@ -82,9 +82,9 @@ def _verdict(search: "Search", common: Common) -> int:
     return DONE
 
 
-def proposed(request: Asked) -> Proposed:
+def proposed(request: Asked) -> RequestedContext:
     """Return the context for a search."""
-    return Proposed(abstract_syntax=request.sop_class(FIND), transfer_syntaxes=SYNTAXES)
+    return RequestedContext(abstract_syntax=request.sop_class(FIND), transfer_syntaxes=SYNTAXES)
 
 
 class Search:

@@ -17,7 +17,7 @@ from osteon.dicom.query import Level
 from osteon.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, TRANSFER_SYNTAXES
 from osteon.dimse.errors import AssociationAborted, NoAnswer, NotAccepted
 from osteon.dimse.handler import Outcome, RetrieveResponse
-from osteon.dimse.requestor import Proposed, Remote, RequestedAssociation, associate
+from osteon.dimse.requestor import Remote, RequestedAssociation, RequestedContext, associate
 from osteon.dimse.sop_classes import STORAGE_SYNTAXES, storage_classes
 from osteon.dimse.status import Status
 from osteon.tools.find import Search, proposed, text_of
@@ -106,8 +106,8 @@ class Getting:
             return []  # the C-GET may still be answered
         return sorted({uid for text in found for uid in text.split("\\") if uid}) if all(found) else []
 
-    def _context(self) -> Proposed:
-        return Proposed(abstract_syntax=self._request.sop_class(GET), transfer_syntaxes=SYNTAXES)
+    def _context(self) -> RequestedContext:
+        return RequestedContext(abstract_syntax=self._request.sop_class(GET), transfer_syntaxes=SYNTAXES)
 
     async def _get(self, association: RequestedAssociation) -> None:
         context = association.context_for(self._request.sop_class(GET), *SYNTAXES)
@@ -144,7 +144,7 @@ def _added(before: RetrieveResponse, response: RetrieveResponse) -> RetrieveResp
     return replace(response, completed=completed, warning=warning, failed=failed)
 
 
-def batches(classes: Sequence[str]) -> Iterator[Sequence[Proposed]]:
+def batches(classes: Sequence[str]) -> Iterator[Sequence[RequestedContext]]:
     """Yield contexts for these SOP classes, or for all when none is known, as many as an association takes.
 
     What is native and what is compressed of unknown classes is asked for apart: some peers (DCMTK's) look at the first
@@ -155,6 +155,6 @@ def batches(classes: Sequence[str]) -> Iterator[Sequence[Proposed]]:
     else:
         ordered = sorted(storage_classes(), key=lambda uid: (not uid.startswith(_PLAIN), len(uid), uid))
         kinds = [(uid, syntaxes) for syntaxes in (_NATIVE, _COMPRESSED) for uid in ordered]
-    proposals = [Proposed(abstract_syntax=uid, transfer_syntaxes=syntaxes, scp=True) for uid, syntaxes in kinds]
+    proposals = [RequestedContext(abstract_syntax=uid, transfer_syntaxes=syntaxes, scp=True) for uid, syntaxes in kinds]
     for at in range(0, len(proposals), _MOST):
         yield proposals[at : at + _MOST]

@@ -7,17 +7,17 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from osteon.dicom.attribute_names import attribute_path, keyword_of, tag_of, vr_of_tag
 from osteon.dicom.dataset_encoder import NUMBER_FORMATS, DatasetEncoder
-from osteon.dicom.keys import attribute_path, keyword_of, tag_of, vr_of_tag
 from osteon.dicom.query import Level
-from osteon.dicom.repertoire import UNICODE, repertoire
+from osteon.dicom.text_encoder import UNICODE, text_encoder_for
 from osteon.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
 from osteon.errors import Invalid
 
 SYNTAXES: Final = (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN)
 FIND, MOVE, GET = 1, 2, 3
 """The last component of the information models' SOP classes (PS3.6 Table A-1)."""
-_LATIN: Final = repertoire(("ISO_IR 100",)) or UNICODE
+_LATIN: Final = text_encoder_for(("ISO_IR 100",)) or UNICODE
 """Most archives understand it; what it lacks is sent in UTF-8."""
 _LEVEL_TAG: Final = "00080052"
 _UNIQUE: Final = {

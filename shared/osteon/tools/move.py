@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from osteon.dimse.errors import NotAccepted
-from osteon.dimse.requestor import Proposed, RequestedAssociation, associate
+from osteon.dimse.requestor import RequestedAssociation, RequestedContext, associate
 from osteon.tools.keys import MOVE, SYNTAXES, Asked, Keys, LevelOption, RootOption, asked, unique
 from osteon.tools.options import EXIT_CODES, Common, Words, only_address, with_common
 from osteon.tools.retrieved import Retrieved
@@ -29,7 +29,7 @@ def main(
         request = unique(asked(level, root, keys or [], {}))
         remote = common.make_remote(*only_address(where))
         retrieved = Retrieved(common, "moving")
-        proposed = Proposed(abstract_syntax=request.sop_class(MOVE), transfer_syntaxes=SYNTAXES)
+        proposed = RequestedContext(abstract_syntax=request.sop_class(MOVE), transfer_syntaxes=SYNTAXES)
         with retrieved.bar:
             async with associate(remote, [proposed]) as association:
                 await interrupt.stoppable(move(association, request, to, retrieved))

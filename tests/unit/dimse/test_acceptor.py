@@ -8,7 +8,7 @@ import pytest
 import uvloop
 
 from osteon.dimse.handler import Outcome
-from osteon.dimse.observer import Ended, Rejected
+from osteon.dimse.observer import AssociationEnd, RejectReason
 from osteon.dimse.status import Status
 from support.dimse import Recorder, Sink, data_tf, echo_rq, pdu, pdv, request_pdu, running, store_message
 
@@ -33,7 +33,7 @@ async def conversation() -> None:
         assert service.handler.sinks[0].size == 300_000
         await peer.release()
         await service.handler.ended.wait()
-        assert service.log.ends == [Ended.RELEASED]
+        assert service.log.ends == [AssociationEnd.RELEASED]
 
 
 @pytest.mark.parametrize("factory", [asyncio.SelectorEventLoop, uvloop.new_event_loop])
@@ -50,7 +50,7 @@ async def test_associations_beyond_the_maximum_are_rejected_until_one_ends() -> 
         assert service.acceptor.associations == 2
         await peers[2].send(request_pdu())
         assert await peers[2].receive() == (3, bytes((0, 2, 3, 2)))
-        assert service.log.rejects == [Rejected.LOCAL_LIMIT_EXCEEDED]
+        assert service.log.rejects == [RejectReason.LOCAL_LIMIT_EXCEEDED]
         await peers[0].release()
         assert service.acceptor.associations == 1
         again = await service.peer()
@@ -91,7 +91,7 @@ async def test_close_lets_associations_finish_within_the_grace() -> None:
         assert await idle.at_end()
         await closing
         assert service.handler.ended.is_set()
-        assert service.log.ends == [Ended.RELEASED]
+        assert service.log.ends == [AssociationEnd.RELEASED]
         with pytest.raises(OSError):
             await service.peer()
 
@@ -107,7 +107,7 @@ async def test_close_aborts_what_is_left_after_the_grace_and_closes_its_handler(
         await peer.close()
         await closing
         assert service.handler.ended.is_set()
-        assert service.log.ends == [Ended.SHUT_DOWN]
+        assert service.log.ends == [AssociationEnd.SHUT_DOWN]
         assert service.acceptor.associations == 0
 
 

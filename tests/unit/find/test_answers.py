@@ -2,7 +2,7 @@
 
 import pytest
 
-from osteon.dicom.keys import UnknownAttribute, tag_of
+from osteon.dicom.attribute_names import UnknownAttribute, tag_of
 from osteon.dicom.query import Level
 from osteon_query.packs.sidecars import Sidecars
 from osteon_query.search.answers import answers

@@ -13,9 +13,9 @@ from typing import Final
 from pynetdicom.sop_class import _STORAGE_CLASSES
 
 from osteon.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN, TRANSFER_SYNTAXES
-from osteon.dimse.config import Proposed, Remote
+from osteon.dimse.associate_rq_encoder import MOST_CONTEXTS
+from osteon.dimse.config import Remote, RequestedContext
 from osteon.dimse.handler import RetrieveResponse
-from osteon.dimse.offer import MOST_CONTEXTS
 from osteon.dimse.requestor import associate
 from osteon.dimse.sop_classes import STORAGE_SYNTAXES, UNCOMPRESSED
 from osteon.dimse.status import Status
@@ -84,7 +84,7 @@ class _Fetching:
         status = last.status if missing or not _partly(last.status) else Status.SUCCESS
         yield replace(last, status=status, remaining=0, completed=completed, warning=warning, failed=missing)
 
-    async def _with(self, storage: list[Proposed], keys: Mapping[str, str]) -> AsyncGenerator[RetrieveResponse]:
+    async def _with(self, storage: list[RequestedContext], keys: Mapping[str, str]) -> AsyncGenerator[RetrieveResponse]:
         proposed = models(self._order, _PATIENT_ROOT, _STUDY_ROOT)
         async with associate(self._remote, [*proposed, *storage], config=self._sources.config) as association:
             context = context_of(association, proposed, "C-GET")
@@ -104,7 +104,7 @@ def _partly(status: Status) -> bool:
 
 
 @cache
-def _batches() -> list[list[Proposed]]:
+def _batches() -> list[list[RequestedContext]]:
     """Return contexts of all storage SOP classes, in batches that leave room for the models; a class is in one."""
     common = [str(_STORAGE_CLASSES[name]) for name in _COMMON if name in _STORAGE_CLASSES]
     classes = list(dict.fromkeys([*common, *map(str, _STORAGE_CLASSES.values())]))
@@ -113,7 +113,7 @@ def _batches() -> list[list[Proposed]]:
     size = (MOST_CONTEXTS - _MODELS) // 2
     return [
         [
-            Proposed(abstract_syntax=uid, transfer_syntaxes=syntaxes, scu=False, scp=True)
+            RequestedContext(abstract_syntax=uid, transfer_syntaxes=syntaxes, scu=False, scp=True)
             for uid in classes[start : start + size]
             for syntaxes in (packed, plain)
         ]

@@ -14,11 +14,11 @@ from typing import Any, Final
 
 import orjson
 
-from osteon.dicom.composing import PIXEL_DATA, compose
 from osteon.dicom.identity import Identity
 from osteon.dicom.json_model import BadMetadata, Reference, checked, references
+from osteon.dicom.json_to_part10 import PIXEL_DATA, write_part10_file
 from osteon.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN
-from osteon.dicom.xml_reading import from_xml
+from osteon.dicom.xml_reader import from_xml
 from osteon.errors import Invalid
 from osteon_query.dicomweb.bulk_parts import BulkPart, location_of
 from osteon_query.dicomweb.pixel_description import described
@@ -147,7 +147,7 @@ class Assembly:
             if encoding is not None:
                 syntax = encoding.transfer_syntax_uid
                 data_set = described(data_set, syntax, value.files[0]) if encoding.frames else data_set
-        compose(path, data_set, bulk, syntax)
+        write_part10_file(path, data_set, bulk, syntax)
 
     async def _release(self, one: _Waiting) -> None:
         """Forget an instance, and delete the files for which no other one waits."""

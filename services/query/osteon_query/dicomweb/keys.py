@@ -4,10 +4,10 @@ from typing import Final
 
 from pydicom.datadict import dictionary_VM
 
+from osteon.dicom.attribute_names import describe, tag_of, vr_of_tag
 from osteon.dicom.attributes import LEVEL_OF
-from osteon.dicom.keys import describe, tag_of, vr_of_tag
 from osteon.dicom.matching import condition
-from osteon.dicom.query import Condition, Level
+from osteon.dicom.query import Level, MatchingKey
 from osteon_query.http.errors import BadParameter
 from osteon_query.search.wanted import belongs
 
@@ -15,7 +15,7 @@ _MULTIPLE: Final = frozenset({"AE", "AS", "AT", "CS", "LO", "PN", "SH", "UC"})
 """VRs of multiple value matching (PS3.4 C.2.2.2.8)."""
 
 
-def conditions_of(path: tuple[str, ...], value: str, *, empty: bool, multiple: bool) -> list[Condition]:
+def conditions_of(path: tuple[str, ...], value: str, *, empty: bool, multiple: bool) -> list[MatchingKey]:
     r"""Return the conditions that a key makes, none for universal matching; raises `Invalid` naming the key.
 
     `empty` and `multiple` are the parameters `emptyvaluematching` and `multiplevaluematching`. Without the latter one

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from osteon.dicom.query import Condition, Level, Order, Search, Single
+from osteon.dicom.query import Level, MatchingKey, Order, Search, Single
 from osteon.index.port import Index, Location, Match
 
 _NO_IMAGES: Final = frozenset(
@@ -15,8 +15,8 @@ _SERIES: Final = 500
 async def of_series(index: Index, study_uid: str, series_uid: str) -> Location | None:
     """Return the middle instance of a series by Instance Number; None when there is no such series."""
     conditions = (
-        Condition(("StudyInstanceUID",), Single(study_uid)),
-        Condition(("SeriesInstanceUID",), Single(series_uid)),
+        MatchingKey(("StudyInstanceUID",), Single(study_uid)),
+        MatchingKey(("SeriesInstanceUID",), Single(series_uid)),
     )
     page = await index.search(Search(Level.SERIES, conditions, limit=1))
     return await _middle(index, page.matches[0]) if page.matches else None
@@ -24,7 +24,7 @@ async def of_series(index: Index, study_uid: str, series_uid: str) -> Location |
 
 async def of_study(index: Index, study_uid: str) -> Location | None:
     """Return the middle instance of the largest series with images; None when there is no such study."""
-    series = await image_series(index, Condition(("StudyInstanceUID",), Single(study_uid)))
+    series = await image_series(index, MatchingKey(("StudyInstanceUID",), Single(study_uid)))
     return await _middle(index, series[0]) if series else None
 
 
@@ -35,7 +35,7 @@ async def of_every_series(index: Index, study_id: str) -> list[Location]:
     return [location for location in found if location is not None]
 
 
-async def image_series(index: Index, study: Condition | str) -> list[Match]:
+async def image_series(index: Index, study: MatchingKey | str) -> list[Match]:
     """Return the series of a study, the first 500: those with images first, and of these the largest."""
     search = (
         Search(Level.SERIES, parents=(study,), limit=_SERIES)

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from osteon.conflicts import resolve
 from osteon.contracts.conflicts import Keep
-from osteon.dicom.keys import keyword_of
+from osteon.dicom.attribute_names import keyword_of
 from osteon.index.port import Conflict, Version
 from osteon.spool.sidecar import SidecarLine
 from osteon_query.dicomweb.parameters import number

@@ -7,8 +7,8 @@ from typing import Any, Final
 import orjson
 from starlette.requests import Request
 
+from osteon.dicom.attribute_names import attribute_path
 from osteon.dicom.attributes import LEVEL_OF
-from osteon.dicom.keys import attribute_path
 from osteon.dicom.query import Search
 from osteon.index.port import Index, Match
 from osteon_query.http.context import Door

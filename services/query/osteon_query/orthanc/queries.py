@@ -8,9 +8,9 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from osteon.dicom.attribute_names import tag_of, vr_of_tag
 from osteon.dicom.attributes import element_text
 from osteon.dicom.json_values import json_values
-from osteon.dicom.keys import tag_of, vr_of_tag
 from osteon.dicom.query import Level
 from osteon.remotes.forms import RETRIEVE_METHODS
 from osteon.remotes.queries import QueryNotFound, RemoteQuery

@@ -7,7 +7,7 @@ import orjson
 from starlette.requests import Request
 
 from osteon.contracts.remote import Target
-from osteon.dicom.keys import tag_of
+from osteon.dicom.attribute_names import tag_of
 from osteon.index.port import Scope
 from osteon_query.http.bodies import small_body
 from osteon_query.http.context import Door, resource_id

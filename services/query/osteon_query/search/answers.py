@@ -8,12 +8,12 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
+from osteon.dicom.attribute_names import keyword_of, tag_of, vr_of_tag
 from osteon.dicom.attributes import COMPUTED, HELD, LEVEL_OF, REQUEST_ATTRIBUTES, element_text
-from osteon.dicom.compare import holds
 from osteon.dicom.json_values import json_values
-from osteon.dicom.keys import keyword_of, tag_of, vr_of_tag
 from osteon.dicom.private_blocks import creators_of, is_private, located
-from osteon.dicom.query import Condition, Level
+from osteon.dicom.query import Level, MatchingKey
+from osteon.dicom.value_matching import matches
 from osteon.index.port import Index, Location, Match
 from osteon_query.packs.sidecars import Sidecars, parse_header
 from osteon_query.search.wanted import REQUEST_TAGS, Wanted
@@ -77,7 +77,7 @@ class Plan:
                 self._private.append(tag)
             elif not _below(level, tag):
                 self._from_header.append(tag)
-        self._item_conditions: dict[str, list[Condition]] = {}
+        self._item_conditions: dict[str, list[MatchingKey]] = {}
         for condition in wanted.item_conditions:
             self._item_conditions.setdefault(tag_of(condition.path[0]), []).append(condition)
         self._empty = {tag: {"vr": vr_of_tag(tag)} for tag in wanted.required}
@@ -135,13 +135,13 @@ def _narrow(element: Element, kept: frozenset[str]) -> Element:
     return {"vr": "SQ", "Value": items} if items else {"vr": "SQ"}
 
 
-def _matching_items(element: Element, conditions: Sequence[Condition]) -> Element:
+def _matching_items(element: Element, conditions: Sequence[MatchingKey]) -> Element:
     """Leave only the items of a sequence that match all of its keys (PS3.4 C.2.2.2.6)."""
     tagged = [(tag_of(condition.path[1]), condition.matching) for condition in conditions]
     items = [
         item
         for item in element.get("Value", ())
-        if item and all(holds(matching, element_text(item.get(tag, {}))) for tag, matching in tagged)
+        if item and all(matches(matching, element_text(item.get(tag, {}))) for tag, matching in tagged)
     ]
     return {"vr": "SQ", "Value": items} if items else {"vr": "SQ"}
 

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from osteon.dicom.attribute_names import keyword_of, tag_of, vr_of_tag
 from osteon.dicom.attributes import LEVEL_OF
 from osteon.dicom.json_values import json_values
-from osteon.dicom.keys import keyword_of, tag_of, vr_of_tag
 from osteon.dicom.query import Level
 from osteon.errors import Invalid
 from osteon.remotes.port import Manufacturer

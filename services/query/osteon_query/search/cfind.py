@@ -13,15 +13,15 @@ from datetime import timezone
 from typing import Any, Final
 
 from osteon.contracts.find import FindPage, FindRequested
+from osteon.dicom.attribute_names import tag_of
 from osteon.dicom.attributes import LEVEL_OF, REQUEST_ATTRIBUTES
 from osteon.dicom.dataset_encoder import DatasetEncoder
+from osteon.dicom.datetime_bounds import parse_offset
 from osteon.dicom.errors import BadDataSet, UnknownTransferSyntax
-from osteon.dicom.identifier import Identifier, Key, read_identifier
-from osteon.dicom.keys import tag_of
+from osteon.dicom.identifier import Identifier, IdentifierKey, read_identifier
 from osteon.dicom.matching import combine_datetimes, condition
-from osteon.dicom.moments import parse_offset
-from osteon.dicom.query import Condition, DateTimeRange, Level, Search
-from osteon.dicom.repertoire import UNICODE, repertoire
+from osteon.dicom.query import DateTimeRange, Level, MatchingKey, Search
+from osteon.dicom.text_encoder import UNICODE, text_encoder_for
 from osteon.dimse.status import Status
 from osteon.errors import Invalid, OsteonError, Unavailable
 from osteon.index.port import BadCursor, Index, Match
@@ -53,7 +53,7 @@ class Query:
     """A C-FIND's identifier, understood. `all_supported` is false when some key was not matched (0xFF01)."""
 
     level: Level
-    conditions: tuple[Condition | DateTimeRange, ...]
+    conditions: tuple[MatchingKey | DateTimeRange, ...]
     wanted: Wanted
     charset: tuple[str, ...]
     zone: timezone | None
@@ -76,7 +76,7 @@ async def handle_find(request: FindRequested, index: Index, sidecars: Sidecars, 
 
 async def _find(request: FindRequested, index: Index, sidecars: Sidecars, page: int) -> FindPage:
     query = understand(request)
-    encoder = DatasetEncoder(request.transfer_syntax_uid, repertoire(query.charset) or UNICODE)
+    encoder = DatasetEncoder(request.transfer_syntax_uid, text_encoder_for(query.charset) or UNICODE)
     zoned = in_zone(query.conditions, query.zone, query.level) if query.zone else Zoned(query.conditions)
     found = await index.search(
         Search(
@@ -113,7 +113,7 @@ def understand(request: FindRequested) -> Query:
     """Read a request's identifier; raises an `Invalid` that tells what is wrong with it."""
     identifier = read_identifier(request.identifier, request.transfer_syntax_uid)
     level = _level(request.sop_class_uid, identifier)
-    conditions: list[Condition] = []
+    conditions: list[MatchingKey] = []
     all_supported = True
     for key in identifier.keys:
         if key.text is None or key.path[0] in _NEVER_MATCHED:
@@ -144,19 +144,19 @@ def _level(sop_class_uid: str, identifier: Identifier) -> Level:
     return Level(text)
 
 
-def _below(level: Level, key: Key) -> bool:
+def _below(level: Level, key: IdentifierKey) -> bool:
     at = Level.SERIES if key.path[0] == "RequestAttributesSequence" else LEVEL_OF.get(key.path[0])
     return at is not None and at.depth > level.depth
 
 
-def _matchable(made: Condition) -> bool:
+def _matchable(made: MatchingKey) -> bool:
     """Whether the index matches on this key; that it is at or above the level is known."""
     if len(made.path) == 2:
         return made.path[0] == "RequestAttributesSequence" and made.path[1] in REQUEST_ATTRIBUTES
     return len(made.path) == 1 and made.path[0] in LEVEL_OF
 
 
-def _wanted(identifier: Identifier, conditions: Sequence[Condition], timezone_negotiated: bool) -> Wanted:
+def _wanted(identifier: Identifier, conditions: Sequence[MatchingKey], timezone_negotiated: bool) -> Wanted:
     required = {key.tags[0] for key in identifier.keys} - {tag_of(_LEVEL)}
     items: dict[str, frozenset[str]] = {}
     for key in identifier.keys:

@@ -4,10 +4,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from osteon.dicom.attribute_names import tag_of
 from osteon.dicom.attributes import COMPUTED, HELD, REQUEST_ATTRIBUTES
-from osteon.dicom.keys import tag_of
 from osteon.dicom.private_blocks import is_private
-from osteon.dicom.query import Condition, Level
+from osteon.dicom.query import Level, MatchingKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Wanted:
     required: frozenset[str]
     optional: frozenset[str] = frozenset()
     items: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    item_conditions: tuple[Condition, ...] = ()
+    item_conditions: tuple[MatchingKey, ...] = ()
     everything: bool = False
     creators: Mapping[str, str] = field(default_factory=dict)
 
