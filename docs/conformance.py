@@ -10,7 +10,7 @@ from pydicom._uid_dict import UID_dictionary
 from osteon import __version__
 from osteon.dicom import charset, uids
 from osteon.dicom.attributes import COMPUTED, HELD
-from osteon.dicom.query import Level
+from osteon.dicom.models import FIND_MODELS, PATIENT_ROOT, STUDY_ROOT, Level
 from osteon.dimse import negotiation, service_provider, sop_classes
 from osteon.dimse.associate_rq_encoder import MOST_CONTEXTS
 from osteon.dimse.command import CommandField
@@ -20,8 +20,6 @@ from osteon.dimse.sop_classes import ServiceClass
 from osteon.dimse.status import Status
 from osteon.dimse.tls import TLS12_SUITES
 from osteon.settings import PREFIX, groups
-from osteon.tools.keys import FIND, GET, MOVE, Asked, Root
-from osteon_query.search.cfind import MODELS
 
 TEMPLATE = Path(__file__).with_suffix(".template")
 _TITLES = {
@@ -62,7 +60,7 @@ def page() -> str:
 
 def used() -> frozenset[str]:
     """Return the SOP classes, those of storage left out, that services or tools ask for as user."""
-    retrieval = {Asked(Level.STUDY, root, ()).sop_class(kind) for root in Root for kind in (FIND, MOVE, GET)}
+    retrieval = {uid for model in (PATIENT_ROOT, STUDY_ROOT) for uid in (model.find, model.move, model.get)}
     return frozenset({sop_classes.VERIFICATION, sop_classes.COMMITMENT, *retrieval})
 
 
@@ -94,7 +92,7 @@ def _operations() -> str:
 
 
 def _models() -> str:
-    return _rows((_name(uid), ", ".join(levels)) for uid, levels in MODELS.items())
+    return _rows((_name(uid), ", ".join(model.levels)) for uid, model in FIND_MODELS.items())
 
 
 def _keys() -> str:

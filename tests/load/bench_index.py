@@ -30,7 +30,8 @@ sys.path[:0] = [str(ROOT / "tests" / "load"), str(ROOT / "tests"), str(ROOT / "d
 from figures import machine, replace_section  # noqa: E402  (the folders above are not installed)
 
 from osteon.contracts.find import FindRequested  # noqa: E402
-from osteon.dicom.query import Level, Search  # noqa: E402
+from osteon.dicom.models import Level  # noqa: E402
+from osteon.dicom.query import Search  # noqa: E402
 from osteon.index.port import StoredPack  # noqa: E402
 from osteon.index.sql import SqlIndex  # noqa: E402
 from osteon.objects.folder import FolderObjects  # noqa: E402

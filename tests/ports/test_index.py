@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from osteon.dicom.identity import public_id
-from osteon.dicom.query import Level, Search
+from osteon.dicom.models import Level
+from osteon.dicom.query import Search
 from osteon.errors import Invalid
 from osteon.index.port import (
     ChangeType,

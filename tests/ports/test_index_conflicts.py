@@ -11,7 +11,8 @@ import pytest
 
 from osteon.contracts.conflicts import ConflictDecided
 from osteon.dicom.identity import public_id
-from osteon.dicom.query import Level, MatchingKey, Search, Single
+from osteon.dicom.models import Level
+from osteon.dicom.query import MatchingKey, Search, Single
 from osteon.index.port import ChangeType, Index, PackOutcome, ResourceNotFound, Scope, StoredPack
 from osteon.index.sql import SqlIndex
 from support.effort import thinned

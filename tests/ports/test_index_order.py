@@ -12,7 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from osteon.dicom.query import Level, Search
+from osteon.dicom.models import Level
+from osteon.dicom.query import Search
 from osteon.index.port import ChangeType, Index, Scope, StoredPack
 from osteon.index.sql import SqlIndex
 from support.index import MR, check_sums, entry, pack, sqlite_url

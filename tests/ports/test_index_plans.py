@@ -8,7 +8,8 @@ from datetime import date, timedelta
 import pytest
 from sqlalchemy import text
 
-from osteon.dicom.query import Level, Matching, MatchingKey, OneOf, Range, Search, Single, Wildcard
+from osteon.dicom.models import Level
+from osteon.dicom.query import Matching, MatchingKey, OneOf, Range, Search, Single, Wildcard
 from osteon.index.port import StoredPack
 from osteon.index.search import Place, page_statement
 from osteon.index.sql import SqlIndex

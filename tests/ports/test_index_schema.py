@@ -10,7 +10,8 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, make_url, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from osteon.dicom.query import Level, MatchingKey, Search, Wildcard
+from osteon.dicom.models import Level
+from osteon.dicom.query import MatchingKey, Search, Wildcard
 from osteon.index.database import Database
 from osteon.index.migrate import config, upgrade
 from osteon.index.sql import SqlIndex

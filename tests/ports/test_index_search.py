@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator
 import pytest
 
 from osteon.dicom.identity import public_id
+from osteon.dicom.models import Level
 from osteon.dicom.query import (
     DateTimeRange,
     Empty,
-    Level,
     Matching,
     MatchingKey,
     OneOf,

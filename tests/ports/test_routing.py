@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from osteon.dicom.query import Level, Search
+from osteon.dicom.models import Level
+from osteon.dicom.query import Search
 from osteon.index.port import ChangeType
 from osteon.index.sql import SqlIndex
 from osteon.rules.errors import RuleNotFound

@@ -9,7 +9,8 @@ from typing import Any
 from osteon.contracts.packs import Origin, PackStored
 from osteon.dicom.header.model import Header
 from osteon.dicom.identity import Identity
-from osteon.dicom.query import Level, Search
+from osteon.dicom.models import Level
+from osteon.dicom.query import Search
 from osteon.index.port import Instance, Location, Match, MatchPage, Patient, Series, Study
 from osteon.objects.port import ObjectNotFound
 from osteon.spool.sidecar import SidecarLine, encode

@@ -28,6 +28,7 @@ from osteon.contracts.remote import (
 from osteon.contracts.topology import ECHO, PEER, REMOTE_FIND
 from osteon.dicom.dataset_encoder import DatasetEncoder
 from osteon.dicom.header.reader import HeaderReader
+from osteon.dicom.models import STUDY_ROOT
 from osteon.dicom.text_encoder import UNICODE, text_encoder_for
 from osteon.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
 from osteon.dimse.handler import PresentationContext
@@ -39,7 +40,6 @@ from osteon.logging import get_logger
 from osteon.remotes.port import Peer, Remotes
 from osteon.remotes.queries import Queries
 
-STUDY_ROOT_FIND: Final = "1.2.840.10008.5.1.4.1.2.2.1"
 _SYNTAXES: Final = (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN)
 _BATCH: Final = 200
 """Matches that are kept in one transaction."""
@@ -67,12 +67,12 @@ async def echo(message: EchoRequested, tls: TlsOf | None = None) -> Echoed:
     """C-ECHO a modality; with `find` also see whether it accepts a context for C-FIND."""
     proposed = [RequestedContext(abstract_syntax=VERIFICATION, transfer_syntaxes=_SYNTAXES)]
     if message.find:
-        proposed.append(RequestedContext(abstract_syntax=STUDY_ROOT_FIND, transfer_syntaxes=_SYNTAXES))
+        proposed.append(RequestedContext(abstract_syntax=STUDY_ROOT.find, transfer_syntaxes=_SYNTAXES))
     try:
         async with associate(_remote(message.target, tls), proposed) as association:
             outcome = await association.echo()
             problem = _problem(outcome.status, outcome.comment)
-            if not problem and message.find and association.context_for(STUDY_ROOT_FIND) is None:
+            if not problem and message.find and association.context_for(STUDY_ROOT.find) is None:
                 problem = "it does not accept C-FIND (Study Root)"
     except OsteonError as error:
         return Echoed(correlation_id=message.correlation_id, problem=str(error))

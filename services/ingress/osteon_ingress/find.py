@@ -14,8 +14,6 @@ from osteon.logging import get_logger
 PAGE_TIMEOUT: Final = 30.0
 """Seconds for one page."""
 
-MODALITY_WORKLIST: Final = "1.2.840.10008.5.1.4.31"
-
 log = get_logger(__name__)
 
 

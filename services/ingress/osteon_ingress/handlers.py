@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from osteon import tracing
 from osteon.bus.port import Bus
 from osteon.contracts.packs import Origin, PackIndexed, PackSealed
+from osteon.dicom.models import WORKLIST_FIND
 from osteon.dimse.handler import (
     ActionRequest,
     AssociationInfo,
@@ -30,7 +31,7 @@ from osteon.spool.spool import Spool
 from osteon_ingress.authorization import ModalityAccessList
 from osteon_ingress.commitment import AssociationCommitments
 from osteon_ingress.dimse_metrics import measure_outcome, measure_responses
-from osteon_ingress.find import MODALITY_WORKLIST, find, refuse_find
+from osteon_ingress.find import find, refuse_find
 from osteon_ingress.retrieve import get, move, refuse_retrieve
 from osteon_ingress.store_metrics import MeasuredSink, SenderCounts, count_outcome
 
@@ -77,7 +78,7 @@ class IngressAssociationHandler(RefusingHandler):
 
     def find(self, request: FindRequest) -> AsyncIterator[FindResponse]:
         """Answer a C-FIND."""
-        worklist = request.context.abstract_syntax == MODALITY_WORKLIST
+        worklist = request.context.abstract_syntax == WORKLIST_FIND
         refused = self._refusal(Permission.WORKLIST if worklist else Permission.FIND)
         return measure_responses("c-find", refuse_find(refused) if refused else find(self._info, request, self._bus))
 

@@ -1,6 +1,5 @@
 """Action and Event Information of storage commitment (PS3.4 Tables J.3-1 and J.3-2): data sets → items, and back."""
 
-import re
 import struct
 import zlib
 from collections.abc import Iterable, Iterator
@@ -12,7 +11,7 @@ from osteon.dicom.deflate import inflate
 from osteon.dicom.element_walker import DataSetSpan, elements, items, whole_data_set
 from osteon.dicom.encoding import ITEM, LONG_VRS, Encoding, declared_encoding
 from osteon.dicom.errors import BadDataSet
-from osteon.dicom.uids import transfer_syntax
+from osteon.dicom.uids import is_uid, transfer_syntax
 from osteon.errors import Invalid
 
 MAX_LENGTH: Final = 16 << 20
@@ -23,7 +22,6 @@ _TRANSACTION: Final = 0x00081195
 _REASON: Final = 0x00081197
 _FAILED: Final = 0x00081198
 _REFERENCED: Final = 0x00081199
-_UID: Final = re.compile(r"[0-9.]{1,64}")
 
 
 class BadInformation(Invalid):
@@ -92,8 +90,8 @@ def _uid(values: dict[int, DataSetSpan], tag: int, name: str) -> str:
     if tag not in values:
         raise BadInformation(f"({tag >> 16:04X},{tag & 0xFFFF:04X}) {name} is missing")
     text = _raw(values[tag]).decode("latin-1").strip(" \0")
-    if not _UID.fullmatch(text):
-        raise BadInformation(f"({tag >> 16:04X},{tag & 0xFFFF:04X}) {name} is no UID")
+    if not is_uid(text):
+        raise BadInformation(f"({tag >> 16:04X},{tag & 0xFFFF:04X}) {name} is not a UID")
     return text
 
 

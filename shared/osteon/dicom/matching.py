@@ -19,6 +19,7 @@ from typing import Final
 from osteon.dicom import datetime_bounds
 from osteon.dicom.attribute_names import describe, tag_of, vr_of_tag
 from osteon.dicom.query import DateTimeRange, Empty, Matching, MatchingKey, OneOf, Range, Single, Wildcard
+from osteon.dicom.uids import is_uid
 from osteon.errors import Invalid
 
 WILDCARD_VRS: Final = frozenset({"AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"})
@@ -31,7 +32,6 @@ MAX_LENGTH: Final = 65_536
 MAX_VALUES: Final = 1_000
 
 # Data sets with a stray dot in a UID exist and must be found, so the dots' places are not checked.
-_UID: Final = re.compile(r"[0-9.]{1,64}", re.ASCII)
 _INTEGER: Final = re.compile(r"[+-]?[0-9]{1,19}", re.ASCII)
 _DECIMAL: Final = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?", re.ASCII)
 _AGE: Final = re.compile(r"[0-9]{3}[DWMY]", re.ASCII)
@@ -193,8 +193,8 @@ _TEMPORAL: Final[dict[str, Callable[[str], datetime_bounds.Bounds]]] = {
 def _check(vr: str, value: str) -> str:
     match vr:
         case "UI":
-            if not _UID.fullmatch(value):
-                raise Invalid(f"{value[:80]!r} is no UID: expected at most 64 digits and dots, without wild cards")
+            if not is_uid(value):
+                raise Invalid(f"{value[:80]!r} is not a UID: expected digits and dots, at most 64, without wild cards")
             return value
         case "IS" | "US" | "SS" | "UL" | "SL" | "UV" | "SV":
             if not _INTEGER.fullmatch(value):

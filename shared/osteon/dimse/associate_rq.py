@@ -1,12 +1,12 @@
 """Reads A-ASSOCIATE-RQ (PS3.8 9.3.2 and Annex D, PS3.7 D.3.3) item by item, so that one bad item costs only itself."""
 
-import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from pynetdicom import pdu_items
 
+from osteon.dicom.uids import is_uid
 from osteon.dimse.pdu import ProtocolError
 
 FIXED_PART = 68
@@ -25,7 +25,6 @@ _IMPLEMENTATION_VERSION = 0x55
 _EXTENDED = 0x56
 _COMMON_EXTENDED = 0x57
 _USER_IDENTITY = 0x58
-_UID = re.compile(rb"[0-9.]{1,64}")
 _MANDATORY = {_MAXIMUM_LENGTH}
 _MOST_USER_ITEMS = 1024
 """128 contexts can have 128 items of each kind; half a megabyte of the shortest ones would hold up all others."""
@@ -149,11 +148,11 @@ def _read_context(proposal: AssociateRequest, item: bytes) -> None:
 
 
 def read_uid(item: bytes) -> str:
-    """Return what is in an item that holds a UID. Raises `ValueError` when it is none."""
-    text = item[4:].rstrip(b"\0 ")
-    if not _UID.fullmatch(text):
-        raise ValueError(f"{text[:80]!r} is no UID")
-    return text.decode("ascii")
+    """Return what is in an item that holds a UID. Raises `ValueError` when it does not."""
+    text = item[4:].rstrip(b"\0 ").decode("latin-1")
+    if not is_uid(text):
+        raise ValueError(f"{text[:80]!r} is not a UID")
+    return text
 
 
 def read_user_information(into: UserInformation, item: bytes) -> None:

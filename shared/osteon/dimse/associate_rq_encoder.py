@@ -4,7 +4,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from osteon.dicom.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from osteon.dicom.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, is_uid
 from osteon.dimse import associate_rq
 from osteon.dimse.associate_rq import FIXED_PART, UserInformation
 from osteon.dimse.config import Remote, RequestedContext, RequestorConfig
@@ -18,7 +18,6 @@ from osteon.errors import Invalid
 MOST_CONTEXTS = 128
 """Presentation contexts of one association: odd numbers in a byte (PS3.8 9.3.2.2)."""
 _LONGEST_AET = 16
-_LONGEST_UID = 64
 _ITEM = struct.Struct(">BxH")
 _ACCEPTED = 0
 _ANSWERED_CONTEXT = 0x21
@@ -106,8 +105,8 @@ def _ae_title(which: str, title: str) -> bytes:
 
 
 def _uid(uid: str) -> bytes:
-    if not 1 <= len(uid) <= _LONGEST_UID or not uid.isascii():
-        raise Invalid(f"{uid!r} is no UID")
+    if not is_uid(uid):
+        raise Invalid(f"{uid[:80]!r} is not a UID")
     return uid.encode()
 
 

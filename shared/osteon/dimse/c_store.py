@@ -1,16 +1,15 @@
 """C-ECHO and C-STORE as SCP (PS3.7 9.1.5 and 9.1.1)."""
 
 import asyncio
-import re
 from collections.abc import Awaitable
 
+from osteon.dicom.uids import is_uid
 from osteon.dimse.command import Command, CommandElement
 from osteon.dimse.handler import AssociationHandler, Outcome, PresentationContext, StoreRequest, StoreSink
 from osteon.dimse.operation import DimseOperation, OperationContext
 from osteon.dimse.status import Status
 from osteon.logging import get_logger
 
-_UID = re.compile(r"[0-9.]{1,64}")
 _FAILED = Outcome(Status.PROCESSING_FAILURE, "internal error")
 _log = get_logger(__name__)
 
@@ -66,8 +65,8 @@ class StoreOperation(DimseOperation):
     def _check(self) -> Outcome | None:
         if self.sop_class_uid != self.context.abstract_syntax:
             return Outcome(Status.SOP_CLASS_NOT_SUPPORTED, "not the SOP class of the presentation context")
-        if not _UID.fullmatch(self._command.text(CommandElement.AFFECTED_SOP_INSTANCE_UID)):
-            return Outcome(Status.INVALID_SOP_INSTANCE, "(0000,1000) is no UID")
+        if not is_uid(self._command.text(CommandElement.AFFECTED_SOP_INSTANCE_UID)):
+            return Outcome(Status.INVALID_SOP_INSTANCE, "(0000,1000) is not a UID")
         if not self._command.has_data_set:
             return Outcome(Status.CANNOT_UNDERSTAND, "C-STORE without a data set")
         return None

@@ -15,6 +15,7 @@ from pynetdicom.pdu_primitives import (
     UserIdentityNegotiation,
 )
 
+from osteon.dicom.models import GET_MODELS
 from osteon.dicom.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, IMPLICIT_VR_LITTLE_ENDIAN
 from osteon.dimse import sop_classes
 from osteon.dimse.associate_rq import FIXED_PART, AssociateRequest, UserInformation
@@ -96,7 +97,7 @@ def agree(config: AcceptorConfig, proposal: AssociateRequest, request: bytes) ->
     answers: list[bytes] = []
     roles: dict[str, UserItem] = {}
     accepted: dict[int, AcceptedContext] = {}
-    gets = any(proposed.abstract_syntax in sop_classes.GET_CLASSES for proposed in proposal.contexts)
+    gets = any(proposed.abstract_syntax in GET_MODELS for proposed in proposal.contexts)
     for proposed in proposal.contexts:
         uid = proposed.abstract_syntax
         service = _service(config, proposal, uid)

@@ -5,14 +5,12 @@ from collections.abc import Coroutine, Mapping
 from types import MappingProxyType
 from typing import Protocol
 
+from osteon.dicom.uids import MAX_UID_LENGTH
 from osteon.dimse.command import Command, CommandElement, encode_response
 from osteon.dimse.handler import Outcome, PresentationContext
 from osteon.dimse.message import DiscardTarget
 from osteon.dimse.service_user import ServiceUser
 from osteon.dimse.status import Status
-
-_LONGEST_UID = 64
-"""Characters of a UID (PS3.5 9.1): what a response repeats of a request is no longer, whatever came."""
 
 
 class OperationContext(Protocol):
@@ -79,12 +77,13 @@ class DimseOperation(DiscardTarget):
         data_set: bytes | None = None,
         counts: Mapping[CommandElement, int] = MappingProxyType({}),
     ) -> None:
+        # What a response repeats of a request is no longer than a UID, whatever came.
         command = encode_response(
             self._command.field,
             self.message_id,
             outcome.status,
-            sop_class_uid=self.sop_class_uid[:_LONGEST_UID],
-            sop_instance_uid=self._command.sop_instance_uid[:_LONGEST_UID],
+            sop_class_uid=self.sop_class_uid[:MAX_UID_LENGTH],
+            sop_instance_uid=self._command.sop_instance_uid[:MAX_UID_LENGTH],
             comment=outcome.comment,
             data_set=data_set is not None,
             counts=counts,

@@ -7,33 +7,10 @@ from pydicom._uid_dict import UID_dictionary
 from pynetdicom.sop_class import _NON_PATIENT_OBJECT_CLASSES, _STORAGE_CLASSES
 
 from osteon.dicom import uids
+from osteon.dicom.models import FIND_MODELS, GET_MODELS, MOVE_MODELS
 
 VERIFICATION = "1.2.840.10008.1.1"
 STORAGE_SERVICE_CLASS = "1.2.840.10008.4.2"
-QUERY_CLASSES = frozenset(
-    {
-        "1.2.840.10008.5.1.4.1.2.1.1",  # Patient Root - FIND
-        "1.2.840.10008.5.1.4.1.2.2.1",  # Study Root - FIND
-        "1.2.840.10008.5.1.4.1.2.3.1",  # Patient/Study Only - FIND (retired)
-    }
-)
-MOVE_CLASSES = frozenset(
-    {
-        "1.2.840.10008.5.1.4.1.2.1.2",  # Patient Root - MOVE
-        "1.2.840.10008.5.1.4.1.2.2.2",  # Study Root - MOVE
-        "1.2.840.10008.5.1.4.1.2.3.2",  # Patient/Study Only - MOVE (retired)
-        "1.2.840.10008.5.1.4.1.2.4.2",  # Composite Instance Root Retrieve - MOVE
-    }
-)
-GET_CLASSES = frozenset(
-    {
-        "1.2.840.10008.5.1.4.1.2.1.3",  # Patient Root - GET
-        "1.2.840.10008.5.1.4.1.2.2.3",  # Study Root - GET
-        "1.2.840.10008.5.1.4.1.2.3.3",  # Patient/Study Only - GET (retired)
-        "1.2.840.10008.5.1.4.1.2.4.3",  # Composite Instance Root Retrieve - GET
-    }
-)
-
 COMMITMENT = "1.2.840.10008.1.20.1"
 """Storage Commitment Push Model (PS3.4 J)."""
 COMMITMENT_INSTANCE = "1.2.840.10008.1.20.1.1"
@@ -89,9 +66,9 @@ class ServiceClass(Enum):
 _SERVICES = {
     VERIFICATION: ServiceClass.VERIFICATION,
     COMMITMENT: ServiceClass.COMMITMENT,
-    **dict.fromkeys(QUERY_CLASSES, ServiceClass.QUERY),
-    **dict.fromkeys(MOVE_CLASSES, ServiceClass.MOVE),
-    **dict.fromkeys(GET_CLASSES, ServiceClass.GET),
+    **dict.fromkeys(FIND_MODELS, ServiceClass.QUERY),
+    **dict.fromkeys(MOVE_MODELS, ServiceClass.MOVE),
+    **dict.fromkeys(GET_MODELS, ServiceClass.GET),
 }
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from osteon.dicom.identity import parse_public_id
-from osteon.dicom.query import Level
+from osteon.dicom.models import Level
 from osteon.index.dialect import Dialect
 from osteon.index.fields import LEVEL_FIELDS, Kind
 from osteon.index.parents import Parents

@@ -7,7 +7,7 @@ from sqlalchemy import Row, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from osteon.dicom.identity import format_public_id
-from osteon.dicom.query import Level
+from osteon.dicom.models import Level
 from osteon.index.log import CODES
 from osteon.index.port import Change, ChangePage, ChangeType, Statistics
 from osteon.index.tables import changes, totals

@@ -9,7 +9,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, exists, false, not_, or_, select, true
 
 from osteon.dicom.attributes import COMPUTED, REQUEST_ATTRIBUTES
-from osteon.dicom.query import DateTimeRange, Empty, Level, Matching, MatchingKey, Wildcard
+from osteon.dicom.models import Level
+from osteon.dicom.query import DateTimeRange, Empty, Matching, MatchingKey, Wildcard
 from osteon.index import tables
 from osteon.index.compare import BadSearch, Compare
 from osteon.index.dialect import Dialect

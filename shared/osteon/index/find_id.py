@@ -6,7 +6,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from osteon.dicom.identity import format_public_id, parse_public_id
-from osteon.dicom.query import Level
+from osteon.dicom.models import Level
 from osteon.errors import Invalid
 from osteon.index import tables
 from osteon.index.port import ResourceNotFound

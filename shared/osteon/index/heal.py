@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Row, Table, select, update
 
-from osteon.dicom.query import Level
+from osteon.dicom.models import Level
 from osteon.index import tables
 from osteon.index.batch import Batch
 from osteon.index.log import Written, write_log

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from osteon.contracts.packs import Origin, PackFacts
 from osteon.dicom.identity import Identity, format_public_id, parse_public_id
-from osteon.dicom.query import Level
+from osteon.dicom.models import Level
 from osteon.index import tables
 from osteon.index.database import Database
 from osteon.index.dialect import Dialect

@@ -12,7 +12,7 @@ from typing import Final
 from sqlalchemy import insert, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from osteon.dicom.query import Level
+from osteon.dicom.models import Level
 from osteon.index import tables
 from osteon.index.dialect import Dialect
 from osteon.index.growth import forget_growth

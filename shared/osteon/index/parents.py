@@ -12,7 +12,7 @@ from sqlalchemy import Table, bindparam, delete, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from osteon.dicom.identity import Identity, parse_public_id
-from osteon.dicom.query import Level
+from osteon.dicom.models import Level
 from osteon.index import tables
 from osteon.index.database import RepeatTransaction
 from osteon.index.dialect import Dialect

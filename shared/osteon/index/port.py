@@ -14,7 +14,8 @@ from osteon.commitment.port import Commitments
 from osteon.contracts.conflicts import ConflictDecided
 from osteon.contracts.packs import Origin, PackStored
 from osteon.dicom.identity import Identity
-from osteon.dicom.query import Level, Search
+from osteon.dicom.models import Level
+from osteon.dicom.query import Search
 from osteon.errors import Invalid, NotFound, Unavailable
 from osteon.jobs.port import Jobs
 from osteon.remotes.port import Remotes

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from sqlalchemy import Row, delete, exists, func, select, update
 
-from osteon.dicom.query import Level
+from osteon.dicom.models import Level
 from osteon.index import tables
 from osteon.index.batch import Batch, Member, instance_row
 from osteon.index.fields import FIELDS, Kind

@@ -8,7 +8,7 @@ from sqlalchemy import Row, Table, exists, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from osteon.dicom.identity import Identity, format_public_id
-from osteon.dicom.query import Level
+from osteon.dicom.models import Level
 from osteon.index import tables
 from osteon.index.dialect import Dialect
 from osteon.index.fields import LEVEL_FIELDS

@@ -13,7 +13,8 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Select, Table, and_, false, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from osteon.dicom.query import DateTimeRange, Level, MatchingKey, Range, Search, Single
+from osteon.dicom.models import Level
+from osteon.dicom.query import DateTimeRange, MatchingKey, Range, Search, Single
 from osteon.index import tables
 from osteon.index.compare import BadSearch
 from osteon.index.conditions import Conditions, level_of, row_level

@@ -7,7 +7,8 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from osteon.contracts.conflicts import ConflictDecided
-from osteon.dicom.query import Level, Search
+from osteon.dicom.models import Level
+from osteon.dicom.query import Search
 from osteon.index import audit, changes, conflicts, locations, tables
 from osteon.index import search as searching
 from osteon.index.batch import Batch

@@ -11,7 +11,7 @@ from typing import Final
 from sqlalchemy import ColumnElement, and_, delete, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from osteon.dicom.query import Level
+from osteon.dicom.models import Level
 from osteon.index.database import Database
 from osteon.index.log import CODES
 from osteon.index.port import ChangeType

@@ -1,14 +1,11 @@
 """An instance on its way into a pack: is it what the C-STORE command announced (PS3.4 B.2.3)?"""
 
-import re
 from dataclasses import dataclass
-from typing import Final
 
 from osteon.dicom.identity import Identity
 from osteon.dicom.part10 import write_part10_header
+from osteon.dicom.uids import is_uid
 from osteon.spool.errors import WrongInstance
-
-_UID: Final = re.compile(r"[0-9][0-9.]{0,63}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +32,8 @@ class Announced:
     def check_uids(self) -> None:
         """Raise `WrongInstance` when the command itself carries no usable UIDs."""
         for uid, tag in ((self.sop_class_uid, "0000,0002"), (self.sop_uid, "0000,1000")):
-            if not _UID.fullmatch(uid):
-                raise WrongInstance(f"({tag}) of the command is no UID")
+            if not is_uid(uid):
+                raise WrongInstance(f"({tag}) of the command is not a UID")
 
     def check(self, identity: Identity) -> None:
         """Raise `WrongInstance` when the data set is another instance than the command says."""

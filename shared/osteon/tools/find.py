@@ -16,11 +16,11 @@ from rich.table import Table
 from osteon.dicom.attribute_names import keyword_of
 from osteon.dicom.attributes import element_text
 from osteon.dicom.header.reader import HeaderReader
-from osteon.dicom.query import Level
+from osteon.dicom.models import Level
 from osteon.dimse.errors import NotAccepted
 from osteon.dimse.requestor import RequestedAssociation, RequestedContext, associate
 from osteon.dimse.status import Status
-from osteon.tools.keys import FIND, SYNTAXES, Asked, Keys, LevelOption, RootOption, asked
+from osteon.tools.keys import SYNTAXES, Asked, Keys, LevelOption, RootOption, asked
 from osteon.tools.options import EXIT_CODES, Common, Words, only_address, with_common
 from osteon.tools.running import DONE, FAILED, Interrupt, run, tell, words
 
@@ -84,14 +84,14 @@ def _verdict(search: "Search", common: Common) -> int:
 
 def proposed(request: Asked) -> RequestedContext:
     """Return the context for a search."""
-    return RequestedContext(abstract_syntax=request.sop_class(FIND), transfer_syntaxes=SYNTAXES)
+    return RequestedContext(abstract_syntax=request.model.find, transfer_syntaxes=SYNTAXES)
 
 
 class Search:
     """One C-FIND. `status` and `comment` are the final ones; `cut`: there were more than `limit` (0: none) matches."""
 
     def __init__(self, association: RequestedAssociation, request: Asked, limit: int = 0) -> None:
-        context = association.context_for(request.sop_class(FIND), *SYNTAXES)
+        context = association.context_for(request.model.find, *SYNTAXES)
         if context is None:
             raise NotAccepted(f"the peer has accepted no presentation context for C-FIND ({request.root} root)")
         self._association, self._context, self._request, self._limit = association, context, request, limit

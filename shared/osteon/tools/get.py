@@ -13,7 +13,7 @@ from typing import Annotated, Final
 
 import typer
 
-from osteon.dicom.query import Level
+from osteon.dicom.models import Level
 from osteon.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, TRANSFER_SYNTAXES
 from osteon.dimse.errors import AssociationAborted, NoAnswer, NotAccepted
 from osteon.dimse.handler import Outcome, RetrieveResponse
@@ -21,7 +21,7 @@ from osteon.dimse.requestor import Remote, RequestedAssociation, RequestedContex
 from osteon.dimse.sop_classes import STORAGE_SYNTAXES, storage_classes
 from osteon.dimse.status import Status
 from osteon.tools.find import Search, proposed, text_of
-from osteon.tools.keys import GET, SYNTAXES, Asked, Keys, LevelOption, RootOption, asked, unique
+from osteon.tools.keys import SYNTAXES, Asked, Keys, LevelOption, RootOption, asked, unique
 from osteon.tools.options import EXIT_CODES, Common, Words, only_address, with_common
 from osteon.tools.progress import size
 from osteon.tools.received import Folder
@@ -107,10 +107,10 @@ class Getting:
         return sorted({uid for text in found for uid in text.split("\\") if uid}) if all(found) else []
 
     def _context(self) -> RequestedContext:
-        return RequestedContext(abstract_syntax=self._request.sop_class(GET), transfer_syntaxes=SYNTAXES)
+        return RequestedContext(abstract_syntax=self._request.model.get, transfer_syntaxes=SYNTAXES)
 
     async def _get(self, association: RequestedAssociation) -> None:
-        context = association.context_for(self._request.sop_class(GET), *SYNTAXES)
+        context = association.context_for(self._request.model.get, *SYNTAXES)
         if context is None:
             raise NotAccepted(f"the peer has accepted no presentation context for C-GET ({self._request.root} root)")
         identifier = self._request.identifier(context.transfer_syntax)

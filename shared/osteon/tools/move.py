@@ -7,7 +7,7 @@ import typer
 
 from osteon.dimse.errors import NotAccepted
 from osteon.dimse.requestor import RequestedAssociation, RequestedContext, associate
-from osteon.tools.keys import MOVE, SYNTAXES, Asked, Keys, LevelOption, RootOption, asked, unique
+from osteon.tools.keys import SYNTAXES, Asked, Keys, LevelOption, RootOption, asked, unique
 from osteon.tools.options import EXIT_CODES, Common, Words, only_address, with_common
 from osteon.tools.retrieved import Retrieved
 from osteon.tools.running import Interrupt, run
@@ -29,7 +29,7 @@ def main(
         request = unique(asked(level, root, keys or [], {}))
         remote = common.make_remote(*only_address(where))
         retrieved = Retrieved(common, "moving")
-        proposed = RequestedContext(abstract_syntax=request.sop_class(MOVE), transfer_syntaxes=SYNTAXES)
+        proposed = RequestedContext(abstract_syntax=request.model.move, transfer_syntaxes=SYNTAXES)
         with retrieved.bar:
             async with associate(remote, [proposed]) as association:
                 await interrupt.stoppable(move(association, request, to, retrieved))
@@ -43,7 +43,7 @@ main.__doc__ = f"{main.__doc__} {EXIT_CODES}"
 
 async def move(association: RequestedAssociation, request: Asked, to: str, retrieved: Retrieved) -> None:
     """Ask, and take notice of all responses. Raises `OsteonError`."""
-    context = association.context_for(request.sop_class(MOVE), *SYNTAXES)
+    context = association.context_for(request.model.move, *SYNTAXES)
     if context is None:
         raise NotAccepted(f"the peer has accepted no presentation context for C-MOVE ({request.root} root)")
     identifier = request.identifier(context.transfer_syntax)

@@ -11,7 +11,7 @@ import pytest
 from pydicom import Dataset
 
 from osteon.contracts.packs import PackIndexed, PackStored
-from osteon.dicom.query import Level
+from osteon.dicom.models import Level
 from osteon.index.port import ChangeType, IndexUnavailable
 from osteon.jobs.port import Job
 from osteon.remotes.orders import ModalityStore, PeerStore

@@ -5,14 +5,15 @@ from pathlib import Path
 
 import pytest
 
+from osteon.dicom.models import GET_MODELS
 from osteon.dimse.requestor import RequestedAssociation, RequestedContext, associate
-from osteon.dimse.sop_classes import GET_CLASSES, UNCOMPRESSED
+from osteon.dimse.sop_classes import UNCOMPRESSED
 from osteon.dimse.tls import TLS12_SUITES
 from support.dimse import CT, EXPLICIT, running
 from support.scp import Remote
 
 PAGE = (Path(__file__).resolve().parents[3] / "docs" / "conformance.md").read_text()
-GET = min(GET_CLASSES)
+GET = min(GET_MODELS)
 _UID = re.compile(r"`([0-9.]{5,64})`")
 
 

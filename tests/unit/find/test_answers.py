@@ -3,7 +3,7 @@
 import pytest
 
 from osteon.dicom.attribute_names import UnknownAttribute, tag_of
-from osteon.dicom.query import Level
+from osteon.dicom.models import Level
 from osteon_query.packs.sidecars import Sidecars
 from osteon_query.search.answers import answers
 from osteon_query.search.wanted import Wanted, default_wanted

@@ -14,7 +14,8 @@ from pydicom.sequence import Sequence
 
 from osteon.contracts.find import FindPage, FindRequested
 from osteon.dicom.identifier import BadMatchingKey
-from osteon.dicom.query import DateTimeRange, Empty, Level, MatchingKey, OneOf, Range, Single, Wildcard
+from osteon.dicom.models import Level
+from osteon.dicom.query import DateTimeRange, Empty, MatchingKey, OneOf, Range, Single, Wildcard
 from osteon.dimse.status import Status
 from osteon.index.port import BadCursor, IndexUnavailable, MatchPage
 from osteon.objects.port import ObjectsUnavailable

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from osteon.dicom.query import Level, Search
+from osteon.dicom.models import Level
+from osteon.dicom.query import Search
 from osteon.index.port import Match, Scope
 from osteon.index.sql import SqlIndex
 from osteon.spool import sidecar

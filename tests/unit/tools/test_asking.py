@@ -2,10 +2,10 @@
 
 import pytest
 
-from osteon.dicom.query import Level
+from osteon.dicom.models import Level
 from osteon.errors import Invalid
 from osteon.tools.find import WANTED, by_keyword, text_of
-from osteon.tools.keys import FIND, GET, MOVE, Root, asked, unique
+from osteon.tools.keys import Root, asked, unique
 from osteon.tools.options import address
 from support.dicom import read
 from support.dimse import EXPLICIT, IMPLICIT
@@ -71,8 +71,8 @@ def test_the_level_is_that_of_the_deepest_unique_key(keys: list[str], level: Lev
 def test_a_root_and_a_level_choose_the_information_model() -> None:
     study = asked(Level.STUDY, None, [], {})
     patient = asked(Level.STUDY, Root.PATIENT, [], {})
-    assert [study.sop_class(kind)[-3:] for kind in (FIND, MOVE, GET)] == ["2.1", "2.2", "2.3"]
-    assert patient.sop_class(FIND) == "1.2.840.10008.5.1.4.1.2.1.1"
+    assert [uid[-3:] for uid in (study.model.find, study.model.move, study.model.get)] == ["2.1", "2.2", "2.3"]
+    assert patient.model.find == "1.2.840.10008.5.1.4.1.2.1.1"
 
 
 @pytest.mark.parametrize(

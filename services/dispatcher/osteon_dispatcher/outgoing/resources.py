@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from osteon.contracts.retrieve import PlannedInstance
-from osteon.dicom.query import Level
+from osteon.dicom.models import Level
 from osteon.index.port import Index, Location, Scope
 
 _AT_ONCE: Final = 500

@@ -1,6 +1,6 @@
 """What C-MOVE and C-GET jobs have in common: one request for each resource, and going on with the next one."""
 
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -121,11 +121,9 @@ def identifier(order: Retrieve, keys: Mapping[str, str], transfer_syntax: str) -
     return DatasetEncoder(transfer_syntax, _LATIN).encode(elements)
 
 
-def models(order: Retrieve, patient_root: str, study_root: str) -> list[RequestedContext]:
-    """Propose the information model that has the level, and the other one for a modality that has only that."""
-    uids = (patient_root, study_root) if order.level == "PATIENT" else (study_root, patient_root)
-    usable = uids[:1] if order.level == "PATIENT" else uids
-    return [RequestedContext(abstract_syntax=uid, transfer_syntaxes=SYNTAXES) for uid in usable]
+def propose(sop_classes: Iterable[str]) -> list[RequestedContext]:
+    """Propose the SOP classes of information models, the best first."""
+    return [RequestedContext(abstract_syntax=uid, transfer_syntaxes=SYNTAXES) for uid in sop_classes]
 
 
 def context_of(association: RequestedAssociation, proposed: list[RequestedContext], what: str) -> PresentationContext:

@@ -12,6 +12,7 @@ from typing import Final
 
 from pynetdicom.sop_class import _STORAGE_CLASSES
 
+from osteon.dicom.models import Level, models_for
 from osteon.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN, TRANSFER_SYNTAXES
 from osteon.dimse.associate_rq_encoder import MOST_CONTEXTS
 from osteon.dimse.config import Remote, RequestedContext
@@ -27,12 +28,10 @@ from osteon_dispatcher.retrieving.asking import (
     Sources,
     context_of,
     identifier,
-    models,
+    propose,
 )
 from osteon_dispatcher.retrieving.relay import Door, relay
 
-_PATIENT_ROOT: Final = "1.2.840.10008.5.1.4.1.2.1.3"
-_STUDY_ROOT: Final = "1.2.840.10008.5.1.4.1.2.2.3"
 _MODELS: Final = 2
 _COMMON: Final = (
     "CTImageStorage", "MRImageStorage", "EnhancedCTImageStorage", "EnhancedMRImageStorage",
@@ -85,7 +84,7 @@ class _Fetching:
         yield replace(last, status=status, remaining=0, completed=completed, warning=warning, failed=missing)
 
     async def _with(self, storage: list[RequestedContext], keys: Mapping[str, str]) -> AsyncGenerator[RetrieveResponse]:
-        proposed = models(self._order, _PATIENT_ROOT, _STUDY_ROOT)
+        proposed = propose(model.get for model in models_for(Level(self._order.level)))
         async with associate(self._remote, [*proposed, *storage], config=self._sources.config) as association:
             context = context_of(association, proposed, "C-GET")
             offered = [each for each in association.contexts if each.scp]

@@ -2,23 +2,20 @@
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from typing import Final
 
+from osteon.dicom.models import Level, models_for
 from osteon.dimse.handler import RetrieveResponse
 from osteon.dimse.requestor import associate
 from osteon.jobs.run import Run
 from osteon.remotes.orders import RetrieveByMove
-from osteon_dispatcher.retrieving.asking import Retrieval, Sources, context_of, identifier, models
-
-_PATIENT_ROOT: Final = "1.2.840.10008.5.1.4.1.2.1.2"
-_STUDY_ROOT: Final = "1.2.840.10008.5.1.4.1.2.2.2"
+from osteon_dispatcher.retrieving.asking import Retrieval, Sources, context_of, identifier, propose
 
 
 async def move(run: Run, *, sources: Sources) -> None:
     """Ask for one resource after the other on one association."""
     order = RetrieveByMove.model_validate(run.job.params)
     modality = await sources.index.remotes.modality(order.modality)
-    proposed = models(order, _PATIENT_ROOT, _STUDY_ROOT)
+    proposed = propose(model.move for model in models_for(Level(order.level)))
     target = order.target_aet or sources.aet
     async with associate(sources.remote(order, modality), proposed, config=sources.config) as association:
         context = context_of(association, proposed, "C-MOVE")

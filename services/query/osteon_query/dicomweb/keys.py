@@ -5,9 +5,10 @@ from typing import Final
 from pydicom.datadict import dictionary_VM
 
 from osteon.dicom.attribute_names import describe, tag_of, vr_of_tag
-from osteon.dicom.attributes import LEVEL_OF
+from osteon.dicom.attributes import is_below
 from osteon.dicom.matching import condition
-from osteon.dicom.query import Level, MatchingKey
+from osteon.dicom.models import Level
+from osteon.dicom.query import MatchingKey
 from osteon_query.http.errors import BadParameter
 from osteon_query.search.wanted import belongs
 
@@ -40,4 +41,4 @@ def _has_several(name: str) -> bool:
 
 def is_comparable(level: Level, path: tuple[str, ...]) -> bool:
     """Whether the header of one instance tells if a patient, study, series or instance matches a key."""
-    return belongs(level, tag_of(path[0])) and LEVEL_OF.get(path[0], level).depth <= level.depth
+    return belongs(level, tag_of(path[0])) and not is_below(path[0], level)

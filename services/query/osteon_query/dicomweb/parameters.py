@@ -10,8 +10,9 @@ from typing import Final
 
 from osteon.dicom.attribute_names import attribute_path, tag_of
 from osteon.dicom.matching import combine_datetimes
+from osteon.dicom.models import Level
 from osteon.dicom.private_blocks import is_creator, is_private
-from osteon.dicom.query import Level, MatchingKey, Search, Single
+from osteon.dicom.query import MatchingKey, Search, Single
 from osteon_query.dicomweb.keys import conditions_of, is_comparable
 from osteon_query.http.errors import BadParameter
 from osteon_query.search.conditions import is_matchable, spelled

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from osteon import metrics
-from osteon.dicom.query import Level
+from osteon.dicom.models import Level
 from osteon.dicom.xml import to_xml
 from osteon.index.port import Match
 from osteon_query.dicomweb.parameters import QidoQuery, parse, warnings

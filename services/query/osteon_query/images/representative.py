@@ -2,7 +2,8 @@
 
 from typing import Final
 
-from osteon.dicom.query import Level, MatchingKey, Order, Search, Single
+from osteon.dicom.models import Level
+from osteon.dicom.query import MatchingKey, Order, Search, Single
 from osteon.index.port import Index, Location, Match
 
 _NO_IMAGES: Final = frozenset(

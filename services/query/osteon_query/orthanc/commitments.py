@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from osteon.commitment.asking import ask
 from osteon.commitment.port import Commitment, Failure, Item, Reason
+from osteon.dicom.uids import is_uid
 from osteon.index.port import Scope
 from osteon.jobs.port import Job, JobState
 from osteon.remotes.forms import whole_of
@@ -93,13 +94,9 @@ def _named(body: Mapping[str, Any]) -> list[Item]:
 
 def _item_of(given: object) -> Item:
     pair = [given.get("SOPClassUID"), given.get("SOPInstanceUID")] if isinstance(given, dict) else given
-    if isinstance(pair, list) and len(pair) == 2 and all(isinstance(uid, str) and _is_uid(uid) for uid in pair):
+    if isinstance(pair, list) and len(pair) == 2 and all(isinstance(uid, str) and is_uid(uid) for uid in pair):
         return Item(*pair)
     raise BadParameter('DicomInstances: expected items such as {"SOPClassUID": "1.2", "SOPInstanceUID": "1.2.3"}')
-
-
-def _is_uid(text: str) -> bool:
-    return 0 < len(text) <= 64 and text.isascii() and text.replace(".", "").isdigit()
 
 
 async def _stored(door: Door, body: Mapping[str, Any]) -> list[Item]:

@@ -10,7 +10,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from osteon.dicom.query import Level
+from osteon.dicom.models import Level
 from osteon.index.port import Index, Scope
 from osteon_query.dicomweb.sending import send_file
 from osteon_query.dicomweb.stow import UPLOAD_LIMIT

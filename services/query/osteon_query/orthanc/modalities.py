@@ -10,7 +10,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from osteon.dicom.query import Level
+from osteon.dicom.models import Level
 from osteon.remotes.forms import aet_of, flag_of, modality_from, modality_object, whole_of
 from osteon.remotes.orders import ModalityStore, Retrieve, RetrieveByGet, RetrieveByMove
 from osteon.remotes.port import Modality

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from osteon.contracts.imaging import How
-from osteon.dicom.query import Level
+from osteon.dicom.models import Level
 from osteon.index.port import Location
 from osteon_query.http.context import Door, DoorOf, correlation_id, resource_id
 from osteon_query.http.errors import NotRenderable, UnknownResource

@@ -7,7 +7,8 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from osteon.dicom.query import Level, Search
+from osteon.dicom.models import Level
+from osteon.dicom.query import Search
 from osteon.index.port import Match
 from osteon_query.dicomweb.parameters import number
 from osteon_query.http.context import Door, DoorOf, resource_id

@@ -13,7 +13,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from osteon.contracts.imaging import RenderRequested
-from osteon.dicom.query import Level, Order, Search
+from osteon.dicom.models import Level
+from osteon.dicom.query import Order, Search
 from osteon.index.port import Location
 from osteon.objects.port import Bytes
 from osteon_query.dicomweb.media_types import media_type_of

@@ -9,10 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from osteon.dicom.attribute_names import keyword_of, tag_of, vr_of_tag
-from osteon.dicom.attributes import COMPUTED, HELD, LEVEL_OF, REQUEST_ATTRIBUTES, element_text
+from osteon.dicom.attributes import COMPUTED, HELD, LEVEL_OF, REQUEST_ATTRIBUTES, element_text, is_below
 from osteon.dicom.json_values import json_values
+from osteon.dicom.models import Level
 from osteon.dicom.private_blocks import creators_of, is_private, located
-from osteon.dicom.query import Level, MatchingKey
+from osteon.dicom.query import MatchingKey
 from osteon.dicom.value_matching import matches
 from osteon.index.port import Index, Location, Match
 from osteon_query.packs.sidecars import Sidecars, parse_header
@@ -117,8 +118,7 @@ class Plan:
 
 def _below(level: Level, tag: str) -> bool:
     """Whether an attribute belongs to a lower level, where one instance can not speak for all."""
-    at = LEVEL_OF.get(keyword_of(tag))
-    return at is not None and at.depth > level.depth
+    return is_below(keyword_of(tag), level)
 
 
 def _is_bulk(element: Mapping[str, Any]) -> bool:
@@ -166,11 +166,11 @@ def _source(level: Level, tag: str, items: frozenset[str] | None) -> Source | No
     keyword = keyword_of(tag)
     if tag == _REQUESTS:
         held = items is not None and items <= REQUEST_TAGS
-        return _requests if held and level.depth >= Level.SERIES.depth else None
+        return _requests if held and not Level.SERIES.is_below(level) else None
     at = LEVEL_OF.get(keyword)
     if at is None:
         return _FIXED.get(keyword)
-    if at.depth > level.depth:
+    if at.is_below(level):
         return None
     return _COMPUTED[keyword] if keyword in _COMPUTED else _held(level, keyword)
 

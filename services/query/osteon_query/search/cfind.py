@@ -14,13 +14,14 @@ from typing import Any, Final
 
 from osteon.contracts.find import FindPage, FindRequested
 from osteon.dicom.attribute_names import tag_of
-from osteon.dicom.attributes import LEVEL_OF, REQUEST_ATTRIBUTES
+from osteon.dicom.attributes import LEVEL_OF, REQUEST_ATTRIBUTES, is_below
 from osteon.dicom.dataset_encoder import DatasetEncoder
 from osteon.dicom.datetime_bounds import parse_offset
 from osteon.dicom.errors import BadDataSet, UnknownTransferSyntax
 from osteon.dicom.identifier import Identifier, IdentifierKey, read_identifier
 from osteon.dicom.matching import combine_datetimes, condition
-from osteon.dicom.query import DateTimeRange, Level, MatchingKey, Search
+from osteon.dicom.models import FIND_MODELS, Level
+from osteon.dicom.query import DateTimeRange, MatchingKey, Search
 from osteon.dicom.text_encoder import UNICODE, text_encoder_for
 from osteon.dimse.status import Status
 from osteon.errors import Invalid, OsteonError, Unavailable
@@ -30,13 +31,6 @@ from osteon_query.packs.sidecars import Sidecars
 from osteon_query.search.answers import Answer, answers
 from osteon_query.search.wanted import Wanted
 from osteon_query.search.zones import Zoned, in_zone
-
-MODELS: Final[dict[str, tuple[Level, ...]]] = {
-    "1.2.840.10008.5.1.4.1.2.1.1": (Level.PATIENT, Level.STUDY, Level.SERIES, Level.IMAGE),
-    "1.2.840.10008.5.1.4.1.2.2.1": (Level.STUDY, Level.SERIES, Level.IMAGE),
-    "1.2.840.10008.5.1.4.1.2.3.1": (Level.PATIENT, Level.STUDY),
-}
-"""Query/Retrieve information model (FIND SOP class) → its levels (PS3.4 C.6); the last one is retired."""
 
 _LEVEL: Final = "QueryRetrieveLevel"
 _TIMEZONE: Final = "TimezoneOffsetFromUTC"
@@ -134,19 +128,20 @@ def understand(request: FindRequested) -> Query:
 
 
 def _level(sop_class_uid: str, identifier: Identifier) -> Level:
-    levels = MODELS.get(sop_class_uid)
-    if levels is None:
-        raise WrongModel(f"SOP class {sop_class_uid[:64]} is no C-FIND model")
+    model = FIND_MODELS.get(sop_class_uid)
+    if model is None:
+        raise WrongModel(f"SOP class {sop_class_uid[:64]} is not a C-FIND model")
     text = identifier.text(_LEVEL).strip(" \0").upper()
-    if text not in levels:
+    if text not in model.levels:
         given = repr(text[:16]) if text else "missing"
-        raise WrongModel(f"(0008,0052) is {given}, not {'/'.join(levels)}")
+        raise WrongModel(f"(0008,0052) is {given}, not {'/'.join(model.levels)}")
     return Level(text)
 
 
 def _below(level: Level, key: IdentifierKey) -> bool:
-    at = Level.SERIES if key.path[0] == "RequestAttributesSequence" else LEVEL_OF.get(key.path[0])
-    return at is not None and at.depth > level.depth
+    if key.path[0] == "RequestAttributesSequence":
+        return Level.SERIES.is_below(level)
+    return is_below(key.path[0], level)
 
 
 def _matchable(made: MatchingKey) -> bool:

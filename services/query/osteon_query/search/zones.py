@@ -12,7 +12,8 @@ from datetime import date, datetime, timedelta, timezone
 
 from osteon.dicom.attributes import LEVEL_OF
 from osteon.dicom.datetime_bounds import parse_offset
-from osteon.dicom.query import DateTimeRange, Level, MatchingKey, OneOf, Range, Single
+from osteon.dicom.models import Level
+from osteon.dicom.query import DateTimeRange, MatchingKey, OneOf, Range, Single
 from osteon.dicom.value_matching import matches, within
 from osteon.index.port import Match
 from osteon.index.values import date_key, time_key
