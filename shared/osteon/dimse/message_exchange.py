@@ -19,16 +19,19 @@ from osteon.dimse.operation import DimseOperation
 from osteon.dimse.sender import MessageSender
 from osteon.dimse.service_provider import MessageLimits, ServiceProvider
 from osteon.dimse.service_user import ServiceUser
-from osteon.dimse.upper_layer import Timeouts, UpperLayer
+from osteon.dimse.upper_layer import UpperLayer
 
 _RELEASE_TO_ANSWER = {State.RELEASE_INDICATED, State.COLLISION_AS_REQUESTOR}
 
 
-class MessageExchange(UpperLayer):
-    """A connection on which messages go both ways once `begin_exchange` was called."""
+class MessageExchange:
+    """The messages of one association, both ways once `begin` was called."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, timeouts: Timeouts, buffer: memoryview) -> None:
-        super().__init__(loop, timeouts, buffer)
+    def __init__(self, upper_layer: UpperLayer) -> None:
+        self._upper_layer = upper_layer
+        upper_layer.messages = self
+        self.context = contextvars.copy_context()
+        """Of everything that the association causes."""
         self.tasks: set[asyncio.Task[None]] = set()
         self.user: ServiceUser | None = None
         """Asks the peer for sub-operations and sends it event reports: an acceptor's, once there is an association."""
@@ -36,16 +39,15 @@ class MessageExchange(UpperLayer):
         self._reader: MessageReader | None = None
         self._services: ServiceProvider | None = None
         self._invoker: Invoker | None = None
-        self._context = contextvars.copy_context()
 
-    def begin_exchange(
+    def begin(
         self, agreement: Agreement, handler: AssociationHandler, limits: MessageLimits, *, performed: int, invoked: int
     ) -> Invoker:
         """Be ready for messages; return what makes requests.
 
         `performed` and `invoked` are how many operations may be in flight (PS3.7 D.3.3.3).
         """
-        self._sender = MessageSender(self, agreement.send_limit)
+        self._sender = MessageSender(self._upper_layer, agreement.send_limit)
         self._services = ServiceProvider(self, handler, limits, performed)
         self._invoker = Invoker(self, self._sender, invoked, limits.max_identifier)
         self._reader = MessageReader(agreement.contexts, self._begin, self._wait, limits.max_command)
@@ -73,7 +75,7 @@ class MessageExchange(UpperLayer):
         """
         if self._invoker is None or not self._invoker.awaiting:
             return False
-        return not (self.is_requestor and self._performing)
+        return not (self._upper_layer.is_requestor and self._performing)
 
     @property
     def _performing(self) -> bool:
@@ -82,7 +84,7 @@ class MessageExchange(UpperLayer):
     def _begin(self, accepted: AcceptedContext, command: Command) -> DataSetTarget | None:
         target = self._target(accepted, command)
         if target is None:
-            self.hold()
+            self._upper_layer.hold()
         return target
 
     def _target(self, accepted: AcceptedContext, command: Command) -> DataSetTarget | None:
@@ -91,31 +93,31 @@ class MessageExchange(UpperLayer):
         if command.field & RESPONSE:
             return self._invoker.begin(accepted.context, command)
         full = self._services.full and not self._services.sending
-        crowded = full or self.congested or self._sender.crowded
+        crowded = full or self._upper_layer.transport.congested or self._sender.crowded
         if crowded and command.field != CommandField.C_CANCEL_RQ:
             return None
-        return self._context.copy().run(self._services.begin, accepted, command)
+        return self.context.copy().run(self._services.begin, accepted, command)
 
     def _wait(self, waiting: Awaitable[None]) -> None:
-        self.hold()
+        self._upper_layer.hold()
         self.spawn(self._wait_for(waiting))
 
     async def _wait_for(self, waiting: Awaitable[None]) -> None:
         await waiting
-        if self.state is not State.IDLE:
-            self.resume()
+        if self._upper_layer.state is not State.IDLE:
+            self._upper_layer.resume()
 
     def _proceed(self) -> None:
-        if self._reader is not None and self._reader.waiting and self.state is not State.CLOSING:
-            self.guard(self._reader.proceed)
-            if not self._reader.waiting:
-                self.resume()
+        upper_layer, reader = self._upper_layer, self._reader
+        if reader is not None and reader.waiting and upper_layer.state is not State.CLOSING:
+            try:
+                reader.proceed()
+            except Exception as error:
+                upper_layer.fail(error)
+            if not reader.waiting:
+                upper_layer.resume()
 
     # What operations ask for.
-
-    def may_send(self) -> bool:
-        """The state allows data (DT-1, AR-7)."""
-        return (self.state is State.ESTABLISHED or self.state is State.RELEASE_INDICATED) and not self.closing
 
     def send_message(self, context_id: int, command: bytes, data_set: bytes | None = None) -> None:
         """Send a whole message while the state allows data, after the one that is being sent."""
@@ -129,7 +131,7 @@ class MessageExchange(UpperLayer):
 
     def spawn(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
         """Run `work`; the handler is closed only after it."""
-        task = self.loop.create_task(work, context=self._context.copy())
+        task = self._upper_layer.loop.create_task(work, context=self.context.copy())
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
         return task
@@ -138,17 +140,21 @@ class MessageExchange(UpperLayer):
         """Begin what has waited for its turn, and release when all is answered."""
         if self._services is not None:
             self._services.answered(operation)
-            self._go_on()
+            self._continue()
+
+    def abort(self, how: AssociationEnd, detail: str = "") -> None:
+        """Send A-ABORT."""
+        self._upper_layer.abort(how, detail)
 
     def invoker_changed(self) -> None:
-        """Go on with what waited for a response to be taken."""
-        self._go_on()
+        """Continue with what waited for a response to be taken."""
+        self._continue()
 
-    def _go_on(self) -> None:
-        if self.state in _RELEASE_TO_ANSWER and not self._performing:
-            self.answer_release()
+    def _continue(self) -> None:
+        if self._upper_layer.state in _RELEASE_TO_ANSWER and not self._performing:
+            self._upper_layer.answer_release()
         self._proceed()
-        self.rearm()
+        self._upper_layer.rearm()
 
     def on_writable(self) -> None:
         """Begin what has waited for the peer to read."""
@@ -163,9 +169,9 @@ class MessageExchange(UpperLayer):
         self._reader.abort()
         self._services.stop()
         if not self._performing:
-            self.answer_release()
+            self._upper_layer.answer_release()
 
-    def end_exchange(self, how: AssociationEnd, detail: str) -> None:
+    def end(self, how: AssociationEnd, detail: str) -> None:
         """Stop what is in flight."""
         if self._reader is not None:
             self._reader.abort()

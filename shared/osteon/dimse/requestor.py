@@ -65,7 +65,7 @@ async def associate(
     try:
         invoker = await connection.answer
     except BaseException:
-        connection.abort(AssociationEnd.FAILED, "nobody waits for the association any more")
+        connection.upper_layer.abort(AssociationEnd.FAILED, "nobody waits for the association any more")
         raise
     association = RequestedAssociation(connection, invoker, requests)
     try:
@@ -83,7 +83,7 @@ async def _connect(
     made = RequestorConnection(loop, remote, contexts, config, requests)
     try:
         async with asyncio.timeout(remote.timeout or config.connect_timeout):
-            await loop.create_connection(lambda: made, remote.host, remote.port, ssl=remote.tls)
+            await loop.create_connection(lambda: made.upper_layer.transport, remote.host, remote.port, ssl=remote.tls)
     except OSError as error:
         raise ConnectFailed(
             f"{remote.host}:{remote.port}: {tls.describe_failure(error) or 'no connection in time'}"

@@ -23,13 +23,13 @@ from osteon.dimse.observer import AssociationEnd
 from osteon.dimse.pdu import PduType
 from osteon.dimse.service_user import ServiceUser
 from osteon.dimse.status import Status
-from osteon.dimse.upper_layer import Timeouts
+from osteon.dimse.upper_layer import Timeouts, UpperLayer
 from osteon.logging import get_logger
 
 Sinks = Callable[[StoreRequest, PresentationContext], StoreSink | Outcome]
 Reports = Callable[[EventReport], Awaitable[Outcome]]
 _READ_SIZE = 128 << 10
-_LAST_WORDS = 1.0
+_ABORT_SECONDS = 1.0
 """Seconds that a peer has to read A-ABORT before the connection is closed."""
 _log = get_logger(__name__)
 
@@ -52,10 +52,8 @@ class IncomingRequests(RefusingHandler):
         return await super().report(report) if self._reports is None else await self._reports(report)
 
 
-class RequestorConnection(MessageExchange):
-    """A connection that we opened, and the association on it."""
-
-    is_requestor = True
+class RequestorConnection:
+    """A connection that this side opened, and the association on it."""
 
     def __init__(
         self,
@@ -68,12 +66,14 @@ class RequestorConnection(MessageExchange):
         timeouts = Timeouts(
             remote.timeout or config.artim_timeout, remote.timeout or config.dimse_timeout, config.network_timeout
         )
-        super().__init__(loop, timeouts, memoryview(bytearray(_READ_SIZE)))
+        buffer = memoryview(bytearray(_READ_SIZE))
+        self.upper_layer = UpperLayer(loop, timeouts, buffer, self, is_requestor=True)
+        self.exchange = MessageExchange(self.upper_layer)
         self.answer: asyncio.Future[Invoker] = loop.create_future()
         """The association, or why there is none."""
         self.over = asyncio.Event()
         """There is no association any more, or never was."""
-        self.gone = asyncio.Event()
+        self.closed = asyncio.Event()
         """The connection is closed."""
         self.agreed: tuple[PresentationContext, ...] = ()
         self._request = associate_rq_encoder.encode(remote, contexts, config)
@@ -86,34 +86,31 @@ class RequestorConnection(MessageExchange):
             "remote": f"{remote.host}:{remote.port}",
         }
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+    def on_connected(self) -> None:
         """Ask for the association (AE-2)."""
-        super().connection_made(transport)
-        self.send(self._request)
+        self.upper_layer.transport.send(self._request)
         self._request = b""
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Note that all is over."""
-        super().connection_lost(exc)
-        self.gone.set()
+    def on_disconnected(self) -> None:
+        """Note that the connection is closed."""
+        self.closed.set()
 
-    def on_answer(self, kind: PduType, body: bytes) -> None:
+    def on_associate(self, kind: PduType, body: bytes) -> None:
         """Begin, or not (AE-3, AE-4)."""
         if kind is PduType.ASSOCIATE_RJ:
             self._rejected(associate_rq_encoder.rejection(body))
             return
         agreement = associate_rq_encoder.agree(self._contexts, associate_rq_encoder.decode(body), self._config)
         self.agreed = tuple(accepted.context for accepted in agreement.contexts.values())
-        invoker = self.begin_exchange(agreement, self._requests, self._config, performed=1, invoked=agreement.window)
+        invoker = self.exchange.begin(agreement, self._requests, self._config, performed=1, invoked=agreement.window)
         _log.debug("association_begun", contexts=len(self.agreed), **self._names)
-        self._enter(State.ESTABLISHED)
+        self.upper_layer.establish()
         if not self.answer.done():
             self.answer.set_result(invoker)
 
     def _rejected(self, error: AssociationRejected) -> None:
         self._refuse_all(error)
-        self._finish(AssociationEnd.REJECTED, str(error))
-        self.close()
+        self.upper_layer.end(AssociationEnd.REJECTED, str(error))
 
     def _refuse_all(self, error: RequestorError) -> None:
         if not self.answer.done():
@@ -124,7 +121,7 @@ class RequestorConnection(MessageExchange):
         note = _log.debug if how in {AssociationEnd.RELEASED, AssociationEnd.REJECTED} else _log.warning
         note("association_ended", how=how.value, detail=detail, **self._names)
         self._refuse_all(end_to_error(how, detail))
-        self.end_exchange(how, detail)
+        self.exchange.end(how, detail)
         self.over.set()
 
 
@@ -139,7 +136,7 @@ class RequestedAssociation(ServiceUser):
     @property
     def open(self) -> bool:
         """Operations can be asked for."""
-        return self._connection.state is State.ESTABLISHED
+        return self._connection.upper_layer.state is State.ESTABLISHED
 
     async def get(
         self, context: PresentationContext, identifier: bytes, sinks: Sinks
@@ -162,27 +159,27 @@ class RequestedAssociation(ServiceUser):
         """Release the association once all is answered, within ARTIM; else abort it. Return when it is closed."""
         connection = self._connection
         try:
-            async with asyncio.timeout(connection.timeouts.artim):
+            async with asyncio.timeout(connection.upper_layer.timeouts.artim):
                 await self._invoker.quiet()
         except TimeoutError:
-            connection.abort(AssociationEnd.TIMED_OUT, "an operation that was cancelled did not end")
-        connection.release()
+            connection.upper_layer.abort(AssociationEnd.TIMED_OUT, "an operation that was cancelled did not end")
+        connection.upper_layer.release()
         await connection.over.wait()
         await self.close()
 
     async def abort(self) -> None:
         """Abort the association. Return when it is closed."""
-        self._connection.abort(AssociationEnd.FAILED, "the requestor aborts")
+        self._connection.upper_layer.abort(AssociationEnd.FAILED, "the requestor aborts")
         await self.close()
 
     async def close(self) -> None:
         """Wait a moment for the peer to close and for sinks to end, then close."""
         connection = self._connection
         with suppress(TimeoutError):
-            async with asyncio.timeout(_LAST_WORDS):
-                await connection.gone.wait()
-        connection.close()
-        if connection.tasks:
-            _, late = await asyncio.wait(connection.tasks, timeout=_LAST_WORDS)
+            async with asyncio.timeout(_ABORT_SECONDS):
+                await connection.closed.wait()
+        connection.upper_layer.close()
+        if connection.exchange.tasks:
+            _, late = await asyncio.wait(connection.exchange.tasks, timeout=_ABORT_SECONDS)
             for task in late:
                 task.cancel()

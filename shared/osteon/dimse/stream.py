@@ -40,7 +40,7 @@ class PduStream:
         "_body",
         "_context_id",
         "_control",
-        "_deaf",
+        "_discarding",
         "_handling",
         "_kind",
         "_partial",
@@ -60,7 +60,7 @@ class PduStream:
         self._control = 0
         self._partial = bytearray()
         self._body = bytearray()
-        self._deaf = False
+        self._discarding = False
         self.halted = False
 
     @property
@@ -70,7 +70,7 @@ class PduStream:
 
     def feed(self, data: memoryview) -> int:
         """Consume `data`; return how many bytes, which is less than all only when halted. Raises `ProtocolError`."""
-        at, end = (len(data) if self._deaf else 0), len(data)
+        at, end = (len(data) if self._discarding else 0), len(data)
         while at < end and not self.halted:
             if self._pdv:
                 at += self._take_fragment(data[at : at + self._pdv])
@@ -91,10 +91,10 @@ class PduStream:
         self._body = bytearray()
         self.halted = False
 
-    def deafen(self) -> None:
-        """Consume everything from now on without a look at it: the peer's framing can not be trusted."""
+    def discard_all(self) -> None:
+        """Discard everything from now on: the peer's framing cannot be trusted."""
         self.skip_everything()
-        self._deaf = True
+        self._discarding = True
 
     def _take_partial(self, data: memoryview) -> int:
         self._partial += data

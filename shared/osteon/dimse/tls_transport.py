@@ -33,6 +33,7 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
         super().__init__()
         self._loop = loop
         self._association = association
+        self._protocol = association.protocol
         self._buffer = buffer
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
@@ -46,11 +47,11 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to wait for the association, of which the handshake is a part."""
         self._plain = cast(asyncio.Transport, transport)
-        self._association.connection_made(self)
+        self._protocol.connection_made(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the association, and why if TLS is the reason."""
-        self._association.connection_lost(self._error or exc)
+        self._protocol.connection_lost(self._error or exc)
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002  # the loop passes it
         """Give the loop the shared buffer."""
@@ -63,11 +64,11 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
 
     def pause_writing(self) -> None:
         """The loop has much to send."""
-        self._association.pause_writing()
+        self._protocol.pause_writing()
 
     def resume_writing(self) -> None:
         """The loop has little to send."""
-        self._association.resume_writing()
+        self._protocol.resume_writing()
 
     def _go_on(self) -> None:
         try:
@@ -90,7 +91,7 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
 
     def _read(self) -> bool:
         """Decrypt what there is, at most a buffer of it; tell whether there may be more. Raises `ssl.SSLError`."""
-        buffer = self._association.get_buffer(-1)
+        buffer = self._protocol.get_buffer(-1)
         at, more, goodbye = 0, True, False
         while more and at < len(buffer):
             try:
@@ -102,7 +103,7 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
                 goodbye = not size
                 more = not goodbye
         if at:
-            self._association.buffer_updated(at)
+            self._protocol.buffer_updated(at)
         if goodbye:
             self._plain.close()
         return more

@@ -2,23 +2,43 @@
 
 import asyncio
 import socket
-from typing import cast
+from typing import Any, Protocol, cast
 
 _WRITE_HIGH_WATER = 1 << 20
 """Bytes that may wait for the peer before writers are asked to wait."""
 _KEEP_ALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 6}
-"""Two minutes after a peer has vanished without a word its connection is lost; not every system has all of them."""
+"""Seconds and counts: a peer that has vanished is noticed after two minutes; not every system has all of them."""
+
+
+class ByteReceiver(Protocol):
+    """What takes the bytes of a connection."""
+
+    def on_connected(self) -> None:
+        """The connection is open."""
+
+    def feed(self, data: memoryview) -> int:
+        """Consume bytes; return how many, which is less than all only when on hold."""
+
+    def on_writable(self) -> None:
+        """The peer has read enough to be written to again."""
+
+    def rearm(self) -> None:
+        """Bytes have come or gone: restart timers."""
+
+    def on_disconnected(self, error: Exception | None) -> None:
+        """The connection is lost or closed."""
 
 
 class TransportConnection(asyncio.BufferedProtocol):
-    """Gives what comes to `feed`, in order and without a copy, and can be told to wait.
+    """Gives what comes to its receiver, in order and without a copy, and can be told to wait.
 
-    `buffer` is what the loop reads into; links of one loop share it, because each read is consumed before the next
-    begins. What `feed` does not take is copied and kept until `resume`.
+    `buffer` is what the loop reads into; connections of one loop share it, because each read is consumed before the
+    next begins. What the receiver does not take is copied and kept until `resume`.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, buffer: memoryview) -> None:
-        self.loop = loop
+    def __init__(self, loop: asyncio.AbstractEventLoop, buffer: memoryview, receiver: ByteReceiver) -> None:
+        self._loop = loop
+        self._receiver = receiver
         self._buffer = buffer
         self._held: memoryview | None = None
         self._on_hold = False
@@ -26,18 +46,6 @@ class TransportConnection(asyncio.BufferedProtocol):
         self._writable: asyncio.Future[None] | None = None
         self.received = 0
         """Bytes that have come."""
-
-    # What a subclass overrides.
-
-    def feed(self, data: memoryview) -> int:
-        """Consume bytes; return how many, which is less than all only when on hold."""
-        raise NotImplementedError
-
-    def on_writable(self) -> None:
-        """The peer has read enough to be written to again."""
-
-    def rearm(self) -> None:
-        """Something has come or gone: restart timers."""
 
     # Reading.
 
@@ -48,12 +56,18 @@ class TransportConnection(asyncio.BufferedProtocol):
         connection = transport.get_extra_info("socket")
         if connection is not None:
             _keep_alive(connection)
+        self._receiver.on_connected()
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  # the loop passes it
-        """Let go of everything."""
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Release everything."""
         self._transport = None
         self._held = None
         self.release_writers()
+        self._receiver.on_disconnected(exc)
+
+    def extra_info(self, name: str, default: Any = None) -> Any:
+        """Return what the loop knows of the connection: `peername`, `socket`."""
+        return default if self._transport is None else self._transport.get_extra_info(name, default)
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002  # the loop passes it
         """Give the loop the shared buffer."""
@@ -66,10 +80,10 @@ class TransportConnection(asyncio.BufferedProtocol):
         if self._held is not None:
             self._held = memoryview(bytes(self._held) + bytes(data))
             return
-        used = self.feed(data)
+        used = self._receiver.feed(data)
         if used < nbytes:
             self._held = memoryview(bytes(data[used:]))
-        self.rearm()
+        self._receiver.rearm()
 
     def hold(self) -> None:
         """Read nothing more, not even what has been read already, until `resume`."""
@@ -78,32 +92,32 @@ class TransportConnection(asyncio.BufferedProtocol):
             self._transport.pause_reading()
 
     def resume(self) -> None:
-        """Go on reading after `hold`."""
+        """Continue reading after `hold`."""
         self._on_hold = False
         data, self._held = self._held, None
         if data is not None:
-            used = self.feed(data)
+            used = self._receiver.feed(data)
             if used < len(data):
                 self._held = data[used:]
         if not self._on_hold and self._transport is not None:
             self._transport.resume_reading()
-        self.rearm()
+        self._receiver.rearm()
 
-    def look(self) -> None:
-        """Let go when the peer has reset a connection that is on hold: the loop hears of it only when it reads."""
+    def check_reset(self) -> None:
+        """Close when the peer has reset a connection that is on hold: the loop notices that only when it reads."""
         if self._on_hold and self._transport is not None:
             connection = self._transport.get_extra_info("socket")
             if connection is not None and connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
-                self.shut()
+                self.abort()
 
     def drop_held(self) -> None:
-        """Forget what was on hold and read on."""
+        """Discard what was on hold and continue reading."""
         self._held = None
         self._on_hold = False
         if self._transport is not None:
             self._transport.resume_reading()
 
-    def shut(self) -> None:
+    def abort(self) -> None:
         """Close the connection without waiting for what is still to be written."""
         if self._transport is not None:
             self._transport.abort()
@@ -122,12 +136,12 @@ class TransportConnection(asyncio.BufferedProtocol):
 
     @property
     def unsent(self) -> int:
-        """Bytes that the system did not take yet."""
+        """Bytes that the system has not taken yet."""
         return 0 if self._transport is None else self._transport.get_write_buffer_size()
 
     @property
     def congested(self) -> bool:
-        """The peer leaves unread what was sent."""
+        """The peer does not read what was sent."""
         return self._writable is not None
 
     async def writable(self) -> None:
@@ -137,17 +151,17 @@ class TransportConnection(asyncio.BufferedProtocol):
 
     def pause_writing(self) -> None:
         """The loop has much to send."""
-        self._writable = self.loop.create_future()
-        self.rearm()
+        self._writable = self._loop.create_future()
+        self._receiver.rearm()
 
     def resume_writing(self) -> None:
         """The loop has little to send."""
         self.release_writers()
-        self.on_writable()
-        self.rearm()
+        self._receiver.on_writable()
+        self._receiver.rearm()
 
     def release_writers(self) -> None:
-        """Let everybody go on who waits in `writable`."""
+        """Wake every writer that waits in `writable`."""
         if self._writable is not None:
             self._writable.set_result(None)
             self._writable = None

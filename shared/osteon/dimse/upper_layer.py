@@ -1,11 +1,10 @@
-"""The state machine of one connection (PS3.8 9.2); an association of either side is built on it."""
+"""The upper layer of one connection: its state machine and its timers (PS3.8 9.2)."""
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from math import inf
-from typing import TypeVar
+from typing import Protocol
 
 from osteon.dimse import pdu
 from osteon.dimse.fsm import OPEN_STATES, Action, State, action_for
@@ -29,8 +28,8 @@ _TIMED_STATES = {
     State.COLLISION_AS_ACCEPTOR,
     State.COLLISION_AWAITING_PEER,
 }
+_ASSOCIATE = {Action.INDICATE_ASSOCIATE, Action.CONFIRM_ACCEPT, Action.CONFIRM_REJECT}
 _log = get_logger(__name__)
-T = TypeVar("T")
 
 
 class _Waiting(Enum):
@@ -52,91 +51,126 @@ class Timeouts:
     network: float
 
 
-class UpperLayer(TransportConnection):
-    """Reads PDUs, runs the state machine and keeps its timers.
+class AssociationEvents(Protocol):
+    """What an association does at its beginning and its end."""
 
-    A subclass says what associations, data, releases and ends mean by overriding the `on_…` methods.
+    def on_connected(self) -> None:
+        """The connection is open and waits for A-ASSOCIATE-RQ (Sta2), or for its answer (Sta5)."""
+
+    def on_associate(self, kind: PduType, body: bytes) -> None:
+        """A-ASSOCIATE-RQ has come in Sta2, or A-ASSOCIATE-AC or -RJ in Sta5: call `establish`, `reject` or `end`."""
+
+    def on_ended(self, how: AssociationEnd, detail: str) -> None:
+        """There is no association any more; called once, also when there never was one."""
+
+    def on_disconnected(self) -> None:
+        """The connection is closed."""
+
+
+class MessageFlow(Protocol):
+    """What goes over an established association."""
+
+    def on_fragment(self, context_id: int, control: int, data: memoryview, end: bool) -> None:
+        """A part of a presentation data value has come while data are allowed."""
+
+    def on_release(self) -> None:
+        """The peer wants to release: call `answer_release` once everything is answered."""
+
+    def on_writable(self) -> None:
+        """The peer has read enough to be written to again."""
+
+    def message_begun(self) -> bool:
+        """A message has begun that is not complete."""
+
+    def busy(self) -> bool:
+        """The peer waits for this side."""
+
+    def awaits_answer(self) -> bool:
+        """The peer owes a response."""
+
+
+class UpperLayer:
+    """Takes PDUs from its transport connection and runs the state machine.
+
+    Args:
+        loop: of the connection.
+        timeouts: of the association.
+        buffer: what the loop reads into, shared by the connections of one loop.
+        events: the association.
+        is_requestor: whether this side asks for the association.
+
+    Set `messages` before there is an association.
     """
 
-    is_requestor = False
+    messages: MessageFlow
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, timeouts: Timeouts, buffer: memoryview) -> None:
-        super().__init__(loop, buffer)
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        timeouts: Timeouts,
+        buffer: memoryview,
+        events: AssociationEvents,
+        *,
+        is_requestor: bool = False,
+    ) -> None:
+        self.loop = loop
+        self.is_requestor = is_requestor
+        self.transport = TransportConnection(loop, buffer, self)
         self.state = State.IDLE
+        self._events = events
         self.timeouts = timeouts
         self._stream = PduStream(self)
-        self._watch = RestartableTimer(loop, self._timed_out)
+        self._timer = RestartableTimer(loop, self._timed_out)
         self._ended = False
         self._waits_for: _Waiting | None = None
         self._received_before = 0
 
-    # What a subclass overrides.
+    # What the transport connection calls.
 
-    def on_request(self, body: bytes) -> None:
-        """A-ASSOCIATE-RQ has come in Sta2: call `established` or `reject`."""
-        raise NotImplementedError
-
-    def on_answer(self, kind: PduType, body: bytes) -> None:
-        """A-ASSOCIATE-AC or A-ASSOCIATE-RJ has come in Sta5."""
-        raise NotImplementedError
-
-    def on_fragment(self, context_id: int, control: int, data: memoryview, end: bool) -> None:
-        """A part of a presentation data value has come while data are allowed."""
-        raise NotImplementedError
-
-    def on_release(self) -> None:
-        """The peer wants to release: call `answer_release` once everything is answered."""
-        raise NotImplementedError
-
-    def on_ended(self, how: AssociationEnd, detail: str) -> None:
-        """There is no association any more; called once, also when there never was one."""
-        raise NotImplementedError
-
-    def message_begun(self) -> bool:
-        """A message has begun that is not complete."""
-        return False
-
-    def busy(self) -> bool:
-        """The peer waits for this side."""
-        return False
-
-    def awaits_answer(self) -> bool:
-        """The peer owes a response."""
-        return False
-
-    # Reading.
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Sta1, event 5: await A-ASSOCIATE-RQ with ARTIM running."""
-        super().connection_made(transport)
+    def on_connected(self) -> None:
+        """Sta1, event 5: await A-ASSOCIATE-RQ with ARTIM running; or its answer."""
         self._enter(State.AWAITING_ANSWER if self.is_requestor else State.AWAITING_REQUEST)
+        self._events.on_connected()
 
     def feed(self, data: memoryview) -> int:
         """Split into PDUs."""
-        used = self.guard(lambda: self._stream.feed(data))
-        return len(data) if used is None else used
+        try:
+            return self._stream.feed(data)
+        except Exception as error:
+            self.fail(error)
+            return len(data)
+
+    def on_writable(self) -> None:
+        """Begin what has waited for the peer to read."""
+        self.messages.on_writable()
+
+    def on_disconnected(self, error: Exception | None) -> None:
+        """Event 17."""
+        self.state = State.IDLE
+        self._timer.stop()
+        self._finish(AssociationEnd.LOST, describe_failure(error) if error else "the peer closed the connection")
+        self._events.on_disconnected()
+
+    # Reading.
 
     def hold(self) -> None:
         """Process no further PDU or fragment until `resume`."""
         self._stream.halted = True
-        super().hold()
+        self.transport.hold()
 
     def resume(self) -> None:
-        """Go on."""
+        """Continue after `hold`."""
         self._stream.halted = False
-        super().resume()
+        self.transport.resume()
 
-    def guard(self, step: Callable[[], T]) -> T | None:
-        """Run a step of reading; what it raises ends the association, and None is returned."""
-        try:
-            return step()
-        except ProtocolError as error:
+    def fail(self, error: Exception) -> None:
+        """End the association because of an error in reading; call it where the error was caught."""
+        if isinstance(error, ProtocolError):
             self._break(error)
-        except Exception:
+        else:
             _log.exception("association_failed", state=self.state.name)
             self.abort(AssociationEnd.FAILED, "internal error")
-        self._stream.deafen()
-        return None
+        self._stream.discard_all()
 
     def _break(self, error: ProtocolError) -> None:
         """Event 19 for what is recognised only after its header."""
@@ -152,7 +186,7 @@ class UpperLayer(TransportConnection):
         action = action_for(self.state, kind)
         if action in {Action.DATA, Action.DATA_WHILE_RELEASING}:
             return BodyHandling.STREAM
-        if action in {Action.INDICATE_ASSOCIATE, Action.CONFIRM_ACCEPT, Action.CONFIRM_REJECT}:
+        if action in _ASSOCIATE:
             if length > LONGEST_CONTROL_PDU:
                 raise ProtocolError(f"{kind.name} of {length} bytes, expected at most {LONGEST_CONTROL_PDU}")
             return BodyHandling.COLLECT
@@ -168,29 +202,25 @@ class UpperLayer(TransportConnection):
     def end_pdu(self, kind: PduType, body: bytes) -> None:
         """Run the action that the state demanded."""
         action = action_for(self.state, kind)
-        if action is Action.INDICATE_ASSOCIATE:
-            self.on_request(body)
-        elif action in {Action.CONFIRM_ACCEPT, Action.CONFIRM_REJECT}:
-            self.on_answer(kind, body)
+        if action in _ASSOCIATE:
+            self._events.on_associate(kind, body)
         elif action is Action.INDICATE_RELEASE:
             self._enter(State.RELEASE_INDICATED)
-            self.on_release()
+            self.messages.on_release()
         elif action is Action.CONFIRM_RELEASE:
-            self._finish(AssociationEnd.RELEASED)
-            self.close()
+            self.end(AssociationEnd.RELEASED)
         elif action is Action.COLLIDE:
             self._collide()
         elif action is Action.CONFIRM_COLLIDED_RELEASE:
             self._enter(State.COLLISION_ANSWERING)
             self.answer_release()
         elif action in {Action.INDICATE_ABORT, Action.CLOSE}:
-            self._finish(AssociationEnd.ABORTED_BY_PEER, f"source {body[2]}, reason {body[3]}")
-            self.close()
+            self.end(AssociationEnd.ABORTED_BY_PEER, f"source {body[2]}, reason {body[3]}")
 
     def fragment(self, context_id: int, control: int, data: memoryview, end: bool) -> None:
         """Pass data on, unless the association ended within the PDU."""
         if self.state in OPEN_STATES:
-            self.on_fragment(context_id, control, data, end)
+            self.messages.on_fragment(context_id, control, data, end)
 
     def _refuse(self, action: Action, kind: PduType) -> None:
         known = kind is not PduType.UNRECOGNIZED
@@ -200,41 +230,55 @@ class UpperLayer(TransportConnection):
             self._abort(AbortSource.PROVIDER, reason, AssociationEnd.PROTOCOL_ERROR, detail)
         elif action is Action.ABORT_AS_USER:
             self.abort(AssociationEnd.PROTOCOL_ERROR, detail)
-        elif not self.unsent:  # who does not read gets no further answers
-            self.send(pdu.abort(AbortSource.PROVIDER, reason))
+        elif not self.transport.unsent:  # a peer that does not read gets no further answers
+            self.transport.send(pdu.abort(AbortSource.PROVIDER, reason))
 
     def _collide(self) -> None:
         if self.is_requestor:
             self._enter(State.COLLISION_AS_REQUESTOR)
-            self.on_release()
+            self.messages.on_release()
         else:
             self._enter(State.COLLISION_AS_ACCEPTOR)
 
     # What the local user asks for.
 
+    def send(self, *pdus: bytes | memoryview) -> None:
+        """Write whole PDUs, or parts of one in order; nothing once the connection is lost."""
+        self.transport.send(*pdus)
+
+    async def writable(self) -> None:
+        """Wait while the peer does not read what was sent."""
+        await self.transport.writable()
+
+    def may_send(self) -> bool:
+        """The state allows data (DT-1, AR-7)."""
+        open_for_data = self.state is State.ESTABLISHED or self.state is State.RELEASE_INDICATED
+        return open_for_data and not self.transport.closing
+
     def release(self) -> None:
         """Ask the peer to release (AR-1)."""
         if self.state is State.ESTABLISHED:
-            self.send(pdu.release_rq())
+            self.transport.send(pdu.release_rq())
             self._enter(State.RELEASING)
 
     def answer_release(self) -> None:
         """Confirm the peer's release (AR-4, AR-9)."""
         if self.state is State.COLLISION_AS_REQUESTOR:
-            self.send(pdu.release_rp())
+            self.transport.send(pdu.release_rp())
             self._enter(State.COLLISION_AWAITING_PEER)
         elif self.state in {State.RELEASE_INDICATED, State.COLLISION_ANSWERING}:
-            self.send(pdu.release_rp())
+            self.transport.send(pdu.release_rp())
             self._await_close(AssociationEnd.RELEASED)
 
     def reject(self, answer: bytes) -> None:
         """Send A-ASSOCIATE-RJ (AE-8)."""
-        self.send(answer)
+        self.transport.send(answer)
         self._await_close(AssociationEnd.REJECTED)
 
-    def established(self, answer: bytes) -> None:
-        """Send A-ASSOCIATE-AC (AE-7)."""
-        self.send(answer)
+    def establish(self, answer: bytes = b"") -> None:
+        """Begin the association: send A-ASSOCIATE-AC (AE-7) as acceptor, nothing as requestor (AE-3)."""
+        if answer:
+            self.transport.send(answer)
         self._enter(State.ESTABLISHED)
 
     def abort(self, how: AssociationEnd, detail: str = "") -> None:
@@ -243,12 +287,17 @@ class UpperLayer(TransportConnection):
             self._abort(AbortSource.USER, AbortReason.NOT_SPECIFIED, how, detail)
 
     def close(self) -> None:
-        """Close the connection without a word."""
+        """Close the connection without A-RELEASE or A-ABORT."""
         self._enter(State.CLOSING)
-        self.shut()
+        self.transport.abort()
+
+    def end(self, how: AssociationEnd, detail: str = "") -> None:
+        """Report the end of the association, or that there is none, and close the connection."""
+        self._finish(how, detail)
+        self.close()
 
     def _abort(self, source: AbortSource, reason: AbortReason, how: AssociationEnd, detail: str) -> None:
-        self.send(pdu.abort(source, reason))
+        self.transport.send(pdu.abort(source, reason))
         self._await_close(how, detail)
 
     def _await_close(self, how: AssociationEnd, detail: str = "") -> None:
@@ -256,15 +305,15 @@ class UpperLayer(TransportConnection):
         held = self._stream.halted
         self._stream.skip_everything()
         self._enter(State.CLOSING)
-        self.release_writers()
+        self.transport.release_writers()
         self._finish(how, detail)
         if held:
-            self.drop_held()
+            self.transport.drop_held()
 
     def _finish(self, how: AssociationEnd, detail: str = "") -> None:
         if not self._ended:
             self._ended = True
-            self.on_ended(how, detail)
+            self._events.on_ended(how, detail)
 
     # Timers and the end.
 
@@ -272,7 +321,7 @@ class UpperLayer(TransportConnection):
         """Start the timer that the present situation demands; those of states run since the state was entered.
 
         What is under way gets its time once, and again for each `LEAST_PROGRESS` bytes of a message: otherwise a peer
-        could keep an association for ever by a byte now and then.
+        could keep an association forever by a byte now and then.
         """
         if self.state is State.ESTABLISHED or self.state is State.RELEASE_INDICATED:
             waits_for = self._waiting_for()
@@ -282,24 +331,24 @@ class UpperLayer(TransportConnection):
                 or (waits_for is _Waiting.REST_OF_MESSAGE and self._received_enough())
             ):
                 self._waits_for = waits_for
-                self._received_before = self.received
-                self._watch.start(self._patience(waits_for))
+                self._received_before = self.transport.received
+                self._timer.start(self._time_for(waits_for))
 
     def _received_enough(self) -> bool:
-        return self.received - self._received_before >= LEAST_PROGRESS
+        return self.transport.received - self._received_before >= LEAST_PROGRESS
 
     def _waiting_for(self) -> _Waiting:
-        if self.congested:
+        if self.transport.congested:
             return _Waiting.PEER_TO_READ
-        if self._stream.halted and not self.awaits_answer():
+        if self._stream.halted and not self.messages.awaits_answer():
             return _Waiting.OURSELVES
-        if self.message_begun() or not self._stream.between:
+        if self.messages.message_begun() or not self._stream.between:
             return _Waiting.REST_OF_MESSAGE
-        if self.awaits_answer():
+        if self.messages.awaits_answer():
             return _Waiting.ANSWER
-        return _Waiting.OURSELVES if self.busy() else _Waiting.ANYTHING
+        return _Waiting.OURSELVES if self.messages.busy() else _Waiting.ANYTHING
 
-    def _patience(self, waits_for: _Waiting) -> float:
+    def _time_for(self, waits_for: _Waiting) -> float:
         if waits_for is _Waiting.OURSELVES:
             return inf
         bounded = waits_for in {_Waiting.REST_OF_MESSAGE, _Waiting.ANSWER}
@@ -308,20 +357,12 @@ class UpperLayer(TransportConnection):
     def _enter(self, state: State) -> None:
         self.state = state
         if state in _TIMED_STATES:
-            self._watch.start(self.timeouts.artim)
+            self._timer.start(self.timeouts.artim)
         else:
             self.rearm()
 
     def _timed_out(self) -> None:
         if self.state in {State.AWAITING_REQUEST, State.CLOSING}:
-            self._finish(AssociationEnd.TIMED_OUT, "ARTIM expired")
-            self.close()
+            self.end(AssociationEnd.TIMED_OUT, "ARTIM expired")
         else:
             self.abort(AssociationEnd.TIMED_OUT, f"nothing came or went in time in {self.state.name}")
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Event 17."""
-        self.state = State.IDLE
-        super().connection_lost(exc)
-        self._watch.stop()
-        self._finish(AssociationEnd.LOST, describe_failure(exc) if exc else "the peer closed the connection")

@@ -234,8 +234,8 @@ async def test_connections_are_kept_alive_by_tcp_so_that_a_vanished_peer_is_foun
     async with under_attack() as target:
         peer = await target.associated()
         for association in target.acceptor._associations:
-            assert association._transport is not None
-            found = association._transport.get_extra_info("socket")
+            found = association.protocol.extra_info("socket")
+            assert found is not None
             assert found.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
             assert found.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 60
         await peer.release()

@@ -23,9 +23,7 @@ async def conversation() -> None:
         peer = await service.peer()
         await peer.associate()
         (association,) = service.acceptor._connections
-        transport = association._transport
-        assert transport is not None
-        assert transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        assert association.protocol.extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
         await peer.send(data_tf(pdv(3, 3, echo_rq())))
         assert (await peer.response()).status == Status.SUCCESS
         await peer.send(store_message(2, data=bytes(300_000)))
@@ -75,7 +73,7 @@ async def test_two_thousand_health_checks_leave_nothing_behind() -> None:
         gc.collect()
         left = [thing for thing in gc.get_objects() if type(thing).__name__ == "AcceptedAssociation"]
         assert len(left) <= 1
-        assert not service.acceptor._farewells
+        assert not service.acceptor._closing_handlers
         assert service.log.accepts == service.log.ends == []
 
 

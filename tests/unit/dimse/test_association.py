@@ -180,11 +180,11 @@ async def test_release_requests_that_cross_end_by_the_rules_of_a_collision() -> 
     async with running() as service:
         peer = await in_state(service, "established")
         (association,) = service.acceptor._connections
-        association.release()
+        association.upper_layer.release()
         assert await peer.receive() == (5, bytes(4))
         await peer.send(pdu(5))
         # The acceptor waits for the requestor's answer before it gives its own (Sta10).
-        await until(lambda: association.state.value == 10)
+        await until(lambda: association.upper_layer.state.value == 10)
         await peer.send(pdu(6))
         assert await peer.receive() == RELEASED
         await peer.close()
@@ -196,7 +196,7 @@ async def test_data_still_arrive_after_a_release_request_of_our_own() -> None:
     async with running() as service:
         peer = await in_state(service, "established")
         (association,) = service.acceptor._connections
-        association.release()
+        association.upper_layer.release()
         assert (await peer.receive())[0] == 5
         await peer.send(store_message(), pdu(6))
         assert await peer.at_end()

@@ -312,7 +312,7 @@ async def test_a_store_that_is_cancelled_while_it_is_answered_does_not_disturb_t
 async def test_the_peer_may_release_and_what_follows_says_so() -> None:
     async with running() as service, associate(remote(service), [ECHO]) as association:
         (theirs,) = service.acceptor._associations
-        theirs.release()
+        theirs.upper_layer.release()
         while association.open:
             await asyncio.sleep(0.001)
         with pytest.raises(AssociationAborted, match="released"):
@@ -388,11 +388,11 @@ async def test_an_acceptor_reports_an_event_on_the_association_that_was_asked_fo
 
     async with running() as service, associate(remote(service), ALL, reports=take) as association:
         (theirs,) = service.acceptor._associations
-        context = theirs.user.context_for(CT)
-        outcome, reply = await theirs.user.report(context, CT, "1.2", 1, b"info")
+        context = theirs.exchange.user.context_for(CT)
+        outcome, reply = await theirs.exchange.user.report(context, CT, "1.2", 1, b"info")
         assert (outcome, reply) == (Outcome(Status.NOT_AUTHORIZED, "no info"), None)
         with pytest.raises(NotAccepted, match="role of service class user"):
-            await theirs.user.store(context, CT, "1.2", parts_of(b"data"))
+            await theirs.exchange.user.store(context, CT, "1.2", parts_of(b"data"))
         assert await association.echo() == SUCCESS
 
 
@@ -405,7 +405,7 @@ async def test_an_acceptor_whose_event_report_is_not_answered_aborts() -> None:
     async with running(dimse_timeout=0.1) as service, associate(remote(service), ALL, reports=never):
         (theirs,) = service.acceptor._associations
         with pytest.raises(NoAnswer):
-            await theirs.user.report(theirs.user.context_for(CT), CT, "1.2", 1, b"info")
+            await theirs.exchange.user.report(theirs.exchange.user.context_for(CT), CT, "1.2", 1, b"info")
     assert service.log.ends == [AssociationEnd.TIMED_OUT]
 
 

@@ -230,7 +230,7 @@ async def test_abort_comes_after_a_write_that_is_not_done_when_the_peer_goes() -
         while not service.handler.sinks:
             await asyncio.sleep(0)
         (association,) = service.acceptor._connections
-        association.abort(AssociationEnd.TIMED_OUT)
+        association.upper_layer.abort(AssociationEnd.TIMED_OUT)
         await service.handler.ended.wait()
         assert ends_seen == [""]
         assert service.handler.sinks[0].end == "abort"

@@ -28,6 +28,7 @@ class Talker(asyncio.BufferedProtocol):
         self.changed = asyncio.Event()
         self.congested = False
         self.lost: list[Exception | None] = []
+        self.protocol = self
 
     def connection_made(self, transport: Any) -> None:
         self.transport: TlsTransport = transport
