@@ -8,29 +8,27 @@ from pathlib import Path
 from pydicom._uid_dict import UID_dictionary
 
 from osteon import __version__
-from osteon.cli.scu.keys import FIND, GET, MOVE, QueryRequest, Root
 from osteon.dicom import charset, uids
 from osteon.dicom.attributes import COMPUTED, HELD
-from osteon.dicom.query import Level
-from osteon.dimse import negotiation, services, sop_classes
+from osteon.dicom.models import FIND_MODELS, PATIENT_ROOT, STUDY_ROOT, Level
+from osteon.dimse import negotiation, service_provider, sop_classes
+from osteon.dimse.associate_rq_encoder import MOST_CONTEXTS
 from osteon.dimse.command import CommandField
 from osteon.dimse.config import AcceptorConfig, RequestorConfig
-from osteon.dimse.offer import MOST_CONTEXTS
 from osteon.dimse.pdu import SHORTEST_PDU
-from osteon.dimse.sop_classes import Service
+from osteon.dimse.sop_classes import ServiceClass
 from osteon.dimse.status import Status
 from osteon.dimse.tls import TLS12_SUITES
 from osteon.settings import PREFIX, DicomSettings
-from osteon_query.search.cfind import MODELS
 
 TEMPLATE = Path(__file__).with_suffix(".template")
 _TITLES = {
-    Service.VERIFICATION: "Verification",
-    Service.STORAGE: "Storage",
-    Service.QUERY: "Query",
-    Service.MOVE: "Retrieve (C-MOVE)",
-    Service.GET: "Retrieve (C-GET)",
-    Service.COMMITMENT: "Storage commitment",
+    ServiceClass.VERIFICATION: "Verification",
+    ServiceClass.STORAGE: "Storage",
+    ServiceClass.QUERY: "Query",
+    ServiceClass.MOVE: "Retrieve (C-MOVE)",
+    ServiceClass.GET: "Retrieve (C-GET)",
+    ServiceClass.COMMITMENT: "Storage commitment",
 }
 _REQUESTOR = {
     "connect_timeout": "seconds to connect",
@@ -44,9 +42,9 @@ _REQUESTOR = {
     "max_identifier": "bytes of the data set of a response; a longer one aborts the association",
 }
 _OPTIONS = {
-    Service.QUERY: ("relational queries", "combined date-time matching", "fuzzy matching of names", "timezone"),
-    Service.MOVE: ("relational retrieval", "enhanced multi-frame conversion"),
-    Service.GET: ("relational retrieval", "enhanced multi-frame conversion"),
+    ServiceClass.QUERY: ("relational queries", "combined date-time matching", "fuzzy matching of names", "timezone"),
+    ServiceClass.MOVE: ("relational retrieval", "enhanced multi-frame conversion"),
+    ServiceClass.GET: ("relational retrieval", "enhanced multi-frame conversion"),
 }
 
 
@@ -62,7 +60,7 @@ def page() -> str:
 
 def used() -> frozenset[str]:
     """Return the SOP classes, those of storage left out, that services or tools ask for as user."""
-    retrieval = {QueryRequest(Level.STUDY, root, ()).sop_class(kind) for root in Root for kind in (FIND, MOVE, GET)}
+    retrieval = {uid for model in (PATIENT_ROOT, STUDY_ROOT) for uid in (model.find, model.move, model.get)}
     return frozenset({sop_classes.VERIFICATION, sop_classes.COMMITMENT, *retrieval})
 
 
@@ -80,7 +78,7 @@ def _services() -> str:
     rows = [
         (_TITLES[service], _name(uid), f"`{uid}`", "yes" if uid in used() else "-", "yes")
         for uid, service in sorted(
-            sop_classes._SERVICES.items(), key=lambda item: (list(Service).index(item[1]), item[0])
+            sop_classes._SERVICES.items(), key=lambda item: (list(ServiceClass).index(item[1]), item[0])
         )
     ]
     return _rows([rows[0], storage, *rows[1:]])
@@ -89,12 +87,12 @@ def _services() -> str:
 def _operations() -> str:
     return _rows(
         (CommandField(field).name.removesuffix("_RQ").replace("_", "-"), _TITLES[service])
-        for field, service in services._SERVICE_OF.items()
+        for field, service in service_provider._SERVICE_OF.items()
     )
 
 
 def _models() -> str:
-    return _rows((_name(uid), ", ".join(levels)) for uid, levels in MODELS.items())
+    return _rows((_name(uid), ", ".join(model.levels)) for uid, model in FIND_MODELS.items())
 
 
 def _keys() -> str:
@@ -126,9 +124,9 @@ def _requestor() -> str:
 
 def _extended() -> str:
     offers = {
-        Service.QUERY: AcceptorConfig().query_options,
-        Service.MOVE: negotiation._RETRIEVE_OFFER,
-        Service.GET: negotiation._RETRIEVE_OFFER,
+        ServiceClass.QUERY: AcceptorConfig().query_options,
+        ServiceClass.MOVE: negotiation._RETRIEVE_OFFER,
+        ServiceClass.GET: negotiation._RETRIEVE_OFFER,
     }
     level, _, signatures, _, coercion, _ = negotiation._STORAGE_OFFER
     storage = f"level of support {level}, level of digital signature support {signatures}, element coercion {coercion}"

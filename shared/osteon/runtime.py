@@ -17,7 +17,7 @@ import uvloop
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
-from osteon import health, logging, process_metrics, tracing
+from osteon import health, logging, process_metrics, tracing, tracing_setup
 from osteon.errors import OsteonError, Unavailable
 from osteon.logging import get_logger
 from osteon.settings import BadSettings, ProcessSettings, Settings, load
@@ -77,7 +77,7 @@ def main(name: str, settings: ProcessSettings, serve: Callable[[], Coroutine[Any
                 await serve()
 
     try:
-        tracing.start(name, settings.tracing_endpoint)
+        tracing_setup.start(name, settings.tracing_endpoint)
         uvloop.run(stoppable())
     except (OsteonError, BaseExceptionGroup) as failure:
         failures = _leaves(failure)

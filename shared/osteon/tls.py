@@ -10,7 +10,15 @@ from typing import Final
 
 from osteon import metrics
 from osteon.background import background
-from osteon.dimse.tls import Clients, TlsFiles, TlsOf, TlsUnusable, client_context, first_certificate, server_context
+from osteon.dimse.tls import (
+    ClientCertificates,
+    TlsContextProvider,
+    TlsFiles,
+    TlsUnusable,
+    client_context,
+    first_certificate,
+    server_context,
+)
 from osteon.errors import Invalid
 from osteon.logging import get_logger
 from osteon.settings import TlsSettings
@@ -44,7 +52,9 @@ def acceptor(settings: TlsSettings) -> Role | None:
     files = TlsFiles(certificate=settings.dicom_tls_certificate, key=settings.dicom_tls_key, ca=settings.dicom_tls_ca)
     if not files.certificate:
         return None
-    clients = Clients(settings.dicom_tls_clients or (Clients.REQUIRED if files.ca else Clients.NONE))
+    clients = ClientCertificates(
+        settings.dicom_tls_clients or (ClientCertificates.REQUIRED if files.ca else ClientCertificates.NONE)
+    )
     return Role("acceptor", files, _variables("OSTEON_DICOM_TLS"), lambda: server_context(files, clients))
 
 
@@ -122,7 +132,7 @@ def expiry(certificate: str) -> float:
 
 
 @asynccontextmanager
-async def followed(role: Role, *, every: float = LOOK_EVERY) -> AsyncIterator[TlsOf]:
+async def followed(role: Role, *, every: float = LOOK_EVERY) -> AsyncIterator[TlsContextProvider]:
     """Yield what tells the context for each new connection. Raises `Invalid` when the files can not be used now."""
     following = await asyncio.to_thread(Following, role)
     async with background(following.follow(every)):

@@ -1,28 +1,21 @@
 """Spans: what an association, a message, a job or a request did in each service, and for how long.
 
-Off unless there is a collector (docs/tracing.md); then nothing of OpenTelemetry is imported and every function here is
-one comparison. `osteon.otel` is what it is when it is on. The context of a span travels as W3C `traceparent`: in
-messages (`Message.traceparent`), jobs and HTTP requests.
+Off unless there is a collector (docs/tracing.md): then nothing of OpenTelemetry is imported and every function here is
+one comparison. `osteon.tracing_setup` turns it on. The context of a span travels as W3C `traceparent`: in messages
+(`Message.traceparent`), jobs and HTTP requests.
 """
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Final, Literal, Protocol, TypeVar
 
 from osteon.contracts.base import Message
-from osteon.errors import OsteonError
 
 M = TypeVar("M", bound=Message)
-Kind = Literal["internal", "server", "client", "producer", "consumer"]
+SpanKind = Literal["internal", "server", "client", "producer", "consumer"]
 Attribute = str | int | float | bool
 PARAM: Final = "traceparent"
 """Key of the context in the parameters of a job."""
-_STANDARD: Final = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
-
-
-class TracingUnusable(OsteonError):
-    """There is a collector, but no package to send to it."""
 
 
 class Span(Protocol):
@@ -49,7 +42,7 @@ class Tracer(Protocol):
     """Makes spans and sends them."""
 
     def begin(
-        self, name: str, kind: Kind, parent: str, correlation_id: str, attributes: Mapping[str, Attribute]
+        self, name: str, kind: SpanKind, parent: str, correlation_id: str, attributes: Mapping[str, Attribute]
     ) -> Span:
         """Begin a span below `parent`, the current one when that is empty, or (without one) of a new trace.
 
@@ -88,23 +81,6 @@ NOTHING: Final[Span] = _Nothing()
 _tracer: Tracer | None = None
 
 
-def start(service: str, endpoint: str) -> None:
-    """Trace this process if there is a collector: at `endpoint`, or where OpenTelemetry's own variables say.
-
-    Raises `TracingUnusable` when the packages are missing.
-    """
-    wanted = endpoint or any(os.environ.get(name) for name in _STANDARD)
-    if not wanted or os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
-        return
-    try:
-        from osteon.otel import OtelTracer
-    except ImportError as error:
-        raise TracingUnusable(
-            f"OSTEON_TRACING_ENDPOINT: the packages of OpenTelemetry are missing ({error}): pip install osteon[tracing]"
-        ) from None
-    use(OtelTracer.exporting(service, endpoint))
-
-
 def stop() -> None:
     """Send what was not sent yet, and trace no more. Blocks."""
     if _tracer is not None:
@@ -121,7 +97,7 @@ def use(tracer: Tracer | None) -> None:
 def begin(
     name: str,
     *,
-    kind: Kind = "internal",
+    kind: SpanKind = "internal",
     parent: str = "",
     correlation_id: str = "",
     attributes: Mapping[str, Attribute] | None = None,
@@ -136,7 +112,7 @@ def begin(
 def span(
     name: str,
     *,
-    kind: Kind = "internal",
+    kind: SpanKind = "internal",
     parent: str = "",
     correlation_id: str = "",
     attributes: Mapping[str, Attribute] | None = None,

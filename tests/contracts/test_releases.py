@@ -18,9 +18,9 @@ from pydantic import BaseModel
 from osteon.bus.wire import Letter, decode
 from osteon.contracts.base import Message
 from osteon.contracts.packs import PackStored
-from osteon.dicom.header import Problem
+from osteon.dicom.header.model import HeaderProblem
+from osteon.dicom.header.reader import HeaderReader
 from osteon.dicom.part10 import read_part10
-from osteon.dicom.reader import HeaderReader
 from osteon.packs import sidecar
 from osteon.packs.index_entries import read_stored_pack
 from osteon.packs.tar import members
@@ -152,7 +152,7 @@ def test_what_a_later_release_adds_to_a_sidecar_is_passed_over() -> None:
     assert facts == sidecar.decode(data)[0]
     for line, before in zip(found, sidecar.decode(data)[1], strict=True):
         assert (line.identity, line.header.pixel_data) == (before.identity, before.header.pixel_data)
-        assert line.header.problems == (Problem(**problem),)
+        assert line.header.problems == (HeaderProblem(**problem),)
 
 
 def lines_of(data: bytes) -> list[dict[str, Any]]:

@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from osteon.archive.errors import IndexUnavailable
-from osteon.dicom.query import Level, Search
+from osteon.dicom.models import Level
+from osteon.dicom.query import Search
 from osteon.index.sql import SqlIndex
 from support.index import pack, slices, study
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from osteon.dicom.pixels.errors import NotPossible
-from osteon.dicom.pixels.orders import Window
+from osteon.dicom.pixels.render_request import Window
 from support.data import BUNDLED, REAL
 from support.imaging import image
 from support.make import saved

@@ -14,9 +14,9 @@ from pathlib import Path
 from pydicom import dcmread
 from pydicom.filebase import DicomBytesIO
 
+from osteon.dicom.header.reader import HeaderReader
 from osteon.dicom.part10 import read_part10
 from osteon.dicom.peek import peek_identity
-from osteon.dicom.reader import HeaderReader
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from support.data import BUNDLED, REAL

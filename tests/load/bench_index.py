@@ -31,7 +31,8 @@ from figures import machine, replace_section  # noqa: E402  (the folders above a
 
 from osteon.archive.pack_records import StoredPack  # noqa: E402
 from osteon.contracts.find import FindRequested  # noqa: E402
-from osteon.dicom.query import Level, Search  # noqa: E402
+from osteon.dicom.models import Level  # noqa: E402
+from osteon.dicom.query import Search  # noqa: E402
 from osteon.index.sql import SqlIndex  # noqa: E402
 from osteon.objects.folder import FolderObjects  # noqa: E402
 from osteon_local.postgres import Postgres  # noqa: E402

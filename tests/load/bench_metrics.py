@@ -13,7 +13,7 @@ from prometheus_client import generate_latest
 from osteon import metrics, tracing
 from osteon.dimse.handler import Outcome
 from osteon.dimse.status import Status
-from osteon_ingress.store import MeasuredSink, SenderCounts
+from osteon_ingress.store_metrics import MeasuredSink, SenderCounts
 
 SUCCESS = Outcome(Status.SUCCESS)
 

@@ -24,7 +24,7 @@ from pydicom.uid import generate_uid
 from osteon import logging
 from osteon.dimse.acceptor import Acceptor
 from osteon.dimse.config import AcceptorConfig
-from osteon.dimse.requestor import Proposed, Remote, RequestedAssociation, RequestorConfig, associate
+from osteon.dimse.requestor import Remote, RequestedAssociation, RequestedContext, RequestorConfig, associate
 from osteon.dimse.status import Status
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -34,7 +34,7 @@ from osteon_local.part import free_port
 from support.dimse import CT, EXPLICIT
 
 PART = 256 << 10
-CONTEXTS = [Proposed(abstract_syntax=CT, transfer_syntaxes=(EXPLICIT,))]
+CONTEXTS = [RequestedContext(abstract_syntax=CT, transfer_syntaxes=(EXPLICIT,))]
 
 
 def slice_of_half_a_megabyte() -> bytes:

@@ -18,7 +18,7 @@ from osteon.contracts.packs import PackIndexed, PackSealed
 from osteon.contracts.retrieve import MoveProgressed
 from osteon.contracts.topology import MAX_ATTEMPTS
 from osteon.errors import Invalid, Unavailable
-from osteon.otel import OtelTracer
+from osteon.tracing_otel import OtelTracer
 from support.bus import eventually, find, indexed, rpc_queue, sealed, work_queue
 
 AnyBus = MemoryBus | RabbitBus

@@ -12,7 +12,8 @@ from osteon.archive.errors import IndexUnavailable, ResourceNotFound
 from osteon.archive.pack_records import InstanceState, PackOutcome
 from osteon.archive.resources import InstanceScope, Statistics
 from osteon.dicom.identity import public_id
-from osteon.dicom.query import Level, Search
+from osteon.dicom.models import Level
+from osteon.dicom.query import Search
 from osteon.errors import Invalid
 from osteon.index.port import Index
 from osteon.index.sql import SqlIndex

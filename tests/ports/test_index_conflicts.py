@@ -15,7 +15,8 @@ from osteon.archive.pack_records import PackOutcome, StoredPack
 from osteon.archive.resources import InstanceScope
 from osteon.contracts.conflicts import ConflictDecided
 from osteon.dicom.identity import public_id
-from osteon.dicom.query import Condition, Level, Search, Single
+from osteon.dicom.models import Level
+from osteon.dicom.query import MatchingKey, Search, Single
 from osteon.index.port import Index
 from osteon.index.sql import SqlIndex
 from support.effort import thinned
@@ -137,13 +138,13 @@ async def test_the_second_version_takes_the_place_of_the_first_with_its_attribut
     await index.decide(decision, SECOND)
     assert at(SECOND) in await served(index)
     assert at(FIRST) not in await served(index)
-    (match,) = (await index.search(Search(Level.IMAGE, (Condition(("SOPInstanceUID",), Single(UID)),)))).matches
+    (match,) = (await index.search(Search(Level.IMAGE, (MatchingKey(("SOPInstanceUID",), Single(UID)),)))).matches
     assert match.instance.attributes["InstanceNumber"] == "7"
     assert match.patient.attributes["PatientName"] == match.study.patient_attributes["PatientName"] == "Roe^Ann"
     assert match.study.attributes["StudyID"] == "7"
     assert (match.series.instances, match.series.size) == (2, 1070)
     for name, n in (("Doe^Jane", 0), ("Roe^Ann", 1)):
-        assert await index.count(Search(Level.STUDY, (Condition(("PatientName",), Single(name)),))) == n
+        assert await index.count(Search(Level.STUDY, (MatchingKey(("PatientName",), Single(name)),))) == n
     (conflict,) = await index.conflicts(resolved=True)
     assert (conflict.served.pack_id, conflict.aside.pack_id) == ("2", "1")
     assert (conflict.first.pack_id, conflict.second.pack_id) == ("1", "2")

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from osteon.archive.changes import ChangeType
 from osteon.archive.pack_records import StoredPack
 from osteon.archive.resources import InstanceScope
-from osteon.dicom.query import Level, Search
+from osteon.dicom.models import Level
+from osteon.dicom.query import Search
 from osteon.index.port import Index
 from osteon.index.sql import SqlIndex
 from support.index import MR, check_sums, entry, pack, sqlite_url

@@ -9,7 +9,8 @@ import pytest
 from sqlalchemy import text
 
 from osteon.archive.pack_records import StoredPack
-from osteon.dicom.query import Condition, Level, Matching, OneOf, Range, Search, Single, Wildcard
+from osteon.dicom.models import Level
+from osteon.dicom.query import Matching, MatchingKey, OneOf, Range, Search, Single, Wildcard
 from osteon.index.search import Place, page_statement
 from osteon.index.sql import SqlIndex
 from osteon.index.tables import instances, studies
@@ -81,7 +82,7 @@ async def plan(index: SqlIndex, statement) -> str:
 
 
 async def plan_of(index: SqlIndex, level: Level, keyword: str, matching: Matching, **options) -> str:
-    search = Search(level, (Condition((keyword,), matching),), **options)
+    search = Search(level, (MatchingKey((keyword,), matching),), **options)
     return await plan(index, page_statement(index._database.dialect, search))
 
 
@@ -143,7 +144,7 @@ async def test_a_page_behind_a_cursor_starts_there(index):
 @pytest.mark.parametrize("after", [None, Place(STUDIES - 2, "20260101")], ids=["first page", "next page"])
 async def test_a_page_of_many_recent_studies_does_not_go_through_all_older_ones(index, level, after):
     day = f"{date(2018, 1, 1) + timedelta(days=STUDIES * 9 // 10):%Y%m%d}"
-    search = Search(level, (Condition(("StudyDate",), Range(day, None)),), limit=10)
+    search = Search(level, (MatchingKey(("StudyDate",), Range(day, None)),), limit=10)
     found = await plan(index, page_statement(index._database.dialect, search, None, after))
     assert "ix_studies_study_date_key_study_time_key" in found, found
     assert "pk_" not in found.partition("Nested Loop")[0], found

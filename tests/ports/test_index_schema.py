@@ -10,7 +10,8 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, make_url, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from osteon.dicom.query import Condition, Level, Search, Wildcard
+from osteon.dicom.models import Level
+from osteon.dicom.query import MatchingKey, Search, Wildcard
 from osteon.index.database import Database
 from osteon.index.migrate import config, upgrade
 from osteon.index.sql import SqlIndex
@@ -74,7 +75,7 @@ async def test_without_the_right_to_have_trigrams_all_is_found_and_a_warning_is_
             await index.start()
         assert "pg_trgm" in caplog.text
         await index.upsert([study("P1", "1.2.1", PatientName="Müller^Jörg")])
-        assert await index.count(Search(Level.STUDY, (Condition(("PatientName",), Wildcard("*ller*")),))) == 1
+        assert await index.count(Search(Level.STUDY, (MatchingKey(("PatientName",), Wildcard("*ller*")),))) == 1
     finally:
         await index.close()
         async with engine.begin() as connection:

@@ -8,12 +8,12 @@ import pytest
 from osteon.archive.errors import BadCursor, ResourceNotFound
 from osteon.archive.resources import InstanceScope
 from osteon.dicom.identity import public_id
+from osteon.dicom.models import Level
 from osteon.dicom.query import (
-    Condition,
     DateTimeRange,
     Empty,
-    Level,
     Matching,
+    MatchingKey,
     OneOf,
     Order,
     Range,
@@ -75,11 +75,11 @@ async def index(shelf_url: str) -> AsyncIterator[SqlIndex]:
     await opened.close()
 
 
-def key(keyword: str, matching: Matching) -> Condition:
-    return Condition(tuple(keyword.split(".")), matching)
+def key(keyword: str, matching: Matching) -> MatchingKey:
+    return MatchingKey(tuple(keyword.split(".")), matching)
 
 
-async def found(index: SqlIndex, level: Level, *conditions: Condition | DateTimeRange, **options) -> list[str]:
+async def found(index: SqlIndex, level: Level, *conditions: MatchingKey | DateTimeRange, **options) -> list[str]:
     """Return the last component of each match's own UID (or Patient ID), and check that `count` agrees."""
     search = Search(level, conditions, **options)
     matches = (await index.search(search)).matches

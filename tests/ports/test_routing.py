@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from osteon.archive.changes import ChangeType
-from osteon.dicom.query import Level, Search
+from osteon.dicom.models import Level
+from osteon.dicom.query import Search
 from osteon.index.sql import SqlIndex
 from osteon.rules.errors import RuleNotFound
 from osteon.rules.port import CircuitState, StoredRule

@@ -16,7 +16,7 @@ from osteon.dimse.acceptor import Acceptor
 from osteon.dimse.association import AcceptedAssociation
 from osteon.dimse.config import AcceptorConfig
 from osteon.dimse.handler import AssociationInfo
-from osteon.dimse.observer import Ended
+from osteon.dimse.observer import AssociationEnd
 from osteon.dimse.status import Status
 from support.dimse import (
     CT,
@@ -86,14 +86,14 @@ class Target:
 
     def check(self) -> None:
         """Fail unless every association has ended, in order, and nothing of any is left."""
-        assert Ended.FAILED not in self.log.ends
+        assert AssociationEnd.FAILED not in self.log.ends
         assert len(self.log.accepts) == len(self.log.ends) == len(self.handlers)
         for handler in self.handlers:
             assert handler.closes == 1
             assert all(sink.end in {"finish", "abort"} for sink in handler.sinks)
         acceptor = self.acceptor
         assert acceptor.associations == 0
-        assert not (acceptor._connections or acceptor._waiting or acceptor._farewells)
+        assert not (acceptor._connections or acceptor._waiting or acceptor._closing_handlers)
 
 
 @asynccontextmanager
@@ -201,9 +201,9 @@ class Wire(asyncio.Transport):
         self._reads = reads
         self.closed = False
         self._loop = loop
-        self._association = association
+        self._protocol = association.protocol
         self._written = bytearray()
-        association.connection_made(self)
+        self._protocol.connection_made(self)
 
     def feed(self, data: bytes, pieces: int) -> None:
         """Let data be read in pieces of so many bytes, until the connection is closed."""
@@ -211,8 +211,8 @@ class Wire(asyncio.Transport):
             if self.closed:
                 return
             piece = data[at : at + pieces]
-            self._association.get_buffer(-1)[: len(piece)] = piece
-            self._association.buffer_updated(len(piece))
+            self._protocol.get_buffer(-1)[: len(piece)] = piece
+            self._protocol.buffer_updated(len(piece))
 
     def said(self) -> list[tuple[int, bytes]]:
         """Return type and body of each PDU that was sent since; fails when one is cut."""
@@ -229,7 +229,7 @@ class Wire(asyncio.Transport):
         """Lose the connection, if it is not closed."""
         if not self.closed:
             self.closed = True
-            self._association.connection_lost(None)
+            self._protocol.connection_lost(None)
 
     # What the association calls.
 
@@ -257,4 +257,4 @@ class Wire(asyncio.Transport):
     def abort(self) -> None:
         if not self.closed:
             self.closed = True
-            self._loop.call_soon(self._association.connection_lost, None)
+            self._loop.call_soon(self._protocol.connection_lost, None)

@@ -16,14 +16,14 @@ from pynetdicom.sop_class import StorageCommitmentPushModel
 from osteon.commitment.port import CommitmentItem
 from osteon.dimse.acceptor import Acceptor
 from osteon.dimse.config import AcceptorConfig, Remote
-from osteon.dimse.handler import ActionRequest, AssociationInfo, EventReport, Outcome, Refusing, Reporter
+from osteon.dimse.handler import ActionRequest, AssociationInfo, EventReport, Outcome, RefusingHandler, Reporter
 from osteon.jobs.port import Job
 from osteon.remotes.port import Modality
 from osteon.sending.store_sender import StoreSender
 from osteon_dispatcher.commitment.rpc import serve
 from osteon_dispatcher.job_types import JobContext, job_types
 from osteon_dispatcher.settings import WorkSettings
-from osteon_ingress.commitment import Commitments
+from osteon_ingress.commitment import AssociationCommitments
 from support.fake_jobs import FakeJobs, FakeRun
 from support.index import CT
 from support.indexer import Room, indexer_room
@@ -34,11 +34,11 @@ INSTANCE = "1.2.840.10008.1.20.1.1"
 UNKNOWN = CommitmentItem(CT, "1.2.3.999")
 
 
-class Door(Refusing):
+class Door(RefusingHandler):
     """What `ingress` does with storage commitment."""
 
     def __init__(self, info: AssociationInfo, room: Room) -> None:
-        self._commitments = Commitments(info, room.bus)
+        self._commitments = AssociationCommitments(info, room.bus)
 
     async def action(self, request: ActionRequest, reporter: Reporter | None) -> Outcome:
         return await self._commitments.action(request, reporter)

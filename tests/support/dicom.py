@@ -4,8 +4,8 @@ import json
 import struct
 from typing import Any
 
-from osteon.dicom.header import Header
-from osteon.dicom.reader import HeaderReader
+from osteon.dicom.header.model import Header
+from osteon.dicom.header.reader import HeaderReader
 
 EXPLICIT = "1.2.840.10008.1.2.1"
 IMPLICIT = "1.2.840.10008.1.2"

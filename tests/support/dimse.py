@@ -29,7 +29,7 @@ from osteon.dimse.handler import (
     RetrieveResponse,
     StoreRequest,
 )
-from osteon.dimse.observer import AcceptorObserver, Ended, Rejected
+from osteon.dimse.observer import AcceptorObserver, AssociationEnd, RejectReason
 from osteon.dimse.status import Status
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
@@ -131,20 +131,20 @@ class Log(AcceptorObserver):
     """Keeps what an observer hears."""
 
     accepts: list[AssociationInfo] = field(default_factory=list)
-    rejects: list[Rejected] = field(default_factory=list)
-    ends: list[Ended] = field(default_factory=list)
-    unuseds: list[Ended] = field(default_factory=list)
+    rejects: list[RejectReason] = field(default_factory=list)
+    ends: list[AssociationEnd] = field(default_factory=list)
+    unuseds: list[AssociationEnd] = field(default_factory=list)
 
     def accepted(self, info: AssociationInfo) -> None:
         self.accepts.append(info)
 
-    def rejected(self, info: AssociationInfo, reason: Rejected) -> None:
+    def rejected(self, info: AssociationInfo, reason: RejectReason) -> None:
         self.rejects.append(reason)
 
-    def ended(self, info: AssociationInfo, how: Ended) -> None:
+    def ended(self, info: AssociationInfo, how: AssociationEnd) -> None:
         self.ends.append(how)
 
-    def unused(self, how: Ended) -> None:
+    def unused(self, how: AssociationEnd) -> None:
         self.unuseds.append(how)
 
 
@@ -264,7 +264,7 @@ class Response:
 
     @property
     def status(self) -> int:
-        return self.command.require(commands.Element.STATUS)
+        return self.command.require(commands.CommandElement.STATUS)
 
     @property
     def message_id(self) -> int:

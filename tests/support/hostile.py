@@ -10,11 +10,11 @@ from typing import Final
 from hypothesis import strategies as st
 
 from osteon.dicom.errors import BadDataSet
-from osteon.dicom.header import Header
+from osteon.dicom.header.model import Header
+from osteon.dicom.header.reader import HeaderReader
 from osteon.dicom.identity import MissingIdentifier
 from osteon.dicom.part10 import read_part10
 from osteon.dicom.peek import peek_identity
-from osteon.dicom.reader import HeaderReader
 from osteon.errors import Invalid
 from support.data import BUNDLED
 from support.dicom import EXPLICIT, LONG_VRS, UNDEFINED, explicit, identified, implicit, item, sequence

@@ -11,10 +11,11 @@ from pydicom.encaps import encapsulate, generate_frames
 from pydicom.tag import Tag
 
 from osteon.dicom.pixels.codecs import decode
-from osteon.dicom.pixels.geometry import Limits
+from osteon.dicom.pixels.frame_reader import read_frames
+from osteon.dicom.pixels.geometry import PixelLimits
 from osteon.dicom.pixels.registry import CODECS
-from osteon.dicom.pixels.source import Source
-from osteon.dicom.pixels.transcode import Done, Wanted, transcode
+from osteon.dicom.pixels.source import PixelSource
+from osteon.dicom.pixels.transcode import TranscodeResult, TranscodeTarget, transcode
 from support.make import ct_slice, saved
 
 NATIVE = "1.2.840.10008.1.2.1"
@@ -63,11 +64,11 @@ def pixel_bytes(count: int, allocated: int, stored: int, *, signed: bool, seed: 
     return data + b"\0" * (len(data) % 2)
 
 
-def into(dataset: Dataset | Path, target: str, folder: Path, **wanted: Any) -> tuple[Done, Path]:
+def into(dataset: Dataset | Path, target: str, folder: Path, **wanted: Any) -> tuple[TranscodeResult, Path]:
     """Transcode to one transfer syntax; return what was done and the new file."""
     path = saved(dataset, folder) if isinstance(dataset, Dataset) else dataset
     destination = folder / f"{path.name}.{target}"
-    return transcode(path, destination, Wanted(targets=[target], **wanted), Limits()), destination
+    return transcode(path, destination, TranscodeTarget(targets=[target], **wanted), PixelLimits()), destination
 
 
 def wrapped(dataset: Dataset, number: str, bit_streams: list[bytes], folder: Path) -> Path:
@@ -81,10 +82,10 @@ def wrapped(dataset: Dataset, number: str, bit_streams: list[bytes], folder: Pat
 
 def decoded(path: Path) -> NDArray[Any]:
     """Return all frames as Osteon decodes them: (frames, rows, columns, samples)."""
-    with Source(path, Limits()) as source:
+    with PixelSource(path, PixelLimits()) as source:
         geometry = source.geometry()
         codec = CODECS[source.meta.transfer_syntax_uid]
-        return np.stack([decode(codec, frame, geometry).frame for frame in source.frames(geometry)])
+        return np.stack([decode(codec, frame, geometry).frame for frame in read_frames(source, geometry)])
 
 
 def streams(path: Path) -> list[bytes]:

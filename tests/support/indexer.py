@@ -9,7 +9,7 @@ from pydicom import Dataset
 
 from osteon.bus.memory import MemoryBus
 from osteon.contracts.packs import PackIndexed, PackStored
-from osteon.dicom.reader import HeaderReader
+from osteon.dicom.header.reader import HeaderReader
 from osteon.index.sql import SqlIndex
 from osteon.objects.folder import FolderObjects
 from osteon.packs import sidecar

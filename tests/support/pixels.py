@@ -8,12 +8,12 @@ from osteon.bus.port import Bus
 from osteon.contracts.imaging import Rendered, RenderRequested, Transcoded, TranscodeRequested
 from osteon.contracts.topology import RENDER, TRANSCODE
 from osteon.dicom.pixels.errors import NotPossible
-from osteon.dicom.pixels.geometry import Limits
+from osteon.dicom.pixels.geometry import PixelLimits
 from osteon.dicom.pixels.rendering import render
-from osteon.dicom.pixels.transcode import Wanted, transcode
+from osteon.dicom.pixels.transcode import TranscodeTarget, transcode
 from osteon.errors import Invalid
 from osteon.objects.port import Objects
-from osteon_imaging.rendering import order_of
+from osteon_imaging.rendering import build_render_request
 
 
 class Pixels:
@@ -33,9 +33,9 @@ class Pixels:
     async def _transcode(self, message: TranscodeRequested) -> Transcoded:
         self.transcoded.append(message)
         source, result = await self._fetch(message), self._folder / uuid4().hex
-        wanted = Wanted(targets=message.targets, lossy=message.lossy, quality=message.quality)
+        wanted = TranscodeTarget(targets=message.targets, lossy=message.lossy, quality=message.quality)
         try:
-            done = await asyncio.to_thread(transcode, source, result, wanted, Limits())
+            done = await asyncio.to_thread(transcode, source, result, wanted, PixelLimits())
         except NotPossible as error:
             return Transcoded(correlation_id=message.correlation_id, error=str(error))
         key = f"cache/transcoded/{uuid4().hex}.dcm"
@@ -52,7 +52,7 @@ class Pixels:
         self.rendered.append(message)
         source, result = await self._fetch(message), self._folder / uuid4().hex
         try:
-            made = await asyncio.to_thread(render, source, order_of(message), result, Limits())
+            made = await asyncio.to_thread(render, source, build_render_request(message), result, PixelLimits())
         except Invalid as error:
             return Rendered(correlation_id=message.correlation_id, error=str(error), status=415)
         return Rendered(

@@ -20,11 +20,11 @@ from osteon.dimse.handler import (
     AssociationInfo,
     Outcome,
     PresentationContext,
-    Refusing,
+    RefusingHandler,
     RetrieveResponse,
     StoreRequest,
 )
-from osteon.dimse.requestor import Proposed, Remote, RequestedAssociation, associate
+from osteon.dimse.requestor import Remote, RequestedAssociation, RequestedContext, associate
 from osteon.dimse.status import Status
 from support.dimse import EXPLICIT, STUDY_GET, STUDY_MOVE
 
@@ -42,7 +42,7 @@ class Received:
     size: int
 
 
-class _Discarding(Refusing):
+class _Discarding(RefusingHandler):
     """Counts what comes."""
 
     def __init__(self) -> None:
@@ -95,9 +95,11 @@ async def _receive(how: str, remote: Remote, studies: Sequence[str], sink: int) 
     acceptor = Acceptor(AcceptorConfig(aet=SINK), handler)
     await acceptor.start("127.0.0.1", sink)
     model = STUDY_GET if how == "get" else STUDY_MOVE
-    contexts = [Proposed(abstract_syntax=model, transfer_syntaxes=(EXPLICIT,))]
+    contexts = [RequestedContext(abstract_syntax=model, transfer_syntaxes=(EXPLICIT,))]
     if how == "get":
-        contexts.append(Proposed(abstract_syntax=CTImageStorage, transfer_syntaxes=(EXPLICIT,), scu=False, scp=True))
+        contexts.append(
+            RequestedContext(abstract_syntax=CTImageStorage, transfer_syntaxes=(EXPLICIT,), scu=False, scp=True)
+        )
     async with associate(remote, contexts) as association:
         cpu, began = time.process_time(), time.perf_counter()
         for study in studies:

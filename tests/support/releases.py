@@ -20,7 +20,7 @@ from osteon.bus.rabbit_wire import dead_queue_arguments, rpc_queue_arguments, wo
 from osteon.contracts import topology
 from osteon.contracts.conflicts import ConflictDecided
 from osteon.contracts.packs import Origin, PackStored
-from osteon.dicom.reader import HeaderReader
+from osteon.dicom.header.reader import HeaderReader
 from osteon.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN
 from osteon.packs import sidecar
 from osteon.remotes.job_params import JobParams

@@ -11,7 +11,7 @@ from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
 from osteon.bus.memory import MemoryBus
 from osteon.contracts.retrieve import Plan, PlannedInstance, PlanRequested
 from osteon.contracts.topology import PLAN
-from osteon.dimse.command import Element
+from osteon.dimse.command import CommandElement
 from osteon.dimse.handler import GetRequest, RetrieveResponse
 from osteon.dimse.status import Status
 from osteon.objects.folder import FolderObjects
@@ -57,7 +57,7 @@ def store_response(message_id: int, status: int = 0) -> bytes:
 
 def counts(response: Response) -> tuple[int | None, ...]:
     """Return remaining, completed, failed, warning; None for what is absent."""
-    return tuple(response.command.number(Element(0x1020 + number)) for number in range(4))
+    return tuple(response.command.number(CommandElement(0x1020 + number)) for number in range(4))
 
 
 def sending(count: int, *, size: int = 10) -> Callable[[GetRequest], AsyncIterator[RetrieveResponse]]:
@@ -89,7 +89,7 @@ async def take_all(peer: Peer, statuses: Sequence[int] = ()) -> tuple[list[Respo
         if message.command.field == 1:
             stores.append(message)
             status = statuses[len(stores) - 1] if len(stores) <= len(statuses) else 0
-            await peer.send(store_response(message.command.require(Element.MESSAGE_ID), status))
+            await peer.send(store_response(message.command.require(CommandElement.MESSAGE_ID), status))
         elif message.command.field == 0x8010 and message.status != 0xFF00:
             return stores, message
 

@@ -4,17 +4,17 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
+from osteon.dimse import associate_rq, negotiation
 from osteon.dimse import command as commands
-from osteon.dimse import negotiation, proposal
-from osteon.dimse.command import RESPONSE, Command, Element
+from osteon.dimse.command import RESPONSE, Command, CommandElement
 from osteon.dimse.config import AcceptorConfig
-from osteon.dimse.requestor import Proposed, Remote
+from osteon.dimse.requestor import Remote, RequestedContext
 from support.dimse import CT, EXPLICIT, IMPLICIT, STUDY_FIND, VERIFICATION, Peer, command_set, data_tf, pdv
 
 Script = Callable[[Peer], Awaitable[None]]
-ECHO = Proposed(abstract_syntax=VERIFICATION, transfer_syntaxes=(IMPLICIT,))
-STORE = Proposed(abstract_syntax=CT, transfer_syntaxes=(EXPLICIT,))
-FIND = Proposed(abstract_syntax=STUDY_FIND, transfer_syntaxes=(EXPLICIT,))
+ECHO = RequestedContext(abstract_syntax=VERIFICATION, transfer_syntaxes=(IMPLICIT,))
+STORE = RequestedContext(abstract_syntax=CT, transfer_syntaxes=(EXPLICIT,))
+FIND = RequestedContext(abstract_syntax=STUDY_FIND, transfer_syntaxes=(EXPLICIT,))
 ALL = (ECHO, STORE, FIND)
 
 
@@ -52,7 +52,7 @@ async def acceptance(peer: Peer, **config: object) -> bytes:
     """Read A-ASSOCIATE-RQ and return what accepts it."""
     kind, body = await peer.receive()
     assert kind == 1
-    return negotiation.agree(AcceptorConfig(**config), proposal.decode(body), body).answer
+    return negotiation.agree(AcceptorConfig(**config), associate_rq.decode(body), body).answer
 
 
 async def accept(peer: Peer, **config: object) -> None:
@@ -63,7 +63,7 @@ async def accept(peer: Peer, **config: object) -> None:
 def response(command: Command, status: int = 0, *, data: bool = False, context_id: int = 1, **more: int | str) -> bytes:
     """Encode a response to a request; further elements are named by their number: `e1020=3`."""
     values: dict[int, int | str | bytes] = {
-        0x0100: command.require(Element.COMMAND_FIELD) | RESPONSE,
+        0x0100: command.require(CommandElement.COMMAND_FIELD) | RESPONSE,
         0x0120: command.message_id,
         0x0800: 1 if data else 0x0101,
         0x0900: status,

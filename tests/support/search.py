@@ -8,9 +8,10 @@ from typing import Any
 
 from osteon.archive.resources import Instance, Location, Match, MatchPage, Patient, Series, Study
 from osteon.contracts.packs import Origin, PackStored
-from osteon.dicom.header import Header
+from osteon.dicom.header.model import Header
 from osteon.dicom.identity import Identity
-from osteon.dicom.query import Level, Search
+from osteon.dicom.models import Level
+from osteon.dicom.query import Search
 from osteon.objects.port import ObjectNotFound
 from osteon.packs.sidecar import SidecarLine, encode
 

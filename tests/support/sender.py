@@ -135,7 +135,7 @@ def _status(answers: BufferedReader) -> int:
             encoded += body[at + 6 : at + 4 + length]
             last = bool(body[at + 5] & 2)
             at += 4 + length
-    return command.decode(encoded).require(command.Element.STATUS)
+    return command.decode(encoded).require(command.CommandElement.STATUS)
 
 
 def _receive(answers: BufferedReader) -> tuple[int, bytes]:

@@ -8,7 +8,7 @@ from typing import Final
 from osteon.bus.port import Bus
 from osteon.commitment.port import SCP_JOB, SCU_JOB
 from osteon.dimse.config import RequestorConfig
-from osteon.dimse.tls import TlsOf
+from osteon.dimse.tls import TlsContextProvider
 from osteon.index.port import Index
 from osteon.jobs.run import JobType
 from osteon.objects.port import Objects
@@ -45,7 +45,7 @@ class JobContext:
     index: Index
     sender: StoreSender
     own_acceptor: OwnAcceptor
-    tls: TlsOf | None = None
+    tls: TlsContextProvider | None = None
     signals: JobSignals = field(default_factory=JobSignals)
 
 

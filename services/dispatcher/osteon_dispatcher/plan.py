@@ -12,32 +12,18 @@ from osteon.archive.errors import BadCursor
 from osteon.archive.ports import ResourceSearch
 from osteon.archive.resources import Location
 from osteon.contracts.retrieve import Plan, PlannedInstance, PlanRequested, RetrieveRequest
+from osteon.dicom.attribute_names import describe
 from osteon.dicom.errors import BadDataSet, UnknownTransferSyntax
 from osteon.dicom.identifier import Identifier, read_identifier
-from osteon.dicom.keys import describe
-from osteon.dicom.query import Condition, Level, OneOf, Search, Single
-from osteon.dimse.sop_classes import GET_CLASSES, MOVE_CLASSES
+from osteon.dicom.models import GET_MODELS, MOVE_MODELS, UNIQUE_KEYS, Level
+from osteon.dicom.query import MatchingKey, OneOf, Search, Single
+from osteon.dicom.uids import MAX_UID_LENGTH, is_uid
 from osteon.dimse.status import Status
 from osteon.errors import Invalid, OsteonError, Unavailable
 
 PAGE: Final = 500
 """Instances of one answer."""
 _LEVEL: Final = "QueryRetrieveLevel"
-_UNIQUE: Final = {
-    Level.PATIENT: "PatientID",
-    Level.STUDY: "StudyInstanceUID",
-    Level.SERIES: "SeriesInstanceUID",
-    Level.IMAGE: "SOPInstanceUID",
-}
-_MODELS: Final = {
-    "1": (Level.PATIENT, Level.STUDY, Level.SERIES, Level.IMAGE),
-    "2": (Level.STUDY, Level.SERIES, Level.IMAGE),
-    "3": (Level.PATIENT, Level.STUDY),
-    "4": (Level.IMAGE,),
-}
-"""Levels of Patient Root, Study Root, Patient/Study Only and Composite Instance Root, by 1.2.840.10008.5.1.4.1.2.x."""
-_UID: Final = frozenset("0123456789.")
-_LONGEST_UID: Final = 64
 _SHOWN: Final = 20
 
 
@@ -66,12 +52,12 @@ def parse_retrieve_identifier(request: RetrieveRequest) -> Search:
     identifier = read_identifier(request.identifier, request.transfer_syntax_uid)
     level = _level(request.sop_class_uid, identifier)
     conditions = []
-    for upper in list(Level)[: level.depth + 1]:
-        keyword = _UNIQUE[upper]
+    for upper in (each for each in Level if not each.is_below(level)):
+        keyword = UNIQUE_KEYS[upper]
         values = _values(upper, identifier.text(keyword))
         if values:
             matching = OneOf(tuple(values)) if len(values) > 1 else Single(values[0])
-            conditions.append(Condition((keyword,), matching))
+            conditions.append(MatchingKey((keyword,), matching))
         elif upper is level:
             raise BadIdentifier(f"{describe((keyword,))} is missing at level {level.value}")
     return Search(level=Level.IMAGE, conditions=tuple(conditions), case_sensitive=True)
@@ -104,25 +90,25 @@ def status_of(error: OsteonError) -> Status:
 
 
 def _level(sop_class_uid: str, identifier: Identifier) -> Level:
-    if sop_class_uid not in MOVE_CLASSES | GET_CLASSES:
-        raise BadIdentifier(f"SOP class {sop_class_uid[:_LONGEST_UID]} is for no retrieval")
-    levels = _MODELS[sop_class_uid.split(".")[-2]]
+    model = MOVE_MODELS.get(sop_class_uid) or GET_MODELS.get(sop_class_uid)
+    if model is None:
+        raise BadIdentifier(f"SOP class {sop_class_uid[:MAX_UID_LENGTH]} is for no retrieval")
     text = identifier.text(_LEVEL).strip(" \0").upper()
-    if text not in levels:
+    if text not in model.levels:
         given = repr(text[:_SHOWN]) if text else "missing"
-        raise BadIdentifier(f"{describe((_LEVEL,))} is {given}, not {'/'.join(levels)}")
+        raise BadIdentifier(f"{describe((_LEVEL,))} is {given}, not {'/'.join(model.levels)}")
     return Level(text)
 
 
 def _values(level: Level, text: str) -> list[str]:
     """Return the values of a unique key, empty when it is absent."""
     values = [value for part in text.split("\\") if (value := part.strip(" \0"))]
-    tag = describe((_UNIQUE[level],))
+    tag = describe((UNIQUE_KEYS[level],))
     for value in values:
         if "*" in value or "?" in value:
             raise BadIdentifier(f"{tag}: no wild card here: {value[:_SHOWN]}")
-        if level is not Level.PATIENT and (len(value) > _LONGEST_UID or not _UID.issuperset(value)):
-            raise BadIdentifier(f"{tag} is no UID: {value[:_SHOWN]}")
+        if level is not Level.PATIENT and not is_uid(value):
+            raise BadIdentifier(f"{tag} is not a UID: {value[:_SHOWN]}")
     if level is Level.PATIENT and len(values) > 1:
         raise BadIdentifier(f"{tag} has {len(values)} values, not one")
     return values

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from osteon.dimse.config import Remote
-from osteon.dimse.tls import TlsOf
+from osteon.dimse.tls import TlsContextProvider
 from osteon.errors import Invalid
 from osteon.remotes.port import Modality
 from osteon_dispatcher.settings import WorkSettings
@@ -12,7 +12,7 @@ RemoteOf = Callable[[Modality, str], Remote]
 """How to reach a modality as an AE title of ours."""
 
 
-def remote_of(modality: Modality, aet: str, *, tls: TlsOf | None = None) -> Remote:
+def remote_of(modality: Modality, aet: str, *, tls: TlsContextProvider | None = None) -> Remote:
     """Return how to reach a modality as `aet`; raises `Invalid` when it requires TLS and there is none."""
     if modality.tls and tls is None:
         raise Invalid(f"modality {modality.name!r} requires TLS, which is not configured")
@@ -26,7 +26,7 @@ def remote_of(modality: Modality, aet: str, *, tls: TlsOf | None = None) -> Remo
     )
 
 
-def own_acceptor(settings: WorkSettings, tls: TlsOf, address: Callable[[], str]) -> Remote:
+def own_acceptor(settings: WorkSettings, tls: TlsContextProvider, address: Callable[[], str]) -> Remote:
     """Return where this archive takes associations: at `host:port`, by TLS when it takes no others."""
     host, _, port = address().rpartition(":")
     return Remote(

@@ -27,11 +27,12 @@ from osteon.contracts.remote import (
 )
 from osteon.contracts.topology import ECHO, PEER, REMOTE_FIND
 from osteon.dicom.dataset_encoder import DatasetEncoder
-from osteon.dicom.reader import HeaderReader
-from osteon.dicom.repertoire import UNICODE, repertoire
+from osteon.dicom.header.reader import HeaderReader
+from osteon.dicom.models import STUDY_ROOT
+from osteon.dicom.text_encoder import UNICODE, text_encoder_for
 from osteon.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
 from osteon.dimse.handler import PresentationContext
-from osteon.dimse.requestor import Proposed, Remote, RequestedAssociation, associate
+from osteon.dimse.requestor import Remote, RequestedAssociation, RequestedContext, associate
 from osteon.dimse.sop_classes import VERIFICATION
 from osteon.dimse.status import Status
 from osteon.errors import Invalid, OsteonError
@@ -39,7 +40,6 @@ from osteon.logging import get_logger
 from osteon.remotes.port import Peer, Remotes
 from osteon.remotes.queries import RemoteQueries
 
-STUDY_ROOT_FIND: Final = "1.2.840.10008.5.1.4.1.2.2.1"
 _SYNTAXES: Final = (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN)
 _BATCH: Final = 200
 """Matches that are kept in one transaction."""
@@ -47,41 +47,43 @@ _SEARCHES: Final = 32
 """Searches at the same time: most of their time they wait for somebody."""
 _READ_AT_ONCE: Final = 64 << 10
 """Bytes of an answer that is read without a thread."""
-_LATIN: Final = repertoire(("ISO_IR 100",)) or UNICODE
+_LATIN: Final = text_encoder_for(("ISO_IR 100",)) or UNICODE
 """Most archives understand it; what it lacks is sent in UTF-8."""
 _PEER_SECONDS: Final = 10
 _MAX_SYSTEM: Final = 1 << 20
 
-TlsOf = Callable[[], ssl.SSLContext]
+TlsContextProvider = Callable[[], ssl.SSLContext]
 log = get_logger(__name__)
 
 
-async def serve(bus: Bus, remotes: Remotes, queries: RemoteQueries, tls: TlsOf | None = None) -> None:
+async def serve(bus: Bus, remotes: Remotes, queries: RemoteQueries, tls: TlsContextProvider | None = None) -> None:
     """Answer these questions; `tls` makes the context for modalities that want TLS."""
     await bus.serve(ECHO, partial(echo, tls=tls))
     await bus.serve(REMOTE_FIND, partial(find, queries=queries, tls=tls), concurrency=_SEARCHES)
     await bus.serve(PEER, partial(peer_system, remotes=remotes))
 
 
-async def echo(message: EchoRequested, tls: TlsOf | None = None) -> Echoed:
+async def echo(message: EchoRequested, tls: TlsContextProvider | None = None) -> Echoed:
     """C-ECHO a modality; with `find` also see whether it accepts a context for C-FIND."""
-    proposed = [Proposed(abstract_syntax=VERIFICATION, transfer_syntaxes=_SYNTAXES)]
+    proposed = [RequestedContext(abstract_syntax=VERIFICATION, transfer_syntaxes=_SYNTAXES)]
     if message.find:
-        proposed.append(Proposed(abstract_syntax=STUDY_ROOT_FIND, transfer_syntaxes=_SYNTAXES))
+        proposed.append(RequestedContext(abstract_syntax=STUDY_ROOT.find, transfer_syntaxes=_SYNTAXES))
     try:
         async with associate(_remote(message.target, tls), proposed) as association:
             outcome = await association.echo()
             problem = _problem(outcome.status, outcome.comment)
-            if not problem and message.find and association.context_for(STUDY_ROOT_FIND) is None:
+            if not problem and message.find and association.context_for(STUDY_ROOT.find) is None:
                 problem = "it does not accept C-FIND (Study Root)"
     except OsteonError as error:
         return Echoed(correlation_id=message.correlation_id, problem=str(error))
     return Echoed(correlation_id=message.correlation_id, status=outcome.status, problem=problem)
 
 
-async def find(message: RemoteFindRequested, queries: RemoteQueries, tls: TlsOf | None = None) -> RemoteFound:
+async def find(
+    message: RemoteFindRequested, queries: RemoteQueries, tls: TlsContextProvider | None = None
+) -> RemoteFound:
     """C-FIND in a modality; each match becomes an answer of the query."""
-    proposed = [Proposed(abstract_syntax=message.sop_class_uid, transfer_syntaxes=_SYNTAXES)]
+    proposed = [RequestedContext(abstract_syntax=message.sop_class_uid, transfer_syntaxes=_SYNTAXES)]
     search = _Search(message, queries)
     try:
         async with asyncio.timeout(message.seconds), associate(_remote(message.target, tls), proposed) as association:
@@ -145,7 +147,7 @@ class _Search:
         )
 
 
-def _remote(target: Target, tls: TlsOf | None) -> Remote:
+def _remote(target: Target, tls: TlsContextProvider | None) -> Remote:
     if target.tls and tls is None:
         raise Invalid("it wants TLS, which is not set up here")
     return Remote(

@@ -12,15 +12,15 @@ from osteon.objects.port import Objects
 from osteon.runtime import Running
 from osteon.service_stack import ServiceStack, service_stack
 from osteon.settings import ImagingSettings
-from osteon_imaging.attempts import Attempts
-from osteon_imaging.cache import clean_for_ever
-from osteon_imaging.pictures import Pictures
-from osteon_imaging.poison import Poison
-from osteon_imaging.rendering import Rendering
+from osteon_imaging.poison import PoisonCache
+from osteon_imaging.render_cache import RenderCache
+from osteon_imaging.rendering import RenderService
 from osteon_imaging.settings import ImagingServiceSettings
-from osteon_imaging.sources import Sources
-from osteon_imaging.transcoding import Transcoding
-from osteon_imaging.workers import Workers
+from osteon_imaging.source_cache import SourceCache
+from osteon_imaging.task_runner import TaskRunner
+from osteon_imaging.transcode_cleanup import delete_expired_forever
+from osteon_imaging.transcoding import TranscodeService
+from osteon_imaging.worker_pool import WorkerPool
 
 _PICTURES_AT_ONCE: Final = 32
 """Requests for pictures that a service takes: those that are kept need no worker, and must not wait for one."""
@@ -41,33 +41,33 @@ async def build_embedded(
     """Start the service on given ports. Worker processes start with the first request, or at once to `warm_up`."""
     resources = stack.resources
     folder = await scratch_dir.enter_scratch_dir(resources, "imaging")
-    sources = Sources(objects, folder, settings.imaging_sources_bytes)
+    sources = SourceCache(objects, folder, settings.imaging_sources_bytes)
     resources.push_async_callback(sources.close)
     workers = _workers(settings)
     resources.push_async_callback(workers.close)
-    attempts = Attempts(
+    attempts = TaskRunner(
         settings,
         sources=sources,
         workers=workers,
-        poison=Poison(settings.imaging_poison_seconds),
+        poison=PoisonCache(settings.imaging_poison_seconds),
         folder=folder,
     )
-    pictures = Pictures(objects, settings.render_cache_bytes)
-    rendering = Rendering(pictures, attempts)
+    pictures = RenderCache(objects, settings.render_cache_bytes)
+    rendering = RenderService(pictures, attempts)
     resources.push_async_callback(rendering.close)
     await resources.enter_async_context(
-        background(clean_for_ever(objects, settings.imaging_cache_seconds), pictures.keep_bounded())
+        background(delete_expired_forever(objects, settings.imaging_cache_seconds), pictures.keep_bounded())
     )
     if warm_up:
         await workers.warm_up()
-    transcoding = Transcoding(objects, attempts)
+    transcoding = TranscodeService(objects, attempts)
     await bus.serve(TRANSCODE, transcoding.transcode, concurrency=settings.imaging_workers)
     await bus.serve(RENDER, rendering.render, concurrency=_PICTURES_AT_ONCE)
     return Running(checks={"broker": bus.check, "objects": objects.check})
 
 
-def _workers(settings: ImagingSettings) -> Workers:
-    return Workers(
+def _workers(settings: ImagingSettings) -> WorkerPool:
+    return WorkerPool(
         settings.imaging_workers,
         tasks=settings.imaging_max_tasks_per_worker,
         seconds=settings.imaging_seconds,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Final
 
-from osteon_imaging.tasks import Outcome
+from osteon_imaging.tasks import TaskOutcome
 
 _MOST: Final = 10_000
 STRIKES: Final = 3
@@ -16,11 +16,11 @@ STRIKES: Final = 3
 @dataclass(frozen=True, slots=True)
 class _Memory:
     until: float
-    outcome: Outcome
+    outcome: TaskOutcome
     strikes: int = 1
 
 
-class Poison:
+class PoisonCache:
     """Requests, the instances they were about, and how they ended. `seconds`: how long each is remembered."""
 
     def __init__(self, seconds: float, *, now: Callable[[], float] = time.monotonic) -> None:
@@ -29,14 +29,14 @@ class Poison:
         self._requests: OrderedDict[Hashable, _Memory] = OrderedDict()
         self._instances: OrderedDict[Hashable, _Memory] = OrderedDict()
 
-    def add(self, request: Hashable, instance: Hashable, outcome: Outcome) -> None:
+    def add(self, request: Hashable, instance: Hashable, outcome: TaskOutcome) -> None:
         """Remember a request; the oldest is forgotten when there are too many."""
         until = self._now() + self._seconds
         before = self._recall(self._instances, instance)
         _keep(self._instances, instance, _Memory(until, outcome, before.strikes + 1 if before else 1))
         _keep(self._requests, request, _Memory(until, outcome))
 
-    def outcome(self, request: Hashable, instance: Hashable) -> Outcome | None:
+    def outcome(self, request: Hashable, instance: Hashable) -> TaskOutcome | None:
         """Return how a request failed, or enough others for its instance; None when that is not known (any more)."""
         if memory := self._recall(self._requests, request):
             return memory.outcome

@@ -7,24 +7,24 @@ from typing import Final
 
 from osteon import metrics
 from osteon.contracts.imaging import INLINE_BYTES, Rendered, RenderRequested
-from osteon.dicom.pixels.orders import RenderOrder, Viewport, Window
+from osteon.dicom.pixels.render_request import RenderRequest, Viewport, Window
 from osteon.errors import OsteonError, Unavailable
 from osteon.logging import get_logger
-from osteon_imaging.attempts import Attempt, Attempts
-from osteon_imaging.pictures import Picture, Pictures
-from osteon_imaging.sources import Part
-from osteon_imaging.tasks import Failure, Outcome, RenderTask, Task
-from osteon_imaging.turns import Urgency
+from osteon_imaging.priority_semaphore import Urgency
+from osteon_imaging.render_cache import RenderCache, RenderedPicture
+from osteon_imaging.source_cache import ObjectRange
+from osteon_imaging.task_runner import TaskAttempt, TaskRunner
+from osteon_imaging.tasks import RenderTask, Task, TaskFailure, TaskOutcome
 
 log = get_logger(__name__)
 
 STATUS: Final = {
-    Failure.BAD_ORDER: 400,
-    Failure.NOT_POSSIBLE: 415,
-    Failure.DAMAGED: 415,
-    Failure.MEMORY: 500,
-    Failure.TIME: 504,
-    Failure.CRASH: 500,
+    TaskFailure.BAD_ORDER: 400,
+    TaskFailure.NOT_POSSIBLE: 415,
+    TaskFailure.DAMAGED: 415,
+    TaskFailure.MEMORY: 500,
+    TaskFailure.TIME: 504,
+    TaskFailure.CRASH: 500,
 }
 """What a failure is to a client of HTTP."""
 UNAVAILABLE: Final = 503
@@ -32,10 +32,10 @@ _KEPT_LATER: Final = 64
 """Pictures that wait to be kept at most, each of `INLINE_BYTES` at most; further ones are not."""
 
 
-class Rendering:
+class RenderService:
     """Answers requests for pictures; equal ones at the same time are one."""
 
-    def __init__(self, pictures: Pictures, attempts: Attempts) -> None:
+    def __init__(self, pictures: RenderCache, attempts: TaskRunner) -> None:
         self._pictures = pictures
         self._attempts = attempts
         self._flights: dict[tuple[str, bool], asyncio.Task[Rendered]] = {}
@@ -64,13 +64,13 @@ class Rendering:
             metrics.RENDER_CACHE_REQUESTS.labels("hit").inc()
             return _answer(message, key, picture)
         metrics.RENDER_CACHE_REQUESTS.labels("miss").inc()
-        part = Part(message.key, message.offset, message.length)
-        order = order_of(message)
+        part = ObjectRange(message.key, message.offset, message.length)
+        order = build_render_request(message)
 
         def task(common: Task) -> RenderTask:
             return RenderTask(**common.model_dump(), order=order)
 
-        attempt = Attempt(
+        attempt = TaskAttempt(
             request=key,
             part=part,
             task=task,
@@ -86,31 +86,31 @@ class Rendering:
         metrics.RENDER_SECONDS.labels(outcome.source_uid, message.how).observe(time.perf_counter() - began)
         return _answer(message, key, picture)
 
-    async def _keep(self, message: RenderRequested, key: str, outcome: Outcome, result: Path) -> Picture:
+    async def _keep(self, message: RenderRequested, key: str, outcome: TaskOutcome, result: Path) -> RenderedPicture:
         """Return what was made; a small one is kept later, and not at all when it is but samples of a frame."""
         metrics.RENDERED_BYTES.labels(outcome.media_type).inc(outcome.length)
-        picture = Picture(outcome.media_type, outcome.lengths, outcome.source_uid)
+        picture = RenderedPicture(outcome.media_type, outcome.lengths, outcome.source_uid)
         if outcome.length > INLINE_BYTES:
             await self._pictures.put(key, picture, result)
             return picture
         data = await asyncio.to_thread(result.read_bytes)
-        picture = Picture(outcome.media_type, outcome.lengths, outcome.source_uid, data)
+        picture = RenderedPicture(outcome.media_type, outcome.lengths, outcome.source_uid, data)
         if message.how != "frames" and len(self._keeping) < _KEPT_LATER:
             keeping = asyncio.create_task(self._put(key, picture))
             self._keeping.add(keeping)
             keeping.add_done_callback(self._keeping.discard)
         return picture
 
-    async def _put(self, key: str, picture: Picture) -> None:
+    async def _put(self, key: str, picture: RenderedPicture) -> None:
         try:
             await self._pictures.put(key, picture)
         except OsteonError as error:
             log.warning("picture not kept", key=key, reason=str(error))
 
 
-def order_of(message: RenderRequested) -> RenderOrder:
+def build_render_request(message: RenderRequested) -> RenderRequest:
     """Return what a worker understands."""
-    return RenderOrder(
+    return RenderRequest(
         how=message.how,
         media_type=message.media_type,
         frames=tuple(message.frames),
@@ -125,7 +125,7 @@ def order_of(message: RenderRequested) -> RenderOrder:
     )
 
 
-def _answer(message: RenderRequested, key: str, picture: Picture) -> Rendered:
+def _answer(message: RenderRequested, key: str, picture: RenderedPicture) -> Rendered:
     return Rendered(
         correlation_id=message.correlation_id,
         key=key,

@@ -5,10 +5,10 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from osteon.dicom.pixels.orders import RenderOrder
+from osteon.dicom.pixels.render_request import RenderRequest
 
 
-class Failure(StrEnum):
+class TaskFailure(StrEnum):
     """Why there is no result; a label of `osteon_imaging_failures_total`."""
 
     NOT_POSSIBLE = "not possible"
@@ -19,7 +19,7 @@ class Failure(StrEnum):
     CRASH = "crash"
 
 
-FATAL: Final = frozenset((Failure.MEMORY, Failure.TIME, Failure.CRASH))
+FATAL: Final = frozenset((TaskFailure.MEMORY, TaskFailure.TIME, TaskFailure.CRASH))
 """Those that end the worker."""
 PART: Final = ".part"
 """Ends the name of a file beside the destination that a worker may leave behind when it dies."""
@@ -55,7 +55,7 @@ class RenderTask(Task):
     """Make pictures of its frames."""
 
     kind: Literal["render"] = "render"
-    order: RenderOrder
+    order: RenderRequest
 
 
 _TASK: Final = TypeAdapter[TranscodeTask | RenderTask](
@@ -68,7 +68,7 @@ def read_task(line: str | bytes) -> TranscodeTask | RenderTask:
     return _TASK.validate_json(line)
 
 
-class Outcome(BaseModel):
+class TaskOutcome(BaseModel):
     """The new file, or why there is none. `lengths` are those of the pictures in it, which follow one another."""
 
     model_config = ConfigDict(frozen=True)
@@ -79,5 +79,5 @@ class Outcome(BaseModel):
     media_type: str = ""
     lengths: tuple[int, ...] = ()
     length: int = 0
-    failure: Failure | None = None
+    failure: TaskFailure | None = None
     error: str = ""

@@ -6,17 +6,17 @@ from typing import Any
 from osteon import metrics
 from osteon.contracts.imaging import Transcoded, TranscodeRequested
 from osteon.objects.port import Objects
-from osteon_imaging.attempts import Attempt, Attempts
-from osteon_imaging.cache import new_key
-from osteon_imaging.sources import Part
+from osteon_imaging.priority_semaphore import Urgency
+from osteon_imaging.source_cache import ObjectRange
+from osteon_imaging.task_runner import TaskAttempt, TaskRunner
 from osteon_imaging.tasks import Task, TranscodeTask
-from osteon_imaging.turns import Urgency
+from osteon_imaging.transcode_cleanup import new_key
 
 
-class Transcoding:
+class TranscodeService:
     """Answers requests for instances in another transfer syntax."""
 
-    def __init__(self, objects: Objects, attempts: Attempts) -> None:
+    def __init__(self, objects: Objects, attempts: TaskRunner) -> None:
         self._objects = objects
         self._attempts = attempts
 
@@ -26,12 +26,12 @@ class Transcoding:
         Raises `ObjectsUnavailable`: then there is no answer, and the request may be made again.
         """
         wanted: dict[str, Any] = {"targets": message.targets, "lossy": message.lossy, "quality": message.quality}
-        part = Part(message.key, message.offset, message.length)
+        part = ObjectRange(message.key, message.offset, message.length)
 
         def task(common: Task) -> TranscodeTask:
             return TranscodeTask(**common.model_dump(), **wanted)
 
-        attempt = Attempt(request=(part, repr(wanted)), part=part, task=task, urgency=Urgency.SOON)
+        attempt = TaskAttempt(request=(part, repr(wanted)), part=part, task=task, urgency=Urgency.SOON)
         began = time.perf_counter()
         async with self._attempts.made(attempt) as (outcome, result):
             if outcome.failure:

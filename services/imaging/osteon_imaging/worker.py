@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TextIO
 
 from osteon.errors import Invalid
-from osteon_imaging.tasks import PART, Failure, Outcome, RenderTask, TranscodeTask, read_task
+from osteon_imaging.tasks import PART, RenderTask, TaskFailure, TaskOutcome, TranscodeTask, read_task
 
 _HEAD = 64 << 10
 """Bytes in which the file meta information is."""
@@ -31,11 +31,11 @@ def main() -> None:
     for line in sys.stdin:
         outcome = perform(read_task(line))
         print(outcome.model_dump_json(), file=answers, flush=True)
-        if outcome.failure is Failure.MEMORY:
+        if outcome.failure is TaskFailure.MEMORY:
             return  # What a codec keeps after a refused allocation is not known.
 
 
-def perform(task: TranscodeTask | RenderTask) -> Outcome:
+def perform(task: TranscodeTask | RenderTask) -> TaskOutcome:
     """Do one task."""
     from osteon.dicom.pixels.errors import BadOrder, NotAnImage, NotPossible
 
@@ -44,29 +44,29 @@ def perform(task: TranscodeTask | RenderTask) -> Outcome:
             _limit_memory(task.memory + source.stat().st_size)
             return _render(task, source) if isinstance(task, RenderTask) else _transcode(task, source)
     except BadOrder as error:
-        return Outcome(failure=Failure.BAD_ORDER, error=str(error))
+        return TaskOutcome(failure=TaskFailure.BAD_ORDER, error=str(error))
     except (NotPossible, NotAnImage) as error:
-        return Outcome(failure=Failure.NOT_POSSIBLE, error=str(error))
+        return TaskOutcome(failure=TaskFailure.NOT_POSSIBLE, error=str(error))
     except Invalid as error:
-        return Outcome(failure=Failure.DAMAGED, error=str(error))
+        return TaskOutcome(failure=TaskFailure.DAMAGED, error=str(error))
     except MemoryError:
-        return Outcome(failure=Failure.MEMORY, error=f"needs more than {task.memory} bytes of memory")
+        return TaskOutcome(failure=TaskFailure.MEMORY, error=f"needs more than {task.memory} bytes of memory")
     finally:
         _begin_frame(0)
 
 
-def _transcode(task: TranscodeTask, source: Path) -> Outcome:
-    from osteon.dicom.pixels.geometry import Limits
-    from osteon.dicom.pixels.transcode import Wanted, transcode
+def _transcode(task: TranscodeTask, source: Path) -> TaskOutcome:
+    from osteon.dicom.pixels.geometry import PixelLimits
+    from osteon.dicom.pixels.transcode import TranscodeTarget, transcode
 
     done = transcode(
         source,
         Path(task.destination),
-        Wanted(targets=task.targets, lossy=task.lossy, quality=task.quality),
-        Limits(frame_bytes=task.frame_bytes),
+        TranscodeTarget(targets=task.targets, lossy=task.lossy, quality=task.quality),
+        PixelLimits(frame_bytes=task.frame_bytes),
         before_frame=lambda: _begin_frame(task.frame_seconds),
     )
-    return Outcome(
+    return TaskOutcome(
         source_uid=done.source_uid,
         transfer_syntax_uid=done.transfer_syntax_uid,
         sop_instance_uid=done.sop_instance_uid,
@@ -74,9 +74,9 @@ def _transcode(task: TranscodeTask, source: Path) -> Outcome:
     )
 
 
-def _render(task: RenderTask, source: Path) -> Outcome:
+def _render(task: RenderTask, source: Path) -> TaskOutcome:
     from osteon.dicom.part10 import read_part10
-    from osteon.dicom.pixels.geometry import Limits
+    from osteon.dicom.pixels.geometry import PixelLimits
     from osteon.dicom.pixels.rendering import render
 
     with source.open("rb") as file:
@@ -85,10 +85,10 @@ def _render(task: RenderTask, source: Path) -> Outcome:
         source,
         task.order,
         Path(task.destination),
-        Limits(frame_bytes=task.frame_bytes),
+        PixelLimits(frame_bytes=task.frame_bytes),
         before_frame=lambda: _begin_frame(task.frame_seconds),
     )
-    return Outcome(
+    return TaskOutcome(
         source_uid=meta.transfer_syntax_uid, media_type=made.media_type, lengths=made.lengths, length=made.length
     )
 

@@ -20,9 +20,9 @@ from osteon.runtime import Running, allow_open_files, until_available
 from osteon.sending.store_sender import StoreSender
 from osteon.service_stack import ServiceStack, service_stack
 from osteon.spool.spool import Spool
-from osteon_ingress.access import FILE, Access
-from osteon_ingress.doors import opened
-from osteon_ingress.handlers import Association, announce, indexed
+from osteon_ingress.authorization import FILE, ModalityAccessList
+from osteon_ingress.handlers import IngressAssociationHandler, acknowledge_indexed, publish_sealed_pack
+from osteon_ingress.listeners import open_listeners
 from osteon_ingress.move_progress import MoveProgressInbox
 from osteon_ingress.observer import AssociationObserver
 from osteon_ingress.settings import IngressBaseSettings, IngressServiceSettings, acceptor_config, spool_config
@@ -52,9 +52,11 @@ async def build_embedded(
     """
     allow_open_files()
     inputs = stack.inputs
-    publish = partial(announce, bus=bus, spool_id=settings.spool_id)
+    publish = partial(publish_sealed_pack, bus=bus, spool_id=settings.spool_id)
     spool = await Spool.open(spool_config(settings), publish)
-    access = Access(settings.unknown_aet_permissions, settings.spool_dir / FILE, check_host=settings.dicom_check_host)
+    access = ModalityAccessList(
+        settings.unknown_aet_permissions, settings.spool_dir / FILE, check_host=settings.dicom_check_host
+    )
     await access.load()
     ready = asyncio.Event()
     inbox = MoveProgressInbox()
@@ -69,29 +71,37 @@ async def build_embedded(
     metrics.ASSOCIATIONS_LIMIT.set(settings.max_associations)
     with suppress(TimeoutError):
         await asyncio.wait_for(ready.wait(), _CONNECT)
-    ports = await inputs.enter_async_context(opened(acceptor, settings.bind, settings, settings, proxied=proxied))
+    ports = await inputs.enter_async_context(
+        open_listeners(acceptor, settings.bind, settings, settings, proxied=proxied)
+    )
     return Running(checks={"spool": spool.check}, ports=ports)
 
 
 async def _talk_to_broker(
-    bus: Bus, spool: Spool, spool_id: str, *, inbox: MoveProgressInbox, access: Access, ready: asyncio.Event
+    bus: Bus, spool: Spool, spool_id: str, *, inbox: MoveProgressInbox, access: ModalityAccessList, ready: asyncio.Event
 ) -> None:
     """Declare and subscribe, which takes until there is a broker; then keep the list of modalities up to date."""
     await until_available("broker", partial(bus.declare, writer_queue(spool_id)))
-    await until_available("broker", partial(bus.subscribe, PackIndexed, partial(indexed, spool=spool)))
+    await until_available("broker", partial(bus.subscribe, PackIndexed, partial(acknowledge_indexed, spool=spool)))
     await until_available("broker", partial(inbox.subscribe, bus))
     ready.set()
     await access.follow(bus)
 
 
 def _handler(
-    info: AssociationInfo, *, spool: Spool, bus: Bus, access: Access, sender: StoreSender, inbox: MoveProgressInbox
-) -> Association:
+    info: AssociationInfo,
+    *,
+    spool: Spool,
+    bus: Bus,
+    access: ModalityAccessList,
+    sender: StoreSender,
+    inbox: MoveProgressInbox,
+) -> IngressAssociationHandler:
     if (reason := access.refuse(info)) is not None:
         raise AssociationRefused(reason)
     span = tracing.begin("association", kind="server", correlation_id=info.id, attributes=_shown(info))
     traced = replace(info, traceparent=span.traceparent)
-    return Association(traced, spool, bus, access, sender=sender, inbox=inbox, span=span)
+    return IngressAssociationHandler(traced, spool, bus, access, sender=sender, inbox=inbox, span=span)
 
 
 def _shown(info: AssociationInfo) -> dict[str, tracing.Attribute]:

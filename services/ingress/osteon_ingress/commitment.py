@@ -34,7 +34,7 @@ _NO_ANSWER: Final = Outcome(Status.PROCESSING_FAILURE, "storage commitment does 
 log = get_logger(__name__)
 
 
-class Commitments:
+class AssociationCommitments:
     """The storage commitment of one association."""
 
     def __init__(self, info: AssociationInfo, bus: Bus) -> None:

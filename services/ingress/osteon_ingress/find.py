@@ -14,15 +14,13 @@ from osteon.logging import get_logger
 PAGE_TIMEOUT: Final = 30.0
 """Seconds for one page."""
 
-MODALITY_WORKLIST: Final = "1.2.840.10008.5.1.4.31"
-
 log = get_logger(__name__)
 
 
 async def find(association: AssociationInfo, request: FindRequest, bus: Bus) -> AsyncGenerator[FindResponse]:
     """Give the matches as pending responses, then the final one. Closing the iterator stops asking for pages."""
     matches = 0
-    question = question_of(association, request)
+    question = build_find_request(association, request)
     while True:
         try:
             page = await bus.request(FIND, question, timeout=PAGE_TIMEOUT)
@@ -48,7 +46,7 @@ async def refuse_find(outcome: Outcome) -> AsyncGenerator[FindResponse]:
     yield FindResponse(outcome.status, comment=outcome.comment)
 
 
-def question_of(association: AssociationInfo, request: FindRequest) -> FindRequested:
+def build_find_request(association: AssociationInfo, request: FindRequest) -> FindRequested:
     """Return the request for the first page, with what extended negotiation agreed on (PS3.4 C.5.1.1)."""
     agreed = request.context.extended.ljust(4, b"\0")
     return FindRequested(

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from osteon import tracing
 from osteon.bus.port import Bus
 from osteon.contracts.packs import Origin, PackIndexed, PackSealed
+from osteon.dicom.models import WORKLIST_FIND
 from osteon.dimse.handler import (
     ActionRequest,
     AssociationInfo,
@@ -15,7 +16,7 @@ from osteon.dimse.handler import (
     MoveRequest,
     Outcome,
     PresentationContext,
-    Refusing,
+    RefusingHandler,
     Reporter,
     RetrieveResponse,
     StoreRequest,
@@ -27,18 +28,18 @@ from osteon.remotes.port import Permission
 from osteon.sending.store_sender import StoreSender
 from osteon.spool.sealed_pack import SealedPack
 from osteon.spool.spool import Spool
-from osteon_ingress.access import Access
-from osteon_ingress.commitment import Commitments
-from osteon_ingress.find import MODALITY_WORKLIST, find, refuse_find
-from osteon_ingress.measuring import outcome, responses
+from osteon_ingress.authorization import ModalityAccessList
+from osteon_ingress.commitment import AssociationCommitments
+from osteon_ingress.dimse_metrics import measure_outcome, measure_responses
+from osteon_ingress.find import find, refuse_find
 from osteon_ingress.move_progress import MoveProgressInbox
 from osteon_ingress.retrieve import get, move, refuse_retrieve
-from osteon_ingress.store import MeasuredSink, SenderCounts, count
+from osteon_ingress.store_metrics import MeasuredSink, SenderCounts, count_outcome
 
 log = get_logger(__name__)
 
 
-class Association(Refusing):
+class IngressAssociationHandler(RefusingHandler):
     """Handles the operations of one association."""
 
     def __init__(
@@ -46,7 +47,7 @@ class Association(Refusing):
         info: AssociationInfo,
         spool: Spool,
         bus: Bus,
-        access: Access,
+        access: ModalityAccessList,
         *,
         sender: StoreSender,
         inbox: MoveProgressInbox,
@@ -61,11 +62,11 @@ class Association(Refusing):
         self._bus = bus
         self._intake = spool.open_association(info)
         self._counts: SenderCounts | None = None
-        self._commitments = Commitments(info, bus)
+        self._commitments = AssociationCommitments(info, bus)
 
     async def echo(self) -> Outcome:
         """Answer a C-ECHO."""
-        return await outcome("c-echo", self._echo())
+        return await measure_outcome("c-echo", self._echo())
 
     def store(self, request: StoreRequest, context: PresentationContext) -> StoreSink | Outcome:
         """Begin a C-STORE."""
@@ -73,36 +74,36 @@ class Association(Refusing):
         if isinstance(opened, Outcome):
             log.warning("instance refused", correlation_id=self._info.id, instance=request.sop_instance_uid,
                         error=opened.comment)  # fmt: skip
-            count(opened)
+            count_outcome(opened)
             return opened
         self._counts = self._counts or SenderCounts(self._info.calling_aet)
         return MeasuredSink(opened, self._counts)
 
     def find(self, request: FindRequest) -> AsyncIterator[FindResponse]:
         """Answer a C-FIND."""
-        worklist = request.context.abstract_syntax == MODALITY_WORKLIST
+        worklist = request.context.abstract_syntax == WORKLIST_FIND
         refused = self._refusal(Permission.WORKLIST if worklist else Permission.FIND)
-        return responses("c-find", refuse_find(refused) if refused else find(self._info, request, self._bus))
+        return measure_responses("c-find", refuse_find(refused) if refused else find(self._info, request, self._bus))
 
     def move(self, request: MoveRequest) -> AsyncIterator[RetrieveResponse]:
         """Answer a C-MOVE."""
         refused = self._refusal(Permission.MOVE)
         source = refuse_retrieve(refused) if refused else move(self._info, request, self._bus, self._inbox)
-        return responses("c-move", source)
+        return measure_responses("c-move", source)
 
     def get(self, request: GetRequest) -> AsyncIterator[RetrieveResponse]:
         """Answer a C-GET."""
         refused = self._refusal(Permission.GET)
         source = refuse_retrieve(refused) if refused else get(self._info, request, self._bus, self._sender)
-        return responses("c-get", source)
+        return measure_responses("c-get", source)
 
     async def action(self, request: ActionRequest, reporter: Reporter | None) -> Outcome:
         """Take a request for storage commitment."""
-        return await outcome("n-action", self._action(request, reporter))
+        return await measure_outcome("n-action", self._action(request, reporter))
 
     async def report(self, report: EventReport) -> Outcome:
         """Take the report about a request of ours for storage commitment."""
-        return await outcome("n-event-report", self._report(report))
+        return await measure_outcome("n-event-report", self._report(report))
 
     async def _echo(self) -> Outcome:
         return self._refusal(Permission.ECHO) or Outcome(Status.SUCCESS)
@@ -129,7 +130,7 @@ class Association(Refusing):
             self._span.end()
 
 
-async def announce(pack: SealedPack, bus: Bus, spool_id: str) -> None:
+async def publish_sealed_pack(pack: SealedPack, bus: Bus, spool_id: str) -> None:
     """Tell the writers of this spool that a pack is ready; returns once the broker has confirmed."""
     message = PackSealed(
         correlation_id=pack.correlation_id,
@@ -157,6 +158,6 @@ async def announce(pack: SealedPack, bus: Bus, spool_id: str) -> None:
     log.info("pack sealed", pack=pack.pack_id, instances=pack.instances, correlation_id=pack.correlation_id)
 
 
-async def indexed(message: PackIndexed, spool: Spool) -> None:
+async def acknowledge_indexed(message: PackIndexed, spool: Spool) -> None:
     """A pack has its rows: answers that wait for it may go."""
     spool.pack_indexed(message.pack_id)

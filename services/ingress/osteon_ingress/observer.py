@@ -4,7 +4,7 @@ from typing_extensions import override
 
 from osteon import metrics
 from osteon.dimse.handler import AssociationInfo
-from osteon.dimse.observer import AcceptorObserver, Ended, Rejected
+from osteon.dimse.observer import AcceptorObserver, AssociationEnd, RejectReason
 
 
 class AssociationObserver(AcceptorObserver):
@@ -16,18 +16,18 @@ class AssociationObserver(AcceptorObserver):
         metrics.ASSOCIATIONS_OPEN.inc()
 
     @override
-    def rejected(self, info: AssociationInfo, reason: Rejected) -> None:
+    def rejected(self, info: AssociationInfo, reason: RejectReason) -> None:
         """An association has been rejected."""
         # Who was never let in can not use up the names that are told apart.
         metrics.ASSOCIATIONS_TOTAL.labels("rejected", *metrics.AETS.known(info.calling_aet)).inc()
 
     @override
-    def ended(self, info: AssociationInfo, how: Ended) -> None:
+    def ended(self, info: AssociationInfo, how: AssociationEnd) -> None:
         """An accepted association has ended."""
         metrics.ASSOCIATIONS_OPEN.dec()
         metrics.ASSOCIATIONS_TOTAL.labels(how.value, *metrics.AETS(info.calling_aet)).inc()
 
     @override
-    def unused(self, how: Ended) -> None:
+    def unused(self, how: AssociationEnd) -> None:
         """A connection has ended on which there never was an association."""
         metrics.CONNECTIONS_WITHOUT_ASSOCIATION.labels(result=how.value).inc()

@@ -16,6 +16,7 @@ from pynetdicom.association import Association
 from rich.console import Console
 from rich.table import Table
 
+from osteon.dicom.models import STUDY_ROOT
 from osteon.dimse.sop_classes import VERIFICATION
 from osteon.errors import OsteonError, Unavailable
 from osteon_standalone import demo
@@ -23,9 +24,6 @@ from osteon_standalone import demo
 T = TypeVar("T")
 _PATIENCE: Final = 30.0
 """Seconds for one answer."""
-_FIND: Final = "1.2.840.10008.5.1.4.1.2.2.1"
-_GET: Final = "1.2.840.10008.5.1.4.1.2.2.3"
-"""Study Root (PS3.4 C.6.2)."""
 _PENDING: Final = (0xFF00, 0xFF01)
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
 
@@ -161,8 +159,8 @@ def find(archive: Archive) -> str:
     """C-FIND of the series."""
     query = Dataset()
     query.QueryRetrieveLevel, query.StudyInstanceUID, query.SeriesInstanceUID = "SERIES", archive.study, ""
-    association = archive.associate([(_FIND,)])
-    answers = list(association.send_c_find(query, _FIND))
+    association = archive.associate([(STUDY_ROOT.find,)])
+    answers = list(association.send_c_find(query, STUDY_ROOT.find))
     association.release()
     found = sum(1 for status, _ in answers if "Status" in status and status.Status in _PENDING)
     return _succeeded(answers[-1][0], f"{found} series")
@@ -190,11 +188,11 @@ def retrieve(archive: Archive) -> str:
     query = Dataset()
     query.QueryRetrieveLevel, query.StudyInstanceUID = "STUDY", archive.study
     association = archive.associate(
-        [(_GET,), *kinds],
+        [(STUDY_ROOT.get,), *kinds],
         ext_neg=[build_role(uid, scp_role=True) for uid in sorted({uid for uid, _ in kinds})],
         evt_handlers=[(evt.EVT_C_STORE, take)],
     )
-    answers = list(association.send_c_get(query, _GET))
+    answers = list(association.send_c_get(query, STUDY_ROOT.get))
     association.release()
     missing = {str(d.SOPInstanceUID) for d in archive.datasets} - set(came)
     if missing:

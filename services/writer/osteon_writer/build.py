@@ -9,7 +9,7 @@ from functools import partial
 from osteon.bus.port import Bus
 from osteon.contracts.packs import PackIndexed, PackSealed
 from osteon.contracts.topology import writer_queue
-from osteon.dicom.reader import HeaderReader
+from osteon.dicom.header.reader import HeaderReader
 from osteon.objects.port import Objects
 from osteon.runtime import Running
 from osteon.service_stack import ServiceStack, service_stack

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from osteon.bus.port import Bus
 from osteon.contracts.packs import PackSealed, PackStored
-from osteon.dicom.reader import HeaderReader
+from osteon.dicom.header.reader import HeaderReader
 from osteon.errors import Invalid
 from osteon.logging import get_logger
 from osteon.objects.port import Objects

@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
-from osteon.dicom.query import Level
+from osteon.dicom.models import Level
 
 
 class ChangeType(StrEnum):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from osteon.dicom.identity import Identity
-from osteon.dicom.query import Level
+from osteon.dicom.models import Level
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,5 @@
 """Action and Event Information of storage commitment (PS3.4 Tables J.3-1 and J.3-2): data sets → items, and back."""
 
-import re
 import struct
 import zlib
 from collections.abc import Iterable, Iterator
@@ -9,10 +8,10 @@ from typing import Final
 
 from osteon.commitment.port import CommitmentFailure, CommitmentItem, FailureReason
 from osteon.dicom.deflate import inflate
+from osteon.dicom.element_walker import DataSetSpan, elements, items, whole_data_set
 from osteon.dicom.encoding import ITEM, LONG_VRS, Encoding, declared_encoding
 from osteon.dicom.errors import BadDataSet
-from osteon.dicom.spans import Span, elements, items, whole
-from osteon.dicom.uids import transfer_syntax
+from osteon.dicom.uids import is_uid, transfer_syntax
 from osteon.errors import Invalid
 
 MAX_LENGTH: Final = 16 << 20
@@ -23,7 +22,6 @@ _TRANSACTION: Final = 0x00081195
 _REASON: Final = 0x00081197
 _FAILED: Final = 0x00081198
 _REFERENCED: Final = 0x00081199
-_UID: Final = re.compile(r"[0-9.]{1,64}")
 
 
 class BadCommitmentInformation(Invalid):
@@ -49,7 +47,7 @@ def decode(data: bytes, transfer_syntax_uid: str) -> CommitmentInformation:
     if more:
         raise BadDataSet(f"the data set is longer than {MAX_LENGTH} bytes", "", MAX_LENGTH)
     order = "<" if syntax.little_endian else ">"
-    values = _values(whole(data, syntax))
+    values = _values(whole_data_set(data, syntax))
     return CommitmentInformation(
         _uid(values, _TRANSACTION, "Transaction UID"),
         tuple(_item(found) for found in _sequence(values, _REFERENCED)),
@@ -74,35 +72,35 @@ def encode(information: CommitmentInformation, transfer_syntax_uid: str) -> byte
     return body
 
 
-def _values(span: Span) -> dict[int, Span]:
+def _values(span: DataSetSpan) -> dict[int, DataSetSpan]:
     return {int(element.tag, 16): element.value for element in elements(span)}
 
 
-def _sequence(values: dict[int, Span], tag: int) -> Iterator[dict[int, Span]]:
+def _sequence(values: dict[int, DataSetSpan], tag: int) -> Iterator[dict[int, DataSetSpan]]:
     return (_values(item) for item in items(values[tag])) if tag in values else iter(())
 
 
-def _item(values: dict[int, Span]) -> CommitmentItem:
+def _item(values: dict[int, DataSetSpan]) -> CommitmentItem:
     return CommitmentItem(
         _uid(values, _SOP_CLASS, "Referenced SOP Class UID"), _uid(values, _SOP_INSTANCE, "Referenced SOP Instance UID")
     )
 
 
-def _uid(values: dict[int, Span], tag: int, name: str) -> str:
+def _uid(values: dict[int, DataSetSpan], tag: int, name: str) -> str:
     if tag not in values:
         raise BadCommitmentInformation(f"({tag >> 16:04X},{tag & 0xFFFF:04X}) {name} is missing")
     text = _raw(values[tag]).decode("latin-1").strip(" \0")
-    if not _UID.fullmatch(text):
-        raise BadCommitmentInformation(f"({tag >> 16:04X},{tag & 0xFFFF:04X}) {name} is no UID")
+    if not is_uid(text):
+        raise BadCommitmentInformation(f"({tag >> 16:04X},{tag & 0xFFFF:04X}) {name} is not a UID")
     return text
 
 
-def _reason(values: dict[int, Span], order: str) -> int:
+def _reason(values: dict[int, DataSetSpan], order: str) -> int:
     raw = _raw(values[_REASON]) if _REASON in values else b""
     return int(struct.unpack(f"{order}H", raw)[0]) if len(raw) == 2 else FailureReason.PROCESSING_FAILURE
 
 
-def _raw(span: Span) -> bytes:
+def _raw(span: DataSetSpan) -> bytes:
     return span.data[span.start : span.stop]
 
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 
-from osteon.dicom.query import Level
+from osteon.dicom.models import Level
 
 HELD: Final[dict[Level, tuple[str, ...]]] = {
     Level.PATIENT: (
@@ -56,6 +56,12 @@ COMPUTED: Final[dict[Level, tuple[str, ...]]] = {
 LEVEL_OF: Final[dict[str, Level]] = {
     keyword: level for table in (HELD, COMPUTED) for level, keywords in table.items() for keyword in keywords
 }
+
+
+def is_below(keyword: str, level: Level) -> bool:
+    """Whether the index holds an attribute at a level below `level`."""
+    at = LEVEL_OF.get(keyword)
+    return at is not None and at.is_below(level)
 
 
 def vr_of(keyword: str) -> str:

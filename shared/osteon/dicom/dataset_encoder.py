@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
-from osteon.dicom.repertoire import DEFAULT, UNICODE, NotInRepertoire, Repertoire
+from osteon.dicom.text_encoder import DEFAULT, UNICODE, CharacterNotEncodable, TextEncoder
 from osteon.dicom.uids import transfer_syntax
 
 Elements = Mapping[str, Mapping[str, Any]]
@@ -32,7 +32,7 @@ _MAX_DEPTH: Final = 100
 class DatasetEncoder:
     """Encodes data sets in one transfer syntax."""
 
-    def __init__(self, transfer_syntax_uid: str, preferred: Repertoire = UNICODE) -> None:
+    def __init__(self, transfer_syntax_uid: str, preferred: TextEncoder = UNICODE) -> None:
         """`preferred` is the character set of text that is not ASCII; what it lacks is written in UTF-8.
 
         Raises `UnknownTransferSyntax`.
@@ -49,7 +49,7 @@ class DatasetEncoder:
         for repertoire in self._choices[:-1]:
             try:
                 return self._finish(self._dataset(_with_charset(elements, repertoire), repertoire, 0))
-            except NotInRepertoire:
+            except CharacterNotEncodable:
                 continue
         return self._finish(self._dataset(_with_charset(elements, UNICODE), UNICODE, 0))
 
@@ -71,7 +71,7 @@ class DatasetEncoder:
         deflated = deflater.compress(encoded) + deflater.flush()
         return deflated + b"\0" * (len(deflated) % 2)
 
-    def _dataset(self, elements: Elements, repertoire: Repertoire, depth: int) -> bytes:
+    def _dataset(self, elements: Elements, repertoire: TextEncoder, depth: int) -> bytes:
         return b"".join([self._element(tag, e["vr"], self._value(e, repertoire, depth)) for tag, e in elements.items()])
 
     def _element(self, tag: str, vr: str, value: bytes) -> bytes:
@@ -86,7 +86,7 @@ class DatasetEncoder:
     def _pack_tag(self, tag: str) -> bytes:
         return struct.pack(self._order + "HH", int(tag[:4], 16), int(tag[4:], 16))
 
-    def _value(self, element: Mapping[str, Any], repertoire: Repertoire, depth: int) -> bytes:
+    def _value(self, element: Mapping[str, Any], repertoire: TextEncoder, depth: int) -> bytes:
         vr: str = element["vr"]
         values = element.get("Value")
         if values is None:
@@ -121,7 +121,7 @@ class DatasetEncoder:
             return words.tobytes()
         return data + b"\0" * (len(data) % 2)
 
-    def _items(self, items: Sequence[Elements | None], repertoire: Repertoire, depth: int) -> bytes:
+    def _items(self, items: Sequence[Elements | None], repertoire: TextEncoder, depth: int) -> bytes:
         if depth >= _MAX_DEPTH:
             return b""
         encoded = [self._dataset(item or {}, repertoire, depth + 1) for item in items]
@@ -129,7 +129,7 @@ class DatasetEncoder:
         return b"".join([start + struct.pack(self._order + "I", len(item)) + item for item in encoded])
 
 
-def _with_charset(elements: Elements, repertoire: Repertoire) -> Elements:
+def _with_charset(elements: Elements, repertoire: TextEncoder) -> Elements:
     if not repertoire.values:
         if _CHARSET_TAG not in elements:
             return elements

@@ -8,12 +8,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from osteon.dicom.attribute_names import describe, keyword_of, vr_of_tag
 from osteon.dicom.charset import character_set
 from osteon.dicom.dataset_encoder import NUMBER_FORMATS, TEXT_VRS
 from osteon.dicom.deflate import inflate
+from osteon.dicom.element_walker import DataSetSpan, RawElement, elements, items, whole_data_set
 from osteon.dicom.errors import BadDataSet
-from osteon.dicom.keys import describe, keyword_of, vr_of_tag
-from osteon.dicom.spans import Element, Span, elements, items, whole
 from osteon.dicom.uids import transfer_syntax
 from osteon.errors import Invalid
 
@@ -25,12 +25,12 @@ _CHARSET: Final = "00080005"
 _BINARY_VRS: Final = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "UN"})
 
 
-class BadKey(Invalid):
+class BadMatchingKey(Invalid):
     """A key sequence has more than one item (PS3.4 C.2.2.2.6), or a key has a VR that its attribute can not have."""
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
+class IdentifierKey:
     """One key attribute. `tags` and `path` (keywords, or tags of unknown attributes) lead to it through sequences.
 
     `text` is None for a sequence without keys: it is wanted as a whole.
@@ -46,7 +46,7 @@ class Key:
 class Identifier:
     """What a request asks. `charset` has the values of Specific Character Set (0008,0005)."""
 
-    keys: tuple[Key, ...]
+    keys: tuple[IdentifierKey, ...]
     charset: tuple[str, ...]
 
     def text(self, keyword: str) -> str:
@@ -55,7 +55,7 @@ class Identifier:
 
 
 def read_identifier(data: bytes, transfer_syntax_uid: str) -> Identifier:
-    """Decode an identifier; raises `BadDataSet`, `BadKey` and `UnknownTransferSyntax`."""
+    """Decode an identifier; raises `BadDataSet`, `BadMatchingKey` and `UnknownTransferSyntax`."""
     syntax = transfer_syntax(transfer_syntax_uid)
     more = len(data) > MAX_LENGTH
     if syntax.deflated:
@@ -63,7 +63,7 @@ def read_identifier(data: bytes, transfer_syntax_uid: str) -> Identifier:
         data = bytes(inflated)
     if more:
         raise BadDataSet(f"the identifier is longer than {MAX_LENGTH} bytes", "", MAX_LENGTH)
-    span = whole(data, syntax)
+    span = whole_data_set(data, syntax)
     charset = next((element.raw for element in elements(span) if element.tag == _CHARSET), b"")
     keys = _keys(span, (), _Decoder(charset, "<" if syntax.little_endian else ">"))
     return Identifier(tuple(keys), _values(charset))
@@ -73,9 +73,9 @@ def _values(charset: bytes) -> tuple[str, ...]:
     return tuple(part.strip(" \0") for part in charset.decode("ascii", "replace").split("\\")) if charset else ()
 
 
-def _keys(span: Span, above: tuple[str, ...], decoder: "_Decoder") -> Iterator[Key]:
+def _keys(span: DataSetSpan, above: tuple[str, ...], decoder: "_Decoder") -> Iterator[IdentifierKey]:
     if len(above) > MAX_DEPTH:
-        raise BadKey(f"{describe(above[:1])}: keys deeper than {MAX_DEPTH} sequences")
+        raise BadMatchingKey(f"{describe(above[:1])}: keys deeper than {MAX_DEPTH} sequences")
     for element in elements(span):
         if element.tag == _CHARSET or element.tag[4:] == "0000":  # group lengths (PS3.5 7.2) are no keys
             continue
@@ -84,16 +84,16 @@ def _keys(span: Span, above: tuple[str, ...], decoder: "_Decoder") -> Iterator[K
         if vr == "SQ":
             yield from _sequence(element, tags, decoder)
         else:
-            yield Key(tags, _path(tags), vr, decoder.text(element, vr))
+            yield IdentifierKey(tags, _path(tags), vr, decoder.text(element, vr))
 
 
-def _vr(element: Element) -> str:
+def _vr(element: RawElement) -> str:
     """Return the dictionary's VR, or the one that was sent where the dictionary has none or several."""
     sent, known = element.vr or "UN", vr_of_tag(element.tag)
     if "UN" in (sent, known):
         return known if sent == "UN" else sent
     if _kind(sent) != _kind(known):
-        raise BadKey(f"{describe((element.tag,))}: sent as VR {sent}, expected {known}")
+        raise BadMatchingKey(f"{describe((element.tag,))}: sent as VR {sent}, expected {known}")
     return known if _kind(known) == "text" else sent
 
 
@@ -103,12 +103,12 @@ def _kind(vr: str) -> str:
     return vr if vr == "SQ" or vr in _BINARY_VRS else "text"
 
 
-def _sequence(element: Element, tags: tuple[str, ...], decoder: "_Decoder") -> Iterator[Key]:
+def _sequence(element: RawElement, tags: tuple[str, ...], decoder: "_Decoder") -> Iterator[IdentifierKey]:
     found = list(items(element.value))
     if len(found) > 1:
-        raise BadKey(f"{describe((element.tag,))}: a key sequence has one item, not {len(found)}")
+        raise BadMatchingKey(f"{describe((element.tag,))}: a key sequence has one item, not {len(found)}")
     inner = list(_keys(found[0], tags, decoder)) if found else []
-    yield from inner or [Key(tags, _path(tags), "SQ", None)]
+    yield from inner or [IdentifierKey(tags, _path(tags), "SQ", None)]
 
 
 def _path(tags: Sequence[str]) -> tuple[str, ...]:
@@ -122,7 +122,7 @@ class _Decoder:
         self._charset = character_set(charset) if charset.strip(b" \\\0") else None
         self._order = order
 
-    def text(self, element: Element, vr: str) -> str:
+    def text(self, element: RawElement, vr: str) -> str:
         if vr in TEXT_VRS:
             raw = element.raw
             return self._charset.decode(raw, name=vr == "PN")[0] if self._charset else _guess(raw)

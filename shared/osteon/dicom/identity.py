@@ -7,7 +7,7 @@ from osteon.errors import Invalid
 
 
 class MissingIdentifier(Invalid):
-    """A data set lacks a UID that every instance must have, or carries one that is no UID (PS3.5 9.1)."""
+    """A data set lacks a UID that every instance must have, or carries one that is not a UID (PS3.5 9.1)."""
 
 
 @dataclass(frozen=True, slots=True)

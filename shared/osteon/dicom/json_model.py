@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from osteon.dicom.bulk import PIXEL_DATA
+from osteon.dicom.attribute_names import vr_of_tag
 from osteon.dicom.encoding import LONG_VRS, SHORT_VRS
-from osteon.dicom.keys import vr_of_tag
+from osteon.dicom.header.bulk import PIXEL_DATA
 from osteon.dicom.vr import BINARY
 from osteon.errors import Invalid
 

@@ -16,9 +16,10 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from osteon.dicom import moments
-from osteon.dicom.keys import describe, tag_of, vr_of_tag
-from osteon.dicom.query import Condition, DateTimeRange, Empty, Matching, OneOf, Range, Single, Wildcard
+from osteon.dicom import datetime_bounds
+from osteon.dicom.attribute_names import describe, tag_of, vr_of_tag
+from osteon.dicom.query import DateTimeRange, Empty, Matching, MatchingKey, OneOf, Range, Single, Wildcard
+from osteon.dicom.uids import is_uid
 from osteon.errors import Invalid
 
 WILDCARD_VRS: Final = frozenset({"AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"})
@@ -31,7 +32,6 @@ MAX_LENGTH: Final = 65_536
 MAX_VALUES: Final = 1_000
 
 # Data sets with a stray dot in a UID exist and must be found, so the dots' places are not checked.
-_UID: Final = re.compile(r"[0-9.]{1,64}", re.ASCII)
 _INTEGER: Final = re.compile(r"[+-]?[0-9]{1,19}", re.ASCII)
 _DECIMAL: Final = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?", re.ASCII)
 _AGE: Final = re.compile(r"[0-9]{3}[DWMY]", re.ASCII)
@@ -50,7 +50,7 @@ def parse_matching(keyword: str, text: str, *, vr: str = "") -> Matching | None:
 
 
 def parse_key(path: tuple[str, ...], text: str, *, vr: str = "", empty: bool = True) -> Matching | None:
-    """Do as `parse_matching` for an attribute in sequences, `path` being as in `Condition`.
+    """Do as `parse_matching` for an attribute in sequences, `path` being as in `MatchingKey`.
 
     `empty` says whether two quotation marks ask for an empty value (PS3.4 C.2.2.2.7) or are text.
     """
@@ -61,22 +61,22 @@ def parse_key(path: tuple[str, ...], text: str, *, vr: str = "", empty: bool = T
         raise BadValue(f"{describe(path)}: {error}") from None
 
 
-def condition(path: tuple[str, ...], text: str, *, vr: str = "", empty: bool = True) -> Condition | None:
+def condition(path: tuple[str, ...], text: str, *, vr: str = "", empty: bool = True) -> MatchingKey | None:
     """Return the condition that a key makes, None for universal matching; `empty` as in `parse_key`."""
     matching = parse_key(path, text, vr=vr, empty=empty)
-    return None if matching is None else Condition(path, matching)
+    return None if matching is None else MatchingKey(path, matching)
 
 
 def combine_datetimes(
-    conditions: Iterable[Condition | DateTimeRange], *, negotiated: bool = True
-) -> tuple[Condition | DateTimeRange, ...]:
+    conditions: Iterable[MatchingKey | DateTimeRange], *, negotiated: bool = True
+) -> tuple[MatchingKey | DateTimeRange, ...]:
     """Replace each pair of conditions on a date and on its time by one, when `negotiated` (PS3.4 C.2.2.2.5.4).
 
     Only such a pair can have a range of times that crosses midnight; raises `BadValue` for any other.
     """
     given = _combine(tuple(conditions)) if negotiated else tuple(conditions)
     for made in given:
-        if isinstance(made, Condition) and isinstance(made.matching, Range) and _is_reversed(made.matching):
+        if isinstance(made, MatchingKey) and isinstance(made.matching, Range) and _is_reversed(made.matching):
             raise BadValue(f"{describe(made.path)}: a range of times that crosses midnight needs combined matching")
     return given
 
@@ -85,24 +85,24 @@ def _is_reversed(made: Range) -> bool:
     return made.low is not None and made.high is not None and made.low > made.high
 
 
-def _combine(given: tuple[Condition | DateTimeRange, ...]) -> tuple[Condition | DateTimeRange, ...]:
-    plain = {c.path: c for c in given if isinstance(c, Condition) and len(c.path) == 1}
-    result: list[Condition | DateTimeRange] = []
+def _combine(given: tuple[MatchingKey | DateTimeRange, ...]) -> tuple[MatchingKey | DateTimeRange, ...]:
+    plain = {c.path: c for c in given if isinstance(c, MatchingKey) and len(c.path) == 1}
+    result: list[MatchingKey | DateTimeRange] = []
     taken: set[tuple[str, ...]] = set()
     for path, date in plain.items():
         time = plain.get((path[0].removesuffix("Date") + "Time",)) if path[0].endswith("Date") else None
         if time is not None and (both := _combined(date, time)) is not None:
             taken |= {path, time.path}
             result.append(both)
-    return (*result, *(c for c in given if not (isinstance(c, Condition) and c.path in taken)))
+    return (*result, *(c for c in given if not (isinstance(c, MatchingKey) and c.path in taken)))
 
 
-def _combined(date: Condition, time: Condition) -> DateTimeRange | None:
+def _combined(date: MatchingKey, time: MatchingKey) -> DateTimeRange | None:
     days, hours = _bounds(date.matching), _bounds(time.matching)
     if days is None or hours is None:
         return None
-    low = None if days[0] is None else days[0] + (hours[0] or moments.FIRST_TIME)
-    high = None if days[1] is None else days[1] + (hours[1] or moments.LAST_TIME)
+    low = None if days[0] is None else days[0] + (hours[0] or datetime_bounds.FIRST_TIME)
+    high = None if days[1] is None else days[1] + (hours[1] or datetime_bounds.LAST_TIME)
     if low is not None and high is not None and low > high:
         raise BadValue(f"{describe(date.path)} and {describe(time.path)}: the range ends before it begins")
     return DateTimeRange(date.path[0], time.path[0], low, high)
@@ -183,18 +183,18 @@ def _temporal(vr: str, value: str) -> Matching | None:
     return made
 
 
-_TEMPORAL: Final[dict[str, Callable[[str], moments.Bounds]]] = {
-    "DA": moments.date_bounds,
-    "TM": moments.time_bounds,
-    "DT": moments.datetime_bounds,
+_TEMPORAL: Final[dict[str, Callable[[str], datetime_bounds.Bounds]]] = {
+    "DA": datetime_bounds.date_bounds,
+    "TM": datetime_bounds.time_bounds,
+    "DT": datetime_bounds.datetime_bounds,
 }
 
 
 def _check(vr: str, value: str) -> str:
     match vr:
         case "UI":
-            if not _UID.fullmatch(value):
-                raise Invalid(f"{value[:80]!r} is no UID: expected at most 64 digits and dots, without wild cards")
+            if not is_uid(value):
+                raise Invalid(f"{value[:80]!r} is not a UID: expected digits and dots, at most 64, without wild cards")
             return value
         case "IS" | "US" | "SS" | "UL" | "SL" | "UV" | "SV":
             if not _INTEGER.fullmatch(value):

@@ -3,7 +3,6 @@
 Elements stand in ascending order (PS3.5 7.1), so all identifiers are found before group 0022, long before pixel data.
 """
 
-import re
 from typing import Final
 
 from osteon.dicom.charset import character_set
@@ -19,7 +18,7 @@ from osteon.dicom.encoding import (
 )
 from osteon.dicom.errors import BadDataSet, TruncatedDataSet
 from osteon.dicom.identity import Identity, MissingIdentifier
-from osteon.dicom.uids import transfer_syntax
+from osteon.dicom.uids import is_uid, transfer_syntax
 
 _CHARACTER_SET: Final = 0x00080005
 _SOP_CLASS: Final = 0x00080016
@@ -34,7 +33,6 @@ _UIDS: Final = {
     _STUDY: "Study Instance UID (0020,000D)",
     _SERIES: "Series Instance UID (0020,000E)",
 }
-_UID: Final = re.compile(rb"[0-9][0-9.]{0,63}")
 _LONGEST: Final = 1024
 """Bytes of an identifier. The standard allows 64 characters, which take at most some hundred bytes."""
 
@@ -120,11 +118,11 @@ def _bounded(skipped: int, tag: int, position: int) -> int:
 def _identity(found: dict[int, bytes]) -> Identity:
     uids = []
     for tag, name in _UIDS.items():
-        uid = found.get(tag, b"").strip(b" \0")
-        if not _UID.fullmatch(uid):
-            reason = f"is {uid[:80]!r}, which is no UID" if uid else "is missing"
+        uid = found.get(tag, b"").strip(b" \0").decode("latin-1")
+        if not is_uid(uid):
+            reason = f"is {uid[:80]!r}, which is not a UID" if uid else "is missing"
             raise MissingIdentifier(f"{name} {reason}")
-        uids.append(uid.decode("ascii"))
+        uids.append(uid)
     sop_class, sop, study, series = uids
     patient, _ = character_set(found.get(_CHARACTER_SET, b"")).decode(found.get(_PATIENT_ID, b""))
     return Identity(patient.strip(" \0"), study, series, sop, sop_class)

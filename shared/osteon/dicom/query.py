@@ -1,25 +1,12 @@
-"""What a search asks: levels, query keys and the kinds of matching of PS3.4 C.2.2.2.
+"""What a search asks: its level, query keys and the kinds of matching of PS3.4 C.2.2.2.
 
 C-FIND identifiers, QIDO-RS parameters and `/tools/find` bodies are all turned into a `Search`; `osteon.index` alone
 turns a `Search` into SQL.
 """
 
 from dataclasses import dataclass
-from enum import StrEnum
 
-
-class Level(StrEnum):
-    """Query/Retrieve Level (0008,0052), from the root downwards (PS3.4 C.6.1.1)."""
-
-    PATIENT = "PATIENT"
-    STUDY = "STUDY"
-    SERIES = "SERIES"
-    IMAGE = "IMAGE"
-
-    @property
-    def depth(self) -> int:
-        """0 for PATIENT to 3 for IMAGE."""
-        return list(Level).index(self)
+from osteon.dicom.models import Level
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +47,7 @@ Matching = Single | OneOf | Wildcard | Range | Empty
 
 
 @dataclass(frozen=True, slots=True)
-class Condition:
+class MatchingKey:
     """One matching key. Universal matching is the absence of a condition.
 
     `path` is the attribute's keyword, behind those of the sequences that hold it:
@@ -97,7 +84,7 @@ class Search:
     """All conditions must hold (AND). Conditions may be on the level searched and on any level above it."""
 
     level: Level
-    conditions: tuple[Condition | DateTimeRange, ...] = ()
+    conditions: tuple[MatchingKey | DateTimeRange, ...] = ()
     fuzzy: bool = False
     """Person names match word by word, in any order, by their beginning or by their sound."""
     case_sensitive: bool = False

@@ -1,13 +1,27 @@
-"""Transfer syntaxes (PS3.5 section 10 and annex A, PS3.6 table A-1), retired ones included, and Osteon's own UIDs.
+"""What a UID is, transfer syntaxes (PS3.5 9.1, 10 and annex A, PS3.6 table A-1), and Osteon's own UIDs.
 
-The table is the documentation: the header reader decides from it how a data set is encoded, the upper layer which
-transfer syntaxes it can accept.
+The table of transfer syntaxes is the documentation: the header reader decides from it how a data set is encoded, the
+upper layer which transfer syntaxes it can accept.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Final
 
 from osteon.dicom.errors import UnknownTransferSyntax
+
+MAX_UID_LENGTH: Final = 64
+"""Characters of a UID at most (PS3.5 9.1)."""
+_UID: Final = re.compile(r"[0-9]+(?:\.[0-9]+)*")
+
+
+def is_uid(text: str) -> bool:
+    """Whether a text, without padding, is a UID: at most 64 characters, components of digits, none empty (PS3.5 9.1).
+
+    Leading zeros, which PS3.5 forbids, are accepted: equipment writes them, and its images must not be lost for that.
+    """
+    return len(text) <= MAX_UID_LENGTH and _UID.fullmatch(text) is not None
+
 
 IMPLEMENTATION_CLASS_UID: Final = "2.25.66337932401790318040938801423689179506"
 """Names Osteon in file meta information and in associations (PS3.7 D.3.3.2)."""

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from osteon.dicom.keys import keyword_of
+from osteon.dicom.attribute_names import keyword_of
 from osteon.dicom.private_blocks import creators_of, is_creator, is_private
 
 NAMESPACE: Final = "http://dicom.nema.org/PS3.19/models/NativeDICOM"

@@ -9,10 +9,11 @@ from typing import ParamSpec
 from osteon.dimse.association import AcceptedAssociation
 from osteon.dimse.config import AcceptorConfig
 from osteon.dimse.handler import AssociationHandler, AssociationInfo
-from osteon.dimse.observer import AcceptorObserver, Ended, Rejected
-from osteon.dimse.proxied import Address, Proxied
-from osteon.dimse.secure import SecureTransport
-from osteon.dimse.tls import TlsOf
+from osteon.dimse.observer import AcceptorObserver, AssociationEnd, RejectReason
+from osteon.dimse.proxy_protocol import Address, ProxyProtocolReader
+from osteon.dimse.tls import TlsContextProvider
+from osteon.dimse.tls_transport import TlsTransport
+from osteon.dimse.transport import TransportConnection
 from osteon.logging import get_logger
 
 P = ParamSpec("P")
@@ -20,11 +21,11 @@ HandlerFactory = Callable[[AssociationInfo], AssociationHandler]
 
 _READ_SIZE = 256 << 10
 _BACKLOG = 1024
-_LOOK_EVERY = 1.0
-"""Seconds between looks at the connections that are not read."""
-_LAST_WORDS = 1.0
+_RESET_CHECK_SECONDS = 1.0
+"""Between checks of the connections that are not read."""
+_ABORT_SECONDS = 1.0
 """Seconds that a peer has to read A-ABORT when the acceptor closes."""
-_HANDLER_PATIENCE = 10.0
+_HANDLER_SECONDS = 10.0
 """Seconds that handlers have to finish after their associations were aborted."""
 _log = get_logger(__name__)
 
@@ -48,8 +49,8 @@ class Acceptor:
         self._connections: set[AcceptedAssociation] = set()
         self._associations: set[AcceptedAssociation] = set()
         self._waiting: dict[AcceptedAssociation, None] = {}
-        self._looking: asyncio.TimerHandle | None = None
-        self._farewells: set[asyncio.Task[None]] = set()
+        self._reset_timer: asyncio.TimerHandle | None = None
+        self._closing_handlers: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
 
     @property
@@ -57,7 +58,7 @@ class Acceptor:
         """Associations that are open now."""
         return len(self._associations)
 
-    async def start(self, host: str, port: int, tls: TlsOf | None = None, *, proxied: bool = False) -> int:
+    async def start(self, host: str, port: int, tls: TlsContextProvider | None = None, *, proxied: bool = False) -> int:
         """Listen; return the port, which the system chooses when `port` is 0. Raises `OSError` when it can not.
 
         With `tls` associations on this port are secure: it tells the context for each connection. Call it again for
@@ -67,21 +68,24 @@ class Acceptor:
         # One buffer for all: a read is consumed before the loop reads again, whatever connection comes next.
         buffer = memoryview(bytearray(_READ_SIZE))
 
-        def connection(remote: Address | None = None) -> AcceptedAssociation:
+        def accept(remote: Address | None = None) -> AcceptedAssociation:
             association = AcceptedAssociation(loop, self, buffer, remote)
             self._connections.add(association)
             return association
 
-        def secure(context: TlsOf, encrypted: memoryview, remote: Address | None = None) -> SecureTransport:
-            return SecureTransport(loop, connection(remote), context(), encrypted)
+        def secure(context: TlsContextProvider, encrypted: memoryview, remote: Address | None = None) -> TlsTransport:
+            return TlsTransport(loop, accept(remote), context(), encrypted)
+
+        def plain(remote: Address | None = None) -> TransportConnection:
+            return accept(remote).protocol
 
         self._closing = False
-        made = connection if tls is None else partial(secure, tls, memoryview(bytearray(_READ_SIZE)))
-        first = partial(Proxied, loop, made, self.config.artim_timeout) if proxied else made
+        protocol = plain if tls is None else partial(secure, tls, memoryview(bytearray(_READ_SIZE)))
+        first = partial(ProxyProtocolReader, loop, protocol, self.config.artim_timeout) if proxied else protocol
         server = await loop.create_server(first, host, port, backlog=_BACKLOG, reuse_address=True)
         self._servers.append(server)
-        if self._looking is None:
-            self._look()
+        if self._reset_timer is None:
+            self._check_resets()
         return int(server.sockets[0].getsockname()[1])
 
     async def close(self, grace: float = 0.0) -> None:
@@ -96,52 +100,52 @@ class Acceptor:
             association.close_if_unused()
         await self._until(lambda: not self._associations, grace)
         for association in list(self._connections):
-            association.abort(Ended.SHUT_DOWN, "the acceptor closes")
-        await self._until(lambda: not self._connections, _LAST_WORDS)
+            association.upper_layer.abort(AssociationEnd.SHUT_DOWN, "the acceptor closes")
+        await self._until(lambda: not self._connections, _ABORT_SECONDS)
         for association in list(self._connections):
-            association.close()
-        await self._until(lambda: not self._connections, _LAST_WORDS)
+            association.upper_layer.close()
+        await self._until(lambda: not self._connections, _ABORT_SECONDS)
         self._servers.clear()
-        if self._looking is not None:
-            self._looking.cancel()
-            self._looking = None
+        if self._reset_timer is not None:
+            self._reset_timer.cancel()
+            self._reset_timer = None
         await self._finish_handlers()
 
     # What associations call.
 
-    def admit(self) -> Rejected | None:
+    def admit(self) -> RejectReason | None:
         """Return why no further association can be taken, or None."""
         if self._closing:
-            return Rejected.TEMPORARY_CONGESTION
-        return Rejected.LOCAL_LIMIT_EXCEEDED if self.associations >= self.config.max_associations else None
+            return RejectReason.TEMPORARY_CONGESTION
+        return RejectReason.LOCAL_LIMIT_EXCEEDED if self.associations >= self.config.max_associations else None
 
     def accepted(self, association: AcceptedAssociation) -> None:
         """Count an association that has begun."""
         self._associations.add(association)
         self._waiting.pop(association, None)
         if association.info is not None:
-            self._tell(self._observer.accepted, association.info)
+            self._notify(self._observer.accepted, association.info)
 
-    def rejected(self, info: AssociationInfo, reason: Rejected) -> None:
+    def rejected(self, info: AssociationInfo, reason: RejectReason) -> None:
         """Pass on a rejection."""
-        self._tell(self._observer.rejected, info, reason)
+        self._notify(self._observer.rejected, info, reason)
 
-    def ended(self, association: AcceptedAssociation, how: Ended) -> None:
+    def ended(self, association: AcceptedAssociation, how: AssociationEnd) -> None:
         """Close the handler of an association that has ended."""
         self._associations.discard(association)
-        self.waits(association)
+        self.connection_opened(association)
         self._changed.set()
         if association.info is not None:
-            self._tell(self._observer.ended, association.info, how)
-        task = asyncio.get_running_loop().create_task(association.farewell())
-        self._farewells.add(task)
-        task.add_done_callback(self._farewells.discard)
+            self._notify(self._observer.ended, association.info, how)
+        task = asyncio.get_running_loop().create_task(association.wait_closed())
+        self._closing_handlers.add(task)
+        task.add_done_callback(self._closing_handlers.discard)
 
-    def unused(self, how: Ended) -> None:
+    def unused(self, how: AssociationEnd) -> None:
         """Pass on that a connection was of no use."""
-        self._tell(self._observer.unused, how)
+        self._notify(self._observer.unused, how)
 
-    def waits(self, association: AcceptedAssociation) -> None:
+    def connection_opened(self, association: AcceptedAssociation) -> None:
         """Count a connection without an association, and close the one that waits longest when there are too many.
 
         Not the newest: who wants an association asks for it at once, so that others get through while somebody
@@ -151,20 +155,20 @@ class Acceptor:
         if len(self._waiting) > self.config.max_waiting:
             oldest = next(iter(self._waiting))
             del self._waiting[oldest]
-            oldest.crowd_out()
+            oldest.evict()
 
-    def gone(self, association: AcceptedAssociation) -> None:
+    def connection_closed(self, association: AcceptedAssociation) -> None:
         """Forget a connection."""
         self._connections.discard(association)
         self._waiting.pop(association, None)
         self._changed.set()
 
-    def _look(self) -> None:
+    def _check_resets(self) -> None:
         for association in tuple(self._associations):
-            association.look()
-        self._looking = asyncio.get_running_loop().call_later(_LOOK_EVERY, self._look)
+            association.protocol.check_reset()
+        self._reset_timer = asyncio.get_running_loop().call_later(_RESET_CHECK_SECONDS, self._check_resets)
 
-    def _tell(self, what: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
+    def _notify(self, what: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
         # A metric that fails must not end an association.
         try:
             what(*args, **kwargs)
@@ -179,8 +183,8 @@ class Acceptor:
                     await self._changed.wait()
 
     async def _finish_handlers(self) -> None:
-        if self._farewells:
-            _, late = await asyncio.wait(self._farewells, timeout=_HANDLER_PATIENCE)
+        if self._closing_handlers:
+            _, late = await asyncio.wait(self._closing_handlers, timeout=_HANDLER_SECONDS)
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)

@@ -7,75 +7,86 @@ from typing import Protocol
 
 import structlog
 
-from osteon.dimse import negotiation, pdu, proposal
+from osteon.dimse import associate_rq, negotiation, pdu
+from osteon.dimse.associate_rq import AssociateRequest
 from osteon.dimse.config import AcceptorConfig
-from osteon.dimse.connection import Timeouts
-from osteon.dimse.exchange import Exchange
 from osteon.dimse.fsm import State
 from osteon.dimse.handler import AssociationHandler, AssociationInfo
-from osteon.dimse.observer import AssociationRefused, Ended, Rejected
-from osteon.dimse.proposal import Proposal
-from osteon.dimse.user import ServiceUser
+from osteon.dimse.message_exchange import MessageExchange
+from osteon.dimse.observer import AssociationEnd, AssociationRefused, RejectReason
+from osteon.dimse.pdu import PduType
+from osteon.dimse.service_user import ServiceUser
+from osteon.dimse.transport import TransportConnection
+from osteon.dimse.upper_layer import Timeouts, UpperLayer
 from osteon.logging import get_logger
 
 _log = get_logger(__name__)
 
 
-class Desk(Protocol):
+class AcceptorCallbacks(Protocol):
     """The acceptor as an association sees it."""
 
     config: AcceptorConfig
     handler_factory: Callable[[AssociationInfo], AssociationHandler]
 
-    def admit(self) -> Rejected | None:
+    def admit(self) -> RejectReason | None:
         """Return why no further association can be taken, or None."""
 
     def accepted(self, association: "AcceptedAssociation") -> None:
         """An association has begun."""
 
-    def rejected(self, info: AssociationInfo, reason: Rejected) -> None:
+    def rejected(self, info: AssociationInfo, reason: RejectReason) -> None:
         """An association has been rejected."""
 
-    def ended(self, association: "AcceptedAssociation", how: Ended) -> None:
+    def ended(self, association: "AcceptedAssociation", how: AssociationEnd) -> None:
         """An association has ended."""
 
-    def unused(self, how: Ended) -> None:
+    def unused(self, how: AssociationEnd) -> None:
         """There will be no association on a connection."""
 
-    def waits(self, association: "AcceptedAssociation") -> None:
+    def connection_opened(self, association: "AcceptedAssociation") -> None:
         """A connection is open."""
 
-    def gone(self, association: "AcceptedAssociation") -> None:
+    def connection_closed(self, association: "AcceptedAssociation") -> None:
         """The connection is closed."""
 
 
-class AcceptedAssociation(Exchange):
-    """A connection that somebody opened to us, and the association on it."""
+class AcceptedAssociation:
+    """An association that a peer asks for, from the opening of its connection to the end of its handler."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, desk: Desk, buffer: memoryview, remote: tuple[str, int] | None = None
+        self,
+        loop: asyncio.AbstractEventLoop,
+        callbacks: AcceptorCallbacks,
+        buffer: memoryview,
+        remote: tuple[str, int] | None = None,
     ) -> None:
-        """`remote` is who calls when somebody else made the connection for them."""
-        config = desk.config
-        super().__init__(loop, Timeouts(config.artim_timeout, config.dimse_timeout, config.network_timeout), buffer)
+        """`remote` is the address of the caller when a balancer made the connection."""
+        config = callbacks.config
+        timeouts = Timeouts(config.artim_timeout, config.dimse_timeout, config.network_timeout)
+        self.upper_layer = UpperLayer(loop, timeouts, buffer, self)
+        self.exchange = MessageExchange(self.upper_layer)
         self.info: AssociationInfo | None = None
         self.handler: AssociationHandler | None = None
-        self._desk = desk
+        self._callbacks = callbacks
         self._remote = remote or ("", 0)
         self._secured_by = ""
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+    @property
+    def protocol(self) -> TransportConnection:
+        """What the loop, or a transport in between, gives the connection's bytes to."""
+        return self.upper_layer.transport
+
+    def on_connected(self) -> None:
         """Note the peer's address."""
         if not self._remote[0]:
-            peer = transport.get_extra_info("peername") or ("", 0)
+            peer = self.protocol.extra_info("peername") or ("", 0)
             self._remote = (str(peer[0]), int(peer[1]))
-        super().connection_made(transport)
-        self._desk.waits(self)
+        self._callbacks.connection_opened(self)
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Tell the acceptor."""
-        super().connection_lost(exc)
-        self._desk.gone(self)
+    def on_disconnected(self) -> None:
+        """Report the end of the connection to the acceptor."""
+        self._callbacks.connection_closed(self)
 
     def secured(self, by: str) -> None:
         """Note how the connection became secure."""
@@ -83,45 +94,44 @@ class AcceptedAssociation(Exchange):
 
     def insecure(self, why: str) -> None:
         """Close a connection that did not become secure."""
-        self._finish(Ended.INSECURE, why)
-        self.close()
+        self.upper_layer.end(AssociationEnd.INSECURE, why)
 
     # Negotiation.
 
-    def on_request(self, body: bytes) -> None:
+    def on_associate(self, kind: PduType, body: bytes) -> None:  # noqa: ARG002  # an acceptor gets one kind only
         """Accept or reject."""
-        asked = proposal.decode(body)
+        asked = associate_rq.decode(body)
         info = self._describe(asked)
-        reason = negotiation.refuse(self._desk.config, asked) or self._desk.admit()
+        reason = negotiation.refuse(self._callbacks.config, asked) or self._callbacks.admit()
         if reason is None:
             reason = self._accept(info, asked, body)
         if reason is not None:
             _log.warning("association_rejected", reason=reason.name, **_names(info))
-            self._desk.rejected(info, reason)
-            self.reject(pdu.reject(*reason.value))
+            self._callbacks.rejected(info, reason)
+            self.upper_layer.reject(pdu.reject(*reason.value))
 
-    def _accept(self, info: AssociationInfo, asked: Proposal, body: bytes) -> Rejected | None:
-        self._context.run(structlog.contextvars.bind_contextvars, correlation_id=info.id)
-        config = self._desk.config
+    def _accept(self, info: AssociationInfo, asked: AssociateRequest, body: bytes) -> RejectReason | None:
+        self.exchange.context.run(structlog.contextvars.bind_contextvars, correlation_id=info.id)
+        config = self._callbacks.config
         try:
             agreement = negotiation.agree(config, asked, body)
-            handler = self._context.copy().run(self._desk.handler_factory, info)
+            handler = self.exchange.context.copy().run(self._callbacks.handler_factory, info)
         except AssociationRefused as refused:
             return refused.reason
         except Exception:
             _log.exception("association_failed", **_names(info))
-            return Rejected.TEMPORARY_CONGESTION
+            return RejectReason.TEMPORARY_CONGESTION
         self.info, self.handler = info, handler
-        invoker = self.begin_exchange(agreement, handler, config, performed=agreement.window, invoked=1)
+        invoker = self.exchange.begin(agreement, handler, config, performed=agreement.window, invoked=1)
         contexts = [accepted.context for accepted in agreement.contexts.values()]
-        self.user = ServiceUser(invoker, contexts, is_requestor=False)
+        self.exchange.user = ServiceUser(invoker, contexts, is_requestor=False)
         details = {"contexts": len(agreement.contexts), "skipped": asked.skipped, "tls": self._secured_by}
         _log.info("association_accepted", **details, **_names(info))
-        self._desk.accepted(self)
-        self.established(agreement.answer)
+        self._callbacks.accepted(self)
+        self.upper_layer.establish(agreement.answer)
         return None
 
-    def _describe(self, asked: Proposal) -> AssociationInfo:
+    def _describe(self, asked: AssociateRequest) -> AssociationInfo:
         return AssociationInfo(
             id=secrets.token_hex(16),
             calling_aet=asked.calling_aet,
@@ -135,37 +145,36 @@ class AcceptedAssociation(Exchange):
 
     # The end.
 
-    def on_ended(self, how: Ended, detail: str) -> None:
+    def on_ended(self, how: AssociationEnd, detail: str) -> None:
         """Stop what is in flight and tell the acceptor."""
         if self.info is None:
             # Health checks come all day long, and a flood of connections must not flood the log: both are counted.
-            note = _log.debug if how in {Ended.LOST, Ended.CROWDED_OUT} else _log.info
-            note = _log.warning if how is Ended.INSECURE else note
+            note = _log.debug if how in {AssociationEnd.LOST, AssociationEnd.CROWDED_OUT} else _log.info
+            note = _log.warning if how is AssociationEnd.INSECURE else note
             note("connection_ended", how=how.value, detail=detail, remote=_address(self._remote))
-            self._desk.unused(how)
+            self._callbacks.unused(how)
             return
-        self.end_exchange(how, detail)
-        level = _log.info if how is Ended.RELEASED else _log.warning
+        self.exchange.end(how, detail)
+        level = _log.info if how is AssociationEnd.RELEASED else _log.warning
         level("association_ended", how=how.value, detail=detail, **_names(self.info))
-        self._desk.ended(self, how)
+        self._callbacks.ended(self, how)
 
     def close_if_unused(self) -> None:
         """Close a connection on which no association was asked for yet."""
-        if self.state is State.AWAITING_REQUEST:
-            self.close()
+        if self.upper_layer.state is State.AWAITING_REQUEST:
+            self.upper_layer.close()
 
-    def crowd_out(self) -> None:
+    def evict(self) -> None:
         """Close a connection without an association to make room for another."""
-        self._finish(Ended.CROWDED_OUT)
-        self.close()
+        self.upper_layer.end(AssociationEnd.CROWDED_OUT)
 
-    async def farewell(self) -> None:
+    async def wait_closed(self) -> None:
         """Wait for what is in flight, then close the handler. When cancelled, cancel what is in flight."""
         try:
-            while self.tasks:
-                await asyncio.wait(self.tasks)
+            while self.exchange.tasks:
+                await asyncio.wait(self.exchange.tasks)
         except asyncio.CancelledError:
-            for task in self.tasks:
+            for task in self.exchange.tasks:
                 task.cancel()
             raise
         finally:

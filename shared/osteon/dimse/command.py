@@ -27,7 +27,7 @@ class CommandField(IntEnum):
     C_CANCEL_RQ = 0x0FFF
 
 
-class Element(IntEnum):
+class CommandElement(IntEnum):
     """Elements of group 0000 (PS3.7 E.1)."""
 
     AFFECTED_SOP_CLASS_UID = 0x0002
@@ -52,7 +52,7 @@ class Element(IntEnum):
     MOVE_ORIGINATOR_MESSAGE_ID = 0x1031
 
 
-_SPACE_PADDED = {Element.ERROR_COMMENT, Element.MOVE_DESTINATION, Element.MOVE_ORIGINATOR_AET}
+_SPACE_PADDED = {CommandElement.ERROR_COMMENT, CommandElement.MOVE_DESTINATION, CommandElement.MOVE_ORIGINATOR_AET}
 
 
 class Command:
@@ -62,26 +62,28 @@ class Command:
 
     def __init__(self, values: dict[int, bytes]) -> None:
         self._values = values
-        self.field = self.require(Element.COMMAND_FIELD)
-        self.has_data_set = self.require(Element.COMMAND_DATA_SET_TYPE) != _NO_DATA_SET
+        self.field = self.require(CommandElement.COMMAND_FIELD)
+        self.has_data_set = self.require(CommandElement.COMMAND_DATA_SET_TYPE) != _NO_DATA_SET
 
     @property
     def message_id(self) -> int:
         """Message ID of a request, or of the request that a response or cancel is about."""
         about_other = self.field & RESPONSE or self.field == CommandField.C_CANCEL_RQ
-        return self.require(Element.MESSAGE_ID_BEING_RESPONDED_TO if about_other else Element.MESSAGE_ID)
+        return self.require(CommandElement.MESSAGE_ID_BEING_RESPONDED_TO if about_other else CommandElement.MESSAGE_ID)
 
     @property
     def sop_class_uid(self) -> str:
         """Affected, or else Requested, SOP Class UID; empty when there is none."""
-        return self.text(Element.AFFECTED_SOP_CLASS_UID) or self.text(Element.REQUESTED_SOP_CLASS_UID)
+        return self.text(CommandElement.AFFECTED_SOP_CLASS_UID) or self.text(CommandElement.REQUESTED_SOP_CLASS_UID)
 
     @property
     def sop_instance_uid(self) -> str:
         """Affected, or else Requested, SOP Instance UID; empty when there is none."""
-        return self.text(Element.AFFECTED_SOP_INSTANCE_UID) or self.text(Element.REQUESTED_SOP_INSTANCE_UID)
+        return self.text(CommandElement.AFFECTED_SOP_INSTANCE_UID) or self.text(
+            CommandElement.REQUESTED_SOP_INSTANCE_UID
+        )
 
-    def number(self, element: Element) -> int | None:
+    def number(self, element: CommandElement) -> int | None:
         """Return a US value, or None when the element is absent or empty. Raises `ProtocolError`."""
         value = self._values.get(element)
         if not value:
@@ -90,14 +92,14 @@ class Command:
             raise ProtocolError(f"(0000,{element:04X}) has {len(value)} bytes, expected 2")
         return int.from_bytes(value, "little")
 
-    def require(self, element: Element) -> int:
+    def require(self, element: CommandElement) -> int:
         """Return a US value; raises `ProtocolError` when the element is absent."""
         value = self.number(element)
         if value is None:
             raise ProtocolError(f"the command set has no (0000,{element:04X}) {element.name}")
         return value
 
-    def text(self, element: Element) -> str:
+    def text(self, element: CommandElement) -> str:
         """Return a UI or AE value without its padding; empty when the element is absent."""
         return self._values.get(element, b"").decode("latin-1").strip(" \0")
 
@@ -128,29 +130,29 @@ def encode_response(
     sop_instance_uid: str = "",
     comment: str = "",
     data_set: bool = False,
-    counts: Mapping[Element, int] = MappingProxyType({}),
+    counts: Mapping[CommandElement, int] = MappingProxyType({}),
 ) -> bytes:
     """Write the command set of a response; `field` is the request's Command Field, `counts` those of sub-operations."""
     return _encode(
         {
             **counts,
-            Element.AFFECTED_SOP_CLASS_UID: sop_class_uid,
-            Element.COMMAND_FIELD: field | RESPONSE,
-            Element.MESSAGE_ID_BEING_RESPONDED_TO: message_id,
-            Element.COMMAND_DATA_SET_TYPE: 1 if data_set else _NO_DATA_SET,
-            Element.STATUS: status,
-            Element.ERROR_COMMENT: comment[:64],
-            Element.AFFECTED_SOP_INSTANCE_UID: sop_instance_uid,
+            CommandElement.AFFECTED_SOP_CLASS_UID: sop_class_uid,
+            CommandElement.COMMAND_FIELD: field | RESPONSE,
+            CommandElement.MESSAGE_ID_BEING_RESPONDED_TO: message_id,
+            CommandElement.COMMAND_DATA_SET_TYPE: 1 if data_set else _NO_DATA_SET,
+            CommandElement.STATUS: status,
+            CommandElement.ERROR_COMMENT: comment[:64],
+            CommandElement.AFFECTED_SOP_INSTANCE_UID: sop_instance_uid,
         }
     )
 
 
-def encode_request(field: int, message_id: int, values: Mapping[Element, int | str], *, data_set: bool) -> bytes:
+def encode_request(field: int, message_id: int, values: Mapping[CommandElement, int | str], *, data_set: bool) -> bytes:
     """Write the command set of a request; empty texts in `values` are left out."""
     own = {
-        Element.COMMAND_FIELD: field,
-        Element.MESSAGE_ID: message_id,
-        Element.COMMAND_DATA_SET_TYPE: 1 if data_set else _NO_DATA_SET,
+        CommandElement.COMMAND_FIELD: field,
+        CommandElement.MESSAGE_ID: message_id,
+        CommandElement.COMMAND_DATA_SET_TYPE: 1 if data_set else _NO_DATA_SET,
     }
     return _encode({**values, **own})
 
@@ -159,19 +161,19 @@ def encode_cancel(message_id: int) -> bytes:
     """Write C-CANCEL-RQ for the request with a Message ID (PS3.7 9.3.2.3)."""
     return _encode(
         {
-            Element.COMMAND_FIELD: CommandField.C_CANCEL_RQ,
-            Element.MESSAGE_ID_BEING_RESPONDED_TO: message_id,
-            Element.COMMAND_DATA_SET_TYPE: _NO_DATA_SET,
+            CommandElement.COMMAND_FIELD: CommandField.C_CANCEL_RQ,
+            CommandElement.MESSAGE_ID_BEING_RESPONDED_TO: message_id,
+            CommandElement.COMMAND_DATA_SET_TYPE: _NO_DATA_SET,
         }
     )
 
 
-def _encode(values: Mapping[Element, int | str]) -> bytes:
+def _encode(values: Mapping[CommandElement, int | str]) -> bytes:
     body = b"".join([_element(element, values[element]) for element in sorted(values)])
     return _ELEMENT.pack(0, 0, 4) + len(body).to_bytes(4, "little") + body
 
 
-def _element(element: Element, value: int | str) -> bytes:
+def _element(element: CommandElement, value: int | str) -> bytes:
     if isinstance(value, int):
         return _US_ELEMENT.pack(0, element, 2, value)
     if not value:

@@ -76,7 +76,7 @@ class Remote:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Proposed:
+class RequestedContext:
     """A presentation context to ask for (PS3.8 7.1.1.13), and the roles of the requestor in it (PS3.7 D.3.3.4)."""
 
     abstract_syntax: str

@@ -1,14 +1,11 @@
 """What an acceptor asks of its service: the seam between the upper layer and everything behind it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from osteon.dimse.status import Status
-
-if TYPE_CHECKING:
-    from osteon.dimse.user import ServiceUser
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +94,7 @@ class FindResponse:
 
 
 @dataclass(frozen=True, slots=True)
-class RetrieveRequest:
+class RetrieveOperationRequest:
     """What C-MOVE-RQ and C-GET-RQ have in common; `cancelled` is set by C-CANCEL."""
 
     message_id: int
@@ -107,17 +104,36 @@ class RetrieveRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class MoveRequest(RetrieveRequest):
+class MoveRequest(RetrieveOperationRequest):
     """A C-MOVE-RQ (PS3.7 9.1.4) and the AE title of its Move Destination."""
 
     destination: str
 
 
+class StoreUser(Protocol):
+    """What stores instances on an association: the service user of C-STORE (PS3.7 9.1.1)."""
+
+    def contexts_to_use(self, abstract_syntax: str) -> Sequence[PresentationContext]:
+        """Return the accepted contexts in which this side is service class user."""
+
+    async def store(
+        self,
+        context: PresentationContext,
+        sop_class_uid: str,
+        sop_instance_uid: str,
+        data: AsyncIterable[bytes | memoryview],
+        *,
+        length: int | None = None,
+        move_originator: tuple[str, int] | None = None,
+    ) -> Outcome:
+        """C-STORE; see `osteon.dimse.service_user.ServiceUser.store`."""
+
+
 @dataclass(frozen=True, slots=True)
-class GetRequest(RetrieveRequest):
+class GetRequest(RetrieveOperationRequest):
     """A C-GET-RQ (PS3.7 9.1.3); its sub-operations are C-STOREs of `user`, on the same association."""
 
-    user: "ServiceUser"
+    user: StoreUser
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +214,7 @@ class AssociationHandler(Protocol):
         """The association has ended, in whatever way; no call follows."""
 
 
-class Refusing:
+class RefusingHandler:
     """An association handler that does nothing but refuse; a base for those that do a little."""
 
     async def echo(self) -> Outcome:

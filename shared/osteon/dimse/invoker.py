@@ -7,11 +7,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
-from osteon.dimse.command import RESPONSE, Command, CommandField, Element, encode_cancel, encode_request
+from osteon.dimse.command import RESPONSE, Command, CommandElement, CommandField, encode_cancel, encode_request
 from osteon.dimse.errors import RequestorError
 from osteon.dimse.handler import PresentationContext
-from osteon.dimse.message import DataSetTarget, Discard
-from osteon.dimse.observer import Ended
+from osteon.dimse.message import DataSetTarget, DiscardTarget
+from osteon.dimse.observer import AssociationEnd
 from osteon.dimse.pdu import AbortReason, ProtocolError
 from osteon.dimse.sender import MessageSender
 from osteon.dimse.status import Status
@@ -22,10 +22,10 @@ _MOST_QUEUED = 64
 _MOST_QUEUED_BYTES = 1 << 20
 
 
-class Association(Protocol):
+class InvokerAssociation(Protocol):
     """What an invoker needs of its association."""
 
-    def abort(self, how: Ended, detail: str = "") -> None:
+    def abort(self, how: AssociationEnd, detail: str = "") -> None:
         """Send A-ABORT."""
 
     def invoker_changed(self) -> None:
@@ -33,7 +33,7 @@ class Association(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Response:
+class DimseResponse:
     """A response and its data set, if it has one."""
 
     command: Command
@@ -55,10 +55,10 @@ class Invocation:
         self.abandoned = False
         """Nobody takes its responses any more."""
         self._invoker = invoker
-        self._responses: deque[Response] = deque()
+        self._responses: deque[DimseResponse] = deque()
         self._news = asyncio.Event()
 
-    async def response(self) -> Response:
+    async def response(self) -> DimseResponse:
         """Return the next response. Raises `RequestorError` when none will come."""
         while not self._responses:
             self._invoker.check()
@@ -68,7 +68,7 @@ class Invocation:
         self._invoker.taken(response)
         return response
 
-    def deliver(self, response: Response) -> None:
+    def deliver(self, response: DimseResponse) -> None:
         """Queue a response."""
         self._responses.append(response)
         self._news.set()
@@ -94,7 +94,7 @@ class Invoker:
         max_data_set: bytes; a response with a longer one aborts the association.
     """
 
-    def __init__(self, association: Association, sender: MessageSender, window: int, max_data_set: int) -> None:
+    def __init__(self, association: InvokerAssociation, sender: MessageSender, window: int, max_data_set: int) -> None:
         self._association = association
         self._sender = sender
         self._window = window
@@ -127,15 +127,15 @@ class Invoker:
         invocation = self._open.get(command.message_id)
         if invocation is None or command.field != invocation.field | RESPONSE or context != invocation.context:
             raise ProtocolError(f"response {command.field:04X}H to nothing", AbortReason.UNEXPECTED_PARAMETER)
-        status = Status(command.require(Element.STATUS))
+        status = Status(command.require(CommandElement.STATUS))
         if status.is_pending and invocation.field not in _CANCELLABLE:
             raise ProtocolError(f"pending response to {invocation.field.name}", AbortReason.UNEXPECTED_PARAMETER)
         if command.has_data_set and not invocation.abandoned:
             return None if self.full else _Collector(self, invocation, command, status, self._max_data_set)
-        self.answered(invocation, Response(command, status, None))
-        return Discard()
+        self.answered(invocation, DimseResponse(command, status, None))
+        return DiscardTarget()
 
-    def answered(self, invocation: Invocation, response: Response) -> None:
+    def answered(self, invocation: Invocation, response: DimseResponse) -> None:
         """A response is complete."""
         if not response.status.is_pending:
             invocation.over = True
@@ -161,7 +161,7 @@ class Invoker:
         if self._error is not None:
             raise self._error.with_traceback(None)
 
-    def taken(self, response: Response) -> None:
+    def taken(self, response: DimseResponse) -> None:
         """A response was taken out of its queue."""
         self._queued -= 1
         self._queued_bytes -= len(response.data_set or b"")
@@ -178,7 +178,7 @@ class Invoker:
         self,
         context: PresentationContext,
         field: CommandField,
-        values: Mapping[Element, int | str],
+        values: Mapping[CommandElement, int | str],
         data_set: bytes | AsyncIterable[bytes | memoryview] | None = None,
     ) -> AsyncIterator[Invocation]:
         """Make a request once its turn has come, and receive its responses within the block.
@@ -223,7 +223,7 @@ class Invoker:
                 self._open.pop(invocation.message_id, None)
                 self._turn.set()
                 if self._sender.torn:
-                    self._association.abort(Ended.FAILED, "a data set could not be sent to its end")
+                    self._association.abort(AssociationEnd.FAILED, "a data set could not be sent to its end")
             elif invocation.field in _CANCELLABLE:
                 self._sender.send(invocation.context.context_id, encode_cancel(invocation.message_id))
         invocation.forget()
@@ -245,7 +245,7 @@ class _Collector:
 
     def end(self) -> None:
         """The response is complete."""
-        self._invoker.answered(self._invocation, Response(self._command, self._status, bytes(self._data)))
+        self._invoker.answered(self._invocation, DimseResponse(self._command, self._status, bytes(self._data)))
 
     def abort(self) -> None:
         """The association has ended, which the invoker hears apart."""

@@ -22,7 +22,7 @@ class DataSetTarget(Protocol):
         """The rest will not come."""
 
 
-class Discard:
+class DiscardTarget:
     """The data set of a message that was answered already."""
 
     def write(self, data: memoryview) -> Awaitable[None] | None:  # noqa: ARG002  # as in DataSetTarget

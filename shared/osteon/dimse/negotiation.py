@@ -15,14 +15,15 @@ from pynetdicom.pdu_primitives import (
     UserIdentityNegotiation,
 )
 
+from osteon.dicom.models import GET_MODELS
 from osteon.dicom.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, IMPLICIT_VR_LITTLE_ENDIAN
 from osteon.dimse import sop_classes
+from osteon.dimse.associate_rq import FIXED_PART, AssociateRequest, UserInformation
 from osteon.dimse.config import AcceptorConfig
 from osteon.dimse.handler import PresentationContext
-from osteon.dimse.observer import Rejected
+from osteon.dimse.observer import RejectReason
 from osteon.dimse.pdu import LONGEST_PDU, PDU_HEADER, SHORTEST_PDU, PduType
-from osteon.dimse.proposal import FIXED_PART, Proposal, UserInformation
-from osteon.dimse.sop_classes import Service
+from osteon.dimse.sop_classes import ServiceClass
 
 UserItem = (
     MaximumLengthNotification
@@ -55,7 +56,7 @@ class AcceptedContext:
     """An accepted presentation context and what it is for."""
 
     context: PresentationContext
-    service: Service | None
+    service: ServiceClass | None
     """What the peer may ask for in it; None: nothing."""
 
 
@@ -72,31 +73,31 @@ class Agreement:
     """A-ASSOCIATE-AC, on the acceptor's side."""
 
 
-def refuse(config: AcceptorConfig, proposal: Proposal) -> Rejected | None:
+def refuse(config: AcceptorConfig, proposal: AssociateRequest) -> RejectReason | None:
     """Return why the association can not be accepted for what it asks, or None."""
     if not proposal.protocol_version & 1:
-        return Rejected.PROTOCOL_VERSION_NOT_SUPPORTED
+        return RejectReason.PROTOCOL_VERSION_NOT_SUPPORTED
     if proposal.application_context != APPLICATION_CONTEXT:
-        return Rejected.APPLICATION_CONTEXT_NOT_SUPPORTED
+        return RejectReason.APPLICATION_CONTEXT_NOT_SUPPORTED
     # Control characters are in no AE title (PS3.5 6.2); in logs and tables they would do harm.
     if not proposal.called_aet.isprintable() or (config.check_called_aet and proposal.called_aet != config.aet.strip()):
-        return Rejected.CALLED_AET_NOT_RECOGNIZED
+        return RejectReason.CALLED_AET_NOT_RECOGNIZED
     if not proposal.calling_aet.isprintable() or (
         config.allowed_aets and proposal.calling_aet not in config.allowed_aets
     ):
-        return Rejected.CALLING_AET_NOT_RECOGNIZED
+        return RejectReason.CALLING_AET_NOT_RECOGNIZED
     if 0 < proposal.max_pdu < SHORTEST_PDU or not proposal.contexts:
-        return Rejected.NO_REASON
+        return RejectReason.NO_REASON
     return None
 
 
-def agree(config: AcceptorConfig, proposal: Proposal, request: bytes) -> Agreement:
+def agree(config: AcceptorConfig, proposal: AssociateRequest, request: bytes) -> Agreement:
     """Negotiate everything; `request` is the body of the A-ASSOCIATE-RQ, of which the answer repeats a part."""
     extended = _extended_answers(config, proposal)
     answers: list[bytes] = []
     roles: dict[str, UserItem] = {}
     accepted: dict[int, AcceptedContext] = {}
-    gets = any(proposed.abstract_syntax in sop_classes.GET_CLASSES for proposed in proposal.contexts)
+    gets = any(proposed.abstract_syntax in GET_MODELS for proposed in proposal.contexts)
     for proposed in proposal.contexts:
         uid = proposed.abstract_syntax
         service = _service(config, proposal, uid)
@@ -128,7 +129,7 @@ def send_limit(peer: UserInformation) -> int:
     return min(peer.max_pdu or LONGEST_PDU, LONGEST_PDU)
 
 
-def _service(config: AcceptorConfig, proposal: Proposal, abstract_syntax: str) -> Service | None:
+def _service(config: AcceptorConfig, proposal: AssociateRequest, abstract_syntax: str) -> ServiceClass | None:
     if not abstract_syntax:
         return None
     return sop_classes.service_of(
@@ -139,15 +140,15 @@ def _service(config: AcceptorConfig, proposal: Proposal, abstract_syntax: str) -
     )
 
 
-def _granted(service: Service | None, asked: tuple[bool, bool] | None, *, gets: bool) -> tuple[bool, bool]:
+def _granted(service: ServiceClass | None, asked: tuple[bool, bool] | None, *, gets: bool) -> tuple[bool, bool]:
     """Return whether the requestor may be SCU and SCP (PS3.7 D.3.3.4); without role selection it is SCU."""
     scu, scp = asked or (True, False)
     # Storage commitment is used from here too, and its provider may come back with the report (PS3.4 J.3.3);
     # with C-GET, instances come to the requestor (PS3.4 C.5.3).
-    return scu, scp and (service is Service.COMMITMENT or (gets and service is Service.STORAGE))
+    return scu, scp and (service is ServiceClass.COMMITMENT or (gets and service is ServiceClass.STORAGE))
 
 
-def _result(service: Service | None, syntax: str | None, has_role: bool) -> int:
+def _result(service: ServiceClass | None, syntax: str | None, has_role: bool) -> int:
     if service is None:
         return _ABSTRACT_SYNTAX_NOT_SUPPORTED
     if syntax is None:
@@ -168,7 +169,7 @@ def _role_item(abstract_syntax: str, scu: bool, scp: bool) -> UserItem:
     return item
 
 
-def _window(config: AcceptorConfig, proposal: Proposal) -> tuple[int, list[UserItem]]:
+def _window(config: AcceptorConfig, proposal: AssociateRequest) -> tuple[int, list[UserItem]]:
     if proposal.async_operations is None:
         return 1, []
     invoked, performed = proposal.async_operations
@@ -179,17 +180,17 @@ def _window(config: AcceptorConfig, proposal: Proposal) -> tuple[int, list[UserI
     return granted, [item]
 
 
-def _extended_answers(config: AcceptorConfig, proposal: Proposal) -> dict[str, bytes]:
+def _extended_answers(config: AcceptorConfig, proposal: AssociateRequest) -> dict[str, bytes]:
     answers = {}
     for uid, information in proposal.extended.items():
         asked = information[:_LONGEST_EXTENDED]
         service = _service(config, proposal, uid)
-        if service is Service.QUERY and asked:
+        if service is ServiceClass.QUERY and asked:
             offer = config.query_options.ljust(len(asked), b"\0")
             answers[uid] = bytes(a & 1 & b for a, b in zip(asked, offer, strict=False))
-        elif service in {Service.MOVE, Service.GET} and asked:
+        elif service in {ServiceClass.MOVE, ServiceClass.GET} and asked:
             answers[uid] = bytes(a & 1 & b for a, b in zip(asked, _RETRIEVE_OFFER, strict=False))
-        elif service is Service.STORAGE and asked:
+        elif service is ServiceClass.STORAGE and asked:
             answers[uid] = _STORAGE_OFFER[: max(len(asked), 1)]
     return answers
 
@@ -201,7 +202,7 @@ def _extended_item(uid: str, answer: bytes) -> UserItem:
     return item
 
 
-def _identity_answer(proposal: Proposal) -> list[UserItem]:
+def _identity_answer(proposal: AssociateRequest) -> list[UserItem]:
     identity = proposal.user_identity
     if identity is None or not identity.wants_response or identity.kind not in _USER_NAMES:
         return []

@@ -5,7 +5,7 @@ from enum import Enum
 from osteon.dimse.handler import AssociationInfo
 
 
-class Ended(Enum):
+class AssociationEnd(Enum):
     """How an association ended."""
 
     RELEASED = "released"
@@ -27,7 +27,7 @@ class Ended(Enum):
     """There never was one, because the peer did not do TLS as it must."""
 
 
-class Rejected(Enum):
+class RejectReason(Enum):
     """Why an association was not accepted: result, source and reason of A-ASSOCIATE-RJ (PS3.8 Table 9-21)."""
 
     NO_REASON = (1, 1, 1)
@@ -42,7 +42,7 @@ class Rejected(Enum):
 class AssociationRefused(Exception):
     """Raised by a handler factory that does not want an association."""
 
-    def __init__(self, reason: Rejected) -> None:
+    def __init__(self, reason: RejectReason) -> None:
         super().__init__(reason.name)
         self.reason = reason
 
@@ -53,11 +53,11 @@ class AcceptorObserver:
     def accepted(self, info: AssociationInfo) -> None:
         """An association has been accepted."""
 
-    def rejected(self, info: AssociationInfo, reason: Rejected) -> None:
+    def rejected(self, info: AssociationInfo, reason: RejectReason) -> None:
         """An association has been rejected."""
 
-    def ended(self, info: AssociationInfo, how: Ended) -> None:
+    def ended(self, info: AssociationInfo, how: AssociationEnd) -> None:
         """An accepted association has ended; its handler is being closed."""
 
-    def unused(self, how: Ended) -> None:
+    def unused(self, how: AssociationEnd) -> None:
         """A connection has ended on which there never was an association."""

@@ -3,25 +3,21 @@
 import asyncio
 from collections.abc import Coroutine, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-from osteon.dimse.command import Command, Element, encode_response
+from osteon.dicom.uids import MAX_UID_LENGTH
+from osteon.dimse.command import Command, CommandElement, encode_response
 from osteon.dimse.handler import Outcome, PresentationContext
-from osteon.dimse.message import Discard
+from osteon.dimse.message import DiscardTarget
+from osteon.dimse.service_user import ServiceUser
 from osteon.dimse.status import Status
 
-if TYPE_CHECKING:
-    from osteon.dimse.user import ServiceUser
 
-_LONGEST_UID = 64
-"""Characters of a UID (PS3.5 9.1): what a response repeats of a request is no longer, whatever came."""
-
-
-class Peer(Protocol):
+class OperationContext(Protocol):
     """What an operation needs of its association."""
 
     @property
-    def user(self) -> "ServiceUser | None":
+    def user(self) -> ServiceUser | None:
         """Asks the peer for sub-operations and sends it event reports; None when this side has none to send."""
 
     def send_message(self, context_id: int, command: bytes, data_set: bytes | None = None) -> None:
@@ -33,14 +29,14 @@ class Peer(Protocol):
     def spawn(self, work: Coroutine[object, object, None]) -> "asyncio.Task[None]":
         """Run something that `AssociationHandler.closed` has to wait for."""
 
-    def answered(self, operation: "Operation") -> None:
+    def answered(self, operation: "DimseOperation") -> None:
         """The last response of an operation is on its way."""
 
 
-class Operation(Discard):
+class DimseOperation(DiscardTarget):
     """An operation whose data set, if it has one, is of no interest: it is what refuses."""
 
-    def __init__(self, peer: Peer, context: PresentationContext, command: Command) -> None:
+    def __init__(self, peer: OperationContext, context: PresentationContext, command: Command) -> None:
         self._peer = peer
         self._command = command
         self._refusal: Outcome | None = None
@@ -48,7 +44,7 @@ class Operation(Discard):
         self.message_id = command.message_id
         self.sop_class_uid = command.sop_class_uid
 
-    def refuse(self, outcome: Outcome) -> "Operation":
+    def refuse(self, outcome: Outcome) -> "DimseOperation":
         """Answer with `outcome` as soon as the data set has passed."""
         self._refusal = outcome
         if not self._command.has_data_set:
@@ -76,14 +72,18 @@ class Operation(Discard):
         self._peer.answered(self)
 
     def _send(
-        self, outcome: Outcome, data_set: bytes | None = None, counts: Mapping[Element, int] = MappingProxyType({})
+        self,
+        outcome: Outcome,
+        data_set: bytes | None = None,
+        counts: Mapping[CommandElement, int] = MappingProxyType({}),
     ) -> None:
+        # What a response repeats of a request is no longer than a UID, whatever came.
         command = encode_response(
             self._command.field,
             self.message_id,
             outcome.status,
-            sop_class_uid=self.sop_class_uid[:_LONGEST_UID],
-            sop_instance_uid=self._command.sop_instance_uid[:_LONGEST_UID],
+            sop_class_uid=self.sop_class_uid[:MAX_UID_LENGTH],
+            sop_instance_uid=self._command.sop_instance_uid[:MAX_UID_LENGTH],
             comment=outcome.comment,
             data_set=data_set is not None,
             counts=counts,
@@ -91,12 +91,12 @@ class Operation(Discard):
         self._peer.send_message(self.context.context_id, command, data_set)
 
 
-class Collecting(Operation):
+class BufferedOperation(DimseOperation):
     """An operation whose data set is kept in memory, up to `limit` bytes, until it is complete."""
 
     def __init__(
         self,
-        peer: Peer,
+        peer: OperationContext,
         context: PresentationContext,
         command: Command,
         limit: int,

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from osteon.dimse import tls
-from osteon.dimse.config import Proposed, Remote, RequestorConfig
+from osteon.dimse.config import Remote, RequestedContext, RequestorConfig
 from osteon.dimse.errors import (
     AssociationAborted,
     AssociationRejected,
@@ -14,8 +14,13 @@ from osteon.dimse.errors import (
     NotAccepted,
     RequestorError,
 )
-from osteon.dimse.observer import Ended
-from osteon.dimse.requested import PeersRequests, Reports, RequestedAssociation, RequestorConnection
+from osteon.dimse.observer import AssociationEnd
+from osteon.dimse.requestor_association import (
+    IncomingRequests,
+    Reports,
+    RequestedAssociation,
+    RequestorConnection,
+)
 from osteon.errors import Invalid
 
 __all__ = [
@@ -24,9 +29,9 @@ __all__ = [
     "ConnectFailed",
     "NoAnswer",
     "NotAccepted",
-    "Proposed",
     "Remote",
     "RequestedAssociation",
+    "RequestedContext",
     "RequestorConfig",
     "RequestorError",
     "associate",
@@ -39,7 +44,7 @@ _DEFAULTS = RequestorConfig()
 @asynccontextmanager
 async def associate(
     remote: Remote,
-    contexts: Sequence[Proposed],
+    contexts: Sequence[RequestedContext],
     config: RequestorConfig = _DEFAULTS,
     reports: Reports | None = None,
 ) -> AsyncIterator[RequestedAssociation]:
@@ -55,12 +60,12 @@ async def associate(
         ConnectFailed, AssociationRejected, AssociationAborted, NoAnswer: there is no association.
         Invalid: what is to be asked for is not possible.
     """
-    requests = PeersRequests(reports)
+    requests = IncomingRequests(reports)
     connection = await _connect(remote, contexts, config, requests)
     try:
         invoker = await connection.answer
     except BaseException:
-        connection.abort(Ended.FAILED, "nobody waits for the association any more")
+        connection.upper_layer.abort(AssociationEnd.FAILED, "nobody waits for the association any more")
         raise
     association = RequestedAssociation(connection, invoker, requests)
     try:
@@ -72,15 +77,17 @@ async def associate(
 
 
 async def _connect(
-    remote: Remote, contexts: Sequence[Proposed], config: RequestorConfig, requests: PeersRequests
+    remote: Remote, contexts: Sequence[RequestedContext], config: RequestorConfig, requests: IncomingRequests
 ) -> RequestorConnection:
     loop = asyncio.get_running_loop()
     made = RequestorConnection(loop, remote, contexts, config, requests)
     try:
         async with asyncio.timeout(remote.timeout or config.connect_timeout):
-            await loop.create_connection(lambda: made, remote.host, remote.port, ssl=remote.tls)
+            await loop.create_connection(lambda: made.upper_layer.transport, remote.host, remote.port, ssl=remote.tls)
     except OSError as error:
-        raise ConnectFailed(f"{remote.host}:{remote.port}: {tls.failure(error) or 'no connection in time'}") from error
+        raise ConnectFailed(
+            f"{remote.host}:{remote.port}: {tls.describe_failure(error) or 'no connection in time'}"
+        ) from error
     except (ValueError, OverflowError) as error:
         raise Invalid(f"{remote.host}:{remote.port} is no address: {error}") from error
     return made

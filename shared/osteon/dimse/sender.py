@@ -11,7 +11,7 @@ _MOST_POSTPONED = 64
 """PDUs that wait for a streamed message before nothing more is begun that could add to them."""
 
 
-class Wire(Protocol):
+class PduWriter(Protocol):
     """What a sender needs of the association."""
 
     def may_send(self) -> bool:
@@ -28,12 +28,12 @@ class MessageSender:
     """Sends whole messages at once, and long ones as they come.
 
     Args:
-        wire: the association.
+        writer: the association.
         limit: maximum PDU length (PS3.8 D.1).
     """
 
-    def __init__(self, wire: Wire, limit: int) -> None:
-        self._wire = wire
+    def __init__(self, writer: PduWriter, limit: int) -> None:
+        self._writer = writer
         self._limit = limit
         self._streams = asyncio.Lock()
         self.torn = False
@@ -65,11 +65,11 @@ class MessageSender:
         async with self._streams:
             self.torn = True
             self._write(pdu.fragment(context_id, COMMAND, command, self._limit))
-            cutter = Cutter(context_id, self._limit)
+            cutter = PdvFragmenter(context_id, self._limit)
             self._write(cutter.add(first))
-            while self._wire.may_send() and (part := await anext(parts, None)) is not None:
+            while self._writer.may_send() and (part := await anext(parts, None)) is not None:
                 self._write(cutter.add(part))
-                await self._wire.writable()
+                await self._writer.writable()
             self._write(cutter.end())
             self.torn = False
         self._flush()
@@ -77,18 +77,18 @@ class MessageSender:
     async def idle(self) -> None:
         """Wait until a message would be sent at once."""
         async with self._streams:
-            await self._wire.writable()
+            await self._writer.writable()
 
     def _write(self, parts: Iterator[bytes | memoryview]) -> None:
-        if self._wire.may_send():
-            self._wire.send(*parts)
+        if self._writer.may_send():
+            self._writer.send(*parts)
 
     def _flush(self) -> None:
         pdus, self._postponed = self._postponed, []
         self._write(iter(pdus))
 
 
-class Cutter:
+class PdvFragmenter:
     """Cuts a data set that comes in parts of any size into P-DATA-TF PDUs, without copying it.
 
     All PDUs but the last are as long as the limit allows.

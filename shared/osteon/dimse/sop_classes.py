@@ -7,33 +7,10 @@ from pydicom._uid_dict import UID_dictionary
 from pynetdicom.sop_class import _NON_PATIENT_OBJECT_CLASSES, _STORAGE_CLASSES
 
 from osteon.dicom import uids
+from osteon.dicom.models import FIND_MODELS, GET_MODELS, MOVE_MODELS
 
 VERIFICATION = "1.2.840.10008.1.1"
 STORAGE_SERVICE_CLASS = "1.2.840.10008.4.2"
-QUERY_CLASSES = frozenset(
-    {
-        "1.2.840.10008.5.1.4.1.2.1.1",  # Patient Root - FIND
-        "1.2.840.10008.5.1.4.1.2.2.1",  # Study Root - FIND
-        "1.2.840.10008.5.1.4.1.2.3.1",  # Patient/Study Only - FIND (retired)
-    }
-)
-MOVE_CLASSES = frozenset(
-    {
-        "1.2.840.10008.5.1.4.1.2.1.2",  # Patient Root - MOVE
-        "1.2.840.10008.5.1.4.1.2.2.2",  # Study Root - MOVE
-        "1.2.840.10008.5.1.4.1.2.3.2",  # Patient/Study Only - MOVE (retired)
-        "1.2.840.10008.5.1.4.1.2.4.2",  # Composite Instance Root Retrieve - MOVE
-    }
-)
-GET_CLASSES = frozenset(
-    {
-        "1.2.840.10008.5.1.4.1.2.1.3",  # Patient Root - GET
-        "1.2.840.10008.5.1.4.1.2.2.3",  # Study Root - GET
-        "1.2.840.10008.5.1.4.1.2.3.3",  # Patient/Study Only - GET (retired)
-        "1.2.840.10008.5.1.4.1.2.4.3",  # Composite Instance Root Retrieve - GET
-    }
-)
-
 COMMITMENT = "1.2.840.10008.1.20.1"
 """Storage Commitment Push Model (PS3.4 J)."""
 COMMITMENT_INSTANCE = "1.2.840.10008.1.20.1.1"
@@ -75,7 +52,7 @@ _NO_PATIENT_STORAGE = frozenset(
 )
 
 
-class Service(Enum):
+class ServiceClass(Enum):
     """What an abstract syntax is for."""
 
     VERIFICATION = "verification"
@@ -87,11 +64,11 @@ class Service(Enum):
 
 
 _SERVICES = {
-    VERIFICATION: Service.VERIFICATION,
-    COMMITMENT: Service.COMMITMENT,
-    **dict.fromkeys(QUERY_CLASSES, Service.QUERY),
-    **dict.fromkeys(MOVE_CLASSES, Service.MOVE),
-    **dict.fromkeys(GET_CLASSES, Service.GET),
+    VERIFICATION: ServiceClass.VERIFICATION,
+    COMMITMENT: ServiceClass.COMMITMENT,
+    **dict.fromkeys(FIND_MODELS, ServiceClass.QUERY),
+    **dict.fromkeys(MOVE_MODELS, ServiceClass.MOVE),
+    **dict.fromkeys(GET_MODELS, ServiceClass.GET),
 }
 
 
@@ -107,7 +84,7 @@ def storage_classes() -> frozenset[str]:
     return frozenset(known.union(retired)) - _NO_PATIENT_STORAGE
 
 
-def service_of(sop_class: str, *, extra: tuple[str, ...], unknown: bool, declared: str) -> Service | None:
+def service_of(sop_class: str, *, extra: tuple[str, ...], unknown: bool, declared: str) -> ServiceClass | None:
     """Return what an abstract syntax is for, or None when it is not offered.
 
     Args:
@@ -119,16 +96,16 @@ def service_of(sop_class: str, *, extra: tuple[str, ...], unknown: bool, declare
     if sop_class in _SERVICES:
         return _SERVICES[sop_class]
     if sop_class in storage_classes() or sop_class in extra:
-        return Service.STORAGE
+        return ServiceClass.STORAGE
     if sop_class in UID_dictionary or sop_class in _NO_PATIENT_STORAGE:
         return None
     if declared:
-        return Service.STORAGE if declared == STORAGE_SERVICE_CLASS else None
+        return ServiceClass.STORAGE if declared == STORAGE_SERVICE_CLASS else None
     could_be = sop_class.startswith(_STANDARD_STORAGE_ROOT) or not sop_class.startswith(_STANDARD_ROOT)
-    return Service.STORAGE if unknown and could_be else None
+    return ServiceClass.STORAGE if unknown and could_be else None
 
 
-def choose_syntax(service: Service, proposed: list[str], *, to_send: str = "") -> str | None:
+def choose_syntax(service: ServiceClass, proposed: list[str], *, to_send: str = "") -> str | None:
     """Return the transfer syntax to accept, or None.
 
     The requestor's order counts, so that what a modality compressed is stored as it is. Only Implicit VR gives way
@@ -139,7 +116,7 @@ def choose_syntax(service: Service, proposed: list[str], *, to_send: str = "") -
     without further loss, and to decode takes less than to encode. Who wants compressed instances as they are proposes
     a context for each syntax. Video is the exception: it comes compressed, and is not decoded.
     """
-    known = STORAGE_SYNTAXES if service is Service.STORAGE else UNCOMPRESSED
+    known = STORAGE_SYNTAXES if service is ServiceClass.STORAGE else UNCOMPRESSED
     usable = [uid for uid in proposed if uid in known]
     if not usable:
         return None

@@ -9,7 +9,7 @@ _HEADER_SIZE = 6
 _NOTHING = memoryview(b"")
 
 
-class Handling(Enum):
+class BodyHandling(Enum):
     """What is to happen to the body of a PDU."""
 
     COLLECT = 1
@@ -20,7 +20,7 @@ class Handling(Enum):
 class PduReceiver(Protocol):
     """Hears what is in the stream. A `ProtocolError` that it raises comes out of `PduStream.feed`."""
 
-    def begin_pdu(self, kind: PduType, length: int) -> Handling:
+    def begin_pdu(self, kind: PduType, length: int) -> BodyHandling:
         """A header has come; `length` is the peer's claim."""
 
     def end_pdu(self, kind: PduType, body: bytes) -> None:
@@ -40,7 +40,7 @@ class PduStream:
         "_body",
         "_context_id",
         "_control",
-        "_deaf",
+        "_discarding",
         "_handling",
         "_kind",
         "_partial",
@@ -53,14 +53,14 @@ class PduStream:
     def __init__(self, receiver: PduReceiver) -> None:
         self._receiver = receiver
         self._kind = PduType.UNRECOGNIZED
-        self._handling = Handling.SKIP
+        self._handling = BodyHandling.SKIP
         self._pdu = 0
         self._pdv = 0
         self._context_id = 0
         self._control = 0
         self._partial = bytearray()
         self._body = bytearray()
-        self._deaf = False
+        self._discarding = False
         self.halted = False
 
     @property
@@ -70,11 +70,11 @@ class PduStream:
 
     def feed(self, data: memoryview) -> int:
         """Consume `data`; return how many bytes, which is less than all only when halted. Raises `ProtocolError`."""
-        at, end = (len(data) if self._deaf else 0), len(data)
+        at, end = (len(data) if self._discarding else 0), len(data)
         while at < end and not self.halted:
             if self._pdv:
                 at += self._take_fragment(data[at : at + self._pdv])
-            elif self._pdu and self._handling is not Handling.STREAM:
+            elif self._pdu and self._handling is not BodyHandling.STREAM:
                 at += self._take_body(data[at : at + self._pdu])
             elif not self._partial and end - at >= _HEADER_SIZE:
                 self._take_header(data[at : at + _HEADER_SIZE])
@@ -86,15 +86,15 @@ class PduStream:
     def skip_everything(self) -> None:
         """Forget what has begun; the rest of the current PDU is of no interest."""
         self._pdv = 0
-        self._handling = Handling.SKIP
+        self._handling = BodyHandling.SKIP
         self._partial.clear()
         self._body = bytearray()
         self.halted = False
 
-    def deafen(self) -> None:
-        """Consume everything from now on without a look at it: the peer's framing can not be trusted."""
+    def discard_all(self) -> None:
+        """Discard everything from now on: the peer's framing cannot be trusted."""
         self.skip_everything()
-        self._deaf = True
+        self._discarding = True
 
     def _take_partial(self, data: memoryview) -> int:
         self._partial += data
@@ -113,11 +113,11 @@ class PduStream:
     def _begin_pdu(self, kind: int, length: int) -> None:
         self._kind = PduType(kind) if PduType.ASSOCIATE_RQ <= kind <= PduType.ABORT else PduType.UNRECOGNIZED
         self._pdu = length
-        self._handling = Handling.SKIP
+        self._handling = BodyHandling.SKIP
         self._handling = self._receiver.begin_pdu(self._kind, length)
-        if self._handling is Handling.STREAM and length < _HEADER_SIZE:
+        if self._handling is BodyHandling.STREAM and length < _HEADER_SIZE:
             raise ProtocolError(f"P-DATA-TF of {length} bytes holds no presentation data value")
-        if self._handling is Handling.COLLECT and not length:
+        if self._handling is BodyHandling.COLLECT and not length:
             self._receiver.end_pdu(self._kind, b"")
 
     def _begin_pdv(self, length: int, context_id: int, control: int) -> None:
@@ -140,7 +140,7 @@ class PduStream:
 
     def _take_body(self, data: memoryview) -> int:
         self._pdu -= len(data)
-        if self._handling is Handling.COLLECT:
+        if self._handling is BodyHandling.COLLECT:
             self._body += data
             if not self._pdu:
                 body, self._body = bytes(self._body), bytearray()

@@ -13,7 +13,7 @@ from typing import cast
 
 from osteon.errors import Invalid
 
-TlsOf = Callable[[], ssl.SSLContext]
+TlsContextProvider = Callable[[], ssl.SSLContext]
 """Tells the context for a new connection: another one after certificates have changed."""
 TLS12_SUITES = (
     "ECDHE-ECDSA-AES128-GCM-SHA256",
@@ -25,7 +25,7 @@ TLS12_SUITES = (
 _OTHER_PROTOCOL = {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "HTTPS_PROXY_REQUEST", "PACKET_LENGTH_TOO_LONG"}
 
 
-class Clients(StrEnum):
+class ClientCertificates(StrEnum):
     """Whether who connects must show a certificate that the CA signed."""
 
     NONE = "none"
@@ -56,17 +56,21 @@ class TlsUnusable(Invalid):
         self.detail = detail
 
 
-def server_context(files: TlsFiles, clients: Clients = Clients.REQUIRED) -> ssl.SSLContext:
+def server_context(files: TlsFiles, clients: ClientCertificates = ClientCertificates.REQUIRED) -> ssl.SSLContext:
     """Return what an acceptor presents and demands; reads the files. Raises `TlsUnusable`."""
     if not files.certificate:
         raise TlsUnusable("certificate", "a TLS port needs a certificate; name its PEM file")
-    if clients is not Clients.NONE and not files.ca:
+    if clients is not ClientCertificates.NONE and not files.ca:
         raise TlsUnusable("ca", "needed to check the certificates of clients; or let everybody in (clients: none)")
     context = _context(ssl.PROTOCOL_TLS_SERVER, files)
     # A resumed session would get past a CA file that has changed, and associations are long.
     context.num_tickets = 0
     context.options |= ssl.OP_NO_TICKET | ssl.OP_CIPHER_SERVER_PREFERENCE
-    demands = {Clients.NONE: ssl.CERT_NONE, Clients.OPTIONAL: ssl.CERT_OPTIONAL, Clients.REQUIRED: ssl.CERT_REQUIRED}
+    demands = {
+        ClientCertificates.NONE: ssl.CERT_NONE,
+        ClientCertificates.OPTIONAL: ssl.CERT_OPTIONAL,
+        ClientCertificates.REQUIRED: ssl.CERT_REQUIRED,
+    }
     context.verify_mode = demands[clients]
     return context
 
@@ -86,7 +90,7 @@ def client_context(files: TlsFiles, *, check_host: bool = True) -> ssl.SSLContex
     return context
 
 
-def failure(error: Exception) -> str:
+def describe_failure(error: Exception) -> str:
     """Say why there is no TLS connection, without the parts of OpenSSL's messages that nobody needs."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the peer's certificate is refused: {error.verify_message}"
@@ -95,7 +99,7 @@ def failure(error: Exception) -> str:
     return str(error)
 
 
-def described(secure: ssl.SSLObject) -> str:
+def describe_peer(secure: ssl.SSLObject) -> str:
     """Say for a log how a connection is secured, and by whose certificate if there is one."""
     names = [pair for part in (secure.getpeercert() or {}).get("subject", ()) for pair in part]
     common = [value for name, value in cast(list[tuple[str, str]], names) if name == "commonName"]

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from osteon.archive.pack_records import InstanceEntry, InstanceState
 from osteon.dicom.identity import parse_public_id
-from osteon.dicom.query import Level
+from osteon.dicom.models import Level
 from osteon.index.dialect import Dialect
 from osteon.index.fields import LEVEL_FIELDS, FieldKind
 from osteon.index.parent_rows import Parents

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from osteon.archive.changes import Change, ChangePage, ChangeType
 from osteon.archive.resources import Statistics
 from osteon.dicom.identity import format_public_id
-from osteon.dicom.query import Level
+from osteon.dicom.models import Level
 from osteon.index import tables
 from osteon.index.dialect import Dialect
 from osteon.index.growth import forget_growth

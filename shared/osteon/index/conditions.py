@@ -9,7 +9,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, exists, false, not_, or_, select, true
 
 from osteon.dicom.attributes import COMPUTED, REQUEST_ATTRIBUTES
-from osteon.dicom.query import Condition, DateTimeRange, Empty, Level, Matching, Wildcard
+from osteon.dicom.models import Level
+from osteon.dicom.query import DateTimeRange, Empty, Matching, MatchingKey, Wildcard
 from osteon.index import tables
 from osteon.index.dialect import Dialect
 from osteon.index.fields import FIELDS, Field, FieldKind, column_name
@@ -63,7 +64,7 @@ class Conditions:
     def _compare(self) -> ColumnMatcher:
         return ColumnMatcher(self.dialect, self.case_sensitive)
 
-    def of(self, condition: Condition) -> ColumnElement[bool]:
+    def of(self, condition: MatchingKey) -> ColumnElement[bool]:
         """Return the SQL of a key that is not part of a sequence."""
         keyword, matching = condition.path[0], condition.matching
         if isinstance(matching, Wildcard) and not matching.pattern.strip("*"):
@@ -76,7 +77,7 @@ class Conditions:
             return self._held(FIELDS[keyword], matching)
         return self._any_series(matching) if keyword == "ModalitiesInStudy" else self._any_sop_class(matching)
 
-    def of_requests(self, conditions: list[Condition]) -> ColumnElement[bool]:
+    def of_requests(self, conditions: list[MatchingKey]) -> ColumnElement[bool]:
         """Return the SQL of keys within Request Attributes Sequence: one item must match all (PS3.4 C.2.2.2.6)."""
         requests = tables.series_requests
         parts = []

@@ -8,7 +8,7 @@ from typing import Final
 from pydicom.datadict import dictionary_VM, tag_for_keyword
 
 from osteon.dicom.attributes import HELD, vr_of
-from osteon.dicom.query import Level
+from osteon.dicom.models import Level
 from osteon.index.name_keys import MAX_KEY, name_keys
 from osteon.index.values import clean, date_key, number, text_key, time_key
 

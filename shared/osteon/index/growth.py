@@ -6,7 +6,7 @@ from datetime import datetime
 from sqlalchemy import and_, delete, or_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from osteon.dicom.query import Level
+from osteon.dicom.models import Level
 from osteon.index.dialect import Dialect
 from osteon.index.rule_tables import growing
 

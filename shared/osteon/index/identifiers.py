@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from osteon.archive.errors import ResourceNotFound
 from osteon.dicom.identity import format_public_id, parse_public_id
-from osteon.dicom.query import Level
+from osteon.dicom.models import Level
 from osteon.errors import Invalid
 from osteon.index import tables
 from osteon.index.values import clean, text_key

@@ -12,7 +12,7 @@ from osteon.archive.pack_records import InstanceState
 from osteon.archive.resources import InstanceScope, Location
 from osteon.contracts.packs import Origin, PackFacts
 from osteon.dicom.identity import Identity, format_public_id, parse_public_id
-from osteon.dicom.query import Level
+from osteon.dicom.models import Level
 from osteon.index import tables
 from osteon.index.database import Database
 from osteon.index.dialect import Dialect

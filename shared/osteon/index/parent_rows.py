@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from osteon.archive.pack_records import InstanceEntry
 from osteon.dicom.identity import Identity, parse_public_id
-from osteon.dicom.query import Level
+from osteon.dicom.models import Level
 from osteon.index import tables
 from osteon.index.change_log import ChangeSet
 from osteon.index.database import RepeatTransaction

@@ -6,7 +6,8 @@ Every condition is answered from the tables of names and words, whose indexes fi
 from sqlalchemy import ColumnElement, Select, Table, and_, exists, false, intersect, not_, or_, select, true, union
 from sqlalchemy.sql.selectable import SelectBase
 
-from osteon.dicom.query import Empty, Level, Matching, OneOf, Range, Single, Wildcard
+from osteon.dicom.models import Level
+from osteon.dicom.query import Empty, Matching, OneOf, Range, Single, Wildcard
 from osteon.index.dialect import Dialect
 from osteon.index.name_keys import name_key, sound, words
 from osteon.index.ranges import starts_with

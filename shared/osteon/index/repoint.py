@@ -6,7 +6,7 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Row, Table, select, update
 
 from osteon.archive.pack_records import InstanceEntry, StoredPack
-from osteon.dicom.query import Level
+from osteon.dicom.models import Level
 from osteon.index import tables
 from osteon.index.batch import Batch
 from osteon.index.change_log import ChangeSet, write_log

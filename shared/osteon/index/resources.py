@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from osteon.archive.resources import Instance, Match, Patient, Series, Study
 from osteon.dicom.identity import Identity, format_public_id
-from osteon.dicom.query import Level
+from osteon.dicom.models import Level
 from osteon.index import tables
 from osteon.index.dialect import Dialect
 from osteon.index.fields import LEVEL_FIELDS

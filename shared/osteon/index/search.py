@@ -14,7 +14,8 @@ from sqlalchemy import ColumnElement, Select, Table, and_, false, func, or_, sel
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from osteon.archive.errors import BadCursor
-from osteon.dicom.query import Condition, DateTimeRange, Level, Range, Search, Single
+from osteon.dicom.models import Level
+from osteon.dicom.query import DateTimeRange, MatchingKey, Range, Search, Single
 from osteon.index import tables
 from osteon.index.conditions import Conditions, level_of, row_level
 from osteon.index.dialect import Dialect
@@ -82,7 +83,7 @@ def _goes_by_date(search: Search) -> bool:
     return not search.order and any(_spans_dates(condition) for condition in search.conditions)
 
 
-def _spans_dates(condition: Condition | DateTimeRange) -> bool:
+def _spans_dates(condition: MatchingKey | DateTimeRange) -> bool:
     if isinstance(condition, DateTimeRange):
         return condition.date == _DATE
     match condition.matching:
@@ -99,7 +100,7 @@ def _matching(
     levels = [row_level(order.keyword, search.level) for order in search.order]
     clauses: list[ColumnElement[bool]] = []
     make = Conditions(dialect, search.level, search.fuzzy, search.case_sensitive)
-    requests = [c for c in search.conditions if isinstance(c, Condition) and len(c.path) == _SEQUENCE]
+    requests = [c for c in search.conditions if isinstance(c, MatchingKey) and len(c.path) == _SEQUENCE]
     for condition in search.conditions:
         for path in _paths(condition):
             _check_level(search.level, level_of(path), ".".join(path))
@@ -118,7 +119,7 @@ def _matching(
     return select(*what).select_from(_joined(search.level, top)).where(*clauses)
 
 
-def _paths(condition: Condition | DateTimeRange) -> list[tuple[str, ...]]:
+def _paths(condition: MatchingKey | DateTimeRange) -> list[tuple[str, ...]]:
     return [(condition.date,), (condition.time,)] if isinstance(condition, DateTimeRange) else [condition.path]
 
 

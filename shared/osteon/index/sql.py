@@ -12,7 +12,8 @@ from osteon.archive.errors import ResourceNotFound
 from osteon.archive.pack_records import InstanceState, PackOutcome, PackRows, StoredPack
 from osteon.archive.resources import InstanceScope, Location, LocationPage, Match, MatchPage, Statistics
 from osteon.contracts.conflicts import ConflictDecided
-from osteon.dicom.query import Level, Search
+from osteon.dicom.models import Level
+from osteon.dicom.query import Search
 from osteon.index import change_log, conflicts, locations, pack_rows, tables
 from osteon.index import search as searching
 from osteon.index.batch import Batch

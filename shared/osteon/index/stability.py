@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, and_, delete, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from osteon.archive.changes import ChangeType
-from osteon.dicom.query import Level
+from osteon.dicom.models import Level
 from osteon.index.change_log import CODES
 from osteon.index.database import Database
 from osteon.index.rule_tables import followers, growing

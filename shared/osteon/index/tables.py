@@ -26,7 +26,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeEngine
 
-from osteon.dicom.query import Level
+from osteon.dicom.models import Level
 from osteon.index.fields import LEVEL_FIELDS, SMALL, STUDY_ROW_FIELDS, Field, FieldKind
 
 metadata: Final = MetaData(

@@ -8,7 +8,7 @@ from typing import Any, Final
 from sqlalchemy import Row, delete, exists, func, select, update
 
 from osteon.archive.pack_records import InstanceEntry
-from osteon.dicom.query import Level
+from osteon.dicom.models import Level
 from osteon.index import tables
 from osteon.index.batch import Batch, BatchMember, instance_row
 from osteon.index.change_log import ChangeSet

@@ -18,11 +18,11 @@ import orjson
 import zstandard
 
 from osteon.contracts.packs import Origin, PackStored
-from osteon.dicom.header import Header, PixelData, Problem
+from osteon.dicom.header.model import Header, HeaderProblem, PixelData
+from osteon.dicom.header.reader import HeaderReader
 from osteon.dicom.identity import Identity
 from osteon.dicom.part10 import file_sha256, read_part10
 from osteon.dicom.peek import peek_identity
-from osteon.dicom.reader import HeaderReader
 from osteon.errors import Invalid
 from osteon.logging import get_logger
 from osteon.packs.tar import members
@@ -229,7 +229,7 @@ def _decode_line(raw: bytes) -> SidecarLine:
             json=header[:-1],
             pixel_data=pixels and _decode_pixels(pixels),
             bulk={path: (offset, length) for path, (offset, length) in fields["bulk"].items()},
-            problems=tuple(Problem(problem["path"], problem["reason"]) for problem in fields["problems"]),
+            problems=tuple(HeaderProblem(problem["path"], problem["reason"]) for problem in fields["problems"]),
             unread=fields.get("unread", ""),
         ),
     )

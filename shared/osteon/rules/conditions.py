@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, NamedTuple, Protocol
 
-from osteon.dicom.keys import UnknownAttribute, attribute_path, describe, tag_of
+from osteon.dicom.attribute_names import UnknownAttribute, attribute_path, describe, tag_of
 from osteon.rules.errors import BadRule
 from osteon.rules.patterns import BadPattern, CompiledPattern, compile_regex, compile_wildcard
 

@@ -10,9 +10,9 @@ from typing import Final
 
 from osteon.contracts.retrieve import PlannedInstance
 from osteon.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, TRANSFER_SYNTAXES
-from osteon.dimse.config import Proposed
+from osteon.dimse.associate_rq_encoder import MOST_CONTEXTS
+from osteon.dimse.config import RequestedContext
 from osteon.dimse.handler import PresentationContext
-from osteon.dimse.offer import MOST_CONTEXTS
 
 ContextKey = tuple[str, str]
 """SOP Class UID and transfer syntax UID of an instance."""
@@ -26,7 +26,7 @@ def context_key(instance: PlannedInstance) -> ContextKey:
 
 def proposals(
     kinds: Iterable[ContextKey], *, lossy: Sequence[str] = (), transcode: bool = True
-) -> list[list[Proposed]]:
+) -> list[list[RequestedContext]]:
     """Return what to propose, in associations of at most 128 contexts; those of a SOP class stay together.
 
     Args:
@@ -37,7 +37,7 @@ def proposals(
     stored: dict[str, dict[str, None]] = {}
     for sop_class, syntax in kinds:
         stored.setdefault(sop_class, {})[syntax] = None
-    batches: list[list[Proposed]] = []
+    batches: list[list[RequestedContext]] = []
     for sop_class, syntaxes in stored.items():
         contexts = _contexts(sop_class, list(syntaxes), lossy if transcode else (), transcode)
         if not batches or len(batches[-1]) + len(contexts) > MOST_CONTEXTS:
@@ -46,12 +46,12 @@ def proposals(
     return batches
 
 
-def _contexts(sop_class: str, stored: list[str], lossy: Sequence[str], transcode: bool) -> list[Proposed]:
+def _contexts(sop_class: str, stored: list[str], lossy: Sequence[str], transcode: bool) -> list[RequestedContext]:
     offered: list[tuple[str, ...]] = [(syntax,) for syntax in stored]
     if transcode and (fallback := tuple(uid for uid in _FALLBACK if uid not in stored)):
         offered.append(fallback)
     offered += [(uid,) for uid in lossy if uid not in stored]
-    return [Proposed(abstract_syntax=sop_class, transfer_syntaxes=syntaxes) for syntaxes in offered]
+    return [RequestedContext(abstract_syntax=sop_class, transfer_syntaxes=syntaxes) for syntaxes in offered]
 
 
 def targets(accepted: Sequence[PresentationContext], lossy: Sequence[str]) -> list[str]:

@@ -7,17 +7,17 @@ from contextlib import AbstractAsyncContextManager, aclosing
 from typing import Final
 
 from osteon.contracts.retrieve import PlannedInstance
-from osteon.dimse.config import Proposed
+from osteon.dimse.config import RequestedContext
 from osteon.dimse.errors import NoAnswer, RequestorError
-from osteon.dimse.user import ServiceUser
+from osteon.dimse.handler import StoreUser
 from osteon.logging import get_logger
 from osteon.sending.contexts import ContextKey, context_key
 from osteon.sending.suboperations import SubOperationResult
 
-Connect = Callable[[Sequence[Proposed]], AbstractAsyncContextManager[ServiceUser]]
+Connect = Callable[[Sequence[RequestedContext]], AbstractAsyncContextManager[StoreUser]]
 """Asks for an association, as `partial(associate, remote, config=…)` does."""
-Send = Callable[[ServiceUser, AsyncIterable[PlannedInstance]], AsyncGenerator[SubOperationResult]]
-Propose = Callable[[Iterable[ContextKey]], list[list[Proposed]]]
+Send = Callable[[StoreUser, AsyncIterable[PlannedInstance]], AsyncGenerator[SubOperationResult]]
+Propose = Callable[[Iterable[ContextKey]], list[list[RequestedContext]]]
 
 _GATHERED: Final = 1000
 _BREAKS: Final = 3
@@ -38,8 +38,8 @@ class StoreDelivery:
         self._connect = connect
         self._propose = propose
         self._send = send
-        self._opened: AbstractAsyncContextManager[ServiceUser] | None = None
-        self._association: ServiceUser | None = None
+        self._opened: AbstractAsyncContextManager[StoreUser] | None = None
+        self._association: StoreUser | None = None
         self._covered: dict[ContextKey, None] = {}
         self._suspect = ""
         self._breaks = 0
@@ -107,7 +107,7 @@ class StoreDelivery:
         self._suspect = queue[0].sop_instance_uid
         return None
 
-    async def _association_for(self, kinds: dict[ContextKey, None]) -> ServiceUser:
+    async def _association_for(self, kinds: dict[ContextKey, None]) -> StoreUser:
         if self._association is None or not kinds.keys() <= self._covered.keys():
             await self._end(None)
             # What was needed before is likely to be needed again.

@@ -5,8 +5,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from osteon.contracts.retrieve import PlannedInstance
-from osteon.dimse.handler import PresentationContext
-from osteon.dimse.user import ServiceUser
+from osteon.dimse.handler import PresentationContext, StoreUser
 from osteon.sending.contexts import ContextKey, context_key, targets
 from osteon.sending.reader import PIECE, DataSet, DataSetReader, Part10, UnreadableInstance, follows
 from osteon.sending.suboperations import SubOperationResult
@@ -44,7 +43,7 @@ class Steps:
 
     def __init__(
         self,
-        association: ServiceUser,
+        association: StoreUser,
         reader: DataSetReader,
         transcoder: Transcoder,
         lossy: Sequence[str],

@@ -8,7 +8,7 @@ from functools import partial
 from osteon import metrics, tracing
 from osteon.bus.port import Bus
 from osteon.contracts.retrieve import PlannedInstance
-from osteon.dimse.user import ServiceUser
+from osteon.dimse.handler import StoreUser
 from osteon.objects.port import Objects
 from osteon.sending.contexts import proposals
 from osteon.sending.delivery import Connect, StoreDelivery
@@ -69,7 +69,7 @@ class StoreSender:
 
     async def send(
         self,
-        association: ServiceUser,
+        association: StoreUser,
         instances: AsyncIterable[PlannedInstance],
         *,
         move_originator: tuple[str, int] | None = None,
@@ -109,7 +109,7 @@ class StoreSender:
                         yield sent
 
     async def _store(
-        self, association: ServiceUser, ready: PreparedInstance, move_originator: tuple[str, int] | None
+        self, association: StoreUser, ready: PreparedInstance, move_originator: tuple[str, int] | None
     ) -> SubOperationResult:
         instance, data_set = ready.instance, ready.data_set
         try:

@@ -1,14 +1,11 @@
 """An instance on its way into a pack, and whether it is what the C-STORE command announced (PS3.4 B.2.3)."""
 
-import re
 from dataclasses import dataclass
-from typing import Final
 
 from osteon.dicom.identity import Identity
 from osteon.dicom.part10 import write_part10_header
+from osteon.dicom.uids import is_uid
 from osteon.packs.errors import WrongInstance
-
-_UID: Final = re.compile(r"[0-9][0-9.]{0,63}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +32,7 @@ class IncomingInstance:
     def check_uids(self) -> None:
         """Raise `WrongInstance` when the command itself has no usable UIDs."""
         for uid, tag in ((self.sop_class_uid, "0000,0002"), (self.sop_uid, "0000,1000")):
-            if not _UID.fullmatch(uid):
+            if not is_uid(uid):
                 raise WrongInstance(f"({tag}) of the command is not a UID")
 
     def check(self, identity: Identity) -> None:

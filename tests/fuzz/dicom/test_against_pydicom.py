@@ -9,7 +9,7 @@ import pytest
 from pydicom import Dataset
 from pydicom.filereader import read_dataset
 
-from osteon.dicom.reader import HeaderReader
+from osteon.dicom.header.reader import HeaderReader
 from support.dicom import EXPLICIT, IMPLICIT
 from support.effort import EFFORT
 from support.hostile import bundled

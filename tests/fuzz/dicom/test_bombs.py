@@ -8,8 +8,8 @@ import pytest
 from osteon.dicom import elements, peek
 from osteon.dicom.deflate import inflate_beginning
 from osteon.dicom.errors import BadDataSet
+from osteon.dicom.header.reader import HeaderReader
 from osteon.dicom.peek import peek_identity
-from osteon.dicom.reader import HeaderReader
 from support.dicom import (
     DEFLATED,
     EXPLICIT,

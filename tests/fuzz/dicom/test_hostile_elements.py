@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from osteon.dicom.attributes import held_values, request_attributes
 from osteon.dicom.errors import BadDataSet
-from osteon.dicom.reader import HeaderReader
+from osteon.dicom.header.reader import HeaderReader
 from support.attack import fuzz
 from support.dicom import BIG_ENDIAN, DEFLATED, EXPLICIT, IMPLICIT, JPEG, RLE
 from support.effort import EFFORT

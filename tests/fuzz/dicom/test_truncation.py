@@ -3,8 +3,8 @@
 import pytest
 
 from osteon.dicom.errors import BadDataSet, BadPart10
+from osteon.dicom.header.reader import HeaderReader
 from osteon.dicom.part10 import read_part10
-from osteon.dicom.reader import HeaderReader
 from support.data import BUNDLED
 from support.effort import EFFORT
 from support.hostile import bundled, read_either, same_identity_from_any_beginning

@@ -18,9 +18,9 @@ from osteon import metrics
 from osteon.archive.resources import InstanceScope
 from osteon.bus.memory import MemoryBus
 from osteon.contracts.topology import INDEXER, writer_queue
+from osteon.dicom.header.reader import HeaderReader
 from osteon.dicom.identity import Identity
 from osteon.dicom.peek import peek_identity
-from osteon.dicom.reader import HeaderReader
 from osteon.dimse.handler import PresentationContext
 from osteon.dimse.status import Status
 from osteon.errors import Invalid
@@ -28,7 +28,7 @@ from osteon.index.sql import SqlIndex
 from osteon.objects.folder import FolderObjects
 from osteon.spool.spool import Spool, SpoolConfig
 from osteon_indexer.handlers import index_packs
-from osteon_ingress.handlers import announce
+from osteon_ingress.handlers import publish_sealed_pack
 from osteon_writer.handlers import store_sealed
 from support.attack import fuzz
 from support.dicom import explicit, implicit, item, sequence
@@ -104,7 +104,7 @@ class Running:
         await self.bus.start()
         await self.index.start()
         config = SpoolConfig(root=root, sweep_every=0.05)
-        self.spool = await Spool.open(config, partial(announce, bus=self.bus, spool_id="s"))
+        self.spool = await Spool.open(config, partial(publish_sealed_pack, bus=self.bus, spool_id="s"))
         queue = writer_queue("s")
         await self.bus.declare(queue)
         ports = {"objects": objects, "bus": self.bus}

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from osteon.dimse import negotiation, offer, proposal
+from osteon.dimse import associate_rq, associate_rq_encoder, negotiation
 from osteon.dimse.config import AcceptorConfig, Remote, RequestorConfig
 from osteon.dimse.pdu import ProtocolError
 from osteon.dimse.requestor import NotAccepted, RequestorError, associate
@@ -17,8 +17,8 @@ from support.dimse import STUDY_FIND, Peer, data_tf, pdv
 from support.effort import EFFORT
 from support.scp import ALL, accept, request, response, scripted
 
-REQUEST = offer.encode(Remote(aet="PEER", host="x", port=1), ALL, RequestorConfig())[6:]
-ANSWER = negotiation.agree(AcceptorConfig(), proposal.decode(REQUEST), REQUEST).answer[6:]
+REQUEST = associate_rq_encoder.encode(Remote(aet="PEER", host="x", port=1), ALL, RequestorConfig())[6:]
+ANSWER = negotiation.agree(AcceptorConfig(), associate_rq.decode(REQUEST), REQUEST).answer[6:]
 QUICK = RequestorConfig(artim_timeout=0.05, dimse_timeout=0.05, network_timeout=0.05)
 
 
@@ -41,10 +41,10 @@ def damaged(data: bytes, dice: random.Random) -> bytes:
 
 def look(body: bytes) -> None:
     try:
-        answer = offer.decode(body)
+        answer = associate_rq_encoder.decode(body)
     except ProtocolError:
         return
-    agreement = offer.agree(ALL, answer, RequestorConfig(async_operations=8))
+    agreement = associate_rq_encoder.agree(ALL, answer, RequestorConfig(async_operations=8))
     assert set(agreement.contexts) <= {1, 3, 5}
     assert 1 <= agreement.window <= 8
     assert agreement.send_limit >= 8
@@ -73,7 +73,7 @@ def test_the_longest_answer_costs_little() -> None:
     short = struct.pack(">BxH", 0x77, 0)
     look(bytes(68) + short * (512 << 8))
     with pytest.raises(ProtocolError):
-        offer.decode(bytes(68) + struct.pack(">BxH", 0x50, 65_532) + short * 16_383)
+        associate_rq_encoder.decode(bytes(68) + struct.pack(">BxH", 0x50, 65_532) + short * 16_383)
 
 
 @pytest.mark.parametrize("seed", range(3 * EFFORT))

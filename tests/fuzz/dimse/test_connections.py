@@ -16,7 +16,7 @@ from osteon.dimse import acceptor
 from osteon.dimse.association import AcceptedAssociation
 from osteon.dimse.config import AcceptorConfig
 from osteon.dimse.handler import AssociationInfo, FindRequest, FindResponse
-from osteon.dimse.observer import Ended, Rejected
+from osteon.dimse.observer import AssociationEnd, RejectReason
 from osteon.dimse.status import Status
 from support.attack import (
     BY_USER,
@@ -77,11 +77,11 @@ async def test_a_thousand_idle_associations_take_little_and_hold_up_nobody() -> 
         await late.send(request_pdu(CONTEXTS))
         assert await late.receive() == (3, bytes((0, 2, 3, 2)))
         await late.close()
-        assert target.log.rejects == [Rejected.LOCAL_LIMIT_EXCEEDED]
+        assert target.log.rejects == [RejectReason.LOCAL_LIMIT_EXCEEDED]
         assert await echo(peers[0]) == await echo(peers[-1]) == Status.SUCCESS
         await in_batches([peer.release for peer in peers])
         await target.settled(idle)
-        assert set(target.log.ends) == {Ended.RELEASED}
+        assert set(target.log.ends) == {AssociationEnd.RELEASED}
 
 
 def _of_osteon() -> int:
@@ -94,7 +94,7 @@ async def test_the_connection_that_waits_longest_gives_way_when_too_many_do_noth
     async with under_attack(max_waiting=20) as target:
         before = open_files()
         silent = [await target.peer() for _ in range(100)]
-        await until(lambda: target.log.unuseds.count(Ended.CROWDED_OUT) == 80)
+        await until(lambda: target.log.unuseds.count(AssociationEnd.CROWDED_OUT) == 80)
         assert len(target.acceptor._waiting) == 20
         assert open_files() - before <= 100 + 20 + 5
         assert all([await peer.at_end() for peer in silent[:80]])
@@ -117,7 +117,7 @@ async def test_rejected_peers_that_never_close_are_bounded_as_well() -> None:
 
         peers = [await ask() for _ in range(60)]
         await until(lambda: len(target.acceptor._connections) <= 11)
-        assert target.log.unuseds == [Ended.REJECTED] * 60
+        assert target.log.unuseds == [AssociationEnd.REJECTED] * 60
         for peer in peers:
             await peer.close()
 
@@ -151,7 +151,7 @@ async def test_thousands_of_health_checks_leave_no_memory_files_tasks_or_warning
         assert open_files() <= files + 2
         assert len(asyncio.all_tasks()) <= tasks + 1
         assert not loud
-        assert set(target.log.unuseds) == {Ended.LOST}
+        assert set(target.log.unuseds) == {AssociationEnd.LOST}
 
 
 async def drip(peer: Peer, data: bytes, seconds: float) -> None:
@@ -182,7 +182,7 @@ async def test_a_byte_now_and_then_does_not_keep_an_association(name: str) -> No
         dripping.cancel()
         await peer.close()
         await target.settled(1)
-        assert target.log.ends == [Ended.TIMED_OUT]
+        assert target.log.ends == [AssociationEnd.TIMED_OUT]
         assert {sink.end for handler in target.attackers for sink in handler.sinks} <= {"abort"}
 
 
@@ -193,7 +193,7 @@ async def test_a_request_of_single_bytes_has_the_time_of_artim_and_no_more() -> 
         assert await asyncio.wait_for(peer.everything(), 30) == []
         dripping.cancel()
         await peer.close()
-        await until(lambda: target.log.unuseds == [Ended.TIMED_OUT])
+        await until(lambda: target.log.unuseds == [AssociationEnd.TIMED_OUT])
 
 
 async def test_a_slow_instance_that_makes_progress_is_taken() -> None:
@@ -221,12 +221,12 @@ async def test_whoever_reads_nothing_is_dropped_though_it_goes_on_sending() -> N
         await peer.send(data_tf(pdv(1, 3, store_rq(2))), pdu(4, b"", 1 << 24), struct.pack(">IBB", (1 << 24) - 4, 1, 0))
         await until(lambda: any(handler.sinks for handler in target.attackers))
         for _ in range(400):
-            if Ended.TIMED_OUT in target.log.ends:
+            if AssociationEnd.TIMED_OUT in target.log.ends:
                 break
             await peer.send(b"x")
             await asyncio.sleep(0.02)
         await target.settled(1)
-        assert target.log.ends == [Ended.TIMED_OUT]
+        assert target.log.ends == [AssociationEnd.TIMED_OUT]
         peer.writer.transport.abort()
 
 
@@ -234,8 +234,8 @@ async def test_connections_are_kept_alive_by_tcp_so_that_a_vanished_peer_is_foun
     async with under_attack() as target:
         peer = await target.associated()
         for association in target.acceptor._associations:
-            assert association._transport is not None
-            found = association._transport.get_extra_info("socket")
+            found = association.protocol.extra_info("socket")
+            assert found is not None
             assert found.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
             assert found.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 60
         await peer.release()
@@ -257,7 +257,7 @@ async def test_a_peer_that_is_reset_while_nothing_is_read_is_noticed_before_read
             await peer.send(data_tf(pdv(1, 3, store_rq())), data_tf(pdv(1, 0, bytes(5000))))
             await until(lambda: target.attackers[0].sinks and target.attackers[0].sinks[0].size)
             await peer.reset()
-            await until(lambda: target.log.ends == [Ended.LOST])
+            await until(lambda: target.log.ends == [AssociationEnd.LOST])
             disk.set()
             await target.settled(1)
             assert target.attackers[0].sinks[0].end == "abort"

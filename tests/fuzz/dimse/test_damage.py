@@ -9,7 +9,7 @@ from osteon.dimse.acceptor import Acceptor
 from osteon.dimse.association import AcceptedAssociation
 from osteon.dimse.config import AcceptorConfig
 from osteon.dimse.handler import AssociationInfo
-from osteon.dimse.observer import Ended
+from osteon.dimse.observer import AssociationEnd
 from support.attack import CONTEXTS, Wire
 from support.dimse import (
     Log,
@@ -86,7 +86,7 @@ async def test_damaged_conversations_end_every_sink_once_and_never_fail_inside(s
         await asyncio.wait_for(handler.ended.wait(), 5)
         assert handler.closes == 1
         assert all(sink.end in {"finish", "abort"} for sink in handler.sinks)
-    assert Ended.FAILED not in log.ends
+    assert AssociationEnd.FAILED not in log.ends
     assert len(log.ends) == len(log.accepts) == len(handlers)
     assert len(log.unuseds) == 1 - len(handlers)
     assert acceptor.associations == 0

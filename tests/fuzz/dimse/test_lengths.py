@@ -4,7 +4,7 @@ import struct
 
 import pytest
 
-from osteon.dimse.observer import Ended
+from osteon.dimse.observer import AssociationEnd
 from osteon.dimse.status import Status
 from support.attack import BY_USER, INVALID_PARAMETER, UNEXPECTED_PDU, UNRECOGNIZED_PDU, under_attack
 from support.dimse import CT, VERIFICATION, command_set, data_tf, echo_rq, find_rq, pdu, pdv, store_rq
@@ -75,7 +75,7 @@ async def test_a_pdu_of_any_length_in_an_association_is_aborted_with_its_reason(
         assert await peer.receive() == answer
         await peer.close()
         await target.settled(1)
-        assert target.log.ends == [Ended.PROTOCOL_ERROR]
+        assert target.log.ends == [AssociationEnd.PROTOCOL_ERROR]
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ async def test_what_is_no_message_is_aborted_as_an_invalid_or_unexpected_paramet
         assert body[3] in {5, 6}
         await peer.close()
         await target.settled(1)
-        assert target.log.ends == [Ended.PROTOCOL_ERROR]
+        assert target.log.ends == [AssociationEnd.PROTOCOL_ERROR]
         assert {sink.end for handler in target.attackers for sink in handler.sinks} <= {"abort"}
 
 

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from pynetdicom.pdu import A_ASSOCIATE_AC
 from pynetdicom.presentation import PresentationContext, negotiate_as_acceptor
 
-from osteon.dimse import negotiation, proposal
+from osteon.dimse import associate_rq, negotiation
 from osteon.dimse.config import AcceptorConfig
-from osteon.dimse.observer import Ended
+from osteon.dimse.observer import AssociationEnd
 from osteon.dimse.pdu import ProtocolError
 from support.attack import BY_USER, CONTEXTS, fuzz, under_attack
 from support.dimse import CT, EXPLICIT, IMPLICIT, pdu, request_pdu
@@ -112,7 +112,7 @@ async def test_a_request_that_can_not_be_understood_is_aborted(name: str) -> Non
         assert await peer.receive() == BY_USER
         await peer.close()
         assert not target.attackers
-        assert target.log.unuseds == [Ended.PROTOCOL_ERROR]
+        assert target.log.unuseds == [AssociationEnd.PROTOCOL_ERROR]
 
 
 @pytest.mark.parametrize("name", REJECTED)
@@ -124,7 +124,7 @@ async def test_a_request_that_is_understood_but_not_acceptable_is_rejected_with_
         assert await peer.receive() == (3, bytes((0, *reason)))
         await peer.close()
         assert len(target.log.rejects) == 1
-        assert target.log.unuseds == [Ended.REJECTED]
+        assert target.log.unuseds == [AssociationEnd.REJECTED]
 
 
 @pytest.mark.parametrize("calling", [b" " * 16, b"", b"LEFT\0\xff\xfe\7"], ids=["spaces", "nothing", "a C string"])
@@ -166,7 +166,7 @@ def test_any_items_are_answered_rejected_or_a_protocol_error(items: list[bytes],
     body = bytearray(asked(context(99), *items, user())[6:])
     body[min(at, len(body)) : min(at, len(body)) + len(rubbish)] = rubbish
     try:
-        asks = proposal.decode(bytes(body))
+        asks = associate_rq.decode(bytes(body))
     except ProtocolError:
         return
     if negotiation.refuse(AcceptorConfig(), asks) is None:
@@ -179,7 +179,7 @@ def test_any_items_are_answered_rejected_or_a_protocol_error(items: list[bytes],
 @pytest.mark.parametrize("uid", [CT, "1.2.840.10008.5.1.4.31"])
 def test_contexts_and_roles_are_answered_as_pynetdicom_would(uid: str, role: tuple[bool, bool] | None) -> None:
     body = asked(context(1, uid.encode()), *([] if role is None else [user(named(0x54, uid.encode(), bytes(role)))]))
-    agreement = negotiation.agree(AcceptorConfig(), proposal.decode(body[6:]), body[6:])
+    agreement = negotiation.agree(AcceptorConfig(), associate_rq.decode(body[6:]), body[6:])
     asks, offers = PresentationContext(), PresentationContext()
     asks.context_id = 1
     asks.abstract_syntax, offers.abstract_syntax = uid, CT
@@ -197,7 +197,7 @@ def test_contexts_and_roles_are_answered_as_pynetdicom_would(uid: str, role: tup
 def test_requests_for_contexts_that_nobody_knows_leave_no_memory_behind() -> None:
     def ask(number: int) -> None:
         body = asked(*(context(n, b"1.9.%d.%d" % (number, n)) for n in range(1, 256, 2)))[6:]
-        negotiation.agree(AcceptorConfig(), proposal.decode(body), body)
+        negotiation.agree(AcceptorConfig(), associate_rq.decode(body), body)
 
     ask(0)
     tracemalloc.start()

@@ -15,7 +15,7 @@ from osteon.dimse.acceptor import Acceptor
 from osteon.dimse.association import AcceptedAssociation
 from osteon.dimse.config import AcceptorConfig
 from osteon.dimse.handler import AssociationInfo, Outcome
-from osteon.dimse.observer import Ended
+from osteon.dimse.observer import AssociationEnd
 from osteon.dimse.status import Status
 from support.attack import (
     ABORT,
@@ -231,7 +231,7 @@ class Association(RuleBasedStateMachine):
 
     @invariant()
     def open_associations_are_counted(self) -> None:
-        assert Ended.FAILED not in self.log.ends
+        assert AssociationEnd.FAILED not in self.log.ends
         assert self.acceptor.associations == len(self.log.accepts) - len(self.log.ends) <= 1
         if hasattr(self, "wire"):
             assert self.acceptor.associations == (self.state in {"open", "release"})
@@ -244,7 +244,7 @@ class Association(RuleBasedStateMachine):
             self.run()
         assert [handler.closes for handler in self.handlers] == [1] * len(self.handlers)
         assert all(sink.end in {"finish", "abort"} for handler in self.handlers for sink in handler.sinks)
-        assert not (self.acceptor._waiting or self.acceptor._farewells)
+        assert not (self.acceptor._waiting or self.acceptor._closing_handlers)
         self.loop.close()
 
 
@@ -257,7 +257,7 @@ def _readable(kind: int, body: bytes) -> object:
     length, _, control = struct.unpack_from(">IBB", body)
     assert (control, length) == (3, len(body) - 4)
     response = commands.decode(body[6:])
-    return response.message_id, response.require(commands.Element.STATUS)
+    return response.message_id, response.require(commands.CommandElement.STATUS)
 
 
 TestAssociation = Association.TestCase

@@ -5,7 +5,7 @@ from functools import partial
 
 import pytest
 
-from osteon.dimse.observer import Ended
+from osteon.dimse.observer import AssociationEnd
 from support.attack import (
     BY_USER,
     CONTEXTS,
@@ -57,7 +57,7 @@ async def test_a_request_cut_at_any_byte_is_forgotten_with_its_connection(
     async with under_attack() as target:
         await in_batches(all_cuts(REQUEST, partial(end, target, b"")))
         await until(lambda: len(target.log.unuseds) == len(REQUEST) - 1)
-        assert set(target.log.unuseds) == {Ended.LOST}
+        assert set(target.log.unuseds) == {AssociationEnd.LOST}
         assert not target.attackers
 
 
@@ -70,7 +70,7 @@ async def test_a_message_cut_at_any_byte_with_its_connection_stores_nothing(
     async with under_attack() as target:
         await in_batches(all_cuts(message, partial(end, target, REQUEST)))
         await target.settled(len(message) - 1)
-        assert set(target.log.ends) == {Ended.LOST}
+        assert set(target.log.ends) == {AssociationEnd.LOST}
         assert {sink.end for handler in target.attackers for sink in handler.sinks} <= {"abort"}
         assert not [find for handler in target.attackers for find in handler.finds]
 
@@ -84,7 +84,7 @@ async def test_a_request_cut_at_any_byte_and_left_open_is_closed_by_artim() -> N
 
     async with under_attack(artim_timeout=0.5) as target:
         await in_batches(all_cuts(REQUEST, partial(leave, target)), 400)
-        assert target.log.unuseds == [Ended.TIMED_OUT] * (len(REQUEST) - 1)
+        assert target.log.unuseds == [AssociationEnd.TIMED_OUT] * (len(REQUEST) - 1)
 
 
 @pytest.mark.parametrize("name", MESSAGES)
@@ -99,7 +99,7 @@ async def test_a_message_cut_at_any_byte_and_left_open_is_aborted_by_the_dimse_t
     async with under_attack(dimse_timeout=0.5) as target:
         await in_batches(all_cuts(MESSAGES[name], partial(leave, target)), 400)
         await target.settled(len(MESSAGES[name]) - 1)
-        assert set(target.log.ends) == {Ended.TIMED_OUT}
+        assert set(target.log.ends) == {AssociationEnd.TIMED_OUT}
         assert {sink.end for handler in target.attackers for sink in handler.sinks} <= {"abort"}
 
 
@@ -116,5 +116,5 @@ async def test_an_unexpected_pdu_is_aborted_as_soon_as_its_header_has_come(name:
 
     async with under_attack(dimse_timeout=0.5) as target:
         await in_batches(all_cuts(whole, partial(leave, target)), 400)
-        assert target.log.ends.count(Ended.TIMED_OUT) == 5
-        assert target.log.ends.count(Ended.PROTOCOL_ERROR) == len(whole) - 6
+        assert target.log.ends.count(AssociationEnd.TIMED_OUT) == 5
+        assert target.log.ends.count(AssociationEnd.PROTOCOL_ERROR) == len(whole) - 6

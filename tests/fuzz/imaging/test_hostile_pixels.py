@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from osteon.dicom.pixels.registry import CODECS, Family
-from osteon_imaging.tasks import Failure, TranscodeTask
-from osteon_imaging.workers import Workers
+from osteon_imaging.tasks import TaskFailure, TranscodeTask
+from osteon_imaging.worker_pool import WorkerPool
 from support.data import dataset_bytes
 from support.imaging import NATIVE, SYNTAX, image, into
 
@@ -44,12 +44,12 @@ async def test_damaged_bit_streams_are_answered_and_the_next_request_is_served(u
     _, path = into(image(rows=40, columns=30, samples=3, allocated=8, stored=8, frames=2), uid, tmp_path, **lossy)
     data = path.read_bytes()
     start = data.rindex(b"\xe0\x7f\x10\x00", 0, len(data) - len(dataset_bytes(data)) + 2000)
-    workers = Workers(1, tasks=1000, seconds=20, idle=60)
+    workers = WorkerPool(1, tasks=1000, seconds=20, idle=60)
     for number, spoiled in enumerate(damaged(data, start, random.Random(uid))):
         source = tmp_path / f"spoiled-{number}"
         await asyncio.to_thread(source.write_bytes, spoiled)
         outcome = await workers.run(a_task(source))
-        assert outcome.failure is None or (outcome.failure in Failure and outcome.error)
+        assert outcome.failure is None or (outcome.failure in TaskFailure and outcome.error)
     assert (await workers.run(a_task(path))).failure is None
     await workers.close()
 
@@ -65,9 +65,9 @@ async def test_a_stream_that_claims_another_size_is_refused_within_bounds(number
         at = data.index(name) + 8
         data = data[:at] + b"\x00\x20" + data[at + 2 :]
     big.write_bytes(data)
-    workers = Workers(1, tasks=9, seconds=20, idle=60)
+    workers = WorkerPool(1, tasks=9, seconds=20, idle=60)
     outcome = await workers.run(a_task(big))
-    assert outcome.failure in (Failure.DAMAGED, Failure.MEMORY)
+    assert outcome.failure in (TaskFailure.DAMAGED, TaskFailure.MEMORY)
     await workers.close()
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from pydicom import Dataset
 
-from osteon.dicom.pixels.geometry import Limits
-from osteon.dicom.pixels.orders import GIF, RenderOrder, Viewport, Window
+from osteon.dicom.pixels.geometry import PixelLimits
+from osteon.dicom.pixels.render_request import GIF, RenderRequest, Viewport, Window
 from osteon.dicom.pixels.rendering import render
 from osteon.errors import Invalid
 from support.make import saved
@@ -17,16 +17,16 @@ from support.pictures import grey
 
 pytestmark = pytest.mark.slow
 
-LIMITS = Limits(frame_bytes=1 << 22, frames=1 << 10, inflated_bytes=1 << 24)
+LIMITS = PixelLimits(frame_bytes=1 << 22, frames=1 << 10, inflated_bytes=1 << 24)
 ORDERS = [
-    RenderOrder(viewport=Viewport(50, 20, 1, 1, -3, -2)),
-    RenderOrder(media_type=GIF),
-    RenderOrder(how="preview", frames=(2,)),
-    RenderOrder(how="orthanc", width=7, smooth=True),
-    RenderOrder(window=Window(3, 4, "sigmoid")),
-    RenderOrder(how="uint8"),
-    RenderOrder(how="numpy", compress=True),
-    RenderOrder(how="frames"),
+    RenderRequest(viewport=Viewport(50, 20, 1, 1, -3, -2)),
+    RenderRequest(media_type=GIF),
+    RenderRequest(how="preview", frames=(2,)),
+    RenderRequest(how="orthanc", width=7, smooth=True),
+    RenderRequest(window=Window(3, 4, "sigmoid")),
+    RenderRequest(how="uint8"),
+    RenderRequest(how="numpy", compress=True),
+    RenderRequest(how="frames"),
 ]
 
 

@@ -9,8 +9,8 @@ from pydicom import dcmread
 from pydicom.encaps import encapsulate, encapsulate_extended, generate_frames
 
 from osteon.dicom.errors import BadDataSet, TruncatedDataSet
-from osteon.dicom.header import PixelData
-from osteon.dicom.reader import HeaderReader
+from osteon.dicom.header.model import PixelData
+from osteon.dicom.header.reader import HeaderReader
 from osteon.dicom.uids import TRANSFER_SYNTAXES
 from support.data import BUNDLED, dataset_bytes, storable
 from support.dicom import EXPLICIT, JPEG, RLE, SEQUENCE_END, UNDEFINED, explicit, item, read, sequence

@@ -10,8 +10,8 @@ import pytest
 from pydicom import dcmread
 
 from osteon.dicom.errors import BadDataSet, TruncatedDataSet, UnknownTransferSyntax
+from osteon.dicom.header.reader import HeaderReader
 from osteon.dicom.part10 import read_part10
-from osteon.dicom.reader import HeaderReader
 from osteon.errors import Invalid
 from support.data import BUNDLED, dataset_bytes
 from support.dicom import DEFLATED, EXPLICIT, IMPLICIT, explicit, identified, implicit, item, read, sequence

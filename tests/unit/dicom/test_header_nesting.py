@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from osteon.dicom.errors import BadDataSet, TruncatedDataSet
-from osteon.dicom.reader import HeaderReader
+from osteon.dicom.header.reader import HeaderReader
 from support.dicom import (
     EXPLICIT,
     IMPLICIT,

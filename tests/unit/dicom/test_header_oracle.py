@@ -14,8 +14,8 @@ import pytest
 from pydicom import Dataset, dcmread
 
 from osteon.dicom.errors import BadPart10, TruncatedDataSet
+from osteon.dicom.header.reader import HeaderReader
 from osteon.dicom.part10 import read_part10
-from osteon.dicom.reader import HeaderReader
 from support.data import BUNDLED, real_folder
 from support.effort import thinned
 

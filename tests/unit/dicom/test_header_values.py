@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from osteon.dicom.encoding import LONG_VRS, SHORT_VRS
-from osteon.dicom.reader import HeaderReader
+from osteon.dicom.header.reader import HeaderReader
 from support.dicom import (
     BIG_ENDIAN,
     EXPLICIT,

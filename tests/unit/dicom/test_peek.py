@@ -116,7 +116,7 @@ def test_missing_uid_is_refused_by_name_once_its_place_has_gone_by(tag: int) -> 
     [b"..", b".", b"../../etc ", b"1.2/3", b"1.2\\1.3", b"1.2 3 ", b"1.a", b"-1", b"1" * 65, b"\xb2.1 ", b" 1.2\n"],
 )
 def test_what_is_no_uid_is_refused(uid: bytes) -> None:
-    with pytest.raises(MissingIdentifier, match="is no UID"):
+    with pytest.raises(MissingIdentifier, match="is not a UID"):
         peek_identity(replaced(0x0020000D, "UI", uid), EXPLICIT, complete=True)
 
 

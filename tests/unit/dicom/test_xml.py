@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from pydicom import Dataset, dcmread
 from pydicom.data import get_testdata_file
 
-from osteon.dicom.reader import HeaderReader
+from osteon.dicom.header.reader import HeaderReader
 from osteon.dicom.xml import MAX_DEPTH, NAMESPACE, to_xml
-from osteon.dicom.xml_reading import BadXml, from_xml
+from osteon.dicom.xml_reader import BadXml, from_xml
 
 _TEXT = st.text(
     st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="\\^=\ufffe\uffff"), min_size=1, max_size=20

@@ -8,7 +8,7 @@ import pytest
 import uvloop
 
 from osteon.dimse.handler import Outcome
-from osteon.dimse.observer import Ended, Rejected
+from osteon.dimse.observer import AssociationEnd, RejectReason
 from osteon.dimse.status import Status
 from support.dimse import Recorder, Sink, data_tf, echo_rq, pdu, pdv, request_pdu, running, store_message
 
@@ -23,9 +23,7 @@ async def conversation() -> None:
         peer = await service.peer()
         await peer.associate()
         (association,) = service.acceptor._connections
-        transport = association._transport
-        assert transport is not None
-        assert transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        assert association.protocol.extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
         await peer.send(data_tf(pdv(3, 3, echo_rq())))
         assert (await peer.response()).status == Status.SUCCESS
         await peer.send(store_message(2, data=bytes(300_000)))
@@ -33,7 +31,7 @@ async def conversation() -> None:
         assert service.handler.sinks[0].size == 300_000
         await peer.release()
         await service.handler.ended.wait()
-        assert service.log.ends == [Ended.RELEASED]
+        assert service.log.ends == [AssociationEnd.RELEASED]
 
 
 @pytest.mark.parametrize("factory", [asyncio.SelectorEventLoop, uvloop.new_event_loop])
@@ -50,7 +48,7 @@ async def test_associations_beyond_the_maximum_are_rejected_until_one_ends() -> 
         assert service.acceptor.associations == 2
         await peers[2].send(request_pdu())
         assert await peers[2].receive() == (3, bytes((0, 2, 3, 2)))
-        assert service.log.rejects == [Rejected.LOCAL_LIMIT_EXCEEDED]
+        assert service.log.rejects == [RejectReason.LOCAL_LIMIT_EXCEEDED]
         await peers[0].release()
         assert service.acceptor.associations == 1
         again = await service.peer()
@@ -75,7 +73,7 @@ async def test_two_thousand_health_checks_leave_nothing_behind() -> None:
         gc.collect()
         left = [thing for thing in gc.get_objects() if type(thing).__name__ == "AcceptedAssociation"]
         assert len(left) <= 1
-        assert not service.acceptor._farewells
+        assert not service.acceptor._closing_handlers
         assert service.log.accepts == service.log.ends == []
 
 
@@ -91,7 +89,7 @@ async def test_close_lets_associations_finish_within_the_grace() -> None:
         assert await idle.at_end()
         await closing
         assert service.handler.ended.is_set()
-        assert service.log.ends == [Ended.RELEASED]
+        assert service.log.ends == [AssociationEnd.RELEASED]
         with pytest.raises(OSError):
             await service.peer()
 
@@ -107,7 +105,7 @@ async def test_close_aborts_what_is_left_after_the_grace_and_closes_its_handler(
         await peer.close()
         await closing
         assert service.handler.ended.is_set()
-        assert service.log.ends == [Ended.SHUT_DOWN]
+        assert service.log.ends == [AssociationEnd.SHUT_DOWN]
         assert service.acceptor.associations == 0
 
 

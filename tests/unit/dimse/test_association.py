@@ -7,7 +7,7 @@ from contextlib import suppress
 import pytest
 
 from osteon.dimse.handler import Outcome
-from osteon.dimse.observer import Ended, Rejected
+from osteon.dimse.observer import AssociationEnd, RejectReason
 from osteon.dimse.status import Status
 from support.dimse import (
     CT,
@@ -87,7 +87,7 @@ async def test_a_pdu_that_an_association_does_not_expect_aborts_it(kind: int, re
         assert await peer.receive() == provider_abort(reason)
         await peer.close()
         await service.handler.ended.wait()
-        assert service.log.ends == [Ended.PROTOCOL_ERROR]
+        assert service.log.ends == [AssociationEnd.PROTOCOL_ERROR]
 
 
 @pytest.mark.parametrize("kind", [1, 4, 5, 6])
@@ -118,7 +118,7 @@ async def test_an_abort_in_any_state_closes_the_connection_without_an_answer(sta
         await peer.close()
         if service.log.accepts:
             await service.handler.ended.wait()
-            assert service.log.ends == [Ended.ABORTED_BY_PEER]
+            assert service.log.ends == [AssociationEnd.ABORTED_BY_PEER]
             assert service.handler.closes == 1
         assert service.acceptor.associations == 0
 
@@ -130,7 +130,7 @@ async def test_a_lost_connection_in_any_state_leaves_nothing_behind(state: str) 
         await peer.close()
         if service.log.accepts:
             await service.handler.ended.wait()
-            assert service.log.ends == [Ended.LOST]
+            assert service.log.ends == [AssociationEnd.LOST]
             assert service.handler.closes == 1
         await until(lambda: not service.acceptor._connections)
         assert service.acceptor.associations == 0
@@ -173,36 +173,36 @@ async def test_a_release_is_confirmed_after_the_last_answer() -> None:
         assert await peer.receive() == RELEASED
         await peer.close()
         await service.handler.ended.wait()
-        assert service.log.ends == [Ended.RELEASED]
+        assert service.log.ends == [AssociationEnd.RELEASED]
 
 
 async def test_release_requests_that_cross_end_by_the_rules_of_a_collision() -> None:
     async with running() as service:
         peer = await in_state(service, "established")
         (association,) = service.acceptor._connections
-        association.release()
+        association.upper_layer.release()
         assert await peer.receive() == (5, bytes(4))
         await peer.send(pdu(5))
         # The acceptor waits for the requestor's answer before it gives its own (Sta10).
-        await until(lambda: association.state.value == 10)
+        await until(lambda: association.upper_layer.state.value == 10)
         await peer.send(pdu(6))
         assert await peer.receive() == RELEASED
         await peer.close()
         await service.handler.ended.wait()
-        assert service.log.ends == [Ended.RELEASED]
+        assert service.log.ends == [AssociationEnd.RELEASED]
 
 
 async def test_data_still_arrive_after_a_release_request_of_our_own() -> None:
     async with running() as service:
         peer = await in_state(service, "established")
         (association,) = service.acceptor._connections
-        association.release()
+        association.upper_layer.release()
         assert (await peer.receive())[0] == 5
         await peer.send(store_message(), pdu(6))
         assert await peer.at_end()
         await service.handler.ended.wait()
         assert service.handler.sinks[0].data == b"data"
-        assert service.log.ends == [Ended.RELEASED]
+        assert service.log.ends == [AssociationEnd.RELEASED]
 
 
 @pytest.mark.parametrize(
@@ -242,7 +242,7 @@ async def test_what_can_not_be_read_aborts_with_invalid_pdu_parameter(broken: by
         await peer.send(b"anything that still comes is ignored")
         await peer.close()
         await service.handler.ended.wait()
-        assert service.log.ends == [Ended.PROTOCOL_ERROR]
+        assert service.log.ends == [AssociationEnd.PROTOCOL_ERROR]
 
 
 @pytest.mark.parametrize(
@@ -262,14 +262,14 @@ async def test_a_request_that_can_not_be_read_is_aborted(request_bytes: bytes) -
 @pytest.mark.parametrize(
     ("config", "request_bytes", "reason"),
     [
-        ({"check_called_aet": True}, request_pdu(called="OTHER"), Rejected.CALLED_AET_NOT_RECOGNIZED),
-        ({"allowed_aets": ("CT",)}, request_pdu(), Rejected.CALLING_AET_NOT_RECOGNIZED),
-        ({}, request_pdu()[:6] + bytes(2) + request_pdu()[8:], Rejected.PROTOCOL_VERSION_NOT_SUPPORTED),
-        ({}, request_pdu().replace(b".3.1.1.1", b".3.1.1.2"), Rejected.APPLICATION_CONTEXT_NOT_SUPPORTED),
+        ({"check_called_aet": True}, request_pdu(called="OTHER"), RejectReason.CALLED_AET_NOT_RECOGNIZED),
+        ({"allowed_aets": ("CT",)}, request_pdu(), RejectReason.CALLING_AET_NOT_RECOGNIZED),
+        ({}, request_pdu()[:6] + bytes(2) + request_pdu()[8:], RejectReason.PROTOCOL_VERSION_NOT_SUPPORTED),
+        ({}, request_pdu().replace(b".3.1.1.1", b".3.1.1.2"), RejectReason.APPLICATION_CONTEXT_NOT_SUPPORTED),
     ],
 )
 async def test_a_rejection_names_result_source_and_reason(
-    config: dict[str, object], request_bytes: bytes, reason: Rejected
+    config: dict[str, object], request_bytes: bytes, reason: RejectReason
 ) -> None:
     async with running(**config) as service:
         peer = await service.peer()
@@ -327,7 +327,7 @@ async def test_an_idle_association_is_aborted_after_the_network_timeout() -> Non
         peer = await in_state(service, "established")
         assert await peer.receive() == USER_ABORT
         await peer.close()
-        assert service.log.ends == [Ended.TIMED_OUT]
+        assert service.log.ends == [AssociationEnd.TIMED_OUT]
 
 
 @pytest.mark.parametrize(
@@ -339,7 +339,7 @@ async def test_a_message_that_does_not_go_on_is_aborted_after_the_dimse_timeout(
         await peer.send(part)
         assert await peer.receive() == USER_ABORT
         await peer.close()
-        assert service.log.ends == [Ended.TIMED_OUT]
+        assert service.log.ends == [AssociationEnd.TIMED_OUT]
 
 
 async def test_an_operation_that_takes_long_is_no_reason_to_time_out() -> None:
@@ -366,7 +366,7 @@ async def test_a_handler_that_can_not_be_made_rejects_as_congested() -> None:
         await peer.send(request_pdu())
         assert await peer.receive() == (3, bytes((0, 2, 3, 1)))
         await peer.close()
-        assert service.log.rejects == [Rejected.TEMPORARY_CONGESTION]
+        assert service.log.rejects == [RejectReason.TEMPORARY_CONGESTION]
 
 
 async def test_the_handler_learns_who_is_calling() -> None:

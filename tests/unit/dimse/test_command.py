@@ -9,7 +9,7 @@ from pynetdicom.dsutils import decode as pynetdicom_decode
 from pynetdicom.dsutils import encode as pynetdicom_encode
 
 from osteon.dimse import pdu
-from osteon.dimse.command import CommandField, Element, decode, encode_response
+from osteon.dimse.command import CommandElement, CommandField, decode, encode_response
 from osteon.dimse.pdu import ProtocolError
 from support.dimse import CT, command_set, store_rq
 
@@ -21,9 +21,9 @@ def test_a_command_set_of_pynetdicom_is_read() -> None:
     data.MoveOriginatorApplicationEntityTitle, data.MoveOriginatorMessageID = "MOVER", 9
     command = decode(pynetdicom_encode(data, True, True))
     assert (command.field, command.message_id, command.sop_class_uid) == (CommandField.C_STORE_RQ, 7, CT)
-    assert command.text(Element.AFFECTED_SOP_INSTANCE_UID) == "1.2.3"
-    assert command.text(Element.MOVE_ORIGINATOR_AET) == "MOVER"
-    assert command.number(Element.MOVE_ORIGINATOR_MESSAGE_ID) == 9
+    assert command.text(CommandElement.AFFECTED_SOP_INSTANCE_UID) == "1.2.3"
+    assert command.text(CommandElement.MOVE_ORIGINATOR_AET) == "MOVER"
+    assert command.number(CommandElement.MOVE_ORIGINATOR_MESSAGE_ID) == 9
     assert command.has_data_set
 
 

@@ -10,12 +10,12 @@ from pynetdicom.pdu_primitives import (
 )
 
 from osteon.dicom.uids import TRANSFER_SYNTAXES
-from osteon.dimse import negotiation, proposal
+from osteon.dimse import associate_rq, negotiation
 from osteon.dimse.config import AcceptorConfig
 from osteon.dimse.negotiation import Agreement
-from osteon.dimse.observer import Rejected
+from osteon.dimse.observer import RejectReason
 from osteon.dimse.pdu import ProtocolError
-from osteon.dimse.sop_classes import Service
+from osteon.dimse.sop_classes import ServiceClass
 from support.dimse import CT, EXPLICIT, IMPLICIT, MR, STUDY_FIND, VERIFICATION, pdu, request_pdu
 
 J2K = "1.2.840.10008.1.2.4.90"
@@ -24,7 +24,7 @@ PRIVATE = "1.2.276.0.7230010.3.1.0.99"
 
 
 def agreed(encoded: bytes, **config: object) -> Agreement:
-    return negotiation.agree(AcceptorConfig(**config), proposal.decode(encoded[6:]), encoded[6:])
+    return negotiation.agree(AcceptorConfig(**config), associate_rq.decode(encoded[6:]), encoded[6:])
 
 
 def answer_to(encoded: bytes, **config: object) -> A_ASSOCIATE_AC:
@@ -37,8 +37,8 @@ def results(encoded: bytes, **config: object) -> list[tuple[int, str | None]]:
     return [(item.result, item.transfer_syntax) for item in answer_to(encoded, **config).presentation_context]
 
 
-def refusal(encoded: bytes, **config: object) -> Rejected | None:
-    return negotiation.refuse(AcceptorConfig(**config), proposal.decode(encoded[6:]))
+def refusal(encoded: bytes, **config: object) -> RejectReason | None:
+    return negotiation.refuse(AcceptorConfig(**config), associate_rq.decode(encoded[6:]))
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ def test_extended_negotiation_of_queries_is_what_both_can(asked: bytes, offer: b
     encoded = request_pdu([(STUDY_FIND, [EXPLICIT])], item)
     assert answer_to(encoded, query_options=offer).user_information.ext_neg[0].app_info == answer
     context = agreed(encoded, query_options=offer).contexts[1]
-    assert context.service is Service.QUERY
+    assert context.service is ServiceClass.QUERY
     assert context.context.extended == answer
 
 
@@ -197,7 +197,7 @@ def test_a_user_name_is_confirmed_when_asked(kind: int, wanted: bool, answered: 
     encoded = request_pdu(None, item)
     user = answer_to(encoded).user_information.user_identity
     assert (user is not None and not user.server_response) is answered
-    identity = proposal.decode(encoded[6:]).user_identity
+    identity = associate_rq.decode(encoded[6:]).user_identity
     assert identity is not None
     assert identity.user == ("reader" if kind < 3 else "")
     assert "secret" not in repr(identity)
@@ -207,24 +207,24 @@ def test_what_can_be_refused_is_refused_with_the_reason_of_table_9_21() -> None:
     good = request_pdu(called="OTHER", calling="SCANNER")
     no_version = good[:6] + b"\0\2" + good[8:]
     assert refusal(good) is None
-    assert refusal(no_version) is Rejected.PROTOCOL_VERSION_NOT_SUPPORTED
+    assert refusal(no_version) is RejectReason.PROTOCOL_VERSION_NOT_SUPPORTED
     assert refusal(good.replace(b"1.2.840.10008.3.1.1.1", b"1.2.840.10008.3.1.1.9")) is (
-        Rejected.APPLICATION_CONTEXT_NOT_SUPPORTED
+        RejectReason.APPLICATION_CONTEXT_NOT_SUPPORTED
     )
-    assert refusal(good, check_called_aet=True) is Rejected.CALLED_AET_NOT_RECOGNIZED
-    assert refusal(good, allowed_aets=("OTHER",)) is Rejected.CALLING_AET_NOT_RECOGNIZED
+    assert refusal(good, check_called_aet=True) is RejectReason.CALLED_AET_NOT_RECOGNIZED
+    assert refusal(good, allowed_aets=("OTHER",)) is RejectReason.CALLING_AET_NOT_RECOGNIZED
     assert refusal(good, allowed_aets=("A", "SCANNER"), aet="OTHER", check_called_aet=True) is None
 
 
 def test_a_peer_that_takes_no_bytes_is_refused() -> None:
     encoded = request_pdu().replace(b"\x51\0\0\4\0\0\x40\0", b"\x51\0\0\4\0\0\0\6")
-    assert refusal(encoded) is Rejected.NO_REASON
+    assert refusal(encoded) is RejectReason.NO_REASON
 
 
 def test_ae_titles_go_back_byte_by_byte() -> None:
     encoded = bytearray(request_pdu())
     encoded[10:42] = b"  called        caf\xe9            "
-    asked = proposal.decode(bytes(encoded[6:]))
+    asked = associate_rq.decode(bytes(encoded[6:]))
     assert (asked.called_aet, asked.calling_aet) == ("called", "caf\xe9")
     assert agreed(bytes(encoded)).answer[10:42] == encoded[10:42]
 
@@ -258,7 +258,7 @@ def test_a_request_of_broken_structure_is_a_protocol_error(change: object) -> No
     changed = change(body)  # type: ignore[operator]
     assert changed != body
     with pytest.raises(ProtocolError):
-        proposal.decode(changed)
+        associate_rq.decode(changed)
 
 
 def test_the_request_of_the_helper_is_what_pynetdicom_reads() -> None:

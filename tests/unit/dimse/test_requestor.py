@@ -7,13 +7,13 @@ from contextlib import aclosing
 import pytest
 
 from osteon.dimse.handler import EventReport, FindRequest, FindResponse, Outcome, StoreRequest
-from osteon.dimse.observer import Ended
+from osteon.dimse.observer import AssociationEnd
 from osteon.dimse.requestor import (
     AssociationAborted,
     NoAnswer,
     NotAccepted,
-    Proposed,
     Remote,
+    RequestedContext,
     RequestorConfig,
     associate,
 )
@@ -65,7 +65,7 @@ async def test_an_association_is_released_when_the_block_is_left() -> None:
             assert association.open
             assert (service.handler.info.calling_aet, service.handler.info.called_aet) == ("US", "OSTEON")
         assert not association.open
-        assert service.log.ends == [Ended.RELEASED]
+        assert service.log.ends == [AssociationEnd.RELEASED]
 
 
 async def test_an_association_is_aborted_when_an_exception_leaves_the_block() -> None:
@@ -74,7 +74,7 @@ async def test_an_association_is_aborted_when_an_exception_leaves_the_block() ->
             async with associate(remote(service), ALL):
                 raise ZeroDivisionError
         await service.handler.ended.wait()
-        assert service.log.ends == [Ended.ABORTED_BY_PEER]
+        assert service.log.ends == [AssociationEnd.ABORTED_BY_PEER]
 
 
 async def test_an_association_is_aborted_when_its_task_is_cancelled() -> None:
@@ -92,7 +92,7 @@ async def test_an_association_is_aborted_when_its_task_is_cancelled() -> None:
         with pytest.raises(asyncio.CancelledError):
             await task
         await service.handler.ended.wait()
-        assert service.log.ends == [Ended.ABORTED_BY_PEER]
+        assert service.log.ends == [AssociationEnd.ABORTED_BY_PEER]
 
 
 async def test_echo_says_what_the_peer_answers() -> None:
@@ -127,8 +127,8 @@ async def test_what_is_stored_is_what_was_sent() -> None:
 
 async def test_a_context_is_found_by_the_preferred_transfer_syntax() -> None:
     asked = [
-        Proposed(abstract_syntax=CT, transfer_syntaxes=(EXPLICIT,)),
-        Proposed(abstract_syntax=CT, transfer_syntaxes=(IMPLICIT,)),
+        RequestedContext(abstract_syntax=CT, transfer_syntaxes=(EXPLICIT,)),
+        RequestedContext(abstract_syntax=CT, transfer_syntaxes=(IMPLICIT,)),
     ]
     async with running() as service, associate(remote(service), asked) as association:
         one, two = association.contexts
@@ -139,7 +139,7 @@ async def test_a_context_is_found_by_the_preferred_transfer_syntax() -> None:
 
 
 async def test_operations_on_no_accepted_context_are_not_accepted() -> None:
-    scp_only = Proposed(abstract_syntax=MR, transfer_syntaxes=(EXPLICIT,))
+    scp_only = RequestedContext(abstract_syntax=MR, transfer_syntaxes=(EXPLICIT,))
     async with running() as service, associate(remote(service), [STORE, scp_only]) as association:
         context = association.context_for(CT)
         with pytest.raises(NotAccepted):
@@ -287,7 +287,7 @@ async def test_closing_a_find_cancels_it_and_the_association_goes_on() -> None:
                     break
             assert await association.echo() == SUCCESS
             assert closed.is_set()
-        assert service.log.ends == [Ended.RELEASED]
+        assert service.log.ends == [AssociationEnd.RELEASED]
 
 
 async def test_a_store_that_is_cancelled_while_it_is_answered_does_not_disturb_the_next() -> None:
@@ -312,7 +312,7 @@ async def test_a_store_that_is_cancelled_while_it_is_answered_does_not_disturb_t
 async def test_the_peer_may_release_and_what_follows_says_so() -> None:
     async with running() as service, associate(remote(service), [ECHO]) as association:
         (theirs,) = service.acceptor._associations
-        theirs.release()
+        theirs.upper_layer.release()
         while association.open:
             await asyncio.sleep(0.001)
         with pytest.raises(AssociationAborted, match="released"):
@@ -388,11 +388,11 @@ async def test_an_acceptor_reports_an_event_on_the_association_that_was_asked_fo
 
     async with running() as service, associate(remote(service), ALL, reports=take) as association:
         (theirs,) = service.acceptor._associations
-        context = theirs.user.context_for(CT)
-        outcome, reply = await theirs.user.report(context, CT, "1.2", 1, b"info")
+        context = theirs.exchange.user.context_for(CT)
+        outcome, reply = await theirs.exchange.user.report(context, CT, "1.2", 1, b"info")
         assert (outcome, reply) == (Outcome(Status.NOT_AUTHORIZED, "no info"), None)
         with pytest.raises(NotAccepted, match="role of service class user"):
-            await theirs.user.store(context, CT, "1.2", parts_of(b"data"))
+            await theirs.exchange.user.store(context, CT, "1.2", parts_of(b"data"))
         assert await association.echo() == SUCCESS
 
 
@@ -405,8 +405,8 @@ async def test_an_acceptor_whose_event_report_is_not_answered_aborts() -> None:
     async with running(dimse_timeout=0.1) as service, associate(remote(service), ALL, reports=never):
         (theirs,) = service.acceptor._associations
         with pytest.raises(NoAnswer):
-            await theirs.user.report(theirs.user.context_for(CT), CT, "1.2", 1, b"info")
-    assert service.log.ends == [Ended.TIMED_OUT]
+            await theirs.exchange.user.report(theirs.exchange.user.context_for(CT), CT, "1.2", 1, b"info")
+    assert service.log.ends == [AssociationEnd.TIMED_OUT]
 
 
 async def test_requests_of_the_peer_wait_while_a_data_set_is_streamed() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from osteon.dimse import pdu as pdus
 from osteon.dimse.handler import EventReport, Outcome
-from osteon.dimse.observer import Rejected
+from osteon.dimse.observer import RejectReason
 from osteon.dimse.requestor import (
     AssociationAborted,
     AssociationRejected,
@@ -60,8 +60,8 @@ async def test_an_address_that_is_none_is_invalid(host: str, port: int) -> None:
             pass
 
 
-@pytest.mark.parametrize("reason", list(Rejected), ids=lambda reason: reason.name)
-async def test_a_rejection_says_why(reason: Rejected) -> None:
+@pytest.mark.parametrize("reason", list(RejectReason), ids=lambda reason: reason.name)
+async def test_a_rejection_says_why(reason: RejectReason) -> None:
     async def reject(peer: Peer) -> None:
         await peer.receive()
         await peer.send(pdus.reject(*reason.value))
@@ -73,7 +73,7 @@ async def test_a_rejection_says_why(reason: Rejected) -> None:
         error = caught.value
         assert (error.result, error.source, error.reason) == reason.value
         assert error.permanent is (reason.value[0] == 1)
-        if reason is Rejected.CALLED_AET_NOT_RECOGNIZED:
+        if reason is RejectReason.CALLED_AET_NOT_RECOGNIZED:
             assert str(error) == "association rejected permanently: called AE title not recognized"
 
 

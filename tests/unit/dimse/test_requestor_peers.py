@@ -23,9 +23,9 @@ from osteon.dimse.requestor import (
     AssociationAborted,
     AssociationRejected,
     ConnectFailed,
-    Proposed,
     Remote,
     RequestedAssociation,
+    RequestedContext,
     RequestorError,
     associate,
 )
@@ -37,13 +37,13 @@ from support.pynet import accepting
 STUDY_MOVE, STUDY_GET = "1.2.840.10008.5.1.4.1.2.2.2", "1.2.840.10008.5.1.4.1.2.2.3"
 COMMITMENT = "1.2.840.10008.1.20.1"
 CT_FILE = Path(str(get_testdata_file("CT_small.dcm")))
-ECHO = Proposed(abstract_syntax=VERIFICATION, transfer_syntaxes=(IMPLICIT,))
-STORE = Proposed(abstract_syntax=CT, transfer_syntaxes=(EXPLICIT,))
-RECEIVE = Proposed(abstract_syntax=CT, transfer_syntaxes=(EXPLICIT,), scp=True)
-FIND = Proposed(abstract_syntax=STUDY_FIND, transfer_syntaxes=(IMPLICIT,))
-MOVE = Proposed(abstract_syntax=STUDY_MOVE, transfer_syntaxes=(IMPLICIT,))
-GET = Proposed(abstract_syntax=STUDY_GET, transfer_syntaxes=(IMPLICIT,))
-COMMIT = Proposed(abstract_syntax=COMMITMENT, transfer_syntaxes=(EXPLICIT,))
+ECHO = RequestedContext(abstract_syntax=VERIFICATION, transfer_syntaxes=(IMPLICIT,))
+STORE = RequestedContext(abstract_syntax=CT, transfer_syntaxes=(EXPLICIT,))
+RECEIVE = RequestedContext(abstract_syntax=CT, transfer_syntaxes=(EXPLICIT,), scp=True)
+FIND = RequestedContext(abstract_syntax=STUDY_FIND, transfer_syntaxes=(IMPLICIT,))
+MOVE = RequestedContext(abstract_syntax=STUDY_MOVE, transfer_syntaxes=(IMPLICIT,))
+GET = RequestedContext(abstract_syntax=STUDY_GET, transfer_syntaxes=(IMPLICIT,))
+COMMIT = RequestedContext(abstract_syntax=COMMITMENT, transfer_syntaxes=(EXPLICIT,))
 
 
 def needs(program: str) -> list[pytest.MarkDecorator]:
@@ -246,7 +246,7 @@ async def test_a_report_is_sent_in_the_role_of_the_provider() -> None:
     entity.add_supported_context(COMMITMENT, [EXPLICIT], scu_role=False, scp_role=True)
     with accepting(entity, (evt.EVT_N_EVENT_REPORT, on_report)) as port:
         remote = Remote(aet="PYNET", host="127.0.0.1", port=port)
-        provider = Proposed(abstract_syntax=COMMITMENT, transfer_syntaxes=(EXPLICIT,), scu=False, scp=True)
+        provider = RequestedContext(abstract_syntax=COMMITMENT, transfer_syntaxes=(EXPLICIT,), scu=False, scp=True)
         async with associate(remote, [provider]) as association:
             (context,) = association.contexts
             assert (context.scu, context.scp) == (False, True)

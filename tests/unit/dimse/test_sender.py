@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from osteon.dimse.pdu import PduType
-from osteon.dimse.sender import Cutter, MessageSender
-from osteon.dimse.stream import Handling, PduStream
+from osteon.dimse.sender import MessageSender, PdvFragmenter
+from osteon.dimse.stream import BodyHandling, PduStream
 
 
 class Reassembled:
@@ -20,10 +20,10 @@ class Reassembled:
         self.messages: list[tuple[int, int, bytes]] = []
         self._data = bytearray()
 
-    def begin_pdu(self, kind: PduType, length: int) -> Handling:
+    def begin_pdu(self, kind: PduType, length: int) -> BodyHandling:
         assert kind is PduType.P_DATA_TF
         self.lengths.append(length)
-        return Handling.STREAM
+        return BodyHandling.STREAM
 
     def end_pdu(self, kind: PduType, body: bytes) -> None:
         raise AssertionError
@@ -65,7 +65,7 @@ async def parts_of(*parts: bytes) -> AsyncIterator[bytes]:
 
 @given(st.lists(st.binary(max_size=50), max_size=12), st.integers(8, 70))
 def test_a_data_set_is_cut_into_pdus_that_are_full_but_for_the_last(parts: list[bytes], limit: int) -> None:
-    wire, cutter = FakeWire(), Cutter(1, limit)
+    wire, cutter = FakeWire(), PdvFragmenter(1, limit)
     for part in parts:
         wire.send(*cutter.add(memoryview(part)))
     wire.send(*cutter.end())

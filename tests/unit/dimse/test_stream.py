@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from osteon.dimse.pdu import PduType, ProtocolError
-from osteon.dimse.stream import Handling, PduStream
+from osteon.dimse.stream import BodyHandling, PduStream
 from support.dimse import data_tf, pdu, pdv
 
 
@@ -13,10 +13,10 @@ class Receiver:
         self.bodies: list[tuple[PduType, bytes]] = []
         self._value = b""
 
-    def begin_pdu(self, kind: PduType, length: int) -> Handling:
+    def begin_pdu(self, kind: PduType, length: int) -> BodyHandling:
         if kind is PduType.P_DATA_TF:
-            return Handling.STREAM
-        return Handling.SKIP if kind is PduType.UNRECOGNIZED else Handling.COLLECT
+            return BodyHandling.STREAM
+        return BodyHandling.SKIP if kind is PduType.UNRECOGNIZED else BodyHandling.COLLECT
 
     def end_pdu(self, kind: PduType, body: bytes) -> None:
         self.bodies.append((kind, body))

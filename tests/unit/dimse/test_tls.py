@@ -14,16 +14,23 @@ from pydicom.uid import ImplicitVRLittleEndian
 from pynetdicom import AE
 from structlog.testing import capture_logs
 
-from osteon.dimse.observer import Ended
-from osteon.dimse.requestor import AssociationAborted, ConnectFailed, Proposed, Remote, associate
-from osteon.dimse.tls import Clients, TlsFiles, TlsOf, TlsUnusable, client_context, server_context
+from osteon.dimse.observer import AssociationEnd
+from osteon.dimse.requestor import AssociationAborted, ConnectFailed, Remote, RequestedContext, associate
+from osteon.dimse.tls import (
+    ClientCertificates,
+    TlsContextProvider,
+    TlsFiles,
+    TlsUnusable,
+    client_context,
+    server_context,
+)
 from support.certificates import Authority, Pair, needs_openssl
 from support.dimse import CT, EXPLICIT, IMPLICIT, SUCCESS, VERIFICATION, Log, Peer, Recorder, Running, running
 from support.pynet import accepting
 
 pytestmark = needs_openssl
-ECHO = Proposed(abstract_syntax=VERIFICATION, transfer_syntaxes=(IMPLICIT,))
-STORE = Proposed(abstract_syntax=CT, transfer_syntaxes=(EXPLICIT,))
+ECHO = RequestedContext(abstract_syntax=VERIFICATION, transfer_syntaxes=(IMPLICIT,))
+STORE = RequestedContext(abstract_syntax=CT, transfer_syntaxes=(EXPLICIT,))
 OLD = {ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1}
 
 
@@ -38,7 +45,7 @@ class World:
     stranger: Pair
     expired: Pair
 
-    def server(self, clients: Clients = Clients.REQUIRED) -> ssl.SSLContext:
+    def server(self, clients: ClientCertificates = ClientCertificates.REQUIRED) -> ssl.SSLContext:
         return server_context(self.archive.files(self.ca), clients)
 
     def client(self, pair: Pair | None = None) -> ssl.SSLContext:
@@ -64,7 +71,7 @@ def on_loop(request: pytest.FixtureRequest) -> Iterator[Callable[[Coroutine[None
 
 @asynccontextmanager
 async def secured(
-    context: ssl.SSLContext | TlsOf, handler: Recorder | None = None, **config: object
+    context: ssl.SSLContext | TlsContextProvider, handler: Recorder | None = None, **config: object
 ) -> AsyncIterator[Running]:
     """Run an acceptor with a plain port and a secure one, which is the `port`."""
     tls = (lambda: context) if isinstance(context, ssl.SSLContext) else context
@@ -77,7 +84,7 @@ def remote(port: int, tls: ssl.SSLContext | None) -> Remote:
     return Remote(aet="OSTEON", host="127.0.0.1", port=port, tls=tls, timeout=20)
 
 
-async def ended(log: Log) -> Ended:
+async def ended(log: Log) -> AssociationEnd:
     """Wait for the end of the first connection without an association."""
     async with asyncio.timeout(20):
         while not log.unuseds:
@@ -182,7 +189,7 @@ def test_who_does_not_show_a_good_certificate_is_refused_with_the_reason(
                 async with associate(remote(service.port, client_context(files)), [ECHO]):
                     pass
             assert "alert" in str(error.value)
-            assert await ended(service.log) is Ended.INSECURE
+            assert await ended(service.log) is AssociationEnd.INSECURE
         assert not service.log.accepts
 
     with capture_logs() as lines:
@@ -196,7 +203,7 @@ def test_a_certificate_may_be_missing_but_not_bad_when_it_is_optional(
     nobody = client_context(TlsFiles(ca=str(world.ca.certificate)))
 
     async def check() -> None:
-        async with secured(world.server(Clients.OPTIONAL)) as service:
+        async with secured(world.server(ClientCertificates.OPTIONAL)) as service:
             async with associate(remote(service.port, nobody), [ECHO]) as association:
                 assert await association.echo() == SUCCESS
             with pytest.raises(AssociationAborted):
@@ -210,11 +217,11 @@ async def test_a_requestor_refuses_an_acceptor_of_another_ca_another_host_or_ano
     elsewhere = world.ca.sign("elsewhere", "DNS:pacs.example.org")
     cases = [(world.stranger, "certificate"), (elsewhere, "IP address mismatch"), (world.expired, "expired")]
     for pair, why in cases:
-        async with secured(server_context(pair.files(), Clients.NONE)) as service:
+        async with secured(server_context(pair.files(), ClientCertificates.NONE)) as service:
             with pytest.raises(ConnectFailed, match=why):
                 async with associate(remote(service.port, world.client()), [ECHO]):
                     pass
-    async with secured(server_context(elsewhere.files(), Clients.NONE)) as service:
+    async with secured(server_context(elsewhere.files(), ClientCertificates.NONE)) as service:
         lenient = client_context(world.scanner.files(world.ca), check_host=False)
         async with associate(remote(service.port, lenient), [ECHO]) as association:
             assert await association.echo() == SUCCESS
@@ -234,7 +241,7 @@ def test_older_versions_of_tls_are_refused(world: World, version: ssl.TLSVersion
             with pytest.raises(ConnectFailed, match="protocol version"):
                 async with associate(remote(service.port, old), [ECHO]):
                     pass
-            assert await ended(service.log) is Ended.INSECURE
+            assert await ended(service.log) is AssociationEnd.INSECURE
 
     on_loop(check())
 
@@ -269,7 +276,7 @@ def test_plain_bytes_to_the_secure_port_are_refused_at_once(world: World, on_loo
             with pytest.raises(AssociationAborted):
                 async with associate(remote(service.port, None), [ECHO]):
                     pass
-            assert await ended(service.log) is Ended.INSECURE
+            assert await ended(service.log) is AssociationEnd.INSECURE
 
     with capture_logs() as lines:
         on_loop(check())
@@ -281,7 +288,7 @@ async def test_tls_to_the_plain_port_fails_with_the_reason(world: World) -> None
         with pytest.raises(ConnectFailed, match="does not speak TLS"):
             async with associate(remote(service.port, world.client()), [ECHO]):
                 pass
-        assert await ended(service.log) is Ended.PROTOCOL_ERROR
+        assert await ended(service.log) is AssociationEnd.PROTOCOL_ERROR
 
 
 def test_a_handshake_that_does_not_end_is_cut_by_artim(world: World, on_loop: Callable[..., None]) -> None:
@@ -290,7 +297,7 @@ def test_a_handshake_that_does_not_end_is_cut_by_artim(world: World, on_loop: Ca
             reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
             writer.write(b"\x16\x03\x01\x02\x00\x01")
             assert await reader.read() == b""
-            assert await ended(service.log) is Ended.TIMED_OUT
+            assert await ended(service.log) is AssociationEnd.TIMED_OUT
             writer.close()
 
     on_loop(check())
@@ -303,7 +310,7 @@ def test_an_association_that_is_not_asked_for_after_the_handshake_is_cut_by_arti
         async with secured(world.server(), artim_timeout=0.3) as service:
             reader, writer = await asyncio.open_connection("127.0.0.1", service.port, ssl=world.client())
             assert await reader.read() == b""
-            assert await ended(service.log) is Ended.TIMED_OUT
+            assert await ended(service.log) is AssociationEnd.TIMED_OUT
             writer.close()
 
     on_loop(check())
@@ -322,7 +329,7 @@ def test_half_handshakes_by_the_hundred_are_bounded_and_keep_nobody_out(
             async with asyncio.timeout(20):
                 while len(service.log.unuseds) < 280:
                     await asyncio.sleep(0.01)
-            assert set(service.log.unuseds) == {Ended.CROWDED_OUT}
+            assert set(service.log.unuseds) == {AssociationEnd.CROWDED_OUT}
             for _, writer in half:
                 writer.close()
 
@@ -342,7 +349,7 @@ def test_a_peer_that_vanishes_in_its_handshake_leaves_nothing_behind(
             _, writer = await asyncio.open_connection("127.0.0.1", service.port)
             writer.write(outgoing.read()[:cut])
             writer.close()
-            assert await ended(service.log) is Ended.LOST
+            assert await ended(service.log) is AssociationEnd.LOST
             assert not service.acceptor._connections
 
     on_loop(check())
@@ -357,7 +364,7 @@ def test_garbage_in_an_association_ends_it(world: World, on_loop: Callable[..., 
             raw = writer.get_extra_info("socket")
             socket.socket(fileno=socket.dup(raw.fileno())).send(b"\x17\x03\x03\x00\x20" + bytes(32))
             await asyncio.wait_for(service.handler.ended.wait(), 20)
-            assert service.log.ends == [Ended.LOST]
+            assert service.log.ends == [AssociationEnd.LOST]
             writer.transport.abort()
 
     on_loop(check())

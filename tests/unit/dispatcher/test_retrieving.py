@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
-from osteon.dicom.reader import HeaderReader
+from osteon.dicom.header.reader import HeaderReader
 from osteon.dimse.config import Remote
 from osteon.dimse.errors import ConnectFailed, RequestorError
 from osteon.dimse.handler import GetRequest, MoveRequest, Outcome, RetrieveResponse

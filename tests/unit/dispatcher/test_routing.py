@@ -13,7 +13,7 @@ from pydicom import Dataset
 from osteon.archive.changes import ChangeType
 from osteon.archive.errors import IndexUnavailable
 from osteon.contracts.packs import PackIndexed, PackStored
-from osteon.dicom.query import Level
+from osteon.dicom.models import Level
 from osteon.jobs.port import Job
 from osteon.packs import sidecar
 from osteon.remotes.job_params import ModalityStoreParams, PeerStoreParams

@@ -2,8 +2,8 @@
 
 import pytest
 
-from osteon.dicom.keys import UnknownAttribute, tag_of
-from osteon.dicom.query import Level
+from osteon.dicom.attribute_names import UnknownAttribute, tag_of
+from osteon.dicom.models import Level
 from osteon_query.packs.sidecars import Sidecars
 from osteon_query.search.answers import answers
 from osteon_query.search.wanted import Wanted, default_wanted

@@ -15,8 +15,9 @@ from pydicom.sequence import Sequence
 from osteon.archive.errors import BadCursor, IndexUnavailable
 from osteon.archive.resources import MatchPage
 from osteon.contracts.find import FindPage, FindRequested
-from osteon.dicom.identifier import BadKey
-from osteon.dicom.query import Condition, DateTimeRange, Empty, Level, OneOf, Range, Single, Wildcard
+from osteon.dicom.identifier import BadMatchingKey
+from osteon.dicom.models import Level
+from osteon.dicom.query import DateTimeRange, Empty, MatchingKey, OneOf, Range, Single, Wildcard
 from osteon.dimse.status import Status
 from osteon.objects.port import ObjectsUnavailable
 from osteon_query.packs.sidecars import Sidecars
@@ -94,7 +95,7 @@ async def test_a_match_is_answered_in_the_transfer_syntax_of_the_context(syntax)
     assert answer.NumberOfStudyRelatedInstances == 30
     assert list(answer.ModalitiesInStudy) == ["CT", "SR"]
     assert (page.status, page.pending_status, page.cursor) == (0, 0xFF00, None)
-    assert index.searches[0].conditions == (Condition(("PatientName",), Wildcard("DOE*")),)
+    assert index.searches[0].conditions == (MatchingKey(("PatientName",), Wildcard("DOE*")),)
 
 
 async def test_a_page_survives_its_way_over_the_bus():
@@ -135,12 +136,12 @@ async def test_a_sop_class_that_is_no_find_model_is_refused():
 @pytest.mark.parametrize(
     ("keys", "conditions"),
     [
-        ({"StudyInstanceUID": ["1.2", "1.3"]}, [Condition(("StudyInstanceUID",), OneOf(("1.2", "1.3")))]),
+        ({"StudyInstanceUID": ["1.2", "1.3"]}, [MatchingKey(("StudyInstanceUID",), OneOf(("1.2", "1.3")))]),
         ({"StudyInstanceUID": "*"}, []),
-        ({"StudyDate": "20240101-"}, [Condition(("StudyDate",), Range("20240101", None))]),
-        ({"AccessionNumber": '""'}, [Condition(("AccessionNumber",), Empty())]),
-        ({"ModalitiesInStudy": ["CT", "MR"]}, [Condition(("ModalitiesInStudy",), OneOf(("CT", "MR")))]),
-        ({"NumberOfStudyRelatedSeries": "3"}, [Condition(("NumberOfStudyRelatedSeries",), Single("3"))]),
+        ({"StudyDate": "20240101-"}, [MatchingKey(("StudyDate",), Range("20240101", None))]),
+        ({"AccessionNumber": '""'}, [MatchingKey(("AccessionNumber",), Empty())]),
+        ({"ModalitiesInStudy": ["CT", "MR"]}, [MatchingKey(("ModalitiesInStudy",), OneOf(("CT", "MR")))]),
+        ({"NumberOfStudyRelatedSeries": "3"}, [MatchingKey(("NumberOfStudyRelatedSeries",), Single("3"))]),
         ({"RetrieveURL": "", "SpecificCharacterSet": "ISO_IR 100", "TimezoneOffsetFromUTC": "+0100"}, []),
     ],
 )
@@ -153,8 +154,8 @@ def test_keys_become_conditions(keys, conditions):
 def test_keys_of_the_levels_above_may_be_given_or_not_at_every_level():
     query = understand(request({"QueryRetrieveLevel": "IMAGE", "SOPInstanceUID": "1.2", "PatientID": "P*"}))
     assert set(query.conditions) == {
-        Condition(("SOPInstanceUID",), Single("1.2")),
-        Condition(("PatientID",), Wildcard("P*")),
+        MatchingKey(("SOPInstanceUID",), Single("1.2")),
+        MatchingKey(("PatientID",), Wildcard("P*")),
     }
 
 
@@ -173,7 +174,9 @@ def test_the_keys_in_a_sequences_item_become_conditions(syntax):
     item = {"ScheduledProcedureStepID": "SPS*", "RequestedProcedureID": ""}
     keys = {"QueryRetrieveLevel": "SERIES", "RequestAttributesSequence": _request_sequence(item)}
     query = understand(request(keys, syntax=syntax))
-    assert query.conditions == (Condition(("RequestAttributesSequence", "ScheduledProcedureStepID"), Wildcard("SPS*")),)
+    assert query.conditions == (
+        MatchingKey(("RequestAttributesSequence", "ScheduledProcedureStepID"), Wildcard("SPS*")),
+    )
     assert query.wanted.items == {"00400275": {"00400009", "00401001"}}
     assert query.all_supported
 
@@ -272,7 +275,7 @@ async def test_a_bad_value_is_refused_with_its_tag(keys, tag):
 
 def test_a_key_with_the_wrong_vr_is_refused_with_its_tag():
     data = b"\x08\x00\x20\x00SQ\0\0\0\0\0\0" + _encode({"QueryRetrieveLevel": "STUDY"}, EXPLICIT)
-    with pytest.raises(BadKey, match=r"\(0008,0020\)"):
+    with pytest.raises(BadMatchingKey, match=r"\(0008,0020\)"):
         understand(request(data, syntax=EXPLICIT))
 
 
@@ -395,7 +398,7 @@ def test_a_key_is_read_in_the_character_set_of_the_request(charset, raw, name):
 
     data = (element(b"\x08\x00\x05\x00", charset) if charset else b"") + element(b"\x08\x00\x52\x00", b"STUDY")
     query = understand(request(data + element(b"\x10\x00\x10\x00", raw)))
-    assert query.conditions == (Condition(("PatientName",), Wildcard(name)),)
+    assert query.conditions == (MatchingKey(("PatientName",), Wildcard(name)),)
 
 
 def test_a_date_and_its_time_are_combined_only_when_that_was_negotiated():
@@ -444,12 +447,12 @@ async def test_combined_moments_are_matched_in_the_requesters_zone():
     for stored, found in ((("20240103", "0230", "+0100"), 1), (("20240102", "2030", "+0100"), 0)):
         page, index = await find(asked, _at(*stored))
         assert len(page.identifiers) == found
-        assert index.searches[0].conditions == (Condition(("StudyDate",), Range("20231231", "20240104")),)
+        assert index.searches[0].conditions == (MatchingKey(("StudyDate",), Range("20231231", "20240104")),)
 
 
 async def test_without_negotiation_the_requesters_zone_changes_nothing():
     page, index = await find(request(study(TimezoneOffsetFromUTC="+0000", StudyDate="20240102")), match(Level.STUDY))
-    assert index.searches[0].conditions == (Condition(("StudyDate",), Single("20240102")),)
+    assert index.searches[0].conditions == (MatchingKey(("StudyDate",), Single("20240102")),)
     assert len(page.identifiers) == 1
 
 

@@ -15,8 +15,8 @@ from pydicom.pixels import pixel_array
 
 from osteon.dicom.errors import BadDataSet
 from osteon.dicom.pixels.errors import NotPossible, PixelError
-from osteon.dicom.pixels.geometry import Limits
-from osteon.dicom.pixels.image import Image
+from osteon.dicom.pixels.geometry import PixelLimits
+from osteon.dicom.pixels.image_reader import ImageReader
 from osteon.dicom.pixels.native import Frame
 from osteon.dicom.pixels.registry import CODECS
 from support.data import BUNDLED, real_folder, storable
@@ -37,7 +37,7 @@ ARITHMETIC = {
 
 
 def frames(path: Path) -> list[Frame]:
-    with Image.open(path, Limits()) as opened:
+    with ImageReader.open(path, PixelLimits()) as opened:
         return [opened.values(opened.cells(number)).frame for number in range(1, opened.geometry.frames + 1)]
 
 

@@ -18,14 +18,14 @@ from osteon import metrics
 from osteon.bus.memory import MemoryBus
 from osteon.contracts.imaging import INLINE_BYTES, RENDERED, Rendered, RenderRequested
 from osteon.contracts.topology import RENDER
-from osteon.dicom.pixels.orders import RenderOrder
+from osteon.dicom.pixels.render_request import RenderRequest
 from osteon.objects.folder import FolderObjects
 from osteon.objects.port import ObjectsUnavailable
 from osteon.settings import ImagingSettings
 from osteon_imaging.build import build_embedded
-from osteon_imaging.tasks import Failure, RenderTask
-from osteon_imaging.turns import Urgency
-from osteon_imaging.workers import Workers
+from osteon_imaging.priority_semaphore import Urgency
+from osteon_imaging.tasks import RenderTask, TaskFailure
+from osteon_imaging.worker_pool import WorkerPool
 from support.make import saved
 from support.pictures import grey
 from support.service import embedded
@@ -68,7 +68,7 @@ async def service(tmp_path: Path) -> AsyncIterator[Service]:
 @pytest.fixture
 def no_workers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Any worker crashes with its first task."""
-    monkeypatch.setattr("osteon_imaging.build.Workers", lambda n, **k: Workers(n, **k, command=CRASHING))
+    monkeypatch.setattr("osteon_imaging.build.WorkerPool", lambda n, **k: WorkerPool(n, **k, command=CRASHING))
     yield
 
 
@@ -189,12 +189,12 @@ async def test_a_picture_that_killed_its_worker_is_refused_for_a_while_and_other
 
 
 async def test_a_warm_worker_stays_without_work_and_is_replaced_when_it_dies(tmp_path: Path) -> None:
-    workers = Workers(1, tasks=99, seconds=60, idle=0.01, warm=1)
+    workers = WorkerPool(1, tasks=99, seconds=60, idle=0.01, warm=1)
     await workers.warm_up()
     (first,) = workers.pids
     task = RenderTask(
         source=str(saved(steps(), tmp_path)), destination=str(tmp_path / "out"), memory=1 << 30, frame_bytes=1 << 20,
-        frame_seconds=20, order=RenderOrder(how="preview"),
+        frame_seconds=20, order=RenderRequest(how="preview"),
     )  # fmt: skip
     assert (await workers.run(task, Urgency.NOW)).failure is None
     await asyncio.sleep(0.1)
@@ -203,7 +203,7 @@ async def test_a_warm_worker_stays_without_work_and_is_replaced_when_it_dies(tmp
     while workers.pids:
         await asyncio.sleep(0.01)
     os.kill(first, signal.SIGKILL)
-    assert (await working).failure is Failure.MEMORY
+    assert (await working).failure is TaskFailure.MEMORY
     while not workers.pids:
         await asyncio.sleep(0.01)
     assert (await workers.run(task, Urgency.NOW)).failure is None
@@ -230,7 +230,7 @@ async def test_without_the_object_store_the_answer_says_so(service: Service, mon
     async def down(*_: object) -> None:
         raise ObjectsUnavailable("the disk is gone")
 
-    monkeypatch.setattr("osteon_imaging.pictures.Pictures.get", down)
+    monkeypatch.setattr("osteon_imaging.render_cache.RenderCache.get", down)
     answer = await service.ask("1/2/p.tar", 9)
     assert (answer.status, answer.error) == (503, "the disk is gone")
 

@@ -19,10 +19,10 @@ from osteon.contracts.topology import TRANSCODE
 from osteon.objects.folder import FolderObjects
 from osteon.settings import ImagingSettings
 from osteon_imaging.build import build_embedded
-from osteon_imaging.cache import PREFIX, clean, new_key
-from osteon_imaging.poison import Poison
-from osteon_imaging.tasks import Failure, Outcome, TranscodeTask
-from osteon_imaging.workers import Workers
+from osteon_imaging.poison import PoisonCache
+from osteon_imaging.tasks import TaskFailure, TaskOutcome, TranscodeTask
+from osteon_imaging.transcode_cleanup import PREFIX, delete_expired, new_key
+from osteon_imaging.worker_pool import WorkerPool
 from support.imaging import SYNTAX, image
 from support.make import saved
 from support.service import embedded
@@ -112,18 +112,18 @@ def faking(script: str) -> tuple[str, ...]:
 @pytest.mark.parametrize(
     ("script", "failure", "reason"),
     [
-        ("os.kill(os.getpid(), signal.SIGSEGV)", Failure.CRASH, "SIGSEGV"),
-        ("os.kill(os.getpid(), signal.SIGKILL)", Failure.MEMORY, "killed"),
-        ("signal.setitimer(signal.ITIMER_REAL, 0.01); time.sleep(60)", Failure.TIME, "a frame took longer"),
-        ("time.sleep(60)", Failure.TIME, "longer than 1 s"),
-        ("sys.exit(3)", Failure.CRASH, "status 3"),
-        ("print('half', end='', flush=True); sys.exit(0)", Failure.CRASH, "status 0"),
+        ("os.kill(os.getpid(), signal.SIGSEGV)", TaskFailure.CRASH, "SIGSEGV"),
+        ("os.kill(os.getpid(), signal.SIGKILL)", TaskFailure.MEMORY, "killed"),
+        ("signal.setitimer(signal.ITIMER_REAL, 0.01); time.sleep(60)", TaskFailure.TIME, "a frame took longer"),
+        ("time.sleep(60)", TaskFailure.TIME, "longer than 1 s"),
+        ("sys.exit(3)", TaskFailure.CRASH, "status 3"),
+        ("print('half', end='', flush=True); sys.exit(0)", TaskFailure.CRASH, "status 0"),
     ],
 )
 async def test_the_death_of_a_worker_is_an_outcome_that_says_how(
-    script: str, failure: Failure, reason: str, tmp_path: Path
+    script: str, failure: TaskFailure, reason: str, tmp_path: Path
 ) -> None:
-    workers = Workers(1, tasks=9, seconds=1, idle=60, command=faking(script))
+    workers = WorkerPool(1, tasks=9, seconds=1, idle=60, command=faking(script))
     outcome = await workers.run(a_task(tmp_path, tmp_path / "none"))
     assert outcome.failure is failure
     assert reason in outcome.error
@@ -133,7 +133,7 @@ async def test_the_death_of_a_worker_is_an_outcome_that_says_how(
 
 async def test_a_worker_that_died_is_replaced_and_one_that_lives_is_used_again(tmp_path: Path) -> None:
     path = saved(image(), tmp_path)
-    workers = Workers(1, tasks=3, seconds=60, idle=60)
+    workers = WorkerPool(1, tasks=3, seconds=60, idle=60)
     assert (await workers.run(a_task(tmp_path, path))).failure is None
     (first,) = workers.pids
     assert (await workers.run(a_task(tmp_path, path))).failure is None
@@ -148,10 +148,10 @@ async def test_a_worker_that_died_is_replaced_and_one_that_lives_is_used_again(t
 
 async def test_workers_are_replaced_after_their_tasks_and_end_when_idle(tmp_path: Path) -> None:
     path = saved(image(), tmp_path)
-    workers = Workers(1, tasks=1, seconds=60, idle=60)
+    workers = WorkerPool(1, tasks=1, seconds=60, idle=60)
     await workers.run(a_task(tmp_path, path))
     assert workers.pids == []
-    idle = Workers(1, tasks=9, seconds=60, idle=0.01)
+    idle = WorkerPool(1, tasks=9, seconds=60, idle=0.01)
     await idle.run(a_task(tmp_path, path))
     async with asyncio.timeout(20):
         while idle.pids:
@@ -162,9 +162,9 @@ async def test_workers_are_replaced_after_their_tasks_and_end_when_idle(tmp_path
 
 async def test_a_task_that_needs_more_memory_than_allowed_is_refused_and_its_worker_ends(tmp_path: Path) -> None:
     path = saved(image(Rows=6000, Columns=6000, PixelData=bytes(72_000_000)), tmp_path)
-    workers = Workers(1, tasks=9, seconds=60, idle=60)
+    workers = WorkerPool(1, tasks=9, seconds=60, idle=60)
     outcome = await workers.run(a_task(tmp_path, path, memory=1 << 26))
-    assert outcome.failure is Failure.MEMORY
+    assert outcome.failure is TaskFailure.MEMORY
     assert workers.pids == []
     await workers.close()
 
@@ -172,7 +172,9 @@ async def test_a_task_that_needs_more_memory_than_allowed_is_refused_and_its_wor
 async def test_a_request_that_killed_its_worker_is_not_tried_again_for_a_while(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("osteon_imaging.build.Workers", lambda n, **k: Workers(n, **k, command=faking("sys.exit(3)")))
+    monkeypatch.setattr(
+        "osteon_imaging.build.WorkerPool", lambda n, **k: WorkerPool(n, **k, command=faking("sys.exit(3)"))
+    )
     bus, objects = MemoryBus(), FolderObjects(tmp_path / "objects")
     await bus.start()
     async with embedded(build_embedded, ImagingSettings(imaging_workers=1), bus=bus, objects=objects):
@@ -186,8 +188,8 @@ async def test_a_request_that_killed_its_worker_is_not_tried_again_for_a_while(
 
 def test_poison_is_forgotten_in_time() -> None:
     now = [0.0]
-    poison = Poison(10, now=lambda: now[0])
-    crashed = Outcome(failure=Failure.CRASH, error="it crashed")
+    poison = PoisonCache(10, now=lambda: now[0])
+    crashed = TaskOutcome(failure=TaskFailure.CRASH, error="it crashed")
     poison.add("a", "instance", crashed)
     now[0] = 9
     assert (poison.outcome("a", "instance"), poison.outcome("b", "instance")) == (crashed, None)
@@ -197,8 +199,8 @@ def test_poison_is_forgotten_in_time() -> None:
 
 def test_an_instance_that_ended_workers_by_three_requests_is_left_alone_for_a_while() -> None:
     now = [0.0]
-    poison = Poison(10, now=lambda: now[0])
-    crashed = Outcome(failure=Failure.CRASH, error="it crashed")
+    poison = PoisonCache(10, now=lambda: now[0])
+    crashed = TaskOutcome(failure=TaskFailure.CRASH, error="it crashed")
     for request in "ab":
         poison.add(request, "instance", crashed)
     assert poison.outcome("d", "instance") is None
@@ -216,7 +218,7 @@ async def test_transcoded_files_are_deleted_when_they_are_old_and_nothing_else_i
         await objects.put(key, b"x")
     for key in (old, pack):
         os.utime(tmp_path / key, (1, 1))
-    assert await clean(objects, timedelta(hours=1)) == 1
+    assert await delete_expired(objects, timedelta(hours=1)) == 1
     assert {info.key async for info in objects.list()} == {new, pack}
 
 
@@ -224,4 +226,4 @@ def test_a_service_that_transcodes_nothing_loads_no_codec_and_starts_no_process(
     script = "import sys, osteon_standalone.build, osteon_imaging.build; print('imagecodecs' in sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
     assert loaded == "False\n"
-    assert Workers(2, tasks=1, seconds=1, idle=1).pids == []
+    assert WorkerPool(2, tasks=1, seconds=1, idle=1).pids == []

@@ -12,9 +12,9 @@ from pydicom import Dataset, dcmread
 from pydicom.pixels import pixel_array
 
 from osteon.dicom.pixels.errors import NotPossible, PixelError
-from osteon.dicom.pixels.geometry import Geometry, Limits
+from osteon.dicom.pixels.geometry import Geometry, PixelLimits
 from osteon.dicom.pixels.registry import CODECS, Family
-from osteon.dicom.pixels.transcode import Wanted, transcode
+from osteon.dicom.pixels.transcode import TranscodeTarget, transcode
 from support.data import BUNDLED, storable
 from support.imaging import NATIVE, SYNTAX, decoded, differences, image, into, streams
 from support.make import saved
@@ -222,10 +222,10 @@ def test_a_bit_stream_that_is_valid_in_the_target_is_not_encoded_again(tmp_path:
 def test_the_first_target_that_can_be_done_is_chosen_and_else_every_reason_told(tmp_path: Path) -> None:
     path = saved(image(allocated=32, stored=32), tmp_path)
     targets = [SYNTAX + "4.80", SYNTAX + "4.100", SYNTAX + "5"]
-    done = transcode(path, tmp_path / "out", Wanted(targets=targets), Limits())
+    done = transcode(path, tmp_path / "out", TranscodeTarget(targets=targets), PixelLimits())
     assert done.transfer_syntax_uid == SYNTAX + "5"
     with pytest.raises(NotPossible, match=r"4\.80: .* 32 bits stored of 32 allocated; .*4\.100: there is no encoder"):
-        transcode(path, tmp_path / "out", Wanted(targets=targets[:2]), Limits())
+        transcode(path, tmp_path / "out", TranscodeTarget(targets=targets[:2]), PixelLimits())
 
 
 def test_a_data_set_without_pixel_data_goes_into_native_syntaxes_only(tmp_path: Path) -> None:

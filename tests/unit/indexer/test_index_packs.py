@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from osteon.archive.resources import InstanceScope, Match
-from osteon.dicom.query import Level, Search
+from osteon.dicom.models import Level
+from osteon.dicom.query import Search
 from osteon.index.sql import SqlIndex
 from osteon.packs import sidecar
 from osteon_indexer.handlers import PackMissing

@@ -11,8 +11,8 @@ from osteon.dimse.handler import ActionRequest, AssociationInfo, EventReport, Ou
 from osteon.dimse.sop_classes import COMMITMENT, COMMITMENT_INSTANCE
 from osteon.dimse.status import Status
 from osteon_ingress import commitment
-from osteon_ingress.commitment import Commitments
-from osteon_ingress.handlers import Association
+from osteon_ingress.commitment import AssociationCommitments
+from osteon_ingress.handlers import IngressAssociationHandler
 from support.dimse import EXPLICIT
 
 INFO = AssociationInfo("a1", "MODALITY", "OSTEON", "192.0.2.1", 5000)
@@ -58,13 +58,13 @@ class Reporter:
 
 
 async def test_who_may_not_ask_for_it_is_answered_0124():
-    association = Association(INFO, Nothing(), Away(), Denied(), sender=Nothing(), inbox=Nothing())
+    association = IngressAssociationHandler(INFO, Nothing(), Away(), Denied(), sender=Nothing(), inbox=Nothing())
     assert (await association.action(REQUEST, None)).status is Status.NOT_AUTHORIZED
     assert (await association.report(reported())).status is Status.NOT_AUTHORIZED
 
 
 async def test_without_a_broker_requests_and_reports_fail_for_now():
-    commitments = Commitments(INFO, Away())
+    commitments = AssociationCommitments(INFO, Away())
     assert (await commitments.action(REQUEST, None)).status is Status.PROCESSING_FAILURE
     assert (await commitments.report(reported())).status is Status.PROCESSING_FAILURE
 
@@ -78,7 +78,7 @@ async def test_without_a_broker_requests_and_reports_fail_for_now():
     ids=["class", "instance"],
 )
 async def test_reports_of_something_else_are_refused(report, status):
-    assert (await Commitments(INFO, Away()).report(report)).status is status
+    assert (await AssociationCommitments(INFO, Away()).report(report)).status is status
 
 
 class Dispatcher:
@@ -113,7 +113,7 @@ def fast(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_a_report_is_sent_once_it_is_there_and_its_delivery_told():
     dispatcher, reporter = Dispatcher(), Reporter(Outcome(Status.SUCCESS))
-    commitments = Commitments(INFO, dispatcher)
+    commitments = AssociationCommitments(INFO, dispatcher)
     assert (await commitments.action(REQUEST, reporter)).status is Status.SUCCESS
     await dispatcher.until(3)
     assert reporter.sent == [(CONTEXT, COMMITMENT, COMMITMENT_INSTANCE, 2, b"report")]
@@ -123,7 +123,7 @@ async def test_a_report_is_sent_once_it_is_there_and_its_delivery_told():
 
 async def test_a_report_that_is_refused_is_left_to_another_association():
     dispatcher, reporter = Dispatcher(), Reporter(Outcome(Status.PROCESSING_FAILURE))
-    commitments = Commitments(INFO, dispatcher)
+    commitments = AssociationCommitments(INFO, dispatcher)
     await commitments.action(REQUEST, reporter)
     await dispatcher.until(3)
     assert dispatcher.questions[-1] == (False, False)
@@ -133,7 +133,7 @@ async def test_a_report_that_is_refused_is_left_to_another_association():
 async def test_when_the_association_ends_before_the_report_that_is_told(monkeypatch):
     monkeypatch.setattr(commitment, "_FIRST_LOOK", 60)
     dispatcher = Dispatcher()
-    commitments = Commitments(INFO, dispatcher)
+    commitments = AssociationCommitments(INFO, dispatcher)
     await commitments.action(REQUEST, Reporter(Outcome(Status.SUCCESS)))
     await asyncio.sleep(0)
     await commitments.close()

@@ -8,7 +8,7 @@ from osteon.contracts.find import FindPage, FindRequested
 from osteon.contracts.topology import FIND, RpcQueue
 from osteon.dimse.handler import AssociationInfo, FindRequest, PresentationContext
 from osteon.dimse.status import Status
-from osteon_ingress.find import find, question_of
+from osteon_ingress.find import build_find_request, find
 
 ASSOCIATION = AssociationInfo("a1", "VIEWER", "OSTEON", "192.0.2.9", 5000)
 STUDY_ROOT = "1.2.840.10008.5.1.4.1.2.2.1"
@@ -94,6 +94,6 @@ async def test_the_status_and_comment_of_a_failed_search_are_passed_on(code: int
     ],
 )
 def test_extended_negotiation_decides_how_the_search_matches(extended: bytes, expected: tuple[bool, ...]) -> None:
-    asked = question_of(ASSOCIATION, request(extended))
+    asked = build_find_request(ASSOCIATION, request(extended))
     assert (asked.relational, asked.combined_datetime, asked.fuzzy, asked.timezone) == expected
     assert (asked.correlation_id, asked.calling_aet, asked.sop_class_uid) == ("a1", "VIEWER", STUDY_ROOT)

@@ -13,7 +13,7 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from pynetdicom import AE, build_role, evt
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelGet as StudyRootGet
 
-from osteon.dimse.failed import failed_uids
+from osteon.dimse.failed_uid_list import read_failed_uids
 from osteon.sending import reader
 from osteon_local.part import free_port
 from support.data import dataset_bytes
@@ -55,7 +55,7 @@ async def test_refusals_and_warnings_of_the_requester_are_counted_and_refused_in
         await peer.send(get_message())
         _, last = await take_all(peer, [0, 0xA700, 0xB000, 0xC001])
         assert (last.status, counts(last)) == (0xB000, (None, 1, 2, 1))
-        assert failed_uids(last.data_set or b"", IMPLICIT) == (sent[1].stem, sent[3].stem)
+        assert read_failed_uids(last.data_set or b"", IMPLICIT) == (sent[1].stem, sent[3].stem)
         await peer.release()
 
 
@@ -68,7 +68,7 @@ async def test_instances_of_a_class_for_which_nothing_was_accepted_fail_and_the_
         stores, last = await take_all(peer)
         assert len(stores) == 2
         assert (last.status, counts(last)) == (0xB000, (None, 2, 1, 0))
-        assert failed_uids(last.data_set or b"", IMPLICIT) == (sent[2].stem,)
+        assert read_failed_uids(last.data_set or b"", IMPLICIT) == (sent[2].stem,)
         await peer.release()
 
 

@@ -35,7 +35,7 @@ from osteon.errors import Unavailable
 from osteon.remotes.port import Permission
 from osteon.sending.suboperations import SubOperationResult
 from osteon_ingress import move_progress
-from osteon_ingress.handlers import Association
+from osteon_ingress.handlers import IngressAssociationHandler
 from osteon_ingress.move_progress import MoveProgressInbox
 from osteon_ingress.retrieve import get, move
 from support.bus import eventually
@@ -381,7 +381,7 @@ class Nobody:
 
 async def test_who_may_not_retrieve_is_told_so() -> None:
     nobody: Any = Nobody()
-    association = Association(INFO, nobody, FakeBus(), nobody, sender=FakeSending(), inbox=nobody)  # type: ignore[arg-type]
+    association = IngressAssociationHandler(INFO, nobody, FakeBus(), nobody, sender=FakeSending(), inbox=nobody)  # type: ignore[arg-type]
     for responses, word in ((association.move(move_request()), "move"), (association.get(get_request()), "get")):
         (response,) = await all_of(responses)
         assert (response.status, response.comment) == (Status.NOT_AUTHORIZED, f"VIEWER may not {word} here")

@@ -9,7 +9,7 @@ from pydicom.filereader import read_dataset
 
 from osteon.dicom.dataset_encoder import DatasetEncoder
 from osteon.dicom.errors import UnknownTransferSyntax
-from osteon.dicom.repertoire import UNICODE, NotInRepertoire, repertoire
+from osteon.dicom.text_encoder import UNICODE, CharacterNotEncodable, text_encoder_for
 
 IMPLICIT, EXPLICIT, BIG, DEFLATED = (
     "1.2.840.10008.1.2",
@@ -136,7 +136,7 @@ NAMES = {
 @pytest.mark.parametrize("values", NAMES)
 def test_text_is_written_in_the_preferred_character_set_when_that_can(values):
     name = NAMES[values]
-    preferred = repertoire(values)
+    preferred = text_encoder_for(values)
     assert preferred is not None
     groups = dict(zip(("Alphabetic", "Ideographic", "Phonetic"), name.split("="), strict=False))
     data = DatasetEncoder(EXPLICIT, preferred).encode({"00100010": {"vr": "PN", "Value": [groups]}})
@@ -149,15 +149,17 @@ def test_text_is_written_in_the_preferred_character_set_when_that_can(values):
 @pytest.mark.parametrize("values", [("ISO_IR 100",), ("", "ISO 2022 IR 87"), ("ISO_IR 13",)])
 def test_text_that_the_preferred_character_set_lacks_is_written_in_utf_8(values):
     element = {"vr": "LO", "Value": ["Łódź 山 한"]}
-    preferred = repertoire(values)
+    preferred = text_encoder_for(values)
     assert preferred is not None
-    with pytest.raises(NotInRepertoire):
+    with pytest.raises(CharacterNotEncodable):
         preferred.encode("Łódź 山 한", is_name=False)
     read = _read(DatasetEncoder(EXPLICIT, preferred).encode({"00081030": element}), EXPLICIT)
     assert (read.StudyDescription, read.SpecificCharacterSet) == ("Łódź 山 한", "ISO_IR 192")
 
 
-@pytest.mark.parametrize("preferred", [UNICODE, repertoire(("ISO_IR 100",)), repertoire(("", "ISO 2022 IR 87"))])
+@pytest.mark.parametrize(
+    "preferred", [UNICODE, text_encoder_for(("ISO_IR 100",)), text_encoder_for(("", "ISO 2022 IR 87"))]
+)
 def test_plain_ascii_names_no_character_set(preferred):
     element = {"00080005": {"vr": "CS", "Value": ["ISO_IR 100"]}, "00081030": {"vr": "LO", "Value": ["Head"]}}
     assert "SpecificCharacterSet" not in _read(DatasetEncoder(EXPLICIT, preferred).encode(element), EXPLICIT)
@@ -165,7 +167,7 @@ def test_plain_ascii_names_no_character_set(preferred):
 
 def test_text_in_a_sequence_counts_for_the_character_set():
     item = {"00081030": {"vr": "LO", "Value": ["Schädel"]}}
-    data = DatasetEncoder(IMPLICIT, repertoire(("ISO_IR 100",)) or UNICODE).encode(
+    data = DatasetEncoder(IMPLICIT, text_encoder_for(("ISO_IR 100",)) or UNICODE).encode(
         {"00081110": {"vr": "SQ", "Value": [item]}}
     )
     read = _read(data, IMPLICIT)
@@ -174,4 +176,4 @@ def test_text_in_a_sequence_counts_for_the_character_set():
 
 
 def test_an_unknown_character_set_is_none_to_write_in():
-    assert repertoire(("KLINGON",)) is None
+    assert text_encoder_for(("KLINGON",)) is None

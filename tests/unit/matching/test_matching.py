@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from osteon.dicom.matching import MAX_VALUES, WILDCARD_VRS, BadValue, combine_datetimes, parse_key, parse_matching
-from osteon.dicom.query import Condition, DateTimeRange, Empty, OneOf, Range, Single, Wildcard
+from osteon.dicom.query import DateTimeRange, Empty, MatchingKey, OneOf, Range, Single, Wildcard
 from osteon.errors import Invalid
 
 A_KEYWORD = {
@@ -198,7 +198,7 @@ def test_an_attribute_that_the_dictionary_lacks_is_matched_by_the_vr_it_was_sent
 
 def _keys(date, time, *more):
     made = [("StudyDate", date), ("StudyTime", time), *more]
-    return [Condition((k,), m) for k, text in made if (m := parse_matching(k, text)) is not None]
+    return [MatchingKey((k,), m) for k, text in made if (m := parse_matching(k, text)) is not None]
 
 
 @pytest.mark.parametrize(
@@ -220,13 +220,13 @@ def test_combined_matching_makes_one_range_of_moments_from_a_date_and_its_time(d
 
 
 def test_combined_matching_leaves_other_keys_and_lone_dates_as_they_are():
-    other = Condition(("SeriesDate",), Single("20240101"))
-    patient = Condition(("PatientID",), Single("1"))
+    other = MatchingKey(("SeriesDate",), Single("20240101"))
+    patient = MatchingKey(("PatientID",), Single("1"))
     assert combine_datetimes([other, patient]) == (other, patient)
 
 
 def test_combined_matching_leaves_an_empty_value_key_alone():
-    made = [Condition(("StudyDate",), Empty()), Condition(("StudyTime",), Single("100000.000000"))]
+    made = [MatchingKey(("StudyDate",), Empty()), MatchingKey(("StudyTime",), Single("100000.000000"))]
     assert combine_datetimes(made) == tuple(made)
 
 

@@ -13,8 +13,8 @@ from pydicom.tag import Tag
 from pydicom.uid import XRayAngiographicImageStorage
 
 from osteon.dicom.pixels.errors import PixelError
-from osteon.dicom.pixels.grey import tabled
-from osteon.dicom.pixels.orders import Window
+from osteon.dicom.pixels.grayscale import tabled
+from osteon.dicom.pixels.render_request import Window
 from support.pictures import drawn, grey
 
 RAMP = np.array([[0, 1, 2, 3], [100, 1000, 2000, 4095]], np.uint16)

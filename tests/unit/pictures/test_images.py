@@ -15,8 +15,8 @@ from pydicom import Dataset
 
 from osteon.dicom.pixels.errors import NotPossible
 from osteon.dicom.pixels.gif import write_gif
-from osteon.dicom.pixels.images import encode_picture
-from osteon.dicom.pixels.orders import GIF, JPEG, OCTETS, PAM, PNG
+from osteon.dicom.pixels.image_writers import encode_image
+from osteon.dicom.pixels.render_request import GIF, JPEG, OCTETS, PAM, PNG
 from support.pictures import colours, drawn, grey, ordered
 
 shapes = array_shapes(min_dims=2, max_dims=2, max_side=40) | st.tuples(st.integers(1, 9), st.integers(1, 9), st.just(3))
@@ -25,13 +25,13 @@ pictures = st.sampled_from([np.uint8, np.uint16]).flatmap(lambda kind: arrays(ki
 
 @given(pictures)
 def test_a_png_holds_the_picture_exactly(picture: np.ndarray) -> None:
-    found = imagecodecs.png_decode(encode_picture(picture, PNG, 90))
+    found = imagecodecs.png_decode(encode_image(picture, PNG, 90))
     assert found.dtype == picture.dtype
     assert np.array_equal(found.reshape(picture.shape), picture)
 
 
 def test_a_png_has_the_chunks_and_sums_of_the_standard() -> None:
-    data = encode_picture(np.arange(12, dtype=np.uint16).reshape(3, 4), PNG, 90)
+    data = encode_image(np.arange(12, dtype=np.uint16).reshape(3, 4), PNG, 90)
     assert data[:8] == b"\x89PNG\r\n\x1a\n"
     found, position = [], 8
     while position < len(data):
@@ -80,7 +80,7 @@ def test_an_unknown_type_of_picture_is_refused(tmp_path: Path) -> None:
     ids=["8 bits", "16 bits", "colours"],
 )  # fmt: skip
 def test_an_arbitrary_map_is_a_head_and_big_endian_samples(picture: np.ndarray, head: bytes, data: bytes) -> None:
-    assert encode_picture(picture, PAM, 90) == b"P7\n" + head + b"\nENDHDR\n" + data
+    assert encode_image(picture, PAM, 90) == b"P7\n" + head + b"\nENDHDR\n" + data
 
 
 def test_a_gif_shows_grey_frames_exactly_one_after_the_other_for_ever(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pydicom import Dataset
 from pydicom.uid import RTDoseStorage
 
 from osteon.dicom.pixels.errors import NotPossible
-from osteon.dicom.pixels.orders import Window
+from osteon.dicom.pixels.render_request import Window
 from support.pictures import colours, drawn, grey, ordered
 
 RAMP = np.array([[0, 1, 2, 3], [100, 1000, 2000, 4095]], np.uint16)

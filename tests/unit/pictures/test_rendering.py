@@ -10,8 +10,8 @@ from pydicom import Dataset
 from pydicom.uid import EncapsulatedPDFStorage, generate_uid
 
 from osteon.dicom.pixels.errors import BadOrder, NotAnImage, NotPossible, PixelError
-from osteon.dicom.pixels.geometry import Limits
-from osteon.dicom.pixels.orders import GIF, JPEG, RenderOrder, Viewport, Window
+from osteon.dicom.pixels.geometry import PixelLimits
+from osteon.dicom.pixels.render_request import GIF, JPEG, RenderRequest, Viewport, Window
 from osteon.dicom.pixels.rendering import render
 from osteon.errors import Invalid
 from support.data import BUNDLED, real_folder
@@ -92,8 +92,8 @@ def test_jpeg_frames_are_drawn_in_their_colours(tmp_path: Path) -> None:
 def test_a_frame_in_the_middle_is_drawn_without_those_before_it(tmp_path: Path) -> None:
     frames = np.arange(5, dtype=np.uint8)[:, None, None] * np.ones((5, 4, 4), np.uint8)
     path, begun = saved(grey(frames), tmp_path), []
-    order = RenderOrder(frames=(4,))
-    render(path, order, tmp_path / "picture", Limits(), before_frame=lambda: begun.append(1))
+    order = RenderRequest(frames=(4,))
+    render(path, order, tmp_path / "picture", PixelLimits(), before_frame=lambda: begun.append(1))
     assert len(begun) == 1
     assert (imagecodecs.png_decode((tmp_path / "picture").read_bytes()) == 3).all()
 
@@ -128,7 +128,7 @@ def test_video_is_refused_by_the_name_of_its_transfer_syntax(tmp_path: Path) -> 
 def test_a_frame_larger_than_the_limit_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
     path = saved(grey(np.zeros((20, 20), np.uint16)), tmp_path)
     with pytest.raises(PixelError, match="800 bytes is larger than the limit of 700"):
-        render(path, RenderOrder(), tmp_path / "picture", Limits(frame_bytes=700))
+        render(path, RenderRequest(), tmp_path / "picture", PixelLimits(frame_bytes=700))
 
 
 @pytest.mark.parametrize("attribute", ["Rows", "Columns"])
@@ -181,7 +181,7 @@ def test_one_frame_is_in_memory_at_a_time(tmp_path: Path, order: dict) -> None:
         path = saved(grey(values), tmp_path)
         tracemalloc.start()
         try:
-            render(path, RenderOrder(**order), tmp_path / "picture", Limits())
+            render(path, RenderRequest(**order), tmp_path / "picture", PixelLimits())
             return tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from pydicom import Dataset
 
 from osteon.dicom.pixels.errors import BadOrder
-from osteon.dicom.pixels.geometry import Limits
-from osteon.dicom.pixels.orders import RenderOrder, Viewport
+from osteon.dicom.pixels.geometry import PixelLimits
+from osteon.dicom.pixels.render_request import RenderRequest, Viewport
 from osteon.dicom.pixels.rendering import render
 from osteon.dicom.pixels.viewport import LARGEST, fitted, region, resized
 from support.make import saved
@@ -82,7 +82,7 @@ def test_viewports_that_show_nothing_are_refused(tmp_path: Path, viewport: tuple
 def test_a_picture_larger_than_a_frame_may_be_is_refused(tmp_path: Path, order: dict) -> None:
     path = saved(grey(SIXTEEN), tmp_path)
     with pytest.raises(BadOrder, match="9999 x 9999 pixels has 99980001 bytes"):
-        render(path, RenderOrder(**order), tmp_path / "picture", Limits(frame_bytes=1 << 20))
+        render(path, RenderRequest(**order), tmp_path / "picture", PixelLimits(frame_bytes=1 << 20))
 
 
 def shrunk(values: list[int], size: int) -> list[float]:

@@ -9,7 +9,7 @@ import pytest_asyncio
 from pydicom import Dataset
 from pydicom.sequence import Sequence
 
-from osteon.dicom.xml_reading import from_xml
+from osteon.dicom.xml_reader import from_xml
 from osteon_query.search import by_header
 from support.make import ct_slice
 from support.query import WEB, Running, door, split_multipart

@@ -13,7 +13,7 @@ from pydicom.data import get_testdata_file
 from pydicom.encaps import encapsulate, generate_frames
 
 from osteon.dicom.xml import to_xml
-from osteon.dicom.xml_reading import from_xml
+from osteon.dicom.xml_reader import from_xml
 from osteon_query.dicomweb import assembly
 from support.make import ct_slice
 from support.packs import part10

@@ -7,7 +7,7 @@ from contextlib import aclosing, asynccontextmanager
 import pytest
 
 from osteon.contracts.retrieve import PlannedInstance
-from osteon.dimse.config import Proposed
+from osteon.dimse.config import RequestedContext
 from osteon.dimse.errors import AssociationAborted, ConnectFailed, NoAnswer
 from osteon.sending.store_sender import StoreSender
 from osteon.sending.suboperations import SubOperationOutcome, SubOperationResult
@@ -26,7 +26,7 @@ class Peer:
         self.error: type[Exception] = AssociationAborted
 
     @asynccontextmanager
-    async def connect(self, contexts: Sequence[Proposed]) -> AsyncIterator[Line]:
+    async def connect(self, contexts: Sequence[RequestedContext]) -> AsyncIterator[Line]:
         if self.refuses is not None:
             raise self.refuses
         peer = self

@@ -18,14 +18,14 @@ import osteon_writer.build
 from osteon.archive.resources import InstanceScope
 from osteon.bus.memory import MemoryBus
 from osteon.contracts.topology import writer_queue
-from osteon.dicom.reader import HeaderReader
+from osteon.dicom.header.reader import HeaderReader
 from osteon.dimse.status import Status
 from osteon.errors import Unavailable
 from osteon.index.sql import SqlIndex
 from osteon.objects.folder import FolderObjects
 from osteon.settings import IndexerSettings
 from osteon.spool.spool import Spool, SpoolConfig
-from osteon_ingress.handlers import announce
+from osteon_ingress.handlers import publish_sealed_pack
 from osteon_writer.handlers import store_sealed
 from osteon_writer.settings import WriterBaseSettings
 from support.effort import THIN
@@ -113,7 +113,7 @@ async def archive(data: Path, fate: Fate, *, one_process: bool = True) -> AsyncI
         writer = real_writer(data / "spool", fated_bus, objects)
     config = SpoolConfig(root=data / "spool", sweep_every=0.01, adopt_every=0.01, republish_after=0.5)
     async with indexer, writer:
-        spool = await Spool.open(config, partial(announce, bus=fated_bus, spool_id="spool"))
+        spool = await Spool.open(config, partial(publish_sealed_pack, bus=fated_bus, spool_id="spool"))
         yield spool, index
         await bus.close(grace=0)
         await spool.close(0)

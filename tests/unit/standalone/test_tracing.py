@@ -15,16 +15,13 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from pydicom import Dataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from pynetdicom import AE, build_role, evt
-from pynetdicom.sop_class import (
-    StudyRootQueryRetrieveInformationModelFind,
-    StudyRootQueryRetrieveInformationModelGet,
-)
+from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind, StudyRootQueryRetrieveInformationModelGet
 
-from osteon import runtime, tracing
+from osteon import runtime, tracing, tracing_setup
 from osteon.contracts.imaging import RenderRequested
 from osteon.contracts.packs import Origin, PackStored
-from osteon.otel import OtelTracer
 from osteon.packs import sidecar
+from osteon.tracing_otel import OtelTracer
 from osteon_standalone.build import build
 from osteon_standalone.settings import StandaloneServiceSettings
 from support.collector import collecting
@@ -145,10 +142,11 @@ async def test_an_upload_is_one_trace_below_that_of_its_client(
 @pytest.mark.slow
 def test_a_process_without_a_collector_imports_nothing_of_tracing() -> None:
     code = (
-        "import sys, osteon_writer.build, osteon_ingress.build, osteon.runtime as r, osteon.tracing as t\n"
-        "t.start('test', '')\n"
+        "import sys, osteon_writer.build, osteon_ingress.build, osteon.runtime as r\n"
+        "import osteon.tracing as t, osteon.tracing_setup as s\n"
+        "s.start('test', '')\n"
         "assert t.begin('x') is t.NOTHING and t.current() == ''\n"
-        "print([name for name in sys.modules if name.startswith(('opentelemetry', 'osteon.otel'))])"
+        "print([name for name in sys.modules if name.startswith(('opentelemetry', 'osteon.tracing_otel'))])"
     )
     environment = {"PATH": "/usr/bin:/bin"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
@@ -167,7 +165,7 @@ def test_tracing_is_on_with_a_collector_of_ours_or_of_the_standard_and_off_when_
         with monkeypatch.context() as patch:
             for name, value in variables.items():
                 patch.setenv(name, value)
-            tracing.start("test", endpoint)
+            tracing_setup.start("test", endpoint)
             assert (tracing.begin("x") is not tracing.NOTHING) == on, (variables, endpoint)
             tracing.use(None)
 
@@ -175,7 +173,7 @@ def test_tracing_is_on_with_a_collector_of_ours_or_of_the_standard_and_off_when_
 def test_a_process_that_can_not_trace_says_which_packages_are_missing(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setitem(sys.modules, "osteon.otel", None)
+    monkeypatch.setitem(sys.modules, "osteon.tracing_otel", None)
     settings = StandaloneServiceSettings(tracing_endpoint="http://127.0.0.1:4318")
 
     async def never() -> None:

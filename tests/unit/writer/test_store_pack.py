@@ -13,8 +13,8 @@ from pydicom.uid import generate_uid
 from osteon.bus.memory import MemoryBus
 from osteon.contracts.packs import Origin, PackSealed, PackStored
 from osteon.contracts.topology import INDEXER
+from osteon.dicom.header.reader import HeaderReader
 from osteon.dicom.part10 import write_part10_header
-from osteon.dicom.reader import HeaderReader
 from osteon.objects.folder import FolderObjects
 from osteon.objects.port import ObjectsUnavailable
 from osteon.packs import sidecar

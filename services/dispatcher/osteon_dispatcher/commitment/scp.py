@@ -9,7 +9,7 @@ from osteon import metrics
 from osteon.commitment.checker import CommitmentChecker, Depth
 from osteon.commitment.port import SOP_CLASS, SOP_INSTANCE, Commitment, CommitmentFailure, FailureReason
 from osteon.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
-from osteon.dimse.config import Proposed, Remote
+from osteon.dimse.config import Remote, RequestedContext
 from osteon.dimse.errors import NotAccepted
 from osteon.dimse.handler import Outcome
 from osteon.dimse.requestor import associate
@@ -118,7 +118,7 @@ async def _requester(commitment: Commitment, context: CommitmentScpContext) -> M
 
 
 async def _deliver(commitment: Commitment, remote: Remote) -> None:
-    proposed = Proposed(abstract_syntax=SOP_CLASS, transfer_syntaxes=SYNTAXES, scu=False, scp=True)
+    proposed = RequestedContext(abstract_syntax=SOP_CLASS, transfer_syntaxes=SYNTAXES, scu=False, scp=True)
     async with associate(remote, [proposed]) as association:
         presentation = association.context_for(SOP_CLASS)
         if presentation is None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from osteon.commitment.data_sets import CommitmentInformation, encode
 from osteon.commitment.port import REQUEST, SOP_CLASS, SOP_INSTANCE, Commitment, Commitments
 from osteon.contracts.commitment import CommitmentReported
-from osteon.dimse.config import Proposed
+from osteon.dimse.config import RequestedContext
 from osteon.dimse.errors import NotAccepted
 from osteon.dimse.handler import EventReport, Outcome
 from osteon.dimse.requestor import associate
@@ -38,7 +38,7 @@ async def send_request(run: JobRun, *, context: CommitmentScuContext) -> None:
     remote = context.remote_of(modality, commitment.local_aet)
     timeout = float(run.job.params.get("timeout", 0))
     inbox = _Inbox(commitment, commitments)
-    proposed = Proposed(abstract_syntax=SOP_CLASS, transfer_syntaxes=SYNTAXES)
+    proposed = RequestedContext(abstract_syntax=SOP_CLASS, transfer_syntaxes=SYNTAXES)
     asked = replace(remote, timeout=timeout) if timeout else remote
     async with associate(asked, [proposed], reports=inbox.take) as association:
         presentation = association.context_for(SOP_CLASS)

@@ -12,10 +12,11 @@ from typing import Final
 
 from pynetdicom.sop_class import _STORAGE_CLASSES
 
+from osteon.dicom.models import Level, models_for
 from osteon.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN, TRANSFER_SYNTAXES
-from osteon.dimse.config import Proposed, Remote
+from osteon.dimse.associate_rq_encoder import MOST_CONTEXTS
+from osteon.dimse.config import Remote, RequestedContext
 from osteon.dimse.handler import RetrieveResponse
-from osteon.dimse.offer import MOST_CONTEXTS
 from osteon.dimse.requestor import associate
 from osteon.dimse.sop_classes import STORAGE_SYNTAXES, UNCOMPRESSED
 from osteon.dimse.status import Status
@@ -27,12 +28,10 @@ from osteon_dispatcher.retrieve_jobs.common import (
     RetrieveRun,
     context_of,
     identifier,
-    models,
 )
 from osteon_dispatcher.retrieve_jobs.forwarder import OwnAcceptor, open_forwarder
+from osteon_dispatcher.retrieving.asking import propose
 
-_PATIENT_ROOT: Final = "1.2.840.10008.5.1.4.1.2.1.3"
-_STUDY_ROOT: Final = "1.2.840.10008.5.1.4.1.2.2.3"
 _MODELS: Final = 2
 _COMMON: Final = (
     "CTImageStorage", "MRImageStorage", "EnhancedCTImageStorage", "EnhancedMRImageStorage",
@@ -86,8 +85,10 @@ class _GetRun:
         status = last.status if missing or not _may_lack_contexts(last.status) else Status.SUCCESS
         yield replace(last, status=status, remaining=0, completed=completed, warning=warning, failed=missing)
 
-    async def _fetch_batch(self, storage: list[Proposed], keys: Mapping[str, str]) -> AsyncGenerator[RetrieveResponse]:
-        proposed = models(self._params, _PATIENT_ROOT, _STUDY_ROOT)
+    async def _fetch_batch(
+        self, storage: list[RequestedContext], keys: Mapping[str, str]
+    ) -> AsyncGenerator[RetrieveResponse]:
+        proposed = propose(model.get for model in models_for(Level(self._params.level)))
         async with associate(self._remote, [*proposed, *storage], config=self._context.config) as association:
             accepted = context_of(association, proposed, "C-GET")
             offered = [each for each in association.contexts if each.scp]
@@ -106,7 +107,7 @@ def _may_lack_contexts(status: Status) -> bool:
 
 
 @cache
-def _batches() -> list[list[Proposed]]:
+def _batches() -> list[list[RequestedContext]]:
     """Return contexts of all storage SOP classes, in batches that leave room for the models; a class is in one."""
     common = [str(_STORAGE_CLASSES[name]) for name in _COMMON if name in _STORAGE_CLASSES]
     classes = list(dict.fromkeys([*common, *map(str, _STORAGE_CLASSES.values())]))
@@ -115,7 +116,7 @@ def _batches() -> list[list[Proposed]]:
     size = (MOST_CONTEXTS - _MODELS) // 2
     return [
         [
-            Proposed(abstract_syntax=uid, transfer_syntaxes=syntaxes, scu=False, scp=True)
+            RequestedContext(abstract_syntax=uid, transfer_syntaxes=syntaxes, scu=False, scp=True)
             for uid in classes[start : start + size]
             for syntaxes in (packed, plain)
         ]

@@ -2,23 +2,20 @@
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from typing import Final
 
+from osteon.dicom.models import Level, models_for
 from osteon.dimse.handler import RetrieveResponse
 from osteon.dimse.requestor import associate
 from osteon.jobs.run import JobRun
 from osteon.remotes.job_params import RetrieveByMoveParams
-from osteon_dispatcher.retrieve_jobs.common import RetrieveContext, RetrieveRun, context_of, identifier, models
-
-_PATIENT_ROOT: Final = "1.2.840.10008.5.1.4.1.2.1.2"
-_STUDY_ROOT: Final = "1.2.840.10008.5.1.4.1.2.2.2"
+from osteon_dispatcher.retrieve_jobs.common import RetrieveContext, RetrieveRun, context_of, identifier, propose
 
 
 async def move(run: JobRun, *, context: RetrieveContext) -> None:
     """Request one resource after the other on one association."""
     params = RetrieveByMoveParams.model_validate(run.job.params)
     modality = await context.index.remotes.modality(params.modality)
-    proposed = models(params, _PATIENT_ROOT, _STUDY_ROOT)
+    proposed = propose(model.move for model in models_for(Level(params.level)))
     target = params.target_aet or context.aet
     async with associate(context.remote(params, modality), proposed, config=context.config) as association:
         accepted = context_of(association, proposed, "C-MOVE")

@@ -1,15 +1,15 @@
 """What C-MOVE and C-GET jobs have in common: one request for each resource, and the checkpoint between them."""
 
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+from osteon.dicom.attribute_names import tag_of, vr_of_tag
 from osteon.dicom.dataset_encoder import DatasetEncoder
 from osteon.dicom.json_values import json_values
-from osteon.dicom.keys import tag_of, vr_of_tag
-from osteon.dicom.repertoire import UNICODE, repertoire
+from osteon.dicom.text_encoder import UNICODE, text_encoder_for
 from osteon.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
-from osteon.dimse.config import Proposed, Remote, RequestorConfig
+from osteon.dimse.config import Remote, RequestedContext, RequestorConfig
 from osteon.dimse.errors import NotAccepted
 from osteon.dimse.handler import PresentationContext, RetrieveResponse
 from osteon.dimse.requestor import RequestedAssociation
@@ -23,7 +23,7 @@ from osteon_dispatcher.checkpoints import with_checkpoints
 from osteon_dispatcher.remote_addresses import RemoteOf
 
 SYNTAXES: Final = (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN)
-_LATIN: Final = repertoire(("ISO_IR 100",)) or UNICODE
+_LATIN: Final = text_encoder_for(("ISO_IR 100",)) or UNICODE
 """Most archives understand it; what it lacks is sent in UTF-8."""
 RequestResource = Callable[[Mapping[str, str]], AsyncGenerator[RetrieveResponse]]
 """Requests a resource: yields pending responses, then the final one."""
@@ -121,14 +121,12 @@ def identifier(params: RetrieveParams, keys: Mapping[str, str], transfer_syntax:
     return DatasetEncoder(transfer_syntax, _LATIN).encode(elements)
 
 
-def models(params: RetrieveParams, patient_root: str, study_root: str) -> list[Proposed]:
-    """Propose the information model that has the level, and the other one for a modality that has only that."""
-    uids = (patient_root, study_root) if params.level == "PATIENT" else (study_root, patient_root)
-    usable = uids[:1] if params.level == "PATIENT" else uids
-    return [Proposed(abstract_syntax=uid, transfer_syntaxes=SYNTAXES) for uid in usable]
+def propose(sop_classes: Iterable[str]) -> list[RequestedContext]:
+    """Propose the SOP classes of information models, the best first."""
+    return [RequestedContext(abstract_syntax=uid, transfer_syntaxes=SYNTAXES) for uid in sop_classes]
 
 
-def context_of(association: RequestedAssociation, proposed: list[Proposed], what: str) -> PresentationContext:
+def context_of(association: RequestedAssociation, proposed: list[RequestedContext], what: str) -> PresentationContext:
     """Return the context of the best model that was accepted; raises `NotAccepted`."""
     for each in proposed:
         if (context := association.context_for(each.abstract_syntax)) is not None:

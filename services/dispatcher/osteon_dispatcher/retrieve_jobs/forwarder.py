@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
-from osteon.dimse.config import Proposed, Remote, RequestorConfig
+from osteon.dimse.config import Remote, RequestedContext, RequestorConfig
 from osteon.dimse.handler import Outcome, PresentationContext, StoreRequest, StoreSink
 from osteon.dimse.requestor import RequestedAssociation, associate
 from osteon.dimse.status import Status
@@ -52,7 +52,8 @@ async def open_forwarder(
         yield StoreForwarder(None)
         return
     proposed = [
-        Proposed(abstract_syntax=each.abstract_syntax, transfer_syntaxes=(each.transfer_syntax,)) for each in contexts
+        RequestedContext(abstract_syntax=each.abstract_syntax, transfer_syntaxes=(each.transfer_syntax,))
+        for each in contexts
     ]
     async with associate(acceptor(), proposed, config=config) as association:
         yield StoreForwarder(association)

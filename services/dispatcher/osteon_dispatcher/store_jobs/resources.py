@@ -7,7 +7,7 @@ from typing import Final
 from osteon.archive.ports import InstanceLocator
 from osteon.archive.resources import InstanceScope, Location
 from osteon.contracts.retrieve import PlannedInstance
-from osteon.dicom.query import Level
+from osteon.dicom.models import Level
 from osteon_dispatcher.plan import from_location
 
 _LOOKUP: Final = 500

@@ -14,11 +14,11 @@ from typing import Any, Final
 
 import orjson
 
-from osteon.dicom.composing import PIXEL_DATA, compose
 from osteon.dicom.identity import Identity
 from osteon.dicom.json_model import BadMetadata, Reference, checked, references
-from osteon.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN
-from osteon.dicom.xml_reading import from_xml
+from osteon.dicom.json_to_part10 import PIXEL_DATA, write_part10_file
+from osteon.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN, is_uid
+from osteon.dicom.xml_reader import from_xml
 from osteon.errors import Invalid
 from osteon_query.dicomweb.bulk_parts import BulkPart, location_of
 from osteon_query.dicomweb.pixel_description import described
@@ -27,7 +27,6 @@ from osteon_query.http.errors import BadBody, TooLarge
 MAX_METADATA: Final = 32 << 20
 """Bytes of a part with metadata at most, and of all metadata that waits for bulk data."""
 _FRAME: Final = re.compile(r"(.+)/frames/([0-9]{1,9})", re.ASCII)
-_UID: Final = re.compile(r"[0-9.]{1,64}", re.ASCII)
 _DIGITS: Final = 9
 _DECLARED: Final = ("00083002", "00020010")
 """Available Transfer Syntax UID and Transfer Syntax UID: how bulk data that does not say it is encoded."""
@@ -147,7 +146,7 @@ class Assembly:
             if encoding is not None:
                 syntax = encoding.transfer_syntax_uid
                 data_set = described(data_set, syntax, value.files[0]) if encoding.frames else data_set
-        compose(path, data_set, bulk, syntax)
+        write_part10_file(path, data_set, bulk, syntax)
 
     async def _release(self, one: _Waiting) -> None:
         """Forget an instance, and delete the files for which no other one waits."""
@@ -183,7 +182,7 @@ def _understood(given: object) -> _Waiting | Unmade:
     except orjson.JSONEncodeError as error:
         return Unmade(BadMetadata(f"a value can not be kept: {error}"))
     sop_class, sop = _text(data_set, "00080016"), _text(data_set, "00080018")
-    identity = Identity("", "", "", sop, sop_class) if _UID.fullmatch(sop) and _UID.fullmatch(sop_class) else None
+    identity = Identity("", "", "", sop, sop_class) if is_uid(sop) and is_uid(sop_class) else None
     declared = next((uid for tag in _DECLARED if (uid := _text(given, tag))), "")
     return _Waiting(
         orjson.dumps(data_set), tuple(references(data_set, frozenset({PIXEL_DATA}))), identity, int(frames), declared

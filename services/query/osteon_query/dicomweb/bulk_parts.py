@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from osteon.dicom.composing import Bulk, begins_with_item
 from osteon.dicom.errors import UnknownTransferSyntax
 from osteon.dicom.jpeg import jpeg_process
 from osteon.dicom.json_model import BadMetadata
+from osteon.dicom.json_to_part10 import BulkFileRange, begins_with_item
 from osteon.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, TRANSFER_SYNTAXES
 from osteon_query.dicomweb.media_types import SYNTAXES_OF
 from osteon_query.http.accept import split_header
@@ -86,9 +86,9 @@ class BulkPart:
                 return jpeg_process(file) or SYNTAXES_OF[_JPEG][0]
         return SYNTAXES_OF[self.media_type][0]
 
-    def value(self, encoding: PixelEncoding | None) -> Bulk:
+    def value(self, encoding: PixelEncoding | None) -> BulkFileRange:
         """Return the value; raises `BadMetadata` when a frame is missing."""
-        return Bulk(self._ordered(), frames=encoding is not None and encoding.frames)
+        return BulkFileRange(self._ordered(), frames=encoding is not None and encoding.frames)
 
     def _ordered(self) -> list[Path]:
         numbers = sorted(self.files)

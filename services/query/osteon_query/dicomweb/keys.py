@@ -4,10 +4,11 @@ from typing import Final
 
 from pydicom.datadict import dictionary_VM
 
-from osteon.dicom.attributes import LEVEL_OF
-from osteon.dicom.keys import describe, tag_of, vr_of_tag
+from osteon.dicom.attribute_names import describe, tag_of, vr_of_tag
+from osteon.dicom.attributes import is_below
 from osteon.dicom.matching import condition
-from osteon.dicom.query import Condition, Level
+from osteon.dicom.models import Level
+from osteon.dicom.query import MatchingKey
 from osteon_query.http.errors import BadParameter
 from osteon_query.search.wanted import belongs
 
@@ -15,7 +16,7 @@ _MULTIPLE: Final = frozenset({"AE", "AS", "AT", "CS", "LO", "PN", "SH", "UC"})
 """VRs of multiple value matching (PS3.4 C.2.2.2.8)."""
 
 
-def conditions_of(path: tuple[str, ...], value: str, *, empty: bool, multiple: bool) -> list[Condition]:
+def conditions_of(path: tuple[str, ...], value: str, *, empty: bool, multiple: bool) -> list[MatchingKey]:
     r"""Return the conditions that a key makes, none for universal matching; raises `Invalid` naming the key.
 
     `empty` and `multiple` are the parameters `emptyvaluematching` and `multiplevaluematching`. Without the latter one
@@ -40,4 +41,4 @@ def _has_several(name: str) -> bool:
 
 def is_comparable(level: Level, path: tuple[str, ...]) -> bool:
     """Whether the header of one instance tells if a patient, study, series or instance matches a key."""
-    return belongs(level, tag_of(path[0])) and LEVEL_OF.get(path[0], level).depth <= level.depth
+    return belongs(level, tag_of(path[0])) and not is_below(path[0], level)

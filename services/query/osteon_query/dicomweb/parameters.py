@@ -8,10 +8,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from osteon.dicom.keys import attribute_path, tag_of
+from osteon.dicom.attribute_names import attribute_path, tag_of
 from osteon.dicom.matching import combine_datetimes
+from osteon.dicom.models import Level
 from osteon.dicom.private_blocks import is_creator, is_private
-from osteon.dicom.query import Condition, Level, Search, Single
+from osteon.dicom.query import MatchingKey, Search, Single
 from osteon_query.dicomweb.keys import conditions_of, is_comparable
 from osteon_query.http.errors import BadParameter
 from osteon_query.search.conditions import is_matchable, spelled
@@ -36,7 +37,7 @@ class QidoQuery:
 
     search: Search
     wanted: Wanted
-    by_header: tuple[Condition, ...] = ()
+    by_header: tuple[MatchingKey, ...] = ()
     ignored: tuple[tuple[str, ...], ...] = ()
 
     @property
@@ -60,7 +61,7 @@ def parse(
     query = _Parser(level, most)
     for name, uid in (("StudyInstanceUID", study), ("SeriesInstanceUID", series)):
         if uid is not None:
-            query.conditions.append(Condition((name,), Single(uid)))
+            query.conditions.append(MatchingKey((name,), Single(uid)))
     for count, (name, value) in enumerate(parameters):
         if count >= _MAX_PARAMETERS:
             raise BadParameter(f"more than {_MAX_PARAMETERS} parameters are given")
@@ -92,8 +93,8 @@ class _Parser:
         self._level = level
         self._most = most
         self._keys: list[tuple[str, str]] = []
-        self.conditions: list[Condition] = []
-        self.by_header: list[Condition] = []
+        self.conditions: list[MatchingKey] = []
+        self.by_header: list[MatchingKey] = []
         self.ignored: list[tuple[str, ...]] = []
         self.include: list[str] = []
         self.creators: dict[str, str] = {}

@@ -7,14 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
+from osteon.dicom.attribute_names import tag_of, vr_of_tag
 from osteon.dicom.json_model import BadMetadata, DataSet
-from osteon.dicom.keys import tag_of, vr_of_tag
+from osteon.dicom.pixels.bitstream_header import BitstreamHeader, read_jpeg, read_jpeg_2000
 from osteon.dicom.pixels.errors import PixelError
-from osteon.dicom.pixels.stream import StreamHead, read_jpeg, read_jpeg_2000
 
 _PREFIX: Final = "1.2.840.10008.1.2.4."
 _BASELINE: Final = frozenset({"50", "51"})
-_READERS: Final[dict[str, Callable[[bytes], StreamHead]]] = {
+_READERS: Final[dict[str, Callable[[bytes], BitstreamHeader]]] = {
     **dict.fromkeys(("50", "51", "57", "70", "80", "81"), read_jpeg),
     **dict.fromkeys(("90", "91", "92", "93", "201", "202", "203"), read_jpeg_2000),
 }
@@ -44,7 +44,7 @@ def described(data_set: DataSet, transfer_syntax_uid: str, frame: Path) -> DataS
     return {tag: whole[tag] for tag in sorted(whole)}
 
 
-def _attributes(head: StreamHead, kind: str) -> dict[str, int | str]:
+def _attributes(head: BitstreamHeader, kind: str) -> dict[str, int | str]:
     found: dict[str, int | str] = {
         "SamplesPerPixel": head.samples,
         "PhotometricInterpretation": _photometric(head, kind),
@@ -58,7 +58,7 @@ def _attributes(head: StreamHead, kind: str) -> dict[str, int | str]:
     return found | ({"PlanarConfiguration": 0} if head.samples > 1 else {})
 
 
-def _photometric(head: StreamHead, kind: str) -> str:
+def _photometric(head: BitstreamHeader, kind: str) -> str:
     if head.samples == 1:
         return "MONOCHROME2"
     if kind in _BASELINE:

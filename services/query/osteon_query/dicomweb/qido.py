@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from osteon import metrics
 from osteon.archive.resources import Match
-from osteon.dicom.query import Level
+from osteon.dicom.models import Level
 from osteon.dicom.xml import to_xml
 from osteon_query.dicomweb.parameters import QidoQuery, parse, warnings
 from osteon_query.http.accept import DICOM_JSON, DICOM_XML, MULTIPART, takes_json

@@ -1,6 +1,5 @@
 """What every route works with, and how it gets it."""
 
-import re
 from dataclasses import dataclass
 from typing import Annotated, Final
 
@@ -9,6 +8,7 @@ from starlette.requests import Request
 
 from osteon.bus.port import Bus
 from osteon.dicom.identity import parse_public_id
+from osteon.dicom.uids import is_uid
 from osteon.errors import Invalid
 from osteon.index.port import Index
 from osteon.objects.port import Objects
@@ -20,7 +20,6 @@ from osteon_query.packs.uploads import Uploads
 from osteon_query.settings import QueryBaseSettings
 
 _PROXIED: Final = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip")
-_UID: Final = re.compile(r"[0-9.]{1,64}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +65,8 @@ def dicomweb_url(request: Request, door: Door) -> str:
 
 def uid_of(name: str, text: str) -> str:
     """Check a UID of a path; raises `BadParameter` that names it."""
-    if not _UID.fullmatch(text):
-        raise BadParameter(f"{name} in the URL is no UID: expected at most 64 digits and dots, got {text[:80]!r}")
+    if not is_uid(text):
+        raise BadParameter(f"{name} in the URL is not a UID: expected digits and dots, at most 64, got {text[:80]!r}")
     return text
 
 

@@ -4,7 +4,8 @@ from typing import Final
 
 from osteon.archive.ports import ResourceSearch
 from osteon.archive.resources import Location, Match
-from osteon.dicom.query import Condition, Level, Order, Search, Single
+from osteon.dicom.models import Level
+from osteon.dicom.query import MatchingKey, Order, Search, Single
 
 _NO_IMAGES: Final = frozenset(
     ("SR", "PR", "KO", "AU", "DOC", "ECG", "EPS", "HD", "PLAN", "REG", "RTSTRUCT", "RTPLAN", "RTRECORD", "SEG", "STAIN")
@@ -16,8 +17,8 @@ _SERIES: Final = 500
 async def of_series(index: ResourceSearch, study_uid: str, series_uid: str) -> Location | None:
     """Return the middle instance of a series by Instance Number; None when there is no such series."""
     conditions = (
-        Condition(("StudyInstanceUID",), Single(study_uid)),
-        Condition(("SeriesInstanceUID",), Single(series_uid)),
+        MatchingKey(("StudyInstanceUID",), Single(study_uid)),
+        MatchingKey(("SeriesInstanceUID",), Single(series_uid)),
     )
     page = await index.search(Search(Level.SERIES, conditions, limit=1))
     return await _middle(index, page.matches[0]) if page.matches else None
@@ -25,7 +26,7 @@ async def of_series(index: ResourceSearch, study_uid: str, series_uid: str) -> L
 
 async def of_study(index: ResourceSearch, study_uid: str) -> Location | None:
     """Return the middle instance of the largest series with images; None when there is no such study."""
-    series = await image_series(index, Condition(("StudyInstanceUID",), Single(study_uid)))
+    series = await image_series(index, MatchingKey(("StudyInstanceUID",), Single(study_uid)))
     return await _middle(index, series[0]) if series else None
 
 
@@ -36,7 +37,7 @@ async def of_every_series(index: ResourceSearch, study_id: str) -> list[Location
     return [location for location in found if location is not None]
 
 
-async def image_series(index: ResourceSearch, study: Condition | str) -> list[Match]:
+async def image_series(index: ResourceSearch, study: MatchingKey | str) -> list[Match]:
     """Return the series of a study, the first 500: those with images first, and of these the largest."""
     search = (
         Search(Level.SERIES, parents=(study,), limit=_SERIES)

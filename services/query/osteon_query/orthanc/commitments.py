@@ -12,6 +12,7 @@ from starlette.responses import Response
 from osteon.archive.resources import InstanceScope
 from osteon.commitment.port import Commitment, CommitmentFailure, CommitmentItem, FailureReason
 from osteon.commitment.requests import request_commitment
+from osteon.dicom.uids import is_uid
 from osteon.jobs.port import Job, JobState
 from osteon.remotes.orthanc_json import int_field
 from osteon_query.http.bodies import json_object
@@ -93,13 +94,9 @@ def _named(body: Mapping[str, Any]) -> list[CommitmentItem]:
 
 def _item_of(given: object) -> CommitmentItem:
     pair = [given.get("SOPClassUID"), given.get("SOPInstanceUID")] if isinstance(given, dict) else given
-    if isinstance(pair, list) and len(pair) == 2 and all(isinstance(uid, str) and _is_uid(uid) for uid in pair):
+    if isinstance(pair, list) and len(pair) == 2 and all(isinstance(uid, str) and is_uid(uid) for uid in pair):
         return CommitmentItem(*pair)
     raise BadParameter('DicomInstances: expected items such as {"SOPClassUID": "1.2", "SOPInstanceUID": "1.2.3"}')
-
-
-def _is_uid(text: str) -> bool:
-    return 0 < len(text) <= 64 and text.isascii() and text.replace(".", "").isdigit()
 
 
 async def _stored(door: Door, body: Mapping[str, Any]) -> list[CommitmentItem]:

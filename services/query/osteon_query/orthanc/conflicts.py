@@ -10,7 +10,7 @@ from starlette.responses import Response
 from osteon.archive.conflicts import Conflict, Version
 from osteon.conflicts import resolve
 from osteon.contracts.conflicts import Keep
-from osteon.dicom.keys import keyword_of
+from osteon.dicom.attribute_names import keyword_of
 from osteon.packs.sidecar import SidecarLine
 from osteon_query.dicomweb.parameters import number
 from osteon_query.dicomweb.sending import send_file

@@ -9,8 +9,8 @@ from starlette.requests import Request
 
 from osteon.archive.ports import ResourceSearch
 from osteon.archive.resources import Match
+from osteon.dicom.attribute_names import attribute_path
 from osteon.dicom.attributes import LEVEL_OF
-from osteon.dicom.keys import attribute_path
 from osteon.dicom.query import Search
 from osteon_query.http.context import Door
 from osteon_query.http.errors import BadParameter

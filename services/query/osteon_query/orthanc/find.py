@@ -9,10 +9,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from osteon.archive.resources import Match
+from osteon.dicom.attribute_names import attribute_path
 from osteon.dicom.attributes import COMPUTED
-from osteon.dicom.keys import attribute_path
 from osteon.dicom.matching import condition
-from osteon.dicom.query import Condition, Order, Search
+from osteon.dicom.query import MatchingKey, Order, Search
 from osteon_query.http.bodies import json_object, small_body
 from osteon_query.http.context import Door, DoorOf
 from osteon_query.http.errors import BadBody, BadParameter
@@ -39,7 +39,7 @@ class _Find:
     total: int | None
     nothing: bool
     """No resource has labels, so a find that wants some matches nothing."""
-    by_header: tuple[Condition, ...] = ()
+    by_header: tuple[MatchingKey, ...] = ()
     """What the index does not hold."""
 
 
@@ -112,7 +112,7 @@ def _parse(body: Mapping[str, Any]) -> _Find:
     return _Find(search, view, _number(body, "Limit") or None, labelled, rest)
 
 
-def _conditions(query: Mapping[str, Any]) -> list[Condition]:
+def _conditions(query: Mapping[str, Any]) -> list[MatchingKey]:
     found = []
     for name, value in query.items():
         if not isinstance(value, str):

@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from osteon.archive.ports import InstanceLocator
 from osteon.archive.resources import InstanceScope
-from osteon.dicom.query import Level
+from osteon.dicom.models import Level
 from osteon_query.dicomweb.sending import send_file
 from osteon_query.dicomweb.stow import UPLOAD_LIMIT
 from osteon_query.http.bodies import PartBegins, boundary_of, content_type, limited, write_file, write_parts

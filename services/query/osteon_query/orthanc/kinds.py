@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from osteon.dicom.query import Level
+from osteon.dicom.models import Level
 from osteon_query.http.errors import BadParameter
 
 

@@ -10,7 +10,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from osteon.dicom.query import Level
+from osteon.dicom.models import Level
 from osteon.remotes.job_params import ModalityStoreParams, RetrieveByGetParams, RetrieveByMoveParams, RetrieveParams
 from osteon.remotes.orthanc_json import aet_field, bool_field, int_field, modality_from, modality_object
 from osteon.remotes.port import Modality

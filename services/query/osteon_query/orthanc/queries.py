@@ -1,17 +1,17 @@
 """Orthanc REST: searches in modalities, their answers, and retrieving what was found."""
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 import orjson
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from osteon.dicom.attribute_names import tag_of, vr_of_tag
 from osteon.dicom.attributes import element_text
 from osteon.dicom.json_values import json_values
-from osteon.dicom.keys import tag_of, vr_of_tag
-from osteon.dicom.query import Level
+from osteon.dicom.models import Level, required_keys
 from osteon.remotes.orthanc_json import RETRIEVE_METHODS
 from osteon.remotes.queries import QueryNotFound, RemoteQuery
 from osteon_query.http.bodies import json_object, small_body
@@ -28,14 +28,6 @@ from osteon_query.orthanc.tags import form_of
 router = APIRouter(prefix="/queries", tags=["Modalities"])
 
 Header = Mapping[str, Any]
-
-_UNIQUE: Final[dict[Level, tuple[str, ...]]] = {
-    Level.PATIENT: ("PatientID",),
-    Level.STUDY: ("StudyInstanceUID",),
-    Level.SERIES: ("StudyInstanceUID", "SeriesInstanceUID"),
-    Level.IMAGE: ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"),
-}
-"""Unique keys of a level and those above (PS3.4 C.6); PatientID is none in the Study Root model."""
 
 
 @router.get("")
@@ -138,7 +130,7 @@ for _level in (Level.STUDY, Level.SERIES, Level.IMAGE):
 
 
 def _below(kind: Kind) -> list[Level]:
-    return [level for level in Level if level.depth > kind.level.depth]
+    return [level for level in Level if level.is_below(kind.level)]
 
 
 async def _answer(door: Door, id: str, index: str) -> tuple[RemoteQuery, Header]:
@@ -180,9 +172,9 @@ async def _retrieve_body(request: Request) -> dict[str, Any]:
 
 def _keys(level: Level, header: Header) -> dict[str, str]:
     """Return the unique keys of an answer; raises `BadParameter` when it lacks its own."""
-    keys = {name: element_text(header[tag_of(name)]) for name in _UNIQUE[level] if tag_of(name) in header}
-    if not keys.get(_UNIQUE[level][-1]):
-        raise BadParameter(f"the modality's answer has no {_UNIQUE[level][-1]}")
+    keys = {name: element_text(header[tag_of(name)]) for name in required_keys(level) if tag_of(name) in header}
+    if not keys.get(required_keys(level)[-1]):
+        raise BadParameter(f"the modality's answer has no {required_keys(level)[-1]}")
     return {name: text for name, text in keys.items() if text}
 
 

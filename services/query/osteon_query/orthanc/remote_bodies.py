@@ -8,7 +8,7 @@ from starlette.requests import Request
 
 from osteon.archive.resources import InstanceScope
 from osteon.contracts.remote import Target
-from osteon.dicom.keys import tag_of
+from osteon.dicom.attribute_names import tag_of
 from osteon_query.http.bodies import small_body
 from osteon_query.http.context import Door, resource_id
 from osteon_query.http.errors import BadBody, BadParameter

@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from osteon.archive.resources import Location
 from osteon.contracts.imaging import How
-from osteon.dicom.query import Level
+from osteon.dicom.models import Level
 from osteon_query.http.context import Door, DoorOf, correlation_id, resource_id
 from osteon_query.http.errors import NotRenderable, UnknownResource
 from osteon_query.images import parameters

@@ -8,7 +8,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from osteon.archive.resources import Match
-from osteon.dicom.query import Level, Search
+from osteon.dicom.models import Level
+from osteon.dicom.query import Search
 from osteon_query.dicomweb.parameters import number
 from osteon_query.http.context import Door, DoorOf, resource_id
 from osteon_query.http.errors import BadParameter

@@ -7,7 +7,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from osteon.dicom.query import Level
+from osteon.dicom.models import Level
 from osteon.objects.port import ObjectNotFound
 from osteon.rules.errors import BadRule
 from osteon.rules.evaluation import MAX_SHOWN, Dispatch, EvaluatedPack, dispatches, evaluate_study

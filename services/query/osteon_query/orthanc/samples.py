@@ -14,7 +14,8 @@ from starlette.responses import Response
 
 from osteon.archive.resources import Location
 from osteon.contracts.imaging import RenderRequested
-from osteon.dicom.query import Level, Order, Search
+from osteon.dicom.models import Level
+from osteon.dicom.query import Order, Search
 from osteon.objects.port import Bytes
 from osteon_query.dicomweb.media_types import media_type_of
 from osteon_query.dicomweb.metadata import lines_of

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from osteon.archive.resources import Match, Patient, Series, Study
+from osteon.dicom.attribute_names import tag_of
 from osteon.dicom.attributes import element_text
-from osteon.dicom.keys import tag_of
 from osteon_query.orthanc.kinds import BY_LEVEL, INSTANCE, PATIENT, STUDY, Kind
 from osteon_query.orthanc.tag_formats import Form, write_tags, write_texts
 

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Any, Final
 
+from osteon.dicom.attribute_names import keyword_of
 from osteon.dicom.attributes import element_text
-from osteon.dicom.keys import keyword_of
 
 _MAX_TEXT: Final = 256
 _MAX_DEPTH: Final = 64

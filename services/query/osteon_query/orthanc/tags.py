@@ -4,7 +4,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from osteon.dicom.query import Level
+from osteon.dicom.models import Level
 from osteon_query.dicomweb.metadata import lines_of
 from osteon_query.http.context import Door, DoorOf, resource_id
 from osteon_query.orthanc.resources import json_response

@@ -10,8 +10,8 @@ from typing import Final
 from osteon import metrics
 from osteon.archive.resources import Location
 from osteon.contracts.retrieve import PlannedInstance
-from osteon.dicom.explicit import explicit_file
 from osteon.dicom.pixels.registry import CODECS
+from osteon.dicom.to_explicit_vr import to_explicit_vr
 from osteon.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, TRANSFER_SYNTAXES
 from osteon.errors import Invalid, NotFound
 from osteon.logging import get_logger
@@ -110,7 +110,7 @@ async def _explicit(objects: Objects, at: Location) -> PartFile | None:
     """Return an instance in explicit VR; None when that fails, then `imaging` says why."""
     try:
         data = await objects.get_range(at.key, at.offset, at.length)
-        made = await asyncio.to_thread(explicit_file, data)
+        made = await asyncio.to_thread(to_explicit_vr, data)
     except (NotFound, Invalid) as error:
         log.info("left to imaging", instance=at.identity.sop_uid, reason=str(error))
         return None

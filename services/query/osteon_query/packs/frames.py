@@ -10,7 +10,7 @@ from typing import Any, Final
 import orjson
 
 from osteon.archive.resources import Location
-from osteon.dicom.header import Header, PixelData
+from osteon.dicom.header.model import Header, PixelData
 from osteon.dicom.pixels.errors import PixelError
 from osteon.dicom.pixels.geometry import (
     BITS_ALLOCATED,

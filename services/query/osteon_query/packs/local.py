@@ -11,9 +11,9 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import IO, Final
 
-from osteon.dicom.header import Header
+from osteon.dicom.header.model import Header
+from osteon.dicom.header.reader import HeaderReader
 from osteon.dicom.part10 import read_part10
-from osteon.dicom.reader import HeaderReader
 from osteon.dicom.uids import DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN
 from osteon.errors import Invalid
 from osteon.objects.port import Bytes, Objects

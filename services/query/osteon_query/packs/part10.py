@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Final
 
 from osteon.contracts.packs import PackStored
+from osteon.dicom.header.reader import HeaderReader
 from osteon.dicom.identity import Identity
 from osteon.dicom.part10 import read_part10
 from osteon.dicom.peek import peek_identity
-from osteon.dicom.reader import HeaderReader
 from osteon.errors import Invalid
 from osteon.packs import sidecar
 from osteon_query.http.errors import BadBody

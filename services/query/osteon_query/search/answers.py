@@ -10,12 +10,13 @@ from typing import Any, Final
 
 from osteon.archive.ports import InstanceLocator
 from osteon.archive.resources import Location, Match
-from osteon.dicom.attributes import COMPUTED, HELD, LEVEL_OF, REQUEST_ATTRIBUTES, element_text
-from osteon.dicom.compare import holds
+from osteon.dicom.attribute_names import keyword_of, tag_of, vr_of_tag
+from osteon.dicom.attributes import COMPUTED, HELD, LEVEL_OF, REQUEST_ATTRIBUTES, element_text, is_below
 from osteon.dicom.json_values import json_values
-from osteon.dicom.keys import keyword_of, tag_of, vr_of_tag
+from osteon.dicom.models import Level
 from osteon.dicom.private_blocks import creators_of, is_private, located
-from osteon.dicom.query import Condition, Level
+from osteon.dicom.query import MatchingKey
+from osteon.dicom.value_matching import matches
 from osteon_query.packs.sidecars import Sidecars, parse_header
 from osteon_query.search.wanted import REQUEST_TAGS, Wanted
 
@@ -78,7 +79,7 @@ class Plan:
                 self._private.append(tag)
             elif not _below(level, tag):
                 self._from_header.append(tag)
-        self._item_conditions: dict[str, list[Condition]] = {}
+        self._item_conditions: dict[str, list[MatchingKey]] = {}
         for condition in wanted.item_conditions:
             self._item_conditions.setdefault(tag_of(condition.path[0]), []).append(condition)
         self._empty = {tag: {"vr": vr_of_tag(tag)} for tag in wanted.required}
@@ -118,8 +119,7 @@ class Plan:
 
 def _below(level: Level, tag: str) -> bool:
     """Whether an attribute belongs to a lower level, where one instance can not speak for all."""
-    at = LEVEL_OF.get(keyword_of(tag))
-    return at is not None and at.depth > level.depth
+    return is_below(keyword_of(tag), level)
 
 
 def _is_bulk(element: Mapping[str, Any]) -> bool:
@@ -136,13 +136,13 @@ def _narrow(element: Element, kept: frozenset[str]) -> Element:
     return {"vr": "SQ", "Value": items} if items else {"vr": "SQ"}
 
 
-def _matching_items(element: Element, conditions: Sequence[Condition]) -> Element:
+def _matching_items(element: Element, conditions: Sequence[MatchingKey]) -> Element:
     """Leave only the items of a sequence that match all of its keys (PS3.4 C.2.2.2.6)."""
     tagged = [(tag_of(condition.path[1]), condition.matching) for condition in conditions]
     items = [
         item
         for item in element.get("Value", ())
-        if item and all(holds(matching, element_text(item.get(tag, {}))) for tag, matching in tagged)
+        if item and all(matches(matching, element_text(item.get(tag, {}))) for tag, matching in tagged)
     ]
     return {"vr": "SQ", "Value": items} if items else {"vr": "SQ"}
 
@@ -167,11 +167,11 @@ def _source(level: Level, tag: str, items: frozenset[str] | None) -> Source | No
     keyword = keyword_of(tag)
     if tag == _REQUESTS:
         held = items is not None and items <= REQUEST_TAGS
-        return _requests if held and level.depth >= Level.SERIES.depth else None
+        return _requests if held and not Level.SERIES.is_below(level) else None
     at = LEVEL_OF.get(keyword)
     if at is None:
         return _FIXED.get(keyword)
-    if at.depth > level.depth:
+    if at.is_below(level):
         return None
     return _COMPUTED[keyword] if keyword in _COMPUTED else _held(level, keyword)
 

@@ -4,16 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from osteon.dicom.attributes import LEVEL_OF
+from osteon.dicom.attribute_names import keyword_of, tag_of, vr_of_tag
+from osteon.dicom.attributes import is_below
 from osteon.dicom.json_values import json_values
-from osteon.dicom.keys import keyword_of, tag_of, vr_of_tag
-from osteon.dicom.query import Level
+from osteon.dicom.models import WORKLIST_FIND, Level, models_for
 from osteon.errors import Invalid
 from osteon.remotes.port import Manufacturer
 
-PATIENT_ROOT: Final = "1.2.840.10008.5.1.4.1.2.1.1"
-STUDY_ROOT: Final = "1.2.840.10008.5.1.4.1.2.2.1"
-WORKLIST: Final = "1.2.840.10008.5.1.4.31"
 _MAX_DEPTH: Final = 8
 _NO_WILDCARD: Final[dict[Manufacturer, frozenset[str]]] = {
     Manufacturer.NO_WILDCARD_IN_DATES: frozenset({"DA"}),
@@ -53,23 +50,18 @@ def resources_asked(
     """
     by_tag = {tag_of(name): text for name, text in keys.items()}
     if normalize:
-        by_tag = {tag: text for tag, text in by_tag.items() if not _below(level, tag)}
+        by_tag = {tag: text for tag, text in by_tag.items() if not is_below(keyword_of(tag), level)}
     universal = "*" if manufacturer is Manufacturer.GE else ""
     for keyword in _EXPECTED[level]:
         by_tag[tag_of(keyword)] = by_tag.get(tag_of(keyword)) or universal
     by_tag[tag_of("QueryRetrieveLevel")] = level.value
     identifier = {tag: _element(tag, text, manufacturer) for tag, text in sorted(by_tag.items())}
-    return Question(PATIENT_ROOT if level is Level.PATIENT else STUDY_ROOT, identifier)
+    return Question(models_for(level)[0].find, identifier)
 
 
 def worklist_asked(keys: Mapping[str, Any], manufacturer: Manufacturer) -> Question:
     """Ask for worklist items; sequences are arrays of one object. Raises `UnknownAttribute` and `BadQuery`."""
-    return Question(WORKLIST, _items(keys, manufacturer, 0))
-
-
-def _below(level: Level, tag: str) -> bool:
-    at = LEVEL_OF.get(keyword_of(tag))
-    return at is not None and at.depth > level.depth
+    return Question(WORKLIST_FIND, _items(keys, manufacturer, 0))
 
 
 def _items(keys: Mapping[str, Any], manufacturer: Manufacturer, depth: int) -> Elements:

@@ -16,15 +16,16 @@ from osteon.archive.errors import BadCursor
 from osteon.archive.ports import ArchiveReader
 from osteon.archive.resources import Match
 from osteon.contracts.find import FindPage, FindRequested
-from osteon.dicom.attributes import LEVEL_OF, REQUEST_ATTRIBUTES
+from osteon.dicom.attribute_names import tag_of
+from osteon.dicom.attributes import LEVEL_OF, REQUEST_ATTRIBUTES, is_below
 from osteon.dicom.dataset_encoder import DatasetEncoder
+from osteon.dicom.datetime_bounds import parse_offset
 from osteon.dicom.errors import BadDataSet, UnknownTransferSyntax
-from osteon.dicom.identifier import Identifier, Key, read_identifier
-from osteon.dicom.keys import tag_of
+from osteon.dicom.identifier import Identifier, IdentifierKey, read_identifier
 from osteon.dicom.matching import combine_datetimes, condition
-from osteon.dicom.moments import parse_offset
-from osteon.dicom.query import Condition, DateTimeRange, Level, Search
-from osteon.dicom.repertoire import UNICODE, repertoire
+from osteon.dicom.models import FIND_MODELS, Level
+from osteon.dicom.query import DateTimeRange, MatchingKey, Search
+from osteon.dicom.text_encoder import UNICODE, text_encoder_for
 from osteon.dimse.status import Status
 from osteon.errors import Invalid, OsteonError, Unavailable
 from osteon.metrics import SEARCH_SECONDS
@@ -32,13 +33,6 @@ from osteon_query.packs.sidecars import Sidecars
 from osteon_query.search.answers import Answer, answers
 from osteon_query.search.wanted import Wanted
 from osteon_query.search.zones import Zoned, in_zone
-
-MODELS: Final[dict[str, tuple[Level, ...]]] = {
-    "1.2.840.10008.5.1.4.1.2.1.1": (Level.PATIENT, Level.STUDY, Level.SERIES, Level.IMAGE),
-    "1.2.840.10008.5.1.4.1.2.2.1": (Level.STUDY, Level.SERIES, Level.IMAGE),
-    "1.2.840.10008.5.1.4.1.2.3.1": (Level.PATIENT, Level.STUDY),
-}
-"""Query/Retrieve information model (FIND SOP class) → its levels (PS3.4 C.6); the last one is retired."""
 
 _LEVEL: Final = "QueryRetrieveLevel"
 _TIMEZONE: Final = "TimezoneOffsetFromUTC"
@@ -55,7 +49,7 @@ class Query:
     """A C-FIND's identifier, understood. `all_supported` is false when some key was not matched (0xFF01)."""
 
     level: Level
-    conditions: tuple[Condition | DateTimeRange, ...]
+    conditions: tuple[MatchingKey | DateTimeRange, ...]
     wanted: Wanted
     charset: tuple[str, ...]
     zone: timezone | None
@@ -78,7 +72,7 @@ async def handle_find(request: FindRequested, index: ArchiveReader, sidecars: Si
 
 async def _find(request: FindRequested, index: ArchiveReader, sidecars: Sidecars, page: int) -> FindPage:
     query = understand(request)
-    encoder = DatasetEncoder(request.transfer_syntax_uid, repertoire(query.charset) or UNICODE)
+    encoder = DatasetEncoder(request.transfer_syntax_uid, text_encoder_for(query.charset) or UNICODE)
     zoned = in_zone(query.conditions, query.zone, query.level) if query.zone else Zoned(query.conditions)
     found = await index.search(
         Search(
@@ -115,7 +109,7 @@ def understand(request: FindRequested) -> Query:
     """Read a request's identifier; raises an `Invalid` that tells what is wrong with it."""
     identifier = read_identifier(request.identifier, request.transfer_syntax_uid)
     level = _level(request.sop_class_uid, identifier)
-    conditions: list[Condition] = []
+    conditions: list[MatchingKey] = []
     all_supported = True
     for key in identifier.keys:
         if key.text is None or key.path[0] in _NEVER_MATCHED:
@@ -136,29 +130,30 @@ def understand(request: FindRequested) -> Query:
 
 
 def _level(sop_class_uid: str, identifier: Identifier) -> Level:
-    levels = MODELS.get(sop_class_uid)
-    if levels is None:
-        raise WrongModel(f"SOP class {sop_class_uid[:64]} is no C-FIND model")
+    model = FIND_MODELS.get(sop_class_uid)
+    if model is None:
+        raise WrongModel(f"SOP class {sop_class_uid[:64]} is not a C-FIND model")
     text = identifier.text(_LEVEL).strip(" \0").upper()
-    if text not in levels:
+    if text not in model.levels:
         given = repr(text[:16]) if text else "missing"
-        raise WrongModel(f"(0008,0052) is {given}, not {'/'.join(levels)}")
+        raise WrongModel(f"(0008,0052) is {given}, not {'/'.join(model.levels)}")
     return Level(text)
 
 
-def _below(level: Level, key: Key) -> bool:
-    at = Level.SERIES if key.path[0] == "RequestAttributesSequence" else LEVEL_OF.get(key.path[0])
-    return at is not None and at.depth > level.depth
+def _below(level: Level, key: IdentifierKey) -> bool:
+    if key.path[0] == "RequestAttributesSequence":
+        return Level.SERIES.is_below(level)
+    return is_below(key.path[0], level)
 
 
-def _matchable(made: Condition) -> bool:
+def _matchable(made: MatchingKey) -> bool:
     """Whether the index matches on this key; that it is at or above the level is known."""
     if len(made.path) == 2:
         return made.path[0] == "RequestAttributesSequence" and made.path[1] in REQUEST_ATTRIBUTES
     return len(made.path) == 1 and made.path[0] in LEVEL_OF
 
 
-def _wanted(identifier: Identifier, conditions: Sequence[Condition], timezone_negotiated: bool) -> Wanted:
+def _wanted(identifier: Identifier, conditions: Sequence[MatchingKey], timezone_negotiated: bool) -> Wanted:
     required = {key.tags[0] for key in identifier.keys} - {tag_of(_LEVEL)}
     items: dict[str, frozenset[str]] = {}
     for key in identifier.keys:

@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from typing import Final
 
-from osteon.dicom.attributes import LEVEL_OF, REQUEST_ATTRIBUTES
-from osteon.dicom.query import Level
+from osteon.dicom.attributes import LEVEL_OF, REQUEST_ATTRIBUTES, is_below
+from osteon.dicom.models import Level
 
 _REQUESTS: Final = "RequestAttributesSequence"
 
@@ -12,8 +12,8 @@ _REQUESTS: Final = "RequestAttributesSequence"
 def is_matchable(level: Level, path: tuple[str, ...]) -> bool:
     """Whether the index can match a key in a search at `level`: it holds it, and not below that level."""
     if len(path) == 2:
-        return path[0] == _REQUESTS and path[1] in REQUEST_ATTRIBUTES and level.depth >= Level.SERIES.depth
-    return len(path) == 1 and path[0] in LEVEL_OF and LEVEL_OF[path[0]].depth <= level.depth
+        return path[0] == _REQUESTS and path[1] in REQUEST_ATTRIBUTES and not Level.SERIES.is_below(level)
+    return len(path) == 1 and path[0] in LEVEL_OF and not is_below(path[0], level)
 
 
 def spelled(paths: Iterable[tuple[str, ...]]) -> str:

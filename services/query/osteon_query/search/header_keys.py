@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from osteon.dicom.attribute_names import tag_of, vr_of_tag
 from osteon.dicom.attributes import element_text
-from osteon.dicom.compare import holds
-from osteon.dicom.keys import tag_of, vr_of_tag
-from osteon.dicom.moments import datetime_bounds
-from osteon.dicom.query import Condition, Matching, OneOf, Single, Wildcard
+from osteon.dicom.datetime_bounds import datetime_bounds
+from osteon.dicom.query import Matching, MatchingKey, OneOf, Single, Wildcard
+from osteon.dicom.value_matching import matches
 from osteon.errors import Invalid
 from osteon.index.values import date_key, text_key, time_key
 
@@ -26,7 +26,7 @@ class _Key:
 
     def holds(self, element: Mapping[str, Any]) -> bool:
         text = "\\".join(self.normal(value) for value in element_text(element).split("\\"))
-        return holds(self.matching, text)
+        return matches(self.matching, text)
 
     def inner(self) -> "_Key":
         return replace(self, tags=self.tags[1:])
@@ -35,7 +35,7 @@ class _Key:
 class HeaderKeys:
     """Keys that must all match. Text compares without case unless told; names always do."""
 
-    def __init__(self, conditions: Iterable[Condition], *, case_sensitive: bool) -> None:
+    def __init__(self, conditions: Iterable[MatchingKey], *, case_sensitive: bool) -> None:
         """Prepare the comparison."""
         self._keys = [_key(condition, case_sensitive) for condition in conditions]
 
@@ -44,7 +44,7 @@ class HeaderKeys:
         return _accept(self._keys, header)
 
 
-def _key(condition: Condition, case_sensitive: bool) -> _Key:
+def _key(condition: MatchingKey, case_sensitive: bool) -> _Key:
     tags = tuple(tag_of(name) for name in condition.path)
     vr = vr_of_tag(tags[-1])
     folds = vr == "PN" or not case_sensitive

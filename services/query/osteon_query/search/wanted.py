@@ -4,10 +4,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from osteon.dicom.attribute_names import tag_of
 from osteon.dicom.attributes import COMPUTED, HELD, REQUEST_ATTRIBUTES
-from osteon.dicom.keys import tag_of
+from osteon.dicom.models import Level, required_keys
 from osteon.dicom.private_blocks import is_private
-from osteon.dicom.query import Condition, Level
+from osteon.dicom.query import MatchingKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ class Wanted:
     required: frozenset[str]
     optional: frozenset[str] = frozenset()
     items: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    item_conditions: tuple[Condition, ...] = ()
+    item_conditions: tuple[MatchingKey, ...] = ()
     everything: bool = False
     creators: Mapping[str, str] = field(default_factory=dict)
 
@@ -143,7 +144,7 @@ def default_wanted(
     included = {tag_of(name.split(".")[0]) for name in include}
     optional |= included
     # The parents' UIDs are not in the tables, but clients cannot name the resource in a URL without them.
-    optional |= _tags(*_PARENTS[level])
+    optional |= _tags(*required_keys(level)[:-1])
     if everything:
         optional |= LEVEL_ATTRIBUTES[level]
     required = frozenset().union(*(_REQUIRED[one] for one in levels))
@@ -155,11 +156,3 @@ def default_wanted(
         everything=everything,
         creators=creators or {},
     )
-
-
-_PARENTS: Final[dict[Level, tuple[str, ...]]] = {
-    Level.PATIENT: (),
-    Level.STUDY: (),
-    Level.SERIES: ("StudyInstanceUID",),
-    Level.IMAGE: ("StudyInstanceUID", "SeriesInstanceUID"),
-}

@@ -12,9 +12,10 @@ from datetime import date, datetime, timedelta, timezone
 
 from osteon.archive.resources import Match
 from osteon.dicom.attributes import LEVEL_OF
-from osteon.dicom.compare import holds, within
-from osteon.dicom.moments import parse_offset
-from osteon.dicom.query import Condition, DateTimeRange, Level, OneOf, Range, Single
+from osteon.dicom.datetime_bounds import parse_offset
+from osteon.dicom.models import Level
+from osteon.dicom.query import DateTimeRange, MatchingKey, OneOf, Range, Single
+from osteon.dicom.value_matching import matches, within
 from osteon.index.values import date_key, time_key
 from osteon_query.search.answers import held_text
 
@@ -29,7 +30,7 @@ Filter = Callable[[Match], bool]
 class Zoned:
     """Conditions for the index, and filters for what it finds."""
 
-    conditions: tuple[Condition | DateTimeRange, ...]
+    conditions: tuple[MatchingKey | DateTimeRange, ...]
     filters: tuple[Filter, ...] = ()
 
     def accepts(self, match: Match) -> bool:
@@ -37,11 +38,11 @@ class Zoned:
         return all(accept(match) for accept in self.filters)
 
 
-def in_zone(conditions: Iterable[Condition | DateTimeRange], zone: timezone, level: Level) -> Zoned:
+def in_zone(conditions: Iterable[MatchingKey | DateTimeRange], zone: timezone, level: Level) -> Zoned:
     """Take the conditions on dates and their times as meant in `zone`."""
     given = tuple(conditions)
     dates = {date for c in given if (date := _date_keyword(c))}
-    searched: list[Condition | DateTimeRange] = []
+    searched: list[MatchingKey | DateTimeRange] = []
     filters: list[Filter] = []
     for made in given:
         keyword = _date_keyword(made) or _date_of_time(made)
@@ -50,11 +51,11 @@ def in_zone(conditions: Iterable[Condition | DateTimeRange], zone: timezone, lev
             continue
         filters.append(_filter(made, keyword, zone, level))
         if (days := _days(made)) is not None:
-            searched.append(Condition((keyword,), _wider(*days)))
+            searched.append(MatchingKey((keyword,), _wider(*days)))
     return Zoned(tuple(searched), tuple(filters))
 
 
-def _date_keyword(made: Condition | DateTimeRange) -> str:
+def _date_keyword(made: MatchingKey | DateTimeRange) -> str:
     """Return the date that a condition bounds, empty when it bounds none."""
     if isinstance(made, DateTimeRange):
         return made.date
@@ -63,14 +64,14 @@ def _date_keyword(made: Condition | DateTimeRange) -> str:
     return keyword if len(made.path) == 1 and held_with_time and _days(made) else ""
 
 
-def _date_of_time(made: Condition | DateTimeRange) -> str:
-    assert isinstance(made, Condition)
+def _date_of_time(made: MatchingKey | DateTimeRange) -> str:
+    assert isinstance(made, MatchingKey)
     keyword = made.path[0]
     bounded = isinstance(made.matching, Single | Range)
     return keyword.removesuffix("Time") + "Date" if keyword.endswith("Time") and bounded else "no date"
 
 
-def _days(made: Condition | DateTimeRange) -> tuple[str | None, str | None] | None:
+def _days(made: MatchingKey | DateTimeRange) -> tuple[str | None, str | None] | None:
     """Return the first and last day that a condition allows, None when it is not on a date."""
     if isinstance(made, DateTimeRange):
         return made.low and made.low[:8], made.high and made.high[:8]
@@ -99,7 +100,7 @@ def _moved(day: str, by: timedelta) -> str:
     return f"{moved.year:04}{moved:%m%d}"
 
 
-def _filter(made: Condition | DateTimeRange, date_keyword: str, zone: timezone, level: Level) -> Filter:
+def _filter(made: MatchingKey | DateTimeRange, date_keyword: str, zone: timezone, level: Level) -> Filter:
     date_of = held_text(level, date_keyword)
     time_of = held_text(level, date_keyword.removesuffix("Date") + "Time")
     zone_of = held_text(level, "TimezoneOffsetFromUTC")
@@ -126,11 +127,11 @@ def _moment(day: str, hour: str, offset: str, zone: timezone) -> Moment | None:
     return f"{moved.year:04}{moved:%m%d}", f"{moved:%H%M%S.%f}"
 
 
-def _holds(made: Condition | DateTimeRange, moment: Moment) -> bool:
+def _holds(made: MatchingKey | DateTimeRange, moment: Moment) -> bool:
     day, hour = moment
     if isinstance(made, DateTimeRange):
         if hour is None:
             return within(day, made.low and made.low[:8], made.high and made.high[:8])
         return within(day + hour, made.low, made.high)
     value = day if made.path[0].endswith("Date") else hour
-    return value is not None and holds(made.matching, value)
+    return value is not None and matches(made.matching, value)

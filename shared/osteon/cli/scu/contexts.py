@@ -7,14 +7,14 @@ from typing import Final
 
 from osteon.cli.scu.files import DicomFile
 from osteon.dicom.encoding import IMPLICIT, actual_encoding, declared_encoding
-from osteon.dicom.recode import Recoder, Scope, find
+from osteon.dicom.reencode import ElementScope, Reencoder, iter_elements
 from osteon.dicom.uids import (
     EXPLICIT_VR_BIG_ENDIAN,
     EXPLICIT_VR_LITTLE_ENDIAN,
     IMPLICIT_VR_LITTLE_ENDIAN,
     transfer_syntax,
 )
-from osteon.dimse.config import Proposed
+from osteon.dimse.config import RequestedContext
 from osteon.dimse.handler import PresentationContext
 from osteon.dimse.requestor import RequestedAssociation
 
@@ -32,14 +32,14 @@ def kind_of(found: DicomFile) -> FileKind:
     return found.sop_class, found.syntax
 
 
-def proposals(kinds: Iterable[FileKind]) -> list[Proposed]:
+def proposals(kinds: Iterable[FileKind]) -> list[RequestedContext]:
     """Return the contexts for some kinds of files: their own syntax, and apart from it the one that always works."""
     wanted = dict.fromkeys(
         (sop_class, each)
         for sop_class, syntax in kinds
         for each in (syntax, *((IMPLICIT_VR_LITTLE_ENDIAN,) if syntax in _RECODED else ()))
     )
-    return [Proposed(abstract_syntax=sop_class, transfer_syntaxes=(syntax,)) for sop_class, syntax in wanted]
+    return [RequestedContext(abstract_syntax=sop_class, transfer_syntaxes=(syntax,)) for sop_class, syntax in wanted]
 
 
 def context_for(association: RequestedAssociation, found: DicomFile) -> PresentationContext | None:
@@ -92,8 +92,8 @@ def _recoded(found: DicomFile) -> Iterator[bytes]:
         whole[found.offset :] as data,
     ):
         encoding = actual_encoding(data, 0, declared_encoding(transfer_syntax(found.syntax)))
-        recoder, scope, part = Recoder(data, IMPLICIT), Scope(), bytearray()
-        for element in find(data, 0, len(data), encoding):
+        recoder, scope, part = Reencoder(data, IMPLICIT), ElementScope(), bytearray()
+        for element in iter_elements(data, 0, len(data), encoding):
             for piece in recoder.element(element, encoding, scope):
                 part += piece
                 if len(part) >= _PART:

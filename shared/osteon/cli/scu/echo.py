@@ -13,11 +13,11 @@ from osteon.cli.scu.options import EXIT_CODES, Common, Words, only_address, with
 from osteon.cli.scu.runner import DONE, FAILED, Interrupt, run, words
 from osteon.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
 from osteon.dimse.errors import NotAccepted
-from osteon.dimse.requestor import Proposed, Remote, associate
+from osteon.dimse.requestor import Remote, RequestedContext, associate
 from osteon.dimse.sop_classes import VERIFICATION
 from osteon.dimse.status import Status
 
-_CONTEXT = Proposed(
+_CONTEXT = RequestedContext(
     abstract_syntax=VERIFICATION, transfer_syntaxes=(IMPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN)
 )
 

@@ -13,15 +13,15 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from osteon.cli.scu.keys import FIND, SYNTAXES, Keys, LevelOption, QueryRequest, RootOption, parse_request
+from osteon.cli.scu.keys import SYNTAXES, Keys, LevelOption, QueryRequest, RootOption, parse_request
 from osteon.cli.scu.options import EXIT_CODES, Common, Words, only_address, with_common
 from osteon.cli.scu.runner import DONE, FAILED, Interrupt, report_error, run, words
+from osteon.dicom.attribute_names import keyword_of
 from osteon.dicom.attributes import element_text
-from osteon.dicom.keys import keyword_of
-from osteon.dicom.query import Level
-from osteon.dicom.reader import HeaderReader
+from osteon.dicom.header.reader import HeaderReader
+from osteon.dicom.models import Level
 from osteon.dimse.errors import NotAccepted
-from osteon.dimse.requestor import Proposed, RequestedAssociation, associate
+from osteon.dimse.requestor import RequestedAssociation, RequestedContext, associate
 from osteon.dimse.status import Status
 
 WANTED: Final = {
@@ -82,16 +82,16 @@ def _verdict(search: "FindOperation", common: Common) -> int:
     return DONE
 
 
-def proposed(request: QueryRequest) -> Proposed:
+def proposed(request: QueryRequest) -> RequestedContext:
     """Return the context for a search."""
-    return Proposed(abstract_syntax=request.sop_class(FIND), transfer_syntaxes=SYNTAXES)
+    return RequestedContext(abstract_syntax=request.model.find, transfer_syntaxes=SYNTAXES)
 
 
 class FindOperation:
     """One C-FIND. `status` and `comment` are the final ones; `cut`: there were more than `limit` (0: none) matches."""
 
     def __init__(self, association: RequestedAssociation, request: QueryRequest, limit: int = 0) -> None:
-        context = association.context_for(request.sop_class(FIND), *SYNTAXES)
+        context = association.context_for(request.model.find, *SYNTAXES)
         if context is None:
             raise NotAccepted(f"the peer has accepted no presentation context for C-FIND ({request.root} root)")
         self._association, self._context, self._request, self._limit = association, context, request, limit

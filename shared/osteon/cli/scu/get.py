@@ -16,7 +16,6 @@ import typer
 from osteon.cli.scu.find import FindOperation, proposed, text_of
 from osteon.cli.scu.get_receiver import InstanceFolder
 from osteon.cli.scu.keys import (
-    GET,
     SYNTAXES,
     Keys,
     LevelOption,
@@ -29,11 +28,11 @@ from osteon.cli.scu.options import EXIT_CODES, Common, Words, only_address, with
 from osteon.cli.scu.progress import size
 from osteon.cli.scu.retrieve_progress import RetrieveProgress
 from osteon.cli.scu.runner import Interrupt, run, words
-from osteon.dicom.query import Level
+from osteon.dicom.models import Level
 from osteon.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, TRANSFER_SYNTAXES
 from osteon.dimse.errors import AssociationAborted, NoAnswer, NotAccepted
 from osteon.dimse.handler import Outcome, RetrieveResponse
-from osteon.dimse.requestor import Proposed, Remote, RequestedAssociation, associate
+from osteon.dimse.requestor import Remote, RequestedAssociation, RequestedContext, associate
 from osteon.dimse.sop_classes import STORAGE_SYNTAXES, storage_classes
 from osteon.dimse.status import Status
 
@@ -115,11 +114,11 @@ class GetTransfer:
             return []  # the C-GET may still be answered
         return sorted({uid for text in found for uid in text.split("\\") if uid}) if all(found) else []
 
-    def _context(self) -> Proposed:
-        return Proposed(abstract_syntax=self._request.sop_class(GET), transfer_syntaxes=SYNTAXES)
+    def _context(self) -> RequestedContext:
+        return RequestedContext(abstract_syntax=self._request.model.get, transfer_syntaxes=SYNTAXES)
 
     async def _get(self, association: RequestedAssociation) -> None:
-        context = association.context_for(self._request.sop_class(GET), *SYNTAXES)
+        context = association.context_for(self._request.model.get, *SYNTAXES)
         if context is None:
             raise NotAccepted(f"the peer has accepted no presentation context for C-GET ({self._request.root} root)")
         identifier = self._request.identifier(context.transfer_syntax)
@@ -153,7 +152,7 @@ def _added(before: RetrieveResponse, response: RetrieveResponse) -> RetrieveResp
     return replace(response, completed=completed, warning=warning, failed=failed)
 
 
-def batches(classes: Sequence[str]) -> Iterator[Sequence[Proposed]]:
+def batches(classes: Sequence[str]) -> Iterator[Sequence[RequestedContext]]:
     """Yield contexts for these SOP classes, or for all when none is known, as many as an association takes.
 
     What is native and what is compressed of unknown classes is asked for apart: some peers (DCMTK's) look at the first
@@ -164,6 +163,6 @@ def batches(classes: Sequence[str]) -> Iterator[Sequence[Proposed]]:
     else:
         ordered = sorted(storage_classes(), key=lambda uid: (not uid.startswith(_PLAIN), len(uid), uid))
         kinds = [(uid, syntaxes) for syntaxes in (_NATIVE, _COMPRESSED) for uid in ordered]
-    proposals = [Proposed(abstract_syntax=uid, transfer_syntaxes=syntaxes, scp=True) for uid, syntaxes in kinds]
+    proposals = [RequestedContext(abstract_syntax=uid, transfer_syntaxes=syntaxes, scp=True) for uid, syntaxes in kinds]
     for at in range(0, len(proposals), _MOST):
         yield proposals[at : at + _MOST]

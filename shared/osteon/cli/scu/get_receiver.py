@@ -3,7 +3,6 @@
 import asyncio
 import hashlib
 import os
-import re
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
@@ -14,13 +13,13 @@ from typing import Final
 
 from osteon.dicom.part10 import write_part10_header
 from osteon.dicom.peek import peek_identity
+from osteon.dicom.uids import is_uid
 from osteon.dimse.handler import Outcome, PresentationContext, StoreRequest
 from osteon.dimse.status import Status
 from osteon.errors import OsteonError
 
 _PART: Final = 1 << 20
 """Bytes that are kept in memory of an instance."""
-_UID: Final = re.compile(r"[0-9][0-9.]{0,63}", re.ASCII)
 _UNNAMED: Final = Path("unknown-study", "unknown-series")
 _DONE: Final = Outcome(Status.SUCCESS)
 
@@ -42,8 +41,8 @@ class InstanceFolder:
 
     def __call__(self, request: StoreRequest, context: PresentationContext) -> "FileSink | Outcome":
         """Begin a file."""
-        if not _UID.fullmatch(request.sop_instance_uid):
-            return Outcome(Status.CANNOT_UNDERSTAND, "Affected SOP Instance UID (0000,1000) is no UID")
+        if not is_uid(request.sop_instance_uid):
+            return Outcome(Status.CANNOT_UNDERSTAND, "Affected SOP Instance UID (0000,1000) is not a UID")
         header = partial(
             write_part10_header,
             request.sop_class_uid,

@@ -7,25 +7,17 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from osteon.dicom.attribute_names import attribute_path, keyword_of, tag_of, vr_of_tag
 from osteon.dicom.dataset_encoder import NUMBER_FORMATS, DatasetEncoder
-from osteon.dicom.keys import attribute_path, keyword_of, tag_of, vr_of_tag
-from osteon.dicom.query import Level
-from osteon.dicom.repertoire import UNICODE, repertoire
+from osteon.dicom.models import PATIENT_ROOT, STUDY_ROOT, UNIQUE_KEYS, InformationModel, Level
+from osteon.dicom.text_encoder import UNICODE, text_encoder_for
 from osteon.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
 from osteon.errors import Invalid
 
 SYNTAXES: Final = (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN)
-FIND, MOVE, GET = 1, 2, 3
-"""The last component of the information models' SOP classes (PS3.6 Table A-1)."""
-_LATIN: Final = repertoire(("ISO_IR 100",)) or UNICODE
+_LATIN: Final = text_encoder_for(("ISO_IR 100",)) or UNICODE
 """Most archives understand it; what it lacks is sent in UTF-8."""
 _LEVEL_TAG: Final = "00080052"
-_UNIQUE: Final = {
-    Level.PATIENT: "PatientID",
-    Level.STUDY: "StudyInstanceUID",
-    Level.SERIES: "SeriesInstanceUID",
-    Level.IMAGE: "SOPInstanceUID",
-}
 
 
 class Root(StrEnum):
@@ -53,9 +45,10 @@ class QueryRequest:
     root: Root
     keys: tuple[tuple[tuple[str, ...], str], ...]
 
-    def sop_class(self, kind: int) -> str:
-        """Return the SOP class for `FIND`, `MOVE` or `GET`."""
-        return f"1.2.840.10008.5.1.4.1.2.{1 if self.root is Root.PATIENT else 2}.{kind}"
+    @property
+    def model(self) -> InformationModel:
+        """The information model of the root."""
+        return PATIENT_ROOT if self.root is Root.PATIENT else STUDY_ROOT
 
     def identifier(self, transfer_syntax: str) -> bytes:
         """Encode it."""
@@ -88,7 +81,7 @@ def parse_request(
     pairs = [_pair(key) for key in keys]
     given = {names[0] for names, value in pairs if value and len(names) == 1}
     if level is None:
-        level = next((each for each in reversed(Level) if tag_of(_UNIQUE[each]) in given), Level.STUDY)
+        level = next((each for each in reversed(Level) if tag_of(UNIQUE_KEYS[each]) in given), Level.STUDY)
     root = root or (Root.PATIENT if level is Level.PATIENT else Root.STUDY)
     if root is Root.STUDY and level is Level.PATIENT:
         raise Invalid("--level PATIENT is not in the study root model: expected --root patient")
@@ -99,8 +92,8 @@ def parse_request(
 
 def require_unique_key(request: QueryRequest) -> QueryRequest:
     """Check that a retrieval has the unique key of its level (PS3.4 C.4.2.2.1); raises `Invalid`."""
-    if not request.value(_UNIQUE[request.level]):
-        raise Invalid(f"a retrieval at level {request.level} needs -k {_UNIQUE[request.level]}=…")
+    if not request.value(UNIQUE_KEYS[request.level]):
+        raise Invalid(f"a retrieval at level {request.level} needs -k {UNIQUE_KEYS[request.level]}=…")
     return request
 
 

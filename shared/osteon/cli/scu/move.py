@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 
 from osteon.cli.scu.keys import (
-    MOVE,
     SYNTAXES,
     Keys,
     LevelOption,
@@ -19,7 +18,7 @@ from osteon.cli.scu.options import EXIT_CODES, Common, Words, only_address, with
 from osteon.cli.scu.retrieve_progress import RetrieveProgress
 from osteon.cli.scu.runner import Interrupt, run
 from osteon.dimse.errors import NotAccepted
-from osteon.dimse.requestor import Proposed, RequestedAssociation, associate
+from osteon.dimse.requestor import RequestedAssociation, RequestedContext, associate
 
 
 @with_common
@@ -38,7 +37,7 @@ def main(
         request = require_unique_key(parse_request(level, root, keys or [], {}))
         remote = common.make_remote(*only_address(where))
         retrieved = RetrieveProgress(common, "moving")
-        proposed = Proposed(abstract_syntax=request.sop_class(MOVE), transfer_syntaxes=SYNTAXES)
+        proposed = RequestedContext(abstract_syntax=request.model.move, transfer_syntaxes=SYNTAXES)
         with retrieved.bar:
             async with associate(remote, [proposed]) as association:
                 await interrupt.stoppable(move(association, request, to, retrieved))
@@ -52,7 +51,7 @@ main.__doc__ = f"{main.__doc__} {EXIT_CODES}"
 
 async def move(association: RequestedAssociation, request: QueryRequest, to: str, retrieved: RetrieveProgress) -> None:
     """Ask, and take notice of all responses. Raises `OsteonError`."""
-    context = association.context_for(request.sop_class(MOVE), *SYNTAXES)
+    context = association.context_for(request.model.move, *SYNTAXES)
     if context is None:
         raise NotAccepted(f"the peer has accepted no presentation context for C-MOVE ({request.root} root)")
     identifier = request.identifier(context.transfer_syntax)

@@ -7,7 +7,7 @@ from typing import Final
 from osteon.dicom.elements import element_head, item_encoding, nested_encoding
 from osteon.dicom.encoding import EXPLICIT_BIG, ITEM, ITEM_END, UNDEFINED, Buffer, Encoding
 from osteon.dicom.pixels.errors import PixelError
-from osteon.dicom.recode import UNITS, Found, find, swapped
+from osteon.dicom.reencode import UNITS, ElementSpan, iter_elements, swap_bytes
 from osteon.dicom.vr import standard_vr, unambiguous_vr
 
 SIGNED: Final = 0x00280103
@@ -24,17 +24,19 @@ class Attributes:
     which names the tag.
     """
 
-    def __init__(self, data: Buffer, elements: Iterable[Found], encoding: Encoding, *, signed: bool = False) -> None:
+    def __init__(
+        self, data: Buffer, elements: Iterable[ElementSpan], encoding: Encoding, *, signed: bool = False
+    ) -> None:
         """Take elements of `data`; `signed` is the Pixel Representation of the data set around an item."""
         self._data = data
         self._elements = elements
         self._encoding = encoding
         self._signed = signed
-        self._by_tag: dict[int, Found] | None = None
+        self._by_tag: dict[int, ElementSpan] | None = None
         self._sequences: dict[int, tuple[Attributes, ...]] = {}
 
     @property
-    def _found(self) -> dict[int, Found]:
+    def _found(self) -> dict[int, ElementSpan]:
         if self._by_tag is None:
             self._by_tag = {found.tag: found for found in self._elements}
             if SIGNED in self._by_tag:
@@ -60,7 +62,7 @@ class Attributes:
             return b""
         end = found.end if stop is None else min(found.end, found.start + stop)
         value = bytes(self._data[found.start + start : end])
-        return swapped(value, UNITS.get(self._vr(found).encode(), 1)) if self._encoding is EXPLICIT_BIG else value
+        return swap_bytes(value, UNITS.get(self._vr(found).encode(), 1)) if self._encoding is EXPLICIT_BIG else value
 
     def text(self, tag: int, default: str = "") -> str:
         """Return a value of characters, without padding; `default` when there is none. Not for other alphabets."""
@@ -103,7 +105,7 @@ class Attributes:
         value = self.raw(tag)
         return value[: len(value) // size * size]
 
-    def _vr(self, found: Found) -> str:
+    def _vr(self, found: ElementSpan) -> str:
         """Return the VR, that of PS3.6 where the element states none or UN."""
         if found.vr not in (b"", b"UN"):
             return found.vr.decode()
@@ -112,7 +114,7 @@ class Attributes:
             return unambiguous_vr(found.tag, vr, signed=self._signed, lut_entries=0)
         return vr or ("SQ" if found.length == UNDEFINED else "UN")
 
-    def _items(self, found: Found) -> "Iterator[Attributes]":
+    def _items(self, found: ElementSpan) -> "Iterator[Attributes]":
         encoding = nested_encoding(found.vr, self._encoding)
         position = found.start
         while position < found.end:
@@ -121,7 +123,7 @@ class Attributes:
                 return
             inner = item_encoding(self._data, start, encoding)
             stop = min(found.end, start + length)
-            elements: Iterable[Found] = find(self._data, start, stop, inner)
+            elements: Iterable[ElementSpan] = iter_elements(self._data, start, stop, inner)
             if length == UNDEFINED:
                 elements = list(elements)
                 stop = elements[-1].end if elements else start

@@ -13,11 +13,11 @@ import numpy as np
 
 from osteon.dicom.errors import BadDataSet
 from osteon.dicom.pixels import rle
+from osteon.dicom.pixels.bitstream_header import BitstreamHeader, read_jpeg, read_jpeg_2000, read_jpeg_xl
 from osteon.dicom.pixels.errors import PixelError
 from osteon.dicom.pixels.geometry import Geometry
 from osteon.dicom.pixels.native import Frame, as_container, frame_type, from_native
 from osteon.dicom.pixels.registry import DEPTHS, Codec, Family
-from osteon.dicom.pixels.stream import StreamHead, read_jpeg, read_jpeg_2000, read_jpeg_xl
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ def _decode_jpeg(data: bytes, geometry: Geometry, *, rgb: bool) -> Decoded:
     return _decoded(values, head, geometry, "RGB" if shown == "rgb" else "YBR_FULL")
 
 
-def _jpeg_colours(head: StreamHead, photometric: str) -> str:
+def _jpeg_colours(head: BitstreamHeader, photometric: str) -> str:
     """Believe the bit stream before the attribute: that is what wrote the samples."""
     if head.transform >= 0:
         return "ycbcr" if head.transform else "rgb"
@@ -134,7 +134,7 @@ def _same_size(size: tuple[int, int], geometry: Geometry) -> None:
         raise PixelError(f"the bit stream has {size[0]} x {size[1]} pixels, not {geometry.rows} x {geometry.columns}")
 
 
-def _compare(head: StreamHead, geometry: Geometry, family: Family) -> None:
+def _compare(head: BitstreamHeader, geometry: Geometry, family: Family) -> None:
     _same_size((head.rows, head.columns), geometry)
     if head.samples != geometry.samples:
         raise PixelError(f"the bit stream has {head.samples} samples per pixel, not {geometry.samples}")
@@ -144,7 +144,7 @@ def _compare(head: StreamHead, geometry: Geometry, family: Family) -> None:
         raise PixelError(f"the bit stream has {head.precision} bits, more than the {geometry.bits_allocated} allocated")
 
 
-def _decoded(values: Frame, head: StreamHead, geometry: Geometry, photometric: str) -> Decoded:
+def _decoded(values: Frame, head: BitstreamHeader, geometry: Geometry, photometric: str) -> Decoded:
     if values.ndim == 2:
         values = values[:, :, None]
     frame = as_container(values, geometry, precision=head.precision, signed=head.signed)

@@ -10,7 +10,7 @@ from osteon.dicom.pixels.native import Frame
 from osteon.dicom.pixels.palette import read_palette
 
 if TYPE_CHECKING:
-    from osteon.dicom.pixels.image import Image
+    from osteon.dicom.pixels.image_reader import ImageReader
 
 _Triple = tuple[float, float, float]
 GREY: Final = frozenset(("MONOCHROME1", "MONOCHROME2"))
@@ -21,7 +21,7 @@ _PARTIAL: Final = (1.164384, (0.0, -0.391762, 2.017232), (1.596027, -0.812968, 0
 _ONE: Final = 1 << 16
 
 
-def to_rgb(decoded: Decoded, image: "Image") -> Frame:
+def to_rgb(decoded: Decoded, image: "ImageReader") -> Frame:
     """Return (rows, columns, 3) of uint8 or uint16, of that type's full range, of a frame that is not grey.
 
     Raises `NotPossible` for grey frames and for photometric interpretations that are retired and no longer known,

@@ -19,7 +19,7 @@ SIGNED: Final = 0x00280103
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class PixelLimits:
     """How much pixel data may ask for.
 
     Attributes:
@@ -101,7 +101,7 @@ class Geometry:
         """Bytes of one decoded frame, chrominance at full resolution."""
         return self.pixels * self.samples * self.word_bytes
 
-    def check(self, limits: Limits) -> None:
+    def check(self, limits: PixelLimits) -> None:
         """Raise `PixelError` when the frames can not be decoded as described, or are too large."""
         allowed = (32, 64) if self.floating else range(1, 65)
         if self.bits_allocated not in allowed:

@@ -5,11 +5,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from osteon.dicom.pixels.grey import Picture, extremes, tabled
+from osteon.dicom.pixels.grayscale import Picture, extremes, tabled
 from osteon.dicom.pixels.lut import Values
 from osteon.dicom.pixels.modality import Rescale
 from osteon.dicom.pixels.native import Frame
-from osteon.dicom.pixels.orders import Window
+from osteon.dicom.pixels.render_request import Window
 
 _LEAST: Final = np.float32(0.0001)
 """Windows and slopes are not nearer to 0."""

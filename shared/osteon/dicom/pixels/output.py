@@ -7,13 +7,13 @@ from typing import BinaryIO, Final
 
 from osteon.dicom.encoding import EXPLICIT, ITEM, SEQUENCE_END, UNDEFINED
 from osteon.dicom.pixels.source import PIXEL_DATA
-from osteon.dicom.recode import head
+from osteon.dicom.reencode import encode_head
 
 _BASIC_LIMIT: Final = 1 << 32
 """Bytes of fragments that offsets of the Basic Offset Table can reach."""
 
 
-class Output:
+class TranscodeOutput:
     """The file. `position` counts bytes before deflation from the file's first byte."""
 
     def __init__(self, file: BinaryIO, prefix: bytes, *, deflated: bool) -> None:
@@ -45,14 +45,14 @@ class Output:
         return self._file.tell()
 
 
-class Encapsulated:
+class EncapsulatedOutput:
     """Pixel data in fragments, one a frame, with an offset table (PS3.5 A.4).
 
     Where the frames may be too large for 32-bit offsets, the Extended Offset Table is written and the Basic one stays
     empty (PS3.3 C.7.6.3.1.8); which it is, is decided from the frames before compression.
     """
 
-    def __init__(self, output: Output, frames: int, raw_bytes: int) -> None:
+    def __init__(self, output: TranscodeOutput, frames: int, raw_bytes: int) -> None:
         self._output = output
         self._lengths: array[int] = array("Q")
         self._frames = frames
@@ -63,9 +63,9 @@ class Encapsulated:
         """Write everything before the first frame, the tables' space included."""
         if self.extended:
             for tag in (0x7FE00001, 0x7FE00002):
-                self._output.write(head(tag, b"OV", 8 * self._frames, EXPLICIT))
+                self._output.write(encode_head(tag, b"OV", 8 * self._frames, EXPLICIT))
                 self._reserve(8 * self._frames)
-        self._output.write(head(PIXEL_DATA, b"OB", UNDEFINED, EXPLICIT))
+        self._output.write(encode_head(PIXEL_DATA, b"OB", UNDEFINED, EXPLICIT))
         size = 0 if self.extended else 4 * self._frames
         self._output.write(_item(size))
         if size:

@@ -11,24 +11,24 @@ import numpy as np
 from pydicom.uid import UID
 
 from osteon.dicom.pixels.arrays import write_array
-from osteon.dicom.pixels.drawing import Drawing
 from osteon.dicom.pixels.errors import BadOrder, NotAnImage
-from osteon.dicom.pixels.geometry import Limits
+from osteon.dicom.pixels.frame_renderer import FrameRenderer
+from osteon.dicom.pixels.geometry import PixelLimits
 from osteon.dicom.pixels.gif import frame_time, write_gif
-from osteon.dicom.pixels.image import Image
-from osteon.dicom.pixels.images import encode_picture
+from osteon.dicom.pixels.image_reader import ImageReader
+from osteon.dicom.pixels.image_writers import encode_image
 from osteon.dicom.pixels.native import to_native
-from osteon.dicom.pixels.orders import GIF, OCTETS, RenderedFile, RenderOrder
-from osteon.dicom.pixels.source import Source
+from osteon.dicom.pixels.render_request import GIF, OCTETS, RenderedFile, RenderRequest
+from osteon.dicom.pixels.source import PixelSource
 
 _SOP_CLASS: Final = 0x00080016
 
 
 def render(
     source_path: Path,
-    order: RenderOrder,
+    order: RenderRequest,
     destination_path: Path,
-    limits: Limits,
+    limits: PixelLimits,
     *,
     before_frame: Callable[[], None] = lambda: None,
 ) -> RenderedFile:
@@ -38,11 +38,11 @@ def render(
     frame is decoded.
     """
     # What is beyond a float's range becomes infinite, and white.
-    with Source(source_path, limits) as source, np.errstate(all="ignore"):
+    with PixelSource(source_path, limits) as source, np.errstate(all="ignore"):
         _check_image(source)
-        image = Image(source, before_frame)
+        image = ImageReader(source, before_frame)
         frames = _frames(order, image.geometry.frames)
-        drawing = Drawing(image, order, limits)
+        drawing = FrameRenderer(image, order, limits)
         with destination_path.open("wb") as file:
             if order.how == "numpy":
                 return _array(drawing, frames, file)
@@ -51,7 +51,7 @@ def render(
             return _pictures(drawing, frames, file)
 
 
-def _check_image(source: Source) -> None:
+def _check_image(source: PixelSource) -> None:
     """Raise `NotAnImage`, saying what the instance is instead."""
     name = UID(source.value(_SOP_CLASS).decode("latin-1").strip(" \0")).name
     if source.pixels is None:
@@ -60,20 +60,20 @@ def _check_image(source: Source) -> None:
         raise NotAnImage(f"no image but video: {source.syntax.name}")
 
 
-def _frames(order: RenderOrder, count: int) -> Sequence[int]:
+def _frames(order: RenderRequest, count: int) -> Sequence[int]:
     for number in order.frames:
         if not 1 <= number <= count:
             raise BadOrder(f"there is no frame {number}: the image has {count}")
     return order.frames or range(1, count + 1)
 
 
-def _pictures(drawing: Drawing, frames: Sequence[int], file: BinaryIO) -> RenderedFile:
+def _pictures(drawing: FrameRenderer, frames: Sequence[int], file: BinaryIO) -> RenderedFile:
     order = drawing.order
     pictures = (drawing.picture(number) for number in frames)
     if order.media_type == GIF:
         length = write_gif(file, pictures, frame_time(drawing.image.attributes))
         return RenderedFile(length=length, media_type=GIF, lengths=(length,))
-    files = (encode_picture(picture, order.media_type, order.quality) for picture in pictures)
+    files = (encode_image(picture, order.media_type, order.quality) for picture in pictures)
     return _written(file, order.media_type, files)
 
 
@@ -82,11 +82,11 @@ def _written(file: BinaryIO, media_type: str, parts: Iterator[bytes]) -> Rendere
     return RenderedFile(length=sum(lengths), media_type=media_type, lengths=lengths)
 
 
-def _native(image: Image, number: int) -> bytes:
+def _native(image: ImageReader, number: int) -> bytes:
     return to_native(image.cells(number).frame, bits=image.geometry.bits_allocated == 1)
 
 
-def _array(drawing: Drawing, frames: Sequence[int], file: BinaryIO) -> RenderedFile:
+def _array(drawing: FrameRenderer, frames: Sequence[int], file: BinaryIO) -> RenderedFile:
     order = drawing.order
     arrays = (drawing.samples(number) for number in frames)
     # A frame that was asked for by its number has no axis of frames.

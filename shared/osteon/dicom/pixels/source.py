@@ -3,7 +3,6 @@
 import mmap
 import tempfile
 import zlib
-from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +11,6 @@ from typing import IO, Final, Literal
 from osteon.dicom.encoding import UNDEFINED, Buffer, Encoding, actual_encoding, declared_encoding
 from osteon.dicom.errors import BadDataSet
 from osteon.dicom.part10 import FileMeta, read_part10
-from osteon.dicom.pixels.access import FrameAccess
 from osteon.dicom.pixels.errors import PixelError
 from osteon.dicom.pixels.geometry import (
     BITS_ALLOCATED,
@@ -26,9 +24,9 @@ from osteon.dicom.pixels.geometry import (
     SAMPLES,
     SIGNED,
     Geometry,
-    Limits,
+    PixelLimits,
 )
-from osteon.dicom.recode import PIECE, Found, find
+from osteon.dicom.reencode import PIECE, ElementSpan, iter_elements
 from osteon.dicom.uids import TransferSyntax, transfer_syntax
 
 PIXEL_DATA: Final = 0x7FE00010
@@ -41,7 +39,7 @@ _NOTED: Final = _NUMBERS | _TEXTS | _PIXELS
 _MOST_ELEMENTS: Final = 200_000
 
 
-class Source:
+class PixelSource:
     """An open DICOM file; with `to_pixels` what is behind its pixel data is left out.
 
     Raises `BadPart10`, `UnknownTransferSyntax`, `BadDataSet` when it can not be read.
@@ -54,7 +52,7 @@ class Source:
         pixels: the element with the pixels, of integers or floats; None when there are none.
     """
 
-    def __init__(self, path: Path, limits: Limits, *, to_pixels: bool = False) -> None:
+    def __init__(self, path: Path, limits: PixelLimits, *, to_pixels: bool = False) -> None:
         self._open = ExitStack()
         self._to_pixels = to_pixels
         self.limits = limits
@@ -64,7 +62,7 @@ class Source:
             self._open.close()
             raise
 
-    def __enter__(self) -> "Source":
+    def __enter__(self) -> "PixelSource":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -79,11 +77,11 @@ class Source:
             self.data, start = self._inflated(file, start), 0
         self.encoding: Encoding = actual_encoding(self.data, start, declared_encoding(self.syntax))
         self.start = start
-        self.elements: list[Found] = []
+        self.elements: list[ElementSpan] = []
         self.values: dict[int, int | str] = {}
-        self.pixels: Found | None = None
+        self.pixels: ElementSpan | None = None
         last = PIXEL_DATA if self._to_pixels else None
-        for found in find(self.data, start, len(self.data), self.encoding, last=last):
+        for found in iter_elements(self.data, start, len(self.data), self.encoding, last=last):
             self.elements.append(found)
             if found.tag in _NOTED:
                 self._notice(found)
@@ -118,7 +116,7 @@ class Source:
         file.flush()
         return self._mapped(file)
 
-    def _notice(self, found: Found) -> None:
+    def _notice(self, found: ElementSpan) -> None:
         if found.tag in _NUMBERS and 2 <= found.length <= 64:
             order: Literal["little", "big"] = "little" if self.encoding.little_endian else "big"
             self.values[found.tag] = int.from_bytes(self.data[found.start : found.start + 2], order)
@@ -127,7 +125,7 @@ class Source:
         elif found.tag in _PIXELS and found.end > found.start:
             self.pixels = found
 
-    def find(self, tag: int) -> Found | None:
+    def find(self, tag: int) -> ElementSpan | None:
         """Return an element of the data set."""
         return next((found for found in self.elements if found.tag == tag), None)
 
@@ -163,8 +161,3 @@ class Source:
         if self.pixels.vr == b"OB" or (bits_allocated == 8 and self.encoding.little_endian):
             return 1
         return max(2, bits_allocated // 8) if bits_allocated in (1, 8, 16, 32, 64) else 2
-
-    def frames(self, geometry: Geometry) -> Iterator[bytes]:
-        """Give each frame as `FrameAccess` does; raises `PixelError` when frames are missing."""
-        access = FrameAccess(self, geometry)
-        return map(access.read, range(1, geometry.frames + 1))

@@ -1,7 +1,7 @@
 """A DICOM file into another transfer syntax, frame by frame.
 
-Of the header only what must change (`osteon.dicom.pixels.changes`). At most one frame is in memory, decoded and
-encoded, besides the largest sequence of the header where that has to be encoded anew.
+Only what must change in the header does (`osteon.dicom.pixels.transcoded_attributes`). At most one frame is in memory,
+decoded and encoded, besides the largest sequence of the header where that has to be encoded anew.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -13,17 +13,26 @@ from typing import BinaryIO, Final
 
 from osteon.dicom.encoding import Encoding, declared_encoding
 from osteon.dicom.part10 import write_part10_header
-from osteon.dicom.pixels import changes as attributes
-from osteon.dicom.pixels.changes import Changes
+from osteon.dicom.pixels import transcoded_attributes as attributes
 from osteon.dicom.pixels.codecs import Decoded, decode
 from osteon.dicom.pixels.encoders import encode
 from osteon.dicom.pixels.errors import NotPossible, PixelError
-from osteon.dicom.pixels.geometry import Geometry, Limits
+from osteon.dicom.pixels.frame_reader import read_frames
+from osteon.dicom.pixels.geometry import Geometry, PixelLimits
 from osteon.dicom.pixels.native import BitRun, to_native
-from osteon.dicom.pixels.output import Encapsulated, Output
+from osteon.dicom.pixels.output import EncapsulatedOutput, TranscodeOutput
 from osteon.dicom.pixels.registry import CODECS, Codec, Family
-from osteon.dicom.pixels.source import PIXEL_DATA, Source
-from osteon.dicom.recode import PIECE, Found, Recoder, Scope, encoded, head, swapped
+from osteon.dicom.pixels.source import PIXEL_DATA, PixelSource
+from osteon.dicom.pixels.transcoded_attributes import AttributeChanges
+from osteon.dicom.reencode import (
+    PIECE,
+    ElementScope,
+    ElementSpan,
+    Reencoder,
+    encode_element,
+    encode_head,
+    swap_bytes,
+)
 from osteon.dicom.uids import transfer_syntax
 
 _NATIVE_LIMIT: Final = 0xFFFFFFFE
@@ -31,7 +40,7 @@ _NATIVE_LIMIT: Final = 0xFFFFFFFE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class TranscodeTarget:
     """Transfer syntax UIDs, the best first; which of them may lose information; the quality of those, 1 to 100."""
 
     targets: Sequence[str]
@@ -40,7 +49,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Done:
+class TranscodeResult:
     """What was written: `length` in bytes, with the file meta information; `source_uid` is the old transfer syntax."""
 
     source_uid: str
@@ -52,24 +61,24 @@ class Done:
 def transcode(
     path: Path,
     destination: Path,
-    wanted: Wanted,
-    limits: Limits,
+    wanted: TranscodeTarget,
+    limits: PixelLimits,
     *,
     before_frame: Callable[[], None] = lambda: None,
-) -> Done:
+) -> TranscodeResult:
     """Write the DICOM file at `path` to `destination` in the first of the wanted transfer syntaxes that can be done.
 
     Raises `NotPossible` when none can, `PixelError` and `BadDataSet` when the file is damaged. `before_frame` is called
     before each frame.
     """
-    with Source(path, limits) as source:
+    with PixelSource(path, limits) as source:
         plan = choose(source, wanted, before_frame)
         with destination.open("wb") as file:
             return _Transcoding(source, plan, before_frame).write(file)
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class TranscodePlan:
     """How it will be done.
 
     Attributes:
@@ -85,7 +94,9 @@ class Plan:
     copies_streams: bool = False
 
 
-def choose(source: Source, wanted: Wanted, before_frame: Callable[[], None] = lambda: None) -> Plan:
+def choose(
+    source: PixelSource, wanted: TranscodeTarget, before_frame: Callable[[], None] = lambda: None
+) -> TranscodePlan:
     """Return how to make the first of the targets that can be made; raises `NotPossible`, `PixelError`."""
     reasons = []
     opened = _Opened(source, before_frame)
@@ -100,7 +111,7 @@ def choose(source: Source, wanted: Wanted, before_frame: Callable[[], None] = la
 class _Opened:
     """A source whose first frame is decoded once at most, however many targets it is tried for."""
 
-    def __init__(self, source: Source, before_frame: Callable[[], None]) -> None:
+    def __init__(self, source: PixelSource, before_frame: Callable[[], None]) -> None:
         self.source = source
         self._before_frame = before_frame
 
@@ -113,15 +124,15 @@ class _Opened:
         origin = CODECS[self.source.meta.transfer_syntax_uid]
         self._before_frame()
         try:
-            return decode(origin, next(self.source.frames(self.geometry)), self.geometry)
+            return decode(origin, next(read_frames(self.source, self.geometry)), self.geometry)
         except PixelError as error:
             raise PixelError(f"frame 1: {error}") from None
 
 
-def _plan(opened: _Opened, uid: str, quality: int | None) -> Plan:
+def _plan(opened: _Opened, uid: str, quality: int | None) -> TranscodePlan:
     source, target = opened.source, CODECS.get(uid)
     if uid == source.meta.transfer_syntax_uid:
-        return Plan(uid, copies_streams=source.encapsulated)
+        return TranscodePlan(uid, copies_streams=source.encapsulated)
     if target is None:
         raise NotPossible("there is no encoder")
     if source.pixels is None or source.pixels.tag != PIXEL_DATA:
@@ -132,22 +143,22 @@ def _plan(opened: _Opened, uid: str, quality: int | None) -> Plan:
     if source.encapsulated != (origin.family is not Family.NATIVE):
         raise NotPossible("pixel data is not encapsulated as the transfer syntax says")
     if origin.family is Family.NATIVE and target.family is Family.NATIVE:
-        return Plan(uid)
+        return TranscodePlan(uid)
     if origin.uid in target.rewraps:
-        return Plan(uid, copies_streams=True)
+        return TranscodePlan(uid, copies_streams=True)
     return _coded(opened, target, quality)
 
 
-def _without_pixels(source: Source, uid: str, target: Codec) -> Plan:
+def _without_pixels(source: PixelSource, uid: str, target: Codec) -> TranscodePlan:
     if target.family is not Family.NATIVE:
         kind = "floating point pixel data can not be" if source.pixels else "there is no pixel data to be"
         raise NotPossible(f"{kind} compressed")
     if source.pixels and source.syntax.encapsulated:
         raise NotPossible("floating point pixel data is not encapsulated")
-    return Plan(uid)
+    return TranscodePlan(uid)
 
 
-def _coded(opened: _Opened, target: Codec, quality: int | None) -> Plan:
+def _coded(opened: _Opened, target: Codec, quality: int | None) -> TranscodePlan:
     encoder = target.lossy if quality is not None and target.lossy else target.lossless
     if encoder is None:
         raise NotPossible("there is no lossless encoder" if target.lossy else "there is no encoder")
@@ -156,21 +167,21 @@ def _coded(opened: _Opened, target: Codec, quality: int | None) -> Plan:
         raise NotPossible(f"the encoder does not take {reason}")
     if target.family is Family.NATIVE and geometry.decoded_bytes * geometry.frames > _NATIVE_LIMIT:
         raise NotPossible("native pixel data would be longer than 4 GiB")
-    return Plan(target.uid, target, geometry, quality if encoder is target.lossy else None, first)
+    return TranscodePlan(target.uid, target, geometry, quality if encoder is target.lossy else None, first)
 
 
 @dataclass(slots=True)
 class _Transcoding:
     """One file on its way."""
 
-    source: Source
-    plan: Plan
+    source: PixelSource
+    plan: TranscodePlan
     before_frame: Callable[[], None]
-    changes: Changes = field(default_factory=Changes)
+    changes: AttributeChanges = field(default_factory=AttributeChanges)
     sop_instance_uid: str = ""
     _ratio_at: int = 0
 
-    def write(self, file: BinaryIO) -> Done:
+    def write(self, file: BinaryIO) -> TranscodeResult:
         """Write the whole file."""
         source, plan = self.source, self.plan
         self._prepare()
@@ -186,10 +197,10 @@ class _Transcoding:
             sending_aet=meta.sending_aet,
             receiving_aet=meta.receiving_aet,
         )
-        output = Output(file, prefix, deflated=syntax.deflated)
+        output = TranscodeOutput(file, prefix, deflated=syntax.deflated)
         for found in self._elements(target, output):
             self._pixel_data(found, target, output)
-        return Done(
+        return TranscodeResult(
             source_uid=meta.transfer_syntax_uid,
             transfer_syntax_uid=plan.uid,
             sop_instance_uid=self.sop_instance_uid,
@@ -211,10 +222,10 @@ class _Transcoding:
         if plan.quality is not None:
             self.sop_instance_uid = attributes.lossy(self.changes, source, plan.target, plan.quality)
 
-    def _elements(self, target: Encoding, output: Output) -> Iterator[Found]:
+    def _elements(self, target: Encoding, output: TranscodeOutput) -> Iterator[ElementSpan]:
         """Write every element but pixel data, which is given to the caller in its place."""
         changes, source = self.changes, self.source
-        recoder, scope = Recoder(source.data, target), Scope(source.values.get(0x00280103) == 1)
+        recoder, scope = Reencoder(source.data, target), ElementScope(source.values.get(0x00280103) == 1)
         new = attributes.merged({found.tag: found for found in source.elements}, changes)
         for found in source.elements:
             while new and new[0] < found.tag:
@@ -231,15 +242,15 @@ class _Transcoding:
         for tag in new:
             self._changed(tag, target, output)
 
-    def _changed(self, tag: int, target: Encoding, output: Output) -> None:
+    def _changed(self, tag: int, target: Encoding, output: TranscodeOutput) -> None:
         vr, value = self.changes.values[tag]
-        output.write(encoded(tag, vr, value, target))
+        output.write(encode_element(tag, vr, value, target))
         if tag == attributes.LOSSY_RATIO:
             self._ratio_at = output.position - attributes.RATIO_LENGTH
 
-    def _pixel_data(self, found: Found, target: Encoding, output: Output) -> None:
+    def _pixel_data(self, found: ElementSpan, target: Encoding, output: TranscodeOutput) -> None:
         if self.plan.copies_streams:
-            output.write(head(PIXEL_DATA, found.vr or b"OB", found.length, target))
+            output.write(encode_head(PIXEL_DATA, found.vr or b"OB", found.length, target))
             for position in range(found.start, found.end, PIECE):
                 output.write(bytes(self.source.data[position : min(found.end, position + PIECE)]))
         elif self.plan.target is None:
@@ -249,7 +260,7 @@ class _Transcoding:
         else:
             self._encapsulated(self.plan.target, output)
 
-    def _copy_native(self, found: Found, target: Encoding, output: Output) -> None:
+    def _copy_native(self, found: ElementSpan, target: Encoding, output: TranscodeOutput) -> None:
         """Copy values; between byte orders words are turned, and bytes come out as bytes (PS3.5 annex D)."""
         source = self.source
         allocated = int(source.values.get(0x00280100, 16))
@@ -259,11 +270,11 @@ class _Transcoding:
             unit = source.swap_unit(allocated)
             vr = b"OB" if allocated == 8 else vr
         length = found.end - found.start
-        output.write(head(PIXEL_DATA, vr, length, target))
+        output.write(encode_head(PIXEL_DATA, vr, length, target))
         for position in range(found.start, found.end, PIECE):
-            output.write(swapped(bytes(source.data[position : min(found.end, position + PIECE)]), unit))
+            output.write(swap_bytes(bytes(source.data[position : min(found.end, position + PIECE)]), unit))
 
-    def _native(self, target: Encoding, output: Output) -> None:
+    def _native(self, target: Encoding, output: TranscodeOutput) -> None:
         geometry = self.plan.geometry
         assert geometry is not None
         bits = geometry.bits_allocated == 1
@@ -272,17 +283,17 @@ class _Transcoding:
             total = (geometry.frame_bits * geometry.frames + 7) // 8
         vr = b"OB" if geometry.bits_allocated <= 8 else b"OW"
         unit = 1 if target.little_endian else max(1, geometry.bits_allocated // 8)
-        output.write(head(PIXEL_DATA, vr, total + total % 2, target))
+        output.write(encode_head(PIXEL_DATA, vr, total + total % 2, target))
         run = BitRun()
         for decoded in self._decoded():
-            output.write(swapped(run.add(decoded.frame) if bits else to_native(decoded.frame, bits=False), unit))
+            output.write(swap_bytes(run.add(decoded.frame) if bits else to_native(decoded.frame, bits=False), unit))
         output.write(run.end() + b"\0" * (total % 2))
 
-    def _encapsulated(self, codec: Codec, output: Output) -> None:
+    def _encapsulated(self, codec: Codec, output: TranscodeOutput) -> None:
         plan = self.plan
         assert plan.geometry is not None
         raw = plan.geometry.decoded_bytes * plan.geometry.frames
-        fragments = Encapsulated(output, plan.geometry.frames, raw)
+        fragments = EncapsulatedOutput(output, plan.geometry.frames, raw)
         fragments.begin()
         for decoded in self._decoded():
             data = encode(codec, decoded.frame, plan.geometry, decoded.photometric, quality=plan.quality)
@@ -298,7 +309,7 @@ class _Transcoding:
         assert plan.first is not None
         origin = CODECS[self.source.meta.transfer_syntax_uid]
         yield plan.first
-        for number, data in enumerate(islice(self.source.frames(plan.geometry), 1, None), start=2):
+        for number, data in enumerate(islice(read_frames(self.source, plan.geometry), 1, None), start=2):
             self.before_frame()
             try:
                 decoded = decode(origin, data, plan.geometry)

@@ -3,9 +3,9 @@
 import pytest
 
 from osteon.cli.scu.find import WANTED, by_keyword, text_of
-from osteon.cli.scu.keys import FIND, GET, MOVE, Root, parse_request, require_unique_key
+from osteon.cli.scu.keys import Root, parse_request, require_unique_key
 from osteon.cli.scu.options import address
-from osteon.dicom.query import Level
+from osteon.dicom.models import Level
 from osteon.errors import Invalid
 from support.dicom import read
 from support.dimse import EXPLICIT, IMPLICIT
@@ -71,8 +71,8 @@ def test_the_level_is_that_of_the_deepest_unique_key(keys: list[str], level: Lev
 def test_a_root_and_a_level_choose_the_information_model() -> None:
     study = parse_request(Level.STUDY, None, [], {})
     patient = parse_request(Level.STUDY, Root.PATIENT, [], {})
-    assert [study.sop_class(kind)[-3:] for kind in (FIND, MOVE, GET)] == ["2.1", "2.2", "2.3"]
-    assert patient.sop_class(FIND) == "1.2.840.10008.5.1.4.1.2.1.1"
+    assert [uid[-3:] for uid in (study.model.find, study.model.move, study.model.get)] == ["2.1", "2.2", "2.3"]
+    assert patient.model.find == "1.2.840.10008.5.1.4.1.2.1.1"
 
 
 @pytest.mark.parametrize(

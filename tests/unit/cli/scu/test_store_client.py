@@ -16,8 +16,8 @@ from osteon.cli.scu.contexts import MOST_KINDS, proposals
 from osteon.cli.scu.files import DicomFile, find_files
 from osteon.cli.scu.store_client import StoreClient, StoreResult
 from osteon.cli.scu.transfer_report import TransferReport
-from osteon.dimse import negotiation, proposal
-from osteon.dimse.command import Element
+from osteon.dimse import associate_rq, negotiation
+from osteon.dimse.command import CommandElement
 from osteon.dimse.config import AcceptorConfig
 from osteon.dimse.errors import AssociationRejected, ConnectFailed
 from osteon.dimse.handler import Outcome
@@ -86,7 +86,7 @@ async def test_what_a_peer_takes_only_as_implicit_vr_is_encoded_so(tmp_path: Pat
     async def script(peer: Peer) -> None:
         _, body = await peer.receive()
         unknown = body.replace(EXPLICIT.encode(), b"1.2.840.10008.9.9.9")
-        await peer.send(negotiation.agree(AcceptorConfig(), proposal.decode(unknown), body).answer)
+        await peer.send(negotiation.agree(AcceptorConfig(), associate_rq.decode(unknown), body).answer)
         context_id, command, data = await request(peer)
         received.append(data or b"")
         await peer.send(response(command, context_id=context_id))
@@ -148,7 +148,7 @@ async def test_after_an_abort_only_what_was_not_answered_is_sent_again(tmp_path:
         await accept(peer)
         for _ in range(3):
             context_id, command, _ = await request(peer)
-            answered.append(command.text(Element.AFFECTED_SOP_INSTANCE_UID))
+            answered.append(command.text(CommandElement.AFFECTED_SOP_INSTANCE_UID))
             await peer.send(response(command, context_id=context_id))
         if len(answered) < 7:
             await peer.send(pdu(7))
@@ -169,7 +169,7 @@ async def test_an_instance_that_a_peer_can_not_bear_fails_alone(tmp_path: Path) 
         await accept(peer, async_operations=8)
         while True:
             context_id, command, _ = await request(peer)
-            if command.text(Element.AFFECTED_SOP_INSTANCE_UID) == poison:
+            if command.text(CommandElement.AFFECTED_SOP_INSTANCE_UID) == poison:
                 await peer.send(pdu(7))
                 return
             await peer.send(response(command, context_id=context_id))

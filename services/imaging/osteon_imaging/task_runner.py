@@ -1,0 +1,101 @@
+"""What requests of every kind have in common: the source as a file, a worker, a result, and what went wrong before."""
+
+import asyncio
+import math
+import uuid
+from collections.abc import AsyncIterator, Callable, Hashable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from osteon import metrics
+from osteon.errors import Invalid, NotFound
+from osteon.logging import get_logger
+from osteon.settings import ImagingSettings
+from osteon_imaging.poison import PoisonCache
+from osteon_imaging.priority_semaphore import Urgency
+from osteon_imaging.source_cache import ObjectRange, SourceCache
+from osteon_imaging.tasks import FATAL, PART, Task, TaskFailure, TaskOutcome
+from osteon_imaging.worker_pool import WorkerPool
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskAttempt:
+    """One attempt at a request.
+
+    Attributes:
+        request: what is remembered when it ends a worker; equal for the same work.
+        part: the instance.
+        task: makes the task out of what it has in common with others.
+        urgency, seconds: whose turn it is, and for how long at most.
+    """
+
+    request: Hashable
+    part: ObjectRange
+    task: Callable[[Task], Task]
+    urgency: Urgency
+    seconds: float = math.inf
+
+
+class TaskRunner:
+    """Makes attempts; `folder` is for the files of results."""
+
+    def __init__(
+        self, settings: ImagingSettings, *, sources: SourceCache, workers: WorkerPool, poison: PoisonCache, folder: Path
+    ) -> None:
+        self._settings = settings
+        self._sources = sources
+        self._workers = workers
+        self._poison = poison
+        self._folder = folder
+
+    @asynccontextmanager
+    async def made(self, attempt: TaskAttempt) -> AsyncIterator[tuple[TaskOutcome, Path]]:
+        """Give the outcome and the file of its result, for the block. Raises `ObjectsUnavailable`.
+
+        A request that ended a worker is not tried again for a while.
+        """
+        result = self._folder / uuid.uuid4().hex
+        try:
+            yield await self._outcome(attempt, result), result
+        finally:
+            # Nobody waits for it; what is left at the end goes with the folder.
+            asyncio.get_running_loop().run_in_executor(None, _remove, result)
+
+    async def _outcome(self, attempt: TaskAttempt, result: Path) -> TaskOutcome:
+        if known := self._poison.outcome(attempt.request, attempt.part):
+            metrics.IMAGING_FAILURES.labels("remembered").inc()
+            return known.model_copy(update={"error": f"{known.error}; not tried again for a while"})
+        seconds = min(attempt.seconds, self._settings.imaging_seconds)
+        try:
+            async with self._sources.opened(attempt.part) as source:
+                task = attempt.task(self._common(source, result))
+                outcome = await self._workers.run(task, attempt.urgency, seconds=seconds)
+        except (Invalid, NotFound) as error:
+            outcome = TaskOutcome(failure=TaskFailure.DAMAGED, error=str(error))
+        if outcome.failure:
+            metrics.IMAGING_FAILURES.labels(str(outcome.failure)).inc()
+            level = log.info if outcome.failure is TaskFailure.NOT_POSSIBLE else log.warning
+            level("not done", key=attempt.part.where, offset=attempt.part.offset, reason=outcome.error)
+        if outcome.failure in FATAL:
+            self._poison.add(attempt.request, attempt.part, outcome)
+        return outcome
+
+    def _common(self, source: ObjectRange, result: Path) -> Task:
+        settings = self._settings
+        return Task(
+            source=source.where,
+            offset=source.offset,
+            length=source.length,
+            destination=str(result),
+            memory=settings.imaging_memory_bytes,
+            frame_bytes=settings.imaging_frame_bytes,
+            frame_seconds=settings.imaging_frame_seconds,
+        )
+
+
+def _remove(result: Path) -> None:
+    result.unlink(missing_ok=True)
+    Path(f"{result}{PART}").unlink(missing_ok=True)

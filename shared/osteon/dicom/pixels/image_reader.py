@@ -1,0 +1,99 @@
+"""An image opened to be looked at: its attributes, and any of its frames decoded without those before it."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+
+from osteon.dicom.pixels.attributes import Attributes
+from osteon.dicom.pixels.codecs import Decoded, decode
+from osteon.dicom.pixels.errors import NotPossible, PixelError
+from osteon.dicom.pixels.frame_reader import FrameReader
+from osteon.dicom.pixels.geometry import Geometry, PixelLimits
+from osteon.dicom.pixels.native import clipped, stored_values
+from osteon.dicom.pixels.registry import CODECS, Codec, Family
+from osteon.dicom.pixels.source import PixelSource
+from osteon.dicom.pixels.transcoded_attributes import LOSSY
+
+
+class ImageReader:
+    """An open DICOM file with pixel data. To be closed; at most the frames that the caller keeps are in memory.
+
+    Attributes:
+        attributes: of the data set.
+        geometry: of the frames, checked against the limits.
+    """
+
+    def __init__(self, source: PixelSource, before_frame: Callable[[], None] = lambda: None) -> None:
+        self._source = source
+        self._before_frame = before_frame
+        self.attributes = Attributes(source.data, source.elements, source.encoding)
+        self._codec = _codec(source)
+        self.geometry: Geometry = source.geometry()
+        self._lossy = self._codec.family is Family.JPEG or self.attributes.text(LOSSY) == "01"
+        self._access = FrameReader(source, self.geometry)
+
+    @classmethod
+    def open(cls, path: Path, limits: PixelLimits, *, before_frame: Callable[[], None] = lambda: None) -> "ImageReader":
+        """Open a Part 10 file; `before_frame` is called before each decoding.
+
+        Raises `NotPossible` when there is nothing to decode or no decoder, `PixelError` when the attributes can not be,
+        and what `PixelSource` raises.
+        """
+        source = PixelSource(path, limits, to_pixels=True)
+        try:
+            return cls(source, before_frame)
+        except BaseException:
+            source.__exit__()
+            raise
+
+    def __enter__(self) -> "ImageReader":
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self._source.__exit__()
+
+    @property
+    def transfer_syntax_uid(self) -> str:
+        """Of the file."""
+        return self._source.meta.transfer_syntax_uid
+
+    def frame(self, number: int) -> Decoded:
+        """Return the stored values of a frame, counted from 1: (rows, columns, samples) of integers or floats.
+
+        Colours of a JPEG are RGB then; those of others are as in the file.
+
+        Raises `PixelError` or `BadDataSet` when there is no such frame, or when it is damaged.
+        """
+        return self.values(self._decoded(number, rgb=True))
+
+    def cells(self, number: int) -> Decoded:
+        """Return a frame as in the file, with everything that is in its words, old overlays too (PS3.5 8.1.1)."""
+        return self._decoded(number, rgb=False)
+
+    def _decoded(self, number: int, *, rgb: bool) -> Decoded:
+        if not 1 <= number <= self.geometry.frames:
+            raise PixelError(f"there is no frame {number}: the image has {self.geometry.frames}")
+        self._before_frame()
+        try:
+            return decode(self._codec, self._access.read(number), self.geometry, rgb=rgb)
+        except PixelError as error:
+            raise PixelError(f"frame {number}: {error}") from None
+
+    def values(self, cells: Decoded) -> Decoded:
+        """Return the stored values in a frame of `cells`."""
+        geometry = self.geometry
+        if 0 < cells.precision <= geometry.bits_stored:
+            return cells  # The bit stream has nothing but those values.
+        if cells.precision and self._lossy:
+            return replace(cells, frame=clipped(cells.frame, geometry))
+        return replace(cells, frame=stored_values(cells.frame, geometry, shift=geometry.shift))
+
+
+def _codec(source: PixelSource) -> Codec:
+    if source.pixels is None:
+        raise NotPossible("there is no pixel data")
+    codec = CODECS.get(source.meta.transfer_syntax_uid)
+    if codec is None:
+        raise NotPossible(f"there is no decoder for transfer syntax {source.meta.transfer_syntax_uid}")
+    return codec

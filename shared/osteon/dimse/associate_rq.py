@@ -1,0 +1,236 @@
+"""Reads A-ASSOCIATE-RQ (PS3.8 9.3.2 and Annex D, PS3.7 D.3.3) item by item, so that one bad item costs only itself."""
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from pynetdicom import pdu_items
+
+from osteon.dicom.uids import is_uid
+from osteon.dimse.pdu import ProtocolError
+
+FIXED_PART = 68
+"""Bytes of the body before its items."""
+_ITEM = struct.Struct(">BxH")
+_APPLICATION_CONTEXT = 0x10
+_PRESENTATION_CONTEXT = 0x20
+_ABSTRACT_SYNTAX = 0x30
+TRANSFER_SYNTAX = 0x40
+USER_INFORMATION = 0x50
+_MAXIMUM_LENGTH = 0x51
+_IMPLEMENTATION_CLASS = 0x52
+_ASYNC_OPERATIONS = 0x53
+_ROLE_SELECTION = 0x54
+_IMPLEMENTATION_VERSION = 0x55
+_EXTENDED = 0x56
+_COMMON_EXTENDED = 0x57
+_USER_IDENTITY = 0x58
+_MANDATORY = {_MAXIMUM_LENGTH}
+_MOST_USER_ITEMS = 1024
+"""128 contexts can have 128 items of each kind; half a megabyte of the shortest ones would hold up all others."""
+_LONGEST_NAME = 64
+"""Characters of a version name (16 by PS3.7 D.3.3.2.3) or a user name that are kept."""
+_MOST_NOTES = 10
+
+
+@dataclass(frozen=True, slots=True)
+class ProposedContext:
+    """A presentation context as it was asked for; one that could not be read has no abstract syntax."""
+
+    context_id: int
+    abstract_syntax: str
+    transfer_syntaxes: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class UserIdentity:
+    """Who the requestor claims to be (PS3.7 D.3.3.7); secrets are not kept."""
+
+    kind: int
+    user: str
+    wants_response: bool
+
+
+@dataclass(slots=True, kw_only=True)
+class UserInformation:
+    """The User Information item of either side (PS3.8 Annex D). The dictionaries are by SOP class UID."""
+
+    items: int = 0
+    """How many there were."""
+    max_pdu: int = 0
+    implementation_uid: str = ""
+    implementation_version: str = ""
+    async_operations: tuple[int, int] | None = None
+    """Operations invoked and performed; 0: unlimited. None when not negotiated."""
+    roles: dict[str, tuple[bool, bool]] = field(default_factory=dict)
+    """SCU and SCP role of the requestor."""
+    extended: dict[str, bytes] = field(default_factory=dict)
+    service_classes: dict[str, str] = field(default_factory=dict)
+    user_identity: UserIdentity | None = None
+    skipped: list[str] = field(default_factory=list)
+    """What was left out because it could not be read, for the log: the first ten things."""
+
+    def skip(self, what: str, why: object) -> None:
+        """Note something that is left out."""
+        if len(self.skipped) < _MOST_NOTES:
+            self.skipped.append(f"{what}: {why}"[:200])
+
+
+@dataclass(slots=True, kw_only=True)
+class AssociateRequest(UserInformation):
+    """What a requestor asks for."""
+
+    protocol_version: int
+    called_aet: str
+    calling_aet: str
+    application_context: str = ""
+    contexts: list[ProposedContext] = field(default_factory=list)
+
+
+def decode(body: bytes) -> AssociateRequest:
+    """Read what follows the PDU header. Raises `ProtocolError` when the PDU's own structure is broken.
+
+    Items of an unknown type are skipped (PS3.8 9.3.1), optional ones that can not be read are skipped and noted.
+    """
+    if len(body) < FIXED_PART:
+        raise ProtocolError(f"A-ASSOCIATE-RQ of {len(body)} bytes, expected at least {FIXED_PART}")
+    proposal = AssociateRequest(
+        protocol_version=int.from_bytes(body[:2], "big"),
+        called_aet=_ae_title(body[4:20]),
+        calling_aet=_ae_title(body[20:36]),
+    )
+    for kind, item in items(body[FIXED_PART:]):
+        if kind == _APPLICATION_CONTEXT:
+            proposal.application_context = item[4:].decode("latin-1").rstrip("\0 ")
+        elif kind == _PRESENTATION_CONTEXT:
+            _read_context(proposal, item)
+        elif kind == USER_INFORMATION:
+            read_user_information(proposal, item)
+    return proposal
+
+
+def _ae_title(raw: bytes) -> str:
+    # Some senders leave rubbish behind the terminator of a C string.
+    return raw.partition(b"\0")[0].decode("latin-1").strip(" ")
+
+
+def items(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield type and whole of each item. Raises `ProtocolError` when one does not fit."""
+    at = 0
+    while at < len(data):
+        if at + _ITEM.size > len(data):
+            raise ProtocolError("the PDU ends within an item header")
+        kind, length = _ITEM.unpack_from(data, at)
+        end = at + _ITEM.size + length
+        if end > len(data):
+            raise ProtocolError(f"item {kind:02X}H of {length} bytes is longer than what holds it")
+        yield kind, data[at:end]
+        at = end
+
+
+def _read_context(proposal: AssociateRequest, item: bytes) -> None:
+    if len(item) < 8:
+        raise ProtocolError("presentation context item is too short for its id")
+    context_id = item[4]
+    if not context_id % 2 or any(context_id == known.context_id for known in proposal.contexts):
+        raise ProtocolError(f"presentation context id {context_id} is even or given twice")
+    abstract, transfer = "", []
+    try:
+        for kind, sub_item in items(item[8:]):
+            if kind == _ABSTRACT_SYNTAX:
+                abstract = read_uid(sub_item)
+            elif kind == TRANSFER_SYNTAX:
+                transfer.append(read_uid(sub_item))
+    except ValueError as error:
+        proposal.skip(f"presentation context {context_id}", error)
+        abstract, transfer = "", []
+    proposal.contexts.append(ProposedContext(context_id, abstract, transfer))
+
+
+def read_uid(item: bytes) -> str:
+    """Return what is in an item that holds a UID. Raises `ValueError` when it does not."""
+    text = item[4:].rstrip(b"\0 ").decode("latin-1")
+    if not is_uid(text):
+        raise ValueError(f"{text[:80]!r} is not a UID")
+    return text
+
+
+def read_user_information(into: UserInformation, item: bytes) -> None:
+    """Read a User Information item. Raises `ProtocolError`."""
+    for kind, sub_item in items(item[4:]):
+        into.items += 1
+        if into.items > _MOST_USER_ITEMS:
+            raise ProtocolError(f"more than {_MOST_USER_ITEMS} user information items")
+        _read_user_item(into, kind, sub_item)
+
+
+def _read_user_item(into: UserInformation, kind: int, item: bytes) -> None:
+    reader = _USER_ITEMS.get(kind)
+    if reader is None:
+        return
+    try:
+        reader(into, item)
+    except Exception as error:
+        if kind in _MANDATORY:
+            raise ProtocolError(f"user information item {kind:02X}H can not be read: {error!r}") from error
+        into.skip(f"user information item {kind:02X}H", repr(error))
+
+
+def _maximum_length(into: UserInformation, item: bytes) -> None:
+    decoded = pdu_items.MaximumLengthSubItem()
+    decoded.decode(item)
+    into.max_pdu = int(decoded.maximum_length_received or 0)
+
+
+def _implementation_class(into: UserInformation, item: bytes) -> None:
+    into.implementation_uid = read_uid(item)
+
+
+def _implementation_version(into: UserInformation, item: bytes) -> None:
+    into.implementation_version = item[4 : 4 + _LONGEST_NAME].decode("latin-1").strip(" \0")
+
+
+def _async_operations(into: UserInformation, item: bytes) -> None:
+    decoded = pdu_items.AsynchronousOperationsWindowSubItem()
+    decoded.decode(item)
+    into.async_operations = (
+        decoded.maximum_number_operations_invoked or 0,
+        decoded.maximum_number_operations_performed or 0,
+    )
+
+
+def _role_selection(into: UserInformation, item: bytes) -> None:
+    decoded = pdu_items.SCP_SCU_RoleSelectionSubItem()
+    decoded.decode(item)
+    into.roles[str(decoded.sop_class_uid)] = (bool(decoded.scu_role), bool(decoded.scp_role))
+
+
+def _extended(into: UserInformation, item: bytes) -> None:
+    decoded = pdu_items.SOPClassExtendedNegotiationSubItem()
+    decoded.decode(item)
+    into.extended[str(decoded.sop_class_uid)] = bytes(decoded.service_class_application_information or b"")
+
+
+def _common_extended(into: UserInformation, item: bytes) -> None:
+    decoded = pdu_items.SOPClassCommonExtendedNegotiationSubItem()
+    decoded.decode(item)
+    into.service_classes[str(decoded.sop_class_uid)] = str(decoded.service_class_uid)
+
+
+def _user_identity(into: UserInformation, item: bytes) -> None:
+    kind, wanted, length = struct.unpack_from(">BBH", item, 4)
+    primary = item[8 : 8 + length]
+    user = primary.decode("utf-8", "replace") if kind in {1, 2} else ""
+    into.user_identity = UserIdentity(kind, user[:_LONGEST_NAME], bool(wanted))
+
+
+_USER_ITEMS = {
+    _MAXIMUM_LENGTH: _maximum_length,
+    _IMPLEMENTATION_CLASS: _implementation_class,
+    _ASYNC_OPERATIONS: _async_operations,
+    _ROLE_SELECTION: _role_selection,
+    _IMPLEMENTATION_VERSION: _implementation_version,
+    _EXTENDED: _extended,
+    _COMMON_EXTENDED: _common_extended,
+    _USER_IDENTITY: _user_identity,
+}

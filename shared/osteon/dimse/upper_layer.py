@@ -1,0 +1,368 @@
+"""The upper layer of one connection: its state machine and its timers (PS3.8 9.2)."""
+
+import asyncio
+from dataclasses import dataclass
+from enum import Enum
+from math import inf
+from typing import Protocol
+
+from osteon.dimse import pdu
+from osteon.dimse.fsm import OPEN_STATES, Action, State, action_for
+from osteon.dimse.observer import AssociationEnd
+from osteon.dimse.pdu import AbortReason, AbortSource, PduType, ProtocolError
+from osteon.dimse.stream import BodyHandling, PduStream
+from osteon.dimse.timer import RestartableTimer
+from osteon.dimse.tls import describe_failure
+from osteon.dimse.transport import TransportConnection
+from osteon.logging import get_logger
+
+LONGEST_CONTROL_PDU = 512 << 10
+"""Bytes of an A-ASSOCIATE PDU at most: room for 128 contexts of every transfer syntax."""
+LEAST_PROGRESS = 4 << 10
+"""Bytes of a message that must come in each DIMSE timeout, unless it ends."""
+_TIMED_STATES = {
+    State.AWAITING_REQUEST,
+    State.AWAITING_ANSWER,
+    State.CLOSING,
+    State.RELEASING,
+    State.COLLISION_AS_ACCEPTOR,
+    State.COLLISION_AWAITING_PEER,
+}
+_ASSOCIATE = {Action.INDICATE_ASSOCIATE, Action.CONFIRM_ACCEPT, Action.CONFIRM_REJECT}
+_log = get_logger(__name__)
+
+
+class _Waiting(Enum):
+    """What an open association waits for."""
+
+    PEER_TO_READ = 1
+    OURSELVES = 2
+    REST_OF_MESSAGE = 3
+    ANSWER = 4
+    ANYTHING = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds."""
+
+    artim: float
+    dimse: float
+    network: float
+
+
+class AssociationEvents(Protocol):
+    """What an association does at its beginning and its end."""
+
+    def on_connected(self) -> None:
+        """The connection is open and waits for A-ASSOCIATE-RQ (Sta2), or for its answer (Sta5)."""
+
+    def on_associate(self, kind: PduType, body: bytes) -> None:
+        """A-ASSOCIATE-RQ has come in Sta2, or A-ASSOCIATE-AC or -RJ in Sta5: call `establish`, `reject` or `end`."""
+
+    def on_ended(self, how: AssociationEnd, detail: str) -> None:
+        """There is no association any more; called once, also when there never was one."""
+
+    def on_disconnected(self) -> None:
+        """The connection is closed."""
+
+
+class MessageFlow(Protocol):
+    """What goes over an established association."""
+
+    def on_fragment(self, context_id: int, control: int, data: memoryview, end: bool) -> None:
+        """A part of a presentation data value has come while data are allowed."""
+
+    def on_release(self) -> None:
+        """The peer wants to release: call `answer_release` once everything is answered."""
+
+    def on_writable(self) -> None:
+        """The peer has read enough to be written to again."""
+
+    def message_begun(self) -> bool:
+        """A message has begun that is not complete."""
+
+    def busy(self) -> bool:
+        """The peer waits for this side."""
+
+    def awaits_answer(self) -> bool:
+        """The peer owes a response."""
+
+
+class UpperLayer:
+    """Takes PDUs from its transport connection and runs the state machine.
+
+    Args:
+        loop: of the connection.
+        timeouts: of the association.
+        buffer: what the loop reads into, shared by the connections of one loop.
+        events: the association.
+        is_requestor: whether this side asks for the association.
+
+    Set `messages` before there is an association.
+    """
+
+    messages: MessageFlow
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        timeouts: Timeouts,
+        buffer: memoryview,
+        events: AssociationEvents,
+        *,
+        is_requestor: bool = False,
+    ) -> None:
+        self.loop = loop
+        self.is_requestor = is_requestor
+        self.transport = TransportConnection(loop, buffer, self)
+        self.state = State.IDLE
+        self._events = events
+        self.timeouts = timeouts
+        self._stream = PduStream(self)
+        self._timer = RestartableTimer(loop, self._timed_out)
+        self._ended = False
+        self._waits_for: _Waiting | None = None
+        self._received_before = 0
+
+    # What the transport connection calls.
+
+    def on_connected(self) -> None:
+        """Sta1, event 5: await A-ASSOCIATE-RQ with ARTIM running; or its answer."""
+        self._enter(State.AWAITING_ANSWER if self.is_requestor else State.AWAITING_REQUEST)
+        self._events.on_connected()
+
+    def feed(self, data: memoryview) -> int:
+        """Split into PDUs."""
+        try:
+            return self._stream.feed(data)
+        except Exception as error:
+            self.fail(error)
+            return len(data)
+
+    def on_writable(self) -> None:
+        """Begin what has waited for the peer to read."""
+        self.messages.on_writable()
+
+    def on_disconnected(self, error: Exception | None) -> None:
+        """Event 17."""
+        self.state = State.IDLE
+        self._timer.stop()
+        self._finish(AssociationEnd.LOST, describe_failure(error) if error else "the peer closed the connection")
+        self._events.on_disconnected()
+
+    # Reading.
+
+    def hold(self) -> None:
+        """Process no further PDU or fragment until `resume`."""
+        self._stream.halted = True
+        self.transport.hold()
+
+    def resume(self) -> None:
+        """Continue after `hold`."""
+        self._stream.halted = False
+        self.transport.resume()
+
+    def fail(self, error: Exception) -> None:
+        """End the association because of an error in reading; call it where the error was caught."""
+        if isinstance(error, ProtocolError):
+            self._break(error)
+        else:
+            _log.exception("association_failed", state=self.state.name)
+            self.abort(AssociationEnd.FAILED, "internal error")
+        self._stream.discard_all()
+
+    def _break(self, error: ProtocolError) -> None:
+        """Event 19 for what is recognised only after its header."""
+        if self.state is State.AWAITING_REQUEST:
+            self.abort(AssociationEnd.PROTOCOL_ERROR, str(error))
+        elif self.state is not State.CLOSING:
+            self._abort(AbortSource.PROVIDER, error.reason, AssociationEnd.PROTOCOL_ERROR, str(error))
+
+    # The state machine: what `PduStream` calls.
+
+    def begin_pdu(self, kind: PduType, length: int) -> BodyHandling:
+        """Decide by Table 9-10; an action that needs the body runs in `end_pdu`."""
+        action = action_for(self.state, kind)
+        if action in {Action.DATA, Action.DATA_WHILE_RELEASING}:
+            return BodyHandling.STREAM
+        if action in _ASSOCIATE:
+            if length > LONGEST_CONTROL_PDU:
+                raise ProtocolError(f"{kind.name} of {length} bytes, expected at most {LONGEST_CONTROL_PDU}")
+            return BodyHandling.COLLECT
+        if action in {Action.ABORT_AS_PROVIDER, Action.ABORT_AS_USER, Action.ABORT_AGAIN}:
+            self._refuse(action, kind)
+            return BodyHandling.SKIP
+        if action is Action.IGNORE:
+            return BodyHandling.SKIP
+        if length != 4:
+            raise ProtocolError(f"{kind.name} of {length} bytes, expected 4")
+        return BodyHandling.COLLECT
+
+    def end_pdu(self, kind: PduType, body: bytes) -> None:
+        """Run the action that the state demanded."""
+        action = action_for(self.state, kind)
+        if action in _ASSOCIATE:
+            self._events.on_associate(kind, body)
+        elif action is Action.INDICATE_RELEASE:
+            self._enter(State.RELEASE_INDICATED)
+            self.messages.on_release()
+        elif action is Action.CONFIRM_RELEASE:
+            self.end(AssociationEnd.RELEASED)
+        elif action is Action.COLLIDE:
+            self._collide()
+        elif action is Action.CONFIRM_COLLIDED_RELEASE:
+            self._enter(State.COLLISION_ANSWERING)
+            self.answer_release()
+        elif action in {Action.INDICATE_ABORT, Action.CLOSE}:
+            self.end(AssociationEnd.ABORTED_BY_PEER, f"source {body[2]}, reason {body[3]}")
+
+    def fragment(self, context_id: int, control: int, data: memoryview, end: bool) -> None:
+        """Pass data on, unless the association ended within the PDU."""
+        if self.state in OPEN_STATES:
+            self.messages.on_fragment(context_id, control, data, end)
+
+    def _refuse(self, action: Action, kind: PduType) -> None:
+        known = kind is not PduType.UNRECOGNIZED
+        reason = AbortReason.UNEXPECTED_PDU if known else AbortReason.UNRECOGNIZED_PDU
+        detail = f"{kind.name} in {self.state.name}"
+        if action is Action.ABORT_AS_PROVIDER:
+            self._abort(AbortSource.PROVIDER, reason, AssociationEnd.PROTOCOL_ERROR, detail)
+        elif action is Action.ABORT_AS_USER:
+            self.abort(AssociationEnd.PROTOCOL_ERROR, detail)
+        elif not self.transport.unsent:  # a peer that does not read gets no further answers
+            self.transport.send(pdu.abort(AbortSource.PROVIDER, reason))
+
+    def _collide(self) -> None:
+        if self.is_requestor:
+            self._enter(State.COLLISION_AS_REQUESTOR)
+            self.messages.on_release()
+        else:
+            self._enter(State.COLLISION_AS_ACCEPTOR)
+
+    # What the local user asks for.
+
+    def send(self, *pdus: bytes | memoryview) -> None:
+        """Write whole PDUs, or parts of one in order; nothing once the connection is lost."""
+        self.transport.send(*pdus)
+
+    async def writable(self) -> None:
+        """Wait while the peer does not read what was sent."""
+        await self.transport.writable()
+
+    def may_send(self) -> bool:
+        """The state allows data (DT-1, AR-7)."""
+        open_for_data = self.state is State.ESTABLISHED or self.state is State.RELEASE_INDICATED
+        return open_for_data and not self.transport.closing
+
+    def release(self) -> None:
+        """Ask the peer to release (AR-1)."""
+        if self.state is State.ESTABLISHED:
+            self.transport.send(pdu.release_rq())
+            self._enter(State.RELEASING)
+
+    def answer_release(self) -> None:
+        """Confirm the peer's release (AR-4, AR-9)."""
+        if self.state is State.COLLISION_AS_REQUESTOR:
+            self.transport.send(pdu.release_rp())
+            self._enter(State.COLLISION_AWAITING_PEER)
+        elif self.state in {State.RELEASE_INDICATED, State.COLLISION_ANSWERING}:
+            self.transport.send(pdu.release_rp())
+            self._await_close(AssociationEnd.RELEASED)
+
+    def reject(self, answer: bytes) -> None:
+        """Send A-ASSOCIATE-RJ (AE-8)."""
+        self.transport.send(answer)
+        self._await_close(AssociationEnd.REJECTED)
+
+    def establish(self, answer: bytes = b"") -> None:
+        """Begin the association: send A-ASSOCIATE-AC (AE-7) as acceptor, nothing as requestor (AE-3)."""
+        if answer:
+            self.transport.send(answer)
+        self._enter(State.ESTABLISHED)
+
+    def abort(self, how: AssociationEnd, detail: str = "") -> None:
+        """Send A-ABORT as the service user (AA-1); nothing when there is nothing to abort."""
+        if self.state not in {State.IDLE, State.CLOSING}:
+            self._abort(AbortSource.USER, AbortReason.NOT_SPECIFIED, how, detail)
+
+    def close(self) -> None:
+        """Close the connection without A-RELEASE or A-ABORT."""
+        self._enter(State.CLOSING)
+        self.transport.abort()
+
+    def end(self, how: AssociationEnd, detail: str = "") -> None:
+        """Report the end of the association, or that there is none, and close the connection."""
+        self._finish(how, detail)
+        self.close()
+
+    def _abort(self, source: AbortSource, reason: AbortReason, how: AssociationEnd, detail: str) -> None:
+        self.transport.send(pdu.abort(source, reason))
+        self._await_close(how, detail)
+
+    def _await_close(self, how: AssociationEnd, detail: str = "") -> None:
+        """Sta13: ignore what still comes until the peer closes or ARTIM expires."""
+        held = self._stream.halted
+        self._stream.skip_everything()
+        self._enter(State.CLOSING)
+        self.transport.release_writers()
+        self._finish(how, detail)
+        if held:
+            self.transport.drop_held()
+
+    def _finish(self, how: AssociationEnd, detail: str = "") -> None:
+        if not self._ended:
+            self._ended = True
+            self._events.on_ended(how, detail)
+
+    # Timers and the end.
+
+    def rearm(self) -> None:
+        """Start the timer that the present situation demands; those of states run since the state was entered.
+
+        What is under way gets its time once, and again for each `LEAST_PROGRESS` bytes of a message: otherwise a peer
+        could keep an association forever by a byte now and then.
+        """
+        if self.state is State.ESTABLISHED or self.state is State.RELEASE_INDICATED:
+            waits_for = self._waiting_for()
+            if (
+                waits_for is not self._waits_for
+                or waits_for in {_Waiting.ANYTHING, _Waiting.ANSWER}
+                or (waits_for is _Waiting.REST_OF_MESSAGE and self._received_enough())
+            ):
+                self._waits_for = waits_for
+                self._received_before = self.transport.received
+                self._timer.start(self._time_for(waits_for))
+
+    def _received_enough(self) -> bool:
+        return self.transport.received - self._received_before >= LEAST_PROGRESS
+
+    def _waiting_for(self) -> _Waiting:
+        if self.transport.congested:
+            return _Waiting.PEER_TO_READ
+        if self._stream.halted and not self.messages.awaits_answer():
+            return _Waiting.OURSELVES
+        if self.messages.message_begun() or not self._stream.between:
+            return _Waiting.REST_OF_MESSAGE
+        if self.messages.awaits_answer():
+            return _Waiting.ANSWER
+        return _Waiting.OURSELVES if self.messages.busy() else _Waiting.ANYTHING
+
+    def _time_for(self, waits_for: _Waiting) -> float:
+        if waits_for is _Waiting.OURSELVES:
+            return inf
+        bounded = waits_for in {_Waiting.REST_OF_MESSAGE, _Waiting.ANSWER}
+        return self.timeouts.dimse if bounded else self.timeouts.network
+
+    def _enter(self, state: State) -> None:
+        self.state = state
+        if state in _TIMED_STATES:
+            self._timer.start(self.timeouts.artim)
+        else:
+            self.rearm()
+
+    def _timed_out(self) -> None:
+        if self.state in {State.AWAITING_REQUEST, State.CLOSING}:
+            self.end(AssociationEnd.TIMED_OUT, "ARTIM expired")
+        else:
+            self.abort(AssociationEnd.TIMED_OUT, f"nothing came or went in time in {self.state.name}")
