@@ -20,13 +20,13 @@ from osteon.remotes.file import fill, read_file
 from osteon.runtime import Running, http_server, until_available
 from osteon.sending.transcoding import Transcoder
 from osteon_query.app import create_app
-from osteon_query.http.context import Door
-from osteon_query.images.asking import Pictures
-from osteon_query.images.thumbnails import Ahead
-from osteon_query.packs.converted import LOSSY
+from osteon_query.app_state import AppState
+from osteon_query.images.render_client import RenderClient
+from osteon_query.images.thumbnails import ThumbnailPrefetcher
+from osteon_query.packs.instance_reader import LOSSY
 from osteon_query.packs.sidecars import Sidecars
 from osteon_query.packs.uploads import Uploads
-from osteon_query.remotes.told import tell_modalities
+from osteon_query.remotes.modality_list_rpc import list_modalities
 from osteon_query.search.cfind import handle_find
 from osteon_query.settings import DoorSettings, QueryServiceSettings
 
@@ -66,13 +66,13 @@ async def build(
                 return await find(message)
 
         await bus.serve(FIND, answer)
-        await bus.serve(MODALITIES, partial(tell_modalities, remotes=index.remotes))
+        await bus.serve(MODALITIES, partial(list_modalities, remotes=index.remotes))
         checks = {"broker": bus.check, "database": index.check, "objects": objects.check}
         transcoder = Transcoder(objects, bus, LOSSY, TRANSCODE_SECONDS)
-        pictures = Pictures(bus, objects, at_once=settings.render_at_once, seconds=settings.render_seconds)
+        pictures = RenderClient(bus, objects, at_once=settings.render_at_once, seconds=settings.render_seconds)
         if settings.thumbnails_ahead:
             await stack.enter_async_context(_thumbnails_ahead(index, pictures))
-        app = create_app(Door(settings, bus, index, objects, sidecars, uploads, transcoder, pictures), checks)
+        app = create_app(AppState(settings, bus, index, objects, sidecars, uploads, transcoder, pictures), checks)
         port = await stack.enter_async_context(
             http_server(app, settings.bind, settings.http_port, grace=settings.drain_seconds)
         )
@@ -80,10 +80,10 @@ async def build(
 
 
 @asynccontextmanager
-async def _thumbnails_ahead(index: Index, pictures: Pictures) -> AsyncIterator[None]:
-    ahead = Ahead(index, pictures)
+async def _thumbnails_ahead(index: Index, pictures: RenderClient) -> AsyncIterator[None]:
+    ahead = ThumbnailPrefetcher(index, pictures)
     await until_available("database", ahead.begin)
-    following = asyncio.create_task(ahead.follow_for_ever())
+    following = asyncio.create_task(ahead.run_forever())
     try:
         yield
     finally:

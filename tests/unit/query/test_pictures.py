@@ -16,8 +16,8 @@ from pydicom.uid import EncapsulatedPDFStorage, generate_uid
 from osteon.contracts.imaging import Rendered, RenderRequested
 from osteon.contracts.topology import RENDER
 from osteon.index.port import ChangeType
-from osteon_query.images.asking import Pictures
-from osteon_query.images.thumbnails import FOLLOWER, Ahead
+from osteon_query.images.render_client import RenderClient
+from osteon_query.images.thumbnails import FOLLOWER, ThumbnailPrefetcher
 from support.make import ct_slice
 from support.pictures import grey
 from support.pixels import Pixels
@@ -369,8 +369,8 @@ async def test_thumbnails_of_stable_studies_are_made_before_anybody_asks(archive
     def now() -> datetime:
         return datetime.now(UTC) + timedelta(seconds=1)
 
-    pictures = Pictures(archive.bus, archive.objects, at_once=1, seconds=30)
-    ahead = Ahead(archive.index, pictures)
+    pictures = RenderClient(archive.bus, archive.objects, at_once=1, seconds=30)
+    ahead = ThumbnailPrefetcher(archive.index, pictures)
     await archive.stow(ramp())
     await archive.index.stability.settle(now())
     await ahead.begin()

@@ -5,12 +5,11 @@ from collections.abc import AsyncGenerator, AsyncIterator
 
 import pytest
 
-from osteon.dicom.identity import Identity
-from osteon.index.port import Location
-from osteon.objects.port import Bytes, ObjectNotFound
-from osteon_query.http.errors import Unreadable
+from osteon.objects.port import ObjectNotFound
+from osteon_query.http.errors import StoredDataUnreadable
 from osteon_query.http.streaming import read_ahead
-from osteon_query.packs.retrieval import Begins, read_pieces
+from osteon_query.packs.items import ItemStart, ItemStream
+from osteon_query.packs.range_reader import StoredRange, read_ranges
 
 
 class Store:
@@ -38,28 +37,27 @@ class Store:
             self.open -= 1
 
 
-def at(key: str, offset: int, length: int) -> Location:
+def at(key: str, offset: int, length: int) -> StoredRange:
     """Return where an instance lies."""
-    identity = Identity("P", "1", "1.1", f"1.1.{offset}", "1.2")
-    return Location(identity, "1.2.840.10008.1.2.1", key, f"{key}.meta", offset, length, bytes(32), "id")
+    return StoredRange(key, offset, length, ItemStart(length=length))
 
 
-async def each(*locations: Location) -> AsyncIterator[Location]:
-    """Iterate over locations."""
-    for location in locations:
-        yield location
+async def each(*ranges: StoredRange) -> AsyncIterator[StoredRange]:
+    """Iterate over ranges."""
+    for one in ranges:
+        yield one
 
 
-def pieces(store: Store, *locations: Location) -> AsyncGenerator[Begins[Location] | Bytes, None]:
+def items_of(store: Store, *ranges: StoredRange) -> ItemStream:
     """Read instances out of what is, of the object store, only its reading."""
-    return read_pieces(store, each(*locations), way="test")  # type: ignore[arg-type]
+    return read_ranges(store, each(*ranges))  # type: ignore[arg-type]
 
 
-async def read(store: Store, *locations: Location) -> list[bytes]:
+async def read(store: Store, *ranges: StoredRange) -> list[bytes]:
     """Return the bytes of each instance."""
     found: list[bytes] = []
-    async for item in pieces(store, *locations):
-        if isinstance(item, Begins):
+    async for item in items_of(store, *ranges):
+        if isinstance(item, ItemStart):
             found.append(b"")
         else:
             found[-1] += bytes(item)
@@ -86,14 +84,14 @@ async def test_members_far_apart_and_in_other_packs_are_read_by_themselves() -> 
 
 @pytest.mark.parametrize("key", ["short", "absent"])
 async def test_a_pack_that_is_short_or_absent_raises(key: str) -> None:
-    with pytest.raises(Unreadable, match=key):
+    with pytest.raises(StoredDataUnreadable, match=key):
         await read(Store(short=DATA[:600]), at(key, 512, 1000))
 
 
 @pytest.mark.parametrize("remote", [True, False])
 async def test_a_reader_that_goes_away_closes_the_stream_of_the_store(remote: bool) -> None:
     store = Store(a=DATA, remote=remote)
-    items = pieces(store, at("a", 0, 100_000))
+    items = items_of(store, at("a", 0, 100_000))
     await anext(items)
     await anext(items)
     await items.aclose()
@@ -103,7 +101,7 @@ async def test_a_reader_that_goes_away_closes_the_stream_of_the_store(remote: bo
 @pytest.mark.parametrize(("remote", "chunks"), [(True, 5), (False, 1)])
 async def test_what_is_not_in_files_is_read_ahead(remote: bool, chunks: int) -> None:
     store = Store(a=DATA, remote=remote)
-    items = pieces(store, at("a", 0, 100_000))
+    items = items_of(store, at("a", 0, 100_000))
     await anext(items)
     for _ in range(20):
         await asyncio.sleep(0)

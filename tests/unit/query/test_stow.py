@@ -272,7 +272,7 @@ async def test_a_store_that_fails_is_503_and_nothing_is_announced(
     assert response.status_code == 503
     assert not list((archive.folder / "objects").rglob("*.meta"))
     assert not list((archive.folder / "uploading").iterdir())
-    assert archive.app.state.door.uploads.waiting == 0
+    assert archive.app.state.app_state.uploads.waiting == 0
 
 
 async def test_a_file_that_was_downloaded_and_changed_is_stored_as_another_instance(archive: Running) -> None:
@@ -364,4 +364,4 @@ async def test_a_pack_that_can_not_be_stored_fails_the_request_while_more_comes_
     response = await archive.http.post(f"{WEB}/studies", content=body, headers={"Content-Type": kind})
     assert response.status_code == 503
     assert not list((archive.folder / "uploading").iterdir())
-    assert archive.app.state.door.uploads.waiting == 0
+    assert archive.app.state.app_state.uploads.waiting == 0

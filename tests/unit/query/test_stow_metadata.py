@@ -14,7 +14,7 @@ from pydicom.encaps import encapsulate, generate_frames
 
 from osteon.dicom.xml import to_xml
 from osteon.dicom.xml_reading import from_xml
-from osteon_query.dicomweb import assembly
+from osteon_query.dicomweb import instance_assembler
 from support.make import ct_slice
 from support.packs import part10
 from support.query import WEB, Running, Settings, door
@@ -317,7 +317,7 @@ async def test_parts_that_can_not_be_told_apart_are_400(archive: Running, parts:
 
 
 async def test_too_much_metadata_is_413(archive: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(assembly, "MAX_METADATA", 100)
+    monkeypatch.setattr(instance_assembler, "MAX_METADATA", 100)
     response = await send(archive, [metadata(_SLICE), bulk(b"12")])
     assert response.status_code == 413
 

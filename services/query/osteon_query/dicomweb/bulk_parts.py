@@ -10,9 +10,9 @@ from osteon.dicom.errors import UnknownTransferSyntax
 from osteon.dicom.jpeg import jpeg_process
 from osteon.dicom.json_model import BadMetadata
 from osteon.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, TRANSFER_SYNTAXES
-from osteon_query.dicomweb.media_types import SYNTAXES_OF
 from osteon_query.http.accept import split_header
 from osteon_query.http.errors import BadBody
+from osteon_query.http.media_types import SYNTAXES_OF
 
 _SAME: Final = {
     "image/x-dicom-rle": "image/dicom-rle",

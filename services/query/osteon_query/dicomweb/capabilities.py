@@ -12,8 +12,8 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from osteon_query.app_state import AppState, AppStateDep, dicomweb_url
 from osteon_query.http.accept import DICOM, DICOM_JSON, DICOM_XML, MULTIPART, OCTETS, ZIP, media_ranges
-from osteon_query.http.context import Door, DoorOf, dicomweb_url
 from osteon_query.http.errors import NotAcceptable
 from osteon_query.http.problems import DICOMWEB
 
@@ -43,12 +43,12 @@ Operations = Mapping[str, Mapping[str, Any]]
 
 @router.get("")
 @router.options("", include_in_schema=False)
-async def capabilities(request: Request, door: DoorOf) -> Response:
+async def capabilities(request: Request, state: AppStateDep) -> Response:
     """Describe the DICOMweb services: as WADL, or as JSON."""
     paths = _paths(request)
     if _as_wadl(request):
-        return Response(_wadl(paths, dicomweb_url(request, door)), media_type=WADL)
-    return Response(orjson.dumps(_listed(paths, request, door), option=orjson.OPT_INDENT_2), media_type=_JSON)
+        return Response(_wadl(paths, dicomweb_url(request, state)), media_type=WADL)
+    return Response(orjson.dumps(_listed(paths, request, state), option=orjson.OPT_INDENT_2), media_type=_JSON)
 
 
 def _as_wadl(request: Request) -> bool:
@@ -73,8 +73,8 @@ def _paths(request: Request) -> dict[str, Operations]:
     }
 
 
-def _listed(paths: Mapping[str, Operations], request: Request, door: Door) -> dict[str, Any]:
-    base = dicomweb_url(request, door)
+def _listed(paths: Mapping[str, Operations], request: Request, state: AppState) -> dict[str, Any]:
+    base = dicomweb_url(request, state)
     return {
         "Service": "Osteon DICOMweb",
         "Standard": "DICOM PS3.18: QIDO-RS, WADO-RS, STOW-RS",

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from osteon.dicom.uids import DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_BIG_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN
-from osteon_query.dicomweb.media_types import SYNTAXES_OF, is_native, is_video, media_type_of
 from osteon_query.http.accept import ANY, MULTIPART, OCTETS, MediaRange
 from osteon_query.http.errors import NotAcceptable
-from osteon_query.packs.converted import makeable
+from osteon_query.http.media_types import SYNTAXES_OF, is_native, is_video, media_type_of
+from osteon_query.packs.instance_reader import can_transcode
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,4 +75,4 @@ def _native(uid: str) -> str:
 
 
 def _possible(stored: str, offer: FrameFormat) -> bool:
-    return offer.as_stored(stored) or makeable(stored, offer.transfer_syntax_uid)
+    return offer.as_stored(stored) or can_transcode(stored, offer.transfer_syntax_uid)

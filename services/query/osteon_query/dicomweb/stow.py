@@ -9,45 +9,42 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from osteon_query.dicomweb.assembly import Assembly, Made, Unmade
+from osteon_query.app_state import AppState, AppStateDep, dicomweb_url, open_upload
 from osteon_query.dicomweb.bulk_parts import is_bulk
-from osteon_query.dicomweb.stored import answer, answers_as_json
+from osteon_query.dicomweb.instance_assembler import Assembled, AssemblyFailure, InstanceAssembler
+from osteon_query.dicomweb.stow_response import answer, answers_as_json
 from osteon_query.http.accept import DICOM, DICOM_JSON, DICOM_XML, MULTIPART, OCTETS, split_header
-from osteon_query.http.bodies import boundary_of, content_type, limited, write_file, write_parts
-from osteon_query.http.context import Door, DoorOf, correlation_id, dicomweb_url, uid_of
+from osteon_query.http.bodies import boundary_of, content_type
 from osteon_query.http.errors import BadBody, UnsupportedMediaType
+from osteon_query.http.request_values import uid_of
+from osteon_query.packs.body_files import write_file, write_parts
 from osteon_query.packs.uploads import Upload
 
 router = APIRouter(prefix="/dicom-web/studies", tags=["STOW-RS"])
 
-UPLOAD_LIMIT: Final = "OSTEON_UPLOAD_LIMIT"
 _JSON: Final = frozenset({DICOM_JSON, "application/json"})
 _METADATA: Final = _JSON | {DICOM_XML}
 _TAKEN: Final = _METADATA | {DICOM}
 
 
 @router.post("")
-async def store(request: Request, door: DoorOf) -> Response:
+async def store(request: Request, state: AppStateDep) -> Response:
     """Store instances of any study."""
-    return await _store(request, door, None)
+    return await _store(request, state, None)
 
 
 @router.post("/{study}")
-async def store_in_study(request: Request, door: DoorOf, study: str) -> Response:
+async def store_in_study(request: Request, state: AppStateDep, study: str) -> Response:
     """Store instances of one study; those of others are refused."""
-    return await _store(request, door, uid_of("the study", study))
+    return await _store(request, state, uid_of("the study", study))
 
 
-async def _store(request: Request, door: Door, study: str | None) -> Response:
+async def _store(request: Request, state: AppState, study: str | None) -> Response:
     as_json = answers_as_json(request)
     media_type, parameters = content_type(request)
     kind = parameters.get("type", DICOM).lower() if media_type == MULTIPART else media_type
     _check_type(media_type, kind)
-    remote = request.client.host if request.client else ""
-    async with (
-        door.uploads.open(correlation_id(request), remote) as upload,
-        aclosing(limited(request, door.settings.upload_limit, UPLOAD_LIMIT)) as body,
-    ):
+    async with open_upload(request, state) as (upload, body):
         if media_type == MULTIPART:
             await _take_parts(body, boundary_of(parameters), kind, upload, study)
         else:
@@ -55,7 +52,7 @@ async def _store(request: Request, door: Door, study: str | None) -> Response:
         received = await upload.finish()
     if not received:
         raise BadBody("the body has no part: nothing was stored")
-    return answer(received, dicomweb_url(request, door), study, as_json=as_json)
+    return answer(received, dicomweb_url(request, state), study, as_json=as_json)
 
 
 def _check_type(media_type: str, kind: str) -> None:
@@ -73,7 +70,7 @@ async def _take_body(body: AsyncIterator[bytes], kind: str, upload: Upload, stud
     if kind == DICOM:
         await upload.add(path, study_uid=study)
         return
-    assembly = Assembly(upload.new_path, upload.parsing)
+    assembly = InstanceAssembler(upload.new_path, upload.parsing)
     await _add(assembly.metadata(path, as_xml=kind == DICOM_XML), upload, study)
     _refuse(assembly.rest(), upload)
 
@@ -81,7 +78,7 @@ async def _take_body(body: AsyncIterator[bytes], kind: str, upload: Upload, stud
 async def _take_parts(
     body: AsyncIterator[bytes], boundary: bytes, default: str, upload: Upload, study: str | None
 ) -> None:
-    assembly = Assembly(upload.new_path, upload.parsing)
+    assembly = InstanceAssembler(upload.new_path, upload.parsing)
     async for part, path, _ in write_parts(body, boundary, upload.new_path):
         kind = split_header(part.headers.get("content-type", ""))[0] or (OCTETS if is_bulk(part.headers) else default)
         if kind in _METADATA:
@@ -94,7 +91,7 @@ async def _take_parts(
     _refuse(assembly.rest(), upload)
 
 
-async def _add(made: AsyncGenerator[Made, None], upload: Upload, study: str | None) -> None:
+async def _add(made: AsyncGenerator[Assembled, None], upload: Upload, study: str | None) -> None:
     async with aclosing(made):
         async for one in made:
             if isinstance(one, Path):
@@ -103,6 +100,6 @@ async def _add(made: AsyncGenerator[Made, None], upload: Upload, study: str | No
                 _refuse([one], upload)
 
 
-def _refuse(unmade: Iterable[Unmade], upload: Upload) -> None:
+def _refuse(unmade: Iterable[AssemblyFailure], upload: Upload) -> None:
     for one in unmade:
         upload.refuse(one.error, one.identity)

@@ -11,22 +11,23 @@ from starlette.responses import Response
 from osteon.dicom.pixels.errors import PixelError
 from osteon.index.port import Location, Scope
 from osteon.spool.sidecar import SidecarLine
-from osteon_query.dicomweb.media_types import is_video
-from osteon_query.dicomweb.metadata import lines_of
-from osteon_query.dicomweb.scopes import Found, find
+from osteon_query.app_state import AppState, AppStateDep
+from osteon_query.dicomweb.resolve import ResolvedInstances, resolve
 from osteon_query.dicomweb.wado import send_instance
-from osteon_query.http.accept import DICOM, Syntaxes, media_ranges, read_ranges
-from osteon_query.http.context import Door, DoorOf, correlation_id, uid_of
+from osteon_query.http.accept import DICOM, AcceptedSyntaxes, media_ranges, read_ranges
 from osteon_query.http.errors import BadParameter, NotAcceptable, NotRenderable, NotSupported, UnknownResource
-from osteon_query.images.answering import GIF, JPEG, PNG, send_picture
-from osteon_query.images.asking import picture_request
-from osteon_query.images.frames import frame_count
+from osteon_query.http.media_types import is_video
+from osteon_query.http.request_values import correlation_id, uid_of
+from osteon_query.images.frame_count import frame_count
 from osteon_query.images.parameters import MOST_PIXELS, Viewport, decimal, refuse_annotation, whole
+from osteon_query.images.picture_response import GIF, JPEG, PNG, send_picture
+from osteon_query.images.render_client import picture_request
 from osteon_query.packs.frames import layout_of
+from osteon_query.packs.sidecars import read_lines
 
 router = APIRouter(tags=["WADO-URI"])
 
-_WAY: Final = "wado-uri"
+_PURPOSE: Final = "wado-uri"
 _PICTURES: Final = (JPEG, PNG, GIF)
 _OF_PICTURES: Final = (
     "frameNumber", "rows", "columns", "region", "windowCenter", "windowWidth", "imageQuality", "annotation",
@@ -35,19 +36,19 @@ _REGION: Final = 4
 
 
 @router.get("/wado")
-async def wado_uri(request: Request, door: DoorOf) -> Response:
+async def wado_uri(request: Request, state: AppStateDep) -> Response:
     """Send the instance `objectUID` as `contentType`: application/dicom, image/jpeg, image/png or image/gif."""
     given = request.query_params
     _refuse(given)
     scope = Scope(
         study_uid=_uid(given, "studyUID"), series_uid=_uid(given, "seriesUID"), sop_uids=(_uid(given, "objectUID"),)
     )
-    found = await find(door.index, scope)
-    (line,) = await lines_of(door.sidecars, found.first)
-    media_type = await _media_type(request, door, found.first[0], line)
+    found = await resolve(state.index, scope)
+    (line,) = await read_lines(state.sidecars, found.first)
+    media_type = await _media_type(request, state, found.first[0], line)
     if media_type == DICOM:
-        return await _file(request, door, found)
-    return await _picture(request, door, found.first[0], line, media_type)
+        return await _file(request, state, found)
+    return await _picture(request, state, found.first[0], line, media_type)
 
 
 def _refuse(given: QueryParams) -> None:
@@ -68,10 +69,10 @@ def _uid(given: QueryParams, name: str) -> str:
     return uid_of(name, given[name])
 
 
-async def _media_type(request: Request, door: Door, location: Location, line: SidecarLine) -> str:
+async def _media_type(request: Request, state: AppState, location: Location, line: SidecarLine) -> str:
     """Choose a media type out of `contentType`, else of Accept (9.4.1.2.1, 9.5): images of one frame come as JPEG."""
     pictured = line.header.pixel_data is not None and not is_video(location.transfer_syntax_uid)
-    single = pictured and await frame_count(door.sidecars, location) == 1
+    single = pictured and await frame_count(state.sidecars, location) == 1
     offered = (*_PICTURES, DICOM) if single else (DICOM, *_PICTURES)
     text = request.query_params.get("contentType", "")
     for entry in read_ranges(text) if text else media_ranges(request):
@@ -81,18 +82,22 @@ async def _media_type(request: Request, door: Door, location: Location, line: Si
     raise NotAcceptable(f"contentType: expected one of {', '.join(offered)}")
 
 
-async def _file(request: Request, door: Door, found: Found) -> Response:
+async def _file(request: Request, state: AppState, found: ResolvedInstances) -> Response:
     given = request.query_params
     if pointless := [name for name in _OF_PICTURES if name in given]:
         raise BadParameter(f"{', '.join(pointless)}: only for pictures, and contentType is {DICOM}")
     uid = given.get("transferSyntax")
-    return await send_instance(request, door, found, Syntaxes({uid: 1.0}) if uid else Syntaxes.of(()), way=_WAY)
+    return await send_instance(
+        request, state, found, AcceptedSyntaxes({uid: 1.0}) if uid else AcceptedSyntaxes.of(()), purpose=_PURPOSE
+    )
 
 
-async def _picture(request: Request, door: Door, location: Location, line: SidecarLine, media_type: str) -> Response:
+async def _picture(
+    request: Request, state: AppState, location: Location, line: SidecarLine, media_type: str
+) -> Response:
     given = request.query_params
     number = whole("frameNumber", given["frameNumber"], 1, 10**9 - 1) if "frameNumber" in given else None
-    if number is not None and number > (count := await frame_count(door.sidecars, location)):
+    if number is not None and number > (count := await frame_count(state.sidecars, location)):
         raise UnknownResource(f"frameNumber: there is no frame {number}: the instance has {count}, counted from 1")
     message = picture_request(
         location,
@@ -105,7 +110,7 @@ async def _picture(request: Request, door: Door, location: Location, line: Sidec
         viewport=_viewport(given, line),
     )
     try:
-        return await send_picture(request, door.pictures, location, message)
+        return await send_picture(request, state.pictures, location, message)
     except NotRenderable as error:
         raise NotAcceptable(f"{error}; contentType={DICOM} is possible") from None
 

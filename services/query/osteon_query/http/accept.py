@@ -54,7 +54,7 @@ class MediaRange:
 
 
 @dataclass(frozen=True, slots=True)
-class Syntaxes:
+class AcceptedSyntaxes:
     """Transfer syntaxes that a client accepts, each with its quality; `*` stands for what is stored.
 
     Whoever names none gets Explicit VR Little Endian (PS3.18 8.7.3.5.2), or what is stored where that can not be made.
@@ -64,7 +64,7 @@ class Syntaxes:
     named: bool = True
 
     @classmethod
-    def of(cls, entries: Iterable[MediaRange]) -> "Syntaxes":
+    def of(cls, entries: Iterable[MediaRange]) -> "AcceptedSyntaxes":
         """Gather the transfer syntaxes of entries that ask for the same media type, the best one first."""
         qualities: dict[str, float] = {}
         named = True
@@ -90,11 +90,11 @@ class Syntaxes:
 
 
 @dataclass(frozen=True, slots=True)
-class Format:
+class InstanceFormat:
     """How to send something: in parts or alone (or as ZIP archive), and in which transfer syntaxes."""
 
     multipart: bool
-    syntaxes: Syntaxes
+    syntaxes: AcceptedSyntaxes
     zipped: bool = False
 
 
@@ -128,7 +128,7 @@ def _media_range(entry: str) -> MediaRange:
     return MediaRange(kind, parameters, quality)
 
 
-def negotiate_instances(request: Request, *, single: bool) -> Format:
+def negotiate_instances(request: Request, *, single: bool) -> InstanceFormat:
     """Choose how to send Part 10 files; raises `NotAcceptable`.
 
     A file alone is possible where there is one only (`single`); `*/*` gets parts. Of several entries of the best kind
@@ -137,11 +137,11 @@ def negotiate_instances(request: Request, *, single: bool) -> Format:
     ranges = media_ranges(request)
     for chosen in ranges:
         if chosen.type == ZIP:
-            return Format(False, _zip_syntaxes(r for r in ranges if r.type == ZIP), zipped=True)
+            return InstanceFormat(False, _zip_syntaxes(r for r in ranges if r.type == ZIP), zipped=True)
         if chosen.takes(DICOM) and (multipart := chosen.multipart or chosen.type == "*/*"):
-            return Format(multipart, Syntaxes.of(r for r in ranges if _parts(r)))
+            return InstanceFormat(multipart, AcceptedSyntaxes.of(r for r in ranges if _parts(r)))
         if single and chosen.takes(DICOM):
-            return Format(False, Syntaxes.of(r for r in ranges if r.takes(DICOM) and not _parts(r)))
+            return InstanceFormat(False, AcceptedSyntaxes.of(r for r in ranges if r.takes(DICOM) and not _parts(r)))
     alone = f", {DICOM}" if single else ""
     raise NotAcceptable(
         f'instances are sent as {MULTIPART}; type="{DICOM}"{alone} or {ZIP}, and Accept has none of these'
@@ -152,10 +152,10 @@ def _parts(entry: MediaRange) -> bool:
     return entry.takes(DICOM) and (entry.multipart or entry.type == "*/*")
 
 
-def _zip_syntaxes(entries: Iterable[MediaRange]) -> Syntaxes:
+def _zip_syntaxes(entries: Iterable[MediaRange]) -> AcceptedSyntaxes:
     """Transfer syntaxes of the files of an archive: as stored unless one is named, for archives are kept."""
     found = [entry for entry in entries if entry.transfer_syntax]
-    return Syntaxes.of(found) if found else Syntaxes({ANY: 1.0})
+    return AcceptedSyntaxes.of(found) if found else AcceptedSyntaxes({ANY: 1.0})
 
 
 def takes_json(request: Request) -> bool:

@@ -2,27 +2,23 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
-from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
 import orjson
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser
 from starlette.requests import ClientDisconnect, Request
 
-from osteon.objects.port import Bytes
 from osteon_query.http.accept import split_header
 from osteon_query.http.errors import BadBody, TooLarge, TooSlow, UnsupportedMediaType
-from osteon_query.packs.part10 import missing_preamble
 
 PATIENCE: Final = 60.0
 """Seconds for which the next bytes of a body are waited for."""
 SLOWEST: Final = 1024
 """Bytes a second at which a body comes for as long as it likes."""
-_BUFFER: Final = 1 << 20
 _SMALL: Final = 4 << 20
 """Bytes of a JSON or text body at most."""
 _MAX_BOUNDARY: Final = 70
@@ -31,17 +27,17 @@ _MAX_HEADER: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class PartBegins:
+class PartStart:
     """A part of a multipart body: its headers, names in lower case."""
 
     headers: Mapping[str, str]
 
 
-class PartEnds:
+class PartEnd:
     """The part is complete."""
 
 
-Event = PartBegins | memoryview | PartEnds
+MultipartEvent = PartStart | memoryview | PartEnd
 
 
 def content_type(request: Request) -> tuple[str, dict[str, str]]:
@@ -52,7 +48,7 @@ def content_type(request: Request) -> tuple[str, dict[str, str]]:
     return split_header(request.headers.get("content-type", "")[:1024])
 
 
-async def limited(request: Request, limit: int, setting: str) -> AsyncGenerator[bytes, None]:
+async def limited_body(request: Request, limit: int, setting: str) -> AsyncGenerator[bytes, None]:
     """Yield the body; raises `TooLarge` as soon as it is known to be longer than `limit` bytes.
 
     Raises `TooSlow` when the client lets the archive wait for `PATIENCE` seconds, and a second more for each `SLOWEST`
@@ -84,7 +80,7 @@ async def limited(request: Request, limit: int, setting: str) -> AsyncGenerator[
 
 async def small_body(request: Request) -> bytes:
     """Return a body of at most 4 MiB."""
-    async with aclosing(limited(request, _SMALL, "limit of JSON and text bodies")) as chunks:
+    async with aclosing(limited_body(request, _SMALL, "limit of JSON and text bodies")) as chunks:
         return b"".join([chunk async for chunk in chunks])
 
 
@@ -125,7 +121,7 @@ def boundary_of(parameters: Mapping[str, str]) -> bytes:
     return boundary.encode("ascii")
 
 
-async def multipart_events(chunks: AsyncIterator[bytes], boundary: bytes) -> AsyncGenerator[Event, None]:
+async def multipart_events(chunks: AsyncIterator[bytes], boundary: bytes) -> AsyncGenerator[MultipartEvent, None]:
     """Parse a multipart body as it comes in; raises `BadBody` when it is none or is cut short."""
     parser = _Parser(boundary)
     async for chunk in chunks:
@@ -140,7 +136,7 @@ class _Parser:
 
     def __init__(self, boundary: bytes) -> None:
         self.complete = False
-        self._events: list[Event] = []
+        self._events: list[MultipartEvent] = []
         self._headers: dict[str, str] = {}
         self._name = b""
         self._value = b""
@@ -151,16 +147,16 @@ class _Parser:
                 "on_header_field": self._field,
                 "on_header_value": self._more_value,
                 "on_header_end": self._header_end,
-                "on_headers_finished": lambda: self._events.append(PartBegins(dict(self._headers))),
+                "on_headers_finished": lambda: self._events.append(PartStart(dict(self._headers))),
                 "on_part_data": lambda data, start, end: self._events.append(memoryview(data)[start:end]),
-                "on_part_end": lambda: self._events.append(PartEnds()),
+                "on_part_end": lambda: self._events.append(PartEnd()),
                 "on_end": self._end,
             },
             max_header_count=_MAX_HEADERS,
             max_header_size=_MAX_HEADER,
         )
 
-    def feed(self, chunk: bytes) -> list[Event]:
+    def feed(self, chunk: bytes) -> list[MultipartEvent]:
         """Parse the next bytes of the body."""
         try:
             self._parser.write(chunk)
@@ -181,80 +177,3 @@ class _Parser:
 
     def _end(self) -> None:
         self.complete = True
-
-
-class FileWriter:
-    """Writes a new file in chunks of at least 1 MiB, in threads; a smaller one takes a single step.
-
-    DICOM files without preamble and prefix get them.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._file: BinaryIO | None = None
-        self._buffer = bytearray()
-        self.size = 0
-
-    async def write(self, data: Bytes) -> None:
-        """Append `data`."""
-        self._buffer += data
-        self.size += len(data)
-        if len(self._buffer) >= _BUFFER:
-            await asyncio.to_thread(self._flush)
-
-    def _flush(self) -> None:
-        full, self._buffer = self._buffer, bytearray()
-        if self._file is None:
-            self._file = self._path.open("xb", buffering=0)
-            full[:0] = missing_preamble(full)
-        left = memoryview(full)
-        while left:
-            left = left[self._file.write(left) :]
-
-    def finish(self) -> None:
-        """Write what is left and close the file. Blocks: call it in a thread."""
-        try:
-            self._flush()
-        finally:
-            self.close()
-
-    def close(self) -> None:
-        """Close the file as it is."""
-        if self._file is not None:
-            self._file.close()
-
-
-@asynccontextmanager
-async def writing(path: Path) -> AsyncGenerator[FileWriter, None]:
-    """Write a new file; it is complete when the context ends without an error."""
-    writer = FileWriter(path)
-    try:
-        yield writer
-    except BaseException:
-        await asyncio.to_thread(writer.close)
-        raise
-    await asyncio.to_thread(writer.finish)
-
-
-async def write_file(chunks: AsyncIterator[bytes], path: Path) -> None:
-    """Write a body to a new file."""
-    async with writing(path) as file:
-        async for chunk in chunks:
-            await file.write(chunk)
-
-
-async def write_parts(
-    chunks: AsyncIterator[bytes], boundary: bytes, new_path: Callable[[], Path]
-) -> AsyncGenerator[tuple[PartBegins, Path, int], None]:
-    """Write each part of a multipart body to a new file; yields its headers, the file and its length in bytes."""
-    events = multipart_events(chunks, boundary)
-    async for part in events:
-        assert isinstance(part, PartBegins)
-        path = new_path()
-        async with writing(path) as file:
-            async for piece in events:
-                if isinstance(piece, PartEnds):
-                    break
-                assert isinstance(piece, memoryview)
-                await file.write(piece)
-        yield part, path, file.size

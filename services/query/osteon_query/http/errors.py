@@ -39,7 +39,7 @@ class RangeNotSatisfiable(Invalid):
     """The byte range asked for lies beyond the end."""
 
 
-class NoRoom(Unavailable):
+class UploadCapacityExceeded(Unavailable):
     """No upload can be taken now: too many at the same time, or no space for their files."""
 
 
@@ -47,7 +47,7 @@ class NotYetIndexed(Unavailable):
     """An upload is stored but was not indexed in time; it will be, and sending it again is safe."""
 
 
-class NotConvertedNow(Unavailable):
+class TranscodeUnavailable(Unavailable):
     """`imaging` does not answer; later it may."""
 
 
@@ -63,7 +63,7 @@ class RenderTimeout(OsteonError):
     """A picture took too long."""
 
 
-class Unreadable(OsteonError):
+class StoredDataUnreadable(OsteonError):
     """The index names an object that the store does not have: what it held can not be served."""
 
 

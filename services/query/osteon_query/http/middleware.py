@@ -23,7 +23,7 @@ _TRACEPARENT: Final = re.compile(r"00-(?!0{32})([0-9a-f]{32})-[0-9a-f]{16}-[0-9a
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
 
 
-class Surroundings:
+class RequestContextMiddleware:
     """Pure ASGI, so that streamed answers are neither buffered nor copied."""
 
     def __init__(self, app: ASGIApp) -> None:

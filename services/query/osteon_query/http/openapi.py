@@ -55,7 +55,7 @@ _EXPAND: Final[Mapping[str, Any]] = {"expand": _STRING, "full": _STRING, "short"
 
 
 @dataclass(frozen=True, slots=True)
-class Operation:
+class OpenApiOperation:
     """What an operation answers, takes as query parameters and as body."""
 
     path: str
@@ -67,29 +67,29 @@ class Operation:
 
 
 _OPERATIONS: Final = (
-    Operation("POST /dicom-web/studies.*", (DICOM_JSON, DICOM_XML), (200, 202, 409), body=_STORED),
-    Operation("GET /dicom-web", (_JSON, "application/vnd.sun.wadl+xml")),
-    Operation("GET /wado", (DICOM, *_STILL, "image/gif"), _SAVED, _WADO_URI),
-    Operation("GET /dicom-web/.*/metadata", _RESULTS, (200, 304)),
-    Operation("GET /dicom-web/.*/(rendered|thumbnail)", (*_STILL, "image/gif", MULTIPART), _SAVED, _PICTURE),
-    Operation("GET /dicom-web/.*/(frames|bulk)/.*", (MULTIPART, OCTETS, "image/*", "video/*"), _SAVED),
-    Operation("GET /dicom-web/.*(studies|series|instances)", _RESULTS, (200, 204), _SEARCH),
-    Operation("GET /dicom-web/studies/.*", (MULTIPART, DICOM, ZIP), _SAVED),
-    Operation("GET .*/file", (DICOM,), _SAVED),
-    Operation("GET .*/(preview|rendered|image-u?int[0-9]+)", (*_STILL, _PAM), (200, 304), _ORTHANC_PICTURE),
-    Operation("GET .*/numpy", (OCTETS,), (200, 304), {"compress": _FLAG, "rescale": _FLAG}),
-    Operation("GET .*/raw(.gz)?", (OCTETS, "application/gzip", "image/*", "video/*"), _SAVED),
-    Operation("GET .*/pdf", ("application/pdf",), _SAVED),
-    Operation("GET .*/(matlab|protected)|GET /tools/now.*|GET /queries/.*/(level|modality)", (_TEXT,)),
-    Operation("GET .*/(simplified-tags|tags|shared-tags)", parameters={"simplify": _STRING, "short": _STRING}),
-    Operation("GET /changes", parameters={**_PAGE, "to": _WHOLE, "last": _STRING, "type": _STRING}),
-    Operation("GET /conflicts", parameters={"limit": _WHOLE, "after": _WHOLE}),
-    Operation("GET /(patients|studies|series|instances)", parameters={**_PAGE, **_EXPAND}),
-    Operation("GET /(patients|studies|series|instances)/.*", parameters=_EXPAND),
-    Operation("POST /instances", body=(DICOM, "multipart/form-data", "application/zip")),
-    Operation("POST /tools/(lookup|dicom-echo)", body=(_TEXT, _JSON)),
-    Operation("(POST|PUT) .*", body=(_JSON,)),
-    Operation(".*"),
+    OpenApiOperation("POST /dicom-web/studies.*", (DICOM_JSON, DICOM_XML), (200, 202, 409), body=_STORED),
+    OpenApiOperation("GET /dicom-web", (_JSON, "application/vnd.sun.wadl+xml")),
+    OpenApiOperation("GET /wado", (DICOM, *_STILL, "image/gif"), _SAVED, _WADO_URI),
+    OpenApiOperation("GET /dicom-web/.*/metadata", _RESULTS, (200, 304)),
+    OpenApiOperation("GET /dicom-web/.*/(rendered|thumbnail)", (*_STILL, "image/gif", MULTIPART), _SAVED, _PICTURE),
+    OpenApiOperation("GET /dicom-web/.*/(frames|bulk)/.*", (MULTIPART, OCTETS, "image/*", "video/*"), _SAVED),
+    OpenApiOperation("GET /dicom-web/.*(studies|series|instances)", _RESULTS, (200, 204), _SEARCH),
+    OpenApiOperation("GET /dicom-web/studies/.*", (MULTIPART, DICOM, ZIP), _SAVED),
+    OpenApiOperation("GET .*/file", (DICOM,), _SAVED),
+    OpenApiOperation("GET .*/(preview|rendered|image-u?int[0-9]+)", (*_STILL, _PAM), (200, 304), _ORTHANC_PICTURE),
+    OpenApiOperation("GET .*/numpy", (OCTETS,), (200, 304), {"compress": _FLAG, "rescale": _FLAG}),
+    OpenApiOperation("GET .*/raw(.gz)?", (OCTETS, "application/gzip", "image/*", "video/*"), _SAVED),
+    OpenApiOperation("GET .*/pdf", ("application/pdf",), _SAVED),
+    OpenApiOperation("GET .*/(matlab|protected)|GET /tools/now.*|GET /queries/.*/(level|modality)", (_TEXT,)),
+    OpenApiOperation("GET .*/(simplified-tags|tags|shared-tags)", parameters={"simplify": _STRING, "short": _STRING}),
+    OpenApiOperation("GET /changes", parameters={**_PAGE, "to": _WHOLE, "last": _STRING, "type": _STRING}),
+    OpenApiOperation("GET /conflicts", parameters={"limit": _WHOLE, "after": _WHOLE}),
+    OpenApiOperation("GET /(patients|studies|series|instances)", parameters={**_PAGE, **_EXPAND}),
+    OpenApiOperation("GET /(patients|studies|series|instances)/.*", parameters=_EXPAND),
+    OpenApiOperation("POST /instances", body=(DICOM, "multipart/form-data", "application/zip")),
+    OpenApiOperation("POST /tools/(lookup|dicom-echo)", body=(_TEXT, _JSON)),
+    OpenApiOperation("(POST|PUT) .*", body=(_JSON,)),
+    OpenApiOperation(".*"),
 )
 
 
@@ -126,7 +126,7 @@ def _describe(path: str, method: str, operation: dict[str, Any]) -> None:
         operation["requestBody"] = {"content": content}
 
 
-def _responses(row: Operation, path: str) -> dict[str, Any]:
+def _responses(row: OpenApiOperation, path: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for status in row.statuses:
         found[str(status)] = {"description": _MEANINGS[status]}

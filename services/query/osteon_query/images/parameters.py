@@ -79,7 +79,7 @@ def refuse_annotation(given: QueryParams) -> None:
     raise BadParameter("annotation: texts are not drawn into pictures here; leave it out")
 
 
-def unheard(given: QueryParams) -> str:
+def unsupported_warning(given: QueryParams) -> str:
     """Return what a warning must tell: which valid parameter has no effect (8.3.5.1.5); empty when all have."""
     profile = given.get("iccprofile", "no")
     if profile not in _PROFILES:

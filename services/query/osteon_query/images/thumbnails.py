@@ -9,9 +9,9 @@ from osteon.contracts.imaging import RenderRequested
 from osteon.errors import OsteonError, Unavailable
 from osteon.index.port import ChangeType, Index, Location
 from osteon.logging import get_logger
-from osteon_query.images.answering import JPEG
-from osteon_query.images.asking import Pictures, picture_request
 from osteon_query.images.parameters import Viewport
+from osteon_query.images.picture_response import JPEG
+from osteon_query.images.render_client import RenderClient, picture_request
 from osteon_query.images.representative import of_every_series
 
 SIDE: Final = 256
@@ -44,10 +44,10 @@ def thumbnail_request(
     )
 
 
-class Ahead:
+class ThumbnailPrefetcher:
     """Makes the thumbnails of studies that became stable. Every replica does; what one has made, the next one finds."""
 
-    def __init__(self, index: Index, pictures: Pictures) -> None:
+    def __init__(self, index: Index, pictures: RenderClient) -> None:
         self._index = index
         self._pictures = pictures
 
@@ -57,7 +57,7 @@ class Ahead:
         if last and not await self._index.stability.followed(FOLLOWER):
             await self._index.stability.follow(FOLLOWER, last.seq)
 
-    async def follow_for_ever(self) -> None:
+    async def run_forever(self) -> None:
         """Look every few seconds."""
         while True:
             await asyncio.sleep(_PAUSE * random.uniform(0.75, 1.25))  # noqa: S311 - no secret

@@ -11,12 +11,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from osteon.index.port import Change, ChangePage, ChangeType, Index
-from osteon_query.dicomweb.parameters import number
-from osteon_query.http.context import DoorOf
+from osteon_query.app_state import AppStateDep
 from osteon_query.http.errors import BadParameter
-from osteon_query.orthanc.kinds import BY_LEVEL
-from osteon_query.orthanc.resources import json_response
-from osteon_query.orthanc.shapes import timestamp
+from osteon_query.http.json_response import json_response
+from osteon_query.http.request_values import number
+from osteon_query.orthanc.resource_json import timestamp
+from osteon_query.orthanc.resource_types import BY_LEVEL
 
 router = APIRouter(tags=["Changes"])
 
@@ -33,11 +33,11 @@ _NEVER: Final = frozenset(
 
 
 @router.get("/changes")
-async def changes(request: Request, door: DoorOf) -> Response:
+async def changes(request: Request, state: AppStateDep) -> Response:
     """Send a part of the change log."""
     given = request.query_params
     if "last" in given:
-        newest = await door.index.last_change()
+        newest = await state.index.last_change()
         page = ChangePage([newest] if newest else [], done=True, last=newest.seq if newest else 0)
         return json_response(_object(page))
     since = number("since", given.get("since", "0"))
@@ -47,8 +47,8 @@ async def changes(request: Request, door: DoorOf) -> Response:
     if not types:
         return json_response(_object(ChangePage([], done=True, last=since)))
     if to is not None and "since" not in given:
-        return json_response(_object(await _newest(door.index, to, limit, types)))
-    return json_response(_object(await door.index.changes(since=since, to=to, limit=limit, types=types)))
+        return json_response(_object(await _newest(state.index, to, limit, types)))
+    return json_response(_object(await state.index.changes(since=since, to=to, limit=limit, types=types)))
 
 
 def _types(text: str) -> tuple[ChangeType, ...]:

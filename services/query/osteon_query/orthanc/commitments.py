@@ -14,10 +14,11 @@ from osteon.commitment.port import Commitment, Failure, Item, Reason
 from osteon.index.port import Scope
 from osteon.jobs.port import Job, JobState
 from osteon.remotes.forms import whole_of
+from osteon_query.app_state import AppState, AppStateDep
 from osteon_query.http.bodies import json_object
-from osteon_query.http.context import Door, DoorOf, resource_id
 from osteon_query.http.errors import BadParameter, JobFailed, NotSupported
-from osteon_query.orthanc.resources import json_response
+from osteon_query.http.json_response import json_response
+from osteon_query.http.request_values import resource_id
 
 router = APIRouter(tags=["Storage commitment"])
 
@@ -30,26 +31,26 @@ _NAMES: Final = {reason.value: reason.name.replace("_", " ").capitalize() for re
 
 
 @router.post("/modalities/{id}/storage-commitment")
-async def request(request: Request, door: DoorOf, id: str) -> Response:
+async def request(request: Request, state: AppStateDep, id: str) -> Response:
     """Ask a modality to commit `DicomInstances` and the instances of `Resources`; the report is at `Path`."""
-    modality = await door.index.remotes.modality(id)
+    modality = await state.index.remotes.modality(id)
     body = await json_object(request)
     timeout = whole_of(body, "Timeout", 0, _MAX_TIMEOUT)
-    items = [*_named(body), *await _stored(door, body)]
+    items = [*_named(body), *await _stored(state, body)]
     if not 0 < len(items) <= _MAX_INSTANCES:
         raise BadParameter(f"DicomInstances, Resources: expected 1 to {_MAX_INSTANCES} instances, got {len(items)}")
     commitment, job = await ask(
-        door.index.commitments, door.index.jobs, modality, items, aet=door.settings.aet, timeout=timeout
+        state.index.commitments, state.index.jobs, modality, items, aet=state.settings.aet, timeout=timeout
     )
-    await _accepted(request, door, job, timeout or WAIT)
+    await _accepted(request, state, job, timeout or WAIT)
     uid = commitment.transaction_uid
     return json_response({"ID": uid, "Path": f"/storage-commitment/{uid}"})
 
 
 @router.get("/storage-commitment/{uid}")
-async def report(door: DoorOf, uid: str) -> Response:
+async def report(state: AppStateDep, uid: str) -> Response:
     """Say what has been committed."""
-    commitment = await door.index.commitments.asked(uid)
+    commitment = await state.index.commitments.asked(uid)
     failures = [_failure(failure) for failure in commitment.failures or ()]
     return json_response(
         {
@@ -62,9 +63,9 @@ async def report(door: DoorOf, uid: str) -> Response:
 
 
 @router.post("/storage-commitment/{uid}/remove")
-async def remove(door: DoorOf, uid: str) -> Response:
+async def remove(state: AppStateDep, uid: str) -> Response:
     """Refuse: instances can not be deleted."""
-    await door.index.commitments.asked(uid)
+    await state.index.commitments.asked(uid)
     raise NotSupported("instances can not be deleted from this archive, so committed ones can not be removed")
 
 
@@ -102,21 +103,21 @@ def _is_uid(text: str) -> bool:
     return 0 < len(text) <= 64 and text.isascii() and text.replace(".", "").isdigit()
 
 
-async def _stored(door: Door, body: Mapping[str, Any]) -> list[Item]:
+async def _stored(state: AppState, body: Mapping[str, Any]) -> list[Item]:
     """Return the instances of `Resources`; raises `ResourceNotFound`."""
     given = body.get("Resources", [])
     if not isinstance(given, list) or not all(isinstance(each, str) for each in given):
         raise BadParameter("Resources: expected an array of identifiers")
     items: list[Item] = []
     for each in given:
-        async for found in door.index.locate(Scope(public_id=resource_id(each))):
+        async for found in state.index.locate(Scope(public_id=resource_id(each))):
             items.append(Item(found.identity.sop_class_uid, found.identity.sop_uid))
             if len(items) > _MAX_INSTANCES:
                 return items
     return items
 
 
-async def _accepted(request: Request, door: Door, job: Job, seconds: float) -> None:
+async def _accepted(request: Request, state: AppState, job: Job, seconds: float) -> None:
     """Wait a while for the job to end; raises `JobFailed`. A modality that is down is asked again later."""
     until = time.monotonic() + seconds
     while job.state is not JobState.SUCCESS and time.monotonic() < until and not await request.is_disconnected():
@@ -125,4 +126,4 @@ async def _accepted(request: Request, door: Door, job: Job, seconds: float) -> N
         if job.state is JobState.RETRY:
             return
         await asyncio.sleep(_LOOK)
-        job = await door.index.jobs.get(job.id)
+        job = await state.index.jobs.get(job.id)

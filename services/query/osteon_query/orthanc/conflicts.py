@@ -12,14 +12,14 @@ from osteon.contracts.conflicts import Keep
 from osteon.dicom.keys import keyword_of
 from osteon.index.port import Conflict, Version
 from osteon.spool.sidecar import SidecarLine
-from osteon_query.dicomweb.parameters import number
-from osteon_query.dicomweb.sending import send_file
+from osteon_query.app_state import AppState, AppStateDep
 from osteon_query.http.bodies import json_object
-from osteon_query.http.context import Door, DoorOf, correlation_id, uid_of
 from osteon_query.http.errors import BadParameter, UnknownResource
-from osteon_query.orthanc.resources import json_response
-from osteon_query.orthanc.shapes import timestamp
-from osteon_query.orthanc.tag_formats import spelled
+from osteon_query.http.json_response import json_response
+from osteon_query.http.request_values import correlation_id, number, uid_of
+from osteon_query.orthanc.resource_json import timestamp
+from osteon_query.orthanc.tag_formats import format_tag
+from osteon_query.packs.file_response import send_file
 from osteon_query.packs.sidecars import parse_header
 
 router = APIRouter(prefix="/conflicts", tags=["Conflicts"])
@@ -30,42 +30,42 @@ _BULK: Final = "BulkDataLength"
 
 
 @router.get("")
-async def conflicts(request: Request, door: DoorOf) -> Response:
+async def conflicts(request: Request, state: AppStateDep) -> Response:
     """List conflicts, oldest first.
 
     Query: `after` is the last `Id` seen, `limit` at most 1000; `study` a Study Instance UID of either version; `state`
     `open` (the default), `resolved` or `all`.
     """
     query = request.query_params
-    state = query.get("state", "open")
-    if state not in _STATES:
-        raise BadParameter(f"state: expected one of {', '.join(_STATES)}, got {state[:80]!r}")
+    chosen = query.get("state", "open")
+    if chosen not in _STATES:
+        raise BadParameter(f"state: expected one of {', '.join(_STATES)}, got {chosen[:80]!r}")
     study = query.get("study")
-    found = await door.index.conflicts(
+    found = await state.index.conflicts(
         after=number("after", query.get("after", "0")),
         limit=min(number("limit", query.get("limit", "100")), _LIMIT),
         study_uid=None if study is None else uid_of("study", study),
-        resolved=_STATES[state],
+        resolved=_STATES[chosen],
     )
     return json_response([_conflict(each) for each in found])
 
 
 @router.get("/{id}")
-async def conflict(door: DoorOf, id: str) -> Response:
+async def conflict(state: AppStateDep, id: str) -> Response:
     """Describe a conflict, with the elements in which its versions differ."""
-    return json_response(await _details(door, await _get(door, id)))
+    return json_response(await _details(state, await _get(state, id)))
 
 
 @router.get("/{id}/{version}/file")
-async def file(request: Request, door: DoorOf, id: str, version: Keep) -> Response:
+async def file(request: Request, state: AppStateDep, id: str, version: Keep) -> Response:
     """Send the DICOM file of the `first` or the `second` version as it came; Range is honoured."""
-    found = await _get(door, id)
+    found = await _get(state, id)
     where = (found.first if version is Keep.FIRST else found.second).location
-    return await send_file(request, door.objects, where, way="file", filename=f"{where.public_id}-{version}.dcm")
+    return await send_file(request, state.objects, where, purpose="file", filename=f"{where.public_id}-{version}.dcm")
 
 
 @router.post("/{id}/resolve")
-async def decide(request: Request, door: DoorOf, id: str) -> Response:
+async def decide(request: Request, state: AppStateDep, id: str) -> Response:
     """Serve one version, `{"keep": "first"}` or `{"keep": "second"}`, and keep the other aside. May be repeated."""
     body = await json_object(request)
     try:
@@ -73,13 +73,13 @@ async def decide(request: Request, door: DoorOf, id: str) -> Response:
     except ValueError:
         raise BadParameter(f'keep: expected "first" or "second", got {str(body.get("keep"))[:80]!r}') from None
     resolved = await resolve(
-        _number(id), keep, objects=door.objects, index=door.index, correlation_id=correlation_id(request)
+        _number(id), keep, objects=state.objects, index=state.index, correlation_id=correlation_id(request)
     )
     return json_response(_conflict(resolved))
 
 
-async def _get(door: Door, id: str) -> Conflict:
-    return await door.index.conflict(_number(id))
+async def _get(state: AppState, id: str) -> Conflict:
+    return await state.index.conflict(_number(id))
 
 
 def _number(id: str) -> int:
@@ -88,8 +88,8 @@ def _number(id: str) -> int:
     return int(id)
 
 
-async def _details(door: Door, found: Conflict) -> dict[str, Any]:
-    lines = await door.sidecars.lines_if_readable([found.first.location, found.second.location])
+async def _details(state: AppState, found: Conflict) -> dict[str, Any]:
+    lines = await state.sidecars.lines_if_readable([found.first.location, found.second.location])
     first, second = lines
     differing = None if first is None or second is None else _differences(first, second)
     return {**_conflict(found), "DifferentTags": differing}
@@ -132,7 +132,7 @@ def _differences(first: SidecarLine, second: SidecarLine) -> list[dict[str, Any]
     """Compare two headers; of values that are not in the header (pixel data) only the lengths."""
     one, other = _elements(first), _elements(second)
     return [
-        {"Tag": spelled(tag), "Keyword": keyword_of(tag), "First": one.get(tag), "Second": other.get(tag)}
+        {"Tag": format_tag(tag), "Keyword": keyword_of(tag), "First": one.get(tag), "Second": other.get(tag)}
         for tag in sorted(one.keys() | other.keys())
         if one.get(tag) != other.get(tag)
     ]

@@ -13,17 +13,16 @@ from osteon.dicom.keys import attribute_path
 from osteon.dicom.matching import condition
 from osteon.dicom.query import Condition, Order, Search
 from osteon.index.port import Match
+from osteon_query.app_state import AppState, AppStateDep
 from osteon_query.http.bodies import json_object, small_body
-from osteon_query.http.context import Door, DoorOf
 from osteon_query.http.errors import BadBody, BadParameter
-from osteon_query.http.streaming import streamed
-from osteon_query.orthanc.expanding import View, json_array, json_list, requested_tags
-from osteon_query.orthanc.kinds import BY_LEVEL, kind_named
-from osteon_query.orthanc.resources import JSON, json_response
-from osteon_query.orthanc.tag_formats import Form
-from osteon_query.search.by_header import check_candidates, pages_by_header
-from osteon_query.search.conditions import is_matchable, spelled
-from osteon_query.search.header_keys import HeaderKeys
+from osteon_query.http.json_response import JSON, json_response
+from osteon_query.http.streaming import stream_response
+from osteon_query.orthanc.resource_lists import View, json_array, json_list, requested_tags
+from osteon_query.orthanc.resource_types import BY_LEVEL, resource_type_named
+from osteon_query.orthanc.tag_formats import TagFormat
+from osteon_query.search.conditions import format_paths, is_matchable
+from osteon_query.search.header_matching import HeaderKeys, check_candidates, pages_by_header
 
 router = APIRouter(prefix="/tools", tags=["Tools"])
 
@@ -44,51 +43,51 @@ class _Find:
 
 
 @router.post("/find")
-async def find(request: Request, door: DoorOf) -> Response:
+async def find(request: Request, state: AppStateDep) -> Response:
     """Search by attributes."""
     wanted = _parse(await json_object(request))
     if wanted.nothing:
         return json_response([])
     if wanted.by_header:
-        source = json_array(door, await _by_header(door, wanted, wanted.total), wanted.view)
+        source = json_array(state, await _by_header(state, wanted, wanted.total), wanted.view)
     else:
-        source = json_list(door, wanted.search, wanted.view, total=wanted.total)
-    return await streamed(request, source, {"Content-Type": JSON})
+        source = json_list(state, wanted.search, wanted.view, total=wanted.total)
+    return await stream_response(request, source, {"Content-Type": JSON})
 
 
 @router.post("/count-resources")
-async def count(request: Request, door: DoorOf) -> Response:
+async def count(request: Request, state: AppStateDep) -> Response:
     """Count what a find would match."""
     wanted = _parse(await json_object(request))
-    return json_response({"Count": 0 if wanted.nothing else await _count(door, wanted)})
+    return json_response({"Count": 0 if wanted.nothing else await _count(state, wanted)})
 
 
-async def _count(door: Door, wanted: _Find) -> int:
+async def _count(state: AppState, wanted: _Find) -> int:
     if not wanted.by_header:
-        return await door.index.count(wanted.search)
-    return sum([len(matches) async for matches in await _by_header(door, wanted, None)])
+        return await state.index.count(wanted.search)
+    return sum([len(matches) async for matches in await _by_header(state, wanted, None)])
 
 
-async def _by_header(door: Door, wanted: _Find, total: int | None) -> AsyncGenerator[Sequence[Match], None]:
-    names = f"Query: {spelled(condition.path for condition in wanted.by_header)}"
-    await check_candidates(door.index, wanted.search, names, BadParameter)
+async def _by_header(state: AppState, wanted: _Find, total: int | None) -> AsyncGenerator[Sequence[Match], None]:
+    names = f"Query: {format_paths(condition.path for condition in wanted.by_header)}"
+    await check_candidates(state.index, wanted.search, names, BadParameter)
     keys = HeaderKeys(wanted.by_header, case_sensitive=wanted.search.case_sensitive)
-    return pages_by_header(door.index, door.sidecars, wanted.search, keys, total=total)
+    return pages_by_header(state.index, state.sidecars, wanted.search, keys, total=total)
 
 
 @router.post("/lookup")
-async def lookup(request: Request, door: DoorOf) -> Response:
+async def lookup(request: Request, state: AppStateDep) -> Response:
     """Find a Patient ID, Accession Number or UID, which is the whole body."""
     body = (await small_body(request)).decode("utf-8", "replace").strip()
     if not body or len(body) > _MAX_IDENTIFIER:
         raise BadBody(f"the body must be one identifier of 1 to {_MAX_IDENTIFIER} characters")
-    found = await door.index.lookup(body)
+    found = await state.index.lookup(body)
     kinds = [(BY_LEVEL[level], public_id) for level, public_id in found]
     return json_response([{"ID": id, "Path": kind.path(id), "Type": kind.type} for kind, id in kinds])
 
 
 def _parse(body: Mapping[str, Any]) -> _Find:
-    kind = kind_named(body.get("Level"))
+    kind = resource_type_named(body.get("Level"))
     parents = [_text(body, name) for name in _PARENTS if name in body]
     if len(parents) > 1:
         raise BadParameter(f"{', '.join(_PARENTS)}: give one at most")
@@ -101,14 +100,14 @@ def _parse(body: Mapping[str, Any]) -> _Find:
         order=tuple(_order(entry) for entry in _list(body, "OrderBy")),
         offset=_number(body, "Since"),
     )
-    form = Form.FULL if _flag(body, "Full") else Form.SHORT if _flag(body, "Short") else Form.SIMPLIFIED
+    form = TagFormat.FULL if _flag(body, "Full") else TagFormat.SHORT if _flag(body, "Short") else TagFormat.SIMPLIFIED
     view = View(_flag(body, "Expand"), requested_tags(map(str, _list(body, "RequestedTags"))), form)
     if _object(body, "MetadataQuery"):
         raise BadParameter("MetadataQuery: resources have no metadata to search by")
     labelled = bool(_list(body, "Labels")) and body.get("LabelsConstraint", "All") != "None"
     rest = tuple(c for c in conditions if not is_matchable(kind.level, c.path))
     if unknown := [c.path for c in rest if c.path[0] in _COMPUTED]:
-        raise BadParameter(f"Query: {spelled(unknown)} can not be searched by at level {kind.type}")
+        raise BadParameter(f"Query: {format_paths(unknown)} can not be searched by at level {kind.type}")
     return _Find(search, view, _number(body, "Limit") or None, labelled, rest)
 
 

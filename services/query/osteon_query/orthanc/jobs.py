@@ -9,51 +9,51 @@ from starlette.responses import Response
 
 from osteon.jobs.codes import description_of
 from osteon.jobs.port import Job, JobState, Wish
-from osteon_query.http.context import DoorOf
+from osteon_query.app_state import AppStateDep
 from osteon_query.http.errors import UnknownResource
-from osteon_query.orthanc.expanding import asks_to_expand
-from osteon_query.orthanc.resources import json_response
+from osteon_query.http.json_response import json_response
+from osteon_query.orthanc.resource_lists import asks_to_expand
 
 router = APIRouter(tags=["Jobs"])
 
 
 @router.get("/jobs")
-async def jobs(request: Request, door: DoorOf) -> Response:
+async def jobs(request: Request, state: AppStateDep) -> Response:
     """List jobs, the newest first: identifiers, or all there is to know with `expand`."""
-    found = await door.index.jobs.list()
-    return json_response([shape(job) if asks_to_expand(request) else job.id for job in found])
+    found = await state.index.jobs.list()
+    return json_response([job_json(job) if asks_to_expand(request) else job.id for job in found])
 
 
 @router.get("/jobs/{id}")
-async def job(door: DoorOf, id: str) -> Response:
+async def job(state: AppStateDep, id: str) -> Response:
     """Describe a job."""
-    return json_response(shape(await door.index.jobs.get(id)))
+    return json_response(job_json(await state.index.jobs.get(id)))
 
 
 @router.delete("/jobs/{id}")
-async def delete(door: DoorOf, id: str) -> Response:
+async def delete(state: AppStateDep, id: str) -> Response:
     """Forget a job that is over."""
-    await door.index.jobs.delete(id)
+    await state.index.jobs.delete(id)
     return json_response({})
 
 
 @router.post("/jobs/{id}/{wish}")
-async def act(door: DoorOf, id: str, wish: str) -> Response:
+async def act(state: AppStateDep, id: str, wish: str) -> Response:
     """Cancel, pause, resume or resubmit a job."""
     if wish not in set(Wish):
         raise UnknownResource(f"/jobs/{{id}}/{wish[:40]}: expected one of {', '.join(Wish)}")
-    await door.index.jobs.wish(id, Wish(wish))
+    await state.index.jobs.wish(id, Wish(wish))
     return json_response({})
 
 
 @router.get("/jobs/{id}/{output}")
-async def output(door: DoorOf, id: str, output: str) -> Response:
+async def output(state: AppStateDep, id: str, output: str) -> Response:
     """Refuse: no job here has a file to offer."""
-    found = await door.index.jobs.get(id)
+    found = await state.index.jobs.get(id)
     raise UnknownResource(f"a job of the type {found.type} has no output {output[:40]!r}")
 
 
-def shape(job: Job) -> dict[str, Any]:
+def job_json(job: Job) -> dict[str, Any]:
     """Return a job in Orthanc's words."""
     now = datetime.now(UTC)
     shown: dict[str, Any] = {

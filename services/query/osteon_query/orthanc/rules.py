@@ -13,12 +13,13 @@ from osteon.rules.errors import BadRule
 from osteon.rules.forms import parsed, rule_from, rule_object, stored_rule
 from osteon.rules.port import Rule
 from osteon.rules.trial import MAX_SHOWN, Pack, Shipment, shipments, try_study
+from osteon_query.app_state import AppState, AppStateDep
 from osteon_query.http.bodies import json_body, json_object
-from osteon_query.http.context import Door, DoorOf, resource_id
-from osteon_query.http.errors import BadParameter, Unreadable
+from osteon_query.http.errors import BadParameter, StoredDataUnreadable
+from osteon_query.http.json_response import json_response
+from osteon_query.http.request_values import resource_id
 from osteon_query.orthanc.destinations import failed_jobs, failure_object, replay_all
-from osteon_query.orthanc.expanding import asks_to_expand
-from osteon_query.orthanc.resources import json_response
+from osteon_query.orthanc.resource_lists import asks_to_expand
 
 router = APIRouter(tags=["Routing"])
 
@@ -26,80 +27,80 @@ _SHOWN_RESOURCES: Final = 100
 
 
 @router.get("/rules")
-async def rules(request: Request, door: DoorOf) -> Response:
+async def rules(request: Request, state: AppStateDep) -> Response:
     """List the names of rules, or all of them by name with `expand`."""
-    found = await door.index.rules.all()
+    found = await state.index.rules.all()
     if asks_to_expand(request):
         return json_response({rule.name: rule_object(rule) for rule in found})
     return json_response([rule.name for rule in found])
 
 
 @router.post("/rules/dry-run")
-async def dry_run(request: Request, door: DoorOf) -> Response:
+async def dry_run(request: Request, state: AppStateDep) -> Response:
     """Tell what rules would do: `{"Study": id}`, and `Rules` by name to try these instead of those that are kept."""
     body = await json_object(request)
     given = body.get("Rules")
     if given is None:
-        tried = [parsed(rule) for rule in await door.index.rules.all()]
+        tried = [parsed(rule) for rule in await state.index.rules.all()]
     elif isinstance(given, dict):
         tried = [_given(str(name), rule) for name, rule in given.items()]
     else:
         raise BadParameter("Rules: expected an object of rules by their names")
-    return json_response(await _dry_run(door, body, tried))
+    return json_response(await _dry_run(state, body, tried))
 
 
 @router.get("/rules/{name}")
-async def rule(door: DoorOf, name: str) -> Response:
+async def rule(state: AppStateDep, name: str) -> Response:
     """Describe a rule."""
-    return json_response(rule_object(await door.index.rules.get(name)))
+    return json_response(rule_object(await state.index.rules.get(name)))
 
 
 @router.put("/rules/{name}")
-async def put(request: Request, door: DoorOf, name: str) -> Response:
+async def put(request: Request, state: AppStateDep, name: str) -> Response:
     """Add or replace a rule. Holds everywhere, for what is indexed from now on."""
-    await door.index.rules.put(stored_rule(name, await json_body(request)))
+    await state.index.rules.put(stored_rule(name, await json_body(request)))
     return json_response({})
 
 
 @router.delete("/rules/{name}")
-async def delete(door: DoorOf, name: str) -> Response:
+async def delete(state: AppStateDep, name: str) -> Response:
     """Remove a rule; the jobs that it made stay."""
-    await door.index.rules.delete(name)
+    await state.index.rules.delete(name)
     return json_response({})
 
 
 @router.post("/rules/{name}/enable")
-async def enable(door: DoorOf, name: str) -> Response:
+async def enable(state: AppStateDep, name: str) -> Response:
     """Let a rule be tried."""
-    await door.index.rules.enable(name, True)
+    await state.index.rules.enable(name, True)
     return json_response({})
 
 
 @router.post("/rules/{name}/disable")
-async def disable(door: DoorOf, name: str) -> Response:
+async def disable(state: AppStateDep, name: str) -> Response:
     """Let a rule not be tried any more."""
-    await door.index.rules.enable(name, False)
+    await state.index.rules.enable(name, False)
     return json_response({})
 
 
 @router.post("/rules/{name}/dry-run")
-async def dry_run_one(request: Request, door: DoorOf, name: str) -> Response:
+async def dry_run_one(request: Request, state: AppStateDep, name: str) -> Response:
     """Tell what a rule would do: `{"Study": id}`."""
-    found = parsed(await door.index.rules.get(name))
-    return json_response(await _dry_run(door, await json_object(request), [found]))
+    found = parsed(await state.index.rules.get(name))
+    return json_response(await _dry_run(state, await json_object(request), [found]))
 
 
 @router.get("/rules/{name}/failed")
-async def failed(door: DoorOf, name: str) -> Response:
+async def failed(state: AppStateDep, name: str) -> Response:
     """List the jobs of a rule that have failed for good, the newest first; also of one that was deleted."""
-    found = await failed_jobs(door, lambda job: job.params.get("rule") == name)
+    found = await failed_jobs(state, lambda job: job.params.get("rule") == name)
     return json_response([failure_object(job) for job in found])
 
 
 @router.post("/rules/{name}/replay")
-async def replay(door: DoorOf, name: str) -> Response:
+async def replay(state: AppStateDep, name: str) -> Response:
     """Submit the jobs of a rule again that have failed for good."""
-    return json_response(await replay_all(door, lambda job: job.params.get("rule") == name))
+    return json_response(await replay_all(state, lambda job: job.params.get("rule") == name))
 
 
 def _given(name: str, body: object) -> Rule:
@@ -109,20 +110,20 @@ def _given(name: str, body: object) -> Rule:
         raise BadParameter(f"Rules: {name[:80]}: {error}") from None
 
 
-async def _dry_run(door: Door, body: Mapping[str, Any], tried: Sequence[Rule]) -> dict[str, Any]:
+async def _dry_run(state: AppState, body: Mapping[str, Any], tried: Sequence[Rule]) -> dict[str, Any]:
     study = body.get("Study")
     if not isinstance(study, str):
         raise BadParameter("Study: expected the identifier of a study")
     study = resource_id(study)
-    await door.index.get(Level.STUDY, study)
+    await state.index.get(Level.STUDY, study)
     try:
-        packs = await try_study(study, tried, door.index, door.objects, show=MAX_SHOWN)
+        packs = await try_study(study, tried, state.index, state.objects, show=MAX_SHOWN)
     except ObjectNotFound as error:
-        raise Unreadable(f"the study can not be read: {error}") from None
+        raise StoredDataUnreadable(f"the study can not be read: {error}") from None
     return {
         "Study": study,
         "Instances": sum(len(pack.instances) for pack in packs),
-        "Rules": [_told(rule, packs, await shipments(rule, packs, door.index, study=study)) for rule in tried],
+        "Rules": [_told(rule, packs, await shipments(rule, packs, state.index, study=study)) for rule in tried],
     }
 
 

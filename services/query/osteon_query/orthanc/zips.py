@@ -40,7 +40,7 @@ class _File(io.FileIO):
         return data
 
 
-class Zip:
+class ZipArchive:
     """An archive whose entries may give `limit` bytes altogether."""
 
     def __init__(self, file: BinaryIO, archive: zipfile.ZipFile, limit: int) -> None:
@@ -50,7 +50,7 @@ class Zip:
         self._left = limit
 
     @classmethod
-    def open(cls, path: Path, limit: int) -> "Zip":
+    def open(cls, path: Path, limit: int) -> "ZipArchive":
         """Open an archive; raises `BadBody`, and `TooLarge` for one with too long a directory."""
         file = _File(path)
         try:

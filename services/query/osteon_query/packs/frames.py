@@ -2,7 +2,7 @@
 
 import sys
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Final
@@ -25,8 +25,9 @@ from osteon.dicom.uids import TRANSFER_SYNTAXES
 from osteon.errors import Invalid
 from osteon.index.port import Location
 from osteon.objects.port import Bytes, ObjectNotFound, Objects
-from osteon_query.http.errors import UnknownResource, Unreadable
-from osteon_query.packs.retrieval import Begins, read_pieces
+from osteon_query.http.errors import StoredDataUnreadable, UnknownResource
+from osteon_query.packs.items import ItemStart, ItemStream
+from osteon_query.packs.range_reader import StoredRange, read_ranges
 
 _ITEM: Final = b"\xfe\xff\x00\xe0"
 HEAD: Final = 8
@@ -60,7 +61,7 @@ class FrameAt:
 
 
 class StoredFrames:
-    """The frames of an instance; raises `Unreadable` when they can not be told from each other.
+    """The frames of an instance; raises `StoredDataUnreadable` when they can not be told from each other.
 
     `start`: offset of the data set in the object `key`.
     """
@@ -72,11 +73,14 @@ class StoredFrames:
         self._pixels = pixels
         self._layout = layout
         if pixels.encapsulated and not pixels.frames:
-            raise Unreadable("the fragments of the pixel data can not be assigned to frames")
+            raise StoredDataUnreadable("the fragments of the pixel data can not be assigned to frames")
         self.count = len(pixels.frames) if layout is None else layout.frames
 
     def at(self, number: int) -> FrameAt:
-        """Return where frame `number` (from 1) is; raises `UnknownResource`, and `Unreadable` beyond the pixel data."""
+        """Return where frame `number` (from 1) is.
+
+        Raises `UnknownResource`, and `StoredDataUnreadable` beyond the pixel data.
+        """
         if not 1 <= number <= self.count:
             raise UnknownResource(f"there is no frame {number}: the instance has {self.count}, counted from 1")
         if self._layout is None:
@@ -86,7 +90,9 @@ class StoredFrames:
         first = (number - 1) * bits
         offset, stop = first // _BYTE, (first + bits + 7) // _BYTE
         if stop > self._pixels.length:
-            raise Unreadable(f"the pixel data ends after {self._pixels.length} bytes, before the end of frame {number}")
+            raise StoredDataUnreadable(
+                f"the pixel data ends after {self._pixels.length} bytes, before the end of frame {number}"
+            )
         return FrameAt(self._key, self._start + offset, stop - offset, skip=first % _BYTE, bits=bits)
 
 
@@ -114,7 +120,7 @@ def _layout(sha256: bytes, json: bytes) -> Geometry:
     try:
         layout = layout_of(orjson.loads(json))
     except PixelError as error:
-        raise Unreadable(f"the frames can not be told from each other: {error}") from None
+        raise StoredDataUnreadable(f"the frames can not be told from each other: {error}") from None
     _layouts[sha256] = layout
     if len(_layouts) > _REMEMBERED:
         _layouts.popitem(last=False)
@@ -130,26 +136,27 @@ def layout_of(header: Mapping[str, Any]) -> Geometry:
     return Geometry.from_values(values)
 
 
-async def read_frames(
-    objects: Objects, frames: Iterable[FrameAt], *, way: str
-) -> AsyncGenerator[Begins[FrameAt] | Bytes, None]:
-    """Yield each frame, then its bytes without item heads, neighbours in one request; raises `Unreadable`."""
+async def read_frames(objects: Objects, frames: Sequence[FrameAt], starts: Sequence[ItemStart]) -> ItemStream:
+    """Yield the start of each frame, then its bytes without item heads, neighbours in one request.
 
-    async def each() -> AsyncGenerator[FrameAt, None]:
-        for frame in frames:
-            yield frame
+    Raises `StoredDataUnreadable`.
+    """
 
-    content = _Content(FrameAt("", 0, 0))
-    async with aclosing(read_pieces(objects, each(), way=way)) as items:
+    async def ranges() -> AsyncGenerator[StoredRange, None]:
+        for frame, start in zip(frames, starts, strict=True):
+            yield StoredRange(frame.key, frame.offset, frame.length, start)
+
+    waiting, content = iter(frames), _FrameContent(FrameAt("", 0, 0))
+    async with aclosing(read_ranges(objects, ranges())) as items:
         async for item in items:
-            if isinstance(item, Begins):
-                content.end()
-                content = _Content(item.piece)
+            if isinstance(item, ItemStart):
+                content.finish()
+                content = _FrameContent(next(waiting))
                 yield item
                 continue
-            for piece in content.feed(item):
+            for piece in content.extract(item):
                 yield piece
-    content.end()
+    content.finish()
 
 
 async def whole_range(objects: Objects, frame: FrameAt) -> tuple[int, int] | None:
@@ -164,20 +171,20 @@ async def whole_range(objects: Objects, frame: FrameAt) -> tuple[int, int] | Non
     try:
         head = await objects.get_range(frame.key, frame.offset, HEAD)
     except (ObjectNotFound, Invalid) as error:
-        raise Unreadable(f"the index names {frame.key}, the object store: {error}") from None
+        raise StoredDataUnreadable(f"the index names {frame.key}, the object store: {error}") from None
     only = fragment_length(head) + HEAD == frame.length
     return (frame.offset + HEAD, frame.length - HEAD) if only else None
 
 
 def cut(data: memoryview, frame: FrameAt) -> bytes:
-    """Return a frame out of the bytes of the whole object; raises `Unreadable`."""
-    content = _Content(frame)
-    pieces = content.feed(data[frame.offset : frame.offset + frame.length])
-    content.end()
+    """Return a frame out of the bytes of the whole object; raises `StoredDataUnreadable`."""
+    content = _FrameContent(frame)
+    pieces = content.extract(data[frame.offset : frame.offset + frame.length])
+    content.finish()
     return b"".join(pieces)
 
 
-class _Content:
+class _FrameContent:
     """What a frame is, out of the bytes between its first and its last."""
 
     def __init__(self, frame: FrameAt) -> None:
@@ -187,7 +194,7 @@ class _Content:
         self._bits = bytearray()
         self._left = frame.length
 
-    def feed(self, chunk: Bytes) -> list[Bytes]:
+    def extract(self, chunk: Bytes) -> list[Bytes]:
         """Take the next bytes and return those of the frame among them."""
         self._left -= len(chunk)
         if self._frame.bits % _BYTE or self._frame.skip:
@@ -195,10 +202,10 @@ class _Content:
             return [_shifted(self._bits, self._frame)] if not self._left else []
         return self._without_heads(memoryview(chunk)) if self._frame.fragments else [chunk]
 
-    def end(self) -> None:
+    def finish(self) -> None:
         """Check that the fragments end where the frame does."""
         if self._left or self._fragment or self._head:
-            raise Unreadable("the fragments of a frame are not where the sidecar says")
+            raise StoredDataUnreadable("the fragments of a frame are not where the sidecar says")
 
     def _without_heads(self, chunk: memoryview) -> list[Bytes]:
         pieces: list[Bytes] = []
@@ -215,9 +222,9 @@ class _Content:
 
 
 def fragment_length(head: bytes) -> int:
-    """Return the length in an item's head; raises `Unreadable` when it is none."""
+    """Return the length in an item's head; raises `StoredDataUnreadable` when it is none."""
     if head[:4] != _ITEM:
-        raise Unreadable("a fragment of the pixel data is not where the sidecar says")
+        raise StoredDataUnreadable("a fragment of the pixel data is not where the sidecar says")
     return int.from_bytes(head[4:HEAD], "little")
 
 
@@ -225,6 +232,8 @@ def _shifted(data: bytearray, frame: FrameAt) -> bytes:
     """Return a frame of single bits, moved to the beginning of a byte, nothing behind it."""
     size = (frame.bits + 7) // _BYTE
     if size > _MOST_BITS:
-        raise Unreadable(f"a frame of {size} bytes of single bits is too long to be moved to the beginning of a byte")
+        raise StoredDataUnreadable(
+            f"a frame of {size} bytes of single bits is too long to be moved to the beginning of a byte"
+        )
     number = int.from_bytes(data, "little") >> frame.skip & ((1 << frame.bits) - 1)
     return number.to_bytes(size, "little")

@@ -6,7 +6,7 @@ is read through instead, a line at a time, for each call that needs it.
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -17,6 +17,7 @@ from osteon.errors import Invalid, NotFound
 from osteon.index.port import Location
 from osteon.objects.port import Objects
 from osteon.spool.sidecar import SidecarLine, decode
+from osteon_query.http.errors import StoredDataUnreadable
 
 _log = structlog.get_logger(__name__)
 
@@ -24,6 +25,7 @@ _LINE_COST: Final = 1_500
 """Bytes of memory that a line takes besides its header, and each frame or bulk value besides its line."""
 _SPAN_COST: Final = 200
 _BATCH_BYTES: Final = 1 << 20
+_BATCH_LOCATIONS: Final = 256
 _LOADS_AT_ONCE: Final = 4
 
 
@@ -151,6 +153,27 @@ class Sidecars:
         while self._cost > self._memory:
             _, dropped = self._cache.popitem(last=False)
             self._cost -= dropped.cost
+
+
+async def read_lines(sidecars: Sidecars, locations: Sequence[Location]) -> list[SidecarLine]:
+    """Return the sidecar lines of instances; one that the store has lost is `StoredDataUnreadable`, not unknown."""
+    try:
+        return await sidecars.lines_of(locations)
+    except NotFound as error:
+        raise StoredDataUnreadable(f"the index names a sidecar that can not be read: {error}") from None
+
+
+async def sidecar_batches(locations: AsyncIterator[Location]) -> AsyncGenerator[list[Location], None]:
+    """Gather neighbours: each batch is of one sidecar."""
+    batch: list[Location] = []
+    async for location in locations:
+        # A sidecar is read once a batch, so a batch never mixes two without need.
+        if batch and (len(batch) >= _BATCH_LOCATIONS or location.sidecar_key != batch[-1].sidecar_key):
+            yield batch
+            batch = []
+        batch.append(location)
+    if batch:
+        yield batch
 
 
 def parse_header(raw: bytes) -> Mapping[str, Any]:

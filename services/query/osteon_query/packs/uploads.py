@@ -29,9 +29,9 @@ from osteon.spool.errors import WrongInstance
 from osteon.spool.ids import new_pack_id
 from osteon.spool.refusal import count_refusal
 from osteon.spool.upload import Part10File, write_pack
-from osteon_query.http.errors import NoRoom, TooLarge
+from osteon_query.http.errors import TooLarge, UploadCapacityExceeded
 from osteon_query.packs.part10 import build_sidecar, examine
-from osteon_query.packs.received import Fate, Received, fate_of
+from osteon_query.packs.upload_result import UploadResult, UploadStatus, upload_status_of
 
 log = get_logger(__name__)
 
@@ -53,7 +53,7 @@ class _Series:
 
     study_uid: str
     series_uid: str
-    files: dict[str, tuple[Path, Received]] = field(default_factory=dict)
+    files: dict[str, tuple[Path, UploadResult]] = field(default_factory=dict)
     size: int = 0
 
 
@@ -87,7 +87,8 @@ class Uploads:
     async def open(self, correlation_id: str, remote_host: str) -> AsyncIterator["Upload"]:
         """Begin an upload; its files are gone at the end.
 
-        Raises `BusUnavailable` and `NoRoom` before anything is read, and `NoRoom` when the disk is full.
+        Raises `BusUnavailable` and `UploadCapacityExceeded` before anything is read, and the latter when the disk is
+        full.
         """
         await self._bus.check()
         await self._turn()
@@ -99,10 +100,10 @@ class Uploads:
         except OSError as error:
             if error.errno not in _FULL:
                 raise
-            raise NoRoom(f"no space left for uploads in {self._folder} (TMPDIR)") from None
+            raise UploadCapacityExceeded(f"no space left for uploads in {self._folder} (TMPDIR)") from None
         finally:
             if upload is None:
-                self.turn_over()
+                self.release_slot()
             else:
                 await upload.close()
                 for pack_id in upload.packs:
@@ -113,9 +114,9 @@ class Uploads:
             async with asyncio.timeout(_TURN):
                 await self._turns.acquire()
         except TimeoutError:
-            raise NoRoom("too many uploads at the same time (OSTEON_UPLOADS)") from None
+            raise UploadCapacityExceeded("too many uploads at the same time (OSTEON_UPLOADS)") from None
 
-    def turn_over(self) -> None:
+    def release_slot(self) -> None:
         """Let the next request begin."""
         self._turns.release()
 
@@ -168,10 +169,10 @@ class Upload:
         self._correlation_id = correlation_id
         self._remote_host = remote_host
         self._open: dict[tuple[str, str], _Series] = {}
-        self.packs: dict[str, dict[str, Received]] = {}
+        self.packs: dict[str, dict[str, UploadResult]] = {}
         self._files = 0
         self._storing: asyncio.Task[None] | None = None
-        self.received: list[Received] = []
+        self.received: list[UploadResult] = []
 
     @property
     def parsing(self) -> asyncio.Lock:
@@ -185,11 +186,11 @@ class Upload:
         self._files += 1
         return self._folder / f"{self._files}.dcm"
 
-    async def add(self, path: Path, *, study_uid: str | None = None) -> Received:
+    async def add(self, path: Path, *, study_uid: str | None = None) -> UploadResult:
         """Take a file over. One that can not be stored is refused by the `fate` of the entry, not by an error."""
         entry = await self._examine(path, study_uid)
         self.received.append(entry)
-        if entry.identity is None or entry.fate is not Fate.PENDING:
+        if entry.identity is None or entry.fate is not UploadStatus.PENDING:
             await asyncio.to_thread(path.unlink)
             return entry
         metrics.RECEIVED_INSTANCES.labels(Origin.HTTP, "").inc()
@@ -200,21 +201,21 @@ class Upload:
     def refuse(self, error: Invalid, identity: Identity | None = None) -> None:
         """Note an instance of which no file can be made."""
         count_refusal(Origin.HTTP, error)
-        self.received.append(Received(fate_of(error), identity, str(error)))
+        self.received.append(UploadResult(upload_status_of(error), identity, str(error)))
 
-    async def _examine(self, path: Path, study_uid: str | None) -> Received:
+    async def _examine(self, path: Path, study_uid: str | None) -> UploadResult:
         try:
             identity, size, unread = await asyncio.to_thread(examine, path)
         except Invalid as error:
             count_refusal(Origin.HTTP, error)
-            return Received(fate_of(error), detail=str(error))
+            return UploadResult(upload_status_of(error), detail=str(error))
         if study_uid is not None and identity.study_uid != study_uid:
             detail = f"Study Instance UID (0020,000D) is {identity.study_uid}, the URL names {study_uid}"
             count_refusal(Origin.HTTP, WrongInstance(detail))
-            return Received(Fate.MISPLACED, identity, detail, size)
-        return Received(Fate.PENDING, identity, unread, size)
+            return UploadResult(UploadStatus.MISPLACED, identity, detail, size)
+        return UploadResult(UploadStatus.PENDING, identity, unread, size)
 
-    async def _gather(self, path: Path, entry: Received, identity: Identity) -> None:
+    async def _gather(self, path: Path, entry: UploadResult, identity: Identity) -> None:
         key = identity.study_uid, identity.series_uid
         series = self._open.setdefault(key, _Series(*key))
         if identity.sop_uid in series.files:
@@ -261,7 +262,7 @@ class Upload:
             await self._storing
             self._storing = None
 
-    async def finish(self) -> list[Received]:
+    async def finish(self) -> list[UploadResult]:
         """Store what is left, wait for the index, and return every file's fate in the order they came."""
         for series in list(self._open.values()):
             await self._pack(series)
@@ -272,7 +273,7 @@ class Upload:
         for pack_id, states in (await self._uploads.outcomes(self.packs)).items():
             for uid, entry in self.packs[pack_id].items():
                 if uid in states:
-                    entry.fate = Fate(states[uid].value)
+                    entry.fate = UploadStatus(states[uid].value)
         return self.received
 
     async def close(self) -> None:
@@ -285,7 +286,7 @@ class Upload:
             try:
                 await asyncio.to_thread(folder.cleanup)
             finally:
-                self._uploads.turn_over()
+                self._uploads.release_slot()
 
 
 def _unlink(paths: list[Path]) -> None:

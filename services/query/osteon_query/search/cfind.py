@@ -27,9 +27,9 @@ from osteon.errors import Invalid, OsteonError, Unavailable
 from osteon.index.port import BadCursor, Index, Match
 from osteon.metrics import SEARCH_SECONDS
 from osteon_query.packs.sidecars import Sidecars
-from osteon_query.search.answers import Answer, answers
-from osteon_query.search.wanted import Wanted
-from osteon_query.search.zones import Zoned, in_zone
+from osteon_query.search.results import DicomJson, build_results
+from osteon_query.search.return_keys import ReturnKeys
+from osteon_query.search.timezone_adjustment import TimezoneConditions, adjust
 
 MODELS: Final[dict[str, tuple[Level, ...]]] = {
     "1.2.840.10008.5.1.4.1.2.1.1": (Level.PATIENT, Level.STUDY, Level.SERIES, Level.IMAGE),
@@ -54,7 +54,7 @@ class Query:
 
     level: Level
     conditions: tuple[Condition | DateTimeRange, ...]
-    wanted: Wanted
+    wanted: ReturnKeys
     charset: tuple[str, ...]
     zone: timezone | None
     all_supported: bool
@@ -75,9 +75,9 @@ async def handle_find(request: FindRequested, index: Index, sidecars: Sidecars, 
 
 
 async def _find(request: FindRequested, index: Index, sidecars: Sidecars, page: int) -> FindPage:
-    query = understand(request)
+    query = parse_identifier(request)
     encoder = DatasetEncoder(request.transfer_syntax_uid, repertoire(query.charset) or UNICODE)
-    zoned = in_zone(query.conditions, query.zone, query.level) if query.zone else Zoned(query.conditions)
+    zoned = adjust(query.conditions, query.zone, query.level) if query.zone else TimezoneConditions(query.conditions)
     found = await index.search(
         Search(
             level=query.level,
@@ -101,15 +101,15 @@ async def _find(request: FindRequested, index: Index, sidecars: Sidecars, page: 
 
 async def _answers(
     matches: Sequence[Match], query: Query, aet: str, index: Index, sidecars: Sidecars
-) -> Sequence[Answer]:
+) -> Sequence[DicomJson]:
     constants: Mapping[str, Any] = {
         tag_of(_LEVEL): {"vr": "CS", "Value": [query.level.value]},
         tag_of("RetrieveAETitle"): {"vr": "AE", "Value": [aet]},
     }
-    return await answers(matches, query.wanted, index=index, sidecars=sidecars, constants=constants)
+    return await build_results(matches, query.wanted, index=index, sidecars=sidecars, constants=constants)
 
 
-def understand(request: FindRequested) -> Query:
+def parse_identifier(request: FindRequested) -> Query:
     """Read a request's identifier; raises an `Invalid` that tells what is wrong with it."""
     identifier = read_identifier(request.identifier, request.transfer_syntax_uid)
     level = _level(request.sop_class_uid, identifier)
@@ -156,14 +156,14 @@ def _matchable(made: Condition) -> bool:
     return len(made.path) == 1 and made.path[0] in LEVEL_OF
 
 
-def _wanted(identifier: Identifier, conditions: Sequence[Condition], timezone_negotiated: bool) -> Wanted:
+def _wanted(identifier: Identifier, conditions: Sequence[Condition], timezone_negotiated: bool) -> ReturnKeys:
     required = {key.tags[0] for key in identifier.keys} - {tag_of(_LEVEL)}
     items: dict[str, frozenset[str]] = {}
     for key in identifier.keys:
         if len(key.tags) > 1:
             items[key.tags[0]] = items.get(key.tags[0], frozenset()) | {key.tags[1]}
     known = {tag_of(_TIMEZONE)} if timezone_negotiated else set()
-    return Wanted(
+    return ReturnKeys(
         required=frozenset(required),
         optional=frozenset(known),
         items=items,

@@ -1,0 +1,56 @@
+"""Jobs that REST begins: answered at once, or when they are over."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any, Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from osteon.errors import Invalid
+from osteon.jobs.port import Job, Jobs, JobState
+from osteon.remotes.forms import flag_of, whole_of
+from osteon.remotes.orders import Order
+from osteon_query.http.errors import JobFailed
+from osteon_query.http.json_response import json_response
+
+_OVER: Final = frozenset({JobState.SUCCESS, JobState.FAILURE})
+_FIRST_LOOK, _SLOWEST_LOOK = 0.05, 1.0
+_MAX_PRIORITY: Final = 1_000_000
+
+
+async def submit(
+    request: Request, jobs: Jobs, order: Order, content: Mapping[str, Any], body: Mapping[str, Any]
+) -> Response:
+    """Begin a job; `body` says by `Synchronous` or `Asynchronous` whether the answer waits for its end.
+
+    Answers `{ID, Path}`, or what the job shows of itself; raises `JobFailed`. When the client goes away, the job goes
+    on. A job that somebody waits for is not tried again: who waits is told at once what is wrong.
+    """
+    priority = whole_of(body, "Priority", -_MAX_PRIORITY, _MAX_PRIORITY)
+    waits = _is_synchronous(body)
+    params = order.params() | ({"patience": 0} if waits else {})
+    job = await jobs.submit(order.TYPE, params, content=content, priority=priority)
+    if not waits:
+        return json_response({"ID": job.id, "Path": f"/jobs/{job.id}"})
+    job = await _ended(request, jobs, job)
+    if job.state is JobState.FAILURE:
+        raise JobFailed(f"job {job.id}: {job.error or 'failed'}")
+    return json_response({"Description": "REST API", **job.content})
+
+
+def _is_synchronous(body: Mapping[str, Any]) -> bool:
+    synchronous = flag_of(body, "Synchronous", default=True)
+    asynchronous = flag_of(body, "Asynchronous", default=not synchronous)
+    if "Synchronous" in body and "Asynchronous" in body and synchronous is asynchronous:
+        raise Invalid("Synchronous and Asynchronous contradict each other")
+    return not asynchronous
+
+
+async def _ended(request: Request, jobs: Jobs, job: Job) -> Job:
+    pause = _FIRST_LOOK
+    while job.state not in _OVER and not await request.is_disconnected():
+        await asyncio.sleep(pause)
+        pause = min(_SLOWEST_LOOK, pause * 1.5)
+        job = await jobs.get(job.id)
+    return job
