@@ -1,4 +1,4 @@
-"""The HTTP door as one ASGI application."""
+"""The HTTP API as one ASGI application."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""Composition root of `query`: the HTTP door, and the answers to C-FIND."""
+"""Composition root of `query`: the HTTP API, and the replies to C-FIND."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -42,7 +42,7 @@ async def build(
 ) -> AsyncIterator[Running]:
     """Start the service on the ports given, which stay the caller's, or on RabbitMQ, PostgreSQL and S3.
 
-    On leaving, the HTTP door closes first, then what its requests use.
+    On leaving, the HTTP server closes first, then what its requests use.
     """
     async with AsyncExitStack() as stack:
         if bus is None or index is None or objects is None:

@@ -25,11 +25,11 @@ class QueryServiceSettings(
     RemotesSettings,
     RenderSettings,
 ):
-    """The HTTP door, the broker, the object store and the database; AE title and DICOM port for `/system` only."""
+    """The HTTP server, the broker, the object store and the database; AE title and DICOM port for `/system` only."""
 
 
 class DoorSettings(Protocol):
-    """What the HTTP door reads, whichever service it is part of."""
+    """What the HTTP API reads, whichever service it is part of."""
 
     @property
     def bind(self) -> str:
@@ -77,7 +77,7 @@ class DoorSettings(Protocol):
 
     @property
     def dicom_port(self) -> int:
-        """Port of the archive's DIMSE door."""
+        """Port of the archive for DIMSE."""
 
     @property
     def remotes_file(self) -> Path | None:

@@ -63,7 +63,7 @@ class BulkPart:
         self.numbered = self.numbered or number > 0
         number = number or self.count + 1
         if number in self.files or (self.files and not self.by_frame):
-            raise BadBody(f"the part {uri[:200]!r} comes twice")
+            raise BadBody(f"the part {uri[:200]!r} is present twice")
         self.files[number] = path
 
     def encoding(self, declared: str) -> PixelEncoding:
@@ -72,7 +72,7 @@ class BulkPart:
         if self.media_type in SYNTAXES_OF:
             return PixelEncoding(_fragmented(named or self._default()), frames=True)
         if self.media_type.startswith(("image/", "video/")):
-            raise UnknownTransferSyntax(f"pixel data of media type {self.media_type[:80]!r} can not be stored")
+            raise UnknownTransferSyntax(f"pixel data of media type {self.media_type[:80]!r} cannot be stored")
         in_fragments = begins_with_item(self._ordered()[0])
         if not named and in_fragments and declared not in _LITTLE_ENDIAN:
             named = declared
@@ -93,7 +93,7 @@ class BulkPart:
     def _ordered(self) -> list[Path]:
         numbers = sorted(self.files)
         if numbers != list(range(1, len(numbers) + 1)):
-            raise BadMetadata(f"frame {numbers[-1]} came, but not all before it")
+            raise BadMetadata(f"frame {numbers[-1]} was received, but not all frames before it")
         return [self.files[number] for number in numbers]
 
     def delete(self) -> None:
@@ -105,7 +105,7 @@ class BulkPart:
 def _fragmented(uid: str) -> str:
     syntax = TRANSFER_SYNTAXES.get(uid)
     if syntax is None or not (syntax.encapsulated or syntax.video):
-        raise UnknownTransferSyntax(f"transfer syntax {uid[:80]!r} is none in which pixel data can come as bulk data")
+        raise UnknownTransferSyntax(f"transfer syntax {uid[:80]!r} cannot be used for pixel data in bulk data")
     return uid
 
 

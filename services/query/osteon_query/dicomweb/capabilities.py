@@ -1,6 +1,6 @@
 """What this archive can do: the Retrieve Capabilities transaction (PS3.18 8.9, annex H), and a page for `/dicom-web`.
 
-The description follows from the routes themselves, so it never tells of something else than there is.
+The description is made from the routes themselves, so it never differs from them.
 """
 
 from collections.abc import Iterator, Mapping
@@ -52,7 +52,7 @@ async def capabilities(request: Request, state: AppStateDep) -> Response:
 
 
 def _as_wadl(request: Request) -> bool:
-    """OPTIONS is the transaction, whose answer is WADL unless JSON is asked for; GET is for whoever looks."""
+    """OPTIONS is the transaction, whose answer is WADL unless JSON is asked for; GET is for people."""
     for entry in media_ranges(request):
         if entry.type == WADL or entry.type in ("application/xml", "text/xml"):
             return True

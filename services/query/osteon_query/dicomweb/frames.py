@@ -78,9 +78,9 @@ def frame_numbers(text: str) -> list[int]:
     """Read a list of frame numbers; raises `BadParameter`."""
     numbers = text.split(",")
     if not all(n.isascii() and n.isdecimal() and len(n) <= _DIGITS and int(n) for n in numbers):
-        raise BadParameter(f"frames in the URL: expected numbers from 1, with commas between, got {text[:80]!r}")
+        raise BadParameter(f"frames in the URL: expected numbers from 1, separated by commas, got {text[:80]!r}")
     if len(numbers) > _MOST:
-        raise BadParameter(f"{len(numbers)} frames are asked for, at most {_MOST} are sent at once")
+        raise BadParameter(f"{len(numbers)} frames requested, at most {_MOST} are sent in one response")
     return [int(number) for number in numbers]
 
 

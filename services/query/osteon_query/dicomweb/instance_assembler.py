@@ -35,7 +35,7 @@ _DECLARED: Final = ("00083002", "00020010")
 
 @dataclass(frozen=True, slots=True)
 class AssemblyFailure:
-    """An instance that can not be made, with the UIDs of its class and its own where it has them."""
+    """An instance that cannot be assembled, with the UIDs of its class and its own where it has them."""
 
     error: Invalid
     identity: Identity | None = None
@@ -90,7 +90,7 @@ class InstanceAssembler:
                 if made := await self._try(one):
                     yield made
         if self._held > MAX_METADATA:
-            raise TooLarge(f"more than {MAX_METADATA} bytes of metadata wait for their bulk data")
+            raise TooLarge(f"more than {MAX_METADATA} bytes of metadata are incomplete")
 
     async def bulk(self, path: Path, headers: Mapping[str, str]) -> AsyncGenerator[Assembled, None]:
         """Take a part with bulk data; yield what it completes. Raises `BadBody` when it does not say which it is."""
@@ -108,7 +108,11 @@ class InstanceAssembler:
         for one in self._waiting.values():
             lacking = next(reference.uri for reference in one.references if not self._has(reference, one))
             part = self._parts.get(lacking)
-            reason = f"{part.count} of {one.frames} frames came" if part else "no part of the body has this location"
+            reason = (
+                f"{part.count} of {one.frames} frames were received"
+                if part
+                else "no part of the body has this location"
+            )
             yield AssemblyFailure(BadMetadata(f"BulkDataURI {lacking[:200]!r}: {reason}"), one.identity)
         lost = [uri for uri in self._parts if not self._users.get(uri)]
         if lost and not self._broken:
@@ -161,12 +165,12 @@ class InstanceAssembler:
 
 def _read(path: Path, as_xml: bool) -> list[_Waiting | AssemblyFailure]:
     if (size := path.stat().st_size) > MAX_METADATA:
-        raise TooLarge(f"a part with metadata of {size} bytes; at most {MAX_METADATA} are taken")
+        raise TooLarge(f"a part with metadata of {size} bytes; at most {MAX_METADATA} are accepted")
     try:
         data = path.read_bytes()
         given = [from_xml(data)] if as_xml else orjson.loads(data)
     except (Invalid, orjson.JSONDecodeError) as error:
-        return [AssemblyFailure(BadMetadata(f"the metadata can not be read: {error}"))]
+        return [AssemblyFailure(BadMetadata(f"the metadata cannot be read: {error}"))]
     if not isinstance(given, list):
         given = [given]
     return [_understood(one) for one in given]
@@ -177,11 +181,11 @@ def _understood(given: object) -> _Waiting | AssemblyFailure:
         data_set = checked(given, ascii_only=orjson.dumps(given).isascii())
         frames = _text(data_set, "00280008") or "1"
         if not frames.isdecimal() or len(frames) > _DIGITS or not int(frames):
-            raise BadMetadata(f"00280008: {frames[:80]!r} is no number of frames")
+            raise BadMetadata(f"00280008: {frames[:80]!r} is not a number of frames")
     except Invalid as error:
         return AssemblyFailure(error)
     except orjson.JSONEncodeError as error:
-        return AssemblyFailure(BadMetadata(f"a value can not be kept: {error}"))
+        return AssemblyFailure(BadMetadata(f"a value cannot be stored: {error}"))
     sop_class, sop = _text(data_set, "00080016"), _text(data_set, "00080018")
     identity = Identity("", "", "", sop, sop_class) if _UID.fullmatch(sop) and _UID.fullmatch(sop_class) else None
     declared = next((uid for tag in _DECLARED if (uid := _text(given, tag))), "")

@@ -13,6 +13,9 @@ from osteon_query.http.accept import MULTIPART
 from osteon_query.http.streaming import stream_response
 from osteon_query.packs.items import ItemStart, ItemStream, SentCounter
 
+_JOINED: Final = 64 << 10
+"""Bytes of a chunk that is copied behind the head of its part: one write costs more than that."""
+
 
 class MultipartWriter:
     """Writes items as parts of one multipart/related body; `media_type` is the type of its parts."""
@@ -40,16 +43,23 @@ class MultipartWriter:
 
     async def write(self, items: ItemStream, counter: SentCounter | None = None) -> AsyncGenerator[Bytes, None]:
         """Yield the body."""
-        first = True
+        head, first = b"", True
         async with aclosing(items):
             async for item in items:
                 if counter is not None:
                     counter.count(item)
                 if isinstance(item, ItemStart):
-                    yield self.head(item, first=first)
-                    first = False
-                else:
-                    yield item
+                    if head:
+                        yield head
+                    head, first = self.head(item, first=first), False
+                    continue
+                if head and len(item) > _JOINED:
+                    yield head
+                    head = b""
+                yield b"".join((head, item)) if head else item
+                head = b""
+        if head:
+            yield head
         yield self._end
 
 

@@ -28,7 +28,7 @@ def conditions_of(path: tuple[str, ...], value: str, *, empty: bool, multiple: b
     values = [value]
     if multiple and vr in _MULTIPLE and "\\" in value and _has_several(path[-1]):
         if "*" in value or "?" in value:
-            raise BadParameter(f"{describe(path)}: multiple value matching goes without wild cards")
+            raise BadParameter(f"{describe(path)}: multiple value matching does not allow wildcards")
         values = [part for part in value.split("\\") if part.strip()]
     made = [condition(path, one, empty=empty) for one in values]
     return [one for one in made if one is not None]

@@ -90,7 +90,7 @@ async def frame_thumbnail(  # noqa: PLR0917 - the parameters are those of the UR
 
 async def _thumbnail(request: Request, state: AppState, location: Location | None, *, frame: int = 1) -> Response:
     if location is None:
-        raise UnknownResource("the archive does not hold it, or nothing in it")
+        raise UnknownResource("not found, or empty")
     media_type, _ = choose(request, _STILL)
     message = thumbnail_request(
         location,
@@ -111,7 +111,7 @@ async def _rendered(
     numbers: list[int] | None = None,
     single: bool = False,
 ) -> Response:
-    """Answer with one picture where one is asked for and can be enough, else with parts."""
+    """Send one image where one is requested and can be enough, else parts."""
     media_type, entry = choose(request, _OFFERED)
     wanted = _wanted(request, media_type)
     warning = parameters.unsupported_warning(request.query_params)
@@ -172,7 +172,7 @@ async def _parts(state: AppState, messages: AsyncIterator[RenderRequested]) -> I
 
 @contextmanager
 def _as_acceptable() -> Iterator[None]:
-    """What can be rendered in no media type can not be sent in an acceptable one (PS3.18 8.7.4, 10.4.3)."""
+    """What can be rendered in no media type cannot be sent in an acceptable one (PS3.18 8.7.4, 10.4.3)."""
     try:
         yield
     except NotRenderable as error:
@@ -183,7 +183,7 @@ async def _frames(state: AppState, location: Location, text: str) -> list[int]:
     """Return the numbers in a list of frames; raises `BadParameter`, `UnknownResource` for one that is not there."""
     parts = text.split(",")
     if len(parts) > _MOST_FRAMES:
-        raise BadParameter(f"frames: {len(parts)} at once, at most {_MOST_FRAMES} are sent")
+        raise BadParameter(f"frames: {len(parts)} requested, at most {_MOST_FRAMES} are sent in one response")
     numbers = [parameters.whole("frames", part.strip(), 1, 10**9 - 1) for part in parts]
     if max(numbers) > 1 and max(numbers) > (count := await frame_count(state.sidecars, location)):
         raise UnknownResource(f"there is no frame {max(numbers)}: the instance has {count}, counted from 1")

@@ -10,11 +10,11 @@ from osteon_query.http.errors import UnknownResource
 from osteon_query.http.request_values import uid_of
 
 _KEPT: Final = 4096
-"""Locations of one answer in memory; of more instances neither length nor tag is told."""
+"""Locations of one answer in memory; with more instances there is neither length nor tag."""
 
 
 def scope_of(study: str, series: str | None = None, instance: str | None = None) -> Scope:
-    """Return the scope of the UIDs in a URL; raises `BadParameter` for one that is none."""
+    """Return the scope of the UIDs in a URL; raises `BadParameter` for an invalid one."""
     return Scope(
         study_uid=uid_of("the study", study),
         series_uid=None if series is None else uid_of("the series", series),

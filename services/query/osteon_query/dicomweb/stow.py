@@ -51,7 +51,7 @@ async def _store(request: Request, state: AppState, study: str | None) -> Respon
             await _take_body(body, kind, upload, study)
         received = await upload.finish()
     if not received:
-        raise BadBody("the body has no part: nothing was stored")
+        raise BadBody("the body has no parts: nothing was stored")
     return answer(received, dicomweb_url(request, state), study, as_json=as_json)
 
 
@@ -60,8 +60,8 @@ def _check_type(media_type: str, kind: str) -> None:
         return
     given = f"{media_type}; type={kind}" if media_type == MULTIPART else media_type
     raise UnsupportedMediaType(
-        f"instances are taken as {', '.join(sorted(_TAKEN - {'application/json'}))}, alone or as type of {MULTIPART}; "
-        f"the Content-Type is {given[:200]!r}"
+        f"instances are accepted as {', '.join(sorted(_TAKEN - {'application/json'}))}, alone or as type of "
+        f"{MULTIPART}; the Content-Type is {given[:200]!r}"
     )
 
 

@@ -22,7 +22,7 @@ _REASONS: Final = {
 """Failure Reason (0008,1197), PS3.18 Table I.2-2 and PS3.7 C.5: duplicate SOP instance, data set does not match SOP
 class (as C-STORE says when a UID is missing), transfer syntax not supported, cannot understand."""
 _NOT_READ: Final = 0xB007
-"""Warning Reason (0008,1196) of an instance that is kept although its header can not be read to its end."""
+"""Warning Reason (0008,1196) of an instance that is kept although its header cannot be read to its end."""
 _KEPT: Final = frozenset({UploadStatus.STORED, UploadStatus.DUPLICATE, UploadStatus.PENDING})
 _JSON: Final = frozenset({DICOM_JSON, "application/json", "application/*", "*/*"})
 

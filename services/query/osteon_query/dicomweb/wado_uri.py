@@ -56,10 +56,10 @@ def _refuse(given: QueryParams) -> None:
     if given.get("requestType", "").upper() != "WADO":
         raise BadParameter("requestType=WADO is missing")
     if given.get("anonymize", "no") != "no":
-        raise NotSupported("anonymize: instances are not made anonymous here; leave it out")
+        raise NotSupported("anonymize: instances are not anonymized; omit it")
     for name in ("presentationUID", "presentationSeriesUID"):
         if name in given:
-            raise NotSupported(f"{name}: presentation states are not applied here; leave it out")
+            raise NotSupported(f"{name}: presentation states are not applied; omit it")
     refuse_annotation(given)
 
 
@@ -119,7 +119,7 @@ def _window(given: QueryParams) -> tuple[float, float, str] | None:
     if "windowCenter" not in given and "windowWidth" not in given:
         return None
     if "windowCenter" not in given or "windowWidth" not in given:
-        raise BadParameter("windowCenter and windowWidth: give both or none")
+        raise BadParameter("windowCenter and windowWidth: expected both or neither")
     width = decimal("windowWidth", given["windowWidth"])
     if width < 1:
         raise BadParameter(f"windowWidth: expected 1 or more, got {width:g}")

@@ -57,7 +57,8 @@ class MediaRange:
 class AcceptedSyntaxes:
     """Transfer syntaxes that a client accepts, each with its quality; `*` stands for what is stored.
 
-    Whoever names none gets Explicit VR Little Endian (PS3.18 8.7.3.5.2), or what is stored where that can not be made.
+    A client that names none gets Explicit VR Little Endian (PS3.18 8.7.3.5.2), or what is stored where that is not
+    possible.
     """
 
     qualities: Mapping[str, float]
@@ -85,7 +86,7 @@ class AcceptedSyntaxes:
 
     @property
     def text(self) -> str:
-        """As an error tells of them."""
+        """As an error names them."""
         return ", ".join(sorted(self.qualities))[:500]
 
 

@@ -16,9 +16,9 @@ from osteon_query.http.accept import split_header
 from osteon_query.http.errors import BadBody, TooLarge, TooSlow, UnsupportedMediaType
 
 PATIENCE: Final = 60.0
-"""Seconds for which the next bytes of a body are waited for."""
+"""Seconds to wait for the next bytes of a body."""
 SLOWEST: Final = 1024
-"""Bytes a second at which a body comes for as long as it likes."""
+"""Bytes per second at which a body may arrive without a limit in time."""
 _SMALL: Final = 4 << 20
 """Bytes of a JSON or text body at most."""
 _MAX_BOUNDARY: Final = 70
@@ -44,15 +44,15 @@ def content_type(request: Request) -> tuple[str, dict[str, str]]:
     """Return the body's media type and its parameters; raises `UnsupportedMediaType` for a compressed body."""
     encoding = request.headers.get("content-encoding", "identity").lower()
     if encoding != "identity":
-        raise UnsupportedMediaType(f"Content-Encoding {encoding[:80]!r} is not taken: send the body as it is")
+        raise UnsupportedMediaType(f"Content-Encoding {encoding[:80]!r} is not supported: send the body uncompressed")
     return split_header(request.headers.get("content-type", "")[:1024])
 
 
 async def limited_body(request: Request, limit: int, setting: str) -> AsyncGenerator[bytes, None]:
     """Yield the body; raises `TooLarge` as soon as it is known to be longer than `limit` bytes.
 
-    Raises `TooSlow` when the client lets the archive wait for `PATIENCE` seconds, and a second more for each `SLOWEST`
-    bytes: what comes by the byte must not take an upload's turn for hours.
+    Raises `TooSlow` when the client is idle for `PATIENCE` seconds, and a second more for each `SLOWEST` bytes: a slow
+    client must not hold an upload slot for hours.
     """
     message = f"the body is longer than {limit} bytes ({setting})"
     declared = request.headers.get("content-length", "")
@@ -73,9 +73,9 @@ async def limited_body(request: Request, limit: int, setting: str) -> AsyncGener
             patience = min(PATIENCE, patience - (time.monotonic() - started) + len(chunk) / SLOWEST)
             yield chunk
     except TimeoutError:
-        raise TooSlow(f"the body comes more slowly than {SLOWEST} bytes a second") from None
+        raise TooSlow(f"the body arrives at less than {SLOWEST} bytes per second") from None
     except ClientDisconnect:
-        raise BadBody("the client went away before the body was complete") from None
+        raise BadBody("the client disconnected before the body was complete") from None
 
 
 async def small_body(request: Request) -> bytes:
@@ -122,7 +122,7 @@ def boundary_of(parameters: Mapping[str, str]) -> bytes:
 
 
 async def multipart_events(chunks: AsyncIterator[bytes], boundary: bytes) -> AsyncGenerator[MultipartEvent, None]:
-    """Parse a multipart body as it comes in; raises `BadBody` when it is none or is cut short."""
+    """Parse a multipart body as it comes in; raises `BadBody` when it is invalid or incomplete."""
     parser = _Parser(boundary)
     async for chunk in chunks:
         for event in parser.feed(chunk):

@@ -18,7 +18,7 @@ _RANGE: Final = re.compile(r"bytes=(\d{0,19})-(\d{0,19})", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class ByteRange:
-    """Part of a resource: `length` bytes at `offset` of `total`; `partial` when the client asked for a range."""
+    """Part of a resource: `length` bytes at `offset` of `total`; `partial` when the client requested a range."""
 
     offset: int
     length: int
@@ -49,7 +49,7 @@ def byte_range(request: Request, total: int, tag: str = "") -> ByteRange:
     if request.scope.get(HEAD) or request.headers.get("if-range", tag) != tag:
         return ByteRange(0, total, total, partial=False)
     if text.startswith("bytes=") and len([each for each in text[6:].split(",") if each]) > 1:
-        raise RangeNotSatisfiable(f"one range of bytes is served at a time, not {text[:80]}")
+        raise RangeNotSatisfiable(f"one byte range per request is supported, not {text[:80]}")
     found = _RANGE.fullmatch(text)
     if found is None or not any(found.groups()):
         return ByteRange(0, total, total, partial=False)
@@ -59,7 +59,7 @@ def byte_range(request: Request, total: int, tag: str = "") -> ByteRange:
     if first and last and int(last) < int(first):
         return ByteRange(0, total, total, partial=False)
     if start >= stop:
-        raise RangeNotSatisfiable(f"the range {found[0]} lies beyond the end: the resource has {total} bytes")
+        raise RangeNotSatisfiable(f"the range {found[0]} starts beyond the end: the resource has {total} bytes")
     return ByteRange(start, stop - start, total, partial=True)
 
 
@@ -69,13 +69,13 @@ async def send_range(
     total: int,
     headers: Mapping[str, str],
 ) -> Response:
-    """Send what `source` gives for (offset, length): all `total` bytes, or the range of them that was asked for."""
+    """Send what `source` gives for (offset, length): all `total` bytes, or the requested range."""
     part = byte_range(request, total, headers.get("ETag", ""))
     return await stream_response(request, source(part.offset, part.length), {**headers, **part.headers}, part.status)
 
 
 async def send_bytes(request: Request, data: bytes, headers: Mapping[str, str]) -> Response:
-    """Send bytes, or the range of them that was asked for."""
+    """Send bytes, or the requested range."""
 
     async def source(offset: int, length: int) -> AsyncGenerator[Bytes, None]:
         yield data[offset : offset + length]

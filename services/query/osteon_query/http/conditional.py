@@ -1,7 +1,7 @@
 """Entity tags and conditional requests (RFC 9110 8.8, 13.1).
 
-An instance's bytes never change under its SHA-256, so a tag is a digest of what the answer is made of. Answers tell of
-patients: only the client itself may keep them, and asks each time whether they still hold.
+An instance's bytes never change under its SHA-256, so a tag is a digest of what the response is made of. Responses
+contain patient data: only the client itself may cache them, and revalidates each time.
 """
 
 import hashlib

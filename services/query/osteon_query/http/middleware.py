@@ -1,4 +1,4 @@
-"""What happens around every request: correlation id, HEAD, trailing slashes, the log line and the metric."""
+"""Around every request: correlation id, HEAD, trailing slashes, the log line and the metric."""
 
 import re
 import time
@@ -17,7 +17,7 @@ log = get_logger(__name__)
 
 CORRELATION_HEADER: Final = "x-correlation-id"
 HEAD: Final = "osteon.head"
-"""Key of the scope: the client asked for the headers only."""
+"""Key of the scope: the client requested the headers only."""
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
 _TRACEPARENT: Final = re.compile(r"00-(?!0{32})([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
@@ -69,7 +69,9 @@ class _Exchange:
         span.note({"http.request.method": method, "http.route": route, "http.response.status_code": self._status})
         if self._status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             span.failed(f"HTTP {self._status}")
-        log.info("request", method=method, path=self._scope["path"], status=self._status, ms=round(seconds * 1e3, 1))
+        log.info(
+            "request finished", method=method, path=self._scope["path"], status=self._status, ms=round(seconds * 1e3, 1)
+        )
 
 
 def _prepared(scope: Scope) -> Scope:

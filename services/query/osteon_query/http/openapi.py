@@ -147,14 +147,14 @@ def _schema(kind: str) -> dict[str, Any]:
 
 _EMPTY: Final = (204, 304)
 _MEANINGS: Final[Mapping[int | str, str]] = {
-    200: "What was asked for",
+    200: "The resource",
     202: "Some instances were stored, some not",
     204: "Nothing matches",
-    206: "The byte range that was asked for, or a part of what was asked for with a Warning",
+    206: "The requested byte range, or a part of the resource with a Warning",
     304: "What the client has still holds",
     409: "No instance was stored",
-    "4XX": "The request can not be done; the body says why",
-    "5XX": "The archive can not do it now; the body says why",
+    "4XX": "The request is refused; the body says why",
+    "5XX": "The archive cannot serve the request now; the body says why",
 }
 _SCHEMAS: Final[dict[str, Any]] = {
     "DicomJson": {

@@ -1,4 +1,4 @@
-"""Which HTTP answer an error gets: the status from the error's type, the shape from the door.
+"""Which HTTP response an error gets: the status from the type of the error, the shape from the API.
 
 Below `/dicom-web` errors are problem details (RFC 9457), everywhere else they have the shape of Orthanc's REST API.
 """
@@ -72,7 +72,7 @@ _BY_STATUS: Final = {
 
 
 def response_of(error: Exception) -> ErrorResponse:
-    """Return the answer for the nearest class of the error that has one; 500 for what nobody foresaw."""
+    """Return the response for the nearest class of the error that has one; 500 for an unexpected error."""
     if isinstance(error, HTTPException):
         return _BY_STATUS.get(error.status_code, ErrorResponse(error.status_code, 8, "Bad request"))
     if isinstance(error, RequestValidationError):
@@ -99,11 +99,11 @@ def _detail(error: Exception) -> str:
         return str(error.detail)
     if isinstance(error, RequestValidationError):
         return "; ".join(f"{'.'.join(str(p) for p in e['loc'])}: {e['msg']}" for e in error.errors())
-    return str(error) if isinstance(error, OsteonError) else "an error that nobody foresaw; the log has it"
+    return str(error) if isinstance(error, OsteonError) else "internal error; see the log"
 
 
 def render(request: Request, answer: ErrorResponse, detail: str) -> Response:
-    """Write an error in the shape of the door that the request came through."""
+    """Write an error in the shape of the API that was requested."""
     phrase = HTTPStatus(answer.status).phrase
     headers = {"Retry-After": RETRY_AFTER} if answer.status == HTTPStatus.SERVICE_UNAVAILABLE else {}
     if is_dicomweb(request):

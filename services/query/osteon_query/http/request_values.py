@@ -16,7 +16,9 @@ _MAX_NUMBER: Final = 1 << 31
 def uid_of(name: str, text: str) -> str:
     """Check a UID of a path; raises `BadParameter` that names it."""
     if not _UID.fullmatch(text):
-        raise BadParameter(f"{name} in the URL is no UID: expected at most 64 digits and dots, got {text[:80]!r}")
+        raise BadParameter(
+            f"{name} in the URL is invalid: expected a UID of at most 64 digits and dots, got {text[:80]!r}"
+        )
     return text
 
 

@@ -38,7 +38,7 @@ class NpyLayout:
 
     @classmethod
     def read(cls, start: bytes) -> tuple["NpyLayout", int]:
-        """Return the layout of a file and the length of its head; raises `NotRenderable` when it is none."""
+        """Return the layout of a file and the length of its head; raises `NotRenderable` when it is invalid."""
         length = len(_MAGIC) + 2 + int.from_bytes(start[8:10], "little")
         try:
             facts = ast.literal_eval(start[10:length].decode("latin-1").strip())

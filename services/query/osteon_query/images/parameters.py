@@ -8,7 +8,7 @@ from starlette.datastructures import QueryParams
 from osteon_query.http.errors import BadParameter
 
 MOST_PIXELS: Final = 8_192
-"""Of a side of a picture that is asked for."""
+"""Of a side of a requested image."""
 _FUNCTIONS: Final = ("linear", "linear-exact", "sigmoid")
 _ANNOTATIONS: Final = frozenset(("patient", "technique"))
 _PROFILES: Final = ("no", "yes", "srgb", "adobergb", "rommrgb", "displayp3")
@@ -31,7 +31,7 @@ def orthanc_window(given: QueryParams) -> tuple[float, float, str] | None:
     if not any(name in given for name in names):
         return None
     if not all(name in given for name in names):
-        raise BadParameter("window-center and window-width: give both or none")
+        raise BadParameter("window-center and window-width: expected both or neither")
     centre, width = (decimal(name, given[name]) for name in names)
     return centre, width, "linear"
 
@@ -75,16 +75,16 @@ def refuse_annotation(given: QueryParams) -> None:
     if "annotation" not in given:
         return
     if not _ANNOTATIONS.issuperset(given["annotation"].split(",")):
-        raise BadParameter("annotation: expected patient, technique or both; neither can be drawn into pictures here")
-    raise BadParameter("annotation: texts are not drawn into pictures here; leave it out")
+        raise BadParameter("annotation: expected patient, technique or both; neither can be drawn into images")
+    raise BadParameter("annotation: text is not drawn into images; omit it")
 
 
 def unsupported_warning(given: QueryParams) -> str:
-    """Return what a warning must tell: which valid parameter has no effect (8.3.5.1.5); empty when all have."""
+    """Return the warning about a valid parameter that has no effect (8.3.5.1.5); empty when all have one."""
     profile = given.get("iccprofile", "no")
     if profile not in _PROFILES:
         raise BadParameter(f"iccprofile: expected one of {', '.join(_PROFILES)}")
-    return "" if profile == "no" else "iccprofile is not supported: the picture has no colour profile"
+    return "" if profile == "no" else "iccprofile is not supported: the image has no color profile"
 
 
 def flag(given: QueryParams, name: str, *, default: bool) -> bool:

@@ -1,4 +1,4 @@
-"""One picture as an answer, with its entity tag; and which kind of picture the client takes."""
+"""One image as a response, with its entity tag; and the media type that the client accepts."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -24,7 +24,7 @@ PURPOSE: Final = "picture"
 
 
 def choose(request: Request, offered: Sequence[str]) -> tuple[str, MediaRange]:
-    """Return the media type that the client likes best, the first one where it does not mind, and its entry.
+    """Return the media type that the client prefers, the first offered one where it has no preference, and its entry.
 
     Raises `NotAcceptable`.
     """
@@ -32,7 +32,7 @@ def choose(request: Request, offered: Sequence[str]) -> tuple[str, MediaRange]:
         for media_type in offered:
             if entry.takes(media_type):
                 return media_type, entry
-    raise NotAcceptable(f"this picture can be {', '.join(offered)}, and Accept has none of these")
+    raise NotAcceptable(f"the image can be sent as {', '.join(offered)}, and Accept has none of these")
 
 
 async def send_picture(
@@ -43,7 +43,7 @@ async def send_picture(
     *,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """Answer with what `message` asks for, or 304 when the client has it. Raises as `RenderClient.get` does."""
+    """Send the image that `message` requests, or 304 when the client has it. Raises as `RenderClient.get` does."""
     tag = entity_tag(message.cache_key)
     if known := not_modified(request, tag):
         return known

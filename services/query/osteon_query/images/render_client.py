@@ -1,4 +1,4 @@
-"""Asks `imaging` for pictures: so many at a time, for so long, and what an answer without a picture means."""
+"""Requests to `imaging` for images: their number and duration are limited, and errors get their type."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -33,7 +33,7 @@ class RenderedPicture:
 
 
 class RenderClient:
-    """Has pictures made: `at_once` at the same time, each within `seconds`, the wait for its turn included."""
+    """Has images rendered: `at_once` at the same time, each within `seconds`, the wait for its turn included."""
 
     def __init__(self, bus: Bus, objects: Objects, *, at_once: int, seconds: float) -> None:
         self._bus = bus
@@ -44,24 +44,22 @@ class RenderClient:
     async def get(self, message: RenderRequested) -> RenderedPicture:
         """Return a picture.
 
-        Raises `NotRenderable` when there can be none, `BadParameter` when not this one, `RenderFailed` when the decoder
-        did not live through it, `RenderTimeout`, and `Unavailable` when `imaging` or the object store is down.
+        Raises `NotRenderable` when the instance cannot be rendered, `BadParameter` when not in this way, `RenderFailed`
+        when the decoder crashed, `RenderTimeout`, and `Unavailable` when `imaging` or the object store is down.
         """
         answer = await self.ask(message)
         lengths = tuple(answer.frames) or (answer.length,)
         return RenderedPicture(answer.media_type, lengths, self._chunks(message, answer))
 
     async def ask(self, message: RenderRequested) -> Rendered:
-        """Return the answer, which tells of pictures. Raises as `get` does."""
+        """Return the reply, which describes images. Raises as `get` does."""
         try:
             async with asyncio.timeout(self._seconds), self._turn:
                 answer = await self._bus.request(
                     RENDER, message.model_copy(update={"seconds": self._seconds}), timeout=self._seconds
                 )
         except (TimeoutError, RequestTimeout):
-            raise RenderTimeout(
-                f"no picture within {self._seconds:g} s (OSTEON_RENDER_SECONDS); it may be asked for again"
-            ) from None
+            raise RenderTimeout(f"no image within {self._seconds:g} s (OSTEON_RENDER_SECONDS); try again") from None
         assert isinstance(answer, Rendered)
         if answer.error:
             raise _error(answer)
@@ -78,9 +76,9 @@ class RenderClient:
                         yield chunk
                 return
             except ObjectNotFound:
-                # It went from the cache between the answer and now; the same request has the same answer.
+                # It was evicted from the cache since the reply; the same request has the same reply.
                 answer = await self.ask(message)
-        raise StoredDataUnreadable(f"{answer.key} goes from the cache faster than it can be read (OSTEON_RENDER_CACHE)")
+        raise StoredDataUnreadable(f"{answer.key} was evicted from the cache before it was read (OSTEON_RENDER_CACHE)")
 
 
 def require_picture(picture: RenderedPicture | NotRenderable) -> RenderedPicture:
@@ -122,7 +120,7 @@ def picture_request(location: Location, correlation_id: str, **wanted: object) -
 
 
 def _error(answer: Rendered) -> Exception:
-    reason = f"no picture: {answer.error}"
+    reason = f"not rendered: {answer.error}"
     match answer.status:
         case HTTPStatus.BAD_REQUEST:
             return BadParameter(reason)

@@ -1,4 +1,4 @@
-"""Thumbnails (PS3.18 10.4.1.1.4): what they look like, and those of stable studies made before anybody asks."""
+"""Thumbnails (PS3.18 10.4.1.1.4): requests for them, and rendering those of stable studies in advance."""
 
 import asyncio
 import random
@@ -45,14 +45,14 @@ def thumbnail_request(
 
 
 class ThumbnailPrefetcher:
-    """Makes the thumbnails of studies that became stable. Every replica does; what one has made, the next one finds."""
+    """Renders the thumbnails of studies that became stable. Every replica does; the cache is shared."""
 
     def __init__(self, index: Index, pictures: RenderClient) -> None:
         self._index = index
         self._pictures = pictures
 
     async def begin(self) -> None:
-        """Leave out what became stable before thumbnails were first made ahead. Raises `Unavailable`."""
+        """Skip what became stable before the first start. Raises `Unavailable`."""
         last = await self._index.last_change()
         if last and not await self._index.stability.followed(FOLLOWER):
             await self._index.stability.follow(FOLLOWER, last.seq)
@@ -65,12 +65,12 @@ class ThumbnailPrefetcher:
                 while await self.follow():
                     pass
             except Unavailable as error:
-                log.warning("thumbnails not made ahead", reason=str(error))
+                log.warning("thumbnail prefetch failed", reason=str(error))
             except Exception:
-                log.exception("thumbnails not made ahead")
+                log.exception("thumbnail prefetch failed")
 
     async def follow(self) -> bool:
-        """Make those of studies that became stable since the last call; return whether there is more."""
+        """Render those of studies that became stable since the last call; return whether there are more."""
         since = await self._index.stability.followed(FOLLOWER)
         page = await self._index.changes(since=since, limit=_PAGE, types=(ChangeType.STABLE_STUDY,))
         for change in page.changes:
@@ -84,5 +84,5 @@ class ThumbnailPrefetcher:
                 await self._pictures.ask(thumbnail_request(location, uuid4().hex, ahead=True))
             except Unavailable:
                 raise
-            except OsteonError as error:  # no image, or a damaged one: whoever looks at it is told so
-                log.info("no thumbnail", instance=location.identity.sop_uid, reason=str(error))
+            except OsteonError as error:  # no image, or a corrupt one: reported when it is requested
+                log.info("thumbnail not rendered", instance=location.identity.sop_uid, reason=str(error))

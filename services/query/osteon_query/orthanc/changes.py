@@ -56,7 +56,7 @@ def _types(text: str) -> tuple[ChangeType, ...]:
     known = {kind.value: kind for kind in _SHOWN}
     unknown = [name for name in names if name not in known and name not in _NEVER]
     if unknown:
-        raise BadParameter(f"type: {unknown[0][:80]!r} is no type of change")
+        raise BadParameter(f"type: {unknown[0][:80]!r} is not a type of change")
     return tuple(known[name] for name in names if name in known) if names else _SHOWN
 
 

@@ -64,9 +64,9 @@ async def report(state: AppStateDep, uid: str) -> Response:
 
 @router.post("/storage-commitment/{uid}/remove")
 async def remove(state: AppStateDep, uid: str) -> Response:
-    """Refuse: instances can not be deleted."""
+    """Refuse: instances cannot be deleted."""
     await state.index.commitments.asked(uid)
-    raise NotSupported("instances can not be deleted from this archive, so committed ones can not be removed")
+    raise NotSupported("instances cannot be deleted from this archive, so committed ones cannot be removed")
 
 
 def _status(commitment: Commitment) -> str:
@@ -118,7 +118,7 @@ async def _stored(state: AppState, body: Mapping[str, Any]) -> list[Item]:
 
 
 async def _accepted(request: Request, state: AppState, job: Job, seconds: float) -> None:
-    """Wait a while for the job to end; raises `JobFailed`. A modality that is down is asked again later."""
+    """Wait a while for the job to end; raises `JobFailed`. A modality that is down is retried later."""
     until = time.monotonic() + seconds
     while job.state is not JobState.SUCCESS and time.monotonic() < until and not await request.is_disconnected():
         if job.state is JobState.FAILURE:

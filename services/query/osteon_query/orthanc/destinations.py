@@ -1,4 +1,4 @@
-"""Destinations of routing: who is left alone, what could not be sent there, and sending that again."""
+"""Destinations of routing: open circuits, failed jobs, and submitting these again."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -70,7 +70,7 @@ async def replay_all(state: AppState, chosen: Callable[[Job], bool]) -> dict[str
     """Submit failed jobs again, the oldest first; return their identifiers."""
     replayed = []
     for job in reversed(await failed_jobs(state, chosen)):
-        with suppress(JobNotFound, WrongState):  # somebody else was faster
+        with suppress(JobNotFound, WrongState):  # another request was faster
             await state.index.jobs.wish(job.id, Wish.RESUBMIT)
             replayed.append(job.id)
     return {"Replayed": replayed}
@@ -91,7 +91,7 @@ def failure_object(job: Job) -> dict[str, Any]:
 
 def _of(kind: str, name: str) -> Callable[[Job], bool]:
     if kind not in set(DestinationKind):
-        raise UnknownResource(f"{kind[:80]!r} is no kind of destination: expected modality or peer")
+        raise UnknownResource(f"{kind[:80]!r} is not a kind of destination: expected modality or peer")
     wanted = str(Destination(DestinationKind(kind), name))
     return lambda job: _destination_of(job) == wanted
 

@@ -90,7 +90,7 @@ def _parse(body: Mapping[str, Any]) -> _Find:
     kind = resource_type_named(body.get("Level"))
     parents = [_text(body, name) for name in _PARENTS if name in body]
     if len(parents) > 1:
-        raise BadParameter(f"{', '.join(_PARENTS)}: give one at most")
+        raise BadParameter(f"{', '.join(_PARENTS)}: expected at most one")
     conditions = _conditions(_object(body, "Query"))
     search = Search(
         level=kind.level,
@@ -107,7 +107,7 @@ def _parse(body: Mapping[str, Any]) -> _Find:
     labelled = bool(_list(body, "Labels")) and body.get("LabelsConstraint", "All") != "None"
     rest = tuple(c for c in conditions if not is_matchable(kind.level, c.path))
     if unknown := [c.path for c in rest if c.path[0] in _COMPUTED]:
-        raise BadParameter(f"Query: {format_paths(unknown)} can not be searched by at level {kind.type}")
+        raise BadParameter(f"Query: {format_paths(unknown)} cannot be searched by at level {kind.type}")
     return _Find(search, view, _number(body, "Limit") or None, labelled, rest)
 
 

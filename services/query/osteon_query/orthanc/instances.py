@@ -112,7 +112,7 @@ async def _object(index: Index, entry: UploadResult) -> dict[str, Any]:
     if entry.fate is UploadStatus.CONFLICT:
         answer["Conflict"] = True
     if entry.detail:
-        answer["Warning"] = f"kept, but its header can not be read to its end: {entry.detail}"
+        answer["Warning"] = f"stored, but its header cannot be read to the end: {entry.detail}"
     return answer
 
 

@@ -1,4 +1,4 @@
-"""Orthanc REST: jobs. What they were told (their params) is not shown: it may hold what is not for everybody."""
+"""Orthanc REST: jobs. Their params are not shown: they may contain secrets."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any

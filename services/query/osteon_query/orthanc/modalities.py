@@ -1,4 +1,4 @@
-"""Orthanc REST: modalities, and what is asked of them or sent to them."""
+"""Orthanc REST: modalities, and requests to them."""
 
 from collections.abc import Mapping
 from contextlib import suppress
@@ -94,7 +94,7 @@ async def echo_modality(request: Request, state: AppStateDep, id: str) -> Respon
 
 @router.post("/tools/dicom-echo")
 async def echo_anybody(request: Request, state: AppStateDep) -> Response:
-    """C-ECHO somebody who need not be known: the fields of a modality, and `Timeout` and `CheckFind`."""
+    """C-ECHO to an AE that need not be configured: the fields of a modality, and `Timeout` and `CheckFind`."""
     body = await json_object(request)
     find = flag_of(body, "CheckFind", default=False)
     modality = modality_from("echo", {name: value for name, value in body.items() if name != "CheckFind"})
@@ -203,7 +203,7 @@ async def _retrieve(request: Request, state: AppState, id: str, method: str) -> 
 
 @dataclass(frozen=True, slots=True)
 class RetrieveSelection:
-    """What a modality is asked for: `resources` are its unique keys (PS3.4 C.6), `method` is C-MOVE or C-GET."""
+    """What is retrieved from a modality: `resources` are the unique keys (PS3.4 C.6), `method` is C-MOVE or C-GET."""
 
     method: str
     level: Level

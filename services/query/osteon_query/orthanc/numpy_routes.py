@@ -68,7 +68,7 @@ async def numpy_of_series(request: Request, state: AppStateDep, id: str) -> Resp
         Search(Level.IMAGE, parents=(series.public_id,), order=order, limit=_MOST_INSTANCES + 1)
     )
     if len(page.matches) > _MOST_INSTANCES:
-        raise NotRenderable(f"more than {_MOST_INSTANCES} instances do not go into one file")
+        raise NotRenderable(f"more than {_MOST_INSTANCES} instances exceed the limit of one file")
     compress = parameters.flag(request.query_params, "compress", default=False)
     locations = [match.instance.location for match in page.matches if match.instance is not None]
     messages = [_numpy(request, location, [], compress=False) for location in locations]
@@ -80,7 +80,7 @@ async def numpy_of_series(request: Request, state: AppStateDep, id: str) -> Resp
 
 async def _entry(source: AsyncGenerator[Bytes, None]) -> ItemStream:
     async with aclosing(source):
-        # What can not be made is told while the answer can still be an error.
+        # What cannot be rendered is reported while the status can still be an error.
         first = await anext(source)
         yield ItemStart(name="arr_0.npy")
         yield first
@@ -124,7 +124,7 @@ async def matlab_of_frame(request: Request, state: AppStateDep, id: str, frame: 
 async def _matlab(request: Request, state: AppState, location: Location, frame: int) -> Response:
     picture = await state.pictures.get(_numpy(request, location, [frame], compress=False, rescale=False))
     if picture.length > _MOST_TEXT:
-        raise NotRenderable(f"a frame of {picture.length} bytes is not written as text, at most {_MOST_TEXT}")
+        raise NotRenderable(f"a frame of {picture.length} bytes is too large for text, the limit is {_MOST_TEXT}")
     file = b"".join([bytes(chunk) async for chunk in picture.chunks])
     text = await asyncio.to_thread(lambda: b"".join(matlab(file)))
     return Response(text, media_type="text/plain")
@@ -176,7 +176,7 @@ async def pdf(request: Request, state: AppStateDep, id: str) -> Response:
     header = orjson.loads(line.header.json)
     kind = header.get("00420012", {}).get("Value", [""])[0]
     if kind != _PDF or _DOCUMENT not in header:
-        raise UnknownResource(f"instance {location.identity.sop_uid} is no Encapsulated PDF")
+        raise UnknownResource(f"instance {location.identity.sop_uid} is not an Encapsulated PDF")
     headers = {"Content-Type": _PDF}
     if inline := header[_DOCUMENT].get("InlineBinary"):
         return Response(base64.b64decode(inline), 200, headers)

@@ -35,7 +35,7 @@ _UNIQUE: Final[dict[Level, tuple[str, ...]]] = {
     Level.SERIES: ("StudyInstanceUID", "SeriesInstanceUID"),
     Level.IMAGE: ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"),
 }
-"""Unique keys of a level and those above (PS3.4 C.6); PatientID is none in the Study Root model."""
+"""Unique keys of a level and those above (PS3.4 C.6); in the Study Root model PatientID is not a unique key."""
 
 
 @router.get("")
@@ -46,7 +46,7 @@ async def queries(state: AppStateDep) -> Response:
 
 @router.get("/{id}")
 async def operations(state: AppStateDep, id: str) -> Response:
-    """List what can be asked about a search."""
+    """List the resources of a search."""
     await state.index.queries.get(id)
     return json_response(["answers", "level", "modality", "query", "retrieve"])
 
@@ -66,13 +66,13 @@ async def level(state: AppStateDep, id: str) -> Response:
 
 @router.get("/{id}/modality")
 async def modality(state: AppStateDep, id: str) -> Response:
-    """Send the name of the modality that was asked."""
+    """Send the name of the modality that was searched."""
     return _text((await state.index.queries.get(id)).modality)
 
 
 @router.get("/{id}/query")
 async def query(request: Request, state: AppStateDep, id: str) -> Response:
-    """Send what was asked."""
+    """Send the keys of a search."""
     keys = (await state.index.queries.get(id)).query
     asked = {tag_of(name): text for name, text in keys.items()}
     header = {tag: {"vr": (vr := vr_of_tag(tag)), "Value": json_values(vr, text)} for tag, text in asked.items()}
@@ -147,7 +147,7 @@ async def _answer(state: AppState, id: str, index: str) -> tuple[RemoteQuery, He
         raise QueryNotFound(f"query {id[:80]!r} has no answer {index[:80]!r}, it has {found.answers}")
     for header in await state.index.queries.answers(id, since=int(index), limit=1):
         return found, orjson.loads(header)
-    raise QueryNotFound(f"query {id[:80]!r} is forgotten")
+    raise QueryNotFound(f"query {id[:80]!r} was deleted")
 
 
 async def _retrieve(request: Request, state: AppState, query: RemoteQuery, headers: list[Header]) -> Response:

@@ -57,6 +57,6 @@ def content_of(target: Target) -> dict[str, Any]:
 
 
 async def _check(state: AppState, public_id: str) -> None:
-    """Raise `ResourceNotFound` now rather than in a job that nobody looks at."""
+    """Raise `ResourceNotFound` now rather than in a job."""
     async for _ in state.index.locate(Scope(public_id=resource_id(public_id))):
         return

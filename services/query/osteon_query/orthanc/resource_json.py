@@ -22,7 +22,7 @@ _EXPECTED: Final = (
 
 @dataclass(frozen=True, slots=True)
 class ResourceDetails:
-    """What an object shows besides its match: children in order, the header, and attributes asked for."""
+    """What an object shows besides its match: children in order, the header, and requested attributes."""
 
     children: Sequence[Match] = ()
     header: Mapping[str, Any] = field(default_factory=dict)

@@ -50,7 +50,7 @@ def asks_to_expand(request: Request, *, otherwise: bool = False) -> bool:
 
 
 def requested_tags(names: Any) -> tuple[str, ...]:
-    """Check attributes that are asked for by keyword or tag; raises `Invalid`."""
+    """Check attributes that are requested by keyword or tag; raises `Invalid`."""
     paths = [attribute_path(name) for name in names]
     if len(paths) > _MAX_TAGS or any(len(path) > 1 for path in paths):
         raise BadParameter(f"requested tags: expected at most {_MAX_TAGS} keywords or tags, without paths")

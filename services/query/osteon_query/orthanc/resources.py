@@ -55,7 +55,7 @@ async def protected(state: AppStateDep, id: str) -> Response:
 async def _list(request: Request, state: AppState, kind: ResourceType) -> Response:
     given = request.query_params
     if ("since" in given) != ("limit" in given):
-        raise BadParameter("since and limit: give both or none")
+        raise BadParameter("since and limit: expected both or neither")
     since = number("since", given.get("since", "0"))
     limit = number("limit", given.get("limit", "0"))
     view = view_of(request, expand=False)

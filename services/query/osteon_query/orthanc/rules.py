@@ -119,7 +119,7 @@ async def _dry_run(state: AppState, body: Mapping[str, Any], tried: Sequence[Rul
     try:
         packs = await try_study(study, tried, state.index, state.objects, show=MAX_SHOWN)
     except ObjectNotFound as error:
-        raise StoredDataUnreadable(f"the study can not be read: {error}") from None
+        raise StoredDataUnreadable(f"the study cannot be read: {error}") from None
     return {
         "Study": study,
         "Instances": sum(len(pack.instances) for pack in packs),

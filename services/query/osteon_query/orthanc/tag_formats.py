@@ -1,6 +1,6 @@
 """Headers (DICOM JSON Model) in the three forms of Orthanc's `/tags`: full, short and simplified.
 
-Binary values are null, and so are texts of more than 256 characters unless they are asked for. Decimal strings come
+Binary values are null, and so are texts of more than 256 characters unless they are requested. Decimal strings come
 from the numbers of the DICOM JSON Model, so `1.50` reads `1.5`.
 """
 
@@ -34,7 +34,7 @@ def write_tags(header: Header, form: TagFormat, *, any_length: bool = False, dep
         name = keyword_of(tag) or _UNKNOWN
         kind, value = _value(header[tag], form, any_length, depth)
         if form is TagFormat.SIMPLIFIED:
-            # Several unknown tags can not share one name.
+            # Several unknown tags cannot share one name.
             written[name if name != _UNKNOWN else format_tag(tag)] = value
         elif form is TagFormat.SHORT:
             written[format_tag(tag)] = value

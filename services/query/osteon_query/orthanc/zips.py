@@ -26,7 +26,7 @@ _BROKEN: Final = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError,
 
 
 class _File(io.FileIO):
-    """An archive's file, of which Python's zipfile can not read much at once, whatever the archive says of itself."""
+    """An archive's file, of which Python's zipfile cannot read much at once, whatever the archive declares."""
 
     @override
     def read(self, size: int | None = -1, /) -> bytes:
@@ -57,7 +57,7 @@ class ZipArchive:
             return cls(file, zipfile.ZipFile(file), limit)
         except _BROKEN as error:
             file.close()
-            raise BadBody(f"the ZIP archive can not be read: {error}") from None
+            raise BadBody(f"the ZIP archive cannot be read: {error}") from None
         except BaseException:
             file.close()
             raise
@@ -83,7 +83,7 @@ class ZipArchive:
                         )
                     target.write(chunk)
         except _BROKEN as error:
-            raise BadBody(f"the ZIP entry {entry.filename[:200]!r} can not be unpacked: {error}") from None
+            raise BadBody(f"the ZIP entry {entry.filename[:200]!r} cannot be unpacked: {error}") from None
 
     def close(self) -> None:
         """Close the archive."""

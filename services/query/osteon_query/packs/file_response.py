@@ -18,7 +18,7 @@ from osteon_query.packs.range_reader import read_range
 async def send_file(
     request: Request, objects: Objects, location: Location, *, purpose: str, filename: str | None = None
 ) -> Response:
-    """Send one Part 10 file as stored, or the byte range of it that was asked for."""
+    """Send one Part 10 file as stored, or the requested byte range."""
     tag = entity_tag(location.sha256, location.key, location.offset)
     if known := not_modified(request, tag):
         return known

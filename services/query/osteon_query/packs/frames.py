@@ -61,7 +61,7 @@ class FrameAt:
 
 
 class StoredFrames:
-    """The frames of an instance; raises `StoredDataUnreadable` when they can not be told from each other.
+    """The frames of an instance; raises `StoredDataUnreadable` when they cannot be separated.
 
     `start`: offset of the data set in the object `key`.
     """
@@ -73,7 +73,7 @@ class StoredFrames:
         self._pixels = pixels
         self._layout = layout
         if pixels.encapsulated and not pixels.frames:
-            raise StoredDataUnreadable("the fragments of the pixel data can not be assigned to frames")
+            raise StoredDataUnreadable("the fragments of the pixel data cannot be assigned to frames")
         self.count = len(pixels.frames) if layout is None else layout.frames
 
     def at(self, number: int) -> FrameAt:
@@ -102,7 +102,7 @@ _layouts: OrderedDict[bytes, Geometry] = OrderedDict()
 def stored_frames(location: Location, dataset_offset: int, header: Header) -> StoredFrames:
     """Return the frames of an instance as they are in its pack; raises `UnknownResource` without pixel data.
 
-    Of a deflated data set only how many there are is true: they can not be addressed.
+    Of a deflated data set only how many there are is true: they cannot be addressed.
     """
     pixels = header.pixel_data
     if pixels is None and location.transfer_syntax_uid in _DEFLATED and _PIXELS in header.json:
@@ -120,7 +120,7 @@ def _layout(sha256: bytes, json: bytes) -> Geometry:
     try:
         layout = layout_of(orjson.loads(json))
     except PixelError as error:
-        raise StoredDataUnreadable(f"the frames can not be told from each other: {error}") from None
+        raise StoredDataUnreadable(f"the frames cannot be separated: {error}") from None
     _layouts[sha256] = layout
     if len(_layouts) > _REMEMBERED:
         _layouts.popitem(last=False)
@@ -171,7 +171,7 @@ async def whole_range(objects: Objects, frame: FrameAt) -> tuple[int, int] | Non
     try:
         head = await objects.get_range(frame.key, frame.offset, HEAD)
     except (ObjectNotFound, Invalid) as error:
-        raise StoredDataUnreadable(f"the index names {frame.key}, the object store: {error}") from None
+        raise StoredDataUnreadable(f"the index names {frame.key}, the object store says: {error}") from None
     only = fragment_length(head) + HEAD == frame.length
     return (frame.offset + HEAD, frame.length - HEAD) if only else None
 
@@ -205,7 +205,7 @@ class _FrameContent:
     def finish(self) -> None:
         """Check that the fragments end where the frame does."""
         if self._left or self._fragment or self._head:
-            raise StoredDataUnreadable("the fragments of a frame are not where the sidecar says")
+            raise StoredDataUnreadable("the fragments of a frame are not where the sidecar expects them")
 
     def _without_heads(self, chunk: memoryview) -> list[Bytes]:
         pieces: list[Bytes] = []
@@ -222,9 +222,9 @@ class _FrameContent:
 
 
 def fragment_length(head: bytes) -> int:
-    """Return the length in an item's head; raises `StoredDataUnreadable` when it is none."""
+    """Return the length in an item's head; raises `StoredDataUnreadable` when it is not an item."""
     if head[:4] != _ITEM:
-        raise StoredDataUnreadable("a fragment of the pixel data is not where the sidecar says")
+        raise StoredDataUnreadable("a fragment of the pixel data is not where the sidecar expects it")
     return int.from_bytes(head[4:HEAD], "little")
 
 
@@ -232,8 +232,6 @@ def _shifted(data: bytearray, frame: FrameAt) -> bytes:
     """Return a frame of single bits, moved to the beginning of a byte, nothing behind it."""
     size = (frame.bits + 7) // _BYTE
     if size > _MOST_BITS:
-        raise StoredDataUnreadable(
-            f"a frame of {size} bytes of single bits is too long to be moved to the beginning of a byte"
-        )
+        raise StoredDataUnreadable(f"a frame of {size} bytes of single bits is too long to be aligned to a byte")
     number = int.from_bytes(data, "little") >> frame.skip & ((1 << frame.bits) - 1)
     return number.to_bytes(size, "little")

@@ -70,7 +70,7 @@ async def _one_chunk(data: bytes) -> AsyncGenerator[Bytes, None]:
 
 
 def can_transcode(stored: str, target: str) -> bool:
-    """Whether instances of one transfer syntax can come in another, as far as the transfer syntaxes alone tell."""
+    """Whether instances of one transfer syntax can come in another, as far as the transfer syntaxes show."""
     source, wanted = TRANSFER_SYNTAXES.get(stored), CODECS.get(target)
     if source is None or wanted is None or (source.encapsulated and stored not in CODECS):
         return False
@@ -100,7 +100,7 @@ async def transcode_instance(
                 f"instance {at.identity.sop_uid}, stored in transfer syntax {at.transfer_syntax_uid}, {error}. "
                 "Accept transfer-syntax=* takes it as stored"
             ) from error
-        log.warning("sent as stored", instance=at.identity.sop_uid, reason=str(error))
+        log.warning("transcoding failed, sent as stored", instance=at.identity.sop_uid, reason=str(error))
         return InstanceFile.of(at)
     return InstanceFile(done.key, 0, done.length, done.transfer_syntax_uid, temporary=True)
 
@@ -118,7 +118,7 @@ async def _explicit(objects: Objects, at: Location) -> InstanceFile | None:
         data = await objects.get_range(at.key, at.offset, at.length)
         made = await asyncio.to_thread(explicit_file, data)
     except (NotFound, Invalid) as error:
-        log.info("left to imaging", instance=at.identity.sop_uid, reason=str(error))
+        log.info("conversion left to imaging", instance=at.identity.sop_uid, reason=str(error))
         return None
     return InstanceFile("", 0, len(made), EXPLICIT_VR_LITTLE_ENDIAN, data=made)
 

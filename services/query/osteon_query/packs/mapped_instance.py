@@ -1,6 +1,6 @@
-"""Instances in temporary files that are mapped into memory, for what can not be read by byte ranges of a pack.
+"""Instances in temporary files that are mapped into memory, where byte ranges of a pack are not enough.
 
-The files are unlinked already, and go with what is mapped of them. All that is not `async` blocks: call it in threads.
+The files are unlinked already, and vanish with their mappings. What is not `async` blocks: call it in threads.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ async def map_instance(objects: Objects, key: str, offset: int, length: int) -> 
     except Invalid as error:
         if isinstance(error, TooLarge):
             raise
-        raise StoredDataUnreadable(f"the instance can not be read: {error}") from None
+        raise StoredDataUnreadable(f"the instance cannot be read: {error}") from None
 
 
 class MappedInstance:
@@ -85,7 +85,7 @@ def _inflated(data: memoryview) -> memoryview:
             try:
                 found = inflater.decompress(pending, _STEP)
             except zlib.error as error:
-                raise StoredDataUnreadable(f"the data set can not be inflated: {error}") from None
+                raise StoredDataUnreadable(f"the data set cannot be inflated: {error}") from None
             pending = inflater.unconsumed_tail
             size += file.write(found)
             if size > _MOST_INFLATED:

@@ -116,7 +116,7 @@ async def _open(objects: Objects, key: str, offset: int, length: int) -> AsyncIt
         yield stream
     except (ObjectNotFound, Invalid) as error:
         where = f"{length} bytes at {offset} of {key}"
-        raise StoredDataUnreadable(f"the index names {where}, the object store: {error}") from None
+        raise StoredDataUnreadable(f"the index names {where}, the object store says: {error}") from None
     finally:
         # An abandoned stream would keep its file or connection until it is collected.
         if isinstance(stream, AsyncGenerator):

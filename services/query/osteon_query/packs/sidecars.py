@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
-import structlog
 
 from osteon.errors import Invalid, NotFound
 from osteon.index.port import Location
+from osteon.logging import get_logger
 from osteon.objects.port import Objects
 from osteon.spool.sidecar import SidecarLine, decode
 from osteon_query.http.errors import StoredDataUnreadable
 
-_log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 _LINE_COST: Final = 1_500
 """Bytes of memory that a line takes besides its header, and each frame or bulk value besides its line."""
@@ -87,7 +87,7 @@ class Sidecars:
             try:
                 lines = await self._pick(key, offsets)
             except (NotFound, Invalid) as error:
-                _log.warning("sidecar can not be read", key=key, error=str(error))
+                log.warning("sidecar unreadable", key=key, error=str(error))
                 continue
             found.update({(key, offset): lines[offset] for offset in offsets if offset in lines})
         return [found.get((location.sidecar_key, location.offset)) for location in locations]
@@ -160,7 +160,7 @@ async def read_lines(sidecars: Sidecars, locations: Sequence[Location]) -> list[
     try:
         return await sidecars.lines_of(locations)
     except NotFound as error:
-        raise StoredDataUnreadable(f"the index names a sidecar that can not be read: {error}") from None
+        raise StoredDataUnreadable(f"the index names a sidecar that cannot be read: {error}") from None
 
 
 async def sidecar_batches(locations: AsyncIterator[Location]) -> AsyncGenerator[list[Location], None]:

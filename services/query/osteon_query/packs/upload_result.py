@@ -20,13 +20,13 @@ class UploadStatus(StrEnum):
     """It belongs to another study than the URL names."""
     UNREADABLE = "unreadable"
     UNIDENTIFIED = "unidentified"
-    """It lacks a UID, or has one that is none."""
+    """It lacks a UID, or has an invalid one."""
     UNSUPPORTED = "unsupported"
     """Its transfer syntax, or the media type of its pixel data, is not known."""
 
 
 def upload_status_of(error: Invalid) -> UploadStatus:
-    """Return what becomes of a file that can not be stored because of `error`."""
+    """Return what becomes of a file that cannot be stored because of `error`."""
     match error:
         case MissingIdentifier():
             return UploadStatus.UNIDENTIFIED

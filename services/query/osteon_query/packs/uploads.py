@@ -1,4 +1,4 @@
-"""What comes in over HTTP: Part 10 files → packs → object store → index, before the answer.
+"""Uploads by HTTP: Part 10 files → packs → object store → index, before the answer.
 
 The files of one request are gathered by series, and each pack goes out as soon as it is big enough, while the next
 files come in, so a request needs little disk and no memory however many files it has. Only so many requests are read at
@@ -71,12 +71,12 @@ class Uploads:
         self.parsing = asyncio.Lock()
 
     async def start(self) -> None:
-        """Begin to listen for packs that were indexed."""
+        """Subscribe to packs that were indexed."""
         await self._bus.subscribe(PackIndexed, self._heard)
 
     @property
     def waiting(self) -> int:
-        """How many packs of requests in flight are waited for."""
+        """How many packs are awaited in the index."""
         return len(self._expected)
 
     async def _heard(self, message: PackIndexed) -> None:
@@ -114,7 +114,7 @@ class Uploads:
             async with asyncio.timeout(_TURN):
                 await self._turns.acquire()
         except TimeoutError:
-            raise UploadCapacityExceeded("too many uploads at the same time (OSTEON_UPLOADS)") from None
+            raise UploadCapacityExceeded("too many concurrent uploads (OSTEON_UPLOADS)") from None
 
     def release_slot(self) -> None:
         """Let the next request begin."""
@@ -176,7 +176,7 @@ class Upload:
 
     @property
     def parsing(self) -> asyncio.Lock:
-        """Held by whoever does what needs memory: one request at a time."""
+        """Held while memory is needed for parsing: one request at a time."""
         return self._uploads.parsing
 
     def new_path(self) -> Path:
@@ -187,7 +187,7 @@ class Upload:
         return self._folder / f"{self._files}.dcm"
 
     async def add(self, path: Path, *, study_uid: str | None = None) -> UploadResult:
-        """Take a file over. One that can not be stored is refused by the `fate` of the entry, not by an error."""
+        """Take a file over. One that cannot be stored is refused by the `status` of the entry, not by an error."""
         entry = await self._examine(path, study_uid)
         self.received.append(entry)
         if entry.identity is None or entry.fate is not UploadStatus.PENDING:

@@ -19,15 +19,15 @@ from osteon_query.http.errors import RemoteFailed
 from osteon_query.search.cfind_identifiers import CFindQuery
 
 ECHO_SECONDS: Final = 60.0
-"""For a C-ECHO of which nobody says how long it may take: connecting, association, response."""
+"""Of a C-ECHO without a timeout of its own: connecting, association, response."""
 _GRACE: Final = 15.0
-"""Seconds that the answer of `dispatcher` may come later than its work should end."""
+"""Seconds for which the reply of `dispatcher` is awaited beyond the timeout of its operation."""
 
 log = get_logger(__name__)
 
 
 def target_of(state: AppState, modality: Modality, *, local_aet: str = "", timeout: int = 0) -> Target:
-    """Return how to reach a modality; what is given here goes before what is known of it."""
+    """Return how to reach a modality; the arguments take precedence over its configuration."""
     return Target(
         aet=modality.aet,
         host=modality.host,
@@ -70,15 +70,15 @@ async def search(
         if answer.problem:
             raise RemoteFailed(f"C-FIND SCU to AET {target.aet!r}: {answer.problem}")
     except BaseException:
-        with suppress(OsteonError):  # it may be gone already; what went wrong is told
+        with suppress(OsteonError):  # it may be deleted already; the first error is reported
             await state.index.queries.delete(query.id)
         raise
     if answer.cut:
-        log.warning("search in a modality cut", modality=query.modality, answers=answer.answers)
+        log.warning("remote search truncated", modality=query.modality, answers=answer.answers)
 
 
 def new_query(modality: Modality, level: str, keys: Mapping[str, Any], **more: Any) -> RemoteQuery:
-    """Return a query that has not been asked yet."""
+    """Return a query that has not been sent yet."""
     return RemoteQuery(
         id=str(uuid.uuid4()), modality=modality.name, level=level, query=keys, created=datetime.now(UTC), **more
     )

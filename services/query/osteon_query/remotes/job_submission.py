@@ -25,7 +25,7 @@ async def submit(
     """Begin a job; `body` says by `Synchronous` or `Asynchronous` whether the answer waits for its end.
 
     Answers `{ID, Path}`, or what the job shows of itself; raises `JobFailed`. When the client goes away, the job goes
-    on. A job that somebody waits for is not tried again: who waits is told at once what is wrong.
+    on. A job with a waiting client is not retried: the client gets the first error at once.
     """
     priority = whole_of(body, "Priority", -_MAX_PRIORITY, _MAX_PRIORITY)
     waits = _is_synchronous(body)

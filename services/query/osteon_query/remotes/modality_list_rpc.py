@@ -1,4 +1,4 @@
-"""Tells the DIMSE doors which modalities there are."""
+"""Replies to `ingress` which modalities are configured."""
 
 import hashlib
 
@@ -13,5 +13,5 @@ async def list_modalities(message: ModalitiesAsked, remotes: Remotes) -> Modalit
         for modality in await remotes.modalities()
     ]
     version = hashlib.sha256("\n".join(one.model_dump_json() for one in known).encode()).hexdigest()
-    told = [] if version == message.seen else known
-    return ModalitiesTold(correlation_id=message.correlation_id, version=version, modalities=told)
+    modalities = [] if version == message.seen else known
+    return ModalitiesTold(correlation_id=message.correlation_id, version=version, modalities=modalities)

@@ -17,7 +17,7 @@ from osteon_query.packs.body_files import write_file
 from osteon_query.packs.part10 import examine
 
 _PREFIX: Final = f"{CACHE}transcoded/straight-"
-"""Among the copies that `imaging` deletes when they are old and nobody has taken them."""
+"""Among the copies that `imaging` deletes when they are old and unused."""
 
 
 async def upload_for_store(request: Request, state: AppState, modality: Modality) -> StraightStore:

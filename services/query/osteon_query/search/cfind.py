@@ -61,7 +61,7 @@ class Query:
 
 
 async def handle_find(request: FindRequested, index: Index, sidecars: Sidecars, *, page: int) -> FindPage:
-    """Return a page of at most `page` matches; what goes wrong is told by its status (PS3.4 Table C.4-1).
+    """Return a page of at most `page` matches; an error is reported by its status (PS3.4 Table C.4-1).
 
     A page may have fewer matches, even none, and still a cursor.
     """
@@ -110,7 +110,7 @@ async def _answers(
 
 
 def parse_identifier(request: FindRequested) -> Query:
-    """Read a request's identifier; raises an `Invalid` that tells what is wrong with it."""
+    """Read a request's identifier; raises an `Invalid` that says what is wrong with it."""
     identifier = read_identifier(request.identifier, request.transfer_syntax_uid)
     level = _level(request.sop_class_uid, identifier)
     conditions: list[Condition] = []
@@ -136,7 +136,7 @@ def parse_identifier(request: FindRequested) -> Query:
 def _level(sop_class_uid: str, identifier: Identifier) -> Level:
     levels = MODELS.get(sop_class_uid)
     if levels is None:
-        raise WrongModel(f"SOP class {sop_class_uid[:64]} is no C-FIND model")
+        raise WrongModel(f"SOP class {sop_class_uid[:64]} is not a C-FIND model")
     text = identifier.text(_LEVEL).strip(" \0").upper()
     if text not in levels:
         given = repr(text[:16]) if text else "missing"

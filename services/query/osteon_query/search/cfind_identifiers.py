@@ -1,4 +1,4 @@
-"""What is asked of another archive (PS3.4 C.4.1, K.6): Identifiers by keyword or tag, as its make wants them."""
+"""Identifiers of C-FIND requests to other archives (PS3.4 C.4.1, K.6), adapted to their make."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ Elements = dict[str, dict[str, Any]]
 
 
 class BadQuery(Invalid):
-    """A key can not be sent; the message names it."""
+    """A key cannot be sent; the message names it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ def _below(level: Level, tag: str) -> bool:
 
 def _items(keys: Mapping[str, Any], manufacturer: Manufacturer, depth: int) -> Elements:
     if depth > _MAX_DEPTH:
-        raise BadQuery(f"Query: sequences in more than {_MAX_DEPTH} levels")
+        raise BadQuery(f"Query: sequences nested more than {_MAX_DEPTH} levels deep")
     found: Elements = {}
     for name, value in keys.items():
         tag = tag_of(name)

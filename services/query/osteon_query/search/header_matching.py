@@ -44,7 +44,7 @@ class _Key:
 
 
 class HeaderKeys:
-    """Keys that must all match. Text compares without case unless told; names always do."""
+    """Keys that must all match. Text compares without case unless `case_sensitive`; names always do."""
 
     def __init__(self, conditions: Iterable[Condition], *, case_sensitive: bool) -> None:
         """Prepare the comparison."""
@@ -135,8 +135,8 @@ async def check_candidates(index: Index, search: Search, names: str, error: type
     count = await index.count(search)
     if count > CANDIDATES:
         raise error(
-            f"{names}: not in the index, so the headers of {count} resources would have to be read, at most "
-            f"{CANDIDATES} are; narrow the search by other attributes"
+            f"{names}: not in the index, so {count} headers would have to be read, at most "
+            f"{CANDIDATES} are allowed; narrow the search by other attributes"
         )
 
 

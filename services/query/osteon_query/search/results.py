@@ -1,6 +1,6 @@
 """Matches of the index as answers in the DICOM JSON Model (PS3.18 F.2), for QIDO-RS and C-FIND alike.
 
-What the index holds is answered from it. Only when more is asked for is the header of one instance read: the
+What the index holds comes from it. Only when more is requested is the header of one instance read: the
 instance itself at IMAGE level, otherwise a representative of the patient, study or series.
 """
 
@@ -59,7 +59,7 @@ def _answer_all(plan: "ResultPlan", matches: Sequence[Match], headers: Sequence[
 
 
 class ResultPlan:
-    """How to answer each match of one search: compiled once, used for every match."""
+    """How to write the result of each match of one search: compiled once, used for every match."""
 
     def __init__(self, level: Level, wanted: ReturnKeys, constants: Mapping[str, JsonElement] | None = None) -> None:
         """Find a source for every wanted attribute."""
@@ -116,7 +116,7 @@ class ResultPlan:
 
 
 def _below(level: Level, tag: str) -> bool:
-    """Whether an attribute belongs to a lower level, where one instance can not speak for all."""
+    """Whether an attribute belongs to a lower level, where one instance cannot speak for all."""
     at = LEVEL_OF.get(keyword_of(tag))
     return at is not None and at.depth > level.depth
 
@@ -147,7 +147,7 @@ def _matching_items(element: JsonElement, conditions: Sequence[Condition]) -> Js
 
 
 async def _headers(matches: Sequence[Match], index: Index, sidecars: Sidecars) -> list[bytes]:
-    """Return the header of each match as JSON, empty where there is none to be had."""
+    """Return the header of each match as JSON, empty where it is missing."""
     locations = await locations_of(index, matches)
     lines = iter(await sidecars.lines_if_readable([location for location in locations if location is not None]))
     found = [None if location is None else next(lines) for location in locations]
@@ -279,7 +279,7 @@ def _nothing(vr: str) -> Source:
 
 
 _FIXED: Final[dict[str, Source]] = {
-    # What a data set says of these was true elsewhere; who answers gives them as constants.
+    # The values in a data set were true elsewhere; callers give these as constants.
     "RetrieveURL": _nothing("UR"),
     "RetrieveAETitle": _nothing("AE"),
     "QueryRetrieveLevel": _nothing("CS"),

@@ -3,7 +3,7 @@
 Studies say themselves in which zone their dates and times are (0008,0201), so no single shift of the keys fits all.
 The index is searched for dates two days wider, more than any two zones differ, and each match's date and time is
 converted to the requester's zone and compared there. A study that says nothing is in the archive's local time.
-A time key without a date key is not converted: only a date tells which day's midnight it may cross.
+A time key without a date key is not converted: only a date shows which day's midnight it may cross.
 """
 
 from collections.abc import Callable, Iterable
