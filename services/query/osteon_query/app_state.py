@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Final
 
 from fastapi import Depends
@@ -15,6 +15,7 @@ from osteon.sending.transcoding import Transcoder
 from osteon_query.http.bodies import limited_body
 from osteon_query.http.request_values import correlation_id
 from osteon_query.images.render_client import RenderClient
+from osteon_query.packs.frames import FrameLocator
 from osteon_query.packs.sidecars import Sidecars
 from osteon_query.packs.uploads import Upload, Uploads
 from osteon_query.settings import DoorSettings
@@ -34,6 +35,7 @@ class AppState:
     uploads: Uploads
     transcoder: Transcoder
     pictures: RenderClient
+    frame_locator: FrameLocator = field(default_factory=FrameLocator)
 
 
 async def _state(request: Request) -> AppState:

@@ -26,7 +26,7 @@ from osteon_query.http.media_types import is_native
 from osteon_query.http.request_values import correlation_id
 from osteon_query.http.streaming import stream_response
 from osteon_query.images.render_client import RenderedPicture, picture_request, render_in_order, require_picture
-from osteon_query.packs.frames import FrameAt, StoredFrames, cut, read_frames, stored_frames, whole_range
+from osteon_query.packs.frames import FrameAt, StoredFrames, cut, read_frames, whole_range
 from osteon_query.packs.instance_reader import InstanceRequest, transcode_instance
 from osteon_query.packs.items import ItemStart, ItemStream, content_of, count_bytes
 from osteon_query.packs.mapped_instance import MappedInstance, map_instance
@@ -63,7 +63,7 @@ async def send_frames(request: Request, state: AppState, location: Location, num
         return known
     headers = validator_headers(tag, location)
     (line,) = await read_lines(state.sidecars, [location])
-    stored = stored_frames(location, line.dataset_offset, line.header)
+    stored = state.frame_locator.locate(location, line.dataset_offset, line.header)
     numbers = numbers or list(range(1, stored.count + 1))
     frames = [stored.at(number) for number in numbers]
     sending = _Frames(request, state, location, chosen, numbers)

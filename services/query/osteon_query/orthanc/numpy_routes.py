@@ -26,7 +26,7 @@ from osteon_query.images.npy_writer import matlab, stacked
 from osteon_query.images.picture_response import PURPOSE, send_picture
 from osteon_query.images.render_client import picture_request
 from osteon_query.orthanc.rendering import frame_number, locate
-from osteon_query.packs.frames import read_frames, stored_frames
+from osteon_query.packs.frames import read_frames
 from osteon_query.packs.items import ItemStart, ItemStream, content_of, count_bytes
 from osteon_query.packs.range_reader import read_range
 from osteon_query.packs.sidecars import read_lines
@@ -156,7 +156,7 @@ async def _raw(state: AppState, location: Location, frame: int) -> AsyncGenerato
     line = (await read_lines(state.sidecars, [location]))[0]
     if line.header.pixel_data is None:
         raise NotRenderable(f"instance {location.identity.sop_uid} has no pixel data")
-    where = stored_frames(location, line.dataset_offset, line.header).at(frame)
+    where = state.frame_locator.locate(location, line.dataset_offset, line.header).at(frame)
     return content_of(read_frames(state.objects, [where], [ItemStart()]), "frames")
 
 

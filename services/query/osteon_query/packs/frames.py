@@ -1,13 +1,13 @@
 """Where the frames of an instance are in its pack, from what the sidecar says; nothing is decoded (PS3.5 8.2, A.4)."""
 
 import sys
-from collections import OrderedDict
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
+from cachetools import LRUCache
 
 from osteon.dicom.header import Header, PixelData
 from osteon.dicom.pixels.errors import PixelError
@@ -37,6 +37,7 @@ _LAYOUT: Final = (ROWS, COLUMNS, SAMPLES, BITS_ALLOCATED, BITS_STORED, PHOTOMETR
 _DEFLATED: Final = [uid for uid, syntax in TRANSFER_SYNTAXES.items() if syntax.deflated]
 _PIXELS: Final = b'"7FE00010":{'
 _REMEMBERED: Final = 4096
+"""Layouts of native frames."""
 _MOST_BITS: Final = 1 << 26
 """Bytes of a frame of single bits, which is in memory as a whole when it does not begin with a byte."""
 
@@ -96,35 +97,34 @@ class StoredFrames:
         return FrameAt(self._key, self._start + offset, stop - offset, skip=first % _BYTE, bits=bits)
 
 
-_layouts: OrderedDict[bytes, Geometry] = OrderedDict()
+class FrameLocator:
+    """Finds the frames of instances; remembers the layouts of native ones, for which a header is parsed."""
 
+    def __init__(self) -> None:
+        self._layouts: LRUCache[bytes, Geometry] = LRUCache(_REMEMBERED)
 
-def stored_frames(location: Location, dataset_offset: int, header: Header) -> StoredFrames:
-    """Return the frames of an instance as they are in its pack; raises `UnknownResource` without pixel data.
+    def locate(self, location: Location, dataset_offset: int, header: Header) -> StoredFrames:
+        """Return the frames of an instance as they are in its pack; raises `UnknownResource` without pixel data.
 
-    Of a deflated data set only how many there are is true: they cannot be addressed.
-    """
-    pixels = header.pixel_data
-    if pixels is None and location.transfer_syntax_uid in _DEFLATED and _PIXELS in header.json:
-        pixels = PixelData("7FE00010", 0, sys.maxsize, encapsulated=False)
-    if pixels is None:
-        raise UnknownResource(f"instance {location.identity.sop_uid} has no pixel data")
-    layout = None if pixels.encapsulated else _layout(location.sha256, header.json)
-    return StoredFrames(location.key, location.offset + dataset_offset, pixels, layout)
+        Of a deflated data set only their number is true: they cannot be addressed.
+        """
+        pixels = header.pixel_data
+        if pixels is None and location.transfer_syntax_uid in _DEFLATED and _PIXELS in header.json:
+            pixels = PixelData("7FE00010", 0, sys.maxsize, encapsulated=False)
+        if pixels is None:
+            raise UnknownResource(f"instance {location.identity.sop_uid} has no pixel data")
+        layout = None if pixels.encapsulated else self._layout(location.sha256, header.json)
+        return StoredFrames(location.key, location.offset + dataset_offset, pixels, layout)
 
-
-def _layout(sha256: bytes, json: bytes) -> Geometry:
-    """Read the layout of native frames out of a header, which may be long."""
-    if (known := _layouts.get(sha256)) is not None:
-        return known
-    try:
-        layout = layout_of(orjson.loads(json))
-    except PixelError as error:
-        raise StoredDataUnreadable(f"the frames cannot be separated: {error}") from None
-    _layouts[sha256] = layout
-    if len(_layouts) > _REMEMBERED:
-        _layouts.popitem(last=False)
-    return layout
+    def _layout(self, sha256: bytes, json: bytes) -> Geometry:
+        if (known := self._layouts.get(sha256)) is not None:
+            return known
+        try:
+            layout = layout_of(orjson.loads(json))
+        except PixelError as error:
+            raise StoredDataUnreadable(f"the frames cannot be separated: {error}") from None
+        self._layouts[sha256] = layout
+        return layout
 
 
 def layout_of(header: Mapping[str, Any]) -> Geometry:

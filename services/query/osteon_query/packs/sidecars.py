@@ -5,12 +5,12 @@ is read through instead, a line at a time, for each call that needs it.
 """
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
+from cachetools import LRUCache
 
 from osteon.errors import Invalid, NotFound
 from osteon.index.port import Location
@@ -27,6 +27,8 @@ _SPAN_COST: Final = 200
 _BATCH_BYTES: Final = 1 << 20
 _BATCH_LOCATIONS: Final = 256
 _LOADS_AT_ONCE: Final = 4
+_TOO_LARGE: Final = 1_000
+"""Sidecars that are remembered as too large for the cache."""
 
 
 class HeaderNotFound(NotFound):
@@ -47,18 +49,16 @@ class Sidecars:
     def __init__(self, objects: Objects, *, memory: int) -> None:
         """Cache at most about `memory` bytes of decoded sidecars; one alone may take a quarter of it."""
         self._objects = objects
-        self._memory = memory
         self._largest = memory // 4
-        self._cache: OrderedDict[str, _Decoded] = OrderedDict()
-        self._cost = 0
-        self._too_large: OrderedDict[str, None] = OrderedDict()
-        self._flights: dict[str, asyncio.Task[_Decoded | None]] = {}
+        self._cache: LRUCache[str, _Decoded] = LRUCache(memory, getsizeof=lambda decoded: decoded.cost)
+        self._too_large: LRUCache[str, bool] = LRUCache(_TOO_LARGE)
+        self._loading: dict[str, asyncio.Task[_Decoded | None]] = {}
         self._loads = asyncio.Semaphore(_LOADS_AT_ONCE)
 
     @property
-    def cost(self) -> int:
+    def cost(self) -> float:
         """Bytes of memory that the cache takes, about."""
-        return self._cost
+        return self._cache.currsize
 
     async def line(self, location: Location) -> SidecarLine:
         """Return the line of one instance; raises `HeaderNotFound`."""
@@ -118,41 +118,31 @@ class Sidecars:
     async def _decoded(self, key: str) -> _Decoded | None:
         """Return the whole sidecar, or None when it is too large for the cache."""
         if (cached := self._cache.get(key)) is not None:
-            self._cache.move_to_end(key)
             return cached
         if key in self._too_large:
             return None
-        flight = self._flights.get(key)
-        if flight is None:
-            flight = self._flights[key] = asyncio.create_task(self._load(key))
-            flight.add_done_callback(lambda task: self._landed(key, task))
+        task = self._loading.get(key)
+        if task is None:
+            task = self._loading[key] = asyncio.create_task(self._load(key))
+            task.add_done_callback(lambda done: self._on_loaded(key, done))
         # A caller that is cancelled must not take the others' load with it.
-        return await asyncio.shield(flight)
+        return await asyncio.shield(task)
 
     async def _load(self, key: str) -> _Decoded | None:
         async with self._loads:
             data = await self._objects.get(key)
             decoded = await asyncio.to_thread(_decode_within, data, self._largest)
         if decoded is None:
-            self._too_large[key] = None
-            while len(self._too_large) > 1_000:
-                self._too_large.popitem(last=False)
+            self._too_large[key] = True
         else:
-            self._keep(key, decoded)
+            self._cache[key] = decoded
         return decoded
 
-    def _landed(self, key: str, task: "asyncio.Task[_Decoded | None]") -> None:
-        del self._flights[key]
+    def _on_loaded(self, key: str, task: "asyncio.Task[_Decoded | None]") -> None:
+        del self._loading[key]
         if not task.cancelled():
             # Each waiter got the error; without any, this marks it as seen.
             task.exception()
-
-    def _keep(self, key: str, decoded: _Decoded) -> None:
-        self._cache[key] = decoded
-        self._cost += decoded.cost
-        while self._cost > self._memory:
-            _, dropped = self._cache.popitem(last=False)
-            self._cost -= dropped.cost
 
 
 async def read_lines(sidecars: Sidecars, locations: Sequence[Location]) -> list[SidecarLine]:
