@@ -27,7 +27,7 @@ def jobs(archive: Running, monkeypatch: pytest.MonkeyPatch) -> FakeJobs:
 
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rest, "WAIT", 0)
+    monkeypatch.setattr(rest, "WAIT_SECONDS", 0)
 
 
 @pytest.fixture

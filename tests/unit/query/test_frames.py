@@ -311,5 +311,5 @@ async def test_a_data_set_that_inflates_without_end_is_refused(
     dataset.PixelData = bytes(1 << 20)
     await archive.stow(dataset)
     assert len(zlib.compress(part10(dataset))) < 100_000
-    monkeypatch.setattr("osteon_query.packs.mapped_instance._MOST_INFLATED", 1 << 19)
+    monkeypatch.setattr("osteon_query.packs.mapped_instance._MAX_INFLATED", 1 << 19)
     assert (await archive.http.get(url_of(dataset, "/bulk/7FE00010"))).status_code == 413

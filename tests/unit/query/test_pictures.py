@@ -374,7 +374,7 @@ async def test_thumbnails_of_stable_studies_are_made_before_anybody_asks(archive
     await archive.stow(ramp())
     await archive.index.stability.settle(now())
     await ahead.begin()
-    await ahead.follow()
+    await ahead.prefetch()
     assert pixels.rendered == []  # what was stable before is left alone
     first = ramp()
     text = ct_slice(study=first.StudyInstanceUID)
@@ -382,7 +382,7 @@ async def test_thumbnails_of_stable_studies_are_made_before_anybody_asks(archive
     await archive.stow(first, ramp(StudyInstanceUID=first.StudyInstanceUID), text)
     while await archive.index.stability.settle(now()):
         pass
-    assert not await ahead.follow()
+    assert not await ahead.prefetch()
     assert [message.ahead for message in pixels.rendered] == [True, True, True]
     made = {message.cache_key for message in pixels.rendered}
     for level in (1, 2, 3):

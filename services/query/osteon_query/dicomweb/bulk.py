@@ -113,4 +113,4 @@ def _has(header: Mapping[str, Any], path: str) -> bool:
 
 def _multipart(request: Request) -> bool | None:
     """Whether to send a part (True) or the value alone; None when the client does not take bytes."""
-    return next((entry.multipart for entry in media_ranges(request) if entry.takes(OCTETS)), None)
+    return next((entry.multipart for entry in media_ranges(request) if entry.accepts(OCTETS)), None)

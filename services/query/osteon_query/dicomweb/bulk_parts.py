@@ -14,7 +14,7 @@ from osteon_query.http.accept import split_header
 from osteon_query.http.errors import BadBody
 from osteon_query.http.media_types import SYNTAXES_OF
 
-_SAME: Final = {
+_ALIASES: Final = {
     "image/x-dicom-rle": "image/dicom-rle",
     "image/x-jls": "image/jls",
     "video/mpeg2": "video/mpeg",
@@ -46,7 +46,7 @@ class BulkPart:
     def of(cls, content_type: str) -> "BulkPart":
         """Begin with the Content-Type of the first part."""
         media_type, parameters = split_header(content_type[:1024] or "application/octet-stream")
-        return cls(_SAME.get(media_type, media_type), parameters.get("transfer-syntax", ""))
+        return cls(_ALIASES.get(media_type, media_type), parameters.get("transfer-syntax", ""))
 
     @property
     def count(self) -> int:
@@ -70,7 +70,7 @@ class BulkPart:
         """Tell how pixel data is encoded; `declared` is what the metadata says. Raises `UnknownTransferSyntax`."""
         named = self.transfer_syntax
         if self.media_type in SYNTAXES_OF:
-            return PixelEncoding(_fragmented(named or self._default()), frames=True)
+            return PixelEncoding(_require_encapsulated(named or self._default()), frames=True)
         if self.media_type.startswith(("image/", "video/")):
             raise UnknownTransferSyntax(f"pixel data of media type {self.media_type[:80]!r} cannot be stored")
         in_fragments = begins_with_item(self._ordered()[0])
@@ -78,7 +78,7 @@ class BulkPart:
             named = declared
         if named in _LITTLE_ENDIAN:
             return PixelEncoding(EXPLICIT_VR_LITTLE_ENDIAN)
-        return PixelEncoding(_fragmented(named), frames=not in_fragments)
+        return PixelEncoding(_require_encapsulated(named), frames=not in_fragments)
 
     def _default(self) -> str:
         if self.media_type == _JPEG:
@@ -102,7 +102,7 @@ class BulkPart:
             path.unlink()
 
 
-def _fragmented(uid: str) -> str:
+def _require_encapsulated(uid: str) -> str:
     syntax = TRANSFER_SYNTAXES.get(uid)
     if syntax is None or not (syntax.encapsulated or syntax.video):
         raise UnknownTransferSyntax(f"transfer syntax {uid[:80]!r} cannot be used for pixel data in bulk data")

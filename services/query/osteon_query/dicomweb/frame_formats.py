@@ -53,13 +53,13 @@ def _offers(entry: MediaRange, stored: str) -> Iterator[FrameFormat]:
     """Yield what an entry may mean. Without a transfer syntax it means the stored one, else that type's default."""
     multipart = entry.multipart or entry.type == "*/*"
     own, named = media_type_of(stored), entry.transfer_syntax
-    if entry.takes(OCTETS):
+    if entry.accepts(OCTETS):
         default = stored if is_video(stored) and entry.root == "*/*" else EXPLICIT_VR_LITTLE_ENDIAN
         uid = _native(stored if named == ANY else named or default)
         media_type = own if entry.root == "*/*" and uid == stored else OCTETS
         yield FrameFormat(media_type, uid, multipart)
     for media_type, uids in SYNTAXES_OF.items():
-        if not entry.takes(media_type) or entry.root == "*/*":
+        if not entry.accepts(media_type) or entry.root == "*/*":
             continue
         if named not in ("", ANY):
             if named in uids:

@@ -36,7 +36,7 @@ from osteon_query.packs.sidecars import read_lines
 router = APIRouter(prefix="/dicom-web/studies", tags=["WADO-RS"])
 
 _PURPOSE: Final = "frames"
-_MOST: Final = 10_000
+_MAX_FRAMES: Final = 10_000
 """Frames of one request."""
 _DIGITS: Final = 9
 _BATCH: Final = 8
@@ -66,12 +66,12 @@ async def send_frames(request: Request, state: AppState, location: Location, num
     stored = state.frame_locator.locate(location, line.dataset_offset, line.header)
     numbers = numbers or list(range(1, stored.count + 1))
     frames = [stored.at(number) for number in numbers]
-    sending = _Frames(request, state, location, chosen, numbers)
+    sender = _Frames(request, state, location, chosen, numbers)
     if chosen.as_stored(location.transfer_syntax_uid):
-        return await sending.stored(frames, headers)
+        return await sender.stored(frames, headers)
     if is_native(chosen.transfer_syntax_uid):
-        return await sending.decoded(headers)
-    return await sending.transcoded(headers)
+        return await sender.decoded(headers)
+    return await sender.transcoded(headers)
 
 
 def frame_numbers(text: str) -> list[int]:
@@ -79,8 +79,8 @@ def frame_numbers(text: str) -> list[int]:
     numbers = text.split(",")
     if not all(n.isascii() and n.isdecimal() and len(n) <= _DIGITS and int(n) for n in numbers):
         raise BadParameter(f"frames in the URL: expected numbers from 1, separated by commas, got {text[:80]!r}")
-    if len(numbers) > _MOST:
-        raise BadParameter(f"{len(numbers)} frames requested, at most {_MOST} are sent in one response")
+    if len(numbers) > _MAX_FRAMES:
+        raise BadParameter(f"{len(numbers)} frames requested, at most {_MAX_FRAMES} are sent in one response")
     return [int(number) for number in numbers]
 
 
@@ -121,7 +121,7 @@ class _Frames:
 
     async def decoded(self, headers: dict[str, str]) -> Response:
         """Send frames that `imaging` decodes, some at a time."""
-        pictures = render_in_order(self._state.pictures, self._orders(), ahead=_AHEAD)
+        pictures = render_in_order(self._state.pictures, self._render_requests(), ahead=_AHEAD)
         if self._format.multipart:
             return await self._send(self._decoded_parts(pictures), headers)
         async with aclosing(pictures):
@@ -129,7 +129,7 @@ class _Frames:
         headers |= {"Content-Type": self._format.kind, "Content-Length": str(picture.length)}
         return await stream_response(self._request, count_bytes(picture.chunks, _PURPOSE), headers)
 
-    async def _orders(self) -> AsyncGenerator[RenderRequested, None]:
+    async def _render_requests(self) -> AsyncGenerator[RenderRequested, None]:
         for first in range(0, len(self._numbers), _BATCH):
             yield picture_request(
                 self._location,
@@ -165,8 +165,8 @@ class _Frames:
             self._state.transcoder.forget(file.key)
         pixels = (await asyncio.to_thread(local.header)).pixel_data
         assert pixels is not None
-        made = StoredFrames("", 0, pixels, None)
-        frames = [made.at(number) for number in self._numbers]
+        stored = StoredFrames("", 0, pixels, None)
+        frames = [stored.at(number) for number in self._numbers]
         if self._format.multipart:
             return await self._send(self._cut(local, frames), headers)
         return await send_bytes(

@@ -21,7 +21,7 @@ from osteon.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN
 from osteon.dicom.xml_reading import from_xml
 from osteon.errors import Invalid
 from osteon_query.dicomweb.bulk_parts import BulkPart, location_of
-from osteon_query.dicomweb.pixel_description import described
+from osteon_query.dicomweb.pixel_description import describe_pixels
 from osteon_query.http.errors import BadBody, TooLarge
 
 MAX_METADATA: Final = 32 << 20
@@ -46,7 +46,7 @@ Assembled = Path | AssemblyFailure
 
 
 @dataclass(slots=True, eq=False)
-class _Waiting:
+class _PendingInstance:
     """An instance's metadata as JSON. `frames` is its Number of Frames, `declared` its transfer syntax if given."""
 
     data: bytes
@@ -63,33 +63,33 @@ class _Waiting:
 class InstanceAssembler:
     """The instances of one request."""
 
-    def __init__(self, new_path: Callable[[], Path], turn: asyncio.Lock) -> None:
-        """`new_path` names files that do not exist yet; `turn` is held while metadata is parsed.
+    def __init__(self, new_path: Callable[[], Path], lock: asyncio.Lock) -> None:
+        """`new_path` names files that do not exist yet; `lock` is held while metadata is parsed.
 
         Parsed metadata may take twenty times its bytes: one request at a time does it.
         """
         self._new_path = new_path
-        self._turn = turn
-        self._waiting: dict[int, _Waiting] = {}
-        self._users: dict[str, list[_Waiting]] = {}
+        self._lock = lock
+        self._pending: dict[int, _PendingInstance] = {}
+        self._users: dict[str, list[_PendingInstance]] = {}
         self._parts: dict[str, BulkPart] = {}
-        self._held = 0
-        self._broken = False
+        self._pending_bytes = 0
+        self._has_failures = False
 
     async def metadata(self, path: Path, *, as_xml: bool) -> AsyncGenerator[Assembled, None]:
         """Take a part that is a JSON array of data sets or an XML document; yield what it completes."""
-        async with self._turn:
+        async with self._lock:
             found = await asyncio.to_thread(_read, path, as_xml)
         await asyncio.to_thread(path.unlink)
         for one in found:
             if isinstance(one, AssemblyFailure):
-                self._broken = True
+                self._has_failures = True
                 yield one
             else:
-                self._wait(one)
-                if made := await self._try(one):
-                    yield made
-        if self._held > MAX_METADATA:
+                self._add_pending(one)
+                if assembled := await self._assemble_if_complete(one):
+                    yield assembled
+        if self._pending_bytes > MAX_METADATA:
             raise TooLarge(f"more than {MAX_METADATA} bytes of metadata are incomplete")
 
     async def bulk(self, path: Path, headers: Mapping[str, str]) -> AsyncGenerator[Assembled, None]:
@@ -100,12 +100,12 @@ class InstanceAssembler:
         part = self._parts.setdefault(base, BulkPart.of(headers.get("content-type", "")))
         part.add(path, number, uri)
         for one in list(self._users.get(base, ())):
-            if made := await self._try(one):
-                yield made
+            if assembled := await self._assemble_if_complete(one):
+                yield assembled
 
-    def rest(self) -> Iterator[AssemblyFailure]:
+    def incomplete(self) -> Iterator[AssemblyFailure]:
         """Yield what stays incomplete when there are no more parts."""
-        for one in self._waiting.values():
+        for one in self._pending.values():
             lacking = next(reference.uri for reference in one.references if not self._has(reference, one))
             part = self._parts.get(lacking)
             reason = (
@@ -115,34 +115,34 @@ class InstanceAssembler:
             )
             yield AssemblyFailure(BadMetadata(f"BulkDataURI {lacking[:200]!r}: {reason}"), one.identity)
         lost = [uri for uri in self._parts if not self._users.get(uri)]
-        if lost and not self._broken:
+        if lost and not self._has_failures:
             yield AssemblyFailure(BadBody(f"no metadata refers to the part {lost[0][:200]!r}"))
 
-    def _wait(self, one: _Waiting) -> None:
-        self._waiting[id(one)] = one
-        self._held += len(one.data)
+    def _add_pending(self, one: _PendingInstance) -> None:
+        self._pending[id(one)] = one
+        self._pending_bytes += len(one.data)
         for uri in one.uris:
             self._users.setdefault(uri, []).append(one)
 
-    def _has(self, reference: Reference, one: _Waiting) -> bool:
+    def _has(self, reference: Reference, one: _PendingInstance) -> bool:
         part = self._parts.get(reference.uri)
         return part is not None and part.count >= (one.frames if reference.pixels and part.by_frame else 1)
 
-    async def _try(self, one: _Waiting) -> Assembled | None:
+    async def _assemble_if_complete(self, one: _PendingInstance) -> Assembled | None:
         """Make an instance if all its bulk data is there."""
         if not all(self._has(reference, one) for reference in one.references):
             return None
         path = self._new_path()
-        made: Assembled = path
+        assembled: Assembled = path
         try:
-            await asyncio.to_thread(self._make, path, one)
+            await asyncio.to_thread(self._write, path, one)
         except Invalid as error:
             await asyncio.to_thread(path.unlink, missing_ok=True)
-            made = AssemblyFailure(error, one.identity)
+            assembled = AssemblyFailure(error, one.identity)
         await self._release(one)
-        return made
+        return assembled
 
-    def _make(self, path: Path, one: _Waiting) -> None:
+    def _write(self, path: Path, one: _PendingInstance) -> None:
         data_set, syntax, bulk = orjson.loads(one.data), EXPLICIT_VR_LITTLE_ENDIAN, {}
         for reference in one.references:
             part = self._parts[reference.uri]
@@ -150,20 +150,20 @@ class InstanceAssembler:
             bulk[reference.uri] = value = part.value(encoding)
             if encoding is not None:
                 syntax = encoding.transfer_syntax_uid
-                data_set = described(data_set, syntax, value.files[0]) if encoding.frames else data_set
+                data_set = describe_pixels(data_set, syntax, value.files[0]) if encoding.frames else data_set
         compose(path, data_set, bulk, syntax)
 
-    async def _release(self, one: _Waiting) -> None:
+    async def _release(self, one: _PendingInstance) -> None:
         """Forget an instance, and delete the files for which no other one waits."""
-        del self._waiting[id(one)]
-        self._held -= len(one.data)
+        del self._pending[id(one)]
+        self._pending_bytes -= len(one.data)
         for uri in one.uris:
             self._users[uri].remove(one)
             if not self._users[uri]:
                 await asyncio.to_thread(self._parts.pop(uri).delete)
 
 
-def _read(path: Path, as_xml: bool) -> list[_Waiting | AssemblyFailure]:
+def _read(path: Path, as_xml: bool) -> list[_PendingInstance | AssemblyFailure]:
     if (size := path.stat().st_size) > MAX_METADATA:
         raise TooLarge(f"a part with metadata of {size} bytes; at most {MAX_METADATA} are accepted")
     try:
@@ -173,10 +173,10 @@ def _read(path: Path, as_xml: bool) -> list[_Waiting | AssemblyFailure]:
         return [AssemblyFailure(BadMetadata(f"the metadata cannot be read: {error}"))]
     if not isinstance(given, list):
         given = [given]
-    return [_understood(one) for one in given]
+    return [_parse_data_set(one) for one in given]
 
 
-def _understood(given: object) -> _Waiting | AssemblyFailure:
+def _parse_data_set(given: object) -> _PendingInstance | AssemblyFailure:
     try:
         data_set = checked(given, ascii_only=orjson.dumps(given).isascii())
         frames = _text(data_set, "00280008") or "1"
@@ -189,7 +189,7 @@ def _understood(given: object) -> _Waiting | AssemblyFailure:
     sop_class, sop = _text(data_set, "00080016"), _text(data_set, "00080018")
     identity = Identity("", "", "", sop, sop_class) if _UID.fullmatch(sop) and _UID.fullmatch(sop_class) else None
     declared = next((uid for tag in _DECLARED if (uid := _text(given, tag))), "")
-    return _Waiting(
+    return _PendingInstance(
         orjson.dumps(data_set), tuple(references(data_set, frozenset({PIXEL_DATA}))), identity, int(frames), declared
     )
 

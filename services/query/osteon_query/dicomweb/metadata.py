@@ -23,7 +23,7 @@ from osteon.spool.sidecar import SidecarLine
 from osteon_query.app_state import AppState, AppStateDep, dicomweb_url
 from osteon_query.dicomweb.multipart import send_multipart
 from osteon_query.dicomweb.resolve import resolve, scope_of
-from osteon_query.http.accept import DICOM_JSON, DICOM_XML, takes_json
+from osteon_query.http.accept import DICOM_JSON, DICOM_XML, accepts_json
 from osteon_query.http.conditional import not_modified, validator_headers
 from osteon_query.http.streaming import stream_response
 from osteon_query.packs.items import ItemStart, ItemStream
@@ -31,7 +31,7 @@ from osteon_query.packs.sidecars import Sidecars, read_lines, sidecar_batches
 
 router = APIRouter(prefix="/dicom-web/studies", tags=["WADO-RS"])
 
-_MARK: Final = b'"BulkDataURI":"bulk/'
+_BULK_URI: Final = b'"BulkDataURI":"bulk/'
 _CHUNK: Final = 256 << 10
 """Bytes of headers that are sent, or compressed, at once."""
 _GZIP: Final = 31
@@ -59,8 +59,8 @@ async def instance_metadata(request: Request, state: AppStateDep, study: str, se
 
 
 async def _metadata(request: Request, state: AppState, scope: Scope) -> Response:
-    as_json = takes_json(request)
-    zipped = as_json and _takes_gzip(request)
+    as_json = accepts_json(request)
+    zipped = as_json and _accepts_gzip(request)
     found = await resolve(state.index, scope)
     base = dicomweb_url(request, state)
     tag = found.tag("metadata", as_json, zipped, base, __version__) if found.rest is None else ""
@@ -75,7 +75,7 @@ async def _metadata(request: Request, state: AppState, scope: Scope) -> Response
     source = metadata(state.sidecars, found.all(), base)
     headers["Content-Type"] = DICOM_JSON
     if zipped:
-        source, headers["Content-Encoding"] = _gzipped(source), "gzip"
+        source, headers["Content-Encoding"] = _gzip(source), "gzip"
     return await stream_response(request, source, headers)
 
 
@@ -120,10 +120,10 @@ def instance_url(dicomweb: str, location: Location) -> str:
 
 def with_bulk_urls(header: bytes, instance: str) -> bytes:
     """Put an instance's URL before the paths of its bulk data."""
-    return header.replace(_MARK, b'"BulkDataURI":' + orjson.dumps(instance)[:-1] + b"/bulk/")
+    return header.replace(_BULK_URI, b'"BulkDataURI":' + orjson.dumps(instance)[:-1] + b"/bulk/")
 
 
-def _takes_gzip(request: Request) -> bool:
+def _accepts_gzip(request: Request) -> bool:
     for each in request.headers.get("accept-encoding", "").lower().split(","):
         name, _, parameter = each.replace(" ", "").partition(";")
         if name in ("gzip", "*"):
@@ -131,7 +131,7 @@ def _takes_gzip(request: Request) -> bool:
     return False
 
 
-async def _gzipped(source: AsyncGenerator[Bytes, None]) -> AsyncGenerator[Bytes, None]:
+async def _gzip(source: AsyncGenerator[Bytes, None]) -> AsyncGenerator[Bytes, None]:
     compressor = zlib.compressobj(_FAST, zlib.DEFLATED, _GZIP)
     async with aclosing(source):
         async for chunk in source:

@@ -25,7 +25,7 @@ _HEAD: Final = 1 << 20
 _ROWS: Final = tag_of("Rows")
 
 
-def described(data_set: DataSet, transfer_syntax_uid: str, frame: Path) -> DataSet:
+def describe_pixels(data_set: DataSet, transfer_syntax_uid: str, frame: Path) -> DataSet:
     """Return a data set with Rows, Columns and the like, if it lacks Rows and its frames say them.
 
     Raises `BadMetadata` when they are no such bit stream.

@@ -19,7 +19,7 @@ from osteon.dicom.xml import to_xml
 from osteon.index.port import Match
 from osteon_query.app_state import AppState, AppStateDep, dicomweb_url
 from osteon_query.dicomweb.qido_parameters import QidoQuery, parse, warnings
-from osteon_query.http.accept import DICOM_JSON, DICOM_XML, MULTIPART, takes_json
+from osteon_query.http.accept import DICOM_JSON, DICOM_XML, MULTIPART, accepts_json
 from osteon_query.http.errors import TooBroad
 from osteon_query.http.request_values import uid_of
 from osteon_query.search.conditions import format_paths
@@ -68,7 +68,7 @@ async def instances_of_series(request: Request, state: AppStateDep, study: str, 
 async def _search(
     request: Request, state: AppState, level: Level, study: str | None = None, series: str | None = None
 ) -> Response:
-    as_json = takes_json(request)
+    as_json = accepts_json(request)
     query = parse(
         level,
         request.query_params.multi_items(),
@@ -104,7 +104,7 @@ async def _answer(state: AppState, shown: list[Match], query: QidoQuery, base: s
     for match, answer in zip(shown, found, strict=True):
         answer["00081190"] = {"vr": "UR", "Value": [_url(match, base)]}
     if as_json:
-        return Response(orjson.dumps([_sorted(answer) for answer in found]), media_type=DICOM_JSON)
+        return Response(orjson.dumps([_sort_tags(answer) for answer in found]), media_type=DICOM_JSON)
     boundary = uuid4().hex
     body = await asyncio.to_thread(_parts, found, boundary)
     return Response(body, media_type=f'{MULTIPART}; type="{DICOM_XML}"; boundary={boundary}')
@@ -113,10 +113,10 @@ async def _answer(state: AppState, shown: list[Match], query: QidoQuery, base: s
 def _parts(found: list[DicomJson], boundary: str) -> bytes:
     """Write one document a result (10.6.4)."""
     head = f"--{boundary}\r\nContent-Type: {DICOM_XML}\r\n\r\n".encode()
-    return b"".join([head + to_xml(_sorted(answer)) + b"\r\n" for answer in found]) + f"--{boundary}--\r\n".encode()
+    return b"".join([head + to_xml(_sort_tags(answer)) + b"\r\n" for answer in found]) + f"--{boundary}--\r\n".encode()
 
 
-def _sorted(answer: dict[str, Any]) -> dict[str, Any]:
+def _sort_tags(answer: dict[str, Any]) -> dict[str, Any]:
     return {tag: answer[tag] for tag in sorted(answer)}
 
 

@@ -28,7 +28,7 @@ router = APIRouter(prefix="/dicom-web/studies", tags=["WADO-RS"])
 
 _OFFERED: Final = (JPEG, PNG, GIF)
 _STILL: Final = (JPEG, PNG)
-_MOST_FRAMES: Final = 1000
+_MAX_FRAMES: Final = 1000
 """Numbers in one list of frames."""
 
 
@@ -113,24 +113,24 @@ async def _rendered(
 ) -> Response:
     """Send one image where one is requested and can be enough, else parts."""
     media_type, entry = choose(request, _OFFERED)
-    wanted = _wanted(request, media_type)
+    options = _render_options(request, media_type)
     warning = parameters.unsupported_warning(request.query_params)
     headers = {"Warning": f'299 {dicomweb_url(request, state)} "{warning}"'} if warning else {}
     if not entry.multipart and (single or media_type == GIF) and len(found.first) == 1:
         location = found.first[0]
         frames = (numbers or []) if media_type == GIF else [(numbers or [1])[0]]
-        message = picture_request(location, correlation_id(request), frames=frames, **wanted)
+        message = picture_request(location, correlation_id(request), frames=frames, **options)
         with _as_acceptable():
             return await send_picture(request, state.pictures, location, message, headers=headers)
-    tag = f"W/{found.tag('rendered', sorted(wanted.items()), numbers)}" if found.rest is None else ""
+    tag = f"W/{found.tag('rendered', sorted(options.items()), numbers)}" if found.rest is None else ""
     if known := tag and not_modified(request, tag):
         return known
-    messages = _messages(state, found, numbers, correlation_id(request), wanted)
+    messages = _messages(state, found, numbers, correlation_id(request), options)
     headers |= validator_headers(tag, *found.first) if tag else {}
     return await send_multipart(request, _parts(state, messages), media_type, headers=headers)
 
 
-def _wanted(request: Request, media_type: str) -> dict[str, object]:
+def _render_options(request: Request, media_type: str) -> dict[str, object]:
     given = request.query_params
     parameters.refuse_annotation(given)
     return {
@@ -143,15 +143,19 @@ def _wanted(request: Request, media_type: str) -> dict[str, object]:
 
 
 async def _messages(
-    state: AppState, found: ResolvedInstances, numbers: list[int] | None, correlation_id: str, wanted: dict[str, object]
+    state: AppState,
+    found: ResolvedInstances,
+    numbers: list[int] | None,
+    correlation_id: str,
+    options: dict[str, object],
 ) -> AsyncIterator[RenderRequested]:
     """Yield a request for each picture: of each frame, or of all of them as GIF."""
     async for location in found.all():
-        if wanted["media_type"] == GIF:
-            yield picture_request(location, correlation_id, frames=numbers or [], **wanted)
+        if options["media_type"] == GIF:
+            yield picture_request(location, correlation_id, frames=numbers or [], **options)
             continue
         for number in numbers or range(1, await frame_count(state.sidecars, location) + 1):
-            yield picture_request(location, correlation_id, frames=[number], **wanted)
+            yield picture_request(location, correlation_id, frames=[number], **options)
 
 
 async def _parts(state: AppState, messages: AsyncIterator[RenderRequested]) -> ItemStream:
@@ -182,8 +186,8 @@ def _as_acceptable() -> Iterator[None]:
 async def _frames(state: AppState, location: Location, text: str) -> list[int]:
     """Return the numbers in a list of frames; raises `BadParameter`, `UnknownResource` for one that is not there."""
     parts = text.split(",")
-    if len(parts) > _MOST_FRAMES:
-        raise BadParameter(f"frames: {len(parts)} requested, at most {_MOST_FRAMES} are sent in one response")
+    if len(parts) > _MAX_FRAMES:
+        raise BadParameter(f"frames: {len(parts)} requested, at most {_MAX_FRAMES} are sent in one response")
     numbers = [parameters.whole("frames", part.strip(), 1, 10**9 - 1) for part in parts]
     if max(numbers) > 1 and max(numbers) > (count := await frame_count(state.sidecars, location)):
         raise UnknownResource(f"there is no frame {max(numbers)}: the instance has {count}, counted from 1")

@@ -9,7 +9,7 @@ from osteon_query.http.conditional import entity_tag
 from osteon_query.http.errors import UnknownResource
 from osteon_query.http.request_values import uid_of
 
-_KEPT: Final = 4096
+_MAX_LOCATIONS: Final = 4096
 """Locations of one answer in memory; with more instances there is neither length nor tag."""
 
 
@@ -51,7 +51,7 @@ async def resolve(index: Index, scope: Scope) -> ResolvedInstances:
     first: list[Location] = []
     async for location in located:
         first.append(location)
-        if len(first) >= _KEPT:
+        if len(first) >= _MAX_LOCATIONS:
             return ResolvedInstances(first, located)
     if not first:
         raise _unknown(scope)

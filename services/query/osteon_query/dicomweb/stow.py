@@ -12,7 +12,7 @@ from starlette.responses import Response
 from osteon_query.app_state import AppState, AppStateDep, dicomweb_url, open_upload
 from osteon_query.dicomweb.bulk_parts import is_bulk
 from osteon_query.dicomweb.instance_assembler import Assembled, AssemblyFailure, InstanceAssembler
-from osteon_query.dicomweb.stow_response import answer, answers_as_json
+from osteon_query.dicomweb.stow_response import answers_as_json, store_response
 from osteon_query.http.accept import DICOM, DICOM_JSON, DICOM_XML, MULTIPART, OCTETS, split_header
 from osteon_query.http.bodies import boundary_of, content_type
 from osteon_query.http.errors import BadBody, UnsupportedMediaType
@@ -24,7 +24,7 @@ router = APIRouter(prefix="/dicom-web/studies", tags=["STOW-RS"])
 
 _JSON: Final = frozenset({DICOM_JSON, "application/json"})
 _METADATA: Final = _JSON | {DICOM_XML}
-_TAKEN: Final = _METADATA | {DICOM}
+_ACCEPTED: Final = _METADATA | {DICOM}
 
 
 @router.post("")
@@ -46,36 +46,36 @@ async def _store(request: Request, state: AppState, study: str | None) -> Respon
     _check_type(media_type, kind)
     async with open_upload(request, state) as (upload, body):
         if media_type == MULTIPART:
-            await _take_parts(body, boundary_of(parameters), kind, upload, study)
+            await _store_parts(body, boundary_of(parameters), kind, upload, study)
         else:
-            await _take_body(body, kind, upload, study)
+            await _store_body(body, kind, upload, study)
         received = await upload.finish()
     if not received:
         raise BadBody("the body has no parts: nothing was stored")
-    return answer(received, dicomweb_url(request, state), study, as_json=as_json)
+    return store_response(received, dicomweb_url(request, state), study, as_json=as_json)
 
 
 def _check_type(media_type: str, kind: str) -> None:
-    if kind in _TAKEN:
+    if kind in _ACCEPTED:
         return
     given = f"{media_type}; type={kind}" if media_type == MULTIPART else media_type
     raise UnsupportedMediaType(
-        f"instances are accepted as {', '.join(sorted(_TAKEN - {'application/json'}))}, alone or as type of "
+        f"instances are accepted as {', '.join(sorted(_ACCEPTED - {'application/json'}))}, alone or as type of "
         f"{MULTIPART}; the Content-Type is {given[:200]!r}"
     )
 
 
-async def _take_body(body: AsyncIterator[bytes], kind: str, upload: Upload, study: str | None) -> None:
+async def _store_body(body: AsyncIterator[bytes], kind: str, upload: Upload, study: str | None) -> None:
     await write_file(body, path := upload.new_path())
     if kind == DICOM:
         await upload.add(path, study_uid=study)
         return
     assembly = InstanceAssembler(upload.new_path, upload.parsing)
     await _add(assembly.metadata(path, as_xml=kind == DICOM_XML), upload, study)
-    _refuse(assembly.rest(), upload)
+    _refuse(assembly.incomplete(), upload)
 
 
-async def _take_parts(
+async def _store_parts(
     body: AsyncIterator[bytes], boundary: bytes, default: str, upload: Upload, study: str | None
 ) -> None:
     assembly = InstanceAssembler(upload.new_path, upload.parsing)
@@ -88,18 +88,18 @@ async def _take_parts(
             await upload.add(path, study_uid=study)
         else:
             await _add(assembly.bulk(path, part.headers), upload, study)
-    _refuse(assembly.rest(), upload)
+    _refuse(assembly.incomplete(), upload)
 
 
-async def _add(made: AsyncGenerator[Assembled, None], upload: Upload, study: str | None) -> None:
-    async with aclosing(made):
-        async for one in made:
+async def _add(assembled: AsyncGenerator[Assembled, None], upload: Upload, study: str | None) -> None:
+    async with aclosing(assembled):
+        async for one in assembled:
             if isinstance(one, Path):
                 await upload.add(one, study_uid=study)
             else:
                 _refuse([one], upload)
 
 
-def _refuse(unmade: Iterable[AssemblyFailure], upload: Upload) -> None:
-    for one in unmade:
+def _refuse(failures: Iterable[AssemblyFailure], upload: Upload) -> None:
+    for one in failures:
         upload.refuse(one.error, one.identity)

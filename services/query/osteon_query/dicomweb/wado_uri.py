@@ -19,7 +19,7 @@ from osteon_query.http.errors import BadParameter, NotAcceptable, NotRenderable,
 from osteon_query.http.media_types import is_video
 from osteon_query.http.request_values import correlation_id, uid_of
 from osteon_query.images.frame_count import frame_count
-from osteon_query.images.parameters import MOST_PIXELS, Viewport, decimal, refuse_annotation, whole
+from osteon_query.images.parameters import MAX_SIDE, Viewport, decimal, refuse_annotation, whole
 from osteon_query.images.picture_response import GIF, JPEG, PNG, send_picture
 from osteon_query.images.render_client import picture_request
 from osteon_query.packs.frames import layout_of
@@ -39,7 +39,7 @@ _REGION: Final = 4
 async def wado_uri(request: Request, state: AppStateDep) -> Response:
     """Send the instance `objectUID` as `contentType`: application/dicom, image/jpeg, image/png or image/gif."""
     given = request.query_params
-    _refuse(given)
+    _check_supported(given)
     scope = Scope(
         study_uid=_uid(given, "studyUID"), series_uid=_uid(given, "seriesUID"), sop_uids=(_uid(given, "objectUID"),)
     )
@@ -51,7 +51,7 @@ async def wado_uri(request: Request, state: AppStateDep) -> Response:
     return await _picture(request, state, found.first[0], line, media_type)
 
 
-def _refuse(given: QueryParams) -> None:
+def _check_supported(given: QueryParams) -> None:
     """Raise for what is no WADO request (`BadParameter`), or one that asks for what is not done here."""
     if given.get("requestType", "").upper() != "WADO":
         raise BadParameter("requestType=WADO is missing")
@@ -77,7 +77,7 @@ async def _media_type(request: Request, state: AppState, location: Location, lin
     text = request.query_params.get("contentType", "")
     for entry in read_ranges(text) if text else media_ranges(request):
         for media_type in offered:
-            if entry.takes(media_type) and not entry.multipart:
+            if entry.accepts(media_type) and not entry.multipart:
                 return media_type
     raise NotAcceptable(f"contentType: expected one of {', '.join(offered)}")
 
@@ -128,11 +128,11 @@ def _window(given: QueryParams) -> tuple[float, float, str] | None:
 
 def _viewport(given: QueryParams, line: SidecarLine) -> Viewport | None:
     """Return the size of the picture and the region in it; the proportions of the image are kept."""
-    sizes = [whole(name, given[name], 1, MOST_PIXELS) if name in given else None for name in ("columns", "rows")]
+    sizes = [whole(name, given[name], 1, MAX_SIDE) if name in given else None for name in ("columns", "rows")]
     if "region" not in given:
         if not any(sizes):
             return None
-        return sizes[0] or MOST_PIXELS, sizes[1] or MOST_PIXELS, None, None, None, None
+        return sizes[0] or MAX_SIDE, sizes[1] or MAX_SIDE, None, None, None, None
     try:
         layout = layout_of(orjson.loads(line.header.json))
     except PixelError as error:
@@ -142,7 +142,7 @@ def _viewport(given: QueryParams, line: SidecarLine) -> Viewport | None:
     sy, sh = top * layout.rows, (bottom - top) * layout.rows
     if not any(sizes):
         sizes = [max(1, round(sw)), max(1, round(sh))]
-    return sizes[0] or MOST_PIXELS, sizes[1] or MOST_PIXELS, sx, sy, sw, sh
+    return sizes[0] or MAX_SIDE, sizes[1] or MAX_SIDE, sx, sy, sw, sh
 
 
 def _region(text: str) -> tuple[float, float, float, float]:

@@ -14,7 +14,7 @@ _STUDY: Final = ("00100010", "00080020", "00081030")
 """Patient's Name, Study Date, Study Description."""
 _SERIES: Final = ("00080060", "00200011", "0008103E")
 """Modality, Series Number, Series Description."""
-_LONGEST: Final = 80
+_MAX_LENGTH: Final = 80
 _UNSAFE: Final = re.compile(r"(?:[^\w.+=-]|\.\.)+")
 """All that some file system or shell takes for something else."""
 
@@ -46,7 +46,7 @@ async def _folder(sidecars: Sidecars, location: Location, taken: set[str]) -> st
 
 def _name(header: Mapping[str, Any], tags: tuple[str, ...]) -> str:
     texts = (_text(header.get(tag, {}).get("Value", [""])[0]) for tag in tags)
-    return "_".join(text for text in texts if text)[:_LONGEST].strip("._ ")
+    return "_".join(text for text in texts if text)[:_MAX_LENGTH].strip("._ ")
 
 
 def _text(value: Any) -> str:

@@ -48,7 +48,7 @@ class MediaRange:
         """Transfer syntax UID, `*`, or empty when none is named."""
         return self.parameters.get("transfer-syntax", "")
 
-    def takes(self, media_type: str) -> bool:
+    def accepts(self, media_type: str) -> bool:
         """Whether `media_type`, as part or alone, is in the range."""
         return self.root in (media_type, media_type.partition("/")[0] + "/*", "*/*")
 
@@ -139,10 +139,10 @@ def negotiate_instances(request: Request, *, single: bool) -> InstanceFormat:
     for chosen in ranges:
         if chosen.type == ZIP:
             return InstanceFormat(False, _zip_syntaxes(r for r in ranges if r.type == ZIP), zipped=True)
-        if chosen.takes(DICOM) and (multipart := chosen.multipart or chosen.type == "*/*"):
+        if chosen.accepts(DICOM) and (multipart := chosen.multipart or chosen.type == "*/*"):
             return InstanceFormat(multipart, AcceptedSyntaxes.of(r for r in ranges if _parts(r)))
-        if single and chosen.takes(DICOM):
-            return InstanceFormat(False, AcceptedSyntaxes.of(r for r in ranges if r.takes(DICOM) and not _parts(r)))
+        if single and chosen.accepts(DICOM):
+            return InstanceFormat(False, AcceptedSyntaxes.of(r for r in ranges if r.accepts(DICOM) and not _parts(r)))
     alone = f", {DICOM}" if single else ""
     raise NotAcceptable(
         f'instances are sent as {MULTIPART}; type="{DICOM}"{alone} or {ZIP}, and Accept has none of these'
@@ -150,7 +150,7 @@ def negotiate_instances(request: Request, *, single: bool) -> InstanceFormat:
 
 
 def _parts(entry: MediaRange) -> bool:
-    return entry.takes(DICOM) and (entry.multipart or entry.type == "*/*")
+    return entry.accepts(DICOM) and (entry.multipart or entry.type == "*/*")
 
 
 def _zip_syntaxes(entries: Iterable[MediaRange]) -> AcceptedSyntaxes:
@@ -159,12 +159,12 @@ def _zip_syntaxes(entries: Iterable[MediaRange]) -> AcceptedSyntaxes:
     return AcceptedSyntaxes.of(found) if found else AcceptedSyntaxes({ANY: 1.0})
 
 
-def takes_json(request: Request) -> bool:
+def accepts_json(request: Request) -> bool:
     """Choose between DICOM JSON (True) and the XML of the Native DICOM Model in parts; raises `NotAcceptable`."""
     for entry in media_ranges(request):
         if entry.type in _JSON:
             return True
-        if entry.multipart and entry.takes(DICOM_XML):
+        if entry.multipart and entry.accepts(DICOM_XML):
             return False
     raise NotAcceptable(
         f'this resource is sent as {DICOM_JSON} or {MULTIPART}; type="{DICOM_XML}", and Accept has neither'

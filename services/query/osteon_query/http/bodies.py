@@ -15,9 +15,9 @@ from starlette.requests import ClientDisconnect, Request
 from osteon_query.http.accept import split_header
 from osteon_query.http.errors import BadBody, TooLarge, TooSlow, UnsupportedMediaType
 
-PATIENCE: Final = 60.0
+IDLE_SECONDS: Final = 60.0
 """Seconds to wait for the next bytes of a body."""
-SLOWEST: Final = 1024
+MIN_BYTES_PER_SECOND: Final = 1024
 """Bytes per second at which a body may arrive without a limit in time."""
 _SMALL: Final = 4 << 20
 """Bytes of a JSON or text body at most."""
@@ -51,29 +51,30 @@ def content_type(request: Request) -> tuple[str, dict[str, str]]:
 async def limited_body(request: Request, limit: int, setting: str) -> AsyncGenerator[bytes, None]:
     """Yield the body; raises `TooLarge` as soon as it is known to be longer than `limit` bytes.
 
-    Raises `TooSlow` when the client is idle for `PATIENCE` seconds, and a second more for each `SLOWEST` bytes: a slow
-    client must not hold an upload slot for hours.
+    Raises `TooSlow` when the client is idle for `IDLE_SECONDS`, and a second more for each `MIN_BYTES_PER_SECOND`: a
+    slow client must not hold an upload slot for hours.
     """
     message = f"the body is longer than {limit} bytes ({setting})"
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > limit:
         raise TooLarge(message)
-    patience = PATIENCE
+    idle_seconds = IDLE_SECONDS
     chunks = aiter(request.stream())
     try:
         while True:
             started = time.monotonic()
-            async with asyncio.timeout(patience):
+            async with asyncio.timeout(idle_seconds):
                 chunk = await anext(chunks, None)
             if chunk is None:
                 return
             limit -= len(chunk)
             if limit < 0:
                 raise TooLarge(message)
-            patience = min(PATIENCE, patience - (time.monotonic() - started) + len(chunk) / SLOWEST)
+            idle_seconds += started - time.monotonic() + len(chunk) / MIN_BYTES_PER_SECOND
+            idle_seconds = min(IDLE_SECONDS, idle_seconds)
             yield chunk
     except TimeoutError:
-        raise TooSlow(f"the body arrives at less than {SLOWEST} bytes per second") from None
+        raise TooSlow(f"the body arrives at less than {MIN_BYTES_PER_SECOND} bytes per second") from None
     except ClientDisconnect:
         raise BadBody("the client disconnected before the body was complete") from None
 
@@ -86,28 +87,28 @@ async def small_body(request: Request) -> bytes:
 
 async def json_body(request: Request) -> object:
     """Return a body that is JSON; raises `BadBody`."""
-    return _parsed(await small_body(request))
+    return _parse_json(await small_body(request))
 
 
 async def json_object(request: Request) -> dict[str, object]:
     """Return a body that is a JSON object; raises `BadBody`."""
-    return _object(await json_body(request))
+    return _require_object(await json_body(request))
 
 
 async def optional_object(request: Request) -> dict[str, object]:
     """Return a body that is a JSON object, or an empty one when there is no body; raises `BadBody`."""
     body = (await small_body(request)).strip()
-    return _object(_parsed(body)) if body else {}
+    return _require_object(_parse_json(body)) if body else {}
 
 
-def _parsed(body: bytes) -> object:
+def _parse_json(body: bytes) -> object:
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise BadBody(f"the body is not JSON: {error}") from None
 
 
-def _object(body: object) -> dict[str, object]:
+def _require_object(body: object) -> dict[str, object]:
     if not isinstance(body, dict):
         raise BadBody("the body is not a JSON object")
     return body

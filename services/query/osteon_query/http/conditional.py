@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from osteon.index.port import Location
 
-_KEEP: Final = "private, no-cache"
+_CACHE_CONTROL: Final = "private, no-cache"
 _HEXADECIMAL: Final = 16
 
 
@@ -29,8 +29,8 @@ def entity_tag(*facts: object) -> str:
 
 def validator_headers(tag: str, *locations: Location) -> dict[str, str]:
     """Return the headers that go with a tag, with the time when the youngest pack of `locations` came in."""
-    headers = {"ETag": tag, "Cache-Control": _KEEP, "Vary": "Accept"}
-    moments = [moment for location in locations if (moment := _came(location.key)) is not None]
+    headers = {"ETag": tag, "Cache-Control": _CACHE_CONTROL, "Vary": "Accept"}
+    moments = [moment for location in locations if (moment := _received_at(location.key)) is not None]
     if moments:
         headers["Last-Modified"] = format_datetime(max(moments), usegmt=True)
     return headers
@@ -41,11 +41,11 @@ def not_modified(request: Request, tag: str) -> Response | None:
     given = request.headers.get("if-none-match", "")
     known = {each.strip().removeprefix("W/") for each in given.split(",")}
     if tag.removeprefix("W/") in known or given.strip() == "*":
-        return Response(None, 304, {"ETag": tag, "Cache-Control": _KEEP, "Vary": "Accept"})
+        return Response(None, 304, {"ETag": tag, "Cache-Control": _CACHE_CONTROL, "Vary": "Accept"})
     return None
 
 
-def _came(key: str) -> datetime | None:
+def _received_at(key: str) -> datetime | None:
     """Return when a pack was begun: its name is a UUID version 7 (RFC 9562 5.7)."""
     name = key.rpartition("/")[2].removesuffix(".tar")
     try:

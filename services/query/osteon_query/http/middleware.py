@@ -34,7 +34,7 @@ class RequestContextMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        inner = _prepared(scope)
+        inner = _prepare_scope(scope)
         exchange = _Exchange(inner, send)
         with correlated(inner["state"]["correlation_id"]), _span(inner) as span:
             try:
@@ -74,7 +74,7 @@ class _Exchange:
         )
 
 
-def _prepared(scope: Scope) -> Scope:
+def _prepare_scope(scope: Scope) -> Scope:
     """Copy the scope: HEAD is routed as GET, a trailing slash does not count, and the request has an id."""
     headers = Headers(scope=scope)
     given = headers.get(CORRELATION_HEADER, "") or _trace_id(headers)

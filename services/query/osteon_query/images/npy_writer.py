@@ -15,7 +15,7 @@ from osteon_query.images.render_client import RenderClient, RenderedPicture, ren
 
 _MAGIC: Final = b"\x93NUMPY\x01\x00"
 _ALIGNMENT: Final = 64
-_CODES: Final = {
+_ARRAY_CODES: Final = {
     "u1": "B",
     "i1": "b",
     "u2": "H",
@@ -55,7 +55,7 @@ class NpyLayout:
         return _MAGIC + len(body).to_bytes(2, "little") + body
 
 
-async def stacked(pictures: RenderClient, messages: Sequence[RenderRequested]) -> AsyncGenerator[Bytes, None]:
+async def stack(pictures: RenderClient, messages: Sequence[RenderRequested]) -> AsyncGenerator[Bytes, None]:
     """Yield one file with the frames of several; raises `NotRenderable` when they have not the same size and type."""
     layouts = [layout async for layout in _layouts(pictures, messages)]
     first = layouts[0]
@@ -65,14 +65,14 @@ async def stacked(pictures: RenderClient, messages: Sequence[RenderRequested]) -
                 f"instances of {first.shape[1:]} {first.type} and {layout.shape[1:]} {layout.type} differ"
             )
     yield replace(first, shape=(sum(layout.shape[0] for layout in layouts), *first.shape[1:])).head
-    async with aclosing(render_in_order(pictures, _each(messages))) as found:
+    async with aclosing(render_in_order(pictures, _iterate(messages))) as found:
         async for picture in found:
             async for chunk in _body(require_picture(picture)):
                 yield chunk
 
 
 async def _layouts(pictures: RenderClient, messages: Sequence[RenderRequested]) -> AsyncIterator[NpyLayout]:
-    async with aclosing(render_in_order(pictures, _each(messages))) as found:
+    async with aclosing(render_in_order(pictures, _iterate(messages))) as found:
         async for picture in found:
             async with aclosing(require_picture(picture).chunks) as chunks:
                 yield NpyLayout.read(bytes(await anext(chunks)))[0]
@@ -89,7 +89,7 @@ async def _body(picture: RenderedPicture) -> AsyncIterator[Bytes]:
                 yield chunk
 
 
-async def _each(messages: Sequence[RenderRequested]) -> AsyncIterator[RenderRequested]:
+async def _iterate(messages: Sequence[RenderRequested]) -> AsyncIterator[RenderRequested]:
     for message in messages:
         yield message
 
@@ -98,7 +98,7 @@ def matlab(file: bytes) -> Iterator[bytes]:
     """Yield the first frame of a `.npy` file as a MATLAB matrix, a row at a time."""
     layout, start = NpyLayout.read(file)
     rows, columns, samples = layout.shape[-3:]
-    values = array(_CODES[layout.type[1:]])
+    values = array(_ARRAY_CODES[layout.type[1:]])
     values.frombytes(file[start : start + rows * columns * samples * values.itemsize])
     if sys.byteorder == "big":
         values.byteswap()

@@ -7,7 +7,7 @@ from starlette.datastructures import QueryParams
 
 from osteon_query.http.errors import BadParameter
 
-MOST_PIXELS: Final = 8_192
+MAX_SIDE: Final = 8_192
 """Of a side of a requested image."""
 _FUNCTIONS: Final = ("linear", "linear-exact", "sigmoid")
 _ANNOTATIONS: Final = frozenset(("patient", "technique"))
@@ -22,7 +22,7 @@ def quality(given: QueryParams) -> int:
 
 def side(given: QueryParams, name: str) -> int | None:
     """Return `width` or `height` of Orthanc's /rendered; 0 is none."""
-    return whole(name, given.get(name, "0"), 0, MOST_PIXELS) or None
+    return whole(name, given.get(name, "0"), 0, MAX_SIDE) or None
 
 
 def orthanc_window(given: QueryParams) -> tuple[float, float, str] | None:
@@ -63,7 +63,7 @@ def viewport(given: QueryParams, *, region: bool) -> Viewport | None:
     parts = [part.strip() for part in given["viewport"].split(",")]
     if not 2 <= len(parts) <= (_VIEWPORT if region else 2):
         raise BadParameter(f"viewport: expected {'vw,vh,sx,sy,sw,sh or vw,vh' if region else 'vw,vh'}")
-    vw, vh = (whole("viewport", part, 1, MOST_PIXELS) for part in parts[:2])
+    vw, vh = (whole("viewport", part, 1, MAX_SIDE) for part in parts[:2])
     sx, sy, sw, sh = [decimal("viewport", part) if part else None for part in parts[2:]] + [None] * (6 - len(parts))
     if sw == 0 or sh == 0 or (sx or 0) < 0 or (sy or 0) < 0:
         raise BadParameter("viewport: the region begins in the image, and has a width and a height")

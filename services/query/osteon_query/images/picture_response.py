@@ -30,7 +30,7 @@ def choose(request: Request, offered: Sequence[str]) -> tuple[str, MediaRange]:
     """
     for entry in media_ranges(request):
         for media_type in offered:
-            if entry.takes(media_type):
+            if entry.accepts(media_type):
                 return media_type, entry
     raise NotAcceptable(f"the image can be sent as {', '.join(offered)}, and Accept has none of these")
 

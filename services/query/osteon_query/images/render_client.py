@@ -15,7 +15,7 @@ from osteon.index.port import Location
 from osteon.objects.port import Bytes, ObjectNotFound, Objects
 from osteon_query.http.errors import BadParameter, NotRenderable, RenderFailed, RenderTimeout, StoredDataUnreadable
 
-_READINGS: Final = 2
+_READ_ATTEMPTS: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class RenderClient:
     def __init__(self, bus: Bus, objects: Objects, *, at_once: int, seconds: float) -> None:
         self._bus = bus
         self._objects = objects
-        self._turn = asyncio.Semaphore(at_once)
+        self._slots = asyncio.Semaphore(at_once)
         self._seconds = seconds
 
     async def get(self, message: RenderRequested) -> RenderedPicture:
@@ -47,14 +47,14 @@ class RenderClient:
         Raises `NotRenderable` when the instance cannot be rendered, `BadParameter` when not in this way, `RenderFailed`
         when the decoder crashed, `RenderTimeout`, and `Unavailable` when `imaging` or the object store is down.
         """
-        answer = await self.ask(message)
+        answer = await self.request(message)
         lengths = tuple(answer.frames) or (answer.length,)
         return RenderedPicture(answer.media_type, lengths, self._chunks(message, answer))
 
-    async def ask(self, message: RenderRequested) -> Rendered:
+    async def request(self, message: RenderRequested) -> Rendered:
         """Return the reply, which describes images. Raises as `get` does."""
         try:
-            async with asyncio.timeout(self._seconds), self._turn:
+            async with asyncio.timeout(self._seconds), self._slots:
                 answer = await self._bus.request(
                     RENDER, message.model_copy(update={"seconds": self._seconds}), timeout=self._seconds
                 )
@@ -66,7 +66,7 @@ class RenderClient:
         return answer
 
     async def _chunks(self, message: RenderRequested, answer: Rendered) -> AsyncGenerator[Bytes, None]:
-        for _ in range(_READINGS):
+        for _ in range(_READ_ATTEMPTS):
             if answer.data:
                 yield answer.data
                 return
@@ -77,7 +77,7 @@ class RenderClient:
                 return
             except ObjectNotFound:
                 # It was evicted from the cache since the reply; the same request has the same reply.
-                answer = await self.ask(message)
+                answer = await self.request(message)
         raise StoredDataUnreadable(f"{answer.key} was evicted from the cache before it was read (OSTEON_RENDER_CACHE)")
 
 
@@ -95,7 +95,7 @@ async def render_in_order(
     tasks: list[asyncio.Task[RenderedPicture | NotRenderable]] = []
     try:
         async for message in messages:
-            tasks.append(asyncio.create_task(_tried(pictures, message)))
+            tasks.append(asyncio.create_task(_get_or_reason(pictures, message)))
             if len(tasks) >= ahead:
                 yield await tasks.pop(0)
         while tasks:
@@ -106,7 +106,7 @@ async def render_in_order(
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _tried(pictures: RenderClient, message: RenderRequested) -> RenderedPicture | NotRenderable:
+async def _get_or_reason(pictures: RenderClient, message: RenderRequested) -> RenderedPicture | NotRenderable:
     try:
         return await pictures.get(message)
     except NotRenderable as error:

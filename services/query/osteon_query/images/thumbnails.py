@@ -62,26 +62,26 @@ class ThumbnailPrefetcher:
         while True:
             await asyncio.sleep(_PAUSE * random.uniform(0.75, 1.25))  # noqa: S311 - no secret
             try:
-                while await self.follow():
+                while await self.prefetch():
                     pass
             except Unavailable as error:
                 log.warning("thumbnail prefetch failed", reason=str(error))
             except Exception:
                 log.exception("thumbnail prefetch failed")
 
-    async def follow(self) -> bool:
+    async def prefetch(self) -> bool:
         """Render those of studies that became stable since the last call; return whether there are more."""
         since = await self._index.stability.followed(FOLLOWER)
         page = await self._index.changes(since=since, limit=_PAGE, types=(ChangeType.STABLE_STUDY,))
         for change in page.changes:
-            await self._make(change.public_id)
+            await self._render(change.public_id)
             await self._index.stability.follow(FOLLOWER, change.seq)
         return not page.done
 
-    async def _make(self, study_id: str) -> None:
+    async def _render(self, study_id: str) -> None:
         for location in await of_every_series(self._index, study_id):
             try:
-                await self._pictures.ask(thumbnail_request(location, uuid4().hex, ahead=True))
+                await self._pictures.request(thumbnail_request(location, uuid4().hex, ahead=True))
             except Unavailable:
                 raise
             except OsteonError as error:  # no image, or a corrupt one: reported when it is requested

@@ -22,11 +22,11 @@ from osteon_query.http.request_values import resource_id
 
 router = APIRouter(tags=["Storage commitment"])
 
-WAIT: Final = 10
+WAIT_SECONDS: Final = 10
 """Seconds for which the answer waits for the modality to accept the request; it goes on after that."""
 _MAX_TIMEOUT: Final = 86_400
 _MAX_INSTANCES: Final = 60_000
-_LOOK: Final = 0.1
+_POLL_SECONDS: Final = 0.1
 _NAMES: Final = {reason.value: reason.name.replace("_", " ").capitalize() for reason in Reason}
 
 
@@ -36,13 +36,13 @@ async def request(request: Request, state: AppStateDep, id: str) -> Response:
     modality = await state.index.remotes.modality(id)
     body = await json_object(request)
     timeout = whole_of(body, "Timeout", 0, _MAX_TIMEOUT)
-    items = [*_named(body), *await _stored(state, body)]
+    items = [*_listed_items(body), *await _resource_items(state, body)]
     if not 0 < len(items) <= _MAX_INSTANCES:
         raise BadParameter(f"DicomInstances, Resources: expected 1 to {_MAX_INSTANCES} instances, got {len(items)}")
     commitment, job = await ask(
         state.index.commitments, state.index.jobs, modality, items, aet=state.settings.aet, timeout=timeout
     )
-    await _accepted(request, state, job, timeout or WAIT)
+    await _wait_accepted(request, state, job, timeout or WAIT_SECONDS)
     uid = commitment.transaction_uid
     return json_response({"ID": uid, "Path": f"/storage-commitment/{uid}"})
 
@@ -84,7 +84,7 @@ def _failure(failure: Failure) -> dict[str, Any]:
     return {**_item(failure.item), "FailureReason": failure.reason, "Description": description}
 
 
-def _named(body: Mapping[str, Any]) -> list[Item]:
+def _listed_items(body: Mapping[str, Any]) -> list[Item]:
     """Return `DicomInstances`: objects, or arrays of SOP class and SOP instance UID."""
     given = body.get("DicomInstances", [])
     if not isinstance(given, list):
@@ -103,7 +103,7 @@ def _is_uid(text: str) -> bool:
     return 0 < len(text) <= 64 and text.isascii() and text.replace(".", "").isdigit()
 
 
-async def _stored(state: AppState, body: Mapping[str, Any]) -> list[Item]:
+async def _resource_items(state: AppState, body: Mapping[str, Any]) -> list[Item]:
     """Return the instances of `Resources`; raises `ResourceNotFound`."""
     given = body.get("Resources", [])
     if not isinstance(given, list) or not all(isinstance(each, str) for each in given):
@@ -117,7 +117,7 @@ async def _stored(state: AppState, body: Mapping[str, Any]) -> list[Item]:
     return items
 
 
-async def _accepted(request: Request, state: AppState, job: Job, seconds: float) -> None:
+async def _wait_accepted(request: Request, state: AppState, job: Job, seconds: float) -> None:
     """Wait a while for the job to end; raises `JobFailed`. A modality that is down is retried later."""
     until = time.monotonic() + seconds
     while job.state is not JobState.SUCCESS and time.monotonic() < until and not await request.is_disconnected():
@@ -125,5 +125,5 @@ async def _accepted(request: Request, state: AppState, job: Job, seconds: float)
             raise JobFailed(f"job {job.id}: {job.error or 'failed'}")
         if job.state is JobState.RETRY:
             return
-        await asyncio.sleep(_LOOK)
+        await asyncio.sleep(_POLL_SECONDS)
         job = await state.index.jobs.get(job.id)

@@ -21,7 +21,7 @@ from osteon_query.orthanc.resource_json import timestamp
 router = APIRouter(tags=["Routing"])
 
 _TYPES: Final = (ModalityStore.TYPE, PeerStore.TYPE)
-_MOST: Final = 10_000
+_MAX_JOBS: Final = 10_000
 """Failed jobs that are looked through, the newest."""
 
 
@@ -41,13 +41,13 @@ async def destinations(state: AppStateDep) -> Response:
 @router.get("/destinations/{kind}/{name}/failed")
 async def failed(state: AppStateDep, kind: str, name: str) -> Response:
     """List the jobs that have failed for good, the newest first."""
-    return json_response([failure_object(job) for job in await failed_jobs(state, _of(kind, name))])
+    return json_response([failure_object(job) for job in await failed_jobs(state, _is_for(kind, name))])
 
 
 @router.post("/destinations/{kind}/{name}/replay")
 async def replay(state: AppStateDep, kind: str, name: str) -> Response:
     """Submit the jobs again that have failed for good; the destination is tried at once."""
-    chosen = _of(kind, name)
+    chosen = _is_for(kind, name)
     await state.index.circuits.close(f"{kind}:{name}")
     return json_response(await replay_all(state, chosen))
 
@@ -55,14 +55,14 @@ async def replay(state: AppStateDep, kind: str, name: str) -> Response:
 @router.post("/destinations/{kind}/{name}/reset")
 async def reset(state: AppStateDep, kind: str, name: str) -> Response:
     """Forget that a destination has failed: it is tried by the next job."""
-    _of(kind, name)
+    _is_for(kind, name)
     await state.index.circuits.close(f"{kind}:{name}")
     return json_response({})
 
 
 async def failed_jobs(state: AppState, chosen: Callable[[Job], bool]) -> list[Job]:
     """Return the jobs that send and have failed for good, of the newest 10,000."""
-    found = await state.index.jobs.list(states=(JobState.FAILURE,), types=_TYPES, limit=_MOST)
+    found = await state.index.jobs.list(states=(JobState.FAILURE,), types=_TYPES, limit=_MAX_JOBS)
     return [job for job in found if chosen(job)]
 
 
@@ -89,7 +89,7 @@ def failure_object(job: Job) -> dict[str, Any]:
     }
 
 
-def _of(kind: str, name: str) -> Callable[[Job], bool]:
+def _is_for(kind: str, name: str) -> Callable[[Job], bool]:
     if kind not in set(DestinationKind):
         raise UnknownResource(f"{kind[:80]!r} is not a kind of destination: expected modality or peer")
     wanted = str(Destination(DestinationKind(kind), name))

@@ -85,7 +85,7 @@ def _is_zip(path: Path) -> bool:
 
 async def _answer(index: Index, received: list[UploadResult], *, several: bool) -> Any:
     """Write what became of the files. Those of a ZIP archive that are not DICOM are left out, as Orthanc does."""
-    if any(entry.fate is UploadStatus.PENDING for entry in received):
+    if any(entry.status is UploadStatus.PENDING for entry in received):
         raise NotYetIndexed("the instances are stored but not indexed yet; sending them again is safe")
     kept = [entry for entry in received if entry.identity is not None]
     if not kept:
@@ -97,7 +97,7 @@ async def _answer(index: Index, received: list[UploadResult], *, several: bool) 
 async def _object(index: Index, entry: UploadResult) -> dict[str, Any]:
     assert entry.identity is not None
     identity = entry.identity
-    if entry.fate is UploadStatus.CONFLICT:
+    if entry.status is UploadStatus.CONFLICT:
         # The instance that is served may belong to another patient.
         async for location in index.locate(Scope(sop_uids=(identity.sop_uid,))):
             identity = location.identity
@@ -107,9 +107,9 @@ async def _object(index: Index, entry: UploadResult) -> dict[str, Any]:
         "ParentSeries": identity.public_series,
         "ParentStudy": identity.public_study,
         "Path": f"/instances/{identity.public_instance}",
-        "Status": "Success" if entry.fate is UploadStatus.STORED else "AlreadyStored",
+        "Status": "Success" if entry.status is UploadStatus.STORED else "AlreadyStored",
     }
-    if entry.fate is UploadStatus.CONFLICT:
+    if entry.status is UploadStatus.CONFLICT:
         answer["Conflict"] = True
     if entry.detail:
         answer["Warning"] = f"stored, but its header cannot be read to the end: {entry.detail}"

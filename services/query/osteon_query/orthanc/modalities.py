@@ -93,7 +93,7 @@ async def echo_modality(request: Request, state: AppStateDep, id: str) -> Respon
 
 
 @router.post("/tools/dicom-echo")
-async def echo_anybody(request: Request, state: AppStateDep) -> Response:
+async def dicom_echo(request: Request, state: AppStateDep) -> Response:
     """C-ECHO to an AE that need not be configured: the fields of a modality, and `Timeout` and `CheckFind`."""
     body = await json_object(request)
     find = flag_of(body, "CheckFind", default=False)

@@ -22,7 +22,7 @@ from osteon_query.http.media_types import media_type_of
 from osteon_query.http.request_values import correlation_id, resource_id
 from osteon_query.http.streaming import stream_response
 from osteon_query.images import parameters
-from osteon_query.images.npy_writer import matlab, stacked
+from osteon_query.images.npy_writer import matlab, stack
 from osteon_query.images.picture_response import PURPOSE, send_picture
 from osteon_query.images.render_client import picture_request
 from osteon_query.orthanc.rendering import frame_number, locate
@@ -72,7 +72,7 @@ async def numpy_of_series(request: Request, state: AppStateDep, id: str) -> Resp
     compress = parameters.flag(request.query_params, "compress", default=False)
     locations = [match.instance.location for match in page.matches if match.instance is not None]
     messages = [_numpy(request, location, [], compress=False) for location in locations]
-    source = stacked(state.pictures, messages)
+    source = stack(state.pictures, messages)
     if compress:
         source = write_zip(_entry(source))
     return await stream_response(request, count_bytes(source, PURPOSE), {"Content-Type": _OCTETS})

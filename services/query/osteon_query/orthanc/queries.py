@@ -74,8 +74,8 @@ async def modality(state: AppStateDep, id: str) -> Response:
 async def query(request: Request, state: AppStateDep, id: str) -> Response:
     """Send the keys of a search."""
     keys = (await state.index.queries.get(id)).query
-    asked = {tag_of(name): text for name, text in keys.items()}
-    header = {tag: {"vr": (vr := vr_of_tag(tag)), "Value": json_values(vr, text)} for tag, text in asked.items()}
+    by_tag = {tag_of(name): text for name, text in keys.items()}
+    header = {tag: {"vr": (vr := vr_of_tag(tag)), "Value": json_values(vr, text)} for tag, text in by_tag.items()}
     return json_response(write_tags(header, tag_format_of(request)))
 
 

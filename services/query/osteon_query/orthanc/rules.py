@@ -43,7 +43,7 @@ async def dry_run(request: Request, state: AppStateDep) -> Response:
     if given is None:
         tried = [parsed(rule) for rule in await state.index.rules.all()]
     elif isinstance(given, dict):
-        tried = [_given(str(name), rule) for name, rule in given.items()]
+        tried = [_parse_rule(str(name), rule) for name, rule in given.items()]
     else:
         raise BadParameter("Rules: expected an object of rules by their names")
     return json_response(await _dry_run(state, body, tried))
@@ -103,7 +103,7 @@ async def replay(state: AppStateDep, name: str) -> Response:
     return json_response(await replay_all(state, lambda job: job.params.get("rule") == name))
 
 
-def _given(name: str, body: object) -> Rule:
+def _parse_rule(name: str, body: object) -> Rule:
     try:
         return rule_from(name, body)
     except BadRule as error:
@@ -123,11 +123,11 @@ async def _dry_run(state: AppState, body: Mapping[str, Any], tried: Sequence[Rul
     return {
         "Study": study,
         "Instances": sum(len(pack.instances) for pack in packs),
-        "Rules": [_told(rule, packs, await shipments(rule, packs, state.index, study=study)) for rule in tried],
+        "Rules": [_outcome_json(rule, packs, await shipments(rule, packs, state.index, study=study)) for rule in tried],
     }
 
 
-def _told(rule: Rule, packs: Sequence[Pack], sent: Sequence[Shipment]) -> dict[str, Any]:
+def _outcome_json(rule: Rule, packs: Sequence[Pack], sent: Sequence[Shipment]) -> dict[str, Any]:
     tried = [pack.tried[rule.name] for pack in packs]
     problem = next((each.problem for each in tried if each.problem), "")
     return {
@@ -135,7 +135,7 @@ def _told(rule: Rule, packs: Sequence[Pack], sent: Sequence[Shipment]) -> dict[s
         "When": rule.when.value,
         "Enabled": rule.enabled,
         "Matches": sum(len(each.matched) for each in tried),
-        "Sends": [] if problem else [_sent(shipment) for shipment in sent],
+        "Sends": [] if problem else [_shipment_json(shipment) for shipment in sent],
         "Instances": [
             {"ID": public_id, "Matches": verdict.holds, "Because": verdict.because}
             for each in tried
@@ -145,7 +145,7 @@ def _told(rule: Rule, packs: Sequence[Pack], sent: Sequence[Shipment]) -> dict[s
     }
 
 
-def _sent(shipment: Shipment) -> dict[str, Any]:
+def _shipment_json(shipment: Shipment) -> dict[str, Any]:
     return {
         "Destination": str(shipment.destination),
         "Instances": shipment.instances,

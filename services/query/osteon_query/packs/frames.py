@@ -36,9 +36,9 @@ _BYTE: Final = 8
 _LAYOUT: Final = (ROWS, COLUMNS, SAMPLES, BITS_ALLOCATED, BITS_STORED, PHOTOMETRIC, FRAMES)
 _DEFLATED: Final = [uid for uid, syntax in TRANSFER_SYNTAXES.items() if syntax.deflated]
 _PIXELS: Final = b'"7FE00010":{'
-_REMEMBERED: Final = 4096
+_MAX_LAYOUTS: Final = 4096
 """Layouts of native frames."""
-_MOST_BITS: Final = 1 << 26
+_MAX_BIT_FRAME: Final = 1 << 26
 """Bytes of a frame of single bits, which is in memory as a whole when it does not begin with a byte."""
 
 
@@ -101,7 +101,7 @@ class FrameLocator:
     """Finds the frames of instances; remembers the layouts of native ones, for which a header is parsed."""
 
     def __init__(self) -> None:
-        self._layouts: LRUCache[bytes, Geometry] = LRUCache(_REMEMBERED)
+        self._layouts: LRUCache[bytes, Geometry] = LRUCache(_MAX_LAYOUTS)
 
     def locate(self, location: Location, dataset_offset: int, header: Header) -> StoredFrames:
         """Return the frames of an instance as they are in its pack; raises `UnknownResource` without pixel data.
@@ -199,7 +199,7 @@ class _FrameContent:
         self._left -= len(chunk)
         if self._frame.bits % _BYTE or self._frame.skip:
             self._bits += chunk
-            return [_shifted(self._bits, self._frame)] if not self._left else []
+            return [_align(self._bits, self._frame)] if not self._left else []
         return self._without_heads(memoryview(chunk)) if self._frame.fragments else [chunk]
 
     def finish(self) -> None:
@@ -228,10 +228,10 @@ def fragment_length(head: bytes) -> int:
     return int.from_bytes(head[4:HEAD], "little")
 
 
-def _shifted(data: bytearray, frame: FrameAt) -> bytes:
+def _align(data: bytearray, frame: FrameAt) -> bytes:
     """Return a frame of single bits, moved to the beginning of a byte, nothing behind it."""
     size = (frame.bits + 7) // _BYTE
-    if size > _MOST_BITS:
+    if size > _MAX_BIT_FRAME:
         raise StoredDataUnreadable(f"a frame of {size} bytes of single bits is too long to be aligned to a byte")
     number = int.from_bytes(data, "little") >> frame.skip & ((1 << frame.bits) - 1)
     return number.to_bytes(size, "little")

@@ -20,7 +20,7 @@ from osteon.objects.port import Bytes, Objects
 from osteon_query.http.errors import StoredDataUnreadable, TooLarge
 from osteon_query.packs.range_reader import read_range
 
-_MOST_INFLATED: Final = 1 << 30
+_MAX_INFLATED: Final = 1 << 30
 """Bytes that a deflated data set may become."""
 _STEP: Final = 1 << 20
 
@@ -47,12 +47,12 @@ class MappedInstance:
 
     def __init__(self, file: IO[bytes]) -> None:
         with file:
-            mapped = _mapped(file)
-        meta = read_part10(mapped)
+            mapping = _map(file)
+        meta = read_part10(mapping)
         self._syntax = meta.transfer_syntax_uid
-        self.dataset = mapped[meta.data_set_offset :]
+        self.dataset = mapping[meta.data_set_offset :]
         if self._syntax == DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN:
-            self.dataset, self._syntax = _inflated(self.dataset), EXPLICIT_VR_LITTLE_ENDIAN
+            self.dataset, self._syntax = _inflate(self.dataset), EXPLICIT_VR_LITTLE_ENDIAN
 
     def header(self) -> Header:
         """Read the header as sidecars have it."""
@@ -69,13 +69,13 @@ class MappedInstance:
             yield await asyncio.to_thread(bytes, self.dataset[position:stop])
 
 
-def _mapped(file: IO[bytes]) -> memoryview:
+def _map(file: IO[bytes]) -> memoryview:
     file.flush()
     # Never closed by hand: views of it may be on their way to a client, and the last of them takes it along.
     return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
 
-def _inflated(data: memoryview) -> memoryview:
+def _inflate(data: memoryview) -> memoryview:
     """Inflate as far as the stream goes."""
     inflater, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
     with tempfile.TemporaryFile() as file:
@@ -88,6 +88,6 @@ def _inflated(data: memoryview) -> memoryview:
                 raise StoredDataUnreadable(f"the data set cannot be inflated: {error}") from None
             pending = inflater.unconsumed_tail
             size += file.write(found)
-            if size > _MOST_INFLATED:
-                raise TooLarge(f"the data set inflates to more than {_MOST_INFLATED} bytes")
-        return _mapped(file)
+            if size > _MAX_INFLATED:
+                raise TooLarge(f"the data set inflates to more than {_MAX_INFLATED} bytes")
+        return _map(file)

@@ -74,7 +74,7 @@ class Sidecars:
 
     async def lines_of(self, locations: Sequence[Location]) -> list[SidecarLine]:
         """Return the lines of some instances in their order, reading each sidecar once; raises `HeaderNotFound`."""
-        found = {key: await self._pick(key, offsets) for key, offsets in _by_sidecar(locations).items()}
+        found = {key: await self._lines_at(key, offsets) for key, offsets in _by_sidecar(locations).items()}
         try:
             return [found[location.sidecar_key][location.offset] for location in locations]
         except KeyError as error:
@@ -85,7 +85,7 @@ class Sidecars:
         found: dict[tuple[str, int], SidecarLine] = {}
         for key, offsets in _by_sidecar(locations).items():
             try:
-                lines = await self._pick(key, offsets)
+                lines = await self._lines_at(key, offsets)
             except (NotFound, Invalid) as error:
                 log.warning("sidecar unreadable", key=key, error=str(error))
                 continue
@@ -100,15 +100,15 @@ class Sidecars:
                 yield line
             return
         lines = await self._open(sidecar_key)
-        while batch := await asyncio.to_thread(_take, lines):
+        while batch := await asyncio.to_thread(_next_batch, lines):
             for line in batch:
                 yield line
 
-    async def _pick(self, key: str, offsets: set[int]) -> Mapping[int, SidecarLine]:
+    async def _lines_at(self, key: str, offsets: set[int]) -> Mapping[int, SidecarLine]:
         decoded = await self._decoded(key)
         if decoded is not None:
             return decoded.lines
-        return await asyncio.to_thread(_scan, await self._open(key), offsets)
+        return await asyncio.to_thread(_find_lines, await self._open(key), offsets)
 
     async def _open(self, key: str) -> Iterator[SidecarLine]:
         data = await self._objects.get(key)
@@ -197,7 +197,7 @@ def _decode_within(data: bytes, limit: int) -> _Decoded | None:
     return _Decoded(kept, cost)
 
 
-def _scan(lines: Iterator[SidecarLine], offsets: set[int]) -> Mapping[int, SidecarLine]:
+def _find_lines(lines: Iterator[SidecarLine], offsets: set[int]) -> Mapping[int, SidecarLine]:
     found: dict[int, SidecarLine] = {}
     for line in lines:
         if line.offset in offsets:
@@ -207,7 +207,7 @@ def _scan(lines: Iterator[SidecarLine], offsets: set[int]) -> Mapping[int, Sidec
     return found
 
 
-def _take(lines: Iterator[SidecarLine]) -> list[SidecarLine]:
+def _next_batch(lines: Iterator[SidecarLine]) -> list[SidecarLine]:
     batch: list[SidecarLine] = []
     size = 0
     for line in lines:

@@ -44,7 +44,7 @@ class UploadResult:
     its header from being read to the end.
     """
 
-    fate: UploadStatus
+    status: UploadStatus
     identity: Identity | None = None
     detail: str = ""
     size: int = 0

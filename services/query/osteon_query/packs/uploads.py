@@ -40,10 +40,10 @@ _OPEN_BYTES: Final = 256 << 20
 _OPEN_SERIES: Final = 64
 MAX_FILES: Final = 100_000
 """Files of one request at most: each is in its answer."""
-_TURN: Final = 30.0
+_SLOT_SECONDS: Final = 30.0
 """Seconds that a request waits for its turn."""
-_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
-_POLL: Final = 2.0
+_DISK_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+_POLL_SECONDS: Final = 2.0
 """Seconds between looks into the index, for the case that an event was missed."""
 
 
@@ -66,21 +66,21 @@ class Uploads:
         self._bus = bus
         self._wait = wait
         self._folder = folder
-        self._expected: dict[str, asyncio.Event] = {}
-        self._turns = asyncio.Semaphore(at_once)
+        self._awaited: dict[str, asyncio.Event] = {}
+        self._slots = asyncio.Semaphore(at_once)
         self.parsing = asyncio.Lock()
 
     async def start(self) -> None:
         """Subscribe to packs that were indexed."""
-        await self._bus.subscribe(PackIndexed, self._heard)
+        await self._bus.subscribe(PackIndexed, self._on_pack_indexed)
 
     @property
     def waiting(self) -> int:
         """How many packs are awaited in the index."""
-        return len(self._expected)
+        return len(self._awaited)
 
-    async def _heard(self, message: PackIndexed) -> None:
-        if (event := self._expected.get(message.pack_id)) is not None:
+    async def _on_pack_indexed(self, message: PackIndexed) -> None:
+        if (event := self._awaited.get(message.pack_id)) is not None:
             event.set()
 
     @asynccontextmanager
@@ -91,14 +91,14 @@ class Uploads:
         full.
         """
         await self._bus.check()
-        await self._turn()
+        await self._acquire_slot()
         upload = None
         try:
             folder = await asyncio.to_thread(TemporaryDirectory, prefix="upload-", dir=self._folder)
             upload = Upload(self, folder, correlation_id, remote_host)
             yield upload
         except OSError as error:
-            if error.errno not in _FULL:
+            if error.errno not in _DISK_FULL:
                 raise
             raise UploadCapacityExceeded(f"no space left for uploads in {self._folder} (TMPDIR)") from None
         finally:
@@ -107,18 +107,18 @@ class Uploads:
             else:
                 await upload.close()
                 for pack_id in upload.packs:
-                    self._expected.pop(pack_id, None)
+                    self._awaited.pop(pack_id, None)
 
-    async def _turn(self) -> None:
+    async def _acquire_slot(self) -> None:
         try:
-            async with asyncio.timeout(_TURN):
-                await self._turns.acquire()
+            async with asyncio.timeout(_SLOT_SECONDS):
+                await self._slots.acquire()
         except TimeoutError:
             raise UploadCapacityExceeded("too many concurrent uploads (OSTEON_UPLOADS)") from None
 
     def release_slot(self) -> None:
         """Let the next request begin."""
-        self._turns.release()
+        self._slots.release()
 
     async def store(self, tar: Path, facts: PackStored) -> None:
         """Put a pack and then its sidecar into the object store, and announce it."""
@@ -132,7 +132,7 @@ class Uploads:
         metrics.STORED_BYTES.inc(facts.size + len(built.data))
         metrics.HEADER_PROBLEMS.inc(built.problems)
         metrics.UNREAD_HEADERS.inc(built.unread)
-        self._expected[facts.pack_id] = asyncio.Event()
+        self._awaited[facts.pack_id] = asyncio.Event()
         await self._bus.publish(facts)
         log.info("pack stored", pack=facts.pack_id, instances=facts.instances, size=facts.size)
 
@@ -144,13 +144,13 @@ class Uploads:
         return {pack_id: dict(await self._index.outcome(pack_id)) for pack_id in indexed}
 
     async def _indexed(self, pack_id: str, deadline: float) -> bool:
-        event = self._expected[pack_id]
+        event = self._awaited[pack_id]
         while not event.is_set() and pack_id not in await self._index.known_packs([pack_id]):
             left = deadline - time.monotonic()
             if left <= 0:
                 return False
             try:
-                async with asyncio.timeout(min(_POLL, left)):
+                async with asyncio.timeout(min(_POLL_SECONDS, left)):
                     await event.wait()
             except TimeoutError:
                 continue
@@ -190,7 +190,7 @@ class Upload:
         """Take a file over. One that cannot be stored is refused by the `status` of the entry, not by an error."""
         entry = await self._examine(path, study_uid)
         self.received.append(entry)
-        if entry.identity is None or entry.fate is not UploadStatus.PENDING:
+        if entry.identity is None or entry.status is not UploadStatus.PENDING:
             await asyncio.to_thread(path.unlink)
             return entry
         metrics.RECEIVED_INSTANCES.labels(Origin.HTTP, "").inc()
@@ -249,14 +249,14 @@ class Upload:
         )
         self.packs[pack_id] = {uid: entry for uid, (_, entry) in series.files.items()}
         # One at a time: the disk holds what comes in and the pack that goes out.
-        await self._stored()
+        await self._finish_storing()
         self._storing = asyncio.create_task(self._store(tar, facts))
 
     async def _store(self, tar: Path, facts: PackStored) -> None:
         await self._uploads.store(tar, facts)
         await asyncio.to_thread(tar.unlink)
 
-    async def _stored(self) -> None:
+    async def _finish_storing(self) -> None:
         """Wait for the pack that is on its way; raises what went wrong with it."""
         if self._storing is not None:
             await self._storing
@@ -267,13 +267,13 @@ class Upload:
         for series in list(self._open.values()):
             await self._pack(series)
         self._open.clear()
-        await self._stored()
+        await self._finish_storing()
         # Waiting for the index takes neither disk nor memory.
         await self.close()
         for pack_id, states in (await self._uploads.outcomes(self.packs)).items():
             for uid, entry in self.packs[pack_id].items():
                 if uid in states:
-                    entry.fate = UploadStatus(states[uid].value)
+                    entry.status = UploadStatus(states[uid].value)
         return self.received
 
     async def close(self) -> None:

@@ -14,8 +14,8 @@ from osteon.remotes.orders import Order
 from osteon_query.http.errors import JobFailed
 from osteon_query.http.json_response import json_response
 
-_OVER: Final = frozenset({JobState.SUCCESS, JobState.FAILURE})
-_FIRST_LOOK, _SLOWEST_LOOK = 0.05, 1.0
+_FINAL_STATES: Final = frozenset({JobState.SUCCESS, JobState.FAILURE})
+_FIRST_POLL_SECONDS, _MAX_POLL_SECONDS = 0.05, 1.0
 _MAX_PRIORITY: Final = 1_000_000
 
 
@@ -33,7 +33,7 @@ async def submit(
     job = await jobs.submit(order.TYPE, params, content=content, priority=priority)
     if not waits:
         return json_response({"ID": job.id, "Path": f"/jobs/{job.id}"})
-    job = await _ended(request, jobs, job)
+    job = await _wait_ended(request, jobs, job)
     if job.state is JobState.FAILURE:
         raise JobFailed(f"job {job.id}: {job.error or 'failed'}")
     return json_response({"Description": "REST API", **job.content})
@@ -47,10 +47,10 @@ def _is_synchronous(body: Mapping[str, Any]) -> bool:
     return not asynchronous
 
 
-async def _ended(request: Request, jobs: Jobs, job: Job) -> Job:
-    pause = _FIRST_LOOK
-    while job.state not in _OVER and not await request.is_disconnected():
+async def _wait_ended(request: Request, jobs: Jobs, job: Job) -> Job:
+    pause = _FIRST_POLL_SECONDS
+    while job.state not in _FINAL_STATES and not await request.is_disconnected():
         await asyncio.sleep(pause)
-        pause = min(_SLOWEST_LOOK, pause * 1.5)
+        pause = min(_MAX_POLL_SECONDS, pause * 1.5)
         job = await jobs.get(job.id)
     return job

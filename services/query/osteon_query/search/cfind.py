@@ -54,7 +54,7 @@ class Query:
 
     level: Level
     conditions: tuple[Condition | DateTimeRange, ...]
-    wanted: ReturnKeys
+    return_keys: ReturnKeys
     charset: tuple[str, ...]
     zone: timezone | None
     all_supported: bool
@@ -77,19 +77,19 @@ async def handle_find(request: FindRequested, index: Index, sidecars: Sidecars, 
 async def _find(request: FindRequested, index: Index, sidecars: Sidecars, page: int) -> FindPage:
     query = parse_identifier(request)
     encoder = DatasetEncoder(request.transfer_syntax_uid, repertoire(query.charset) or UNICODE)
-    zoned = adjust(query.conditions, query.zone, query.level) if query.zone else TimezoneConditions(query.conditions)
+    adjusted = adjust(query.conditions, query.zone, query.level) if query.zone else TimezoneConditions(query.conditions)
     found = await index.search(
         Search(
             level=query.level,
-            conditions=zoned.conditions,
+            conditions=adjusted.conditions,
             fuzzy=request.fuzzy,
             case_sensitive=True,
             limit=page,
             cursor=request.cursor,
         )
     )
-    matches = [match for match in found.matches if zoned.accepts(match)]
-    answered = await _answers(matches, query, request.called_aet, index, sidecars)
+    matches = [match for match in found.matches if adjusted.accepts(match)]
+    answered = await _results(matches, query, request.called_aet, index, sidecars)
     return FindPage(
         correlation_id=request.correlation_id,
         identifiers=await asyncio.to_thread(lambda: [encoder.encode(answer) for answer in answered]),
@@ -99,14 +99,14 @@ async def _find(request: FindRequested, index: Index, sidecars: Sidecars, page: 
     )
 
 
-async def _answers(
+async def _results(
     matches: Sequence[Match], query: Query, aet: str, index: Index, sidecars: Sidecars
 ) -> Sequence[DicomJson]:
     constants: Mapping[str, Any] = {
         tag_of(_LEVEL): {"vr": "CS", "Value": [query.level.value]},
         tag_of("RetrieveAETitle"): {"vr": "AE", "Value": [aet]},
     }
-    return await build_results(matches, query.wanted, index=index, sidecars=sidecars, constants=constants)
+    return await build_results(matches, query.return_keys, index=index, sidecars=sidecars, constants=constants)
 
 
 def parse_identifier(request: FindRequested) -> Query:
@@ -119,14 +119,14 @@ def parse_identifier(request: FindRequested) -> Query:
         if key.text is None or key.path[0] in _NEVER_MATCHED:
             continue
         made = condition(key.path, key.text, vr=key.vr)
-        if _below(level, key) or (made is not None and not _matchable(made)):
+        if _below(level, key) or (made is not None and not _is_matchable(made)):
             all_supported = False
         elif made is not None:
             conditions.append(made)
     return Query(
         level=level,
         conditions=combine_datetimes(conditions, negotiated=request.combined_datetime),
-        wanted=_wanted(identifier, conditions, request.timezone),
+        return_keys=_return_keys(identifier, conditions, request.timezone),
         charset=identifier.charset,
         zone=parse_offset(identifier.text(_TIMEZONE)) if request.timezone else None,
         all_supported=all_supported,
@@ -149,14 +149,14 @@ def _below(level: Level, key: Key) -> bool:
     return at is not None and at.depth > level.depth
 
 
-def _matchable(made: Condition) -> bool:
+def _is_matchable(made: Condition) -> bool:
     """Whether the index matches on this key; that it is at or above the level is known."""
     if len(made.path) == 2:
         return made.path[0] == "RequestAttributesSequence" and made.path[1] in REQUEST_ATTRIBUTES
     return len(made.path) == 1 and made.path[0] in LEVEL_OF
 
 
-def _wanted(identifier: Identifier, conditions: Sequence[Condition], timezone_negotiated: bool) -> ReturnKeys:
+def _return_keys(identifier: Identifier, conditions: Sequence[Condition], timezone_negotiated: bool) -> ReturnKeys:
     required = {key.tags[0] for key in identifier.keys} - {tag_of(_LEVEL)}
     items: dict[str, frozenset[str]] = {}
     for key in identifier.keys:

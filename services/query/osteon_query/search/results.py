@@ -32,7 +32,7 @@ _BATCH: Final = 200
 
 async def build_results(
     matches: Sequence[Match],
-    wanted: ReturnKeys,
+    keys: ReturnKeys,
     *,
     index: Index,
     sidecars: Sidecars,
@@ -45,32 +45,32 @@ async def build_results(
     """
     if not matches:
         return []
-    plan = ResultPlan(matches[0].level, wanted, constants)
+    plan = ResultPlan(matches[0].level, keys, constants)
     found: list[DicomJson] = []
     for batch in (matches[i : i + _BATCH] for i in range(0, len(matches), _BATCH)):
         headers = await _headers(batch, index, sidecars) if plan.needs_headers else [b""] * len(batch)
-        found += await asyncio.to_thread(_answer_all, plan, batch, headers)
+        found += await asyncio.to_thread(_write_all, plan, batch, headers)
     return found
 
 
-def _answer_all(plan: "ResultPlan", matches: Sequence[Match], headers: Sequence[bytes]) -> list[DicomJson]:
+def _write_all(plan: "ResultPlan", matches: Sequence[Match], headers: Sequence[bytes]) -> list[DicomJson]:
     # One parsed header at a time: 200 of them alive at once take four times as long, for the garbage collector.
-    return [plan.answer(m, parse_header(raw) if raw else None) for m, raw in zip(matches, headers, strict=True)]
+    return [plan.write(m, parse_header(raw) if raw else None) for m, raw in zip(matches, headers, strict=True)]
 
 
 class ResultPlan:
     """How to write the result of each match of one search: compiled once, used for every match."""
 
-    def __init__(self, level: Level, wanted: ReturnKeys, constants: Mapping[str, JsonElement] | None = None) -> None:
+    def __init__(self, level: Level, keys: ReturnKeys, constants: Mapping[str, JsonElement] | None = None) -> None:
         """Find a source for every wanted attribute."""
-        self._wanted = wanted
+        self._keys = keys
         self._sources: list[tuple[str, Source]] = []
         self._from_header: list[str] = []
         self._private: list[str] = []
         self._constants = dict(constants or {})
-        self._whole_header = wanted.everything and level is Level.IMAGE
-        for tag in sorted((wanted.required | wanted.optional) - set(self._constants)):
-            source = _source(level, tag, wanted.items.get(tag))
+        self._whole_header = keys.everything and level is Level.IMAGE
+        for tag in sorted((keys.required | keys.optional) - set(self._constants)):
+            source = _source(level, tag, keys.items.get(tag))
             if source is not None:
                 self._sources.append((tag, source))
             elif is_private(tag):
@@ -78,16 +78,16 @@ class ResultPlan:
             elif not _below(level, tag):
                 self._from_header.append(tag)
         self._item_conditions: dict[str, list[Condition]] = {}
-        for condition in wanted.item_conditions:
+        for condition in keys.item_conditions:
             self._item_conditions.setdefault(tag_of(condition.path[0]), []).append(condition)
-        self._empty = {tag: {"vr": vr_of_tag(tag)} for tag in wanted.required}
+        self._empty = {tag: {"vr": vr_of_tag(tag)} for tag in keys.required}
 
     @property
     def needs_headers(self) -> bool:
         """Whether something is wanted that the index does not hold."""
         return bool(self._from_header or self._private) or self._whole_header
 
-    def answer(self, match: Match, header: Mapping[str, Any] | None = None) -> DicomJson:
+    def write(self, match: Match, header: Mapping[str, Any] | None = None) -> DicomJson:
         """Put one answer together."""
         found: DicomJson = {}
         if header is not None:
@@ -107,9 +107,9 @@ class ResultPlan:
     def _of_header(self, header: Mapping[str, Any]) -> DicomJson:
         tags = header if self._whole_header else self._from_header
         if self._private and not self._whole_header:
-            tags = [*tags, *located(self._private, self._wanted.creators, creators_of(header))]
+            tags = [*tags, *located(self._private, self._keys.creators, creators_of(header))]
         found = {tag: header[tag] for tag in tags if tag in header and not _is_bulk(header[tag])}
-        for tag, kept in self._wanted.items.items():
+        for tag, kept in self._keys.items.items():
             if kept and tag in found:
                 found[tag] = _narrow(found[tag], kept)
         return found
@@ -172,7 +172,7 @@ def _source(level: Level, tag: str, items: frozenset[str] | None) -> Source | No
         return _FIXED.get(keyword)
     if at.depth > level.depth:
         return None
-    return _COMPUTED[keyword] if keyword in _COMPUTED else _held(level, keyword)
+    return _COMPUTED[keyword] if keyword in _COMPUTED else _held_source(level, keyword)
 
 
 def held_text(level: Level, keyword: str) -> Callable[[Match], str]:
@@ -182,7 +182,7 @@ def held_text(level: Level, keyword: str) -> Callable[[Match], str]:
     return lambda match: attributes(match).get(keyword, "")
 
 
-def _held(level: Level, keyword: str) -> Source:
+def _held_source(level: Level, keyword: str) -> Source:
     vr = vr_of_tag(tag_of(keyword))
     text_of = held_text(level, keyword)
 
@@ -274,15 +274,15 @@ _COMPUTED: Final[dict[str, Source]] = {
 assert set(_COMPUTED) == {keyword for keywords in COMPUTED.values() for keyword in keywords}
 
 
-def _nothing(vr: str) -> Source:
+def _without_value(vr: str) -> Source:
     return lambda _: {"vr": vr}
 
 
 _FIXED: Final[dict[str, Source]] = {
     # The values in a data set were true elsewhere; callers give these as constants.
-    "RetrieveURL": _nothing("UR"),
-    "RetrieveAETitle": _nothing("AE"),
-    "QueryRetrieveLevel": _nothing("CS"),
+    "RetrieveURL": _without_value("UR"),
+    "RetrieveAETitle": _without_value("AE"),
+    "QueryRetrieveLevel": _without_value("CS"),
     "InstanceAvailability": lambda _: {"vr": "CS", "Value": ["ONLINE"]},
     # DICOM JSON is UTF-8; C-FIND's encoder sets what it used.
     "SpecificCharacterSet": lambda _: {"vr": "CS", "Value": ["ISO_IR 192"]},

@@ -48,9 +48,9 @@ def adjust(conditions: Iterable[Condition | DateTimeRange], zone: timezone, leve
         if keyword not in dates:
             searched.append(made)
             continue
-        filters.append(_filter(made, keyword, zone, level))
+        filters.append(_match_filter(made, keyword, zone, level))
         if (days := _days(made)) is not None:
-            searched.append(Condition((keyword,), _wider(*days)))
+            searched.append(Condition((keyword,), _widen(*days)))
     return TimezoneConditions(tuple(searched), tuple(filters))
 
 
@@ -87,11 +87,11 @@ def _days(made: Condition | DateTimeRange) -> tuple[str | None, str | None] | No
             return None
 
 
-def _wider(low: str | None, high: str | None) -> Range:
-    return Range(low and _moved(low, -_MARGIN), high and _moved(high, _MARGIN))
+def _widen(low: str | None, high: str | None) -> Range:
+    return Range(low and _shift(low, -_MARGIN), high and _shift(high, _MARGIN))
 
 
-def _moved(day: str, by: timedelta) -> str:
+def _shift(day: str, by: timedelta) -> str:
     try:
         moved = date(int(day[:4]), int(day[4:6]), int(day[6:])) + by
     except OverflowError:
@@ -99,7 +99,7 @@ def _moved(day: str, by: timedelta) -> str:
     return f"{moved.year:04}{moved:%m%d}"
 
 
-def _filter(made: Condition | DateTimeRange, date_keyword: str, zone: timezone, level: Level) -> Filter:
+def _match_filter(made: Condition | DateTimeRange, date_keyword: str, zone: timezone, level: Level) -> Filter:
     date_of = held_text(level, date_keyword)
     time_of = held_text(level, date_keyword.removesuffix("Date") + "Time")
     zone_of = held_text(level, "TimezoneOffsetFromUTC")
