@@ -47,7 +47,7 @@ async def bulk_data(  # noqa: PLR0917 - the parameters are those of the URL
     """
     location = await resolve_one(state.index, scope_of(study, series, instance))
     (line,) = await read_lines(state.sidecars, [location])
-    multipart = _multipart(request)
+    multipart = next((entry.multipart for entry in media_ranges(request) if entry.accepts(OCTETS)), None)
     if multipart is None:
         pixels = line.header.pixel_data
         if pixels is None or not pixels.encapsulated or path != pixels.tag:
@@ -109,8 +109,3 @@ def _has(header: Mapping[str, Any], path: str) -> bool:
             return False
         header = items[int(number)]
     return last in header
-
-
-def _multipart(request: Request) -> bool | None:
-    """Whether to send a part (True) or the value alone; None when the client does not take bytes."""
-    return next((entry.multipart for entry in media_ranges(request) if entry.accepts(OCTETS)), None)

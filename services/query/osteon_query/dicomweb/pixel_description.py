@@ -5,7 +5,7 @@ The bit stream of the first frame says them; it is not decoded.
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from osteon.dicom.json_model import BadMetadata, DataSet
 from osteon.dicom.keys import tag_of, vr_of_tag
@@ -39,8 +39,8 @@ def describe_pixels(data_set: DataSet, transfer_syntax_uid: str, frame: Path) ->
         head = _READERS[kind](start)
     except PixelError as error:
         raise BadMetadata(f"{_ROWS}: Rows is missing, and the frame does not say them: {error}") from None
-    added = {tag_of(keyword): _element(keyword, value) for keyword, value in _attributes(head, kind).items()}
-    whole = {**added, **data_set}
+    added = {tag_of(keyword): value for keyword, value in _attributes(head, kind).items()}
+    whole = {**{tag: {"vr": vr_of_tag(tag), "Value": [value]} for tag, value in added.items()}, **data_set}
     return {tag: whole[tag] for tag in sorted(whole)}
 
 
@@ -66,7 +66,3 @@ def _photometric(head: StreamHead, kind: str) -> str:
     if head.multi_component:
         return "YBR_ICT" if kind in _IRREVERSIBLE else "YBR_RCT"
     return "RGB"
-
-
-def _element(keyword: str, value: int | str) -> dict[str, Any]:
-    return {"vr": vr_of_tag(tag_of(keyword)), "Value": [value]}

@@ -26,16 +26,12 @@ def conditions_of(path: tuple[str, ...], value: str, *, empty: bool, multiple: b
         # No code string has a comma.
         value = value.replace(",", "\\")
     values = [value]
-    if multiple and vr in _MULTIPLE and "\\" in value and _has_several(path[-1]):
+    if multiple and vr in _MULTIPLE and "\\" in value and str(dictionary_VM(int(tag_of(path[-1]), 16))) != "1":
         if "*" in value or "?" in value:
             raise BadParameter(f"{describe(path)}: multiple value matching does not allow wildcards")
         values = [part for part in value.split("\\") if part.strip()]
     made = [condition(path, one, empty=empty) for one in values]
     return [one for one in made if one is not None]
-
-
-def _has_several(name: str) -> bool:
-    return str(dictionary_VM(int(tag_of(name), 16))) != "1"
 
 
 def is_comparable(level: Level, path: tuple[str, ...]) -> bool:

@@ -77,7 +77,9 @@ class _Exchange:
 def _prepare_scope(scope: Scope) -> Scope:
     """Copy the scope: HEAD is routed as GET, a trailing slash does not count, and the request has an id."""
     headers = Headers(scope=scope)
-    given = headers.get(CORRELATION_HEADER, "") or _trace_id(headers)
+    # Without an id of its own a request has that of the trace that the client is in.
+    trace = _TRACEPARENT.fullmatch(headers.get("traceparent", ""))
+    given = headers.get(CORRELATION_HEADER, "") or (trace[1] if trace else "")
     path = scope["path"].rstrip("/") or "/"
     head = scope["method"] == "HEAD"
     return {
@@ -87,12 +89,6 @@ def _prepare_scope(scope: Scope) -> Scope:
         "state": {**scope.get("state", {}), "correlation_id": given if _ID.fullmatch(given) else token_hex(16)},
         HEAD: head,
     }
-
-
-def _trace_id(headers: Headers) -> str:
-    """Return the id of the trace that the client is in, which is also the correlation id then; empty without one."""
-    found = _TRACEPARENT.fullmatch(headers.get("traceparent", ""))
-    return found[1] if found else ""
 
 
 def _span(scope: Scope) -> AbstractContextManager[tracing.Span]:

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
@@ -71,9 +70,8 @@ class RenderClient:
                 yield answer.data
                 return
             try:
-                async with aclosing(_generator(self._objects.stream(answer.key, 0, answer.length))) as stream:
-                    async for chunk in stream:
-                        yield chunk
+                async for chunk in self._objects.stream(answer.key, 0, answer.length):
+                    yield chunk
                 return
             except ObjectNotFound:
                 # It was evicted from the cache since the reply; the same request has the same reply.
@@ -132,8 +130,3 @@ def _error(answer: Rendered) -> Exception:
             return RenderTimeout(reason)
         case _:
             return RenderFailed(reason)
-
-
-async def _generator(stream: AsyncIterator[Bytes]) -> AsyncGenerator[Bytes, None]:
-    async for chunk in stream:
-        yield chunk

@@ -89,14 +89,14 @@ def _listed_items(body: Mapping[str, Any]) -> list[Item]:
     given = body.get("DicomInstances", [])
     if not isinstance(given, list):
         raise BadParameter("DicomInstances: expected an array")
-    return [_item_of(each) for each in given]
-
-
-def _item_of(given: object) -> Item:
-    pair = [given.get("SOPClassUID"), given.get("SOPInstanceUID")] if isinstance(given, dict) else given
-    if isinstance(pair, list) and len(pair) == 2 and all(isinstance(uid, str) and _is_uid(uid) for uid in pair):
-        return Item(*pair)
-    raise BadParameter('DicomInstances: expected items such as {"SOPClassUID": "1.2", "SOPInstanceUID": "1.2.3"}')
+    items: list[Item] = []
+    for each in given:
+        pair = [each.get("SOPClassUID"), each.get("SOPInstanceUID")] if isinstance(each, dict) else each
+        if not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(u, str) and _is_uid(u) for u in pair):
+            example = '{"SOPClassUID": "1.2", "SOPInstanceUID": "1.2.3"}'
+            raise BadParameter(f"DicomInstances: expected items such as {example}")
+        items.append(Item(*pair))
+    return items
 
 
 def _is_uid(text: str) -> bool:

@@ -53,7 +53,10 @@ async def conflicts(request: Request, state: AppStateDep) -> Response:
 @router.get("/{id}")
 async def conflict(state: AppStateDep, id: str) -> Response:
     """Describe a conflict, with the elements in which its versions differ."""
-    return json_response(await _details(state, await _get(state, id)))
+    found = await _get(state, id)
+    first, second = await state.sidecars.lines_if_readable([found.first.location, found.second.location])
+    differing = None if first is None or second is None else _differences(first, second)
+    return json_response({**_conflict(found), "DifferentTags": differing})
 
 
 @router.get("/{id}/{version}/file")
@@ -86,13 +89,6 @@ def _number(id: str) -> int:
     if not (id.isascii() and id.isdigit() and len(id) < 19):
         raise UnknownResource(f"there is no conflict {id[:80]!r}")
     return int(id)
-
-
-async def _details(state: AppState, found: Conflict) -> dict[str, Any]:
-    lines = await state.sidecars.lines_if_readable([found.first.location, found.second.location])
-    first, second = lines
-    differing = None if first is None or second is None else _differences(first, second)
-    return {**_conflict(found), "DifferentTags": differing}
 
 
 def _conflict(found: Conflict) -> dict[str, Any]:

@@ -59,13 +59,11 @@ async def find(request: Request, state: AppStateDep) -> Response:
 async def count(request: Request, state: AppStateDep) -> Response:
     """Count what a find would match."""
     wanted = _parse(await json_object(request))
-    return json_response({"Count": 0 if wanted.nothing else await _count(state, wanted)})
-
-
-async def _count(state: AppState, wanted: _Find) -> int:
-    if not wanted.by_header:
-        return await state.index.count(wanted.search)
-    return sum([len(matches) async for matches in await _by_header(state, wanted, None)])
+    if wanted.nothing:
+        return json_response({"Count": 0})
+    if wanted.by_header:
+        return json_response({"Count": sum([len(page) async for page in await _by_header(state, wanted, None)])})
+    return json_response({"Count": await state.index.count(wanted.search)})
 
 
 async def _by_header(state: AppState, wanted: _Find, total: int | None) -> AsyncGenerator[Sequence[Match], None]:

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from osteon.dicom.query import Level
 from osteon.index.port import Index, Scope
 from osteon_query.app_state import AppStateDep, open_upload
-from osteon_query.http.bodies import PartStart, boundary_of, content_type
+from osteon_query.http.bodies import boundary_of, content_type
 from osteon_query.http.errors import BadBody, NotYetIndexed
 from osteon_query.http.json_response import json_response
 from osteon_query.http.request_values import resource_id
@@ -49,16 +49,13 @@ async def _form_files(body: AsyncIterator[bytes], boundary: bytes, upload: Uploa
     """Write the parts that are files; plain fields of the form are passed over."""
     paths: list[Path] = []
     async for part, path, size in write_parts(body, boundary, upload.new_path):
-        if size and _is_file(part):
+        disposition = part.headers.get("content-disposition", "")
+        is_file = "filename" in disposition or "content-type" in part.headers or not disposition
+        if size and is_file:
             paths.append(path)
         else:
             await asyncio.to_thread(path.unlink)
     return paths
-
-
-def _is_file(part: PartStart) -> bool:
-    disposition = part.headers.get("content-disposition", "")
-    return "filename" in disposition or "content-type" in part.headers or not disposition
 
 
 async def _take(path: Path, upload: Upload, limit: int) -> bool:

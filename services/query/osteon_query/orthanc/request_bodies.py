@@ -35,7 +35,9 @@ async def resources_of(request: Request, state: AppState) -> tuple[list[str], Ma
     if len(listed) > _MAX_RESOURCES:
         raise BadParameter(f"Resources: at most {_MAX_RESOURCES} in one request")
     for each in listed:
-        await _check(state, each)
+        # `ResourceNotFound` comes now rather than in a job.
+        async for _ in state.index.locate(Scope(public_id=resource_id(each))):
+            break
     return listed, options
 
 
@@ -54,9 +56,3 @@ def keys_of(body: Mapping[str, Any]) -> dict[str, str]:
 def content_of(target: Target) -> dict[str, Any]:
     """Return what a job shows of who talks to whom."""
     return {"LocalAet": target.calling_aet, "RemoteAet": target.aet}
-
-
-async def _check(state: AppState, public_id: str) -> None:
-    """Raise `ResourceNotFound` now rather than in a job."""
-    async for _ in state.index.locate(Scope(public_id=resource_id(public_id))):
-        return

@@ -53,7 +53,7 @@ def to_json(match: Match, details: ResourceDetails) -> dict[str, Any]:
 
 
 def _main_tags(kind: ResourceType, match: Match, details: ResourceDetails) -> dict[str, Any]:
-    held = _attributes(match)
+    held = (match.instance or match.series or match.study or match.patient).attributes
     texts = {keyword: held[keyword] for keyword in kind.main_tags if keyword in held}
     if kind is INSTANCE:
         for keyword in kind.main_tags:
@@ -61,11 +61,6 @@ def _main_tags(kind: ResourceType, match: Match, details: ResourceDetails) -> di
             if keyword not in texts and element is not None:
                 texts[keyword] = element_text(element)
     return write_texts({keyword: texts[keyword] for keyword in sorted(texts)}, details.form, tag_of)
-
-
-def _attributes(match: Match) -> Mapping[str, str]:
-    lowest = match.instance or match.series or match.study or match.patient
-    return lowest.attributes
 
 
 def _requested(match: Match, details: ResourceDetails) -> dict[str, Any]:

@@ -64,18 +64,14 @@ async def _list(request: Request, state: AppState, kind: ResourceType) -> Respon
 
 
 def _statistics(match: Match) -> dict[str, Any]:
-    body = sizes(_size(match), ("DicomDiskSize", "DicomUncompressedSize", "DiskSize", "UncompressedSize"))
+    above = match.series or match.study or match.patient
+    size = match.instance.location.length if match.instance is not None else above.size
+    body = sizes(size, ("DicomDiskSize", "DicomUncompressedSize", "DiskSize", "UncompressedSize"))
     lowest = match.instance or match.series or match.study or match.patient
     for key, name in (("CountStudies", "studies"), ("CountSeries", "series"), ("CountInstances", "instances")):
         if isinstance(count := getattr(lowest, name, None), int):
             body[key] = count
     return body
-
-
-def _size(match: Match) -> int:
-    if match.instance is not None:
-        return match.instance.location.length
-    return (match.series or match.study or match.patient).size
 
 
 def sizes(size: int, names: tuple[str, ...]) -> dict[str, Any]:

@@ -88,7 +88,7 @@ async def transcode_instance(
     at = request.location
     if not request.targets:
         return InstanceFile.of(at)
-    if _only_heads(request) and (made := await _explicit(objects, at)) is not None:
+    if made := await _explicit(objects, at, request.targets[0]):
         return made
     try:
         done = await transcoder.transcode(_planned(at, correlation_id), request.targets)
@@ -105,15 +105,14 @@ async def transcode_instance(
     return InstanceFile(done.key, 0, done.length, done.transfer_syntax_uid, temporary=True)
 
 
-def _only_heads(request: InstanceRequest) -> bool:
-    """Whether an instance is small, and the heads of its elements are all that changes."""
-    at = request.location
-    native = at.transfer_syntax_uid == IMPLICIT_VR_LITTLE_ENDIAN and request.targets[0] == EXPLICIT_VR_LITTLE_ENDIAN
-    return native and at.length <= _SMALL
+async def _explicit(objects: Objects, at: Location, target: str) -> InstanceFile | None:
+    """Return a small instance of which only the heads of the elements change, from implicit to explicit VR.
 
-
-async def _explicit(objects: Objects, at: Location) -> InstanceFile | None:
-    """Return an instance in explicit VR; None when that fails, then `imaging` says why."""
+    None for others, and when that fails: `imaging` says why then.
+    """
+    only_heads = at.transfer_syntax_uid == IMPLICIT_VR_LITTLE_ENDIAN and target == EXPLICIT_VR_LITTLE_ENDIAN
+    if not only_heads or at.length > _SMALL:
+        return None
     try:
         data = await objects.get_range(at.key, at.offset, at.length)
         made = await asyncio.to_thread(explicit_file, data)

@@ -69,7 +69,8 @@ async def handle_find(request: FindRequested, index: Index, sidecars: Sidecars, 
     try:
         return await _find(request, index, sidecars, page)
     except OsteonError as error:
-        return _failure(request, error)
+        comment = _comment(str(error))
+        return FindPage(correlation_id=request.correlation_id, status=_status(error), error_comment=comment)
     finally:
         SEARCH_SECONDS.labels("c-find").observe(time.perf_counter() - start)
 
@@ -169,10 +170,6 @@ def _return_keys(identifier: Identifier, conditions: Sequence[Condition], timezo
         items=items,
         item_conditions=tuple(c for c in conditions if len(c.path) == 2),
     )
-
-
-def _failure(request: FindRequested, error: OsteonError) -> FindPage:
-    return FindPage(correlation_id=request.correlation_id, status=_status(error), error_comment=_comment(str(error)))
 
 
 def _status(error: OsteonError) -> Status:

@@ -91,14 +91,6 @@ def _mapped(matching: Matching, normal: Normal) -> Matching:
             return matching
 
 
-def _date(text: str) -> str:
-    return date_key(text) or text
-
-
-def _time(text: str) -> str:
-    return time_key(text) or text
-
-
 def _moment(text: str) -> str:
     try:
         return datetime_bounds(text)[0] or text
@@ -115,7 +107,8 @@ def _decimal(text: str) -> str:
 
 # Keys of dates and times come normalised already, and stay as they are.
 _NORMAL: Final[dict[str, Normal]] = {
-    "DA": _date, "TM": _time, "DT": _moment, "DS": _decimal, "FL": _decimal, "FD": _decimal,
+    "DA": lambda text: date_key(text) or text, "TM": lambda text: time_key(text) or text,
+    "DT": _moment, "DS": _decimal, "FL": _decimal, "FD": _decimal,
     "UI": str.strip,
 }  # fmt: skip
 

@@ -108,7 +108,7 @@ class ResultPlan:
         tags = header if self._whole_header else self._from_header
         if self._private and not self._whole_header:
             tags = [*tags, *located(self._private, self._keys.creators, creators_of(header))]
-        found = {tag: header[tag] for tag in tags if tag in header and not _is_bulk(header[tag])}
+        found = {tag: header[tag] for tag in tags if tag in header and "BulkDataURI" not in header[tag]}
         for tag, kept in self._keys.items.items():
             if kept and tag in found:
                 found[tag] = _narrow(found[tag], kept)
@@ -119,10 +119,6 @@ def _below(level: Level, tag: str) -> bool:
     """Whether an attribute belongs to a lower level, where one instance cannot speak for all."""
     at = LEVEL_OF.get(keyword_of(tag))
     return at is not None and at.depth > level.depth
-
-
-def _is_bulk(element: Mapping[str, Any]) -> bool:
-    return "BulkDataURI" in element
 
 
 def _narrow(element: JsonElement, kept: frozenset[str]) -> JsonElement:
@@ -243,16 +239,12 @@ def _strings(vr: str, values: Sequence[str]) -> JsonElement:
     return {"vr": vr, "Value": list(values)} if values else {"vr": vr}
 
 
-def _number(value: int) -> JsonElement:
-    return {"vr": "IS", "Value": [value]}
-
-
 def _study_strings(vr: str, name: str) -> Source:
     return lambda match: _strings(vr, getattr(match.study, name))
 
 
 def _count(resource: str, name: str) -> Source:
-    return lambda match: _number(getattr(getattr(match, resource), name))
+    return lambda match: {"vr": "IS", "Value": [getattr(getattr(match, resource), name)]}
 
 
 def _transfer_syntax(match: Match) -> JsonElement:

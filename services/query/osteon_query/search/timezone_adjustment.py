@@ -50,7 +50,9 @@ def adjust(conditions: Iterable[Condition | DateTimeRange], zone: timezone, leve
             continue
         filters.append(_match_filter(made, keyword, zone, level))
         if (days := _days(made)) is not None:
-            searched.append(Condition((keyword,), _widen(*days)))
+            low, high = days
+            wide = Range(low and _shift(low, -_MARGIN), high and _shift(high, _MARGIN))
+            searched.append(Condition((keyword,), wide))
     return TimezoneConditions(tuple(searched), tuple(filters))
 
 
@@ -85,10 +87,6 @@ def _days(made: Condition | DateTimeRange) -> tuple[str | None, str | None] | No
             return low, high
         case _:
             return None
-
-
-def _widen(low: str | None, high: str | None) -> Range:
-    return Range(low and _shift(low, -_MARGIN), high and _shift(high, _MARGIN))
 
 
 def _shift(day: str, by: timedelta) -> str:
