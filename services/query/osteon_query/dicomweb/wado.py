@@ -19,7 +19,7 @@ from osteon_query.http.request_values import correlation_id
 from osteon_query.http.streaming import stream_response
 from osteon_query.packs.file_response import send_file
 from osteon_query.packs.instance_reader import (
-    part_10_start,
+    part10_start,
     read_as_stored,
     read_instances,
     read_once,
@@ -85,7 +85,7 @@ async def _send(
         headers |= {"Content-Type": ZIP, "Content-Disposition": f'attachment; filename="{name}.zip"'}
         return await stream_response(request, write_zip(items, SentCounter(_PURPOSE)), headers, status)
     at = (each.location for each in selection.requests)
-    parts = [part_10_start(one.transfer_syntax_uid, one.length) for one in at] if selection.as_stored else None
+    parts = [part10_start(one.transfer_syntax_uid, one.length) for one in at] if selection.as_stored else None
     return await send_multipart(request, items, DICOM, headers=headers, parts=parts, status=status, purpose=_PURPOSE)
 
 

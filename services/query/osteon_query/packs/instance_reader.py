@@ -129,11 +129,11 @@ def read_as_stored(objects: Objects, requests: AsyncIterator[InstanceRequest]) -
 
 def _stored_range(request: InstanceRequest) -> StoredRange:
     at = request.location
-    start = part_10_start(at.transfer_syntax_uid, at.length, request.name)
+    start = part10_start(at.transfer_syntax_uid, at.length, request.name)
     return StoredRange(at.key, at.offset, at.length, start)
 
 
-def part_10_start(transfer_syntax_uid: str, length: int, name: str = "") -> ItemStart:
+def part10_start(transfer_syntax_uid: str, length: int, name: str = "") -> ItemStart:
     """Return the start of a Part 10 file; `name` is its path in a ZIP archive."""
     return ItemStart(f"{DICOM}; transfer-syntax={transfer_syntax_uid}", length, name=name)
 
@@ -148,7 +148,7 @@ async def read_instances(
         file = await transcode_instance(objects, transcoder, request, correlation_id)
         if file.temporary:
             undeleted.add(file.key)
-        return part_10_start(file.transfer_syntax_uid, file.length, request.name), file
+        return part10_start(file.transfer_syntax_uid, file.length, request.name), file
 
     async def steps() -> AsyncGenerator[tuple[int, Callable[[], Awaitable[tuple[ItemStart, InstanceFile]]]], None]:
         async for request in requests:

@@ -183,7 +183,9 @@ async def test_an_attribute_that_the_index_lacks_comes_from_the_instance_itself_
 
 
 async def test_an_attribute_of_a_lower_level_is_not_taken_from_one_instance():
-    answer, _, objects = await _answer(match(Level.STUDY), default_return_keys(Level.STUDY, include=["SeriesInstanceUID"]))
+    answer, _, objects = await _answer(
+        match(Level.STUDY), default_return_keys(Level.STUDY, include=["SeriesInstanceUID"])
+    )
     assert "0020000E" not in answer
     assert not objects.reads
 
