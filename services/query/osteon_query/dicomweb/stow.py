@@ -43,7 +43,11 @@ async def _store(request: Request, state: AppState, study: str | None) -> Respon
     as_json = answers_as_json(request)
     media_type, parameters = content_type(request)
     kind = parameters.get("type", DICOM).lower() if media_type == MULTIPART else media_type
-    _check_type(media_type, kind)
+    if kind not in _ACCEPTED:
+        raise UnsupportedMediaType(
+            f"instances are accepted as {', '.join(sorted(_ACCEPTED - {'application/json'}))}, alone or as type of "
+            f"{MULTIPART}; the Content-Type is {request.headers.get('content-type', '')[:200]!r}"
+        )
     async with open_upload(request, state) as (upload, body):
         if media_type == MULTIPART:
             await _store_parts(body, boundary_of(parameters), kind, upload, study)
@@ -53,16 +57,6 @@ async def _store(request: Request, state: AppState, study: str | None) -> Respon
     if not received:
         raise BadBody("the body has no parts: nothing was stored")
     return store_response(received, dicomweb_url(request, state), study, as_json=as_json)
-
-
-def _check_type(media_type: str, kind: str) -> None:
-    if kind in _ACCEPTED:
-        return
-    given = f"{media_type}; type={kind}" if media_type == MULTIPART else media_type
-    raise UnsupportedMediaType(
-        f"instances are accepted as {', '.join(sorted(_ACCEPTED - {'application/json'}))}, alone or as type of "
-        f"{MULTIPART}; the Content-Type is {given[:200]!r}"
-    )
 
 
 async def _store_body(body: AsyncIterator[bytes], kind: str, upload: Upload, study: str | None) -> None:

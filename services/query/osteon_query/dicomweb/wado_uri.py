@@ -52,7 +52,7 @@ async def wado_uri(request: Request, state: AppStateDep) -> Response:
 
 
 def _check_supported(given: QueryParams) -> None:
-    """Raise for what is no WADO request (`BadParameter`), or one that asks for what is not done here."""
+    """Raise `BadParameter` when it is not a WADO request, `NotSupported` for an operation that is not supported."""
     if given.get("requestType", "").upper() != "WADO":
         raise BadParameter("requestType=WADO is missing")
     if given.get("anonymize", "no") != "no":

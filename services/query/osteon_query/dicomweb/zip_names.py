@@ -45,10 +45,7 @@ async def _folder(sidecars: Sidecars, location: Location, taken: set[str]) -> st
 
 
 def _name(header: Mapping[str, Any], tags: tuple[str, ...]) -> str:
-    texts = (_text(header.get(tag, {}).get("Value", [""])[0]) for tag in tags)
+    values = (header.get(tag, {}).get("Value", [""])[0] for tag in tags)
+    plain = (value.get("Alphabetic", "") if isinstance(value, dict) else value for value in values)
+    texts = (_UNSAFE.sub("_", "" if value is None else str(value)).strip("_") for value in plain)
     return "_".join(text for text in texts if text)[:_MAX_LENGTH].strip("._ ")
-
-
-def _text(value: Any) -> str:
-    text = value.get("Alphabetic", "") if isinstance(value, dict) else value
-    return _UNSAFE.sub("_", str(text if text is not None else "")).strip("_")

@@ -4,7 +4,7 @@ One table: by method and path, what an operation takes and answers. The first ro
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
@@ -100,19 +100,14 @@ def describe(app: FastAPI) -> None:
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:
             made = plain()
-            for path, method, operation in _operations(made):
-                _describe(path, method, operation)
+            for path, operations in made["paths"].items():
+                for method, operation in operations.items():
+                    _describe(path, method, operation)
             made.setdefault("components", {}).setdefault("schemas", {}).update(_SCHEMAS)
         assert app.openapi_schema is not None
         return app.openapi_schema
 
     app.openapi = document  # type: ignore[method-assign]  # as FastAPI's documentation has it
-
-
-def _operations(document: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    for path, item in document["paths"].items():
-        for method, operation in item.items():
-            yield path, method, operation
 
 
 def _describe(path: str, method: str, operation: dict[str, Any]) -> None:

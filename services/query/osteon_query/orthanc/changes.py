@@ -10,7 +10,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from osteon.index.port import Change, ChangePage, ChangeType, Index
+from osteon.index.port import ChangePage, ChangeType, Index
 from osteon_query.app_state import AppStateDep
 from osteon_query.http.errors import BadParameter
 from osteon_query.http.json_response import json_response
@@ -73,17 +73,16 @@ async def _newest(index: Index, to: int, limit: int, types: tuple[ChangeType, ..
 
 
 def _object(page: ChangePage) -> dict[str, Any]:
+    entries = [
+        {
+            "ChangeType": change.type.value,
+            "Date": timestamp(change.date),
+            "ID": change.public_id,
+            "Path": BY_LEVEL[change.level].path(change.public_id),
+            "ResourceType": BY_LEVEL[change.level].type,
+            "Seq": change.seq,
+        }
+        for change in page.changes
+    ]
     first = {"First": page.changes[0].seq} if page.changes else {}
-    return {"Changes": [_entry(change) for change in page.changes], "Done": page.done, **first, "Last": page.last}
-
-
-def _entry(change: Change) -> dict[str, Any]:
-    kind = BY_LEVEL[change.level]
-    return {
-        "ChangeType": change.type.value,
-        "Date": timestamp(change.date),
-        "ID": change.public_id,
-        "Path": kind.path(change.public_id),
-        "ResourceType": kind.type,
-        "Seq": change.seq,
-    }
+    return {"Changes": entries, "Done": page.done, **first, "Last": page.last}

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from osteon.commitment.asking import ask
-from osteon.commitment.port import Commitment, Failure, Item, Reason
+from osteon.commitment.port import Item, Reason
 from osteon.index.port import Scope
 from osteon.jobs.port import Job, JobState
 from osteon.remotes.forms import whole_of
@@ -51,11 +51,18 @@ async def request(request: Request, state: AppStateDep, id: str) -> Response:
 async def report(state: AppStateDep, uid: str) -> Response:
     """Say what has been committed."""
     commitment = await state.index.commitments.asked(uid)
-    failures = [_failure(failure) for failure in commitment.failures or ()]
+    failures = [
+        {
+            **_item(failure.item),
+            "FailureReason": failure.reason,
+            "Description": _NAMES.get(failure.reason, f"Failure reason 0x{failure.reason:04X}"),
+        }
+        for failure in commitment.failures or ()
+    ]
     return json_response(
         {
             "RemoteAET": commitment.remote_aet,
-            "Status": _status(commitment),
+            "Status": "Pending" if commitment.failures is None else "Failure" if failures else "Success",
             "Success": [_item(item) for item in commitment.successes],
             "Failures": failures,
         }
@@ -69,19 +76,8 @@ async def remove(state: AppStateDep, uid: str) -> Response:
     raise NotSupported("instances cannot be deleted from this archive, so committed ones cannot be removed")
 
 
-def _status(commitment: Commitment) -> str:
-    if commitment.failures is None:
-        return "Pending"
-    return "Failure" if commitment.failures else "Success"
-
-
 def _item(item: Item) -> dict[str, Any]:
     return {"SOPClassUID": item.sop_class_uid, "SOPInstanceUID": item.sop_instance_uid}
-
-
-def _failure(failure: Failure) -> dict[str, Any]:
-    description = _NAMES.get(failure.reason, f"Failure reason 0x{failure.reason:04X}")
-    return {**_item(failure.item), "FailureReason": failure.reason, "Description": description}
 
 
 def _listed_items(body: Mapping[str, Any]) -> list[Item]:

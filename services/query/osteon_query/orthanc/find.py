@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from fastapi import APIRouter
 from starlette.requests import Request
@@ -24,10 +24,15 @@ from osteon_query.orthanc.tag_formats import TagFormat
 from osteon_query.search.conditions import format_paths, is_matchable
 from osteon_query.search.header_matching import HeaderKeys, check_candidates, pages_by_header
 
+T = TypeVar("T")
+
 router = APIRouter(prefix="/tools", tags=["Tools"])
 
 _MAX_IDENTIFIER: Final = 1024
 _COMPUTED: Final = frozenset(keyword for keywords in COMPUTED.values() for keyword in keywords)
+_TYPE_NAMES: Final = {str: "text", bool: "true or false", dict: "an object", list: "an array"}
+_NO_KEYS: Final[dict[str, Any]] = {}
+_NO_ENTRIES: Final[list[Any]] = []
 _PARENTS: Final = ("ParentPatient", "ParentStudy", "ParentSeries")
 
 
@@ -86,23 +91,25 @@ async def lookup(request: Request, state: AppStateDep) -> Response:
 
 def _parse(body: Mapping[str, Any]) -> _Find:
     kind = resource_type_named(body.get("Level"))
-    parents = [_text(body, name) for name in _PARENTS if name in body]
+    parents = [_field(body, name, "") for name in _PARENTS if name in body]
     if len(parents) > 1:
         raise BadParameter(f"{', '.join(_PARENTS)}: expected at most one")
-    conditions = _conditions(_object(body, "Query"))
+    conditions = _conditions(_field(body, "Query", _NO_KEYS))
     search = Search(
         level=kind.level,
         conditions=tuple(c for c in conditions if is_matchable(kind.level, c.path)),
-        case_sensitive=_flag(body, "CaseSensitive"),
+        case_sensitive=_field(body, "CaseSensitive", False),
         parents=tuple(parents),
-        order=tuple(_order(entry) for entry in _list(body, "OrderBy")),
+        order=tuple(_order(entry) for entry in _field(body, "OrderBy", _NO_ENTRIES)),
         offset=_number(body, "Since"),
     )
-    form = TagFormat.FULL if _flag(body, "Full") else TagFormat.SHORT if _flag(body, "Short") else TagFormat.SIMPLIFIED
-    view = View(_flag(body, "Expand"), requested_tags(map(str, _list(body, "RequestedTags"))), form)
-    if _object(body, "MetadataQuery"):
+    full, short = _field(body, "Full", False), _field(body, "Short", False)
+    form = TagFormat.FULL if full else TagFormat.SHORT if short else TagFormat.SIMPLIFIED
+    requested = requested_tags(map(str, _field(body, "RequestedTags", _NO_ENTRIES)))
+    view = View(_field(body, "Expand", False), requested, form)
+    if _field(body, "MetadataQuery", _NO_KEYS):
         raise BadParameter("MetadataQuery: resources have no metadata to search by")
-    labelled = bool(_list(body, "Labels")) and body.get("LabelsConstraint", "All") != "None"
+    labelled = bool(_field(body, "Labels", _NO_ENTRIES)) and body.get("LabelsConstraint", "All") != "None"
     rest = tuple(c for c in conditions if not is_matchable(kind.level, c.path))
     if unknown := [c.path for c in rest if c.path[0] in _COMPUTED]:
         raise BadParameter(f"Query: {format_paths(unknown)} cannot be searched by at level {kind.type}")
@@ -129,30 +136,11 @@ def _order(entry: Any) -> Order:
     return Order(attribute_path(entry["Key"])[0], descending=direction == "DESC")
 
 
-def _text(body: Mapping[str, Any], name: str) -> str:
-    if not isinstance(value := body[name], str):
-        raise BadParameter(f"{name}: expected text")
-    return value
-
-
-def _object(body: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    value = body.get(name, {})
-    if not isinstance(value, dict):
-        raise BadParameter(f"{name}: expected an object")
-    return value
-
-
-def _list(body: Mapping[str, Any], name: str) -> list[Any]:
-    value = body.get(name, [])
-    if not isinstance(value, list):
-        raise BadParameter(f"{name}: expected an array")
-    return value
-
-
-def _flag(body: Mapping[str, Any], name: str) -> bool:
-    value = body.get(name, False)
-    if not isinstance(value, bool):
-        raise BadParameter(f"{name}: expected true or false")
+def _field(body: Mapping[str, Any], name: str, default: T) -> T:
+    """Return a field that has the type of its default; raises `BadParameter`."""
+    value = body.get(name, default)
+    if not isinstance(value, type(default)):
+        raise BadParameter(f"{name}: expected {_TYPE_NAMES[type(default)]}")
     return value
 
 

@@ -82,7 +82,11 @@ async def objects(state: AppState, matches: Sequence[Match], view: View) -> list
         return []
     kind = BY_LEVEL[matches[0].level]
     below = await _children(state.index, kind, matches)
-    headers = await _headers(state, kind, matches, view)
+    headers: list[Mapping[str, Any]] = [{} for _ in matches]
+    if kind is INSTANCE or any(keyword not in LEVEL_OF for keyword in view.requested):
+        # Something is shown that the index does not hold.
+        raw = await raw_headers(state.index, state.sidecars, matches)
+        headers = [parse_header(one) if one else {} for one in raw]
     return [
         to_json(match, ResourceDetails(below.get(match.public_id, ()), header, view.requested, view.form))
         for match, header in zip(matches, headers, strict=True)
@@ -101,12 +105,3 @@ async def _children(index: Index, kind: ResourceType, parents: Sequence[Match]) 
             if above is not None:
                 found[above.public_id].append(match)
     return found
-
-
-async def _headers(
-    state: AppState, kind: ResourceType, matches: Sequence[Match], view: View
-) -> list[Mapping[str, Any]]:
-    """Read the headers where something is shown that the index does not hold."""
-    if kind is not INSTANCE and all(keyword in LEVEL_OF for keyword in view.requested):
-        return [{} for _ in matches]
-    return [parse_header(raw) if raw else {} for raw in await raw_headers(state.index, state.sidecars, matches)]

@@ -51,7 +51,7 @@ async def echo(state: AppState, target: Target, *, find: bool, correlation_id: s
 async def search(
     state: AppState, target: Target, question: CFindQuery, query: RemoteQuery, correlation_id: str
 ) -> None:
-    """Keep a query and find its answers; raises `RemoteFailed`, and then nothing is kept."""
+    """Store a query and run it; raises `RemoteFailed`, and then nothing is stored."""
     settings = state.settings
     oldest = datetime.now(UTC) - timedelta(hours=settings.remote_query_hours)
     await state.index.queries.add(query, keep=settings.remote_queries, older_than=oldest)
