@@ -37,7 +37,7 @@ class DoorSettings(Protocol):
 
     @property
     def http_port(self) -> int:
-        """Port to listen on; 0 takes a free one."""
+        """Port to listen on; 0 for a free one."""
 
     @property
     def drain_seconds(self) -> float:
@@ -45,7 +45,7 @@ class DoorSettings(Protocol):
 
     @property
     def public_url(self) -> str:
-        """Base URL in answers; empty: taken from the request."""
+        """Base URL in responses; empty: taken from the request."""
 
     @property
     def upload_limit(self) -> int:

@@ -1,4 +1,4 @@
-"""The query string of QIDO-RS → a search and what its answers hold (PS3.18 8.3.4, 10.6.1.2).
+"""The query string of QIDO-RS → a search and what its results contain (PS3.18 8.3.4, 10.6.1.2).
 
 Keys on a date and on its time are one range of moments, always: QIDO-RS has no negotiation, and PS3.18 10.6 wants
 combined matching. A range of times that crosses midnight is refused where no date makes sense of it.
@@ -135,7 +135,7 @@ class _Parser:
         path = attribute_path(name)
         tag = tag_of(path[0])
         if is_creator(tag):
-            # Says what a private `includefield` means (PS3.18 8.3.4.3).
+            # Defines what a private `includefield` means (PS3.18 8.3.4.3).
             self.creators[tag[:4] + tag[6:]] = value
             return
         if is_private(tag):
@@ -144,7 +144,7 @@ class _Parser:
         made = conditions_of(path, value, empty=self._empty, multiple=self._multiple)
         matchable = is_matchable(self._level, path)
         if belongs(self._level, tag):
-            # Answers hold what is matched, by universal matching or not at all too (10.6.3.3).
+            # Results contain what is matched, by universal matching or not at all too (10.6.3.3).
             self.include += [] if matchable and len(path) > 1 else [name]
         if matchable:
             self.conditions += made

@@ -1,4 +1,4 @@
-"""Which instances a URL of the studies service means (PS3.18 10.1.1)."""
+"""Which instances a URL of the studies service names (PS3.18 10.1.1)."""
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from osteon_query.http.errors import UnknownResource
 from osteon_query.http.request_values import uid_of
 
 _MAX_LOCATIONS: Final = 4096
-"""Locations of one answer in memory; with more instances there is neither length nor tag."""
+"""Locations of one response in memory; with more instances there is neither length nor tag."""
 
 
 def scope_of(study: str, series: str | None = None, instance: str | None = None) -> Scope:

@@ -1,4 +1,4 @@
-"""The answer of STOW-RS: its status (PS3.18 10.5.3) and the Store Instances Response Module (PS3.18 annex I)."""
+"""The response of STOW-RS: its status (PS3.18 10.5.3) and the Store Instances Response Module (PS3.18 annex I)."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -34,7 +34,7 @@ def answers_as_json(request: Request) -> bool:
             return True
         if entry.accepts(DICOM_XML):
             return False
-    raise NotAcceptable(f"the answer is sent as {DICOM_JSON} or {DICOM_XML}, and Accept has neither")
+    raise NotAcceptable(f"the response is sent as {DICOM_JSON} or {DICOM_XML}, and Accept has neither")
 
 
 def store_response(received: Sequence[UploadResult], dicomweb: str, study: str | None, *, as_json: bool) -> Response:

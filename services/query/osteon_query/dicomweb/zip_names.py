@@ -16,7 +16,7 @@ _SERIES: Final = ("00080060", "00200011", "0008103E")
 """Modality, Series Number, Series Description."""
 _MAX_LENGTH: Final = 80
 _UNSAFE: Final = re.compile(r"(?:[^\w.+=-]|\.\.)+")
-"""All that some file system or shell takes for something else."""
+"""Characters with a meaning in some file system or shell."""
 
 
 async def with_names(

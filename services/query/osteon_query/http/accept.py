@@ -17,7 +17,7 @@ OCTETS: Final = "application/octet-stream"
 ZIP: Final = "application/zip"
 MULTIPART: Final = "multipart/related"
 ANY: Final = "*"
-"""Transfer syntax of a client that takes what is stored."""
+"""Transfer syntax of a client that accepts what is stored."""
 
 _MAX: Final = 8192
 _ENTRY: Final = re.compile(r'(?:[^,"]|"[^"]*")+')
@@ -35,12 +35,12 @@ class MediaRange:
 
     @property
     def multipart(self) -> bool:
-        """Whether it asks for parts."""
+        """Whether it means parts."""
         return self.type in (MULTIPART, "multipart/*")
 
     @property
     def root(self) -> str:
-        """Type of the parts that a multipart entry asks for, and of what a plain one asks for."""
+        """Type of the parts of a multipart entry, and the type of a plain one."""
         return self.parameters.get("type", "*/*").lower() if self.multipart else self.type
 
     @property
@@ -66,7 +66,7 @@ class AcceptedSyntaxes:
 
     @classmethod
     def of(cls, entries: Iterable[MediaRange]) -> "AcceptedSyntaxes":
-        """Gather the transfer syntaxes of entries that ask for the same media type, the best one first."""
+        """Gather the transfer syntaxes of entries for the same media type, the best one first."""
         qualities: dict[str, float] = {}
         named = True
         for entry in entries:
@@ -172,6 +172,6 @@ def accepts_json(request: Request) -> bool:
 
 
 def require_json(request: Request) -> None:
-    """Check that the client takes DICOM JSON; raises `NotAcceptable`."""
+    """Check that the client accepts DICOM JSON; raises `NotAcceptable`."""
     if not any(r.type in _JSON for r in media_ranges(request)):
         raise NotAcceptable(f"this resource is sent as {DICOM_JSON}, and Accept has other types only")

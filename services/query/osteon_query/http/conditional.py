@@ -37,7 +37,7 @@ def validator_headers(tag: str, *locations: Location) -> dict[str, str]:
 
 
 def not_modified(request: Request, tag: str) -> Response | None:
-    """Return the answer 304 when the client has what `tag` names."""
+    """Return the response 304 when the client has what `tag` names."""
     given = request.headers.get("if-none-match", "")
     known = {each.strip().removeprefix("W/") for each in given.split(",")}
     if tag.removeprefix("W/") in known or given.strip() == "*":

@@ -24,7 +24,7 @@ _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", 
 
 
 class RequestContextMiddleware:
-    """Pure ASGI, so that streamed answers are neither buffered nor copied."""
+    """Pure ASGI, so that streamed responses are neither buffered nor copied."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

@@ -1,6 +1,6 @@
 """What the OpenAPI document says beyond what FastAPI can see, as routes read query strings and choose media types.
 
-One table: by method and path, what an operation takes and answers. The first row that fits counts.
+One table: by method and path, what an operation accepts and returns. The first row that fits counts.
 """
 
 import re
@@ -56,7 +56,7 @@ _EXPAND: Final[Mapping[str, Any]] = {"expand": _STRING, "full": _STRING, "short"
 
 @dataclass(frozen=True, slots=True)
 class OpenApiOperation:
-    """What an operation answers, takes as query parameters and as body."""
+    """The responses, query parameters and body of an operation."""
 
     path: str
     """A regular expression of `METHOD /path`."""

@@ -81,7 +81,7 @@ def response_of(error: Exception) -> ErrorResponse:
 
 
 def install(app: FastAPI) -> None:
-    """Answer every error through this module."""
+    """Send every error through this module."""
     for kind in (OsteonError, HTTPException, RequestValidationError, Exception):
         app.add_exception_handler(kind, _handle)
 

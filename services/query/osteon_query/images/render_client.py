@@ -80,7 +80,7 @@ class RenderClient:
 
 
 def require_picture(picture: RenderedPicture | NotRenderable) -> RenderedPicture:
-    """Return a picture of `render_in_order`; raises the reason why there is none."""
+    """Return an image of `render_in_order`; raises the error of one that was not rendered."""
     if isinstance(picture, NotRenderable):
         raise picture
     return picture
@@ -89,7 +89,7 @@ def require_picture(picture: RenderedPicture | NotRenderable) -> RenderedPicture
 async def render_in_order(
     pictures: RenderClient, messages: AsyncIterator[RenderRequested], *, ahead: int = 4
 ) -> AsyncGenerator[RenderedPicture | NotRenderable, None]:
-    """Yield a picture for each message, or why there is none; some are made while others are sent."""
+    """Yield an image for each message, or its error; some are rendered while others are sent."""
     tasks: list[asyncio.Task[RenderedPicture | NotRenderable]] = []
     try:
         async for message in messages:

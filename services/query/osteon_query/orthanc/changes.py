@@ -29,7 +29,7 @@ _NEVER: Final = frozenset(
         "ModifiedStudy", "ModifiedSeries", "UpdatedAttachment", "UpdatedMetadata", "Deleted", "NewChildInstance",
     }
 )  # fmt: skip
-"""Types that Orthanc's clients may ask for and this log does not have."""
+"""Types that Orthanc's clients may request and this log does not have."""
 
 
 @router.get("/changes")

@@ -23,7 +23,7 @@ from osteon_query.http.request_values import resource_id
 router = APIRouter(tags=["Storage commitment"])
 
 WAIT_SECONDS: Final = 10
-"""Seconds for which the answer waits for the modality to accept the request; it goes on after that."""
+"""Seconds for which the response waits for the modality to accept the request; the job continues after that."""
 _MAX_TIMEOUT: Final = 86_400
 _MAX_INSTANCES: Final = 60_000
 _POLL_SECONDS: Final = 0.1

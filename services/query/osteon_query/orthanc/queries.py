@@ -182,7 +182,7 @@ def _keys(level: Level, header: Header) -> dict[str, str]:
     """Return the unique keys of an answer; raises `BadParameter` when it lacks its own."""
     keys = {name: element_text(header[tag_of(name)]) for name in _UNIQUE[level] if tag_of(name) in header}
     if not keys.get(_UNIQUE[level][-1]):
-        raise BadParameter(f"the modality's answer has no {_UNIQUE[level][-1]}")
+        raise BadParameter(f"the answer of the modality has no {_UNIQUE[level][-1]}")
     return {name: text for name, text in keys.items() if text}
 
 

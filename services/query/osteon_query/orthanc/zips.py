@@ -19,7 +19,7 @@ _MAX_DIRECTORY: Final = 16 << 20
 """Bytes of the central directory, which is read as a whole."""
 _ENTRY: Final = b"PK\x01\x02"
 _METHODS: Final = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
-"""What Python unpacks piece by piece. A MiB of bzip2 may become 20 GB at once, and LZMA takes what memory it likes."""
+"""What Python unpacks piece by piece. A MiB of bzip2 may become 20 GB at once, and LZMA has no bound of memory."""
 _CHUNK: Final = 1 << 20
 _BROKEN: Final = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, struct.error)
 """What Python's zipfile raises for archives that are broken, encrypted or compressed in an unknown way."""

@@ -1,4 +1,4 @@
-"""Instances in the transfer syntaxes that a client asks for: as stored, or transcoded by `imaging` a few ahead."""
+"""Instances in the transfer syntaxes that a client requests: as stored, or transcoded by `imaging` a few ahead."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
@@ -23,7 +23,7 @@ from osteon_query.packs.items import ItemStart, ItemStream
 from osteon_query.packs.range_reader import StoredRange, read_range, read_ranges
 
 _AHEAD: Final = 4
-"""Instances of one request that are transcoded while earlier ones are sent: what they give is in the object store."""
+"""Instances of one request that are transcoded while earlier ones are sent: the results are in the object store."""
 _SMALL: Final = 4 << 20
 """Bytes of an instance that is put into explicit VR here, in memory, rather than by `imaging`."""
 log = get_logger(__name__)
@@ -31,12 +31,12 @@ log = get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class InstanceRequest:
-    """An instance, and the transfer syntaxes to try, the best first; without any it is taken as stored."""
+    """An instance, and the transfer syntaxes to try, the best first; without any it is sent as stored."""
 
     location: Location
     targets: tuple[str, ...] = ()
     as_stored: bool = True
-    """Whether it may come as stored when none of them can be made."""
+    """Whether it may be sent as stored when none of them is possible."""
     name: str = ""
     """Its path in a ZIP archive."""
 
@@ -82,8 +82,8 @@ async def transcode_instance(
 ) -> InstanceFile:
     """Return an instance in the first of the requested transfer syntaxes that is possible.
 
-    Raises `NotAcceptable` when none is and it may not come as stored, `TranscodeUnavailable` when `imaging` does not
-    answer.
+    Raises `NotAcceptable` when none is and it may not be sent as stored, `TranscodeUnavailable` when `imaging` does
+    not reply.
     """
     at = request.location
     if not request.targets:
@@ -98,7 +98,7 @@ async def transcode_instance(
         if not request.as_stored:
             raise NotAcceptable(
                 f"instance {at.identity.sop_uid}, stored in transfer syntax {at.transfer_syntax_uid}, {error}. "
-                "Accept transfer-syntax=* takes it as stored"
+                "Accept transfer-syntax=* to get it as stored"
             ) from error
         log.warning("transcoding failed, sent as stored", instance=at.identity.sop_uid, reason=str(error))
         return InstanceFile.of(at)

@@ -1,4 +1,4 @@
-"""C-ECHO and C-FIND in modalities: `dispatcher` does it, the answers are kept in the index for a while."""
+"""C-ECHO and C-FIND in modalities, carried out by `dispatcher`; answers are stored in the index for a while."""
 
 import uuid
 from collections.abc import Mapping

@@ -22,9 +22,9 @@ _MAX_PRIORITY: Final = 1_000_000
 async def submit(
     request: Request, jobs: Jobs, order: Order, content: Mapping[str, Any], body: Mapping[str, Any]
 ) -> Response:
-    """Begin a job; `body` says by `Synchronous` or `Asynchronous` whether the answer waits for its end.
+    """Begin a job; `body` says by `Synchronous` or `Asynchronous` whether the response waits for its end.
 
-    Answers `{ID, Path}`, or what the job shows of itself; raises `JobFailed`. When the client goes away, the job goes
+    Returns `{ID, Path}`, or the content of the job; raises `JobFailed`. When the client goes away, the job goes
     on. A job with a waiting client is not retried: the client gets the first error at once.
     """
     priority = whole_of(body, "Priority", -_MAX_PRIORITY, _MAX_PRIORITY)

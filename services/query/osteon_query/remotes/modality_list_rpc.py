@@ -7,7 +7,7 @@ from osteon.remotes.port import Remotes
 
 
 async def list_modalities(message: ModalitiesAsked, remotes: Remotes) -> ModalitiesTold:
-    """Answer with all modalities, or with their version only when it is the one that was seen."""
+    """Return all modalities, or their version only when the requester has it already."""
     known = [
         KnownModality(aet=modality.aet, host=modality.host, permissions=tuple(sorted(modality.permissions)))
         for modality in await remotes.modalities()

@@ -1,4 +1,4 @@
-"""Answers `FindRequested`, one page of a C-FIND (PS3.4 C.4.1.3).
+"""Replies to `FindRequested` with one page of a C-FIND (PS3.4 C.4.1.3).
 
 Hierarchical search by the standard wants the unique key of every level above the one searched. Here all keys at or
 above the level may be given, or not, whether relational queries were negotiated or not: Orthanc and other archives

@@ -26,7 +26,7 @@ _EXPECTED: Final[dict[Level, tuple[str, ...]]] = {
     Level.SERIES: ("AccessionNumber", "PatientID", "SeriesInstanceUID", "StudyInstanceUID"),
     Level.IMAGE: ("AccessionNumber", "PatientID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID"),
 }
-"""What answers must have to be retrieved, or searched for what is below."""
+"""Keys without which an answer cannot be retrieved, nor searched at a lower level."""
 
 Elements = dict[str, dict[str, Any]]
 """DICOM JSON."""

@@ -1,4 +1,4 @@
-"""Matches of the index as answers in the DICOM JSON Model (PS3.18 F.2), for QIDO-RS and C-FIND alike.
+"""Matches of the index as results in the DICOM JSON Model (PS3.18 F.2), for QIDO-RS and C-FIND alike.
 
 What the index holds comes from it. Only when more is requested is the header of one instance read: the
 instance itself at IMAGE level, otherwise a representative of the patient, study or series.
@@ -38,9 +38,9 @@ async def build_results(
     sidecars: Sidecars,
     constants: Mapping[str, JsonElement] | None = None,
 ) -> list[DicomJson]:
-    """Return the answer to each match, in their order.
+    """Return the result of each match, in their order.
 
-    `constants` (tag → element) are the same in all answers, whether wanted or not. A sidecar that is missing or broken
+    `constants` (tag → element) are the same in all results, requested or not. A sidecar that is missing or broken
     is logged and leaves its attributes without a value. Raises `IndexUnavailable` and `ObjectsUnavailable`.
     """
     if not matches:
@@ -88,7 +88,7 @@ class ResultPlan:
         return bool(self._from_header or self._private) or self._whole_header
 
     def write(self, match: Match, header: Mapping[str, Any] | None = None) -> DicomJson:
-        """Put one answer together."""
+        """Write one result."""
         found: DicomJson = {}
         if header is not None:
             found = self._of_header(header)

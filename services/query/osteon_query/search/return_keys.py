@@ -1,4 +1,4 @@
-"""Which attributes an answer shall have: QIDO-RS's tables (PS3.18 10.6.3.3) and what `includefield` adds."""
+"""Which attributes a result shall have: QIDO-RS's tables (PS3.18 10.6.3.3) and what `includefield` adds."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -12,11 +12,11 @@ from osteon.dicom.query import Condition, Level
 
 @dataclass(frozen=True, slots=True)
 class ReturnKeys:
-    """Attributes of an answer, by tag in eight hexadecimal digits.
+    """Attributes of a result, by tag in eight hexadecimal digits.
 
     Attributes:
-        required: are in the answer even when they have no value.
-        optional: are in the answer when they have one.
+        required: are in the result even when they have no value.
+        optional: are in the result when they have one.
         items: sequence → what its items shall hold; a sequence that is not here comes whole.
         item_conditions: keys in sequences; only items that match come back (PS3.4 C.2.2.2.6).
         everything: all attributes of the level besides; at IMAGE level the whole header, without bulk data.
@@ -127,9 +127,9 @@ def default_return_keys(
     everything: bool = False,
     creators: Mapping[str, str] | None = None,
 ) -> ReturnKeys:
-    """Return the attributes of a QIDO-RS answer (PS3.18 Tables 10.6.3-3 to 10.6.3-5).
+    """Return the attributes of a QIDO-RS result (PS3.18 Tables 10.6.3-3 to 10.6.3-5).
 
-    A search for series or instances that names no study (`study_given`) or no series answers with the attributes of
+    A search for series or instances that names no study (`study_given`) or no series returns the attributes of
     these too. `include` are keywords, tags, or dotted paths of `includefield`; `creators` as in `ReturnKeys`. Raises
     `UnknownAttribute`.
     """
