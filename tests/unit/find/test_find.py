@@ -173,7 +173,7 @@ def test_the_keys_in_a_sequences_item_become_conditions(syntax):
     keys = {"QueryRetrieveLevel": "SERIES", "RequestAttributesSequence": _request_sequence(item)}
     query = parse_identifier(request(keys, syntax=syntax))
     assert query.conditions == (Condition(("RequestAttributesSequence", "ScheduledProcedureStepID"), Wildcard("SPS*")),)
-    assert query.wanted.items == {"00400275": {"00400009", "00401001"}}
+    assert query.return_keys.items == {"00400275": {"00400009", "00401001"}}
     assert query.all_supported
 
 

@@ -302,7 +302,7 @@ async def test_a_file_that_begins_elsewhere_is_refused(archive: Running, cut: in
 async def test_uploads_wait_for_their_turn_and_are_refused_when_it_does_not_come(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(uploads, "_TURN", 0.05)
+    monkeypatch.setattr(uploads, "_SLOT_SECONDS", 0.05)
     async with door(tmp_path, Settings(uploads=1)) as archive:
         body, kind = multipart([part10(ct_slice())])
         half_sent, go_on = asyncio.Event(), asyncio.Event()
@@ -320,7 +320,7 @@ async def test_uploads_wait_for_their_turn_and_are_refused_when_it_does_not_come
         assert refused.status_code == 503
         assert int(refused.headers["Retry-After"]) > 0
         assert "OSTEON_UPLOADS" in refused.json()["detail"]
-        monkeypatch.setattr(uploads, "_TURN", 30)
+        monkeypatch.setattr(uploads, "_SLOT_SECONDS", 30)
         waiting = asyncio.create_task(archive.http.post(f"{WEB}/studies", content=body, headers=headers))
         go_on.set()
         assert {(await slow).status_code, (await waiting).status_code} == {200}

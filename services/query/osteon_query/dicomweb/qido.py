@@ -100,7 +100,7 @@ async def _matches(state: AppState, query: QidoQuery) -> list[Match]:
 async def _answer(state: AppState, shown: list[Match], query: QidoQuery, base: str, *, as_json: bool) -> Response:
     if not shown:
         return Response(status_code=204)
-    found = await build_results(shown, query.wanted, index=state.index, sidecars=state.sidecars)
+    found = await build_results(shown, query.return_keys, index=state.index, sidecars=state.sidecars)
     for match, answer in zip(shown, found, strict=True):
         answer["00081190"] = {"vr": "UR", "Value": [_url(match, base)]}
     if as_json:

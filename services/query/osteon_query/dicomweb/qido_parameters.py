@@ -35,13 +35,13 @@ class QidoQuery:
     """
 
     search: Search
-    wanted: ReturnKeys
+    return_keys: ReturnKeys
     by_header: tuple[Condition, ...] = ()
     ignored: tuple[tuple[str, ...], ...] = ()
 
     @property
     def limit(self) -> int:
-        """How many results to send; the search asks for one more, to see whether there are more."""
+        """How many results to send; the search requests one more, to see whether there are more."""
         return self.search.limit - 1
 
 
@@ -64,9 +64,9 @@ def parse(
     for count, (name, value) in enumerate(parameters):
         if count >= _MAX_PARAMETERS:
             raise BadParameter(f"more than {_MAX_PARAMETERS} parameters are given")
-        query.take(name, value)
-    query.match()
-    wanted = default_return_keys(
+        query.add(name, value)
+    query.add_conditions()
+    return_keys = default_return_keys(
         level,
         study_given=study is not None,
         series_given=series is not None,
@@ -84,7 +84,7 @@ def parse(
     )
     # Those are not combined, so a range of times across midnight would never match: this refuses it.
     combine_datetimes(query.by_header, negotiated=False)
-    return QidoQuery(search, wanted, tuple(query.by_header), tuple(query.ignored))
+    return QidoQuery(search, return_keys, tuple(query.by_header), tuple(query.ignored))
 
 
 class _Parser:
@@ -101,7 +101,7 @@ class _Parser:
         self.limit = min(DEFAULT_LIMIT, most)
         self.offset = 0
 
-    def take(self, name: str, value: str) -> None:
+    def add(self, name: str, value: str) -> None:
         """Take one parameter; keys wait until all parameters are known that say how to match them."""
         match name.lower():
             case "limit":
@@ -119,10 +119,10 @@ class _Parser:
             case other if other not in _NOT_FOR_SEARCHES:
                 self._keys.append((name, value))
 
-    def match(self) -> None:
+    def add_conditions(self) -> None:
         """Turn the keys into conditions."""
         for name, value in self._keys:
-            self._match(name, value)
+            self._add_condition(name, value)
 
     def _include(self, value: str) -> None:
         for field in (part.strip() for part in value.split(",")):
@@ -131,7 +131,7 @@ class _Parser:
             elif field and belongs(self._level, tag_of(attribute_path(field)[0])):
                 self.include.append(field)
 
-    def _match(self, name: str, value: str) -> None:
+    def _add_condition(self, name: str, value: str) -> None:
         path = attribute_path(name)
         tag = tag_of(path[0])
         if is_creator(tag):
