@@ -11,11 +11,11 @@ from osteon_query.http import cors, openapi, problems
 from osteon_query.http.middleware import RequestContextMiddleware
 from osteon_query.orthanc import (
     changes,
-    children,
     commitments,
     conflicts,
     destinations,
     find,
+    hierarchy,
     instances,
     jobs,
     modalities,
@@ -32,7 +32,7 @@ from osteon_query.orthanc import (
 
 _ROUTERS = (
     capabilities, qido, wado, wado_uri, metadata, frames, bulk, rendered, stow, instances, rendering, numpy_routes,
-    tags, shared_tags, resources, children, find, changes, conflicts, system, modalities, queries, peers, commitments,
+    tags, shared_tags, resources, hierarchy, find, changes, conflicts, system, modalities, queries, peers, commitments,
     rules, destinations, jobs,
 )  # fmt: skip
 

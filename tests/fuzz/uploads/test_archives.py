@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from osteon_query.http.errors import BadBody, TooLarge
-from osteon_query.orthanc.zips import ZipArchive
+from osteon_query.orthanc.zip_archive import ZipArchive
 from support.effort import EFFORT
 from support.hostile import peak
 from support.make import ct_slice

@@ -169,9 +169,3 @@ def accepts_json(request: Request) -> bool:
     raise NotAcceptable(
         f'this resource is sent as {DICOM_JSON} or {MULTIPART}; type="{DICOM_XML}", and Accept has neither'
     )
-
-
-def require_json(request: Request) -> None:
-    """Check that the client accepts DICOM JSON; raises `NotAcceptable`."""
-    if not any(r.type in _JSON for r in media_ranges(request)):
-        raise NotAcceptable(f"this resource is sent as {DICOM_JSON}, and Accept has other types only")

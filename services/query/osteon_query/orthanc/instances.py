@@ -16,7 +16,7 @@ from osteon_query.http.bodies import boundary_of, content_type
 from osteon_query.http.errors import BadBody, NotYetIndexed
 from osteon_query.http.json_response import json_response
 from osteon_query.http.request_values import resource_id
-from osteon_query.orthanc.zips import ZipArchive
+from osteon_query.orthanc.zip_archive import ZipArchive
 from osteon_query.packs.body_files import write_file, write_parts
 from osteon_query.packs.file_response import send_file
 from osteon_query.packs.upload_result import UploadResult, UploadStatus
