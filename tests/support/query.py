@@ -1,18 +1,15 @@
 """The HTTP door over the embedded ports, with an indexer beside it: requests go in by httpx, without a socket."""
 
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator
+from collections.abc import Iterator
+from collections.abc import Sequence
+from contextlib import asynccontextmanager
+from contextlib import contextmanager
+from dataclasses import dataclass
+from dataclasses import field
 from datetime import timedelta
-from functools import partial
-from pathlib import Path
-from typing import Any
-from uuid import uuid4
-
-import httpx
 from fastapi import FastAPI
-from pydicom import Dataset
-
+from functools import partial
 from osteon.bus.memory import MemoryBus
 from osteon.contracts.topology import INDEXER
 from osteon.index.sql import SqlIndex
@@ -20,14 +17,19 @@ from osteon.objects.folder import FolderObjects
 from osteon.sending.transcoder import Transcoder
 from osteon_indexer.handlers import index_packs
 from osteon_query.app import create_app
-from osteon_query.http.context import Door
-from osteon_query.images.asking import Pictures
-from osteon_query.packs.converted import LOSSY
+from osteon_query.app_state import AppState
+from osteon_query.images.render_client import RenderClient
+from osteon_query.packs.instance_reader import LOSSY
 from osteon_query.packs.sidecars import Sidecars
 from osteon_query.packs.uploads import Uploads
 from osteon_query.settings import QueryBaseSettings
+from pathlib import Path
+from pydicom import Dataset
 from support.index import sqlite_url
 from support.packs import part10
+from typing import Any
+from uuid import uuid4
+import httpx
 
 BASE = "http://archive.test"
 WEB = "/dicom-web"
@@ -102,8 +104,8 @@ async def door(folder: Path, settings: Settings | None = None, *, indexing: bool
         )
         await uploads.start()
         transcoder = Transcoder(objects, bus, LOSSY, 5.0)
-        pictures = Pictures(bus, objects, at_once=settings.render_concurrency, seconds=settings.render_seconds)
-        ports = Door(settings, bus, index, objects, sidecars, uploads, transcoder, pictures)
+        pictures = RenderClient(bus, objects, at_once=settings.render_concurrency, seconds=settings.render_seconds)
+        ports = AppState(settings, bus, index, objects, sidecars, uploads, transcoder, pictures)
         with application(ports) as app:
             transport = httpx.ASGITransport(app, raise_app_exceptions=False)
             async with httpx.AsyncClient(transport=transport, base_url=BASE) as http:
@@ -114,15 +116,15 @@ async def door(folder: Path, settings: Settings | None = None, *, indexing: bool
 
 
 @contextmanager
-def application(ports: Door) -> Iterator[FastAPI]:
+def application(ports: AppState) -> Iterator[FastAPI]:
     """Lend an application: to look at its routes for the first time takes longer than most tests."""
 
     async def broker() -> None:
-        await app.state.door.bus.check()
+        await app.state.app_state.bus.check()
 
     used_before = _idle.pop() if _idle and not ports.settings.cors_origins else None
     app = used_before or create_app(ports, {"broker": broker})
-    app.state.door = ports
+    app.state.app_state = ports
     yield app
     if not ports.settings.cors_origins:
         _idle.append(app)

@@ -6,7 +6,7 @@ from osteon_query.settings import QueryServiceSettings
 
 
 def main() -> None:
-    """Run the service until it is asked to stop."""
+    """Run the service until it is stopped."""
     runtime.run("query", QueryServiceSettings, build)
 
 

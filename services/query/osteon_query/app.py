@@ -1,44 +1,44 @@
-"""The HTTP door as one ASGI application."""
+"""The HTTP API as one ASGI application."""
 
 from collections.abc import Mapping
 
 from fastapi import FastAPI
 
 from osteon import health
+from osteon_query.app_state import AppState
 from osteon_query.dicomweb import bulk, capabilities, frames, metadata, qido, rendered, stow, wado, wado_uri
 from osteon_query.http import cors, openapi, problems
-from osteon_query.http.context import Door
-from osteon_query.http.middleware import Surroundings
+from osteon_query.http.middleware import RequestContextMiddleware
 from osteon_query.orthanc import (
     changes,
-    children,
     commitments,
     conflicts,
     destinations,
     find,
+    hierarchy,
     instances,
     jobs,
     modalities,
+    numpy_routes,
     peers,
     queries,
     rendering,
     resources,
     rules,
-    samples,
     shared_tags,
     system,
     tags,
 )
 
 _ROUTERS = (
-    capabilities, qido, wado, wado_uri, metadata, frames, bulk, rendered, stow, instances, rendering, samples, tags,
-    shared_tags, resources, children, find, changes, conflicts, system, modalities, queries, peers, commitments, rules,
-    destinations, jobs,
+    capabilities, qido, wado, wado_uri, metadata, frames, bulk, rendered, stow, instances, rendering, numpy_routes,
+    tags, shared_tags, resources, hierarchy, find, changes, conflicts, system, modalities, queries, peers, commitments,
+    rules, destinations, jobs,
 )  # fmt: skip
 
 
-def create_app(door: Door, checks: Mapping[str, health.Check]) -> FastAPI:
-    """Put the routes together over the ports of `door`."""
+def create_app(state: AppState, checks: Mapping[str, health.Check]) -> FastAPI:
+    """Put the routes together over the ports of `state`."""
     app = FastAPI(
         title="Osteon",
         description="DICOMweb, and the part of Orthanc's REST API that its clients call.",
@@ -46,10 +46,10 @@ def create_app(door: Door, checks: Mapping[str, health.Check]) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
     )
-    app.state.door = door
+    app.state.app_state = state
     problems.install(app)
-    app.add_middleware(Surroundings)
-    cors.install(app, door.settings.cors_origins)
+    app.add_middleware(RequestContextMiddleware)
+    cors.install(app, state.settings.cors_origins)
     for module in _ROUTERS:
         app.include_router(module.router)
     app.router.routes.extend(health.routes(checks))

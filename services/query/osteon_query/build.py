@@ -1,33 +1,40 @@
-"""Composition root of `query`: the HTTP door, and the answers to C-FIND."""
+"""Composition root of `query`: the HTTP API, and the replies to C-FIND."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Final
-
 from osteon import scratch_dir
 from osteon.background import background
 from osteon.bus.port import Bus
-from osteon.contracts.find import FindPage, FindRequested
-from osteon.contracts.topology import FIND, INDEXER, MODALITIES
+from osteon.contracts.find import FindPage
+from osteon.contracts.find import FindRequested
+from osteon.contracts.topology import FIND
+from osteon.contracts.topology import INDEXER
+from osteon.contracts.topology import MODALITIES
 from osteon.index.port import Index
 from osteon.logging import correlated
 from osteon.objects.port import Objects
-from osteon.remotes.file import add_missing, read_file
-from osteon.runtime import Running, http_server, until_available
+from osteon.remotes.file import add_missing
+from osteon.remotes.file import read_file
+from osteon.runtime import Running
+from osteon.runtime import http_server
+from osteon.runtime import until_available
 from osteon.sending.transcoder import Transcoder
-from osteon.service_stack import ServiceStack, service_stack
+from osteon.service_stack import ServiceStack
+from osteon.service_stack import service_stack
 from osteon_query.app import create_app
-from osteon_query.http.context import Door
-from osteon_query.images.asking import Pictures
-from osteon_query.images.thumbnails import Ahead
-from osteon_query.packs.converted import LOSSY
+from osteon_query.app_state import AppState
+from osteon_query.images.render_client import RenderClient
+from osteon_query.images.thumbnails import ThumbnailPrefetcher
+from osteon_query.packs.instance_reader import LOSSY
 from osteon_query.packs.sidecars import Sidecars
 from osteon_query.packs.uploads import Uploads
-from osteon_query.remotes.told import tell_modalities
+from osteon_query.remotes.modality_list_rpc import list_modalities
 from osteon_query.search.cfind import handle_find
-from osteon_query.settings import QueryBaseSettings, QueryServiceSettings
+from osteon_query.settings import QueryBaseSettings
+from osteon_query.settings import QueryServiceSettings
+from typing import Final
+import asyncio
 
 SIDECAR_MEMORY: Final = 128 << 20
 """Bytes of decoded sidecars that are kept in memory."""

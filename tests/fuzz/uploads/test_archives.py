@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from osteon_query.http.errors import BadBody, TooLarge
-from osteon_query.orthanc.zips import Zip
+from osteon_query.orthanc.zip_archive import ZipArchive
 from support.effort import EFFORT
 from support.hostile import peak
 from support.make import ct_slice
@@ -40,7 +40,7 @@ async def archive(tmp_path: Path) -> AsyncIterator[Running]:
 
 def unpack(path: Path, limit: int = LIMIT) -> None:
     """Unpack all entries, each to the same file."""
-    found = Zip.open(path, limit)
+    found = ZipArchive.open(path, limit)
     try:
         for entry in found.files():
             out = path.with_suffix(".out")

@@ -106,8 +106,8 @@ async def test_garbage_for_multipart_is_a_bad_request(archive: Running, tmp_path
 
 
 async def test_a_body_that_comes_by_the_byte_loses_its_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bodies, "PATIENCE", 0.3)
-    monkeypatch.setattr(bodies, "SLOWEST", 1000)
+    monkeypatch.setattr(bodies, "IDLE_SECONDS", 0.3)
+    monkeypatch.setattr(bodies, "MIN_BYTES_PER_SECOND", 1000)
 
     async def trickle() -> AsyncIterable[bytes]:
         for _ in range(1000):
@@ -122,8 +122,8 @@ async def test_a_body_that_comes_by_the_byte_loses_its_turn(tmp_path: Path, monk
 
 
 async def test_a_body_that_comes_steadily_keeps_its_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bodies, "PATIENCE", 1.0)
-    monkeypatch.setattr(bodies, "SLOWEST", 1000)
+    monkeypatch.setattr(bodies, "IDLE_SECONDS", 1.0)
+    monkeypatch.setattr(bodies, "MIN_BYTES_PER_SECOND", 1000)
     whole = part10(ct_slice())
 
     async def steady() -> AsyncIterable[bytes]:

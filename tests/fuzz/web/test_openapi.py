@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
 from osteon_query.app import create_app
-from osteon_query.http.context import Door
+from osteon_query.app_state import AppState
 from support.archive import Archive, Standalone
 from support.data import BUNDLED
 from support.effort import EFFORT
@@ -25,7 +25,7 @@ from support.packs import part10
 from support.query import Settings, multipart
 
 CASES = 3 * EFFORT
-DOCUMENT: dict[str, Any] = create_app(cast(Door, SimpleNamespace(settings=Settings())), {}).openapi()
+DOCUMENT: dict[str, Any] = create_app(cast(AppState, SimpleNamespace(settings=Settings())), {}).openapi()
 _METHODS = ("get", "put", "post", "delete", "patch")
 _ELSEWHERE = ("/modalities", "/peers", "/tools/dicom-echo", "/rules", "/destinations")
 """Below these, requests that change something make the archive call other machines."""

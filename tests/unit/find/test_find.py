@@ -1,28 +1,40 @@
 """C-FIND: identifiers in, encoded answers and statuses out."""
 
-import io
-import zlib
-
-import pytest
-from hypothesis import given, settings
+from hypothesis import given
+from hypothesis import settings
 from hypothesis import strategies as st
+from osteon.archive.errors import BadCursor
+from osteon.archive.errors import IndexUnavailable
+from osteon.archive.resources import MatchPage
+from osteon.contracts.find import FindPage
+from osteon.contracts.find import FindRequested
+from osteon.dicom.identifier import BadMatchingKey
+from osteon.dicom.models import Level
+from osteon.dicom.query import DateTimeRange
+from osteon.dicom.query import Empty
+from osteon.dicom.query import MatchingKey
+from osteon.dicom.query import OneOf
+from osteon.dicom.query import Range
+from osteon.dicom.query import Single
+from osteon.dicom.query import Wildcard
+from osteon.dimse.status import Status
+from osteon.objects.port import ObjectsUnavailable
+from osteon_query.packs.sidecars import Sidecars
+from osteon_query.search.cfind import handle_find
+from osteon_query.search.cfind import parse_identifier
 from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filereader import read_dataset
 from pydicom.filewriter import write_dataset
 from pydicom.sequence import Sequence
-
-from osteon.archive.errors import BadCursor, IndexUnavailable
-from osteon.archive.resources import MatchPage
-from osteon.contracts.find import FindPage, FindRequested
-from osteon.dicom.identifier import BadMatchingKey
-from osteon.dicom.models import Level
-from osteon.dicom.query import DateTimeRange, Empty, MatchingKey, OneOf, Range, Single, Wildcard
-from osteon.dimse.status import Status
-from osteon.objects.port import ObjectsUnavailable
-from osteon_query.packs.sidecars import Sidecars
-from osteon_query.search.cfind import handle_find, understand
-from support.search import Objects, ScriptedIndex, location, match, sidecar
+from support.search import Objects
+from support.search import ScriptedIndex
+from support.search import location
+from support.search import match
+from support.search import sidecar
+import io
+import pytest
+import zlib
 
 # pydicom warns when a test writes a key that its VR forbids.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -146,13 +158,13 @@ async def test_a_sop_class_that_is_no_find_model_is_refused():
     ],
 )
 def test_keys_become_conditions(keys, conditions):
-    query = understand(request(study(**keys)))
+    query = parse_identifier(request(study(**keys)))
     assert list(query.conditions) == conditions
     assert query.all_supported
 
 
 def test_keys_of_the_levels_above_may_be_given_or_not_at_every_level():
-    query = understand(request({"QueryRetrieveLevel": "IMAGE", "SOPInstanceUID": "1.2", "PatientID": "P*"}))
+    query = parse_identifier(request({"QueryRetrieveLevel": "IMAGE", "SOPInstanceUID": "1.2", "PatientID": "P*"}))
     assert set(query.conditions) == {
         MatchingKey(("SOPInstanceUID",), Single("1.2")),
         MatchingKey(("PatientID",), Wildcard("P*")),
@@ -173,11 +185,11 @@ def _request_sequence(*items: dict) -> Sequence:
 def test_the_keys_in_a_sequences_item_become_conditions(syntax):
     item = {"ScheduledProcedureStepID": "SPS*", "RequestedProcedureID": ""}
     keys = {"QueryRetrieveLevel": "SERIES", "RequestAttributesSequence": _request_sequence(item)}
-    query = understand(request(keys, syntax=syntax))
+    query = parse_identifier(request(keys, syntax=syntax))
     assert query.conditions == (
         MatchingKey(("RequestAttributesSequence", "ScheduledProcedureStepID"), Wildcard("SPS*")),
     )
-    assert query.wanted.items == {"00400275": {"00400009", "00401001"}}
+    assert query.return_keys.items == {"00400275": {"00400009", "00401001"}}
     assert query.all_supported
 
 
@@ -276,7 +288,7 @@ async def test_a_bad_value_is_refused_with_its_tag(keys, tag):
 def test_a_key_with_the_wrong_vr_is_refused_with_its_tag():
     data = b"\x08\x00\x20\x00SQ\0\0\0\0\0\0" + _encode({"QueryRetrieveLevel": "STUDY"}, EXPLICIT)
     with pytest.raises(BadMatchingKey, match=r"\(0008,0020\)"):
-        understand(request(data, syntax=EXPLICIT))
+        parse_identifier(request(data, syntax=EXPLICIT))
 
 
 @pytest.mark.parametrize("syntax", [IMPLICIT, EXPLICIT, BIG, DEFLATED])
@@ -397,13 +409,13 @@ def test_a_key_is_read_in_the_character_set_of_the_request(charset, raw, name):
         return tag + len(value).to_bytes(4, "little") + value
 
     data = (element(b"\x08\x00\x05\x00", charset) if charset else b"") + element(b"\x08\x00\x52\x00", b"STUDY")
-    query = understand(request(data + element(b"\x10\x00\x10\x00", raw)))
+    query = parse_identifier(request(data + element(b"\x10\x00\x10\x00", raw)))
     assert query.conditions == (MatchingKey(("PatientName",), Wildcard(name)),)
 
 
 def test_a_date_and_its_time_are_combined_only_when_that_was_negotiated():
     keys = study(StudyDate="20240101-20240102", StudyTime="22-06")
-    query = understand(request(keys, combined_datetime=True))
+    query = parse_identifier(request(keys, combined_datetime=True))
     assert query.conditions == (
         DateTimeRange("StudyDate", "StudyTime", "20240101220000.000000", "20240102065959.999999"),
     )

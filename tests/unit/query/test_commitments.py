@@ -27,7 +27,7 @@ def jobs(archive: Running, monkeypatch: pytest.MonkeyPatch) -> FakeJobs:
 
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rest, "WAIT", 0)
+    monkeypatch.setattr(rest, "WAIT_SECONDS", 0)
 
 
 @pytest.fixture
@@ -120,4 +120,4 @@ async def test_what_is_not_known_is_not_found(archive, jobs):
 async def test_removing_says_that_it_is_not_possible(archive, jobs, modality, at_once):
     answer = (await archive.http.post("/modalities/pacs/storage-commitment", json=BODY)).json()
     response = await archive.http.post(f"{answer['Path']}/remove", json={})
-    assert (response.status_code, "can not be deleted" in response.text) == (501, True)
+    assert (response.status_code, "cannot be deleted" in response.text) == (501, True)

@@ -289,7 +289,7 @@ async def test_bulk_data_that_changes_hands_by_range_names_its_entity(archive: R
     assert (other.status_code, other.content) == (200, dataset.PixelData)
     several = await archive.http.get(url, headers={"Range": "bytes=0-3,8-9"})
     assert several.status_code == 416
-    assert "one range" in several.json()["detail"]
+    assert "one byte range" in several.json()["detail"]
 
 
 async def test_encapsulated_pixel_data_come_frame_by_frame_when_an_image_type_is_accepted(archive: Running) -> None:
@@ -311,5 +311,5 @@ async def test_a_data_set_that_inflates_without_end_is_refused(
     dataset.PixelData = bytes(1 << 20)
     await archive.stow(dataset)
     assert len(zlib.compress(part10(dataset))) < 100_000
-    monkeypatch.setattr("osteon_query.packs.local._MOST_INFLATED", 1 << 19)
+    monkeypatch.setattr("osteon_query.packs.mapped_instance._MAX_INFLATED", 1 << 19)
     assert (await archive.http.get(url_of(dataset, "/bulk/7FE00010"))).status_code == 413

@@ -19,7 +19,7 @@ from osteon.contracts.remote import (
 )
 from osteon.contracts.topology import ECHO, PEER, REMOTE_FIND
 from osteon.jobs.port import JobState
-from osteon_query.remotes.told import tell_modalities
+from osteon_query.remotes.modality_list_rpc import list_modalities
 from support.fake_jobs import FakeJobs
 from support.make import ct_slice
 from support.query import Running, short_uid
@@ -419,7 +419,7 @@ async def test_sending_to_a_peer_is_a_job(archive: Running, worker: list[dict[st
 
 async def test_doors_are_told_of_modalities_once(archive: Running) -> None:
     await put(archive, "/modalities/sink", {"AET": "SINK", "Host": "h", "Port": 1, "AllowStore": False})
-    first = await tell_modalities(ModalitiesAsked(correlation_id="c"), archive.index.remotes)
+    first = await list_modalities(ModalitiesAsked(correlation_id="c"), archive.index.remotes)
     (known,) = first.modalities
     assert (known.aet, known.host, "store" in known.permissions, "echo" in known.permissions) == (
         "SINK",
@@ -427,8 +427,8 @@ async def test_doors_are_told_of_modalities_once(archive: Running) -> None:
         False,
         True,
     )
-    again = await tell_modalities(ModalitiesAsked(correlation_id="c", seen=first.version), archive.index.remotes)
+    again = await list_modalities(ModalitiesAsked(correlation_id="c", seen=first.version), archive.index.remotes)
     assert (again.version, again.modalities) == (first.version, [])
     await put(archive, "/modalities/sink", SINK)
-    changed = await tell_modalities(ModalitiesAsked(correlation_id="c", seen=first.version), archive.index.remotes)
+    changed = await list_modalities(ModalitiesAsked(correlation_id="c", seen=first.version), archive.index.remotes)
     assert changed.version != first.version and changed.modalities

@@ -1,27 +1,34 @@
 """Pictures by HTTP: Orthanc's rendering REST, and rendered instances and thumbnails of DICOMweb."""
 
-import asyncio
-import gzip
-import io
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
-
-import httpx
-import imagecodecs
-import numpy as np
-import pytest
-from pydicom import Dataset
-from pydicom.uid import EncapsulatedPDFStorage, generate_uid
-
+from datetime import UTC
+from datetime import datetime
+from datetime import timedelta
 from osteon.archive.changes import ChangeType
-from osteon.contracts.imaging import Rendered, RenderRequested
+from osteon.contracts.imaging import RenderRequested
+from osteon.contracts.imaging import Rendered
 from osteon.contracts.topology import RENDER
-from osteon_query.images.asking import Pictures
-from osteon_query.images.thumbnails import FOLLOWER, Ahead
+from osteon_query.images.render_client import RenderClient
+from osteon_query.images.thumbnails import FOLLOWER
+from osteon_query.images.thumbnails import ThumbnailPrefetcher
+from pathlib import Path
+from pydicom import Dataset
+from pydicom.uid import EncapsulatedPDFStorage
+from pydicom.uid import generate_uid
 from support.make import ct_slice
 from support.pictures import grey
 from support.pixels import Pixels
-from support.query import WEB, Running, Settings, door, split_multipart
+from support.query import Running
+from support.query import Settings
+from support.query import WEB
+from support.query import door
+from support.query import split_multipart
+import asyncio
+import gzip
+import httpx
+import imagecodecs
+import io
+import numpy as np
+import pytest
 
 PNG, JPEG, GIF, PAM = "image/png", "image/jpeg", "image/gif", "image/x-portable-arbitrarymap"
 
@@ -369,12 +376,12 @@ async def test_thumbnails_of_stable_studies_are_made_before_anybody_asks(archive
     def now() -> datetime:
         return datetime.now(UTC) + timedelta(seconds=1)
 
-    pictures = Pictures(archive.bus, archive.objects, at_once=1, seconds=30)
-    ahead = Ahead(archive.index, pictures)
+    pictures = RenderClient(archive.bus, archive.objects, at_once=1, seconds=30)
+    ahead = ThumbnailPrefetcher(archive.index, pictures)
     await archive.stow(ramp())
     await archive.index.stability.mark_stable(now())
     await ahead.begin()
-    await ahead.follow()
+    await ahead.prefetch()
     assert pixels.rendered == []  # what was stable before is left alone
     first = ramp()
     text = ct_slice(study=first.StudyInstanceUID)
@@ -382,7 +389,7 @@ async def test_thumbnails_of_stable_studies_are_made_before_anybody_asks(archive
     await archive.stow(first, ramp(StudyInstanceUID=first.StudyInstanceUID), text)
     while await archive.index.stability.mark_stable(now()):
         pass
-    assert not await ahead.follow()
+    assert not await ahead.prefetch()
     assert [message.ahead for message in pixels.rendered] == [True, True, True]
     made = {message.cache_key for message in pixels.rendered}
     for level in (1, 2, 3):

@@ -1,18 +1,20 @@
 """QIDO-RS: keys in sequences, keys that the index does not hold, empty and multiple values, private attributes, XML."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
+from collections.abc import Iterator
+from osteon.dicom.xml_reader import from_xml
+from osteon_query.search import header_matching
 from pathlib import Path
-from typing import Any
-
-import pytest
-import pytest_asyncio
 from pydicom import Dataset
 from pydicom.sequence import Sequence
-
-from osteon.dicom.xml_reader import from_xml
-from osteon_query.search import by_header
 from support.make import ct_slice
-from support.query import WEB, Running, door, split_multipart
+from support.query import Running
+from support.query import WEB
+from support.query import door
+from support.query import split_multipart
+from typing import Any
+import pytest
+import pytest_asyncio
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -102,7 +104,7 @@ async def test_instances_are_found_by_any_attribute(shelf: Running) -> None:
 async def test_a_search_that_would_read_too_many_headers_is_413_and_names_the_key(
     shelf: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(by_header, "CANDIDATES", 1)
+    monkeypatch.setattr(header_matching, "CANDIDATES", 1)
     response = await shelf.http.get(f"{WEB}/studies?PatientWeight=70.5")
     assert response.status_code == 413
     assert "PatientWeight" in response.json()["detail"]

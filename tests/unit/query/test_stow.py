@@ -1,19 +1,22 @@
 """STOW-RS over the embedded ports."""
 
-import asyncio
-import errno
-from pathlib import Path
-from typing import Any
-
-import pytest
-from pydicom import Dataset
-
 from osteon.dicom.uids import PRIVATE_INFORMATION_CREATOR_UID
 from osteon.errors import Unavailable
 from osteon_query.packs import uploads
+from pathlib import Path
+from pydicom import Dataset
 from support.make import ct_slice
 from support.packs import part10
-from support.query import WEB, Running, Settings, door, multipart, short_uid
+from support.query import Running
+from support.query import Settings
+from support.query import WEB
+from support.query import door
+from support.query import multipart
+from support.query import short_uid
+from typing import Any
+import asyncio
+import errno
+import pytest
 
 
 async def _post(archive: Running, *parts: bytes, study: str = "") -> tuple[int, Dataset]:
@@ -272,7 +275,7 @@ async def test_a_store_that_fails_is_503_and_nothing_is_announced(
     assert response.status_code == 503
     assert not list((archive.folder / "objects").rglob("*.meta"))
     assert not list((archive.folder / "uploading").iterdir())
-    assert archive.app.state.door.uploads.waiting == 0
+    assert archive.app.state.app_state.uploads.waiting == 0
 
 
 async def test_a_file_that_was_downloaded_and_changed_is_stored_as_another_instance(archive: Running) -> None:
@@ -302,7 +305,7 @@ async def test_a_file_that_begins_elsewhere_is_refused(archive: Running, cut: in
 async def test_uploads_wait_for_their_turn_and_are_refused_when_it_does_not_come(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(uploads, "_TURN", 0.05)
+    monkeypatch.setattr(uploads, "_SLOT_SECONDS", 0.05)
     async with door(tmp_path, Settings(max_concurrent_uploads=1)) as archive:
         body, kind = multipart([part10(ct_slice())])
         half_sent, go_on = asyncio.Event(), asyncio.Event()
@@ -320,7 +323,7 @@ async def test_uploads_wait_for_their_turn_and_are_refused_when_it_does_not_come
         assert refused.status_code == 503
         assert int(refused.headers["Retry-After"]) > 0
         assert "OSTEON_MAX_CONCURRENT_UPLOADS" in refused.json()["detail"]
-        monkeypatch.setattr(uploads, "_TURN", 30)
+        monkeypatch.setattr(uploads, "_SLOT_SECONDS", 30)
         waiting = asyncio.create_task(archive.http.post(f"{WEB}/studies", content=body, headers=headers))
         go_on.set()
         assert {(await slow).status_code, (await waiting).status_code} == {200}
@@ -364,4 +367,4 @@ async def test_a_pack_that_can_not_be_stored_fails_the_request_while_more_comes_
     response = await archive.http.post(f"{WEB}/studies", content=body, headers={"Content-Type": kind})
     assert response.status_code == 503
     assert not list((archive.folder / "uploading").iterdir())
-    assert archive.app.state.door.uploads.waiting == 0
+    assert archive.app.state.app_state.uploads.waiting == 0

@@ -165,7 +165,7 @@ async def test_a_header_that_quotes_a_bulk_reference_is_not_changed(archive: Run
 
 async def test_the_public_url_is_used_when_it_is_set(archive: Running) -> None:
     dataset = (await series(archive, 1))[0]
-    door = archive.app.state.door
+    door = archive.app.state.app_state
     object.__setattr__(door.settings, "public_url", 'https://pacs.example/a"b/')
     (header,) = await archive.json(url_of(dataset, "/metadata"))
     assert header["7FE00010"]["BulkDataURI"].startswith('https://pacs.example/a"b/dicom-web/studies/')

@@ -303,7 +303,7 @@ async def test_the_tag_of_a_study_changes_with_each_instance(archive: Running) -
 async def test_more_instances_than_are_remembered_come_all_the_same(
     archive: Running, pixels: Pixels, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("osteon_query.dicomweb.scopes._KEPT", 3)
+    monkeypatch.setattr("osteon_query.dicomweb.resolve._MAX_LOCATIONS", 3)
     study = generate_uid()
     datasets = [ct_slice(study=study, series=study, number=n) for n in range(7)]
     datasets[6].file_meta.TransferSyntaxUID = ImplicitVRLittleEndian

@@ -4,65 +4,76 @@ The path is that of the metadata's BulkDataURI: tags, with the number of the ite
 is in it. Elements that metadata gives in full have such a path too, when their VR may have bulk data (PS3.18 F.2.2).
 """
 
-import asyncio
-import re
-from collections.abc import AsyncGenerator, Callable, Mapping
-from typing import Any, Final
-
-import orjson
+from collections.abc import AsyncGenerator
+from collections.abc import Callable
+from collections.abc import Mapping
 from fastapi import APIRouter
-from starlette.requests import Request
-from starlette.responses import Response
-
 from osteon.archive.resources import Location
 from osteon.objects.port import Bytes
 from osteon.packs.sidecar import SidecarLine
+from osteon_query.app_state import AppState
+from osteon_query.app_state import AppStateDep
 from osteon_query.dicomweb.frames import send_frames
-from osteon_query.dicomweb.metadata import lines_of
-from osteon_query.dicomweb.scopes import find_one, scope_of
-from osteon_query.dicomweb.sending import Part, counted, one_part, send_parts, send_range
-from osteon_query.http.accept import MULTIPART, OCTETS, media_ranges
-from osteon_query.http.context import Door, DoorOf
-from osteon_query.http.errors import NotAcceptable, UnknownResource
-from osteon_query.http.validators import entity_tag, not_modified, validators
-from osteon_query.packs.local import local_instance
-from osteon_query.packs.retrieval import read_range
+from osteon_query.dicomweb.multipart import send_multipart
+from osteon_query.dicomweb.resolve import resolve_one
+from osteon_query.dicomweb.resolve import scope_of
+from osteon_query.http.accept import MULTIPART
+from osteon_query.http.accept import OCTETS
+from osteon_query.http.accept import media_ranges
+from osteon_query.http.byte_ranges import send_range
+from osteon_query.http.conditional import entity_tag
+from osteon_query.http.conditional import not_modified
+from osteon_query.http.conditional import validator_headers
+from osteon_query.http.errors import NotAcceptable
+from osteon_query.http.errors import UnknownResource
+from osteon_query.packs.items import ItemStart
+from osteon_query.packs.items import count_bytes
+from osteon_query.packs.items import single_item
+from osteon_query.packs.mapped_instance import map_instance
+from osteon_query.packs.range_reader import read_range
+from osteon_query.packs.sidecars import read_lines
+from starlette.requests import Request
+from starlette.responses import Response
+from typing import Any
+from typing import Final
+import asyncio
+import orjson
+import re
 
 router = APIRouter(prefix="/dicom-web/studies", tags=["WADO-RS"])
 
-_WAY: Final = "bulk"
+_PURPOSE: Final = "bulk"
 _Source = Callable[[int, int], AsyncGenerator[Bytes, None]]
 _PATH: Final = re.compile(r"[0-9A-F]{8}(/\d{1,9}/[0-9A-F]{8}){0,100}", re.ASCII)
 
 
 @router.get("/{study}/series/{series}/instances/{instance}/bulk/{path:path}")
-async def bulk_data(  # noqa: PLR0917  (the parameters are those of the URL)
-    request: Request, door: DoorOf, study: str, series: str, instance: str, path: str
+async def bulk_data(  # noqa: PLR0917 - the parameters are those of the URL
+    request: Request, state: AppStateDep, study: str, series: str, instance: str, path: str
 ) -> Response:
     """Send the value of an element as it is in the data set; Range is honoured.
 
     Encapsulated pixel data come with their item heads, or frame by frame when an image type is accepted.
     """
-    location = await find_one(door.index, scope_of(study, series, instance))
-    (line,) = await lines_of(door.sidecars, [location])
-    multipart = _multipart(request)
+    location = await resolve_one(state.index, scope_of(study, series, instance))
+    (line,) = await read_lines(state.sidecars, [location])
+    multipart = next((entry.multipart for entry in media_ranges(request) if entry.accepts(OCTETS)), None)
     if multipart is None:
         pixels = line.header.pixel_data
         if pixels is None or not pixels.encapsulated or path != pixels.tag:
             raise NotAcceptable(f"{path[:80]} is sent as {OCTETS}, alone or in {MULTIPART}, and Accept has neither")
-        return await send_frames(request, door, location, [])
+        return await send_frames(request, state, location, [])
     tag = entity_tag(location.sha256, "bulk", path, multipart)
     tag = f"W/{tag}" if multipart else tag
     if known := not_modified(request, tag):
         return known
-    value = await _value(door, location, line, path)
+    value = await _value(state, location, line, path)
     kind = f"{OCTETS}; transfer-syntax={location.transfer_syntax_uid}"
-    headers = validators(tag, location)
+    headers = validator_headers(tag, location)
     if multipart:
-        part = Part(kind, value.length)
-        return await send_parts(
-            request, one_part(value.read(0, value.length), part), OCTETS, headers=headers, known=[part]
-        )
+        part = ItemStart(kind, value.length)
+        items = single_item(part, value.read(0, value.length))
+        return await send_multipart(request, items, OCTETS, headers=headers, parts=[part])
     return await send_range(request, value.read, value.length, {**headers, "Content-Type": kind})
 
 
@@ -76,23 +87,23 @@ class _Value:
 
     def read(self, skip: int, size: int) -> AsyncGenerator[Bytes, None]:
         """Read `size` bytes of the value."""
-        return counted(self._source(self._offset + skip, size), _WAY)
+        return count_bytes(self._source(self._offset + skip, size), _PURPOSE)
 
 
-async def _value(door: Door, location: Location, line: SidecarLine, path: str) -> _Value:
+async def _value(state: AppState, location: Location, line: SidecarLine, path: str) -> _Value:
     """Find a value: most are in the sidecar, small ones and those of deflated data sets in the instance itself."""
     if path in line.header.bulk:
         offset, length = line.header.bulk[path]
         start = location.offset + line.dataset_offset
 
         def source(offset: int, length: int) -> AsyncGenerator[Bytes, None]:
-            return read_range(door.objects, location.key, start + offset, length)
+            return read_range(state.objects, location.key, start + offset, length)
 
         return _Value(source, offset, length)
     unknown = UnknownResource(f"instance {location.identity.sop_uid} has no bulk data {path[:200]!r}")
     if not _PATH.fullmatch(path) or not _has(orjson.loads(line.header.json), path):
         raise unknown
-    local = await local_instance(door.objects, location)
+    local = await map_instance(state.objects, location.key, location.offset, location.length)
     found = (await asyncio.to_thread(local.values)).get(path)
     if found is None:
         raise unknown
@@ -108,8 +119,3 @@ def _has(header: Mapping[str, Any], path: str) -> bool:
             return False
         header = items[int(number)]
     return last in header
-
-
-def _multipart(request: Request) -> bool | None:
-    """Whether to send a part (True) or the value alone; None when the client does not take bytes."""
-    return next((entry.multipart for entry in media_ranges(request) if entry.takes(OCTETS)), None)

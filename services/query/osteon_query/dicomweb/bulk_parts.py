@@ -10,11 +10,11 @@ from osteon.dicom.jpeg import jpeg_process
 from osteon.dicom.json_model import BadMetadata
 from osteon.dicom.json_to_part10 import BulkFileRange, begins_with_item
 from osteon.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, TRANSFER_SYNTAXES
-from osteon_query.dicomweb.media_types import SYNTAXES_OF
 from osteon_query.http.accept import split_header
 from osteon_query.http.errors import BadBody
+from osteon_query.http.media_types import SYNTAXES_OF
 
-_SAME: Final = {
+_ALIASES: Final = {
     "image/x-dicom-rle": "image/dicom-rle",
     "image/x-jls": "image/jls",
     "video/mpeg2": "video/mpeg",
@@ -46,7 +46,7 @@ class BulkPart:
     def of(cls, content_type: str) -> "BulkPart":
         """Begin with the Content-Type of the first part."""
         media_type, parameters = split_header(content_type[:1024] or "application/octet-stream")
-        return cls(_SAME.get(media_type, media_type), parameters.get("transfer-syntax", ""))
+        return cls(_ALIASES.get(media_type, media_type), parameters.get("transfer-syntax", ""))
 
     @property
     def count(self) -> int:
@@ -63,22 +63,22 @@ class BulkPart:
         self.numbered = self.numbered or number > 0
         number = number or self.count + 1
         if number in self.files or (self.files and not self.by_frame):
-            raise BadBody(f"the part {uri[:200]!r} comes twice")
+            raise BadBody(f"the part {uri[:200]!r} is present twice")
         self.files[number] = path
 
     def encoding(self, declared: str) -> PixelEncoding:
         """Tell how pixel data is encoded; `declared` is what the metadata says. Raises `UnknownTransferSyntax`."""
         named = self.transfer_syntax
         if self.media_type in SYNTAXES_OF:
-            return PixelEncoding(_fragmented(named or self._default()), frames=True)
+            return PixelEncoding(_require_encapsulated(named or self._default()), frames=True)
         if self.media_type.startswith(("image/", "video/")):
-            raise UnknownTransferSyntax(f"pixel data of media type {self.media_type[:80]!r} can not be stored")
+            raise UnknownTransferSyntax(f"pixel data of media type {self.media_type[:80]!r} cannot be stored")
         in_fragments = begins_with_item(self._ordered()[0])
         if not named and in_fragments and declared not in _LITTLE_ENDIAN:
             named = declared
         if named in _LITTLE_ENDIAN:
             return PixelEncoding(EXPLICIT_VR_LITTLE_ENDIAN)
-        return PixelEncoding(_fragmented(named), frames=not in_fragments)
+        return PixelEncoding(_require_encapsulated(named), frames=not in_fragments)
 
     def _default(self) -> str:
         if self.media_type == _JPEG:
@@ -93,7 +93,7 @@ class BulkPart:
     def _ordered(self) -> list[Path]:
         numbers = sorted(self.files)
         if numbers != list(range(1, len(numbers) + 1)):
-            raise BadMetadata(f"frame {numbers[-1]} came, but not all before it")
+            raise BadMetadata(f"frame {numbers[-1]} was received, but not all frames before it")
         return [self.files[number] for number in numbers]
 
     def delete(self) -> None:
@@ -102,10 +102,10 @@ class BulkPart:
             path.unlink()
 
 
-def _fragmented(uid: str) -> str:
+def _require_encapsulated(uid: str) -> str:
     syntax = TRANSFER_SYNTAXES.get(uid)
     if syntax is None or not (syntax.encapsulated or syntax.video):
-        raise UnknownTransferSyntax(f"transfer syntax {uid[:80]!r} is none in which pixel data can come as bulk data")
+        raise UnknownTransferSyntax(f"transfer syntax {uid[:80]!r} cannot be used for pixel data in bulk data")
     return uid
 
 

@@ -1,6 +1,6 @@
 """What this archive can do: the Retrieve Capabilities transaction (PS3.18 8.9, annex H), and a page for `/dicom-web`.
 
-The description follows from the routes themselves, so it never tells of something else than there is.
+The description is made from the routes themselves, so it never differs from them.
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,8 +12,8 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from osteon_query.app_state import AppState, AppStateDep, dicomweb_url
 from osteon_query.http.accept import DICOM, DICOM_JSON, DICOM_XML, MULTIPART, OCTETS, ZIP, media_ranges
-from osteon_query.http.context import Door, DoorOf, dicomweb_url
 from osteon_query.http.errors import NotAcceptable
 from osteon_query.http.problems import DICOMWEB
 
@@ -25,7 +25,7 @@ _JSON: Final = "application/json"
 _XML_PARTS: Final = f'{MULTIPART}; type="{DICOM_XML}"'
 _MODEL: Final = (DICOM_JSON, _XML_PARTS)
 _PICTURES: Final = ("image/jpeg", "image/png", "image/gif")
-_SENT: Final[dict[str, tuple[str, ...]]] = {
+_MEDIA_TYPES: Final[dict[str, tuple[str, ...]]] = {
     "metadata": _MODEL,
     "rendered": _PICTURES,
     "thumbnail": _PICTURES,
@@ -34,7 +34,7 @@ _SENT: Final[dict[str, tuple[str, ...]]] = {
 }
 """Last part of a path that is retrieved → media types of the answer."""
 _FILES: Final = (f'{MULTIPART}; type="{DICOM}"', DICOM, ZIP)
-_TAKEN: Final = tuple(kind for one in (DICOM, DICOM_JSON, DICOM_XML) for kind in (f'{MULTIPART}; type="{one}"', one))
+_ACCEPTED: Final = tuple(kind for one in (DICOM, DICOM_JSON, DICOM_XML) for kind in (f'{MULTIPART}; type="{one}"', one))
 _SEARCH: Final = ("fuzzymatching", "emptyvaluematching", "multiplevaluematching", "includefield", "limit", "offset")
 
 Operations = Mapping[str, Mapping[str, Any]]
@@ -43,16 +43,16 @@ Operations = Mapping[str, Mapping[str, Any]]
 
 @router.get("")
 @router.options("", include_in_schema=False)
-async def capabilities(request: Request, door: DoorOf) -> Response:
+async def capabilities(request: Request, state: AppStateDep) -> Response:
     """Describe the DICOMweb services: as WADL, or as JSON."""
     paths = _paths(request)
     if _as_wadl(request):
-        return Response(_wadl(paths, dicomweb_url(request, door)), media_type=WADL)
-    return Response(orjson.dumps(_listed(paths, request, door), option=orjson.OPT_INDENT_2), media_type=_JSON)
+        return Response(_wadl(paths, dicomweb_url(request, state)), media_type=WADL)
+    return Response(orjson.dumps(_as_json(paths, request, state), option=orjson.OPT_INDENT_2), media_type=_JSON)
 
 
 def _as_wadl(request: Request) -> bool:
-    """OPTIONS is the transaction, whose answer is WADL unless JSON is asked for; GET is for whoever looks."""
+    """OPTIONS is the transaction, whose response is WADL unless JSON is requested; GET is for people."""
     for entry in media_ranges(request):
         if entry.type == WADL or entry.type in ("application/xml", "text/xml"):
             return True
@@ -73,8 +73,8 @@ def _paths(request: Request) -> dict[str, Operations]:
     }
 
 
-def _listed(paths: Mapping[str, Operations], request: Request, door: Door) -> dict[str, Any]:
-    base = dicomweb_url(request, door)
+def _as_json(paths: Mapping[str, Operations], request: Request, state: AppState) -> dict[str, Any]:
+    base = dicomweb_url(request, state)
     return {
         "Service": "Osteon DICOMweb",
         "Standard": "DICOM PS3.18: QIDO-RS, WADO-RS, STOW-RS",
@@ -85,8 +85,8 @@ def _listed(paths: Mapping[str, Operations], request: Request, door: Door) -> di
                 "Path": f"/{path}",
                 "Method": method.upper(),
                 "Does": operation.get("description", "").partition("\n")[0],
-                "Sends": list(_sent(path, operation)),
-                **({"Takes": list(_TAKEN)} if method == "post" else {}),
+                "Sends": list(_media_types(path, operation)),
+                **({"Takes": list(_ACCEPTED)} if method == "post" else {}),
             }
             for path, operations in sorted(paths.items())
             for method, operation in operations.items()
@@ -94,12 +94,12 @@ def _listed(paths: Mapping[str, Operations], request: Request, door: Door) -> di
     }
 
 
-def _sent(path: str, operation: Mapping[str, Any]) -> tuple[str, ...]:
+def _media_types(path: str, operation: Mapping[str, Any]) -> tuple[str, ...]:
     if "STOW-RS" in operation["tags"]:
         return DICOM_JSON, DICOM_XML
     if "QIDO-RS" in operation["tags"]:
         return _MODEL
-    return _SENT.get(path.rpartition("/")[2], _FILES)
+    return _MEDIA_TYPES.get(path.rpartition("/")[2], _FILES)
 
 
 def _wadl(paths: Mapping[str, Operations], base: str) -> bytes:
@@ -136,16 +136,16 @@ def _method(resource: Element, method: str, path: str, operation: Mapping[str, A
     name = operation.get("operationId", path).partition("_dicom_web")[0]
     element = SubElement(resource, "method", name=method.upper(), id=f"{name}_{method}")
     SubElement(element, "doc").text = operation.get("description", "")
-    asked = SubElement(element, "request")
+    element_request = SubElement(element, "request")
     if "QIDO-RS" in operation["tags"]:
         for parameter in _SEARCH:
-            SubElement(asked, "param", name=parameter, style="query")
-        SubElement(asked, "param", name="{attributeID}", style="query", repeating="true")
+            SubElement(element_request, "param", name=parameter, style="query")
+        SubElement(element_request, "param", name="{attributeID}", style="query", repeating="true")
     if method == "post":
-        for media_type in _TAKEN:
-            SubElement(asked, "representation", mediaType=media_type)
-    accept = SubElement(asked, "param", name="Accept", style="header")
+        for media_type in _ACCEPTED:
+            SubElement(element_request, "representation", mediaType=media_type)
+    accept = SubElement(element_request, "param", name="Accept", style="header")
     answer = SubElement(element, "response")
-    for media_type in _sent(path, operation):
+    for media_type in _media_types(path, operation):
         SubElement(accept, "option", value=media_type)
         SubElement(answer, "representation", mediaType=media_type)

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from osteon.dicom.uids import DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_BIG_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN
-from osteon_query.dicomweb.media_types import SYNTAXES_OF, is_native, is_video, media_type_of
 from osteon_query.http.accept import ANY, MULTIPART, OCTETS, MediaRange
 from osteon_query.http.errors import NotAcceptable
-from osteon_query.packs.converted import makeable
+from osteon_query.http.media_types import SYNTAXES_OF, is_native, is_video, media_type_of
+from osteon_query.packs.instance_reader import can_transcode
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,9 @@ def frame_format(ranges: Sequence[MediaRange], stored: str, *, single: bool) -> 
     """
     for _, alike in groupby(ranges, key=lambda entry: entry.quality):
         offers = [offer for entry in alike for offer in _offers(entry, stored) if single or offer.multipart]
-        possible = [offer for offer in offers if _possible(stored, offer)]
+        possible = [
+            offer for offer in offers if offer.as_stored(stored) or can_transcode(stored, offer.transfer_syntax_uid)
+        ]
         if possible:
             return next((offer for offer in possible if offer.as_stored(stored)), possible[0])
     alone = "" if single else f", several only in {MULTIPART}"
@@ -53,13 +55,14 @@ def _offers(entry: MediaRange, stored: str) -> Iterator[FrameFormat]:
     """Yield what an entry may mean. Without a transfer syntax it means the stored one, else that type's default."""
     multipart = entry.multipart or entry.type == "*/*"
     own, named = media_type_of(stored), entry.transfer_syntax
-    if entry.takes(OCTETS):
+    if entry.accepts(OCTETS):
         default = stored if is_video(stored) and entry.root == "*/*" else EXPLICIT_VR_LITTLE_ENDIAN
-        uid = _native(stored if named == ANY else named or default)
+        uid = stored if named == ANY else named or default
+        uid = EXPLICIT_VR_LITTLE_ENDIAN if is_native(uid) else uid
         media_type = own if entry.root == "*/*" and uid == stored else OCTETS
         yield FrameFormat(media_type, uid, multipart)
     for media_type, uids in SYNTAXES_OF.items():
-        if not entry.takes(media_type) or entry.root == "*/*":
+        if not entry.accepts(media_type) or entry.root == "*/*":
             continue
         if named not in ("", ANY):
             if named in uids:
@@ -68,11 +71,3 @@ def _offers(entry: MediaRange, stored: str) -> Iterator[FrameFormat]:
             yield FrameFormat(media_type, stored, multipart)
         elif not entry.root.endswith("*"):
             yield FrameFormat(media_type, uids[0], multipart)
-
-
-def _native(uid: str) -> str:
-    return EXPLICIT_VR_LITTLE_ENDIAN if is_native(uid) else uid
-
-
-def _possible(stored: str, offer: FrameFormat) -> bool:
-    return offer.as_stored(stored) or makeable(stored, offer.transfer_syntax_uid)

@@ -1,38 +1,63 @@
 """WADO-RS frames (PS3.18 10.4.1.1.6): cut out of the pack, decoded, or out of a transcoded file."""
 
-import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
+from collections.abc import Sequence
 from contextlib import aclosing
-from typing import Final
-
 from fastapi import APIRouter
-from starlette.requests import Request
-from starlette.responses import Response
-
 from osteon import metrics
 from osteon.archive.resources import Location
 from osteon.contracts.imaging import RenderRequested
 from osteon.objects.port import Bytes
-from osteon_query.dicomweb.frame_formats import FrameFormat, frame_format
-from osteon_query.dicomweb.media_types import is_native
-from osteon_query.dicomweb.metadata import instance_url, lines_of
-from osteon_query.dicomweb.scopes import find_one, scope_of
-from osteon_query.dicomweb.sending import Part, counted, send_bytes, send_parts, send_range
-from osteon_query.http.accept import OCTETS, media_ranges
-from osteon_query.http.context import Door, DoorOf, correlation_id, dicomweb_url
-from osteon_query.http.errors import BadParameter, NotRenderable
-from osteon_query.http.streaming import streamed
-from osteon_query.http.validators import entity_tag, not_modified, validators
-from osteon_query.images.asking import Picture, in_order, picture_request
-from osteon_query.packs.converted import Wish, convert
-from osteon_query.packs.frames import FrameAt, StoredFrames, cut, read_frames, stored_frames, whole_range
-from osteon_query.packs.local import LocalInstance, local_instance
-from osteon_query.packs.retrieval import Begins, Cutter, read_range
+from osteon_query.app_state import AppState
+from osteon_query.app_state import AppStateDep
+from osteon_query.app_state import dicomweb_url
+from osteon_query.dicomweb.frame_formats import FrameFormat
+from osteon_query.dicomweb.frame_formats import frame_format
+from osteon_query.dicomweb.metadata import instance_url
+from osteon_query.dicomweb.multipart import send_multipart
+from osteon_query.dicomweb.resolve import resolve_one
+from osteon_query.dicomweb.resolve import scope_of
+from osteon_query.http.accept import OCTETS
+from osteon_query.http.accept import media_ranges
+from osteon_query.http.byte_ranges import send_bytes
+from osteon_query.http.byte_ranges import send_range
+from osteon_query.http.conditional import entity_tag
+from osteon_query.http.conditional import not_modified
+from osteon_query.http.conditional import validator_headers
+from osteon_query.http.errors import BadParameter
+from osteon_query.http.errors import NotRenderable
+from osteon_query.http.media_types import is_native
+from osteon_query.http.request_values import correlation_id
+from osteon_query.http.streaming import stream_response
+from osteon_query.images.render_client import RenderedPicture
+from osteon_query.images.render_client import picture_request
+from osteon_query.images.render_client import render_in_order
+from osteon_query.images.render_client import require_picture
+from osteon_query.packs.frames import FrameAt
+from osteon_query.packs.frames import StoredFrames
+from osteon_query.packs.frames import cut
+from osteon_query.packs.frames import read_frames
+from osteon_query.packs.frames import whole_range
+from osteon_query.packs.instance_reader import InstanceRequest
+from osteon_query.packs.instance_reader import transcode_instance
+from osteon_query.packs.items import ItemStart
+from osteon_query.packs.items import ItemStream
+from osteon_query.packs.items import content_of
+from osteon_query.packs.items import count_bytes
+from osteon_query.packs.mapped_instance import MappedInstance
+from osteon_query.packs.mapped_instance import map_instance
+from osteon_query.packs.range_reader import ChunkSplitter
+from osteon_query.packs.range_reader import read_range
+from osteon_query.packs.sidecars import read_lines
+from starlette.requests import Request
+from starlette.responses import Response
+from typing import Final
+import asyncio
 
 router = APIRouter(prefix="/dicom-web/studies", tags=["WADO-RS"])
 
-_WAY: Final = "frames"
-_MOST: Final = 10_000
+_PURPOSE: Final = "frames"
+_MAX_FRAMES: Final = 10_000
 """Frames of one request."""
 _DIGITS: Final = 9
 _BATCH: Final = 8
@@ -42,41 +67,41 @@ _AHEAD: Final = 3
 
 
 @router.get("/{study}/series/{series}/instances/{instance}/frames/{frames}")
-async def retrieve_frames(  # noqa: PLR0917  (the parameters are those of the URL)
-    request: Request, door: DoorOf, study: str, series: str, instance: str, frames: str
+async def retrieve_frames(  # noqa: PLR0917 - the parameters are those of the URL
+    request: Request, state: AppStateDep, study: str, series: str, instance: str, frames: str
 ) -> Response:
     """Send frames, in the order of their numbers in the URL: `1`, or `3,1,2`."""
-    location = await find_one(door.index, scope_of(study, series, instance))
-    return await send_frames(request, door, location, frame_numbers(frames))
+    location = await resolve_one(state.index, scope_of(study, series, instance))
+    return await send_frames(request, state, location, frame_numbers(frames))
 
 
-async def send_frames(request: Request, door: Door, location: Location, numbers: list[int]) -> Response:
+async def send_frames(request: Request, state: AppState, location: Location, numbers: list[int]) -> Response:
     """Send frames of an instance; an empty list means all."""
     chosen = frame_format(media_ranges(request), location.transfer_syntax_uid, single=len(numbers) == 1)
     tag = entity_tag(location.sha256, "frames", numbers, chosen)
     tag = f"W/{tag}" if chosen.multipart else tag
     if known := not_modified(request, tag):
         return known
-    headers = validators(tag, location)
-    (line,) = await lines_of(door.sidecars, [location])
-    stored = stored_frames(location, line.dataset_offset, line.header)
+    headers = validator_headers(tag, location)
+    (line,) = await read_lines(state.sidecars, [location])
+    stored = state.frame_locator.locate(location, line.dataset_offset, line.header)
     numbers = numbers or list(range(1, stored.count + 1))
     frames = [stored.at(number) for number in numbers]
-    sending = _Frames(request, door, location, chosen, numbers)
+    sender = _Frames(request, state, location, chosen, numbers)
     if chosen.as_stored(location.transfer_syntax_uid):
-        return await sending.stored(frames, headers)
+        return await sender.stored(frames, headers)
     if is_native(chosen.transfer_syntax_uid):
-        return await sending.decoded(headers)
-    return await sending.transcoded(headers)
+        return await sender.decoded(headers)
+    return await sender.transcoded(headers)
 
 
 def frame_numbers(text: str) -> list[int]:
     """Read a list of frame numbers; raises `BadParameter`."""
     numbers = text.split(",")
     if not all(n.isascii() and n.isdecimal() and len(n) <= _DIGITS and int(n) for n in numbers):
-        raise BadParameter(f"frames in the URL: expected numbers from 1, with commas between, got {text[:80]!r}")
-    if len(numbers) > _MOST:
-        raise BadParameter(f"{len(numbers)} frames are asked for, at most {_MOST} are sent at once")
+        raise BadParameter(f"frames in the URL: expected numbers from 1, separated by commas, got {text[:80]!r}")
+    if len(numbers) > _MAX_FRAMES:
+        raise BadParameter(f"{len(numbers)} frames requested, at most {_MAX_FRAMES} are sent in one response")
     return [int(number) for number in numbers]
 
 
@@ -84,53 +109,48 @@ class _Frames:
     """Sends frames of one instance in a format."""
 
     def __init__(
-        self, request: Request, door: Door, location: Location, chosen: FrameFormat, numbers: Sequence[int]
+        self, request: Request, state: AppState, location: Location, chosen: FrameFormat, numbers: Sequence[int]
     ) -> None:
         self._request = request
-        self._door = door
+        self._state = state
         self._location = location
         self._format = chosen
         self._numbers = numbers
-        self._url = f"{instance_url(dicomweb_url(request, door), location)}/frames"
+        self._url = f"{instance_url(dicomweb_url(request, state), location)}/frames"
 
     async def stored(self, frames: list[FrameAt], headers: dict[str, str]) -> Response:
         """Send frames out of the pack."""
         if not self._format.multipart:
             return await self._alone(frames[0], {**headers, "Content-Type": self._format.kind})
-        known = [self._part(number, frame.known_length) for number, frame in zip(self._numbers, frames, strict=True)]
-        return await self._parts(self._read(frames, known), headers, known)
+        parts = [self._part(number, frame.known_length) for number, frame in zip(self._numbers, frames, strict=True)]
+        items = read_frames(self._state.objects, frames, parts)
+        return await self._send(items, headers, parts=parts, purpose=_PURPOSE)
 
     async def _alone(self, frame: FrameAt, headers: dict[str, str]) -> Response:
         """Send one frame, or a byte range of it; one of many MiB in several fragments comes without its length."""
-        objects = self._door.objects
+        objects = self._state.objects
         where = await whole_range(objects, frame)
         if where is None:
-            content = (item async for item in read_frames(objects, [frame], way=_WAY) if not isinstance(item, Begins))
-            return await streamed(self._request, content, headers)
+            content = content_of(read_frames(objects, [frame], [ItemStart()]), _PURPOSE)
+            return await stream_response(self._request, content, headers)
         start, length = where
 
         def source(skip: int, size: int) -> AsyncGenerator[Bytes, None]:
-            return counted(read_range(objects, frame.key, start + skip, size), _WAY)
+            return count_bytes(read_range(objects, frame.key, start + skip, size), _PURPOSE)
 
         return await send_range(self._request, source, length, headers)
 
-    async def _read(self, frames: list[FrameAt], parts: list[Part]) -> AsyncGenerator[Part | Bytes, None]:
-        waiting = iter(parts)
-        async with aclosing(read_frames(self._door.objects, frames, way=_WAY)) as items:
-            async for item in items:
-                yield next(waiting) if isinstance(item, Begins) else item
-
     async def decoded(self, headers: dict[str, str]) -> Response:
         """Send frames that `imaging` decodes, some at a time."""
-        pictures = in_order(self._door.pictures, self._orders(), ahead=_AHEAD)
+        pictures = render_in_order(self._state.pictures, self._render_requests(), ahead=_AHEAD)
         if self._format.multipart:
-            return await self._parts(self._decoded_parts(pictures), headers)
+            return await self._send(self._decoded_parts(pictures), headers)
         async with aclosing(pictures):
-            picture = _made(await anext(pictures))
+            picture = require_picture(await anext(pictures))
         headers |= {"Content-Type": self._format.kind, "Content-Length": str(picture.length)}
-        return await streamed(self._request, counted(picture.chunks, _WAY), headers)
+        return await stream_response(self._request, count_bytes(picture.chunks, _PURPOSE), headers)
 
-    async def _orders(self) -> AsyncGenerator[RenderRequested, None]:
+    async def _render_requests(self) -> AsyncGenerator[RenderRequested, None]:
         for first in range(0, len(self._numbers), _BATCH):
             yield picture_request(
                 self._location,
@@ -140,57 +160,53 @@ class _Frames:
                 media_type=OCTETS,
             )
 
-    async def _decoded_parts(
-        self, pictures: AsyncGenerator[Picture | NotRenderable, None]
-    ) -> AsyncGenerator[Part | Bytes, None]:
+    async def _decoded_parts(self, pictures: AsyncGenerator[RenderedPicture | NotRenderable, None]) -> ItemStream:
         numbers = iter(self._numbers)
         async with aclosing(pictures):
             async for each in pictures:
-                picture = _made(each)
-                cutter = Cutter(counted(picture.chunks, _WAY))
+                picture = require_picture(each)
+                splitter = ChunkSplitter(count_bytes(picture.chunks, _PURPOSE), "the decoded frames")
                 for length in picture.lengths:
                     yield self._part(next(numbers), length)
-                    async for piece in cutter.take(length):
+                    left = length
+                    while left:
+                        piece = await splitter.take(left)
+                        left -= len(piece)
                         yield piece
 
     async def transcoded(self, headers: dict[str, str]) -> Response:
         """Send frames of the instance in another transfer syntax, which is made as a whole."""
-        wish = Wish(self._location, (self._format.transfer_syntax_uid,), as_stored=False)
-        file = await convert(self._door.objects, self._door.transcoder, wish, correlation_id(self._request))
+        request = InstanceRequest(self._location, (self._format.transfer_syntax_uid,), as_stored=False)
+        file = await transcode_instance(
+            self._state.objects, self._state.transcoder, request, correlation_id(self._request)
+        )
         try:
-            local = await local_instance(self._door.objects, file)
+            local = await map_instance(self._state.objects, file.key, file.offset, file.length)
         finally:
-            self._door.transcoder.forget(file.key)
+            self._state.transcoder.forget(file.key)
         pixels = (await asyncio.to_thread(local.header)).pixel_data
         assert pixels is not None
-        made = StoredFrames("", 0, pixels, None)
-        frames = [made.at(number) for number in self._numbers]
+        stored = StoredFrames("", 0, pixels, None)
+        frames = [stored.at(number) for number in self._numbers]
         if self._format.multipart:
-            return await self._parts(self._cut(local, frames), headers)
+            return await self._send(self._cut(local, frames), headers)
         return await send_bytes(
             self._request, cut(local.dataset, frames[0]), {**headers, "Content-Type": self._format.kind}
         )
 
-    async def _cut(self, local: LocalInstance, frames: list[FrameAt]) -> AsyncGenerator[Part | Bytes, None]:
+    async def _cut(self, local: MappedInstance, frames: list[FrameAt]) -> ItemStream:
         for number, frame in zip(self._numbers, frames, strict=True):
             data = await asyncio.to_thread(cut, local.dataset, frame)
-            metrics.HTTP_BYTES_SENT.labels(_WAY).inc(len(data))
+            metrics.HTTP_BYTES_SENT.labels(_PURPOSE).inc(len(data))
             yield self._part(number, len(data))
             yield data
 
-    def _part(self, number: int, length: int | None) -> Part:
-        return Part(self._format.kind, length, f"{self._url}/{number}")
+    def _part(self, number: int, length: int | None) -> ItemStart:
+        return ItemStart(self._format.kind, length, f"{self._url}/{number}")
 
-    async def _parts(
-        self,
-        items: AsyncGenerator[Part | Bytes, None],
-        headers: dict[str, str],
-        known: list[Part] | None = None,
+    async def _send(
+        self, items: ItemStream, headers: dict[str, str], *, parts: list[ItemStart] | None = None, purpose: str = ""
     ) -> Response:
-        return await send_parts(self._request, items, self._format.media_type, headers=headers, known=known)
-
-
-def _made(picture: Picture | NotRenderable) -> Picture:
-    if isinstance(picture, NotRenderable):
-        raise picture
-    return picture
+        return await send_multipart(
+            self._request, items, self._format.media_type, headers=headers, parts=parts, purpose=purpose
+        )

@@ -4,36 +4,43 @@ For DICOM JSON nothing is parsed: a sidecar writes each reference as `"BulkDataU
 these bytes, as its quotes would be escaped.
 """
 
-import asyncio
-import zlib
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator
+from collections.abc import AsyncIterator
 from contextlib import aclosing
-from typing import Final
-
-import orjson
 from fastapi import APIRouter
-from starlette.requests import Request
-from starlette.responses import Response
-
 from osteon import __version__
-from osteon.archive.resources import InstanceScope, Location
+from osteon.archive.resources import InstanceScope
+from osteon.archive.resources import Location
 from osteon.dicom.xml import to_xml
-from osteon.errors import NotFound
 from osteon.objects.port import Bytes
 from osteon.packs.sidecar import SidecarLine
-from osteon_query.dicomweb.scopes import find, scope_of
-from osteon_query.dicomweb.sending import Part, send_parts
-from osteon_query.http.accept import DICOM_JSON, DICOM_XML, takes_json
-from osteon_query.http.context import Door, DoorOf, dicomweb_url
-from osteon_query.http.errors import Unreadable
-from osteon_query.http.streaming import streamed
-from osteon_query.http.validators import not_modified, validators
+from osteon_query.app_state import AppState
+from osteon_query.app_state import AppStateDep
+from osteon_query.app_state import dicomweb_url
+from osteon_query.dicomweb.multipart import send_multipart
+from osteon_query.dicomweb.resolve import resolve
+from osteon_query.dicomweb.resolve import scope_of
+from osteon_query.http.accept import DICOM_JSON
+from osteon_query.http.accept import DICOM_XML
+from osteon_query.http.accept import accepts_json
+from osteon_query.http.conditional import not_modified
+from osteon_query.http.conditional import validator_headers
+from osteon_query.http.streaming import stream_response
+from osteon_query.packs.items import ItemStart
+from osteon_query.packs.items import ItemStream
 from osteon_query.packs.sidecars import Sidecars
+from osteon_query.packs.sidecars import read_lines
+from osteon_query.packs.sidecars import sidecar_batches
+from starlette.requests import Request
+from starlette.responses import Response
+from typing import Final
+import asyncio
+import orjson
+import zlib
 
 router = APIRouter(prefix="/dicom-web/studies", tags=["WADO-RS"])
 
-_MARK: Final = b'"BulkDataURI":"bulk/'
-_BATCH: Final = 256
+_BULK_URI: Final = b'"BulkDataURI":"bulk/'
 _CHUNK: Final = 256 << 10
 """Bytes of headers that are sent, or compressed, at once."""
 _GZIP: Final = 31
@@ -43,50 +50,42 @@ _FAST: Final = 1
 
 
 @router.get("/{study}/metadata")
-async def study_metadata(request: Request, door: DoorOf, study: str) -> Response:
+async def study_metadata(request: Request, state: AppStateDep, study: str) -> Response:
     """Send the headers of a study."""
-    return await _metadata(request, door, scope_of(study))
+    return await _metadata(request, state, scope_of(study))
 
 
 @router.get("/{study}/series/{series}/metadata")
-async def series_metadata(request: Request, door: DoorOf, study: str, series: str) -> Response:
+async def series_metadata(request: Request, state: AppStateDep, study: str, series: str) -> Response:
     """Send the headers of a series."""
-    return await _metadata(request, door, scope_of(study, series))
+    return await _metadata(request, state, scope_of(study, series))
 
 
 @router.get("/{study}/series/{series}/instances/{instance}/metadata")
-async def instance_metadata(request: Request, door: DoorOf, study: str, series: str, instance: str) -> Response:
+async def instance_metadata(request: Request, state: AppStateDep, study: str, series: str, instance: str) -> Response:
     """Send the header of one instance."""
-    return await _metadata(request, door, scope_of(study, series, instance))
+    return await _metadata(request, state, scope_of(study, series, instance))
 
 
-async def _metadata(request: Request, door: Door, scope: InstanceScope) -> Response:
-    as_json = takes_json(request)
-    zipped = as_json and _takes_gzip(request)
-    found = await find(door.index, scope)
-    base = dicomweb_url(request, door)
+async def _metadata(request: Request, state: AppState, scope: InstanceScope) -> Response:
+    as_json = accepts_json(request)
+    zipped = as_json and _accepts_gzip(request)
+    found = await resolve(state.index, scope)
+    base = dicomweb_url(request, state)
     tag = found.tag("metadata", as_json, zipped, base, __version__) if found.rest is None else ""
     if tag and not as_json:
         tag = f"W/{tag}"  # The boundary of the parts is another one each time.
     if known := tag and not_modified(request, tag):
         return known
-    headers = validators(tag, *found.first) if tag else {}
+    headers = validator_headers(tag, *found.first) if tag else {}
     headers["Vary"] = "Accept, Accept-Encoding"
     if not as_json:
-        return await send_parts(request, _xml_parts(door.sidecars, found.all(), base), DICOM_XML, headers=headers)
-    source = metadata(door.sidecars, found.all(), base)
+        return await send_multipart(request, _xml_parts(state.sidecars, found.all(), base), DICOM_XML, headers=headers)
+    source = metadata(state.sidecars, found.all(), base)
     headers["Content-Type"] = DICOM_JSON
     if zipped:
-        source, headers["Content-Encoding"] = _gzipped(source), "gzip"
-    return await streamed(request, source, headers)
-
-
-async def lines_of(sidecars: Sidecars, locations: Sequence[Location]) -> list[SidecarLine]:
-    """Return the sidecar lines of instances; one that the store has lost is `Unreadable`, not unknown."""
-    try:
-        return await sidecars.lines_of(locations)
-    except NotFound as error:
-        raise Unreadable(f"the index names a sidecar that can not be read: {error}") from None
+        source, headers["Content-Encoding"] = _gzip(source), "gzip"
+    return await stream_response(request, source, headers)
 
 
 async def metadata(
@@ -109,18 +108,16 @@ async def metadata(
 async def _lines(
     sidecars: Sidecars, locations: AsyncIterator[Location]
 ) -> AsyncGenerator[tuple[Location, SidecarLine], None]:
-    async for batch in batches(locations):
-        for pair in zip(batch, await lines_of(sidecars, batch), strict=True):
+    async for batch in sidecar_batches(locations):
+        for pair in zip(batch, await read_lines(sidecars, batch), strict=True):
             yield pair
 
 
-async def _xml_parts(
-    sidecars: Sidecars, locations: AsyncIterator[Location], dicomweb: str
-) -> AsyncGenerator[Part | Bytes, None]:
+async def _xml_parts(sidecars: Sidecars, locations: AsyncIterator[Location], dicomweb: str) -> ItemStream:
     async for location, line in _lines(sidecars, locations):
         header = with_bulk_urls(line.header.json, instance_url(dicomweb, location))
         document = await asyncio.to_thread(lambda header: to_xml(orjson.loads(header)), header)
-        yield Part(DICOM_XML, len(document))
+        yield ItemStart(DICOM_XML, len(document))
         yield document
 
 
@@ -132,23 +129,10 @@ def instance_url(dicomweb: str, location: Location) -> str:
 
 def with_bulk_urls(header: bytes, instance: str) -> bytes:
     """Put an instance's URL before the paths of its bulk data."""
-    return header.replace(_MARK, b'"BulkDataURI":' + orjson.dumps(instance)[:-1] + b"/bulk/")
+    return header.replace(_BULK_URI, b'"BulkDataURI":' + orjson.dumps(instance)[:-1] + b"/bulk/")
 
 
-async def batches(locations: AsyncIterator[Location]) -> AsyncGenerator[list[Location], None]:
-    """Gather neighbours: each batch is of one sidecar."""
-    batch: list[Location] = []
-    async for location in locations:
-        # A sidecar is read once a batch, so a batch never mixes two without need.
-        if batch and (len(batch) >= _BATCH or location.sidecar_key != batch[-1].sidecar_key):
-            yield batch
-            batch = []
-        batch.append(location)
-    if batch:
-        yield batch
-
-
-def _takes_gzip(request: Request) -> bool:
+def _accepts_gzip(request: Request) -> bool:
     for each in request.headers.get("accept-encoding", "").lower().split(","):
         name, _, parameter = each.replace(" ", "").partition(";")
         if name in ("gzip", "*"):
@@ -156,7 +140,7 @@ def _takes_gzip(request: Request) -> bool:
     return False
 
 
-async def _gzipped(source: AsyncGenerator[Bytes, None]) -> AsyncGenerator[Bytes, None]:
+async def _gzip(source: AsyncGenerator[Bytes, None]) -> AsyncGenerator[Bytes, None]:
     compressor = zlib.compressobj(_FAST, zlib.DEFLATED, _GZIP)
     async with aclosing(source):
         async for chunk in source:

@@ -5,7 +5,7 @@ The bit stream of the first frame says them; it is not decoded.
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from osteon.dicom.attribute_names import tag_of, vr_of_tag
 from osteon.dicom.json_model import BadMetadata, DataSet
@@ -25,7 +25,7 @@ _HEAD: Final = 1 << 20
 _ROWS: Final = tag_of("Rows")
 
 
-def described(data_set: DataSet, transfer_syntax_uid: str, frame: Path) -> DataSet:
+def describe_pixels(data_set: DataSet, transfer_syntax_uid: str, frame: Path) -> DataSet:
     """Return a data set with Rows, Columns and the like, if it lacks Rows and its frames say them.
 
     Raises `BadMetadata` when they are no such bit stream.
@@ -39,8 +39,8 @@ def described(data_set: DataSet, transfer_syntax_uid: str, frame: Path) -> DataS
         head = _READERS[kind](start)
     except PixelError as error:
         raise BadMetadata(f"{_ROWS}: Rows is missing, and the frame does not say them: {error}") from None
-    added = {tag_of(keyword): _element(keyword, value) for keyword, value in _attributes(head, kind).items()}
-    whole = {**added, **data_set}
+    added = {tag_of(keyword): value for keyword, value in _attributes(head, kind).items()}
+    whole = {**{tag: {"vr": vr_of_tag(tag), "Value": [value]} for tag, value in added.items()}, **data_set}
     return {tag: whole[tag] for tag in sorted(whole)}
 
 
@@ -66,7 +66,3 @@ def _photometric(head: BitstreamHeader, kind: str) -> str:
     if head.multi_component:
         return "YBR_ICT" if kind in _IRREVERSIBLE else "YBR_RCT"
     return "RGB"
-
-
-def _element(keyword: str, value: int | str) -> dict[str, Any]:
-    return {"vr": vr_of_tag(tag_of(keyword)), "Value": [value]}

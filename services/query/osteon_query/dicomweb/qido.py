@@ -3,120 +3,128 @@
 No result is 204 without a body, as Table 10.6.3-1 says; clients that expect an empty list treat it as one.
 """
 
-import asyncio
-import time
-from typing import Any
-from uuid import uuid4
-
-import orjson
 from fastapi import APIRouter
-from starlette.requests import Request
-from starlette.responses import Response
-
 from osteon import metrics
 from osteon.archive.resources import Match
 from osteon.dicom.models import Level
 from osteon.dicom.xml import to_xml
-from osteon_query.dicomweb.parameters import QidoQuery, parse, warnings
-from osteon_query.http.accept import DICOM_JSON, DICOM_XML, MULTIPART, takes_json
-from osteon_query.http.context import Door, DoorOf, dicomweb_url, uid_of
+from osteon_query.app_state import AppState
+from osteon_query.app_state import AppStateDep
+from osteon_query.app_state import dicomweb_url
+from osteon_query.dicomweb.qido_parameters import QidoQuery
+from osteon_query.dicomweb.qido_parameters import parse
+from osteon_query.dicomweb.qido_parameters import warnings
+from osteon_query.http.accept import DICOM_JSON
+from osteon_query.http.accept import DICOM_XML
+from osteon_query.http.accept import MULTIPART
+from osteon_query.http.accept import accepts_json
 from osteon_query.http.errors import TooBroad
-from osteon_query.search.answers import Answer, answers
-from osteon_query.search.by_header import check_candidates, pages_by_header
-from osteon_query.search.conditions import spelled
-from osteon_query.search.header_keys import HeaderKeys
+from osteon_query.http.request_values import uid_of
+from osteon_query.search.conditions import format_paths
+from osteon_query.search.header_matching import HeaderKeys
+from osteon_query.search.header_matching import check_candidates
+from osteon_query.search.header_matching import pages_by_header
+from osteon_query.search.results import DicomJson
+from osteon_query.search.results import build_results
+from starlette.requests import Request
+from starlette.responses import Response
+from typing import Any
+from uuid import uuid4
+import asyncio
+import orjson
+import time
 
 router = APIRouter(prefix="/dicom-web", tags=["QIDO-RS"])
 
 
 @router.get("/studies")
-async def studies(request: Request, door: DoorOf) -> Response:
+async def studies(request: Request, state: AppStateDep) -> Response:
     """Search for studies."""
-    return await _search(request, door, Level.STUDY)
+    return await _search(request, state, Level.STUDY)
 
 
 @router.get("/series")
-async def all_series(request: Request, door: DoorOf) -> Response:
+async def all_series(request: Request, state: AppStateDep) -> Response:
     """Search for series of all studies."""
-    return await _search(request, door, Level.SERIES)
+    return await _search(request, state, Level.SERIES)
 
 
 @router.get("/instances")
-async def all_instances(request: Request, door: DoorOf) -> Response:
+async def all_instances(request: Request, state: AppStateDep) -> Response:
     """Search for instances of all studies."""
-    return await _search(request, door, Level.IMAGE)
+    return await _search(request, state, Level.IMAGE)
 
 
 @router.get("/studies/{study}/series")
-async def series_of_study(request: Request, door: DoorOf, study: str) -> Response:
+async def series_of_study(request: Request, state: AppStateDep, study: str) -> Response:
     """Search for series of a study."""
-    return await _search(request, door, Level.SERIES, study)
+    return await _search(request, state, Level.SERIES, study)
 
 
 @router.get("/studies/{study}/instances")
-async def instances_of_study(request: Request, door: DoorOf, study: str) -> Response:
+async def instances_of_study(request: Request, state: AppStateDep, study: str) -> Response:
     """Search for instances of a study."""
-    return await _search(request, door, Level.IMAGE, study)
+    return await _search(request, state, Level.IMAGE, study)
 
 
 @router.get("/studies/{study}/series/{series}/instances")
-async def instances_of_series(request: Request, door: DoorOf, study: str, series: str) -> Response:
+async def instances_of_series(request: Request, state: AppStateDep, study: str, series: str) -> Response:
     """Search for instances of a series."""
-    return await _search(request, door, Level.IMAGE, study, series)
+    return await _search(request, state, Level.IMAGE, study, series)
 
 
 async def _search(
-    request: Request, door: Door, level: Level, study: str | None = None, series: str | None = None
+    request: Request, state: AppState, level: Level, study: str | None = None, series: str | None = None
 ) -> Response:
-    as_json = takes_json(request)
+    as_json = accepts_json(request)
     query = parse(
         level,
         request.query_params.multi_items(),
-        most=door.settings.query_limit,
+        most=state.settings.query_limit,
         study=None if study is None else uid_of("the study", study),
         series=None if series is None else uid_of("the series", series),
     )
     started = time.perf_counter()
-    matches = await _matches(door, query)
+    matches = await _matches(state, query)
     metrics.SEARCH_SECONDS.labels("qido").observe(time.perf_counter() - started)
     shown = matches[: query.limit]
-    base = dicomweb_url(request, door)
-    response = await _answer(door, shown, query, base, as_json=as_json)
+    base = dicomweb_url(request, state)
+    response = await _answer(state, shown, query, base, as_json=as_json)
     for warning in warnings(query, base, more=len(matches) > len(shown)):
         response.headers.append("Warning", warning)
     return response
 
 
-async def _matches(door: Door, query: QidoQuery) -> list[Match]:
+async def _matches(state: AppState, query: QidoQuery) -> list[Match]:
     """Return at most one match more than are shown."""
     if not query.by_header:
-        return list((await door.index.search(query.search)).matches)
-    await check_candidates(door.index, query.search, spelled(one.path for one in query.by_header), TooBroad)
+        return list((await state.index.search(query.search)).matches)
+    await check_candidates(state.index, query.search, format_paths(one.path for one in query.by_header), TooBroad)
     keys = HeaderKeys(query.by_header, case_sensitive=True)
-    found = pages_by_header(door.index, door.sidecars, query.search, keys, total=query.search.limit)
+    found = pages_by_header(state.index, state.sidecars, query.search, keys, total=query.search.limit)
     return [match async for page in found for match in page]
 
 
-async def _answer(door: Door, shown: list[Match], query: QidoQuery, base: str, *, as_json: bool) -> Response:
+async def _answer(state: AppState, shown: list[Match], query: QidoQuery, base: str, *, as_json: bool) -> Response:
     if not shown:
         return Response(status_code=204)
-    found = await answers(shown, query.wanted, index=door.index, sidecars=door.sidecars)
+    found = await build_results(shown, query.return_keys, index=state.index, sidecars=state.sidecars)
     for match, answer in zip(shown, found, strict=True):
         answer["00081190"] = {"vr": "UR", "Value": [_url(match, base)]}
     if as_json:
-        return Response(orjson.dumps([_sorted(answer) for answer in found]), media_type=DICOM_JSON)
+        return Response(orjson.dumps([_sort_tags(answer) for answer in found]), media_type=DICOM_JSON)
     boundary = uuid4().hex
     body = await asyncio.to_thread(_parts, found, boundary)
     return Response(body, media_type=f'{MULTIPART}; type="{DICOM_XML}"; boundary={boundary}')
 
 
-def _parts(found: list[Answer], boundary: str) -> bytes:
+def _parts(found: list[DicomJson], boundary: str) -> bytes:
     """Write one document a result (10.6.4)."""
     head = f"--{boundary}\r\nContent-Type: {DICOM_XML}\r\n\r\n".encode()
-    return b"".join([head + to_xml(_sorted(answer)) + b"\r\n" for answer in found]) + f"--{boundary}--\r\n".encode()
+    return b"".join([head + to_xml(_sort_tags(answer)) + b"\r\n" for answer in found]) + f"--{boundary}--\r\n".encode()
 
 
-def _sorted(answer: dict[str, Any]) -> dict[str, Any]:
+def _sort_tags(answer: dict[str, Any]) -> dict[str, Any]:
     return {tag: answer[tag] for tag in sorted(answer)}
 
 

@@ -1,95 +1,115 @@
 """WADO-RS: rendered instances and frames, and thumbnails of everything (PS3.18 10.4.1.1.3, 10.4.1.1.4)."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncIterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
-
 from fastapi import APIRouter
-from starlette.requests import Request
-from starlette.responses import Response
-
 from osteon.archive.resources import Location
 from osteon.contracts.imaging import RenderRequested
-from osteon.objects.port import Bytes
-from osteon_query.dicomweb.scopes import Found, find, find_one, scope_of
-from osteon_query.dicomweb.sending import Part, send_parts
-from osteon_query.dicomweb.wado import INSTANCE, SERIES
-from osteon_query.http.context import Door, DoorOf, correlation_id, dicomweb_url, uid_of
-from osteon_query.http.errors import BadParameter, NotAcceptable, NotRenderable, UnknownResource
-from osteon_query.http.validators import not_modified, validators
-from osteon_query.images import parameters, representative
-from osteon_query.images.answering import GIF, JPEG, PNG, choose, counted, send_picture
-from osteon_query.images.asking import in_order, picture_request
-from osteon_query.images.frames import frame_count
+from osteon_query.app_state import AppState
+from osteon_query.app_state import AppStateDep
+from osteon_query.app_state import dicomweb_url
+from osteon_query.dicomweb.multipart import send_multipart
+from osteon_query.dicomweb.resolve import ResolvedInstances
+from osteon_query.dicomweb.resolve import resolve
+from osteon_query.dicomweb.resolve import resolve_one
+from osteon_query.dicomweb.resolve import scope_of
+from osteon_query.dicomweb.wado import INSTANCE
+from osteon_query.dicomweb.wado import SERIES
+from osteon_query.http.conditional import not_modified
+from osteon_query.http.conditional import validator_headers
+from osteon_query.http.errors import BadParameter
+from osteon_query.http.errors import NotAcceptable
+from osteon_query.http.errors import NotRenderable
+from osteon_query.http.errors import UnknownResource
+from osteon_query.http.request_values import correlation_id
+from osteon_query.http.request_values import uid_of
+from osteon_query.images import parameters
+from osteon_query.images import representative
+from osteon_query.images.frame_count import frame_count
+from osteon_query.images.picture_response import GIF
+from osteon_query.images.picture_response import JPEG
+from osteon_query.images.picture_response import PNG
+from osteon_query.images.picture_response import PURPOSE
+from osteon_query.images.picture_response import choose
+from osteon_query.images.picture_response import send_picture
+from osteon_query.images.render_client import picture_request
+from osteon_query.images.render_client import render_in_order
 from osteon_query.images.thumbnails import thumbnail_request
+from osteon_query.packs.items import ItemStart
+from osteon_query.packs.items import ItemStream
+from osteon_query.packs.items import count_bytes
+from starlette.requests import Request
+from starlette.responses import Response
+from typing import Final
 
 router = APIRouter(prefix="/dicom-web/studies", tags=["WADO-RS"])
 
 _OFFERED: Final = (JPEG, PNG, GIF)
 _STILL: Final = (JPEG, PNG)
-_MOST_FRAMES: Final = 1000
+_MAX_FRAMES: Final = 1000
 """Numbers in one list of frames."""
 
 
 @router.get("/{study}/rendered")
-async def rendered_study(request: Request, door: DoorOf, study: str) -> Response:
+async def rendered_study(request: Request, state: AppStateDep, study: str) -> Response:
     """Send pictures of all instances of a study."""
-    return await _rendered(request, door, await find(door.index, scope_of(study)))
+    return await _rendered(request, state, await resolve(state.index, scope_of(study)))
 
 
 @router.get(SERIES + "/rendered")
-async def rendered_series(request: Request, door: DoorOf, study: str, series: str) -> Response:
+async def rendered_series(request: Request, state: AppStateDep, study: str, series: str) -> Response:
     """Send pictures of all instances of a series."""
-    return await _rendered(request, door, await find(door.index, scope_of(study, series)))
+    return await _rendered(request, state, await resolve(state.index, scope_of(study, series)))
 
 
 @router.get(INSTANCE + "/rendered")
-async def rendered_instance(request: Request, door: DoorOf, study: str, series: str, instance: str) -> Response:
+async def rendered_instance(request: Request, state: AppStateDep, study: str, series: str, instance: str) -> Response:
     """Send a picture of an instance: as GIF or in parts all frames, as one PNG or JPEG the first."""
-    return await _rendered(request, door, await find(door.index, scope_of(study, series, instance)), single=True)
+    return await _rendered(request, state, await resolve(state.index, scope_of(study, series, instance)), single=True)
 
 
 @router.get(INSTANCE + "/frames/{frames}/rendered")
 async def rendered_frames(  # noqa: PLR0917 - the parameters are those of the URL
-    request: Request, door: DoorOf, study: str, series: str, instance: str, frames: str
+    request: Request, state: AppStateDep, study: str, series: str, instance: str, frames: str
 ) -> Response:
     """Send pictures of frames, counted from 1."""
-    found = await find(door.index, scope_of(study, series, instance))
-    numbers = await _frames(door, found.first[0], frames)
-    return await _rendered(request, door, found, numbers=numbers, single=len(numbers) == 1)
+    found = await resolve(state.index, scope_of(study, series, instance))
+    numbers = await _frames(state, found.first[0], frames)
+    return await _rendered(request, state, found, numbers=numbers, single=len(numbers) == 1)
 
 
 @router.get("/{study}/thumbnail")
-async def study_thumbnail(request: Request, door: DoorOf, study: str) -> Response:
+async def study_thumbnail(request: Request, state: AppStateDep, study: str) -> Response:
     """Send a small picture of the image in the middle of the study's largest series."""
-    return await _thumbnail(request, door, await representative.of_study(door.index, uid_of("the study", study)))
+    return await _thumbnail(request, state, await representative.of_study(state.index, uid_of("the study", study)))
 
 
 @router.get(SERIES + "/thumbnail")
-async def series_thumbnail(request: Request, door: DoorOf, study: str, series: str) -> Response:
+async def series_thumbnail(request: Request, state: AppStateDep, study: str, series: str) -> Response:
     """Send a small picture of the image in the middle of a series."""
     uids = uid_of("the study", study), uid_of("the series", series)
-    return await _thumbnail(request, door, await representative.of_series(door.index, *uids))
+    return await _thumbnail(request, state, await representative.of_series(state.index, *uids))
 
 
 @router.get(INSTANCE + "/thumbnail")
-async def instance_thumbnail(request: Request, door: DoorOf, study: str, series: str, instance: str) -> Response:
+async def instance_thumbnail(request: Request, state: AppStateDep, study: str, series: str, instance: str) -> Response:
     """Send a small picture of an instance."""
-    return await _thumbnail(request, door, await find_one(door.index, scope_of(study, series, instance)))
+    return await _thumbnail(request, state, await resolve_one(state.index, scope_of(study, series, instance)))
 
 
 @router.get(INSTANCE + "/frames/{frames}/thumbnail")
 async def frame_thumbnail(  # noqa: PLR0917 - the parameters are those of the URL
-    request: Request, door: DoorOf, study: str, series: str, instance: str, frames: str
+    request: Request, state: AppStateDep, study: str, series: str, instance: str, frames: str
 ) -> Response:
     """Send a small picture of a frame, of the first one in a list."""
-    location = await find_one(door.index, scope_of(study, series, instance))
-    return await _thumbnail(request, door, location, frame=(await _frames(door, location, frames))[0])
+    location = await resolve_one(state.index, scope_of(study, series, instance))
+    return await _thumbnail(request, state, location, frame=(await _frames(state, location, frames))[0])
 
 
-async def _thumbnail(request: Request, door: Door, location: Location | None, *, frame: int = 1) -> Response:
+async def _thumbnail(request: Request, state: AppState, location: Location | None, *, frame: int = 1) -> Response:
     if location is None:
-        raise UnknownResource("the archive does not hold it, or nothing in it")
+        raise UnknownResource("not found, or empty")
     media_type, _ = choose(request, _STILL)
     message = thumbnail_request(
         location,
@@ -99,32 +119,37 @@ async def _thumbnail(request: Request, door: Door, location: Location | None, *,
         viewport=parameters.viewport(request.query_params, region=False),
     )
     with _as_acceptable():
-        return await send_picture(request, door.pictures, location, message)
+        return await send_picture(request, state.pictures, location, message)
 
 
 async def _rendered(
-    request: Request, door: Door, found: Found, *, numbers: list[int] | None = None, single: bool = False
+    request: Request,
+    state: AppState,
+    found: ResolvedInstances,
+    *,
+    numbers: list[int] | None = None,
+    single: bool = False,
 ) -> Response:
-    """Answer with one picture where one is asked for and can be enough, else with parts."""
+    """Send one image where one is requested and can be enough, else parts."""
     media_type, entry = choose(request, _OFFERED)
-    wanted = _wanted(request, media_type)
-    warning = parameters.unheard(request.query_params)
-    headers = {"Warning": f'299 {dicomweb_url(request, door)} "{warning}"'} if warning else {}
+    options = _render_options(request, media_type)
+    warning = parameters.unsupported_warning(request.query_params)
+    headers = {"Warning": f'299 {dicomweb_url(request, state)} "{warning}"'} if warning else {}
     if not entry.multipart and (single or media_type == GIF) and len(found.first) == 1:
         location = found.first[0]
         frames = (numbers or []) if media_type == GIF else [(numbers or [1])[0]]
-        message = picture_request(location, correlation_id(request), frames=frames, **wanted)
+        message = picture_request(location, correlation_id(request), frames=frames, **options)
         with _as_acceptable():
-            return await send_picture(request, door.pictures, location, message, headers=headers)
-    tag = f"W/{found.tag('rendered', sorted(wanted.items()), numbers)}" if found.rest is None else ""
+            return await send_picture(request, state.pictures, location, message, headers=headers)
+    tag = f"W/{found.tag('rendered', sorted(options.items()), numbers)}" if found.rest is None else ""
     if known := tag and not_modified(request, tag):
         return known
-    messages = _messages(door, found, numbers, correlation_id(request), wanted)
-    headers |= validators(tag, *found.first) if tag else {}
-    return await send_parts(request, _parts(door, messages), media_type, headers=headers)
+    messages = _messages(state, found, numbers, correlation_id(request), options)
+    headers |= validator_headers(tag, *found.first) if tag else {}
+    return await send_multipart(request, _parts(state, messages), media_type, headers=headers)
 
 
-def _wanted(request: Request, media_type: str) -> dict[str, object]:
+def _render_options(request: Request, media_type: str) -> dict[str, object]:
     given = request.query_params
     parameters.refuse_annotation(given)
     return {
@@ -137,28 +162,32 @@ def _wanted(request: Request, media_type: str) -> dict[str, object]:
 
 
 async def _messages(
-    door: Door, found: Found, numbers: list[int] | None, correlation_id: str, wanted: dict[str, object]
+    state: AppState,
+    found: ResolvedInstances,
+    numbers: list[int] | None,
+    correlation_id: str,
+    options: dict[str, object],
 ) -> AsyncIterator[RenderRequested]:
     """Yield a request for each picture: of each frame, or of all of them as GIF."""
     async for location in found.all():
-        if wanted["media_type"] == GIF:
-            yield picture_request(location, correlation_id, frames=numbers or [], **wanted)
+        if options["media_type"] == GIF:
+            yield picture_request(location, correlation_id, frames=numbers or [], **options)
             continue
-        for number in numbers or range(1, await frame_count(door.sidecars, location) + 1):
-            yield picture_request(location, correlation_id, frames=[number], **wanted)
+        for number in numbers or range(1, await frame_count(state.sidecars, location) + 1):
+            yield picture_request(location, correlation_id, frames=[number], **options)
 
 
-async def _parts(door: Door, messages: AsyncIterator[RenderRequested]) -> AsyncGenerator[Part | Bytes, None]:
+async def _parts(state: AppState, messages: AsyncIterator[RenderRequested]) -> ItemStream:
     """Yield the pictures; instances that show nothing are left out, and `NotAcceptable` when none shows anything."""
     refused: NotRenderable | None = None
     empty = True
-    async for picture in in_order(door.pictures, messages):
+    async for picture in render_in_order(state.pictures, messages):
         if isinstance(picture, NotRenderable):
             refused = picture
             continue
         empty = False
-        yield Part(picture.media_type, picture.length)
-        async for chunk in counted(picture.chunks):
+        yield ItemStart(picture.media_type, picture.length)
+        async for chunk in count_bytes(picture.chunks, PURPOSE):
             yield chunk
     if empty and refused is not None:
         raise NotAcceptable(str(refused))
@@ -166,19 +195,19 @@ async def _parts(door: Door, messages: AsyncIterator[RenderRequested]) -> AsyncG
 
 @contextmanager
 def _as_acceptable() -> Iterator[None]:
-    """What can be rendered in no media type can not be sent in an acceptable one (PS3.18 8.7.4, 10.4.3)."""
+    """What can be rendered in no media type cannot be sent in an acceptable one (PS3.18 8.7.4, 10.4.3)."""
     try:
         yield
     except NotRenderable as error:
         raise NotAcceptable(str(error)) from None
 
 
-async def _frames(door: Door, location: Location, text: str) -> list[int]:
+async def _frames(state: AppState, location: Location, text: str) -> list[int]:
     """Return the numbers in a list of frames; raises `BadParameter`, `UnknownResource` for one that is not there."""
     parts = text.split(",")
-    if len(parts) > _MOST_FRAMES:
-        raise BadParameter(f"frames: {len(parts)} at once, at most {_MOST_FRAMES} are sent")
+    if len(parts) > _MAX_FRAMES:
+        raise BadParameter(f"frames: {len(parts)} requested, at most {_MAX_FRAMES} are sent in one response")
     numbers = [parameters.whole("frames", part.strip(), 1, 10**9 - 1) for part in parts]
-    if max(numbers) > 1 and max(numbers) > (count := await frame_count(door.sidecars, location)):
+    if max(numbers) > 1 and max(numbers) > (count := await frame_count(state.sidecars, location)):
         raise UnknownResource(f"there is no frame {max(numbers)}: the instance has {count}, counted from 1")
     return numbers

@@ -1,87 +1,92 @@
 """STOW-RS: store instances, as DICOM files or as metadata with bulk data (PS3.18 10.5)."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator
+from collections.abc import AsyncIterator
+from collections.abc import Iterable
 from contextlib import aclosing
-from pathlib import Path
-from typing import Final
-
 from fastapi import APIRouter
+from osteon_query.app_state import AppState
+from osteon_query.app_state import AppStateDep
+from osteon_query.app_state import dicomweb_url
+from osteon_query.app_state import open_upload
+from osteon_query.dicomweb.bulk_parts import is_bulk
+from osteon_query.dicomweb.instance_assembler import Assembled
+from osteon_query.dicomweb.instance_assembler import AssemblyFailure
+from osteon_query.dicomweb.instance_assembler import InstanceAssembler
+from osteon_query.dicomweb.stow_response import answers_as_json
+from osteon_query.dicomweb.stow_response import store_response
+from osteon_query.http.accept import DICOM
+from osteon_query.http.accept import DICOM_JSON
+from osteon_query.http.accept import DICOM_XML
+from osteon_query.http.accept import MULTIPART
+from osteon_query.http.accept import OCTETS
+from osteon_query.http.accept import split_header
+from osteon_query.http.bodies import boundary_of
+from osteon_query.http.bodies import content_type
+from osteon_query.http.errors import BadBody
+from osteon_query.http.errors import UnsupportedMediaType
+from osteon_query.http.request_values import uid_of
+from osteon_query.packs.body_files import write_file
+from osteon_query.packs.body_files import write_parts
+from osteon_query.packs.uploads import Upload
+from pathlib import Path
 from starlette.requests import Request
 from starlette.responses import Response
-
-from osteon_query.dicomweb.assembly import Assembly, Made, Unmade
-from osteon_query.dicomweb.bulk_parts import is_bulk
-from osteon_query.dicomweb.stored import answer, answers_as_json
-from osteon_query.http.accept import DICOM, DICOM_JSON, DICOM_XML, MULTIPART, OCTETS, split_header
-from osteon_query.http.bodies import boundary_of, content_type, limited, write_file, write_parts
-from osteon_query.http.context import Door, DoorOf, correlation_id, dicomweb_url, uid_of
-from osteon_query.http.errors import BadBody, UnsupportedMediaType
-from osteon_query.packs.uploads import Upload
+from typing import Final
 
 router = APIRouter(prefix="/dicom-web/studies", tags=["STOW-RS"])
 
-UPLOAD_LIMIT: Final = "OSTEON_MAX_UPLOAD_BYTES"
 _JSON: Final = frozenset({DICOM_JSON, "application/json"})
 _METADATA: Final = _JSON | {DICOM_XML}
-_TAKEN: Final = _METADATA | {DICOM}
+_ACCEPTED: Final = _METADATA | {DICOM}
 
 
 @router.post("")
-async def store(request: Request, door: DoorOf) -> Response:
+async def store(request: Request, state: AppStateDep) -> Response:
     """Store instances of any study."""
-    return await _store(request, door, None)
+    return await _store(request, state, None)
 
 
 @router.post("/{study}")
-async def store_in_study(request: Request, door: DoorOf, study: str) -> Response:
+async def store_in_study(request: Request, state: AppStateDep, study: str) -> Response:
     """Store instances of one study; those of others are refused."""
-    return await _store(request, door, uid_of("the study", study))
+    return await _store(request, state, uid_of("the study", study))
 
 
-async def _store(request: Request, door: Door, study: str | None) -> Response:
+async def _store(request: Request, state: AppState, study: str | None) -> Response:
     as_json = answers_as_json(request)
     media_type, parameters = content_type(request)
     kind = parameters.get("type", DICOM).lower() if media_type == MULTIPART else media_type
-    _check_type(media_type, kind)
-    remote = request.client.host if request.client else ""
-    async with (
-        door.uploads.open(correlation_id(request), remote) as upload,
-        aclosing(limited(request, door.settings.max_upload_bytes, UPLOAD_LIMIT)) as body,
-    ):
+    if kind not in _ACCEPTED:
+        raise UnsupportedMediaType(
+            f"instances are accepted as {', '.join(sorted(_ACCEPTED - {'application/json'}))}, alone or as type of "
+            f"{MULTIPART}; the Content-Type is {request.headers.get('content-type', '')[:200]!r}"
+        )
+    async with open_upload(request, state) as (upload, body):
         if media_type == MULTIPART:
-            await _take_parts(body, boundary_of(parameters), kind, upload, study)
+            await _store_parts(body, boundary_of(parameters), kind, upload, study)
         else:
-            await _take_body(body, kind, upload, study)
+            await _store_body(body, kind, upload, study)
         received = await upload.finish()
     if not received:
-        raise BadBody("the body has no part: nothing was stored")
-    return answer(received, dicomweb_url(request, door), study, as_json=as_json)
+        raise BadBody("the body has no parts: nothing was stored")
+    return store_response(received, dicomweb_url(request, state), study, as_json=as_json)
 
 
-def _check_type(media_type: str, kind: str) -> None:
-    if kind in _TAKEN:
-        return
-    given = f"{media_type}; type={kind}" if media_type == MULTIPART else media_type
-    raise UnsupportedMediaType(
-        f"instances are taken as {', '.join(sorted(_TAKEN - {'application/json'}))}, alone or as type of {MULTIPART}; "
-        f"the Content-Type is {given[:200]!r}"
-    )
-
-
-async def _take_body(body: AsyncIterator[bytes], kind: str, upload: Upload, study: str | None) -> None:
+async def _store_body(body: AsyncIterator[bytes], kind: str, upload: Upload, study: str | None) -> None:
     await write_file(body, path := upload.new_path())
     if kind == DICOM:
         await upload.add(path, study_uid=study)
         return
-    assembly = Assembly(upload.new_path, upload.parsing)
+    assembly = InstanceAssembler(upload.new_path, upload.parsing)
     await _add(assembly.metadata(path, as_xml=kind == DICOM_XML), upload, study)
-    _refuse(assembly.rest(), upload)
+    _refuse(assembly.incomplete(), upload)
 
 
-async def _take_parts(
+async def _store_parts(
     body: AsyncIterator[bytes], boundary: bytes, default: str, upload: Upload, study: str | None
 ) -> None:
-    assembly = Assembly(upload.new_path, upload.parsing)
+    assembly = InstanceAssembler(upload.new_path, upload.parsing)
     async for part, path, _ in write_parts(body, boundary, upload.new_path):
         kind = split_header(part.headers.get("content-type", ""))[0] or (OCTETS if is_bulk(part.headers) else default)
         if kind in _METADATA:
@@ -91,18 +96,18 @@ async def _take_parts(
             await upload.add(path, study_uid=study)
         else:
             await _add(assembly.bulk(path, part.headers), upload, study)
-    _refuse(assembly.rest(), upload)
+    _refuse(assembly.incomplete(), upload)
 
 
-async def _add(made: AsyncGenerator[Made, None], upload: Upload, study: str | None) -> None:
-    async with aclosing(made):
-        async for one in made:
+async def _add(assembled: AsyncGenerator[Assembled, None], upload: Upload, study: str | None) -> None:
+    async with aclosing(assembled):
+        async for one in assembled:
             if isinstance(one, Path):
                 await upload.add(one, study_uid=study)
             else:
                 _refuse([one], upload)
 
 
-def _refuse(unmade: Iterable[Unmade], upload: Upload) -> None:
-    for one in unmade:
+def _refuse(failures: Iterable[AssemblyFailure], upload: Upload) -> None:
+    for one in failures:
         upload.refuse(one.error, one.identity)

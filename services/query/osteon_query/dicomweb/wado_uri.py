@@ -1,32 +1,49 @@
 """WADO-URI: one instance by a query string, as DICOM file or picture (PS3.18 section 9)."""
 
-from typing import Final
-
-import orjson
 from fastapi import APIRouter
+from osteon.archive.resources import InstanceScope
+from osteon.archive.resources import Location
+from osteon.dicom.pixels.errors import PixelError
+from osteon.packs.sidecar import SidecarLine
+from osteon_query.app_state import AppState
+from osteon_query.app_state import AppStateDep
+from osteon_query.dicomweb.resolve import ResolvedInstances
+from osteon_query.dicomweb.resolve import resolve
+from osteon_query.dicomweb.wado import send_instance
+from osteon_query.http.accept import AcceptedSyntaxes
+from osteon_query.http.accept import DICOM
+from osteon_query.http.accept import media_ranges
+from osteon_query.http.accept import read_ranges
+from osteon_query.http.errors import BadParameter
+from osteon_query.http.errors import NotAcceptable
+from osteon_query.http.errors import NotRenderable
+from osteon_query.http.errors import NotSupported
+from osteon_query.http.errors import UnknownResource
+from osteon_query.http.media_types import is_video
+from osteon_query.http.request_values import correlation_id
+from osteon_query.http.request_values import uid_of
+from osteon_query.images.frame_count import frame_count
+from osteon_query.images.parameters import MAX_SIDE
+from osteon_query.images.parameters import Viewport
+from osteon_query.images.parameters import decimal
+from osteon_query.images.parameters import refuse_annotation
+from osteon_query.images.parameters import whole
+from osteon_query.images.picture_response import GIF
+from osteon_query.images.picture_response import JPEG
+from osteon_query.images.picture_response import PNG
+from osteon_query.images.picture_response import send_picture
+from osteon_query.images.render_client import picture_request
+from osteon_query.packs.frames import layout_of
+from osteon_query.packs.sidecars import read_lines
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
-
-from osteon.archive.resources import InstanceScope, Location
-from osteon.dicom.pixels.errors import PixelError
-from osteon.packs.sidecar import SidecarLine
-from osteon_query.dicomweb.media_types import is_video
-from osteon_query.dicomweb.metadata import lines_of
-from osteon_query.dicomweb.scopes import Found, find
-from osteon_query.dicomweb.wado import send_instance
-from osteon_query.http.accept import DICOM, Syntaxes, media_ranges, read_ranges
-from osteon_query.http.context import Door, DoorOf, correlation_id, uid_of
-from osteon_query.http.errors import BadParameter, NotAcceptable, NotRenderable, NotSupported, UnknownResource
-from osteon_query.images.answering import GIF, JPEG, PNG, send_picture
-from osteon_query.images.asking import picture_request
-from osteon_query.images.frames import frame_count
-from osteon_query.images.parameters import MOST_PIXELS, Viewport, decimal, refuse_annotation, whole
-from osteon_query.packs.frames import layout_of
+from typing import Final
+import orjson
 
 router = APIRouter(tags=["WADO-URI"])
 
-_WAY: Final = "wado-uri"
+_PURPOSE: Final = "wado-uri"
 _PICTURES: Final = (JPEG, PNG, GIF)
 _OF_PICTURES: Final = (
     "frameNumber", "rows", "columns", "region", "windowCenter", "windowWidth", "imageQuality", "annotation",
@@ -35,30 +52,30 @@ _REGION: Final = 4
 
 
 @router.get("/wado")
-async def wado_uri(request: Request, door: DoorOf) -> Response:
+async def wado_uri(request: Request, state: AppStateDep) -> Response:
     """Send the instance `objectUID` as `contentType`: application/dicom, image/jpeg, image/png or image/gif."""
     given = request.query_params
-    _refuse(given)
+    _check_supported(given)
     scope = InstanceScope(
         study_uid=_uid(given, "studyUID"), series_uid=_uid(given, "seriesUID"), sop_uids=(_uid(given, "objectUID"),)
     )
-    found = await find(door.index, scope)
-    (line,) = await lines_of(door.sidecars, found.first)
-    media_type = await _media_type(request, door, found.first[0], line)
+    found = await resolve(state.index, scope)
+    (line,) = await read_lines(state.sidecars, found.first)
+    media_type = await _media_type(request, state, found.first[0], line)
     if media_type == DICOM:
-        return await _file(request, door, found)
-    return await _picture(request, door, found.first[0], line, media_type)
+        return await _file(request, state, found)
+    return await _picture(request, state, found.first[0], line, media_type)
 
 
-def _refuse(given: QueryParams) -> None:
-    """Raise for what is no WADO request (`BadParameter`), or one that asks for what is not done here."""
+def _check_supported(given: QueryParams) -> None:
+    """Raise `BadParameter` when it is not a WADO request, `NotSupported` for an operation that is not supported."""
     if given.get("requestType", "").upper() != "WADO":
         raise BadParameter("requestType=WADO is missing")
     if given.get("anonymize", "no") != "no":
-        raise NotSupported("anonymize: instances are not made anonymous here; leave it out")
+        raise NotSupported("anonymize: instances are not anonymized; omit it")
     for name in ("presentationUID", "presentationSeriesUID"):
         if name in given:
-            raise NotSupported(f"{name}: presentation states are not applied here; leave it out")
+            raise NotSupported(f"{name}: presentation states are not applied; omit it")
     refuse_annotation(given)
 
 
@@ -68,31 +85,35 @@ def _uid(given: QueryParams, name: str) -> str:
     return uid_of(name, given[name])
 
 
-async def _media_type(request: Request, door: Door, location: Location, line: SidecarLine) -> str:
+async def _media_type(request: Request, state: AppState, location: Location, line: SidecarLine) -> str:
     """Choose a media type out of `contentType`, else of Accept (9.4.1.2.1, 9.5): images of one frame come as JPEG."""
     pictured = line.header.pixel_data is not None and not is_video(location.transfer_syntax_uid)
-    single = pictured and await frame_count(door.sidecars, location) == 1
+    single = pictured and await frame_count(state.sidecars, location) == 1
     offered = (*_PICTURES, DICOM) if single else (DICOM, *_PICTURES)
     text = request.query_params.get("contentType", "")
     for entry in read_ranges(text) if text else media_ranges(request):
         for media_type in offered:
-            if entry.takes(media_type) and not entry.multipart:
+            if entry.accepts(media_type) and not entry.multipart:
                 return media_type
     raise NotAcceptable(f"contentType: expected one of {', '.join(offered)}")
 
 
-async def _file(request: Request, door: Door, found: Found) -> Response:
+async def _file(request: Request, state: AppState, found: ResolvedInstances) -> Response:
     given = request.query_params
     if pointless := [name for name in _OF_PICTURES if name in given]:
         raise BadParameter(f"{', '.join(pointless)}: only for pictures, and contentType is {DICOM}")
     uid = given.get("transferSyntax")
-    return await send_instance(request, door, found, Syntaxes({uid: 1.0}) if uid else Syntaxes.of(()), way=_WAY)
+    return await send_instance(
+        request, state, found, AcceptedSyntaxes({uid: 1.0}) if uid else AcceptedSyntaxes.of(()), purpose=_PURPOSE
+    )
 
 
-async def _picture(request: Request, door: Door, location: Location, line: SidecarLine, media_type: str) -> Response:
+async def _picture(
+    request: Request, state: AppState, location: Location, line: SidecarLine, media_type: str
+) -> Response:
     given = request.query_params
     number = whole("frameNumber", given["frameNumber"], 1, 10**9 - 1) if "frameNumber" in given else None
-    if number is not None and number > (count := await frame_count(door.sidecars, location)):
+    if number is not None and number > (count := await frame_count(state.sidecars, location)):
         raise UnknownResource(f"frameNumber: there is no frame {number}: the instance has {count}, counted from 1")
     message = picture_request(
         location,
@@ -105,7 +126,7 @@ async def _picture(request: Request, door: Door, location: Location, line: Sidec
         viewport=_viewport(given, line),
     )
     try:
-        return await send_picture(request, door.pictures, location, message)
+        return await send_picture(request, state.pictures, location, message)
     except NotRenderable as error:
         raise NotAcceptable(f"{error}; contentType={DICOM} is possible") from None
 
@@ -114,7 +135,7 @@ def _window(given: QueryParams) -> tuple[float, float, str] | None:
     if "windowCenter" not in given and "windowWidth" not in given:
         return None
     if "windowCenter" not in given or "windowWidth" not in given:
-        raise BadParameter("windowCenter and windowWidth: give both or none")
+        raise BadParameter("windowCenter and windowWidth: expected both or neither")
     width = decimal("windowWidth", given["windowWidth"])
     if width < 1:
         raise BadParameter(f"windowWidth: expected 1 or more, got {width:g}")
@@ -123,11 +144,11 @@ def _window(given: QueryParams) -> tuple[float, float, str] | None:
 
 def _viewport(given: QueryParams, line: SidecarLine) -> Viewport | None:
     """Return the size of the picture and the region in it; the proportions of the image are kept."""
-    sizes = [whole(name, given[name], 1, MOST_PIXELS) if name in given else None for name in ("columns", "rows")]
+    sizes = [whole(name, given[name], 1, MAX_SIDE) if name in given else None for name in ("columns", "rows")]
     if "region" not in given:
         if not any(sizes):
             return None
-        return sizes[0] or MOST_PIXELS, sizes[1] or MOST_PIXELS, None, None, None, None
+        return sizes[0] or MAX_SIDE, sizes[1] or MAX_SIDE, None, None, None, None
     try:
         layout = layout_of(orjson.loads(line.header.json))
     except PixelError as error:
@@ -137,7 +158,7 @@ def _viewport(given: QueryParams, line: SidecarLine) -> Viewport | None:
     sy, sh = top * layout.rows, (bottom - top) * layout.rows
     if not any(sizes):
         sizes = [max(1, round(sw)), max(1, round(sh))]
-    return sizes[0] or MOST_PIXELS, sizes[1] or MOST_PIXELS, sx, sy, sw, sh
+    return sizes[0] or MAX_SIDE, sizes[1] or MAX_SIDE, sx, sy, sw, sh
 
 
 def _region(text: str) -> tuple[float, float, float, float]:

@@ -1,1 +1,1 @@
-"""The HTTP side of every door: bodies, negotiation, errors, streaming."""
+"""What every route uses of HTTP: bodies, negotiation, errors, streaming."""

@@ -17,7 +17,7 @@ OCTETS: Final = "application/octet-stream"
 ZIP: Final = "application/zip"
 MULTIPART: Final = "multipart/related"
 ANY: Final = "*"
-"""Transfer syntax of a client that takes what is stored."""
+"""Transfer syntax of a client that accepts what is stored."""
 
 _MAX: Final = 8192
 _ENTRY: Final = re.compile(r'(?:[^,"]|"[^"]*")+')
@@ -35,12 +35,12 @@ class MediaRange:
 
     @property
     def multipart(self) -> bool:
-        """Whether it asks for parts."""
+        """Whether it means parts."""
         return self.type in (MULTIPART, "multipart/*")
 
     @property
     def root(self) -> str:
-        """Type of the parts that a multipart entry asks for, and of what a plain one asks for."""
+        """Type of the parts of a multipart entry, and the type of a plain one."""
         return self.parameters.get("type", "*/*").lower() if self.multipart else self.type
 
     @property
@@ -48,24 +48,25 @@ class MediaRange:
         """Transfer syntax UID, `*`, or empty when none is named."""
         return self.parameters.get("transfer-syntax", "")
 
-    def takes(self, media_type: str) -> bool:
+    def accepts(self, media_type: str) -> bool:
         """Whether `media_type`, as part or alone, is in the range."""
         return self.root in (media_type, media_type.partition("/")[0] + "/*", "*/*")
 
 
 @dataclass(frozen=True, slots=True)
-class Syntaxes:
+class AcceptedSyntaxes:
     """Transfer syntaxes that a client accepts, each with its quality; `*` stands for what is stored.
 
-    Whoever names none gets Explicit VR Little Endian (PS3.18 8.7.3.5.2), or what is stored where that can not be made.
+    A client that names none gets Explicit VR Little Endian (PS3.18 8.7.3.5.2), or what is stored where that is not
+    possible.
     """
 
     qualities: Mapping[str, float]
     named: bool = True
 
     @classmethod
-    def of(cls, entries: Iterable[MediaRange]) -> "Syntaxes":
-        """Gather the transfer syntaxes of entries that ask for the same media type, the best one first."""
+    def of(cls, entries: Iterable[MediaRange]) -> "AcceptedSyntaxes":
+        """Gather the transfer syntaxes of entries for the same media type, the best one first."""
         qualities: dict[str, float] = {}
         named = True
         for entry in entries:
@@ -85,16 +86,16 @@ class Syntaxes:
 
     @property
     def text(self) -> str:
-        """As an error tells of them."""
+        """As an error names them."""
         return ", ".join(sorted(self.qualities))[:500]
 
 
 @dataclass(frozen=True, slots=True)
-class Format:
+class InstanceFormat:
     """How to send something: in parts or alone (or as ZIP archive), and in which transfer syntaxes."""
 
     multipart: bool
-    syntaxes: Syntaxes
+    syntaxes: AcceptedSyntaxes
     zipped: bool = False
 
 
@@ -128,7 +129,7 @@ def _media_range(entry: str) -> MediaRange:
     return MediaRange(kind, parameters, quality)
 
 
-def negotiate_instances(request: Request, *, single: bool) -> Format:
+def negotiate_instances(request: Request, *, single: bool) -> InstanceFormat:
     """Choose how to send Part 10 files; raises `NotAcceptable`.
 
     A file alone is possible where there is one only (`single`); `*/*` gets parts. Of several entries of the best kind
@@ -137,11 +138,11 @@ def negotiate_instances(request: Request, *, single: bool) -> Format:
     ranges = media_ranges(request)
     for chosen in ranges:
         if chosen.type == ZIP:
-            return Format(False, _zip_syntaxes(r for r in ranges if r.type == ZIP), zipped=True)
-        if chosen.takes(DICOM) and (multipart := chosen.multipart or chosen.type == "*/*"):
-            return Format(multipart, Syntaxes.of(r for r in ranges if _parts(r)))
-        if single and chosen.takes(DICOM):
-            return Format(False, Syntaxes.of(r for r in ranges if r.takes(DICOM) and not _parts(r)))
+            return InstanceFormat(False, _zip_syntaxes(r for r in ranges if r.type == ZIP), zipped=True)
+        if chosen.accepts(DICOM) and (multipart := chosen.multipart or chosen.type == "*/*"):
+            return InstanceFormat(multipart, AcceptedSyntaxes.of(r for r in ranges if _parts(r)))
+        if single and chosen.accepts(DICOM):
+            return InstanceFormat(False, AcceptedSyntaxes.of(r for r in ranges if r.accepts(DICOM) and not _parts(r)))
     alone = f", {DICOM}" if single else ""
     raise NotAcceptable(
         f'instances are sent as {MULTIPART}; type="{DICOM}"{alone} or {ZIP}, and Accept has none of these'
@@ -149,28 +150,22 @@ def negotiate_instances(request: Request, *, single: bool) -> Format:
 
 
 def _parts(entry: MediaRange) -> bool:
-    return entry.takes(DICOM) and (entry.multipart or entry.type == "*/*")
+    return entry.accepts(DICOM) and (entry.multipart or entry.type == "*/*")
 
 
-def _zip_syntaxes(entries: Iterable[MediaRange]) -> Syntaxes:
+def _zip_syntaxes(entries: Iterable[MediaRange]) -> AcceptedSyntaxes:
     """Transfer syntaxes of the files of an archive: as stored unless one is named, for archives are kept."""
     found = [entry for entry in entries if entry.transfer_syntax]
-    return Syntaxes.of(found) if found else Syntaxes({ANY: 1.0})
+    return AcceptedSyntaxes.of(found) if found else AcceptedSyntaxes({ANY: 1.0})
 
 
-def takes_json(request: Request) -> bool:
+def accepts_json(request: Request) -> bool:
     """Choose between DICOM JSON (True) and the XML of the Native DICOM Model in parts; raises `NotAcceptable`."""
     for entry in media_ranges(request):
         if entry.type in _JSON:
             return True
-        if entry.multipart and entry.takes(DICOM_XML):
+        if entry.multipart and entry.accepts(DICOM_XML):
             return False
     raise NotAcceptable(
         f'this resource is sent as {DICOM_JSON} or {MULTIPART}; type="{DICOM_XML}", and Accept has neither'
     )
-
-
-def require_json(request: Request) -> None:
-    """Check that the client takes DICOM JSON; raises `NotAcceptable`."""
-    if not any(r.type in _JSON for r in media_ranges(request)):
-        raise NotAcceptable(f"this resource is sent as {DICOM_JSON}, and Accept has other types only")

@@ -2,27 +2,23 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
-from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
 import orjson
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser
 from starlette.requests import ClientDisconnect, Request
 
-from osteon.objects.port import Bytes
 from osteon_query.http.accept import split_header
 from osteon_query.http.errors import BadBody, TooLarge, TooSlow, UnsupportedMediaType
-from osteon_query.packs.part10 import missing_preamble
 
-PATIENCE: Final = 60.0
-"""Seconds for which the next bytes of a body are waited for."""
-SLOWEST: Final = 1024
-"""Bytes a second at which a body comes for as long as it likes."""
-_BUFFER: Final = 1 << 20
+IDLE_SECONDS: Final = 60.0
+"""Seconds to wait for the next bytes of a body."""
+MIN_BYTES_PER_SECOND: Final = 1024
+"""Bytes per second at which a body may arrive without a limit in time."""
 _SMALL: Final = 4 << 20
 """Bytes of a JSON or text body at most."""
 _MAX_BOUNDARY: Final = 70
@@ -31,87 +27,88 @@ _MAX_HEADER: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class PartBegins:
+class PartStart:
     """A part of a multipart body: its headers, names in lower case."""
 
     headers: Mapping[str, str]
 
 
-class PartEnds:
+class PartEnd:
     """The part is complete."""
 
 
-Event = PartBegins | memoryview | PartEnds
+MultipartEvent = PartStart | memoryview | PartEnd
 
 
 def content_type(request: Request) -> tuple[str, dict[str, str]]:
     """Return the body's media type and its parameters; raises `UnsupportedMediaType` for a compressed body."""
     encoding = request.headers.get("content-encoding", "identity").lower()
     if encoding != "identity":
-        raise UnsupportedMediaType(f"Content-Encoding {encoding[:80]!r} is not taken: send the body as it is")
+        raise UnsupportedMediaType(f"Content-Encoding {encoding[:80]!r} is not supported: send the body uncompressed")
     return split_header(request.headers.get("content-type", "")[:1024])
 
 
-async def limited(request: Request, limit: int, setting: str) -> AsyncGenerator[bytes, None]:
+async def limited_body(request: Request, limit: int, setting: str) -> AsyncGenerator[bytes, None]:
     """Yield the body; raises `TooLarge` as soon as it is known to be longer than `limit` bytes.
 
-    Raises `TooSlow` when the client lets the archive wait for `PATIENCE` seconds, and a second more for each `SLOWEST`
-    bytes: what comes by the byte must not take an upload's turn for hours.
+    Raises `TooSlow` when the client is idle for `IDLE_SECONDS`, and a second more for each `MIN_BYTES_PER_SECOND`: a
+    slow client must not hold an upload slot for hours.
     """
     message = f"the body is longer than {limit} bytes ({setting})"
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > limit:
         raise TooLarge(message)
-    patience = PATIENCE
+    idle_seconds = IDLE_SECONDS
     chunks = aiter(request.stream())
     try:
         while True:
             started = time.monotonic()
-            async with asyncio.timeout(patience):
+            async with asyncio.timeout(idle_seconds):
                 chunk = await anext(chunks, None)
             if chunk is None:
                 return
             limit -= len(chunk)
             if limit < 0:
                 raise TooLarge(message)
-            patience = min(PATIENCE, patience - (time.monotonic() - started) + len(chunk) / SLOWEST)
+            idle_seconds += started - time.monotonic() + len(chunk) / MIN_BYTES_PER_SECOND
+            idle_seconds = min(IDLE_SECONDS, idle_seconds)
             yield chunk
     except TimeoutError:
-        raise TooSlow(f"the body comes more slowly than {SLOWEST} bytes a second") from None
+        raise TooSlow(f"the body arrives at less than {MIN_BYTES_PER_SECOND} bytes per second") from None
     except ClientDisconnect:
-        raise BadBody("the client went away before the body was complete") from None
+        raise BadBody("the client disconnected before the body was complete") from None
 
 
 async def small_body(request: Request) -> bytes:
     """Return a body of at most 4 MiB."""
-    async with aclosing(limited(request, _SMALL, "limit of JSON and text bodies")) as chunks:
+    async with aclosing(limited_body(request, _SMALL, "limit of JSON and text bodies")) as chunks:
         return b"".join([chunk async for chunk in chunks])
 
 
 async def json_body(request: Request) -> object:
     """Return a body that is JSON; raises `BadBody`."""
-    return _parsed(await small_body(request))
+    return _parse_json(await small_body(request))
 
 
 async def json_object(request: Request) -> dict[str, object]:
     """Return a body that is a JSON object; raises `BadBody`."""
-    return _object(await json_body(request))
+    return _require_object(await json_body(request))
 
 
 async def optional_object(request: Request) -> dict[str, object]:
     """Return a body that is a JSON object, or an empty one when there is no body; raises `BadBody`."""
     body = (await small_body(request)).strip()
-    return _object(_parsed(body)) if body else {}
+    return _require_object(_parse_json(body)) if body else {}
 
 
-def _parsed(body: bytes) -> object:
+def _parse_json(body: bytes) -> object:
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise BadBody(f"the body is not JSON: {error}") from None
 
 
-def _object(body: object) -> dict[str, object]:
+def _require_object(body: object) -> dict[str, object]:
     if not isinstance(body, dict):
         raise BadBody("the body is not a JSON object")
     return body
@@ -125,8 +122,8 @@ def boundary_of(parameters: Mapping[str, str]) -> bytes:
     return boundary.encode("ascii")
 
 
-async def multipart_events(chunks: AsyncIterator[bytes], boundary: bytes) -> AsyncGenerator[Event, None]:
-    """Parse a multipart body as it comes in; raises `BadBody` when it is none or is cut short."""
+async def multipart_events(chunks: AsyncIterator[bytes], boundary: bytes) -> AsyncGenerator[MultipartEvent, None]:
+    """Parse a multipart body as it comes in; raises `BadBody` when it is invalid or incomplete."""
     parser = _Parser(boundary)
     async for chunk in chunks:
         for event in parser.feed(chunk):
@@ -140,7 +137,7 @@ class _Parser:
 
     def __init__(self, boundary: bytes) -> None:
         self.complete = False
-        self._events: list[Event] = []
+        self._events: list[MultipartEvent] = []
         self._headers: dict[str, str] = {}
         self._name = b""
         self._value = b""
@@ -151,16 +148,16 @@ class _Parser:
                 "on_header_field": self._field,
                 "on_header_value": self._more_value,
                 "on_header_end": self._header_end,
-                "on_headers_finished": lambda: self._events.append(PartBegins(dict(self._headers))),
+                "on_headers_finished": lambda: self._events.append(PartStart(dict(self._headers))),
                 "on_part_data": lambda data, start, end: self._events.append(memoryview(data)[start:end]),
-                "on_part_end": lambda: self._events.append(PartEnds()),
+                "on_part_end": lambda: self._events.append(PartEnd()),
                 "on_end": self._end,
             },
             max_header_count=_MAX_HEADERS,
             max_header_size=_MAX_HEADER,
         )
 
-    def feed(self, chunk: bytes) -> list[Event]:
+    def feed(self, chunk: bytes) -> list[MultipartEvent]:
         """Parse the next bytes of the body."""
         try:
             self._parser.write(chunk)
@@ -181,80 +178,3 @@ class _Parser:
 
     def _end(self) -> None:
         self.complete = True
-
-
-class FileWriter:
-    """Writes a new file in chunks of at least 1 MiB, in threads; a smaller one takes a single step.
-
-    DICOM files without preamble and prefix get them.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._file: BinaryIO | None = None
-        self._buffer = bytearray()
-        self.size = 0
-
-    async def write(self, data: Bytes) -> None:
-        """Append `data`."""
-        self._buffer += data
-        self.size += len(data)
-        if len(self._buffer) >= _BUFFER:
-            await asyncio.to_thread(self._flush)
-
-    def _flush(self) -> None:
-        full, self._buffer = self._buffer, bytearray()
-        if self._file is None:
-            self._file = self._path.open("xb", buffering=0)
-            full[:0] = missing_preamble(full)
-        left = memoryview(full)
-        while left:
-            left = left[self._file.write(left) :]
-
-    def finish(self) -> None:
-        """Write what is left and close the file. Blocks: call it in a thread."""
-        try:
-            self._flush()
-        finally:
-            self.close()
-
-    def close(self) -> None:
-        """Close the file as it is."""
-        if self._file is not None:
-            self._file.close()
-
-
-@asynccontextmanager
-async def writing(path: Path) -> AsyncGenerator[FileWriter, None]:
-    """Write a new file; it is complete when the context ends without an error."""
-    writer = FileWriter(path)
-    try:
-        yield writer
-    except BaseException:
-        await asyncio.to_thread(writer.close)
-        raise
-    await asyncio.to_thread(writer.finish)
-
-
-async def write_file(chunks: AsyncIterator[bytes], path: Path) -> None:
-    """Write a body to a new file."""
-    async with writing(path) as file:
-        async for chunk in chunks:
-            await file.write(chunk)
-
-
-async def write_parts(
-    chunks: AsyncIterator[bytes], boundary: bytes, new_path: Callable[[], Path]
-) -> AsyncGenerator[tuple[PartBegins, Path, int], None]:
-    """Write each part of a multipart body to a new file; yields its headers, the file and its length in bytes."""
-    events = multipart_events(chunks, boundary)
-    async for part in events:
-        assert isinstance(part, PartBegins)
-        path = new_path()
-        async with writing(path) as file:
-            async for piece in events:
-                if isinstance(piece, PartEnds):
-                    break
-                assert isinstance(piece, memoryview)
-                await file.write(piece)
-        yield part, path, file.size

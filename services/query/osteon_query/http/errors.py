@@ -1,10 +1,10 @@
-"""Errors that only the HTTP door has; `problems.py` alone knows their status codes."""
+"""Errors that only the HTTP API has; `problems.py` alone knows their status codes."""
 
 from osteon.errors import Invalid, NotFound, OsteonError, Unavailable
 
 
 class BadParameter(Invalid):
-    """A query parameter, path part or body field can not be used; the message names it."""
+    """A query parameter, path part or body field cannot be used; the message names it."""
 
 
 class BadBody(Invalid):
@@ -16,11 +16,11 @@ class UnknownResource(NotFound):
 
 
 class NotAcceptable(Invalid):
-    """None of the media types that the client accepts can be made."""
+    """None of the media types that the client accepts is available."""
 
 
 class UnsupportedMediaType(Invalid):
-    """The body's Content-Type or Content-Encoding is none that this resource takes."""
+    """The body's Content-Type or Content-Encoding is not supported by this resource."""
 
 
 class TooLarge(Invalid):
@@ -28,52 +28,52 @@ class TooLarge(Invalid):
 
 
 class TooBroad(Invalid):
-    """A search leaves more to be compared than one request may ask for; the message names the keys."""
+    """A search leaves more candidates than one request may read; the message names the keys."""
 
 
 class TooSlow(Invalid):
-    """The body comes so slowly that it keeps others from their turn."""
+    """The body arrives too slowly, so that it blocks other requests."""
 
 
 class RangeNotSatisfiable(Invalid):
-    """The byte range asked for lies beyond the end."""
+    """The requested byte range starts beyond the end."""
 
 
-class NoRoom(Unavailable):
-    """No upload can be taken now: too many at the same time, or no space for their files."""
+class UploadCapacityExceeded(Unavailable):
+    """No upload can be accepted now: too many are in progress, or there is no space for their files."""
 
 
 class NotYetIndexed(Unavailable):
     """An upload is stored but was not indexed in time; it will be, and sending it again is safe."""
 
 
-class NotConvertedNow(Unavailable):
-    """`imaging` does not answer; later it may."""
+class TranscodeUnavailable(Unavailable):
+    """`imaging` does not reply; a retry may succeed."""
 
 
 class NotRenderable(Invalid):
-    """There can be no picture of an instance; the message says why."""
+    """An instance cannot be rendered; the message says why."""
 
 
 class RenderFailed(OsteonError):
-    """`imaging` could not make a picture: its decoder crashed or wanted too much memory."""
+    """`imaging` could not render: its decoder crashed or needed too much memory."""
 
 
 class RenderTimeout(OsteonError):
-    """A picture took too long."""
+    """Rendering took too long."""
 
 
-class Unreadable(OsteonError):
-    """The index names an object that the store does not have: what it held can not be served."""
+class StoredDataUnreadable(OsteonError):
+    """The index names an object that the store does not have: what it held cannot be served."""
 
 
 class RemoteFailed(OsteonError):
-    """A modality or a peer did not do what it was asked for; the message says which and why."""
+    """A request to a modality or a peer failed; the message says which and why."""
 
 
 class NotSupported(OsteonError):
-    """What is asked for can not be done here; the message says why."""
+    """The operation is not supported; the message says why."""
 
 
 class JobFailed(OsteonError):
-    """A job that somebody waited for has failed; the message says which and why."""
+    """A job failed while its submitter waited for it; the message says which and why."""

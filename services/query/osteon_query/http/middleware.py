@@ -1,4 +1,4 @@
-"""What happens around every request: correlation id, HEAD, trailing slashes, the log line and the metric."""
+"""Around every request: correlation id, HEAD, trailing slashes, the log line and the metric."""
 
 import re
 import time
@@ -17,14 +17,14 @@ log = get_logger(__name__)
 
 CORRELATION_HEADER: Final = "x-correlation-id"
 HEAD: Final = "osteon.head"
-"""Key of the scope: the client asked for the headers only."""
+"""Key of the scope: the client requested the headers only."""
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
 _TRACEPARENT: Final = re.compile(r"00-(?!0{32})([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
 
 
-class Surroundings:
-    """Pure ASGI, so that streamed answers are neither buffered nor copied."""
+class RequestContextMiddleware:
+    """Pure ASGI, so that streamed responses are neither buffered nor copied."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -34,7 +34,7 @@ class Surroundings:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        inner = _prepared(scope)
+        inner = _prepare_scope(scope)
         exchange = _Exchange(inner, send)
         with correlated(inner["state"]["correlation_id"]), _span(inner) as span:
             try:
@@ -69,13 +69,17 @@ class _Exchange:
         span.note({"http.request.method": method, "http.route": route, "http.response.status_code": self._status})
         if self._status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             span.failed(f"HTTP {self._status}")
-        log.info("request", method=method, path=self._scope["path"], status=self._status, ms=round(seconds * 1e3, 1))
+        log.info(
+            "request finished", method=method, path=self._scope["path"], status=self._status, ms=round(seconds * 1e3, 1)
+        )
 
 
-def _prepared(scope: Scope) -> Scope:
+def _prepare_scope(scope: Scope) -> Scope:
     """Copy the scope: HEAD is routed as GET, a trailing slash does not count, and the request has an id."""
     headers = Headers(scope=scope)
-    given = headers.get(CORRELATION_HEADER, "") or _trace_id(headers)
+    # Without an id of its own a request has that of the trace that the client is in.
+    trace = _TRACEPARENT.fullmatch(headers.get("traceparent", ""))
+    given = headers.get(CORRELATION_HEADER, "") or (trace[1] if trace else "")
     path = scope["path"].rstrip("/") or "/"
     head = scope["method"] == "HEAD"
     return {
@@ -85,12 +89,6 @@ def _prepared(scope: Scope) -> Scope:
         "state": {**scope.get("state", {}), "correlation_id": given if _ID.fullmatch(given) else token_hex(16)},
         HEAD: head,
     }
-
-
-def _trace_id(headers: Headers) -> str:
-    """Return the id of the trace that the client is in, which is also the correlation id then; empty without one."""
-    found = _TRACEPARENT.fullmatch(headers.get("traceparent", ""))
-    return found[1] if found else ""
 
 
 def _span(scope: Scope) -> AbstractContextManager[tracing.Span]:

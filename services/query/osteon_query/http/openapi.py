@@ -1,10 +1,10 @@
 """What the OpenAPI document says beyond what FastAPI can see, as routes read query strings and choose media types.
 
-One table: by method and path, what an operation takes and answers. The first row that fits counts.
+One table: by method and path, what an operation accepts and returns. The first row that fits counts.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
@@ -55,8 +55,8 @@ _EXPAND: Final[Mapping[str, Any]] = {"expand": _STRING, "full": _STRING, "short"
 
 
 @dataclass(frozen=True, slots=True)
-class Operation:
-    """What an operation answers, takes as query parameters and as body."""
+class OpenApiOperation:
+    """The responses, query parameters and body of an operation."""
 
     path: str
     """A regular expression of `METHOD /path`."""
@@ -67,29 +67,29 @@ class Operation:
 
 
 _OPERATIONS: Final = (
-    Operation("POST /dicom-web/studies.*", (DICOM_JSON, DICOM_XML), (200, 202, 409), body=_STORED),
-    Operation("GET /dicom-web", (_JSON, "application/vnd.sun.wadl+xml")),
-    Operation("GET /wado", (DICOM, *_STILL, "image/gif"), _SAVED, _WADO_URI),
-    Operation("GET /dicom-web/.*/metadata", _RESULTS, (200, 304)),
-    Operation("GET /dicom-web/.*/(rendered|thumbnail)", (*_STILL, "image/gif", MULTIPART), _SAVED, _PICTURE),
-    Operation("GET /dicom-web/.*/(frames|bulk)/.*", (MULTIPART, OCTETS, "image/*", "video/*"), _SAVED),
-    Operation("GET /dicom-web/.*(studies|series|instances)", _RESULTS, (200, 204), _SEARCH),
-    Operation("GET /dicom-web/studies/.*", (MULTIPART, DICOM, ZIP), _SAVED),
-    Operation("GET .*/file", (DICOM,), _SAVED),
-    Operation("GET .*/(preview|rendered|image-u?int[0-9]+)", (*_STILL, _PAM), (200, 304), _ORTHANC_PICTURE),
-    Operation("GET .*/numpy", (OCTETS,), (200, 304), {"compress": _FLAG, "rescale": _FLAG}),
-    Operation("GET .*/raw(.gz)?", (OCTETS, "application/gzip", "image/*", "video/*"), _SAVED),
-    Operation("GET .*/pdf", ("application/pdf",), _SAVED),
-    Operation("GET .*/(matlab|protected)|GET /tools/now.*|GET /queries/.*/(level|modality)", (_TEXT,)),
-    Operation("GET .*/(simplified-tags|tags|shared-tags)", parameters={"simplify": _STRING, "short": _STRING}),
-    Operation("GET /changes", parameters={**_PAGE, "to": _WHOLE, "last": _STRING, "type": _STRING}),
-    Operation("GET /conflicts", parameters={"limit": _WHOLE, "after": _WHOLE}),
-    Operation("GET /(patients|studies|series|instances)", parameters={**_PAGE, **_EXPAND}),
-    Operation("GET /(patients|studies|series|instances)/.*", parameters=_EXPAND),
-    Operation("POST /instances", body=(DICOM, "multipart/form-data", "application/zip")),
-    Operation("POST /tools/(lookup|dicom-echo)", body=(_TEXT, _JSON)),
-    Operation("(POST|PUT) .*", body=(_JSON,)),
-    Operation(".*"),
+    OpenApiOperation("POST /dicom-web/studies.*", (DICOM_JSON, DICOM_XML), (200, 202, 409), body=_STORED),
+    OpenApiOperation("GET /dicom-web", (_JSON, "application/vnd.sun.wadl+xml")),
+    OpenApiOperation("GET /wado", (DICOM, *_STILL, "image/gif"), _SAVED, _WADO_URI),
+    OpenApiOperation("GET /dicom-web/.*/metadata", _RESULTS, (200, 304)),
+    OpenApiOperation("GET /dicom-web/.*/(rendered|thumbnail)", (*_STILL, "image/gif", MULTIPART), _SAVED, _PICTURE),
+    OpenApiOperation("GET /dicom-web/.*/(frames|bulk)/.*", (MULTIPART, OCTETS, "image/*", "video/*"), _SAVED),
+    OpenApiOperation("GET /dicom-web/.*(studies|series|instances)", _RESULTS, (200, 204), _SEARCH),
+    OpenApiOperation("GET /dicom-web/studies/.*", (MULTIPART, DICOM, ZIP), _SAVED),
+    OpenApiOperation("GET .*/file", (DICOM,), _SAVED),
+    OpenApiOperation("GET .*/(preview|rendered|image-u?int[0-9]+)", (*_STILL, _PAM), (200, 304), _ORTHANC_PICTURE),
+    OpenApiOperation("GET .*/numpy", (OCTETS,), (200, 304), {"compress": _FLAG, "rescale": _FLAG}),
+    OpenApiOperation("GET .*/raw(.gz)?", (OCTETS, "application/gzip", "image/*", "video/*"), _SAVED),
+    OpenApiOperation("GET .*/pdf", ("application/pdf",), _SAVED),
+    OpenApiOperation("GET .*/(matlab|protected)|GET /tools/now.*|GET /queries/.*/(level|modality)", (_TEXT,)),
+    OpenApiOperation("GET .*/(simplified-tags|tags|shared-tags)", parameters={"simplify": _STRING, "short": _STRING}),
+    OpenApiOperation("GET /changes", parameters={**_PAGE, "to": _WHOLE, "last": _STRING, "type": _STRING}),
+    OpenApiOperation("GET /conflicts", parameters={"limit": _WHOLE, "after": _WHOLE}),
+    OpenApiOperation("GET /(patients|studies|series|instances)", parameters={**_PAGE, **_EXPAND}),
+    OpenApiOperation("GET /(patients|studies|series|instances)/.*", parameters=_EXPAND),
+    OpenApiOperation("POST /instances", body=(DICOM, "multipart/form-data", "application/zip")),
+    OpenApiOperation("POST /tools/(lookup|dicom-echo)", body=(_TEXT, _JSON)),
+    OpenApiOperation("(POST|PUT) .*", body=(_JSON,)),
+    OpenApiOperation(".*"),
 )
 
 
@@ -100,19 +100,14 @@ def describe(app: FastAPI) -> None:
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:
             made = plain()
-            for path, method, operation in _operations(made):
-                _describe(path, method, operation)
+            for path, operations in made["paths"].items():
+                for method, operation in operations.items():
+                    _describe(path, method, operation)
             made.setdefault("components", {}).setdefault("schemas", {}).update(_SCHEMAS)
         assert app.openapi_schema is not None
         return app.openapi_schema
 
     app.openapi = document  # type: ignore[method-assign]  # as FastAPI's documentation has it
-
-
-def _operations(document: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    for path, item in document["paths"].items():
-        for method, operation in item.items():
-            yield path, method, operation
 
 
 def _describe(path: str, method: str, operation: dict[str, Any]) -> None:
@@ -126,7 +121,7 @@ def _describe(path: str, method: str, operation: dict[str, Any]) -> None:
         operation["requestBody"] = {"content": content}
 
 
-def _responses(row: Operation, path: str) -> dict[str, Any]:
+def _responses(row: OpenApiOperation, path: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for status in row.statuses:
         found[str(status)] = {"description": _MEANINGS[status]}
@@ -147,14 +142,14 @@ def _schema(kind: str) -> dict[str, Any]:
 
 _EMPTY: Final = (204, 304)
 _MEANINGS: Final[Mapping[int | str, str]] = {
-    200: "What was asked for",
+    200: "The resource",
     202: "Some instances were stored, some not",
     204: "Nothing matches",
-    206: "The byte range that was asked for, or a part of what was asked for with a Warning",
+    206: "The requested byte range, or a part of the resource with a Warning",
     304: "What the client has still holds",
     409: "No instance was stored",
-    "4XX": "The request can not be done; the body says why",
-    "5XX": "The archive can not do it now; the body says why",
+    "4XX": "The request is refused; the body says why",
+    "5XX": "The archive cannot serve the request now; the body says why",
 }
 _SCHEMAS: Final[dict[str, Any]] = {
     "DicomJson": {

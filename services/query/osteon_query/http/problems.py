@@ -1,4 +1,4 @@
-"""Which HTTP answer an error gets: the status from the error's type, the shape from the door.
+"""Which HTTP response an error gets: the status from the type of the error, the shape from the API.
 
 Below `/dicom-web` errors are problem details (RFC 9457), everywhere else they have the shape of Orthanc's REST API.
 """
@@ -30,7 +30,7 @@ RETRY_AFTER: Final = "5"
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ErrorResponse:
     """A status and the error code that Orthanc's clients know for it."""
 
     status: int
@@ -38,54 +38,56 @@ class Answer:
     name: str
 
 
-_ANSWERS: Final[dict[type[Exception], Answer]] = {
-    Unavailable: Answer(503, 36, "The database is currently not available (probably a transient situation)"),
-    NotFound: Answer(404, 17, "Unknown resource"),
-    Invalid: Answer(400, 8, "Bad request"),
-    RemoteNotFound: Answer(404, 7, "Accessing an inexistent item"),
-    QueryNotFound: Answer(404, 7, "Accessing an inexistent item"),
-    errors.RemoteFailed: Answer(500, 9, "Error in the network protocol"),
-    errors.NotSupported: Answer(501, 2, "Not implemented yet"),
-    CommitmentNotFound: Answer(404, 7, "Accessing an inexistent item"),
-    JobNotFound: Answer(404, 7, "Accessing an inexistent item"),
-    WrongState: Answer(400, 6, "Bad sequence of calls"),
-    errors.JobFailed: Answer(500, 9, "Error in the network protocol"),
-    errors.BadBody: Answer(400, 15, "Bad file format"),
-    errors.NotAcceptable: Answer(406, 34, "Cannot send a response which is acceptable according to the Accept header"),
-    errors.UnsupportedMediaType: Answer(415, 8, "Bad request"),
-    errors.TooLarge: Answer(413, 4, "The server hosting Orthanc is running out of memory"),
-    errors.TooBroad: Answer(413, 8, "Bad request"),
-    errors.TooSlow: Answer(408, 11, "Timeout"),
-    errors.NotRenderable: Answer(415, 33, "Unsupported media type"),
-    errors.RenderFailed: Answer(500, 2000, "Error while decoding an image"),
-    errors.RenderTimeout: Answer(504, 11, "Timeout"),
-    errors.RangeNotSatisfiable: Answer(416, 41, "Incorrect range request"),
+_ANSWERS: Final[dict[type[Exception], ErrorResponse]] = {
+    Unavailable: ErrorResponse(503, 36, "The database is currently not available (probably a transient situation)"),
+    NotFound: ErrorResponse(404, 17, "Unknown resource"),
+    Invalid: ErrorResponse(400, 8, "Bad request"),
+    RemoteNotFound: ErrorResponse(404, 7, "Accessing an inexistent item"),
+    QueryNotFound: ErrorResponse(404, 7, "Accessing an inexistent item"),
+    errors.RemoteFailed: ErrorResponse(500, 9, "Error in the network protocol"),
+    errors.NotSupported: ErrorResponse(501, 2, "Not implemented yet"),
+    CommitmentNotFound: ErrorResponse(404, 7, "Accessing an inexistent item"),
+    JobNotFound: ErrorResponse(404, 7, "Accessing an inexistent item"),
+    WrongState: ErrorResponse(400, 6, "Bad sequence of calls"),
+    errors.JobFailed: ErrorResponse(500, 9, "Error in the network protocol"),
+    errors.BadBody: ErrorResponse(400, 15, "Bad file format"),
+    errors.NotAcceptable: ErrorResponse(
+        406, 34, "Cannot send a response which is acceptable according to the Accept header"
+    ),
+    errors.UnsupportedMediaType: ErrorResponse(415, 8, "Bad request"),
+    errors.TooLarge: ErrorResponse(413, 4, "The server hosting Orthanc is running out of memory"),
+    errors.TooBroad: ErrorResponse(413, 8, "Bad request"),
+    errors.TooSlow: ErrorResponse(408, 11, "Timeout"),
+    errors.NotRenderable: ErrorResponse(415, 33, "Unsupported media type"),
+    errors.RenderFailed: ErrorResponse(500, 2000, "Error while decoding an image"),
+    errors.RenderTimeout: ErrorResponse(504, 11, "Timeout"),
+    errors.RangeNotSatisfiable: ErrorResponse(416, 41, "Incorrect range request"),
 }
-_INTERNAL: Final = Answer(500, -1, "Internal error")
+_INTERNAL: Final = ErrorResponse(500, -1, "Internal error")
 _BY_STATUS: Final = {
     400: _ANSWERS[Invalid],
-    404: Answer(404, 17, "Unknown resource"),
-    405: Answer(405, 8, "Bad request"),
+    404: ErrorResponse(404, 17, "Unknown resource"),
+    405: ErrorResponse(405, 8, "Bad request"),
 }
 
 
-def answer_of(error: Exception) -> Answer:
-    """Return the answer for the nearest class of the error that has one; 500 for what nobody foresaw."""
+def response_of(error: Exception) -> ErrorResponse:
+    """Return the response for the nearest class of the error that has one; 500 for an unexpected error."""
     if isinstance(error, HTTPException):
-        return _BY_STATUS.get(error.status_code, Answer(error.status_code, 8, "Bad request"))
+        return _BY_STATUS.get(error.status_code, ErrorResponse(error.status_code, 8, "Bad request"))
     if isinstance(error, RequestValidationError):
         return _BY_STATUS[400]
     return next((_ANSWERS[kind] for kind in type(error).__mro__ if kind in _ANSWERS), _INTERNAL)
 
 
 def install(app: FastAPI) -> None:
-    """Answer every error through this module."""
+    """Send every error through this module."""
     for kind in (OsteonError, HTTPException, RequestValidationError, Exception):
         app.add_exception_handler(kind, _handle)
 
 
 async def _handle(request: Request, error: Exception) -> Response:
-    answer = answer_of(error)
+    answer = response_of(error)
     if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         foreseen = isinstance(error, OsteonError)
         log.error("request failed", path=request.url.path, error=str(error), exc_info=None if foreseen else error)
@@ -97,11 +99,11 @@ def _detail(error: Exception) -> str:
         return str(error.detail)
     if isinstance(error, RequestValidationError):
         return "; ".join(f"{'.'.join(str(p) for p in e['loc'])}: {e['msg']}" for e in error.errors())
-    return str(error) if isinstance(error, OsteonError) else "an error that nobody foresaw; the log has it"
+    return str(error) if isinstance(error, OsteonError) else "internal error; see the log"
 
 
-def render(request: Request, answer: Answer, detail: str) -> Response:
-    """Write an error in the shape of the door that the request came through."""
+def render(request: Request, answer: ErrorResponse, detail: str) -> Response:
+    """Write an error in the shape of the API that was requested."""
     phrase = HTTPStatus(answer.status).phrase
     headers = {"Retry-After": RETRY_AFTER} if answer.status == HTTPStatus.SERVICE_UNAVAILABLE else {}
     if is_dicomweb(request):

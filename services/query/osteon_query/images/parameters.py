@@ -7,8 +7,8 @@ from starlette.datastructures import QueryParams
 
 from osteon_query.http.errors import BadParameter
 
-MOST_PIXELS: Final = 8_192
-"""Of a side of a picture that is asked for."""
+MAX_SIDE: Final = 8_192
+"""Of a side of a requested image."""
 _FUNCTIONS: Final = ("linear", "linear-exact", "sigmoid")
 _ANNOTATIONS: Final = frozenset(("patient", "technique"))
 _PROFILES: Final = ("no", "yes", "srgb", "adobergb", "rommrgb", "displayp3")
@@ -22,7 +22,7 @@ def quality(given: QueryParams) -> int:
 
 def side(given: QueryParams, name: str) -> int | None:
     """Return `width` or `height` of Orthanc's /rendered; 0 is none."""
-    return whole(name, given.get(name, "0"), 0, MOST_PIXELS) or None
+    return whole(name, given.get(name, "0"), 0, MAX_SIDE) or None
 
 
 def orthanc_window(given: QueryParams) -> tuple[float, float, str] | None:
@@ -31,7 +31,7 @@ def orthanc_window(given: QueryParams) -> tuple[float, float, str] | None:
     if not any(name in given for name in names):
         return None
     if not all(name in given for name in names):
-        raise BadParameter("window-center and window-width: give both or none")
+        raise BadParameter("window-center and window-width: expected both or neither")
     centre, width = (decimal(name, given[name]) for name in names)
     return centre, width, "linear"
 
@@ -63,7 +63,7 @@ def viewport(given: QueryParams, *, region: bool) -> Viewport | None:
     parts = [part.strip() for part in given["viewport"].split(",")]
     if not 2 <= len(parts) <= (_VIEWPORT if region else 2):
         raise BadParameter(f"viewport: expected {'vw,vh,sx,sy,sw,sh or vw,vh' if region else 'vw,vh'}")
-    vw, vh = (whole("viewport", part, 1, MOST_PIXELS) for part in parts[:2])
+    vw, vh = (whole("viewport", part, 1, MAX_SIDE) for part in parts[:2])
     sx, sy, sw, sh = [decimal("viewport", part) if part else None for part in parts[2:]] + [None] * (6 - len(parts))
     if sw == 0 or sh == 0 or (sx or 0) < 0 or (sy or 0) < 0:
         raise BadParameter("viewport: the region begins in the image, and has a width and a height")
@@ -75,16 +75,16 @@ def refuse_annotation(given: QueryParams) -> None:
     if "annotation" not in given:
         return
     if not _ANNOTATIONS.issuperset(given["annotation"].split(",")):
-        raise BadParameter("annotation: expected patient, technique or both; neither can be drawn into pictures here")
-    raise BadParameter("annotation: texts are not drawn into pictures here; leave it out")
+        raise BadParameter("annotation: expected patient, technique or both; neither can be drawn into images")
+    raise BadParameter("annotation: text is not drawn into images; omit it")
 
 
-def unheard(given: QueryParams) -> str:
-    """Return what a warning must tell: which valid parameter has no effect (8.3.5.1.5); empty when all have."""
+def unsupported_warning(given: QueryParams) -> str:
+    """Return the warning about a valid parameter that has no effect (8.3.5.1.5); empty when all have one."""
     profile = given.get("iccprofile", "no")
     if profile not in _PROFILES:
         raise BadParameter(f"iccprofile: expected one of {', '.join(_PROFILES)}")
-    return "" if profile == "no" else "iccprofile is not supported: the picture has no colour profile"
+    return "" if profile == "no" else "iccprofile is not supported: the image has no color profile"
 
 
 def flag(given: QueryParams, name: str, *, default: bool) -> bool:

@@ -1,4 +1,4 @@
-"""Which instance stands for a series or a study: the one in the middle of its images."""
+"""Which instance represents a series or a study: the one in the middle of its images."""
 
 from typing import Final
 
@@ -10,7 +10,7 @@ from osteon.dicom.query import MatchingKey, Order, Search, Single
 _NO_IMAGES: Final = frozenset(
     ("SR", "PR", "KO", "AU", "DOC", "ECG", "EPS", "HD", "PLAN", "REG", "RTSTRUCT", "RTPLAN", "RTRECORD", "SEG", "STAIN")
 )
-"""Modalities whose instances show nothing by themselves."""
+"""Modalities whose instances are not images."""
 _SERIES: Final = 500
 
 

@@ -1,20 +1,21 @@
-"""Thumbnails (PS3.18 10.4.1.1.4): what they look like, and those of stable studies made before anybody asks."""
-
-import asyncio
-import random
-from typing import Final
-from uuid import uuid4
+"""Thumbnails (PS3.18 10.4.1.1.4): requests for them, and rendering those of stable studies in advance."""
 
 from osteon.archive.changes import ChangeType
 from osteon.archive.resources import Location
 from osteon.contracts.imaging import RenderRequested
-from osteon.errors import OsteonError, Unavailable
+from osteon.errors import OsteonError
+from osteon.errors import Unavailable
 from osteon.index.port import Index
 from osteon.logging import get_logger
-from osteon_query.images.answering import JPEG
-from osteon_query.images.asking import Pictures, picture_request
 from osteon_query.images.parameters import Viewport
+from osteon_query.images.picture_response import JPEG
+from osteon_query.images.render_client import RenderClient
+from osteon_query.images.render_client import picture_request
 from osteon_query.images.representative import of_every_series
+from typing import Final
+from uuid import uuid4
+import asyncio
+import random
 
 SIDE: Final = 256
 """Pixels of a thumbnail's longer side, when the client does not say."""
@@ -46,45 +47,45 @@ def thumbnail_request(
     )
 
 
-class Ahead:
-    """Makes the thumbnails of studies that became stable. Every replica does; what one has made, the next one finds."""
+class ThumbnailPrefetcher:
+    """Renders the thumbnails of studies that became stable. Every replica does; the cache is shared."""
 
-    def __init__(self, index: Index, pictures: Pictures) -> None:
+    def __init__(self, index: Index, pictures: RenderClient) -> None:
         self._index = index
         self._pictures = pictures
 
     async def begin(self) -> None:
-        """Leave out what became stable before thumbnails were first made ahead. Raises `Unavailable`."""
+        """Skip what became stable before the first start. Raises `Unavailable`."""
         last = await self._index.last_change()
         if last and not await self._index.stability.position(FOLLOWER):
             await self._index.stability.advance(FOLLOWER, last.seq)
 
-    async def follow_for_ever(self) -> None:
+    async def run_forever(self) -> None:
         """Look every few seconds."""
         while True:
             await asyncio.sleep(_PAUSE * random.uniform(0.75, 1.25))  # noqa: S311 - no secret
             try:
-                while await self.follow():
+                while await self.prefetch():
                     pass
             except Unavailable as error:
-                log.warning("thumbnails not made ahead", reason=str(error))
+                log.warning("thumbnail prefetch failed", reason=str(error))
             except Exception:
-                log.exception("thumbnails not made ahead")
+                log.exception("thumbnail prefetch failed")
 
-    async def follow(self) -> bool:
-        """Make those of studies that became stable since the last call; return whether there is more."""
+    async def prefetch(self) -> bool:
+        """Render those of studies that became stable since the last call; return whether there are more."""
         since = await self._index.stability.position(FOLLOWER)
         page = await self._index.changes(since=since, limit=_PAGE, types=(ChangeType.STABLE_STUDY,))
         for change in page.changes:
-            await self._make(change.public_id)
+            await self._render(change.public_id)
             await self._index.stability.advance(FOLLOWER, change.seq)
         return not page.done
 
-    async def _make(self, study_id: str) -> None:
+    async def _render(self, study_id: str) -> None:
         for location in await of_every_series(self._index, study_id):
             try:
-                await self._pictures.ask(thumbnail_request(location, uuid4().hex, ahead=True))
+                await self._pictures.request(thumbnail_request(location, uuid4().hex, ahead=True))
             except Unavailable:
                 raise
-            except OsteonError as error:  # no image, or a damaged one: whoever looks at it is told so
-                log.info("no thumbnail", instance=location.identity.sop_uid, reason=str(error))
+            except OsteonError as error:  # no image, or a corrupt one: reported when it is requested
+                log.info("thumbnail not rendered", instance=location.identity.sop_uid, reason=str(error))

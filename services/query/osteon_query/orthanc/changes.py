@@ -4,19 +4,21 @@
 are sent. Deletions are in the index's log and not in this one, as Orthanc has none there.
 """
 
-from typing import Any, Final
-
 from fastapi import APIRouter
+from osteon.archive.changes import Change
+from osteon.archive.changes import ChangeLog
+from osteon.archive.changes import ChangePage
+from osteon.archive.changes import ChangeType
+from osteon_query.app_state import AppStateDep
+from osteon_query.http.errors import BadParameter
+from osteon_query.http.json_response import json_response
+from osteon_query.http.request_values import number
+from osteon_query.orthanc.resource_json import timestamp
+from osteon_query.orthanc.resource_types import BY_LEVEL
 from starlette.requests import Request
 from starlette.responses import Response
-
-from osteon.archive.changes import Change, ChangeLog, ChangePage, ChangeType
-from osteon_query.dicomweb.parameters import number
-from osteon_query.http.context import DoorOf
-from osteon_query.http.errors import BadParameter
-from osteon_query.orthanc.kinds import BY_LEVEL
-from osteon_query.orthanc.resources import json_response
-from osteon_query.orthanc.shapes import timestamp
+from typing import Any
+from typing import Final
 
 router = APIRouter(tags=["Changes"])
 
@@ -29,15 +31,15 @@ _NEVER: Final = frozenset(
         "ModifiedStudy", "ModifiedSeries", "UpdatedAttachment", "UpdatedMetadata", "Deleted", "NewChildInstance",
     }
 )  # fmt: skip
-"""Types that Orthanc's clients may ask for and this log does not have."""
+"""Types that Orthanc's clients may request and this log does not have."""
 
 
 @router.get("/changes")
-async def changes(request: Request, door: DoorOf) -> Response:
+async def changes(request: Request, state: AppStateDep) -> Response:
     """Send a part of the change log."""
     given = request.query_params
     if "last" in given:
-        newest = await door.index.last_change()
+        newest = await state.index.last_change()
         page = ChangePage([newest] if newest else [], done=True, last=newest.seq if newest else 0)
         return json_response(_object(page))
     since = number("since", given.get("since", "0"))
@@ -47,8 +49,8 @@ async def changes(request: Request, door: DoorOf) -> Response:
     if not types:
         return json_response(_object(ChangePage([], done=True, last=since)))
     if to is not None and "since" not in given:
-        return json_response(_object(await _newest(door.index, to, limit, types)))
-    return json_response(_object(await door.index.changes(since=since, to=to, limit=limit, types=types)))
+        return json_response(_object(await _newest(state.index, to, limit, types)))
+    return json_response(_object(await state.index.changes(since=since, to=to, limit=limit, types=types)))
 
 
 def _types(text: str) -> tuple[ChangeType, ...]:
@@ -56,7 +58,7 @@ def _types(text: str) -> tuple[ChangeType, ...]:
     known = {kind.value: kind for kind in _SHOWN}
     unknown = [name for name in names if name not in known and name not in _NEVER]
     if unknown:
-        raise BadParameter(f"type: {unknown[0][:80]!r} is no type of change")
+        raise BadParameter(f"type: {unknown[0][:80]!r} is not a type of change")
     return tuple(known[name] for name in names if name in known) if names else _SHOWN
 
 
@@ -73,17 +75,16 @@ async def _newest(index: ChangeLog, to: int, limit: int, types: tuple[ChangeType
 
 
 def _object(page: ChangePage) -> dict[str, Any]:
+    entries = [
+        {
+            "ChangeType": change.type.value,
+            "Date": timestamp(change.date),
+            "ID": change.public_id,
+            "Path": BY_LEVEL[change.level].path(change.public_id),
+            "ResourceType": BY_LEVEL[change.level].type,
+            "Seq": change.seq,
+        }
+        for change in page.changes
+    ]
     first = {"First": page.changes[0].seq} if page.changes else {}
-    return {"Changes": [_entry(change) for change in page.changes], "Done": page.done, **first, "Last": page.last}
-
-
-def _entry(change: Change) -> dict[str, Any]:
-    kind = BY_LEVEL[change.level]
-    return {
-        "ChangeType": change.type.value,
-        "Date": timestamp(change.date),
-        "ID": change.public_id,
-        "Path": kind.path(change.public_id),
-        "ResourceType": kind.type,
-        "Seq": change.seq,
-    }
+    return {"Changes": entries, "Done": page.done, **first, "Last": page.last}

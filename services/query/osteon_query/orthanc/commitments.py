@@ -1,61 +1,74 @@
 """Orthanc REST: storage commitment of modalities, and its reports (PS3.4 Annex J, as SCU)."""
 
-import asyncio
-import time
 from collections.abc import Mapping
-from typing import Any, Final
-
 from fastapi import APIRouter
-from starlette.requests import Request
-from starlette.responses import Response
-
 from osteon.archive.resources import InstanceScope
-from osteon.commitment.port import Commitment, CommitmentFailure, CommitmentItem, FailureReason
+from osteon.commitment.port import CommitmentFailure
+from osteon.commitment.port import CommitmentItem
+from osteon.commitment.port import FailureReason
 from osteon.commitment.requests import request_commitment
 from osteon.dicom.uids import is_uid
-from osteon.jobs.port import Job, JobState
+from osteon.jobs.port import Job
+from osteon.jobs.port import JobState
 from osteon.remotes.orthanc_json import int_field
+from osteon_query.app_state import AppState
+from osteon_query.app_state import AppStateDep
 from osteon_query.http.bodies import json_object
-from osteon_query.http.context import Door, DoorOf, resource_id
-from osteon_query.http.errors import BadParameter, JobFailed, NotSupported
-from osteon_query.orthanc.resources import json_response
+from osteon_query.http.errors import BadParameter
+from osteon_query.http.errors import JobFailed
+from osteon_query.http.errors import NotSupported
+from osteon_query.http.json_response import json_response
+from osteon_query.http.request_values import resource_id
+from starlette.requests import Request
+from starlette.responses import Response
+from typing import Any
+from typing import Final
+import asyncio
+import time
 
 router = APIRouter(tags=["Storage commitment"])
 
-WAIT: Final = 10
-"""Seconds for which the answer waits for the modality to accept the request; it goes on after that."""
+WAIT_SECONDS: Final = 10
+"""Seconds for which the response waits for the modality to accept the request; the job continues after that."""
 _MAX_TIMEOUT: Final = 86_400
 _MAX_INSTANCES: Final = 60_000
-_LOOK: Final = 0.1
+_POLL_SECONDS: Final = 0.1
 _NAMES: Final = {reason.value: reason.name.replace("_", " ").capitalize() for reason in FailureReason}
 
 
 @router.post("/modalities/{id}/storage-commitment")
-async def request(request: Request, door: DoorOf, id: str) -> Response:
+async def request(request: Request, state: AppStateDep, id: str) -> Response:
     """Ask a modality to commit `DicomInstances` and the instances of `Resources`; the report is at `Path`."""
-    modality = await door.index.remotes.modality(id)
+    modality = await state.index.remotes.modality(id)
     body = await json_object(request)
     timeout = int_field(body, "Timeout", 0, _MAX_TIMEOUT)
-    items = [*_named(body), *await _stored(door, body)]
+    items = [*_listed_items(body), *await _resource_items(state, body)]
     if not 0 < len(items) <= _MAX_INSTANCES:
         raise BadParameter(f"DicomInstances, Resources: expected 1 to {_MAX_INSTANCES} instances, got {len(items)}")
     commitment, job = await request_commitment(
-        door.index.commitments, door.index.jobs, modality, items, aet=door.settings.aet, timeout=timeout
+        state.index.commitments, state.index.jobs, modality, items, aet=state.settings.aet, timeout=timeout
     )
-    await _accepted(request, door, job, timeout or WAIT)
+    await _wait_accepted(request, state, job, timeout or WAIT_SECONDS)
     uid = commitment.transaction_uid
     return json_response({"ID": uid, "Path": f"/storage-commitment/{uid}"})
 
 
 @router.get("/storage-commitment/{uid}")
-async def report(door: DoorOf, uid: str) -> Response:
+async def report(state: AppStateDep, uid: str) -> Response:
     """Say what has been committed."""
-    commitment = await door.index.commitments.by_transaction(uid)
-    failures = [_failure(failure) for failure in commitment.failures or ()]
+    commitment = await state.index.commitments.by_transaction(uid)
+    failures = [
+        {
+            **_item(failure.item),
+            "FailureReason": failure.reason,
+            "Description": _NAMES.get(failure.reason, f"Failure reason 0x{failure.reason:04X}"),
+        }
+        for failure in commitment.failures or ()
+    ]
     return json_response(
         {
             "RemoteAET": commitment.remote_aet,
-            "Status": _status(commitment),
+            "Status": "Pending" if commitment.failures is None else "Failure" if failures else "Success",
             "Success": [_item(item) for item in commitment.successes],
             "Failures": failures,
         }
@@ -63,16 +76,10 @@ async def report(door: DoorOf, uid: str) -> Response:
 
 
 @router.post("/storage-commitment/{uid}/remove")
-async def remove(door: DoorOf, uid: str) -> Response:
-    """Refuse: instances can not be deleted."""
-    await door.index.commitments.by_transaction(uid)
-    raise NotSupported("instances can not be deleted from this archive, so committed ones can not be removed")
-
-
-def _status(commitment: Commitment) -> str:
-    if commitment.failures is None:
-        return "Pending"
-    return "Failure" if commitment.failures else "Success"
+async def remove(state: AppStateDep, uid: str) -> Response:
+    """Refuse: instances cannot be deleted."""
+    await state.index.commitments.by_transaction(uid)
+    raise NotSupported("instances cannot be deleted from this archive, so committed ones cannot be removed")
 
 
 def _item(item: CommitmentItem) -> dict[str, Any]:
@@ -84,42 +91,42 @@ def _failure(failure: CommitmentFailure) -> dict[str, Any]:
     return {**_item(failure.item), "FailureReason": failure.reason, "Description": description}
 
 
-def _named(body: Mapping[str, Any]) -> list[CommitmentItem]:
+def _listed_items(body: Mapping[str, Any]) -> list[CommitmentItem]:
     """Return `DicomInstances`: objects, or arrays of SOP class and SOP instance UID."""
     given = body.get("DicomInstances", [])
     if not isinstance(given, list):
         raise BadParameter("DicomInstances: expected an array")
-    return [_item_of(each) for each in given]
+    items: list[CommitmentItem] = []
+    for each in given:
+        pair = [each.get("SOPClassUID"), each.get("SOPInstanceUID")] if isinstance(each, dict) else each
+        if not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(u, str) and is_uid(u) for u in pair):
+            example = '{"SOPClassUID": "1.2", "SOPInstanceUID": "1.2.3"}'
+            raise BadParameter(f"DicomInstances: expected items such as {example}")
+        items.append(CommitmentItem(*pair))
+    return items
 
 
-def _item_of(given: object) -> CommitmentItem:
-    pair = [given.get("SOPClassUID"), given.get("SOPInstanceUID")] if isinstance(given, dict) else given
-    if isinstance(pair, list) and len(pair) == 2 and all(isinstance(uid, str) and is_uid(uid) for uid in pair):
-        return CommitmentItem(*pair)
-    raise BadParameter('DicomInstances: expected items such as {"SOPClassUID": "1.2", "SOPInstanceUID": "1.2.3"}')
-
-
-async def _stored(door: Door, body: Mapping[str, Any]) -> list[CommitmentItem]:
+async def _resource_items(state: AppState, body: Mapping[str, Any]) -> list[CommitmentItem]:
     """Return the instances of `Resources`; raises `ResourceNotFound`."""
     given = body.get("Resources", [])
     if not isinstance(given, list) or not all(isinstance(each, str) for each in given):
         raise BadParameter("Resources: expected an array of identifiers")
     items: list[CommitmentItem] = []
     for each in given:
-        async for found in door.index.locate(InstanceScope(public_id=resource_id(each))):
+        async for found in state.index.locate(InstanceScope(public_id=resource_id(each))):
             items.append(CommitmentItem(found.identity.sop_class_uid, found.identity.sop_uid))
             if len(items) > _MAX_INSTANCES:
                 return items
     return items
 
 
-async def _accepted(request: Request, door: Door, job: Job, seconds: float) -> None:
-    """Wait a while for the job to end; raises `JobFailed`. A modality that is down is asked again later."""
+async def _wait_accepted(request: Request, state: AppState, job: Job, seconds: float) -> None:
+    """Wait a while for the job to end; raises `JobFailed`. A modality that is down is retried later."""
     until = time.monotonic() + seconds
     while job.state is not JobState.SUCCESS and time.monotonic() < until and not await request.is_disconnected():
         if job.state is JobState.FAILURE:
             raise JobFailed(f"job {job.id}: {job.error or 'failed'}")
         if job.state is JobState.RETRY:
             return
-        await asyncio.sleep(_LOOK)
-        job = await door.index.jobs.get(job.id)
+        await asyncio.sleep(_POLL_SECONDS)
+        job = await state.index.jobs.get(job.id)

@@ -1,26 +1,30 @@
 """REST of Osteon's own: instances of which several versions came, and deciding which one is served."""
 
 from collections.abc import Mapping
-from typing import Any, Final
-
 from fastapi import APIRouter
-from starlette.requests import Request
-from starlette.responses import Response
-
-from osteon.archive.conflicts import Conflict, Version
+from osteon.archive.conflicts import Conflict
+from osteon.archive.conflicts import Version
 from osteon.conflicts import resolve
 from osteon.contracts.conflicts import Keep
 from osteon.dicom.attribute_names import keyword_of
 from osteon.packs.sidecar import SidecarLine
-from osteon_query.dicomweb.parameters import number
-from osteon_query.dicomweb.sending import send_file
+from osteon_query.app_state import AppState
+from osteon_query.app_state import AppStateDep
 from osteon_query.http.bodies import json_object
-from osteon_query.http.context import Door, DoorOf, correlation_id, uid_of
-from osteon_query.http.errors import BadParameter, UnknownResource
-from osteon_query.orthanc.resources import json_response
-from osteon_query.orthanc.shapes import timestamp
-from osteon_query.orthanc.tag_formats import spelled
+from osteon_query.http.errors import BadParameter
+from osteon_query.http.errors import UnknownResource
+from osteon_query.http.json_response import json_response
+from osteon_query.http.request_values import correlation_id
+from osteon_query.http.request_values import number
+from osteon_query.http.request_values import uid_of
+from osteon_query.orthanc.resource_json import timestamp
+from osteon_query.orthanc.tag_formats import format_tag
+from osteon_query.packs.file_response import send_file
 from osteon_query.packs.sidecars import parse_header
+from starlette.requests import Request
+from starlette.responses import Response
+from typing import Any
+from typing import Final
 
 router = APIRouter(prefix="/conflicts", tags=["Conflicts"])
 
@@ -30,42 +34,45 @@ _BULK: Final = "BulkDataLength"
 
 
 @router.get("")
-async def conflicts(request: Request, door: DoorOf) -> Response:
+async def conflicts(request: Request, state: AppStateDep) -> Response:
     """List conflicts, oldest first.
 
     Query: `after` is the last `Id` seen, `limit` at most 1000; `study` a Study Instance UID of either version; `state`
     `open` (the default), `resolved` or `all`.
     """
     query = request.query_params
-    state = query.get("state", "open")
-    if state not in _STATES:
-        raise BadParameter(f"state: expected one of {', '.join(_STATES)}, got {state[:80]!r}")
+    chosen = query.get("state", "open")
+    if chosen not in _STATES:
+        raise BadParameter(f"state: expected one of {', '.join(_STATES)}, got {chosen[:80]!r}")
     study = query.get("study")
-    found = await door.index.conflicts(
+    found = await state.index.conflicts(
         after=number("after", query.get("after", "0")),
         limit=min(number("limit", query.get("limit", "100")), _LIMIT),
         study_uid=None if study is None else uid_of("study", study),
-        resolved=_STATES[state],
+        resolved=_STATES[chosen],
     )
     return json_response([_conflict(each) for each in found])
 
 
 @router.get("/{id}")
-async def conflict(door: DoorOf, id: str) -> Response:
+async def conflict(state: AppStateDep, id: str) -> Response:
     """Describe a conflict, with the elements in which its versions differ."""
-    return json_response(await _details(door, await _get(door, id)))
+    found = await _get(state, id)
+    first, second = await state.sidecars.lines_if_readable([found.first.location, found.second.location])
+    differing = None if first is None or second is None else _differences(first, second)
+    return json_response({**_conflict(found), "DifferentTags": differing})
 
 
 @router.get("/{id}/{version}/file")
-async def file(request: Request, door: DoorOf, id: str, version: Keep) -> Response:
+async def file(request: Request, state: AppStateDep, id: str, version: Keep) -> Response:
     """Send the DICOM file of the `first` or the `second` version as it came; Range is honoured."""
-    found = await _get(door, id)
+    found = await _get(state, id)
     where = (found.first if version is Keep.FIRST else found.second).location
-    return await send_file(request, door.objects, where, way="file", filename=f"{where.public_id}-{version}.dcm")
+    return await send_file(request, state.objects, where, purpose="file", filename=f"{where.public_id}-{version}.dcm")
 
 
 @router.post("/{id}/resolve")
-async def decide(request: Request, door: DoorOf, id: str) -> Response:
+async def decide(request: Request, state: AppStateDep, id: str) -> Response:
     """Serve one version, `{"keep": "first"}` or `{"keep": "second"}`, and keep the other aside. May be repeated."""
     body = await json_object(request)
     try:
@@ -73,26 +80,19 @@ async def decide(request: Request, door: DoorOf, id: str) -> Response:
     except ValueError:
         raise BadParameter(f'keep: expected "first" or "second", got {str(body.get("keep"))[:80]!r}') from None
     resolved = await resolve(
-        _number(id), keep, objects=door.objects, index=door.index, correlation_id=correlation_id(request)
+        _number(id), keep, objects=state.objects, index=state.index, correlation_id=correlation_id(request)
     )
     return json_response(_conflict(resolved))
 
 
-async def _get(door: Door, id: str) -> Conflict:
-    return await door.index.conflict(_number(id))
+async def _get(state: AppState, id: str) -> Conflict:
+    return await state.index.conflict(_number(id))
 
 
 def _number(id: str) -> int:
     if not (id.isascii() and id.isdigit() and len(id) < 19):
         raise UnknownResource(f"there is no conflict {id[:80]!r}")
     return int(id)
-
-
-async def _details(door: Door, found: Conflict) -> dict[str, Any]:
-    lines = await door.sidecars.lines_if_readable([found.first.location, found.second.location])
-    first, second = lines
-    differing = None if first is None or second is None else _differences(first, second)
-    return {**_conflict(found), "DifferentTags": differing}
 
 
 def _conflict(found: Conflict) -> dict[str, Any]:
@@ -132,7 +132,7 @@ def _differences(first: SidecarLine, second: SidecarLine) -> list[dict[str, Any]
     """Compare two headers; of values that are not in the header (pixel data) only the lengths."""
     one, other = _elements(first), _elements(second)
     return [
-        {"Tag": spelled(tag), "Keyword": keyword_of(tag), "First": one.get(tag), "Second": other.get(tag)}
+        {"Tag": format_tag(tag), "Keyword": keyword_of(tag), "First": one.get(tag), "Second": other.get(tag)}
         for tag in sorted(one.keys() | other.keys())
         if one.get(tag) != other.get(tag)
     ]

@@ -1,77 +1,85 @@
-"""Destinations of routing: who is left alone, what could not be sent there, and sending that again."""
+"""Destinations of routing: open circuits, failed jobs, and submitting these again."""
 
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import UTC, datetime
-from typing import Any, Final
-
+from datetime import UTC
+from datetime import datetime
 from fastapi import APIRouter
-from starlette.responses import Response
-
-from osteon.jobs.port import Job, JobCommand, JobNotFound, JobState, WrongState
-from osteon.remotes.job_params import ModalityStoreParams, PeerStoreParams
+from osteon.jobs.port import Job
+from osteon.jobs.port import JobCommand
+from osteon.jobs.port import JobNotFound
+from osteon.jobs.port import JobState
+from osteon.jobs.port import WrongState
+from osteon.remotes.job_params import ModalityStoreParams
+from osteon.remotes.job_params import PeerStoreParams
 from osteon.rules.errors import BadRule
 from osteon.rules.parsing import parse_stored
-from osteon.rules.port import Circuit, Destination, DestinationKind
-from osteon_query.http.context import Door, DoorOf
+from osteon.rules.port import Circuit
+from osteon.rules.port import Destination
+from osteon.rules.port import DestinationKind
+from osteon_query.app_state import AppState
+from osteon_query.app_state import AppStateDep
 from osteon_query.http.errors import UnknownResource
-from osteon_query.orthanc.resources import json_response
-from osteon_query.orthanc.shapes import timestamp
+from osteon_query.http.json_response import json_response
+from osteon_query.orthanc.resource_json import timestamp
+from starlette.responses import Response
+from typing import Any
+from typing import Final
 
 router = APIRouter(tags=["Routing"])
 
 _TYPES: Final = (ModalityStoreParams.TYPE, PeerStoreParams.TYPE)
-_MOST: Final = 10_000
+_MAX_JOBS: Final = 10_000
 """Failed jobs that are looked through, the newest."""
 
 
 @router.get("/destinations")
-async def destinations(door: DoorOf) -> Response:
+async def destinations(state: AppStateDep) -> Response:
     """List the destinations of rules, and those that have failed and did not work since."""
     used: dict[str, list[str]] = {}
-    for stored in await door.index.rules.all():
+    for stored in await state.index.rules.all():
         with suppress(BadRule):  # /rules shows it
             for destination in parse_stored(stored).send:
                 used.setdefault(str(destination), []).append(stored.name)
-    circuits = {circuit.destination: circuit for circuit in await door.index.circuits.all()}
+    circuits = {circuit.destination: circuit for circuit in await state.index.circuits.all()}
     names = sorted(used.keys() | circuits.keys())
     return json_response({name: _object(circuits.get(name), used.get(name, [])) for name in names})
 
 
 @router.get("/destinations/{kind}/{name}/failed")
-async def failed(door: DoorOf, kind: str, name: str) -> Response:
+async def failed(state: AppStateDep, kind: str, name: str) -> Response:
     """List the jobs that have failed for good, the newest first."""
-    return json_response([failure_object(job) for job in await failed_jobs(door, _of(kind, name))])
+    return json_response([failure_object(job) for job in await failed_jobs(state, _is_for(kind, name))])
 
 
 @router.post("/destinations/{kind}/{name}/replay")
-async def replay(door: DoorOf, kind: str, name: str) -> Response:
+async def replay(state: AppStateDep, kind: str, name: str) -> Response:
     """Submit the jobs again that have failed for good; the destination is tried at once."""
-    chosen = _of(kind, name)
-    await door.index.circuits.close(f"{kind}:{name}")
-    return json_response(await replay_all(door, chosen))
+    chosen = _is_for(kind, name)
+    await state.index.circuits.close(f"{kind}:{name}")
+    return json_response(await replay_all(state, chosen))
 
 
 @router.post("/destinations/{kind}/{name}/reset")
-async def reset(door: DoorOf, kind: str, name: str) -> Response:
+async def reset(state: AppStateDep, kind: str, name: str) -> Response:
     """Forget that a destination has failed: it is tried by the next job."""
-    _of(kind, name)
-    await door.index.circuits.close(f"{kind}:{name}")
+    _is_for(kind, name)
+    await state.index.circuits.close(f"{kind}:{name}")
     return json_response({})
 
 
-async def failed_jobs(door: Door, chosen: Callable[[Job], bool]) -> list[Job]:
+async def failed_jobs(state: AppState, chosen: Callable[[Job], bool]) -> list[Job]:
     """Return the jobs that send and have failed for good, of the newest 10,000."""
-    found = await door.index.jobs.list(states=(JobState.FAILURE,), types=_TYPES, limit=_MOST)
+    found = await state.index.jobs.list(states=(JobState.FAILURE,), types=_TYPES, limit=_MAX_JOBS)
     return [job for job in found if chosen(job)]
 
 
-async def replay_all(door: Door, chosen: Callable[[Job], bool]) -> dict[str, list[str]]:
+async def replay_all(state: AppState, chosen: Callable[[Job], bool]) -> dict[str, list[str]]:
     """Submit failed jobs again, the oldest first; return their identifiers."""
     replayed = []
-    for job in reversed(await failed_jobs(door, chosen)):
-        with suppress(JobNotFound, WrongState):  # somebody else was faster
-            await door.index.jobs.command(job.id, JobCommand.RESUBMIT)
+    for job in reversed(await failed_jobs(state, chosen)):
+        with suppress(JobNotFound, WrongState):  # another request was faster
+            await state.index.jobs.command(job.id, JobCommand.RESUBMIT)
             replayed.append(job.id)
     return {"Replayed": replayed}
 
@@ -89,9 +97,9 @@ def failure_object(job: Job) -> dict[str, Any]:
     }
 
 
-def _of(kind: str, name: str) -> Callable[[Job], bool]:
+def _is_for(kind: str, name: str) -> Callable[[Job], bool]:
     if kind not in set(DestinationKind):
-        raise UnknownResource(f"{kind[:80]!r} is no kind of destination: expected modality or peer")
+        raise UnknownResource(f"{kind[:80]!r} is not a kind of destination: expected modality or peer")
     wanted = str(Destination(DestinationKind(kind), name))
     return lambda job: _destination_of(job) == wanted
 

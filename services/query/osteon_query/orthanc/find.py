@@ -1,34 +1,53 @@
 """Orthanc REST: `/tools/find`, `/tools/count-resources` and `/tools/lookup`."""
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator
+from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
-
 from fastapi import APIRouter
-from starlette.requests import Request
-from starlette.responses import Response
-
 from osteon.archive.resources import Match
 from osteon.dicom.attribute_names import attribute_path
 from osteon.dicom.attributes import COMPUTED
 from osteon.dicom.matching import condition
-from osteon.dicom.query import MatchingKey, Order, Search
-from osteon_query.http.bodies import json_object, small_body
-from osteon_query.http.context import Door, DoorOf
-from osteon_query.http.errors import BadBody, BadParameter
-from osteon_query.http.streaming import streamed
-from osteon_query.orthanc.expanding import View, json_array, json_list, requested_tags
-from osteon_query.orthanc.kinds import BY_LEVEL, kind_named
-from osteon_query.orthanc.resources import JSON, json_response
-from osteon_query.orthanc.tag_formats import Form
-from osteon_query.search.by_header import check_candidates, pages_by_header
-from osteon_query.search.conditions import is_matchable, spelled
-from osteon_query.search.header_keys import HeaderKeys
+from osteon.dicom.query import MatchingKey
+from osteon.dicom.query import Order
+from osteon.dicom.query import Search
+from osteon_query.app_state import AppState
+from osteon_query.app_state import AppStateDep
+from osteon_query.http.bodies import json_object
+from osteon_query.http.bodies import small_body
+from osteon_query.http.errors import BadBody
+from osteon_query.http.errors import BadParameter
+from osteon_query.http.json_response import JSON
+from osteon_query.http.json_response import json_response
+from osteon_query.http.streaming import stream_response
+from osteon_query.orthanc.resource_lists import View
+from osteon_query.orthanc.resource_lists import json_array
+from osteon_query.orthanc.resource_lists import json_list
+from osteon_query.orthanc.resource_lists import requested_tags
+from osteon_query.orthanc.resource_types import BY_LEVEL
+from osteon_query.orthanc.resource_types import resource_type_named
+from osteon_query.orthanc.tag_formats import TagFormat
+from osteon_query.search.conditions import format_paths
+from osteon_query.search.conditions import is_matchable
+from osteon_query.search.header_matching import HeaderKeys
+from osteon_query.search.header_matching import check_candidates
+from osteon_query.search.header_matching import pages_by_header
+from starlette.requests import Request
+from starlette.responses import Response
+from typing import Any
+from typing import Final
+from typing import TypeVar
+
+T = TypeVar("T")
 
 router = APIRouter(prefix="/tools", tags=["Tools"])
 
 _MAX_IDENTIFIER: Final = 1024
 _COMPUTED: Final = frozenset(keyword for keywords in COMPUTED.values() for keyword in keywords)
+_TYPE_NAMES: Final = {str: "text", bool: "true or false", dict: "an object", list: "an array"}
+_NO_KEYS: Final[dict[str, Any]] = {}
+_NO_ENTRIES: Final[list[Any]] = []
 _PARENTS: Final = ("ParentPatient", "ParentStudy", "ParentSeries")
 
 
@@ -44,71 +63,71 @@ class _Find:
 
 
 @router.post("/find")
-async def find(request: Request, door: DoorOf) -> Response:
+async def find(request: Request, state: AppStateDep) -> Response:
     """Search by attributes."""
     wanted = _parse(await json_object(request))
     if wanted.nothing:
         return json_response([])
     if wanted.by_header:
-        source = json_array(door, await _by_header(door, wanted, wanted.total), wanted.view)
+        source = json_array(state, await _by_header(state, wanted, wanted.total), wanted.view)
     else:
-        source = json_list(door, wanted.search, wanted.view, total=wanted.total)
-    return await streamed(request, source, {"Content-Type": JSON})
+        source = json_list(state, wanted.search, wanted.view, total=wanted.total)
+    return await stream_response(request, source, {"Content-Type": JSON})
 
 
 @router.post("/count-resources")
-async def count(request: Request, door: DoorOf) -> Response:
+async def count(request: Request, state: AppStateDep) -> Response:
     """Count what a find would match."""
     wanted = _parse(await json_object(request))
-    return json_response({"Count": 0 if wanted.nothing else await _count(door, wanted)})
+    if wanted.nothing:
+        return json_response({"Count": 0})
+    if wanted.by_header:
+        return json_response({"Count": sum([len(page) async for page in await _by_header(state, wanted, None)])})
+    return json_response({"Count": await state.index.count(wanted.search)})
 
 
-async def _count(door: Door, wanted: _Find) -> int:
-    if not wanted.by_header:
-        return await door.index.count(wanted.search)
-    return sum([len(matches) async for matches in await _by_header(door, wanted, None)])
-
-
-async def _by_header(door: Door, wanted: _Find, total: int | None) -> AsyncGenerator[Sequence[Match], None]:
-    names = f"Query: {spelled(condition.path for condition in wanted.by_header)}"
-    await check_candidates(door.index, wanted.search, names, BadParameter)
+async def _by_header(state: AppState, wanted: _Find, total: int | None) -> AsyncGenerator[Sequence[Match], None]:
+    names = f"Query: {format_paths(condition.path for condition in wanted.by_header)}"
+    await check_candidates(state.index, wanted.search, names, BadParameter)
     keys = HeaderKeys(wanted.by_header, case_sensitive=wanted.search.case_sensitive)
-    return pages_by_header(door.index, door.sidecars, wanted.search, keys, total=total)
+    return pages_by_header(state.index, state.sidecars, wanted.search, keys, total=total)
 
 
 @router.post("/lookup")
-async def lookup(request: Request, door: DoorOf) -> Response:
+async def lookup(request: Request, state: AppStateDep) -> Response:
     """Find a Patient ID, Accession Number or UID, which is the whole body."""
     body = (await small_body(request)).decode("utf-8", "replace").strip()
     if not body or len(body) > _MAX_IDENTIFIER:
         raise BadBody(f"the body must be one identifier of 1 to {_MAX_IDENTIFIER} characters")
-    found = await door.index.lookup(body)
+    found = await state.index.lookup(body)
     kinds = [(BY_LEVEL[level], public_id) for level, public_id in found]
     return json_response([{"ID": id, "Path": kind.path(id), "Type": kind.type} for kind, id in kinds])
 
 
 def _parse(body: Mapping[str, Any]) -> _Find:
-    kind = kind_named(body.get("Level"))
-    parents = [_text(body, name) for name in _PARENTS if name in body]
+    kind = resource_type_named(body.get("Level"))
+    parents = [_field(body, name, "") for name in _PARENTS if name in body]
     if len(parents) > 1:
-        raise BadParameter(f"{', '.join(_PARENTS)}: give one at most")
-    conditions = _conditions(_object(body, "Query"))
+        raise BadParameter(f"{', '.join(_PARENTS)}: expected at most one")
+    conditions = _conditions(_field(body, "Query", _NO_KEYS))
     search = Search(
         level=kind.level,
         conditions=tuple(c for c in conditions if is_matchable(kind.level, c.path)),
-        case_sensitive=_flag(body, "CaseSensitive"),
+        case_sensitive=_field(body, "CaseSensitive", False),
         parents=tuple(parents),
-        order=tuple(_order(entry) for entry in _list(body, "OrderBy")),
+        order=tuple(_order(entry) for entry in _field(body, "OrderBy", _NO_ENTRIES)),
         offset=_number(body, "Since"),
     )
-    form = Form.FULL if _flag(body, "Full") else Form.SHORT if _flag(body, "Short") else Form.SIMPLIFIED
-    view = View(_flag(body, "Expand"), requested_tags(map(str, _list(body, "RequestedTags"))), form)
-    if _object(body, "MetadataQuery"):
+    full, short = _field(body, "Full", False), _field(body, "Short", False)
+    form = TagFormat.FULL if full else TagFormat.SHORT if short else TagFormat.SIMPLIFIED
+    requested = requested_tags(map(str, _field(body, "RequestedTags", _NO_ENTRIES)))
+    view = View(_field(body, "Expand", False), requested, form)
+    if _field(body, "MetadataQuery", _NO_KEYS):
         raise BadParameter("MetadataQuery: resources have no metadata to search by")
-    labelled = bool(_list(body, "Labels")) and body.get("LabelsConstraint", "All") != "None"
+    labelled = bool(_field(body, "Labels", _NO_ENTRIES)) and body.get("LabelsConstraint", "All") != "None"
     rest = tuple(c for c in conditions if not is_matchable(kind.level, c.path))
     if unknown := [c.path for c in rest if c.path[0] in _COMPUTED]:
-        raise BadParameter(f"Query: {spelled(unknown)} can not be searched by at level {kind.type}")
+        raise BadParameter(f"Query: {format_paths(unknown)} cannot be searched by at level {kind.type}")
     return _Find(search, view, _number(body, "Limit") or None, labelled, rest)
 
 
@@ -132,30 +151,11 @@ def _order(entry: Any) -> Order:
     return Order(attribute_path(entry["Key"])[0], descending=direction == "DESC")
 
 
-def _text(body: Mapping[str, Any], name: str) -> str:
-    if not isinstance(value := body[name], str):
-        raise BadParameter(f"{name}: expected text")
-    return value
-
-
-def _object(body: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    value = body.get(name, {})
-    if not isinstance(value, dict):
-        raise BadParameter(f"{name}: expected an object")
-    return value
-
-
-def _list(body: Mapping[str, Any], name: str) -> list[Any]:
-    value = body.get(name, [])
-    if not isinstance(value, list):
-        raise BadParameter(f"{name}: expected an array")
-    return value
-
-
-def _flag(body: Mapping[str, Any], name: str) -> bool:
-    value = body.get(name, False)
-    if not isinstance(value, bool):
-        raise BadParameter(f"{name}: expected true or false")
+def _field(body: Mapping[str, Any], name: str, default: T) -> T:
+    """Return a field that has the type of its default; raises `BadParameter`."""
+    value = body.get(name, default)
+    if not isinstance(value, type(default)):
+        raise BadParameter(f"{name}: expected {_TYPE_NAMES[type(default)]}")
     return value
 
 

@@ -1,59 +1,61 @@
-"""Orthanc REST: jobs. What they were told (their params) is not shown: it may hold what is not for everybody."""
+"""Orthanc REST: jobs. Their params are not shown: they may contain secrets."""
 
-from datetime import UTC, datetime, timedelta
-from typing import Any
-
+from datetime import UTC
+from datetime import datetime
+from datetime import timedelta
 from fastapi import APIRouter
+from osteon.jobs.error_codes import description_of
+from osteon.jobs.port import Job
+from osteon.jobs.port import JobCommand
+from osteon.jobs.port import JobState
+from osteon_query.app_state import AppStateDep
+from osteon_query.http.errors import UnknownResource
+from osteon_query.http.json_response import json_response
+from osteon_query.orthanc.resource_lists import asks_to_expand
 from starlette.requests import Request
 from starlette.responses import Response
-
-from osteon.jobs.error_codes import description_of
-from osteon.jobs.port import Job, JobCommand, JobState
-from osteon_query.http.context import DoorOf
-from osteon_query.http.errors import UnknownResource
-from osteon_query.orthanc.expanding import asks_to_expand
-from osteon_query.orthanc.resources import json_response
+from typing import Any
 
 router = APIRouter(tags=["Jobs"])
 
 
 @router.get("/jobs")
-async def jobs(request: Request, door: DoorOf) -> Response:
+async def jobs(request: Request, state: AppStateDep) -> Response:
     """List jobs, the newest first: identifiers, or all there is to know with `expand`."""
-    found = await door.index.jobs.list()
-    return json_response([shape(job) if asks_to_expand(request) else job.id for job in found])
+    found = await state.index.jobs.list()
+    return json_response([job_json(job) if asks_to_expand(request) else job.id for job in found])
 
 
 @router.get("/jobs/{id}")
-async def job(door: DoorOf, id: str) -> Response:
+async def job(state: AppStateDep, id: str) -> Response:
     """Describe a job."""
-    return json_response(shape(await door.index.jobs.get(id)))
+    return json_response(job_json(await state.index.jobs.get(id)))
 
 
 @router.delete("/jobs/{id}")
-async def delete(door: DoorOf, id: str) -> Response:
+async def delete(state: AppStateDep, id: str) -> Response:
     """Forget a job that is over."""
-    await door.index.jobs.delete(id)
+    await state.index.jobs.delete(id)
     return json_response({})
 
 
 @router.post("/jobs/{id}/{command}")
-async def act(door: DoorOf, id: str, command: str) -> Response:
+async def act(state: AppStateDep, id: str, command: str) -> Response:
     """Cancel, pause, resume or resubmit a job."""
     if command not in set(JobCommand):
         raise UnknownResource(f"/jobs/{{id}}/{command[:40]}: expected one of {', '.join(JobCommand)}")
-    await door.index.jobs.command(id, JobCommand(command))
+    await state.index.jobs.command(id, JobCommand(command))
     return json_response({})
 
 
 @router.get("/jobs/{id}/{output}")
-async def output(door: DoorOf, id: str, output: str) -> Response:
+async def output(state: AppStateDep, id: str, output: str) -> Response:
     """Refuse: no job here has a file to offer."""
-    found = await door.index.jobs.get(id)
+    found = await state.index.jobs.get(id)
     raise UnknownResource(f"a job of the type {found.type} has no output {output[:40]!r}")
 
 
-def shape(job: Job) -> dict[str, Any]:
+def job_json(job: Job) -> dict[str, Any]:
     """Return a job in Orthanc's words."""
     now = datetime.now(UTC)
     shown: dict[str, Any] = {

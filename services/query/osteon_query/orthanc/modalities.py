@@ -1,32 +1,50 @@
-"""Orthanc REST: modalities, and what is asked of them or sent to them."""
+"""Orthanc REST: modalities, and requests to them."""
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from typing import Any, Final
-
-import orjson
+from dataclasses import dataclass
+from dataclasses import replace
 from fastapi import APIRouter
-from starlette.requests import Request
-from starlette.responses import Response
-
 from osteon.dicom.models import Level
-from osteon.remotes.job_params import ModalityStoreParams, RetrieveByGetParams, RetrieveByMoveParams, RetrieveParams
-from osteon.remotes.orthanc_json import aet_field, bool_field, int_field, modality_from, modality_object
+from osteon.remotes.job_params import ModalityStoreParams
+from osteon.remotes.job_params import RetrieveByGetParams
+from osteon.remotes.job_params import RetrieveByMoveParams
+from osteon.remotes.job_params import RetrieveParams
+from osteon.remotes.orthanc_json import aet_field
+from osteon.remotes.orthanc_json import bool_field
+from osteon.remotes.orthanc_json import int_field
+from osteon.remotes.orthanc_json import modality_from
+from osteon.remotes.orthanc_json import modality_object
 from osteon.remotes.port import Modality
 from osteon.remotes.queries import QueryNotFound
-from osteon_query.http.bodies import json_body, json_object, optional_object
-from osteon_query.http.context import Door, DoorOf, correlation_id
+from osteon_query.app_state import AppState
+from osteon_query.app_state import AppStateDep
+from osteon_query.http.bodies import json_body
+from osteon_query.http.bodies import json_object
+from osteon_query.http.bodies import optional_object
 from osteon_query.http.errors import BadParameter
-from osteon_query.orthanc.expanding import asks_to_expand
-from osteon_query.orthanc.kinds import kind_named
-from osteon_query.orthanc.remote_bodies import content_of, keys_of, resources_of
-from osteon_query.orthanc.resources import json_response
-from osteon_query.orthanc.tag_formats import Form, write_tags
-from osteon_query.remotes.asked import echo, new_query, search, target_of
-from osteon_query.remotes.ordering import submit
-from osteon_query.remotes.straight import straight_order
-from osteon_query.search.asking import resources_asked, worklist_asked
+from osteon_query.http.json_response import json_response
+from osteon_query.http.request_values import correlation_id
+from osteon_query.orthanc.request_bodies import content_of
+from osteon_query.orthanc.request_bodies import keys_of
+from osteon_query.orthanc.request_bodies import resources_of
+from osteon_query.orthanc.resource_lists import asks_to_expand
+from osteon_query.orthanc.resource_types import resource_type_named
+from osteon_query.orthanc.tag_formats import TagFormat
+from osteon_query.orthanc.tag_formats import write_tags
+from osteon_query.remotes.dispatcher_client import echo
+from osteon_query.remotes.dispatcher_client import new_query
+from osteon_query.remotes.dispatcher_client import search
+from osteon_query.remotes.dispatcher_client import target_of
+from osteon_query.remotes.job_submission import submit
+from osteon_query.remotes.store_straight import upload_for_store
+from osteon_query.search.cfind_identifiers import resource_query
+from osteon_query.search.cfind_identifiers import worklist_query
+from starlette.requests import Request
+from starlette.responses import Response
+from typing import Any
+from typing import Final
+import orjson
 
 router = APIRouter(tags=["Modalities"])
 
@@ -45,105 +63,111 @@ _MAX_TIMEOUT: Final = 86_400
 
 
 @router.get("/modalities")
-async def modalities(request: Request, door: DoorOf) -> Response:
+async def modalities(request: Request, state: AppStateDep) -> Response:
     """List the names of modalities, or all of them by name with `expand`."""
-    found = await door.index.remotes.modalities()
+    found = await state.index.remotes.modalities()
     if asks_to_expand(request):
         return json_response({modality.name: modality_object(modality) for modality in found})
     return json_response([modality.name for modality in found])
 
 
 @router.get("/modalities/{id}")
-async def operations(door: DoorOf, id: str) -> Response:
+async def operations(state: AppStateDep, id: str) -> Response:
     """List what can be done with a modality."""
-    await door.index.remotes.modality(id)
+    await state.index.remotes.modality(id)
     return json_response(OPERATIONS)
 
 
 @router.get("/modalities/{id}/configuration")
-async def configuration(door: DoorOf, id: str) -> Response:
+async def configuration(state: AppStateDep, id: str) -> Response:
     """Describe a modality."""
-    return json_response(modality_object(await door.index.remotes.modality(id)))
+    return json_response(modality_object(await state.index.remotes.modality(id)))
 
 
 @router.put("/modalities/{id}")
-async def put(request: Request, door: DoorOf, id: str) -> Response:
+async def put(request: Request, state: AppStateDep, id: str) -> Response:
     """Add or replace a modality: `["AET", "host", port]` or an object. Holds everywhere within seconds."""
-    await door.index.remotes.put_modality(modality_from(id, await json_body(request)))
+    await state.index.remotes.put_modality(modality_from(id, await json_body(request)))
     return json_response({})
 
 
 @router.delete("/modalities/{id}")
-async def delete(door: DoorOf, id: str) -> Response:
+async def delete(state: AppStateDep, id: str) -> Response:
     """Remove a modality."""
-    await door.index.remotes.delete_modality(id)
+    await state.index.remotes.delete_modality(id)
     return json_response({})
 
 
 @router.post("/modalities/{id}/echo")
-async def echo_modality(request: Request, door: DoorOf, id: str) -> Response:
+async def echo_modality(request: Request, state: AppStateDep, id: str) -> Response:
     """C-ECHO; `{"Timeout": seconds, "CheckFind": true}` may be given."""
-    modality = await door.index.remotes.modality(id)
+    modality = await state.index.remotes.modality(id)
     body = await optional_object(request)
-    target = target_of(door, modality, timeout=timeout_of(body))
+    target = target_of(state, modality, timeout=timeout_of(body))
     find = bool_field(body, "CheckFind", default=False)
-    await echo(door, target, find=find, correlation_id=correlation_id(request))
+    await echo(state, target, find=find, correlation_id=correlation_id(request))
     return json_response({})
 
 
 @router.post("/tools/dicom-echo")
-async def echo_anybody(request: Request, door: DoorOf) -> Response:
-    """C-ECHO somebody who need not be known: the fields of a modality, and `Timeout` and `CheckFind`."""
+async def dicom_echo(request: Request, state: AppStateDep) -> Response:
+    """C-ECHO to an AE that need not be configured: the fields of a modality, and `Timeout` and `CheckFind`."""
     body = await json_object(request)
     find = bool_field(body, "CheckFind", default=False)
     modality = modality_from("echo", {name: value for name, value in body.items() if name != "CheckFind"})
-    await echo(door, target_of(door, modality), find=find, correlation_id=correlation_id(request))
+    await echo(state, target_of(state, modality), find=find, correlation_id=correlation_id(request))
     return json_response({})
 
 
 @router.post("/modalities/{id}/query")
-async def query(request: Request, door: DoorOf, id: str) -> Response:
+async def query(request: Request, state: AppStateDep, id: str) -> Response:
     """C-FIND; the answers are at the path that is returned: `{"Level": "Study", "Query": {"PatientName": "D*"}}`."""
-    modality = await door.index.remotes.modality(id)
-    return await begin_query(request, door, modality, await json_object(request))
+    modality = await state.index.remotes.modality(id)
+    return await begin_query(request, state, modality, await json_object(request))
 
 
-async def begin_query(request: Request, door: Door, modality: Modality, body: Mapping[str, Any]) -> Response:
+async def begin_query(request: Request, state: AppState, modality: Modality, body: Mapping[str, Any]) -> Response:
     """Ask a modality what `Query` at `Level` says."""
-    kind, keys = kind_named(body.get("Level")), keys_of(body)
+    kind, keys = resource_type_named(body.get("Level")), keys_of(body)
     normalize = bool_field(body, "Normalize", default=True)
-    question = resources_asked(kind.level, keys, modality.manufacturer, normalize=normalize)
+    question = resource_query(kind.level, keys, modality.manufacturer, normalize=normalize)
     made = new_query(modality, kind.type, keys, local_aet=aet_field(body, "LocalAet"), timeout=timeout_of(body))
-    target = target_of(door, modality, local_aet=made.local_aet, timeout=made.timeout)
-    await search(door, target, question, made, correlation_id(request))
+    target = target_of(state, modality, local_aet=made.local_aet, timeout=made.timeout)
+    await search(state, target, question, made, correlation_id(request))
     return json_response({"ID": made.id, "Path": f"/queries/{made.id}"})
 
 
 @router.post("/modalities/{id}/find-worklist")
-async def find_worklist(request: Request, door: DoorOf, id: str) -> Response:
+async def find_worklist(request: Request, state: AppStateDep, id: str) -> Response:
     """C-FIND in a modality worklist: the keys, or `{"Query": {…}, "Full": true, "Short": true}`; returns the items."""
-    modality = await door.index.remotes.modality(id)
+    modality = await state.index.remotes.modality(id)
     body = await optional_object(request)
     given = body.get("Query")
     keys = given if isinstance(given, dict) else body
-    question = worklist_asked(keys, modality.manufacturer)
+    question = worklist_query(keys, modality.manufacturer)
     made = new_query(modality, "Worklist", {})
     timeout = timeout_of(body) if keys is not body else 0
-    await search(door, target_of(door, modality, timeout=timeout), question, made, correlation_id(request))
+    await search(state, target_of(state, modality, timeout=timeout), question, made, correlation_id(request))
     try:
-        found = await door.index.queries.answers(made.id)
+        found = await state.index.queries.answers(made.id)
     finally:
         with suppress(QueryNotFound):
-            await door.index.queries.delete(made.id)
-    form = Form.FULL if body.get("Full") is True else Form.SHORT if body.get("Short") is True else Form.SIMPLIFIED
+            await state.index.queries.delete(made.id)
+    form = (
+        TagFormat.FULL
+        if body.get("Full") is True
+        else TagFormat.SHORT
+        if body.get("Short") is True
+        else TagFormat.SIMPLIFIED
+    )
     return json_response([write_tags(orjson.loads(each), form) for each in found])
 
 
 @router.post("/modalities/{id}/store")
-async def store(request: Request, door: DoorOf, id: str) -> Response:
+async def store(request: Request, state: AppStateDep, id: str) -> Response:
     """Send resources by C-STORE, as a job: an identifier, an array of them, or an object with `Resources`."""
-    modality = await door.index.remotes.modality(id)
-    resources, body = await resources_of(request, door)
+    modality = await state.index.remotes.modality(id)
+    resources, body = await resources_of(request, state)
     order = ModalityStoreParams(
         modality=modality.name,
         resources=tuple(resources),
@@ -157,46 +181,46 @@ async def store(request: Request, door: DoorOf, id: str) -> Response:
         storage_commitment=bool_field(body, "StorageCommitment", default=False),
         permissive=bool_field(body, "Permissive", default=False),
     )
-    target = target_of(door, replace(modality, aet=order.called_aet or modality.aet), local_aet=order.local_aet)
+    target = target_of(state, replace(modality, aet=order.called_aet or modality.aet), local_aet=order.local_aet)
     content = {**content_of(target), "ParentResources": resources, "InstancesCount": 0, "FailedInstancesCount": 0}
-    return await submit(request, door.index.jobs, order, content, body)
+    return await submit(request, state.index.jobs, order, content, body)
 
 
 @router.post("/modalities/{id}/store-straight")
-async def store_straight(request: Request, door: DoorOf, id: str) -> Response:
+async def store_straight(request: Request, state: AppStateDep, id: str) -> Response:
     """Send the DICOM file in the body by C-STORE, without storing it here."""
-    modality = await door.index.remotes.modality(id)
-    order = await straight_order(request, door, modality)
+    modality = await state.index.remotes.modality(id)
+    order = await upload_for_store(request, state, modality)
     names = {"SOPClassUID": order.sop_class_uid, "SOPInstanceUID": order.sop_instance_uid}
-    return await submit(request, door.index.jobs, order, {**content_of(target_of(door, modality)), **names}, {})
+    return await submit(request, state.index.jobs, order, {**content_of(target_of(state, modality)), **names}, {})
 
 
 @router.post("/modalities/{id}/move")
-async def move(request: Request, door: DoorOf, id: str) -> Response:
+async def move(request: Request, state: AppStateDep, id: str) -> Response:
     """Let a modality send resources by C-MOVE to `TargetAet`, here when it is not given; a job."""
-    return await _retrieve(request, door, id, "C-MOVE")
+    return await _retrieve(request, state, id, "C-MOVE")
 
 
 @router.post("/modalities/{id}/get")
-async def get(request: Request, door: DoorOf, id: str) -> Response:
+async def get(request: Request, state: AppStateDep, id: str) -> Response:
     """Fetch resources from a modality by C-GET; a job."""
-    return await _retrieve(request, door, id, "C-GET")
+    return await _retrieve(request, state, id, "C-GET")
 
 
-async def _retrieve(request: Request, door: Door, id: str, method: str) -> Response:
-    modality = await door.index.remotes.modality(id)
+async def _retrieve(request: Request, state: AppState, id: str, method: str) -> Response:
+    modality = await state.index.remotes.modality(id)
     body = await json_object(request)
     given = body.get("Resources")
     if not isinstance(given, list) or not given:
         raise BadParameter('Resources: expected an array such as [{"StudyInstanceUID": "1.2.3"}]')
-    level = kind_named(body.get("Level")).level
+    level = resource_type_named(body.get("Level")).level
     resources = tuple(keys_of({"Query": each}) for each in given)
-    return await retrieve(request, door, modality, Wanted(method, level, resources), body)
+    return await retrieve(request, state, modality, RetrieveSelection(method, level, resources), body)
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """What a modality is asked for: `resources` are its unique keys (PS3.4 C.6), `method` is C-MOVE or C-GET."""
+class RetrieveSelection:
+    """What is retrieved from a modality: `resources` are the unique keys (PS3.4 C.6), `method` is C-MOVE or C-GET."""
 
     method: str
     level: Level
@@ -204,7 +228,7 @@ class Wanted:
 
 
 async def retrieve(
-    request: Request, door: Door, modality: Modality, wanted: Wanted, body: Mapping[str, Any]
+    request: Request, state: AppState, modality: Modality, wanted: RetrieveSelection, body: Mapping[str, Any]
 ) -> Response:
     """Begin a job that asks a modality for resources."""
     common: dict[str, Any] = {
@@ -212,13 +236,13 @@ async def retrieve(
         "local_aet": aet_field(body, "LocalAet"), "timeout": timeout_of(body),
         "permissive": bool_field(body, "Permissive", default=False),
     }  # fmt: skip
-    target = target_of(door, modality, local_aet=common["local_aet"])
+    target = target_of(state, modality, local_aet=common["local_aet"])
     content: dict[str, Any] = {**content_of(target), "Query": list(wanted.resources)}
     order: RetrieveParams = RetrieveByGetParams(**common)
     if wanted.method == "C-MOVE":
-        aim = aet_field(body, "TargetAet") or door.settings.aet
+        aim = aet_field(body, "TargetAet") or state.settings.aet
         order, content = RetrieveByMoveParams(**common, target_aet=aim), {**content, "TargetAet": aim}
-    return await submit(request, door.index.jobs, order, content, body)
+    return await submit(request, state.index.jobs, order, content, body)
 
 
 def timeout_of(body: Mapping[str, Any]) -> int:

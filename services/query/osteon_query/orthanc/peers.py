@@ -12,13 +12,14 @@ from osteon.contracts.topology import PEER
 from osteon.remotes.job_params import PeerStoreParams
 from osteon.remotes.orthanc_json import bool_field, peer_from, peer_object
 from osteon.remotes.port import RemoteNotFound
+from osteon_query.app_state import AppStateDep
 from osteon_query.http.bodies import json_body
-from osteon_query.http.context import DoorOf, correlation_id
 from osteon_query.http.errors import BadParameter, RemoteFailed
-from osteon_query.orthanc.expanding import asks_to_expand
-from osteon_query.orthanc.remote_bodies import resources_of
-from osteon_query.orthanc.resources import json_response
-from osteon_query.remotes.ordering import submit
+from osteon_query.http.json_response import json_response
+from osteon_query.http.request_values import correlation_id
+from osteon_query.orthanc.request_bodies import resources_of
+from osteon_query.orthanc.resource_lists import asks_to_expand
+from osteon_query.remotes.job_submission import submit
 
 router = APIRouter(prefix="/peers", tags=["Peers"])
 
@@ -26,54 +27,54 @@ _SECONDS: Final = 60.0
 
 
 @router.get("")
-async def peers(request: Request, door: DoorOf) -> Response:
+async def peers(request: Request, state: AppStateDep) -> Response:
     """List the names of peers, or all of them by name with `expand`."""
-    found = await door.index.remotes.peers()
+    found = await state.index.remotes.peers()
     if asks_to_expand(request):
         return json_response({peer.name: peer_object(peer) for peer in found})
     return json_response([peer.name for peer in found])
 
 
 @router.get("/{id}")
-async def operations(door: DoorOf, id: str) -> Response:
+async def operations(state: AppStateDep, id: str) -> Response:
     """List what can be done with a peer."""
-    await door.index.remotes.peer(id)
+    await state.index.remotes.peer(id)
     return json_response(["configuration", "store", "system"])
 
 
 @router.get("/{id}/configuration")
-async def configuration(door: DoorOf, id: str) -> Response:
+async def configuration(state: AppStateDep, id: str) -> Response:
     """Describe a peer."""
-    return json_response(peer_object(await door.index.remotes.peer(id)))
+    return json_response(peer_object(await state.index.remotes.peer(id)))
 
 
 @router.put("/{id}")
-async def put(request: Request, door: DoorOf, id: str) -> Response:
+async def put(request: Request, state: AppStateDep, id: str) -> Response:
     """Add or replace a peer: `["url"]`, `["url", "user", "password"]` or an object.
 
     A password or header that is null, as it is shown, stays as it is while URL and user stay the same.
     """
     try:
-        known = await door.index.remotes.peer(id)
+        known = await state.index.remotes.peer(id)
     except RemoteNotFound:
         known = None
-    await door.index.remotes.put_peer(peer_from(id, await json_body(request), known))
+    await state.index.remotes.put_peer(peer_from(id, await json_body(request), known))
     return json_response({})
 
 
 @router.delete("/{id}")
-async def delete(door: DoorOf, id: str) -> Response:
+async def delete(state: AppStateDep, id: str) -> Response:
     """Remove a peer."""
-    await door.index.remotes.delete_peer(id)
+    await state.index.remotes.delete_peer(id)
     return json_response({})
 
 
 @router.get("/{id}/system")
-async def system(request: Request, door: DoorOf, id: str) -> Response:
+async def system(request: Request, state: AppStateDep, id: str) -> Response:
     """Send what the peer says at its `/system`."""
-    await door.index.remotes.peer(id)
+    await state.index.remotes.peer(id)
     message = PeerAsked(correlation_id=correlation_id(request), peer=id)
-    answer = await door.bus.request(PEER, message, timeout=_SECONDS)
+    answer = await state.bus.request(PEER, message, timeout=_SECONDS)
     assert isinstance(answer, PeerTold)
     if answer.problem:
         raise RemoteFailed(f"peer {id}: {answer.problem}")
@@ -81,10 +82,10 @@ async def system(request: Request, door: DoorOf, id: str) -> Response:
 
 
 @router.post("/{id}/store")
-async def store(request: Request, door: DoorOf, id: str) -> Response:
+async def store(request: Request, state: AppStateDep, id: str) -> Response:
     """Send resources to a peer, as a job: an identifier, an array of them, or an object with `Resources`."""
-    peer = await door.index.remotes.peer(id)
-    resources, body = await resources_of(request, door)
+    peer = await state.index.remotes.peer(id)
+    resources, body = await resources_of(request, state)
     transcode = body.get("Transcode", "")
     if not isinstance(transcode, str):
         raise BadParameter("Transcode: expected a Transfer Syntax UID")
@@ -97,4 +98,4 @@ async def store(request: Request, door: DoorOf, id: str) -> Response:
     )
     content = {"Peer": [peer.url, peer.username], "Compress": order.compress, "ParentResources": resources}
     content |= {"InstancesCount": 0, "FailedInstancesCount": 0}
-    return await submit(request, door.index.jobs, order, content, body)
+    return await submit(request, state.index.jobs, order, content, body)

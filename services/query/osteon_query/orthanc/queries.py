@@ -1,153 +1,169 @@
 """Orthanc REST: searches in modalities, their answers, and retrieving what was found."""
 
 from collections.abc import Mapping
-from typing import Any
-
-import orjson
 from fastapi import APIRouter
-from starlette.requests import Request
-from starlette.responses import Response
-
-from osteon.dicom.attribute_names import tag_of, vr_of_tag
+from osteon.dicom.attribute_names import tag_of
+from osteon.dicom.attribute_names import vr_of_tag
 from osteon.dicom.attributes import element_text
 from osteon.dicom.json_values import json_values
-from osteon.dicom.models import Level, required_keys
+from osteon.dicom.models import Level
+from osteon.dicom.models import required_keys
 from osteon.remotes.orthanc_json import RETRIEVE_METHODS
-from osteon.remotes.queries import QueryNotFound, RemoteQuery
-from osteon_query.http.bodies import json_object, small_body
-from osteon_query.http.context import Door, DoorOf
-from osteon_query.http.errors import BadBody, BadParameter
-from osteon_query.orthanc.expanding import asks_to_expand
-from osteon_query.orthanc.kinds import BY_LEVEL, Kind, kind_named
-from osteon_query.orthanc.modalities import Wanted, begin_query, retrieve
-from osteon_query.orthanc.remote_bodies import keys_of
-from osteon_query.orthanc.resources import json_response
+from osteon.remotes.queries import QueryNotFound
+from osteon.remotes.queries import RemoteQuery
+from osteon_query.app_state import AppState
+from osteon_query.app_state import AppStateDep
+from osteon_query.http.bodies import json_object
+from osteon_query.http.bodies import small_body
+from osteon_query.http.errors import BadBody
+from osteon_query.http.errors import BadParameter
+from osteon_query.http.json_response import json_response
+from osteon_query.orthanc.modalities import RetrieveSelection
+from osteon_query.orthanc.modalities import begin_query
+from osteon_query.orthanc.modalities import retrieve
+from osteon_query.orthanc.request_bodies import keys_of
+from osteon_query.orthanc.resource_lists import asks_to_expand
+from osteon_query.orthanc.resource_types import BY_LEVEL
+from osteon_query.orthanc.resource_types import ResourceType
+from osteon_query.orthanc.resource_types import resource_type_named
 from osteon_query.orthanc.tag_formats import write_tags
-from osteon_query.orthanc.tags import form_of
+from osteon_query.orthanc.tags import tag_format_of
+from starlette.requests import Request
+from starlette.responses import Response
+from typing import Any
+import orjson
 
 router = APIRouter(prefix="/queries", tags=["Modalities"])
 
 Header = Mapping[str, Any]
 
+_UNIQUE: Final[dict[Level, tuple[str, ...]]] = {
+    Level.PATIENT: ("PatientID",),
+    Level.STUDY: ("StudyInstanceUID",),
+    Level.SERIES: ("StudyInstanceUID", "SeriesInstanceUID"),
+    Level.IMAGE: ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"),
+}
+"""Unique keys of a level and those above (PS3.4 C.6); in the Study Root model PatientID is not a unique key."""
+
 
 @router.get("")
-async def queries(door: DoorOf) -> Response:
+async def queries(state: AppStateDep) -> Response:
     """List the searches that are kept."""
-    return json_response([query.id for query in await door.index.queries.list()])
+    return json_response([query.id for query in await state.index.queries.list()])
 
 
 @router.get("/{id}")
-async def operations(door: DoorOf, id: str) -> Response:
-    """List what can be asked about a search."""
-    await door.index.queries.get(id)
+async def operations(state: AppStateDep, id: str) -> Response:
+    """List the resources of a search."""
+    await state.index.queries.get(id)
     return json_response(["answers", "level", "modality", "query", "retrieve"])
 
 
 @router.delete("/{id}")
-async def delete(door: DoorOf, id: str) -> Response:
+async def delete(state: AppStateDep, id: str) -> Response:
     """Forget a search."""
-    await door.index.queries.delete(id)
+    await state.index.queries.delete(id)
     return json_response({})
 
 
 @router.get("/{id}/level")
-async def level(door: DoorOf, id: str) -> Response:
+async def level(state: AppStateDep, id: str) -> Response:
     """Send the level of a search."""
-    return _text((await door.index.queries.get(id)).level)
+    return _text((await state.index.queries.get(id)).level)
 
 
 @router.get("/{id}/modality")
-async def modality(door: DoorOf, id: str) -> Response:
-    """Send the name of the modality that was asked."""
-    return _text((await door.index.queries.get(id)).modality)
+async def modality(state: AppStateDep, id: str) -> Response:
+    """Send the name of the modality that was searched."""
+    return _text((await state.index.queries.get(id)).modality)
 
 
 @router.get("/{id}/query")
-async def query(request: Request, door: DoorOf, id: str) -> Response:
-    """Send what was asked."""
-    keys = (await door.index.queries.get(id)).query
-    asked = {tag_of(name): text for name, text in keys.items()}
-    header = {tag: {"vr": (vr := vr_of_tag(tag)), "Value": json_values(vr, text)} for tag, text in asked.items()}
-    return json_response(write_tags(header, form_of(request)))
+async def query(request: Request, state: AppStateDep, id: str) -> Response:
+    """Send the keys of a search."""
+    keys = (await state.index.queries.get(id)).query
+    by_tag = {tag_of(name): text for name, text in keys.items()}
+    header = {tag: {"vr": (vr := vr_of_tag(tag)), "Value": json_values(vr, text)} for tag, text in by_tag.items()}
+    return json_response(write_tags(header, tag_format_of(request)))
 
 
 @router.get("/{id}/answers")
-async def answers(request: Request, door: DoorOf, id: str) -> Response:
+async def answers(request: Request, state: AppStateDep, id: str) -> Response:
     """List the numbers of the answers, or with `expand` the answers (`simplify`, `short`)."""
-    found = await door.index.queries.get(id)
+    found = await state.index.queries.get(id)
     if not asks_to_expand(request):
         return json_response([str(number) for number in range(found.answers)])
-    form = form_of(request)
-    headers = await door.index.queries.answers(id)
+    form = tag_format_of(request)
+    headers = await state.index.queries.answers(id)
     return json_response([write_tags(orjson.loads(header), form, any_length=True) for header in headers])
 
 
 @router.get("/{id}/answers/{index}")
-async def answer_operations(door: DoorOf, id: str, index: str) -> Response:
+async def answer_operations(state: AppStateDep, id: str, index: str) -> Response:
     """List what can be done with an answer."""
-    found, _ = await _answer(door, id, index)
-    below = [f"query-{BY_LEVEL[lower].segment}" for lower in _below(kind_named(found.level))]
+    found, _ = await _answer(state, id, index)
+    below = [f"query-{BY_LEVEL[lower].segment}" for lower in _below(resource_type_named(found.level))]
     return json_response(["content", *below, "retrieve"])
 
 
 @router.get("/{id}/answers/{index}/content")
-async def content(request: Request, door: DoorOf, id: str, index: str) -> Response:
+async def content(request: Request, state: AppStateDep, id: str, index: str) -> Response:
     """Send an answer (`simplify`, `short`)."""
-    _, header = await _answer(door, id, index)
-    return json_response(write_tags(header, form_of(request), any_length=True))
+    _, header = await _answer(state, id, index)
+    return json_response(write_tags(header, tag_format_of(request), any_length=True))
 
 
 @router.post("/{id}/answers/{index}/retrieve")
-async def retrieve_answer(request: Request, door: DoorOf, id: str, index: str) -> Response:
+async def retrieve_answer(request: Request, state: AppStateDep, id: str, index: str) -> Response:
     """Retrieve what an answer describes, as a job; the body is an AE title or `{"TargetAet": …}`, or empty: to here."""
-    found, header = await _answer(door, id, index)
-    return await _retrieve(request, door, found, [header])
+    found, header = await _answer(state, id, index)
+    return await _retrieve(request, state, found, [header])
 
 
 @router.post("/{id}/retrieve")
-async def retrieve_all(request: Request, door: DoorOf, id: str) -> Response:
+async def retrieve_all(request: Request, state: AppStateDep, id: str) -> Response:
     """Retrieve all answers, as one job; the body is as for one answer."""
-    found = await door.index.queries.get(id)
-    headers = [orjson.loads(each) for each in await door.index.queries.answers(id)]
-    return await _retrieve(request, door, found, headers)
+    found = await state.index.queries.get(id)
+    headers = [orjson.loads(each) for each in await state.index.queries.answers(id)]
+    return await _retrieve(request, state, found, headers)
 
 
-def _add_child(kind: Kind) -> None:
+def _add_child(kind: ResourceType) -> None:
     @router.post(f"/{{id}}/answers/{{index}}/query-{kind.segment}", name=f"query {kind.segment} of an answer")
-    async def query_below(request: Request, door: DoorOf, id: str, index: str) -> Response:
-        found, header = await _answer(door, id, index)
-        if kind.level not in _below(kind_named(found.level)):
+    async def query_below(request: Request, state: AppStateDep, id: str, index: str) -> Response:
+        found, header = await _answer(state, id, index)
+        if kind.level not in _below(resource_type_named(found.level)):
             raise BadParameter(f"{kind.segment} are not below the level of this query, {found.level}")
         body = await json_object(request)
-        keys = {**keys_of(body), **_keys(kind_named(found.level).level, header)}
-        known = await door.index.remotes.modality(found.modality)
+        keys = {**keys_of(body), **_keys(resource_type_named(found.level).level, header)}
+        known = await state.index.remotes.modality(found.modality)
         inherited = {"LocalAet": found.local_aet, "Timeout": found.timeout}
-        return await begin_query(request, door, known, {**inherited, **body, "Level": kind.type, "Query": keys})
+        return await begin_query(request, state, known, {**inherited, **body, "Level": kind.type, "Query": keys})
 
 
 for _level in (Level.STUDY, Level.SERIES, Level.IMAGE):
     _add_child(BY_LEVEL[_level])
 
 
-def _below(kind: Kind) -> list[Level]:
+def _below(kind: ResourceType) -> list[Level]:
     return [level for level in Level if level.is_below(kind.level)]
 
 
-async def _answer(door: Door, id: str, index: str) -> tuple[RemoteQuery, Header]:
-    found = await door.index.queries.get(id)
+async def _answer(state: AppState, id: str, index: str) -> tuple[RemoteQuery, Header]:
+    found = await state.index.queries.get(id)
     if not (index.isascii() and index.isdigit() and len(index) < 10 and int(index) < found.answers):
         raise QueryNotFound(f"query {id[:80]!r} has no answer {index[:80]!r}, it has {found.answers}")
-    for header in await door.index.queries.answers(id, since=int(index), limit=1):
+    for header in await state.index.queries.answers(id, since=int(index), limit=1):
         return found, orjson.loads(header)
-    raise QueryNotFound(f"query {id[:80]!r} is forgotten")
+    raise QueryNotFound(f"query {id[:80]!r} was deleted")
 
 
-async def _retrieve(request: Request, door: Door, query: RemoteQuery, headers: list[Header]) -> Response:
+async def _retrieve(request: Request, state: AppState, query: RemoteQuery, headers: list[Header]) -> Response:
     body = await _retrieve_body(request)
     if not headers:
         raise BadParameter(f"query {query.id} has no answers to be retrieved")
-    known = await door.index.remotes.modality(query.modality)
-    level = kind_named(query.level).level
+    known = await state.index.remotes.modality(query.modality)
+    level = resource_type_named(query.level).level
     method = body.get("RetrieveMethod", RETRIEVE_METHODS[0])
     if method not in RETRIEVE_METHODS:
         raise BadParameter(f"RetrieveMethod: expected one of {', '.join(RETRIEVE_METHODS)}")
@@ -156,7 +172,7 @@ async def _retrieve(request: Request, door: Door, query: RemoteQuery, headers: l
     method = "C-GET" if method == "C-GET" and "TargetAet" not in body else "C-MOVE"
     resources = tuple(_keys(level, header) for header in headers)
     inherited = {"LocalAet": query.local_aet, "Timeout": query.timeout}
-    return await retrieve(request, door, known, Wanted(method, level, resources), {**inherited, **body})
+    return await retrieve(request, state, known, RetrieveSelection(method, level, resources), {**inherited, **body})
 
 
 async def _retrieve_body(request: Request) -> dict[str, Any]:
@@ -174,7 +190,7 @@ def _keys(level: Level, header: Header) -> dict[str, str]:
     """Return the unique keys of an answer; raises `BadParameter` when it lacks its own."""
     keys = {name: element_text(header[tag_of(name)]) for name in required_keys(level) if tag_of(name) in header}
     if not keys.get(required_keys(level)[-1]):
-        raise BadParameter(f"the modality's answer has no {required_keys(level)[-1]}")
+        raise BadParameter(f"the answer of the modality has no {required_keys(level)[-1]}")
     return {name: text for name, text in keys.items() if text}
 
 

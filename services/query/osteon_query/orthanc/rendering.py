@@ -3,24 +3,30 @@
 Frames are counted from 0 here.
 """
 
-import struct
-import zlib
-from typing import Final
-
 from fastapi import APIRouter
-from starlette.requests import Request
-from starlette.responses import Response
-
 from osteon.archive.resources import Location
 from osteon.contracts.imaging import How
 from osteon.dicom.models import Level
-from osteon_query.http.context import Door, DoorOf, correlation_id, resource_id
-from osteon_query.http.errors import NotRenderable, UnknownResource
+from osteon_query.app_state import AppState
+from osteon_query.app_state import AppStateDep
+from osteon_query.http.errors import NotRenderable
+from osteon_query.http.errors import UnknownResource
+from osteon_query.http.json_response import json_response
+from osteon_query.http.request_values import correlation_id
+from osteon_query.http.request_values import resource_id
 from osteon_query.images import parameters
-from osteon_query.images.answering import JPEG, PAM, PNG, choose, send_picture
-from osteon_query.images.asking import picture_request
-from osteon_query.images.frames import frame_count
-from osteon_query.orthanc.resources import json_response
+from osteon_query.images.frame_count import frame_count
+from osteon_query.images.picture_response import JPEG
+from osteon_query.images.picture_response import PAM
+from osteon_query.images.picture_response import PNG
+from osteon_query.images.picture_response import choose
+from osteon_query.images.picture_response import send_picture
+from osteon_query.images.render_client import picture_request
+from starlette.requests import Request
+from starlette.responses import Response
+from typing import Final
+import struct
+import zlib
 
 router = APIRouter(prefix="/instances", tags=["Pictures"])
 
@@ -37,13 +43,13 @@ _OF_FRAMES: Final = (*_PICTURES, "matlab", "numpy", "raw", "raw.gz")
 
 def _add_picture(name: str, how: How, offered: tuple[str, ...]) -> None:
     @router.get(f"/{{id}}/{name}", name=f"{name} of instance")
-    async def of_instance(request: Request, door: DoorOf, id: str) -> Response:
-        return await _picture(request, door, await locate(door, id), 1, how, offered)
+    async def of_instance(request: Request, state: AppStateDep, id: str) -> Response:
+        return await _picture(request, state, await locate(state, id), 1, how, offered)
 
     @router.get(f"/{{id}}/frames/{{frame}}/{name}", name=f"{name} of frame")
-    async def of_frame(request: Request, door: DoorOf, id: str, frame: str) -> Response:
-        location = await locate(door, id)
-        return await _picture(request, door, location, await frame_number(door, location, frame), how, offered)
+    async def of_frame(request: Request, state: AppStateDep, id: str, frame: str) -> Response:
+        location = await locate(state, id)
+        return await _picture(request, state, location, await frame_number(state, location, frame), how, offered)
 
 
 for _name, (_how, _offered) in _PICTURES.items():
@@ -51,38 +57,38 @@ for _name, (_how, _offered) in _PICTURES.items():
 
 
 @router.get("/{id}/frames")
-async def frames(door: DoorOf, id: str) -> Response:
+async def frames(state: AppStateDep, id: str) -> Response:
     """List the numbers of the frames."""
-    return json_response(list(range(await frame_count(door.sidecars, await locate(door, id)))))
+    return json_response(list(range(await frame_count(state.sidecars, await locate(state, id)))))
 
 
 @router.get("/{id}/frames/{frame}")
-async def frame(door: DoorOf, id: str, frame: str) -> Response:
+async def frame(state: AppStateDep, id: str, frame: str) -> Response:
     """List what there is of a frame."""
-    await frame_number(door, await locate(door, id), frame)
+    await frame_number(state, await locate(state, id), frame)
     return json_response(sorted(_OF_FRAMES))
 
 
-async def locate(door: Door, public_id: str) -> Location:
+async def locate(state: AppState, public_id: str) -> Location:
     """Return where an instance is; raises `UnknownResource`."""
     identifier = resource_id(public_id)
-    found = await door.index.representatives(Level.IMAGE, [identifier])
+    found = await state.index.representatives(Level.IMAGE, [identifier])
     if identifier not in found:
         raise UnknownResource(f"there is no instance {identifier}")
     return found[identifier]
 
 
-async def frame_number(door: Door, location: Location, text: str) -> int:
+async def frame_number(state: AppState, location: Location, text: str) -> int:
     """Return the number, from 1, of a frame in a URL; raises `UnknownResource`."""
     if not (text.isascii() and text.isdecimal() and len(text) < 10):
         raise UnknownResource(f"there is no frame {text[:40]!r}: frames are counted from 0")
-    if text != "0" and int(text) >= (count := await frame_count(door.sidecars, location)):
+    if text != "0" and int(text) >= (count := await frame_count(state.sidecars, location)):
         raise UnknownResource(f"there is no frame {text}: the instance has {count}, counted from 0")
     return int(text) + 1
 
 
 async def _picture(  # noqa: PLR0917 - what a URL says
-    request: Request, door: Door, location: Location, frame: int, how: How, offered: tuple[str, ...]
+    request: Request, state: AppState, location: Location, frame: int, how: How, offered: tuple[str, ...]
 ) -> Response:
     given = request.query_params
     media_type, _ = choose(request, offered)
@@ -94,7 +100,7 @@ async def _picture(  # noqa: PLR0917 - what a URL says
         wanted["smooth"] = parameters.flag(given, "smooth", default=False)
     message = picture_request(location, correlation_id(request), **wanted)
     try:
-        return await send_picture(request, door.pictures, location, message)
+        return await send_picture(request, state.pictures, location, message)
     except NotRenderable:
         if not parameters.flag(given, "returnUnsupportedImage", default=False):
             raise

@@ -1,88 +1,82 @@
 """Orthanc REST: lists of patients, studies, series and instances, single ones, and their statistics."""
 
-from typing import Any
-
-import orjson
 from fastapi import APIRouter
-from starlette.requests import Request
-from starlette.responses import Response
-
 from osteon.archive.resources import Match
 from osteon.dicom.models import Level
 from osteon.dicom.query import Search
-from osteon_query.dicomweb.parameters import number
-from osteon_query.http.context import Door, DoorOf, resource_id
+from osteon_query.app_state import AppState
+from osteon_query.app_state import AppStateDep
 from osteon_query.http.errors import BadParameter
-from osteon_query.http.streaming import streamed
-from osteon_query.orthanc.expanding import json_list, objects, view_of
-from osteon_query.orthanc.kinds import KINDS, Kind
+from osteon_query.http.json_response import JSON
+from osteon_query.http.json_response import json_response
+from osteon_query.http.request_values import number
+from osteon_query.http.request_values import resource_id
+from osteon_query.http.streaming import stream_response
+from osteon_query.orthanc.resource_lists import json_list
+from osteon_query.orthanc.resource_lists import objects
+from osteon_query.orthanc.resource_lists import view_of
+from osteon_query.orthanc.resource_types import RESOURCE_TYPES
+from osteon_query.orthanc.resource_types import ResourceType
+from starlette.requests import Request
+from starlette.responses import Response
+from typing import Any
 
 router = APIRouter(tags=["Resources"])
 
-JSON = "application/json"
 _MB = 1 << 20
 
 
-def json_response(body: Any) -> Response:
-    """Answer with JSON."""
-    return Response(orjson.dumps(body), media_type=JSON)
-
-
-def _add_routes(kind: Kind) -> None:
+def _add_routes(kind: ResourceType) -> None:
     @router.get(f"/{kind.segment}", name=f"list {kind.segment}")
-    async def listing(request: Request, door: DoorOf) -> Response:
-        return await _list(request, door, kind)
+    async def listing(request: Request, state: AppStateDep) -> Response:
+        return await _list(request, state, kind)
 
     @router.get(f"/{kind.segment}/{{id}}", name=f"get {kind.type.lower()}")
-    async def single(request: Request, door: DoorOf, id: str) -> Response:
-        match = await door.index.get(kind.level, resource_id(id))
-        return json_response((await objects(door, [match], view_of(request, expand=True)))[0])
+    async def single(request: Request, state: AppStateDep, id: str) -> Response:
+        match = await state.index.get(kind.level, resource_id(id))
+        return json_response((await objects(state, [match], view_of(request, expand=True)))[0])
 
     @router.get(f"/{kind.segment}/{{id}}/statistics", name=f"statistics of {kind.type.lower()}")
-    async def statistics(door: DoorOf, id: str) -> Response:
-        return json_response(_statistics(await door.index.get(kind.level, resource_id(id))))
+    async def statistics(state: AppStateDep, id: str) -> Response:
+        return json_response(_statistics(await state.index.get(kind.level, resource_id(id))))
 
     @router.get(f"/{kind.segment}/{{id}}/labels", name=f"labels of {kind.type.lower()}")
-    async def labels(door: DoorOf, id: str) -> Response:
-        await door.index.get(kind.level, resource_id(id))
+    async def labels(state: AppStateDep, id: str) -> Response:
+        await state.index.get(kind.level, resource_id(id))
         return json_response([])
 
 
-for _kind in KINDS:
+for _kind in RESOURCE_TYPES:
     _add_routes(_kind)
 
 
 @router.get("/patients/{id}/protected")
-async def protected(door: DoorOf, id: str) -> Response:
+async def protected(state: AppStateDep, id: str) -> Response:
     """Say whether a patient is kept when room is needed: nothing is ever deleted for that, so none has to be."""
-    await door.index.get(Level.PATIENT, resource_id(id))
+    await state.index.get(Level.PATIENT, resource_id(id))
     return Response("0", media_type="text/plain")
 
 
-async def _list(request: Request, door: Door, kind: Kind) -> Response:
+async def _list(request: Request, state: AppState, kind: ResourceType) -> Response:
     given = request.query_params
     if ("since" in given) != ("limit" in given):
-        raise BadParameter("since and limit: give both or none")
+        raise BadParameter("since and limit: expected both or neither")
     since = number("since", given.get("since", "0"))
     limit = number("limit", given.get("limit", "0"))
     view = view_of(request, expand=False)
-    source = json_list(door, Search(kind.level, offset=since), view, total=limit or None)
-    return await streamed(request, source, {"Content-Type": JSON})
+    source = json_list(state, Search(kind.level, offset=since), view, total=limit or None)
+    return await stream_response(request, source, {"Content-Type": JSON})
 
 
 def _statistics(match: Match) -> dict[str, Any]:
-    body = sizes(_size(match), ("DicomDiskSize", "DicomUncompressedSize", "DiskSize", "UncompressedSize"))
+    above = match.series or match.study or match.patient
+    size = match.instance.location.length if match.instance is not None else above.size
+    body = sizes(size, ("DicomDiskSize", "DicomUncompressedSize", "DiskSize", "UncompressedSize"))
     lowest = match.instance or match.series or match.study or match.patient
     for key, name in (("CountStudies", "studies"), ("CountSeries", "series"), ("CountInstances", "instances")):
         if isinstance(count := getattr(lowest, name, None), int):
             body[key] = count
     return body
-
-
-def _size(match: Match) -> int:
-    if match.instance is not None:
-        return match.instance.location.length
-    return (match.series or match.study or match.patient).size
 
 
 def sizes(size: int, names: tuple[str, ...]) -> dict[str, Any]:

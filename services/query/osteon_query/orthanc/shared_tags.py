@@ -1,46 +1,50 @@
 """Orthanc REST: the tags that all instances of a resource have alike."""
 
-import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from collections.abc import Sequence
 from contextlib import aclosing
-from typing import Any
-
 from fastapi import APIRouter
+from osteon.archive.resources import InstanceScope
+from osteon_query.app_state import AppState
+from osteon_query.app_state import AppStateDep
+from osteon_query.http.json_response import json_response
+from osteon_query.http.request_values import resource_id
+from osteon_query.orthanc.resource_types import INSTANCE
+from osteon_query.orthanc.resource_types import RESOURCE_TYPES
+from osteon_query.orthanc.resource_types import ResourceType
+from osteon_query.orthanc.tag_formats import write_tags
+from osteon_query.orthanc.tags import tag_format_of
+from osteon_query.packs.sidecars import parse_header
+from osteon_query.packs.sidecars import read_lines
+from osteon_query.packs.sidecars import sidecar_batches
 from starlette.requests import Request
 from starlette.responses import Response
-
-from osteon.archive.resources import InstanceScope
-from osteon_query.dicomweb.metadata import batches, lines_of
-from osteon_query.http.context import Door, DoorOf, resource_id
-from osteon_query.orthanc.kinds import INSTANCE, KINDS, Kind
-from osteon_query.orthanc.resources import json_response
-from osteon_query.orthanc.tag_formats import write_tags
-from osteon_query.orthanc.tags import form_of
-from osteon_query.packs.sidecars import parse_header
+from typing import Any
+import asyncio
 
 router = APIRouter(tags=["Tags"])
 
 Header = Mapping[str, Any]
 
 
-def _add_route(kind: Kind) -> None:
+def _add_route(kind: ResourceType) -> None:
     @router.get(f"/{kind.segment}/{{id}}/shared-tags", name=f"shared tags of {kind.type.lower()}")
-    async def shared_tags(request: Request, door: DoorOf, id: str) -> Response:
-        match = await door.index.get(kind.level, resource_id(id))
-        return json_response(write_tags(await _shared(door, match.public_id), form_of(request)))
+    async def shared_tags(request: Request, state: AppStateDep, id: str) -> Response:
+        match = await state.index.get(kind.level, resource_id(id))
+        return json_response(write_tags(await _shared(state, match.public_id), tag_format_of(request)))
 
 
-for _kind in KINDS:
+for _kind in RESOURCE_TYPES:
     if _kind is not INSTANCE:
         _add_route(_kind)
 
 
-async def _shared(door: Door, public_id: str) -> Header:
+async def _shared(state: AppState, public_id: str) -> Header:
     """Read every header of a resource, a batch of one sidecar at a time; bulk data are left out."""
     shared: Header | None = None
-    async with aclosing(batches(door.index.locate(InstanceScope(public_id=public_id)))) as found:
+    async with aclosing(sidecar_batches(state.index.locate(InstanceScope(public_id=public_id)))) as found:
         async for batch in found:
-            lines = await lines_of(door.sidecars, batch)
+            lines = await read_lines(state.sidecars, batch)
             shared = await asyncio.to_thread(_common, shared, [line.header.json for line in lines])
             if not shared:
                 break

@@ -7,11 +7,12 @@ from typing import Final
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from osteon_query.http.context import DoorOf
+from osteon_query.app_state import AppStateDep
 from osteon_query.http.errors import UnknownResource
-from osteon_query.orthanc.kinds import KINDS
-from osteon_query.orthanc.resources import json_response, sizes
-from osteon_query.orthanc.shapes import timestamp
+from osteon_query.http.json_response import json_response
+from osteon_query.orthanc.resource_json import timestamp
+from osteon_query.orthanc.resource_types import RESOURCE_TYPES
+from osteon_query.orthanc.resources import sizes
 
 router = APIRouter(tags=["System"])
 
@@ -28,9 +29,9 @@ _PLUGINS: Final = {
 
 
 @router.get("/system")
-async def system(door: DoorOf) -> Response:
+async def system(state: AppStateDep) -> Response:
     """Describe the archive. `Version` is that of the API; the archive's own is `OsteonVersion`."""
-    settings = door.settings
+    settings = state.settings
     return json_response(
         {
             "ApiVersion": _API_VERSION,
@@ -44,7 +45,7 @@ async def system(door: DoorOf) -> Response:
             "HttpPort": settings.http_port,
             "IngestTranscoding": "",
             "IsHttpServerSecure": False,
-            "MainDicomTags": {kind.type: ";".join(kind.main_tags) for kind in KINDS},
+            "MainDicomTags": {kind.type: ";".join(kind.main_tags) for kind in RESOURCE_TYPES},
             "MaximumPatientCount": 0,
             "MaximumStorageMode": "Reject",
             "MaximumStorageSize": 0,
@@ -63,9 +64,9 @@ async def system(door: DoorOf) -> Response:
 
 
 @router.get("/statistics")
-async def statistics(door: DoorOf) -> Response:
+async def statistics(state: AppStateDep) -> Response:
     """Send totals of the whole archive."""
-    totals = await door.index.statistics()
+    totals = await state.index.statistics()
     return json_response(
         {
             "CountConflicts": totals.conflicts,

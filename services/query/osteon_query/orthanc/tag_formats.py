@@ -1,6 +1,6 @@
 """Headers (DICOM JSON Model) in the three forms of Orthanc's `/tags`: full, short and simplified.
 
-Binary values are null, and so are texts of more than 256 characters unless they are asked for. Decimal strings come
+Binary values are null, and so are texts of more than 256 characters unless they are requested. Decimal strings come
 from the numbers of the DICOM JSON Model, so `1.50` reads `1.5`.
 """
 
@@ -19,7 +19,7 @@ _BINARY: Final = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "UN"})
 Header = Mapping[str, Any]
 
 
-class Form(StrEnum):
+class TagFormat(StrEnum):
     """How tags are written."""
 
     FULL = "full"
@@ -27,41 +27,41 @@ class Form(StrEnum):
     SIMPLIFIED = "simplified"
 
 
-def write_tags(header: Header, form: Form, *, any_length: bool = False, depth: int = 0) -> dict[str, Any]:
+def write_tags(header: Header, form: TagFormat, *, any_length: bool = False, depth: int = 0) -> dict[str, Any]:
     """Write a data set: tag or name → value, ascending by tag. Items more than 64 levels down are left out."""
     written: dict[str, Any] = {}
     for tag in sorted(header):
         name = keyword_of(tag) or _UNKNOWN
         kind, value = _value(header[tag], form, any_length, depth)
-        if form is Form.SIMPLIFIED:
-            # Several unknown tags can not share one name.
-            written[name if name != _UNKNOWN else spelled(tag)] = value
-        elif form is Form.SHORT:
-            written[spelled(tag)] = value
+        if form is TagFormat.SIMPLIFIED:
+            # Several unknown tags cannot share one name.
+            written[name if name != _UNKNOWN else format_tag(tag)] = value
+        elif form is TagFormat.SHORT:
+            written[format_tag(tag)] = value
         else:
-            written[spelled(tag)] = {"Name": name, **_creator(header, tag), "Type": kind, "Value": value}
+            written[format_tag(tag)] = {"Name": name, **_creator(header, tag), "Type": kind, "Value": value}
     return written
 
 
-def write_texts(texts: Mapping[str, str], form: Form, tag_of: Callable[[str], str]) -> dict[str, Any]:
+def write_texts(texts: Mapping[str, str], form: TagFormat, tag_of: Callable[[str], str]) -> dict[str, Any]:
     """Write attributes that are known as text by keyword."""
-    if form is Form.SIMPLIFIED:
+    if form is TagFormat.SIMPLIFIED:
         return dict(texts)
     by_tag = {tag_of(keyword): (keyword, text) for keyword, text in texts.items()}
-    if form is Form.SHORT:
-        return {spelled(tag): text for tag, (_, text) in sorted(by_tag.items())}
+    if form is TagFormat.SHORT:
+        return {format_tag(tag): text for tag, (_, text) in sorted(by_tag.items())}
     return {
-        spelled(tag): {"Name": keyword, "Type": "String", "Value": text}
+        format_tag(tag): {"Name": keyword, "Type": "String", "Value": text}
         for tag, (keyword, text) in sorted(by_tag.items())
     }
 
 
-def spelled(tag: str) -> str:
+def format_tag(tag: str) -> str:
     """Write `00100010` as `0010,0010`, in lower case."""
     return f"{tag[:4]},{tag[4:]}".lower()
 
 
-def _value(element: Header, form: Form, any_length: bool, depth: int) -> tuple[str, Any]:
+def _value(element: Header, form: TagFormat, any_length: bool, depth: int) -> tuple[str, Any]:
     if element["vr"] == "SQ":
         items = element.get("Value", ()) if depth < _MAX_DEPTH else ()
         return "Sequence", [write_tags(item or {}, form, any_length=any_length, depth=depth + 1) for item in items]

@@ -1,13 +1,13 @@
 """Where the frames of an instance are in its pack, from what the sidecar says; nothing is decoded (PS3.5 8.2, A.4)."""
 
 import sys
-from collections import OrderedDict
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
+from cachetools import LRUCache
 
 from osteon.archive.resources import Location
 from osteon.dicom.header.model import Header, PixelData
@@ -25,8 +25,9 @@ from osteon.dicom.pixels.geometry import (
 from osteon.dicom.uids import TRANSFER_SYNTAXES
 from osteon.errors import Invalid
 from osteon.objects.port import Bytes, ObjectNotFound, Objects
-from osteon_query.http.errors import UnknownResource, Unreadable
-from osteon_query.packs.retrieval import Begins, read_pieces
+from osteon_query.http.errors import StoredDataUnreadable, UnknownResource
+from osteon_query.packs.items import ItemStart, ItemStream
+from osteon_query.packs.range_reader import StoredRange, read_ranges
 
 _ITEM: Final = b"\xfe\xff\x00\xe0"
 HEAD: Final = 8
@@ -35,8 +36,9 @@ _BYTE: Final = 8
 _LAYOUT: Final = (ROWS, COLUMNS, SAMPLES, BITS_ALLOCATED, BITS_STORED, PHOTOMETRIC, FRAMES)
 _DEFLATED: Final = [uid for uid, syntax in TRANSFER_SYNTAXES.items() if syntax.deflated]
 _PIXELS: Final = b'"7FE00010":{'
-_REMEMBERED: Final = 4096
-_MOST_BITS: Final = 1 << 26
+_MAX_LAYOUTS: Final = 4096
+"""Layouts of native frames."""
+_MAX_BIT_FRAME: Final = 1 << 26
 """Bytes of a frame of single bits, which is in memory as a whole when it does not begin with a byte."""
 
 
@@ -60,7 +62,7 @@ class FrameAt:
 
 
 class StoredFrames:
-    """The frames of an instance; raises `Unreadable` when they can not be told from each other.
+    """The frames of an instance; raises `StoredDataUnreadable` when they cannot be separated.
 
     `start`: offset of the data set in the object `key`.
     """
@@ -72,11 +74,14 @@ class StoredFrames:
         self._pixels = pixels
         self._layout = layout
         if pixels.encapsulated and not pixels.frames:
-            raise Unreadable("the fragments of the pixel data can not be assigned to frames")
+            raise StoredDataUnreadable("the fragments of the pixel data cannot be assigned to frames")
         self.count = len(pixels.frames) if layout is None else layout.frames
 
     def at(self, number: int) -> FrameAt:
-        """Return where frame `number` (from 1) is; raises `UnknownResource`, and `Unreadable` beyond the pixel data."""
+        """Return where frame `number` (from 1) is.
+
+        Raises `UnknownResource`, and `StoredDataUnreadable` beyond the pixel data.
+        """
         if not 1 <= number <= self.count:
             raise UnknownResource(f"there is no frame {number}: the instance has {self.count}, counted from 1")
         if self._layout is None:
@@ -86,39 +91,40 @@ class StoredFrames:
         first = (number - 1) * bits
         offset, stop = first // _BYTE, (first + bits + 7) // _BYTE
         if stop > self._pixels.length:
-            raise Unreadable(f"the pixel data ends after {self._pixels.length} bytes, before the end of frame {number}")
+            raise StoredDataUnreadable(
+                f"the pixel data ends after {self._pixels.length} bytes, before the end of frame {number}"
+            )
         return FrameAt(self._key, self._start + offset, stop - offset, skip=first % _BYTE, bits=bits)
 
 
-_layouts: OrderedDict[bytes, Geometry] = OrderedDict()
+class FrameLocator:
+    """Finds the frames of instances; remembers the layouts of native ones, for which a header is parsed."""
 
+    def __init__(self) -> None:
+        self._layouts: LRUCache[bytes, Geometry] = LRUCache(_MAX_LAYOUTS)
 
-def stored_frames(location: Location, dataset_offset: int, header: Header) -> StoredFrames:
-    """Return the frames of an instance as they are in its pack; raises `UnknownResource` without pixel data.
+    def locate(self, location: Location, dataset_offset: int, header: Header) -> StoredFrames:
+        """Return the frames of an instance as they are in its pack; raises `UnknownResource` without pixel data.
 
-    Of a deflated data set only how many there are is true: they can not be addressed.
-    """
-    pixels = header.pixel_data
-    if pixels is None and location.transfer_syntax_uid in _DEFLATED and _PIXELS in header.json:
-        pixels = PixelData("7FE00010", 0, sys.maxsize, encapsulated=False)
-    if pixels is None:
-        raise UnknownResource(f"instance {location.identity.sop_uid} has no pixel data")
-    layout = None if pixels.encapsulated else _layout(location.sha256, header.json)
-    return StoredFrames(location.key, location.offset + dataset_offset, pixels, layout)
+        Of a deflated data set only their number is true: they cannot be addressed.
+        """
+        pixels = header.pixel_data
+        if pixels is None and location.transfer_syntax_uid in _DEFLATED and _PIXELS in header.json:
+            pixels = PixelData("7FE00010", 0, sys.maxsize, encapsulated=False)
+        if pixels is None:
+            raise UnknownResource(f"instance {location.identity.sop_uid} has no pixel data")
+        layout = None if pixels.encapsulated else self._layout(location.sha256, header.json)
+        return StoredFrames(location.key, location.offset + dataset_offset, pixels, layout)
 
-
-def _layout(sha256: bytes, json: bytes) -> Geometry:
-    """Read the layout of native frames out of a header, which may be long."""
-    if (known := _layouts.get(sha256)) is not None:
-        return known
-    try:
-        layout = layout_of(orjson.loads(json))
-    except PixelError as error:
-        raise Unreadable(f"the frames can not be told from each other: {error}") from None
-    _layouts[sha256] = layout
-    if len(_layouts) > _REMEMBERED:
-        _layouts.popitem(last=False)
-    return layout
+    def _layout(self, sha256: bytes, json: bytes) -> Geometry:
+        if (known := self._layouts.get(sha256)) is not None:
+            return known
+        try:
+            layout = layout_of(orjson.loads(json))
+        except PixelError as error:
+            raise StoredDataUnreadable(f"the frames cannot be separated: {error}") from None
+        self._layouts[sha256] = layout
+        return layout
 
 
 def layout_of(header: Mapping[str, Any]) -> Geometry:
@@ -130,26 +136,27 @@ def layout_of(header: Mapping[str, Any]) -> Geometry:
     return Geometry.from_values(values)
 
 
-async def read_frames(
-    objects: Objects, frames: Iterable[FrameAt], *, way: str
-) -> AsyncGenerator[Begins[FrameAt] | Bytes, None]:
-    """Yield each frame, then its bytes without item heads, neighbours in one request; raises `Unreadable`."""
+async def read_frames(objects: Objects, frames: Sequence[FrameAt], starts: Sequence[ItemStart]) -> ItemStream:
+    """Yield the start of each frame, then its bytes without item heads, neighbours in one request.
 
-    async def each() -> AsyncGenerator[FrameAt, None]:
-        for frame in frames:
-            yield frame
+    Raises `StoredDataUnreadable`.
+    """
 
-    content = _Content(FrameAt("", 0, 0))
-    async with aclosing(read_pieces(objects, each(), way=way)) as items:
+    async def ranges() -> AsyncGenerator[StoredRange, None]:
+        for frame, start in zip(frames, starts, strict=True):
+            yield StoredRange(frame.key, frame.offset, frame.length, start)
+
+    waiting, content = iter(frames), _FrameContent(FrameAt("", 0, 0))
+    async with aclosing(read_ranges(objects, ranges())) as items:
         async for item in items:
-            if isinstance(item, Begins):
-                content.end()
-                content = _Content(item.piece)
+            if isinstance(item, ItemStart):
+                content.finish()
+                content = _FrameContent(next(waiting))
                 yield item
                 continue
-            for piece in content.feed(item):
+            for piece in content.extract(item):
                 yield piece
-    content.end()
+    content.finish()
 
 
 async def whole_range(objects: Objects, frame: FrameAt) -> tuple[int, int] | None:
@@ -164,20 +171,20 @@ async def whole_range(objects: Objects, frame: FrameAt) -> tuple[int, int] | Non
     try:
         head = await objects.get_range(frame.key, frame.offset, HEAD)
     except (ObjectNotFound, Invalid) as error:
-        raise Unreadable(f"the index names {frame.key}, the object store: {error}") from None
+        raise StoredDataUnreadable(f"the index names {frame.key}, the object store says: {error}") from None
     only = fragment_length(head) + HEAD == frame.length
     return (frame.offset + HEAD, frame.length - HEAD) if only else None
 
 
 def cut(data: memoryview, frame: FrameAt) -> bytes:
-    """Return a frame out of the bytes of the whole object; raises `Unreadable`."""
-    content = _Content(frame)
-    pieces = content.feed(data[frame.offset : frame.offset + frame.length])
-    content.end()
+    """Return a frame out of the bytes of the whole object; raises `StoredDataUnreadable`."""
+    content = _FrameContent(frame)
+    pieces = content.extract(data[frame.offset : frame.offset + frame.length])
+    content.finish()
     return b"".join(pieces)
 
 
-class _Content:
+class _FrameContent:
     """What a frame is, out of the bytes between its first and its last."""
 
     def __init__(self, frame: FrameAt) -> None:
@@ -187,18 +194,18 @@ class _Content:
         self._bits = bytearray()
         self._left = frame.length
 
-    def feed(self, chunk: Bytes) -> list[Bytes]:
+    def extract(self, chunk: Bytes) -> list[Bytes]:
         """Take the next bytes and return those of the frame among them."""
         self._left -= len(chunk)
         if self._frame.bits % _BYTE or self._frame.skip:
             self._bits += chunk
-            return [_shifted(self._bits, self._frame)] if not self._left else []
+            return [_align(self._bits, self._frame)] if not self._left else []
         return self._without_heads(memoryview(chunk)) if self._frame.fragments else [chunk]
 
-    def end(self) -> None:
+    def finish(self) -> None:
         """Check that the fragments end where the frame does."""
         if self._left or self._fragment or self._head:
-            raise Unreadable("the fragments of a frame are not where the sidecar says")
+            raise StoredDataUnreadable("the fragments of a frame are not where the sidecar expects them")
 
     def _without_heads(self, chunk: memoryview) -> list[Bytes]:
         pieces: list[Bytes] = []
@@ -215,16 +222,16 @@ class _Content:
 
 
 def fragment_length(head: bytes) -> int:
-    """Return the length in an item's head; raises `Unreadable` when it is none."""
+    """Return the length in an item's head; raises `StoredDataUnreadable` when it is not an item."""
     if head[:4] != _ITEM:
-        raise Unreadable("a fragment of the pixel data is not where the sidecar says")
+        raise StoredDataUnreadable("a fragment of the pixel data is not where the sidecar expects it")
     return int.from_bytes(head[4:HEAD], "little")
 
 
-def _shifted(data: bytearray, frame: FrameAt) -> bytes:
+def _align(data: bytearray, frame: FrameAt) -> bytes:
     """Return a frame of single bits, moved to the beginning of a byte, nothing behind it."""
     size = (frame.bits + 7) // _BYTE
-    if size > _MOST_BITS:
-        raise Unreadable(f"a frame of {size} bytes of single bits is too long to be moved to the beginning of a byte")
+    if size > _MAX_BIT_FRAME:
+        raise StoredDataUnreadable(f"a frame of {size} bytes of single bits is too long to be aligned to a byte")
     number = int.from_bytes(data, "little") >> frame.skip & ((1 << frame.bits) - 1)
     return number.to_bytes(size, "little")

@@ -28,7 +28,7 @@ def missing_preamble(start: bytes | bytearray) -> bytes:
 def examine(path: Path) -> tuple[Identity, int, str]:
     """Return a file's identity, its length in bytes, and what keeps its header from being read (empty: nothing).
 
-    Raises `Invalid` when it can not be told which instance it is.
+    Raises `Invalid` when the instance cannot be identified.
     """
     size = path.stat().st_size
     if not size:

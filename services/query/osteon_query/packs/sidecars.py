@@ -4,19 +4,25 @@ A sidecar is fetched and decoded once however many requests need it at the same 
 is read through instead, a line at a time, for each call that needs it.
 """
 
-import asyncio
-from collections import OrderedDict
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from cachetools import LRUCache
+from collections.abc import AsyncGenerator
+from collections.abc import AsyncIterator
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
-
-import orjson
-
 from osteon.archive.resources import Location
-from osteon.errors import Invalid, NotFound
+from osteon.errors import Invalid
+from osteon.errors import NotFound
 from osteon.logging import get_logger
 from osteon.objects.port import Objects
-from osteon.packs.sidecar import SidecarLine, decode
+from osteon.packs.sidecar import SidecarLine
+from osteon.packs.sidecar import decode
+from osteon_query.http.errors import StoredDataUnreadable
+from typing import Any
+from typing import Final
+import asyncio
+import orjson
 
 log = get_logger(__name__)
 
@@ -24,7 +30,10 @@ _LINE_COST: Final = 1_500
 """Bytes of memory that a line takes besides its header, and each frame or bulk value besides its line."""
 _SPAN_COST: Final = 200
 _BATCH_BYTES: Final = 1 << 20
+_BATCH_LOCATIONS: Final = 256
 _LOADS_AT_ONCE: Final = 4
+_TOO_LARGE: Final = 1_000
+"""Sidecars that are remembered as too large for the cache."""
 
 
 class HeaderNotFound(NotFound):
@@ -45,18 +54,16 @@ class Sidecars:
     def __init__(self, objects: Objects, *, memory: int) -> None:
         """Cache at most about `memory` bytes of decoded sidecars; one alone may take a quarter of it."""
         self._objects = objects
-        self._memory = memory
         self._largest = memory // 4
-        self._cache: OrderedDict[str, _Decoded] = OrderedDict()
-        self._cost = 0
-        self._too_large: OrderedDict[str, None] = OrderedDict()
-        self._flights: dict[str, asyncio.Task[_Decoded | None]] = {}
+        self._cache: LRUCache[str, _Decoded] = LRUCache(memory, getsizeof=lambda decoded: decoded.cost)
+        self._too_large: LRUCache[str, bool] = LRUCache(_TOO_LARGE)
+        self._loading: dict[str, asyncio.Task[_Decoded | None]] = {}
         self._loads = asyncio.Semaphore(_LOADS_AT_ONCE)
 
     @property
-    def cost(self) -> int:
+    def cost(self) -> float:
         """Bytes of memory that the cache takes, about."""
-        return self._cost
+        return self._cache.currsize
 
     async def line(self, location: Location) -> SidecarLine:
         """Return the line of one instance; raises `HeaderNotFound`."""
@@ -72,7 +79,7 @@ class Sidecars:
 
     async def lines_of(self, locations: Sequence[Location]) -> list[SidecarLine]:
         """Return the lines of some instances in their order, reading each sidecar once; raises `HeaderNotFound`."""
-        found = {key: await self._pick(key, offsets) for key, offsets in _by_sidecar(locations).items()}
+        found = {key: await self._lines_at(key, offsets) for key, offsets in _by_sidecar(locations).items()}
         try:
             return [found[location.sidecar_key][location.offset] for location in locations]
         except KeyError as error:
@@ -83,9 +90,9 @@ class Sidecars:
         found: dict[tuple[str, int], SidecarLine] = {}
         for key, offsets in _by_sidecar(locations).items():
             try:
-                lines = await self._pick(key, offsets)
+                lines = await self._lines_at(key, offsets)
             except (NotFound, Invalid) as error:
-                log.warning("sidecar can not be read", key=key, error=str(error))
+                log.warning("sidecar unreadable", key=key, error=str(error))
                 continue
             found.update({(key, offset): lines[offset] for offset in offsets if offset in lines})
         return [found.get((location.sidecar_key, location.offset)) for location in locations]
@@ -98,15 +105,15 @@ class Sidecars:
                 yield line
             return
         lines = await self._open(sidecar_key)
-        while batch := await asyncio.to_thread(_take, lines):
+        while batch := await asyncio.to_thread(_next_batch, lines):
             for line in batch:
                 yield line
 
-    async def _pick(self, key: str, offsets: set[int]) -> Mapping[int, SidecarLine]:
+    async def _lines_at(self, key: str, offsets: set[int]) -> Mapping[int, SidecarLine]:
         decoded = await self._decoded(key)
         if decoded is not None:
             return decoded.lines
-        return await asyncio.to_thread(_scan, await self._open(key), offsets)
+        return await asyncio.to_thread(_find_lines, await self._open(key), offsets)
 
     async def _open(self, key: str) -> Iterator[SidecarLine]:
         data = await self._objects.get(key)
@@ -116,41 +123,52 @@ class Sidecars:
     async def _decoded(self, key: str) -> _Decoded | None:
         """Return the whole sidecar, or None when it is too large for the cache."""
         if (cached := self._cache.get(key)) is not None:
-            self._cache.move_to_end(key)
             return cached
         if key in self._too_large:
             return None
-        flight = self._flights.get(key)
-        if flight is None:
-            flight = self._flights[key] = asyncio.create_task(self._load(key))
-            flight.add_done_callback(lambda task: self._landed(key, task))
+        task = self._loading.get(key)
+        if task is None:
+            task = self._loading[key] = asyncio.create_task(self._load(key))
+            task.add_done_callback(lambda done: self._on_loaded(key, done))
         # A caller that is cancelled must not take the others' load with it.
-        return await asyncio.shield(flight)
+        return await asyncio.shield(task)
 
     async def _load(self, key: str) -> _Decoded | None:
         async with self._loads:
             data = await self._objects.get(key)
             decoded = await asyncio.to_thread(_decode_within, data, self._largest)
         if decoded is None:
-            self._too_large[key] = None
-            while len(self._too_large) > 1_000:
-                self._too_large.popitem(last=False)
+            self._too_large[key] = True
         else:
-            self._keep(key, decoded)
+            self._cache[key] = decoded
         return decoded
 
-    def _landed(self, key: str, task: "asyncio.Task[_Decoded | None]") -> None:
-        del self._flights[key]
+    def _on_loaded(self, key: str, task: "asyncio.Task[_Decoded | None]") -> None:
+        del self._loading[key]
         if not task.cancelled():
             # Each waiter got the error; without any, this marks it as seen.
             task.exception()
 
-    def _keep(self, key: str, decoded: _Decoded) -> None:
-        self._cache[key] = decoded
-        self._cost += decoded.cost
-        while self._cost > self._memory:
-            _, dropped = self._cache.popitem(last=False)
-            self._cost -= dropped.cost
+
+async def read_lines(sidecars: Sidecars, locations: Sequence[Location]) -> list[SidecarLine]:
+    """Return the sidecar lines of instances; one that the store has lost is `StoredDataUnreadable`, not unknown."""
+    try:
+        return await sidecars.lines_of(locations)
+    except NotFound as error:
+        raise StoredDataUnreadable(f"the index names a sidecar that cannot be read: {error}") from None
+
+
+async def sidecar_batches(locations: AsyncIterator[Location]) -> AsyncGenerator[list[Location], None]:
+    """Gather neighbours: each batch is of one sidecar."""
+    batch: list[Location] = []
+    async for location in locations:
+        # A sidecar is read once a batch, so a batch never mixes two without need.
+        if batch and (len(batch) >= _BATCH_LOCATIONS or location.sidecar_key != batch[-1].sidecar_key):
+            yield batch
+            batch = []
+        batch.append(location)
+    if batch:
+        yield batch
 
 
 def parse_header(raw: bytes) -> Mapping[str, Any]:
@@ -184,7 +202,7 @@ def _decode_within(data: bytes, limit: int) -> _Decoded | None:
     return _Decoded(kept, cost)
 
 
-def _scan(lines: Iterator[SidecarLine], offsets: set[int]) -> Mapping[int, SidecarLine]:
+def _find_lines(lines: Iterator[SidecarLine], offsets: set[int]) -> Mapping[int, SidecarLine]:
     found: dict[int, SidecarLine] = {}
     for line in lines:
         if line.offset in offsets:
@@ -194,7 +212,7 @@ def _scan(lines: Iterator[SidecarLine], offsets: set[int]) -> Mapping[int, Sidec
     return found
 
 
-def _take(lines: Iterator[SidecarLine]) -> list[SidecarLine]:
+def _next_batch(lines: Iterator[SidecarLine]) -> list[SidecarLine]:
     batch: list[SidecarLine] = []
     size = 0
     for line in lines:

@@ -1,4 +1,4 @@
-"""What comes in over HTTP: Part 10 files → packs → object store → index, before the answer.
+"""Uploads by HTTP: Part 10 files → packs → object store → index, before the answer.
 
 The files of one request are gathered by series, and each pack goes out as soon as it is big enough, while the next
 files come in, so a request needs little disk and no memory however many files it has. Only so many requests are read at
@@ -6,34 +6,43 @@ the same time; others wait for their turn, with their bodies unread. A pack is a
 are in the store; what is stored when a later step fails is found by the indexer's sweep.
 """
 
-import asyncio
-import errno
-import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
+from collections.abc import Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Final
-
+from dataclasses import dataclass
+from dataclasses import field
+from datetime import UTC
+from datetime import datetime
 from osteon import metrics
 from osteon.archive.pack_records import InstanceState
 from osteon.archive.ports import PackOutcomes
 from osteon.bus.port import Bus
-from osteon.contracts.packs import Origin, PackIndexed, PackStored
+from osteon.contracts.packs import Origin
+from osteon.contracts.packs import PackIndexed
+from osteon.contracts.packs import PackStored
 from osteon.dicom.identity import Identity
 from osteon.errors import Invalid
 from osteon.logging import get_logger
 from osteon.objects.port import Objects
 from osteon.packs.errors import WrongInstance
 from osteon.packs.ids import new_pack_id
-from osteon.packs.pack_writer import Part10File, write_pack
+from osteon.packs.pack_writer import Part10File
+from osteon.packs.pack_writer import write_pack
 from osteon.packs.refusal import count_refusal
 from osteon.packs.upload import store_pack
-from osteon_query.http.errors import NoRoom, TooLarge
-from osteon_query.packs.part10 import build_sidecar, examine
-from osteon_query.packs.received import Fate, Received, fate_of
+from osteon_query.http.errors import TooLarge
+from osteon_query.http.errors import UploadCapacityExceeded
+from osteon_query.packs.part10 import build_sidecar
+from osteon_query.packs.part10 import examine
+from osteon_query.packs.upload_result import UploadResult
+from osteon_query.packs.upload_result import UploadStatus
+from osteon_query.packs.upload_result import upload_status_of
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+import asyncio
+import errno
+import time
 
 log = get_logger(__name__)
 
@@ -41,10 +50,10 @@ _OPEN_BYTES: Final = 256 << 20
 _OPEN_SERIES: Final = 64
 MAX_FILES: Final = 100_000
 """Files of one request at most: each is in its answer."""
-_TURN: Final = 30.0
+_SLOT_SECONDS: Final = 30.0
 """Seconds that a request waits for its turn."""
-_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
-_POLL: Final = 2.0
+_DISK_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+_POLL_SECONDS: Final = 2.0
 """Seconds between looks into the index, for the case that an event was missed."""
 
 
@@ -54,7 +63,7 @@ class _Series:
 
     study_uid: str
     series_uid: str
-    files: dict[str, tuple[Path, Received]] = field(default_factory=dict)
+    files: dict[str, tuple[Path, UploadResult]] = field(default_factory=dict)
     size: int = 0
 
 
@@ -80,64 +89,65 @@ class Uploads:
         self._bus = bus
         self._wait = wait
         self._folder = folder
+        self._awaited: dict[str, asyncio.Event] = {}
+        self._slots = asyncio.Semaphore(at_once)
         self.pack_size = pack_size
-        self._expected: dict[str, asyncio.Event] = {}
-        self._turns = asyncio.Semaphore(at_once)
         self.parsing = asyncio.Lock()
 
     async def start(self) -> None:
-        """Begin to listen for packs that were indexed."""
-        await self._bus.subscribe(PackIndexed, self._heard)
+        """Subscribe to packs that were indexed."""
+        await self._bus.subscribe(PackIndexed, self._on_pack_indexed)
 
     @property
     def waiting(self) -> int:
-        """How many packs of requests in flight are waited for."""
-        return len(self._expected)
+        """How many packs are awaited in the index."""
+        return len(self._awaited)
 
-    async def _heard(self, message: PackIndexed) -> None:
-        if (event := self._expected.get(message.pack_id)) is not None:
+    async def _on_pack_indexed(self, message: PackIndexed) -> None:
+        if (event := self._awaited.get(message.pack_id)) is not None:
             event.set()
 
     @asynccontextmanager
     async def open(self, correlation_id: str, remote_host: str) -> AsyncIterator["Upload"]:
         """Begin an upload; its files are gone at the end.
 
-        Raises `BusUnavailable` and `NoRoom` before anything is read, and `NoRoom` when the disk is full.
+        Raises `BusUnavailable` and `UploadCapacityExceeded` before anything is read, and the latter when the disk is
+        full.
         """
         await self._bus.check()
-        await self._turn()
+        await self._acquire_slot()
         upload = None
         try:
             folder = await asyncio.to_thread(TemporaryDirectory, prefix="upload-", dir=self._folder)
             upload = Upload(self, folder, correlation_id, remote_host)
             yield upload
         except OSError as error:
-            if error.errno not in _FULL:
+            if error.errno not in _DISK_FULL:
                 raise
-            raise NoRoom(f"no space left for uploads in {self._folder} (TMPDIR)") from None
+            raise UploadCapacityExceeded(f"no space left for uploads in {self._folder} (TMPDIR)") from None
         finally:
             if upload is None:
-                self.turn_over()
+                self.release_slot()
             else:
                 await upload.close()
                 for pack_id in upload.packs:
-                    self._expected.pop(pack_id, None)
+                    self._awaited.pop(pack_id, None)
 
-    async def _turn(self) -> None:
+    async def _acquire_slot(self) -> None:
         try:
-            async with asyncio.timeout(_TURN):
-                await self._turns.acquire()
+            async with asyncio.timeout(_SLOT_SECONDS):
+                await self._slots.acquire()
         except TimeoutError:
-            raise NoRoom("too many uploads at the same time (OSTEON_MAX_CONCURRENT_UPLOADS)") from None
+            raise UploadCapacityExceeded("too many concurrent uploads (OSTEON_MAX_CONCURRENT_UPLOADS)") from None
 
-    def turn_over(self) -> None:
+    def release_slot(self) -> None:
         """Let the next request begin."""
-        self._turns.release()
+        self._slots.release()
 
     async def store(self, tar: Path, facts: PackStored) -> None:
         """Put a pack and then its sidecar into the object store, and announce it."""
         await store_pack(tar, facts, asyncio.to_thread(build_sidecar, tar, facts), self._objects)
-        self._expected[facts.pack_id] = asyncio.Event()
+        self._awaited[facts.pack_id] = asyncio.Event()
         await self._bus.publish(facts)
         log.info("pack stored", pack=facts.pack_id, instances=facts.instances, size=facts.size)
 
@@ -149,13 +159,13 @@ class Uploads:
         return {pack_id: dict(await self._index.outcome(pack_id)) for pack_id in indexed}
 
     async def _indexed(self, pack_id: str, deadline: float) -> bool:
-        event = self._expected[pack_id]
+        event = self._awaited[pack_id]
         while not event.is_set() and pack_id not in await self._index.known_packs([pack_id]):
             left = deadline - time.monotonic()
             if left <= 0:
                 return False
             try:
-                async with asyncio.timeout(min(_POLL, left)):
+                async with asyncio.timeout(min(_POLL_SECONDS, left)):
                     await event.wait()
             except TimeoutError:
                 continue
@@ -174,14 +184,14 @@ class Upload:
         self._correlation_id = correlation_id
         self._remote_host = remote_host
         self._open: dict[tuple[str, str], _Series] = {}
-        self.packs: dict[str, dict[str, Received]] = {}
+        self.packs: dict[str, dict[str, UploadResult]] = {}
         self._files = 0
         self._storing: asyncio.Task[None] | None = None
-        self.received: list[Received] = []
+        self.received: list[UploadResult] = []
 
     @property
     def parsing(self) -> asyncio.Lock:
-        """Held by whoever does what needs memory: one request at a time."""
+        """Held while memory is needed for parsing: one request at a time."""
         return self._uploads.parsing
 
     def new_path(self) -> Path:
@@ -191,11 +201,11 @@ class Upload:
         self._files += 1
         return self._folder / f"{self._files}.dcm"
 
-    async def add(self, path: Path, *, study_uid: str | None = None) -> Received:
-        """Take a file over. One that can not be stored is refused by the `fate` of the entry, not by an error."""
+    async def add(self, path: Path, *, study_uid: str | None = None) -> UploadResult:
+        """Take a file over. One that cannot be stored is refused by the `status` of the entry, not by an error."""
         entry = await self._examine(path, study_uid)
         self.received.append(entry)
-        if entry.identity is None or entry.fate is not Fate.PENDING:
+        if entry.identity is None or entry.status is not UploadStatus.PENDING:
             await asyncio.to_thread(path.unlink)
             return entry
         metrics.RECEIVED_INSTANCES.labels(Origin.HTTP, "").inc()
@@ -206,21 +216,21 @@ class Upload:
     def refuse(self, error: Invalid, identity: Identity | None = None) -> None:
         """Note an instance of which no file can be made."""
         count_refusal(Origin.HTTP, error)
-        self.received.append(Received(fate_of(error), identity, str(error)))
+        self.received.append(UploadResult(upload_status_of(error), identity, str(error)))
 
-    async def _examine(self, path: Path, study_uid: str | None) -> Received:
+    async def _examine(self, path: Path, study_uid: str | None) -> UploadResult:
         try:
             identity, size, unread = await asyncio.to_thread(examine, path)
         except Invalid as error:
             count_refusal(Origin.HTTP, error)
-            return Received(fate_of(error), detail=str(error))
+            return UploadResult(upload_status_of(error), detail=str(error))
         if study_uid is not None and identity.study_uid != study_uid:
             detail = f"Study Instance UID (0020,000D) is {identity.study_uid}, the URL names {study_uid}"
             count_refusal(Origin.HTTP, WrongInstance(detail))
-            return Received(Fate.MISPLACED, identity, detail, size)
-        return Received(Fate.PENDING, identity, unread, size)
+            return UploadResult(UploadStatus.MISPLACED, identity, detail, size)
+        return UploadResult(UploadStatus.PENDING, identity, unread, size)
 
-    async def _gather(self, path: Path, entry: Received, identity: Identity) -> None:
+    async def _gather(self, path: Path, entry: UploadResult, identity: Identity) -> None:
         key = identity.study_uid, identity.series_uid
         series = self._open.setdefault(key, _Series(*key))
         if identity.sop_uid in series.files:
@@ -254,31 +264,31 @@ class Upload:
         )
         self.packs[pack_id] = {uid: entry for uid, (_, entry) in series.files.items()}
         # One at a time: the disk holds what comes in and the pack that goes out.
-        await self._stored()
+        await self._finish_storing()
         self._storing = asyncio.create_task(self._store(tar, facts))
 
     async def _store(self, tar: Path, facts: PackStored) -> None:
         await self._uploads.store(tar, facts)
         await asyncio.to_thread(tar.unlink)
 
-    async def _stored(self) -> None:
+    async def _finish_storing(self) -> None:
         """Wait for the pack that is on its way; raises what went wrong with it."""
         if self._storing is not None:
             await self._storing
             self._storing = None
 
-    async def finish(self) -> list[Received]:
+    async def finish(self) -> list[UploadResult]:
         """Store what is left, wait for the index, and return every file's fate in the order they came."""
         for series in list(self._open.values()):
             await self._pack(series)
         self._open.clear()
-        await self._stored()
+        await self._finish_storing()
         # Waiting for the index takes neither disk nor memory.
         await self.close()
         for pack_id, states in (await self._uploads.outcomes(self.packs)).items():
             for uid, entry in self.packs[pack_id].items():
                 if uid in states:
-                    entry.fate = Fate(states[uid].value)
+                    entry.status = UploadStatus(states[uid].value)
         return self.received
 
     async def close(self) -> None:
@@ -291,7 +301,7 @@ class Upload:
             try:
                 await asyncio.to_thread(folder.cleanup)
             finally:
-                self._uploads.turn_over()
+                self._uploads.release_slot()
 
 
 def _unlink(paths: list[Path]) -> None:

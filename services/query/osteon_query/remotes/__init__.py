@@ -1,1 +1,1 @@
-"""Modalities, peers and what is asked of them: what REST and the bus's questions have in common."""
+"""Requests to modalities and peers, which `dispatcher` carries out, and the list of modalities for `ingress`."""

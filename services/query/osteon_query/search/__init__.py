@@ -1,1 +1,1 @@
-"""Searching: C-FIND, and the answers that it shares with QIDO-RS."""
+"""Searching: C-FIND, and the results that it shares with QIDO-RS."""

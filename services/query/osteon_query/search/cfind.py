@@ -1,38 +1,54 @@
-"""Answers `FindRequested`, one page of a C-FIND (PS3.4 C.4.1.3).
+"""Replies to `FindRequested` with one page of a C-FIND (PS3.4 C.4.1.3).
 
 Hierarchical search by the standard wants the unique key of every level above the one searched. Here all keys at or
 above the level may be given, or not, whether relational queries were negotiated or not: Orthanc and other archives
 answer so, and requesters that know only a SOP Instance UID depend on it. The strict way would refuse, never find more.
 """
 
-import asyncio
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timezone
-from typing import Any, Final
-
 from osteon.archive.errors import BadCursor
 from osteon.archive.ports import ArchiveReader
 from osteon.archive.resources import Match
-from osteon.contracts.find import FindPage, FindRequested
+from osteon.contracts.find import FindPage
+from osteon.contracts.find import FindRequested
 from osteon.dicom.attribute_names import tag_of
-from osteon.dicom.attributes import LEVEL_OF, REQUEST_ATTRIBUTES, is_below
+from osteon.dicom.attributes import LEVEL_OF
+from osteon.dicom.attributes import REQUEST_ATTRIBUTES
+from osteon.dicom.attributes import is_below
 from osteon.dicom.dataset_encoder import DatasetEncoder
 from osteon.dicom.datetime_bounds import parse_offset
-from osteon.dicom.errors import BadDataSet, UnknownTransferSyntax
-from osteon.dicom.identifier import Identifier, IdentifierKey, read_identifier
-from osteon.dicom.matching import combine_datetimes, condition
-from osteon.dicom.models import FIND_MODELS, Level
-from osteon.dicom.query import DateTimeRange, MatchingKey, Search
-from osteon.dicom.text_encoder import UNICODE, text_encoder_for
+from osteon.dicom.errors import BadDataSet
+from osteon.dicom.errors import UnknownTransferSyntax
+from osteon.dicom.identifier import Identifier
+from osteon.dicom.identifier import IdentifierKey
+from osteon.dicom.identifier import read_identifier
+from osteon.dicom.matching import combine_datetimes
+from osteon.dicom.matching import condition
+from osteon.dicom.models import FIND_MODELS
+from osteon.dicom.models import Level
+from osteon.dicom.query import DateTimeRange
+from osteon.dicom.query import MatchingKey
+from osteon.dicom.query import Search
+from osteon.dicom.text_encoder import UNICODE
+from osteon.dicom.text_encoder import text_encoder_for
 from osteon.dimse.status import Status
-from osteon.errors import Invalid, OsteonError, Unavailable
+from osteon.errors import Invalid
+from osteon.errors import OsteonError
+from osteon.errors import Unavailable
 from osteon.metrics import SEARCH_SECONDS
 from osteon_query.packs.sidecars import Sidecars
-from osteon_query.search.answers import Answer, answers
-from osteon_query.search.wanted import Wanted
-from osteon_query.search.zones import Zoned, in_zone
+from osteon_query.search.results import DicomJson
+from osteon_query.search.results import build_results
+from osteon_query.search.return_keys import ReturnKeys
+from osteon_query.search.timezone_adjustment import TimezoneConditions
+from osteon_query.search.timezone_adjustment import adjust
+from typing import Any
+from typing import Final
+import asyncio
+import time
 
 _LEVEL: Final = "QueryRetrieveLevel"
 _TIMEZONE: Final = "TimezoneOffsetFromUTC"
@@ -50,14 +66,14 @@ class Query:
 
     level: Level
     conditions: tuple[MatchingKey | DateTimeRange, ...]
-    wanted: Wanted
+    return_keys: ReturnKeys
     charset: tuple[str, ...]
     zone: timezone | None
     all_supported: bool
 
 
 async def handle_find(request: FindRequested, index: ArchiveReader, sidecars: Sidecars, *, page: int) -> FindPage:
-    """Return a page of at most `page` matches; what goes wrong is told by its status (PS3.4 Table C.4-1).
+    """Return a page of at most `page` matches; an error is reported by its status (PS3.4 Table C.4-1).
 
     A page may have fewer matches, even none, and still a cursor.
     """
@@ -65,27 +81,28 @@ async def handle_find(request: FindRequested, index: ArchiveReader, sidecars: Si
     try:
         return await _find(request, index, sidecars, page)
     except OsteonError as error:
-        return _failure(request, error)
+        comment = _comment(str(error))
+        return FindPage(correlation_id=request.correlation_id, status=_status(error), error_comment=comment)
     finally:
         SEARCH_SECONDS.labels("c-find").observe(time.perf_counter() - start)
 
 
 async def _find(request: FindRequested, index: ArchiveReader, sidecars: Sidecars, page: int) -> FindPage:
-    query = understand(request)
+    query = parse_identifier(request)
     encoder = DatasetEncoder(request.transfer_syntax_uid, text_encoder_for(query.charset) or UNICODE)
-    zoned = in_zone(query.conditions, query.zone, query.level) if query.zone else Zoned(query.conditions)
+    adjusted = adjust(query.conditions, query.zone, query.level) if query.zone else TimezoneConditions(query.conditions)
     found = await index.search(
         Search(
             level=query.level,
-            conditions=zoned.conditions,
+            conditions=adjusted.conditions,
             fuzzy=request.fuzzy,
             case_sensitive=True,
             limit=page,
             cursor=request.cursor,
         )
     )
-    matches = [match for match in found.matches if zoned.accepts(match)]
-    answered = await _answers(matches, query, request.called_aet, index, sidecars)
+    matches = [match for match in found.matches if adjusted.accepts(match)]
+    answered = await _results(matches, query, request.called_aet, index, sidecars)
     return FindPage(
         correlation_id=request.correlation_id,
         identifiers=await asyncio.to_thread(lambda: [encoder.encode(answer) for answer in answered]),
@@ -95,18 +112,18 @@ async def _find(request: FindRequested, index: ArchiveReader, sidecars: Sidecars
     )
 
 
-async def _answers(
+async def _results(
     matches: Sequence[Match], query: Query, aet: str, index: ArchiveReader, sidecars: Sidecars
-) -> Sequence[Answer]:
+) -> Sequence[DicomJson]:
     constants: Mapping[str, Any] = {
         tag_of(_LEVEL): {"vr": "CS", "Value": [query.level.value]},
         tag_of("RetrieveAETitle"): {"vr": "AE", "Value": [aet]},
     }
-    return await answers(matches, query.wanted, index=index, sidecars=sidecars, constants=constants)
+    return await build_results(matches, query.return_keys, index=index, sidecars=sidecars, constants=constants)
 
 
-def understand(request: FindRequested) -> Query:
-    """Read a request's identifier; raises an `Invalid` that tells what is wrong with it."""
+def parse_identifier(request: FindRequested) -> Query:
+    """Read a request's identifier; raises an `Invalid` that says what is wrong with it."""
     identifier = read_identifier(request.identifier, request.transfer_syntax_uid)
     level = _level(request.sop_class_uid, identifier)
     conditions: list[MatchingKey] = []
@@ -115,14 +132,14 @@ def understand(request: FindRequested) -> Query:
         if key.text is None or key.path[0] in _NEVER_MATCHED:
             continue
         made = condition(key.path, key.text, vr=key.vr)
-        if _below(level, key) or (made is not None and not _matchable(made)):
+        if _below(level, key) or (made is not None and not _is_matchable(made)):
             all_supported = False
         elif made is not None:
             conditions.append(made)
     return Query(
         level=level,
         conditions=combine_datetimes(conditions, negotiated=request.combined_datetime),
-        wanted=_wanted(identifier, conditions, request.timezone),
+        return_keys=_return_keys(identifier, conditions, request.timezone),
         charset=identifier.charset,
         zone=parse_offset(identifier.text(_TIMEZONE)) if request.timezone else None,
         all_supported=all_supported,
@@ -146,30 +163,26 @@ def _below(level: Level, key: IdentifierKey) -> bool:
     return is_below(key.path[0], level)
 
 
-def _matchable(made: MatchingKey) -> bool:
+def _is_matchable(made: MatchingKey) -> bool:
     """Whether the index matches on this key; that it is at or above the level is known."""
     if len(made.path) == 2:
         return made.path[0] == "RequestAttributesSequence" and made.path[1] in REQUEST_ATTRIBUTES
     return len(made.path) == 1 and made.path[0] in LEVEL_OF
 
 
-def _wanted(identifier: Identifier, conditions: Sequence[MatchingKey], timezone_negotiated: bool) -> Wanted:
+def _return_keys(identifier: Identifier, conditions: Sequence[MatchingKey], timezone_negotiated: bool) -> ReturnKeys:
     required = {key.tags[0] for key in identifier.keys} - {tag_of(_LEVEL)}
     items: dict[str, frozenset[str]] = {}
     for key in identifier.keys:
         if len(key.tags) > 1:
             items[key.tags[0]] = items.get(key.tags[0], frozenset()) | {key.tags[1]}
     known = {tag_of(_TIMEZONE)} if timezone_negotiated else set()
-    return Wanted(
+    return ReturnKeys(
         required=frozenset(required),
         optional=frozenset(known),
         items=items,
         item_conditions=tuple(c for c in conditions if len(c.path) == 2),
     )
-
-
-def _failure(request: FindRequested, error: OsteonError) -> FindPage:
-    return FindPage(correlation_id=request.correlation_id, status=_status(error), error_comment=_comment(str(error)))
 
 
 def _status(error: OsteonError) -> Status:

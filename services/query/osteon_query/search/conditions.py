@@ -16,6 +16,6 @@ def is_matchable(level: Level, path: tuple[str, ...]) -> bool:
     return len(path) == 1 and path[0] in LEVEL_OF and not is_below(path[0], level)
 
 
-def spelled(paths: Iterable[tuple[str, ...]]) -> str:
+def format_paths(paths: Iterable[tuple[str, ...]]) -> str:
     """Name keys for a person."""
     return ", ".join(".".join(path) for path in paths)

@@ -1,0 +1,76 @@
+"""The ports and settings that every route works with, and the URLs of the archive."""
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Annotated, Final
+
+from fastapi import Depends
+from starlette.requests import Request
+
+from osteon.bus.port import Bus
+from osteon.index.port import Index
+from osteon.objects.port import Objects
+from osteon.sending.transcoding import Transcoder
+from osteon_query.http.bodies import limited_body
+from osteon_query.http.request_values import correlation_id
+from osteon_query.images.render_client import RenderClient
+from osteon_query.packs.frames import FrameLocator
+from osteon_query.packs.sidecars import Sidecars
+from osteon_query.packs.uploads import Upload, Uploads
+from osteon_query.settings import DoorSettings
+
+_PROXIED: Final = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip")
+
+
+@dataclass(frozen=True, slots=True)
+class AppState:
+    """The ports and settings behind the HTTP routes."""
+
+    settings: DoorSettings
+    bus: Bus
+    index: Index
+    objects: Objects
+    sidecars: Sidecars
+    uploads: Uploads
+    transcoder: Transcoder
+    pictures: RenderClient
+    frame_locator: FrameLocator = field(default_factory=FrameLocator)
+
+
+async def _state(request: Request) -> AppState:
+    state: AppState = request.app.state.app_state
+    return state
+
+
+AppStateDep = Annotated[AppState, Depends(_state)]
+"""Annotation of a route's parameter that takes the state of the application."""
+
+
+def base_url(request: Request, state: AppState) -> str:
+    """Return the URL of the archive's root as the client sees it, without a slash at its end."""
+    if state.settings.public_url:
+        return state.settings.public_url.rstrip("/")
+    url = request.base_url
+    server = request.scope.get("server")
+    # Some clients (dicomweb-client) leave the port out of Host; a proxy that does says that it is one.
+    if server and server[1] and url.port is None and not any(name in request.headers for name in _PROXIED):
+        default = 443 if url.scheme == "https" else 80
+        url = url if server[1] == default else url.replace(port=server[1])
+    return str(url).rstrip("/")
+
+
+def dicomweb_url(request: Request, state: AppState) -> str:
+    """Return the base URL of DICOMweb."""
+    return base_url(request, state) + "/dicom-web"
+
+
+@asynccontextmanager
+async def open_upload(request: Request, state: AppState) -> AsyncIterator[tuple[Upload, AsyncGenerator[bytes, None]]]:
+    """Begin an upload, and yield it with the body of the request; raises as `Uploads.open` and `limited_body` do."""
+    remote = request.client.host if request.client else ""
+    async with (
+        state.uploads.open(correlation_id(request), remote) as upload,
+        aclosing(limited_body(request, state.settings.upload_limit, "OSTEON_UPLOAD_LIMIT")) as body,
+    ):
+        yield upload, body

@@ -1,0 +1,178 @@
+"""The query string of QIDO-RS → a search and what its results contain (PS3.18 8.3.4, 10.6.1.2).
+
+Keys on a date and on its time are one range of moments, always: QIDO-RS has no negotiation, and PS3.18 10.6 wants
+combined matching. A range of times that crosses midnight is refused where no date makes sense of it.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from osteon.dicom.attribute_names import attribute_path
+from osteon.dicom.attribute_names import tag_of
+from osteon.dicom.matching import combine_datetimes
+from osteon.dicom.models import Level
+from osteon.dicom.private_blocks import is_creator
+from osteon.dicom.private_blocks import is_private
+from osteon.dicom.query import MatchingKey
+from osteon.dicom.query import Search
+from osteon.dicom.query import Single
+from osteon_query.dicomweb.qido_keys import conditions_of
+from osteon_query.dicomweb.qido_keys import is_comparable
+from osteon_query.http.errors import BadParameter
+from osteon_query.http.request_values import number
+from osteon_query.search.conditions import format_paths
+from osteon_query.search.conditions import is_matchable
+from osteon_query.search.return_keys import ReturnKeys
+from osteon_query.search.return_keys import belongs
+from osteon_query.search.return_keys import default_return_keys
+from typing import Final
+
+DEFAULT_LIMIT: Final = 1_000
+"""Results when no limit is given, unless the setting allows fewer."""
+_MAX_PARAMETERS: Final = 1_000
+_BOOLEANS: Final = {"true": True, "false": False}
+_NOT_FOR_SEARCHES: Final = frozenset({"accept", "charset"})
+
+
+@dataclass(frozen=True, slots=True)
+class QidoQuery:
+    """A parsed query.
+
+    Attributes:
+        by_header: keys that the index does not hold and headers do.
+        ignored: keys that are not matched at all.
+    """
+
+    search: Search
+    return_keys: ReturnKeys
+    by_header: tuple[MatchingKey, ...] = ()
+    ignored: tuple[tuple[str, ...], ...] = ()
+
+    @property
+    def limit(self) -> int:
+        """How many results to send; the search requests one more, to see whether there are more."""
+        return self.search.limit - 1
+
+
+def parse(
+    level: Level,
+    parameters: Iterable[tuple[str, str]],
+    *,
+    most: int,
+    study: str | None = None,
+    series: str | None = None,
+) -> QidoQuery:
+    """Turn parameters and the UIDs of the path into a query; raises `Invalid` naming the parameter.
+
+    `most` is the largest number of results that is ever sent.
+    """
+    query = _Parser(level, most)
+    for name, uid in (("StudyInstanceUID", study), ("SeriesInstanceUID", series)):
+        if uid is not None:
+            query.conditions.append(MatchingKey((name,), Single(uid)))
+    for count, (name, value) in enumerate(parameters):
+        if count >= _MAX_PARAMETERS:
+            raise BadParameter(f"more than {_MAX_PARAMETERS} parameters are given")
+        query.add(name, value)
+    query.add_conditions()
+    return_keys = default_return_keys(
+        level,
+        study_given=study is not None,
+        series_given=series is not None,
+        include=query.include,
+        everything=query.everything,
+        creators=query.creators,
+    )
+    search = Search(
+        level=level,
+        conditions=combine_datetimes(query.conditions),
+        fuzzy=query.fuzzy,
+        case_sensitive=True,
+        limit=query.limit + 1,
+        offset=query.offset,
+    )
+    # Those are not combined, so a range of times across midnight would never match: this refuses it.
+    combine_datetimes(query.by_header, negotiated=False)
+    return QidoQuery(search, return_keys, tuple(query.by_header), tuple(query.ignored))
+
+
+class _Parser:
+    def __init__(self, level: Level, most: int) -> None:
+        self._level = level
+        self._most = most
+        self._keys: list[tuple[str, str]] = []
+        self.conditions: list[MatchingKey] = []
+        self.by_header: list[MatchingKey] = []
+        self.ignored: list[tuple[str, ...]] = []
+        self.include: list[str] = []
+        self.creators: dict[str, str] = {}
+        self.everything = self.fuzzy = self._empty = self._multiple = False
+        self.limit = min(DEFAULT_LIMIT, most)
+        self.offset = 0
+
+    def add(self, name: str, value: str) -> None:
+        """Take one parameter; keys wait until all parameters are known that say how to match them."""
+        match name.lower():
+            case "limit":
+                self.limit = min(number(name, value), self._most)
+            case "offset":
+                self.offset = number(name, value)
+            case "fuzzymatching":
+                self.fuzzy = _boolean(name, value)
+            case "emptyvaluematching":
+                self._empty = _boolean(name, value)
+            case "multiplevaluematching":
+                self._multiple = _boolean(name, value)
+            case "includefield":
+                self._include(value)
+            case other if other not in _NOT_FOR_SEARCHES:
+                self._keys.append((name, value))
+
+    def add_conditions(self) -> None:
+        """Turn the keys into conditions."""
+        for name, value in self._keys:
+            self._add_condition(name, value)
+
+    def _include(self, value: str) -> None:
+        for field in (part.strip() for part in value.split(",")):
+            if field.lower() == "all":
+                self.everything = True
+            elif field and belongs(self._level, tag_of(attribute_path(field)[0])):
+                self.include.append(field)
+
+    def _add_condition(self, name: str, value: str) -> None:
+        path = attribute_path(name)
+        tag = tag_of(path[0])
+        if is_creator(tag):
+            # Defines what a private `includefield` means (PS3.18 8.3.4.3).
+            self.creators[tag[:4] + tag[6:]] = value
+            return
+        if is_private(tag):
+            self.ignored.append(path)
+            return
+        made = conditions_of(path, value, empty=self._empty, multiple=self._multiple)
+        matchable = is_matchable(self._level, path)
+        if belongs(self._level, tag):
+            # Results contain what is matched, by universal matching or not at all too (10.6.3.3).
+            self.include += [] if matchable and len(path) > 1 else [name]
+        if matchable:
+            self.conditions += made
+        elif is_comparable(self._level, path):
+            self.by_header += made
+        else:
+            self.ignored.append(path)
+
+
+def _boolean(name: str, value: str) -> bool:
+    if value.lower() not in _BOOLEANS:
+        raise BadParameter(f"{name}={value[:80]!r}: expected true or false")
+    return _BOOLEANS[value.lower()]
+
+
+def warnings(query: QidoQuery, service: str, *, more: bool) -> list[str]:
+    """Return the values of the Warning header (PS3.18 8.3.4.4, 10.6.3)."""
+    texts = []
+    if more:
+        texts.append("There are additional results that can be requested")
+    if query.ignored:
+        texts.append(f"These keys are not matched and were ignored: {format_paths(query.ignored)[:1000]}")
+    return [f'299 {service} "{text}"' for text in texts]

@@ -1,0 +1,59 @@
+"""One image as a response, with its entity tag; and the media type that the client accepts."""
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+from osteon.archive.resources import Location
+from osteon.contracts.imaging import RenderRequested
+from osteon_query.http.accept import MediaRange
+from osteon_query.http.accept import media_ranges
+from osteon_query.http.conditional import entity_tag
+from osteon_query.http.conditional import not_modified
+from osteon_query.http.conditional import validator_headers
+from osteon_query.http.errors import NotAcceptable
+from osteon_query.http.streaming import stream_response
+from osteon_query.images.render_client import RenderClient
+from osteon_query.packs.items import count_bytes
+from starlette.requests import Request
+from starlette.responses import Response
+from typing import Final
+
+PNG: Final = "image/png"
+JPEG: Final = "image/jpeg"
+GIF: Final = "image/gif"
+PAM: Final = "image/x-portable-arbitrarymap"
+PURPOSE: Final = "picture"
+"""Label under which the bytes of pictures are counted."""
+
+
+def choose(request: Request, offered: Sequence[str]) -> tuple[str, MediaRange]:
+    """Return the media type that the client prefers, the first offered one where it has no preference, and its entry.
+
+    Raises `NotAcceptable`.
+    """
+    for entry in media_ranges(request):
+        for media_type in offered:
+            if entry.accepts(media_type):
+                return media_type, entry
+    raise NotAcceptable(f"the image can be sent as {', '.join(offered)}, and Accept has none of these")
+
+
+async def send_picture(
+    request: Request,
+    pictures: RenderClient,
+    location: Location,
+    message: RenderRequested,
+    *,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """Send the image that `message` requests, or 304 when the client has it. Raises as `RenderClient.get` does."""
+    tag = entity_tag(message.cache_key)
+    if known := not_modified(request, tag):
+        return known
+    picture = await pictures.get(message)
+    sent = {
+        "Content-Type": picture.media_type,
+        "Content-Length": str(picture.length),
+        **validator_headers(tag, location),
+        **(headers or {}),
+    }
+    return await stream_response(request, count_bytes(picture.chunks, PURPOSE), sent)

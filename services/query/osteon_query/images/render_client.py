@@ -1,0 +1,140 @@
+"""Requests to `imaging` for images: their number and duration are limited, and errors get their type."""
+
+from collections.abc import AsyncGenerator
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from http import HTTPStatus
+from osteon.archive.resources import Location
+from osteon.bus.port import Bus
+from osteon.bus.port import RequestTimeout
+from osteon.contracts.imaging import RenderRequested
+from osteon.contracts.imaging import Rendered
+from osteon.contracts.topology import RENDER
+from osteon.errors import Unavailable
+from osteon.objects.port import Bytes
+from osteon.objects.port import ObjectNotFound
+from osteon.objects.port import Objects
+from osteon_query.http.errors import BadParameter
+from osteon_query.http.errors import NotRenderable
+from osteon_query.http.errors import RenderFailed
+from osteon_query.http.errors import RenderTimeout
+from osteon_query.http.errors import StoredDataUnreadable
+from typing import Final
+import asyncio
+
+_READ_ATTEMPTS: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedPicture:
+    """One or several files, one after the other; `lengths` in bytes."""
+
+    media_type: str
+    lengths: tuple[int, ...]
+    chunks: AsyncGenerator[Bytes, None]
+
+    @property
+    def length(self) -> int:
+        """Bytes of all files."""
+        return sum(self.lengths)
+
+
+class RenderClient:
+    """Has images rendered: `at_once` at the same time, each within `seconds`, the wait for its turn included."""
+
+    def __init__(self, bus: Bus, objects: Objects, *, at_once: int, seconds: float) -> None:
+        self._bus = bus
+        self._objects = objects
+        self._slots = asyncio.Semaphore(at_once)
+        self._seconds = seconds
+
+    async def get(self, message: RenderRequested) -> RenderedPicture:
+        """Return a picture.
+
+        Raises `NotRenderable` when the instance cannot be rendered, `BadParameter` when not in this way, `RenderFailed`
+        when the decoder crashed, `RenderTimeout`, and `Unavailable` when `imaging` or the object store is down.
+        """
+        answer = await self.request(message)
+        lengths = tuple(answer.frames) or (answer.length,)
+        return RenderedPicture(answer.media_type, lengths, self._chunks(message, answer))
+
+    async def request(self, message: RenderRequested) -> Rendered:
+        """Return the reply, which describes images. Raises as `get` does."""
+        try:
+            async with asyncio.timeout(self._seconds), self._slots:
+                answer = await self._bus.request(
+                    RENDER, message.model_copy(update={"seconds": self._seconds}), timeout=self._seconds
+                )
+        except (TimeoutError, RequestTimeout):
+            raise RenderTimeout(f"no image within {self._seconds:g} s (OSTEON_RENDER_SECONDS); try again") from None
+        assert isinstance(answer, Rendered)
+        if answer.error:
+            raise _error(answer)
+        return answer
+
+    async def _chunks(self, message: RenderRequested, answer: Rendered) -> AsyncGenerator[Bytes, None]:
+        for _ in range(_READ_ATTEMPTS):
+            if answer.data:
+                yield answer.data
+                return
+            try:
+                async for chunk in self._objects.stream(answer.key, 0, answer.length):
+                    yield chunk
+                return
+            except ObjectNotFound:
+                # It was evicted from the cache since the reply; the same request has the same reply.
+                answer = await self.request(message)
+        raise StoredDataUnreadable(f"{answer.key} was evicted from the cache before it was read (OSTEON_RENDER_CACHE_BYTES)")
+
+
+def require_picture(picture: RenderedPicture | NotRenderable) -> RenderedPicture:
+    """Return an image of `render_in_order`; raises the error of one that was not rendered."""
+    if isinstance(picture, NotRenderable):
+        raise picture
+    return picture
+
+
+async def render_in_order(
+    pictures: RenderClient, messages: AsyncIterator[RenderRequested], *, ahead: int = 4
+) -> AsyncGenerator[RenderedPicture | NotRenderable, None]:
+    """Yield an image for each message, or its error; some are rendered while others are sent."""
+    tasks: list[asyncio.Task[RenderedPicture | NotRenderable]] = []
+    try:
+        async for message in messages:
+            tasks.append(asyncio.create_task(_get_or_reason(pictures, message)))
+            if len(tasks) >= ahead:
+                yield await tasks.pop(0)
+        while tasks:
+            yield await tasks.pop(0)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _get_or_reason(pictures: RenderClient, message: RenderRequested) -> RenderedPicture | NotRenderable:
+    try:
+        return await pictures.get(message)
+    except NotRenderable as error:
+        return error
+
+
+def picture_request(location: Location, correlation_id: str, **wanted: object) -> RenderRequested:
+    """Return the request for a picture of an instance; `wanted` are fields of `RenderRequested`."""
+    where = {"key": location.key, "offset": location.offset, "length": location.length}
+    return RenderRequested.model_validate({"correlation_id": correlation_id, **where, **wanted})
+
+
+def _error(answer: Rendered) -> Exception:
+    reason = f"not rendered: {answer.error}"
+    match answer.status:
+        case HTTPStatus.BAD_REQUEST:
+            return BadParameter(reason)
+        case HTTPStatus.UNSUPPORTED_MEDIA_TYPE:
+            return NotRenderable(reason)
+        case HTTPStatus.SERVICE_UNAVAILABLE:
+            return Unavailable(reason)
+        case HTTPStatus.GATEWAY_TIMEOUT:
+            return RenderTimeout(reason)
+        case _:
+            return RenderFailed(reason)

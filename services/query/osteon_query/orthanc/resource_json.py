@@ -1,0 +1,177 @@
+"""Matches of the index as the JSON objects of Orthanc's REST API."""
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import field
+from datetime import UTC
+from datetime import datetime
+from osteon.archive.resources import Match
+from osteon.archive.resources import Patient
+from osteon.archive.resources import Series
+from osteon.archive.resources import Study
+from osteon.dicom.attribute_names import tag_of
+from osteon.dicom.attributes import element_text
+from osteon_query.orthanc.resource_types import BY_LEVEL
+from osteon_query.orthanc.resource_types import INSTANCE
+from osteon_query.orthanc.resource_types import PATIENT
+from osteon_query.orthanc.resource_types import ResourceType
+from osteon_query.orthanc.resource_types import STUDY
+from osteon_query.orthanc.tag_formats import TagFormat
+from osteon_query.orthanc.tag_formats import write_tags
+from osteon_query.orthanc.tag_formats import write_texts
+from typing import Any
+from typing import Final
+import uuid
+
+_EXPECTED: Final = (
+    ("ImagesInAcquisition", "NumberOfTemporalPositions"),
+    ("NumberOfSlices", "NumberOfTimeSlices"),
+    ("CardiacNumberOfImages",),
+)
+"""Attributes whose product is the expected number of instances of a series; the first that are all there count."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceDetails:
+    """What an object shows besides its match: children in order, the header, and requested attributes."""
+
+    children: Sequence[Match] = ()
+    header: Mapping[str, Any] = field(default_factory=dict)
+    requested: Sequence[str] = ()
+    form: TagFormat = TagFormat.SIMPLIFIED
+
+
+def timestamp(moment: datetime) -> str:
+    """Write a moment as Orthanc does, in UTC."""
+    return moment.astimezone(UTC).strftime("%Y%m%dT%H%M%S")
+
+
+def to_json(match: Match, details: ResourceDetails) -> dict[str, Any]:
+    """Return the object of a resource."""
+    kind = BY_LEVEL[match.level]
+    body: dict[str, Any] = {
+        "ID": match.public_id,
+        "Type": kind.type,
+        "Labels": [],
+        "MainDicomTags": _main_tags(kind, match, details),
+        **_OWN[kind.type](match, details),
+    }
+    if kind.children:
+        body[kind.children] = [child.public_id for child in details.children]
+    if details.requested:
+        body["RequestedTags"] = _requested(match, details)
+    return body
+
+
+def _main_tags(kind: ResourceType, match: Match, details: ResourceDetails) -> dict[str, Any]:
+    held = (match.instance or match.series or match.study or match.patient).attributes
+    texts = {keyword: held[keyword] for keyword in kind.main_tags if keyword in held}
+    if kind is INSTANCE:
+        for keyword in kind.main_tags:
+            element = details.header.get(tag_of(keyword))
+            if keyword not in texts and element is not None:
+                texts[keyword] = element_text(element)
+    return write_texts({keyword: texts[keyword] for keyword in sorted(texts)}, details.form, tag_of)
+
+
+def _requested(match: Match, details: ResourceDetails) -> dict[str, Any]:
+    known: dict[str, str] = {}
+    for resource in (match.patient, match.study, match.series, match.instance):
+        known.update(resource.attributes if resource is not None else {})
+    if match.study is not None:
+        known.update(_computed(match))
+    found: dict[str, Any] = {}
+    for keyword in details.requested:
+        tag = tag_of(keyword)
+        if keyword in known:
+            found.update(write_texts({keyword: known[keyword]}, details.form, tag_of))
+        elif tag in details.header:
+            found.update(write_tags({tag: details.header[tag]}, details.form))
+    return found
+
+
+def _computed(match: Match) -> dict[str, str]:
+    assert match.study is not None
+    counted = {
+        "ModalitiesInStudy": "\\".join(match.study.modalities),
+        "SOPClassesInStudy": "\\".join(match.study.sop_classes),
+        "NumberOfStudyRelatedSeries": str(match.study.series),
+        "NumberOfStudyRelatedInstances": str(match.study.instances),
+    }
+    if match.series is not None:
+        counted["NumberOfSeriesRelatedInstances"] = str(match.series.instances)
+    return counted
+
+
+def _freshness(resource: Patient | Study | Series) -> dict[str, Any]:
+    return {"LastUpdate": timestamp(resource.updated), "IsStable": resource.stable}
+
+
+def _patient(match: Match, _: ResourceDetails) -> dict[str, Any]:
+    return {"IsProtected": False, **_freshness(match.patient)}
+
+
+def _study(match: Match, details: ResourceDetails) -> dict[str, Any]:
+    assert match.study is not None
+    patient = match.study.patient_attributes
+    texts = {keyword: patient[keyword] for keyword in PATIENT.main_tags if keyword in patient}
+    return {
+        "ParentPatient": match.patient.public_id,
+        "PatientMainDicomTags": write_texts(texts, details.form, tag_of),
+        **_freshness(match.study),
+    }
+
+
+def _series(match: Match, details: ResourceDetails) -> dict[str, Any]:
+    assert match.study is not None
+    assert match.series is not None
+    expected = _expected_instances(match.series.attributes)
+    return {
+        "ParentStudy": match.study.public_id,
+        "ExpectedNumberOfInstances": expected,
+        "Status": _status(expected, details.children),
+        **_freshness(match.series),
+    }
+
+
+def _instance(match: Match, _: ResourceDetails) -> dict[str, Any]:
+    assert match.series is not None
+    assert match.instance is not None
+    return {
+        "ParentSeries": match.series.public_id,
+        "FileSize": match.instance.location.length,
+        "FileUuid": str(uuid.UUID(bytes=match.instance.location.sha256[:16], version=4)),
+        "IndexInSeries": _whole(match.instance.attributes.get("InstanceNumber")),
+    }
+
+
+_OWN: Final = {"Patient": _patient, STUDY.type: _study, "Series": _series, INSTANCE.type: _instance}
+
+
+def _expected_instances(attributes: Mapping[str, str]) -> int | None:
+    for keywords in _EXPECTED:
+        counts = [_whole(attributes.get(keyword)) for keyword in keywords]
+        product = 1
+        for count in counts:
+            product *= count or 0
+        if product > 0:
+            return product
+    return None
+
+
+def _status(expected: int | None, instances: Sequence[Match]) -> str:
+    if expected is None:
+        return "Unknown"
+    numbers = [_whole(m.instance.attributes.get("InstanceNumber")) for m in instances if m.instance is not None]
+    known = {n for n in numbers if n is not None and 1 <= n <= expected}
+    if len(known) != len(numbers):
+        return "Inconsistent"
+    return "Complete" if len(known) == expected else "Missing"
+
+
+def _whole(text: str | None) -> int | None:
+    try:
+        return int(text) if text else None
+    except ValueError:
+        return None

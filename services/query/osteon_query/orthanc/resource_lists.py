@@ -1,0 +1,114 @@
+"""Pages of matches, and their Orthanc objects: children, headers and requested tags fetched a page at a time."""
+
+from collections.abc import AsyncGenerator
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import field
+from osteon.archive.ports import ResourceSearch
+from osteon.archive.resources import Match
+from osteon.dicom.attribute_names import attribute_path
+from osteon.dicom.attributes import LEVEL_OF
+from osteon.dicom.query import Search
+from osteon_query.app_state import AppState
+from osteon_query.http.errors import BadParameter
+from osteon_query.orthanc.resource_json import ResourceDetails
+from osteon_query.orthanc.resource_json import to_json
+from osteon_query.orthanc.resource_types import BY_LEVEL
+from osteon_query.orthanc.resource_types import INSTANCE
+from osteon_query.orthanc.resource_types import ResourceType
+from osteon_query.orthanc.resource_types import child_of
+from osteon_query.orthanc.tag_formats import TagFormat
+from osteon_query.packs.sidecars import parse_header
+from osteon_query.search.header_matching import raw_headers
+from osteon_query.search.paging import pages
+from starlette.requests import Request
+from typing import Any
+from typing import Final
+import orjson
+
+_PAGE: Final = 1_000
+_NO: Final = frozenset({"0", "false"})
+_MAX_TAGS: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """How resources are shown: their identifiers only, or whole objects."""
+
+    expand: bool
+    requested: tuple[str, ...] = field(default=())
+    form: TagFormat = TagFormat.SIMPLIFIED
+
+
+def view_of(request: Request, *, expand: bool) -> View:
+    """Read `expand`, `full`, `short` and `requested-tags`; `expand` says what holds when it is absent."""
+    given = request.query_params
+    expanded = asks_to_expand(request, otherwise=expand)
+    form = TagFormat.FULL if "full" in given else TagFormat.SHORT if "short" in given else TagFormat.SIMPLIFIED
+    names = given.get("requested-tags", given.get("requestedTags", ""))
+    return View(expanded, requested_tags(name for name in names.split(";") if name), form)
+
+
+def asks_to_expand(request: Request, *, otherwise: bool = False) -> bool:
+    """Read `expand`; `otherwise` holds when it is absent."""
+    given = request.query_params.get("expand")
+    return otherwise if given is None else given.lower() not in _NO
+
+
+def requested_tags(names: Any) -> tuple[str, ...]:
+    """Check attributes that are requested by keyword or tag; raises `Invalid`."""
+    paths = [attribute_path(name) for name in names]
+    if len(paths) > _MAX_TAGS or any(len(path) > 1 for path in paths):
+        raise BadParameter(f"requested tags: expected at most {_MAX_TAGS} keywords or tags, without paths")
+    return tuple(path[0] for path in paths)
+
+
+def json_list(state: AppState, search: Search, view: View, *, total: int | None) -> AsyncGenerator[bytes, None]:
+    """Yield a JSON array of what a search finds."""
+    size = BY_LEVEL[search.level].page if view.expand else _PAGE
+    return json_array(state, pages(state.index, search, size=size, total=total), view)
+
+
+async def json_array(
+    state: AppState, found: AsyncGenerator[Sequence[Match], None], view: View
+) -> AsyncGenerator[bytes, None]:
+    """Yield a JSON array of identifiers or objects, in constant memory however many there are."""
+    opening = b"["
+    async for matches in found:
+        shown = await objects(state, matches, view) if view.expand else [match.public_id for match in matches]
+        if shown:
+            yield opening + orjson.dumps(shown)[1:-1]
+            opening = b","
+    yield b"]" if opening == b"," else b"[]"
+
+
+async def objects(state: AppState, matches: Sequence[Match], view: View) -> list[dict[str, Any]]:
+    """Return the objects of some resources of one level."""
+    if not matches:
+        return []
+    kind = BY_LEVEL[matches[0].level]
+    below = await _children(state.index, kind, matches)
+    headers: list[Mapping[str, Any]] = [{} for _ in matches]
+    if kind is INSTANCE or any(keyword not in LEVEL_OF for keyword in view.requested):
+        # Something is shown that the index does not hold.
+        raw = await raw_headers(state.index, state.sidecars, matches)
+        headers = [parse_header(one) if one else {} for one in raw]
+    return [
+        to_json(match, ResourceDetails(below.get(match.public_id, ()), header, view.requested, view.form))
+        for match, header in zip(matches, headers, strict=True)
+    ]
+
+
+async def _children(index: ResourceSearch, kind: ResourceType, parents: Sequence[Match]) -> Mapping[str, list[Match]]:
+    child = child_of(kind)
+    if child is None:
+        return {}
+    found: dict[str, list[Match]] = {parent.public_id: [] for parent in parents}
+    search = Search(child.level, parents=tuple(found))
+    async for matches in pages(index, search, size=_PAGE, total=None):
+        for match in matches:
+            above = (match.patient, match.study, match.series)[kind.level.depth]
+            if above is not None:
+                found[above.public_id].append(match)
+    return found

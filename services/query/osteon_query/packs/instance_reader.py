@@ -1,0 +1,197 @@
+"""Instances in the transfer syntaxes that a client requests: as stored, or transcoded by `imaging` a few ahead."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from osteon.contracts.retrieve import PlannedInstance
+from osteon.dicom.explicit import explicit_file
+from osteon.dicom.pixels.registry import CODECS
+from osteon.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, TRANSFER_SYNTAXES
+from osteon.errors import Invalid, NotFound
+from osteon.index.port import Location
+from osteon.logging import get_logger
+from osteon.objects.port import Bytes, Objects
+from osteon.sending.ahead import Ahead, Memory
+from osteon.sending.transcoding import Lossy, NotTranscoded, Transcoder
+from osteon_query.http.accept import DICOM
+from osteon_query.http.errors import NotAcceptable, TranscodeUnavailable
+from osteon_query.packs.items import ItemStart, ItemStream
+from osteon_query.packs.range_reader import StoredRange, read_range, read_ranges
+
+_AHEAD: Final = 4
+"""Instances of one request that are transcoded while earlier ones are sent: the results are in the object store."""
+_SMALL: Final = 4 << 20
+"""Bytes of an instance that is put into explicit VR here, in memory, rather than by `imaging`."""
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceRequest:
+    """An instance, and the transfer syntaxes to try, the best first; without any it is sent as stored."""
+
+    location: Location
+    targets: tuple[str, ...] = ()
+    as_stored: bool = True
+    """Whether it may be sent as stored when none of them is possible."""
+    name: str = ""
+    """Its path in a ZIP archive."""
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceFile:
+    """A Part 10 file ready to be read, which may be in memory, as `data`.
+
+    `temporary`: its object serves one request only.
+    """
+
+    key: str
+    offset: int
+    length: int
+    transfer_syntax_uid: str
+    temporary: bool = False
+    data: bytes = b""
+
+    @classmethod
+    def of(cls, location: Location) -> "InstanceFile":
+        """Return the file as it is stored."""
+        return cls(location.key, location.offset, location.length, location.transfer_syntax_uid)
+
+    def read(self, objects: Objects) -> AsyncGenerator[Bytes, None]:
+        """Yield the file in chunks; raises `StoredDataUnreadable`."""
+        return _one_chunk(self.data) if self.data else read_range(objects, self.key, self.offset, self.length)
+
+
+async def _one_chunk(data: bytes) -> AsyncGenerator[Bytes, None]:
+    yield data
+
+
+def can_transcode(stored: str, target: str) -> bool:
+    """Whether instances of one transfer syntax can come in another, as far as the transfer syntaxes show."""
+    source, wanted = TRANSFER_SYNTAXES.get(stored), CODECS.get(target)
+    if source is None or wanted is None or (source.encapsulated and stored not in CODECS):
+        return False
+    return bool(wanted.lossless or wanted.lossy or stored in wanted.rewraps)
+
+
+async def transcode_instance(
+    objects: Objects, transcoder: Transcoder, request: InstanceRequest, correlation_id: str = ""
+) -> InstanceFile:
+    """Return an instance in the first of the requested transfer syntaxes that is possible.
+
+    Raises `NotAcceptable` when none is and it may not be sent as stored, `TranscodeUnavailable` when `imaging` does
+    not reply.
+    """
+    at = request.location
+    if not request.targets:
+        return InstanceFile.of(at)
+    if made := await _explicit(objects, at, request.targets[0]):
+        return made
+    try:
+        done = await transcoder.transcode(_planned(at, correlation_id), request.targets)
+    except NotTranscoded as error:
+        if error.transient:
+            raise TranscodeUnavailable(f"instance {at.identity.sop_uid} {error}") from error
+        if not request.as_stored:
+            raise NotAcceptable(
+                f"instance {at.identity.sop_uid}, stored in transfer syntax {at.transfer_syntax_uid}, {error}. "
+                "Accept transfer-syntax=* to get it as stored"
+            ) from error
+        log.warning("transcoding failed, sent as stored", instance=at.identity.sop_uid, reason=str(error))
+        return InstanceFile.of(at)
+    return InstanceFile(done.key, 0, done.length, done.transfer_syntax_uid, temporary=True)
+
+
+async def _explicit(objects: Objects, at: Location, target: str) -> InstanceFile | None:
+    """Return a small instance of which only the heads of the elements change, from implicit to explicit VR.
+
+    None for others, and when that fails: `imaging` says why then.
+    """
+    only_heads = at.transfer_syntax_uid == IMPLICIT_VR_LITTLE_ENDIAN and target == EXPLICIT_VR_LITTLE_ENDIAN
+    if not only_heads or at.length > _SMALL:
+        return None
+    try:
+        data = await objects.get_range(at.key, at.offset, at.length)
+        made = await asyncio.to_thread(explicit_file, data)
+    except (NotFound, Invalid) as error:
+        log.info("conversion left to imaging", instance=at.identity.sop_uid, reason=str(error))
+        return None
+    return InstanceFile("", 0, len(made), EXPLICIT_VR_LITTLE_ENDIAN, data=made)
+
+
+def read_as_stored(objects: Objects, requests: AsyncIterator[InstanceRequest]) -> ItemStream:
+    """Yield the files of instances in order, as they are in their packs."""
+    return read_ranges(objects, (_stored_range(request) async for request in requests))
+
+
+def _stored_range(request: InstanceRequest) -> StoredRange:
+    at = request.location
+    start = part10_start(at.transfer_syntax_uid, at.length, request.name)
+    return StoredRange(at.key, at.offset, at.length, start)
+
+
+def part10_start(transfer_syntax_uid: str, length: int, name: str = "") -> ItemStart:
+    """Return the start of a Part 10 file; `name` is its path in a ZIP archive."""
+    return ItemStart(f"{DICOM}; transfer-syntax={transfer_syntax_uid}", length, name=name)
+
+
+async def read_instances(
+    objects: Objects, transcoder: Transcoder, requests: AsyncIterator[InstanceRequest], correlation_id: str = ""
+) -> ItemStream:
+    """Yield the files of instances in order, transcoded where that is requested. Transcoded objects are deleted."""
+    undeleted: set[str] = set()
+
+    async def transcode(request: InstanceRequest) -> tuple[ItemStart, InstanceFile]:
+        file = await transcode_instance(objects, transcoder, request, correlation_id)
+        if file.temporary:
+            undeleted.add(file.key)
+        return part10_start(file.transfer_syntax_uid, file.length, request.name), file
+
+    async def steps() -> AsyncGenerator[tuple[int, Callable[[], Awaitable[tuple[ItemStart, InstanceFile]]]], None]:
+        async for request in requests:
+            yield 1, partial(transcode, request)
+
+    try:
+        async with aclosing(Ahead[tuple[ItemStart, InstanceFile]](Memory(_AHEAD), _AHEAD).run(steps())) as files:
+            async for start, file in files:
+                yield start
+                async with aclosing(file.read(objects)) as chunks:
+                    async for chunk in chunks:
+                        yield chunk
+                if file.temporary:
+                    undeleted.discard(file.key)
+                    transcoder.forget(file.key)
+    finally:
+        for key in undeleted:
+            transcoder.forget(key)
+
+
+async def read_once(objects: Objects, transcoder: Transcoder, file: InstanceFile) -> AsyncGenerator[Bytes, None]:
+    """Yield a file, and delete the object when it is temporary."""
+    try:
+        async with aclosing(file.read(objects)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+    finally:
+        if file.temporary:
+            transcoder.forget(file.key)
+
+
+LOSSY: Final = Lossy(syntaxes=tuple(uid for uid, codec in CODECS.items() if codec.lossy and not codec.lossless))
+"""Transfer syntaxes that have no lossless encoder: a client that names one accepts the loss."""
+
+
+def _planned(at: Location, correlation_id: str) -> PlannedInstance:
+    return PlannedInstance(
+        correlation_id=correlation_id,
+        sop_class_uid=at.identity.sop_class_uid,
+        sop_instance_uid=at.identity.sop_uid,
+        transfer_syntax_uid=at.transfer_syntax_uid,
+        key=at.key,
+        offset=at.offset,
+        length=at.length,
+        sha256=at.sha256,
+    )

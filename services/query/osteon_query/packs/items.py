@@ -1,0 +1,68 @@
+"""The one item type of retrieval streams: an `ItemStart`, then the chunks of that item, then the next start."""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from osteon import metrics
+from osteon.objects.port import Bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ItemStart:
+    """A file, frame, value or picture begins; the chunks up to the next start are its bytes.
+
+    Multipart writes `media_type`, `length` in bytes when it is known, and `location`, the item's own URL. A ZIP archive
+    writes `name`, with slashes between folders.
+    """
+
+    media_type: str = ""
+    length: int | None = None
+    location: str = ""
+    name: str = ""
+
+
+Item = ItemStart | Bytes
+ItemStream = AsyncGenerator[Item, None]
+
+
+class SentCounter:
+    """Counts the items and bytes of a stream under the label `purpose`."""
+
+    def __init__(self, purpose: str) -> None:
+        self._items = metrics.RETRIEVED_ITEMS.labels(purpose)
+        self._bytes = metrics.RETRIEVED_BYTES.labels(purpose)
+
+    def count(self, item: Item) -> None:
+        """Count a start as an item, and a chunk by its bytes."""
+        if isinstance(item, ItemStart):
+            self._items.inc()
+        else:
+            self._bytes.inc(len(item))
+
+
+async def single_item(start: ItemStart, content: AsyncGenerator[Bytes, None]) -> ItemStream:
+    """Yield one item."""
+    yield start
+    async with aclosing(content):
+        async for chunk in content:
+            yield chunk
+
+
+async def content_of(items: ItemStream, purpose: str) -> AsyncGenerator[Bytes, None]:
+    """Yield the bytes of all items without their starts, and count both."""
+    counter = SentCounter(purpose)
+    async with aclosing(items):
+        async for item in items:
+            counter.count(item)
+            if not isinstance(item, ItemStart):
+                yield item
+
+
+async def count_bytes(source: AsyncGenerator[Bytes, None], purpose: str) -> AsyncGenerator[Bytes, None]:
+    """Pass chunks on and count their bytes under the label `purpose`."""
+    counter = metrics.RETRIEVED_BYTES.labels(purpose)
+    async with aclosing(source):
+        async for chunk in source:
+            counter.inc(len(chunk))
+            yield chunk

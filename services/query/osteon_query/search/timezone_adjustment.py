@@ -1,0 +1,144 @@
+"""Timezone query adjustment (PS3.4 C.2.2.2.5, C.5.1.1): keys in the requester's time zone.
+
+Studies say themselves in which zone their dates and times are (0008,0201), so no single shift of the keys fits all.
+The index is searched for dates two days wider, more than any two zones differ, and each match's date and time is
+converted to the requester's zone and compared there. A study that says nothing is in the archive's local time.
+A time key without a date key is not converted: only a date shows which day's midnight it may cross.
+"""
+
+from collections.abc import Callable
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date
+from datetime import datetime
+from datetime import timedelta
+from datetime import timezone
+from osteon.archive.resources import Match
+from osteon.dicom.attributes import LEVEL_OF
+from osteon.dicom.datetime_bounds import parse_offset
+from osteon.dicom.models import Level
+from osteon.dicom.query import DateTimeRange
+from osteon.dicom.query import MatchingKey
+from osteon.dicom.query import OneOf
+from osteon.dicom.query import Range
+from osteon.dicom.query import Single
+from osteon.dicom.value_matching import matches
+from osteon.dicom.value_matching import within
+from osteon.index.values import date_key
+from osteon.index.values import time_key
+from osteon_query.search.results import held_text
+
+_MARGIN = timedelta(days=2)
+
+Moment = tuple[str, str | None]
+"""`YYYYMMDD` and `HHMMSS.FFFFFF`, None when the time is not known."""
+Filter = Callable[[Match], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class TimezoneConditions:
+    """Conditions for the index, and filters for what it finds."""
+
+    conditions: tuple[MatchingKey | DateTimeRange, ...]
+    filters: tuple[Filter, ...] = ()
+
+    def accepts(self, match: Match) -> bool:
+        """Whether a match holds in the requester's zone."""
+        return all(accept(match) for accept in self.filters)
+
+
+def adjust(conditions: Iterable[MatchingKey | DateTimeRange], zone: timezone, level: Level) -> TimezoneConditions:
+    """Take the conditions on dates and their times as meant in `zone`."""
+    given = tuple(conditions)
+    dates = {date for c in given if (date := _date_keyword(c))}
+    searched: list[MatchingKey | DateTimeRange] = []
+    filters: list[Filter] = []
+    for made in given:
+        keyword = _date_keyword(made) or _date_of_time(made)
+        if keyword not in dates:
+            searched.append(made)
+            continue
+        filters.append(_match_filter(made, keyword, zone, level))
+        if (days := _days(made)) is not None:
+            low, high = days
+            wide = Range(low and _shift(low, -_MARGIN), high and _shift(high, _MARGIN))
+            searched.append(MatchingKey((keyword,), wide))
+    return TimezoneConditions(tuple(searched), tuple(filters))
+
+
+def _date_keyword(made: MatchingKey | DateTimeRange) -> str:
+    """Return the date that a condition bounds, empty when it bounds none."""
+    if isinstance(made, DateTimeRange):
+        return made.date
+    keyword = made.path[0]
+    held_with_time = keyword.endswith("Date") and keyword.removesuffix("Date") + "Time" in LEVEL_OF
+    return keyword if len(made.path) == 1 and held_with_time and _days(made) else ""
+
+
+def _date_of_time(made: MatchingKey | DateTimeRange) -> str:
+    assert isinstance(made, MatchingKey)
+    keyword = made.path[0]
+    bounded = isinstance(made.matching, Single | Range)
+    return keyword.removesuffix("Time") + "Date" if keyword.endswith("Time") and bounded else "no date"
+
+
+def _days(made: MatchingKey | DateTimeRange) -> tuple[str | None, str | None] | None:
+    """Return the first and last day that a condition allows, None when it is not on a date."""
+    if isinstance(made, DateTimeRange):
+        return made.low and made.low[:8], made.high and made.high[:8]
+    if not made.path[0].endswith("Date"):
+        return None
+    match made.matching:
+        case Single(value):
+            return value, value
+        case OneOf(values):
+            return min(values), max(values)
+        case Range(low, high):
+            return low, high
+        case _:
+            return None
+
+
+def _shift(day: str, by: timedelta) -> str:
+    try:
+        moved = date(int(day[:4]), int(day[4:6]), int(day[6:])) + by
+    except OverflowError:
+        return day
+    return f"{moved.year:04}{moved:%m%d}"
+
+
+def _match_filter(made: MatchingKey | DateTimeRange, date_keyword: str, zone: timezone, level: Level) -> Filter:
+    date_of = held_text(level, date_keyword)
+    time_of = held_text(level, date_keyword.removesuffix("Date") + "Time")
+    zone_of = held_text(level, "TimezoneOffsetFromUTC")
+
+    def accept(match: Match) -> bool:
+        moment = _moment(date_of(match), time_of(match), zone_of(match), zone)
+        return moment is not None and _holds(made, moment)
+
+    return accept
+
+
+def _moment(day: str, hour: str, offset: str, zone: timezone) -> Moment | None:
+    day_key, hour_key = date_key(day), time_key(hour)
+    if day_key is None:
+        return None
+    if hour_key is None:
+        return day_key, None
+    try:
+        stored = datetime.strptime(day_key + hour_key, "%Y%m%d%H%M%S.%f")
+        own = parse_offset(offset)
+        moved = (stored.replace(tzinfo=own) if own else stored).astimezone(zone)
+    except (ValueError, OverflowError):  # no day of the calendar, a leap second: compared as it stands
+        return day_key, hour_key
+    return f"{moved.year:04}{moved:%m%d}", f"{moved:%H%M%S.%f}"
+
+
+def _holds(made: MatchingKey | DateTimeRange, moment: Moment) -> bool:
+    day, hour = moment
+    if isinstance(made, DateTimeRange):
+        if hour is None:
+            return within(day, made.low and made.low[:8], made.high and made.high[:8])
+        return within(day + hour, made.low, made.high)
+    value = day if made.path[0].endswith("Date") else hour
+    return value is not None and matches(made.matching, value)
