@@ -1,15 +1,18 @@
 """The HTTP door over the embedded ports, with an indexer beside it: requests go in by httpx, without a socket."""
 
-from collections.abc import AsyncIterator
-from collections.abc import Iterator
-from collections.abc import Sequence
-from contextlib import asynccontextmanager
-from contextlib import contextmanager
-from dataclasses import dataclass
-from dataclasses import field
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
 from datetime import timedelta
-from fastapi import FastAPI
 from functools import partial
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx
+from fastapi import FastAPI
+from pydicom import Dataset
+
 from osteon.bus.memory import MemoryBus
 from osteon.contracts.topology import INDEXER
 from osteon.index.sql import SqlIndex
@@ -23,13 +26,8 @@ from osteon_query.packs.instance_reader import LOSSY
 from osteon_query.packs.sidecars import Sidecars
 from osteon_query.packs.uploads import Uploads
 from osteon_query.settings import QueryBaseSettings
-from pathlib import Path
-from pydicom import Dataset
 from support.index import sqlite_url
 from support.packs import part10
-from typing import Any
-from uuid import uuid4
-import httpx
 
 BASE = "http://archive.test"
 WEB = "/dicom-web"

@@ -10,9 +10,9 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Final
 
+from osteon.archive.errors import IndexUnavailable
 from osteon.bus.port import BusUnavailable
 from osteon.errors import Invalid, Unavailable
-from osteon.index.port import IndexUnavailable
 from osteon.jobs.run import JobRun, JobType
 from osteon.logging import get_logger
 from osteon.objects.port import ObjectsUnavailable

@@ -29,7 +29,7 @@ from osteon_dispatcher.remote_addresses import remote_of
 from osteon_dispatcher.retrieve_jobs import c_get, c_move
 from osteon_dispatcher.retrieve_jobs.common import RetrieveContext
 from osteon_dispatcher.retrieve_jobs.forwarder import OwnAcceptor
-from osteon_dispatcher.settings import WorkSettings
+from osteon_dispatcher.settings import DispatcherBaseSettings
 from osteon_dispatcher.store_jobs import modality, peer, store_straight
 
 _DAY: Final = 86_400
@@ -39,7 +39,7 @@ _DAY: Final = 86_400
 class JobContext:
     """What the jobs work with. `tls` is for modalities; `own_acceptor` is where the archive takes associations."""
 
-    settings: WorkSettings
+    settings: DispatcherBaseSettings
     bus: Bus
     objects: Objects
     index: Index
@@ -58,7 +58,7 @@ def job_types(context: JobContext) -> Mapping[str, JobType]:
         index=index, sender=context.sender, remote_of=remote, config=config, aet=settings.aet
     )
     peers = peer.PeerStoreContext(
-        index=index, objects=objects, bus=bus, transcode_seconds=settings.send_transcode_seconds
+        index=index, objects=objects, bus=bus, transcode_seconds=settings.transcode_timeout_seconds
     )
     retrieves = RetrieveContext(index=index, remote_of=remote, config=config, aet=settings.aet)
     scp = CommitmentScpContext(
@@ -66,14 +66,14 @@ def job_types(context: JobContext) -> Mapping[str, JobType]:
         objects=objects,
         remote_of=remote,
         depth=settings.commitment_check,
-        wait=settings.commitment_wait,
+        wait=settings.commitment_wait_seconds,
     )
-    scu = CommitmentScuContext(index=index, remote_of=remote, linger=settings.commitment_linger)
-    move_job = partial(move, stores=stores, bus=bus, signals=context.signals, patience=settings.move_patience)
+    scu = CommitmentScuContext(index=index, remote_of=remote, linger=settings.commitment_linger_seconds)
+    move_job = partial(move, stores=stores, bus=bus, signals=context.signals, patience=settings.move_retry_seconds)
     get_job = partial(c_get.get, context=retrieves, own_acceptor=context.own_acceptor)
-    usual, days = settings.job_patience, settings.commitment_days * _DAY
+    usual, days = settings.job_retry_seconds, settings.commitment_days * _DAY
     return {
-        MoveJobParams.TYPE: JobType(move_job, settings.move_patience),
+        MoveJobParams.TYPE: JobType(move_job, settings.move_retry_seconds),
         SCP_JOB: JobType(partial(check_and_report, context=scp), days),
         SCU_JOB: JobType(partial(send_request, context=scu), days),
         ModalityStoreParams.TYPE: JobType(partial(modality.store, context=stores), usual),
@@ -87,8 +87,8 @@ def job_types(context: JobContext) -> Mapping[str, JobType]:
 def requestor_config(settings: DicomSettings) -> RequestorConfig:
     """Return how associations that we request behave, from the settings that acceptors have too."""
     return RequestorConfig(
-        artim_timeout=settings.artim_timeout,
-        dimse_timeout=settings.dimse_timeout,
-        network_timeout=settings.network_timeout,
-        max_pdu=settings.max_pdu,
+        artim_timeout=settings.artim_timeout_seconds,
+        dimse_timeout=settings.dimse_timeout_seconds,
+        network_timeout=settings.network_timeout_seconds,
+        max_pdu=settings.max_pdu_bytes,
     )

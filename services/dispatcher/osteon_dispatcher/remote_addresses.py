@@ -6,7 +6,7 @@ from osteon.dimse.config import Remote
 from osteon.dimse.tls import TlsContextProvider
 from osteon.errors import Invalid
 from osteon.remotes.port import Modality
-from osteon_dispatcher.settings import WorkSettings
+from osteon_dispatcher.settings import DispatcherBaseSettings
 
 RemoteOf = Callable[[Modality, str], Remote]
 """How to reach a modality as an AE title of ours."""
@@ -26,7 +26,7 @@ def remote_of(modality: Modality, aet: str, *, tls: TlsContextProvider | None = 
     )
 
 
-def own_acceptor(settings: WorkSettings, tls: TlsContextProvider, address: Callable[[], str]) -> Remote:
+def own_acceptor(settings: DispatcherBaseSettings, tls: TlsContextProvider, address: Callable[[], str]) -> Remote:
     """Return where this archive takes associations: at `host:port`, by TLS when it takes no others."""
     host, _, port = address().rpartition(":")
     return Remote(
@@ -34,5 +34,5 @@ def own_acceptor(settings: WorkSettings, tls: TlsContextProvider, address: Calla
         host=host.strip("[]"),
         port=int(port),
         calling_aet=settings.aet,
-        tls=None if settings.dicom_plain else tls(),
+        tls=None if settings.dicom_plaintext_enabled else tls(),
     )

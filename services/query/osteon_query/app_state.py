@@ -11,14 +11,14 @@ from starlette.requests import Request
 from osteon.bus.port import Bus
 from osteon.index.port import Index
 from osteon.objects.port import Objects
-from osteon.sending.transcoding import Transcoder
+from osteon.sending.transcoder import Transcoder
 from osteon_query.http.bodies import limited_body
 from osteon_query.http.request_values import correlation_id
 from osteon_query.images.render_client import RenderClient
 from osteon_query.packs.frames import FrameLocator
 from osteon_query.packs.sidecars import Sidecars
 from osteon_query.packs.uploads import Upload, Uploads
-from osteon_query.settings import DoorSettings
+from osteon_query.settings import QueryBaseSettings
 
 _PROXIED: Final = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip")
 
@@ -27,7 +27,7 @@ _PROXIED: Final = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x
 class AppState:
     """The ports and settings behind the HTTP routes."""
 
-    settings: DoorSettings
+    settings: QueryBaseSettings
     bus: Bus
     index: Index
     objects: Objects

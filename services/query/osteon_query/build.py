@@ -1,27 +1,23 @@
 """Composition root of `query`: the HTTP API, and the replies to C-FIND."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import Final
+
 from osteon import scratch_dir
 from osteon.background import background
 from osteon.bus.port import Bus
-from osteon.contracts.find import FindPage
-from osteon.contracts.find import FindRequested
-from osteon.contracts.topology import FIND
-from osteon.contracts.topology import INDEXER
-from osteon.contracts.topology import MODALITIES
+from osteon.contracts.find import FindPage, FindRequested
+from osteon.contracts.topology import FIND, INDEXER, MODALITIES
 from osteon.index.port import Index
 from osteon.logging import correlated
 from osteon.objects.port import Objects
-from osteon.remotes.file import add_missing
-from osteon.remotes.file import read_file
-from osteon.runtime import Running
-from osteon.runtime import http_server
-from osteon.runtime import until_available
+from osteon.remotes.file import add_missing, read_file
+from osteon.runtime import Running, http_server, until_available
 from osteon.sending.transcoder import Transcoder
-from osteon.service_stack import ServiceStack
-from osteon.service_stack import service_stack
+from osteon.service_stack import ServiceStack, service_stack
 from osteon_query.app import create_app
 from osteon_query.app_state import AppState
 from osteon_query.images.render_client import RenderClient
@@ -31,10 +27,7 @@ from osteon_query.packs.sidecars import Sidecars
 from osteon_query.packs.uploads import Uploads
 from osteon_query.remotes.modality_list_rpc import list_modalities
 from osteon_query.search.cfind import handle_find
-from osteon_query.settings import QueryBaseSettings
-from osteon_query.settings import QueryServiceSettings
-from typing import Final
-import asyncio
+from osteon_query.settings import QueryBaseSettings, QueryServiceSettings
 
 SIDECAR_MEMORY: Final = 128 << 20
 """Bytes of decoded sidecars that are kept in memory."""
@@ -76,15 +69,15 @@ async def build_embedded(
             return await find(message)
 
     await bus.serve(FIND, answer)
-    await bus.serve(MODALITIES, partial(tell_modalities, remotes=index.remotes))
+    await bus.serve(MODALITIES, partial(list_modalities, remotes=index.remotes))
     checks = {"broker": bus.check, "database": index.check, "objects": objects.check}
     transcoder = Transcoder(objects, bus, LOSSY, settings.transcode_timeout_seconds)
-    pictures = Pictures(bus, objects, at_once=settings.render_concurrency, seconds=settings.render_seconds)
+    pictures = RenderClient(bus, objects, at_once=settings.render_concurrency, seconds=settings.render_seconds)
     if settings.prefetch_thumbnails:
-        ahead = Ahead(index, pictures)
+        ahead = ThumbnailPrefetcher(index, pictures)
         await until_available("database", ahead.begin)
-        await stack.inputs.enter_async_context(background(ahead.follow_for_ever()))
-    app = create_app(Door(settings, bus, index, objects, sidecars, uploads, transcoder, pictures), checks)
+        await stack.inputs.enter_async_context(background(ahead.run_forever()))
+    app = create_app(AppState(settings, bus, index, objects, sidecars, uploads, transcoder, pictures), checks)
     port = await stack.inputs.enter_async_context(
         http_server(app, settings.bind, settings.http_port, grace=settings.drain_seconds)
     )

@@ -1,15 +1,17 @@
 """Settings of `query`."""
 
-from osteon.settings import BusSettings
-from osteon.settings import DicomSettings
-from osteon.settings import HttpSettings
-from osteon.settings import IndexSettings
-from osteon.settings import ObjectSettings
-from osteon.settings import PackSettings
-from osteon.settings import ProcessSettings
-from osteon.settings import RemotesSettings
-from osteon.settings import RenderSettings
-from osteon.settings import TranscodeSettings
+from osteon.settings import (
+    BusSettings,
+    DicomSettings,
+    HttpSettings,
+    IndexSettings,
+    ObjectSettings,
+    PackSettings,
+    ProcessSettings,
+    RemotesSettings,
+    RenderSettings,
+    TranscodeSettings,
+)
 
 
 class QueryBaseSettings(

@@ -8,7 +8,8 @@ from typing import Protocol
 
 from osteon.archive.pack_records import InstanceState, PackOutcome, PackRows, StoredPack
 from osteon.archive.resources import InstanceScope, Location, LocationPage, Match, MatchPage, Statistics
-from osteon.dicom.query import Level, Search
+from osteon.dicom.models import Level
+from osteon.dicom.query import Search
 
 
 class InstanceLocator(Protocol):

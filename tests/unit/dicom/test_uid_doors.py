@@ -9,6 +9,8 @@ from typing import Any, cast
 import pytest
 from osteon.spool.instance import Announced
 from osteon.tools.received import Folder
+from osteon_query.dicomweb.assembly import _understood
+from osteon_query.http.context import uid_of
 
 from osteon.commitment.data_sets import Information
 from osteon.commitment.data_sets import decode as decode_commitment
@@ -29,8 +31,6 @@ from osteon.dimse.handler import Outcome, PresentationContext, RefusingHandler, 
 from osteon.dimse.status import Status
 from osteon.errors import Invalid
 from osteon_dispatcher.plan import understand
-from osteon_query.dicomweb.assembly import _understood
-from osteon_query.http.context import uid_of
 from osteon_query.orthanc.commitments import _item_of
 from support.dicom import explicit
 

@@ -1,40 +1,28 @@
 """C-FIND: identifiers in, encoded answers and statuses out."""
 
-from hypothesis import given
-from hypothesis import settings
+import io
+import zlib
+
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from osteon.archive.errors import BadCursor
-from osteon.archive.errors import IndexUnavailable
-from osteon.archive.resources import MatchPage
-from osteon.contracts.find import FindPage
-from osteon.contracts.find import FindRequested
-from osteon.dicom.identifier import BadMatchingKey
-from osteon.dicom.models import Level
-from osteon.dicom.query import DateTimeRange
-from osteon.dicom.query import Empty
-from osteon.dicom.query import MatchingKey
-from osteon.dicom.query import OneOf
-from osteon.dicom.query import Range
-from osteon.dicom.query import Single
-from osteon.dicom.query import Wildcard
-from osteon.dimse.status import Status
-from osteon.objects.port import ObjectsUnavailable
-from osteon_query.packs.sidecars import Sidecars
-from osteon_query.search.cfind import handle_find
-from osteon_query.search.cfind import parse_identifier
 from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filereader import read_dataset
 from pydicom.filewriter import write_dataset
 from pydicom.sequence import Sequence
-from support.search import Objects
-from support.search import ScriptedIndex
-from support.search import location
-from support.search import match
-from support.search import sidecar
-import io
-import pytest
-import zlib
+
+from osteon.archive.errors import BadCursor, IndexUnavailable
+from osteon.archive.resources import MatchPage
+from osteon.contracts.find import FindPage, FindRequested
+from osteon.dicom.identifier import BadMatchingKey
+from osteon.dicom.models import Level
+from osteon.dicom.query import DateTimeRange, Empty, MatchingKey, OneOf, Range, Single, Wildcard
+from osteon.dimse.status import Status
+from osteon.objects.port import ObjectsUnavailable
+from osteon_query.packs.sidecars import Sidecars
+from osteon_query.search.cfind import handle_find, parse_identifier
+from support.search import Objects, ScriptedIndex, location, match, sidecar
 
 # pydicom warns when a test writes a key that its VR forbids.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")

@@ -1,34 +1,27 @@
 """Pictures by HTTP: Orthanc's rendering REST, and rendered instances and thumbnails of DICOMweb."""
 
-from datetime import UTC
-from datetime import datetime
-from datetime import timedelta
+import asyncio
+import gzip
+import io
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx
+import imagecodecs
+import numpy as np
+import pytest
+from pydicom import Dataset
+from pydicom.uid import EncapsulatedPDFStorage, generate_uid
+
 from osteon.archive.changes import ChangeType
-from osteon.contracts.imaging import RenderRequested
-from osteon.contracts.imaging import Rendered
+from osteon.contracts.imaging import Rendered, RenderRequested
 from osteon.contracts.topology import RENDER
 from osteon_query.images.render_client import RenderClient
-from osteon_query.images.thumbnails import FOLLOWER
-from osteon_query.images.thumbnails import ThumbnailPrefetcher
-from pathlib import Path
-from pydicom import Dataset
-from pydicom.uid import EncapsulatedPDFStorage
-from pydicom.uid import generate_uid
+from osteon_query.images.thumbnails import FOLLOWER, ThumbnailPrefetcher
 from support.make import ct_slice
 from support.pictures import grey
 from support.pixels import Pixels
-from support.query import Running
-from support.query import Settings
-from support.query import WEB
-from support.query import door
-from support.query import split_multipart
-import asyncio
-import gzip
-import httpx
-import imagecodecs
-import io
-import numpy as np
-import pytest
+from support.query import WEB, Running, Settings, door, split_multipart
 
 PNG, JPEG, GIF, PAM = "image/png", "image/jpeg", "image/gif", "image/x-portable-arbitrarymap"
 

@@ -1,20 +1,18 @@
 """QIDO-RS: keys in sequences, keys that the index does not hold, empty and multiple values, private attributes, XML."""
 
-from collections.abc import AsyncIterator
-from collections.abc import Iterator
-from osteon.dicom.xml_reader import from_xml
-from osteon_query.search import header_matching
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from pydicom import Dataset
-from pydicom.sequence import Sequence
-from support.make import ct_slice
-from support.query import Running
-from support.query import WEB
-from support.query import door
-from support.query import split_multipart
 from typing import Any
+
 import pytest
 import pytest_asyncio
+from pydicom import Dataset
+from pydicom.sequence import Sequence
+
+from osteon.dicom.xml_reader import from_xml
+from osteon_query.search import header_matching
+from support.make import ct_slice
+from support.query import WEB, Running, door, split_multipart
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -1,17 +1,15 @@
 """Reading members of packs, and streaming."""
 
-from collections.abc import AsyncGenerator
-from collections.abc import AsyncIterator
-from osteon.archive.resources import Location
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+
+import pytest
+
 from osteon.objects.port import ObjectNotFound
 from osteon_query.http.errors import StoredDataUnreadable
 from osteon_query.http.streaming import read_ahead
-from osteon_query.packs.items import ItemStart
-from osteon_query.packs.items import ItemStream
-from osteon_query.packs.range_reader import StoredRange
-from osteon_query.packs.range_reader import read_ranges
-import asyncio
-import pytest
+from osteon_query.packs.items import ItemStart, ItemStream
+from osteon_query.packs.range_reader import StoredRange, read_ranges
 
 
 class Store:

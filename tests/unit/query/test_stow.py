@@ -1,22 +1,19 @@
 """STOW-RS over the embedded ports."""
 
+import asyncio
+import errno
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydicom import Dataset
+
 from osteon.dicom.uids import PRIVATE_INFORMATION_CREATOR_UID
 from osteon.errors import Unavailable
 from osteon_query.packs import uploads
-from pathlib import Path
-from pydicom import Dataset
 from support.make import ct_slice
 from support.packs import part10
-from support.query import Running
-from support.query import Settings
-from support.query import WEB
-from support.query import door
-from support.query import multipart
-from support.query import short_uid
-from typing import Any
-import asyncio
-import errno
-import pytest
+from support.query import WEB, Running, Settings, door, multipart, short_uid
 
 
 async def _post(archive: Running, *parts: bytes, study: str = "") -> tuple[int, Dataset]:

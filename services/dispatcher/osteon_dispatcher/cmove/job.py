@@ -10,11 +10,13 @@ from typing import ClassVar, Final
 
 from pydantic import ConfigDict, Field
 
+from osteon.archive.errors import IndexUnavailable
+from osteon.archive.resources import Location
 from osteon.bus.port import Bus
 from osteon.contracts.retrieve import MoveProgressed, PlannedInstance, RetrieveRequest
 from osteon.dimse.errors import AssociationRejected
 from osteon.errors import Invalid, OsteonError, Unavailable
-from osteon.index.port import Index, IndexUnavailable, Location
+from osteon.index.port import Index
 from osteon.jobs.port import JobCommand
 from osteon.jobs.run import JobRun, JobStopped
 from osteon.logging import get_logger
@@ -200,7 +202,7 @@ async def _pages(
     )
     search = replace(parse_retrieve_identifier(request), limit=PAGE)
     while True:
-        page = await index.located(replace(search, cursor=cursor))
+        page = await index.search_locations(replace(search, cursor=cursor))
         yield cursor, page.locations
         if page.cursor is None:
             return

@@ -28,9 +28,9 @@ from osteon_dispatcher.retrieve_jobs.common import (
     RetrieveRun,
     context_of,
     identifier,
+    propose,
 )
 from osteon_dispatcher.retrieve_jobs.forwarder import OwnAcceptor, open_forwarder
-from osteon_dispatcher.retrieving.asking import propose
 
 _MODELS: Final = 2
 _COMMON: Final = (

@@ -4,41 +4,31 @@ The path is that of the metadata's BulkDataURI: tags, with the number of the ite
 is in it. Elements that metadata gives in full have such a path too, when their VR may have bulk data (PS3.18 F.2.2).
 """
 
-from collections.abc import AsyncGenerator
-from collections.abc import Callable
-from collections.abc import Mapping
+import asyncio
+import re
+from collections.abc import AsyncGenerator, Callable, Mapping
+from typing import Any, Final
+
+import orjson
 from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
 from osteon.archive.resources import Location
 from osteon.objects.port import Bytes
 from osteon.packs.sidecar import SidecarLine
-from osteon_query.app_state import AppState
-from osteon_query.app_state import AppStateDep
+from osteon_query.app_state import AppState, AppStateDep
 from osteon_query.dicomweb.frames import send_frames
 from osteon_query.dicomweb.multipart import send_multipart
-from osteon_query.dicomweb.resolve import resolve_one
-from osteon_query.dicomweb.resolve import scope_of
-from osteon_query.http.accept import MULTIPART
-from osteon_query.http.accept import OCTETS
-from osteon_query.http.accept import media_ranges
+from osteon_query.dicomweb.resolve import resolve_one, scope_of
+from osteon_query.http.accept import MULTIPART, OCTETS, media_ranges
 from osteon_query.http.byte_ranges import send_range
-from osteon_query.http.conditional import entity_tag
-from osteon_query.http.conditional import not_modified
-from osteon_query.http.conditional import validator_headers
-from osteon_query.http.errors import NotAcceptable
-from osteon_query.http.errors import UnknownResource
-from osteon_query.packs.items import ItemStart
-from osteon_query.packs.items import count_bytes
-from osteon_query.packs.items import single_item
+from osteon_query.http.conditional import entity_tag, not_modified, validator_headers
+from osteon_query.http.errors import NotAcceptable, UnknownResource
+from osteon_query.packs.items import ItemStart, count_bytes, single_item
 from osteon_query.packs.mapped_instance import map_instance
 from osteon_query.packs.range_reader import read_range
 from osteon_query.packs.sidecars import read_lines
-from starlette.requests import Request
-from starlette.responses import Response
-from typing import Any
-from typing import Final
-import asyncio
-import orjson
-import re
 
 router = APIRouter(prefix="/dicom-web/studies", tags=["WADO-RS"])
 

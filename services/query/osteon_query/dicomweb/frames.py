@@ -1,58 +1,37 @@
 """WADO-RS frames (PS3.18 10.4.1.1.6): cut out of the pack, decoded, or out of a transcoded file."""
 
-from collections.abc import AsyncGenerator
-from collections.abc import Sequence
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from typing import Final
+
 from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
 from osteon import metrics
 from osteon.archive.resources import Location
 from osteon.contracts.imaging import RenderRequested
 from osteon.objects.port import Bytes
-from osteon_query.app_state import AppState
-from osteon_query.app_state import AppStateDep
-from osteon_query.app_state import dicomweb_url
-from osteon_query.dicomweb.frame_formats import FrameFormat
-from osteon_query.dicomweb.frame_formats import frame_format
+from osteon_query.app_state import AppState, AppStateDep, dicomweb_url
+from osteon_query.dicomweb.frame_formats import FrameFormat, frame_format
 from osteon_query.dicomweb.metadata import instance_url
 from osteon_query.dicomweb.multipart import send_multipart
-from osteon_query.dicomweb.resolve import resolve_one
-from osteon_query.dicomweb.resolve import scope_of
-from osteon_query.http.accept import OCTETS
-from osteon_query.http.accept import media_ranges
-from osteon_query.http.byte_ranges import send_bytes
-from osteon_query.http.byte_ranges import send_range
-from osteon_query.http.conditional import entity_tag
-from osteon_query.http.conditional import not_modified
-from osteon_query.http.conditional import validator_headers
-from osteon_query.http.errors import BadParameter
-from osteon_query.http.errors import NotRenderable
+from osteon_query.dicomweb.resolve import resolve_one, scope_of
+from osteon_query.http.accept import OCTETS, media_ranges
+from osteon_query.http.byte_ranges import send_bytes, send_range
+from osteon_query.http.conditional import entity_tag, not_modified, validator_headers
+from osteon_query.http.errors import BadParameter, NotRenderable
 from osteon_query.http.media_types import is_native
 from osteon_query.http.request_values import correlation_id
 from osteon_query.http.streaming import stream_response
-from osteon_query.images.render_client import RenderedPicture
-from osteon_query.images.render_client import picture_request
-from osteon_query.images.render_client import render_in_order
-from osteon_query.images.render_client import require_picture
-from osteon_query.packs.frames import FrameAt
-from osteon_query.packs.frames import StoredFrames
-from osteon_query.packs.frames import cut
-from osteon_query.packs.frames import read_frames
-from osteon_query.packs.frames import whole_range
-from osteon_query.packs.instance_reader import InstanceRequest
-from osteon_query.packs.instance_reader import transcode_instance
-from osteon_query.packs.items import ItemStart
-from osteon_query.packs.items import ItemStream
-from osteon_query.packs.items import content_of
-from osteon_query.packs.items import count_bytes
-from osteon_query.packs.mapped_instance import MappedInstance
-from osteon_query.packs.mapped_instance import map_instance
-from osteon_query.packs.range_reader import ChunkSplitter
-from osteon_query.packs.range_reader import read_range
+from osteon_query.images.render_client import RenderedPicture, picture_request, render_in_order, require_picture
+from osteon_query.packs.frames import FrameAt, StoredFrames, cut, read_frames, whole_range
+from osteon_query.packs.instance_reader import InstanceRequest, transcode_instance
+from osteon_query.packs.items import ItemStart, ItemStream, content_of, count_bytes
+from osteon_query.packs.mapped_instance import MappedInstance, map_instance
+from osteon_query.packs.range_reader import ChunkSplitter, read_range
 from osteon_query.packs.sidecars import read_lines
-from starlette.requests import Request
-from starlette.responses import Response
-from typing import Final
-import asyncio
 
 router = APIRouter(prefix="/dicom-web/studies", tags=["WADO-RS"])
 

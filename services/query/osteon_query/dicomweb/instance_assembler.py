@@ -5,33 +5,24 @@ with `/frames/{number}` behind it or one after the other. An instance is made as
 so a request needs no more disk than what is incomplete. Nothing is ever fetched from a BulkDataURI.
 """
 
-from collections.abc import AsyncGenerator
-from collections.abc import Callable
-from collections.abc import Iterator
-from collections.abc import Mapping
+import asyncio
+import re
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+
 from osteon.dicom.identity import Identity
-from osteon.dicom.json_model import BadMetadata
-from osteon.dicom.json_model import Reference
-from osteon.dicom.json_model import checked
-from osteon.dicom.json_model import references
-from osteon.dicom.json_to_part10 import PIXEL_DATA
-from osteon.dicom.json_to_part10 import write_part10_file
-from osteon.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN
-from osteon.dicom.uids import is_uid
+from osteon.dicom.json_model import BadMetadata, Reference, checked, references
+from osteon.dicom.json_to_part10 import PIXEL_DATA, write_part10_file
+from osteon.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN, is_uid
 from osteon.dicom.xml_reader import from_xml
 from osteon.errors import Invalid
-from osteon_query.dicomweb.bulk_parts import BulkPart
-from osteon_query.dicomweb.bulk_parts import location_of
+from osteon_query.dicomweb.bulk_parts import BulkPart, location_of
 from osteon_query.dicomweb.pixel_description import describe_pixels
-from osteon_query.http.errors import BadBody
-from osteon_query.http.errors import TooLarge
-from pathlib import Path
-from typing import Any
-from typing import Final
-import asyncio
-import orjson
-import re
+from osteon_query.http.errors import BadBody, TooLarge
 
 MAX_METADATA: Final = 32 << 20
 """Bytes of a part with metadata at most, and of all metadata that waits for bulk data."""

@@ -4,39 +4,30 @@ For DICOM JSON nothing is parsed: a sidecar writes each reference as `"BulkDataU
 these bytes, as its quotes would be escaped.
 """
 
-from collections.abc import AsyncGenerator
-from collections.abc import AsyncIterator
+import asyncio
+import zlib
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
+from typing import Final
+
+import orjson
 from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
 from osteon import __version__
-from osteon.archive.resources import InstanceScope
-from osteon.archive.resources import Location
+from osteon.archive.resources import InstanceScope, Location
 from osteon.dicom.xml import to_xml
 from osteon.objects.port import Bytes
 from osteon.packs.sidecar import SidecarLine
-from osteon_query.app_state import AppState
-from osteon_query.app_state import AppStateDep
-from osteon_query.app_state import dicomweb_url
+from osteon_query.app_state import AppState, AppStateDep, dicomweb_url
 from osteon_query.dicomweb.multipart import send_multipart
-from osteon_query.dicomweb.resolve import resolve
-from osteon_query.dicomweb.resolve import scope_of
-from osteon_query.http.accept import DICOM_JSON
-from osteon_query.http.accept import DICOM_XML
-from osteon_query.http.accept import accepts_json
-from osteon_query.http.conditional import not_modified
-from osteon_query.http.conditional import validator_headers
+from osteon_query.dicomweb.resolve import resolve, scope_of
+from osteon_query.http.accept import DICOM_JSON, DICOM_XML, accepts_json
+from osteon_query.http.conditional import not_modified, validator_headers
 from osteon_query.http.streaming import stream_response
-from osteon_query.packs.items import ItemStart
-from osteon_query.packs.items import ItemStream
-from osteon_query.packs.sidecars import Sidecars
-from osteon_query.packs.sidecars import read_lines
-from osteon_query.packs.sidecars import sidecar_batches
-from starlette.requests import Request
-from starlette.responses import Response
-from typing import Final
-import asyncio
-import orjson
-import zlib
+from osteon_query.packs.items import ItemStart, ItemStream
+from osteon_query.packs.sidecars import Sidecars, read_lines, sidecar_batches
 
 router = APIRouter(prefix="/dicom-web/studies", tags=["WADO-RS"])
 

@@ -3,36 +3,28 @@
 No result is 204 without a body, as Table 10.6.3-1 says; clients that expect an empty list treat it as one.
 """
 
+import asyncio
+import time
+from typing import Any
+from uuid import uuid4
+
+import orjson
 from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
 from osteon import metrics
 from osteon.archive.resources import Match
 from osteon.dicom.models import Level
 from osteon.dicom.xml import to_xml
-from osteon_query.app_state import AppState
-from osteon_query.app_state import AppStateDep
-from osteon_query.app_state import dicomweb_url
-from osteon_query.dicomweb.qido_parameters import QidoQuery
-from osteon_query.dicomweb.qido_parameters import parse
-from osteon_query.dicomweb.qido_parameters import warnings
-from osteon_query.http.accept import DICOM_JSON
-from osteon_query.http.accept import DICOM_XML
-from osteon_query.http.accept import MULTIPART
-from osteon_query.http.accept import accepts_json
+from osteon_query.app_state import AppState, AppStateDep, dicomweb_url
+from osteon_query.dicomweb.qido_parameters import QidoQuery, parse, warnings
+from osteon_query.http.accept import DICOM_JSON, DICOM_XML, MULTIPART, accepts_json
 from osteon_query.http.errors import TooBroad
 from osteon_query.http.request_values import uid_of
 from osteon_query.search.conditions import format_paths
-from osteon_query.search.header_matching import HeaderKeys
-from osteon_query.search.header_matching import check_candidates
-from osteon_query.search.header_matching import pages_by_header
-from osteon_query.search.results import DicomJson
-from osteon_query.search.results import build_results
-from starlette.requests import Request
-from starlette.responses import Response
-from typing import Any
-from uuid import uuid4
-import asyncio
-import orjson
-import time
+from osteon_query.search.header_matching import HeaderKeys, check_candidates, pages_by_header
+from osteon_query.search.results import DicomJson, build_results
 
 router = APIRouter(prefix="/dicom-web", tags=["QIDO-RS"])
 

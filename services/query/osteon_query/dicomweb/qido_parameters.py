@@ -6,25 +6,18 @@ combined matching. A range of times that crosses midnight is refused where no da
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from osteon.dicom.attribute_names import attribute_path
-from osteon.dicom.attribute_names import tag_of
+from typing import Final
+
+from osteon.dicom.attribute_names import attribute_path, tag_of
 from osteon.dicom.matching import combine_datetimes
 from osteon.dicom.models import Level
-from osteon.dicom.private_blocks import is_creator
-from osteon.dicom.private_blocks import is_private
-from osteon.dicom.query import MatchingKey
-from osteon.dicom.query import Search
-from osteon.dicom.query import Single
-from osteon_query.dicomweb.qido_keys import conditions_of
-from osteon_query.dicomweb.qido_keys import is_comparable
+from osteon.dicom.private_blocks import is_creator, is_private
+from osteon.dicom.query import MatchingKey, Search, Single
+from osteon_query.dicomweb.qido_keys import conditions_of, is_comparable
 from osteon_query.http.errors import BadParameter
 from osteon_query.http.request_values import number
-from osteon_query.search.conditions import format_paths
-from osteon_query.search.conditions import is_matchable
-from osteon_query.search.return_keys import ReturnKeys
-from osteon_query.search.return_keys import belongs
-from osteon_query.search.return_keys import default_return_keys
-from typing import Final
+from osteon_query.search.conditions import format_paths, is_matchable
+from osteon_query.search.return_keys import ReturnKeys, belongs, default_return_keys
 
 DEFAULT_LIMIT: Final = 1_000
 """Results when no limit is given, unless the setting allows fewer."""

@@ -1,47 +1,28 @@
 """WADO-RS: rendered instances and frames, and thumbnails of everything (PS3.18 10.4.1.1.3, 10.4.1.1.4)."""
 
-from collections.abc import AsyncIterator
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from typing import Final
+
 from fastapi import APIRouter
-from osteon.archive.resources import Location
-from osteon.contracts.imaging import RenderRequested
-from osteon_query.app_state import AppState
-from osteon_query.app_state import AppStateDep
-from osteon_query.app_state import dicomweb_url
-from osteon_query.dicomweb.multipart import send_multipart
-from osteon_query.dicomweb.resolve import ResolvedInstances
-from osteon_query.dicomweb.resolve import resolve
-from osteon_query.dicomweb.resolve import resolve_one
-from osteon_query.dicomweb.resolve import scope_of
-from osteon_query.dicomweb.wado import INSTANCE
-from osteon_query.dicomweb.wado import SERIES
-from osteon_query.http.conditional import not_modified
-from osteon_query.http.conditional import validator_headers
-from osteon_query.http.errors import BadParameter
-from osteon_query.http.errors import NotAcceptable
-from osteon_query.http.errors import NotRenderable
-from osteon_query.http.errors import UnknownResource
-from osteon_query.http.request_values import correlation_id
-from osteon_query.http.request_values import uid_of
-from osteon_query.images import parameters
-from osteon_query.images import representative
-from osteon_query.images.frame_count import frame_count
-from osteon_query.images.picture_response import GIF
-from osteon_query.images.picture_response import JPEG
-from osteon_query.images.picture_response import PNG
-from osteon_query.images.picture_response import PURPOSE
-from osteon_query.images.picture_response import choose
-from osteon_query.images.picture_response import send_picture
-from osteon_query.images.render_client import picture_request
-from osteon_query.images.render_client import render_in_order
-from osteon_query.images.thumbnails import thumbnail_request
-from osteon_query.packs.items import ItemStart
-from osteon_query.packs.items import ItemStream
-from osteon_query.packs.items import count_bytes
 from starlette.requests import Request
 from starlette.responses import Response
-from typing import Final
+
+from osteon.archive.resources import Location
+from osteon.contracts.imaging import RenderRequested
+from osteon_query.app_state import AppState, AppStateDep, dicomweb_url
+from osteon_query.dicomweb.multipart import send_multipart
+from osteon_query.dicomweb.resolve import ResolvedInstances, resolve, resolve_one, scope_of
+from osteon_query.dicomweb.wado import INSTANCE, SERIES
+from osteon_query.http.conditional import not_modified, validator_headers
+from osteon_query.http.errors import BadParameter, NotAcceptable, NotRenderable, UnknownResource
+from osteon_query.http.request_values import correlation_id, uid_of
+from osteon_query.images import parameters, representative
+from osteon_query.images.frame_count import frame_count
+from osteon_query.images.picture_response import GIF, JPEG, PNG, PURPOSE, choose, send_picture
+from osteon_query.images.render_client import picture_request, render_in_order
+from osteon_query.images.thumbnails import thumbnail_request
+from osteon_query.packs.items import ItemStart, ItemStream, count_bytes
 
 router = APIRouter(prefix="/dicom-web/studies", tags=["WADO-RS"])
 

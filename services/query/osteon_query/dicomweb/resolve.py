@@ -1,15 +1,14 @@
 """Which instances a URL of the studies service names (PS3.18 10.1.1)."""
 
-from collections.abc import AsyncGenerator
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
+from typing import Final
+
 from osteon.archive.ports import InstanceLocator
-from osteon.archive.resources import InstanceScope
-from osteon.archive.resources import Location
+from osteon.archive.resources import InstanceScope, Location
 from osteon_query.http.conditional import entity_tag
 from osteon_query.http.errors import UnknownResource
 from osteon_query.http.request_values import uid_of
-from typing import Final
 
 _MAX_LOCATIONS: Final = 4096
 """Locations of one response in memory; with more instances there is neither length nor tag."""

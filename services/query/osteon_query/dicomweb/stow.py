@@ -1,38 +1,24 @@
 """STOW-RS: store instances, as DICOM files or as metadata with bulk data (PS3.18 10.5)."""
 
-from collections.abc import AsyncGenerator
-from collections.abc import AsyncIterator
-from collections.abc import Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import aclosing
-from fastapi import APIRouter
-from osteon_query.app_state import AppState
-from osteon_query.app_state import AppStateDep
-from osteon_query.app_state import dicomweb_url
-from osteon_query.app_state import open_upload
-from osteon_query.dicomweb.bulk_parts import is_bulk
-from osteon_query.dicomweb.instance_assembler import Assembled
-from osteon_query.dicomweb.instance_assembler import AssemblyFailure
-from osteon_query.dicomweb.instance_assembler import InstanceAssembler
-from osteon_query.dicomweb.stow_response import answers_as_json
-from osteon_query.dicomweb.stow_response import store_response
-from osteon_query.http.accept import DICOM
-from osteon_query.http.accept import DICOM_JSON
-from osteon_query.http.accept import DICOM_XML
-from osteon_query.http.accept import MULTIPART
-from osteon_query.http.accept import OCTETS
-from osteon_query.http.accept import split_header
-from osteon_query.http.bodies import boundary_of
-from osteon_query.http.bodies import content_type
-from osteon_query.http.errors import BadBody
-from osteon_query.http.errors import UnsupportedMediaType
-from osteon_query.http.request_values import uid_of
-from osteon_query.packs.body_files import write_file
-from osteon_query.packs.body_files import write_parts
-from osteon_query.packs.uploads import Upload
 from pathlib import Path
+from typing import Final
+
+from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
-from typing import Final
+
+from osteon_query.app_state import AppState, AppStateDep, dicomweb_url, open_upload
+from osteon_query.dicomweb.bulk_parts import is_bulk
+from osteon_query.dicomweb.instance_assembler import Assembled, AssemblyFailure, InstanceAssembler
+from osteon_query.dicomweb.stow_response import answers_as_json, store_response
+from osteon_query.http.accept import DICOM, DICOM_JSON, DICOM_XML, MULTIPART, OCTETS, split_header
+from osteon_query.http.bodies import boundary_of, content_type
+from osteon_query.http.errors import BadBody, UnsupportedMediaType
+from osteon_query.http.request_values import uid_of
+from osteon_query.packs.body_files import write_file, write_parts
+from osteon_query.packs.uploads import Upload
 
 router = APIRouter(prefix="/dicom-web/studies", tags=["STOW-RS"])
 

@@ -8,7 +8,7 @@ others comes as stored: each part names its transfer syntax.
 from collections import Counter
 from collections.abc import AsyncGenerator
 
-from osteon.index.port import Location
+from osteon.archive.resources import Location
 from osteon_query.dicomweb.resolve import ResolvedInstances
 from osteon_query.http.accept import AcceptedSyntaxes
 from osteon_query.http.errors import NotAcceptable

@@ -1,38 +1,32 @@
 """WADO-RS: studies, series and instances as Part 10 files (PS3.18 10.4.1.1.1)."""
 
+from typing import Final
+
 from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
 from osteon import metrics
 from osteon.archive.resources import InstanceScope
-from osteon_query.app_state import AppState
-from osteon_query.app_state import AppStateDep
-from osteon_query.app_state import dicomweb_url
+from osteon_query.app_state import AppState, AppStateDep, dicomweb_url
 from osteon_query.dicomweb.multipart import send_multipart
-from osteon_query.dicomweb.resolve import ResolvedInstances
-from osteon_query.dicomweb.resolve import resolve
-from osteon_query.dicomweb.resolve import scope_of
+from osteon_query.dicomweb.resolve import ResolvedInstances, resolve, scope_of
 from osteon_query.dicomweb.syntax_selection import SyntaxSelection
 from osteon_query.dicomweb.zip_names import with_names
-from osteon_query.http.accept import AcceptedSyntaxes
-from osteon_query.http.accept import DICOM
-from osteon_query.http.accept import InstanceFormat
-from osteon_query.http.accept import ZIP
-from osteon_query.http.accept import negotiate_instances
-from osteon_query.http.conditional import not_modified
-from osteon_query.http.conditional import validator_headers
+from osteon_query.http.accept import DICOM, ZIP, AcceptedSyntaxes, InstanceFormat, negotiate_instances
+from osteon_query.http.conditional import not_modified, validator_headers
 from osteon_query.http.request_values import correlation_id
 from osteon_query.http.streaming import stream_response
 from osteon_query.packs.file_response import send_file
-from osteon_query.packs.instance_reader import part10_start
-from osteon_query.packs.instance_reader import read_as_stored
-from osteon_query.packs.instance_reader import read_instances
-from osteon_query.packs.instance_reader import read_once
-from osteon_query.packs.instance_reader import transcode_instance
-from osteon_query.packs.items import SentCounter
-from osteon_query.packs.items import count_bytes
+from osteon_query.packs.instance_reader import (
+    part10_start,
+    read_as_stored,
+    read_instances,
+    read_once,
+    transcode_instance,
+)
+from osteon_query.packs.items import SentCounter, count_bytes
 from osteon_query.packs.zip_stream import write_zip
-from starlette.requests import Request
-from starlette.responses import Response
-from typing import Final
 
 router = APIRouter(prefix="/dicom-web/studies", tags=["WADO-RS"])
 

@@ -5,8 +5,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
+from osteon.archive.resources import Location
 from osteon.errors import Invalid, NotFound
-from osteon.index.port import Location
 from osteon_query.packs.instance_reader import InstanceRequest
 from osteon_query.packs.sidecars import Sidecars
 

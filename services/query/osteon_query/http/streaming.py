@@ -1,21 +1,18 @@
 """Streamed responses: errors before the first byte, HEAD, and read-ahead."""
 
-from collections.abc import AsyncGenerator
-from collections.abc import Mapping
+import asyncio
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
+from typing import Final, TypeVar
+
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+from typing_extensions import override
+
 from osteon.background import background
 from osteon.objects.port import Bytes
 from osteon_query.http.middleware import HEAD
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.responses import StreamingResponse
-from starlette.types import Receive
-from starlette.types import Scope
-from starlette.types import Send
-from typing import Final
-from typing import TypeVar
-from typing_extensions import override
-import asyncio
 
 T = TypeVar("T")
 
@@ -101,6 +98,3 @@ async def read_ahead(source: AsyncGenerator[T, None], depth: int) -> AsyncGenera
             if isinstance(got, BaseException):
                 raise got
             yield got[0]
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)

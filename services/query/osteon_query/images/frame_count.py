@@ -1,10 +1,11 @@
 """How many frames an instance has, as its header says (PS3.3 C.7.6.6)."""
 
-from osteon.archive.resources import Location
-from osteon_query.packs.sidecars import Sidecars
-from osteon_query.packs.sidecars import read_lines
 from typing import Final
+
 import orjson
+
+from osteon.archive.resources import Location
+from osteon_query.packs.sidecars import Sidecars, read_lines
 
 _FRAMES: Final = "00280008"
 _MARK: Final = b'"00280008":'

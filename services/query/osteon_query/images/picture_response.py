@@ -1,21 +1,19 @@
 """One image as a response, with its entity tag; and the media type that the client accepts."""
 
-from collections.abc import Mapping
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+
 from osteon.archive.resources import Location
 from osteon.contracts.imaging import RenderRequested
-from osteon_query.http.accept import MediaRange
-from osteon_query.http.accept import media_ranges
-from osteon_query.http.conditional import entity_tag
-from osteon_query.http.conditional import not_modified
-from osteon_query.http.conditional import validator_headers
+from osteon_query.http.accept import MediaRange, media_ranges
+from osteon_query.http.conditional import entity_tag, not_modified, validator_headers
 from osteon_query.http.errors import NotAcceptable
 from osteon_query.http.streaming import stream_response
 from osteon_query.images.render_client import RenderClient
 from osteon_query.packs.items import count_bytes
-from starlette.requests import Request
-from starlette.responses import Response
-from typing import Final
 
 PNG: Final = "image/png"
 JPEG: Final = "image/jpeg"

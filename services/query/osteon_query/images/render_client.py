@@ -1,26 +1,18 @@
 """Requests to `imaging` for images: their number and duration are limited, and errors get their type."""
 
-from collections.abc import AsyncGenerator
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import Final
+
 from osteon.archive.resources import Location
-from osteon.bus.port import Bus
-from osteon.bus.port import RequestTimeout
-from osteon.contracts.imaging import RenderRequested
-from osteon.contracts.imaging import Rendered
+from osteon.bus.port import Bus, RequestTimeout
+from osteon.contracts.imaging import Rendered, RenderRequested
 from osteon.contracts.topology import RENDER
 from osteon.errors import Unavailable
-from osteon.objects.port import Bytes
-from osteon.objects.port import ObjectNotFound
-from osteon.objects.port import Objects
-from osteon_query.http.errors import BadParameter
-from osteon_query.http.errors import NotRenderable
-from osteon_query.http.errors import RenderFailed
-from osteon_query.http.errors import RenderTimeout
-from osteon_query.http.errors import StoredDataUnreadable
-from typing import Final
-import asyncio
+from osteon.objects.port import Bytes, ObjectNotFound, Objects
+from osteon_query.http.errors import BadParameter, NotRenderable, RenderFailed, RenderTimeout, StoredDataUnreadable
 
 _READ_ATTEMPTS: Final = 2
 
@@ -84,7 +76,9 @@ class RenderClient:
             except ObjectNotFound:
                 # It was evicted from the cache since the reply; the same request has the same reply.
                 answer = await self.request(message)
-        raise StoredDataUnreadable(f"{answer.key} was evicted from the cache before it was read (OSTEON_RENDER_CACHE_BYTES)")
+        raise StoredDataUnreadable(
+            f"{answer.key} was evicted from the cache before it was read (OSTEON_RENDER_CACHE_BYTES)"
+        )
 
 
 def require_picture(picture: RenderedPicture | NotRenderable) -> RenderedPicture:

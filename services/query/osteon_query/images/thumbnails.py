@@ -1,21 +1,20 @@
 """Thumbnails (PS3.18 10.4.1.1.4): requests for them, and rendering those of stable studies in advance."""
 
+import asyncio
+import random
+from typing import Final
+from uuid import uuid4
+
 from osteon.archive.changes import ChangeType
 from osteon.archive.resources import Location
 from osteon.contracts.imaging import RenderRequested
-from osteon.errors import OsteonError
-from osteon.errors import Unavailable
+from osteon.errors import OsteonError, Unavailable
 from osteon.index.port import Index
 from osteon.logging import get_logger
 from osteon_query.images.parameters import Viewport
 from osteon_query.images.picture_response import JPEG
-from osteon_query.images.render_client import RenderClient
-from osteon_query.images.render_client import picture_request
+from osteon_query.images.render_client import RenderClient, picture_request
 from osteon_query.images.representative import of_every_series
-from typing import Final
-from uuid import uuid4
-import asyncio
-import random
 
 SIDE: Final = 256
 """Pixels of a thumbnail's longer side, when the client does not say."""

@@ -4,21 +4,19 @@
 are sent. Deletions are in the index's log and not in this one, as Orthanc has none there.
 """
 
+from typing import Any, Final
+
 from fastapi import APIRouter
-from osteon.archive.changes import Change
-from osteon.archive.changes import ChangeLog
-from osteon.archive.changes import ChangePage
-from osteon.archive.changes import ChangeType
+from starlette.requests import Request
+from starlette.responses import Response
+
+from osteon.archive.changes import ChangeLog, ChangePage, ChangeType
 from osteon_query.app_state import AppStateDep
 from osteon_query.http.errors import BadParameter
 from osteon_query.http.json_response import json_response
 from osteon_query.http.request_values import number
 from osteon_query.orthanc.resource_json import timestamp
 from osteon_query.orthanc.resource_types import BY_LEVEL
-from starlette.requests import Request
-from starlette.responses import Response
-from typing import Any
-from typing import Final
 
 router = APIRouter(tags=["Changes"])
 

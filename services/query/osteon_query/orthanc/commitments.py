@@ -1,30 +1,25 @@
 """Orthanc REST: storage commitment of modalities, and its reports (PS3.4 Annex J, as SCU)."""
 
-from collections.abc import Mapping
-from fastapi import APIRouter
-from osteon.archive.resources import InstanceScope
-from osteon.commitment.port import CommitmentFailure
-from osteon.commitment.port import CommitmentItem
-from osteon.commitment.port import FailureReason
-from osteon.commitment.requests import request_commitment
-from osteon.dicom.uids import is_uid
-from osteon.jobs.port import Job
-from osteon.jobs.port import JobState
-from osteon.remotes.orthanc_json import int_field
-from osteon_query.app_state import AppState
-from osteon_query.app_state import AppStateDep
-from osteon_query.http.bodies import json_object
-from osteon_query.http.errors import BadParameter
-from osteon_query.http.errors import JobFailed
-from osteon_query.http.errors import NotSupported
-from osteon_query.http.json_response import json_response
-from osteon_query.http.request_values import resource_id
-from starlette.requests import Request
-from starlette.responses import Response
-from typing import Any
-from typing import Final
 import asyncio
 import time
+from collections.abc import Mapping
+from typing import Any, Final
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from osteon.archive.resources import InstanceScope
+from osteon.commitment.port import CommitmentFailure, CommitmentItem, FailureReason
+from osteon.commitment.requests import request_commitment
+from osteon.dicom.uids import is_uid
+from osteon.jobs.port import Job, JobState
+from osteon.remotes.orthanc_json import int_field
+from osteon_query.app_state import AppState, AppStateDep
+from osteon_query.http.bodies import json_object
+from osteon_query.http.errors import BadParameter, JobFailed, NotSupported
+from osteon_query.http.json_response import json_response
+from osteon_query.http.request_values import resource_id
 
 router = APIRouter(tags=["Storage commitment"])
 

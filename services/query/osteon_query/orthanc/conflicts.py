@@ -1,30 +1,26 @@
 """REST of Osteon's own: instances of which several versions came, and deciding which one is served."""
 
 from collections.abc import Mapping
+from typing import Any, Final
+
 from fastapi import APIRouter
-from osteon.archive.conflicts import Conflict
-from osteon.archive.conflicts import Version
+from starlette.requests import Request
+from starlette.responses import Response
+
+from osteon.archive.conflicts import Conflict, Version
 from osteon.conflicts import resolve
 from osteon.contracts.conflicts import Keep
 from osteon.dicom.attribute_names import keyword_of
 from osteon.packs.sidecar import SidecarLine
-from osteon_query.app_state import AppState
-from osteon_query.app_state import AppStateDep
+from osteon_query.app_state import AppState, AppStateDep
 from osteon_query.http.bodies import json_object
-from osteon_query.http.errors import BadParameter
-from osteon_query.http.errors import UnknownResource
+from osteon_query.http.errors import BadParameter, UnknownResource
 from osteon_query.http.json_response import json_response
-from osteon_query.http.request_values import correlation_id
-from osteon_query.http.request_values import number
-from osteon_query.http.request_values import uid_of
+from osteon_query.http.request_values import correlation_id, number, uid_of
 from osteon_query.orthanc.resource_json import timestamp
 from osteon_query.orthanc.tag_formats import format_tag
 from osteon_query.packs.file_response import send_file
 from osteon_query.packs.sidecars import parse_header
-from starlette.requests import Request
-from starlette.responses import Response
-from typing import Any
-from typing import Final
 
 router = APIRouter(prefix="/conflicts", tags=["Conflicts"])
 

@@ -2,29 +2,21 @@
 
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import UTC
-from datetime import datetime
+from datetime import UTC, datetime
+from typing import Any, Final
+
 from fastapi import APIRouter
-from osteon.jobs.port import Job
-from osteon.jobs.port import JobCommand
-from osteon.jobs.port import JobNotFound
-from osteon.jobs.port import JobState
-from osteon.jobs.port import WrongState
-from osteon.remotes.job_params import ModalityStoreParams
-from osteon.remotes.job_params import PeerStoreParams
+from starlette.responses import Response
+
+from osteon.jobs.port import Job, JobCommand, JobNotFound, JobState, WrongState
+from osteon.remotes.job_params import ModalityStoreParams, PeerStoreParams
 from osteon.rules.errors import BadRule
 from osteon.rules.parsing import parse_stored
-from osteon.rules.port import Circuit
-from osteon.rules.port import Destination
-from osteon.rules.port import DestinationKind
-from osteon_query.app_state import AppState
-from osteon_query.app_state import AppStateDep
+from osteon.rules.port import Circuit, Destination, DestinationKind
+from osteon_query.app_state import AppState, AppStateDep
 from osteon_query.http.errors import UnknownResource
 from osteon_query.http.json_response import json_response
 from osteon_query.orthanc.resource_json import timestamp
-from starlette.responses import Response
-from typing import Any
-from typing import Final
 
 router = APIRouter(tags=["Routing"])
 

@@ -1,43 +1,28 @@
 """Orthanc REST: `/tools/find`, `/tools/count-resources` and `/tools/lookup`."""
 
-from collections.abc import AsyncGenerator
-from collections.abc import Mapping
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
 from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
 from osteon.archive.resources import Match
 from osteon.dicom.attribute_names import attribute_path
 from osteon.dicom.attributes import COMPUTED
 from osteon.dicom.matching import condition
-from osteon.dicom.query import MatchingKey
-from osteon.dicom.query import Order
-from osteon.dicom.query import Search
-from osteon_query.app_state import AppState
-from osteon_query.app_state import AppStateDep
-from osteon_query.http.bodies import json_object
-from osteon_query.http.bodies import small_body
-from osteon_query.http.errors import BadBody
-from osteon_query.http.errors import BadParameter
-from osteon_query.http.json_response import JSON
-from osteon_query.http.json_response import json_response
+from osteon.dicom.query import MatchingKey, Order, Search
+from osteon_query.app_state import AppState, AppStateDep
+from osteon_query.http.bodies import json_object, small_body
+from osteon_query.http.errors import BadBody, BadParameter
+from osteon_query.http.json_response import JSON, json_response
 from osteon_query.http.streaming import stream_response
-from osteon_query.orthanc.resource_lists import View
-from osteon_query.orthanc.resource_lists import json_array
-from osteon_query.orthanc.resource_lists import json_list
-from osteon_query.orthanc.resource_lists import requested_tags
-from osteon_query.orthanc.resource_types import BY_LEVEL
-from osteon_query.orthanc.resource_types import resource_type_named
+from osteon_query.orthanc.resource_lists import View, json_array, json_list, requested_tags
+from osteon_query.orthanc.resource_types import BY_LEVEL, resource_type_named
 from osteon_query.orthanc.tag_formats import TagFormat
-from osteon_query.search.conditions import format_paths
-from osteon_query.search.conditions import is_matchable
-from osteon_query.search.header_matching import HeaderKeys
-from osteon_query.search.header_matching import check_candidates
-from osteon_query.search.header_matching import pages_by_header
-from starlette.requests import Request
-from starlette.responses import Response
-from typing import Any
-from typing import Final
-from typing import TypeVar
+from osteon_query.search.conditions import format_paths, is_matchable
+from osteon_query.search.header_matching import HeaderKeys, check_candidates, pages_by_header
 
 T = TypeVar("T")
 

@@ -1,31 +1,27 @@
 """Orthanc REST: upload of instances (DICOM, ZIP, HTML form), and their files."""
 
+import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, Final
+
 from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
 from osteon.archive.ports import InstanceLocator
 from osteon.archive.resources import InstanceScope
 from osteon.dicom.models import Level
-from osteon_query.app_state import AppStateDep
-from osteon_query.app_state import open_upload
-from osteon_query.http.bodies import boundary_of
-from osteon_query.http.bodies import content_type
-from osteon_query.http.errors import BadBody
-from osteon_query.http.errors import NotYetIndexed
+from osteon_query.app_state import AppStateDep, open_upload
+from osteon_query.http.bodies import boundary_of, content_type
+from osteon_query.http.errors import BadBody, NotYetIndexed
 from osteon_query.http.json_response import json_response
 from osteon_query.http.request_values import resource_id
 from osteon_query.orthanc.zip_archive import ZipArchive
-from osteon_query.packs.body_files import write_file
-from osteon_query.packs.body_files import write_parts
+from osteon_query.packs.body_files import write_file, write_parts
 from osteon_query.packs.file_response import send_file
-from osteon_query.packs.upload_result import UploadResult
-from osteon_query.packs.upload_result import UploadStatus
+from osteon_query.packs.upload_result import UploadResult, UploadStatus
 from osteon_query.packs.uploads import Upload
-from pathlib import Path
-from starlette.requests import Request
-from starlette.responses import Response
-from typing import Any
-from typing import Final
-import asyncio
 
 router = APIRouter(prefix="/instances", tags=["Instances"])
 

@@ -1,20 +1,18 @@
 """Orthanc REST: jobs. Their params are not shown: they may contain secrets."""
 
-from datetime import UTC
-from datetime import datetime
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
 from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
 from osteon.jobs.error_codes import description_of
-from osteon.jobs.port import Job
-from osteon.jobs.port import JobCommand
-from osteon.jobs.port import JobState
+from osteon.jobs.port import Job, JobCommand, JobState
 from osteon_query.app_state import AppStateDep
 from osteon_query.http.errors import UnknownResource
 from osteon_query.http.json_response import json_response
 from osteon_query.orthanc.resource_lists import asks_to_expand
-from starlette.requests import Request
-from starlette.responses import Response
-from typing import Any
 
 router = APIRouter(tags=["Jobs"])
 

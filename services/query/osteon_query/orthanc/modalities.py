@@ -2,49 +2,32 @@
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import orjson
 from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
 from osteon.dicom.models import Level
-from osteon.remotes.job_params import ModalityStoreParams
-from osteon.remotes.job_params import RetrieveByGetParams
-from osteon.remotes.job_params import RetrieveByMoveParams
-from osteon.remotes.job_params import RetrieveParams
-from osteon.remotes.orthanc_json import aet_field
-from osteon.remotes.orthanc_json import bool_field
-from osteon.remotes.orthanc_json import int_field
-from osteon.remotes.orthanc_json import modality_from
-from osteon.remotes.orthanc_json import modality_object
+from osteon.remotes.job_params import ModalityStoreParams, RetrieveByGetParams, RetrieveByMoveParams, RetrieveParams
+from osteon.remotes.orthanc_json import aet_field, bool_field, int_field, modality_from, modality_object
 from osteon.remotes.port import Modality
 from osteon.remotes.queries import QueryNotFound
-from osteon_query.app_state import AppState
-from osteon_query.app_state import AppStateDep
-from osteon_query.http.bodies import json_body
-from osteon_query.http.bodies import json_object
-from osteon_query.http.bodies import optional_object
+from osteon_query.app_state import AppState, AppStateDep
+from osteon_query.http.bodies import json_body, json_object, optional_object
 from osteon_query.http.errors import BadParameter
 from osteon_query.http.json_response import json_response
 from osteon_query.http.request_values import correlation_id
-from osteon_query.orthanc.request_bodies import content_of
-from osteon_query.orthanc.request_bodies import keys_of
-from osteon_query.orthanc.request_bodies import resources_of
+from osteon_query.orthanc.request_bodies import content_of, keys_of, resources_of
 from osteon_query.orthanc.resource_lists import asks_to_expand
 from osteon_query.orthanc.resource_types import resource_type_named
-from osteon_query.orthanc.tag_formats import TagFormat
-from osteon_query.orthanc.tag_formats import write_tags
-from osteon_query.remotes.dispatcher_client import echo
-from osteon_query.remotes.dispatcher_client import new_query
-from osteon_query.remotes.dispatcher_client import search
-from osteon_query.remotes.dispatcher_client import target_of
+from osteon_query.orthanc.tag_formats import TagFormat, write_tags
+from osteon_query.remotes.dispatcher_client import echo, new_query, search, target_of
 from osteon_query.remotes.job_submission import submit
 from osteon_query.remotes.store_straight import upload_for_store
-from osteon_query.search.cfind_identifiers import resource_query
-from osteon_query.search.cfind_identifiers import worklist_query
-from starlette.requests import Request
-from starlette.responses import Response
-from typing import Any
-from typing import Final
-import orjson
+from osteon_query.search.cfind_identifiers import resource_query, worklist_query
 
 router = APIRouter(tags=["Modalities"])
 

@@ -1,49 +1,33 @@
 """Orthanc REST: searches in modalities, their answers, and retrieving what was found."""
 
 from collections.abc import Mapping
+from typing import Any
+
+import orjson
 from fastapi import APIRouter
-from osteon.dicom.attribute_names import tag_of
-from osteon.dicom.attribute_names import vr_of_tag
-from osteon.dicom.attributes import element_text
-from osteon.dicom.json_values import json_values
-from osteon.dicom.models import Level
-from osteon.dicom.models import required_keys
-from osteon.remotes.orthanc_json import RETRIEVE_METHODS
-from osteon.remotes.queries import QueryNotFound
-from osteon.remotes.queries import RemoteQuery
-from osteon_query.app_state import AppState
-from osteon_query.app_state import AppStateDep
-from osteon_query.http.bodies import json_object
-from osteon_query.http.bodies import small_body
-from osteon_query.http.errors import BadBody
-from osteon_query.http.errors import BadParameter
-from osteon_query.http.json_response import json_response
-from osteon_query.orthanc.modalities import RetrieveSelection
-from osteon_query.orthanc.modalities import begin_query
-from osteon_query.orthanc.modalities import retrieve
-from osteon_query.orthanc.request_bodies import keys_of
-from osteon_query.orthanc.resource_lists import asks_to_expand
-from osteon_query.orthanc.resource_types import BY_LEVEL
-from osteon_query.orthanc.resource_types import ResourceType
-from osteon_query.orthanc.resource_types import resource_type_named
-from osteon_query.orthanc.tag_formats import write_tags
-from osteon_query.orthanc.tags import tag_format_of
 from starlette.requests import Request
 from starlette.responses import Response
-from typing import Any
-import orjson
+
+from osteon.dicom.attribute_names import tag_of, vr_of_tag
+from osteon.dicom.attributes import element_text
+from osteon.dicom.json_values import json_values
+from osteon.dicom.models import Level, required_keys
+from osteon.remotes.orthanc_json import RETRIEVE_METHODS
+from osteon.remotes.queries import QueryNotFound, RemoteQuery
+from osteon_query.app_state import AppState, AppStateDep
+from osteon_query.http.bodies import json_object, small_body
+from osteon_query.http.errors import BadBody, BadParameter
+from osteon_query.http.json_response import json_response
+from osteon_query.orthanc.modalities import RetrieveSelection, begin_query, retrieve
+from osteon_query.orthanc.request_bodies import keys_of
+from osteon_query.orthanc.resource_lists import asks_to_expand
+from osteon_query.orthanc.resource_types import BY_LEVEL, ResourceType, resource_type_named
+from osteon_query.orthanc.tag_formats import write_tags
+from osteon_query.orthanc.tags import tag_format_of
 
 router = APIRouter(prefix="/queries", tags=["Modalities"])
 
 Header = Mapping[str, Any]
-
-_UNIQUE: Final[dict[Level, tuple[str, ...]]] = {
-    Level.PATIENT: ("PatientID",),
-    Level.STUDY: ("StudyInstanceUID",),
-    Level.SERIES: ("StudyInstanceUID", "SeriesInstanceUID"),
-    Level.IMAGE: ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"),
-}
-"""Unique keys of a level and those above (PS3.4 C.6); in the Study Root model PatientID is not a unique key."""
 
 
 @router.get("")

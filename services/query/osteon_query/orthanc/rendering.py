@@ -3,30 +3,25 @@
 Frames are counted from 0 here.
 """
 
+import struct
+import zlib
+from typing import Final
+
 from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
 from osteon.archive.resources import Location
 from osteon.contracts.imaging import How
 from osteon.dicom.models import Level
-from osteon_query.app_state import AppState
-from osteon_query.app_state import AppStateDep
-from osteon_query.http.errors import NotRenderable
-from osteon_query.http.errors import UnknownResource
+from osteon_query.app_state import AppState, AppStateDep
+from osteon_query.http.errors import NotRenderable, UnknownResource
 from osteon_query.http.json_response import json_response
-from osteon_query.http.request_values import correlation_id
-from osteon_query.http.request_values import resource_id
+from osteon_query.http.request_values import correlation_id, resource_id
 from osteon_query.images import parameters
 from osteon_query.images.frame_count import frame_count
-from osteon_query.images.picture_response import JPEG
-from osteon_query.images.picture_response import PAM
-from osteon_query.images.picture_response import PNG
-from osteon_query.images.picture_response import choose
-from osteon_query.images.picture_response import send_picture
+from osteon_query.images.picture_response import JPEG, PAM, PNG, choose, send_picture
 from osteon_query.images.render_client import picture_request
-from starlette.requests import Request
-from starlette.responses import Response
-from typing import Final
-import struct
-import zlib
 
 router = APIRouter(prefix="/instances", tags=["Pictures"])
 

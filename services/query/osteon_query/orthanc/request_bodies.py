@@ -1,18 +1,18 @@
 """What the bodies of requests about modalities and peers have in common."""
 
 from collections.abc import Mapping
+from typing import Any, Final
+
+import orjson
+from starlette.requests import Request
+
 from osteon.archive.resources import InstanceScope
 from osteon.contracts.remote import Target
 from osteon.dicom.attribute_names import tag_of
 from osteon_query.app_state import AppState
 from osteon_query.http.bodies import small_body
-from osteon_query.http.errors import BadBody
-from osteon_query.http.errors import BadParameter
+from osteon_query.http.errors import BadBody, BadParameter
 from osteon_query.http.request_values import resource_id
-from starlette.requests import Request
-from typing import Any
-from typing import Final
-import orjson
 
 _MAX_RESOURCES: Final = 100_000
 
@@ -36,7 +36,7 @@ async def resources_of(request: Request, state: AppState) -> tuple[list[str], Ma
         raise BadParameter(f"Resources: at most {_MAX_RESOURCES} in one request")
     for each in listed:
         # `ResourceNotFound` comes now rather than in a job.
-        async for _ in state.index.locate(Scope(public_id=resource_id(each))):
+        async for _ in state.index.locate(InstanceScope(public_id=resource_id(each))):
             break
     return listed, options
 

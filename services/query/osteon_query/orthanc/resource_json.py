@@ -1,28 +1,16 @@
 """Matches of the index as the JSON objects of Orthanc's REST API."""
 
-from collections.abc import Mapping
-from collections.abc import Sequence
-from dataclasses import dataclass
-from dataclasses import field
-from datetime import UTC
-from datetime import datetime
-from osteon.archive.resources import Match
-from osteon.archive.resources import Patient
-from osteon.archive.resources import Series
-from osteon.archive.resources import Study
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from osteon.archive.resources import Match, Patient, Series, Study
 from osteon.dicom.attribute_names import tag_of
 from osteon.dicom.attributes import element_text
-from osteon_query.orthanc.resource_types import BY_LEVEL
-from osteon_query.orthanc.resource_types import INSTANCE
-from osteon_query.orthanc.resource_types import PATIENT
-from osteon_query.orthanc.resource_types import ResourceType
-from osteon_query.orthanc.resource_types import STUDY
-from osteon_query.orthanc.tag_formats import TagFormat
-from osteon_query.orthanc.tag_formats import write_tags
-from osteon_query.orthanc.tag_formats import write_texts
-from typing import Any
-from typing import Final
-import uuid
+from osteon_query.orthanc.resource_types import BY_LEVEL, INSTANCE, PATIENT, STUDY, ResourceType
+from osteon_query.orthanc.tag_formats import TagFormat, write_tags, write_texts
 
 _EXPECTED: Final = (
     ("ImagesInAcquisition", "NumberOfTemporalPositions"),

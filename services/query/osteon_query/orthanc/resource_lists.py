@@ -1,10 +1,12 @@
 """Pages of matches, and their Orthanc objects: children, headers and requested tags fetched a page at a time."""
 
-from collections.abc import AsyncGenerator
-from collections.abc import Mapping
-from collections.abc import Sequence
-from dataclasses import dataclass
-from dataclasses import field
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import orjson
+from starlette.requests import Request
+
 from osteon.archive.ports import ResourceSearch
 from osteon.archive.resources import Match
 from osteon.dicom.attribute_names import attribute_path
@@ -12,20 +14,12 @@ from osteon.dicom.attributes import LEVEL_OF
 from osteon.dicom.query import Search
 from osteon_query.app_state import AppState
 from osteon_query.http.errors import BadParameter
-from osteon_query.orthanc.resource_json import ResourceDetails
-from osteon_query.orthanc.resource_json import to_json
-from osteon_query.orthanc.resource_types import BY_LEVEL
-from osteon_query.orthanc.resource_types import INSTANCE
-from osteon_query.orthanc.resource_types import ResourceType
-from osteon_query.orthanc.resource_types import child_of
+from osteon_query.orthanc.resource_json import ResourceDetails, to_json
+from osteon_query.orthanc.resource_types import BY_LEVEL, INSTANCE, ResourceType, child_of
 from osteon_query.orthanc.tag_formats import TagFormat
 from osteon_query.packs.sidecars import parse_header
 from osteon_query.search.header_matching import raw_headers
 from osteon_query.search.paging import pages
-from starlette.requests import Request
-from typing import Any
-from typing import Final
-import orjson
 
 _PAGE: Final = 1_000
 _NO: Final = frozenset({"0", "false"})

@@ -1,25 +1,21 @@
 """Orthanc REST: lists of patients, studies, series and instances, single ones, and their statistics."""
 
+from typing import Any
+
 from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
 from osteon.archive.resources import Match
 from osteon.dicom.models import Level
 from osteon.dicom.query import Search
-from osteon_query.app_state import AppState
-from osteon_query.app_state import AppStateDep
+from osteon_query.app_state import AppState, AppStateDep
 from osteon_query.http.errors import BadParameter
-from osteon_query.http.json_response import JSON
-from osteon_query.http.json_response import json_response
-from osteon_query.http.request_values import number
-from osteon_query.http.request_values import resource_id
+from osteon_query.http.json_response import JSON, json_response
+from osteon_query.http.request_values import number, resource_id
 from osteon_query.http.streaming import stream_response
-from osteon_query.orthanc.resource_lists import json_list
-from osteon_query.orthanc.resource_lists import objects
-from osteon_query.orthanc.resource_lists import view_of
-from osteon_query.orthanc.resource_types import RESOURCE_TYPES
-from osteon_query.orthanc.resource_types import ResourceType
-from starlette.requests import Request
-from starlette.responses import Response
-from typing import Any
+from osteon_query.orthanc.resource_lists import json_list, objects, view_of
+from osteon_query.orthanc.resource_types import RESOURCE_TYPES, ResourceType
 
 router = APIRouter(tags=["Resources"])
 

@@ -1,37 +1,25 @@
 """Routing rules: list, change, try without sending. Beyond Orthanc's API."""
 
-from collections.abc import Mapping
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
 from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
 from osteon.dicom.models import Level
 from osteon.objects.port import ObjectNotFound
 from osteon.rules.errors import BadRule
-from osteon.rules.evaluation import Dispatch
-from osteon.rules.evaluation import EvaluatedPack
-from osteon.rules.evaluation import MAX_SHOWN
-from osteon.rules.evaluation import dispatches
-from osteon.rules.evaluation import evaluate_study
-from osteon.rules.parsing import parse_stored
-from osteon.rules.parsing import rule_from
-from osteon.rules.parsing import rule_object
-from osteon.rules.parsing import stored_rule
+from osteon.rules.evaluation import MAX_SHOWN, Dispatch, EvaluatedPack, dispatches, evaluate_study
+from osteon.rules.parsing import parse_stored, rule_from, rule_object, stored_rule
 from osteon.rules.port import Rule
-from osteon_query.app_state import AppState
-from osteon_query.app_state import AppStateDep
-from osteon_query.http.bodies import json_body
-from osteon_query.http.bodies import json_object
-from osteon_query.http.errors import BadParameter
-from osteon_query.http.errors import StoredDataUnreadable
+from osteon_query.app_state import AppState, AppStateDep
+from osteon_query.http.bodies import json_body, json_object
+from osteon_query.http.errors import BadParameter, StoredDataUnreadable
 from osteon_query.http.json_response import json_response
 from osteon_query.http.request_values import resource_id
-from osteon_query.orthanc.destinations import failed_jobs
-from osteon_query.orthanc.destinations import failure_object
-from osteon_query.orthanc.destinations import replay_all
+from osteon_query.orthanc.destinations import failed_jobs, failure_object, replay_all
 from osteon_query.orthanc.resource_lists import asks_to_expand
-from starlette.requests import Request
-from starlette.responses import Response
-from typing import Any
-from typing import Final
 
 router = APIRouter(tags=["Routing"])
 
@@ -135,7 +123,10 @@ async def _dry_run(state: AppState, body: Mapping[str, Any], tried: Sequence[Rul
     return {
         "Study": study,
         "Instances": sum(len(pack.instances) for pack in packs),
-        "Rules": [_outcome_json(rule, packs, await dispatches(rule, packs, state.index.remotes, study=study)) for rule in tried],
+        "Rules": [
+            _outcome_json(rule, packs, await dispatches(rule, packs, state.index.remotes, study=study))
+            for rule in tried
+        ],
     }
 
 

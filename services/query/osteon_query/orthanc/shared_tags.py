@@ -1,26 +1,22 @@
 """Orthanc REST: the tags that all instances of a resource have alike."""
 
-from collections.abc import Mapping
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing
+from typing import Any
+
 from fastapi import APIRouter
-from osteon.archive.resources import InstanceScope
-from osteon_query.app_state import AppState
-from osteon_query.app_state import AppStateDep
-from osteon_query.http.json_response import json_response
-from osteon_query.http.request_values import resource_id
-from osteon_query.orthanc.resource_types import INSTANCE
-from osteon_query.orthanc.resource_types import RESOURCE_TYPES
-from osteon_query.orthanc.resource_types import ResourceType
-from osteon_query.orthanc.tag_formats import write_tags
-from osteon_query.orthanc.tags import tag_format_of
-from osteon_query.packs.sidecars import parse_header
-from osteon_query.packs.sidecars import read_lines
-from osteon_query.packs.sidecars import sidecar_batches
 from starlette.requests import Request
 from starlette.responses import Response
-from typing import Any
-import asyncio
+
+from osteon.archive.resources import InstanceScope
+from osteon_query.app_state import AppState, AppStateDep
+from osteon_query.http.json_response import json_response
+from osteon_query.http.request_values import resource_id
+from osteon_query.orthanc.resource_types import INSTANCE, RESOURCE_TYPES, ResourceType
+from osteon_query.orthanc.tag_formats import write_tags
+from osteon_query.orthanc.tags import tag_format_of
+from osteon_query.packs.sidecars import parse_header, read_lines, sidecar_batches
 
 router = APIRouter(tags=["Tags"])
 

@@ -1,17 +1,15 @@
 """Orthanc REST: all tags of an instance, from its sidecar."""
 
 from fastapi import APIRouter
-from osteon.dicom.models import Level
-from osteon_query.app_state import AppState
-from osteon_query.app_state import AppStateDep
-from osteon_query.http.json_response import json_response
-from osteon_query.http.request_values import resource_id
-from osteon_query.orthanc.tag_formats import TagFormat
-from osteon_query.orthanc.tag_formats import write_tags
-from osteon_query.packs.sidecars import parse_header
-from osteon_query.packs.sidecars import read_lines
 from starlette.requests import Request
 from starlette.responses import Response
+
+from osteon.dicom.models import Level
+from osteon_query.app_state import AppState, AppStateDep
+from osteon_query.http.json_response import json_response
+from osteon_query.http.request_values import resource_id
+from osteon_query.orthanc.tag_formats import TagFormat, write_tags
+from osteon_query.packs.sidecars import parse_header, read_lines
 
 router = APIRouter(prefix="/instances", tags=["Tags"])
 

@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from osteon import metrics
-from osteon.index.port import Location
+from osteon.archive.resources import Location
 from osteon.objects.port import Bytes, Objects
 from osteon_query.http.accept import DICOM
 from osteon_query.http.byte_ranges import send_range
@@ -30,7 +30,7 @@ async def send_file(
         headers["Content-Type"] = DICOM
         headers["Content-Disposition"] = f'attachment; filename="{filename}"'
 
-    metrics.RETRIEVED_ITEMS.labels(purpose).inc()
+    metrics.HTTP_ITEMS_SENT.labels(purpose).inc()
 
     def source(offset: int, length: int) -> AsyncGenerator[Bytes, None]:
         return count_bytes(read_range(objects, location.key, location.offset + offset, length), purpose)

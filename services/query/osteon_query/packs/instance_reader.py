@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
+from osteon.archive.resources import Location
 from osteon.contracts.retrieve import PlannedInstance
-from osteon.dicom.explicit import explicit_file
 from osteon.dicom.pixels.registry import CODECS
+from osteon.dicom.to_explicit_vr import to_explicit_vr
 from osteon.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, TRANSFER_SYNTAXES
 from osteon.errors import Invalid, NotFound
-from osteon.index.port import Location
 from osteon.logging import get_logger
 from osteon.objects.port import Bytes, Objects
-from osteon.sending.ahead import Ahead, Memory
-from osteon.sending.transcoding import Lossy, NotTranscoded, Transcoder
+from osteon.sending.prefetch import MemoryBudget, Prefetcher
+from osteon.sending.transcoder import LossyPolicy, NotTranscoded, Transcoder
 from osteon_query.http.accept import DICOM
 from osteon_query.http.errors import NotAcceptable, TranscodeUnavailable
 from osteon_query.packs.items import ItemStart, ItemStream
@@ -115,7 +115,7 @@ async def _explicit(objects: Objects, at: Location, target: str) -> InstanceFile
         return None
     try:
         data = await objects.get_range(at.key, at.offset, at.length)
-        made = await asyncio.to_thread(explicit_file, data)
+        made = await asyncio.to_thread(to_explicit_vr, data)
     except (NotFound, Invalid) as error:
         log.info("conversion left to imaging", instance=at.identity.sop_uid, reason=str(error))
         return None
@@ -155,7 +155,9 @@ async def read_instances(
             yield 1, partial(transcode, request)
 
     try:
-        async with aclosing(Ahead[tuple[ItemStart, InstanceFile]](Memory(_AHEAD), _AHEAD).run(steps())) as files:
+        async with aclosing(
+            Prefetcher[tuple[ItemStart, InstanceFile]](MemoryBudget(_AHEAD), _AHEAD).run(steps())
+        ) as files:
             async for start, file in files:
                 yield start
                 async with aclosing(file.read(objects)) as chunks:
@@ -180,7 +182,7 @@ async def read_once(objects: Objects, transcoder: Transcoder, file: InstanceFile
             transcoder.forget(file.key)
 
 
-LOSSY: Final = Lossy(syntaxes=tuple(uid for uid, codec in CODECS.items() if codec.lossy and not codec.lossless))
+LOSSY: Final = LossyPolicy(syntaxes=tuple(uid for uid, codec in CODECS.items() if codec.lossy and not codec.lossless))
 """Transfer syntaxes that have no lossless encoder: a client that names one accepts the loss."""
 
 

@@ -30,8 +30,8 @@ class SentCounter:
     """Counts the items and bytes of a stream under the label `purpose`."""
 
     def __init__(self, purpose: str) -> None:
-        self._items = metrics.RETRIEVED_ITEMS.labels(purpose)
-        self._bytes = metrics.RETRIEVED_BYTES.labels(purpose)
+        self._items = metrics.HTTP_ITEMS_SENT.labels(purpose)
+        self._bytes = metrics.HTTP_BYTES_SENT.labels(purpose)
 
     def count(self, item: Item) -> None:
         """Count a start as an item, and a chunk by its bytes."""
@@ -61,7 +61,7 @@ async def content_of(items: ItemStream, purpose: str) -> AsyncGenerator[Bytes, N
 
 async def count_bytes(source: AsyncGenerator[Bytes, None], purpose: str) -> AsyncGenerator[Bytes, None]:
     """Pass chunks on and count their bytes under the label `purpose`."""
-    counter = metrics.RETRIEVED_BYTES.labels(purpose)
+    counter = metrics.HTTP_BYTES_SENT.labels(purpose)
     async with aclosing(source):
         async for chunk in source:
             counter.inc(len(chunk))

@@ -4,25 +4,20 @@ A sidecar is fetched and decoded once however many requests need it at the same 
 is read through instead, a line at a time, for each call that needs it.
 """
 
-from cachetools import LRUCache
-from collections.abc import AsyncGenerator
-from collections.abc import AsyncIterator
-from collections.abc import Iterator
-from collections.abc import Mapping
-from collections.abc import Sequence
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+from cachetools import LRUCache
+
 from osteon.archive.resources import Location
-from osteon.errors import Invalid
-from osteon.errors import NotFound
+from osteon.errors import Invalid, NotFound
 from osteon.logging import get_logger
 from osteon.objects.port import Objects
-from osteon.packs.sidecar import SidecarLine
-from osteon.packs.sidecar import decode
+from osteon.packs.sidecar import SidecarLine, decode
 from osteon_query.http.errors import StoredDataUnreadable
-from typing import Any
-from typing import Final
-import asyncio
-import orjson
 
 log = get_logger(__name__)
 

@@ -6,43 +6,34 @@ the same time; others wait for their turn, with their bodies unread. A pack is a
 are in the store; what is stored when a later step fails is found by the indexer's sweep.
 """
 
-from collections.abc import AsyncIterator
-from collections.abc import Iterable
+import asyncio
+import errno
+import time
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from dataclasses import field
-from datetime import UTC
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
 from osteon import metrics
 from osteon.archive.pack_records import InstanceState
 from osteon.archive.ports import PackOutcomes
 from osteon.bus.port import Bus
-from osteon.contracts.packs import Origin
-from osteon.contracts.packs import PackIndexed
-from osteon.contracts.packs import PackStored
+from osteon.contracts.packs import Origin, PackIndexed, PackStored
 from osteon.dicom.identity import Identity
 from osteon.errors import Invalid
 from osteon.logging import get_logger
 from osteon.objects.port import Objects
 from osteon.packs.errors import WrongInstance
 from osteon.packs.ids import new_pack_id
-from osteon.packs.pack_writer import Part10File
-from osteon.packs.pack_writer import write_pack
+from osteon.packs.pack_writer import Part10File, write_pack
 from osteon.packs.refusal import count_refusal
 from osteon.packs.upload import store_pack
-from osteon_query.http.errors import TooLarge
-from osteon_query.http.errors import UploadCapacityExceeded
-from osteon_query.packs.part10 import build_sidecar
-from osteon_query.packs.part10 import examine
-from osteon_query.packs.upload_result import UploadResult
-from osteon_query.packs.upload_result import UploadStatus
-from osteon_query.packs.upload_result import upload_status_of
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Final
-import asyncio
-import errno
-import time
+from osteon_query.http.errors import TooLarge, UploadCapacityExceeded
+from osteon_query.packs.part10 import build_sidecar, examine
+from osteon_query.packs.upload_result import UploadResult, UploadStatus, upload_status_of
 
 log = get_logger(__name__)
 

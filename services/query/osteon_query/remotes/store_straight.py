@@ -1,19 +1,20 @@
 """Files that are sent to a modality without being stored here: `dispatcher` finds them in the object store."""
 
+import asyncio
+import mmap
+import uuid
+from pathlib import Path
+from typing import Final
+
+from starlette.requests import Request
+
 from osteon.dicom.part10 import read_part10
 from osteon.objects.keys import CACHE
 from osteon.remotes.job_params import StraightStoreParams
 from osteon.remotes.port import Modality
-from osteon_query.app_state import AppState
-from osteon_query.app_state import open_upload
+from osteon_query.app_state import AppState, open_upload
 from osteon_query.packs.body_files import write_file
 from osteon_query.packs.part10 import examine
-from pathlib import Path
-from starlette.requests import Request
-from typing import Final
-import asyncio
-import mmap
-import uuid
 
 _PREFIX: Final = f"{CACHE}transcoded/straight-"
 """Among the copies that `imaging` deletes when they are old and unused."""

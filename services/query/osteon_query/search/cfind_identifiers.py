@@ -2,18 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from osteon.dicom.attribute_names import keyword_of
-from osteon.dicom.attribute_names import tag_of
-from osteon.dicom.attribute_names import vr_of_tag
+from typing import Any, Final
+
+from osteon.dicom.attribute_names import keyword_of, tag_of, vr_of_tag
 from osteon.dicom.attributes import is_below
 from osteon.dicom.json_values import json_values
-from osteon.dicom.models import Level
-from osteon.dicom.models import WORKLIST_FIND
-from osteon.dicom.models import models_for
+from osteon.dicom.models import WORKLIST_FIND, Level, models_for
 from osteon.errors import Invalid
 from osteon.remotes.port import Manufacturer
-from typing import Any
-from typing import Final
 
 _MAX_DEPTH: Final = 8
 _NO_WILDCARD: Final[dict[Manufacturer, frozenset[str]]] = {

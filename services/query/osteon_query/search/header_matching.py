@@ -3,38 +3,23 @@
 The other keys narrow the search first. One instance speaks for its series, study or patient, as in Orthanc.
 """
 
-from collections.abc import AsyncGenerator
-from collections.abc import Callable
-from collections.abc import Iterable
-from collections.abc import Mapping
-from collections.abc import Sequence
-from dataclasses import dataclass
-from dataclasses import replace
-from osteon.dicom.attribute_names import tag_of
-from osteon.dicom.attribute_names import vr_of_tag
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from osteon.archive.ports import Index
+from osteon.archive.resources import Match
+from osteon.dicom.attribute_names import tag_of, vr_of_tag
 from osteon.dicom.attributes import element_text
 from osteon.dicom.datetime_bounds import datetime_bounds
-from osteon.dicom.query import Matching
-from osteon.dicom.query import MatchingKey
-from osteon.dicom.query import OneOf
-from osteon.dicom.query import Search
-from osteon.dicom.query import Single
-from osteon.dicom.query import Wildcard
+from osteon.dicom.query import Matching, MatchingKey, OneOf, Search, Single, Wildcard
 from osteon.dicom.value_matching import matches
 from osteon.errors import Invalid
-from osteon.index.port import Index
-from osteon.index.port import Match
-from osteon.index.values import date_key
-from osteon.index.values import text_key
-from osteon.index.values import time_key
-from osteon_query.packs.sidecars import Sidecars
-from osteon_query.packs.sidecars import parse_header
-from osteon_query.packs.sidecars import read_lines
+from osteon.index.values import date_key, text_key, time_key
+from osteon_query.packs.sidecars import Sidecars, parse_header, read_lines
 from osteon_query.search.paging import pages
 from osteon_query.search.results import locations_of
-from typing import Any
-from typing import Final
-import asyncio
 
 CANDIDATES: Final = 10_000
 """Headers that one search reads at most."""

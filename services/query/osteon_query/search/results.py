@@ -4,35 +4,21 @@ What the index holds comes from it. Only when more is requested is the header of
 instance itself at IMAGE level, otherwise a representative of the patient, study or series.
 """
 
-from collections.abc import Callable
-from collections.abc import Mapping
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
 from osteon.archive.ports import InstanceLocator
-from osteon.archive.resources import Location
-from osteon.archive.resources import Match
-from osteon.dicom.attribute_names import keyword_of
-from osteon.dicom.attribute_names import tag_of
-from osteon.dicom.attribute_names import vr_of_tag
-from osteon.dicom.attributes import COMPUTED
-from osteon.dicom.attributes import HELD
-from osteon.dicom.attributes import LEVEL_OF
-from osteon.dicom.attributes import REQUEST_ATTRIBUTES
-from osteon.dicom.attributes import element_text
-from osteon.dicom.attributes import is_below
+from osteon.archive.resources import Location, Match
+from osteon.dicom.attribute_names import keyword_of, tag_of, vr_of_tag
+from osteon.dicom.attributes import COMPUTED, HELD, LEVEL_OF, REQUEST_ATTRIBUTES, element_text, is_below
 from osteon.dicom.json_values import json_values
 from osteon.dicom.models import Level
-from osteon.dicom.private_blocks import creators_of
-from osteon.dicom.private_blocks import is_private
-from osteon.dicom.private_blocks import located
+from osteon.dicom.private_blocks import creators_of, is_private, located
 from osteon.dicom.query import MatchingKey
 from osteon.dicom.value_matching import matches
-from osteon_query.packs.sidecars import Sidecars
-from osteon_query.packs.sidecars import parse_header
-from osteon_query.search.return_keys import REQUEST_TAGS
-from osteon_query.search.return_keys import ReturnKeys
-from typing import Any
-from typing import Final
-import asyncio
+from osteon_query.packs.sidecars import Sidecars, parse_header
+from osteon_query.search.return_keys import REQUEST_TAGS, ReturnKeys
 
 JsonElement = dict[str, Any]
 DicomJson = dict[str, JsonElement]

@@ -6,26 +6,17 @@ converted to the requester's zone and compared there. A study that says nothing 
 A time key without a date key is not converted: only a date shows which day's midnight it may cross.
 """
 
-from collections.abc import Callable
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import date
-from datetime import datetime
-from datetime import timedelta
-from datetime import timezone
+from datetime import date, datetime, timedelta, timezone
+
 from osteon.archive.resources import Match
 from osteon.dicom.attributes import LEVEL_OF
 from osteon.dicom.datetime_bounds import parse_offset
 from osteon.dicom.models import Level
-from osteon.dicom.query import DateTimeRange
-from osteon.dicom.query import MatchingKey
-from osteon.dicom.query import OneOf
-from osteon.dicom.query import Range
-from osteon.dicom.query import Single
-from osteon.dicom.value_matching import matches
-from osteon.dicom.value_matching import within
-from osteon.index.values import date_key
-from osteon.index.values import time_key
+from osteon.dicom.query import DateTimeRange, MatchingKey, OneOf, Range, Single
+from osteon.dicom.value_matching import matches, within
+from osteon.index.values import date_key, time_key
 from osteon_query.search.results import held_text
 
 _MARGIN = timedelta(days=2)
