@@ -17,7 +17,7 @@ from osteon.contracts.retrieve import (
 )
 from osteon.contracts.topology import MOVE, PLAN
 from osteon.dimse.handler import AssociationInfo, GetRequest, MoveRequest, Outcome, RetrieveResponse
-from osteon.dimse.handler import RetrieveRequest as DimseRetrieveRequest
+from osteon.dimse.handler import RetrieveOperationRequest
 from osteon.dimse.status import Status
 from osteon.errors import Unavailable
 from osteon.logging import get_logger
@@ -129,7 +129,7 @@ async def _page(bus: Bus, message: PlanRequested) -> Plan:
 
 
 def _retrieve_request(
-    message: type[M], association: AssociationInfo, request: DimseRetrieveRequest, **more: object
+    message: type[M], association: AssociationInfo, request: RetrieveOperationRequest, **more: object
 ) -> M:
     return message.model_validate(
         {

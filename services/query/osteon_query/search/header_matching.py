@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequenc
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from osteon.archive.ports import Index
+from osteon.archive.ports import ArchiveReader, InstanceLocator, ResourceSearch
 from osteon.archive.resources import Match
 from osteon.dicom.attribute_names import tag_of, vr_of_tag
 from osteon.dicom.attributes import element_text
@@ -114,7 +114,7 @@ _NORMAL: Final[dict[str, Normal]] = {
 }  # fmt: skip
 
 
-async def raw_headers(index: Index, sidecars: Sidecars, matches: Sequence[Match]) -> list[bytes]:
+async def raw_headers(index: InstanceLocator, sidecars: Sidecars, matches: Sequence[Match]) -> list[bytes]:
     """Return the header of one instance of each match as JSON, empty where it was deleted since the search.
 
     Raises `StoredDataUnreadable` when the store has lost one.
@@ -124,7 +124,7 @@ async def raw_headers(index: Index, sidecars: Sidecars, matches: Sequence[Match]
     return [b"" if location is None else next(lines).header.json for location in locations]
 
 
-async def check_candidates(index: Index, search: Search, names: str, error: type[Invalid]) -> None:
+async def check_candidates(index: ResourceSearch, search: Search, names: str, error: type[Invalid]) -> None:
     """Raise `error` when a search would have to read too many headers; `names` are the keys for which."""
     count = await index.count(search)
     if count > CANDIDATES:
@@ -135,7 +135,7 @@ async def check_candidates(index: Index, search: Search, names: str, error: type
 
 
 async def pages_by_header(
-    index: Index, sidecars: Sidecars, search: Search, keys: HeaderKeys, *, total: int | None
+    index: ArchiveReader, sidecars: Sidecars, search: Search, keys: HeaderKeys, *, total: int | None
 ) -> AsyncGenerator[Sequence[Match], None]:
     """Yield the matches of a search whose headers match too, from its offset on, at most `total` of them."""
     skip = search.offset
