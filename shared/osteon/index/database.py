@@ -127,12 +127,8 @@ def _may_repeat(error: BaseException) -> bool:
     return isinstance(error, exc.DBAPIError) and getattr(error.orig, "sqlstate", None) in _REPEATABLE
 
 
-def _never(_: BaseException) -> bool:
-    return False
-
-
 @contextmanager
-def _translated(keep: Callable[[BaseException], bool] = _never) -> Iterator[None]:
+def _translated(keep: Callable[[BaseException], bool] = lambda _: False) -> Iterator[None]:
     """Turn "the database does not answer" into `IndexUnavailable`; a wrong statement stays what it is."""
     try:
         yield
