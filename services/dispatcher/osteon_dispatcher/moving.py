@@ -10,12 +10,11 @@ from typing import ClassVar, Final
 
 from pydantic import ConfigDict, Field
 
-from osteon.archive.errors import IndexUnavailable
 from osteon.archive.ports import ResourceSearch
 from osteon.archive.resources import Location
 from osteon.contracts.retrieve import PlannedInstance, RetrieveRequest
 from osteon.dimse.errors import AssociationRejected
-from osteon.errors import Invalid, OsteonError, Unavailable
+from osteon.errors import DatabaseUnavailable, Invalid, OsteonError, Unavailable
 from osteon.jobs.run import Run
 from osteon.logging import get_logger
 from osteon.remotes.orders import Order
@@ -56,7 +55,7 @@ class Incomplete(Invalid):
 async def move(run: Run, *, stores: Stores, bells: Bells, patience: float) -> None:
     """Send what is left; a destination that vanishes is tried again for `patience` seconds.
 
-    Raises `Incomplete` when instances failed, `Stopped` when it was cancelled, `IndexUnavailable`.
+    Raises `Incomplete` when instances failed, `Stopped` when it was cancelled, `DatabaseUnavailable`.
     """
     stop = bells.begin(run.job.id)
     moving = _Moving(run, stores, bells, stop, patience)
@@ -92,7 +91,7 @@ class _Moving:
             try:
                 await self._send()
                 break
-            except IndexUnavailable:
+            except DatabaseUnavailable:
                 raise
             except Unavailable as error:
                 if tally.done != done:

@@ -11,7 +11,7 @@ ROOMS = ("archive", "commitment", "index", "jobs", "objects", "packs", "remotes"
 @cache
 def imports() -> dict[str, set[str]]:
     """Return each module of the rooms with those that it imports."""
-    graph = grimp.build_graph("osteon")
+    graph = grimp.build_graph("osteon", cache_dir=None)
     modules = {module for room in ROOMS for module in graph.find_descendants(f"osteon.{room}")}
     return {module: graph.find_modules_directly_imported_by(module) & modules for module in modules}
 

@@ -42,7 +42,7 @@ async def answers(
     """Return the answer to each match, in their order.
 
     `constants` (tag → element) are the same in all answers, whether wanted or not. A sidecar that is missing or broken
-    is logged and leaves its attributes without a value. Raises `IndexUnavailable` and `ObjectsUnavailable`.
+    is logged and leaves its attributes without a value. Raises `DatabaseUnavailable` and `ObjectsUnavailable`.
     """
     if not matches:
         return []
