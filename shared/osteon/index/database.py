@@ -89,7 +89,7 @@ class Database:
             self._probe.add_done_callback(lambda probe: probe.cancelled() or probe.exception())
         await asyncio.wait({self._probe}, timeout=CHECK_SECONDS)
         if not self._probe.done():
-            raise DatabaseUnavailable(f"the database gives no answer within {CHECK_SECONDS} s")
+            raise DatabaseUnavailable(f"the database did not answer within {CHECK_SECONDS} s")
         await self._probe
 
     async def _probe_once(self, statement: Executable) -> None:

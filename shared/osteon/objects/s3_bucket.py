@@ -124,13 +124,13 @@ class Bucket:
         headers: Mapping[str, str] = result.http_headers or {}
         encrypted = headers.get(_ENCRYPTION, "").startswith("aws:kms")
         if result.etag != expected and not encrypted:  # an encrypted bucket's ETags are not MD5s
-            raise ObjectsUnavailable(f"the object store {self.where} kept other bytes of {key!r} than were sent")
+            raise ObjectsUnavailable(f"the object store {self.where} stored other bytes of {key!r} than were sent")
         self._check_size(key, size)
 
     def _check_size(self, key: str, size: int) -> None:
         stored = self.size(key)
         if stored != size:
-            raise ObjectsUnavailable(f"the object store {self.where} kept {stored} of {size} bytes of {key!r}")
+            raise ObjectsUnavailable(f"the object store {self.where} stored {stored} of {size} bytes of {key!r}")
 
     def open(self, key: str, offset: int, length: int | None) -> BaseHTTPResponse | None:
         """Return the response with exactly the range as its body, or None for a valid range without bytes."""
