@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from osteon.archive.errors import IndexUnavailable
 from osteon.dicom.models import Level
 from osteon.dicom.query import Search
+from osteon.errors import DatabaseUnavailable
 from osteon.index.sql import SqlIndex
 from support.index import pack, slices, study
 
@@ -27,7 +27,7 @@ async def patiently(call):
     while True:
         try:
             return await call()
-        except IndexUnavailable:
+        except DatabaseUnavailable:
             await asyncio.sleep(0.2)
 
 
@@ -35,7 +35,7 @@ async def test_a_server_that_was_killed_is_unavailable_and_used_again_when_it_is
     await index.upsert([study("P1", "1.2.1", 3)])
     await asyncio.to_thread(own_postgres.kill)
     for call in (index.check, index.statistics, lambda: index.upsert([study("P2", "1.2.2")])):
-        with pytest.raises(IndexUnavailable):
+        with pytest.raises(DatabaseUnavailable):
             await call()
     await asyncio.to_thread(own_postgres.start)
     await index.check()
@@ -69,7 +69,7 @@ async def test_a_frozen_server_is_unavailable_and_used_again_when_it_goes_on(own
     await asyncio.to_thread(own_postgres.pause)
     try:
         for _ in range(2):
-            with pytest.raises(IndexUnavailable, match="no answer"):
+            with pytest.raises(DatabaseUnavailable, match="no answer"):
                 await index.check()
     finally:
         await asyncio.to_thread(own_postgres.resume)
@@ -78,6 +78,6 @@ async def test_a_frozen_server_is_unavailable_and_used_again_when_it_goes_on(own
 
 async def test_a_database_without_the_schema_is_unavailable(own_postgres):
     index = SqlIndex(own_postgres.create_database())
-    with pytest.raises(IndexUnavailable, match="totals"):
+    with pytest.raises(DatabaseUnavailable, match="totals"):
         await index.check()
     await index.close()

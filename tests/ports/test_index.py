@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from osteon.archive.changes import ChangeType
-from osteon.archive.errors import IndexUnavailable, ResourceNotFound
+from osteon.archive.errors import ResourceNotFound
 from osteon.archive.pack_records import InstanceState, PackOutcome
 from osteon.archive.resources import InstanceScope, Statistics
 from osteon.dicom.identity import public_id
 from osteon.dicom.models import Level
 from osteon.dicom.query import Search
-from osteon.errors import Invalid
+from osteon.errors import DatabaseUnavailable, Invalid
 from osteon.index.port import Index
 from osteon.index.sql import SqlIndex
 from support.index import CT, JPEG_LS, MR, RECEIVED, SR, entry, pack, slices, sqlite_url, study, uids
@@ -381,7 +381,7 @@ def test_a_url_of_no_known_database_is_refused_with_what_was_expected(url):
 async def test_a_database_that_does_not_answer_is_unavailable():
     absent = SqlIndex("postgresql+psycopg://osteon@127.0.0.1:1/osteon")
     for call in (absent.start(), absent.check(), absent.statistics(), absent.upsert([study("P1", "1.2.1")])):
-        with pytest.raises(IndexUnavailable):
+        with pytest.raises(DatabaseUnavailable):
             await call
     await absent.close()
 
@@ -389,6 +389,6 @@ async def test_a_database_that_does_not_answer_is_unavailable():
 async def test_a_file_that_is_no_database_is_unavailable(tmp_path):
     (tmp_path / "index.db").write_bytes(b"this is not a database, whatever its name says" * 100)
     index = SqlIndex(f"sqlite+aiosqlite:///{tmp_path}/index.db")
-    with pytest.raises(IndexUnavailable):
+    with pytest.raises(DatabaseUnavailable):
         await index.start()
     await index.close()

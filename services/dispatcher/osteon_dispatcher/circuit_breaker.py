@@ -10,9 +10,8 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Final
 
-from osteon.archive.errors import IndexUnavailable
 from osteon.bus.port import BusUnavailable
-from osteon.errors import Invalid, Unavailable
+from osteon.errors import DatabaseUnavailable, Invalid, Unavailable
 from osteon.jobs.run import JobRun, JobType
 from osteon.logging import get_logger
 from osteon.objects.port import ObjectsUnavailable
@@ -23,7 +22,7 @@ from osteon_dispatcher.store_jobs.send_run import SendIncomplete
 _MAX_PAUSE: Final = 300.0
 _PROBE: Final = timedelta(seconds=60)
 """For so long one job alone may try a destination again; then the next one may."""
-_LOCAL_FAILURES: Final = (BusUnavailable, IndexUnavailable, ObjectsUnavailable, SendIncomplete)
+_LOCAL_FAILURES: Final = (BusUnavailable, DatabaseUnavailable, ObjectsUnavailable, SendIncomplete)
 """Says nothing about whether the destination can be reached."""
 
 log = get_logger(__name__)

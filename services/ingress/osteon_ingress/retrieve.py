@@ -16,8 +16,14 @@ from osteon.contracts.retrieve import (
     RetrieveRequest,
 )
 from osteon.contracts.topology import MOVE, PLAN
-from osteon.dimse.handler import AssociationInfo, GetRequest, MoveRequest, Outcome, RetrieveResponse
-from osteon.dimse.handler import RetrieveOperationRequest
+from osteon.dimse.handler import (
+    AssociationInfo,
+    GetRequest,
+    MoveRequest,
+    Outcome,
+    RetrieveOperationRequest,
+    RetrieveResponse,
+)
 from osteon.dimse.status import Status
 from osteon.errors import Unavailable
 from osteon.logging import get_logger

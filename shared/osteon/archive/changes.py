@@ -43,7 +43,7 @@ class ChangePage:
 
 
 class ChangeLog(Protocol):
-    """The change log. Every method raises `IndexUnavailable`."""
+    """The change log. Every method raises `DatabaseUnavailable`."""
 
     async def changes(
         self, *, since: int = 0, to: int | None = None, limit: int = 100, types: Sequence[ChangeType] = ()
@@ -55,7 +55,7 @@ class ChangeLog(Protocol):
 
 
 class Stability(Protocol):
-    """Finds resources that stopped growing. Every method raises `IndexUnavailable`."""
+    """Finds resources that stopped growing. Every method raises `DatabaseUnavailable`."""
 
     async def mark_stable(self, before: datetime, *, limit: int = 500) -> int:
         """Log, once for all callers, that what got its last instance by `before` is stable; return how many are new."""

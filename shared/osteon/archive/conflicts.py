@@ -50,7 +50,7 @@ class Conflict:
 
 
 class ConflictingVersions(Protocol):
-    """Conflicts, and what was decided about them. Every method raises `IndexUnavailable`."""
+    """Conflicts, and what was decided about them. Every method raises `DatabaseUnavailable`."""
 
     async def conflicts(
         self, *, after: int = 0, limit: int = 100, study_uid: str | None = None, resolved: bool | None = False

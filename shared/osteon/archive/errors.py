@@ -1,10 +1,6 @@
-"""What can go wrong when the index is read or written."""
+"""What can be wrong with a question to the index."""
 
-from osteon.errors import Invalid, NotFound, Unavailable
-
-
-class IndexUnavailable(Unavailable):
-    """The database does not answer, or a transaction has to be repeated."""
+from osteon.errors import Invalid, NotFound
 
 
 class ResourceNotFound(NotFound):

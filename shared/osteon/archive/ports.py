@@ -1,6 +1,6 @@
 """The ports of the index, each as narrow as one use of it. `osteon.index` implements them in SQL.
 
-Every method raises `IndexUnavailable` when the database does not answer.
+Every method raises `DatabaseUnavailable` when the database does not answer.
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence

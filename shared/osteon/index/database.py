@@ -11,8 +11,7 @@ from sqlalchemy import Executable, exc, make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from osteon import metrics
-from osteon.archive.errors import IndexUnavailable
-from osteon.errors import Invalid
+from osteon.errors import DatabaseUnavailable, Invalid
 from osteon.index.dialect import Dialect, dialect_of
 
 T = TypeVar("T")
@@ -81,7 +80,7 @@ class Database:
                     metrics.DATABASE_SECONDS.labels(kind, result).observe(time.perf_counter() - begun)
 
     async def check(self, statement: Executable) -> None:
-        """Raise `IndexUnavailable` unless a statement is answered soon.
+        """Raise `DatabaseUnavailable` unless a statement is answered soon.
 
         A statement to a frozen server cannot be cancelled quickly, so it stays open and no other is sent meanwhile.
         """
@@ -90,7 +89,7 @@ class Database:
             self._probe.add_done_callback(lambda probe: probe.cancelled() or probe.exception())
         await asyncio.wait({self._probe}, timeout=CHECK_SECONDS)
         if not self._probe.done():
-            raise IndexUnavailable(f"the database gives no answer within {CHECK_SECONDS} s")
+            raise DatabaseUnavailable(f"the database did not answer within {CHECK_SECONDS} s")
         await self._probe
 
     async def _probe_once(self, statement: Executable) -> None:
@@ -106,7 +105,7 @@ class Database:
                 if not _may_repeat(error):
                     raise
                 if attempt == ATTEMPTS:
-                    raise IndexUnavailable(f"gave up after {ATTEMPTS} attempts: {_first_line(error)}") from error
+                    raise DatabaseUnavailable(f"gave up after {ATTEMPTS} attempts: {_first_line(error)}") from error
             await asyncio.sleep(random.uniform(0.01, 0.05) * 2**attempt)  # noqa: S311 - no secret
         raise AssertionError("not reached")
 
@@ -127,21 +126,17 @@ def _may_repeat(error: BaseException) -> bool:
     return isinstance(error, exc.DBAPIError) and getattr(error.orig, "sqlstate", None) in _REPEATABLE
 
 
-def _never(_: BaseException) -> bool:
-    return False
-
-
 @contextmanager
-def _translated(keep: Callable[[BaseException], bool] = _never) -> Iterator[None]:
-    """Turn "the database does not answer" into `IndexUnavailable`; a wrong statement stays what it is."""
+def _translated(keep: Callable[[BaseException], bool] = lambda _: False) -> Iterator[None]:
+    """Turn "the database does not answer" into `DatabaseUnavailable`; a wrong statement stays what it is."""
     try:
         yield
     except exc.DBAPIError as error:
         if keep(error) or not _is_outage(error):
             raise
-        raise IndexUnavailable(_first_line(error.orig or error)) from error
+        raise DatabaseUnavailable(_first_line(error.orig or error)) from error
     except (exc.TimeoutError, OSError) as error:
-        raise IndexUnavailable(_first_line(error)) from error
+        raise DatabaseUnavailable(_first_line(error)) from error
 
 
 def _is_outage(error: exc.DBAPIError) -> bool:

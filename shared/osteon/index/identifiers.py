@@ -15,7 +15,8 @@ from osteon.index.values import clean, text_key
 
 async def find_row(connection: AsyncConnection, level: Level, public_id: str) -> int:
     """Return the row of a public identifier at a level; raises `ResourceNotFound`."""
-    row = await _row(connection, level, _digest(public_id))
+    table = tables.TABLE_OF[level]
+    row: int | None = await connection.scalar(select(table.c.id).where(table.c.public_id == _digest(public_id)))
     if row is None:
         raise ResourceNotFound(f"no {level.lower()} has the identifier {public_id[:80]!r}")
     return row
@@ -63,9 +64,3 @@ def _digest(public_id: str) -> bytes:
         return parse_public_id(public_id)
     except Invalid as error:
         raise ResourceNotFound(str(error)) from None
-
-
-async def _row(connection: AsyncConnection, level: Level, digest: bytes) -> int | None:
-    table = tables.TABLE_OF[level]
-    row: int | None = await connection.scalar(select(table.c.id).where(table.c.public_id == digest))
-    return row

@@ -45,7 +45,7 @@ class _RollBack(Exception):
 
 
 class Inspection:
-    """A connection to one database; every method raises `IndexUnavailable`, or `Invalid` for a URL of another kind."""
+    """A connection to one database; its methods raise `DatabaseUnavailable`, or `Invalid` for a URL of another kind."""
 
     def __init__(self, url: str) -> None:
         self._database = Database(url, 1)

@@ -29,7 +29,7 @@ class ColumnMatcher:
     case_sensitive: bool = False
 
     def text(self, raw: ColumnElement[str], key: ColumnElement[str], matching: Matching) -> ColumnElement[bool]:
-        """ColumnMatcher by key; with case by the text too, so that the key's index is of use."""
+        """Compare by key; with case by the text too, so that the key's index is of use."""
         match matching:
             case Single(value):
                 same = key == text_key(value)
@@ -69,7 +69,7 @@ class ColumnMatcher:
     def moment(
         self, raw: ColumnElement[str], key: ColumnElement[str], matching: Matching, bounds: Bounds
     ) -> ColumnElement[bool]:
-        """ColumnMatcher dates or times of any precision; an invalid value equals only the same text."""
+        """Compare dates or times of any precision; an invalid value equals only the same text."""
         match matching:
             case Single(value):
                 span = bounds(value)
@@ -84,7 +84,7 @@ class ColumnMatcher:
                 return raw.is_(None)
 
     def number(self, column: ColumnElement[Any], matching: Matching) -> ColumnElement[bool]:
-        """ColumnMatcher integers; other text equals nothing."""
+        """Compare integers; other text equals nothing."""
         match matching:
             case Single(value):
                 wanted = number(value)
@@ -101,7 +101,7 @@ class ColumnMatcher:
                 return column.is_(None)
 
     def uid(self, column: ColumnElement[str], matching: Matching) -> ColumnElement[bool]:
-        """ColumnMatcher UIDs, which have neither case nor other ways to be written."""
+        """Compare UIDs, which have neither case nor other ways to be written."""
         match matching:
             case Single(value):
                 return column == clean(value)

@@ -11,7 +11,7 @@ from alembic.util import CommandError
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from osteon.archive.errors import IndexUnavailable
+from osteon.errors import DatabaseUnavailable
 from osteon.index.dialect import upgrade_lock
 
 
@@ -45,14 +45,14 @@ async def upgrade(connection: AsyncConnection) -> None:
 
 
 async def expect(connection: AsyncConnection) -> None:
-    """Raise `IndexUnavailable` while the tables lack what this release needs.
+    """Raise `DatabaseUnavailable` while the tables lack what this release needs.
 
     Newer ones are accepted: a release must understand the tables of the next one, or pods could not be upgraded one by
     one.
     """
     tables = await compared(connection)
     if tables in _BEHIND:
-        raise IndexUnavailable(_BEHIND[tables])
+        raise DatabaseUnavailable(_BEHIND[tables])
 
 
 async def compared(connection: AsyncConnection) -> Tables:

@@ -121,15 +121,15 @@ class Parents:
             growing += [(level, parent.public_id) for parent in grown]
             await write_names(self._connection, level, [(parent.id, parent.filled) for parent in grown])
         await note_growth(self._connection, self._dialect, growing, self._now)
-        of_study = ((self._study(e.identity).id, uids[e.identity.sop_class_uid]) for e in stored)
-        await write_sop_classes(self._connection, self._dialect, set(of_study))
+        studies = self._all[Level.STUDY]
+        of_study = {
+            (studies[e.identity.patient_id, e.identity.study_uid].id, uids[e.identity.sop_class_uid]) for e in stored
+        }
+        await write_sop_classes(self._connection, self._dialect, of_study)
         await write_requests(
             self._connection, [(self.series_row(e.identity), e.requests) for e in stored if e.requests]
         )
         return created
-
-    def _study(self, identity: Identity) -> Parent:
-        return self._all[Level.STUDY][identity.patient_id, identity.study_uid]
 
     def _add(self, identity: Identity) -> Parent:
         """Return the series of an instance; adds it and what is above it when new."""

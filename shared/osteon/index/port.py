@@ -22,7 +22,7 @@ class Index(
     ArchiveStatistics,
     Protocol,
 ):
-    """Write packs in, search, locate. Every method raises `IndexUnavailable` when the database does not answer."""
+    """Write packs in, search, locate. Every method raises `DatabaseUnavailable` when the database does not answer."""
 
     @property
     def remotes(self) -> Remotes:
@@ -59,4 +59,4 @@ class Index(
         """Disconnect."""
 
     async def check(self) -> None:
-        """Raise `IndexUnavailable` with what is wrong (for `/readyz`)."""
+        """Raise `DatabaseUnavailable` with what is wrong (for `/readyz`)."""

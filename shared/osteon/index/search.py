@@ -160,7 +160,7 @@ def _read_cursor(search: Search) -> Place | None:
     if search.cursor is None:
         return None
     if search.order or search.offset:
-        raise BadCursor("a cursor goes with neither an order nor an offset")
+        raise BadCursor("a cursor cannot be combined with an order or an offset")
     try:
         text = base64.b64decode(search.cursor + "=" * (-len(search.cursor) % 4), altchars=b"-_", validate=True).decode()
         version, level, row, *dates = text.split(".")

@@ -69,15 +69,19 @@ async def _index(batch: Batch, members: list[BatchMember], packs: list[int]) -> 
     for uid, instance in added.items():
         first[uid].state = InstanceState.STORED
         known[uid] = (instance, first[uid].entry.sha256)
-    _classify(members, known)
+    for member in members:
+        member.instance, sha256 = known[member.entry.identity.sop_uid]
+        if member.state is None:
+            same = sha256 == member.entry.sha256
+            member.state = InstanceState.DUPLICATE if same else InstanceState.CONFLICT
     stored = [member.entry for member in members if member.state is InstanceState.STORED]
-    written = await parents.grow(stored, batch.uids)
-    written.conflicts = await _set_aside(batch, members)
-    written.packs = await _count(batch, members, packs)
+    change_set = await parents.grow(stored, batch.uids)
+    change_set.conflicts = await _set_aside(batch, members)
+    change_set.packs = await _count(batch, members, packs)
     contested = {(m.instance, m.entry.sha256): m for m in reversed(members) if m.state is InstanceState.CONFLICT}
     if contested:
-        await select_versions(batch, {instance for instance, _ in contested}, contested, written)
-    await write_log(batch.connection, batch.dialect, batch.now, written, packs=packs)
+        await select_versions(batch, {instance for instance, _ in contested}, contested, change_set)
+    await write_log(batch.connection, batch.dialect, batch.now, change_set, packs=packs)
 
 
 async def _known(batch: Batch, sop_uids: Iterable[str]) -> dict[str, tuple[int, bytes]]:
@@ -100,14 +104,6 @@ async def _insert_instances(batch: Batch, members: dict[str, BatchMember], paren
     insert = batch.dialect.insert(tables.instances).on_conflict_do_nothing(index_elements=["sop_instance_uid"])
     added = await batch.connection.execute(insert.returning(columns.sop_instance_uid, columns.id), rows)
     return {row.sop_instance_uid: row.id for row in added}
-
-
-def _classify(members: list[BatchMember], known: dict[str, tuple[int, bytes]]) -> None:
-    for member in members:
-        member.instance, sha256 = known[member.entry.identity.sop_uid]
-        if member.state is None:
-            same = sha256 == member.entry.sha256
-            member.state = InstanceState.DUPLICATE if same else InstanceState.CONFLICT
 
 
 async def _set_aside(batch: Batch, members: list[BatchMember]) -> int:

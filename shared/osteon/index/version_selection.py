@@ -67,7 +67,7 @@ async def lock_patients_of(batch: Batch, instances: Collection[int]) -> None:
     found = set(await batch.connection.scalars(patients))
     await batch.dialect.lock_patients(batch.connection, found)
     if set(await batch.connection.scalars(patients)) != found:
-        raise RepeatTransaction("an instance went to another patient meanwhile")
+        raise RepeatTransaction("an instance was moved to another patient meanwhile")
 
 
 async def _aside(batch: Batch, instances: Collection[int]) -> dict[int, list[Row[Any]]]:

@@ -100,7 +100,7 @@ class JobOutcome:
 
 
 class Jobs(Protocol):
-    """Every method raises `osteon.archive.errors.IndexUnavailable` when the database does not answer."""
+    """Every method raises `DatabaseUnavailable` when the database does not answer."""
 
     async def submit(
         self,

@@ -18,7 +18,7 @@ def check_key(key: str) -> None:
     unfinished files under a dotted name. Some S3 servers take a backslash for a slash.
     """
     if not key:
-        raise BadObjectKey("an object key may not be empty")
+        raise BadObjectKey("an object key must not be empty")
     if _encoded(key) > MAX_KEY:
         raise BadObjectKey(f"the object key {key[:64]!r}... is longer than {MAX_KEY} bytes")
     if any(ord(char) < 0x20 or ord(char) == 0x7F or char == "\\" for char in key):

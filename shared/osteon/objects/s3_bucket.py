@@ -22,7 +22,7 @@ from minio import Minio
 from minio.credentials.credentials import Credentials
 from minio.datatypes import Object
 from minio.error import InvalidResponseError, MinioException, S3Error
-from minio.helpers import DictType, ObjectWriteResult, check_bucket_name
+from minio.helpers import DictType, check_bucket_name
 from minio.signer import sign_v4_s3
 from minio.time import to_amz_date, utcnow
 from urllib3.response import BaseHTTPResponse
@@ -121,15 +121,16 @@ class Bucket:
         result = self._client.put_object(
             self._name, key, source, size, part_size=self._part_size, num_parallel_uploads=1
         )
-        encrypted = _header(result, _ENCRYPTION).startswith("aws:kms")
+        headers: Mapping[str, str] = result.http_headers or {}
+        encrypted = headers.get(_ENCRYPTION, "").startswith("aws:kms")
         if result.etag != expected and not encrypted:  # an encrypted bucket's ETags are not MD5s
-            raise ObjectsUnavailable(f"the object store {self.where} kept other bytes of {key!r} than were sent")
+            raise ObjectsUnavailable(f"the object store {self.where} stored other bytes of {key!r} than were sent")
         self._check_size(key, size)
 
     def _check_size(self, key: str, size: int) -> None:
         stored = self.size(key)
         if stored != size:
-            raise ObjectsUnavailable(f"the object store {self.where} kept {stored} of {size} bytes of {key!r}")
+            raise ObjectsUnavailable(f"the object store {self.where} stored {stored} of {size} bytes of {key!r}")
 
     def open(self, key: str, offset: int, length: int | None) -> BaseHTTPResponse | None:
         """Return the response with exactly the range as its body, or None for a valid range without bytes."""
@@ -221,11 +222,6 @@ def release_response(response: BaseHTTPResponse) -> None:
     """Return the connection to its pool; one with bytes left unread is closed first."""
     response.close()
     response.release_conn()
-
-
-def _header(result: ObjectWriteResult, name: str) -> str:
-    headers: Mapping[str, str] = result.http_headers or {}
-    return headers.get(name, "")
 
 
 def _crc32(source: BinaryIO) -> int:

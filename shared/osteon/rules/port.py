@@ -66,7 +66,7 @@ class StoredRule:
 
 
 class Rules(Protocol):
-    """One list for all replicas. Every method raises `osteon.archive.errors.IndexUnavailable`."""
+    """One list for all replicas. Every method raises `DatabaseUnavailable`."""
 
     async def all(self) -> Sequence[StoredRule]:
         """Return all, by name."""
@@ -118,7 +118,7 @@ class Circuit:
 
 
 class Circuits(Protocol):
-    """One truth for all replicas. Every method raises `osteon.archive.errors.IndexUnavailable`."""
+    """One truth for all replicas. Every method raises `DatabaseUnavailable`."""
 
     async def all(self) -> Sequence[Circuit]:
         """Return the destinations that have failed, by name."""

@@ -47,7 +47,12 @@ class CommitQueue:
         """Do all that waits, then commit (in a worker thread)."""
         with self._lock:
             batch, self._waiting = self._waiting, deque()
-        results = [_attempt(work, future) for work, future in batch]
+        results: list[_Result] = []
+        for work, future in batch:
+            try:
+                results.append((future, work(), None))
+            except Exception as error:  # the waiter gets it
+                results.append((future, None, error))
         try:
             self._target.commit()
         except Exception as error:  # it is unknown what is durable: nothing of the batch counts as written
@@ -91,13 +96,6 @@ class GroupCommitter:
         while (queue := self._ready.get()) is not None:
             self.loop.call_soon_threadsafe(_deliver, queue, queue.run())
             queue.reschedule()
-
-
-def _attempt(work: Callable[[], object], future: asyncio.Future[Any]) -> _Result:
-    try:
-        return future, work(), None
-    except Exception as error:  # the waiter gets it
-        return future, None, error
 
 
 def _deliver(queue: CommitQueue, results: list[_Result]) -> None:

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from osteon.archive.errors import IndexUnavailable
 from osteon.dimse.errors import ConnectFailed
-from osteon.errors import Invalid
+from osteon.errors import DatabaseUnavailable, Invalid
 from osteon.index.sql import SqlIndex
 from osteon.jobs.port import Job, JobState
 from osteon.jobs.run import JobRun, JobType
@@ -124,7 +123,7 @@ async def test_failures_of_jobs_that_were_on_their_way_do_not_make_it_last_longe
     assert await index.circuits.get("modality:ai") == first
 
 
-@pytest.mark.parametrize("error", [IndexUnavailable("x"), Invalid("refused")], ids=repr)
+@pytest.mark.parametrize("error", [DatabaseUnavailable("x"), Invalid("refused")], ids=repr)
 async def test_what_is_not_the_destinations_fault_is_not_counted(index, error):
     room = Room(index)
     room.work.error = error

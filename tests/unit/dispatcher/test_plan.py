@@ -9,10 +9,10 @@ from pydicom import Dataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 
-from osteon.archive.errors import IndexUnavailable
 from osteon.archive.resources import InstanceScope
 from osteon.contracts.retrieve import Plan, PlannedInstance, PlanRequested
 from osteon.dimse.status import Status
+from osteon.errors import DatabaseUnavailable
 from osteon.index.port import Index
 from osteon.index.sql import SqlIndex
 from osteon_dispatcher import plan as planning
@@ -174,7 +174,7 @@ async def test_a_cursor_that_nobody_gave_out_is_refused(tmp_path):
 async def test_an_index_that_does_not_answer_is_no_plan():
     class Down:
         async def count(self, _: object) -> int:
-            raise IndexUnavailable("down")
+            raise DatabaseUnavailable("down")
 
     found = await plan(asked(QueryRetrieveLevel="STUDY", StudyInstanceUID="1.2"), Down())
     assert (found.status, found.error_comment) == (Status.UNABLE_TO_CALCULATE_MATCHES, "down")

@@ -11,9 +11,9 @@ import pytest
 from pydicom import Dataset
 
 from osteon.archive.changes import ChangeType
-from osteon.archive.errors import IndexUnavailable
 from osteon.contracts.packs import PackIndexed, PackStored
 from osteon.dicom.models import Level
+from osteon.errors import DatabaseUnavailable
 from osteon.jobs.port import Job
 from osteon.packs import sidecar
 from osteon.remotes.job_params import ModalityStoreParams, PeerStoreParams
@@ -223,11 +223,11 @@ async def test_after_an_outage_studies_are_routed_from_where_it_stopped(room, ro
     async def flaky(*args: Any, **more: Any) -> Job:
         calls.append(more["key"])
         if len(calls) == 2:
-            raise IndexUnavailable("down")
+            raise DatabaseUnavailable("down")
         return await submit(*args, **more)
 
     monkeypatch.setattr(room.index.jobs, "submit", flaky)
-    with pytest.raises(IndexUnavailable):
+    with pytest.raises(DatabaseUnavailable):
         await sweep(room.index, router, -1)
     await sweep(room.index, router, -1)
     assert len(await jobs(room)) == 3

@@ -12,13 +12,14 @@ from pydicom.filereader import read_dataset
 from pydicom.filewriter import write_dataset
 from pydicom.sequence import Sequence
 
-from osteon.archive.errors import BadCursor, IndexUnavailable
+from osteon.archive.errors import BadCursor
 from osteon.archive.resources import MatchPage
 from osteon.contracts.find import FindPage, FindRequested
 from osteon.dicom.identifier import BadMatchingKey
 from osteon.dicom.models import Level
 from osteon.dicom.query import DateTimeRange, Empty, MatchingKey, OneOf, Range, Single, Wildcard
 from osteon.dimse.status import Status
+from osteon.errors import DatabaseUnavailable
 from osteon.objects.port import ObjectsUnavailable
 from osteon_query.packs.sidecars import Sidecars
 from osteon_query.search.cfind import handle_find, parse_identifier
@@ -328,7 +329,7 @@ async def test_no_bytes_raise_anything(data, syntax):
 @pytest.mark.parametrize(
     ("error", "status"),
     [
-        (IndexUnavailable("the database is away"), Status.OUT_OF_RESOURCES),
+        (DatabaseUnavailable("the database is away"), Status.OUT_OF_RESOURCES),
         (BadCursor("'x' is not a cursor"), Status.UNABLE_TO_PROCESS),
     ],
 )

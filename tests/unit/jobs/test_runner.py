@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from osteon import metrics
-from osteon.archive.errors import IndexUnavailable
-from osteon.errors import Invalid, NotFound, Unavailable
+from osteon.errors import DatabaseUnavailable, Invalid, NotFound, Unavailable
 from osteon.index.sql import SqlIndex
 from osteon.jobs import outcome
 from osteon.jobs.port import JobCommand, JobState
@@ -131,7 +130,7 @@ async def test_work_that_is_cancelled_from_within_is_an_unexpected_error(jobs):
 
 
 async def test_an_outage_of_the_database_does_not_use_up_patience(jobs):
-    work = Failing(IndexUnavailable("gone"), IndexUnavailable("gone"))
+    work = Failing(DatabaseUnavailable("gone"), DatabaseUnavailable("gone"))
     async with JobRunner(jobs, kind(work, patience=0), FAST):
         assert (await until(jobs, await jobs.submit("a", {}))).state is JobState.SUCCESS
 
@@ -301,7 +300,7 @@ async def test_work_ends_when_its_lease_can_not_be_renewed_for_too_long(jobs, mo
 
 
 async def _down(*_: object, **__: object) -> None:
-    raise IndexUnavailable("connection refused")
+    raise DatabaseUnavailable("connection refused")
 
 
 async def test_metrics_say_how_many_jobs_there_are(jobs, monkeypatch):

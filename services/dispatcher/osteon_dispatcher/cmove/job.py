@@ -10,12 +10,11 @@ from typing import ClassVar, Final
 
 from pydantic import ConfigDict, Field
 
-from osteon.archive.errors import IndexUnavailable
 from osteon.archive.resources import Location
 from osteon.bus.port import Bus
 from osteon.contracts.retrieve import MoveProgressed, PlannedInstance, RetrieveRequest
 from osteon.dimse.errors import AssociationRejected
-from osteon.errors import Invalid, OsteonError, Unavailable
+from osteon.errors import DatabaseUnavailable, Invalid, OsteonError, Unavailable
 from osteon.index.port import Index
 from osteon.jobs.port import JobCommand
 from osteon.jobs.run import JobRun, JobStopped
@@ -60,7 +59,7 @@ class MoveIncomplete(Invalid):
 async def move(run: JobRun, *, stores: ModalityStoreContext, bus: Bus, signals: JobSignals, patience: float) -> None:
     """Send what is left; a destination that vanishes is tried again for `patience` seconds.
 
-    Raises `MoveIncomplete` when instances failed, `JobStopped` when it was cancelled, `IndexUnavailable`.
+    Raises `MoveIncomplete` when instances failed, `JobStopped` when it was cancelled, `DatabaseUnavailable`.
     """
     publisher = ProgressPublisher(bus)
     moving = _MoveRun(run, stores, publisher, signals.register(run.job.id), patience)
@@ -104,7 +103,7 @@ class _MoveRun:
             try:
                 await self._send()
                 break
-            except IndexUnavailable:
+            except DatabaseUnavailable:
                 raise
             except Unavailable as error:
                 if counts.done != done:

@@ -43,7 +43,7 @@ async def build_results(
     """Return the result of each match, in their order.
 
     `constants` (tag → element) are the same in all results, requested or not. A sidecar that is missing or broken
-    is logged and leaves its attributes without a value. Raises `IndexUnavailable` and `ObjectsUnavailable`.
+    is logged and leaves its attributes without a value. Raises `DatabaseUnavailable` and `ObjectsUnavailable`.
     """
     if not matches:
         return []

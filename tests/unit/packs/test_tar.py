@@ -12,8 +12,6 @@ from osteon.packs.errors import BadPack
 from osteon.packs.ids import new_pack_id
 from osteon.packs.pack_writer import Part10File, write_pack
 from osteon.packs.tar import BLOCK, END_OF_ARCHIVE, decode_header, encode_header, members
-from osteon.spool.errors import BadPath
-from osteon.spool.paths import release, resolve
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -91,21 +89,3 @@ def test_pack_ids_are_unique_and_ordered_by_time() -> None:
     assert len(set(ids)) == 2000
     assert ids == sorted(ids)
     assert all(uuid.UUID(i).version == 7 and uuid.UUID(i).variant == uuid.RFC_4122 for i in ids)
-
-
-@pytest.mark.parametrize("path", ["/etc/x.tar", "../x.tar", "a/../../x.tar", "a/x.part", "a\0.tar", "link/x.tar"])
-def test_a_path_out_of_the_spool_is_refused(tmp_path: Path, path: str) -> None:
-    (tmp_path / "spool").mkdir()
-    (tmp_path / "spool" / "link").symlink_to(tmp_path)
-    with pytest.raises(BadPath):
-        resolve(tmp_path / "spool", path)
-
-
-def test_a_path_in_the_spool_resolves_and_releasing_it_twice_is_no_error(tmp_path: Path) -> None:
-    path = resolve(tmp_path, "folder/abc.tar")
-    assert path == tmp_path.resolve() / "folder" / "abc.tar"
-    path.parent.mkdir()
-    path.touch()
-    release(path)
-    release(path)
-    assert not path.exists()
