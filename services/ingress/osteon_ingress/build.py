@@ -28,7 +28,7 @@ from osteon.settings import (
     TlsSettings,
 )
 from osteon.spool.spool import Spool
-from osteon_ingress.authorization import FILE, ModalityAccessList
+from osteon_ingress.authorization import FILE_NAME, ModalityAccessList
 from osteon_ingress.handlers import IngressAssociationHandler, acknowledge_indexed, publish_sealed_pack
 from osteon_ingress.listeners import open_listeners
 from osteon_ingress.observer import AssociationObserver
@@ -107,7 +107,7 @@ async def _service(
     publish = partial(publish_sealed_pack, bus=bus, spool_id=spool_settings.spool_id)
     spool = await Spool.open(spool_config(spool_settings, ack_after=dicom.ack_after), publish)
     listening = asyncio.create_task(_listen(bus, spool, spool_settings.spool_id, connecting))
-    access = ModalityAccessList(rules.unknown_aets, spool_settings.spool / FILE, check_host=rules.dicom_check_host)
+    access = ModalityAccessList(rules.unknown_aets, spool_settings.spool / FILE_NAME, check_host=rules.dicom_check_host)
     await access.load()
     following = asyncio.create_task(_follow(bus, access, connecting))
     handler = partial(_handler, spool=spool, bus=bus, access=access, sending=sending)
@@ -129,7 +129,7 @@ async def _service(
 async def _follow(bus: Bus, access: ModalityAccessList, connecting: asyncio.Task[None] | None) -> None:
     if connecting is not None:
         await asyncio.shield(connecting)
-    await access.follow(bus)
+    await access.refresh_forever(bus)
 
 
 async def _listen(bus: Bus, spool: Spool, spool_id: str, connecting: asyncio.Task[None] | None) -> None:

@@ -29,11 +29,11 @@ class IngressServiceSettings(
     ObjectSettings,
     SendingSettings,
 ):
-    """The DIMSE door, its TLS, the spool and the broker; for C-GET the object store and how is sent."""
+    """The DIMSE ports, their TLS, the spool and the broker; and, for C-GET, the object store and sending."""
 
 
 def acceptor_config(settings: DicomSettings) -> AcceptorConfig:
-    """Return what the acceptor is told."""
+    """Return the configuration of the acceptor."""
     return AcceptorConfig(
         aet=settings.aet,
         check_called_aet=settings.check_called_aet,
@@ -51,7 +51,7 @@ def acceptor_config(settings: DicomSettings) -> AcceptorConfig:
 
 
 def spool_config(settings: SpoolSettings, *, ack_after: str) -> SpoolConfig:
-    """Return how the spool works."""
+    """Return the configuration of the spool."""
     return SpoolConfig(
         root=settings.spool,
         high_water=settings.spool_high_water,

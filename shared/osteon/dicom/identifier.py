@@ -26,7 +26,7 @@ _BINARY_VRS: Final = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "UN"})
 
 
 class BadMatchingKey(Invalid):
-    """A key sequence has more than one item (PS3.4 C.2.2.2.6), or a key has a VR that its attribute can not have."""
+    """A key sequence has more than one item (PS3.4 C.2.2.2.6), or a key has a VR that its attribute cannot have."""
 
 
 @dataclass(frozen=True, slots=True)

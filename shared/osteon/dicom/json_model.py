@@ -53,7 +53,7 @@ def _data_set(given: object, path: str, depth: int, ascii_only: bool) -> DataSet
     found: DataSet = {}
     for name, element in given.items():
         if not _TAG.fullmatch(name):
-            raise BadMetadata(f"{path}{name[:80]!r} is no tag of eight hexadecimal digits")
+            raise BadMetadata(f"{path}{name[:80]!r} is not a tag of eight hexadecimal digits")
         tag = name.upper()
         if tag[:4] in ("0000", "0002") or tag[4:] == "0000":
             continue
@@ -70,9 +70,9 @@ def _element(tag: str, given: object, path: str, depth: int, ascii_only: bool) -
         raise BadMetadata(f"{path}: expected an object with vr and Value, InlineBinary or BulkDataURI")
     vr = given.get("vr") or vr_of_tag(tag)
     if vr not in _VRS:
-        raise BadMetadata(f"{path}: vr {str(vr)[:20]!r} is no value representation")
+        raise BadMetadata(f"{path}: vr {str(vr)[:20]!r} is not a value representation")
     if tag.startswith("FFFE") or (vr == "SQ" and int(tag, 16) in PIXEL_DATA):
-        raise BadMetadata(f"{path}: an element of VR {vr} can not have this tag")
+        raise BadMetadata(f"{path}: an element of VR {vr} cannot have this tag")
     members = [name for name in _MEMBERS if given.get(name) is not None]
     if not members:
         return {"vr": vr}
@@ -99,7 +99,7 @@ def _values(vr: str, values: object, path: str, depth: int, ascii_only: bool) ->
         else:
             fits = value is None or (isinstance(value, str | int | float) and not isinstance(value, bool))
         if not fits:
-            raise BadMetadata(f"{path}: {str(value)[:80]!r} is no value of VR {vr}")
+            raise BadMetadata(f"{path}: {str(value)[:80]!r} is not a value of VR {vr}")
     return values
 
 

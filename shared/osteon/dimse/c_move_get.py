@@ -24,7 +24,7 @@ _LONGEST_LIST = 0xFFFE
 
 
 class RetrieveOperation(MultiResponseOperation[RetrieveResponse]):
-    """What C-MOVE and C-GET have in common: a handler that is told to stop, and counts."""
+    """What C-MOVE and C-GET have in common: a handler that can be stopped, and counts."""
 
     _sent = 0
     _sent_at = 0.0
@@ -41,10 +41,10 @@ class RetrieveOperation(MultiResponseOperation[RetrieveResponse]):
         """Ask the handler to stop: an instance that is on its way still goes to its end."""
         self._cancelled.set()
 
-    def lost(self) -> None:
-        """Stop: nobody wants to know."""
+    def on_association_end(self) -> None:
+        """Stop: there is no peer left to answer."""
         self._remind_no_more()
-        super().lost()
+        super().on_association_end()
 
     def pend(self, response: RetrieveResponse) -> None:
         """Send a pending response, unless there were many."""
@@ -58,7 +58,7 @@ class RetrieveOperation(MultiResponseOperation[RetrieveResponse]):
         self._remind_no_more()
         data_set = None if response.status is Status.SUCCESS else self._failed(response.failed_uids)
         self._send(Outcome(response.status, response.comment), data_set, _counts(response))
-        self._peer.answered(self)
+        self._peer.finish_operation(self)
 
     def final(self, outcome: Outcome) -> RetrieveResponse:
         """Return a final response with the last counts."""

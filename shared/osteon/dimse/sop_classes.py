@@ -113,8 +113,8 @@ def choose_syntax(service: ServiceClass, proposed: list[str], *, to_send: str = 
 
     In a context that is only for sending instances of the SOP class `to_send` (C-GET) it is Explicit VR Little Endian
     wherever that is proposed, then another one without compression: in these nearly all that is stored can be sent
-    without further loss, and to decode takes less than to encode. Who wants compressed instances as they are proposes
-    a context for each syntax. Video is the exception: it comes compressed, and is not decoded.
+    without further loss, and to decode takes less than to encode. A requestor that wants compressed instances as they
+    are proposes a context for each syntax. Video is the exception: it comes compressed, and is not decoded.
     """
     known = STORAGE_SYNTAXES if service is ServiceClass.STORAGE else UNCOMPRESSED
     usable = [uid for uid in proposed if uid in known]

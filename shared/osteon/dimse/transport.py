@@ -5,7 +5,7 @@ import socket
 from typing import Any, Protocol, cast
 
 _WRITE_HIGH_WATER = 1 << 20
-"""Bytes that may wait for the peer before writers are asked to wait."""
+"""Bytes that may wait for the peer before writers have to wait."""
 _KEEP_ALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 6}
 """Seconds and counts: a peer that has vanished is noticed after two minutes; not every system has all of them."""
 

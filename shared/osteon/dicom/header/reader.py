@@ -49,7 +49,7 @@ class HeaderReader:
         return self._walk(dataset, syntax, cut=cut).header()
 
     def read_beginning(self, dataset: Buffer, transfer_syntax_uid: str, known: Sequence[bytes] = ()) -> Header:
-        """Read a data set as far as it goes: the elements before the one, nested or not, that can not be read.
+        """Read a data set as far as it goes: the elements before the one, nested or not, that cannot be read.
 
         `Header.unread` says what that was. `known` are elements in JSON, `"00100020":{…}`, that are added when they
         are not among those. Raises `UnknownTransferSyntax`.
@@ -61,7 +61,7 @@ class HeaderReader:
         cut = len(inflated) > self.header_limit
         header = self._walk(inflated[: self.header_limit], syntax, cut=cut).beginning(known)
         if not ended and not cut:
-            header = replace(header, unread=f"can not be inflated: {fault or 'the stream ends early'}")
+            header = replace(header, unread=f"cannot be inflated: {fault or 'the stream ends early'}")
         return header
 
     def _walk(self, dataset: Buffer, syntax: TransferSyntax, *, cut: bool = False) -> HeaderParser:

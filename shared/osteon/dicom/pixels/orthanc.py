@@ -28,7 +28,7 @@ def stretched(frame: Frame) -> Picture:
 
 
 def clamped(frame: Frame, wanted: type[np.integer[Any]]) -> Pixels:
-    """Return the values of a grey frame as whole numbers of a type, the nearest where it can not hold them."""
+    """Return the values of a grey frame as whole numbers of a type, the nearest where it cannot hold them."""
     if frame.dtype == wanted:
         return frame
     limits = np.iinfo(wanted)
@@ -65,7 +65,7 @@ def rescaled(frame: Frame, rescale: Rescale) -> NDArray[np.float32]:
 
 
 def new_size(columns: int, rows: int, width: int | None, height: int | None) -> tuple[int, int]:
-    """Return the size of a picture that is as wide or as high as asked for, at most, and keeps its proportions."""
+    """Return the size of a picture that is as wide or as high as requested, at most, and keeps its proportions."""
     ratios = [wanted / actual for wanted, actual in ((width, columns), (height, rows)) if wanted]
     ratio = np.float32(min(ratios, default=1))
     new_columns, new_rows = (max(1, int(np.floor(ratio * np.float32(size) + 0.5))) for size in (columns, rows))
@@ -101,6 +101,6 @@ def _blurred(picture: Picture) -> Picture:
 
 
 def _bytes(values: Values | NDArray[np.float32]) -> Picture:
-    """Cut off fractions and what is beyond 0 and 255; what is no number becomes 0."""
+    """Cut off fractions and what is beyond 0 and 255; what is not a number becomes 0."""
     levels: Picture = np.clip(np.nan_to_num(values, nan=0.0), 0, 255).astype(np.uint8)
     return levels

@@ -105,7 +105,7 @@ def choose(
             return _plan(opened, uid, wanted.quality if uid in wanted.lossy else None)
         except NotPossible as error:
             reasons.append(f"{uid}: {error}")
-    raise NotPossible(f"can not be transcoded from {source.meta.transfer_syntax_uid}; " + "; ".join(reasons))
+    raise NotPossible(f"cannot be transcoded from {source.meta.transfer_syntax_uid}; " + "; ".join(reasons))
 
 
 class _Opened:
@@ -151,7 +151,7 @@ def _plan(opened: _Opened, uid: str, quality: int | None) -> TranscodePlan:
 
 def _without_pixels(source: PixelSource, uid: str, target: Codec) -> TranscodePlan:
     if target.family is not Family.NATIVE:
-        kind = "floating point pixel data can not be" if source.pixels else "there is no pixel data to be"
+        kind = "floating point pixel data cannot be" if source.pixels else "there is no pixel data to be"
         raise NotPossible(f"{kind} compressed")
     if source.pixels and source.syntax.encapsulated:
         raise NotPossible("floating point pixel data is not encapsulated")

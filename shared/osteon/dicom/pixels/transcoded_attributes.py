@@ -52,7 +52,7 @@ def layout(changes: AttributeChanges, photometric: str, *, samples: int) -> None
 
 
 def was_lossy(changes: AttributeChanges) -> None:
-    """Say that pixels once lost information, which a lossless transfer syntax no longer tells (C.7.6.1.1.5)."""
+    """Say that pixels once lost information, which a lossless transfer syntax does not show (C.7.6.1.1.5)."""
     changes.text(LOSSY, b"CS", "01")
 
 
