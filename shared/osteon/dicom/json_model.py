@@ -37,7 +37,7 @@ class Reference:
     pixels: bool
 
 
-def checked(data_set: object, *, ascii_only: bool) -> DataSet:
+def validate_data_set(data_set: object, *, ascii_only: bool) -> DataSet:
     """Return a data set in order, with VRs, without groups 0000 and 0002 and group lengths; raises `BadMetadata`.
 
     JSON is UTF-8, so Specific Character Set (0008,0005) becomes ISO_IR 192 unless its text is `ascii_only`.
@@ -111,11 +111,11 @@ def _base64(text: str, path: str) -> str:
     return text
 
 
-def references(data_set: Mapping[str, Mapping[str, Any]], pixel_data: frozenset[str]) -> Iterator[Reference]:
+def iter_references(data_set: Mapping[str, Mapping[str, Any]], pixel_data: frozenset[str]) -> Iterator[Reference]:
     """Yield what a checked data set refers to, in its order; `pixel_data` are the tags of pixel data."""
     for tag, element in data_set.items():
         if "BulkDataURI" in element:
             yield Reference(element["BulkDataURI"], tag in pixel_data)
         elif element["vr"] == "SQ":
             for item in element.get("Value", ()):
-                yield from references(item, frozenset())
+                yield from iter_references(item, frozenset())

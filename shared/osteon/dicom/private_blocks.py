@@ -29,7 +29,7 @@ def creators_of(elements: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     return found
 
 
-def located(tags: Iterable[str], asked: Mapping[str, str], actual: Mapping[str, str]) -> list[str]:
+def locate(tags: Iterable[str], asked: Mapping[str, str], actual: Mapping[str, str]) -> list[str]:
     """Return the tags that private elements have in a data set, and those of their creators.
 
     `asked` and `actual` are blocks as `creators_of` returns them: what the request means by them, and those of the data

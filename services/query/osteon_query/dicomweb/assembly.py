@@ -15,7 +15,7 @@ from typing import Any, Final
 import orjson
 
 from osteon.dicom.identity import Identity
-from osteon.dicom.json_model import BadMetadata, Reference, checked, references
+from osteon.dicom.json_model import BadMetadata, Reference, iter_references, validate_data_set
 from osteon.dicom.json_to_part10 import PIXEL_DATA, write_part10_file
 from osteon.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN, is_uid
 from osteon.dicom.xml_reader import from_xml
@@ -173,7 +173,7 @@ def _read(path: Path, as_xml: bool) -> list[_Waiting | Unmade]:
 
 def _understood(given: object) -> _Waiting | Unmade:
     try:
-        data_set = checked(given, ascii_only=orjson.dumps(given).isascii())
+        data_set = validate_data_set(given, ascii_only=orjson.dumps(given).isascii())
         frames = _text(data_set, "00280008") or "1"
         if not frames.isdecimal() or len(frames) > _DIGITS or not int(frames):
             raise BadMetadata(f"00280008: {frames[:80]!r} is no number of frames")
@@ -185,7 +185,11 @@ def _understood(given: object) -> _Waiting | Unmade:
     identity = Identity("", "", "", sop, sop_class) if is_uid(sop) and is_uid(sop_class) else None
     declared = next((uid for tag in _DECLARED if (uid := _text(given, tag))), "")
     return _Waiting(
-        orjson.dumps(data_set), tuple(references(data_set, frozenset({PIXEL_DATA}))), identity, int(frames), declared
+        orjson.dumps(data_set),
+        tuple(iter_references(data_set, frozenset({PIXEL_DATA}))),
+        identity,
+        int(frames),
+        declared,
     )
 
 

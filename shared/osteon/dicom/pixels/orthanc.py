@@ -5,7 +5,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from osteon.dicom.pixels.grayscale import Picture, extremes, tabled
+from osteon.dicom.pixels.grayscale import Picture, apply_table, extremes
 from osteon.dicom.pixels.lut import Values
 from osteon.dicom.pixels.modality import Rescale
 from osteon.dicom.pixels.native import Frame
@@ -24,7 +24,9 @@ def stretched(frame: Frame) -> Picture:
     if low == high:
         return np.zeros(frame.shape, np.uint8)
     scale = np.float32(255) / np.float32(high - low)
-    return tabled(frame, lambda values: _bytes(np.floor((values.astype(np.float32) - np.float32(low)) * scale + 0.5)))
+    return apply_table(
+        frame, lambda values: _bytes(np.floor((values.astype(np.float32) - np.float32(low)) * scale + 0.5))
+    )
 
 
 def clamped(frame: Frame, wanted: type[np.integer[Any]]) -> Pixels:
@@ -45,7 +47,7 @@ def windowed(frame: Frame, window: Window, rescale: Rescale) -> Picture:
         slope = _LEAST
     scale = np.float32(255) * slope / width
     offset = (intercept - np.float32(window.centre) + width / np.float32(2)) / slope
-    return tabled(frame, lambda values: _bytes((values.astype(np.float32) + offset) * scale))
+    return apply_table(frame, lambda values: _bytes((values.astype(np.float32) + offset) * scale))
 
 
 def full_window(bits_stored: int) -> Window:
