@@ -33,7 +33,7 @@ def locate(tags: Iterable[str], asked: Mapping[str, str], actual: Mapping[str, s
     """Return the tags that private elements have in a data set, and those of their creators.
 
     `asked` and `actual` are blocks as `creators_of` returns them: what the request means by them, and those of the data
-    set. Where the asker does not say whose a block is, its number counts.
+    set. Where the request does not say whose a block is, its number counts.
     """
     found: dict[str, None] = {}
     for tag in tags:

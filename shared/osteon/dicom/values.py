@@ -41,11 +41,11 @@ def json_member(vr: str, raw: bytes, charset: CharacterSet, *, little_endian: bo
     if vr in NUMBERS:
         size = struct.calcsize(f"<{NUMBERS[vr]}")
         if len(raw) % size:
-            return "UN", _inline(raw), f"{len(raw)} bytes are no multiple of the {size} of a {vr} value"
+            return "UN", _inline(raw), f"{len(raw)} bytes are not a multiple of the {size} of a {vr} value"
         values, problem = _numbers(vr, raw, "<" if little_endian else ">")
     elif vr == "AT":
         if len(raw) % 4:
-            return "UN", _inline(raw), f"{len(raw)} bytes are no multiple of the 4 of an AT value"
+            return "UN", _inline(raw), f"{len(raw)} bytes are not a multiple of the 4 of an AT value"
         values, problem = _tags(raw, "<" if little_endian else ">"), ""
     else:
         values, problem = _CONVERTERS[vr](raw, charset)

@@ -37,7 +37,7 @@ _EASILY_SENT = (
     uids.DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN,
 )
 
-# These are no encodings of a data set that a C-STORE could carry: MIME, XML, and the real-time video of PS3.22.
+# These are not encodings of a data set that a C-STORE could carry: MIME, XML, and the real-time video of PS3.22.
 _NOT_FOR_DATA_SETS = ("1.2.840.10008.1.2.6.", "1.2.840.10008.1.2.7.")
 STORAGE_SYNTAXES = frozenset(uid for uid in uids.TRANSFER_SYNTAXES if not uid.startswith(_NOT_FOR_DATA_SETS))
 """Every transfer syntax in which a data set can be sent, retired and compressed ones included."""

@@ -30,7 +30,7 @@ class ByteReceiver(Protocol):
 
 
 class TransportConnection(asyncio.BufferedProtocol):
-    """Gives what comes to its receiver, in order and without a copy, and can be told to wait.
+    """Gives what comes to its receiver, in order and without a copy, and can be put on hold.
 
     `buffer` is what the loop reads into; connections of one loop share it, because each read is consumed before the
     next begins. What the receiver does not take is copied and kept until `resume`.

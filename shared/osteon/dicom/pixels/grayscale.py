@@ -128,7 +128,7 @@ def is_inverted(attributes: Attributes, geometry: Geometry) -> bool:
 
 
 def _padding(attributes: Attributes) -> tuple[float, float] | None:
-    """Return the range of stored values that are no part of the image (C.7.5.1.1.2)."""
+    """Return the range of stored values that are not part of the image (C.7.5.1.1.2)."""
     for value_tag, limit_tag in zip(_PADDING, _PADDING_LIMIT, strict=True):
         value, limit = attributes.number(value_tag), attributes.number(limit_tag)
         if value is not None:
