@@ -101,7 +101,7 @@ class OtelSpan:
 
 
 class _Ids(RandomIdGenerator):
-    """Gives the next trace that begins the id that is wanted; a span is begun without a pause, so nobody is between."""
+    """Gives the next trace the id that is wanted; a span begins without a pause, so no other one comes between."""
 
     wanted = 0
 

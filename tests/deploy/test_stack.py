@@ -128,7 +128,7 @@ def test_ingress_sees_who_called_the_balancer(stack: Stack) -> None:
     with stack.archive.association(CT, calling="WHO-CALLS"):
         pass
     log = stack.logs("ingress").splitlines()
-    (line, *_) = [line for line in log if "association_accepted" in line and "WHO-CALLS" in line]
+    (line, *_) = [line for line in log if "association accepted" in line and "WHO-CALLS" in line]
     assert not [address for address in own if f'"{address}:' in line]
 
 

@@ -243,7 +243,7 @@ def test_one_id_follows_an_instance_through_all_logs_and_metrics_move(faulty: Cl
         for service in ("ingress", "writer", "indexer")
     }
     assert {service: sorted(found) for service, found in events.items()} == {
-        "ingress": ["association_accepted", "association_ended", "pack sealed"],
+        "ingress": ["association accepted", "association ended", "pack sealed"],
         "writer": ["pack stored"],
         "indexer": ["pack indexed"],
     }

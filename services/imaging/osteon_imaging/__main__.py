@@ -6,7 +6,7 @@ from osteon_imaging.settings import ImagingServiceSettings
 
 
 def main() -> None:
-    """Run the service until it is asked to stop."""
+    """Run the service until it is stopped."""
     runtime.run("imaging", ImagingServiceSettings, build)
 
 

@@ -22,8 +22,8 @@ from osteon_imaging.transcode_cleanup import delete_expired_forever
 from osteon_imaging.transcoding import TranscodeService
 from osteon_imaging.worker_pool import WorkerPool
 
-_PICTURES_AT_ONCE: Final = 32
-"""Requests for pictures that a service takes: those that are kept need no worker, and must not wait for one."""
+_RENDER_REQUESTS: Final = 32
+"""Requests for cache that a service takes: those that are kept need no worker, and must not wait for one."""
 
 
 @asynccontextmanager
@@ -45,24 +45,24 @@ async def build_embedded(
     resources.push_async_callback(sources.close)
     workers = _workers(settings)
     resources.push_async_callback(workers.close)
-    attempts = TaskRunner(
+    runner = TaskRunner(
         settings,
         sources=sources,
         workers=workers,
         poison=PoisonCache(settings.imaging_poison_seconds),
         folder=folder,
     )
-    pictures = RenderCache(objects, settings.render_cache_bytes)
-    rendering = RenderService(pictures, attempts)
+    cache = RenderCache(objects, settings.render_cache_bytes)
+    rendering = RenderService(cache, runner)
     resources.push_async_callback(rendering.close)
     await resources.enter_async_context(
-        background(delete_expired_forever(objects, settings.imaging_cache_seconds), pictures.keep_bounded())
+        background(delete_expired_forever(objects, settings.imaging_cache_seconds), cache.keep_bounded())
     )
     if warm_up:
         await workers.warm_up()
-    transcoding = TranscodeService(objects, attempts)
+    transcoding = TranscodeService(objects, runner)
     await bus.serve(TRANSCODE, transcoding.transcode, concurrency=settings.imaging_workers)
-    await bus.serve(RENDER, rendering.render, concurrency=_PICTURES_AT_ONCE)
+    await bus.serve(RENDER, rendering.render, concurrency=_RENDER_REQUESTS)
     return Running(checks={"broker": bus.check, "objects": objects.check})
 
 

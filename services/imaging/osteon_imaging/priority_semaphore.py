@@ -1,4 +1,4 @@
-"""Whose turn it is: urgent tasks go before others, and one place is kept free for them."""
+"""A semaphore with priorities: urgent tasks take precedence, and one place is kept free for them."""
 
 import asyncio
 import heapq
@@ -15,7 +15,7 @@ class Urgency(IntEnum):
     """A person looks at an empty screen."""
     SOON = 1
     LATER = 2
-    """Nobody waits yet."""
+    """No client waits yet."""
 
 
 class PrioritySemaphore:
@@ -28,8 +28,8 @@ class PrioritySemaphore:
         self._waiting: list[tuple[Urgency, int, asyncio.Future[None]]] = []
 
     @asynccontextmanager
-    async def turn(self, urgency: Urgency) -> AsyncIterator[None]:
-        """Wait for a turn and have it for the block."""
+    async def acquire(self, urgency: Urgency) -> AsyncIterator[None]:
+        """Wait for a place and hold it for the block."""
         mine = asyncio.get_running_loop().create_future()
         heapq.heappush(self._waiting, (urgency, next(self._numbers), mine))
         self._grant()

@@ -1,7 +1,7 @@
 """Pictures in the object store: a cache of bounded size, shared by all replicas, that survives restarts.
 
 An object is the files of one request, one after the other, then a line of JSON that says so and how long that line is.
-How old an object is tells when it was used last: one that was used and is older than an hour is written again.
+The age of an object shows when it was last used: one that was used and is older than an hour is written again.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from osteon.objects.port import ObjectInfo, ObjectNotFound, Objects
 log = get_logger(__name__)
 
 GRACE: Final = timedelta(minutes=1)
-"""A younger picture stays: somebody was just told to read it."""
+"""A younger picture stays: a client was just referred to it."""
 FRESH: Final = timedelta(hours=1)
 """A younger picture needs no new date."""
 _TAIL: Final = 64 << 10
@@ -105,13 +105,13 @@ class RenderCache:
             self._full.set()
 
     async def keep_bounded(self) -> None:
-        """Look after the size for ever: at the start, when much was written, and now and then."""
+        """Maintain the size forever: at the start, when much was written, and periodically."""
         while True:
             self._full.clear()
             try:
                 await self.tidy()
             except OsteonError as error:
-                log.warning("pictures not looked after", reason=str(error))
+                log.warning("render cache maintenance failed", reason=str(error))
             await asyncio.sleep(_SHORTEST_PAUSE)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_PAUSE):
@@ -152,7 +152,7 @@ class RenderCache:
             await self._objects.delete(info.key)
             size -= info.size
             deleted.append(info)
-        log.info("pictures used least lately are gone", pictures=len(deleted))
+        log.info("least recently used pictures deleted", pictures=len(deleted))
         return deleted
 
 

@@ -28,18 +28,18 @@ STATUS: Final = {
 }
 """What a failure is to a client of HTTP."""
 UNAVAILABLE: Final = 503
-_KEPT_LATER: Final = 64
+_MAX_BACKGROUND_WRITES: Final = 64
 """Pictures that wait to be kept at most, each of `INLINE_BYTES` at most; further ones are not."""
 
 
 class RenderService:
     """Answers requests for pictures; equal ones at the same time are one."""
 
-    def __init__(self, pictures: RenderCache, attempts: TaskRunner) -> None:
-        self._pictures = pictures
-        self._attempts = attempts
+    def __init__(self, cache: RenderCache, runner: TaskRunner) -> None:
+        self._cache = cache
+        self._runner = runner
         self._flights: dict[tuple[str, bool], asyncio.Task[Rendered]] = {}
-        self._keeping: set[asyncio.Task[None]] = set()
+        self._writes: set[asyncio.Task[None]] = set()
 
     async def render(self, message: RenderRequested) -> Rendered:
         """Return the pictures, or where they are, or why there are none: also that the object store is down."""
@@ -47,7 +47,7 @@ class RenderService:
         alike = (key, message.ahead)
         flight = self._flights.get(alike)
         if flight is None:
-            flight = self._flights[alike] = asyncio.create_task(self._rendered(message, key))
+            flight = self._flights[alike] = asyncio.create_task(self._render(message, key))
             flight.add_done_callback(lambda _: self._flights.pop(alike, None))
         try:
             answer = await asyncio.shield(flight)
@@ -57,10 +57,10 @@ class RenderService:
 
     async def close(self) -> None:
         """Wait until what was made is kept."""
-        await asyncio.gather(*self._flights.values(), *self._keeping, return_exceptions=True)
+        await asyncio.gather(*self._flights.values(), *self._writes, return_exceptions=True)
 
-    async def _rendered(self, message: RenderRequested, key: str) -> Rendered:
-        if picture := await self._pictures.get(key):
+    async def _render(self, message: RenderRequested, key: str) -> Rendered:
+        if picture := await self._cache.get(key):
             metrics.RENDER_CACHE_REQUESTS.labels("hit").inc()
             return _answer(message, key, picture)
         metrics.RENDER_CACHE_REQUESTS.labels("miss").inc()
@@ -78,34 +78,34 @@ class RenderService:
             seconds=message.seconds,
         )
         began = time.perf_counter()
-        async with self._attempts.made(attempt) as (outcome, result):
+        async with self._runner.run(attempt) as (outcome, result):
             if outcome.failure:
                 status = STATUS[outcome.failure]
                 return Rendered(correlation_id=message.correlation_id, error=outcome.error, status=status)
-            picture = await self._keep(message, key, outcome, result)
+            picture = await self._store(message, key, outcome, result)
         metrics.RENDER_SECONDS.labels(outcome.source_uid, message.how).observe(time.perf_counter() - began)
         return _answer(message, key, picture)
 
-    async def _keep(self, message: RenderRequested, key: str, outcome: TaskOutcome, result: Path) -> RenderedPicture:
+    async def _store(self, message: RenderRequested, key: str, outcome: TaskOutcome, result: Path) -> RenderedPicture:
         """Return what was made; a small one is kept later, and not at all when it is but samples of a frame."""
         metrics.RENDERED_BYTES.labels(outcome.media_type).inc(outcome.length)
         picture = RenderedPicture(outcome.media_type, outcome.lengths, outcome.source_uid)
         if outcome.length > INLINE_BYTES:
-            await self._pictures.put(key, picture, result)
+            await self._cache.put(key, picture, result)
             return picture
         data = await asyncio.to_thread(result.read_bytes)
         picture = RenderedPicture(outcome.media_type, outcome.lengths, outcome.source_uid, data)
-        if message.how != "frames" and len(self._keeping) < _KEPT_LATER:
-            keeping = asyncio.create_task(self._put(key, picture))
-            self._keeping.add(keeping)
-            keeping.add_done_callback(self._keeping.discard)
+        if message.how != "frames" and len(self._writes) < _MAX_BACKGROUND_WRITES:
+            write = asyncio.create_task(self._put(key, picture))
+            self._writes.add(write)
+            write.add_done_callback(self._writes.discard)
         return picture
 
     async def _put(self, key: str, picture: RenderedPicture) -> None:
         try:
-            await self._pictures.put(key, picture)
+            await self._cache.put(key, picture)
         except OsteonError as error:
-            log.warning("picture not kept", key=key, reason=str(error))
+            log.warning("picture not cached", key=key, reason=str(error))
 
 
 def build_render_request(message: RenderRequested) -> RenderRequest:

@@ -32,7 +32,7 @@ class _Fetched:
 
 
 class SourceCache:
-    """Files below `folder`, at most about `limit` bytes of those that nobody uses just now."""
+    """Files below `folder`, at most about `limit` bytes of those that are not in use."""
 
     def __init__(self, objects: Objects, folder: Path, limit: int) -> None:
         self._objects = objects
@@ -41,7 +41,7 @@ class SourceCache:
         self._fetched: OrderedDict[ObjectRange, _Fetched] = OrderedDict()
 
     @asynccontextmanager
-    async def opened(self, part: ObjectRange) -> AsyncIterator[ObjectRange]:
+    async def open(self, part: ObjectRange) -> AsyncIterator[ObjectRange]:
         """Give the file that has a part of an object, for the block.
 
         Raises `ObjectNotFound`, `Invalid` when the object is shorter, `ObjectsUnavailable`.
@@ -53,7 +53,7 @@ class SourceCache:
         fetched = self._entry(part)
         fetched.users += 1
         try:
-            # Whoever gives up must not take the file from others that wait for it.
+            # A request that gives up must not take the file from others that wait for it.
             await asyncio.shield(fetched.fetching)
             yield ObjectRange(str(fetched.path), 0, part.length)
         finally:

@@ -1,4 +1,4 @@
-"""What requests of every kind have in common: the source as a file, a worker, a result, and what went wrong before."""
+"""Runs a task for a request of any kind: fetches the source, lets a worker do it, and remembers what failed."""
 
 import asyncio
 import math
@@ -29,7 +29,7 @@ class TaskAttempt:
         request: what is remembered when it ends a worker; equal for the same work.
         part: the instance.
         task: makes the task out of what it has in common with others.
-        urgency, seconds: whose turn it is, and for how long at most.
+        urgency, seconds: its priority, and its time limit.
     """
 
     request: Hashable
@@ -40,7 +40,7 @@ class TaskAttempt:
 
 
 class TaskRunner:
-    """Makes attempts; `folder` is for the files of results."""
+    """Runs attempts; `folder` is for the files of results."""
 
     def __init__(
         self, settings: ImagingSettings, *, sources: SourceCache, workers: WorkerPool, poison: PoisonCache, folder: Path
@@ -52,7 +52,7 @@ class TaskRunner:
         self._folder = folder
 
     @asynccontextmanager
-    async def made(self, attempt: TaskAttempt) -> AsyncIterator[tuple[TaskOutcome, Path]]:
+    async def run(self, attempt: TaskAttempt) -> AsyncIterator[tuple[TaskOutcome, Path]]:
         """Give the outcome and the file of its result, for the block. Raises `ObjectsUnavailable`.
 
         A request that ended a worker is not tried again for a while.
@@ -61,7 +61,7 @@ class TaskRunner:
         try:
             yield await self._outcome(attempt, result), result
         finally:
-            # Nobody waits for it; what is left at the end goes with the folder.
+            # In the background; what is left at the end goes with the folder.
             asyncio.get_running_loop().run_in_executor(None, _remove, result)
 
     async def _outcome(self, attempt: TaskAttempt, result: Path) -> TaskOutcome:
@@ -70,7 +70,7 @@ class TaskRunner:
             return known.model_copy(update={"error": f"{known.error}; not tried again for a while"})
         seconds = min(attempt.seconds, self._settings.imaging_seconds)
         try:
-            async with self._sources.opened(attempt.part) as source:
+            async with self._sources.open(attempt.part) as source:
                 task = attempt.task(self._common(source, result))
                 outcome = await self._workers.run(task, attempt.urgency, seconds=seconds)
         except (Invalid, NotFound) as error:
@@ -78,7 +78,7 @@ class TaskRunner:
         if outcome.failure:
             metrics.IMAGING_FAILURES.labels(str(outcome.failure)).inc()
             level = log.info if outcome.failure is TaskFailure.NOT_POSSIBLE else log.warning
-            level("not done", key=attempt.part.where, offset=attempt.part.offset, reason=outcome.error)
+            level("imaging task failed", key=attempt.part.where, offset=attempt.part.offset, reason=outcome.error)
         if outcome.failure in FATAL:
             self._poison.add(attempt.request, attempt.part, outcome)
         return outcome

@@ -1,4 +1,4 @@
-"""Transcoded files in the object store: named once each, and deleted when nobody did so in time."""
+"""Transcoded files in the object store: each has its own key, and is deleted when its requester did not do so."""
 
 import asyncio
 import uuid
@@ -20,7 +20,7 @@ def new_key() -> str:
 
 
 async def delete_expired(objects: Objects, age: timedelta) -> int:
-    """Delete transcoded files older than `age`, whoever made them; return how many."""
+    """Delete transcoded files older than `age`, those of other replicas too; return how many."""
     deleted, oldest = 0, datetime.now(UTC) - age
     async for info in objects.list(PREFIX):
         if info.modified < oldest:
@@ -30,11 +30,11 @@ async def delete_expired(objects: Objects, age: timedelta) -> int:
 
 
 async def delete_expired_forever(objects: Objects, seconds: float) -> None:
-    """Clean twice in the life of a file."""
+    """Delete expired files, twice in the life of a file."""
     while True:
         try:
             if deleted := await delete_expired(objects, timedelta(seconds=seconds)):
-                log.info("transcoded files that nobody deleted are gone", files=deleted)
+                log.info("abandoned transcoded files deleted", files=deleted)
         except OsteonError as error:
-            log.warning("transcoded files not cleaned up", reason=str(error))
+            log.warning("cleanup of transcoded files failed", reason=str(error))
         await asyncio.sleep(seconds / 2)

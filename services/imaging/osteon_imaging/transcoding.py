@@ -16,9 +16,9 @@ from osteon_imaging.transcode_cleanup import new_key
 class TranscodeService:
     """Answers requests for instances in another transfer syntax."""
 
-    def __init__(self, objects: Objects, attempts: TaskRunner) -> None:
+    def __init__(self, objects: Objects, runner: TaskRunner) -> None:
         self._objects = objects
-        self._attempts = attempts
+        self._runner = runner
 
     async def transcode(self, message: TranscodeRequested) -> Transcoded:
         """Return where the new file is, or why there is none.
@@ -33,7 +33,7 @@ class TranscodeService:
 
         attempt = TaskAttempt(request=(part, repr(wanted)), part=part, task=task, urgency=Urgency.SOON)
         began = time.perf_counter()
-        async with self._attempts.made(attempt) as (outcome, result):
+        async with self._runner.run(attempt) as (outcome, result):
             if outcome.failure:
                 return Transcoded(correlation_id=message.correlation_id, error=outcome.error)
             key = new_key()

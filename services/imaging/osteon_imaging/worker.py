@@ -141,7 +141,7 @@ def _own_output() -> TextIO:
 
 
 def _limit_memory(more: int) -> None:
-    """Allow `more` bytes of address space beyond what is in use, where the system tells (Linux)."""
+    """Allow `more` bytes of address space beyond what is in use, where the system reports that (Linux)."""
     statm = Path("/proc/self/statm")
     if statm.exists():
         used = int(statm.read_text().split()[0]) * resource.getpagesize()

@@ -31,7 +31,7 @@ class _Worker:
     done: int = 0
     retirement: asyncio.TimerHandle | None = field(default=None)
 
-    async def ask(self, task: Task) -> TaskOutcome | None:
+    async def perform(self, task: Task) -> TaskOutcome | None:
         """Send a task and return its outcome; None when the process ends instead."""
         assert self.process.stdin
         assert self.process.stdout
@@ -45,8 +45,8 @@ class _Worker:
         return TaskOutcome.model_validate_json(line) if line.endswith(b"\n") else None
 
     @property
-    def lives(self) -> bool:
-        """Whether the process is there; the event loop hears of an end later than the system."""
+    def is_alive(self) -> bool:
+        """Whether the process is there; the event loop notices an end later than the system."""
         if self.process.returncode is not None:
             return False
         try:
@@ -77,7 +77,7 @@ class WorkerPool:
         warm: int = 0,
         command: tuple[str, ...] = _COMMAND,
     ) -> None:
-        self._turns = PrioritySemaphore(count)
+        self._semaphore = PrioritySemaphore(count)
         self._tasks = tasks
         self._warm = warm
         self._seconds = seconds
@@ -94,11 +94,11 @@ class WorkerPool:
     async def run(self, task: Task, urgency: Urgency = Urgency.SOON, *, seconds: float | None = None) -> TaskOutcome:
         """Let a worker do a task, and say how that ended; whatever happens to the worker is part of the outcome."""
         seconds = self._seconds if seconds is None else seconds
-        async with self._turns.turn(urgency):
-            worker = await self._take()
+        async with self._semaphore.acquire(urgency):
+            worker = await self._acquire_worker()
             try:
                 async with asyncio.timeout(seconds):
-                    outcome = await worker.ask(task)
+                    outcome = await worker.perform(task)
             except TimeoutError:
                 outcome = TaskOutcome(failure=TaskFailure.TIME, error=f"took longer than {seconds:g} s")
             except BaseException:
@@ -106,7 +106,7 @@ class WorkerPool:
                 raise
             if outcome is None:
                 outcome = _death(await self._dead(worker), task)
-            await self._put_back(worker, outcome)
+            await self._release_worker(worker, outcome)
             return outcome
 
     async def close(self) -> None:
@@ -120,12 +120,12 @@ class WorkerPool:
         """Of the processes that wait for work."""
         return [worker.process.pid for worker in self._free]
 
-    async def _take(self) -> _Worker:
+    async def _acquire_worker(self) -> _Worker:
         while self._free:
             worker = self._free.pop()
             if worker.retirement:
                 worker.retirement.cancel()
-            if worker.lives:
+            if worker.is_alive:
                 return worker
             await self._retire(worker, "died")
         return _Worker(await self._start())
@@ -149,28 +149,28 @@ class WorkerPool:
         except TimeoutError:
             return await worker.end()
 
-    async def _put_back(self, worker: _Worker, outcome: TaskOutcome) -> None:
+    async def _release_worker(self, worker: _Worker, outcome: TaskOutcome) -> None:
         if outcome.failure in FATAL:
             log.warning("worker ended", worker=worker.process.pid, reason=outcome.error)
             await self._retire(worker, str(outcome.failure))
         elif worker.done >= self._tasks:
             await self._retire(worker, "recycled")
         else:
-            worker.retirement = asyncio.get_running_loop().call_later(self._idle, self._tire, worker)
+            worker.retirement = asyncio.get_running_loop().call_later(self._idle, self._retire_idle, worker)
             self._free.append(worker)
         if len(self._free) < self._warm or (self._warm and worker.done == self._tasks - _TASKS_TO_START):
-            self._do(self._replace())
+            self._run_in_background(self._replace())
 
     async def _replace(self) -> None:
         """Start a process before it is needed. Those that have begun go first, this one is the last to be used."""
         self._free.insert(0, _Worker(await self._start()))
 
-    def _tire(self, worker: _Worker) -> None:
+    def _retire_idle(self, worker: _Worker) -> None:
         if worker in self._free and len(self._free) > self._warm:
             self._free.remove(worker)
-            self._do(self._retire(worker, "idle"))
+            self._run_in_background(self._retire(worker, "idle"))
 
-    def _do(self, work: Coroutine[Any, Any, object]) -> None:
+    def _run_in_background(self, work: Coroutine[Any, Any, object]) -> None:
         task = asyncio.create_task(work)
         self._busy.add(task)
         task.add_done_callback(self._busy.discard)

@@ -1,4 +1,4 @@
-"""`osteon ingress`: the DIMSE door."""
+"""`osteon ingress`: receives DICOM associations."""
 
 from osteon import runtime
 from osteon_ingress.build import build
@@ -6,7 +6,7 @@ from osteon_ingress.settings import IngressServiceSettings
 
 
 def main() -> None:
-    """Run the service until it is asked to stop."""
+    """Run the service until it is stopped."""
     runtime.run("ingress", IngressServiceSettings, build)
 
 

@@ -1,7 +1,7 @@
-"""Who may do what at the DIMSE door: what is known of the calling AE title, or what the settings say of unknown ones.
+"""What each calling AE title may do: the permissions of its modality, or those that the settings give unknown ones.
 
-`query` is asked every few seconds which modalities there are. While it does not answer, the last list holds; it is also
-kept in a file, so that a door that starts without broker or database knows it.
+The list of modalities is requested from `query` every few seconds. While `query` does not answer, the last list holds.
+It is also kept in a file, so that a service that starts without broker or database has it.
 """
 
 import asyncio
@@ -22,12 +22,12 @@ from osteon.errors import OsteonError
 from osteon.logging import get_logger
 from osteon.remotes.port import Permission
 
-EVERY: Final = 3.0
+REFRESH_SECONDS: Final = 3.0
 """Seconds after which a change of a modality holds at every door, about."""
 _TIMEOUT: Final = 5.0
-_RESOLVE_EVERY: Final = 60.0
+_RESOLVE_SECONDS: Final = 60.0
 """Seconds after which host names are looked up again."""
-FILE: Final = "modalities.json"
+FILE_NAME: Final = "modalities.json"
 
 log = get_logger(__name__)
 
@@ -45,15 +45,15 @@ class ModalityAccessList:
         self._unknown = frozenset(Permission(word) for word in unknown)
         self._check_host = check_host
         self._file = file
-        self._told: ModalitiesTold | None = None
+        self._current: ModalitiesTold | None = None
         self._by_aet: Mapping[str, Sequence[KnownModality]] = {}
         self._addresses: dict[str, frozenset[str]] = {}
         self._resolved = 0.0
         self._answered = True
 
     def refuse(self, info: AssociationInfo) -> RejectReason | None:
-        """Return why an association can not be accepted, or None."""
-        if self._told is None and (self._check_host or self._unknown != frozenset(Permission)):
+        """Return why an association cannot be accepted, or None."""
+        if self._current is None and (self._check_host or self._unknown != frozenset(Permission)):
             return RejectReason.TEMPORARY_CONGESTION
         known = info.calling_aet in self._by_aet
         if (known and not self._matching(info)) or (not known and not self._unknown):
@@ -73,67 +73,67 @@ class ModalityAccessList:
         address = _plain(info.remote_host)
         return [one for one in known if address in self._addresses.get(one.host, ())]
 
-    async def follow(self, bus: Bus) -> None:
+    async def refresh_forever(self, bus: Bus) -> None:
         """Keep the list up to date until cancelled."""
         while True:
             try:
-                await self._ask(bus)
+                await self._refresh(bus)
                 self._answered = True
             except OsteonError as error:
                 if self._answered:
-                    log.warning("modalities not told, the last list holds", error=str(error))
+                    log.warning("modality list not refreshed, last one kept", error=str(error))
                 self._answered = False
             await self._resolve()
-            await asyncio.sleep(EVERY)
+            await asyncio.sleep(REFRESH_SECONDS)
 
-    async def _ask(self, bus: Bus) -> None:
-        seen = self._told.version if self._told else ""
-        told = await bus.request(MODALITIES, ModalitiesAsked(correlation_id="", seen=seen), timeout=_TIMEOUT)
-        assert isinstance(told, ModalitiesTold)
-        if told.version != seen:
-            await self._take(told)
+    async def _refresh(self, bus: Bus) -> None:
+        known = self._current.version if self._current else ""
+        received = await bus.request(MODALITIES, ModalitiesAsked(correlation_id="", seen=known), timeout=_TIMEOUT)
+        assert isinstance(received, ModalitiesTold)
+        if received.version != known:
+            await self._apply(received)
             try:
-                await asyncio.to_thread(self._save, told)
+                await asyncio.to_thread(self._save, received)
             except OSError as error:
-                log.warning("modalities not kept", file=str(self._file), error=str(error))
+                log.warning("modality list not saved", file=str(self._file), error=str(error))
 
     async def load(self) -> None:
         """Take the list that was kept, if there is one."""
         try:
-            told = ModalitiesTold.model_validate_json(await asyncio.to_thread(self._file.read_bytes))
+            received = ModalitiesTold.model_validate_json(await asyncio.to_thread(self._file.read_bytes))
         except FileNotFoundError:
             return
         except (OSError, ValidationError) as error:
-            log.warning("kept modalities not read", file=str(self._file), error=str(error))
+            log.warning("saved modality list not readable", file=str(self._file), error=str(error))
             return
-        await self._take(told)
+        await self._apply(received)
 
-    async def _take(self, told: ModalitiesTold) -> None:
+    async def _apply(self, received: ModalitiesTold) -> None:
         by_aet: dict[str, list[KnownModality]] = {}
-        for modality in told.modalities:
+        for modality in received.modalities:
             by_aet.setdefault(modality.aet, []).append(modality)
-        hosts = sorted({modality.host for modality in told.modalities})
+        hosts = sorted({modality.host for modality in received.modalities})
         await self._resolve(hosts)
         self._addresses = {host: self._addresses[host] for host in hosts if host in self._addresses}
-        self._told, self._by_aet = told, by_aet
+        self._current, self._by_aet = received, by_aet
 
-    def _save(self, told: ModalitiesTold) -> None:
+    def _save(self, received: ModalitiesTold) -> None:
         # Several doors share the folder, each in a container where it may be process 1.
         new = self._file.with_suffix(f".{uuid.uuid4().hex}")
-        new.write_text(told.model_dump_json(), "utf-8")
+        new.write_text(received.model_dump_json(), "utf-8")
         new.replace(self._file)
 
     async def _resolve(self, hosts: Sequence[str] | None = None) -> None:
         """Look up the addresses of hosts, or from time to time of all; one that is not found keeps those it had."""
         loop = asyncio.get_running_loop()
-        if not self._check_host or (hosts is None and loop.time() - self._resolved < _RESOLVE_EVERY):
+        if not self._check_host or (hosts is None and loop.time() - self._resolved < _RESOLVE_SECONDS):
             return
         self._resolved = loop.time()
         for host in list(self._addresses) if hosts is None else hosts:
             try:
                 found = await loop.getaddrinfo(host, None)
             except OSError as error:
-                log.warning("host of a modality not found", host=host, error=str(error))
+                log.warning("modality host not found", host=host, error=str(error))
                 continue
             self._addresses[host] = frozenset(_plain(str(address[0])) for *_, address in found)
 

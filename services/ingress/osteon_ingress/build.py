@@ -20,7 +20,7 @@ from osteon.runtime import Running, allow_open_files, until_available
 from osteon.sending.store_sender import StoreSender
 from osteon.service_stack import ServiceStack, service_stack
 from osteon.spool.spool import Spool
-from osteon_ingress.authorization import FILE, ModalityAccessList
+from osteon_ingress.authorization import FILE_NAME, ModalityAccessList
 from osteon_ingress.handlers import IngressAssociationHandler, acknowledge_indexed, publish_sealed_pack
 from osteon_ingress.listeners import open_listeners
 from osteon_ingress.move_progress import MoveProgressInbox
@@ -55,7 +55,7 @@ async def build_embedded(
     publish = partial(publish_sealed_pack, bus=bus, spool_id=settings.spool_id)
     spool = await Spool.open(spool_config(settings), publish)
     access = ModalityAccessList(
-        settings.unknown_aet_permissions, settings.spool_dir / FILE, check_host=settings.dicom_check_host
+        settings.unknown_aet_permissions, settings.spool_dir / FILE_NAME, check_host=settings.dicom_check_host
     )
     await access.load()
     ready = asyncio.Event()
@@ -85,7 +85,7 @@ async def _talk_to_broker(
     await until_available("broker", partial(bus.subscribe, PackIndexed, partial(acknowledge_indexed, spool=spool)))
     await until_available("broker", partial(inbox.subscribe, bus))
     ready.set()
-    await access.follow(bus)
+    await access.refresh_forever(bus)
 
 
 def _handler(

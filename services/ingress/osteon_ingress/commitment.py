@@ -26,10 +26,10 @@ from osteon.errors import OsteonError, Unavailable
 from osteon.logging import get_logger
 
 TIMEOUT: Final = 30.0
-_LAST_WORD: Final = 3.0
-"""Seconds to say that an association is gone: its handler waits for it, and `dispatcher` notices by itself too."""
-_FIRST_LOOK, _SLOWEST_LOOK = 0.2, 2.0
-_NO_ANSWER: Final = Outcome(Status.PROCESSING_FAILURE, "storage commitment does not answer, try again later")
+_CLOSE_TIMEOUT: Final = 3.0
+"""Seconds to report that an association has ended: its handler waits for it, and `dispatcher` notices by itself too."""
+_FIRST_POLL, _SLOWEST_POLL = 0.2, 2.0
+_NO_ANSWER: Final = Outcome(Status.PROCESSING_FAILURE, "storage commitment not available; try again later")
 
 log = get_logger(__name__)
 
@@ -43,7 +43,7 @@ class AssociationCommitments:
         self._watching: dict[str, asyncio.Task[None]] = {}
 
     async def action(self, request: ActionRequest, reporter: Reporter | None) -> Outcome:
-        """Pass a request on; watch for its report as long as the association is there."""
+        """Forward a request; wait for its report as long as the association is there."""
         message = CommitmentRequested(
             correlation_id=self._info.id,
             transfer_syntax_uid=request.context.transfer_syntax,
@@ -64,9 +64,9 @@ class AssociationCommitments:
         return Outcome(Status(answer.status), answer.error_comment)
 
     async def report(self, report: EventReport) -> Outcome:
-        """Pass on a report about a request of ours."""
+        """Forward a report about a request that this archive made."""
         if report.sop_class_uid != SOP_CLASS:
-            return Outcome(Status.SOP_CLASS_NOT_SUPPORTED, "reports are taken of storage commitment only")
+            return Outcome(Status.SOP_CLASS_NOT_SUPPORTED, "only storage commitment reports are accepted")
         if report.sop_instance_uid != SOP_INSTANCE:
             return Outcome(Status.NO_SUCH_SOP_INSTANCE, f"(0000,1000) is not {SOP_INSTANCE}")
         message = CommitmentReported(
@@ -79,13 +79,13 @@ class AssociationCommitments:
         try:
             answer = await self._bus.request(COMMITMENT_REPORT, message, timeout=TIMEOUT)
         except Unavailable as error:
-            log.warning("commitment report not taken", correlation_id=self._info.id, error=str(error))
+            log.warning("commitment report not accepted", correlation_id=self._info.id, error=str(error))
             return _NO_ANSWER
         assert isinstance(answer, CommitmentNoted)
         return Outcome(Status(answer.status), answer.error_comment)
 
     async def close(self) -> None:
-        """The association is gone: what it did not get goes on another one."""
+        """Stop waiting: reports that were not sent go on another association."""
         for watching in self._watching.values():
             watching.cancel()
         await asyncio.gather(*self._watching.values(), return_exceptions=True)
@@ -99,15 +99,15 @@ class AssociationCommitments:
         finally:
             del self._watching[commitment_id]
             if not done:
-                with suppress(Unavailable):  # the question expires by itself
+                with suppress(Unavailable):  # the request expires by itself
                     await self._ask(commitment_id, context, open=False)
 
     async def _send_report(self, commitment_id: str, context: PresentationContext, reporter: Reporter) -> bool:
         """Wait for the report and send it; return whether there is nothing left to be done."""
-        wait = _FIRST_LOOK
+        wait = _FIRST_POLL
         while True:
             await asyncio.sleep(wait)
-            wait = min(2 * wait, _SLOWEST_LOOK)
+            wait = min(2 * wait, _SLOWEST_POLL)
             found = await self._ask(commitment_id, context)
             if found.done:
                 return True
@@ -128,6 +128,6 @@ class AssociationCommitments:
             open=open,
             delivered=delivered,
         )
-        answer = await self._bus.request(COMMITMENT_WATCH, message, timeout=TIMEOUT if open else _LAST_WORD)
+        answer = await self._bus.request(COMMITMENT_WATCH, message, timeout=TIMEOUT if open else _CLOSE_TIMEOUT)
         assert isinstance(answer, CommitmentResult)
         return answer

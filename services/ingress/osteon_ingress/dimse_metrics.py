@@ -1,4 +1,4 @@
-"""Measures operations other than C-STORE, which `store` does: time and final status."""
+"""Metrics of operations other than C-STORE (`store_metrics`): duration and final status."""
 
 import time
 from collections.abc import AsyncGenerator, Awaitable
@@ -23,7 +23,7 @@ _CANCELLED: Final = "0xFE00"
 
 
 async def measure_responses(operation: str, source: AsyncGenerator[R]) -> AsyncGenerator[R]:
-    """Pass on the responses; the operation ends with the final one, or when nobody wants more."""
+    """Pass on the responses; the operation ends with the final one, or when its peer is gone."""
     began = time.perf_counter()
     status = _CANCELLED
     try:

@@ -18,15 +18,15 @@ log = get_logger(__name__)
 
 
 async def find(association: AssociationInfo, request: FindRequest, bus: Bus) -> AsyncGenerator[FindResponse]:
-    """Give the matches as pending responses, then the final one. Closing the iterator stops asking for pages."""
+    """Yield the matches as pending responses, then the final one. Closing the iterator stops the requests for pages."""
     matches = 0
     question = build_find_request(association, request)
     while True:
         try:
             page = await bus.request(FIND, question, timeout=PAGE_TIMEOUT)
         except Unavailable as error:
-            log.warning("search not answered", correlation_id=association.id, error=str(error), matches=matches)
-            yield FindResponse(Status.OUT_OF_RESOURCES, comment="the search does not answer, try again later")
+            log.warning("C-FIND not answered", correlation_id=association.id, error=str(error), matches=matches)
+            yield FindResponse(Status.OUT_OF_RESOURCES, comment="search not available; try again later")
             return
         assert isinstance(page, FindPage)
         pending = _status(page.pending_status, Status.PENDING)
@@ -37,12 +37,12 @@ async def find(association: AssociationInfo, request: FindRequest, bus: Bus) -> 
             break
         question = question.model_copy(update={"cursor": page.cursor})
     status = _status(page.status, Status.UNABLE_TO_PROCESS)
-    log.info("searched", correlation_id=association.id, matches=matches, status=f"0x{page.status:04X}")
+    log.info("C-FIND finished", correlation_id=association.id, matches=matches, status=f"0x{page.status:04X}")
     yield FindResponse(status, comment=page.error_comment)
 
 
 async def refuse_find(outcome: Outcome) -> AsyncGenerator[FindResponse]:
-    """Give one response, which refuses."""
+    """Yield one response, which refuses."""
     yield FindResponse(outcome.status, comment=outcome.comment)
 
 

@@ -1,4 +1,4 @@
-"""What the DIMSE door does with each operation of an association."""
+"""Handles each operation of an association."""
 
 from collections.abc import AsyncIterator
 
@@ -102,7 +102,7 @@ class IngressAssociationHandler(RefusingHandler):
         return await measure_outcome("n-action", self._action(request, reporter))
 
     async def report(self, report: EventReport) -> Outcome:
-        """Take the report about a request of ours for storage commitment."""
+        """Take the report about a request for storage commitment that this archive made."""
         return await measure_outcome("n-event-report", self._report(report))
 
     async def _echo(self) -> Outcome:
@@ -131,7 +131,7 @@ class IngressAssociationHandler(RefusingHandler):
 
 
 async def publish_sealed_pack(pack: SealedPack, bus: Bus, spool_id: str) -> None:
-    """Tell the writers of this spool that a pack is ready; returns once the broker has confirmed."""
+    """Publish to the writers of this spool that a pack is ready; returns once the broker has confirmed."""
     message = PackSealed(
         correlation_id=pack.correlation_id,
         pack_id=pack.pack_id,
@@ -159,5 +159,5 @@ async def publish_sealed_pack(pack: SealedPack, bus: Bus, spool_id: str) -> None
 
 
 async def acknowledge_indexed(message: PackIndexed, spool: Spool) -> None:
-    """A pack has its rows: answers that wait for it may go."""
+    """Let the C-STORE responses go that wait for a pack to be indexed."""
     spool.pack_indexed(message.pack_id)

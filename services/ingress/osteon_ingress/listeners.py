@@ -1,4 +1,4 @@
-"""Opens the ports for associations: the plain one, and the one with TLS when there is a certificate."""
+"""Opens the listening ports: the plain one, and the one with TLS when there is a certificate."""
 
 import os
 from collections.abc import AsyncIterator, Mapping
@@ -16,15 +16,15 @@ from osteon.settings import DicomSettings, TlsSettings
 async def open_listeners(
     acceptor: Acceptor, host: str, dicom: DicomSettings, secure: TlsSettings, *, proxied: bool = False
 ) -> AsyncIterator[Mapping[str, int]]:
-    """Listen, and follow the certificate's files inside; yields the ports. Closing them is the acceptor's business.
+    """Listen, and follow the certificate's files inside; yields the ports. The acceptor closes them.
 
-    `proxied`: a balancer in front says who calls.
+    `proxied`: a balancer in front sends the PROXY protocol.
     """
     listen = partial(_listen, acceptor, host, proxied=proxied)
     role = tls.acceptor(secure)
     if role is None and not secure.dicom_plaintext_enabled:
         raise Invalid(
-            "OSTEON_DICOM_PLAINTEXT_ENABLED: without the plain port there must be a OSTEON_DICOM_TLS_CERTIFICATE"
+            "OSTEON_DICOM_PLAINTEXT_ENABLED: without the plain port there must be an OSTEON_DICOM_TLS_CERTIFICATE"
         )
     ports = {}
     async with AsyncExitStack() as stack:
@@ -44,4 +44,4 @@ async def _listen(
     except OSError as error:
         # asyncio puts the address into strerror, and that of a name that is not found has no number
         reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
-        raise OsteonError(f"can not listen on {host}:{port} ({setting}): {reason}") from error
+        raise OsteonError(f"cannot listen on {host}:{port} ({setting}): {reason}") from error

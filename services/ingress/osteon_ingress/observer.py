@@ -18,7 +18,7 @@ class AssociationObserver(AcceptorObserver):
     @override
     def rejected(self, info: AssociationInfo, reason: RejectReason) -> None:
         """An association has been rejected."""
-        # Who was never let in can not use up the names that are told apart.
+        # A rejected caller must not use up the AE titles that have labels of their own.
         metrics.ASSOCIATIONS_TOTAL.labels("rejected", *metrics.AETS.known(info.calling_aet)).inc()
 
     @override

@@ -26,11 +26,11 @@ class IngressBaseSettings(
 
 
 class IngressServiceSettings(BalancerSettings, BusSettings, ObjectSettings, IngressBaseSettings):
-    """The DIMSE door, its TLS, the spool and the broker; for C-GET the object store and how is sent."""
+    """The DIMSE ports, their TLS, the spool and the broker; and, for C-GET, the object store and sending."""
 
 
 def acceptor_config(settings: DicomSettings) -> AcceptorConfig:
-    """Return what the acceptor is told."""
+    """Return the configuration of the acceptor."""
     return AcceptorConfig(
         aet=settings.aet,
         check_called_aet=settings.check_called_aet,
@@ -48,7 +48,7 @@ def acceptor_config(settings: DicomSettings) -> AcceptorConfig:
 
 
 def spool_config(settings: IngressBaseSettings) -> SpoolConfig:
-    """Return how the spool works."""
+    """Return the configuration of the spool."""
     return SpoolConfig(
         root=settings.spool_dir,
         high_water=settings.spool_high_water,

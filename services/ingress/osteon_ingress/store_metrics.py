@@ -1,4 +1,4 @@
-"""Measures what the spool's sinks do: answers by status, their time, instances and bytes."""
+"""Metrics of C-STORE: responses by status, their duration, instances and bytes."""
 
 import time
 from typing import Final

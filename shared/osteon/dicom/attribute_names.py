@@ -27,7 +27,7 @@ def tag_of(name: str) -> str:
         return (found[1] + found[2]).upper()
     tag = tag_for_keyword(name) if name else None
     if tag is None:
-        raise UnknownAttribute(f"{name[:80]!r} is no DICOM attribute: expected a keyword or a tag such as 00100020")
+        raise UnknownAttribute(f"{name[:80]!r} is not a DICOM attribute: expected a keyword or a tag such as 00100020")
     return f"{tag:08X}"
 
 
@@ -52,7 +52,7 @@ def attribute_path(name: str) -> tuple[str, ...]:
     An attribute that has no keyword is given by its tag. Raises `UnknownAttribute`.
     """
     if len(name) > _MAX_NAME:
-        raise UnknownAttribute(f"{name[:80]!r}… is no DICOM attribute: longer than {_MAX_NAME} characters")
+        raise UnknownAttribute(f"{name[:80]!r}… is not a DICOM attribute: longer than {_MAX_NAME} characters")
     tags = [tag_of(part) for part in name.split(".")]
     return tuple(keyword_of(tag) or tag for tag in tags)
 

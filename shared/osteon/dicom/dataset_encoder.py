@@ -54,7 +54,7 @@ class DatasetEncoder:
         return self._finish(self._dataset(_with_charset(elements, UNICODE), UNICODE, 0))
 
     def leaf(self, tag: str, element: Mapping[str, Any]) -> bytes:
-        """Encode one element that is no sequence, text in UTF-8; raises `ValueError` when its VR can not hold it."""
+        """Encode one element that is not a sequence, text in UTF-8; raises `ValueError` when its VR cannot hold it."""
         vr, values = element["vr"], element.get("Value")
         if values and vr not in TEXT_VRS and not all(str(value).isascii() for value in values):
             raise ValueError("characters beyond ASCII")

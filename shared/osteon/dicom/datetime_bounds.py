@@ -53,7 +53,7 @@ def datetime_bounds(text: str) -> Bounds:
         low, high = text[:cut].strip(), text[cut + 1 :].strip()
         if (not low or _DATETIME.fullmatch(low)) and (not high or _DATETIME.fullmatch(high)):
             return (_datetime(low)[0] if low else None, _datetime(high)[1] if high else None)
-    raise Invalid(f"{text[:80]!r} is no date-time: expected YYYYMMDDHHMMSS.FFFFFF&ZZXX or a range of two")
+    raise Invalid(f"{text[:80]!r} is not a date-time: expected YYYYMMDDHHMMSS.FFFFFF&ZZXX or a range of two")
 
 
 def parse_offset(text: str) -> timezone | None:
@@ -68,7 +68,7 @@ def parse_offset(text: str) -> timezone | None:
 def _date(text: str) -> str:
     found = _DATE.fullmatch(text)
     if found is None:
-        raise Invalid(f"{text[:80]!r} is no date: expected YYYYMMDD, or a range of two joined by '-'")
+        raise Invalid(f"{text[:80]!r} is not a date: expected YYYYMMDD, or a range of two joined by '-'")
     year, month, day = (part for part in found.groups() if part)
     _check_day(int(year), int(month), int(day), text)
     return year + month + day
@@ -76,17 +76,17 @@ def _date(text: str) -> str:
 
 def _check_day(year: int, month: int, day: int, text: str) -> None:
     if not (year >= 1 and 1 <= month <= 12 and 1 <= day <= calendar.monthrange(year, month)[1]):
-        raise Invalid(f"{text[:80]!r} is no day of the calendar")
+        raise Invalid(f"{text[:80]!r} is not a day of the calendar")
 
 
 def _time(text: str) -> tuple[str, str]:
     plain = text.replace(":", "") if _COLON_TIME.fullmatch(text) else text
     found = _TIME.fullmatch(plain)
     if found is None:
-        raise Invalid(f"{text[:80]!r} is no time: expected HHMMSS.FFFFFF, or a range of two joined by '-'")
+        raise Invalid(f"{text[:80]!r} is not a time: expected HHMMSS.FFFFFF, or a range of two joined by '-'")
     hour, minute, second, fraction = found.groups()
     if int(hour) > 23 or int(minute or 0) > 59 or int(second or 0) > 60:
-        raise Invalid(f"{text[:80]!r} is no time of a day")
+        raise Invalid(f"{text[:80]!r} is not a time of a day")
     low = f"{hour}{minute or '00'}{second or '00'}.{(fraction or '').ljust(6, '0')}"
     return low, f"{hour}{minute or '59'}{second or '59'}.{(fraction or '').ljust(6, '9')}"
 

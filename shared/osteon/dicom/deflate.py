@@ -62,7 +62,7 @@ def inflate(data: Buffer, limit: int) -> tuple[memoryview, bool]:
     """
     inflated, ended, fault = inflate_beginning(data, limit + 1)
     if fault:
-        raise BadDataSet(f"can not be inflated: {fault}", "", len(inflated))
+        raise BadDataSet(f"cannot be inflated: {fault}", "", len(inflated))
     more = len(inflated) > limit
     if not ended and not more:
         raise TruncatedDataSet("the deflated stream ends early", "", len(inflated))

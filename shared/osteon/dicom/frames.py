@@ -90,7 +90,7 @@ def extended_offset_table(data: Buffer, start: int, length: int) -> tuple[int, .
 def frame_runs(
     data: Buffer, fragments: Fragments, number_of_frames: int, syntax: TransferSyntax, extended: Sequence[int] = ()
 ) -> tuple[Frames, str]:
-    """Assign fragments to frames; empty, with the reason, when that can not be done without decoding them.
+    """Assign fragments to frames; empty, with the reason, when that cannot be done without decoding them.
 
     `extended` is the Extended Offset Table (7FE0,0001). It and the Basic Offset Table are believed when they agree with
     the fragments; else the standard's other rules decide: a fragment a frame, one frame of all fragments, or a new
@@ -107,11 +107,11 @@ def frame_runs(
     problem = "an offset table that does not agree with the fragments" if extended or fragments.offset_table else ""
     if firsts := _firsts_without_table(data, fragments, number_of_frames, syntax):
         return _runs(fragments, firsts), problem
-    return (), f"{count} fragments can not be assigned to {number_of_frames} frames"
+    return (), f"{count} fragments cannot be assigned to {number_of_frames} frames"
 
 
 def _firsts_without_table(data: Buffer, fragments: Fragments, frames: int, syntax: TransferSyntax) -> list[int]:
-    """Return the index of each frame's first fragment; empty when the fragments do not tell."""
+    """Return the index of each frame's first fragment; empty when the fragments do not show it."""
     if len(fragments.starts) == frames:
         return list(range(frames))
     if frames == 1:

@@ -26,7 +26,7 @@ _BINARY_VRS: Final = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "UN"})
 
 
 class BadMatchingKey(Invalid):
-    """A key sequence has more than one item (PS3.4 C.2.2.2.6), or a key has a VR that its attribute can not have."""
+    """A key sequence has more than one item (PS3.4 C.2.2.2.6), or a key has a VR that its attribute cannot have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ def _keys(span: DataSetSpan, above: tuple[str, ...], decoder: "_Decoder") -> Ite
     if len(above) > MAX_DEPTH:
         raise BadMatchingKey(f"{describe(above[:1])}: keys deeper than {MAX_DEPTH} sequences")
     for element in elements(span):
-        if element.tag == _CHARSET or element.tag[4:] == "0000":  # group lengths (PS3.5 7.2) are no keys
+        if element.tag == _CHARSET or element.tag[4:] == "0000":  # group lengths (PS3.5 7.2) are not keys
             continue
         tags = (*above, element.tag)
         vr = _vr(element)
@@ -129,7 +129,7 @@ class _Decoder:
         try:
             return self._numbers(vr, element.raw)
         except struct.error:
-            raise BadDataSet(f"{len(element.raw)} bytes are no values of VR {vr}", element.tag, 0) from None
+            raise BadDataSet(f"{len(element.raw)} bytes are not values of VR {vr}", element.tag, 0) from None
 
     def _numbers(self, vr: str, raw: bytes) -> str:
         if vr in NUMBER_FORMATS:

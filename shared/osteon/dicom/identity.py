@@ -53,7 +53,7 @@ def format_public_id(digest: bytes) -> str:
 
 
 def parse_public_id(text: str) -> bytes:
-    """Return the 20 bytes of an Orthanc identifier; raises `Invalid` when it is none."""
+    """Return the 20 bytes of an Orthanc identifier; raises `Invalid` when it is not one."""
     digits = text.replace("-", "")
     try:
         digest = bytes.fromhex(digits)

@@ -10,7 +10,7 @@ _MOST_SEGMENTS: Final = 1000
 
 
 def jpeg_process(file: BinaryIO) -> str:
-    """Return the transfer syntax UID of a JPEG stream, empty when it is none that DICOM still has (PS3.5 A.4.1)."""
+    """Return the transfer syntax UID of a JPEG stream, empty when DICOM does not have it any more (PS3.5 A.4.1)."""
     if file.read(2) != b"\xff\xd8":
         return ""
     lossless = False

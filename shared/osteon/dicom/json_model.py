@@ -37,7 +37,7 @@ class Reference:
     pixels: bool
 
 
-def checked(data_set: object, *, ascii_only: bool) -> DataSet:
+def validate_data_set(data_set: object, *, ascii_only: bool) -> DataSet:
     """Return a data set in order, with VRs, without groups 0000 and 0002 and group lengths; raises `BadMetadata`.
 
     JSON is UTF-8, so Specific Character Set (0008,0005) becomes ISO_IR 192 unless its text is `ascii_only`.
@@ -53,7 +53,7 @@ def _data_set(given: object, path: str, depth: int, ascii_only: bool) -> DataSet
     found: DataSet = {}
     for name, element in given.items():
         if not _TAG.fullmatch(name):
-            raise BadMetadata(f"{path}{name[:80]!r} is no tag of eight hexadecimal digits")
+            raise BadMetadata(f"{path}{name[:80]!r} is not a tag of eight hexadecimal digits")
         tag = name.upper()
         if tag[:4] in ("0000", "0002") or tag[4:] == "0000":
             continue
@@ -70,9 +70,9 @@ def _element(tag: str, given: object, path: str, depth: int, ascii_only: bool) -
         raise BadMetadata(f"{path}: expected an object with vr and Value, InlineBinary or BulkDataURI")
     vr = given.get("vr") or vr_of_tag(tag)
     if vr not in _VRS:
-        raise BadMetadata(f"{path}: vr {str(vr)[:20]!r} is no value representation")
+        raise BadMetadata(f"{path}: vr {str(vr)[:20]!r} is not a value representation")
     if tag.startswith("FFFE") or (vr == "SQ" and int(tag, 16) in PIXEL_DATA):
-        raise BadMetadata(f"{path}: an element of VR {vr} can not have this tag")
+        raise BadMetadata(f"{path}: an element of VR {vr} cannot have this tag")
     members = [name for name in _MEMBERS if given.get(name) is not None]
     if not members:
         return {"vr": vr}
@@ -99,7 +99,7 @@ def _values(vr: str, values: object, path: str, depth: int, ascii_only: bool) ->
         else:
             fits = value is None or (isinstance(value, str | int | float) and not isinstance(value, bool))
         if not fits:
-            raise BadMetadata(f"{path}: {str(value)[:80]!r} is no value of VR {vr}")
+            raise BadMetadata(f"{path}: {str(value)[:80]!r} is not a value of VR {vr}")
     return values
 
 
@@ -111,11 +111,11 @@ def _base64(text: str, path: str) -> str:
     return text
 
 
-def references(data_set: Mapping[str, Mapping[str, Any]], pixel_data: frozenset[str]) -> Iterator[Reference]:
+def iter_references(data_set: Mapping[str, Mapping[str, Any]], pixel_data: frozenset[str]) -> Iterator[Reference]:
     """Yield what a checked data set refers to, in its order; `pixel_data` are the tags of pixel data."""
     for tag, element in data_set.items():
         if "BulkDataURI" in element:
             yield Reference(element["BulkDataURI"], tag in pixel_data)
         elif element["vr"] == "SQ":
             for item in element.get("Value", ()):
-                yield from references(item, frozenset())
+                yield from iter_references(item, frozenset())

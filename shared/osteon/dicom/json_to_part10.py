@@ -53,7 +53,7 @@ def write_part10_file(
 
 
 def _uid(data_set: DataSet, tag: str) -> str:
-    """Return a UID for the file meta information; a data set without it is refused by whoever stores the file."""
+    """Return a UID for the file meta information; a data set without it is refused when the file is stored."""
     value = (data_set.get(tag, {}).get("Value") or [""])[0]
     return value if isinstance(value, str) and value.isascii() else ""
 
@@ -135,7 +135,7 @@ def begins_with_item(path: Path) -> bool:
 
 
 def _has_end(path: Path) -> bool:
-    """Whether fragments in a file end with the sequence delimiter; raises `BadMetadata` when they are none."""
+    """Whether fragments in a file end with the sequence delimiter; raises `BadMetadata` when they are invalid."""
     size = path.stat().st_size
     position = 0
     with path.open("rb") as file:

@@ -38,7 +38,7 @@ _AGE: Final = re.compile(r"[0-9]{3}[DWMY]", re.ASCII)
 
 
 class BadValue(Invalid):
-    """A key's value can not be matched; the message names the key and what was expected."""
+    """A key's value cannot be matched; the message names the key and what was expected."""
 
 
 def parse_matching(keyword: str, text: str, *, vr: str = "") -> Matching | None:
@@ -132,7 +132,7 @@ def _parse(vr: str, text: str, *, empty: bool) -> Matching | None:
     if empty and value == _EMPTY:
         return Empty()
     if vr in _NOT_TEXT:
-        raise Invalid(f"values of VR {vr} can not be matched")
+        raise Invalid(f"values of VR {vr} cannot be matched")
     if "\0" in value:
         raise Invalid("a value holds a NUL character")
     values = _split(vr, value)
@@ -198,17 +198,17 @@ def _check(vr: str, value: str) -> str:
             return value
         case "IS" | "US" | "SS" | "UL" | "SL" | "UV" | "SV":
             if not _INTEGER.fullmatch(value):
-                raise Invalid(f"{value[:80]!r} is no whole number")
+                raise Invalid(f"{value[:80]!r} is not a whole number")
             return str(int(value))
         case "DS" | "FL" | "FD":
             if not _DECIMAL.fullmatch(value):
-                raise Invalid(f"{value[:80]!r} is no decimal number")
+                raise Invalid(f"{value[:80]!r} is not a decimal number")
             return value
         case "AS":
             if not _AGE.fullmatch(value):
-                raise Invalid(f"{value[:80]!r} is no age: expected three digits and D, W, M or Y")
+                raise Invalid(f"{value[:80]!r} is not an age: expected three digits and D, W, M or Y")
             return value
         case "AT":
             return tag_of(value)
         case _:
-            raise Invalid(f"values of VR {vr[:8]!r} can not be matched")
+            raise Invalid(f"values of VR {vr[:8]!r} cannot be matched")

@@ -52,7 +52,7 @@ def peek_identity(data: Buffer, transfer_syntax_uid: str, *, complete: bool) -> 
     Returns None when `data` does not reach far enough; call again with more, from the first byte on. `complete` says
     that there is no more. Padding is stripped; a data set without Patient ID has an empty one.
 
-    Raises `MissingIdentifier` when a UID is absent or is none, `BadDataSet` when the data can not be read up to there,
+    Raises `MissingIdentifier` when a UID is absent or invalid, `BadDataSet` when the data cannot be read up to there,
     and `UnknownTransferSyntax`.
     """
     syntax = transfer_syntax(transfer_syntax_uid)
@@ -67,7 +67,7 @@ def peek_identity(data: Buffer, transfer_syntax_uid: str, *, complete: bool) -> 
         if not complete:
             return None
         if fault:
-            raise BadDataSet(f"can not be inflated: {fault}", error.tag, error.offset) from None
+            raise BadDataSet(f"cannot be inflated: {fault}", error.tag, error.offset) from None
         raise
     return _identity(found) if reached or complete else None
 

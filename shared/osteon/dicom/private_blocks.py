@@ -1,4 +1,4 @@
-"""Blocks of private elements and who reserved them (PS3.5 7.8.1): `GGGGBB` → private creator, element (GGGG,00BB)."""
+"""Blocks of private elements and their creators (PS3.5 7.8.1): `GGGGBB` → private creator, element (GGGG,00BB)."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
@@ -29,11 +29,11 @@ def creators_of(elements: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     return found
 
 
-def located(tags: Iterable[str], asked: Mapping[str, str], actual: Mapping[str, str]) -> list[str]:
+def locate(tags: Iterable[str], asked: Mapping[str, str], actual: Mapping[str, str]) -> list[str]:
     """Return the tags that private elements have in a data set, and those of their creators.
 
-    `asked` and `actual` are blocks as `creators_of` returns them: what the asker means by them, and those of the data
-    set. Where the asker does not say whose a block is, its number counts.
+    `asked` and `actual` are blocks as `creators_of` returns them: what the request means by them, and those of the data
+    set. Where the request does not say whose a block is, its number counts.
     """
     found: dict[str, None] = {}
     for tag in tags:

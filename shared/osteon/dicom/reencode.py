@@ -78,7 +78,7 @@ def iter_elements(
 ) -> Iterator[ElementSpan]:
     """Iterate over the elements from `position` to `stop`, or to the delimiter of an item of undefined length.
 
-    Ends with the tag `last`, whose value is not looked at: it ends at `stop` when it is too long or not told how long.
+    Ends with the tag `last`, whose value is not read: it ends at `stop` when it is too long or of undefined length.
     Raises `BadDataSet` and `TruncatedDataSet`.
     """
     while position < stop:
@@ -107,7 +107,7 @@ def encode_head(tag: int, vr: bytes, length: int, target: Encoding) -> bytes:
         return target.item.pack(group, element, length)
     if vr in SHORT_VRS and length <= 0xFFFF:
         return target.head.pack(group, element, vr, length)
-    long = vr if vr in LONG_VRS else b"UN"  # PS3.5 6.2.2: the length does not fit, or nobody else knows the VR
+    long = vr if vr in LONG_VRS else b"UN"  # PS3.5 6.2.2: the length does not fit, or other readers do not know the VR
     return target.head.pack(group, element, long, 0) + target.long.pack(length)
 
 

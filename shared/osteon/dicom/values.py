@@ -32,7 +32,7 @@ Values = tuple[list[Any], str]
 def json_member(vr: str, raw: bytes, charset: CharacterSet, *, little_endian: bool) -> tuple[str, bytes, str]:
     """Return VR, the member that holds the value (empty for an empty value), and what was wrong (empty: nothing).
 
-    A value that its VR can not hold is kept: text in place of a number as a string, a wrong number of bytes as UN.
+    A value that its VR cannot hold is kept: text in place of a number as a string, a wrong number of bytes as UN.
     """
     if not raw:
         return vr, b"", ""
@@ -41,11 +41,11 @@ def json_member(vr: str, raw: bytes, charset: CharacterSet, *, little_endian: bo
     if vr in NUMBERS:
         size = struct.calcsize(f"<{NUMBERS[vr]}")
         if len(raw) % size:
-            return "UN", _inline(raw), f"{len(raw)} bytes are no multiple of the {size} of a {vr} value"
+            return "UN", _inline(raw), f"{len(raw)} bytes are not a multiple of the {size} of a {vr} value"
         values, problem = _numbers(vr, raw, "<" if little_endian else ">")
     elif vr == "AT":
         if len(raw) % 4:
-            return "UN", _inline(raw), f"{len(raw)} bytes are no multiple of the 4 of an AT value"
+            return "UN", _inline(raw), f"{len(raw)} bytes are not a multiple of the 4 of an AT value"
         values, problem = _tags(raw, "<" if little_endian else ">"), ""
     else:
         values, problem = _CONVERTERS[vr](raw, charset)
@@ -111,7 +111,7 @@ def _uri(raw: bytes, _: CharacterSet) -> Values:
 
 
 def _values(parts: list[str], problem: str) -> Values:
-    """An empty value among others is null (PS3.18 F.2.5); a NUL within text is no character of any repertoire."""
+    """An empty value among others is null (PS3.18 F.2.5); a NUL within text is not a character of any repertoire."""
     if any("\0" in part for part in parts):
         parts, problem = [part.replace("\0", "") for part in parts], "NUL within text, left out"
     if len(parts) == 1 and not parts[0]:
@@ -147,7 +147,7 @@ def _integer_string(raw: bytes, charset: CharacterSet) -> Values:
 
 
 def _decimal(text: str) -> int | float | str | None:
-    """A whole number stays one, so that nothing turns `5` into `5.0`; text that is no number stays text."""
+    """A whole number stays one, so that nothing turns `5` into `5.0`; text that is not a number stays text."""
     if not text:
         return None
     if _WHOLE.fullmatch(text):
@@ -159,7 +159,7 @@ def _decimal(text: str) -> int | float | str | None:
 
 def _text_among(values: list[int | float | str | None]) -> str:
     text = next((value for value in values if isinstance(value, str)), "")
-    return f"{text[:40]!r} is no number" if text else ""
+    return f"{text[:40]!r} is not a number" if text else ""
 
 
 _CONVERTERS: Final[dict[str, Callable[[bytes, CharacterSet], Values]]] = {

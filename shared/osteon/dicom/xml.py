@@ -44,7 +44,7 @@ def _write_data_set(elements: Mapping[str, Mapping[str, Any]], write: Callable[[
         name, private = tag, ""
         if is_private(tag) and (creator := creators.get(tag[:6])):
             private = f' privateCreator="{_escaped(creator)}"'
-            # A second block of the same creator can only be told apart by its number.
+            # A second block of the same creator can only be identified by its number.
             name = f"{tag[:4]}00{tag[6:]}" if first[tag[:4], creator] == tag[:6] else tag
         keyword = keyword_of(tag)
         known = f' keyword="{keyword}"' if keyword else ""

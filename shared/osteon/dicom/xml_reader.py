@@ -33,7 +33,7 @@ DataSet = dict[str, dict[str, Any]]
 
 
 class BadXml(Invalid):
-    """A document is no Native DICOM Model; the message says where."""
+    """A document is not in the Native DICOM Model; the message says where."""
 
 
 def from_xml(document: bytes) -> DataSet:
@@ -99,7 +99,7 @@ def _data_set(parent: Element, path: str) -> DataSet:
     for child in _children(parent, "DicomAttribute", path):
         tag, creator = child.get("tag", "").upper(), child.get("privateCreator", "")
         if not _TAG.fullmatch(tag):
-            raise BadXml(f"{path or 'NativeDicomModel'}: tag={tag[:80]!r} is no tag of eight hexadecimal digits")
+            raise BadXml(f"{path or 'NativeDicomModel'}: tag={tag[:80]!r} is not a tag of eight hexadecimal digits")
         if creator and is_private(tag):
             blocks.reserve(tag, creator)
         elif is_creator(tag):
@@ -125,7 +125,7 @@ def _children(parent: Element, name: str, path: str) -> Iterator[Element]:
 def _element(tag: str, attribute: Element, path: str) -> dict[str, Any]:
     vr = attribute.get("vr") or vr_of_tag(tag)
     if not _VR.fullmatch(vr):
-        raise BadXml(f"{path}: vr={vr[:80]!r} is no value representation")
+        raise BadXml(f"{path}: vr={vr[:80]!r} is not a value representation")
     first = attribute[0].tag if len(attribute) else ""
     if first == "BulkData":
         return {"vr": vr, "BulkDataURI": attribute[0].get("uri") or attribute[0].get("uuid") or ""}

@@ -27,15 +27,15 @@ _ABORT_SECONDS = 1.0
 """Seconds that a peer has to read A-ABORT when the acceptor closes."""
 _HANDLER_SECONDS = 10.0
 """Seconds that handlers have to finish after their associations were aborted."""
-_log = get_logger(__name__)
+log = get_logger(__name__)
 
 
 class Acceptor:
     """The listening ports of one AE.
 
     `handler_factory` is called once an association is accepted, on the event loop; when it raises, the association is
-    rejected: as `AssociationRefused` says, else transient, temporary congestion. `observer` hears of every accepted,
-    rejected and ended association.
+    rejected: as `AssociationRefused` says, else transient, temporary congestion. `observer` is called for every
+    accepted, rejected and ended association.
     """
 
     def __init__(
@@ -59,10 +59,11 @@ class Acceptor:
         return len(self._associations)
 
     async def start(self, host: str, port: int, tls: TlsContextProvider | None = None, *, proxied: bool = False) -> int:
-        """Listen; return the port, which the system chooses when `port` is 0. Raises `OSError` when it can not.
+        """Listen; return the port, which the system chooses when `port` is 0. Raises `OSError` when it cannot.
 
-        With `tls` associations on this port are secure: it tells the context for each connection. Call it again for
-        a further port; limits and timers are those of all ports together. `proxied`: a balancer says first who calls.
+        With `tls` associations on this port are secure: it returns the context of each connection. Call it again for
+        a further port; limits and timers are those of all ports together. `proxied`: a balancer sends the PROXY
+        protocol first.
         """
         loop = asyncio.get_running_loop()
         # One buffer for all: a read is consumed before the loop reads again, whatever connection comes next.
@@ -148,8 +149,8 @@ class Acceptor:
     def connection_opened(self, association: AcceptedAssociation) -> None:
         """Count a connection without an association, and close the one that waits longest when there are too many.
 
-        Not the newest: who wants an association asks for it at once, so that others get through while somebody
-        does nothing but connect.
+        Not the newest: a peer that wants an association requests it at once, so that others get through while a
+        client does nothing but connect.
         """
         self._waiting[association] = None
         if len(self._waiting) > self.config.max_waiting:
@@ -173,7 +174,7 @@ class Acceptor:
         try:
             what(*args, **kwargs)
         except Exception:
-            _log.exception("observer_failed")
+            log.exception("observer failed")
 
     async def _until(self, done: Callable[[], bool], seconds: float) -> None:
         with suppress(TimeoutError):

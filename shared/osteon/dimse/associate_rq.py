@@ -35,7 +35,7 @@ _MOST_NOTES = 10
 
 @dataclass(frozen=True, slots=True)
 class ProposedContext:
-    """A presentation context as it was asked for; one that could not be read has no abstract syntax."""
+    """A presentation context as it was proposed; one that could not be read has no abstract syntax."""
 
     context_id: int
     abstract_syntax: str
@@ -90,7 +90,7 @@ class AssociateRequest(UserInformation):
 def decode(body: bytes) -> AssociateRequest:
     """Read what follows the PDU header. Raises `ProtocolError` when the PDU's own structure is broken.
 
-    Items of an unknown type are skipped (PS3.8 9.3.1), optional ones that can not be read are skipped and noted.
+    Items of an unknown type are skipped (PS3.8 9.3.1), optional ones that cannot be read are skipped and noted.
     """
     if len(body) < FIXED_PART:
         raise ProtocolError(f"A-ASSOCIATE-RQ of {len(body)} bytes, expected at least {FIXED_PART}")
@@ -172,7 +172,7 @@ def _read_user_item(into: UserInformation, kind: int, item: bytes) -> None:
         reader(into, item)
     except Exception as error:
         if kind in _MANDATORY:
-            raise ProtocolError(f"user information item {kind:02X}H can not be read: {error!r}") from error
+            raise ProtocolError(f"user information item {kind:02X}H cannot be read: {error!r}") from error
         into.skip(f"user information item {kind:02X}H", repr(error))
 
 

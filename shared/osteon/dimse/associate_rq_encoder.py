@@ -31,7 +31,7 @@ class AssociateAccept(UserInformation):
 
 
 def encode(remote: Remote, contexts: Sequence[RequestedContext], config: RequestorConfig) -> bytes:
-    """Write A-ASSOCIATE-RQ; context ids are 1, 3, 5…. Raises `Invalid` for what can not be asked."""
+    """Write A-ASSOCIATE-RQ; context ids are 1, 3, 5…. Raises `Invalid` for what cannot be requested."""
     if not 1 <= len(contexts) <= MOST_CONTEXTS:
         raise Invalid(f"{len(contexts)} presentation contexts, expected 1 to {MOST_CONTEXTS}")
     body = b"".join(
@@ -71,7 +71,7 @@ def rejection(body: bytes) -> AssociationRejected:
 
 
 def agree(contexts: Sequence[RequestedContext], answer: AssociateAccept, config: RequestorConfig) -> Agreement:
-    """Compare what was asked for with the answer: contexts that were not asked for like that are left out."""
+    """Compare the request with the answer: contexts that were not requested in this form are left out."""
     accepted: dict[int, AcceptedContext] = {}
     for number, proposed in enumerate(contexts):
         context_id = 2 * number + 1

@@ -20,7 +20,7 @@ from osteon.dimse.transport import TransportConnection
 from osteon.dimse.upper_layer import Timeouts, UpperLayer
 from osteon.logging import get_logger
 
-_log = get_logger(__name__)
+log = get_logger(__name__)
 
 
 class AcceptorCallbacks(Protocol):
@@ -106,7 +106,7 @@ class AcceptedAssociation:
         if reason is None:
             reason = self._accept(info, asked, body)
         if reason is not None:
-            _log.warning("association_rejected", reason=reason.name, **_names(info))
+            log.warning("association rejected", reason=reason.name, **_names(info))
             self._callbacks.rejected(info, reason)
             self.upper_layer.reject(pdu.reject(*reason.value))
 
@@ -119,14 +119,14 @@ class AcceptedAssociation:
         except AssociationRefused as refused:
             return refused.reason
         except Exception:
-            _log.exception("association_failed", **_names(info))
+            log.exception("association failed", **_names(info))
             return RejectReason.TEMPORARY_CONGESTION
         self.info, self.handler = info, handler
         invoker = self.exchange.begin(agreement, handler, config, performed=agreement.window, invoked=1)
         contexts = [accepted.context for accepted in agreement.contexts.values()]
         self.exchange.user = ServiceUser(invoker, contexts, is_requestor=False)
         details = {"contexts": len(agreement.contexts), "skipped": asked.skipped, "tls": self._secured_by}
-        _log.info("association_accepted", **details, **_names(info))
+        log.info("association accepted", **details, **_names(info))
         self._callbacks.accepted(self)
         self.upper_layer.establish(agreement.answer)
         return None
@@ -146,21 +146,21 @@ class AcceptedAssociation:
     # The end.
 
     def on_ended(self, how: AssociationEnd, detail: str) -> None:
-        """Stop what is in flight and tell the acceptor."""
+        """Stop what is in flight and report the end to the acceptor."""
         if self.info is None:
             # Health checks come all day long, and a flood of connections must not flood the log: both are counted.
-            note = _log.debug if how in {AssociationEnd.LOST, AssociationEnd.CROWDED_OUT} else _log.info
-            note = _log.warning if how is AssociationEnd.INSECURE else note
-            note("connection_ended", how=how.value, detail=detail, remote=_address(self._remote))
+            note = log.debug if how in {AssociationEnd.LOST, AssociationEnd.CROWDED_OUT} else log.info
+            note = log.warning if how is AssociationEnd.INSECURE else note
+            note("connection ended", how=how.value, detail=detail, remote=_address(self._remote))
             self._callbacks.unused(how)
             return
         self.exchange.end(how, detail)
-        level = _log.info if how is AssociationEnd.RELEASED else _log.warning
-        level("association_ended", how=how.value, detail=detail, **_names(self.info))
+        level = log.info if how is AssociationEnd.RELEASED else log.warning
+        level("association ended", how=how.value, detail=detail, **_names(self.info))
         self._callbacks.ended(self, how)
 
     def close_if_unused(self) -> None:
-        """Close a connection on which no association was asked for yet."""
+        """Close a connection on which no association was requested yet."""
         if self.upper_layer.state is State.AWAITING_REQUEST:
             self.upper_layer.close()
 
@@ -185,7 +185,7 @@ class AcceptedAssociation:
         try:
             await handler.closed()
         except Exception:
-            _log.exception("association_close_failed", **({} if self.info is None else _names(self.info)))
+            log.exception("association close failed", **({} if self.info is None else _names(self.info)))
 
 
 def _names(info: AssociationInfo) -> dict[str, object]:

@@ -29,4 +29,4 @@ class FindOperation(MultiResponseOperation[FindResponse]):
 
     def cancel(self) -> None:
         """Stop searching and answer 0xFE00."""
-        self.lost()
+        self.on_association_end()

@@ -11,24 +11,24 @@ from osteon.dimse.multi_response import MultiResponseOperation
 from osteon.dimse.operation import DimseOperation
 from osteon.dimse.status import Status
 
-_FREELY = 100
+_UNTHROTTLED = 100
 """Pending responses that are sent as they come: every instance of a series is seen, thousands are not."""
-_EVERY = 0.25
+_INTERVAL_SECONDS = 0.25
 """Seconds between further ones."""
-_REMIND_AFTER = 5.0
+_REPEAT_SECONDS = 5.0
 """Seconds after which the last one is repeated, so that no requester gives up while an instance takes long."""
-_MOST = 0xFFFF
+_MAX_COUNT = 0xFFFF
 """What a counter (VR US) can say; more sub-operations than that leave it there."""
-_LONGEST_LIST = 0xFFFE
+_MAX_LIST_BYTES = 0xFFFE
 """Bytes of Failed SOP Instance UID List: with more, Explicit VR has no room for its length."""
 
 
 class RetrieveOperation(MultiResponseOperation[RetrieveResponse]):
-    """What C-MOVE and C-GET have in common: a handler that is told to stop, and counts."""
+    """What C-MOVE and C-GET have in common: a handler that can be stopped, and counts."""
 
     _sent = 0
     _sent_at = 0.0
-    _reminder: asyncio.TimerHandle | None = None
+    _repetition: asyncio.TimerHandle | None = None
     _latest = RetrieveResponse(Status.PENDING)
     _cancelled: asyncio.Event
 
@@ -41,24 +41,24 @@ class RetrieveOperation(MultiResponseOperation[RetrieveResponse]):
         """Ask the handler to stop: an instance that is on its way still goes to its end."""
         self._cancelled.set()
 
-    def lost(self) -> None:
-        """Stop: nobody wants to know."""
-        self._remind_no_more()
-        super().lost()
+    def on_association_end(self) -> None:
+        """Stop: there is no peer left to answer."""
+        self._stop_repeating()
+        super().on_association_end()
 
     def pend(self, response: RetrieveResponse) -> None:
         """Send a pending response, unless there were many."""
         self._latest = response
         now = asyncio.get_running_loop().time()
-        if self._sent < _FREELY or now - self._sent_at >= _EVERY:
+        if self._sent < _UNTHROTTLED or now - self._sent_at >= _INTERVAL_SECONDS:
             self._send_latest()
 
     def conclude(self, response: RetrieveResponse) -> None:
         """Send the final response."""
-        self._remind_no_more()
+        self._stop_repeating()
         data_set = None if response.status is Status.SUCCESS else self._failed(response.failed_uids)
         self._send(Outcome(response.status, response.comment), data_set, _counts(response))
-        self._peer.answered(self)
+        self._peer.finish_operation(self)
 
     def final(self, outcome: Outcome) -> RetrieveResponse:
         """Return a final response with the last counts."""
@@ -69,15 +69,15 @@ class RetrieveOperation(MultiResponseOperation[RetrieveResponse]):
         self._sent += 1
         self._sent_at = loop.time()
         self._send(Outcome(self._latest.status), counts=_counts(self._latest))
-        self._remind_no_more()
-        self._reminder = loop.call_later(_REMIND_AFTER, self._send_latest)
+        self._stop_repeating()
+        self._repetition = loop.call_later(_REPEAT_SECONDS, self._send_latest)
 
-    def _remind_no_more(self) -> None:
-        if self._reminder is not None:
-            self._reminder.cancel()
+    def _stop_repeating(self) -> None:
+        if self._repetition is not None:
+            self._repetition.cancel()
 
     def _failed(self, uids: Sequence[str]) -> bytes | None:
-        room = _LONGEST_LIST
+        room = _MAX_LIST_BYTES
         listed = []
         for uid in uids:
             room -= len(uid) + 1
@@ -120,10 +120,10 @@ class GetOperation(RetrieveOperation):
 
 def _counts(response: RetrieveResponse) -> dict[CommandElement, int]:
     counts = {
-        CommandElement.COMPLETED_SUB_OPERATIONS: min(response.completed, _MOST),
-        CommandElement.FAILED_SUB_OPERATIONS: min(response.failed, _MOST),
-        CommandElement.WARNING_SUB_OPERATIONS: min(response.warning, _MOST),
+        CommandElement.COMPLETED_SUB_OPERATIONS: min(response.completed, _MAX_COUNT),
+        CommandElement.FAILED_SUB_OPERATIONS: min(response.failed, _MAX_COUNT),
+        CommandElement.WARNING_SUB_OPERATIONS: min(response.warning, _MAX_COUNT),
     }
     if response.status.is_pending or response.status is Status.CANCEL:
-        counts[CommandElement.REMAINING_SUB_OPERATIONS] = min(response.remaining, _MOST)
+        counts[CommandElement.REMAINING_SUB_OPERATIONS] = min(response.remaining, _MAX_COUNT)
     return counts

@@ -11,7 +11,7 @@ from osteon.dimse.status import Status
 from osteon.logging import get_logger
 
 _FAILED = Outcome(Status.PROCESSING_FAILURE, "internal error")
-_log = get_logger(__name__)
+log = get_logger(__name__)
 
 
 class EchoOperation(DimseOperation):
@@ -26,9 +26,9 @@ class EchoOperation(DimseOperation):
         try:
             outcome = await handler.echo()
         except Exception:
-            _log.exception("echo_failed")
+            log.exception("C-ECHO failed")
             outcome = _FAILED
-        await self._peer.drained()
+        await self._peer.drain()
         self.respond(outcome)
 
 
@@ -55,7 +55,7 @@ class StoreOperation(DimseOperation):
         try:
             opened = handler.store(request, self.context)
         except Exception:
-            _log.exception("store_failed", sop_instance_uid=request.sop_instance_uid)
+            log.exception("C-STORE failed", sop_instance_uid=request.sop_instance_uid)
             opened = _FAILED
         if isinstance(opened, Outcome):
             return self.refuse(opened)
@@ -114,15 +114,15 @@ class StoreOperation(DimseOperation):
             try:
                 outcome = await sink.finish()
             except Exception:
-                _log.exception(
-                    "store_failed", sop_instance_uid=self._command.text(CommandElement.AFFECTED_SOP_INSTANCE_UID)
+                log.exception(
+                    "C-STORE failed", sop_instance_uid=self._command.text(CommandElement.AFFECTED_SOP_INSTANCE_UID)
                 )
                 outcome = _FAILED
-        await self._peer.drained()
+        await self._peer.drain()
         self.respond(outcome)
 
     async def _abort(self, sink: StoreSink) -> None:
-        # The sink may still be at its last write: it hears of the end only after that.
+        # The sink may still be at its last write: it is aborted only after that.
         if self._writing is not None:
             await self._writing
         if self._sink is not None:
@@ -132,7 +132,7 @@ class StoreOperation(DimseOperation):
 
     def _fail(self) -> None:
         """Called while an exception of the sink's `write` is handled."""
-        _log.exception("store_failed", sop_instance_uid=self._command.text(CommandElement.AFFECTED_SOP_INSTANCE_UID))
+        log.exception("C-STORE failed", sop_instance_uid=self._command.text(CommandElement.AFFECTED_SOP_INSTANCE_UID))
         sink, self._sink = self._sink, None
         self._refusal = _FAILED
         if sink is not None:
@@ -143,4 +143,4 @@ def _abort_quietly(sink: StoreSink) -> None:
     try:
         sink.abort()
     except Exception:
-        _log.exception("store_abort_failed")
+        log.exception("C-STORE abort failed")

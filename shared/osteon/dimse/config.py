@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AcceptorConfig:
-    """What the acceptor is told at start; times are seconds, sizes are bytes."""
+    """What an acceptor is configured with; times are seconds, sizes are bytes."""
 
     aet: str = "OSTEON"
     check_called_aet: bool = False
@@ -17,7 +17,7 @@ class AcceptorConfig:
     max_waiting: int = 1000
     """Connections without an association: before A-ASSOCIATE-RQ, or after the end. One more closes the oldest."""
     max_pdu: int = 0
-    """Maximum PDU length that is offered (PS3.8 D.1); 0: unlimited. Longer ones are read nevertheless."""
+    """Maximum PDU length that is offered (PS3.8 D.1); 0: unlimited. Longer ones are accepted nevertheless."""
     async_operations: int = 16
     """Operations in flight that are granted to a requestor that asks for them (PS3.7 D.3.3.3)."""
     artim_timeout: float = 30.0
@@ -41,7 +41,7 @@ class AcceptorConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestorConfig:
-    """What every association that is asked for has in common; times are seconds, sizes are bytes."""
+    """What all requested associations have in common; times are seconds, sizes are bytes."""
 
     connect_timeout: float = 10.0
     artim_timeout: float = 30.0
@@ -53,7 +53,7 @@ class RequestorConfig:
     max_pdu: int = 0
     """Maximum PDU length that is offered (PS3.8 D.1); 0: unlimited."""
     async_operations: int = 1
-    """Operations in flight that are asked for (PS3.7 D.3.3.3); 1: not negotiated."""
+    """Operations in flight that are requested (PS3.7 D.3.3.3); 1: not negotiated."""
     max_command: int = 64 << 10
     """A longer command set aborts the association."""
     max_information: int = 0

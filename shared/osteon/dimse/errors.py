@@ -17,7 +17,7 @@ _REASONS = {
 
 
 class RequestorError(Unavailable):
-    """A remote application entity does not do now what it was asked for; a later try may succeed."""
+    """A remote application entity does not do now what was requested; a later attempt may succeed."""
 
 
 class ConnectFailed(RequestorError):

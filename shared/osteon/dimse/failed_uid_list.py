@@ -8,7 +8,7 @@ from osteon.dicom import uids
 from osteon.logging import get_logger
 
 _FAILED_SOP_INSTANCE_UID_LIST = 0x00080058
-_log = get_logger(__name__)
+log = get_logger(__name__)
 
 
 def read_failed_uids(data_set: bytes, transfer_syntax: str) -> tuple[str, ...]:
@@ -19,6 +19,6 @@ def read_failed_uids(data_set: bytes, transfer_syntax: str) -> tuple[str, ...]:
         element = read.get(_FAILED_SOP_INSTANCE_UID_LIST)
         value = [] if element is None or not element.value else element.value
     except Exception as error:  # pydicom raises whatever its parser trips over
-        _log.warning("failed_instances_unreadable", error=repr(error))
+        log.warning("failed SOP instance UID list not readable", error=repr(error))
         return ()
     return (str(value),) if isinstance(value, str) else tuple(str(uid) for uid in value)

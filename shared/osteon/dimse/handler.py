@@ -37,7 +37,7 @@ class AssociationInfo:
     user_identity: str = ""
     """The primary field as text when it is a user name (PS3.7 D.3.3.7), never a secret."""
     traceparent: str = ""
-    """W3C Trace Context of the association, when whoever accepted it traces it."""
+    """W3C Trace Context of the association, when the acceptor's service traces it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,34 +219,34 @@ class RefusingHandler:
 
     async def echo(self) -> Outcome:
         """Refuse."""
-        return _NOTHING_DONE
+        return _NOT_SUPPORTED
 
     def store(self, request: StoreRequest, context: PresentationContext) -> StoreSink | Outcome:  # noqa: ARG002
         """Refuse."""
-        return _NOTHING_DONE
+        return _NOT_SUPPORTED
 
     async def find(self, request: FindRequest) -> AsyncIterator[FindResponse]:  # noqa: ARG002
         """Refuse."""
-        yield FindResponse(_NOTHING_DONE.status, None, _NOTHING_DONE.comment)
+        yield FindResponse(_NOT_SUPPORTED.status, None, _NOT_SUPPORTED.comment)
 
     async def move(self, request: MoveRequest) -> AsyncIterator[RetrieveResponse]:  # noqa: ARG002
         """Refuse."""
-        yield RetrieveResponse(_NOTHING_DONE.status, comment=_NOTHING_DONE.comment)
+        yield RetrieveResponse(_NOT_SUPPORTED.status, comment=_NOT_SUPPORTED.comment)
 
     async def get(self, request: GetRequest) -> AsyncIterator[RetrieveResponse]:  # noqa: ARG002
         """Refuse."""
-        yield RetrieveResponse(_NOTHING_DONE.status, comment=_NOTHING_DONE.comment)
+        yield RetrieveResponse(_NOT_SUPPORTED.status, comment=_NOT_SUPPORTED.comment)
 
     async def action(self, request: ActionRequest, reporter: Reporter | None) -> Outcome:  # noqa: ARG002
         """Refuse."""
-        return _NOTHING_DONE
+        return _NOT_SUPPORTED
 
     async def report(self, report: EventReport) -> Outcome:  # noqa: ARG002
         """Refuse."""
-        return _NOTHING_DONE
+        return _NOT_SUPPORTED
 
     async def closed(self) -> None:
         """Nothing to do."""
 
 
-_NOTHING_DONE = Outcome(Status.UNRECOGNIZED_OPERATION, "not done here")
+_NOT_SUPPORTED = Outcome(Status.UNRECOGNIZED_OPERATION, "operation not supported")

@@ -53,7 +53,7 @@ class Invocation:
         self.over = False
         """The final response has come."""
         self.abandoned = False
-        """Nobody takes its responses any more."""
+        """Its responses are not taken any more."""
         self._invoker = invoker
         self._responses: deque[DimseResponse] = deque()
         self._news = asyncio.Event()
@@ -248,4 +248,4 @@ class _Collector:
         self._invoker.answered(self._invocation, DimseResponse(self._command, self._status, bytes(self._data)))
 
     def abort(self) -> None:
-        """The association has ended, which the invoker hears apart."""
+        """The association has ended, which is reported to the invoker separately."""

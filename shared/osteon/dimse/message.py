@@ -42,7 +42,7 @@ class MessageReader:
     Args:
         contexts: accepted presentation contexts by id.
         begin: called with each complete command set; returns where its data set goes, or None for "not now": then
-            reading is on hold until `proceed` has asked again.
+            reading is on hold until `proceed` has tried again.
         wait: called with what a target's `write` returned: stop reading until it is done.
         max_command: bytes of a command set at most.
     """

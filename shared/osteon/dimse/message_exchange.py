@@ -124,7 +124,7 @@ class MessageExchange:
         if self._sender is not None:
             self._sender.send(context_id, command, data_set)
 
-    async def drained(self) -> None:
+    async def drain(self) -> None:
         """Wait until a message would be sent at once, to a peer that reads."""
         if self._sender is not None:
             await self._sender.idle()
@@ -136,10 +136,10 @@ class MessageExchange:
         task.add_done_callback(self.tasks.discard)
         return task
 
-    def answered(self, operation: DimseOperation) -> None:
+    def finish_operation(self, operation: DimseOperation) -> None:
         """Begin what has waited for its turn, and release when all is answered."""
         if self._services is not None:
-            self._services.answered(operation)
+            self._services.finish_operation(operation)
             self._continue()
 
     def abort(self, how: AssociationEnd, detail: str = "") -> None:
@@ -182,6 +182,6 @@ class MessageExchange:
 
 
 def end_to_error(how: AssociationEnd, detail: str) -> RequestorError:
-    """Return what the end of an association is to whoever asks for something."""
+    """Return the error that a requested operation gets because its association has ended."""
     text = f"the association has ended ({how.value}): {detail}" if detail else f"the association is {how.value}"
     return NoAnswer(text) if how is AssociationEnd.TIMED_OUT else AssociationAborted(text)

@@ -10,7 +10,7 @@ from osteon.dimse.status import Status
 from osteon.logging import get_logger
 
 R = TypeVar("R", FindResponse, RetrieveResponse)
-_log = get_logger(__name__)
+log = get_logger(__name__)
 
 
 class MultiResponseOperation(BufferedOperation, Generic[R]):
@@ -36,8 +36,8 @@ class MultiResponseOperation(BufferedOperation, Generic[R]):
         if self._handler is not None:
             self._peer.spawn(self._run(self._handler, data_set))
 
-    def lost(self) -> None:
-        """Stop: nobody wants to know."""
+    def on_association_end(self) -> None:
+        """Stop: there is no peer left to answer."""
         if not self._stopped:
             self._stopped = True
             if self._task is not None:
@@ -69,7 +69,7 @@ class MultiResponseOperation(BufferedOperation, Generic[R]):
             await asyncio.wait([self._task])
             if not self._task.cancelled() and not self._stopped:
                 response = self._task.result()
-        await self._peer.drained()
+        await self._peer.drain()
         self.conclude(response or self.final(Outcome(Status.CANCEL)))
 
     async def _responses(self, handler: AssociationHandler, identifier: bytes) -> R:
@@ -79,11 +79,11 @@ class MultiResponseOperation(BufferedOperation, Generic[R]):
             async for response in responses:
                 if not response.status.is_pending:
                     return response
-                await self._peer.drained()
+                await self._peer.drain()
                 self.pend(response)
-            _log.error("final_response_missing", operation=self.name)
+            log.error("final response missing", operation=self.name)
         except Exception:
-            _log.exception("operation_failed", operation=self.name)
+            log.exception("operation failed", operation=self.name)
         finally:
             await self._close(responses)
         return self.final(Outcome(Status.UNABLE_TO_PROCESS, "internal error"))
@@ -94,4 +94,4 @@ class MultiResponseOperation(BufferedOperation, Generic[R]):
             try:
                 await close()
             except Exception:
-                _log.exception("operation_close_failed", operation=self.name)
+                log.exception("operation close failed", operation=self.name)

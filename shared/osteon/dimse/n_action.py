@@ -10,7 +10,7 @@ from osteon.logging import get_logger
 REQUEST = 1
 """Action Type ID of a request for storage commitment."""
 _FAILED = Outcome(Status.PROCESSING_FAILURE, "internal error")
-_log = get_logger(__name__)
+log = get_logger(__name__)
 
 
 class ActionOperation(BufferedOperation):
@@ -48,7 +48,7 @@ class ActionOperation(BufferedOperation):
         try:
             outcome = await handler.action(request, self._peer.user)
         except Exception:
-            _log.exception("action_failed")
+            log.exception("N-ACTION failed")
             outcome = _FAILED
-        await self._peer.drained()
+        await self._peer.drain()
         self.respond(outcome)

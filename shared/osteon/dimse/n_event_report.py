@@ -1,4 +1,4 @@
-"""N-EVENT-REPORT as the one that is told (PS3.7 10.1.1)."""
+"""N-EVENT-REPORT as the receiver of the report (PS3.7 10.1.1)."""
 
 from osteon.dimse.command import Command, CommandElement
 from osteon.dimse.handler import AssociationHandler, EventReport, Outcome, PresentationContext
@@ -7,11 +7,11 @@ from osteon.dimse.status import Status
 from osteon.logging import get_logger
 
 _FAILED = Outcome(Status.PROCESSING_FAILURE, "internal error")
-_log = get_logger(__name__)
+log = get_logger(__name__)
 
 
 class EventReportOperation(BufferedOperation):
-    """An N-EVENT-REPORT: collects the Event Information, then tells the handler."""
+    """An N-EVENT-REPORT: collects the Event Information, then passes it to the handler."""
 
     def __init__(self, peer: OperationContext, context: PresentationContext, command: Command, limit: int) -> None:
         super().__init__(peer, context, command, limit)
@@ -43,7 +43,7 @@ class EventReportOperation(BufferedOperation):
         try:
             outcome = await handler.report(report)
         except Exception:
-            _log.exception("event_report_failed", sop_instance_uid=report.sop_instance_uid)
+            log.exception("N-EVENT-REPORT failed", sop_instance_uid=report.sop_instance_uid)
             outcome = _FAILED
-        await self._peer.drained()
+        await self._peer.drain()
         self.respond(outcome)

@@ -74,7 +74,7 @@ class Agreement:
 
 
 def refuse(config: AcceptorConfig, proposal: AssociateRequest) -> RejectReason | None:
-    """Return why the association can not be accepted for what it asks, or None."""
+    """Return why the association cannot be accepted for what it asks, or None."""
     if not proposal.protocol_version & 1:
         return RejectReason.PROTOCOL_VERSION_NOT_SUPPORTED
     if proposal.application_context != APPLICATION_CONTEXT:

@@ -1,4 +1,4 @@
-"""Who wants to know how associations begin and end: metrics, an audit log."""
+"""Observers of how associations begin and end: metrics, an audit log."""
 
 from enum import Enum
 

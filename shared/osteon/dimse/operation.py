@@ -21,20 +21,20 @@ class OperationContext(Protocol):
         """Asks the peer for sub-operations and sends it event reports; None when this side has none to send."""
 
     def send_message(self, context_id: int, command: bytes, data_set: bytes | None = None) -> None:
-        """Send a whole message; nothing when there is no association any more."""
+        """Send a whole message; nothing when there is no association."""
 
-    async def drained(self) -> None:
+    async def drain(self) -> None:
         """Wait until the peer has read enough of what was sent."""
 
     def spawn(self, work: Coroutine[object, object, None]) -> "asyncio.Task[None]":
         """Run something that `AssociationHandler.closed` has to wait for."""
 
-    def answered(self, operation: "DimseOperation") -> None:
+    def finish_operation(self, operation: "DimseOperation") -> None:
         """The last response of an operation is on its way."""
 
 
 class DimseOperation(DiscardTarget):
-    """An operation whose data set, if it has one, is of no interest: it is what refuses."""
+    """An operation whose data set, if it has one, is discarded: the base of the others, and what refuses."""
 
     def __init__(self, peer: OperationContext, context: PresentationContext, command: Command) -> None:
         self._peer = peer
@@ -58,18 +58,18 @@ class DimseOperation(DiscardTarget):
 
     def abort(self) -> None:
         """No answer is wanted any more."""
-        self._peer.answered(self)
+        self._peer.finish_operation(self)
 
     def cancel(self) -> None:
-        """The peer has sent C-CANCEL; most operations can not be cancelled."""
+        """The peer has sent C-CANCEL; most operations cannot be cancelled."""
 
-    def lost(self) -> None:
+    def on_association_end(self) -> None:
         """The association has ended; the operation's message, if incomplete, is aborted apart."""
 
     def respond(self, outcome: Outcome) -> None:
         """Send the last response."""
         self._send(outcome)
-        self._peer.answered(self)
+        self._peer.finish_operation(self)
 
     def _send(
         self,

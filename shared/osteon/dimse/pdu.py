@@ -19,7 +19,7 @@ LAST = 0x02
 LONGEST_PDU = 256 << 10
 """Bytes that one P-DATA-TF carries at most when the peer sets no lower limit."""
 SHORTEST_PDU = 8
-"""A peer that takes less can not be sent a single pair of bytes."""
+"""A peer that takes less cannot be sent a single pair of bytes."""
 
 
 class PduType(IntEnum):

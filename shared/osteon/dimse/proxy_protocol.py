@@ -1,6 +1,6 @@
-"""Reads who called from a balancer in front: the PROXY protocol, versions 1 and 2 (haproxy.org, proxy-protocol.txt).
+"""Reads a caller's address from a balancer in front: PROXY protocol 1 and 2 (haproxy.org, proxy-protocol.txt).
 
-Only for a port that nobody but the balancer can reach: whoever reaches it can give any address.
+Only for a port that the balancer alone can reach: any client that reaches it can claim any address.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ _V1_LONGEST: Final = 107
 _V2: Final = b"\r\n\r\n\x00\r\nQUIT\n"
 _V2_FIXED: Final = 16
 _MOST: Final = 4 << 10
-"""Bytes of a header; a longer one has more in it than anybody needs."""
+"""Bytes of a header; a longer one holds nothing that is needed."""
 _LOCAL: Final = 0x20
 _PROXY: Final = 0x21
 _TCP: Final = {0x11: 4, 0x21: 16}
@@ -28,7 +28,7 @@ Address = tuple[str, int]
 
 
 class BadProxyHeader(Invalid):
-    """What came first is no header of the PROXY protocol."""
+    """What came first is not a header of the PROXY protocol."""
 
 
 class ProxyHeader(NamedTuple):
@@ -62,7 +62,7 @@ def _read_v1(data: bytes) -> ProxyHeader | None:
         case ["PROXY", "TCP4" | "TCP6", source, _, port, _] if port.isdecimal() and int(port) <= 0xFFFF:
             with suppress(ValueError):
                 return ProxyHeader((str(ipaddress.ip_address(source)), int(port)), length)
-    raise BadProxyHeader(f"PROXY protocol 1: {line[:60]!r} can not be read")
+    raise BadProxyHeader(f"PROXY protocol 1: {line[:60]!r} cannot be read")
 
 
 def _read_v2(data: bytes) -> ProxyHeader | None:
@@ -85,10 +85,10 @@ def _read_v2(data: bytes) -> ProxyHeader | None:
 
 
 class ProxyProtocolReader(asyncio.BufferedProtocol):
-    """Takes the header from a new connection, then leaves the connection to what `make` makes for who called.
+    """Takes the header from a new connection, then hands the connection over to what `make` returns for the caller.
 
     Its buffer must hold 4 KiB at least: what came with the header goes there at once. `patience` is the seconds that
-    the header has; then, and when it can not be read, the connection is closed.
+    the header has; then, and when it cannot be read, the connection is closed.
     """
 
     def __init__(
@@ -138,5 +138,5 @@ class ProxyProtocolReader(asyncio.BufferedProtocol):
 
     def _refuse(self, why: str) -> None:
         self._late.cancel()
-        log.warning("connection_refused", reason=why, remote=self._transport.get_extra_info("peername"))
+        log.warning("connection refused", reason=why, remote=self._transport.get_extra_info("peername"))
         self._transport.abort()

@@ -58,14 +58,14 @@ async def associate(
 
     Raises:
         ConnectFailed, AssociationRejected, AssociationAborted, NoAnswer: there is no association.
-        Invalid: what is to be asked for is not possible.
+        Invalid: what is to be requested is not possible.
     """
     requests = IncomingRequests(reports)
     connection = await _connect(remote, contexts, config, requests)
     try:
         invoker = await connection.answer
     except BaseException:
-        connection.upper_layer.abort(AssociationEnd.FAILED, "nobody waits for the association any more")
+        connection.upper_layer.abort(AssociationEnd.FAILED, "the caller no longer waits for the association")
         raise
     association = RequestedAssociation(connection, invoker, requests)
     try:
@@ -89,5 +89,5 @@ async def _connect(
             f"{remote.host}:{remote.port}: {tls.describe_failure(error) or 'no connection in time'}"
         ) from error
     except (ValueError, OverflowError) as error:
-        raise Invalid(f"{remote.host}:{remote.port} is no address: {error}") from error
+        raise Invalid(f"{remote.host}:{remote.port} is not an address: {error}") from error
     return made

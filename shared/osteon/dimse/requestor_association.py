@@ -31,7 +31,7 @@ Reports = Callable[[EventReport], Awaitable[Outcome]]
 _READ_SIZE = 128 << 10
 _ABORT_SECONDS = 1.0
 """Seconds that a peer has to read A-ABORT before the connection is closed."""
-_log = get_logger(__name__)
+log = get_logger(__name__)
 
 
 class IncomingRequests(RefusingHandler):
@@ -72,7 +72,7 @@ class RequestorConnection:
         self.answer: asyncio.Future[Invoker] = loop.create_future()
         """The association, or why there is none."""
         self.over = asyncio.Event()
-        """There is no association any more, or never was."""
+        """The association has ended, or there never was one."""
         self.closed = asyncio.Event()
         """The connection is closed."""
         self.agreed: tuple[PresentationContext, ...] = ()
@@ -103,7 +103,7 @@ class RequestorConnection:
         agreement = associate_rq_encoder.agree(self._contexts, associate_rq_encoder.decode(body), self._config)
         self.agreed = tuple(accepted.context for accepted in agreement.contexts.values())
         invoker = self.exchange.begin(agreement, self._requests, self._config, performed=1, invoked=agreement.window)
-        _log.debug("association_begun", contexts=len(self.agreed), **self._names)
+        log.debug("association begun", contexts=len(self.agreed), **self._names)
         self.upper_layer.establish()
         if not self.answer.done():
             self.answer.set_result(invoker)
@@ -117,16 +117,16 @@ class RequestorConnection:
             self.answer.set_exception(error)
 
     def on_ended(self, how: AssociationEnd, detail: str) -> None:
-        """Tell whoever waits."""
-        note = _log.debug if how in {AssociationEnd.RELEASED, AssociationEnd.REJECTED} else _log.warning
-        note("association_ended", how=how.value, detail=detail, **self._names)
+        """Report the end to the callers that wait."""
+        note = log.debug if how in {AssociationEnd.RELEASED, AssociationEnd.REJECTED} else log.warning
+        note("association ended", how=how.value, detail=detail, **self._names)
         self._refuse_all(end_to_error(how, detail))
         self.exchange.end(how, detail)
         self.over.set()
 
 
 class RequestedAssociation(ServiceUser):
-    """An association that we asked for: what `ServiceUser` does, and C-GET with its sub-operations."""
+    """An association that this side requested: what `ServiceUser` does, and C-GET with its sub-operations."""
 
     def __init__(self, connection: RequestorConnection, invoker: Invoker, requests: IncomingRequests) -> None:
         super().__init__(invoker, connection.agreed, is_requestor=True)
@@ -135,7 +135,7 @@ class RequestedAssociation(ServiceUser):
 
     @property
     def open(self) -> bool:
-        """Operations can be asked for."""
+        """Operations can be requested."""
         return self._connection.upper_layer.state is State.ESTABLISHED
 
     async def get(

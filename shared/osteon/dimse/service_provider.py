@@ -52,7 +52,7 @@ class ServiceProvider:
 
     Args:
         peer: the association.
-        handler: who does the work.
+        handler: does the work.
         config: limits.
         window: operations that may be in flight.
     """
@@ -93,7 +93,7 @@ class ServiceProvider:
             return _Stray(self._peer, accepted.context, command).refuse(excess)
         return self._start(accepted, command)
 
-    def answered(self, operation: DimseOperation) -> None:
+    def finish_operation(self, operation: DimseOperation) -> None:
         """Forget an operation whose last response is on its way."""
         if self._operations.get(operation.message_id) is operation:
             del self._operations[operation.message_id]
@@ -101,7 +101,7 @@ class ServiceProvider:
     def stop(self) -> None:
         """The association has ended or is about to: stop what only its peer wants."""
         for operation in list(self._operations.values()):
-            operation.lost()
+            operation.on_association_end()
 
     def _start(self, accepted: AcceptedContext, command: Command) -> DimseOperation:
         context, peer = accepted.context, self._peer

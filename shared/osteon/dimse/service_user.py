@@ -28,7 +28,7 @@ class ServiceUser:
     Args:
         invoker: makes the requests.
         contexts: the accepted ones.
-        is_requestor: whether this side has asked for the association, for what the roles mean.
+        is_requestor: whether this side requested the association, which decides what the roles mean.
     """
 
     def __init__(self, invoker: Invoker, contexts: Sequence[PresentationContext], *, is_requestor: bool) -> None:
@@ -73,7 +73,7 @@ class ServiceUser:
             context: for the SOP class.
             sop_class_uid: Affected SOP Class UID.
             sop_instance_uid: Affected SOP Instance UID.
-            data: the data set in parts of any size, which must not change any more; asked for no faster than the
+            data: the data set in parts of any size, which must not change any more; taken no faster than the
                 peer reads. When it raises after its first part, the association is aborted.
             length: bytes of the data set if known; more or fewer are `Invalid`.
             move_originator: AE title and Message ID of the C-MOVE that this is a sub-operation of.
@@ -210,4 +210,4 @@ def _count(command: Command, element: CommandElement) -> int:
     try:
         return command.number(element) or 0
     except ProtocolError:
-        return 0  # a counter that can not be read is no reason to lose what was retrieved
+        return 0  # a counter that cannot be read is no reason to lose what was retrieved

@@ -37,7 +37,7 @@ _EASILY_SENT = (
     uids.DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN,
 )
 
-# These are no encodings of a data set that a C-STORE could carry: MIME, XML, and the real-time video of PS3.22.
+# These are not encodings of a data set that a C-STORE could carry: MIME, XML, and the real-time video of PS3.22.
 _NOT_FOR_DATA_SETS = ("1.2.840.10008.1.2.6.", "1.2.840.10008.1.2.7.")
 STORAGE_SYNTAXES = frozenset(uid for uid in uids.TRANSFER_SYNTAXES if not uid.startswith(_NOT_FOR_DATA_SETS))
 """Every transfer syntax in which a data set can be sent, retired and compressed ones included."""
@@ -113,8 +113,8 @@ def choose_syntax(service: ServiceClass, proposed: list[str], *, to_send: str = 
 
     In a context that is only for sending instances of the SOP class `to_send` (C-GET) it is Explicit VR Little Endian
     wherever that is proposed, then another one without compression: in these nearly all that is stored can be sent
-    without further loss, and to decode takes less than to encode. Who wants compressed instances as they are proposes
-    a context for each syntax. Video is the exception: it comes compressed, and is not decoded.
+    without further loss, and to decode takes less than to encode. A requestor that wants compressed instances as they
+    are proposes a context for each syntax. Video is the exception: it comes compressed, and is not decoded.
     """
     known = STORAGE_SYNTAXES if service is ServiceClass.STORAGE else UNCOMPRESSED
     usable = [uid for uid in proposed if uid in known]

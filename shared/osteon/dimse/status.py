@@ -36,7 +36,7 @@ class Status(IntEnum):
 
     @classmethod
     def _missing_(cls, value: object) -> "Status | None":
-        # Peers send what they like: not kept among the members, so that they can not fill the memory.
+        # Peers send what they like: not kept among the members, so that they cannot fill the memory.
         if not isinstance(value, int) or not 0 <= value <= 0xFFFF:
             return None
         status = int.__new__(cls, value)

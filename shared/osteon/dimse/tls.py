@@ -14,7 +14,7 @@ from typing import cast
 from osteon.errors import Invalid
 
 TlsContextProvider = Callable[[], ssl.SSLContext]
-"""Tells the context for a new connection: another one after certificates have changed."""
+"""Returns the context of a new connection: another one after certificates have changed."""
 TLS12_SUITES = (
     "ECDHE-ECDSA-AES128-GCM-SHA256",
     "ECDHE-RSA-AES128-GCM-SHA256",
@@ -26,7 +26,7 @@ _OTHER_PROTOCOL = {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "HTTPS_PROXY_REQUEST"
 
 
 class ClientCertificates(StrEnum):
-    """Whether who connects must show a certificate that the CA signed."""
+    """Whether a client must show a certificate that the CA signed."""
 
     NONE = "none"
     OPTIONAL = "optional"
@@ -48,7 +48,7 @@ class TlsFiles:
 
 
 class TlsUnusable(Invalid):
-    """A file can not be used. `part` is the field of `TlsFiles` that names it; `detail` names the file and why."""
+    """A file cannot be used. `part` is the field of `TlsFiles` that names it; `detail` names the file and why."""
 
     def __init__(self, part: str, detail: str) -> None:
         super().__init__(f"{part}: {detail}")
@@ -61,7 +61,7 @@ def server_context(files: TlsFiles, clients: ClientCertificates = ClientCertific
     if not files.certificate:
         raise TlsUnusable("certificate", "a TLS port needs a certificate; name its PEM file")
     if clients is not ClientCertificates.NONE and not files.ca:
-        raise TlsUnusable("ca", "needed to check the certificates of clients; or let everybody in (clients: none)")
+        raise TlsUnusable("ca", "needed to check the certificates of clients; or accept every client (clients: none)")
     context = _context(ssl.PROTOCOL_TLS_SERVER, files)
     # A resumed session would get past a CA file that has changed, and associations are long.
     context.num_tickets = 0
@@ -79,8 +79,8 @@ def client_context(files: TlsFiles, *, check_host: bool = True) -> ssl.SSLContex
     """Return how a requestor connects: it always demands a certificate that the CA signed. Raises `TlsUnusable`.
 
     Args:
-        files: what it shows, if asked, and whom it trusts.
-        check_host: whether the certificate must be for the host that is called, too. Without it, whoever has any
+        files: what it shows on request, and which CA it trusts.
+        check_host: whether the certificate must be for the host that is called, too. Without it, any holder of a
             certificate of that CA can answer: only for a CA of the hospital's own.
     """
     context = _context(ssl.PROTOCOL_TLS_CLIENT, files)
@@ -91,7 +91,7 @@ def client_context(files: TlsFiles, *, check_host: bool = True) -> ssl.SSLContex
 
 
 def describe_failure(error: Exception) -> str:
-    """Say why there is no TLS connection, without the parts of OpenSSL's messages that nobody needs."""
+    """Say why there is no TLS connection, without the parts of OpenSSL's messages that are of no use."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the peer's certificate is refused: {error.verify_message}"
     if isinstance(error, ssl.SSLError) and error.reason:
@@ -134,7 +134,7 @@ def _load_chain(context: ssl.SSLContext, files: TlsFiles) -> None:
         if error.reason == "KEY_VALUES_MISMATCH":
             raise TlsUnusable("key", f"{files.key}: is not the key of {files.certificate}") from None
         part, name = _which(files)
-        raise TlsUnusable(part, f"{name}: can not be used as PEM ({_reason(error)})") from None
+        raise TlsUnusable(part, f"{name}: cannot be used as PEM ({_reason(error)})") from None
 
 
 def _which(files: TlsFiles) -> tuple[str, str]:

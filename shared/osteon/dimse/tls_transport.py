@@ -1,7 +1,7 @@
 """TLS of one accepted connection (PS3.15 B.10): a protocol to the loop's transport, a transport to the association.
 
-The loops' own `start_tls` drops what has come before it, on uvloop, and tells a peer that it refuses nothing. Here a
-connection counts and has ARTIM from its first moment as one without TLS has, and alerts go out (RFC 8446 6).
+The loops' own `start_tls` drops what has come before it, on uvloop, and sends no alert to a peer that it refuses. Here
+a connection counts and has ARTIM from its first moment, as one without TLS has, and alerts go out (RFC 8446 6).
 """
 
 import asyncio
@@ -90,7 +90,7 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
         self._association.secured(describe_peer(self._tls))
 
     def _read(self) -> bool:
-        """Decrypt what there is, at most a buffer of it; tell whether there may be more. Raises `ssl.SSLError`."""
+        """Decrypt what there is, at most a buffer of it; return whether there may be more. Raises `ssl.SSLError`."""
         buffer = self._protocol.get_buffer(-1)
         at, more, goodbye = 0, True, False
         while more and at < len(buffer):
@@ -178,7 +178,7 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
         if self._plain.is_closing() or self._plain.get_write_buffer_size() > _LITTLE:
             self._plain.abort()
             return
-        with suppress(ssl.SSLError):  # there is no answer to wait for, nor to what has failed anything to say
+        with suppress(ssl.SSLError):  # no answer is awaited, and a failed connection has nothing to send
             self._tls.unwrap()
         self._flush()
         self._plain.close()

@@ -5,7 +5,7 @@ import socket
 from typing import Any, Protocol, cast
 
 _WRITE_HIGH_WATER = 1 << 20
-"""Bytes that may wait for the peer before writers are asked to wait."""
+"""Bytes that may wait for the peer before writers have to wait."""
 _KEEP_ALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 6}
 """Seconds and counts: a peer that has vanished is noticed after two minutes; not every system has all of them."""
 
@@ -30,7 +30,7 @@ class ByteReceiver(Protocol):
 
 
 class TransportConnection(asyncio.BufferedProtocol):
-    """Gives what comes to its receiver, in order and without a copy, and can be told to wait.
+    """Gives what comes to its receiver, in order and without a copy, and can be put on hold.
 
     `buffer` is what the loop reads into; connections of one loop share it, because each read is consumed before the
     next begins. What the receiver does not take is copied and kept until `resume`.

@@ -29,7 +29,7 @@ _TIMED_STATES = {
     State.COLLISION_AWAITING_PEER,
 }
 _ASSOCIATE = {Action.INDICATE_ASSOCIATE, Action.CONFIRM_ACCEPT, Action.CONFIRM_REJECT}
-_log = get_logger(__name__)
+log = get_logger(__name__)
 
 
 class _Waiting(Enum):
@@ -61,7 +61,7 @@ class AssociationEvents(Protocol):
         """A-ASSOCIATE-RQ has come in Sta2, or A-ASSOCIATE-AC or -RJ in Sta5: call `establish`, `reject` or `end`."""
 
     def on_ended(self, how: AssociationEnd, detail: str) -> None:
-        """There is no association any more; called once, also when there never was one."""
+        """The association has ended; called once, also when there never was one."""
 
     def on_disconnected(self) -> None:
         """The connection is closed."""
@@ -168,7 +168,7 @@ class UpperLayer:
         if isinstance(error, ProtocolError):
             self._break(error)
         else:
-            _log.exception("association_failed", state=self.state.name)
+            log.exception("association failed", state=self.state.name)
             self.abort(AssociationEnd.FAILED, "internal error")
         self._stream.discard_all()
 

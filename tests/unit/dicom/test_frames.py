@@ -113,7 +113,7 @@ def test_fragments_that_tell_nothing_give_no_frames_and_are_marked(syntax: str) 
     _, header = read(encapsulated(2, item(), item(b"ab"), item(b"cd"), item(b"ef")), syntax)
     assert header.pixel_data
     assert header.pixel_data.frames == ()
-    assert "3 fragments can not be assigned to 2 frames" in header.problems[0].reason
+    assert "3 fragments cannot be assigned to 2 frames" in header.problems[0].reason
 
 
 def test_frames_of_run_lengths_are_not_told_by_what_looks_like_a_bit_stream() -> None:

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from osteon.dicom.header.reader import HeaderReader
-from osteon.dicom.json_model import MAX_DEPTH, BadMetadata, checked
+from osteon.dicom.json_model import MAX_DEPTH, BadMetadata, validate_data_set
 from osteon.dicom.json_to_part10 import BulkFileRange, write_part10_file
 from osteon.dicom.part10 import read_part10
 from osteon.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN
@@ -39,7 +39,7 @@ def _composed(folder: Path, data_set: object) -> dict[str, Any]:
     path = folder / "made.dcm"
     path.unlink(missing_ok=True)
     write_part10_file(
-        path, checked(data_set, ascii_only=json.dumps(data_set, ensure_ascii=False).isascii()), {}, _EXPLICIT
+        path, validate_data_set(data_set, ascii_only=json.dumps(data_set, ensure_ascii=False).isascii()), {}, _EXPLICIT
     )
     file = path.read_bytes()
     read: dict[str, Any] = json.loads(HeaderReader().read(file[read_part10(file).data_set_offset :], _EXPLICIT).json)
@@ -102,7 +102,7 @@ def test_text_is_utf_8_whatever_the_metadata_says(tmp_path: Path) -> None:
 
 def test_bulk_data_too_long_for_its_vr_is_written_as_un(tmp_path: Path) -> None:
     (tmp_path / "b").write_bytes(b"1" * 65535)
-    data_set = checked({"00081030": {"vr": "LO", "BulkDataURI": "b"}}, ascii_only=True)
+    data_set = validate_data_set({"00081030": {"vr": "LO", "BulkDataURI": "b"}}, ascii_only=True)
     write_part10_file(tmp_path / "made", data_set, {"b": BulkFileRange([tmp_path / "b"])}, _EXPLICIT)
     assert (tmp_path / "made").read_bytes().endswith(b"UN\0\0" + (65536).to_bytes(4, "little") + b"1" * 65535 + b" ")
 
@@ -114,9 +114,9 @@ def test_sequences_are_nested_within_bounds() -> None:
             data_set = {"00400275": {"vr": "SQ", "Value": [data_set]}}
         return data_set
 
-    checked(nested(MAX_DEPTH), ascii_only=True)
+    validate_data_set(nested(MAX_DEPTH), ascii_only=True)
     with pytest.raises(BadMetadata, match="nested"):
-        checked(nested(MAX_DEPTH + 1), ascii_only=True)
+        validate_data_set(nested(MAX_DEPTH + 1), ascii_only=True)
 
 
 @pytest.mark.parametrize("tag", ["7FE00008", "7FE00009", "7fe00010", "FFFEE000", "fffee00d"])
@@ -125,9 +125,9 @@ def test_a_sequence_where_none_can_be_is_refused(tag: str, value: list[object]) 
     element = {tag: {"vr": "SQ", "Value": value}}
     for data_set in (element, {"00400275": {"vr": "SQ", "Value": [element]}}):
         with pytest.raises(BadMetadata, match=tag.upper()):
-            checked(data_set, ascii_only=True)
+            validate_data_set(data_set, ascii_only=True)
 
 
 def test_an_element_that_comes_twice_is_refused() -> None:
     with pytest.raises(BadMetadata, match="twice"):
-        checked({"0029100a": {"vr": "LO"}, "0029100A": {"vr": "LO"}}, ascii_only=True)
+        validate_data_set({"0029100a": {"vr": "LO"}, "0029100A": {"vr": "LO"}}, ascii_only=True)

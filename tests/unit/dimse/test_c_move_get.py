@@ -155,7 +155,7 @@ async def test_many_pending_responses_are_thinned_out_and_the_last_counts_still_
 
 
 async def test_the_last_counts_are_repeated_while_an_instance_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(c_move_get, "_REMIND_AFTER", 0.02)
+    monkeypatch.setattr(c_move_get, "_REPEAT_SECONDS", 0.02)
     go_on = asyncio.Event()
 
     async def move(request: MoveRequest) -> AsyncIterator[RetrieveResponse]:

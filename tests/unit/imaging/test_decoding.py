@@ -179,7 +179,7 @@ def test_floats_are_decoded_from_either_byte_order(keyword: str, kind: str, targ
     found = np.stack(frames(path))
     assert found.dtype == kind
     assert np.array_equal(found, values)
-    with pytest.raises(NotPossible, match="floating point pixel data can not be compressed"):
+    with pytest.raises(NotPossible, match="floating point pixel data cannot be compressed"):
         into(dataset, SYNTAX + "4.90", tmp_path)
 
 

@@ -123,7 +123,7 @@ def test_a_number_that_is_none_is_named(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes().replace(b"SH\x02\x00x ", b"DS\x02\x00x "))
     with (
         ImageReader.open(path, PixelLimits()) as opened,
-        pytest.raises(PixelError, match=r"\(0018,1160\) is no number: 'x'"),
+        pytest.raises(PixelError, match=r"\(0018,1160\) is not a number: 'x'"),
     ):
         opened.attributes.number(0x00181160)
 

@@ -25,7 +25,7 @@ class Crowd:
         await settled()
 
     async def _be(self, name: str, urgency: Urgency) -> None:
-        async with self.turns.turn(urgency):
+        async with self.turns.acquire(urgency):
             self.order.append(name)
             await self.leave[name].wait()
 

@@ -145,12 +145,12 @@ async def test_an_instance_from_s3_is_fetched_once_for_several_requests(tmp_path
     folder.mkdir()
     sources = SourceCache(objects, folder, limit=5)
     wanted = ObjectRange("p", 2, 5)
-    async with sources.opened(wanted) as first, sources.opened(wanted) as second:
+    async with sources.open(wanted) as first, sources.open(wanted) as second:
         assert first == second == ObjectRange(first.where, 0, 5)
         assert Path(first.where).read_bytes() == b"23456"
-    async with sources.opened(wanted):
+    async with sources.open(wanted):
         assert objects.streamed == ["p"]
-    async with sources.opened(ObjectRange("p", 0, 3)) as other:
+    async with sources.open(ObjectRange("p", 0, 3)) as other:
         assert Path(other.where).read_bytes() == b"012"
     assert [path.read_bytes() for path in folder.iterdir()] == [b"012"]  # the one used last, within the limit
 
@@ -162,11 +162,11 @@ async def test_an_instance_that_can_not_be_fetched_leaves_nothing_and_is_tried_a
     sources = SourceCache(objects, folder, limit=100)
     for _ in range(2):
         with pytest.raises(Exception, match="no object 'p'"):
-            async with sources.opened(ObjectRange("p", 0, 3)):
+            async with sources.open(ObjectRange("p", 0, 3)):
                 pass
     assert list(folder.iterdir()) == []
     await objects.put("p", b"abc")
-    async with sources.opened(ObjectRange("p", 0, 3)) as part:
+    async with sources.open(ObjectRange("p", 0, 3)) as part:
         assert Path(part.where).read_bytes() == b"abc"
 
 

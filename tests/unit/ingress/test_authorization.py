@@ -55,7 +55,7 @@ class Query:
 async def following(access: ModalityAccessList, query: Query, times: int = 1) -> None:
     """Let an access ask some times more."""
     wanted = len(query.seen) + times + 1  # it asks again when it is done with the answer before
-    task = asyncio.create_task(access.follow(query))  # type: ignore[arg-type]
+    task = asyncio.create_task(access.refresh_forever(query))  # type: ignore[arg-type]
     async with asyncio.timeout(10):
         while len(query.seen) < wanted:
             await asyncio.sleep(0.001)
@@ -64,7 +64,7 @@ async def following(access: ModalityAccessList, query: Query, times: int = 1) ->
 
 @pytest.fixture(autouse=True)
 def fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("osteon_ingress.authorization.EVERY", 0.01)
+    monkeypatch.setattr("osteon_ingress.authorization.REFRESH_SECONDS", 0.01)
 
 
 async def told(

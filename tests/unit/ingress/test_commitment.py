@@ -108,7 +108,7 @@ class Dispatcher:
 
 @pytest.fixture(autouse=True)
 def fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(commitment, "_FIRST_LOOK", 0.001)
+    monkeypatch.setattr(commitment, "_FIRST_POLL", 0.001)
 
 
 async def test_a_report_is_sent_once_it_is_there_and_its_delivery_told():
@@ -131,7 +131,7 @@ async def test_a_report_that_is_refused_is_left_to_another_association():
 
 
 async def test_when_the_association_ends_before_the_report_that_is_told(monkeypatch):
-    monkeypatch.setattr(commitment, "_FIRST_LOOK", 60)
+    monkeypatch.setattr(commitment, "_FIRST_POLL", 60)
     dispatcher = Dispatcher()
     commitments = AssociationCommitments(INFO, dispatcher)
     await commitments.action(REQUEST, Reporter(Outcome(Status.SUCCESS)))

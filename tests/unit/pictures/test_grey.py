@@ -13,7 +13,7 @@ from pydicom.tag import Tag
 from pydicom.uid import XRayAngiographicImageStorage
 
 from osteon.dicom.pixels.errors import PixelError
-from osteon.dicom.pixels.grayscale import tabled
+from osteon.dicom.pixels.grayscale import apply_table
 from osteon.dicom.pixels.render_request import Window
 from support.pictures import drawn, grey
 
@@ -197,10 +197,10 @@ def test_a_table_gives_what_computing_each_value_gives(frame: np.ndarray) -> Non
     def parity(values: np.ndarray) -> np.ndarray:
         return (np.nan_to_num(values) % 251).astype(np.uint8)
 
-    assert np.array_equal(tabled(frame, parity), parity(frame.astype(np.float64)))
+    assert np.array_equal(apply_table(frame, parity), parity(frame.astype(np.float64)))
 
 
 def test_large_frames_are_drawn_in_parts_that_fit_together() -> None:
     frame = np.arange(700 * 300, dtype=np.int32).reshape(700, 300)
     for values in (frame, (frame % 5000 - 100).astype(np.int16)):
-        assert np.array_equal(tabled(values, lambda x: x % 97), values % 97)
+        assert np.array_equal(apply_table(values, lambda x: x % 97), values % 97)

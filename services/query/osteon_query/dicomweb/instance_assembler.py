@@ -15,7 +15,7 @@ from typing import Any, Final
 import orjson
 
 from osteon.dicom.identity import Identity
-from osteon.dicom.json_model import BadMetadata, Reference, checked, references
+from osteon.dicom.json_model import BadMetadata, Reference, iter_references, validate_data_set
 from osteon.dicom.json_to_part10 import PIXEL_DATA, write_part10_file
 from osteon.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN, is_uid
 from osteon.dicom.xml_reader import from_xml
@@ -177,7 +177,7 @@ def _read(path: Path, as_xml: bool) -> list[_PendingInstance | AssemblyFailure]:
 
 def _parse_data_set(given: object) -> _PendingInstance | AssemblyFailure:
     try:
-        data_set = checked(given, ascii_only=orjson.dumps(given).isascii())
+        data_set = validate_data_set(given, ascii_only=orjson.dumps(given).isascii())
         frames = _text(data_set, "00280008") or "1"
         if not frames.isdecimal() or len(frames) > _DIGITS or not int(frames):
             raise BadMetadata(f"00280008: {frames[:80]!r} is not a number of frames")
@@ -189,7 +189,11 @@ def _parse_data_set(given: object) -> _PendingInstance | AssemblyFailure:
     identity = Identity("", "", "", sop, sop_class) if is_uid(sop) and is_uid(sop_class) else None
     declared = next((uid for tag in _DECLARED if (uid := _text(given, tag))), "")
     return _PendingInstance(
-        orjson.dumps(data_set), tuple(references(data_set, frozenset({PIXEL_DATA}))), identity, int(frames), declared
+        orjson.dumps(data_set),
+        tuple(iter_references(data_set, frozenset({PIXEL_DATA}))),
+        identity,
+        int(frames),
+        declared,
     )
 
 

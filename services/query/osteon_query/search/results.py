@@ -14,7 +14,7 @@ from osteon.dicom.attribute_names import keyword_of, tag_of, vr_of_tag
 from osteon.dicom.attributes import COMPUTED, HELD, LEVEL_OF, REQUEST_ATTRIBUTES, element_text, is_below
 from osteon.dicom.json_values import json_values
 from osteon.dicom.models import Level
-from osteon.dicom.private_blocks import creators_of, is_private, located
+from osteon.dicom.private_blocks import creators_of, is_private, locate
 from osteon.dicom.query import MatchingKey
 from osteon.dicom.value_matching import matches
 from osteon_query.packs.sidecars import Sidecars, parse_header
@@ -109,7 +109,7 @@ class ResultPlan:
     def _of_header(self, header: Mapping[str, Any]) -> DicomJson:
         tags = header if self._whole_header else self._from_header
         if self._private and not self._whole_header:
-            tags = [*tags, *located(self._private, self._keys.creators, creators_of(header))]
+            tags = [*tags, *locate(self._private, self._keys.creators, creators_of(header))]
         found = {tag: header[tag] for tag in tags if tag in header and "BulkDataURI" not in header[tag]}
         for tag, kept in self._keys.items.items():
             if kept and tag in found:

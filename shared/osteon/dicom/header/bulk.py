@@ -26,8 +26,8 @@ _COST: Final = 256
 class BulkData:
     """What `Header.bulk` and `Header.pixel_data` will be. Stays empty when the data set is deflated."""
 
-    def __init__(self, reading: ParserState) -> None:
-        self._reading = reading
+    def __init__(self, state: ParserState) -> None:
+        self._state = state
         self.values: dict[str, tuple[int, int]] = {}
         self.pixel_data: PixelData | None = None
 
@@ -36,51 +36,51 @@ class BulkData:
         length = element.stop - element.start
         if element.tag in PIXEL_DATA:
             return length > 0
-        return length > self._reading.bulk_limit and (element.name in _ALLOWED or length > _LONGEST_TEXT)
+        return length > self._state.bulk_limit and (element.name in _ALLOWED or length > _LONGEST_TEXT)
 
     def leave_out(self, level: NestingLevel, element: HeaderElement) -> None:
         """Put a reference in place of a value."""
         self._refer(level, element)
-        if self._reading.at_root and element.tag == EXTENDED_OFFSETS:
+        if self._state.at_root and element.tag == EXTENDED_OFFSETS:
             level.extended_offsets = (element.start, element.stop - element.start)
-        if self._reading.at_root and element.tag in PIXEL_DATA:
+        if self._state.at_root and element.tag in PIXEL_DATA:
             self._locate(PixelData(f"{element.tag:08X}", element.start, element.stop - element.start, False))
 
     def leave_out_fragments(self, level: NestingLevel, element: HeaderElement) -> None:
         """Put a reference in place of encapsulated pixel data, and go behind it."""
-        reading = self._reading
-        found = read_fragments(reading.data, element.start, element.tag, level.encoding)
+        state = self._state
+        found = read_fragments(state.data, element.start, element.tag, level.encoding)
         if found.following > level.end:
-            raise reading.overrun("encapsulated data", element.tag, element.position, found.following)
+            raise state.overrun("encapsulated data", element.tag, element.position, found.following)
         if found.problem:
-            reading.mark(element.tag, found.problem)
+            state.mark(element.tag, found.problem)
         name = element.name if element.vr and element.name != "UN" else "OB"
         self._refer(level, element._replace(name=name, stop=found.end))
-        reading.position = found.following
+        state.position = found.following
         # Only once: a data set may repeat the element, and its offset table can be long.
-        if reading.at_root and element.tag in PIXEL_DATA and self.pixel_data is None and not reading.syntax.deflated:
+        if state.at_root and element.tag in PIXEL_DATA and self.pixel_data is None and not state.syntax.deflated:
             self.pixel_data = self._encapsulated(level, element, found)
 
     def _encapsulated(self, level: NestingLevel, element: HeaderElement, found: Fragments) -> PixelData:
-        reading = self._reading
-        table = extended_offset_table(reading.data, *level.extended_offsets)
-        frames, problem = frame_runs(reading.data, found, level.number_of_frames, reading.syntax, table)
+        state = self._state
+        table = extended_offset_table(state.data, *level.extended_offsets)
+        frames, problem = frame_runs(state.data, found, level.number_of_frames, state.syntax, table)
         if problem:
-            reading.mark(element.tag, problem)
+            state.mark(element.tag, problem)
         return PixelData(f"{element.tag:08X}", element.start, found.end - element.start, True, frames)
 
     def _refer(self, level: NestingLevel, element: HeaderElement) -> None:
-        reading = self._reading
-        path = reading.path(f"{element.tag:08X}").replace("[", "/").replace("].", "/")
+        state = self._state
+        path = state.path(f"{element.tag:08X}").replace("[", "/").replace("].", "/")
         length = element.stop - element.start
         level.parts.append(element.json(element.name, f'"BulkDataURI":"bulk/{path}"'.encode()))
-        if not reading.syntax.deflated:
+        if not state.syntax.deflated:
             self.values.setdefault(path, (element.start, length))
         if element.name not in _ALLOWED:
-            reading.mark(element.tag, f"a value of {length} bytes, too long for VR {element.name}, left out")
-        reading.marks += 1
-        reading.limit += length - _COST
+            state.mark(element.tag, f"a value of {length} bytes, too long for VR {element.name}, left out")
+        state.marks += 1
+        state.limit += length - _COST
 
     def _locate(self, pixel_data: PixelData) -> None:
-        if not self._reading.syntax.deflated and self.pixel_data is None:
+        if not self._state.syntax.deflated and self.pixel_data is None:
             self.pixel_data = pixel_data

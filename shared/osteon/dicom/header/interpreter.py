@@ -28,8 +28,8 @@ NOTED: Final = frozenset((CHARACTER_SET, NUMBER_OF_FRAMES, PIXEL_REPRESENTATION,
 class ElementInterpreter:
     """Reads the elements of one data set that have a value of their own: neither sequences nor bulk data."""
 
-    def __init__(self, reading: ParserState) -> None:
-        self._reading = reading
+    def __init__(self, state: ParserState) -> None:
+        self._state = state
         self._signed_ahead: bool | None = None
         self.root_position = 0
 
@@ -38,7 +38,7 @@ class ElementInterpreter:
         if vr and vr != b"UN":
             if vr in SHORT_VRS or vr in LONG_VRS:
                 return vr.decode("ascii")
-            self._reading.mark(tag, f"unknown VR {vr.decode('ascii')}, taken for UN")
+            self._state.mark(tag, f"unknown VR {vr.decode('ascii')}, taken for UN")
             return "UN"
         if tag & 0x10000:
             name = private_vr(tag, level.creator(tag))
@@ -53,8 +53,8 @@ class ElementInterpreter:
 
     def add(self, level: NestingLevel, element: HeaderElement) -> None:
         """Add an element's JSON to its level."""
-        reading = self._reading
-        whole = bytes(reading.data[element.position : element.stop])
+        state = self._state
+        whole = bytes(state.data[element.position : element.stop])
         certain = element.vr != b"UN" if element.vr else element.name == standard_vr(element.tag)
         key: Key = whole if certain else (element.name, whole)
         raw = whole[element.start - element.position :]
@@ -62,11 +62,11 @@ class ElementInterpreter:
         if fragment is None:
             name, member, problem = self._member(level, element, raw)
             fragment = element.json(name, member)
-            reading.charge(level, fragment)
+            state.charge(level, fragment)
             if problem:
-                reading.mark(element.tag, problem)
+                state.mark(element.tag, problem)
             else:
-                reading.memo.remember(level.known, key, fragment)
+                state.memo.remember(level.known, key, fragment)
         level.parts.append(fragment)
         if element.tag in NOTED or element.tag & 0x1FF00 == 0x10000:
             self._note(level, element, raw)
@@ -85,7 +85,7 @@ class ElementInterpreter:
         """Keep what an element says about others."""
         if element.tag == CHARACTER_SET:
             level.charset = character_set(raw)
-            level.known = self._reading.memo.fragments(level.encoding, level.charset)
+            level.known = self._state.memo.fragments(level.encoding, level.charset)
         elif element.tag == PIXEL_REPRESENTATION:
             level.signed = any(raw)
         elif element.tag == LUT_DESCRIPTOR:
@@ -101,7 +101,7 @@ class ElementInterpreter:
     def _signed(self, level: NestingLevel) -> bool:
         """Whether pixel values are signed. Elements that depend on it may stand before the one that says so."""
         if level.signed is None:
-            self._reading.marks += 1
+            self._state.marks += 1
             if self._signed_ahead is None:
                 self._signed_ahead = self._look_ahead()
             level.signed = self._signed_ahead
@@ -109,7 +109,7 @@ class ElementInterpreter:
 
     def _look_ahead(self) -> bool:
         """Look for Pixel Representation in the data set itself, from the element on at which the reading is."""
-        data, encoding, position = self._reading.data, self._reading.levels[0].encoding, self.root_position
+        data, encoding, position = self._state.data, self._state.levels[0].encoding, self.root_position
         try:
             while position < len(data):
                 tag, vr, start, length = element_head(data, position, encoding)

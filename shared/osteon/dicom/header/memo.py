@@ -6,13 +6,13 @@ from osteon.dicom.charset import CharacterSet
 from osteon.dicom.encoding import Encoding
 
 Key = bytes | tuple[str, bytes]
-"""An element's bytes, head included; with the VR (or what else decides) when they do not tell it."""
+"""An element's bytes, head included; with the VR (or what else decides) when the bytes do not state it."""
 
 _OVERHEAD: Final = 300
 """Bytes that two objects and their entry in a dictionary take in memory, about."""
 
 _MOST_CONTEXTS: Final = 64
-"""Encodings and character sets that are told apart; a hostile sender can invent any number of the latter."""
+"""Encodings and character sets that are distinguished; a hostile sender can invent any number of the latter."""
 
 
 class FragmentMemo:

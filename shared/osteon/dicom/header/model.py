@@ -14,7 +14,7 @@ class PixelData:
         encapsulated: fragments as of PS3.5 A.4.
         frames: for encapsulated data, (offset, length) of the run of fragment items of each frame, item headers
             included; a single run for video. Empty for native data, where frames follow from Rows, Columns, Bits
-            Allocated, ..., and when fragments can not be assigned to frames, which is a problem.
+            Allocated, ..., and when fragments cannot be assigned to frames, which is a problem.
     """
 
     tag: str
@@ -41,7 +41,7 @@ class Header:
             element has a `BulkDataURI` of the form `bulk/<path>`, where path is the key into `bulk`.
         pixel_data: None when the data set has no pixel data, and for a deflated data set.
         bulk: path → (offset, length) of values that were left out, pixel data included; empty for a deflated data set,
-            whose bytes can not be addressed.
+            whose bytes cannot be addressed.
         problems: elements that were kept but marked.
         unread: why the rest of the data set could not be read; empty when all of it was.
     """

@@ -39,27 +39,27 @@ _ITEM_COST: Final = 48
 
 
 class HeaderParser:
-    """The walk of one reading."""
+    """Parses one data set."""
 
-    def __init__(self, reading: ParserState) -> None:
-        self._reading = reading
-        self._interpreter = ElementInterpreter(reading)
-        self._bulk = BulkData(reading)
+    def __init__(self, state: ParserState) -> None:
+        self._state = state
+        self._interpreter = ElementInterpreter(state)
+        self._bulk = BulkData(state)
 
     def header(self) -> Header:
         """Walk from the first byte to the last."""
-        reading = self._reading
+        state = self._state
         root = self._root()
-        reading.levels.append(root)
+        state.levels.append(root)
         try:
-            while reading.levels:
-                level = reading.levels[-1]
+            while state.levels:
+                level = state.levels[-1]
                 if level.sequence:
                     self._next_item(level, level.sequence)
                 elif self._elements(level):
                     self._close_level(level)
         except BadDataSet as error:
-            raise type(error)(error.reason, reading.path(error.tag), error.offset) from None
+            raise type(error)(error.reason, state.path(error.tag), error.offset) from None
         return self._header(root)
 
     def beginning(self, known: Sequence[bytes]) -> Header:
@@ -67,31 +67,31 @@ class HeaderParser:
         try:
             return self.header()
         except BadDataSet as error:
-            root = self._reading.levels[0]
+            root = self._state.levels[0]
             root.parts += known
             root.put_in_order()
             return self._header(root, unread=str(error))
 
     def _header(self, root: NestingLevel, unread: str = "") -> Header:
-        problems = tuple(self._reading.problems)
+        problems = tuple(self._state.problems)
         return Header(root.json(), self._bulk.pixel_data, self._bulk.values, problems, unread)
 
     def _root(self) -> NestingLevel:
-        reading = self._reading
-        declared = declared_encoding(reading.syntax)
-        encoding = actual_encoding(reading.data, 0, declared)
+        state = self._state
+        declared = declared_encoding(state.syntax)
+        encoding = actual_encoding(state.data, 0, declared)
         if encoding is not declared:
-            reading.mark(None, f"{'explicit' if encoding.explicit else 'implicit'} VR, unlike the transfer syntax")
-        known = reading.memo.fragments(encoding, DEFAULT)
-        return NestingLevel(encoding, DEFAULT, known, len(reading.data), defined=True, signed=None)
+            state.mark(None, f"{'explicit' if encoding.explicit else 'implicit'} VR, unlike the transfer syntax")
+        known = state.memo.fragments(encoding, DEFAULT)
+        return NestingLevel(encoding, DEFAULT, known, len(state.data), defined=True, signed=None)
 
     def _elements(self, level: NestingLevel) -> bool:
         """Read elements until the level ends (True) or a sequence begins (False)."""
-        reading = self._reading
-        data, limit, append = reading.data, reading.bulk_limit, level.parts.append
+        state = self._state
+        data, limit, append = state.data, state.bulk_limit, level.parts.append
         explicit, head = level.encoding.explicit, level.encoding.head.unpack_from
         end, last_head, known = level.end, level.end - 8, level.known
-        position, last_tag = reading.position, level.last_tag
+        position, last_tag = state.position, level.last_tag
         while position < end:
             # A short way for what was seen before; `_element` is the way for everything.
             if position <= last_head:
@@ -109,38 +109,38 @@ class HeaderParser:
                         append(fragment)
                         last_tag, position = tag, stop
                         continue
-            level.last_tag, reading.position = last_tag, position
+            level.last_tag, state.position = last_tag, position
             if self._element(level):
                 return level.sequence is None
-            last_tag, position, known = level.last_tag, reading.position, level.known
-        level.last_tag, reading.position = last_tag, position
+            last_tag, position, known = level.last_tag, state.position, level.known
+        level.last_tag, state.position = last_tag, position
         if not level.defined:
             raise TruncatedDataSet("the delimiter of an item is missing", "", position)
         return True
 
     def _close_level(self, level: NestingLevel) -> None:
-        reading = self._reading
+        state = self._state
         if level.unordered:
             duplicates = level.put_in_order()
-            reading.mark(None, "duplicate elements, the first is kept" if duplicates else "elements are out of order")
-        reading.levels.pop()
-        if reading.levels and (sequence := reading.levels[-1].sequence):
+            state.mark(None, "duplicate elements, the first is kept" if duplicates else "elements are out of order")
+        state.levels.pop()
+        if state.levels and (sequence := state.levels[-1].sequence):
             json = level.json()
-            reading.json_left -= max(0, len(json) - level.charged)
+            state.json_left -= max(0, len(json) - level.charged)
             sequence.items.append(json)
 
     def _next_item(self, level: NestingLevel, sequence: OpenSequence) -> None:
         """Begin the item at the current position, or end the sequence there."""
-        reading = self._reading
-        reading.check_limit()
-        position = reading.position
+        state = self._state
+        state.check_limit()
+        position = state.position
         if position >= sequence.end:
             if sequence.element.stop < 0:
                 raise TruncatedDataSet("the delimiter of a sequence is missing", "", position)
             self._close_sequence(level, sequence)
             return
-        tag, _, start, length = element_head(reading.data, position, sequence.encoding)
-        reading.position = start
+        tag, _, start, length = element_head(state.data, position, sequence.encoding)
+        state.position = start
         if tag == SEQUENCE_END:
             self._close_sequence(level, sequence)
             return
@@ -149,61 +149,61 @@ class HeaderParser:
         defined = length != UNDEFINED
         end = start + length if defined else sequence.end
         if end > sequence.end:
-            raise reading.overrun(f"an item of {length} bytes", tag, position, end)
-        reading.limit -= _ITEM_COST
-        encoding = item_encoding(reading.data, start, sequence.encoding)
-        known = level.known if encoding is level.encoding else reading.memo.fragments(encoding, level.charset)
-        reading.levels.append(NestingLevel(encoding, level.charset, known, end, defined, level.signed))
+            raise state.overrun(f"an item of {length} bytes", tag, position, end)
+        state.limit -= _ITEM_COST
+        encoding = item_encoding(state.data, start, sequence.encoding)
+        known = level.known if encoding is level.encoding else state.memo.fragments(encoding, level.charset)
+        state.levels.append(NestingLevel(encoding, level.charset, known, end, defined, level.signed))
 
     def _open_sequence(self, level: NestingLevel, element: HeaderElement) -> bool:
         """Begin a sequence (True), unless it is remembered or nested too deeply."""
-        reading = self._reading
+        state = self._state
         key = None
         if 0 <= element.stop <= element.position + _LONGEST_REMEMBERED:
-            key = (f"SQ{level.signed}", bytes(reading.data[element.position : element.stop]))
+            key = (f"SQ{level.signed}", bytes(state.data[element.position : element.stop]))
             if fragment := level.known.get(key):
                 level.parts.append(fragment)
-                reading.position = element.stop
+                state.position = element.stop
                 return False
-        if len(reading.levels) > reading.max_depth:
+        if len(state.levels) > state.max_depth:
             self._leave_out_sequence(level, element)
             return False
         end = element.stop if element.stop >= 0 else level.end
-        level.sequence = OpenSequence(element, nested_encoding(element.vr, level.encoding), end, key, reading.marks)
-        reading.position = element.start
+        level.sequence = OpenSequence(element, nested_encoding(element.vr, level.encoding), end, key, state.marks)
+        state.position = element.start
         return True
 
     def _leave_out_sequence(self, level: NestingLevel, element: HeaderElement) -> None:
-        reading = self._reading
-        reading.mark(element.tag, f"nested deeper than {reading.max_depth} sequences, left out")
+        state = self._state
+        state.mark(element.tag, f"nested deeper than {state.max_depth} sequences, left out")
         level.parts.append(element.json("SQ", b""))
-        reading.position = element.stop
+        state.position = element.stop
         if element.stop < 0:
             encoding = nested_encoding(element.vr, level.encoding)
-            reading.position = skip_undefined(reading.data, element.start, encoding)
-        if reading.position > level.end:
-            raise reading.overrun("a sequence", element.tag, element.position, reading.position)
-        reading.limit += reading.position - element.start
+            state.position = skip_undefined(state.data, element.start, encoding)
+        if state.position > level.end:
+            raise state.overrun("a sequence", element.tag, element.position, state.position)
+        state.limit += state.position - element.start
 
     def _close_sequence(self, level: NestingLevel, sequence: OpenSequence) -> None:
-        reading = self._reading
+        state = self._state
         fragment = sequence.json()
-        if sequence.key and sequence.marks == reading.marks:
-            reading.memo.remember(level.known, sequence.key, fragment)
+        if sequence.key and sequence.marks == state.marks:
+            state.memo.remember(level.known, sequence.key, fragment)
         level.parts.append(fragment)
         level.charged += len(fragment)
         level.sequence = None
 
     def _element(self, level: NestingLevel) -> bool:
         """Read the element at the current position, whatever it is; whether to leave its level, for now or for good."""
-        reading = self._reading
-        reading.check_limit()
-        position = reading.position
-        if reading.at_root:
+        state = self._state
+        state.check_limit()
+        position = state.position
+        if state.at_root:
             self._interpreter.root_position = position
             if self._is_padding(position):
                 return False
-        tag, vr, start, length = element_head(reading.data, position, level.encoding)
+        tag, vr, start, length = element_head(state.data, position, level.encoding)
         if tag >> 16 == 0xFFFE:
             return self._delimiter(tag, start)
         if tag > level.last_tag:
@@ -218,16 +218,16 @@ class HeaderParser:
 
     def _defined(self, level: NestingLevel, element: HeaderElement) -> bool:
         """Read a value of defined length."""
-        reading = self._reading
+        state = self._state
         if element.stop > level.end:
-            if not (reading.cut and reading.at_root and element.tag in PIXEL_DATA):
+            if not (state.cut and state.at_root and element.tag in PIXEL_DATA):
                 what = f"a value of {element.stop - element.start} bytes"
-                raise reading.overrun(what, element.tag, element.position, element.stop)
-            reading.mark(element.tag, "not inflated to its end: that it is complete was not checked")
-            element = element._replace(stop=len(reading.data))
+                raise state.overrun(what, element.tag, element.position, element.stop)
+            state.mark(element.tag, "not inflated to its end: that it is complete was not checked")
+            element = element._replace(stop=len(state.data))
         if element.name == "SQ":
             return self._open_sequence(level, element)
-        reading.position = element.stop
+        state.position = element.stop
         if element.tag & 0xFFFF == 0 or element.tag == _TRAILING_PADDING:
             return False  # Group lengths and padding are not part of the model (PS3.18 F.2.2).
         if self._bulk.is_bulk(element):
@@ -248,23 +248,23 @@ class HeaderParser:
 
     def _delimiter(self, tag: int, start: int) -> bool:
         """End an item where its delimiter stands; where the sequence's stands instead, as some writers have it, too."""
-        reading = self._reading
+        state = self._state
         if tag == ITEM:
-            raise BadDataSet("an item where an element is expected", f"{tag:08X}", reading.position)
-        if reading.at_root:
-            reading.mark(tag, "a delimiter outside of sequences")
+            raise BadDataSet("an item where an element is expected", f"{tag:08X}", state.position)
+        if state.at_root:
+            state.mark(tag, "a delimiter outside of sequences")
         elif tag == SEQUENCE_END:
-            reading.mark(tag, "the delimiter of the item before it is missing")
+            state.mark(tag, "the delimiter of the item before it is missing")
             return True
-        reading.position = start
-        return not reading.at_root
+        state.position = start
+        return not state.at_root
 
     def _is_padding(self, position: int) -> bool:
         """Whether only zero bytes are left, too few for an element; then go behind them."""
-        reading = self._reading
-        rest = len(reading.data) - position
-        if rest >= 8 or any(bytes(reading.data[position:])):
+        state = self._state
+        rest = len(state.data) - position
+        if rest >= 8 or any(bytes(state.data[position:])):
             return False
-        reading.mark(None, f"{rest} zero bytes behind the last element")
-        reading.position += rest
+        state.mark(None, f"{rest} zero bytes behind the last element")
+        state.position += rest
         return True

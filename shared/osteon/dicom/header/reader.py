@@ -46,25 +46,25 @@ class HeaderReader:
         cut = False
         if syntax.deflated:
             dataset, cut = inflate(dataset, self.header_limit)
-        return self._walk(dataset, syntax, cut=cut).header()
+        return self._parser(dataset, syntax, cut=cut).header()
 
     def read_beginning(self, dataset: Buffer, transfer_syntax_uid: str, known: Sequence[bytes] = ()) -> Header:
-        """Read a data set as far as it goes: the elements before the one, nested or not, that can not be read.
+        """Read a data set as far as it goes: the elements before the one, nested or not, that cannot be read.
 
         `Header.unread` says what that was. `known` are elements in JSON, `"00100020":{…}`, that are added when they
         are not among those. Raises `UnknownTransferSyntax`.
         """
         syntax = transfer_syntax(transfer_syntax_uid)
         if not syntax.deflated:
-            return self._walk(dataset, syntax).beginning(known)
+            return self._parser(dataset, syntax).beginning(known)
         inflated, ended, fault = inflate_beginning(dataset, self.header_limit + 1)
         cut = len(inflated) > self.header_limit
-        header = self._walk(inflated[: self.header_limit], syntax, cut=cut).beginning(known)
+        header = self._parser(inflated[: self.header_limit], syntax, cut=cut).beginning(known)
         if not ended and not cut:
-            header = replace(header, unread=f"can not be inflated: {fault or 'the stream ends early'}")
+            header = replace(header, unread=f"cannot be inflated: {fault or 'the stream ends early'}")
         return header
 
-    def _walk(self, dataset: Buffer, syntax: TransferSyntax, *, cut: bool = False) -> HeaderParser:
+    def _parser(self, dataset: Buffer, syntax: TransferSyntax, *, cut: bool = False) -> HeaderParser:
         return HeaderParser(
             ParserState(
                 dataset,

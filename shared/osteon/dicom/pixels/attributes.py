@@ -1,4 +1,4 @@
-"""The elements of an image and of the items in its sequences, looked up by tag and read when asked for (PS3.5 7.5)."""
+"""The elements of an image and of the items in its sequences, looked up by tag and read on request (PS3.5 7.5)."""
 
 import struct
 from collections.abc import Iterable, Iterator
@@ -18,7 +18,7 @@ _FORMATS: Final = {
 
 
 class Attributes:
-    """A data set or an item. Elements are found when the first is asked for; values stay in the file till then.
+    """A data set or an item. Elements are found when the first is requested; values stay in the file till then.
 
     Numbers and bytes come in little endian, whatever the file has. A damaged value raises `BadDataSet` or `PixelError`,
     which names the tag.
@@ -87,7 +87,7 @@ class Attributes:
         try:
             return tuple(float(part) if vr == "DS" else int(part) for part in self.texts(tag) if part)
         except ValueError:
-            raise PixelError(f"({tag >> 16:04X},{tag & 0xFFFF:04X}) is no number: {self.text(tag)[:40]!r}") from None
+            raise PixelError(f"({tag >> 16:04X},{tag & 0xFFFF:04X}) is not a number: {self.text(tag)[:40]!r}") from None
 
     def number(self, tag: int) -> float | None:
         """Return the first number of an element; None when there is none."""

@@ -25,7 +25,7 @@ def to_rgb(decoded: Decoded, image: "ImageReader") -> Frame:
     """Return (rows, columns, 3) of uint8 or uint16, of that type's full range, of a frame that is not grey.
 
     Raises `NotPossible` for grey frames and for photometric interpretations that are retired and no longer known,
-    `PixelError` when a palette is missing or can not be.
+    `PixelError` when a palette is missing or invalid.
     """
     if decoded.photometric == "PALETTE COLOR":
         return read_palette(image.attributes).apply(decoded.frame)

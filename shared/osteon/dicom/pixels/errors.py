@@ -8,7 +8,7 @@ class PixelError(Invalid):
 
 
 class NotPossible(Invalid):
-    """No codec of the registry does what was asked; the message says for each target why."""
+    """No codec of the registry does what was requested; the message says for each target why."""
 
 
 class NotAnImage(Invalid):
@@ -16,4 +16,4 @@ class NotAnImage(Invalid):
 
 
 class BadOrder(Invalid):
-    """What was asked does not exist for any image, or not for this one: a frame, a region, a kind of file."""
+    """What was requested does not exist for any image, or not for this one: a frame, a region, a kind of file."""

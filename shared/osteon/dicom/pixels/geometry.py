@@ -20,7 +20,7 @@ SIGNED: Final = 0x00280103
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PixelLimits:
-    """How much pixel data may ask for.
+    """How large pixel data may be.
 
     Attributes:
         frame_bytes: of one frame, decoded.
@@ -51,7 +51,7 @@ class Geometry:
 
     @classmethod
     def from_values(cls, values: Mapping[int, int | str], *, floating: bool = False) -> "Geometry":
-        """Take values by tag; raises `PixelError` naming an attribute that is missing or can not be."""
+        """Take values by tag; raises `PixelError` naming an attribute that is missing or invalid."""
         allocated = _number(values, BITS_ALLOCATED, "Bits Allocated")
         high_bit = values.get(HIGH_BIT)
         return cls(
@@ -102,7 +102,7 @@ class Geometry:
         return self.pixels * self.samples * self.word_bytes
 
     def check(self, limits: PixelLimits) -> None:
-        """Raise `PixelError` when the frames can not be decoded as described, or are too large."""
+        """Raise `PixelError` when the frames cannot be decoded as described, or are too large."""
         allowed = (32, 64) if self.floating else range(1, 65)
         if self.bits_allocated not in allowed:
             wanted = "32 or 64" if self.floating else "1 to 64"
@@ -130,4 +130,4 @@ def _number(values: Mapping[int, int | str], tag: int, name: str, default: int |
     try:
         return int(value)
     except ValueError:
-        raise PixelError(f"{name} ({tag >> 16:04X},{tag & 0xFFFF:04X}) is no number: {str(value)[:40]!r}") from None
+        raise PixelError(f"{name} ({tag >> 16:04X},{tag & 0xFFFF:04X}) is not a number: {str(value)[:40]!r}") from None

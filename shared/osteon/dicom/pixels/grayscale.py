@@ -47,7 +47,7 @@ class GrayscaleRules:
     def apply(self, frame: Frame) -> Picture:
         """Return the picture of (rows, columns) stored values."""
         voi = self.voi or self._whole_range(frame)
-        return tabled(frame, lambda stored: self._levels(stored, voi))
+        return apply_table(frame, lambda stored: self._levels(stored, voi))
 
     def _levels(self, stored: Values, voi: Window | Lut) -> Picture:
         values = self.modality.apply(stored)
@@ -84,7 +84,7 @@ def extremes(frame: Frame) -> tuple[float, float]:
     return (frame.min().item(), frame.max().item()) if frame.size else (0, 0)
 
 
-def tabled(frame: Frame, function: "Callable[[Values], NDArray[Any]]") -> NDArray[Any]:
+def apply_table(frame: Frame, function: "Callable[[Values], NDArray[Any]]") -> NDArray[Any]:
     """Return `function` of each value of (rows, columns); of whole numbers that lie close, each is computed once.
 
     What that takes of memory is bounded: it is done for some rows at a time.
@@ -128,7 +128,7 @@ def is_inverted(attributes: Attributes, geometry: Geometry) -> bool:
 
 
 def _padding(attributes: Attributes) -> tuple[float, float] | None:
-    """Return the range of stored values that are no part of the image (C.7.5.1.1.2)."""
+    """Return the range of stored values that are not part of the image (C.7.5.1.1.2)."""
     for value_tag, limit_tag in zip(_PADDING, _PADDING_LIMIT, strict=True):
         value, limit = attributes.number(value_tag), attributes.number(limit_tag)
         if value is not None:

@@ -37,7 +37,7 @@ class ImageReader:
     def open(cls, path: Path, limits: PixelLimits, *, before_frame: Callable[[], None] = lambda: None) -> "ImageReader":
         """Open a Part 10 file; `before_frame` is called before each decoding.
 
-        Raises `NotPossible` when there is nothing to decode or no decoder, `PixelError` when the attributes can not be,
+        Raises `NotPossible` when there is nothing to decode or no decoder, `PixelError` when attributes are invalid,
         and what `PixelSource` raises.
         """
         source = PixelSource(path, limits, to_pixels=True)

@@ -33,7 +33,7 @@ class Lut:
         return (1 << self.bits) - 1
 
     def apply(self, values: Values) -> Values:
-        """Return the entry of each value, the nearest where values are no whole numbers."""
+        """Return the entry of each value, the nearest where values are not whole numbers."""
         places = np.clip(np.rint(values) - self.first, 0, len(self.entries) - 1)
         found: Values = self.entries[places.astype(np.intp)].astype(np.float64)
         return found

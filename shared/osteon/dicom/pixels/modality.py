@@ -36,7 +36,7 @@ _NONE: Final = Rescale()
 
 
 def read_rescale(attributes: Attributes, number: int) -> Rescale:
-    """Return slope and intercept of a frame, 1 and 0 without; raises `PixelError` when they are no numbers.
+    """Return slope and intercept of a frame, 1 and 0 without; raises `PixelError` when they are not numbers.
 
     A slope of 0, which would leave nothing of the image, counts as none.
     """

@@ -5,7 +5,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from osteon.dicom.pixels.grayscale import Picture, extremes, tabled
+from osteon.dicom.pixels.grayscale import Picture, apply_table, extremes
 from osteon.dicom.pixels.lut import Values
 from osteon.dicom.pixels.modality import Rescale
 from osteon.dicom.pixels.native import Frame
@@ -24,11 +24,13 @@ def stretched(frame: Frame) -> Picture:
     if low == high:
         return np.zeros(frame.shape, np.uint8)
     scale = np.float32(255) / np.float32(high - low)
-    return tabled(frame, lambda values: _bytes(np.floor((values.astype(np.float32) - np.float32(low)) * scale + 0.5)))
+    return apply_table(
+        frame, lambda values: _bytes(np.floor((values.astype(np.float32) - np.float32(low)) * scale + 0.5))
+    )
 
 
 def clamped(frame: Frame, wanted: type[np.integer[Any]]) -> Pixels:
-    """Return the values of a grey frame as whole numbers of a type, the nearest where it can not hold them."""
+    """Return the values of a grey frame as whole numbers of a type, the nearest where it cannot hold them."""
     if frame.dtype == wanted:
         return frame
     limits = np.iinfo(wanted)
@@ -45,7 +47,7 @@ def windowed(frame: Frame, window: Window, rescale: Rescale) -> Picture:
         slope = _LEAST
     scale = np.float32(255) * slope / width
     offset = (intercept - np.float32(window.centre) + width / np.float32(2)) / slope
-    return tabled(frame, lambda values: _bytes((values.astype(np.float32) + offset) * scale))
+    return apply_table(frame, lambda values: _bytes((values.astype(np.float32) + offset) * scale))
 
 
 def full_window(bits_stored: int) -> Window:
@@ -65,7 +67,7 @@ def rescaled(frame: Frame, rescale: Rescale) -> NDArray[np.float32]:
 
 
 def new_size(columns: int, rows: int, width: int | None, height: int | None) -> tuple[int, int]:
-    """Return the size of a picture that is as wide or as high as asked for, at most, and keeps its proportions."""
+    """Return the size of a picture that is as wide or as high as requested, at most, and keeps its proportions."""
     ratios = [wanted / actual for wanted, actual in ((width, columns), (height, rows)) if wanted]
     ratio = np.float32(min(ratios, default=1))
     new_columns, new_rows = (max(1, int(np.floor(ratio * np.float32(size) + 0.5))) for size in (columns, rows))
@@ -101,6 +103,6 @@ def _blurred(picture: Picture) -> Picture:
 
 
 def _bytes(values: Values | NDArray[np.float32]) -> Picture:
-    """Cut off fractions and what is beyond 0 and 255; what is no number becomes 0."""
+    """Cut off fractions and what is beyond 0 and 255; what is not a number becomes 0."""
     levels: Picture = np.clip(np.nan_to_num(values, nan=0.0), 0, 255).astype(np.uint8)
     return levels

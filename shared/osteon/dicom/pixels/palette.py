@@ -36,7 +36,7 @@ class Palette:
 
 
 def read_palette(attributes: Attributes) -> Palette:
-    """Return the palette of an image or of an item; raises `PixelError` naming what is missing or can not be."""
+    """Return the palette of an image or of an item; raises `PixelError` naming what is missing or invalid."""
     signed = attributes.number(_PIXEL_REPRESENTATION) == 1
     channels, firsts = [], []
     for descriptor, table, segmented in zip(_DESCRIPTORS, _TABLES, _SEGMENTED, strict=True):
@@ -112,7 +112,7 @@ class _Segments:
                 offset, position = self._offset(position)
                 self._expand(offset, length, indirect=False)
             else:
-                raise PixelError(f"{_name(self.tag)} has a segment of type {code} that can not be there")
+                raise PixelError(f"{_name(self.tag)} has a segment of type {code} that cannot be there")
 
     def _offset(self, position: int) -> tuple[int, int]:
         """Read an offset in bytes, the least significant part first; return it in words, and what follows."""

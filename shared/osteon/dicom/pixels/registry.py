@@ -75,7 +75,7 @@ class Encoder:
     signed: bool = True
 
     def refuses(self, geometry: Geometry, photometric: str) -> str:
-        """Return why frames of this kind can not be encoded; empty when they can."""
+        """Return why frames of this kind cannot be encoded; empty when they can."""
         if geometry.bits_allocated not in self.allocated or geometry.bits_stored > self.most_stored:
             return f"{geometry.bits_stored} bits stored of {geometry.bits_allocated} allocated"
         if geometry.samples not in self.samples:

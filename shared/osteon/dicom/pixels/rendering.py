@@ -89,7 +89,7 @@ def _native(image: ImageReader, number: int) -> bytes:
 def _array(drawing: FrameRenderer, frames: Sequence[int], file: BinaryIO) -> RenderedFile:
     order = drawing.order
     arrays = (drawing.samples(number) for number in frames)
-    # A frame that was asked for by its number has no axis of frames.
+    # A frame that was requested by its number has no axis of frames.
     count = None if len(order.frames) == 1 else len(frames)
     length = write_array(file, arrays, count, compress=order.compress)
     return RenderedFile(length=length, media_type=OCTETS, lengths=(length,))

@@ -42,7 +42,7 @@ _MOST_ELEMENTS: Final = 200_000
 class PixelSource:
     """An open DICOM file; with `to_pixels` what is behind its pixel data is left out.
 
-    Raises `BadPart10`, `UnknownTransferSyntax`, `BadDataSet` when it can not be read.
+    Raises `BadPart10`, `UnknownTransferSyntax`, `BadDataSet` when it cannot be read.
 
     Attributes:
         meta, syntax: of the file meta information.
@@ -106,7 +106,7 @@ class PixelSource:
             try:
                 found = inflater.decompress(pending, PIECE)
             except zlib.error as error:
-                raise BadDataSet(f"can not be inflated: {error}", "", size) from None
+                raise BadDataSet(f"cannot be inflated: {error}", "", size) from None
             if not found and not pending:
                 raise BadDataSet("the deflated stream ends early", "", size)
             size += file.write(found)

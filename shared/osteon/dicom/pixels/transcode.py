@@ -72,7 +72,7 @@ def transcode(
     before each frame.
     """
     with PixelSource(path, limits) as source:
-        plan = choose(source, wanted, before_frame)
+        plan = choose_target(source, wanted, before_frame)
         with destination.open("wb") as file:
             return _Transcoding(source, plan, before_frame).write(file)
 
@@ -94,7 +94,7 @@ class TranscodePlan:
     copies_streams: bool = False
 
 
-def choose(
+def choose_target(
     source: PixelSource, wanted: TranscodeTarget, before_frame: Callable[[], None] = lambda: None
 ) -> TranscodePlan:
     """Return how to make the first of the targets that can be made; raises `NotPossible`, `PixelError`."""
@@ -105,7 +105,7 @@ def choose(
             return _plan(opened, uid, wanted.quality if uid in wanted.lossy else None)
         except NotPossible as error:
             reasons.append(f"{uid}: {error}")
-    raise NotPossible(f"can not be transcoded from {source.meta.transfer_syntax_uid}; " + "; ".join(reasons))
+    raise NotPossible(f"cannot be transcoded from {source.meta.transfer_syntax_uid}; " + "; ".join(reasons))
 
 
 class _Opened:
@@ -151,7 +151,7 @@ def _plan(opened: _Opened, uid: str, quality: int | None) -> TranscodePlan:
 
 def _without_pixels(source: PixelSource, uid: str, target: Codec) -> TranscodePlan:
     if target.family is not Family.NATIVE:
-        kind = "floating point pixel data can not be" if source.pixels else "there is no pixel data to be"
+        kind = "floating point pixel data cannot be" if source.pixels else "there is no pixel data to be"
         raise NotPossible(f"{kind} compressed")
     if source.pixels and source.syntax.encapsulated:
         raise NotPossible("floating point pixel data is not encapsulated")
@@ -218,15 +218,15 @@ class _Transcoding:
         photometric = encoder.photometrics.get(plan.first.photometric, plan.first.photometric)
         attributes.layout(self.changes, photometric, samples=plan.geometry.samples)
         if CODECS[source.meta.transfer_syntax_uid].family is Family.JPEG:
-            attributes.was_lossy(self.changes)
+            attributes.mark_lossy(self.changes)
         if plan.quality is not None:
-            self.sop_instance_uid = attributes.lossy(self.changes, source, plan.target, plan.quality)
+            self.sop_instance_uid = attributes.describe_lossy(self.changes, source, plan.target, plan.quality)
 
     def _elements(self, target: Encoding, output: TranscodeOutput) -> Iterator[ElementSpan]:
         """Write every element but pixel data, which is given to the caller in its place."""
         changes, source = self.changes, self.source
         recoder, scope = Reencoder(source.data, target), ElementScope(source.values.get(0x00280103) == 1)
-        new = attributes.merged({found.tag: found for found in source.elements}, changes)
+        new = attributes.merge_tags({found.tag: found for found in source.elements}, changes)
         for found in source.elements:
             while new and new[0] < found.tag:
                 self._changed(new.pop(0), target, output)

@@ -51,12 +51,12 @@ def layout(changes: AttributeChanges, photometric: str, *, samples: int) -> None
     changes.removed |= {EXTENDED_OFFSETS, EXTENDED_LENGTHS}
 
 
-def was_lossy(changes: AttributeChanges) -> None:
-    """Say that pixels once lost information, which a lossless transfer syntax no longer tells (C.7.6.1.1.5)."""
+def mark_lossy(changes: AttributeChanges) -> None:
+    """Say that pixels once lost information, which a lossless transfer syntax does not show (C.7.6.1.1.5)."""
     changes.text(LOSSY, b"CS", "01")
 
 
-def lossy(changes: AttributeChanges, source: PixelSource, codec: Codec, quality: int) -> str:
+def describe_lossy(changes: AttributeChanges, source: PixelSource, codec: Codec, quality: int) -> str:
     """Make another instance of it, which says what it was made of and how; return its SOP Instance UID.
 
     The same request gives the same UID. The last value of (0028,2112) is left blank.
@@ -72,7 +72,7 @@ def lossy(changes: AttributeChanges, source: PixelSource, codec: Codec, quality:
     changes.values[SOURCE_IMAGES] = (b"SQ", _reference(_text(source, SOP_CLASS), original, purpose=purpose))
     if source.find(DERIVATION_CODES) is None:
         changes.values[DERIVATION_CODES] = (b"SQ", _LOSSY_COMPRESSION)
-    was_lossy(changes)
+    mark_lossy(changes)
     ratios = _appended(source, LOSSY_RATIO, " " * RATIO_LENGTH)
     # The space that is filled in later must be the end of the value, so what makes it even comes first.
     changes.text(LOSSY_RATIO, b"DS", " " * (len(ratios) % 2) + ratios)
@@ -117,6 +117,6 @@ def _text(source: PixelSource, tag: int) -> str:
     return source.value(tag).decode("latin-1").strip(" \0")
 
 
-def merged(present: Mapping[int, object], changes: AttributeChanges) -> list[int]:
+def merge_tags(present: Mapping[int, object], changes: AttributeChanges) -> list[int]:
     """Return the tags that come new, in order."""
     return sorted(tag for tag in changes.values if tag not in present)

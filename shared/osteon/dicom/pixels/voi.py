@@ -39,9 +39,9 @@ def read_window(item: Attributes) -> Window | None:
 
 
 def check_window(window: Window) -> Window:
-    """Return a window that was asked for; raises `BadOrder` when it can not be one (PS3.18 8.3.5.1.4)."""
+    """Return a window that was requested; raises `BadOrder` when it is invalid (PS3.18 8.3.5.1.4)."""
     if window.function not in _SHAPES:
-        raise BadOrder(f"window function {window.function!r} is none of {', '.join(_SHAPES)}")
+        raise BadOrder(f"window function {window.function!r} is not one of {', '.join(_SHAPES)}")
     least = 1 if window.function == "linear" else 0
     wide_enough = window.width >= least if least else window.width > 0
     if not isfinite(window.centre) or not isfinite(window.width) or not wide_enough:
