@@ -3,6 +3,8 @@
 import asyncio
 import inspect
 import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from importlib import import_module
@@ -180,3 +182,11 @@ def test_every_composition_root_has_the_same_shape(service: str) -> None:
     assert (settings.name, stack.name) == ("settings", "stack")
     assert {port.name for port in ports if port.default is port.empty} == PARTS[service]
     assert all(port.kind is port.KEYWORD_ONLY for port in ports)
+
+
+@pytest.mark.slow
+def test_no_composition_root_loads_the_libraries_of_the_real_parts_before_it_opens_them() -> None:
+    imports = ", ".join(f"osteon_{service}.build" for service in PARTS)
+    code = f"import sys, {imports}; print([n for n in ('sqlalchemy', 'minio', 'aio_pika') if n in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
