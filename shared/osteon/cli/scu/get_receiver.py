@@ -43,7 +43,7 @@ class InstanceFolder:
     def __call__(self, request: StoreRequest, context: PresentationContext) -> "FileSink | Outcome":
         """Begin a file."""
         if not _UID.fullmatch(request.sop_instance_uid):
-            return Outcome(Status.CANNOT_UNDERSTAND, "Affected SOP Instance UID (0000,1000) is no UID")
+            return Outcome(Status.CANNOT_UNDERSTAND, "Affected SOP Instance UID (0000,1000) is not a UID")
         header = partial(
             write_part10_header,
             request.sop_class_uid,
