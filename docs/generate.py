@@ -1,6 +1,6 @@
 """Writes the pages that are made from the code: settings, metrics, transfer syntaxes, conformance, answers in sizing.
 
-`make docs` runs it. A test compares the pages with what this module makes, so that they can not become stale.
+`make docs` runs it. A test compares the pages with what this module makes, so that they cannot become stale.
 """
 
 import re

@@ -6,9 +6,9 @@ OTHER: Final = "other"
 
 
 class LabelLimiter:
-    """Tells `most` names apart for ever, since a counter that goes away would look like a restart.
+    """Tells `most` names apart forever, since a counter that goes away would look like a restart.
 
-    Whoever can choose a name can not make more than `most` time series of it.
+    Whoever can choose a name cannot make more than `most` time series of it.
     """
 
     def __init__(self, most: int) -> None:

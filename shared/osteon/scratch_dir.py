@@ -64,6 +64,6 @@ def _remove_stale(parent: Path, prefix: str) -> None:
         except BlockingIOError:
             continue
         except OSError as error:
-            log.warning("folder of a process that was killed can not be removed", folder=str(path), error=str(error))
+            log.warning("folder of a process that was killed cannot be removed", folder=str(path), error=str(error))
         finally:
             os.close(fd)

@@ -13,7 +13,7 @@ SKIPPED = {
     "CKV_K8S_11": "no limit of processor: a service that is throttled answers late, and nobody gains by it",
     "CKV_K8S_15": "tags of releases do not change, so nodes need not ask for an image that they have",
     "CKV_K8S_35": "settings are environment variables; the pods have no shell access and no token",
-    "CKV_K8S_43": "the digest is that of your own build: an example can not know it",
+    "CKV_K8S_43": "the digest is that of your own build: an example cannot know it",
 }
 SKIPPED_IN_DEV = {
     "CKV_K8S_22": "the parts' own images write to more places than could be told without trying each release",

@@ -22,7 +22,7 @@ CASES = sorted((FOLDER / "tests").glob("*.yml"))
 RUNBOOKS = ROOT / "docs" / "runbooks"
 SEVERITIES = {"critical", "warning"}
 """Somebody is woken, or it waits for the morning."""
-SECTIONS = ["## Is data at risk?", "## First looks", "## How to mend it", "## When to call whom"]
+SECTIONS = ["## Is data at risk?", "## First looks", "## How to fix it", "## When to call whom"]
 
 
 def groups() -> list[dict[str, Any]]:

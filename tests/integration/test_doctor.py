@@ -223,7 +223,7 @@ def test_a_user_without_rights_is_told_what_to_grant(database_url: str, database
         wrong = database(database_url.replace("osteon@", f"{user}@"))
     finally:
         execute(database_url, f"DROP ROLE {user}")
-    assert any("can not be written" in line and "GRANT CREATE" in line for line in wrong)
+    assert any("cannot be written" in line and "GRANT CREATE" in line for line in wrong)
 
 
 def test_a_wrong_password_a_missing_database_and_a_stopped_server_are_told_apart(

@@ -15,7 +15,7 @@ _given: set[int] = set()
 
 
 class PartError(RuntimeError):
-    """A part can not be started; the message says why and what to do."""
+    """A part cannot be started; the message says why and what to do."""
 
 
 class Startable(ABC):
@@ -111,7 +111,7 @@ class Part(Startable):
 
     @abstractmethod
     def probe(self) -> str:
-        """Return why the server can not be used yet, or nothing when it can."""
+        """Return why the server cannot be used yet, or nothing when it can."""
 
 
 def free_port() -> int:

@@ -121,7 +121,7 @@ class Postgres(Part):
         os.chown(self._cluster, owner.pw_uid, owner.pw_gid)
         if not _enters(self._privileges(), self._cluster):
             raise PartError(
-                f"PostgreSQL can not run as root, and the user postgres can not enter {self._cluster}: "
+                f"PostgreSQL cannot run as root, and the user postgres cannot enter {self._cluster}: "
                 "give a data folder whose parents it may enter, such as one below /var/tmp"
             )
 

@@ -71,6 +71,6 @@ async def open_upload(request: Request, state: AppState) -> AsyncIterator[tuple[
     remote = request.client.host if request.client else ""
     async with (
         state.uploads.open(correlation_id(request), remote) as upload,
-        aclosing(limited_body(request, state.settings.max_upload_bytes, "OSTEON_UPLOAD_LIMIT")) as body,
+        aclosing(limited_body(request, state.settings.max_upload_bytes, "OSTEON_MAX_UPLOAD_BYTES")) as body,
     ):
         yield upload, body

@@ -109,7 +109,7 @@ def _database(settings: IndexSettings) -> Iterator[Endpoint]:
 
 
 def _context(endpoint: Endpoint, findings: Findings) -> ssl.SSLContext | None:
-    """Return the way to connect as Osteon does, None when one of its files can not be used."""
+    """Return the way to connect as Osteon does, None when one of its files cannot be used."""
     context = ssl.create_default_context()
     if endpoint.ca and not _file(endpoint.ca, endpoint.variable, findings):
         return None
@@ -133,7 +133,7 @@ def _context(endpoint: Endpoint, findings: Findings) -> ssl.SSLContext | None:
 def _file(name: str, variable: str, findings: Findings) -> bool:
     if os.access(name, os.R_OK):
         return True
-    findings.fail(f"{variable}: the file {name} can not be read", f"Put it there, readable by user {os.geteuid()}.")
+    findings.fail(f"{variable}: the file {name} cannot be read", f"Put it there, readable by user {os.geteuid()}.")
     return False
 
 

@@ -44,14 +44,14 @@ def main(
         report.print_to(Console())
     code = _exit_code(report, warnings_ok=warnings_ok, init=init)
     if hanging:
-        # A thread of the probe's own may hang in the kernel for ever, and Python waits for those.
+        # A thread of the probe's own may hang in the kernel forever, and Python waits for those.
         sys.stdout.flush()
         os._exit(code)
     raise typer.Exit(code)
 
 
 def _exit_code(report: Report, *, warnings_ok: bool, init: bool) -> Severity:
-    """With `init`, a part that services wait for does not count: a pod that is not started can not wait."""
+    """With `init`, a part that services wait for does not count: a pod that is not started cannot wait."""
     if init:
         return Severity.OK if report.starts else Severity.FAIL
     return Severity.OK if warnings_ok and report.level is Severity.WARN else report.level

@@ -59,7 +59,7 @@ def _may_write(file: Path, findings: Findings) -> bool:
     if os.access(file, os.W_OK) and os.access(file.parent, os.W_OK):
         return True
     findings.fail(
-        f"{file} can not be written", f"chown or chmod it and its folder for user {os.geteuid()}, or remount it."
+        f"{file} cannot be written", f"chown or chmod it and its folder for user {os.geteuid()}, or remount it."
     )
     return False
 
@@ -108,7 +108,7 @@ async def _check_tables(inspection: Inspection, findings: Findings) -> None:
         await inspection.write()
         findings.ok("can be written")
     except OsteonError as error:
-        findings.fail(f"can not be written: {error}", f"{_RIGHTS}; if the disk is full, make room.")
+        findings.fail(f"cannot be written: {error}", f"{_RIGHTS}; if the disk is full, make room.")
 
 
 def _check_server(server: Server, settings: IndexSettings, findings: Findings) -> None:

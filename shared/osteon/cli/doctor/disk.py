@@ -65,7 +65,7 @@ def _try(folder: Path, variable: str, findings: Findings) -> bool:
         disk.sync_folder(folder)
     except OSError as error:
         full = error.errno in _FULL  # the writer makes room once it runs
-        findings.fail(f"{folder} can not be used: {error.strerror}", _fix(error, folder, variable), starts_anyway=full)
+        findings.fail(f"{folder} cannot be used: {error.strerror}", _fix(error, folder, variable), starts_anyway=full)
         return False
     finally:
         for path in (made, sealed):

@@ -22,7 +22,7 @@ PART: Final = 5 << 20
 SKEW: Final = 60.0
 """Seconds; the sweep leaves alone what is younger than minutes by the store's clock, S3 refuses from 15 minutes on."""
 _SMALL: Final = bytes(range(256)) * 16
-_UNFIT_FIX: Final = "Osteon can not keep studies there: use a store that does this (docs/kubernetes.md names some)."
+_UNFIT_FIX: Final = "Osteon cannot keep studies there: use a store that does this (docs/kubernetes.md names some)."
 _LOGIN_FIX: Final = "Check OSTEON_S3_ENDPOINT, OSTEON_S3_SECURE, OSTEON_S3_ACCESS_KEY and OSTEON_S3_SECRET_KEY."
 
 

@@ -51,7 +51,7 @@ def context_for(association: RequestedAssociation, found: DicomFile) -> Presenta
 def data_set(found: DicomFile, context: PresentationContext) -> tuple[AsyncIterator[bytes], int | None]:
     """Return a file's data set in parts, in the transfer syntax of `context`, and its length in bytes if known.
 
-    The parts raise `OSError`, and `BadDataSet` when another encoding is wanted of a data set that can not be read.
+    The parts raise `OSError`, and `BadDataSet` when another encoding is wanted of a data set that cannot be read.
     """
     if context.transfer_syntax == found.syntax:
         return _as_it_is(found), found.size - found.offset

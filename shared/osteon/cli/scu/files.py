@@ -35,9 +35,9 @@ class DicomFile:
 
 @dataclass(frozen=True, slots=True)
 class UnusableFile:
-    """A file or folder that can not be sent.
+    """A file or folder that cannot be sent.
 
-    `named`: it was named itself, or can not be opened; other things than instances are usual in folders.
+    `named`: it was named itself, or cannot be opened; other things than instances are usual in folders.
     """
 
     path: Path
@@ -67,7 +67,7 @@ def find_files(paths: Sequence[Path]) -> Iterator[DicomFile | UnusableFile]:
 def files_in(path: Path, closed: Callable[[OSError], object]) -> Iterator[Path]:
     """Yield the files below a folder, each folder once, whatever links lead to it; or the path when it is none.
 
-    `closed` is called for folders that can not be looked into.
+    `closed` is called for folders that cannot be looked into.
     """
     if not path.is_dir():
         yield path

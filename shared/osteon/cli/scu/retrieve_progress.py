@@ -13,8 +13,8 @@ _MOST_SHOWN = 20
 _MEANINGS = {
     Status.MOVE_DESTINATION_UNKNOWN: "the peer does not know the destination",
     Status.NOT_AUTHORIZED: "not allowed",
-    0xA701: "out of resources, the peer can not count the matches",
-    0xA702: "out of resources, sub-operations can not be done",
+    0xA701: "out of resources, the peer cannot count the matches",
+    0xA702: "out of resources, sub-operations cannot be done",
     0xA900: "the identifier does not suit the SOP class",
 }
 

@@ -153,7 +153,7 @@ class StoreClient:
             self._open -= 1
 
     def _config(self, batch: Batch) -> RequestorConfig:
-        # One at a time once something went wrong: then only the instance that a peer can not bear suffers.
+        # One at a time once something went wrong: then only the instance that a peer cannot bear suffers.
         return RequestorConfig(async_operations=1 if any(job.attempts for job in batch) else self._window)
 
     async def _send_all(self, association: RequestedAssociation, batch: Batch) -> None:

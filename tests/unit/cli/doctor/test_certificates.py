@@ -134,7 +134,7 @@ def test_a_key_of_another_certificate_is_found(tmp_path: Path, pair: tuple[Path,
 
 def test_a_file_that_is_missing_is_named(tmp_path: Path) -> None:
     [wrong] = bad(look(amqp_url=f"amqps://127.0.0.1:{free_port()}/?cafile={tmp_path}/no.pem").found)
-    assert f"OSTEON_AMQP_URL: the file {tmp_path}/no.pem can not be read" in wrong
+    assert f"OSTEON_AMQP_URL: the file {tmp_path}/no.pem cannot be read" in wrong
 
 
 class Door(ProcessSettings, SpoolSettings, TlsSettings):

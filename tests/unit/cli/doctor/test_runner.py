@@ -47,7 +47,7 @@ def test_a_probe_that_hangs_is_left_behind_with_what_it_found_and_what_it_did() 
 
 def test_an_error_of_osteon_is_a_failure_and_a_defect_is_called_one() -> None:
     def refuse(_: ProcessSettings, findings: Findings) -> None:
-        raise OsteonError("the database URL can not be read")
+        raise OsteonError("the database URL cannot be read")
 
     def break_down(_: ProcessSettings, findings: Findings) -> None:
         findings.doing = "counting"
@@ -55,5 +55,5 @@ def test_an_error_of_osteon_is_a_failure_and_a_defect_is_called_one() -> None:
 
     found, _ = run([probe("database", refuse), probe("host", break_down)], ProcessSettings(), seconds=30)
     assert [each.level for each in found] == [Severity.FAIL, Severity.FAIL]
-    assert found[0].what == "the database URL can not be read"
+    assert found[0].what == "the database URL cannot be read"
     assert "this probe failed while counting: ZeroDivisionError" in found[1].what

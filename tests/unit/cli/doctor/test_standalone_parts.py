@@ -13,7 +13,7 @@ from support.doctor import bad, look
 
 
 class Stale(FolderObjects):
-    """Gives the first bytes for ever."""
+    """Gives the first bytes forever."""
 
     async def put(self, key: str, data: bytes) -> None:
         if not (self._folder.root / key).exists():
@@ -46,7 +46,7 @@ async def test_a_store_that_does_something_else_fails_with_what_it_does(
     await objects._try(kind(tmp_path), findings, "store")
     [wrong] = bad(findings.found)
     assert said in wrong
-    assert "Osteon can not keep studies there" in wrong
+    assert "Osteon cannot keep studies there" in wrong
 
 
 def test_a_data_folder_that_works_is_in_order_and_stays_as_it_is(
