@@ -22,7 +22,7 @@ from osteon.remotes.port import Modality
 from osteon.sending.store_sender import StoreSender
 from osteon_dispatcher.commitment.rpc import serve
 from osteon_dispatcher.job_types import JobContext, job_types
-from osteon_dispatcher.settings import WorkSettings
+from osteon_dispatcher.settings import DispatcherBaseSettings
 from osteon_ingress.commitment import AssociationCommitments
 from support.fake_jobs import FakeJobs, FakeRun
 from support.index import CT
@@ -73,7 +73,7 @@ class World:
         """Run the newest job once."""
         run = FakeRun(self.jobs, job or list(self.jobs.all.values())[-1])
         context = JobContext(
-            settings=WorkSettings(
+            settings=DispatcherBaseSettings(
             commitment_check=depth, commitment_wait_seconds=wait, commitment_linger_seconds=linger
         ),
             bus=self.room.bus, objects=self.room.objects, index=self.room.index,

@@ -9,13 +9,13 @@ from typer import Typer
 from typer.testing import CliRunner
 
 from osteon.errors import Unavailable
-from osteon.index import command
+from osteon.cli import migrate
 from osteon.index.sql import SqlIndex
 from osteon.settings import IndexSettings
 from support.index import sqlite_url
 
 app = Typer()
-app.command()(command.main)
+app.command()(migrate.main)
 
 
 async def start(url: str, *, migrate: bool = False) -> None:
