@@ -13,6 +13,10 @@ class Unavailable(OsteonError):
     """A part that Osteon needs (broker, object store, database) does not answer now; a later call may succeed."""
 
 
+class DatabaseUnavailable(Unavailable):
+    """The database does not answer, which says nothing about any other part or peer."""
+
+
 class Invalid(OsteonError):
     """What was given can never succeed: the same call will fail again."""
 

@@ -97,7 +97,7 @@ class Commitment:
 
 
 class Commitments(Protocol):
-    """Every method raises `osteon.index.port.IndexUnavailable` when the database does not answer."""
+    """Every method raises `DatabaseUnavailable` when the database does not answer."""
 
     async def begin(self, commitment: Commitment) -> Commitment:
         """Add a transaction, and return it as it is then.

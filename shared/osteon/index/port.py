@@ -15,14 +15,14 @@ from osteon.contracts.conflicts import ConflictDecided
 from osteon.contracts.packs import Origin, PackStored
 from osteon.dicom.identity import Identity
 from osteon.dicom.query import Level, Search
-from osteon.errors import Invalid, NotFound, Unavailable
+from osteon.errors import DatabaseUnavailable, Invalid, NotFound
 from osteon.jobs.port import Jobs
 from osteon.remotes.port import Remotes
 from osteon.remotes.queries import RemoteQueries
 from osteon.rules.port import Circuits, Rules
 
 
-class IndexUnavailable(Unavailable):
+class IndexUnavailable(DatabaseUnavailable):
     """The database does not answer, or a transaction has to be repeated."""
 
 

@@ -4,8 +4,7 @@ import random
 from datetime import datetime, timedelta
 from typing import Final
 
-from osteon.errors import Invalid, NotFound, OsteonError, Unavailable
-from osteon.index.port import IndexUnavailable
+from osteon.errors import DatabaseUnavailable, Invalid, NotFound, OsteonError, Unavailable
 from osteon.jobs.error_codes import ErrorCode, code_of
 from osteon.jobs.port import Job, JobCommand, JobOutcome, JobState
 from osteon.jobs.run import JobStopped
@@ -47,7 +46,7 @@ def outcome_of(job: Job, error: Exception | None, *, patience: float, now: datet
 
 def _next_try(job: Job, error: Exception, patience: float, now: datetime) -> datetime | None:
     later = now + _delay(job.attempts)
-    if isinstance(error, IndexUnavailable):  # says nothing about what the job is patient with
+    if isinstance(error, DatabaseUnavailable):  # says nothing about what the job is patient with
         return later
     if isinstance(error, Unavailable):
         until = (job.since or job.created) + timedelta(seconds=_patience(job, patience))

@@ -100,7 +100,7 @@ class JobOutcome:
 
 
 class Jobs(Protocol):
-    """Every method raises `osteon.index.port.IndexUnavailable` when the database does not answer."""
+    """Every method raises `DatabaseUnavailable` when the database does not answer."""
 
     async def submit(
         self,

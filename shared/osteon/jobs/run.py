@@ -46,7 +46,7 @@ class JobRun:
         Raises:
             Stopped: the job was paused or cancelled. What is given was saved.
             LeaseLost: another worker has the job.
-            IndexUnavailable: the database does not answer; nothing was saved.
+            DatabaseUnavailable: the database does not answer; nothing was saved.
         """
         command = await self._jobs.save(
             self.job.id, self._worker, lease=self._lease, progress=progress, content=content, checkpoint=checkpoint

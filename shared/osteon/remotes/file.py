@@ -51,7 +51,7 @@ def read_file(path: Path) -> tuple[list[Modality], list[Peer]]:
 
 
 async def add_missing(remotes: Remotes, modalities: list[Modality], peers: list[Peer]) -> None:
-    """Add those whose name is not known yet; raises `osteon.index.port.IndexUnavailable`."""
+    """Add those whose name is not known yet; raises `DatabaseUnavailable`."""
     known = {modality.name for modality in await remotes.modalities()}
     for modality in modalities:
         if modality.name not in known:

@@ -69,7 +69,7 @@ class Peer:
 
 
 class Remotes(Protocol):
-    """Every method raises `osteon.index.port.IndexUnavailable` when the database does not answer."""
+    """Every method raises `DatabaseUnavailable` when the database does not answer."""
 
     async def modalities(self) -> Sequence[Modality]:
         """Return all, by name."""

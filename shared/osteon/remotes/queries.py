@@ -30,7 +30,7 @@ class RemoteQuery:
 
 
 class RemoteQueries(Protocol):
-    """Every method raises `osteon.index.port.IndexUnavailable` when the database does not answer."""
+    """Every method raises `DatabaseUnavailable` when the database does not answer."""
 
     async def add(self, query: RemoteQuery, *, keep: int, older_than: datetime) -> None:
         """Add a search without answers; forget those made before `older_than` and all but the newest `keep`."""

@@ -54,7 +54,7 @@ def read_file(path: Path) -> list[StoredRule]:
 
 
 async def add_missing(rules: Rules, known: list[StoredRule]) -> None:
-    """Add those whose name is not known yet; raises `osteon.index.port.IndexUnavailable`."""
+    """Add those whose name is not known yet; raises `DatabaseUnavailable`."""
     names = {rule.name for rule in await rules.all()}
     for rule in known:
         if rule.name not in names:

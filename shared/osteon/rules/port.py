@@ -40,19 +40,19 @@ class Rule:
     """A rule that can be tried.
 
     Attributes:
-        whole: sends the whole study when one of its instances matches; with `When.STUDY` only.
+        whole_study: sends all of the study when one of its instances matches; with `When.STUDY` only.
         patience: seconds for which sending is tried; what came in longer ago is not routed any more.
-        back: instances may also go to the application entity that sent them.
+        return_to_sender: instances may also go to the application entity that sent them.
     """
 
     name: str
     when: When
     match: RuleCondition
     send: tuple[Destination, ...]
-    whole: bool = False
+    whole_study: bool = False
     priority: int = 0
     patience: float
-    back: bool = False
+    return_to_sender: bool = False
     enabled: bool = True
 
 
@@ -66,7 +66,7 @@ class StoredRule:
 
 
 class Rules(Protocol):
-    """One list for all replicas. Every method raises `osteon.index.port.IndexUnavailable` when it cannot be read."""
+    """One list for all replicas. Every method raises `DatabaseUnavailable` when it cannot be read."""
 
     async def all(self) -> Sequence[StoredRule]:
         """Return all, by name."""
@@ -118,7 +118,7 @@ class Circuit:
 
 
 class Circuits(Protocol):
-    """One truth for all replicas. Every method raises `osteon.index.port.IndexUnavailable`."""
+    """One truth for all replicas. Every method raises `DatabaseUnavailable`."""
 
     async def all(self) -> Sequence[Circuit]:
         """Return the destinations that have failed, by name."""

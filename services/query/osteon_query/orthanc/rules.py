@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from osteon.dicom.query import Level
+from osteon.index.port import Scope
 from osteon.objects.port import ObjectNotFound
 from osteon.rules.errors import BadRule
 from osteon.rules.evaluation import MAX_SHOWN, Dispatch, EvaluatedPack, dispatches, evaluate_study
@@ -116,18 +117,18 @@ async def _dry_run(door: Door, body: Mapping[str, Any], tried: Sequence[Rule]) -
     study = resource_id(study)
     await door.index.get(Level.STUDY, study)
     try:
-        packs = await evaluate_study(study, tried, door.index, door.objects, show=MAX_SHOWN)
+        packs = await evaluate_study(door.index.locate(Scope(public_id=study)), tried, door.objects, show=MAX_SHOWN)
     except ObjectNotFound as error:
         raise Unreadable(f"the study can not be read: {error}") from None
     return {
         "Study": study,
         "Instances": sum(len(pack.instances) for pack in packs),
-        "Rules": [_told(rule, packs, await dispatches(rule, packs, door.index, study=study)) for rule in tried],
+        "Rules": [_told(rule, packs, await dispatches(rule, packs, door.index.remotes, study=study)) for rule in tried],
     }
 
 
 def _told(rule: Rule, packs: Sequence[EvaluatedPack], sent: Sequence[Dispatch]) -> dict[str, Any]:
-    tried = [pack.tried[rule.name] for pack in packs]
+    tried = [pack.results[rule.name] for pack in packs]
     problem = next((each.problem for each in tried if each.problem), "")
     return {
         "Rule": rule.name,
