@@ -57,7 +57,7 @@ async def build_embedded(
     index: Index,
     door_at: Callable[[], str] | None = None,
 ) -> AsyncIterator[None]:
-    """Start the service on given ports; `door_at` goes before `OSTEON_OWN_DOOR`."""
+    """Start the service on given ports; `door_at` takes precedence over `OSTEON_OWN_DOOR`."""
     async with tls.followed(tls.requestor(settings)) as context:
         ports = JobContext(
             settings=settings,

@@ -44,7 +44,7 @@ class BadIdentifier(Invalid):
 
 
 async def plan(request: PlanRequested, index: Index) -> Plan:
-    """Return a page of what a request means; a status tells what is wrong with it (PS3.4 Table C.4-3)."""
+    """Return a page of what a request means; a status says what is wrong with it (PS3.4 Table C.4-3)."""
     try:
         search = replace(parse_retrieve_identifier(request), limit=PAGE, cursor=request.cursor)
         total = await index.count(search) if request.cursor is None else 0
@@ -103,7 +103,7 @@ def status_of(error: OsteonError) -> Status:
 
 def _level(sop_class_uid: str, identifier: Identifier) -> Level:
     if sop_class_uid not in MOVE_CLASSES | GET_CLASSES:
-        raise BadIdentifier(f"SOP class {sop_class_uid[:_LONGEST_UID]} is for no retrieval")
+        raise BadIdentifier(f"SOP class {sop_class_uid[:_LONGEST_UID]} is not for retrieval")
     levels = _MODELS[sop_class_uid.split(".")[-2]]
     text = identifier.text(_LEVEL).strip(" \0").upper()
     if text not in levels:
@@ -118,9 +118,9 @@ def _values(level: Level, text: str) -> list[str]:
     tag = describe((_UNIQUE[level],))
     for value in values:
         if "*" in value or "?" in value:
-            raise BadIdentifier(f"{tag}: no wild card here: {value[:_SHOWN]}")
+            raise BadIdentifier(f"{tag}: wild cards are not allowed: {value[:_SHOWN]}")
         if level is not Level.PATIENT and (len(value) > _LONGEST_UID or not _UID.issuperset(value)):
-            raise BadIdentifier(f"{tag} is no UID: {value[:_SHOWN]}")
+            raise BadIdentifier(f"{tag} is not a UID: {value[:_SHOWN]}")
     if level is Level.PATIENT and len(values) > 1:
         raise BadIdentifier(f"{tag} has {len(values)} values, not one")
     return values

@@ -93,7 +93,7 @@ def _uid(values: dict[int, Span], tag: int, name: str) -> str:
         raise BadCommitmentInformation(f"({tag >> 16:04X},{tag & 0xFFFF:04X}) {name} is missing")
     text = _raw(values[tag]).decode("latin-1").strip(" \0")
     if not _UID.fullmatch(text):
-        raise BadCommitmentInformation(f"({tag >> 16:04X},{tag & 0xFFFF:04X}) {name} is no UID")
+        raise BadCommitmentInformation(f"({tag >> 16:04X},{tag & 0xFFFF:04X}) {name} is not a UID")
     return text
 
 

@@ -39,7 +39,7 @@ class RunnerConfig:
 
     Attributes:
         concurrency: jobs at the same time.
-        lease: seconds after which another runner takes over what is not heard of.
+        lease: seconds after which another runner takes over jobs whose lease was not renewed.
         poll: seconds between looks for jobs that other processes submitted.
         grace: seconds that giving jobs back may take when the runner stops.
         keep: jobs that are over and are kept at least.
@@ -101,7 +101,7 @@ class JobRunner:
                 begun = await self._claim()
                 outages = 0
             except Unavailable as error:
-                log.warning("jobs cannot be claimed", reason=str(error))
+                log.warning("jobs not claimed", reason=str(error))
                 await self._rest(outages)
                 outages += 1
             except Exception:
@@ -137,7 +137,7 @@ class JobRunner:
 
     async def _run(self, job: Job, worker: str) -> None:
         kind, run = self._kinds[job.type], JobRun(self._jobs, job, worker, self._pace.lease)
-        log.info("job begun", job=job.id, type=job.type, attempt=job.attempts)
+        log.info("job started", job=job.id, type=job.type, attempt=job.attempts)
         attempt = asyncio.create_task(self._attempt(run, kind))
         self._attempts.add(attempt)
         began = time.monotonic()
@@ -219,11 +219,11 @@ class JobRunner:
             except LeaseLost as error:
                 log.warning("job lost", job=job.id, type=job.type, reason=str(error))
             except Unavailable as error:
-                log.warning("end of a job not written", job=job.id, reason=str(error))
+                log.warning("job end not written, retrying", job=job.id, reason=str(error))
                 await self._rest(outages)
                 continue
             except Exception:  # its lease runs out then
-                log.exception("end of a job cannot be written", job=job.id)
+                log.exception("job end not written, its lease runs out", job=job.id)
             return
 
     async def _every(self, seconds: float, what: Callable[[], Awaitable[None]]) -> None:
@@ -231,9 +231,9 @@ class JobRunner:
             try:
                 await what()
             except Unavailable as error:
-                log.warning("jobs not looked after", reason=str(error))
+                log.warning("job housekeeping failed, retrying", reason=str(error))
             except Exception:
-                log.exception("looking after jobs failed")
+                log.exception("job housekeeping failed unexpectedly")
             await asyncio.sleep(seconds * random.uniform(0.75, 1.25))  # noqa: S311 - no secret
 
     async def _count(self) -> None:
@@ -246,7 +246,7 @@ class JobRunner:
         old = datetime.now(UTC) - timedelta(seconds=self._pace.keep_seconds)
         forgotten = await self._jobs.prune(keep=self._pace.keep, older_than=old)
         if forgotten:
-            log.info("jobs forgotten", jobs=forgotten)
+            log.info("old jobs deleted", jobs=forgotten)
 
 
 def _seen(*tasks: asyncio.Future[None]) -> None:

@@ -4,10 +4,10 @@
 when: instance           # or study: once it is stable
 match: {Modality: CT}    # osteon.rules.conditions
 send: [{modality: pacs}, {peer: cloud}]
-whole_study: false             # with `when: study`: send all of the study when one instance matches
+whole_study: false       # with `when: study`: send all of the study when one instance matches
 priority: 0
 patience: 3              # days
-back: false              # may send to where an instance came from
+return_to_sender: false  # may send to where an instance came from
 enabled: true
 ```
 """
@@ -31,7 +31,7 @@ _MAX_DESTINATIONS: Final = 32
 def rule_from(name: str, body: object, *, enabled: bool | None = None) -> Rule:
     """Read a rule; raises `BadRule` that leads to the key."""
     if not NAME.fullmatch(name) or name in RESERVED:
-        raise BadRule((), f"{name[:80]!r} is no name of a rule: expected up to 64 letters, digits, '.', '_' and '-'")
+        raise BadRule((), f"{name[:80]!r} is not a name of a rule: expected up to 64 letters, digits, '.', '_' and '-'")
     if not isinstance(body, Mapping):
         raise BadRule((), f"expected keys, some of {', '.join(_FIELDS)}")
     for key in body:

@@ -1,4 +1,4 @@
-"""Asks `imaging` for an instance in a transfer syntax that the peer accepts."""
+"""Requests an instance from `imaging` in a transfer syntax that the peer accepts."""
 
 import asyncio
 from collections.abc import Sequence
@@ -59,7 +59,7 @@ class Transcoder:
         )
         try:
             async with self._turn:
-                answer = await self._ask(request)
+                answer = await self._request(request)
         except Unavailable as error:
             raise NotTranscoded(f"cannot be transcoded now: {error}", transient=True) from error
         assert isinstance(answer, Transcoded)
@@ -71,12 +71,12 @@ class Transcoder:
         """Delete a transcoded object, without waiting for it."""
         self._keep(asyncio.create_task(self._delete(key)))
 
-    async def _ask(self, request: TranscodeRequested) -> Message:
+    async def _request(self, request: TranscodeRequested) -> Message:
         asking = asyncio.create_task(self._bus.request(TRANSCODE, request, timeout=self._timeout))
         try:
             return await asyncio.shield(asking)
         except asyncio.CancelledError:
-            # Whoever asked went away; what comes of it nevertheless would stay in the store for long.
+            # The requester went away; a copy that is made nevertheless would stay in the store for long.
             self._keep(asyncio.create_task(self._drop(asking)))
             raise
 

@@ -92,9 +92,9 @@ def test_items_of_undefined_length_and_other_attributes_are_read():
     ("asked", "told"),
     [
         (request(reference(), transaction=None), "(0008,1195) Transaction UID is missing"),
-        (request(reference(), transaction=""), "(0008,1195) Transaction UID is no UID"),
+        (request(reference(), transaction=""), "(0008,1195) Transaction UID is not a UID"),
         (request(Dataset()), "(0008,1150) Referenced SOP Class UID is missing"),
-        (request(reference(sop_instance="")), "(0008,1155) Referenced SOP Instance UID is no UID"),
+        (request(reference(sop_instance="")), "(0008,1155) Referenced SOP Instance UID is not a UID"),
     ],
     ids=["no transaction", "empty transaction", "empty item", "empty instance"],
 )

@@ -122,7 +122,7 @@ async def _deliver(commitment: Commitment, remote: Remote) -> None:
     async with associate(remote, [proposed]) as association:
         presentation = association.context_for(SOP_CLASS)
         if presentation is None:
-            raise NotAccepted(f"{remote.aet} takes no reports of storage commitment")
+            raise NotAccepted(f"{remote.aet} does not accept reports of storage commitment")
         event, information = await asyncio.to_thread(report_of, commitment, presentation.transfer_syntax)
         outcome, _ = await association.report(presentation, SOP_CLASS, SOP_INSTANCE, event, information)
     raise_for_status(outcome, remote)
