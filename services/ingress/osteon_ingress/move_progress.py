@@ -10,7 +10,7 @@ from typing import Final
 from osteon.bus.port import Bus
 from osteon.contracts.retrieve import MoveCounters, MoveProgress, MoveProgressed, MoveWatched
 from osteon.contracts.topology import WATCH
-from osteon.errors import Unavailable
+from osteon.errors import OsteonError
 from osteon.logging import get_logger
 
 PATIENCE: Final = 150.0
@@ -89,7 +89,7 @@ class MoveFollower:
             polling.cancel()
             await asyncio.wait({polling})
             if not over:
-                with suppress(Unavailable):  # the job ends by itself when all is sent
+                with suppress(OsteonError):  # the job ends by itself when all is sent
                     await self._ask(job_id, cancel=True, timeout=_LAST_TIMEOUT)
 
     async def _counts(self, total: int) -> AsyncGenerator[MoveCounters | None]:
@@ -117,7 +117,7 @@ class MoveFollower:
                 cancel = self._cancelled.is_set()
                 self.receive(await self._ask(job_id, cancel=cancel, timeout=_POLL_TIMEOUT))
                 pause, uninterrupted = _POLL, cancel
-            except Unavailable as error:
+            except OsteonError as error:
                 log.warning("C-MOVE status not answered", correlation_id=self._correlation_id, job=job_id,
                             error=str(error))  # fmt: skip
                 pause, uninterrupted = _POLL_AGAIN, True
