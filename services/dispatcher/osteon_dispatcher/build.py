@@ -72,7 +72,7 @@ async def build_embedded(
         await MoveScp(index, ports.signals, settings.aet).serve(bus)
         await rpc.serve(bus, index.commitments, index.jobs)
         breaker = CircuitBreaker(index.circuits, settings.breaker_failures, settings.breaker_seconds)
-        async with JobRunner(index.jobs, guarded(job_types(ports), breaker), _pace(settings)), routing(settings, ports):
+        async with JobRunner(index.jobs, guarded(job_types(ports), breaker), _runner_config(settings)), routing(settings, ports):
             yield
 
 
@@ -92,7 +92,7 @@ async def routing(settings: WorkSettings, ports: JobContext) -> AsyncIterator[No
         await asyncio.wait({watching})
 
 
-def _pace(settings: WorkSettings) -> RunnerConfig:
+def _runner_config(settings: WorkSettings) -> RunnerConfig:
     return RunnerConfig(
         concurrency=settings.dispatcher_jobs,
         lease=settings.job_lease,

@@ -16,8 +16,6 @@ from osteon.logging import get_logger
 PATIENCE: Final = 150.0
 """Seconds without progress or an answer, after which a C-MOVE is over for its requester: longer than another
 `dispatcher` takes to go on with what a dead one has left."""
-_REPEAT: Final = 0.5
-"""Seconds after which counts that have not changed are given again: a requester takes silence for a dead archive."""
 _POLL: Final = 3.0
 _POLL_AGAIN: Final = 1.0
 """Seconds after a poll that was not answered."""
@@ -73,7 +71,7 @@ class MoveFollower:
             self._changed.set()
 
     async def follow(self, job_id: str, total: int) -> AsyncGenerator[MoveCounters | None]:
-        """Yield counts when they change, and now and then the same, until they are done.
+        """Yield counts when they change, until they are done.
 
         The last one is None when nothing was heard for `PATIENCE` seconds. Closing the generator before the last one
         stops the job.
@@ -96,14 +94,16 @@ class MoveFollower:
         loop = asyncio.get_running_loop()
         latest = MoveCounters(correlation_id=self._correlation_id, remaining=total)
         while not latest.done:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_REPEAT):
+            try:
+                async with asyncio.timeout_at(self._heard + PATIENCE):
                     await self._changed.wait()
-            self._changed.clear()
-            latest = self._latest or latest
-            if not latest.done and loop.time() - self._heard > PATIENCE:
+            except TimeoutError:
+                if loop.time() < self._heard + PATIENCE:
+                    continue  # an answer without news
                 yield None
                 return
+            self._changed.clear()
+            latest = self._latest or latest
             yield latest
 
     async def _poll_forever(self, job_id: str) -> None:
