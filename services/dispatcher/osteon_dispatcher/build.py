@@ -72,7 +72,10 @@ async def build_embedded(
         await MoveScp(index, ports.signals, settings.aet).serve(bus)
         await rpc.serve(bus, index.commitments, index.jobs)
         breaker = CircuitBreaker(index.circuits, settings.breaker_failures, settings.breaker_seconds)
-        async with JobRunner(index.jobs, guarded(job_types(ports), breaker), _runner_config(settings)), routing(settings, ports):
+        async with (
+            JobRunner(index.jobs, guarded(job_types(ports), breaker), _runner_config(settings)),
+            routing(settings, ports),
+        ):
             yield
 
 

@@ -14,7 +14,7 @@ from osteon.errors import OsteonError, Unavailable
 from osteon.logging import get_logger
 from osteon.objects.port import Objects
 
-_AT_ONCE: Final = 8
+_CONCURRENCY: Final = 8
 """Requests of one process that `imaging` has at the same time: enough for its workers, few enough to wait for."""
 log = get_logger(__name__)
 
@@ -43,7 +43,7 @@ class Transcoder:
         self._bus = bus
         self._lossy = lossy
         self._timeout = timeout
-        self._turn = asyncio.Semaphore(_AT_ONCE)
+        self._slots = asyncio.Semaphore(_CONCURRENCY)
         self._background: set[asyncio.Task[None]] = set()
 
     async def transcode(self, instance: PlannedInstance, targets: Sequence[str]) -> Transcoded:
@@ -58,7 +58,7 @@ class Transcoder:
             quality=self._lossy.quality,
         )
         try:
-            async with self._turn:
+            async with self._slots:
                 answer = await self._request(request)
         except Unavailable as error:
             raise NotTranscoded(f"cannot be transcoded now: {error}", transient=True) from error
