@@ -6,7 +6,7 @@ from osteon_dispatcher.settings import DispatcherServiceSettings
 
 
 def main() -> None:
-    """Run the service until it is asked to stop."""
+    """Run the service until it is to stop."""
     runtime.run("dispatcher", DispatcherServiceSettings, build)
 
 

@@ -1,6 +1,7 @@
 """Requests to peers by HTTP/1.1: connections are kept, and no body is in memory as a whole.
 
-Nothing follows a redirection: the credentials of a peer are for its address only.
+Nothing follows a redirection: the credentials of a peer are for its address only. httpx rather than aiohttp, because it
+limits the time of each write too: a peer that stops reading must not hold a job forever.
 """
 
 import asyncio

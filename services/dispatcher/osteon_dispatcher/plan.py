@@ -32,7 +32,7 @@ class BadIdentifier(Invalid):
 
 
 async def plan(request: PlanRequested, index: ResourceSearch) -> Plan:
-    """Return a page of what a request means; a status tells what is wrong with it (PS3.4 Table C.4-3)."""
+    """Return a page of what a request means; a status says what is wrong with it (PS3.4 Table C.4-3)."""
     try:
         search = replace(parse_retrieve_identifier(request), limit=PAGE, cursor=request.cursor)
         total = await index.count(search) if request.cursor is None else 0
@@ -92,7 +92,7 @@ def status_of(error: OsteonError) -> Status:
 def _level(sop_class_uid: str, identifier: Identifier) -> Level:
     model = MOVE_MODELS.get(sop_class_uid) or GET_MODELS.get(sop_class_uid)
     if model is None:
-        raise BadIdentifier(f"SOP class {sop_class_uid[:MAX_UID_LENGTH]} is for no retrieval")
+        raise BadIdentifier(f"SOP class {sop_class_uid[:MAX_UID_LENGTH]} is not for retrieval")
     text = identifier.text(_LEVEL).strip(" \0").upper()
     if text not in model.levels:
         given = repr(text[:_SHOWN]) if text else "missing"
@@ -106,7 +106,7 @@ def _values(level: Level, text: str) -> list[str]:
     tag = describe((UNIQUE_KEYS[level],))
     for value in values:
         if "*" in value or "?" in value:
-            raise BadIdentifier(f"{tag}: no wild card here: {value[:_SHOWN]}")
+            raise BadIdentifier(f"{tag}: wild cards are not allowed: {value[:_SHOWN]}")
         if level is not Level.PATIENT and not is_uid(value):
             raise BadIdentifier(f"{tag} is not a UID: {value[:_SHOWN]}")
     if level is Level.PATIENT and len(values) > 1:

@@ -1,30 +1,16 @@
-"""C-ECHO and C-FIND in modalities, and questions to peers, for `query` (PS3.4 A, C.4.1, K.4.1)."""
+"""C-ECHO and C-FIND in modalities, and `/system` of peers, for `query` (PS3.4 A, C.4.1, K.4.1)."""
 
 import asyncio
-import base64
-import http.client
 import ssl
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from contextlib import aclosing
 from functools import partial
 from typing import Final
-from urllib.parse import urlsplit
 
 import orjson
-from typing_extensions import override
 
 from osteon.bus.port import Bus
-from osteon.contracts.remote import (
-    Echoed,
-    EchoRequested,
-    PeerAsked,
-    PeerTold,
-    RemoteFindRequested,
-    RemoteFound,
-    Target,
-)
+from osteon.contracts.remote import Echoed, EchoRequested, PeerAsked, PeerTold, RemoteFindRequested, RemoteFound, Target
 from osteon.contracts.topology import ECHO, PEER, REMOTE_FIND
 from osteon.dicom.dataset_encoder import DatasetEncoder
 from osteon.dicom.header.reader import HeaderReader
@@ -37,27 +23,27 @@ from osteon.dimse.sop_classes import VERIFICATION
 from osteon.dimse.status import Status
 from osteon.errors import Invalid, OsteonError
 from osteon.logging import get_logger
-from osteon.remotes.port import Peer, Remotes
+from osteon.remotes.port import Remotes
 from osteon.remotes.queries import RemoteQueries
+from osteon_dispatcher.peer_client import open_peer
 
 _SYNTAXES: Final = (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN)
 _BATCH: Final = 200
 """Matches that are kept in one transaction."""
 _SEARCHES: Final = 32
-"""Searches at the same time: most of their time they wait for somebody."""
-_READ_AT_ONCE: Final = 64 << 10
+"""Searches at the same time: most of their time they wait for a modality."""
+_READ_INLINE: Final = 64 << 10
 """Bytes of an answer that is read without a thread."""
 _LATIN: Final = text_encoder_for(("ISO_IR 100",)) or UNICODE
 """Most archives understand it; what it lacks is sent in UTF-8."""
 _PEER_SECONDS: Final = 10
-_MAX_SYSTEM: Final = 1 << 20
 
 TlsContextProvider = Callable[[], ssl.SSLContext]
 log = get_logger(__name__)
 
 
 async def serve(bus: Bus, remotes: Remotes, queries: RemoteQueries, tls: TlsContextProvider | None = None) -> None:
-    """Answer these questions; `tls` makes the context for modalities that want TLS."""
+    """Answer these requests; `tls` makes the context for modalities that want TLS."""
     await bus.serve(ECHO, partial(echo, tls=tls))
     await bus.serve(REMOTE_FIND, partial(find, queries=queries, tls=tls), concurrency=_SEARCHES)
     await bus.serve(PEER, partial(peer_system, remotes=remotes))
@@ -89,10 +75,10 @@ async def find(
         async with asyncio.timeout(message.seconds), associate(_remote(message.target, tls), proposed) as association:
             status, comment = await search.run(association)
     except TimeoutError:
-        return search.answer(problem=f"not done within {message.seconds:g} s (OSTEON_REMOTE_FIND_SECONDS)")
+        return search.reply(problem=f"not finished within {message.seconds:g} s (OSTEON_REMOTE_FIND_SECONDS)")
     except OsteonError as error:
-        return search.answer(problem=str(error))
-    return search.answer(status=status, problem="" if search.cut else _problem(status, comment))
+        return search.reply(problem=str(error))
+    return search.reply(status=status, problem="" if search.truncated else _problem(status, comment))
 
 
 class _Search:
@@ -103,7 +89,7 @@ class _Search:
         self._queries = queries
         self._reader = HeaderReader()
         self._found = 0
-        self.cut = False
+        self.truncated = False
 
     async def run(self, association: RequestedAssociation) -> tuple[Status, str]:
         """Return the final status and its comment; raises `OsteonError`."""
@@ -120,7 +106,7 @@ class _Search:
                     status, comment = response.status, response.comment
                     break
                 if self._found == self._message.limit:
-                    self.cut = True
+                    self.truncated = True
                     break
                 batch.append(await self._header(response.identifier or b"", context))
                 self._found += 1
@@ -131,25 +117,25 @@ class _Search:
         return status, comment
 
     async def _header(self, identifier: bytes, context: PresentationContext) -> bytes:
-        if len(identifier) < _READ_AT_ONCE:
+        if len(identifier) < _READ_INLINE:
             return self._reader.read(identifier, context.transfer_syntax).json
         return (await asyncio.to_thread(self._reader.read, identifier, context.transfer_syntax)).json
 
-    def answer(self, *, problem: str, status: int = 0) -> RemoteFound:
-        """Return what to say of it."""
-        log.info("searched in a modality", aet=self._message.target.aet, answers=self._found, problem=problem)
+    def reply(self, *, problem: str, status: int = 0) -> RemoteFound:
+        """Return what is reported of it."""
+        log.info("C-FIND in a modality finished", aet=self._message.target.aet, answers=self._found, problem=problem)
         return RemoteFound(
             correlation_id=self._message.correlation_id,
             problem=problem,
             status=status,
             answers=self._found,
-            cut=self.cut,
+            cut=self.truncated,
         )
 
 
 def _remote(target: Target, tls: TlsContextProvider | None) -> Remote:
     if target.tls and tls is None:
-        raise Invalid("it wants TLS, which is not set up here")
+        raise Invalid("it requires TLS, which is not configured")
     return Remote(
         aet=target.aet,
         host=target.host,
@@ -167,32 +153,14 @@ def _problem(status: Status, comment: str) -> str:
 
 
 async def peer_system(message: PeerAsked, remotes: Remotes) -> PeerTold:
-    """Ask a peer for its `/system`."""
+    """Get `/system` of a peer."""
     try:
         peer = await remotes.peer(message.peer)
-        system = await asyncio.to_thread(_get_system, peer)
-    except (OsteonError, OSError, ValueError, http.client.HTTPException) as error:
+        async with open_peer(peer, seconds=_PEER_SECONDS, proxies=True) as client:
+            answer = await client.get("/system")
+        if not 200 <= answer.status < 300:
+            return PeerTold(correlation_id=message.correlation_id, problem=answer.problem)
+        system = orjson.dumps(orjson.loads(answer.body)).decode()
+    except (OsteonError, ValueError) as error:
         return PeerTold(correlation_id=message.correlation_id, problem=str(error) or type(error).__name__)
     return PeerTold(correlation_id=message.correlation_id, system=system)
-
-
-def _get_system(peer: Peer) -> str:
-    """Fetch and check it. Blocks; raises `OSError`, `HTTPException` and `ValueError`."""
-    request = urllib.request.Request(peer.url.rstrip("/") + "/system", headers=dict(peer.headers))  # noqa: S310 - http(s) only
-    if peer.username:
-        credentials = base64.b64encode(f"{peer.username}:{peer.password}".encode()).decode()
-        request.add_unredirected_header("Authorization", f"Basic {credentials}")
-    context = ssl.create_default_context(cafile=peer.ca_file or None) if urlsplit(peer.url).scheme == "https" else None
-    opener = urllib.request.build_opener(_NoRedirect(), urllib.request.HTTPSHandler(context=context))
-    with opener.open(request, timeout=peer.timeout or _PEER_SECONDS) as response:
-        body = response.read(_MAX_SYSTEM)
-    return orjson.dumps(orjson.loads(body)).decode()
-
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Follows nothing: the headers of a peer are for its address only."""
-
-    @override
-    def redirect_request(self, *_: object, **__: object) -> None:
-        """Let the answer be an error."""
-        return

@@ -1,4 +1,4 @@
-"""Looks for resources that stopped growing, and lets those studies be routed: in every replica, once for each."""
+"""Finds resources that stopped growing, and routes those studies: in every replica, once for each."""
 
 import asyncio
 import random
@@ -11,7 +11,7 @@ from osteon.logging import get_logger
 from osteon.rules.port import CircuitState
 from osteon_dispatcher.routing import Router
 
-_SLOWEST = 5.0
+_MAX_PAUSE = 5.0
 _LIMIT = 500
 _STATES = {CircuitState.CLOSED: 0, CircuitState.HALF_OPEN: 1, CircuitState.OPEN: 2}
 
@@ -19,15 +19,15 @@ log = get_logger(__name__)
 
 
 async def sweep_forever(index: Index, router: Router, stable_age: float) -> None:
-    """Look every few seconds, sooner when resources are stable sooner; all replicas do, none waits for another."""
-    pause = max(0.1, min(_SLOWEST, stable_age / 4))
+    """Sweep every few seconds, sooner when resources are stable sooner; all replicas do, none waits for another."""
+    pause = max(0.1, min(_MAX_PAUSE, stable_age / 4))
     while True:
         try:
             await sweep(index, router, stable_age)
         except Unavailable as error:
-            log.warning("studies not looked after", reason=str(error))
+            log.warning("stability sweep failed, retrying", reason=str(error))
         except Exception:
-            log.exception("looking after studies failed")
+            log.exception("stability sweep failed unexpectedly")
         await asyncio.sleep(pause * random.uniform(0.75, 1.25))  # noqa: S311 - no secret
 
 
@@ -35,7 +35,7 @@ async def sweep(index: Index, router: Router, stable_age: float) -> None:
     """Log what is stable now, route it, show the state of destinations. Raises `Unavailable`."""
     while await index.stability.mark_stable(datetime.now(UTC) - timedelta(seconds=stable_age), limit=_LIMIT) == _LIMIT:
         pass
-    while await router.follow():
+    while await router.route_stable_studies():
         pass
     await set_gauges(index)
 

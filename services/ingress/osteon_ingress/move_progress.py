@@ -10,14 +10,12 @@ from typing import Final
 from osteon.bus.port import Bus
 from osteon.contracts.retrieve import MoveCounters, MoveProgress, MoveProgressed, MoveWatched
 from osteon.contracts.topology import WATCH
-from osteon.errors import Unavailable
+from osteon.errors import OsteonError
 from osteon.logging import get_logger
 
 PATIENCE: Final = 150.0
 """Seconds without progress or an answer, after which a C-MOVE is over for its requester: longer than another
 `dispatcher` takes to go on with what a dead one has left."""
-_REPEAT: Final = 0.5
-"""Seconds after which counts that have not changed are given again: a requester takes silence for a dead archive."""
 _POLL: Final = 3.0
 _POLL_AGAIN: Final = 1.0
 """Seconds after a poll that was not answered."""
@@ -73,7 +71,7 @@ class MoveFollower:
             self._changed.set()
 
     async def follow(self, job_id: str, total: int) -> AsyncGenerator[MoveCounters | None]:
-        """Yield counts when they change, and now and then the same, until they are done.
+        """Yield counts when they change, until they are done.
 
         The last one is None when nothing was heard for `PATIENCE` seconds. Closing the generator before the last one
         stops the job.
@@ -89,21 +87,23 @@ class MoveFollower:
             polling.cancel()
             await asyncio.wait({polling})
             if not over:
-                with suppress(Unavailable):  # the job ends by itself when all is sent
+                with suppress(OsteonError):  # the job ends by itself when all is sent
                     await self._ask(job_id, cancel=True, timeout=_LAST_TIMEOUT)
 
     async def _counts(self, total: int) -> AsyncGenerator[MoveCounters | None]:
         loop = asyncio.get_running_loop()
         latest = MoveCounters(correlation_id=self._correlation_id, remaining=total)
         while not latest.done:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_REPEAT):
+            try:
+                async with asyncio.timeout_at(self._heard + PATIENCE):
                     await self._changed.wait()
-            self._changed.clear()
-            latest = self._latest or latest
-            if not latest.done and loop.time() - self._heard > PATIENCE:
+            except TimeoutError:
+                if loop.time() < self._heard + PATIENCE:
+                    continue  # an answer without news
                 yield None
                 return
+            self._changed.clear()
+            latest = self._latest or latest
             yield latest
 
     async def _poll_forever(self, job_id: str) -> None:
@@ -117,7 +117,7 @@ class MoveFollower:
                 cancel = self._cancelled.is_set()
                 self.receive(await self._ask(job_id, cancel=cancel, timeout=_POLL_TIMEOUT))
                 pause, uninterrupted = _POLL, cancel
-            except Unavailable as error:
+            except OsteonError as error:
                 log.warning("C-MOVE status not answered", correlation_id=self._correlation_id, job=job_id,
                             error=str(error))  # fmt: skip
                 pause, uninterrupted = _POLL_AGAIN, True

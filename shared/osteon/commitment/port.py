@@ -66,13 +66,13 @@ class Commitment:
     """A transaction as it is now.
 
     Attributes:
-        remote_aet: who asks (SCP), or is asked (SCU).
+        remote_aet: of the requester (SCP), or of the archive that the request goes to (SCU).
         local_aet: our AE title in it.
         remote: the requester's address (SCP), or the modality's name (SCU).
-        created: when it was asked for; a repeated request counts as new once the last one was reported.
+        created: when it was requested; a repeated request counts as new once the last one was reported.
         failures: None until it is known how it ended.
         reported: when the requester acknowledged our report (SCP).
-        watched: until then somebody looks whether the report can go on the requester's own association (SCP).
+        watched: until then the report can go on the requester's own association (SCP).
     """
 
     id: str
@@ -114,13 +114,13 @@ class Commitments(Protocol):
         """Return a transaction of which we are the SCU; raises `CommitmentNotFound`."""
 
     async def record_result(self, commitment_id: str, failures: Sequence[CommitmentFailure]) -> None:
-        """Note how it ended."""
+        """Record how it ended."""
 
     async def record_report(self, commitment_id: str, at: datetime) -> None:
-        """Note that the requester knows how it ended."""
+        """Record that the requester knows how it ended."""
 
     async def watch_until(self, commitment_id: str, until: datetime | None) -> None:
-        """Note until when the requester's own association is looked after, None: it is gone."""
+        """Record until when the requester's own association takes the report, None: it is gone."""
 
     async def prune(self, before: datetime) -> int:
         """Forget transactions that were begun before; return how many."""

@@ -10,7 +10,7 @@ from osteon.jobs.port import Job, JobCommand, Jobs, JobState
 from osteon.remotes.port import Modality
 
 KEPT: Final = timedelta(days=60)
-"""For how long a transaction can be asked about, and its UID is in use."""
+"""For how long the status of a transaction is known, and its UID is in use."""
 
 
 async def request_commitment(
@@ -22,12 +22,12 @@ async def request_commitment(
     aet: str,
     timeout: int = 0,
 ) -> tuple[Commitment, Job]:
-    """Ask a modality to commit instances; return the transaction, and the job that sends the request.
+    """Request that a modality commits instances; return the transaction, and the job that sends the request.
 
     Args:
         commitments: of the index.
         jobs: of the index.
-        modality: who is asked.
+        modality: whom the request goes to.
         items: the instances, at least one.
         aet: our AE title, unless the modality has one for us.
         timeout: seconds for each answer, 0: the modality's or the setting's.

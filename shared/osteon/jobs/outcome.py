@@ -31,46 +31,32 @@ def outcome_of(job: Job, error: Exception | None, *, patience: float, now: datet
     if isinstance(error, LeaseExpired):
         return JobOutcome(state=JobState.PENDING)
     if isinstance(error, JobStopped):
-        return _stopped(error.command)
+        if error.command is JobCommand.PAUSE:
+            return JobOutcome(state=JobState.PAUSED)
+        return JobOutcome(state=JobState.FAILURE, error_code=ErrorCode.CANCELED_JOB.value)
     fault = not isinstance(error, Unavailable | Invalid | NotFound)
     due = _next_try(job, error, patience, now)
-    words = f"{type(error).__name__}: {error}" if fault else str(error)
+    text = f"{type(error).__name__}: {error}" if fault else str(error)
     return JobOutcome(
         state=JobState.FAILURE if due is None else JobState.RETRY,
         error_code=code_of(error).value,
-        error=_storable(words),
+        # An error may quote what a peer sent: surrogates and NUL, which no database takes, are left out.
+        error=text[:_MAX_ERROR].encode("utf-8", "replace").decode().replace("\0", ""),
         due=due,
         fault=fault,
     )
 
 
 def _next_try(job: Job, error: Exception, patience: float, now: datetime) -> datetime | None:
-    later = now + _delay(job.attempts)
+    """Return when the job is run again, None when there is no sense in that."""
+    seconds = min(_SLOWEST_RETRY, _FIRST_RETRY * 2 ** min(job.attempts - 1, 16))
+    later = now + timedelta(seconds=seconds * random.uniform(0.75, 1.25))  # noqa: S311 - no secret
     if isinstance(error, DatabaseUnavailable):  # says nothing about what the job is patient with
         return later
     if isinstance(error, Unavailable):
-        until = (job.since or job.created) + timedelta(seconds=_patience(job, patience))
+        own = job.params.get("patience")
+        seconds = float(own) if isinstance(own, int | float) else patience
+        until = (job.since or job.created) + timedelta(seconds=seconds)
         return min(later, until) if now < until else None
     hopeless = isinstance(error, Invalid | NotFound) or job.faults >= MAX_FAULTS
     return None if hopeless else later
-
-
-def _storable(words: str) -> str:
-    """Leave out what no database takes: an error may quote what a peer sent."""
-    return words[:_MAX_ERROR].encode("utf-8", "replace").decode().replace("\0", "")
-
-
-def _stopped(command: JobCommand) -> JobOutcome:
-    if command is JobCommand.PAUSE:
-        return JobOutcome(state=JobState.PAUSED)
-    return JobOutcome(state=JobState.FAILURE, error_code=ErrorCode.CANCELED_JOB.value)
-
-
-def _patience(job: Job, usual: float) -> float:
-    own = job.params.get("patience")
-    return float(own) if isinstance(own, int | float) else usual
-
-
-def _delay(attempts: int) -> timedelta:
-    seconds = min(_SLOWEST_RETRY, _FIRST_RETRY * 2 ** min(attempts - 1, 16))
-    return timedelta(seconds=seconds * random.uniform(0.75, 1.25))  # noqa: S311 - no secret

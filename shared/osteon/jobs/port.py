@@ -37,7 +37,7 @@ class JobState(StrEnum):
 
 
 class JobCommand(StrEnum):
-    """What somebody wants of a job."""
+    """What a user wants of a job."""
 
     CANCEL = "cancel"
     PAUSE = "pause"
@@ -50,14 +50,14 @@ class Job:
     """A job as it is now.
 
     Attributes:
-        params: what is to be done, JSON; never changes, and is never shown (it may hold what is not for everybody).
+        params: what is to be done, JSON; never changes, and is never shown (it may hold secrets).
         content: what the API shows of it, JSON, in Orthanc's words.
         checkpoint: where another worker goes on, JSON.
         progress: 0 to 100.
         due: not before this time; later than now in the state RETRY.
         since: when it was submitted, resubmitted or resumed last; the patience with it counts from here.
         attempts: runs that were begun since it was submitted or resubmitted.
-        faults: how many of them ended with their worker, or with an error that nobody expected.
+        faults: how many of them ended with their worker, or with an unexpected error.
         runtime: seconds that workers spent on it.
         command: PAUSE or CANCEL that its worker has not seen yet.
     """
@@ -89,7 +89,7 @@ class JobOutcome:
     Attributes:
         state: PENDING gives the job to another worker as if this run had not been; the other states say what they say.
         due: for RETRY.
-        fault: nobody expected this end.
+        fault: this end was unexpected.
     """
 
     state: JobState
@@ -135,7 +135,7 @@ class Jobs(Protocol):
     async def claim(self, worker: str, types: Sequence[str], lease: float) -> Job | None:
         """Take the most urgent job that is due (priority, then age), or one whose worker's lease has run out.
 
-        It is RUNNING then, and nobody else's for `lease` seconds. `worker` names this run: never use it twice.
+        It is RUNNING then, and no other worker's for `lease` seconds. `worker` names this run: never use it twice.
         """
 
     async def wait_for_work(self, timeout: float) -> None:
@@ -154,7 +154,7 @@ class Jobs(Protocol):
         content: Mapping[str, Any] | None = None,
         checkpoint: Mapping[str, Any] | None = None,
     ) -> JobCommand | None:
-        """Renew the lease and note how far the job is; return what somebody wants of it. Raises `LeaseLost`."""
+        """Renew the lease and note how far the job is; return what a user wants of it. Raises `LeaseLost`."""
 
     async def finish(self, job_id: str, worker: str, end: JobOutcome) -> None:
         """Give the job back; raises `LeaseLost`."""

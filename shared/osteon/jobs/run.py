@@ -1,4 +1,4 @@
-"""One run of a job by one worker, and what a kind of job is."""
+"""One run of a job by one worker, and what a type of job is."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
@@ -9,7 +9,7 @@ from osteon.jobs.port import Job, JobCommand, Jobs
 
 
 class JobStopped(OsteonError):
-    """Somebody paused or cancelled the job: leave it as it is. `command` says which."""
+    """The job was paused or cancelled: leave it as it is. `command` says which."""
 
     def __init__(self, command: JobCommand) -> None:
         super().__init__(f"the job is to {command.value}")
@@ -70,7 +70,7 @@ class JobType:
         work: does it, from the job's checkpoint on. Returning is SUCCESS; `Unavailable` lets the job be tried again,
             `Invalid` and `NotFound` let it fail.
         patience: seconds since the job was submitted, or resubmitted, after which it is not tried again; a number
-            `patience` in the job's params goes before it.
+            `patience` in the job's params takes precedence.
     """
 
     work: Callable[[JobRun], Awaitable[None]]

@@ -18,6 +18,7 @@ from itertools import count
 from typing import Final, Self
 
 from osteon import metrics, tracing
+from osteon.backoff import retry_forever
 from osteon.errors import Unavailable
 from osteon.jobs.outcome import MAX_FAULTS, FaultsExhausted, LeaseExpired, outcome_of
 from osteon.jobs.port import Job, JobOutcome, Jobs, JobState, LeaseLost
@@ -28,7 +29,8 @@ _BEAT: Final = 3.0
 """Seconds between heart-beats at most; so late does work that saves nothing notice that it was paused or cancelled."""
 _COUNT_SECONDS: Final = 15.0
 _PRUNE_SECONDS: Final = 600.0
-_OUTAGE_PAUSES: Final = (0.2, 0.5, 1.0, 2.0)
+_FIRST_PAUSE, _MAX_PAUSE = 0.2, 2.0
+"""Seconds between attempts while the database does not answer."""
 
 log = get_logger(__name__)
 
@@ -39,7 +41,7 @@ class RunnerConfig:
 
     Attributes:
         concurrency: jobs at the same time.
-        lease: seconds after which another runner takes over what is not heard of.
+        lease: seconds after which another runner takes over jobs whose lease was not renewed.
         poll: seconds between looks for jobs that other processes submitted.
         grace: seconds that giving jobs back may take when the runner stops.
         keep: jobs that are over and are kept at least.
@@ -57,20 +59,20 @@ class RunnerConfig:
 class JobRunner:
     """Runs jobs inside an `async with`; on leaving, those that run are given back to other runners."""
 
-    def __init__(self, jobs: Jobs, kinds: Mapping[str, JobType], pace: RunnerConfig, *, worker: str = "") -> None:
+    def __init__(self, jobs: Jobs, types: Mapping[str, JobType], config: RunnerConfig, *, worker: str = "") -> None:
         self._jobs = jobs
-        self._kinds = kinds
-        self._pace = pace
+        self._types = types
+        self._config = config
         self._worker = worker or f"{socket.gethostname()} {os.getpid()} {uuid.uuid4().hex[:8]}"
         self._numbers = count(1)
-        self._slots = asyncio.Semaphore(pace.concurrency)
+        self._slots = asyncio.Semaphore(config.concurrency)
         self._loops: list[asyncio.Task[None]] = []
         self._attempts: set[asyncio.Task[None]] = set()
         self._runs: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
         """Start."""
-        metrics.JOBS_LIMIT.set(self._pace.concurrency)
+        metrics.JOBS_LIMIT.set(self._config.concurrency)
         loops = (self._claim_all(), self._every(_COUNT_SECONDS, self._count), self._every(_PRUNE_SECONDS, self._prune))
         self._loops = [asyncio.create_task(loop) for loop in loops]
         return self
@@ -79,13 +81,13 @@ class JobRunner:
         """Stop: no job is begun, and those that run are given back, each with its checkpoint."""
         for loop in self._loops:
             loop.cancel()
-        _done, hung = await asyncio.wait(self._loops, timeout=self._pace.grace)
+        _done, hung = await asyncio.wait(self._loops, timeout=self._config.grace)
         for loop in hung:
             loop.cancel()
         for attempt in self._attempts:
             attempt.cancel()
         if self._runs:
-            _done, late = await asyncio.wait(self._runs, timeout=self._pace.grace)
+            _done, late = await asyncio.wait(self._runs, timeout=self._config.grace)
             for run in late:  # their leases run out
                 run.cancel()
             if late:
@@ -93,35 +95,31 @@ class JobRunner:
                 await asyncio.wait(late)
 
     async def _claim_all(self) -> None:
-        outages = 0
         while True:
             await self._slots.acquire()
             begun = False
             try:
-                begun = await self._claim()
-                outages = 0
-            except Unavailable as error:
-                log.warning("jobs cannot be claimed", reason=str(error))
-                await self._rest(outages)
-                outages += 1
+                async for attempt in retry_forever(Unavailable, first=_FIRST_PAUSE, longest=_MAX_PAUSE):
+                    with attempt:
+                        begun = await self._claim()
             except Exception:
                 log.exception("claiming a job failed")
-                await self._rest(len(_OUTAGE_PAUSES))
+                await asyncio.sleep(_MAX_PAUSE)
             finally:
                 if not begun:
                     self._slots.release()
-            if not begun and not outages:
-                await self._jobs.wait_for_work(self._pace.poll * random.uniform(0.75, 1.25))  # noqa: S311 - no secret
-
-    async def _rest(self, outages: int) -> None:
-        await asyncio.sleep(_OUTAGE_PAUSES[min(outages, len(_OUTAGE_PAUSES) - 1)])
+            if not begun:
+                await self._jobs.wait_for_work(self._config.poll * random.uniform(0.75, 1.25))  # noqa: S311 - no secret
 
     async def _claim(self) -> bool:
-        """Begin the next job that is due; return whether there was one. What is claimed is begun, come what may."""
+        """Start the next job that is due; return whether there was one. What is claimed is started in any case."""
         worker = f"{self._worker} {next(self._numbers)}"
-        claim = asyncio.ensure_future(self._jobs.claim(worker, tuple(self._kinds), self._pace.lease))
+        claim = asyncio.ensure_future(self._jobs.claim(worker, tuple(self._types), self._config.lease))
         try:
             job = await asyncio.shield(claim)
+        except Unavailable as error:
+            log.warning("jobs not claimed, retrying", reason=str(error))
+            raise
         except asyncio.CancelledError:
             with suppress(Unavailable, asyncio.CancelledError):
                 job = await claim
@@ -136,15 +134,15 @@ class JobRunner:
         return True
 
     async def _run(self, job: Job, worker: str) -> None:
-        kind, run = self._kinds[job.type], JobRun(self._jobs, job, worker, self._pace.lease)
-        log.info("job begun", job=job.id, type=job.type, attempt=job.attempts)
-        attempt = asyncio.create_task(self._attempt(run, kind))
+        job_type, run = self._types[job.type], JobRun(self._jobs, job, worker, self._config.lease)
+        log.info("job started", job=job.id, type=job.type, attempt=job.attempts)
+        attempt = asyncio.create_task(self._attempt(run, job_type))
         self._attempts.add(attempt)
         began = time.monotonic()
         try:
             with metrics.JOBS_RUNNING.track_inprogress():
                 await asyncio.wait({attempt})
-            end = self._end(run, kind, attempt)
+            end = self._end(run, job_type, attempt)
             if end is not None:
                 metrics.JOB_RUN_SECONDS.labels(type=job.type, result=end.state.value).observe(time.monotonic() - began)
                 await self._give_back(job, worker, end)
@@ -153,19 +151,19 @@ class JobRunner:
             self._attempts.discard(attempt)
             self._slots.release()
 
-    async def _attempt(self, run: JobRun, kind: JobType) -> None:
+    async def _attempt(self, run: JobRun, job_type: JobType) -> None:
         """Do the work while the lease can be kept; raises what ends it."""
         job = run.job
         about: dict[str, tracing.Attribute] = {"osteon.job": job.id, "osteon.attempt": job.attempts}
         with tracing.span(f"job {job.type}", parent=str(job.params.get(tracing.PARAM, "")), attributes=about):
-            await self._work(run, kind)
+            await self._work(run, job_type)
 
-    async def _work(self, run: JobRun, kind: JobType) -> None:
+    async def _work(self, run: JobRun, job_type: JobType) -> None:
         if run.job.command is not None:
             raise JobStopped(run.job.command)
         if run.job.faults > MAX_FAULTS:
             raise FaultsExhausted(f"its worker ended, or an unexpected error ended it, {run.job.faults} times")
-        work = asyncio.ensure_future(kind.work(run))
+        work = asyncio.ensure_future(job_type.work(run))
         beat = asyncio.create_task(self._beat(run))
         try:
             await asyncio.wait({work, beat}, return_when=asyncio.FIRST_COMPLETED)
@@ -176,23 +174,23 @@ class JobRunner:
             work.cancel()
             beat.cancel()
             await asyncio.wait({work, beat})
-            _seen(work, beat)
+            _retrieve_errors(work, beat)
 
     async def _beat(self, run: JobRun) -> None:
         """Renew the lease; raises `JobStopped`, `LeaseLost`, `LeaseExpired`."""
         renewed = time.monotonic()
         while True:
-            await asyncio.sleep(min(_BEAT, self._pace.lease / 3))
+            await asyncio.sleep(min(_BEAT, self._config.lease / 3))
             try:
-                async with asyncio.timeout(self._pace.lease):
+                async with asyncio.timeout(self._config.lease):
                     await run.save()
                 renewed = time.monotonic()
             except (Unavailable, TimeoutError) as error:
                 log.warning("lease not renewed", job=run.job.id, reason=str(error))
-                if time.monotonic() - renewed > self._pace.lease:
+                if time.monotonic() - renewed > self._config.lease:
                     raise LeaseExpired("the lease ran out while the database did not answer") from error
 
-    def _end(self, run: JobRun, kind: JobType, attempt: asyncio.Task[None]) -> JobOutcome | None:
+    def _end(self, run: JobRun, job_type: JobType, attempt: asyncio.Task[None]) -> JobOutcome | None:
         """Return how a run ended, None when the job is not ours any more."""
         job = run.job
         if attempt.cancelled():
@@ -204,7 +202,7 @@ class JobRunner:
             return None
         if error is not None and not isinstance(error, Exception):
             raise error
-        end = outcome_of(job, error, patience=kind.patience, now=datetime.now(UTC))
+        end = outcome_of(job, error, patience=job_type.patience, now=datetime.now(UTC))
         if end.fault:
             log.error("job failed unexpectedly", job=job.id, type=job.type, exc_info=error)
         else:
@@ -213,43 +211,46 @@ class JobRunner:
 
     async def _give_back(self, job: Job, worker: str, end: JobOutcome) -> None:
         """Write the end down, as soon as the database takes it."""
-        for outages in count():
-            try:
-                await self._jobs.finish(job.id, worker, end)
-            except LeaseLost as error:
-                log.warning("job lost", job=job.id, type=job.type, reason=str(error))
-            except Unavailable as error:
-                log.warning("end of a job not written", job=job.id, reason=str(error))
-                await self._rest(outages)
-                continue
-            except Exception:  # its lease runs out then
-                log.exception("end of a job cannot be written", job=job.id)
-            return
+        try:
+            async for attempt in retry_forever(Unavailable, first=_FIRST_PAUSE, longest=_MAX_PAUSE):
+                with attempt:
+                    await self._finish(job, worker, end)
+        except LeaseLost as error:
+            log.warning("job lost", job=job.id, type=job.type, reason=str(error))
+        except Exception:  # its lease runs out then
+            log.exception("job end not written", job=job.id)
+
+    async def _finish(self, job: Job, worker: str, end: JobOutcome) -> None:
+        try:
+            await self._jobs.finish(job.id, worker, end)
+        except Unavailable as error:
+            log.warning("job end not written, retrying", job=job.id, reason=str(error))
+            raise
 
     async def _every(self, seconds: float, what: Callable[[], Awaitable[None]]) -> None:
         while True:
             try:
                 await what()
             except Unavailable as error:
-                log.warning("jobs not looked after", reason=str(error))
+                log.warning("job housekeeping failed, retrying", reason=str(error))
             except Exception:
-                log.exception("looking after jobs failed")
+                log.exception("job housekeeping failed unexpectedly")
             await asyncio.sleep(seconds * random.uniform(0.75, 1.25))  # noqa: S311 - no secret
 
     async def _count(self) -> None:
         counts = await self._jobs.counts()
-        for kind in self._kinds:
+        for name in self._types:
             for state in JobState:
-                metrics.JOBS.labels(type=kind, state=state.value).set(counts.get((kind, state), 0))
+                metrics.JOBS.labels(type=name, state=state.value).set(counts.get((name, state), 0))
 
     async def _prune(self) -> None:
-        old = datetime.now(UTC) - timedelta(seconds=self._pace.keep_seconds)
-        forgotten = await self._jobs.prune(keep=self._pace.keep, older_than=old)
+        old = datetime.now(UTC) - timedelta(seconds=self._config.keep_seconds)
+        forgotten = await self._jobs.prune(keep=self._config.keep, older_than=old)
         if forgotten:
-            log.info("jobs forgotten", jobs=forgotten)
+            log.info("old jobs deleted", jobs=forgotten)
 
 
-def _seen(*tasks: asyncio.Future[None]) -> None:
+def _retrieve_errors(*tasks: asyncio.Future[None]) -> None:
     """Keep asyncio from complaining about errors of tasks that were cancelled anyway."""
     for task in tasks:
         if not task.cancelled():

@@ -1,6 +1,6 @@
-"""What jobs with remote application entities and peers are told: the `params` of `osteon.jobs.port.Job`, by type.
+"""Parameters of jobs with remote application entities and peers: the `params` of `osteon.jobs.port.Job`, by type.
 
-They name a modality or peer and not its address, so that a job follows when somebody corrects it.
+They name a modality or peer and not its address, so that a job follows a corrected address.
 """
 
 from typing import Any, ClassVar, Literal
@@ -64,7 +64,7 @@ class PeerStoreParams(JobParams):
 
 
 class RetrieveParams(JobParams):
-    """Ask a modality for resources, one request for each."""
+    """Retrieve resources from a modality, one request for each."""
 
     modality: str = Field(description="Its name.")
     level: Literal["PATIENT", "STUDY", "SERIES", "IMAGE"]
@@ -75,7 +75,7 @@ class RetrieveParams(JobParams):
 
 
 class RetrieveByMoveParams(RetrieveParams):
-    """Ask a modality by C-MOVE to send resources to `target_aet`; empty: to this archive."""
+    """Request by C-MOVE that a modality sends resources to `target_aet`; empty: to this archive."""
 
     TYPE: ClassVar[str] = "DicomMoveScu"
 
@@ -83,6 +83,6 @@ class RetrieveByMoveParams(RetrieveParams):
 
 
 class RetrieveByGetParams(RetrieveParams):
-    """Ask a modality by C-GET for resources."""
+    """Retrieve resources from a modality by C-GET."""
 
     TYPE: ClassVar[str] = "DicomGetScu"

@@ -164,7 +164,7 @@ def _object(body: object, fields: frozenset[str]) -> Mapping[str, Any]:
         raise BadRemote(f"expected an array or an object, got {_shown(body)}")
     unknown = next((name for name in body if name not in fields), None)
     if unknown is not None:
-        raise BadRemote(f"{str(unknown)[:80]}: there is no such field; expected {', '.join(sorted(fields))}")
+        raise BadRemote(f"{str(unknown)[:80]}: unknown field; expected {', '.join(sorted(fields))}")
     return body
 
 

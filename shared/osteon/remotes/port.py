@@ -13,7 +13,7 @@ class RemoteNotFound(NotFound):
 
 
 class Permission(StrEnum):
-    """What a calling application entity may ask for (Orthanc's `Allow…`)."""
+    """What a calling application entity may do (Orthanc's `Allow…`)."""
 
     ECHO = "echo"
     STORE = "store"
@@ -50,7 +50,7 @@ class Modality:
     """Our own AE title towards it; empty: `OSTEON_AET`."""
     timeout: int = 0
     retrieve_method: str = "SystemDefault"
-    """How it is asked for studies: C-MOVE, C-GET or SystemDefault."""
+    """How studies are retrieved from it: C-MOVE, C-GET or SystemDefault."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

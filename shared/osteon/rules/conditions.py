@@ -1,4 +1,4 @@
-"""Conditions of a rule: read from JSON, tried on one instance, and able to tell what decided.
+"""Conditions of a rule: read from JSON, evaluated on one instance; they say what decided.
 
 ```yaml
 all:

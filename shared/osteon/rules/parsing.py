@@ -4,10 +4,10 @@
 when: instance           # or study: once it is stable
 match: {Modality: CT}    # osteon.rules.conditions
 send: [{modality: pacs}, {peer: cloud}]
-whole: false             # with `when: study`: send all of the study when one instance matches
+whole_study: false       # with `when: study`: send all of the study when one instance matches
 priority: 0
 patience: 3              # days
-back: false              # may send to where an instance came from
+return_to_sender: false  # may send to where an instance came from
 enabled: true
 ```
 """
@@ -23,7 +23,7 @@ from osteon.rules.port import Destination, DestinationKind, Rule, StoredRule, Wh
 
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 RESERVED: Final = frozenset({"dry-run"})
-_FIELDS: Final = ("when", "match", "send", "whole", "priority", "patience", "back", "enabled")
+_FIELDS: Final = ("when", "match", "send", "whole_study", "priority", "patience", "return_to_sender", "enabled")
 _DAYS, _MAX_DAYS, _MAX_PRIORITY = 3.0, 365.0, 1_000_000
 _MAX_DESTINATIONS: Final = 32
 
@@ -31,24 +31,24 @@ _MAX_DESTINATIONS: Final = 32
 def rule_from(name: str, body: object, *, enabled: bool | None = None) -> Rule:
     """Read a rule; raises `BadRule` that leads to the key."""
     if not NAME.fullmatch(name) or name in RESERVED:
-        raise BadRule((), f"{name[:80]!r} is no name of a rule: expected up to 64 letters, digits, '.', '_' and '-'")
+        raise BadRule((), f"{name[:80]!r} is not a name of a rule: expected up to 64 letters, digits, '.', '_' and '-'")
     if not isinstance(body, Mapping):
         raise BadRule((), f"expected keys, some of {', '.join(_FIELDS)}")
     for key in body:
         if key not in _FIELDS:
             raise BadRule((str(key),), f"no such key: expected some of {', '.join(_FIELDS)}")
-    when, whole = _when(body.get("when")), _bool_field(body, "whole", default=False)
-    if whole and when is not When.STUDY:
-        raise BadRule(("whole",), "an instance is routed before its study is complete: it needs `when: study`")
+    when, whole_study = _when(body.get("when")), _bool_field(body, "whole_study", default=False)
+    if whole_study and when is not When.STUDY:
+        raise BadRule(("whole_study",), "an instance is routed before its study is complete: it needs `when: study`")
     return Rule(
         name=name,
         when=when,
         match=condition_from(body.get("match", {})),
         send=_send(body.get("send")),
-        whole=whole,
+        whole_study=whole_study,
         priority=int(_number_field(body, "priority", 0, -_MAX_PRIORITY, _MAX_PRIORITY)),
         patience=_number_field(body, "patience", _DAYS, 0, _MAX_DAYS) * 86_400,
-        back=_bool_field(body, "back", default=False),
+        return_to_sender=_bool_field(body, "return_to_sender", default=False),
         enabled=_bool_field(body, "enabled", default=True) if enabled is None else enabled,
     )
 

@@ -40,25 +40,25 @@ class Rule:
     """A rule that can be tried.
 
     Attributes:
-        whole: sends the whole study when one of its instances matches; with `When.STUDY` only.
+        whole_study: sends all of the study when one of its instances matches; with `When.STUDY` only.
         patience: seconds for which sending is tried; what came in longer ago is not routed any more.
-        back: instances may also go to the application entity that sent them.
+        return_to_sender: instances may also go to the application entity that sent them.
     """
 
     name: str
     when: When
     match: RuleCondition
     send: tuple[Destination, ...]
-    whole: bool = False
+    whole_study: bool = False
     priority: int = 0
     patience: float
-    back: bool = False
+    return_to_sender: bool = False
     enabled: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class StoredRule:
-    """A rule as it was given: JSON in the form of `osteon.rules.parsing`. `enabled` goes before what `body` says."""
+    """A rule as it was given: JSON in the form of `osteon.rules.parsing`. `enabled` takes precedence over `body`."""
 
     name: str
     body: Mapping[str, Any]
@@ -85,7 +85,7 @@ class Rules(Protocol):
 
 
 class CircuitState(StrEnum):
-    """Of a destination: works (or has failed a few times), is left alone, or is being tried again."""
+    """Of a destination: works (or has failed a few times), is not called, or is being tried by one job."""
 
     CLOSED = "closed"
     OPEN = "open"
@@ -99,7 +99,7 @@ class Circuit:
     Attributes:
         failures: one after the other.
         retry: nothing is sent before; None while the circuit is closed.
-        probing: until when a job has the time to try it; None while nobody does.
+        probing: until when a job may try it; None while no job does.
     """
 
     destination: str
@@ -133,7 +133,7 @@ class Circuits(Protocol):
         """Count a failure; return how many there were one after the other."""
 
     async def open(self, destination: str, retry: datetime) -> None:
-        """Leave the destination alone until `retry`."""
+        """Send nothing to the destination until `retry`."""
 
     async def close(self, destination: str) -> None:
         """Forget all failures."""

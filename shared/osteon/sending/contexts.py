@@ -1,8 +1,8 @@
-"""Which presentation contexts to ask for, and on which an instance is sent (PS3.4 B.3, PS3.5 10.1).
+"""Which presentation contexts to propose, and on which an instance is sent (PS3.4 B.3, PS3.5 10.1).
 
 An acceptor takes one transfer syntax of a context: DCMTK and Orthanc one that they prefer, older ones the first that
 they know, and some only the default. So each stored transfer syntax gets a context of its own, in which there is
-nothing to choose, and what everybody can read comes in another one.
+nothing to choose, and what every peer can read comes in another one.
 """
 
 from collections.abc import Iterable, Sequence

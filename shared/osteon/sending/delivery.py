@@ -15,7 +15,7 @@ from osteon.sending.contexts import ContextKey, context_key
 from osteon.sending.suboperations import SubOperationResult
 
 Connect = Callable[[Sequence[RequestedContext]], AbstractAsyncContextManager[StoreUser]]
-"""Asks for an association, as `partial(associate, remote, config=…)` does."""
+"""Requests an association, as `partial(associate, remote, config=…)` does."""
 Send = Callable[[StoreUser, AsyncIterable[PlannedInstance]], AsyncGenerator[SubOperationResult]]
 Propose = Callable[[Iterable[ContextKey]], list[list[RequestedContext]]]
 
@@ -29,7 +29,7 @@ class StoreDelivery:
     """Sends to one peer; at most one association at a time.
 
     Args:
-        connect: asks for an association.
+        connect: requests an association.
         propose: returns the presentation contexts for SOP classes and transfer syntaxes, as `proposals` does.
         send: sends on an association, as `StoreSender.send` does.
     """
@@ -126,7 +126,7 @@ class StoreDelivery:
         try:
             await opened.__aexit__(type(error) if error else None, error, error.__traceback__ if error else None)
         except RequestorError as late:
-            # All that was asked for is answered: that the peer does not wait for the release harms nobody.
+            # All requests are answered: that the peer does not wait for the release does no harm.
             log.info("association not released", error=str(late))
 
 

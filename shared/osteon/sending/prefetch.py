@@ -1,4 +1,4 @@
-"""Begins work ahead of whoever takes its results, in order, with a bound on the memory that results hold."""
+"""Begins work ahead of the consumer of its results, in order, with a bound on the memory that results hold."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
@@ -22,7 +22,7 @@ class MemoryBudget:
 class Prefetcher(Generic[R]):
     """Runs steps ahead while their sizes fit into `limit` bytes, and into `memory` with those of others.
 
-    What is asked for next is always begun, so that everybody gets on however little memory there is.
+    What is consumed next is always begun, so that every association gets on however little memory there is.
     """
 
     def __init__(self, memory: MemoryBudget, limit: int) -> None:
@@ -35,7 +35,7 @@ class Prefetcher(Generic[R]):
     async def run(self, steps: AsyncIterator[tuple[int, Callable[[], Awaitable[R]]]]) -> AsyncGenerator[R]:
         """Yield the results of steps (bytes that the result holds, work). What a step raises ends it.
 
-        The memory of a result counts until the next one is asked for.
+        The memory of a result counts until the next one is consumed.
         """
         beginning = asyncio.create_task(self._begin(steps))
         try:

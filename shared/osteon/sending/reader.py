@@ -11,6 +11,8 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final
 
+import stamina
+
 from osteon.contracts.retrieve import PlannedInstance
 from osteon.dicom.part10 import FileMeta, file_sha256, read_part10
 from osteon.errors import Invalid, NotFound, OsteonError
@@ -21,8 +23,9 @@ PIECE: Final = 4 << 20
 _GAP: Final = 64 << 10
 """Reading over so many unwanted bytes is cheaper than another request."""
 _MEMBERS: Final = 512
-_PAUSES: Final = (0.1, 0.5, 2.0)
-"""Seconds before a read that failed is tried again."""
+_ATTEMPTS: Final = 4
+_FIRST_PAUSE: Final = 0.1
+"""Seconds before a read that failed is tried again; each pause is four times the one before."""
 
 
 class UnreadableInstance(OsteonError):
@@ -146,17 +149,19 @@ class DataSetReader:
 
     async def _bytes(self, key: str, offset: int, length: int) -> bytes:
         """Read a range; raises `UnreadableInstance`, and `ObjectsUnavailable` when the whole store does not answer."""
-        for pause in (*_PAUSES, None):
-            try:
-                return await self._objects.get_range(key, offset, length)
-            except (NotFound, Invalid) as error:
-                raise UnreadableInstance(f"cannot be read from the archive: {error}") from error
-            except ObjectsUnavailable as error:
-                if pause is None:
-                    await self._objects.check()
-                    raise UnreadableInstance(f"cannot be read from the archive: {error}") from error
-                await asyncio.sleep(pause)
-        raise AssertionError("the last try returns or raises")
+        try:
+            async for attempt in stamina.retry_context(
+                ObjectsUnavailable, attempts=_ATTEMPTS, timeout=None, wait_initial=_FIRST_PAUSE, wait_jitter=0.0,
+                wait_exp_base=4,
+            ):  # fmt: skip
+                with attempt:
+                    return await self._objects.get_range(key, offset, length)
+        except (NotFound, Invalid) as error:
+            raise UnreadableInstance(f"cannot be read from the archive: {error}") from error
+        except ObjectsUnavailable as error:
+            await self._objects.check()
+            raise UnreadableInstance(f"cannot be read from the archive: {error}") from error
+        raise AssertionError("the last attempt returns or raises")
 
 
 def _verified(opened: "Sequence[tuple[DataSet, bytes] | UnreadableInstance]") -> list[DataSet | UnreadableInstance]:

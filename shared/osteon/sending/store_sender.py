@@ -1,4 +1,4 @@
-"""Sends planned instances: `send` on an association that there is, `deliver` on ones that it asks for."""
+"""Sends planned instances: `send` on an association that there is, `deliver` on ones that it requests."""
 
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterable, Iterator, Sequence
@@ -79,13 +79,13 @@ class StoreSender:
     ) -> AsyncGenerator[SubOperationResult]:
         """Send on one association, in order; yield each instance once it is answered or has failed for good.
 
-        Close the generator (`aclosing`) when it is left early. `instances` is asked for ahead of what is sent.
+        Close the generator (`aclosing`) when it is left early. `instances` is read ahead of what is sent.
 
         Args:
             association: the association; an instance for which it has no context fails.
             instances: what to send.
             move_originator: AE title and Message ID of the C-MOVE that these are sub-operations of.
-            transcode: whether `imaging` may be asked when the peer does not accept the stored transfer syntax.
+            transcode: whether `imaging` may transcode when the peer does not accept the stored transfer syntax.
             purpose: what they are sent for, a label of metrics: `job`, `c-move`, `c-get`.
             traceparent: context of what they are sent for; empty: the current one.
 

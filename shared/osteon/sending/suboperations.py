@@ -26,7 +26,7 @@ class SubOperationResult:
 
     Attributes:
         instance: as it was planned.
-        outcome: the answer to its C-STORE; None when none was asked for, or none came.
+        outcome: the answer to its C-STORE; None when none was requested, or none came.
         error: why not, when `outcome` is None.
         sop_instance_uid: under which it went out; another one than planned when lossy compression changed it.
         bytes: of the data set that went out.
@@ -51,7 +51,7 @@ class SubOperationResult:
 
     @property
     def reason(self) -> str:
-        """What to tell of one that is not completed; empty otherwise."""
+        """What to report of one that is not completed; empty otherwise."""
         if self.outcome is None:
             return self.error
         if self.outcome.status == Status.SUCCESS:
@@ -61,7 +61,7 @@ class SubOperationResult:
 
 @dataclass(slots=True)
 class SubOperationCounts:
-    """Counts sub-operations. The counters are not limited to 65,535; whoever encodes them sees to that.
+    """Counts sub-operations. The counters are not limited to 65,535; their encoder limits them.
 
     Attributes:
         remaining: sub-operations that are still to come: at first, all.

@@ -1,4 +1,4 @@
-"""Asks `imaging` for an instance in a transfer syntax that the peer accepts."""
+"""Requests an instance from `imaging` in a transfer syntax that the peer accepts."""
 
 import asyncio
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from osteon.errors import OsteonError, Unavailable
 from osteon.logging import get_logger
 from osteon.objects.port import Objects
 
-_AT_ONCE: Final = 8
+_CONCURRENCY: Final = 8
 """Requests of one process that `imaging` has at the same time: enough for its workers, few enough to wait for."""
 log = get_logger(__name__)
 
@@ -43,7 +43,7 @@ class Transcoder:
         self._bus = bus
         self._lossy = lossy
         self._timeout = timeout
-        self._turn = asyncio.Semaphore(_AT_ONCE)
+        self._slots = asyncio.Semaphore(_CONCURRENCY)
         self._background: set[asyncio.Task[None]] = set()
 
     async def transcode(self, instance: PlannedInstance, targets: Sequence[str]) -> Transcoded:
@@ -58,8 +58,8 @@ class Transcoder:
             quality=self._lossy.quality,
         )
         try:
-            async with self._turn:
-                answer = await self._ask(request)
+            async with self._slots:
+                answer = await self._request(request)
         except Unavailable as error:
             raise NotTranscoded(f"cannot be transcoded now: {error}", transient=True) from error
         assert isinstance(answer, Transcoded)
@@ -71,12 +71,12 @@ class Transcoder:
         """Delete a transcoded object, without waiting for it."""
         self._keep(asyncio.create_task(self._delete(key)))
 
-    async def _ask(self, request: TranscodeRequested) -> Message:
+    async def _request(self, request: TranscodeRequested) -> Message:
         asking = asyncio.create_task(self._bus.request(TRANSCODE, request, timeout=self._timeout))
         try:
             return await asyncio.shield(asking)
         except asyncio.CancelledError:
-            # Whoever asked went away; what comes of it nevertheless would stay in the store for long.
+            # The requester went away; a copy that is made nevertheless would stay in the store for long.
             self._keep(asyncio.create_task(self._drop(asking)))
             raise
 

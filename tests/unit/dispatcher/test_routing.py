@@ -111,7 +111,7 @@ async def test_a_rule_that_is_disabled_or_for_studies_sends_no_instances(room, r
 async def test_nothing_goes_back_to_who_sent_it_unless_the_rule_says_so(room, router):
     await room.index.remotes.put_modality(Modality(name="ai", aet="AI", host="127.0.0.1", port=11112))
     await rule(room)
-    await rule(room, "echo", back=True)
+    await rule(room, "echo", return_to_sender=True)
     await router.route_pack(await indexed(room, "p1", slice_(), calling_aet="AI"))
     assert [job.content["Rule"] for job in await jobs(room)] == ["echo"]
     await router.route_pack(await indexed(room, "p2", slice_(), calling_aet="CT1"))
@@ -193,8 +193,8 @@ async def test_two_dispatchers_send_a_stable_study_once(room):
 async def test_only_what_matches_of_a_study_is_sent_unless_the_rule_wants_all_of_it(room, router):
     match = {"InstanceNumber": 1}
     await rule(room, "part", "study", match=match)
-    await rule(room, "whole", "study", match=match, whole=True)
-    await rule(room, "none", "study", match={"Modality": "MR"}, whole=True)
+    await rule(room, "whole", "study", match=match, whole_study=True)
+    await rule(room, "none", "study", match={"Modality": "MR"}, whole_study=True)
     await indexed(room, "p1", slice_(1))
     await indexed(room, "p2", slice_(2))
     await sweep(room.index, router, -1)

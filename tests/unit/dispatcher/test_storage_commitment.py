@@ -328,7 +328,7 @@ async def test_a_modality_that_refuses_or_knows_no_storage_commitment_is_named(w
             await world.run()
     plain = AE("ARCHIVE")
     plain.add_supported_context("1.2.840.10008.1.1")
-    with accepting(plain, port=port), pytest.raises(NotAccepted, match="ARCHIVE offers no storage commitment"):
+    with accepting(plain, port=port), pytest.raises(NotAccepted, match="ARCHIVE does not offer storage commitment"):
         await world.run()
 
 

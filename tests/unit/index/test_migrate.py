@@ -8,8 +8,8 @@ import pytest
 from typer import Typer
 from typer.testing import CliRunner
 
-from osteon.errors import Unavailable
 from osteon.cli import migrate
+from osteon.errors import Unavailable
 from osteon.index.sql import SqlIndex
 from osteon.settings import IndexSettings
 from support.index import sqlite_url

@@ -159,7 +159,7 @@ async def test_what_is_no_longer_in_the_object_store_fails_with_a_reason(tmp_pat
 async def test_without_an_object_store_the_door_opens_and_stores_and_only_a_get_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reader, "_PAUSES", ())
+    monkeypatch.setattr(reader, "_ATTEMPTS", 1)
     nowhere = f"127.0.0.1:{free_port()}"
     async with door(tmp_path, files(tmp_path / "in", 3), store=False, s3_endpoint=nowhere) as port:
         peer = await connected(port)

@@ -164,7 +164,6 @@ def got(bus: FakeBus, sending: FakeSending, request: GetRequest | None = None) -
 
 @pytest.fixture(autouse=True)
 def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(move_progress, "_REPEAT", 60.0)
     monkeypatch.setattr(move_progress, "_POLL", 0.001)
     monkeypatch.setattr(move_progress, "_POLL_AGAIN", 0.001)
 
@@ -218,7 +217,6 @@ async def test_a_move_of_which_nobody_says_anything_any_more_ends_with_a_failure
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(move_progress, "PATIENCE", 0.01)
-    monkeypatch.setattr(move_progress, "_REPEAT", 0.001)
     bus = FakeBus(started(), progress(1), *[RequestTimeout("no answer")] * 1000)
     responses = await all_of(moved(bus))
     assert responses[-1].status is Status.UNABLE_TO_PERFORM_SUB_OPERATIONS
@@ -293,14 +291,12 @@ async def test_counts_that_were_overtaken_do_not_go_back(monkeypatch: pytest.Mon
     assert [(r.status, r.completed) async for r in responses] == [(Status.SUCCESS, 3)]
 
 
-async def test_while_nothing_changes_the_counts_are_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(move_progress, "_POLL", 60.0)
-    monkeypatch.setattr(move_progress, "_REPEAT", 0.01)
-    bus = FakeBus(started(), progress(0))
-    responses = moved(bus)
-    assert [(await anext(responses)).remaining for _ in range(4)] == [3, 3, 3, 3]
-    await responses.aclose()
-    assert bus.asked[-1].cancel
+async def test_a_dispatcher_that_answers_without_news_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(move_progress, "PATIENCE", 0.2)
+    bus = FakeBus(started(), *[progress(0)] * 200, progress(3, done=True, status=0))
+    monkeypatch.setattr(move_progress, "_POLL", 0.002)
+    assert [(r.status, r.completed) for r in await all_of(moved(bus))] == [(Status.PENDING, 0), (Status.PENDING, 0),
+                                                                           (Status.SUCCESS, 3)]  # fmt: skip
 
 
 async def test_a_get_sends_the_instances_of_all_pages_and_counts_the_answers() -> None:

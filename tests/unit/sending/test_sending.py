@@ -29,7 +29,8 @@ J2K, JPEG = "1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.50"
 
 @pytest.fixture
 def packs(monkeypatch: pytest.MonkeyPatch) -> Packs:
-    monkeypatch.setattr(reader, "_PAUSES", (0.0, 0.0))
+    monkeypatch.setattr(reader, "_ATTEMPTS", 3)
+    monkeypatch.setattr(reader, "_FIRST_PAUSE", 0.0)
     return Packs()
 
 

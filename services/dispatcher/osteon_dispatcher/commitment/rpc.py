@@ -1,4 +1,4 @@
-"""What `ingress` asks about storage commitment: take a request, is there a report, take a report."""
+"""Requests of `ingress` about storage commitment: accept a request, return its status, accept a report."""
 
 import asyncio
 import uuid
@@ -35,13 +35,13 @@ from osteon.logging import get_logger
 
 WATCHED: Final = timedelta(seconds=10)
 """For so long after a question the report is left to the requester's own association."""
-_LATER: Final = "temporarily not possible, try again later"
+_LATER: Final = "temporarily not possible; try again later"
 
 log = get_logger(__name__)
 
 
 async def serve(bus: Bus, commitments: Commitments, jobs: Jobs) -> None:
-    """Answer what `ingress` asks."""
+    """Answer these requests."""
     await bus.serve(COMMIT, partial(accept_request, commitments=commitments, jobs=jobs))
     await bus.serve(COMMITMENT_WATCH, partial(commitment_status, commitments=commitments))
     await bus.serve(COMMITMENT_REPORT, partial(accept_report, commitments=commitments))
@@ -50,25 +50,25 @@ async def serve(bus: Bus, commitments: Commitments, jobs: Jobs) -> None:
 async def accept_request(message: CommitmentRequested, *, commitments: Commitments, jobs: Jobs) -> CommitmentAccepted:
     """Take an N-ACTION: success means that its job is a row of the index."""
     try:
-        asked = await asyncio.to_thread(decode, message.information, message.transfer_syntax_uid)
+        requested = await asyncio.to_thread(decode, message.information, message.transfer_syntax_uid)
     except Invalid as error:
         return _refused(Status.INVALID_ARGUMENT_VALUE, str(error))
-    if not asked.items:
+    if not requested.items:
         return _refused(Status.INVALID_ARGUMENT_VALUE, "(0008,1199) Referenced SOP Sequence is empty")
     now = datetime.now(UTC)
     wanted = Commitment(
-        id=uuid.uuid4().hex, role=CommitmentRole.SCP, transaction_uid=asked.transaction_uid,
+        id=uuid.uuid4().hex, role=CommitmentRole.SCP, transaction_uid=requested.transaction_uid,
         remote_aet=message.calling_aet, local_aet=message.called_aet, remote=message.remote_host,
-        items=tuple(dict.fromkeys(asked.items)), created=now,
+        items=tuple(dict.fromkeys(requested.items)), created=now,
     )  # fmt: skip
     try:
         commitment = await commitments.begin(wanted)
         await commitments.watch_until(commitment.id, now + WATCHED)
         job = await submit_job(commitments, jobs, commitment)
     except Unavailable as error:
-        log.warning("commitment not accepted", transaction=asked.transaction_uid, error=str(error))
+        log.warning("commitment not accepted", transaction=requested.transaction_uid, error=str(error))
         return _refused(Status.PROCESSING_FAILURE, _LATER)
-    log.info("commitment accepted", transaction=asked.transaction_uid, instances=len(commitment.items), job=job.id)
+    log.info("commitment accepted", transaction=requested.transaction_uid, instances=len(commitment.items), job=job.id)
     return CommitmentAccepted(correlation_id=message.correlation_id, id=commitment.id)
 
 
@@ -103,28 +103,28 @@ def report_of(commitment: Commitment, transfer_syntax_uid: str) -> tuple[Commitm
 
 
 async def accept_report(message: CommitmentReported, *, commitments: Commitments) -> CommitmentNoted:
-    """Take an N-EVENT-REPORT: the end of a transaction that we asked for. The same one again changes nothing."""
+    """Take an N-EVENT-REPORT: the end of a transaction that we requested. The same one again changes nothing."""
     if message.event_type not in set(CommitmentEvent):
-        return _noted(Status.NO_SUCH_EVENT_TYPE, f"event type {message.event_type}")
+        return _report_refused(Status.NO_SUCH_EVENT_TYPE, f"event type {message.event_type}")
     try:
-        told = await asyncio.to_thread(decode, message.information, message.transfer_syntax_uid)
-        commitment = await commitments.by_transaction(told.transaction_uid)
+        reported = await asyncio.to_thread(decode, message.information, message.transfer_syntax_uid)
+        commitment = await commitments.by_transaction(reported.transaction_uid)
         if commitment.remote_aet != message.calling_aet:
-            return _noted(Status.NOT_AUTHORIZED, "another application entity was asked")
-        await commitments.record_result(commitment.id, _failures(commitment, told))
+            return _report_refused(Status.NOT_AUTHORIZED, "the request went to another application entity")
+        await commitments.record_result(commitment.id, _failures(commitment, reported))
     except (Invalid, CommitmentNotFound) as error:
-        return _noted(Status.INVALID_ARGUMENT_VALUE, str(error))
+        return _report_refused(Status.INVALID_ARGUMENT_VALUE, str(error))
     except Unavailable as error:
         log.warning("commitment report not taken", error=str(error))
-        return _noted(Status.PROCESSING_FAILURE, _LATER)
-    log.info("commitment reported", transaction=told.transaction_uid, failures=len(told.failures))
+        return _report_refused(Status.PROCESSING_FAILURE, _LATER)
+    log.info("commitment reported", transaction=reported.transaction_uid, failures=len(reported.failures))
     return CommitmentNoted(correlation_id=message.correlation_id)
 
 
-def _failures(commitment: Commitment, told: CommitmentInformation) -> list[CommitmentFailure]:
-    """Return what is not committed: what is told to have failed, and what nothing is told about."""
-    reasons = {failure.item.sop_instance_uid: failure.reason for failure in told.failures}
-    committed = {item.sop_instance_uid for item in told.items} - reasons.keys()
+def _failures(commitment: Commitment, reported: CommitmentInformation) -> list[CommitmentFailure]:
+    """Return what is not committed: what is reported as failed, and what is not reported."""
+    reasons = {failure.item.sop_instance_uid: failure.reason for failure in reported.failures}
+    committed = {item.sop_instance_uid for item in reported.items} - reasons.keys()
     return [
         CommitmentFailure(item, reasons.get(item.sop_instance_uid, FailureReason.PROCESSING_FAILURE))
         for item in commitment.items
@@ -132,6 +132,6 @@ def _failures(commitment: Commitment, told: CommitmentInformation) -> list[Commi
     ]
 
 
-def _noted(status: Status, comment: str) -> CommitmentNoted:
+def _report_refused(status: Status, comment: str) -> CommitmentNoted:
     log.warning("commitment report refused", status=f"0x{status:04X}", comment=comment)
     return CommitmentNoted(correlation_id="", status=status, error_comment=comment[:64])

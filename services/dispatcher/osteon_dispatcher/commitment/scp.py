@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from osteon import metrics
-from osteon.commitment.checker import CommitmentChecker, Depth
 from osteon.commitment.port import SOP_CLASS, SOP_INSTANCE, Commitment, CommitmentFailure, FailureReason
 from osteon.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
 from osteon.dimse.config import Remote, RequestedContext
@@ -20,6 +19,7 @@ from osteon.jobs.run import JobRun
 from osteon.logging import get_logger
 from osteon.objects.port import Objects
 from osteon.remotes.port import Modality
+from osteon_dispatcher.commitment.checker import CommitmentChecker, Depth
 from osteon_dispatcher.commitment.rpc import report_of
 from osteon_dispatcher.remote_addresses import RemoteOf
 
@@ -122,7 +122,7 @@ async def _deliver(commitment: Commitment, remote: Remote) -> None:
     async with associate(remote, [proposed]) as association:
         presentation = association.context_for(SOP_CLASS)
         if presentation is None:
-            raise NotAccepted(f"{remote.aet} takes no reports of storage commitment")
+            raise NotAccepted(f"{remote.aet} does not accept reports of storage commitment")
         event, information = await asyncio.to_thread(report_of, commitment, presentation.transfer_syntax)
         outcome, _ = await association.report(presentation, SOP_CLASS, SOP_INSTANCE, event, information)
     raise_for_status(outcome, remote)

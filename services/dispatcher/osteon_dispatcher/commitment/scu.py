@@ -1,4 +1,4 @@
-"""`StorageCommitmentScu`: asks a modality to commit instances (PS3.4 J.3.2). The report comes when it comes."""
+"""`StorageCommitmentScu`: requests that a modality commits instances (PS3.4 J.3.2); the report may come much later."""
 
 import asyncio
 from contextlib import suppress
@@ -39,11 +39,11 @@ async def send_request(run: JobRun, *, context: CommitmentScuContext) -> None:
     timeout = float(run.job.params.get("timeout", 0))
     inbox = _Inbox(commitment, commitments)
     proposed = RequestedContext(abstract_syntax=SOP_CLASS, transfer_syntaxes=SYNTAXES)
-    asked = replace(remote, timeout=timeout) if timeout else remote
-    async with associate(asked, [proposed], reports=inbox.take) as association:
+    remote = replace(remote, timeout=timeout) if timeout else remote
+    async with associate(remote, [proposed], reports=inbox.take) as association:
         presentation = association.context_for(SOP_CLASS)
         if presentation is None:
-            raise NotAccepted(f"{remote.aet} offers no storage commitment")
+            raise NotAccepted(f"{remote.aet} does not offer storage commitment")
         wanted = CommitmentInformation(commitment.transaction_uid, commitment.items)
         information = await asyncio.to_thread(encode, wanted, presentation.transfer_syntax)
         outcome, _ = await association.action(presentation, SOP_CLASS, SOP_INSTANCE, REQUEST, information)
@@ -54,7 +54,7 @@ async def send_request(run: JobRun, *, context: CommitmentScuContext) -> None:
 
 
 class _Inbox:
-    """Takes a report that comes on the association on which was asked."""
+    """Takes a report that comes on the association of the request."""
 
     def __init__(self, commitment: Commitment, commitments: Commitments) -> None:
         self._aet = commitment.remote_aet

@@ -1,1 +1,1 @@
-"""Jobs that ask modalities for resources: by C-MOVE to whomever, by C-GET into this archive (PS3.4 C.4.2, C.4.3)."""
+"""Jobs that retrieve resources from modalities: by C-MOVE to any destination, by C-GET to here (PS3.4 C.4.2, C.4.3)."""

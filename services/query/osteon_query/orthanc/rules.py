@@ -7,6 +7,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from osteon.archive.resources import InstanceScope
 from osteon.dicom.models import Level
 from osteon.objects.port import ObjectNotFound
 from osteon.rules.errors import BadRule
@@ -117,7 +118,9 @@ async def _dry_run(state: AppState, body: Mapping[str, Any], tried: Sequence[Rul
     study = resource_id(study)
     await state.index.get(Level.STUDY, study)
     try:
-        packs = await evaluate_study(study, tried, state.index, state.objects, show=MAX_SHOWN)
+        packs = await evaluate_study(
+            state.index.locate(InstanceScope(public_id=study)), tried, state.objects, show=MAX_SHOWN
+        )
     except ObjectNotFound as error:
         raise StoredDataUnreadable(f"the study cannot be read: {error}") from None
     return {
@@ -131,7 +134,7 @@ async def _dry_run(state: AppState, body: Mapping[str, Any], tried: Sequence[Rul
 
 
 def _outcome_json(rule: Rule, packs: Sequence[EvaluatedPack], sent: Sequence[Dispatch]) -> dict[str, Any]:
-    tried = [pack.tried[rule.name] for pack in packs]
+    tried = [pack.results[rule.name] for pack in packs]
     problem = next((each.problem for each in tried if each.problem), "")
     return {
         "Rule": rule.name,

@@ -1,24 +1,22 @@
 """Writes what a C-GET brings: Part 10 files `<study>/<series>/<instance>.dcm`, whole or not at all (PS3.10 7)."""
 
-from collections.abc import Awaitable
-from collections.abc import Callable
-from contextlib import suppress
-from functools import partial
-from io import BufferedWriter
-from osteon.dicom.part10 import write_part10_header
-from osteon.dicom.peek import peek_identity
-from osteon.dicom.uids import is_uid
-from osteon.dimse.handler import Outcome
-from osteon.dimse.handler import PresentationContext
-from osteon.dimse.handler import StoreRequest
-from osteon.dimse.status import Status
-from osteon.errors import OsteonError
-from pathlib import Path
-from threading import Lock
-from typing import Final
 import asyncio
 import hashlib
 import os
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from functools import partial
+from io import BufferedWriter
+from pathlib import Path
+from threading import Lock
+from typing import Final
+
+from osteon.dicom.part10 import write_part10_header
+from osteon.dicom.peek import peek_identity
+from osteon.dicom.uids import is_uid
+from osteon.dimse.handler import Outcome, PresentationContext, StoreRequest
+from osteon.dimse.status import Status
+from osteon.errors import OsteonError
 
 _PART: Final = 1 << 20
 """Bytes that are kept in memory of an instance."""

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from osteon.commitment.checker import CommitmentChecker
 from osteon.commitment.port import CommitmentFailure, CommitmentItem, FailureReason
 from osteon.contracts.packs import PackStored
 from osteon.errors import Unavailable
 from osteon.objects.port import ObjectsUnavailable
+from osteon_dispatcher.commitment.checker import CommitmentChecker
 from support.index import CT, MR
 from support.indexer import Room, indexer_room
 from support.make import ct_slice

@@ -21,7 +21,7 @@ rules:
     send: [{modality: ai}]
   stable:
     when: study
-    whole: true
+    whole_study: true
     enabled: false
     patience: 0.5
     send:
@@ -39,7 +39,13 @@ def written(folder: Path, text: str) -> Path:
 def test_a_rule_is_read_with_its_defaults():
     rule = rule_from("ct", BODY)
     assert (rule.when, rule.send) == (When.INSTANCE, (Destination(DestinationKind.MODALITY, "ai"),))
-    assert (rule.patience, rule.priority, rule.whole, rule.back, rule.enabled) == (259_200, 0, False, False, True)
+    assert (rule.patience, rule.priority, rule.whole_study, rule.return_to_sender, rule.enabled) == (
+        259_200,
+        0,
+        False,
+        False,
+        True,
+    )
 
 
 def test_a_rule_is_shown_as_it_was_given():
@@ -62,8 +68,8 @@ def test_a_rule_is_shown_as_it_was_given():
         ({"priority": "high"}, "priority: expected a number"),
         ({"patience": -1}, "patience: expected 0 to 365"),
         ({"patience": float("nan")}, "patience: expected a number"),
-        ({"back": "yes"}, "back: expected true or false"),
-        ({"whole": True}, "whole: .*when: study"),
+        ({"return_to_sender": "yes"}, "return_to_sender: expected true or false"),
+        ({"whole_study": True}, "whole_study: .*when: study"),
     ],
     ids=str,
 )
@@ -82,7 +88,7 @@ def test_a_file_of_rules_is_read(tmp_path):
     first, second = read_file(written(tmp_path, FILE))
     assert (first.name, first.enabled, first.body["match"]) == ("ct-to-ai", True, {"Modality": "CT"})
     rule = parse_stored(second)
-    assert (rule.whole, rule.enabled, rule.patience) == (True, False, 43_200)
+    assert (rule.whole_study, rule.enabled, rule.patience) == (True, False, 43_200)
     assert [str(destination) for destination in rule.send] == ["peer:cloud", "modality:pacs"]
 
 
