@@ -141,8 +141,8 @@ async def test_an_invalid_message_is_parked_at_once_with_the_reason(bus: AnyBus)
     await bus.publish(message)
     [dead] = await parked(bus, queue)
     assert dead.reason == "invalid"
-    assert "(0010,0020) is not text" in dead.letter.history.last_error
-    assert dead.letter.correlation_id == message.correlation_id
+    assert "(0010,0020) is not text" in dead.envelope.history.last_error
+    assert dead.envelope.correlation_id == message.correlation_id
     assert len(handler.got) == 1
 
 
@@ -160,9 +160,9 @@ async def test_a_message_that_fails_too_often_is_parked_with_its_first_and_last_
     await bus.consume(queue, handler)
     await bus.publish(sealed(queue))
     [dead] = await parked(bus, queue)
-    assert (dead.reason, dead.letter.history.attempts) == ("attempts", MAX_ATTEMPTS)
-    assert dead.letter.history.first_error == "ValueError: first"
-    assert "KeyError" in dead.letter.history.last_error
+    assert (dead.reason, dead.envelope.history.attempts) == ("attempts", MAX_ATTEMPTS)
+    assert dead.envelope.history.first_error == "ValueError: first"
+    assert "KeyError" in dead.envelope.history.last_error
     assert len(handler.got) == MAX_ATTEMPTS
 
 
@@ -181,11 +181,11 @@ async def test_a_parked_message_can_be_replayed(bus: AnyBus) -> None:
     await bus.publish(sealed(queue, "one"))
     await bus.publish(sealed(queue, "two"))
     dead = await parked(bus, queue, 2)
-    first = next(entry for entry in dead if b'"one"' in entry.letter.body)
-    assert await bus.replay([first.letter.id]) == 1
+    first = next(entry for entry in dead if b'"one"' in entry.envelope.body)
+    assert await bus.replay([first.envelope.id]) == 1
     await eventually(lambda: handler.names.count("one") == 2)
     [left] = await parked(bus, queue)
-    assert left.letter.id == next(entry.letter.id for entry in dead if entry is not first)
+    assert left.envelope.id == next(entry.envelope.id for entry in dead if entry is not first)
 
 
 async def test_batches_gather_up_to_their_size(bus: AnyBus) -> None:
@@ -214,7 +214,7 @@ async def test_one_bad_message_does_not_take_its_batch_with_it(bus: AnyBus) -> N
         await bus.publish(sealed(queue, name))
     await bus.consume_batches(queue, handler, size=3, linger=0.5)
     [dead] = await parked(bus, queue)
-    assert b'"bad"' in dead.letter.body
+    assert b'"bad"' in dead.envelope.body
     await eventually(lambda: sorted(stored) == ["a", "b"])
 
 
