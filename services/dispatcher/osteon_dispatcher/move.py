@@ -8,8 +8,6 @@ from typing import Final
 from osteon.bus.port import Bus
 from osteon.contracts.retrieve import MoveProgress, MoveRequested, MoveStarted, MoveWatched
 from osteon.contracts.topology import MOVE, PLAN, WATCH
-from osteon.dimse.status import Status
-from osteon.errors import OsteonError
 from osteon.index.port import Index
 from osteon.jobs.codes import ErrorCode
 from osteon.jobs.port import Job, JobNotFound, JobState, Wish, WrongState
@@ -18,7 +16,7 @@ from osteon.remotes.port import Modality, RemoteNotFound
 from osteon_dispatcher.bells import Bells
 from osteon_dispatcher.moved import Moved
 from osteon_dispatcher.moving import MoveOrder
-from osteon_dispatcher.plan import plan, status_of, understand
+from osteon_dispatcher.plan import plan, understand
 
 _PRIORITY: Final = 10
 """Somebody waits for it, as for no job that sends by itself."""
@@ -46,15 +44,10 @@ class Moves:
         await bus.serve(WATCH, self.watch, concurrency=_AT_ONCE)
 
     async def begin(self, request: MoveRequested) -> MoveStarted:
-        """Submit the job, or tell why not."""
-        try:
-            modality = await self._destination(request)
-            total = await self._index.count(understand(request))
-            job_id = await self._submit(request, modality, total) if total else ""
-        except RemoteNotFound as error:
-            return _refused(request, Status.MOVE_DESTINATION_UNKNOWN, error)
-        except OsteonError as error:
-            return _refused(request, status_of(error), error)
+        """Submit the job. Raises `RemoteNotFound`, `Invalid`, `IndexUnavailable`."""
+        modality = await self._destination(request)
+        total = await self._index.count(understand(request))
+        job_id = await self._submit(request, modality, total) if total else ""
         log.info("move", correlation_id=request.correlation_id, job=job_id, destination=modality.name, instances=total)
         return MoveStarted(correlation_id=request.correlation_id, job_id=job_id, total=total)
 
@@ -89,7 +82,10 @@ class Moves:
         return job.id
 
     async def watch(self, request: MoveWatched) -> MoveProgress:
-        """Return how far a job is: when something has changed since `seen`, when it is over, or soon."""
+        """Return how far a job is: when something has changed since `seen`, when it is over, or soon.
+
+        Raises `JobNotFound` when it was deleted.
+        """
         try:
             if request.cancel:
                 with suppress(WrongState):  # it is over
@@ -97,12 +93,7 @@ class Moves:
                 self._bells.stop(request.job_id)
             return await self._news(request)
         except JobNotFound:
-            return MoveProgress(
-                correlation_id=request.correlation_id,
-                done=True,
-                status=Status.UNABLE_TO_PERFORM_SUB_OPERATIONS,
-                error_comment="the job was deleted",
-            )
+            raise JobNotFound("the job was deleted") from None
 
     async def _news(self, request: MoveWatched) -> MoveProgress:
         loop = asyncio.get_running_loop()
@@ -122,7 +113,6 @@ def _progress(job: Job, correlation_id: str) -> MoveProgress:
         done, cancelled = True, job.error_code == ErrorCode.CANCELED_JOB
         if not cancelled:
             tally.give_up(job.error)
-    final = tally.final(cancelled=cancelled)
     return MoveProgress(
         correlation_id=correlation_id,
         remaining=tally.remaining,
@@ -130,13 +120,7 @@ def _progress(job: Job, correlation_id: str) -> MoveProgress:
         failed=tally.failed,
         warning=tally.warning,
         done=done,
-        status=final.status if done else Status.PENDING,
-        failed_uids=list(final.failed_uids) if done else [],
+        cancelled=cancelled,
+        failed_uids=tally.failed_uids if done else [],
         error_comment=tally.comment if done else "",
     )
-
-
-def _refused(request: MoveRequested, status: Status, error: OsteonError) -> MoveStarted:
-    log.warning("move refused", correlation_id=request.correlation_id, destination=request.destination,
-                status=f"0x{status:04X}", error=str(error))  # fmt: skip
-    return MoveStarted(correlation_id=request.correlation_id, status=status, error_comment=str(error))

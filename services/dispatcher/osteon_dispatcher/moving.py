@@ -172,8 +172,6 @@ async def _pages(
         sop_class_uid=order.sop_class_uid,
         transfer_syntax_uid=order.transfer_syntax_uid,
         identifier=order.identifier,
-        calling_aet=order.originator_aet,
-        called_aet="",
     )
     search = replace(understand(request), limit=PAGE)
     while True:

@@ -9,14 +9,12 @@ from dataclasses import replace
 from typing import Final
 
 from osteon.contracts.retrieve import Plan, PlannedInstance, PlanRequested, RetrieveRequest
-from osteon.dicom.errors import BadDataSet, UnknownTransferSyntax
 from osteon.dicom.identifier import Identifier, read_identifier
 from osteon.dicom.keys import describe
 from osteon.dicom.query import Condition, Level, OneOf, Search, Single
 from osteon.dimse.sop_classes import GET_CLASSES, MOVE_CLASSES
-from osteon.dimse.status import Status
-from osteon.errors import Invalid, OsteonError, Unavailable
-from osteon.index.port import BadCursor, Index, Location
+from osteon.errors import Invalid
+from osteon.index.port import Index, Location
 
 PAGE: Final = 500
 """Instances of one answer."""
@@ -44,13 +42,10 @@ class BadIdentifier(Invalid):
 
 
 async def plan(request: PlanRequested, index: Index) -> Plan:
-    """Return a page of what a request means; a status tells what is wrong with it (PS3.4 Table C.4-3)."""
-    try:
-        search = replace(understand(request), limit=PAGE, cursor=request.cursor)
-        total = await index.count(search) if request.cursor is None else 0
-        page = await index.located(search)
-    except OsteonError as error:
-        return Plan(correlation_id=request.correlation_id, status=status_of(error), error_comment=str(error))
+    """Return a page of what a request means. Raises `Invalid`, `IndexUnavailable`."""
+    search = replace(understand(request), limit=PAGE, cursor=request.cursor)
+    total = await index.count(search) if request.cursor is None else 0
+    page = await index.located(search)
     return Plan(
         correlation_id=request.correlation_id,
         total=total,
@@ -86,19 +81,6 @@ def planned(location: Location) -> PlannedInstance:
         length=location.length,
         sha256=location.sha256,
     )
-
-
-def status_of(error: OsteonError) -> Status:
-    """Return the status of the final response when there is no plan."""
-    match error:
-        case Unavailable():
-            return Status.UNABLE_TO_CALCULATE_MATCHES
-        case BadDataSet() | UnknownTransferSyntax() | BadCursor():
-            return Status.UNABLE_TO_PROCESS
-        case Invalid():
-            return Status.DATA_SET_DOES_NOT_MATCH_SOP_CLASS
-        case _:
-            return Status.UNABLE_TO_PROCESS
 
 
 def _level(sop_class_uid: str, identifier: Identifier) -> Level:

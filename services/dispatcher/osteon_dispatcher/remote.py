@@ -56,6 +56,10 @@ TlsOf = Callable[[], ssl.SSLContext]
 log = get_logger(__name__)
 
 
+class RemoteProblem(OsteonError):
+    """A modality or a peer did not do what it was asked for."""
+
+
 async def serve(bus: Bus, remotes: Remotes, queries: Queries, tls: TlsOf | None = None) -> None:
     """Answer these questions; `tls` makes the context for modalities that want TLS."""
     await bus.serve(ECHO, partial(echo, tls=tls))
@@ -64,33 +68,30 @@ async def serve(bus: Bus, remotes: Remotes, queries: Queries, tls: TlsOf | None 
 
 
 async def echo(message: EchoRequested, tls: TlsOf | None = None) -> Echoed:
-    """C-ECHO a modality; with `find` also see whether it accepts a context for C-FIND."""
+    """C-ECHO a modality; with `find` also see whether it accepts a context for C-FIND. Raises `OsteonError`."""
     proposed = [Proposed(abstract_syntax=VERIFICATION, transfer_syntaxes=_SYNTAXES)]
     if message.find:
         proposed.append(Proposed(abstract_syntax=STUDY_ROOT_FIND, transfer_syntaxes=_SYNTAXES))
-    try:
-        async with associate(_remote(message.target, tls), proposed) as association:
-            outcome = await association.echo()
-            problem = _problem(outcome.status, outcome.comment)
-            if not problem and message.find and association.context_for(STUDY_ROOT_FIND) is None:
-                problem = "it does not accept C-FIND (Study Root)"
-    except OsteonError as error:
-        return Echoed(correlation_id=message.correlation_id, problem=str(error))
-    return Echoed(correlation_id=message.correlation_id, status=outcome.status, problem=problem)
+    async with associate(_remote(message.target, tls), proposed) as association:
+        outcome = await association.echo()
+        _check(outcome.status, outcome.comment)
+        if message.find and association.context_for(STUDY_ROOT_FIND) is None:
+            raise RemoteProblem("it does not accept C-FIND (Study Root)")
+    return Echoed(correlation_id=message.correlation_id)
 
 
 async def find(message: RemoteFindRequested, queries: Queries, tls: TlsOf | None = None) -> RemoteFound:
-    """C-FIND in a modality; each match becomes an answer of the query."""
+    """C-FIND in a modality; each match becomes an answer of the query. Raises `OsteonError`."""
     proposed = [Proposed(abstract_syntax=message.sop_class_uid, transfer_syntaxes=_SYNTAXES)]
     search = _Search(message, queries)
     try:
         async with asyncio.timeout(message.seconds), associate(_remote(message.target, tls), proposed) as association:
-            status, comment = await search.run(association)
+            await search.run(association)
     except TimeoutError:
-        return search.answer(problem=f"not done within {message.seconds:g} s (OSTEON_REMOTE_FIND_SECONDS)")
-    except OsteonError as error:
-        return search.answer(problem=str(error))
-    return search.answer(status=status, problem="" if search.cut else _problem(status, comment))
+        raise RemoteProblem(f"not done within {message.seconds:g} s (OSTEON_REMOTE_FIND_SECONDS)") from None
+    finally:
+        log.info("searched in a modality", aet=message.target.aet, answers=search.found)
+    return RemoteFound(correlation_id=message.correlation_id, answers=search.found, cut=search.cut)
 
 
 class _Search:
@@ -100,11 +101,11 @@ class _Search:
         self._message = message
         self._queries = queries
         self._reader = HeaderReader()
-        self._found = 0
+        self.found = 0
         self.cut = False
 
-    async def run(self, association: RequestedAssociation) -> tuple[Status, str]:
-        """Return the final status and its comment; raises `OsteonError`."""
+    async def run(self, association: RequestedAssociation) -> None:
+        """Search; raises `OsteonError`."""
         context = association.context_for(self._message.sop_class_uid, *_SYNTAXES)
         if context is None:
             raise Invalid(f"it does not accept a presentation context for C-FIND ({self._message.sop_class_uid})")
@@ -117,32 +118,22 @@ class _Search:
                 if not response.status.is_pending:
                     status, comment = response.status, response.comment
                     break
-                if self._found == self._message.limit:
+                if self.found == self._message.limit:
                     self.cut = True
                     break
                 batch.append(await self._header(response.identifier or b"", context))
-                self._found += 1
+                self.found += 1
                 if len(batch) == _BATCH:
                     await self._queries.answered(self._message.query_id, batch)
                     batch = []
         await self._queries.answered(self._message.query_id, batch)
-        return status, comment
+        if not self.cut:
+            _check(status, comment)
 
     async def _header(self, identifier: bytes, context: PresentationContext) -> bytes:
         if len(identifier) < _READ_AT_ONCE:
             return self._reader.read(identifier, context.transfer_syntax).json
         return (await asyncio.to_thread(self._reader.read, identifier, context.transfer_syntax)).json
-
-    def answer(self, *, problem: str, status: int = 0) -> RemoteFound:
-        """Return what to say of it."""
-        log.info("searched in a modality", aet=self._message.target.aet, answers=self._found, problem=problem)
-        return RemoteFound(
-            correlation_id=self._message.correlation_id,
-            problem=problem,
-            status=status,
-            answers=self._found,
-            cut=self.cut,
-        )
 
 
 def _remote(target: Target, tls: TlsOf | None) -> Remote:
@@ -158,19 +149,18 @@ def _remote(target: Target, tls: TlsOf | None) -> Remote:
     )
 
 
-def _problem(status: Status, comment: str) -> str:
-    if not status.is_failure and status is not Status.CANCEL:
-        return ""
-    return f"status 0x{status:04X}" + (f": {comment}" if comment else "")
+def _check(status: Status, comment: str) -> None:
+    if status.is_failure or status is Status.CANCEL:
+        raise RemoteProblem(f"status 0x{status:04X}" + (f": {comment}" if comment else ""))
 
 
 async def peer_system(message: PeerAsked, remotes: Remotes) -> PeerTold:
-    """Ask a peer for its `/system`."""
+    """Ask a peer for its `/system`. Raises `OsteonError`."""
+    peer = await remotes.peer(message.peer)
     try:
-        peer = await remotes.peer(message.peer)
         system = await asyncio.to_thread(_get_system, peer)
-    except (OsteonError, OSError, ValueError, http.client.HTTPException) as error:
-        return PeerTold(correlation_id=message.correlation_id, problem=str(error) or type(error).__name__)
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        raise RemoteProblem(str(error) or type(error).__name__) from error
     return PeerTold(correlation_id=message.correlation_id, system=system)
 
 

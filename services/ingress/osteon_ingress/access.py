@@ -89,7 +89,6 @@ class Access:
     async def _ask(self, bus: Bus) -> None:
         seen = self._told.version if self._told else ""
         told = await bus.request(MODALITIES, ModalitiesAsked(correlation_id="", seen=seen), timeout=_TIMEOUT)
-        assert isinstance(told, ModalitiesTold)
         if told.version != seen:
             await self._take(told)
             try:

@@ -4,24 +4,23 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, suppress
-from typing import Final, TypeVar
+from typing import Final, TypedDict
 
-from osteon.bus.port import Bus
+from osteon.bus.port import Bus, RequestFailed
 from osteon.contracts.retrieve import (
     MoveProgress,
     MoveRequested,
-    MoveStarted,
     MoveWatched,
     Plan,
     PlannedInstance,
     PlanRequested,
-    RetrieveRequest,
 )
 from osteon.contracts.topology import MOVE, PLAN, WATCH
+from osteon.dimse.failure_status import RETRIEVE_STATUSES, SUBOPERATION_STATUSES
 from osteon.dimse.handler import AssociationInfo, GetRequest, MoveRequest, Outcome, RetrieveResponse
 from osteon.dimse.handler import RetrieveRequest as Asked
 from osteon.dimse.status import Status
-from osteon.errors import Unavailable
+from osteon.errors import FailureKind, OsteonError, Unavailable
 from osteon.logging import get_logger
 from osteon.sending.accounting import Sent, Tally
 from osteon.sending.sending import Sending
@@ -34,7 +33,6 @@ takes to go on with what a dead one has left."""
 _LOOK_AGAIN: Final = 1.0
 _LAST_WORD: Final = 3.0
 """Seconds to say that an association is gone: its handler waits for it."""
-M = TypeVar("M", bound=RetrieveRequest)
 
 log = get_logger(__name__)
 
@@ -46,15 +44,20 @@ async def refuse_retrieve(outcome: Outcome) -> AsyncGenerator[RetrieveResponse]:
 
 async def move(association: AssociationInfo, request: MoveRequest, bus: Bus) -> AsyncGenerator[RetrieveResponse]:
     """Have it moved, and tell how far it is. Closing the generator before the final response stops it."""
-    more = {"destination": request.destination, "message_id": request.message_id}
+    message = MoveRequested(
+        **_common(association, request),
+        calling_aet=association.calling_aet,
+        called_aet=association.called_aet,
+        destination=request.destination,
+        message_id=request.message_id,
+    )
     try:
-        started = await bus.request(MOVE, _question(MoveRequested, association, request, **more), timeout=TIMEOUT)
-    except Unavailable as error:
-        yield _unplanned(association, error)
+        started = await bus.request(MOVE, message, timeout=TIMEOUT)
+    except (Unavailable, RequestFailed) as error:
+        yield _not_begun(association, error)
         return
-    assert isinstance(started, MoveStarted)
     if not started.job_id:
-        yield _refused(started.status, started.error_comment)
+        yield RetrieveResponse(Status.SUCCESS)
         return
     log.info("move begun", correlation_id=association.id, job=started.job_id, destination=request.destination,
              instances=started.total)  # fmt: skip
@@ -76,12 +79,17 @@ class _Watch:
         over = False
         try:
             while not over:
-                progress = await self._next()
+                try:
+                    progress = await self._next()
+                except RequestFailed as error:
+                    outcome, over = SUBOPERATION_STATUSES.outcome(error), True
+                    yield RetrieveResponse(outcome.status, comment=outcome.comment)
+                    return
                 over = progress is None or progress.done
                 yield _told(progress)
         finally:
             if not over:
-                with suppress(Unavailable):  # the job ends by itself when all is sent
+                with suppress(OsteonError):  # the job ends by itself when all is sent
                     await self._ask(cancel=True, timeout=_LAST_WORD)
 
     async def _next(self) -> MoveProgress | None:
@@ -91,7 +99,9 @@ class _Watch:
         while True:
             try:
                 return await self._look()
-            except Unavailable as error:
+            except (Unavailable, RequestFailed) as error:
+                if error.kind is not FailureKind.UNAVAILABLE:
+                    raise
                 log.warning("move not watched", correlation_id=self._association.id, job=self._job_id, error=str(error))
                 if loop.time() >= give_up:
                     return None
@@ -114,7 +124,6 @@ class _Watch:
     async def _ask(self, *, cancel: bool = False, timeout: float = TIMEOUT) -> MoveProgress:
         question = MoveWatched(correlation_id=self._association.id, job_id=self._job_id, cancel=cancel, seen=self._seen)
         progress = await self._bus.request(WATCH, question, timeout=timeout)
-        assert isinstance(progress, MoveProgress)
         self._seen = progress.completed + progress.failed + progress.warning
         return progress
 
@@ -123,14 +132,11 @@ async def get(
     association: AssociationInfo, request: GetRequest, bus: Bus, sending: Sending
 ) -> AsyncGenerator[RetrieveResponse]:
     """Send on the association itself, and tell how far it is."""
-    question = _question(PlanRequested, association, request)
+    question = PlanRequested(**_common(association, request))
     try:
-        plan = await _page(bus, question)
-    except Unavailable as error:
-        yield _unplanned(association, error)
-        return
-    if plan.status != Status.SUCCESS:
-        yield _refused(plan.status, plan.error_comment)
+        plan = await bus.request(PLAN, question, timeout=TIMEOUT)
+    except (Unavailable, RequestFailed) as error:
+        yield _not_begun(association, error)
         return
     tally, pages = Tally(remaining=plan.total), _Pages(bus, question, plan)
     yield tally.pending()
@@ -170,35 +176,35 @@ class _Pages:
                 yield instance
             if self._plan.cursor is None:
                 return
-            self._plan = await _page(self._bus, self._question.model_copy(update={"cursor": self._plan.cursor}))
-            if self._plan.status != Status.SUCCESS:
-                raise Unavailable(f"the plan ends early: 0x{self._plan.status:04X} {self._plan.error_comment}".rstrip())
+            question = self._question.model_copy(update={"cursor": self._plan.cursor})
+            try:
+                self._plan = await self._bus.request(PLAN, question, timeout=TIMEOUT)
+            except RequestFailed as error:
+                raise Unavailable(f"the plan ends early: {error}") from error
 
     def over(self) -> None:
         """The first one that is open was sent, or not."""
         self.open.popleft()
 
 
-async def _page(bus: Bus, question: PlanRequested) -> Plan:
-    plan = await bus.request(PLAN, question, timeout=TIMEOUT)
-    assert isinstance(plan, Plan)
-    return plan
+class _Common(TypedDict):
+    """The fields that requests for C-MOVE and C-GET share."""
+
+    correlation_id: str
+    traceparent: str
+    sop_class_uid: str
+    transfer_syntax_uid: str
+    identifier: bytes
 
 
-def _question(kind: type[M], association: AssociationInfo, request: Asked, **more: object) -> M:
-    return kind.model_validate(
-        {
-            "correlation_id": association.id,
-            "traceparent": association.traceparent,
-            "sop_class_uid": request.context.abstract_syntax,
-            "transfer_syntax_uid": request.context.transfer_syntax,
-            "identifier": request.identifier,
-            "calling_aet": association.calling_aet,
-            "called_aet": association.called_aet,
-            "relational": request.context.extended[:1] == b"\1",
-            **more,
-        }
-    )
+def _common(association: AssociationInfo, request: Asked) -> _Common:
+    return {
+        "correlation_id": association.id,
+        "traceparent": association.traceparent,
+        "sop_class_uid": request.context.abstract_syntax,
+        "transfer_syntax_uid": request.context.transfer_syntax,
+        "identifier": request.identifier,
+    }
 
 
 def _count(association: AssociationInfo, tally: Tally, sent: Sent) -> None:
@@ -212,31 +218,21 @@ def _told(progress: MoveProgress | None) -> RetrieveResponse:
     if progress is None:
         comment = "no word of the move, which may go on"
         return RetrieveResponse(Status.UNABLE_TO_PERFORM_SUB_OPERATIONS, comment=comment)
-    return RetrieveResponse(
-        status=_final(progress.status) if progress.done else Status.PENDING,
-        remaining=progress.remaining,
-        completed=progress.completed,
-        failed=progress.failed,
-        warning=progress.warning,
-        failed_uids=tuple(progress.failed_uids),
-        comment=progress.error_comment,
+    tally = Tally(
+        progress.remaining,
+        progress.completed,
+        progress.failed,
+        progress.warning,
+        progress.failed_uids,
+        progress.error_comment,
     )
+    return tally.final(cancelled=progress.cancelled) if progress.done else tally.pending()
 
 
-def _unplanned(association: AssociationInfo, error: Unavailable) -> RetrieveResponse:
-    log.warning("retrieval not answered", correlation_id=association.id, error=str(error))
+def _not_begun(association: AssociationInfo, error: Unavailable | RequestFailed) -> RetrieveResponse:
+    log.warning("retrieval not begun", correlation_id=association.id, error=str(error))
+    if isinstance(error, RequestFailed):
+        outcome = RETRIEVE_STATUSES.outcome(error)
+        return RetrieveResponse(outcome.status, comment=outcome.comment)
     comment = "nobody answers who could plan it, try again later"
     return RetrieveResponse(Status.UNABLE_TO_CALCULATE_MATCHES, comment=comment)
-
-
-def _refused(status: int, comment: str) -> RetrieveResponse:
-    return RetrieveResponse(_final(status), comment=comment)
-
-
-def _final(code: int) -> Status:
-    """Return the status of a final response; the messages allow any number."""
-    try:
-        status = Status(code)
-    except ValueError:
-        return Status.UNABLE_TO_PROCESS
-    return Status.UNABLE_TO_PROCESS if status.is_pending else status

@@ -20,13 +20,12 @@ class TranscodeRequested(Message):
 
 
 class Transcoded(Message):
-    """Where the new Part 10 file is, or why there is none. Whoever asked deletes the object when it has been read."""
+    """Where the new Part 10 file is. The requester deletes the object when it has been read."""
 
-    key: str = Field(default="", description="Object key; empty when it could not be done.")
+    key: str = Field(description="Object key.")
     length: int = 0
     transfer_syntax_uid: str = ""
     sop_instance_uid: str = Field(default="", description="A new one when the pixel data lost information.")
-    error: str = ""
 
 
 How = Literal["rendered", "orthanc", "preview", "uint8", "uint16", "int16", "numpy", "frames"]
@@ -78,7 +77,7 @@ class RenderRequested(Message):
 
 
 class Rendered(Message):
-    """Where the pictures are, one after the other, or why there are none.
+    """Where the pictures are, one after the other.
 
     The object is part of a cache: it may be read again, and goes by itself.
     """
@@ -88,5 +87,3 @@ class Rendered(Message):
     length: int = 0
     frames: list[int] = Field(default_factory=list, description="Lengths of several files that follow one another.")
     media_type: str = ""
-    error: str = ""
-    status: int = Field(default=0, description="HTTP status of the error.")

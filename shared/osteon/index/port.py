@@ -15,7 +15,7 @@ from osteon.contracts.conflicts import ConflictDecided
 from osteon.contracts.packs import Origin, PackStored
 from osteon.dicom.identity import Identity
 from osteon.dicom.query import Level, Search
-from osteon.errors import Invalid, NotFound, Unavailable
+from osteon.errors import FailureKind, Invalid, NotFound, Unavailable
 from osteon.jobs.port import Jobs
 from osteon.remotes.port import Remotes
 from osteon.remotes.queries import Queries
@@ -32,6 +32,8 @@ class ResourceNotFound(NotFound):
 
 class BadCursor(Invalid):
     """The cursor is not one that this index gave out."""
+
+    kind = FailureKind.UNREADABLE
 
 
 @dataclass(frozen=True, slots=True)

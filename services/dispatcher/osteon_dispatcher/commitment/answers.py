@@ -10,7 +10,7 @@ from osteon import metrics
 from osteon.bus.port import Bus
 from osteon.commitment.asking import submit
 from osteon.commitment.data_sets import Information, decode, encode
-from osteon.commitment.port import Commitment, CommitmentNotFound, Commitments, Event, Failure, Reason, Role
+from osteon.commitment.port import Commitment, Commitments, Event, Failure, Reason, Role
 from osteon.contracts.commitment import (
     CommitmentAccepted,
     CommitmentNoted,
@@ -20,8 +20,7 @@ from osteon.contracts.commitment import (
     CommitmentWatched,
 )
 from osteon.contracts.topology import COMMIT, COMMITMENT_REPORT, COMMITMENT_WATCH
-from osteon.dimse.status import Status
-from osteon.errors import Invalid, Unavailable
+from osteon.errors import FailureKind, Invalid, Unavailable
 from osteon.jobs.port import Jobs
 from osteon.logging import get_logger
 
@@ -32,6 +31,18 @@ _LATER: Final = "temporarily not possible, try again later"
 log = get_logger(__name__)
 
 
+class UnknownEventType(Invalid):
+    """A report has an event type that storage commitment does not define."""
+
+    kind = FailureKind.UNSUPPORTED
+
+
+class NotRequestedOf(Invalid):
+    """A report comes from another application entity than the one that got the request."""
+
+    kind = FailureKind.REFUSED
+
+
 async def serve(bus: Bus, commitments: Commitments, jobs: Jobs) -> None:
     """Answer what `ingress` asks."""
     await bus.serve(COMMIT, partial(accept, commitments=commitments, jobs=jobs))
@@ -40,13 +51,10 @@ async def serve(bus: Bus, commitments: Commitments, jobs: Jobs) -> None:
 
 
 async def accept(message: CommitmentRequested, *, commitments: Commitments, jobs: Jobs) -> CommitmentAccepted:
-    """Take an N-ACTION: success means that its job is a row of the index."""
-    try:
-        asked = await asyncio.to_thread(decode, message.information, message.transfer_syntax_uid)
-    except Invalid as error:
-        return _refused(Status.INVALID_ARGUMENT_VALUE, str(error))
+    """Take an N-ACTION: its job is a row of the index then. Raises `Invalid`, `Unavailable`."""
+    asked = await asyncio.to_thread(decode, message.information, message.transfer_syntax_uid)
     if not asked.items:
-        return _refused(Status.INVALID_ARGUMENT_VALUE, "(0008,1199) Referenced SOP Sequence is empty")
+        raise Invalid("(0008,1199) Referenced SOP Sequence is empty")
     now = datetime.now(UTC)
     wanted = Commitment(
         id=uuid.uuid4().hex, role=Role.SCP, transaction_uid=asked.transaction_uid, remote_aet=message.calling_aet,
@@ -58,13 +66,9 @@ async def accept(message: CommitmentRequested, *, commitments: Commitments, jobs
         job = await submit(commitments, jobs, commitment)
     except Unavailable as error:
         log.warning("commitment not accepted", transaction=asked.transaction_uid, error=str(error))
-        return _refused(Status.PROCESSING_FAILURE, _LATER)
+        raise Unavailable(_LATER) from error
     log.info("commitment accepted", transaction=asked.transaction_uid, instances=len(commitment.items), job=job.id)
     return CommitmentAccepted(correlation_id=message.correlation_id, id=commitment.id)
-
-
-def _refused(status: Status, comment: str) -> CommitmentAccepted:
-    return CommitmentAccepted(correlation_id="", status=status, error_comment=comment[:64])
 
 
 async def watch(message: CommitmentWatched, *, commitments: Commitments) -> CommitmentResult:
@@ -92,20 +96,21 @@ def report_of(commitment: Commitment, transfer_syntax_uid: str) -> tuple[Event, 
 
 
 async def note(message: CommitmentReported, *, commitments: Commitments) -> CommitmentNoted:
-    """Take an N-EVENT-REPORT: the end of a transaction that we asked for. The same one again changes nothing."""
+    """Take an N-EVENT-REPORT: the end of a transaction that we requested. The same one again changes nothing.
+
+    Raises `Invalid`, `CommitmentNotFound`, `Unavailable`.
+    """
     if message.event_type not in set(Event):
-        return _noted(Status.NO_SUCH_EVENT_TYPE, f"event type {message.event_type}")
+        raise UnknownEventType(f"event type {message.event_type}")
     try:
         told = await asyncio.to_thread(decode, message.information, message.transfer_syntax_uid)
         commitment = await commitments.asked(told.transaction_uid)
         if commitment.remote_aet != message.calling_aet:
-            return _noted(Status.NOT_AUTHORIZED, "another application entity was asked")
+            raise NotRequestedOf("another application entity was asked")
         await commitments.settle(commitment.id, _failures(commitment, told))
-    except (Invalid, CommitmentNotFound) as error:
-        return _noted(Status.INVALID_ARGUMENT_VALUE, str(error))
     except Unavailable as error:
         log.warning("commitment report not taken", error=str(error))
-        return _noted(Status.PROCESSING_FAILURE, _LATER)
+        raise Unavailable(_LATER) from error
     log.info("commitment reported", transaction=told.transaction_uid, failures=len(told.failures))
     return CommitmentNoted(correlation_id=message.correlation_id)
 
@@ -119,8 +124,3 @@ def _failures(commitment: Commitment, told: Information) -> list[Failure]:
         for item in commitment.items
         if item.sop_instance_uid not in committed
     ]
-
-
-def _noted(status: Status, comment: str) -> CommitmentNoted:
-    log.warning("commitment report refused", status=f"0x{status:04X}", comment=comment)
-    return CommitmentNoted(correlation_id="", status=status, error_comment=comment[:64])

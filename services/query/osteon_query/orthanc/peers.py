@@ -7,7 +7,8 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from osteon.contracts.remote import PeerAsked, PeerTold
+from osteon.bus.port import RequestFailed
+from osteon.contracts.remote import PeerAsked
 from osteon.contracts.topology import PEER
 from osteon.remotes.forms import flag_of, peer_from, peer_object
 from osteon.remotes.orders import PeerStore
@@ -73,10 +74,10 @@ async def system(request: Request, door: DoorOf, id: str) -> Response:
     """Send what the peer says at its `/system`."""
     await door.index.remotes.peer(id)
     message = PeerAsked(correlation_id=correlation_id(request), peer=id)
-    answer = await door.bus.request(PEER, message, timeout=_SECONDS)
-    assert isinstance(answer, PeerTold)
-    if answer.problem:
-        raise RemoteFailed(f"peer {id}: {answer.problem}")
+    try:
+        answer = await door.bus.request(PEER, message, timeout=_SECONDS)
+    except RequestFailed as error:
+        raise RemoteFailed(f"peer {id}: {error}") from error
     return json_response(orjson.loads(answer.system))
 
 

@@ -15,16 +15,14 @@ from typing import Any, Final
 from osteon.contracts.find import FindPage, FindRequested
 from osteon.dicom.attributes import LEVEL_OF, REQUEST_ATTRIBUTES
 from osteon.dicom.dataset_encoder import DatasetEncoder
-from osteon.dicom.errors import BadDataSet, UnknownTransferSyntax
 from osteon.dicom.identifier import Identifier, Key, read_identifier
 from osteon.dicom.keys import tag_of
 from osteon.dicom.matching import combine_datetimes, condition
 from osteon.dicom.moments import parse_offset
 from osteon.dicom.query import Condition, DateTimeRange, Level, Search
 from osteon.dicom.repertoire import UNICODE, repertoire
-from osteon.dimse.status import Status
-from osteon.errors import Invalid, OsteonError, Unavailable
-from osteon.index.port import BadCursor, Index, Match
+from osteon.errors import Invalid
+from osteon.index.port import Index, Match
 from osteon.metrics import SEARCH_SECONDS
 from osteon_query.packs.sidecars import Sidecars
 from osteon_query.search.answers import Answer, answers
@@ -41,7 +39,6 @@ MODELS: Final[dict[str, tuple[Level, ...]]] = {
 _LEVEL: Final = "QueryRetrieveLevel"
 _TIMEZONE: Final = "TimezoneOffsetFromUTC"
 _NEVER_MATCHED: Final = frozenset({_LEVEL, _TIMEZONE, "SpecificCharacterSet", "QueryRetrieveView"})
-_MAX_COMMENT: Final = 64
 
 
 class WrongModel(Invalid):
@@ -61,15 +58,13 @@ class Query:
 
 
 async def handle_find(request: FindRequested, index: Index, sidecars: Sidecars, *, page: int) -> FindPage:
-    """Return a page of at most `page` matches; what goes wrong is told by its status (PS3.4 Table C.4-1).
+    """Return a page of at most `page` matches. Raises `Invalid`, `Unavailable`.
 
     A page may have fewer matches, even none, and still a cursor.
     """
     start = time.perf_counter()
     try:
         return await _find(request, index, sidecars, page)
-    except OsteonError as error:
-        return _failure(request, error)
     finally:
         SEARCH_SECONDS.labels("c-find").observe(time.perf_counter() - start)
 
@@ -93,8 +88,7 @@ async def _find(request: FindRequested, index: Index, sidecars: Sidecars, page: 
     return FindPage(
         correlation_id=request.correlation_id,
         identifiers=await asyncio.to_thread(lambda: [encoder.encode(answer) for answer in answered]),
-        pending_status=Status.PENDING if query.all_supported else Status.PENDING_OPTIONAL_KEYS_UNSUPPORTED,
-        status=Status.SUCCESS,
+        keys_ignored=not query.all_supported,
         cursor=found.cursor,
     )
 
@@ -169,24 +163,3 @@ def _wanted(identifier: Identifier, conditions: Sequence[Condition], timezone_ne
         items=items,
         item_conditions=tuple(c for c in conditions if len(c.path) == 2),
     )
-
-
-def _failure(request: FindRequested, error: OsteonError) -> FindPage:
-    return FindPage(correlation_id=request.correlation_id, status=_status(error), error_comment=_comment(str(error)))
-
-
-def _status(error: OsteonError) -> Status:
-    match error:
-        case Unavailable():
-            return Status.OUT_OF_RESOURCES
-        case BadDataSet() | UnknownTransferSyntax() | BadCursor():
-            return Status.UNABLE_TO_PROCESS
-        case Invalid():
-            return Status.DATA_SET_DOES_NOT_MATCH_SOP_CLASS
-        case _:
-            return Status.UNABLE_TO_PROCESS
-
-
-def _comment(text: str) -> str:
-    r"""Cut to what Error Comment (0000,0902) takes: LO, ASCII, no backslash."""
-    return text.replace("\\", "/").encode("ascii", "replace").decode().replace("\n", " ")[:_MAX_COMMENT]
