@@ -10,12 +10,12 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from osteon import metrics, tracing
 from osteon.bus.memory import MemoryBus
-from osteon.bus.port import BusUnavailable, RequestTimeout, Unroutable
+from osteon.bus.port import BusUnavailable, RequestFailed, RequestTimeout, Unroutable
 from osteon.bus.rabbit import RabbitBus
 from osteon.contracts.find import FindPage, FindRequested
 from osteon.contracts.packs import PackIndexed, PackSealed
-from osteon.contracts.topology import MAX_ATTEMPTS
-from osteon.errors import Invalid, Unavailable
+from osteon.contracts.topology import MAX_ATTEMPTS, RpcQueue
+from osteon.errors import FailureKind, Invalid, NotFound, OsteonError, Unavailable
 from osteon.otel import OtelTracer
 from support.bus import eventually, find, indexed, rpc_queue, sealed, work_queue
 
@@ -261,7 +261,7 @@ async def test_a_request_gets_its_answer(bus: AnyBus) -> None:
 
     await bus.serve(queue, serve)
     answers = await asyncio.gather(*(bus.request(queue, find(bytes([n])), timeout=30) for n in range(20)))
-    assert [answer.cursor for answer in answers if isinstance(answer, FindPage)] == [f"{n:02x}" for n in range(20)]
+    assert [answer.cursor for answer in answers] == [f"{n:02x}" for n in range(20)]
 
 
 async def test_a_request_whose_handler_fails_times_out(bus: AnyBus) -> None:
@@ -273,6 +273,46 @@ async def test_a_request_whose_handler_fails_times_out(bus: AnyBus) -> None:
     await bus.serve(queue, serve)
     with pytest.raises(RequestTimeout):
         await bus.request(queue, find(), timeout=0.3)
+
+
+class Denied(Invalid):
+    kind = FailureKind.REFUSED
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (Unavailable("the database is away"), FailureKind.UNAVAILABLE),
+        (Invalid("no such level"), FailureKind.INVALID),
+        (NotFound("no such job"), FailureKind.NOT_FOUND),
+        (Denied("not yours"), FailureKind.REFUSED),
+        (OsteonError("it crashed"), FailureKind.FAILED),
+    ],
+)
+async def test_a_handlers_error_reaches_its_requester_as_a_kind_of_failure(
+    bus: AnyBus, error: OsteonError, kind: FailureKind
+) -> None:
+    queue = rpc_queue()
+
+    async def serve(_: FindRequested) -> FindPage:
+        raise error
+
+    await bus.serve(queue, serve)
+    with pytest.raises(RequestFailed, match=str(error)) as caught:
+        await bus.request(queue, find(), timeout=30)
+    assert (caught.value.kind, caught.value.correlation_id) == (kind, "c-find")
+    assert not isinstance(caught.value, Unavailable), "of the bus itself"
+
+
+async def test_a_reply_of_another_type_than_the_queue_names_is_refused(bus: AnyBus) -> None:
+    queue = rpc_queue()
+
+    async def serve(request: FindRequested) -> FindRequested:
+        return request
+
+    await bus.serve(RpcQueue(queue.name, FindRequested, FindRequested), serve)
+    with pytest.raises(Invalid, match="FindRequested where FindPage was expected"):
+        await bus.request(queue, find(), timeout=30)
 
 
 async def test_a_request_that_nobody_serves_is_unroutable(bus: AnyBus) -> None:
@@ -369,10 +409,9 @@ async def test_a_request_carries_the_context_of_its_span(bus: AnyBus, traced: In
     queue = rpc_queue()
 
     async def answer(request: FindRequested) -> FindPage:
-        return FindPage(correlation_id=request.correlation_id, error_comment=tracing.current()[:35])
+        return FindPage(correlation_id=request.correlation_id, cursor=tracing.current()[:35])
 
     await bus.serve(queue, answer)
     with tracing.span("asking") as asking:
         page = await bus.request(queue, find(), timeout=30)
-    assert isinstance(page, FindPage)
-    assert page.error_comment == asking.traceparent[:35]
+    assert page.cursor == asking.traceparent[:35]

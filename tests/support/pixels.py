@@ -13,7 +13,9 @@ from osteon.dicom.pixels.rendering import render
 from osteon.dicom.pixels.transcode import Wanted, transcode
 from osteon.errors import Invalid
 from osteon.objects.port import Objects
+from osteon_imaging.attempts import TaskFailed
 from osteon_imaging.rendering import order_of
+from osteon_imaging.tasks import Failure
 
 
 class Pixels:
@@ -37,7 +39,7 @@ class Pixels:
         try:
             done = await asyncio.to_thread(transcode, source, result, wanted, Limits())
         except NotPossible as error:
-            return Transcoded(correlation_id=message.correlation_id, error=str(error))
+            raise TaskFailed(Failure.NOT_POSSIBLE, str(error)) from error
         key = f"cache/transcoded/{uuid4().hex}.dcm"
         await self._objects.put_file(key, result)
         return Transcoded(
@@ -54,7 +56,7 @@ class Pixels:
         try:
             made = await asyncio.to_thread(render, source, order_of(message), result, Limits())
         except Invalid as error:
-            return Rendered(correlation_id=message.correlation_id, error=str(error), status=415)
+            raise TaskFailed(Failure.DAMAGED, str(error)) from error
         return Rendered(
             correlation_id=message.correlation_id,
             data=result.read_bytes(),

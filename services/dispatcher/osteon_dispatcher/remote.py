@@ -74,9 +74,10 @@ async def echo(message: EchoRequested, tls: TlsOf | None = None) -> Echoed:
         proposed.append(Proposed(abstract_syntax=STUDY_ROOT_FIND, transfer_syntaxes=_SYNTAXES))
     async with associate(_remote(message.target, tls), proposed) as association:
         outcome = await association.echo()
-        _check(outcome.status, outcome.comment)
-        if message.find and association.context_for(STUDY_ROOT_FIND) is None:
-            raise RemoteProblem("it does not accept C-FIND (Study Root)")
+        accepts_find = association.context_for(STUDY_ROOT_FIND) is not None
+    _check(outcome.status, outcome.comment)
+    if message.find and not accepts_find:
+        raise RemoteProblem("it does not accept C-FIND (Study Root)")
     return Echoed(correlation_id=message.correlation_id)
 
 
@@ -86,11 +87,13 @@ async def find(message: RemoteFindRequested, queries: Queries, tls: TlsOf | None
     search = _Search(message, queries)
     try:
         async with asyncio.timeout(message.seconds), associate(_remote(message.target, tls), proposed) as association:
-            await search.run(association)
+            status, comment = await search.run(association)
     except TimeoutError:
         raise RemoteProblem(f"not done within {message.seconds:g} s (OSTEON_REMOTE_FIND_SECONDS)") from None
     finally:
         log.info("searched in a modality", aet=message.target.aet, answers=search.found)
+    if not search.cut:
+        _check(status, comment)
     return RemoteFound(correlation_id=message.correlation_id, answers=search.found, cut=search.cut)
 
 
@@ -104,8 +107,8 @@ class _Search:
         self.found = 0
         self.cut = False
 
-    async def run(self, association: RequestedAssociation) -> None:
-        """Search; raises `OsteonError`."""
+    async def run(self, association: RequestedAssociation) -> tuple[Status, str]:
+        """Return the final status and its comment; raises `OsteonError`."""
         context = association.context_for(self._message.sop_class_uid, *_SYNTAXES)
         if context is None:
             raise Invalid(f"it does not accept a presentation context for C-FIND ({self._message.sop_class_uid})")
@@ -127,8 +130,7 @@ class _Search:
                     await self._queries.answered(self._message.query_id, batch)
                     batch = []
         await self._queries.answered(self._message.query_id, batch)
-        if not self.cut:
-            _check(status, comment)
+        return status, comment
 
     async def _header(self, identifier: bytes, context: PresentationContext) -> bytes:
         if len(identifier) < _READ_AT_ONCE:

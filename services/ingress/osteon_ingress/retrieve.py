@@ -86,7 +86,7 @@ class _Watch:
                     yield RetrieveResponse(outcome.status, comment=outcome.comment)
                     return
                 over = progress is None or progress.done
-                yield _told(progress)
+                yield to_response(progress)
         finally:
             if not over:
                 with suppress(OsteonError):  # the job ends by itself when all is sent
@@ -214,7 +214,8 @@ def _count(association: AssociationInfo, tally: Tally, sent: Sent) -> None:
                     reason=sent.reason)  # fmt: skip
 
 
-def _told(progress: MoveProgress | None) -> RetrieveResponse:
+def to_response(progress: MoveProgress | None) -> RetrieveResponse:
+    """Return the response for how far a C-MOVE is, pending or final (PS3.4 Table C.4-2); None: that is not known."""
     if progress is None:
         comment = "no word of the move, which may go on"
         return RetrieveResponse(Status.UNABLE_TO_PERFORM_SUB_OPERATIONS, comment=comment)
