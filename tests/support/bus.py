@@ -42,7 +42,7 @@ def sealed(queue: Queue[PackSealed], name: str = "") -> PackSealed:
 def indexed(name: str = "") -> PackIndexed:
     """Return an event."""
     name = name or f"pack-{next(_numbers)}"
-    return PackIndexed(correlation_id=f"c-{name}", pack_id=name, stored=1, duplicates=0, conflicts=0, **_FACTS)
+    return PackIndexed(correlation_id=f"c-{name}", pack_id=name, stored=1, **_FACTS)
 
 
 def rpc_queue() -> RpcQueue[FindRequested, FindPage]:

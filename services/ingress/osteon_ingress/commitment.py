@@ -54,6 +54,7 @@ class Commitments:
         try:
             accepted = await self._bus.request(COMMIT, message, timeout=TIMEOUT)
         except RequestFailed as error:
+            log.warning("commitment refused", correlation_id=self._info.id, error=str(error))
             return COMMITMENT_STATUSES.outcome(error)
         except Unavailable as error:
             log.warning("commitment not accepted", correlation_id=self._info.id, error=str(error))
@@ -79,6 +80,7 @@ class Commitments:
         try:
             await self._bus.request(COMMITMENT_REPORT, message, timeout=TIMEOUT)
         except RequestFailed as error:
+            log.warning("commitment report refused", correlation_id=self._info.id, error=str(error))
             return COMMITMENT_STATUSES.outcome(error)
         except Unavailable as error:
             log.warning("commitment report not taken", correlation_id=self._info.id, error=str(error))

@@ -100,7 +100,7 @@ class _Watch:
             try:
                 return await self._look()
             except (Unavailable, RequestFailed) as error:
-                if error.kind is not FailureKind.UNAVAILABLE:
+                if error.kind is FailureKind.NOT_FOUND:
                     raise
                 log.warning("move not watched", correlation_id=self._association.id, job=self._job_id, error=str(error))
                 if loop.time() >= give_up:
