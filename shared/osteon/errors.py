@@ -45,6 +45,6 @@ class Invalid(OsteonError):
 
 
 class NotFound(OsteonError):
-    """What was asked for is not in the archive."""
+    """What was requested is not in the archive."""
 
     kind = FailureKind.NOT_FOUND

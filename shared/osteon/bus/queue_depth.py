@@ -1,4 +1,4 @@
-"""How many messages wait in queues, asked from time to time: without it nobody notices a dead letter."""
+"""How many messages wait in queues, measured from time to time: without it a dead letter goes unnoticed."""
 
 import asyncio
 from collections.abc import Callable, Iterable
@@ -40,7 +40,7 @@ async def _closed_within(session: AmqpSession, seconds: float) -> bool:
 
 
 async def count_messages(session: AmqpSession, queue: str) -> int:
-    """Return how many messages a queue holds that nobody has taken; raises `BusUnavailable`."""
+    """Return how many messages a queue holds that are not delivered yet; raises `BusUnavailable`."""
     with broker_errors(f"count queue {queue}"):
         async with asyncio.timeout(_TIMEOUT), session.temporary_channel() as channel:
             found = await channel.declare_queue(queue, passive=True)

@@ -10,7 +10,7 @@ from osteon.bus.worker import D, dismiss, observe_wait
 from osteon.contracts.base import Message
 from osteon.contracts.failure import FailureReply
 from osteon.contracts.topology import RpcQueue
-from osteon.errors import OsteonError
+from osteon.errors import Invalid, NotFound, OsteonError
 
 Q = TypeVar("Q", bound=Message)
 R = TypeVar("R", bound=Message)
@@ -63,5 +63,6 @@ class RequestHandler(Generic[D, Q, R]):
             with metrics.MESSAGE_SECONDS.labels(name).time(), tracing.handling([request], name) as (traced,):
                 return await self._handler(traced)
         except OsteonError as error:
-            log.warning("request refused", queue=name, kind=error.kind, error=str(error))
+            level = log.info if isinstance(error, Invalid | NotFound) else log.warning
+            level("request refused", queue=name, kind=error.kind, error=str(error))
             return FailureReply(correlation_id=request.correlation_id, kind=error.kind, text=str(error))

@@ -22,7 +22,7 @@ class CommitmentAccepted(Message):
 
 
 class CommitmentWatched(Message):
-    """Is there a report to be sent on the requester's own association? Asked again and again while it is open."""
+    """Is there a report to be sent on the requester's own association? Sent again and again while that is open."""
 
     id: str
     transfer_syntax_uid: str

@@ -1,4 +1,4 @@
-"""Pixels over the bus: whoever needs an instance in another transfer syntax, or a picture of it, asks `imaging`."""
+"""Pixels over the bus: `imaging` encodes instances in other transfer syntaxes, and renders them."""
 
 import hashlib
 from typing import Final, Literal
@@ -64,15 +64,15 @@ class RenderRequested(Message):
     smooth: bool = Field(default=False, description="Interpolate when the size changes, of Orthanc's /rendered.")
     rescale: bool = Field(default=True, description="Apply slope and intercept, of numpy.")
     compress: bool = Field(default=False, description="Make an .npz, of numpy.")
-    ahead: bool = Field(default=False, description="Nobody waits for it: requests of others go first.")
+    ahead: bool = Field(default=False, description="No client waits for it: other requests go first.")
     seconds: float = Field(default=300.0, gt=0, description="For how long the answer is of use.")
 
     @property
     def cache_key(self) -> str:
         """The object key of what this asks for: of the instance's bytes, which never change, and of the picture."""
         alike = self if self.media_type == "image/jpeg" else self.model_copy(update={"quality": 90})
-        asked = alike.model_dump_json(exclude={"correlation_id", "traceparent", "ahead", "seconds"})
-        digest = hashlib.sha256(f"{RENDERING} {asked}".encode()).hexdigest()
+        picture = alike.model_dump_json(exclude={"correlation_id", "traceparent", "ahead", "seconds"})
+        digest = hashlib.sha256(f"{RENDERING} {picture}".encode()).hexdigest()
         return f"{RENDERED}{digest[:2]}/{digest}"
 
 

@@ -6,7 +6,7 @@ from osteon.contracts.base import Message
 
 
 class Target(BaseModel):
-    """Whom to ask for an association, and as whom. `timeout` in seconds; 0: the setting's."""
+    """An application entity to associate with, and under which AE title. `timeout` in seconds; 0: the setting's."""
 
     model_config = ConfigDict(frozen=True)
 

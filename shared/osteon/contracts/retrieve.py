@@ -1,7 +1,7 @@
 """C-MOVE and C-GET over the bus (PS3.4 C.4.2, C.4.3): `ingress` asks, `dispatcher` plans and moves.
 
-A C-MOVE is a job: `MoveRequested` begins it, and `MoveWatched` is asked again and again until it is over, of whichever
-`dispatcher` answers. For a C-GET the dispatcher only plans; `ingress` sends on the requester's own association.
+A C-MOVE is a job: `MoveRequested` begins it, and `MoveWatched` is sent again and again until it is over, to any
+`dispatcher`. For a C-GET the dispatcher only plans; `ingress` sends on the requester's own association.
 """
 
 from pydantic import Field
