@@ -79,21 +79,20 @@ class _Watch:
         over = False
         try:
             while not over:
-                try:
-                    progress = await self._next()
-                except RequestFailed as error:
-                    outcome, over = SUBOPERATION_STATUSES.outcome(error), True
-                    yield RetrieveResponse(outcome.status, comment=outcome.comment)
-                    return
+                progress = await self._next()
                 over = progress is None or progress.done
                 yield to_response(progress)
+        except RequestFailed as error:  # the job is gone
+            over = True
+            outcome = SUBOPERATION_STATUSES.outcome(error)
+            yield RetrieveResponse(outcome.status, comment=outcome.comment)
         finally:
             if not over:
                 with suppress(OsteonError):  # the job ends by itself when all is sent
                     await self._ask(cancel=True, timeout=_LAST_WORD)
 
     async def _next(self) -> MoveProgress | None:
-        """Return how far it is, None when nobody says for `PATIENCE` seconds."""
+        """Return how far it is, None when that was not known for `PATIENCE` seconds. Raises `RequestFailed`: no job."""
         loop = asyncio.get_running_loop()
         give_up = loop.time() + PATIENCE
         while True:
