@@ -15,7 +15,7 @@ import pytest
 import zstandard
 from pydantic import BaseModel
 
-from osteon.bus.wire import Letter, decode
+from osteon.bus.envelope import Envelope, decode
 from osteon.contracts.base import Message
 from osteon.contracts.packs import PackStored
 from osteon.dicom.header.model import HeaderProblem
@@ -50,7 +50,7 @@ def objects(release: str) -> tuple[Path, bytes]:
 def read(name: str, content: dict[str, Any]) -> BaseModel:
     model = releases.models()[name]
     if issubclass(model, Message):
-        return decode(Letter(name, orjson.dumps(content), content["correlation_id"]), model)
+        return decode(Envelope(name, orjson.dumps(content), content["correlation_id"]), model)
     return model.model_validate(content)
 
 

@@ -11,10 +11,10 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from osteon.bus import rabbit_counts, rabbit_dead
+from osteon.bus import queue_depth, rabbit_dead_letters
 from osteon.bus.port import BusUnavailable
 from osteon.bus.rabbit import RabbitBus
-from osteon.bus.rabbit_link import Link
+from osteon.bus.rabbit_session import AmqpSession
 from osteon.cli import dlq
 from osteon.contracts.packs import PackSealed
 from osteon.contracts.topology import DEAD_EXCHANGE, DEAD_QUEUE, Queue
@@ -117,9 +117,9 @@ async def test_two_who_replay_at_once_replay_each_message_once(broker: RabbitMQ)
     async with consuming(broker, queue, handler, *names) as bus:
         ids = {str(entry["id"]) for entry in await parked(queue)}
         handler.broken = False
-        other = await Link.open(broker.url)
+        other = await AmqpSession.open(broker.url)
         try:
-            await asyncio.gather(bus.replay(ids), rabbit_dead.replay_dead(other, ids))
+            await asyncio.gather(bus.replay(ids), rabbit_dead_letters.replay_dead(other, ids))
         finally:
             await other.close()
         await bus.replay(ids)  # what each held back from the other for a moment
@@ -131,16 +131,16 @@ async def test_who_is_killed_after_publishing_leaves_the_message_in_both_places(
     broker: RabbitMQ, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     queue, handler = work_queue(), Handler()
-    publish = rabbit_dead._publish
+    publish = rabbit_dead_letters._publish
 
-    async def killed(link: Link, dead: rabbit_dead.DeadLetter) -> bool:
-        await publish(link, dead)
+    async def killed(session: AmqpSession, dead: rabbit_dead_letters.DeadLetter) -> bool:
+        await publish(session, dead)
         raise BusUnavailable("killed")
 
     async with consuming(broker, queue, handler, "a", "b") as bus:
         ids = {str(entry["id"]) for entry in await parked(queue)}
         handler.broken = False
-        monkeypatch.setattr(rabbit_dead, "_publish", killed)
+        monkeypatch.setattr(rabbit_dead_letters, "_publish", killed)
         with pytest.raises(BusUnavailable):
             await bus.replay(ids)
         monkeypatch.undo()
@@ -171,7 +171,7 @@ async def test_a_message_that_was_parked_twice_is_replayed_once(broker: RabbitMQ
 
 async def test_a_message_whose_queue_is_gone_stays_parked_and_does_not_stop_the_others(broker: RabbitMQ) -> None:
     gone, there, handler = work_queue(), work_queue(), Handler()
-    async with consuming(broker, gone, handler, "homeless"):
+    async with consuming(broker, gone, handler, "queue_missing"):
         pass
     connection = await aio_pika.connect(broker.url)
     async with connection, connection.channel() as channel:
@@ -216,8 +216,8 @@ async def test_the_length_of_the_dead_letter_queue_is_a_metric(
 ) -> None:
     from osteon import metrics
 
-    monkeypatch.setattr(rabbit_counts, "EVERY", 0.05)
-    monkeypatch.setattr(rabbit_counts, "_FIRST", 0.05)
+    monkeypatch.setattr(queue_depth, "EVERY", 0.05)
+    monkeypatch.setattr(queue_depth, "_FIRST", 0.05)
     queue, handler = work_queue(), Handler()
     gauge = metrics.QUEUE_MESSAGES.labels(DEAD_QUEUE)
     gauge.set(0)
@@ -230,19 +230,19 @@ async def test_the_length_of_the_dead_letter_queue_is_a_metric(
 async def test_a_call_that_is_under_way_when_the_connection_closes_fails_and_the_bus_closes(
     broker: RabbitMQ, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rabbit_counts, "EVERY", 0.0)
-    monkeypatch.setattr(rabbit_counts, "_FIRST", 0.0)
+    monkeypatch.setattr(queue_depth, "EVERY", 0.0)
+    monkeypatch.setattr(queue_depth, "_FIRST", 0.0)
     failed: list[Exception] = []
 
-    async def counted(link: Link, queue: str) -> int:
+    async def counted(session: AmqpSession, queue: str) -> int:
         try:
-            return await waiting_in(link, queue)
+            return await count_messages(session, queue)
         except Exception as error:
             failed.append(error)
             raise
 
-    waiting_in = rabbit_counts.waiting_in
-    monkeypatch.setattr(rabbit_counts, "waiting_in", counted)
+    count_messages = queue_depth.count_messages
+    monkeypatch.setattr(queue_depth, "count_messages", counted)
     for _ in range(10):
         bus = RabbitBus(broker.url)
         await bus.start()
@@ -254,12 +254,12 @@ async def test_a_call_that_is_under_way_when_the_connection_closes_fails_and_the
 async def test_a_connection_whose_end_fails_unexpectedly_does_not_keep_the_bus_from_closing(
     broker: RabbitMQ, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def broken(link: Link, queues: object) -> None:
-        await link.closed.wait()
+    async def broken(session: AmqpSession, queues: object) -> None:
+        await session.closed.wait()
         raise LookupError("unexpected")
 
-    monkeypatch.setattr("osteon.bus.rabbit.keep_counting", broken)
+    monkeypatch.setattr("osteon.bus.rabbit.track_queue_depths", broken)
     bus = RabbitBus(broker.url)
     await bus.start()
     await bus.close()
-    assert bus._link is None
+    assert bus._session is None

@@ -13,7 +13,7 @@ import pytest
 import structlog
 
 from osteon.bus.rabbit import RabbitBus
-from osteon.bus.rabbit_wire import work_queue_arguments
+from osteon.bus.rabbit_queues import work_queue_arguments
 from osteon.contracts.topology import DEAD_QUEUE, writer_queue
 from osteon.index.sql import SqlIndex
 from osteon_local import Postgres, RabbitMQ, SeaweedFS

@@ -117,9 +117,9 @@ async def test_a_frozen_broker_is_given_up_and_consumers_go_on_when_it_thaws(bro
                 await bus.publish(sealed(queue, "during"))
             with pytest.raises(BusUnavailable):
                 await bus.check()
-        link = bus._link
-        assert link is not None
-        await asyncio.wait_for(link.closed.wait(), 60)
+        session = bus._session
+        assert session is not None
+        await asyncio.wait_for(session.closed.wait(), 60)
     finally:
         broker.resume()
     await publish_surely(bus, sealed(queue, "after"))
@@ -304,19 +304,19 @@ async def test_a_body_that_is_no_message_is_parked_with_the_reason(broker: Rabbi
         while len(dead := [d for d in await bus.dead_letters(1000) if d.queue == queue.name]) < 4:
             await asyncio.sleep(0.05)
     assert {entry.reason for entry in dead} == {"invalid"}
-    assert any("correlation_id: Field required" in entry.letter.history.last_error for entry in dead)
-    assert await bus.replay([entry.letter.id for entry in dead if entry.letter.id]) <= 4
+    assert any("correlation_id: Field required" in entry.envelope.history.last_error for entry in dead)
+    assert await bus.replay([entry.envelope.id for entry in dead if entry.envelope.id]) <= 4
 
 
 WORKER_THAT_DIES = textwrap.dedent(
     """
     import asyncio, os, sys
-    from osteon.bus import rabbit_wire
+    from osteon.bus import rabbit_queues
     from osteon.bus.rabbit import RabbitBus
     from osteon.contracts.packs import PackSealed
     from osteon.contracts.topology import Queue
 
-    rabbit_wire.DELIVERY_LIMIT = 2
+    rabbit_queues.DELIVERY_LIMIT = 2
 
     async def handle(message):
         if message.pack_id == "poison":
@@ -340,7 +340,7 @@ WORKER_THAT_DIES = textwrap.dedent(
 async def test_a_message_that_ends_its_consumers_process_is_parked_without_those_beside_it(
     broker: RabbitMQ, bus: RabbitBus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("osteon.bus.rabbit_wire.DELIVERY_LIMIT", 2)
+    monkeypatch.setattr("osteon.bus.rabbit_queues.DELIVERY_LIMIT", 2)
     queue, handled = work_queue(), set()
     await bus.declare(queue)
     script = tmp_path / "worker.py"
@@ -363,5 +363,5 @@ async def test_a_message_that_ends_its_consumers_process_is_parked_without_those
     async with asyncio.timeout(60):
         while not (dead := [d for d in await bus.dead_letters(1000) if d.queue == queue.name]):
             await asyncio.sleep(0.05)
-    assert [(entry.reason, b'"poison"' in entry.letter.body) for entry in dead] == [("delivery_limit", True)]
+    assert [(entry.reason, b'"poison"' in entry.envelope.body) for entry in dead] == [("delivery_limit", True)]
     assert handled >= {*before, *after}

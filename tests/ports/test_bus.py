@@ -11,13 +11,13 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from osteon import metrics, tracing
 from osteon.bus.memory import MemoryBus
-from osteon.bus.port import BusUnavailable, RequestTimeout, Unroutable
+from osteon.bus.port import BusUnavailable, RequestFailed, RequestTimeout, Unroutable
 from osteon.bus.rabbit import RabbitBus
 from osteon.contracts.find import FindPage, FindRequested
 from osteon.contracts.packs import PackIndexed, PackSealed
 from osteon.contracts.retrieve import MoveProgressed
-from osteon.contracts.topology import MAX_ATTEMPTS
-from osteon.errors import Invalid, Unavailable
+from osteon.contracts.topology import MAX_ATTEMPTS, RpcQueue
+from osteon.errors import FailureKind, Invalid, NotFound, OsteonError, Unavailable
 from osteon.tracing_otel import OtelTracer
 from support.bus import eventually, find, indexed, rpc_queue, sealed, work_queue
 
@@ -143,8 +143,8 @@ async def test_an_invalid_message_is_parked_at_once_with_the_reason(bus: AnyBus)
     await bus.publish(message)
     [dead] = await parked(bus, queue)
     assert dead.reason == "invalid"
-    assert "(0010,0020) is not text" in dead.letter.history.last_error
-    assert dead.letter.correlation_id == message.correlation_id
+    assert "(0010,0020) is not text" in dead.envelope.history.last_error
+    assert dead.envelope.correlation_id == message.correlation_id
     assert len(handler.got) == 1
 
 
@@ -162,9 +162,9 @@ async def test_a_message_that_fails_too_often_is_parked_with_its_first_and_last_
     await bus.consume(queue, handler)
     await bus.publish(sealed(queue))
     [dead] = await parked(bus, queue)
-    assert (dead.reason, dead.letter.history.attempts) == ("attempts", MAX_ATTEMPTS)
-    assert dead.letter.history.first_error == "ValueError: first"
-    assert "KeyError" in dead.letter.history.last_error
+    assert (dead.reason, dead.envelope.history.attempts) == ("attempts", MAX_ATTEMPTS)
+    assert dead.envelope.history.first_error == "ValueError: first"
+    assert "KeyError" in dead.envelope.history.last_error
     assert len(handler.got) == MAX_ATTEMPTS
 
 
@@ -183,11 +183,11 @@ async def test_a_parked_message_can_be_replayed(bus: AnyBus) -> None:
     await bus.publish(sealed(queue, "one"))
     await bus.publish(sealed(queue, "two"))
     dead = await parked(bus, queue, 2)
-    first = next(entry for entry in dead if b'"one"' in entry.letter.body)
-    assert await bus.replay([first.letter.id]) == 1
+    first = next(entry for entry in dead if b'"one"' in entry.envelope.body)
+    assert await bus.replay([first.envelope.id]) == 1
     await eventually(lambda: handler.names.count("one") == 2)
     [left] = await parked(bus, queue)
-    assert left.letter.id == next(entry.letter.id for entry in dead if entry is not first)
+    assert left.envelope.id == next(entry.envelope.id for entry in dead if entry is not first)
 
 
 async def test_batches_gather_up_to_their_size(bus: AnyBus) -> None:
@@ -216,7 +216,7 @@ async def test_one_bad_message_does_not_take_its_batch_with_it(bus: AnyBus) -> N
         await bus.publish(sealed(queue, name))
     await bus.consume_batches(queue, handler, size=3, linger=0.5)
     [dead] = await parked(bus, queue)
-    assert b'"bad"' in dead.letter.body
+    assert b'"bad"' in dead.envelope.body
     await eventually(lambda: sorted(stored) == ["a", "b"])
 
 
@@ -284,7 +284,7 @@ async def test_a_request_gets_its_answer(bus: AnyBus) -> None:
 
     await bus.serve(queue, serve)
     answers = await asyncio.gather(*(bus.request(queue, find(bytes([n])), timeout=30) for n in range(20)))
-    assert [answer.cursor for answer in answers if isinstance(answer, FindPage)] == [f"{n:02x}" for n in range(20)]
+    assert [answer.cursor for answer in answers] == [f"{n:02x}" for n in range(20)]
 
 
 async def test_a_request_whose_handler_fails_times_out(bus: AnyBus) -> None:
@@ -296,6 +296,46 @@ async def test_a_request_whose_handler_fails_times_out(bus: AnyBus) -> None:
     await bus.serve(queue, serve)
     with pytest.raises(RequestTimeout):
         await bus.request(queue, find(), timeout=0.3)
+
+
+class Denied(Invalid):
+    kind = FailureKind.REFUSED
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (Unavailable("the database is away"), FailureKind.UNAVAILABLE),
+        (Invalid("no such level"), FailureKind.INVALID),
+        (NotFound("no such job"), FailureKind.NOT_FOUND),
+        (Denied("not yours"), FailureKind.REFUSED),
+        (OsteonError("it crashed"), FailureKind.FAILED),
+    ],
+)
+async def test_a_handlers_error_reaches_its_requester_as_a_kind_of_failure(
+    bus: AnyBus, error: OsteonError, kind: FailureKind
+) -> None:
+    queue = rpc_queue()
+
+    async def serve(_: FindRequested) -> FindPage:
+        raise error
+
+    await bus.serve(queue, serve)
+    with pytest.raises(RequestFailed, match=str(error)) as caught:
+        await bus.request(queue, find(), timeout=30)
+    assert (caught.value.kind, caught.value.correlation_id) == (kind, "c-find")
+    assert not isinstance(caught.value, Unavailable), "of the bus itself"
+
+
+async def test_a_reply_of_another_type_than_the_queue_names_is_refused(bus: AnyBus) -> None:
+    queue = rpc_queue()
+
+    async def serve(request: FindRequested) -> FindRequested:
+        return request
+
+    await bus.serve(RpcQueue(queue.name, FindRequested, FindRequested), serve)
+    with pytest.raises(Invalid, match="FindRequested where FindPage was expected"):
+        await bus.request(queue, find(), timeout=30)
 
 
 async def test_a_request_that_nobody_serves_is_unroutable(bus: AnyBus) -> None:
@@ -392,10 +432,9 @@ async def test_a_request_carries_the_context_of_its_span(bus: AnyBus, traced: In
     queue = rpc_queue()
 
     async def answer(request: FindRequested) -> FindPage:
-        return FindPage(correlation_id=request.correlation_id, error_comment=tracing.current()[:35])
+        return FindPage(correlation_id=request.correlation_id, cursor=tracing.current()[:35])
 
     await bus.serve(queue, answer)
     with tracing.span("asking") as asking:
         page = await bus.request(queue, find(), timeout=30)
-    assert isinstance(page, FindPage)
-    assert page.error_comment == asking.traceparent[:35]
+    assert page.cursor == asking.traceparent[:35]

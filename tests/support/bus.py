@@ -3,14 +3,17 @@
 import asyncio
 import itertools
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any, TypeVar
+
+import pytest
 
 from osteon.contracts.base import Message
 from osteon.contracts.find import FindPage, FindRequested
 from osteon.contracts.packs import Origin, PackIndexed, PackSealed
 from osteon.contracts.topology import Queue, RpcQueue, writer_queue
+from osteon.errors import OsteonError
 
 T = TypeVar("T", bound=Message)
 _numbers = itertools.count(1)
@@ -24,12 +27,12 @@ _FACTS: dict[str, Any] = {
 }
 
 
-def work_queue() -> Queue:
+def work_queue() -> Queue[PackSealed]:
     """Return a work queue of its own."""
     return writer_queue(f"test-{uuid.uuid4().hex[:12]}")
 
 
-def sealed(queue: Queue, name: str = "") -> PackSealed:
+def sealed(queue: Queue[PackSealed], name: str = "") -> PackSealed:
     """Return a message that `queue` takes."""
     spool = queue.routing_key.removeprefix("pack.sealed.")
     name = name or f"pack-{next(_numbers)}"
@@ -39,10 +42,10 @@ def sealed(queue: Queue, name: str = "") -> PackSealed:
 def indexed(name: str = "") -> PackIndexed:
     """Return an event."""
     name = name or f"pack-{next(_numbers)}"
-    return PackIndexed(correlation_id=f"c-{name}", pack_id=name, stored=1, duplicates=0, conflicts=0, **_FACTS)
+    return PackIndexed(correlation_id=f"c-{name}", pack_id=name, stored=1, **_FACTS)
 
 
-def rpc_queue() -> RpcQueue:
+def rpc_queue() -> RpcQueue[FindRequested, FindPage]:
     """Return a queue of requests of its own."""
     return RpcQueue(f"test.find.{uuid.uuid4().hex[:12]}", FindRequested, FindPage)
 
@@ -54,9 +57,15 @@ def find(identifier: bytes = b"\x08\x00\x52\x00") -> FindRequested:
         sop_class_uid="1.2.840.10008.5.1.4.1.2.2.1",
         transfer_syntax_uid="1.2.840.10008.1.2",
         identifier=identifier,
-        calling_aet="CT1",
         called_aet="OSTEON",
     )
+
+
+async def failure_of(request: Awaitable[object]) -> OsteonError:
+    """Return the error with which a handler refuses a request."""
+    with pytest.raises(OsteonError) as caught:
+        await request
+    return caught.value
 
 
 async def eventually(condition: Callable[[], bool], *, seconds: float = 60.0) -> None:

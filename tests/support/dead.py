@@ -14,6 +14,6 @@ async def _read(url: str) -> list[str]:
     bus = RabbitBus(url)
     await bus.start()
     try:
-        return [f"{d.queue} {d.letter.type}: {d.letter.history.last_error}" for d in await bus.dead_letters()]
+        return [f"{d.queue} {d.envelope.type}: {d.envelope.history.last_error}" for d in await bus.dead_letters()]
     finally:
         await bus.close()

@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 from pydantic import BaseModel
 
-from osteon.bus.rabbit_wire import dead_queue_arguments, rpc_queue_arguments, work_queue_arguments
+from osteon.bus.rabbit_queues import dead_queue_arguments, rpc_queue_arguments, work_queue_arguments
 from osteon.contracts import topology
 from osteon.contracts.conflicts import ConflictDecided
 from osteon.contracts.packs import Origin, PackStored
@@ -68,7 +68,7 @@ def routing() -> dict[str, list[str]]:
         queue.name: [queue.routing_key, queue.message.__name__] for queue in known if isinstance(queue, topology.Queue)
     }
     rpcs = [value for value in known if isinstance(value, topology.RpcQueue)]
-    return found | {rpc.name: [rpc.message.__name__, rpc.reply.__name__] for rpc in rpcs}
+    return found | {rpc.name: [rpc.request.__name__, rpc.reply.__name__] for rpc in rpcs}
 
 
 def schema(model: type[BaseModel], mode: Any = "validation") -> Schema:

@@ -8,18 +8,15 @@ them, and those that are given narrow it.
 from dataclasses import replace
 from typing import Final
 
-from osteon.archive.errors import BadCursor
 from osteon.archive.ports import ResourceSearch
 from osteon.archive.resources import Location
 from osteon.contracts.retrieve import Plan, PlannedInstance, PlanRequested, RetrieveRequest
 from osteon.dicom.attribute_names import describe
-from osteon.dicom.errors import BadDataSet, UnknownTransferSyntax
 from osteon.dicom.identifier import Identifier, read_identifier
 from osteon.dicom.models import GET_MODELS, MOVE_MODELS, UNIQUE_KEYS, Level
 from osteon.dicom.query import MatchingKey, OneOf, Search, Single
 from osteon.dicom.uids import MAX_UID_LENGTH, is_uid
-from osteon.dimse.status import Status
-from osteon.errors import Invalid, OsteonError, Unavailable
+from osteon.errors import Invalid
 
 PAGE: Final = 500
 """Instances of one answer."""
@@ -32,13 +29,10 @@ class BadIdentifier(Invalid):
 
 
 async def plan(request: PlanRequested, index: ResourceSearch) -> Plan:
-    """Return a page of what a request means; a status says what is wrong with it (PS3.4 Table C.4-3)."""
-    try:
-        search = replace(parse_retrieve_identifier(request), limit=PAGE, cursor=request.cursor)
-        total = await index.count(search) if request.cursor is None else 0
-        page = await index.search_locations(search)
-    except OsteonError as error:
-        return Plan(correlation_id=request.correlation_id, status=status_of(error), error_comment=str(error))
+    """Return a page of what a request means. Raises `Invalid`, `DatabaseUnavailable`."""
+    search = replace(parse_retrieve_identifier(request), limit=PAGE, cursor=request.cursor)
+    total = await index.count(search) if request.cursor is None else 0
+    page = await index.search_locations(search)
     return Plan(
         correlation_id=request.correlation_id,
         total=total,
@@ -74,19 +68,6 @@ def from_location(location: Location) -> PlannedInstance:
         length=location.length,
         sha256=location.sha256,
     )
-
-
-def status_of(error: OsteonError) -> Status:
-    """Return the status of the final response when there is no plan."""
-    match error:
-        case Unavailable():
-            return Status.UNABLE_TO_CALCULATE_MATCHES
-        case BadDataSet() | UnknownTransferSyntax() | BadCursor():
-            return Status.UNABLE_TO_PROCESS
-        case Invalid():
-            return Status.DATA_SET_DOES_NOT_MATCH_SOP_CLASS
-        case _:
-            return Status.UNABLE_TO_PROCESS
 
 
 def _level(sop_class_uid: str, identifier: Identifier) -> Level:

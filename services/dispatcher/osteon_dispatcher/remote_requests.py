@@ -42,6 +42,10 @@ TlsContextProvider = Callable[[], ssl.SSLContext]
 log = get_logger(__name__)
 
 
+class RemoteProblem(OsteonError):
+    """A modality or a peer did not do what it was asked for."""
+
+
 async def serve(bus: Bus, remotes: Remotes, queries: RemoteQueries, tls: TlsContextProvider | None = None) -> None:
     """Answer these requests; `tls` makes the context for modalities that want TLS."""
     await bus.serve(ECHO, partial(echo, tls=tls))
@@ -50,35 +54,35 @@ async def serve(bus: Bus, remotes: Remotes, queries: RemoteQueries, tls: TlsCont
 
 
 async def echo(message: EchoRequested, tls: TlsContextProvider | None = None) -> Echoed:
-    """C-ECHO a modality; with `find` also see whether it accepts a context for C-FIND."""
+    """C-ECHO a modality; with `find` also see whether it accepts a context for C-FIND. Raises `OsteonError`."""
     proposed = [RequestedContext(abstract_syntax=VERIFICATION, transfer_syntaxes=_SYNTAXES)]
     if message.find:
         proposed.append(RequestedContext(abstract_syntax=STUDY_ROOT.find, transfer_syntaxes=_SYNTAXES))
-    try:
-        async with associate(_remote(message.target, tls), proposed) as association:
-            outcome = await association.echo()
-            problem = _problem(outcome.status, outcome.comment)
-            if not problem and message.find and association.context_for(STUDY_ROOT.find) is None:
-                problem = "it does not accept C-FIND (Study Root)"
-    except OsteonError as error:
-        return Echoed(correlation_id=message.correlation_id, problem=str(error))
-    return Echoed(correlation_id=message.correlation_id, status=outcome.status, problem=problem)
+    async with associate(_remote(message.target, tls), proposed) as association:
+        outcome = await association.echo()
+        accepts_find = association.context_for(STUDY_ROOT.find) is not None
+    _check(outcome.status, outcome.comment)
+    if message.find and not accepts_find:
+        raise RemoteProblem("it does not accept C-FIND (Study Root)")
+    return Echoed(correlation_id=message.correlation_id)
 
 
 async def find(
     message: RemoteFindRequested, queries: RemoteQueries, tls: TlsContextProvider | None = None
 ) -> RemoteFound:
-    """C-FIND in a modality; each match becomes an answer of the query."""
+    """C-FIND in a modality; each match becomes an answer of the query. Raises `OsteonError`."""
     proposed = [RequestedContext(abstract_syntax=message.sop_class_uid, transfer_syntaxes=_SYNTAXES)]
     search = _Search(message, queries)
     try:
         async with asyncio.timeout(message.seconds), associate(_remote(message.target, tls), proposed) as association:
             status, comment = await search.run(association)
     except TimeoutError:
-        return search.reply(problem=f"not finished within {message.seconds:g} s (OSTEON_REMOTE_FIND_SECONDS)")
-    except OsteonError as error:
-        return search.reply(problem=str(error))
-    return search.reply(status=status, problem="" if search.truncated else _problem(status, comment))
+        raise RemoteProblem(f"not finished within {message.seconds:g} s (OSTEON_REMOTE_FIND_SECONDS)") from None
+    finally:
+        log.info("C-FIND in a modality finished", aet=message.target.aet, answers=search.found)
+    if not search.truncated:
+        _check(status, comment)
+    return RemoteFound(correlation_id=message.correlation_id, answers=search.found, cut=search.truncated)
 
 
 class _Search:
@@ -88,7 +92,7 @@ class _Search:
         self._message = message
         self._queries = queries
         self._reader = HeaderReader()
-        self._found = 0
+        self.found = 0
         self.truncated = False
 
     async def run(self, association: RequestedAssociation) -> tuple[Status, str]:
@@ -105,11 +109,11 @@ class _Search:
                 if not response.status.is_pending:
                     status, comment = response.status, response.comment
                     break
-                if self._found == self._message.limit:
+                if self.found == self._message.limit:
                     self.truncated = True
                     break
                 batch.append(await self._header(response.identifier or b"", context))
-                self._found += 1
+                self.found += 1
                 if len(batch) == _BATCH:
                     await self._queries.add_answers(self._message.query_id, batch)
                     batch = []
@@ -120,17 +124,6 @@ class _Search:
         if len(identifier) < _READ_INLINE:
             return self._reader.read(identifier, context.transfer_syntax).json
         return (await asyncio.to_thread(self._reader.read, identifier, context.transfer_syntax)).json
-
-    def reply(self, *, problem: str, status: int = 0) -> RemoteFound:
-        """Return what is reported of it."""
-        log.info("C-FIND in a modality finished", aet=self._message.target.aet, answers=self._found, problem=problem)
-        return RemoteFound(
-            correlation_id=self._message.correlation_id,
-            problem=problem,
-            status=status,
-            answers=self._found,
-            cut=self.truncated,
-        )
 
 
 def _remote(target: Target, tls: TlsContextProvider | None) -> Remote:
@@ -146,21 +139,20 @@ def _remote(target: Target, tls: TlsContextProvider | None) -> Remote:
     )
 
 
-def _problem(status: Status, comment: str) -> str:
-    if not status.is_failure and status is not Status.CANCEL:
-        return ""
-    return f"status 0x{status:04X}" + (f": {comment}" if comment else "")
+def _check(status: Status, comment: str) -> None:
+    if status.is_failure or status is Status.CANCEL:
+        raise RemoteProblem(f"status 0x{status:04X}" + (f": {comment}" if comment else ""))
 
 
 async def peer_system(message: PeerAsked, remotes: Remotes) -> PeerTold:
-    """Get `/system` of a peer."""
+    """Get `/system` of a peer. Raises `OsteonError`."""
+    peer = await remotes.peer(message.peer)
     try:
-        peer = await remotes.peer(message.peer)
         async with open_peer(peer, seconds=_PEER_SECONDS, proxies=True) as client:
             answer = await client.get("/system")
         if not 200 <= answer.status < 300:
-            return PeerTold(correlation_id=message.correlation_id, problem=answer.problem)
+            raise RemoteProblem(answer.problem)
         system = orjson.dumps(orjson.loads(answer.body)).decode()
-    except (OsteonError, ValueError) as error:
-        return PeerTold(correlation_id=message.correlation_id, problem=str(error) or type(error).__name__)
+    except ValueError as error:
+        raise RemoteProblem(str(error) or type(error).__name__) from error
     return PeerTold(correlation_id=message.correlation_id, system=system)

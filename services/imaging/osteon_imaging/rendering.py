@@ -8,26 +8,16 @@ from typing import Final
 from osteon import metrics
 from osteon.contracts.imaging import INLINE_BYTES, Rendered, RenderRequested
 from osteon.dicom.pixels.render_request import RenderRequest, Viewport, Window
-from osteon.errors import OsteonError, Unavailable
+from osteon.errors import OsteonError
 from osteon.logging import get_logger
 from osteon_imaging.priority_semaphore import Urgency
 from osteon_imaging.render_cache import RenderCache, RenderedPicture
 from osteon_imaging.source_cache import ObjectRange
 from osteon_imaging.task_runner import TaskAttempt, TaskRunner
-from osteon_imaging.tasks import RenderTask, Task, TaskFailure, TaskOutcome
+from osteon_imaging.tasks import RenderTask, Task, TaskOutcome
 
 log = get_logger(__name__)
 
-STATUS: Final = {
-    TaskFailure.BAD_ORDER: 400,
-    TaskFailure.NOT_POSSIBLE: 415,
-    TaskFailure.DAMAGED: 415,
-    TaskFailure.MEMORY: 500,
-    TaskFailure.TIME: 504,
-    TaskFailure.CRASH: 500,
-}
-"""What a failure is to a client of HTTP."""
-UNAVAILABLE: Final = 503
 _MAX_BACKGROUND_WRITES: Final = 64
 """Pictures that wait to be kept at most, each of `INLINE_BYTES` at most; further ones are not."""
 
@@ -42,17 +32,14 @@ class RenderService:
         self._writes: set[asyncio.Task[None]] = set()
 
     async def render(self, message: RenderRequested) -> Rendered:
-        """Return the pictures, or where they are, or why there are none: also that the object store is down."""
+        """Return the pictures, or where they are. Raises `TaskFailed`, `ObjectsUnavailable`."""
         key = message.cache_key
         alike = (key, message.ahead)
         flight = self._flights.get(alike)
         if flight is None:
             flight = self._flights[alike] = asyncio.create_task(self._render(message, key))
             flight.add_done_callback(lambda _: self._flights.pop(alike, None))
-        try:
-            answer = await asyncio.shield(flight)
-        except Unavailable as error:
-            answer = Rendered(correlation_id=message.correlation_id, error=str(error), status=UNAVAILABLE)
+        answer = await asyncio.shield(flight)
         return answer.model_copy(update={"correlation_id": message.correlation_id})
 
     async def close(self) -> None:
@@ -79,9 +66,6 @@ class RenderService:
         )
         began = time.perf_counter()
         async with self._runner.run(attempt) as (outcome, result):
-            if outcome.failure:
-                status = STATUS[outcome.failure]
-                return Rendered(correlation_id=message.correlation_id, error=outcome.error, status=status)
             picture = await self._store(message, key, outcome, result)
         metrics.RENDER_SECONDS.labels(outcome.source_uid, message.how).observe(time.perf_counter() - began)
         return _answer(message, key, picture)

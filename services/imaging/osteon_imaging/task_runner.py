@@ -7,9 +7,10 @@ from collections.abc import AsyncIterator, Callable, Hashable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from osteon import metrics
-from osteon.errors import Invalid, NotFound
+from osteon.errors import FailureKind, Invalid, NotFound, OsteonError
 from osteon.logging import get_logger
 from osteon.settings import ImagingSettings
 from osteon_imaging.poison import PoisonCache
@@ -19,6 +20,23 @@ from osteon_imaging.tasks import FATAL, PART, Task, TaskFailure, TaskOutcome
 from osteon_imaging.worker_pool import WorkerPool
 
 log = get_logger(__name__)
+
+_KINDS: Final = {
+    TaskFailure.BAD_ORDER: FailureKind.INVALID,
+    TaskFailure.NOT_POSSIBLE: FailureKind.UNSUPPORTED,
+    TaskFailure.DAMAGED: FailureKind.UNSUPPORTED,
+    TaskFailure.MEMORY: FailureKind.FAILED,
+    TaskFailure.TIME: FailureKind.TIMEOUT,
+    TaskFailure.CRASH: FailureKind.FAILED,
+}
+
+
+class TaskFailed(OsteonError):
+    """There is no result; the message says why."""
+
+    def __init__(self, failure: TaskFailure, reason: str) -> None:
+        super().__init__(reason)
+        self.kind = _KINDS[failure]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,13 +71,16 @@ class TaskRunner:
 
     @asynccontextmanager
     async def run(self, attempt: TaskAttempt) -> AsyncIterator[tuple[TaskOutcome, Path]]:
-        """Give the outcome and the file of its result, for the block. Raises `ObjectsUnavailable`.
+        """Give the outcome and the file of its result, for the block. Raises `TaskFailed`, `ObjectsUnavailable`.
 
         A request that ended a worker is not tried again for a while.
         """
         result = self._folder / uuid.uuid4().hex
         try:
-            yield await self._outcome(attempt, result), result
+            outcome = await self._outcome(attempt, result)
+            if outcome.failure:
+                raise TaskFailed(outcome.failure, outcome.error)
+            yield outcome, result
         finally:
             # In the background; what is left at the end goes with the folder.
             asyncio.get_running_loop().run_in_executor(None, _remove, result)

@@ -21,10 +21,7 @@ class TranscodeService:
         self._runner = runner
 
     async def transcode(self, message: TranscodeRequested) -> Transcoded:
-        """Return where the new file is, or why there is none.
-
-        Raises `ObjectsUnavailable`: then there is no answer, and the request may be made again.
-        """
+        """Return where the new file is. Raises `TaskFailed`, and `ObjectsUnavailable`: it may be requested again."""
         wanted: dict[str, Any] = {"targets": message.targets, "lossy": message.lossy, "quality": message.quality}
         part = ObjectRange(message.key, message.offset, message.length)
 
@@ -34,8 +31,6 @@ class TranscodeService:
         attempt = TaskAttempt(request=(part, repr(wanted)), part=part, task=task, urgency=Urgency.SOON)
         began = time.perf_counter()
         async with self._runner.run(attempt) as (outcome, result):
-            if outcome.failure:
-                return Transcoded(correlation_id=message.correlation_id, error=outcome.error)
             key = new_key()
             await self._objects.put_file(key, result)
         seconds = time.perf_counter() - began

@@ -57,7 +57,7 @@ async def announce(pack: StoredPack, outcome: PackOutcome, *, objects: Objects, 
         await objects.delete(facts.sidecar_key)
         await objects.delete(facts.key)
     counts = {"stored": outcome.stored, "duplicates": outcome.duplicates, "conflicts": outcome.conflicts}
-    await bus.publish(PackIndexed(**facts.model_dump(include=set(PackFacts.model_fields)), **counts))
+    await bus.publish(PackIndexed(**facts.model_dump(include=set(PackFacts.model_fields)), stored=outcome.stored))
     for state, count in counts.items():
         metrics.INDEXED_INSTANCES.labels(state).inc(count)
     for modality, count in Counter(entry.attributes.get("Modality", "") for entry in pack.instances).items():

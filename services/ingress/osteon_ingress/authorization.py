@@ -89,7 +89,6 @@ class ModalityAccessList:
     async def _refresh(self, bus: Bus) -> None:
         known = self._current.version if self._current else ""
         received = await bus.request(MODALITIES, ModalitiesAsked(correlation_id="", seen=known), timeout=_TIMEOUT)
-        assert isinstance(received, ModalitiesTold)
         if received.version != known:
             await self._apply(received)
             try:

@@ -8,18 +8,12 @@ import asyncio
 from contextlib import suppress
 from typing import Final
 
-from osteon.bus.port import Bus
+from osteon.bus.port import Bus, RequestFailed
 from osteon.commitment.port import SOP_CLASS, SOP_INSTANCE
-from osteon.contracts.commitment import (
-    CommitmentAccepted,
-    CommitmentNoted,
-    CommitmentReported,
-    CommitmentRequested,
-    CommitmentResult,
-    CommitmentWatched,
-)
+from osteon.contracts.commitment import CommitmentReported, CommitmentRequested, CommitmentResult, CommitmentWatched
 from osteon.contracts.topology import COMMIT, COMMITMENT_REPORT, COMMITMENT_WATCH
 from osteon.dimse.errors import RequestorError
+from osteon.dimse.failure_status import COMMITMENT_STATUSES
 from osteon.dimse.handler import ActionRequest, AssociationInfo, EventReport, Outcome, PresentationContext, Reporter
 from osteon.dimse.status import Status
 from osteon.errors import OsteonError, Unavailable
@@ -53,15 +47,17 @@ class AssociationCommitments:
             remote_host=self._info.remote_host,
         )
         try:
-            answer = await self._bus.request(COMMIT, message, timeout=TIMEOUT)
+            accepted = await self._bus.request(COMMIT, message, timeout=TIMEOUT)
+        except RequestFailed as error:
+            log.warning("commitment refused", correlation_id=self._info.id, error=str(error))
+            return COMMITMENT_STATUSES.outcome(error)
         except Unavailable as error:
             log.warning("commitment not accepted", correlation_id=self._info.id, error=str(error))
             return _NO_ANSWER
-        assert isinstance(answer, CommitmentAccepted)
-        if answer.id and reporter is not None and answer.id not in self._watching:
-            watching = asyncio.create_task(self._watch(answer.id, request.context, reporter))
-            self._watching[answer.id] = watching
-        return Outcome(Status(answer.status), answer.error_comment)
+        if reporter is not None and accepted.id not in self._watching:
+            watching = asyncio.create_task(self._watch(accepted.id, request.context, reporter))
+            self._watching[accepted.id] = watching
+        return Outcome(Status.SUCCESS)
 
     async def report(self, report: EventReport) -> Outcome:
         """Forward a report about a request that this archive made."""
@@ -77,12 +73,14 @@ class AssociationCommitments:
             calling_aet=self._info.calling_aet,
         )
         try:
-            answer = await self._bus.request(COMMITMENT_REPORT, message, timeout=TIMEOUT)
+            await self._bus.request(COMMITMENT_REPORT, message, timeout=TIMEOUT)
+        except RequestFailed as error:
+            log.warning("commitment report refused", correlation_id=self._info.id, error=str(error))
+            return COMMITMENT_STATUSES.outcome(error)
         except Unavailable as error:
             log.warning("commitment report not accepted", correlation_id=self._info.id, error=str(error))
             return _NO_ANSWER
-        assert isinstance(answer, CommitmentNoted)
-        return Outcome(Status(answer.status), answer.error_comment)
+        return Outcome(Status.SUCCESS)
 
     async def close(self) -> None:
         """Stop waiting: reports that were not sent go on another association."""
@@ -99,7 +97,7 @@ class AssociationCommitments:
         finally:
             del self._watching[commitment_id]
             if not done:
-                with suppress(Unavailable):  # the request expires by itself
+                with suppress(OsteonError):  # the request expires by itself
                     await self._ask(commitment_id, context, open=False)
 
     async def _send_report(self, commitment_id: str, context: PresentationContext, reporter: Reporter) -> bool:
@@ -128,6 +126,4 @@ class AssociationCommitments:
             open=open,
             delivered=delivered,
         )
-        answer = await self._bus.request(COMMITMENT_WATCH, message, timeout=TIMEOUT if open else _CLOSE_TIMEOUT)
-        assert isinstance(answer, CommitmentResult)
-        return answer
+        return await self._bus.request(COMMITMENT_WATCH, message, timeout=TIMEOUT if open else _CLOSE_TIMEOUT)

@@ -3,9 +3,10 @@
 from collections.abc import AsyncGenerator
 from typing import Final
 
-from osteon.bus.port import Bus
-from osteon.contracts.find import FindPage, FindRequested
+from osteon.bus.port import Bus, RequestFailed
+from osteon.contracts.find import FindRequested
 from osteon.contracts.topology import FIND
+from osteon.dimse.failure_status import FIND_STATUSES
 from osteon.dimse.handler import AssociationInfo, FindRequest, FindResponse, Outcome
 from osteon.dimse.status import Status
 from osteon.errors import Unavailable
@@ -24,21 +25,25 @@ async def find(association: AssociationInfo, request: FindRequest, bus: Bus) -> 
     while True:
         try:
             page = await bus.request(FIND, question, timeout=PAGE_TIMEOUT)
+        except RequestFailed as error:
+            outcome = FIND_STATUSES.outcome(error)
+            log.info("searched", correlation_id=association.id, matches=matches, status=f"0x{outcome.status:04X}",
+                     error=str(error))  # fmt: skip
+            yield FindResponse(outcome.status, comment=outcome.comment)
+            return
         except Unavailable as error:
             log.warning("C-FIND not answered", correlation_id=association.id, error=str(error), matches=matches)
             yield FindResponse(Status.OUT_OF_RESOURCES, comment="search not available; try again later")
             return
-        assert isinstance(page, FindPage)
-        pending = _status(page.pending_status, Status.PENDING)
+        pending = Status.PENDING_OPTIONAL_KEYS_UNSUPPORTED if page.keys_ignored else Status.PENDING
         for identifier in page.identifiers:
             yield FindResponse(pending, identifier)
         matches += len(page.identifiers)
         if page.cursor is None:
             break
         question = question.model_copy(update={"cursor": page.cursor})
-    status = _status(page.status, Status.UNABLE_TO_PROCESS)
-    log.info("C-FIND finished", correlation_id=association.id, matches=matches, status=f"0x{page.status:04X}")
-    yield FindResponse(status, comment=page.error_comment)
+    log.info("C-FIND finished", correlation_id=association.id, matches=matches, status="0x0000")
+    yield FindResponse(Status.SUCCESS)
 
 
 async def refuse_find(outcome: Outcome) -> AsyncGenerator[FindResponse]:
@@ -55,17 +60,8 @@ def build_find_request(association: AssociationInfo, request: FindRequest) -> Fi
         sop_class_uid=request.context.abstract_syntax,
         transfer_syntax_uid=request.context.transfer_syntax,
         identifier=request.identifier,
-        calling_aet=association.calling_aet,
         called_aet=association.called_aet,
-        relational=agreed[0] == 1,
         combined_datetime=agreed[1] == 1,
         fuzzy=agreed[2] == 1,
         timezone=agreed[3] == 1,
     )
-
-
-def _status(code: int, otherwise: Status) -> Status:
-    try:
-        return Status(code)
-    except ValueError:
-        return otherwise

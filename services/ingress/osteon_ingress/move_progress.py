@@ -7,10 +7,10 @@ from contextlib import aclosing, contextmanager, suppress
 from itertools import count
 from typing import Final
 
-from osteon.bus.port import Bus
+from osteon.bus.port import Bus, RequestFailed
 from osteon.contracts.retrieve import MoveCounters, MoveProgress, MoveProgressed, MoveWatched
 from osteon.contracts.topology import WATCH
-from osteon.errors import OsteonError
+from osteon.errors import FailureKind, OsteonError
 from osteon.logging import get_logger
 
 PATIENCE: Final = 150.0
@@ -60,6 +60,7 @@ class MoveFollower:
         self._correlation_id, self._cancelled, self._bus = correlation_id, cancelled, bus
         self._latest: MoveCounters | None = None
         self._changed = asyncio.Event()
+        self._failure: RequestFailed | None = None
         self._heard = asyncio.get_running_loop().time()
 
     def receive(self, progress: MoveCounters) -> None:
@@ -74,7 +75,7 @@ class MoveFollower:
         """Yield counts when they change, until they are done.
 
         The last one is None when nothing was heard for `PATIENCE` seconds. Closing the generator before the last one
-        stops the job.
+        stops the job. Raises `RequestFailed` when the job was deleted.
         """
         polling = asyncio.create_task(self._poll_forever(job_id))
         over = False
@@ -103,6 +104,8 @@ class MoveFollower:
                 yield None
                 return
             self._changed.clear()
+            if self._failure is not None:
+                raise self._failure
             latest = self._latest or latest
             yield latest
 
@@ -118,15 +121,17 @@ class MoveFollower:
                 self.receive(await self._ask(job_id, cancel=cancel, timeout=_POLL_TIMEOUT))
                 pause, uninterrupted = _POLL, cancel
             except OsteonError as error:
+                if isinstance(error, RequestFailed) and error.kind is FailureKind.NOT_FOUND:
+                    self._failure = error
+                    self._changed.set()
+                    return
                 log.warning("C-MOVE status not answered", correlation_id=self._correlation_id, job=job_id,
                             error=str(error))  # fmt: skip
                 pause, uninterrupted = _POLL_AGAIN, True
 
     async def _ask(self, job_id: str, *, cancel: bool, timeout: float) -> MoveProgress:
         message = MoveWatched(correlation_id=self._correlation_id, job_id=job_id, cancel=cancel)
-        progress = await self._bus.request(WATCH, message, timeout=timeout)
-        assert isinstance(progress, MoveProgress)
-        return progress
+        return await self._bus.request(WATCH, message, timeout=timeout)
 
 
 def _finished(progress: MoveCounters) -> int:

@@ -3,19 +3,18 @@
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
-from typing import Final, TypeVar
+from typing import Final, TypedDict
 
-from osteon.bus.port import Bus
+from osteon.bus.port import Bus, RequestFailed
 from osteon.contracts.retrieve import (
     MoveCounters,
     MoveRequested,
-    MoveStarted,
     Plan,
     PlannedInstance,
     PlanRequested,
-    RetrieveRequest,
 )
 from osteon.contracts.topology import MOVE, PLAN
+from osteon.dimse.failure_status import RETRIEVE_STATUSES, SUBOPERATION_STATUSES
 from osteon.dimse.handler import (
     AssociationInfo,
     GetRequest,
@@ -33,7 +32,6 @@ from osteon_ingress.move_progress import MoveFollower, MoveProgressInbox
 
 TIMEOUT: Final = 30.0
 """Seconds for an answer of `dispatcher`."""
-M = TypeVar("M", bound=RetrieveRequest)
 
 log = get_logger(__name__)
 
@@ -49,37 +47,43 @@ async def move(
     """Have it moved, and report how far it is. Closing the generator before the final response stops it."""
     follower = MoveFollower(association.id, request.cancelled, bus)
     with inbox.receiving(follower.receive) as address:
-        message = _retrieve_request(MoveRequested, association, request, destination=request.destination,
-                                    message_id=request.message_id, progress_address=address)  # fmt: skip
+        message = MoveRequested(
+            **_common_fields(association, request),
+            calling_aet=association.calling_aet,
+            called_aet=association.called_aet,
+            destination=request.destination,
+            message_id=request.message_id,
+            progress_address=address,
+        )
         try:
             started = await bus.request(MOVE, message, timeout=TIMEOUT)
-        except Unavailable as error:
-            yield _no_dispatcher(association, error)
+        except (Unavailable, RequestFailed) as error:
+            yield _not_started(association, error)
             return
-        assert isinstance(started, MoveStarted)
         if not started.job_id:
-            yield _refused(started.status, started.error_comment)
+            yield RetrieveResponse(Status.SUCCESS)
             return
         log.info("C-MOVE started", correlation_id=association.id, job=started.job_id, destination=request.destination,
                  instances=started.total)  # fmt: skip
         yield RetrieveResponse(Status.PENDING, started.total)
-        async with aclosing(follower.follow(started.job_id, started.total)) as progress:
-            async for counts in progress:
-                yield _to_response(counts)
+        try:
+            async with aclosing(follower.follow(started.job_id, started.total)) as progress:
+                async for counts in progress:
+                    yield to_response(counts)
+        except RequestFailed as error:  # the job was deleted
+            outcome = SUBOPERATION_STATUSES.outcome(error)
+            yield RetrieveResponse(outcome.status, comment=outcome.comment)
 
 
 async def get(
     association: AssociationInfo, request: GetRequest, bus: Bus, sender: StoreSender
 ) -> AsyncGenerator[RetrieveResponse]:
     """Send on the association itself, and report how far it is."""
-    message = _retrieve_request(PlanRequested, association, request)
+    message = PlanRequested(**_common_fields(association, request))
     try:
-        plan = await _page(bus, message)
-    except Unavailable as error:
-        yield _no_dispatcher(association, error)
-        return
-    if plan.status != Status.SUCCESS:
-        yield _refused(plan.status, plan.error_comment)
+        plan = await bus.request(PLAN, message, timeout=TIMEOUT)
+    except (Unavailable, RequestFailed) as error:
+        yield _not_started(association, error)
         return
     counts, pages = SubOperationCounts(remaining=plan.total), _Pages(bus, message, plan)
     yield counts.pending()
@@ -119,37 +123,37 @@ class _Pages:
                 yield instance
             if self._plan.cursor is None:
                 return
-            self._plan = await _page(self._bus, self._message.model_copy(update={"cursor": self._plan.cursor}))
-            if self._plan.status != Status.SUCCESS:
-                raise Unavailable(f"the plan ends early: 0x{self._plan.status:04X} {self._plan.error_comment}".rstrip())
+            message = self._message.model_copy(update={"cursor": self._plan.cursor})
+            try:
+                self._plan = await self._bus.request(PLAN, message, timeout=TIMEOUT)
+            except RequestFailed as error:
+                raise Unavailable(f"the plan ends early: {error}") from error
 
     def finish_first(self) -> None:
         """The first one that is open was sent, or has failed."""
         self.open.popleft()
 
 
-async def _page(bus: Bus, message: PlanRequested) -> Plan:
-    plan = await bus.request(PLAN, message, timeout=TIMEOUT)
-    assert isinstance(plan, Plan)
-    return plan
+class _CommonFields(TypedDict):
+    """The fields that requests for C-MOVE and C-GET share."""
+
+    correlation_id: str
+    traceparent: str
+    sop_class_uid: str
+    transfer_syntax_uid: str
+    identifier: bytes
+    relational: bool
 
 
-def _retrieve_request(
-    message: type[M], association: AssociationInfo, request: RetrieveOperationRequest, **more: object
-) -> M:
-    return message.model_validate(
-        {
-            "correlation_id": association.id,
-            "traceparent": association.traceparent,
-            "sop_class_uid": request.context.abstract_syntax,
-            "transfer_syntax_uid": request.context.transfer_syntax,
-            "identifier": request.identifier,
-            "calling_aet": association.calling_aet,
-            "called_aet": association.called_aet,
-            "relational": request.context.extended[:1] == b"\1",
-            **more,
-        }
-    )
+def _common_fields(association: AssociationInfo, request: RetrieveOperationRequest) -> _CommonFields:
+    return {
+        "correlation_id": association.id,
+        "traceparent": association.traceparent,
+        "sop_class_uid": request.context.abstract_syntax,
+        "transfer_syntax_uid": request.context.transfer_syntax,
+        "identifier": request.identifier,
+        "relational": request.context.extended[:1] == b"\1",
+    }
 
 
 def _count(association: AssociationInfo, counts: SubOperationCounts, sent: SubOperationResult) -> None:
@@ -159,35 +163,26 @@ def _count(association: AssociationInfo, counts: SubOperationCounts, sent: SubOp
                     reason=sent.reason)  # fmt: skip
 
 
-def _to_response(progress: MoveCounters | None) -> RetrieveResponse:
+def to_response(progress: MoveCounters | None) -> RetrieveResponse:
+    """Return the response for how far a C-MOVE is, pending or final (PS3.4 Table C.4-2); None: that is not known."""
     if progress is None:
         comment = "C-MOVE status unknown; it may still be running"
         return RetrieveResponse(Status.UNABLE_TO_PERFORM_SUB_OPERATIONS, comment=comment)
-    return RetrieveResponse(
-        status=_final(progress.status) if progress.done else Status.PENDING,
-        remaining=progress.remaining,
-        completed=progress.completed,
-        failed=progress.failed,
-        warning=progress.warning,
-        failed_uids=tuple(progress.failed_uids),
-        comment=progress.error_comment,
+    counts = SubOperationCounts(
+        progress.remaining,
+        progress.completed,
+        progress.failed,
+        progress.warning,
+        progress.failed_uids,
+        progress.error_comment,
     )
+    return counts.final(cancelled=progress.cancelled) if progress.done else counts.pending()
 
 
-def _no_dispatcher(association: AssociationInfo, error: Unavailable) -> RetrieveResponse:
-    log.warning("retrieve request not answered", correlation_id=association.id, error=str(error))
+def _not_started(association: AssociationInfo, error: Unavailable | RequestFailed) -> RetrieveResponse:
+    log.warning("retrieve not started", correlation_id=association.id, error=str(error))
+    if isinstance(error, RequestFailed):
+        outcome = RETRIEVE_STATUSES.outcome(error)
+        return RetrieveResponse(outcome.status, comment=outcome.comment)
     comment = "no dispatcher answered; try again later"
     return RetrieveResponse(Status.UNABLE_TO_CALCULATE_MATCHES, comment=comment)
-
-
-def _refused(status: int, comment: str) -> RetrieveResponse:
-    return RetrieveResponse(_final(status), comment=comment)
-
-
-def _final(code: int) -> Status:
-    """Return the status of a final response; the messages allow any number."""
-    try:
-        status = Status(code)
-    except ValueError:
-        return Status.UNABLE_TO_PROCESS
-    return Status.UNABLE_TO_PROCESS if status.is_pending else status

@@ -1,6 +1,6 @@
 """What can be wrong with a question to the index."""
 
-from osteon.errors import Invalid, NotFound
+from osteon.errors import FailureKind, Invalid, NotFound
 
 
 class ResourceNotFound(NotFound):
@@ -9,3 +9,5 @@ class ResourceNotFound(NotFound):
 
 class BadCursor(Invalid):
     """The cursor is not one that this index gave out."""
+
+    kind = FailureKind.UNREADABLE

@@ -3,22 +3,30 @@
 Delivery is at least once; handlers are idempotent. What happens to a message is decided by what its handler raises:
 
 * nothing: the message is done;
-* `osteon.errors.Unavailable`: a part is down; it is tried again with back-off for as long as it takes, never parked;
-* `osteon.errors.Invalid` (or a body that is no such message): to the dead-letter queue at once, with the reason;
-* anything else: it is tried again with back-off, and parked after `topology.MAX_ATTEMPTS`.
+* `osteon.errors.Unavailable`: a part is down; it is retried with back-off for as long as it takes, never parked;
+* `osteon.errors.Invalid` (or a body that is not such a message): to the dead-letter queue at once, with the reason;
+* anything else: it is retried with back-off, and parked after `topology.MAX_ATTEMPTS`.
 
 A consumer that parks one message after the other and handles none is more likely wrong than they are: after
-`topology.PARK_BURST` it lets them wait instead, and tries each again until some succeed.
+`topology.PARK_BURST` it retries them all until some succeed.
+
+The handler of a request decides in the same way what its requester gets:
+
+* a reply: that one;
+* an `osteon.errors.OsteonError`: `RequestFailed`, with the kind of the error and its text;
+* anything else: nothing, until `RequestTimeout`; the error is logged.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol, TypeVar
 
 from osteon.contracts.base import Message
+from osteon.contracts.failure import FailureReply
 from osteon.contracts.topology import Queue, RpcQueue
-from osteon.errors import Unavailable
+from osteon.errors import OsteonError, Unavailable
 
 M = TypeVar("M", bound=Message)
+Q = TypeVar("Q", bound=Message)
 R = TypeVar("R", bound=Message)
 
 
@@ -35,30 +43,39 @@ class TopologyDiffers(BusUnavailable):
 
 
 class RequestTimeout(BusUnavailable):
-    """No answer came in time."""
+    """No reply came in time."""
+
+
+class RequestFailed(OsteonError):
+    """The service that has the request replied with a failure."""
+
+    def __init__(self, reply: FailureReply) -> None:
+        super().__init__(reply.text)
+        self.kind = reply.kind
+        self.correlation_id = reply.correlation_id
 
 
 class Bus(Protocol):
-    """Publish facts, consume work, listen to events, request and serve answers."""
+    """Publish facts, consume work, listen to events, send requests and serve them."""
 
     async def start(self) -> None:
-        """Connect. Reconnects by itself for ever afterwards, and declares again what was declared."""
+        """Connect. Reconnects by itself forever afterwards, and declares again what was declared."""
 
     async def close(self, *, grace: float = 10.0) -> None:
         """Stop taking deliveries, let handlers in flight finish for `grace` seconds, and disconnect."""
 
-    async def declare(self, queue: Queue) -> None:
+    async def declare(self, queue: Queue[M]) -> None:
         """Make sure that `queue` exists, so that what is published before its consumer starts is kept."""
 
     async def publish(self, message: Message) -> None:
         """Publish and return once the broker has confirmed; raises `BusUnavailable` or `Unroutable`."""
 
-    async def consume(self, queue: Queue, handler: Callable[[M], Awaitable[None]], *, concurrency: int = 1) -> None:
+    async def consume(self, queue: Queue[M], handler: Callable[[M], Awaitable[None]], *, concurrency: int = 1) -> None:
         """Hand each message of `queue` to `handler`, at most `concurrency` at a time. Returns once consuming."""
 
     async def consume_batches(
         self,
-        queue: Queue,
+        queue: Queue[M],
         handler: Callable[[Sequence[M]], Awaitable[None]],
         *,
         size: int,
@@ -76,11 +93,11 @@ class Bus(Protocol):
         With an `address`, only with the events of this type that are addressed to it.
         """
 
-    async def request(self, queue: RpcQueue, message: Message, *, timeout: float) -> Message:
-        """Send a request and return its answer (of type `queue.reply`); raises `RequestTimeout`."""
+    async def request(self, queue: RpcQueue[Q, R], message: Q, *, timeout: float) -> R:
+        """Send a request and return its reply; raises `RequestFailed`, `RequestTimeout` or `BusUnavailable`."""
 
-    async def serve(self, queue: RpcQueue, handler: Callable[[M], Awaitable[R]], *, concurrency: int = 8) -> None:
-        """Answer requests. A handler that raises leaves the requester to its timeout; the error is logged."""
+    async def serve(self, queue: RpcQueue[Q, R], handler: Callable[[Q], Awaitable[R]], *, concurrency: int = 8) -> None:
+        """Reply to requests with what `handler` returns, `concurrency` at a time."""
 
     async def check(self) -> None:
-        """Raise `BusUnavailable` when the broker can not be used now (for `/readyz`)."""
+        """Raise `BusUnavailable` when the broker cannot be used now (for `/readyz`)."""

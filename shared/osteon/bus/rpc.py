@@ -1,32 +1,42 @@
-"""The answering side of request and reply, shared by every bus."""
+"""Request and reply, as every bus does it."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
 from osteon import metrics, tracing
-from osteon.bus.wire import Letter, decode, describe, encode
-from osteon.bus.worker import D, count_wait, dismiss
+from osteon.bus.envelope import Envelope, decode, describe, encode
+from osteon.bus.port import RequestFailed
+from osteon.bus.worker import D, dismiss, observe_wait
 from osteon.contracts.base import Message
+from osteon.contracts.failure import FailureReply
 from osteon.contracts.topology import RpcQueue
+from osteon.errors import Invalid, NotFound, OsteonError
 from osteon.logging import correlated, get_logger
 
-M = TypeVar("M", bound=Message)
+Q = TypeVar("Q", bound=Message)
 R = TypeVar("R", bound=Message)
 log = get_logger(__name__)
 
 
-class Answerer(Generic[D]):
+def decode_reply(envelope: Envelope, expected: type[R]) -> R:
+    """Return the reply in an envelope; raises `RequestFailed`, or `BadMessage` for a reply of another type."""
+    if envelope.type == FailureReply.__name__:
+        raise RequestFailed(decode(envelope, FailureReply))
+    return decode(envelope, expected)
+
+
+class RequestHandler(Generic[D, Q, R]):
     """Handles requests; whatever happens, a request is answered once or left to its timeout."""
 
     def __init__(
         self,
-        queue: RpcQueue,
-        handler: Callable[[M], Awaitable[R]],
-        reply: Callable[[D, Letter], Awaitable[None]],
+        queue: RpcQueue[Q, R],
+        handler: Callable[[Q], Awaitable[R]],
+        send_reply: Callable[[D, Envelope], Awaitable[None]],
     ) -> None:
         self._queue = queue
         self._handler = handler
-        self._reply = reply
+        self._send_reply = send_reply
 
     async def __call__(self, deliveries: Sequence[D]) -> None:
         """Answer each delivery."""
@@ -35,20 +45,25 @@ class Answerer(Generic[D]):
                 await self._answer(delivery)
 
     async def _answer(self, delivery: D) -> None:
-        letter = delivery.letter
+        name = self._queue.name
         result = "failed"
-        count_wait(self._queue.name, letter)
-        with correlated(letter.correlation_id):
+        observe_wait(name, delivery.envelope)
+        with correlated(delivery.envelope.correlation_id):
             try:
-                answer = await self._handle(decode(letter, self._queue.message))
-                await self._reply(delivery, encode(answer))
-                result = "done"
+                reply = await self._reply_to(decode(delivery.envelope, self._queue.request))
+                await self._send_reply(delivery, encode(reply))
+                result = "refused" if isinstance(reply, FailureReply) else "done"
             except Exception as error:
-                log.error("request failed", queue=self._queue.name, error=describe(error), exc_info=error)
-            metrics.MESSAGES_HANDLED.labels(self._queue.name, result).inc()
+                log.error("request failed", queue=name, error=describe(error), exc_info=error)
+            metrics.MESSAGES_HANDLED.labels(name, result).inc()
             await dismiss(delivery)
 
-    async def _handle(self, message: Message) -> Message:
+    async def _reply_to(self, request: Q) -> R | FailureReply:
         name = self._queue.name
-        with metrics.MESSAGE_SECONDS.labels(name).time(), tracing.handling([message], name) as (traced,):
-            return await self._handler(traced)  # type: ignore[arg-type]  # M of the queue
+        try:
+            with metrics.MESSAGE_SECONDS.labels(name).time(), tracing.handling([request], name) as (traced,):
+                return await self._handler(traced)
+        except OsteonError as error:
+            level = log.info if isinstance(error, Invalid | NotFound) else log.warning
+            level("request refused", queue=name, kind=error.kind, error=str(error))
+            return FailureReply(correlation_id=request.correlation_id, kind=error.kind, text=str(error))

@@ -1,4 +1,4 @@
-"""What every bus does with a delivery: by the type of the handler's error it is done, tried again, or parked."""
+"""What every bus does with a delivery: by the type of the handler's error it is done, retried, or parked."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -7,8 +7,8 @@ from enum import StrEnum
 from typing import Final, Generic, Protocol, TypeVar
 
 from osteon import metrics, tracing
+from osteon.bus.envelope import BadMessage, DeadLetter, Envelope, History, decode, describe, raised_at
 from osteon.bus.port import BusUnavailable
-from osteon.bus.wire import BadMessage, DeadLetter, History, Letter, decode, describe, place_of
 from osteon.contracts.base import Message
 from osteon.contracts.topology import MAX_ATTEMPTS, PARK_BURST, SUCCESSES_PER_PARK
 from osteon.errors import Invalid, Unavailable
@@ -21,52 +21,52 @@ _SETTLE_PAUSE = 1.0
 
 
 class Delivery(Protocol):
-    """A letter that the broker handed over and waits to hear about. Its methods raise `BusUnavailable`."""
+    """An envelope that the broker delivered and whose outcome it waits for. Its methods raise `BusUnavailable`."""
 
     @property
-    def letter(self) -> Letter:
+    def envelope(self) -> Envelope:
         """What was delivered."""
 
     @property
     def stale(self) -> bool:
-        """Whether the broker will deliver it again whatever is said now: the connection it came by is gone."""
+        """Whether the broker delivers it again in any case: the connection that it came by is gone."""
 
     async def ack(self) -> None:
-        """Say that it is done."""
+        """Acknowledge: it is done."""
 
 
 class WorkDelivery(Delivery, Protocol):
-    """A delivery from a work queue, which may have to be tried again."""
+    """A delivery from a work queue, which may have to be retried."""
 
-    async def retry(self, letter: Letter, step: int) -> None:
-        """Have `letter` delivered instead, after the back-off of this step (0, 1, ...)."""
+    async def retry(self, envelope: Envelope, step: int) -> None:
+        """Have `envelope` delivered instead, after the back-off of this step (0, 1, ...)."""
 
     async def park(self, dead: DeadLetter) -> None:
         """Put it into the dead-letter queue."""
 
 
-class Result(StrEnum):
+class DeliveryResult(StrEnum):
     """What became of a delivery; the label of `osteon_messages_handled_total`."""
 
     DONE = "done"
-    WAIT = "wait"
-    """A part is unavailable: tried again for as long as it takes."""
+    RETRY_UNAVAILABLE = "retry_unavailable"
+    """A part is unavailable: retried for as long as it takes."""
     RETRY = "retry"
     PARKED = "parked"
-    HELD = "held"
-    """To be parked, but too many are: tried again until others succeed (`ParkLimit`)."""
+    DLQ_LIMITED = "dlq_limited"
+    """To be parked, but too many are: retried until others succeed (`DlqLimit`)."""
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class FailureDecision:
     """What to do with a delivery whose handler failed."""
 
-    result: Result
+    result: DeliveryResult
     history: History
     reason: str = ""
 
 
-def judge(error: Exception, before: History) -> Verdict:
+def classify_failure(error: Exception, before: History) -> FailureDecision:
     """Decide about a failed delivery by the type of its error (see `osteon.bus.port`)."""
     counts = not isinstance(error, Unavailable)
     text = describe(error)
@@ -76,18 +76,18 @@ def judge(error: Exception, before: History) -> Verdict:
         retries=before.retries + 1,
         first_error=before.first_error or text,
         last_error=text,
-        place=place_of(error),
+        place=raised_at(error),
     )
     if isinstance(error, Invalid):
-        return Verdict(Result.PARKED, after, "invalid")
+        return FailureDecision(DeliveryResult.PARKED, after, "invalid")
     if not counts:
-        return Verdict(Result.WAIT, after)
+        return FailureDecision(DeliveryResult.RETRY_UNAVAILABLE, after)
     if after.attempts >= MAX_ATTEMPTS:
-        return Verdict(Result.PARKED, after, "attempts")
-    return Verdict(Result.RETRY, after)
+        return FailureDecision(DeliveryResult.PARKED, after, "attempts")
+    return FailureDecision(DeliveryResult.RETRY, after)
 
 
-class ParkLimit:
+class DlqLimit:
     """Lets a few bad messages be parked, but not the whole stream when it is the code that is bad.
 
     `topology.PARK_BURST` may be parked at once, and one more for every `SUCCESSES_PER_PARK` that are handled.
@@ -98,12 +98,12 @@ class ParkLimit:
     def __init__(self) -> None:
         self._earned = self._FULL
 
-    def done(self) -> None:
-        """A message was handled."""
+    def record_success(self) -> None:
+        """Count a message that was handled."""
         self._earned = min(self._earned + 1, self._FULL)
 
-    def take(self) -> bool:
-        """Whether one more may be parked."""
+    def try_acquire(self) -> bool:
+        """Whether one more message may be parked; it counts as parked then."""
         if self._earned < SUCCESSES_PER_PARK:
             return False
         self._earned -= SUCCESSES_PER_PARK
@@ -117,8 +117,8 @@ class Worker(Generic[M]):
         self._queue = queue
         self._message = message
         self._handler = handler
-        self._park_limit = ParkLimit()
-        for result in Result:
+        self._dlq_limit = DlqLimit()
+        for result in DeliveryResult:
             metrics.MESSAGES_HANDLED.labels(queue, result)  # from 0 on: alerts see the first one
 
     async def __call__(self, deliveries: Sequence[WorkDelivery]) -> None:
@@ -128,10 +128,10 @@ class Worker(Generic[M]):
             message = await self._read(delivery)
             if message is not None:
                 batch.append((delivery, message))
-        if len(batch) > 1 and await self._together(batch):
+        if len(batch) > 1 and await self._handle_together(batch):
             return
         for delivery, message in batch:
-            await self._alone(delivery, message)
+            await self._handle_alone(delivery, message)
 
     async def _handle(self, messages: Sequence[M]) -> None:
         with metrics.MESSAGE_SECONDS.labels(self._queue).time(), tracing.handling(messages, self._queue) as traced:
@@ -140,85 +140,87 @@ class Worker(Generic[M]):
     async def _read(self, delivery: WorkDelivery) -> M | None:
         if delivery.stale:
             return None
-        count_wait(self._queue, delivery.letter)
+        observe_wait(self._queue, delivery.envelope)
         try:
-            return decode(delivery.letter, self._message)
+            return decode(delivery.envelope, self._message)
         except BadMessage as error:
-            await self._failed(delivery, error)
+            await self._fail(delivery, error)
             return None
 
-    async def _together(self, batch: Sequence[tuple[WorkDelivery, M]]) -> bool:
+    async def _handle_together(self, batch: Sequence[tuple[WorkDelivery, M]]) -> bool:
         """Try a batch at once; returns False when its messages must be tried one by one."""
         try:
             await self._handle([message for _, message in batch])
         except Unavailable as error:
             for delivery, message in batch:
                 with correlated(message.correlation_id):
-                    await self._failed(delivery, error)
+                    await self._fail(delivery, error)
         except Exception as error:
-            log.warning("batch failed, trying its messages one by one", queue=self._queue, size=len(batch),
+            log.warning("batch failed, handling its messages one by one", queue=self._queue, size=len(batch),
                         error=describe(error))  # fmt: skip
             return False
         else:
             for delivery, _ in batch:
-                await self._done(delivery)
+                await self._complete(delivery)
         return True
 
-    async def _alone(self, delivery: WorkDelivery, message: M) -> None:
+    async def _handle_alone(self, delivery: WorkDelivery, message: M) -> None:
         with correlated(message.correlation_id):
             try:
                 await self._handle([message])
             except Exception as error:
-                await self._failed(delivery, error)
+                await self._fail(delivery, error)
             else:
-                await self._done(delivery)
+                await self._complete(delivery)
 
-    async def _done(self, delivery: WorkDelivery) -> None:
+    async def _complete(self, delivery: WorkDelivery) -> None:
         await self._settle(delivery, delivery.ack)
-        self._park_limit.done()
-        metrics.MESSAGES_HANDLED.labels(self._queue, Result.DONE).inc()
+        self._dlq_limit.record_success()
+        metrics.MESSAGES_HANDLED.labels(self._queue, DeliveryResult.DONE).inc()
 
-    async def _failed(self, delivery: WorkDelivery, error: Exception) -> None:
-        verdict = judge(error, delivery.letter.history)
-        if verdict.result is Result.PARKED and not self._park_limit.take():
-            verdict = replace(verdict, result=Result.HELD)
-        letter = replace(delivery.letter, history=verdict.history)
-        self._report(letter, verdict, error)
-        if verdict.result is Result.PARKED:
-            dead = DeadLetter(letter, self._queue, verdict.reason)
+    async def _fail(self, delivery: WorkDelivery, error: Exception) -> None:
+        decision = classify_failure(error, delivery.envelope.history)
+        if decision.result is DeliveryResult.PARKED and not self._dlq_limit.try_acquire():
+            decision = replace(decision, result=DeliveryResult.DLQ_LIMITED)
+        envelope = replace(delivery.envelope, history=decision.history)
+        self._report(envelope, decision, error)
+        if decision.result is DeliveryResult.PARKED:
+            dead = DeadLetter(envelope, self._queue, decision.reason)
             await self._settle(delivery, lambda: delivery.park(dead))
         else:
-            await self._settle(delivery, lambda: delivery.retry(letter, verdict.history.retries - 1))
-        metrics.MESSAGES_HANDLED.labels(self._queue, verdict.result).inc()
+            await self._settle(delivery, lambda: delivery.retry(envelope, decision.history.retries - 1))
+        metrics.MESSAGES_HANDLED.labels(self._queue, decision.result).inc()
 
-    def _report(self, letter: Letter, verdict: Verdict, error: Exception) -> None:
-        facts = {"queue": self._queue, "message": letter.type, "id": letter.id, "error": describe(error)}
-        match verdict.result:
-            case Result.WAIT:
-                log.warning("a part is unavailable, trying again later", retries=verdict.history.retries, **facts)
-            case Result.RETRY:
-                log.error("failed, trying again later", attempts=verdict.history.attempts, exc_info=error, **facts)
-            case Result.HELD:
-                log.error("not parked, too many are: tried again until others succeed. Is this release broken?",
-                          reason=verdict.reason, **facts)  # fmt: skip
+    def _report(self, envelope: Envelope, decision: FailureDecision, error: Exception) -> None:
+        facts = {"queue": self._queue, "message": envelope.type, "id": envelope.id, "error": describe(error)}
+        match decision.result:
+            case DeliveryResult.RETRY_UNAVAILABLE:
+                log.warning("part unavailable, message will be retried", retries=decision.history.retries, **facts)
+            case DeliveryResult.RETRY:
+                log.error(
+                    "message failed, will be retried", attempts=decision.history.attempts, exc_info=error, **facts
+                )
+            case DeliveryResult.DLQ_LIMITED:
+                log.error("dead-letter limit reached, message will be retried until others succeed",
+                          reason=decision.reason, **facts)  # fmt: skip
             case _:
                 unexpected = None if isinstance(error, Invalid) else error
-                log.error("message parked", reason=verdict.reason, exc_info=unexpected, **facts)
+                log.error("message parked", reason=decision.reason, exc_info=unexpected, **facts)
 
     async def _settle(self, delivery: WorkDelivery, action: Callable[[], Awaitable[None]]) -> None:
-        """Tell the broker, again and again while it refuses: giving the message back would count as a delivery."""
+        """Report an outcome until the broker takes it: giving the message back would count as a delivery."""
         while not delivery.stale:
             try:
                 await action()
                 return
             except BusUnavailable as error:
-                log.warning("the broker did not take the outcome of a message", queue=self._queue, error=str(error))
+                log.warning("broker did not accept the outcome of a message", queue=self._queue, error=str(error))
                 await asyncio.sleep(_SETTLE_PAUSE)
-        log.info("connection lost before a message was settled; it comes again", queue=self._queue)
+        log.info("connection lost before the message was settled, it will be redelivered", queue=self._queue)
 
 
-class Listener(Generic[M]):
-    """Hands events to a handler one by one. An event is a hint: when its handler fails, it is logged and gone."""
+class EventListener(Generic[M]):
+    """Hands events to a handler one by one. An event is a hint: when its handler fails, that is logged and no more."""
 
     def __init__(self, message: type[M], handler: Callable[[M], Awaitable[None]]) -> None:
         self._message = message
@@ -227,96 +229,36 @@ class Listener(Generic[M]):
     async def __call__(self, deliveries: Sequence[Delivery]) -> None:
         """Handle each event."""
         for delivery in deliveries:
-            with correlated(delivery.letter.correlation_id):
+            with correlated(delivery.envelope.correlation_id):
                 result = "failed"
                 try:
-                    await self._handler(decode(delivery.letter, self._message))
-                    result = Result.DONE
+                    await self._handler(decode(delivery.envelope, self._message))
+                    result = DeliveryResult.DONE
                 except Exception as error:
-                    log.error("event not handled", message=self._message.__name__, exc_info=error)
+                    log.error("event failed", message=self._message.__name__, exc_info=error)
                 metrics.MESSAGES_HANDLED.labels(f"event {self._message.__name__}", result).inc()
                 await dismiss(delivery)
 
 
-def count_wait(queue: str, letter: Letter) -> None:
-    """Note how long a letter waited until now."""
-    if letter.waited is not None:
-        metrics.QUEUE_WAIT_SECONDS.labels(queue).observe(letter.waited)
+def observe_wait(queue: str, envelope: Envelope) -> None:
+    """Record how long an envelope has waited."""
+    if envelope.waited is not None:
+        metrics.QUEUE_WAIT_SECONDS.labels(queue).observe(envelope.waited)
 
 
 async def dismiss(delivery: Delivery) -> None:
-    """Acknowledge a delivery that nobody misses if it comes twice."""
+    """Acknowledge a delivery that may come twice."""
     try:
         await delivery.ack()
     except BusUnavailable as error:
-        log.info("not acknowledged, it may come again", error=str(error))
+        log.info("acknowledgement failed, the message may be redelivered", error=str(error))
 
 
-def single(handler: Callable[[M], Awaitable[None]]) -> Callable[[Sequence[M]], Awaitable[None]]:
-    """Make a handler of one message one of batches."""
+def one_by_one(handler: Callable[[M], Awaitable[None]]) -> Callable[[Sequence[M]], Awaitable[None]]:
+    """Return a handler of batches that hands each message to a handler of single ones."""
 
-    async def each(messages: Sequence[M]) -> None:
+    async def handle_each(messages: Sequence[M]) -> None:
         for message in messages:
             await handler(message)
 
-    return each
-
-
-class Pool(Generic[D]):
-    """Tasks that take what arrives in `inbox` and work on it, one batch a task at a time."""
-
-    def __init__(
-        self,
-        work: Callable[[Sequence[D]], Awaitable[None]],
-        *,
-        tasks: int,
-        inbox: asyncio.Queue[D] | None = None,
-        size: int = 1,
-        linger: float = 0.0,
-    ) -> None:
-        self.inbox: asyncio.Queue[D] = asyncio.Queue() if inbox is None else inbox
-        self._work = work
-        self._size = size
-        self._linger = linger
-        self._stopping = False
-        self._idle: set[asyncio.Task[None]] = set()
-        self._tasks = [asyncio.create_task(self._run()) for _ in range(tasks)]
-
-    async def stop(self, grace: float) -> None:
-        """Begin nothing more and let what was begun end within `grace` seconds; then cancel it."""
-        self._stopping = True
-        for task in self._idle:
-            task.cancel()
-        _, late = await asyncio.wait(self._tasks, timeout=grace)
-        for task in late:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    async def _run(self) -> None:
-        while not self._stopping:
-            batch = await self._gather()
-            try:
-                await self._work(batch)
-            except Exception:
-                # Unsettled messages come again with the next connection; the task must live on for the others.
-                log.exception("delivery could not be settled")
-
-    async def _gather(self) -> list[D]:
-        batch = [await self._first()]
-        deadline = asyncio.get_running_loop().time() + self._linger
-        while len(batch) < self._size:
-            try:
-                async with asyncio.timeout_at(deadline):
-                    batch.append(self.inbox.get_nowait() if self.inbox.qsize() else await self.inbox.get())
-            except TimeoutError:
-                break
-        return batch
-
-    async def _first(self) -> D:
-        task = asyncio.current_task()
-        assert task is not None
-        self._idle.add(task)
-        try:
-            return await self.inbox.get()
-        finally:
-            self._idle.discard(task)
+    return handle_each

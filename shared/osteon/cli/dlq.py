@@ -12,10 +12,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from osteon.bus.envelope import DeadLetter
 from osteon.bus.port import BusUnavailable
-from osteon.bus.rabbit_dead import Replayed, list_dead, replay_dead
-from osteon.bus.rabbit_link import Link
-from osteon.bus.wire import DeadLetter
+from osteon.bus.rabbit_dead_letters import ReplayReport, list_dead, replay_dead
+from osteon.bus.rabbit_session import AmqpSession
 from osteon.errors import Invalid, OsteonError
 from osteon.logging import unheard
 from osteon.runtime import settings_or_exit
@@ -83,18 +83,18 @@ def replay(
     if not yes:
         _console().print(_table(chosen))
         typer.confirm(f"Try {_count(len(chosen))} again?", abort=True)
-    wanted = {dead.letter.id for dead in chosen}
+    wanted = {dead.envelope.id for dead in chosen}
     _report(wanted, _run(_replay(wanted)))
 
 
 def facts(dead: DeadLetter) -> dict[str, Any]:
     """Return what is known of a dead letter, for people and for JSON; `body` is the message, as text if it is none."""
-    letter, history = dead.letter, dead.letter.history
-    body = _body(letter.body)
+    envelope, history = dead.envelope, dead.envelope.history
+    body = _body(envelope.body)
     return {
-        "id": letter.id,
+        "id": envelope.id,
         "queue": dead.queue,
-        "message": letter.type,
+        "message": envelope.type,
         "parked_at": dead.parked_at.astimezone(UTC).isoformat(timespec="seconds"),
         "reason": dead.reason,
         "attempts": history.attempts,
@@ -103,7 +103,7 @@ def facts(dead: DeadLetter) -> dict[str, Any]:
         "first_error": history.first_error if history.first_error != history.last_error else "",
         "place": history.place,
         "pack_id": body.get("pack_id", "") if isinstance(body, dict) else "",
-        "correlation_id": letter.correlation_id,
+        "correlation_id": envelope.correlation_id,
         "body": body,
     }
 
@@ -121,7 +121,7 @@ def pick(dead: Collection[DeadLetter], beginnings: Collection[str]) -> list[Dead
     """Return the dead letter that each beginning of an identifier names; raises `Invalid` for none or several."""
     found: dict[str, DeadLetter] = {}
     for beginning in beginnings:
-        same = {each.letter.id: each for each in dead if each.letter.id.startswith(beginning)}
+        same = {each.envelope.id: each for each in dead if each.envelope.id.startswith(beginning)}
         if len(same) != 1:
             raise Invalid(f"{beginning}: {'several parked messages begin so' if same else 'no such parked message'}")
         found |= same
@@ -142,11 +142,11 @@ def _table(dead: Collection[DeadLetter]) -> Table:
         table.add_row(
             known["id"][:12],
             each.queue,
-            each.letter.type,
+            each.envelope.type,
             age(each.parked_at, now),
             str(known["attempts"]),
             f"{each.reason}{again}: {known['error']}",
-            "\n".join(filter(None, (known["pack_id"], each.letter.correlation_id))),
+            "\n".join(filter(None, (known["pack_id"], each.envelope.correlation_id))),
         )
     return table
 
@@ -158,14 +158,14 @@ def _body(body: bytes) -> Any:
         return body.decode(errors="replace")
 
 
-def _report(wanted: Collection[str], replayed: Replayed) -> None:
+def _report(wanted: Collection[str], replayed: ReplayReport) -> None:
     typer.echo(f"{_count(len(replayed.done))} put back to work. What fails again: osteon dlq list")
-    gone = set(wanted).difference(replayed.done, replayed.homeless)
-    for identifier in replayed.homeless:
+    gone = set(wanted).difference(replayed.done, replayed.queue_missing)
+    for identifier in replayed.queue_missing:
         typer.echo(f"{identifier}: its queue does not exist (start its service first); still parked", err=True)
     for identifier in gone:
         typer.echo(f"{identifier}: not parked any more, or somebody else looks at it now", err=True)
-    if gone or replayed.homeless:
+    if gone or replayed.queue_missing:
         raise typer.Exit(1)
 
 
@@ -174,30 +174,30 @@ def _count(number: int) -> str:
 
 
 @asynccontextmanager
-async def _broker() -> AsyncIterator[Link]:
+async def _broker() -> AsyncIterator[AmqpSession]:
     settings = settings_or_exit(DlqSettings)
     try:
-        link = await Link.open(settings.amqp_url.get_secret_value())
+        session = await AmqpSession.open(settings.amqp_url.get_secret_value())
     except BusUnavailable as error:
         raise BusUnavailable(f"OSTEON_AMQP_URL: {error}\n{_STANDALONE}") from error
     try:
-        yield link
+        yield session
     finally:
-        await link.close()
+        await session.close()
 
 
 async def _list() -> list[DeadLetter]:
-    async with _broker() as link:
-        return await list_dead(link)
+    async with _broker() as session:
+        return await list_dead(session)
 
 
 async def _chosen(beginnings: Collection[str]) -> list[DeadLetter]:
     return pick(await _list(), beginnings)
 
 
-async def _replay(ids: Collection[str]) -> Replayed:
-    async with _broker() as link:
-        return await replay_dead(link, ids)
+async def _replay(ids: Collection[str]) -> ReplayReport:
+    async with _broker() as session:
+        return await replay_dead(session, ids)
 
 
 def _run(work: Coroutine[Any, Any, T]) -> T:

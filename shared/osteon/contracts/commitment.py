@@ -16,15 +16,13 @@ class CommitmentRequested(Message):
 
 
 class CommitmentAccepted(Message):
-    """The request is kept as the job of a commitment, or why not: then `id` is empty."""
+    """The request is kept as the job of a commitment."""
 
-    id: str = ""
-    status: int = Field(default=0x0000, description="PS3.7 10.1.4.1.10.")
-    error_comment: str = ""
+    id: str
 
 
 class CommitmentWatched(Message):
-    """Is there a report to be sent on the requester's own association? Asked again and again while it is open."""
+    """Is there a report to be sent on the requester's own association? Sent again and again while that is open."""
 
     id: str
     transfer_syntax_uid: str
@@ -50,7 +48,4 @@ class CommitmentReported(Message):
 
 
 class CommitmentNoted(Message):
-    """What the N-EVENT-REPORT is answered."""
-
-    status: int = Field(default=0x0000, description="PS3.7 10.1.1.1.8.")
-    error_comment: str = ""
+    """The report was taken."""

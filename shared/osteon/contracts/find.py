@@ -11,20 +11,18 @@ class FindRequested(Message):
     sop_class_uid: str = Field(description="Affected SOP Class UID: Patient Root, Study Root, ...")
     transfer_syntax_uid: str = Field(description="Of the presentation context, for the identifier and for the answers.")
     identifier: bytes = Field(description="The encoded Identifier data set of the C-FIND-RQ.")
-    calling_aet: str
     called_aet: str
-    relational: bool = Field(default=False, description="Extended negotiation: relational queries (PS3.4 C.5.1.1).")
-    combined_datetime: bool = Field(default=False, description="Extended negotiation: combined date-time matching.")
+    combined_datetime: bool = Field(
+        default=False, description="Extended negotiation: combined date-time matching (PS3.4 C.5.1.1)."
+    )
     fuzzy: bool = Field(default=False, description="Extended negotiation: fuzzy semantic matching of person names.")
     timezone: bool = Field(default=False, description="Extended negotiation: timezone query adjustment.")
     cursor: str | None = None
 
 
 class FindPage(Message):
-    """A page of matches. `status` is that of the final response and counts only when `cursor` is None."""
+    """A page of matches; without a `cursor` it is the last one."""
 
     identifiers: list[bytes] = Field(default_factory=list, description="One encoded data set a match.")
-    pending_status: int = Field(default=0xFF00, description="0xFF00, or 0xFF01 when optional keys were not matched.")
-    status: int = Field(default=0x0000, description="PS3.4 Table C.4-1: 0x0000, 0xA700, 0xA900, 0xCxxx.")
-    error_comment: str = Field(default="", description="For (0000,0902), at most 64 characters.")
+    keys_ignored: bool = Field(default=False, description="Some optional keys were not matched.")
     cursor: str | None = None

@@ -1,4 +1,4 @@
-"""Pixels over the bus: whoever needs an instance in another transfer syntax, or a picture of it, asks `imaging`."""
+"""Pixels over the bus: `imaging` encodes instances in other transfer syntaxes, and renders them."""
 
 import hashlib
 from typing import Final, Literal
@@ -20,13 +20,12 @@ class TranscodeRequested(Message):
 
 
 class Transcoded(Message):
-    """Where the new Part 10 file is, or why there is none. Whoever asked deletes the object when it has been read."""
+    """Where the new Part 10 file is. The requester deletes the object when it has been read."""
 
-    key: str = Field(default="", description="Object key; empty when it could not be done.")
+    key: str = Field(description="Object key.")
     length: int = 0
     transfer_syntax_uid: str = ""
     sop_instance_uid: str = Field(default="", description="A new one when the pixel data lost information.")
-    error: str = ""
 
 
 How = Literal["rendered", "orthanc", "preview", "uint8", "uint16", "int16", "numpy", "frames"]
@@ -65,20 +64,20 @@ class RenderRequested(Message):
     smooth: bool = Field(default=False, description="Interpolate when the size changes, of Orthanc's /rendered.")
     rescale: bool = Field(default=True, description="Apply slope and intercept, of numpy.")
     compress: bool = Field(default=False, description="Make an .npz, of numpy.")
-    ahead: bool = Field(default=False, description="Nobody waits for it: requests of others go first.")
+    ahead: bool = Field(default=False, description="No client waits for it: other requests go first.")
     seconds: float = Field(default=300.0, gt=0, description="For how long the answer is of use.")
 
     @property
     def cache_key(self) -> str:
         """The object key of what this asks for: of the instance's bytes, which never change, and of the picture."""
         alike = self if self.media_type == "image/jpeg" else self.model_copy(update={"quality": 90})
-        asked = alike.model_dump_json(exclude={"correlation_id", "traceparent", "ahead", "seconds"})
-        digest = hashlib.sha256(f"{RENDERING} {asked}".encode()).hexdigest()
+        picture = alike.model_dump_json(exclude={"correlation_id", "traceparent", "ahead", "seconds"})
+        digest = hashlib.sha256(f"{RENDERING} {picture}".encode()).hexdigest()
         return f"{RENDERED}{digest[:2]}/{digest}"
 
 
 class Rendered(Message):
-    """Where the pictures are, one after the other, or why there are none.
+    """Where the pictures are, one after the other.
 
     The object is part of a cache: it may be read again, and goes by itself.
     """
@@ -88,5 +87,3 @@ class Rendered(Message):
     length: int = 0
     frames: list[int] = Field(default_factory=list, description="Lengths of several files that follow one another.")
     media_type: str = ""
-    error: str = ""
-    status: int = Field(default=0, description="HTTP status of the error.")

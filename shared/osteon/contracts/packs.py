@@ -57,5 +57,3 @@ class PackIndexed(PackFacts):
     """Every instance of a pack has its row (or is known already, or was kept aside as a conflict)."""
 
     stored: int = Field(description="Instances that are new in the index.")
-    duplicates: int = Field(description="Instances that the archive already held with the same bytes.")
-    conflicts: int = Field(description="Instances kept aside: their UID is known with other bytes.")

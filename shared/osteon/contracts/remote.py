@@ -6,7 +6,7 @@ from osteon.contracts.base import Message
 
 
 class Target(BaseModel):
-    """Whom to ask for an association, and as whom. `timeout` in seconds; 0: the setting's."""
+    """An application entity to associate with, and under which AE title. `timeout` in seconds; 0: the setting's."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -18,13 +18,6 @@ class Target(BaseModel):
     timeout: int = 0
 
 
-class RemoteAnswer(Message):
-    """How it went: `problem` is empty when it succeeded."""
-
-    problem: str = ""
-    status: int = Field(default=0x0000, description="DIMSE status, when there was a response.")
-
-
 class EchoRequested(Message):
     """C-ECHO a modality (PS3.4 A); with `find` also see whether it takes C-FIND."""
 
@@ -32,8 +25,8 @@ class EchoRequested(Message):
     find: bool = False
 
 
-class Echoed(RemoteAnswer):
-    """The answer to `EchoRequested`."""
+class Echoed(Message):
+    """It succeeded."""
 
 
 class RemoteFindRequested(Message):
@@ -47,7 +40,7 @@ class RemoteFindRequested(Message):
     seconds: float = Field(description="For the whole search; the answer comes soon after.")
 
 
-class RemoteFound(RemoteAnswer):
+class RemoteFound(Message):
     """The answer to `RemoteFindRequested`."""
 
     answers: int = 0
@@ -60,10 +53,10 @@ class PeerAsked(Message):
     peer: str = Field(description="Its name.")
 
 
-class PeerTold(RemoteAnswer):
+class PeerTold(Message):
     """The answer to `PeerAsked`."""
 
-    system: str = Field(default="{}", description="JSON.")
+    system: str = Field(description="JSON.")
 
 
 class ModalitiesAsked(Message):

@@ -16,26 +16,23 @@ class RetrieveRequest(Message):
     sop_class_uid: str = Field(description="Affected SOP Class UID.")
     transfer_syntax_uid: str = Field(description="Of the presentation context, for the identifier.")
     identifier: bytes = Field(description="The encoded Identifier data set.")
-    calling_aet: str
-    called_aet: str
-    relational: bool = False
 
 
 class MoveRequested(RetrieveRequest):
     """Begin a C-MOVE."""
 
+    calling_aet: str
+    called_aet: str
     destination: str = Field(description="Move Destination (0000,0600), an AE title.")
     message_id: int = Field(description="Of the C-MOVE-RQ: Move Originator Message ID of the C-STOREs.")
     progress_address: str = Field(default="", description="Of the `MoveProgressed` events; empty: none are sent.")
 
 
 class MoveStarted(Message):
-    """The job has begun, or why not: then `job_id` is empty."""
+    """The job has begun; without instances to be sent there is none, and `job_id` is empty."""
 
     job_id: str = ""
     total: int = Field(default=0, description="Instances to be sent.")
-    status: int = Field(default=0x0000, description="PS3.4 Table C.4-2: 0xA701, 0xA801, 0xA900, 0xCxxx.")
-    error_comment: str = ""
 
 
 class MoveWatched(Message):
@@ -53,7 +50,7 @@ class MoveCounters(Message):
     failed: int = 0
     warning: int = 0
     done: bool = False
-    status: int = Field(default=0xFF00, description="That of the final response when `done`.")
+    cancelled: bool = Field(default=False, description="It was `done` before all was sent, as requested.")
     failed_uids: list[str] = Field(default_factory=list, description="SOP Instance UIDs, when `done`.")
     error_comment: str = ""
 
@@ -88,10 +85,8 @@ class PlannedInstance(Message):
 
 
 class Plan(Message):
-    """A page of a plan. `status` counts only when it is not 0x0000: then nothing is sent."""
+    """A page of a plan; without a `cursor` it is the last one."""
 
     total: int = Field(default=0, description="Instances of all pages; in the first one only.")
     instances: list[PlannedInstance] = Field(default_factory=list)
-    status: int = 0x0000
-    error_comment: str = ""
     cursor: str | None = None

@@ -1,7 +1,7 @@
 """Every exchange, queue and routing key, and which message travels where. Nothing else names them."""
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, Generic, TypeVar
 
 from osteon.contracts.base import Message
 from osteon.contracts.commitment import (
@@ -12,6 +12,7 @@ from osteon.contracts.commitment import (
     CommitmentResult,
     CommitmentWatched,
 )
+from osteon.contracts.failure import FailureReply
 from osteon.contracts.find import FindPage, FindRequested
 from osteon.contracts.imaging import Rendered, RenderRequested, Transcoded, TranscodeRequested
 from osteon.contracts.packs import PackIndexed, PackSealed, PackStored
@@ -35,11 +36,15 @@ from osteon.contracts.retrieve import (
     PlanRequested,
 )
 
+M = TypeVar("M", bound=Message)
+Q = TypeVar("Q", bound=Message)
+R = TypeVar("R", bound=Message)
+
 EXCHANGE: Final = "osteon"
 """Topic exchange that carries every message."""
 DEAD_EXCHANGE: Final = "osteon.dead"
 DEAD_QUEUE: Final = "osteon.dead"
-"""Where a message ends that can not be handled: kept with its reason, read and replayed by `RabbitBus`."""
+"""Where a message ends that cannot be handled: kept with its reason, listed and replayed by `osteon dlq`."""
 RETRY_DELAYS_MS: Final = (250, 1_000, 5_000, 30_000)
 """Back-off of a failed message; the last one repeats."""
 MAX_ATTEMPTS: Final = 8
@@ -55,24 +60,24 @@ REPLY_TO: Final = "amq.rabbitmq.reply-to"
 
 
 @dataclass(frozen=True, slots=True)
-class Queue:
-    """A durable queue whose messages are shared by all replicas of one service."""
+class Queue(Generic[M]):
+    """A durable queue of one type of message, shared by all replicas of one service."""
 
     name: str
-    message: type[Message]
+    message: type[M]
     routing_key: str
 
 
 @dataclass(frozen=True, slots=True)
-class RpcQueue:
-    """A transient queue of requests; the answer comes back to the requester directly."""
+class RpcQueue(Generic[Q, R]):
+    """A transient queue of one type of request; the reply goes to the requester directly."""
 
     name: str
-    message: type[Message]
-    reply: type[Message]
+    request: type[Q]
+    reply: type[R]
 
 
-def writer_queue(spool_id: str) -> Queue:
+def writer_queue(spool_id: str) -> Queue[PackSealed]:
     """Sealed packs of one spool, for the writers that mount it."""
     return Queue(f"writer.{spool_id}", PackSealed, f"pack.sealed.{spool_id}")
 
@@ -94,41 +99,31 @@ MODALITIES: Final = RpcQueue("query.modalities", ModalitiesAsked, ModalitiesTold
 TRANSCODE: Final = RpcQueue("imaging.transcode", TranscodeRequested, Transcoded)
 RENDER: Final = RpcQueue("imaging.render", RenderRequested, Rendered)
 
-MESSAGES: Final[dict[str, type[Message]]] = {
-    m.__name__: m
-    for m in (
-        PackSealed,
-        PackStored,
-        PackIndexed,
-        FindRequested,
-        FindPage,
-        PlanRequested,
-        Plan,
-        MoveRequested,
-        MoveStarted,
-        MoveWatched,
-        MoveProgress,
-        MoveProgressed,
-        TranscodeRequested,
-        Transcoded,
-        RenderRequested,
-        Rendered,
-        CommitmentRequested,
-        CommitmentAccepted,
-        CommitmentWatched,
-        CommitmentResult,
-        CommitmentReported,
-        CommitmentNoted,
-        EchoRequested,
-        Echoed,
-        RemoteFindRequested,
-        RemoteFound,
-        ModalitiesAsked,
-        ModalitiesTold,
-        PeerAsked,
-        PeerTold,
-    )
-}
+REQUESTS: Final[tuple[RpcQueue[Any, Any], ...]] = (
+    FIND,
+    PLAN,
+    MOVE,
+    WATCH,
+    ECHO,
+    REMOTE_FIND,
+    COMMIT,
+    COMMITMENT_WATCH,
+    COMMITMENT_REPORT,
+    PEER,
+    MODALITIES,
+    TRANSCODE,
+    RENDER,
+)
+_TYPES: Final[tuple[type[Message], ...]] = (
+    PackSealed,
+    PackStored,
+    PackIndexed,
+    MoveProgressed,
+    FailureReply,
+    *(queue.request for queue in REQUESTS),
+    *(queue.reply for queue in REQUESTS),
+)
+MESSAGES: Final[dict[str, type[Message]]] = {message.__name__: message for message in _TYPES}
 """By the name that travels as the AMQP `type` property."""
 
 

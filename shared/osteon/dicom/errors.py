@@ -1,6 +1,6 @@
 """The errors of reading DICOM data. All are `Invalid`: the same bytes fail again."""
 
-from osteon.errors import Invalid
+from osteon.errors import FailureKind, Invalid
 
 
 class BadDataSet(Invalid):
@@ -10,6 +10,8 @@ class BadDataSet(Invalid):
         tag: path of the element that could not be read, `00400275[0].00400009` when nested; may be empty.
         offset: of that element, in bytes from the data set's first byte (of the inflated bytes when deflated).
     """
+
+    kind = FailureKind.UNREADABLE
 
     def __init__(self, reason: str, tag: str, offset: int) -> None:
         super().__init__(f"{tag or 'data set'} at byte {offset}: {reason}")
@@ -28,3 +30,5 @@ class BadPart10(Invalid):
 
 class UnknownTransferSyntax(Invalid):
     """A transfer syntax that is not in `osteon.dicom.uids`: how its data sets are encoded is not known."""
+
+    kind = FailureKind.UNREADABLE

@@ -5,12 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from osteon.bus.port import Bus
-from osteon.contracts.base import Message
+from osteon.bus.port import Bus, RequestFailed
 from osteon.contracts.imaging import Transcoded, TranscodeRequested
 from osteon.contracts.retrieve import PlannedInstance
 from osteon.contracts.topology import TRANSCODE
-from osteon.errors import OsteonError, Unavailable
+from osteon.errors import FailureKind, OsteonError, Unavailable
 from osteon.logging import get_logger
 from osteon.objects.port import Objects
 
@@ -59,19 +58,17 @@ class Transcoder:
         )
         try:
             async with self._slots:
-                answer = await self._request(request)
-        except Unavailable as error:
-            raise NotTranscoded(f"cannot be transcoded now: {error}", transient=True) from error
-        assert isinstance(answer, Transcoded)
-        if not answer.key:
-            raise NotTranscoded(f"cannot be transcoded: {answer.error}")
-        return answer
+                return await self._request(request)
+        except (Unavailable, RequestFailed) as error:
+            transient = error.kind is FailureKind.UNAVAILABLE
+            now = " now" if transient else ""
+            raise NotTranscoded(f"cannot be transcoded{now}: {error}", transient=transient) from error
 
     def forget(self, key: str) -> None:
         """Delete a transcoded object, without waiting for it."""
         self._keep(asyncio.create_task(self._delete(key)))
 
-    async def _request(self, request: TranscodeRequested) -> Message:
+    async def _request(self, request: TranscodeRequested) -> Transcoded:
         asking = asyncio.create_task(self._bus.request(TRANSCODE, request, timeout=self._timeout))
         try:
             return await asyncio.shield(asking)
@@ -80,13 +77,12 @@ class Transcoder:
             self._keep(asyncio.create_task(self._drop(asking)))
             raise
 
-    async def _drop(self, asking: asyncio.Task[Message]) -> None:
+    async def _drop(self, asking: asyncio.Task[Transcoded]) -> None:
         try:
             answer = await asking
         except OsteonError:
             return
-        if isinstance(answer, Transcoded) and answer.key:
-            await self._delete(answer.key)
+        await self._delete(answer.key)
 
     def _keep(self, task: asyncio.Task[None]) -> None:
         self._background.add(task)

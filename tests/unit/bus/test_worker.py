@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from osteon.bus import worker
+from osteon.bus.envelope import DeadLetter, Envelope, History, decode, encode
 from osteon.bus.port import BusUnavailable
-from osteon.bus.wire import DeadLetter, History, Letter, decode, encode
-from osteon.bus.worker import Pool, Result, Worker, judge
+from osteon.bus.task_pool import TaskPool
+from osteon.bus.worker import DeliveryResult, Worker, classify_failure
 from osteon.contracts.packs import PackSealed
 from osteon.contracts.topology import MAX_ATTEMPTS, PARK_BURST
 from osteon.errors import Invalid, NotFound, Unavailable
@@ -23,7 +24,7 @@ QUEUE = work_queue()
 class Said:
     """A delivery that writes down what it is told; refuses to be told as often as `refusals` says."""
 
-    letter: Letter = field(default_factory=lambda: encode(sealed(QUEUE)))
+    envelope: Envelope = field(default_factory=lambda: encode(sealed(QUEUE)))
     stale: bool = False
     refusals: int = 0
     said: list[Any] = field(default_factory=list)
@@ -31,8 +32,8 @@ class Said:
     async def ack(self) -> None:
         self._say("ack")
 
-    async def retry(self, letter: Letter, step: int) -> None:
-        self._say(("retry", step, letter.history.attempts))
+    async def retry(self, envelope: Envelope, step: int) -> None:
+        self._say(("retry", step, envelope.history.attempts))
 
     async def park(self, dead: DeadLetter) -> None:
         self._say(("park", dead.reason))
@@ -57,27 +58,27 @@ def failing(*errors: Exception) -> Worker[PackSealed]:
 @pytest.mark.parametrize(
     ("error", "before", "result"),
     [
-        (Unavailable("down"), History(), Result.WAIT),
-        (BusUnavailable("down"), History(attempts=MAX_ATTEMPTS, retries=1000), Result.WAIT),
-        (Invalid("bad"), History(), Result.PARKED),
-        (ValueError("bug"), History(), Result.RETRY),
-        (NotFound("gone"), History(), Result.RETRY),
-        (ValueError("bug"), History(attempts=MAX_ATTEMPTS - 2), Result.RETRY),
-        (ValueError("bug"), History(attempts=MAX_ATTEMPTS - 1), Result.PARKED),
+        (Unavailable("down"), History(), DeliveryResult.RETRY_UNAVAILABLE),
+        (BusUnavailable("down"), History(attempts=MAX_ATTEMPTS, retries=1000), DeliveryResult.RETRY_UNAVAILABLE),
+        (Invalid("bad"), History(), DeliveryResult.PARKED),
+        (ValueError("bug"), History(), DeliveryResult.RETRY),
+        (NotFound("gone"), History(), DeliveryResult.RETRY),
+        (ValueError("bug"), History(attempts=MAX_ATTEMPTS - 2), DeliveryResult.RETRY),
+        (ValueError("bug"), History(attempts=MAX_ATTEMPTS - 1), DeliveryResult.PARKED),
     ],
 )
-def test_the_type_of_the_error_decides(error: Exception, before: History, result: Result) -> None:
-    assert judge(error, before).result is result
+def test_the_type_of_the_error_decides(error: Exception, before: History, result: DeliveryResult) -> None:
+    assert classify_failure(error, before).result is result
 
 
 def test_the_first_error_is_remembered_beside_the_last() -> None:
-    after = judge(KeyError("b"), judge(ValueError("a"), History()).history).history
+    after = classify_failure(KeyError("b"), classify_failure(ValueError("a"), History()).history).history
     assert (after.first_error, after.last_error, after.attempts) == ("ValueError: a", "KeyError: 'b'", 2)
 
 
 async def test_back_off_grows_with_every_failure_of_any_kind() -> None:
     delivery = Said()
-    delivery.letter = Letter("PackSealed", delivery.letter.body, "c", history=History(attempts=1, retries=5))
+    delivery.envelope = Envelope("PackSealed", delivery.envelope.body, "c", history=History(attempts=1, retries=5))
     await failing(Unavailable("down"))([delivery])
     assert delivery.said == [("retry", 5, 1)]
 
@@ -100,7 +101,7 @@ async def test_a_stale_delivery_is_not_handled() -> None:
 
 
 async def test_a_body_that_can_not_be_read_is_parked_and_the_rest_of_its_batch_handled() -> None:
-    bad, good, other = Said(Letter("PackSealed", b"[]", "c")), Said(), Said()
+    bad, good, other = Said(Envelope("PackSealed", b"[]", "c")), Said(), Said()
     await failing()([bad, good, other])
     assert bad.said == [("park", "invalid")]
     assert good.said == other.said == ["ack"]
@@ -114,7 +115,7 @@ async def test_a_pool_outlives_a_bug_in_settling() -> None:
         if len(worked) == 1:
             raise RuntimeError("bug")
 
-    pool: Pool[Said] = Pool(work, tasks=1)
+    pool: TaskPool[Said] = TaskPool(work, tasks=1)
     pool.inbox.put_nowait(Said())
     pool.inbox.put_nowait(Said())
     await eventually(lambda: len(worked) == 2)
@@ -132,7 +133,7 @@ async def test_stopping_a_pool_cancels_what_does_not_end_in_time_and_begins_noth
             cancelled.set()
             raise
 
-    pool: Pool[Said] = Pool(work, tasks=2)
+    pool: TaskPool[Said] = TaskPool(work, tasks=2)
     for _ in range(5):
         pool.inbox.put_nowait(Said())
     await eventually(lambda: len(begun) == 2)
@@ -176,13 +177,13 @@ async def test_a_message_that_is_held_back_keeps_its_history_and_waits_the_longe
     delivery = Said()
     for _ in range(PARK_BURST):
         await worker([Said()])
-    delivery.letter = Letter("PackSealed", delivery.letter.body, "c", history=History(attempts=9, retries=12))
+    delivery.envelope = Envelope("PackSealed", delivery.envelope.body, "c", history=History(attempts=9, retries=12))
     await worker([delivery])
     assert delivery.said == [("retry", 12, 10)]
 
 
 def test_the_place_of_an_error_is_the_last_line_of_osteon_that_it_passed() -> None:
     try:
-        decode(Letter("PackSealed", b"{", "c"), PackSealed)
+        decode(Envelope("PackSealed", b"{", "c"), PackSealed)
     except Invalid as error:
-        assert judge(error, History()).history.place.startswith("osteon.bus.wire, line ")
+        assert classify_failure(error, History()).history.place.startswith("osteon.bus.envelope, line ")

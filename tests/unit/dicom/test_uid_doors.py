@@ -7,7 +7,6 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from osteon.spool.instance import Announced
 from osteon.tools.received import Folder
 from osteon_query.dicomweb.assembly import _understood
 from osteon_query.http.context import uid_of
@@ -30,6 +29,7 @@ from osteon.dimse.config import Remote, RequestedContext, RequestorConfig
 from osteon.dimse.handler import Outcome, PresentationContext, RefusingHandler, StoreRequest
 from osteon.dimse.status import Status
 from osteon.errors import Invalid
+from osteon.spool.incoming_instance import IncomingInstance
 from osteon_dispatcher.plan import understand
 from osteon_query.orthanc.commitments import _item_of
 from support.dicom import explicit
@@ -98,7 +98,7 @@ def by_proposal(uid: str) -> bool:
 
 
 def by_spool(uid: str) -> bool:
-    return not raises(Announced(CT, uid, IMPLICIT_VR_LITTLE_ENDIAN, "A", 0).check_uids)
+    return not raises(IncomingInstance(CT, uid, IMPLICIT_VR_LITTLE_ENDIAN, "A", 0).check_uids)
 
 
 def by_data_set(uid: str) -> bool:

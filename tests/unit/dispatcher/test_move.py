@@ -16,6 +16,7 @@ from pydicom.filewriter import write_dataset
 from osteon.bus.port import BusUnavailable
 from osteon.contracts.retrieve import MoveProgress, MoveProgressed, MoveRequested, MoveStarted, MoveWatched
 from osteon.dimse.config import RequestorConfig
+from osteon.dimse.failure_status import RETRIEVE_STATUSES, SUBOPERATION_STATUSES
 from osteon.dimse.handler import Outcome
 from osteon.dimse.status import Status
 from osteon.jobs.port import JobCommand, JobState
@@ -29,8 +30,9 @@ from osteon_dispatcher.cmove.scp import MoveScp
 from osteon_dispatcher.job_signals import JobSignals
 from osteon_dispatcher.remote_addresses import remote_of
 from osteon_dispatcher.store_jobs.modality import ModalityStoreContext
+from osteon_ingress.retrieve import to_response
 from osteon_local.part import free_port
-from support.bus import eventually
+from support.bus import eventually, failure_of
 from support.dimse import EXPLICIT, STUDY_MOVE, Recorder, Running, Sink, running
 from support.indexer import Room, indexer_room
 from support.jobs import FAST
@@ -38,6 +40,11 @@ from support.make import ct_slice
 
 PACE = replace(FAST, lease=20.0)
 """On a busy machine no lease runs out, which would send instances twice."""
+
+
+def status_of(progress: MoveProgress) -> Status:
+    """Return the status of the response that `ingress` makes of it."""
+    return to_response(progress).status
 
 
 @dataclass
@@ -170,9 +177,9 @@ async def test_all_instances_of_a_study_are_moved_in_order_and_say_who_asked(wor
         assert (sink.request.move_originator_aet, sink.request.move_originator_message_id) == ("ASKER", 7)
         assert peer.handler.info.calling_aet == "OSTEON"
         assert await world.state(started.job_id) is JobState.SUCCESS
-    assert (started.total, started.status) == (10, 0)
+    assert (started.total, bool(started.job_id)) == (10, True)
     assert (progress.completed, progress.failed, progress.remaining) == (10, 0, 0)
-    assert (progress.status, progress.failed_uids, progress.error_comment) == (0x0000, [], "")
+    assert (status_of(progress), progress.failed_uids, progress.error_comment) == (0x0000, [], "")
 
 
 async def test_each_checkpoint_is_an_event_for_the_ingress_that_asked(world):
@@ -207,30 +214,31 @@ async def test_who_asks_sees_the_counters_move(world):
         await world.destination(peer.port)
         started = await world.begin()
         progress = await world.until(started.job_id, lambda p: p.completed == 3)
-        assert (progress.done, progress.status, progress.remaining) == (False, Status.PENDING, 7)
+        assert (progress.done, status_of(progress), progress.remaining) == (False, Status.PENDING, 7)
         gate.opened.set()
         assert (await world.until(started.job_id)).completed == 10
 
 
 @pytest.mark.parametrize("own", [False, True], ids=["unknown", "own"])
 async def test_a_destination_that_is_no_modality_is_refused(world, own):
-    started = await world.begin("OSTEON" if own else "NOBODY")
-    assert (started.job_id, started.status) == ("", Status.MOVE_DESTINATION_UNKNOWN)
-    assert ("this archive itself" if own else "NOBODY") in started.error_comment
+    outcome = RETRIEVE_STATUSES.outcome(await failure_of(world.begin("OSTEON" if own else "NOBODY")))
+    assert outcome.status == Status.MOVE_DESTINATION_UNKNOWN
+    assert ("this archive itself" if own else "NOBODY") in outcome.comment
 
 
 async def test_nothing_to_move_is_a_success_without_a_job(world):
     await world.destination(1)
     started = await world.begin(QueryRetrieveLevel="STUDY", StudyInstanceUID="1.2.3.4")
-    assert (started.job_id, started.status, started.total) == ("", 0, 0)
+    assert (started.job_id, started.total) == ("", 0)
     assert await world.room.index.jobs.list() == []
 
 
 async def test_an_identifier_that_means_nothing_begins_nothing(world):
     await world.destination(1)
-    started = await world.begin(QueryRetrieveLevel="STUDY")
-    assert (started.job_id, started.status) == ("", Status.DATA_SET_DOES_NOT_MATCH_SOP_CLASS)
-    assert "(0020,000D)" in started.error_comment
+    outcome = RETRIEVE_STATUSES.outcome(await failure_of(world.begin(QueryRetrieveLevel="STUDY")))
+    assert outcome.status == Status.DATA_SET_DOES_NOT_MATCH_SOP_CLASS
+    assert "(0020,000D)" in outcome.comment
+    assert await world.room.index.jobs.list() == []
 
 
 async def test_what_the_destination_refuses_is_listed_and_the_job_has_failed(world):
@@ -241,7 +249,7 @@ async def test_what_the_destination_refuses_is_listed_and_the_job_has_failed(wor
         progress = await world.until(started.job_id)
         assert await world.state(started.job_id) is JobState.FAILURE
     assert (progress.completed, progress.failed, progress.warning) == (8, 1, 1)
-    assert (progress.status, progress.failed_uids) == (0xB000, [world.uids[2]])
+    assert (status_of(progress), progress.failed_uids) == (0xB000, [world.uids[2]])
     assert progress.error_comment == "answered 0xA700 full"
     last = await world.last_event()
     assert (last.status, last.failed_uids, last.error_comment) == (0xB000, [world.uids[2]], "answered 0xA700 full")
@@ -251,7 +259,7 @@ async def test_a_destination_that_takes_nothing_is_a_failure(world):
     async with world.dispatcher(), running(Recorder(refusal=Outcome(Status.NOT_AUTHORIZED, "no"))) as peer:
         await world.destination(peer.port)
         progress = await world.until((await world.begin()).job_id)
-    assert (progress.status, progress.failed, progress.failed_uids) == (0xA702, 10, world.uids)
+    assert (status_of(progress), progress.failed, progress.failed_uids) == (0xA702, 10, world.uids)
 
 
 async def test_a_destination_that_comes_back_gets_the_rest(world):
@@ -273,7 +281,7 @@ async def test_a_destination_that_comes_back_gets_the_rest(world):
             await world.destination(second.port)
             progress = await world.until(started.job_id)
             assert got(second) == world.uids[4:]
-    assert (progress.completed, progress.failed, progress.status) == (10, 0, 0)
+    assert (progress.completed, progress.failed, status_of(progress)) == (10, 0, 0)
 
 
 async def test_a_destination_that_stays_away_is_given_up_after_a_while(world):
@@ -282,7 +290,7 @@ async def test_a_destination_that_stays_away_is_given_up_after_a_while(world):
         started = await world.begin()
         progress = await world.until(started.job_id)
         assert await world.state(started.job_id) is JobState.FAILURE
-    assert (progress.status, progress.failed, progress.remaining) == (0xA702, 10, 0)
+    assert (status_of(progress), progress.failed, progress.remaining) == (0xA702, 10, 0)
     assert progress.failed_uids == world.uids
     assert "127.0.0.1" in progress.error_comment
 
@@ -301,7 +309,7 @@ async def test_a_cancelled_move_ends_after_the_instance_that_is_on_its_way(world
         assert await world.state(started.job_id) is JobState.FAILURE
         await asyncio.wait_for(peer.handler.ended.wait(), 5)
         assert progress.completed == len(got(peer)) < 10
-    assert progress.status == Status.CANCEL
+    assert status_of(progress) == Status.CANCEL
     assert progress.remaining == 10 - progress.completed
     last = await world.last_event()
     assert (last.status, last.completed, last.remaining) == (Status.CANCEL, progress.completed, progress.remaining)
@@ -311,8 +319,8 @@ async def test_a_move_that_nobody_runs_yet_can_be_cancelled(world):
     await world.destination(1)
     started = await world.begin()
     progress = await world.watch(started.job_id, cancel=True)
-    assert (progress.done, progress.status, progress.remaining) == (True, Status.CANCEL, 10)
-    assert (await world.watch(started.job_id, cancel=True)).status == Status.CANCEL
+    assert (progress.done, status_of(progress), progress.remaining) == (True, Status.CANCEL, 10)
+    assert status_of(await world.watch(started.job_id, cancel=True)) == Status.CANCEL
 
 
 async def test_another_dispatcher_goes_on_where_one_has_stopped(world):
@@ -358,8 +366,8 @@ async def test_a_move_that_failed_sends_all_again_when_it_is_resubmitted(world):
 
 
 async def test_a_job_that_was_deleted_is_over(world):
-    progress = await world.watch("00000000-0000-0000-0000-000000000000")
-    assert (progress.done, progress.status) == (True, Status.UNABLE_TO_PERFORM_SUB_OPERATIONS)
+    outcome = SUBOPERATION_STATUSES.outcome(await failure_of(world.watch("00000000-0000-0000-0000-000000000000")))
+    assert (outcome.status, outcome.comment) == (Status.UNABLE_TO_PERFORM_SUB_OPERATIONS, "the job was deleted")
 
 
 async def test_a_modality_that_is_removed_meanwhile_fails_the_rest(world):
@@ -368,4 +376,4 @@ async def test_a_modality_that_is_removed_meanwhile_fails_the_rest(world):
     await world.room.index.remotes.delete_modality("sink")
     async with world.dispatcher():
         progress = await world.until(started.job_id)
-    assert (progress.status, progress.failed, progress.remaining) == (0xA702, 10, 0)
+    assert (status_of(progress), progress.failed, progress.remaining) == (0xA702, 10, 0)

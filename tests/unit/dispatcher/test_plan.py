@@ -11,12 +11,15 @@ from pydicom.filewriter import write_dataset
 
 from osteon.archive.resources import InstanceScope
 from osteon.contracts.retrieve import Plan, PlannedInstance, PlanRequested
+from osteon.dimse.failure_status import RETRIEVE_STATUSES
+from osteon.dimse.handler import Outcome
 from osteon.dimse.status import Status
 from osteon.errors import DatabaseUnavailable
 from osteon.index.port import Index
 from osteon.index.sql import SqlIndex
 from osteon_dispatcher import plan as planning
 from osteon_dispatcher.plan import plan
+from support.bus import failure_of
 from support.dimse import EXPLICIT, IMPLICIT
 from support.index import pack, slices, sqlite_url, uids
 
@@ -50,9 +53,8 @@ def asked(model: str = STUDY_MOVE, syntax: str = EXPLICIT, **keys: object) -> Pl
     buffer.is_little_endian, buffer.is_implicit_VR = True, syntax == IMPLICIT
     write_dataset(buffer, dataset)
     return PlanRequested(
-        correlation_id="a", sop_class_uid=model, transfer_syntax_uid=syntax, identifier=buffer.getvalue(),
-        calling_aet="ASKER", called_aet="OSTEON",
-    )  # fmt: skip
+        correlation_id="a", sop_class_uid=model, transfer_syntax_uid=syntax, identifier=buffer.getvalue()
+    )
 
 
 async def pages(request: PlanRequested, index: Index) -> list[Plan]:
@@ -62,9 +64,13 @@ async def pages(request: PlanRequested, index: Index) -> list[Plan]:
     return found
 
 
+async def refused(request: PlanRequested, index: Index | None) -> Outcome:
+    """Return what the requester is answered when there is no plan."""
+    return RETRIEVE_STATUSES.outcome(await failure_of(plan(request, index)))
+
+
 async def meant(request: PlanRequested, index: Index) -> list[str]:
     found = await pages(request, index)
-    assert {page.status for page in found} == {0}
     instances = [each.sop_instance_uid for page in found for each in page.instances]
     assert found[0].total == len(instances)
     return instances
@@ -147,26 +153,25 @@ async def test_what_is_planned_says_where_the_bytes_are(index):
 )
 @pytest.mark.filterwarnings("ignore:Invalid value for VR")
 async def test_an_identifier_that_says_nothing_is_refused_with_its_tag(model, keys, tag):
-    found = await plan(asked(model, **keys), None)
-    assert found.status == Status.DATA_SET_DOES_NOT_MATCH_SOP_CLASS
-    assert tag in found.error_comment[:64]
-    assert not found.instances
+    outcome = await refused(asked(model, **keys), None)
+    assert outcome.status == Status.DATA_SET_DOES_NOT_MATCH_SOP_CLASS
+    assert tag in outcome.comment[:64]
 
 
 async def test_an_identifier_that_can_not_be_read_is_a_failure_to_process():
     request = asked(QueryRetrieveLevel="STUDY", StudyInstanceUID="1.2")
-    torn = await plan(request.model_copy(update={"identifier": request.identifier[:-3]}), None)
+    torn = await refused(request.model_copy(update={"identifier": request.identifier[:-3]}), None)
     assert torn.status == Status.UNABLE_TO_PROCESS
-    unknown = await plan(request.model_copy(update={"transfer_syntax_uid": "1.2.3"}), None)
+    unknown = await refused(request.model_copy(update={"transfer_syntax_uid": "1.2.3"}), None)
     assert unknown.status == Status.UNABLE_TO_PROCESS
-    find = await plan(request.model_copy(update={"sop_class_uid": f"{ROOT}.2.1"}), None)
+    find = await refused(request.model_copy(update={"sop_class_uid": f"{ROOT}.2.1"}), None)
     assert find.status == Status.DATA_SET_DOES_NOT_MATCH_SOP_CLASS
 
 
 async def test_a_cursor_that_nobody_gave_out_is_refused(tmp_path):
     index = SqlIndex(sqlite_url(tmp_path / "index.db"))
     request = asked(QueryRetrieveLevel="STUDY", StudyInstanceUID="1.2")
-    found = await plan(request.model_copy(update={"cursor": "made up"}), index)
+    found = await refused(request.model_copy(update={"cursor": "made up"}), index)
     await index.close()
     assert found.status == Status.UNABLE_TO_PROCESS
 
@@ -176,5 +181,5 @@ async def test_an_index_that_does_not_answer_is_no_plan():
         async def count(self, _: object) -> int:
             raise DatabaseUnavailable("down")
 
-    found = await plan(asked(QueryRetrieveLevel="STUDY", StudyInstanceUID="1.2"), Down())
-    assert (found.status, found.error_comment) == (Status.UNABLE_TO_CALCULATE_MATCHES, "down")
+    found = await refused(asked(QueryRetrieveLevel="STUDY", StudyInstanceUID="1.2"), Down())
+    assert (found.status, found.comment) == (Status.UNABLE_TO_CALCULATE_MATCHES, "down")

@@ -22,6 +22,7 @@ from osteon.index.sql import SqlIndex
 from osteon.remotes.port import Peer
 from osteon.remotes.queries import RemoteQuery
 from osteon_dispatcher.remote_requests import echo, find, peer_system
+from support.bus import failure_of
 from support.index import sqlite_url
 from support.pynet import accepting
 
@@ -86,7 +87,7 @@ class Finder:
 async def test_an_echo_that_is_answered_has_no_problem():
     with modality() as target:
         answer = await echo(echoing(target, find=True))
-    assert (answer.problem, answer.status, answer.correlation_id) == ("", 0, "c")
+    assert answer.correlation_id == "c"
 
 
 @pytest.mark.parametrize(
@@ -95,20 +96,20 @@ async def test_an_echo_that_is_answered_has_no_problem():
 )
 async def test_an_echo_that_fails_says_why(change, problem):
     with modality() as target:
-        answer = await echo(echoing(target.model_copy(update=change)))
-    assert answer.problem and problem in answer.problem
+        failure = await failure_of(echo(echoing(target.model_copy(update=change))))
+    assert str(failure) and problem in str(failure)
 
 
 async def test_an_echo_that_is_refused_has_its_status():
     with modality((evt.EVT_C_ECHO, lambda _: 0x0124)) as target:
-        answer = await echo(echoing(target))
-    assert (answer.status, "0x0124" in answer.problem) == (0x0124, True)
+        failure = await failure_of(echo(echoing(target)))
+    assert "0x0124" in str(failure)
 
 
 async def test_whether_c_find_is_taken_is_seen_when_it_is_asked_for():
     with modality(contexts=(Verification,)) as target:
-        assert (await echo(echoing(target))).problem == ""
-        assert "C-FIND" in (await echo(echoing(target, find=True))).problem
+        assert (await echo(echoing(target))).correlation_id == "c"
+        assert "C-FIND" in str(await failure_of(echo(echoing(target, find=True))))
 
 
 @pytest.mark.parametrize("syntaxes", [["1.2.840.10008.1.2"], ["1.2.840.10008.1.2.1"]])
@@ -116,7 +117,7 @@ async def test_matches_become_answers_whatever_the_transfer_syntax(index, syntax
     finder = Finder()
     with modality((evt.EVT_C_FIND, finder), syntaxes=syntaxes) as target:
         answer = await find(searching(target), index.queries)
-    assert (answer.problem, answer.answers, answer.cut) == ("", 3, False)
+    assert (answer.answers, answer.cut) == (3, False)
     headers = [json.loads(header) for header in await index.queries.answers("q")]
     assert tuple(header["00100010"]["Value"][0]["Alphabetic"] for header in headers) == NAMES
     assert (await index.queries.get("q")).answers == 3
@@ -130,7 +131,7 @@ async def test_matches_become_answers_whatever_the_transfer_syntax(index, syntax
 async def test_more_matches_than_a_batch_come_all_in_their_order(index):
     with modality((evt.EVT_C_FIND, Finder(450))) as target:
         answer = await find(searching(target, limit=450), index.queries)
-    assert (answer.answers, answer.cut, answer.problem) == (450, False, "")
+    assert (answer.answers, answer.cut) == (450, False)
     headers = await index.queries.answers("q")
     assert [json.loads(header)["0020000D"]["Value"][0] for header in headers] == [f"1.2.{n}" for n in range(450)]
 
@@ -140,7 +141,7 @@ async def test_a_search_with_too_many_matches_is_cut_and_cancelled(index):
     finder = Finder(1_000_000)
     with modality((evt.EVT_C_FIND, finder)) as target:
         answer = await find(searching(target, limit=10, seconds=100), index.queries)
-    assert (answer.answers, answer.cut, answer.problem) == (10, True, "")
+    assert (answer.answers, answer.cut) == (10, True)
     assert finder.cancelled
     assert (await index.queries.get("q")).answers == 10
 
@@ -148,14 +149,14 @@ async def test_a_search_with_too_many_matches_is_cut_and_cancelled(index):
 @pytest.mark.parametrize("status", [0xA700, 0xC001])
 async def test_a_search_that_fails_says_its_status(index, status):
     with modality((evt.EVT_C_FIND, Finder(0, status))) as target:
-        answer = await find(searching(target), index.queries)
-    assert (answer.status, f"0x{status:04X}" in answer.problem) == (status, True)
+        failure = await failure_of(find(searching(target), index.queries))
+    assert f"0x{status:04X}" in str(failure)
 
 
 @pytest.mark.slow
 async def test_a_search_that_is_not_taken_or_takes_too_long_says_so(index):
     with modality(contexts=(Verification,)) as target:
-        assert "C-FIND" in (await find(searching(target), index.queries)).problem
+        assert "C-FIND" in str(await failure_of(find(searching(target), index.queries)))
     gate = threading.Event()
 
     def slow(_: evt.Event) -> Iterator[tuple[int, None]]:
@@ -163,15 +164,15 @@ async def test_a_search_that_is_not_taken_or_takes_too_long_says_so(index):
         yield 0x0000, None
 
     with modality((evt.EVT_C_FIND, slow)) as target:
-        answer = await find(searching(target, seconds=0.3), index.queries)
+        failure = await failure_of(find(searching(target, seconds=0.3), index.queries))
         gate.set()
-    assert "OSTEON_REMOTE_FIND_SECONDS" in answer.problem
+    assert "OSTEON_REMOTE_FIND_SECONDS" in str(failure)
 
 
 async def test_the_answers_of_a_query_that_is_gone_are_a_problem(index):
     await index.queries.delete("q")
     with modality((evt.EVT_C_FIND, Finder())) as target:
-        assert "q" in (await find(searching(target), index.queries)).problem
+        assert "q" in str(await failure_of(find(searching(target), index.queries)))
 
 
 class Site(http.server.BaseHTTPRequestHandler):
@@ -208,15 +209,15 @@ async def test_a_peer_tells_of_itself_with_its_credentials(index, site):
     await index.remotes.put_peer(Peer(name="moved", url=url + "/moved", **secrets))
     await index.remotes.put_peer(Peer(name="page", url=url + "/page"))
     told = await peer_system(PeerAsked(correlation_id="c", peer="p"), index.remotes)
-    assert (told.problem, json.loads(told.system)) == ("", {"Name": "other"})
+    assert json.loads(told.system) == {"Name": "other"}
     assert site.seen == [("/system", "Basic dXNlcjpzZWNyZXQ=", "k")]
     for name in ("moved", "page", "unknown"):
-        told = await peer_system(PeerAsked(correlation_id="c", peer=name), index.remotes)
-        assert told.problem and "secret" not in told.problem
+        failure = await failure_of(peer_system(PeerAsked(correlation_id="c", peer=name), index.remotes))
+        assert str(failure) and "secret" not in str(failure)
     assert len(site.seen) == 3
 
 
 async def test_a_peer_that_is_not_there_is_a_problem(index):
     await index.remotes.put_peer(Peer(name="p", url="http://127.0.0.1:1/"))
-    told = await asyncio.wait_for(peer_system(PeerAsked(correlation_id="c", peer="p"), index.remotes), 20)
-    assert told.problem
+    asking = peer_system(PeerAsked(correlation_id="c", peer="p"), index.remotes)
+    assert str(await failure_of(asyncio.wait_for(asking, 20)))

@@ -18,8 +18,10 @@ from osteon.contracts.find import FindPage, FindRequested
 from osteon.dicom.identifier import BadMatchingKey
 from osteon.dicom.models import Level
 from osteon.dicom.query import DateTimeRange, Empty, MatchingKey, OneOf, Range, Single, Wildcard
+from osteon.dimse.failure_status import FIND_STATUSES
+from osteon.dimse.handler import Outcome
 from osteon.dimse.status import Status
-from osteon.errors import DatabaseUnavailable
+from osteon.errors import DatabaseUnavailable, OsteonError
 from osteon.objects.port import ObjectsUnavailable
 from osteon_query.packs.sidecars import Sidecars
 from osteon_query.search.cfind import handle_find, parse_identifier
@@ -68,16 +70,27 @@ def request(keys: dict | Dataset | bytes, model: str = STUDY_ROOT, syntax: str =
         sop_class_uid=model,
         transfer_syntax_uid=syntax,
         identifier=data,
-        calling_aet="SCU",
         called_aet="OSTEON",
         **more,
     )
 
 
+async def answered(asked: FindRequested, index: ScriptedIndex, sidecars: Sidecars, *, page: int) -> FindPage | Outcome:
+    """Return a page, or the status and comment that the requester gets instead."""
+    try:
+        return await handle_find(asked, index, sidecars, page=page)
+    except OsteonError as error:
+        return FIND_STATUSES.outcome(error)
+
+
+def status_of(page: FindPage | Outcome) -> int:
+    return page.status if isinstance(page, Outcome) else Status.SUCCESS
+
+
 async def find(asked: FindRequested, *matches, header: dict | None = None, cursor: str | None = None):
     index = ScriptedIndex([MatchPage(matches, cursor)], [location()])
     objects = Objects({location().sidecar_key: sidecar([header or {}])})
-    page = await handle_find(asked, index, Sidecars(objects, memory=1 << 20), page=50)
+    page = await answered(asked, index, Sidecars(objects, memory=1 << 20), page=50)
     return page, index
 
 
@@ -95,7 +108,7 @@ async def test_a_match_is_answered_in_the_transfer_syntax_of_the_context(syntax)
     assert (answer.StudyInstanceUID, answer.PatientName, answer.PatientID) == ("1.2.3", "Doe^Jane", "OSTEON-1")
     assert answer.NumberOfStudyRelatedInstances == 30
     assert list(answer.ModalitiesInStudy) == ["CT", "SR"]
-    assert (page.status, page.pending_status, page.cursor) == (0, 0xFF00, None)
+    assert (status_of(page), page.keys_ignored, page.cursor) == (0, False, None)
     assert index.searches[0].conditions == (MatchingKey(("PatientName",), Wildcard("DOE*")),)
 
 
@@ -122,16 +135,16 @@ async def test_a_level_is_searched_only_in_a_model_that_has_it(model, levels, le
     keys = {} if level is None else {"QueryRetrieveLevel": level}
     page, index = await find(request(keys, model))
     if level in levels:
-        assert (page.status, index.searches[0].level) == (Status.SUCCESS, level)
+        assert (status_of(page), index.searches[0].level) == (Status.SUCCESS, level)
     else:
-        assert page.status == Status.DATA_SET_DOES_NOT_MATCH_SOP_CLASS
-        assert "(0008,0052)" in page.error_comment
+        assert status_of(page) == Status.DATA_SET_DOES_NOT_MATCH_SOP_CLASS
+        assert "(0008,0052)" in page.comment
         assert not index.searches
 
 
 async def test_a_sop_class_that_is_no_find_model_is_refused():
     page, _ = await find(request(study(), model="1.2.840.10008.1.1"))
-    assert page.status == Status.DATA_SET_DOES_NOT_MATCH_SOP_CLASS
+    assert status_of(page) == Status.DATA_SET_DOES_NOT_MATCH_SOP_CLASS
 
 
 @pytest.mark.parametrize(
@@ -213,8 +226,8 @@ async def test_an_empty_sequence_asks_for_all_of_it():
 async def test_two_items_in_a_key_sequence_are_refused():
     keys = {"QueryRetrieveLevel": "SERIES", "RequestAttributesSequence": _request_sequence({}, {})}
     page, _ = await find(request(keys))
-    assert page.status == Status.DATA_SET_DOES_NOT_MATCH_SOP_CLASS
-    assert "(0040,0275)" in page.error_comment
+    assert status_of(page) == Status.DATA_SET_DOES_NOT_MATCH_SOP_CLASS
+    assert "(0040,0275)" in page.comment
 
 
 @pytest.mark.parametrize(
@@ -229,7 +242,7 @@ async def test_two_items_in_a_key_sequence_are_refused():
 )
 async def test_a_key_that_is_not_matched_makes_the_pending_status_0xff01(keys):
     page, index = await find(request(study(**keys)), match(Level.STUDY))
-    assert (page.status, page.pending_status) == (Status.SUCCESS, 0xFF01)
+    assert (status_of(page), page.keys_ignored) == (Status.SUCCESS, True)
     assert not index.searches[0].conditions
     assert set(keys) <= set(_read(page.identifiers[0]).dir())
 
@@ -268,9 +281,9 @@ async def test_group_lengths_are_no_keys():
 )
 async def test_a_bad_value_is_refused_with_its_tag(keys, tag):
     page, index = await find(request(study(**keys)))
-    assert page.status == Status.DATA_SET_DOES_NOT_MATCH_SOP_CLASS
-    assert tag in page.error_comment
-    assert len(page.error_comment) <= 64
+    assert status_of(page) == Status.DATA_SET_DOES_NOT_MATCH_SOP_CLASS
+    assert tag in page.comment
+    assert len(page.comment) <= 64
     assert not index.searches
 
 
@@ -284,8 +297,8 @@ def test_a_key_with_the_wrong_vr_is_refused_with_its_tag():
 @pytest.mark.parametrize("garbage", [b"\x01", b"garbage " * 9, b"\xff" * 40, b"\x08\x00\x05\x00\xff\xff\xff\x7f"])
 async def test_bytes_that_are_no_data_set_are_answered_with_a_failure(syntax, garbage):
     page, _ = await find(request(garbage, syntax=syntax))
-    assert page.status == Status.DATA_SET_DOES_NOT_MATCH_SOP_CLASS or page.status >> 12 == 0xC
-    assert page.error_comment
+    assert status_of(page) == Status.DATA_SET_DOES_NOT_MATCH_SOP_CLASS or status_of(page) >> 12 == 0xC
+    assert page.comment
 
 
 @pytest.mark.parametrize("syntax", [IMPLICIT, EXPLICIT, BIG])
@@ -294,7 +307,7 @@ async def test_an_identifier_that_is_cut_off_is_refused_wherever_it_was_cut(synt
     for length in range(1, len(data)):
         page, _ = await find(request(data[:length], syntax=syntax), match(Level.STUDY))
         # A cut between two elements leaves a whole data set.
-        assert page.status != Status.SUCCESS or set(_read(page.identifiers[0], syntax).dir()) < {
+        assert status_of(page) != Status.SUCCESS or set(_read(page.identifiers[0], syntax).dir()) < {
             "QueryRetrieveLevel",
             "RetrieveAETitle",
             "PatientName",
@@ -306,8 +319,8 @@ async def test_an_identifier_that_inflates_without_end_is_refused():
     deflater = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
     bomb = b"".join([deflater.compress(bytes(1 << 20)) for _ in range(64)]) + deflater.flush()
     page, _ = await find(request(bomb, syntax=DEFLATED))
-    assert page.status == Status.UNABLE_TO_PROCESS
-    assert "longer than" in page.error_comment
+    assert status_of(page) == Status.UNABLE_TO_PROCESS
+    assert "longer than" in page.comment
 
 
 async def test_sequences_nested_without_end_are_refused():
@@ -315,15 +328,15 @@ async def test_sequences_nested_without_end_are_refused():
     ends = b"\xfe\xff\x0d\xe0\0\0\0\0\xfe\xff\xdd\xe0\0\0\0\0"
     torn, _ = await find(request(level * 20_000))
     closed, _ = await find(request(level * 20_000 + ends * 20_000))
-    assert torn.status == Status.UNABLE_TO_PROCESS
-    assert "deeper" in closed.error_comment
+    assert status_of(torn) == Status.UNABLE_TO_PROCESS
+    assert "deeper" in closed.comment
 
 
 @settings(max_examples=60, deadline=None)
 @given(data=st.binary(max_size=200), syntax=st.sampled_from([IMPLICIT, EXPLICIT, BIG, DEFLATED, "1.2.3"]))
 async def test_no_bytes_raise_anything(data, syntax):
     page, _ = await find(request(data, syntax=syntax))
-    assert isinstance(page, FindPage)
+    assert isinstance(page, FindPage | Outcome)
 
 
 @pytest.mark.parametrize(
@@ -335,23 +348,23 @@ async def test_no_bytes_raise_anything(data, syntax):
 )
 async def test_what_fails_in_the_index_becomes_a_status_with_a_comment(error, status):
     index = ScriptedIndex(error=error)
-    page = await handle_find(request(study()), index, Sidecars(Objects(), memory=1 << 20), page=50)
-    assert (page.status, page.error_comment) == (status, str(error))
+    page = await answered(request(study()), index, Sidecars(Objects(), memory=1 << 20), page=50)
+    assert (status_of(page), page.comment) == (status, str(error))
 
 
 async def test_an_object_store_that_is_away_is_out_of_resources():
     index = ScriptedIndex([MatchPage([match(Level.STUDY)])], [location()])
     objects = Objects(error=ObjectsUnavailable("S3 is away"))
-    page = await handle_find(request(study(PatientWeight=None)), index, Sidecars(objects, memory=1 << 20), page=50)
-    assert page.status == Status.OUT_OF_RESOURCES
+    page = await answered(request(study(PatientWeight=None)), index, Sidecars(objects, memory=1 << 20), page=50)
+    assert status_of(page) == Status.OUT_OF_RESOURCES
 
 
 async def test_a_broken_sidecar_costs_its_attributes_and_not_the_match():
     index = ScriptedIndex([MatchPage([match(Level.STUDY)])], [location()])
     for objects in (Objects(), Objects({location().sidecar_key: b"garbage"})):
         index.searches.clear()
-        page = await handle_find(request(study(PatientWeight=None)), index, Sidecars(objects, memory=1 << 20), page=50)
-        assert page.status == Status.SUCCESS
+        page = await answered(request(study(PatientWeight=None)), index, Sidecars(objects, memory=1 << 20), page=50)
+        assert status_of(page) == Status.SUCCESS
         assert _read(page.identifiers[0])["PatientWeight"].is_empty
 
 
@@ -464,4 +477,4 @@ async def test_the_zone_of_a_study_is_told_when_that_was_negotiated():
 
 async def test_a_level_in_lower_case_is_understood():
     page, _ = await find(request({"QueryRetrieveLevel": "study"}), match(Level.STUDY))
-    assert page.status == Status.SUCCESS
+    assert status_of(page) == Status.SUCCESS

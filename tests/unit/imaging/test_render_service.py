@@ -7,7 +7,7 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import cast
+from typing import Any
 
 import imagecodecs
 import numpy as np
@@ -19,6 +19,7 @@ from osteon.bus.memory import MemoryBus
 from osteon.contracts.imaging import INLINE_BYTES, RENDERED, Rendered, RenderRequested
 from osteon.contracts.topology import RENDER
 from osteon.dicom.pixels.render_request import RenderRequest
+from osteon.errors import FailureKind
 from osteon.objects.folder import FolderObjects
 from osteon.objects.port import ObjectsUnavailable
 from osteon.settings import ImagingSettings
@@ -26,6 +27,7 @@ from osteon_imaging.build import build_embedded
 from osteon_imaging.priority_semaphore import Urgency
 from osteon_imaging.tasks import RenderTask, TaskFailure
 from osteon_imaging.worker_pool import WorkerPool
+from support.bus import failure_of
 from support.make import saved
 from support.pictures import grey
 from support.service import embedded
@@ -43,7 +45,11 @@ class Service:
         usual = {"how": "preview", "media_type": PNG, "frames": [1], "correlation_id": "c1"}
         where = {"key": key, "offset": offset, "length": length}
         message = RenderRequested.model_validate({**usual, **where, **wanted})
-        return cast("Rendered", await self.bus.request(RENDER, message, timeout=60))
+        return await self.bus.request(RENDER, message, timeout=60)
+
+    async def refused(self, key: str, length: int, **wanted: Any) -> tuple[FailureKind, str]:
+        failure = await failure_of(self.ask(key, length, **wanted))
+        return failure.kind, str(failure)
 
     async def kept(self) -> list[str]:
         return [info.key async for info in self.objects.list(RENDERED)]
@@ -98,7 +104,7 @@ async def test_a_picture_of_a_file_within_an_object_is_made_once_and_then_comes_
     length = await stored(service, tmp_path, steps())
     misses, hits = value(MISSES), value(HITS)
     first = await service.ask("1/2/p.tar", length, offset=512)
-    assert (first.error, first.media_type, first.length, first.frames) == ("", PNG, len(first.data), [])
+    assert (first.media_type, first.length, first.frames) == (PNG, len(first.data), [])
     assert imagecodecs.png_decode(first.data).tolist() == [[0, 23, 46, 70], [93, 116, 139, 162], [185, 209, 232, 255]]
     while await service.kept() != [first.key]:
         await asyncio.sleep(0.01)
@@ -116,7 +122,7 @@ async def test_another_replica_answers_from_the_cache_without_a_worker(
     request.getfixturevalue("no_workers")
     async with serving(tmp_path) as service:
         assert (await service.ask("1/2/p.tar", length, offset=512)).data == first.data
-        assert "status 3" in (await service.ask("1/2/p.tar", length, offset=512, how="uint8")).error
+        assert "status 3" in (await service.refused("1/2/p.tar", length, offset=512, how="uint8"))[1]
 
 
 async def test_equal_requests_at_the_same_time_are_one(service: Service, tmp_path: Path) -> None:
@@ -158,22 +164,22 @@ async def test_decoded_frames_that_fit_into_an_answer_are_not_kept(service: Serv
     assert await service.kept() == []
 
 
-async def test_what_can_not_be_shown_is_answered_with_the_reason_and_a_status(service: Service, tmp_path: Path) -> None:
+async def test_what_can_not_be_shown_is_answered_with_the_reason_and_a_kind(service: Service, tmp_path: Path) -> None:
     length = await stored(service, tmp_path, steps())
     damaged, text = steps(), steps()
     damaged.Rows = 9999
     del text.PixelData
     lengths = {"a": await stored(service, tmp_path, damaged, "a"), "b": await stored(service, tmp_path, text, "b")}
     answers = {
-        "no frame 2": (400, await service.ask("1/2/p.tar", length, offset=512, frames=[2])),
-        "not there any more": (415, await service.ask("absent", length)),
-        "are not in a pack": (415, await service.ask("1/2/p.tar", length + 1000, offset=512)),
-        "7FE0,0010": (415, await service.ask("a", lengths["a"], offset=512)),
-        "no image": (415, await service.ask("b", lengths["b"], offset=512)),
+        "no frame 2": (FailureKind.INVALID, await service.refused("1/2/p.tar", length, offset=512, frames=[2])),
+        "not there any more": (FailureKind.UNSUPPORTED, await service.refused("absent", length)),
+        "are not in a pack": (FailureKind.UNSUPPORTED, await service.refused("1/2/p.tar", length + 1000, offset=512)),
+        "7FE0,0010": (FailureKind.UNSUPPORTED, await service.refused("a", lengths["a"], offset=512)),
+        "no image": (FailureKind.UNSUPPORTED, await service.refused("b", lengths["b"], offset=512)),
     }
-    for reason, (status, answer) in answers.items():
-        assert reason in answer.error
-        assert (answer.status, answer.key, answer.data) == (status, "", b"")
+    for reason, (expected, (kind, text)) in answers.items():
+        assert reason in text
+        assert kind is expected, reason
     assert await service.kept() == []
 
 
@@ -181,11 +187,11 @@ async def test_what_can_not_be_shown_is_answered_with_the_reason_and_a_status(se
 async def test_a_picture_that_killed_its_worker_is_refused_for_a_while_and_others_are_not(tmp_path: Path) -> None:
     async with serving(tmp_path) as service:
         length = await stored(service, tmp_path, steps())
-        first = await service.ask("1/2/p.tar", length, offset=512)
-        assert (first.status, first.error) == (500, "the worker crashed (status 3)")
-        again = await service.ask("1/2/p.tar", length, offset=512)
-        assert (again.status, again.error) == (500, f"{first.error}; not tried again for a while")
-        assert "not tried" not in (await service.ask("1/2/p.tar", length, offset=512, how="uint8")).error
+        first = await service.refused("1/2/p.tar", length, offset=512)
+        assert first == (FailureKind.FAILED, "the worker crashed (status 3)")
+        again = await service.refused("1/2/p.tar", length, offset=512)
+        assert again == (FailureKind.FAILED, f"{first[1]}; not tried again for a while")
+        assert "not tried" not in (await service.refused("1/2/p.tar", length, offset=512, how="uint8"))[1]
 
 
 async def test_a_warm_worker_stays_without_work_and_is_replaced_when_it_dies(tmp_path: Path) -> None:
@@ -222,8 +228,8 @@ async def test_a_picture_has_the_time_that_somebody_waits_for_it(tmp_path: Path,
     path = service.objects.path("1/2/p.tar")
     path.unlink()
     os.mkfifo(path)  # a worker waits for it
-    answer = await service.ask("1/2/p.tar", 0, seconds=1.5)
-    assert (answer.status, answer.error) == (504, "took longer than 1.5 s")
+    refused = await service.refused("1/2/p.tar", 0, seconds=1.5)
+    assert refused == (FailureKind.TIMEOUT, "took longer than 1.5 s")
 
 
 async def test_without_the_object_store_the_answer_says_so(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -231,8 +237,7 @@ async def test_without_the_object_store_the_answer_says_so(service: Service, mon
         raise ObjectsUnavailable("the disk is gone")
 
     monkeypatch.setattr("osteon_imaging.render_cache.RenderCache.get", down)
-    answer = await service.ask("1/2/p.tar", 9)
-    assert (answer.status, answer.error) == (503, "the disk is gone")
+    assert await service.refused("1/2/p.tar", 9) == (FailureKind.UNAVAILABLE, "the disk is gone")
 
 
 async def test_nothing_of_a_request_stays_in_the_temporary_folder(

@@ -103,7 +103,7 @@ async def test_an_answer_waits_for_the_index_when_so_set(tmp_path: Path) -> None
 
     async def write(bus: MemoryBus, message: PackSealed) -> None:
         order.append("indexed")
-        await bus.publish(PackIndexed(**message.model_dump(), stored=1, duplicates=0, conflicts=0))
+        await bus.publish(PackIndexed(**message.model_dump(), stored=1))
 
     async with ingress(tmp_path, write, ack_after="index") as (port, _):
         responses = await asyncio.to_thread(send, port, ct_slice(), ct_slice())

@@ -4,12 +4,14 @@ import asyncio
 
 import pytest
 
-from osteon.bus.port import BusUnavailable
+from osteon.bus.port import BusUnavailable, RequestFailed
 from osteon.contracts.commitment import CommitmentAccepted, CommitmentResult, CommitmentWatched
+from osteon.contracts.failure import FailureReply
 from osteon.contracts.topology import COMMITMENT_WATCH
 from osteon.dimse.handler import ActionRequest, AssociationInfo, EventReport, Outcome, PresentationContext
 from osteon.dimse.sop_classes import COMMITMENT, COMMITMENT_INSTANCE
 from osteon.dimse.status import Status
+from osteon.errors import FailureKind
 from osteon_ingress import commitment
 from osteon_ingress.commitment import AssociationCommitments
 from osteon_ingress.handlers import IngressAssociationHandler
@@ -67,6 +69,28 @@ async def test_without_a_broker_requests_and_reports_fail_for_now():
     commitments = AssociationCommitments(INFO, Away())
     assert (await commitments.action(REQUEST, None)).status is Status.PROCESSING_FAILURE
     assert (await commitments.report(reported())).status is Status.PROCESSING_FAILURE
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [
+        (FailureKind.INVALID, Status.INVALID_ARGUMENT_VALUE),
+        (FailureKind.UNREADABLE, Status.INVALID_ARGUMENT_VALUE),
+        (FailureKind.NOT_FOUND, Status.INVALID_ARGUMENT_VALUE),
+        (FailureKind.UNSUPPORTED, Status.NO_SUCH_EVENT_TYPE),
+        (FailureKind.REFUSED, Status.NOT_AUTHORIZED),
+        (FailureKind.UNAVAILABLE, Status.PROCESSING_FAILURE),
+    ],
+)
+async def test_the_kind_of_a_refusal_decides_the_status_and_its_text_is_the_comment(kind, status):
+    class Refusing:
+        async def request(self, *_: object, **__: object) -> None:
+            raise RequestFailed(FailureReply(correlation_id="a1", kind=kind, text="why\nnot"))
+
+    commitments = AssociationCommitments(INFO, Refusing())
+    expected = Outcome(status, "why not")
+    assert await commitments.action(REQUEST, Reporter(Outcome(Status.SUCCESS))) == expected
+    assert await commitments.report(reported()) == expected
 
 
 @pytest.mark.parametrize(

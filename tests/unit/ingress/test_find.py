@@ -2,12 +2,13 @@ from typing import Any
 
 import pytest
 
-from osteon.bus.port import BusUnavailable, RequestTimeout
-from osteon.contracts.base import Message
+from osteon.bus.port import BusUnavailable, RequestFailed, RequestTimeout
+from osteon.contracts.failure import FailureReply
 from osteon.contracts.find import FindPage, FindRequested
 from osteon.contracts.topology import FIND, RpcQueue
 from osteon.dimse.handler import AssociationInfo, FindRequest, PresentationContext
 from osteon.dimse.status import Status
+from osteon.errors import FailureKind
 from osteon_ingress.find import build_find_request, find
 
 ASSOCIATION = AssociationInfo("a1", "VIEWER", "OSTEON", "192.0.2.9", 5000)
@@ -26,7 +27,9 @@ class FakeBus:
         self.answers = list(answers)
         self.asked: list[FindRequested] = []
 
-    async def request(self, queue: RpcQueue, message: Message, *, timeout: float) -> Message:
+    async def request(
+        self, queue: RpcQueue[FindRequested, FindPage], message: FindRequested, *, timeout: float
+    ) -> FindPage:
         assert queue is FIND
         assert isinstance(message, FindRequested)
         self.asked.append(message)
@@ -41,7 +44,7 @@ def page(*identifiers: bytes, **fields: Any) -> FindPage:
 
 
 async def test_each_match_is_pending_and_the_last_response_has_the_status() -> None:
-    bus = FakeBus(page(b"one", b"two", pending_status=0xFF01))
+    bus = FakeBus(page(b"one", b"two", keys_ignored=True))
     responses = [response async for response in find(ASSOCIATION, request(), bus)]  # type: ignore[arg-type]
     assert [question.identifier for question in bus.asked] == [b"identifier"]
     assert [(r.status, r.identifier) for r in responses] == [
@@ -75,11 +78,18 @@ async def test_a_search_that_is_not_answered_is_out_of_resources_and_says_so(err
 
 
 @pytest.mark.parametrize(
-    ("code", "status"),
-    [(0xA900, Status.DATA_SET_DOES_NOT_MATCH_SOP_CLASS), (0xC0DE, 0xC0DE), (0x10000, Status.UNABLE_TO_PROCESS)],
+    ("kind", "status"),
+    [
+        (FailureKind.INVALID, Status.DATA_SET_DOES_NOT_MATCH_SOP_CLASS),
+        (FailureKind.UNREADABLE, Status.UNABLE_TO_PROCESS),
+        (FailureKind.UNAVAILABLE, Status.OUT_OF_RESOURCES),
+        (FailureKind.FAILED, Status.UNABLE_TO_PROCESS),
+    ],
 )
-async def test_the_status_and_comment_of_a_failed_search_are_passed_on(code: int, status: Status) -> None:
-    bus = FakeBus(page(status=code, error_comment="(0008,0052) is missing"))
+async def test_the_kind_of_a_failed_search_decides_the_status_and_its_text_is_the_comment(
+    kind: FailureKind, status: Status
+) -> None:
+    bus = FakeBus(RequestFailed(FailureReply(correlation_id="a1", kind=kind, text="(0008,0052) is missing")))
     (response,) = [response async for response in find(ASSOCIATION, request(), bus)]  # type: ignore[arg-type]
     assert (response.status, response.comment) == (status, "(0008,0052) is missing")
 
@@ -87,13 +97,13 @@ async def test_the_status_and_comment_of_a_failed_search_are_passed_on(code: int
 @pytest.mark.parametrize(
     ("extended", "expected"),
     [
-        (b"", (False, False, False, False)),
-        (b"\1", (True, False, False, False)),
-        (b"\0\1\1", (False, True, True, False)),
-        (b"\1\1\1\1\1", (True, True, True, True)),
+        (b"", (False, False, False)),
+        (b"\1", (False, False, False)),
+        (b"\0\1\1", (True, True, False)),
+        (b"\1\1\1\1\1", (True, True, True)),
     ],
 )
 def test_extended_negotiation_decides_how_the_search_matches(extended: bytes, expected: tuple[bool, ...]) -> None:
     asked = build_find_request(ASSOCIATION, request(extended))
-    assert (asked.relational, asked.combined_datetime, asked.fuzzy, asked.timezone) == expected
-    assert (asked.correlation_id, asked.calling_aet, asked.sop_class_uid) == ("a1", "VIEWER", STUDY_ROOT)
+    assert (asked.combined_datetime, asked.fuzzy, asked.timezone) == expected
+    assert (asked.correlation_id, asked.called_aet, asked.sop_class_uid) == ("a1", "OSTEON", STUDY_ROOT)

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from osteon.bus.port import BusUnavailable, RequestTimeout
+from osteon.bus.port import BusUnavailable, RequestFailed, RequestTimeout
 from osteon.contracts.base import Message
+from osteon.contracts.failure import FailureReply
 from osteon.contracts.retrieve import (
     MoveCounters,
     MoveProgress,
@@ -31,7 +32,7 @@ from osteon.dimse.handler import (
     RetrieveResponse,
 )
 from osteon.dimse.status import Status
-from osteon.errors import Unavailable
+from osteon.errors import FailureKind, Unavailable
 from osteon.remotes.port import Permission
 from osteon.sending.suboperations import SubOperationResult
 from osteon_ingress import move_progress
@@ -66,8 +67,8 @@ class FakeBus:
         event = MoveProgressed.model_validate({**counts.model_dump(), "address": address})
         await self.handlers[address.partition(".")[0]](event)
 
-    async def request(self, queue: RpcQueue, message: Message, *, timeout: float) -> Message:
-        assert isinstance(message, queue.message)
+    async def request(self, queue: RpcQueue[Any, Any], message: Message, *, timeout: float) -> Message:
+        assert isinstance(message, queue.request)
         self.asked.append(message)
         answer = self.answers.pop(0) if self.answers else RequestTimeout("no answer")
         if callable(answer) and not isinstance(answer, Message):
@@ -147,6 +148,10 @@ def plan(*numbers: int, **fields: Any) -> Plan:
     return Plan(correlation_id="a1", instances=planned(*numbers), **{"total": len(numbers), **fields})
 
 
+def failed(kind: FailureKind, text: str = "") -> RequestFailed:
+    return RequestFailed(FailureReply(correlation_id="a1", kind=kind, text=text))
+
+
 async def all_of(responses: AsyncIterator[RetrieveResponse]) -> list[RetrieveResponse]:
     return [response async for response in responses]
 
@@ -172,13 +177,13 @@ async def test_a_move_is_begun_and_polled_to_its_end() -> None:
     bus = FakeBus(
         started(),
         progress(1),
-        progress(2, failed=1, done=True, status=0xB000, failed_uids=["1.2.9"], error_comment="1 of 3 failed"),
+        progress(2, failed=1, done=True, failed_uids=["1.2.9"], error_comment="1 of 3 failed"),
     )
-    responses = await all_of(moved(bus, move_request(b"\1")))
+    responses = await all_of(moved(bus))
     begun, *watched = bus.asked
     assert isinstance(begun, MoveRequested)
     assert (begun.destination, begun.message_id, begun.identifier) == ("SINK", 7, b"identifier")
-    assert (begun.calling_aet, begun.relational, begun.sop_class_uid) == ("VIEWER", True, STUDY_MOVE)
+    assert (begun.calling_aet, begun.called_aet, begun.sop_class_uid) == ("VIEWER", "OSTEON", STUDY_MOVE)
     assert [(w.job_id, w.cancel) for w in watched] == [("j1", False), ("j1", False)]
     assert responses == [
         RetrieveResponse(Status.PENDING, 3),
@@ -188,12 +193,24 @@ async def test_a_move_is_begun_and_polled_to_its_end() -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "status"), [(0xA801, 0xA801), (0xA900, 0xA900), (0x12345, Status.UNABLE_TO_PROCESS), (0xFF00, 0xC000)]
+    ("kind", "status"),
+    [
+        (FailureKind.NOT_FOUND, 0xA801),
+        (FailureKind.INVALID, 0xA900),
+        (FailureKind.UNAVAILABLE, 0xA701),
+        (FailureKind.UNREADABLE, Status.UNABLE_TO_PROCESS),
+        (FailureKind.FAILED, 0xC000),
+    ],
 )
-async def test_a_move_that_can_not_begin_is_answered_with_its_status(code: int, status: int) -> None:
-    bus = FakeBus(MoveStarted(correlation_id="a1", status=code, error_comment="SINK is not known"))
+async def test_a_move_that_can_not_begin_is_answered_with_its_status(kind: FailureKind, status: int) -> None:
+    bus = FakeBus(failed(kind, "SINK is not known"))
     (response,) = await all_of(moved(bus))
     assert (response.status, response.comment) == (status, "SINK is not known")
+
+
+async def test_a_move_of_nothing_is_a_success() -> None:
+    (response,) = await all_of(moved(FakeBus(MoveStarted(correlation_id="a1"))))
+    assert (response.status, response.comment) == (Status.SUCCESS, "")
 
 
 @pytest.mark.parametrize("error", [RequestTimeout("no answer"), BusUnavailable("no broker")])
@@ -206,11 +223,23 @@ async def test_without_an_answer_to_its_beginning_a_retrieval_is_out_of_resource
 
 async def test_a_move_is_watched_on_after_requests_that_nobody_answered() -> None:
     lost = [RequestTimeout("no answer"), BusUnavailable("no broker")]
-    bus = FakeBus(started(), progress(1), *lost, progress(3, done=True, status=0))
+    bus = FakeBus(started(), progress(1), *lost, progress(3, done=True))
     responses = await all_of(moved(bus))
     assert [r.completed for r in responses] == [0, 1, 3]
     assert responses[-1].status is Status.SUCCESS
     assert [w.cancel for w in bus.asked[1:]] == [False, False, False, False]
+
+
+async def test_a_move_is_watched_on_while_a_part_of_its_dispatcher_is_down() -> None:
+    bus = FakeBus(started(), failed(FailureKind.UNAVAILABLE), progress(3, done=True))
+    assert [r.completed for r in await all_of(moved(bus))] == [0, 3]
+
+
+async def test_a_move_whose_job_is_gone_ends_with_a_failure_that_says_so() -> None:
+    bus = FakeBus(started(), progress(1), failed(FailureKind.NOT_FOUND, "the job was deleted"))
+    *_, last = await all_of(moved(bus))
+    assert (last.status, last.comment) == (Status.UNABLE_TO_PERFORM_SUB_OPERATIONS, "the job was deleted")
+    assert len(bus.asked) == 3, "and is not cancelled"
 
 
 async def test_a_move_of_which_nobody_says_anything_any_more_ends_with_a_failure_that_says_so(
@@ -236,7 +265,7 @@ async def test_a_cancel_stops_the_job_at_once_and_waits_for_its_last_counts(monk
     await eventually(lambda: len(bus.asked) == 1)
     request.cancelled.set()
     await asyncio.wait_for(cancelling.wait(), 10)
-    await bus.publish(progress(2, done=True, status=0xFE00))
+    await bus.publish(progress(2, done=True, cancelled=True))
     responses = await following
     assert [w.cancel for w in bus.asked[1:]] == [True]
     assert (responses[-1].status, responses[-1].completed, responses[-1].remaining) == (Status.CANCEL, 2, 1)
@@ -325,7 +354,7 @@ async def test_a_get_of_nothing_is_a_success() -> None:
 
 
 async def test_a_get_that_can_not_be_planned_is_answered_with_the_status() -> None:
-    bus = FakeBus(Plan(correlation_id="a1", status=0xA900, error_comment="(0008,0052) is missing"))
+    bus = FakeBus(failed(FailureKind.INVALID, "(0008,0052) is missing"))
     (response,) = await all_of(got(bus, FakeSending()))
     assert (response.status, response.comment) == (0xA900, "(0008,0052) is missing")
 
@@ -357,7 +386,7 @@ async def test_what_could_not_be_sent_for_want_of_a_part_is_failed_and_listed(er
     assert str(error) in last.comment
 
 
-@pytest.mark.parametrize("second", [RequestTimeout("no answer"), Plan(correlation_id="a1", status=0xA700)])
+@pytest.mark.parametrize("second", [RequestTimeout("no answer"), failed(FailureKind.UNAVAILABLE)])
 async def test_a_plan_that_ends_early_is_no_success(second: Answer) -> None:
     responses = await all_of(got(FakeBus(plan(1, 2, total=4, cursor="x"), second), FakeSending()))
     last = responses[-1]

@@ -26,8 +26,9 @@ async def test_the_service_serves_http_and_c_find_on_the_ports_given(tmp_path: P
                 correlation_id="c",
                 sop_class_uid="1.2.840.10008.5.1.4.1.2.2.1",
                 transfer_syntax_uid="1.2.840.10008.1.2",
-                identifier=b"",
-                calling_aet="A",
+                identifier=b"\x08\x00\x52\x00\x06\x00\x00\x00STUDY ",
                 called_aet="B",
             )
-            assert isinstance(await behind.bus.request(FIND, request, timeout=10), FindPage)
+            page = await behind.bus.request(FIND, request, timeout=10)
+            assert isinstance(page, FindPage)
+            assert len(page.identifiers) == 1

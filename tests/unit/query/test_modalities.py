@@ -18,6 +18,7 @@ from osteon.contracts.remote import (
     RemoteFound,
 )
 from osteon.contracts.topology import ECHO, PEER, REMOTE_FIND
+from osteon.errors import OsteonError
 from osteon.jobs.port import JobState
 from osteon_query.remotes.modality_list_rpc import list_modalities
 from support.fake_jobs import FakeJobs
@@ -51,16 +52,22 @@ class Dispatcher:
 
     async def _echo(self, message: EchoRequested) -> Echoed:
         self.echoes.append(message)
-        return Echoed(correlation_id=message.correlation_id, problem=self.problem)
+        self._fail()
+        return Echoed(correlation_id=message.correlation_id)
 
     async def _find(self, message: RemoteFindRequested) -> RemoteFound:
         self.finds.append(message)
-        if not self.problem:
-            await self._archive.index.queries.add_answers(message.query_id, [orjson.dumps(one) for one in self.matches])
-        return RemoteFound(correlation_id=message.correlation_id, problem=self.problem, answers=len(self.matches))
+        self._fail()
+        await self._archive.index.queries.add_answers(message.query_id, [orjson.dumps(one) for one in self.matches])
+        return RemoteFound(correlation_id=message.correlation_id, answers=len(self.matches))
 
     async def _peer(self, message: PeerAsked) -> PeerTold:
-        return PeerTold(correlation_id=message.correlation_id, problem=self.problem, system='{"Name": "other"}')
+        self._fail()
+        return PeerTold(correlation_id=message.correlation_id, system='{"Name": "other"}')
+
+    def _fail(self) -> None:
+        if self.problem:
+            raise OsteonError(self.problem)
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from pydicom.uid import EncapsulatedPDFStorage, generate_uid
 from osteon.archive.changes import ChangeType
 from osteon.contracts.imaging import Rendered, RenderRequested
 from osteon.contracts.topology import RENDER
+from osteon.errors import FailureKind, OsteonError
 from osteon_query.images.render_client import RenderClient
 from osteon_query.images.thumbnails import FOLLOWER, ThumbnailPrefetcher
 from support.make import ct_slice
@@ -312,7 +313,7 @@ async def test_the_thumbnail_of_a_study_is_of_the_middle_of_its_largest_series_w
 class Script:
     """Answers requests for pictures as told."""
 
-    def __init__(self, *answers: Rendered | float) -> None:
+    def __init__(self, *answers: Rendered | float | OsteonError) -> None:
         self.answers = list(answers)
         self.asked: list[RenderRequested] = []
 
@@ -322,17 +323,26 @@ class Script:
         if isinstance(answer, float):
             await asyncio.sleep(answer)
             answer = Rendered(correlation_id="", data=b"x", length=1)
+        if isinstance(answer, OsteonError):
+            raise answer
         return answer
 
 
 @pytest.mark.parametrize(
-    ("status", "orthanc", "dicomweb"),
-    [(400, 400, 400), (415, 415, 406), (500, 500, 500), (503, 503, 503), (504, 504, 504)],
+    ("kind", "orthanc", "dicomweb"),
+    [
+        (FailureKind.INVALID, 400, 400),
+        (FailureKind.UNSUPPORTED, 415, 406),
+        (FailureKind.FAILED, 500, 500),
+        (FailureKind.UNAVAILABLE, 503, 503),
+        (FailureKind.TIMEOUT, 504, 504),
+    ],
 )
 async def test_what_imaging_could_not_do_becomes_a_status_with_the_reason(
-    status: int, orthanc: int, dicomweb: int, archive: Running
+    kind: FailureKind, orthanc: int, dicomweb: int, archive: Running
 ) -> None:
-    failed = Rendered(correlation_id="", error="the worker crashed (SIGSEGV)", status=status)
+    failed = OsteonError("the worker crashed (SIGSEGV)")
+    failed.kind = kind
     await archive.bus.serve(RENDER, Script(failed, failed))
     dataset = ramp()
     first = await archive.http.get(await stored(archive, dataset) + "/preview")

@@ -191,6 +191,7 @@ async def test_a_bad_parameter_is_refused_by_name(filled: Running, query: str, n
     assert response.status_code == 400
     assert response.headers["Content-Type"] == "application/problem+json"
     assert named in response.json()["detail"]
+    assert response.json()["correlation_id"] == response.headers["X-Correlation-ID"]
 
 
 @pytest.mark.parametrize("accept", ["application/dicom+xml", "text/html", "application/json;q=0"])

@@ -17,6 +17,7 @@ from osteon.contracts.topology import TRANSCODE
 from osteon.dimse.errors import AssociationAborted
 from osteon.dimse.handler import Outcome
 from osteon.dimse.status import Status
+from osteon.errors import OsteonError
 from osteon.objects.port import ObjectsUnavailable
 from osteon.sending import reader
 from osteon.sending.store_sender import StoreSender
@@ -245,7 +246,7 @@ class Imaging:
     async def __call__(self, request: TranscodeRequested) -> Transcoded:
         self.asked.append(request)
         if self.error:
-            return Transcoded(correlation_id="", error=self.error)
+            raise OsteonError(self.error)
         key = f"cache/{len(self.asked)}"
         uid = self.uid or f"1.2.{len(self.asked) - 1}"
         made = self.packs.add(200, key=key, uid=uid, syntax=request.targets[0])

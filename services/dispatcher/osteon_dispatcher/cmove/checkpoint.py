@@ -3,7 +3,6 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from osteon.dimse.status import Status
 from osteon.sending.suboperations import SubOperationCounts
 
 
@@ -64,14 +63,13 @@ class MoveCheckpoint:
     def progress(self, *, cancelled: bool = False) -> dict[str, Any]:
         """Return the fields of `MoveCounters`; those of the final response once it is done or was cancelled."""
         counts, done = self.counts, self.done or cancelled
-        final = counts.final(cancelled=cancelled and not self.done)
         return {
             "remaining": counts.remaining,
             "completed": counts.completed,
             "failed": counts.failed,
             "warning": counts.warning,
             "done": done,
-            "status": final.status if done else Status.PENDING,
-            "failed_uids": list(final.failed_uids) if done else [],
+            "cancelled": cancelled and not self.done,
+            "failed_uids": counts.failed_uids if done else [],
             "error_comment": counts.comment if done else "",
         }

@@ -10,8 +10,6 @@ from typing import Final
 from osteon.bus.port import Bus
 from osteon.contracts.retrieve import MoveProgress, MoveRequested, MoveStarted, MoveWatched
 from osteon.contracts.topology import MOVE, PLAN, WATCH
-from osteon.dimse.status import Status
-from osteon.errors import OsteonError
 from osteon.index.port import Index
 from osteon.jobs.error_codes import ErrorCode
 from osteon.jobs.port import Job, JobCommand, JobNotFound, JobState, WrongState
@@ -20,7 +18,7 @@ from osteon.remotes.port import Modality, RemoteNotFound
 from osteon_dispatcher.cmove.checkpoint import MoveCheckpoint
 from osteon_dispatcher.cmove.job import MoveJobParams
 from osteon_dispatcher.job_signals import JobSignals
-from osteon_dispatcher.plan import parse_retrieve_identifier, plan, status_of
+from osteon_dispatcher.plan import parse_retrieve_identifier, plan
 
 _PRIORITY: Final = 10
 """A requester waits for it, as for no job that sends by itself."""
@@ -42,15 +40,10 @@ class MoveScp:
         await bus.serve(WATCH, self.progress)
 
     async def begin(self, request: MoveRequested) -> MoveStarted:
-        """Submit the job, or say why not."""
-        try:
-            modality = await self._destination(request)
-            total = await self._index.count(parse_retrieve_identifier(request))
-            job_id = await self._submit(request, modality, total) if total else ""
-        except RemoteNotFound as error:
-            return _refused(request, Status.MOVE_DESTINATION_UNKNOWN, error)
-        except OsteonError as error:
-            return _refused(request, status_of(error), error)
+        """Submit the job. Raises `RemoteNotFound`, `Invalid`, `DatabaseUnavailable`."""
+        modality = await self._destination(request)
+        total = await self._index.count(parse_retrieve_identifier(request))
+        job_id = await self._submit(request, modality, total) if total else ""
         log.info("C-MOVE accepted", correlation_id=request.correlation_id, job=job_id, destination=modality.name,
                  instances=total)  # fmt: skip
         return MoveStarted(correlation_id=request.correlation_id, job_id=job_id, total=total)
@@ -87,7 +80,10 @@ class MoveScp:
         return job.id
 
     async def progress(self, request: MoveWatched) -> MoveProgress:
-        """Return how far a job is, as its row says; stop it first when that is wanted."""
+        """Return how far a job is, as its row says; stop it first when that is wanted.
+
+        Raises `JobNotFound` when it was deleted.
+        """
         jobs = self._index.jobs
         try:
             if request.cancel:
@@ -96,12 +92,7 @@ class MoveScp:
                 self._signals.request_stop(request.job_id)
             return _progress(await jobs.get(request.job_id), request.correlation_id)
         except JobNotFound:
-            return MoveProgress(
-                correlation_id=request.correlation_id,
-                done=True,
-                status=Status.UNABLE_TO_PERFORM_SUB_OPERATIONS,
-                error_comment="the job was deleted",
-            )
+            raise JobNotFound("the job was deleted") from None
 
 
 def _progress(job: Job, correlation_id: str) -> MoveProgress:
@@ -112,9 +103,3 @@ def _progress(job: Job, correlation_id: str) -> MoveProgress:
             checkpoint.done = True
             checkpoint.counts.give_up(job.error)
     return MoveProgress(correlation_id=correlation_id, **checkpoint.progress(cancelled=cancelled))
-
-
-def _refused(request: MoveRequested, status: Status, error: OsteonError) -> MoveStarted:
-    log.warning("C-MOVE refused", correlation_id=request.correlation_id, destination=request.destination,
-                status=f"0x{status:04X}", error=str(error))  # fmt: skip
-    return MoveStarted(correlation_id=request.correlation_id, status=status, error_comment=str(error))

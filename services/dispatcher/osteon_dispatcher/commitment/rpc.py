@@ -13,7 +13,6 @@ from osteon.commitment.port import (
     Commitment,
     CommitmentEvent,
     CommitmentFailure,
-    CommitmentNotFound,
     CommitmentRole,
     Commitments,
     FailureReason,
@@ -28,8 +27,7 @@ from osteon.contracts.commitment import (
     CommitmentWatched,
 )
 from osteon.contracts.topology import COMMIT, COMMITMENT_REPORT, COMMITMENT_WATCH
-from osteon.dimse.status import Status
-from osteon.errors import Invalid, Unavailable
+from osteon.errors import FailureKind, Invalid, Unavailable
 from osteon.jobs.port import Jobs
 from osteon.logging import get_logger
 
@@ -40,6 +38,18 @@ _LATER: Final = "temporarily not possible; try again later"
 log = get_logger(__name__)
 
 
+class UnknownEventType(Invalid):
+    """A report has an event type that storage commitment does not define."""
+
+    kind = FailureKind.UNSUPPORTED
+
+
+class NotRequestedOf(Invalid):
+    """A report comes from another application entity than the one that got the request."""
+
+    kind = FailureKind.REFUSED
+
+
 async def serve(bus: Bus, commitments: Commitments, jobs: Jobs) -> None:
     """Answer these requests."""
     await bus.serve(COMMIT, partial(accept_request, commitments=commitments, jobs=jobs))
@@ -48,13 +58,10 @@ async def serve(bus: Bus, commitments: Commitments, jobs: Jobs) -> None:
 
 
 async def accept_request(message: CommitmentRequested, *, commitments: Commitments, jobs: Jobs) -> CommitmentAccepted:
-    """Take an N-ACTION: success means that its job is a row of the index."""
-    try:
-        requested = await asyncio.to_thread(decode, message.information, message.transfer_syntax_uid)
-    except Invalid as error:
-        return _refused(Status.INVALID_ARGUMENT_VALUE, str(error))
+    """Take an N-ACTION: its job is a row of the index then. Raises `Invalid`, `Unavailable`."""
+    requested = await asyncio.to_thread(decode, message.information, message.transfer_syntax_uid)
     if not requested.items:
-        return _refused(Status.INVALID_ARGUMENT_VALUE, "(0008,1199) Referenced SOP Sequence is empty")
+        raise Invalid("(0008,1199) Referenced SOP Sequence is empty")
     now = datetime.now(UTC)
     wanted = Commitment(
         id=uuid.uuid4().hex, role=CommitmentRole.SCP, transaction_uid=requested.transaction_uid,
@@ -67,13 +74,9 @@ async def accept_request(message: CommitmentRequested, *, commitments: Commitmen
         job = await submit_job(commitments, jobs, commitment)
     except Unavailable as error:
         log.warning("commitment not accepted", transaction=requested.transaction_uid, error=str(error))
-        return _refused(Status.PROCESSING_FAILURE, _LATER)
+        raise Unavailable(_LATER) from error
     log.info("commitment accepted", transaction=requested.transaction_uid, instances=len(commitment.items), job=job.id)
     return CommitmentAccepted(correlation_id=message.correlation_id, id=commitment.id)
-
-
-def _refused(status: Status, comment: str) -> CommitmentAccepted:
-    return CommitmentAccepted(correlation_id="", status=status, error_comment=comment[:64])
 
 
 async def commitment_status(message: CommitmentWatched, *, commitments: Commitments) -> CommitmentResult:
@@ -103,20 +106,21 @@ def report_of(commitment: Commitment, transfer_syntax_uid: str) -> tuple[Commitm
 
 
 async def accept_report(message: CommitmentReported, *, commitments: Commitments) -> CommitmentNoted:
-    """Take an N-EVENT-REPORT: the end of a transaction that we requested. The same one again changes nothing."""
+    """Take an N-EVENT-REPORT: the end of a transaction that we requested. The same one again changes nothing.
+
+    Raises `Invalid`, `CommitmentNotFound`, `Unavailable`.
+    """
     if message.event_type not in set(CommitmentEvent):
-        return _report_refused(Status.NO_SUCH_EVENT_TYPE, f"event type {message.event_type}")
+        raise UnknownEventType(f"event type {message.event_type}")
     try:
         reported = await asyncio.to_thread(decode, message.information, message.transfer_syntax_uid)
         commitment = await commitments.by_transaction(reported.transaction_uid)
         if commitment.remote_aet != message.calling_aet:
-            return _report_refused(Status.NOT_AUTHORIZED, "the request went to another application entity")
+            raise NotRequestedOf("the request went to another application entity")
         await commitments.record_result(commitment.id, _failures(commitment, reported))
-    except (Invalid, CommitmentNotFound) as error:
-        return _report_refused(Status.INVALID_ARGUMENT_VALUE, str(error))
     except Unavailable as error:
         log.warning("commitment report not taken", error=str(error))
-        return _report_refused(Status.PROCESSING_FAILURE, _LATER)
+        raise Unavailable(_LATER) from error
     log.info("commitment reported", transaction=reported.transaction_uid, failures=len(reported.failures))
     return CommitmentNoted(correlation_id=message.correlation_id)
 
@@ -130,8 +134,3 @@ def _failures(commitment: Commitment, reported: CommitmentInformation) -> list[C
         for item in commitment.items
         if item.sop_instance_uid not in committed
     ]
-
-
-def _report_refused(status: Status, comment: str) -> CommitmentNoted:
-    log.warning("commitment report refused", status=f"0x{status:04X}", comment=comment)
-    return CommitmentNoted(correlation_id="", status=status, error_comment=comment[:64])

@@ -108,6 +108,8 @@ def render(request: Request, answer: ErrorResponse, detail: str) -> Response:
     headers = {"Retry-After": RETRY_AFTER} if answer.status == HTTPStatus.SERVICE_UNAVAILABLE else {}
     if is_dicomweb(request):
         problem: dict[str, Any] = {"type": "about:blank", "title": phrase, "status": answer.status, "detail": detail}
+        if correlation_id := getattr(request.state, "correlation_id", ""):
+            problem["correlation_id"] = correlation_id
         return Response(_dump(problem), answer.status, headers, "application/problem+json")
     body = {
         "Method": request.method,

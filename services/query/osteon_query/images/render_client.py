@@ -3,14 +3,13 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
-from http import HTTPStatus
 from typing import Final
 
 from osteon.archive.resources import Location
-from osteon.bus.port import Bus, RequestTimeout
+from osteon.bus.port import Bus, RequestFailed, RequestTimeout
 from osteon.contracts.imaging import Rendered, RenderRequested
 from osteon.contracts.topology import RENDER
-from osteon.errors import Unavailable
+from osteon.errors import FailureKind, Unavailable
 from osteon.objects.port import Bytes, ObjectNotFound, Objects
 from osteon_query.http.errors import BadParameter, NotRenderable, RenderFailed, RenderTimeout, StoredDataUnreadable
 
@@ -54,15 +53,13 @@ class RenderClient:
         """Return the reply, which describes images. Raises as `get` does."""
         try:
             async with asyncio.timeout(self._seconds), self._slots:
-                answer = await self._bus.request(
+                return await self._bus.request(
                     RENDER, message.model_copy(update={"seconds": self._seconds}), timeout=self._seconds
                 )
         except (TimeoutError, RequestTimeout):
             raise RenderTimeout(f"no image within {self._seconds:g} s (OSTEON_RENDER_SECONDS); try again") from None
-        assert isinstance(answer, Rendered)
-        if answer.error:
-            raise _error(answer)
-        return answer
+        except RequestFailed as error:
+            raise _error(error) from error
 
     async def _chunks(self, message: RenderRequested, answer: Rendered) -> AsyncGenerator[Bytes, None]:
         for _ in range(_READ_ATTEMPTS):
@@ -119,16 +116,16 @@ def picture_request(location: Location, correlation_id: str, **wanted: object) -
     return RenderRequested.model_validate({"correlation_id": correlation_id, **where, **wanted})
 
 
-def _error(answer: Rendered) -> Exception:
-    reason = f"not rendered: {answer.error}"
-    match answer.status:
-        case HTTPStatus.BAD_REQUEST:
+def _error(error: RequestFailed) -> Exception:
+    reason = f"not rendered: {error}"
+    match error.kind:
+        case FailureKind.INVALID:
             return BadParameter(reason)
-        case HTTPStatus.UNSUPPORTED_MEDIA_TYPE:
+        case FailureKind.UNSUPPORTED:
             return NotRenderable(reason)
-        case HTTPStatus.SERVICE_UNAVAILABLE:
+        case FailureKind.UNAVAILABLE:
             return Unavailable(reason)
-        case HTTPStatus.GATEWAY_TIMEOUT:
+        case FailureKind.TIMEOUT:
             return RenderTimeout(reason)
         case _:
             return RenderFailed(reason)

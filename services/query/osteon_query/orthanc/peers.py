@@ -7,7 +7,8 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from osteon.contracts.remote import PeerAsked, PeerTold
+from osteon.bus.port import RequestFailed
+from osteon.contracts.remote import PeerAsked
 from osteon.contracts.topology import PEER
 from osteon.remotes.job_params import PeerStoreParams
 from osteon.remotes.orthanc_json import bool_field, peer_from, peer_object
@@ -74,10 +75,10 @@ async def system(request: Request, state: AppStateDep, id: str) -> Response:
     """Send what the peer says at its `/system`."""
     await state.index.remotes.peer(id)
     message = PeerAsked(correlation_id=correlation_id(request), peer=id)
-    answer = await state.bus.request(PEER, message, timeout=_SECONDS)
-    assert isinstance(answer, PeerTold)
-    if answer.problem:
-        raise RemoteFailed(f"peer {id}: {answer.problem}")
+    try:
+        answer = await state.bus.request(PEER, message, timeout=_SECONDS)
+    except RequestFailed as error:
+        raise RemoteFailed(f"peer {id}: {error}") from error
     return json_response(orjson.loads(answer.system))
 
 

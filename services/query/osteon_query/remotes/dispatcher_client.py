@@ -8,7 +8,8 @@ from typing import Any, Final
 
 import orjson
 
-from osteon.contracts.remote import Echoed, EchoRequested, RemoteFindRequested, RemoteFound, Target
+from osteon.bus.port import RequestFailed
+from osteon.contracts.remote import EchoRequested, RemoteFindRequested, Target
 from osteon.contracts.topology import ECHO, REMOTE_FIND
 from osteon.errors import OsteonError
 from osteon.logging import get_logger
@@ -42,10 +43,10 @@ async def echo(state: AppState, target: Target, *, find: bool, correlation_id: s
     """C-ECHO; raises `RemoteFailed`."""
     message = EchoRequested(correlation_id=correlation_id, target=target, find=find)
     seconds = 3.0 * target.timeout or ECHO_SECONDS
-    answer = await state.bus.request(ECHO, message, timeout=seconds + _GRACE)
-    assert isinstance(answer, Echoed)
-    if answer.problem:
-        raise RemoteFailed(f"C-ECHO SCU to AET {target.aet!r}: {answer.problem}")
+    try:
+        await state.bus.request(ECHO, message, timeout=seconds + _GRACE)
+    except RequestFailed as error:
+        raise RemoteFailed(f"C-ECHO SCU to AET {target.aet!r}: {error}") from error
 
 
 async def search(
@@ -66,12 +67,11 @@ async def search(
     )
     try:
         answer = await state.bus.request(REMOTE_FIND, message, timeout=message.seconds + _GRACE)
-        assert isinstance(answer, RemoteFound)
-        if answer.problem:
-            raise RemoteFailed(f"C-FIND SCU to AET {target.aet!r}: {answer.problem}")
-    except BaseException:
-        with suppress(OsteonError):  # it may be deleted already; the first error is reported
+    except BaseException as error:
+        with suppress(OsteonError):  # it may be gone already; the first error counts
             await state.index.queries.delete(query.id)
+        if isinstance(error, RequestFailed):
+            raise RemoteFailed(f"C-FIND SCU to AET {target.aet!r}: {error}") from error
         raise
     if answer.cut:
         log.warning("remote search truncated", modality=query.modality, answers=answer.answers)

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from datetime import timezone
 from typing import Any, Final
 
-from osteon.archive.errors import BadCursor
 from osteon.archive.ports import ArchiveReader
 from osteon.archive.resources import Match
 from osteon.contracts.find import FindPage, FindRequested
@@ -20,14 +19,12 @@ from osteon.dicom.attribute_names import tag_of
 from osteon.dicom.attributes import LEVEL_OF, REQUEST_ATTRIBUTES, is_below
 from osteon.dicom.dataset_encoder import DatasetEncoder
 from osteon.dicom.datetime_bounds import parse_offset
-from osteon.dicom.errors import BadDataSet, UnknownTransferSyntax
 from osteon.dicom.identifier import Identifier, IdentifierKey, read_identifier
 from osteon.dicom.matching import combine_datetimes, condition
 from osteon.dicom.models import FIND_MODELS, Level
 from osteon.dicom.query import DateTimeRange, MatchingKey, Search
 from osteon.dicom.text_encoder import UNICODE, text_encoder_for
-from osteon.dimse.status import Status
-from osteon.errors import Invalid, OsteonError, Unavailable
+from osteon.errors import Invalid
 from osteon.metrics import SEARCH_SECONDS
 from osteon_query.packs.sidecars import Sidecars
 from osteon_query.search.results import DicomJson, build_results
@@ -37,7 +34,6 @@ from osteon_query.search.timezone_adjustment import TimezoneConditions, adjust
 _LEVEL: Final = "QueryRetrieveLevel"
 _TIMEZONE: Final = "TimezoneOffsetFromUTC"
 _NEVER_MATCHED: Final = frozenset({_LEVEL, _TIMEZONE, "SpecificCharacterSet", "QueryRetrieveView"})
-_MAX_COMMENT: Final = 64
 
 
 class WrongModel(Invalid):
@@ -57,16 +53,13 @@ class Query:
 
 
 async def handle_find(request: FindRequested, index: ArchiveReader, sidecars: Sidecars, *, page: int) -> FindPage:
-    """Return a page of at most `page` matches; an error is reported by its status (PS3.4 Table C.4-1).
+    """Return a page of at most `page` matches. Raises `Invalid`, `Unavailable`.
 
     A page may have fewer matches, even none, and still a cursor.
     """
     start = time.perf_counter()
     try:
         return await _find(request, index, sidecars, page)
-    except OsteonError as error:
-        comment = _comment(str(error))
-        return FindPage(correlation_id=request.correlation_id, status=_status(error), error_comment=comment)
     finally:
         SEARCH_SECONDS.labels("c-find").observe(time.perf_counter() - start)
 
@@ -90,8 +83,7 @@ async def _find(request: FindRequested, index: ArchiveReader, sidecars: Sidecars
     return FindPage(
         correlation_id=request.correlation_id,
         identifiers=await asyncio.to_thread(lambda: [encoder.encode(answer) for answer in answered]),
-        pending_status=Status.PENDING if query.all_supported else Status.PENDING_OPTIONAL_KEYS_UNSUPPORTED,
-        status=Status.SUCCESS,
+        keys_ignored=not query.all_supported,
         cursor=found.cursor,
     )
 
@@ -167,20 +159,3 @@ def _return_keys(identifier: Identifier, conditions: Sequence[MatchingKey], time
         items=items,
         item_conditions=tuple(c for c in conditions if len(c.path) == 2),
     )
-
-
-def _status(error: OsteonError) -> Status:
-    match error:
-        case Unavailable():
-            return Status.OUT_OF_RESOURCES
-        case BadDataSet() | UnknownTransferSyntax() | BadCursor():
-            return Status.UNABLE_TO_PROCESS
-        case Invalid():
-            return Status.DATA_SET_DOES_NOT_MATCH_SOP_CLASS
-        case _:
-            return Status.UNABLE_TO_PROCESS
-
-
-def _comment(text: str) -> str:
-    r"""Cut to what Error Comment (0000,0902) takes: LO, ASCII, no backslash."""
-    return text.replace("\\", "/").encode("ascii", "replace").decode().replace("\n", " ")[:_MAX_COMMENT]

@@ -7,9 +7,9 @@ from typing import Final
 from pamqp.common import FieldTable
 
 from osteon.bus.port import BusUnavailable
-from osteon.bus.rabbit_inspect import queue_state, try_quorum_queue
-from osteon.bus.rabbit_link import Link
-from osteon.bus.rabbit_wire import dead_queue_arguments, rpc_queue_arguments, work_queue_arguments
+from osteon.bus.rabbit_probe import queue_state, try_quorum_queue
+from osteon.bus.rabbit_queues import dead_queue_arguments, rpc_queue_arguments, work_queue_arguments
+from osteon.bus.rabbit_session import AmqpSession
 from osteon.cli.doctor.report import Findings
 from osteon.contracts.topology import DEAD_QUEUE, FIND, INDEXER, RETRY_DELAYS_MS, writer_queue
 from osteon.settings import BusSettings, SpoolSettings
@@ -35,22 +35,22 @@ def check(settings: BusSettings, findings: Findings) -> None:
 async def _check(settings: BusSettings, findings: Findings) -> None:
     findings.doing = "connecting"
     try:
-        link = await Link.open(settings.amqp_url.get_secret_value())
+        session = await AmqpSession.open(settings.amqp_url.get_secret_value())
     except BusUnavailable as error:
         findings.fail(
             f"no connection: {error}", _fix(str(error), f"Start RabbitMQ, or correct host and port in {_URL}.")
         )
         return
     try:
-        _check_version(link, findings)
-        await _check_queues(link, settings, findings)
-        await _try(link, findings)
+        _check_version(session, findings)
+        await _check_queues(session, settings, findings)
+        await _try(session, findings)
     finally:
-        await link.close()
+        await session.close()
 
 
-def _check_version(link: Link, findings: Findings) -> None:
-    product, version = link.server
+def _check_version(session: AmqpSession, findings: Findings) -> None:
+    product, version = session.server
     numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
     if numbers < OLDEST:
         findings.fail(f"{product} {version} is too old", "Use RabbitMQ 3.10 or newer, better 4.")
@@ -69,11 +69,11 @@ def _topology(settings: BusSettings) -> Mapping[str, FieldTable]:
     return found
 
 
-async def _check_queues(link: Link, settings: BusSettings, findings: Findings) -> None:
+async def _check_queues(session: AmqpSession, settings: BusSettings, findings: Findings) -> None:
     absent, good = [], 0
     for name, arguments in _topology(settings).items():
         findings.doing = f"looking at queue {name}"
-        state = await queue_state(link, name, arguments)
+        state = await queue_state(session, name, arguments)
         if state is None:
             absent.append(name)
             continue
@@ -94,10 +94,10 @@ async def _check_queues(link: Link, settings: BusSettings, findings: Findings) -
         findings.ok(f"{len(absent)} queues are not there yet; the services make them")
 
 
-async def _try(link: Link, findings: Findings) -> None:
+async def _try(session: AmqpSession, findings: Findings) -> None:
     findings.doing = "sending a message through a quorum queue of its own"
     try:
-        await try_quorum_queue(link, seconds=_TRIAL_SECONDS)
+        await try_quorum_queue(session, seconds=_TRIAL_SECONDS)
         findings.ok("a message came through a quorum queue")
     except BusUnavailable as error:
         alarm = "A memory or disk alarm? rabbitmq-diagnostics alarms; then make room, or raise the limit."

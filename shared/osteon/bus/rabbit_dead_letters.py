@@ -1,4 +1,4 @@
-"""Looking into the dead-letter queue, and putting its messages back to work."""
+"""List the dead-letter queue, and replay its messages."""
 
 import asyncio
 from collections.abc import Collection, Sequence
@@ -6,70 +6,72 @@ from dataclasses import dataclass, field
 
 from aio_pika.abc import AbstractIncomingMessage, AbstractQueue
 
+from osteon.bus.envelope import DeadLetter, reset_for_replay
 from osteon.bus.port import Unroutable
-from osteon.bus.rabbit_link import Link, broker_errors
-from osteon.bus.rabbit_wire import declare_dead_queue, to_dead_letter, to_message
-from osteon.bus.wire import DeadLetter, fresh
+from osteon.bus.rabbit_messages import to_dead_letter, to_message
+from osteon.bus.rabbit_queues import declare_dead_queue
+from osteon.bus.rabbit_session import AmqpSession, broker_errors
 
 _TIMEOUT = 10.0
-_MOST = 10_000
-"""Messages that one look takes into memory; `ParkLimit` keeps their number far below."""
+_MAX_MESSAGES = 10_000
+"""Messages that one listing takes into memory; `DlqLimit` keeps their number far below."""
 
 
 @dataclass(slots=True)
-class Replayed:
+class ReplayReport:
     """What became of the messages that were to be replayed, by their identifiers."""
 
     done: list[str] = field(default_factory=list)
-    homeless: list[str] = field(default_factory=list)
+    queue_missing: list[str] = field(default_factory=list)
     """Their queue does not exist; they stay parked."""
 
 
-async def list_dead(link: Link, limit: int = _MOST) -> list[DeadLetter]:
+async def list_dead(session: AmqpSession, limit: int = _MAX_MESSAGES) -> list[DeadLetter]:
     """Return parked messages, oldest first, and put them back."""
     with broker_errors("read the dead-letter queue"):
-        async with link.passing_channel() as channel:
+        async with session.temporary_channel() as channel:
             queue = await declare_dead_queue(channel)
             messages = await _take(queue, limit)
             await _put_back(queue, messages)
             return [to_dead_letter(message) for message in messages]
 
 
-async def replay_dead(link: Link, ids: Collection[str] | None) -> Replayed:
+async def replay_dead(session: AmqpSession, ids: Collection[str] | None) -> ReplayReport:
     """Publish parked messages to the queues that they came from; each is confirmed before it is forgotten here.
 
-    What is parked again meanwhile is not taken a second time: all are taken before the first is published. Whoever is
-    killed between confirmation and forgetting leaves one message in both places, and none in neither. A message that
-    was parked twice (its consumer was killed before it could say so) is published once.
+    What is parked again meanwhile is not taken a second time: all are taken before the first is published. A process
+    that is killed between confirmation and forgetting leaves one message in both places, and none in neither. A message
+    that was parked twice (its consumer was killed before it could acknowledge) is published once.
     """
-    replayed = Replayed()
+    replayed = ReplayReport()
     published: set[tuple[str, str, bytes]] = set()
     with broker_errors("replay the dead-letter queue"):
-        async with link.passing_channel() as channel:
+        async with session.temporary_channel() as channel:
             queue = await declare_dead_queue(channel)
             rest = []
-            for message in await _take(queue, _MOST):
+            for message in await _take(queue, _MAX_MESSAGES):
                 dead = to_dead_letter(message)
-                letter = dead.letter
-                same = (letter.id, dead.queue, letter.body)
-                if ids is not None and letter.id not in ids:
+                envelope = dead.envelope
+                same = (envelope.id, dead.queue, envelope.body)
+                if ids is not None and envelope.id not in ids:
                     rest.append(message)
                 elif same in published:
                     await message.ack()
-                elif await _publish(link, dead):
+                elif await _publish(session, dead):
                     await message.ack()
                     published.add(same)
-                    replayed.done.append(letter.id)
+                    replayed.done.append(envelope.id)
                 else:
                     rest.append(message)
-                    replayed.homeless.append(letter.id)
+                    replayed.queue_missing.append(envelope.id)
             await _put_back(queue, rest)
     return replayed
 
 
-async def _publish(link: Link, dead: DeadLetter) -> bool:
+async def _publish(session: AmqpSession, dead: DeadLetter) -> bool:
     try:
-        await link.publish(to_message(fresh(dead.letter)), exchange="", routing_key=dead.queue, timeout=_TIMEOUT)
+        message = to_message(reset_for_replay(dead.envelope))
+        await session.publish(message, exchange="", routing_key=dead.queue, timeout=_TIMEOUT)
     except Unroutable:
         return False
     return True
@@ -86,7 +88,7 @@ async def _take(queue: AbstractQueue, limit: int) -> list[AbstractIncomingMessag
 
 
 async def _put_back(queue: AbstractQueue, messages: Sequence[AbstractIncomingMessage]) -> None:
-    """Return messages, and wait until whoever looks next can see them; the broker takes a moment for it."""
+    """Return messages, and wait until the next listing can see them; the broker takes a moment for it."""
     for message in messages:
         await message.nack(requeue=True)
     for _ in range(100):

@@ -1,4 +1,4 @@
-"""How many messages wait in queues, asked from time to time: without it nobody notices a dead letter."""
+"""How many messages wait in queues, measured from time to time: without it a dead letter goes unnoticed."""
 
 import asyncio
 from collections.abc import Callable, Iterable
@@ -7,7 +7,7 @@ from typing import Final
 
 from osteon import metrics
 from osteon.bus.port import BusUnavailable
-from osteon.bus.rabbit_link import Link, broker_errors
+from osteon.bus.rabbit_session import AmqpSession, broker_errors
 from osteon.contracts.topology import DEAD_QUEUE
 from osteon.logging import get_logger
 
@@ -18,31 +18,31 @@ _TIMEOUT: Final = 5.0
 log = get_logger(__name__)
 
 
-async def keep_counting(link: Link, queues: Callable[[], Iterable[str]]) -> None:
+async def track_queue_depths(session: AmqpSession, queues: Callable[[], Iterable[str]]) -> None:
     """Keep `osteon_queue_messages` true for the dead-letter queue and those that this process uses.
 
-    Ends with the link, by itself: a call that is broken off half way would take the connection with it.
+    Ends with the session, by itself: a call that is broken off half way would take the connection with it.
     """
     pause = _FIRST
-    while not await _closed_within(link, pause):
+    while not await _closed_within(session, pause):
         pause = EVERY
         for name in {DEAD_QUEUE, *queues()}:
             try:
-                metrics.QUEUE_MESSAGES.labels(name).set(await waiting_in(link, name))
+                metrics.QUEUE_MESSAGES.labels(name).set(await count_messages(session, name))
             except BusUnavailable as error:
                 log.debug("queue not counted", queue=name, reason=str(error))
 
 
-async def _closed_within(link: Link, seconds: float) -> bool:
+async def _closed_within(session: AmqpSession, seconds: float) -> bool:
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
-            await link.closed.wait()
-    return link.closed.is_set()
+            await session.closed.wait()
+    return session.closed.is_set()
 
 
-async def waiting_in(link: Link, queue: str) -> int:
-    """Return how many messages a queue holds that nobody has taken; raises `BusUnavailable`."""
+async def count_messages(session: AmqpSession, queue: str) -> int:
+    """Return how many messages a queue holds that are not delivered yet; raises `BusUnavailable`."""
     with broker_errors(f"count queue {queue}"):
-        async with asyncio.timeout(_TIMEOUT), link.passing_channel() as channel:
+        async with asyncio.timeout(_TIMEOUT), session.temporary_channel() as channel:
             found = await channel.declare_queue(queue, passive=True)
             return found.declaration_result.message_count or 0

@@ -1,4 +1,4 @@
-"""`osteon.bus.wire` and its AMQP form."""
+"""`osteon.bus.envelope` and its AMQP form."""
 
 import json
 from types import SimpleNamespace
@@ -7,8 +7,8 @@ import pytest
 from pamqp.decode import field_table as decode_table
 from pamqp.encode import field_table as encode_table
 
-from osteon.bus.rabbit_wire import to_dead_message, to_letter, to_message
-from osteon.bus.wire import BadMessage, DeadLetter, History, Letter, decode, describe, encode
+from osteon.bus.envelope import BadMessage, DeadLetter, Envelope, History, decode, describe, encode
+from osteon.bus.rabbit_messages import to_dead_message, to_envelope, to_message
 from osteon.contracts.find import FindRequested
 from osteon.contracts.packs import PackSealed, PackStored
 from osteon.contracts.topology import MESSAGES, binding_key, routing_key
@@ -28,30 +28,30 @@ def test_bytes_survive_encoding() -> None:
 
 
 def test_a_field_of_a_newer_release_is_ignored() -> None:
-    letter = encode(sealed(QUEUE))
-    newer = Letter(letter.type, json.dumps(json.loads(letter.body) | {"colour": "blue"}).encode(), "c")
+    envelope = encode(sealed(QUEUE))
+    newer = Envelope(envelope.type, json.dumps(json.loads(envelope.body) | {"colour": "blue"}).encode(), "c")
     assert decode(newer, PackSealed).pack_id
 
 
 @pytest.mark.parametrize(
-    ("letter", "said"),
+    ("envelope", "said"),
     [
-        (Letter("", b"{}", ""), "without a type"),
-        (Letter("PackStored", b"{}", ""), "PackStored where PackSealed was expected"),
-        (Letter("PackSealed", b"{", ""), "Invalid JSON"),
-        (Letter("PackSealed", b"\xff\xfe", ""), "Invalid JSON"),
-        (Letter("PackSealed", b"{}", ""), "correlation_id: Field required"),
+        (Envelope("", b"{}", ""), "without a type"),
+        (Envelope("PackStored", b"{}", ""), "PackStored where PackSealed was expected"),
+        (Envelope("PackSealed", b"{", ""), "Invalid JSON"),
+        (Envelope("PackSealed", b"\xff\xfe", ""), "Invalid JSON"),
+        (Envelope("PackSealed", b"{}", ""), "correlation_id: Field required"),
     ],
 )
-def test_a_letter_that_is_no_such_message_is_named(letter: Letter, said: str) -> None:
+def test_a_letter_that_is_no_such_message_is_named(envelope: Envelope, said: str) -> None:
     with pytest.raises(BadMessage, match=said):
-        decode(letter, PackSealed)
+        decode(envelope, PackSealed)
 
 
 def test_texts_that_amqp_can_not_carry_are_cut_and_cleaned() -> None:
     history = History(1, 1, describe(ValueError("\udc80" + "x" * 10_000)), "")
-    letter = Letter("PackSealed", b"{}", "Müller " * 100, history=history)
-    message = to_dead_message(DeadLetter(letter, "q", "attempts"))
+    envelope = Envelope("PackSealed", b"{}", "Müller " * 100, history=history)
+    message = to_dead_message(DeadLetter(envelope, "q", "attempts"))
     assert message.properties.marshal()
     assert len((message.correlation_id or "").encode()) <= 255
 
@@ -68,7 +68,7 @@ def test_the_moment_of_publication_survives_amqp_to_the_microsecond() -> None:
     incoming = SimpleNamespace(
         headers=carried, message_id=sent.id, body=sent.body, type=sent.type, correlation_id=sent.correlation_id
     )
-    assert to_letter(incoming).published == pytest.approx(sent.published, rel=0, abs=1e-5)  # type: ignore[arg-type]
+    assert to_envelope(incoming).published == pytest.approx(sent.published, rel=0, abs=1e-5)  # type: ignore[arg-type]
 
 
 def test_every_published_type_is_matched_by_its_own_pattern() -> None:

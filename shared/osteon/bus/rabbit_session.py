@@ -1,7 +1,7 @@
 """One connection to RabbitMQ and its channels, from connecting to the first failure of any of them.
 
-aio-pika's robust connection restores channels one by one and lets calls during an outage wait for ever. Here the
-unit of failure is the connection: when it or one of its channels ends, all is closed and `RabbitBus` opens a new link.
+aio-pika's robust connection restores channels one by one and lets calls during an outage wait forever. Here the unit
+of failure is the connection: when it or one of its channels ends, all is closed and `RabbitBus` opens a new session.
 """
 
 import asyncio
@@ -32,35 +32,35 @@ _CONNECT_TIMEOUT = 10.0
 _CLOSE_TIMEOUT = 5.0
 
 
-_DIFFERS = re.compile(
+_MISMATCH = re.compile(
     r"inequivalent arg '(?P<argument>[^']+)' for (?P<kind>\w+) '(?P<name>[^']+)' in vhost '(?P<vhost>[^']+)': "
     r"received (?P<ours>.+?) but current is (?P<theirs>.+)"
 )
 
 
-def differing(refusal: str) -> str:
-    """Return the broker's refusal of a declaration as what is wrong and how to mend it."""
-    found = _DIFFERS.search(refusal)
+def explain_mismatch(refusal: str) -> str:
+    """Return the broker's refusal of a declaration as what is wrong and how to fix it."""
+    found = _MISMATCH.search(refusal)
     if found is None:
         return refusal
     argument, kind, name, vhost, ours, theirs = found.groups()
     delete = f"rabbitmqctl delete_queue -p {vhost} {name}" if kind == "queue" else f"delete the {kind}"
     return (
-        f"the {kind} {name!r} exists with {argument} = {_bare(theirs)}, where Osteon needs {_bare(ours)}. "
-        f"Stop the services, then: {delete}. Osteon makes it again, and spool and sweep find again what its messages "
-        "told of"
+        f"the {kind} {name!r} exists with {argument} = {_plain_value(theirs)}, where Osteon needs "
+        f"{_plain_value(ours)}. Stop the services, then: {delete}. Osteon declares it again; "
+        "spool and sweep find what its messages announced"
     )
 
 
-def _reason(error: BaseException) -> str:
+def _explain(error: BaseException) -> str:
     text = str(error) or type(error).__name__
-    # aiormq does not read why the broker says goodbye instead of opening a virtual host.
+    # aiormq does not read why the broker closes the connection instead of opening a virtual host.
     if "Connection.OpenOk" in text and "Connection.Close" in text:
-        return "the broker refuses the virtual host: there is none of that name, or the user has no rights in it"
+        return "the broker refuses the virtual host: it does not exist, or the user has no permission for it"
     return text
 
 
-def _bare(value: str) -> str:
+def _plain_value(value: str) -> str:
     """Return the value in the broker's words: `the value '5' of type 'signedint'`, `none`, `'topic'`."""
     return " ".join(value.split()).removeprefix("the value ").split(" of type ")[0].strip("'")
 
@@ -77,23 +77,23 @@ def broker_errors(what: str) -> Iterator[None]:
     except TimeoutError:
         raise BusUnavailable(f"{what}: no answer from the broker in time") from None
     except ChannelPreconditionFailed as error:
-        raise TopologyDiffers(f"{what}: {differing(str(error))}") from error
+        raise TopologyDiffers(f"{what}: {explain_mismatch(str(error))}") from error
     except CONNECTION_EXCEPTIONS as error:
-        raise BusUnavailable(f"{what}: {_reason(error)}") from error
+        raise BusUnavailable(f"{what}: {_explain(error)}") from error
     except asyncio.CancelledError:
-        # aiormq ends what waits on a closed channel with CancelledError; ours is one only if this task was cancelled.
+        # aiormq ends what waits on a closed channel with CancelledError; it is real only if this task was cancelled.
         task = asyncio.current_task()
         if task is None or task.cancelling():
             raise
         raise BusUnavailable(f"{what}: the connection was lost") from None
     except Exception as error:
-        # And calls that are under way when it closes a connection with a bare Exception.
+        # And it ends calls in progress with a bare Exception when it closes a connection.
         if type(error) is not Exception:
             raise
         raise BusUnavailable(f"{what}: the connection was lost") from error
 
 
-class Link:
+class AmqpSession:
     """An open connection. `closed` is set by the first failure; nothing works afterwards."""
 
     publisher: AbstractChannel
@@ -106,22 +106,22 @@ class Link:
 
     @classmethod
     async def open(cls, url: str) -> Self:
-        """Connect and make the exchanges; raises `BusUnavailable`."""
+        """Connect and declare the exchanges; raises `BusUnavailable`."""
         target = URL(url)
         if "heartbeat" not in target.query:
             target = target.update_query(heartbeat=HEARTBEAT)
         with broker_errors("connect"):
             async with asyncio.timeout(_CONNECT_TIMEOUT):
-                link = cls(await aio_pika.connect(target))
+                session = cls(await aio_pika.connect(target))
             try:
                 async with asyncio.timeout(_CONNECT_TIMEOUT):
-                    link.publisher = await link.channel()
-                    await link.publisher.declare_exchange(EXCHANGE, aio_pika.ExchangeType.TOPIC, durable=True)
-                    await link.publisher.declare_exchange(DEAD_EXCHANGE, aio_pika.ExchangeType.FANOUT, durable=True)
+                    session.publisher = await session.channel()
+                    await session.publisher.declare_exchange(EXCHANGE, aio_pika.ExchangeType.TOPIC, durable=True)
+                    await session.publisher.declare_exchange(DEAD_EXCHANGE, aio_pika.ExchangeType.FANOUT, durable=True)
             except BaseException:
-                await link.close()
+                await session.close()
                 raise
-        return link
+        return session
 
     @property
     def server(self) -> tuple[str, str]:
@@ -131,8 +131,8 @@ class Link:
         return str(known.get("product", "a broker")), str(known.get("version", "of unknown version"))
 
     async def channel(self, *, prefetch: int = 0) -> AbstractChannel:
-        """Open a channel whose end ends the link; with `prefetch`, that many deliveries are unsettled at most."""
-        channel = self.passing_channel()
+        """Open a channel whose end ends the session; with `prefetch`, that many deliveries are unsettled at most."""
+        channel = self.temporary_channel()
         await channel.initialize()
         channel.close_callbacks.add(self._on_close)
         if prefetch:
@@ -142,7 +142,7 @@ class Link:
         )
         return channel
 
-    def passing_channel(self) -> AbstractChannel:
+    def temporary_channel(self) -> AbstractChannel:
         """Return a channel to use with `async with`; what it took and did not acknowledge goes back to the queue."""
         return self._connection.channel(publisher_confirms=True, on_return_raises=True)
 
@@ -150,7 +150,7 @@ class Link:
         """Make sure that the broker answers; raises `BusUnavailable`."""
         with broker_errors("probe"):
             async with asyncio.timeout(timeout):
-                async with self.passing_channel():
+                async with self.temporary_channel():
                     pass
 
     async def publish(
@@ -170,7 +170,7 @@ class Link:
             await target.publish(message, routing_key, mandatory=mandatory, timeout=timeout)
 
     def fail(self, reason: str) -> None:
-        """Give the link up."""
+        """Mark the session as ended."""
         if not self.closed.is_set():
             self.reason = reason
             self.closed.set()
@@ -183,7 +183,7 @@ class Link:
                 async with asyncio.timeout(_CLOSE_TIMEOUT):
                     await self._connection.close()
         except BusUnavailable as error:
-            log.debug("disconnected without goodbye", error=str(error))
+            log.debug("disconnect not confirmed by the broker", error=str(error))
 
     def _on_close(self, _: object, error: BaseException | None = None) -> None:
         if isinstance(error, ChannelClosed):

@@ -2,9 +2,9 @@
 
 import pytest
 
-from osteon.bus.rabbit_link import differing
+from osteon.bus.rabbit_session import explain_mismatch
 
-AGAIN = "Osteon makes it again, and spool and sweep find again what its messages told of"
+AGAIN = "Osteon declares it again; spool and sweep find what its messages announced"
 
 
 @pytest.mark.parametrize(
@@ -33,4 +33,4 @@ AGAIN = "Osteon makes it again, and spool and sweep find again what its messages
     ids=["value", "absent", "exchange", "other"],
 )
 def test_the_refusal_becomes_what_is_wrong_and_what_to_do(refusal: str, said: str) -> None:
-    assert differing(refusal) == said
+    assert explain_mismatch(refusal) == said

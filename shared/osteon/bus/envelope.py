@@ -18,7 +18,7 @@ _LONGEST_ERROR = 500
 
 
 class BadMessage(Invalid):
-    """A body that is no message of the type that its queue carries."""
+    """A body that is not a message of the type that its queue carries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +34,12 @@ class History:
     place: str = ""
     """Where in the code the last error came from."""
     replays: int = 0
-    """How often it was parked and put back to work before."""
+    """How often it was parked and replayed before."""
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
-    """An encoded message with what the broker needs to know of it."""
+class Envelope:
+    """An encoded message with what the broker needs to know about it."""
 
     type: str
     body: bytes
@@ -47,7 +47,7 @@ class Letter:
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
     history: History = field(default_factory=History)
     published: float | None = field(default_factory=time.time)
-    """Unix seconds, when it was published first; None when who published it did not say."""
+    """Unix seconds, when it was published first; None when its publisher did not say."""
 
     @property
     def waited(self) -> float | None:
@@ -59,7 +59,7 @@ class Letter:
 class DeadLetter:
     """A message that was parked, with why."""
 
-    letter: Letter
+    envelope: Envelope
     queue: str
     """The work queue that it was taken from, and returns to when it is replayed."""
     reason: str
@@ -67,30 +67,30 @@ class DeadLetter:
     parked_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
 
-def fresh(letter: Letter) -> Letter:
-    """Return a parked letter for its queue: nothing counts against it, but that it was replayed is remembered."""
-    return replace(letter, history=History(replays=letter.history.replays + 1), published=time.time())
+def reset_for_replay(envelope: Envelope) -> Envelope:
+    """Return a parked envelope as it goes back to its queue: no attempts, but one replay more."""
+    return replace(envelope, history=History(replays=envelope.history.replays + 1), published=time.time())
 
 
-def encode(message: Message) -> Letter:
+def encode(message: Message) -> Envelope:
     """Return the message as JSON, with the context that it comes from."""
     message = tracing.carried(message)
-    return Letter(type(message).__name__, message.model_dump_json().encode(), message.correlation_id)
+    return Envelope(type(message).__name__, message.model_dump_json().encode(), message.correlation_id)
 
 
-def decode(letter: Letter, expected: type[M]) -> M:
-    """Return the message in a letter; raises `BadMessage` that names the field that is wrong."""
-    if letter.type != expected.__name__:
-        raise BadMessage(f"a {letter.type or 'message without a type'} where {expected.__name__} was expected")
+def decode(envelope: Envelope, expected: type[M]) -> M:
+    """Return the message in an envelope; raises `BadMessage` that names the field that is wrong."""
+    if envelope.type != expected.__name__:
+        raise BadMessage(f"a {envelope.type or 'message without a type'} where {expected.__name__} was expected")
     try:
-        return expected.model_validate_json(letter.body)
+        return expected.model_validate_json(envelope.body)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"]) or "body"
-        raise BadMessage(f"{letter.type}: {place}: {first['msg']}") from None
+        raise BadMessage(f"{envelope.type}: {place}: {first['msg']}") from None
 
 
-def place_of(error: BaseException) -> str:
+def raised_at(error: BaseException) -> str:
     """Return the line that raised, of Osteon's own code when the error passed through it."""
     frames = [(frame.f_globals.get("__name__", ""), line) for frame, line in traceback.walk_tb(error.__traceback__)]
     own = [place for place in frames if place[0].startswith("osteon")] or frames

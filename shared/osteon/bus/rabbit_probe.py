@@ -1,4 +1,4 @@
-"""What can be told of a broker without changing it, for `osteon doctor`."""
+"""Checks of a broker that change nothing, for `osteon doctor`."""
 
 import asyncio
 import uuid
@@ -10,8 +10,8 @@ from aio_pika.exceptions import ChannelNotFoundEntity
 from pamqp.common import FieldTable
 
 from osteon.bus.port import BusUnavailable, TopologyDiffers
-from osteon.bus.rabbit_link import Link, broker_errors
-from osteon.bus.rabbit_wire import QUORUM, declare_all
+from osteon.bus.rabbit_queues import QUORUM, declare_all
+from osteon.bus.rabbit_session import AmqpSession, broker_errors
 
 _TRIAL_EXPIRES_MS: Final = 60_000
 
@@ -25,32 +25,32 @@ class QueueState:
     problem: str = ""
 
 
-async def queue_state(link: Link, name: str, arguments: FieldTable) -> QueueState | None:
-    """Return a queue's state, None when there is none: a queue that exists is declared, and nothing happens to it."""
-    with broker_errors(f"look at queue {name}"):
+async def queue_state(session: AmqpSession, name: str, arguments: FieldTable) -> QueueState | None:
+    """Return a queue's state, None when it does not exist: one that exists is declared again, which changes nothing."""
+    with broker_errors(f"inspect queue {name}"):
         try:
-            async with link.passing_channel() as channel:
+            async with session.temporary_channel() as channel:
                 found = (await channel.declare_queue(name, passive=True)).declaration_result
         except ChannelNotFoundEntity:
             return None
     messages, consumers = found.message_count or 0, found.consumer_count or 0
     try:
-        with broker_errors(f"look at queue {name}"):
-            async with link.passing_channel() as channel:
+        with broker_errors(f"inspect queue {name}"):
+            async with session.temporary_channel() as channel:
                 await declare_all(channel, {name: arguments})
     except TopologyDiffers as error:
         return QueueState(messages, consumers, str(error).partition(": ")[2])
     return QueueState(messages, consumers)
 
 
-async def try_quorum_queue(link: Link, *, seconds: float) -> None:
-    """Send a message through a quorum queue that is made for it and deleted; raises `BusUnavailable`.
+async def try_quorum_queue(session: AmqpSession, *, seconds: float) -> None:
+    """Send a message through a quorum queue of its own, which is deleted then; raises `BusUnavailable`.
 
-    A broker with a memory or disk alarm takes the queue, but no message: then the queue goes by itself.
+    A broker with a memory or disk alarm takes the queue, but no message: then the queue expires by itself.
     """
     name = f"osteon.doctor.{uuid.uuid4().hex}"
     with broker_errors(f"send a message through the quorum queue {name}"):
-        async with asyncio.timeout(seconds), link.passing_channel() as channel:
+        async with asyncio.timeout(seconds), session.temporary_channel() as channel:
             (queue,) = await declare_all(channel, {name: QUORUM | {"x-expires": _TRIAL_EXPIRES_MS}})
             message = aio_pika.Message(b"?", delivery_mode=aio_pika.DeliveryMode.PERSISTENT)
             await channel.default_exchange.publish(message, name, mandatory=True)

@@ -1,0 +1,11 @@
+"""The reply to a request that failed, whatever it was."""
+
+from osteon.contracts.base import Message
+from osteon.errors import FailureKind
+
+
+class FailureReply(Message):
+    """Sent instead of the reply that the queue names. Each entry point maps `kind` to a status of its protocol."""
+
+    kind: FailureKind
+    text: str
