@@ -74,7 +74,7 @@ async def test_a_search_that_is_not_answered_is_out_of_resources_and_says_so(err
     bus = FakeBus(page(b"one", cursor="x"), error)
     responses = [response async for response in find(ASSOCIATION, request(), bus)]  # type: ignore[arg-type]
     assert [r.status for r in responses] == [Status.PENDING, Status.OUT_OF_RESOURCES]
-    assert "does not answer" in responses[-1].comment
+    assert "not available" in responses[-1].comment
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,7 @@ def test_a_condition_holds_for_what_it_says(condition, expected):
     ("condition", "where", "problem"),
     [
         ([], "match", "expected attributes"),
-        ({"Modallity": "CT"}, "match.Modallity", "no DICOM attribute"),
+        ({"Modallity": "CT"}, "match.Modallity", "not a DICOM attribute"),
         ({"all": [{"Modality": "CT"}, {"Rows": {"=": 1}}]}, r"match.all\[1\].Rows.=", "no such test"),
         ({"any": {}}, "match.any", "expected a list"),
         ({"Rows": {"<": "x"}}, "match.Rows.<", "expected a number"),
