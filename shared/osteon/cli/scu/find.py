@@ -35,7 +35,7 @@ WANTED: Final = {
     ),
     Level.IMAGE: ("InstanceNumber", "SOPClassUID", "SOPInstanceUID"),
 }  # fmt: skip
-"""What is shown when nothing else is wanted."""
+"""Keys that are requested and shown when the caller names none."""
 _READ_AT_ONCE: Final = 64 << 10
 """Bytes of an answer that is read without a thread."""
 
@@ -51,10 +51,12 @@ def main(
     keys: Keys = None,
     level: LevelOption = None,
     root: RootOption = None,
-    limit: Annotated[int, typer.Option("--limit", min=0, help="Cancel (C-CANCEL) after so many; 0: all.")] = 0,
+    limit: Annotated[
+        int, typer.Option("--limit", min=0, help="Cancel (C-CANCEL) after this number of matches; 0: all.")
+    ] = 0,
     as_csv: Annotated[bool, typer.Option("--csv", help="Comma-separated values.")] = False,
 ) -> None:
-    """Search in a peer (C-FIND)."""
+    """Search a peer with C-FIND."""
 
     async def work(interrupt: Interrupt) -> int:
         request = parse_request(level, root, keys or [], WANTED)

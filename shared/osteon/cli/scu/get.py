@@ -56,12 +56,12 @@ def main(
     common: Common,
     *,
     where: Words,
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Where files go.")] = Path(),
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Folder for the files.")] = Path(),
     keys: Keys = None,
     level: LevelOption = None,
     root: RootOption = None,
 ) -> None:
-    """Fetch what matches unique keys (C-GET): files FOLDER/study/series/instance.dcm."""
+    """Retrieve matches of unique keys with C-GET, into FOLDER/study/series/instance.dcm."""
 
     async def work(interrupt: Interrupt) -> int:
         request = require_unique_key(parse_request(level, root, keys or [], {}))
