@@ -62,7 +62,7 @@ async def _check(settings: ObjectSettings, findings: Findings) -> None:
 
 
 async def _take_bucket_back(objects: S3Objects, bucket: str, findings: Findings) -> None:
-    with suppress(OsteonError):  # somebody else uses it already, or it was never made
+    with suppress(OsteonError):  # in use already, or never made
         await objects.remove_bucket()
     findings.warn(
         f"there is no bucket {bucket!r}",

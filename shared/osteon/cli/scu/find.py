@@ -64,7 +64,7 @@ def main(
         shown: MatchWriter = _Json() if common.as_json else _Csv(request.names) if as_csv else _Table(request.names)
         try:
             async with associate(remote, [proposed(request)]) as association:
-                search = FindOperation(association, request, limit)
+                search = PeerSearch(association, request, limit)
                 await interrupt.stoppable(_show(search, shown))
         finally:
             shown.end()
@@ -76,7 +76,7 @@ def main(
 main.__doc__ = f"{main.__doc__} {EXIT_CODES}"
 
 
-def _verdict(search: "FindOperation", common: Common) -> int:
+def _verdict(search: "PeerSearch", common: Common) -> int:
     if search.status.is_failure:
         return report_error(f"C-FIND failed: {words(search.status, search.comment)}", FAILED)
     if search.cut and not common.quiet:
@@ -89,7 +89,7 @@ def proposed(request: QueryRequest) -> Proposed:
     return Proposed(abstract_syntax=request.sop_class(FIND), transfer_syntaxes=SYNTAXES)
 
 
-class FindOperation:
+class PeerSearch:
     """One C-FIND. `status` and `comment` are the final ones; `cut`: there were more than `limit` (0: none) matches."""
 
     def __init__(self, association: RequestedAssociation, request: QueryRequest, limit: int = 0) -> None:
@@ -124,7 +124,7 @@ class FindOperation:
         return match
 
 
-async def _show(search: FindOperation, shown: "MatchWriter") -> None:
+async def _show(search: PeerSearch, shown: "MatchWriter") -> None:
     async with aclosing(search.matches()) as matches:
         async for match in matches:
             shown.add(match)

@@ -13,7 +13,7 @@ from typing import Annotated, Final
 
 import typer
 
-from osteon.cli.scu.find import FindOperation, proposed, text_of
+from osteon.cli.scu.find import PeerSearch, proposed, text_of
 from osteon.cli.scu.get_receiver import InstanceFolder
 from osteon.cli.scu.keys import (
     GET,
@@ -109,7 +109,7 @@ class GetTransfer:
             async with associate(self._remote, [proposed(search)]) as association:
                 if not association.contexts:
                     return []
-                async with aclosing(FindOperation(association, search).matches()) as matches:
+                async with aclosing(PeerSearch(association, search).matches()) as matches:
                     found = [text_of(match, "SOPClassesInStudy") async for match in matches]
         except (AssociationAborted, NoAnswer):
             return []  # the C-GET may still be answered

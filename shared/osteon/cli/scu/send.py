@@ -197,8 +197,8 @@ def summary(tally: TransferCounts) -> str:
         "files left out that hold no instance": tally.skipped,
     }
     rate = f"{tally.sent / tally.seconds:.0f} instances/s, {size(tally.bytes / tally.seconds)}/s"
-    told = [f"{tally.sent} sent ({size(tally.bytes)} in {tally.seconds:.1f} s, {rate})"]
-    return ", ".join(told + [f"{count} {what}" for what, count in others.items() if count])
+    parts = [f"{tally.sent} sent ({size(tally.bytes)} in {tally.seconds:.1f} s, {rate})"]
+    return ", ".join(parts + [f"{count} {what}" for what, count in others.items() if count])
 
 
 def facts(tally: TransferCounts, error: str) -> dict[str, object]:
