@@ -52,7 +52,8 @@ Every service answers `GET /metrics` on `OSTEON_HEALTH_PORT` in Prometheus' text
   `ingress` that received an instance reports its time: `max by (calling_aet) (osteon_last_received_timestamp_seconds)`.
 * **Processes**: each service is one process with one `/metrics`. `imaging` reports for its workers. `standalone`
   reports for all services, each metric once.
-* **Names from outside** are limited. The first `OSTEON_METRICS_MAX_AETS` calling AE titles of a process have values of their
+* **Names from outside** are limited. The first `OSTEON_METRICS_MAX_AETS` calling AE titles of a process have values of
+  their
   own, and as many pairs of AE title and modality. All others share the value `other`. Names of jobs, rules,
   destinations and queues come from the configuration; paths are reported by their route.
 * **Age of a queue**: `osteon_queue_wait_duration_seconds` is observed when a message is handled. A queue whose

@@ -36,7 +36,7 @@ def routes(checks: Mapping[str, Check]) -> list[Route]:
         results = await asyncio.gather(*(_probe(checks[name]) for name in names))
         parts = dict(zip(names, results, strict=True))
         ready = all(result == OK for result in results)
-        metrics.READY.clear()  # a part that is asked no more, as that of the start
+        metrics.READY.clear()  # drop a part whose check was removed, as that of the start
         for part, result in parts.items():
             metrics.READY.labels(part).set(result == OK)
         _log_changes(last, parts)
@@ -49,14 +49,14 @@ def routes(checks: Mapping[str, Check]) -> list[Route]:
 
 
 def _log_changes(last: dict[str, str], parts: Mapping[str, str]) -> None:
-    """Log what has begun or ceased to work since the last look; probes come every few seconds, news do not."""
+    """Log what has begun or ceased to work since the last look; probes come every few seconds."""
     for part, result in parts.items():
         if part == STARTING or last.get(part, OK) == result:
             continue
         if result == OK:
-            log.info("part works again", part=part)
+            log.info("part is available again", part=part)
         elif last.get(part, OK) == OK:
-            log.warning("part does not work", part=part, reason=result)
+            log.warning("part is unavailable", part=part, reason=result)
         last[part] = result
 
 

@@ -6,9 +6,10 @@ OTHER: Final = "other"
 
 
 class LabelLimiter:
-    """Tells `most` names apart forever, since a counter that goes away would look like a restart.
+    """Gives at most `most` names a label value of their own.
 
-    Whoever can choose a name cannot make more than `most` time series of it.
+    A peer that chooses names cannot create more time series. Names stay forever: a removed counter would look like a
+    restart.
     """
 
     def __init__(self, most: int) -> None:

@@ -1,4 +1,4 @@
-"""What every process tells of itself, besides what `prometheus_client` does: its build, and how late its loop is."""
+"""Metrics of every process besides those of `prometheus_client`: its build, and the lag of its event loop."""
 
 import asyncio
 import platform
@@ -11,11 +11,11 @@ from osteon.background import background
 from osteon.settings import ProcessSettings
 
 _EVERY: Final = 0.5
-"""Seconds between two looks at the event loop."""
+"""Seconds between two measurements."""
 
 
 def describe_process(service: str, settings: ProcessSettings) -> None:
-    """Say what runs here, and bound the metrics of this process."""
+    """Set the build information, and limit the label values of this process."""
     metrics.BUILD_INFO.labels(service, __version__, platform.python_version()).set(1)
     metrics.AETS.most = metrics.SENDERS.most = settings.metrics_max_aets
 

@@ -27,7 +27,7 @@ async def enter_scratch_dir(stack: AsyncExitStack, service: str) -> Path:
 
 @contextmanager
 def scratch_dir(service: str) -> Iterator[Path]:
-    """Remove what nobody holds, then lend a new folder in TMPDIR, which is removed at the end. Blocks."""
+    """Remove stale folders, then make a new one in TMPDIR, which is removed at the end. Blocks."""
     prefix = f"osteon-{service}-"
     _remove_stale(Path(tempfile.gettempdir()), prefix)
     path, fd = _make(prefix)
@@ -60,10 +60,10 @@ def _remove_stale(parent: Path, prefix: str) -> None:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(path)
-            log.info("folder of a process that was killed removed", folder=str(path))
+            log.info("stale scratch folder removed", folder=str(path))
         except BlockingIOError:
             continue
         except OSError as error:
-            log.warning("folder of a process that was killed cannot be removed", folder=str(path), error=str(error))
+            log.warning("stale scratch folder cannot be removed", folder=str(path), error=str(error))
         finally:
             os.close(fd)

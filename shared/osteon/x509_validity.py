@@ -1,4 +1,4 @@
-"""The one field of a certificate that the standard library does not tell: until when it is valid (RFC 5280 4.1).
+"""The one field of a certificate that the standard library does not expose: the end of its validity (RFC 5280 4.1).
 
 DER is a tree of tag, length and value (X.690). A Certificate is a sequence that begins with the sequence
 tbsCertificate: [0] version (absent in version 1), serialNumber, signature, issuer, validity, ...
@@ -26,7 +26,7 @@ def not_after(certificate: bytes) -> datetime:
         year = "%y" if tag == _UTC_TIME else "%Y"
         return datetime.strptime(text.decode(), f"{year}%m%d%H%M%SZ").replace(tzinfo=UTC)
     except (ValueError, IndexError, StopIteration):
-        raise Invalid("this is no X.509 certificate") from None
+        raise Invalid("not an X.509 certificate") from None
 
 
 def _items(data: bytes) -> Iterator[tuple[int, bytes]]:

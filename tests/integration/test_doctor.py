@@ -279,8 +279,8 @@ def test_ports_of_an_osteon_that_runs_are_its_own(standalone: Archive, monkeypat
     found = look(monkeypatch, "standalone", ["ports"], dicom_port=standalone.dicom_port, http_port=http_port)
     assert bad(found) == []
     assert [each.what.rpartition(" (")[2] for each in found] == [
-        "OSTEON_DICOM_PORT) is Osteon's: it runs already",
-        "OSTEON_HTTP_PORT) is Osteon's: it runs already",
+        "OSTEON_DICOM_PORT) is in use by Osteon, which is running",
+        "OSTEON_HTTP_PORT) is in use by Osteon, which is running",
     ]
 
 

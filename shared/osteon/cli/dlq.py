@@ -1,4 +1,4 @@
-"""`osteon dlq`: the dead letters, that is messages that no attempt could handle. Nothing here throws one away."""
+"""`osteon dlq`: dead letters, that is messages that no attempt could handle. No command deletes one."""
 
 import asyncio
 import json
@@ -22,12 +22,12 @@ from osteon.runtime import settings_or_exit
 from osteon.settings import BusSettings, ProcessSettings
 
 T = TypeVar("T")
-app = typer.Typer(no_args_is_help=True, help="Look at the messages that could not be handled, and try them again.")
-_Json = Annotated[bool, typer.Option("--json", help="For scripts.")]
-_Queue = Annotated[str, typer.Option("--queue", help="Only those that came from this queue.")]
+app = typer.Typer(no_args_is_help=True, help="List, show and replay messages that could not be handled.")
+_Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+_Queue = Annotated[str, typer.Option("--queue", help="Only messages of this queue.")]
 _STANDALONE = (
-    "A standalone Osteon has no broker: it tells of parked messages in its log and in the metric "
-    'osteon_queue_messages{queue="osteon.dead"}, and tries them all again when it is started again.'
+    "A standalone Osteon has no broker. It reports parked messages in its log and in the metric "
+    'osteon_queue_messages{queue="osteon.dead"}, and handles them again at its next start.'
 )
 
 
@@ -37,7 +37,7 @@ class DlqSettings(ProcessSettings, BusSettings):
 
 @app.command("list")
 def list_(queue: _Queue = "", as_json: _Json = False) -> None:
-    """List the messages that are parked, oldest first."""
+    """List parked messages, oldest first."""
     dead = [each for each in _run(_list()) if queue in ("", each.queue)]
     if as_json:
         typer.echo(json.dumps([facts(each) for each in dead], indent=2))
@@ -45,15 +45,15 @@ def list_(queue: _Queue = "", as_json: _Json = False) -> None:
         typer.echo("No message is parked.")
     else:
         _console().print(_table(dead))
-        typer.echo("More of one: osteon dlq show ID. Try again: osteon dlq replay ID.")
+        typer.echo("Details: osteon dlq show ID. Try again: osteon dlq replay ID.")
 
 
 @app.command()
 def show(
-    identifier: Annotated[str, typer.Argument(metavar="ID", help="Identifier, or the beginning of one.")],
+    identifier: Annotated[str, typer.Argument(metavar="ID", help="Identifier or its beginning.")],
     as_json: _Json = False,
 ) -> None:
-    """Show one message whole, and why it was parked."""
+    """Show one message and why it was parked."""
     (chosen,) = _run(_chosen([identifier]))
     known = facts(chosen)
     if as_json:
@@ -68,14 +68,16 @@ def show(
 
 @app.command()
 def replay(
-    identifiers: Annotated[list[str] | None, typer.Argument(metavar="ID...", help="Or their beginnings.")] = None,
+    identifiers: Annotated[
+        list[str] | None, typer.Argument(metavar="ID...", help="Identifiers or their beginnings.")
+    ] = None,
     queue: _Queue = "",
-    everything: Annotated[bool, typer.Option("--all", help="All that are parked.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="All parked messages.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
 ) -> None:
-    """Put messages back into the queues that they came from. One that fails again is parked again."""
+    """Move messages back to their queues. A message that fails again is parked again."""
     if sum((bool(identifiers), bool(queue), everything)) != 1:
-        raise typer.BadParameter("name identifiers, or --queue, or --all")
+        raise typer.BadParameter("expected identifiers, or --queue, or --all")
     chosen = _run(_chosen(identifiers)) if identifiers else [d for d in _run(_list()) if queue in ("", d.queue)]
     if not chosen:
         typer.echo("No message is parked.")
@@ -88,7 +90,7 @@ def replay(
 
 
 def facts(dead: DeadLetter) -> dict[str, Any]:
-    """Return what is known of a dead letter, for people and for JSON; `body` is the message, as text if it is none."""
+    """Return the fields of a dead letter for output; `body` is the decoded JSON, or text when it is no JSON."""
     envelope, history = dead.envelope, dead.envelope.history
     body = _body(envelope.body)
     return {
@@ -123,7 +125,9 @@ def pick(dead: Collection[DeadLetter], beginnings: Collection[str]) -> list[Dead
     for beginning in beginnings:
         same = {each.envelope.id: each for each in dead if each.envelope.id.startswith(beginning)}
         if len(same) != 1:
-            raise Invalid(f"{beginning}: {'several parked messages begin so' if same else 'no such parked message'}")
+            raise Invalid(
+                f"{beginning}: {'several parked messages begin with this' if same else 'no such parked message'}"
+            )
         found |= same
     return list(found.values())
 
@@ -159,12 +163,12 @@ def _body(body: bytes) -> Any:
 
 
 def _report(wanted: Collection[str], replayed: ReplayReport) -> None:
-    typer.echo(f"{_count(len(replayed.done))} put back to work. What fails again: osteon dlq list")
+    typer.echo(f"{_count(len(replayed.done))} moved back to their queues. Failures appear in: osteon dlq list")
     gone = set(wanted).difference(replayed.done, replayed.queue_missing)
     for identifier in replayed.queue_missing:
         typer.echo(f"{identifier}: its queue does not exist (start its service first); still parked", err=True)
     for identifier in gone:
-        typer.echo(f"{identifier}: not parked any more, or somebody else looks at it now", err=True)
+        typer.echo(f"{identifier}: not parked any more, or in use by another command", err=True)
     if gone or replayed.queue_missing:
         raise typer.Exit(1)
 

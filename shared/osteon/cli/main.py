@@ -23,7 +23,7 @@ def version() -> None:
 
 
 def add_service(point: EntryPoint) -> None:
-    """Add a service, which takes no options; its code is imported only when it is started."""
+    """Add a service, which has no options; its code is imported only when it starts."""
 
     def start() -> None:
         point.load()()
@@ -47,7 +47,7 @@ def main() -> None:
         add_service(point)
     named = sys.argv[1] if sys.argv[1:] else ""
     if named not in {"version", *services.names}:
-        # Only the list of commands needs them all: their imports take seconds.
+        # Importing all commands takes seconds, and only the list of commands needs them all.
         for point in sorted(tools, key=lambda p: p.name):
             if named == point.name or named not in tools.names:
                 add_tool(point)

@@ -1,4 +1,4 @@
-"""`osteon migrate`: brings the tables of the index up to date, for services that leave it to one job."""
+"""`osteon migrate`: creates or upgrades the tables of the index, for services that leave this to one job."""
 
 from osteon import runtime
 from osteon.index.sql import SqlIndex
@@ -13,7 +13,7 @@ class MigrateSettings(ProcessSettings, IndexSettings):
 
 
 def main() -> None:
-    """Make the tables of the index, or bring them up to date; waits until the database answers."""
+    """Create or upgrade the tables of the index; waits until the database answers."""
     settings = runtime.settings_or_exit(MigrateSettings)
 
     async def migrate() -> None:
@@ -22,6 +22,6 @@ def main() -> None:
             await runtime.until_available("database", index.start)
         finally:
             await index.close()
-        log.info("the tables are those of this release")
+        log.info("tables are up to date")
 
     runtime.main("migrate", settings, migrate)

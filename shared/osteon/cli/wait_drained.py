@@ -1,7 +1,7 @@
-"""`osteon wait-drained`: waits until a spool is empty, before the last writer of its volume is stopped.
+"""`osteon wait-drained`: waits until a spool is empty, before the last writer of its volume stops.
 
-A pod's containers are all stopped at once, but what `ingress` still accepts needs the `writer`. So the writer's
-pod waits here first (a preStop hook), and nothing stays behind in a volume that no pod may mount for a long time.
+All containers of a pod get their stop signal at once, but packs of `ingress` still need the `writer`. So a preStop hook
+of the writer runs this command first. Otherwise packs could remain in a volume that no pod mounts for a long time.
 """
 
 import time
@@ -20,20 +20,20 @@ _PAUSE: Final = 0.5
 
 
 def main(
-    timeout: Annotated[float, typer.Option(min=0, help="Seconds to wait at most.")] = 300.0,
+    timeout: Annotated[float, typer.Option(min=0, help="Longest wait in seconds.")] = 300.0,
 ) -> None:
-    """Wait until no process takes instances into the spool and all its packs are stored. Exits with 0, or 1 if late."""
+    """Wait until no process uses the spool and all its packs are stored. Exit code: 0 done, 1 timeout."""
     root = settings_or_exit(SpoolSettings).spool_dir
     deadline = time.monotonic() + timeout
     while (left := remains(root)) and time.monotonic() < deadline:
         time.sleep(_PAUSE)
     if left:
-        typer.echo(f"{root} is not empty after {timeout:g} s: {left}. The next ingress that mounts it goes on.")
+        typer.echo(f"{root} is not empty after {timeout:g} s: {left}. The next ingress that mounts it continues.")
         raise typer.Exit(1)
 
 
 def remains(root: Path) -> str:
-    """Say what keeps the spool from being empty, if anything; damaged files do not, they are left for the operator."""
+    """Return what is left in the spool, empty when nothing is. Corrupt files do not count; they need an operator."""
     if not root.exists():
         return ""
     packs = sum(path.name.endswith((SEALED, OPEN)) for path in files(root))

@@ -122,8 +122,8 @@ async def test_a_part_that_stops_working_is_logged_once_and_so_is_its_return() -
             problem[:] = state
             await ready(None)
     assert [(line["event"], line["part"], line.get("reason")) for line in lines] == [
-        ("part does not work", "broker", "refused"),
-        ("part works again", "broker", None),
+        ("part is unavailable", "broker", "refused"),
+        ("part is available again", "broker", None),
     ]
 
 

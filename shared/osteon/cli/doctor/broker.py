@@ -19,7 +19,7 @@ _TRIAL_SECONDS: Final = 5.0
 _URL: Final = "OSTEON_AMQP_URL"
 _RIGHTS: Final = 'rabbitmqctl set_permissions -p VHOST USER ".*" ".*" ".*"'
 _FIXES: Final = {
-    "access to": f"Let the user of {_URL} make, write and read: {_RIGHTS}",
+    "access to": f"Let the user of {_URL} configure, write and read: {_RIGHTS}",
     "ACCESS_REFUSED": f"Put user and password of the broker into {_URL}; `guest` may log in from its own host only.",
     "authentication": f"Put user and password of the broker into {_URL}; `guest` may log in from its own host only.",
     "virtual host": f"Correct the path of {_URL}, or: rabbitmqctl add_vhost NAME, and {_RIGHTS}",
@@ -28,7 +28,7 @@ _FIXES: Final = {
 
 
 def check(settings: BusSettings, findings: Findings) -> None:
-    """Look at the broker."""
+    """Check login, version, queues and a message through a queue of its own."""
     asyncio.run(_check(settings, findings))
 
 
@@ -85,22 +85,20 @@ async def _check_queues(session: AmqpSession, settings: BusSettings, findings: F
         if name == DEAD_QUEUE and state.messages:
             findings.warn(f"parked messages: {state.messages}", "osteon dlq list")
         elif state.messages and not state.consumers and ".retry." not in name and name != DEAD_QUEUE:
-            findings.warn(
-                f"nobody takes the messages of queue {name}: {state.messages}", "Start the service, or see its log."
-            )
+            findings.warn(f"no service consumes queue {name}: {state.messages}", "Start the service, or see its log.")
     if good:
-        findings.ok(f"{good} queues are as Osteon makes them")
+        findings.ok(f"{good} queues have the right arguments")
     if absent:
-        findings.ok(f"{len(absent)} queues are not there yet; the services make them")
+        findings.ok(f"{len(absent)} queues do not exist yet; the services create them")
 
 
 async def _try(session: AmqpSession, findings: Findings) -> None:
-    findings.doing = "sending a message through a quorum queue of its own"
+    findings.doing = "sending a message through a quorum queue"
     try:
         await try_quorum_queue(session, seconds=_TRIAL_SECONDS)
         findings.ok("a message came through a quorum queue")
     except BusUnavailable as error:
-        alarm = "A memory or disk alarm? rabbitmq-diagnostics alarms; then make room, or raise the limit."
+        alarm = "A memory or disk alarm? rabbitmq-diagnostics alarms; then free space, or raise the limit."
         findings.fail(str(error), _fix(str(error), alarm))
 
 

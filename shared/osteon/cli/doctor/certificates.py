@@ -47,18 +47,18 @@ class Endpoint:
 
 
 def check(settings: ProcessSettings, findings: Findings) -> None:
-    """Look at the files of DICOM TLS and at each endpoint; without any there is nothing to look at."""
+    """Check the files of DICOM TLS and the certificate of each endpoint that uses TLS."""
     roles = list(_roles(settings))
     for role in roles:
         _check_files(role, findings)
     endpoints = list(_endpoints(settings))
     for endpoint in endpoints:
-        findings.doing = f"looking at {endpoint.host}:{endpoint.port} ({endpoint.variable})"
+        findings.doing = f"checking {endpoint.host}:{endpoint.port} ({endpoint.variable})"
         context = _context(endpoint, findings)
         if context is not None:
             _check_endpoint(endpoint, context, findings)
     if not endpoints and not roles:
-        findings.ok("no setting asks for TLS")
+        findings.ok("no setting enables TLS")
 
 
 def _roles(settings: ProcessSettings) -> Iterator[tls.Role]:
@@ -133,7 +133,7 @@ def _context(endpoint: Endpoint, findings: Findings) -> ssl.SSLContext | None:
 def _file(name: str, variable: str, findings: Findings) -> bool:
     if os.access(name, os.R_OK):
         return True
-    findings.fail(f"{variable}: the file {name} cannot be read", f"Put it there, readable by user {os.geteuid()}.")
+    findings.fail(f"{variable}: the file {name} cannot be read", f"Provide it, readable by user {os.geteuid()}.")
     return False
 
 
@@ -159,7 +159,7 @@ def _refused(endpoint: Endpoint, what: str, findings: Findings) -> None:
     if endpoint.verify:
         findings.fail(what, fix)
     else:
-        findings.warn(f"{what}; the settings accept it all the same", fix)
+        findings.warn(f"{what}; the settings accept it anyway", fix)
 
 
 def _presented(endpoint: Endpoint, context: ssl.SSLContext) -> bytes:

@@ -22,21 +22,25 @@ _NAMES: Final = (SETTINGS, *dict.fromkeys(probe.name for probe in PROBES))
 def main(
     *,
     service: Annotated[
-        str, typer.Option(help="Look only at what this service needs; `cluster`: all parts. Default: by the settings.")
+        str, typer.Option(help="Check only what this service needs; `cluster`: all parts. Default: by the settings.")
     ] = "",
-    only: Annotated[list[str] | None, typer.Option(help=f"Of: {', '.join(_NAMES)}. Can be repeated.")] = None,
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for each part; all are looked at at once.")] = 15.0,
-    as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
-    warnings_ok: Annotated[bool, typer.Option("--warnings-ok", help="Exit with 0 when nothing failed.")] = False,
+    only: Annotated[list[str] | None, typer.Option(help=f"Only this part, repeatable: {', '.join(_NAMES)}.")] = None,
+    timeout: Annotated[
+        float, typer.Option(min=0.1, help="Seconds for each part; all are checked concurrently.")
+    ] = 15.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
+    warnings_ok: Annotated[
+        bool, typer.Option("--warnings-ok", help="Exit with 0 when there are only warnings.")
+    ] = False,
     init: Annotated[
-        bool, typer.Option("--init", help="Exit with 2 only for what keeps a service from starting, else with 0.")
+        bool, typer.Option("--init", help="Exit with 2 only when a service cannot start, else with 0.")
     ] = False,
 ) -> None:
-    """Look at every part that Osteon needs; say what is wrong and how to fix it. Exits with 0, 1 (warnings) or 2."""
+    """Check every part that Osteon needs, and report how to fix it. Exit code: 0 good, 1 warnings, 2 failures."""
     unknown = sorted(set(only or ()) - set(_NAMES))
     if unknown:
         raise typer.BadParameter(f"{', '.join(unknown)}: there are {', '.join(_NAMES)}", param_hint="--only")
-    with unheard():  # what libraries log is in the report, in better words
+    with unheard():  # the report has it
         report, hanging = examine(service or _by_settings(), only or _NAMES, timeout)
     if as_json:
         typer.echo(report.to_json())
@@ -44,7 +48,7 @@ def main(
         report.print_to(Console())
     code = _exit_code(report, warnings_ok=warnings_ok, init=init)
     if hanging:
-        # A thread of the probe's own may hang in the kernel forever, and Python waits for those.
+        # A thread of the probe's own may hang in the kernel forever, and Python waits for it.
         sys.stdout.flush()
         os._exit(code)
     raise typer.Exit(code)
@@ -58,11 +62,11 @@ def _exit_code(report: Report, *, warnings_ok: bool, init: bool) -> Severity:
 
 
 def examine(service: str, only: list[str] | tuple[str, ...], seconds: float) -> tuple[Report, bool]:
-    """Return what was found, and whether a part still hangs."""
+    """Return the report, and whether a probe still hangs."""
     settings, problems = read(_settings_of(service))
     findings = [Finding(SETTINGS, Severity.FAIL, problem, "docs/settings.md lists them all.") for problem in problems]
     if settings is None:
-        findings.append(Finding(SETTINGS, Severity.FAIL, "nothing else was looked at", "Put the settings right first."))
+        findings.append(Finding(SETTINGS, Severity.FAIL, "nothing else was checked", "Correct the settings first."))
         return Report(service, findings), False
     if SETTINGS in only and not problems:
         findings.append(Finding(SETTINGS, Severity.OK, f"all are known and valid for {service}"))
@@ -72,7 +76,7 @@ def examine(service: str, only: list[str] | tuple[str, ...], seconds: float) -> 
 
 
 def _settings_of(service: str) -> type[Settings]:
-    """Return the settings that a service reads, which it announces by an entry point."""
+    """Return the settings class of a service, which is its entry point in `osteon.settings`."""
     if service == CLUSTER:
         return ClusterSettings
     points = entry_points(group="osteon.settings")

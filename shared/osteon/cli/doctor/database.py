@@ -34,13 +34,13 @@ _CONNECT: Final = {
 
 
 def check(settings: IndexSettings, findings: Findings) -> None:
-    """Look at the database of a cluster."""
+    """Check login, version, durability and tables of a cluster's database."""
     url = settings.database_url.get_secret_value()
     asyncio.run(_inspected(url, lambda inspection: _check(inspection, settings, findings)))
 
 
 def check_file(settings: StandaloneSettings, findings: Findings) -> None:
-    """Look at the SQLite file of a standalone Osteon, which its first start makes."""
+    """Check the SQLite file of a standalone Osteon, which its first start creates."""
     if sqlite3.sqlite_version_info < _SQLITE:
         findings.fail(
             f"SQLite {sqlite3.sqlite_version} has no search by trigrams", "Use a Python with SQLite 3.34 or newer."
@@ -49,7 +49,7 @@ def check_file(settings: StandaloneSettings, findings: Findings) -> None:
     file = settings.data / "index.sqlite"
     findings.doing = f"reading {file}"
     if not file.exists():
-        findings.ok(f"SQLite {sqlite3.sqlite_version}; {file} is made at the first start")
+        findings.ok(f"SQLite {sqlite3.sqlite_version}; {file} is created at the first start")
     elif _may_write(file, findings):
         findings.ok(f"SQLite {sqlite3.sqlite_version}")
         asyncio.run(_inspected(f"sqlite+aiosqlite:///{file}", lambda inspection: _check_tables(inspection, findings)))
@@ -90,10 +90,10 @@ async def _check_tables(inspection: Inspection, findings: Findings) -> None:
     findings.doing = "reading the tables' revision"
     match await inspection.tables():
         case Tables.CURRENT:
-            findings.ok("the tables are those of this release")
+            findings.ok("the tables are up to date")
         case Tables.NONE:
             findings.warn(
-                "there are no tables yet", "Start indexer or query (or standalone): the first one makes them."
+                "there are no tables yet", "Start indexer or query (or standalone): the first to start creates them."
             )
         case Tables.OLDER:
             findings.warn(
@@ -103,12 +103,12 @@ async def _check_tables(inspection: Inspection, findings: Findings) -> None:
             findings.fail(
                 "the tables are of a newer release", "Run that release, or restore the backup made before it."
             )
-    findings.doing = "writing a table that is taken back"
+    findings.doing = "writing a table, which is rolled back"
     try:
         await inspection.write()
         findings.ok("can be written")
     except OsteonError as error:
-        findings.fail(f"cannot be written: {error}", f"{_RIGHTS}; if the disk is full, make room.")
+        findings.fail(f"cannot be written: {error}", f"{_RIGHTS}; if the disk is full, free space.")
 
 
 def _check_server(server: Server, settings: IndexSettings, findings: Findings) -> None:
@@ -128,7 +128,7 @@ def _check_server(server: Server, settings: IndexSettings, findings: Findings) -
         )
     if not server.syncs:
         findings.fail(
-            "fsync or full_page_writes is off: a power cut ruins the index", "Switch both on in postgresql.conf."
+            "fsync or full_page_writes is off: a power failure corrupts the index", "Switch both on in postgresql.conf."
         )
     if not server.waits_for_sync:
         findings.warn(
@@ -136,11 +136,12 @@ def _check_server(server: Server, settings: IndexSettings, findings: Findings) -
         )
     if not server.trigrams and not server.trigrams_available:
         findings.warn(
-            "pg_trgm is not there: searches by *x* scan", "apt-get install postgresql-contrib, before the first start"
+            "pg_trgm is missing: searches by *x* scan the table",
+            "apt-get install postgresql-contrib, before the first start",
         )
     if server.free_connections < settings.database_pool:
         findings.warn(
-            f"{server.free_connections} connections are free, one process wants {settings.database_pool}",
+            f"{server.free_connections} connections are free, one process needs {settings.database_pool}",
             "Raise max_connections of the server, or lower OSTEON_DATABASE_POOL.",
         )
     skew = abs(server.clock - time.time())

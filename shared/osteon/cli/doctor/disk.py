@@ -1,4 +1,4 @@
-"""Probe of the spool's disk: whether it can be trusted with the only copy of an instance, and what lies there."""
+"""Probe of the spool's disk: whether it can be trusted with the only copy of an instance, and its contents."""
 
 import errno
 import fcntl
@@ -18,7 +18,7 @@ from osteon.spool.folders import contents, files, orphans
 from osteon.spool.paths import DAMAGED, SEALED
 
 SLOW_SYNC: Final = 0.1
-"""Seconds for which a modality would wait for each answer."""
+"""Seconds that a modality waits for each response."""
 OLD: Final = 600.0
 """Seconds after which a sealed pack should long be stored."""
 _NEAR: Final = 0.1
@@ -33,14 +33,14 @@ def check(settings: SpoolSettings, findings: Findings) -> None:
     """Look at the folder of the spool, of a standalone Osteon at the one in its data folder."""
     root = settings.data / "spool" if isinstance(settings, StandaloneSettings) else settings.spool_dir
     variable = "OSTEON_DATA" if isinstance(settings, StandaloneSettings) else "OSTEON_SPOOL_DIR"
-    findings.doing = f"looking at {root}"
+    findings.doing = f"checking {root}"
     existing = next(path for path in (root.absolute(), *root.absolute().parents) if path.exists())
     if not _try(existing, variable, findings):
         return
     _check_file_system(existing, findings)
     _check_space(existing, settings, findings)
     if existing != root.absolute():
-        findings.ok(f"{root} is made at the first start")
+        findings.ok(f"{root} is created at the first start")
         return
     _check_leftovers(root, findings)
 
@@ -102,11 +102,11 @@ def _fix(error: OSError, folder: Path, variable: str) -> str:
         case errno.EACCES | errno.EPERM:
             return f"chown {os.geteuid()} {folder}, or set {variable} to another folder."
         case errno.EROFS:
-            return f"A failing disk becomes read-only: look at `dmesg`, then remount the volume, or set {variable}."
+            return f"A failing disk becomes read-only: check `dmesg`, then remount the volume, or set {variable}."
         case number if number in _FULL:
-            return f"Make room on the volume, or set {variable} to a larger one."
+            return f"Free space on the volume, or set {variable} to a larger one."
         case _:
-            return f"Look at `dmesg`: the disk may fail. Or set {variable} to another folder."
+            return f"Check `dmesg`: the disk may be failing. Or set {variable} to another folder."
 
 
 def _check_file_system(folder: Path, findings: Findings) -> None:
@@ -115,10 +115,10 @@ def _check_file_system(folder: Path, findings: Findings) -> None:
         findings.warn(f"{place} is in memory ({kind}): acknowledged instances are lost in a crash", "Use a disk.")
     elif kind in _NETWORK:
         findings.warn(
-            f"{place} is a network file system ({kind})", "Use a local disk: locks and syncs are not sure there."
+            f"{place} is a network file system ({kind})", "Use a local disk: locks and syncs are not reliable there."
         )
     elif kind == "overlay" and Path("/.dockerenv").exists():
-        findings.warn("it is in the container itself, and goes with it", f"Mount a volume at {folder}.")
+        findings.warn("it is in the container itself, and is deleted with it", f"Mount a volume at {folder}.")
 
 
 def _mounted(folder: Path) -> tuple[str, str]:
@@ -143,14 +143,14 @@ def _check_space(folder: Path, settings: SpoolSettings, findings: Findings) -> N
     try:
         admission.check()
     except SpoolFull as full:
-        fix = "Make room or raise the setting; does the writer run?"
-        findings.fail(f"{full}: C-STORE is answered 0xA700", fix, starts_anyway=True)
+        fix = "Free space or raise the setting. Is the writer running?"
+        findings.fail(f"{full}: C-STORE is answered with 0xA700", fix, starts_anyway=True)
         return
     free, used = disk.free(folder)
     share = used / (used + free)
     what = f"{free / 2**30:.1f} GiB free, {share:.0%} in use of {high_water:.0%}"
     if share > high_water - _NEAR:
-        findings.warn(what, "Soon C-STORE is answered 0xA700: make room, or let the writer catch up.")
+        findings.warn(what, "C-STORE will soon be answered with 0xA700: free space, or let the writer catch up.")
     else:
         findings.ok(what)
 
@@ -161,7 +161,7 @@ def _check_leftovers(root: Path, findings: Findings) -> None:
     if damaged:
         findings.warn(
             f"damaged files: {len(damaged)}, such as {_names(damaged, root)}",
-            "Their whole members were saved. Send what is missing again (the log names it), then move the files away.",
+            "Their complete members were recovered. Send the rest again (the log names it), then move the files away.",
         )
     left = {folder: found for folder in orphans(root) if (found := contents(folder))}
     if left:
@@ -174,8 +174,8 @@ def _check_leftovers(root: Path, findings: Findings) -> None:
     old = [path for path in held if _age(path) > OLD]
     if old:
         findings.warn(
-            f"packs that have waited for more than {OLD / 60:.0f} minutes to be stored: {len(old)}",
-            "Does a writer with the same OSTEON_SPOOL_DIR and OSTEON_SPOOL_ID run? See also: osteon dlq list",
+            f"packs that have waited more than {OLD / 60:.0f} minutes to be stored: {len(old)}",
+            "Is a writer with the same OSTEON_SPOOL_DIR and OSTEON_SPOOL_ID running? See also: osteon dlq list",
         )
 
 

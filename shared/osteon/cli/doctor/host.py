@@ -20,10 +20,10 @@ def check(settings: ProcessSettings, findings: Findings) -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < wanted:
         findings.warn(
-            f"at most {hard} open files; {wanted} are wanted, for associations and their packs",
+            f"at most {hard} open files; {wanted} are needed, for associations and their packs",
             f"ulimit -Hn {wanted}, LimitNOFILE={wanted} in systemd, or a lower OSTEON_MAX_ASSOCIATIONS",
         )
     else:
         findings.ok(f"{'any number of' if hard == resource.RLIM_INFINITY else hard} open files")
     if time.time() < _SOON:
-        findings.fail(f"the clock says {time.strftime('%Y-%m-%d')}", "Set it, and run a time service (chrony).")
+        findings.fail(f"the clock says {time.strftime('%Y-%m-%d')}", "Set the clock, and run a time service (chrony).")

@@ -1,4 +1,4 @@
-"""Probe of the object store: does by its port everything that Osteon asks of it, and takes it back.
+"""Probe of the object store: tries every operation that Osteon uses, and deletes what it wrote.
 
 Conditional writes are not among that: a key has one content only, and writing it again changes nothing.
 """
@@ -27,20 +27,20 @@ _LOGIN_FIX: Final = "Check OSTEON_S3_ENDPOINT, OSTEON_S3_SECURE, OSTEON_S3_ACCES
 
 
 class UnfitStore(OsteonError):
-    """The store did something else than was asked of it."""
+    """The store did not do what was requested."""
 
 
 def check(settings: ObjectSettings, findings: Findings) -> None:
-    """Look at the bucket; one that is missing is made for the time of the look."""
+    """Check the bucket; a missing one is created for the check and removed again."""
     asyncio.run(_check(settings, findings))
 
 
 def check_folder(settings: StandaloneSettings, findings: Findings) -> None:
-    """Look at standalone's folder of objects, which its first start makes."""
+    """Check standalone's folder of objects, which its first start creates."""
     folder = settings.data / "objects"
-    findings.doing = f"looking at {folder}"
+    findings.doing = f"checking {folder}"
     if not folder.exists():
-        findings.ok(f"{folder} is made at the first start")
+        findings.ok(f"{folder} is created at the first start")
         return
     asyncio.run(_try(FolderObjects(folder), findings, str(folder)))
 
@@ -62,11 +62,11 @@ async def _check(settings: ObjectSettings, findings: Findings) -> None:
 
 
 async def _take_bucket_back(objects: S3Objects, bucket: str, findings: Findings) -> None:
-    with suppress(OsteonError):  # somebody else uses it already, or it was never made
+    with suppress(OsteonError):  # in use already, or never made
         await objects.remove_bucket()
     findings.warn(
         f"there is no bucket {bucket!r}",
-        "The first service to start makes it, if its keys may. If there should be one, correct OSTEON_S3_BUCKET.",
+        "The first service to start creates it, if its keys permit. If it should exist, correct OSTEON_S3_BUCKET.",
     )
 
 
@@ -74,7 +74,7 @@ async def _try(objects: Objects, findings: Findings, where: str) -> None:
     prefix = f"osteon-doctor/{uuid.uuid4().hex}"
     try:
         await _exercise(objects, prefix, findings)
-        findings.ok(f"{where}: put, get, range, list, upload in parts and delete do what they should")
+        findings.ok(f"{where}: put, get, range, list, upload in parts and delete work")
     except OsteonError as error:
         fix = _UNFIT_FIX if isinstance(error, UnfitStore) else _fix(objects)
         findings.fail(f"while {findings.doing}: {error}", fix)
@@ -89,7 +89,7 @@ async def _exercise(objects: Objects, prefix: str, findings: Findings) -> None:
     findings.doing = "getting it at once"
     _expect(await objects.get(first) == _SMALL, "other bytes came back")
     findings.doing = "getting a range of it"
-    _expect(await objects.get_range(first, 300, 50) == _SMALL[300:350], "other bytes came back than those asked for")
+    _expect(await objects.get_range(first, 300, 50) == _SMALL[300:350], "other bytes came back than those requested")
     findings.doing = "replacing it"
     await objects.put(first, _SMALL[::-1])
     _expect(await objects.get(first) == _SMALL[::-1], "the old bytes came back after a new put")
@@ -127,5 +127,5 @@ def _expect(true: bool, otherwise: str) -> None:
 
 def _fix(objects: Objects) -> str:
     if isinstance(objects, S3Objects):
-        return "The keys must be allowed to list the bucket and to put, get and delete objects; the store needs room."
-    return f"Make room, or chown the folder for user {os.geteuid()}, or set OSTEON_DATA to another one."
+        return "The keys must permit list, put, get and delete in the bucket; the store needs free space."
+    return f"Free space, or chown the folder for user {os.geteuid()}, or set OSTEON_DATA to another one."

@@ -61,7 +61,7 @@ def _explain(error: OSError, settings: ProcessSettings, port: int, variable: str
     host = settings.bind
     match error.errno:
         case errno.EADDRINUSE if _is_osteon(settings, port, variable):
-            findings.ok(f"{host}:{port} ({variable}) is Osteon's: it runs already")
+            findings.ok(f"{host}:{port} ({variable}) is in use by Osteon, which is running")
         case errno.EADDRINUSE:
             findings.fail(
                 f"{host}:{port} ({variable}) is used by another program", f"ss -ltnp 'sport = :{port}' names it."

@@ -1,4 +1,4 @@
-"""What probes found: a line each, the worst of them decides the exit code."""
+"""Findings of the probes, one a line; the worst of them decides the exit code."""
 
 import json
 from collections.abc import Sequence
@@ -22,38 +22,38 @@ _STYLES = {Severity.OK: "green", Severity.WARN: "yellow", Severity.FAIL: "bold r
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at."""
+    """Result of one check."""
 
     probe: str
     level: Severity
     what: str
     fix: str = ""
-    """What to do about it: a command or a setting."""
+    """How to fix it: a command or a setting."""
     starts_anyway: bool = False
-    """Services start nevertheless: they wait for it, or put it right themselves."""
+    """Services start in spite of it: they wait for the part, or fix it themselves."""
 
 
 @dataclass(slots=True)
 class Findings:
-    """What one probe has found so far; it stays when the probe is given up."""
+    """Findings of one probe so far; they are reported even when the probe times out."""
 
     probe: str
     starts_anyway: bool = False
-    """Whether services start whatever the probe finds."""
+    """Services start in spite of any finding of the probe."""
     found: list[Finding] = field(default_factory=list)
     doing: str = "starting"
-    """What the probe does now, said when it never comes back from it."""
+    """Current step of the probe, reported when it times out."""
 
     def ok(self, what: str) -> None:
-        """Say that something is as it should be."""
+        """Report that a check passed."""
         self.found.append(Finding(self.probe, Severity.OK, what))
 
     def warn(self, what: str, fix: str) -> None:
-        """Say that something works, but should be looked at."""
+        """Report a warning and how to fix it."""
         self.found.append(Finding(self.probe, Severity.WARN, what, fix))
 
     def fail(self, what: str, fix: str, *, starts_anyway: bool = False) -> None:
-        """Say that something does not work; services start nevertheless when it `starts_anyway`."""
+        """Report a failure and how to fix it; with `starts_anyway` services start in spite of it."""
         self.found.append(Finding(self.probe, Severity.FAIL, what, fix, starts_anyway or self.starts_anyway))
 
 
@@ -71,7 +71,7 @@ class Report:
 
     @property
     def starts(self) -> bool:
-        """Whether a service can start now, be it to wait for what does not work yet."""
+        """Whether a service can start now, if only to wait for a part."""
         return all(finding.starts_anyway for finding in self.findings if finding.level is Severity.FAIL)
 
     def to_json(self) -> str:
@@ -83,7 +83,7 @@ class Report:
         return json.dumps({"service": self.service, "level": self.level.name.lower(), "findings": findings}, indent=2)
 
     def print_to(self, console: Console) -> None:
-        """Print a line for each finding, and how to fix it below."""
+        """Print a line for each finding, and below it how to fix it."""
         width = max((len(each.probe) for each in self.findings), default=0)
         for each in self.findings:
             line = Text(f"{each.level.name:<4}", style=_STYLES[each.level])
@@ -94,8 +94,8 @@ class Report:
         console.print(Text(self.summary(), style=_STYLES[self.level]))
 
     def summary(self) -> str:
-        """Return the last line."""
+        """Return the counts of failures and warnings as the last line."""
         failed, warned = (sum(f.level is level for f in self.findings) for level in (Severity.FAIL, Severity.WARN))
         if not failed and not warned:
-            return f"{self.service}: everything is in order."
-        return f"{self.service}: {failed} failed, {warned} to look at."
+            return f"{self.service}: no problems found."
+        return f"{self.service}: failures: {failed}, warnings: {warned}."

@@ -1,4 +1,4 @@
-"""Runs probes side by side, each in a thread of its own that nobody waits for longer than its time limit."""
+"""Runs probes concurrently, each in a daemon thread with a time limit."""
 
 import threading
 import time
@@ -15,9 +15,9 @@ S = TypeVar("S", bound=Settings)
 
 @dataclass(frozen=True, slots=True)
 class Probe(Generic[S]):
-    """Looks at one part of Osteon, for services whose settings hold the group `needs`.
+    """Checks one part of Osteon, for services whose settings include the group `needs`.
 
-    `look` may block; it must change nothing that it does not put back. An `OsteonError` that it raises is a failure.
+    `look` may block; it must undo every change that it makes. An `OsteonError` that it raises is a failure.
     """
 
     name: str
@@ -25,14 +25,14 @@ class Probe(Generic[S]):
     needs: type[S]
     check: Callable[[S, Findings], None]
     starts_anyway: bool = False
-    """Services start whatever it finds: they wait for this part."""
+    """Services start in spite of any finding: they wait for this part."""
 
 
 def run(probes: Sequence[Probe[S]], settings: S, *, seconds: float) -> tuple[list[Finding], bool]:
-    """Return what the probes found, in their order, and whether one had to be left behind.
+    """Return the findings in the order of the probes, and whether one timed out.
 
     The threads are daemons: one that hangs in a system call does not keep the process from ending, but what it
-    handed to other threads may, so whoever gets True ends the process by `os._exit`.
+    handed to other threads may. So a caller that gets True ends the process by `os._exit`.
     """
     looks = [(Findings(probe.name, probe.starts_anyway), threading.Event()) for probe in probes]
     for probe, (findings, done) in zip(probes, looks, strict=True):
@@ -52,10 +52,12 @@ def _check(probe: Probe[S], settings: S, findings: Findings, done: threading.Eve
     try:
         probe.check(settings, findings)
     except OsteonError as error:
-        findings.fail(str(error), f"Nothing else of the {probe.name} was looked at.")
+        findings.fail(str(error), f"Nothing else of the {probe.name} was checked.")
     except Exception as error:
         # A defect of one probe must not hide what the others find.
-        findings.fail(f"this probe failed while {findings.doing}: {type(error).__name__}: {error}", "Report this.")
+        findings.fail(
+            f"this probe failed while {findings.doing}: {type(error).__name__}: {error}", "Please report this defect."
+        )
     finally:
         done.set()
 
@@ -64,7 +66,6 @@ def _given_up(findings: Findings, seconds: float) -> Findings:
     copy = Findings(findings.probe, findings.starts_anyway, list(findings.found))
     copy.fail(
         f"no answer within {seconds:g} s while {findings.doing}",
-        "It accepts connections and does not answer, or the network drops packets: look at its log, or give it "
-        "more time with --timeout.",
+        "It accepts connections without answering, or the network drops packets. Check its log, or raise --timeout.",
     )
     return copy

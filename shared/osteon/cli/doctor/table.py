@@ -18,13 +18,13 @@ from osteon.settings import (
 )
 
 SETTINGS: Final = "settings"
-"""The first probe: without settings there is nothing to look at, so the command itself does it."""
+"""The first probe. The command runs it itself, since the others need valid settings."""
 PROBES: Final[tuple[Probe[Any], ...]] = (
     Probe("host", "open files", ProcessSettings, host.check),
     Probe("ports", "free, or Osteon's own", ProcessSettings, ports.check),
     Probe("disk", "the spool's folder, file system, space and leftovers", SpoolSettings, disk.check),
     Probe("broker", "RabbitMQ: login, rights, queues, dead letters", BusSettings, broker.check, True),
-    Probe("objects", "S3: login, bucket, everything that Osteon asks of it", ObjectSettings, objects.check, True),
+    Probe("objects", "S3: login, bucket, all operations that Osteon uses", ObjectSettings, objects.check, True),
     Probe("objects", "the folder of objects", StandaloneSettings, objects.check_folder),
     Probe("database", "PostgreSQL: login, version, tables, rights, durability", IndexSettings, database.check, True),
     Probe("database", "the SQLite file", StandaloneSettings, database.check_file),

@@ -27,10 +27,10 @@ def main(
     common: Common,
     *,
     where: Words,
-    count: Annotated[int, typer.Option("--count", "-c", min=1, help="So many times, on one association.")] = 1,
-    interval: Annotated[float, typer.Option("--interval", "-i", min=0, help="Seconds between two.")] = 1.0,
+    count: Annotated[int, typer.Option("--count", "-c", min=1, help="Number of requests, on one association.")] = 1,
+    interval: Annotated[float, typer.Option("--interval", "-i", min=0, help="Seconds between two requests.")] = 1.0,
 ) -> None:
-    """Ask a peer whether it answers (C-ECHO); print the round trip times."""
+    """Test a peer with C-ECHO and print the round trip times."""
 
     async def work(interrupt: Interrupt) -> int:
         remote = common.make_remote(*only_address(where))

@@ -35,7 +35,7 @@ WANTED: Final = {
     ),
     Level.IMAGE: ("InstanceNumber", "SOPClassUID", "SOPInstanceUID"),
 }  # fmt: skip
-"""What is shown when nothing else is wanted."""
+"""Keys that are requested and shown when the caller names none."""
 _READ_AT_ONCE: Final = 64 << 10
 """Bytes of an answer that is read without a thread."""
 
@@ -51,10 +51,12 @@ def main(
     keys: Keys = None,
     level: LevelOption = None,
     root: RootOption = None,
-    limit: Annotated[int, typer.Option("--limit", min=0, help="Cancel (C-CANCEL) after so many; 0: all.")] = 0,
+    limit: Annotated[
+        int, typer.Option("--limit", min=0, help="Cancel (C-CANCEL) after this number of matches; 0: all.")
+    ] = 0,
     as_csv: Annotated[bool, typer.Option("--csv", help="Comma-separated values.")] = False,
 ) -> None:
-    """Search in a peer (C-FIND)."""
+    """Search a peer with C-FIND."""
 
     async def work(interrupt: Interrupt) -> int:
         request = parse_request(level, root, keys or [], WANTED)
@@ -62,7 +64,7 @@ def main(
         shown: MatchWriter = _Json() if common.as_json else _Csv(request.names) if as_csv else _Table(request.names)
         try:
             async with associate(remote, [proposed(request)]) as association:
-                search = FindOperation(association, request, limit)
+                search = PeerSearch(association, request, limit)
                 await interrupt.stoppable(_show(search, shown))
         finally:
             shown.end()
@@ -74,7 +76,7 @@ def main(
 main.__doc__ = f"{main.__doc__} {EXIT_CODES}"
 
 
-def _verdict(search: "FindOperation", common: Common) -> int:
+def _verdict(search: "PeerSearch", common: Common) -> int:
     if search.status.is_failure:
         return report_error(f"C-FIND failed: {words(search.status, search.comment)}", FAILED)
     if search.cut and not common.quiet:
@@ -87,7 +89,7 @@ def proposed(request: QueryRequest) -> RequestedContext:
     return RequestedContext(abstract_syntax=request.model.find, transfer_syntaxes=SYNTAXES)
 
 
-class FindOperation:
+class PeerSearch:
     """One C-FIND. `status` and `comment` are the final ones; `cut`: there were more than `limit` (0: none) matches."""
 
     def __init__(self, association: RequestedAssociation, request: QueryRequest, limit: int = 0) -> None:
@@ -122,7 +124,7 @@ class FindOperation:
         return match
 
 
-async def _show(search: FindOperation, shown: "MatchWriter") -> None:
+async def _show(search: PeerSearch, shown: "MatchWriter") -> None:
     async with aclosing(search.matches()) as matches:
         async for match in matches:
             shown.add(match)

@@ -13,7 +13,7 @@ from typing import Annotated, Final
 
 import typer
 
-from osteon.cli.scu.find import FindOperation, proposed, text_of
+from osteon.cli.scu.find import PeerSearch, proposed, text_of
 from osteon.cli.scu.get_receiver import InstanceFolder
 from osteon.cli.scu.keys import (
     SYNTAXES,
@@ -55,12 +55,12 @@ def main(
     common: Common,
     *,
     where: Words,
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Where files go.")] = Path(),
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Folder for the files.")] = Path(),
     keys: Keys = None,
     level: LevelOption = None,
     root: RootOption = None,
 ) -> None:
-    """Fetch what matches unique keys (C-GET): files FOLDER/study/series/instance.dcm."""
+    """Retrieve matches of unique keys with C-GET, into FOLDER/study/series/instance.dcm."""
 
     async def work(interrupt: Interrupt) -> int:
         request = require_unique_key(parse_request(level, root, keys or [], {}))
@@ -108,7 +108,7 @@ class GetTransfer:
             async with associate(self._remote, [proposed(search)]) as association:
                 if not association.contexts:
                     return []
-                async with aclosing(FindOperation(association, search).matches()) as matches:
+                async with aclosing(PeerSearch(association, search).matches()) as matches:
                     found = [text_of(match, "SOPClassesInStudy") async for match in matches]
         except (AssociationAborted, NoAnswer):
             return []  # the C-GET may still be answered

@@ -31,7 +31,7 @@ def main(
     level: LevelOption = None,
     root: RootOption = None,
 ) -> None:
-    """Have a peer send what matches unique keys to a destination (C-MOVE)."""
+    """Let a peer send matches of unique keys to a destination (C-MOVE)."""
 
     async def work(interrupt: Interrupt) -> int:
         request = require_unique_key(parse_request(level, root, keys or [], {}))

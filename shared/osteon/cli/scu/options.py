@@ -1,4 +1,4 @@
-"""The options that every tool has: whom to call, how, and how much to say."""
+"""Options that all DICOM clients share: the peer, the connection and the output."""
 
 import inspect
 from collections.abc import Callable
@@ -12,21 +12,21 @@ from osteon.dimse.config import Remote
 from osteon.dimse.tls import TlsFiles, client_context
 from osteon.errors import Invalid
 
-EXIT_CODES = "Exit code: 0 all is done, 1 something failed, 2 usage, no connection or rejected, 130 interrupted."
+EXIT_CODES = "Exit code: 0 success, 1 failure, 2 usage, no connection or rejected, 130 interrupted."
 _HELP = "HOST:PORT, or HOST PORT."
 _Called = Annotated[str, typer.Option("--called", "-aec", metavar="AET", help="AE title of the peer.")]
-_Calling = Annotated[str, typer.Option("--calling", "-aet", metavar="AET", help="AE title of our own.")]
+_Calling = Annotated[str, typer.Option("--calling", "-aet", metavar="AET", help="Own AE title.")]
 _Timeout = Annotated[
     float, typer.Option("--timeout", min=0, help="Seconds to connect and for each answer; 0: 10 and 120 s.")
 ]
-_Tls = Annotated[bool, typer.Option("--tls", help="Call by TLS 1.2 or 1.3 (PS3.15 B.9).")]
-_Cert = Annotated[str, typer.Option("--cert", metavar="FILE", help="Certificate to show, PEM.")]
+_Tls = Annotated[bool, typer.Option("--tls", help="Connect with TLS 1.2 or 1.3 (PS3.15 B.9).")]
+_Cert = Annotated[str, typer.Option("--cert", metavar="FILE", help="Own certificate, PEM.")]
 _Key = Annotated[str, typer.Option("--key", metavar="FILE", help="Its private key, PEM.")]
-_Ca = Annotated[str, typer.Option("--ca", metavar="FILE", help="Who may sign the peer's certificate, PEM.")]
+_Ca = Annotated[str, typer.Option("--ca", metavar="FILE", help="CA certificates for the peer, PEM.")]
 _Check = Annotated[bool, typer.Option("--check-host/--no-check-host", help="The certificate must be for HOST.")]
-_Json = Annotated[bool, typer.Option("--json", help="For scripts: JSON on standard output, nothing else.")]
-_Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Errors only.")]
-_Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Everything that happens.")]
+_Json = Annotated[bool, typer.Option("--json", help="Print only JSON on standard output, for scripts.")]
+_Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
+_Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Print details.")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +92,7 @@ def address(words: list[str]) -> tuple[str, int, list[str]]:
             raise Invalid(f"{first!r}: expected HOST:PORT, or HOST PORT")
         host, port, *rest = words
     if not 0 < int(port) < 65536:
-        raise Invalid(f"{port} is no port: expected 1 to 65535")
+        raise Invalid(f"{port} is not a port: expected 1 to 65535")
     return host.removeprefix("[").removesuffix("]"), int(port), rest
 
 

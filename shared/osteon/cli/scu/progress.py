@@ -1,4 +1,4 @@
-"""Progress bars, on standard error, and only where somebody sees them."""
+"""Progress bars, on standard error, and only on a terminal."""
 
 from rich.console import Console
 from rich.progress import (
@@ -24,7 +24,7 @@ class _Rate(ProgressColumn):
 
 
 def bar(common: Common, what: str, *, sized: bool = False) -> Progress:
-    """Return a progress bar that counts `what`; with `sized` one that counts bytes, and `what` is told beside."""
+    """Return a progress bar that counts `what`; with `sized` one that counts bytes, and `note` is shown beside."""
     console = Console(stderr=True)
     steps = (TransferSpeedColumn(), TextColumn("{task.fields[note]}")) if sized else (MofNCompleteColumn(), _Rate())
     return Progress(

@@ -59,7 +59,7 @@ class RetrieveProgress:
     def _show_failed(self, uids: tuple[str, ...]) -> None:
         shown = list(dict.fromkeys((*self.reasons, *uids)))
         for uid in shown[:_MOST_SHOWN]:
-            typer.echo(f"{uid}: {self.reasons.get(uid, 'failed, the peer does not say why')}", err=True)
+            typer.echo(f"{uid}: {self.reasons.get(uid, 'failed without a reason from the peer')}", err=True)
         if len(shown) > _MOST_SHOWN:
             typer.echo(f"and {len(shown) - _MOST_SHOWN} more (--json lists all)", err=True)
 

@@ -32,20 +32,24 @@ _MOST_SHOWN: Final = 20
 def main(
     common: Common,
     *,
-    words: Annotated[list[str], typer.Argument(metavar="HOST:PORT FILE|FOLDER...", help="The peer, and what to send.")],
-    associations: Annotated[int, typer.Option("--associations", "-n", min=1, max=64, help="At the same time.")] = 1,
+    words: Annotated[
+        list[str], typer.Argument(metavar="HOST:PORT FILE|FOLDER...", help="The peer, then files and folders.")
+    ],
+    associations: Annotated[
+        int, typer.Option("--associations", "-n", min=1, max=64, help="Concurrent associations.")
+    ] = 1,
     window: Annotated[
         int, typer.Option("--window", min=1, max=64, help="Instances in flight on each, if the peer agrees.")
     ] = 8,
     retries: Annotated[
         int,
-        typer.Option("--retries", min=0, help="How often an instance is sent again when an association ends early."),
+        typer.Option("--retries", min=0, help="How often to repeat an instance after an association ended early."),
     ] = 2,
     report: Annotated[
-        Path | None, typer.Option("--report", metavar="FILE", help="Note each file; what is noted is not sent again.")
+        Path | None, typer.Option("--report", metavar="FILE", help="Record each file; stored files are not sent again.")
     ] = None,
 ) -> None:
-    """Send DICOM files, and those in folders, to a peer (C-STORE)."""
+    """Send DICOM files and folders to a peer with C-STORE."""
 
     async def work(interrupt: Interrupt) -> int:
         host, port, names = address(words)
@@ -95,7 +99,7 @@ class TransferCounts:
 
 
 class Transfer:
-    """Looks for files, sends them and tells about it."""
+    """Finds files, sends them and reports the result."""
 
     def __init__(self, common: Common, paths: Sequence[Path], ledger: TransferReport) -> None:
         self._common, self._paths, self._ledger = common, paths, ledger
@@ -133,7 +137,7 @@ class Transfer:
             for each in looked_at:
                 if isinstance(each, UnusableFile):
                     self._unusable(each)
-                elif self._ledger.knows(each):
+                elif self._ledger.contains(each):
                     self._tally.already += 1
                     self._advance(each.size)
                 else:
@@ -193,8 +197,8 @@ def summary(tally: TransferCounts) -> str:
         "files left out that hold no instance": tally.skipped,
     }
     rate = f"{tally.sent / tally.seconds:.0f} instances/s, {size(tally.bytes / tally.seconds)}/s"
-    told = [f"{tally.sent} sent ({size(tally.bytes)} in {tally.seconds:.1f} s, {rate})"]
-    return ", ".join(told + [f"{count} {what}" for what, count in others.items() if count])
+    parts = [f"{tally.sent} sent ({size(tally.bytes)} in {tally.seconds:.1f} s, {rate})"]
+    return ", ".join(parts + [f"{count} {what}" for what, count in others.items() if count])
 
 
 def facts(tally: TransferCounts, error: str) -> dict[str, object]:

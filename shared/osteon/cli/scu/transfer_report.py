@@ -1,4 +1,4 @@
-"""What has been sent, kept in a file, so that a transfer that broke goes on where it was: one JSON object a line."""
+"""A record of sent files, one JSON object a line, from which a broken transfer continues."""
 
 import asyncio
 from contextlib import suppress
@@ -15,7 +15,7 @@ _SECONDS: Final = 1.0
 
 
 class TransferReport:
-    """Knows the files that the peer has acknowledged, by path and size. Without a path it knows nothing.
+    """The files that the peer has acknowledged, by path and size. Without a path it stays empty.
 
     Args:
         path: of the report, made when there is none.
@@ -40,7 +40,7 @@ class TransferReport:
                 if not first:
                     self._lines.append(orjson.dumps({"to": self._destination}))
                 elif _fields(first).get("to") != self._destination:
-                    raise Invalid(f"{self._path} is no report of sending to {self._destination}")
+                    raise Invalid(f"{self._path} is not a report of a transfer to {self._destination}")
                 for line in file:
                     fields = _fields(line)
                     if fields.get("stored"):
@@ -53,7 +53,7 @@ class TransferReport:
         if self._path is not None:
             self._task = asyncio.create_task(self._write_always())
 
-    def knows(self, found: DicomFile) -> bool:
+    def contains(self, found: DicomFile) -> bool:
         """The peer has acknowledged this file before."""
         return (str(found.path.absolute()), found.size) in self._done
 

@@ -1,4 +1,4 @@
-"""`osteon sizing`: what to buy for what a hospital sends. docs/sizing.md explains the model and its figures."""
+"""`osteon sizing`: calculates hardware for a hospital. docs/sizing.md explains the model and its figures."""
 
 import math
 from typing import Annotated, Final
@@ -55,9 +55,11 @@ def main(
         float, typer.Option(min=-0.5, max=2, help="Part by which each year brings more than the last: 0.1.")
     ] = 0.0,
     spare: Annotated[int, typer.Option(min=0, max=10, help="Replicas of each service that may be away.")] = 1,
-    as_json: Annotated[bool, typer.Option("--json", help="For scripts; bytes, cores, instances a second.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON, for scripts; bytes, cores, instances per second.")
+    ] = False,
 ) -> None:
-    """Say what an archive needs: replicas, cores, memory, spool, database, object store, RabbitMQ."""
+    """Calculate what an archive needs: replicas, cores, memory, spool, database, object store, RabbitMQ."""
     site = Site(
         _kinds(studies, kind or []),
         busy_hour=busy_hour,

@@ -84,7 +84,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 def test_without_tls_there_is_nothing_to_look_at() -> None:
-    assert [each.what for each in look().found] == ["no setting asks for TLS"]
+    assert [each.what for each in look().found] == ["no setting enables TLS"]
 
 
 def test_the_end_of_a_certificate_is_read_as_openssl_reads_it(pair: tuple[Path, Path]) -> None:
@@ -173,7 +173,7 @@ def test_a_secure_port_that_presents_our_certificate_is_ours(pair: tuple[Path, P
                 "dicom_plaintext_enabled": False,
             }
             ports.check(DoorPorts(health_port=0, **settings), findings)
-            assert [each.what.endswith("is Osteon's: it runs already") for each in findings.found] == [ours]
+            assert [each.what.endswith("is in use by Osteon, which is running") for each in findings.found] == [ours]
 
 
 class DoorPorts(Door, DicomSettings):

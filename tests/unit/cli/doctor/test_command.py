@@ -69,7 +69,7 @@ def test_a_misspelled_setting_is_named_with_the_one_that_was_meant(monkeypatch: 
 def test_a_value_that_can_not_be_used_keeps_it_from_looking_further(monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = bad(look(monkeypatch, "ingress", ["host"], dicom_port="many"))
     assert "OSTEON_DICOM_PORT" in wrong[0]
-    assert "nothing else was looked at" in wrong[1]
+    assert "nothing else was checked" in wrong[1]
 
 
 @pytest.mark.parametrize("service", ["ingress", "writer", "indexer", "query", "standalone"])

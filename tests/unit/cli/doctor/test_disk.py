@@ -67,7 +67,7 @@ def test_a_full_disk_fails(mount: Mount) -> None:
     place = mount("size=1m")
     (place / "fill").write_bytes(bytes(1 << 20))
     [wrong] = look(place)
-    assert "No space left on device → Make room" in wrong
+    assert "No space left on device → Free space" in wrong
 
 
 def test_a_disk_above_the_high_water_mark_fails_and_names_the_setting(mount: Mount) -> None:

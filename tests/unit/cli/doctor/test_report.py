@@ -28,7 +28,7 @@ def test_a_person_reads_level_part_and_remedy_and_a_summary() -> None:
     lines = [line.rstrip() for line in out.getvalue().splitlines()]
     assert lines[0].split() == ["OK", "disk", "can", "be", "written"]
     assert "→ osteon dlq list" in lines[2]
-    assert lines[-1] == "cluster: 1 failed, 1 to look at."
+    assert lines[-1] == "cluster: failures: 1, warnings: 1."
 
 
 def test_a_script_reads_the_same() -> None:

@@ -36,7 +36,7 @@ class Hoarder(FolderObjects):
 
 @pytest.mark.parametrize(
     ("kind", "said"),
-    [(Stale, "the old bytes came back"), (Deaf, "than those asked for"), (Hoarder, "is still there")],
+    [(Stale, "the old bytes came back"), (Deaf, "than those requested"), (Hoarder, "is still there")],
     ids=["stale", "deaf", "hoarder"],
 )
 async def test_a_store_that_does_something_else_fails_with_what_it_does(

@@ -289,8 +289,8 @@ async def test_a_report_knows_what_was_stored_and_only_that(tmp_path: Path) -> N
         file.write('{"path": "cut off by a cra')
     again = TransferReport(report, "A@host:1")
     again.open()
-    assert [again.knows(result_for(Path(name), None).found) for name in "abc"] == [True, False, False]
-    assert not again.knows(DicomFile(Path("a"), 11, 0, CT, "1.2.3", EXPLICIT))
+    assert [again.contains(result_for(Path(name), None).found) for name in "abc"] == [True, False, False]
+    assert not again.contains(DicomFile(Path("a"), 11, 0, CT, "1.2.3", EXPLICIT))
     assert json.loads(report.read_text().splitlines()[2])["reason"] == "no"
-    with pytest.raises(Invalid, match="no report of sending to B@host:1"):
+    with pytest.raises(Invalid, match="is not a report of a transfer to B@host:1"):
         TransferReport(report, "B@host:1").open()
