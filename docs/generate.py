@@ -53,8 +53,7 @@ Every service answers `GET /metrics` on `OSTEON_HEALTH_PORT` in Prometheus' text
 * **Processes**: each service is one process with one `/metrics`. `imaging` reports for its workers. `standalone`
   reports for all services, each metric once.
 * **Names from outside** are limited. The first `OSTEON_METRICS_MAX_AETS` calling AE titles of a process have values of
-  their
-  own, and as many pairs of AE title and modality. All others share the value `other`. Names of jobs, rules,
+  their own, and as many pairs of AE title and modality. All others share the value `other`. Names of jobs, rules,
   destinations and queues come from the configuration; paths are reported by their route.
 * **Age of a queue**: `osteon_queue_wait_duration_seconds` is observed when a message is handled. A queue whose
   `osteon_queue_messages` grows while that rate is 0 is not handled at all.

@@ -4,8 +4,6 @@ import asyncio
 from pathlib import Path
 from uuid import uuid4
 
-from osteon_imaging.attempts import TaskFailed
-
 from osteon.bus.port import Bus
 from osteon.contracts.imaging import Rendered, RenderRequested, Transcoded, TranscodeRequested
 from osteon.contracts.topology import RENDER, TRANSCODE
@@ -16,7 +14,8 @@ from osteon.dicom.pixels.transcode import TranscodeTarget, transcode
 from osteon.errors import Invalid
 from osteon.objects.port import Objects
 from osteon_imaging.rendering import build_render_request
-from osteon_imaging.tasks import Failure
+from osteon_imaging.task_runner import TaskFailed
+from osteon_imaging.tasks import TaskFailure
 
 
 class Pixels:
@@ -40,7 +39,7 @@ class Pixels:
         try:
             done = await asyncio.to_thread(transcode, source, result, wanted, PixelLimits())
         except NotPossible as error:
-            raise TaskFailed(Failure.NOT_POSSIBLE, str(error)) from error
+            raise TaskFailed(TaskFailure.NOT_POSSIBLE, str(error)) from error
         key = f"cache/transcoded/{uuid4().hex}.dcm"
         await self._objects.put_file(key, result)
         return Transcoded(
@@ -57,7 +56,7 @@ class Pixels:
         try:
             made = await asyncio.to_thread(render, source, build_render_request(message), result, PixelLimits())
         except Invalid as error:
-            raise TaskFailed(Failure.DAMAGED, str(error)) from error
+            raise TaskFailed(TaskFailure.DAMAGED, str(error)) from error
         return Rendered(
             correlation_id=message.correlation_id,
             data=result.read_bytes(),

@@ -7,14 +7,12 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from osteon.tools.received import Folder
-from osteon_query.dicomweb.assembly import _understood
-from osteon_query.http.context import uid_of
 
-from osteon.commitment.data_sets import Information
+from osteon.cli.scu.get_receiver import InstanceFolder
+from osteon.commitment.data_sets import CommitmentInformation
 from osteon.commitment.data_sets import decode as decode_commitment
 from osteon.commitment.data_sets import encode as encode_commitment
-from osteon.commitment.port import Item
+from osteon.commitment.port import CommitmentItem
 from osteon.contracts.retrieve import PlanRequested
 from osteon.dicom.dataset_encoder import DatasetEncoder
 from osteon.dicom.matching import condition
@@ -30,8 +28,10 @@ from osteon.dimse.handler import Outcome, PresentationContext, RefusingHandler, 
 from osteon.dimse.status import Status
 from osteon.errors import Invalid
 from osteon.spool.incoming_instance import IncomingInstance
-from osteon_dispatcher.plan import understand
-from osteon_query.orthanc.commitments import _item_of
+from osteon_dispatcher.plan import parse_retrieve_identifier
+from osteon_query.dicomweb.instance_assembler import _parse_data_set
+from osteon_query.http.request_values import uid_of
+from osteon_query.orthanc.commitments import _listed_items
 from support.dicom import explicit
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
@@ -124,29 +124,29 @@ def by_retrieval(uid: str) -> bool:
             sop_class_uid=STUDY_ROOT.move,
             transfer_syntax_uid=IMPLICIT_VR_LITTLE_ENDIAN,
             identifier=DatasetEncoder(IMPLICIT_VR_LITTLE_ENDIAN).encode(keys),
-            calling_aet="A",
-            called_aet="B",
         )
-        return not raises(lambda: understand(request))
+        return not raises(lambda: parse_retrieve_identifier(request))
     return False
 
 
 def by_commitment(uid: str) -> bool:
     placeholder = "9" * len(uid)
-    data = encode_commitment(Information("1.2", (Item(CT, placeholder),)), IMPLICIT_VR_LITTLE_ENDIAN)
+    data = encode_commitment(
+        CommitmentInformation("1.2", (CommitmentItem(CT, placeholder),)), IMPLICIT_VR_LITTLE_ENDIAN
+    )
     data = data.replace(placeholder.encode(), uid.encode("latin-1", "replace"))
     return not raises(lambda: decode_commitment(data, IMPLICIT_VR_LITTLE_ENDIAN))
 
 
 def by_tool(uid: str, folder: Path) -> bool:
-    sinks = Folder(folder, "A", cast(Any, None))
+    sinks = InstanceFolder(folder, "A", cast(Any, None))
     request = StoreRequest(1, CT, uid)
     return not isinstance(sinks(request, PresentationContext(1, CT, IMPLICIT_VR_LITTLE_ENDIAN)), Outcome)
 
 
 def by_stow(uid: str) -> bool:
     given = {"00080016": {"vr": "UI", "Value": [CT]}, "00080018": {"vr": "UI", "Value": [uid]}}
-    return getattr(_understood(given), "identity", None) is not None
+    return getattr(_parse_data_set(given), "identity", None) is not None
 
 
 def by_url(uid: str) -> bool:
@@ -154,7 +154,7 @@ def by_url(uid: str) -> bool:
 
 
 def by_orthanc(uid: str) -> bool:
-    return not raises(lambda: _item_of([CT, uid]))
+    return not raises(lambda: _listed_items({"DicomInstances": [[CT, uid]]}))
 
 
 DOORS: dict[str, Callable[[str], bool]] = {
