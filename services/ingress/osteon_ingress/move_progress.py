@@ -84,6 +84,9 @@ class MoveFollower:
                 async for progress in counts:
                     over = progress is None or progress.done
                     yield progress
+        except RequestFailed:
+            over = True
+            raise
         finally:
             polling.cancel()
             await asyncio.wait({polling})

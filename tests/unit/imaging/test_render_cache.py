@@ -134,7 +134,7 @@ async def test_a_picture_that_somebody_was_just_told_of_stays(tmp_path: Path) ->
 
 async def test_a_part_of_a_file_is_read_where_it_is(tmp_path: Path) -> None:
     objects = FolderObjects(tmp_path)
-    async with SourceCache(objects, tmp_path, 0).opened(ObjectRange("1/2/p.tar", 512, 10)) as part:
+    async with SourceCache(objects, tmp_path, 0).open(ObjectRange("1/2/p.tar", 512, 10)) as part:
         assert part == ObjectRange(str(tmp_path / "1/2/p.tar"), 512, 10)
 
 
@@ -175,6 +175,6 @@ async def test_a_long_part_of_a_file_becomes_a_file_of_its_own(tmp_path: Path) -
     (tmp_path / "objects").mkdir()
     with (tmp_path / "objects" / "p").open("wb") as file:
         file.truncate(IN_PLACE + 1024)
-    async with SourceCache(objects, tmp_path, 0).opened(ObjectRange("p", 512, IN_PLACE + 1)) as part:
+    async with SourceCache(objects, tmp_path, 0).open(ObjectRange("p", 512, IN_PLACE + 1)) as part:
         assert (part.offset, Path(part.where).stat().st_size) == (0, IN_PLACE + 1)
     assert not Path(part.where).exists()

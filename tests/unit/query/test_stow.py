@@ -350,7 +350,7 @@ async def test_a_full_disk_is_503(archive: Running, monkeypatch: pytest.MonkeyPa
 async def test_a_pack_that_can_not_be_stored_fails_the_request_while_more_comes_in(
     archive: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    archive.app.state.door.uploads.pack_size = 1
+    archive.app.state.app_state.uploads.pack_size = 1
     store, calls = archive.objects.put_file, []
 
     async def fail_once(*arguments: Any) -> None:

@@ -1,21 +1,20 @@
 """Values out of a request that are checked before use: UIDs, Orthanc identifiers, numbers, the correlation id."""
 
-import re
 from typing import Final
 
 from starlette.requests import Request
 
 from osteon.dicom.identity import parse_public_id
+from osteon.dicom.uids import is_uid
 from osteon.errors import Invalid
 from osteon_query.http.errors import BadParameter, UnknownResource
 
-_UID: Final = re.compile(r"[0-9.]{1,64}", re.ASCII)
 _MAX_NUMBER: Final = 1 << 31
 
 
 def uid_of(name: str, text: str) -> str:
     """Check a UID of a path; raises `BadParameter` that names it."""
-    if not _UID.fullmatch(text):
+    if not is_uid(text):
         raise BadParameter(
             f"{name} in the URL is invalid: expected a UID of at most 64 digits and dots, got {text[:80]!r}"
         )
