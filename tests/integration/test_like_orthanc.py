@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from osteon.dicom.pixels.errors import NotPossible
-from osteon.dicom.pixels.render_request import Window
+from osteon.dicom.pixels.render_options import Window
 from support.data import BUNDLED, REAL
 from support.imaging import image
 from support.make import saved
@@ -21,15 +21,15 @@ pytestmark = [pytest.mark.slow, needs_orthanc]
 
 WIDE = {"window-center": "1000.5", "window-width": "777.7"}
 PICTURES = [
-    ("preview", {}, {"how": "preview"}),
-    ("image-uint8", {}, {"how": "uint8"}),
-    ("image-uint16", {}, {"how": "uint16"}),
-    ("image-int16", {}, {"how": "int16"}),
-    ("rendered", {}, {"how": "orthanc"}),
-    ("rendered", {"window-center": "40", "window-width": "400"}, {"how": "orthanc", "window": Window(40, 400)}),
-    ("rendered", WIDE, {"how": "orthanc", "window": Window(1000.5, 777.7)}),
-    ("rendered", {"width": "50", "smooth": "1"}, {"how": "orthanc", "width": 50, "smooth": True}),
-    ("rendered", {"height": "301", "width": "900"}, {"how": "orthanc", "height": 301, "width": 900}),
+    ("preview", {}, {"mode": "preview"}),
+    ("image-uint8", {}, {"mode": "uint8"}),
+    ("image-uint16", {}, {"mode": "uint16"}),
+    ("image-int16", {}, {"mode": "int16"}),
+    ("rendered", {}, {"mode": "orthanc"}),
+    ("rendered", {"window-center": "40", "window-width": "400"}, {"mode": "orthanc", "window": Window(40, 400)}),
+    ("rendered", WIDE, {"mode": "orthanc", "window": Window(1000.5, 777.7)}),
+    ("rendered", {"width": "50", "smooth": "1"}, {"mode": "orthanc", "width": 50, "smooth": True}),
+    ("rendered", {"height": "301", "width": "900"}, {"mode": "orthanc", "height": 301, "width": 900}),
 ]
 FILES = {
     **{name: BUNDLED / name for name in (
@@ -95,7 +95,7 @@ def test_arrays_have_orthancs_shape_and_type(orthanc: Orthanc, tmp_path: Path) -
             ("numpy?compress=1", {"compress": True}),
         ):  # fmt: skip
             answer = orthanc.http.get(f"/instances/{instance}/{uri}").raise_for_status().content
-            arrays = [np.load(io.BytesIO(data)) for data in (answer, ordered(path, tmp_path, how="numpy", **order)[1])]
+            arrays = [np.load(io.BytesIO(data)) for data in (answer, ordered(path, tmp_path, mode="numpy", **order)[1])]
             theirs, ours = (array["arr_0"] if "compress" in uri else array for array in arrays)
             assert (ours.shape, ours.dtype) == (theirs.shape, theirs.dtype)
             assert np.array_equal(ours, theirs)
@@ -106,4 +106,4 @@ def test_whole_numbers_of_colours_are_refused_by_both(orthanc: Orthanc, tmp_path
     answer = orthanc.http.get(f"/instances/{upload(orthanc, path)}/image-uint8")
     assert answer.status_code == 415
     with pytest.raises(NotPossible):
-        drawn(path, tmp_path, how="uint8")
+        drawn(path, tmp_path, mode="uint8")

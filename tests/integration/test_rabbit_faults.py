@@ -12,7 +12,7 @@ import pytest
 
 from osteon.bus.port import BusUnavailable, RequestTimeout
 from osteon.bus.rabbit import RabbitBus
-from osteon.contracts.find import FindPage, FindRequested
+from osteon.contracts.find import FindPageReply, FindPageRequest
 from osteon.contracts.packs import PackIndexed, PackSealed
 from osteon.errors import Unavailable
 from support.bus import eventually, find, indexed, rpc_queue, sealed, work_queue
@@ -129,10 +129,10 @@ async def test_a_frozen_broker_is_given_up_and_consumers_go_on_when_it_thaws(bro
 async def test_a_request_in_flight_fails_at_once_when_the_broker_dies(broker: RabbitMQ, bus: RabbitBus) -> None:
     queue, asked = rpc_queue(), asyncio.Event()
 
-    async def serve(request: FindRequested) -> FindPage:
+    async def serve(request: FindPageRequest) -> FindPageReply:
         asked.set()
         await asyncio.sleep(3600)
-        return FindPage(correlation_id=request.correlation_id)
+        return FindPageReply(correlation_id=request.correlation_id)
 
     await bus.serve(queue, serve)
     request = asyncio.create_task(bus.request(queue, find(), timeout=3600))
@@ -196,8 +196,8 @@ async def events_and_requests_work_again(bus: RabbitBus, restart: Restart) -> No
     async def listen(event: PackIndexed) -> None:
         events.append(event.pack_id)
 
-    async def serve(request: FindRequested) -> FindPage:
-        return FindPage(correlation_id=request.correlation_id)
+    async def serve(request: FindPageRequest) -> FindPageReply:
+        return FindPageReply(correlation_id=request.correlation_id)
 
     await bus.subscribe(PackIndexed, listen)
     await bus.serve(queue, serve)
@@ -205,7 +205,7 @@ async def events_and_requests_work_again(bus: RabbitBus, restart: Restart) -> No
     await restart.wait()
     await published(bus, indexed("after"))
     await eventually(lambda: events == ["after"])
-    assert isinstance(await bus.request(queue, find(), timeout=30), FindPage)
+    assert isinstance(await bus.request(queue, find(), timeout=30), FindPageReply)
 
 
 async def a_handler_that_is_cut_off_sees_its_message_again(bus: RabbitBus, restart: Restart) -> None:

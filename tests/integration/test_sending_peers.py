@@ -17,7 +17,7 @@ from pydicom.filewriter import write_dataset
 from pydicom.uid import CTImageStorage, JPEG2000Lossless, MRImageStorage
 from pynetdicom import AE, evt
 
-from osteon.contracts.imaging import Transcoded, TranscodeRequested
+from osteon.contracts.imaging import TranscodeReply, TranscodeRequest
 from osteon.contracts.retrieve import PlannedInstance
 from osteon.dimse.errors import NoAnswer
 from osteon.dimse.requestor import Remote, RequestorConfig, associate
@@ -110,7 +110,7 @@ async def test_a_peer_that_takes_implicit_vr_only_gets_it(tmp_path):
     planned = stored(packs, tmp_path, 2)
 
     class Imaging:
-        async def request(self, queue: object, message: TranscodeRequested, *, timeout: float) -> Transcoded:
+        async def request(self, queue: object, message: TranscodeRequest, *, timeout: float) -> TranscodeReply:
             assert message.targets == [IMPLICIT]
             (source,) = (each for each in planned if each.offset == message.offset)
             dataset = dcmread(tmp_path / f"{source.sop_instance_uid}.dcm")
@@ -121,7 +121,9 @@ async def test_a_peer_that_takes_implicit_vr_only_gets_it(tmp_path):
             made = packs.add(1, key=key, uid=source.sop_instance_uid, syntax=IMPLICIT)
             header = bytes(packs.objects[key][made.offset : made.offset + made.length - 1])
             packs.objects[key] = bytearray(header + body.getvalue())
-            return Transcoded(correlation_id="", key=key, length=len(packs.objects[key]), transfer_syntax_uid=IMPLICIT)
+            return TranscodeReply(
+                correlation_id="", key=key, length=len(packs.objects[key]), transfer_syntax_uid=IMPLICIT
+            )
 
     def on_store(event: evt.Event) -> int:
         got.append((event.context.transfer_syntax, event.dataset.PixelData, event.dataset.SOPInstanceUID))

@@ -30,7 +30,7 @@ sys.path[:0] = [str(ROOT / "tests" / "load"), str(ROOT / "tests"), str(ROOT / "d
 from figures import machine, replace_section  # noqa: E402  (the folders above are not installed)
 
 from osteon.archive.pack_records import StoredPack  # noqa: E402
-from osteon.contracts.find import FindRequested  # noqa: E402
+from osteon.contracts.find import FindPageRequest  # noqa: E402
 from osteon.dicom.models import Level  # noqa: E402
 from osteon.dicom.query import Search  # noqa: E402
 from osteon.index.sql import SqlIndex  # noqa: E402
@@ -171,7 +171,7 @@ class Questions:
         encoded = DicomBytesIO()
         encoded.is_little_endian, encoded.is_implicit_VR = True, False
         write_dataset(encoded, identifier)
-        request = FindRequested(
+        request = FindPageRequest(
             correlation_id="bench", sop_class_uid=STUDY_ROOT, transfer_syntax_uid=EXPLICIT,
             identifier=encoded.getvalue(), called_aet="OSTEON",
         )  # fmt: skip

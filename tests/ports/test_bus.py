@@ -13,7 +13,7 @@ from osteon import metrics, tracing
 from osteon.bus.memory import MemoryBus
 from osteon.bus.port import BusUnavailable, RequestFailed, RequestTimeout, Unroutable
 from osteon.bus.rabbit import RabbitBus
-from osteon.contracts.find import FindPage, FindRequested
+from osteon.contracts.find import FindPageReply, FindPageRequest
 from osteon.contracts.packs import PackIndexed, PackSealed
 from osteon.contracts.retrieve import MoveProgressed
 from osteon.contracts.topology import MAX_ATTEMPTS, RpcQueue
@@ -279,8 +279,8 @@ async def test_a_listener_that_fails_gets_the_next_event(bus: AnyBus) -> None:
 async def test_a_request_gets_its_answer(bus: AnyBus) -> None:
     queue = rpc_queue()
 
-    async def serve(request: FindRequested) -> FindPage:
-        return FindPage(correlation_id=request.correlation_id, cursor=request.identifier.hex())
+    async def serve(request: FindPageRequest) -> FindPageReply:
+        return FindPageReply(correlation_id=request.correlation_id, cursor=request.identifier.hex())
 
     await bus.serve(queue, serve)
     answers = await asyncio.gather(*(bus.request(queue, find(bytes([n])), timeout=30) for n in range(20)))
@@ -290,7 +290,7 @@ async def test_a_request_gets_its_answer(bus: AnyBus) -> None:
 async def test_a_request_whose_handler_fails_times_out(bus: AnyBus) -> None:
     queue = rpc_queue()
 
-    async def serve(_: FindRequested) -> FindPage:
+    async def serve(_: FindPageRequest) -> FindPageReply:
         raise ValueError("bug")
 
     await bus.serve(queue, serve)
@@ -317,7 +317,7 @@ async def test_a_handlers_error_reaches_its_requester_as_a_kind_of_failure(
 ) -> None:
     queue = rpc_queue()
 
-    async def serve(_: FindRequested) -> FindPage:
+    async def serve(_: FindPageRequest) -> FindPageReply:
         raise error
 
     await bus.serve(queue, serve)
@@ -330,11 +330,11 @@ async def test_a_handlers_error_reaches_its_requester_as_a_kind_of_failure(
 async def test_a_reply_of_another_type_than_the_queue_names_is_refused(bus: AnyBus) -> None:
     queue = rpc_queue()
 
-    async def serve(request: FindRequested) -> FindRequested:
+    async def serve(request: FindPageRequest) -> FindPageRequest:
         return request
 
-    await bus.serve(RpcQueue(queue.name, FindRequested, FindRequested), serve)
-    with pytest.raises(Invalid, match="FindRequested where FindPage was expected"):
+    await bus.serve(RpcQueue(queue.name, FindPageRequest, FindPageRequest), serve)
+    with pytest.raises(Invalid, match="FindPageRequest where FindPageReply was expected"):
         await bus.request(queue, find(), timeout=30)
 
 
@@ -431,8 +431,8 @@ async def test_each_message_of_a_batch_goes_on_in_the_trace_that_it_came_from(
 async def test_a_request_carries_the_context_of_its_span(bus: AnyBus, traced: InMemorySpanExporter) -> None:
     queue = rpc_queue()
 
-    async def answer(request: FindRequested) -> FindPage:
-        return FindPage(correlation_id=request.correlation_id, cursor=tracing.current()[:35])
+    async def answer(request: FindPageRequest) -> FindPageReply:
+        return FindPageReply(correlation_id=request.correlation_id, cursor=tracing.current()[:35])
 
     await bus.serve(queue, answer)
     with tracing.span("asking") as asking:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import pytest
 
 from osteon.contracts.base import Message
-from osteon.contracts.find import FindPage, FindRequested
+from osteon.contracts.find import FindPageReply, FindPageRequest
 from osteon.contracts.packs import Origin, PackIndexed, PackSealed
 from osteon.contracts.topology import Queue, RpcQueue, writer_queue
 from osteon.errors import OsteonError
@@ -45,14 +45,14 @@ def indexed(name: str = "") -> PackIndexed:
     return PackIndexed(correlation_id=f"c-{name}", pack_id=name, stored=1, **_FACTS)
 
 
-def rpc_queue() -> RpcQueue[FindRequested, FindPage]:
+def rpc_queue() -> RpcQueue[FindPageRequest, FindPageReply]:
     """Return a queue of requests of its own."""
-    return RpcQueue(f"test.find.{uuid.uuid4().hex[:12]}", FindRequested, FindPage)
+    return RpcQueue(f"test.find.{uuid.uuid4().hex[:12]}", FindPageRequest, FindPageReply)
 
 
-def find(identifier: bytes = b"\x08\x00\x52\x00") -> FindRequested:
+def find(identifier: bytes = b"\x08\x00\x52\x00") -> FindPageRequest:
     """Return a request."""
-    return FindRequested(
+    return FindPageRequest(
         correlation_id="c-find",
         sop_class_uid="1.2.840.10008.5.1.4.1.2.2.1",
         transfer_syntax_uid="1.2.840.10008.1.2",

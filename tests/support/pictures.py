@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pydicom import Dataset
 
 from osteon.dicom.pixels.geometry import PixelLimits
-from osteon.dicom.pixels.render_request import PNG, RenderedFile, RenderRequest
+from osteon.dicom.pixels.render_options import PNG, RenderedFile, RenderOptions
 from osteon.dicom.pixels.rendering import render
 from support.imaging import image
 from support.make import saved
@@ -40,7 +40,7 @@ def ordered(source: Dataset | Path, folder: Path, **order: Any) -> tuple[Rendere
     """Render into a file of `folder`; return what is said of it, and its bytes."""
     path = saved(source, folder) if isinstance(source, Dataset) else source
     destination = folder / "picture"
-    done = render(path, RenderRequest(**order), destination, PixelLimits())
+    done = render(path, RenderOptions(**order), destination, PixelLimits())
     return done, destination.read_bytes()
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from osteon.bus.port import Bus
-from osteon.contracts.imaging import Rendered, RenderRequested, Transcoded, TranscodeRequested
+from osteon.contracts.imaging import RenderReply, RenderRequest, TranscodeReply, TranscodeRequest
 from osteon.contracts.topology import RENDER, TRANSCODE
 from osteon.dicom.pixels.errors import NotPossible
 from osteon.dicom.pixels.geometry import PixelLimits
@@ -24,15 +24,15 @@ class Pixels:
     def __init__(self, objects: Objects, folder: Path) -> None:
         self._objects = objects
         self._folder = folder
-        self.transcoded: list[TranscodeRequested] = []
-        self.rendered: list[RenderRequested] = []
+        self.transcoded: list[TranscodeRequest] = []
+        self.rendered: list[RenderRequest] = []
 
     async def serve(self, bus: Bus) -> None:
         """Answer from now on."""
         await bus.serve(TRANSCODE, self._transcode)
         await bus.serve(RENDER, self._render)
 
-    async def _transcode(self, message: TranscodeRequested) -> Transcoded:
+    async def _transcode(self, message: TranscodeRequest) -> TranscodeReply:
         self.transcoded.append(message)
         source, result = await self._fetch(message), self._folder / uuid4().hex
         wanted = TranscodeTarget(targets=message.targets, lossy=message.lossy, quality=message.quality)
@@ -42,7 +42,7 @@ class Pixels:
             raise TaskFailed(TaskFailure.NOT_POSSIBLE, str(error)) from error
         key = f"cache/transcoded/{uuid4().hex}.dcm"
         await self._objects.put_file(key, result)
-        return Transcoded(
+        return TranscodeReply(
             correlation_id=message.correlation_id,
             key=key,
             length=done.length,
@@ -50,14 +50,14 @@ class Pixels:
             sop_instance_uid=done.sop_instance_uid,
         )
 
-    async def _render(self, message: RenderRequested) -> Rendered:
+    async def _render(self, message: RenderRequest) -> RenderReply:
         self.rendered.append(message)
         source, result = await self._fetch(message), self._folder / uuid4().hex
         try:
             made = await asyncio.to_thread(render, source, build_render_request(message), result, PixelLimits())
         except Invalid as error:
             raise TaskFailed(TaskFailure.DAMAGED, str(error)) from error
-        return Rendered(
+        return RenderReply(
             correlation_id=message.correlation_id,
             data=result.read_bytes(),
             length=made.length,
@@ -65,7 +65,7 @@ class Pixels:
             media_type=made.media_type,
         )
 
-    async def _fetch(self, message: TranscodeRequested | RenderRequested) -> Path:
+    async def _fetch(self, message: TranscodeRequest | RenderRequest) -> Path:
         path = self._folder / uuid4().hex
         path.write_bytes(await self._objects.get_range(message.key, message.offset, message.length))
         return path

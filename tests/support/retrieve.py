@@ -9,8 +9,8 @@ from pydicom import dcmread
 from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
 
 from osteon.bus.memory import MemoryBus
-from osteon.contracts.retrieve import Plan, PlannedInstance, PlanRequested
-from osteon.contracts.topology import PLAN
+from osteon.contracts.retrieve import PlannedInstance, RetrievePlanReply, RetrievePlanRequest
+from osteon.contracts.topology import RETRIEVE_PLAN
 from osteon.dimse.command import CommandElement
 from osteon.dimse.handler import GetRequest, RetrieveResponse
 from osteon.dimse.status import Status
@@ -106,16 +106,16 @@ async def door(
     await bus.start()
     planned = await _pack(objects, folder, files)
 
-    async def plan(question: PlanRequested) -> Plan:
+    async def plan(question: RetrievePlanRequest) -> RetrievePlanReply:
         at = int(question.cursor or 0)
-        return Plan(
+        return RetrievePlanReply(
             correlation_id=question.correlation_id,
             total=len(planned),
             instances=planned[at : at + page],
             cursor=str(at + page) if at + page < len(planned) else None,
         )
 
-    await bus.serve(PLAN, plan)
+    await bus.serve(RETRIEVE_PLAN, plan)
     own = IngressServiceSettings(**{"spool_dir": folder / "spool", "dicom_port": 0, "drain_seconds": 1.0, **settings})
     stored = objects if store else S3Objects.from_settings(own)
     try:

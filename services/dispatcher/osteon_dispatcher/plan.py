@@ -1,4 +1,4 @@
-"""Which instances a C-MOVE or C-GET means (PS3.4 C.4.2.2, C.4.3.2, Y.3); answers `PlanRequested`.
+"""Which instances a C-MOVE or C-GET means (PS3.4 C.4.2.2, C.4.3.2, Y.3); answers `RetrievePlanRequest`.
 
 Retrieval by the standard wants the unique key of every level above the one that is retrieved, unless relational
 retrieval was negotiated. Here they may be given or not, as in searches: a UID says which instances are meant without
@@ -10,7 +10,7 @@ from typing import Final
 
 from osteon.archive.ports import ResourceSearch
 from osteon.archive.resources import Location
-from osteon.contracts.retrieve import Plan, PlannedInstance, PlanRequested, RetrieveRequest
+from osteon.contracts.retrieve import PlannedInstance, RetrievePlanReply, RetrievePlanRequest, RetrieveRequestBase
 from osteon.dicom.attribute_names import describe
 from osteon.dicom.identifier import Identifier, read_identifier
 from osteon.dicom.models import GET_MODELS, MOVE_MODELS, UNIQUE_KEYS, Level
@@ -28,12 +28,12 @@ class BadIdentifier(Invalid):
     """An identifier does not say what is meant; the message names the tag."""
 
 
-async def plan(request: PlanRequested, index: ResourceSearch) -> Plan:
+async def plan(request: RetrievePlanRequest, index: ResourceSearch) -> RetrievePlanReply:
     """Return a page of what a request means. Raises `Invalid`, `DatabaseUnavailable`."""
     search = replace(parse_retrieve_identifier(request), limit=PAGE, cursor=request.cursor)
     total = await index.count(search) if request.cursor is None else 0
     page = await index.search_locations(search)
-    return Plan(
+    return RetrievePlanReply(
         correlation_id=request.correlation_id,
         total=total,
         instances=[from_location(location) for location in page.locations],
@@ -41,7 +41,7 @@ async def plan(request: PlanRequested, index: ResourceSearch) -> Plan:
     )
 
 
-def parse_retrieve_identifier(request: RetrieveRequest) -> Search:
+def parse_retrieve_identifier(request: RetrieveRequestBase) -> Search:
     """Return the search for the instances that an identifier means. Raises `Invalid`."""
     identifier = read_identifier(request.identifier, request.transfer_syntax_uid)
     level = _level(request.sop_class_uid, identifier)

@@ -10,7 +10,15 @@ from typing import Final
 import orjson
 
 from osteon.bus.port import Bus
-from osteon.contracts.remote import Echoed, EchoRequested, PeerAsked, PeerTold, RemoteFindRequested, RemoteFound, Target
+from osteon.contracts.remote import (
+    PeerSystemReply,
+    PeerSystemRequest,
+    RemoteEchoReply,
+    RemoteEchoRequest,
+    RemoteFindReply,
+    RemoteFindRequest,
+    Target,
+)
 from osteon.contracts.topology import ECHO, PEER, REMOTE_FIND
 from osteon.dicom.dataset_encoder import DatasetEncoder
 from osteon.dicom.header.reader import HeaderReader
@@ -53,7 +61,7 @@ async def serve(bus: Bus, remotes: Remotes, queries: RemoteQueries, tls: TlsCont
     await bus.serve(PEER, partial(peer_system, remotes=remotes))
 
 
-async def echo(message: EchoRequested, tls: TlsContextProvider | None = None) -> Echoed:
+async def echo(message: RemoteEchoRequest, tls: TlsContextProvider | None = None) -> RemoteEchoReply:
     """C-ECHO a modality; with `find` also see whether it accepts a context for C-FIND. Raises `OsteonError`."""
     proposed = [RequestedContext(abstract_syntax=VERIFICATION, transfer_syntaxes=_SYNTAXES)]
     if message.find:
@@ -64,12 +72,12 @@ async def echo(message: EchoRequested, tls: TlsContextProvider | None = None) ->
     _check(outcome.status, outcome.comment)
     if message.find and not accepts_find:
         raise RemoteProblem("it does not accept C-FIND (Study Root)")
-    return Echoed(correlation_id=message.correlation_id)
+    return RemoteEchoReply(correlation_id=message.correlation_id)
 
 
 async def find(
-    message: RemoteFindRequested, queries: RemoteQueries, tls: TlsContextProvider | None = None
-) -> RemoteFound:
+    message: RemoteFindRequest, queries: RemoteQueries, tls: TlsContextProvider | None = None
+) -> RemoteFindReply:
     """C-FIND in a modality; each match becomes an answer of the query. Raises `OsteonError`."""
     proposed = [RequestedContext(abstract_syntax=message.sop_class_uid, transfer_syntaxes=_SYNTAXES)]
     search = _Search(message, queries)
@@ -82,13 +90,13 @@ async def find(
         log.info("C-FIND in a modality finished", aet=message.target.aet, answers=search.found)
     if not search.truncated:
         _check(status, comment)
-    return RemoteFound(correlation_id=message.correlation_id, answers=search.found, cut=search.truncated)
+    return RemoteFindReply(correlation_id=message.correlation_id, answers=search.found, truncated=search.truncated)
 
 
 class _Search:
     """A C-FIND and what it has found so far."""
 
-    def __init__(self, message: RemoteFindRequested, queries: RemoteQueries) -> None:
+    def __init__(self, message: RemoteFindRequest, queries: RemoteQueries) -> None:
         self._message = message
         self._queries = queries
         self._reader = HeaderReader()
@@ -144,7 +152,7 @@ def _check(status: Status, comment: str) -> None:
         raise RemoteProblem(f"status 0x{status:04X}" + (f": {comment}" if comment else ""))
 
 
-async def peer_system(message: PeerAsked, remotes: Remotes) -> PeerTold:
+async def peer_system(message: PeerSystemRequest, remotes: Remotes) -> PeerSystemReply:
     """Get `/system` of a peer. Raises `OsteonError`."""
     peer = await remotes.peer(message.peer)
     try:
@@ -155,4 +163,4 @@ async def peer_system(message: PeerAsked, remotes: Remotes) -> PeerTold:
         system = orjson.dumps(orjson.loads(answer.body)).decode()
     except ValueError as error:
         raise RemoteProblem(str(error) or type(error).__name__) from error
-    return PeerTold(correlation_id=message.correlation_id, system=system)
+    return PeerSystemReply(correlation_id=message.correlation_id, system=system)

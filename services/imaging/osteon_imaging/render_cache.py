@@ -36,7 +36,7 @@ _SIZE_BYTES: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
-class RenderedPicture:
+class RenderedFiles:
     """The files of one request: their lengths and type. `data` is empty when they are too large to be handed around."""
 
     media_type: str
@@ -66,7 +66,7 @@ class RenderCache:
         self._written = 0
         self._full = asyncio.Event()
 
-    async def get(self, key: str) -> RenderedPicture | None:
+    async def get(self, key: str) -> RenderedFiles | None:
         """Return a picture if it is there, with its bytes if they are few."""
         try:
             start, whole = await self._start(key)
@@ -92,7 +92,7 @@ class RenderCache:
                     return b"", False
         return b"".join(chunks), True
 
-    async def put(self, key: str, picture: RenderedPicture, path: Path | None = None) -> None:
+    async def put(self, key: str, picture: RenderedFiles, path: Path | None = None) -> None:
         """Keep a picture: its data, or the file at `path`, to which the tail is added."""
         tail = picture.tail
         if path is None:
@@ -161,15 +161,15 @@ def _append(path: Path, tail: bytes) -> None:
         file.write(tail)
 
 
-def _parsed(end: bytes, *, whole: bool) -> RenderedPicture | None:
+def _parsed(end: bytes, *, whole: bool) -> RenderedFiles | None:
     """Read the tail at the end of `end`; None when there is none, as after a power cut."""
     size = int.from_bytes(end[-_SIZE_BYTES:], "big")
     try:
         media_type, lengths, syntax = orjson.loads(end[-_SIZE_BYTES - size : -_SIZE_BYTES])
     except ValueError:
         return None
-    picture = RenderedPicture(media_type, tuple(lengths), syntax)
+    picture = RenderedFiles(media_type, tuple(lengths), syntax)
     if not whole:
         return picture
     data = end[: -_SIZE_BYTES - size]
-    return RenderedPicture(media_type, picture.lengths, syntax, data) if len(data) == picture.length else None
+    return RenderedFiles(media_type, picture.lengths, syntax, data) if len(data) == picture.length else None

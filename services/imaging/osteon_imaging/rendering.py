@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Final
 
 from osteon import metrics
-from osteon.contracts.imaging import INLINE_BYTES, Rendered, RenderRequested
-from osteon.dicom.pixels.render_request import RenderRequest, Viewport, Window
+from osteon.contracts.imaging import INLINE_BYTES, RenderReply, RenderRequest
+from osteon.dicom.pixels.render_options import RenderOptions, Viewport, Window
 from osteon.errors import OsteonError
 from osteon.logging import get_logger
 from osteon_imaging.priority_semaphore import Urgency
-from osteon_imaging.render_cache import RenderCache, RenderedPicture
+from osteon_imaging.render_cache import RenderCache, RenderedFiles
 from osteon_imaging.source_cache import ObjectRange
 from osteon_imaging.task_runner import TaskAttempt, TaskRunner
 from osteon_imaging.tasks import RenderTask, Task, TaskOutcome
@@ -28,13 +28,13 @@ class RenderService:
     def __init__(self, cache: RenderCache, runner: TaskRunner) -> None:
         self._cache = cache
         self._runner = runner
-        self._flights: dict[tuple[str, bool], asyncio.Task[Rendered]] = {}
+        self._flights: dict[tuple[str, bool], asyncio.Task[RenderReply]] = {}
         self._writes: set[asyncio.Task[None]] = set()
 
-    async def render(self, message: RenderRequested) -> Rendered:
+    async def render(self, message: RenderRequest) -> RenderReply:
         """Return the pictures, or where they are. Raises `TaskFailed`, `ObjectsUnavailable`."""
         key = message.cache_key
-        alike = (key, message.ahead)
+        alike = (key, message.background)
         flight = self._flights.get(alike)
         if flight is None:
             flight = self._flights[alike] = asyncio.create_task(self._render(message, key))
@@ -46,7 +46,7 @@ class RenderService:
         """Wait until what was made is kept."""
         await asyncio.gather(*self._flights.values(), *self._writes, return_exceptions=True)
 
-    async def _render(self, message: RenderRequested, key: str) -> Rendered:
+    async def _render(self, message: RenderRequest, key: str) -> RenderReply:
         if picture := await self._cache.get(key):
             metrics.RENDER_CACHE_REQUESTS.labels("hit").inc()
             return _answer(message, key, picture)
@@ -61,41 +61,41 @@ class RenderService:
             request=key,
             part=part,
             task=task,
-            urgency=Urgency.LATER if message.ahead else Urgency.NOW,
+            urgency=Urgency.LATER if message.background else Urgency.NOW,
             seconds=message.seconds,
         )
         began = time.perf_counter()
         async with self._runner.run(attempt) as (outcome, result):
             picture = await self._store(message, key, outcome, result)
-        metrics.RENDER_SECONDS.labels(outcome.source_uid, message.how).observe(time.perf_counter() - began)
+        metrics.RENDER_SECONDS.labels(outcome.source_uid, message.mode).observe(time.perf_counter() - began)
         return _answer(message, key, picture)
 
-    async def _store(self, message: RenderRequested, key: str, outcome: TaskOutcome, result: Path) -> RenderedPicture:
+    async def _store(self, message: RenderRequest, key: str, outcome: TaskOutcome, result: Path) -> RenderedFiles:
         """Return what was made; a small one is kept later, and not at all when it is but samples of a frame."""
         metrics.RENDERED_BYTES.labels(outcome.media_type).inc(outcome.length)
-        picture = RenderedPicture(outcome.media_type, outcome.lengths, outcome.source_uid)
+        picture = RenderedFiles(outcome.media_type, outcome.lengths, outcome.source_uid)
         if outcome.length > INLINE_BYTES:
             await self._cache.put(key, picture, result)
             return picture
         data = await asyncio.to_thread(result.read_bytes)
-        picture = RenderedPicture(outcome.media_type, outcome.lengths, outcome.source_uid, data)
-        if message.how != "frames" and len(self._writes) < _MAX_BACKGROUND_WRITES:
+        picture = RenderedFiles(outcome.media_type, outcome.lengths, outcome.source_uid, data)
+        if message.mode != "frames" and len(self._writes) < _MAX_BACKGROUND_WRITES:
             write = asyncio.create_task(self._put(key, picture))
             self._writes.add(write)
             write.add_done_callback(self._writes.discard)
         return picture
 
-    async def _put(self, key: str, picture: RenderedPicture) -> None:
+    async def _put(self, key: str, picture: RenderedFiles) -> None:
         try:
             await self._cache.put(key, picture)
         except OsteonError as error:
             log.warning("picture not cached", key=key, reason=str(error))
 
 
-def build_render_request(message: RenderRequested) -> RenderRequest:
+def build_render_request(message: RenderRequest) -> RenderOptions:
     """Return what a worker understands."""
-    return RenderRequest(
-        how=message.how,
+    return RenderOptions(
+        mode=message.mode,
         media_type=message.media_type,
         frames=tuple(message.frames),
         quality=message.quality,
@@ -109,8 +109,8 @@ def build_render_request(message: RenderRequested) -> RenderRequest:
     )
 
 
-def _answer(message: RenderRequested, key: str, picture: RenderedPicture) -> Rendered:
-    return Rendered(
+def _answer(message: RenderRequest, key: str, picture: RenderedFiles) -> RenderReply:
+    return RenderReply(
         correlation_id=message.correlation_id,
         key=key,
         data=picture.data,

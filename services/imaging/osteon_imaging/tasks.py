@@ -5,7 +5,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from osteon.dicom.pixels.render_request import RenderRequest
+from osteon.dicom.pixels.render_options import RenderOptions
 
 
 class TaskFailure(StrEnum):
@@ -55,7 +55,7 @@ class RenderTask(Task):
     """Make pictures of its frames."""
 
     kind: Literal["render"] = "render"
-    order: RenderRequest
+    order: RenderOptions
 
 
 _TASK: Final = TypeAdapter[TranscodeTask | RenderTask](

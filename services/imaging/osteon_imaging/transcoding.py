@@ -4,7 +4,7 @@ import time
 from typing import Any
 
 from osteon import metrics
-from osteon.contracts.imaging import Transcoded, TranscodeRequested
+from osteon.contracts.imaging import TranscodeReply, TranscodeRequest
 from osteon.objects.port import Objects
 from osteon_imaging.priority_semaphore import Urgency
 from osteon_imaging.source_cache import ObjectRange
@@ -20,7 +20,7 @@ class TranscodeService:
         self._objects = objects
         self._runner = runner
 
-    async def transcode(self, message: TranscodeRequested) -> Transcoded:
+    async def transcode(self, message: TranscodeRequest) -> TranscodeReply:
         """Return where the new file is. Raises `TaskFailed`, and `ObjectsUnavailable`: it may be requested again."""
         wanted: dict[str, Any] = {"targets": message.targets, "lossy": message.lossy, "quality": message.quality}
         part = ObjectRange(message.key, message.offset, message.length)
@@ -35,7 +35,7 @@ class TranscodeService:
             await self._objects.put_file(key, result)
         seconds = time.perf_counter() - began
         metrics.TRANSCODE_SECONDS.labels(outcome.source_uid, outcome.transfer_syntax_uid).observe(seconds)
-        return Transcoded(
+        return TranscodeReply(
             correlation_id=message.correlation_id,
             key=key,
             length=outcome.length,

@@ -14,7 +14,7 @@ from typing import Final
 from pydantic import ValidationError
 
 from osteon.bus.port import Bus
-from osteon.contracts.remote import KnownModality, ModalitiesAsked, ModalitiesTold
+from osteon.contracts.remote import KnownModality, ListModalitiesReply, ListModalitiesRequest
 from osteon.contracts.topology import MODALITIES
 from osteon.dimse.handler import AssociationInfo
 from osteon.dimse.observer import RejectReason
@@ -45,7 +45,7 @@ class ModalityAccessList:
         self._unknown = frozenset(Permission(word) for word in unknown)
         self._check_host = check_host
         self._file = file
-        self._current: ModalitiesTold | None = None
+        self._current: ListModalitiesReply | None = None
         self._by_aet: Mapping[str, Sequence[KnownModality]] = {}
         self._addresses: dict[str, frozenset[str]] = {}
         self._resolved = 0.0
@@ -88,7 +88,9 @@ class ModalityAccessList:
 
     async def _refresh(self, bus: Bus) -> None:
         known = self._current.version if self._current else ""
-        received = await bus.request(MODALITIES, ModalitiesAsked(correlation_id="", seen=known), timeout=_TIMEOUT)
+        received = await bus.request(
+            MODALITIES, ListModalitiesRequest(correlation_id="", known_version=known), timeout=_TIMEOUT
+        )
         if received.version != known:
             await self._apply(received)
             try:
@@ -99,7 +101,7 @@ class ModalityAccessList:
     async def load(self) -> None:
         """Take the list that was kept, if there is one."""
         try:
-            received = ModalitiesTold.model_validate_json(await asyncio.to_thread(self._file.read_bytes))
+            received = ListModalitiesReply.model_validate_json(await asyncio.to_thread(self._file.read_bytes))
         except FileNotFoundError:
             return
         except (OSError, ValidationError) as error:
@@ -107,7 +109,7 @@ class ModalityAccessList:
             return
         await self._apply(received)
 
-    async def _apply(self, received: ModalitiesTold) -> None:
+    async def _apply(self, received: ListModalitiesReply) -> None:
         by_aet: dict[str, list[KnownModality]] = {}
         for modality in received.modalities:
             by_aet.setdefault(modality.aet, []).append(modality)
@@ -116,7 +118,7 @@ class ModalityAccessList:
         self._addresses = {host: self._addresses[host] for host in hosts if host in self._addresses}
         self._current, self._by_aet = received, by_aet
 
-    def _save(self, received: ModalitiesTold) -> None:
+    def _save(self, received: ListModalitiesReply) -> None:
         # Several doors share the folder, each in a container where it may be process 1.
         new = self._file.with_suffix(f".{uuid.uuid4().hex}")
         new.write_text(received.model_dump_json(), "utf-8")

@@ -10,8 +10,13 @@ from typing import Final
 
 from osteon.bus.port import Bus, RequestFailed
 from osteon.commitment.port import SOP_CLASS, SOP_INSTANCE
-from osteon.contracts.commitment import CommitmentReported, CommitmentRequested, CommitmentResult, CommitmentWatched
-from osteon.contracts.topology import COMMIT, COMMITMENT_REPORT, COMMITMENT_WATCH
+from osteon.contracts.commitment import (
+    CommitmentReportRequest,
+    CommitmentRequest,
+    CommitmentStatusReply,
+    CommitmentStatusRequest,
+)
+from osteon.contracts.topology import COMMIT, COMMITMENT_REPORT, COMMITMENT_STATUS
 from osteon.dimse.errors import RequestorError
 from osteon.dimse.failure_status import COMMITMENT_STATUSES
 from osteon.dimse.handler import ActionRequest, AssociationInfo, EventReport, Outcome, PresentationContext, Reporter
@@ -38,7 +43,7 @@ class AssociationCommitments:
 
     async def action(self, request: ActionRequest, reporter: Reporter | None) -> Outcome:
         """Forward a request; wait for its report as long as the association is there."""
-        message = CommitmentRequested(
+        message = CommitmentRequest(
             correlation_id=self._info.id,
             transfer_syntax_uid=request.context.transfer_syntax,
             information=request.information,
@@ -65,7 +70,7 @@ class AssociationCommitments:
             return Outcome(Status.SOP_CLASS_NOT_SUPPORTED, "only storage commitment reports are accepted")
         if report.sop_instance_uid != SOP_INSTANCE:
             return Outcome(Status.NO_SUCH_SOP_INSTANCE, f"(0000,1000) is not {SOP_INSTANCE}")
-        message = CommitmentReported(
+        message = CommitmentReportRequest(
             correlation_id=self._info.id,
             transfer_syntax_uid=report.context.transfer_syntax,
             event_type=report.event_type,
@@ -118,12 +123,12 @@ class AssociationCommitments:
 
     async def _ask(
         self, commitment_id: str, context: PresentationContext, *, open: bool = True, delivered: bool = False
-    ) -> CommitmentResult:
-        message = CommitmentWatched(
+    ) -> CommitmentStatusReply:
+        message = CommitmentStatusRequest(
             correlation_id=self._info.id,
             id=commitment_id,
             transfer_syntax_uid=context.transfer_syntax,
             open=open,
             delivered=delivered,
         )
-        return await self._bus.request(COMMITMENT_WATCH, message, timeout=TIMEOUT if open else _CLOSE_TIMEOUT)
+        return await self._bus.request(COMMITMENT_STATUS, message, timeout=TIMEOUT if open else _CLOSE_TIMEOUT)

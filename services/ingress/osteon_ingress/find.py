@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator
 from typing import Final
 
 from osteon.bus.port import Bus, RequestFailed
-from osteon.contracts.find import FindRequested
+from osteon.contracts.find import FindPageRequest
 from osteon.contracts.topology import FIND
 from osteon.dimse.failure_status import FIND_STATUSES
 from osteon.dimse.handler import AssociationInfo, FindRequest, FindResponse, Outcome
@@ -51,10 +51,10 @@ async def refuse_find(outcome: Outcome) -> AsyncGenerator[FindResponse]:
     yield FindResponse(outcome.status, comment=outcome.comment)
 
 
-def build_find_request(association: AssociationInfo, request: FindRequest) -> FindRequested:
+def build_find_request(association: AssociationInfo, request: FindRequest) -> FindPageRequest:
     """Return the request for the first page, with what extended negotiation agreed on (PS3.4 C.5.1.1)."""
     agreed = request.context.extended.ljust(4, b"\0")
-    return FindRequested(
+    return FindPageRequest(
         correlation_id=association.id,
         traceparent=association.traceparent,
         sop_class_uid=request.context.abstract_syntax,

@@ -8,8 +8,8 @@ from itertools import count
 from typing import Final
 
 from osteon.bus.port import Bus, RequestFailed
-from osteon.contracts.retrieve import MoveCounters, MoveProgress, MoveProgressed, MoveWatched
-from osteon.contracts.topology import WATCH
+from osteon.contracts.retrieve import MoveCounters, MoveProgressed, MoveProgressReply, MoveProgressRequest
+from osteon.contracts.topology import MOVE_PROGRESS
 from osteon.errors import FailureKind, OsteonError
 from osteon.logging import get_logger
 
@@ -132,9 +132,9 @@ class MoveFollower:
                             error=str(error))  # fmt: skip
                 pause, uninterrupted = _POLL_AGAIN, True
 
-    async def _ask(self, job_id: str, *, cancel: bool, timeout: float) -> MoveProgress:
-        message = MoveWatched(correlation_id=self._correlation_id, job_id=job_id, cancel=cancel)
-        return await self._bus.request(WATCH, message, timeout=timeout)
+    async def _ask(self, job_id: str, *, cancel: bool, timeout: float) -> MoveProgressReply:
+        message = MoveProgressRequest(correlation_id=self._correlation_id, job_id=job_id, cancel=cancel)
+        return await self._bus.request(MOVE_PROGRESS, message, timeout=timeout)
 
 
 def _finished(progress: MoveCounters) -> int:

@@ -8,12 +8,12 @@ from typing import Final, TypedDict
 from osteon.bus.port import Bus, RequestFailed
 from osteon.contracts.retrieve import (
     MoveCounters,
-    MoveRequested,
-    Plan,
     PlannedInstance,
-    PlanRequested,
+    RetrievePlanReply,
+    RetrievePlanRequest,
+    StartMoveRequest,
 )
-from osteon.contracts.topology import MOVE, PLAN
+from osteon.contracts.topology import MOVE, RETRIEVE_PLAN
 from osteon.dimse.failure_status import RETRIEVE_STATUSES, SUBOPERATION_STATUSES
 from osteon.dimse.handler import (
     AssociationInfo,
@@ -47,7 +47,7 @@ async def move(
     """Have it moved, and report how far it is. Closing the generator before the final response stops it."""
     follower = MoveFollower(association.id, request.cancelled, bus)
     with inbox.receiving(follower.receive) as address:
-        message = MoveRequested(
+        message = StartMoveRequest(
             **_common_fields(association, request),
             calling_aet=association.calling_aet,
             called_aet=association.called_aet,
@@ -79,9 +79,9 @@ async def get(
     association: AssociationInfo, request: GetRequest, bus: Bus, sender: StoreSender
 ) -> AsyncGenerator[RetrieveResponse]:
     """Send on the association itself, and report how far it is."""
-    message = PlanRequested(**_common_fields(association, request))
+    message = RetrievePlanRequest(**_common_fields(association, request))
     try:
-        plan = await bus.request(PLAN, message, timeout=TIMEOUT)
+        plan = await bus.request(RETRIEVE_PLAN, message, timeout=TIMEOUT)
     except (Unavailable, RequestFailed) as error:
         yield _not_started(association, error)
         return
@@ -111,7 +111,7 @@ async def get(
 class _Pages:
     """The instances of a plan; `open` are those that were given and are not over."""
 
-    def __init__(self, bus: Bus, message: PlanRequested, first: Plan) -> None:
+    def __init__(self, bus: Bus, message: RetrievePlanRequest, first: RetrievePlanReply) -> None:
         self._bus, self._message, self._plan = bus, message, first
         self.open: deque[PlannedInstance] = deque()
 
@@ -125,7 +125,7 @@ class _Pages:
                 return
             message = self._message.model_copy(update={"cursor": self._plan.cursor})
             try:
-                self._plan = await self._bus.request(PLAN, message, timeout=TIMEOUT)
+                self._plan = await self._bus.request(RETRIEVE_PLAN, message, timeout=TIMEOUT)
             except RequestFailed as error:
                 raise Unavailable(f"the plan ends early: {error}") from error
 

@@ -9,7 +9,7 @@ from typing import Final
 from osteon import scratch_dir
 from osteon.background import background
 from osteon.bus.port import Bus
-from osteon.contracts.find import FindPage, FindRequested
+from osteon.contracts.find import FindPageReply, FindPageRequest
 from osteon.contracts.topology import FIND, INDEXER, MODALITIES
 from osteon.index.port import Index
 from osteon.logging import correlated
@@ -64,7 +64,7 @@ async def build_embedded(
     await uploads.start()
     find = partial(handle_find, index=index, sidecars=sidecars, page=settings.query_page)
 
-    async def answer(message: FindRequested) -> FindPage:
+    async def answer(message: FindPageRequest) -> FindPageReply:
         with correlated(message.correlation_id):
             return await find(message)
 

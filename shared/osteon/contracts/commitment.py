@@ -5,7 +5,7 @@ from pydantic import Field
 from osteon.contracts.base import Message
 
 
-class CommitmentRequested(Message):
+class CommitmentRequest(Message):
     """An N-ACTION-RQ has come (PS3.4 J.3.2)."""
 
     transfer_syntax_uid: str = Field(description="Of the presentation context.")
@@ -15,13 +15,13 @@ class CommitmentRequested(Message):
     remote_host: str
 
 
-class CommitmentAccepted(Message):
+class CommitmentReply(Message):
     """The request is kept as the job of a commitment."""
 
     id: str
 
 
-class CommitmentWatched(Message):
+class CommitmentStatusRequest(Message):
     """Is there a report to be sent on the requester's own association? Sent again and again while that is open."""
 
     id: str
@@ -30,7 +30,7 @@ class CommitmentWatched(Message):
     delivered: bool = Field(default=False, description="The requester has acknowledged the report.")
 
 
-class CommitmentResult(Message):
+class CommitmentStatusReply(Message):
     """The report, when `event_type` is not 0 (PS3.4 J.3.3)."""
 
     event_type: int = Field(default=0, description="1: all is committed; 2: some instances are not.")
@@ -38,7 +38,7 @@ class CommitmentResult(Message):
     done: bool = Field(default=False, description="The report was delivered: nothing is left to wait for.")
 
 
-class CommitmentReported(Message):
+class CommitmentReportRequest(Message):
     """An N-EVENT-REPORT-RQ has come: the answer to a request of ours."""
 
     transfer_syntax_uid: str
@@ -47,5 +47,5 @@ class CommitmentReported(Message):
     calling_aet: str
 
 
-class CommitmentNoted(Message):
+class CommitmentReportReply(Message):
     """The report was taken."""

@@ -5,7 +5,7 @@ from pydantic import Field
 from osteon.contracts.base import Message
 
 
-class FindRequested(Message):
+class FindPageRequest(Message):
     """One page of a C-FIND. Repeating the request with the `cursor` of the last answer gives the next page."""
 
     sop_class_uid: str = Field(description="Affected SOP Class UID: Patient Root, Study Root, ...")
@@ -20,7 +20,7 @@ class FindRequested(Message):
     cursor: str | None = None
 
 
-class FindPage(Message):
+class FindPageReply(Message):
     """A page of matches; without a `cursor` it is the last one."""
 
     identifiers: list[bytes] = Field(default_factory=list, description="One encoded data set a match.")

@@ -8,7 +8,7 @@ from pydantic import Field
 from osteon.contracts.base import Message
 
 
-class TranscodeRequested(Message):
+class TranscodeRequest(Message):
     """Encode the Part 10 file at `offset` of the object `key` in the first of `targets` that can be done."""
 
     key: str
@@ -19,7 +19,7 @@ class TranscodeRequested(Message):
     quality: int = Field(default=90, ge=1, le=100, description="Of lossy encoding.")
 
 
-class Transcoded(Message):
+class TranscodeReply(Message):
     """Where the new Part 10 file is. The requester deletes the object when it has been read."""
 
     key: str = Field(description="Object key.")
@@ -28,7 +28,7 @@ class Transcoded(Message):
     sop_instance_uid: str = Field(default="", description="A new one when the pixel data lost information.")
 
 
-How = Literal["rendered", "orthanc", "preview", "uint8", "uint16", "int16", "numpy", "frames"]
+ImageMode = Literal["rendered", "orthanc", "preview", "uint8", "uint16", "int16", "numpy", "frames"]
 """`rendered`: as a person looks at it (PS3.18 8.3.5); `orthanc`: its /rendered; `preview`, `uint8`, `uint16`, `int16`
 and `numpy`: what Orthanc means by these; `frames`: decoded native little-endian pixel bytes, no table applied."""
 INLINE_BYTES: Final = 1 << 20
@@ -39,14 +39,14 @@ RENDERING: Final = 1
 """Grows whenever the same request gives another picture than before, so that no old one is served."""
 
 
-class RenderRequested(Message):
+class RenderRequest(Message):
     """Make pictures of frames of the Part 10 file at `offset` of the object `key`."""
 
     key: str
     offset: int
     length: int
     frames: list[int] = Field(default_factory=list, description="Counted from 1; empty: all.")
-    how: How
+    mode: ImageMode
     media_type: str = Field(
         description="image/png, image/jpeg, image/gif, image/x-portable-arbitrarymap or application/octet-stream."
     )
@@ -64,19 +64,19 @@ class RenderRequested(Message):
     smooth: bool = Field(default=False, description="Interpolate when the size changes, of Orthanc's /rendered.")
     rescale: bool = Field(default=True, description="Apply slope and intercept, of numpy.")
     compress: bool = Field(default=False, description="Make an .npz, of numpy.")
-    ahead: bool = Field(default=False, description="No client waits for it: other requests go first.")
+    background: bool = Field(default=False, description="No client waits for it: other requests go first.")
     seconds: float = Field(default=300.0, gt=0, description="For how long the answer is of use.")
 
     @property
     def cache_key(self) -> str:
         """The object key of what this asks for: of the instance's bytes, which never change, and of the picture."""
         alike = self if self.media_type == "image/jpeg" else self.model_copy(update={"quality": 90})
-        picture = alike.model_dump_json(exclude={"correlation_id", "traceparent", "ahead", "seconds"})
+        picture = alike.model_dump_json(exclude={"correlation_id", "traceparent", "background", "seconds"})
         digest = hashlib.sha256(f"{RENDERING} {picture}".encode()).hexdigest()
         return f"{RENDERED}{digest[:2]}/{digest}"
 
 
-class Rendered(Message):
+class RenderReply(Message):
     """Where the pictures are, one after the other.
 
     The object is part of a cache: it may be read again, and goes by itself.

@@ -18,18 +18,18 @@ class Target(BaseModel):
     timeout: int = 0
 
 
-class EchoRequested(Message):
+class RemoteEchoRequest(Message):
     """C-ECHO a modality (PS3.4 A); with `find` also see whether it takes C-FIND."""
 
     target: Target
     find: bool = False
 
 
-class Echoed(Message):
+class RemoteEchoReply(Message):
     """It succeeded."""
 
 
-class RemoteFindRequested(Message):
+class RemoteFindRequest(Message):
     """C-FIND in a modality (PS3.4 C.4.1, K.4.1). The matches are added to the answers of the query `query_id`."""
 
     target: Target
@@ -40,29 +40,29 @@ class RemoteFindRequested(Message):
     seconds: float = Field(description="For the whole search; the answer comes soon after.")
 
 
-class RemoteFound(Message):
-    """The answer to `RemoteFindRequested`."""
+class RemoteFindReply(Message):
+    """The answer to `RemoteFindRequest`."""
 
     answers: int = 0
-    cut: bool = Field(default=False, description="There were more matches than the limit.")
+    truncated: bool = Field(default=False, description="There were more matches than the limit.")
 
 
-class PeerAsked(Message):
+class PeerSystemRequest(Message):
     """What does a peer say of itself at `/system`?"""
 
     peer: str = Field(description="Its name.")
 
 
-class PeerTold(Message):
-    """The answer to `PeerAsked`."""
+class PeerSystemReply(Message):
+    """The answer to `PeerSystemRequest`."""
 
     system: str = Field(description="JSON.")
 
 
-class ModalitiesAsked(Message):
+class ListModalitiesRequest(Message):
     """Which modalities are there? `seen` is the version of the last answer."""
 
-    seen: str = ""
+    known_version: str = ""
 
 
 class KnownModality(BaseModel):
@@ -75,7 +75,7 @@ class KnownModality(BaseModel):
     permissions: tuple[str, ...]
 
 
-class ModalitiesTold(Message):
+class ListModalitiesReply(Message):
     """All modalities, or none of them when `version` is the one that was seen."""
 
     version: str

@@ -1,8 +1,8 @@
 """C-MOVE and C-GET over the bus (PS3.4 C.4.2, C.4.3): `ingress` asks, `dispatcher` plans and moves.
 
-A C-MOVE is a job: `MoveRequested` begins it, and its dispatcher publishes `MoveProgressed` until it is over, to the
-`ingress` that began it. An event may be lost, and a dispatcher die: `MoveWatched` asks now and then for the row of the
-job, and stops it. For a C-GET the dispatcher only plans; `ingress` sends on the requester's own association.
+A C-MOVE is a job: `StartMoveRequest` begins it, and its dispatcher publishes `MoveProgressed` until it is over, to the
+`ingress` that began it. An event may be lost, and a dispatcher die: `MoveProgressRequest` asks now and then for the row
+of the job, and stops it. For a C-GET the dispatcher only plans; `ingress` sends on the requester's own association.
 """
 
 from pydantic import Field
@@ -10,7 +10,7 @@ from pydantic import Field
 from osteon.contracts.base import Message
 
 
-class RetrieveRequest(Message):
+class RetrieveRequestBase(Message):
     """What C-MOVE and C-GET have in common."""
 
     sop_class_uid: str = Field(description="Affected SOP Class UID.")
@@ -18,7 +18,7 @@ class RetrieveRequest(Message):
     identifier: bytes = Field(description="The encoded Identifier data set.")
 
 
-class MoveRequested(RetrieveRequest):
+class StartMoveRequest(RetrieveRequestBase):
     """Begin a C-MOVE."""
 
     calling_aet: str
@@ -28,14 +28,14 @@ class MoveRequested(RetrieveRequest):
     progress_address: str = Field(default="", description="Of the `MoveProgressed` events; empty: none are sent.")
 
 
-class MoveStarted(Message):
+class StartMoveReply(Message):
     """The job has begun; without instances to be sent there is none, and `job_id` is empty."""
 
     job_id: str = ""
     total: int = Field(default=0, description="Instances to be sent.")
 
 
-class MoveWatched(Message):
+class MoveProgressRequest(Message):
     """How far is a C-MOVE?"""
 
     job_id: str
@@ -55,7 +55,7 @@ class MoveCounters(Message):
     error_comment: str = ""
 
 
-class MoveProgress(MoveCounters):
+class MoveProgressReply(MoveCounters):
     """How far a C-MOVE is, as the row of its job says."""
 
 
@@ -65,7 +65,7 @@ class MoveProgressed(MoveCounters):
     address: str = Field(description="`<process>.<number of the C-MOVE>`, the `progress_address` of its request.")
 
 
-class PlanRequested(RetrieveRequest):
+class RetrievePlanRequest(RetrieveRequestBase):
     """Which instances does a C-GET mean? Repeating it with the `cursor` of the last answer gives the next page."""
 
     cursor: str | None = None
@@ -84,7 +84,7 @@ class PlannedInstance(Message):
     sha256: bytes = Field(default=b"", description="Of the data set, 32 bytes; empty when it is not known.")
 
 
-class Plan(Message):
+class RetrievePlanReply(Message):
     """A page of a plan; without a `cursor` it is the last one."""
 
     total: int = Field(default=0, description="Instances of all pages; in the first one only.")

@@ -5,35 +5,35 @@ from typing import Any, Final, Generic, TypeVar
 
 from osteon.contracts.base import Message
 from osteon.contracts.commitment import (
-    CommitmentAccepted,
-    CommitmentNoted,
-    CommitmentReported,
-    CommitmentRequested,
-    CommitmentResult,
-    CommitmentWatched,
+    CommitmentReply,
+    CommitmentReportReply,
+    CommitmentReportRequest,
+    CommitmentRequest,
+    CommitmentStatusReply,
+    CommitmentStatusRequest,
 )
 from osteon.contracts.failure import FailureReply
-from osteon.contracts.find import FindPage, FindRequested
-from osteon.contracts.imaging import Rendered, RenderRequested, Transcoded, TranscodeRequested
+from osteon.contracts.find import FindPageReply, FindPageRequest
+from osteon.contracts.imaging import RenderReply, RenderRequest, TranscodeReply, TranscodeRequest
 from osteon.contracts.packs import PackIndexed, PackSealed, PackStored
 from osteon.contracts.remote import (
-    Echoed,
-    EchoRequested,
-    ModalitiesAsked,
-    ModalitiesTold,
-    PeerAsked,
-    PeerTold,
-    RemoteFindRequested,
-    RemoteFound,
+    ListModalitiesReply,
+    ListModalitiesRequest,
+    PeerSystemReply,
+    PeerSystemRequest,
+    RemoteEchoReply,
+    RemoteEchoRequest,
+    RemoteFindReply,
+    RemoteFindRequest,
 )
 from osteon.contracts.retrieve import (
-    MoveProgress,
     MoveProgressed,
-    MoveRequested,
-    MoveStarted,
-    MoveWatched,
-    Plan,
-    PlanRequested,
+    MoveProgressReply,
+    MoveProgressRequest,
+    RetrievePlanReply,
+    RetrievePlanRequest,
+    StartMoveReply,
+    StartMoveRequest,
 )
 
 M = TypeVar("M", bound=Message)
@@ -85,29 +85,29 @@ def writer_queue(spool_id: str) -> Queue[PackSealed]:
 INDEXER: Final = Queue("indexer", PackStored, "pack.stored")
 ROUTER: Final = Queue("dispatcher.indexed", PackIndexed, "pack.indexed")
 """Indexed packs for routing: an event that at least one dispatcher must handle."""
-FIND: Final = RpcQueue("query.find", FindRequested, FindPage)
-PLAN: Final = RpcQueue("dispatcher.plan", PlanRequested, Plan)
-MOVE: Final = RpcQueue("dispatcher.move", MoveRequested, MoveStarted)
-WATCH: Final = RpcQueue("dispatcher.watch", MoveWatched, MoveProgress)
-ECHO: Final = RpcQueue("dispatcher.echo", EchoRequested, Echoed)
-REMOTE_FIND: Final = RpcQueue("dispatcher.find", RemoteFindRequested, RemoteFound)
-COMMIT: Final = RpcQueue("dispatcher.commitment", CommitmentRequested, CommitmentAccepted)
-COMMITMENT_WATCH: Final = RpcQueue("dispatcher.commitment.watch", CommitmentWatched, CommitmentResult)
-COMMITMENT_REPORT: Final = RpcQueue("dispatcher.commitment.report", CommitmentReported, CommitmentNoted)
-PEER: Final = RpcQueue("dispatcher.peer", PeerAsked, PeerTold)
-MODALITIES: Final = RpcQueue("query.modalities", ModalitiesAsked, ModalitiesTold)
-TRANSCODE: Final = RpcQueue("imaging.transcode", TranscodeRequested, Transcoded)
-RENDER: Final = RpcQueue("imaging.render", RenderRequested, Rendered)
+FIND: Final = RpcQueue("query.find", FindPageRequest, FindPageReply)
+RETRIEVE_PLAN: Final = RpcQueue("dispatcher.plan", RetrievePlanRequest, RetrievePlanReply)
+MOVE: Final = RpcQueue("dispatcher.move", StartMoveRequest, StartMoveReply)
+MOVE_PROGRESS: Final = RpcQueue("dispatcher.move.progress", MoveProgressRequest, MoveProgressReply)
+ECHO: Final = RpcQueue("dispatcher.echo", RemoteEchoRequest, RemoteEchoReply)
+REMOTE_FIND: Final = RpcQueue("dispatcher.find", RemoteFindRequest, RemoteFindReply)
+COMMIT: Final = RpcQueue("dispatcher.commitment", CommitmentRequest, CommitmentReply)
+COMMITMENT_STATUS: Final = RpcQueue("dispatcher.commitment.status", CommitmentStatusRequest, CommitmentStatusReply)
+COMMITMENT_REPORT: Final = RpcQueue("dispatcher.commitment.report", CommitmentReportRequest, CommitmentReportReply)
+PEER: Final = RpcQueue("dispatcher.peer", PeerSystemRequest, PeerSystemReply)
+MODALITIES: Final = RpcQueue("query.modalities", ListModalitiesRequest, ListModalitiesReply)
+TRANSCODE: Final = RpcQueue("imaging.transcode", TranscodeRequest, TranscodeReply)
+RENDER: Final = RpcQueue("imaging.render", RenderRequest, RenderReply)
 
 REQUESTS: Final[tuple[RpcQueue[Any, Any], ...]] = (
     FIND,
-    PLAN,
+    RETRIEVE_PLAN,
     MOVE,
-    WATCH,
+    MOVE_PROGRESS,
     ECHO,
     REMOTE_FIND,
     COMMIT,
-    COMMITMENT_WATCH,
+    COMMITMENT_STATUS,
     COMMITMENT_REPORT,
     PEER,
     MODALITIES,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from osteon.bus.port import Bus, RequestFailed
-from osteon.contracts.imaging import Transcoded, TranscodeRequested
+from osteon.contracts.imaging import TranscodeReply, TranscodeRequest
 from osteon.contracts.retrieve import PlannedInstance
 from osteon.contracts.topology import TRANSCODE
 from osteon.errors import FailureKind, OsteonError, Unavailable
@@ -45,9 +45,9 @@ class Transcoder:
         self._slots = asyncio.Semaphore(_CONCURRENCY)
         self._background: set[asyncio.Task[None]] = set()
 
-    async def transcode(self, instance: PlannedInstance, targets: Sequence[str]) -> Transcoded:
+    async def transcode(self, instance: PlannedInstance, targets: Sequence[str]) -> TranscodeReply:
         """Return where the instance is in the first of `targets` that is possible. Raises `NotTranscoded`."""
-        request = TranscodeRequested(
+        request = TranscodeRequest(
             correlation_id=instance.correlation_id,
             key=instance.key,
             offset=instance.offset,
@@ -68,7 +68,7 @@ class Transcoder:
         """Delete a transcoded object, without waiting for it."""
         self._keep(asyncio.create_task(self._delete(key)))
 
-    async def _request(self, request: TranscodeRequested) -> Transcoded:
+    async def _request(self, request: TranscodeRequest) -> TranscodeReply:
         asking = asyncio.create_task(self._bus.request(TRANSCODE, request, timeout=self._timeout))
         try:
             return await asyncio.shield(asking)
@@ -77,7 +77,7 @@ class Transcoder:
             self._keep(asyncio.create_task(self._drop(asking)))
             raise
 
-    async def _drop(self, asking: asyncio.Task[Transcoded]) -> None:
+    async def _drop(self, asking: asyncio.Task[TranscodeReply]) -> None:
         try:
             answer = await asking
         except OsteonError:

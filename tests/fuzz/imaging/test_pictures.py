@@ -9,7 +9,7 @@ import pytest
 from pydicom import Dataset
 
 from osteon.dicom.pixels.geometry import PixelLimits
-from osteon.dicom.pixels.render_request import GIF, RenderRequest, Viewport, Window
+from osteon.dicom.pixels.render_options import GIF, RenderOptions, Viewport, Window
 from osteon.dicom.pixels.rendering import render
 from osteon.errors import Invalid
 from support.make import saved
@@ -19,14 +19,14 @@ pytestmark = pytest.mark.slow
 
 LIMITS = PixelLimits(frame_bytes=1 << 22, frames=1 << 10, inflated_bytes=1 << 24)
 ORDERS = [
-    RenderRequest(viewport=Viewport(50, 20, 1, 1, -3, -2)),
-    RenderRequest(media_type=GIF),
-    RenderRequest(how="preview", frames=(2,)),
-    RenderRequest(how="orthanc", width=7, smooth=True),
-    RenderRequest(window=Window(3, 4, "sigmoid")),
-    RenderRequest(how="uint8"),
-    RenderRequest(how="numpy", compress=True),
-    RenderRequest(how="frames"),
+    RenderOptions(viewport=Viewport(50, 20, 1, 1, -3, -2)),
+    RenderOptions(media_type=GIF),
+    RenderOptions(mode="preview", frames=(2,)),
+    RenderOptions(mode="orthanc", width=7, smooth=True),
+    RenderOptions(window=Window(3, 4, "sigmoid")),
+    RenderOptions(mode="uint8"),
+    RenderOptions(mode="numpy", compress=True),
+    RenderOptions(mode="frames"),
 ]
 
 

@@ -9,7 +9,7 @@ from pamqp.encode import field_table as encode_table
 
 from osteon.bus.envelope import BadMessage, DeadLetter, Envelope, History, decode, describe, encode
 from osteon.bus.rabbit_messages import to_dead_message, to_envelope, to_message
-from osteon.contracts.find import FindRequested
+from osteon.contracts.find import FindPageRequest
 from osteon.contracts.packs import PackSealed, PackStored
 from osteon.contracts.topology import MESSAGES, binding_key, routing_key
 from support.bus import find, sealed, work_queue
@@ -24,7 +24,7 @@ def test_a_message_survives_encoding() -> None:
 
 def test_bytes_survive_encoding() -> None:
     message = find(bytes(range(256)))
-    assert decode(encode(message), FindRequested).identifier == bytes(range(256))
+    assert decode(encode(message), FindPageRequest).identifier == bytes(range(256))
 
 
 def test_a_field_of_a_newer_release_is_ignored() -> None:
@@ -79,5 +79,5 @@ def test_every_published_type_is_matched_by_its_own_pattern() -> None:
     }
     assert routing_key(sealed(QUEUE)).startswith("pack.sealed.")
     with pytest.raises(TypeError):
-        binding_key(FindRequested)
+        binding_key(FindPageRequest)
     assert binding_key(PackStored) == "pack.stored"

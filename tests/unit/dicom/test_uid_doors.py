@@ -13,7 +13,7 @@ from osteon.commitment.data_sets import CommitmentInformation
 from osteon.commitment.data_sets import decode as decode_commitment
 from osteon.commitment.data_sets import encode as encode_commitment
 from osteon.commitment.port import CommitmentItem
-from osteon.contracts.retrieve import PlanRequested
+from osteon.contracts.retrieve import RetrievePlanRequest
 from osteon.dicom.dataset_encoder import DatasetEncoder
 from osteon.dicom.matching import condition
 from osteon.dicom.models import STUDY_ROOT
@@ -119,7 +119,7 @@ def by_retrieval(uid: str) -> bool:
         "00080018": {"vr": "UI", "Value": [uid.encode("latin-1", "replace").decode("latin-1")]},
     }
     with suppress(UnicodeError, ValueError):
-        request = PlanRequested(
+        request = RetrievePlanRequest(
             correlation_id="",
             sop_class_uid=STUDY_ROOT.move,
             transfer_syntax_uid=IMPLICIT_VR_LITTLE_ENDIAN,

@@ -14,7 +14,14 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 
 from osteon.bus.port import BusUnavailable
-from osteon.contracts.retrieve import MoveCounters, MoveProgress, MoveProgressed, MoveRequested, MoveStarted, MoveWatched
+from osteon.contracts.retrieve import (
+    MoveCounters,
+    MoveProgressed,
+    MoveProgressReply,
+    MoveProgressRequest,
+    StartMoveReply,
+    StartMoveRequest,
+)
 from osteon.dimse.config import RequestorConfig
 from osteon.dimse.failure_status import RETRIEVE_STATUSES, SUBOPERATION_STATUSES
 from osteon.dimse.handler import Outcome
@@ -77,13 +84,13 @@ class World:
         made = Modality(name="sink", aet="SINK", host="127.0.0.1", port=port, **more)
         await self.room.index.remotes.put_modality(made)
 
-    async def begin(self, destination: str = "SINK", **keys: str) -> MoveStarted:
+    async def begin(self, destination: str = "SINK", **keys: str) -> StartMoveReply:
         dataset, buffer = Dataset(), DicomBytesIO()
         for keyword, value in (keys or {"QueryRetrieveLevel": "STUDY", "StudyInstanceUID": self.study}).items():
             setattr(dataset, keyword, value)
         buffer.is_little_endian, buffer.is_implicit_VR = True, False
         write_dataset(buffer, dataset)
-        request = MoveRequested(
+        request = StartMoveRequest(
             correlation_id="c",
             sop_class_uid=STUDY_MOVE,
             transfer_syntax_uid=EXPLICIT,
@@ -96,10 +103,12 @@ class World:
         )
         return await self.moves.begin(request)
 
-    async def watch(self, job_id: str, *, cancel: bool = False) -> MoveProgress:
-        return await self.moves.progress(MoveWatched(correlation_id="c", job_id=job_id, cancel=cancel))
+    async def watch(self, job_id: str, *, cancel: bool = False) -> MoveProgressReply:
+        return await self.moves.progress(MoveProgressRequest(correlation_id="c", job_id=job_id, cancel=cancel))
 
-    async def until(self, job_id: str, enough: Callable[[MoveProgress], bool] = lambda p: p.done) -> MoveProgress:
+    async def until(
+        self, job_id: str, enough: Callable[[MoveProgressReply], bool] = lambda p: p.done
+    ) -> MoveProgressReply:
         """Ask for the job's row until it says enough."""
         async with asyncio.timeout(20):
             while not enough(progress := await self.watch(job_id)):

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from osteon.archive.resources import InstanceScope
-from osteon.contracts.imaging import Transcoded, TranscodeRequested
+from osteon.contracts.imaging import TranscodeReply, TranscodeRequest
 from osteon.contracts.topology import TRANSCODE
 from osteon.errors import Invalid
 from osteon.remotes.job_params import PeerStoreParams
@@ -78,12 +78,12 @@ async def test_compressed_files_say_so(world, peer):
 
 async def test_what_is_transcoded_is_sent_and_then_forgotten(world, peer):
     study, _ = await world.stored()
-    asked: list[TranscodeRequested] = []
+    asked: list[TranscodeRequest] = []
 
-    async def transcode(message: TranscodeRequested) -> Transcoded:
+    async def transcode(message: TranscodeRequest) -> TranscodeReply:
         asked.append(message)
         await world.room.objects.put("cache/x.dcm", b"transcoded")
-        return Transcoded(correlation_id="", key="cache/x.dcm", length=10, transfer_syntax_uid=message.targets[0])
+        return TranscodeReply(correlation_id="", key="cache/x.dcm", length=10, transfer_syntax_uid=message.targets[0])
 
     await world.room.bus.serve(TRANSCODE, transcode)
     await send(world, Peer(name="p", url=peer.url), study, transcode="1.2.840.10008.1.2.4.80")

@@ -10,7 +10,7 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 
 from osteon.archive.resources import InstanceScope
-from osteon.contracts.retrieve import Plan, PlannedInstance, PlanRequested
+from osteon.contracts.retrieve import PlannedInstance, RetrievePlanReply, RetrievePlanRequest
 from osteon.dimse.failure_status import RETRIEVE_STATUSES
 from osteon.dimse.handler import Outcome
 from osteon.dimse.status import Status
@@ -46,30 +46,30 @@ async def index(tmp_path: Path) -> AsyncIterator[Index]:
         yield made
 
 
-def asked(model: str = STUDY_MOVE, syntax: str = EXPLICIT, **keys: object) -> PlanRequested:
+def asked(model: str = STUDY_MOVE, syntax: str = EXPLICIT, **keys: object) -> RetrievePlanRequest:
     dataset, buffer = Dataset(), DicomBytesIO()
     for keyword, value in keys.items():
         setattr(dataset, keyword, value)
     buffer.is_little_endian, buffer.is_implicit_VR = True, syntax == IMPLICIT
     write_dataset(buffer, dataset)
-    return PlanRequested(
+    return RetrievePlanRequest(
         correlation_id="a", sop_class_uid=model, transfer_syntax_uid=syntax, identifier=buffer.getvalue()
     )
 
 
-async def pages(request: PlanRequested, index: Index) -> list[Plan]:
+async def pages(request: RetrievePlanRequest, index: Index) -> list[RetrievePlanReply]:
     found = [await plan(request, index)]
     while found[-1].cursor is not None:
         found.append(await plan(request.model_copy(update={"cursor": found[-1].cursor}), index))
     return found
 
 
-async def refused(request: PlanRequested, index: Index | None) -> Outcome:
+async def refused(request: RetrievePlanRequest, index: Index | None) -> Outcome:
     """Return what the requester is answered when there is no plan."""
     return RETRIEVE_STATUSES.outcome(await failure_of(plan(request, index)))
 
 
-async def meant(request: PlanRequested, index: Index) -> list[str]:
+async def meant(request: RetrievePlanRequest, index: Index) -> list[str]:
     found = await pages(request, index)
     instances = [each.sop_instance_uid for page in found for each in page.instances]
     assert found[0].total == len(instances)
@@ -129,7 +129,7 @@ async def test_what_is_planned_says_where_the_bytes_are(index):
             sha256=place.sha256,
         )  # fmt: skip
     assert found.instances == [expected]
-    assert Plan.model_validate_json(found.model_dump_json()) == found
+    assert RetrievePlanReply.model_validate_json(found.model_dump_json()) == found
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from pynetdicom import AE, evt
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind as StudyRoot
 from pynetdicom.sop_class import Verification
 
-from osteon.contracts.remote import EchoRequested, PeerAsked, RemoteFindRequested, Target
+from osteon.contracts.remote import PeerSystemRequest, RemoteEchoRequest, RemoteFindRequest, Target
 from osteon.index.sql import SqlIndex
 from osteon.remotes.port import Peer
 from osteon.remotes.queries import RemoteQuery
@@ -50,14 +50,14 @@ def modality(*handlers: Any, contexts: tuple[Any, ...] = (Verification, StudyRoo
         yield Target(aet="PEER", host="127.0.0.1", port=port, calling_aet="ME", timeout=5)
 
 
-def searching(target: Target, limit: int = 100, **more: Any) -> RemoteFindRequested:
+def searching(target: Target, limit: int = 100, **more: Any) -> RemoteFindRequest:
     keys = {"00080052": {"vr": "CS", "Value": ["STUDY"]}, "00100010": {"vr": "PN", "Value": [{"Alphabetic": "Ä*"}]}}
     defaults = {"sop_class_uid": StudyRoot, "identifier": orjson.dumps(keys), "query_id": "q", "seconds": 20.0}
-    return RemoteFindRequested(correlation_id="c", target=target, limit=limit, **{**defaults, **more})
+    return RemoteFindRequest(correlation_id="c", target=target, limit=limit, **{**defaults, **more})
 
 
-def echoing(target: Target, *, find: bool = False) -> EchoRequested:
-    return EchoRequested(correlation_id="c", target=target, find=find)
+def echoing(target: Target, *, find: bool = False) -> RemoteEchoRequest:
+    return RemoteEchoRequest(correlation_id="c", target=target, find=find)
 
 
 class Finder:
@@ -208,16 +208,16 @@ async def test_a_peer_tells_of_itself_with_its_credentials(index, site):
     await index.remotes.put_peer(Peer(name="p", url=url + "/", **secrets))
     await index.remotes.put_peer(Peer(name="moved", url=url + "/moved", **secrets))
     await index.remotes.put_peer(Peer(name="page", url=url + "/page"))
-    told = await peer_system(PeerAsked(correlation_id="c", peer="p"), index.remotes)
+    told = await peer_system(PeerSystemRequest(correlation_id="c", peer="p"), index.remotes)
     assert json.loads(told.system) == {"Name": "other"}
     assert site.seen == [("/system", "Basic dXNlcjpzZWNyZXQ=", "k")]
     for name in ("moved", "page", "unknown"):
-        failure = await failure_of(peer_system(PeerAsked(correlation_id="c", peer=name), index.remotes))
+        failure = await failure_of(peer_system(PeerSystemRequest(correlation_id="c", peer=name), index.remotes))
         assert str(failure) and "secret" not in str(failure)
     assert len(site.seen) == 3
 
 
 async def test_a_peer_that_is_not_there_is_a_problem(index):
     await index.remotes.put_peer(Peer(name="p", url="http://127.0.0.1:1/"))
-    asking = peer_system(PeerAsked(correlation_id="c", peer="p"), index.remotes)
+    asking = peer_system(PeerSystemRequest(correlation_id="c", peer="p"), index.remotes)
     assert str(await failure_of(asyncio.wait_for(asking, 20)))

@@ -14,7 +14,7 @@ from pydicom.sequence import Sequence
 
 from osteon.archive.errors import BadCursor
 from osteon.archive.resources import MatchPage
-from osteon.contracts.find import FindPage, FindRequested
+from osteon.contracts.find import FindPageReply, FindPageRequest
 from osteon.dicom.identifier import BadMatchingKey
 from osteon.dicom.models import Level
 from osteon.dicom.query import DateTimeRange, Empty, MatchingKey, OneOf, Range, Single, Wildcard
@@ -63,9 +63,9 @@ def _read(data: bytes, syntax: str = IMPLICIT) -> Dataset:
     return dataset
 
 
-def request(keys: dict | Dataset | bytes, model: str = STUDY_ROOT, syntax: str = IMPLICIT, **more) -> FindRequested:
+def request(keys: dict | Dataset | bytes, model: str = STUDY_ROOT, syntax: str = IMPLICIT, **more) -> FindPageRequest:
     data = keys if isinstance(keys, bytes) else _encode(keys, syntax)
-    return FindRequested(
+    return FindPageRequest(
         correlation_id="c",
         sop_class_uid=model,
         transfer_syntax_uid=syntax,
@@ -75,7 +75,9 @@ def request(keys: dict | Dataset | bytes, model: str = STUDY_ROOT, syntax: str =
     )
 
 
-async def answered(asked: FindRequested, index: ScriptedIndex, sidecars: Sidecars, *, page: int) -> FindPage | Outcome:
+async def answered(
+    asked: FindPageRequest, index: ScriptedIndex, sidecars: Sidecars, *, page: int
+) -> FindPageReply | Outcome:
     """Return a page, or the status and comment that the requester gets instead."""
     try:
         return await handle_find(asked, index, sidecars, page=page)
@@ -83,11 +85,11 @@ async def answered(asked: FindRequested, index: ScriptedIndex, sidecars: Sidecar
         return FIND_STATUSES.outcome(error)
 
 
-def status_of(page: FindPage | Outcome) -> int:
+def status_of(page: FindPageReply | Outcome) -> int:
     return page.status if isinstance(page, Outcome) else Status.SUCCESS
 
 
-async def find(asked: FindRequested, *matches, header: dict | None = None, cursor: str | None = None):
+async def find(asked: FindPageRequest, *matches, header: dict | None = None, cursor: str | None = None):
     index = ScriptedIndex([MatchPage(matches, cursor)], [location()])
     objects = Objects({location().sidecar_key: sidecar([header or {}])})
     page = await answered(asked, index, Sidecars(objects, memory=1 << 20), page=50)
@@ -114,7 +116,7 @@ async def test_a_match_is_answered_in_the_transfer_syntax_of_the_context(syntax)
 
 async def test_a_page_survives_its_way_over_the_bus():
     page, _ = await find(request(study()), match(Level.STUDY))
-    assert FindPage.model_validate_json(page.model_dump_json()) == page
+    assert FindPageReply.model_validate_json(page.model_dump_json()) == page
 
 
 async def test_the_next_page_is_asked_for_with_the_cursor_of_the_last():
@@ -336,7 +338,7 @@ async def test_sequences_nested_without_end_are_refused():
 @given(data=st.binary(max_size=200), syntax=st.sampled_from([IMPLICIT, EXPLICIT, BIG, DEFLATED, "1.2.3"]))
 async def test_no_bytes_raise_anything(data, syntax):
     page, _ = await find(request(data, syntax=syntax))
-    assert isinstance(page, FindPage | Outcome)
+    assert isinstance(page, FindPageReply | Outcome)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filereader import read_dataset
 from pydicom.filewriter import write_dataset
 
-from osteon.contracts.find import FindRequested
+from osteon.contracts.find import FindPageRequest
 from osteon.index.sql import SqlIndex
 from osteon_query.packs.sidecars import Sidecars
 from osteon_query.search.cfind import handle_find
@@ -48,7 +48,7 @@ async def find(index: SqlIndex, level: str, /, *, page: int = 100, root: int = 1
     stream = DicomBytesIO()
     stream.is_implicit_VR = stream.is_little_endian = True
     write_dataset(stream, keys)
-    asked_for = FindRequested(
+    asked_for = FindPageRequest(
         correlation_id="c", sop_class_uid=f"1.2.840.10008.5.1.4.1.2.{root}.1", transfer_syntax_uid="1.2.840.10008.1.2",
         identifier=stream.getvalue(), called_aet="OSTEON", **negotiated,
     )  # fmt: skip

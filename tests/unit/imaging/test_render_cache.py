@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from osteon.contracts.imaging import INLINE_BYTES, RENDERED, RenderRequested
+from osteon.contracts.imaging import INLINE_BYTES, RENDERED, RenderRequest
 from osteon.objects.folder import FolderObjects
-from osteon_imaging.render_cache import RenderCache, RenderedPicture
+from osteon_imaging.render_cache import RenderCache, RenderedFiles
 from osteon_imaging.source_cache import IN_PLACE, ObjectRange, SourceCache
 
 UID = "1.2.840.10008.1.2.1"
@@ -30,22 +30,22 @@ class Remote(FolderObjects):
         return super().stream(key, offset, length)
 
 
-def request(**changes: object) -> RenderRequested:
-    usual = {"correlation_id": "c", "key": "1/2/p.tar", "offset": 512, "length": 9, "how": "preview"}
-    return RenderRequested.model_validate({**usual, "media_type": "image/png", **changes})
+def request(**changes: object) -> RenderRequest:
+    usual = {"correlation_id": "c", "key": "1/2/p.tar", "offset": 512, "length": 9, "mode": "preview"}
+    return RenderRequest.model_validate({**usual, "media_type": "image/png", **changes})
 
 
 def test_a_picture_has_the_same_key_whoever_asks_for_it() -> None:
     key = request().cache_key
     assert key.startswith(RENDERED)
-    assert request(correlation_id="d", ahead=True).cache_key == key
+    assert request(correlation_id="d", background=True).cache_key == key
     assert request(quality=50).cache_key == key
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        {"key": "1/2/q.tar"}, {"offset": 1024}, {"frames": [2]}, {"how": "rendered"}, {"media_type": "image/jpeg"},
+        {"key": "1/2/q.tar"}, {"offset": 1024}, {"frames": [2]}, {"mode": "rendered"}, {"media_type": "image/jpeg"},
         {"window": (1, 2, "linear")}, {"viewport": (1, 2, None, None, None, None)}, {"width": 3}, {"smooth": True},
         {"rescale": False}, {"compress": True},
     ],
@@ -67,7 +67,7 @@ class Cache:
 
     async def put(self, name: str, size: int, *, age: float = 0.0) -> str:
         key = f"{RENDERED}aa/{name}"
-        await self.pictures.put(key, RenderedPicture("image/png", (size,), UID, b"x" * size))
+        await self.pictures.put(key, RenderedFiles("image/png", (size,), UID, b"x" * size))
         when = time.time() - age
         os.utime(self.folder / key, (when, when))
         return key
@@ -78,9 +78,9 @@ class Cache:
 
 async def test_a_small_picture_comes_back_with_its_bytes_and_its_lengths(tmp_path: Path) -> None:
     cache = Cache(tmp_path, 1 << 20)
-    await cache.pictures.put(f"{RENDERED}aa/b", RenderedPicture("image/jpeg", (2, 3), UID, b"abcde"))
+    await cache.pictures.put(f"{RENDERED}aa/b", RenderedFiles("image/jpeg", (2, 3), UID, b"abcde"))
     found = await cache.pictures.get(f"{RENDERED}aa/b")
-    assert found == RenderedPicture("image/jpeg", (2, 3), UID, b"abcde")
+    assert found == RenderedFiles("image/jpeg", (2, 3), UID, b"abcde")
     assert await cache.pictures.get(f"{RENDERED}aa/c") is None
 
 
@@ -89,8 +89,8 @@ async def test_a_large_picture_stays_in_the_object_store_where_its_files_begin_t
     file = tmp_path / "large"
     file.write_bytes(b"y" * 2 * INLINE_BYTES)
     lengths = (INLINE_BYTES - 1, INLINE_BYTES + 1)
-    await cache.pictures.put(f"{RENDERED}aa/b", RenderedPicture("image/png", lengths, UID), file)
-    assert await cache.pictures.get(f"{RENDERED}aa/b") == RenderedPicture("image/png", lengths, UID)
+    await cache.pictures.put(f"{RENDERED}aa/b", RenderedFiles("image/png", lengths, UID), file)
+    assert await cache.pictures.get(f"{RENDERED}aa/b") == RenderedFiles("image/png", lengths, UID)
     assert await cache.objects.get_range(f"{RENDERED}aa/b", 0, 2 * INLINE_BYTES) == b"y" * 2 * INLINE_BYTES
 
 

@@ -16,9 +16,9 @@ from pydicom import Dataset
 
 from osteon import metrics
 from osteon.bus.memory import MemoryBus
-from osteon.contracts.imaging import INLINE_BYTES, RENDERED, Rendered, RenderRequested
+from osteon.contracts.imaging import INLINE_BYTES, RENDERED, RenderReply, RenderRequest
 from osteon.contracts.topology import RENDER
-from osteon.dicom.pixels.render_request import RenderRequest
+from osteon.dicom.pixels.render_options import RenderOptions
 from osteon.errors import FailureKind
 from osteon.objects.folder import FolderObjects
 from osteon.objects.port import ObjectsUnavailable
@@ -41,10 +41,10 @@ class Service:
         self.bus = bus
         self.objects = objects
 
-    async def ask(self, key: str, length: int, *, offset: int = 0, **wanted: object) -> Rendered:
-        usual = {"how": "preview", "media_type": PNG, "frames": [1], "correlation_id": "c1"}
+    async def ask(self, key: str, length: int, *, offset: int = 0, **wanted: object) -> RenderReply:
+        usual = {"mode": "preview", "media_type": PNG, "frames": [1], "correlation_id": "c1"}
         where = {"key": key, "offset": offset, "length": length}
-        message = RenderRequested.model_validate({**usual, **where, **wanted})
+        message = RenderRequest.model_validate({**usual, **where, **wanted})
         return await self.bus.request(RENDER, message, timeout=60)
 
     async def refused(self, key: str, length: int, **wanted: Any) -> tuple[FailureKind, str]:
@@ -122,7 +122,7 @@ async def test_another_replica_answers_from_the_cache_without_a_worker(
     request.getfixturevalue("no_workers")
     async with serving(tmp_path) as service:
         assert (await service.ask("1/2/p.tar", length, offset=512)).data == first.data
-        assert "status 3" in (await service.refused("1/2/p.tar", length, offset=512, how="uint8"))[1]
+        assert "status 3" in (await service.refused("1/2/p.tar", length, offset=512, mode="uint8"))[1]
 
 
 async def test_equal_requests_at_the_same_time_are_one(service: Service, tmp_path: Path) -> None:
@@ -139,7 +139,7 @@ async def test_equal_requests_at_the_same_time_are_one(service: Service, tmp_pat
 async def test_several_frames_follow_one_another_and_their_lengths_are_told(service: Service, tmp_path: Path) -> None:
     length = await stored(service, tmp_path, steps(3))
     for _ in range(2):
-        answer = await service.ask("1/2/p.tar", length, offset=512, frames=[3, 1], how="uint16")
+        answer = await service.ask("1/2/p.tar", length, offset=512, frames=[3, 1], mode="uint16")
         first, second = answer.data[: answer.frames[0]], answer.data[answer.frames[0] :]
         assert imagecodecs.png_decode(first).max() == 33
         assert imagecodecs.png_decode(second).max() == 11
@@ -152,14 +152,14 @@ async def test_what_is_too_large_for_an_answer_is_in_the_object_store(service: S
     values = np.arange(side * side, dtype="<u2").reshape(side, side)
     length = await stored(service, tmp_path, grey(values))
     for _ in range(2):
-        answer = await service.ask("1/2/p.tar", length, offset=512, how="frames", media_type=OCTETS)
+        answer = await service.ask("1/2/p.tar", length, offset=512, mode="frames", media_type=OCTETS)
         assert (answer.data, answer.length) == (b"", values.nbytes)
         assert await service.objects.get_range(answer.key, 0, answer.length) == values.tobytes()
 
 
 async def test_decoded_frames_that_fit_into_an_answer_are_not_kept(service: Service, tmp_path: Path) -> None:
     length = await stored(service, tmp_path, steps())
-    answer = await service.ask("1/2/p.tar", length, offset=512, how="frames", media_type=OCTETS)
+    answer = await service.ask("1/2/p.tar", length, offset=512, mode="frames", media_type=OCTETS)
     assert answer.data == np.arange(12, dtype="<u2").tobytes()
     assert await service.kept() == []
 
@@ -191,7 +191,7 @@ async def test_a_picture_that_killed_its_worker_is_refused_for_a_while_and_other
         assert first == (FailureKind.FAILED, "the worker crashed (status 3)")
         again = await service.refused("1/2/p.tar", length, offset=512)
         assert again == (FailureKind.FAILED, f"{first[1]}; not tried again for a while")
-        assert "not tried" not in (await service.refused("1/2/p.tar", length, offset=512, how="uint8"))[1]
+        assert "not tried" not in (await service.refused("1/2/p.tar", length, offset=512, mode="uint8"))[1]
 
 
 async def test_a_warm_worker_stays_without_work_and_is_replaced_when_it_dies(tmp_path: Path) -> None:
@@ -200,7 +200,7 @@ async def test_a_warm_worker_stays_without_work_and_is_replaced_when_it_dies(tmp
     (first,) = workers.pids
     task = RenderTask(
         source=str(saved(steps(), tmp_path)), destination=str(tmp_path / "out"), memory=1 << 30, frame_bytes=1 << 20,
-        frame_seconds=20, order=RenderRequest(how="preview"),
+        frame_seconds=20, order=RenderOptions(mode="preview"),
     )  # fmt: skip
     assert (await workers.run(task, Urgency.NOW)).failure is None
     await asyncio.sleep(0.1)

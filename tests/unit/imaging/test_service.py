@@ -13,7 +13,7 @@ import pytest
 from pydicom import Dataset, dcmread
 
 from osteon.bus.memory import MemoryBus
-from osteon.contracts.imaging import Transcoded, TranscodeRequested
+from osteon.contracts.imaging import TranscodeReply, TranscodeRequest
 from osteon.contracts.topology import TRANSCODE
 from osteon.objects.folder import FolderObjects
 from osteon.settings import ImagingSettings
@@ -37,8 +37,8 @@ class Service:
         self.bus = bus
         self.objects = objects
 
-    async def ask(self, key: str, length: int, *, offset: int = 0, targets: tuple[str, ...] = (J2K,)) -> Transcoded:
-        message = TranscodeRequested(correlation_id="c1", key=key, offset=offset, length=length, targets=list(targets))
+    async def ask(self, key: str, length: int, *, offset: int = 0, targets: tuple[str, ...] = (J2K,)) -> TranscodeReply:
+        message = TranscodeRequest(correlation_id="c1", key=key, offset=offset, length=length, targets=list(targets))
         return await self.bus.request(TRANSCODE, message, timeout=60)
 
     async def refused(self, key: str, length: int, *, targets: tuple[str, ...] = (J2K,)) -> str:

@@ -10,7 +10,7 @@ from pynetdicom.sop_class import CTImageStorage, StudyRootQueryRetrieveInformati
 from osteon.bus.memory import MemoryBus
 from osteon.bus.port import BusUnavailable
 from osteon.contracts.base import Message
-from osteon.contracts.remote import KnownModality, ModalitiesAsked, ModalitiesTold
+from osteon.contracts.remote import KnownModality, ListModalitiesReply, ListModalitiesRequest
 from osteon.contracts.topology import MODALITIES, RpcQueue
 from osteon.dimse.handler import AssociationInfo
 from osteon.dimse.observer import RejectReason
@@ -40,16 +40,16 @@ class Query:
         self.seen: list[str] = []
 
     async def request(self, queue: RpcQueue, message: Message, *, timeout: float) -> Message:
-        assert queue is MODALITIES and isinstance(message, ModalitiesAsked)
+        assert queue is MODALITIES and isinstance(message, ListModalitiesRequest)
         return self.answer(message)
 
-    def answer(self, message: ModalitiesAsked) -> ModalitiesTold:
-        self.seen.append(message.seen)
+    def answer(self, message: ListModalitiesRequest) -> ListModalitiesReply:
+        self.seen.append(message.known_version)
         if self.modalities is None:
             raise BusUnavailable("the broker is away")
         version = str(hash(self.modalities))
-        told = list(self.modalities) if message.seen != version else []
-        return ModalitiesTold(correlation_id=message.correlation_id, version=version, modalities=told)
+        told = list(self.modalities) if message.known_version != version else []
+        return ListModalitiesReply(correlation_id=message.correlation_id, version=version, modalities=told)
 
 
 async def following(access: ModalityAccessList, query: Query, times: int = 1) -> None:
@@ -172,7 +172,7 @@ async def test_a_refused_operation_is_answered_0124_and_a_refused_caller_rejecte
     bus, query = MemoryBus(), Query(KnownModality(aet="CT", host="h", permissions=("echo",)))
     await bus.start()
 
-    async def tell(message: ModalitiesAsked) -> ModalitiesTold:
+    async def tell(message: ListModalitiesRequest) -> ListModalitiesReply:
         return query.answer(message)
 
     await bus.serve(MODALITIES, tell)

@@ -5,9 +5,9 @@ import asyncio
 import pytest
 
 from osteon.bus.port import BusUnavailable, RequestFailed
-from osteon.contracts.commitment import CommitmentAccepted, CommitmentResult, CommitmentWatched
+from osteon.contracts.commitment import CommitmentReply, CommitmentStatusReply, CommitmentStatusRequest
 from osteon.contracts.failure import FailureReply
-from osteon.contracts.topology import COMMITMENT_WATCH
+from osteon.contracts.topology import COMMITMENT_STATUS
 from osteon.dimse.handler import ActionRequest, AssociationInfo, EventReport, Outcome, PresentationContext
 from osteon.dimse.sop_classes import COMMITMENT, COMMITMENT_INSTANCE
 from osteon.dimse.status import Status
@@ -109,16 +109,16 @@ class Dispatcher:
     """Accepts, and has a report at the second question."""
 
     def __init__(self) -> None:
-        self.asked: list[CommitmentWatched] = []
+        self.asked: list[CommitmentStatusRequest] = []
 
     async def request(self, queue: object, message: object, *, timeout: float) -> object:
-        if queue is not COMMITMENT_WATCH:
-            return CommitmentAccepted(correlation_id="", id="c1")
+        if queue is not COMMITMENT_STATUS:
+            return CommitmentReply(correlation_id="", id="c1")
         self.asked.append(message)
         if message.delivered:
-            return CommitmentResult(correlation_id="", done=True)
+            return CommitmentStatusReply(correlation_id="", done=True)
         event = 2 if len(self.asked) > 1 and message.open else 0
-        return CommitmentResult(correlation_id="", event_type=event, information=b"report")
+        return CommitmentStatusReply(correlation_id="", event_type=event, information=b"report")
 
     async def until(self, count: int) -> None:
         async with asyncio.timeout(10):

@@ -4,7 +4,7 @@ import pytest
 
 from osteon.bus.port import BusUnavailable, RequestFailed, RequestTimeout
 from osteon.contracts.failure import FailureReply
-from osteon.contracts.find import FindPage, FindRequested
+from osteon.contracts.find import FindPageReply, FindPageRequest
 from osteon.contracts.topology import FIND, RpcQueue
 from osteon.dimse.handler import AssociationInfo, FindRequest, PresentationContext
 from osteon.dimse.status import Status
@@ -23,15 +23,15 @@ def request(extended: bytes = b"") -> FindRequest:
 class FakeBus:
     """Answers requests from a list of pages or errors."""
 
-    def __init__(self, *answers: FindPage | Exception) -> None:
+    def __init__(self, *answers: FindPageReply | Exception) -> None:
         self.answers = list(answers)
-        self.asked: list[FindRequested] = []
+        self.asked: list[FindPageRequest] = []
 
     async def request(
-        self, queue: RpcQueue[FindRequested, FindPage], message: FindRequested, *, timeout: float
-    ) -> FindPage:
+        self, queue: RpcQueue[FindPageRequest, FindPageReply], message: FindPageRequest, *, timeout: float
+    ) -> FindPageReply:
         assert queue is FIND
-        assert isinstance(message, FindRequested)
+        assert isinstance(message, FindPageRequest)
         self.asked.append(message)
         answer = self.answers.pop(0)
         if isinstance(answer, Exception):
@@ -39,8 +39,8 @@ class FakeBus:
         return answer
 
 
-def page(*identifiers: bytes, **fields: Any) -> FindPage:
-    return FindPage(correlation_id="a1", identifiers=list(identifiers), **fields)
+def page(*identifiers: bytes, **fields: Any) -> FindPageReply:
+    return FindPageReply(correlation_id="a1", identifiers=list(identifiers), **fields)
 
 
 async def test_each_match_is_pending_and_the_last_response_has_the_status() -> None:

@@ -12,14 +12,14 @@ from osteon.contracts.base import Message
 from osteon.contracts.failure import FailureReply
 from osteon.contracts.retrieve import (
     MoveCounters,
-    MoveProgress,
     MoveProgressed,
-    MoveRequested,
-    MoveStarted,
-    MoveWatched,
-    Plan,
+    MoveProgressReply,
+    MoveProgressRequest,
     PlannedInstance,
-    PlanRequested,
+    RetrievePlanReply,
+    RetrievePlanRequest,
+    StartMoveReply,
+    StartMoveRequest,
 )
 from osteon.contracts.topology import RpcQueue
 from osteon.dimse.errors import AssociationAborted
@@ -120,14 +120,14 @@ def get_request() -> GetRequest:
     return GetRequest(7, context(STUDY_GET), b"identifier", asyncio.Event(), object())  # type: ignore[arg-type]
 
 
-def progress(completed: int, *, failed: int = 0, total: int = 3, **fields: Any) -> MoveProgress:
-    return MoveProgress(
+def progress(completed: int, *, failed: int = 0, total: int = 3, **fields: Any) -> MoveProgressReply:
+    return MoveProgressReply(
         correlation_id="a1", completed=completed, failed=failed, remaining=total - completed - failed, **fields
     )
 
 
-def started(total: int = 3) -> MoveStarted:
-    return MoveStarted(correlation_id="a1", job_id="j1", total=total)
+def started(total: int = 3) -> StartMoveReply:
+    return StartMoveReply(correlation_id="a1", job_id="j1", total=total)
 
 
 def planned(*numbers: int) -> list[PlannedInstance]:
@@ -144,8 +144,8 @@ def planned(*numbers: int) -> list[PlannedInstance]:
     ]
 
 
-def plan(*numbers: int, **fields: Any) -> Plan:
-    return Plan(correlation_id="a1", instances=planned(*numbers), **{"total": len(numbers), **fields})
+def plan(*numbers: int, **fields: Any) -> RetrievePlanReply:
+    return RetrievePlanReply(correlation_id="a1", instances=planned(*numbers), **{"total": len(numbers), **fields})
 
 
 def failed(kind: FailureKind, text: str = "") -> RequestFailed:
@@ -181,7 +181,7 @@ async def test_a_move_is_begun_and_polled_to_its_end() -> None:
     )
     responses = await all_of(moved(bus))
     begun, *watched = bus.asked
-    assert isinstance(begun, MoveRequested)
+    assert isinstance(begun, StartMoveRequest)
     assert (begun.destination, begun.message_id, begun.identifier) == ("SINK", 7, b"identifier")
     assert (begun.calling_aet, begun.called_aet, begun.sop_class_uid) == ("VIEWER", "OSTEON", STUDY_MOVE)
     assert [(w.job_id, w.cancel) for w in watched] == [("j1", False), ("j1", False)]
@@ -209,7 +209,7 @@ async def test_a_move_that_can_not_begin_is_answered_with_its_status(kind: Failu
 
 
 async def test_a_move_of_nothing_is_a_success() -> None:
-    (response,) = await all_of(moved(FakeBus(MoveStarted(correlation_id="a1"))))
+    (response,) = await all_of(moved(FakeBus(StartMoveReply(correlation_id="a1"))))
     assert (response.status, response.comment) == (Status.SUCCESS, "")
 
 
@@ -256,7 +256,7 @@ async def test_a_cancel_stops_the_job_at_once_and_waits_for_its_last_counts(monk
     monkeypatch.setattr(move_progress, "_POLL", 60.0)
     request, cancelling = move_request(), asyncio.Event()
 
-    async def cancel(message: MoveWatched) -> Message:
+    async def cancel(message: MoveProgressRequest) -> Message:
         cancelling.set()
         return progress(1)
 
@@ -280,7 +280,7 @@ async def test_a_move_whose_association_is_gone_is_cancelled(monkeypatch: pytest
     following.cancel()
     with pytest.raises(asyncio.CancelledError):
         await following
-    assert [type(message) for message in bus.asked] == [MoveRequested, MoveWatched]
+    assert [type(message) for message in bus.asked] == [StartMoveRequest, MoveProgressRequest]
     assert bus.asked[-1].cancel
 
 
@@ -299,7 +299,7 @@ async def test_events_become_responses_without_a_poll(monkeypatch: pytest.Monkey
 
 
 async def test_an_event_that_comes_before_the_job_is_known_counts() -> None:
-    async def begin(_: MoveRequested) -> Message:
+    async def begin(_: StartMoveRequest) -> Message:
         await bus.publish(progress(3, done=True, status=0))
         return started()
 
@@ -333,7 +333,7 @@ async def test_a_get_sends_the_instances_of_all_pages_and_counts_the_answers() -
     disk_full = Outcome(Status.OUT_OF_RESOURCES, "disk full")
     sending = FakeSending(DONE, disk_full, Outcome(Status(0xB007)))
     responses = await all_of(got(bus, sending))
-    assert all(isinstance(question, PlanRequested) for question in bus.asked)
+    assert all(isinstance(question, RetrievePlanRequest) for question in bus.asked)
     assert [question.cursor for question in bus.asked] == [None, "x"]
     assert [(r.remaining, r.completed, r.failed, r.warning) for r in responses] == [
         (4, 0, 0, 0),

@@ -14,7 +14,7 @@ from pydicom.uid import XRayAngiographicImageStorage
 
 from osteon.dicom.pixels.errors import PixelError
 from osteon.dicom.pixels.grayscale import apply_table
-from osteon.dicom.pixels.render_request import Window
+from osteon.dicom.pixels.render_options import Window
 from support.pictures import drawn, grey
 
 RAMP = np.array([[0, 1, 2, 3], [100, 1000, 2000, 4095]], np.uint16)

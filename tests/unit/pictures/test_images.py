@@ -16,7 +16,7 @@ from pydicom import Dataset
 from osteon.dicom.pixels.errors import NotPossible
 from osteon.dicom.pixels.gif import write_gif
 from osteon.dicom.pixels.image_writers import encode_image
-from osteon.dicom.pixels.render_request import GIF, JPEG, OCTETS, PAM, PNG
+from osteon.dicom.pixels.render_options import GIF, JPEG, OCTETS, PAM, PNG
 from support.pictures import colours, drawn, grey, ordered
 
 shapes = array_shapes(min_dims=2, max_dims=2, max_side=40) | st.tuples(st.integers(1, 9), st.integers(1, 9), st.just(3))
@@ -62,7 +62,7 @@ def test_a_jpeg_is_close_to_the_picture_and_smaller_with_less_quality(tmp_path: 
 @pytest.mark.parametrize("media_type", [JPEG, GIF])
 def test_16_bits_are_refused_where_a_format_has_8(tmp_path: Path, media_type: str) -> None:
     with pytest.raises(NotPossible, match="8 bits, not 16"):
-        ordered(grey(np.zeros((2, 2), np.uint16)), tmp_path, how="uint16", media_type=media_type)
+        ordered(grey(np.zeros((2, 2), np.uint16)), tmp_path, mode="uint16", media_type=media_type)
 
 
 def test_an_unknown_type_of_picture_is_refused(tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ def test_a_gif_of_many_colours_is_close_to_them() -> None:
 
 
 def numpy_of(dataset: Dataset, folder: Path, **order: object) -> np.ndarray:
-    done, data = ordered(dataset, folder, how="numpy", **order)
+    done, data = ordered(dataset, folder, mode="numpy", **order)
     assert done.media_type == OCTETS and done.lengths == (len(data),)
     found = np.load(io.BytesIO(data), allow_pickle=False)
     if order.get("compress"):
@@ -159,9 +159,9 @@ def test_numpy_gets_colours_as_bytes(tmp_path: Path) -> None:
 
 def test_frames_are_native_samples_one_after_the_other(tmp_path: Path) -> None:
     frames = np.arange(24, dtype=np.uint16).reshape(2, 3, 4)
-    done, data = ordered(grey(frames), tmp_path, how="frames")
+    done, data = ordered(grey(frames), tmp_path, mode="frames")
     assert (done.media_type, done.lengths, data) == (OCTETS, (24, 24), frames.astype("<u2").tobytes())
-    done, data = ordered(grey(frames), tmp_path, how="frames", frames=(2, 1))
+    done, data = ordered(grey(frames), tmp_path, mode="frames", frames=(2, 1))
     assert data == frames[::-1].astype("<u2").tobytes()
 
 

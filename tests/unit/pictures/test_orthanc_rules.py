@@ -9,7 +9,7 @@ from pydicom import Dataset
 from pydicom.uid import RTDoseStorage
 
 from osteon.dicom.pixels.errors import NotPossible
-from osteon.dicom.pixels.render_request import Window
+from osteon.dicom.pixels.render_options import Window
 from support.pictures import colours, drawn, grey, ordered
 
 RAMP = np.array([[0, 1, 2, 3], [100, 1000, 2000, 4095]], np.uint16)
@@ -18,8 +18,8 @@ BYTES = np.array([[3, 4, 5, 200]], np.uint8)
 SQUARE = np.arange(35, dtype=np.uint8).reshape(5, 7) * 7
 
 
-def levels(dataset: Dataset, folder: Path, how: str, **order: object) -> list[int]:
-    return drawn(dataset, folder, how=how, **order).ravel().tolist()
+def levels(dataset: Dataset, folder: Path, mode: str, **order: object) -> list[int]:
+    return drawn(dataset, folder, mode=mode, **order).ravel().tolist()
 
 
 @pytest.mark.parametrize(("dataset", "wanted"), [
@@ -36,7 +36,7 @@ def test_previews_stretch_the_range_of_the_frame(tmp_path: Path, dataset: Datase
     assert levels(dataset, tmp_path, "preview") == wanted
 
 
-@pytest.mark.parametrize(("dataset", "how", "wanted"), [
+@pytest.mark.parametrize(("dataset", "mode", "wanted"), [
     (grey(RAMP), "uint8", [0, 1, 2, 3, 100, 255, 255, 255]),
     (grey(RAMP, photometric="MONOCHROME1"), "uint16", [0, 1, 2, 3, 100, 1000, 2000, 4095]),
     (grey(SIGNED), "uint8", [0, 0, 0, 255, 7, 0, 70, 255]),
@@ -48,16 +48,16 @@ def test_previews_stretch_the_range_of_the_frame(tmp_path: Path, dataset: Datase
 ], ids=["bytes", "words", "bytes of signed", "words of signed", "signed", "signed of words", "rescaled", "32 bits"],
 )  # fmt: skip
 def test_whole_numbers_are_clamped_and_nothing_else(
-    tmp_path: Path, dataset: Dataset, how: str, wanted: list[int]
+    tmp_path: Path, dataset: Dataset, mode: str, wanted: list[int]
 ) -> None:
-    picture = drawn(dataset, tmp_path, how=how)
+    picture = drawn(dataset, tmp_path, mode=mode)
     assert picture.ravel().tolist() == wanted
-    assert picture.dtype == (np.uint8 if how == "uint8" else np.uint16)
+    assert picture.dtype == (np.uint8 if mode == "uint8" else np.uint16)
 
 
 def test_whole_numbers_of_colours_are_refused(tmp_path: Path) -> None:
     with pytest.raises(NotPossible, match="RGB frames have colours"):
-        ordered(colours(np.zeros((2, 2, 3), np.uint8)), tmp_path, how="uint16")
+        ordered(colours(np.zeros((2, 2, 3), np.uint8)), tmp_path, mode="uint16")
 
 
 TWO_WINDOWS = {"RescaleSlope": 2, "RescaleIntercept": -1000, "WindowCenter": [100, 5], "WindowWidth": [400, 6]}
@@ -92,15 +92,15 @@ def test_windows_cut_off_fractions(tmp_path: Path, dataset: Dataset, window: Win
 ], ids=["width", "height", "the smaller", "larger", "smooth", "one pixel"])  # fmt: skip
 def test_other_sizes_take_the_nearest_pixels(tmp_path: Path, size: dict, wanted: list[list[int]]) -> None:
     dataset = grey(SQUARE, WindowCenter=128, WindowWidth=256)
-    assert drawn(dataset, tmp_path, how="orthanc", **size).tolist() == wanted
+    assert drawn(dataset, tmp_path, mode="orthanc", **size).tolist() == wanted
 
 
 def test_a_larger_picture_is_not_smoothed(tmp_path: Path) -> None:
     dataset = grey(SQUARE, WindowCenter=128, WindowWidth=256)
-    plain = drawn(dataset, tmp_path, how="orthanc", width=10)
+    plain = drawn(dataset, tmp_path, mode="orthanc", width=10)
     assert plain.shape == (7, 10)
     assert plain[0].tolist() == [0, 6, 6, 13, 20, 20, 27, 34, 34, 41]
-    assert np.array_equal(drawn(dataset, tmp_path, how="orthanc", width=10, smooth=True), plain)
+    assert np.array_equal(drawn(dataset, tmp_path, mode="orthanc", width=10, smooth=True), plain)
 
 
 def test_single_bits_are_0_and_255(tmp_path: Path) -> None:
@@ -113,5 +113,5 @@ def test_a_dose_is_not_rescaled(tmp_path: Path) -> None:
     dataset = grey(np.array([[0, 50, 100, 101]], np.uint16), RescaleSlope=2, WindowCenter=50, WindowWidth=100)
     dataset.RescaleIntercept, dataset.SOPClassUID = 5, RTDoseStorage
     assert levels(dataset, tmp_path, "orthanc") == [0, 127, 255, 255]
-    _, data = ordered(dataset, tmp_path, how="numpy")
+    _, data = ordered(dataset, tmp_path, mode="numpy")
     assert np.load(io.BytesIO(data)).ravel().tolist() == [0, 50, 100, 101]

@@ -68,9 +68,9 @@ def test_regions_of_interest_do_not_hide_the_image(tmp_path: Path) -> None:
     assert not drawn(with_overlay(grey(BLACK), MASK, Type="R"), tmp_path).any()
 
 
-@pytest.mark.parametrize("how", ["preview", "orthanc", "uint8", "uint16"])
-def test_what_orthanc_draws_has_no_graphics(tmp_path: Path, how: str) -> None:
-    assert not drawn(with_overlay(grey(BLACK), MASK), tmp_path, how=how).any()
+@pytest.mark.parametrize("mode", ["preview", "orthanc", "uint8", "uint16"])
+def test_what_orthanc_draws_has_no_graphics(tmp_path: Path, mode: str) -> None:
+    assert not drawn(with_overlay(grey(BLACK), MASK), tmp_path, mode=mode).any()
 
 
 def test_planes_belong_to_their_frames(tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_retired_overlays_in_the_words_of_pixels_are_drawn_and_no_part_of_values
     cells = np.array([[0, 4095, 0x8000 | 2048], [100, 0x8000, 0]], np.uint16)
     dataset = with_overlay(grey(cells, stored=12), cells, Allocated=16, Bit=15, Data=None)
     assert drawn(dataset, tmp_path).tolist() == [[0, 255, 255], [6, 255, 0]]
-    assert drawn(dataset, tmp_path, how="uint16").tolist() == [[0, 4095, 2048], [100, 0, 0]]
+    assert drawn(dataset, tmp_path, mode="uint16").tolist() == [[0, 4095, 2048], [100, 0, 0]]
 
 
 def test_an_overlay_with_too_few_bits_is_left_out(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pydicom.uid import EncapsulatedPDFStorage, generate_uid
 
 from osteon.dicom.pixels.errors import BadOrder, NotAnImage, NotPossible, PixelError
 from osteon.dicom.pixels.geometry import PixelLimits
-from osteon.dicom.pixels.render_request import GIF, JPEG, RenderRequest, Viewport, Window
+from osteon.dicom.pixels.render_options import GIF, JPEG, RenderOptions, Viewport, Window
 from osteon.dicom.pixels.rendering import render
 from osteon.errors import Invalid
 from support.data import BUNDLED, real_folder
@@ -31,11 +31,11 @@ def ycbcr(rgb: np.ndarray) -> np.ndarray:
     return np.rint(np.stack([y, cb, cr], axis=2)).clip(0, 255).astype(np.uint8)
 
 
-@pytest.mark.parametrize("how", ["rendered", "preview", "orthanc"])
-def test_rgb_is_drawn_as_it_is(tmp_path: Path, how: str) -> None:
-    assert np.array_equal(drawn(colours(RED), tmp_path, how=how), RED)
+@pytest.mark.parametrize("mode", ["rendered", "preview", "orthanc"])
+def test_rgb_is_drawn_as_it_is(tmp_path: Path, mode: str) -> None:
+    assert np.array_equal(drawn(colours(RED), tmp_path, mode=mode), RED)
     planes = colours(RED, planar=1, PixelData=RED.transpose(2, 0, 1).tobytes())
-    assert np.array_equal(drawn(planes, tmp_path, how=how), RED)
+    assert np.array_equal(drawn(planes, tmp_path, mode=mode), RED)
 
 
 def test_ybr_full_becomes_rgb(tmp_path: Path) -> None:
@@ -61,7 +61,7 @@ def test_a_palette_gives_the_colours(tmp_path: Path) -> None:
         setattr(dataset, f"{name}PaletteColorLookupTableDescriptor", [3, 10, 16])
         setattr(dataset, f"{name}PaletteColorLookupTableData", (np.array(entries, "<u2") << 8).tobytes())
     assert drawn(dataset, tmp_path).tolist() == [[[0, 1, 9], [255, 2, 9], [40, 3, 200], [40, 3, 200]]]
-    assert drawn(dataset, tmp_path, how="preview").shape == (1, 4, 3)
+    assert drawn(dataset, tmp_path, mode="preview").shape == (1, 4, 3)
 
 
 @pytest.mark.parametrize("presentation", ["COLOR", "MIXED", "MONOCHROME"])
@@ -92,7 +92,7 @@ def test_jpeg_frames_are_drawn_in_their_colours(tmp_path: Path) -> None:
 def test_a_frame_in_the_middle_is_drawn_without_those_before_it(tmp_path: Path) -> None:
     frames = np.arange(5, dtype=np.uint8)[:, None, None] * np.ones((5, 4, 4), np.uint8)
     path, begun = saved(grey(frames), tmp_path), []
-    order = RenderRequest(frames=(4,))
+    order = RenderOptions(frames=(4,))
     render(path, order, tmp_path / "picture", PixelLimits(), before_frame=lambda: begun.append(1))
     assert len(begun) == 1
     assert (imagecodecs.png_decode((tmp_path / "picture").read_bytes()) == 3).all()
@@ -116,7 +116,7 @@ def test_what_has_no_pixels_is_refused_by_the_name_of_its_class(tmp_path: Path) 
         ordered(document, tmp_path)
     unknown = without_pixels(SOPClassUID=generate_uid())
     with pytest.raises(NotAnImage, match=f"{unknown.SOPClassUID} without pixel data"):
-        ordered(unknown, tmp_path, how="numpy")
+        ordered(unknown, tmp_path, mode="numpy")
 
 
 def test_video_is_refused_by_the_name_of_its_transfer_syntax(tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ def test_video_is_refused_by_the_name_of_its_transfer_syntax(tmp_path: Path) -> 
 def test_a_frame_larger_than_the_limit_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
     path = saved(grey(np.zeros((20, 20), np.uint16)), tmp_path)
     with pytest.raises(PixelError, match="800 bytes is larger than the limit of 700"):
-        render(path, RenderRequest(), tmp_path / "picture", PixelLimits(frame_bytes=700))
+        render(path, RenderOptions(), tmp_path / "picture", PixelLimits(frame_bytes=700))
 
 
 @pytest.mark.parametrize("attribute", ["Rows", "Columns"])
@@ -165,7 +165,7 @@ def test_files_that_pydicom_brings_are_drawn_or_refused_with_a_reason(tmp_path: 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("order", [{}, {"how": "preview"}, {"media_type": JPEG}, {"media_type": GIF}], ids=str)
+@pytest.mark.parametrize("order", [{}, {"mode": "preview"}, {"media_type": JPEG}, {"media_type": GIF}], ids=str)
 def test_every_real_image_is_drawn(tmp_path: Path, order: dict) -> None:
     count, reasons = draw_all(real_folder("derived"), tmp_path, **order)
     assert count > 40
@@ -173,7 +173,9 @@ def test_every_real_image_is_drawn(tmp_path: Path, order: dict) -> None:
 
 
 @pytest.mark.parametrize(
-    "order", [{}, {"media_type": GIF}, {"how": "numpy"}, {"how": "numpy", "compress": True}, {"how": "frames"}], ids=str
+    "order",
+    [{}, {"media_type": GIF}, {"mode": "numpy"}, {"mode": "numpy", "compress": True}, {"mode": "frames"}],
+    ids=str,
 )
 def test_one_frame_is_in_memory_at_a_time(tmp_path: Path, order: dict) -> None:
     def peak(frames: int) -> int:
@@ -181,7 +183,7 @@ def test_one_frame_is_in_memory_at_a_time(tmp_path: Path, order: dict) -> None:
         path = saved(grey(values), tmp_path)
         tracemalloc.start()
         try:
-            render(path, RenderRequest(**order), tmp_path / "picture", PixelLimits())
+            render(path, RenderOptions(**order), tmp_path / "picture", PixelLimits())
             return tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()

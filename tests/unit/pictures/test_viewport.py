@@ -11,7 +11,7 @@ from pydicom import Dataset
 
 from osteon.dicom.pixels.errors import BadOrder
 from osteon.dicom.pixels.geometry import PixelLimits
-from osteon.dicom.pixels.render_request import RenderRequest, Viewport
+from osteon.dicom.pixels.render_options import RenderOptions, Viewport
 from osteon.dicom.pixels.rendering import render
 from osteon.dicom.pixels.viewport import LARGEST, fitted, region, resized
 from support.make import saved
@@ -77,12 +77,12 @@ def test_viewports_that_show_nothing_are_refused(tmp_path: Path, viewport: tuple
 
 
 @pytest.mark.parametrize(
-    "order", [{"viewport": Viewport(9999, 9999)}, {"how": "orthanc", "width": 9999}], ids=["viewport", "width"]
+    "order", [{"viewport": Viewport(9999, 9999)}, {"mode": "orthanc", "width": 9999}], ids=["viewport", "width"]
 )
 def test_a_picture_larger_than_a_frame_may_be_is_refused(tmp_path: Path, order: dict) -> None:
     path = saved(grey(SIXTEEN), tmp_path)
     with pytest.raises(BadOrder, match="9999 x 9999 pixels has 99980001 bytes"):
-        render(path, RenderRequest(**order), tmp_path / "picture", PixelLimits(frame_bytes=1 << 20))
+        render(path, RenderOptions(**order), tmp_path / "picture", PixelLimits(frame_bytes=1 << 20))
 
 
 def shrunk(values: list[int], size: int) -> list[float]:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from osteon.dicom.pixels.errors import BadOrder
-from osteon.dicom.pixels.render_request import Window
+from osteon.dicom.pixels.render_options import Window
 from osteon.dicom.pixels.voi import apply_window, check_window
 
 numbers = st.floats(-1e5, 1e5)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import httpx
 
-from osteon.contracts.find import FindPage, FindRequested
+from osteon.contracts.find import FindPageReply, FindPageRequest
 from osteon.contracts.topology import FIND
 from osteon_query.build import build_embedded
 from support.make import ct_slice
@@ -22,7 +22,7 @@ async def test_the_service_serves_http_and_c_find_on_the_ports_given(tmp_path: P
             await behind.stow(ct_slice())
             assert len((await http.get("/dicom-web/studies")).json()) == 1
             assert (await http.get("/readyz")).json()["parts"] == dict.fromkeys(running.checks, "ok")
-            request = FindRequested(
+            request = FindPageRequest(
                 correlation_id="c",
                 sop_class_uid="1.2.840.10008.5.1.4.1.2.2.1",
                 transfer_syntax_uid="1.2.840.10008.1.2",
@@ -30,5 +30,5 @@ async def test_the_service_serves_http_and_c_find_on_the_ports_given(tmp_path: P
                 called_aet="B",
             )
             page = await behind.bus.request(FIND, request, timeout=10)
-            assert isinstance(page, FindPage)
+            assert isinstance(page, FindPageReply)
             assert len(page.identifiers) == 1

@@ -153,14 +153,14 @@ def rle(*, fragments: int = 1, table: str = "basic") -> Dataset:
 
 
 @pytest.mark.parametrize(
-    "how",
+    "mode",
     [{}, {"fragments": 3}, {"table": "none"}, {"table": "extended"}],
     ids=["table", "fragments", "no", "extended"],
 )
 async def test_encapsulated_frames_come_as_stored_however_they_are_found(
-    archive: Running, how: dict[str, object]
+    archive: Running, mode: dict[str, object]
 ) -> None:
-    dataset = await stored(archive, rle(**how))  # type: ignore[arg-type]
+    dataset = await stored(archive, rle(**mode))  # type: ignore[arg-type]
     url = url_of(dataset, "/frames/4,2")
     for accept in (
         f"{PARTS}; transfer-syntax=*",
@@ -180,7 +180,7 @@ async def test_who_names_no_transfer_syntax_gets_decoded_frames(archive: Running
     dataset = await stored_file(archive, "MR_small_RLE.dcm")
     response = await archive.http.get(url_of(dataset, "/frames/1"), headers={"Accept": accept})
     assert [content for _, content in split_multipart(response)] == [dataset.pixel_array.tobytes()]
-    assert [message.how for message in pixels.rendered] == ["frames"]
+    assert [message.mode for message in pixels.rendered] == ["frames"]
 
 
 async def test_many_decoded_frames_come_in_order_by_several_requests(archive: Running, pixels: Pixels) -> None:

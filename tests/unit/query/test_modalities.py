@@ -9,13 +9,13 @@ import orjson
 import pytest
 
 from osteon.contracts.remote import (
-    Echoed,
-    EchoRequested,
-    ModalitiesAsked,
-    PeerAsked,
-    PeerTold,
-    RemoteFindRequested,
-    RemoteFound,
+    ListModalitiesRequest,
+    PeerSystemReply,
+    PeerSystemRequest,
+    RemoteEchoReply,
+    RemoteEchoRequest,
+    RemoteFindReply,
+    RemoteFindRequest,
 )
 from osteon.contracts.topology import ECHO, PEER, REMOTE_FIND
 from osteon.errors import OsteonError
@@ -37,8 +37,8 @@ class Dispatcher:
     """Answers like `dispatcher`, and remembers what it was asked. `problem` lets everything fail."""
 
     def __init__(self, archive: Running) -> None:
-        self.echoes: list[EchoRequested] = []
-        self.finds: list[RemoteFindRequested] = []
+        self.echoes: list[RemoteEchoRequest] = []
+        self.finds: list[RemoteFindRequest] = []
         self.matches: list[dict[str, Any]] = [MATCH, {**MATCH, "0020000D": {"vr": "UI", "Value": ["1.2.4"]}}]
         self.problem = ""
         self._archive = archive
@@ -50,20 +50,20 @@ class Dispatcher:
         await self._archive.bus.serve(PEER, self._peer)
         return self
 
-    async def _echo(self, message: EchoRequested) -> Echoed:
+    async def _echo(self, message: RemoteEchoRequest) -> RemoteEchoReply:
         self.echoes.append(message)
         self._fail()
-        return Echoed(correlation_id=message.correlation_id)
+        return RemoteEchoReply(correlation_id=message.correlation_id)
 
-    async def _find(self, message: RemoteFindRequested) -> RemoteFound:
+    async def _find(self, message: RemoteFindRequest) -> RemoteFindReply:
         self.finds.append(message)
         self._fail()
         await self._archive.index.queries.add_answers(message.query_id, [orjson.dumps(one) for one in self.matches])
-        return RemoteFound(correlation_id=message.correlation_id, answers=len(self.matches))
+        return RemoteFindReply(correlation_id=message.correlation_id, answers=len(self.matches))
 
-    async def _peer(self, message: PeerAsked) -> PeerTold:
+    async def _peer(self, message: PeerSystemRequest) -> PeerSystemReply:
         self._fail()
-        return PeerTold(correlation_id=message.correlation_id, system='{"Name": "other"}')
+        return PeerSystemReply(correlation_id=message.correlation_id, system='{"Name": "other"}')
 
     def _fail(self) -> None:
         if self.problem:
@@ -124,7 +124,7 @@ async def study(archive: Running) -> str:
     return str(found)
 
 
-def asked(find: RemoteFindRequested) -> dict[str, Any]:
+def asked(find: RemoteFindRequest) -> dict[str, Any]:
     """Return the tags of an Identifier with their first values."""
     return {tag: next(iter(e.get("Value", [""]))) for tag, e in orjson.loads(find.identifier).items()}
 
@@ -426,7 +426,7 @@ async def test_sending_to_a_peer_is_a_job(archive: Running, worker: list[dict[st
 
 async def test_doors_are_told_of_modalities_once(archive: Running) -> None:
     await put(archive, "/modalities/sink", {"AET": "SINK", "Host": "h", "Port": 1, "AllowStore": False})
-    first = await list_modalities(ModalitiesAsked(correlation_id="c"), archive.index.remotes)
+    first = await list_modalities(ListModalitiesRequest(correlation_id="c"), archive.index.remotes)
     (known,) = first.modalities
     assert (known.aet, known.host, "store" in known.permissions, "echo" in known.permissions) == (
         "SINK",
@@ -434,8 +434,12 @@ async def test_doors_are_told_of_modalities_once(archive: Running) -> None:
         False,
         True,
     )
-    again = await list_modalities(ModalitiesAsked(correlation_id="c", seen=first.version), archive.index.remotes)
+    again = await list_modalities(
+        ListModalitiesRequest(correlation_id="c", known_version=first.version), archive.index.remotes
+    )
     assert (again.version, again.modalities) == (first.version, [])
     await put(archive, "/modalities/sink", SINK)
-    changed = await list_modalities(ModalitiesAsked(correlation_id="c", seen=first.version), archive.index.remotes)
+    changed = await list_modalities(
+        ListModalitiesRequest(correlation_id="c", known_version=first.version), archive.index.remotes
+    )
     assert changed.version != first.version and changed.modalities

@@ -14,7 +14,7 @@ from pydicom import Dataset
 from pydicom.uid import EncapsulatedPDFStorage, generate_uid
 
 from osteon.archive.changes import ChangeType
-from osteon.contracts.imaging import Rendered, RenderRequested
+from osteon.contracts.imaging import RenderReply, RenderRequest
 from osteon.contracts.topology import RENDER
 from osteon.errors import FailureKind, OsteonError
 from osteon_query.images.render_client import RenderClient
@@ -260,7 +260,7 @@ async def test_window_viewport_and_quality_reach_imaging(archive: Running, pixel
     asked = pixels.rendered[-1]
     assert asked.window == (40, 400, "sigmoid")
     assert asked.viewport == (10, 20, None, 1, 2.5, -3)
-    assert (asked.quality, asked.media_type, asked.how, asked.frames) == (50, JPEG, "rendered", [1])
+    assert (asked.quality, asked.media_type, asked.mode, asked.frames) == (50, JPEG, "rendered", [1])
     await archive.http.get(url_of(dataset) + "/thumbnail", params={"viewport": "30,40"})
     assert pixels.rendered[-1].viewport == (30, 40, None, None, None, None)
 
@@ -313,16 +313,16 @@ async def test_the_thumbnail_of_a_study_is_of_the_middle_of_its_largest_series_w
 class Script:
     """Answers requests for pictures as told."""
 
-    def __init__(self, *answers: Rendered | float | OsteonError) -> None:
+    def __init__(self, *answers: RenderReply | float | OsteonError) -> None:
         self.answers = list(answers)
-        self.asked: list[RenderRequested] = []
+        self.asked: list[RenderRequest] = []
 
-    async def __call__(self, message: RenderRequested) -> Rendered:
+    async def __call__(self, message: RenderRequest) -> RenderReply:
         self.asked.append(message)
-        answer = self.answers.pop(0) if self.answers else Rendered(correlation_id="", data=b"x", length=1)
+        answer = self.answers.pop(0) if self.answers else RenderReply(correlation_id="", data=b"x", length=1)
         if isinstance(answer, float):
             await asyncio.sleep(answer)
-            answer = Rendered(correlation_id="", data=b"x", length=1)
+            answer = RenderReply(correlation_id="", data=b"x", length=1)
         if isinstance(answer, OsteonError):
             raise answer
         return answer
@@ -368,8 +368,8 @@ async def test_without_imaging_pictures_are_not_available_now(archive: Running) 
 
 async def test_a_picture_that_left_the_cache_before_it_was_read_is_made_again(archive: Running) -> None:
     key = "cache/rendered/aa/b"
-    told = Rendered(correlation_id="", key=key, length=3, media_type=PNG)
-    script = Script(told, Rendered(correlation_id="", data=b"abc", length=3, media_type=PNG))
+    told = RenderReply(correlation_id="", key=key, length=3, media_type=PNG)
+    script = Script(told, RenderReply(correlation_id="", data=b"abc", length=3, media_type=PNG))
     await archive.bus.serve(RENDER, script)
     response = await archive.http.get(await stored(archive, ramp()) + "/preview")
     assert (response.content, len(script.asked)) == (b"abc", 2)
@@ -393,7 +393,7 @@ async def test_thumbnails_of_stable_studies_are_made_before_anybody_asks(archive
     while await archive.index.stability.mark_stable(now()):
         pass
     assert not await ahead.prefetch()
-    assert [message.ahead for message in pixels.rendered] == [True, True, True]
+    assert [message.background for message in pixels.rendered] == [True, True, True]
     made = {message.cache_key for message in pixels.rendered}
     for level in (1, 2, 3):
         assert (await archive.http.get(url_of(first, level) + "/thumbnail")).status_code == 200

@@ -11,7 +11,7 @@ import pytest
 
 from osteon.bus.memory import MemoryBus
 from osteon.bus.port import BusUnavailable
-from osteon.contracts.imaging import Transcoded, TranscodeRequested
+from osteon.contracts.imaging import TranscodeReply, TranscodeRequest
 from osteon.contracts.retrieve import PlannedInstance
 from osteon.contracts.topology import TRANSCODE
 from osteon.dimse.errors import AssociationAborted
@@ -241,9 +241,9 @@ class Imaging:
 
     def __init__(self, packs: Packs, *, error: str = "", uid: str = "") -> None:
         self.packs, self.error, self.uid = packs, error, uid
-        self.asked: list[TranscodeRequested] = []
+        self.asked: list[TranscodeRequest] = []
 
-    async def __call__(self, request: TranscodeRequested) -> Transcoded:
+    async def __call__(self, request: TranscodeRequest) -> TranscodeReply:
         self.asked.append(request)
         if self.error:
             raise OsteonError(self.error)
@@ -251,7 +251,7 @@ class Imaging:
         uid = self.uid or f"1.2.{len(self.asked) - 1}"
         made = self.packs.add(200, key=key, uid=uid, syntax=request.targets[0])
         self.packs.objects[key] = self.packs.objects[key][made.offset :]
-        return Transcoded(
+        return TranscodeReply(
             correlation_id="", key=key, length=made.length, transfer_syntax_uid=request.targets[0],
             sop_instance_uid=self.uid,
         )  # fmt: skip

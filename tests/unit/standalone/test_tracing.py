@@ -18,7 +18,7 @@ from pynetdicom import AE, build_role, evt
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind, StudyRootQueryRetrieveInformationModelGet
 
 from osteon import runtime, tracing, tracing_setup
-from osteon.contracts.imaging import RenderRequested
+from osteon.contracts.imaging import RenderRequest
 from osteon.contracts.packs import Origin, PackStored
 from osteon.packs import sidecar
 from osteon.tracing_otel import OtelTracer
@@ -201,9 +201,9 @@ def test_what_is_stored_and_kept_does_not_depend_on_the_trace() -> None:
         correlation_id="c", pack_id="p", study_uid="1.2", series_uid="1.2.3", origin=Origin.DIMSE,
         received_at=datetime(2026, 1, 2, tzinfo=UTC), instances=1, size=1,
     )  # fmt: skip
-    render = RenderRequested(
+    render = RenderRequest(
         correlation_id="c", key="1.2/1.2.3/p.tar", offset=0, length=1, transfer_syntax_uid=ExplicitVRLittleEndian,
-        sop_instance_uid="1.2.3.4", how="preview", media_type="image/png",
+        sop_instance_uid="1.2.3.4", mode="preview", media_type="image/png",
     )  # fmt: skip
     elsewhere = {"traceparent": f"00-{'a' * 32}-{'b' * 16}-01"}
     assert sidecar.encode(facts, []) == sidecar.encode(facts.model_copy(update=elsewhere), [])
@@ -219,7 +219,8 @@ async def test_searches_and_retrievals_are_below_their_association(
         spans.clear()
         await asyncio.to_thread(find_and_get, archive.ports["dicom"], "1.2.8")
         await until(lambda: spans.has("association"))
-    above = {name: spans.parent_of(name) for name in ("process FindRequested", "process PlanRequested", "C-STORE")}
+    names = ("process FindPageRequest", "process RetrievePlanRequest", "C-STORE")
+    above = {name: spans.parent_of(name) for name in names}
     assert above == dict.fromkeys(above, "association")
     assert spans.named("C-STORE").attributes["osteon.purpose"] == "c-get"
 

@@ -12,7 +12,7 @@ from pydantic import ConfigDict, Field
 
 from osteon.archive.resources import Location
 from osteon.bus.port import Bus
-from osteon.contracts.retrieve import MoveProgressed, PlannedInstance, RetrieveRequest
+from osteon.contracts.retrieve import MoveProgressed, PlannedInstance, RetrieveRequestBase
 from osteon.dimse.errors import AssociationRejected
 from osteon.errors import DatabaseUnavailable, Invalid, OsteonError, Unavailable
 from osteon.index.port import Index
@@ -191,7 +191,7 @@ async def _pages(
     params: MoveJobParams, index: Index, cursor: str | None
 ) -> AsyncIterator[tuple[str | None, Sequence[Location]]]:
     """Yield the pages of the plan from a cursor on, each with its own cursor."""
-    request = RetrieveRequest(
+    request = RetrieveRequestBase(
         correlation_id=params.correlation_id,
         sop_class_uid=params.sop_class_uid,
         transfer_syntax_uid=params.transfer_syntax_uid,

@@ -8,8 +8,8 @@ from functools import partial
 from typing import Final
 
 from osteon.bus.port import Bus
-from osteon.contracts.retrieve import MoveProgress, MoveRequested, MoveStarted, MoveWatched
-from osteon.contracts.topology import MOVE, PLAN, WATCH
+from osteon.contracts.retrieve import MoveProgressReply, MoveProgressRequest, StartMoveReply, StartMoveRequest
+from osteon.contracts.topology import MOVE, MOVE_PROGRESS, RETRIEVE_PLAN
 from osteon.index.port import Index
 from osteon.jobs.error_codes import ErrorCode
 from osteon.jobs.port import Job, JobCommand, JobNotFound, JobState, WrongState
@@ -35,20 +35,20 @@ class MoveScp:
 
     async def serve(self, bus: Bus) -> None:
         """Answer these requests, and those for plans."""
-        await bus.serve(PLAN, partial(plan, index=self._index))
+        await bus.serve(RETRIEVE_PLAN, partial(plan, index=self._index))
         await bus.serve(MOVE, self.begin)
-        await bus.serve(WATCH, self.progress)
+        await bus.serve(MOVE_PROGRESS, self.progress)
 
-    async def begin(self, request: MoveRequested) -> MoveStarted:
+    async def begin(self, request: StartMoveRequest) -> StartMoveReply:
         """Submit the job. Raises `RemoteNotFound`, `Invalid`, `DatabaseUnavailable`."""
         modality = await self._destination(request)
         total = await self._index.count(parse_retrieve_identifier(request))
         job_id = await self._submit(request, modality, total) if total else ""
         log.info("C-MOVE accepted", correlation_id=request.correlation_id, job=job_id, destination=modality.name,
                  instances=total)  # fmt: skip
-        return MoveStarted(correlation_id=request.correlation_id, job_id=job_id, total=total)
+        return StartMoveReply(correlation_id=request.correlation_id, job_id=job_id, total=total)
 
-    async def _destination(self, request: MoveRequested) -> Modality:
+    async def _destination(self, request: StartMoveRequest) -> Modality:
         title = request.destination.strip(" \0")
         found = await self._index.remotes.modalities_of(title)
         if not found:
@@ -56,7 +56,7 @@ class MoveScp:
             raise RemoteNotFound(f"{title} is this archive itself" if own else f"no modality has the AE title {title}")
         return found[0]
 
-    async def _submit(self, request: MoveRequested, modality: Modality, total: int) -> str:
+    async def _submit(self, request: StartMoveRequest, modality: Modality, total: int) -> str:
         params = MoveJobParams(
             correlation_id=request.correlation_id,
             modality=modality.name,
@@ -79,7 +79,7 @@ class MoveScp:
         job = await self._index.jobs.submit(MoveJobParams.TYPE, params.params(), content=content, priority=_PRIORITY)
         return job.id
 
-    async def progress(self, request: MoveWatched) -> MoveProgress:
+    async def progress(self, request: MoveProgressRequest) -> MoveProgressReply:
         """Return how far a job is, as its row says; stop it first when that is wanted.
 
         Raises `JobNotFound` when it was deleted.
@@ -95,11 +95,11 @@ class MoveScp:
             raise JobNotFound("the job was deleted") from None
 
 
-def _progress(job: Job, correlation_id: str) -> MoveProgress:
+def _progress(job: Job, correlation_id: str) -> MoveProgressReply:
     checkpoint, cancelled = MoveCheckpoint.from_json(job.params.get("total", 0), job.checkpoint), False
     if job.state is JobState.FAILURE and not checkpoint.done:
         cancelled = job.error_code == ErrorCode.CANCELED_JOB
         if not cancelled:
             checkpoint.done = True
             checkpoint.counts.give_up(job.error)
-    return MoveProgress(correlation_id=correlation_id, **checkpoint.progress(cancelled=cancelled))
+    return MoveProgressReply(correlation_id=correlation_id, **checkpoint.progress(cancelled=cancelled))

@@ -19,14 +19,14 @@ from osteon.commitment.port import (
 )
 from osteon.commitment.requests import submit_job
 from osteon.contracts.commitment import (
-    CommitmentAccepted,
-    CommitmentNoted,
-    CommitmentReported,
-    CommitmentRequested,
-    CommitmentResult,
-    CommitmentWatched,
+    CommitmentReply,
+    CommitmentReportReply,
+    CommitmentReportRequest,
+    CommitmentRequest,
+    CommitmentStatusReply,
+    CommitmentStatusRequest,
 )
-from osteon.contracts.topology import COMMIT, COMMITMENT_REPORT, COMMITMENT_WATCH
+from osteon.contracts.topology import COMMIT, COMMITMENT_REPORT, COMMITMENT_STATUS
 from osteon.errors import FailureKind, Invalid, Unavailable
 from osteon.jobs.port import Jobs
 from osteon.logging import get_logger
@@ -53,11 +53,11 @@ class NotRequestedOf(Invalid):
 async def serve(bus: Bus, commitments: Commitments, jobs: Jobs) -> None:
     """Answer these requests."""
     await bus.serve(COMMIT, partial(accept_request, commitments=commitments, jobs=jobs))
-    await bus.serve(COMMITMENT_WATCH, partial(commitment_status, commitments=commitments))
+    await bus.serve(COMMITMENT_STATUS, partial(commitment_status, commitments=commitments))
     await bus.serve(COMMITMENT_REPORT, partial(accept_report, commitments=commitments))
 
 
-async def accept_request(message: CommitmentRequested, *, commitments: Commitments, jobs: Jobs) -> CommitmentAccepted:
+async def accept_request(message: CommitmentRequest, *, commitments: Commitments, jobs: Jobs) -> CommitmentReply:
     """Take an N-ACTION: its job is a row of the index then. Raises `Invalid`, `Unavailable`."""
     requested = await asyncio.to_thread(decode, message.information, message.transfer_syntax_uid)
     if not requested.items:
@@ -76,10 +76,10 @@ async def accept_request(message: CommitmentRequested, *, commitments: Commitmen
         log.warning("commitment not accepted", transaction=requested.transaction_uid, error=str(error))
         raise Unavailable(_LATER) from error
     log.info("commitment accepted", transaction=requested.transaction_uid, instances=len(commitment.items), job=job.id)
-    return CommitmentAccepted(correlation_id=message.correlation_id, id=commitment.id)
+    return CommitmentReply(correlation_id=message.correlation_id, id=commitment.id)
 
 
-async def commitment_status(message: CommitmentWatched, *, commitments: Commitments) -> CommitmentResult:
+async def commitment_status(message: CommitmentStatusRequest, *, commitments: Commitments) -> CommitmentStatusReply:
     """Say whether there is a report; while the association is open, no other one is used for it."""
     now = datetime.now(UTC)
     if message.delivered:
@@ -89,11 +89,11 @@ async def commitment_status(message: CommitmentWatched, *, commitments: Commitme
         await commitments.watch_until(message.id, now + WATCHED if message.open else None)
     commitment = await commitments.get(message.id)
     if commitment.reported is not None:
-        return CommitmentResult(correlation_id=message.correlation_id, done=True)
+        return CommitmentStatusReply(correlation_id=message.correlation_id, done=True)
     if commitment.failures is None or not message.open:
-        return CommitmentResult(correlation_id=message.correlation_id)
+        return CommitmentStatusReply(correlation_id=message.correlation_id)
     event, information = await asyncio.to_thread(report_of, commitment, message.transfer_syntax_uid)
-    return CommitmentResult(correlation_id=message.correlation_id, event_type=event, information=information)
+    return CommitmentStatusReply(correlation_id=message.correlation_id, event_type=event, information=information)
 
 
 def report_of(commitment: Commitment, transfer_syntax_uid: str) -> tuple[CommitmentEvent, bytes]:
@@ -105,7 +105,7 @@ def report_of(commitment: Commitment, transfer_syntax_uid: str) -> tuple[Commitm
     )
 
 
-async def accept_report(message: CommitmentReported, *, commitments: Commitments) -> CommitmentNoted:
+async def accept_report(message: CommitmentReportRequest, *, commitments: Commitments) -> CommitmentReportReply:
     """Take an N-EVENT-REPORT: the end of a transaction that we requested. The same one again changes nothing.
 
     Raises `Invalid`, `CommitmentNotFound`, `Unavailable`.
@@ -122,7 +122,7 @@ async def accept_report(message: CommitmentReported, *, commitments: Commitments
         log.warning("commitment report not taken", error=str(error))
         raise Unavailable(_LATER) from error
     log.info("commitment reported", transaction=reported.transaction_uid, failures=len(reported.failures))
-    return CommitmentNoted(correlation_id=message.correlation_id)
+    return CommitmentReportReply(correlation_id=message.correlation_id)
 
 
 def _failures(commitment: Commitment, reported: CommitmentInformation) -> list[CommitmentFailure]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from osteon.commitment.data_sets import CommitmentInformation, encode
 from osteon.commitment.port import REQUEST, SOP_CLASS, SOP_INSTANCE, Commitment, Commitments
-from osteon.contracts.commitment import CommitmentReported
+from osteon.contracts.commitment import CommitmentReportRequest
 from osteon.dimse.config import RequestedContext
 from osteon.dimse.errors import NotAccepted
 from osteon.dimse.failure_status import COMMITMENT_STATUSES
@@ -69,7 +69,7 @@ class _Inbox:
 
     async def take(self, report: EventReport) -> Outcome:
         """Take it as if it came on an association of its own."""
-        message = CommitmentReported(
+        message = CommitmentReportRequest(
             correlation_id=self._correlation_id,
             transfer_syntax_uid=report.context.transfer_syntax,
             event_type=report.event_type,

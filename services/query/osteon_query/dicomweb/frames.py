@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from osteon import metrics
 from osteon.archive.resources import Location
-from osteon.contracts.imaging import RenderRequested
+from osteon.contracts.imaging import RenderRequest
 from osteon.objects.port import Bytes
 from osteon_query.app_state import AppState, AppStateDep, dicomweb_url
 from osteon_query.dicomweb.frame_formats import FrameFormat, frame_format
@@ -129,13 +129,13 @@ class _Frames:
         headers |= {"Content-Type": self._format.kind, "Content-Length": str(picture.length)}
         return await stream_response(self._request, count_bytes(picture.chunks, _PURPOSE), headers)
 
-    async def _render_requests(self) -> AsyncGenerator[RenderRequested, None]:
+    async def _render_requests(self) -> AsyncGenerator[RenderRequest, None]:
         for first in range(0, len(self._numbers), _BATCH):
             yield picture_request(
                 self._location,
                 correlation_id(self._request),
                 frames=self._numbers[first : first + _BATCH],
-                how="frames",
+                mode="frames",
                 media_type=OCTETS,
             )
 

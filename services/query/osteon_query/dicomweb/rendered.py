@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from osteon.archive.resources import Location
-from osteon.contracts.imaging import RenderRequested
+from osteon.contracts.imaging import RenderRequest
 from osteon_query.app_state import AppState, AppStateDep, dicomweb_url
 from osteon_query.dicomweb.multipart import send_multipart
 from osteon_query.dicomweb.resolve import ResolvedInstances, resolve, resolve_one, scope_of
@@ -134,7 +134,7 @@ def _render_options(request: Request, media_type: str) -> dict[str, object]:
     given = request.query_params
     parameters.refuse_annotation(given)
     return {
-        "how": "rendered",
+        "mode": "rendered",
         "media_type": media_type,
         "quality": parameters.quality(given),
         "window": parameters.window(given),
@@ -148,7 +148,7 @@ async def _messages(
     numbers: list[int] | None,
     correlation_id: str,
     options: dict[str, object],
-) -> AsyncIterator[RenderRequested]:
+) -> AsyncIterator[RenderRequest]:
     """Yield a request for each picture: of each frame, or of all of them as GIF."""
     async for location in found.all():
         if options["media_type"] == GIF:
@@ -158,7 +158,7 @@ async def _messages(
             yield picture_request(location, correlation_id, frames=[number], **options)
 
 
-async def _parts(state: AppState, messages: AsyncIterator[RenderRequested]) -> ItemStream:
+async def _parts(state: AppState, messages: AsyncIterator[RenderRequest]) -> ItemStream:
     """Yield the pictures; instances that show nothing are left out, and `NotAcceptable` when none shows anything."""
     refused: NotRenderable | None = None
     empty = True

@@ -102,7 +102,7 @@ async def _picture(
     message = picture_request(
         location,
         correlation_id(request),
-        how="rendered",
+        mode="rendered",
         media_type=media_type,
         frames=[number] if number else [] if media_type == GIF else [1],
         quality=whole("imageQuality", given["imageQuality"], 1, 100) if "imageQuality" in given else 90,

@@ -8,7 +8,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Final
 
-from osteon.contracts.imaging import RenderRequested
+from osteon.contracts.imaging import RenderRequest
 from osteon.objects.port import Bytes
 from osteon_query.http.errors import NotRenderable
 from osteon_query.images.render_client import RenderClient, RenderedPicture, render_in_order, require_picture
@@ -55,7 +55,7 @@ class NpyLayout:
         return _MAGIC + len(body).to_bytes(2, "little") + body
 
 
-async def stack(pictures: RenderClient, messages: Sequence[RenderRequested]) -> AsyncGenerator[Bytes, None]:
+async def stack(pictures: RenderClient, messages: Sequence[RenderRequest]) -> AsyncGenerator[Bytes, None]:
     """Yield one file with the frames of several; raises `NotRenderable` when they have not the same size and type."""
     layouts = [layout async for layout in _layouts(pictures, messages)]
     first = layouts[0]
@@ -71,7 +71,7 @@ async def stack(pictures: RenderClient, messages: Sequence[RenderRequested]) -> 
                 yield chunk
 
 
-async def _layouts(pictures: RenderClient, messages: Sequence[RenderRequested]) -> AsyncIterator[NpyLayout]:
+async def _layouts(pictures: RenderClient, messages: Sequence[RenderRequest]) -> AsyncIterator[NpyLayout]:
     async with aclosing(render_in_order(pictures, _iterate(messages))) as found:
         async for picture in found:
             async with aclosing(require_picture(picture).chunks) as chunks:
@@ -89,7 +89,7 @@ async def _body(picture: RenderedPicture) -> AsyncIterator[Bytes]:
                 yield chunk
 
 
-async def _iterate(messages: Sequence[RenderRequested]) -> AsyncIterator[RenderRequested]:
+async def _iterate(messages: Sequence[RenderRequest]) -> AsyncIterator[RenderRequest]:
     for message in messages:
         yield message
 

@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from osteon.archive.resources import Location
-from osteon.contracts.imaging import RenderRequested
+from osteon.contracts.imaging import RenderRequest
 from osteon_query.http.accept import MediaRange, media_ranges
 from osteon_query.http.conditional import entity_tag, not_modified, validator_headers
 from osteon_query.http.errors import NotAcceptable
@@ -39,7 +39,7 @@ async def send_picture(
     request: Request,
     pictures: RenderClient,
     location: Location,
-    message: RenderRequested,
+    message: RenderRequest,
     *,
     headers: Mapping[str, str] | None = None,
 ) -> Response:

@@ -7,7 +7,7 @@ from typing import Final
 
 from osteon.archive.resources import Location
 from osteon.bus.port import Bus, RequestFailed, RequestTimeout
-from osteon.contracts.imaging import Rendered, RenderRequested
+from osteon.contracts.imaging import RenderReply, RenderRequest
 from osteon.contracts.topology import RENDER
 from osteon.errors import FailureKind, Unavailable
 from osteon.objects.port import Bytes, ObjectNotFound, Objects
@@ -39,7 +39,7 @@ class RenderClient:
         self._slots = asyncio.Semaphore(at_once)
         self._seconds = seconds
 
-    async def get(self, message: RenderRequested) -> RenderedPicture:
+    async def get(self, message: RenderRequest) -> RenderedPicture:
         """Return a picture.
 
         Raises `NotRenderable` when the instance cannot be rendered, `BadParameter` when not in this way, `RenderFailed`
@@ -49,7 +49,7 @@ class RenderClient:
         lengths = tuple(answer.frames) or (answer.length,)
         return RenderedPicture(answer.media_type, lengths, self._chunks(message, answer))
 
-    async def request(self, message: RenderRequested) -> Rendered:
+    async def request(self, message: RenderRequest) -> RenderReply:
         """Return the reply, which describes images. Raises as `get` does."""
         try:
             async with asyncio.timeout(self._seconds), self._slots:
@@ -61,7 +61,7 @@ class RenderClient:
         except RequestFailed as error:
             raise _error(error) from error
 
-    async def _chunks(self, message: RenderRequested, answer: Rendered) -> AsyncGenerator[Bytes, None]:
+    async def _chunks(self, message: RenderRequest, answer: RenderReply) -> AsyncGenerator[Bytes, None]:
         for _ in range(_READ_ATTEMPTS):
             if answer.data:
                 yield answer.data
@@ -86,7 +86,7 @@ def require_picture(picture: RenderedPicture | NotRenderable) -> RenderedPicture
 
 
 async def render_in_order(
-    pictures: RenderClient, messages: AsyncIterator[RenderRequested], *, ahead: int = 4
+    pictures: RenderClient, messages: AsyncIterator[RenderRequest], *, ahead: int = 4
 ) -> AsyncGenerator[RenderedPicture | NotRenderable, None]:
     """Yield an image for each message, or its error; some are rendered while others are sent."""
     tasks: list[asyncio.Task[RenderedPicture | NotRenderable]] = []
@@ -103,17 +103,17 @@ async def render_in_order(
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _get_or_reason(pictures: RenderClient, message: RenderRequested) -> RenderedPicture | NotRenderable:
+async def _get_or_reason(pictures: RenderClient, message: RenderRequest) -> RenderedPicture | NotRenderable:
     try:
         return await pictures.get(message)
     except NotRenderable as error:
         return error
 
 
-def picture_request(location: Location, correlation_id: str, **wanted: object) -> RenderRequested:
-    """Return the request for a picture of an instance; `wanted` are fields of `RenderRequested`."""
+def picture_request(location: Location, correlation_id: str, **wanted: object) -> RenderRequest:
+    """Return the request for a picture of an instance; `wanted` are fields of `RenderRequest`."""
     where = {"key": location.key, "offset": location.offset, "length": location.length}
-    return RenderRequested.model_validate({"correlation_id": correlation_id, **where, **wanted})
+    return RenderRequest.model_validate({"correlation_id": correlation_id, **where, **wanted})
 
 
 def _error(error: RequestFailed) -> Exception:

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 from osteon.archive.changes import ChangeType
 from osteon.archive.resources import Location
-from osteon.contracts.imaging import RenderRequested
+from osteon.contracts.imaging import RenderRequest
 from osteon.errors import OsteonError, Unavailable
 from osteon.index.port import Index
 from osteon.logging import get_logger
@@ -32,17 +32,17 @@ def thumbnail_request(
     frame: int = 1,
     media_type: str = JPEG,
     viewport: Viewport | None = None,
-    ahead: bool = False,
-) -> RenderRequested:
+    background: bool = False,
+) -> RenderRequest:
     """Return the request for the thumbnail of an instance."""
     return picture_request(
         location,
         correlation_id,
         frames=[frame],
-        how="rendered",
+        mode="rendered",
         media_type=media_type,
         viewport=viewport or (SIDE, SIDE, None, None, None, None),
-        ahead=ahead,
+        background=background,
     )
 
 
@@ -83,7 +83,7 @@ class ThumbnailPrefetcher:
     async def _render(self, study_id: str) -> None:
         for location in await of_every_series(self._index, study_id):
             try:
-                await self._pictures.request(thumbnail_request(location, uuid4().hex, ahead=True))
+                await self._pictures.request(thumbnail_request(location, uuid4().hex, background=True))
             except Unavailable:
                 raise
             except OsteonError as error:  # no image, or a corrupt one: reported when it is requested

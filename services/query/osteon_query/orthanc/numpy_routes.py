@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from osteon.archive.resources import Location
-from osteon.contracts.imaging import RenderRequested
+from osteon.contracts.imaging import RenderRequest
 from osteon.dicom.models import Level
 from osteon.dicom.query import Order, Search
 from osteon.objects.port import Bytes
@@ -96,13 +96,13 @@ def _numpy(
     *,
     compress: bool | None = None,
     rescale: bool | None = None,
-) -> RenderRequested:
+) -> RenderRequest:
     given = request.query_params
     return picture_request(
         location,
         correlation_id(request),
         frames=frames,
-        how="numpy",
+        mode="numpy",
         media_type=_OCTETS,
         rescale=parameters.flag(given, "rescale", default=True) if rescale is None else rescale,
         compress=parameters.flag(given, "compress", default=False) if compress is None else compress,

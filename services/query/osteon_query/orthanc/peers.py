@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from osteon.bus.port import RequestFailed
-from osteon.contracts.remote import PeerAsked
+from osteon.contracts.remote import PeerSystemRequest
 from osteon.contracts.topology import PEER
 from osteon.remotes.job_params import PeerStoreParams
 from osteon.remotes.orthanc_json import bool_field, peer_from, peer_object
@@ -74,7 +74,7 @@ async def delete(state: AppStateDep, id: str) -> Response:
 async def system(request: Request, state: AppStateDep, id: str) -> Response:
     """Send what the peer says at its `/system`."""
     await state.index.remotes.peer(id)
-    message = PeerAsked(correlation_id=correlation_id(request), peer=id)
+    message = PeerSystemRequest(correlation_id=correlation_id(request), peer=id)
     try:
         answer = await state.bus.request(PEER, message, timeout=_SECONDS)
     except RequestFailed as error:

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from osteon.archive.resources import Location
-from osteon.contracts.imaging import How
+from osteon.contracts.imaging import ImageMode
 from osteon.dicom.models import Level
 from osteon_query.app_state import AppState, AppStateDep
 from osteon_query.http.errors import NotRenderable, UnknownResource
@@ -25,7 +25,7 @@ from osteon_query.images.render_client import picture_request
 
 router = APIRouter(prefix="/instances", tags=["Pictures"])
 
-_PICTURES: Final[dict[str, tuple[How, tuple[str, ...]]]] = {
+_PICTURES: Final[dict[str, tuple[ImageMode, tuple[str, ...]]]] = {
     "preview": ("preview", (PNG, JPEG, PAM)),
     "rendered": ("orthanc", (PNG, JPEG, PAM)),
     "image-uint8": ("uint8", (PNG, JPEG, PAM)),
@@ -36,15 +36,15 @@ _PICTURES: Final[dict[str, tuple[How, tuple[str, ...]]]] = {
 _OF_FRAMES: Final = (*_PICTURES, "matlab", "numpy", "raw", "raw.gz")
 
 
-def _add_picture(name: str, how: How, offered: tuple[str, ...]) -> None:
+def _add_picture(name: str, mode: ImageMode, offered: tuple[str, ...]) -> None:
     @router.get(f"/{{id}}/{name}", name=f"{name} of instance")
     async def of_instance(request: Request, state: AppStateDep, id: str) -> Response:
-        return await _picture(request, state, await locate(state, id), 1, how, offered)
+        return await _picture(request, state, await locate(state, id), 1, mode, offered)
 
     @router.get(f"/{{id}}/frames/{{frame}}/{name}", name=f"{name} of frame")
     async def of_frame(request: Request, state: AppStateDep, id: str, frame: str) -> Response:
         location = await locate(state, id)
-        return await _picture(request, state, location, await frame_number(state, location, frame), how, offered)
+        return await _picture(request, state, location, await frame_number(state, location, frame), mode, offered)
 
 
 for _name, (_how, _offered) in _PICTURES.items():
@@ -83,13 +83,13 @@ async def frame_number(state: AppState, location: Location, text: str) -> int:
 
 
 async def _picture(  # noqa: PLR0917 - what a URL says
-    request: Request, state: AppState, location: Location, frame: int, how: How, offered: tuple[str, ...]
+    request: Request, state: AppState, location: Location, frame: int, mode: ImageMode, offered: tuple[str, ...]
 ) -> Response:
     given = request.query_params
     media_type, _ = choose(request, offered)
-    wanted: dict[str, object] = {"frames": [frame], "how": how, "media_type": media_type}
+    wanted: dict[str, object] = {"frames": [frame], "mode": mode, "media_type": media_type}
     wanted["quality"] = parameters.quality(given)
-    if how == "orthanc":
+    if mode == "orthanc":
         wanted["window"] = parameters.orthanc_window(given)
         wanted |= {name: parameters.side(given, name) for name in ("width", "height")}
         wanted["smooth"] = parameters.flag(given, "smooth", default=False)

@@ -9,7 +9,7 @@ from typing import Any, Final
 import orjson
 
 from osteon.bus.port import RequestFailed
-from osteon.contracts.remote import EchoRequested, RemoteFindRequested, Target
+from osteon.contracts.remote import RemoteEchoRequest, RemoteFindRequest, Target
 from osteon.contracts.topology import ECHO, REMOTE_FIND
 from osteon.errors import OsteonError
 from osteon.logging import get_logger
@@ -41,7 +41,7 @@ def target_of(state: AppState, modality: Modality, *, local_aet: str = "", timeo
 
 async def echo(state: AppState, target: Target, *, find: bool, correlation_id: str) -> None:
     """C-ECHO; raises `RemoteFailed`."""
-    message = EchoRequested(correlation_id=correlation_id, target=target, find=find)
+    message = RemoteEchoRequest(correlation_id=correlation_id, target=target, find=find)
     seconds = 3.0 * target.timeout or ECHO_SECONDS
     try:
         await state.bus.request(ECHO, message, timeout=seconds + _GRACE)
@@ -56,7 +56,7 @@ async def search(
     settings = state.settings
     oldest = datetime.now(UTC) - timedelta(hours=settings.remote_query_hours)
     await state.index.queries.add(query, keep=settings.remote_queries, older_than=oldest)
-    message = RemoteFindRequested(
+    message = RemoteFindRequest(
         correlation_id=correlation_id,
         target=target,
         sop_class_uid=question.sop_class_uid,
@@ -73,7 +73,7 @@ async def search(
         if isinstance(error, RequestFailed):
             raise RemoteFailed(f"C-FIND SCU to AET {target.aet!r}: {error}") from error
         raise
-    if answer.cut:
+    if answer.truncated:
         log.warning("remote search truncated", modality=query.modality, answers=answer.answers)
 
 

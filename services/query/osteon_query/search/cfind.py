@@ -1,4 +1,4 @@
-"""Replies to `FindRequested` with one page of a C-FIND (PS3.4 C.4.1.3).
+"""Replies to `FindPageRequest` with one page of a C-FIND (PS3.4 C.4.1.3).
 
 Hierarchical search by the standard wants the unique key of every level above the one searched. Here all keys at or
 above the level may be given, or not, whether relational queries were negotiated or not: Orthanc and other archives
@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from osteon.archive.ports import ArchiveReader
 from osteon.archive.resources import Match
-from osteon.contracts.find import FindPage, FindRequested
+from osteon.contracts.find import FindPageReply, FindPageRequest
 from osteon.dicom.attribute_names import tag_of
 from osteon.dicom.attributes import LEVEL_OF, REQUEST_ATTRIBUTES, is_below
 from osteon.dicom.dataset_encoder import DatasetEncoder
@@ -52,7 +52,9 @@ class Query:
     all_supported: bool
 
 
-async def handle_find(request: FindRequested, index: ArchiveReader, sidecars: Sidecars, *, page: int) -> FindPage:
+async def handle_find(
+    request: FindPageRequest, index: ArchiveReader, sidecars: Sidecars, *, page: int
+) -> FindPageReply:
     """Return a page of at most `page` matches. Raises `Invalid`, `Unavailable`.
 
     A page may have fewer matches, even none, and still a cursor.
@@ -64,7 +66,7 @@ async def handle_find(request: FindRequested, index: ArchiveReader, sidecars: Si
         SEARCH_SECONDS.labels("c-find").observe(time.perf_counter() - start)
 
 
-async def _find(request: FindRequested, index: ArchiveReader, sidecars: Sidecars, page: int) -> FindPage:
+async def _find(request: FindPageRequest, index: ArchiveReader, sidecars: Sidecars, page: int) -> FindPageReply:
     query = parse_identifier(request)
     encoder = DatasetEncoder(request.transfer_syntax_uid, text_encoder_for(query.charset) or UNICODE)
     adjusted = adjust(query.conditions, query.zone, query.level) if query.zone else TimezoneConditions(query.conditions)
@@ -80,7 +82,7 @@ async def _find(request: FindRequested, index: ArchiveReader, sidecars: Sidecars
     )
     matches = [match for match in found.matches if adjusted.accepts(match)]
     answered = await _results(matches, query, request.called_aet, index, sidecars)
-    return FindPage(
+    return FindPageReply(
         correlation_id=request.correlation_id,
         identifiers=await asyncio.to_thread(lambda: [encoder.encode(answer) for answer in answered]),
         keys_ignored=not query.all_supported,
@@ -98,7 +100,7 @@ async def _results(
     return await build_results(matches, query.return_keys, index=index, sidecars=sidecars, constants=constants)
 
 
-def parse_identifier(request: FindRequested) -> Query:
+def parse_identifier(request: FindPageRequest) -> Query:
     """Read a request's identifier; raises an `Invalid` that says what is wrong with it."""
     identifier = read_identifier(request.identifier, request.transfer_syntax_uid)
     level = _level(request.sop_class_uid, identifier)

@@ -17,7 +17,7 @@ from osteon.dicom.pixels.image_reader import ImageReader
 from osteon.dicom.pixels.modality import Rescale, read_rescale
 from osteon.dicom.pixels.overlays import annotated
 from osteon.dicom.pixels.palette import read_palette
-from osteon.dicom.pixels.render_request import RenderRequest, Viewport
+from osteon.dicom.pixels.render_options import RenderOptions, Viewport
 from osteon.dicom.pixels.viewport import fitted, pixel_aspect, region, resized
 from osteon.dicom.pixels.voi import check_window, read_window
 
@@ -35,12 +35,12 @@ class FrameRenderer:
     """Draws frames, counted from 1, of an open image: (rows, columns), with colours (rows, columns, 3)."""
 
     image: ImageReader
-    order: RenderRequest
+    order: RenderOptions
     limits: PixelLimits
 
     def picture(self, number: int) -> Pixels:
         """Return what was ordered, of uint8 or uint16. Raises `BadOrder`, `NotPossible`, `PixelError`, `BadDataSet`."""
-        match self.order.how:
+        match self.order.mode:
             case "rendered":
                 return self._rendered(number)
             case "orthanc":
@@ -110,7 +110,7 @@ class FrameRenderer:
         decoded = self._orthanc_frame(number)
         if not _is_grey(decoded):
             raise NotPossible(f"{decoded.photometric} frames have colours, not one number a pixel: ask for a preview")
-        values = orthanc.clamped(decoded.frame[:, :, 0], _WHOLE[self.order.how])
+        values = orthanc.clamped(decoded.frame[:, :, 0], _WHOLE[self.order.mode])
         # Orthanc writes negative values as their two's complement.
         return values.view(np.uint16) if values.dtype == np.int16 else values
 

@@ -12,7 +12,7 @@ from osteon.dicom.pixels.geometry import Geometry
 from osteon.dicom.pixels.lut import Lut, Values
 from osteon.dicom.pixels.modality import Rescale, read_modality
 from osteon.dicom.pixels.native import Frame
-from osteon.dicom.pixels.render_request import Window
+from osteon.dicom.pixels.render_options import Window
 from osteon.dicom.pixels.voi import apply_window, read_voi
 
 _PADDING: Final = (0x00280120, 0x00280122, 0x00280123)

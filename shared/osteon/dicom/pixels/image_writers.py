@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from osteon.dicom.pixels.errors import NotPossible
-from osteon.dicom.pixels.render_request import JPEG, PAM, PNG
+from osteon.dicom.pixels.render_options import JPEG, PAM, PNG
 
 Pixels = NDArray[Any]
 

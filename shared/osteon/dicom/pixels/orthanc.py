@@ -9,7 +9,7 @@ from osteon.dicom.pixels.grayscale import Picture, apply_table, extremes
 from osteon.dicom.pixels.lut import Values
 from osteon.dicom.pixels.modality import Rescale
 from osteon.dicom.pixels.native import Frame
-from osteon.dicom.pixels.render_request import Window
+from osteon.dicom.pixels.render_options import Window
 
 _LEAST: Final = np.float32(0.0001)
 """Windows and slopes are not nearer to 0."""

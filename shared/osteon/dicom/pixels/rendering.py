@@ -18,7 +18,7 @@ from osteon.dicom.pixels.gif import frame_time, write_gif
 from osteon.dicom.pixels.image_reader import ImageReader
 from osteon.dicom.pixels.image_writers import encode_image
 from osteon.dicom.pixels.native import to_native
-from osteon.dicom.pixels.render_request import GIF, OCTETS, RenderedFile, RenderRequest
+from osteon.dicom.pixels.render_options import GIF, OCTETS, RenderedFile, RenderOptions
 from osteon.dicom.pixels.source import PixelSource
 
 _SOP_CLASS: Final = 0x00080016
@@ -26,7 +26,7 @@ _SOP_CLASS: Final = 0x00080016
 
 def render(
     source_path: Path,
-    order: RenderRequest,
+    order: RenderOptions,
     destination_path: Path,
     limits: PixelLimits,
     *,
@@ -44,9 +44,9 @@ def render(
         frames = _frames(order, image.geometry.frames)
         drawing = FrameRenderer(image, order, limits)
         with destination_path.open("wb") as file:
-            if order.how == "numpy":
+            if order.mode == "numpy":
                 return _array(drawing, frames, file)
-            if order.how == "frames":
+            if order.mode == "frames":
                 return _written(file, OCTETS, (_native(image, number) for number in frames))
             return _pictures(drawing, frames, file)
 
@@ -60,7 +60,7 @@ def _check_image(source: PixelSource) -> None:
         raise NotAnImage(f"no image but video: {source.syntax.name}")
 
 
-def _frames(order: RenderRequest, count: int) -> Sequence[int]:
+def _frames(order: RenderOptions, count: int) -> Sequence[int]:
     for number in order.frames:
         if not 1 <= number <= count:
             raise BadOrder(f"there is no frame {number}: the image has {count}")

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from osteon.dicom.pixels.attributes import Attributes
 from osteon.dicom.pixels.errors import BadOrder
 from osteon.dicom.pixels.functional_groups import PIXEL_MEASURES, of_frame
-from osteon.dicom.pixels.render_request import Viewport
+from osteon.dicom.pixels.render_options import Viewport
 
 _ASPECT_RATIO: Final = 0x00280034
 _SPACINGS: Final = (0x00280030, 0x00181164, 0x00182010)

@@ -10,7 +10,7 @@ from osteon.dicom.pixels.attributes import Attributes
 from osteon.dicom.pixels.errors import BadOrder
 from osteon.dicom.pixels.functional_groups import FRAME_VOI_LUT, of_frame
 from osteon.dicom.pixels.lut import Lut, Values, read_lut
-from osteon.dicom.pixels.render_request import Window
+from osteon.dicom.pixels.render_options import Window
 
 _CENTRE: Final = 0x00281050
 _WIDTH: Final = 0x00281051

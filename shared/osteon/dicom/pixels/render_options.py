@@ -35,11 +35,11 @@ class Viewport(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RenderRequest:
+class RenderOptions:
     """A picture, or samples, of frames of one instance.
 
     Attributes:
-        how: `rendered`: as a person looks at it; `orthanc`: as Orthanc's /rendered; `preview`, `uint8`, `uint16`,
+        mode: `rendered`: as a person looks at it; `orthanc`: as Orthanc's /rendered; `preview`, `uint8`, `uint16`,
             `int16`, `numpy`: what Orthanc means by these; `frames`: decoded samples in native little endian.
         media_type: of pictures; `numpy` and `frames` do not look at it.
         frames: counted from 1; empty: all.
@@ -52,7 +52,7 @@ class RenderRequest:
         compress: make an .npz, of `numpy`.
     """
 
-    how: RenderMode = "rendered"
+    mode: RenderMode = "rendered"
     media_type: str = PNG
     frames: tuple[int, ...] = ()
     quality: int = 90
