@@ -181,5 +181,5 @@ def test_a_change_that_the_release_before_does_not_understand_is_noticed() -> No
 
 def test_the_recorded_bytes_are_base64_as_every_release_writes_them() -> None:
     for release in RELEASES:
-        planned = recorded(release)["messages"]["Plan"][0]["instances"][0]["sha256"]
+        planned = recorded(release)["messages"]["RetrievePlanReply"][0]["instances"][0]["sha256"]
         assert base64.b64decode(planned, validate=True) == b"osteon"
