@@ -12,15 +12,16 @@ from osteon.dicom.errors import UnknownTransferSyntax
 
 MAX_UID_LENGTH: Final = 64
 """Characters of a UID at most (PS3.5 9.1)."""
-_UID: Final = re.compile(r"[0-9]+(?:\.[0-9]+)*")
+_UID: Final = re.compile(rf"[0-9][0-9.]{{0,{MAX_UID_LENGTH - 1}}}", re.ASCII)
 
 
 def is_uid(text: str) -> bool:
-    """Whether a text, without padding, is a UID: at most 64 characters, components of digits, none empty (PS3.5 9.1).
+    """Whether a text, without padding, is taken as a UID: a digit, then digits and dots, at most 64 characters in all.
 
-    Leading zeros, which PS3.5 forbids, are accepted: equipment writes them, and its images must not be lost for that.
+    PS3.5 9.1 also forbids leading zeros and empty components. Both are accepted: equipment writes them, and its images
+    must not be lost for that. A digit comes first, so no UID is `.` or `..`, which object keys and folders rely on.
     """
-    return len(text) <= MAX_UID_LENGTH and _UID.fullmatch(text) is not None
+    return _UID.fullmatch(text) is not None
 
 
 IMPLEMENTATION_CLASS_UID: Final = "2.25.66337932401790318040938801423689179506"

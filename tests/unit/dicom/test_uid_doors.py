@@ -42,15 +42,15 @@ ACCEPTED = {
     "leading zeros, which equipment writes": "1.02.003",
     "a leading zero at the beginning": "01.2",
     "64 characters": "1." + "2" * 62,
+    "an empty component, which equipment writes": "1..2",
+    "an empty last component": "1.2.",
 }
 REFUSED = {
     "65 characters": "1." + "2" * 63,
     "dots only": "...",
     "one dot": ".",
     "two dots, a folder": "..",
-    "an empty component": "1..2",
     "an empty first component": ".1.2",
-    "an empty last component": "1.2.",
     "letters": "1.2.x",
     "a slash": "1/2",
     "a space within": "1. 2",
