@@ -12,8 +12,8 @@ from xdist.scheduler import LoadFileScheduling
 
 from osteon_local import Postgres, RabbitMQ, SeaweedFS
 from osteon_local.cluster import Cluster, Parts
-from support.archive import Archive, Standalone
-from support.parts import *  # noqa: F403  (fixtures are found by name)
+from support.archive.running import Archive, Standalone
+from support.services.parts import *  # noqa: F403  (fixtures are found by name)
 
 SOON = {"OSTEON_STABLE_AGE_SECONDS": "3", "OSTEON_BREAKER_SECONDS": "2", "OSTEON_PREFETCH_THUMBNAILS": "0"}
 """Settings that let tests wait less."""
@@ -24,8 +24,8 @@ TOGETHER = {
 }
 """Files that use what is started once a run go to one process, which starts it: how to know them."""
 
-LONG = tuple(Path(__file__).parent / folder for folder in ("fuzz", "deploy", "unit/tools"))
-"""Folders of attacks, of what needs other programs, and of what starts commands."""
+LONG = tuple(Path(__file__).parent / folder for folder in ("fuzz", "deploy"))
+"""Folders of attacks, and of what needs other programs."""
 _configure = structlog.configure
 
 

@@ -1,7 +1,7 @@
 """Two releases that follow each other understand each other while one takes the other's place (docs/upgrade.md).
 
-What the releases before this one write was written down by `tests/support/releases.py`, one folder a release, which
-is never changed again; that of the release that is being made is written again when it changes.
+What the releases before this one write was written down by `tests/support/contracts/releases.py`, one folder a
+release, which is never changed again; that of the release that is being made is written again when it changes.
 """
 
 import base64
@@ -27,7 +27,7 @@ from osteon.packs.tar import members
 from osteon.spool.disk import Disk
 from osteon.spool.paths import OPEN, SEALED
 from osteon.spool.recovery import recover
-from support import releases
+from support.contracts import releases
 
 HERE = Path(__file__).parent
 RELEASES = sorted(path.name for path in HERE.iterdir() if (path / "messages.json").exists())
@@ -181,5 +181,5 @@ def test_a_change_that_the_release_before_does_not_understand_is_noticed() -> No
 
 def test_the_recorded_bytes_are_base64_as_every_release_writes_them() -> None:
     for release in RELEASES:
-        planned = recorded(release)["messages"]["Plan"][0]["instances"][0]["sha256"]
+        planned = recorded(release)["messages"]["RetrievePlanReply"][0]["instances"][0]["sha256"]
         assert base64.b64decode(planned, validate=True) == b"osteon"

@@ -11,8 +11,8 @@ from pydicom import Dataset
 from pydicom.uid import UID, JPEG2000Lossless, MultiFrameGrayscaleWordSecondaryCaptureImageStorage, generate_uid
 from requests import HTTPError
 
-from support.archive import Archive
-from support.make import ct_slice
+from support.archive.running import Archive
+from support.dicom.datasets import ct_slice
 
 pytestmark = pytest.mark.slow
 

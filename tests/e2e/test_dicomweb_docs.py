@@ -10,8 +10,8 @@ import pytest
 from pydicom import Dataset
 from pydicom.uid import generate_uid
 
-from support.archive import Archive
-from support.make import ct_slice, saved
+from support.archive.running import Archive
+from support.dicom.datasets import ct_slice, saved
 
 pytestmark = pytest.mark.slow
 

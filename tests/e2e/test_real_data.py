@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from pydicom import dcmread
 
-from support.archive import Archive, eventually
-from support.data import BUNDLED, dataset_bytes, real_folder, storable
-from support.effort import thinned
+from support.archive.running import Archive, eventually
+from support.dicom.real_files import BUNDLED, dataset_bytes, real_folder, storable
+from support.fuzz.effort import thinned
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
