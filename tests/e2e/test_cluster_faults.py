@@ -24,7 +24,7 @@ from support.dicom.datasets import ct_slice, saved
 from support.dimse.pynetdicom_acceptor import accepting
 from support.load.modalities import Load, Modality, archive_of, images, nothing_lost
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("broker"), pytest.mark.timeout(240)]
 CT = ("1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.1.2.1")
 
 

@@ -14,7 +14,7 @@ from requests import HTTPError
 from support.archive.running import Archive
 from support.dicom.datasets import ct_slice
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("archives")]
 
 RAW = ("application/octet-stream",)
 PNG, JPEG, GIF = b"\x89PNG\r\n", b"\xff\xd8\xff", b"GIF8"

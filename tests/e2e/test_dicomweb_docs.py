@@ -13,7 +13,7 @@ from pydicom.uid import generate_uid
 from support.archive.running import Archive
 from support.dicom.datasets import ct_slice, saved
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("archives")]
 
 PAGE = (Path(__file__).parents[2] / "docs" / "dicomweb.md").read_text()
 LINES = [line for line in re.findall(r"`(curl [^`]*)`", PAGE) if "$" in line]

@@ -15,7 +15,7 @@ from support.archive.running import Archive, eventually
 from support.dicom.datasets import ct_slice, saved
 from support.dicom.real_files import BUNDLED, dataset_bytes
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("archives")]
 
 
 def dcmtk(program: str, archive: Archive, *arguments: str | Path) -> str:

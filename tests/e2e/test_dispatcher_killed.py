@@ -16,7 +16,7 @@ from support.dicom.datasets import ct_slice
 from support.dimse.raw_peer import Recorder, Sink, running
 from support.packs.sealed_packs import part10
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("broker"), pytest.mark.timeout(240)]
 INSTANCES = 400
 
 

@@ -20,7 +20,7 @@ from support.dicom.pixels.rendering import grey
 from support.dicom.real_files import BUNDLED
 from support.packs.sealed_packs import part10
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("archives")]
 MULTIPART = {"Accept": 'multipart/related; type="image/png"'}
 
 

@@ -33,6 +33,7 @@ from support.dimse.pynetdicom_acceptor import accepting
 NODELAY = {**os.environ, "TCP_NODELAY": "1"}
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.xdist_group("archives"),
     pytest.mark.skipif(shutil.which("getscu") is None, reason="DCMTK is not installed"),
 ]
 

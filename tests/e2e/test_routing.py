@@ -20,6 +20,7 @@ from support.dicom.real_files import dataset_bytes
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.xdist_group("archives"),
     pytest.mark.skipif(shutil.which("storescp") is None, reason="DCMTK is not installed"),
 ]
 

@@ -24,6 +24,7 @@ from support.packs.sealed_packs import part10
 NODELAY = {**os.environ, "TCP_NODELAY": "1"}
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.xdist_group("archives"),
     pytest.mark.timeout(240),
     pytest.mark.skipif(shutil.which("storescp") is None, reason="DCMTK is not installed"),
 ]

@@ -18,7 +18,7 @@ from support.dicom.datasets import ct_slice, saved
 from support.dicom.real_files import dataset_bytes
 
 __all__ = ["tool"]
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("archives")]
 Tool = Callable[..., Ran]
 
 

@@ -14,7 +14,7 @@ from support.archive.running import Archive, eventually
 from support.dicom.datasets import ct_slice, saved
 from support.dicom.real_files import dataset_bytes
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("archives")]
 
 
 def test_dicomweb_client_reads_what_it_just_wrote(archive: Archive) -> None:

@@ -23,7 +23,7 @@ from osteon_local.part import free_port
 from support.bus.messages import eventually, sealed, work_queue
 from support.services.parts import RabbitMQ
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("broker")]
 
 
 class Handler:

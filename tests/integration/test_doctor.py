@@ -21,7 +21,7 @@ from osteon_local.part import free_port
 from support.archive.running import Archive
 from support.cli.doctor import bad, look
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("broker")]
 Look = Callable[..., list[str]]
 
 

@@ -21,6 +21,7 @@ from osteon.errors import FailureKind, Invalid, NotFound, OsteonError, Unavailab
 from osteon.tracing_otel import OtelTracer
 from support.bus.messages import eventually, find, indexed, rpc_queue, sealed, work_queue
 
+pytestmark = pytest.mark.xdist_group("broker")
 AnyBus = MemoryBus | RabbitBus
 DELAYS = (5, 10)
 
