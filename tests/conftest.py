@@ -1,8 +1,8 @@
 """Fixtures for all tests: the real parts, and a running archive in both of its forms."""
 
-import re
+import os
 from collections.abc import Iterator
-from functools import cache
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +12,17 @@ from xdist.scheduler import LoadFileScheduling
 
 from osteon_local import Postgres, RabbitMQ, SeaweedFS
 from osteon_local.cluster import Cluster, Parts
-from support.archive import Archive, Standalone
-from support.parts import *  # noqa: F403  (fixtures are found by name)
+from support.archive.running import Archive, Standalone
+from support.services.parts import *  # noqa: F403  (fixtures are found by name)
 
 SOON = {"OSTEON_STABLE_AGE_SECONDS": "3", "OSTEON_BREAKER_SECONDS": "2", "OSTEON_PREFETCH_THUMBNAILS": "0"}
 """Settings that let tests wait less."""
 
-TOGETHER = {
-    "broker": re.compile(r"\bfaulty: Cluster\b|\brabbitmq: RabbitMQ\b|fixturevalue\(.rabbitmq.\)"),
-    "archives": re.compile(r"\b(archive|standalone|cluster): Archive\b"),
-}
-"""Files that use what is started once a run go to one process, which starts it: how to know them."""
+GROUPS = "osteon/xdist_groups"
+"""Key of pytest's cache: the group of each file whose tests have the marker `xdist_group`."""
 
-LONG = tuple(Path(__file__).parent / folder for folder in ("fuzz", "deploy", "unit/tools"))
-"""Folders of attacks, of what needs other programs, and of what starts commands."""
+LONG = tuple(Path(__file__).parent / folder for folder in ("fuzz", "deploy"))
+"""Folders of attacks, and of what needs other programs."""
 _configure = structlog.configure
 
 
@@ -42,25 +39,32 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if config.option.markexpr == "not slow" and collection_path in LONG else None
 
 
-class Processes(LoadFileScheduling):  # type: ignore[misc]
-    """Gives files to processes, some of them together."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Note which files have the marker `xdist_group`: the process that gives them out collects none itself."""
+    if os.environ.get("PYTEST_XDIST_WORKER") == "gw0":
+        marked = {item.nodeid.partition("::")[0]: item.get_closest_marker("xdist_group") for item in items}
+        config.cache.set(GROUPS, {file: marker.args[0] for file, marker in marked.items() if marker})
+
+
+class FileGroupScheduling(LoadFileScheduling):  # type: ignore[misc]
+    """Gives whole files to processes, those of one `xdist_group` to the same one.
+
+    xdist's own `--dist loadgroup` does not: it writes groups into node ids, which pytest 9 does not let change.
+    """
+
+    @cached_property
+    def _groups(self) -> dict[str, str]:
+        return dict(self.config.cache.get(GROUPS, {}))
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
-        return together(self.config.rootpath / file) or file
-
-
-@cache
-def together(file: Path) -> str:
-    """Return the name of the files that it goes with, if any."""
-    text = file.read_text()
-    return next((name for name, uses in TOGETHER.items() if uses.search(text)), "")
+        return self._groups.get(file, file)
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Processes:
-    """Let `Processes` say which process runs what."""
-    return Processes(config, log)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FileGroupScheduling:
+    """Let `FileGroupScheduling` say which process runs what."""
+    return FileGroupScheduling(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,7 @@
 """Two releases that follow each other understand each other while one takes the other's place (docs/upgrade.md).
 
-What the releases before this one write was written down by `tests/support/releases.py`, one folder a release, which
-is never changed again; that of the release that is being made is written again when it changes.
+What the releases before this one write was written down by `tests/support/contracts/releases.py`, one folder a
+release, which is never changed again; that of the release that is being made is written again when it changes.
 """
 
 import base64
@@ -27,7 +27,7 @@ from osteon.packs.tar import members
 from osteon.spool.disk import Disk
 from osteon.spool.paths import OPEN, SEALED
 from osteon.spool.recovery import recover
-from support import releases
+from support.contracts import releases
 
 HERE = Path(__file__).parent
 RELEASES = sorted(path.name for path in HERE.iterdir() if (path / "messages.json").exists())

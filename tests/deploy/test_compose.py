@@ -12,7 +12,7 @@ import yaml
 
 from osteon.health import STARTING
 from osteon.settings import ProcessSettings, known_names
-from support.deploy import COMPOSE, DOCKERFILE, ROOT, commands, compose, services, settings_in
+from support.deploy.manifests import COMPOSE, DOCKERFILE, ROOT, commands, compose, services, settings_in
 
 PARTS = {"balancer", "rabbitmq", "postgres", "objects", "prometheus", "grafana"}
 JOBS = {"migrate"}

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
-from support.checkers import built, run, tool
-from support.deploy import COMPONENTS, ROOT, compose
-from support.promql import exported, metrics_in, recorded, unknown
+from support.deploy.checkers import built, run, tool
+from support.deploy.manifests import COMPONENTS, ROOT, compose
+from support.deploy.promql import exported, metrics_in, recorded, unknown
 
 GRAFANA = ROOT / "deploy" / "grafana"
 FILES = sorted((GRAFANA / "dashboards").glob("*.json"))

@@ -13,9 +13,9 @@ from threading import Thread
 import pytest
 
 from osteon.settings import known_names
-from support.checkers import run, tool
-from support.deploy import DOCKERFILE, ROOT, settings_in
-from support.stack import STAND_INS
+from support.deploy.checkers import run, tool
+from support.deploy.compose_stack import STAND_INS
+from support.deploy.manifests import DOCKERFILE, ROOT, settings_in
 
 TEXT = DOCKERFILE.read_text()
 FINAL = TEXT[TEXT.rindex("\nFROM ") :]

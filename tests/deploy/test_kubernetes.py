@@ -10,7 +10,17 @@ from osteon.cli.doctor.command import main as doctor
 from osteon.cli.wait_drained import main as wait_drained
 from osteon.settings import ProcessSettings, known_names
 from osteon_ingress.build import LAST_PUBLISH
-from support.deploy import BASE, commands, containers, every_container, manifests, pods, pods_of, services, settings_in
+from support.deploy.manifests import (
+    BASE,
+    commands,
+    containers,
+    every_container,
+    manifests,
+    pods,
+    pods_of,
+    services,
+    settings_in,
+)
 
 CONFIG = next(found["data"] for found in manifests() if found["kind"] == "ConfigMap")
 SECRET = yaml.safe_load((BASE / "secret.example.yaml").read_text())

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from support.checkers import built, run, tool
-from support.deploy import K8S, OVERLAYS, ROOT
+from support.deploy.checkers import built, run, tool
+from support.deploy.manifests import K8S, OVERLAYS, ROOT
 
 SKIPPED = {
     "CKV_K8S_11": "no limit of processor: a service that is throttled answers late, and nobody gains by it",

@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from osteon.settings import known_names
-from support.checkers import MODULES, TOOLS, built, kustomizers, missing, run, tool
-from support.deploy import BASE, COMPONENTS, K8S, OVERLAYS, every_container, pods_of, settings_in
+from support.deploy.checkers import MODULES, TOOLS, built, kustomizers, missing, run, tool
+from support.deploy.manifests import BASE, COMPONENTS, K8S, OVERLAYS, every_container, pods_of, settings_in
 
 VERSIONS = ("1.32", "1.34", "1.36")
 """Releases of Kubernetes whose schemas the manifests must fit."""

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from osteon.settings import BusSettings, IndexSettings, ObjectSettings
-from support.checkers import built
-from support.deploy import OVERLAYS, pods, pods_of
+from support.deploy.checkers import built
+from support.deploy.manifests import OVERLAYS, pods, pods_of
 
 DEV, PROD = OVERLAYS
 both = pytest.mark.parametrize("folder", OVERLAYS, ids=lambda folder: folder.name)

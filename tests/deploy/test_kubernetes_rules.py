@@ -2,7 +2,7 @@
 
 import runpy
 
-from support.deploy import COMPONENTS
+from support.deploy.manifests import COMPONENTS
 
 FOLDER = COMPONENTS / "prometheus-operator"
 

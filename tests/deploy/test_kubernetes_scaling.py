@@ -12,8 +12,8 @@ from osteon.contracts import topology
 from osteon.contracts.topology import Queue, RpcQueue, writer_queue
 from osteon.jobs.port import JobState
 from osteon.settings import DicomSettings, DispatcherSettings, IndexSettings
-from support.checkers import built
-from support.deploy import OVERLAYS, pods, services
+from support.deploy.checkers import built
+from support.deploy.manifests import OVERLAYS, pods, services
 
 PROD = OVERLAYS[1]
 TRIGGERS = {"rabbitmq", "prometheus", "cpu"}

@@ -12,9 +12,9 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from osteon.settings import known_names
-from support.checkers import run, tool
-from support.deploy import ROOT, services, settings_in
-from support.promql import exported, recorded, unknown
+from support.deploy.checkers import run, tool
+from support.deploy.manifests import ROOT, services, settings_in
+from support.deploy.promql import exported, recorded, unknown
 
 FOLDER = ROOT / "deploy" / "prometheus"
 RULES = sorted((FOLDER / "rules").glob("*.yml"))

@@ -11,11 +11,11 @@ import pytest
 from pydicom import dcmread
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
-from support.archive import Archive, eventually
-from support.data import dataset_bytes
-from support.deploy import ROOT, services
-from support.make import ct_slice, saved
-from support.stack import Stack, running_stack, say
+from support.archive.running import Archive, eventually
+from support.deploy.compose_stack import Stack, running_stack, say
+from support.deploy.manifests import ROOT, services
+from support.dicom.datasets import ct_slice, saved
+from support.dicom.real_files import dataset_bytes
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 STUDY_ROOT_FIND = "1.2.840.10008.5.1.4.1.2.2.1"

@@ -19,12 +19,12 @@ from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelGet as St
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelMove as StudyRootMove
 
 from osteon_local.cluster import SERVICES, Cluster
-from support.archive import Archive, eventually
-from support.load import Load, Modality, archive_of, images, nothing_lost
-from support.make import ct_slice, saved
-from support.pynet import accepting
+from support.archive.running import Archive, eventually
+from support.dicom.datasets import ct_slice, saved
+from support.dimse.pynetdicom_acceptor import accepting
+from support.load.modalities import Load, Modality, archive_of, images, nothing_lost
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("broker"), pytest.mark.timeout(240)]
 CT = ("1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.1.2.1")
 
 

@@ -11,10 +11,10 @@ from pydicom import Dataset
 from pydicom.uid import UID, JPEG2000Lossless, MultiFrameGrayscaleWordSecondaryCaptureImageStorage, generate_uid
 from requests import HTTPError
 
-from support.archive import Archive
-from support.make import ct_slice
+from support.archive.running import Archive
+from support.dicom.datasets import ct_slice
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("archives")]
 
 RAW = ("application/octet-stream",)
 PNG, JPEG, GIF = b"\x89PNG\r\n", b"\xff\xd8\xff", b"GIF8"

@@ -10,10 +10,10 @@ import pytest
 from pydicom import Dataset
 from pydicom.uid import generate_uid
 
-from support.archive import Archive
-from support.make import ct_slice, saved
+from support.archive.running import Archive
+from support.dicom.datasets import ct_slice, saved
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("archives")]
 
 PAGE = (Path(__file__).parents[2] / "docs" / "dicomweb.md").read_text()
 LINES = [line for line in re.findall(r"`(curl [^`]*)`", PAGE) if "$" in line]

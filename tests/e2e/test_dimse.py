@@ -11,11 +11,11 @@ from pynetdicom.sop_class import PatientRootQueryRetrieveInformationModelFind as
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind as StudyRootFind
 from pynetdicom.sop_class import Verification
 
-from support.archive import Archive, eventually
-from support.data import BUNDLED, dataset_bytes
-from support.make import ct_slice, saved
+from support.archive.running import Archive, eventually
+from support.dicom.datasets import ct_slice, saved
+from support.dicom.real_files import BUNDLED, dataset_bytes
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("archives")]
 
 
 def dcmtk(program: str, archive: Archive, *arguments: str | Path) -> str:

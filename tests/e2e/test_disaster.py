@@ -13,9 +13,9 @@ import pytest
 from osteon_local import Postgres, RabbitMQ, SeaweedFS
 from osteon_local.cluster import Cluster, Parts
 from osteon_local.part import find_binary
-from support.archive import Archive, eventually
-from support.load import Image, Modality, archive_of, images, nothing_lost, retrieved
-from support.make import ct_slice, saved
+from support.archive.running import Archive, eventually
+from support.dicom.datasets import ct_slice, saved
+from support.load.modalities import Image, Modality, archive_of, images, nothing_lost, retrieved
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 SETTINGS = {"OSTEON_PACK_SECONDS": "0.2", "OSTEON_SWEEP_MIN_AGE_SECONDS": "0"}

@@ -12,11 +12,11 @@ from pydicom.uid import generate_uid
 from osteon.dimse.handler import Outcome
 from osteon.dimse.status import Status
 from osteon_local.cluster import Cluster
-from support.dimse import Recorder, Sink, running
-from support.make import ct_slice
-from support.packs import part10
+from support.dicom.datasets import ct_slice
+from support.dimse.raw_peer import Recorder, Sink, running
+from support.packs.sealed_packs import part10
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("broker"), pytest.mark.timeout(240)]
 INSTANCES = 400
 
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from support.archive import Standalone
-from support.effort import EFFORT
-from support.every_file import RENDERED, files, outcomes, some_of_each, table
+from support.archive.file_outcomes import RENDERED, files, outcomes, some_of_each, table
+from support.archive.running import Standalone
+from support.fuzz.effort import EFFORT
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

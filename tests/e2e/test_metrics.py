@@ -8,9 +8,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
-from support.archive import Archive, Standalone, eventually
-from support.data import dataset_bytes
-from support.make import ct_slice, saved
+from support.archive.running import Archive, Standalone, eventually
+from support.dicom.datasets import ct_slice, saved
+from support.dicom.real_files import dataset_bytes
 
 pytestmark = pytest.mark.slow
 CONTEXT = (CTImageStorage, ExplicitVRLittleEndian)

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from pydicom import dcmread
 
-from support.archive import Archive, eventually
-from support.data import BUNDLED, dataset_bytes, real_folder, storable
-from support.effort import thinned
+from support.archive.running import Archive, eventually
+from support.dicom.real_files import BUNDLED, dataset_bytes, real_folder, storable
+from support.fuzz.effort import thinned
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("archives"), pytest.mark.timeout(600)]
 
 
 def test_every_bundled_file_is_stored_and_comes_back_with_the_bytes_that_were_sent(archive: Archive) -> None:

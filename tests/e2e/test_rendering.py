@@ -14,13 +14,13 @@ from pydicom import Dataset, dcmread
 from pydicom.encaps import encapsulate
 from pydicom.uid import JPEG2000Lossless
 
-from support.archive import Archive, Standalone, eventually
-from support.data import BUNDLED
-from support.make import ct_slice
-from support.packs import part10
-from support.pictures import grey
+from support.archive.running import Archive, Standalone, eventually
+from support.dicom.datasets import ct_slice
+from support.dicom.pixels.rendering import grey
+from support.dicom.real_files import BUNDLED
+from support.packs.sealed_packs import part10
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("archives")]
 MULTIPART = {"Accept": 'multipart/related; type="image/png"'}
 
 

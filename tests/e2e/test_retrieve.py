@@ -25,14 +25,15 @@ from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelGet as St
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelMove as StudyRootMove
 
 from osteon_local.part import free_port
-from support.archive import Archive, eventually, keep_answers
-from support.data import BUNDLED, dataset_bytes
-from support.make import ct_slice, saved
-from support.pynet import accepting
+from support.archive.running import Archive, eventually, keep_answers
+from support.dicom.datasets import ct_slice, saved
+from support.dicom.real_files import BUNDLED, dataset_bytes
+from support.dimse.pynetdicom_acceptor import accepting
 
 NODELAY = {**os.environ, "TCP_NODELAY": "1"}
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.xdist_group("archives"),
     pytest.mark.skipif(shutil.which("getscu") is None, reason="DCMTK is not installed"),
 ]
 

@@ -14,12 +14,13 @@ from pydicom import Dataset, dcmread
 from pydicom.uid import generate_uid
 
 from osteon_local.part import free_port
-from support.archive import Archive, eventually
-from support.data import dataset_bytes
-from support.make import ct_slice, saved
+from support.archive.running import Archive, eventually
+from support.dicom.datasets import ct_slice, saved
+from support.dicom.real_files import dataset_bytes
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.xdist_group("archives"),
     pytest.mark.skipif(shutil.which("storescp") is None, reason="DCMTK is not installed"),
 ]
 

@@ -16,14 +16,15 @@ from pydicom import Dataset, dcmread
 from pydicom.uid import generate_uid
 
 from osteon_local.part import free_port
-from support.archive import Archive, Standalone, eventually
-from support.make import ct_slice
-from support.orthanc import Orthanc, needs_orthanc, running_orthanc
-from support.packs import part10
+from support.archive.orthanc import Orthanc, needs_orthanc, running_orthanc
+from support.archive.running import Archive, Standalone, eventually
+from support.dicom.datasets import ct_slice
+from support.packs.sealed_packs import part10
 
 NODELAY = {**os.environ, "TCP_NODELAY": "1"}
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.xdist_group("archives"),
     pytest.mark.timeout(240),
     pytest.mark.skipif(shutil.which("storescp") is None, reason="DCMTK is not installed"),
 ]

@@ -10,11 +10,11 @@ import httpx
 import pytest
 from pydicom import Dataset
 
-from support.archive import Archive, Standalone, eventually
-from support.make import ct_slice
-from support.packs import part10
-from support.query import multipart
-from support.usage import Watch
+from support.archive.running import Archive, Standalone, eventually
+from support.dicom.datasets import ct_slice
+from support.load.process_usage import Watch
+from support.packs.sealed_packs import part10
+from support.query.application import multipart
 
 pytestmark = pytest.mark.slow
 

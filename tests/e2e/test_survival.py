@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from support.archive import Standalone, eventually
-from support.make import ct_slice, saved
+from support.archive.running import Standalone, eventually
+from support.dicom.datasets import ct_slice, saved
 
 pytestmark = pytest.mark.slow
 

@@ -18,10 +18,10 @@ from pydicom.uid import generate_uid
 
 from osteon_local.cluster import Cluster, Parts
 from osteon_local.part import free_port
-from support.archive import Archive, Standalone, eventually
-from support.certificates import Authority, Pair, needs_openssl
-from support.make import ct_slice, saved
-from support.parts import Postgres, RabbitMQ, SeaweedFS
+from support.archive.running import Archive, Standalone, eventually
+from support.dicom.datasets import ct_slice, saved
+from support.services.certificates import Authority, Pair, needs_openssl
+from support.services.parts import Postgres, RabbitMQ, SeaweedFS
 
 pytestmark = [
     pytest.mark.slow,

@@ -12,13 +12,13 @@ from pydicom.uid import generate_uid
 from pynetdicom import evt
 
 from osteon.cli.scu import echo, find, get, move, send
-from support.archive import Archive, eventually
-from support.data import dataset_bytes
-from support.make import ct_slice, saved
-from support.tools import Ran, pynetdicom, tool
+from support.archive.running import Archive, eventually
+from support.cli.scu import Ran, pynetdicom, tool
+from support.dicom.datasets import ct_slice, saved
+from support.dicom.real_files import dataset_bytes
 
 __all__ = ["tool"]
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("archives")]
 Tool = Callable[..., Ran]
 
 

@@ -10,11 +10,11 @@ from dicomweb_client.api import DICOMwebClient
 from pydicom.uid import generate_uid
 from pyorthanc import Orthanc, find_instances, find_patients, find_series, find_studies, upload
 
-from support.archive import Archive, eventually
-from support.data import dataset_bytes
-from support.make import ct_slice, saved
+from support.archive.running import Archive, eventually
+from support.dicom.datasets import ct_slice, saved
+from support.dicom.real_files import dataset_bytes
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("archives")]
 
 
 def test_dicomweb_client_reads_what_it_just_wrote(archive: Archive) -> None:

@@ -14,10 +14,10 @@ import pytest
 
 from osteon_local.cluster import Cluster, Parts
 from osteon_local.part import PartError
-from support.archive import Archive, eventually
-from support.collector import Collector, Seen, collecting
-from support.make import ct_slice, saved
-from support.parts import Postgres, RabbitMQ, SeaweedFS
+from support.archive.running import Archive, eventually
+from support.dicom.datasets import ct_slice, saved
+from support.services.parts import Postgres, RabbitMQ, SeaweedFS
+from support.services.trace_collector import Collector, Seen, collecting
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 CT = ("1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.1.2.1")

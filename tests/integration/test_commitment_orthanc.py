@@ -17,10 +17,10 @@ from osteon.commitment.port import CommitmentItem
 from osteon.commitment.requests import request_commitment
 from osteon.remotes.port import Modality
 from osteon_local.part import free_port
-from support.archive import eventually
-from support.commitment import UNKNOWN, World, commitment_world
-from support.make import ct_slice
-from support.packs import part10
+from support.archive.running import eventually
+from support.dicom.datasets import ct_slice
+from support.dispatcher.commitment import UNKNOWN, World, commitment_world
+from support.packs.sealed_packs import part10
 
 pytestmark = [
     pytest.mark.slow,

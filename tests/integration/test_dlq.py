@@ -20,10 +20,10 @@ from osteon.contracts.packs import PackSealed
 from osteon.contracts.topology import DEAD_EXCHANGE, DEAD_QUEUE, Queue
 from osteon.errors import Invalid
 from osteon_local.part import free_port
-from support.bus import eventually, sealed, work_queue
-from support.parts import RabbitMQ
+from support.bus.messages import eventually, sealed, work_queue
+from support.services.parts import RabbitMQ
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("broker")]
 
 
 class Handler:

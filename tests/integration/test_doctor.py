@@ -18,10 +18,10 @@ from osteon.contracts.topology import DEAD_QUEUE, writer_queue
 from osteon.index.sql import SqlIndex
 from osteon_local import Postgres, RabbitMQ, SeaweedFS
 from osteon_local.part import free_port
-from support.archive import Archive
-from support.doctor import bad, look
+from support.archive.running import Archive
+from support.cli.doctor import bad, look
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("broker")]
 Look = Callable[..., list[str]]
 
 

@@ -9,7 +9,7 @@ from osteon.dicom.models import Level
 from osteon.dicom.query import Search
 from osteon.errors import DatabaseUnavailable
 from osteon.index.sql import SqlIndex
-from support.index import pack, slices, study
+from support.index.stored_packs import pack, slices, study
 
 pytestmark = pytest.mark.slow
 

@@ -13,8 +13,8 @@ from osteon.index.sql import SqlIndex
 from osteon.jobs.port import JobState
 from osteon.jobs.run import JobRun, JobType
 from osteon.jobs.runner import JobRunner, RunnerConfig
-from support import job_worker
-from support.jobs import OVER, Steps, until
+from support.jobs import crash_worker
+from support.jobs.job_types import OVER, Steps, until
 
 pytestmark = pytest.mark.slow
 
@@ -29,7 +29,7 @@ async def index(own_postgres) -> AsyncIterator[SqlIndex]:
 
 async def worker(index: SqlIndex, lease: float) -> Process:
     url = index._database._url.render_as_string(hide_password=False)
-    script = str(Path(job_worker.__file__))
+    script = str(Path(crash_worker.__file__))
     return await asyncio.create_subprocess_exec(sys.executable, script, url, str(lease), stdout=PIPE)
 
 

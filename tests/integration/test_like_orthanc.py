@@ -11,11 +11,11 @@ import pytest
 
 from osteon.dicom.pixels.errors import NotPossible
 from osteon.dicom.pixels.render_options import Window
-from support.data import BUNDLED, REAL
-from support.imaging import image
-from support.make import saved
-from support.orthanc import Orthanc, needs_orthanc, running_orthanc
-from support.pictures import drawn, ordered
+from support.archive.orthanc import Orthanc, needs_orthanc, running_orthanc
+from support.dicom.datasets import saved
+from support.dicom.pixels.images import image
+from support.dicom.pixels.rendering import drawn, ordered
+from support.dicom.real_files import BUNDLED, REAL
 
 pytestmark = [pytest.mark.slow, needs_orthanc]
 

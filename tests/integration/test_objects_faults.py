@@ -11,8 +11,8 @@ import pytest
 
 from osteon.objects.port import ObjectNotFound, Objects, ObjectsUnavailable
 from osteon.objects.s3 import S3Objects
-from support.parts import SeaweedFS
-from support.s3 import proxy
+from support.objects.scripted_s3 import proxy
+from support.services.parts import SeaweedFS
 
 pytestmark = pytest.mark.slow
 

@@ -12,9 +12,9 @@ import yaml
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 from osteon_local.prometheus import RULES, Prometheus
-from support.archive import Archive, Standalone, eventually
-from support.deploy import ROOT
-from support.make import ct_slice, saved
+from support.archive.running import Archive, Standalone, eventually
+from support.deploy.manifests import ROOT
+from support.dicom.datasets import ct_slice, saved
 
 pytestmark = [
     pytest.mark.slow,

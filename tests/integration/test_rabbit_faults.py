@@ -15,8 +15,8 @@ from osteon.bus.rabbit import RabbitBus
 from osteon.contracts.find import FindPageReply, FindPageRequest
 from osteon.contracts.packs import PackIndexed, PackSealed
 from osteon.errors import Unavailable
-from support.bus import eventually, find, indexed, rpc_queue, sealed, work_queue
-from support.parts import RabbitMQ
+from support.bus.messages import eventually, find, indexed, rpc_queue, sealed, work_queue
+from support.services.parts import RabbitMQ
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 

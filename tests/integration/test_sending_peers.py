@@ -24,12 +24,12 @@ from osteon.dimse.requestor import Remote, RequestorConfig, associate
 from osteon.sending.store_sender import StoreSender
 from osteon.sending.suboperations import SubOperationResult
 from osteon_local.part import free_port
-from support.archive import eventually
-from support.data import dataset_bytes
-from support.dimse import IMPLICIT
-from support.make import ct_slice, saved
-from support.pynet import accepting
-from support.sent import Packs, each
+from support.archive.running import eventually
+from support.dicom.datasets import ct_slice, saved
+from support.dicom.real_files import dataset_bytes
+from support.dimse.pynetdicom_acceptor import accepting
+from support.dimse.raw_peer import IMPLICIT
+from support.sending.fakes import Packs, each
 
 pytestmark = pytest.mark.slow
 

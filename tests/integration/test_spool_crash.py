@@ -10,10 +10,10 @@ import pytest
 
 from osteon.spool.paths import OPEN
 from osteon.spool.spool import Spool, SpoolConfig
-from support import spool_writer
-from support.spool import Published, contents
+from support.spool import crash_writer
+from support.spool.instances import Published, contents
 
-WRITER = Path(spool_writer.__file__)
+WRITER = Path(crash_writer.__file__)
 
 
 def killed_writer(root: Path, seed: int) -> dict[str, str]:

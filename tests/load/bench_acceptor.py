@@ -26,7 +26,7 @@ from osteon.dimse.sop_classes import storage_classes
 from osteon.dimse.status import Status
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from support.dimse import EXPLICIT, IMPLICIT, VERIFICATION, data_tf, echo_rq, pdu, pdv, request_pdu
+from support.dimse.raw_peer import EXPLICIT, IMPLICIT, VERIFICATION, data_tf, echo_rq, pdu, pdv, request_pdu
 
 SUCCESS = Outcome(Status.SUCCESS)
 

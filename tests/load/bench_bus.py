@@ -19,7 +19,7 @@ from osteon.bus.rabbit import RabbitBus  # noqa: E402
 from osteon.contracts.packs import PackSealed  # noqa: E402
 from osteon.contracts.topology import Queue  # noqa: E402
 from osteon_local import RabbitMQ  # noqa: E402  (deploy/local is not installed)
-from support.bus import sealed, work_queue  # noqa: E402
+from support.bus.messages import sealed, work_queue  # noqa: E402
 
 PUBLISHERS = 8
 

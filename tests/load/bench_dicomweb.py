@@ -33,9 +33,9 @@ from contenders import STARTERS, Server, deleted, orthanc  # noqa: E402
 from figures import PEER, machine, replace_section  # noqa: E402
 
 from osteon.dicom.identity import public_id  # noqa: E402
-from support.bulk import FRAME, Template  # noqa: E402
-from support.sender import send  # noqa: E402
-from support.usage import Watch  # noqa: E402
+from support.dicom.instance_template import FRAME, Template  # noqa: E402
+from support.load.process_usage import Watch  # noqa: E402
+from support.load.store_client import send  # noqa: E402
 
 PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 SERIES, SLICES, MANY, FRAMES = 4, 100, 1000, 60

@@ -19,7 +19,7 @@ from osteon.dicom.part10 import read_part10
 from osteon.dicom.peek import peek_identity
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from support.data import BUNDLED, REAL
+from support.dicom.real_files import BUNDLED, REAL
 
 _FIRST_FRAGMENT = 16384
 

@@ -38,8 +38,8 @@ from osteon.objects.folder import FolderObjects  # noqa: E402
 from osteon_local.postgres import Postgres  # noqa: E402
 from osteon_query.packs.sidecars import Sidecars  # noqa: E402
 from osteon_query.search.cfind import handle_find  # noqa: E402
-from support.index import EXPLICIT, pack, slices  # noqa: E402
-from support.usage import cpu_seconds  # noqa: E402
+from support.index.stored_packs import EXPLICIT, pack, slices  # noqa: E402
+from support.load.process_usage import cpu_seconds  # noqa: E402
 
 STUDY_ROOT = "1.2.840.10008.5.1.4.1.2.2.1"
 FAMILY = ("Müller", "Meyer", "Nguyen", "Kowalski", "Papadopoulos", "Yamada", "Silva", "O'Brien")

@@ -2,9 +2,9 @@
 
     python tests/load/bench_ingest.py --case 4x0.5MB --servers standalone,orthanc --instances 800 --repeats 3
 
-A case is ASSOCIATIONSxSIZE, with `@dcmtk` to send by storescu instead of the light client (support/sender.py). The
-clock runs from the first C-STORE until REST counts every instance. Each round starts each server anew and gives it the
-same instances; what is printed is the median of the rounds.
+A case is ASSOCIATIONSxSIZE, with `@dcmtk` to send by storescu instead of the light client
+(support/load/store_client.py). The clock runs from the first C-STORE until REST counts every instance. Each round
+starts each server anew and gives it the same instances; what is printed is the median of the rounds.
 """
 
 import argparse
@@ -29,9 +29,9 @@ sys.path[:0] = [str(ROOT / "tests" / "load"), str(ROOT / "tests"), str(ROOT / "d
 from contenders import NODELAY, STARTERS, Server, started  # noqa: E402  (the folders above are not installed)
 from figures import Run, write_report  # noqa: E402
 
-from support.bulk import Template  # noqa: E402
-from support.sender import Sent, send  # noqa: E402
-from support.usage import Watch  # noqa: E402
+from support.dicom.instance_template import Template  # noqa: E402
+from support.load.process_usage import Watch  # noqa: E402
+from support.load.store_client import Sent, send  # noqa: E402
 
 CASES = "1x0.5MB 4x0.5MB 16x0.5MB 64x0.5MB 1x20kB 4x20kB 16x20kB 64x20kB 1x0.5MB@dcmtk 4x0.5MB@dcmtk 1x500MB"
 QUICK = "1x0.5MB 4x0.5MB 4x20kB"

@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "deploy" / "local"))
 from load.bench_acceptor import Discarding
 from osteon_local.part import free_port
-from support.dimse import CT, EXPLICIT
+from support.dimse.raw_peer import CT, EXPLICIT
 
 PART = 256 << 10
 CONTEXTS = [RequestedContext(abstract_syntax=CT, transfer_syntaxes=(EXPLICIT,))]

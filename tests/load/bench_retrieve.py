@@ -3,8 +3,9 @@
     python tests/load/bench_retrieve.py --case get-20kB,move-0.5MB@dcmtk --servers standalone,orthanc --repeats 3
 
 A case is `get` or `move` and the size of the slices, with `@dcmtk` to ask by getscu or movescu instead of the light
-requester (support/receiver.py). All of them throw away what comes; the destination of a C-MOVE is the requester itself.
-Each round starts each server anew and gives it a study of each size; what is printed is the median of the rounds.
+requester (support/load/retrieve_client.py). All of them throw away what comes; the destination of a C-MOVE is the
+requester itself. Each round starts each server anew and gives it a study of each size; what is printed is the
+median of the rounds.
 """
 
 import argparse
@@ -30,10 +31,10 @@ from contenders import NODELAY, STARTERS, Server, started  # noqa: E402
 from figures import Row, Run, machine, replace_section, rows  # noqa: E402
 
 from osteon_local.part import free_port  # noqa: E402
-from support.bulk import Template  # noqa: E402
-from support.receiver import CALLING, SINK, Received, receive  # noqa: E402
-from support.sender import send  # noqa: E402
-from support.usage import Watch  # noqa: E402
+from support.dicom.instance_template import Template  # noqa: E402
+from support.load.process_usage import Watch  # noqa: E402
+from support.load.retrieve_client import CALLING, SINK, Received, receive  # noqa: E402
+from support.load.store_client import send  # noqa: E402
 
 SIZES = {"0.5MB": 1 << 19, "20kB": 20_000}
 CASES = [f"{how}-{size}{client}" for client in ("", "@dcmtk") for size in SIZES for how in ("get", "move")]

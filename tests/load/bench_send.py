@@ -17,7 +17,7 @@ from pydicom.uid import generate_uid
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "deploy" / "local"))
-from support.archive import Archive, Standalone, eventually
+from support.archive.running import Archive, Standalone, eventually
 
 
 def study(folder: Path, count: int) -> Path:

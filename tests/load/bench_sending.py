@@ -34,7 +34,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "deploy" / "local"))
 from load.bench_requestor import accept, listening
 from osteon_local.part import free_port
-from support.dimse import CT, EXPLICIT
+from support.dimse.raw_peer import CT, EXPLICIT
 
 PACK = 64 << 20
 TAR_BLOCK = 512

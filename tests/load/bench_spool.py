@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from osteon.spool.sealed_pack import SealedPack
 from osteon.spool.spool import Spool, SpoolConfig
-from support.spool import association, data_set, store
+from support.spool.instances import association, data_set, store
 
 
 async def taken(pack: SealedPack) -> None:

@@ -15,7 +15,7 @@ import psycopg
 
 from osteon_local.cluster import Cluster
 from osteon_local.part import free_port
-from support.archive import Standalone, eventually
+from support.archive.running import Standalone, eventually
 
 NODELAY = {**os.environ, "TCP_NODELAY": "1"}
 """Without it DCMTK, and with it Orthanc, waits 40 ms for the other side again and again."""

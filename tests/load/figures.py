@@ -11,7 +11,7 @@ from pathlib import Path
 from contenders import PARTS
 from plot import bars
 
-from support.usage import Usage
+from support.load.process_usage import Usage
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "performance.md"

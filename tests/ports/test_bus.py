@@ -19,8 +19,9 @@ from osteon.contracts.retrieve import MoveProgressed
 from osteon.contracts.topology import MAX_ATTEMPTS, RpcQueue
 from osteon.errors import FailureKind, Invalid, NotFound, OsteonError, Unavailable
 from osteon.tracing_otel import OtelTracer
-from support.bus import eventually, find, indexed, rpc_queue, sealed, work_queue
+from support.bus.messages import eventually, find, indexed, rpc_queue, sealed, work_queue
 
+pytestmark = pytest.mark.xdist_group("broker")
 AnyBus = MemoryBus | RabbitBus
 DELAYS = (5, 10)
 

@@ -17,7 +17,7 @@ from osteon.commitment.port import (
     FailureReason,
 )
 from osteon.index.sql import SqlIndex
-from support.index import CT, MR, sqlite_url
+from support.index.stored_packs import CT, MR, sqlite_url
 
 NOW = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
 LATER = NOW + timedelta(minutes=5)

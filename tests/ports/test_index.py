@@ -17,7 +17,7 @@ from osteon.dicom.query import Search
 from osteon.errors import DatabaseUnavailable, Invalid
 from osteon.index.port import Index
 from osteon.index.sql import SqlIndex
-from support.index import CT, JPEG_LS, MR, RECEIVED, SR, entry, pack, slices, sqlite_url, study, uids
+from support.index.stored_packs import CT, JPEG_LS, MR, RECEIVED, SR, entry, pack, slices, sqlite_url, study, uids
 
 STORES = ["sqlite", pytest.param("postgres", marks=pytest.mark.slow)]
 

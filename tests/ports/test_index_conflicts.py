@@ -19,8 +19,8 @@ from osteon.dicom.models import Level
 from osteon.dicom.query import MatchingKey, Search, Single
 from osteon.index.port import Index
 from osteon.index.sql import SqlIndex
-from support.effort import thinned
-from support.index import MR, check_sums, entry, pack, sqlite_url
+from support.fuzz.effort import thinned
+from support.index.stored_packs import MR, check_sums, entry, pack, sqlite_url
 
 STORES = ["sqlite", pytest.param("postgres", marks=pytest.mark.slow)]
 UID = "1.2.1.1.1"

@@ -19,7 +19,7 @@ from osteon.dicom.models import Level
 from osteon.dicom.query import Search
 from osteon.index.port import Index
 from osteon.index.sql import SqlIndex
-from support.index import MR, check_sums, entry, pack, sqlite_url
+from support.index.stored_packs import MR, check_sums, entry, pack, sqlite_url
 
 pytestmark = pytest.mark.slow
 

@@ -14,7 +14,7 @@ from osteon.dicom.query import Matching, MatchingKey, OneOf, Range, Search, Sing
 from osteon.index.search import Place, page_statement
 from osteon.index.sql import SqlIndex
 from osteon.index.tables import instances, studies
-from support.index import pack, slices
+from support.index.stored_packs import pack, slices
 
 pytestmark = pytest.mark.slow
 

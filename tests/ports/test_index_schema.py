@@ -16,7 +16,7 @@ from osteon.index.database import Database
 from osteon.index.migrate import config, upgrade
 from osteon.index.sql import SqlIndex
 from osteon.index.tables import metadata
-from support.index import study
+from support.index.stored_packs import study
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.slow)])

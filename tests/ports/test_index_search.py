@@ -23,7 +23,7 @@ from osteon.dicom.query import (
 )
 from osteon.errors import Invalid
 from osteon.index.sql import SqlIndex
-from support.index import CT, JPEG_LS, MR, entry, pack, slices
+from support.index.stored_packs import CT, JPEG_LS, MR, entry, pack, slices
 
 SHELF = [
     pack(*slices(

@@ -9,7 +9,7 @@ import pytest
 
 from osteon.index.sql import SqlIndex
 from osteon.jobs.port import JobCommand, JobNotFound, JobOutcome, Jobs, JobState, LeaseLost, WrongState
-from support.index import sqlite_url
+from support.index.stored_packs import sqlite_url
 
 HOUR = timedelta(hours=1)
 A = ("a",)

@@ -14,7 +14,7 @@ from osteon.errors import Invalid
 from osteon.objects.folder import FolderObjects
 from osteon.objects.port import BadObjectKey, ObjectNotFound, Objects
 from osteon.objects.s3 import S3Objects
-from support.parts import SeaweedFS
+from support.services.parts import SeaweedFS
 
 MIB = 1 << 20
 LONG = "/".join(["x" * 100] * 11)

@@ -11,7 +11,7 @@ import pytest
 from osteon.index.sql import SqlIndex
 from osteon.remotes.port import Manufacturer, Modality, Peer, Permission, RemoteNotFound, Remotes
 from osteon.remotes.queries import QueryNotFound, RemoteQueries, RemoteQuery
-from support.index import sqlite_url
+from support.index.stored_packs import sqlite_url
 
 NOW = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
 LONG_AGO = NOW - timedelta(days=9999)

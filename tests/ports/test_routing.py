@@ -13,7 +13,7 @@ from osteon.dicom.query import Search
 from osteon.index.sql import SqlIndex
 from osteon.rules.errors import RuleNotFound
 from osteon.rules.port import CircuitState, StoredRule
-from support.index import pack, slices, sqlite_url, study
+from support.index.stored_packs import pack, slices, sqlite_url, study
 
 STABLE = (ChangeType.STABLE_PATIENT, ChangeType.STABLE_STUDY, ChangeType.STABLE_SERIES)
 NOW = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)

@@ -12,8 +12,8 @@ from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind as S
 
 from storm.ledger import Ledger, Sent
 from storm.worlds import World
-from support.archive import Archive
-from support.load import retrieved
+from support.archive.running import Archive
+from support.load.modalities import retrieved
 
 _http = httpx.Client(timeout=30, limits=httpx.Limits(keepalive_expiry=1))
 """Making a client for each request takes longer than the request."""

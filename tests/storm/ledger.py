@@ -4,7 +4,7 @@ import threading
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
-from support.load import SUCCESS, Image
+from support.load.modalities import SUCCESS, Image
 
 
 @dataclass

@@ -5,8 +5,8 @@ import time
 from storm.senders import Load
 from storm.storm import Result, Say, read_back, recover
 from storm.worlds import ClusterWorld
-from support.archive import eventually
-from support.load import SUCCESS
+from support.archive.running import eventually
+from support.load.modalities import SUCCESS
 
 OUT_OF_RESOURCES = 0xA700
 _HIGH_WATER = 0.9

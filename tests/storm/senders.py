@@ -14,9 +14,9 @@ from pydicom.uid import generate_uid
 
 from storm.ledger import Ledger
 from storm.worlds import World
-from support.data import dataset_bytes
-from support.load import SUCCESS, Image, Modality
-from support.make import ct_slice, saved
+from support.dicom.datasets import ct_slice, saved
+from support.dicom.real_files import dataset_bytes
+from support.load.modalities import SUCCESS, Image, Modality
 
 TIMEOUT = 12.0
 _LARGE = 256

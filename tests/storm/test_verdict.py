@@ -9,7 +9,7 @@ import pytest
 
 from storm.check import Verdict, compare
 from storm.ledger import Sent
-from support.proxy import Proxy
+from support.services.tcp_proxy import Proxy
 
 ACKNOWLEDGED, REFUSED, UNANSWERED = Sent(acknowledged=1), Sent(refused=1), Sent(unanswered=1)
 

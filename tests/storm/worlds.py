@@ -15,9 +15,9 @@ from osteon_local.cluster import Cluster, Parts
 from osteon_local.part import free_port
 from osteon_local.process import Process
 from storm.plan import Targets
-from support.archive import Standalone, eventually
-from support.dead import dead_letters
-from support.proxy import Proxy
+from support.archive.running import Standalone, eventually
+from support.bus.dead_letters import dead_letters
+from support.services.tcp_proxy import Proxy
 
 SETTINGS = {
     "OSTEON_LOG_LEVEL": "INFO",

@@ -10,9 +10,9 @@ from pydicom import Dataset
 from pydicom.filereader import read_dataset
 
 from osteon.dicom.header.reader import HeaderReader
-from support.dicom import EXPLICIT, IMPLICIT
-from support.effort import EFFORT
-from support.hostile import bundled
+from support.dicom.elements import EXPLICIT, IMPLICIT
+from support.fuzz.data_sets import bundled
+from support.fuzz.effort import EFFORT
 
 SILENTLY_SHORTENED = (
     "is longer than",

@@ -10,7 +10,7 @@ from osteon.dicom.deflate import inflate_beginning
 from osteon.dicom.errors import BadDataSet
 from osteon.dicom.header.reader import HeaderReader
 from osteon.dicom.peek import peek_identity
-from support.dicom import (
+from support.dicom.elements import (
     DEFLATED,
     EXPLICIT,
     ITEM_END,
@@ -22,7 +22,7 @@ from support.dicom import (
     item,
     sequence,
 )
-from support.hostile import calls, peak
+from support.fuzz.data_sets import calls, peak
 
 MB = 1 << 20
 LIMIT = MB // 4

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from osteon.dicom.attributes import held_values, request_attributes
 from osteon.dicom.errors import BadDataSet
 from osteon.dicom.header.reader import HeaderReader
-from support.attack import fuzz
-from support.dicom import BIG_ENDIAN, DEFLATED, EXPLICIT, IMPLICIT, JPEG, RLE
-from support.effort import EFFORT
-from support.hostile import bundled, data_sets, read_either, same_identity_from_any_beginning
+from support.dicom.elements import BIG_ENDIAN, DEFLATED, EXPLICIT, IMPLICIT, JPEG, RLE
+from support.fuzz.acceptor import fuzz
+from support.fuzz.data_sets import bundled, data_sets, read_either, same_identity_from_any_beginning
+from support.fuzz.effort import EFFORT
 
 SYNTAXES = [EXPLICIT, IMPLICIT, BIG_ENDIAN, JPEG, RLE]
 

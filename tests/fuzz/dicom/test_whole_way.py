@@ -30,11 +30,11 @@ from osteon.spool.spool import Spool, SpoolConfig
 from osteon_indexer.handlers import index_packs
 from osteon_ingress.handlers import publish_sealed_pack
 from osteon_writer.handlers import store_sealed
-from support.attack import fuzz
-from support.dicom import explicit, implicit, item, sequence
-from support.hostile import tails, values
-from support.index import sqlite_url
-from support.spool import CT, EXPLICIT, association, data_set, store
+from support.dicom.elements import explicit, implicit, item, sequence
+from support.fuzz.acceptor import fuzz
+from support.fuzz.data_sets import tails, values
+from support.index.stored_packs import sqlite_url
+from support.spool.instances import CT, EXPLICIT, association, data_set, store
 
 CONTEXT = PresentationContext(1, CT, EXPLICIT)
 NUL, SURROGATE = b"a\0b", b"\xed\xa0\x80\xed\xb0\x80"

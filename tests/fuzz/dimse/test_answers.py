@@ -12,10 +12,10 @@ from osteon.dimse import associate_rq, associate_rq_encoder, negotiation
 from osteon.dimse.config import AcceptorConfig, Remote, RequestorConfig
 from osteon.dimse.pdu import ProtocolError
 from osteon.dimse.requestor import NotAccepted, RequestorError, associate
-from support.attack import fuzz
-from support.dimse import STUDY_FIND, Peer, data_tf, pdv
-from support.effort import EFFORT
-from support.scp import ALL, accept, request, response, scripted
+from support.dimse.raw_peer import STUDY_FIND, Peer, data_tf, pdv
+from support.dimse.scripted_acceptor import ALL, accept, request, response, scripted
+from support.fuzz.acceptor import fuzz
+from support.fuzz.effort import EFFORT
 
 REQUEST = associate_rq_encoder.encode(Remote(aet="PEER", host="x", port=1), ALL, RequestorConfig())[6:]
 ANSWER = negotiation.agree(AcceptorConfig(), associate_rq.decode(REQUEST), REQUEST).answer[6:]

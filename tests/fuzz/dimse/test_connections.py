@@ -18,18 +18,7 @@ from osteon.dimse.config import AcceptorConfig
 from osteon.dimse.handler import AssociationInfo, FindRequest, FindResponse
 from osteon.dimse.observer import AssociationEnd, RejectReason
 from osteon.dimse.status import Status
-from support.attack import (
-    BY_USER,
-    CONTEXTS,
-    UNRECOGNIZED_PDU,
-    Wire,
-    allow_files,
-    in_batches,
-    under_attack,
-    until,
-    window,
-)
-from support.dimse import (
+from support.dimse.raw_peer import (
     Peer,
     Recorder,
     Sink,
@@ -40,6 +29,17 @@ from support.dimse import (
     pdv,
     request_pdu,
     store_rq,
+)
+from support.fuzz.acceptor import (
+    BY_USER,
+    CONTEXTS,
+    UNRECOGNIZED_PDU,
+    Wire,
+    allow_files,
+    in_batches,
+    under_attack,
+    until,
+    window,
 )
 
 LARGE = 40 << 20

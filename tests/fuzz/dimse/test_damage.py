@@ -10,8 +10,7 @@ from osteon.dimse.association import AcceptedAssociation
 from osteon.dimse.config import AcceptorConfig
 from osteon.dimse.handler import AssociationInfo
 from osteon.dimse.observer import AssociationEnd
-from support.attack import CONTEXTS, Wire
-from support.dimse import (
+from support.dimse.raw_peer import (
     Log,
     Recorder,
     cancel_rq,
@@ -24,7 +23,8 @@ from support.dimse import (
     store_message,
     store_rq,
 )
-from support.effort import EFFORT
+from support.fuzz.acceptor import CONTEXTS, Wire
+from support.fuzz.effort import EFFORT
 
 PARTS = [
     store_message(1),

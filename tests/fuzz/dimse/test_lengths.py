@@ -6,8 +6,8 @@ import pytest
 
 from osteon.dimse.observer import AssociationEnd
 from osteon.dimse.status import Status
-from support.attack import BY_USER, INVALID_PARAMETER, UNEXPECTED_PDU, UNRECOGNIZED_PDU, under_attack
-from support.dimse import CT, VERIFICATION, command_set, data_tf, echo_rq, find_rq, pdu, pdv, store_rq
+from support.dimse.raw_peer import CT, VERIFICATION, command_set, data_tf, echo_rq, find_rq, pdu, pdv, store_rq
+from support.fuzz.acceptor import BY_USER, INVALID_PARAMETER, UNEXPECTED_PDU, UNRECOGNIZED_PDU, under_attack
 
 LONGEST = 2**32 - 1
 

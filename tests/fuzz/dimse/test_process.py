@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from support.archive import Archive, Standalone, eventually
-from support.attack import ABORT, CONTEXTS
-from support.dimse import data_tf, pdu, pdv, request_pdu, store_message, store_rq
-from support.effort import EFFORT
-from support.make import ct_slice, saved
+from support.archive.running import Archive, Standalone, eventually
+from support.dicom.datasets import ct_slice, saved
+from support.dimse.raw_peer import data_tf, pdu, pdv, request_pdu, store_message, store_rq
+from support.fuzz.acceptor import ABORT, CONTEXTS
+from support.fuzz.effort import EFFORT
 
 pytestmark = pytest.mark.slow
 REQUEST = request_pdu(CONTEXTS)

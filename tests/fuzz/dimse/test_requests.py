@@ -13,8 +13,8 @@ from osteon.dimse import associate_rq, negotiation
 from osteon.dimse.config import AcceptorConfig
 from osteon.dimse.observer import AssociationEnd
 from osteon.dimse.pdu import ProtocolError
-from support.attack import BY_USER, CONTEXTS, fuzz, under_attack
-from support.dimse import CT, EXPLICIT, IMPLICIT, pdu, request_pdu
+from support.dimse.raw_peer import CT, EXPLICIT, IMPLICIT, pdu, request_pdu
+from support.fuzz.acceptor import BY_USER, CONTEXTS, fuzz, under_attack
 
 HEAD = request_pdu(CONTEXTS)[6:74]
 APPLICATION = "1.2.840.10008.3.1.1.1"

@@ -10,8 +10,8 @@ import pytest
 
 from osteon.dimse.handler import AssociationInfo, MoveRequest, RetrieveResponse
 from osteon.dimse.status import Status
-from support.attack import ABORT, RELEASE, Target, in_batches, under_attack, until
-from support.dimse import (
+from support.dimse.c_get import as_getter, get_message, sending, store_response
+from support.dimse.raw_peer import (
     IMPLICIT,
     STUDY_MOVE,
     VERIFICATION,
@@ -24,8 +24,8 @@ from support.dimse import (
     move_rq,
     pdv,
 )
-from support.effort import EFFORT
-from support.retrieve import as_getter, get_message, sending, store_response
+from support.fuzz.acceptor import ABORT, RELEASE, Target, in_batches, under_attack, until
+from support.fuzz.effort import EFFORT
 
 QUICK = {"artim_timeout": 0.2, "dimse_timeout": 1.0, "network_timeout": 1.5}
 

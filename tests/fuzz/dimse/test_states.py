@@ -17,7 +17,8 @@ from osteon.dimse.config import AcceptorConfig
 from osteon.dimse.handler import AssociationInfo, Outcome
 from osteon.dimse.observer import AssociationEnd
 from osteon.dimse.status import Status
-from support.attack import (
+from support.dimse.raw_peer import Log, Recorder, Sink, cancel_rq, data_tf, echo_rq, pdu, pdv, request_pdu, store_rq
+from support.fuzz.acceptor import (
     ABORT,
     BY_USER,
     CONTEXTS,
@@ -30,7 +31,6 @@ from support.attack import (
     fuzz,
     window,
 )
-from support.dimse import Log, Recorder, Sink, cancel_rq, data_tf, echo_rq, pdu, pdv, request_pdu, store_rq
 
 REQUEST = request_pdu(CONTEXTS, window(60))
 KNOWN = {1, 2, 3, 4, 5, 6, 7}

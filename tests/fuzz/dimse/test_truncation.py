@@ -6,7 +6,8 @@ from functools import partial
 import pytest
 
 from osteon.dimse.observer import AssociationEnd
-from support.attack import (
+from support.dimse.raw_peer import data_tf, echo_rq, find_rq, pdu, pdv, request_pdu, store_message, store_rq
+from support.fuzz.acceptor import (
     BY_USER,
     CONTEXTS,
     UNEXPECTED_PDU,
@@ -15,7 +16,6 @@ from support.attack import (
     under_attack,
     until,
 )
-from support.dimse import data_tf, echo_rq, find_rq, pdu, pdv, request_pdu, store_message, store_rq
 
 REQUEST = request_pdu(CONTEXTS)
 STORE = data_tf(pdv(1, 1, store_rq()[:50]), pdv(1, 3, store_rq()[50:]), pdv(1, 0, b"a" * 20)) + data_tf(

@@ -10,8 +10,8 @@ import pytest
 from osteon.dicom.pixels.registry import CODECS, Family
 from osteon_imaging.tasks import TaskFailure, TranscodeTask
 from osteon_imaging.worker_pool import WorkerPool
-from support.data import dataset_bytes
-from support.imaging import NATIVE, SYNTAX, image, into
+from support.dicom.pixels.images import NATIVE, SYNTAX, image, into
+from support.dicom.real_files import dataset_bytes
 
 pytestmark = pytest.mark.slow
 ENCAPSULATED = [uid for uid, codec in CODECS.items() if codec.lossless and codec.family is not Family.NATIVE]

@@ -12,8 +12,8 @@ from osteon.dicom.pixels.geometry import PixelLimits
 from osteon.dicom.pixels.render_options import GIF, RenderOptions, Viewport, Window
 from osteon.dicom.pixels.rendering import render
 from osteon.errors import Invalid
-from support.make import saved
-from support.pictures import grey
+from support.dicom.datasets import saved
+from support.dicom.pixels.rendering import grey
 
 pytestmark = pytest.mark.slow
 

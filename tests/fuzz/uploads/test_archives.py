@@ -14,11 +14,11 @@ import pytest
 
 from osteon_query.http.errors import BadBody, TooLarge
 from osteon_query.orthanc.zip_archive import ZipArchive
-from support.effort import EFFORT
-from support.hostile import peak
-from support.make import ct_slice
-from support.packs import part10
-from support.query import Running, Settings, door
+from support.dicom.datasets import ct_slice
+from support.fuzz.data_sets import peak
+from support.fuzz.effort import EFFORT
+from support.packs.sealed_packs import part10
+from support.query.application import Running, Settings, door
 
 MB = 1 << 20
 LIMIT = 8 * MB

@@ -9,11 +9,11 @@ import pytest
 from osteon import metrics
 from osteon.dicom.part10 import write_part10_header
 from osteon_query.http import bodies
-from support.dicom import explicit, implicit, item, sequence
-from support.make import ct_slice
-from support.packs import part10
-from support.query import WEB, Running, Settings, door, multipart
-from support.spool import CT, EXPLICIT, data_set
+from support.dicom.datasets import ct_slice
+from support.dicom.elements import explicit, implicit, item, sequence
+from support.packs.sealed_packs import part10
+from support.query.application import WEB, Running, Settings, door, multipart
+from support.spool.instances import CT, EXPLICIT, data_set
 
 BROKEN = {
     "cut within pixel data": (data_set("1.9.1", pixels=bytes(1000))[:-100], 0),

@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 
 from osteon_query.app import create_app
 from osteon_query.app_state import AppState
-from support.archive import Archive, Standalone
-from support.data import BUNDLED
-from support.effort import EFFORT
-from support.make import ct_slice
-from support.packs import part10
-from support.query import Settings, multipart
+from support.archive.running import Archive, Standalone
+from support.dicom.datasets import ct_slice
+from support.dicom.real_files import BUNDLED
+from support.fuzz.effort import EFFORT
+from support.packs.sealed_packs import part10
+from support.query.application import Settings, multipart
 
 CASES = 3 * EFFORT
 DOCUMENT: dict[str, Any] = create_app(cast(AppState, SimpleNamespace(settings=Settings())), {}).openapi()

@@ -12,7 +12,7 @@ from osteon.bus.rabbit_messages import to_dead_message, to_envelope, to_message
 from osteon.contracts.find import FindPageRequest
 from osteon.contracts.packs import PackSealed, PackStored
 from osteon.contracts.topology import MESSAGES, binding_key, routing_key
-from support.bus import find, sealed, work_queue
+from support.bus.messages import find, sealed, work_queue
 
 QUEUE = work_queue()
 

@@ -5,7 +5,7 @@ import pytest
 from osteon.bus.memory import MemoryBus
 from osteon.bus.port import BusUnavailable
 from osteon.contracts.packs import PackIndexed, PackSealed
-from support.bus import eventually, indexed, sealed, work_queue
+from support.bus.messages import eventually, indexed, sealed, work_queue
 
 
 async def test_a_full_backlog_refuses_messages_instead_of_growing() -> None:

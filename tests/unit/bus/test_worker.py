@@ -15,7 +15,7 @@ from osteon.bus.worker import DeliveryResult, Worker, classify_failure
 from osteon.contracts.packs import PackSealed
 from osteon.contracts.topology import MAX_ATTEMPTS, PARK_BURST
 from osteon.errors import Invalid, NotFound, Unavailable
-from support.bus import eventually, sealed, work_queue
+from support.bus.messages import eventually, sealed, work_queue
 
 QUEUE = work_queue()
 

@@ -11,7 +11,7 @@ from osteon.commitment.data_sets import MAX_LENGTH, BadCommitmentInformation, Co
 from osteon.commitment.port import CommitmentFailure, CommitmentItem
 from osteon.dicom.errors import BadDataSet
 from osteon.errors import Invalid
-from support.index import CT, EXPLICIT, MR
+from support.index.stored_packs import CT, EXPLICIT, MR
 
 IMPLICIT, DEFLATED, BIG = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2"
 SYNTAXES = [IMPLICIT, EXPLICIT, DEFLATED, BIG]

@@ -5,7 +5,7 @@
 import pytest
 
 from osteon.dicom.charset import character_set
-from support.dicom import explicit, item, read, sequence, value_of
+from support.dicom.elements import explicit, item, read, sequence, value_of
 
 SINGLE_BYTE = [
     ("", b"Buc^Jerome", "Buc^Jerome"),

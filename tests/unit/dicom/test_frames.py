@@ -12,8 +12,8 @@ from osteon.dicom.errors import BadDataSet, TruncatedDataSet
 from osteon.dicom.header.model import PixelData
 from osteon.dicom.header.reader import HeaderReader
 from osteon.dicom.uids import TRANSFER_SYNTAXES
-from support.data import BUNDLED, dataset_bytes, storable
-from support.dicom import EXPLICIT, JPEG, RLE, SEQUENCE_END, UNDEFINED, explicit, item, read, sequence
+from support.dicom.elements import EXPLICIT, JPEG, RLE, SEQUENCE_END, UNDEFINED, explicit, item, read, sequence
+from support.dicom.real_files import BUNDLED, dataset_bytes, storable
 
 MPEG2 = "1.2.840.10008.1.2.4.100"
 SOI = b"\xff\xd8"

@@ -11,8 +11,8 @@ from pydicom import dcmread
 from osteon.dicom.errors import BadPart10
 from osteon.dicom.part10 import file_sha256, read_part10, write_part10_header
 from osteon.dicom.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-from support.data import BUNDLED
-from support.dicom import EXPLICIT, explicit, identified
+from support.dicom.elements import EXPLICIT, explicit, identified
+from support.dicom.real_files import BUNDLED
 
 SOP_CLASS, SOP = "1.2.840.10008.5.1.4.1.1.7", "1.2.3.4"
 DIGEST = hashlib.sha256(identified()).digest()

@@ -12,8 +12,7 @@ from osteon.dicom.errors import BadDataSet, TruncatedDataSet, UnknownTransferSyn
 from osteon.dicom.identity import Identity, MissingIdentifier
 from osteon.dicom.peek import peek_identity
 from osteon.errors import Invalid
-from support.data import BUNDLED, dataset_bytes, storable
-from support.dicom import (
+from support.dicom.elements import (
     BIG_ENDIAN,
     DEFLATED,
     EXPLICIT,
@@ -25,6 +24,7 @@ from support.dicom import (
     item,
     sequence,
 )
+from support.dicom.real_files import BUNDLED, dataset_bytes, storable
 
 JANE = Identity("P1", "1.2.3", "1.2.3.9", "1.2.3.4", "1.2.840.10008.5.1.4.1.1.7")
 NESTED = sequence(

@@ -10,8 +10,8 @@ from osteon.dicom.pixels.geometry import PixelLimits
 from osteon.dicom.pixels.transcode import TranscodeTarget, transcode
 from osteon.dicom.to_explicit_vr import to_explicit_vr
 from osteon.errors import Invalid
-from support.data import BUNDLED
-from support.make import ct_slice, saved
+from support.dicom.datasets import ct_slice, saved
+from support.dicom.real_files import BUNDLED
 
 EXPLICIT = "1.2.840.10008.1.2.1"
 

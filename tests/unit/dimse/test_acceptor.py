@@ -10,7 +10,7 @@ import uvloop
 from osteon.dimse.handler import Outcome
 from osteon.dimse.observer import AssociationEnd, RejectReason
 from osteon.dimse.status import Status
-from support.dimse import Recorder, Sink, data_tf, echo_rq, pdu, pdv, request_pdu, running, store_message
+from support.dimse.raw_peer import Recorder, Sink, data_tf, echo_rq, pdu, pdv, request_pdu, running, store_message
 
 
 async def slow_finish(sink: Sink) -> Outcome:

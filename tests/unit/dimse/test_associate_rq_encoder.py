@@ -9,7 +9,7 @@ from osteon.dimse import associate_rq, associate_rq_encoder, negotiation
 from osteon.dimse.config import AcceptorConfig, Remote, RequestedContext, RequestorConfig
 from osteon.dimse.pdu import ProtocolError
 from osteon.errors import Invalid
-from support.dimse import CT, EXPLICIT, IMPLICIT, MR, STUDY_FIND, VERIFICATION
+from support.dimse.raw_peer import CT, EXPLICIT, IMPLICIT, MR, STUDY_FIND, VERIFICATION
 
 REMOTE = Remote(aet="PEER", host="127.0.0.1", port=104, calling_aet="US")
 CONFIG = RequestorConfig()

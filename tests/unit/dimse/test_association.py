@@ -9,7 +9,7 @@ import pytest
 from osteon.dimse.handler import Outcome
 from osteon.dimse.observer import AssociationEnd, RejectReason
 from osteon.dimse.status import Status
-from support.dimse import (
+from support.dimse.raw_peer import (
     CT,
     EXPLICIT,
     MR,

@@ -12,8 +12,8 @@ from osteon.dimse.failed_uid_list import read_failed_uids
 from osteon.dimse.handler import GetRequest, MoveRequest, RetrieveOperationRequest, RetrieveResponse
 from osteon.dimse.observer import AssociationEnd
 from osteon.dimse.status import Status
-from support.attack import window
-from support.dimse import (
+from support.dimse.c_get import as_getter, counts, get_message, role, sending, store_response
+from support.dimse.raw_peer import (
     CT,
     EXPLICIT,
     IMPLICIT,
@@ -33,7 +33,7 @@ from support.dimse import (
     running,
     store_message,
 )
-from support.retrieve import as_getter, counts, get_message, role, sending, store_response
+from support.fuzz.acceptor import window
 
 DEFLATED = "1.2.840.10008.1.2.1.99"
 BIG_ENDIAN = "1.2.840.10008.1.2.2"

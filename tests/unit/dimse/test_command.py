@@ -11,7 +11,7 @@ from pynetdicom.dsutils import encode as pynetdicom_encode
 from osteon.dimse import pdu
 from osteon.dimse.command import CommandElement, CommandField, decode, encode_response
 from osteon.dimse.pdu import ProtocolError
-from support.dimse import CT, command_set, store_rq
+from support.dimse.raw_peer import CT, command_set, store_rq
 
 
 def test_a_command_set_of_pynetdicom_is_read() -> None:

@@ -10,7 +10,7 @@ from osteon.dimse.handler import ActionRequest, EventReport, Outcome, Reporter
 from osteon.dimse.requestor import associate
 from osteon.dimse.sop_classes import COMMITMENT, COMMITMENT_INSTANCE
 from osteon.dimse.status import Status
-from support.dimse import EXPLICIT, SUCCESS, Recorder, running
+from support.dimse.raw_peer import EXPLICIT, SUCCESS, Recorder, running
 
 USER = RequestedContext(abstract_syntax=COMMITMENT, transfer_syntaxes=(EXPLICIT,))
 PROVIDER = RequestedContext(abstract_syntax=COMMITMENT, transfer_syntaxes=(EXPLICIT,), scu=False, scp=True)

@@ -16,7 +16,7 @@ from osteon.dimse.negotiation import Agreement
 from osteon.dimse.observer import RejectReason
 from osteon.dimse.pdu import ProtocolError
 from osteon.dimse.sop_classes import ServiceClass
-from support.dimse import CT, EXPLICIT, IMPLICIT, MR, STUDY_FIND, VERIFICATION, pdu, request_pdu
+from support.dimse.raw_peer import CT, EXPLICIT, IMPLICIT, MR, STUDY_FIND, VERIFICATION, pdu, request_pdu
 
 J2K = "1.2.840.10008.1.2.4.90"
 BIG = "1.2.840.10008.1.2.2"

@@ -18,7 +18,7 @@ from pynetdicom.pdu_primitives import SOPClassExtendedNegotiation, UserIdentityN
 
 from osteon.dimse.handler import FindRequest, FindResponse, Outcome
 from osteon.dimse.status import Status
-from support.dimse import STUDY_FIND, VERIFICATION, Recorder, Running, running
+from support.dimse.raw_peer import STUDY_FIND, VERIFICATION, Recorder, Running, running
 
 CT_FILE = Path(str(get_testdata_file("CT_small.dcm")))
 J2K_FILE = Path(str(get_testdata_file("JPEG2000.dcm")))

@@ -13,8 +13,8 @@ import uvloop
 
 from osteon.dimse.proxy_protocol import BadProxyHeader, read_header
 from osteon.dimse.tls import ClientCertificates, client_context, server_context
-from support.certificates import Authority, needs_openssl
-from support.dimse import Log, Peer, Recorder, pdu, running
+from support.dimse.raw_peer import Log, Peer, Recorder, pdu, running
+from support.services.certificates import Authority, needs_openssl
 
 SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
 MODALITY, BALANCER = "192.0.2.7", "198.51.100.1"

@@ -19,7 +19,7 @@ from osteon.dimse.requestor import (
 )
 from osteon.dimse.status import Status
 from osteon.errors import Invalid
-from support.dimse import (
+from support.dimse.raw_peer import (
     CT,
     EXPLICIT,
     IMPLICIT,
@@ -38,7 +38,7 @@ from support.dimse import (
     running,
     store_message,
 )
-from support.scp import ALL, ECHO, FIND, STORE, accept, scripted
+from support.dimse.scripted_acceptor import ALL, ECHO, FIND, STORE, accept, scripted
 
 
 def remote(service: Running, **more: object) -> Remote:

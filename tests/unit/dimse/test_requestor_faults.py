@@ -22,8 +22,8 @@ from osteon.dimse.requestor import (
 )
 from osteon.dimse.status import Status
 from osteon.errors import Invalid
-from support.dimse import CT, STUDY_FIND, SUCCESS, Peer, command_set, data_tf, pdu, pdv, running
-from support.scp import ALL, accept, acceptance, request, response, scripted
+from support.dimse.raw_peer import CT, STUDY_FIND, SUCCESS, Peer, command_set, data_tf, pdu, pdv, running
+from support.dimse.scripted_acceptor import ALL, accept, acceptance, request, response, scripted
 
 QUICK = RequestorConfig(artim_timeout=0.2, dimse_timeout=0.2, network_timeout=0.2)
 

@@ -31,8 +31,8 @@ from osteon.dimse.requestor import (
 )
 from osteon.dimse.status import Status
 from osteon_local.part import free_port
-from support.dimse import CT, EXPLICIT, IMPLICIT, STUDY_FIND, SUCCESS, VERIFICATION, Recorder, Sink, running
-from support.pynet import accepting
+from support.dimse.pynetdicom_acceptor import accepting
+from support.dimse.raw_peer import CT, EXPLICIT, IMPLICIT, STUDY_FIND, SUCCESS, VERIFICATION, Recorder, Sink, running
 
 STUDY_MOVE, STUDY_GET = "1.2.840.10008.5.1.4.1.2.2.2", "1.2.840.10008.5.1.4.1.2.2.3"
 COMMITMENT = "1.2.840.10008.1.20.1"

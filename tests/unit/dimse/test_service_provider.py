@@ -9,7 +9,7 @@ from pynetdicom.pdu_primitives import AsynchronousOperationsWindowNegotiation
 from osteon.dimse.handler import FindRequest, FindResponse, Outcome
 from osteon.dimse.observer import AssociationEnd
 from osteon.dimse.status import Status
-from support.dimse import (
+from support.dimse.raw_peer import (
     CT,
     EXPLICIT,
     IMPLICIT,

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from osteon.dimse.pdu import PduType, ProtocolError
 from osteon.dimse.stream import BodyHandling, PduStream
-from support.dimse import data_tf, pdu, pdv
+from support.dimse.raw_peer import data_tf, pdu, pdv
 
 
 class Receiver:

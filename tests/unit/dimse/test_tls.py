@@ -24,9 +24,9 @@ from osteon.dimse.tls import (
     client_context,
     server_context,
 )
-from support.certificates import Authority, Pair, needs_openssl
-from support.dimse import CT, EXPLICIT, IMPLICIT, SUCCESS, VERIFICATION, Log, Peer, Recorder, Running, running
-from support.pynet import accepting
+from support.dimse.pynetdicom_acceptor import accepting
+from support.dimse.raw_peer import CT, EXPLICIT, IMPLICIT, SUCCESS, VERIFICATION, Log, Peer, Recorder, Running, running
+from support.services.certificates import Authority, Pair, needs_openssl
 
 pytestmark = needs_openssl
 ECHO = RequestedContext(abstract_syntax=VERIFICATION, transfer_syntaxes=(IMPLICIT,))

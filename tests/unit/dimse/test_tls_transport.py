@@ -12,7 +12,7 @@ import uvloop
 
 from osteon.dimse.tls import client_context, server_context
 from osteon.dimse.tls_transport import TlsTransport
-from support.certificates import Authority, needs_openssl
+from support.services.certificates import Authority, needs_openssl
 
 pytestmark = needs_openssl
 

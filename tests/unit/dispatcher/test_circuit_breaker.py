@@ -15,7 +15,7 @@ from osteon.jobs.run import JobRun, JobType
 from osteon.remotes.job_params import ModalityStoreParams, PeerStoreParams
 from osteon.rules.port import CircuitState
 from osteon_dispatcher.circuit_breaker import CircuitBreaker, CircuitOpen, guarded
-from support.index import sqlite_url
+from support.index.stored_packs import sqlite_url
 
 NOW = datetime.now(UTC)
 

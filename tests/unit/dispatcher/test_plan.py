@@ -19,9 +19,9 @@ from osteon.index.port import Index
 from osteon.index.sql import SqlIndex
 from osteon_dispatcher import plan as planning
 from osteon_dispatcher.plan import plan
-from support.bus import failure_of
-from support.dimse import EXPLICIT, IMPLICIT
-from support.index import pack, slices, sqlite_url, uids
+from support.bus.messages import failure_of
+from support.dimse.raw_peer import EXPLICIT, IMPLICIT
+from support.index.stored_packs import pack, slices, sqlite_url, uids
 
 ROOT = "1.2.840.10008.5.1.4.1.2"
 PATIENT_GET, STUDY_MOVE, COMPOSITE_GET, ONLY_MOVE = f"{ROOT}.1.3", f"{ROOT}.2.2", f"{ROOT}.4.3", f"{ROOT}.3.2"

@@ -22,9 +22,9 @@ from osteon.index.sql import SqlIndex
 from osteon.remotes.port import Peer
 from osteon.remotes.queries import RemoteQuery
 from osteon_dispatcher.remote_requests import echo, find, peer_system
-from support.bus import failure_of
-from support.index import sqlite_url
-from support.pynet import accepting
+from support.bus.messages import failure_of
+from support.dimse.pynetdicom_acceptor import accepting
+from support.index.stored_packs import sqlite_url
 
 NAMES = ("Ärger^Änne", "Doe^Jane", "Żółć^Ewa")
 

@@ -24,8 +24,8 @@ from osteon.rules.port import StoredRule
 from osteon_dispatcher import routing
 from osteon_dispatcher.routing import Router
 from osteon_dispatcher.stability_sweep import sweep
-from support.indexer import Room, indexer_room
-from support.make import ct_slice
+from support.dicom.datasets import ct_slice
+from support.indexer.ports import Room, indexer_room
 
 STUDY, SERIES = "1.2.3", "1.2.3.4"
 AI = [{"modality": "ai"}]

@@ -9,8 +9,8 @@ from osteon.dicom.models import GET_MODELS
 from osteon.dimse.requestor import RequestedAssociation, RequestedContext, associate
 from osteon.dimse.sop_classes import UNCOMPRESSED
 from osteon.dimse.tls import TLS12_SUITES
-from support.dimse import CT, EXPLICIT, running
-from support.scp import Remote
+from support.dimse.raw_peer import CT, EXPLICIT, running
+from support.dimse.scripted_acceptor import Remote
 
 PAGE = (Path(__file__).resolve().parents[3] / "docs" / "conformance.md").read_text()
 GET = min(GET_MODELS)

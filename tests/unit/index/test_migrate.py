@@ -12,7 +12,7 @@ from osteon.cli import migrate
 from osteon.errors import Unavailable
 from osteon.index.sql import SqlIndex
 from osteon.settings import IndexSettings
-from support.index import sqlite_url
+from support.index.stored_packs import sqlite_url
 
 app = Typer()
 app.command()(migrate.main)

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from support.indexer import Room, indexer_room
+from support.indexer.ports import Room, indexer_room
 
 
 @pytest.fixture

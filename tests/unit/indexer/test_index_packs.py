@@ -14,9 +14,9 @@ from osteon.index.sql import SqlIndex
 from osteon.packs import sidecar
 from osteon_indexer.handlers import PackMissing
 from osteon_indexer.sweep import sweep
-from support.index import sqlite_url
-from support.indexer import Room
-from support.make import ct_slice
+from support.dicom.datasets import ct_slice
+from support.index.stored_packs import sqlite_url
+from support.indexer.ports import Room
 
 
 async def test_a_batch_becomes_rows_and_events(room: Room) -> None:

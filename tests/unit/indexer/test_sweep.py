@@ -12,8 +12,8 @@ from osteon.objects.port import ObjectsUnavailable
 from osteon_indexer import sweep as sweeping
 from osteon_indexer.build import sweep_for_ever
 from osteon_indexer.sweep import sweep
-from support.indexer import Room
-from support.make import ct_slice
+from support.dicom.datasets import ct_slice
+from support.indexer.ports import Room
 
 
 async def look(room: Room, min_age: timedelta = timedelta(0)) -> int:

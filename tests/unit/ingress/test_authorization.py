@@ -21,8 +21,8 @@ from osteon.settings import load
 from osteon_ingress.authorization import ModalityAccessList
 from osteon_ingress.build import build_embedded
 from osteon_ingress.settings import IngressServiceSettings
-from support.make import ct_slice
-from support.service import embedded
+from support.dicom.datasets import ct_slice
+from support.services.embedded import embedded
 
 ALL = tuple(Permission)
 CT = KnownModality(aet="CT", host="127.0.0.1", permissions=("echo", "store"))

@@ -17,9 +17,9 @@ from osteon.metrics import ASSOCIATIONS_OPEN, RECEIVED_INSTANCES
 from osteon.objects.folder import FolderObjects
 from osteon_ingress.build import build, build_embedded
 from osteon_ingress.settings import IngressServiceSettings
-from support.make import ct_slice
-from support.service import embedded
-from support.spool import contents
+from support.dicom.datasets import ct_slice
+from support.services.embedded import embedded
+from support.spool.instances import contents
 
 
 def settings(folder: Path, **changes: Any) -> IngressServiceSettings:

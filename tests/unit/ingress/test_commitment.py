@@ -15,7 +15,7 @@ from osteon.errors import FailureKind
 from osteon_ingress import commitment
 from osteon_ingress.commitment import AssociationCommitments
 from osteon_ingress.handlers import IngressAssociationHandler
-from support.dimse import EXPLICIT
+from support.dimse.raw_peer import EXPLICIT
 
 INFO = AssociationInfo("a1", "MODALITY", "OSTEON", "192.0.2.1", 5000)
 CONTEXT = PresentationContext(1, COMMITMENT, EXPLICIT)

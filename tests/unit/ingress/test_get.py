@@ -16,10 +16,20 @@ from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelGet as St
 from osteon.dimse.failed_uid_list import read_failed_uids
 from osteon.sending import reader
 from osteon_local.part import free_port
-from support.data import dataset_bytes
-from support.dimse import IMPLICIT, STUDY_GET, VERIFICATION, Peer, cancel_rq, data_tf, echo_rq, pdv, store_message
-from support.make import ct_slice, saved
-from support.retrieve import as_getter, counts, door, get_message, role, store_response, take_all
+from support.dicom.datasets import ct_slice, saved
+from support.dicom.real_files import dataset_bytes
+from support.dimse.c_get import as_getter, counts, door, get_message, role, store_response, take_all
+from support.dimse.raw_peer import (
+    IMPLICIT,
+    STUDY_GET,
+    VERIFICATION,
+    Peer,
+    cancel_rq,
+    data_tf,
+    echo_rq,
+    pdv,
+    store_message,
+)
 
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 

@@ -17,9 +17,9 @@ from osteon.settings import DicomSettings, TlsSettings
 from osteon_ingress.build import build_embedded
 from osteon_ingress.listeners import open_listeners
 from osteon_ingress.settings import IngressServiceSettings
-from support.certificates import Authority, needs_openssl
-from support.dimse import IMPLICIT, SUCCESS, VERIFICATION, Recorder
-from support.service import embedded
+from support.dimse.raw_peer import IMPLICIT, SUCCESS, VERIFICATION, Recorder
+from support.services.certificates import Authority, needs_openssl
+from support.services.embedded import embedded
 
 ECHO = RequestedContext(abstract_syntax=VERIFICATION, transfer_syntaxes=(IMPLICIT,))
 

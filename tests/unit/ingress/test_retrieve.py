@@ -39,7 +39,7 @@ from osteon_ingress import move_progress
 from osteon_ingress.handlers import IngressAssociationHandler
 from osteon_ingress.move_progress import MoveProgressInbox
 from osteon_ingress.retrieve import get, move
-from support.bus import eventually
+from support.bus.messages import eventually
 
 INFO = AssociationInfo("a1", "VIEWER", "OSTEON", "192.0.2.9", 5000)
 STUDY_MOVE = "1.2.840.10008.5.1.4.1.2.2.2"

@@ -14,8 +14,8 @@ from osteon.jobs import outcome
 from osteon.jobs.port import JobCommand, JobState
 from osteon.jobs.run import JobRun
 from osteon.jobs.runner import JobRunner, RunnerConfig
-from support.index import sqlite_url
-from support.jobs import FAST, Steps, kind, until
+from support.index.stored_packs import sqlite_url
+from support.jobs.job_types import FAST, Steps, kind, until
 
 SLOW_POLL = RunnerConfig(lease=30.0, poll=60.0)
 

@@ -10,9 +10,9 @@ import pytest
 from osteon.dicom.part10 import read_part10
 from osteon.dimse.handler import Outcome
 from osteon.dimse.status import Status
-from support.bulk import Template
-from support.dimse import Recorder, running
-from support.sender import message, send
+from support.dicom.instance_template import Template
+from support.dimse.raw_peer import Recorder, running
+from support.load.store_client import message, send
 
 
 async def test_every_instance_arrives_as_it_is_in_its_file(tmp_path: Path) -> None:

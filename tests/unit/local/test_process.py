@@ -10,7 +10,7 @@ import pytest
 
 from osteon_local.part import PartError, find_binary, free_port
 from osteon_local.process import Process
-from support import parts  # noqa: F401  (makes osteon_local importable)
+from support.services import parts  # noqa: F401  (makes osteon_local importable)
 
 
 def gone(pid: int) -> bool:

@@ -15,7 +15,7 @@ from osteon.errors import Invalid, OsteonError
 from osteon.objects.port import ObjectNotFound, ObjectsUnavailable
 from osteon.objects.s3 import S3Objects
 from osteon.settings import ObjectSettings
-from support.s3 import Request, fake_s3, response, s3_error
+from support.objects.scripted_s3 import Request, fake_s3, response, s3_error
 
 ETAG = {"ETag": '"0"', "Last_Modified": "Mon, 23 Nov 2026 10:00:00 GMT"}
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from osteon import logging
-from support.pixels import Pixels
-from support.query import Running, door
+from support.imaging.in_process import Pixels
+from support.query.application import Running, door
 
 logging.setup("query", level="WARNING", style="json")  # the console style draws each traceback, which takes seconds
 

@@ -7,9 +7,9 @@ import httpx
 from osteon.contracts.find import FindPageReply, FindPageRequest
 from osteon.contracts.topology import FIND
 from osteon_query.build import build_embedded
-from support.make import ct_slice
-from support.query import Settings, door
-from support.service import embedded
+from support.dicom.datasets import ct_slice
+from support.query.application import Settings, door
+from support.services.embedded import embedded
 
 
 async def test_the_service_serves_http_and_c_find_on_the_ports_given(tmp_path: Path) -> None:

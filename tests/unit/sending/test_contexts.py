@@ -3,7 +3,7 @@
 from osteon.dicom.uids import DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN as DEFLATED
 from osteon.dimse.handler import PresentationContext
 from osteon.sending.contexts import proposals, targets
-from support.dimse import CT, EXPLICIT, IMPLICIT, MR
+from support.dimse.raw_peer import CT, EXPLICIT, IMPLICIT, MR
 
 J2K, JPEG, J2K_LOSSY = "1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.91"
 

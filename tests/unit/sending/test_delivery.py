@@ -11,8 +11,8 @@ from osteon.dimse.config import RequestedContext
 from osteon.dimse.errors import AssociationAborted, ConnectFailed, NoAnswer
 from osteon.sending.store_sender import StoreSender
 from osteon.sending.suboperations import SubOperationOutcome, SubOperationResult
-from support.dimse import CT, MR
-from support.sent import Line, Packs, each
+from support.dimse.raw_peer import CT, MR
+from support.sending.fakes import Line, Packs, each
 
 
 class Peer:

@@ -22,8 +22,8 @@ from osteon.objects.port import ObjectsUnavailable
 from osteon.sending import reader
 from osteon.sending.store_sender import StoreSender
 from osteon.sending.suboperations import SubOperationOutcome, SubOperationResult
-from support.dimse import CT, EXPLICIT, IMPLICIT, MR
-from support.sent import Line, Packs, each
+from support.dimse.raw_peer import CT, EXPLICIT, IMPLICIT, MR
+from support.sending.fakes import Line, Packs, each
 
 J2K, JPEG = "1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.50"
 

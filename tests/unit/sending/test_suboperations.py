@@ -11,7 +11,7 @@ from osteon.sending.suboperations import (
     SubOperationOutcome,
     SubOperationResult,
 )
-from support.dimse import CT, EXPLICIT
+from support.dimse.raw_peer import CT, EXPLICIT
 
 
 def sent(status: int | None, uid: str = "1.2.3", error: str = "") -> SubOperationResult:

@@ -12,7 +12,7 @@ from osteon.dimse.status import Status
 from osteon.spool.association_spool import AssociationSpool
 from osteon.spool.buffer_pool import LARGE
 from osteon.spool.spool import Spool, SpoolConfig
-from support.spool import CONTEXT, CT, FaultyDisk, Published, association, contents, data_set, store
+from support.spool.instances import CONTEXT, CT, FaultyDisk, Published, association, contents, data_set, store
 
 pytestmark = pytest.mark.slow
 

@@ -9,7 +9,7 @@ from osteon.spool.folders import SpoolFolder, files
 from osteon.spool.paths import OPEN
 from osteon.spool.recovery import RecoveryResult, recover
 from osteon.spool.spool import Spool, SpoolConfig
-from support.spool import Published, association, contents, data_set, store
+from support.spool.instances import Published, association, contents, data_set, store
 
 
 def test_a_folder_that_somebody_holds_is_not_adopted(tmp_path: Path) -> None:

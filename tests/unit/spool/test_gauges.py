@@ -12,7 +12,7 @@ from osteon.spool.admission import Admission
 from osteon.spool.outbox import Outbox
 from osteon.spool.sealed_pack import SealedPack
 from osteon.spool.spool import Spool, SpoolConfig
-from support.spool import FaultyDisk, Published, association, data_set, store
+from support.spool.instances import FaultyDisk, Published, association, data_set, store
 
 
 def value(metric: object, **labels: str) -> float:

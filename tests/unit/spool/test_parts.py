@@ -13,7 +13,7 @@ from osteon.spool.errors import SpoolFull
 from osteon.spool.group_commit import GroupCommitter
 from osteon.spool.outbox import Outbox
 from osteon.spool.sealed_pack import SealedPack
-from support.spool import FaultyDisk
+from support.spool.instances import FaultyDisk
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

@@ -11,7 +11,7 @@ from osteon.spool.disk import Disk
 from osteon.spool.incoming_instance import IncomingInstance
 from osteon.spool.open_packs import OpenPacks, PackLimits, PackSender
 from osteon.spool.recovery import recover, salvage
-from support.spool import FaultyDisk, contents, data_set
+from support.spool.instances import FaultyDisk, contents, data_set
 
 SIZES = (0, 1, BLOCK, 5000)
 SENT = {f"1.9.{n}": data_set(f"1.9.{n}", pixels=bytes([n]) * size) for n, size in enumerate(SIZES)}

@@ -14,7 +14,7 @@ from osteon.dimse.status import Status
 from osteon.errors import Unavailable
 from osteon.spool.buffer_pool import LARGE, SMALL
 from osteon.spool.spool import Spool, SpoolConfig
-from support.spool import CT, EXPLICIT, FaultyDisk, Published, association, contents, data_set, element, store
+from support.spool.instances import CT, EXPLICIT, FaultyDisk, Published, association, contents, data_set, element, store
 
 
 @asynccontextmanager

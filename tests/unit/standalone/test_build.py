@@ -9,8 +9,8 @@ import pytest
 from osteon.index.sql import SqlIndex
 from osteon_standalone.build import DataUnusable, build, held
 from osteon_standalone.settings import StandaloneServiceSettings
-from support.indexer import indexer_room
-from support.make import ct_slice
+from support.dicom.datasets import ct_slice
+from support.indexer.ports import indexer_room
 
 
 def test_a_data_folder_has_one_owner_at_a_time(tmp_path: Path) -> None:

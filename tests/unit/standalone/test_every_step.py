@@ -28,10 +28,10 @@ from osteon.spool.spool import Spool, SpoolConfig
 from osteon_ingress.handlers import publish_sealed_pack
 from osteon_writer.handlers import store_sealed
 from osteon_writer.settings import WriterBaseSettings
-from support.effort import THIN
-from support.index import sqlite_url
-from support.service import embedded
-from support.spool import association, contents, data_set, store
+from support.fuzz.effort import THIN
+from support.index.stored_packs import sqlite_url
+from support.services.embedded import embedded
+from support.spool.instances import association, contents, data_set, store
 
 SENT = {f"1.9.{n}": data_set(f"1.9.{n}", series=f"1.2.{n % 2}") for n in range(4)}
 OTHER = data_set("1.9.0", series="1.2.0", pixels=b"other bytes!")

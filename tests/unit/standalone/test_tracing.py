@@ -24,9 +24,9 @@ from osteon.packs import sidecar
 from osteon.tracing_otel import OtelTracer
 from osteon_standalone.build import build
 from osteon_standalone.settings import StandaloneServiceSettings
-from support.collector import collecting
-from support.dimse import running
-from support.make import ct_slice
+from support.dicom.datasets import ct_slice
+from support.dimse.raw_peer import running
+from support.services.trace_collector import collecting
 
 
 class Spans:

@@ -22,10 +22,10 @@ from osteon.packs.pack_writer import Part10File, write_pack
 from osteon.spool.recovery import RecoveryResult
 from osteon_writer import handlers
 from osteon_writer.handlers import store_sealed
-from support.data import dataset_bytes
-from support.make import ct_slice
-from support.packs import part10, sealed_pack
-from support.spool import CT, EXPLICIT
+from support.dicom.datasets import ct_slice
+from support.dicom.real_files import dataset_bytes
+from support.packs.sealed_packs import part10, sealed_pack
+from support.spool.instances import CT, EXPLICIT
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from osteon.settings import (
 )
 from osteon.x509_validity import not_after
 from osteon_local.part import free_port
-from support.doctor import bad
+from support.cli.doctor import bad
 
 pytestmark = pytest.mark.skipif(not shutil.which("openssl"), reason="openssl is not here")
 

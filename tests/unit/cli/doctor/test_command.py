@@ -13,7 +13,7 @@ from osteon.cli.doctor import command
 from osteon.cli.doctor.report import Severity
 from osteon.cli.doctor.table import PROBES
 from osteon_local.part import free_port
-from support.doctor import bad, look
+from support.cli.doctor import bad, look
 
 app = command.typer.Typer()
 app.command()(command.main)

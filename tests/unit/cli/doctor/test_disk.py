@@ -13,7 +13,7 @@ from osteon.cli.doctor.report import Findings
 from osteon.settings import SpoolSettings
 from osteon.spool.disk import Disk
 from osteon.spool.folders import SpoolFolder
-from support.doctor import bad
+from support.cli.doctor import bad
 
 Mount = Callable[..., Path]
 

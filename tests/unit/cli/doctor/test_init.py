@@ -9,7 +9,7 @@ from typer.testing import CliRunner, Result
 from osteon.cli.doctor import command
 from osteon.spool.disk import Disk
 from osteon_local.part import free_port
-from support.doctor import look
+from support.cli.doctor import look
 
 app = command.typer.Typer()
 app.command()(command.main)

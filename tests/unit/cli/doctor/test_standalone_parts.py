@@ -9,7 +9,7 @@ from osteon.cli.doctor import objects
 from osteon.cli.doctor.report import Findings
 from osteon.index.sql import SqlIndex
 from osteon.objects.folder import FolderObjects
-from support.doctor import bad, look
+from support.cli.doctor import bad, look
 
 
 class Stale(FolderObjects):

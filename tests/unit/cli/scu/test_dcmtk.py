@@ -11,10 +11,10 @@ from pydicom.data import get_testdata_file
 
 from osteon.cli.scu import echo, find, get, move, send
 from osteon_local.part import free_port
-from support.certificates import Authority, needs_openssl
-from support.data import dataset_bytes
-from support.make import ct_slice, saved
-from support.tools import Ran, program, tool
+from support.cli.scu import Ran, program, tool
+from support.dicom.datasets import ct_slice, saved
+from support.dicom.real_files import dataset_bytes
+from support.services.certificates import Authority, needs_openssl
 
 __all__ = ["tool"]
 pytestmark = [

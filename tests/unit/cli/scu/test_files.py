@@ -9,9 +9,9 @@ from pydicom import dcmread
 from pydicom.uid import ImplicitVRLittleEndian
 
 from osteon.cli.scu.files import DicomFile, UnusableFile, find_files, measure, read_file
-from support.data import BUNDLED, dataset_bytes, storable
-from support.dimse import CT, EXPLICIT, IMPLICIT
-from support.make import ct_slice, saved
+from support.dicom.datasets import ct_slice, saved
+from support.dicom.real_files import BUNDLED, dataset_bytes, storable
+from support.dimse.raw_peer import CT, EXPLICIT, IMPLICIT
 
 
 def rest(found: DicomFile) -> bytes:

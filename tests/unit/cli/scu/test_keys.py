@@ -7,8 +7,8 @@ from osteon.cli.scu.keys import Root, parse_request, require_unique_key
 from osteon.cli.scu.options import address
 from osteon.dicom.models import Level
 from osteon.errors import Invalid
-from support.dicom import read
-from support.dimse import EXPLICIT, IMPLICIT
+from support.dicom.elements import read
+from support.dimse.raw_peer import EXPLICIT, IMPLICIT
 
 
 @pytest.mark.parametrize(

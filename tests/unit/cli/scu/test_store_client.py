@@ -24,10 +24,10 @@ from osteon.dimse.handler import Outcome
 from osteon.dimse.requestor import Remote
 from osteon.dimse.status import Status
 from osteon.errors import Invalid
-from support.data import BUNDLED, dataset_bytes, storable
-from support.dimse import CT, EXPLICIT, IMPLICIT, SUCCESS, Peer, Recorder, Sink, pdu, running
-from support.make import ct_slice, saved
-from support.scp import accept, request, response, scripted
+from support.dicom.datasets import ct_slice, saved
+from support.dicom.real_files import BUNDLED, dataset_bytes, storable
+from support.dimse.raw_peer import CT, EXPLICIT, IMPLICIT, SUCCESS, Peer, Recorder, Sink, pdu, running
+from support.dimse.scripted_acceptor import accept, request, response, scripted
 
 
 @dataclass

@@ -1,0 +1,73 @@
+"""A running Orthanc that knows an archive, as a modality and as a peer."""
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+from osteon_local.part import free_port
+from support.archive.running import Archive, eventually
+
+needs_orthanc = pytest.mark.skipif(shutil.which("Orthanc") is None, reason="Orthanc is not installed")
+
+
+@dataclass(frozen=True)
+class Orthanc:
+    """Where it is."""
+
+    dicom_port: int
+    http: httpx.Client
+    aet: str = "ORTHANC"
+
+    @property
+    def url(self) -> str:
+        return str(self.http.base_url).rstrip("/")
+
+    def instances(self) -> set[str]:
+        """Return the SOP Instance UIDs of what it has."""
+        found = self.http.get("/instances?expand").raise_for_status().json()
+        return {each["MainDicomTags"]["SOPInstanceUID"] for each in found}
+
+
+@contextmanager
+def running_orthanc(folder: Path, archive: Archive) -> Iterator[Orthanc]:
+    """Run one on free ports for the block; to it, `archive` is the modality and the peer `osteon`."""
+    dicom, web = free_port(), free_port()
+    settings = {
+        "StorageDirectory": str(folder / "orthanc"), "IndexDirectory": str(folder / "orthanc"), "DicomAet": "ORTHANC",
+        "DicomPort": dicom, "HttpPort": web, "RemoteAccessAllowed": False, "OverwriteInstances": False,
+        "DicomAlwaysAllowGet": True,
+        "DicomModalities": {
+            "osteon": {
+                "AET": archive.aet, "Host": "127.0.0.1", "Port": archive.dicom_port, "AllowGet": True,
+                "AllowStorageCommitment": True,
+            }
+        },
+        "OrthancPeers": {"osteon": [archive.url + "/"]},
+    }  # fmt: skip
+    path = folder / "orthanc.json"
+    path.write_text(json.dumps(settings))
+    with (folder / "orthanc.log").open("wb") as log:
+        environment = {**os.environ, "TCP_NODELAY": "1"}
+        process = subprocess.Popen(["Orthanc", str(path)], env=environment, stdout=log, stderr=log)
+        try:
+            with httpx.Client(base_url=f"http://127.0.0.1:{web}", timeout=60) as http:
+                eventually(lambda: _answers(http))
+                yield Orthanc(dicom, http)
+        finally:
+            process.terminate()
+            process.wait(20)
+
+
+def _answers(http: httpx.Client) -> bool:
+    try:
+        return http.get("/system").status_code == 200
+    except httpx.TransportError:
+        return False

@@ -1,0 +1,67 @@
+"""The ports of an indexer, packs put into them as the writer does, and the events that come out."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydicom import Dataset
+
+from osteon.bus.memory import MemoryBus
+from osteon.contracts.packs import PackIndexed, PackStored
+from osteon.dicom.header.reader import HeaderReader
+from osteon.index.sql import SqlIndex
+from osteon.objects.folder import FolderObjects
+from osteon.packs import sidecar
+from osteon_indexer.handlers import index_packs
+from support.index.stored_packs import sqlite_url
+from support.packs.sealed_packs import sealed_pack
+
+
+@dataclass
+class Room:
+    """The ports, and the events seen."""
+
+    folder: Path
+    bus: MemoryBus
+    objects: FolderObjects
+    index: SqlIndex
+    indexed: list[PackIndexed]
+
+    async def put(self, pack_id: str, *datasets: Dataset) -> PackStored:
+        """Store a pack as the writer does."""
+        sealed = sealed_pack(self.folder / "spool", pack_id, list(datasets))
+        stored = PackStored.model_validate(sealed.model_dump())
+        path = self.folder / "spool" / sealed.path
+        await self.objects.put_file(stored.key, path)
+        await self.objects.put(stored.sidecar_key, sidecar.build(path, stored, HeaderReader())[0])
+        return stored
+
+    async def run(self, *packs: PackStored) -> None:
+        """Index a batch."""
+        await index_packs(packs, objects=self.objects, index=self.index, bus=self.bus)
+
+    async def instances(self) -> int:
+        """Count the rows."""
+        return (await self.index.statistics()).instances
+
+    async def keys(self) -> list[str]:
+        """Return the keys of all objects."""
+        return [info.key async for info in self.objects.list()]
+
+
+@asynccontextmanager
+async def indexer_room(folder: Path) -> AsyncIterator[Room]:
+    """Make a room below `folder`, with an empty SQLite index."""
+    bus, index = MemoryBus(), SqlIndex(sqlite_url(folder / "index.sqlite"))
+    await bus.start()
+    await index.start()
+    room = Room(folder, bus, FolderObjects(folder / "objects"), index, [])
+
+    async def note(message: PackIndexed) -> None:
+        room.indexed.append(message)
+
+    await bus.subscribe(PackIndexed, note)
+    yield room
+    await bus.close()
+    await index.close()
