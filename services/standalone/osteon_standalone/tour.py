@@ -119,7 +119,7 @@ def _show(archive: Archive, console: Console) -> bool:
 
 
 def echo(archive: Archive) -> str:
-    """C-ECHO, once both doors answer."""
+    """C-ECHO, once both ports answer."""
     _until(archive.wait, lambda: archive.get("/system"))
     association = _until(archive.wait, lambda: archive.associate([(VERIFICATION,)]))
     status = association.send_c_echo()
@@ -238,10 +238,10 @@ def fetch(url: str, accept: str = "application/json") -> bytes:
         raise Unavailable(f"{url}: {error}") from None
 
 
-def replicas(prometheus: str) -> dict[str, tuple[int, int]]:
+def replicas(prometheus: str, get: Callable[[str], bytes] = fetch) -> dict[str, tuple[int, int]]:
     """Return by service how many replicas answer Prometheus, and how many there are; empty without Prometheus."""
     try:
-        results = orjson.loads(fetch(f"{prometheus}/api/v1/query?query=up"))["data"]["result"]
+        results = orjson.loads(get(f"{prometheus}/api/v1/query?query=up"))["data"]["result"]
     except (Unavailable, orjson.JSONDecodeError, KeyError):
         return {}
     counts: dict[str, tuple[int, int]] = {}

@@ -8,7 +8,7 @@ import pytest
 from osteon.commitment.port import CommitmentFailure, CommitmentItem
 from osteon.jobs.port import JobState
 from osteon.remotes.port import Modality
-from osteon_query.orthanc import commitments as rest
+from osteon_query.limits import ApiLimits
 from support.fake_jobs import FakeJobs
 from support.index import CT, MR
 from support.make import ct_slice
@@ -18,16 +18,16 @@ BODY = {"DicomInstances": [{"SOPClassUID": CT, "SOPInstanceUID": "1.2.1"}, [MR, 
 
 
 @pytest.fixture
-def jobs(archive: Running, monkeypatch: pytest.MonkeyPatch) -> FakeJobs:
+def jobs(archive: Running) -> FakeJobs:
     """Jobs that nobody runs."""
     made = FakeJobs()
-    monkeypatch.setattr(archive.index, "jobs", made, raising=False)
+    archive.change(jobs=made)
     return made
 
 
 @pytest.fixture
-def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rest, "WAIT_SECONDS", 0)
+def at_once(archive: Running) -> None:
+    archive.change(limits=ApiLimits(commitment_wait_seconds=0))
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from pydicom import Dataset, dcmread
 from pydicom.encaps import encapsulate, encapsulate_extended, generate_frames
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian, RLELossless
 
+from osteon_query.limits import ApiLimits
 from support.data import BUNDLED
 from support.imaging import image
 from support.make import ct_slice
@@ -303,13 +304,11 @@ async def test_encapsulated_pixel_data_come_frame_by_frame_when_an_image_type_is
     assert refused.status_code == 406
 
 
-async def test_a_data_set_that_inflates_without_end_is_refused(
-    archive: Running, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_data_set_that_inflates_without_end_is_refused(archive: Running) -> None:
     dataset = ct_slice()
     dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
     dataset.PixelData = bytes(1 << 20)
     await archive.stow(dataset)
     assert len(zlib.compress(part10(dataset))) < 100_000
-    monkeypatch.setattr("osteon_query.packs.mapped_instance._MAX_INFLATED", 1 << 19)
+    archive.change(limits=ApiLimits(inflated_bytes=1 << 19))
     assert (await archive.http.get(url_of(dataset, "/bulk/7FE00010"))).status_code == 413

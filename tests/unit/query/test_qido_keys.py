@@ -10,7 +10,7 @@ from pydicom import Dataset
 from pydicom.sequence import Sequence
 
 from osteon.dicom.xml_reader import from_xml
-from osteon_query.search import header_matching
+from osteon_query.limits import ApiLimits
 from support.make import ct_slice
 from support.query import WEB, Running, door, split_multipart
 
@@ -99,10 +99,8 @@ async def test_instances_are_found_by_any_attribute(shelf: Running) -> None:
     assert await _found(shelf, f"studies/{A}/instances?00180050=1.5&SliceThickness=", "0020000E") == [f"{A}.1"]
 
 
-async def test_a_search_that_would_read_too_many_headers_is_413_and_names_the_key(
-    shelf: Running, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(header_matching, "CANDIDATES", 1)
+async def test_a_search_that_would_read_too_many_headers_is_413_and_names_the_key(shelf: Running) -> None:
+    shelf.change(limits=ApiLimits(header_candidates=1))
     response = await shelf.http.get(f"{WEB}/studies?PatientWeight=70.5")
     assert response.status_code == 413
     assert "PatientWeight" in response.json()["detail"]

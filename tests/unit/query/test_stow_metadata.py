@@ -14,7 +14,7 @@ from pydicom.encaps import encapsulate, generate_frames
 
 from osteon.dicom.xml import to_xml
 from osteon.dicom.xml_reader import from_xml
-from osteon_query.dicomweb import instance_assembler
+from osteon_query.limits import ApiLimits
 from support.make import ct_slice
 from support.packs import part10
 from support.query import WEB, Running, Settings, door
@@ -316,8 +316,8 @@ async def test_parts_that_can_not_be_told_apart_are_400(archive: Running, parts:
     assert says in response.json()["detail"]
 
 
-async def test_too_much_metadata_is_413(archive: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(instance_assembler, "MAX_METADATA", 100)
+async def test_too_much_metadata_is_413(archive: Running) -> None:
+    archive.change(limits=ApiLimits(metadata_bytes=100))
     response = await send(archive, [metadata(_SLICE), bulk(b"12")])
     assert response.status_code == 413
 

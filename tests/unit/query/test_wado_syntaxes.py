@@ -19,6 +19,7 @@ from pydicom.uid import (
 )
 
 from osteon.contracts.topology import TRANSCODE
+from osteon_query.limits import ApiLimits
 from support.imaging import image
 from support.make import ct_slice
 from support.packs import part10
@@ -300,10 +301,8 @@ async def test_the_tag_of_a_study_changes_with_each_instance(archive: Running) -
         assert again.headers["ETag"] != tag
 
 
-async def test_more_instances_than_are_remembered_come_all_the_same(
-    archive: Running, pixels: Pixels, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("osteon_query.dicomweb.resolve._MAX_LOCATIONS", 3)
+async def test_more_instances_than_are_remembered_come_all_the_same(archive: Running, pixels: Pixels) -> None:
+    archive.change(limits=ApiLimits(remembered_locations=3))
     study = generate_uid()
     datasets = [ct_slice(study=study, series=study, number=n) for n in range(7)]
     datasets[6].file_meta.TransferSyntaxUID = ImplicitVRLittleEndian

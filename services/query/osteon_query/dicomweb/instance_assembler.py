@@ -24,8 +24,6 @@ from osteon_query.dicomweb.bulk_parts import BulkPart, location_of
 from osteon_query.dicomweb.pixel_description import describe_pixels
 from osteon_query.http.errors import BadBody, TooLarge
 
-MAX_METADATA: Final = 32 << 20
-"""Bytes of a part with metadata at most, and of all metadata that waits for bulk data."""
 _FRAME: Final = re.compile(r"(.+)/frames/([0-9]{1,9})", re.ASCII)
 _DIGITS: Final = 9
 _DECLARED: Final = ("00083002", "00020010")
@@ -62,11 +60,13 @@ class _PendingInstance:
 class InstanceAssembler:
     """The instances of one request."""
 
-    def __init__(self, new_path: Callable[[], Path], lock: asyncio.Lock) -> None:
+    def __init__(self, new_path: Callable[[], Path], lock: asyncio.Lock, max_metadata: int) -> None:
         """`new_path` names files that do not exist yet; `lock` is held while metadata is parsed.
 
-        Parsed metadata may take twenty times its bytes: one request at a time does it.
+        Parsed metadata may take twenty times its bytes: one request at a time does it. `max_metadata` is in bytes: of
+        one part, and of all metadata that waits for bulk data.
         """
+        self._max_metadata = max_metadata
         self._new_path = new_path
         self._lock = lock
         self._pending: dict[int, _PendingInstance] = {}
@@ -78,7 +78,7 @@ class InstanceAssembler:
     async def metadata(self, path: Path, *, as_xml: bool) -> AsyncGenerator[Assembled, None]:
         """Take a part that is a JSON array of data sets or an XML document; yield what it completes."""
         async with self._lock:
-            found = await asyncio.to_thread(_read, path, as_xml)
+            found = await asyncio.to_thread(_read, path, as_xml, self._max_metadata)
         await asyncio.to_thread(path.unlink)
         for one in found:
             if isinstance(one, AssemblyFailure):
@@ -88,8 +88,8 @@ class InstanceAssembler:
                 self._add_pending(one)
                 if assembled := await self._assemble_if_complete(one):
                     yield assembled
-        if self._pending_bytes > MAX_METADATA:
-            raise TooLarge(f"more than {MAX_METADATA} bytes of metadata are incomplete")
+        if self._pending_bytes > self._max_metadata:
+            raise TooLarge(f"more than {self._max_metadata} bytes of metadata are incomplete")
 
     async def bulk(self, path: Path, headers: Mapping[str, str]) -> AsyncGenerator[Assembled, None]:
         """Take a part with bulk data; yield what it completes. Raises `BadBody` when it does not say which it is."""
@@ -162,9 +162,9 @@ class InstanceAssembler:
                 await asyncio.to_thread(self._parts.pop(uri).delete)
 
 
-def _read(path: Path, as_xml: bool) -> list[_PendingInstance | AssemblyFailure]:
-    if (size := path.stat().st_size) > MAX_METADATA:
-        raise TooLarge(f"a part with metadata of {size} bytes; at most {MAX_METADATA} are accepted")
+def _read(path: Path, as_xml: bool, limit: int) -> list[_PendingInstance | AssemblyFailure]:
+    if (size := path.stat().st_size) > limit:
+        raise TooLarge(f"a part with metadata of {size} bytes; at most {limit} are accepted")
     try:
         data = path.read_bytes()
         given = [from_xml(data)] if as_xml else orjson.loads(data)

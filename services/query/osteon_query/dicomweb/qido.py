@@ -91,7 +91,8 @@ async def _matches(state: AppState, query: QidoQuery) -> list[Match]:
     """Return at most one match more than are shown."""
     if not query.by_header:
         return list((await state.index.search(query.search)).matches)
-    await check_candidates(state.index, query.search, format_paths(one.path for one in query.by_header), TooBroad)
+    names = format_paths(one.path for one in query.by_header)
+    await check_candidates(state.index, query.search, names, state.limits.header_candidates, TooBroad)
     keys = HeaderKeys(query.by_header, case_sensitive=True)
     found = pages_by_header(state.index, state.sidecars, query.search, keys, total=query.search.limit)
     return [match async for page in found for match in page]

@@ -55,7 +55,7 @@ async def retrieve_instance(request: Request, state: AppStateDep, study: str, se
 
 async def _instances(request: Request, state: AppState, scope: InstanceScope) -> Response:
     wanted = negotiate_instances(request, single=bool(scope.sop_uids))
-    found = await resolve(state.index, scope)
+    found = await resolve(state, scope)
     if not wanted.multipart and not wanted.zipped:
         return await send_instance(request, state, found, wanted.syntaxes, purpose=_PURPOSE)
     # Weak: the boundary of the parts is another one each time.

@@ -43,7 +43,7 @@ async def wado_uri(request: Request, state: AppStateDep) -> Response:
     scope = InstanceScope(
         study_uid=_uid(given, "studyUID"), series_uid=_uid(given, "seriesUID"), sop_uids=(_uid(given, "objectUID"),)
     )
-    found = await resolve(state.index, scope)
+    found = await resolve(state, scope)
     (line,) = await read_lines(state.sidecars, found.first)
     media_type = await _media_type(request, state, found.first[0], line)
     if media_type == DICOM:

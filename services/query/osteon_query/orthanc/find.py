@@ -73,7 +73,7 @@ async def count(request: Request, state: AppStateDep) -> Response:
 
 async def _by_header(state: AppState, wanted: _Find, total: int | None) -> AsyncGenerator[Sequence[Match], None]:
     names = f"Query: {format_paths(condition.path for condition in wanted.by_header)}"
-    await check_candidates(state.index, wanted.search, names, BadParameter)
+    await check_candidates(state.index, wanted.search, names, state.limits.header_candidates, BadParameter)
     keys = HeaderKeys(wanted.by_header, case_sensitive=wanted.search.case_sensitive)
     return pages_by_header(state.index, state.sidecars, wanted.search, keys, total=total)
 

@@ -66,7 +66,7 @@ async def system(state: AppStateDep) -> Response:
 @router.get("/statistics")
 async def statistics(state: AppStateDep) -> Response:
     """Send totals of the whole archive."""
-    totals = await state.index.statistics()
+    totals = await state.totals.statistics()
     return json_response(
         {
             "CountConflicts": totals.conflicts,

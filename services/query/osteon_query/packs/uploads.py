@@ -41,8 +41,6 @@ _OPEN_BYTES: Final = 256 << 20
 _OPEN_SERIES: Final = 64
 MAX_FILES: Final = 100_000
 """Files of one request at most: each is in its answer."""
-_SLOT_SECONDS: Final = 30.0
-"""Seconds that a request waits for its turn."""
 _DISK_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _POLL_SECONDS: Final = 2.0
 """Seconds between looks into the index, for the case that an event was missed."""
@@ -61,7 +59,7 @@ class _Series:
 class Uploads:
     """Takes files, one `Upload` a request and `at_once` of them at the same time; `wait` is for the index.
 
-    A pack goes out when it has `pack_size` bytes.
+    A pack goes out when it has `pack_size` bytes. A request waits `slot_seconds` for its turn.
     """
 
     def __init__(
@@ -74,6 +72,7 @@ class Uploads:
         folder: Path,
         at_once: int,
         pack_size: int,
+        slot_seconds: float = 30.0,
     ) -> None:
         self._index = index
         self._objects = objects
@@ -83,6 +82,7 @@ class Uploads:
         self._awaited: dict[str, asyncio.Event] = {}
         self._slots = asyncio.Semaphore(at_once)
         self.pack_size = pack_size
+        self.slot_seconds = slot_seconds
         self.parsing = asyncio.Lock()
 
     async def start(self) -> None:
@@ -126,7 +126,7 @@ class Uploads:
 
     async def _acquire_slot(self) -> None:
         try:
-            async with asyncio.timeout(_SLOT_SECONDS):
+            async with asyncio.timeout(self.slot_seconds):
                 await self._slots.acquire()
         except TimeoutError:
             raise UploadCapacityExceeded("too many concurrent uploads (OSTEON_MAX_CONCURRENT_UPLOADS)") from None

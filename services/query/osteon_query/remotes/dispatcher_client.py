@@ -55,7 +55,7 @@ async def search(
     """Store a query and run it; raises `RemoteFailed`, and then nothing is stored."""
     settings = state.settings
     oldest = datetime.now(UTC) - timedelta(hours=settings.remote_query_hours)
-    await state.index.queries.add(query, keep=settings.remote_queries, older_than=oldest)
+    await state.remote_queries.add(query, keep=settings.remote_queries, older_than=oldest)
     message = RemoteFindRequest(
         correlation_id=correlation_id,
         target=target,
@@ -69,7 +69,7 @@ async def search(
         answer = await state.bus.request(REMOTE_FIND, message, timeout=message.seconds + _GRACE)
     except BaseException as error:
         with suppress(OsteonError):  # it may be gone already; the first error counts
-            await state.index.queries.delete(query.id)
+            await state.remote_queries.delete(query.id)
         if isinstance(error, RequestFailed):
             raise RemoteFailed(f"C-FIND SCU to AET {target.aet!r}: {error}") from error
         raise

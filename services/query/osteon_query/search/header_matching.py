@@ -21,8 +21,6 @@ from osteon_query.packs.sidecars import Sidecars, parse_header, read_lines
 from osteon_query.search.paging import pages
 from osteon_query.search.results import locations_of
 
-CANDIDATES: Final = 10_000
-"""Headers that one search reads at most."""
 _PAGE: Final = 200
 Header = Mapping[str, Any]
 Normal = Callable[[str], str]
@@ -124,13 +122,13 @@ async def raw_headers(index: InstanceLocator, sidecars: Sidecars, matches: Seque
     return [b"" if location is None else next(lines).header.json for location in locations]
 
 
-async def check_candidates(index: ResourceSearch, search: Search, names: str, error: type[Invalid]) -> None:
-    """Raise `error` when a search would have to read too many headers; `names` are the keys for which."""
+async def check_candidates(index: ResourceSearch, search: Search, names: str, limit: int, error: type[Invalid]) -> None:
+    """Raise `error` when a search would have to read more than `limit` headers; `names` are the keys for which."""
     count = await index.count(search)
-    if count > CANDIDATES:
+    if count > limit:
         raise error(
             f"{names}: not in the index, so {count} headers would have to be read, at most "
-            f"{CANDIDATES} are allowed; narrow the search by other attributes"
+            f"{limit} are allowed; narrow the search by other attributes"
         )
 
 

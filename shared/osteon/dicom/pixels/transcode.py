@@ -41,11 +41,15 @@ _NATIVE_LIMIT: Final = 0xFFFFFFFE
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TranscodeTarget:
-    """Transfer syntax UIDs, the best first; which of them may lose information; the quality of those, 1 to 100."""
+    """Transfer syntax UIDs, the best first; which of them may lose information; the quality of those, 1 to 100.
+
+    `basic_offset_limit`: bytes of fragments from which on the Extended Offset Table is written.
+    """
 
     targets: Sequence[str]
     lossy: Sequence[str] = ()
     quality: int = 90
+    basic_offset_limit: int = 1 << 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +78,7 @@ def transcode(
     with PixelSource(path, limits) as source:
         plan = choose_target(source, wanted, before_frame)
         with destination.open("wb") as file:
-            return _Transcoding(source, plan, before_frame).write(file)
+            return _Transcoding(source, plan, before_frame, wanted.basic_offset_limit).write(file)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +181,7 @@ class _Transcoding:
     source: PixelSource
     plan: TranscodePlan
     before_frame: Callable[[], None]
+    basic_offset_limit: int
     changes: AttributeChanges = field(default_factory=AttributeChanges)
     sop_instance_uid: str = ""
     _ratio_at: int = 0
@@ -293,7 +298,7 @@ class _Transcoding:
         plan = self.plan
         assert plan.geometry is not None
         raw = plan.geometry.decoded_bytes * plan.geometry.frames
-        fragments = EncapsulatedOutput(output, plan.geometry.frames, raw)
+        fragments = EncapsulatedOutput(output, plan.geometry.frames, raw, self.basic_offset_limit)
         fragments.begin()
         for decoded in self._decoded():
             data = encode(codec, decoded.frame, plan.geometry, decoded.photometric, quality=plan.quality)
