@@ -37,7 +37,7 @@ _SIZE_BYTES: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class RenderedFiles:
-    """The files of one request: their lengths and type. `data` is empty when they are too large to be handed around."""
+    """The files of one request: their lengths and type. `data` is empty when they are too large for a reply."""
 
     media_type: str
     lengths: tuple[int, ...]
@@ -46,7 +46,7 @@ class RenderedFiles:
 
     @property
     def length(self) -> int:
-        """Bytes of all files."""
+        """Bytes of all files together."""
         return sum(self.lengths)
 
     @property

@@ -22,7 +22,7 @@ from osteon_imaging.worker_pool import WorkerPool
 log = get_logger(__name__)
 
 _KINDS: Final = {
-    TaskFailure.BAD_ORDER: FailureKind.INVALID,
+    TaskFailure.BAD_OPTIONS: FailureKind.INVALID,
     TaskFailure.NOT_POSSIBLE: FailureKind.UNSUPPORTED,
     TaskFailure.DAMAGED: FailureKind.UNSUPPORTED,
     TaskFailure.MEMORY: FailureKind.FAILED,

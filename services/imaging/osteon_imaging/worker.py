@@ -22,7 +22,7 @@ _PIECE = 1 << 20
 
 
 def main() -> None:
-    """Read tasks, write outcomes."""
+    """Read tasks as JSON lines from standard input, and write their outcomes to standard output."""
     answers = _own_output()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     # The service decides when a worker ends; Ctrl-C goes to the whole group.
@@ -36,15 +36,15 @@ def main() -> None:
 
 
 def perform(task: TranscodeTask | RenderTask) -> TaskOutcome:
-    """Do one task."""
-    from osteon.dicom.pixels.errors import BadOrder, NotAnImage, NotPossible
+    """Do one task and return its outcome; expected failures are part of it."""
+    from osteon.dicom.pixels.errors import BadRenderOptions, NotAnImage, NotPossible
 
     try:
         with _file_of(task) as source:
             _limit_memory(task.memory + source.stat().st_size)
             return _render(task, source) if isinstance(task, RenderTask) else _transcode(task, source)
-    except BadOrder as error:
-        return TaskOutcome(failure=TaskFailure.BAD_ORDER, error=str(error))
+    except BadRenderOptions as error:
+        return TaskOutcome(failure=TaskFailure.BAD_OPTIONS, error=str(error))
     except (NotPossible, NotAnImage) as error:
         return TaskOutcome(failure=TaskFailure.NOT_POSSIBLE, error=str(error))
     except Invalid as error:
@@ -83,7 +83,7 @@ def _render(task: RenderTask, source: Path) -> TaskOutcome:
         meta = read_part10(file.read(_HEAD))
     made = render(
         source,
-        task.order,
+        task.options,
         Path(task.destination),
         PixelLimits(frame_bytes=task.frame_bytes),
         before_frame=lambda: _begin_frame(task.frame_seconds),

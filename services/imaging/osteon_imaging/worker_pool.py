@@ -92,7 +92,7 @@ class WorkerPool:
             self._free.insert(0, _Worker(await self._start()))
 
     async def run(self, task: Task, urgency: Urgency = Urgency.SOON, *, seconds: float | None = None) -> TaskOutcome:
-        """Let a worker do a task, and say how that ended; whatever happens to the worker is part of the outcome."""
+        """Let a worker do a task; a crash or hang of the worker is part of the outcome, not an error."""
         seconds = self._seconds if seconds is None else seconds
         async with self._semaphore.acquire(urgency):
             worker = await self._acquire_worker()
@@ -110,7 +110,7 @@ class WorkerPool:
             return outcome
 
     async def close(self) -> None:
-        """End every process."""
+        """Kill every process, idle or busy."""
         await asyncio.gather(*self._busy, return_exceptions=True)
         while self._free:
             await self._retire(self._free.pop(), "stopped")

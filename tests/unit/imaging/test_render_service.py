@@ -191,7 +191,7 @@ async def test_a_warm_worker_stays_without_work_and_is_replaced_when_it_dies(tmp
     (first,) = workers.pids
     task = RenderTask(
         source=str(saved(steps(), tmp_path)), destination=str(tmp_path / "out"), memory=1 << 30, frame_bytes=1 << 20,
-        frame_seconds=20, order=RenderOptions(mode="preview"),
+        frame_seconds=20, options=RenderOptions(mode="preview"),
     )  # fmt: skip
     assert (await workers.run(task, Urgency.NOW)).failure is None
     await asyncio.sleep(0.1)

@@ -52,7 +52,7 @@ async def capabilities(request: Request, state: AppStateDep) -> Response:
 
 
 def _as_wadl(request: Request) -> bool:
-    """OPTIONS is the transaction, whose response is WADL unless JSON is requested; GET is for people."""
+    """OPTIONS is the transaction, whose response is WADL unless JSON is requested; a browser's GET gets JSON."""
     for entry in media_ranges(request):
         if entry.type == WADL or entry.type in ("application/xml", "text/xml"):
             return True

@@ -121,7 +121,7 @@ class _Frames:
 
     async def decoded(self, headers: dict[str, str]) -> Response:
         """Send frames that `imaging` decodes, some at a time."""
-        pictures = render_in_order(self._state.pictures, self._render_requests(), ahead=_AHEAD)
+        pictures = render_in_order(self._state.pictures, self._render_requests(), prefetch=_AHEAD)
         if self._format.multipart:
             return await self._send(self._decoded_parts(pictures), headers)
         async with aclosing(pictures):

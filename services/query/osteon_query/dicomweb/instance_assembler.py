@@ -167,17 +167,17 @@ def _read(path: Path, as_xml: bool, limit: int) -> list[_PendingInstance | Assem
         raise TooLarge(f"a part with metadata of {size} bytes; at most {limit} are accepted")
     try:
         data = path.read_bytes()
-        given = [from_xml(data)] if as_xml else orjson.loads(data)
+        parsed = [from_xml(data)] if as_xml else orjson.loads(data)
     except (Invalid, orjson.JSONDecodeError) as error:
         return [AssemblyFailure(BadMetadata(f"the metadata cannot be read: {error}"))]
-    if not isinstance(given, list):
-        given = [given]
-    return [_parse_data_set(one) for one in given]
+    if not isinstance(parsed, list):
+        parsed = [parsed]
+    return [_parse_data_set(one) for one in parsed]
 
 
-def _parse_data_set(given: object) -> _PendingInstance | AssemblyFailure:
+def _parse_data_set(parsed: object) -> _PendingInstance | AssemblyFailure:
     try:
-        data_set = validate_data_set(given, ascii_only=orjson.dumps(given).isascii())
+        data_set = validate_data_set(parsed, ascii_only=orjson.dumps(parsed).isascii())
         frames = _text(data_set, "00280008") or "1"
         if not frames.isdecimal() or len(frames) > _DIGITS or not int(frames):
             raise BadMetadata(f"00280008: {frames[:80]!r} is not a number of frames")
@@ -187,7 +187,7 @@ def _parse_data_set(given: object) -> _PendingInstance | AssemblyFailure:
         return AssemblyFailure(BadMetadata(f"a value cannot be stored: {error}"))
     sop_class, sop = _text(data_set, "00080016"), _text(data_set, "00080018")
     identity = Identity("", "", "", sop, sop_class) if is_uid(sop) and is_uid(sop_class) else None
-    declared = next((uid for tag in _DECLARED if (uid := _text(given, tag))), "")
+    declared = next((uid for tag in _DECLARED if (uid := _text(parsed, tag))), "")
     return _PendingInstance(
         orjson.dumps(data_set),
         tuple(iter_references(data_set, frozenset({PIXEL_DATA}))),

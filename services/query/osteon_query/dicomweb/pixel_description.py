@@ -21,7 +21,7 @@ _READERS: Final[dict[str, Callable[[bytes], BitstreamHeader]]] = {
 """End of a transfer syntax UID → what reads the head of its bit streams."""
 _IRREVERSIBLE: Final = frozenset({"91", "93", "203"})
 _HEAD: Final = 1 << 20
-"""Bytes of a frame that are looked at: profiles and thumbnails stand before its size."""
+"""Bytes of a frame that are searched for its header: profiles and thumbnails stand before its size."""
 _ROWS: Final = tag_of("Rows")
 
 

@@ -31,7 +31,7 @@ router = APIRouter(prefix="/dicom-web", tags=["QIDO-RS"])
 
 @router.get("/studies")
 async def studies(request: Request, state: AppStateDep) -> Response:
-    """Search for studies."""
+    """Search for studies by the matching keys of the query string."""
     return await _search(request, state, Level.STUDY)
 
 
@@ -72,7 +72,7 @@ async def _search(
     query = parse(
         level,
         request.query_params.multi_items(),
-        most=state.settings.query_limit,
+        max_results=state.settings.query_limit,
         study=None if study is None else uid_of("the study", study),
         series=None if series is None else uid_of("the series", series),
     )

@@ -38,7 +38,7 @@ def answers_as_json(request: Request) -> bool:
 
 
 def store_response(received: Sequence[UploadResult], dicomweb: str, study: str | None, *, as_json: bool) -> Response:
-    """Tell what became of each instance; `dicomweb` is the base URL, `study` that of the request's URL."""
+    """Report the status of each instance; `dicomweb` is the base URL, `study` that of the request's URL."""
     stored = [entry for entry in received if entry.status in _STORED]
     headers = {}
     if any(entry.status is UploadStatus.PENDING for entry in stored):

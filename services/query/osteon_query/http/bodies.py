@@ -38,7 +38,7 @@ class PartStart:
 
 
 class PartEnd:
-    """The part is complete."""
+    """The end of a part: all of its bytes have been yielded."""
 
 
 MultipartEvent = PartStart | memoryview | PartEnd
@@ -129,7 +129,7 @@ def boundary_of(parameters: Mapping[str, str]) -> bytes:
 
 
 async def multipart_events(chunks: AsyncIterator[bytes], boundary: bytes) -> AsyncGenerator[MultipartEvent, None]:
-    """Parse a multipart body as it comes in; raises `BadBody` when it is invalid or incomplete."""
+    """Parse a multipart body as it arrives; raises `BadBody` when it is invalid or incomplete."""
     parser = _Parser(boundary)
     async for chunk in chunks:
         for event in parser.feed(chunk):

@@ -64,7 +64,7 @@ class ThumbnailPrefetcher:
             await self._stability.advance(FOLLOWER, last.seq)
 
     async def run_forever(self) -> None:
-        """Look every few seconds."""
+        """Poll the change log every few seconds; errors are logged and the next poll tries again."""
         while True:
             await asyncio.sleep(_PAUSE * random.uniform(0.75, 1.25))  # noqa: S311 - no secret
             try:

@@ -31,7 +31,7 @@ _NAMES: Final = {reason.value: reason.name.replace("_", " ").capitalize() for re
 
 @router.post("/modalities/{id}/storage-commitment")
 async def request(request: Request, state: AppStateDep, id: str) -> Response:
-    """Ask a modality to commit `DicomInstances` and the instances of `Resources`; the report is at `Path`."""
+    """Request that a modality commits `DicomInstances` and the instances of `Resources`; the report is at `Path`."""
     modality = await state.remotes.modality(id)
     body = await json_object(request)
     timeout = int_field(body, "Timeout", 0, _MAX_TIMEOUT)
@@ -48,7 +48,7 @@ async def request(request: Request, state: AppStateDep, id: str) -> Response:
 
 @router.get("/storage-commitment/{uid}")
 async def report(state: AppStateDep, uid: str) -> Response:
-    """Say what has been committed."""
+    """Report what has been committed and what failed."""
     commitment = await state.commitments.by_transaction(uid)
     failures = [_failure(failure) for failure in commitment.failures or ()]
     return json_response(

@@ -22,7 +22,7 @@ router = APIRouter(tags=["Routing"])
 
 _TYPES: Final = (ModalityStoreParams.TYPE, PeerStoreParams.TYPE)
 _MAX_JOBS: Final = 10_000
-"""Failed jobs that are looked through, the newest."""
+"""Failed jobs that are searched, the newest."""
 
 
 @router.get("/destinations")

@@ -26,7 +26,7 @@ async def jobs(request: Request, state: AppStateDep) -> Response:
 
 @router.get("/jobs/{id}")
 async def job(state: AppStateDep, id: str) -> Response:
-    """Describe a job."""
+    """Describe a job: state, progress, times, error and content."""
     return json_response(job_json(await state.jobs.get(id)))
 
 

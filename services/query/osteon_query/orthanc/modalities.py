@@ -63,7 +63,7 @@ async def operations(state: AppStateDep, id: str) -> Response:
 
 @router.get("/modalities/{id}/configuration")
 async def configuration(state: AppStateDep, id: str) -> Response:
-    """Describe a modality."""
+    """Describe a modality: AE title, host, port and permissions."""
     return json_response(modality_object(await state.remotes.modality(id)))
 
 
@@ -76,14 +76,14 @@ async def put(request: Request, state: AppStateDep, id: str) -> Response:
 
 @router.delete("/modalities/{id}")
 async def delete(state: AppStateDep, id: str) -> Response:
-    """Remove a modality."""
+    """Remove a modality from the configuration; its jobs stay."""
     await state.remotes.delete_modality(id)
     return json_response({})
 
 
 @router.post("/modalities/{id}/echo")
 async def echo_modality(request: Request, state: AppStateDep, id: str) -> Response:
-    """C-ECHO; `{"Timeout": seconds, "CheckFind": true}` may be given."""
+    """C-ECHO; the body may hold `{"Timeout": seconds, "CheckFind": true}`."""
     modality = await state.remotes.modality(id)
     body = await optional_object(request)
     target = target_of(state, modality, timeout=timeout_of(body))
@@ -151,7 +151,7 @@ async def store(request: Request, state: AppStateDep, id: str) -> Response:
     """Send resources by C-STORE, as a job: an identifier, an array of them, or an object with `Resources`."""
     modality = await state.remotes.modality(id)
     resources, body = await resources_of(request, state)
-    order = ModalityStoreParams(
+    job_params = ModalityStoreParams(
         modality=modality.name,
         resources=tuple(resources),
         local_aet=aet_field(body, "LocalAet"),
@@ -164,29 +164,31 @@ async def store(request: Request, state: AppStateDep, id: str) -> Response:
         storage_commitment=bool_field(body, "StorageCommitment", default=False),
         permissive=bool_field(body, "Permissive", default=False),
     )
-    target = target_of(state, replace(modality, aet=order.called_aet or modality.aet), local_aet=order.local_aet)
+    target = target_of(
+        state, replace(modality, aet=job_params.called_aet or modality.aet), local_aet=job_params.local_aet
+    )
     content = {**content_of(target), "ParentResources": resources, "InstancesCount": 0, "FailedInstancesCount": 0}
-    return await submit(request, state.jobs, order, content, body)
+    return await submit(request, state.jobs, job_params, content, body)
 
 
 @router.post("/modalities/{id}/store-straight")
 async def store_straight(request: Request, state: AppStateDep, id: str) -> Response:
     """Send the DICOM file in the body by C-STORE, without storing it here."""
     modality = await state.remotes.modality(id)
-    order = await upload_for_store(request, state, modality)
-    names = {"SOPClassUID": order.sop_class_uid, "SOPInstanceUID": order.sop_instance_uid}
-    return await submit(request, state.jobs, order, {**content_of(target_of(state, modality)), **names}, {})
+    job_params = await upload_for_store(request, state, modality)
+    names = {"SOPClassUID": job_params.sop_class_uid, "SOPInstanceUID": job_params.sop_instance_uid}
+    return await submit(request, state.jobs, job_params, {**content_of(target_of(state, modality)), **names}, {})
 
 
 @router.post("/modalities/{id}/move")
 async def move(request: Request, state: AppStateDep, id: str) -> Response:
-    """Let a modality send resources by C-MOVE to `TargetAet`, here when it is not given; a job."""
+    """Let a modality send resources by C-MOVE to `TargetAet` (default: this archive), as a job."""
     return await _retrieve(request, state, id, "C-MOVE")
 
 
 @router.post("/modalities/{id}/get")
 async def get(request: Request, state: AppStateDep, id: str) -> Response:
-    """Fetch resources from a modality by C-GET; a job."""
+    """Fetch resources from a modality by C-GET, as a job."""
     return await _retrieve(request, state, id, "C-GET")
 
 
@@ -211,25 +213,25 @@ class RetrieveSelection:
 
 
 async def retrieve(
-    request: Request, state: AppState, modality: Modality, wanted: RetrieveSelection, body: Mapping[str, Any]
+    request: Request, state: AppState, modality: Modality, selection: RetrieveSelection, body: Mapping[str, Any]
 ) -> Response:
-    """Begin a job that asks a modality for resources."""
+    """Submit a job that retrieves resources from a modality."""
     common: dict[str, Any] = {
-        "modality": modality.name, "level": wanted.level.value, "resources": wanted.resources,
+        "modality": modality.name, "level": selection.level.value, "resources": selection.resources,
         "local_aet": aet_field(body, "LocalAet"), "timeout": timeout_of(body),
         "permissive": bool_field(body, "Permissive", default=False),
     }  # fmt: skip
     target = target_of(state, modality, local_aet=common["local_aet"])
-    content: dict[str, Any] = {**content_of(target), "Query": list(wanted.resources)}
-    order: RetrieveParams = RetrieveByGetParams(**common)
-    if wanted.method == "C-MOVE":
+    content: dict[str, Any] = {**content_of(target), "Query": list(selection.resources)}
+    job_params: RetrieveParams = RetrieveByGetParams(**common)
+    if selection.method == "C-MOVE":
         aim = aet_field(body, "TargetAet") or state.settings.aet
-        order, content = RetrieveByMoveParams(**common, target_aet=aim), {**content, "TargetAet": aim}
-    return await submit(request, state.jobs, order, content, body)
+        job_params, content = RetrieveByMoveParams(**common, target_aet=aim), {**content, "TargetAet": aim}
+    return await submit(request, state.jobs, job_params, content, body)
 
 
 def timeout_of(body: Mapping[str, Any]) -> int:
-    """Return `Timeout` in seconds, 0 when it is not given."""
+    """Return `Timeout` in seconds, 0 when absent."""
     return int_field(body, "Timeout", 0, _MAX_TIMEOUT)
 
 

@@ -45,7 +45,7 @@ async def operations(state: AppStateDep, id: str) -> Response:
 
 @router.get("/{id}/configuration")
 async def configuration(state: AppStateDep, id: str) -> Response:
-    """Describe a peer."""
+    """Describe a peer without its passwords and headers."""
     return json_response(peer_object(await state.remotes.peer(id)))
 
 
@@ -65,7 +65,7 @@ async def put(request: Request, state: AppStateDep, id: str) -> Response:
 
 @router.delete("/{id}")
 async def delete(state: AppStateDep, id: str) -> Response:
-    """Remove a peer."""
+    """Remove a peer from the configuration; its jobs stay."""
     await state.remotes.delete_peer(id)
     return json_response({})
 
@@ -90,13 +90,13 @@ async def store(request: Request, state: AppStateDep, id: str) -> Response:
     transcode = body.get("Transcode", "")
     if not isinstance(transcode, str):
         raise BadParameter("Transcode: expected a Transfer Syntax UID")
-    order = PeerStoreParams(
+    job_params = PeerStoreParams(
         peer=peer.name,
         resources=tuple(resources),
         compress=bool_field(body, "Compress", default=False),
         transcode=transcode,
         permissive=bool_field(body, "Permissive", default=False),
     )
-    content = {"Peer": [peer.url, peer.username], "Compress": order.compress, "ParentResources": resources}
+    content = {"Peer": [peer.url, peer.username], "Compress": job_params.compress, "ParentResources": resources}
     content |= {"InstancesCount": 0, "FailedInstancesCount": 0}
-    return await submit(request, state.jobs, order, content, body)
+    return await submit(request, state.jobs, job_params, content, body)

@@ -45,7 +45,7 @@ async def operations(state: AppStateDep, id: str) -> Response:
 
 @router.delete("/{id}")
 async def delete(state: AppStateDep, id: str) -> Response:
-    """Forget a search."""
+    """Delete a search and its answers."""
     await state.remote_queries.delete(id)
     return json_response({})
 

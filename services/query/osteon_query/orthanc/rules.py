@@ -38,7 +38,7 @@ async def rules(request: Request, state: AppStateDep) -> Response:
 
 @router.post("/rules/dry-run")
 async def dry_run(request: Request, state: AppStateDep) -> Response:
-    """Tell what rules would do: `{"Study": id}`, and `Rules` by name to try these instead of those that are kept."""
+    """Evaluate rules for a study without sending: `{"Study": id}`; `Rules` by name replace the stored ones."""
     body = await json_object(request)
     given = body.get("Rules")
     if given is None:
@@ -52,7 +52,7 @@ async def dry_run(request: Request, state: AppStateDep) -> Response:
 
 @router.get("/rules/{name}")
 async def rule(state: AppStateDep, name: str) -> Response:
-    """Describe a rule."""
+    """Describe a rule as it was put."""
     return json_response(rule_object(await state.rules.get(name)))
 
 
@@ -72,21 +72,21 @@ async def delete(state: AppStateDep, name: str) -> Response:
 
 @router.post("/rules/{name}/enable")
 async def enable(state: AppStateDep, name: str) -> Response:
-    """Let a rule be tried."""
+    """Enable a rule for what is indexed from now on."""
     await state.rules.enable(name, True)
     return json_response({})
 
 
 @router.post("/rules/{name}/disable")
 async def disable(state: AppStateDep, name: str) -> Response:
-    """Let a rule not be tried any more."""
+    """Disable a rule; the jobs that it made continue."""
     await state.rules.enable(name, False)
     return json_response({})
 
 
 @router.post("/rules/{name}/dry-run")
 async def dry_run_one(request: Request, state: AppStateDep, name: str) -> Response:
-    """Tell what a rule would do: `{"Study": id}`."""
+    """Evaluate one rule for a study without sending: `{"Study": id}`."""
     found = parse_stored(await state.rules.get(name))
     return json_response(await _dry_run(state, await json_object(request), [found]))
 

@@ -69,7 +69,7 @@ class MappedInstance:
 
 def _map(file: IO[bytes]) -> memoryview:
     file.flush()
-    # Never closed by hand: views of it may be on their way to a client, and the last of them takes it along.
+    # Never closed explicitly: responses may still hold views of it, and the last one frees the mapping.
     return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
 

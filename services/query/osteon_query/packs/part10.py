@@ -34,7 +34,7 @@ def examine(path: Path) -> tuple[Identity, int, str]:
     if not size:
         raise BadBody("the file is empty")
     with path.open("rb") as file:
-        # Not closed by hand: an error's traceback may still hold views of it, which would make closing fail.
+        # Not closed explicitly: an error's traceback may still hold views of it, which would make closing fail.
         mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     with memoryview(mapped) as view:
         identity, unread = _examine(view)

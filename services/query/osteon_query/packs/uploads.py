@@ -1,7 +1,7 @@
-"""Uploads by HTTP: Part 10 files → packs → object store → index, before the answer.
+"""Uploads by HTTP: Part 10 files → packs → object store → index, before the response.
 
 The files of one request are gathered by series, and each pack goes out as soon as it is big enough, while the next
-files come in, so a request needs little disk and no memory however many files it has. Only so many requests are read at
+files arrive, so a request needs little disk and no memory however many files it has. Only so many requests are read at
 the same time; others wait for their turn, with their bodies unread. A pack is announced only once it and its sidecar
 are in the store; what is stored when a later step fails is found by the indexer's sweep.
 """
@@ -40,10 +40,10 @@ log = get_logger(__name__)
 _OPEN_BYTES: Final = 256 << 20
 _OPEN_SERIES: Final = 64
 MAX_FILES: Final = 100_000
-"""Files of one request at most: each is in its answer."""
+"""Files of one request at most: each is in the response."""
 _DISK_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _POLL_SECONDS: Final = 2.0
-"""Seconds between looks into the index, for the case that an event was missed."""
+"""Seconds between polls of the index, in case an event was missed."""
 
 
 @dataclass(slots=True)
@@ -100,7 +100,7 @@ class Uploads:
 
     @asynccontextmanager
     async def open(self, correlation_id: str, remote_host: str) -> AsyncIterator["Upload"]:
-        """Begin an upload; its files are gone at the end.
+        """Begin an upload; its files are deleted at the end.
 
         Raises `BusUnavailable` and `UploadCapacityExceeded` before anything is read, and the latter when the disk is
         full.
@@ -254,7 +254,7 @@ class Upload:
             size=written.size,
         )
         self.packs[pack_id] = {uid: entry for uid, (_, entry) in series.files.items()}
-        # One at a time: the disk holds what comes in and the pack that goes out.
+        # One at a time: the disk holds incoming files and one outgoing pack.
         await self._finish_storing()
         self._storing = asyncio.create_task(self._store(tar, facts))
 
@@ -263,13 +263,13 @@ class Upload:
         await asyncio.to_thread(tar.unlink)
 
     async def _finish_storing(self) -> None:
-        """Wait for the pack that is on its way; raises what went wrong with it."""
+        """Wait for the pack that is being stored; raises what went wrong with it."""
         if self._storing is not None:
             await self._storing
             self._storing = None
 
     async def finish(self) -> list[UploadResult]:
-        """Store what is left, wait for the index, and return every file's fate in the order they came."""
+        """Store what is left, wait for the index, and return the result of every file in the order received."""
         for series in list(self._open.values()):
             await self._pack(series)
         self._open.clear()
@@ -283,7 +283,7 @@ class Upload:
         return self.received
 
     async def close(self) -> None:
-        """Give up what is on its way, delete the files and let the next request begin."""
+        """Cancel the pack that is being stored, delete the files and let the next request begin."""
         if self._storing is not None:
             self._storing.cancel()
             await asyncio.gather(self._storing, return_exceptions=True)

@@ -20,7 +20,7 @@ _MAX_PRIORITY: Final = 1_000_000
 
 
 async def submit(
-    request: Request, jobs: Jobs, order: JobParams, content: Mapping[str, Any], body: Mapping[str, Any]
+    request: Request, jobs: Jobs, job_params: JobParams, content: Mapping[str, Any], body: Mapping[str, Any]
 ) -> Response:
     """Begin a job; `body` says by `Synchronous` or `Asynchronous` whether the response waits for its end.
 
@@ -29,8 +29,8 @@ async def submit(
     """
     priority = int_field(body, "Priority", -_MAX_PRIORITY, _MAX_PRIORITY)
     waits = _is_synchronous(body)
-    params = order.params() | ({"patience": 0} if waits else {})
-    job = await jobs.submit(order.TYPE, params, content=content, priority=priority)
+    params = job_params.params() | ({"patience": 0} if waits else {})
+    job = await jobs.submit(job_params.TYPE, params, content=content, priority=priority)
     if not waits:
         return json_response({"ID": job.id, "Path": f"/jobs/{job.id}"})
     job = await _wait_ended(request, jobs, job)

@@ -109,11 +109,11 @@ def parse_identifier(request: FindPageRequest) -> Query:
     for key in identifier.keys:
         if key.text is None or key.path[0] in _NEVER_MATCHED:
             continue
-        made = condition(key.path, key.text, vr=key.vr)
-        if _below(level, key) or (made is not None and not _is_matchable(made)):
+        matching_key = condition(key.path, key.text, vr=key.vr)
+        if _below(level, key) or (matching_key is not None and not _is_matchable(matching_key)):
             all_supported = False
-        elif made is not None:
-            conditions.append(made)
+        elif matching_key is not None:
+            conditions.append(matching_key)
     return Query(
         level=level,
         conditions=combine_datetimes(conditions, negotiated=request.combined_datetime),
@@ -141,11 +141,11 @@ def _below(level: Level, key: IdentifierKey) -> bool:
     return is_below(key.path[0], level)
 
 
-def _is_matchable(made: MatchingKey) -> bool:
+def _is_matchable(matching_key: MatchingKey) -> bool:
     """Whether the index matches on this key; that it is at or above the level is known."""
-    if len(made.path) == 2:
-        return made.path[0] == "RequestAttributesSequence" and made.path[1] in REQUEST_ATTRIBUTES
-    return len(made.path) == 1 and made.path[0] in LEVEL_OF
+    if len(matching_key.path) == 2:
+        return matching_key.path[0] == "RequestAttributesSequence" and matching_key.path[1] in REQUEST_ATTRIBUTES
+    return len(matching_key.path) == 1 and matching_key.path[0] in LEVEL_OF
 
 
 def _return_keys(identifier: Identifier, conditions: Sequence[MatchingKey], timezone_negotiated: bool) -> ReturnKeys:

@@ -1,6 +1,6 @@
 """Searches by attributes that the index does not hold: headers are read and compared (PS3.4 C.2.2.2).
 
-The other keys narrow the search first. One instance speaks for its series, study or patient, as in Orthanc.
+The other keys narrow the search first. One instance represents its series, study or patient, as in Orthanc.
 """
 
 import asyncio
@@ -46,7 +46,7 @@ class HeaderKeys:
     """Keys that must all match. Text compares without case unless `case_sensitive`; names always do."""
 
     def __init__(self, conditions: Iterable[MatchingKey], *, case_sensitive: bool) -> None:
-        """Prepare the comparison."""
+        """Convert values once to the form in which they are compared."""
         self._keys = [_key(condition, case_sensitive) for condition in conditions]
 
     def accepts(self, header: Header) -> bool:

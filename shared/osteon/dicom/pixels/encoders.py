@@ -125,7 +125,7 @@ def _encode_jpeg_2000(work: _Work) -> bytes:
 
 
 def _decibels(quality: int) -> int:
-    """Map 1 to 100 to the peak signal-to-noise ratio that OpenJPEG aims at: 90 gives 52 dB, hard to tell apart."""
+    """Map 1 to 100 to the peak signal-to-noise ratio that OpenJPEG aims at: 90 gives 52 dB, hardly visible."""
     return round(25 + 0.3 * quality)
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from osteon.dicom.pixels import orthanc
 from osteon.dicom.pixels.codecs import Decoded
 from osteon.dicom.pixels.colour import to_rgb
-from osteon.dicom.pixels.errors import BadOrder, NotPossible
+from osteon.dicom.pixels.errors import BadRenderOptions, NotPossible
 from osteon.dicom.pixels.functional_groups import FRAME_VOI_LUT, of_frame
 from osteon.dicom.pixels.geometry import PixelLimits
 from osteon.dicom.pixels.grayscale import read_grayscale_rules
@@ -35,12 +35,15 @@ class FrameRenderer:
     """Draws frames, counted from 1, of an open image: (rows, columns), with colours (rows, columns, 3)."""
 
     image: ImageReader
-    order: RenderOptions
+    options: RenderOptions
     limits: PixelLimits
 
     def picture(self, number: int) -> Pixels:
-        """Return what was ordered, of uint8 or uint16. Raises `BadOrder`, `NotPossible`, `PixelError`, `BadDataSet`."""
-        match self.order.mode:
+        """Return the image that the options describe, of uint8 or uint16.
+
+        Raises `BadRenderOptions`, `NotPossible`, `PixelError`, `BadDataSet`.
+        """
+        match self.options.mode:
             case "rendered":
                 return self._rendered(number)
             case "orthanc":
@@ -55,11 +58,11 @@ class FrameRenderer:
         decoded = self._orthanc_frame(number)
         if not _is_grey(decoded):
             return to_rgb(decoded, self.image)
-        return orthanc.rescaled(decoded.frame, self._rescale(number)) if self.order.rescale else decoded.frame
+        return orthanc.rescaled(decoded.frame, self._rescale(number)) if self.options.rescale else decoded.frame
 
     def _rendered(self, number: int) -> Pixels:
         image = self.image
-        window = self.order.window and check_window(self.order.window)
+        window = self.options.window and check_window(self.options.window)
         cells = image.cells(number)
         decoded = image.values(cells)
         if _is_grey(decoded):
@@ -68,7 +71,7 @@ class FrameRenderer:
         else:
             picture = self._colours(decoded)
         picture = annotated(picture, image.attributes, number, cells.frame)
-        return self._in_viewport(picture, self.order.viewport, number) if self.order.viewport else picture
+        return self._in_viewport(picture, self.options.viewport, number) if self.options.viewport else picture
 
     def _supplemented(self, picture: Pixels, decoded: Decoded) -> Pixels:
         """Give values from a first one on the colours of a supplemental palette, if there is one (PS3.3 C.7.6.19)."""
@@ -86,19 +89,19 @@ class FrameRenderer:
         return resized(part.cut(picture), *size)
 
     def _as_orthanc(self, number: int) -> Pixels:
-        image, order = self.image, self.order
+        image, options = self.image, self.options
         decoded = self._orthanc_frame(number)
         if not _is_grey(decoded):
             return self._sized_as_orthanc(self._colours(decoded))
-        window = order.window or read_window(of_frame(image.attributes, FRAME_VOI_LUT, number))
+        window = options.window or read_window(of_frame(image.attributes, FRAME_VOI_LUT, number))
         window = window or orthanc.full_window(image.geometry.bits_stored)
         picture = orthanc.windowed(decoded.frame[:, :, 0], window, self._rescale(number))
         return _upright(self._sized_as_orthanc(picture), decoded)
 
     def _sized_as_orthanc(self, picture: Pixels) -> Pixels:
         rows, columns = picture.shape[:2]
-        size = self._checked(picture, *orthanc.new_size(columns, rows, self.order.width, self.order.height))
-        return orthanc.resized(picture, *size, smooth=self.order.smooth)
+        size = self._checked(picture, *orthanc.new_size(columns, rows, self.options.width, self.options.height))
+        return orthanc.resized(picture, *size, smooth=self.options.smooth)
 
     def _preview(self, number: int) -> Pixels:
         decoded = self._orthanc_frame(number)
@@ -110,7 +113,7 @@ class FrameRenderer:
         decoded = self._orthanc_frame(number)
         if not _is_grey(decoded):
             raise NotPossible(f"{decoded.photometric} frames have colours, not one number a pixel: ask for a preview")
-        values = orthanc.clamped(decoded.frame[:, :, 0], _WHOLE[self.order.mode])
+        values = orthanc.clamped(decoded.frame[:, :, 0], _WHOLE[self.options.mode])
         # Orthanc writes negative values as their two's complement.
         return values.view(np.uint16) if values.dtype == np.int16 else values
 
@@ -130,7 +133,9 @@ class FrameRenderer:
 
     def _checked(self, picture: Pixels, width: int, height: int) -> tuple[int, int]:
         if (size := width * height * picture[0, 0].nbytes) > self.limits.frame_bytes:
-            raise BadOrder(f"a picture of {width} x {height} pixels has {size} bytes, more than a frame may have")
+            raise BadRenderOptions(
+                f"a picture of {width} x {height} pixels has {size} bytes, more than a frame may have"
+            )
         return width, height
 
 
@@ -143,5 +148,5 @@ def _eight_bits(rgb: Pixels) -> Pixels:
 
 
 def _upright(picture: Pixels, decoded: Decoded) -> Pixels:
-    """Invert what has its least value white; Orthanc looks at nothing else."""
+    """Invert what has its least value white; Orthanc checks nothing else."""
     return 255 - picture if decoded.photometric == "MONOCHROME1" else picture

@@ -31,7 +31,7 @@ def from_native(data: bytes, geometry: Geometry) -> Frame:
         values = _unpacked(data, geometry)
     if geometry.planar and geometry.samples > 1:
         planes = values.reshape(geometry.samples, geometry.rows, geometry.columns)
-        # Not as a view: codecs look at strides, which numpy leaves odd where an axis has one element.
+        # Not as a view: codecs read strides, which numpy leaves odd where an axis has one element.
         return planes.transpose(1, 2, 0).copy()
     return values.reshape(geometry.rows, geometry.columns, geometry.samples)
 

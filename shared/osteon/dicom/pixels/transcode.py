@@ -65,20 +65,20 @@ class TranscodeResult:
 def transcode(
     path: Path,
     destination: Path,
-    wanted: TranscodeTarget,
+    request: TranscodeTarget,
     limits: PixelLimits,
     *,
     before_frame: Callable[[], None] = lambda: None,
 ) -> TranscodeResult:
-    """Write the DICOM file at `path` to `destination` in the first of the wanted transfer syntaxes that can be done.
+    """Write the DICOM file at `path` to `destination` in the first of the target transfer syntaxes that is possible.
 
     Raises `NotPossible` when none can, `PixelError` and `BadDataSet` when the file is damaged. `before_frame` is called
     before each frame.
     """
     with PixelSource(path, limits) as source:
-        plan = choose_target(source, wanted, before_frame)
+        plan = choose_target(source, request, before_frame)
         with destination.open("wb") as file:
-            return _Transcoding(source, plan, before_frame, wanted.basic_offset_limit).write(file)
+            return _Transcoding(source, plan, before_frame, request.basic_offset_limit).write(file)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,21 +99,21 @@ class TranscodePlan:
 
 
 def choose_target(
-    source: PixelSource, wanted: TranscodeTarget, before_frame: Callable[[], None] = lambda: None
+    source: PixelSource, request: TranscodeTarget, before_frame: Callable[[], None] = lambda: None
 ) -> TranscodePlan:
     """Return how to make the first of the targets that can be made; raises `NotPossible`, `PixelError`."""
     reasons = []
     opened = _Opened(source, before_frame)
-    for uid in wanted.targets:
+    for uid in request.targets:
         try:
-            return _plan(opened, uid, wanted.quality if uid in wanted.lossy else None)
+            return _plan(opened, uid, request.quality if uid in request.lossy else None)
         except NotPossible as error:
             reasons.append(f"{uid}: {error}")
     raise NotPossible(f"cannot be transcoded from {source.meta.transfer_syntax_uid}; " + "; ".join(reasons))
 
 
 class _Opened:
-    """A source whose first frame is decoded once at most, however many targets it is tried for."""
+    """A source whose first frame is decoded once at most, for all targets together."""
 
     def __init__(self, source: PixelSource, before_frame: Callable[[], None]) -> None:
         self.source = source
@@ -176,7 +176,7 @@ def _coded(opened: _Opened, target: Codec, quality: int | None) -> TranscodePlan
 
 @dataclass(slots=True)
 class _Transcoding:
-    """One file on its way."""
+    """The transcoding of one file."""
 
     source: PixelSource
     plan: TranscodePlan
@@ -187,7 +187,7 @@ class _Transcoding:
     _ratio_at: int = 0
 
     def write(self, file: BinaryIO) -> TranscodeResult:
-        """Write the whole file."""
+        """Write the whole file and return what was written."""
         source, plan = self.source, self.plan
         self._prepare()
         syntax = transfer_syntax(plan.uid)
@@ -228,7 +228,7 @@ class _Transcoding:
             self.sop_instance_uid = attributes.describe_lossy(self.changes, source, plan.target, plan.quality)
 
     def _elements(self, target: Encoding, output: TranscodeOutput) -> Iterator[ElementSpan]:
-        """Write every element but pixel data, which is given to the caller in its place."""
+        """Write every element but pixel data, which is yielded where it belongs."""
         changes, source = self.changes, self.source
         recoder, scope = Reencoder(source.data, target), ElementScope(source.values.get(0x00280103) == 1)
         new = attributes.merge_tags({found.tag: found for found in source.elements}, changes)
@@ -266,12 +266,12 @@ class _Transcoding:
             self._encapsulated(self.plan.target, output)
 
     def _copy_native(self, found: ElementSpan, target: Encoding, output: TranscodeOutput) -> None:
-        """Copy values; between byte orders words are turned, and bytes come out as bytes (PS3.5 annex D)."""
+        """Copy values; between byte orders words are swapped, and bytes are written as bytes (PS3.5 annex D)."""
         source = self.source
         allocated = int(source.values.get(0x00280100, 16))
-        turned = source.encoding.little_endian is not target.little_endian
+        swapped = source.encoding.little_endian is not target.little_endian
         vr, unit = found.vr or b"OW", 1
-        if turned:
+        if swapped:
             unit = source.swap_unit(allocated)
             vr = b"OB" if allocated == 8 else vr
         length = found.end - found.start
