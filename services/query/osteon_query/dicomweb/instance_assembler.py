@@ -85,7 +85,10 @@ class InstanceAssembler:
                 self._has_failures = True
                 yield one
             else:
-                self._add_pending(one)
+                self._pending[id(one)] = one
+                self._pending_bytes += len(one.data)
+                for uri in one.uris:
+                    self._users.setdefault(uri, []).append(one)
                 if assembled := await self._assemble_if_complete(one):
                     yield assembled
         if self._pending_bytes > self._max_metadata:
@@ -116,12 +119,6 @@ class InstanceAssembler:
         lost = [uri for uri in self._parts if not self._users.get(uri)]
         if lost and not self._has_failures:
             yield AssemblyFailure(BadBody(f"no metadata refers to the part {lost[0][:200]!r}"))
-
-    def _add_pending(self, one: _PendingInstance) -> None:
-        self._pending[id(one)] = one
-        self._pending_bytes += len(one.data)
-        for uri in one.uris:
-            self._users.setdefault(uri, []).append(one)
 
     def _has(self, reference: Reference, one: _PendingInstance) -> bool:
         part = self._parts.get(reference.uri)

@@ -24,7 +24,7 @@ from osteon_query.http.errors import TooBroad
 from osteon_query.http.request_values import uid_of
 from osteon_query.search.conditions import format_paths
 from osteon_query.search.header_matching import HeaderKeys, check_candidates, pages_by_header
-from osteon_query.search.results import DicomJson, build_results
+from osteon_query.search.results import build_results
 
 router = APIRouter(prefix="/dicom-web", tags=["QIDO-RS"])
 
@@ -107,14 +107,14 @@ async def _answer(state: AppState, shown: list[Match], query: QidoQuery, base: s
     if as_json:
         return Response(orjson.dumps([_sort_tags(answer) for answer in found]), media_type=DICOM_JSON)
     boundary = uuid4().hex
-    body = await asyncio.to_thread(_parts, found, boundary)
-    return Response(body, media_type=f'{MULTIPART}; type="{DICOM_XML}"; boundary={boundary}')
-
-
-def _parts(found: list[DicomJson], boundary: str) -> bytes:
-    """Write one document a result (10.6.4)."""
     head = f"--{boundary}\r\nContent-Type: {DICOM_XML}\r\n\r\n".encode()
-    return b"".join([head + to_xml(_sort_tags(answer)) + b"\r\n" for answer in found]) + f"--{boundary}--\r\n".encode()
+
+    def documents() -> bytes:  # one document a result (10.6.4)
+        parts = [head + to_xml(_sort_tags(answer)) + b"\r\n" for answer in found]
+        return b"".join(parts) + f"--{boundary}--\r\n".encode()
+
+    body = await asyncio.to_thread(documents)
+    return Response(body, media_type=f'{MULTIPART}; type="{DICOM_XML}"; boundary={boundary}')
 
 
 def _sort_tags(answer: dict[str, Any]) -> dict[str, Any]:

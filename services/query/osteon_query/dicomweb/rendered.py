@@ -113,8 +113,16 @@ async def _rendered(
 ) -> Response:
     """Send one image where one is requested and can be enough, else parts."""
     media_type, entry = choose(request, _OFFERED)
-    options = _render_options(request, media_type)
-    warning = parameters.unsupported_warning(request.query_params)
+    query = request.query_params
+    parameters.refuse_annotation(query)
+    options: dict[str, object] = {
+        "mode": "rendered",
+        "media_type": media_type,
+        "quality": parameters.quality(query),
+        "window": parameters.window(query),
+        "viewport": parameters.viewport(query, region=True),
+    }
+    warning = parameters.unsupported_warning(query)
     headers = {"Warning": f'299 {dicomweb_url(request, state)} "{warning}"'} if warning else {}
     if not entry.multipart and (single or media_type == GIF) and len(found.first) == 1:
         location = found.first[0]
@@ -128,18 +136,6 @@ async def _rendered(
     messages = _messages(state, found, numbers, correlation_id(request), options)
     headers |= validator_headers(tag, *found.first) if tag else {}
     return await send_multipart(request, _parts(state, messages), media_type, headers=headers)
-
-
-def _render_options(request: Request, media_type: str) -> dict[str, object]:
-    given = request.query_params
-    parameters.refuse_annotation(given)
-    return {
-        "mode": "rendered",
-        "media_type": media_type,
-        "quality": parameters.quality(given),
-        "window": parameters.window(given),
-        "viewport": parameters.viewport(given, region=True),
-    }
 
 
 async def _messages(

@@ -13,7 +13,7 @@ from osteon_query.dicomweb.multipart import send_multipart
 from osteon_query.dicomweb.resolve import ResolvedInstances, resolve, scope_of
 from osteon_query.dicomweb.syntax_selection import SyntaxSelection
 from osteon_query.dicomweb.zip_names import with_names
-from osteon_query.http.accept import DICOM, ZIP, AcceptedSyntaxes, InstanceFormat, negotiate_instances
+from osteon_query.http.accept import DICOM, ZIP, AcceptedSyntaxes, negotiate_instances
 from osteon_query.http.conditional import not_modified, validator_headers
 from osteon_query.http.request_values import correlation_id
 from osteon_query.http.streaming import stream_response
@@ -66,12 +66,6 @@ async def _instances(request: Request, state: AppState, scope: InstanceScope) ->
     headers = validator_headers(tag, *found.first) if tag else {}
     if selection.omitted:
         headers["Warning"] = f'299 {dicomweb_url(request, state)} "{selection.explain()}"'
-    return await _send(request, state, selection, requested, headers)
-
-
-async def _send(
-    request: Request, state: AppState, selection: SyntaxSelection, requested: InstanceFormat, headers: dict[str, str]
-) -> Response:
     status = 206 if selection.omitted else 200
     requests = selection.all_requests()
     if requested.zipped:
@@ -81,7 +75,7 @@ async def _send(
     else:
         items = read_instances(state.objects, state.transcoder, requests, correlation_id(request))
     if requested.zipped:
-        name = selection.found.first[0].identity.study_uid
+        name = found.first[0].identity.study_uid
         headers |= {"Content-Type": ZIP, "Content-Disposition": f'attachment; filename="{name}.zip"'}
         return await stream_response(request, write_zip(items, SentCounter(_PURPOSE)), headers, status)
     at = (each.location for each in selection.requests)

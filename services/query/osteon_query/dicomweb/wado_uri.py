@@ -133,21 +133,16 @@ def _viewport(query: QueryParams, line: SidecarLine) -> Viewport | None:
         if not any(sizes):
             return None
         return sizes[0] or MAX_SIDE, sizes[1] or MAX_SIDE, None, None, None, None
+    parts = [decimal("region", part) for part in query["region"].split(",")]  # parts of the image (9.4.1.2.6)
+    if len(parts) != _REGION or not (0 <= parts[0] < parts[2] <= 1 and 0 <= parts[1] < parts[3] <= 1):
+        raise BadParameter("region: expected left,top,right,bottom from 0.0 to 1.0")
     try:
         layout = layout_of(orjson.loads(line.header.json))
     except PixelError as error:
         raise NotAcceptable(f"region: {error}") from None
-    left, top, right, bottom = _region(query["region"])
+    left, top, right, bottom = parts
     sx, sw = left * layout.columns, (right - left) * layout.columns
     sy, sh = top * layout.rows, (bottom - top) * layout.rows
     if not any(sizes):
         sizes = [max(1, round(sw)), max(1, round(sh))]
     return sizes[0] or MAX_SIDE, sizes[1] or MAX_SIDE, sx, sy, sw, sh
-
-
-def _region(text: str) -> tuple[float, float, float, float]:
-    """Read `region=left,top,right,bottom` as parts of the image (9.4.1.2.6)."""
-    parts = [decimal("region", part) for part in text.split(",")]
-    if len(parts) != _REGION or not (0 <= parts[0] < parts[2] <= 1 and 0 <= parts[1] < parts[3] <= 1):
-        raise BadParameter("region: expected left,top,right,bottom from 0.0 to 1.0")
-    return parts[0], parts[1], parts[2], parts[3]

@@ -106,7 +106,11 @@ class Uploads:
         full.
         """
         await self._bus.check()
-        await self._acquire_slot()
+        try:
+            async with asyncio.timeout(self.slot_seconds):
+                await self._slots.acquire()
+        except TimeoutError:
+            raise UploadCapacityExceeded("too many concurrent uploads (OSTEON_MAX_CONCURRENT_UPLOADS)") from None
         upload = None
         try:
             folder = await asyncio.to_thread(TemporaryDirectory, prefix="upload-", dir=self._folder)
@@ -123,13 +127,6 @@ class Uploads:
                 await upload.close()
                 for pack_id in upload.packs:
                     self._awaited.pop(pack_id, None)
-
-    async def _acquire_slot(self) -> None:
-        try:
-            async with asyncio.timeout(self.slot_seconds):
-                await self._slots.acquire()
-        except TimeoutError:
-            raise UploadCapacityExceeded("too many concurrent uploads (OSTEON_MAX_CONCURRENT_UPLOADS)") from None
 
     def release_slot(self) -> None:
         """Let the next request begin."""

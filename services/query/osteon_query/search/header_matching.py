@@ -47,19 +47,17 @@ class HeaderKeys:
 
     def __init__(self, conditions: Iterable[MatchingKey], *, case_sensitive: bool) -> None:
         """Convert values once to the form in which they are compared."""
-        self._keys = [_key(condition, case_sensitive) for condition in conditions]
+        self._keys: list[_Key] = []
+        for condition in conditions:
+            tags = tuple(tag_of(name) for name in condition.path)
+            vr = vr_of_tag(tags[-1])
+            folds = vr == "PN" or not case_sensitive
+            normal = _NORMAL.get(vr, text_key if folds else str.strip)
+            self._keys.append(_Key(tags, _mapped(condition.matching, normal), normal))
 
     def accepts(self, header: Header) -> bool:
         """Whether a header matches; one item of a sequence must match all keys in it (PS3.4 C.2.2.2.6)."""
         return _accept(self._keys, header)
-
-
-def _key(condition: MatchingKey, case_sensitive: bool) -> _Key:
-    tags = tuple(tag_of(name) for name in condition.path)
-    vr = vr_of_tag(tags[-1])
-    folds = vr == "PN" or not case_sensitive
-    normal = _NORMAL.get(vr, text_key if folds else str.strip)
-    return _Key(tags, _mapped(condition.matching, normal), normal)
 
 
 def _accept(keys: Sequence[_Key], header: Header) -> bool:

@@ -77,7 +77,7 @@ class ResultPlan:
                 self._sources.append((tag, source))
             elif is_private(tag):
                 self._private.append(tag)
-            elif not _below(level, tag):
+            elif not is_below(keyword_of(tag), level):  # of lower levels one instance cannot represent all
                 self._from_header.append(tag)
         self._item_conditions: dict[str, list[MatchingKey]] = {}
         for condition in keys.item_conditions:
@@ -115,11 +115,6 @@ class ResultPlan:
             if kept and tag in found:
                 found[tag] = _narrow(found[tag], kept)
         return found
-
-
-def _below(level: Level, tag: str) -> bool:
-    """Whether an attribute belongs to a lower level, where one instance cannot speak for all."""
-    return is_below(keyword_of(tag), level)
 
 
 def _narrow(element: JsonElement, kept: frozenset[str]) -> JsonElement:
