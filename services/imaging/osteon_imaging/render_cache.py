@@ -28,7 +28,7 @@ GRACE: Final = timedelta(minutes=1)
 FRESH: Final = timedelta(hours=1)
 """A younger picture needs no new date."""
 _TAIL: Final = 64 << 10
-"""Where the end of a large object is looked for."""
+"""Bytes at the end of a large object in which the tail is searched."""
 _PAUSE: Final = 600.0
 _SHORTEST_PAUSE: Final = 5.0
 _MOST_USED: Final = 100_000

@@ -11,7 +11,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
 
 from osteon.errors import Invalid
 from osteon_imaging.tasks import PART, RenderTask, TaskFailure, TaskOutcome, TranscodeTask, read_task
@@ -23,11 +22,16 @@ _PIECE = 1 << 20
 
 def main() -> None:
     """Read tasks as JSON lines from standard input, and write their outcomes to standard output."""
-    answers = _own_output()
+    # Answers go to what standard output was; libraries that print go to standard error.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     # The service decides when a worker ends; Ctrl-C goes to the whole group.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _load_codecs()
+    # Imported before the first task arrives.
+    import osteon.dicom.pixels.rendering
+    import osteon.dicom.pixels.transcode  # noqa: F401
+
     for line in sys.stdin:
         outcome = perform(read_task(line))
         print(outcome.model_dump_json(), file=answers, flush=True)
@@ -123,21 +127,8 @@ def _copy(source: Path, target: Path, offset: int, length: int) -> None:
             length -= len(piece)
 
 
-def _load_codecs() -> None:
-    """Import what tasks need, before the first one comes."""
-    import osteon.dicom.pixels.rendering
-    import osteon.dicom.pixels.transcode  # noqa: F401
-
-
 def _begin_frame(seconds: float) -> None:
     signal.setitimer(signal.ITIMER_REAL, seconds)
-
-
-def _own_output() -> TextIO:
-    """Return what standard output was; libraries that print go to standard error."""
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
-    return answers
 
 
 def _limit_memory(more: int) -> None:

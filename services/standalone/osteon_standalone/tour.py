@@ -102,16 +102,16 @@ def _show(archive: Archive, console: Console) -> bool:
     table = Table("service", "request", "answer", "seconds", box=None, title="Every service at work", min_width=60)
     failure = ""
     with console.status("Waiting for the archive") as status:
-        for service, asked, step in STEPS:
-            status.update(f"{service}: {asked}")
+        for service, request, step in STEPS:
+            status.update(f"{service}: {request}")
             began = time.monotonic()
             try:
                 answer = step(archive)
             except OsteonError as error:
-                failure = f"{service}: {asked}: {error}"
-                table.add_row(service, asked, "[red]failed[/red]", "")
+                failure = f"{service}: {request}: {error}"
+                table.add_row(service, request, "[red]failed[/red]", "")
                 break
-            table.add_row(service, asked, f"[green]{answer}[/green]", f"{time.monotonic() - began:.2f}")
+            table.add_row(service, request, f"[green]{answer}[/green]", f"{time.monotonic() - began:.2f}")
     console.print(table)
     if failure:
         console.print(f"[red]{failure}[/red]")

@@ -1,7 +1,7 @@
 """Uploads by HTTP: Part 10 files → packs → object store → index, before the response.
 
 The files of one request are gathered by series, and each pack goes out as soon as it is big enough, while the next
-files arrive, so a request needs little disk and no memory however many files it has. Only so many requests are read at
+files arrive, so a request with any number of files needs little disk and no memory. Only so many requests are read at
 the same time; others wait for their turn, with their bodies unread. A pack is announced only once it and its sidecar
 are in the store; what is stored when a later step fails is found by the indexer's sweep.
 """

@@ -17,7 +17,7 @@ from osteon.dicom.pixels.image_reader import ImageReader
 from osteon.dicom.pixels.modality import Rescale, read_rescale
 from osteon.dicom.pixels.overlays import annotated
 from osteon.dicom.pixels.palette import read_palette
-from osteon.dicom.pixels.render_options import RenderOptions, Viewport
+from osteon.dicom.pixels.render_options import RenderOptions
 from osteon.dicom.pixels.viewport import fitted, pixel_aspect, region, resized
 from osteon.dicom.pixels.voi import check_window, read_window
 
@@ -49,7 +49,10 @@ class FrameRenderer:
             case "orthanc":
                 return self._as_orthanc(number)
             case "preview":
-                return self._preview(number)
+                decoded = self._orthanc_frame(number)
+                if not _is_grey(decoded):
+                    return self._colours(decoded)
+                return _upright(orthanc.stretched(decoded.frame[:, :, 0]), decoded)
             case _:
                 return self._whole_numbers(number)
 
@@ -71,7 +74,13 @@ class FrameRenderer:
         else:
             picture = self._colours(decoded)
         picture = annotated(picture, image.attributes, number, cells.frame)
-        return self._in_viewport(picture, self.options.viewport, number) if self.options.viewport else picture
+        if self.options.viewport is None:
+            return picture
+        viewport = self.options.viewport
+        part = region(viewport, picture.shape[1], picture.shape[0])
+        height = part.height * pixel_aspect(image.attributes, number)
+        size = self._checked(picture, *fitted(part.width, height, viewport.vw, viewport.vh))
+        return resized(part.cut(picture), *size)
 
     def _supplemented(self, picture: Pixels, decoded: Decoded) -> Pixels:
         """Give values from a first one on the colours of a supplemental palette, if there is one (PS3.3 C.7.6.19)."""
@@ -81,12 +90,6 @@ class FrameRenderer:
         palette = read_palette(attributes)
         coloured = decoded.frame[:, :, :1] >= palette.first
         return np.where(coloured, _eight_bits(palette.apply(decoded.frame)), picture[:, :, None])
-
-    def _in_viewport(self, picture: Pixels, viewport: Viewport, number: int) -> Pixels:
-        part = region(viewport, picture.shape[1], picture.shape[0])
-        height = part.height * pixel_aspect(self.image.attributes, number)
-        size = self._checked(picture, *fitted(part.width, height, viewport.vw, viewport.vh))
-        return resized(part.cut(picture), *size)
 
     def _as_orthanc(self, number: int) -> Pixels:
         image, options = self.image, self.options
@@ -102,12 +105,6 @@ class FrameRenderer:
         rows, columns = picture.shape[:2]
         size = self._checked(picture, *orthanc.new_size(columns, rows, self.options.width, self.options.height))
         return orthanc.resized(picture, *size, smooth=self.options.smooth)
-
-    def _preview(self, number: int) -> Pixels:
-        decoded = self._orthanc_frame(number)
-        if not _is_grey(decoded):
-            return self._colours(decoded)
-        return _upright(orthanc.stretched(decoded.frame[:, :, 0]), decoded)
 
     def _whole_numbers(self, number: int) -> Pixels:
         decoded = self._orthanc_frame(number)

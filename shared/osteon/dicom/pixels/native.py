@@ -37,7 +37,7 @@ def from_native(data: bytes, geometry: Geometry) -> Frame:
 
 
 def _unpacked(data: bytes, geometry: Geometry) -> Frame:
-    """Give words of odd bits, which follow each other from the lowest bit on, a word of their own."""
+    """Unpack words of an odd number of bits, packed from the lowest bit on, into whole words."""
     count, size = geometry.pixels * geometry.samples, geometry.bits_allocated
     bits = np.unpackbits(np.frombuffer(data, np.uint8), count=count * size, bitorder="little")
     if size == 1:

@@ -41,13 +41,19 @@ def render(
     with PixelSource(source_path, limits) as source, np.errstate(all="ignore"):
         _check_image(source)
         image = ImageReader(source, before_frame)
-        frames = _frames(options, image.geometry.frames)
+        count = image.geometry.frames
+        for number in options.frames:
+            if not 1 <= number <= count:
+                raise BadRenderOptions(f"there is no frame {number}: the image has {count}")
+        frames = options.frames or range(1, count + 1)
         drawing = FrameRenderer(image, options, limits)
         with destination_path.open("wb") as file:
             if options.mode == "numpy":
                 return _array(drawing, frames, file)
             if options.mode == "frames":
-                return _written(file, OCTETS, (_native(image, number) for number in frames))
+                bits = image.geometry.bits_allocated == 1
+                native = (to_native(image.cells(number).frame, bits=bits) for number in frames)
+                return _written(file, OCTETS, native)
             return _pictures(drawing, frames, file)
 
 
@@ -58,13 +64,6 @@ def _check_image(source: PixelSource) -> None:
         raise NotAnImage(f"no image: {name or 'an instance without SOP Class UID (0008,0016)'} without pixel data")
     if source.syntax.video:
         raise NotAnImage(f"no image but video: {source.syntax.name}")
-
-
-def _frames(options: RenderOptions, count: int) -> Sequence[int]:
-    for number in options.frames:
-        if not 1 <= number <= count:
-            raise BadRenderOptions(f"there is no frame {number}: the image has {count}")
-    return options.frames or range(1, count + 1)
 
 
 def _pictures(drawing: FrameRenderer, frames: Sequence[int], file: BinaryIO) -> RenderedFile:
@@ -80,10 +79,6 @@ def _pictures(drawing: FrameRenderer, frames: Sequence[int], file: BinaryIO) -> 
 def _written(file: BinaryIO, media_type: str, parts: Iterator[bytes]) -> RenderedFile:
     lengths = tuple(file.write(part) for part in parts)
     return RenderedFile(length=sum(lengths), media_type=media_type, lengths=lengths)
-
-
-def _native(image: ImageReader, number: int) -> bytes:
-    return to_native(image.cells(number).frame, bits=image.geometry.bits_allocated == 1)
 
 
 def _array(drawing: FrameRenderer, frames: Sequence[int], file: BinaryIO) -> RenderedFile:

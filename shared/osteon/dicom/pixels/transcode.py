@@ -140,7 +140,12 @@ def _plan(opened: _Opened, uid: str, quality: int | None) -> TranscodePlan:
     if target is None:
         raise NotPossible("there is no encoder")
     if source.pixels is None or source.pixels.tag != PIXEL_DATA:
-        return _without_pixels(source, uid, target)
+        if target.family is not Family.NATIVE:
+            kind = "floating point pixel data cannot be" if source.pixels else "there is no pixel data to be"
+            raise NotPossible(f"{kind} compressed")
+        if source.pixels and source.syntax.encapsulated:
+            raise NotPossible("floating point pixel data is not encapsulated")
+        return TranscodePlan(uid)
     origin = CODECS.get(source.meta.transfer_syntax_uid)
     if origin is None:
         raise NotPossible("there is no decoder")
@@ -151,15 +156,6 @@ def _plan(opened: _Opened, uid: str, quality: int | None) -> TranscodePlan:
     if origin.uid in target.rewraps:
         return TranscodePlan(uid, copies_streams=True)
     return _coded(opened, target, quality)
-
-
-def _without_pixels(source: PixelSource, uid: str, target: Codec) -> TranscodePlan:
-    if target.family is not Family.NATIVE:
-        kind = "floating point pixel data cannot be" if source.pixels else "there is no pixel data to be"
-        raise NotPossible(f"{kind} compressed")
-    if source.pixels and source.syntax.encapsulated:
-        raise NotPossible("floating point pixel data is not encapsulated")
-    return TranscodePlan(uid)
 
 
 def _coded(opened: _Opened, target: Codec, quality: int | None) -> TranscodePlan:
