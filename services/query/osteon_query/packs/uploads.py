@@ -189,34 +189,30 @@ class Upload:
         self._files += 1
         return self._folder / f"{self._files}.dcm"
 
-    async def add(self, path: Path, *, study_uid: str | None = None) -> UploadResult:
-        """Take a file over. One that cannot be stored is refused by the `status` of the entry, not by an error."""
-        entry = await self._examine(path, study_uid)
-        self.received.append(entry)
-        if entry.identity is None or entry.status is not UploadStatus.PENDING:
+    async def add(self, path: Path, *, study_uid: str | None = None) -> None:
+        """Take a file over. One that cannot be stored is refused by the `status` of its entry, not by an error."""
+        try:
+            identity, size, unread = await asyncio.to_thread(examine, path)
+        except Invalid as error:
+            self.refuse(error)
             await asyncio.to_thread(path.unlink)
-            return entry
+            return
+        entry = UploadResult(UploadStatus.PENDING, identity, unread, size)
+        self.received.append(entry)
+        if study_uid is not None and identity.study_uid != study_uid:
+            entry.status = UploadStatus.MISPLACED
+            entry.detail = f"Study Instance UID (0020,000D) is {identity.study_uid}, the URL names {study_uid}"
+            count_refusal(Origin.HTTP, WrongInstance(entry.detail))
+            await asyncio.to_thread(path.unlink)
+            return
         metrics.RECEIVED_INSTANCES.labels(Origin.HTTP, "").inc()
-        metrics.RECEIVED_BYTES.labels(Origin.HTTP, "").inc(entry.size)
-        await self._gather(path, entry, entry.identity)
-        return entry
+        metrics.RECEIVED_BYTES.labels(Origin.HTTP, "").inc(size)
+        await self._gather(path, entry, identity)
 
     def refuse(self, error: Invalid, identity: Identity | None = None) -> None:
         """Note an instance of which no file can be made."""
         count_refusal(Origin.HTTP, error)
         self.received.append(UploadResult(upload_status_of(error), identity, str(error)))
-
-    async def _examine(self, path: Path, study_uid: str | None) -> UploadResult:
-        try:
-            identity, size, unread = await asyncio.to_thread(examine, path)
-        except Invalid as error:
-            count_refusal(Origin.HTTP, error)
-            return UploadResult(upload_status_of(error), detail=str(error))
-        if study_uid is not None and identity.study_uid != study_uid:
-            detail = f"Study Instance UID (0020,000D) is {identity.study_uid}, the URL names {study_uid}"
-            count_refusal(Origin.HTTP, WrongInstance(detail))
-            return UploadResult(UploadStatus.MISPLACED, identity, detail, size)
-        return UploadResult(UploadStatus.PENDING, identity, unread, size)
 
     async def _gather(self, path: Path, entry: UploadResult, identity: Identity) -> None:
         key = identity.study_uid, identity.series_uid
