@@ -1,6 +1,6 @@
 """Composition root of `imaging`."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -20,7 +20,7 @@ from osteon_imaging.source_cache import SourceCache
 from osteon_imaging.task_runner import TaskRunner
 from osteon_imaging.transcode_cleanup import delete_expired_forever
 from osteon_imaging.transcoding import TranscodeService
-from osteon_imaging.worker_pool import WorkerPool
+from osteon_imaging.worker_pool import WORKER_COMMAND, WorkerPool
 
 _RENDER_REQUESTS: Final = 32
 """Requests for cache that a service takes: those that are kept need no worker, and must not wait for one."""
@@ -36,22 +36,30 @@ async def build(settings: ImagingServiceSettings) -> AsyncIterator[Running]:
 
 
 async def build_embedded(
-    settings: ImagingSettings, stack: ServiceStack, *, bus: Bus, objects: Objects, warm_up: bool = False
+    settings: ImagingSettings,
+    stack: ServiceStack,
+    *,
+    bus: Bus,
+    objects: Objects,
+    warm_up: bool = False,
+    worker_command: Sequence[str] = WORKER_COMMAND,
 ) -> Running:
     """Start the service on given ports. Worker processes start with the first request, or at once to `warm_up`."""
     resources = stack.resources
     folder = await scratch_dir.enter_scratch_dir(resources, "imaging")
     sources = SourceCache(objects, folder, settings.imaging_sources_bytes)
     resources.push_async_callback(sources.close)
-    workers = _workers(settings)
-    resources.push_async_callback(workers.close)
-    runner = TaskRunner(
-        settings,
-        sources=sources,
-        workers=workers,
-        poison=PoisonCache(settings.imaging_poison_seconds),
-        folder=folder,
+    workers = WorkerPool(
+        settings.imaging_workers,
+        tasks=settings.imaging_max_tasks_per_worker,
+        seconds=settings.imaging_seconds,
+        idle=settings.imaging_idle_seconds,
+        warm=settings.imaging_min_idle_workers,
+        command=worker_command,
     )
+    resources.push_async_callback(workers.close)
+    poison = PoisonCache(settings.imaging_poison_seconds)
+    runner = TaskRunner(settings, sources=sources, workers=workers, poison=poison, folder=folder)
     cache = RenderCache(objects, settings.render_cache_bytes)
     rendering = RenderService(cache, runner)
     resources.push_async_callback(rendering.close)
@@ -64,13 +72,3 @@ async def build_embedded(
     await bus.serve(TRANSCODE, transcoding.transcode, concurrency=settings.imaging_workers)
     await bus.serve(RENDER, rendering.render, concurrency=_RENDER_REQUESTS)
     return Running(checks={"broker": bus.check, "objects": objects.check})
-
-
-def _workers(settings: ImagingSettings) -> WorkerPool:
-    return WorkerPool(
-        settings.imaging_workers,
-        tasks=settings.imaging_max_tasks_per_worker,
-        seconds=settings.imaging_seconds,
-        idle=settings.imaging_idle_seconds,
-        warm=settings.imaging_min_idle_workers,
-    )

@@ -12,7 +12,7 @@ class Urgency(IntEnum):
     """How long a task may wait; a lower one goes first."""
 
     NOW = 0
-    """A person looks at an empty screen."""
+    """A user waits for the image."""
     SOON = 1
     LATER = 2
     """No client waits yet."""

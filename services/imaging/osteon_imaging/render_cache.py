@@ -28,7 +28,7 @@ GRACE: Final = timedelta(minutes=1)
 FRESH: Final = timedelta(hours=1)
 """A younger picture needs no new date."""
 _TAIL: Final = 64 << 10
-"""Where the end of a large object is looked for."""
+"""Bytes at the end of a large object in which the tail is searched."""
 _PAUSE: Final = 600.0
 _SHORTEST_PAUSE: Final = 5.0
 _MOST_USED: Final = 100_000
@@ -37,7 +37,7 @@ _SIZE_BYTES: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class RenderedFiles:
-    """The files of one request: their lengths and type. `data` is empty when they are too large to be handed around."""
+    """The files of one request: their lengths and type. `data` is empty when they are too large for a reply."""
 
     media_type: str
     lengths: tuple[int, ...]
@@ -46,7 +46,7 @@ class RenderedFiles:
 
     @property
     def length(self) -> int:
-        """Bytes of all files."""
+        """Bytes of all files together."""
         return sum(self.lengths)
 
     @property

@@ -52,10 +52,10 @@ class RenderService:
             return _answer(message, key, picture)
         metrics.RENDER_CACHE_REQUESTS.labels("miss").inc()
         part = ObjectRange(message.key, message.offset, message.length)
-        order = build_render_request(message)
+        options = build_render_request(message)
 
         def task(common: Task) -> RenderTask:
-            return RenderTask(**common.model_dump(), order=order)
+            return RenderTask(**common.model_dump(), options=options)
 
         attempt = TaskAttempt(
             request=key,

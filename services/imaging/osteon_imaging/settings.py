@@ -1,4 +1,4 @@
-"""Settings of `imaging`."""
+"""Settings of `imaging` as a service of its own."""
 
 from osteon.settings import BusSettings, ImagingSettings, ObjectSettings, ProcessSettings
 

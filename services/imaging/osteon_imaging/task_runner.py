@@ -22,7 +22,7 @@ from osteon_imaging.worker_pool import WorkerPool
 log = get_logger(__name__)
 
 _KINDS: Final = {
-    TaskFailure.BAD_ORDER: FailureKind.INVALID,
+    TaskFailure.BAD_OPTIONS: FailureKind.INVALID,
     TaskFailure.NOT_POSSIBLE: FailureKind.UNSUPPORTED,
     TaskFailure.DAMAGED: FailureKind.UNSUPPORTED,
     TaskFailure.MEMORY: FailureKind.FAILED,
@@ -89,11 +89,20 @@ class TaskRunner:
         if known := self._poison.outcome(attempt.request, attempt.part):
             metrics.IMAGING_FAILURES.labels("remembered").inc()
             return known.model_copy(update={"error": f"{known.error}; not tried again for a while"})
-        seconds = min(attempt.seconds, self._settings.imaging_seconds)
+        settings = self._settings
         try:
             async with self._sources.open(attempt.part) as source:
-                task = attempt.task(self._common(source, result))
-                outcome = await self._workers.run(task, attempt.urgency, seconds=seconds)
+                common = Task(
+                    source=source.where,
+                    offset=source.offset,
+                    length=source.length,
+                    destination=str(result),
+                    memory=settings.imaging_memory_bytes,
+                    frame_bytes=settings.imaging_frame_bytes,
+                    frame_seconds=settings.imaging_frame_seconds,
+                )
+                seconds = min(attempt.seconds, settings.imaging_seconds)
+                outcome = await self._workers.run(attempt.task(common), attempt.urgency, seconds=seconds)
         except (Invalid, NotFound) as error:
             outcome = TaskOutcome(failure=TaskFailure.DAMAGED, error=str(error))
         if outcome.failure:
@@ -103,18 +112,6 @@ class TaskRunner:
         if outcome.failure in FATAL:
             self._poison.add(attempt.request, attempt.part, outcome)
         return outcome
-
-    def _common(self, source: ObjectRange, result: Path) -> Task:
-        settings = self._settings
-        return Task(
-            source=source.where,
-            offset=source.offset,
-            length=source.length,
-            destination=str(result),
-            memory=settings.imaging_memory_bytes,
-            frame_bytes=settings.imaging_frame_bytes,
-            frame_seconds=settings.imaging_frame_seconds,
-        )
 
 
 def _remove(result: Path) -> None:

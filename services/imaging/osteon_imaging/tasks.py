@@ -12,7 +12,7 @@ class TaskFailure(StrEnum):
     """Why there is no result; a label of `osteon_imaging_failures_total`."""
 
     NOT_POSSIBLE = "not possible"
-    BAD_ORDER = "bad order"
+    BAD_OPTIONS = "bad options"
     DAMAGED = "damaged"
     MEMORY = "memory"
     TIME = "time"
@@ -55,7 +55,7 @@ class RenderTask(Task):
     """Make pictures of its frames."""
 
     kind: Literal["render"] = "render"
-    order: RenderOptions
+    options: RenderOptions
 
 
 _TASK: Final = TypeAdapter[TranscodeTask | RenderTask](

@@ -11,7 +11,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
 
 from osteon.errors import Invalid
 from osteon_imaging.tasks import PART, RenderTask, TaskFailure, TaskOutcome, TranscodeTask, read_task
@@ -22,12 +21,17 @@ _PIECE = 1 << 20
 
 
 def main() -> None:
-    """Read tasks, write outcomes."""
-    answers = _own_output()
+    """Read tasks as JSON lines from standard input, and write their outcomes to standard output."""
+    # Answers go to what standard output was; libraries that print go to standard error.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     # The service decides when a worker ends; Ctrl-C goes to the whole group.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _load_codecs()
+    # Imported before the first task arrives.
+    import osteon.dicom.pixels.rendering
+    import osteon.dicom.pixels.transcode  # noqa: F401
+
     for line in sys.stdin:
         outcome = perform(read_task(line))
         print(outcome.model_dump_json(), file=answers, flush=True)
@@ -36,15 +40,15 @@ def main() -> None:
 
 
 def perform(task: TranscodeTask | RenderTask) -> TaskOutcome:
-    """Do one task."""
-    from osteon.dicom.pixels.errors import BadOrder, NotAnImage, NotPossible
+    """Do one task and return its outcome; expected failures are part of it."""
+    from osteon.dicom.pixels.errors import BadRenderOptions, NotAnImage, NotPossible
 
     try:
         with _file_of(task) as source:
             _limit_memory(task.memory + source.stat().st_size)
             return _render(task, source) if isinstance(task, RenderTask) else _transcode(task, source)
-    except BadOrder as error:
-        return TaskOutcome(failure=TaskFailure.BAD_ORDER, error=str(error))
+    except BadRenderOptions as error:
+        return TaskOutcome(failure=TaskFailure.BAD_OPTIONS, error=str(error))
     except (NotPossible, NotAnImage) as error:
         return TaskOutcome(failure=TaskFailure.NOT_POSSIBLE, error=str(error))
     except Invalid as error:
@@ -83,7 +87,7 @@ def _render(task: RenderTask, source: Path) -> TaskOutcome:
         meta = read_part10(file.read(_HEAD))
     made = render(
         source,
-        task.order,
+        task.options,
         Path(task.destination),
         PixelLimits(frame_bytes=task.frame_bytes),
         before_frame=lambda: _begin_frame(task.frame_seconds),
@@ -123,21 +127,8 @@ def _copy(source: Path, target: Path, offset: int, length: int) -> None:
             length -= len(piece)
 
 
-def _load_codecs() -> None:
-    """Import what tasks need, before the first one comes."""
-    import osteon.dicom.pixels.rendering
-    import osteon.dicom.pixels.transcode  # noqa: F401
-
-
 def _begin_frame(seconds: float) -> None:
     signal.setitimer(signal.ITIMER_REAL, seconds)
-
-
-def _own_output() -> TextIO:
-    """Return what standard output was; libraries that print go to standard error."""
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
-    return answers
 
 
 def _limit_memory(more: int) -> None:

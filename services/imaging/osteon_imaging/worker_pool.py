@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -17,7 +17,7 @@ from osteon_imaging.tasks import FATAL, Task, TaskFailure, TaskOutcome
 log = get_logger(__name__)
 for _failure in FATAL:
     metrics.IMAGING_WORKERS_ENDED.labels(str(_failure))  # from 0 on: alerts see the first one
-_COMMAND: Final = (sys.executable, "-m", "osteon_imaging.worker")
+WORKER_COMMAND: Final = (sys.executable, "-m", "osteon_imaging.worker")
 _LONGEST_ANSWER: Final = 8 << 20
 _TASKS_TO_START: Final = 20
 """So many tasks before a worker is replaced, the next one starts."""
@@ -75,7 +75,7 @@ class WorkerPool:
         seconds: float,
         idle: float,
         warm: int = 0,
-        command: tuple[str, ...] = _COMMAND,
+        command: Sequence[str] = WORKER_COMMAND,
     ) -> None:
         self._semaphore = PrioritySemaphore(count)
         self._tasks = tasks
@@ -92,7 +92,7 @@ class WorkerPool:
             self._free.insert(0, _Worker(await self._start()))
 
     async def run(self, task: Task, urgency: Urgency = Urgency.SOON, *, seconds: float | None = None) -> TaskOutcome:
-        """Let a worker do a task, and say how that ended; whatever happens to the worker is part of the outcome."""
+        """Let a worker do a task; a crash or hang of the worker is part of the outcome, not an error."""
         seconds = self._seconds if seconds is None else seconds
         async with self._semaphore.acquire(urgency):
             worker = await self._acquire_worker()
@@ -110,7 +110,7 @@ class WorkerPool:
             return outcome
 
     async def close(self) -> None:
-        """End every process."""
+        """Kill every process, idle or busy."""
         await asyncio.gather(*self._busy, return_exceptions=True)
         while self._free:
             await self._retire(self._free.pop(), "stopped")

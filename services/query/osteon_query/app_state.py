@@ -8,13 +8,21 @@ from typing import Annotated, Final
 from fastapi import Depends
 from starlette.requests import Request
 
+from osteon.archive.changes import ChangeLog
+from osteon.archive.conflicts import ConflictingVersions
+from osteon.archive.ports import ArchiveReader, ArchiveStatistics
 from osteon.bus.port import Bus
-from osteon.index.port import Index
+from osteon.commitment.port import Commitments
+from osteon.jobs.port import Jobs
 from osteon.objects.port import Objects
+from osteon.remotes.port import Remotes
+from osteon.remotes.queries import RemoteQueries
+from osteon.rules.port import Circuits, Rules
 from osteon.sending.transcoder import Transcoder
 from osteon_query.http.bodies import limited_body
 from osteon_query.http.request_values import correlation_id
 from osteon_query.images.render_client import RenderClient
+from osteon_query.limits import ApiLimits
 from osteon_query.packs.frames import FrameLocator
 from osteon_query.packs.sidecars import Sidecars
 from osteon_query.packs.uploads import Upload, Uploads
@@ -23,19 +31,29 @@ from osteon_query.settings import QueryBaseSettings
 _PROXIED: Final = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AppState:
-    """The ports and settings behind the HTTP routes."""
+    """The ports, settings and limits behind the HTTP routes."""
 
     settings: QueryBaseSettings
     bus: Bus
-    index: Index
+    index: ArchiveReader
+    totals: ArchiveStatistics
+    change_log: ChangeLog
+    conflicts: ConflictingVersions
+    commitments: Commitments
+    jobs: Jobs
+    remotes: Remotes
+    remote_queries: RemoteQueries
+    rules: Rules
+    circuits: Circuits
     objects: Objects
     sidecars: Sidecars
     uploads: Uploads
     transcoder: Transcoder
     pictures: RenderClient
     frame_locator: FrameLocator = field(default_factory=FrameLocator)
+    limits: ApiLimits = field(default_factory=ApiLimits)
 
 
 async def _state(request: Request) -> AppState:
@@ -69,8 +87,9 @@ def dicomweb_url(request: Request, state: AppState) -> str:
 async def open_upload(request: Request, state: AppState) -> AsyncIterator[tuple[Upload, AsyncGenerator[bytes, None]]]:
     """Begin an upload, and yield it with the body of the request; raises as `Uploads.open` and `limited_body` do."""
     remote = request.client.host if request.client else ""
+    limit, pace = state.settings.max_upload_bytes, state.limits.body_pace
     async with (
         state.uploads.open(correlation_id(request), remote) as upload,
-        aclosing(limited_body(request, state.settings.max_upload_bytes, "OSTEON_MAX_UPLOAD_BYTES")) as body,
+        aclosing(limited_body(request, limit, "OSTEON_MAX_UPLOAD_BYTES", pace)) as body,
     ):
         yield upload, body

@@ -50,7 +50,31 @@ async def build_embedded(
     if settings.remotes_file is not None:
         known = await asyncio.to_thread(read_file, settings.remotes_file)
         await until_available("database", partial(add_missing, index.remotes, *known))
-    sidecars = Sidecars(objects, memory=SIDECAR_MEMORY)
+    state = await _open_state(settings, stack, bus, objects, index)
+    await bus.declare(INDEXER)
+    await state.uploads.start()
+    find = partial(handle_find, index=index, sidecars=state.sidecars, page=settings.query_page)
+
+    async def answer(message: FindPageRequest) -> FindPageReply:
+        with correlated(message.correlation_id):
+            return await find(message)
+
+    await bus.serve(FIND, answer)
+    await bus.serve(MODALITIES, partial(list_modalities, remotes=index.remotes))
+    if settings.prefetch_thumbnails:
+        prefetcher = ThumbnailPrefetcher(index, index, index.stability, state.pictures)
+        await until_available("database", prefetcher.begin)
+        await stack.inputs.enter_async_context(background(prefetcher.run_forever()))
+    checks = {"broker": bus.check, "database": index.check, "objects": objects.check}
+    port = await stack.inputs.enter_async_context(
+        http_server(create_app(state, checks), settings.bind, settings.http_port, grace=settings.drain_seconds)
+    )
+    return Running(checks=checks, ports={"http": port})
+
+
+async def _open_state(
+    settings: QueryBaseSettings, stack: ServiceStack, bus: Bus, objects: Objects, index: Index
+) -> AppState:
     uploads = Uploads(
         index=index,
         objects=objects,
@@ -60,25 +84,22 @@ async def build_embedded(
         at_once=settings.max_concurrent_uploads,
         pack_size=settings.pack_size_bytes,
     )
-    await bus.declare(INDEXER)
-    await uploads.start()
-    find = partial(handle_find, index=index, sidecars=sidecars, page=settings.query_page)
-
-    async def answer(message: FindPageRequest) -> FindPageReply:
-        with correlated(message.correlation_id):
-            return await find(message)
-
-    await bus.serve(FIND, answer)
-    await bus.serve(MODALITIES, partial(list_modalities, remotes=index.remotes))
-    checks = {"broker": bus.check, "database": index.check, "objects": objects.check}
-    transcoder = Transcoder(objects, bus, LOSSY, settings.transcode_timeout_seconds)
-    pictures = RenderClient(bus, objects, at_once=settings.render_concurrency, seconds=settings.render_seconds)
-    if settings.prefetch_thumbnails:
-        ahead = ThumbnailPrefetcher(index, pictures)
-        await until_available("database", ahead.begin)
-        await stack.inputs.enter_async_context(background(ahead.run_forever()))
-    app = create_app(AppState(settings, bus, index, objects, sidecars, uploads, transcoder, pictures), checks)
-    port = await stack.inputs.enter_async_context(
-        http_server(app, settings.bind, settings.http_port, grace=settings.drain_seconds)
+    return AppState(
+        settings=settings,
+        bus=bus,
+        index=index,
+        totals=index,
+        change_log=index,
+        conflicts=index,
+        commitments=index.commitments,
+        jobs=index.jobs,
+        remotes=index.remotes,
+        remote_queries=index.queries,
+        rules=index.rules,
+        circuits=index.circuits,
+        objects=objects,
+        sidecars=Sidecars(objects, memory=SIDECAR_MEMORY),
+        uploads=uploads,
+        transcoder=Transcoder(objects, bus, LOSSY, settings.transcode_timeout_seconds),
+        pictures=RenderClient(bus, objects, at_once=settings.render_concurrency, seconds=settings.render_seconds),
     )
-    return Running(checks=checks, ports={"http": port})

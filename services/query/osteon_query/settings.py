@@ -1,4 +1,4 @@
-"""Settings of `query`."""
+"""Settings of `query`, alone and inside `standalone`."""
 
 from osteon.settings import (
     BusSettings,
@@ -23,7 +23,7 @@ class QueryBaseSettings(
     TranscodeSettings,
     RenderSettings,
 ):
-    """What the service reads, whatever its bus, its object store and its index are."""
+    """Settings of the service apart from its bus, object store and index."""
 
 
 class QueryServiceSettings(BusSettings, ObjectSettings, IndexSettings, QueryBaseSettings):

@@ -9,7 +9,7 @@ from osteon_standalone import demo
 from osteon_standalone.build import build
 from osteon_standalone.settings import StandaloneServiceSettings
 
-DOORS = {"dicom": "DICOM     ", "dicom_tls": "DICOM TLS "}
+LISTENERS = {"dicom": "DICOM     ", "dicom_tls": "DICOM TLS "}
 
 
 def main() -> None:
@@ -19,7 +19,7 @@ def main() -> None:
 
 
 async def serve(settings: StandaloneServiceSettings, console: Console) -> None:
-    """Start, load the demo study into an empty archive, say where to go, and stay."""
+    """Start, load the demo study into an empty archive, print the addresses, and run until cancelled."""
     started = False
     try:
         async with build(settings) as running:
@@ -34,7 +34,7 @@ async def serve(settings: StandaloneServiceSettings, console: Console) -> None:
 
 
 def banner(settings: StandaloneServiceSettings, running: runtime.Running) -> str:
-    """Say where to go."""
+    """Return the addresses of the archive, for the console."""
     host = "127.0.0.1" if settings.bind in ("0.0.0.0", "::") else settings.bind  # noqa: S104 (compared, not bound)
     web = f"http://{host}:{running.ports['http']}"
     secure = "dicom" not in running.ports
@@ -44,7 +44,7 @@ def banner(settings: StandaloneServiceSettings, running: runtime.Running) -> str
             "",
             "[bold green]Osteon is running.[/bold green]",
             f"  AE title    {settings.aet}",
-            *(f"  {name}  {host}:{running.ports[door]}" for door, name in DOORS.items() if door in running.ports),
+            *(f"  {name}  {host}:{running.ports[port]}" for port, name in LISTENERS.items() if port in running.ports),
             f"  DICOMweb    {web}/dicom-web",
             f"  REST        {web}/system",
             f"  API pages   {web}/docs",

@@ -22,7 +22,7 @@ from osteon_writer import build as writer
 
 
 class DataUnusable(OsteonError):
-    """Another process works in this data folder, or it can not be written."""
+    """Another process works in this data folder, or it cannot be written."""
 
 
 @asynccontextmanager
@@ -39,24 +39,24 @@ async def build(settings: StandaloneServiceSettings) -> AsyncIterator[Running]:
         bus = MemoryBus()
         stack.drain(bus, settings.drain_seconds)
         await bus.start()
-        doors: dict[str, int] = {}
+        ports: dict[str, int] = {}
         await indexer.build_embedded(settings, stack, bus=bus, objects=objects, index=index)
         await writer.build_embedded(settings, stack, bus=bus, objects=objects, keep_until_indexed=True)
         await imaging.build_embedded(settings, stack, bus=bus, objects=objects)
-        door_at = partial(_door_at, settings.bind, doors)
-        await dispatcher.build_embedded(settings, stack, bus=bus, objects=objects, index=index, door_at=door_at)
+        own_address = partial(_own_address, settings.bind, ports)
+        await dispatcher.build_embedded(settings, stack, bus=bus, objects=objects, index=index, door_at=own_address)
         http = await query.build_embedded(settings, stack, bus=bus, objects=objects, index=index)
         dicom = await ingress.build_embedded(settings, stack, bus=bus, objects=objects)
-        doors |= dicom.ports
+        ports |= dicom.ports
         yield Running(checks={**http.checks, **dicom.checks}, ports={**http.ports, **dicom.ports})
 
 
-def _door_at(bind: str, doors: Mapping[str, int]) -> str:
-    """Return where the own `ingress` takes associations, whatever free port it got; raises `Unavailable`."""
-    if not doors:
-        raise Unavailable("the own door is not open yet")
+def _own_address(bind: str, ports: Mapping[str, int]) -> str:
+    """Return the address at which this process accepts associations; raises `Unavailable`."""
+    if not ports:
+        raise Unavailable("the DICOM listener has not started yet")
     host = "127.0.0.1" if bind in ("0.0.0.0", "::") else bind  # noqa: S104 (compared, not bound)
-    return f"{host}:{doors['dicom'] if 'dicom' in doors else doors['dicom_tls']}"
+    return f"{host}:{ports['dicom'] if 'dicom' in ports else ports['dicom_tls']}"
 
 
 @contextmanager
@@ -66,7 +66,7 @@ def held(data: Path) -> Iterator[None]:
         data.mkdir(parents=True, exist_ok=True)
         lock = (data / "lock").open("w")
     except OSError as error:
-        raise DataUnusable(f"can not write in {data} ({error.strerror}); set OSTEON_DATA to another folder") from None
+        raise DataUnusable(f"cannot write to {data} ({error.strerror}); set OSTEON_DATA to another folder") from None
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

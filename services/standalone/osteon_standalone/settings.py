@@ -21,7 +21,7 @@ class StandaloneServiceSettings(
     QueryBaseSettings,
     StandaloneSettings,
 ):
-    """The spool, the objects and the index are in `OSTEON_DATA`, whatever `OSTEON_SPOOL_DIR` says."""
+    """The spool, the objects and the index are in `OSTEON_DATA`; `OSTEON_SPOOL_DIR` is ignored."""
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "WARNING", description="Least severity that is logged; a person watches this terminal."

@@ -45,7 +45,7 @@ class Archive:
 
     @property
     def study(self) -> str:
-        """The Study Instance UID."""
+        """Study Instance UID of the demo study."""
         return str(self.datasets[0].StudyInstanceUID)
 
     def associate(self, kinds: Iterable[tuple[Any, ...]], **more: Any) -> Association:
@@ -60,7 +60,7 @@ class Archive:
         return association
 
     def get(self, path: str, accept: str = "application/json") -> bytes:
-        """Return what a path of the HTTP door answers; raises `Unavailable`."""
+        """Return the response of a path of the HTTP API; raises `Unavailable`."""
         return fetch(self.url + path, accept)
 
     def search(self, path: str) -> list[dict[str, Any]]:
@@ -70,7 +70,7 @@ class Archive:
 
 
 Step = Callable[[Archive], str]
-"""Does something and says what came of it; raises an `OsteonError`."""
+"""Takes one step and returns its result as text; raises an `OsteonError`."""
 
 
 def main(
@@ -98,20 +98,20 @@ def main(
 
 
 def _show(archive: Archive, console: Console) -> bool:
-    """Take every step until one fails; tell whether one did."""
-    table = Table("service", "was asked", "answer", "seconds", box=None, title="Every service at work", min_width=60)
+    """Take every step until one fails; return whether one did."""
+    table = Table("service", "request", "answer", "seconds", box=None, title="Every service at work", min_width=60)
     failure = ""
     with console.status("Waiting for the archive") as status:
-        for service, asked, step in STEPS:
-            status.update(f"{service}: {asked}")
+        for service, request, step in STEPS:
+            status.update(f"{service}: {request}")
             began = time.monotonic()
             try:
                 answer = step(archive)
             except OsteonError as error:
-                failure = f"{service}: {asked}: {error}"
-                table.add_row(service, asked, "[red]failed[/red]", "")
+                failure = f"{service}: {request}: {error}"
+                table.add_row(service, request, "[red]failed[/red]", "")
                 break
-            table.add_row(service, asked, f"[green]{answer}[/green]", f"{time.monotonic() - began:.2f}")
+            table.add_row(service, request, f"[green]{answer}[/green]", f"{time.monotonic() - began:.2f}")
     console.print(table)
     if failure:
         console.print(f"[red]{failure}[/red]")
@@ -119,7 +119,7 @@ def _show(archive: Archive, console: Console) -> bool:
 
 
 def echo(archive: Archive) -> str:
-    """C-ECHO, once both doors answer."""
+    """C-ECHO, once both ports answer."""
     _until(archive.wait, lambda: archive.get("/system"))
     association = _until(archive.wait, lambda: archive.associate([(VERIFICATION,)]))
     status = association.send_c_echo()
@@ -134,7 +134,7 @@ def store(archive: Archive) -> str:
 
 
 def indexed(archive: Archive) -> str:
-    """Wait for the way from the spool to the index."""
+    """Wait until the study can be found, after spool, writer and indexer."""
     path = f"/dicom-web/studies/{archive.study}/instances"
 
     def complete() -> int:
@@ -147,7 +147,7 @@ def indexed(archive: Archive) -> str:
 
 
 def qido(archive: Archive) -> str:
-    """QIDO-RS for the patient."""
+    """Find the study of the demo patient by QIDO-RS."""
     path = f"/dicom-web/studies?PatientID={quote(demo.PATIENT_ID)}&includefield=all"
     matches = archive.search(path)
     if archive.study not in {match["0020000D"]["Value"][0] for match in matches}:
@@ -156,7 +156,7 @@ def qido(archive: Archive) -> str:
 
 
 def find(archive: Archive) -> str:
-    """C-FIND of the series."""
+    """Count the series of the study by C-FIND."""
     query = Dataset()
     query.QueryRetrieveLevel, query.StudyInstanceUID, query.SeriesInstanceUID = "SERIES", archive.study, ""
     association = archive.associate([(STUDY_ROOT.find,)])
@@ -230,7 +230,7 @@ def _until(seconds: float, work: Callable[[], T]) -> T:
 
 
 def fetch(url: str, accept: str = "application/json") -> bytes:
-    """GET; raises `Unavailable`."""
+    """Return the body of a GET; raises `Unavailable`."""
     try:
         with urlopen(Request(url, headers={"Accept": accept}), timeout=_PATIENCE) as answer:  # noqa: S310 (as given)
             return bytes(answer.read())
@@ -238,10 +238,10 @@ def fetch(url: str, accept: str = "application/json") -> bytes:
         raise Unavailable(f"{url}: {error}") from None
 
 
-def replicas(prometheus: str) -> dict[str, tuple[int, int]]:
+def replicas(prometheus: str, get: Callable[[str], bytes] = fetch) -> dict[str, tuple[int, int]]:
     """Return by service how many replicas answer Prometheus, and how many there are; empty without Prometheus."""
     try:
-        results = orjson.loads(fetch(f"{prometheus}/api/v1/query?query=up"))["data"]["result"]
+        results = orjson.loads(get(f"{prometheus}/api/v1/query?query=up"))["data"]["result"]
     except (Unavailable, orjson.JSONDecodeError, KeyError):
         return {}
     counts: dict[str, tuple[int, int]] = {}

@@ -1,19 +1,28 @@
 """Hostile data sets by STOW-RS and `POST /instances`: the same is kept and refused as by C-STORE."""
 
-import asyncio
-from collections.abc import AsyncIterable, AsyncIterator
-from pathlib import Path
-
-import pytest
-
+from collections.abc import AsyncIterable
+from collections.abc import AsyncIterator
 from osteon import metrics
 from osteon.dicom.part10 import write_part10_header
-from osteon_query.http import bodies
+from osteon_query.http.bodies import BodyPace
+from osteon_query.limits import ApiLimits
+from pathlib import Path
 from support.dicom.datasets import ct_slice
-from support.dicom.elements import explicit, implicit, item, sequence
+from support.dicom.elements import explicit
+from support.dicom.elements import implicit
+from support.dicom.elements import item
+from support.dicom.elements import sequence
 from support.packs.sealed_packs import part10
-from support.query.application import WEB, Running, Settings, door, multipart
-from support.spool.instances import CT, EXPLICIT, data_set
+from support.query.application import Running
+from support.query.application import Settings
+from support.query.application import WEB
+from support.query.application import door
+from support.query.application import multipart
+from support.spool.instances import CT
+from support.spool.instances import EXPLICIT
+from support.spool.instances import data_set
+import asyncio
+import pytest
 
 BROKEN = {
     "cut within pixel data": (data_set("1.9.1", pixels=bytes(1000))[:-100], 0),
@@ -105,25 +114,21 @@ async def test_garbage_for_multipart_is_a_bad_request(archive: Running, tmp_path
     assert not list((tmp_path / "uploading").iterdir())
 
 
-async def test_a_body_that_comes_by_the_byte_loses_its_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bodies, "IDLE_SECONDS", 0.3)
-    monkeypatch.setattr(bodies, "MIN_BYTES_PER_SECOND", 1000)
-
+async def test_a_body_that_comes_by_the_byte_loses_its_turn(tmp_path: Path) -> None:
     async def trickle() -> AsyncIterable[bytes]:
         for _ in range(1000):
             yield b"x"
             await asyncio.sleep(0.02)
 
     async with door(tmp_path, Settings(max_concurrent_uploads=1)) as archive:
+        archive.change(limits=ApiLimits(body_pace=BodyPace(idle_seconds=0.3, min_bytes_per_second=1000)))
         slow = asyncio.create_task(archive.http.post("/instances", content=trickle()))
         await asyncio.sleep(0.1)
         assert (await archive.http.post("/instances", content=part10(ct_slice()))).status_code == 200
         assert (await slow).status_code == 408
 
 
-async def test_a_body_that_comes_steadily_keeps_its_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bodies, "IDLE_SECONDS", 1.0)
-    monkeypatch.setattr(bodies, "MIN_BYTES_PER_SECOND", 1000)
+async def test_a_body_that_comes_steadily_keeps_its_turn(tmp_path: Path) -> None:
     whole = part10(ct_slice())
 
     async def steady() -> AsyncIterable[bytes]:
@@ -132,4 +137,5 @@ async def test_a_body_that_comes_steadily_keeps_its_turn(tmp_path: Path, monkeyp
             await asyncio.sleep(0.1)
 
     async with door(tmp_path) as archive:
+        archive.change(limits=ApiLimits(body_pace=BodyPace(idle_seconds=1.0, min_bytes_per_second=1000)))
         assert (await archive.http.post("/instances", content=steady())).status_code == 200

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -60,6 +60,16 @@ class Running:
     folder: Path
     settings: Settings = field(default_factory=Settings)
 
+    @property
+    def state(self) -> AppState:
+        """What the routes work with."""
+        state: AppState = self.app.state.app_state
+        return state
+
+    def change(self, **fields: Any) -> None:
+        """Let the routes work with other ports or limits."""
+        self.app.state.app_state = replace(self.state, **fields)
+
     async def stow(self, *datasets: Dataset, study: str = "") -> httpx.Response:
         """Store data sets by STOW-RS; fails the test unless all were stored."""
         body, kind = multipart([part10(dataset) for dataset in datasets])
@@ -103,7 +113,25 @@ async def door(folder: Path, settings: Settings | None = None, *, indexing: bool
         await uploads.start()
         transcoder = Transcoder(objects, bus, LOSSY, 5.0)
         pictures = RenderClient(bus, objects, at_once=settings.render_concurrency, seconds=settings.render_seconds)
-        ports = AppState(settings, bus, index, objects, sidecars, uploads, transcoder, pictures)
+        ports = AppState(
+            settings=settings,
+            bus=bus,
+            index=index,
+            totals=index,
+            change_log=index,
+            conflicts=index,
+            commitments=index.commitments,
+            jobs=index.jobs,
+            remotes=index.remotes,
+            remote_queries=index.queries,
+            rules=index.rules,
+            circuits=index.circuits,
+            objects=objects,
+            sidecars=sidecars,
+            uploads=uploads,
+            transcoder=transcoder,
+            pictures=pictures,
+        )
         with application(ports) as app:
             transport = httpx.ASGITransport(app, raise_app_exceptions=False)
             async with httpx.AsyncClient(transport=transport, base_url=BASE) as http:

@@ -1,22 +1,14 @@
 """The rendering side of the imaging service: pictures by worker processes, kept, shared and refused."""
 
-import asyncio
-import os
-import signal
-import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator
+from collections.abc import AsyncIterator
+from collections.abc import Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import Any
-
-import imagecodecs
-import numpy as np
-import pytest
-from pydicom import Dataset
-
-from osteon import metrics
 from osteon.bus.memory import MemoryBus
-from osteon.contracts.imaging import INLINE_BYTES, RENDERED, RenderReply, RenderRequest
+from osteon.contracts.imaging import INLINE_BYTES
+from osteon.contracts.imaging import RENDERED
+from osteon.contracts.imaging import RenderReply
+from osteon.contracts.imaging import RenderRequest
 from osteon.contracts.topology import RENDER
 from osteon.dicom.pixels.render_options import RenderOptions
 from osteon.errors import FailureKind
@@ -25,12 +17,25 @@ from osteon.objects.port import ObjectsUnavailable
 from osteon.settings import ImagingSettings
 from osteon_imaging.build import build_embedded
 from osteon_imaging.priority_semaphore import Urgency
-from osteon_imaging.tasks import RenderTask, TaskFailure
+from osteon_imaging.tasks import RenderTask
+from osteon_imaging.tasks import TaskFailure
+from osteon_imaging.worker_pool import WORKER_COMMAND
 from osteon_imaging.worker_pool import WorkerPool
+from pathlib import Path
+from prometheus_client import REGISTRY
+from pydicom import Dataset
 from support.bus.messages import failure_of
 from support.dicom.datasets import saved
 from support.dicom.pixels.rendering import grey
 from support.services.embedded import embedded
+from typing import Any
+import asyncio
+import imagecodecs
+import numpy as np
+import os
+import pytest
+import signal
+import sys
 
 pytestmark = pytest.mark.slow
 PNG, OCTETS = "image/png", "application/octet-stream"
@@ -56,11 +61,12 @@ class Service:
 
 
 @asynccontextmanager
-async def serving(folder: Path, **settings: object) -> AsyncIterator[Service]:
+async def serving(folder: Path, command: Sequence[str] = WORKER_COMMAND, **settings: object) -> AsyncIterator[Service]:
     bus, objects = MemoryBus(), FolderObjects(folder / "objects")
     await bus.start()
     usual = ImagingSettings(imaging_workers=1, imaging_min_idle_workers=0)
-    async with embedded(build_embedded, usual.model_copy(update=settings), bus=bus, objects=objects):
+    chosen = usual.model_copy(update=settings)
+    async with embedded(build_embedded, chosen, bus=bus, objects=objects, worker_command=command):
         yield Service(bus, objects)
         await bus.close()
 
@@ -71,19 +77,13 @@ async def service(tmp_path: Path) -> AsyncIterator[Service]:
         yield running
 
 
-@pytest.fixture
-def no_workers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Any worker crashes with its first task."""
-    monkeypatch.setattr("osteon_imaging.build.WorkerPool", lambda n, **k: WorkerPool(n, **k, command=CRASHING))
-    yield
-
-
 CRASHING = (sys.executable, "-c", "import sys; sys.stdin.readline(); sys.exit(3)")
-MISSES, HITS = (metrics.RENDER_CACHE_REQUESTS.labels(result) for result in ("miss", "hit"))
+"""A worker that crashes with its first task."""
+MISSES, HITS = "miss", "hit"
 
 
-def value(counter: object) -> float:
-    return float(counter._value.get())  # type: ignore[attr-defined]
+def value(result: str) -> float:
+    return REGISTRY.get_sample_value("osteon_render_cache_requests_total", {"result": result}) or 0.0
 
 
 def steps(frames: int = 1) -> Dataset:
@@ -113,14 +113,11 @@ async def test_a_picture_of_a_file_within_an_object_is_made_once_and_then_comes_
     assert (value(MISSES) - misses, value(HITS) - hits) == (1, 1)
 
 
-async def test_another_replica_answers_from_the_cache_without_a_worker(
-    tmp_path: Path, request: pytest.FixtureRequest
-) -> None:
+async def test_another_replica_answers_from_the_cache_without_a_worker(tmp_path: Path) -> None:
     async with serving(tmp_path) as service:
         length = await stored(service, tmp_path, steps())
         first = await service.ask("1/2/p.tar", length, offset=512)
-    request.getfixturevalue("no_workers")
-    async with serving(tmp_path) as service:
+    async with serving(tmp_path, CRASHING) as service:
         assert (await service.ask("1/2/p.tar", length, offset=512)).data == first.data
         assert "status 3" in (await service.refused("1/2/p.tar", length, offset=512, mode="uint8"))[1]
 
@@ -183,9 +180,8 @@ async def test_what_can_not_be_shown_is_answered_with_the_reason_and_a_kind(serv
     assert await service.kept() == []
 
 
-@pytest.mark.usefixtures("no_workers")
 async def test_a_picture_that_killed_its_worker_is_refused_for_a_while_and_others_are_not(tmp_path: Path) -> None:
-    async with serving(tmp_path) as service:
+    async with serving(tmp_path, CRASHING) as service:
         length = await stored(service, tmp_path, steps())
         first = await service.refused("1/2/p.tar", length, offset=512)
         assert first == (FailureKind.FAILED, "the worker crashed (status 3)")
@@ -200,7 +196,7 @@ async def test_a_warm_worker_stays_without_work_and_is_replaced_when_it_dies(tmp
     (first,) = workers.pids
     task = RenderTask(
         source=str(saved(steps(), tmp_path)), destination=str(tmp_path / "out"), memory=1 << 30, frame_bytes=1 << 20,
-        frame_seconds=20, order=RenderOptions(mode="preview"),
+        frame_seconds=20, options=RenderOptions(mode="preview"),
     )  # fmt: skip
     assert (await workers.run(task, Urgency.NOW)).failure is None
     await asyncio.sleep(0.1)
@@ -233,10 +229,11 @@ async def test_a_picture_has_the_time_that_somebody_waits_for_it(tmp_path: Path,
 
 
 async def test_without_the_object_store_the_answer_says_so(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def down(*_: object) -> None:
+    async def down(*_: object) -> AsyncGenerator[bytes, None]:
         raise ObjectsUnavailable("the disk is gone")
+        yield b""
 
-    monkeypatch.setattr("osteon_imaging.render_cache.RenderCache.get", down)
+    monkeypatch.setattr(service.objects, "stream", down)
     assert await service.refused("1/2/p.tar", 9) == (FailureKind.UNAVAILABLE, "the disk is gone")
 
 

@@ -171,15 +171,11 @@ async def test_a_task_that_needs_more_memory_than_allowed_is_refused_and_its_wor
     await workers.close()
 
 
-async def test_a_request_that_killed_its_worker_is_not_tried_again_for_a_while(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(
-        "osteon_imaging.build.WorkerPool", lambda n, **k: WorkerPool(n, **k, command=faking("sys.exit(3)"))
-    )
+async def test_a_request_that_killed_its_worker_is_not_tried_again_for_a_while(tmp_path: Path) -> None:
     bus, objects = MemoryBus(), FolderObjects(tmp_path / "objects")
     await bus.start()
-    async with embedded(build_embedded, ImagingSettings(imaging_workers=1), bus=bus, objects=objects):
+    settings, command = ImagingSettings(imaging_workers=1), faking("sys.exit(3)")
+    async with embedded(build_embedded, settings, bus=bus, objects=objects, worker_command=command):
         service = Service(bus, objects)
         await objects.put("a", b"poison")
         assert "status 3" in await service.refused("a", 6)

@@ -18,11 +18,11 @@ UP = b"""{"status": "success", "data": {"result": [
   {"metric": {"job": "writer", "instance": "c"}, "value": [0, "1"]}]}}"""
 
 
-def demo(dicom: str, http: str) -> Result:
+def demo(dicom: str, http: str, *, wait: int = 5) -> Result:
     app = typer.Typer()
     app.command()(tour.main)
     others = ["--prometheus", NOBODY, "--grafana", NOBODY]
-    return CliRunner().invoke(app, ["--dicom", dicom, "--http", http, "--wait", "5", *others])
+    return CliRunner().invoke(app, ["--dicom", dicom, "--http", http, "--wait", str(wait), *others])
 
 
 @pytest.mark.slow
@@ -38,9 +38,8 @@ async def test_every_service_is_seen_at_work_and_the_study_is_stored_once(tmp_pa
             assert f"{http}/dicom-web" in result.output
 
 
-def test_an_archive_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tour, "_until", lambda _, work: work())
-    result = demo("127.0.0.1:9", NOBODY)
+def test_an_archive_that_is_not_there_is_named() -> None:
+    result = demo("127.0.0.1:9", NOBODY, wait=0)
     assert result.exit_code == 1
     assert "ingress: C-ECHO" in result.output
     assert NOBODY in result.output.replace("\n", "")
@@ -50,9 +49,8 @@ def test_an_address_without_a_port_is_refused() -> None:
     assert demo("archive", NOBODY).exit_code == 2
 
 
-def test_replicas_that_do_not_answer_are_told_from_those_that_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tour, "fetch", lambda _: UP)
-    assert tour.replicas("http://prometheus") == {"ingress": (1, 2), "writer": (1, 1)}
+def test_replicas_that_do_not_answer_are_told_from_those_that_do() -> None:
+    assert tour.replicas("http://prometheus", lambda _: UP) == {"ingress": (1, 2), "writer": (1, 1)}
 
 
 def test_without_prometheus_nothing_is_said_of_replicas() -> None:

@@ -45,7 +45,7 @@ async def bulk_data(  # noqa: PLR0917 - the parameters are those of the URL
 
     Encapsulated pixel data come with their item heads, or frame by frame when an image type is accepted.
     """
-    location = await resolve_one(state.index, scope_of(study, series, instance))
+    location = await resolve_one(state, scope_of(study, series, instance))
     (line,) = await read_lines(state.sidecars, [location])
     multipart = next((entry.multipart for entry in media_ranges(request) if entry.accepts(OCTETS)), None)
     if multipart is None:
@@ -93,7 +93,9 @@ async def _value(state: AppState, location: Location, line: SidecarLine, path: s
     unknown = UnknownResource(f"instance {location.identity.sop_uid} has no bulk data {path[:200]!r}")
     if not _PATH.fullmatch(path) or not _has(orjson.loads(line.header.json), path):
         raise unknown
-    local = await map_instance(state.objects, location.key, location.offset, location.length)
+    local = await map_instance(
+        state.objects, location.key, location.offset, location.length, state.limits.inflated_bytes
+    )
     found = (await asyncio.to_thread(local.values)).get(path)
     if found is None:
         raise unknown

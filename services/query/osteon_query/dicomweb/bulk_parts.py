@@ -50,7 +50,7 @@ class BulkPart:
 
     @property
     def count(self) -> int:
-        """How many parts came."""
+        """Number of parts received so far."""
         return len(self.files)
 
     @property
@@ -67,7 +67,7 @@ class BulkPart:
         self.files[number] = path
 
     def encoding(self, declared: str) -> PixelEncoding:
-        """Tell how pixel data is encoded; `declared` is what the metadata says. Raises `UnknownTransferSyntax`."""
+        """Return how pixel data is encoded; `declared` is what the metadata says. Raises `UnknownTransferSyntax`."""
         named = self.transfer_syntax
         if self.media_type in SYNTAXES_OF:
             return PixelEncoding(_require_encapsulated(named or self._default()), frames=True)
@@ -97,7 +97,7 @@ class BulkPart:
         return [self.files[number] for number in numbers]
 
     def delete(self) -> None:
-        """Delete the files."""
+        """Delete the files of all parts."""
         for path in self.files.values():
             path.unlink()
 

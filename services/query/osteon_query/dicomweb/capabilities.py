@@ -3,7 +3,7 @@
 The description is made from the routes themselves, so it never differs from them.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
@@ -45,14 +45,16 @@ Operations = Mapping[str, Mapping[str, Any]]
 @router.options("", include_in_schema=False)
 async def capabilities(request: Request, state: AppStateDep) -> Response:
     """Describe the DICOMweb services: as WADL, or as JSON."""
-    paths = _paths(request)
+    described = request.app.openapi()["paths"]
+    below = f"{DICOMWEB}/"  # all routes but this one
+    paths = {path.removeprefix(below): found for path, found in described.items() if path.startswith(below)}
     if _as_wadl(request):
         return Response(_wadl(paths, dicomweb_url(request, state)), media_type=WADL)
     return Response(orjson.dumps(_as_json(paths, request, state), option=orjson.OPT_INDENT_2), media_type=_JSON)
 
 
 def _as_wadl(request: Request) -> bool:
-    """OPTIONS is the transaction, whose response is WADL unless JSON is requested; GET is for people."""
+    """OPTIONS is the transaction, whose response is WADL unless JSON is requested; a browser's GET gets JSON."""
     for entry in media_ranges(request):
         if entry.type == WADL or entry.type in ("application/xml", "text/xml"):
             return True
@@ -61,16 +63,6 @@ def _as_wadl(request: Request) -> bool:
         if entry.type in ("*/*", "application/*", "text/html"):
             return request.method == "OPTIONS"
     raise NotAcceptable(f"capabilities are sent as {WADL} or {_JSON}, and Accept has neither")
-
-
-def _paths(request: Request) -> dict[str, Operations]:
-    """Return path below the service → operations, of all routes but this one."""
-    described = request.app.openapi()["paths"]
-    return {
-        path.removeprefix(f"{DICOMWEB}/"): operations
-        for path, operations in described.items()
-        if path.startswith(f"{DICOMWEB}/")
-    }
 
 
 def _as_json(paths: Mapping[str, Operations], request: Request, state: AppState) -> dict[str, Any]:
@@ -121,15 +113,10 @@ def _resource(above: Element, path: str) -> Element:
         found = next(known, None)
         if found is None:
             found = SubElement(above, "resource", path=part)
-            for name in _templates(part):
-                SubElement(found, "param", name=name, style="template", required="true")
+            if part.startswith("{"):
+                SubElement(found, "param", name=part[1:-1], style="template", required="true")
         above = found
     return above
-
-
-def _templates(part: str) -> Iterator[str]:
-    if part.startswith("{"):
-        yield part[1:-1]
 
 
 def _method(resource: Element, method: str, path: str, operation: Mapping[str, Any]) -> None:

@@ -21,7 +21,7 @@ class FrameFormat:
 
     @property
     def kind(self) -> str:
-        """Content-Type of a frame."""
+        """Content-Type of a frame, with its transfer syntax."""
         return f"{self.media_type}; transfer-syntax={self.transfer_syntax_uid}"
 
     def as_stored(self, stored: str) -> bool:
@@ -35,7 +35,7 @@ def frame_format(ranges: Sequence[MediaRange], stored: str, *, single: bool) -> 
     """Choose how to send frames that are stored in a transfer syntax; raises `NotAcceptable`.
 
     Of what the client likes alike, that is taken which is stored. A frame alone is possible when it is the only one
-    asked for (`single`).
+    requested (`single`).
     """
     for _, alike in groupby(ranges, key=lambda entry: entry.quality):
         offers = [offer for entry in alike for offer in _offers(entry, stored) if single or offer.multipart]

@@ -50,7 +50,7 @@ async def retrieve_frames(  # noqa: PLR0917 - the parameters are those of the UR
     request: Request, state: AppStateDep, study: str, series: str, instance: str, frames: str
 ) -> Response:
     """Send frames, in the order of their numbers in the URL: `1`, or `3,1,2`."""
-    location = await resolve_one(state.index, scope_of(study, series, instance))
+    location = await resolve_one(state, scope_of(study, series, instance))
     return await send_frames(request, state, location, frame_numbers(frames))
 
 
@@ -121,7 +121,7 @@ class _Frames:
 
     async def decoded(self, headers: dict[str, str]) -> Response:
         """Send frames that `imaging` decodes, some at a time."""
-        pictures = render_in_order(self._state.pictures, self._render_requests(), ahead=_AHEAD)
+        pictures = render_in_order(self._state.pictures, self._render_requests(), prefetch=_AHEAD)
         if self._format.multipart:
             return await self._send(self._decoded_parts(pictures), headers)
         async with aclosing(pictures):
@@ -160,7 +160,8 @@ class _Frames:
             self._state.objects, self._state.transcoder, request, correlation_id(self._request)
         )
         try:
-            local = await map_instance(self._state.objects, file.key, file.offset, file.length)
+            limit = self._state.limits.inflated_bytes
+            local = await map_instance(self._state.objects, file.key, file.offset, file.length, limit)
         finally:
             self._state.transcoder.forget(file.key)
         pixels = (await asyncio.to_thread(local.header)).pixel_data

@@ -24,8 +24,6 @@ from osteon_query.dicomweb.bulk_parts import BulkPart, location_of
 from osteon_query.dicomweb.pixel_description import describe_pixels
 from osteon_query.http.errors import BadBody, TooLarge
 
-MAX_METADATA: Final = 32 << 20
-"""Bytes of a part with metadata at most, and of all metadata that waits for bulk data."""
 _FRAME: Final = re.compile(r"(.+)/frames/([0-9]{1,9})", re.ASCII)
 _DIGITS: Final = 9
 _DECLARED: Final = ("00083002", "00020010")
@@ -62,11 +60,13 @@ class _PendingInstance:
 class InstanceAssembler:
     """The instances of one request."""
 
-    def __init__(self, new_path: Callable[[], Path], lock: asyncio.Lock) -> None:
+    def __init__(self, new_path: Callable[[], Path], lock: asyncio.Lock, max_metadata: int) -> None:
         """`new_path` names files that do not exist yet; `lock` is held while metadata is parsed.
 
-        Parsed metadata may take twenty times its bytes: one request at a time does it.
+        Parsed metadata may take twenty times its bytes: one request at a time does it. `max_metadata` is in bytes: of
+        one part, and of all metadata that waits for bulk data.
         """
+        self._max_metadata = max_metadata
         self._new_path = new_path
         self._lock = lock
         self._pending: dict[int, _PendingInstance] = {}
@@ -78,18 +78,21 @@ class InstanceAssembler:
     async def metadata(self, path: Path, *, as_xml: bool) -> AsyncGenerator[Assembled, None]:
         """Take a part that is a JSON array of data sets or an XML document; yield what it completes."""
         async with self._lock:
-            found = await asyncio.to_thread(_read, path, as_xml)
+            found = await asyncio.to_thread(_read, path, as_xml, self._max_metadata)
         await asyncio.to_thread(path.unlink)
         for one in found:
             if isinstance(one, AssemblyFailure):
                 self._has_failures = True
                 yield one
             else:
-                self._add_pending(one)
+                self._pending[id(one)] = one
+                self._pending_bytes += len(one.data)
+                for uri in one.uris:
+                    self._users.setdefault(uri, []).append(one)
                 if assembled := await self._assemble_if_complete(one):
                     yield assembled
-        if self._pending_bytes > MAX_METADATA:
-            raise TooLarge(f"more than {MAX_METADATA} bytes of metadata are incomplete")
+        if self._pending_bytes > self._max_metadata:
+            raise TooLarge(f"more than {self._max_metadata} bytes of metadata are incomplete")
 
     async def bulk(self, path: Path, headers: Mapping[str, str]) -> AsyncGenerator[Assembled, None]:
         """Take a part with bulk data; yield what it completes. Raises `BadBody` when it does not say which it is."""
@@ -116,12 +119,6 @@ class InstanceAssembler:
         lost = [uri for uri in self._parts if not self._users.get(uri)]
         if lost and not self._has_failures:
             yield AssemblyFailure(BadBody(f"no metadata refers to the part {lost[0][:200]!r}"))
-
-    def _add_pending(self, one: _PendingInstance) -> None:
-        self._pending[id(one)] = one
-        self._pending_bytes += len(one.data)
-        for uri in one.uris:
-            self._users.setdefault(uri, []).append(one)
 
     def _has(self, reference: Reference, one: _PendingInstance) -> bool:
         part = self._parts.get(reference.uri)
@@ -162,22 +159,22 @@ class InstanceAssembler:
                 await asyncio.to_thread(self._parts.pop(uri).delete)
 
 
-def _read(path: Path, as_xml: bool) -> list[_PendingInstance | AssemblyFailure]:
-    if (size := path.stat().st_size) > MAX_METADATA:
-        raise TooLarge(f"a part with metadata of {size} bytes; at most {MAX_METADATA} are accepted")
+def _read(path: Path, as_xml: bool, limit: int) -> list[_PendingInstance | AssemblyFailure]:
+    if (size := path.stat().st_size) > limit:
+        raise TooLarge(f"a part with metadata of {size} bytes; at most {limit} are accepted")
     try:
         data = path.read_bytes()
-        given = [from_xml(data)] if as_xml else orjson.loads(data)
+        parsed = [from_xml(data)] if as_xml else orjson.loads(data)
     except (Invalid, orjson.JSONDecodeError) as error:
         return [AssemblyFailure(BadMetadata(f"the metadata cannot be read: {error}"))]
-    if not isinstance(given, list):
-        given = [given]
-    return [_parse_data_set(one) for one in given]
+    if not isinstance(parsed, list):
+        parsed = [parsed]
+    return [_parse_data_set(one) for one in parsed]
 
 
-def _parse_data_set(given: object) -> _PendingInstance | AssemblyFailure:
+def _parse_data_set(parsed: object) -> _PendingInstance | AssemblyFailure:
     try:
-        data_set = validate_data_set(given, ascii_only=orjson.dumps(given).isascii())
+        data_set = validate_data_set(parsed, ascii_only=orjson.dumps(parsed).isascii())
         frames = _text(data_set, "00280008") or "1"
         if not frames.isdecimal() or len(frames) > _DIGITS or not int(frames):
             raise BadMetadata(f"00280008: {frames[:80]!r} is not a number of frames")
@@ -187,7 +184,7 @@ def _parse_data_set(given: object) -> _PendingInstance | AssemblyFailure:
         return AssemblyFailure(BadMetadata(f"a value cannot be stored: {error}"))
     sop_class, sop = _text(data_set, "00080016"), _text(data_set, "00080018")
     identity = Identity("", "", "", sop, sop_class) if is_uid(sop) and is_uid(sop_class) else None
-    declared = next((uid for tag in _DECLARED if (uid := _text(given, tag))), "")
+    declared = next((uid for tag in _DECLARED if (uid := _text(parsed, tag))), "")
     return _PendingInstance(
         orjson.dumps(data_set),
         tuple(iter_references(data_set, frozenset({PIXEL_DATA}))),

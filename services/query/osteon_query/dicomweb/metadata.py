@@ -61,7 +61,7 @@ async def instance_metadata(request: Request, state: AppStateDep, study: str, se
 async def _metadata(request: Request, state: AppState, scope: InstanceScope) -> Response:
     as_json = accepts_json(request)
     zipped = as_json and _accepts_gzip(request)
-    found = await resolve(state.index, scope)
+    found = await resolve(state, scope)
     base = dicomweb_url(request, state)
     tag = found.tag("metadata", as_json, zipped, base, __version__) if found.rest is None else ""
     if tag and not as_json:

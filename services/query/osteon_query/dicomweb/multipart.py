@@ -42,7 +42,7 @@ class MultipartWriter:
         return total
 
     async def write(self, items: ItemStream, counter: SentCounter | None = None) -> AsyncGenerator[Bytes, None]:
-        """Yield the body."""
+        """Yield the body; raises what `items` raises."""
         head, first = b"", True
         async with aclosing(items):
             async for item in items:

@@ -21,7 +21,7 @@ _READERS: Final[dict[str, Callable[[bytes], BitstreamHeader]]] = {
 """End of a transfer syntax UID → what reads the head of its bit streams."""
 _IRREVERSIBLE: Final = frozenset({"91", "93", "203"})
 _HEAD: Final = 1 << 20
-"""Bytes of a frame that are looked at: profiles and thumbnails stand before its size."""
+"""Bytes of a frame that are searched for its header: profiles and thumbnails stand before its size."""
 _ROWS: Final = tag_of("Rows")
 
 
@@ -39,13 +39,7 @@ def describe_pixels(data_set: DataSet, transfer_syntax_uid: str, frame: Path) ->
         head = _READERS[kind](start)
     except PixelError as error:
         raise BadMetadata(f"{_ROWS}: Rows is missing, and the frame does not say them: {error}") from None
-    added = {tag_of(keyword): value for keyword, value in _attributes(head, kind).items()}
-    whole = {**{tag: {"vr": vr_of_tag(tag), "Value": [value]} for tag, value in added.items()}, **data_set}
-    return {tag: whole[tag] for tag in sorted(whole)}
-
-
-def _attributes(head: BitstreamHeader, kind: str) -> dict[str, int | str]:
-    found: dict[str, int | str] = {
+    described: dict[str, int | str] = {
         "SamplesPerPixel": head.samples,
         "PhotometricInterpretation": _photometric(head, kind),
         "Rows": head.rows,
@@ -55,7 +49,11 @@ def _attributes(head: BitstreamHeader, kind: str) -> dict[str, int | str]:
         "HighBit": head.precision - 1,
         "PixelRepresentation": int(head.signed),
     }
-    return found | ({"PlanarConfiguration": 0} if head.samples > 1 else {})
+    if head.samples > 1:
+        described["PlanarConfiguration"] = 0
+    added = {tag_of(keyword): value for keyword, value in described.items()}
+    whole = {**{tag: {"vr": vr_of_tag(tag), "Value": [value]} for tag, value in added.items()}, **data_set}
+    return {tag: whole[tag] for tag in sorted(whole)}
 
 
 def _photometric(head: BitstreamHeader, kind: str) -> str:

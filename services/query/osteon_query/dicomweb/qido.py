@@ -24,14 +24,14 @@ from osteon_query.http.errors import TooBroad
 from osteon_query.http.request_values import uid_of
 from osteon_query.search.conditions import format_paths
 from osteon_query.search.header_matching import HeaderKeys, check_candidates, pages_by_header
-from osteon_query.search.results import DicomJson, build_results
+from osteon_query.search.results import build_results
 
 router = APIRouter(prefix="/dicom-web", tags=["QIDO-RS"])
 
 
 @router.get("/studies")
 async def studies(request: Request, state: AppStateDep) -> Response:
-    """Search for studies."""
+    """Search for studies by the matching keys of the query string."""
     return await _search(request, state, Level.STUDY)
 
 
@@ -72,7 +72,7 @@ async def _search(
     query = parse(
         level,
         request.query_params.multi_items(),
-        most=state.settings.query_limit,
+        max_results=state.settings.query_limit,
         study=None if study is None else uid_of("the study", study),
         series=None if series is None else uid_of("the series", series),
     )
@@ -91,7 +91,8 @@ async def _matches(state: AppState, query: QidoQuery) -> list[Match]:
     """Return at most one match more than are shown."""
     if not query.by_header:
         return list((await state.index.search(query.search)).matches)
-    await check_candidates(state.index, query.search, format_paths(one.path for one in query.by_header), TooBroad)
+    names = format_paths(one.path for one in query.by_header)
+    await check_candidates(state.index, query.search, names, state.limits.header_candidates, TooBroad)
     keys = HeaderKeys(query.by_header, case_sensitive=True)
     found = pages_by_header(state.index, state.sidecars, query.search, keys, total=query.search.limit)
     return [match async for page in found for match in page]
@@ -106,14 +107,14 @@ async def _answer(state: AppState, shown: list[Match], query: QidoQuery, base: s
     if as_json:
         return Response(orjson.dumps([_sort_tags(answer) for answer in found]), media_type=DICOM_JSON)
     boundary = uuid4().hex
-    body = await asyncio.to_thread(_parts, found, boundary)
-    return Response(body, media_type=f'{MULTIPART}; type="{DICOM_XML}"; boundary={boundary}')
-
-
-def _parts(found: list[DicomJson], boundary: str) -> bytes:
-    """Write one document a result (10.6.4)."""
     head = f"--{boundary}\r\nContent-Type: {DICOM_XML}\r\n\r\n".encode()
-    return b"".join([head + to_xml(_sort_tags(answer)) + b"\r\n" for answer in found]) + f"--{boundary}--\r\n".encode()
+
+    def documents() -> bytes:  # one document a result (10.6.4)
+        parts = [head + to_xml(_sort_tags(answer)) + b"\r\n" for answer in found]
+        return b"".join(parts) + f"--{boundary}--\r\n".encode()
+
+    body = await asyncio.to_thread(documents)
+    return Response(body, media_type=f'{MULTIPART}; type="{DICOM_XML}"; boundary={boundary}')
 
 
 def _sort_tags(answer: dict[str, Any]) -> dict[str, Any]:

@@ -36,5 +36,5 @@ def conditions_of(path: tuple[str, ...], value: str, *, empty: bool, multiple: b
 
 
 def is_comparable(level: Level, path: tuple[str, ...]) -> bool:
-    """Whether the header of one instance tells if a patient, study, series or instance matches a key."""
+    """Whether the header of one instance decides if a patient, study, series or instance matches a key."""
     return belongs(level, tag_of(path[0])) and not is_below(path[0], level)

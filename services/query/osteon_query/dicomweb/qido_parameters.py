@@ -50,15 +50,15 @@ def parse(
     level: Level,
     parameters: Iterable[tuple[str, str]],
     *,
-    most: int,
+    max_results: int,
     study: str | None = None,
     series: str | None = None,
 ) -> QidoQuery:
     """Turn parameters and the UIDs of the path into a query; raises `Invalid` naming the parameter.
 
-    `most` is the largest number of results that is ever sent.
+    `max_results` is the largest number of results that is ever sent.
     """
-    query = _Parser(level, most)
+    query = _Parser(level, max_results)
     for name, uid in (("StudyInstanceUID", study), ("SeriesInstanceUID", series)):
         if uid is not None:
             query.conditions.append(MatchingKey((name,), Single(uid)))
@@ -89,9 +89,9 @@ def parse(
 
 
 class _Parser:
-    def __init__(self, level: Level, most: int) -> None:
+    def __init__(self, level: Level, max_results: int) -> None:
         self._level = level
-        self._most = most
+        self._most = max_results
         self._keys: list[tuple[str, str]] = []
         self.conditions: list[MatchingKey] = []
         self.by_header: list[MatchingKey] = []
@@ -99,7 +99,7 @@ class _Parser:
         self.include: list[str] = []
         self.creators: dict[str, str] = {}
         self.everything = self.fuzzy = self._empty = self._multiple = False
-        self.limit = min(DEFAULT_LIMIT, most)
+        self.limit = min(DEFAULT_LIMIT, max_results)
         self.offset = 0
 
     def add(self, name: str, value: str) -> None:

@@ -35,19 +35,19 @@ _MAX_FRAMES: Final = 1000
 @router.get("/{study}/rendered")
 async def rendered_study(request: Request, state: AppStateDep, study: str) -> Response:
     """Send pictures of all instances of a study."""
-    return await _rendered(request, state, await resolve(state.index, scope_of(study)))
+    return await _rendered(request, state, await resolve(state, scope_of(study)))
 
 
 @router.get(SERIES + "/rendered")
 async def rendered_series(request: Request, state: AppStateDep, study: str, series: str) -> Response:
     """Send pictures of all instances of a series."""
-    return await _rendered(request, state, await resolve(state.index, scope_of(study, series)))
+    return await _rendered(request, state, await resolve(state, scope_of(study, series)))
 
 
 @router.get(INSTANCE + "/rendered")
 async def rendered_instance(request: Request, state: AppStateDep, study: str, series: str, instance: str) -> Response:
     """Send a picture of an instance: as GIF or in parts all frames, as one PNG or JPEG the first."""
-    return await _rendered(request, state, await resolve(state.index, scope_of(study, series, instance)), single=True)
+    return await _rendered(request, state, await resolve(state, scope_of(study, series, instance)), single=True)
 
 
 @router.get(INSTANCE + "/frames/{frames}/rendered")
@@ -55,7 +55,7 @@ async def rendered_frames(  # noqa: PLR0917 - the parameters are those of the UR
     request: Request, state: AppStateDep, study: str, series: str, instance: str, frames: str
 ) -> Response:
     """Send pictures of frames, counted from 1."""
-    found = await resolve(state.index, scope_of(study, series, instance))
+    found = await resolve(state, scope_of(study, series, instance))
     numbers = await _frames(state, found.first[0], frames)
     return await _rendered(request, state, found, numbers=numbers, single=len(numbers) == 1)
 
@@ -76,7 +76,7 @@ async def series_thumbnail(request: Request, state: AppStateDep, study: str, ser
 @router.get(INSTANCE + "/thumbnail")
 async def instance_thumbnail(request: Request, state: AppStateDep, study: str, series: str, instance: str) -> Response:
     """Send a small picture of an instance."""
-    return await _thumbnail(request, state, await resolve_one(state.index, scope_of(study, series, instance)))
+    return await _thumbnail(request, state, await resolve_one(state, scope_of(study, series, instance)))
 
 
 @router.get(INSTANCE + "/frames/{frames}/thumbnail")
@@ -84,7 +84,7 @@ async def frame_thumbnail(  # noqa: PLR0917 - the parameters are those of the UR
     request: Request, state: AppStateDep, study: str, series: str, instance: str, frames: str
 ) -> Response:
     """Send a small picture of a frame, of the first one in a list."""
-    location = await resolve_one(state.index, scope_of(study, series, instance))
+    location = await resolve_one(state, scope_of(study, series, instance))
     return await _thumbnail(request, state, location, frame=(await _frames(state, location, frames))[0])
 
 
@@ -113,8 +113,16 @@ async def _rendered(
 ) -> Response:
     """Send one image where one is requested and can be enough, else parts."""
     media_type, entry = choose(request, _OFFERED)
-    options = _render_options(request, media_type)
-    warning = parameters.unsupported_warning(request.query_params)
+    query = request.query_params
+    parameters.refuse_annotation(query)
+    options: dict[str, object] = {
+        "mode": "rendered",
+        "media_type": media_type,
+        "quality": parameters.quality(query),
+        "window": parameters.window(query),
+        "viewport": parameters.viewport(query, region=True),
+    }
+    warning = parameters.unsupported_warning(query)
     headers = {"Warning": f'299 {dicomweb_url(request, state)} "{warning}"'} if warning else {}
     if not entry.multipart and (single or media_type == GIF) and len(found.first) == 1:
         location = found.first[0]
@@ -128,18 +136,6 @@ async def _rendered(
     messages = _messages(state, found, numbers, correlation_id(request), options)
     headers |= validator_headers(tag, *found.first) if tag else {}
     return await send_multipart(request, _parts(state, messages), media_type, headers=headers)
-
-
-def _render_options(request: Request, media_type: str) -> dict[str, object]:
-    given = request.query_params
-    parameters.refuse_annotation(given)
-    return {
-        "mode": "rendered",
-        "media_type": media_type,
-        "quality": parameters.quality(given),
-        "window": parameters.window(given),
-        "viewport": parameters.viewport(given, region=True),
-    }
 
 
 async def _messages(

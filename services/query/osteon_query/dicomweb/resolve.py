@@ -2,16 +2,12 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
-from typing import Final
 
-from osteon.archive.ports import InstanceLocator
 from osteon.archive.resources import InstanceScope, Location
+from osteon_query.app_state import AppState
 from osteon_query.http.conditional import entity_tag
 from osteon_query.http.errors import UnknownResource
 from osteon_query.http.request_values import uid_of
-
-_MAX_LOCATIONS: Final = 4096
-"""Locations of one response in memory; with more instances there is neither length nor tag."""
 
 
 def scope_of(study: str, series: str | None = None, instance: str | None = None) -> InstanceScope:
@@ -46,22 +42,22 @@ class ResolvedInstances:
         return entity_tag(digests, *facts)
 
 
-async def resolve(index: InstanceLocator, scope: InstanceScope) -> ResolvedInstances:
+async def resolve(state: AppState, scope: InstanceScope) -> ResolvedInstances:
     """Return the instances of a scope; raises `UnknownResource` when there are none."""
-    located = index.locate(scope)
+    located = state.index.locate(scope)
     first: list[Location] = []
     async for location in located:
         first.append(location)
-        if len(first) >= _MAX_LOCATIONS:
+        if len(first) >= state.limits.remembered_locations:
             return ResolvedInstances(first, located)
     if not first:
         raise _unknown(scope)
     return ResolvedInstances(first, None)
 
 
-async def resolve_one(index: InstanceLocator, scope: InstanceScope) -> Location:
+async def resolve_one(state: AppState, scope: InstanceScope) -> Location:
     """Return the instance of a scope; raises `UnknownResource`."""
-    async for location in index.locate(scope):
+    async for location in state.index.locate(scope):
         return location
     raise _unknown(scope)
 

@@ -14,7 +14,7 @@ from osteon_query.dicomweb.bulk_parts import is_bulk
 from osteon_query.dicomweb.instance_assembler import Assembled, AssemblyFailure, InstanceAssembler
 from osteon_query.dicomweb.stow_response import answers_as_json, store_response
 from osteon_query.http.accept import DICOM, DICOM_JSON, DICOM_XML, MULTIPART, OCTETS, split_header
-from osteon_query.http.bodies import boundary_of, content_type
+from osteon_query.http.bodies import PartStart, boundary_of, content_type
 from osteon_query.http.errors import BadBody, UnsupportedMediaType
 from osteon_query.http.request_values import uid_of
 from osteon_query.packs.body_files import write_file, write_parts
@@ -49,40 +49,39 @@ async def _store(request: Request, state: AppState, study: str | None) -> Respon
             f"{MULTIPART}; the Content-Type is {request.headers.get('content-type', '')[:200]!r}"
         )
     async with open_upload(request, state) as (upload, body):
+        assembler = InstanceAssembler(upload.new_path, upload.parsing, state.limits.metadata_bytes)
         if media_type == MULTIPART:
-            await _store_parts(body, boundary_of(parameters), kind, upload, study)
+            parts = write_parts(body, boundary_of(parameters), upload.new_path)
+            await _store_parts(parts, kind, upload, assembler, study)
         else:
-            await _store_body(body, kind, upload, study)
+            await write_file(body, path := upload.new_path())
+            if kind == DICOM:
+                await upload.add(path, study_uid=study)
+            else:
+                await _add(assembler.metadata(path, as_xml=kind == DICOM_XML), upload, study)
+        _refuse(assembler.incomplete(), upload)
         received = await upload.finish()
     if not received:
         raise BadBody("the body has no parts: nothing was stored")
     return store_response(received, dicomweb_url(request, state), study, as_json=as_json)
 
 
-async def _store_body(body: AsyncIterator[bytes], kind: str, upload: Upload, study: str | None) -> None:
-    await write_file(body, path := upload.new_path())
-    if kind == DICOM:
-        await upload.add(path, study_uid=study)
-        return
-    assembly = InstanceAssembler(upload.new_path, upload.parsing)
-    await _add(assembly.metadata(path, as_xml=kind == DICOM_XML), upload, study)
-    _refuse(assembly.incomplete(), upload)
-
-
 async def _store_parts(
-    body: AsyncIterator[bytes], boundary: bytes, default: str, upload: Upload, study: str | None
+    parts: AsyncIterator[tuple[PartStart, Path, int]],
+    default: str,
+    upload: Upload,
+    assembler: InstanceAssembler,
+    study: str | None,
 ) -> None:
-    assembly = InstanceAssembler(upload.new_path, upload.parsing)
-    async for part, path, _ in write_parts(body, boundary, upload.new_path):
+    async for part, path, _ in parts:
         kind = split_header(part.headers.get("content-type", ""))[0] or (OCTETS if is_bulk(part.headers) else default)
         if kind in _METADATA:
-            await _add(assembly.metadata(path, as_xml=kind == DICOM_XML), upload, study)
+            await _add(assembler.metadata(path, as_xml=kind == DICOM_XML), upload, study)
         elif DICOM in (kind, default):
             # Some clients give files another type, but nothing else can come in such a body.
             await upload.add(path, study_uid=study)
         else:
-            await _add(assembly.bulk(path, part.headers), upload, study)
-    _refuse(assembly.incomplete(), upload)
+            await _add(assembler.bulk(path, part.headers), upload, study)
 
 
 async def _add(assembled: AsyncGenerator[Assembled, None], upload: Upload, study: str | None) -> None:

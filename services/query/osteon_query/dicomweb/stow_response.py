@@ -38,12 +38,22 @@ def answers_as_json(request: Request) -> bool:
 
 
 def store_response(received: Sequence[UploadResult], dicomweb: str, study: str | None, *, as_json: bool) -> Response:
-    """Tell what became of each instance; `dicomweb` is the base URL, `study` that of the request's URL."""
+    """Report the status of each instance; `dicomweb` is the base URL, `study` that of the request's URL."""
     stored = [entry for entry in received if entry.status in _STORED]
     headers = {}
     if any(entry.status is UploadStatus.PENDING for entry in stored):
         headers["Warning"] = '299 osteon "Stored, but not indexed yet: it will be found later"'
-    module = _response_module(received, stored, dicomweb, study)
+    studies = {entry.identity.study_uid for entry in stored if entry.identity}
+    module: dict[str, Any] = {}
+    if len(studies) == 1:
+        module["00081190"] = _url(f"{dicomweb}/studies/{study or studies.pop()}")
+    failed = [entry for entry in received if entry.status not in _STORED]
+    if named := [_failure(entry) for entry in failed if entry.identity]:
+        module["00081198"] = {"vr": "SQ", "Value": named}
+    if stored:
+        module["00081199"] = {"vr": "SQ", "Value": [_reference(entry, dicomweb) for entry in stored]}
+    if other := [_failure(entry) for entry in failed if not entry.identity]:
+        module["0008119A"] = {"vr": "SQ", "Value": other}
     body = orjson.dumps(module) if as_json else to_xml(module)
     return Response(body, _status(received, stored), headers, DICOM_JSON if as_json else DICOM_XML)
 
@@ -55,23 +65,6 @@ def _status(received: Sequence[UploadResult], stored: Sequence[UploadResult]) ->
     if stored:
         return 202
     return 400 if all(entry.status is UploadStatus.UNREADABLE for entry in received) else 409
-
-
-def _response_module(
-    received: Sequence[UploadResult], stored: Sequence[UploadResult], dicomweb: str, study: str | None
-) -> dict[str, Any]:
-    studies = {entry.identity.study_uid for entry in stored if entry.identity}
-    body: dict[str, Any] = {}
-    if len(studies) == 1:
-        body["00081190"] = _url(f"{dicomweb}/studies/{study or studies.pop()}")
-    failed = [entry for entry in received if entry.status not in _STORED]
-    if named := [_failure(entry) for entry in failed if entry.identity]:
-        body["00081198"] = {"vr": "SQ", "Value": named}
-    if stored:
-        body["00081199"] = {"vr": "SQ", "Value": [_reference(entry, dicomweb) for entry in stored]}
-    if other := [_failure(entry) for entry in failed if not entry.identity]:
-        body["0008119A"] = {"vr": "SQ", "Value": other}
-    return body
 
 
 def _reference(entry: UploadResult, dicomweb: str) -> dict[str, Any]:

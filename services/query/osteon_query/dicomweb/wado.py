@@ -13,7 +13,7 @@ from osteon_query.dicomweb.multipart import send_multipart
 from osteon_query.dicomweb.resolve import ResolvedInstances, resolve, scope_of
 from osteon_query.dicomweb.syntax_selection import SyntaxSelection
 from osteon_query.dicomweb.zip_names import with_names
-from osteon_query.http.accept import DICOM, ZIP, AcceptedSyntaxes, InstanceFormat, negotiate_instances
+from osteon_query.http.accept import DICOM, ZIP, AcceptedSyntaxes, negotiate_instances
 from osteon_query.http.conditional import not_modified, validator_headers
 from osteon_query.http.request_values import correlation_id
 from osteon_query.http.streaming import stream_response
@@ -54,34 +54,28 @@ async def retrieve_instance(request: Request, state: AppStateDep, study: str, se
 
 
 async def _instances(request: Request, state: AppState, scope: InstanceScope) -> Response:
-    wanted = negotiate_instances(request, single=bool(scope.sop_uids))
-    found = await resolve(state.index, scope)
-    if not wanted.multipart and not wanted.zipped:
-        return await send_instance(request, state, found, wanted.syntaxes, purpose=_PURPOSE)
+    requested = negotiate_instances(request, single=bool(scope.sop_uids))
+    found = await resolve(state, scope)
+    if not requested.multipart and not requested.zipped:
+        return await send_instance(request, state, found, requested.syntaxes, purpose=_PURPOSE)
     # Weak: the boundary of the parts is another one each time.
-    tag = f"W/{found.tag(wanted)}" if found.rest is None else ""
+    tag = f"W/{found.tag(requested)}" if found.rest is None else ""
     if known := tag and not_modified(request, tag):
         return known
-    selection = SyntaxSelection(found, wanted.syntaxes)
+    selection = SyntaxSelection(found, requested.syntaxes)
     headers = validator_headers(tag, *found.first) if tag else {}
     if selection.omitted:
         headers["Warning"] = f'299 {dicomweb_url(request, state)} "{selection.explain()}"'
-    return await _send(request, state, selection, wanted, headers)
-
-
-async def _send(
-    request: Request, state: AppState, selection: SyntaxSelection, wanted: InstanceFormat, headers: dict[str, str]
-) -> Response:
     status = 206 if selection.omitted else 200
     requests = selection.all_requests()
-    if wanted.zipped:
+    if requested.zipped:
         requests = with_names(state.sidecars, requests)
     if selection.as_stored:
         items = read_as_stored(state.objects, requests)
     else:
         items = read_instances(state.objects, state.transcoder, requests, correlation_id(request))
-    if wanted.zipped:
-        name = selection.found.first[0].identity.study_uid
+    if requested.zipped:
+        name = found.first[0].identity.study_uid
         headers |= {"Content-Type": ZIP, "Content-Disposition": f'attachment; filename="{name}.zip"'}
         return await stream_response(request, write_zip(items, SentCounter(_PURPOSE)), headers, status)
     at = (each.location for each in selection.requests)
@@ -92,17 +86,17 @@ async def _send(
 async def send_instance(
     request: Request, state: AppState, found: ResolvedInstances, syntaxes: AcceptedSyntaxes, *, purpose: str
 ) -> Response:
-    """Send one instance alone; raises `NotAcceptable` when it can come in none of the transfer syntaxes."""
-    (wanted,) = SyntaxSelection(found, syntaxes).requests
-    if not wanted.targets:
-        return await send_file(request, state.objects, wanted.location, purpose=purpose)
+    """Send one instance alone; raises `NotAcceptable` when none of the transfer syntaxes is possible."""
+    (requested,) = SyntaxSelection(found, syntaxes).requests
+    if not requested.targets:
+        return await send_file(request, state.objects, requested.location, purpose=purpose)
     tag = found.tag(syntaxes)
     if known := not_modified(request, tag):
         return known
-    file = await transcode_instance(state.objects, state.transcoder, wanted, correlation_id(request))
-    if file.transfer_syntax_uid == wanted.location.transfer_syntax_uid:
-        return await send_file(request, state.objects, wanted.location, purpose=purpose)
-    headers = validator_headers(tag, wanted.location) | {
+    file = await transcode_instance(state.objects, state.transcoder, requested, correlation_id(request))
+    if file.transfer_syntax_uid == requested.location.transfer_syntax_uid:
+        return await send_file(request, state.objects, requested.location, purpose=purpose)
+    headers = validator_headers(tag, requested.location) | {
         "Content-Type": f"{DICOM}; transfer-syntax={file.transfer_syntax_uid}",
         "Content-Length": str(file.length),
     }

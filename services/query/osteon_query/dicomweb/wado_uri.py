@@ -38,12 +38,12 @@ _REGION: Final = 4
 @router.get("/wado")
 async def wado_uri(request: Request, state: AppStateDep) -> Response:
     """Send the instance `objectUID` as `contentType`: application/dicom, image/jpeg, image/png or image/gif."""
-    given = request.query_params
-    _check_supported(given)
+    query = request.query_params
+    _check_supported(query)
     scope = InstanceScope(
-        study_uid=_uid(given, "studyUID"), series_uid=_uid(given, "seriesUID"), sop_uids=(_uid(given, "objectUID"),)
+        study_uid=_uid(query, "studyUID"), series_uid=_uid(query, "seriesUID"), sop_uids=(_uid(query, "objectUID"),)
     )
-    found = await resolve(state.index, scope)
+    found = await resolve(state, scope)
     (line,) = await read_lines(state.sidecars, found.first)
     media_type = await _media_type(request, state, found.first[0], line)
     if media_type == DICOM:
@@ -51,22 +51,22 @@ async def wado_uri(request: Request, state: AppStateDep) -> Response:
     return await _picture(request, state, found.first[0], line, media_type)
 
 
-def _check_supported(given: QueryParams) -> None:
+def _check_supported(query: QueryParams) -> None:
     """Raise `BadParameter` when it is not a WADO request, `NotSupported` for an operation that is not supported."""
-    if given.get("requestType", "").upper() != "WADO":
+    if query.get("requestType", "").upper() != "WADO":
         raise BadParameter("requestType=WADO is missing")
-    if given.get("anonymize", "no") != "no":
+    if query.get("anonymize", "no") != "no":
         raise NotSupported("anonymize: instances are not anonymized; omit it")
     for name in ("presentationUID", "presentationSeriesUID"):
-        if name in given:
+        if name in query:
             raise NotSupported(f"{name}: presentation states are not applied; omit it")
-    refuse_annotation(given)
+    refuse_annotation(query)
 
 
-def _uid(given: QueryParams, name: str) -> str:
-    if name not in given:
+def _uid(query: QueryParams, name: str) -> str:
+    if name not in query:
         raise BadParameter(f"{name} is missing: a WADO request has studyUID, seriesUID and objectUID")
-    return uid_of(name, given[name])
+    return uid_of(name, query[name])
 
 
 async def _media_type(request: Request, state: AppState, location: Location, line: SidecarLine) -> str:
@@ -83,10 +83,10 @@ async def _media_type(request: Request, state: AppState, location: Location, lin
 
 
 async def _file(request: Request, state: AppState, found: ResolvedInstances) -> Response:
-    given = request.query_params
-    if pointless := [name for name in _OF_PICTURES if name in given]:
+    query = request.query_params
+    if pointless := [name for name in _OF_PICTURES if name in query]:
         raise BadParameter(f"{', '.join(pointless)}: only for pictures, and contentType is {DICOM}")
-    uid = given.get("transferSyntax")
+    uid = query.get("transferSyntax")
     return await send_instance(
         request, state, found, AcceptedSyntaxes({uid: 1.0}) if uid else AcceptedSyntaxes.of(()), purpose=_PURPOSE
     )
@@ -95,8 +95,8 @@ async def _file(request: Request, state: AppState, found: ResolvedInstances) -> 
 async def _picture(
     request: Request, state: AppState, location: Location, line: SidecarLine, media_type: str
 ) -> Response:
-    given = request.query_params
-    number = whole("frameNumber", given["frameNumber"], 1, 10**9 - 1) if "frameNumber" in given else None
+    query = request.query_params
+    number = whole("frameNumber", query["frameNumber"], 1, 10**9 - 1) if "frameNumber" in query else None
     if number is not None and number > (count := await frame_count(state.sidecars, location)):
         raise UnknownResource(f"frameNumber: there is no frame {number}: the instance has {count}, counted from 1")
     message = picture_request(
@@ -105,9 +105,9 @@ async def _picture(
         mode="rendered",
         media_type=media_type,
         frames=[number] if number else [] if media_type == GIF else [1],
-        quality=whole("imageQuality", given["imageQuality"], 1, 100) if "imageQuality" in given else 90,
-        window=_window(given),
-        viewport=_viewport(given, line),
+        quality=whole("imageQuality", query["imageQuality"], 1, 100) if "imageQuality" in query else 90,
+        window=_window(query),
+        viewport=_viewport(query, line),
     )
     try:
         return await send_picture(request, state.pictures, location, message)
@@ -115,39 +115,34 @@ async def _picture(
         raise NotAcceptable(f"{error}; contentType={DICOM} is possible") from None
 
 
-def _window(given: QueryParams) -> tuple[float, float, str] | None:
-    if "windowCenter" not in given and "windowWidth" not in given:
+def _window(query: QueryParams) -> tuple[float, float, str] | None:
+    if "windowCenter" not in query and "windowWidth" not in query:
         return None
-    if "windowCenter" not in given or "windowWidth" not in given:
+    if "windowCenter" not in query or "windowWidth" not in query:
         raise BadParameter("windowCenter and windowWidth: expected both or neither")
-    width = decimal("windowWidth", given["windowWidth"])
+    width = decimal("windowWidth", query["windowWidth"])
     if width < 1:
         raise BadParameter(f"windowWidth: expected 1 or more, got {width:g}")
-    return decimal("windowCenter", given["windowCenter"]), width, "linear"
+    return decimal("windowCenter", query["windowCenter"]), width, "linear"
 
 
-def _viewport(given: QueryParams, line: SidecarLine) -> Viewport | None:
+def _viewport(query: QueryParams, line: SidecarLine) -> Viewport | None:
     """Return the size of the picture and the region in it; the proportions of the image are kept."""
-    sizes = [whole(name, given[name], 1, MAX_SIDE) if name in given else None for name in ("columns", "rows")]
-    if "region" not in given:
+    sizes = [whole(name, query[name], 1, MAX_SIDE) if name in query else None for name in ("columns", "rows")]
+    if "region" not in query:
         if not any(sizes):
             return None
         return sizes[0] or MAX_SIDE, sizes[1] or MAX_SIDE, None, None, None, None
+    parts = [decimal("region", part) for part in query["region"].split(",")]  # parts of the image (9.4.1.2.6)
+    if len(parts) != _REGION or not (0 <= parts[0] < parts[2] <= 1 and 0 <= parts[1] < parts[3] <= 1):
+        raise BadParameter("region: expected left,top,right,bottom from 0.0 to 1.0")
     try:
         layout = layout_of(orjson.loads(line.header.json))
     except PixelError as error:
         raise NotAcceptable(f"region: {error}") from None
-    left, top, right, bottom = _region(given["region"])
+    left, top, right, bottom = parts
     sx, sw = left * layout.columns, (right - left) * layout.columns
     sy, sh = top * layout.rows, (bottom - top) * layout.rows
     if not any(sizes):
         sizes = [max(1, round(sw)), max(1, round(sh))]
     return sizes[0] or MAX_SIDE, sizes[1] or MAX_SIDE, sx, sy, sw, sh
-
-
-def _region(text: str) -> tuple[float, float, float, float]:
-    """Read `region=left,top,right,bottom` as parts of the image (9.4.1.2.6)."""
-    parts = [decimal("region", part) for part in text.split(",")]
-    if len(parts) != _REGION or not (0 <= parts[0] < parts[2] <= 1 and 0 <= parts[1] < parts[3] <= 1):
-        raise BadParameter("region: expected left,top,right,bottom from 0.0 to 1.0")
-    return parts[0], parts[1], parts[2], parts[3]

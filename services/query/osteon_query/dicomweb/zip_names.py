@@ -1,4 +1,4 @@
-"""Names of the files in a ZIP archive: folders of study and series that people recognise, files by SOP Instance UID."""
+"""Names of the files in a ZIP archive: folders of study and series with readable names, files by SOP Instance UID."""
 
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping

@@ -35,7 +35,7 @@ class MediaRange:
 
     @property
     def multipart(self) -> bool:
-        """Whether it means parts."""
+        """Whether the client accepts `multipart/related`."""
         return self.type in (MULTIPART, "multipart/*")
 
     @property
@@ -86,7 +86,7 @@ class AcceptedSyntaxes:
 
     @property
     def text(self) -> str:
-        """As an error names them."""
+        """The transfer syntax UIDs as one line, for error messages."""
         return ", ".join(sorted(self.qualities))[:500]
 
 

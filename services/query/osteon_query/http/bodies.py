@@ -15,15 +15,19 @@ from starlette.requests import ClientDisconnect, Request
 from osteon_query.http.accept import split_header
 from osteon_query.http.errors import BadBody, TooLarge, TooSlow, UnsupportedMediaType
 
-IDLE_SECONDS: Final = 60.0
-"""Seconds to wait for the next bytes of a body."""
-MIN_BYTES_PER_SECOND: Final = 1024
-"""Bytes per second at which a body may arrive without a limit in time."""
 _SMALL: Final = 4 << 20
 """Bytes of a JSON or text body at most."""
 _MAX_BOUNDARY: Final = 70
 _MAX_HEADERS: Final = 32
 _MAX_HEADER: Final = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class BodyPace:
+    """How slowly a body may arrive: seconds to wait for its next bytes, bytes per second without a limit in time."""
+
+    idle_seconds: float = 60.0
+    min_bytes_per_second: int = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +38,7 @@ class PartStart:
 
 
 class PartEnd:
-    """The part is complete."""
+    """The end of a part: all of its bytes have been yielded."""
 
 
 MultipartEvent = PartStart | memoryview | PartEnd
@@ -48,17 +52,19 @@ def content_type(request: Request) -> tuple[str, dict[str, str]]:
     return split_header(request.headers.get("content-type", "")[:1024])
 
 
-async def limited_body(request: Request, limit: int, setting: str) -> AsyncGenerator[bytes, None]:
+async def limited_body(
+    request: Request, limit: int, setting: str, pace: BodyPace = BodyPace()
+) -> AsyncGenerator[bytes, None]:
     """Yield the body; raises `TooLarge` as soon as it is known to be longer than `limit` bytes.
 
-    Raises `TooSlow` when the client is idle for `IDLE_SECONDS`, and a second more for each `MIN_BYTES_PER_SECOND`: a
-    slow client must not hold an upload slot for hours.
+    Raises `TooSlow` when the client is idle for longer than `pace` allows, with a second more for each
+    `min_bytes_per_second` received: a slow client must not hold an upload slot for hours.
     """
     message = f"the body is longer than {limit} bytes ({setting})"
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > limit:
         raise TooLarge(message)
-    idle_seconds = IDLE_SECONDS
+    idle_seconds = pace.idle_seconds
     chunks = aiter(request.stream())
     try:
         while True:
@@ -70,11 +76,11 @@ async def limited_body(request: Request, limit: int, setting: str) -> AsyncGener
             limit -= len(chunk)
             if limit < 0:
                 raise TooLarge(message)
-            idle_seconds += started - time.monotonic() + len(chunk) / MIN_BYTES_PER_SECOND
-            idle_seconds = min(IDLE_SECONDS, idle_seconds)
+            idle_seconds += started - time.monotonic() + len(chunk) / pace.min_bytes_per_second
+            idle_seconds = min(pace.idle_seconds, idle_seconds)
             yield chunk
     except TimeoutError:
-        raise TooSlow(f"the body arrives at less than {MIN_BYTES_PER_SECOND} bytes per second") from None
+        raise TooSlow(f"the body arrives at less than {pace.min_bytes_per_second} bytes per second") from None
     except ClientDisconnect:
         raise BadBody("the client disconnected before the body was complete") from None
 
@@ -123,7 +129,7 @@ def boundary_of(parameters: Mapping[str, str]) -> bytes:
 
 
 async def multipart_events(chunks: AsyncIterator[bytes], boundary: bytes) -> AsyncGenerator[MultipartEvent, None]:
-    """Parse a multipart body as it comes in; raises `BadBody` when it is invalid or incomplete."""
+    """Parse a multipart body as it arrives; raises `BadBody` when it is invalid or incomplete."""
     parser = _Parser(boundary)
     async for chunk in chunks:
         for event in parser.feed(chunk):

@@ -19,7 +19,7 @@ _HEXADECIMAL: Final = 16
 
 
 def entity_tag(*facts: object) -> str:
-    """Return a strong tag of all that decides about the bytes of an answer."""
+    """Return a strong tag of all that decides about the bytes of a response."""
     digest = hashlib.blake2b(digest_size=16)
     for fact in facts:
         data = fact if isinstance(fact, bytes) else str(fact).encode("utf-8", "surrogateescape")

@@ -60,7 +60,7 @@ class RenderFailed(OsteonError):
 
 
 class RenderTimeout(OsteonError):
-    """Rendering took too long."""
+    """Rendering took longer than `OSTEON_RENDER_SECONDS`."""
 
 
 class StoredDataUnreadable(OsteonError):

@@ -1,4 +1,4 @@
-"""Responses in JSON."""
+"""JSON responses of the routes outside DICOMweb."""
 
 from typing import Any, Final
 
@@ -9,5 +9,5 @@ JSON: Final = "application/json"
 
 
 def json_response(body: Any) -> Response:
-    """Send JSON."""
+    """Return a response with `body` encoded by orjson; raises `JSONEncodeError`."""
     return Response(orjson.dumps(body), media_type=JSON)

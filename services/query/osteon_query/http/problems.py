@@ -132,8 +132,5 @@ def is_dicomweb(request: Request) -> bool:
 
 def _dump(body: dict[str, Any]) -> bytes:
     # A detail may quote what the client sent, lone surrogates included.
-    return orjson.dumps({k: _clean(v) for k, v in body.items()})
-
-
-def _clean(value: Any) -> Any:
-    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
+    clean = {k: v.encode("utf-8", "replace").decode() if isinstance(v, str) else v for k, v in body.items()}
+    return orjson.dumps(clean)

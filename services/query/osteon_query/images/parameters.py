@@ -15,32 +15,32 @@ _PROFILES: Final = ("no", "yes", "srgb", "adobergb", "rommrgb", "displayp3")
 _VIEWPORT: Final = 6
 
 
-def quality(given: QueryParams) -> int:
+def quality(query: QueryParams) -> int:
     """Return `quality` (8.3.5.1.2), 90 without it."""
-    return whole("quality", given["quality"], 1, 100) if "quality" in given else 90
+    return whole("quality", query["quality"], 1, 100) if "quality" in query else 90
 
 
-def side(given: QueryParams, name: str) -> int | None:
+def side(query: QueryParams, name: str) -> int | None:
     """Return `width` or `height` of Orthanc's /rendered; 0 is none."""
-    return whole(name, given.get(name, "0"), 0, MAX_SIDE) or None
+    return whole(name, query.get(name, "0"), 0, MAX_SIDE) or None
 
 
-def orthanc_window(given: QueryParams) -> tuple[float, float, str] | None:
+def orthanc_window(query: QueryParams) -> tuple[float, float, str] | None:
     """Return `window-center` and `window-width` of Orthanc's /rendered."""
     names = ("window-center", "window-width")
-    if not any(name in given for name in names):
+    if not any(name in query for name in names):
         return None
-    if not all(name in given for name in names):
+    if not all(name in query for name in names):
         raise BadParameter("window-center and window-width: expected both or neither")
-    centre, width = (decimal(name, given[name]) for name in names)
+    centre, width = (decimal(name, query[name]) for name in names)
     return centre, width, "linear"
 
 
-def window(given: QueryParams) -> tuple[float, float, str] | None:
+def window(query: QueryParams) -> tuple[float, float, str] | None:
     """Return `window=centre,width,function` (8.3.5.1.4)."""
-    if "window" not in given:
+    if "window" not in query:
         return None
-    parts = [part.strip().lower() for part in given["window"].split(",")]
+    parts = [part.strip().lower() for part in query["window"].split(",")]
     if len(parts) not in (2, 3) or [*parts, "linear"][2] not in _FUNCTIONS:
         raise BadParameter(f"window: expected centre,width,function with one of {', '.join(_FUNCTIONS)}")
     centre, width, function = [*parts, "linear"][:3]
@@ -53,14 +53,14 @@ def window(given: QueryParams) -> tuple[float, float, str] | None:
 Viewport = tuple[int, int, float | None, float | None, float | None, float | None]
 
 
-def viewport(given: QueryParams, *, region: bool) -> Viewport | None:
+def viewport(query: QueryParams, *, region: bool) -> Viewport | None:
     """Return `viewport=vw,vh,sx,sy,sw,sh` (8.3.5.1.3), of which all but the first two may be left out.
 
     `region`: a thumbnail shows the whole image, and has the first two only.
     """
-    if "viewport" not in given:
+    if "viewport" not in query:
         return None
-    parts = [part.strip() for part in given["viewport"].split(",")]
+    parts = [part.strip() for part in query["viewport"].split(",")]
     if not 2 <= len(parts) <= (_VIEWPORT if region else 2):
         raise BadParameter(f"viewport: expected {'vw,vh,sx,sy,sw,sh or vw,vh' if region else 'vw,vh'}")
     vw, vh = (whole("viewport", part, 1, MAX_SIDE) for part in parts[:2])
@@ -70,40 +70,40 @@ def viewport(given: QueryParams, *, region: bool) -> Viewport | None:
     return vw, vh, sx, sy, sw, sh
 
 
-def refuse_annotation(given: QueryParams) -> None:
+def refuse_annotation(query: QueryParams) -> None:
     """Raise `BadParameter` when texts are to be drawn into the picture (8.3.5.1.1): that is not done here."""
-    if "annotation" not in given:
+    if "annotation" not in query:
         return
-    if not _ANNOTATIONS.issuperset(given["annotation"].split(",")):
+    if not _ANNOTATIONS.issuperset(query["annotation"].split(",")):
         raise BadParameter("annotation: expected patient, technique or both; neither can be drawn into images")
     raise BadParameter("annotation: text is not drawn into images; omit it")
 
 
-def unsupported_warning(given: QueryParams) -> str:
+def unsupported_warning(query: QueryParams) -> str:
     """Return the warning about a valid parameter that has no effect (8.3.5.1.5); empty when all have one."""
-    profile = given.get("iccprofile", "no")
+    profile = query.get("iccprofile", "no")
     if profile not in _PROFILES:
         raise BadParameter(f"iccprofile: expected one of {', '.join(_PROFILES)}")
     return "" if profile == "no" else "iccprofile is not supported: the image has no color profile"
 
 
-def flag(given: QueryParams, name: str, *, default: bool) -> bool:
+def flag(query: QueryParams, name: str, *, default: bool) -> bool:
     """Return a parameter that is 0, 1, true or false, or has no value, which means true."""
-    text = given.get(name, str(default)).lower()
+    text = query.get(name, str(default)).lower()
     if text not in ("", "0", "1", "true", "false"):
         raise BadParameter(f"{name}: expected 0 or 1, got {text[:40]!r}")
     return text in ("", "1", "true")
 
 
-def whole(name: str, text: str, least: int, most: int) -> int:
-    """Return a whole number."""
-    if not (text.isascii() and text.isdecimal() and len(text) < 10) or not least <= int(text) <= most:
-        raise BadParameter(f"{name}: expected a whole number from {least} to {most}, got {text[:40]!r}")
+def whole(name: str, text: str, minimum: int, maximum: int) -> int:
+    """Return a parameter that is a whole number within limits; raises `BadParameter`."""
+    if not (text.isascii() and text.isdecimal() and len(text) < 10) or not minimum <= int(text) <= maximum:
+        raise BadParameter(f"{name}: expected a whole number from {minimum} to {maximum}, got {text[:40]!r}")
     return int(text)
 
 
 def decimal(name: str, text: str) -> float:
-    """Return a number."""
+    """Return a parameter that is a decimal number; raises `BadParameter`."""
     try:
         value = float(text)
     except ValueError:

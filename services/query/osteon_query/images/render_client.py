@@ -26,7 +26,7 @@ class RenderedPicture:
 
     @property
     def length(self) -> int:
-        """Bytes of all files."""
+        """Bytes of all files together."""
         return sum(self.lengths)
 
 
@@ -86,14 +86,14 @@ def require_picture(picture: RenderedPicture | NotRenderable) -> RenderedPicture
 
 
 async def render_in_order(
-    pictures: RenderClient, messages: AsyncIterator[RenderRequest], *, ahead: int = 4
+    pictures: RenderClient, messages: AsyncIterator[RenderRequest], *, prefetch: int = 4
 ) -> AsyncGenerator[RenderedPicture | NotRenderable, None]:
     """Yield an image for each message, or its error; some are rendered while others are sent."""
     tasks: list[asyncio.Task[RenderedPicture | NotRenderable]] = []
     try:
         async for message in messages:
             tasks.append(asyncio.create_task(_get_or_reason(pictures, message)))
-            if len(tasks) >= ahead:
+            if len(tasks) >= prefetch:
                 yield await tasks.pop(0)
         while tasks:
             yield await tasks.pop(0)

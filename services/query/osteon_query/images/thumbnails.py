@@ -5,11 +5,11 @@ import random
 from typing import Final
 from uuid import uuid4
 
-from osteon.archive.changes import ChangeType
+from osteon.archive.changes import ChangeLog, ChangeType, Stability
+from osteon.archive.ports import ResourceSearch
 from osteon.archive.resources import Location
 from osteon.contracts.imaging import RenderRequest
 from osteon.errors import OsteonError, Unavailable
-from osteon.index.port import Index
 from osteon.logging import get_logger
 from osteon_query.images.parameters import Viewport
 from osteon_query.images.picture_response import JPEG
@@ -49,18 +49,22 @@ def thumbnail_request(
 class ThumbnailPrefetcher:
     """Renders the thumbnails of studies that became stable. Every replica does; the cache is shared."""
 
-    def __init__(self, index: Index, pictures: RenderClient) -> None:
+    def __init__(
+        self, index: ResourceSearch, change_log: ChangeLog, stability: Stability, pictures: RenderClient
+    ) -> None:
         self._index = index
+        self._change_log = change_log
+        self._stability = stability
         self._pictures = pictures
 
     async def begin(self) -> None:
         """Skip what became stable before the first start. Raises `Unavailable`."""
-        last = await self._index.last_change()
-        if last and not await self._index.stability.position(FOLLOWER):
-            await self._index.stability.advance(FOLLOWER, last.seq)
+        last = await self._change_log.last_change()
+        if last and not await self._stability.position(FOLLOWER):
+            await self._stability.advance(FOLLOWER, last.seq)
 
     async def run_forever(self) -> None:
-        """Look every few seconds."""
+        """Poll the change log every few seconds; errors are logged and the next poll tries again."""
         while True:
             await asyncio.sleep(_PAUSE * random.uniform(0.75, 1.25))  # noqa: S311 - no secret
             try:
@@ -73,11 +77,11 @@ class ThumbnailPrefetcher:
 
     async def prefetch(self) -> bool:
         """Render those of studies that became stable since the last call; return whether there are more."""
-        since = await self._index.stability.position(FOLLOWER)
-        page = await self._index.changes(since=since, limit=_PAGE, types=(ChangeType.STABLE_STUDY,))
+        since = await self._stability.position(FOLLOWER)
+        page = await self._change_log.changes(since=since, limit=_PAGE, types=(ChangeType.STABLE_STUDY,))
         for change in page.changes:
             await self._render(change.public_id)
-            await self._index.stability.advance(FOLLOWER, change.seq)
+            await self._stability.advance(FOLLOWER, change.seq)
         return not page.done
 
     async def _render(self, study_id: str) -> None:

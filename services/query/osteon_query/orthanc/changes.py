@@ -37,7 +37,7 @@ async def changes(request: Request, state: AppStateDep) -> Response:
     """Send a part of the change log."""
     given = request.query_params
     if "last" in given:
-        newest = await state.index.last_change()
+        newest = await state.change_log.last_change()
         page = ChangePage([newest] if newest else [], done=True, last=newest.seq if newest else 0)
         return json_response(_object(page))
     since = number("since", given.get("since", "0"))
@@ -47,8 +47,8 @@ async def changes(request: Request, state: AppStateDep) -> Response:
     if not types:
         return json_response(_object(ChangePage([], done=True, last=since)))
     if to is not None and "since" not in given:
-        return json_response(_object(await _newest(state.index, to, limit, types)))
-    return json_response(_object(await state.index.changes(since=since, to=to, limit=limit, types=types)))
+        return json_response(_object(await _newest(state.change_log, to, limit, types)))
+    return json_response(_object(await state.change_log.changes(since=since, to=to, limit=limit, types=types)))
 
 
 def _types(text: str) -> tuple[ChangeType, ...]:

@@ -23,8 +23,6 @@ from osteon_query.http.request_values import resource_id
 
 router = APIRouter(tags=["Storage commitment"])
 
-WAIT_SECONDS: Final = 10
-"""Seconds for which the response waits for the modality to accept the request; the job continues after that."""
 _MAX_TIMEOUT: Final = 86_400
 _MAX_INSTANCES: Final = 60_000
 _POLL_SECONDS: Final = 0.1
@@ -33,33 +31,26 @@ _NAMES: Final = {reason.value: reason.name.replace("_", " ").capitalize() for re
 
 @router.post("/modalities/{id}/storage-commitment")
 async def request(request: Request, state: AppStateDep, id: str) -> Response:
-    """Ask a modality to commit `DicomInstances` and the instances of `Resources`; the report is at `Path`."""
-    modality = await state.index.remotes.modality(id)
+    """Request that a modality commits `DicomInstances` and the instances of `Resources`; the report is at `Path`."""
+    modality = await state.remotes.modality(id)
     body = await json_object(request)
     timeout = int_field(body, "Timeout", 0, _MAX_TIMEOUT)
     items = [*_listed_items(body), *await _resource_items(state, body)]
     if not 0 < len(items) <= _MAX_INSTANCES:
         raise BadParameter(f"DicomInstances, Resources: expected 1 to {_MAX_INSTANCES} instances, got {len(items)}")
     commitment, job = await request_commitment(
-        state.index.commitments, state.index.jobs, modality, items, aet=state.settings.aet, timeout=timeout
+        state.commitments, state.jobs, modality, items, aet=state.settings.aet, timeout=timeout
     )
-    await _wait_accepted(request, state, job, timeout or WAIT_SECONDS)
+    await _wait_accepted(request, state, job, timeout or state.limits.commitment_wait_seconds)
     uid = commitment.transaction_uid
     return json_response({"ID": uid, "Path": f"/storage-commitment/{uid}"})
 
 
 @router.get("/storage-commitment/{uid}")
 async def report(state: AppStateDep, uid: str) -> Response:
-    """Say what has been committed."""
-    commitment = await state.index.commitments.by_transaction(uid)
-    failures = [
-        {
-            **_item(failure.item),
-            "FailureReason": failure.reason,
-            "Description": _NAMES.get(failure.reason, f"Failure reason 0x{failure.reason:04X}"),
-        }
-        for failure in commitment.failures or ()
-    ]
+    """Report what has been committed and what failed."""
+    commitment = await state.commitments.by_transaction(uid)
+    failures = [_failure(failure) for failure in commitment.failures or ()]
     return json_response(
         {
             "RemoteAET": commitment.remote_aet,
@@ -73,7 +64,7 @@ async def report(state: AppStateDep, uid: str) -> Response:
 @router.post("/storage-commitment/{uid}/remove")
 async def remove(state: AppStateDep, uid: str) -> Response:
     """Refuse: instances cannot be deleted."""
-    await state.index.commitments.by_transaction(uid)
+    await state.commitments.by_transaction(uid)
     raise NotSupported("instances cannot be deleted from this archive, so committed ones cannot be removed")
 
 
@@ -124,4 +115,4 @@ async def _wait_accepted(request: Request, state: AppState, job: Job, seconds: f
         if job.state is JobState.RETRY:
             return
         await asyncio.sleep(_POLL_SECONDS)
-        job = await state.index.jobs.get(job.id)
+        job = await state.jobs.get(job.id)

@@ -41,7 +41,7 @@ async def conflicts(request: Request, state: AppStateDep) -> Response:
     if chosen not in _STATES:
         raise BadParameter(f"state: expected one of {', '.join(_STATES)}, got {chosen[:80]!r}")
     study = query.get("study")
-    found = await state.index.conflicts(
+    found = await state.conflicts.conflicts(
         after=number("after", query.get("after", "0")),
         limit=min(number("limit", query.get("limit", "100")), _LIMIT),
         study_uid=None if study is None else uid_of("study", study),
@@ -76,13 +76,13 @@ async def decide(request: Request, state: AppStateDep, id: str) -> Response:
     except ValueError:
         raise BadParameter(f'keep: expected "first" or "second", got {str(body.get("keep"))[:80]!r}') from None
     resolved = await resolve(
-        _number(id), keep, objects=state.objects, index=state.index, correlation_id=correlation_id(request)
+        _number(id), keep, objects=state.objects, index=state.conflicts, correlation_id=correlation_id(request)
     )
     return json_response(_conflict(resolved))
 
 
 async def _get(state: AppState, id: str) -> Conflict:
-    return await state.index.conflict(_number(id))
+    return await state.conflicts.conflict(_number(id))
 
 
 def _number(id: str) -> int:

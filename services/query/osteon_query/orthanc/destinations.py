@@ -22,18 +22,18 @@ router = APIRouter(tags=["Routing"])
 
 _TYPES: Final = (ModalityStoreParams.TYPE, PeerStoreParams.TYPE)
 _MAX_JOBS: Final = 10_000
-"""Failed jobs that are looked through, the newest."""
+"""Failed jobs that are searched, the newest."""
 
 
 @router.get("/destinations")
 async def destinations(state: AppStateDep) -> Response:
     """List the destinations of rules, and those that have failed and did not work since."""
     used: dict[str, list[str]] = {}
-    for stored in await state.index.rules.all():
+    for stored in await state.rules.all():
         with suppress(BadRule):  # /rules shows it
             for destination in parse_stored(stored).send:
                 used.setdefault(str(destination), []).append(stored.name)
-    circuits = {circuit.destination: circuit for circuit in await state.index.circuits.all()}
+    circuits = {circuit.destination: circuit for circuit in await state.circuits.all()}
     names = sorted(used.keys() | circuits.keys())
     return json_response({name: _object(circuits.get(name), used.get(name, [])) for name in names})
 
@@ -48,7 +48,7 @@ async def failed(state: AppStateDep, kind: str, name: str) -> Response:
 async def replay(state: AppStateDep, kind: str, name: str) -> Response:
     """Submit the jobs again that have failed for good; the destination is tried at once."""
     chosen = _is_for(kind, name)
-    await state.index.circuits.close(f"{kind}:{name}")
+    await state.circuits.close(f"{kind}:{name}")
     return json_response(await replay_all(state, chosen))
 
 
@@ -56,13 +56,13 @@ async def replay(state: AppStateDep, kind: str, name: str) -> Response:
 async def reset(state: AppStateDep, kind: str, name: str) -> Response:
     """Forget that a destination has failed: it is tried by the next job."""
     _is_for(kind, name)
-    await state.index.circuits.close(f"{kind}:{name}")
+    await state.circuits.close(f"{kind}:{name}")
     return json_response({})
 
 
 async def failed_jobs(state: AppState, chosen: Callable[[Job], bool]) -> list[Job]:
     """Return the jobs that send and have failed for good, of the newest 10,000."""
-    found = await state.index.jobs.list(states=(JobState.FAILURE,), types=_TYPES, limit=_MAX_JOBS)
+    found = await state.jobs.list(states=(JobState.FAILURE,), types=_TYPES, limit=_MAX_JOBS)
     return [job for job in found if chosen(job)]
 
 
@@ -71,7 +71,7 @@ async def replay_all(state: AppState, chosen: Callable[[Job], bool]) -> dict[str
     replayed = []
     for job in reversed(await failed_jobs(state, chosen)):
         with suppress(JobNotFound, WrongState):  # another request was faster
-            await state.index.jobs.command(job.id, JobCommand.RESUBMIT)
+            await state.jobs.command(job.id, JobCommand.RESUBMIT)
             replayed.append(job.id)
     return {"Replayed": replayed}
 

@@ -49,33 +49,33 @@ class _Find:
 
 @router.post("/find")
 async def find(request: Request, state: AppStateDep) -> Response:
-    """Search by attributes."""
-    wanted = _parse(await json_object(request))
-    if wanted.nothing:
+    """Search by attributes (`Level`, `Query`, `Expand`, `OrderBy` …)."""
+    parsed = _parse(await json_object(request))
+    if parsed.nothing:
         return json_response([])
-    if wanted.by_header:
-        source = json_array(state, await _by_header(state, wanted, wanted.total), wanted.view)
+    if parsed.by_header:
+        source = json_array(state, await _by_header(state, parsed, parsed.total), parsed.view)
     else:
-        source = json_list(state, wanted.search, wanted.view, total=wanted.total)
+        source = json_list(state, parsed.search, parsed.view, total=parsed.total)
     return await stream_response(request, source, {"Content-Type": JSON})
 
 
 @router.post("/count-resources")
 async def count(request: Request, state: AppStateDep) -> Response:
     """Count what a find would match."""
-    wanted = _parse(await json_object(request))
-    if wanted.nothing:
+    parsed = _parse(await json_object(request))
+    if parsed.nothing:
         return json_response({"Count": 0})
-    if wanted.by_header:
-        return json_response({"Count": sum([len(page) async for page in await _by_header(state, wanted, None)])})
-    return json_response({"Count": await state.index.count(wanted.search)})
+    if parsed.by_header:
+        return json_response({"Count": sum([len(page) async for page in await _by_header(state, parsed, None)])})
+    return json_response({"Count": await state.index.count(parsed.search)})
 
 
-async def _by_header(state: AppState, wanted: _Find, total: int | None) -> AsyncGenerator[Sequence[Match], None]:
-    names = f"Query: {format_paths(condition.path for condition in wanted.by_header)}"
-    await check_candidates(state.index, wanted.search, names, BadParameter)
-    keys = HeaderKeys(wanted.by_header, case_sensitive=wanted.search.case_sensitive)
-    return pages_by_header(state.index, state.sidecars, wanted.search, keys, total=total)
+async def _by_header(state: AppState, parsed: _Find, total: int | None) -> AsyncGenerator[Sequence[Match], None]:
+    names = f"Query: {format_paths(condition.path for condition in parsed.by_header)}"
+    await check_candidates(state.index, parsed.search, names, state.limits.header_candidates, BadParameter)
+    keys = HeaderKeys(parsed.by_header, case_sensitive=parsed.search.case_sensitive)
+    return pages_by_header(state.index, state.sidecars, parsed.search, keys, total=total)
 
 
 @router.post("/lookup")

@@ -20,20 +20,20 @@ router = APIRouter(tags=["Jobs"])
 @router.get("/jobs")
 async def jobs(request: Request, state: AppStateDep) -> Response:
     """List jobs, the newest first: identifiers, or all there is to know with `expand`."""
-    found = await state.index.jobs.list()
+    found = await state.jobs.list()
     return json_response([job_json(job) if asks_to_expand(request) else job.id for job in found])
 
 
 @router.get("/jobs/{id}")
 async def job(state: AppStateDep, id: str) -> Response:
-    """Describe a job."""
-    return json_response(job_json(await state.index.jobs.get(id)))
+    """Describe a job: state, progress, times, error and content."""
+    return json_response(job_json(await state.jobs.get(id)))
 
 
 @router.delete("/jobs/{id}")
 async def delete(state: AppStateDep, id: str) -> Response:
     """Forget a job that is over."""
-    await state.index.jobs.delete(id)
+    await state.jobs.delete(id)
     return json_response({})
 
 
@@ -42,14 +42,14 @@ async def act(state: AppStateDep, id: str, command: str) -> Response:
     """Cancel, pause, resume or resubmit a job."""
     if command not in set(JobCommand):
         raise UnknownResource(f"/jobs/{{id}}/{command[:40]}: expected one of {', '.join(JobCommand)}")
-    await state.index.jobs.command(id, JobCommand(command))
+    await state.jobs.command(id, JobCommand(command))
     return json_response({})
 
 
 @router.get("/jobs/{id}/{output}")
 async def output(state: AppStateDep, id: str, output: str) -> Response:
     """Refuse: no job here has a file to offer."""
-    found = await state.index.jobs.get(id)
+    found = await state.jobs.get(id)
     raise UnknownResource(f"a job of the type {found.type} has no output {output[:40]!r}")
 
 

@@ -48,7 +48,7 @@ _MAX_TIMEOUT: Final = 86_400
 @router.get("/modalities")
 async def modalities(request: Request, state: AppStateDep) -> Response:
     """List the names of modalities, or all of them by name with `expand`."""
-    found = await state.index.remotes.modalities()
+    found = await state.remotes.modalities()
     if asks_to_expand(request):
         return json_response({modality.name: modality_object(modality) for modality in found})
     return json_response([modality.name for modality in found])
@@ -57,34 +57,34 @@ async def modalities(request: Request, state: AppStateDep) -> Response:
 @router.get("/modalities/{id}")
 async def operations(state: AppStateDep, id: str) -> Response:
     """List what can be done with a modality."""
-    await state.index.remotes.modality(id)
+    await state.remotes.modality(id)
     return json_response(OPERATIONS)
 
 
 @router.get("/modalities/{id}/configuration")
 async def configuration(state: AppStateDep, id: str) -> Response:
-    """Describe a modality."""
-    return json_response(modality_object(await state.index.remotes.modality(id)))
+    """Describe a modality: AE title, host, port and permissions."""
+    return json_response(modality_object(await state.remotes.modality(id)))
 
 
 @router.put("/modalities/{id}")
 async def put(request: Request, state: AppStateDep, id: str) -> Response:
     """Add or replace a modality: `["AET", "host", port]` or an object. Holds everywhere within seconds."""
-    await state.index.remotes.put_modality(modality_from(id, await json_body(request)))
+    await state.remotes.put_modality(modality_from(id, await json_body(request)))
     return json_response({})
 
 
 @router.delete("/modalities/{id}")
 async def delete(state: AppStateDep, id: str) -> Response:
-    """Remove a modality."""
-    await state.index.remotes.delete_modality(id)
+    """Remove a modality from the configuration; its jobs stay."""
+    await state.remotes.delete_modality(id)
     return json_response({})
 
 
 @router.post("/modalities/{id}/echo")
 async def echo_modality(request: Request, state: AppStateDep, id: str) -> Response:
-    """C-ECHO; `{"Timeout": seconds, "CheckFind": true}` may be given."""
-    modality = await state.index.remotes.modality(id)
+    """C-ECHO; the body may hold `{"Timeout": seconds, "CheckFind": true}`."""
+    modality = await state.remotes.modality(id)
     body = await optional_object(request)
     target = target_of(state, modality, timeout=timeout_of(body))
     find = bool_field(body, "CheckFind", default=False)
@@ -105,7 +105,7 @@ async def dicom_echo(request: Request, state: AppStateDep) -> Response:
 @router.post("/modalities/{id}/query")
 async def query(request: Request, state: AppStateDep, id: str) -> Response:
     """C-FIND; the answers are at the path that is returned: `{"Level": "Study", "Query": {"PatientName": "D*"}}`."""
-    modality = await state.index.remotes.modality(id)
+    modality = await state.remotes.modality(id)
     return await begin_query(request, state, modality, await json_object(request))
 
 
@@ -123,7 +123,7 @@ async def begin_query(request: Request, state: AppState, modality: Modality, bod
 @router.post("/modalities/{id}/find-worklist")
 async def find_worklist(request: Request, state: AppStateDep, id: str) -> Response:
     """C-FIND in a modality worklist: the keys, or `{"Query": {…}, "Full": true, "Short": true}`; returns the items."""
-    modality = await state.index.remotes.modality(id)
+    modality = await state.remotes.modality(id)
     body = await optional_object(request)
     given = body.get("Query")
     keys = given if isinstance(given, dict) else body
@@ -132,10 +132,10 @@ async def find_worklist(request: Request, state: AppStateDep, id: str) -> Respon
     timeout = timeout_of(body) if keys is not body else 0
     await search(state, target_of(state, modality, timeout=timeout), question, made, correlation_id(request))
     try:
-        found = await state.index.queries.answers(made.id)
+        found = await state.remote_queries.answers(made.id)
     finally:
         with suppress(QueryNotFound):
-            await state.index.queries.delete(made.id)
+            await state.remote_queries.delete(made.id)
     form = (
         TagFormat.FULL
         if body.get("Full") is True
@@ -149,9 +149,9 @@ async def find_worklist(request: Request, state: AppStateDep, id: str) -> Respon
 @router.post("/modalities/{id}/store")
 async def store(request: Request, state: AppStateDep, id: str) -> Response:
     """Send resources by C-STORE, as a job: an identifier, an array of them, or an object with `Resources`."""
-    modality = await state.index.remotes.modality(id)
+    modality = await state.remotes.modality(id)
     resources, body = await resources_of(request, state)
-    order = ModalityStoreParams(
+    job_params = ModalityStoreParams(
         modality=modality.name,
         resources=tuple(resources),
         local_aet=aet_field(body, "LocalAet"),
@@ -164,34 +164,36 @@ async def store(request: Request, state: AppStateDep, id: str) -> Response:
         storage_commitment=bool_field(body, "StorageCommitment", default=False),
         permissive=bool_field(body, "Permissive", default=False),
     )
-    target = target_of(state, replace(modality, aet=order.called_aet or modality.aet), local_aet=order.local_aet)
+    target = target_of(
+        state, replace(modality, aet=job_params.called_aet or modality.aet), local_aet=job_params.local_aet
+    )
     content = {**content_of(target), "ParentResources": resources, "InstancesCount": 0, "FailedInstancesCount": 0}
-    return await submit(request, state.index.jobs, order, content, body)
+    return await submit(request, state.jobs, job_params, content, body)
 
 
 @router.post("/modalities/{id}/store-straight")
 async def store_straight(request: Request, state: AppStateDep, id: str) -> Response:
     """Send the DICOM file in the body by C-STORE, without storing it here."""
-    modality = await state.index.remotes.modality(id)
-    order = await upload_for_store(request, state, modality)
-    names = {"SOPClassUID": order.sop_class_uid, "SOPInstanceUID": order.sop_instance_uid}
-    return await submit(request, state.index.jobs, order, {**content_of(target_of(state, modality)), **names}, {})
+    modality = await state.remotes.modality(id)
+    job_params = await upload_for_store(request, state, modality)
+    names = {"SOPClassUID": job_params.sop_class_uid, "SOPInstanceUID": job_params.sop_instance_uid}
+    return await submit(request, state.jobs, job_params, {**content_of(target_of(state, modality)), **names}, {})
 
 
 @router.post("/modalities/{id}/move")
 async def move(request: Request, state: AppStateDep, id: str) -> Response:
-    """Let a modality send resources by C-MOVE to `TargetAet`, here when it is not given; a job."""
+    """Let a modality send resources by C-MOVE to `TargetAet` (default: this archive), as a job."""
     return await _retrieve(request, state, id, "C-MOVE")
 
 
 @router.post("/modalities/{id}/get")
 async def get(request: Request, state: AppStateDep, id: str) -> Response:
-    """Fetch resources from a modality by C-GET; a job."""
+    """Fetch resources from a modality by C-GET, as a job."""
     return await _retrieve(request, state, id, "C-GET")
 
 
 async def _retrieve(request: Request, state: AppState, id: str, method: str) -> Response:
-    modality = await state.index.remotes.modality(id)
+    modality = await state.remotes.modality(id)
     body = await json_object(request)
     given = body.get("Resources")
     if not isinstance(given, list) or not given:
@@ -211,25 +213,25 @@ class RetrieveSelection:
 
 
 async def retrieve(
-    request: Request, state: AppState, modality: Modality, wanted: RetrieveSelection, body: Mapping[str, Any]
+    request: Request, state: AppState, modality: Modality, selection: RetrieveSelection, body: Mapping[str, Any]
 ) -> Response:
-    """Begin a job that asks a modality for resources."""
+    """Submit a job that retrieves resources from a modality."""
     common: dict[str, Any] = {
-        "modality": modality.name, "level": wanted.level.value, "resources": wanted.resources,
+        "modality": modality.name, "level": selection.level.value, "resources": selection.resources,
         "local_aet": aet_field(body, "LocalAet"), "timeout": timeout_of(body),
         "permissive": bool_field(body, "Permissive", default=False),
     }  # fmt: skip
     target = target_of(state, modality, local_aet=common["local_aet"])
-    content: dict[str, Any] = {**content_of(target), "Query": list(wanted.resources)}
-    order: RetrieveParams = RetrieveByGetParams(**common)
-    if wanted.method == "C-MOVE":
+    content: dict[str, Any] = {**content_of(target), "Query": list(selection.resources)}
+    job_params: RetrieveParams = RetrieveByGetParams(**common)
+    if selection.method == "C-MOVE":
         aim = aet_field(body, "TargetAet") or state.settings.aet
-        order, content = RetrieveByMoveParams(**common, target_aet=aim), {**content, "TargetAet": aim}
-    return await submit(request, state.index.jobs, order, content, body)
+        job_params, content = RetrieveByMoveParams(**common, target_aet=aim), {**content, "TargetAet": aim}
+    return await submit(request, state.jobs, job_params, content, body)
 
 
 def timeout_of(body: Mapping[str, Any]) -> int:
-    """Return `Timeout` in seconds, 0 when it is not given."""
+    """Return `Timeout` in seconds, 0 when absent."""
     return int_field(body, "Timeout", 0, _MAX_TIMEOUT)
 
 

@@ -30,7 +30,7 @@ _SECONDS: Final = 60.0
 @router.get("")
 async def peers(request: Request, state: AppStateDep) -> Response:
     """List the names of peers, or all of them by name with `expand`."""
-    found = await state.index.remotes.peers()
+    found = await state.remotes.peers()
     if asks_to_expand(request):
         return json_response({peer.name: peer_object(peer) for peer in found})
     return json_response([peer.name for peer in found])
@@ -39,14 +39,14 @@ async def peers(request: Request, state: AppStateDep) -> Response:
 @router.get("/{id}")
 async def operations(state: AppStateDep, id: str) -> Response:
     """List what can be done with a peer."""
-    await state.index.remotes.peer(id)
+    await state.remotes.peer(id)
     return json_response(["configuration", "store", "system"])
 
 
 @router.get("/{id}/configuration")
 async def configuration(state: AppStateDep, id: str) -> Response:
-    """Describe a peer."""
-    return json_response(peer_object(await state.index.remotes.peer(id)))
+    """Describe a peer without its passwords and headers."""
+    return json_response(peer_object(await state.remotes.peer(id)))
 
 
 @router.put("/{id}")
@@ -56,24 +56,24 @@ async def put(request: Request, state: AppStateDep, id: str) -> Response:
     A password or header that is null, as it is shown, stays as it is while URL and user stay the same.
     """
     try:
-        known = await state.index.remotes.peer(id)
+        known = await state.remotes.peer(id)
     except RemoteNotFound:
         known = None
-    await state.index.remotes.put_peer(peer_from(id, await json_body(request), known))
+    await state.remotes.put_peer(peer_from(id, await json_body(request), known))
     return json_response({})
 
 
 @router.delete("/{id}")
 async def delete(state: AppStateDep, id: str) -> Response:
-    """Remove a peer."""
-    await state.index.remotes.delete_peer(id)
+    """Remove a peer from the configuration; its jobs stay."""
+    await state.remotes.delete_peer(id)
     return json_response({})
 
 
 @router.get("/{id}/system")
 async def system(request: Request, state: AppStateDep, id: str) -> Response:
     """Send what the peer says at its `/system`."""
-    await state.index.remotes.peer(id)
+    await state.remotes.peer(id)
     message = PeerSystemRequest(correlation_id=correlation_id(request), peer=id)
     try:
         answer = await state.bus.request(PEER, message, timeout=_SECONDS)
@@ -85,18 +85,18 @@ async def system(request: Request, state: AppStateDep, id: str) -> Response:
 @router.post("/{id}/store")
 async def store(request: Request, state: AppStateDep, id: str) -> Response:
     """Send resources to a peer, as a job: an identifier, an array of them, or an object with `Resources`."""
-    peer = await state.index.remotes.peer(id)
+    peer = await state.remotes.peer(id)
     resources, body = await resources_of(request, state)
     transcode = body.get("Transcode", "")
     if not isinstance(transcode, str):
         raise BadParameter("Transcode: expected a Transfer Syntax UID")
-    order = PeerStoreParams(
+    job_params = PeerStoreParams(
         peer=peer.name,
         resources=tuple(resources),
         compress=bool_field(body, "Compress", default=False),
         transcode=transcode,
         permissive=bool_field(body, "Permissive", default=False),
     )
-    content = {"Peer": [peer.url, peer.username], "Compress": order.compress, "ParentResources": resources}
+    content = {"Peer": [peer.url, peer.username], "Compress": job_params.compress, "ParentResources": resources}
     content |= {"InstancesCount": 0, "FailedInstancesCount": 0}
-    return await submit(request, state.index.jobs, order, content, body)
+    return await submit(request, state.jobs, job_params, content, body)

@@ -33,39 +33,39 @@ Header = Mapping[str, Any]
 @router.get("")
 async def queries(state: AppStateDep) -> Response:
     """List the searches that are kept."""
-    return json_response([query.id for query in await state.index.queries.list()])
+    return json_response([query.id for query in await state.remote_queries.list()])
 
 
 @router.get("/{id}")
 async def operations(state: AppStateDep, id: str) -> Response:
     """List the resources of a search."""
-    await state.index.queries.get(id)
+    await state.remote_queries.get(id)
     return json_response(["answers", "level", "modality", "query", "retrieve"])
 
 
 @router.delete("/{id}")
 async def delete(state: AppStateDep, id: str) -> Response:
-    """Forget a search."""
-    await state.index.queries.delete(id)
+    """Delete a search and its answers."""
+    await state.remote_queries.delete(id)
     return json_response({})
 
 
 @router.get("/{id}/level")
 async def level(state: AppStateDep, id: str) -> Response:
     """Send the level of a search."""
-    return _text((await state.index.queries.get(id)).level)
+    return _text((await state.remote_queries.get(id)).level)
 
 
 @router.get("/{id}/modality")
 async def modality(state: AppStateDep, id: str) -> Response:
     """Send the name of the modality that was searched."""
-    return _text((await state.index.queries.get(id)).modality)
+    return _text((await state.remote_queries.get(id)).modality)
 
 
 @router.get("/{id}/query")
 async def query(request: Request, state: AppStateDep, id: str) -> Response:
     """Send the keys of a search."""
-    keys = (await state.index.queries.get(id)).query
+    keys = (await state.remote_queries.get(id)).query
     by_tag = {tag_of(name): text for name, text in keys.items()}
     header = {tag: {"vr": (vr := vr_of_tag(tag)), "Value": json_values(vr, text)} for tag, text in by_tag.items()}
     return json_response(write_tags(header, tag_format_of(request)))
@@ -74,11 +74,11 @@ async def query(request: Request, state: AppStateDep, id: str) -> Response:
 @router.get("/{id}/answers")
 async def answers(request: Request, state: AppStateDep, id: str) -> Response:
     """List the numbers of the answers, or with `expand` the answers (`simplify`, `short`)."""
-    found = await state.index.queries.get(id)
+    found = await state.remote_queries.get(id)
     if not asks_to_expand(request):
         return json_response([str(number) for number in range(found.answers)])
     form = tag_format_of(request)
-    headers = await state.index.queries.answers(id)
+    headers = await state.remote_queries.answers(id)
     return json_response([write_tags(orjson.loads(header), form, any_length=True) for header in headers])
 
 
@@ -107,8 +107,8 @@ async def retrieve_answer(request: Request, state: AppStateDep, id: str, index: 
 @router.post("/{id}/retrieve")
 async def retrieve_all(request: Request, state: AppStateDep, id: str) -> Response:
     """Retrieve all answers, as one job; the body is as for one answer."""
-    found = await state.index.queries.get(id)
-    headers = [orjson.loads(each) for each in await state.index.queries.answers(id)]
+    found = await state.remote_queries.get(id)
+    headers = [orjson.loads(each) for each in await state.remote_queries.answers(id)]
     return await _retrieve(request, state, found, headers)
 
 
@@ -120,7 +120,7 @@ def _add_child(kind: ResourceType) -> None:
             raise BadParameter(f"{kind.segment} are not below the level of this query, {found.level}")
         body = await json_object(request)
         keys = {**keys_of(body), **_keys(resource_type_named(found.level).level, header)}
-        known = await state.index.remotes.modality(found.modality)
+        known = await state.remotes.modality(found.modality)
         inherited = {"LocalAet": found.local_aet, "Timeout": found.timeout}
         return await begin_query(request, state, known, {**inherited, **body, "Level": kind.type, "Query": keys})
 
@@ -134,10 +134,10 @@ def _below(kind: ResourceType) -> list[Level]:
 
 
 async def _answer(state: AppState, id: str, index: str) -> tuple[RemoteQuery, Header]:
-    found = await state.index.queries.get(id)
+    found = await state.remote_queries.get(id)
     if not (index.isascii() and index.isdigit() and len(index) < 10 and int(index) < found.answers):
         raise QueryNotFound(f"query {id[:80]!r} has no answer {index[:80]!r}, it has {found.answers}")
-    for header in await state.index.queries.answers(id, since=int(index), limit=1):
+    for header in await state.remote_queries.answers(id, since=int(index), limit=1):
         return found, orjson.loads(header)
     raise QueryNotFound(f"query {id[:80]!r} was deleted")
 
@@ -146,7 +146,7 @@ async def _retrieve(request: Request, state: AppState, query: RemoteQuery, heade
     body = await _retrieve_body(request)
     if not headers:
         raise BadParameter(f"query {query.id} has no answers to be retrieved")
-    known = await state.index.remotes.modality(query.modality)
+    known = await state.remotes.modality(query.modality)
     level = resource_type_named(query.level).level
     method = body.get("RetrieveMethod", RETRIEVE_METHODS[0])
     if method not in RETRIEVE_METHODS:

@@ -9,7 +9,7 @@ from typing import Any, Final
 from osteon.archive.resources import Match, Patient, Series, Study
 from osteon.dicom.attribute_names import tag_of
 from osteon.dicom.attributes import element_text
-from osteon_query.orthanc.resource_types import BY_LEVEL, INSTANCE, PATIENT, STUDY, ResourceType
+from osteon_query.orthanc.resource_types import BY_LEVEL, INSTANCE, PATIENT, STUDY
 from osteon_query.orthanc.tag_formats import TagFormat, write_tags, write_texts
 
 _EXPECTED: Final = (
@@ -38,11 +38,19 @@ def timestamp(moment: datetime) -> str:
 def to_json(match: Match, details: ResourceDetails) -> dict[str, Any]:
     """Return the object of a resource."""
     kind = BY_LEVEL[match.level]
+    held = (match.instance or match.series or match.study or match.patient).attributes
+    texts = {keyword: held[keyword] for keyword in kind.main_tags if keyword in held}
+    if kind is INSTANCE:
+        for keyword in kind.main_tags:
+            element = details.header.get(tag_of(keyword))
+            if keyword not in texts and element is not None:
+                texts[keyword] = element_text(element)
+    main_tags = {keyword: texts[keyword] for keyword in sorted(texts)}
     body: dict[str, Any] = {
         "ID": match.public_id,
         "Type": kind.type,
         "Labels": [],
-        "MainDicomTags": _main_tags(kind, match, details),
+        "MainDicomTags": write_texts(main_tags, details.form, tag_of),
         **_OWN[kind.type](match, details),
     }
     if kind.children:
@@ -52,23 +60,19 @@ def to_json(match: Match, details: ResourceDetails) -> dict[str, Any]:
     return body
 
 
-def _main_tags(kind: ResourceType, match: Match, details: ResourceDetails) -> dict[str, Any]:
-    held = (match.instance or match.series or match.study or match.patient).attributes
-    texts = {keyword: held[keyword] for keyword in kind.main_tags if keyword in held}
-    if kind is INSTANCE:
-        for keyword in kind.main_tags:
-            element = details.header.get(tag_of(keyword))
-            if keyword not in texts and element is not None:
-                texts[keyword] = element_text(element)
-    return write_texts({keyword: texts[keyword] for keyword in sorted(texts)}, details.form, tag_of)
-
-
 def _requested(match: Match, details: ResourceDetails) -> dict[str, Any]:
     known: dict[str, str] = {}
     for resource in (match.patient, match.study, match.series, match.instance):
         known.update(resource.attributes if resource is not None else {})
     if match.study is not None:
-        known.update(_computed(match))
+        known |= {
+            "ModalitiesInStudy": "\\".join(match.study.modalities),
+            "SOPClassesInStudy": "\\".join(match.study.sop_classes),
+            "NumberOfStudyRelatedSeries": str(match.study.series),
+            "NumberOfStudyRelatedInstances": str(match.study.instances),
+        }
+    if match.series is not None:
+        known["NumberOfSeriesRelatedInstances"] = str(match.series.instances)
     found: dict[str, Any] = {}
     for keyword in details.requested:
         tag = tag_of(keyword)
@@ -77,19 +81,6 @@ def _requested(match: Match, details: ResourceDetails) -> dict[str, Any]:
         elif tag in details.header:
             found.update(write_tags({tag: details.header[tag]}, details.form))
     return found
-
-
-def _computed(match: Match) -> dict[str, str]:
-    assert match.study is not None
-    counted = {
-        "ModalitiesInStudy": "\\".join(match.study.modalities),
-        "SOPClassesInStudy": "\\".join(match.study.sop_classes),
-        "NumberOfStudyRelatedSeries": str(match.study.series),
-        "NumberOfStudyRelatedInstances": str(match.study.instances),
-    }
-    if match.series is not None:
-        counted["NumberOfSeriesRelatedInstances"] = str(match.series.instances)
-    return counted
 
 
 def _freshness(resource: Patient | Study | Series) -> dict[str, Any]:

@@ -67,7 +67,7 @@ def json_list(state: AppState, search: Search, view: View, *, total: int | None)
 async def json_array(
     state: AppState, found: AsyncGenerator[Sequence[Match], None], view: View
 ) -> AsyncGenerator[bytes, None]:
-    """Yield a JSON array of identifiers or objects, in constant memory however many there are."""
+    """Yield a JSON array of identifiers or objects, in constant memory."""
     opening = b"["
     async for matches in found:
         shown = await objects(state, matches, view) if view.expand else [match.public_id for match in matches]

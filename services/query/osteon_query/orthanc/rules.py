@@ -30,7 +30,7 @@ _SHOWN_RESOURCES: Final = 100
 @router.get("/rules")
 async def rules(request: Request, state: AppStateDep) -> Response:
     """List the names of rules, or all of them by name with `expand`."""
-    found = await state.index.rules.all()
+    found = await state.rules.all()
     if asks_to_expand(request):
         return json_response({rule.name: rule_object(rule) for rule in found})
     return json_response([rule.name for rule in found])
@@ -38,11 +38,11 @@ async def rules(request: Request, state: AppStateDep) -> Response:
 
 @router.post("/rules/dry-run")
 async def dry_run(request: Request, state: AppStateDep) -> Response:
-    """Tell what rules would do: `{"Study": id}`, and `Rules` by name to try these instead of those that are kept."""
+    """Evaluate rules for a study without sending: `{"Study": id}`; `Rules` by name replace the stored ones."""
     body = await json_object(request)
     given = body.get("Rules")
     if given is None:
-        tried = [parse_stored(rule) for rule in await state.index.rules.all()]
+        tried = [parse_stored(rule) for rule in await state.rules.all()]
     elif isinstance(given, dict):
         tried = [_parse_rule(str(name), rule) for name, rule in given.items()]
     else:
@@ -52,42 +52,42 @@ async def dry_run(request: Request, state: AppStateDep) -> Response:
 
 @router.get("/rules/{name}")
 async def rule(state: AppStateDep, name: str) -> Response:
-    """Describe a rule."""
-    return json_response(rule_object(await state.index.rules.get(name)))
+    """Describe a rule as it was put."""
+    return json_response(rule_object(await state.rules.get(name)))
 
 
 @router.put("/rules/{name}")
 async def put(request: Request, state: AppStateDep, name: str) -> Response:
     """Add or replace a rule. Holds everywhere, for what is indexed from now on."""
-    await state.index.rules.put(stored_rule(name, await json_body(request)))
+    await state.rules.put(stored_rule(name, await json_body(request)))
     return json_response({})
 
 
 @router.delete("/rules/{name}")
 async def delete(state: AppStateDep, name: str) -> Response:
     """Remove a rule; the jobs that it made stay."""
-    await state.index.rules.delete(name)
+    await state.rules.delete(name)
     return json_response({})
 
 
 @router.post("/rules/{name}/enable")
 async def enable(state: AppStateDep, name: str) -> Response:
-    """Let a rule be tried."""
-    await state.index.rules.enable(name, True)
+    """Enable a rule for what is indexed from now on."""
+    await state.rules.enable(name, True)
     return json_response({})
 
 
 @router.post("/rules/{name}/disable")
 async def disable(state: AppStateDep, name: str) -> Response:
-    """Let a rule not be tried any more."""
-    await state.index.rules.enable(name, False)
+    """Disable a rule; the jobs that it made continue."""
+    await state.rules.enable(name, False)
     return json_response({})
 
 
 @router.post("/rules/{name}/dry-run")
 async def dry_run_one(request: Request, state: AppStateDep, name: str) -> Response:
-    """Tell what a rule would do: `{"Study": id}`."""
-    found = parse_stored(await state.index.rules.get(name))
+    """Evaluate one rule for a study without sending: `{"Study": id}`."""
+    found = parse_stored(await state.rules.get(name))
     return json_response(await _dry_run(state, await json_object(request), [found]))
 
 
@@ -127,8 +127,7 @@ async def _dry_run(state: AppState, body: Mapping[str, Any], tried: Sequence[Rul
         "Study": study,
         "Instances": sum(len(pack.instances) for pack in packs),
         "Rules": [
-            _outcome_json(rule, packs, await dispatches(rule, packs, state.index.remotes, study=study))
-            for rule in tried
+            _outcome_json(rule, packs, await dispatches(rule, packs, state.remotes, study=study)) for rule in tried
         ],
     }
 

@@ -66,7 +66,7 @@ async def system(state: AppStateDep) -> Response:
 @router.get("/statistics")
 async def statistics(state: AppStateDep) -> Response:
     """Send totals of the whole archive."""
-    totals = await state.index.statistics()
+    totals = await state.totals.statistics()
     return json_response(
         {
             "CountConflicts": totals.conflicts,
@@ -88,7 +88,7 @@ async def plugins() -> Response:
 
 @router.get("/plugins/{id}")
 async def plugin(id: str) -> Response:
-    """Describe one of them."""
+    """Describe a plugin of `/plugins`."""
     if id not in _PLUGINS:
         raise UnknownResource(f"there is no plugin {id[:80]!r}")
     return json_response({**_PLUGINS[id], "ExtendsOrthancExplorer": False, "Version": version("osteon")})

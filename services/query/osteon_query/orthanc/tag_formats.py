@@ -20,7 +20,7 @@ Header = Mapping[str, Any]
 
 
 class TagFormat(StrEnum):
-    """How tags are written."""
+    """How tags are written: as names, as `gggg,eeee`, or as objects with both."""
 
     FULL = "full"
     SHORT = "short"

@@ -27,7 +27,7 @@ async def simplified_tags(request: Request, state: AppStateDep, id: str) -> Resp
 
 
 def tag_format_of(request: Request) -> TagFormat:
-    """Read `simplify` and `short`."""
+    """Choose the format that the parameters `simplify` and `short` name."""
     given = request.query_params
     return TagFormat.SIMPLIFIED if "simplify" in given else TagFormat.SHORT if "short" in given else TagFormat.FULL
 

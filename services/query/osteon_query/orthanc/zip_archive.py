@@ -26,7 +26,7 @@ _BROKEN: Final = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError,
 
 
 class _File(io.FileIO):
-    """An archive's file, of which Python's zipfile cannot read much at once, whatever the archive declares."""
+    """An archive's file, of which Python's zipfile cannot read much at once: a declared size is not trusted."""
 
     @override
     def read(self, size: int | None = -1, /) -> bytes:
@@ -68,7 +68,7 @@ class ZipArchive:
         return (entry for entry in self._archive.infolist() if not entry.filename.endswith("/"))
 
     def extract(self, entry: zipfile.ZipInfo, path: Path) -> None:
-        """Write an entry's content to `path`, counting what comes out, whatever the entry claims."""
+        """Write an entry's content to `path`, counting the bytes written instead of trusting the declared size."""
         if entry.compress_type not in _METHODS:
             raise BadBody(f"the ZIP entry {entry.filename[:200]!r} is neither stored nor deflated")
         try:
@@ -86,6 +86,6 @@ class ZipArchive:
             raise BadBody(f"the ZIP entry {entry.filename[:200]!r} cannot be unpacked: {error}") from None
 
     def close(self) -> None:
-        """Close the archive."""
+        """Close the archive and its file."""
         self._archive.close()
         self._file.close()

@@ -26,7 +26,7 @@ class FileWriter:
         self.size = 0
 
     async def write(self, data: Bytes) -> None:
-        """Append `data`."""
+        """Append `data`, and write the file once 1 MiB has gathered."""
         self._buffer += data
         self.size += len(data)
         if len(self._buffer) >= _BUFFER:

@@ -90,8 +90,18 @@ async def transcode_instance(
         return InstanceFile.of(at)
     if made := await _explicit(objects, at, request.targets[0]):
         return made
+    planned = PlannedInstance(
+        correlation_id=correlation_id,
+        sop_class_uid=at.identity.sop_class_uid,
+        sop_instance_uid=at.identity.sop_uid,
+        transfer_syntax_uid=at.transfer_syntax_uid,
+        key=at.key,
+        offset=at.offset,
+        length=at.length,
+        sha256=at.sha256,
+    )
     try:
-        done = await transcoder.transcode(_planned(at, correlation_id), request.targets)
+        done = await transcoder.transcode(planned, request.targets)
     except NotTranscoded as error:
         if error.transient:
             raise TranscodeUnavailable(f"instance {at.identity.sop_uid} {error}") from error
@@ -124,13 +134,14 @@ async def _explicit(objects: Objects, at: Location, target: str) -> InstanceFile
 
 def read_as_stored(objects: Objects, requests: AsyncIterator[InstanceRequest]) -> ItemStream:
     """Yield the files of instances in order, as they are in their packs."""
-    return read_ranges(objects, (_stored_range(request) async for request in requests))
 
+    async def ranges() -> AsyncGenerator[StoredRange, None]:
+        async for request in requests:
+            at = request.location
+            start = part10_start(at.transfer_syntax_uid, at.length, request.name)
+            yield StoredRange(at.key, at.offset, at.length, start)
 
-def _stored_range(request: InstanceRequest) -> StoredRange:
-    at = request.location
-    start = part10_start(at.transfer_syntax_uid, at.length, request.name)
-    return StoredRange(at.key, at.offset, at.length, start)
+    return read_ranges(objects, ranges())
 
 
 def part10_start(transfer_syntax_uid: str, length: int, name: str = "") -> ItemStart:
@@ -184,16 +195,3 @@ async def read_once(objects: Objects, transcoder: Transcoder, file: InstanceFile
 
 LOSSY: Final = LossyPolicy(syntaxes=tuple(uid for uid, codec in CODECS.items() if codec.lossy and not codec.lossless))
 """Transfer syntaxes that have no lossless encoder: a client that names one accepts the loss."""
-
-
-def _planned(at: Location, correlation_id: str) -> PlannedInstance:
-    return PlannedInstance(
-        correlation_id=correlation_id,
-        sop_class_uid=at.identity.sop_class_uid,
-        sop_instance_uid=at.identity.sop_uid,
-        transfer_syntax_uid=at.transfer_syntax_uid,
-        key=at.key,
-        offset=at.offset,
-        length=at.length,
-        sha256=at.sha256,
-    )

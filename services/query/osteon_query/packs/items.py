@@ -42,7 +42,7 @@ class SentCounter:
 
 
 async def single_item(start: ItemStart, content: AsyncGenerator[Bytes, None]) -> ItemStream:
-    """Yield one item."""
+    """Yield the start of one item, then its chunks."""
     yield start
     async with aclosing(content):
         async for chunk in content:

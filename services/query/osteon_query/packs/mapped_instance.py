@@ -20,22 +20,20 @@ from osteon.objects.port import Bytes, Objects
 from osteon_query.http.errors import StoredDataUnreadable, TooLarge
 from osteon_query.packs.range_reader import read_range
 
-_MAX_INFLATED: Final = 1 << 30
-"""Bytes that a deflated data set may become."""
 _STEP: Final = 1 << 20
 
 
-async def map_instance(objects: Objects, key: str, offset: int, length: int) -> "MappedInstance":
+async def map_instance(objects: Objects, key: str, offset: int, length: int, max_inflated: int) -> "MappedInstance":
     """Copy a Part 10 file out of the object store.
 
-    Raises `StoredDataUnreadable`, and `TooLarge` for one that inflates to more than a limit.
+    Raises `StoredDataUnreadable`, and `TooLarge` for one that inflates to more than `max_inflated` bytes.
     """
     file = await asyncio.to_thread(tempfile.TemporaryFile)
     async with aclosing(read_range(objects, key, offset, length)) as chunks:
         async for chunk in chunks:
             await asyncio.to_thread(file.write, chunk)
     try:
-        return await asyncio.to_thread(MappedInstance, file)
+        return await asyncio.to_thread(MappedInstance, file, max_inflated)
     except Invalid as error:
         if isinstance(error, TooLarge):
             raise
@@ -45,14 +43,14 @@ async def map_instance(objects: Objects, key: str, offset: int, length: int) -> 
 class MappedInstance:
     """The data set of a Part 10 file, inflated when the file has it deflated."""
 
-    def __init__(self, file: IO[bytes]) -> None:
+    def __init__(self, file: IO[bytes], max_inflated: int) -> None:
         with file:
             mapping = _map(file)
         meta = read_part10(mapping)
         self._syntax = meta.transfer_syntax_uid
         self.dataset = mapping[meta.data_set_offset :]
         if self._syntax == DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN:
-            self.dataset, self._syntax = _inflate(self.dataset), EXPLICIT_VR_LITTLE_ENDIAN
+            self.dataset, self._syntax = _inflate(self.dataset, max_inflated), EXPLICIT_VR_LITTLE_ENDIAN
 
     def header(self) -> Header:
         """Read the header as sidecars have it."""
@@ -71,12 +69,12 @@ class MappedInstance:
 
 def _map(file: IO[bytes]) -> memoryview:
     file.flush()
-    # Never closed by hand: views of it may be on their way to a client, and the last of them takes it along.
+    # Never closed explicitly: responses may still hold views of it, and the last one frees the mapping.
     return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
 
-def _inflate(data: memoryview) -> memoryview:
-    """Inflate as far as the stream goes."""
+def _inflate(data: memoryview, limit: int) -> memoryview:
+    """Inflate as far as the stream goes; raises `TooLarge` beyond `limit` bytes."""
     inflater, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
     with tempfile.TemporaryFile() as file:
         pending, position = b"", 0
@@ -88,6 +86,6 @@ def _inflate(data: memoryview) -> memoryview:
                 raise StoredDataUnreadable(f"the data set cannot be inflated: {error}") from None
             pending = inflater.unconsumed_tail
             size += file.write(found)
-            if size > _MAX_INFLATED:
-                raise TooLarge(f"the data set inflates to more than {_MAX_INFLATED} bytes")
+            if size > limit:
+                raise TooLarge(f"the data set inflates to more than {limit} bytes")
         return _map(file)

@@ -34,23 +34,19 @@ def examine(path: Path) -> tuple[Identity, int, str]:
     if not size:
         raise BadBody("the file is empty")
     with path.open("rb") as file:
-        # Not closed by hand: an error's traceback may still hold views of it, which would make closing fail.
+        # Not closed explicitly: an error's traceback may still hold views of it, which would make closing fail.
         mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     with memoryview(mapped) as view:
-        identity, unread = _examine(view)
+        meta = read_part10(view)
+        with view[meta.data_set_offset :] as dataset:
+            identity = peek_identity(dataset, meta.transfer_syntax_uid, complete=True)
+            assert identity is not None
+            unread = ""
+            try:
+                _reader().read(dataset, meta.transfer_syntax_uid)
+            except Invalid as error:
+                unread = str(error)
     return identity, size, unread
-
-
-def _examine(file: memoryview) -> tuple[Identity, str]:
-    meta = read_part10(file)
-    with file[meta.data_set_offset :] as dataset:
-        identity = peek_identity(dataset, meta.transfer_syntax_uid, complete=True)
-        assert identity is not None
-        try:
-            _reader().read(dataset, meta.transfer_syntax_uid)
-        except Invalid as error:
-            return identity, str(error)
-    return identity, ""
 
 
 def build_sidecar(tar: Path, facts: PackStored) -> sidecar.BuiltSidecar:

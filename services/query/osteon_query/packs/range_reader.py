@@ -37,17 +37,17 @@ class RangeGroup:
 
     @property
     def key(self) -> str:
-        """Object key."""
+        """The key of the object that holds all members."""
         return self.members[0].key
 
     @property
     def start(self) -> int:
-        """First byte."""
+        """Offset of the first byte in the object."""
         return self.members[0].offset
 
     @property
     def stop(self) -> int:
-        """Byte after the last."""
+        """Offset of the byte after the last."""
         return self.members[-1].offset + self.members[-1].length
 
     def accepts(self, member: StoredRange) -> bool:
@@ -57,7 +57,7 @@ class RangeGroup:
 
 
 async def group_ranges(ranges: AsyncIterator[StoredRange]) -> AsyncGenerator[RangeGroup, None]:
-    """Gather neighbours."""
+    """Gather neighbouring ranges of one object into groups."""
     group: RangeGroup | None = None
     async for member in ranges:
         if group is not None and group.accepts(member):

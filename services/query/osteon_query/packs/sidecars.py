@@ -1,6 +1,6 @@
 """Headers of instances out of their packs' sidecars, cached within a bound of memory.
 
-A sidecar is fetched and decoded once however many requests need it at the same time. One that is too large to be kept
+A sidecar is fetched and decoded once for all requests that need it at the same time. One that is too large to be kept
 is read through instead, a line at a time, for each call that needs it.
 """
 

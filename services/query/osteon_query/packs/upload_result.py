@@ -1,4 +1,4 @@
-"""What became of the files of an upload."""
+"""The status of each file of an upload."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -9,7 +9,7 @@ from osteon.errors import Invalid
 
 
 class UploadStatus(StrEnum):
-    """What became of one file of a request."""
+    """The status of one file of a request."""
 
     STORED = "stored"
     DUPLICATE = "duplicate"

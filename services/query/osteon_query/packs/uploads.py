@@ -1,7 +1,7 @@
-"""Uploads by HTTP: Part 10 files → packs → object store → index, before the answer.
+"""Uploads by HTTP: Part 10 files → packs → object store → index, before the response.
 
 The files of one request are gathered by series, and each pack goes out as soon as it is big enough, while the next
-files come in, so a request needs little disk and no memory however many files it has. Only so many requests are read at
+files arrive, so a request with any number of files needs little disk and no memory. Only so many requests are read at
 the same time; others wait for their turn, with their bodies unread. A pack is announced only once it and its sidecar
 are in the store; what is stored when a later step fails is found by the indexer's sweep.
 """
@@ -40,12 +40,10 @@ log = get_logger(__name__)
 _OPEN_BYTES: Final = 256 << 20
 _OPEN_SERIES: Final = 64
 MAX_FILES: Final = 100_000
-"""Files of one request at most: each is in its answer."""
-_SLOT_SECONDS: Final = 30.0
-"""Seconds that a request waits for its turn."""
+"""Files of one request at most: each is in the response."""
 _DISK_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _POLL_SECONDS: Final = 2.0
-"""Seconds between looks into the index, for the case that an event was missed."""
+"""Seconds between polls of the index, in case an event was missed."""
 
 
 @dataclass(slots=True)
@@ -61,7 +59,7 @@ class _Series:
 class Uploads:
     """Takes files, one `Upload` a request and `at_once` of them at the same time; `wait` is for the index.
 
-    A pack goes out when it has `pack_size` bytes.
+    A pack goes out when it has `pack_size` bytes. A request waits `slot_seconds` for its turn.
     """
 
     def __init__(
@@ -74,6 +72,7 @@ class Uploads:
         folder: Path,
         at_once: int,
         pack_size: int,
+        slot_seconds: float = 30.0,
     ) -> None:
         self._index = index
         self._objects = objects
@@ -83,6 +82,7 @@ class Uploads:
         self._awaited: dict[str, asyncio.Event] = {}
         self._slots = asyncio.Semaphore(at_once)
         self.pack_size = pack_size
+        self.slot_seconds = slot_seconds
         self.parsing = asyncio.Lock()
 
     async def start(self) -> None:
@@ -100,13 +100,17 @@ class Uploads:
 
     @asynccontextmanager
     async def open(self, correlation_id: str, remote_host: str) -> AsyncIterator["Upload"]:
-        """Begin an upload; its files are gone at the end.
+        """Begin an upload; its files are deleted at the end.
 
         Raises `BusUnavailable` and `UploadCapacityExceeded` before anything is read, and the latter when the disk is
         full.
         """
         await self._bus.check()
-        await self._acquire_slot()
+        try:
+            async with asyncio.timeout(self.slot_seconds):
+                await self._slots.acquire()
+        except TimeoutError:
+            raise UploadCapacityExceeded("too many concurrent uploads (OSTEON_MAX_CONCURRENT_UPLOADS)") from None
         upload = None
         try:
             folder = await asyncio.to_thread(TemporaryDirectory, prefix="upload-", dir=self._folder)
@@ -123,13 +127,6 @@ class Uploads:
                 await upload.close()
                 for pack_id in upload.packs:
                     self._awaited.pop(pack_id, None)
-
-    async def _acquire_slot(self) -> None:
-        try:
-            async with asyncio.timeout(_SLOT_SECONDS):
-                await self._slots.acquire()
-        except TimeoutError:
-            raise UploadCapacityExceeded("too many concurrent uploads (OSTEON_MAX_CONCURRENT_UPLOADS)") from None
 
     def release_slot(self) -> None:
         """Let the next request begin."""
@@ -192,34 +189,30 @@ class Upload:
         self._files += 1
         return self._folder / f"{self._files}.dcm"
 
-    async def add(self, path: Path, *, study_uid: str | None = None) -> UploadResult:
-        """Take a file over. One that cannot be stored is refused by the `status` of the entry, not by an error."""
-        entry = await self._examine(path, study_uid)
-        self.received.append(entry)
-        if entry.identity is None or entry.status is not UploadStatus.PENDING:
+    async def add(self, path: Path, *, study_uid: str | None = None) -> None:
+        """Take a file over. One that cannot be stored is refused by the `status` of its entry, not by an error."""
+        try:
+            identity, size, unread = await asyncio.to_thread(examine, path)
+        except Invalid as error:
+            self.refuse(error)
             await asyncio.to_thread(path.unlink)
-            return entry
+            return
+        entry = UploadResult(UploadStatus.PENDING, identity, unread, size)
+        self.received.append(entry)
+        if study_uid is not None and identity.study_uid != study_uid:
+            entry.status = UploadStatus.MISPLACED
+            entry.detail = f"Study Instance UID (0020,000D) is {identity.study_uid}, the URL names {study_uid}"
+            count_refusal(Origin.HTTP, WrongInstance(entry.detail))
+            await asyncio.to_thread(path.unlink)
+            return
         metrics.RECEIVED_INSTANCES.labels(Origin.HTTP, "").inc()
-        metrics.RECEIVED_BYTES.labels(Origin.HTTP, "").inc(entry.size)
-        await self._gather(path, entry, entry.identity)
-        return entry
+        metrics.RECEIVED_BYTES.labels(Origin.HTTP, "").inc(size)
+        await self._gather(path, entry, identity)
 
     def refuse(self, error: Invalid, identity: Identity | None = None) -> None:
         """Note an instance of which no file can be made."""
         count_refusal(Origin.HTTP, error)
         self.received.append(UploadResult(upload_status_of(error), identity, str(error)))
-
-    async def _examine(self, path: Path, study_uid: str | None) -> UploadResult:
-        try:
-            identity, size, unread = await asyncio.to_thread(examine, path)
-        except Invalid as error:
-            count_refusal(Origin.HTTP, error)
-            return UploadResult(upload_status_of(error), detail=str(error))
-        if study_uid is not None and identity.study_uid != study_uid:
-            detail = f"Study Instance UID (0020,000D) is {identity.study_uid}, the URL names {study_uid}"
-            count_refusal(Origin.HTTP, WrongInstance(detail))
-            return UploadResult(UploadStatus.MISPLACED, identity, detail, size)
-        return UploadResult(UploadStatus.PENDING, identity, unread, size)
 
     async def _gather(self, path: Path, entry: UploadResult, identity: Identity) -> None:
         key = identity.study_uid, identity.series_uid
@@ -254,7 +247,7 @@ class Upload:
             size=written.size,
         )
         self.packs[pack_id] = {uid: entry for uid, (_, entry) in series.files.items()}
-        # One at a time: the disk holds what comes in and the pack that goes out.
+        # One at a time: the disk holds incoming files and one outgoing pack.
         await self._finish_storing()
         self._storing = asyncio.create_task(self._store(tar, facts))
 
@@ -263,13 +256,13 @@ class Upload:
         await asyncio.to_thread(tar.unlink)
 
     async def _finish_storing(self) -> None:
-        """Wait for the pack that is on its way; raises what went wrong with it."""
+        """Wait for the pack that is being stored; raises what went wrong with it."""
         if self._storing is not None:
             await self._storing
             self._storing = None
 
     async def finish(self) -> list[UploadResult]:
-        """Store what is left, wait for the index, and return every file's fate in the order they came."""
+        """Store what is left, wait for the index, and return the result of every file in the order received."""
         for series in list(self._open.values()):
             await self._pack(series)
         self._open.clear()
@@ -283,7 +276,7 @@ class Upload:
         return self.received
 
     async def close(self) -> None:
-        """Give up what is on its way, delete the files and let the next request begin."""
+        """Cancel the pack that is being stored, delete the files and let the next request begin."""
         if self._storing is not None:
             self._storing.cancel()
             await asyncio.gather(self._storing, return_exceptions=True)

@@ -68,7 +68,7 @@ class _Entry:
         self._crc = 0
 
     async def add(self, chunk: Bytes) -> None:
-        """Count a chunk."""
+        """Add a chunk to the size and the CRC-32."""
         self._size += len(chunk)
         if len(chunk) < _IN_THREAD:
             self._crc = zlib.crc32(chunk, self._crc)
@@ -82,7 +82,7 @@ class _Entry:
         return _LOCAL.pack(*fixed) + self._name + extra
 
     def tail(self) -> bytes:
-        """Return the data descriptor."""
+        """Return the data descriptor, which follows the content."""
         return _DESCRIPTOR.pack(b"PK\7\x08", self._crc, self._size, self._size)
 
     def directory(self) -> bytes:

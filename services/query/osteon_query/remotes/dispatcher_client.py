@@ -40,7 +40,7 @@ def target_of(state: AppState, modality: Modality, *, local_aet: str = "", timeo
 
 
 async def echo(state: AppState, target: Target, *, find: bool, correlation_id: str) -> None:
-    """C-ECHO; raises `RemoteFailed`."""
+    """Let `dispatcher` send a C-ECHO, and a C-FIND check with `find`; raises `RemoteFailed`."""
     message = RemoteEchoRequest(correlation_id=correlation_id, target=target, find=find)
     seconds = 3.0 * target.timeout or ECHO_SECONDS
     try:
@@ -50,17 +50,17 @@ async def echo(state: AppState, target: Target, *, find: bool, correlation_id: s
 
 
 async def search(
-    state: AppState, target: Target, question: CFindQuery, query: RemoteQuery, correlation_id: str
+    state: AppState, target: Target, cfind_query: CFindQuery, query: RemoteQuery, correlation_id: str
 ) -> None:
     """Store a query and run it; raises `RemoteFailed`, and then nothing is stored."""
     settings = state.settings
     oldest = datetime.now(UTC) - timedelta(hours=settings.remote_query_hours)
-    await state.index.queries.add(query, keep=settings.remote_queries, older_than=oldest)
+    await state.remote_queries.add(query, keep=settings.remote_queries, older_than=oldest)
     message = RemoteFindRequest(
         correlation_id=correlation_id,
         target=target,
-        sop_class_uid=question.sop_class_uid,
-        identifier=orjson.dumps(question.identifier),
+        sop_class_uid=cfind_query.sop_class_uid,
+        identifier=orjson.dumps(cfind_query.identifier),
         query_id=query.id,
         limit=settings.remote_answers,
         seconds=settings.remote_find_seconds,
@@ -68,8 +68,8 @@ async def search(
     try:
         answer = await state.bus.request(REMOTE_FIND, message, timeout=message.seconds + _GRACE)
     except BaseException as error:
-        with suppress(OsteonError):  # it may be gone already; the first error counts
-            await state.index.queries.delete(query.id)
+        with suppress(OsteonError):  # it may be deleted already; the first error counts
+            await state.remote_queries.delete(query.id)
         if isinstance(error, RequestFailed):
             raise RemoteFailed(f"C-FIND SCU to AET {target.aet!r}: {error}") from error
         raise

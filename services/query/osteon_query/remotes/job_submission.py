@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from osteon.errors import Invalid
-from osteon.jobs.port import Job, Jobs, JobState
+from osteon.jobs.port import Jobs, JobState
 from osteon.remotes.job_params import JobParams
 from osteon.remotes.orthanc_json import bool_field, int_field
 from osteon_query.http.errors import JobFailed
@@ -20,7 +20,7 @@ _MAX_PRIORITY: Final = 1_000_000
 
 
 async def submit(
-    request: Request, jobs: Jobs, order: JobParams, content: Mapping[str, Any], body: Mapping[str, Any]
+    request: Request, jobs: Jobs, job_params: JobParams, content: Mapping[str, Any], body: Mapping[str, Any]
 ) -> Response:
     """Begin a job; `body` says by `Synchronous` or `Asynchronous` whether the response waits for its end.
 
@@ -29,11 +29,15 @@ async def submit(
     """
     priority = int_field(body, "Priority", -_MAX_PRIORITY, _MAX_PRIORITY)
     waits = _is_synchronous(body)
-    params = order.params() | ({"patience": 0} if waits else {})
-    job = await jobs.submit(order.TYPE, params, content=content, priority=priority)
+    params = job_params.params() | ({"patience": 0} if waits else {})
+    job = await jobs.submit(job_params.TYPE, params, content=content, priority=priority)
     if not waits:
         return json_response({"ID": job.id, "Path": f"/jobs/{job.id}"})
-    job = await _wait_ended(request, jobs, job)
+    pause = _FIRST_POLL_SECONDS
+    while job.state not in _FINAL_STATES and not await request.is_disconnected():
+        await asyncio.sleep(pause)
+        pause = min(_MAX_POLL_SECONDS, pause * 1.5)
+        job = await jobs.get(job.id)
     if job.state is JobState.FAILURE:
         raise JobFailed(f"job {job.id}: {job.error or 'failed'}")
     return json_response({"Description": "REST API", **job.content})
@@ -45,12 +49,3 @@ def _is_synchronous(body: Mapping[str, Any]) -> bool:
     if "Synchronous" in body and "Asynchronous" in body and synchronous is asynchronous:
         raise Invalid("Synchronous and Asynchronous contradict each other")
     return not asynchronous
-
-
-async def _wait_ended(request: Request, jobs: Jobs, job: Job) -> Job:
-    pause = _FIRST_POLL_SECONDS
-    while job.state not in _FINAL_STATES and not await request.is_disconnected():
-        await asyncio.sleep(pause)
-        pause = min(_MAX_POLL_SECONDS, pause * 1.5)
-        job = await jobs.get(job.id)
-    return job

@@ -13,7 +13,6 @@ from datetime import timezone
 from typing import Any, Final
 
 from osteon.archive.ports import ArchiveReader
-from osteon.archive.resources import Match
 from osteon.contracts.find import FindPageReply, FindPageRequest
 from osteon.dicom.attribute_names import tag_of
 from osteon.dicom.attributes import LEVEL_OF, REQUEST_ATTRIBUTES, is_below
@@ -27,7 +26,7 @@ from osteon.dicom.text_encoder import UNICODE, text_encoder_for
 from osteon.errors import Invalid
 from osteon.metrics import SEARCH_SECONDS
 from osteon_query.packs.sidecars import Sidecars
-from osteon_query.search.results import DicomJson, build_results
+from osteon_query.search.results import build_results
 from osteon_query.search.return_keys import ReturnKeys
 from osteon_query.search.timezone_adjustment import TimezoneConditions, adjust
 
@@ -81,23 +80,17 @@ async def _find(request: FindPageRequest, index: ArchiveReader, sidecars: Sideca
         )
     )
     matches = [match for match in found.matches if adjusted.accepts(match)]
-    answered = await _results(matches, query, request.called_aet, index, sidecars)
+    constants: Mapping[str, Any] = {
+        tag_of(_LEVEL): {"vr": "CS", "Value": [query.level.value]},
+        tag_of("RetrieveAETitle"): {"vr": "AE", "Value": [request.called_aet]},
+    }
+    answered = await build_results(matches, query.return_keys, index=index, sidecars=sidecars, constants=constants)
     return FindPageReply(
         correlation_id=request.correlation_id,
         identifiers=await asyncio.to_thread(lambda: [encoder.encode(answer) for answer in answered]),
         keys_ignored=not query.all_supported,
         cursor=found.cursor,
     )
-
-
-async def _results(
-    matches: Sequence[Match], query: Query, aet: str, index: ArchiveReader, sidecars: Sidecars
-) -> Sequence[DicomJson]:
-    constants: Mapping[str, Any] = {
-        tag_of(_LEVEL): {"vr": "CS", "Value": [query.level.value]},
-        tag_of("RetrieveAETitle"): {"vr": "AE", "Value": [aet]},
-    }
-    return await build_results(matches, query.return_keys, index=index, sidecars=sidecars, constants=constants)
 
 
 def parse_identifier(request: FindPageRequest) -> Query:
@@ -109,11 +102,11 @@ def parse_identifier(request: FindPageRequest) -> Query:
     for key in identifier.keys:
         if key.text is None or key.path[0] in _NEVER_MATCHED:
             continue
-        made = condition(key.path, key.text, vr=key.vr)
-        if _below(level, key) or (made is not None and not _is_matchable(made)):
+        matching_key = condition(key.path, key.text, vr=key.vr)
+        if _below(level, key) or (matching_key is not None and not _is_matchable(matching_key)):
             all_supported = False
-        elif made is not None:
-            conditions.append(made)
+        elif matching_key is not None:
+            conditions.append(matching_key)
     return Query(
         level=level,
         conditions=combine_datetimes(conditions, negotiated=request.combined_datetime),
@@ -141,11 +134,11 @@ def _below(level: Level, key: IdentifierKey) -> bool:
     return is_below(key.path[0], level)
 
 
-def _is_matchable(made: MatchingKey) -> bool:
+def _is_matchable(matching_key: MatchingKey) -> bool:
     """Whether the index matches on this key; that it is at or above the level is known."""
-    if len(made.path) == 2:
-        return made.path[0] == "RequestAttributesSequence" and made.path[1] in REQUEST_ATTRIBUTES
-    return len(made.path) == 1 and made.path[0] in LEVEL_OF
+    if len(matching_key.path) == 2:
+        return matching_key.path[0] == "RequestAttributesSequence" and matching_key.path[1] in REQUEST_ATTRIBUTES
+    return len(matching_key.path) == 1 and matching_key.path[0] in LEVEL_OF
 
 
 def _return_keys(identifier: Identifier, conditions: Sequence[MatchingKey], timezone_negotiated: bool) -> ReturnKeys:

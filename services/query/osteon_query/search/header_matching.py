@@ -1,6 +1,6 @@
 """Searches by attributes that the index does not hold: headers are read and compared (PS3.4 C.2.2.2).
 
-The other keys narrow the search first. One instance speaks for its series, study or patient, as in Orthanc.
+The other keys narrow the search first. One instance represents its series, study or patient, as in Orthanc.
 """
 
 import asyncio
@@ -21,8 +21,6 @@ from osteon_query.packs.sidecars import Sidecars, parse_header, read_lines
 from osteon_query.search.paging import pages
 from osteon_query.search.results import locations_of
 
-CANDIDATES: Final = 10_000
-"""Headers that one search reads at most."""
 _PAGE: Final = 200
 Header = Mapping[str, Any]
 Normal = Callable[[str], str]
@@ -48,20 +46,18 @@ class HeaderKeys:
     """Keys that must all match. Text compares without case unless `case_sensitive`; names always do."""
 
     def __init__(self, conditions: Iterable[MatchingKey], *, case_sensitive: bool) -> None:
-        """Prepare the comparison."""
-        self._keys = [_key(condition, case_sensitive) for condition in conditions]
+        """Convert values once to the form in which they are compared."""
+        self._keys: list[_Key] = []
+        for condition in conditions:
+            tags = tuple(tag_of(name) for name in condition.path)
+            vr = vr_of_tag(tags[-1])
+            folds = vr == "PN" or not case_sensitive
+            normal = _NORMAL.get(vr, text_key if folds else str.strip)
+            self._keys.append(_Key(tags, _mapped(condition.matching, normal), normal))
 
     def accepts(self, header: Header) -> bool:
         """Whether a header matches; one item of a sequence must match all keys in it (PS3.4 C.2.2.2.6)."""
         return _accept(self._keys, header)
-
-
-def _key(condition: MatchingKey, case_sensitive: bool) -> _Key:
-    tags = tuple(tag_of(name) for name in condition.path)
-    vr = vr_of_tag(tags[-1])
-    folds = vr == "PN" or not case_sensitive
-    normal = _NORMAL.get(vr, text_key if folds else str.strip)
-    return _Key(tags, _mapped(condition.matching, normal), normal)
 
 
 def _accept(keys: Sequence[_Key], header: Header) -> bool:
@@ -124,13 +120,13 @@ async def raw_headers(index: InstanceLocator, sidecars: Sidecars, matches: Seque
     return [b"" if location is None else next(lines).header.json for location in locations]
 
 
-async def check_candidates(index: ResourceSearch, search: Search, names: str, error: type[Invalid]) -> None:
-    """Raise `error` when a search would have to read too many headers; `names` are the keys for which."""
+async def check_candidates(index: ResourceSearch, search: Search, names: str, limit: int, error: type[Invalid]) -> None:
+    """Raise `error` when a search would have to read more than `limit` headers; `names` are the keys for which."""
     count = await index.count(search)
-    if count > CANDIDATES:
+    if count > limit:
         raise error(
             f"{names}: not in the index, so {count} headers would have to be read, at most "
-            f"{CANDIDATES} are allowed; narrow the search by other attributes"
+            f"{limit} are allowed; narrow the search by other attributes"
         )
 
 

@@ -64,7 +64,7 @@ class ResultPlan:
     """How to write the result of each match of one search: compiled once, used for every match."""
 
     def __init__(self, level: Level, keys: ReturnKeys, constants: Mapping[str, JsonElement] | None = None) -> None:
-        """Find a source for every wanted attribute."""
+        """Find a source for every requested attribute."""
         self._keys = keys
         self._sources: list[tuple[str, Source]] = []
         self._from_header: list[str] = []
@@ -77,7 +77,7 @@ class ResultPlan:
                 self._sources.append((tag, source))
             elif is_private(tag):
                 self._private.append(tag)
-            elif not _below(level, tag):
+            elif not is_below(keyword_of(tag), level):  # of lower levels one instance cannot represent all
                 self._from_header.append(tag)
         self._item_conditions: dict[str, list[MatchingKey]] = {}
         for condition in keys.item_conditions:
@@ -86,11 +86,11 @@ class ResultPlan:
 
     @property
     def needs_headers(self) -> bool:
-        """Whether something is wanted that the index does not hold."""
+        """Whether an attribute is requested that the index does not hold."""
         return bool(self._from_header or self._private) or self._whole_header
 
     def write(self, match: Match, header: Mapping[str, Any] | None = None) -> DicomJson:
-        """Write one result."""
+        """Return one result in the DICOM JSON Model."""
         found: DicomJson = {}
         if header is not None:
             found = self._of_header(header)
@@ -117,13 +117,8 @@ class ResultPlan:
         return found
 
 
-def _below(level: Level, tag: str) -> bool:
-    """Whether an attribute belongs to a lower level, where one instance cannot speak for all."""
-    return is_below(keyword_of(tag), level)
-
-
 def _narrow(element: JsonElement, kept: frozenset[str]) -> JsonElement:
-    """Leave only the wanted attributes in a sequence's items (PS3.4 C.2.2.2.6)."""
+    """Leave only the requested attributes in a sequence's items (PS3.4 C.2.2.2.6)."""
     items = [
         {tag: item.get(tag, {"vr": vr_of_tag(tag)}) for tag in sorted(kept)}
         for item in element.get("Value", ())

@@ -40,46 +40,46 @@ class TimezoneConditions:
 
 def adjust(conditions: Iterable[MatchingKey | DateTimeRange], zone: timezone, level: Level) -> TimezoneConditions:
     """Take the conditions on dates and their times as meant in `zone`."""
-    given = tuple(conditions)
-    dates = {date for c in given if (date := _date_keyword(c))}
+    all_conditions = tuple(conditions)
+    dates = {date for c in all_conditions if (date := _date_keyword(c))}
     searched: list[MatchingKey | DateTimeRange] = []
     filters: list[Filter] = []
-    for made in given:
-        keyword = _date_keyword(made) or _date_of_time(made)
+    for condition in all_conditions:
+        keyword = _date_keyword(condition) or _date_of_time(condition)
         if keyword not in dates:
-            searched.append(made)
+            searched.append(condition)
             continue
-        filters.append(_match_filter(made, keyword, zone, level))
-        if (days := _days(made)) is not None:
+        filters.append(_match_filter(condition, keyword, zone, level))
+        if (days := _days(condition)) is not None:
             low, high = days
             wide = Range(low and _shift(low, -_MARGIN), high and _shift(high, _MARGIN))
             searched.append(MatchingKey((keyword,), wide))
     return TimezoneConditions(tuple(searched), tuple(filters))
 
 
-def _date_keyword(made: MatchingKey | DateTimeRange) -> str:
+def _date_keyword(condition: MatchingKey | DateTimeRange) -> str:
     """Return the date that a condition bounds, empty when it bounds none."""
-    if isinstance(made, DateTimeRange):
-        return made.date
-    keyword = made.path[0]
+    if isinstance(condition, DateTimeRange):
+        return condition.date
+    keyword = condition.path[0]
     held_with_time = keyword.endswith("Date") and keyword.removesuffix("Date") + "Time" in LEVEL_OF
-    return keyword if len(made.path) == 1 and held_with_time and _days(made) else ""
+    return keyword if len(condition.path) == 1 and held_with_time and _days(condition) else ""
 
 
-def _date_of_time(made: MatchingKey | DateTimeRange) -> str:
-    assert isinstance(made, MatchingKey)
-    keyword = made.path[0]
-    bounded = isinstance(made.matching, Single | Range)
+def _date_of_time(condition: MatchingKey | DateTimeRange) -> str:
+    assert isinstance(condition, MatchingKey)
+    keyword = condition.path[0]
+    bounded = isinstance(condition.matching, Single | Range)
     return keyword.removesuffix("Time") + "Date" if keyword.endswith("Time") and bounded else "no date"
 
 
-def _days(made: MatchingKey | DateTimeRange) -> tuple[str | None, str | None] | None:
+def _days(condition: MatchingKey | DateTimeRange) -> tuple[str | None, str | None] | None:
     """Return the first and last day that a condition allows, None when it is not on a date."""
-    if isinstance(made, DateTimeRange):
-        return made.low and made.low[:8], made.high and made.high[:8]
-    if not made.path[0].endswith("Date"):
+    if isinstance(condition, DateTimeRange):
+        return condition.low and condition.low[:8], condition.high and condition.high[:8]
+    if not condition.path[0].endswith("Date"):
         return None
-    match made.matching:
+    match condition.matching:
         case Single(value):
             return value, value
         case OneOf(values):
@@ -98,14 +98,14 @@ def _shift(day: str, by: timedelta) -> str:
     return f"{moved.year:04}{moved:%m%d}"
 
 
-def _match_filter(made: MatchingKey | DateTimeRange, date_keyword: str, zone: timezone, level: Level) -> Filter:
+def _match_filter(condition: MatchingKey | DateTimeRange, date_keyword: str, zone: timezone, level: Level) -> Filter:
     date_of = held_text(level, date_keyword)
     time_of = held_text(level, date_keyword.removesuffix("Date") + "Time")
     zone_of = held_text(level, "TimezoneOffsetFromUTC")
 
     def accept(match: Match) -> bool:
         moment = _moment(date_of(match), time_of(match), zone_of(match), zone)
-        return moment is not None and _holds(made, moment)
+        return moment is not None and _holds(condition, moment)
 
     return accept
 
@@ -125,11 +125,11 @@ def _moment(day: str, hour: str, offset: str, zone: timezone) -> Moment | None:
     return f"{moved.year:04}{moved:%m%d}", f"{moved:%H%M%S.%f}"
 
 
-def _holds(made: MatchingKey | DateTimeRange, moment: Moment) -> bool:
+def _holds(condition: MatchingKey | DateTimeRange, moment: Moment) -> bool:
     day, hour = moment
-    if isinstance(made, DateTimeRange):
+    if isinstance(condition, DateTimeRange):
         if hour is None:
-            return within(day, made.low and made.low[:8], made.high and made.high[:8])
-        return within(day + hour, made.low, made.high)
-    value = day if made.path[0].endswith("Date") else hour
-    return value is not None and matches(made.matching, value)
+            return within(day, condition.low and condition.low[:8], condition.high and condition.high[:8])
+        return within(day + hour, condition.low, condition.high)
+    value = day if condition.path[0].endswith("Date") else hour
+    return value is not None and matches(condition.matching, value)

@@ -20,7 +20,7 @@ _FORMATS: Final = {
 class Attributes:
     """A data set or an item. Elements are found when the first is requested; values stay in the file till then.
 
-    Numbers and bytes come in little endian, whatever the file has. A damaged value raises `BadDataSet` or `PixelError`,
+    Numbers and bytes come in little endian always. A damaged value raises `BadDataSet` or `PixelError`,
     which names the tag.
     """
 

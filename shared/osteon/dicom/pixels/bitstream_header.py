@@ -20,7 +20,7 @@ _RATIOS: Final = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
 
 @dataclass(frozen=True, slots=True)
 class BitstreamHeader:
-    """Size in pixels, bits of a sample, and what is said about colours.
+    """Size in pixels, bits of a sample, and what the header says about colours.
 
     Attributes:
         transform: of an Adobe segment (0: none, 1: YCbCr); -1 without one.

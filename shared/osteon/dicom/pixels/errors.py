@@ -15,5 +15,5 @@ class NotAnImage(Invalid):
     """The instance has nothing that can be shown as a picture; the message says what it is."""
 
 
-class BadOrder(Invalid):
+class BadRenderOptions(Invalid):
     """What was requested does not exist for any image, or not for this one: a frame, a region, a kind of file."""

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from osteon.dicom.pixels import orthanc
 from osteon.dicom.pixels.codecs import Decoded
 from osteon.dicom.pixels.colour import to_rgb
-from osteon.dicom.pixels.errors import BadOrder, NotPossible
+from osteon.dicom.pixels.errors import BadRenderOptions, NotPossible
 from osteon.dicom.pixels.functional_groups import FRAME_VOI_LUT, of_frame
 from osteon.dicom.pixels.geometry import PixelLimits
 from osteon.dicom.pixels.grayscale import read_grayscale_rules
@@ -17,7 +17,7 @@ from osteon.dicom.pixels.image_reader import ImageReader
 from osteon.dicom.pixels.modality import Rescale, read_rescale
 from osteon.dicom.pixels.overlays import annotated
 from osteon.dicom.pixels.palette import read_palette
-from osteon.dicom.pixels.render_options import RenderOptions, Viewport
+from osteon.dicom.pixels.render_options import RenderOptions
 from osteon.dicom.pixels.viewport import fitted, pixel_aspect, region, resized
 from osteon.dicom.pixels.voi import check_window, read_window
 
@@ -35,18 +35,24 @@ class FrameRenderer:
     """Draws frames, counted from 1, of an open image: (rows, columns), with colours (rows, columns, 3)."""
 
     image: ImageReader
-    order: RenderOptions
+    options: RenderOptions
     limits: PixelLimits
 
     def picture(self, number: int) -> Pixels:
-        """Return what was ordered, of uint8 or uint16. Raises `BadOrder`, `NotPossible`, `PixelError`, `BadDataSet`."""
-        match self.order.mode:
+        """Return the image that the options describe, of uint8 or uint16.
+
+        Raises `BadRenderOptions`, `NotPossible`, `PixelError`, `BadDataSet`.
+        """
+        match self.options.mode:
             case "rendered":
                 return self._rendered(number)
             case "orthanc":
                 return self._as_orthanc(number)
             case "preview":
-                return self._preview(number)
+                decoded = self._orthanc_frame(number)
+                if not _is_grey(decoded):
+                    return self._colours(decoded)
+                return _upright(orthanc.stretched(decoded.frame[:, :, 0]), decoded)
             case _:
                 return self._whole_numbers(number)
 
@@ -55,11 +61,11 @@ class FrameRenderer:
         decoded = self._orthanc_frame(number)
         if not _is_grey(decoded):
             return to_rgb(decoded, self.image)
-        return orthanc.rescaled(decoded.frame, self._rescale(number)) if self.order.rescale else decoded.frame
+        return orthanc.rescaled(decoded.frame, self._rescale(number)) if self.options.rescale else decoded.frame
 
     def _rendered(self, number: int) -> Pixels:
         image = self.image
-        window = self.order.window and check_window(self.order.window)
+        window = self.options.window and check_window(self.options.window)
         cells = image.cells(number)
         decoded = image.values(cells)
         if _is_grey(decoded):
@@ -68,7 +74,13 @@ class FrameRenderer:
         else:
             picture = self._colours(decoded)
         picture = annotated(picture, image.attributes, number, cells.frame)
-        return self._in_viewport(picture, self.order.viewport, number) if self.order.viewport else picture
+        if self.options.viewport is None:
+            return picture
+        viewport = self.options.viewport
+        part = region(viewport, picture.shape[1], picture.shape[0])
+        height = part.height * pixel_aspect(image.attributes, number)
+        size = self._checked(picture, *fitted(part.width, height, viewport.vw, viewport.vh))
+        return resized(part.cut(picture), *size)
 
     def _supplemented(self, picture: Pixels, decoded: Decoded) -> Pixels:
         """Give values from a first one on the colours of a supplemental palette, if there is one (PS3.3 C.7.6.19)."""
@@ -79,38 +91,26 @@ class FrameRenderer:
         coloured = decoded.frame[:, :, :1] >= palette.first
         return np.where(coloured, _eight_bits(palette.apply(decoded.frame)), picture[:, :, None])
 
-    def _in_viewport(self, picture: Pixels, viewport: Viewport, number: int) -> Pixels:
-        part = region(viewport, picture.shape[1], picture.shape[0])
-        height = part.height * pixel_aspect(self.image.attributes, number)
-        size = self._checked(picture, *fitted(part.width, height, viewport.vw, viewport.vh))
-        return resized(part.cut(picture), *size)
-
     def _as_orthanc(self, number: int) -> Pixels:
-        image, order = self.image, self.order
+        image, options = self.image, self.options
         decoded = self._orthanc_frame(number)
         if not _is_grey(decoded):
             return self._sized_as_orthanc(self._colours(decoded))
-        window = order.window or read_window(of_frame(image.attributes, FRAME_VOI_LUT, number))
+        window = options.window or read_window(of_frame(image.attributes, FRAME_VOI_LUT, number))
         window = window or orthanc.full_window(image.geometry.bits_stored)
         picture = orthanc.windowed(decoded.frame[:, :, 0], window, self._rescale(number))
         return _upright(self._sized_as_orthanc(picture), decoded)
 
     def _sized_as_orthanc(self, picture: Pixels) -> Pixels:
         rows, columns = picture.shape[:2]
-        size = self._checked(picture, *orthanc.new_size(columns, rows, self.order.width, self.order.height))
-        return orthanc.resized(picture, *size, smooth=self.order.smooth)
-
-    def _preview(self, number: int) -> Pixels:
-        decoded = self._orthanc_frame(number)
-        if not _is_grey(decoded):
-            return self._colours(decoded)
-        return _upright(orthanc.stretched(decoded.frame[:, :, 0]), decoded)
+        size = self._checked(picture, *orthanc.new_size(columns, rows, self.options.width, self.options.height))
+        return orthanc.resized(picture, *size, smooth=self.options.smooth)
 
     def _whole_numbers(self, number: int) -> Pixels:
         decoded = self._orthanc_frame(number)
         if not _is_grey(decoded):
             raise NotPossible(f"{decoded.photometric} frames have colours, not one number a pixel: ask for a preview")
-        values = orthanc.clamped(decoded.frame[:, :, 0], _WHOLE[self.order.mode])
+        values = orthanc.clamped(decoded.frame[:, :, 0], _WHOLE[self.options.mode])
         # Orthanc writes negative values as their two's complement.
         return values.view(np.uint16) if values.dtype == np.int16 else values
 
@@ -130,7 +130,9 @@ class FrameRenderer:
 
     def _checked(self, picture: Pixels, width: int, height: int) -> tuple[int, int]:
         if (size := width * height * picture[0, 0].nbytes) > self.limits.frame_bytes:
-            raise BadOrder(f"a picture of {width} x {height} pixels has {size} bytes, more than a frame may have")
+            raise BadRenderOptions(
+                f"a picture of {width} x {height} pixels has {size} bytes, more than a frame may have"
+            )
         return width, height
 
 
@@ -143,5 +145,5 @@ def _eight_bits(rgb: Pixels) -> Pixels:
 
 
 def _upright(picture: Pixels, decoded: Decoded) -> Pixels:
-    """Invert what has its least value white; Orthanc looks at nothing else."""
+    """Invert what has its least value white; Orthanc checks nothing else."""
     return 255 - picture if decoded.photometric == "MONOCHROME1" else picture

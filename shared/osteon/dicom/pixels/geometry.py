@@ -82,7 +82,7 @@ class Geometry:
 
     @property
     def pixels(self) -> int:
-        """Pixels of one frame."""
+        """Number of pixels of one frame (Rows x Columns)."""
         return self.rows * self.columns
 
     @property

@@ -63,18 +63,15 @@ class GrayscaleRules:
 
     def _whole_range(self, frame: Frame) -> Window:
         """Return the window from the least to the greatest value that is not background."""
-        ends = self.modality.apply(np.array(self.full or self._stored_range(frame), np.float64))
+        full = self.full or extremes(frame)
+        if not self.full and self.padding and full[0] <= self.padding[1] and full[1] >= self.padding[0]:
+            shown = frame[(frame < self.padding[0]) | (frame > self.padding[1])]
+            full = extremes(shown) if shown.size else full
+        ends = self.modality.apply(np.array(full, np.float64))
         low, high = float(ends.min()), float(ends.max())
         if isinstance(self.modality, Lut):
             low, high = 0, self.modality.top
         return Window((low + high) / 2, (high - low) or 1, "linear-exact")
-
-    def _stored_range(self, frame: Frame) -> tuple[float, float]:
-        low, high = extremes(frame)
-        if self.padding and low <= self.padding[1] and high >= self.padding[0]:
-            shown = frame[(frame < self.padding[0]) | (frame > self.padding[1])]
-            low, high = extremes(shown) if shown.size else (low, high)
-        return low, high
 
 
 def extremes(frame: Frame) -> tuple[float, float]:

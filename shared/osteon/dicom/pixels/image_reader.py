@@ -1,4 +1,4 @@
-"""An image opened to be looked at: its attributes, and any of its frames decoded without those before it."""
+"""An image opened for viewing: its attributes, and any of its frames decoded without those before it."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -55,7 +55,7 @@ class ImageReader:
 
     @property
     def transfer_syntax_uid(self) -> str:
-        """Of the file."""
+        """Transfer Syntax UID of the file."""
         return self._source.meta.transfer_syntax_uid
 
     def frame(self, number: int) -> Decoded:

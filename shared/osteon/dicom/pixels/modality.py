@@ -20,7 +20,7 @@ _X_RAY: Final = frozenset(f"1.2.840.10008.5.1.4.1.1.12.{number}" for number in (
 
 @dataclass(frozen=True, slots=True)
 class Rescale:
-    """Slope and intercept."""
+    """Rescale Slope and Intercept (PS3.3 C.11.1)."""
 
     slope: float = 1.0
     intercept: float = 0.0

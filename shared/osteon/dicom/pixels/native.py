@@ -31,13 +31,13 @@ def from_native(data: bytes, geometry: Geometry) -> Frame:
         values = _unpacked(data, geometry)
     if geometry.planar and geometry.samples > 1:
         planes = values.reshape(geometry.samples, geometry.rows, geometry.columns)
-        # Not as a view: codecs look at strides, which numpy leaves odd where an axis has one element.
+        # Not as a view: codecs read strides, which numpy leaves odd where an axis has one element.
         return planes.transpose(1, 2, 0).copy()
     return values.reshape(geometry.rows, geometry.columns, geometry.samples)
 
 
 def _unpacked(data: bytes, geometry: Geometry) -> Frame:
-    """Give words of odd bits, which follow each other from the lowest bit on, a word of their own."""
+    """Unpack words of an odd number of bits, packed from the lowest bit on, into whole words."""
     count, size = geometry.pixels * geometry.samples, geometry.bits_allocated
     bits = np.unpackbits(np.frombuffer(data, np.uint8), count=count * size, bitorder="little")
     if size == 1:

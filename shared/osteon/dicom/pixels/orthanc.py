@@ -29,14 +29,14 @@ def stretched(frame: Frame) -> Picture:
     )
 
 
-def clamped(frame: Frame, wanted: type[np.integer[Any]]) -> Pixels:
+def clamped(frame: Frame, kind: type[np.integer[Any]]) -> Pixels:
     """Return the values of a grey frame as whole numbers of a type, the nearest where it cannot hold them."""
-    if frame.dtype == wanted:
+    if frame.dtype == kind:
         return frame
-    limits = np.iinfo(wanted)
+    limits = np.iinfo(kind)
     if frame.dtype.kind == "f":
         frame = np.nan_to_num(frame)
-    return np.clip(frame, limits.min, limits.max).astype(wanted)
+    return np.clip(frame, limits.min, limits.max).astype(kind)
 
 
 def windowed(frame: Frame, window: Window, rescale: Rescale) -> Picture:
@@ -68,7 +68,7 @@ def rescaled(frame: Frame, rescale: Rescale) -> NDArray[np.float32]:
 
 def new_size(columns: int, rows: int, width: int | None, height: int | None) -> tuple[int, int]:
     """Return the size of a picture that is as wide or as high as requested, at most, and keeps its proportions."""
-    ratios = [wanted / actual for wanted, actual in ((width, columns), (height, rows)) if wanted]
+    ratios = [kind / actual for kind, actual in ((width, columns), (height, rows)) if kind]
     ratio = np.float32(min(ratios, default=1))
     new_columns, new_rows = (max(1, int(np.floor(ratio * np.float32(size) + 0.5))) for size in (columns, rows))
     return new_columns, new_rows

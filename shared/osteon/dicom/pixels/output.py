@@ -3,14 +3,11 @@
 import struct
 import zlib
 from array import array
-from typing import BinaryIO, Final
+from typing import BinaryIO
 
 from osteon.dicom.encoding import EXPLICIT, ITEM, SEQUENCE_END, UNDEFINED
 from osteon.dicom.pixels.source import PIXEL_DATA
 from osteon.dicom.reencode import encode_head
-
-_BASIC_LIMIT: Final = 1 << 32
-"""Bytes of fragments that offsets of the Basic Offset Table can reach."""
 
 
 class TranscodeOutput:
@@ -48,15 +45,15 @@ class TranscodeOutput:
 class EncapsulatedOutput:
     """Pixel data in fragments, one a frame, with an offset table (PS3.5 A.4).
 
-    Where the frames may be too large for 32-bit offsets, the Extended Offset Table is written and the Basic one stays
-    empty (PS3.3 C.7.6.3.1.8); which it is, is decided from the frames before compression.
+    Where the fragments may be too long for the Basic Offset Table (`basic_limit` bytes), the Extended one is written
+    and the Basic one stays empty (PS3.3 C.7.6.3.1.8). That is decided from the frames before compression.
     """
 
-    def __init__(self, output: TranscodeOutput, frames: int, raw_bytes: int) -> None:
+    def __init__(self, output: TranscodeOutput, frames: int, raw_bytes: int, basic_limit: int) -> None:
         self._output = output
         self._lengths: array[int] = array("Q")
         self._frames = frames
-        self.extended = raw_bytes + raw_bytes // 8 + 4096 * frames >= _BASIC_LIMIT
+        self.extended = raw_bytes + raw_bytes // 8 + 4096 * frames >= basic_limit
         self._tables: list[int] = []
 
     def begin(self) -> None:

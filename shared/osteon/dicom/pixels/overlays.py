@@ -16,7 +16,7 @@ _FIRST_FRAME, _ALLOCATED, _BIT, _DATA = 0x0051, 0x0100, 0x0102, 0x3000
 
 _WHITE: Final = 255
 _MOST_PIXELS: Final = 1 << 27
-"""Of a plane that is looked at."""
+"""Pixels of a plane that is read at most."""
 
 Mask = NDArray[np.bool_]
 

@@ -89,7 +89,7 @@ class _Segments:
     out: list[int] = field(default_factory=list)
 
     def expanded(self) -> NDArray[Any]:
-        """Return all entries."""
+        """Return all entries of the table, segments expanded (PS3.3 C.7.9.2)."""
         self._expand(0, len(self.words), indirect=True)
         if len(self.out) < self.entries:
             raise PixelError(f"{_name(self.tag)} expands to {len(self.out)} of {self.entries} entries")

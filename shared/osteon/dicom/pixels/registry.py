@@ -89,7 +89,7 @@ class Encoder:
 
 
 ANYTHING: Final[Mapping[str, str]] = MappingProxyType({})
-"""Of encoders that do not look at colours: all but those that have no name at full resolution."""
+"""Of encoders that ignore colours: all but those that have no name at full resolution."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,7 @@ class Codec:
 
     @property
     def name(self) -> str:
-        """As in PS3.6."""
+        """Name in the registry of UIDs (PS3.6 Annex A)."""
         return TRANSFER_SYNTAXES[self.uid].name
 
 

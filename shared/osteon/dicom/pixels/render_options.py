@@ -1,4 +1,4 @@
-"""What picture of an instance is wanted, and what came of it (PS3.18 8.3.5, Orthanc's REST). Imports no codec."""
+"""Options and result of rendering an instance (PS3.18 8.3.5, Orthanc's REST). Imports no codec."""
 
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple

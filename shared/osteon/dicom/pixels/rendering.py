@@ -11,7 +11,7 @@ import numpy as np
 from pydicom.uid import UID
 
 from osteon.dicom.pixels.arrays import write_array
-from osteon.dicom.pixels.errors import BadOrder, NotAnImage
+from osteon.dicom.pixels.errors import BadRenderOptions, NotAnImage
 from osteon.dicom.pixels.frame_renderer import FrameRenderer
 from osteon.dicom.pixels.geometry import PixelLimits
 from osteon.dicom.pixels.gif import frame_time, write_gif
@@ -26,28 +26,34 @@ _SOP_CLASS: Final = 0x00080016
 
 def render(
     source_path: Path,
-    order: RenderOptions,
+    options: RenderOptions,
     destination_path: Path,
     limits: PixelLimits,
     *,
     before_frame: Callable[[], None] = lambda: None,
 ) -> RenderedFile:
-    """Write what was ordered of the DICOM file at `source_path`; pictures of several frames follow one another.
+    """Render the DICOM file at `source_path` as the options say; images of several frames follow one another.
 
-    Raises `BadOrder`, `NotAnImage`, `NotPossible`, `PixelError`, `BadDataSet`. `before_frame` is called before each
-    frame is decoded.
+    Raises `BadRenderOptions`, `NotAnImage`, `NotPossible`, `PixelError`, `BadDataSet`. `before_frame` is called before
+    each frame is decoded.
     """
     # What is beyond a float's range becomes infinite, and white.
     with PixelSource(source_path, limits) as source, np.errstate(all="ignore"):
         _check_image(source)
         image = ImageReader(source, before_frame)
-        frames = _frames(order, image.geometry.frames)
-        drawing = FrameRenderer(image, order, limits)
+        count = image.geometry.frames
+        for number in options.frames:
+            if not 1 <= number <= count:
+                raise BadRenderOptions(f"there is no frame {number}: the image has {count}")
+        frames = options.frames or range(1, count + 1)
+        drawing = FrameRenderer(image, options, limits)
         with destination_path.open("wb") as file:
-            if order.mode == "numpy":
+            if options.mode == "numpy":
                 return _array(drawing, frames, file)
-            if order.mode == "frames":
-                return _written(file, OCTETS, (_native(image, number) for number in frames))
+            if options.mode == "frames":
+                bits = image.geometry.bits_allocated == 1
+                native = (to_native(image.cells(number).frame, bits=bits) for number in frames)
+                return _written(file, OCTETS, native)
             return _pictures(drawing, frames, file)
 
 
@@ -60,21 +66,14 @@ def _check_image(source: PixelSource) -> None:
         raise NotAnImage(f"no image but video: {source.syntax.name}")
 
 
-def _frames(order: RenderOptions, count: int) -> Sequence[int]:
-    for number in order.frames:
-        if not 1 <= number <= count:
-            raise BadOrder(f"there is no frame {number}: the image has {count}")
-    return order.frames or range(1, count + 1)
-
-
 def _pictures(drawing: FrameRenderer, frames: Sequence[int], file: BinaryIO) -> RenderedFile:
-    order = drawing.order
+    options = drawing.options
     pictures = (drawing.picture(number) for number in frames)
-    if order.media_type == GIF:
+    if options.media_type == GIF:
         length = write_gif(file, pictures, frame_time(drawing.image.attributes))
         return RenderedFile(length=length, media_type=GIF, lengths=(length,))
-    files = (encode_image(picture, order.media_type, order.quality) for picture in pictures)
-    return _written(file, order.media_type, files)
+    files = (encode_image(picture, options.media_type, options.quality) for picture in pictures)
+    return _written(file, options.media_type, files)
 
 
 def _written(file: BinaryIO, media_type: str, parts: Iterator[bytes]) -> RenderedFile:
@@ -82,14 +81,10 @@ def _written(file: BinaryIO, media_type: str, parts: Iterator[bytes]) -> Rendere
     return RenderedFile(length=sum(lengths), media_type=media_type, lengths=lengths)
 
 
-def _native(image: ImageReader, number: int) -> bytes:
-    return to_native(image.cells(number).frame, bits=image.geometry.bits_allocated == 1)
-
-
 def _array(drawing: FrameRenderer, frames: Sequence[int], file: BinaryIO) -> RenderedFile:
-    order = drawing.order
+    options = drawing.options
     arrays = (drawing.samples(number) for number in frames)
     # A frame that was requested by its number has no axis of frames.
-    count = None if len(order.frames) == 1 else len(frames)
-    length = write_array(file, arrays, count, compress=order.compress)
+    count = None if len(options.frames) == 1 else len(frames)
+    length = write_array(file, arrays, count, compress=options.compress)
     return RenderedFile(length=length, media_type=OCTETS, lengths=(length,))

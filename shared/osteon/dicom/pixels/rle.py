@@ -47,6 +47,6 @@ def encode(planes: NDArray[np.uint8]) -> bytes:
 
 
 def _segment(plane: NDArray[np.uint8]) -> bytes:
-    # A copy, since the codec looks at strides, which numpy leaves odd where an axis has one element.
+    # A copy, since the codec reads strides, which numpy leaves odd where an axis has one element.
     packed = b"".join(imagecodecs.packbits_encode(row) for row in plane.copy())
     return packed + b"\0" if len(packed) % 2 else packed

@@ -150,7 +150,7 @@ class PixelSource:
 
     @property
     def encapsulated(self) -> bool:
-        """Whether pixel data comes in fragments, whatever the transfer syntax says."""
+        """Whether pixel data is in fragments, even against the transfer syntax."""
         return self.pixels is not None and self.pixels.length == UNDEFINED
 
     def swap_unit(self, bits_allocated: int) -> int:

@@ -41,11 +41,15 @@ _NATIVE_LIMIT: Final = 0xFFFFFFFE
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TranscodeTarget:
-    """Transfer syntax UIDs, the best first; which of them may lose information; the quality of those, 1 to 100."""
+    """Transfer syntax UIDs, the best first; which of them may lose information; the quality of those, 1 to 100.
+
+    `basic_offset_limit`: bytes of fragments from which on the Extended Offset Table is written.
+    """
 
     targets: Sequence[str]
     lossy: Sequence[str] = ()
     quality: int = 90
+    basic_offset_limit: int = 1 << 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,20 +65,20 @@ class TranscodeResult:
 def transcode(
     path: Path,
     destination: Path,
-    wanted: TranscodeTarget,
+    request: TranscodeTarget,
     limits: PixelLimits,
     *,
     before_frame: Callable[[], None] = lambda: None,
 ) -> TranscodeResult:
-    """Write the DICOM file at `path` to `destination` in the first of the wanted transfer syntaxes that can be done.
+    """Write the DICOM file at `path` to `destination` in the first of the target transfer syntaxes that is possible.
 
     Raises `NotPossible` when none can, `PixelError` and `BadDataSet` when the file is damaged. `before_frame` is called
     before each frame.
     """
     with PixelSource(path, limits) as source:
-        plan = choose_target(source, wanted, before_frame)
+        plan = choose_target(source, request, before_frame)
         with destination.open("wb") as file:
-            return _Transcoding(source, plan, before_frame).write(file)
+            return _Transcoding(source, plan, before_frame, request.basic_offset_limit).write(file)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,21 +99,21 @@ class TranscodePlan:
 
 
 def choose_target(
-    source: PixelSource, wanted: TranscodeTarget, before_frame: Callable[[], None] = lambda: None
+    source: PixelSource, request: TranscodeTarget, before_frame: Callable[[], None] = lambda: None
 ) -> TranscodePlan:
     """Return how to make the first of the targets that can be made; raises `NotPossible`, `PixelError`."""
     reasons = []
     opened = _Opened(source, before_frame)
-    for uid in wanted.targets:
+    for uid in request.targets:
         try:
-            return _plan(opened, uid, wanted.quality if uid in wanted.lossy else None)
+            return _plan(opened, uid, request.quality if uid in request.lossy else None)
         except NotPossible as error:
             reasons.append(f"{uid}: {error}")
     raise NotPossible(f"cannot be transcoded from {source.meta.transfer_syntax_uid}; " + "; ".join(reasons))
 
 
 class _Opened:
-    """A source whose first frame is decoded once at most, however many targets it is tried for."""
+    """A source whose first frame is decoded once at most, for all targets together."""
 
     def __init__(self, source: PixelSource, before_frame: Callable[[], None]) -> None:
         self.source = source
@@ -136,7 +140,12 @@ def _plan(opened: _Opened, uid: str, quality: int | None) -> TranscodePlan:
     if target is None:
         raise NotPossible("there is no encoder")
     if source.pixels is None or source.pixels.tag != PIXEL_DATA:
-        return _without_pixels(source, uid, target)
+        if target.family is not Family.NATIVE:
+            kind = "floating point pixel data cannot be" if source.pixels else "there is no pixel data to be"
+            raise NotPossible(f"{kind} compressed")
+        if source.pixels and source.syntax.encapsulated:
+            raise NotPossible("floating point pixel data is not encapsulated")
+        return TranscodePlan(uid)
     origin = CODECS.get(source.meta.transfer_syntax_uid)
     if origin is None:
         raise NotPossible("there is no decoder")
@@ -147,15 +156,6 @@ def _plan(opened: _Opened, uid: str, quality: int | None) -> TranscodePlan:
     if origin.uid in target.rewraps:
         return TranscodePlan(uid, copies_streams=True)
     return _coded(opened, target, quality)
-
-
-def _without_pixels(source: PixelSource, uid: str, target: Codec) -> TranscodePlan:
-    if target.family is not Family.NATIVE:
-        kind = "floating point pixel data cannot be" if source.pixels else "there is no pixel data to be"
-        raise NotPossible(f"{kind} compressed")
-    if source.pixels and source.syntax.encapsulated:
-        raise NotPossible("floating point pixel data is not encapsulated")
-    return TranscodePlan(uid)
 
 
 def _coded(opened: _Opened, target: Codec, quality: int | None) -> TranscodePlan:
@@ -172,17 +172,18 @@ def _coded(opened: _Opened, target: Codec, quality: int | None) -> TranscodePlan
 
 @dataclass(slots=True)
 class _Transcoding:
-    """One file on its way."""
+    """The transcoding of one file."""
 
     source: PixelSource
     plan: TranscodePlan
     before_frame: Callable[[], None]
+    basic_offset_limit: int
     changes: AttributeChanges = field(default_factory=AttributeChanges)
     sop_instance_uid: str = ""
     _ratio_at: int = 0
 
     def write(self, file: BinaryIO) -> TranscodeResult:
-        """Write the whole file."""
+        """Write the whole file and return what was written."""
         source, plan = self.source, self.plan
         self._prepare()
         syntax = transfer_syntax(plan.uid)
@@ -223,7 +224,7 @@ class _Transcoding:
             self.sop_instance_uid = attributes.describe_lossy(self.changes, source, plan.target, plan.quality)
 
     def _elements(self, target: Encoding, output: TranscodeOutput) -> Iterator[ElementSpan]:
-        """Write every element but pixel data, which is given to the caller in its place."""
+        """Write every element but pixel data, which is yielded where it belongs."""
         changes, source = self.changes, self.source
         recoder, scope = Reencoder(source.data, target), ElementScope(source.values.get(0x00280103) == 1)
         new = attributes.merge_tags({found.tag: found for found in source.elements}, changes)
@@ -261,12 +262,12 @@ class _Transcoding:
             self._encapsulated(self.plan.target, output)
 
     def _copy_native(self, found: ElementSpan, target: Encoding, output: TranscodeOutput) -> None:
-        """Copy values; between byte orders words are turned, and bytes come out as bytes (PS3.5 annex D)."""
+        """Copy values; between byte orders words are swapped, and bytes are written as bytes (PS3.5 annex D)."""
         source = self.source
         allocated = int(source.values.get(0x00280100, 16))
-        turned = source.encoding.little_endian is not target.little_endian
+        swapped = source.encoding.little_endian is not target.little_endian
         vr, unit = found.vr or b"OW", 1
-        if turned:
+        if swapped:
             unit = source.swap_unit(allocated)
             vr = b"OB" if allocated == 8 else vr
         length = found.end - found.start
@@ -293,7 +294,7 @@ class _Transcoding:
         plan = self.plan
         assert plan.geometry is not None
         raw = plan.geometry.decoded_bytes * plan.geometry.frames
-        fragments = EncapsulatedOutput(output, plan.geometry.frames, raw)
+        fragments = EncapsulatedOutput(output, plan.geometry.frames, raw, self.basic_offset_limit)
         fragments.begin()
         for decoded in self._decoded():
             data = encode(codec, decoded.frame, plan.geometry, decoded.photometric, quality=plan.quality)

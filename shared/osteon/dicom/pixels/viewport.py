@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from osteon.dicom.pixels.attributes import Attributes
-from osteon.dicom.pixels.errors import BadOrder
+from osteon.dicom.pixels.errors import BadRenderOptions
 from osteon.dicom.pixels.functional_groups import PIXEL_MEASURES, of_frame
 from osteon.dicom.pixels.render_options import Viewport
 
@@ -40,9 +40,9 @@ class Region:
 
 
 def region(viewport: Viewport, columns: int, rows: int) -> Region:
-    """Return the part of a frame that a viewport shows; raises `BadOrder` when none of it is in the frame."""
+    """Return the part of a frame that a viewport shows; raises `BadRenderOptions` when none of it is in the frame."""
     if not (0 < viewport.vw <= LARGEST and 0 < viewport.vh <= LARGEST):
-        raise BadOrder(f"viewport {viewport.vw},{viewport.vh} is not 1 to {LARGEST} pixels in each direction")
+        raise BadRenderOptions(f"viewport {viewport.vw},{viewport.vh} is not 1 to {LARGEST} pixels in each direction")
     left, width = _span(viewport.sx, viewport.sw, columns, "sx, sw")
     top, height = _span(viewport.sy, viewport.sh, rows, "sy, sh")
     return Region(left, top, width, height, (viewport.sw or 0) < 0, (viewport.sh or 0) < 0)
@@ -53,7 +53,7 @@ def _span(start: float | None, size: float | None, most: int, names: str) -> tup
     begin = abs(start or 0.0)
     end = most if size is None else begin + abs(size)
     if not isfinite(begin) or not isfinite(end) or begin >= most or end <= begin:
-        raise BadOrder(f"viewport {names}: no part of the frame, which has {most} pixels there")
+        raise BadRenderOptions(f"viewport {names}: no part of the frame, which has {most} pixels there")
     first = min(round(begin), most - 1)
     return first, max(1, min(round(end), most) - first)
 

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from osteon.dicom.pixels.attributes import Attributes
-from osteon.dicom.pixels.errors import BadOrder
+from osteon.dicom.pixels.errors import BadRenderOptions
 from osteon.dicom.pixels.functional_groups import FRAME_VOI_LUT, of_frame
 from osteon.dicom.pixels.lut import Lut, Values, read_lut
 from osteon.dicom.pixels.render_options import Window
@@ -39,14 +39,14 @@ def read_window(item: Attributes) -> Window | None:
 
 
 def check_window(window: Window) -> Window:
-    """Return a window that was requested; raises `BadOrder` when it is invalid (PS3.18 8.3.5.1.4)."""
+    """Return a window that was requested; raises `BadRenderOptions` when it is invalid (PS3.18 8.3.5.1.4)."""
     if window.function not in _SHAPES:
-        raise BadOrder(f"window function {window.function!r} is not one of {', '.join(_SHAPES)}")
+        raise BadRenderOptions(f"window function {window.function!r} is not one of {', '.join(_SHAPES)}")
     least = 1 if window.function == "linear" else 0
     wide_enough = window.width >= least if least else window.width > 0
     if not isfinite(window.centre) or not isfinite(window.width) or not wide_enough:
         limit = "1 or more" if least else "more than 0"
-        raise BadOrder(f"window {window.centre:g},{window.width:g}: a {window.function} width is {limit}")
+        raise BadRenderOptions(f"window {window.centre:g},{window.width:g}: a {window.function} width is {limit}")
     return window
 
 

@@ -237,11 +237,10 @@ def test_a_data_set_without_pixel_data_goes_into_native_syntaxes_only(tmp_path: 
         into(dataset, SYNTAX + "4.90", tmp_path)
 
 
-def test_the_offset_table_leads_to_every_frame(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_offset_table_leads_to_every_frame(tmp_path: Path) -> None:
     dataset = image(frames=5)
     _, basic = into(dataset, SYNTAX + "4.80", tmp_path)
-    monkeypatch.setattr("osteon.dicom.pixels.output._BASIC_LIMIT", 1)
-    _, extended = into(dataset, SYNTAX + "4.90", tmp_path)
+    _, extended = into(dataset, SYNTAX + "4.90", tmp_path, basic_offset_limit=1)
     assert "ExtendedOffsetTable" not in dcmread(basic)
     lengths = np.frombuffer(dcmread(extended).ExtendedOffsetTableLengths, "<u8")
     assert [len(stream) for stream in streams(extended)] == list(lengths)

@@ -9,7 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from pydicom import Dataset
 
-from osteon.dicom.pixels.errors import BadOrder
+from osteon.dicom.pixels.errors import BadRenderOptions
 from osteon.dicom.pixels.geometry import PixelLimits
 from osteon.dicom.pixels.render_options import RenderOptions, Viewport
 from osteon.dicom.pixels.rendering import render
@@ -51,7 +51,7 @@ def test_a_region_in_whole_pixels_is_cut_out_and_turned(data: st.DataObject, col
 def test_a_region_is_in_the_frame_or_refused(start: float, size: float, columns: int) -> None:
     try:
         found = region(Viewport(10, 10, start, 0, size, 1), columns, 5)
-    except BadOrder:
+    except BadRenderOptions:
         assert abs(start) >= columns or abs(start) + abs(size) == abs(start)
         return
     assert 0 <= found.left < found.left + found.width <= columns
@@ -72,7 +72,7 @@ def test_what_is_left_out_of_a_viewport_goes_to_the_frames_edge(columns: int, ro
     ids=["no width", "no height", "too large", "outside", "empty", "no number", "endless"],
 )  # fmt: skip
 def test_viewports_that_show_nothing_are_refused(tmp_path: Path, viewport: tuple) -> None:
-    with pytest.raises(BadOrder, match="viewport"):
+    with pytest.raises(BadRenderOptions, match="viewport"):
         drawn(grey(SIXTEEN), tmp_path, viewport=Viewport(*viewport))
 
 
@@ -81,7 +81,7 @@ def test_viewports_that_show_nothing_are_refused(tmp_path: Path, viewport: tuple
 )
 def test_a_picture_larger_than_a_frame_may_be_is_refused(tmp_path: Path, order: dict) -> None:
     path = saved(grey(SIXTEEN), tmp_path)
-    with pytest.raises(BadOrder, match="9999 x 9999 pixels has 99980001 bytes"):
+    with pytest.raises(BadRenderOptions, match="9999 x 9999 pixels has 99980001 bytes"):
         render(path, RenderOptions(**order), tmp_path / "picture", PixelLimits(frame_bytes=1 << 20))
 
 

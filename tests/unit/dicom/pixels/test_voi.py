@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from osteon.dicom.pixels.errors import BadOrder
+from osteon.dicom.pixels.errors import BadRenderOptions
 from osteon.dicom.pixels.render_options import Window
 from osteon.dicom.pixels.voi import apply_window, check_window
 
@@ -79,5 +79,5 @@ def test_a_linear_window_narrower_than_1_is_taken_as_exact() -> None:
     ids=["narrow", "zero", "negative", "no centre", "endless", "function"],
 )  # fmt: skip
 def test_windows_that_can_not_be_are_refused(window: tuple) -> None:
-    with pytest.raises(BadOrder, match="window"):
+    with pytest.raises(BadRenderOptions, match="window"):
         check_window(Window(*window))

@@ -1,20 +1,30 @@
 """WADO-RS frames and bulk data over the embedded ports."""
 
-import zlib
 from io import BytesIO
-
-import numpy as np
-import pytest
-from pydicom import Dataset, dcmread
-from pydicom.encaps import encapsulate, encapsulate_extended, generate_frames
-from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian, RLELossless
-
+from osteon_query.limits import ApiLimits
+from pydicom import Dataset
+from pydicom import dcmread
+from pydicom.encaps import encapsulate
+from pydicom.encaps import encapsulate_extended
+from pydicom.encaps import generate_frames
+from pydicom.uid import DeflatedExplicitVRLittleEndian
+from pydicom.uid import ExplicitVRBigEndian
+from pydicom.uid import ImplicitVRLittleEndian
+from pydicom.uid import RLELossless
 from support.dicom.datasets import ct_slice
 from support.dicom.pixels.images import image
 from support.dicom.real_files import BUNDLED
-from support.imaging.in_process import Pixels, nothing_below
+from support.imaging.in_process import Pixels
+from support.imaging.in_process import nothing_below
 from support.packs.sealed_packs import part10
-from support.query.application import WEB, Running, multipart, short_uid, split_multipart
+from support.query.application import Running
+from support.query.application import WEB
+from support.query.application import multipart
+from support.query.application import short_uid
+from support.query.application import split_multipart
+import numpy as np
+import pytest
+import zlib
 
 OCTETS = "application/octet-stream"
 PARTS = f'multipart/related; type="{OCTETS}"'
@@ -303,13 +313,11 @@ async def test_encapsulated_pixel_data_come_frame_by_frame_when_an_image_type_is
     assert refused.status_code == 406
 
 
-async def test_a_data_set_that_inflates_without_end_is_refused(
-    archive: Running, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_data_set_that_inflates_without_end_is_refused(archive: Running) -> None:
     dataset = ct_slice()
     dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
     dataset.PixelData = bytes(1 << 20)
     await archive.stow(dataset)
     assert len(zlib.compress(part10(dataset))) < 100_000
-    monkeypatch.setattr("osteon_query.packs.mapped_instance._MAX_INFLATED", 1 << 19)
+    archive.change(limits=ApiLimits(inflated_bytes=1 << 19))
     assert (await archive.http.get(url_of(dataset, "/bulk/7FE00010"))).status_code == 413

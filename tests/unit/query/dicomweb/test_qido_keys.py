@@ -1,18 +1,20 @@
 """QIDO-RS: keys in sequences, keys that the index does not hold, empty and multiple values, private attributes, XML."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
+from collections.abc import Iterator
+from osteon.dicom.xml_reader import from_xml
+from osteon_query.limits import ApiLimits
 from pathlib import Path
-from typing import Any
-
-import pytest
-import pytest_asyncio
 from pydicom import Dataset
 from pydicom.sequence import Sequence
-
-from osteon.dicom.xml_reader import from_xml
-from osteon_query.search import header_matching
 from support.dicom.datasets import ct_slice
-from support.query.application import WEB, Running, door, split_multipart
+from support.query.application import Running
+from support.query.application import WEB
+from support.query.application import door
+from support.query.application import split_multipart
+from typing import Any
+import pytest
+import pytest_asyncio
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -99,10 +101,8 @@ async def test_instances_are_found_by_any_attribute(shelf: Running) -> None:
     assert await _found(shelf, f"studies/{A}/instances?00180050=1.5&SliceThickness=", "0020000E") == [f"{A}.1"]
 
 
-async def test_a_search_that_would_read_too_many_headers_is_413_and_names_the_key(
-    shelf: Running, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(header_matching, "CANDIDATES", 1)
+async def test_a_search_that_would_read_too_many_headers_is_413_and_names_the_key(shelf: Running) -> None:
+    shelf.change(limits=ApiLimits(header_candidates=1))
     response = await shelf.http.get(f"{WEB}/studies?PatientWeight=70.5")
     assert response.status_code == 413
     assert "PatientWeight" in response.json()["detail"]

@@ -272,7 +272,7 @@ async def test_a_store_that_fails_is_503_and_nothing_is_announced(
     assert response.status_code == 503
     assert not list((archive.folder / "objects").rglob("*.meta"))
     assert not list((archive.folder / "uploading").iterdir())
-    assert archive.app.state.app_state.uploads.waiting == 0
+    assert archive.state.uploads.waiting == 0
 
 
 async def test_a_file_that_was_downloaded_and_changed_is_stored_as_another_instance(archive: Running) -> None:
@@ -299,11 +299,9 @@ async def test_a_file_that_begins_elsewhere_is_refused(archive: Running, cut: in
     assert status == 400
 
 
-async def test_uploads_wait_for_their_turn_and_are_refused_when_it_does_not_come(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(uploads, "_SLOT_SECONDS", 0.05)
+async def test_uploads_wait_for_their_turn_and_are_refused_when_it_does_not_come(tmp_path: Path) -> None:
     async with door(tmp_path, Settings(max_concurrent_uploads=1)) as archive:
+        archive.state.uploads.slot_seconds = 0.05
         body, kind = multipart([part10(ct_slice())])
         half_sent, go_on = asyncio.Event(), asyncio.Event()
 
@@ -320,7 +318,7 @@ async def test_uploads_wait_for_their_turn_and_are_refused_when_it_does_not_come
         assert refused.status_code == 503
         assert int(refused.headers["Retry-After"]) > 0
         assert "OSTEON_MAX_CONCURRENT_UPLOADS" in refused.json()["detail"]
-        monkeypatch.setattr(uploads, "_SLOT_SECONDS", 30)
+        archive.state.uploads.slot_seconds = 30
         waiting = asyncio.create_task(archive.http.post(f"{WEB}/studies", content=body, headers=headers))
         go_on.set()
         assert {(await slow).status_code, (await waiting).status_code} == {200}
@@ -350,7 +348,7 @@ async def test_a_full_disk_is_503(archive: Running, monkeypatch: pytest.MonkeyPa
 async def test_a_pack_that_can_not_be_stored_fails_the_request_while_more_comes_in(
     archive: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    archive.app.state.app_state.uploads.pack_size = 1
+    archive.state.uploads.pack_size = 1
     store, calls = archive.objects.put_file, []
 
     async def fail_once(*arguments: Any) -> None:
@@ -364,4 +362,4 @@ async def test_a_pack_that_can_not_be_stored_fails_the_request_while_more_comes_
     response = await archive.http.post(f"{WEB}/studies", content=body, headers={"Content-Type": kind})
     assert response.status_code == 503
     assert not list((archive.folder / "uploading").iterdir())
-    assert archive.app.state.app_state.uploads.waiting == 0
+    assert archive.state.uploads.waiting == 0

@@ -1,23 +1,28 @@
 """STOW-RS of metadata with bulk data beside it, as JSON and as XML."""
 
-import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Sequence
 from io import BytesIO
-from pathlib import Path
-from typing import Any
-
-import httpx
-import pytest
-from pydicom import Dataset, dcmread
-from pydicom.data import get_testdata_file
-from pydicom.encaps import encapsulate, generate_frames
-
 from osteon.dicom.xml import to_xml
 from osteon.dicom.xml_reader import from_xml
-from osteon_query.dicomweb import instance_assembler
+from osteon_query.limits import ApiLimits
+from pathlib import Path
+from pydicom import Dataset
+from pydicom import dcmread
+from pydicom.data import get_testdata_file
+from pydicom.encaps import encapsulate
+from pydicom.encaps import generate_frames
 from support.dicom.datasets import ct_slice
 from support.packs.sealed_packs import part10
-from support.query.application import WEB, Running, Settings, door
+from support.query.application import Running
+from support.query.application import Settings
+from support.query.application import WEB
+from support.query.application import door
+from typing import Any
+import httpx
+import json
+import pytest
 
 JSON, XML, OCTETS = "application/dicom+json", "application/dicom+xml", "application/octet-stream"
 Part = tuple[dict[str, str], bytes]
@@ -316,8 +321,8 @@ async def test_parts_that_can_not_be_told_apart_are_400(archive: Running, parts:
     assert says in response.json()["detail"]
 
 
-async def test_too_much_metadata_is_413(archive: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(instance_assembler, "MAX_METADATA", 100)
+async def test_too_much_metadata_is_413(archive: Running) -> None:
+    archive.change(limits=ApiLimits(metadata_bytes=100))
     response = await send(archive, [metadata(_SLICE), bulk(b"12")])
     assert response.status_code == 413
 

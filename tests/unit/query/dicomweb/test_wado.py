@@ -165,8 +165,7 @@ async def test_a_header_that_quotes_a_bulk_reference_is_not_changed(archive: Run
 
 async def test_the_public_url_is_used_when_it_is_set(archive: Running) -> None:
     dataset = (await series(archive, 1))[0]
-    door = archive.app.state.app_state
-    object.__setattr__(door.settings, "public_url", 'https://pacs.example/a"b/')
+    archive.change(settings=archive.settings.model_copy(update={"public_url": 'https://pacs.example/a"b/'}))
     (header,) = await archive.json(url_of(dataset, "/metadata"))
     assert header["7FE00010"]["BulkDataURI"].startswith('https://pacs.example/a"b/dicom-web/studies/')
 
@@ -247,7 +246,7 @@ def _bundled(name: str) -> Path | None:
 
 async def test_a_port_that_the_client_left_out_of_host_is_put_back_unless_a_proxy_speaks(archive: Running) -> None:
     (dataset,) = await series(archive, 1)
-    transport = archive.http._transport
+    transport = httpx.ASGITransport(archive.app)
     async with httpx.AsyncClient(transport=transport, base_url="http://archive.test:8042") as http:
         for headers, start in (
             ({"Host": "archive.test"}, "http://archive.test:8042/"),

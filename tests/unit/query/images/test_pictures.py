@@ -380,7 +380,7 @@ async def test_thumbnails_of_stable_studies_are_made_before_anybody_asks(archive
         return datetime.now(UTC) + timedelta(seconds=1)
 
     pictures = RenderClient(archive.bus, archive.objects, at_once=1, seconds=30)
-    ahead = ThumbnailPrefetcher(archive.index, pictures)
+    ahead = ThumbnailPrefetcher(archive.index, archive.index, archive.index.stability, pictures)
     await archive.stow(ramp())
     await archive.index.stability.mark_stable(now())
     await ahead.begin()

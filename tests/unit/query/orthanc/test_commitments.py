@@ -1,33 +1,33 @@
 """REST of storage commitment: Orthanc's bodies and answers."""
 
-import asyncio
 from dataclasses import replace
-
-import pytest
-
-from osteon.commitment.port import CommitmentFailure, CommitmentItem
+from osteon.commitment.port import CommitmentFailure
+from osteon.commitment.port import CommitmentItem
 from osteon.jobs.port import JobState
 from osteon.remotes.port import Modality
-from osteon_query.orthanc import commitments as rest
+from osteon_query.limits import ApiLimits
 from support.dicom.datasets import ct_slice
-from support.index.stored_packs import CT, MR
+from support.index.stored_packs import CT
+from support.index.stored_packs import MR
 from support.jobs.in_memory import FakeJobs
 from support.query.application import Running
+import asyncio
+import pytest
 
 BODY = {"DicomInstances": [{"SOPClassUID": CT, "SOPInstanceUID": "1.2.1"}, [MR, "1.2.2"]]}
 
 
 @pytest.fixture
-def jobs(archive: Running, monkeypatch: pytest.MonkeyPatch) -> FakeJobs:
+def jobs(archive: Running) -> FakeJobs:
     """Jobs that nobody runs."""
     made = FakeJobs()
-    monkeypatch.setattr(archive.index, "jobs", made, raising=False)
+    archive.change(jobs=made)
     return made
 
 
 @pytest.fixture
-def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rest, "WAIT_SECONDS", 0)
+def at_once(archive: Running) -> None:
+    archive.change(limits=ApiLimits(commitment_wait_seconds=0))
 
 
 @pytest.fixture

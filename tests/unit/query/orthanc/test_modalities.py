@@ -78,10 +78,10 @@ async def dispatcher(archive: Running) -> Dispatcher:
 
 
 @pytest.fixture
-def jobs(archive: Running, monkeypatch: pytest.MonkeyPatch) -> FakeJobs:
+def jobs(archive: Running) -> FakeJobs:
     """Jobs that nobody runs."""
     fake = FakeJobs()
-    monkeypatch.setattr(archive.index, "jobs", fake, raising=False)
+    archive.change(jobs=fake)
     return fake
 
 

@@ -79,10 +79,10 @@ async def test_pyorthanc_configures_echoes_and_finds(url: str, peer: list[object
 
 
 @pytest.fixture
-async def worker(archive: Running, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[FakeJobs]:
+async def worker(archive: Running) -> AsyncIterator[FakeJobs]:
     """Jobs that all succeed at once."""
     jobs = FakeJobs()
-    monkeypatch.setattr(archive.index, "jobs", jobs, raising=False)
+    archive.change(jobs=jobs)
 
     async def work() -> None:
         while True:

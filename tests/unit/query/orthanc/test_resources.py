@@ -1,18 +1,20 @@
 """Orthanc's REST API over the embedded ports."""
 
-import io
-import zipfile
-from pathlib import Path
-from typing import Any
-
-import pytest
-from pydicom import Dataset
-
 from osteon.dicom.identity import public_id
-from osteon_query.search import header_matching
+from osteon_query.limits import ApiLimits
+from pathlib import Path
+from pydicom import Dataset
 from support.dicom.datasets import ct_slice
 from support.packs.sealed_packs import part10
-from support.query.application import Running, Settings, door, multipart, short_uid
+from support.query.application import Running
+from support.query.application import Settings
+from support.query.application import door
+from support.query.application import multipart
+from support.query.application import short_uid
+from typing import Any
+import io
+import pytest
+import zipfile
 
 UNKNOWN = "-".join(["01234567"] * 5)
 
@@ -427,10 +429,8 @@ async def test_a_find_by_header_is_paged_ordered_and_case_sensitive_as_any_other
     assert shown["RequestedTags"] == {"ImageComments": "Odd"}
 
 
-async def test_a_find_that_would_read_too_many_headers_says_so(
-    archive: Running, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(header_matching, "CANDIDATES", 2)
+async def test_a_find_that_would_read_too_many_headers_says_so(archive: Running) -> None:
+    archive.change(limits=ApiLimits(header_candidates=2))
     await two_series(archive)
     body = {"Level": "Instance", "Query": {"PatientWeight": "70"}}
     response = await archive.http.post("/tools/find", json=body)
