@@ -99,7 +99,7 @@ def _handler(
 ) -> IngressAssociationHandler:
     if (reason := access.refuse(info)) is not None:
         raise AssociationRefused(reason)
-    span = tracing.begin("association", kind="server", correlation_id=info.id, attributes=_shown(info))
+    span = tracing.start_span("association", kind="server", correlation_id=info.id, attributes=_shown(info))
     traced = replace(info, traceparent=span.traceparent)
     return IngressAssociationHandler(traced, spool, bus, access, sender=sender, inbox=inbox, span=span)
 

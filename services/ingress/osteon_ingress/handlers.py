@@ -51,7 +51,7 @@ class IngressAssociationHandler(RefusingHandler):
         *,
         sender: StoreSender,
         inbox: MoveProgressInbox,
-        span: tracing.Span = tracing.NOTHING,
+        span: tracing.Span = tracing.NOOP_SPAN,
     ) -> None:
         self._info = info
         self._span = span

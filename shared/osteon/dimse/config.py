@@ -25,6 +25,10 @@ class AcceptorConfig:
     """Time in which a message that has begun must end, or bring at least 4 KiB more."""
     network_timeout: float = 300.0
     """Time that an association may be idle, or that a peer may leave what it was sent unread."""
+    reset_check_interval: float = 1.0
+    """Time between checks whether a peer has reset a connection that is not being read."""
+    progress_repeat: float = 5.0
+    """Time after which the last counts of C-MOVE and C-GET are sent again while an instance takes long."""
     extra_sop_classes: tuple[str, ...] = ()
     """Further (private) SOP classes that are stored."""
     store_unknown_sop_classes: bool = True
@@ -58,6 +62,8 @@ class RequestorConfig:
     """A longer command set aborts the association."""
     max_information: int = 0
     """A requestor takes no N-ACTION."""
+    progress_repeat: float = 0.0
+    """A requestor performs no C-MOVE and no C-GET."""
     max_identifier: int = 8 << 20
     """A longer data set of a response, or of an N-EVENT-REPORT, aborts the association or is refused."""
 

@@ -95,12 +95,13 @@ class Invoker:
     """
 
     def __init__(self, association: InvokerAssociation, sender: MessageSender, window: int, max_data_set: int) -> None:
+        self.sender = sender
+        self.last_message_id = 0
+        """Message ID of the latest request; after 65535 comes 1."""
         self._association = association
-        self._sender = sender
         self._window = window
         self._max_data_set = max_data_set
         self._open: dict[int, Invocation] = {}
-        self._last_id = 0
         self._error: RequestorError | None = None
         self._turn = asyncio.Event()
         self._queued = self._queued_bytes = 0
@@ -199,10 +200,11 @@ class Invoker:
             self._turn.clear()
             await self._turn.wait()
         self.check()
-        self._last_id = self._last_id % 0xFFFF + 1
-        while self._last_id in self._open:
-            self._last_id = self._last_id % 0xFFFF + 1
-        invocation = self._open[self._last_id] = Invocation(self, context, field, self._last_id)
+        message_id = self.last_message_id % 0xFFFF + 1
+        while message_id in self._open:
+            message_id = message_id % 0xFFFF + 1
+        self.last_message_id = message_id
+        invocation = self._open[message_id] = Invocation(self, context, field, message_id)
         return invocation
 
     async def _send(
@@ -210,10 +212,10 @@ class Invoker:
     ) -> None:
         context_id = invocation.context.context_id
         if data_set is None or isinstance(data_set, bytes):
-            await self._sender.idle()
-            self._sender.send(context_id, command, data_set)
+            await self.sender.idle()
+            self.sender.send(context_id, command, data_set)
         else:
-            await self._sender.stream(context_id, command, data_set)
+            await self.sender.stream(context_id, command, data_set)
         invocation.sent = True
         self._association.invoker_changed()
 
@@ -222,10 +224,10 @@ class Invoker:
             if not invocation.sent:
                 self._open.pop(invocation.message_id, None)
                 self._turn.set()
-                if self._sender.torn:
+                if self.sender.torn:
                     self._association.abort(AssociationEnd.FAILED, "a data set could not be sent to its end")
             elif invocation.field in _CANCELLABLE:
-                self._sender.send(invocation.context.context_id, encode_cancel(invocation.message_id))
+                self.sender.send(invocation.context.context_id, encode_cancel(invocation.message_id))
         invocation.forget()
 
 

@@ -15,9 +15,9 @@ from osteon.dimse.invoker import Invoker
 from osteon.dimse.message import DataSetTarget, MessageReader
 from osteon.dimse.negotiation import AcceptedContext, Agreement
 from osteon.dimse.observer import AssociationEnd
-from osteon.dimse.operation import DimseOperation
+from osteon.dimse.operation import DimseOperation, MessageLimits
 from osteon.dimse.sender import MessageSender
-from osteon.dimse.service_provider import MessageLimits, ServiceProvider
+from osteon.dimse.service_provider import ServiceProvider
 from osteon.dimse.service_user import ServiceUser
 from osteon.dimse.upper_layer import UpperLayer
 
@@ -26,6 +26,9 @@ _RELEASE_TO_ANSWER = {State.RELEASE_INDICATED, State.COLLISION_AS_REQUESTOR}
 
 class MessageExchange:
     """The messages of one association, both ways once `begin` was called."""
+
+    handler: AssociationHandler
+    limits: MessageLimits
 
     def __init__(self, upper_layer: UpperLayer) -> None:
         self._upper_layer = upper_layer
@@ -47,8 +50,9 @@ class MessageExchange:
 
         `performed` and `invoked` are how many operations may be in flight (PS3.7 D.3.3.3).
         """
+        self.handler, self.limits = handler, limits
         self._sender = MessageSender(self._upper_layer, agreement.send_limit)
-        self._services = ServiceProvider(self, handler, limits, performed)
+        self._services = ServiceProvider(self, performed)
         self._invoker = Invoker(self, self._sender, invoked, limits.max_identifier)
         self._reader = MessageReader(agreement.contexts, self._begin, self._wait, limits.max_command)
         return self._invoker

@@ -146,7 +146,7 @@ class RequestedAssociation(ServiceUser):
         `sinks` is called for each instance that comes, on contexts whose `scp` is true; an `Outcome` refuses it. One
         C-GET at a time.
         """
-        await self._invoker.quiet()
+        await self.invoker.quiet()
         self._requests.sinks = sinks
         try:
             async with aclosing(self.retrieve(context, identifier)) as responses:
@@ -160,7 +160,7 @@ class RequestedAssociation(ServiceUser):
         connection = self._connection
         try:
             async with asyncio.timeout(connection.upper_layer.timeouts.artim):
-                await self._invoker.quiet()
+                await self.invoker.quiet()
         except TimeoutError:
             connection.upper_layer.abort(AssociationEnd.TIMED_OUT, "an operation that was cancelled did not end")
         connection.upper_layer.release()

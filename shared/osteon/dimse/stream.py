@@ -68,6 +68,11 @@ class PduStream:
         """No PDU has begun that is not complete."""
         return not (self._pdu or self._partial)
 
+    @property
+    def buffered(self) -> int:
+        """Bytes that are kept: of a header, or of a PDU that is collected."""
+        return len(self._partial) + len(self._body)
+
     def feed(self, data: memoryview) -> int:
         """Consume `data`; return how many bytes, which is less than all only when halted. Raises `ProtocolError`."""
         at, end = (len(data) if self._discarding else 0), len(data)

@@ -132,7 +132,7 @@ async def test_a_lost_connection_in_any_state_leaves_nothing_behind(state: str) 
             await service.handler.ended.wait()
             assert service.log.ends == [AssociationEnd.LOST]
             assert service.handler.closes == 1
-        await until(lambda: not service.acceptor._connections)
+        await until(lambda: not service.acceptor.connections)
         assert service.acceptor.associations == 0
 
 
@@ -179,7 +179,7 @@ async def test_a_release_is_confirmed_after_the_last_answer() -> None:
 async def test_release_requests_that_cross_end_by_the_rules_of_a_collision() -> None:
     async with running() as service:
         peer = await in_state(service, "established")
-        (association,) = service.acceptor._connections
+        (association,) = service.acceptor.connections
         association.upper_layer.release()
         assert await peer.receive() == (5, bytes(4))
         await peer.send(pdu(5))
@@ -195,7 +195,7 @@ async def test_release_requests_that_cross_end_by_the_rules_of_a_collision() -> 
 async def test_data_still_arrive_after_a_release_request_of_our_own() -> None:
     async with running() as service:
         peer = await in_state(service, "established")
-        (association,) = service.acceptor._connections
+        (association,) = service.acceptor.connections
         association.upper_layer.release()
         assert (await peer.receive())[0] == 5
         await peer.send(store_message(), pdu(6))

@@ -229,7 +229,7 @@ async def test_abort_comes_after_a_write_that_is_not_done_when_the_peer_goes() -
         await peer.send(data_tf(pdv(1, 3, store_rq()), pdv(1, 0, b"ab")))
         while not service.handler.sinks:
             await asyncio.sleep(0)
-        (association,) = service.acceptor._connections
+        (association,) = service.acceptor.connections
         association.upper_layer.abort(AssociationEnd.TIMED_OUT)
         await service.handler.ended.wait()
         assert ends_seen == [""]

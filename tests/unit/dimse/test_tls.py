@@ -350,7 +350,7 @@ def test_a_peer_that_vanishes_in_its_handshake_leaves_nothing_behind(
             writer.write(outgoing.read()[:cut])
             writer.close()
             assert await ended(service.log) is AssociationEnd.LOST
-            assert not service.acceptor._connections
+            assert not service.acceptor.connections
 
     on_loop(check())
 
@@ -413,7 +413,7 @@ def test_closing_the_acceptor_aborts_secure_associations(world: World, on_loop: 
             assert [kind for kind, _ in await peer.everything()] == [7]
             await peer.close()
             await closing
-            assert not service.acceptor._connections
+            assert not service.acceptor.connections
 
     on_loop(check())
 
