@@ -134,14 +134,14 @@ class Acceptor:
         return RejectReason.LOCAL_LIMIT_EXCEEDED if self.associations >= self.config.max_associations else None
 
     def accepted(self, association: AcceptedAssociation) -> None:
-        """Count an association that has begun."""
+        """Count an association that was accepted, and report it to the observer."""
         self._associations.add(association)
         self._waiting.pop(association, None)
         if association.info is not None:
             self._notify(self._observer.accepted, association.info)
 
     def rejected(self, info: AssociationInfo, reason: RejectReason) -> None:
-        """Pass on a rejection."""
+        """Report a rejection to the observer."""
         self._notify(self._observer.rejected, info, reason)
 
     def ended(self, association: AcceptedAssociation, how: AssociationEnd) -> None:
@@ -156,14 +156,14 @@ class Acceptor:
         task.add_done_callback(self._handlers_closing.discard)
 
     def unused(self, how: AssociationEnd) -> None:
-        """Pass on that a connection was of no use."""
+        """Report a connection that ended without an association to the observer."""
         self._notify(self._observer.unused, how)
 
     def connection_opened(self, association: AcceptedAssociation) -> None:
         """Count a connection without an association, and close the one that waits longest when there are too many.
 
-        Not the newest: a peer that wants an association requests it at once, so that others get through while a
-        client does nothing but connect.
+        Not the newest: most peers request an association at once, so they get through while a client does nothing
+        but connect.
         """
         self._waiting[association] = None
         if len(self._waiting) > self.config.max_waiting:
@@ -172,7 +172,7 @@ class Acceptor:
             oldest.evict()
 
     def connection_closed(self, association: AcceptedAssociation) -> None:
-        """Forget a connection."""
+        """Remove a connection, with an association or without."""
         self._connections.discard(association)
         self._waiting.pop(association, None)
         self._changed.set()

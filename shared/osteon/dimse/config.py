@@ -19,7 +19,7 @@ class AcceptorConfig:
     max_pdu: int = 0
     """Maximum PDU length that is offered (PS3.8 D.1); 0: unlimited. Longer ones are accepted nevertheless."""
     async_operations: int = 16
-    """Operations in flight that are granted to a requestor that asks for them (PS3.7 D.3.3.3)."""
+    """Operations in flight that are granted to a requestor that negotiates them (PS3.7 D.3.3.3)."""
     artim_timeout: float = 30.0
     dimse_timeout: float = 120.0
     """Time in which a message that has begun must end, or bring at least 4 KiB more."""
@@ -34,7 +34,7 @@ class AcceptorConfig:
     store_unknown_sop_classes: bool = True
     """Accept SOP classes that no dictionary knows as storage."""
     query_options: bytes = b"\x01\x01\x01\x01"
-    """What C-FIND can do when asked (PS3.4 C.5.1.1): relational, date-time, fuzzy, timezone; 1 or 0 each."""
+    """What C-FIND can do when it is negotiated (PS3.4 C.5.1.1): relational, date-time, fuzzy, timezone; 1 or 0 each."""
     max_command: int = 64 << 10
     """A longer command set aborts the association."""
     max_identifier: int = 1 << 20
@@ -70,7 +70,7 @@ class RequestorConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Remote:
-    """Whom to ask for an association."""
+    """The application entity that an association is requested of."""
 
     aet: str
     host: str
@@ -83,7 +83,7 @@ class Remote:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestedContext:
-    """A presentation context to ask for (PS3.8 7.1.1.13), and the roles of the requestor in it (PS3.7 D.3.3.4)."""
+    """A presentation context to request (PS3.8 7.1.1.13), and the roles of the requestor in it (PS3.7 D.3.3.4)."""
 
     abstract_syntax: str
     transfer_syntaxes: tuple[str, ...]

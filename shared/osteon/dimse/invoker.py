@@ -29,7 +29,7 @@ class InvokerAssociation(Protocol):
         """Send A-ABORT."""
 
     def invoker_changed(self) -> None:
-        """A response was taken, or an operation has been sent or is over: what was on hold may go on."""
+        """A response was taken, or an operation has been sent or is over: what was on hold may continue."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +69,12 @@ class Invocation:
         return response
 
     def deliver(self, response: DimseResponse) -> None:
-        """Queue a response."""
+        """Queue a response for `response`."""
         self._responses.append(response)
         self._news.set()
 
     def wake(self) -> None:
-        """Look again, because the association has ended."""
+        """Make `response` check again: the association has ended."""
         self._news.set()
 
     def forget(self) -> None:
@@ -106,7 +106,7 @@ class Invoker:
         self._turn = asyncio.Event()
         self._queued = self._queued_bytes = 0
 
-    # What an association asks.
+    # What the association calls.
 
     @property
     def busy(self) -> bool:
@@ -132,12 +132,12 @@ class Invoker:
         if status.is_pending and invocation.field not in _CANCELLABLE:
             raise ProtocolError(f"pending response to {invocation.field.name}", AbortReason.UNEXPECTED_PARAMETER)
         if command.has_data_set and not invocation.abandoned:
-            return None if self.full else _Collector(self, invocation, command, status, self._max_data_set)
+            return None if self.full else _ResponseCollector(self, invocation, command, status, self._max_data_set)
         self.answered(invocation, DimseResponse(command, status, None))
         return DiscardTarget()
 
     def answered(self, invocation: Invocation, response: DimseResponse) -> None:
-        """A response is complete."""
+        """Deliver a complete response; a final one ends its operation."""
         if not response.status.is_pending:
             invocation.over = True
             self._open.pop(invocation.message_id, None)
@@ -155,7 +155,7 @@ class Invoker:
             invocation.wake()
         self._open.clear()
 
-    # What users of services ask.
+    # What `ServiceUser` calls.
 
     def check(self) -> None:
         """Raise why there will be no responses any more, if so."""
@@ -231,8 +231,8 @@ class Invoker:
         invocation.forget()
 
 
-class _Collector:
-    """Keeps the data set of a response."""
+class _ResponseCollector:
+    """The target of a response's data set: keeps it in memory."""
 
     def __init__(self, invoker: Invoker, invocation: Invocation, command: Command, status: Status, limit: int) -> None:
         self._invoker, self._invocation = invoker, invocation
@@ -246,7 +246,7 @@ class _Collector:
             raise ProtocolError(f"data set of a response of more than {self._limit} bytes")
 
     def end(self) -> None:
-        """The response is complete."""
+        """Deliver the response with its data set."""
         self._invoker.answered(self._invocation, DimseResponse(self._command, self._status, bytes(self._data)))
 
     def abort(self) -> None:

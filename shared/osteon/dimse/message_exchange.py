@@ -1,6 +1,6 @@
 """DIMSE messages of both directions on one association (PS3.7 6 and 8): what requestor and acceptor share.
 
-`ServiceUser` asks the peer by way of the `Invoker`, `ServiceProvider` performs what the peer asks for.
+`ServiceUser` makes requests by way of the `Invoker`, `ServiceProvider` performs those of the peer.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ class MessageExchange:
         """Of everything that the association causes."""
         self.tasks: set[asyncio.Task[None]] = set()
         self.user: ServiceUser | None = None
-        """Asks the peer for sub-operations and sends it event reports: an acceptor's, once there is an association."""
+        """Sends the peer sub-operations and event reports: an acceptor's, once there is an association."""
         self._sender: MessageSender | None = None
         self._reader: MessageReader | None = None
         self._services: ServiceProvider | None = None
@@ -121,7 +121,7 @@ class MessageExchange:
             if not reader.waiting:
                 upper_layer.resume()
 
-    # What operations ask for.
+    # What operations call.
 
     def send_message(self, context_id: int, command: bytes, data_set: bytes | None = None) -> None:
         """Send a whole message while the state allows data, after the one that is being sent."""
@@ -147,7 +147,7 @@ class MessageExchange:
             self._continue()
 
     def abort(self, how: AssociationEnd, detail: str = "") -> None:
-        """Send A-ABORT."""
+        """Abort the association (AA-1)."""
         self._upper_layer.abort(how, detail)
 
     def invoker_changed(self) -> None:

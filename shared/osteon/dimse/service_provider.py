@@ -88,6 +88,6 @@ class ServiceProvider:
             del self._operations[operation.message_id]
 
     def stop(self) -> None:
-        """The association has ended or is about to: stop what only its peer wants."""
+        """The association has ended or is about to: stop what nothing but a response would come of."""
         for operation in list(self._operations.values()):
             operation.on_association_end()

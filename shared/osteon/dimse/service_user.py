@@ -22,7 +22,7 @@ _LONGEST_COMMENT = 1024
 
 
 class ServiceUser:
-    """Asks for operations. Every method raises `RequestorError` when the association ends before the answer, and
+    """Requests operations. Every method raises `RequestorError` when the association ends before the answer, and
     `NotAccepted` when the context is not for it.
 
     Args:

@@ -18,7 +18,7 @@ class BodyHandling(Enum):
 
 
 class PduReceiver(Protocol):
-    """Hears what is in the stream. A `ProtocolError` that it raises comes out of `PduStream.feed`."""
+    """Takes what is in the stream. A `ProtocolError` that it raises comes out of `PduStream.feed`."""
 
     def begin_pdu(self, kind: PduType, length: int) -> BodyHandling:
         """A header has come; `length` is the peer's claim."""
@@ -89,7 +89,7 @@ class PduStream:
         return at
 
     def skip_everything(self) -> None:
-        """Forget what has begun; the rest of the current PDU is of no interest."""
+        """Drop what has begun, and the rest of the current PDU."""
         self._pdv = 0
         self._handling = BodyHandling.SKIP
         self._partial.clear()

@@ -44,7 +44,7 @@ class _Waiting(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Seconds."""
+    """Timeouts of an association, in seconds: ARTIM, for a message or response, and for everything else."""
 
     artim: float
     dimse: float
@@ -61,7 +61,7 @@ class AssociationEvents(Protocol):
         """A-ASSOCIATE-RQ has come in Sta2, or A-ASSOCIATE-AC or -RJ in Sta5: call `establish`, `reject` or `end`."""
 
     def on_ended(self, how: AssociationEnd, detail: str) -> None:
-        """The association has ended; called once, also when there never was one."""
+        """The association has ended, or there never was one; called once."""
 
     def on_disconnected(self) -> None:
         """The connection is closed."""
@@ -74,7 +74,7 @@ class MessageFlow(Protocol):
         """A part of a presentation data value has come while data are allowed."""
 
     def on_release(self) -> None:
-        """The peer wants to release: call `answer_release` once everything is answered."""
+        """The peer requests release: call `answer_release` once everything is answered."""
 
     def on_writable(self) -> None:
         """The peer has read enough to be written to again."""
@@ -97,7 +97,7 @@ class UpperLayer:
         timeouts: of the association.
         buffer: what the loop reads into, shared by the connections of one loop.
         events: the association.
-        is_requestor: whether this side asks for the association.
+        is_requestor: whether this side requests the association.
 
     Set `messages` before there is an association.
     """
@@ -133,7 +133,7 @@ class UpperLayer:
         self._events.on_connected()
 
     def feed(self, data: memoryview) -> int:
-        """Split into PDUs."""
+        """Split bytes into PDUs; return how many were consumed."""
         try:
             return self._stream.feed(data)
         except Exception as error:
@@ -141,11 +141,11 @@ class UpperLayer:
             return len(data)
 
     def on_writable(self) -> None:
-        """Begin what has waited for the peer to read."""
+        """Begin the messages that waited for the peer to read."""
         self.messages.on_writable()
 
     def on_disconnected(self, error: Exception | None) -> None:
-        """Event 17."""
+        """Event 17: the connection is closed, so the association is lost unless it has ended."""
         self.state = State.IDLE
         self._timer.stop()
         self._finish(AssociationEnd.LOST, describe_failure(error) if error else "the peer closed the connection")
@@ -240,7 +240,7 @@ class UpperLayer:
         else:
             self._enter(State.COLLISION_AS_ACCEPTOR)
 
-    # What the local user asks for.
+    # What the local user calls.
 
     def send(self, *pdus: bytes | memoryview) -> None:
         """Write whole PDUs, or parts of one in order; nothing once the connection is lost."""
@@ -256,7 +256,7 @@ class UpperLayer:
         return open_for_data and not self.transport.closing
 
     def release(self) -> None:
-        """Ask the peer to release (AR-1)."""
+        """Send A-RELEASE-RQ (AR-1)."""
         if self.state is State.ESTABLISHED:
             self.transport.send(pdu.release_rq())
             self._enter(State.RELEASING)
@@ -365,4 +365,4 @@ class UpperLayer:
         if self.state in {State.AWAITING_REQUEST, State.CLOSING}:
             self.end(AssociationEnd.TIMED_OUT, "ARTIM expired")
         else:
-            self.abort(AssociationEnd.TIMED_OUT, f"nothing came or went in time in {self.state.name}")
+            self.abort(AssociationEnd.TIMED_OUT, f"no progress in time in {self.state.name}")
