@@ -123,7 +123,11 @@ class Acceptor:
         if self._reset_timer is not None:
             self._reset_timer.cancel()
             self._reset_timer = None
-        await self._finish_handlers()
+        if self._handlers_closing:
+            _, late = await asyncio.wait(self._handlers_closing, timeout=_HANDLER_SECONDS)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
 
     # What associations call.
 
@@ -195,10 +199,3 @@ class Acceptor:
                 while not done():
                     self._changed.clear()
                     await self._changed.wait()
-
-    async def _finish_handlers(self) -> None:
-        if self._handlers_closing:
-            _, late = await asyncio.wait(self._handlers_closing, timeout=_HANDLER_SECONDS)
-            for task in late:
-                task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)

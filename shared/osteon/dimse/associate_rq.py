@@ -161,19 +161,15 @@ def read_user_information(into: UserInformation, item: bytes) -> None:
         into.items += 1
         if into.items > _MOST_USER_ITEMS:
             raise ProtocolError(f"more than {_MOST_USER_ITEMS} user information items")
-        _read_user_item(into, kind, sub_item)
-
-
-def _read_user_item(into: UserInformation, kind: int, item: bytes) -> None:
-    reader = _USER_ITEMS.get(kind)
-    if reader is None:
-        return
-    try:
-        reader(into, item)
-    except Exception as error:
-        if kind in _MANDATORY:
-            raise ProtocolError(f"user information item {kind:02X}H cannot be read: {error!r}") from error
-        into.skip(f"user information item {kind:02X}H", repr(error))
+        reader = _USER_ITEMS.get(kind)
+        if reader is None:
+            continue
+        try:
+            reader(into, sub_item)
+        except Exception as error:
+            if kind in _MANDATORY:
+                raise ProtocolError(f"user information item {kind:02X}H cannot be read: {error!r}") from error
+            into.skip(f"user information item {kind:02X}H", repr(error))
 
 
 def _maximum_length(into: UserInformation, item: bytes) -> None:

@@ -183,14 +183,11 @@ class AcceptedAssociation:
                 task.cancel()
             raise
         finally:
-            if self.handler is not None:
-                await self._close_handler(self.handler)
-
-    async def _close_handler(self, handler: AssociationHandler) -> None:
-        try:
-            await handler.closed()
-        except Exception:
-            log.exception("association close failed", **({} if self.info is None else _names(self.info)))
+            try:
+                if self.handler is not None:
+                    await self.handler.closed()
+            except Exception:
+                log.exception("association close failed", **({} if self.info is None else _names(self.info)))
 
 
 def _names(info: AssociationInfo) -> dict[str, object]:

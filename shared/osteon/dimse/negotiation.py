@@ -57,12 +57,12 @@ class AcceptedContext:
 
     context: PresentationContext
     service: ServiceClass | None
-    """What the peer may ask for in it; None: nothing."""
+    """What the peer may request in it; None: nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """What both sides hold to."""
+    """The result of negotiation, which both sides keep to."""
 
     contexts: dict[int, AcceptedContext]
     window: int
@@ -74,7 +74,7 @@ class Agreement:
 
 
 def refuse(config: AcceptorConfig, proposal: AssociateRequest) -> RejectReason | None:
-    """Return why the association cannot be accepted for what it asks, or None."""
+    """Return why the association cannot be accepted for what it requests, or None."""
     if not proposal.protocol_version & 1:
         return RejectReason.PROTOCOL_VERSION_NOT_SUPPORTED
     if proposal.application_context != APPLICATION_CONTEXT:

@@ -165,19 +165,14 @@ class UpperLayer:
 
     def fail(self, error: Exception) -> None:
         """End the association because of an error in reading; call it where the error was caught."""
-        if isinstance(error, ProtocolError):
-            self._break(error)
-        else:
+        if not isinstance(error, ProtocolError):
             log.exception("association failed", state=self.state.name)
             self.abort(AssociationEnd.FAILED, "internal error")
-        self._stream.discard_all()
-
-    def _break(self, error: ProtocolError) -> None:
-        """Event 19 for what is recognised only after its header."""
-        if self.state is State.AWAITING_REQUEST:
+        elif self.state is State.AWAITING_REQUEST:  # event 19 for what is recognised only after its header
             self.abort(AssociationEnd.PROTOCOL_ERROR, str(error))
         elif self.state is not State.CLOSING:
             self._abort(AbortSource.PROVIDER, error.reason, AssociationEnd.PROTOCOL_ERROR, str(error))
+        self._stream.discard_all()
 
     # The state machine: what `PduStream` calls.
 
@@ -209,8 +204,11 @@ class UpperLayer:
             self.messages.on_release()
         elif action is Action.CONFIRM_RELEASE:
             self.end(AssociationEnd.RELEASED)
+        elif action is Action.COLLIDE and self.is_requestor:
+            self._enter(State.COLLISION_AS_REQUESTOR)
+            self.messages.on_release()
         elif action is Action.COLLIDE:
-            self._collide()
+            self._enter(State.COLLISION_AS_ACCEPTOR)
         elif action is Action.CONFIRM_COLLIDED_RELEASE:
             self._enter(State.COLLISION_ANSWERING)
             self.answer_release()
@@ -232,13 +230,6 @@ class UpperLayer:
             self.abort(AssociationEnd.PROTOCOL_ERROR, detail)
         elif not self.transport.unsent:  # a peer that does not read gets no further answers
             self.transport.send(pdu.abort(AbortSource.PROVIDER, reason))
-
-    def _collide(self) -> None:
-        if self.is_requestor:
-            self._enter(State.COLLISION_AS_REQUESTOR)
-            self.messages.on_release()
-        else:
-            self._enter(State.COLLISION_AS_ACCEPTOR)
 
     # What the local user calls.
 
@@ -328,14 +319,14 @@ class UpperLayer:
             if (
                 waits_for is not self._waits_for
                 or waits_for in {_Waiting.ANYTHING, _Waiting.ANSWER}
-                or (waits_for is _Waiting.REST_OF_MESSAGE and self._received_enough())
+                or (
+                    waits_for is _Waiting.REST_OF_MESSAGE
+                    and self.transport.received - self._received_before >= LEAST_PROGRESS
+                )
             ):
                 self._waits_for = waits_for
                 self._received_before = self.transport.received
                 self._timer.start(self._time_for(waits_for))
-
-    def _received_enough(self) -> bool:
-        return self.transport.received - self._received_before >= LEAST_PROGRESS
 
     def _waiting_for(self) -> _Waiting:
         if self.transport.congested:

@@ -54,7 +54,7 @@ async def echo(peer: Peer) -> int:
 
 
 @pytest.mark.slow
-async def test_a_thousand_idle_associations_take_little_and_hold_up_nobody() -> None:
+async def test_a_thousand_idle_associations_take_little_and_hold_up_no_other() -> None:
     allow_files(4000)
     idle = 1000
     async with under_attack(max_associations=idle + 1) as target:
@@ -206,7 +206,7 @@ async def test_a_slow_instance_that_makes_progress_is_taken() -> None:
         await peer.release()
 
 
-async def test_whoever_reads_nothing_is_dropped_though_it_goes_on_sending() -> None:
+async def test_a_peer_that_reads_nothing_is_dropped_though_it_goes_on_sending() -> None:
     async def many(request: FindRequest) -> AsyncIterator[FindResponse]:
         while True:
             yield FindResponse(Status.PENDING, bytes(100_000))

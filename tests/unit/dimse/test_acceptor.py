@@ -129,7 +129,7 @@ async def test_a_peer_that_requests_while_the_acceptor_closes_is_rejected_as_con
         await closing
 
 
-async def test_a_second_acceptor_can_not_take_the_port() -> None:
+async def test_a_second_acceptor_cannot_take_the_port() -> None:
     async with running() as service:
         with pytest.raises(OSError):
             await type(service.acceptor)(service.acceptor.config, Recorder).start("127.0.0.1", service.port)

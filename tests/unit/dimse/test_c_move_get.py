@@ -250,7 +250,7 @@ async def test_a_handler_that_fails_is_answered_with_the_last_counts() -> None:
         (get_rq(sop_class=STUDY_MOVE), Status.SOP_CLASS_NOT_SUPPORTED),
     ],
 )
-async def test_what_can_not_be_retrieved_is_refused(command: bytes, status: Status) -> None:
+async def test_what_cannot_be_retrieved_is_refused(command: bytes, status: Status) -> None:
     async with running() as service:
         peer = await service.peer()
         await mover(peer)
@@ -259,7 +259,7 @@ async def test_what_can_not_be_retrieved_is_refused(command: bytes, status: Stat
         await peer.release()
 
 
-async def test_a_get_sends_its_instances_on_the_association_on_which_it_was_asked_for() -> None:
+async def test_a_get_sends_its_instances_on_the_association_on_which_it_was_requested() -> None:
     async with running(Recorder(on_get=sending(2, size=40_000))) as service:
         peer = await service.peer()
         await as_getter(peer)

@@ -355,7 +355,7 @@ async def heard_by(reports: Callable[[EventReport], Awaitable[Outcome]] | None, 
     return statuses
 
 
-async def test_event_reports_are_heard_while_an_operation_runs() -> None:
+async def test_event_reports_are_received_while_an_operation_runs() -> None:
     heard: list[EventReport] = []
 
     async def take(report: EventReport) -> Outcome:
@@ -382,7 +382,7 @@ async def test_requests_that_a_requestor_does_not_serve_are_refused() -> None:
     ]
 
 
-async def test_an_acceptor_reports_an_event_on_the_association_that_was_asked_for() -> None:
+async def test_an_acceptor_reports_an_event_on_the_association_that_was_requested() -> None:
     async def take(report: EventReport) -> Outcome:
         return Outcome(Status.NOT_AUTHORIZED, f"no {report.information.decode()}")
 

@@ -104,7 +104,7 @@ async def test_a_refused_instance_is_read_and_thrown_away_before_the_answer() ->
         (1, command_set({0x0100: 0x1234, 0x0110: 1, 0x0800: 0x0101}), Status.UNRECOGNIZED_OPERATION),
     ],
 )
-async def test_what_can_not_be_done_is_answered_and_the_association_lives_on(
+async def test_what_cannot_be_done_is_answered_and_the_association_lives_on(
     context_id: int, command: bytes, status: Status
 ) -> None:
     async with running() as service:

@@ -120,7 +120,7 @@ async def test_a_change_holds_without_a_restart(tmp_path):
     assert access.allows(caller("CT"), Permission.FIND)
 
 
-async def test_the_last_list_holds_while_nobody_tells_a_new_one(tmp_path):
+async def test_the_last_list_holds_until_a_new_one_comes(tmp_path):
     access, query = access_list(ALL, tmp_path / "list.json"), Query(CT)
     await following(access, query)
     query.modalities = None

@@ -129,7 +129,7 @@ class Dispatcher:
         return [(each.open, each.delivered) for each in self.asked]
 
 
-async def test_a_report_is_sent_once_it_is_there_and_its_delivery_told():
+async def test_a_report_is_sent_once_it_is_there_and_its_delivery_reported():
     dispatcher, reporter = Dispatcher(), Reporter(Outcome(Status.SUCCESS))
     commitments = AssociationCommitments(INFO, dispatcher, first_poll=0.001)
     assert (await commitments.action(REQUEST, reporter)).status is Status.SUCCESS
@@ -148,7 +148,7 @@ async def test_a_report_that_is_refused_is_left_to_another_association():
     await commitments.close()
 
 
-async def test_when_the_association_ends_before_the_report_that_is_told():
+async def test_an_association_that_ends_before_the_report_is_reported():
     dispatcher = Dispatcher()
     commitments = AssociationCommitments(INFO, dispatcher, first_poll=60)
     await commitments.action(REQUEST, Reporter(Outcome(Status.SUCCESS)))

@@ -201,7 +201,7 @@ async def test_a_move_is_begun_and_polled_to_its_end() -> None:
         (FailureKind.FAILED, 0xC000),
     ],
 )
-async def test_a_move_that_can_not_begin_is_answered_with_its_status(kind: FailureKind, status: int) -> None:
+async def test_a_move_that_cannot_begin_is_answered_with_its_status(kind: FailureKind, status: int) -> None:
     bus = FakeBus(failed(kind, "SINK is not known"))
     (response,) = await all_of(moved(bus))
     assert (response.status, response.comment) == (status, "SINK is not known")
@@ -220,7 +220,7 @@ async def test_without_an_answer_to_its_beginning_a_retrieval_is_out_of_resource
         assert "try again" in response.comment
 
 
-async def test_a_move_is_watched_on_after_requests_that_nobody_answered() -> None:
+async def test_a_move_is_watched_on_after_requests_without_an_answer() -> None:
     lost = [RequestTimeout("no answer"), BusUnavailable("no broker")]
     bus = FakeBus(started(), progress(1), *lost, progress(3, done=True))
     responses = await all_of(moved(bus))
@@ -241,7 +241,7 @@ async def test_a_move_whose_job_is_gone_ends_with_a_failure_that_says_so() -> No
     assert len(bus.asked) == 3, "and is not cancelled"
 
 
-async def test_a_move_of_which_nobody_says_anything_any_more_ends_with_a_failure_that_says_so() -> None:
+async def test_a_move_of_which_nothing_is_known_any_more_ends_with_a_failure_that_says_so() -> None:
     bus = FakeBus(started(), progress(1), *[RequestTimeout("no answer")] * 1000)
     responses = await all_of(moved(bus, polling=replace(FAST, timeout=0.01)))
     assert responses[-1].status is Status.UNABLE_TO_PERFORM_SUB_OPERATIONS
@@ -348,7 +348,7 @@ async def test_a_get_of_nothing_is_a_success() -> None:
     assert (last.status, last.completed) == (Status.SUCCESS, 0)
 
 
-async def test_a_get_that_can_not_be_planned_is_answered_with_the_status() -> None:
+async def test_a_get_that_cannot_be_planned_is_answered_with_the_status() -> None:
     bus = FakeBus(failed(FailureKind.INVALID, "(0008,0052) is missing"))
     (response,) = await all_of(got(bus, FakeSending()))
     assert (response.status, response.comment) == (0xA900, "(0008,0052) is missing")
@@ -399,7 +399,7 @@ class Nobody:
     def open_association(self, info: AssociationInfo) -> None: ...
 
 
-async def test_who_may_not_retrieve_is_told_so() -> None:
+async def test_who_may_not_retrieve_is_refused() -> None:
     nobody: Any = Nobody()
     association = IngressAssociationHandler(INFO, nobody, FakeBus(), nobody, sender=FakeSending(), inbox=nobody)  # type: ignore[arg-type]
     for responses, word in ((association.move(move_request()), "move"), (association.get(get_request()), "get")):
