@@ -87,7 +87,7 @@ def main(name: str, settings: ProcessSettings, serve: Callable[[], Coroutine[Any
             log.error("failed", error=str(error), kind=type(error).__name__)
         sys.exit(1)
     finally:
-        tracing.stop()
+        tracing.shutdown()
 
 
 def settings_or_exit(kind: type[A]) -> A:

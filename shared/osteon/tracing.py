@@ -1,8 +1,8 @@
 """Spans: what an association, a message, a job or a request did in each service, and for how long.
 
-Off unless there is a collector (docs/tracing.md): then nothing of OpenTelemetry is imported and every function here is
-one comparison. `osteon.tracing_setup` turns it on. The context of a span travels as W3C `traceparent`: in messages
-(`Message.traceparent`), jobs and HTTP requests.
+Off unless there is a collector (docs/tracing.md): while off, nothing of OpenTelemetry is imported and every function
+here is one comparison. `osteon.tracing_setup` turns it on. The context of a span travels as W3C `traceparent`: in
+messages (`Message.traceparent`), jobs and HTTP requests.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,87 +14,87 @@ from osteon.contracts.base import Message
 M = TypeVar("M", bound=Message)
 SpanKind = Literal["internal", "server", "client", "producer", "consumer"]
 Attribute = str | int | float | bool
-PARAM: Final = "traceparent"
+TRACEPARENT_PARAM: Final = "traceparent"
 """Key of the context in the parameters of a job."""
 
 
 class Span(Protocol):
-    """Something that has begun. `end` it once."""
+    """An operation that is timed. `end` it once."""
 
     @property
     def traceparent(self) -> str:
         """The context for what it causes, as W3C writes it; empty while tracing is off."""
 
-    def note(self, attributes: Mapping[str, Attribute]) -> None:
-        """Add attributes."""
+    def set_attributes(self, attributes: Mapping[str, Attribute]) -> None:
+        """Add attributes, or replace those of the same name."""
 
-    def rename(self, name: str) -> None:
+    def update_name(self, name: str) -> None:
         """Give it another name: one of few, so that spans can be compared."""
 
-    def failed(self, reason: str) -> None:
-        """Mark it as failed."""
+    def record_error(self, reason: str) -> None:
+        """Set its status to error, with the reason as description."""
 
     def end(self) -> None:
-        """It is over."""
+        """Stop the clock and hand it to the exporter."""
 
 
 class Tracer(Protocol):
-    """Makes spans and sends them."""
+    """Makes spans and exports them."""
 
-    def begin(
+    def start_span(
         self, name: str, kind: SpanKind, parent: str, correlation_id: str, attributes: Mapping[str, Attribute]
     ) -> Span:
-        """Begin a span below `parent`, the current one when that is empty, or (without one) of a new trace.
+        """Start a span below `parent`, the current one when that is empty, or (without one) of a new trace.
 
         A new trace has the correlation id as its id, if that is one.
         """
 
-    def within(self, span: Span) -> AbstractContextManager[None]:
+    def use_span(self, span: Span) -> AbstractContextManager[None]:
         """Make a span the current one inside."""
 
-    def current(self) -> str:
+    def current_traceparent(self) -> str:
         """Return the context of the current span, empty without one."""
 
-    def close(self) -> None:
-        """Send what was not sent yet, for some seconds at most. Blocks."""
+    def shutdown(self) -> None:
+        """Export what is still buffered, for some seconds at most. Blocks."""
 
 
-class _Nothing:
-    """The span of a process that is not traced."""
+class _NoopSpan:
+    """The span of a process that is not traced: every method does nothing."""
 
     traceparent = ""
 
-    def note(self, attributes: Mapping[str, Attribute]) -> None:
-        """Nothing."""
+    def set_attributes(self, attributes: Mapping[str, Attribute]) -> None:
+        """Ignore attributes."""
 
-    def rename(self, name: str) -> None:
-        """Nothing."""
+    def update_name(self, name: str) -> None:
+        """Ignore the name."""
 
-    def failed(self, reason: str) -> None:
-        """Nothing."""
+    def record_error(self, reason: str) -> None:
+        """Ignore the error."""
 
     def end(self) -> None:
-        """Nothing."""
+        """Ignore the end."""
 
 
-NOTHING: Final[Span] = _Nothing()
+NOOP_SPAN: Final[Span] = _NoopSpan()
 _tracer: Tracer | None = None
 
 
-def stop() -> None:
-    """Send what was not sent yet, and trace no more. Blocks."""
+def shutdown() -> None:
+    """Export what is still buffered, and trace no more. Blocks."""
     if _tracer is not None:
-        _tracer.close()
-    use(None)
+        _tracer.shutdown()
+    set_tracer(None)
 
 
-def use(tracer: Tracer | None) -> None:
-    """Trace with `tracer` from now on."""
+def set_tracer(tracer: Tracer | None) -> None:
+    """Trace with `tracer` from now on; with None not at all."""
     global _tracer  # noqa: PLW0603  (one for a process, as metrics and logs are)
     _tracer = tracer
 
 
-def begin(
+def start_span(
     name: str,
     *,
     kind: SpanKind = "internal",
@@ -102,10 +102,10 @@ def begin(
     correlation_id: str = "",
     attributes: Mapping[str, Attribute] | None = None,
 ) -> Span:
-    """Begin a span that does not become the current one; see `Tracer.begin`."""
+    """Start a span that does not become the current one; see `Tracer.start_span`."""
     if _tracer is None:
-        return NOTHING
-    return _tracer.begin(name, kind, parent, correlation_id, attributes or {})
+        return NOOP_SPAN
+    return _tracer.start_span(name, kind, parent, correlation_id, attributes or {})
 
 
 @contextmanager
@@ -117,59 +117,62 @@ def span(
     correlation_id: str = "",
     attributes: Mapping[str, Attribute] | None = None,
 ) -> Iterator[Span]:
-    """Make a span the current one inside, and end it; an error that leaves it marks it as failed.
+    """Make a span the current one inside, and end it; an exception that leaves the block is recorded as its error.
 
-    Not around a `yield` of an asynchronous generator, whose caller it would go on to: use `begin` there.
+    Not around a `yield` of an asynchronous generator, whose caller it would go on to: use `start_span` there.
     """
     if _tracer is None:
-        yield NOTHING
+        yield NOOP_SPAN
         return
-    made = _tracer.begin(name, kind, parent, correlation_id, attributes or {})
-    with _ended([made]), _tracer.within(made):
-        yield made
+    started = _tracer.start_span(name, kind, parent, correlation_id, attributes or {})
+    with _end_spans([started]), _tracer.use_span(started):
+        yield started
 
 
-def current() -> str:
+def current_traceparent() -> str:
     """Return the context of the current span; empty without one."""
-    return "" if _tracer is None else _tracer.current()
+    return "" if _tracer is None else _tracer.current_traceparent()
 
 
-def carried(message: M) -> M:
-    """Return a message that is about to be sent with the context that it comes from."""
-    if _tracer is None or message.traceparent or not (here := _tracer.current()):
+def inject(message: M) -> M:
+    """Return a message that is about to be sent with the context of the current span, unless it has one."""
+    if _tracer is None or message.traceparent or not (traceparent := _tracer.current_traceparent()):
         return message
-    return message.model_copy(update={"traceparent": here})
+    return message.model_copy(update={"traceparent": traceparent})
 
 
-def with_context(params: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the parameters of a job with the context that it comes from."""
-    here = current()
-    return {**params, PARAM: here} if here else params
+def inject_into_job(params: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the parameters of a job with the context of the current span."""
+    traceparent = current_traceparent()
+    return {**params, TRACEPARENT_PARAM: traceparent} if traceparent else params
 
 
 @contextmanager
-def handling(messages: Sequence[M], queue: str) -> Iterator[Sequence[M]]:
-    """Give each message a span below the one that it was sent from; what is made of it comes below that.
+def process_messages(messages: Sequence[M], queue: str) -> Iterator[Sequence[M]]:
+    """Start a consumer span for each message inside, below the sender's, and yield the messages with its context.
 
-    Messages that were sent from nowhere have none. The span of a message that is alone is the current one inside.
+    Messages without a context get no span. The span of a single message is the current one inside.
     """
     if _tracer is None:
         yield messages
         return
-    spans = [_handled(message, queue, len(messages)) for message in messages]
-    traced = [_below(message, each) for message, each in zip(messages, spans, strict=True)]
-    alone = _tracer.within(spans[0]) if len(spans) == 1 and spans[0] is not NOTHING else nullcontext()
-    with _ended(spans), alone:
+    spans = [_start_consumer_span(message, queue, len(messages)) for message in messages]
+    traced = [
+        message if each is NOOP_SPAN else message.model_copy(update={"traceparent": each.traceparent})
+        for message, each in zip(messages, spans, strict=True)
+    ]
+    single = _tracer.use_span(spans[0]) if len(spans) == 1 and spans[0] is not NOOP_SPAN else nullcontext()
+    with _end_spans(spans), single:
         yield traced
 
 
-def _handled(message: Message, queue: str, together: int) -> Span:
+def _start_consumer_span(message: Message, queue: str, batch: int) -> Span:
     if not message.traceparent:
-        return NOTHING
-    attributes: dict[str, Attribute] = {"messaging.destination.name": queue, "messaging.batch.message_count": together}
+        return NOOP_SPAN
+    attributes: dict[str, Attribute] = {"messaging.destination.name": queue, "messaging.batch.message_count": batch}
     if pack := getattr(message, "pack_id", ""):
         attributes["osteon.pack"] = pack
-    return begin(
+    return start_span(
         f"process {type(message).__name__}",
         kind="consumer",
         parent=message.traceparent,
@@ -178,17 +181,13 @@ def _handled(message: Message, queue: str, together: int) -> Span:
     )
 
 
-def _below(message: M, span: Span) -> M:
-    return message if span is NOTHING else message.model_copy(update={"traceparent": span.traceparent})
-
-
 @contextmanager
-def _ended(spans: Sequence[Span]) -> Iterator[None]:
+def _end_spans(spans: Sequence[Span]) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
         for each in spans:
-            each.failed(f"{type(error).__name__}: {error}")
+            each.record_error(f"{type(error).__name__}: {error}")
         raise
     finally:
         for each in spans:

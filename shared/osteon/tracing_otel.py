@@ -28,85 +28,85 @@ _LONGEST_REASON: Final = 500
 
 
 class OtelTracer:
-    """The port `osteon.tracing.Tracer`."""
+    """The `osteon.tracing.Tracer` of a process with a collector."""
 
     def __init__(self, service: str, processor: SpanProcessor) -> None:
         resource = Resource.create(
             {"service.name": f"osteon-{service}", "service.namespace": "osteon", "service.version": __version__}
         )
-        self._ids = _Ids()
+        self._ids = _TraceIds()
         self._provider = TracerProvider(resource=resource, id_generator=self._ids, shutdown_on_exit=False)
         self._provider.add_span_processor(processor)
         self._tracer = self._provider.get_tracer("osteon", __version__)
 
     @classmethod
     def exporting(cls, service: str, endpoint: str) -> "OtelTracer":
-        """Send to the collector at a base URL; empty: where OpenTelemetry's own variables say."""
-        where = f"{endpoint.rstrip('/')}/v1/traces" if endpoint else None
-        return cls(service, BatchSpanProcessor(OTLPSpanExporter(where, timeout=EXPORT_SECONDS)))
+        """Return a tracer that exports to the collector at a base URL; empty: to that of OpenTelemetry's variables."""
+        url = f"{endpoint.rstrip('/')}/v1/traces" if endpoint else None
+        return cls(service, BatchSpanProcessor(OTLPSpanExporter(url, timeout=EXPORT_SECONDS)))
 
-    def begin(
+    def start_span(
         self, name: str, kind: SpanKind, parent: str, correlation_id: str, attributes: Mapping[str, Attribute]
     ) -> "OtelSpan":
-        """Begin a span."""
+        """Start a span whose trace id is the correlation id, where it begins a trace."""
         known = {"osteon.correlation_id": correlation_id} if correlation_id else {}
         context = _PROPAGATOR.extract({"traceparent": parent}, Context()) if parent else None
-        self._ids.wanted = int(correlation_id, 16) if _ID.fullmatch(correlation_id) else 0
+        self._ids.next_trace_id = int(correlation_id, 16) if _ID.fullmatch(correlation_id) else 0
         try:
-            made = self._tracer.start_span(name, context, _KINDS[kind], {**known, **attributes})
+            started = self._tracer.start_span(name, context, _KINDS[kind], {**known, **attributes})
         finally:
-            self._ids.wanted = 0
-        return OtelSpan(made)
+            self._ids.next_trace_id = 0
+        return OtelSpan(started)
 
-    def within(self, span: Span) -> AbstractContextManager[None]:
+    def use_span(self, span: Span) -> AbstractContextManager[None]:
         """Make a span the current one inside."""
         assert isinstance(span, OtelSpan)
-        return span.attached()
+        return span.activate()
 
-    def current(self) -> str:
+    def current_traceparent(self) -> str:
         """Return the context of the current span."""
-        return _written(trace.get_current_span().get_span_context())
+        return _format_traceparent(trace.get_current_span().get_span_context())
 
-    def close(self) -> None:
-        """Send what was not sent yet."""
+    def shutdown(self) -> None:
+        """Export what is still buffered, for `EXPORT_SECONDS` at most."""
         self._provider.shutdown()
 
 
 class OtelSpan:
-    """The port `osteon.tracing.Span`."""
+    """The `osteon.tracing.Span` of `OtelTracer`."""
 
     def __init__(self, span: trace.Span) -> None:
         self._span = span
-        self.traceparent: Final = _written(span.get_span_context())
+        self.traceparent: Final = _format_traceparent(span.get_span_context())
 
-    def attached(self) -> AbstractContextManager[None]:
-        """Make it the current one inside."""
+    def activate(self) -> AbstractContextManager[None]:
+        """Make this span the current one inside."""
         return trace.use_span(self._span, record_exception=False, set_status_on_exception=False)  # type: ignore[return-value]  # what it yields is not used
 
-    def note(self, attributes: Mapping[str, Attribute]) -> None:
-        """Add attributes."""
+    def set_attributes(self, attributes: Mapping[str, Attribute]) -> None:
+        """Add attributes, or replace those of the same name."""
         self._span.set_attributes(attributes)
 
-    def rename(self, name: str) -> None:
-        """Give it another name."""
+    def update_name(self, name: str) -> None:
+        """Give it another name: one of few, so that spans can be compared."""
         self._span.update_name(name)
 
-    def failed(self, reason: str) -> None:
-        """Mark it as failed."""
+    def record_error(self, reason: str) -> None:
+        """Set its status to error, with the reason, shortened, as description."""
         self._span.set_status(trace.StatusCode.ERROR, reason[:_LONGEST_REASON])
 
     def end(self) -> None:
-        """It is over."""
+        """Stop the clock and hand it to the processor."""
         self._span.end()
 
 
-class _Ids(RandomIdGenerator):
-    """Gives the next trace the id that is wanted; a span begins without a pause, so no other one comes between."""
+class _TraceIds(RandomIdGenerator):
+    """Gives the next trace a set id; a span starts without a pause, so no other one comes between."""
 
-    wanted = 0
+    next_trace_id = 0
 
     def generate_trace_id(self) -> int:
-        return self.wanted or super().generate_trace_id()
+        return self.next_trace_id or super().generate_trace_id()
 
 
 _PROPAGATOR: Final = TraceContextTextMapPropagator()
@@ -119,8 +119,8 @@ _KINDS: Final[Mapping[SpanKind, trace.SpanKind]] = {
 }
 
 
-def _written(context: trace.SpanContext) -> str:
-    """Return a context as W3C Trace Context 1 writes it; empty when it is none."""
+def _format_traceparent(context: trace.SpanContext) -> str:
+    """Return a context as W3C Trace Context 1 writes it; empty when it is invalid."""
     if not context.is_valid:
         return ""
     return f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags & 3:02x}"

@@ -10,7 +10,7 @@ _STANDARD: Final = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_EN
 
 
 class TracingUnusable(OsteonError):
-    """There is a collector, but no package to send to it."""
+    """A collector is configured, but the packages of OpenTelemetry are missing."""
 
 
 def start(service: str, endpoint: str) -> None:
@@ -18,8 +18,8 @@ def start(service: str, endpoint: str) -> None:
 
     Raises `TracingUnusable` when the packages are missing.
     """
-    wanted = endpoint or any(os.environ.get(name) for name in _STANDARD)
-    if not wanted or os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
+    has_collector = endpoint or any(os.environ.get(name) for name in _STANDARD)
+    if not has_collector or os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
         return
     try:
         from osteon.tracing_otel import OtelTracer
@@ -27,4 +27,4 @@ def start(service: str, endpoint: str) -> None:
         raise TracingUnusable(
             f"OSTEON_TRACING_ENDPOINT: the packages of OpenTelemetry are missing ({error}): pip install osteon[tracing]"
         ) from None
-    tracing.use(OtelTracer.exporting(service, endpoint))
+    tracing.set_tracer(OtelTracer.exporting(service, endpoint))

@@ -386,9 +386,9 @@ async def test_the_wait_of_a_message_counts_from_its_first_publication(bus: AnyB
 @pytest.fixture
 def traced() -> Iterator[InMemorySpanExporter]:
     exporter = InMemorySpanExporter()
-    tracing.use(OtelTracer("test", SimpleSpanProcessor(exporter)))
+    tracing.set_tracer(OtelTracer("test", SimpleSpanProcessor(exporter)))
     yield exporter
-    tracing.stop()
+    tracing.shutdown()
 
 
 async def test_a_message_carries_the_context_of_its_span_also_when_it_is_tried_again(
@@ -414,7 +414,7 @@ async def test_each_message_of_a_batch_goes_on_in_the_trace_that_it_came_from(
 
     async def handle(messages: Sequence[Any]) -> None:
         batches.append(messages)
-        assert tracing.current() == ""
+        assert tracing.current_traceparent() == ""
 
     origins = []
     for name in ("a", "b"):
@@ -433,7 +433,7 @@ async def test_a_request_carries_the_context_of_its_span(bus: AnyBus, traced: In
     queue = rpc_queue()
 
     async def answer(request: FindPageRequest) -> FindPageReply:
-        return FindPageReply(correlation_id=request.correlation_id, cursor=tracing.current()[:35])
+        return FindPageReply(correlation_id=request.correlation_id, cursor=tracing.current_traceparent()[:35])
 
     await bus.serve(queue, answer)
     with tracing.span("asking") as asking:

@@ -1,7 +1,7 @@
 """What each calling AE title may do: the permissions of its modality, or those that the settings give unknown ones.
 
 The list of modalities is requested from `query` every few seconds. While `query` does not answer, the last list holds.
-It is also kept in a file, so that a service that starts without broker or database has it.
+A file keeps it, so that a service has it that starts without broker or database.
 """
 
 import asyncio
@@ -22,8 +22,8 @@ from osteon.errors import OsteonError
 from osteon.logging import get_logger
 from osteon.remotes.port import Permission
 
-REFRESH_SECONDS: Final = 3.0
-"""Seconds after which a change of a modality holds at every door, about."""
+_REFRESH_SECONDS: Final = 3.0
+"""Seconds after which a change of a modality holds at every `ingress`, about."""
 _TIMEOUT: Final = 5.0
 _RESOLVE_SECONDS: Final = 60.0
 """Seconds after which host names are looked up again."""
@@ -36,15 +36,24 @@ class ModalityAccessList:
     """What calling AE titles may do.
 
     Args:
-        unknown: what those may that no modality has.
-        check_host: those of modalities must come from their host.
+        unknown: permissions of AE titles that are not in the list.
+        check_host: whether modalities must connect from the host that the list has for them.
         file: where the list is kept.
+        refresh_seconds: between requests for it.
     """
 
-    def __init__(self, unknown: Sequence[str], file: Path, *, check_host: bool = False) -> None:
+    def __init__(
+        self,
+        unknown: Sequence[str],
+        file: Path,
+        *,
+        check_host: bool = False,
+        refresh_seconds: float = _REFRESH_SECONDS,
+    ) -> None:
         self._unknown = frozenset(Permission(word) for word in unknown)
         self._check_host = check_host
         self._file = file
+        self._refresh_seconds = refresh_seconds
         self._current: ListModalitiesReply | None = None
         self._by_aet: Mapping[str, Sequence[KnownModality]] = {}
         self._addresses: dict[str, frozenset[str]] = {}
@@ -84,7 +93,7 @@ class ModalityAccessList:
                     log.warning("modality list not refreshed, last one kept", error=str(error))
                 self._answered = False
             await self._resolve()
-            await asyncio.sleep(REFRESH_SECONDS)
+            await asyncio.sleep(self._refresh_seconds)
 
     async def _refresh(self, bus: Bus) -> None:
         known = self._current.version if self._current else ""
@@ -99,7 +108,7 @@ class ModalityAccessList:
                 log.warning("modality list not saved", file=str(self._file), error=str(error))
 
     async def load(self) -> None:
-        """Take the list that was kept, if there is one."""
+        """Load the list from its file, if there is one."""
         try:
             received = ListModalitiesReply.model_validate_json(await asyncio.to_thread(self._file.read_bytes))
         except FileNotFoundError:
@@ -119,13 +128,13 @@ class ModalityAccessList:
         self._current, self._by_aet = received, by_aet
 
     def _save(self, received: ListModalitiesReply) -> None:
-        # Several doors share the folder, each in a container where it may be process 1.
+        # Several processes share the folder, each in a container where it may be process 1.
         new = self._file.with_suffix(f".{uuid.uuid4().hex}")
         new.write_text(received.model_dump_json(), "utf-8")
         new.replace(self._file)
 
     async def _resolve(self, hosts: Sequence[str] | None = None) -> None:
-        """Look up the addresses of hosts, or from time to time of all; one that is not found keeps those it had."""
+        """Look up the addresses of hosts; without `hosts`, of all, once a minute. A failure keeps the old ones."""
         loop = asyncio.get_running_loop()
         if not self._check_host or (hosts is None and loop.time() - self._resolved < _RESOLVE_SECONDS):
             return
@@ -140,7 +149,7 @@ class ModalityAccessList:
 
 
 def _plain(address: str) -> str:
-    """Write an IPv4 address that came over an IPv6 socket as what it is."""
+    """Return an IPv4-mapped IPv6 address as IPv4, any other as it is."""
     try:
         parsed = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:

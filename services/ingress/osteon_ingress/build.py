@@ -30,7 +30,7 @@ from osteon_ingress.settings import IngressBaseSettings, IngressServiceSettings,
 LAST_PUBLISH: Final = 3.0
 """Seconds for the last packs of a drain; what the broker does not take then stays in the spool."""
 _CONNECT: Final = 1.0
-"""Seconds that the door waits for the broker, so that the first pack finds its queue."""
+"""Seconds to wait for the broker before listening, so that the first pack finds its queue."""
 
 
 @asynccontextmanager
@@ -45,10 +45,10 @@ async def build(settings: IngressServiceSettings) -> AsyncIterator[Running]:
 async def build_embedded(
     settings: IngressBaseSettings, stack: ServiceStack, *, bus: Bus, objects: Objects, proxied: bool = False
 ) -> Running:
-    """Start the service on given ports. `proxied`: a balancer in front says who calls.
+    """Start the service on given ports. `proxied`: a balancer in front sends the PROXY protocol.
 
-    The door opens without a broker and without objects, which only C-GET reads: the spool keeps what comes. When inputs
-    close, the door closes, associations get `OSTEON_DRAIN_SECONDS` to end, and the spool publishes what it still has.
+    It listens without a broker and without objects, which only C-GET reads: the spool keeps what comes. When inputs
+    close, it stops listening, associations get `OSTEON_DRAIN_SECONDS` to end, and the spool publishes what it has.
     """
     allow_open_files()
     inputs = stack.inputs
@@ -61,7 +61,7 @@ async def build_embedded(
     ready = asyncio.Event()
     inbox = MoveProgressInbox()
     await inputs.enter_async_context(
-        background(_talk_to_broker(bus, spool, settings.spool_id, inbox=inbox, access=access, ready=ready))
+        background(_subscribe_and_refresh(bus, spool, settings.spool_id, inbox=inbox, access=access, ready=ready))
     )
     inputs.push_async_callback(spool.close, LAST_PUBLISH)
     sender = StoreSender.from_settings(objects, bus, settings)
@@ -77,10 +77,10 @@ async def build_embedded(
     return Running(checks={"spool": spool.check}, ports=ports)
 
 
-async def _talk_to_broker(
+async def _subscribe_and_refresh(
     bus: Bus, spool: Spool, spool_id: str, *, inbox: MoveProgressInbox, access: ModalityAccessList, ready: asyncio.Event
 ) -> None:
-    """Declare and subscribe, which takes until there is a broker; then keep the list of modalities up to date."""
+    """Declare and subscribe, retrying until there is a broker; then keep the list of modalities up to date."""
     await until_available("broker", partial(bus.declare, writer_queue(spool_id)))
     await until_available("broker", partial(bus.subscribe, PackIndexed, partial(acknowledge_indexed, spool=spool)))
     await until_available("broker", partial(inbox.subscribe, bus))
@@ -99,12 +99,12 @@ def _handler(
 ) -> IngressAssociationHandler:
     if (reason := access.refuse(info)) is not None:
         raise AssociationRefused(reason)
-    span = tracing.begin("association", kind="server", correlation_id=info.id, attributes=_shown(info))
+    span = tracing.start_span("association", kind="server", correlation_id=info.id, attributes=_span_attributes(info))
     traced = replace(info, traceparent=span.traceparent)
     return IngressAssociationHandler(traced, spool, bus, access, sender=sender, inbox=inbox, span=span)
 
 
-def _shown(info: AssociationInfo) -> dict[str, tracing.Attribute]:
+def _span_attributes(info: AssociationInfo) -> dict[str, tracing.Attribute]:
     return {
         "dicom.calling_aet": info.calling_aet,
         "dicom.called_aet": info.called_aet,

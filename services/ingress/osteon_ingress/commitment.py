@@ -28,21 +28,23 @@ TIMEOUT: Final = 30.0
 _CLOSE_TIMEOUT: Final = 3.0
 """Seconds to report that an association has ended: its handler waits for it, and `dispatcher` notices by itself too."""
 _FIRST_POLL, _SLOWEST_POLL = 0.2, 2.0
+"""Seconds before the first request for a report, and between requests at most."""
 _NO_ANSWER: Final = Outcome(Status.PROCESSING_FAILURE, "storage commitment not available; try again later")
 
 log = get_logger(__name__)
 
 
 class AssociationCommitments:
-    """The storage commitment of one association."""
+    """The storage commitment of one association. `first_poll`: seconds until the first request for a report."""
 
-    def __init__(self, info: AssociationInfo, bus: Bus) -> None:
+    def __init__(self, info: AssociationInfo, bus: Bus, *, first_poll: float = _FIRST_POLL) -> None:
         self._info = info
         self._bus = bus
+        self._first_poll = first_poll
         self._watching: dict[str, asyncio.Task[None]] = {}
 
     async def action(self, request: ActionRequest, reporter: Reporter | None) -> Outcome:
-        """Forward a request; wait for its report as long as the association is there."""
+        """Forward a request to `dispatcher`; wait for its report while the association is open."""
         message = CommitmentRequest(
             correlation_id=self._info.id,
             transfer_syntax_uid=request.context.transfer_syntax,
@@ -88,7 +90,7 @@ class AssociationCommitments:
         return Outcome(Status.SUCCESS)
 
     async def close(self) -> None:
-        """Stop waiting: reports that were not sent go on another association."""
+        """Stop waiting: `dispatcher` sends what was not sent over another association."""
         for watching in self._watching.values():
             watching.cancel()
         await asyncio.gather(*self._watching.values(), return_exceptions=True)
@@ -107,7 +109,7 @@ class AssociationCommitments:
 
     async def _send_report(self, commitment_id: str, context: PresentationContext, reporter: Reporter) -> bool:
         """Wait for the report and send it; return whether there is nothing left to be done."""
-        wait = _FIRST_POLL
+        wait = self._first_poll
         while True:
             await asyncio.sleep(wait)
             wait = min(2 * wait, _SLOWEST_POLL)

@@ -21,13 +21,13 @@ log = get_logger(__name__)
 async def find(association: AssociationInfo, request: FindRequest, bus: Bus) -> AsyncGenerator[FindResponse]:
     """Yield the matches as pending responses, then the final one. Closing the iterator stops the requests for pages."""
     matches = 0
-    question = build_find_request(association, request)
+    message = build_find_request(association, request)
     while True:
         try:
-            page = await bus.request(FIND, question, timeout=PAGE_TIMEOUT)
+            page = await bus.request(FIND, message, timeout=PAGE_TIMEOUT)
         except RequestFailed as error:
             outcome = FIND_STATUSES.outcome(error)
-            log.info("searched", correlation_id=association.id, matches=matches, status=f"0x{outcome.status:04X}",
+            log.info("C-FIND failed", correlation_id=association.id, matches=matches, status=f"0x{outcome.status:04X}",
                      error=str(error))  # fmt: skip
             yield FindResponse(outcome.status, comment=outcome.comment)
             return
@@ -41,7 +41,7 @@ async def find(association: AssociationInfo, request: FindRequest, bus: Bus) -> 
         matches += len(page.identifiers)
         if page.cursor is None:
             break
-        question = question.model_copy(update={"cursor": page.cursor})
+        message = message.model_copy(update={"cursor": page.cursor})
     log.info("C-FIND finished", correlation_id=association.id, matches=matches, status="0x0000")
     yield FindResponse(Status.SUCCESS)
 

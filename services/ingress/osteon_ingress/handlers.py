@@ -51,7 +51,7 @@ class IngressAssociationHandler(RefusingHandler):
         *,
         sender: StoreSender,
         inbox: MoveProgressInbox,
-        span: tracing.Span = tracing.NOTHING,
+        span: tracing.Span = tracing.NOOP_SPAN,
     ) -> None:
         self._info = info
         self._span = span
@@ -65,11 +65,11 @@ class IngressAssociationHandler(RefusingHandler):
         self._commitments = AssociationCommitments(info, bus)
 
     async def echo(self) -> Outcome:
-        """Answer a C-ECHO."""
+        """Answer a C-ECHO: success, unless the AE title may not send one."""
         return await measure_outcome("c-echo", self._echo())
 
     def store(self, request: StoreRequest, context: PresentationContext) -> StoreSink | Outcome:
-        """Begin a C-STORE."""
+        """Begin a C-STORE: return a sink of the spool, or the refusal."""
         opened = self._refusal(Permission.STORE) or self._intake.begin(request, context)
         if isinstance(opened, Outcome):
             log.warning("instance refused", correlation_id=self._info.id, instance=request.sop_instance_uid,
@@ -80,19 +80,19 @@ class IngressAssociationHandler(RefusingHandler):
         return MeasuredSink(opened, self._counts)
 
     def find(self, request: FindRequest) -> AsyncIterator[FindResponse]:
-        """Answer a C-FIND."""
+        """Answer a C-FIND of the archive or of the worklist, as `query` finds."""
         worklist = request.context.abstract_syntax == WORKLIST_FIND
         refused = self._refusal(Permission.WORKLIST if worklist else Permission.FIND)
         return measure_responses("c-find", refuse_find(refused) if refused else find(self._info, request, self._bus))
 
     def move(self, request: MoveRequest) -> AsyncIterator[RetrieveResponse]:
-        """Answer a C-MOVE."""
+        """Answer a C-MOVE, which is a job of `dispatcher`."""
         refused = self._refusal(Permission.MOVE)
         source = refuse_retrieve(refused) if refused else move(self._info, request, self._bus, self._inbox)
         return measure_responses("c-move", source)
 
     def get(self, request: GetRequest) -> AsyncIterator[RetrieveResponse]:
-        """Answer a C-GET."""
+        """Answer a C-GET from the object store, as `dispatcher` plans."""
         refused = self._refusal(Permission.GET)
         source = refuse_retrieve(refused) if refused else get(self._info, request, self._bus, self._sender)
         return measure_responses("c-get", source)
@@ -159,5 +159,5 @@ async def publish_sealed_pack(pack: SealedPack, bus: Bus, spool_id: str) -> None
 
 
 async def acknowledge_indexed(message: PackIndexed, spool: Spool) -> None:
-    """Let the C-STORE responses go that wait for a pack to be indexed."""
+    """Release the C-STORE responses that wait for a pack to be indexed."""
     spool.pack_indexed(message.pack_id)

@@ -1,9 +1,10 @@
-"""How far the C-MOVEs of this process are: events from `dispatcher`, and a slow poll for when one was lost."""
+"""Progress of the C-MOVEs of this process: events from `dispatcher`, and a slow poll in case one was lost."""
 
 import asyncio
 import uuid
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, contextmanager, suppress
+from dataclasses import dataclass
 from itertools import count
 from typing import Final
 
@@ -13,17 +14,23 @@ from osteon.contracts.topology import MOVE_PROGRESS
 from osteon.errors import FailureKind, OsteonError
 from osteon.logging import get_logger
 
-PATIENCE: Final = 150.0
-"""Seconds without progress or an answer, after which a C-MOVE is over for its requester: longer than another
-`dispatcher` takes to go on with what a dead one has left."""
-_POLL: Final = 3.0
-_POLL_AGAIN: Final = 1.0
-"""Seconds after a poll that was not answered."""
 _POLL_TIMEOUT: Final = 5.0
 _LAST_TIMEOUT: Final = 3.0
-"""Seconds to say that an association is gone: its handler waits for it."""
+"""Seconds to report that an association has ended: its handler waits for it."""
 
 log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class MovePolling:
+    """Times of following a C-MOVE, in seconds."""
+
+    interval: float = 3.0
+    retry: float = 1.0
+    """After a poll without an answer."""
+    timeout: float = 150.0
+    """Without progress or an answer, after which a C-MOVE is over for its requester: longer than another `dispatcher`
+    takes to continue the jobs of a dead one."""
 
 
 class MoveProgressInbox:
@@ -56,16 +63,16 @@ class MoveProgressInbox:
 class MoveFollower:
     """Follows the job of one C-MOVE; `cancelled` is set when its requester cancels it."""
 
-    def __init__(self, correlation_id: str, cancelled: asyncio.Event, bus: Bus) -> None:
-        self._correlation_id, self._cancelled, self._bus = correlation_id, cancelled, bus
+    def __init__(self, correlation_id: str, cancelled: asyncio.Event, bus: Bus, polling: MovePolling) -> None:
+        self._correlation_id, self._cancelled, self._bus, self._polling = correlation_id, cancelled, bus, polling
         self._latest: MoveCounters | None = None
         self._changed = asyncio.Event()
         self._failure: RequestFailed | None = None
-        self._heard = asyncio.get_running_loop().time()
+        self._received_at = asyncio.get_running_loop().time()
 
     def receive(self, progress: MoveCounters) -> None:
         """Take counts. Event and poll may overtake each other: counts never go back, and what is done stays done."""
-        self._heard = asyncio.get_running_loop().time()
+        self._received_at = asyncio.get_running_loop().time()
         latest = self._latest
         if latest is None or (not latest.done and (progress.done or _finished(progress) > _finished(latest))):
             self._latest = progress
@@ -74,8 +81,8 @@ class MoveFollower:
     async def follow(self, job_id: str, total: int) -> AsyncGenerator[MoveCounters | None]:
         """Yield counts when they change, until they are done.
 
-        The last one is None when nothing was heard for `PATIENCE` seconds. Closing the generator before the last one
-        stops the job. Raises `RequestFailed` when the job was deleted.
+        The last one is None when nothing came for `MovePolling.timeout` seconds. Closing the generator before the last
+        one stops the job. Raises `RequestFailed` when the job was deleted.
         """
         polling = asyncio.create_task(self._poll_forever(job_id))
         over = False
@@ -92,17 +99,17 @@ class MoveFollower:
             await asyncio.wait({polling})
             if not over:
                 with suppress(OsteonError):  # the job ends by itself when all is sent
-                    await self._ask(job_id, cancel=True, timeout=_LAST_TIMEOUT)
+                    await self._request_progress(job_id, cancel=True, timeout=_LAST_TIMEOUT)
 
     async def _counts(self, total: int) -> AsyncGenerator[MoveCounters | None]:
         loop = asyncio.get_running_loop()
         latest = MoveCounters(correlation_id=self._correlation_id, remaining=total)
         while not latest.done:
             try:
-                async with asyncio.timeout_at(self._heard + PATIENCE):
+                async with asyncio.timeout_at(self._received_at + self._polling.timeout):
                     await self._changed.wait()
             except TimeoutError:
-                if loop.time() < self._heard + PATIENCE:
+                if loop.time() < self._received_at + self._polling.timeout:
                     continue  # an answer without news
                 yield None
                 return
@@ -113,16 +120,16 @@ class MoveFollower:
             yield latest
 
     async def _poll_forever(self, job_id: str) -> None:
-        """Ask now and then how far it is; at once, to have it stopped, when it is cancelled."""
-        pause, uninterrupted = _POLL, False
+        """Request the counts at intervals; at once, with the order to stop, when the requester cancels."""
+        pause, uninterrupted = self._polling.interval, False
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await (asyncio.sleep(pause) if uninterrupted else self._cancelled.wait())
             try:
                 cancel = self._cancelled.is_set()
-                self.receive(await self._ask(job_id, cancel=cancel, timeout=_POLL_TIMEOUT))
-                pause, uninterrupted = _POLL, cancel
+                self.receive(await self._request_progress(job_id, cancel=cancel, timeout=_POLL_TIMEOUT))
+                pause, uninterrupted = self._polling.interval, cancel
             except OsteonError as error:
                 if isinstance(error, RequestFailed) and error.kind is FailureKind.NOT_FOUND:
                     self._failure = error
@@ -130,9 +137,9 @@ class MoveFollower:
                     return
                 log.warning("C-MOVE status not answered", correlation_id=self._correlation_id, job=job_id,
                             error=str(error))  # fmt: skip
-                pause, uninterrupted = _POLL_AGAIN, True
+                pause, uninterrupted = self._polling.retry, True
 
-    async def _ask(self, job_id: str, *, cancel: bool, timeout: float) -> MoveProgressReply:
+    async def _request_progress(self, job_id: str, *, cancel: bool, timeout: float) -> MoveProgressReply:
         message = MoveProgressRequest(correlation_id=self._correlation_id, job_id=job_id, cancel=cancel)
         return await self._bus.request(MOVE_PROGRESS, message, timeout=timeout)
 

@@ -1,4 +1,4 @@
-"""Associations in metrics. The upper layer logs them itself."""
+"""Counts associations in metrics. The upper layer logs them."""
 
 from typing_extensions import override
 

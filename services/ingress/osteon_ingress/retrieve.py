@@ -1,4 +1,4 @@
-"""C-MOVE and C-GET (PS3.4 C.4.2, C.4.3): `dispatcher` moves, and plans what is sent here for a C-GET."""
+"""C-MOVE and C-GET (PS3.4 C.4.2, C.4.3): `dispatcher` moves; for a C-GET it plans what is sent here."""
 
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -28,24 +28,29 @@ from osteon.errors import Unavailable
 from osteon.logging import get_logger
 from osteon.sending.store_sender import StoreSender
 from osteon.sending.suboperations import SubOperationCounts, SubOperationResult
-from osteon_ingress.move_progress import MoveFollower, MoveProgressInbox
+from osteon_ingress.move_progress import MoveFollower, MovePolling, MoveProgressInbox
 
 TIMEOUT: Final = 30.0
 """Seconds for an answer of `dispatcher`."""
+_POLLING: Final = MovePolling()
 
 log = get_logger(__name__)
 
 
 async def refuse_retrieve(outcome: Outcome) -> AsyncGenerator[RetrieveResponse]:
-    """Give one response, which refuses."""
+    """Yield one response, which refuses."""
     yield RetrieveResponse(outcome.status, comment=outcome.comment)
 
 
 async def move(
-    association: AssociationInfo, request: MoveRequest, bus: Bus, inbox: MoveProgressInbox
+    association: AssociationInfo,
+    request: MoveRequest,
+    bus: Bus,
+    inbox: MoveProgressInbox,
+    polling: MovePolling = _POLLING,
 ) -> AsyncGenerator[RetrieveResponse]:
-    """Have it moved, and report how far it is. Closing the generator before the final response stops it."""
-    follower = MoveFollower(association.id, request.cancelled, bus)
+    """Have `dispatcher` move instances, and yield its progress. Closing the generator early stops the job."""
+    follower = MoveFollower(association.id, request.cancelled, bus, polling)
     with inbox.receiving(follower.receive) as address:
         message = StartMoveRequest(
             **_common_fields(association, request),
@@ -78,7 +83,7 @@ async def move(
 async def get(
     association: AssociationInfo, request: GetRequest, bus: Bus, sender: StoreSender
 ) -> AsyncGenerator[RetrieveResponse]:
-    """Send on the association itself, and report how far it is."""
+    """Send the planned instances on the association itself, and yield the counts after each."""
     message = RetrievePlanRequest(**_common_fields(association, request))
     try:
         plan = await bus.request(RETRIEVE_PLAN, message, timeout=TIMEOUT)
@@ -109,14 +114,14 @@ async def get(
 
 
 class _Pages:
-    """The instances of a plan; `open` are those that were given and are not over."""
+    """The instances of a plan; `open` are those that were given out and are not finished."""
 
     def __init__(self, bus: Bus, message: RetrievePlanRequest, first: RetrievePlanReply) -> None:
         self._bus, self._message, self._plan = bus, message, first
         self.open: deque[PlannedInstance] = deque()
 
     async def instances(self) -> AsyncIterator[PlannedInstance]:
-        """Give all in order. Raises `Unavailable` when a further page does not come."""
+        """Yield all in order. Raises `Unavailable` when a further page does not come."""
         while True:
             for instance in self._plan.instances:
                 self.open.append(instance)
@@ -130,7 +135,7 @@ class _Pages:
                 raise Unavailable(f"the plan ends early: {error}") from error
 
     def finish_first(self) -> None:
-        """The first one that is open was sent, or has failed."""
+        """Remove the first open instance: it was sent, or has failed."""
         self.open.popleft()
 
 
@@ -164,7 +169,7 @@ def _count(association: AssociationInfo, counts: SubOperationCounts, sent: SubOp
 
 
 def to_response(progress: MoveCounters | None) -> RetrieveResponse:
-    """Return the response for how far a C-MOVE is, pending or final (PS3.4 Table C.4-2); None: that is not known."""
+    """Return the response for the progress of a C-MOVE, pending or final (PS3.4 Table C.4-2); None: it is unknown."""
     if progress is None:
         comment = "C-MOVE status unknown; it may still be running"
         return RetrieveResponse(Status.UNABLE_TO_PERFORM_SUB_OPERATIONS, comment=comment)

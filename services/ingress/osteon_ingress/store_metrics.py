@@ -34,7 +34,7 @@ class MeasuredSink:
         self.abort = sink.abort
 
     async def finish(self) -> Outcome:
-        """Return the sink's answer."""
+        """Finish the instance, and count its outcome and duration."""
         started = time.perf_counter()
         outcome = await self._sink.finish()
         metrics.CSTORE_ACK_SECONDS.observe(time.perf_counter() - started)
@@ -49,5 +49,5 @@ class MeasuredSink:
 
 
 def count_outcome(outcome: Outcome) -> None:
-    """Count an answer to a C-STORE."""
+    """Count a response to a C-STORE by its status."""
     metrics.CSTORE_RESPONSES.labels(status=f"0x{outcome.status:04X}").inc()

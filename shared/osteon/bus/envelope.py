@@ -74,7 +74,7 @@ def reset_for_replay(envelope: Envelope) -> Envelope:
 
 def encode(message: Message) -> Envelope:
     """Return the message as JSON, with the context that it comes from."""
-    message = tracing.carried(message)
+    message = tracing.inject(message)
     return Envelope(type(message).__name__, message.model_dump_json().encode(), message.correlation_id)
 
 

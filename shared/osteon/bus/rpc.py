@@ -61,7 +61,7 @@ class RequestHandler(Generic[D, Q, R]):
     async def _reply_to(self, request: Q) -> R | FailureReply:
         name = self._queue.name
         try:
-            with metrics.MESSAGE_SECONDS.labels(name).time(), tracing.handling([request], name) as (traced,):
+            with metrics.MESSAGE_SECONDS.labels(name).time(), tracing.process_messages([request], name) as (traced,):
                 return await self._handler(traced)
         except OsteonError as error:
             level = log.info if isinstance(error, Invalid | NotFound) else log.warning

@@ -134,7 +134,10 @@ class Worker(Generic[M]):
             await self._handle_alone(delivery, message)
 
     async def _handle(self, messages: Sequence[M]) -> None:
-        with metrics.MESSAGE_SECONDS.labels(self._queue).time(), tracing.handling(messages, self._queue) as traced:
+        with (
+            metrics.MESSAGE_SECONDS.labels(self._queue).time(),
+            tracing.process_messages(messages, self._queue) as traced,
+        ):
             await self._handler(traced)
 
     async def _read(self, delivery: WorkDelivery) -> M | None:

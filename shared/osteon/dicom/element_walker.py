@@ -37,7 +37,7 @@ class RawElement:
 
     @property
     def raw(self) -> bytes:
-        """The value's bytes."""
+        """The value's bytes, copied."""
         return self.value.data[self.value.start : self.value.stop]
 
 

@@ -19,7 +19,7 @@ from osteon.dicom.errors import BadDataSet, TruncatedDataSet
 
 ENDS_WITHIN_HEAD: Final = "the data set ends within the element's tag and length"
 
-_MOST_SKIPPED: Final = 1 << 21
+MAX_SKIPPED_ELEMENTS: Final = 1 << 21
 """Items and elements that are skipped one by one in a value of undefined length: about two seconds' worth."""
 
 
@@ -63,18 +63,18 @@ def item_encoding(data: Buffer, position: int, encoding: Encoding) -> Encoding:
     return actual_encoding(data, position, encoding) if encoding.explicit else encoding
 
 
-def skip_undefined(data: Buffer, position: int, encoding: Encoding) -> int:
+def skip_undefined(data: Buffer, position: int, encoding: Encoding, limit: int = MAX_SKIPPED_ELEMENTS) -> int:
     """Return the position behind a value of undefined length: items and what they hold, or fragments.
 
     Nesting costs a list entry, never a Python frame. Raises `BadDataSet` where something else than an item stands or
-    when there are absurdly many, and `TruncatedDataSet` when the data ends before the value does.
+    when there are `limit` items and elements in them, and `TruncatedDataSet` when the data ends before the value does.
     """
     open_levels = [encoding]  # sequence, item, sequence, item, …
-    steps = _MOST_SKIPPED
+    steps = limit
     while open_levels:
         steps -= 1
         if not steps:
-            raise BadDataSet(f"more than {_MOST_SKIPPED} elements in a value of undefined length", "", position)
+            raise BadDataSet(f"more than {limit} elements in a value of undefined length", "", position)
         encoding = open_levels[-1]
         tag, vr, start, length = element_head(data, position, encoding)
         between_items = len(open_levels) % 2 == 1

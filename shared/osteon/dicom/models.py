@@ -90,5 +90,5 @@ WORKLIST_FIND: Final = "1.2.840.10008.5.1.4.31"
 
 
 def models_for(level: Level) -> tuple[InformationModel, ...]:
-    """Return the models in which a peer can be asked for entities of a level, the one that most peers have first."""
+    """Return the models in which entities of a level can be requested of a peer, the one that most peers have first."""
     return (PATIENT_ROOT,) if level is Level.PATIENT else (STUDY_ROOT, PATIENT_ROOT)

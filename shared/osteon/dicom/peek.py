@@ -7,7 +7,7 @@ from typing import Final
 
 from osteon.dicom.charset import character_set
 from osteon.dicom.deflate import inflate_beginning
-from osteon.dicom.elements import element_head, nested_encoding, skip_undefined
+from osteon.dicom.elements import MAX_SKIPPED_ELEMENTS, element_head, nested_encoding, skip_undefined
 from osteon.dicom.encoding import (
     SHORT_VRS,
     UNDEFINED,
@@ -42,15 +42,23 @@ _INFLATED: Final = 1 << 20
 _MOST_ELEMENTS: Final = 1 << 16
 """Elements that may stand before the Series Instance UID: real ones have some hundred at most."""
 
-_MOST_SKIPPED: Final = 64 << 20
+_MAX_SKIPPED_BYTES: Final = 64 << 20
 """Bytes of values of undefined length, which are walked through, before the Series Instance UID."""
 
 
-def peek_identity(data: Buffer, transfer_syntax_uid: str, *, complete: bool) -> Identity | None:
+def peek_identity(
+    data: Buffer,
+    transfer_syntax_uid: str,
+    *,
+    complete: bool,
+    max_skipped_elements: int = MAX_SKIPPED_ELEMENTS,
+    max_skipped_bytes: int = _MAX_SKIPPED_BYTES,
+) -> Identity | None:
     """Read the identity of a data set from its first bytes.
 
     Returns None when `data` does not reach far enough; call again with more, from the first byte on. `complete` says
-    that there is no more. Padding is stripped; a data set without Patient ID has an empty one.
+    that there is no more. Padding is stripped; a data set without Patient ID has an empty one. The limits are for
+    values of undefined length: elements of each, and bytes of all.
 
     Raises `MissingIdentifier` when a UID is absent or invalid, `BadDataSet` when the data cannot be read up to there,
     and `UnknownTransferSyntax`.
@@ -62,7 +70,7 @@ def peek_identity(data: Buffer, transfer_syntax_uid: str, *, complete: bool) -> 
         data, ended, fault = inflate_beginning(data, _INFLATED)
         complete = complete or ended or bool(fault) or len(data) >= _INFLATED
     try:
-        reached = _collect(data, declared_encoding(syntax), found)
+        reached = _collect(data, declared_encoding(syntax), found, max_skipped_elements, max_skipped_bytes)
     except TruncatedDataSet as error:
         if not complete:
             return None
@@ -72,7 +80,7 @@ def peek_identity(data: Buffer, transfer_syntax_uid: str, *, complete: bool) -> 
     return _identity(found) if reached or complete else None
 
 
-def _collect(data: Buffer, encoding: Encoding, found: dict[int, bytes]) -> bool:
+def _collect(data: Buffer, encoding: Encoding, found: dict[int, bytes], max_elements: int, max_skipped: int) -> bool:
     """Collect the raw values of the wanted elements; whether the data reached behind the last of them."""
     size = len(data)
     encoding = actual_encoding(data, 0, encoding)
@@ -90,8 +98,8 @@ def _collect(data: Buffer, encoding: Encoding, found: dict[int, bytes]) -> bool:
         if tag > _SERIES:
             return True
         if length == UNDEFINED:
-            position = skip_undefined(data, start, nested_encoding(vr, encoding))
-            skipped = _bounded(skipped + position - start, tag, start)
+            position = skip_undefined(data, start, nested_encoding(vr, encoding), max_elements)
+            skipped = _bounded(skipped + position - start, max_skipped, tag, start)
             continue
         position = start + length
         if tag in _WANTED:
@@ -109,8 +117,8 @@ def _collect(data: Buffer, encoding: Encoding, found: dict[int, bytes]) -> bool:
     return False
 
 
-def _bounded(skipped: int, tag: int, position: int) -> int:
-    if skipped > _MOST_SKIPPED:
+def _bounded(skipped: int, limit: int, tag: int, position: int) -> int:
+    if skipped > limit:
         raise BadDataSet(f"{skipped} bytes of sequences before the identifiers", f"{tag:08X}", position)
     return skipped
 

@@ -29,15 +29,15 @@ def creators_of(elements: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     return found
 
 
-def locate(tags: Iterable[str], asked: Mapping[str, str], actual: Mapping[str, str]) -> list[str]:
+def locate(tags: Iterable[str], requested: Mapping[str, str], actual: Mapping[str, str]) -> list[str]:
     """Return the tags that private elements have in a data set, and those of their creators.
 
-    `asked` and `actual` are blocks as `creators_of` returns them: what the request means by them, and those of the data
-    set. Where the request does not say whose a block is, its number counts.
+    `requested` and `actual` are blocks as `creators_of` returns them: what the request means by them, and those of the
+    data set. Where the request does not say whose a block is, its number counts.
     """
     found: dict[str, None] = {}
     for tag in tags:
-        creator = asked.get(tag[:6])
+        creator = requested.get(tag[:6])
         for block in [tag[:6]] if creator is None else [b for b in actual if b[:4] == tag[:4] and actual[b] == creator]:
             found[block + tag[6:]] = found[f"{block[:4]}00{block[4:]}"] = None
     return list(found)

@@ -40,7 +40,7 @@ def from_xml(document: bytes) -> DataSet:
     """Read a document; raises `BadXml`. Bulk data keeps its `uri` (or `uuid`) as `BulkDataURI`."""
     root = _parse(document)
     if root.tag != "NativeDicomModel":
-        raise BadXml(f"expected an element NativeDicomModel, got {root.tag[:80]!r}")
+        raise BadXml(f"expected an element NativeDicomModel, not {root.tag[:80]!r}")
     return _data_set(root, "")
 
 
@@ -118,7 +118,7 @@ def _data_set(parent: Element, path: str) -> DataSet:
 def _children(parent: Element, name: str, path: str) -> Iterator[Element]:
     for child in parent:
         if child.tag != name:
-            raise BadXml(f"{path or 'NativeDicomModel'}: expected {name}, got {child.tag[:80]!r}")
+            raise BadXml(f"{path or 'NativeDicomModel'}: expected {name}, not {child.tag[:80]!r}")
         yield child
 
 

@@ -1,7 +1,7 @@
 """Listens for associations and answers them: the acceptor's side of PS3.8."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from contextlib import suppress
 from functools import partial
 from typing import ParamSpec
@@ -21,8 +21,6 @@ HandlerFactory = Callable[[AssociationInfo], AssociationHandler]
 
 _READ_SIZE = 256 << 10
 _BACKLOG = 1024
-_RESET_CHECK_SECONDS = 1.0
-"""Between checks of the connections that are not read."""
 _ABORT_SECONDS = 1.0
 """Seconds that a peer has to read A-ABORT when the acceptor closes."""
 _HANDLER_SECONDS = 10.0
@@ -50,13 +48,28 @@ class Acceptor:
         self._associations: set[AcceptedAssociation] = set()
         self._waiting: dict[AcceptedAssociation, None] = {}
         self._reset_timer: asyncio.TimerHandle | None = None
-        self._closing_handlers: set[asyncio.Task[None]] = set()
+        self._handlers_closing: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
 
     @property
     def associations(self) -> int:
         """Associations that are open now."""
         return len(self._associations)
+
+    @property
+    def connections(self) -> Set[AcceptedAssociation]:
+        """The open connections, with and without an association."""
+        return self._connections
+
+    @property
+    def waiting(self) -> int:
+        """Open connections without an association; `max_waiting` bounds them."""
+        return len(self._waiting)
+
+    @property
+    def handlers_closing(self) -> int:
+        """Handlers of ended associations that have not finished closing."""
+        return len(self._handlers_closing)
 
     async def start(self, host: str, port: int, tls: TlsContextProvider | None = None, *, proxied: bool = False) -> int:
         """Listen; return the port, which the system chooses when `port` is 0. Raises `OSError` when it cannot.
@@ -110,7 +123,11 @@ class Acceptor:
         if self._reset_timer is not None:
             self._reset_timer.cancel()
             self._reset_timer = None
-        await self._finish_handlers()
+        if self._handlers_closing:
+            _, late = await asyncio.wait(self._handlers_closing, timeout=_HANDLER_SECONDS)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
 
     # What associations call.
 
@@ -121,14 +138,14 @@ class Acceptor:
         return RejectReason.LOCAL_LIMIT_EXCEEDED if self.associations >= self.config.max_associations else None
 
     def accepted(self, association: AcceptedAssociation) -> None:
-        """Count an association that has begun."""
+        """Count an association that was accepted, and report it to the observer."""
         self._associations.add(association)
         self._waiting.pop(association, None)
         if association.info is not None:
             self._notify(self._observer.accepted, association.info)
 
     def rejected(self, info: AssociationInfo, reason: RejectReason) -> None:
-        """Pass on a rejection."""
+        """Report a rejection to the observer."""
         self._notify(self._observer.rejected, info, reason)
 
     def ended(self, association: AcceptedAssociation, how: AssociationEnd) -> None:
@@ -139,18 +156,18 @@ class Acceptor:
         if association.info is not None:
             self._notify(self._observer.ended, association.info, how)
         task = asyncio.get_running_loop().create_task(association.wait_closed())
-        self._closing_handlers.add(task)
-        task.add_done_callback(self._closing_handlers.discard)
+        self._handlers_closing.add(task)
+        task.add_done_callback(self._handlers_closing.discard)
 
     def unused(self, how: AssociationEnd) -> None:
-        """Pass on that a connection was of no use."""
+        """Report a connection that ended without an association to the observer."""
         self._notify(self._observer.unused, how)
 
     def connection_opened(self, association: AcceptedAssociation) -> None:
         """Count a connection without an association, and close the one that waits longest when there are too many.
 
-        Not the newest: a peer that wants an association requests it at once, so that others get through while a
-        client does nothing but connect.
+        Not the newest: most peers request an association at once, so they get through while a client does nothing
+        but connect.
         """
         self._waiting[association] = None
         if len(self._waiting) > self.config.max_waiting:
@@ -159,7 +176,7 @@ class Acceptor:
             oldest.evict()
 
     def connection_closed(self, association: AcceptedAssociation) -> None:
-        """Forget a connection."""
+        """Remove a connection, with an association or without."""
         self._connections.discard(association)
         self._waiting.pop(association, None)
         self._changed.set()
@@ -167,7 +184,7 @@ class Acceptor:
     def _check_resets(self) -> None:
         for association in tuple(self._associations):
             association.protocol.check_reset()
-        self._reset_timer = asyncio.get_running_loop().call_later(_RESET_CHECK_SECONDS, self._check_resets)
+        self._reset_timer = asyncio.get_running_loop().call_later(self.config.reset_check_interval, self._check_resets)
 
     def _notify(self, what: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
         # A metric that fails must not end an association.
@@ -182,10 +199,3 @@ class Acceptor:
                 while not done():
                     self._changed.clear()
                     await self._changed.wait()
-
-    async def _finish_handlers(self) -> None:
-        if self._closing_handlers:
-            _, late = await asyncio.wait(self._closing_handlers, timeout=_HANDLER_SECONDS)
-            for task in late:
-                task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)

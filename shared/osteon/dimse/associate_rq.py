@@ -30,7 +30,7 @@ _MOST_USER_ITEMS = 1024
 """128 contexts can have 128 items of each kind; half a megabyte of the shortest ones would hold up all others."""
 _LONGEST_NAME = 64
 """Characters of a version name (16 by PS3.7 D.3.3.2.3) or a user name that are kept."""
-_MOST_NOTES = 10
+_MOST_SKIPPED = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +71,14 @@ class UserInformation:
     """What was left out because it could not be read, for the log: the first ten things."""
 
     def skip(self, what: str, why: object) -> None:
-        """Note something that is left out."""
-        if len(self.skipped) < _MOST_NOTES:
+        """Record something that is left out."""
+        if len(self.skipped) < _MOST_SKIPPED:
             self.skipped.append(f"{what}: {why}"[:200])
 
 
 @dataclass(slots=True, kw_only=True)
 class AssociateRequest(UserInformation):
-    """What a requestor asks for."""
+    """A-ASSOCIATE-RQ: who calls whom, and the presentation contexts that are proposed."""
 
     protocol_version: int
     called_aet: str
@@ -90,27 +90,27 @@ class AssociateRequest(UserInformation):
 def decode(body: bytes) -> AssociateRequest:
     """Read what follows the PDU header. Raises `ProtocolError` when the PDU's own structure is broken.
 
-    Items of an unknown type are skipped (PS3.8 9.3.1), optional ones that cannot be read are skipped and noted.
+    Items of an unknown type are skipped (PS3.8 9.3.1), optional ones that cannot be read are skipped and recorded.
     """
     if len(body) < FIXED_PART:
         raise ProtocolError(f"A-ASSOCIATE-RQ of {len(body)} bytes, expected at least {FIXED_PART}")
-    proposal = AssociateRequest(
+    request = AssociateRequest(
         protocol_version=int.from_bytes(body[:2], "big"),
         called_aet=_ae_title(body[4:20]),
         calling_aet=_ae_title(body[20:36]),
     )
     for kind, item in items(body[FIXED_PART:]):
         if kind == _APPLICATION_CONTEXT:
-            proposal.application_context = item[4:].decode("latin-1").rstrip("\0 ")
+            request.application_context = item[4:].decode("latin-1").rstrip("\0 ")
         elif kind == _PRESENTATION_CONTEXT:
-            _read_context(proposal, item)
+            _read_context(request, item)
         elif kind == USER_INFORMATION:
-            read_user_information(proposal, item)
-    return proposal
+            read_user_information(request, item)
+    return request
 
 
 def _ae_title(raw: bytes) -> str:
-    # Some senders leave rubbish behind the terminator of a C string.
+    # Some senders leave garbage behind the terminator of a C string.
     return raw.partition(b"\0")[0].decode("latin-1").strip(" ")
 
 
@@ -128,11 +128,11 @@ def items(data: bytes) -> Iterator[tuple[int, bytes]]:
         at = end
 
 
-def _read_context(proposal: AssociateRequest, item: bytes) -> None:
+def _read_context(request: AssociateRequest, item: bytes) -> None:
     if len(item) < 8:
         raise ProtocolError("presentation context item is too short for its id")
     context_id = item[4]
-    if not context_id % 2 or any(context_id == known.context_id for known in proposal.contexts):
+    if not context_id % 2 or any(context_id == known.context_id for known in request.contexts):
         raise ProtocolError(f"presentation context id {context_id} is even or given twice")
     abstract, transfer = "", []
     try:
@@ -142,9 +142,9 @@ def _read_context(proposal: AssociateRequest, item: bytes) -> None:
             elif kind == TRANSFER_SYNTAX:
                 transfer.append(read_uid(sub_item))
     except ValueError as error:
-        proposal.skip(f"presentation context {context_id}", error)
+        request.skip(f"presentation context {context_id}", error)
         abstract, transfer = "", []
-    proposal.contexts.append(ProposedContext(context_id, abstract, transfer))
+    request.contexts.append(ProposedContext(context_id, abstract, transfer))
 
 
 def read_uid(item: bytes) -> str:
@@ -161,19 +161,15 @@ def read_user_information(into: UserInformation, item: bytes) -> None:
         into.items += 1
         if into.items > _MOST_USER_ITEMS:
             raise ProtocolError(f"more than {_MOST_USER_ITEMS} user information items")
-        _read_user_item(into, kind, sub_item)
-
-
-def _read_user_item(into: UserInformation, kind: int, item: bytes) -> None:
-    reader = _USER_ITEMS.get(kind)
-    if reader is None:
-        return
-    try:
-        reader(into, item)
-    except Exception as error:
-        if kind in _MANDATORY:
-            raise ProtocolError(f"user information item {kind:02X}H cannot be read: {error!r}") from error
-        into.skip(f"user information item {kind:02X}H", repr(error))
+        reader = _USER_ITEMS.get(kind)
+        if reader is None:
+            continue
+        try:
+            reader(into, sub_item)
+        except Exception as error:
+            if kind in _MANDATORY:
+                raise ProtocolError(f"user information item {kind:02X}H cannot be read: {error!r}") from error
+            into.skip(f"user information item {kind:02X}H", repr(error))
 
 
 def _maximum_length(into: UserInformation, item: bytes) -> None:

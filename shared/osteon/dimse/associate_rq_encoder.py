@@ -1,4 +1,4 @@
-"""What a requestor asks for and is granted: A-ASSOCIATE-RQ, -AC and -RJ (PS3.8 9.3.2 to 9.3.4, PS3.7 D.3)."""
+"""What a requestor requests and is granted: A-ASSOCIATE-RQ, -AC and -RJ (PS3.8 9.3.2 to 9.3.4, PS3.7 D.3)."""
 
 import struct
 from collections.abc import Iterator, Sequence

@@ -1,6 +1,7 @@
 """The acceptor's end of one association."""
 
 import asyncio
+import logging
 import secrets
 from collections.abc import Callable
 from typing import Protocol
@@ -20,6 +21,12 @@ from osteon.dimse.transport import TransportConnection
 from osteon.dimse.upper_layer import Timeouts, UpperLayer
 from osteon.logging import get_logger
 
+# Health checks come all day long, and a flood of connections must not flood the log: both are counted.
+_UNUSED_SEVERITY = {
+    AssociationEnd.LOST: logging.DEBUG,
+    AssociationEnd.CROWDED_OUT: logging.DEBUG,
+    AssociationEnd.INSECURE: logging.WARNING,
+}
 log = get_logger(__name__)
 
 
@@ -52,7 +59,7 @@ class AcceptorCallbacks(Protocol):
 
 
 class AcceptedAssociation:
-    """An association that a peer asks for, from the opening of its connection to the end of its handler."""
+    """An association that a peer requests, from the opening of its connection to the end of its handler."""
 
     def __init__(
         self,
@@ -78,7 +85,7 @@ class AcceptedAssociation:
         return self.upper_layer.transport
 
     def on_connected(self) -> None:
-        """Note the peer's address."""
+        """Keep the peer's address, unless a balancer gave it, and report the connection to the acceptor."""
         if not self._remote[0]:
             peer = self.protocol.extra_info("peername") or ("", 0)
             self._remote = (str(peer[0]), int(peer[1]))
@@ -89,7 +96,7 @@ class AcceptedAssociation:
         self._callbacks.connection_closed(self)
 
     def secured(self, by: str) -> None:
-        """Note how the connection became secure."""
+        """Keep how the connection became secure, for the log."""
         self._secured_by = by
 
     def insecure(self, why: str) -> None:
@@ -99,22 +106,22 @@ class AcceptedAssociation:
     # Negotiation.
 
     def on_associate(self, kind: PduType, body: bytes) -> None:  # noqa: ARG002  # an acceptor gets one kind only
-        """Accept or reject."""
-        asked = associate_rq.decode(body)
-        info = self._describe(asked)
-        reason = negotiation.refuse(self._callbacks.config, asked) or self._callbacks.admit()
+        """Accept the request, or reject it and say why."""
+        request = associate_rq.decode(body)
+        info = self._describe(request)
+        reason = negotiation.refuse(self._callbacks.config, request) or self._callbacks.admit()
         if reason is None:
-            reason = self._accept(info, asked, body)
+            reason = self._accept(info, request, body)
         if reason is not None:
             log.warning("association rejected", reason=reason.name, **_names(info))
             self._callbacks.rejected(info, reason)
             self.upper_layer.reject(pdu.reject(*reason.value))
 
-    def _accept(self, info: AssociationInfo, asked: AssociateRequest, body: bytes) -> RejectReason | None:
+    def _accept(self, info: AssociationInfo, request: AssociateRequest, body: bytes) -> RejectReason | None:
         self.exchange.context.run(structlog.contextvars.bind_contextvars, correlation_id=info.id)
         config = self._callbacks.config
         try:
-            agreement = negotiation.agree(config, asked, body)
+            agreement = negotiation.agree(config, request, body)
             handler = self.exchange.context.copy().run(self._callbacks.handler_factory, info)
         except AssociationRefused as refused:
             return refused.reason
@@ -125,22 +132,22 @@ class AcceptedAssociation:
         invoker = self.exchange.begin(agreement, handler, config, performed=agreement.window, invoked=1)
         contexts = [accepted.context for accepted in agreement.contexts.values()]
         self.exchange.user = ServiceUser(invoker, contexts, is_requestor=False)
-        details = {"contexts": len(agreement.contexts), "skipped": asked.skipped, "tls": self._secured_by}
+        details = {"contexts": len(agreement.contexts), "skipped": request.skipped, "tls": self._secured_by}
         log.info("association accepted", **details, **_names(info))
         self._callbacks.accepted(self)
         self.upper_layer.establish(agreement.answer)
         return None
 
-    def _describe(self, asked: AssociateRequest) -> AssociationInfo:
+    def _describe(self, request: AssociateRequest) -> AssociationInfo:
         return AssociationInfo(
             id=secrets.token_hex(16),
-            calling_aet=asked.calling_aet,
-            called_aet=asked.called_aet,
+            calling_aet=request.calling_aet,
+            called_aet=request.called_aet,
             remote_host=self._remote[0],
             remote_port=self._remote[1],
-            implementation_uid=asked.implementation_uid,
-            implementation_version=asked.implementation_version,
-            user_identity=asked.user_identity.user if asked.user_identity else "",
+            implementation_uid=request.implementation_uid,
+            implementation_version=request.implementation_version,
+            user_identity=request.user_identity.user if request.user_identity else "",
         )
 
     # The end.
@@ -148,15 +155,13 @@ class AcceptedAssociation:
     def on_ended(self, how: AssociationEnd, detail: str) -> None:
         """Stop what is in flight and report the end to the acceptor."""
         if self.info is None:
-            # Health checks come all day long, and a flood of connections must not flood the log: both are counted.
-            note = log.debug if how in {AssociationEnd.LOST, AssociationEnd.CROWDED_OUT} else log.info
-            note = log.warning if how is AssociationEnd.INSECURE else note
-            note("connection ended", how=how.value, detail=detail, remote=_address(self._remote))
+            severity = _UNUSED_SEVERITY.get(how, logging.INFO)
+            log.log(severity, "connection ended", how=how.value, detail=detail, remote=_address(self._remote))
             self._callbacks.unused(how)
             return
         self.exchange.end(how, detail)
-        level = log.info if how is AssociationEnd.RELEASED else log.warning
-        level("association ended", how=how.value, detail=detail, **_names(self.info))
+        severity = logging.INFO if how is AssociationEnd.RELEASED else logging.WARNING
+        log.log(severity, "association ended", how=how.value, detail=detail, **_names(self.info))
         self._callbacks.ended(self, how)
 
     def close_if_unused(self) -> None:
@@ -178,14 +183,11 @@ class AcceptedAssociation:
                 task.cancel()
             raise
         finally:
-            if self.handler is not None:
-                await self._close_handler(self.handler)
-
-    async def _close_handler(self, handler: AssociationHandler) -> None:
-        try:
-            await handler.closed()
-        except Exception:
-            log.exception("association close failed", **({} if self.info is None else _names(self.info)))
+            try:
+                if self.handler is not None:
+                    await self.handler.closed()
+            except Exception:
+                log.exception("association close failed", **({} if self.info is None else _names(self.info)))
 
 
 def _names(info: AssociationInfo) -> dict[str, object]:

@@ -2,29 +2,29 @@
 
 from collections.abc import AsyncIterator
 
-from osteon.dimse.handler import AssociationHandler, FindRequest, FindResponse, Outcome
+from osteon.dimse.handler import FindRequest, FindResponse, Outcome
 from osteon.dimse.multi_response import MultiResponseOperation
 
 
 class FindOperation(MultiResponseOperation[FindResponse]):
-    """A C-FIND: sends what the handler finds."""
+    """A C-FIND: sends each match that the handler finds."""
 
     name = "C-FIND"
 
-    def ask(self, handler: AssociationHandler, identifier: bytes) -> AsyncIterator[FindResponse]:
-        """Search."""
-        return handler.find(FindRequest(self.message_id, self.context, identifier))
+    def responses(self, identifier: bytes) -> AsyncIterator[FindResponse]:
+        """Return the handler's matches."""
+        return self._peer.handler.find(FindRequest(self.message_id, self.context, identifier))
 
-    def pend(self, response: FindResponse) -> None:
+    def send_pending(self, response: FindResponse) -> None:
         """Send a match."""
         self._send(Outcome(response.status, response.comment), response.identifier)
 
-    def conclude(self, response: FindResponse) -> None:
-        """Send the final response."""
+    def send_final(self, response: FindResponse) -> None:
+        """Send the final response, which has no Identifier."""
         self.respond(Outcome(response.status, response.comment))
 
     def final(self, outcome: Outcome) -> FindResponse:
-        """Return a final response."""
+        """Return the final response with this outcome."""
         return FindResponse(outcome.status, comment=outcome.comment)
 
     def cancel(self) -> None:

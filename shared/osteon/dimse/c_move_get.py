@@ -5,18 +5,16 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 
 from osteon.dicom.dataset_encoder import DatasetEncoder
-from osteon.dimse.command import CommandElement
-from osteon.dimse.handler import AssociationHandler, GetRequest, MoveRequest, Outcome, RetrieveResponse
+from osteon.dimse.command import Command, CommandElement
+from osteon.dimse.handler import GetRequest, MoveRequest, Outcome, PresentationContext, RetrieveResponse
 from osteon.dimse.multi_response import MultiResponseOperation
-from osteon.dimse.operation import DimseOperation
+from osteon.dimse.operation import OperationContext
 from osteon.dimse.status import Status
 
 _UNTHROTTLED = 100
 """Pending responses that are sent as they come: every instance of a series is seen, thousands are not."""
 _INTERVAL_SECONDS = 0.25
 """Seconds between further ones."""
-_REPEAT_SECONDS = 5.0
-"""Seconds after which the last one is repeated, so that no requester gives up while an instance takes long."""
 _MAX_COUNT = 0xFFFF
 """What a counter (VR US) can say; more sub-operations than that leave it there."""
 _MAX_LIST_BYTES = 0xFFFE
@@ -24,39 +22,36 @@ _MAX_LIST_BYTES = 0xFFFE
 
 
 class RetrieveOperation(MultiResponseOperation[RetrieveResponse]):
-    """What C-MOVE and C-GET have in common: a handler that can be stopped, and counts."""
+    """What C-MOVE and C-GET have in common: a handler that can be stopped, and counts of sub-operations."""
 
-    _sent = 0
-    _sent_at = 0.0
-    _repetition: asyncio.TimerHandle | None = None
-    _latest = RetrieveResponse(Status.PENDING)
-    _cancelled: asyncio.Event
-
-    def start(self, handler: AssociationHandler) -> DimseOperation:
-        """Wait for the Identifier, or refuse."""
+    def __init__(self, peer: OperationContext, context: PresentationContext, command: Command) -> None:
+        super().__init__(peer, context, command)
         self._cancelled = asyncio.Event()
-        return super().start(handler)
+        self._latest = RetrieveResponse(Status.PENDING)
+        self._sent = 0
+        self._sent_at = 0.0
+        self._repetition: asyncio.TimerHandle | None = None
 
     def cancel(self) -> None:
         """Ask the handler to stop: an instance that is on its way still goes to its end."""
         self._cancelled.set()
 
     def on_association_end(self) -> None:
-        """Stop: there is no peer left to answer."""
+        """Stop the handler and the repetition of counts."""
         self._stop_repeating()
         super().on_association_end()
 
-    def pend(self, response: RetrieveResponse) -> None:
-        """Send a pending response, unless there were many."""
+    def send_pending(self, response: RetrieveResponse) -> None:
+        """Send a pending response; when there were many already, only now and then."""
         self._latest = response
         now = asyncio.get_running_loop().time()
         if self._sent < _UNTHROTTLED or now - self._sent_at >= _INTERVAL_SECONDS:
             self._send_latest()
 
-    def conclude(self, response: RetrieveResponse) -> None:
-        """Send the final response."""
+    def send_final(self, response: RetrieveResponse) -> None:
+        """Send the final response, with the list of failed instances unless all succeeded."""
         self._stop_repeating()
-        data_set = None if response.status is Status.SUCCESS else self._failed(response.failed_uids)
+        data_set = None if response.status is Status.SUCCESS else self._encode_failed(response.failed_uids)
         self._send(Outcome(response.status, response.comment), data_set, _counts(response))
         self._peer.finish_operation(self)
 
@@ -70,13 +65,13 @@ class RetrieveOperation(MultiResponseOperation[RetrieveResponse]):
         self._sent_at = loop.time()
         self._send(Outcome(self._latest.status), counts=_counts(self._latest))
         self._stop_repeating()
-        self._repetition = loop.call_later(_REPEAT_SECONDS, self._send_latest)
+        self._repetition = loop.call_later(self._peer.limits.progress_repeat, self._send_latest)
 
     def _stop_repeating(self) -> None:
         if self._repetition is not None:
             self._repetition.cancel()
 
-    def _failed(self, uids: Sequence[str]) -> bytes | None:
+    def _encode_failed(self, uids: Sequence[str]) -> bytes | None:
         room = _MAX_LIST_BYTES
         listed = []
         for uid in uids:
@@ -90,32 +85,33 @@ class RetrieveOperation(MultiResponseOperation[RetrieveResponse]):
 
 
 class MoveOperation(RetrieveOperation):
-    """A C-MOVE."""
+    """A C-MOVE, which needs a Move Destination."""
 
     name = "C-MOVE"
 
-    def start(self, handler: AssociationHandler) -> DimseOperation:
-        """Wait for the Identifier, or refuse."""
+    def check(self) -> Outcome | None:
+        """Return why the request is refused: no Move Destination, or what every request is refused for."""
         if not self._command.text(CommandElement.MOVE_DESTINATION):
-            return self.refuse(Outcome(Status.MOVE_DESTINATION_UNKNOWN, "no Move Destination (0000,0600)"))
-        return super().start(handler)
+            return Outcome(Status.MOVE_DESTINATION_UNKNOWN, "no Move Destination (0000,0600)")
+        return super().check()
 
-    def ask(self, handler: AssociationHandler, identifier: bytes) -> AsyncIterator[RetrieveResponse]:
-        """Begin to move."""
+    def responses(self, identifier: bytes) -> AsyncIterator[RetrieveResponse]:
+        """Return the handler's responses to the request."""
         destination = self._command.text(CommandElement.MOVE_DESTINATION)
-        return handler.move(MoveRequest(self.message_id, self.context, identifier, self._cancelled, destination))
+        request = MoveRequest(self.message_id, self.context, identifier, self._cancelled, destination)
+        return self._peer.handler.move(request)
 
 
 class GetOperation(RetrieveOperation):
-    """A C-GET."""
+    """A C-GET, whose sub-operations go over the same association."""
 
     name = "C-GET"
 
-    def ask(self, handler: AssociationHandler, identifier: bytes) -> AsyncIterator[RetrieveResponse]:
-        """Begin to send."""
+    def responses(self, identifier: bytes) -> AsyncIterator[RetrieveResponse]:
+        """Return the handler's responses to the request."""
         assert self._peer.user is not None  # only an acceptor's contexts are for C-GET
         request = GetRequest(self.message_id, self.context, identifier, self._cancelled, self._peer.user)
-        return handler.get(request)
+        return self._peer.handler.get(request)
 
 
 def _counts(response: RetrieveResponse) -> dict[CommandElement, int]:

@@ -5,71 +5,65 @@ from collections.abc import Awaitable
 
 from osteon.dicom.uids import is_uid
 from osteon.dimse.command import Command, CommandElement
-from osteon.dimse.handler import AssociationHandler, Outcome, PresentationContext, StoreRequest, StoreSink
-from osteon.dimse.operation import DimseOperation, OperationContext
+from osteon.dimse.handler import Outcome, PresentationContext, StoreRequest, StoreSink
+from osteon.dimse.operation import INTERNAL_ERROR, DimseOperation, OperationContext
 from osteon.dimse.status import Status
 from osteon.logging import get_logger
 
-_FAILED = Outcome(Status.PROCESSING_FAILURE, "internal error")
 log = get_logger(__name__)
 
 
 class EchoOperation(DimseOperation):
     """A C-ECHO."""
 
-    def start(self, handler: AssociationHandler) -> DimseOperation:
-        """Ask the handler."""
-        self._peer.spawn(self._run(handler))
-        return self
+    name = "C-ECHO"
 
-    async def _run(self, handler: AssociationHandler) -> None:
-        try:
-            outcome = await handler.echo()
-        except Exception:
-            log.exception("C-ECHO failed")
-            outcome = _FAILED
-        await self._peer.drain()
-        self.respond(outcome)
+    def start(self) -> None:
+        """Pass the request to the handler."""
+        self._peer.spawn(self._perform(self._peer.handler.echo))
 
 
 class StoreOperation(DimseOperation):
     """A C-STORE: its data set goes to the handler's sink as it comes."""
 
+    name = "C-STORE"
+
     def __init__(self, peer: OperationContext, context: PresentationContext, command: Command) -> None:
         super().__init__(peer, context, command)
+        self._sop_instance_uid = command.text(CommandElement.AFFECTED_SOP_INSTANCE_UID)
         self._sink: StoreSink | None = None
         self._writing: asyncio.Task[None] | None = None
 
-    def start(self, handler: AssociationHandler) -> DimseOperation:
+    def start(self) -> None:
         """Open the sink, or refuse."""
-        wrong = self._check()
-        if wrong is not None:
-            return self.refuse(wrong)
-        request = StoreRequest(
-            message_id=self.message_id,
-            sop_class_uid=self.sop_class_uid,
-            sop_instance_uid=self._command.text(CommandElement.AFFECTED_SOP_INSTANCE_UID),
-            move_originator_aet=self._command.text(CommandElement.MOVE_ORIGINATOR_AET),
-            move_originator_message_id=self._command.number(CommandElement.MOVE_ORIGINATOR_MESSAGE_ID),
-        )
-        try:
-            opened = handler.store(request, self.context)
-        except Exception:
-            log.exception("C-STORE failed", sop_instance_uid=request.sop_instance_uid)
-            opened = _FAILED
+        opened = self._check() or self._open()
         if isinstance(opened, Outcome):
-            return self.refuse(opened)
-        self._sink = opened
-        return self
+            self.refuse(opened)
+        else:
+            self._sink = opened
 
     def _check(self) -> Outcome | None:
         if self.sop_class_uid != self.context.abstract_syntax:
             return Outcome(Status.SOP_CLASS_NOT_SUPPORTED, "not the SOP class of the presentation context")
-        if not is_uid(self._command.text(CommandElement.AFFECTED_SOP_INSTANCE_UID)):
+        if not is_uid(self._sop_instance_uid):
             return Outcome(Status.INVALID_SOP_INSTANCE, "(0000,1000) is not a UID")
         if not self._command.has_data_set:
             return Outcome(Status.CANNOT_UNDERSTAND, "C-STORE without a data set")
         return None
+
+    def _open(self) -> StoreSink | Outcome:
+        request = StoreRequest(
+            message_id=self.message_id,
+            sop_class_uid=self.sop_class_uid,
+            sop_instance_uid=self._sop_instance_uid,
+            move_originator_aet=self._command.text(CommandElement.MOVE_ORIGINATOR_AET),
+            move_originator_message_id=self._command.number(CommandElement.MOVE_ORIGINATOR_MESSAGE_ID),
+        )
+        try:
+            return self._peer.handler.store(request, self.context)
+        except Exception:
+            log.exception("C-STORE failed", sop_instance_uid=request.sop_instance_uid)
+            return INTERNAL_ERROR
 
     def write(self, data: memoryview) -> Awaitable[None] | None:
         """Pass data to the sink."""
@@ -109,15 +103,13 @@ class StoreOperation(DimseOperation):
         if self._writing is not None:
             await self._writing
         if self._sink is None:
-            outcome = self._refusal or _FAILED
+            outcome = self._refusal or INTERNAL_ERROR
         else:
             try:
                 outcome = await sink.finish()
             except Exception:
-                log.exception(
-                    "C-STORE failed", sop_instance_uid=self._command.text(CommandElement.AFFECTED_SOP_INSTANCE_UID)
-                )
-                outcome = _FAILED
+                log.exception("C-STORE failed", sop_instance_uid=self._sop_instance_uid)
+                outcome = INTERNAL_ERROR
         await self._peer.drain()
         self.respond(outcome)
 
@@ -131,10 +123,10 @@ class StoreOperation(DimseOperation):
         super().abort()
 
     def _fail(self) -> None:
-        """Called while an exception of the sink's `write` is handled."""
-        log.exception("C-STORE failed", sop_instance_uid=self._command.text(CommandElement.AFFECTED_SOP_INSTANCE_UID))
+        """Abort the sink and refuse; called while an exception of its `write` is handled."""
+        log.exception("C-STORE failed", sop_instance_uid=self._sop_instance_uid)
         sink, self._sink = self._sink, None
-        self._refusal = _FAILED
+        self._refusal = INTERNAL_ERROR
         if sink is not None:
             _abort_quietly(sink)
 

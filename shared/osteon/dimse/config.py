@@ -19,18 +19,22 @@ class AcceptorConfig:
     max_pdu: int = 0
     """Maximum PDU length that is offered (PS3.8 D.1); 0: unlimited. Longer ones are accepted nevertheless."""
     async_operations: int = 16
-    """Operations in flight that are granted to a requestor that asks for them (PS3.7 D.3.3.3)."""
+    """Operations in flight that are granted to a requestor that negotiates them (PS3.7 D.3.3.3)."""
     artim_timeout: float = 30.0
     dimse_timeout: float = 120.0
     """Time in which a message that has begun must end, or bring at least 4 KiB more."""
     network_timeout: float = 300.0
     """Time that an association may be idle, or that a peer may leave what it was sent unread."""
+    reset_check_interval: float = 1.0
+    """Time between checks whether a peer has reset a connection that is not being read."""
+    progress_repeat: float = 5.0
+    """Time after which the last counts of C-MOVE and C-GET are sent again while an instance takes long."""
     extra_sop_classes: tuple[str, ...] = ()
     """Further (private) SOP classes that are stored."""
     store_unknown_sop_classes: bool = True
     """Accept SOP classes that no dictionary knows as storage."""
     query_options: bytes = b"\x01\x01\x01\x01"
-    """What C-FIND can do when asked (PS3.4 C.5.1.1): relational, date-time, fuzzy, timezone; 1 or 0 each."""
+    """What C-FIND can do when it is negotiated (PS3.4 C.5.1.1): relational, date-time, fuzzy, timezone; 1 or 0 each."""
     max_command: int = 64 << 10
     """A longer command set aborts the association."""
     max_identifier: int = 1 << 20
@@ -58,13 +62,15 @@ class RequestorConfig:
     """A longer command set aborts the association."""
     max_information: int = 0
     """A requestor takes no N-ACTION."""
+    progress_repeat: float = 0.0
+    """A requestor performs no C-MOVE and no C-GET."""
     max_identifier: int = 8 << 20
     """A longer data set of a response, or of an N-EVENT-REPORT, aborts the association or is refused."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Remote:
-    """Whom to ask for an association."""
+    """The application entity that an association is requested of."""
 
     aet: str
     host: str
@@ -77,7 +83,7 @@ class Remote:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestedContext:
-    """A presentation context to ask for (PS3.8 7.1.1.13), and the roles of the requestor in it (PS3.7 D.3.3.4)."""
+    """A presentation context to request (PS3.8 7.1.1.13), and the roles of the requestor in it (PS3.7 D.3.3.4)."""
 
     abstract_syntax: str
     transfer_syntaxes: tuple[str, ...]

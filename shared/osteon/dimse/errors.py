@@ -1,4 +1,4 @@
-"""What can go wrong for the side that asks."""
+"""What can go wrong for the side that requests an association or an operation."""
 
 from osteon.errors import Invalid, Unavailable
 
@@ -17,7 +17,7 @@ _REASONS = {
 
 
 class RequestorError(Unavailable):
-    """A remote application entity does not do now what was requested; a later attempt may succeed."""
+    """A remote application entity did not do what was requested; a later attempt may succeed."""
 
 
 class ConnectFailed(RequestorError):

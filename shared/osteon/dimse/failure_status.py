@@ -13,7 +13,7 @@ _MAX_COMMENT: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class FailureStatuses:
-    """The statuses of one service; `default` is for the kinds that it does not tell apart."""
+    """The statuses of one service; `default` is for the kinds that have none of their own."""
 
     by_kind: Mapping[FailureKind, Status]
     default: Status

@@ -1,4 +1,4 @@
-"""What an acceptor asks of its service: the seam between the upper layer and everything behind it."""
+"""What an acceptor needs of its service: the interface between the upper layer and everything behind it."""
 
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Sequence
@@ -25,7 +25,7 @@ class PresentationContext:
 
 @dataclass(frozen=True, slots=True)
 class AssociationInfo:
-    """Who talks to whom. `id` is also the correlation id of everything that the association causes."""
+    """The two application entities and their connection. `id` is the correlation id of what the association causes."""
 
     id: str
     calling_aet: str
@@ -53,7 +53,7 @@ class StoreRequest:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The end of an operation: its status and, when it is not success, what to say in Error Comment (0000,0902)."""
+    """The end of an operation: its status and, when it is not success, its Error Comment (0000,0902)."""
 
     status: Status
     comment: str = ""
@@ -69,7 +69,7 @@ class StoreSink(Protocol):
         """
 
     async def finish(self) -> Outcome:
-        """The data set is complete: return once the answer is certain. The association may go on reading meanwhile."""
+        """The data set is complete: return once the answer is certain. The association may read on meanwhile."""
 
     def abort(self) -> None:
         """The data set will not be completed (abort, lost connection, time-out)."""
@@ -163,7 +163,7 @@ class EventReport:
 
 @dataclass(frozen=True, slots=True)
 class ActionRequest:
-    """An N-ACTION-RQ that asks for storage commitment (PS3.4 J.3.2) with its encoded Action Information."""
+    """An N-ACTION-RQ that requests storage commitment (PS3.4 J.3.2) with its encoded Action Information."""
 
     message_id: int
     context: PresentationContext
@@ -186,7 +186,7 @@ class AssociationHandler(Protocol):
         """Answer a C-ECHO (PS3.7 9.1.5)."""
 
     def store(self, request: StoreRequest, context: PresentationContext) -> StoreSink | Outcome:
-        """Begin a C-STORE. An `Outcome` refuses it at once; its data set is then read and thrown away."""
+        """Begin a C-STORE. An `Outcome` refuses it at once; its data set is then read and discarded."""
 
     def find(self, request: FindRequest) -> AsyncIterator[FindResponse]:
         """Answer a C-FIND: pending responses, then a final one.
@@ -195,7 +195,7 @@ class AssociationHandler(Protocol):
         """
 
     def move(self, request: MoveRequest) -> AsyncIterator[RetrieveResponse]:
-        """Answer a C-MOVE: pending responses as often as there is news, then a final one.
+        """Answer a C-MOVE: a pending response with each change, then a final one.
 
         Once `request.cancelled` is set: stop soon, and answer 0xFE00 unless all is done. When the association ends,
         the iterator is cancelled and closed.
@@ -218,35 +218,35 @@ class RefusingHandler:
     """An association handler that does nothing but refuse; a base for those that do a little."""
 
     async def echo(self) -> Outcome:
-        """Refuse."""
+        """Refuse C-ECHO: operation not supported."""
         return _NOT_SUPPORTED
 
     def store(self, request: StoreRequest, context: PresentationContext) -> StoreSink | Outcome:  # noqa: ARG002
-        """Refuse."""
+        """Refuse C-STORE: operation not supported."""
         return _NOT_SUPPORTED
 
     async def find(self, request: FindRequest) -> AsyncIterator[FindResponse]:  # noqa: ARG002
-        """Refuse."""
+        """Refuse C-FIND: operation not supported."""
         yield FindResponse(_NOT_SUPPORTED.status, None, _NOT_SUPPORTED.comment)
 
     async def move(self, request: MoveRequest) -> AsyncIterator[RetrieveResponse]:  # noqa: ARG002
-        """Refuse."""
+        """Refuse C-MOVE: operation not supported."""
         yield RetrieveResponse(_NOT_SUPPORTED.status, comment=_NOT_SUPPORTED.comment)
 
     async def get(self, request: GetRequest) -> AsyncIterator[RetrieveResponse]:  # noqa: ARG002
-        """Refuse."""
+        """Refuse C-GET: operation not supported."""
         yield RetrieveResponse(_NOT_SUPPORTED.status, comment=_NOT_SUPPORTED.comment)
 
     async def action(self, request: ActionRequest, reporter: Reporter | None) -> Outcome:  # noqa: ARG002
-        """Refuse."""
+        """Refuse N-ACTION: operation not supported."""
         return _NOT_SUPPORTED
 
     async def report(self, report: EventReport) -> Outcome:  # noqa: ARG002
-        """Refuse."""
+        """Refuse N-EVENT-REPORT: operation not supported."""
         return _NOT_SUPPORTED
 
     async def closed(self) -> None:
-        """Nothing to do."""
+        """Hold nothing that would have to be closed."""
 
 
 _NOT_SUPPORTED = Outcome(Status.UNRECOGNIZED_OPERATION, "operation not supported")

@@ -29,7 +29,7 @@ class InvokerAssociation(Protocol):
         """Send A-ABORT."""
 
     def invoker_changed(self) -> None:
-        """A response was taken, or an operation has been sent or is over: what was on hold may go on."""
+        """A response was taken, or an operation has been sent or is over: what was on hold may continue."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +69,12 @@ class Invocation:
         return response
 
     def deliver(self, response: DimseResponse) -> None:
-        """Queue a response."""
+        """Queue a response for `response`."""
         self._responses.append(response)
         self._news.set()
 
     def wake(self) -> None:
-        """Look again, because the association has ended."""
+        """Make `response` check again: the association has ended."""
         self._news.set()
 
     def forget(self) -> None:
@@ -95,17 +95,18 @@ class Invoker:
     """
 
     def __init__(self, association: InvokerAssociation, sender: MessageSender, window: int, max_data_set: int) -> None:
+        self.sender = sender
+        self.last_message_id = 0
+        """Message ID of the latest request; after 65535 comes 1."""
         self._association = association
-        self._sender = sender
         self._window = window
         self._max_data_set = max_data_set
         self._open: dict[int, Invocation] = {}
-        self._last_id = 0
         self._error: RequestorError | None = None
         self._turn = asyncio.Event()
         self._queued = self._queued_bytes = 0
 
-    # What an association asks.
+    # What the association calls.
 
     @property
     def busy(self) -> bool:
@@ -131,12 +132,12 @@ class Invoker:
         if status.is_pending and invocation.field not in _CANCELLABLE:
             raise ProtocolError(f"pending response to {invocation.field.name}", AbortReason.UNEXPECTED_PARAMETER)
         if command.has_data_set and not invocation.abandoned:
-            return None if self.full else _Collector(self, invocation, command, status, self._max_data_set)
+            return None if self.full else _ResponseCollector(self, invocation, command, status, self._max_data_set)
         self.answered(invocation, DimseResponse(command, status, None))
         return DiscardTarget()
 
     def answered(self, invocation: Invocation, response: DimseResponse) -> None:
-        """A response is complete."""
+        """Deliver a complete response; a final one ends its operation."""
         if not response.status.is_pending:
             invocation.over = True
             self._open.pop(invocation.message_id, None)
@@ -154,7 +155,7 @@ class Invoker:
             invocation.wake()
         self._open.clear()
 
-    # What users of services ask.
+    # What `ServiceUser` calls.
 
     def check(self) -> None:
         """Raise why there will be no responses any more, if so."""
@@ -199,10 +200,11 @@ class Invoker:
             self._turn.clear()
             await self._turn.wait()
         self.check()
-        self._last_id = self._last_id % 0xFFFF + 1
-        while self._last_id in self._open:
-            self._last_id = self._last_id % 0xFFFF + 1
-        invocation = self._open[self._last_id] = Invocation(self, context, field, self._last_id)
+        message_id = self.last_message_id % 0xFFFF + 1
+        while message_id in self._open:
+            message_id = message_id % 0xFFFF + 1
+        self.last_message_id = message_id
+        invocation = self._open[message_id] = Invocation(self, context, field, message_id)
         return invocation
 
     async def _send(
@@ -210,10 +212,10 @@ class Invoker:
     ) -> None:
         context_id = invocation.context.context_id
         if data_set is None or isinstance(data_set, bytes):
-            await self._sender.idle()
-            self._sender.send(context_id, command, data_set)
+            await self.sender.idle()
+            self.sender.send(context_id, command, data_set)
         else:
-            await self._sender.stream(context_id, command, data_set)
+            await self.sender.stream(context_id, command, data_set)
         invocation.sent = True
         self._association.invoker_changed()
 
@@ -222,15 +224,15 @@ class Invoker:
             if not invocation.sent:
                 self._open.pop(invocation.message_id, None)
                 self._turn.set()
-                if self._sender.torn:
+                if self.sender.torn:
                     self._association.abort(AssociationEnd.FAILED, "a data set could not be sent to its end")
             elif invocation.field in _CANCELLABLE:
-                self._sender.send(invocation.context.context_id, encode_cancel(invocation.message_id))
+                self.sender.send(invocation.context.context_id, encode_cancel(invocation.message_id))
         invocation.forget()
 
 
-class _Collector:
-    """Keeps the data set of a response."""
+class _ResponseCollector:
+    """The target of a response's data set: keeps it in memory."""
 
     def __init__(self, invoker: Invoker, invocation: Invocation, command: Command, status: Status, limit: int) -> None:
         self._invoker, self._invocation = invoker, invocation
@@ -244,7 +246,7 @@ class _Collector:
             raise ProtocolError(f"data set of a response of more than {self._limit} bytes")
 
     def end(self) -> None:
-        """The response is complete."""
+        """Deliver the response with its data set."""
         self._invoker.answered(self._invocation, DimseResponse(self._command, self._status, bytes(self._data)))
 
     def abort(self) -> None:

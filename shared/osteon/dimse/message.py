@@ -23,17 +23,17 @@ class DataSetTarget(Protocol):
 
 
 class DiscardTarget:
-    """The data set of a message that was answered already."""
+    """Discards the data set of a message that was answered already."""
 
     def write(self, data: memoryview) -> Awaitable[None] | None:  # noqa: ARG002  # as in DataSetTarget
-        """Forget it."""
+        """Discard a part."""
         return None
 
     def end(self) -> None:
-        """Nothing to do."""
+        """Do nothing: there is no answer left to give."""
 
     def abort(self) -> None:
-        """Nothing to do."""
+        """Do nothing: there is nothing to clean up."""
 
 
 class MessageReader:

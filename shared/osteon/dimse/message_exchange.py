@@ -1,6 +1,6 @@
 """DIMSE messages of both directions on one association (PS3.7 6 and 8): what requestor and acceptor share.
 
-`ServiceUser` asks the peer by way of the `Invoker`, `ServiceProvider` performs what the peer asks for.
+`ServiceUser` makes requests by way of the `Invoker`, `ServiceProvider` performs those of the peer.
 """
 
 import asyncio
@@ -15,9 +15,9 @@ from osteon.dimse.invoker import Invoker
 from osteon.dimse.message import DataSetTarget, MessageReader
 from osteon.dimse.negotiation import AcceptedContext, Agreement
 from osteon.dimse.observer import AssociationEnd
-from osteon.dimse.operation import DimseOperation
+from osteon.dimse.operation import DimseOperation, MessageLimits
 from osteon.dimse.sender import MessageSender
-from osteon.dimse.service_provider import MessageLimits, ServiceProvider
+from osteon.dimse.service_provider import ServiceProvider
 from osteon.dimse.service_user import ServiceUser
 from osteon.dimse.upper_layer import UpperLayer
 
@@ -27,6 +27,9 @@ _RELEASE_TO_ANSWER = {State.RELEASE_INDICATED, State.COLLISION_AS_REQUESTOR}
 class MessageExchange:
     """The messages of one association, both ways once `begin` was called."""
 
+    handler: AssociationHandler
+    limits: MessageLimits
+
     def __init__(self, upper_layer: UpperLayer) -> None:
         self._upper_layer = upper_layer
         upper_layer.messages = self
@@ -34,7 +37,7 @@ class MessageExchange:
         """Of everything that the association causes."""
         self.tasks: set[asyncio.Task[None]] = set()
         self.user: ServiceUser | None = None
-        """Asks the peer for sub-operations and sends it event reports: an acceptor's, once there is an association."""
+        """Sends the peer sub-operations and event reports: an acceptor's, once there is an association."""
         self._sender: MessageSender | None = None
         self._reader: MessageReader | None = None
         self._services: ServiceProvider | None = None
@@ -47,8 +50,9 @@ class MessageExchange:
 
         `performed` and `invoked` are how many operations may be in flight (PS3.7 D.3.3.3).
         """
+        self.handler, self.limits = handler, limits
         self._sender = MessageSender(self._upper_layer, agreement.send_limit)
-        self._services = ServiceProvider(self, handler, limits, performed)
+        self._services = ServiceProvider(self, performed)
         self._invoker = Invoker(self, self._sender, invoked, limits.max_identifier)
         self._reader = MessageReader(agreement.contexts, self._begin, self._wait, limits.max_command)
         return self._invoker
@@ -117,7 +121,7 @@ class MessageExchange:
             if not reader.waiting:
                 upper_layer.resume()
 
-    # What operations ask for.
+    # What operations call.
 
     def send_message(self, context_id: int, command: bytes, data_set: bytes | None = None) -> None:
         """Send a whole message while the state allows data, after the one that is being sent."""
@@ -143,7 +147,7 @@ class MessageExchange:
             self._continue()
 
     def abort(self, how: AssociationEnd, detail: str = "") -> None:
-        """Send A-ABORT."""
+        """Abort the association (AA-1)."""
         self._upper_layer.abort(how, detail)
 
     def invoker_changed(self) -> None:

@@ -1,34 +1,30 @@
 """N-ACTION as SCP (PS3.7 10.1.4), for the one SOP class here that has it: Storage Commitment Push Model (PS3.4 J)."""
 
-from osteon.dimse.command import Command, CommandElement
-from osteon.dimse.handler import ActionRequest, AssociationHandler, Outcome, PresentationContext
-from osteon.dimse.operation import BufferedOperation, DimseOperation, OperationContext
+from functools import partial
+
+from osteon.dimse.command import CommandElement
+from osteon.dimse.handler import ActionRequest, Outcome
+from osteon.dimse.operation import BufferedOperation
 from osteon.dimse.sop_classes import COMMITMENT_INSTANCE
 from osteon.dimse.status import Status
-from osteon.logging import get_logger
 
 REQUEST = 1
 """Action Type ID of a request for storage commitment."""
-_FAILED = Outcome(Status.PROCESSING_FAILURE, "internal error")
-log = get_logger(__name__)
 
 
 class ActionOperation(BufferedOperation):
-    """An N-ACTION: collects the Action Information, then asks the handler."""
+    """An N-ACTION: collects the Action Information, then passes it to the handler."""
 
-    def __init__(self, peer: OperationContext, context: PresentationContext, command: Command, limit: int) -> None:
-        super().__init__(peer, context, command, limit, too_long=Status.RESOURCE_LIMITATION)
-        self._handler: AssociationHandler | None = None
+    name = "N-ACTION"
+    too_long = Status.RESOURCE_LIMITATION
 
-    def start(self, handler: AssociationHandler) -> DimseOperation:
-        """Wait for the Action Information, or refuse."""
-        wrong = self._check()
-        if wrong is not None:
-            return self.refuse(wrong)
-        self._handler = handler
-        return self
+    @property
+    def limit(self) -> int:
+        """Bytes of Action Information at most."""
+        return self._peer.limits.max_information
 
-    def _check(self) -> Outcome | None:
+    def check(self) -> Outcome | None:
+        """Return why the request is refused: it is not one for storage commitment, or has no Action Information."""
         if self.sop_class_uid != self.context.abstract_syntax:
             return Outcome(Status.SOP_CLASS_NOT_SUPPORTED, "not the SOP class of the presentation context")
         if self._command.text(CommandElement.REQUESTED_SOP_INSTANCE_UID) != COMMITMENT_INSTANCE:
@@ -39,16 +35,7 @@ class ActionOperation(BufferedOperation):
             return Outcome(Status.INVALID_ARGUMENT_VALUE, "N-ACTION without Action Information")
         return None
 
-    def collected(self, data_set: bytes) -> None:
-        """Ask."""
-        if self._handler is not None:
-            self._peer.spawn(self._run(self._handler, ActionRequest(self.message_id, self.context, data_set)))
-
-    async def _run(self, handler: AssociationHandler, request: ActionRequest) -> None:
-        try:
-            outcome = await handler.action(request, self._peer.user)
-        except Exception:
-            log.exception("N-ACTION failed")
-            outcome = _FAILED
-        await self._peer.drain()
-        self.respond(outcome)
+    def perform(self, data_set: bytes) -> None:
+        """Pass the request to the handler."""
+        request = ActionRequest(self.message_id, self.context, data_set)
+        self._peer.spawn(self._perform(partial(self._peer.handler.action, request, self._peer.user)))

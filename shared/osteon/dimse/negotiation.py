@@ -57,12 +57,12 @@ class AcceptedContext:
 
     context: PresentationContext
     service: ServiceClass | None
-    """What the peer may ask for in it; None: nothing."""
+    """What the peer may request in it; None: nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """What both sides hold to."""
+    """The result of negotiation, which both sides keep to."""
 
     contexts: dict[int, AcceptedContext]
     window: int
@@ -74,7 +74,7 @@ class Agreement:
 
 
 def refuse(config: AcceptorConfig, proposal: AssociateRequest) -> RejectReason | None:
-    """Return why the association cannot be accepted for what it asks, or None."""
+    """Return why the association cannot be accepted for what it requests, or None."""
     if not proposal.protocol_version & 1:
         return RejectReason.PROTOCOL_VERSION_NOT_SUPPORTED
     if proposal.application_context != APPLICATION_CONTEXT:
@@ -140,9 +140,9 @@ def _service(config: AcceptorConfig, proposal: AssociateRequest, abstract_syntax
     )
 
 
-def _granted(service: ServiceClass | None, asked: tuple[bool, bool] | None, *, gets: bool) -> tuple[bool, bool]:
+def _granted(service: ServiceClass | None, requested: tuple[bool, bool] | None, *, gets: bool) -> tuple[bool, bool]:
     """Return whether the requestor may be SCU and SCP (PS3.7 D.3.3.4); without role selection it is SCU."""
-    scu, scp = asked or (True, False)
+    scu, scp = requested or (True, False)
     # Storage commitment is used from here too, and its provider may come back with the report (PS3.4 J.3.3);
     # with C-GET, instances come to the requestor (PS3.4 C.5.3).
     return scu, scp and (service is ServiceClass.COMMITMENT or (gets and service is ServiceClass.STORAGE))
@@ -183,15 +183,15 @@ def _window(config: AcceptorConfig, proposal: AssociateRequest) -> tuple[int, li
 def _extended_answers(config: AcceptorConfig, proposal: AssociateRequest) -> dict[str, bytes]:
     answers = {}
     for uid, information in proposal.extended.items():
-        asked = information[:_LONGEST_EXTENDED]
+        requested = information[:_LONGEST_EXTENDED]
         service = _service(config, proposal, uid)
-        if service is ServiceClass.QUERY and asked:
-            offer = config.query_options.ljust(len(asked), b"\0")
-            answers[uid] = bytes(a & 1 & b for a, b in zip(asked, offer, strict=False))
-        elif service in {ServiceClass.MOVE, ServiceClass.GET} and asked:
-            answers[uid] = bytes(a & 1 & b for a, b in zip(asked, _RETRIEVE_OFFER, strict=False))
-        elif service is ServiceClass.STORAGE and asked:
-            answers[uid] = _STORAGE_OFFER[: max(len(asked), 1)]
+        if service is ServiceClass.QUERY and requested:
+            offer = config.query_options.ljust(len(requested), b"\0")
+            answers[uid] = bytes(a & 1 & b for a, b in zip(requested, offer, strict=False))
+        elif service in {ServiceClass.MOVE, ServiceClass.GET} and requested:
+            answers[uid] = bytes(a & 1 & b for a, b in zip(requested, _RETRIEVE_OFFER, strict=False))
+        elif service is ServiceClass.STORAGE and requested:
+            answers[uid] = _STORAGE_OFFER[: max(len(requested), 1)]
     return answers
 
 

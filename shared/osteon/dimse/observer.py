@@ -6,7 +6,7 @@ from osteon.dimse.handler import AssociationInfo
 
 
 class AssociationEnd(Enum):
-    """How an association ended."""
+    """How an association, or a connection that never had one, ended."""
 
     RELEASED = "released"
     ABORTED_BY_PEER = "aborted_by_peer"
@@ -40,7 +40,7 @@ class RejectReason(Enum):
 
 
 class AssociationRefused(Exception):
-    """Raised by a handler factory that does not want an association."""
+    """Raised by a handler factory to reject an association."""
 
     def __init__(self, reason: RejectReason) -> None:
         super().__init__(reason.name)
@@ -48,7 +48,7 @@ class AssociationRefused(Exception):
 
 
 class AcceptorObserver:
-    """Hears of associations; does nothing unless a method is overridden. Called on the event loop: do not block."""
+    """Called for each association; does nothing unless a method is overridden. On the event loop: do not block."""
 
     def accepted(self, info: AssociationInfo) -> None:
         """An association has been accepted."""

@@ -1,24 +1,55 @@
 """One DIMSE operation that the peer has invoked, from its command set to its last response (PS3.7 9.1)."""
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from types import MappingProxyType
 from typing import Protocol
 
 from osteon.dicom.uids import MAX_UID_LENGTH
 from osteon.dimse.command import Command, CommandElement, encode_response
-from osteon.dimse.handler import Outcome, PresentationContext
-from osteon.dimse.message import DiscardTarget
+from osteon.dimse.handler import AssociationHandler, Outcome, PresentationContext
 from osteon.dimse.service_user import ServiceUser
 from osteon.dimse.status import Status
+from osteon.logging import get_logger
+
+INTERNAL_ERROR = Outcome(Status.PROCESSING_FAILURE, "internal error")
+log = get_logger(__name__)
+
+
+class MessageLimits(Protocol):
+    """The limits that messages and operations have: a part of the configuration of acceptors and requestors."""
+
+    @property
+    def max_command(self) -> int:
+        """Bytes of a command set at most."""
+
+    @property
+    def max_information(self) -> int:
+        """Bytes of Action Information that is kept in memory at most."""
+
+    @property
+    def max_identifier(self) -> int:
+        """Bytes of any other data set that is kept in memory at most."""
+
+    @property
+    def progress_repeat(self) -> float:
+        """Seconds after which the last counts of C-MOVE and C-GET are sent again."""
 
 
 class OperationContext(Protocol):
     """What an operation needs of its association."""
 
     @property
+    def handler(self) -> AssociationHandler:
+        """Performs operations."""
+
+    @property
+    def limits(self) -> MessageLimits:
+        """Limits of the association."""
+
+    @property
     def user(self) -> ServiceUser | None:
-        """Asks the peer for sub-operations and sends it event reports; None when this side has none to send."""
+        """Sends the peer sub-operations and event reports; None when this side has none to send."""
 
     def send_message(self, context_id: int, command: bytes, data_set: bytes | None = None) -> None:
         """Send a whole message; nothing when there is no association."""
@@ -30,11 +61,14 @@ class OperationContext(Protocol):
         """Run something that `AssociationHandler.closed` has to wait for."""
 
     def finish_operation(self, operation: "DimseOperation") -> None:
-        """The last response of an operation is on its way."""
+        """Forget an operation whose last response is on its way."""
 
 
-class DimseOperation(DiscardTarget):
-    """An operation whose data set, if it has one, is discarded: the base of the others, and what refuses."""
+class DimseOperation:
+    """An operation, and the target of its data set, which it discards: the base of the others, and what refuses."""
+
+    name = ""
+    """The operation's name in PS3.7, for logs and comments."""
 
     def __init__(self, peer: OperationContext, context: PresentationContext, command: Command) -> None:
         self._peer = peer
@@ -44,12 +78,12 @@ class DimseOperation(DiscardTarget):
         self.message_id = command.message_id
         self.sop_class_uid = command.sop_class_uid
 
-    def refuse(self, outcome: Outcome) -> "DimseOperation":
-        """Answer with `outcome` as soon as the data set has passed."""
-        self._refusal = outcome
-        if not self._command.has_data_set:
-            self.respond(outcome)
-        return self
+    def start(self) -> None:
+        """Begin, or refuse."""
+
+    def write(self, data: memoryview) -> Awaitable[None] | None:  # noqa: ARG002  # as in DataSetTarget
+        """Discard a part of the data set."""
+        return None
 
     def end(self) -> None:
         """The data set has passed: answer now what was refused."""
@@ -57,7 +91,7 @@ class DimseOperation(DiscardTarget):
             self.respond(self._refusal)
 
     def abort(self) -> None:
-        """No answer is wanted any more."""
+        """Finish without an answer: the data set will not be completed."""
         self._peer.finish_operation(self)
 
     def cancel(self) -> None:
@@ -66,10 +100,26 @@ class DimseOperation(DiscardTarget):
     def on_association_end(self) -> None:
         """The association has ended; the operation's message, if incomplete, is aborted apart."""
 
+    def refuse(self, outcome: Outcome) -> None:
+        """Answer with `outcome` as soon as the data set has passed."""
+        self._refusal = outcome
+        if not self._command.has_data_set:
+            self.respond(outcome)
+
     def respond(self, outcome: Outcome) -> None:
         """Send the last response."""
         self._send(outcome)
         self._peer.finish_operation(self)
+
+    async def _perform(self, handle: Callable[[], Awaitable[Outcome]]) -> None:
+        """Have the handler do it, and respond with its outcome."""
+        try:
+            outcome = await handle()
+        except Exception:
+            log.exception("operation failed", operation=self.name, sop_instance_uid=self._command.sop_instance_uid)
+            outcome = INTERNAL_ERROR
+        await self._peer.drain()
+        self.respond(outcome)
 
     def _send(
         self,
@@ -92,36 +142,47 @@ class DimseOperation(DiscardTarget):
 
 
 class BufferedOperation(DimseOperation):
-    """An operation whose data set is kept in memory, up to `limit` bytes, until it is complete."""
+    """An operation whose data set is kept in memory until it is complete."""
 
-    def __init__(
-        self,
-        peer: OperationContext,
-        context: PresentationContext,
-        command: Command,
-        limit: int,
-        too_long: Status = Status.OUT_OF_RESOURCES,
-    ) -> None:
+    too_long = Status.OUT_OF_RESOURCES
+    """The answer to a data set longer than `limit`."""
+
+    @property
+    def limit(self) -> int:
+        """Bytes of its data set at most."""
+        return self._peer.limits.max_identifier
+
+    def __init__(self, peer: OperationContext, context: PresentationContext, command: Command) -> None:
         super().__init__(peer, context, command)
-        self._limit = limit
-        self._too_long = too_long
         self._collected = bytearray()
 
+    def check(self) -> Outcome | None:
+        """Return why the command set is refused, or None."""
+        raise NotImplementedError
+
+    def perform(self, data_set: bytes) -> None:
+        """Begin, with the whole data set; it is empty when the request has none."""
+        raise NotImplementedError
+
+    def start(self) -> None:
+        """Refuse, or wait for the data set."""
+        refusal = self.check()
+        if refusal is not None:
+            self.refuse(refusal)
+        elif not self._command.has_data_set:
+            self.perform(b"")
+
     def write(self, data: memoryview) -> None:
-        """Keep it."""
+        """Keep a part of the data set, unless the operation is refused."""
         if self._refusal is None:
             self._collected += data
-            if len(self._collected) > self._limit:
+            if len(self._collected) > self.limit:
                 self._collected.clear()
-                self.refuse(Outcome(self._too_long, f"data set of more than {self._limit} bytes"))
+                self.refuse(Outcome(self.too_long, f"data set of more than {self.limit} bytes"))
 
     def end(self) -> None:
-        """Go on with all of it."""
+        """Perform the operation, or answer why it is refused."""
         if self._refusal is not None:
             super().end()
         else:
-            self.collected(bytes(self._collected))
-
-    def collected(self, data_set: bytes) -> None:
-        """The data set is complete."""
-        raise NotImplementedError
+            self.perform(bytes(self._collected))

@@ -1,4 +1,4 @@
-"""The small PDUs and the framing of P-DATA-TF (PS3.8 9.3). A-ASSOCIATE PDUs are in `proposal` and `negotiation`."""
+"""The small PDUs and the framing of P-DATA-TF (PS3.8 9.3). A-ASSOCIATE PDUs are in `associate_rq` and `negotiation`."""
 
 import struct
 from collections.abc import Iterator
@@ -36,7 +36,7 @@ class PduType(IntEnum):
 
 
 class AbortSource(IntEnum):
-    """Who aborts (PS3.8 9.3.8)."""
+    """Source of A-ABORT (PS3.8 9.3.8)."""
 
     USER = 0
     PROVIDER = 2
@@ -62,7 +62,7 @@ class ProtocolError(Invalid):
 
 
 def abort(source: AbortSource, reason: AbortReason = AbortReason.NOT_SPECIFIED) -> bytes:
-    """Encode A-ABORT."""
+    """Encode A-ABORT (PS3.8 9.3.8)."""
     return PDU_HEADER.pack(PduType.ABORT, 4) + bytes((0, 0, source, reason))
 
 
@@ -72,12 +72,12 @@ def reject(result: int, source: int, reason: int) -> bytes:
 
 
 def release_rq() -> bytes:
-    """Encode A-RELEASE-RQ."""
+    """Encode A-RELEASE-RQ (PS3.8 9.3.6)."""
     return PDU_HEADER.pack(PduType.RELEASE_RQ, 4) + bytes(4)
 
 
 def release_rp() -> bytes:
-    """Encode A-RELEASE-RP."""
+    """Encode A-RELEASE-RP (PS3.8 9.3.7)."""
     return PDU_HEADER.pack(PduType.RELEASE_RP, 4) + bytes(4)
 
 

@@ -32,7 +32,7 @@ class BadProxyHeader(Invalid):
 
 
 class ProxyHeader(NamedTuple):
-    """`source` is None when the balancer calls on its own account; the header ends at `length`."""
+    """`source` is None when the balancer connects for itself (a health check); the header ends at `length`."""
 
     source: Address | None
     length: int
@@ -104,11 +104,11 @@ class ProxyProtocolReader(asyncio.BufferedProtocol):
         self._late = loop.call_later(patience, self._refuse, f"no header of the PROXY protocol within {patience:g} s")
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Wait for the header."""
+        """Keep the transport; the header has yet to come."""
         self._transport = cast(asyncio.Transport, transport)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  # the loop passes it
-        """It was of no use."""
+        """The connection ended before its header was complete."""
         self._late.cancel()
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002  # the loop passes it

@@ -1,4 +1,4 @@
-"""Asks remote application entities for associations: the requestor's side of PS3.8."""
+"""Requests associations of remote application entities: the requestor's side of PS3.8."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -51,7 +51,7 @@ async def associate(
     """Hold an association for the block: released when it is left, aborted when an exception leaves it.
 
     Args:
-        remote: whom to ask.
+        remote: the application entity.
         contexts: at most 128; which of them are accepted is for the block to see.
         config: timers and limits.
         reports: called with each N-EVENT-REPORT of the peer; without it they are refused.
@@ -80,14 +80,16 @@ async def _connect(
     remote: Remote, contexts: Sequence[RequestedContext], config: RequestorConfig, requests: IncomingRequests
 ) -> RequestorConnection:
     loop = asyncio.get_running_loop()
-    made = RequestorConnection(loop, remote, contexts, config, requests)
+    connection = RequestorConnection(loop, remote, contexts, config, requests)
     try:
         async with asyncio.timeout(remote.timeout or config.connect_timeout):
-            await loop.create_connection(lambda: made.upper_layer.transport, remote.host, remote.port, ssl=remote.tls)
+            await loop.create_connection(
+                lambda: connection.upper_layer.transport, remote.host, remote.port, ssl=remote.tls
+            )
     except OSError as error:
         raise ConnectFailed(
             f"{remote.host}:{remote.port}: {tls.describe_failure(error) or 'no connection in time'}"
         ) from error
     except (ValueError, OverflowError) as error:
         raise Invalid(f"{remote.host}:{remote.port} is not an address: {error}") from error
-    return made
+    return connection

@@ -1,12 +1,13 @@
 """The requestor's end of one association."""
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing, suppress
 
 from osteon.dimse import associate_rq_encoder
 from osteon.dimse.config import Remote, RequestedContext, RequestorConfig
-from osteon.dimse.errors import AssociationRejected, RequestorError
+from osteon.dimse.errors import RequestorError
 from osteon.dimse.fsm import State
 from osteon.dimse.handler import (
     EventReport,
@@ -35,7 +36,7 @@ log = get_logger(__name__)
 
 
 class IncomingRequests(RefusingHandler):
-    """What the peer may ask of a requestor: the sub-operations of C-GET, and event reports."""
+    """Requests that a requestor serves: the sub-operations of C-GET, and event reports."""
 
     def __init__(self, reports: Reports | None) -> None:
         self.sinks: Sinks | None = None
@@ -87,18 +88,20 @@ class RequestorConnection:
         }
 
     def on_connected(self) -> None:
-        """Ask for the association (AE-2)."""
+        """Send A-ASSOCIATE-RQ (AE-2)."""
         self.upper_layer.transport.send(self._request)
         self._request = b""
 
     def on_disconnected(self) -> None:
-        """Note that the connection is closed."""
+        """Wake `RequestedAssociation.close`."""
         self.closed.set()
 
     def on_associate(self, kind: PduType, body: bytes) -> None:
         """Begin, or not (AE-3, AE-4)."""
         if kind is PduType.ASSOCIATE_RJ:
-            self._rejected(associate_rq_encoder.rejection(body))
+            rejection = associate_rq_encoder.rejection(body)
+            self._refuse_all(rejection)
+            self.upper_layer.end(AssociationEnd.REJECTED, str(rejection))
             return
         agreement = associate_rq_encoder.agree(self._contexts, associate_rq_encoder.decode(body), self._config)
         self.agreed = tuple(accepted.context for accepted in agreement.contexts.values())
@@ -108,18 +111,14 @@ class RequestorConnection:
         if not self.answer.done():
             self.answer.set_result(invoker)
 
-    def _rejected(self, error: AssociationRejected) -> None:
-        self._refuse_all(error)
-        self.upper_layer.end(AssociationEnd.REJECTED, str(error))
-
     def _refuse_all(self, error: RequestorError) -> None:
         if not self.answer.done():
             self.answer.set_exception(error)
 
     def on_ended(self, how: AssociationEnd, detail: str) -> None:
         """Report the end to the callers that wait."""
-        note = log.debug if how in {AssociationEnd.RELEASED, AssociationEnd.REJECTED} else log.warning
-        note("association ended", how=how.value, detail=detail, **self._names)
+        severity = logging.DEBUG if how in {AssociationEnd.RELEASED, AssociationEnd.REJECTED} else logging.WARNING
+        log.log(severity, "association ended", how=how.value, detail=detail, **self._names)
         self._refuse_all(end_to_error(how, detail))
         self.exchange.end(how, detail)
         self.over.set()
@@ -146,7 +145,7 @@ class RequestedAssociation(ServiceUser):
         `sinks` is called for each instance that comes, on contexts whose `scp` is true; an `Outcome` refuses it. One
         C-GET at a time.
         """
-        await self._invoker.quiet()
+        await self.invoker.quiet()
         self._requests.sinks = sinks
         try:
             async with aclosing(self.retrieve(context, identifier)) as responses:
@@ -160,7 +159,7 @@ class RequestedAssociation(ServiceUser):
         connection = self._connection
         try:
             async with asyncio.timeout(connection.upper_layer.timeouts.artim):
-                await self._invoker.quiet()
+                await self.invoker.quiet()
         except TimeoutError:
             connection.upper_layer.abort(AssociationEnd.TIMED_OUT, "an operation that was cancelled did not end")
         connection.upper_layer.release()

@@ -8,7 +8,6 @@ from osteon.dimse import pdu
 from osteon.dimse.pdu import COMMAND, LAST, PDV_HEADER
 
 _MOST_POSTPONED = 64
-"""PDUs that wait for a streamed message before nothing more is begun that could add to them."""
 
 
 class PduWriter(Protocol):
@@ -41,9 +40,14 @@ class MessageSender:
         self._postponed: list[bytes] = []
 
     @property
+    def postponed(self) -> int:
+        """PDUs that wait for the message that is being streamed."""
+        return len(self._postponed)
+
+    @property
     def crowded(self) -> bool:
-        """Many messages wait for the one that is being streamed."""
-        return len(self._postponed) >= _MOST_POSTPONED
+        """So many PDUs wait that nothing more is begun that could add to them."""
+        return self.postponed >= _MOST_POSTPONED
 
     def send(self, context_id: int, command: bytes, data_set: bytes | None = None) -> None:
         """Send a message, after the one that is being streamed; nothing when the state allows no data."""

@@ -22,7 +22,7 @@ _LONGEST_COMMENT = 1024
 
 
 class ServiceUser:
-    """Asks for operations. Every method raises `RequestorError` when the association ends before the answer, and
+    """Requests operations. Every method raises `RequestorError` when the association ends before the answer, and
     `NotAccepted` when the context is not for it.
 
     Args:
@@ -32,7 +32,7 @@ class ServiceUser:
     """
 
     def __init__(self, invoker: Invoker, contexts: Sequence[PresentationContext], *, is_requestor: bool) -> None:
-        self._invoker = invoker
+        self.invoker = invoker
         self._is_requestor = is_requestor
         self.contexts = tuple(contexts)
 
@@ -54,7 +54,7 @@ class ServiceUser:
         if context is None:
             raise NotAccepted("the peer has accepted no presentation context for C-ECHO")
         values = {CommandElement.AFFECTED_SOP_CLASS_UID: VERIFICATION}
-        async with self._invoker.invoke(context, CommandField.C_ECHO_RQ, values) as invocation:
+        async with self.invoker.invoke(context, CommandField.C_ECHO_RQ, values) as invocation:
             return _outcome(await invocation.response())
 
     async def store(
@@ -89,7 +89,7 @@ class ServiceUser:
                 move_originator
             )
         measured = data if length is None else _measured(data, length)
-        async with self._invoker.invoke(context, CommandField.C_STORE_RQ, values, measured) as invocation:
+        async with self.invoker.invoke(context, CommandField.C_STORE_RQ, values, measured) as invocation:
             return _outcome(await invocation.response())
 
     async def find(self, context: PresentationContext, identifier: bytes) -> AsyncGenerator[FindResponse]:
@@ -123,7 +123,7 @@ class ServiceUser:
             CommandElement.REQUESTED_SOP_INSTANCE_UID: sop_instance,
             CommandElement.ACTION_TYPE_ID: action_type,
         }
-        async with self._invoker.invoke(context, CommandField.N_ACTION_RQ, values, data_set or None) as invocation:
+        async with self.invoker.invoke(context, CommandField.N_ACTION_RQ, values, data_set or None) as invocation:
             response = await invocation.response()
         return _outcome(response), response.data_set
 
@@ -138,7 +138,7 @@ class ServiceUser:
             CommandElement.EVENT_TYPE_ID: event_type,
         }
         field = CommandField.N_EVENT_REPORT_RQ
-        async with self._invoker.invoke(context, field, values, data_set or None) as invocation:
+        async with self.invoker.invoke(context, field, values, data_set or None) as invocation:
             response = await invocation.response()
         return _outcome(response), response.data_set
 
@@ -154,7 +154,7 @@ class ServiceUser:
             CommandElement.AFFECTED_SOP_CLASS_UID: context.abstract_syntax,
             CommandElement.PRIORITY: _MEDIUM,
         }
-        async with self._invoker.invoke(context, field, common | values, identifier) as invocation:
+        async with self.invoker.invoke(context, field, common | values, identifier) as invocation:
             pending = True
             while pending:
                 response = await invocation.response()
@@ -162,7 +162,7 @@ class ServiceUser:
                 yield response
 
     def _check(self, context: PresentationContext, *, as_user: bool = True) -> None:
-        self._invoker.check()
+        self.invoker.check()
         if context not in self.contexts:
             raise NotAccepted(f"presentation context {context.context_id} is of another association")
         if not self._has_role(context, as_user=as_user):

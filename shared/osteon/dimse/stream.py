@@ -18,7 +18,7 @@ class BodyHandling(Enum):
 
 
 class PduReceiver(Protocol):
-    """Hears what is in the stream. A `ProtocolError` that it raises comes out of `PduStream.feed`."""
+    """Takes what is in the stream. A `ProtocolError` that it raises comes out of `PduStream.feed`."""
 
     def begin_pdu(self, kind: PduType, length: int) -> BodyHandling:
         """A header has come; `length` is the peer's claim."""
@@ -68,6 +68,11 @@ class PduStream:
         """No PDU has begun that is not complete."""
         return not (self._pdu or self._partial)
 
+    @property
+    def buffered(self) -> int:
+        """Bytes that are kept: of a header, or of a PDU that is collected."""
+        return len(self._partial) + len(self._body)
+
     def feed(self, data: memoryview) -> int:
         """Consume `data`; return how many bytes, which is less than all only when halted. Raises `ProtocolError`."""
         at, end = (len(data) if self._discarding else 0), len(data)
@@ -84,7 +89,7 @@ class PduStream:
         return at
 
     def skip_everything(self) -> None:
-        """Forget what has begun; the rest of the current PDU is of no interest."""
+        """Drop what has begun, and the rest of the current PDU."""
         self._pdv = 0
         self._handling = BodyHandling.SKIP
         self._partial.clear()

@@ -18,7 +18,7 @@ class RestartableTimer:
         self._handle: asyncio.TimerHandle | None = None
 
     def start(self, seconds: float) -> None:
-        """Restart; an infinite time stops the watch."""
+        """Restart; an infinite time stops the timer."""
         self._deadline = self._loop.time() + seconds
         # A later deadline leaves the handle as it is: `_check` moves it when it comes.
         if self._deadline < self._due:

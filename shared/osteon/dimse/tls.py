@@ -91,7 +91,7 @@ def client_context(files: TlsFiles, *, check_host: bool = True) -> ssl.SSLContex
 
 
 def describe_failure(error: Exception) -> str:
-    """Say why there is no TLS connection, without the parts of OpenSSL's messages that are of no use."""
+    """Say why there is no TLS connection, without the noise of OpenSSL's messages."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the peer's certificate is refused: {error.verify_message}"
     if isinstance(error, ssl.SSLError) and error.reason:
@@ -138,7 +138,7 @@ def _load_chain(context: ssl.SSLContext, files: TlsFiles) -> None:
 
 
 def _which(files: TlsFiles) -> tuple[str, str]:
-    """Tell which file of a pair OpenSSL could not use; it does not say."""
+    """Return which file of a pair OpenSSL could not use, and its name; OpenSSL does not say."""
     try:
         ssl.PEM_cert_to_DER_cert(first_certificate(Path(files.certificate)))
     except ValueError:

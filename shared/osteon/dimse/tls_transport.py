@@ -50,7 +50,7 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
         self._protocol.connection_made(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell the association, and why if TLS is the reason."""
+        """Pass the end on to the association, with TLS as the reason if it is."""
         self._protocol.connection_lost(self._error or exc)
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002  # the loop passes it
@@ -123,11 +123,11 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
     # The transport, which the association calls.
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """Tell of the connection below."""
+        """Return what the loop knows of the connection."""
         return self._plain.get_extra_info(name, default)
 
     def is_closing(self) -> bool:
-        """Tell whether nothing can be sent any more."""
+        """Whether nothing can be sent any more."""
         return self._plain.is_closing()
 
     def pause_reading(self) -> None:
@@ -137,7 +137,7 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
             self._plain.pause_reading()
 
     def resume_reading(self) -> None:
-        """Go on after `pause_reading`: first with what has been read already, lest the end overtakes it."""
+        """Continue after `pause_reading`: first with what has been read already, before the end can overtake it."""
         self._paused = False
         self._loop.call_soon(self._resume)
 
@@ -170,7 +170,7 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
             self._flush()
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Encrypt and send."""
+        """Encrypt and send one piece, as `writelines` does."""
         self.writelines((data,))
 
     def abort(self) -> None:

@@ -59,7 +59,7 @@ class TransportConnection(asyncio.BufferedProtocol):
         self._receiver.on_connected()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Release everything."""
+        """Drop what is held, wake writers, and report the end to the receiver."""
         self._transport = None
         self._held = None
         self.release_writers()
@@ -131,7 +131,7 @@ class TransportConnection(asyncio.BufferedProtocol):
 
     @property
     def closing(self) -> bool:
-        """The connection is lost or about to be: the loop knows that a write failed before it says so."""
+        """The connection is lost or about to be: the loop knows of a failed write before it reports it."""
         return self._transport is None or self._transport.is_closing()
 
     @property

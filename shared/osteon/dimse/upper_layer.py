@@ -44,7 +44,7 @@ class _Waiting(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Seconds."""
+    """Timeouts of an association, in seconds: ARTIM, for a message or response, and for everything else."""
 
     artim: float
     dimse: float
@@ -61,7 +61,7 @@ class AssociationEvents(Protocol):
         """A-ASSOCIATE-RQ has come in Sta2, or A-ASSOCIATE-AC or -RJ in Sta5: call `establish`, `reject` or `end`."""
 
     def on_ended(self, how: AssociationEnd, detail: str) -> None:
-        """The association has ended; called once, also when there never was one."""
+        """The association has ended, or there never was one; called once."""
 
     def on_disconnected(self) -> None:
         """The connection is closed."""
@@ -74,7 +74,7 @@ class MessageFlow(Protocol):
         """A part of a presentation data value has come while data are allowed."""
 
     def on_release(self) -> None:
-        """The peer wants to release: call `answer_release` once everything is answered."""
+        """The peer requests release: call `answer_release` once everything is answered."""
 
     def on_writable(self) -> None:
         """The peer has read enough to be written to again."""
@@ -97,7 +97,7 @@ class UpperLayer:
         timeouts: of the association.
         buffer: what the loop reads into, shared by the connections of one loop.
         events: the association.
-        is_requestor: whether this side asks for the association.
+        is_requestor: whether this side requests the association.
 
     Set `messages` before there is an association.
     """
@@ -133,7 +133,7 @@ class UpperLayer:
         self._events.on_connected()
 
     def feed(self, data: memoryview) -> int:
-        """Split into PDUs."""
+        """Split bytes into PDUs; return how many were consumed."""
         try:
             return self._stream.feed(data)
         except Exception as error:
@@ -141,11 +141,11 @@ class UpperLayer:
             return len(data)
 
     def on_writable(self) -> None:
-        """Begin what has waited for the peer to read."""
+        """Begin the messages that waited for the peer to read."""
         self.messages.on_writable()
 
     def on_disconnected(self, error: Exception | None) -> None:
-        """Event 17."""
+        """Event 17: the connection is closed, so the association is lost unless it has ended."""
         self.state = State.IDLE
         self._timer.stop()
         self._finish(AssociationEnd.LOST, describe_failure(error) if error else "the peer closed the connection")
@@ -165,19 +165,14 @@ class UpperLayer:
 
     def fail(self, error: Exception) -> None:
         """End the association because of an error in reading; call it where the error was caught."""
-        if isinstance(error, ProtocolError):
-            self._break(error)
-        else:
+        if not isinstance(error, ProtocolError):
             log.exception("association failed", state=self.state.name)
             self.abort(AssociationEnd.FAILED, "internal error")
-        self._stream.discard_all()
-
-    def _break(self, error: ProtocolError) -> None:
-        """Event 19 for what is recognised only after its header."""
-        if self.state is State.AWAITING_REQUEST:
+        elif self.state is State.AWAITING_REQUEST:  # event 19 for what is recognised only after its header
             self.abort(AssociationEnd.PROTOCOL_ERROR, str(error))
         elif self.state is not State.CLOSING:
             self._abort(AbortSource.PROVIDER, error.reason, AssociationEnd.PROTOCOL_ERROR, str(error))
+        self._stream.discard_all()
 
     # The state machine: what `PduStream` calls.
 
@@ -209,8 +204,11 @@ class UpperLayer:
             self.messages.on_release()
         elif action is Action.CONFIRM_RELEASE:
             self.end(AssociationEnd.RELEASED)
+        elif action is Action.COLLIDE and self.is_requestor:
+            self._enter(State.COLLISION_AS_REQUESTOR)
+            self.messages.on_release()
         elif action is Action.COLLIDE:
-            self._collide()
+            self._enter(State.COLLISION_AS_ACCEPTOR)
         elif action is Action.CONFIRM_COLLIDED_RELEASE:
             self._enter(State.COLLISION_ANSWERING)
             self.answer_release()
@@ -233,14 +231,7 @@ class UpperLayer:
         elif not self.transport.unsent:  # a peer that does not read gets no further answers
             self.transport.send(pdu.abort(AbortSource.PROVIDER, reason))
 
-    def _collide(self) -> None:
-        if self.is_requestor:
-            self._enter(State.COLLISION_AS_REQUESTOR)
-            self.messages.on_release()
-        else:
-            self._enter(State.COLLISION_AS_ACCEPTOR)
-
-    # What the local user asks for.
+    # What the local user calls.
 
     def send(self, *pdus: bytes | memoryview) -> None:
         """Write whole PDUs, or parts of one in order; nothing once the connection is lost."""
@@ -256,7 +247,7 @@ class UpperLayer:
         return open_for_data and not self.transport.closing
 
     def release(self) -> None:
-        """Ask the peer to release (AR-1)."""
+        """Send A-RELEASE-RQ (AR-1)."""
         if self.state is State.ESTABLISHED:
             self.transport.send(pdu.release_rq())
             self._enter(State.RELEASING)
@@ -328,14 +319,14 @@ class UpperLayer:
             if (
                 waits_for is not self._waits_for
                 or waits_for in {_Waiting.ANYTHING, _Waiting.ANSWER}
-                or (waits_for is _Waiting.REST_OF_MESSAGE and self._received_enough())
+                or (
+                    waits_for is _Waiting.REST_OF_MESSAGE
+                    and self.transport.received - self._received_before >= LEAST_PROGRESS
+                )
             ):
                 self._waits_for = waits_for
                 self._received_before = self.transport.received
                 self._timer.start(self._time_for(waits_for))
-
-    def _received_enough(self) -> bool:
-        return self.transport.received - self._received_before >= LEAST_PROGRESS
 
     def _waiting_for(self) -> _Waiting:
         if self.transport.congested:
@@ -365,4 +356,4 @@ class UpperLayer:
         if self.state in {State.AWAITING_REQUEST, State.CLOSING}:
             self.end(AssociationEnd.TIMED_OUT, "ARTIM expired")
         else:
-            self.abort(AssociationEnd.TIMED_OUT, f"nothing came or went in time in {self.state.name}")
+            self.abort(AssociationEnd.TIMED_OUT, f"no progress in time in {self.state.name}")

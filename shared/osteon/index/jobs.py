@@ -74,7 +74,7 @@ class SqlJobs:
         due: datetime | None = None,
     ) -> Job:
         """See `Jobs`."""
-        now, params = datetime.now(UTC), tracing.with_context(params)
+        now, params = datetime.now(UTC), tracing.inject_into_job(params)
         values = {
             "id": str(uuid.uuid4()), "key": key, "type": type, "state": JobState.PENDING.value, "priority": priority,
             "params": _json(params), "content": _json(content or {}), "checkpoint": "{}", "progress": 0, "attempts": 0,

@@ -155,7 +155,9 @@ class JobRunner:
         """Do the work while the lease can be kept; raises what ends it."""
         job = run.job
         about: dict[str, tracing.Attribute] = {"osteon.job": job.id, "osteon.attempt": job.attempts}
-        with tracing.span(f"job {job.type}", parent=str(job.params.get(tracing.PARAM, "")), attributes=about):
+        with tracing.span(
+            f"job {job.type}", parent=str(job.params.get(tracing.TRACEPARENT_PARAM, "")), attributes=about
+        ):
             await self._work(run, job_type)
 
     async def _work(self, run: JobRun, job_type: JobType) -> None:

@@ -95,7 +95,7 @@ class StoreSender:
         """
         steps = Steps(association, self._reader, self._transcoder, self.lossy, transcode=transcode)
         ahead = Prefetcher[Sequence[PreparedInstance | SubOperationResult]](self._memory, self._read_ahead)
-        sent_metrics = _SentMetrics(purpose, tracing.begin("C-STORE", kind="client", parent=traceparent))
+        sent_metrics = _SentMetrics(purpose, tracing.start_span("C-STORE", kind="client", parent=traceparent))
         with sent_metrics.record():
             async with aclosing(ahead.run(steps.of(instances))) as results:
                 async for result in results:
@@ -174,9 +174,9 @@ class _SentMetrics:
         try:
             yield
         except Exception as error:
-            self._span.failed(f"{type(error).__name__}: {error}")
+            self._span.record_error(f"{type(error).__name__}: {error}")
             raise
         finally:
             counts = {f"osteon.{result}": number for result, number in self._sent.items()}
-            self._span.note({"osteon.purpose": self._purpose, "osteon.bytes": self._bytes, **counts})
+            self._span.set_attributes({"osteon.purpose": self._purpose, "osteon.bytes": self._bytes, **counts})
             self._span.end()

@@ -2,10 +2,10 @@
 
 import zlib
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
-from osteon.dicom import elements, peek
 from osteon.dicom.deflate import inflate_beginning
 from osteon.dicom.errors import BadDataSet
 from osteon.dicom.header.reader import HeaderReader
@@ -134,9 +134,8 @@ def test_a_long_deflated_stream_is_not_copied_to_be_looked_into() -> None:
     ],
     ids=["elements", "items", "bytes"],
 )
-def test_identifiers_behind_absurdly_much_are_not_looked_for(before: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(elements, "_MOST_SKIPPED", 20_000)
-    monkeypatch.setattr(peek, "_MOST_SKIPPED", MB)
-    assert peek_identity(before[:0] + identified(), EXPLICIT, complete=True) is not None
+def test_identifiers_behind_absurdly_much_are_not_looked_for(before: bytes) -> None:
+    peek = partial(peek_identity, complete=True, max_skipped_elements=20_000, max_skipped_bytes=MB)
+    assert peek(before[:0] + identified(), EXPLICIT) is not None
     with pytest.raises(BadDataSet):
-        peek_identity(before + identified(), EXPLICIT, complete=True)
+        peek(before + identified(), EXPLICIT)

@@ -173,7 +173,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return found
 
 
-async def test_poison_is_kept_found_and_holds_up_nobody(tmp_path: Path, url: str) -> None:
+async def test_poison_is_kept_found_and_holds_up_no_other(tmp_path: Path, url: str) -> None:
     async with Running(tmp_path, url) as archive:
         datasets = [poisoned(name, number) for number, name in enumerate(POISON)]
         good = [data_set(f"1.8.{n}") for n in range(3)]

@@ -7,7 +7,6 @@ import struct
 import tracemalloc
 from collections.abc import AsyncIterator
 from pathlib import Path
-from unittest.mock import patch
 
 import pytest
 from structlog.testing import capture_logs
@@ -55,7 +54,7 @@ async def echo(peer: Peer) -> int:
 
 
 @pytest.mark.slow
-async def test_a_thousand_idle_associations_take_little_and_hold_up_nobody() -> None:
+async def test_a_thousand_idle_associations_take_little_and_hold_up_no_other() -> None:
     allow_files(4000)
     idle = 1000
     async with under_attack(max_associations=idle + 1) as target:
@@ -95,7 +94,7 @@ async def test_the_connection_that_waits_longest_gives_way_when_too_many_do_noth
         before = open_files()
         silent = [await target.peer() for _ in range(100)]
         await until(lambda: target.log.unuseds.count(AssociationEnd.CROWDED_OUT) == 80)
-        assert len(target.acceptor._waiting) == 20
+        assert target.acceptor.waiting == 20
         assert open_files() - before <= 100 + 20 + 5
         assert all([await peer.at_end() for peer in silent[:80]])
         asks = await target.associated()
@@ -116,7 +115,7 @@ async def test_rejected_peers_that_never_close_are_bounded_as_well() -> None:
             return peer
 
         peers = [await ask() for _ in range(60)]
-        await until(lambda: len(target.acceptor._connections) <= 11)
+        await until(lambda: len(target.acceptor.connections) <= 11)
         assert target.log.unuseds == [AssociationEnd.REJECTED] * 60
         for peer in peers:
             await peer.close()
@@ -207,7 +206,7 @@ async def test_a_slow_instance_that_makes_progress_is_taken() -> None:
         await peer.release()
 
 
-async def test_whoever_reads_nothing_is_dropped_though_it_goes_on_sending() -> None:
+async def test_a_peer_that_reads_nothing_is_dropped_though_it_goes_on_sending() -> None:
     async def many(request: FindRequest) -> AsyncIterator[FindResponse]:
         while True:
             yield FindResponse(Status.PENDING, bytes(100_000))
@@ -233,7 +232,7 @@ async def test_whoever_reads_nothing_is_dropped_though_it_goes_on_sending() -> N
 async def test_connections_are_kept_alive_by_tcp_so_that_a_vanished_peer_is_found_out() -> None:
     async with under_attack() as target:
         peer = await target.associated()
-        for association in target.acceptor._associations:
+        for association in target.acceptor.connections:
             found = association.protocol.extra_info("socket")
             assert found is not None
             assert found.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
@@ -251,16 +250,15 @@ async def test_a_peer_that_is_reset_while_nothing_is_read_is_noticed_before_read
         waits = info.calling_aet == "PEER"
         return Recorder(info, on_write=stuck if waits else None)
 
-    with patch.object(acceptor, "_LOOK_EVERY", 0.05):
-        async with under_attack(make) as target:
-            peer = await target.associated()
-            await peer.send(data_tf(pdv(1, 3, store_rq())), data_tf(pdv(1, 0, bytes(5000))))
-            await until(lambda: target.attackers[0].sinks and target.attackers[0].sinks[0].size)
-            await peer.reset()
-            await until(lambda: target.log.ends == [AssociationEnd.LOST])
-            disk.set()
-            await target.settled(1)
-            assert target.attackers[0].sinks[0].end == "abort"
+    async with under_attack(make, reset_check_interval=0.05) as target:
+        peer = await target.associated()
+        await peer.send(data_tf(pdv(1, 3, store_rq())), data_tf(pdv(1, 0, bytes(5000))))
+        await until(lambda: target.attackers[0].sinks and target.attackers[0].sinks[0].size)
+        await peer.reset()
+        await until(lambda: target.log.ends == [AssociationEnd.LOST])
+        disk.set()
+        await target.settled(1)
+        assert target.attackers[0].sinks[0].end == "abort"
 
 
 @pytest.mark.parametrize("end", [pdu(7), pdu(9), b""], ids=["abort", "an unknown PDU", "close"])

@@ -90,4 +90,4 @@ async def test_damaged_conversations_end_every_sink_once_and_never_fail_inside(s
     assert len(log.ends) == len(log.accepts) == len(handlers)
     assert len(log.unuseds) == 1 - len(handlers)
     assert acceptor.associations == 0
-    assert not acceptor._waiting
+    assert not acceptor.waiting

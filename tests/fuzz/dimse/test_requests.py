@@ -105,7 +105,7 @@ async def test_nonsense_in_an_acceptable_request_costs_only_itself(name: str) ->
 
 
 @pytest.mark.parametrize("name", ABORTED)
-async def test_a_request_that_can_not_be_understood_is_aborted(name: str) -> None:
+async def test_a_request_that_cannot_be_understood_is_aborted(name: str) -> None:
     async with under_attack() as target:
         peer = await target.peer()
         await peer.send(asked(*ABORTED[name]))
@@ -194,7 +194,7 @@ def test_contexts_and_roles_are_answered_as_pynetdicom_would(uid: str, role: tup
     assert [(r.uid, r.scu, r.scp) for r in said] == [(r.sop_class_uid, r.scu_role, r.scp_role) for r in roles]
 
 
-def test_requests_for_contexts_that_nobody_knows_leave_no_memory_behind() -> None:
+def test_requests_for_contexts_that_are_unknown_leave_no_memory_behind() -> None:
     def ask(number: int) -> None:
         body = asked(*(context(n, b"1.9.%d.%d" % (number, n)) for n in range(1, 256, 2)))[6:]
         negotiation.agree(AcceptorConfig(), associate_rq.decode(body), body)

@@ -244,7 +244,7 @@ class Association(RuleBasedStateMachine):
             self.run()
         assert [handler.closes for handler in self.handlers] == [1] * len(self.handlers)
         assert all(sink.end in {"finish", "abort"} for handler in self.handlers for sink in handler.sinks)
-        assert not (self.acceptor._waiting or self.acceptor._closing_handlers)
+        assert not (self.acceptor.waiting or self.acceptor.handlers_closing)
         self.loop.close()
 
 

@@ -93,7 +93,7 @@ class Target:
             assert all(sink.end in {"finish", "abort"} for sink in handler.sinks)
         acceptor = self.acceptor
         assert acceptor.associations == 0
-        assert not (acceptor._connections or acceptor._waiting or acceptor._closing_handlers)
+        assert not (acceptor.connections or acceptor.waiting or acceptor.handlers_closing)
 
 
 @asynccontextmanager

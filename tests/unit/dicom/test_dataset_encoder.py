@@ -97,7 +97,7 @@ def test_a_text_too_long_for_its_vr_is_written_as_un():
     "element",
     [{"vr": "US", "Value": ["abc"]}, {"vr": "US", "Value": [70_000]}, {"vr": "US", "Value": [None]}],
 )
-def test_a_value_that_its_vr_can_not_hold_leaves_the_element_empty(element):
+def test_a_value_that_its_vr_cannot_hold_leaves_the_element_empty(element):
     read = _read(DatasetEncoder(EXPLICIT).encode({"00280010": element}), EXPLICIT)
     assert read[0x00280010].value is None
 

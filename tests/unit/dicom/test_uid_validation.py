@@ -83,8 +83,8 @@ def by_c_store(uid: str) -> bool:
         CommandElement.AFFECTED_SOP_INSTANCE_UID: uid,
     }
     command = decode(encode_request(CommandField.C_STORE_RQ, 1, values, data_set=True))
-    peer = cast(Any, SimpleNamespace())
-    StoreOperation(peer, PresentationContext(1, CT, IMPLICIT_VR_LITTLE_ENDIAN), command).start(Handler())
+    peer = cast(Any, SimpleNamespace(handler=Handler()))
+    StoreOperation(peer, PresentationContext(1, CT, IMPLICIT_VR_LITTLE_ENDIAN), command).start()
     return bool(stored)
 
 

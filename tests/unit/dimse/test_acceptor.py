@@ -1,16 +1,24 @@
 """The listening side: limits, health checks, closing."""
 
+from osteon.dimse.handler import Outcome
+from osteon.dimse.observer import AssociationEnd
+from osteon.dimse.observer import RejectReason
+from osteon.dimse.status import Status
+from support.dimse import Peer
+from support.dimse.raw_peer import Recorder
+from support.dimse.raw_peer import Sink
+from support.dimse.raw_peer import data_tf
+from support.dimse.raw_peer import echo_rq
+from support.dimse.raw_peer import pdu
+from support.dimse.raw_peer import pdv
+from support.dimse.raw_peer import request_pdu
+from support.dimse.raw_peer import running
+from support.dimse.raw_peer import store_message
 import asyncio
 import gc
-import socket
-
 import pytest
+import socket
 import uvloop
-
-from osteon.dimse.handler import Outcome
-from osteon.dimse.observer import AssociationEnd, RejectReason
-from osteon.dimse.status import Status
-from support.dimse.raw_peer import Recorder, Sink, data_tf, echo_rq, pdu, pdv, request_pdu, running, store_message
 
 
 async def slow_finish(sink: Sink) -> Outcome:
@@ -22,7 +30,7 @@ async def conversation() -> None:
     async with running(Recorder(on_finish=slow_finish)) as service:
         peer = await service.peer()
         await peer.associate()
-        (association,) = service.acceptor._connections
+        (association,) = service.acceptor.connections
         assert association.protocol.extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
         await peer.send(data_tf(pdv(3, 3, echo_rq())))
         assert (await peer.response()).status == Status.SUCCESS
@@ -68,12 +76,12 @@ async def test_two_thousand_health_checks_leave_nothing_behind() -> None:
 
         for _ in range(40):
             await asyncio.gather(*(check() for _ in range(50)))
-        while service.acceptor._connections:
+        while service.acceptor.connections:
             await asyncio.sleep(0.01)
         gc.collect()
         left = [thing for thing in gc.get_objects() if type(thing).__name__ == "AcceptedAssociation"]
         assert len(left) <= 1
-        assert not service.acceptor._closing_handlers
+        assert not service.acceptor.handlers_closing
         assert service.log.accepts == service.log.ends == []
 
 
@@ -109,21 +117,27 @@ async def test_close_aborts_what_is_left_after_the_grace_and_closes_its_handler(
         assert service.acceptor.associations == 0
 
 
-async def test_a_peer_that_asks_while_the_acceptor_closes_is_rejected_as_congested() -> None:
+async def test_a_peer_that_requests_while_the_acceptor_closes_is_rejected_as_congested() -> None:
     async with running() as service:
-        peer, late = await service.peer(), await service.peer()
+        peer = await service.peer()
         await peer.associate()
-        await late.send(request_pdu()[:50])
-        while len(service.acceptor._connections) < 2:
+        port = await service.acceptor.start("127.0.0.1", 0, proxied=True)
+        late = Peer(*await asyncio.open_connection("127.0.0.1", port))
+        await late.send(b"PROXY ")
+        await asyncio.sleep(0.05)
+        closing = asyncio.create_task(service.acceptor.close(5))
+        await asyncio.sleep(0)
+        await late.send(b"UNKNOWN\r\n", request_pdu()[:50])
+        while len(service.acceptor.connections) < 2:
             await asyncio.sleep(0.01)
-        service.acceptor._closing = True
         await late.send(request_pdu()[50:])
         assert await late.receive() == (3, bytes((0, 2, 3, 1)))
         await late.close()
         await peer.close()
+        await closing
 
 
-async def test_a_second_acceptor_can_not_take_the_port() -> None:
+async def test_a_second_acceptor_cannot_take_the_port() -> None:
     async with running() as service:
         with pytest.raises(OSError):
             await type(service.acceptor)(service.acceptor.config, Recorder).start("127.0.0.1", service.port)

@@ -53,7 +53,7 @@ def test_a_request_is_what_pynetdicom_reads() -> None:
     assert user.implementation_version_name.startswith("OSTEON")
 
 
-def test_our_acceptor_reads_what_is_asked_for() -> None:
+def test_our_acceptor_reads_what_is_requested() -> None:
     read = associate_rq.decode(associate_rq_encoder.encode(REMOTE, [ECHO, GET, FIND], CONFIG)[6:])
     assert (read.called_aet, read.calling_aet, read.skipped) == ("PEER", "US", [])
     assert read.roles == {MR: (False, True)}
@@ -104,7 +104,7 @@ def test_roles_are_those_that_were_answered(answered: tuple[bool, bool] | None, 
     assert (entry.context.scu, entry.context.scp) == roles
 
 
-def test_roles_that_were_not_asked_for_are_not_taken() -> None:
+def test_roles_that_were_not_requested_are_not_taken() -> None:
     answer = associate_rq_encoder.AssociateAccept(contexts={1: (0, EXPLICIT)}, roles={CT: (True, True)})
     (entry,) = associate_rq_encoder.agree([STORE], answer, CONFIG).contexts.values()
     assert (entry.context.scu, entry.context.scp) == (True, False)
@@ -113,7 +113,7 @@ def test_roles_that_were_not_asked_for_are_not_taken() -> None:
 @pytest.mark.parametrize(
     "contexts", [{1: (0, EXPLICIT)}, {3: (0, IMPLICIT)}, {1: (3, "")}, {2: (0, IMPLICIT)}], ids=str
 )
-def test_a_context_that_was_not_asked_for_like_that_is_left_out(contexts: dict[int, tuple[int, str]]) -> None:
+def test_a_context_that_was_not_requested_like_that_is_left_out(contexts: dict[int, tuple[int, str]]) -> None:
     assert not associate_rq_encoder.agree(
         [ECHO], associate_rq_encoder.AssociateAccept(contexts=contexts), CONFIG
     ).contexts
@@ -122,7 +122,7 @@ def test_a_context_that_was_not_asked_for_like_that_is_left_out(contexts: dict[i
 @pytest.mark.parametrize(
     ("asked", "granted", "window"), [(1, None, 1), (4, None, 1), (4, (2, 1), 2), (4, (0, 0), 4), (4, (9, 1), 4)]
 )
-def test_no_more_operations_are_in_flight_than_asked_for_and_granted(
+def test_no_more_operations_are_in_flight_than_requested_and_granted(
     asked: int, granted: tuple[int, int] | None, window: int
 ) -> None:
     answer = associate_rq_encoder.AssociateAccept(async_operations=granted)
@@ -135,7 +135,7 @@ def test_more_than_128_contexts_or_none_are_refused(count: int) -> None:
         associate_rq_encoder.encode(REMOTE, [ECHO] * count, CONFIG)
 
 
-def test_128_contexts_are_asked_for_with_odd_ids() -> None:
+def test_128_contexts_are_requested_with_odd_ids() -> None:
     read = associate_rq.decode(associate_rq_encoder.encode(REMOTE, [ECHO] * 128, CONFIG)[6:])
     assert [context.context_id for context in read.contexts] == list(range(1, 256, 2))
 
@@ -155,7 +155,7 @@ def test_an_ae_title_that_is_none_is_refused(aet: str) -> None:
     ],
     ids=["no abstract syntax", "no transfer syntax", "a long transfer syntax"],
 )
-def test_a_context_that_can_not_be_asked_for_is_refused(proposed: RequestedContext) -> None:
+def test_a_context_that_cannot_be_requested_is_refused(proposed: RequestedContext) -> None:
     with pytest.raises(Invalid):
         associate_rq_encoder.encode(REMOTE, [proposed], CONFIG)
 

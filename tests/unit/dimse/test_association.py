@@ -132,7 +132,7 @@ async def test_a_lost_connection_in_any_state_leaves_nothing_behind(state: str) 
             await service.handler.ended.wait()
             assert service.log.ends == [AssociationEnd.LOST]
             assert service.handler.closes == 1
-        await until(lambda: not service.acceptor._connections)
+        await until(lambda: not service.acceptor.connections)
         assert service.acceptor.associations == 0
 
 
@@ -179,7 +179,7 @@ async def test_a_release_is_confirmed_after_the_last_answer() -> None:
 async def test_release_requests_that_cross_end_by_the_rules_of_a_collision() -> None:
     async with running() as service:
         peer = await in_state(service, "established")
-        (association,) = service.acceptor._connections
+        (association,) = service.acceptor.connections
         association.upper_layer.release()
         assert await peer.receive() == (5, bytes(4))
         await peer.send(pdu(5))
@@ -195,7 +195,7 @@ async def test_release_requests_that_cross_end_by_the_rules_of_a_collision() -> 
 async def test_data_still_arrive_after_a_release_request_of_our_own() -> None:
     async with running() as service:
         peer = await in_state(service, "established")
-        (association,) = service.acceptor._connections
+        (association,) = service.acceptor.connections
         association.upper_layer.release()
         assert (await peer.receive())[0] == 5
         await peer.send(store_message(), pdu(6))
@@ -234,7 +234,7 @@ async def test_data_still_arrive_after_a_release_request_of_our_own() -> None:
         "command too long",
     ],
 )
-async def test_what_can_not_be_read_aborts_with_invalid_pdu_parameter(broken: bytes) -> None:
+async def test_what_cannot_be_read_aborts_with_invalid_pdu_parameter(broken: bytes) -> None:
     async with running() as service:
         peer = await in_state(service, "established")
         await peer.send(broken)
@@ -250,7 +250,7 @@ async def test_what_can_not_be_read_aborts_with_invalid_pdu_parameter(broken: by
     [pdu(1, bytes(10)), pdu(1, b"", 2**32 - 1), pdu(1, request_pdu()[6:-1]), b"GET / HTTP/1.1\r\n\r\n"],
     ids=["too short", "endless", "cut", "another protocol"],
 )
-async def test_a_request_that_can_not_be_read_is_aborted(request_bytes: bytes) -> None:
+async def test_a_request_that_cannot_be_read_is_aborted(request_bytes: bytes) -> None:
     async with running() as service:
         peer = await service.peer()
         await peer.send(request_bytes)
@@ -307,7 +307,7 @@ async def test_an_endless_pdu_streams_into_its_sink_until_the_peer_goes() -> Non
         assert service.handler.sinks[0].end == "abort"
 
 
-async def test_artim_closes_a_connection_on_which_nobody_asks() -> None:
+async def test_artim_closes_a_connection_without_a_request() -> None:
     async with running(artim_timeout=0.05) as service:
         peer = await service.peer()
         await peer.send(b"\1\0")
@@ -355,7 +355,7 @@ async def test_an_operation_that_takes_long_is_no_reason_to_time_out() -> None:
         await peer.close()
 
 
-async def test_a_handler_that_can_not_be_made_rejects_as_congested() -> None:
+async def test_a_handler_that_cannot_be_made_rejects_as_congested() -> None:
     async with running() as service:
 
         def factory(info: object) -> Recorder:
@@ -381,7 +381,7 @@ async def test_the_handler_learns_who_is_calling() -> None:
         await peer.release()
 
 
-async def test_an_observer_that_fails_harms_nobody() -> None:
+async def test_an_observer_that_fails_does_no_harm() -> None:
     async with running() as service:
         service.log.accepted = None  # type: ignore[method-assign,assignment]
         service.log.ended = None  # type: ignore[method-assign,assignment]

@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 from pynetdicom.pdu_primitives import SOPClassExtendedNegotiation
 
-from osteon.dimse import c_move_get
 from osteon.dimse.command import CommandElement
 from osteon.dimse.failed_uid_list import read_failed_uids
 from osteon.dimse.handler import GetRequest, MoveRequest, RetrieveOperationRequest, RetrieveResponse
@@ -154,8 +153,7 @@ async def test_many_pending_responses_are_thinned_out_and_the_last_counts_still_
         assert counts(response) == (None, 5000, 0, 0)
 
 
-async def test_the_last_counts_are_repeated_while_an_instance_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(c_move_get, "_REPEAT_SECONDS", 0.02)
+async def test_the_last_counts_are_repeated_while_an_instance_takes_long() -> None:
     go_on = asyncio.Event()
 
     async def move(request: MoveRequest) -> AsyncIterator[RetrieveResponse]:
@@ -163,7 +161,7 @@ async def test_the_last_counts_are_repeated_while_an_instance_takes_long(monkeyp
         await go_on.wait()
         yield RetrieveResponse(Status.SUCCESS, 0, 3)
 
-    async with running(Recorder(on_move=move)) as service:
+    async with running(Recorder(on_move=move), progress_repeat=0.02) as service:
         peer = await service.peer()
         await mover(peer)
         await peer.send(move_message())
@@ -252,7 +250,7 @@ async def test_a_handler_that_fails_is_answered_with_the_last_counts() -> None:
         (get_rq(sop_class=STUDY_MOVE), Status.SOP_CLASS_NOT_SUPPORTED),
     ],
 )
-async def test_what_can_not_be_retrieved_is_refused(command: bytes, status: Status) -> None:
+async def test_what_cannot_be_retrieved_is_refused(command: bytes, status: Status) -> None:
     async with running() as service:
         peer = await service.peer()
         await mover(peer)
@@ -261,7 +259,7 @@ async def test_what_can_not_be_retrieved_is_refused(command: bytes, status: Stat
         await peer.release()
 
 
-async def test_a_get_sends_its_instances_on_the_association_on_which_it_was_asked_for() -> None:
+async def test_a_get_sends_its_instances_on_the_association_on_which_it_was_requested() -> None:
     async with running(Recorder(on_get=sending(2, size=40_000))) as service:
         peer = await service.peer()
         await as_getter(peer)

@@ -55,7 +55,7 @@ async def test_a_request_reaches_the_handler_with_its_information():
     ],
     ids=["class", "instance", "action", "no data set", "too long"],
 )
-async def test_a_request_that_can_not_be_taken_gets_its_status(wrong, status):
+async def test_a_request_that_cannot_be_taken_gets_its_status(wrong, status):
     async with running(max_information=2000) as acceptor:
         assert (await asked(acceptor.port, **wrong)).status == status
 

@@ -236,7 +236,7 @@ def test_unknown_items_are_skipped() -> None:
     assert results(encoded) == results(plain)
 
 
-def test_a_context_that_can_not_be_read_costs_only_itself() -> None:
+def test_a_context_that_cannot_be_read_costs_only_itself() -> None:
     plain = request_pdu([(CT, [EXPLICIT]), (VERIFICATION, [IMPLICIT])])
     encoded = plain.replace(CT.encode(), b"\xff" * len(CT))
     assert [result for result, _ in results(encoded)] == [3, 0]

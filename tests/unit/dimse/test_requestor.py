@@ -311,7 +311,7 @@ async def test_a_store_that_is_cancelled_while_it_is_answered_does_not_disturb_t
 
 async def test_the_peer_may_release_and_what_follows_says_so() -> None:
     async with running() as service, associate(remote(service), [ECHO]) as association:
-        (theirs,) = service.acceptor._associations
+        (theirs,) = service.acceptor.connections
         theirs.upper_layer.release()
         while association.open:
             await asyncio.sleep(0.001)
@@ -321,7 +321,7 @@ async def test_the_peer_may_release_and_what_follows_says_so() -> None:
 
 async def test_message_ids_start_again_after_the_highest() -> None:
     async with running() as service, associate(remote(service), ALL) as association:
-        association._invoker._last_id = 0xFFFE
+        association.invoker.last_message_id = 0xFFFE
         context = association.context_for(CT)
         for number in range(3):
             await association.store(context, CT, f"1.2.{number}", parts_of(b"data"))
@@ -355,7 +355,7 @@ async def heard_by(reports: Callable[[EventReport], Awaitable[Outcome]] | None, 
     return statuses
 
 
-async def test_event_reports_are_heard_while_an_operation_runs() -> None:
+async def test_event_reports_are_received_while_an_operation_runs() -> None:
     heard: list[EventReport] = []
 
     async def take(report: EventReport) -> Outcome:
@@ -382,12 +382,12 @@ async def test_requests_that_a_requestor_does_not_serve_are_refused() -> None:
     ]
 
 
-async def test_an_acceptor_reports_an_event_on_the_association_that_was_asked_for() -> None:
+async def test_an_acceptor_reports_an_event_on_the_association_that_was_requested() -> None:
     async def take(report: EventReport) -> Outcome:
         return Outcome(Status.NOT_AUTHORIZED, f"no {report.information.decode()}")
 
     async with running() as service, associate(remote(service), ALL, reports=take) as association:
-        (theirs,) = service.acceptor._associations
+        (theirs,) = service.acceptor.connections
         context = theirs.exchange.user.context_for(CT)
         outcome, reply = await theirs.exchange.user.report(context, CT, "1.2", 1, b"info")
         assert (outcome, reply) == (Outcome(Status.NOT_AUTHORIZED, "no info"), None)
@@ -403,7 +403,7 @@ async def test_an_acceptor_whose_event_report_is_not_answered_aborts() -> None:
         return SUCCESS
 
     async with running(dimse_timeout=0.1) as service, associate(remote(service), ALL, reports=never):
-        (theirs,) = service.acceptor._associations
+        (theirs,) = service.acceptor.connections
         with pytest.raises(NoAnswer):
             await theirs.exchange.user.report(theirs.exchange.user.context_for(CT), CT, "1.2", 1, b"info")
     assert service.log.ends == [AssociationEnd.TIMED_OUT]
@@ -432,11 +432,11 @@ async def test_requests_of_the_peer_wait_while_a_data_set_is_streamed() -> None:
 
     async with scripted(flood) as remote, associate(remote, ALL) as association:
         storing = asyncio.create_task(association.store(association.context_for(CT), CT, "1.2", source()))
-        sender = association._invoker._sender
+        sender = association.invoker.sender
         while not sender.crowded:
             await asyncio.sleep(0.001)
         await asyncio.sleep(0.02)
-        assert len(sender._postponed) == 64
+        assert sender.postponed == 64
         gate.set()
         assert await storing == SUCCESS
     assert statuses == [Status.SOP_CLASS_NOT_SUPPORTED] * 2000

@@ -38,7 +38,7 @@ async def endless() -> AsyncIterator[bytes]:
         yield bytes(100_000)
 
 
-async def test_a_port_where_nobody_listens_is_a_failed_connection() -> None:
+async def test_a_port_that_is_closed_is_a_failed_connection() -> None:
     async with running() as service:
         nobody = Remote(aet="X", host="127.0.0.1", port=service.port)
     with pytest.raises(ConnectFailed, match=f"127.0.0.1:{nobody.port}"):
@@ -77,7 +77,7 @@ async def test_a_rejection_says_why(reason: RejectReason) -> None:
             assert str(error) == "association rejected permanently: called AE title not recognized"
 
 
-async def test_a_rejection_for_reasons_that_nobody_knows_is_still_one() -> None:
+async def test_a_rejection_for_reasons_that_are_unknown_is_still_one() -> None:
     async def reject(peer: Peer) -> None:
         await peer.receive()
         await peer.send(pdus.reject(9, 9, 9))

@@ -128,7 +128,7 @@ class Sinks:
         return self.recorder.store(request, context)
 
 
-async def test_pynetdicom_is_asked_for_instances_and_hears_how_each_went() -> None:
+async def test_instances_are_requested_of_pynetdicom_which_receives_the_status_of_each() -> None:
     def on_get(event: evt.Event) -> Iterator[object]:
         yield 3
         for number in range(3):
@@ -215,7 +215,7 @@ def pynetdicom_context() -> object:
     return build_context(CT, EXPLICIT)
 
 
-async def test_pynetdicom_is_asked_for_an_action() -> None:
+async def test_an_action_is_requested_of_pynetdicom() -> None:
     heard: list[tuple[int, str]] = []
 
     def on_action(event: evt.Event) -> tuple[int, None]:

@@ -104,7 +104,7 @@ async def test_a_refused_instance_is_read_and_thrown_away_before_the_answer() ->
         (1, command_set({0x0100: 0x1234, 0x0110: 1, 0x0800: 0x0101}), Status.UNRECOGNIZED_OPERATION),
     ],
 )
-async def test_what_can_not_be_done_is_answered_and_the_association_lives_on(
+async def test_what_cannot_be_done_is_answered_and_the_association_lives_on(
     context_id: int, command: bytes, status: Status
 ) -> None:
     async with running() as service:
@@ -229,7 +229,7 @@ async def test_abort_comes_after_a_write_that_is_not_done_when_the_peer_goes() -
         await peer.send(data_tf(pdv(1, 3, store_rq()), pdv(1, 0, b"ab")))
         while not service.handler.sinks:
             await asyncio.sleep(0)
-        (association,) = service.acceptor._connections
+        (association,) = service.acceptor.connections
         association.upper_layer.abort(AssociationEnd.TIMED_OUT)
         await service.handler.ended.wait()
         assert ends_seen == [""]

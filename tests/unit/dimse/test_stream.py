@@ -73,8 +73,7 @@ def test_fragments_of_an_endless_pdu_pass_without_being_kept() -> None:
     for _ in range(1000):
         stream.feed(memoryview(bytes(65536)))
     assert sizes == [65536] * 1000
-    assert not stream._body
-    assert not stream._partial
+    assert stream.buffered == 0
 
 
 @pytest.mark.parametrize(

@@ -303,7 +303,7 @@ def test_a_handshake_that_does_not_end_is_cut_by_artim(world: World, on_loop: Ca
     on_loop(check())
 
 
-def test_an_association_that_is_not_asked_for_after_the_handshake_is_cut_by_artim(
+def test_an_association_that_is_not_requested_after_the_handshake_is_cut_by_artim(
     world: World, on_loop: Callable[..., None]
 ) -> None:
     async def check() -> None:
@@ -316,7 +316,7 @@ def test_an_association_that_is_not_asked_for_after_the_handshake_is_cut_by_arti
     on_loop(check())
 
 
-def test_half_handshakes_by_the_hundred_are_bounded_and_keep_nobody_out(
+def test_half_handshakes_by_the_hundred_are_bounded_and_keep_no_other_out(
     world: World, on_loop: Callable[..., None]
 ) -> None:
     async def check() -> None:
@@ -350,7 +350,7 @@ def test_a_peer_that_vanishes_in_its_handshake_leaves_nothing_behind(
             writer.write(outgoing.read()[:cut])
             writer.close()
             assert await ended(service.log) is AssociationEnd.LOST
-            assert not service.acceptor._connections
+            assert not service.acceptor.connections
 
     on_loop(check())
 
@@ -413,7 +413,7 @@ def test_closing_the_acceptor_aborts_secure_associations(world: World, on_loop: 
             assert [kind for kind, _ in await peer.everything()] == [7]
             await peer.close()
             await closing
-            assert not service.acceptor._connections
+            assert not service.acceptor.connections
 
     on_loop(check())
 
@@ -457,7 +457,7 @@ async def test_pynetdicom_is_associated_with_by_tls(world: World) -> None:
     ],
     ids=["none", "no file", "no key file", "no ca", "ca without certificate", "no certificate", "no key", "other key"],
 )
-def test_files_that_can_not_be_used_are_named(world: World, part: str, change: dict[str, str], why: str) -> None:
+def test_files_that_cannot_be_used_are_named(world: World, part: str, change: dict[str, str], why: str) -> None:
     names = {"key": world.archive.key, "ca": world.ca.certificate, "other": world.scanner.key}
     files = replace(world.archive.files(world.ca), **{name: value.format(**names) for name, value in change.items()})
     with pytest.raises(TlsUnusable, match=why) as error:

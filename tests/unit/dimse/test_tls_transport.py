@@ -155,8 +155,8 @@ def test_what_came_before_the_end_comes_before_the_end_after_a_pause(
 def test_a_peer_that_does_not_read_is_felt_and_cut_off_by_abort(contexts: Any, on_loop: Callable[..., None]) -> None:
     async def check() -> None:
         talker = Talker()
-        async with talk(talker, contexts) as (reader, _):
-            reader._transport.pause_reading()  # type: ignore[attr-defined]
+        async with talk(talker, contexts) as (_, writer):
+            writer.transport.pause_reading()  # type: ignore[attr-defined]
             talker.transport.set_write_buffer_limits(high=100_000)
             while not talker.congested:
                 talker.transport.write(bytes(100_000))

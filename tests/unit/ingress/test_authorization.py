@@ -62,15 +62,14 @@ async def following(access: ModalityAccessList, query: Query, times: int = 1) ->
     task.cancel()
 
 
-@pytest.fixture(autouse=True)
-def fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("osteon_ingress.authorization.REFRESH_SECONDS", 0.01)
+def access_list(unknown: tuple[str, ...], file: Path, **more: bool) -> ModalityAccessList:
+    return ModalityAccessList(unknown, file, refresh_seconds=0.01, **more)
 
 
 async def told(
     tmp_path: Path, *modalities: KnownModality, unknown: tuple[str, ...] = ALL, **more: bool
 ) -> ModalityAccessList:
-    access = ModalityAccessList(unknown, tmp_path / "list.json", **more)
+    access = access_list(unknown, tmp_path / "list.json", **more)
     await following(access, Query(*modalities))
     return access
 
@@ -114,15 +113,15 @@ async def test_hosts_do_not_count_unless_they_are_checked(tmp_path):
 
 
 async def test_a_change_holds_without_a_restart(tmp_path):
-    access, query = ModalityAccessList(ALL, tmp_path / "list.json"), Query(CT)
+    access, query = access_list(ALL, tmp_path / "list.json"), Query(CT)
     await following(access, query)
     query.modalities = ()
     await following(access, query, times=2)
     assert access.allows(caller("CT"), Permission.FIND)
 
 
-async def test_the_last_list_holds_while_nobody_tells_a_new_one(tmp_path):
-    access, query = ModalityAccessList(ALL, tmp_path / "list.json"), Query(CT)
+async def test_the_last_list_holds_until_a_new_one_comes(tmp_path):
+    access, query = access_list(ALL, tmp_path / "list.json"), Query(CT)
     await following(access, query)
     query.modalities = None
     await following(access, query, times=3)
@@ -130,7 +129,7 @@ async def test_the_last_list_holds_while_nobody_tells_a_new_one(tmp_path):
 
 
 async def test_a_list_that_has_not_changed_is_not_sent_again(tmp_path):
-    access, query = ModalityAccessList(ALL, tmp_path / "list.json"), Query(CT)
+    access, query = access_list(ALL, tmp_path / "list.json"), Query(CT)
     await following(access, query, times=3)
     assert query.seen[0] == "" and len(set(query.seen[1:])) == 1 and query.seen[1]
     assert not access.allows(caller("CT"), Permission.FIND)
@@ -138,7 +137,7 @@ async def test_a_list_that_has_not_changed_is_not_sent_again(tmp_path):
 
 async def test_a_door_that_starts_without_a_broker_knows_the_list_of_before(tmp_path):
     await told(tmp_path, CT)
-    access = ModalityAccessList((), tmp_path / "list.json", check_host=True)
+    access = access_list((), tmp_path / "list.json", check_host=True)
     await access.load()
     assert access.refuse(caller("CT")) is None
     assert access.refuse(caller("NEW")) is RejectReason.CALLING_AET_NOT_RECOGNIZED
@@ -148,10 +147,10 @@ async def test_a_door_that_starts_without_a_broker_knows_the_list_of_before(tmp_
 async def test_a_strict_door_without_any_list_asks_to_come_again(tmp_path, content):
     if content is not None:
         (tmp_path / "list.json").write_text(content)
-    access = ModalityAccessList(("echo",), tmp_path / "list.json")
+    access = access_list(("echo",), tmp_path / "list.json")
     await access.load()
     assert access.refuse(caller("CT")) is RejectReason.TEMPORARY_CONGESTION
-    openly = ModalityAccessList(ALL, tmp_path / "list.json")
+    openly = access_list(ALL, tmp_path / "list.json")
     await openly.load()
     assert openly.refuse(caller("CT")) is None
 

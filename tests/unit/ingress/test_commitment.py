@@ -12,7 +12,6 @@ from osteon.dimse.handler import ActionRequest, AssociationInfo, EventReport, Ou
 from osteon.dimse.sop_classes import COMMITMENT, COMMITMENT_INSTANCE
 from osteon.dimse.status import Status
 from osteon.errors import FailureKind
-from osteon_ingress import commitment
 from osteon_ingress.commitment import AssociationCommitments
 from osteon_ingress.handlers import IngressAssociationHandler
 from support.dimse.raw_peer import EXPLICIT
@@ -130,14 +129,9 @@ class Dispatcher:
         return [(each.open, each.delivered) for each in self.asked]
 
 
-@pytest.fixture(autouse=True)
-def fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(commitment, "_FIRST_POLL", 0.001)
-
-
-async def test_a_report_is_sent_once_it_is_there_and_its_delivery_told():
+async def test_a_report_is_sent_once_it_is_there_and_its_delivery_reported():
     dispatcher, reporter = Dispatcher(), Reporter(Outcome(Status.SUCCESS))
-    commitments = AssociationCommitments(INFO, dispatcher)
+    commitments = AssociationCommitments(INFO, dispatcher, first_poll=0.001)
     assert (await commitments.action(REQUEST, reporter)).status is Status.SUCCESS
     await dispatcher.until(3)
     assert reporter.sent == [(CONTEXT, COMMITMENT, COMMITMENT_INSTANCE, 2, b"report")]
@@ -147,17 +141,16 @@ async def test_a_report_is_sent_once_it_is_there_and_its_delivery_told():
 
 async def test_a_report_that_is_refused_is_left_to_another_association():
     dispatcher, reporter = Dispatcher(), Reporter(Outcome(Status.PROCESSING_FAILURE))
-    commitments = AssociationCommitments(INFO, dispatcher)
+    commitments = AssociationCommitments(INFO, dispatcher, first_poll=0.001)
     await commitments.action(REQUEST, reporter)
     await dispatcher.until(3)
     assert dispatcher.questions[-1] == (False, False)
     await commitments.close()
 
 
-async def test_when_the_association_ends_before_the_report_that_is_told(monkeypatch):
-    monkeypatch.setattr(commitment, "_FIRST_POLL", 60)
+async def test_an_association_that_ends_before_the_report_is_reported():
     dispatcher = Dispatcher()
-    commitments = AssociationCommitments(INFO, dispatcher)
+    commitments = AssociationCommitments(INFO, dispatcher, first_poll=60)
     await commitments.action(REQUEST, Reporter(Outcome(Status.SUCCESS)))
     await asyncio.sleep(0)
     await commitments.close()

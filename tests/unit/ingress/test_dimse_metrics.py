@@ -25,7 +25,7 @@ async def test_responses_pass_and_are_measured_by_the_last_one() -> None:
     assert measured("test-find", "0xA700") == 1
 
 
-async def test_an_operation_that_nobody_wants_any_more_is_cancelled_and_its_source_closed() -> None:
+async def test_an_operation_that_is_abandoned_is_cancelled_and_its_source_closed() -> None:
     source = found(Status.SUCCESS)
     async with aclosing(measure_responses("test-cancel", source)) as passed:
         await anext(passed)

@@ -54,7 +54,7 @@ async def test_each_match_is_pending_and_the_last_response_has_the_status() -> N
     ]
 
 
-async def test_pages_are_asked_for_with_the_cursor_of_the_page_before() -> None:
+async def test_pages_are_requested_with_the_cursor_of_the_page_before() -> None:
     bus = FakeBus(page(b"one", cursor="x"), page(b"two", cursor="y"), page(b"three"))
     responses = [response async for response in find(ASSOCIATION, request(), bus)]  # type: ignore[arg-type]
     assert [r.identifier for r in responses] == [b"one", b"two", b"three", None]

@@ -74,7 +74,7 @@ async def test_a_secure_port_that_is_taken_is_named(acceptor: Acceptor, tmp_path
     await acceptor.close()
 
 
-async def test_the_service_does_not_start_with_files_that_it_can_not_use(tmp_path: Path) -> None:
+async def test_the_service_does_not_start_with_files_that_it_cannot_use(tmp_path: Path) -> None:
     settings = IngressServiceSettings(spool_dir=tmp_path / "spool", dicom_port=0, dicom_tls_certificate="/nowhere.pem")
     bus = MemoryBus()
     await bus.start()

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -35,9 +36,8 @@ from osteon.dimse.status import Status
 from osteon.errors import FailureKind, Unavailable
 from osteon.remotes.port import Permission
 from osteon.sending.suboperations import SubOperationResult
-from osteon_ingress import move_progress
 from osteon_ingress.handlers import IngressAssociationHandler
-from osteon_ingress.move_progress import MoveProgressInbox
+from osteon_ingress.move_progress import MovePolling, MoveProgressInbox
 from osteon_ingress.retrieve import get, move
 from support.bus.messages import eventually
 
@@ -45,6 +45,8 @@ INFO = AssociationInfo("a1", "VIEWER", "OSTEON", "192.0.2.9", 5000)
 STUDY_MOVE = "1.2.840.10008.5.1.4.1.2.2.2"
 STUDY_GET = "1.2.840.10008.5.1.4.1.2.2.3"
 DONE = Outcome(Status.SUCCESS)
+FAST = MovePolling(interval=0.001, retry=0.001)
+SLOW = MovePolling(interval=60.0, retry=0.001)
 Answer = Message | Exception | Callable[[Message], Any]
 
 
@@ -156,21 +158,18 @@ async def all_of(responses: AsyncIterator[RetrieveResponse]) -> list[RetrieveRes
     return [response async for response in responses]
 
 
-async def moved(bus: FakeBus, request: MoveRequest | None = None) -> AsyncGenerator[RetrieveResponse]:
+async def moved(
+    bus: FakeBus, request: MoveRequest | None = None, polling: MovePolling = FAST
+) -> AsyncGenerator[RetrieveResponse]:
     await bus.inbox.subscribe(bus)  # type: ignore[arg-type]
-    async with aclosing(move(INFO, request or move_request(), bus, bus.inbox)) as responses:  # type: ignore[arg-type]
+    responses = move(INFO, request or move_request(), bus, bus.inbox, polling)  # type: ignore[arg-type]
+    async with aclosing(responses):
         async for response in responses:
             yield response
 
 
 def got(bus: FakeBus, sending: FakeSending, request: GetRequest | None = None) -> AsyncGenerator[RetrieveResponse]:
     return get(INFO, request or get_request(), bus, sending)  # type: ignore[arg-type]
-
-
-@pytest.fixture(autouse=True)
-def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(move_progress, "_POLL", 0.001)
-    monkeypatch.setattr(move_progress, "_POLL_AGAIN", 0.001)
 
 
 async def test_a_move_is_begun_and_polled_to_its_end() -> None:
@@ -202,7 +201,7 @@ async def test_a_move_is_begun_and_polled_to_its_end() -> None:
         (FailureKind.FAILED, 0xC000),
     ],
 )
-async def test_a_move_that_can_not_begin_is_answered_with_its_status(kind: FailureKind, status: int) -> None:
+async def test_a_move_that_cannot_begin_is_answered_with_its_status(kind: FailureKind, status: int) -> None:
     bus = FakeBus(failed(kind, "SINK is not known"))
     (response,) = await all_of(moved(bus))
     assert (response.status, response.comment) == (status, "SINK is not known")
@@ -221,7 +220,7 @@ async def test_without_an_answer_to_its_beginning_a_retrieval_is_out_of_resource
         assert "try again" in response.comment
 
 
-async def test_a_move_is_watched_on_after_requests_that_nobody_answered() -> None:
+async def test_a_move_is_watched_on_after_requests_without_an_answer() -> None:
     lost = [RequestTimeout("no answer"), BusUnavailable("no broker")]
     bus = FakeBus(started(), progress(1), *lost, progress(3, done=True))
     responses = await all_of(moved(bus))
@@ -242,18 +241,14 @@ async def test_a_move_whose_job_is_gone_ends_with_a_failure_that_says_so() -> No
     assert len(bus.asked) == 3, "and is not cancelled"
 
 
-async def test_a_move_of_which_nobody_says_anything_any_more_ends_with_a_failure_that_says_so(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(move_progress, "PATIENCE", 0.01)
+async def test_a_move_of_which_nothing_is_known_any_more_ends_with_a_failure_that_says_so() -> None:
     bus = FakeBus(started(), progress(1), *[RequestTimeout("no answer")] * 1000)
-    responses = await all_of(moved(bus))
+    responses = await all_of(moved(bus, polling=replace(FAST, timeout=0.01)))
     assert responses[-1].status is Status.UNABLE_TO_PERFORM_SUB_OPERATIONS
     assert responses[-1].comment == "C-MOVE status unknown; it may still be running"
 
 
-async def test_a_cancel_stops_the_job_at_once_and_waits_for_its_last_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(move_progress, "_POLL", 60.0)
+async def test_a_cancel_stops_the_job_at_once_and_waits_for_its_last_counts() -> None:
     request, cancelling = move_request(), asyncio.Event()
 
     async def cancel(message: MoveProgressRequest) -> Message:
@@ -261,7 +256,7 @@ async def test_a_cancel_stops_the_job_at_once_and_waits_for_its_last_counts(monk
         return progress(1)
 
     bus = FakeBus(started(), cancel)
-    following = asyncio.create_task(all_of(moved(bus, request)))
+    following = asyncio.create_task(all_of(moved(bus, request, SLOW)))
     await eventually(lambda: len(bus.asked) == 1)
     request.cancelled.set()
     await asyncio.wait_for(cancelling.wait(), 10)
@@ -271,10 +266,9 @@ async def test_a_cancel_stops_the_job_at_once_and_waits_for_its_last_counts(monk
     assert (responses[-1].status, responses[-1].completed, responses[-1].remaining) == (Status.CANCEL, 2, 1)
 
 
-async def test_a_move_whose_association_is_gone_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(move_progress, "_POLL", 60.0)
+async def test_a_move_whose_association_is_gone_is_cancelled() -> None:
     bus = FakeBus(started(), progress(1))
-    following = asyncio.create_task(all_of(moved(bus)))
+    following = asyncio.create_task(all_of(moved(bus, polling=SLOW)))
     await eventually(lambda: len(bus.asked) == 1)
     await asyncio.sleep(0)
     following.cancel()
@@ -284,10 +278,9 @@ async def test_a_move_whose_association_is_gone_is_cancelled(monkeypatch: pytest
     assert bus.asked[-1].cancel
 
 
-async def test_events_become_responses_without_a_poll(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(move_progress, "_POLL", 60.0)
+async def test_events_become_responses_without_a_poll() -> None:
     bus = FakeBus(started())
-    responses = moved(bus)
+    responses = moved(bus, polling=SLOW)
     assert (await anext(responses)).remaining == 3
     for completed in (1, 2):
         await bus.publish(progress(completed))
@@ -307,10 +300,9 @@ async def test_an_event_that_comes_before_the_job_is_known_counts() -> None:
     assert [r.status for r in await all_of(moved(bus))] == [Status.PENDING, Status.SUCCESS]
 
 
-async def test_counts_that_were_overtaken_do_not_go_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(move_progress, "_POLL", 60.0)
+async def test_counts_that_were_overtaken_do_not_go_back() -> None:
     bus = FakeBus(started())
-    responses = moved(bus)
+    responses = moved(bus, polling=SLOW)
     await anext(responses)
     await bus.publish(progress(2))
     await bus.publish(progress(1))
@@ -320,12 +312,15 @@ async def test_counts_that_were_overtaken_do_not_go_back(monkeypatch: pytest.Mon
     assert [(r.status, r.completed) async for r in responses] == [(Status.SUCCESS, 3)]
 
 
-async def test_a_dispatcher_that_answers_without_news_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(move_progress, "PATIENCE", 0.2)
+async def test_a_dispatcher_that_answers_without_news_is_waited_for() -> None:
     bus = FakeBus(started(), *[progress(0)] * 200, progress(3, done=True, status=0))
-    monkeypatch.setattr(move_progress, "_POLL", 0.002)
-    assert [(r.status, r.completed) for r in await all_of(moved(bus))] == [(Status.PENDING, 0), (Status.PENDING, 0),
-                                                                           (Status.SUCCESS, 3)]  # fmt: skip
+    polling = replace(FAST, interval=0.002, timeout=0.2)
+    responses = await all_of(moved(bus, polling=polling))
+    assert [(r.status, r.completed) for r in responses] == [
+        (Status.PENDING, 0),
+        (Status.PENDING, 0),
+        (Status.SUCCESS, 3),
+    ]
 
 
 async def test_a_get_sends_the_instances_of_all_pages_and_counts_the_answers() -> None:
@@ -353,7 +348,7 @@ async def test_a_get_of_nothing_is_a_success() -> None:
     assert (last.status, last.completed) == (Status.SUCCESS, 0)
 
 
-async def test_a_get_that_can_not_be_planned_is_answered_with_the_status() -> None:
+async def test_a_get_that_cannot_be_planned_is_answered_with_the_status() -> None:
     bus = FakeBus(failed(FailureKind.INVALID, "(0008,0052) is missing"))
     (response,) = await all_of(got(bus, FakeSending()))
     assert (response.status, response.comment) == (0xA900, "(0008,0052) is missing")
@@ -404,7 +399,7 @@ class Nobody:
     def open_association(self, info: AssociationInfo) -> None: ...
 
 
-async def test_who_may_not_retrieve_is_told_so() -> None:
+async def test_who_may_not_retrieve_is_refused() -> None:
     nobody: Any = Nobody()
     association = IngressAssociationHandler(INFO, nobody, FakeBus(), nobody, sender=FakeSending(), inbox=nobody)  # type: ignore[arg-type]
     for responses, word in ((association.move(move_request()), "move"), (association.get(get_request()), "get")):

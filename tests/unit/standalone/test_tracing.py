@@ -57,9 +57,9 @@ class Spans:
 @pytest.fixture
 def spans() -> Iterator[Spans]:
     exporter = InMemorySpanExporter()
-    tracing.use(OtelTracer("test", SimpleSpanProcessor(exporter)))
+    tracing.set_tracer(OtelTracer("test", SimpleSpanProcessor(exporter)))
     yield Spans(exporter)
-    tracing.stop()
+    tracing.shutdown()
 
 
 @pytest.fixture
@@ -145,7 +145,7 @@ def test_a_process_without_a_collector_imports_nothing_of_tracing() -> None:
         "import sys, osteon_writer.build, osteon_ingress.build, osteon.runtime as r\n"
         "import osteon.tracing as t, osteon.tracing_setup as s\n"
         "s.start('test', '')\n"
-        "assert t.begin('x') is t.NOTHING and t.current() == ''\n"
+        "assert t.start_span('x') is t.NOOP_SPAN and t.current_traceparent() == ''\n"
         "print([name for name in sys.modules if name.startswith(('opentelemetry', 'osteon.tracing_otel'))])"
     )
     environment = {"PATH": "/usr/bin:/bin"}
@@ -166,8 +166,8 @@ def test_tracing_is_on_with_a_collector_of_ours_or_of_the_standard_and_off_when_
             for name, value in variables.items():
                 patch.setenv(name, value)
             tracing_setup.start("test", endpoint)
-            assert (tracing.begin("x") is not tracing.NOTHING) == on, (variables, endpoint)
-            tracing.use(None)
+            assert (tracing.start_span("x") is not tracing.NOOP_SPAN) == on, (variables, endpoint)
+            tracing.set_tracer(None)
 
 
 def test_a_process_that_can_not_trace_says_which_packages_are_missing(
@@ -193,7 +193,7 @@ def test_spans_go_to_the_collector_when_a_process_ends(settings: StandaloneServi
         runtime.main("writer", settings.model_copy(update={"tracing_endpoint": f"{collector.url}/"}), work)
     assert collector.paths == {"/v1/traces"}
     assert [(span.service, span.name, span.parent) for span in collector.spans] == [("osteon-writer", "work", "")]
-    assert tracing.begin("x") is tracing.NOTHING
+    assert tracing.start_span("x") is tracing.NOOP_SPAN
 
 
 def test_what_is_stored_and_kept_does_not_depend_on_the_trace() -> None:

@@ -65,10 +65,12 @@ class _Exchange:
         seconds = time.perf_counter() - self._started
         route = getattr(self._scope.get("route"), "path", "unmatched")
         metrics.HTTP_SECONDS.labels(method if method in _METHODS else "other", route, self._status).observe(seconds)
-        span.rename(f"{method} {route}")
-        span.note({"http.request.method": method, "http.route": route, "http.response.status_code": self._status})
+        span.update_name(f"{method} {route}")
+        span.set_attributes(
+            {"http.request.method": method, "http.route": route, "http.response.status_code": self._status}
+        )
         if self._status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            span.failed(f"HTTP {self._status}")
+            span.record_error(f"HTTP {self._status}")
         log.info(
             "request finished", method=method, path=self._scope["path"], status=self._status, ms=round(seconds * 1e3, 1)
         )
@@ -93,7 +95,7 @@ def _prepare_scope(scope: Scope) -> Scope:
 
 def _span(scope: Scope) -> AbstractContextManager[tracing.Span]:
     if scope["path"] in health.PATHS:
-        return nullcontext(tracing.NOTHING)
+        return nullcontext(tracing.NOOP_SPAN)
     return tracing.span(
         scope["method"],
         kind="server",

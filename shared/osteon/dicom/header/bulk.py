@@ -43,8 +43,10 @@ class BulkData:
         self._refer(level, element)
         if self._state.at_root and element.tag == EXTENDED_OFFSETS:
             level.extended_offsets = (element.start, element.stop - element.start)
-        if self._state.at_root and element.tag in PIXEL_DATA:
-            self._locate(PixelData(f"{element.tag:08X}", element.start, element.stop - element.start, False))
+        # Of a deflated data set nothing can be addressed; of pixel data that comes twice the first counts.
+        first = self.pixel_data is None and not self._state.syntax.deflated
+        if first and self._state.at_root and element.tag in PIXEL_DATA:
+            self.pixel_data = PixelData(f"{element.tag:08X}", element.start, element.stop - element.start, False)
 
     def leave_out_fragments(self, level: NestingLevel, element: HeaderElement) -> None:
         """Put a reference in place of encapsulated pixel data, and go behind it."""
@@ -80,7 +82,3 @@ class BulkData:
             state.mark(element.tag, f"a value of {length} bytes, too long for VR {element.name}, left out")
         state.marks += 1
         state.limit += length - _COST
-
-    def _locate(self, pixel_data: PixelData) -> None:
-        if not self._state.syntax.deflated and self.pixel_data is None:
-            self.pixel_data = pixel_data

@@ -39,7 +39,7 @@ _ITEM_COST: Final = 48
 
 
 class HeaderParser:
-    """Parses one data set."""
+    """Parses one data set into a `Header`."""
 
     def __init__(self, state: ParserState) -> None:
         self._state = state
