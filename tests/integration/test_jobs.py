@@ -20,15 +20,19 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-async def index(own_postgres) -> AsyncIterator[SqlIndex]:
-    opened = SqlIndex(own_postgres.create_database())
+def url(own_postgres) -> str:
+    return own_postgres.create_database()
+
+
+@pytest.fixture
+async def index(url: str) -> AsyncIterator[SqlIndex]:
+    opened = SqlIndex(url)
     await opened.start()
     yield opened
     await opened.close()
 
 
-async def worker(index: SqlIndex, lease: float) -> Process:
-    url = index._database._url.render_as_string(hide_password=False)
+async def worker(url: str, lease: float) -> Process:
     script = str(Path(job_worker.__file__))
     return await asyncio.create_subprocess_exec(sys.executable, script, url, str(lease), stdout=PIPE)
 
@@ -40,9 +44,9 @@ async def steps_of(process: Process) -> list[int]:
     return [int(line) for line in out.split() if line.isdigit()]
 
 
-async def test_a_job_whose_worker_is_killed_in_the_middle_is_completed_by_another_from_its_checkpoint(index):
+async def test_a_job_whose_worker_is_killed_in_the_middle_is_completed_by_another_from_its_checkpoint(index, url):
     job = await index.jobs.submit("a", {})
-    first = await worker(index, 1.0)
+    first = await worker(url, 1.0)
     second: Process | None = None
     try:
         async with asyncio.timeout(30):
@@ -51,7 +55,7 @@ async def test_a_job_whose_worker_is_killed_in_the_middle_is_completed_by_anothe
         before = await steps_of(first)
         left = await index.jobs.get(job.id)
         assert left.state is JobState.RUNNING
-        second = await worker(index, 1.0)
+        second = await worker(url, 1.0)
         done = await until(index.jobs, job)
     finally:
         for process in (first, second):
