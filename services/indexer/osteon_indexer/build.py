@@ -1,4 +1,4 @@
-"""Composition root of `indexer`."""
+"""Composition root of `indexer`: packs of the object store into the index."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable

@@ -20,7 +20,7 @@ async def _reindex(data: Path | None) -> int:
         with Progress(SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()) as bar:
             task = bar.add_task("listing objects")
 
-            def show(seen: int, indexed: int) -> None:
-                bar.update(task, description=f"{seen} packs found, {indexed} indexed")
+            def show(found: int, indexed: int) -> None:
+                bar.update(task, description=f"{found} packs found, {indexed} indexed")
 
             return await sweep(objects=objects, index=index, min_age=timedelta(0), progress=show)
