@@ -31,7 +31,7 @@ async def test_the_sweep_indexes_packs_without_rows_and_only_those(room: Room) -
 
 
 @pytest.mark.parametrize("content", [b"nothing that Osteon wrote", None])
-async def test_a_sidecar_that_can_not_be_used_does_not_hide_the_packs_behind_it(
+async def test_a_sidecar_that_cannot_be_used_does_not_hide_the_packs_behind_it(
     room: Room, content: bytes | None
 ) -> None:
     packs = sorted([await room.put(f"p{n}", ct_slice()) for n in range(3)], key=lambda pack: pack.sidecar_key)

@@ -35,7 +35,7 @@ async def test_put_file_links_on_the_same_file_system(root: Path, tmp_path: Path
     assert (root / "s/p.tar").stat().st_ino == pack.stat().st_ino
 
 
-async def test_put_file_copies_where_a_link_can_not_be_made(
+async def test_put_file_copies_where_a_link_cannot_be_made(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> None:
@@ -214,7 +214,7 @@ async def test_listing_is_in_the_order_of_keys(root: Path) -> None:
     assert [info.key async for info in objects.list("1.2")] == sorted(name for name in names if name != "1.3")[:-1]
 
 
-@pytest.mark.parametrize("system", ["has it in memory", "has to ask the disk", "can not tell", "has part of it"])
+@pytest.mark.parametrize("system", ["has it in memory", "has to read the disk", "cannot tell", "has part of it"])
 async def test_a_stream_gives_the_same_bytes_whatever_the_system_has_in_memory(
     root: Path, monkeypatch: pytest.MonkeyPatch, system: str
 ) -> None:
@@ -228,9 +228,9 @@ async def test_a_stream_gives_the_same_bytes_whatever_the_system_has_in_memory(
         match system:
             case "has it in memory":
                 return at_hand(file, buffers, offset)
-            case "has to ask the disk":
+            case "has to read the disk":
                 raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
-            case "can not tell":
+            case "cannot tell":
                 raise OSError(errno.EOPNOTSUPP, "Operation not supported")
             case _:
                 return at_hand(file, [buffers[0][:4096]], offset)

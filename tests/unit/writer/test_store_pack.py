@@ -194,7 +194,7 @@ async def test_nothing_is_released_while_the_object_store_is_down(tmp_path, data
 
 @pytest.mark.slow
 @pytest.mark.parametrize("error", [sidecar.Invalid("(0028,0010): cut off"), RecursionError("(0028,0010): cut off")])
-async def test_a_header_that_can_not_be_read_to_its_end_keeps_the_instance_and_is_marked(
+async def test_a_header_that_cannot_be_read_to_its_end_keeps_the_instance_and_is_marked(
     tmp_path, datasets, error
 ) -> None:
     message = sealed_pack(tmp_path / "spool", "p1", datasets[:1])
