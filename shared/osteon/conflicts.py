@@ -1,7 +1,6 @@
 """Deciding about conflicts: first an object beside the packs, then rows, so that no decision is lost with the index."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import Final
@@ -12,6 +11,7 @@ from osteon import metrics
 from osteon.archive.conflicts import Conflict, ConflictingVersions
 from osteon.archive.pack_records import StoredPack
 from osteon.archive.resources import Location
+from osteon.chunking import in_chunks
 from osteon.contracts.conflicts import PREFIX, ConflictDecided, Keep
 from osteon.logging import get_logger
 from osteon.objects.port import ObjectNotFound, Objects
@@ -26,9 +26,9 @@ _CHUNK: Final = 500
 async def resolve(
     conflict_id: int, keep: Keep, *, objects: Objects, index: ConflictingVersions, correlation_id: str
 ) -> Conflict:
-    """Serve the first or the second version, and keep the other aside; returns the conflict afterwards.
+    """Serve the first or the second version, and keep the other one unserved; returns the conflict afterwards.
 
-    An equal decision before changes nothing. Raises `ResourceNotFound`.
+    Repeating the last decision changes nothing. Raises `ResourceNotFound`.
     """
     conflict = await index.conflict(conflict_id)
     kept, other = (conflict.first, conflict.second)[:: 1 if keep is Keep.FIRST else -1]
@@ -53,15 +53,11 @@ async def apply_decision(decision: ConflictDecided, *, objects: Objects, index: 
     """Apply a decision that is in the object store to the index."""
     places = await index.conflicting_versions([decision.sop_instance_uid])
     kept = next((place for place in places if place.sha256.hex() == decision.kept), None)
-    await index.decide(decision, await _version(kept, objects) if kept else None)
+    version = await asyncio.to_thread(_read_version, await objects.get(kept.sidecar_key), kept) if kept else None
+    await index.decide(decision, version)
 
 
-async def _version(place: Location, objects: Objects) -> StoredPack:
-    data = await objects.get(place.sidecar_key)
-    return await asyncio.to_thread(_pick, data, place)
-
-
-def _pick(data: bytes, place: Location) -> StoredPack:
+def _read_version(data: bytes, place: Location) -> StoredPack:
     facts, lines = sidecar.decode(data)
     for line in lines:
         if line.offset == place.offset:
@@ -72,7 +68,8 @@ def _pick(data: bytes, place: Location) -> StoredPack:
 async def apply_decisions(*, objects: Objects, index: ConflictingVersions) -> int:
     """Apply all decisions in the object store that the index does not know; returns how many there were."""
     applied = 0
-    async for keys in _chunks(objects):
+    async for infos in in_chunks(objects.list(PREFIX), _CHUNK):
+        keys = {PurePosixPath(info.key).stem: info.key for info in infos}
         known = await index.known_decisions(list(keys))
         for decision_id in sorted(keys.keys() - known):
             applied += await _apply_stored(keys[decision_id], objects, index)
@@ -87,15 +84,3 @@ async def _apply_stored(key: str, objects: Objects, index: ConflictingVersions) 
         log.error("decision on a conflict not applied", key=key, error=str(error))
         return False
     return True
-
-
-async def _chunks(objects: Objects) -> AsyncIterator[dict[str, str]]:
-    """Iterate over decisions, decision id → key."""
-    chunk: dict[str, str] = {}
-    async for info in objects.list(PREFIX):
-        chunk[PurePosixPath(info.key).stem] = info.key
-        if len(chunk) == _CHUNK:
-            yield chunk
-            chunk = {}
-    if chunk:
-        yield chunk

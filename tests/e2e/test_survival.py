@@ -40,7 +40,7 @@ def test_reindex_fills_an_empty_index_from_the_objects_alone(tmp_path: Path) -> 
         file.unlink()
     command = [sys.executable, "-m", "osteon.cli", "reindex", "--data", str(data)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert "5 packs were indexed" in done.stdout
+    assert "5 packs indexed" in done.stdout
     archive = process.start()
     assert sorted(archive.get("/studies").json()) == before
     process.stop()

@@ -1,34 +1,41 @@
 """Jobs on PostgreSQL: their workers are killed, and their database."""
 
-import asyncio
-import sys
-from asyncio.subprocess import PIPE, Process
+from asyncio.subprocess import PIPE
+from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
-from pathlib import Path
-
-import pytest
-
 from osteon.errors import Invalid
 from osteon.index.sql import SqlIndex
 from osteon.jobs.port import JobState
-from osteon.jobs.run import JobRun, JobType
-from osteon.jobs.runner import JobRunner, RunnerConfig
+from osteon.jobs.run import JobRun
+from osteon.jobs.run import JobType
+from osteon.jobs.runner import JobRunner
+from osteon.jobs.runner import RunnerConfig
+from pathlib import Path
 from support.jobs import crash_worker
-from support.jobs.job_types import OVER, Steps, until
+from support.jobs.job_types import OVER
+from support.jobs.job_types import Steps
+from support.jobs.job_types import until
+import asyncio
+import pytest
+import sys
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-async def index(own_postgres) -> AsyncIterator[SqlIndex]:
-    opened = SqlIndex(own_postgres.create_database())
+def url(own_postgres) -> str:
+    return own_postgres.create_database()
+
+
+@pytest.fixture
+async def index(url: str) -> AsyncIterator[SqlIndex]:
+    opened = SqlIndex(url)
     await opened.start()
     yield opened
     await opened.close()
 
 
-async def worker(index: SqlIndex, lease: float) -> Process:
-    url = index._database._url.render_as_string(hide_password=False)
+async def worker(url: str, lease: float) -> Process:
     script = str(Path(crash_worker.__file__))
     return await asyncio.create_subprocess_exec(sys.executable, script, url, str(lease), stdout=PIPE)
 
@@ -40,9 +47,9 @@ async def steps_of(process: Process) -> list[int]:
     return [int(line) for line in out.split() if line.isdigit()]
 
 
-async def test_a_job_whose_worker_is_killed_in_the_middle_is_completed_by_another_from_its_checkpoint(index):
+async def test_a_job_whose_worker_is_killed_in_the_middle_is_completed_by_another_from_its_checkpoint(index, url):
     job = await index.jobs.submit("a", {})
-    first = await worker(index, 1.0)
+    first = await worker(url, 1.0)
     second: Process | None = None
     try:
         async with asyncio.timeout(30):
@@ -51,7 +58,7 @@ async def test_a_job_whose_worker_is_killed_in_the_middle_is_completed_by_anothe
         before = await steps_of(first)
         left = await index.jobs.get(job.id)
         assert left.state is JobState.RUNNING
-        second = await worker(index, 1.0)
+        second = await worker(url, 1.0)
         done = await until(index.jobs, job)
     finally:
         for process in (first, second):

@@ -1,4 +1,4 @@
-"""The contract of `osteon.index`, over SQLite and PostgreSQL: what goes in, what is counted, what is told of it."""
+"""The contract of `osteon.index`, over SQLite and PostgreSQL: what goes in, what is counted, what is reported of it."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -86,10 +86,10 @@ async def test_an_empty_batch_changes_nothing(index):
 async def test_indexing_a_pack_again_gives_the_same_outcome_and_changes_nothing(index):
     first, second = study("P1", "1.2.1", 3), study("P1", "1.2.1", 3)
     before = list(await index.upsert([first])) + list(await index.upsert([second]))
-    told = await index.last_change()
+    last = await index.last_change()
     counted = await index.statistics()
     assert list(await index.upsert([second, first, second])) == [before[1], before[0], before[1]]
-    assert await index.last_change() == told
+    assert await index.last_change() == last
     assert await index.statistics() == counted
 
 

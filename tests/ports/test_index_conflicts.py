@@ -116,7 +116,7 @@ async def test_conflicts_are_listed_by_study_and_state(index: SqlIndex) -> None:
 async def test_to_keep_the_first_closes_the_conflict_and_changes_nothing_else(index: SqlIndex) -> None:
     await index.upsert([FIRST])
     await index.upsert([SECOND])
-    before, told = await everything(index), await index.last_change()
+    before, last = await everything(index), await index.last_change()
     decision = decided(FIRST, SECOND)
     for _ in range(2):
         await index.decide(decision, SECOND)
@@ -124,7 +124,7 @@ async def test_to_keep_the_first_closes_the_conflict_and_changes_nothing_else(in
     assert (await index.statistics()).conflicts == 0
     (conflict,) = await index.conflicts(resolved=True)
     assert conflict.resolved == decision.decided_at
-    assert await index.last_change() == told
+    assert await index.last_change() == last
     assert [after[k] for k in after if k not in ("totals", "conflicts")] == [
         before[k] for k in before if k not in ("totals", "conflicts")
     ]
@@ -307,7 +307,7 @@ async def test_a_lost_version_that_was_kept_aside_is_taken_over_too(index: SqlIn
     assert where.key == again.facts.key
 
 
-async def test_packs_are_told_in_the_order_of_their_ids_with_what_is_in_them(index: SqlIndex) -> None:
+async def test_packs_are_listed_in_the_order_of_their_ids_with_what_is_in_them(index: SqlIndex) -> None:
     await index.upsert([SECOND, FIRST, pack(entry(), pack_id="0")])
     found = [each async for each in index.pack_rows()]
     assert [(p.pack_id, p.stored, p.conflicts, p.instances, p.aside, p.end) for p in found] == [

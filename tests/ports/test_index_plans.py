@@ -52,7 +52,7 @@ def full_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         index = SqlIndex(url)
         await index.start()
         await index.upsert([one(number) for number in range(STUDIES)])
-        await index._database.write(crowd)
+        await index.database.write(crowd)
         await index.close()
 
     asyncio.run(fill())
@@ -68,7 +68,7 @@ async def index(full_url: str) -> AsyncIterator[SqlIndex]:
 
 async def plan(index: SqlIndex, statement) -> str:
     """Return the database's plan, a line a step."""
-    async with index._database.read() as connection:
+    async with index.database.read() as connection:
         sql = statement.compile(connection.engine.sync_engine, compile_kwargs={"render_postcompile": True})
         prefix = "EXPLAIN QUERY PLAN "
         if connection.dialect.name == "postgresql":
@@ -83,7 +83,7 @@ async def plan(index: SqlIndex, statement) -> str:
 
 async def plan_of(index: SqlIndex, level: Level, keyword: str, matching: Matching, **options) -> str:
     search = Search(level, (MatchingKey((keyword,), matching),), **options)
-    return await plan(index, page_statement(index._database.dialect, search))
+    return await plan(index, page_statement(index.database.dialect, search))
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ async def test_a_public_identifier_is_found_by_an_index(index, table):
 
 
 async def test_a_page_behind_a_cursor_starts_there(index):
-    statement = page_statement(index._database.dialect, Search(Level.IMAGE, limit=10), None, Place(STUDIES // 2))
+    statement = page_statement(index.database.dialect, Search(Level.IMAGE, limit=10), None, Place(STUDIES // 2))
     found = await plan(index, statement)
     assert re.search(r"pk_instances|USING INTEGER PRIMARY KEY", found), found
     assert not re.search(r"Sort|TEMP B-TREE", found), found
@@ -145,6 +145,6 @@ async def test_a_page_behind_a_cursor_starts_there(index):
 async def test_a_page_of_many_recent_studies_does_not_go_through_all_older_ones(index, level, after):
     day = f"{date(2018, 1, 1) + timedelta(days=STUDIES * 9 // 10):%Y%m%d}"
     search = Search(level, (MatchingKey(("StudyDate",), Range(day, None)),), limit=10)
-    found = await plan(index, page_statement(index._database.dialect, search, None, after))
+    found = await plan(index, page_statement(index.database.dialect, search, None, after))
     assert "ix_studies_study_date_key_study_time_key" in found, found
     assert "pk_" not in found.partition("Nested Loop")[0], found

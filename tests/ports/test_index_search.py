@@ -186,7 +186,7 @@ async def test_a_fuzzy_search_finds_what_the_plain_one_finds(index):
     assert await found(index, Level.STUDY, key("PatientName", Wildcard("*rien*")), fuzzy=True) == ["3"]
 
 
-async def test_text_matches_with_case_only_when_asked(index):
+async def test_text_matches_with_case_only_on_request(index):
     same = key("AccessionNumber", Single("ACC-1"))
     assert await found(index, Level.STUDY, same) == ["1", "2"]
     assert await found(index, Level.STUDY, same, case_sensitive=True) == []
@@ -486,7 +486,7 @@ async def test_a_cursor_goes_only_with_the_level_and_order_it_was_made_for(index
     ],
     ids=str,
 )
-async def test_what_the_index_can_not_answer_is_refused_by_name(index, condition):
+async def test_what_the_index_cannot_answer_is_refused_by_name(index, condition):
     with pytest.raises(Invalid, match=r"Pixel|Modality|Request|soon|few|SeriesTime|StudyTime|Modalities"):
         await index.search(Search(Level.STUDY, (condition,)))
 

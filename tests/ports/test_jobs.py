@@ -70,14 +70,14 @@ async def test_the_most_urgent_job_is_claimed_then_the_oldest(jobs):
     assert [job and job.id for job in claimed] == [made[1].id, made[2].id, made[0].id, made[3].id, None]
 
 
-async def test_only_jobs_of_the_types_asked_for_and_that_are_due_are_claimed(jobs):
+async def test_only_jobs_of_the_requested_types_and_that_are_due_are_claimed(jobs):
     await jobs.submit("a", {}, due=datetime.now(UTC) + HOUR)
     await jobs.submit("b", {})
     assert await jobs.claim("w", A, 60) is None
     assert await jobs.claim("w", (), 60) is None
 
 
-async def test_a_claimed_job_is_running_and_nobody_elses(jobs):
+async def test_a_claimed_job_is_running_and_belongs_to_its_worker(jobs):
     job = await jobs.submit("a", {})
     claimed = await jobs.claim("w", A, 60)
     assert claimed is not None
@@ -113,7 +113,7 @@ async def test_a_job_whose_lease_ran_out_is_taken_over_with_its_checkpoint(jobs)
         await jobs.save(job.id, "w", lease=60)
 
 
-async def test_a_late_worker_keeps_the_job_that_nobody_took(jobs):
+async def test_a_late_worker_keeps_the_job_that_no_other_took(jobs):
     job = await jobs.submit("a", {})
     await jobs.claim("w", A, 0.01)
     await asyncio.sleep(0.05)

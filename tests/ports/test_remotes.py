@@ -46,12 +46,12 @@ def queries(index: SqlIndex) -> RemoteQueries:
     return index.queries
 
 
-def asked(number: int, **more: object) -> RemoteQuery:
+def remote_query(number: int, **more: object) -> RemoteQuery:
     created = NOW + timedelta(seconds=number)
     return RemoteQuery(id=f"q{number}", modality="sink", level="Study", created=created, **more)
 
 
-async def test_at_first_nobody_is_known(remotes):
+async def test_at_first_no_remote_is_known(remotes):
     assert (list(await remotes.modalities()), list(await remotes.peers())) == ([], [])
 
 
@@ -99,7 +99,7 @@ def test_a_password_is_not_in_the_text_of_a_peer():
 
 
 async def test_answers_come_back_in_their_order(queries):
-    query = asked(1, query={"PatientName": "Ü*"}, local_aet="HERE", timeout=9)
+    query = remote_query(1, query={"PatientName": "Ü*"}, local_aet="HERE", timeout=9)
     await queries.add(query, keep=9, older_than=LONG_AGO)
     await queries.add_answers("q1", [b"0", b"1"])
     await queries.add_answers("q1", [])
@@ -111,27 +111,27 @@ async def test_answers_come_back_in_their_order(queries):
 
 
 async def test_batches_of_answers_at_once_get_numbers_of_their_own(queries):
-    await queries.add(asked(1), keep=9, older_than=LONG_AGO)
+    await queries.add(remote_query(1), keep=9, older_than=LONG_AGO)
     await asyncio.gather(*(queries.add_answers("q1", [b"%d" % i] * 3) for i in range(5)))
     assert sorted(await queries.answers("q1")) == sorted(b"%d" % i for i in range(5) for _ in range(3))
 
 
 async def test_only_the_newest_searches_are_kept(queries):
     for number in range(5):
-        await queries.add(asked(number), keep=3, older_than=LONG_AGO)
+        await queries.add(remote_query(number), keep=3, older_than=LONG_AGO)
         await queries.add_answers(f"q{number}", [b"x"])
     assert [query.id for query in await queries.list()] == ["q2", "q3", "q4"]
     assert list(await queries.answers("q1")) == []
 
 
 async def test_old_searches_are_forgotten(queries):
-    await queries.add(asked(0), keep=9, older_than=LONG_AGO)
-    await queries.add(asked(10), keep=9, older_than=NOW + timedelta(seconds=5))
+    await queries.add(remote_query(0), keep=9, older_than=LONG_AGO)
+    await queries.add(remote_query(10), keep=9, older_than=NOW + timedelta(seconds=5))
     assert [query.id for query in await queries.list()] == ["q10"]
 
 
 async def test_a_search_that_is_not_there_is_not_found(queries):
-    await queries.add(asked(1), keep=9, older_than=LONG_AGO)
+    await queries.add(remote_query(1), keep=9, older_than=LONG_AGO)
     await queries.delete("q1")
     for missing in (queries.get("q1"), queries.delete("q1"), queries.add_answers("q1", [b"x"])):
         with pytest.raises(QueryNotFound, match="q1"):

@@ -135,7 +135,7 @@ async def test_a_rule_is_replaced_disabled_and_deleted(index):
     assert list(await index.rules.all()) == []
 
 
-async def test_a_rule_that_is_not_there_can_not_be_read_disabled_or_deleted(index):
+async def test_a_rule_that_is_not_there_cannot_be_read_disabled_or_deleted(index):
     for call in (index.rules.get("x"), index.rules.enable("x", True), index.rules.delete("x")):
         with pytest.raises(RuleNotFound, match="'x'"):
             await call

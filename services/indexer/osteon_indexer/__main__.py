@@ -6,7 +6,7 @@ from osteon_indexer.settings import IndexerServiceSettings
 
 
 def main() -> None:
-    """Run the service until it is asked to stop."""
+    """Run the service until it receives SIGTERM or SIGINT."""
     runtime.run("indexer", IndexerServiceSettings, build)
 
 

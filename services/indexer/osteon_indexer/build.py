@@ -1,4 +1,4 @@
-"""Composition root of `indexer`."""
+"""Composition root of `indexer`: packs of the object store into the index."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -7,6 +7,7 @@ from datetime import timedelta
 from functools import partial
 
 from osteon import metrics
+from osteon.archive.ports import ArchiveStatistics
 from osteon.background import background
 from osteon.bus.port import Bus
 from osteon.contracts.topology import INDEXER, ROUTER
@@ -41,25 +42,25 @@ async def build_embedded(
     await bus.declare(ROUTER)  # so that what is indexed before the first dispatcher starts is routed too
     handler = partial(index_packs, objects=objects, index=index, bus=bus)
     await bus.consume_batches(INDEXER, handler, size=settings.index_batch, linger=settings.index_batch_wait_seconds)
-    settled = timedelta(seconds=settings.sweep_min_age_seconds)
-    look = partial(sweep, objects=objects, index=index, bus=bus, min_age=settled)
+    min_age = timedelta(seconds=settings.sweep_min_age_seconds)
+    sweep_once = partial(sweep, objects=objects, index=index, bus=bus, min_age=min_age)
     await stack.inputs.enter_async_context(
-        background(sweep_for_ever(settings.sweep_hours, look), count_for_ever(index))
+        background(sweep_forever(settings.sweep_hours, sweep_once), set_gauges_forever(index))
     )
     return Running(checks={"broker": bus.check, "objects": objects.check, "database": index.check})
 
 
-async def count_for_ever(index: Index, *, seconds: float = 5.0) -> None:
+async def set_gauges_forever(index: ArchiveStatistics, *, seconds: float = 5.0) -> None:
     """Keep the gauges of what the index holds up to date: other processes change it too."""
     while True:
         try:
-            await count(index)
+            await set_gauges(index)
         except Unavailable as error:
-            log.debug("not counted", reason=str(error))
+            log.debug("archive statistics not available", reason=str(error))
         await asyncio.sleep(seconds)
 
 
-async def count(index: Index) -> None:
+async def set_gauges(index: ArchiveStatistics) -> None:
     """Set the gauges of what the index holds. Raises `Unavailable`."""
     found = await index.statistics()
     levels = {"patient": found.patients, "study": found.studies, "series": found.series, "instance": found.instances}
@@ -69,15 +70,15 @@ async def count(index: Index) -> None:
     metrics.CONFLICTS_OPEN.set(found.conflicts)
 
 
-async def sweep_for_ever(hours: float, look: Callable[[], Awaitable[int]], *, again: float = 60.0) -> None:
-    """Sweep now and every so many hours; one that failed is begun `again` after so many seconds."""
+async def sweep_forever(hours: float, sweep_once: Callable[[], Awaitable[int]], *, retry: float = 60.0) -> None:
+    """Sweep now and every `hours` hours (0: never), or after `retry` seconds when a part was unavailable."""
     while hours:
         pause = hours * 3600
         try:
-            await look()
+            await sweep_once()
         except Unavailable as error:
-            log.warning("sweep put off", reason=str(error))
-            pause = again
+            log.warning("sweep interrupted, retrying", reason=str(error), after=retry)
+            pause = retry
         except Exception:
             log.exception("sweep failed")
         await asyncio.sleep(pause)

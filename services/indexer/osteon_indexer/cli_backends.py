@@ -20,7 +20,7 @@ from osteon.settings import IndexSettings, ObjectSettings, ProcessSettings
 
 T = TypeVar("T")
 DataOption = Annotated[
-    Path | None, typer.Option("--data", help="Data folder of a standalone Osteon, not S3 and database.")
+    Path | None, typer.Option("--data", help="Data folder of a standalone Osteon, instead of S3 and PostgreSQL.")
 ]
 
 
@@ -30,7 +30,7 @@ class CommandSettings(ProcessSettings, ObjectSettings, IndexSettings):
 
 @asynccontextmanager
 async def open_backends(data: Path | None) -> AsyncIterator[tuple[Objects, Index]]:
-    """Open both; raises `Invalid` when `data` is no data folder, `Unavailable` when the database does not answer."""
+    """Open both; raises `Invalid` when `data` is not a data folder, `Unavailable` when the database does not answer."""
     process = settings_or_exit(ProcessSettings)
     logging.setup("osteon", level=process.log_level, style=process.log_format)
     async with service_stack() as stack:

@@ -10,18 +10,20 @@ from osteon.conflicts import resolve as decide
 from osteon.contracts.conflicts import Keep
 from osteon_indexer.cli_backends import DataOption, open_backends, run
 
-app = typer.Typer(no_args_is_help=True, help="List instances that were received in several versions, and choose one.")
+app = typer.Typer(
+    no_args_is_help=True, help="List instances received in several versions, and choose which one to serve."
+)
 _PAGE: Final = 500
-_Id = Annotated[int, typer.Argument(metavar="ID", help="As `osteon conflicts list` shows it.")]
+_Id = Annotated[int, typer.Argument(metavar="ID", help="Number of the conflict, as `osteon conflicts list` shows it.")]
 
 
 @app.command("list")
 def list_(
     data: DataOption = None,
     study: Annotated[str | None, typer.Option(help="Study Instance UID of either version.")] = None,
-    everything: Annotated[bool, typer.Option("--all", help="Resolved ones too.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="List resolved conflicts too.")] = False,
 ) -> None:
-    """List the conflicts that are not decided, oldest first."""
+    """List the open conflicts, oldest first."""
     run("conflicts", _list(data, study, resolved=None if everything else False))
 
 
@@ -52,7 +54,7 @@ def resolve(
     keep: Annotated[Keep, typer.Option(help="The version that is served from now on.")],
     data: DataOption = None,
 ) -> None:
-    """Serve one version and keep the other aside. It can be repeated, and changed later."""
+    """Choose the version to serve; the other one is kept. It is safe to run again, and the choice can be changed."""
     _print(run("conflicts", _resolve(data, conflict_id, keep)))
 
 

@@ -27,11 +27,11 @@ class PackIndex(IndexWriter, InstanceLocator, ConflictingVersions, Protocol):
 
 
 class PackMissing(Invalid):
-    """A pack was announced, but the object store has no sidecar of it and the index does not know it."""
+    """A pack was published, but the object store has no sidecar of it and the index does not know it."""
 
 
 async def index_packs(messages: Sequence[PackStored], *, objects: Objects, index: PackIndex, bus: Bus) -> None:
-    """Index a batch of packs in one transaction, then announce each; the objects of redundant packs are deleted."""
+    """Index a batch of packs in one transaction, then publish each; the objects of redundant packs are deleted."""
     unique = {message.pack_id: message for message in messages}
     packs = await asyncio.gather(*(_load(message, objects, index) for message in unique.values()))
     for pack, outcome in zip(packs, await upsert(packs, index), strict=True):
@@ -39,7 +39,7 @@ async def index_packs(messages: Sequence[PackStored], *, objects: Objects, index
 
 
 async def upsert(packs: Sequence[StoredPack], index: IndexWriter) -> Sequence[PackOutcome]:
-    """Write one transaction and count it."""
+    """Write packs into the index in one transaction, and measure it."""
     metrics.INDEX_BATCH_PACKS.observe(len(packs))
     with metrics.INDEX_SECONDS.time():
         return await index.upsert(packs)
@@ -79,7 +79,7 @@ async def lost_packs(pack: StoredPack, objects: Objects, index: PackIndex) -> li
     """Return the ids of other packs that should have instances of `pack`, and are not in the store or too short."""
     ends: dict[str, int] = {}
     uids = tuple(entry.identity.sop_uid for entry in pack.instances)
-    if uids:  # else the sidecar went first, in a deletion that was interrupted
+    if uids:  # else the sidecar is absent: a deletion was interrupted after it
         served = [place async for place in index.locate(InstanceScope(sop_uids=uids))]
         for place in (*served, *await index.conflicting_versions(uids)):
             ends[place.key] = max(ends.get(place.key, 0), place.offset + place.length)

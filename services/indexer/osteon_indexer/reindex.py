@@ -11,16 +11,16 @@ from osteon_indexer.sweep import sweep
 
 
 def main(data: DataOption = None) -> None:
-    """Index every pack in the object store that has no rows yet, from its sidecar. It can be repeated at any time."""
-    typer.echo(f"{run('reindex', _reindex(data))} packs were indexed.")
+    """Index every pack in the object store that has no rows yet, from its sidecar. It is safe to run again."""
+    typer.echo(f"{run('reindex', _reindex(data))} packs indexed.")
 
 
 async def _reindex(data: Path | None) -> int:
     async with open_backends(data) as (objects, index):
         with Progress(SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()) as bar:
-            task = bar.add_task("looking")
+            task = bar.add_task("listing objects")
 
-            def show(seen: int, indexed: int) -> None:
-                bar.update(task, description=f"{seen} packs seen, {indexed} indexed")
+            def show(found: int, indexed: int) -> None:
+                bar.update(task, description=f"{found} packs found, {indexed} indexed")
 
             return await sweep(objects=objects, index=index, min_age=timedelta(0), progress=show)

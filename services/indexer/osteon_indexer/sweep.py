@@ -9,6 +9,7 @@ from osteon import metrics
 from osteon.archive.pack_records import StoredPack
 from osteon.archive.ports import PackOutcomes
 from osteon.bus.port import Bus
+from osteon.chunking import in_chunks
 from osteon.conflicts import apply_decisions
 from osteon.errors import Unavailable
 from osteon.logging import get_logger
@@ -35,28 +36,26 @@ async def sweep(
 ) -> int:
     """Index every pack of the object store that the index does not know; return how many there were.
 
-    They are indexed in the order of their ids, which is that of arrival, so that a rebuilt index equals the one before;
-    decisions on conflicts are applied first.
-
-    Packs younger than `min_age` are skipped: they may be on their way, and indexing them here would be harmless, but
-    work done twice. What cannot be indexed is logged and left out. `progress` is called with the sidecars seen and
-    the packs indexed so far. Without a bus nothing is announced.
+    They are indexed in the order of their ids, which is that of arrival, so that a rebuilt index equals the old one.
+    Decisions on conflicts are applied first. Packs younger than `min_age` are skipped: they may be on their way, and
+    would be indexed twice, which is harmless. What cannot be indexed is logged and skipped. `progress` is called with
+    the sidecars found and the packs indexed so far. Without a bus nothing is published.
     """
     await apply_decisions(objects=objects, index=index)
-    seen = indexed = 0
+    found = indexed = 0
     with ExternalSorter() as missing:
-        async for sidecars in _chunks(objects):
-            seen += len(sidecars)
+        async for sidecars in in_chunks(_sidecars(objects), CHUNK):
+            found += len(sidecars)
             rows = await _without_rows(sidecars, index, min_age)
             await asyncio.to_thread(missing.extend, rows)
             if progress:
-                progress(seen, indexed)
+                progress(found, indexed)
         while batch := await asyncio.to_thread(missing.take, BATCH):
             read = await asyncio.gather(*(_read(key, objects) for _, key in batch))
             if packs := [pack for pack in read if pack]:
                 indexed += await _index(packs, objects, index, bus)
             if progress:
-                progress(seen, indexed)
+                progress(found, indexed)
     if indexed:
         log.warning("packs without rows were indexed", packs=indexed)
     return indexed
@@ -87,7 +86,7 @@ async def _read(key: str, objects: Objects) -> StoredPack | None:
 
 
 async def _index(packs: Sequence[StoredPack], objects: Objects, index: PackIndex, bus: Bus | None) -> int:
-    """Index packs together or, when that fails, one by one; return how many."""
+    """Index packs together or, when that fails, one by one; return how many were indexed."""
     try:
         outcomes = await upsert(packs, index)
     except Unavailable:
@@ -104,16 +103,10 @@ async def _index(packs: Sequence[StoredPack], objects: Objects, index: PackIndex
     return len(packs)
 
 
-async def _chunks(objects: Objects) -> AsyncIterator[list[ObjectInfo]]:
-    chunk: list[ObjectInfo] = []
+async def _sidecars(objects: Objects) -> AsyncIterator[ObjectInfo]:
     async for info in objects.list():
         if info.key.endswith(".meta") and not info.key.startswith(CACHE):
-            chunk.append(info)
-        if len(chunk) == CHUNK:
-            yield chunk
-            chunk = []
-    if chunk:
-        yield chunk
+            yield info
 
 
 def _pack_id(info: ObjectInfo) -> str:

@@ -6,7 +6,7 @@ from osteon_writer.settings import WriterServiceSettings
 
 
 def main() -> None:
-    """Run the service until it is asked to stop."""
+    """Run the service until it receives SIGTERM or SIGINT."""
     runtime.run("writer", WriterServiceSettings, build)
 
 

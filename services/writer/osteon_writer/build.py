@@ -1,4 +1,4 @@
-"""Composition root of `writer`."""
+"""Composition root of `writer`: packs from a spool into the object store."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -32,8 +32,7 @@ async def build_embedded(
 ) -> Running:
     """Start the service on given ports.
 
-    `keep_until_indexed`: a pack stays in the spool until it is indexed. It is for a bus that loses its messages in a
-    crash.
+    `keep_until_indexed`: a pack stays in the spool until it is indexed, for a bus that loses its messages in a crash.
     """
     threads = stack.resources.enter_context(ThreadPoolExecutor(settings.writer_concurrency, "sidecar"))
     store = partial(
@@ -47,19 +46,19 @@ async def build_embedded(
     )
     paths: dict[str, str] = {}
 
-    async def store_and_keep(message: PackSealed) -> None:
+    async def store_and_remember(message: PackSealed) -> None:
         paths[message.pack_id] = message.path
         await store(message)
 
-    async def forget(message: PackIndexed) -> None:
+    async def release_indexed(message: PackIndexed) -> None:
         if path := paths.pop(message.pack_id, None):
             await asyncio.to_thread(release, resolve(settings.spool_dir, path))
 
     if keep_until_indexed:
-        await bus.subscribe(PackIndexed, forget)
+        await bus.subscribe(PackIndexed, release_indexed)
     await bus.consume(
         writer_queue(settings.spool_id),
-        store_and_keep if keep_until_indexed else store,
+        store_and_remember if keep_until_indexed else store,
         concurrency=settings.writer_concurrency,
     )
     return Running(checks={"broker": bus.check, "objects": objects.check})

@@ -1,4 +1,4 @@
-"""What the writer does with a sealed pack: sidecar, upload, announce, release."""
+"""What the writer does with a sealed pack: sidecar, upload, publish, release."""
 
 import asyncio
 from concurrent.futures import Executor
@@ -29,17 +29,17 @@ async def store_sealed(
     reader: HeaderReader,
     keep: bool = False,
 ) -> None:
-    """Put a pack and its sidecar into the object store, announce it, and remove it from the spool.
+    """Put a pack and its sidecar into the object store, publish `PackStored`, and remove the file from the spool.
 
-    The pack goes first: where there is a sidecar, there is its pack. `keep` leaves the file in the spool.
-    A file that is gone was stored before. It is announced again; the indexer reports an error when it does not know the
-    pack, whose objects may be gone too by now, deleted as redundant. The intact members of a corrupt file are stored in
-    a pack of their own; the file is kept, under a name that ends with `.damaged`.
+    `keep` leaves the file in the spool. A missing file means that the pack was stored before, so `PackStored` is only
+    published again. The objects of that pack may have been deleted as redundant; the indexer reports an error only when
+    it does not know the pack. The intact members of a corrupt file are stored in a pack of their own, and the file is
+    kept under a name that ends with `.damaged`.
     """
     path = resolve(spool, message.path)
     stored = PackStored.model_validate(message.model_dump())
     if not await asyncio.to_thread(path.exists):
-        log.info("pack is not in the spool, announcing it again", pack=message.pack_id)
+        log.info("pack is not in the spool, publishing it again", pack=message.pack_id)
         await bus.publish(stored)
         return
     try:
@@ -57,7 +57,7 @@ async def store_sealed(
 
 
 async def _salvage(message: PackSealed, path: Path, spool: Path, error: Invalid) -> PackSealed | None:
-    """Save the intact members of a corrupt file; return their message, None without any. Raises `error` otherwise."""
+    """Save the intact members of a corrupt file; return their message, None without any. Raises `error` if all are."""
     recovered = await asyncio.to_thread(recover, path, spool, Disk())
     pack = recovered.pack
     if pack is not None and pack.path == message.path:

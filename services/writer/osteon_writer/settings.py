@@ -1,4 +1,4 @@
-"""Settings of `writer`."""
+"""Settings of `writer`: with its ports, and without them for a standalone process."""
 
 from osteon.settings import BusSettings, ObjectSettings, ProcessSettings, SpoolSettings, WriterSettings
 

@@ -1,7 +1,7 @@
 """The change log and the totals, written last in a transaction, under one lock for all writers.
 
-The lock makes the order of `seq` the order in which changes become visible, so that a reader who
-continues after the last one seen misses none. It is held for the commit only.
+The lock makes the order of `seq` the order in which changes become visible, so that a reader
+that continues after the last one seen misses none. It is held for the commit only.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -105,7 +105,7 @@ def _entries(change_set: ChangeSet) -> Iterator[tuple[int, Level, bytes]]:
 async def _log_instances(
     connection: AsyncConnection, dialect: Dialect, now: datetime, packs: Sequence[int], without: Collection[int]
 ) -> None:
-    """Copy the identifiers from the rows that the transaction has just inserted: they need not travel again."""
+    """Copy the identifiers from the rows that the transaction has just inserted: they are in the database already."""
     c = tables.instances.c
     new = (
         select(
@@ -144,7 +144,7 @@ async def read_page(
 
 
 async def read_last(connection: AsyncConnection) -> Change | None:
-    """Return the newest entry."""
+    """Return the newest entry, None while there is none."""
     row = (await connection.execute(select(tables.changes).order_by(tables.changes.c.seq.desc()).limit(1))).first()
     return _change(row) if row else None
 

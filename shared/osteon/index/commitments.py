@@ -102,11 +102,7 @@ class SqlCommitments:
 
     async def prune(self, before: datetime) -> int:
         """See `Commitments`."""
-
-        async def work(connection: AsyncConnection) -> int:
-            return (await connection.execute(delete(commitments).where(_c.created < before))).rowcount
-
-        return await self._database.write(work)
+        return await self._database.execute(delete(commitments).where(_c.created < before))
 
     async def _one(self, *where: ColumnElement[bool]) -> Commitment:
         async with self._database.read() as connection:
@@ -116,11 +112,8 @@ class SqlCommitments:
         return _commitment(row)
 
     async def _update(self, commitment_id: str, **values: object) -> None:
-        async def work(connection: AsyncConnection) -> int:
-            changed = update(commitments).where(_c.id == commitment_id).values(**values)
-            return (await connection.execute(changed)).rowcount
-
-        if not await self._database.write(work):
+        changed = update(commitments).where(_c.id == commitment_id).values(**values)
+        if not await self._database.execute(changed):
             raise CommitmentNotFound("there is no such transaction of storage commitment")
 
 

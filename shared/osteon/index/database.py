@@ -44,12 +44,12 @@ class Database:
         self._probe: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Make ready for connections."""
+        """Do what the database needs before its first connection."""
         with _translated():
             await self.dialect.prepare(self._url)
 
     async def close(self) -> None:
-        """Close all connections."""
+        """Close all connections, and cancel a check that still waits."""
         if self._probe:
             self._probe.cancel()
             await asyncio.wait({self._probe})
@@ -108,6 +108,14 @@ class Database:
                     raise DatabaseUnavailable(f"gave up after {ATTEMPTS} attempts: {_first_line(error)}") from error
             await asyncio.sleep(random.uniform(0.01, 0.05) * 2**attempt)  # noqa: S311 - no secret
         raise AssertionError("not reached")
+
+    async def execute(self, statement: Executable) -> int:
+        """Execute one statement in a transaction of its own; returns how many rows it changed."""
+
+        async def work(connection: AsyncConnection) -> int:
+            return (await connection.execute(statement)).rowcount
+
+        return await self.write(work)
 
     async def _write_once(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         async with AsyncExitStack() as stack:

@@ -149,7 +149,7 @@ class PostgreSQL(Dialect):
         await connection.execute(select(func.pg_advisory_xact_lock(CHANGES_LOCK)))
 
     def now(self) -> ColumnElement[datetime]:
-        """By the server's."""
+        """Return the time of the server's clock."""
         return func.clock_timestamp(type_=Moment)
 
     def contains(self, where: ColumnElement[str], what: str) -> ColumnElement[bool]:
@@ -218,7 +218,7 @@ class SQLite(Dialect):
         """Nothing to do: a transaction that writes is alone already."""
 
     def now(self) -> ColumnElement[datetime]:
-        """By the host's."""
+        """Return the time of this host's clock."""
         return bindparam(None, datetime.now(UTC), type_=Moment)
 
     def contains(self, where: ColumnElement[str], what: str) -> ColumnElement[bool]:

@@ -41,7 +41,7 @@ class Server:
 
 
 class _RollBack(Exception):
-    """Rolls a transaction back."""
+    """Raised to roll a transaction back."""
 
 
 class Inspection:
@@ -51,11 +51,11 @@ class Inspection:
         self._database = Database(url, 1)
 
     async def close(self) -> None:
-        """Close the connection."""
+        """Close the connection to the database."""
         await self._database.close()
 
     async def server(self) -> Server:
-        """Query a PostgreSQL server."""
+        """Return what a PostgreSQL server says of itself."""
         async with self._database.read() as connection:
             return Server(*(await connection.execute(_SERVER)).one())
 

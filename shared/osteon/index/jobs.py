@@ -211,11 +211,7 @@ class SqlJobs:
         """See `Jobs`."""
         ended = select(_c.id).where(_c.completed.is_not(None)).order_by(_c.completed.desc(), _c.id)
         old = delete(jobs).where(_c.completed < older_than, _c.id.not_in(ended.limit(keep)))
-
-        async def work(connection: AsyncConnection) -> int:
-            return (await connection.execute(old)).rowcount
-
-        return await self._database.write(work)
+        return await self._database.execute(old)
 
     async def _leased(
         self, job_id: str, worker: str, work: Callable[[AsyncConnection, Row[Any], dict[str, Any]], Awaitable[T]]

@@ -14,7 +14,7 @@ from osteon.index.values import clean, number, text_key
 
 
 class BadSearch(Invalid):
-    """The search asks for an attribute or a comparison that the index does not have."""
+    """The search needs an attribute or a comparison that the index does not have."""
 
 
 Bounds = Callable[[str], tuple[str, str] | None]

@@ -1,4 +1,4 @@
-"""The whole index, for composition roots and what uses most of it; all else names the narrow port that it uses."""
+"""The whole index, for composition roots and what uses most of it; everything else names the narrow port it uses."""
 
 from typing import Protocol
 
@@ -26,7 +26,7 @@ class Index(
 
     @property
     def remotes(self) -> Remotes:
-        """Modalities and peers."""
+        """Modalities and peers, as they are configured."""
 
     @property
     def jobs(self) -> Jobs:
@@ -34,29 +34,29 @@ class Index(
 
     @property
     def queries(self) -> RemoteQueries:
-        """Searches in other archives."""
+        """Searches in other archives, with their answers."""
 
     @property
     def rules(self) -> Rules:
-        """Routing rules."""
+        """Routing rules, in the order of their names."""
 
     @property
     def circuits(self) -> Circuits:
-        """Destinations that fail."""
+        """Destinations that fail, and when each is tried again."""
 
     @property
     def stability(self) -> Stability:
-        """Resources that stopped growing."""
+        """Resources that stopped growing, and how far each follower of them is."""
 
     @property
     def commitments(self) -> Commitments:
-        """Transactions of storage commitment."""
+        """Transactions of storage commitment (PS3.4 J), as SCU and SCP."""
 
     async def start(self) -> None:
         """Connect and bring the schema up to date, one process at a time."""
 
     async def close(self) -> None:
-        """Disconnect."""
+        """Close the connections; calls that are running fail."""
 
     async def check(self) -> None:
         """Raise `DatabaseUnavailable` with what is wrong (for `/readyz`)."""

@@ -1,4 +1,4 @@
-"""Searches in other archives and their answers (`osteon.remotes.queries.Queries`)."""
+"""Searches in other archives and their answers (`osteon.remotes.queries.RemoteQueries`)."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -17,13 +17,13 @@ _COLUMNS: Final = tuple(column.name for column in _q)
 
 
 class SqlQueries:
-    """Implements `osteon.remotes.queries.Queries`."""
+    """Implements `osteon.remotes.queries.RemoteQueries`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def add(self, query: RemoteQuery, *, keep: int, older_than: datetime) -> None:
-        """See `Queries`."""
+        """See `RemoteQueries`."""
         values = {name: getattr(query, name) for name in _COLUMNS if name != "query"}
         values["query"] = orjson.dumps(dict(query.query)).decode()
         newest = select(_q.id).order_by(_q.created.desc(), _q.id.desc()).limit(max(keep, 0)).scalar_subquery()
@@ -35,7 +35,7 @@ class SqlQueries:
         await self._database.write(work)
 
     async def add_answers(self, query_id: str, answers: Sequence[bytes]) -> None:
-        """See `Queries`."""
+        """See `RemoteQueries`."""
         # The update locks the row, so that batches of one search are numbered one after the other.
         count = update(remote_queries).where(_q.id == query_id).values(answers=_q.answers + len(answers))
 
@@ -51,23 +51,23 @@ class SqlQueries:
         await self._database.write(work)
 
     async def list(self) -> Sequence[RemoteQuery]:
-        """See `Queries`."""
+        """See `RemoteQueries`."""
         return await self._queries(select(remote_queries).order_by(_q.created, _q.id))
 
     async def get(self, query_id: str) -> RemoteQuery:
-        """See `Queries`."""
+        """See `RemoteQueries`."""
         for found in await self._queries(select(remote_queries).where(_q.id == query_id)):
             return found
         raise _unknown(query_id)
 
     async def answers(self, query_id: str, *, since: int = 0, limit: int | None = None) -> Sequence[bytes]:
-        """See `Queries`."""
+        """See `RemoteQueries`."""
         chosen = select(_a.header).where(_a.query == query_id, _a.number >= since).order_by(_a.number).limit(limit)
         async with self._database.read() as connection:
             return (await connection.scalars(chosen)).all()
 
     async def delete(self, query_id: str) -> None:
-        """See `Queries`."""
+        """See `RemoteQueries`."""
 
         async def work(connection: AsyncConnection) -> int:
             return await _forget(connection, _q.id == query_id)

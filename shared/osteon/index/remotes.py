@@ -5,7 +5,6 @@ from typing import Any, Final
 
 import orjson
 from sqlalchemy import ColumnElement, Row, Table, delete, select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from osteon.index.database import Database
 from osteon.index.remote_tables import modalities, peers
@@ -72,18 +71,10 @@ class SqlRemotes:
     async def _put(self, table: Table, values: dict[str, object]) -> None:
         insert = self._database.dialect.insert(table)
         changed = {name: insert.excluded[name] for name in values if name != "name"}
-        statement = insert.on_conflict_do_update(index_elements=["name"], set_=changed)
-
-        async def work(connection: AsyncConnection) -> None:
-            await connection.execute(statement, [values])
-
-        await self._database.write(work)
+        await self._database.execute(insert.values(values).on_conflict_do_update(index_elements=["name"], set_=changed))
 
     async def _delete(self, table: Table, name: str, kind: str) -> None:
-        async def work(connection: AsyncConnection) -> int:
-            return (await connection.execute(delete(table).where(table.c.name == name))).rowcount
-
-        if not await self._database.write(work):
+        if not await self._database.execute(delete(table).where(table.c.name == name)):
             raise _unknown(kind, name)
 
 

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, Final
 
 import orjson
-from sqlalchemy import ColumnElement, Executable, Row, delete, or_, select, update
+from sqlalchemy import ColumnElement, Row, delete, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from osteon.index.database import Database
@@ -39,16 +39,16 @@ class SqlRules:
             name=rule.name, enabled=rule.enabled, body=orjson.dumps(dict(rule.body)).decode()
         )
         changed = {name: insert.excluded[name] for name in ("enabled", "body")}
-        await _run(self._database, insert.on_conflict_do_update(index_elements=["name"], set_=changed))
+        await self._database.execute(insert.on_conflict_do_update(index_elements=["name"], set_=changed))
 
     async def enable(self, name: str, enabled: bool) -> None:
         """See `Rules`."""
-        if not await _run(self._database, update(rules).where(_r.name == name).values(enabled=enabled)):
+        if not await self._database.execute(update(rules).where(_r.name == name).values(enabled=enabled)):
             raise _unknown(name)
 
     async def delete(self, name: str) -> None:
         """See `Rules`."""
-        if not await _run(self._database, delete(rules).where(_r.name == name)):
+        if not await self._database.execute(delete(rules).where(_r.name == name)):
             raise _unknown(name)
 
     async def _rules(self, *where: ColumnElement[bool]) -> list[StoredRule]:
@@ -75,7 +75,7 @@ class SqlCircuits:
         """See `Circuits`."""
         free = or_(_c.probing.is_(None), _c.probing <= now)
         taken = update(circuits).where(_c.destination == destination, _c.retry <= now, free).values(probing=until)
-        return await _run(self._database, taken) == 1
+        return await self._database.execute(taken) == 1
 
     async def failed(self, destination: str, error: str, now: datetime) -> int:
         """See `Circuits`."""
@@ -94,25 +94,16 @@ class SqlCircuits:
     async def open(self, destination: str, retry: datetime) -> None:
         """See `Circuits`."""
         changed = update(circuits).where(_c.destination == destination).values(retry=retry, probing=None)
-        await _run(self._database, changed)
+        await self._database.execute(changed)
 
     async def close(self, destination: str) -> None:
         """See `Circuits`."""
-        await _run(self._database, delete(circuits).where(_c.destination == destination))
+        await self._database.execute(delete(circuits).where(_c.destination == destination))
 
     async def _circuits(self, *where: ColumnElement[bool]) -> list[Circuit]:
         async with self._database.read() as connection:
             found = await connection.execute(select(circuits).where(*where).order_by(_c.destination))
             return [_circuit(row) for row in found]
-
-
-async def _run(database: Database, statement: Executable) -> int:
-    """Execute one statement; return how many rows it changed."""
-
-    async def work(connection: AsyncConnection) -> int:
-        return (await connection.execute(statement)).rowcount
-
-    return await database.write(work)
 
 
 def _circuit(row: Row[Any]) -> Circuit:

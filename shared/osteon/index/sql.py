@@ -40,19 +40,22 @@ class SqlIndex:
         url: `postgresql+psycopg://user@host:port/database` or `sqlite+aiosqlite:///path`.
         pool: connections at most; each call takes one while it runs.
         migrate: whether `start` brings the tables up to date, or expects that they are.
+
+    Attributes:
+        database: the transactions of everything here.
     """
 
     def __init__(self, url: str, *, pool: int = 8, migrate: bool = True) -> None:
-        self._database = Database(url, pool)
+        self.database = Database(url, pool)
         self._migrate = migrate
-        self._uids = Uids(self._database)
-        self.remotes = SqlRemotes(self._database)
-        self.queries = SqlQueries(self._database)
-        self.commitments = SqlCommitments(self._database)
-        self.rules = SqlRules(self._database)
-        self.circuits = SqlCircuits(self._database)
-        self.stability = SqlStability(self._database)
-        self.jobs = SqlJobs(self._database)
+        self._uids = Uids(self.database)
+        self.remotes = SqlRemotes(self.database)
+        self.queries = SqlQueries(self.database)
+        self.commitments = SqlCommitments(self.database)
+        self.rules = SqlRules(self.database)
+        self.circuits = SqlCircuits(self.database)
+        self.stability = SqlStability(self.database)
+        self.jobs = SqlJobs(self.database)
 
     @classmethod
     def from_settings(cls, settings: IndexSettings) -> "SqlIndex":
@@ -62,87 +65,87 @@ class SqlIndex:
 
     async def start(self) -> None:
         """See `Index`."""
-        await self._database.start()
-        await self._database.write(upgrade if self._migrate else expect)
+        await self.database.start()
+        await self.database.write(upgrade if self._migrate else expect)
 
     async def close(self) -> None:
         """See `Index`."""
-        await self._database.close()
+        await self.database.close()
 
     async def check(self) -> None:
         """See `Index`."""
-        await self._database.check(select(tables.totals.c.id))
+        await self.database.check(select(tables.totals.c.id))
 
     async def upsert(self, packs: Sequence[StoredPack]) -> Sequence[PackOutcome]:
         """See `Index`."""
         numbers = await self._numbers(packs)
-        return await self._database.write(lambda connection: upsert(self._batch(connection, numbers), packs))
+        return await self.database.write(lambda connection: upsert(self._batch(connection, numbers), packs))
 
     async def outcome(self, pack_id: str) -> Mapping[str, InstanceState]:
         """See `Index`."""
-        async with self._database.read() as connection:
+        async with self.database.read() as connection:
             return await locations.outcome(connection, pack_id)
 
     async def known_packs(self, pack_ids: Sequence[str]) -> set[str]:
         """See `Index`."""
-        among = self._database.dialect.among(tables.packs.c.pack_id, pack_ids)
-        async with self._database.read() as connection:
+        among = self.database.dialect.among(tables.packs.c.pack_id, pack_ids)
+        async with self.database.read() as connection:
             return set(await connection.scalars(select(tables.packs.c.pack_id).where(among)))
 
     async def search(self, search: Search) -> MatchPage:
         """See `Index`."""
-        async with self._database.read() as connection:
-            ids, cursor = await searching.page(connection, self._database.dialect, search)
-            matches = await Resources(connection, self._database.dialect, self._uids).matches(search.level, ids)
+        async with self.database.read() as connection:
+            ids, cursor = await searching.page(connection, self.database.dialect, search)
+            matches = await Resources(connection, self.database.dialect, self._uids).matches(search.level, ids)
         return MatchPage(matches, cursor)
 
     async def search_locations(self, search: Search) -> LocationPage:
         """See `Index`."""
-        async with self._database.read() as connection:
-            ids, cursor = await searching.page(connection, self._database.dialect, search)
-            found = await locations.of_ids(connection, self._database.dialect, self._uids, ids)
+        async with self.database.read() as connection:
+            ids, cursor = await searching.page(connection, self.database.dialect, search)
+            found = await locations.of_ids(connection, self.database.dialect, self._uids, ids)
         return LocationPage(found, cursor)
 
     async def count(self, search: Search) -> int:
         """See `Index`."""
-        async with self._database.read() as connection:
-            return await searching.count(connection, self._database.dialect, search)
+        async with self.database.read() as connection:
+            return await searching.count(connection, self.database.dialect, search)
 
     async def get(self, level: Level, public_id: str) -> Match:
         """See `Index`."""
-        async with self._database.read() as connection:
+        async with self.database.read() as connection:
             row = await find_row(connection, level, public_id)
-            return (await Resources(connection, self._database.dialect, self._uids).matches(level, [row]))[0]
+            return (await Resources(connection, self.database.dialect, self._uids).matches(level, [row]))[0]
 
     async def lookup(self, identifier: str) -> Sequence[tuple[Level, str]]:
         """See `Index`."""
-        async with self._database.read() as connection:
+        async with self.database.read() as connection:
             return await lookup(connection, identifier)
 
     def locate(self, scope: InstanceScope) -> AsyncIterator[Location]:
         """See `Index`."""
-        return locations.locate(self._database, self._uids, scope)
+        return locations.locate(self.database, self._uids, scope)
 
     async def representatives(self, level: Level, public_ids: Sequence[str]) -> Mapping[str, Location]:
         """See `Index`."""
-        async with self._database.read() as connection:
-            return await locations.representatives(connection, self._database.dialect, self._uids, level, public_ids)
+        async with self.database.read() as connection:
+            return await locations.representatives(connection, self.database.dialect, self._uids, level, public_ids)
 
     async def changes(
         self, *, since: int = 0, to: int | None = None, limit: int = 100, types: Sequence[ChangeType] = ()
     ) -> ChangePage:
         """See `Index`."""
-        async with self._database.read() as connection:
+        async with self.database.read() as connection:
             return await change_log.read_page(connection, since, to, limit, types)
 
     async def last_change(self) -> Change | None:
         """See `Index`."""
-        async with self._database.read() as connection:
+        async with self.database.read() as connection:
             return await change_log.read_last(connection)
 
     async def statistics(self) -> Statistics:
         """See `Index`."""
-        async with self._database.read() as connection:
+        async with self.database.read() as connection:
             return await change_log.read_statistics(connection)
 
     async def conflicts(
@@ -150,12 +153,12 @@ class SqlIndex:
     ) -> Sequence[Conflict]:
         """See `Index`."""
         clauses = conflicts.clauses_of(after, study_uid, resolved)
-        async with self._database.read() as connection:
+        async with self.database.read() as connection:
             return await conflicts.conflicts(connection, self._uids, limit, *clauses)
 
     async def conflict(self, conflict_id: int) -> Conflict:
         """See `Index`."""
-        async with self._database.read() as connection:
+        async with self.database.read() as connection:
             found = await conflicts.conflicts(connection, self._uids, 1, tables.conflicts.c.id == conflict_id)
         if not found:
             raise ResourceNotFound(f"there is no conflict {conflict_id}")
@@ -163,22 +166,22 @@ class SqlIndex:
 
     async def conflicting_versions(self, sop_uids: Sequence[str]) -> Sequence[Location]:
         """See `Index`."""
-        among = self._database.dialect.among(tables.instances.c.sop_instance_uid, sop_uids)
-        async with self._database.read() as connection:
+        among = self.database.dialect.among(tables.instances.c.sop_instance_uid, sop_uids)
+        async with self.database.read() as connection:
             return await conflicts.asides(connection, self._uids, among)
 
     async def known_decisions(self, decision_ids: Sequence[str]) -> set[str]:
         """See `Index`."""
         column = tables.decisions.c.decision_id
-        async with self._database.read() as connection:
+        async with self.database.read() as connection:
             return set(
-                await connection.scalars(select(column).where(self._database.dialect.among(column, decision_ids)))
+                await connection.scalars(select(column).where(self.database.dialect.among(column, decision_ids)))
             )
 
     async def decide(self, decision: ConflictDecided, version: StoredPack | None = None) -> None:
         """See `Index`."""
         numbers = await self._numbers([version] if version else [])
-        await self._database.write(
+        await self.database.write(
             lambda connection: conflicts.decide(self._batch(connection, numbers), decision, version)
         )
 
@@ -190,22 +193,22 @@ class SqlIndex:
             await repoint(batch, pack, lost)
             return (await read_outcomes(batch, [pack.facts.pack_id]))[pack.facts.pack_id]
 
-        return await self._database.write(work)
+        return await self.database.write(work)
 
     async def duplicate_packs(self, pack_id: str) -> Sequence[tuple[str, str]]:
         """See `Index`."""
-        async with self._database.read() as connection:
+        async with self.database.read() as connection:
             return await pack_rows.duplicate_packs(connection, pack_id)
 
     def pack_rows(
         self, *, after: str = "", study_uid: str | None = None, only: str | None = None
     ) -> AsyncIterator[PackRows]:
         """See `Index`."""
-        return pack_rows.packs(self._database, after, study_uid, only)
+        return pack_rows.packs(self.database, after, study_uid, only)
 
     def pack_members(self, pack_id: str) -> AsyncIterator[Location]:
         """See `Index`."""
-        return pack_rows.members(self._database, self._uids, pack_id)
+        return pack_rows.members(self.database, self._uids, pack_id)
 
     async def _numbers(self, packs: Sequence[StoredPack]) -> dict[str, int]:
         entries = [entry for pack in packs for entry in pack.instances]
@@ -213,4 +216,4 @@ class SqlIndex:
         return await self._uids.numbers(texts)
 
     def _batch(self, connection: AsyncConnection, numbers: dict[str, int]) -> Batch:
-        return Batch(connection, self._database.dialect, numbers, datetime.now(UTC))
+        return Batch(connection, self.database.dialect, numbers, datetime.now(UTC))

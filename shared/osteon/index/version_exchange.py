@@ -22,7 +22,7 @@ _SUM_OF: Final = {Level.SERIES: "series", Level.STUDY: "studies"}
 
 
 async def serve_version(batch: Batch, served: Row[Any], aside: int, member: BatchMember, change_set: ChangeSet) -> None:
-    """Serve `member` in place of the version `served` (a row of `settle`), which takes the conflict `aside`."""
+    """Serve `member` instead of `served` (a row of `select_versions`), which then becomes the conflict `aside`."""
     old = {Level.SERIES: served.series, Level.STUDY: served.study, Level.PATIENT: served.patient}
     parents = Parents(batch.connection, batch.dialect, batch.now)
     await parents.prepare([member.entry])
@@ -120,12 +120,12 @@ async def _shrink(batch: Batch, old: dict[Level, int], served: Row[Any]) -> list
 
 
 async def _delete(batch: Batch, level: Level, row: int) -> None:
-    satellites = [names.c.owner for names in tables.NAMES[level]]
+    secondary = [names.c.owner for names in tables.NAMES[level]]
     if level is Level.SERIES:
-        satellites.append(tables.series_requests.c.series)
+        secondary.append(tables.series_requests.c.series)
     if level is Level.STUDY:
-        satellites.append(tables.study_sop_classes.c.study)
-    for column in satellites:
+        secondary.append(tables.study_sop_classes.c.study)
+    for column in secondary:
         await batch.connection.execute(delete(column.table).where(column == row))
     table = tables.TABLE_OF[level]
     await batch.connection.execute(delete(table).where(table.c.id == row))

@@ -19,7 +19,7 @@ CHUNK = 1 << 20
 REMEMBERED = 10_000
 """Folders of which is remembered that their names are on the disk."""
 ABANDONED_SECONDS = 600
-"""A file in `.tmp` that was not touched for so long belongs to a process that ended."""
+"""A file in `.tmp` that was not touched for this long belongs to a process that ended."""
 
 
 class DurableFolder:
@@ -33,7 +33,7 @@ class DurableFolder:
         self._lasting: set[Path] = set()
 
     def write(self, key: str, data: bytes) -> None:
-        """Store `data` under `key`."""
+        """Store `data` durably under `key`."""
         self._place(key, lambda tmp: _write_synced(tmp, data))
 
     def adopt(self, key: str, path: Path) -> None:
@@ -160,14 +160,10 @@ def _link_or_copy(path: Path, source: BinaryIO, tmp: Path) -> None:
     try:
         os.link(path, tmp)
     except OSError:  # another file system, one without links, or too many of them: the copy fails if the disk does
-        _copy_synced(source, tmp)
-
-
-def _copy_synced(source: BinaryIO, path: Path) -> None:
-    with path.open("xb") as file:
-        shutil.copyfileobj(source, file, CHUNK)
-        file.flush()
-        os.fsync(file.fileno())
+        with tmp.open("xb") as file:
+            shutil.copyfileobj(source, file, CHUNK)
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def _sync_folder(folder: Path) -> None:

@@ -1,8 +1,8 @@
 """One S3 bucket by the `minio` client, blocking: what `S3Objects` does in its threads.
 
 What was stored is whole and unchanged. An upload by one request carries a CRC-32 (x-amz-checksum-crc32), which a store
-that knows it checks and repeats in its answer. One that does not repeat it is asked for the object's size instead. Of
-an upload in several parts, the ETag (the MD5 of the parts' MD5s) is compared.
+that knows it checks and repeats in its answer; if it is not repeated, the object's size is compared. Of an upload in
+several parts, the ETag (the MD5 of the parts' MD5s) is compared.
 
 The one request is made here, and signed by the client's signer: the client itself would read the whole file into memory
 and take its SHA-256 (over HTTPS its MD5), which costs four times as much as all of the upload.
@@ -47,8 +47,8 @@ _ENCRYPTION = "x-amz-server-side-encryption"
 class Bucket:
     """A bucket that is made at the first use. Raises the errors of the client and those of the port.
 
-    `region` may be empty, then the store is asked. What is longer than `at_once` bytes is sent in parts of
-    `part_size`. Raises `Invalid` when endpoint or name cannot be used.
+    An empty `region` is requested from the store. What is longer than `at_once` bytes is sent in parts of `part_size`.
+    Raises `Invalid` when endpoint or name cannot be used.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""A pack and its sidecar on their way into the object store, the same for every door."""
+"""A pack and its sidecar on their way into the object store, the same for DIMSE and HTTP."""
 
 import time
 from collections.abc import Awaitable

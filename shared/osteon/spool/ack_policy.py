@@ -18,13 +18,13 @@ class AckPolicy(Protocol):
 
 
 class AckOnDisk:
-    """Acknowledges at once."""
+    """Acknowledges as soon as the pack is on disk."""
 
     def expect(self, pack_id: str) -> None:
         """Do nothing: `wait` needs no preparation."""
 
     async def wait(self, pack: OpenPack) -> None:
-        """Return at once."""
+        """Return at once: the pack is on disk."""
 
 
 class AckOnIndex:

@@ -43,7 +43,7 @@ class Admission:
         self._unmeasured -= measured
 
     def add(self, size: int) -> None:
-        """Count bytes that arrived."""
+        """Count bytes that arrived since the last measurement."""
         self._unmeasured += size
 
     def check(self) -> None:

@@ -25,14 +25,14 @@ class OpenPack:
 
 @dataclass(frozen=True, slots=True)
 class WriteReceipt:
-    """A complete member that was written. It is `safe` once a commit has put its pack on the disk that far."""
+    """A complete member that was written. It is durable once a commit has put its pack on the disk that far."""
 
     pack: OpenPack
     end: int
 
     @property
     def is_durable(self) -> bool:
-        """Whether the member is on the disk."""
+        """Whether a commit has put the member on the disk."""
         return self.pack.file.durable >= self.end
 
 

@@ -74,7 +74,7 @@ class Outbox:
                 self._changed.set()
 
     async def run(self) -> None:
-        """Publish forever."""
+        """Publish the packs that are added, until cancelled."""
         attempt = 0
         while True:
             failed = await self._publish_waiting()

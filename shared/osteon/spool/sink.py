@@ -80,7 +80,7 @@ class InstanceSink:
         return Outcome(Status.SUCCESS)
 
     def abort(self) -> None:
-        """Discard the instance."""
+        """Discard the instance: its C-STORE will not be completed."""
         if self._buffer is not None:
             self._buffers.uncharge(self._filled)
             self._buffers.release(self._buffer)

@@ -114,7 +114,7 @@ def uids(entries: Sequence[InstanceEntry]) -> list[str]:
 
 async def check_sums(index: SqlIndex) -> None:
     """Compare every sum that is kept with what a count gives."""
-    async with index._database.read() as c:
+    async with index.database.read() as c:
         for table, sums in ((patients, studies.c.patient), (studies, series.c.study), (series, instances.c.series)):
             column = {"patients": "studies", "studies": "series", "series": "instances"}[table.name]
             counted = select(func.count()).where(sums == table.c.id).scalar_subquery()

@@ -62,7 +62,7 @@ def test_the_command_makes_the_tables_that_services_wait_for(monkeypatch: pytest
     url = f"sqlite+aiosqlite:///{tmp_path}/i.sqlite"
     monkeypatch.setenv("OSTEON_DATABASE_URL", url)
     monkeypatch.setattr("osteon.logging.setup", lambda *_, **__: None)  # it would outlive this test
-    monkeypatch.setenv("OSTEON_MIGRATE", "false")  # what the services are told must not keep the command from it
+    monkeypatch.setenv("OSTEON_MIGRATE", "false")  # a setting of the services must not stop the command
     for _ in range(2):
         assert CliRunner().invoke(app).exit_code == 0
     asyncio.run(start(url))

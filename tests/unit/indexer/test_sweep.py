@@ -9,8 +9,7 @@ import pytest
 
 from osteon.archive.resources import InstanceScope
 from osteon.objects.port import ObjectsUnavailable
-from osteon_indexer import sweep as sweeping
-from osteon_indexer.build import sweep_for_ever
+from osteon_indexer.build import sweep_forever
 from osteon_indexer.sweep import sweep
 from support.dicom.datasets import ct_slice
 from support.indexer.ports import Room
@@ -32,7 +31,7 @@ async def test_the_sweep_indexes_packs_without_rows_and_only_those(room: Room) -
 
 
 @pytest.mark.parametrize("content", [b"nothing that Osteon wrote", None])
-async def test_a_sidecar_that_can_not_be_used_does_not_hide_the_packs_behind_it(
+async def test_a_sidecar_that_cannot_be_used_does_not_hide_the_packs_behind_it(
     room: Room, content: bytes | None
 ) -> None:
     packs = sorted([await room.put(f"p{n}", ct_slice()) for n in range(3)], key=lambda pack: pack.sidecar_key)
@@ -50,14 +49,14 @@ async def test_a_pack_that_the_index_refuses_does_not_hide_the_others(
     await room.put("bad", ct_slice())
     for n in range(3):
         await room.put(f"p{n}", ct_slice())
-    whole = sweeping.upsert
+    upsert = room.index.upsert
 
-    async def refusing(packs, index):
+    async def refusing(packs):
         if any(pack.facts.pack_id == "bad" for pack in packs):
             raise RuntimeError("a value that no column takes")
-        return await whole(packs, index)
+        return await upsert(packs)
 
-    monkeypatch.setattr(sweeping, "upsert", refusing)
+    monkeypatch.setattr(room.index, "upsert", refusing)
     assert await look(room) == 3
     assert await room.instances() == 3
 
@@ -100,7 +99,7 @@ async def test_a_sweep_that_met_a_part_that_is_down_is_begun_again_soon() -> Non
         looked.set()
         return 0
 
-    sweeper = asyncio.create_task(sweep_for_ever(1.0, look, again=0.0))
+    sweeper = asyncio.create_task(sweep_forever(1.0, look, retry=0.0))
     async with asyncio.timeout(20):
         await looked.wait()
     sweeper.cancel()

@@ -19,6 +19,11 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "objects"
 
 
+def synced_path(number: int) -> Path:
+    """Return what an open file that is synced is called."""
+    return Path(f"/proc/self/fd/{number}").readlink()
+
+
 def tmp_files(root: Path) -> list[Path]:
     return list((root / ".tmp").iterdir())
 
@@ -30,7 +35,7 @@ async def test_put_file_links_on_the_same_file_system(root: Path, tmp_path: Path
     assert (root / "s/p.tar").stat().st_ino == pack.stat().st_ino
 
 
-async def test_put_file_copies_where_a_link_can_not_be_made(
+async def test_put_file_copies_where_a_link_cannot_be_made(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> None:
@@ -59,8 +64,8 @@ async def test_an_object_has_its_name_only_after_its_bytes_are_synced(
     fsync = os.fsync
 
     def note(number: int) -> None:
-        path = Path(f"/proc/self/fd/{number}").readlink()
-        steps.append(f"{'folder' if path.is_dir() else 'file'} named={(root / 's/t/a').exists()}")
+        kind = "folder" if synced_path(number).is_dir() else "file"
+        steps.append(f"{kind} named={(root / 's/t/a').exists()}")
         fsync(number)
 
     objects = FolderObjects(root)
@@ -74,7 +79,12 @@ async def test_the_names_of_folders_are_synced_once_and_again_when_a_folder_was_
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     synced: list[str] = []
-    monkeypatch.setattr(files, "_sync_folder", lambda folder: synced.append(folder.name))
+
+    def note(number: int) -> None:
+        if synced_path(number).is_dir():
+            synced.append(synced_path(number).name)
+
+    monkeypatch.setattr(os, "fsync", note)
 
     async def put(key: str) -> list[str]:
         synced.clear()
@@ -90,14 +100,17 @@ async def test_the_names_of_folders_are_synced_once_and_again_when_a_folder_was_
     assert await put("study/other/4.tar") == ["other", "study"]
 
 
-@pytest.mark.parametrize("failing", ["_write_synced", "_sync_folder"])
+@pytest.mark.parametrize("failing", ["file", "folder"])
 async def test_a_failed_put_leaves_no_temporary_file(root: Path, monkeypatch: pytest.MonkeyPatch, failing: str) -> None:
-    def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+    def full(number: int) -> None:
+        if synced_path(number).is_dir() == (failing == "folder"):
+            raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(files, failing, full)
+    objects = FolderObjects(root)
+    await objects.check()
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(ObjectsUnavailable, match="No space left"):
-        await FolderObjects(root).put("s/a", b"x")
+        await objects.put("s/a", b"x")
     assert tmp_files(root) == []
 
 
@@ -201,23 +214,23 @@ async def test_listing_is_in_the_order_of_keys(root: Path) -> None:
     assert [info.key async for info in objects.list("1.2")] == sorted(name for name in names if name != "1.3")[:-1]
 
 
-@pytest.mark.parametrize("system", ["has it in memory", "has to ask the disk", "can not tell", "has part of it"])
+@pytest.mark.parametrize("system", ["has it in memory", "has to read the disk", "cannot tell", "has part of it"])
 async def test_a_stream_gives_the_same_bytes_whatever_the_system_has_in_memory(
     root: Path, monkeypatch: pytest.MonkeyPatch, system: str
 ) -> None:
     data = os.urandom((2 << 20) + 12345)
     store = FolderObjects(root)
     await store.put("s/p.tar", data)
-    at_hand = os.preadv
+    at_hand, to_thread = os.preadv, asyncio.to_thread
     threads = 0
 
     def preadv(file: int, buffers: list[memoryview], offset: int, flags: int) -> int:
         match system:
             case "has it in memory":
                 return at_hand(file, buffers, offset)
-            case "has to ask the disk":
+            case "has to read the disk":
                 raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
-            case "can not tell":
+            case "cannot tell":
                 raise OSError(errno.EOPNOTSUPP, "Operation not supported")
             case _:
                 return at_hand(file, [buffers[0][:4096]], offset)
@@ -225,10 +238,10 @@ async def test_a_stream_gives_the_same_bytes_whatever_the_system_has_in_memory(
     def in_thread(work: Callable[[], int]) -> Awaitable[int]:
         nonlocal threads
         threads += 1
-        return asyncio.to_thread(work)
+        return to_thread(work)
 
     monkeypatch.setattr(os, "preadv", preadv)
-    monkeypatch.setattr(store, "_run", in_thread)
+    monkeypatch.setattr(asyncio, "to_thread", in_thread)
     assert b"".join([chunk async for chunk in store.stream("s/p.tar", 777, 2 << 20)]) == data[777:][: 2 << 20]
     assert threads == (1 if system == "has it in memory" else 3)
 

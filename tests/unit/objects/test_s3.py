@@ -88,7 +88,7 @@ async def test_a_listing_that_is_no_xml_is_unavailable(store) -> None:
             await anext(store(server.endpoint).list())
 
 
-async def test_a_port_that_nobody_listens_on_is_unavailable(store) -> None:
+async def test_a_port_without_a_listener_is_unavailable(store) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         objects = store(f"127.0.0.1:{taken.getsockname()[1]}")
@@ -116,12 +116,12 @@ async def test_a_server_that_closes_every_connection_is_unavailable(store) -> No
         assert [request.method for request in server.requests].count("GET") == 2
 
 
-async def test_a_server_that_accepts_and_is_silent_is_asked_once(store) -> None:
-    asked = 0
+async def test_a_server_that_accepts_and_is_silent_gets_one_request(store) -> None:
+    requests = 0
 
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal asked
-        asked += 1
+        nonlocal requests
+        requests += 1
         await reader.read()
         writer.close()
 
@@ -129,7 +129,7 @@ async def test_a_server_that_accepts_and_is_silent_is_asked_once(store) -> None:
     objects = store(f"127.0.0.1:{server.sockets[0].getsockname()[1]}", read_timeout=0.2)
     with pytest.raises(ObjectsUnavailable, match="timed out"):
         await objects.get("a")
-    assert asked == 1
+    assert requests == 1
     server.close()
 
 
@@ -188,7 +188,7 @@ async def test_the_bucket_is_made_when_absent_and_again_when_it_was_lost(store) 
         assert buckets
 
 
-async def test_a_bucket_that_somebody_else_made_meanwhile_is_used(store) -> None:
+async def test_a_bucket_that_another_client_made_meanwhile_is_used(store) -> None:
     answers = {"HEAD": response(404), "PUT": s3_error(409, "BucketAlreadyOwnedByYou")}
     async with fake_s3(lambda request: answers[request.method]) as server:
         await store(server.endpoint).check()
@@ -238,7 +238,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return paths
 
 
-async def test_a_certificate_that_nobody_trusts_is_refused_and_a_trusted_one_is_not(
+async def test_a_certificate_that_is_not_trusted_is_refused_and_a_trusted_one_is_not(
     made: list[S3Objects], certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -262,7 +262,7 @@ async def test_a_certificate_that_nobody_trusts_is_refused_and_a_trusted_one_is_
         ("127.0.0.1:8333", "", "OSTEON_S3_BUCKET"),
     ],
 )
-def test_an_endpoint_or_bucket_that_can_not_be_used_is_named(endpoint: str, bucket: str, name: str) -> None:
+def test_an_endpoint_or_bucket_that_cannot_be_used_is_named(endpoint: str, bucket: str, name: str) -> None:
     with pytest.raises(Invalid, match=name):
         S3Objects(endpoint, "key", "secret", bucket)
 

@@ -64,7 +64,7 @@ def test_members_of_a_written_pack_are_the_files_byte_for_byte(tmp_path: Path) -
         assert [archive.extractfile(i).read() for i in archive] == contents  # type: ignore[union-attr]
 
 
-def test_a_pack_that_can_not_be_written_whole_leaves_no_file(tmp_path: Path) -> None:
+def test_a_pack_that_cannot_be_written_whole_leaves_no_file(tmp_path: Path) -> None:
     pack = tmp_path / "pack.tar"
     with pytest.raises(BadPack):
         write_pack(pack, [Part10File("1.2", b"ok"), Part10File("../x", b"bad")], received_at=NOON)

@@ -84,7 +84,7 @@ async def test_acknowledged_instances_survive_faults_at_any_moment(
         assert found.keys() == acknowledged
 
 
-async def test_a_pack_whose_end_can_not_be_written_is_sealed_later_where_it_is(tmp_path: Path) -> None:
+async def test_a_pack_whose_end_cannot_be_written_is_sealed_later_where_it_is(tmp_path: Path) -> None:
     disk, published = FaultyDisk(), Published()
     spool = await Spool.open(SpoolConfig(root=tmp_path, sweep_every=0.01), published, disk=disk)
     intake = spool.open_association(association())
@@ -120,7 +120,7 @@ class NamesFail(FaultyDisk):
 
 @pytest.mark.parametrize("call", ["sync", "write"])
 @pytest.mark.parametrize("good", range(3))
-async def test_a_folder_that_can_not_be_synced_while_a_pack_is_saved_delays_it_only(
+async def test_a_folder_that_cannot_be_synced_while_a_pack_is_saved_delays_it_only(
     tmp_path: Path, call: str, good: int
 ) -> None:
     disk, published = NamesFail(), Published()

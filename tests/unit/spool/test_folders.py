@@ -1,18 +1,14 @@
 import asyncio
 from pathlib import Path
 
-import pytest
-
-from osteon.spool import adoption
 from osteon.spool.disk import Disk
 from osteon.spool.folders import SpoolFolder, files
 from osteon.spool.paths import OPEN
-from osteon.spool.recovery import RecoveryResult, recover
 from osteon.spool.spool import Spool, SpoolConfig
 from support.spool.instances import Published, association, contents, data_set, store
 
 
-def test_a_folder_that_somebody_holds_is_not_adopted(tmp_path: Path) -> None:
+def test_a_folder_that_a_process_holds_is_not_adopted(tmp_path: Path) -> None:
     folder = SpoolFolder.create(tmp_path, Disk())
     assert SpoolFolder.adopt(tmp_path) == []
     (folder.path / "x.tar").touch()
@@ -22,7 +18,7 @@ def test_a_folder_that_somebody_holds_is_not_adopted(tmp_path: Path) -> None:
     assert SpoolFolder.adopt(tmp_path) == []
 
 
-def test_a_folder_is_removed_when_it_is_let_go_empty(tmp_path: Path) -> None:
+def test_a_folder_is_removed_when_it_is_released_empty(tmp_path: Path) -> None:
     folder = SpoolFolder.create(tmp_path, Disk())
     folder.release()
     assert not folder.path.exists()
@@ -47,30 +43,31 @@ def test_a_folder_that_is_removed_while_a_spool_is_looked_through_is_passed_over
     assert list(seen) == []
 
 
-async def test_a_file_that_can_not_be_recovered_does_not_hold_up_those_behind_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_file_that_cannot_be_recovered_does_not_hold_up_those_behind_it(tmp_path: Path) -> None:
+    class FailingDisk(Disk):
+        def truncate(self, fd: int, size: int) -> None:
+            if Path(f"/proc/self/fd/{fd}").readlink().name == f"0{OPEN}":
+                failures.append(size)
+                raise ValueError("an error of an unexpected type")
+            super().truncate(fd, size)
+
+    failures: list[int] = []
     published = Published()
     config = SpoolConfig(root=tmp_path, adopt_every=0.02)
-    first = await Spool.open(config, published)
+    first = await Spool.open(config, published, disk=FailingDisk())
     intake = first.open_association(association())
     await store(intake, "1.9.1", data_set("1.9.1"))
     (part,) = tmp_path.glob(f"*/*{OPEN}")
     left = tmp_path / "left"
     left.mkdir()
-    (left / f"0{OPEN}").touch()
+    (left / f"0{OPEN}").write_bytes(part.read_bytes())
     (left / part.name).write_bytes(part.read_bytes())
 
-    def failing(path: Path, root: Path, disk: Disk) -> RecoveryResult:
-        if path.name == f"0{OPEN}":
-            raise ValueError("nobody thought of this")
-        return recover(path, root, disk)
-
-    monkeypatch.setattr(adoption, "recover", failing)
     async with asyncio.timeout(20):
         while not published.packs:
             await asyncio.sleep(0.01)
     assert published.packs[0].pack_id == part.name.removesuffix(OPEN)
+    assert failures
     await first.close(5)
 
 

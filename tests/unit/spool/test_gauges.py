@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from prometheus_client import Gauge
 
 from osteon import metrics
 from osteon.errors import Unavailable
@@ -15,8 +16,9 @@ from osteon.spool.spool import Spool, SpoolConfig
 from support.spool.instances import FaultyDisk, Published, association, data_set, store
 
 
-def value(metric: object, **labels: str) -> float:
-    return (metric.labels(**labels) if labels else metric)._value.get()  # type: ignore[attr-defined]
+def value(metric: Gauge, **labels: str) -> float:
+    samples = [sample for family in metric.collect() for sample in family.samples]
+    return next((sample.value for sample in samples if sample.labels == labels), 0.0)
 
 
 def admission(root: Path, disk: FaultyDisk, *, quota: int = 0) -> Admission:
@@ -55,7 +57,7 @@ def test_a_disk_that_tells_nothing_counts_as_full_because_nothing_comes_in(tmp_p
     assert (value(metrics.SPOOL_FILL_RATIO), value(metrics.SPOOL_FREE_BYTES)) == (1, 0)
 
 
-async def test_the_oldest_pack_is_told_by_what_it_waits_for() -> None:
+async def test_the_oldest_pack_is_measured_by_what_it_waits_for() -> None:
     waits = asyncio.Event()
 
     async def publish(pack: SealedPack) -> None:

@@ -54,7 +54,7 @@ async def test_work_that_came_meanwhile_shares_one_commit_and_keeps_its_order() 
     await asyncio.to_thread(committer.close)
 
 
-async def test_when_a_commit_fails_nobody_hears_of_success() -> None:
+async def test_when_a_commit_fails_no_success_is_reported() -> None:
     committer, target = GroupCommitter(1), Target()
     queue = committer.queue(target, lambda: None)
     target.error = OSError("no disk")
@@ -90,7 +90,7 @@ async def test_the_oldest_pack_is_published_first_and_a_bad_one_does_not_block_t
 
     async def publish(sealed: SealedPack) -> None:
         if sealed.pack_id == "p0" and "p2" not in published:
-            raise ValueError("this message can not be made")
+            raise ValueError("this message cannot be made")
         published.append(sealed.pack_id)
 
     outbox = Outbox(publish)
@@ -102,11 +102,11 @@ async def test_the_oldest_pack_is_published_first_and_a_bad_one_does_not_block_t
     task.cancel()
 
 
-async def test_a_broker_that_is_down_is_asked_about_one_pack_only_and_flushing_ends_in_time() -> None:
-    asked: list[str] = []
+async def test_a_broker_that_is_down_gets_one_pack_only_and_flushing_ends_in_time() -> None:
+    attempted: list[str] = []
 
     async def publish(sealed: SealedPack) -> None:
-        asked.append(sealed.pack_id)
+        attempted.append(sealed.pack_id)
         raise Unavailable("no broker")
 
     outbox = Outbox(publish)
@@ -114,7 +114,7 @@ async def test_a_broker_that_is_down_is_asked_about_one_pack_only_and_flushing_e
     outbox.add(pack(2))
     task = asyncio.create_task(outbox.run())
     assert not await outbox.flush(0.05)
-    assert set(asked) == {"p1"}
+    assert set(attempted) == {"p1"}
     task.cancel()
 
 

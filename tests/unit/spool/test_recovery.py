@@ -189,7 +189,7 @@ def test_salvage_takes_no_more_than_was_acknowledged(part: Path, tmp_path: Path)
     assert not part.exists()
 
 
-def test_a_file_whose_acknowledged_members_can_not_all_be_read_is_kept(part: Path, tmp_path: Path) -> None:
+def test_a_file_whose_acknowledged_members_cannot_all_be_read_is_kept(part: Path, tmp_path: Path) -> None:
     limit = ends(part)[1]
     broken = bytearray(part.read_bytes())
     broken[limit - BLOCK] ^= 1

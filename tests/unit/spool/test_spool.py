@@ -330,7 +330,7 @@ async def test_packs_wait_for_the_broker_and_go_oldest_first(tmp_path: Path) -> 
         assert published.packs == sorted(published.packs, key=lambda pack: (pack.received_at, pack.pack_id))
 
 
-async def test_a_pack_that_nobody_takes_is_published_again_until_its_file_is_gone(tmp_path: Path) -> None:
+async def test_a_pack_that_is_not_taken_is_published_again_until_its_file_is_gone(tmp_path: Path) -> None:
     published = Published()
     async with opened(tmp_path, published, republish_after=0.05) as spool:
         intake = spool.open_association(association())
@@ -341,7 +341,7 @@ async def test_a_pack_that_nobody_takes_is_published_again_until_its_file_is_gon
         await until(lambda: not spool.outbox.paths())
 
 
-async def test_packs_are_not_taken_for_gone_while_their_folder_can_not_be_listed(
+async def test_packs_are_not_taken_for_gone_while_their_folder_cannot_be_listed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     published = Published()

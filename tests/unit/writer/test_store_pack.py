@@ -4,7 +4,6 @@ import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 
 import orjson
 import pytest
@@ -19,8 +18,6 @@ from osteon.objects.folder import FolderObjects
 from osteon.objects.port import ObjectsUnavailable
 from osteon.packs import sidecar
 from osteon.packs.pack_writer import Part10File, write_pack
-from osteon.spool.recovery import RecoveryResult
-from osteon_writer import handlers
 from osteon_writer.handlers import store_sealed
 from support.dicom.datasets import ct_slice
 from support.dicom.real_files import dataset_bytes
@@ -130,39 +127,41 @@ def pack_with_digest(spool: Path, digest: bytes, *, seconds_ago: int) -> PackSea
     return message
 
 
-@pytest.mark.parametrize("spoiled", [{1}, {0}, {2}, {0, 1, 2}], ids=str)
-async def test_a_member_whose_bytes_changed_is_set_aside_and_the_others_are_stored(
-    tmp_path, datasets, store, bus, stored, spoiled
-) -> None:
-    message = sealed_pack(tmp_path / "spool", "p1", datasets, seconds_ago=90)
-    path = tmp_path / "spool" / message.path
-    path.unlink()
+def received_pack(spool: Path, datasets: list, *, corrupt: set[int]) -> PackSealed:
+    """A sealed pack of which some members have another SHA-256 than was received."""
+    message = sealed_pack(spool, "p1", datasets, seconds_ago=90)
+    (spool / message.path).unlink()
     files = []
     for number, dataset in enumerate(datasets):
         uid, body = str(dataset.SOPInstanceUID), dataset_bytes(part10(dataset))
-        digest = hashlib.sha256(b"other" if number in spoiled else body).digest()
+        digest = hashlib.sha256(b"other" if number in corrupt else body).digest()
         files.append(Part10File(uid, write_part10_header(CT, uid, EXPLICIT, sha256=digest) + body))
-    write_pack(path, files, received_at=message.received_at)
+    write_pack(spool / message.path, files, received_at=message.received_at)
+    return message
+
+
+@pytest.mark.parametrize("corrupt", [{1}, {0}, {2}, {0, 1, 2}], ids=str)
+async def test_a_member_whose_bytes_changed_is_set_aside_and_the_others_are_stored(
+    tmp_path, datasets, store, bus, stored, corrupt
+) -> None:
+    message = received_pack(tmp_path / "spool", datasets, corrupt=corrupt)
     await store(message)
     await bus.close()
-    assert [file.name for file in path.parent.iterdir()] == ["p1.tar.damaged"]
+    assert [file.name for file in (tmp_path / "spool" / message.path).parent.iterdir()] == ["p1.tar.damaged"]
     objects, found = FolderObjects(tmp_path / "objects"), []
     for pack in stored:
         found += [line.identity.sop_uid for line in sidecar.decode(await objects.get(pack.sidecar_key))[1]]
-    assert found == [str(d.SOPInstanceUID) for number, d in enumerate(datasets) if number not in spoiled]
+    assert found == [str(d.SOPInstanceUID) for number, d in enumerate(datasets) if number not in corrupt]
 
 
-async def test_a_pack_that_is_whole_but_is_refused_for_another_reason_stays(tmp_path, store, monkeypatch) -> None:
-    def fails(*_: object) -> None:
-        raise sidecar.Invalid("for a reason of ours")
+async def test_a_pack_that_is_whole_but_is_refused_for_another_reason_stays(tmp_path, datasets, store) -> None:
+    class Refusing(FolderObjects):
+        async def put_file(self, key: str, path: Path) -> None:
+            raise sidecar.Invalid("for a reason of ours")
 
-    dataset = ct_slice()
-    digest = hashlib.sha256(dataset_bytes(part10(dataset))).digest()
-    message = pack_with_digest(tmp_path / "spool", digest, seconds_ago=0)
-    monkeypatch.setattr(sidecar, "build", fails)
-    monkeypatch.setattr(handlers, "recover", lambda path, *_: RecoveryResult(SimpleNamespace(path=message.path), 0))
+    message = received_pack(tmp_path / "spool", datasets, corrupt=set())
     with pytest.raises(sidecar.Invalid, match="of ours"):
-        await store(message)
+        await store(message, objects=Refusing(tmp_path / "refusing"))
     assert (tmp_path / "spool" / message.path).exists()
 
 
@@ -195,7 +194,7 @@ async def test_nothing_is_released_while_the_object_store_is_down(tmp_path, data
 
 @pytest.mark.slow
 @pytest.mark.parametrize("error", [sidecar.Invalid("(0028,0010): cut off"), RecursionError("(0028,0010): cut off")])
-async def test_a_header_that_can_not_be_read_to_its_end_keeps_the_instance_and_is_marked(
+async def test_a_header_that_cannot_be_read_to_its_end_keeps_the_instance_and_is_marked(
     tmp_path, datasets, error
 ) -> None:
     message = sealed_pack(tmp_path / "spool", "p1", datasets[:1])

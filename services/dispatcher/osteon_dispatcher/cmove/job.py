@@ -10,12 +10,12 @@ from typing import ClassVar, Final
 
 from pydantic import ConfigDict, Field
 
+from osteon.archive.ports import ResourceSearch
 from osteon.archive.resources import Location
 from osteon.bus.port import Bus
 from osteon.contracts.retrieve import MoveProgressed, PlannedInstance, RetrieveRequestBase
 from osteon.dimse.errors import AssociationRejected
 from osteon.errors import DatabaseUnavailable, Invalid, OsteonError, Unavailable
-from osteon.index.port import Index
 from osteon.jobs.port import JobCommand
 from osteon.jobs.run import JobRun, JobStopped
 from osteon.logging import get_logger
@@ -188,7 +188,7 @@ class _MoveRun:
 
 
 async def _pages(
-    params: MoveJobParams, index: Index, cursor: str | None
+    params: MoveJobParams, index: ResourceSearch, cursor: str | None
 ) -> AsyncIterator[tuple[str | None, Sequence[Location]]]:
     """Yield the pages of the plan from a cursor on, each with its own cursor."""
     request = RetrieveRequestBase(

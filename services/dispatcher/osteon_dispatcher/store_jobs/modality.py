@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from functools import partial
 
+from osteon.archive.ports import InstanceLocator
 from osteon.commitment.port import CommitmentItem
 from osteon.commitment.requests import request_commitment
 from osteon.dimse.config import RequestorConfig
@@ -75,7 +76,9 @@ async def _request_commitment(
     await send_run.save(StorageCommitmentTransactionUID=commitment.transaction_uid)
 
 
-async def _sent_items(params: ModalityStoreParams, index: Index, checkpoint: SendCheckpoint) -> list[CommitmentItem]:
+async def _sent_items(
+    params: ModalityStoreParams, index: InstanceLocator, checkpoint: SendCheckpoint
+) -> list[CommitmentItem]:
     """Return what was sent, up to the last one; what came into the archive after it was not."""
     items: list[CommitmentItem] = []
     async for each in iter_instances(index, params.resources):

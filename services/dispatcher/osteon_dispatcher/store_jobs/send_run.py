@@ -6,9 +6,9 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from typing import Any, Final
 
+from osteon.archive.ports import InstanceLocator
 from osteon.contracts.retrieve import PlannedInstance
 from osteon.errors import Invalid, OsteonError, Unavailable
-from osteon.index.port import Index
 from osteon.jobs.run import JobRun
 from osteon.sending.suboperations import SubOperationResult
 from osteon_dispatcher.checkpoints import with_checkpoints
@@ -32,7 +32,7 @@ class SendIncomplete(Unavailable):
 class SendRun:
     """One run of a job that sends."""
 
-    def __init__(self, run: JobRun, index: Index, resources: Sequence[str], deliver: Deliver) -> None:
+    def __init__(self, run: JobRun, index: InstanceLocator, resources: Sequence[str], deliver: Deliver) -> None:
         self.checkpoint = SendCheckpoint.from_json(run.job.checkpoint)
         self._run = run
         self._index = index

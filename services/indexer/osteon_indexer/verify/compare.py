@@ -10,17 +10,18 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import PurePosixPath
-from typing import Final
+from typing import Final, Protocol
 
 from osteon.archive.pack_records import PackRows
+from osteon.archive.ports import PackRegister
 from osteon.contracts.conflicts import PREFIX
 from osteon.errors import Invalid
-from osteon.index.port import Index
 from osteon.logging import get_logger
 from osteon.objects.port import ObjectNotFound, Objects
 from osteon.packs.index_entries import read_stored_pack
 from osteon.packs.integrity import object_size, pack_defect
 from osteon_indexer.external_sort import ExternalSorter
+from osteon_indexer.handlers import PackIndex
 from osteon_indexer.sweep import sweep
 from osteon_indexer.verify.deep import RateLimiter, read_back
 from osteon_indexer.verify.listing import Listing, StoredObjects
@@ -43,13 +44,17 @@ class VerifyOptions:
     min_age: timedelta = timedelta(minutes=10)
 
 
+class VerifiedIndex(PackIndex, PackRegister, Protocol):
+    """The index as verification needs it: its packs and their rows, compared and repaired."""
+
+
 class Verifier:
     """One run of `osteon verify`: counts in `progress`, and `on_problem` gets each problem as it is found."""
 
     def __init__(
         self,
         objects: Objects,
-        index: Index,
+        index: VerifiedIndex,
         options: VerifyOptions,
         progress: VerifyProgress,
         on_problem: Callable[[VerifyProblem], None],
@@ -74,7 +79,10 @@ class Verifier:
             packs = self._index.pack_rows(after=options.after, study_uid=options.study_uid)
             await self._check_in_order(merged(aiter(listing), packs))
 
-    def _report(self, problem: VerifyProblem) -> None:
+    def _report(self, kind: ProblemKind, key: str, detail: str) -> None:
+        self._report_problem(VerifyProblem(kind, key, detail))
+
+    def _report_problem(self, problem: VerifyProblem) -> None:
         self._progress.count(problem)
         self._on_problem(problem)
 
@@ -111,7 +119,7 @@ class Verifier:
             await self._check_pack(row, stored.sizes if stored else {})
         if row is not None and row.instances < row.stored and await self._is_current(row):
             detail = f"{row.instances} of {row.stored} instances of the pack have rows"
-            self._report(VerifyProblem(ProblemKind.ROWS_MISSING, row.key, detail))
+            self._report(ProblemKind.ROWS_MISSING, row.key, detail)
 
     async def _is_current(self, row: PackRows) -> bool:
         """Whether the rows are still the same: another version may be served by now."""
@@ -124,30 +132,26 @@ class Verifier:
             problem = replace(problem, repaired=await self._repoint(row))
         if problem:
             if problem.repaired or await self._is_current(row):
-                self._report(problem)
+                self._report_problem(problem)
             return
         if self._options.deep:
             found = read_back(
                 row, objects=self._objects, index=self._index, limiter=self._limiter, progress=self._progress
             )
             async for each in found:
-                self._report(each)
+                self._report_problem(each)
 
     async def _check_objects(self, stored: StoredObjects) -> None:
-        """Check objects without rows, but not new ones, which are on their way, nor those that are gone by now."""
+        """Check objects without rows, except new ones, which are on their way, and those deleted meanwhile."""
         if not stored.old_enough or await self._index.known_packs([stored.pack_id]):
             return
-        kinds = {
-            PurePosixPath(key).suffix: key for key in stored.sizes if await object_size(key, self._objects) is not None
-        }
-        if kinds.keys() == {".tar", ".meta"}:
-            self._report(VerifyProblem(ProblemKind.NOT_INDEXED, kinds[".tar"], "the index does not know it"))
-        elif ".tar" in kinds:
-            self._report(
-                VerifyProblem(ProblemKind.PACK_WITHOUT_SIDECAR, kinds[".tar"], "it has no sidecar and no rows")
-            )
-        elif ".meta" in kinds:
-            self._report(VerifyProblem(ProblemKind.SIDECAR_WITHOUT_PACK, kinds[".meta"], "it has no pack and no rows"))
+        keys = {PurePosixPath(k).suffix: k for k in stored.sizes if await object_size(k, self._objects) is not None}
+        if keys.keys() == {".tar", ".meta"}:
+            self._report(ProblemKind.NOT_INDEXED, keys[".tar"], "the index does not know it")
+        elif ".tar" in keys:
+            self._report(ProblemKind.PACK_WITHOUT_SIDECAR, keys[".tar"], "it has no sidecar and no rows")
+        elif ".meta" in keys:
+            self._report(ProblemKind.SIDECAR_WITHOUT_PACK, keys[".meta"], "it has no pack and no rows")
 
     async def _check_unknown_objects(self, keys: list[str]) -> None:
         """Check objects of no pack: decisions must be known."""
@@ -155,11 +159,9 @@ class Verifier:
         known = await self._index.known_decisions(list(decisions.values()))
         for key in keys:
             if key not in decisions:
-                self._report(
-                    VerifyProblem(ProblemKind.UNKNOWN_OBJECT, key, "neither a pack, nor a sidecar, nor a decision")
-                )
+                self._report(ProblemKind.UNKNOWN_OBJECT, key, "neither a pack, nor a sidecar, nor a decision")
             elif decisions[key] not in known:
-                self._report(VerifyProblem(ProblemKind.DECISION_UNKNOWN, key, "the index does not know it"))
+                self._report(ProblemKind.DECISION_UNKNOWN, key, "the index does not know it")
 
     async def _repoint(self, row: PackRows) -> bool:
         """Point the rows of a pack at others that have the same bytes; returns whether none is left."""
@@ -167,7 +169,7 @@ class Verifier:
             try:
                 pack = await asyncio.to_thread(read_stored_pack, await self._objects.get(sidecar_key))
             except (ObjectNotFound, Invalid) as error:
-                log.warning("other copy not usable", key=key, error=str(error))
+                log.warning("other copy cannot be used", key=key, error=str(error))
                 continue
             if await object_size(key, self._objects) == pack.facts.size:
                 await self._index.repoint(pack, [row.pack_id])

@@ -1,4 +1,4 @@
-"""The listing of the object store, sorted by pack on disk: the keys of an archive do not fit into memory."""
+"""The listing of the object store, sorted by pack on disk: the keys of an archive may not fit into memory."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import PurePosixPath
 from typing import Final
 
+from osteon.chunking import in_chunks
 from osteon.objects.keys import CACHE
 from osteon.objects.port import ObjectInfo, Objects
 from osteon_indexer.external_sort import ExternalSorter
@@ -26,7 +27,7 @@ class StoredObjects:
 
 
 class Listing:
-    """Reads the listing once; then gives it back pack by pack. `on_unknown` gets keys of objects of no pack."""
+    """Reads the listing once, then iterates over it pack by pack. `on_unknown` gets the keys of objects of no pack."""
 
     def __init__(
         self, rows: ExternalSorter, min_age: timedelta, on_unknown: Callable[[list[str]], Awaitable[None]]
@@ -38,14 +39,9 @@ class Listing:
         self.bytes = 0
 
     async def read(self, objects: Objects, prefix: str, after: str) -> None:
-        """Take the listing of `prefix`, without packs up to `after`."""
-        chunk: list[ObjectInfo] = []
-        async for info in objects.list(prefix):
-            chunk.append(info)
-            if len(chunk) >= _CHUNK:
-                await self._take(chunk, after)
-                chunk = []
-        await self._take(chunk, after)
+        """Read the listing of `prefix`, without packs up to `after`."""
+        async for chunk in in_chunks(objects.list(prefix), _CHUNK):
+            await self._take(chunk, after)
 
     async def _take(self, chunk: list[ObjectInfo], after: str) -> None:
         now = datetime.now(UTC)

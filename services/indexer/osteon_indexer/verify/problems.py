@@ -6,7 +6,7 @@ from typing import Final
 
 from osteon.packs.integrity import Defect
 
-_RESEND: Final = "restore the object from a backup, or send the instances again: the rows then follow the new copy"
+_RESEND: Final = "restore the object from a backup, or send the instances again: the index then uses the new copy"
 
 
 class ProblemKind(StrEnum):
@@ -31,13 +31,13 @@ ADVICE: Final = {
     ProblemKind.SIDECAR_LOST: _RESEND,
     ProblemKind.SIDECAR_DAMAGED: "restore the object from a backup, or delete it and send the instances again",
     ProblemKind.INSTANCE_DAMAGED: "restore the pack from a backup, or delete it and send its instances again",
-    ProblemKind.ROWS_MISSING: "the database lost rows: restore it, or let `osteon reindex` fill an empty one",
-    ProblemKind.NOT_INDEXED: "`osteon reindex`, or `osteon verify --repair`",
+    ProblemKind.ROWS_MISSING: "the database lost rows: restore it, or run `osteon reindex` on an empty one",
+    ProblemKind.NOT_INDEXED: "run `osteon reindex` or `osteon verify --repair`",
     ProblemKind.PACK_WITHOUT_SIDECAR: "an upload was interrupted: the pack is stored again from its spool, or by its "
-    "sender; an older one may be deleted once its instances are found",
-    ProblemKind.SIDECAR_WITHOUT_PACK: "an upload or a deletion was interrupted: it may be deleted once its "
+    "sender; an older one can be deleted once its instances are found",
+    ProblemKind.SIDECAR_WITHOUT_PACK: "an upload or a deletion was interrupted: it can be deleted once its "
     "instances are found",
-    ProblemKind.DECISION_UNKNOWN: "`osteon reindex`, or `osteon verify --repair`",
+    ProblemKind.DECISION_UNKNOWN: "run `osteon reindex` or `osteon verify --repair`",
     ProblemKind.UNKNOWN_OBJECT: "Osteon did not write it: move it elsewhere",
 }
 """What to do about each kind."""
@@ -73,7 +73,7 @@ class VerifyProgress:
     by_kind: dict[ProblemKind, int] = field(default_factory=dict)
 
     def count(self, problem: VerifyProblem) -> None:
-        """Add a problem."""
+        """Add a problem to the sums."""
         self.problems += 1
         self.repaired += problem.repaired
         self.by_kind[problem.kind] = self.by_kind.get(problem.kind, 0) + 1

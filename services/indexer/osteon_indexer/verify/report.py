@@ -1,4 +1,4 @@
-"""What `osteon verify` prints: a bar with rate and time left on a terminal, else a line now and then; then problems."""
+"""What `osteon verify` prints: a bar with rate and time left on a terminal, else a line at times; then problems."""
 
 import asyncio
 import time
@@ -36,7 +36,7 @@ async def _bar(progress: VerifyProgress, console: Console) -> None:
                TimeRemainingColumn())  # fmt: skip
     started = time.monotonic()
     with Progress(*columns, console=console, transient=True) as bars:
-        bar = bars.add_task("listing", total=None)
+        bar = bars.add_task("listing objects", total=None)
         while True:
             # By bytes where they are read: packs are of very different sizes.
             done, total = (
@@ -64,7 +64,7 @@ def _sentence(progress: VerifyProgress, seconds: float) -> str:
 
 
 def print_problem(problem: VerifyProblem, *, as_json: bool) -> None:
-    """Print a problem."""
+    """Print one problem: a line of text, or of JSON with the advice."""
     advice = ADVICE[problem.kind]
     if as_json:
         facts = {"kind": problem.kind.value, "key": problem.key, "detail": problem.detail,
@@ -84,7 +84,5 @@ def print_summary(progress: VerifyProgress, *, as_json: bool) -> None:
         return
     for kind, n in sorted(progress.by_kind.items()):
         typer.echo(f"{kind} ({n}): {ADVICE[kind]}")
-    indexed = f", {progress.indexed} packs without rows were indexed" if progress.indexed else ""
-    typer.echo(
-        f"{progress.packs} packs verified: {progress.problems} problems, {progress.repaired} of them repaired{indexed}."
-    )
+    text = f"{progress.packs} packs verified: {progress.problems} problems found, {progress.repaired} repaired"
+    typer.echo(f"{text}, {progress.indexed} packs indexed." if progress.indexed else f"{text}.")

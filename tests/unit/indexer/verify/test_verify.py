@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import delete
 
+from osteon.archive.pack_records import PackRows
 from osteon.conflicts import resolve
 from osteon.contracts.conflicts import Keep
 from osteon.contracts.packs import PackStored
 from osteon.index import tables
 from osteon.packs import sidecar
 from osteon_indexer.external_sort import ExternalSorter
-from osteon_indexer.verify import compare
 from osteon_indexer.verify.compare import Verifier, VerifyOptions, merged
 from osteon_indexer.verify.deep import RateLimiter
 from osteon_indexer.verify.problems import ADVICE, ProblemKind, VerifyProblem, VerifyProgress
@@ -125,9 +125,9 @@ async def test_objects_without_rows_are_named_once_they_are_not_new(room: Room) 
 async def test_rows_that_the_database_lost_are_named(room: Room) -> None:
     pack = await room.put("p1", ct_slice(), ct_slice())
     await room.run(pack)
-    async with room.index._database._engine.begin() as connection:
+    async with room.index.database.read() as connection:
         (row, *_) = await connection.scalars(tables.instances.select().with_only_columns(tables.instances.c.id))
-        await connection.execute(delete(tables.instances).where(tables.instances.c.id == row))
+    assert await room.index.database.execute(delete(tables.instances).where(tables.instances.c.id == row)) == 1
     (problem,) = await verify(room)
     assert (problem.kind, problem.key) == (ProblemKind.ROWS_MISSING, pack.key)
     assert "1 of 2" in problem.detail
@@ -173,20 +173,19 @@ async def test_a_pack_that_is_indexed_or_deleted_meanwhile_raises_no_alarm(
     dataset = ct_slice()
     await room.run(await room.put("p1", dataset))
     late, redundant = await room.put("p2", ct_slice()), await room.put("p3", dataset)
-    whole = compare.merged
+    pack_rows = room.index.pack_rows
 
-    def busy(stored: AsyncIterator, rows: AsyncIterator) -> AsyncIterator:
-        async def pairs() -> AsyncIterator:
-            await room.run(late)
-            await room.run(redundant)
-            after = await room.put("p4", ct_slice())
-            await room.run(after)
-            async for pair in whole(stored, rows):
-                yield pair
+    async def after_changes(**choice: str | None) -> AsyncIterator[PackRows]:
+        """The listing is complete, and no row is read yet."""
+        monkeypatch.undo()
+        await room.run(late)
+        await room.run(redundant)
+        after = await room.put("p4", ct_slice())
+        await room.run(after)
+        async for rows in pack_rows(**choice):
+            yield rows
 
-        return pairs()
-
-    monkeypatch.setattr(compare, "merged", busy)
+    monkeypatch.setattr(room.index, "pack_rows", after_changes)
     assert await verify(room) == []
 
 
