@@ -40,7 +40,7 @@ def modules_of_tests() -> dict[str, str]:
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_every_module_that_a_page_names_exists(page: Path) -> None:
-    """Or a function, class or constant of one, or a name with dots that the code has in quotes: of a queue, of a span."""
+    """Or a function, class or constant of one, or a name with dots in quotes in the code: of a queue, of a span."""
     named = set(_MODULE.findall(page.read_text())) - COUNTS
     assert {name for name in named if not any(_definitions(name)) and f'"{name}' not in sources()} == set()
 
