@@ -32,11 +32,11 @@ _NO_DATA = (".py", ".pyc", ".txt", ".md", ".json")
 _numbers = count(1)
 _INTRODUCTION = """# What becomes of every file
 
-Real files of many makes: those that pydicom brings, broken ones among them, and a collection of public ones (NEMA's
-WG-04 compression set, CT and MR series, character sets, segmentations, structured reports, RT structure sets). Each was
-stored by `POST /instances`, its metadata fetched as JSON, and a PNG of it by `/rendered`. A file that has the SOP
-Instance UID of another one was stored under a new one. `PYTHONPATH=tests:deploy/local python -m support.every_file`
-makes this page; a test goes through a few files of each kind.
+These are real files of many makes: those of pydicom, corrupt ones included, and public collections: NEMA's WG-04
+compression set, CT and MR series, character sets, segmentations, structured reports and RT structure sets. Each was
+stored by `POST /instances`, its metadata retrieved as JSON, and a PNG of it by `/rendered`. A file with a known SOP
+Instance UID got a new one. `PYTHONPATH=tests:deploy/local python -m support.every_file` writes this page; a test checks
+a few files of each kind.
 
 """
 
