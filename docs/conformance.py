@@ -35,8 +35,8 @@ _REQUESTOR = {
     "artim_timeout": "seconds for the answer to A-ASSOCIATE-RQ, and for the end of the connection",
     "dimse_timeout": "seconds for each response",
     "network_timeout": "seconds that an association may be idle",
-    "max_pdu": "maximum PDU length that is offered; 0: unlimited",
-    "async_operations": "operations in flight that are asked for; 1: not negotiated (`osteon send`: 8)",
+    "max_pdu": "maximum PDU length that is proposed; 0: unlimited",
+    "async_operations": "operations in flight that are proposed; 1: not negotiated (`osteon send`: 8)",
     "max_command": "bytes of a command set; a longer one aborts the association",
     "max_information": "bytes of Action Information: a requestor takes no N-ACTION",
     "max_identifier": "bytes of the data set of a response; a longer one aborts the association",
@@ -59,7 +59,7 @@ def page() -> str:
 
 
 def used() -> frozenset[str]:
-    """Return the SOP classes, those of storage left out, that services or tools ask for as user."""
+    """Return the SOP classes, those of storage left out, that services or tools use as SCU."""
     retrieval = {uid for model in (PATIENT_ROOT, STUDY_ROOT) for uid in (model.find, model.move, model.get)}
     return frozenset({sop_classes.VERIFICATION, sop_classes.COMMITMENT, *retrieval})
 
@@ -132,8 +132,8 @@ def _extended() -> str:
     storage = f"level of support {level}, level of digital signature support {signatures}, element coercion {coercion}"
     rows = [("Storage", storage)]
     for service, offer in offers.items():
-        told = (f"{name}: {'yes' if bit else 'no'}" for name, bit in zip(_OPTIONS[service], offer, strict=True))
-        rows.append((_TITLES[service], ", ".join(told)))
+        answered = (f"{name}: {'yes' if bit else 'no'}" for name, bit in zip(_OPTIONS[service], offer, strict=True))
+        rows.append((_TITLES[service], ", ".join(answered)))
     return _rows(rows)
 
 

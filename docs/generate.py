@@ -1,6 +1,6 @@
-"""Writes the pages that are made from the code: settings, metrics, transfer syntaxes, conformance, answers in sizing.
+"""Generates pages from the code: settings, metrics, transfer syntaxes, conformance, answers in sizing.
 
-`make docs` runs it. A test compares the pages with what this module makes, so that they cannot become stale.
+`make docs` runs it. A test compares the pages with its output, so that they cannot become stale.
 """
 
 import re
@@ -31,20 +31,20 @@ _SIZING = re.compile(r"(?<=```\n)(?P<command>\$ osteon sizing (?:.*\\\n)*.*\n)(?
 """A command at the prompt, at the beginning of a block, and what is below it in there."""
 _SETTINGS = """# Settings
 
-Environment variables, read once at the start. A variable `OSTEON_…` that is not listed here, or a value that is not
-valid, stops the start with a message that names it; an empty value counts as not set. Lists are comma-separated.
+Environment variables, read once at the start. An unknown variable `OSTEON_…` or an invalid value stops the start with a
+message that names it. An empty value counts as not set. Lists are comma-separated.
 
-The name of a setting says its unit, and a plain number is in that unit. A size may have a unit of its own: `64MB` is
+The name of a setting has its unit, and a plain number is in that unit. A size may have its own unit: `64MB` is
 64,000,000 bytes, `64MiB` is 67,108,864 (KB, MB, GB, TB; KiB, MiB, GiB, TiB). So may a duration: `250ms`, `10s`, `5m`,
 `2h`, `7d`.
 
-`make docs` makes this page from `osteon.settings` and the `settings.py` of each service.
+`make docs` generates this page from `osteon.settings` and the `settings.py` of each service.
 """
 _METRICS = """# Metrics
 
 Every service answers `GET /metrics` on `OSTEON_HEALTH_PORT` in Prometheus' text format (`standalone`: on
-`OSTEON_HTTP_PORT`). A metric has values only in the services that set it. The usual metrics of the process
-(`process_…`, `python_…`) are there as well. `make docs` generates this page from `osteon.metrics`.
+`OSTEON_HTTP_PORT`). A metric has values only in the services that set it. The usual metrics of a process
+(`process_…`, `python_…`) exist as well. `make docs` generates this page from `osteon.metrics`.
 
 * **Replicas**: sum counters, histograms and gauges of one process (associations, its spool, its connections):
   `sum by (job) (…)`. Every replica reports gauges of what all share: `osteon_queue_messages`, `osteon_jobs`,
@@ -65,21 +65,21 @@ Every service answers `GET /metrics` on `OSTEON_HEALTH_PORT` in Prometheus' text
 
 _SYNTAXES = """# Transfer syntaxes
 
-Osteon stores every data set as it was sent, in any of these. What follows is which ones `imaging` can turn into others,
-where a receiver does not take the stored one. `make docs` makes this page from `osteon.dicom.pixels.registry`.
+Osteon stores every data set as sent, in any of these. The table lists what `imaging` can transcode for a receiver that
+does not accept the stored one. `make docs` generates this page from `osteon.dicom.pixels.registry`.
 
-* *decode*: pixel data can be read, so that it can be shown, or encoded in another transfer syntax. Bits are those of
-  samples in the bit stream; words may have 1 to 64 bits, and the bits stored may begin at any of them.
-* *lossless*, *lossy*: pixel data can be written; bits are those of Bits Allocated, and of Bits Stored at most. Lossy
-  encoding is done only on request, and makes another instance of it (a new SOP Instance UID, Image Type `DERIVED`).
-* A bit stream that is valid in the other transfer syntax as it is (*taken from*) is not encoded again.
-* Colours stay as they are, except where the bit stream has its own: RGB becomes YBR_RCT in JPEG 2000 and HTJ2K, YBR_ICT
-  or YBR_FULL_422 when it is lossy; subsampled colours are written at full resolution. Palettes stay palettes.
-* Shown in colours: RGB, PALETTE COLOR (plain and segmented tables of 8 and 16 bits), YBR_FULL, YBR_FULL_422,
+* *decode*: pixel data can be rendered, or encoded in another transfer syntax. Bits are those of samples in the bit
+  stream; words may have 1 to 64 bits, and the stored bits may begin at any bit.
+* *lossless*, *lossy*: pixel data can be written. Bits are those of Bits Allocated, and at most of Bits Stored. Lossy
+  encoding needs a request, and creates another instance (a new SOP Instance UID, Image Type `DERIVED`).
+* A bit stream that is valid in the other transfer syntax (*taken from*) is not encoded again.
+* Colours do not change, except where the bit stream has its own: RGB becomes YBR_RCT in JPEG 2000 and HTJ2K, YBR_ICT or
+  YBR_FULL_422 when it is lossy. Subsampled colours are written at full resolution. Palettes stay palettes.
+* Rendered in colours: RGB, PALETTE COLOR (plain and segmented tables of 8 and 16 bits), YBR_FULL, YBR_FULL_422,
   YBR_PARTIAL_422, YBR_ICT, YBR_RCT; in greys: MONOCHROME1, MONOCHROME2. ARGB, CMYK, HSV (retired) and native
-  YBR_PARTIAL_420, whose order of samples no edition tells, are refused.
+  YBR_PARTIAL_420, whose order of samples no edition defines, are refused.
 * Data sets without pixel data go into the four native ones. Float and double pixel data stay native. Video and
-  everything else that is not decoded is sent as it is stored or not at all.
+  other pixel data that is not decoded is sent as stored, or not sent.
 
 | transfer syntax | UID | decode | lossless | lossy | taken from |
 |---|---|---|---|---|---|
@@ -116,7 +116,7 @@ def syntaxes_page() -> str:
 
 
 def sizing_page() -> str:
-    """Return the page of sizing as it is, with the answers of today below its commands."""
+    """Return the page of sizing, with the current answers below its commands."""
     return _SIZING.sub(lambda found: found["command"] + _answer(found["command"]), (DOCS / "sizing.md").read_text())
 
 

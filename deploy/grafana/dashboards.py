@@ -191,7 +191,7 @@ PIPELINE: Final = Dashboard(
                 Panel("Lag", "From the first byte of a pack to its rows in the index.",
                       quantiles("osteon_ingest_lag_seconds", of=(0.5, 0.9, 0.99)), "s", limit=10,
                       runbook="lag-budget-burn"),
-                Panel("Messages", "By queue and result. wait: a part is down. held: too many fail.",
+                Panel("Messages", "By queue and result. retry_unavailable: a part is down. dlq_limited: too many fail.",
                       {"{{queue}} {{result}}": rate("osteon_messages_handled_total", "queue", "result")}, "ops",
                       runbook="messages-held"),
                 Panel("Not published", "Messages that the broker did not confirm.",

@@ -20,7 +20,7 @@ class ProcessSettings(Settings):
     health_port: Port = Field(8081, description="Port of `/healthz`, `/readyz` and `/metrics`; 0 takes a free one.")
     drain_seconds: Seconds = Field(25.0, ge=0, description="Time to finish work in flight after SIGTERM.")
     metrics_max_aets: int = Field(
-        200, ge=0, description="Calling AE titles that metrics tell apart; further ones are counted as `other`."
+        200, ge=0, description="Calling AE titles with their own values in metrics; others are counted as `other`."
     )
     tracing_endpoint: str = Field(
         "",

@@ -5,25 +5,29 @@
 writes docs/every-file.md.
 """
 
+from collections import Counter
+from collections import defaultdict
+from collections.abc import Iterable
+from collections.abc import Iterator
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from itertools import count
+from pathlib import Path
+from pydicom import Dataset
+from pydicom import dcmread
+from pydicom.errors import InvalidDicomError
+from pydicom.uid import UID
+from support.archive.running import Archive
+from support.archive.running import Standalone
+from support.dicom.real_files import BUNDLED
+from support.dicom.real_files import REAL
+import httpx
 import json
 import re
 import struct
 import tempfile
 import zlib
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from io import BytesIO
-from itertools import count
-from pathlib import Path
-
-import httpx
-from pydicom import Dataset, dcmread
-from pydicom.errors import InvalidDicomError
-from pydicom.uid import UID
-
-from support.archive.running import Archive, Standalone
-from support.dicom.real_files import BUNDLED, REAL
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "every-file.md"
 RENDERED = "rendered"
@@ -32,12 +36,11 @@ _NO_DATA = (".py", ".pyc", ".txt", ".md", ".json")
 _numbers = count(1)
 _INTRODUCTION = """# What becomes of every file
 
-Real files of many makes: those that pydicom brings, broken ones among them, and a collection of public ones (NEMA's
-WG-04 compression set, CT and MR series, character sets, segmentations, structured reports, RT structure sets). Each was
-stored by `POST /instances`, its metadata fetched as JSON, and a PNG of it by `/rendered`. A file that has the SOP
-Instance UID of another one was stored under a new one.
-`PYTHONPATH=tests:deploy/local python -m support.archive.file_outcomes` makes this page; a test goes through a few files
-of each kind.
+These are real files of many makes: those of pydicom, corrupt ones included, and public collections: NEMA's WG-04
+compression set, CT and MR series, character sets, segmentations, structured reports and RT structure sets. Each was
+stored by `POST /instances`, its metadata retrieved as JSON, and a PNG of it by `/rendered`. A file with a known SOP
+Instance UID got a new one. `PYTHONPATH=tests:deploy/local python -m support.archive.file_outcomes` writes this page; a
+test checks a few files of each kind.
 
 """
 
