@@ -9,7 +9,6 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
-from itertools import chain, repeat
 from typing import Any, Final, TypeVar
 
 import uvicorn
@@ -18,6 +17,7 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
 from osteon import health, logging, process_metrics, tracing, tracing_setup
+from osteon.backoff import retry_forever
 from osteon.errors import OsteonError, Unavailable
 from osteon.logging import get_logger
 from osteon.settings import BadSettings, ProcessSettings, Settings, load
@@ -116,15 +116,14 @@ def stop_on_signals() -> None:
 
 
 async def until_available(part: str, start: Callable[[], Awaitable[None]]) -> None:
-    """Call `start` until the part answers, with back-off, for as long as it takes."""
-    for wait in chain((0.2, 0.5, 1.0, 2.0), repeat(5.0)):
-        try:
+    """Call `start` until the part answers, with growing pauses, for as long as it takes."""
+
+    def report(error: Exception) -> None:
+        log.warning("waiting", part=part, reason=str(error))
+
+    async for attempt in retry_forever(Unavailable, first=0.2, longest=5.0, failed=report):
+        with attempt:
             await start()
-        except Unavailable as error:
-            log.warning("waiting", part=part, reason=str(error))
-            await asyncio.sleep(wait)
-        else:
-            return
 
 
 @asynccontextmanager

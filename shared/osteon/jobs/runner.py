@@ -10,7 +10,7 @@ import random
 import socket
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -18,7 +18,7 @@ from itertools import count
 from typing import Final, Self
 
 from osteon import metrics, tracing
-from osteon.backoff import retry_forever
+from osteon.backoff import Attempt, retry_forever
 from osteon.errors import Unavailable
 from osteon.jobs.outcome import MAX_FAULTS, FaultsExhausted, LeaseExpired, outcome_of
 from osteon.jobs.port import Job, JobOutcome, Jobs, JobState, LeaseLost
@@ -99,7 +99,7 @@ class JobRunner:
             await self._slots.acquire()
             begun = False
             try:
-                async for attempt in retry_forever(Unavailable, first=_FIRST_PAUSE, longest=_MAX_PAUSE):
+                async for attempt in self._until_answered("jobs not claimed, retrying"):
                     with attempt:
                         begun = await self._claim()
             except Exception:
@@ -117,9 +117,6 @@ class JobRunner:
         claim = asyncio.ensure_future(self._jobs.claim(worker, tuple(self._types), self._config.lease))
         try:
             job = await asyncio.shield(claim)
-        except Unavailable as error:
-            log.warning("jobs not claimed, retrying", reason=str(error))
-            raise
         except asyncio.CancelledError:
             with suppress(Unavailable, asyncio.CancelledError):
                 job = await claim
@@ -212,20 +209,21 @@ class JobRunner:
     async def _give_back(self, job: Job, worker: str, end: JobOutcome) -> None:
         """Write the end down, as soon as the database takes it."""
         try:
-            async for attempt in retry_forever(Unavailable, first=_FIRST_PAUSE, longest=_MAX_PAUSE):
+            async for attempt in self._until_answered("job end not written, retrying", job=job.id):
                 with attempt:
-                    await self._finish(job, worker, end)
+                    await self._jobs.finish(job.id, worker, end)
         except LeaseLost as error:
             log.warning("job lost", job=job.id, type=job.type, reason=str(error))
         except Exception:  # its lease runs out then
             log.exception("job end not written", job=job.id)
 
-    async def _finish(self, job: Job, worker: str, end: JobOutcome) -> None:
-        try:
-            await self._jobs.finish(job.id, worker, end)
-        except Unavailable as error:
-            log.warning("job end not written, retrying", job=job.id, reason=str(error))
-            raise
+    def _until_answered(self, event: str, **facts: object) -> AsyncIterator[Attempt]:
+        """Attempts at what needs the database, each failure logged as `event`."""
+
+        def report(error: Exception) -> None:
+            log.warning(event, reason=str(error), **facts)
+
+        return retry_forever(Unavailable, first=_FIRST_PAUSE, longest=_MAX_PAUSE, failed=report)
 
     async def _every(self, seconds: float, what: Callable[[], Awaitable[None]]) -> None:
         while True:
