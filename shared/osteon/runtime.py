@@ -30,7 +30,7 @@ OPEN_FILES: Final = 10_240
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A started service: what `/readyz` asks, and where it listens (for logs and tests)."""
+    """A started service: what `/readyz` checks, and where it listens (for logs and tests)."""
 
     checks: Mapping[str, health.Check]
     ports: Mapping[str, int] = field(default_factory=dict)
@@ -91,11 +91,11 @@ def main(name: str, settings: ProcessSettings, serve: Callable[[], Coroutine[Any
 
 
 def settings_or_exit(kind: type[A]) -> A:
-    """Return a service's settings; when they can not be used, say why and end the process with status 2."""
+    """Return a service's settings; when they are invalid, say why and end the process with status 2."""
     try:
         return load(kind)
     except BadSettings as error:
-        print(f"osteon: the settings can not be used:\n{error}", file=sys.stderr)  # noqa: T201 (logs are not set up yet)
+        print(f"osteon: the settings are invalid:\n{error}", file=sys.stderr)  # noqa: T201 (logs are not set up yet)
         sys.exit(2)
 
 
@@ -142,7 +142,7 @@ async def http_server(
         listener.listen(2048)
     except OSError as error:
         listener.close()
-        raise OsteonError(f"can not listen on {host}:{port} ({setting}): {error.strerror}") from None
+        raise OsteonError(f"cannot listen on {host}:{port} ({setting}): {error.strerror}") from None
     config = uvicorn.Config(
         app,
         http=HeaderLimitProtocol,

@@ -20,14 +20,13 @@ from typing import Final, Self
 from osteon import metrics, tracing
 from osteon.backoff import Attempt, retry_forever
 from osteon.errors import Unavailable
-from osteon.jobs.outcome import MAX_FAULTS, FaultsExhausted, LeaseExpired, outcome_of
+from osteon.jobs.outcome import FIRST_RETRY, MAX_FAULTS, FaultsExhausted, LeaseExpired, outcome_of
 from osteon.jobs.port import Job, JobOutcome, Jobs, JobState, LeaseLost
 from osteon.jobs.run import JobRun, JobStopped, JobType
 from osteon.logging import get_logger
 
 _BEAT: Final = 3.0
 """Seconds between heart-beats at most; so late does work that saves nothing notice that it was paused or cancelled."""
-_COUNT_SECONDS: Final = 15.0
 _PRUNE_SECONDS: Final = 600.0
 _FIRST_PAUSE, _MAX_PAUSE = 0.2, 2.0
 """Seconds between attempts while the database does not answer."""
@@ -46,6 +45,8 @@ class RunnerConfig:
         grace: seconds that giving jobs back may take when the runner stops.
         keep: jobs that are over and are kept at least.
         keep_seconds: after which further ones are forgotten.
+        first_retry: seconds before a job that is not possible now is run again; then twice as many each time.
+        count_seconds: between two counts of jobs for metrics.
     """
 
     concurrency: int = 8
@@ -54,6 +55,8 @@ class RunnerConfig:
     grace: float = 10.0
     keep: int = 1000
     keep_seconds: float = 30 * 86_400.0
+    first_retry: float = FIRST_RETRY
+    count_seconds: float = 15.0
 
 
 class JobRunner:
@@ -73,7 +76,8 @@ class JobRunner:
     async def __aenter__(self) -> Self:
         """Start."""
         metrics.JOBS_LIMIT.set(self._config.concurrency)
-        loops = (self._claim_all(), self._every(_COUNT_SECONDS, self._count), self._every(_PRUNE_SECONDS, self._prune))
+        counting = self._every(self._config.count_seconds, self._count)
+        loops = (self._claim_all(), counting, self._every(_PRUNE_SECONDS, self._prune))
         self._loops = [asyncio.create_task(loop) for loop in loops]
         return self
 
@@ -199,7 +203,9 @@ class JobRunner:
             return None
         if error is not None and not isinstance(error, Exception):
             raise error
-        end = outcome_of(job, error, patience=job_type.patience, now=datetime.now(UTC))
+        end = outcome_of(
+            job, error, patience=job_type.patience, now=datetime.now(UTC), first_retry=self._config.first_retry
+        )
         if end.fault:
             log.error("job failed unexpectedly", job=job.id, type=job.type, exc_info=error)
         else:

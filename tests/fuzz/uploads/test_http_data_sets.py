@@ -11,6 +11,7 @@ from osteon.dicom.part10 import write_part10_header
 from osteon_query.http import bodies
 from support.dicom import explicit, implicit, item, sequence
 from support.make import ct_slice
+from support.metric_values import value
 from support.packs import part10
 from support.query import WEB, Running, Settings, door, multipart
 from support.spool import CT, EXPLICIT, data_set
@@ -70,7 +71,7 @@ async def test_broken_data_sets_are_kept_with_a_warning_when_they_name_themselve
 
 async def test_refusals_are_counted_by_reason(archive: Running) -> None:
     def counted(reason: str) -> float:
-        return metrics.REFUSED_INSTANCES.labels("http", reason)._value.get()
+        return value(metrics.REFUSED_INSTANCES.labels("http", reason))
 
     bodies_of = {
         "file": b"garbage" * 100,

@@ -29,6 +29,7 @@ from osteon_imaging.tasks import RenderTask, TaskFailure
 from osteon_imaging.worker_pool import WorkerPool
 from support.bus import failure_of
 from support.make import saved
+from support.metric_values import value
 from support.pictures import grey
 from support.service import embedded
 
@@ -80,10 +81,6 @@ def no_workers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 CRASHING = (sys.executable, "-c", "import sys; sys.stdin.readline(); sys.exit(3)")
 MISSES, HITS = (metrics.RENDER_CACHE_REQUESTS.labels(result) for result in ("miss", "hit"))
-
-
-def value(counter: object) -> float:
-    return float(counter._value.get())  # type: ignore[attr-defined]
 
 
 def steps(frames: int = 1) -> Dataset:

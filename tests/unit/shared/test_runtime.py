@@ -86,7 +86,7 @@ def test_settings_that_can_not_be_used_exit_with_2(
 
 async def test_a_port_in_use_is_a_clear_error() -> None:
     async with runtime.http_server(Starlette(), "127.0.0.1", 0) as port:
-        with pytest.raises(runtime.OsteonError, match=f"can not listen on 127.0.0.1:{port}"):
+        with pytest.raises(runtime.OsteonError, match=f"cannot listen on 127.0.0.1:{port}"):
             async with runtime.http_server(Starlette(), "127.0.0.1", port):
                 pass
 

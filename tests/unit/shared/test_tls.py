@@ -15,6 +15,7 @@ from osteon.errors import Invalid
 from osteon.metrics import TLS_EXPIRY, TLS_RELOADS
 from osteon.settings import TlsSettings
 from support.certificates import Authority, Pair, needs_openssl
+from support.metric_values import value
 
 pytestmark = needs_openssl
 
@@ -57,10 +58,6 @@ def presented(context: ssl.SSLContext) -> str:
             continue
     der = asks.getpeercert(binary_form=True) or b""
     return next(name for name in ("first", "second") if name.encode() in der)
-
-
-def value(metric: object) -> float:
-    return float(metric._value.get())  # type: ignore[attr-defined]
 
 
 def test_without_a_certificate_there_is_no_secure_port() -> None:

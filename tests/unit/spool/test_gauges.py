@@ -12,11 +12,12 @@ from osteon.spool.admission import Admission
 from osteon.spool.outbox import Outbox
 from osteon.spool.sealed_pack import SealedPack
 from osteon.spool.spool import Spool, SpoolConfig
+from support.metric_values import value as metric_value
 from support.spool import FaultyDisk, Published, association, data_set, store
 
 
 def value(metric: object, **labels: str) -> float:
-    return (metric.labels(**labels) if labels else metric)._value.get()  # type: ignore[attr-defined]
+    return metric_value(metric.labels(**labels) if labels else metric)
 
 
 def admission(root: Path, disk: FaultyDisk, *, quota: int = 0) -> Admission:
