@@ -120,7 +120,7 @@ _KINDS: Final[Mapping[SpanKind, trace.SpanKind]] = {
 
 
 def _written(context: trace.SpanContext) -> str:
-    """Return a context as W3C Trace Context 1 writes it; empty when it is none."""
+    """Return a context as W3C Trace Context 1 writes it; empty when it is invalid."""
     if not context.is_valid:
         return ""
     return f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags & 3:02x}"

@@ -157,25 +157,22 @@ class JobRunner:
         job = run.job
         about: dict[str, tracing.Attribute] = {"osteon.job": job.id, "osteon.attempt": job.attempts}
         with tracing.span(f"job {job.type}", parent=str(job.params.get(tracing.PARAM, "")), attributes=about):
-            await self._work(run, job_type)
-
-    async def _work(self, run: JobRun, job_type: JobType) -> None:
-        if run.job.command is not None:
-            raise JobStopped(run.job.command)
-        if run.job.faults > MAX_FAULTS:
-            raise FaultsExhausted(f"its worker ended, or an unexpected error ended it, {run.job.faults} times")
-        work = asyncio.ensure_future(job_type.work(run))
-        beat = asyncio.create_task(self._beat(run))
-        try:
-            await asyncio.wait({work, beat}, return_when=asyncio.FIRST_COMPLETED)
-            if work.cancelled():
-                raise RuntimeError("the work was cancelled from within")
-            (work if work.done() else beat).result()
-        finally:
-            work.cancel()
-            beat.cancel()
-            await asyncio.wait({work, beat})
-            _retrieve_errors(work, beat)
+            if job.command is not None:
+                raise JobStopped(job.command)
+            if job.faults > MAX_FAULTS:
+                raise FaultsExhausted(f"its worker ended, or an unexpected error ended it, {job.faults} times")
+            work = asyncio.ensure_future(job_type.work(run))
+            beat = asyncio.create_task(self._beat(run))
+            try:
+                await asyncio.wait({work, beat}, return_when=asyncio.FIRST_COMPLETED)
+                if work.cancelled():
+                    raise RuntimeError("the work was cancelled from within")
+                (work if work.done() else beat).result()
+            finally:
+                work.cancel()
+                beat.cancel()
+                await asyncio.wait({work, beat})
+                _retrieve_errors(work, beat)
 
     async def _beat(self, run: JobRun) -> None:
         """Renew the lease; raises `JobStopped`, `LeaseLost`, `LeaseExpired`."""

@@ -1,4 +1,4 @@
-"""The DIMSE door: its associations, TLS, and who may do what."""
+"""The DIMSE listener: its associations, TLS, and permissions of peers."""
 
 from typing import Literal
 
@@ -50,7 +50,7 @@ class TlsSettings(Settings):
     dicom_tls_key: str = Field("", description="PEM file of its key, without a password; empty: in the same file.")
     dicom_tls_ca: str = Field("", description="PEM file of the CAs that sign the certificates of the others.")
     dicom_tls_clients: Literal["", "none", "optional", "required"] = Field(
-        "", description="Whether who connects must show a certificate; empty: `required` with a CA, else `none`."
+        "", description="Whether a client must show a certificate; empty: `required` with a CA, else `none`."
     )
     dicom_plaintext_enabled: bool = Field(True, description="Listen on `OSTEON_DICOM_PORT`, which has no TLS, too.")
     dicom_tls_client_certificate: str = Field(
@@ -70,8 +70,8 @@ class BalancerSettings(Settings):
 
     proxy_protocol: bool = Field(
         False,
-        description="A balancer is in front of the DICOM ports and says who calls (PROXY protocol 1 or 2); "
-        "nobody else may reach them.",
+        description="A balancer is in front of the DICOM ports and reports the client (PROXY protocol 1 or 2); "
+        "nothing else may reach them.",
     )
 
 

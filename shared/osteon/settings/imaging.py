@@ -29,7 +29,7 @@ class ImagingSettings(Settings):
         600.0, ge=0, description="How long a request that ended its worker is refused at once."
     )
     imaging_cache_seconds: Seconds = Field(
-        3600.0, ge=60, description="Age at which transcoded files that nobody took are deleted."
+        3600.0, ge=60, description="Age at which unused transcoded files are deleted."
     )
     imaging_sources_bytes: ByteCount = Field(
         1 << 30,
@@ -42,7 +42,7 @@ class ImagingSettings(Settings):
 
 
 class RenderSettings(Settings):
-    """Pictures: what the HTTP door asks `imaging` for."""
+    """Pictures that the HTTP API requests from `imaging`."""
 
     render_concurrency: int = Field(
         32, ge=1, description="Pictures that one HTTP door has made at the same time; further requests wait."

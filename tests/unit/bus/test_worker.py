@@ -98,7 +98,7 @@ async def test_a_stale_delivery_is_not_handled() -> None:
     assert handled == []
 
 
-async def test_a_body_that_can_not_be_read_is_parked_and_the_rest_of_its_batch_handled() -> None:
+async def test_a_body_that_cannot_be_read_is_parked_and_the_rest_of_its_batch_handled() -> None:
     bad, good, other = Said(Envelope("PackSealed", b"[]", "c")), Said(), Said()
     await failing()([bad, good, other])
     assert bad.said == [("park", "invalid")]

@@ -284,7 +284,7 @@ async def test_a_runner_outlives_an_outage_of_the_database(jobs, monkeypatch):
     assert set(steps.done) == set(range(5))
 
 
-async def test_work_ends_when_its_lease_can_not_be_renewed_for_too_long(jobs, monkeypatch):
+async def test_work_ends_when_its_lease_cannot_be_renewed_for_too_long(jobs, monkeypatch):
     ended = asyncio.Event()
 
     async def work(run: JobRun) -> None:

@@ -129,7 +129,7 @@ async def test_a_pack_that_was_cut_short_still_gives_its_first_instances(packs):
     assert states(await send(packs, Line(), planned)) == ["completed", "completed", "failed", "failed"]
 
 
-async def test_a_pack_that_is_gone_or_can_not_be_read_fails_alone(packs):
+async def test_a_pack_that_is_gone_or_cannot_be_read_fails_alone(packs):
     planned = [packs.add(key=f"1/1/{key}.tar") for key in "abc"]
     del packs.objects["1/1/a.tar"]
     packs.broken.add("1/1/b.tar")
@@ -285,7 +285,7 @@ async def test_lossy_compression_is_used_only_when_it_is_allowed_and_under_the_n
     assert (imaging.asked[0].lossy, imaging.asked[0].quality) == ([JPEG], 80)
 
 
-async def test_what_can_not_be_transcoded_says_why(packs, bus):
+async def test_what_cannot_be_transcoded_says_why(packs, bus):
     await bus.serve(TRANSCODE, Imaging(packs, error="no decoder"))
     planned = packs.add(syntax=J2K)
     (sent,) = await send(packs, Line(), [planned], bus)

@@ -1,4 +1,4 @@
-"""Every metric means something, is set somewhere, and can not be made to have any number of values."""
+"""Every metric means something, is set somewhere, and cannot be made to have any number of values."""
 
 import ast
 import asyncio
