@@ -9,7 +9,6 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
-from itertools import chain, repeat
 from typing import Any, Final, TypeVar
 
 import uvicorn
@@ -18,6 +17,7 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
 from osteon import health, logging, process_metrics, tracing, tracing_setup
+from osteon.backoff import retry_forever
 from osteon.errors import OsteonError, Unavailable
 from osteon.logging import get_logger
 from osteon.settings import BadSettings, ProcessSettings, Settings, load
@@ -30,7 +30,7 @@ OPEN_FILES: Final = 10_240
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A started service: what `/readyz` asks, and where it listens (for logs and tests)."""
+    """A started service: what `/readyz` checks, and where it listens (for logs and tests)."""
 
     checks: Mapping[str, health.Check]
     ports: Mapping[str, int] = field(default_factory=dict)
@@ -91,11 +91,11 @@ def main(name: str, settings: ProcessSettings, serve: Callable[[], Coroutine[Any
 
 
 def settings_or_exit(kind: type[A]) -> A:
-    """Return a service's settings; when they can not be used, say why and end the process with status 2."""
+    """Return a service's settings; when they are invalid, say why and end the process with status 2."""
     try:
         return load(kind)
     except BadSettings as error:
-        print(f"osteon: the settings can not be used:\n{error}", file=sys.stderr)  # noqa: T201 (logs are not set up yet)
+        print(f"osteon: the settings are invalid:\n{error}", file=sys.stderr)  # noqa: T201 (logs are not set up yet)
         sys.exit(2)
 
 
@@ -116,15 +116,14 @@ def stop_on_signals() -> None:
 
 
 async def until_available(part: str, start: Callable[[], Awaitable[None]]) -> None:
-    """Call `start` until the part answers, with back-off, for as long as it takes."""
-    for wait in chain((0.2, 0.5, 1.0, 2.0), repeat(5.0)):
-        try:
+    """Call `start` until the part answers, with growing pauses, for as long as it takes."""
+
+    def report(error: Exception) -> None:
+        log.warning("waiting", part=part, reason=str(error))
+
+    async for attempt in retry_forever(Unavailable, first=0.2, longest=5.0, failed=report):
+        with attempt:
             await start()
-        except Unavailable as error:
-            log.warning("waiting", part=part, reason=str(error))
-            await asyncio.sleep(wait)
-        else:
-            return
 
 
 @asynccontextmanager
@@ -143,7 +142,7 @@ async def http_server(
         listener.listen(2048)
     except OSError as error:
         listener.close()
-        raise OsteonError(f"can not listen on {host}:{port} ({setting}): {error.strerror}") from None
+        raise OsteonError(f"cannot listen on {host}:{port} ({setting}): {error.strerror}") from None
     config = uvicorn.Config(
         app,
         http=HeaderLimitProtocol,

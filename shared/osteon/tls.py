@@ -1,4 +1,4 @@
-"""What the settings of DICOM TLS mean, and contexts that follow their files: a new certificate needs no restart."""
+"""What the settings of DICOM TLS mean, and contexts that are reloaded with their files, without a restart."""
 
 import asyncio
 import ssl
@@ -24,8 +24,8 @@ from osteon.logging import get_logger
 from osteon.settings import TlsSettings
 from osteon.x509_validity import not_after
 
-LOOK_EVERY: Final = 5.0
-"""Seconds between looks at the files."""
+RELOAD_SECONDS: Final = 5.0
+"""Seconds between two checks of the files."""
 _Signature = tuple[tuple[int, int, int] | None, ...]
 log = get_logger(__name__)
 
@@ -48,7 +48,7 @@ class Role:
 
 
 def acceptor(settings: TlsSettings) -> Role | None:
-    """Return how the TLS port works, None when there is none because there is no certificate."""
+    """Return how the TLS port works; None without a certificate, as there is no such port then."""
     files = TlsFiles(certificate=settings.dicom_tls_certificate, key=settings.dicom_tls_key, ca=settings.dicom_tls_ca)
     if not files.certificate:
         return None
@@ -59,7 +59,7 @@ def acceptor(settings: TlsSettings) -> Role | None:
 
 
 def requestor(settings: TlsSettings) -> Role:
-    """Return how modalities are called that want TLS."""
+    """Return how modalities are called that require TLS."""
     own = bool(settings.dicom_tls_client_certificate)
     variables = _variables("OSTEON_DICOM_TLS_CLIENT" if own else "OSTEON_DICOM_TLS")
     ca = "OSTEON_DICOM_TLS_CLIENT_CA" if settings.dicom_tls_client_ca else "OSTEON_DICOM_TLS_CA"
@@ -76,8 +76,8 @@ def _variables(prefix: str) -> dict[str, str]:
     return {part: f"{prefix}_{part.upper()}" for part in ("certificate", "key", "ca")}
 
 
-class Following:
-    """The context of a role, made anew when its files change. While they can not be used, the former one holds."""
+class TlsReloader:
+    """The context of a role, reloaded when its files change. While those are unusable, the last one stays."""
 
     def __init__(self, role: Role) -> None:
         """Read the files. Blocks; raises `Invalid`."""
@@ -90,7 +90,7 @@ class Following:
         """Return the context for a new connection."""
         return self._context
 
-    def look(self) -> None:
+    def reload_if_changed(self) -> None:
         """Read the files again if they have changed. Blocks."""
         seen = _signature(self._role.files)
         if seen == self._seen:
@@ -98,21 +98,21 @@ class Following:
         try:
             self._context = self._load()
         except (Invalid, OSError) as error:
-            # Certificate and key are seldom written at once: tried again at each look, told once.
+            # Certificate and key are seldom written at once: retried at each check, logged once.
             metrics.TLS_RELOADS.labels(role=self._role.name, result="failed").inc()
             if str(error) != self._problem:
-                log.error("tls_reload_failed", role=self._role.name, reason=str(error))
+                log.error("TLS files not reloaded", role=self._role.name, reason=str(error))
             self._problem = str(error)
             return
         self._seen, self._problem = seen, ""
         metrics.TLS_RELOADS.labels(role=self._role.name, result="ok").inc()
-        log.info("tls_reloaded", role=self._role.name, files=self._role.files.names)
+        log.info("TLS files reloaded", role=self._role.name, files=self._role.files.names)
 
-    async def follow(self, every: float) -> None:
-        """Look at the files every so many seconds, for ever."""
+    async def reload_forever(self, every: float) -> None:
+        """Check the files every so many seconds."""
         while True:
             await asyncio.sleep(every)
-            await asyncio.to_thread(self.look)
+            await asyncio.to_thread(self.reload_if_changed)
 
     def _load(self) -> ssl.SSLContext:
         context = self._role.context()
@@ -132,11 +132,11 @@ def expiry(certificate: str) -> float:
 
 
 @asynccontextmanager
-async def followed(role: Role, *, every: float = LOOK_EVERY) -> AsyncIterator[TlsContextProvider]:
-    """Yield what tells the context for each new connection. Raises `Invalid` when the files can not be used now."""
-    following = await asyncio.to_thread(Following, role)
-    async with background(following.follow(every)):
-        yield following
+async def reloaded_context(role: Role, *, every: float = RELOAD_SECONDS) -> AsyncIterator[TlsContextProvider]:
+    """Yield what returns the context for each new connection. Raises `Invalid` when the files are unusable now."""
+    reloader = await asyncio.to_thread(TlsReloader, role)
+    async with background(reloader.reload_forever(every)):
+        yield reloader
 
 
 def _signature(files: TlsFiles) -> _Signature:

@@ -1,6 +1,6 @@
 """Spans: what an association, a message, a job or a request did in each service, and for how long.
 
-Off unless there is a collector (docs/tracing.md): while off, nothing of OpenTelemetry is imported and every function
+Off unless there is a collector (docs/tracing.md): while off, OpenTelemetry is not imported and every function
 here is one comparison. `osteon.tracing_setup` turns it on. The context of a span travels as W3C `traceparent`: in
 messages (`Message.traceparent`), jobs and HTTP requests.
 """

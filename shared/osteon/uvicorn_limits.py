@@ -1,7 +1,7 @@
 """An HTTP/1.1 protocol that bounds what a client may send besides the body: request lines, headers, trailers.
 
 uvicorn's httptools protocol gathers them in memory without a limit, for as long as it takes, and before the
-application is asked.
+application is called.
 """
 
 import asyncio

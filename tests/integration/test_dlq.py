@@ -21,6 +21,7 @@ from osteon.contracts.topology import DEAD_EXCHANGE, DEAD_QUEUE, Queue
 from osteon.errors import Invalid
 from osteon_local.part import free_port
 from support.bus.messages import eventually, sealed, work_queue
+from support.metric_values import value
 from support.services.parts import RabbitMQ
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("broker")]
@@ -222,7 +223,7 @@ async def test_the_length_of_the_dead_letter_queue_is_a_metric(
     gauge = metrics.QUEUE_MESSAGES.labels(DEAD_QUEUE)
     gauge.set(0)
     async with consuming(broker, queue, handler, "counted") as bus:
-        await eventually(lambda: gauge._value.get() >= 1)
+        await eventually(lambda: value(gauge) >= 1)
         handler.broken = False
         await bus.replay([str(entry["id"]) for entry in await parked(queue)])
 

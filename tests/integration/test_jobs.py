@@ -1,23 +1,20 @@
 """Jobs on PostgreSQL: their workers are killed, and their database."""
 
-from asyncio.subprocess import PIPE
-from asyncio.subprocess import Process
+import asyncio
+import sys
+from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
 from osteon.errors import Invalid
 from osteon.index.sql import SqlIndex
 from osteon.jobs.port import JobState
-from osteon.jobs.run import JobRun
-from osteon.jobs.run import JobType
-from osteon.jobs.runner import JobRunner
-from osteon.jobs.runner import RunnerConfig
-from pathlib import Path
+from osteon.jobs.run import JobRun, JobType
+from osteon.jobs.runner import JobRunner, RunnerConfig
 from support.jobs import crash_worker
-from support.jobs.job_types import OVER
-from support.jobs.job_types import Steps
-from support.jobs.job_types import until
-import asyncio
-import pytest
-import sys
+from support.jobs.job_types import OVER, Steps, until
 
 pytestmark = pytest.mark.slow
 

@@ -59,7 +59,7 @@ def compare(orthanc: Orthanc, path: Path, folder: Path) -> None:
     for uri, parameters, order in PICTURES:
         answer = orthanc.http.get(f"/instances/{instance}/{uri}", params=parameters, headers={"Accept": "image/png"})
         if answer.status_code == 415:
-            continue  # What Orthanc can not draw may be drawn here.
+            continue  # What Orthanc cannot draw may be drawn here.
         theirs, ours = imagecodecs.png_decode(answer.content), drawn(path, folder, frames=(1,), **order)
         assert (ours.shape, ours.dtype) == (theirs.shape, theirs.dtype), uri
         assert np.array_equal(ours, theirs), (uri, parameters)

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from osteon.backoff import retry_forever
+from osteon.backoff import retry, retry_forever
 from osteon.errors import Invalid, Unavailable
 
 
@@ -48,3 +48,25 @@ async def test_replicas_do_not_come_back_in_the_same_instant(pauses: list[float]
     for _ in range(20):
         await attempts(Unavailable("down"))
     assert len(set(pauses)) > 1
+
+
+async def test_each_failure_is_reported_before_its_pause_and_no_other_error_is() -> None:
+    errors: list[Exception] = [Unavailable("down"), Unavailable("still down"), Invalid("bad")]
+    failures: list[Exception] = []
+    with pytest.raises(Invalid):
+        async for attempt in retry_forever(Unavailable, first=0.0, longest=0.0, failed=failures.append):
+            with attempt:
+                raise errors[len(failures)]
+    assert failures == errors[:2]
+
+
+async def test_the_last_of_a_few_attempts_raises_its_error(pauses: list[float]) -> None:
+    made = 0
+    with pytest.raises(Unavailable):
+        async for attempt in retry(Unavailable, attempts=4, first=0.1, longest=2.0, factor=4.0):
+            with attempt:
+                made += 1
+                raise Unavailable("down")
+    assert made == 4
+    for pause, least in zip(pauses, (0.1, 0.4, 1.6), strict=True):
+        assert least <= pause <= least + 0.1

@@ -60,7 +60,7 @@ def test_readiness_follows_the_checks_and_sigterm_drains(settings: ProcessSettin
     assert seen == [200, starting, True, 200, down, True, "drained"]
 
 
-def test_a_service_that_can_not_start_says_why_and_exits_with_1(
+def test_a_service_that_cannot_start_says_why_and_exits_with_1(
     settings: ProcessSettings, capsys: pytest.CaptureFixture[str]
 ) -> None:
     @asynccontextmanager
@@ -74,7 +74,7 @@ def test_a_service_that_can_not_start_says_why_and_exits_with_1(
     assert "the disk is gone" in capsys.readouterr().err
 
 
-def test_settings_that_can_not_be_used_exit_with_2(
+def test_settings_that_cannot_be_used_exit_with_2(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("OSTEON_HEALTH_PORT", "x")
@@ -86,7 +86,7 @@ def test_settings_that_can_not_be_used_exit_with_2(
 
 async def test_a_port_in_use_is_a_clear_error() -> None:
     async with runtime.http_server(Starlette(), "127.0.0.1", 0) as port:
-        with pytest.raises(runtime.OsteonError, match=f"can not listen on 127.0.0.1:{port}"):
+        with pytest.raises(runtime.OsteonError, match=f"cannot listen on 127.0.0.1:{port}"):
             async with runtime.http_server(Starlette(), "127.0.0.1", port):
                 pass
 

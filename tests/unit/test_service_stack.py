@@ -139,7 +139,7 @@ async def test_inputs_close_first_then_the_bus_then_resources_and_the_last_of_ea
     assert order == [f"{part} {name}" for part in ("input", "bus", "resource") for name in ("second", "first")]
 
 
-async def test_what_is_left_closes_also_when_a_part_can_not_be_closed() -> None:
+async def test_what_is_left_closes_also_when_a_part_cannot_be_closed() -> None:
     order = []
 
     async def fail() -> None:

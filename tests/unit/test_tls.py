@@ -14,6 +14,7 @@ from osteon.dimse.tls import TlsFiles
 from osteon.errors import Invalid
 from osteon.metrics import TLS_EXPIRY, TLS_RELOADS
 from osteon.settings import TlsSettings
+from support.metric_values import value
 from support.services.certificates import Authority, Pair, needs_openssl
 
 pytestmark = needs_openssl
@@ -59,10 +60,6 @@ def presented(context: ssl.SSLContext) -> str:
     return next(name for name in ("first", "second") if name.encode() in der)
 
 
-def value(metric: object) -> float:
-    return float(metric._value.get())  # type: ignore[attr-defined]
-
-
 def test_without_a_certificate_there_is_no_secure_port() -> None:
     assert tls.acceptor(TlsSettings()) is None
 
@@ -94,7 +91,7 @@ def test_clients_must_show_a_certificate_as_soon_as_there_is_a_ca(
     ],
     ids=["key", "certificate", "ca"],
 )
-def test_a_file_that_can_not_be_used_is_named_with_its_setting(
+def test_a_file_that_cannot_be_used_is_named_with_its_setting(
     folder: Folder, changes: dict[str, str], variable: str
 ) -> None:
     role = tls.acceptor(folder.settings(**changes))
@@ -125,7 +122,7 @@ async def test_a_new_certificate_is_taken_without_a_restart(folder: Folder) -> N
     assert role is not None
     reloads = TLS_RELOADS.labels(role="acceptor", result="ok")
     before = value(reloads)
-    async with tls.followed(role, every=0.01) as context:
+    async with tls.reloaded_context(role, every=0.01) as context:
         first = context()
         assert presented(first) == "first"
         await asyncio.sleep(0.05)
@@ -142,21 +139,21 @@ def test_broken_files_leave_the_former_ones_in_use_until_they_are_mended(folder:
     assert role is not None
     failures = TLS_RELOADS.labels(role="acceptor", result="failed")
     before = value(failures)
-    following = tls.Following(role)
+    reloader = tls.TlsReloader(role)
     second = folder.ca.sign("second")
     shutil.copy(second.key, folder.key)  # its certificate is still to come
     with capture_logs() as lines:
-        following.look()
-        following.look()
-    assert presented(following()) == "first"
+        reloader.reload_if_changed()
+        reloader.reload_if_changed()
+    assert presented(reloader()) == "first"
     assert value(failures) - before == 2
     assert ["OSTEON_DICOM_TLS_KEY" in line["reason"] for line in lines] == [True]
     folder.certificate.unlink()
-    following.look()
-    assert presented(following()) == "first"
+    reloader.reload_if_changed()
+    assert presented(reloader()) == "first"
     shutil.copy(second.certificate, folder.certificate)
-    following.look()
-    assert presented(following()) == "second"
+    reloader.reload_if_changed()
+    assert presented(reloader()) == "second"
 
 
 def test_a_link_that_is_switched_is_a_change_as_kubernetes_makes_it(folder: Folder, tmp_path: Path) -> None:
@@ -171,14 +168,14 @@ def test_a_link_that_is_switched_is_a_change_as_kubernetes_makes_it(folder: Fold
         folder.settings(dicom_tls_certificate=str(link / "tls.crt"), dicom_tls_key=str(link / "tls.key"))
     )
     assert role is not None
-    following = tls.Following(role)
+    reloader = tls.TlsReloader(role)
     (tmp_path / "next").symlink_to(tmp_path / "second")
     (tmp_path / "next").replace(link)
-    following.look()
-    assert presented(following()) == "second"
+    reloader.reload_if_changed()
+    assert presented(reloader()) == "second"
 
 
 def test_a_metric_tells_when_the_certificate_expires(folder: Folder) -> None:
-    tls.Following(tls.requestor(folder.settings()))
+    tls.TlsReloader(tls.requestor(folder.settings()))
     days = (value(TLS_EXPIRY.labels(role="requestor")) - time.time()) / 86_400
     assert days == pytest.approx(30, abs=0.1)

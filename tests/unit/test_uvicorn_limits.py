@@ -99,7 +99,7 @@ async def test_a_head_that_does_not_come_in_time_closes_the_connection(
     monkeypatch.setattr(uvicorn_limits, "HEAD_SECONDS", 0.2)
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(sent)
-    answer = await asyncio.wait_for(reader.read(), 4)  # uvicorn by itself waits for ever, or 5 s between requests
+    answer = await asyncio.wait_for(reader.read(), 4)  # uvicorn by itself waits forever, or 5 s between requests
     assert (b"408" in answer) == bool(sent)
     writer.close()
 

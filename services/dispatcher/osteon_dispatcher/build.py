@@ -51,7 +51,7 @@ async def build_embedded(
     door_at: Callable[[], str] | None = None,
 ) -> Running:
     """Start the service on given ports; `door_at` takes precedence over `OSTEON_OWN_DICOM_ADDRESS`."""
-    tls_context = await stack.resources.enter_async_context(tls.followed(tls.requestor(settings)))
+    tls_context = await stack.resources.enter_async_context(tls.reloaded_context(tls.requestor(settings)))
     context = JobContext(
         settings=settings,
         bus=bus,

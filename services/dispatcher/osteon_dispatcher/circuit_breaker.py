@@ -108,7 +108,7 @@ async def _guard(
 
 
 def _modality(params: Mapping[str, Any]) -> str:
-    """Name the modality; a job may send to another address than its own, which says nothing of it."""
+    """Name the modality; a job with an address of its own counts apart, as it says nothing about the modality."""
     known = ModalityStoreParams.model_validate(params)
     named = str(Destination(DestinationKind.MODALITY, known.modality))
     return f"{named} {known.host}:{known.port}" if known.host or known.port else named

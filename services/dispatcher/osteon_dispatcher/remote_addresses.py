@@ -13,7 +13,7 @@ RemoteOf = Callable[[Modality, str], Remote]
 
 
 def remote_of(modality: Modality, aet: str, *, tls: TlsContextProvider | None = None) -> Remote:
-    """Return how to reach a modality as `aet`; raises `Invalid` when it requires TLS and there is none."""
+    """Return how to reach a modality as `aet`; raises `Invalid` when it requires TLS, which is not set up."""
     if modality.tls and tls is None:
         raise Invalid(f"modality {modality.name!r} requires TLS, which is not configured")
     return Remote(

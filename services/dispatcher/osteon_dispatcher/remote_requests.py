@@ -51,7 +51,7 @@ log = get_logger(__name__)
 
 
 class RemoteProblem(OsteonError):
-    """A modality or a peer did not do what it was asked for."""
+    """A modality or a peer did not carry out a request."""
 
 
 async def serve(bus: Bus, remotes: Remotes, queries: RemoteQueries, tls: TlsContextProvider | None = None) -> None:

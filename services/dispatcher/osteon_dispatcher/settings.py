@@ -17,7 +17,7 @@ from osteon.settings import (
 class DispatcherBaseSettings(
     DicomSettings, TlsSettings, CommitmentSettings, DispatcherSettings, RoutingSettings, StoreSenderSettings
 ):
-    """What the service reads, whatever its bus, its object store and its index are."""
+    """Settings that do not depend on the kind of bus, object store and index."""
 
 
 class DispatcherServiceSettings(ProcessSettings, BusSettings, ObjectSettings, IndexSettings, DispatcherBaseSettings):

@@ -32,7 +32,10 @@ class _Fetched:
 
 
 class SourceCache:
-    """Files below `folder`, at most about `limit` bytes of those that are not in use."""
+    """Files below `folder`, at most about `limit` bytes of those that are not in use.
+
+    Not a cache of cachetools, which would evict files that are in use or still being fetched.
+    """
 
     def __init__(self, objects: Objects, folder: Path, limit: int) -> None:
         self._objects = objects

@@ -29,7 +29,7 @@ async def open_listeners(
     ports = {}
     async with AsyncExitStack() as stack:
         if role is not None:
-            context = await stack.enter_async_context(tls.followed(role))
+            context = await stack.enter_async_context(tls.reloaded_context(role))
             ports["dicom_tls"] = await listen(secure.dicom_tls_port, "OSTEON_DICOM_TLS_PORT", context)
         if secure.dicom_plaintext_enabled:
             ports["dicom"] = await listen(dicom.dicom_port, "OSTEON_DICOM_PORT")

@@ -17,7 +17,6 @@ from osteon.logging import correlated, get_logger
 M = TypeVar("M", bound=Message)
 D = TypeVar("D", bound="Delivery")
 log = get_logger(__name__)
-_SETTLE_PAUSE = 1.0
 
 
 class Delivery(Protocol):
@@ -111,9 +110,20 @@ class DlqLimit:
 
 
 class Worker(Generic[M]):
-    """Hands batches of deliveries to a handler and settles each delivery by what came of it."""
+    """Hands batches of deliveries to a handler and settles each delivery by what came of it.
 
-    def __init__(self, queue: str, message: type[M], handler: Callable[[Sequence[M]], Awaitable[None]]) -> None:
+    `settle_pause` in seconds: before an outcome that the broker did not accept is reported again.
+    """
+
+    def __init__(
+        self,
+        queue: str,
+        message: type[M],
+        handler: Callable[[Sequence[M]], Awaitable[None]],
+        *,
+        settle_pause: float = 1.0,
+    ) -> None:
+        self._settle_pause = settle_pause
         self._queue = queue
         self._message = message
         self._handler = handler
@@ -218,7 +228,7 @@ class Worker(Generic[M]):
                 return
             except BusUnavailable as error:
                 log.warning("broker did not accept the outcome of a message", queue=self._queue, error=str(error))
-                await asyncio.sleep(_SETTLE_PAUSE)
+                await asyncio.sleep(self._settle_pause)
         log.info("connection lost before the message was settled, it will be redelivered", queue=self._queue)
 
 

@@ -1,4 +1,4 @@
-"""The reply to a request that failed, whatever it was."""
+"""The reply to a request that failed, of any type."""
 
 from osteon.contracts.base import Message
 from osteon.errors import FailureKind

@@ -1,7 +1,6 @@
 """Connections and transactions: errors translated, one writer where there must be one, deadlocks retried."""
 
 import asyncio
-import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
@@ -11,12 +10,15 @@ from sqlalchemy import Executable, exc, make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from osteon import metrics
+from osteon.backoff import retry
 from osteon.errors import DatabaseUnavailable, Invalid
 from osteon.index.dialect import Dialect, dialect_of
 
 T = TypeVar("T")
 
 ATTEMPTS: Final = 5
+_FIRST_PAUSE, _MAX_PAUSE = 0.05, 1.0
+"""Seconds between attempts at a transaction."""
 CHECK_SECONDS: Final = 3.0
 _REPEATABLE: Final = ("40001", "40P01")
 """PostgreSQL's serialization_failure and deadlock_detected."""
@@ -98,16 +100,15 @@ class Database:
 
     async def write(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         """Do work in one transaction; after a deadlock or serialization failure all of it again, a few times."""
-        for attempt in range(1, ATTEMPTS + 1):
-            try:
-                return await self._write_once(work)
-            except (exc.DBAPIError, RepeatTransaction) as error:
-                if not _may_repeat(error):
-                    raise
-                if attempt == ATTEMPTS:
-                    raise DatabaseUnavailable(f"gave up after {ATTEMPTS} attempts: {_first_line(error)}") from error
-            await asyncio.sleep(random.uniform(0.01, 0.05) * 2**attempt)  # noqa: S311 - no secret
-        raise AssertionError("not reached")
+        try:
+            async for attempt in retry(_may_repeat, attempts=ATTEMPTS, first=_FIRST_PAUSE, longest=_MAX_PAUSE):
+                with attempt:
+                    return await self._write_once(work)
+        except (exc.DBAPIError, RepeatTransaction) as error:
+            if not _may_repeat(error):
+                raise
+            raise DatabaseUnavailable(f"gave up after {ATTEMPTS} attempts: {_first_line(error)}") from error
+        raise AssertionError("the last attempt returns or raises")
 
     async def execute(self, statement: Executable) -> int:
         """Execute one statement in a transaction of its own; returns how many rows it changed."""

@@ -11,7 +11,8 @@ from osteon.jobs.run import JobStopped
 
 MAX_FAULTS: Final = 3
 """Unexpected ends of runs, deaths of workers among them, after which a job is not tried again."""
-_FIRST_RETRY: Final = 1.0
+FIRST_RETRY: Final = 1.0
+"""Seconds before a job is run again for the first time; then twice as many each time."""
 _SLOWEST_RETRY: Final = 300.0
 _MAX_ERROR: Final = 2000
 
@@ -24,7 +25,9 @@ class FaultsExhausted(Invalid):
     """The runs of a job have ended unexpectedly too often."""
 
 
-def outcome_of(job: Job, error: Exception | None, *, patience: float, now: datetime) -> JobOutcome:
+def outcome_of(
+    job: Job, error: Exception | None, *, patience: float, now: datetime, first_retry: float = FIRST_RETRY
+) -> JobOutcome:
     """Return how a run has ended whose work raised `error`, or returned."""
     if error is None:
         return JobOutcome(state=JobState.SUCCESS)
@@ -35,7 +38,7 @@ def outcome_of(job: Job, error: Exception | None, *, patience: float, now: datet
             return JobOutcome(state=JobState.PAUSED)
         return JobOutcome(state=JobState.FAILURE, error_code=ErrorCode.CANCELED_JOB.value)
     fault = not isinstance(error, Unavailable | Invalid | NotFound)
-    due = _next_try(job, error, patience, now)
+    due = _next_try(job, error, patience, now, first_retry)
     text = f"{type(error).__name__}: {error}" if fault else str(error)
     return JobOutcome(
         state=JobState.FAILURE if due is None else JobState.RETRY,
@@ -47,9 +50,9 @@ def outcome_of(job: Job, error: Exception | None, *, patience: float, now: datet
     )
 
 
-def _next_try(job: Job, error: Exception, patience: float, now: datetime) -> datetime | None:
-    """Return when the job is run again, None when there is no sense in that."""
-    seconds = min(_SLOWEST_RETRY, _FIRST_RETRY * 2 ** min(job.attempts - 1, 16))
+def _next_try(job: Job, error: Exception, patience: float, now: datetime, first_retry: float) -> datetime | None:
+    """Return when the job is run again, None when that would be useless."""
+    seconds = min(_SLOWEST_RETRY, first_retry * 2 ** min(job.attempts - 1, 16))
     later = now + timedelta(seconds=seconds * random.uniform(0.75, 1.25))  # noqa: S311 - no secret
     if isinstance(error, DatabaseUnavailable):  # says nothing about what the job is patient with
         return later

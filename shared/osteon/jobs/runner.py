@@ -10,7 +10,7 @@ import random
 import socket
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -18,16 +18,15 @@ from itertools import count
 from typing import Final, Self
 
 from osteon import metrics, tracing
-from osteon.backoff import retry_forever
+from osteon.backoff import Attempt, retry_forever
 from osteon.errors import Unavailable
-from osteon.jobs.outcome import MAX_FAULTS, FaultsExhausted, LeaseExpired, outcome_of
+from osteon.jobs.outcome import FIRST_RETRY, MAX_FAULTS, FaultsExhausted, LeaseExpired, outcome_of
 from osteon.jobs.port import Job, JobOutcome, Jobs, JobState, LeaseLost
 from osteon.jobs.run import JobRun, JobStopped, JobType
 from osteon.logging import get_logger
 
 _BEAT: Final = 3.0
 """Seconds between heart-beats at most; so late does work that saves nothing notice that it was paused or cancelled."""
-_COUNT_SECONDS: Final = 15.0
 _PRUNE_SECONDS: Final = 600.0
 _FIRST_PAUSE, _MAX_PAUSE = 0.2, 2.0
 """Seconds between attempts while the database does not answer."""
@@ -46,6 +45,8 @@ class RunnerConfig:
         grace: seconds that giving jobs back may take when the runner stops.
         keep: jobs that are over and are kept at least.
         keep_seconds: after which further ones are forgotten.
+        first_retry: seconds before a job that is not possible now is run again; then twice as many each time.
+        count_seconds: between two counts of jobs for metrics.
     """
 
     concurrency: int = 8
@@ -54,6 +55,8 @@ class RunnerConfig:
     grace: float = 10.0
     keep: int = 1000
     keep_seconds: float = 30 * 86_400.0
+    first_retry: float = FIRST_RETRY
+    count_seconds: float = 15.0
 
 
 class JobRunner:
@@ -73,7 +76,8 @@ class JobRunner:
     async def __aenter__(self) -> Self:
         """Start."""
         metrics.JOBS_LIMIT.set(self._config.concurrency)
-        loops = (self._claim_all(), self._every(_COUNT_SECONDS, self._count), self._every(_PRUNE_SECONDS, self._prune))
+        counting = self._every(self._config.count_seconds, self._count)
+        loops = (self._claim_all(), counting, self._every(_PRUNE_SECONDS, self._prune))
         self._loops = [asyncio.create_task(loop) for loop in loops]
         return self
 
@@ -99,7 +103,7 @@ class JobRunner:
             await self._slots.acquire()
             begun = False
             try:
-                async for attempt in retry_forever(Unavailable, first=_FIRST_PAUSE, longest=_MAX_PAUSE):
+                async for attempt in self._until_answered("jobs not claimed, retrying"):
                     with attempt:
                         begun = await self._claim()
             except Exception:
@@ -117,9 +121,6 @@ class JobRunner:
         claim = asyncio.ensure_future(self._jobs.claim(worker, tuple(self._types), self._config.lease))
         try:
             job = await asyncio.shield(claim)
-        except Unavailable as error:
-            log.warning("jobs not claimed, retrying", reason=str(error))
-            raise
         except asyncio.CancelledError:
             with suppress(Unavailable, asyncio.CancelledError):
                 job = await claim
@@ -158,25 +159,22 @@ class JobRunner:
         with tracing.span(
             f"job {job.type}", parent=str(job.params.get(tracing.TRACEPARENT_PARAM, "")), attributes=about
         ):
-            await self._work(run, job_type)
-
-    async def _work(self, run: JobRun, job_type: JobType) -> None:
-        if run.job.command is not None:
-            raise JobStopped(run.job.command)
-        if run.job.faults > MAX_FAULTS:
-            raise FaultsExhausted(f"its worker ended, or an unexpected error ended it, {run.job.faults} times")
-        work = asyncio.ensure_future(job_type.work(run))
-        beat = asyncio.create_task(self._beat(run))
-        try:
-            await asyncio.wait({work, beat}, return_when=asyncio.FIRST_COMPLETED)
-            if work.cancelled():
-                raise RuntimeError("the work was cancelled from within")
-            (work if work.done() else beat).result()
-        finally:
-            work.cancel()
-            beat.cancel()
-            await asyncio.wait({work, beat})
-            _retrieve_errors(work, beat)
+            if job.command is not None:
+                raise JobStopped(job.command)
+            if job.faults > MAX_FAULTS:
+                raise FaultsExhausted(f"its worker ended, or an unexpected error ended it, {job.faults} times")
+            work = asyncio.ensure_future(job_type.work(run))
+            beat = asyncio.create_task(self._beat(run))
+            try:
+                await asyncio.wait({work, beat}, return_when=asyncio.FIRST_COMPLETED)
+                if work.cancelled():
+                    raise RuntimeError("the work was cancelled from within")
+                (work if work.done() else beat).result()
+            finally:
+                work.cancel()
+                beat.cancel()
+                await asyncio.wait({work, beat})
+                _retrieve_errors(work, beat)
 
     async def _beat(self, run: JobRun) -> None:
         """Renew the lease; raises `JobStopped`, `LeaseLost`, `LeaseExpired`."""
@@ -204,7 +202,9 @@ class JobRunner:
             return None
         if error is not None and not isinstance(error, Exception):
             raise error
-        end = outcome_of(job, error, patience=job_type.patience, now=datetime.now(UTC))
+        end = outcome_of(
+            job, error, patience=job_type.patience, now=datetime.now(UTC), first_retry=self._config.first_retry
+        )
         if end.fault:
             log.error("job failed unexpectedly", job=job.id, type=job.type, exc_info=error)
         else:
@@ -214,20 +214,21 @@ class JobRunner:
     async def _give_back(self, job: Job, worker: str, end: JobOutcome) -> None:
         """Write the end down, as soon as the database takes it."""
         try:
-            async for attempt in retry_forever(Unavailable, first=_FIRST_PAUSE, longest=_MAX_PAUSE):
+            async for attempt in self._until_answered("job end not written, retrying", job=job.id):
                 with attempt:
-                    await self._finish(job, worker, end)
+                    await self._jobs.finish(job.id, worker, end)
         except LeaseLost as error:
             log.warning("job lost", job=job.id, type=job.type, reason=str(error))
         except Exception:  # its lease runs out then
             log.exception("job end not written", job=job.id)
 
-    async def _finish(self, job: Job, worker: str, end: JobOutcome) -> None:
-        try:
-            await self._jobs.finish(job.id, worker, end)
-        except Unavailable as error:
-            log.warning("job end not written, retrying", job=job.id, reason=str(error))
-            raise
+    def _until_answered(self, event: str, **facts: object) -> AsyncIterator[Attempt]:
+        """Attempts at what needs the database, each failure logged as `event`."""
+
+        def report(error: Exception) -> None:
+            log.warning(event, reason=str(error), **facts)
+
+        return retry_forever(Unavailable, first=_FIRST_PAUSE, longest=_MAX_PAUSE, failed=report)
 
     async def _every(self, seconds: float, what: Callable[[], Awaitable[None]]) -> None:
         while True:

@@ -11,21 +11,15 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final
 
-import stamina
-
+from osteon.backoff import retry
 from osteon.contracts.retrieve import PlannedInstance
 from osteon.dicom.part10 import FileMeta, file_sha256, read_part10
 from osteon.errors import Invalid, NotFound, OsteonError
 from osteon.objects.port import Objects, ObjectsUnavailable
 
-PIECE: Final = 4 << 20
-"""Bytes of one request at most."""
 _GAP: Final = 64 << 10
 """Reading over so many unwanted bytes is cheaper than another request."""
-_MEMBERS: Final = 512
-_ATTEMPTS: Final = 4
-_FIRST_PAUSE: Final = 0.1
-"""Seconds before a read that failed is tried again; each pause is four times the one before."""
+_MAX_PAUSE: Final = 5.0
 
 
 class UnreadableInstance(OsteonError):
@@ -75,25 +69,44 @@ class Part10:
         )
 
 
-def follows(file: Part10, start: int, last: Part10, members: int) -> bool:
-    """Whether `file` can be read in the request that begins at `start` and has so many members up to `last`."""
-    gap = file.offset - last.offset - last.length
-    return (
-        file.key == last.key and 0 <= gap <= _GAP and file.offset + file.length - start <= PIECE and members < _MEMBERS
-    )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadLimits:
+    """How packs are read.
+
+    Attributes:
+        request_bytes: bytes of one request at most.
+        request_instances: instances of one request at most.
+        attempts: of one request, before what it reads counts as unreadable.
+        first_pause: seconds before the second attempt; each pause is about four times the one before.
+    """
+
+    request_bytes: int = 4 << 20
+    request_instances: int = 512
+    attempts: int = 4
+    first_pause: float = 0.1
+
+    def allow(self, file: Part10, start: int, last: Part10, instances: int) -> bool:
+        """Whether `file` fits into the request that begins at `start` and has so many instances up to `last`."""
+        return (
+            file.key == last.key
+            and 0 <= file.offset - last.offset - last.length <= _GAP
+            and file.offset + file.length - start <= self.request_bytes
+            and instances < self.request_instances
+        )
 
 
 class DataSetReader:
     """Reads Part 10 files from the object store; `verify` compares their data sets with the known SHA-256."""
 
-    def __init__(self, objects: Objects, *, verify: bool) -> None:
+    def __init__(self, objects: Objects, *, verify: bool, limits: ReadLimits) -> None:
+        self.limits = limits
         self._objects = objects
         self._verify = verify
 
     async def read_all(self, files: Sequence[Part10]) -> list[DataSet | UnreadableInstance]:
-        """Read neighbours, at most `PIECE` bytes from first to last, or a single file of any length."""
+        """Read neighbours, at most `request_bytes` from first to last, or a single file of any length."""
         first, last = files[0], files[-1]
-        if first.length > PIECE:
+        if first.length > self.limits.request_bytes:
             return [await self._long(first)]
         try:
             data = await self._bytes(first.key, first.offset, last.offset + last.length - first.offset)
@@ -118,7 +131,7 @@ class DataSetReader:
 
     async def _long(self, file: Part10) -> DataSet | UnreadableInstance:
         try:
-            first = memoryview(await self._bytes(file.key, file.offset, PIECE))
+            first = memoryview(await self._bytes(file.key, file.offset, self.limits.request_bytes))
             meta = _meta(file, first)
         except UnreadableInstance as error:
             return error
@@ -132,7 +145,7 @@ class DataSetReader:
         digest = hashlib.sha256() if self._verify and sha256 else None
         piece, at = first[data_set_offset:], len(first)
         while at < file.length:
-            length = min(PIECE, file.length - at)
+            length = min(self.limits.request_bytes, file.length - at)
             following = asyncio.create_task(self._bytes(file.key, file.offset + at, length))
             try:
                 if digest is not None:
@@ -150,10 +163,13 @@ class DataSetReader:
     async def _bytes(self, key: str, offset: int, length: int) -> bytes:
         """Read a range; raises `UnreadableInstance`, and `ObjectsUnavailable` when the whole store does not answer."""
         try:
-            async for attempt in stamina.retry_context(
-                ObjectsUnavailable, attempts=_ATTEMPTS, timeout=None, wait_initial=_FIRST_PAUSE, wait_jitter=0.0,
-                wait_exp_base=4,
-            ):  # fmt: skip
+            async for attempt in retry(
+                ObjectsUnavailable,
+                attempts=self.limits.attempts,
+                first=self.limits.first_pause,
+                longest=_MAX_PAUSE,
+                factor=4.0,
+            ):
                 with attempt:
                     return await self._objects.get_range(key, offset, length)
         except (NotFound, Invalid) as error:

@@ -7,7 +7,7 @@ from functools import partial
 from osteon.contracts.retrieve import PlannedInstance
 from osteon.dimse.handler import PresentationContext, StoreUser
 from osteon.sending.contexts import ContextKey, context_key, targets
-from osteon.sending.reader import PIECE, DataSet, DataSetReader, Part10, UnreadableInstance, follows
+from osteon.sending.reader import DataSet, DataSetReader, Part10, ReadLimits, UnreadableInstance
 from osteon.sending.suboperations import SubOperationResult
 from osteon.sending.transcoder import NotTranscoded, Transcoder
 
@@ -34,8 +34,8 @@ class _Group:
     members: list[tuple[PlannedInstance, PresentationContext]] = field(default_factory=list)
     files: list[Part10] = field(default_factory=list)
 
-    def takes(self, file: Part10) -> bool:
-        return not self.files or follows(file, self.files[0].offset, self.files[-1], len(self.files))
+    def takes(self, file: Part10, limits: ReadLimits) -> bool:
+        return not self.files or limits.allow(file, self.files[0].offset, self.files[-1], len(self.files))
 
 
 class Steps:
@@ -59,15 +59,15 @@ class Steps:
 
     async def of(self, instances: AsyncIterable[PlannedInstance]) -> AsyncIterator[Step]:
         """Iterate over the steps, in the order of the instances."""
-        group = _Group()
+        group, request_bytes = _Group(), self._reader.limits.request_bytes
         async for instance in instances:
             route = self._route(instance)
             file = Part10.of(instance)
-            if group.files and (isinstance(route, list) or not group.takes(file)):
+            if group.files and (isinstance(route, list) or not group.takes(file, self._reader.limits)):
                 yield self._read(group)
                 group = _Group()
             if isinstance(route, list):
-                yield min(instance.length, PIECE), partial(self._transcoded, instance, route)
+                yield min(instance.length, request_bytes), partial(self._transcoded, instance, route)
             else:
                 group.members.append((instance, route))
                 group.files.append(file)
@@ -85,7 +85,7 @@ class Steps:
 
     def _read(self, group: _Group) -> Step:
         size = group.files[-1].offset + group.files[-1].length - group.files[0].offset
-        return min(size, 2 * PIECE), partial(self._as_stored, group)
+        return min(size, 2 * self._reader.limits.request_bytes), partial(self._as_stored, group)
 
     async def _as_stored(self, group: _Group) -> list[PreparedInstance | SubOperationResult]:
         found = await self._reader.read_all(group.files)

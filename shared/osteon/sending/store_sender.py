@@ -13,7 +13,7 @@ from osteon.objects.port import Objects
 from osteon.sending.contexts import proposals
 from osteon.sending.delivery import Connect, StoreDelivery
 from osteon.sending.prefetch import MemoryBudget, Prefetcher
-from osteon.sending.reader import DataSetReader, UnreadableInstance
+from osteon.sending.reader import DataSetReader, ReadLimits, UnreadableInstance
 from osteon.sending.steps import PreparedInstance, Steps
 from osteon.sending.suboperations import SubOperationResult
 from osteon.sending.transcoder import LossyPolicy, Transcoder
@@ -32,6 +32,7 @@ class StoreSender:
         quality: of lossy compression, 1 to 100.
         verify: compare data sets with the SHA-256 that was noted when they came.
         transcode_timeout: seconds to wait for `imaging`.
+        read_limits: how packs are read.
     """
 
     def __init__(
@@ -45,13 +46,14 @@ class StoreSender:
         quality: int = 90,
         verify: bool = True,
         transcode_timeout: float = 300.0,
+        read_limits: ReadLimits = ReadLimits(),  # noqa: B008  (frozen)
     ) -> None:
         self.lossy = tuple(lossy)
-        self._reader = DataSetReader(objects, verify=verify)
+        self._reader = DataSetReader(objects, verify=verify, limits=read_limits)
         kept = LossyPolicy(syntaxes=self.lossy, quality=quality)
         self._transcoder = Transcoder(objects, bus, kept, transcode_timeout)
         self._read_ahead = read_ahead
-        self._memory = MemoryBudget(memory)
+        self.memory = MemoryBudget(memory)
 
     @classmethod
     def from_settings(cls, objects: Objects, bus: Bus, settings: StoreSenderSettings) -> "StoreSender":
@@ -94,7 +96,7 @@ class StoreSender:
             Unavailable: the object store or whatever gives `instances` does not answer.
         """
         steps = Steps(association, self._reader, self._transcoder, self.lossy, transcode=transcode)
-        ahead = Prefetcher[Sequence[PreparedInstance | SubOperationResult]](self._memory, self._read_ahead)
+        ahead = Prefetcher[Sequence[PreparedInstance | SubOperationResult]](self.memory, self._read_ahead)
         sent_metrics = _SentMetrics(purpose, tracing.start_span("C-STORE", kind="client", parent=traceparent))
         with sent_metrics.record():
             async with aclosing(ahead.run(steps.of(instances))) as results:

@@ -69,17 +69,17 @@ class Transcoder:
         self._keep(asyncio.create_task(self._delete(key)))
 
     async def _request(self, request: TranscodeRequest) -> TranscodeReply:
-        asking = asyncio.create_task(self._bus.request(TRANSCODE, request, timeout=self._timeout))
+        requesting = asyncio.create_task(self._bus.request(TRANSCODE, request, timeout=self._timeout))
         try:
-            return await asyncio.shield(asking)
+            return await asyncio.shield(requesting)
         except asyncio.CancelledError:
             # The requester went away; a copy that is made nevertheless would stay in the store for long.
-            self._keep(asyncio.create_task(self._drop(asking)))
+            self._keep(asyncio.create_task(self._drop(requesting)))
             raise
 
-    async def _drop(self, asking: asyncio.Task[TranscodeReply]) -> None:
+    async def _drop(self, requesting: asyncio.Task[TranscodeReply]) -> None:
         try:
-            answer = await asking
+            answer = await requesting
         except OsteonError:
             return
         await self._delete(answer.key)

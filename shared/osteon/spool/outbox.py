@@ -4,17 +4,21 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from typing import Final
 
 from osteon import metrics
+from osteon.backoff import retry_forever
 from osteon.errors import Unavailable
 from osteon.logging import get_logger
 from osteon.spool.sealed_pack import SealedPack
 
-BACKOFF: Final = (0.25, 0.5, 1.0, 2.0, 5.0, 10.0)
-"""Seconds between attempts while packs cannot be published; the last one repeats."""
+_FIRST_PAUSE, _MAX_PAUSE = 0.25, 10.0
+"""Seconds between attempts while packs cannot be published."""
 
 log = get_logger(__name__)
+
+
+class _NotPublished(Exception):
+    """Some packs were not published."""
 
 
 @dataclass(slots=True)
@@ -75,14 +79,10 @@ class Outbox:
 
     async def run(self) -> None:
         """Publish the packs that are added, until cancelled."""
-        attempt = 0
         while True:
-            failed = await self._publish_waiting()
-            if failed:
-                await asyncio.sleep(BACKOFF[min(attempt, len(BACKOFF) - 1)])
-                attempt += 1
-                continue
-            attempt = 0
+            async for attempt in retry_forever(_NotPublished, first=_FIRST_PAUSE, longest=_MAX_PAUSE):
+                with attempt:
+                    await self._publish_waiting()
             if not self._changed.is_set():
                 self._idle.set()
                 await self._changed.wait()
@@ -106,8 +106,8 @@ class Outbox:
             set_gauges(state, len(packs), oldest)
         return sum(entry.pack.size for entry in self._entries.values())
 
-    async def _publish_waiting(self) -> bool:
-        """Publish the packs that wait; return whether some of them have to wait longer."""
+    async def _publish_waiting(self) -> None:
+        """Publish the packs that wait; raises `_NotPublished` when some of them have to wait longer."""
         self._changed.clear()
         waiting = sorted(
             (entry for entry in self._entries.values() if entry.published is None),
@@ -121,10 +121,11 @@ class Outbox:
                 await self._publish(entry.pack)
             except Unavailable as error:
                 log.warning("packs not published, retrying", waiting=len(waiting), error=str(error))
-                return True
+                raise _NotPublished from error
             except Exception:
                 log.exception("pack not published, retrying later", pack=entry.pack.pack_id)
                 entry.failed = failed = True
                 continue
             entry.published = time.monotonic()
-        return failed
+        if failed:
+            raise _NotPublished

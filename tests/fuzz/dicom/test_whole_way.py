@@ -34,6 +34,7 @@ from support.dicom.elements import explicit, implicit, item, sequence
 from support.fuzz.acceptor import fuzz
 from support.fuzz.data_sets import tails, values
 from support.index.stored_packs import sqlite_url
+from support.metric_values import value
 from support.spool.instances import CT, EXPLICIT, association, data_set, store
 
 CONTEXT = PresentationContext(1, CT, EXPLICIT)
@@ -177,10 +178,10 @@ async def test_poison_is_kept_found_and_holds_up_no_other(tmp_path: Path, url: s
     async with Running(tmp_path, url) as archive:
         datasets = [poisoned(name, number) for number, name in enumerate(POISON)]
         good = [data_set(f"1.8.{n}") for n in range(3)]
-        unread = metrics.UNREADABLE_HEADERS._value.get()
+        unread = value(metrics.UNREADABLE_HEADERS)
         assert set(await archive.send([good[0], *datasets, *good[1:]])) == {0}
         await archive.nothing_is_missing()
-        assert metrics.UNREADABLE_HEADERS._value.get() == unread + 3
+        assert value(metrics.UNREADABLE_HEADERS) == unread + 3
 
 
 REFUSED = {

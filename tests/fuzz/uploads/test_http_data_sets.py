@@ -1,28 +1,21 @@
 """Hostile data sets by STOW-RS and `POST /instances`: the same is kept and refused as by C-STORE."""
 
-from collections.abc import AsyncIterable
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator
+from pathlib import Path
+
+import pytest
+
 from osteon import metrics
 from osteon.dicom.part10 import write_part10_header
 from osteon_query.http.bodies import BodyPace
 from osteon_query.limits import ApiLimits
-from pathlib import Path
 from support.dicom.datasets import ct_slice
-from support.dicom.elements import explicit
-from support.dicom.elements import implicit
-from support.dicom.elements import item
-from support.dicom.elements import sequence
+from support.dicom.elements import explicit, implicit, item, sequence
+from support.metric_values import value
 from support.packs.sealed_packs import part10
-from support.query.application import Running
-from support.query.application import Settings
-from support.query.application import WEB
-from support.query.application import door
-from support.query.application import multipart
-from support.spool.instances import CT
-from support.spool.instances import EXPLICIT
-from support.spool.instances import data_set
-import asyncio
-import pytest
+from support.query.application import WEB, Running, Settings, door, multipart
+from support.spool.instances import CT, EXPLICIT, data_set
 
 BROKEN = {
     "cut within pixel data": (data_set("1.9.1", pixels=bytes(1000))[:-100], 0),
@@ -79,7 +72,7 @@ async def test_broken_data_sets_are_kept_with_a_warning_when_they_name_themselve
 
 async def test_refusals_are_counted_by_reason(archive: Running) -> None:
     def counted(reason: str) -> float:
-        return metrics.REFUSED_INSTANCES.labels("http", reason)._value.get()
+        return value(metrics.REFUSED_INSTANCES.labels("http", reason))
 
     bodies_of = {
         "file": b"garbage" * 100,

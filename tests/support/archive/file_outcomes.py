@@ -5,29 +5,25 @@
 writes docs/every-file.md.
 """
 
-from collections import Counter
-from collections import defaultdict
-from collections.abc import Iterable
-from collections.abc import Iterator
-from collections.abc import Sequence
-from dataclasses import dataclass
-from io import BytesIO
-from itertools import count
-from pathlib import Path
-from pydicom import Dataset
-from pydicom import dcmread
-from pydicom.errors import InvalidDicomError
-from pydicom.uid import UID
-from support.archive.running import Archive
-from support.archive.running import Standalone
-from support.dicom.real_files import BUNDLED
-from support.dicom.real_files import REAL
-import httpx
 import json
 import re
 import struct
 import tempfile
 import zlib
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from itertools import count
+from pathlib import Path
+
+import httpx
+from pydicom import Dataset, dcmread
+from pydicom.errors import InvalidDicomError
+from pydicom.uid import UID
+
+from support.archive.running import Archive, Standalone
+from support.dicom.real_files import BUNDLED, REAL
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "every-file.md"
 RENDERED = "rendered"

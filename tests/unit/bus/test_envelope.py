@@ -48,7 +48,7 @@ def test_a_letter_that_is_no_such_message_is_named(envelope: Envelope, said: str
         decode(envelope, PackSealed)
 
 
-def test_texts_that_amqp_can_not_carry_are_cut_and_cleaned() -> None:
+def test_texts_that_amqp_cannot_carry_are_cut_and_cleaned() -> None:
     history = History(1, 1, describe(ValueError("\udc80" + "x" * 10_000)), "")
     envelope = Envelope("PackSealed", b"{}", "Müller " * 100, history=history)
     message = to_dead_message(DeadLetter(envelope, "q", "attempts"))

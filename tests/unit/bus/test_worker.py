@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from osteon.bus import worker
 from osteon.bus.envelope import DeadLetter, Envelope, History, decode, encode
 from osteon.bus.port import BusUnavailable
 from osteon.bus.task_pool import TaskPool
@@ -52,7 +51,7 @@ def failing(*errors: Exception) -> Worker[PackSealed]:
         if left:
             raise left.pop(0)
 
-    return Worker(QUEUE.name, PackSealed, handler)
+    return Worker(QUEUE.name, PackSealed, handler, settle_pause=0)
 
 
 @pytest.mark.parametrize(
@@ -83,8 +82,7 @@ async def test_back_off_grows_with_every_failure_of_any_kind() -> None:
     assert delivery.said == [("retry", 5, 1)]
 
 
-async def test_an_outcome_is_told_again_while_the_broker_refuses_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "_SETTLE_PAUSE", 0)
+async def test_an_outcome_is_reported_again_while_the_broker_refuses_it() -> None:
     delivery = Said(refusals=3)
     await failing(ValueError("bug"))([delivery])
     assert delivery.said == [("retry", 0, 1)]
@@ -100,7 +98,7 @@ async def test_a_stale_delivery_is_not_handled() -> None:
     assert handled == []
 
 
-async def test_a_body_that_can_not_be_read_is_parked_and_the_rest_of_its_batch_handled() -> None:
+async def test_a_body_that_cannot_be_read_is_parked_and_the_rest_of_its_batch_handled() -> None:
     bad, good, other = Said(Envelope("PackSealed", b"[]", "c")), Said(), Said()
     await failing()([bad, good, other])
     assert bad.said == [("park", "invalid")]

@@ -1,24 +1,17 @@
 """The listening side: limits, health checks, closing."""
 
-from osteon.dimse.handler import Outcome
-from osteon.dimse.observer import AssociationEnd
-from osteon.dimse.observer import RejectReason
-from osteon.dimse.status import Status
-from support.dimse import Peer
-from support.dimse.raw_peer import Recorder
-from support.dimse.raw_peer import Sink
-from support.dimse.raw_peer import data_tf
-from support.dimse.raw_peer import echo_rq
-from support.dimse.raw_peer import pdu
-from support.dimse.raw_peer import pdv
-from support.dimse.raw_peer import request_pdu
-from support.dimse.raw_peer import running
-from support.dimse.raw_peer import store_message
 import asyncio
 import gc
-import pytest
 import socket
+
+import pytest
 import uvloop
+
+from osteon.dimse.handler import Outcome
+from osteon.dimse.observer import AssociationEnd, RejectReason
+from osteon.dimse.status import Status
+from support.dimse import Peer
+from support.dimse.raw_peer import Recorder, Sink, data_tf, echo_rq, pdu, pdv, request_pdu, running, store_message
 
 
 async def slow_finish(sink: Sink) -> Outcome:

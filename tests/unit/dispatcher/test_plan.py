@@ -158,7 +158,7 @@ async def test_an_identifier_that_says_nothing_is_refused_with_its_tag(model, ke
     assert tag in outcome.comment[:64]
 
 
-async def test_an_identifier_that_can_not_be_read_is_a_failure_to_process():
+async def test_an_identifier_that_cannot_be_read_is_a_failure_to_process():
     request = asked(QueryRetrieveLevel="STUDY", StudyInstanceUID="1.2")
     torn = await refused(request.model_copy(update={"identifier": request.identifier[:-3]}), None)
     assert torn.status == Status.UNABLE_TO_PROCESS

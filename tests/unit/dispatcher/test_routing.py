@@ -149,7 +149,7 @@ async def test_a_rule_that_fails_is_reported_and_does_not_stop_the_others(room, 
     assert [job.content["Rule"] for job in await jobs(room)] == ["fine"]
 
 
-async def test_a_kept_rule_that_this_release_can_not_read_is_passed_over(room, router):
+async def test_a_kept_rule_that_this_release_cannot_read_is_passed_over(room, router):
     await room.index.rules.put(StoredRule("later", {"when": "moon", "send": AI}, True))
     await rule(room)
     await router.route_pack(await indexed(room, "p1", slice_()))
@@ -205,7 +205,7 @@ async def test_only_what_matches_of_a_study_is_sent_unless_the_rule_wants_all_of
     assert instance.instance.attributes["InstanceNumber"] == "1"
 
 
-async def test_a_study_that_can_not_be_read_does_not_hold_up_the_next(room, router):
+async def test_a_study_that_cannot_be_read_does_not_hold_up_the_next(room, router):
     await rule(room, "s", "study")
     spoiled = await indexed(room, "p1", ct_slice(PatientID="P1"))
     await indexed(room, "p2", ct_slice(PatientID="P2"))

@@ -18,6 +18,7 @@ from osteon.objects.folder import FolderObjects
 from osteon_ingress.build import build, build_embedded
 from osteon_ingress.settings import IngressServiceSettings
 from support.dicom.datasets import ct_slice
+from support.metric_values import value
 from support.services.embedded import embedded
 from support.spool.instances import contents
 
@@ -72,7 +73,7 @@ async def until(condition: Callable[[], object]) -> None:
 
 async def test_what_a_modality_sends_reaches_the_writer_as_a_pack_of_each_series(tmp_path: Path) -> None:
     received = RECEIVED_INSTANCES.labels(origin="dimse", calling_aet="SCANNER")
-    before = received._value.get()
+    before = value(received)
     slices = [ct_slice(study="1.2.5", series=f"1.2.5.{n % 2}", number=n) for n in range(6)]
     async with ingress(tmp_path) as (port, packs):
         responses = await asyncio.to_thread(send, port, *slices)
@@ -84,8 +85,8 @@ async def test_what_a_modality_sends_reaches_the_writer_as_a_pack_of_each_series
         }
         found = {sop for pack in packs for sop in contents(tmp_path / pack.path)}
         assert found == {str(dataset.SOPInstanceUID) for dataset in slices}
-        assert received._value.get() - before == 6
-        await until(lambda: ASSOCIATIONS_OPEN._value.get() == 0)
+        assert value(received) - before == 6
+        await until(lambda: value(ASSOCIATIONS_OPEN) == 0)
 
 
 async def test_an_instance_without_its_series_is_refused_with_the_tag(tmp_path: Path) -> None:

@@ -1,7 +1,10 @@
 """The runner of jobs, over SQLite."""
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +13,15 @@ import pytest
 from osteon import metrics
 from osteon.errors import DatabaseUnavailable, Invalid, NotFound, Unavailable
 from osteon.index.sql import SqlIndex
-from osteon.jobs import outcome
+from osteon.jobs.outcome import MAX_FAULTS
 from osteon.jobs.port import JobCommand, JobState
 from osteon.jobs.run import JobRun
 from osteon.jobs.runner import JobRunner, RunnerConfig
 from support.index.stored_packs import sqlite_url
 from support.jobs.job_types import FAST, Steps, kind, until
+from support.metric_values import value
 
-SLOW_POLL = RunnerConfig(lease=30.0, poll=60.0)
+SLOW_POLL = RunnerConfig(lease=30.0, poll=60.0, first_retry=0.02)
 
 
 @pytest.fixture
@@ -29,13 +33,17 @@ async def index(tmp_path: Path) -> AsyncIterator[SqlIndex]:
 
 
 @pytest.fixture
+async def other(index: SqlIndex, tmp_path: Path) -> AsyncIterator[SqlIndex]:
+    """The same database as another process has it open."""
+    opened = SqlIndex(sqlite_url(tmp_path / "i.db"))
+    await opened.start()
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
 def jobs(index: SqlIndex) -> Any:
     return index.jobs
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outcome, "_FIRST_RETRY", 0.02)
 
 
 class Failing:
@@ -59,11 +67,10 @@ async def test_a_job_is_run_at_once_when_this_process_submits_it(jobs):
     assert (job.state, job.progress, job.attempts, steps.done) == (JobState.SUCCESS, 100, 1, [0, 1, 2, 3, 4])
 
 
-async def test_a_job_that_another_process_submitted_is_found_by_looking(jobs, monkeypatch):
-    monkeypatch.setattr(jobs._arrival, "set", lambda: None)
+async def test_a_job_that_another_process_submitted_is_found_by_looking(jobs, other):
     async with JobRunner(jobs, kind(Steps()), FAST):
         await asyncio.sleep(0.05)
-        assert (await until(jobs, await jobs.submit("a", {}))).state is JobState.SUCCESS
+        assert (await until(jobs, await other.jobs.submit("a", {}))).state is JobState.SUCCESS
 
 
 async def test_no_more_jobs_run_at_the_same_time_than_allowed(jobs):
@@ -119,7 +126,7 @@ async def test_an_error_that_nobody_expected_is_tried_a_few_times_again(jobs):
     async with JobRunner(jobs, kind(work), FAST):
         job = await until(jobs, await jobs.submit("a", {}))
     assert (job.state, job.error_code, job.error) == (JobState.FAILURE, -1, "KeyError: 'x'")
-    assert work.runs == job.attempts == outcome.MAX_FAULTS + 1
+    assert work.runs == job.attempts == MAX_FAULTS + 1
 
 
 async def test_work_that_is_cancelled_from_within_is_an_unexpected_error(jobs):
@@ -183,7 +190,7 @@ async def test_the_job_of_a_dead_worker_is_taken_over_from_its_checkpoint(jobs):
 
 async def test_a_job_that_kills_its_workers_fails_in_the_end(jobs):
     steps, job = Steps(), await jobs.submit("a", {})
-    for number in range(outcome.MAX_FAULTS + 1):
+    for number in range(MAX_FAULTS + 1):
         assert await jobs.claim(f"dead {number}", ["a"], 0.01)
         await asyncio.sleep(0.03)
     async with JobRunner(jobs, kind(steps), FAST):
@@ -207,28 +214,26 @@ async def test_long_work_that_saves_nothing_keeps_its_job(jobs):
     assert (job.state, job.attempts, runs) == (JobState.SUCCESS, 1, 1)
 
 
-async def test_a_job_that_another_worker_took_is_let_go(jobs):
+async def test_a_job_that_another_worker_took_is_let_go(jobs, tmp_path):
     steps = Steps(hold=0)
-    async with JobRunner(jobs, kind(steps), FAST):
+    async with JobRunner(jobs, kind(steps), RunnerConfig(lease=0.6, poll=60.0)):
         job = await jobs.submit("a", {})
         await steps.held.wait()
         running = await jobs.get(job.id)
-        row = await _worker_of(jobs, job.id)
+        row = _worker_of(tmp_path / "i.db", job.id)
         await jobs.save(job.id, row, lease=-1)
         taken = await jobs.claim("other", ["a"], 60)
         assert taken is not None and taken.attempts == running.attempts + 1
-        while metrics.JOBS_RUNNING._value.get():
+        while value(metrics.JOBS_RUNNING):
             await asyncio.sleep(0.02)
         assert (await jobs.save(job.id, "other", lease=60)) is None
     assert steps.done == []
 
 
-async def _worker_of(jobs: Any, job_id: str) -> str:
-    from osteon.index.jobs import jobs as table
-
-    async with jobs._database.read() as connection:
-        found = await connection.execute(table.select().where(table.c.id == job_id))
-        return str(found.one().worker)
+def _worker_of(database: Path, job_id: str) -> str:
+    with closing(sqlite3.connect(database)) as connection:
+        ((worker,),) = connection.execute("SELECT worker FROM jobs WHERE id = ?", (job_id,))
+    return str(worker)
 
 
 async def test_a_runner_that_stops_gives_its_jobs_back(jobs):
@@ -279,7 +284,7 @@ async def test_a_runner_outlives_an_outage_of_the_database(jobs, monkeypatch):
     assert set(steps.done) == set(range(5))
 
 
-async def test_work_ends_when_its_lease_can_not_be_renewed_for_too_long(jobs, monkeypatch):
+async def test_work_ends_when_its_lease_cannot_be_renewed_for_too_long(jobs, monkeypatch):
     ended = asyncio.Event()
 
     async def work(run: JobRun) -> None:
@@ -303,14 +308,13 @@ async def _down(*_: object, **__: object) -> None:
     raise DatabaseUnavailable("connection refused")
 
 
-async def test_metrics_say_how_many_jobs_there_are(jobs, monkeypatch):
-    monkeypatch.setattr("osteon.jobs.runner._COUNT_SECONDS", 0.02)
+async def test_metrics_say_how_many_jobs_there_are(jobs):
     steps = Steps(hold=0)
-    async with JobRunner(jobs, kind(steps), FAST):
+    async with JobRunner(jobs, kind(steps), replace(FAST, count_seconds=0.02)):
         await jobs.submit("a", {})
         await steps.held.wait()
-        assert metrics.JOBS_RUNNING._value.get() == 1
-        while metrics.JOBS.labels(type="a", state="Running")._value.get() != 1:
+        assert value(metrics.JOBS_RUNNING) == 1
+        while value(metrics.JOBS.labels(type="a", state="Running")) != 1:
             await asyncio.sleep(0.02)
 
 

@@ -96,7 +96,7 @@ def test_a_condition_holds_for_what_it_says(condition, expected):
     ],
     ids=str,
 )
-def test_a_condition_that_can_not_be_used_is_refused_with_its_key(condition, where, problem):
+def test_a_condition_that_cannot_be_used_is_refused_with_its_key(condition, where, problem):
     with pytest.raises(BadRule, match=f"^{where}: .*{problem}"):
         condition_from(condition)
 

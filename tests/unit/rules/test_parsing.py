@@ -73,7 +73,7 @@ def test_a_rule_is_shown_as_it_was_given():
     ],
     ids=str,
 )
-def test_a_rule_that_can_not_be_used_is_refused_with_its_key(change, problem):
+def test_a_rule_that_cannot_be_used_is_refused_with_its_key(change, problem):
     with pytest.raises(BadRule, match=f"^{problem}"):
         rule_from("ct", {**BODY, **change})
 

@@ -6,6 +6,7 @@ import hashlib
 import tracemalloc
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 
 import pytest
 
@@ -19,19 +20,19 @@ from osteon.dimse.handler import Outcome
 from osteon.dimse.status import Status
 from osteon.errors import OsteonError
 from osteon.objects.port import ObjectsUnavailable
-from osteon.sending import reader
+from osteon.sending.reader import ReadLimits
 from osteon.sending.store_sender import StoreSender
 from osteon.sending.suboperations import SubOperationOutcome, SubOperationResult
 from support.dimse.raw_peer import CT, EXPLICIT, IMPLICIT, MR
 from support.sending.fakes import Line, Packs, each
 
 J2K, JPEG = "1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.50"
+QUICK = ReadLimits(attempts=3, first_pause=0.0)
+ONE_BY_ONE = replace(QUICK, request_instances=1)
 
 
 @pytest.fixture
-def packs(monkeypatch: pytest.MonkeyPatch) -> Packs:
-    monkeypatch.setattr(reader, "_ATTEMPTS", 3)
-    monkeypatch.setattr(reader, "_FIRST_PAUSE", 0.0)
+def packs() -> Packs:
     return Packs()
 
 
@@ -47,7 +48,7 @@ async def send(
     packs: Packs, line: Line, instances: Sequence[PlannedInstance], bus: object = None, **more: object
 ) -> list[SubOperationResult]:
     options = {name: more.pop(name) for name in ("transcode", "move_originator") if name in more}
-    sending = StoreSender(packs, bus, **more)
+    sending = StoreSender(packs, bus, **{"read_limits": QUICK, **more})
     return [sent async for sent in sending.send(line, each(instances), **options)]
 
 
@@ -128,7 +129,7 @@ async def test_a_pack_that_was_cut_short_still_gives_its_first_instances(packs):
     assert states(await send(packs, Line(), planned)) == ["completed", "completed", "failed", "failed"]
 
 
-async def test_a_pack_that_is_gone_or_can_not_be_read_fails_alone(packs):
+async def test_a_pack_that_is_gone_or_cannot_be_read_fails_alone(packs):
     planned = [packs.add(key=f"1/1/{key}.tar") for key in "abc"]
     del packs.objects["1/1/a.tar"]
     packs.broken.add("1/1/b.tar")
@@ -155,26 +156,27 @@ async def test_an_association_that_ends_is_told_and_what_was_answered_before_is_
     planned = [packs.add(uid=f"1.2.{n}") for n in range(4)]
     line = Line()
     line.breaks["1.2.2"] = AssociationAborted("gone")
-    results = await until_broken(StoreSender(packs, None).send(line, each(planned)))
+    results = await until_broken(StoreSender(packs, None, read_limits=QUICK).send(line, each(planned)))
     assert [sent.instance.sop_instance_uid for sent in results] == ["1.2.0", "1.2.1"]
 
 
-async def test_a_long_instance_is_read_in_pieces_and_verified_before_its_end(packs, monkeypatch):
-    monkeypatch.setattr(reader, "PIECE", 10_000)
+async def test_a_long_instance_is_read_in_pieces_and_verified_before_its_end(packs):
+    in_pieces = replace(QUICK, request_bytes=10_000)
     planned = packs.add(45_000)
     line = Line()
-    assert states(await send(packs, line, [planned])) == ["completed"]
+    assert states(await send(packs, line, [planned], read_limits=in_pieces)) == ["completed"]
     assert len(line.sent[0][2]) == 45_000
     assert max(length for _, _, length in packs.reads) == 10_000
     packs.objects["1/1/a.tar"][-1] ^= 1
     broken = Line()
-    results = await until_broken(StoreSender(packs, None).send(broken, each([planned, packs.add(10)])))
+    sender = StoreSender(packs, None, read_limits=in_pieces)
+    results = await until_broken(sender.send(broken, each([planned, packs.add(10)])))
     assert states(results) == ["failed"]
     assert "SHA-256" in results[0].reason
     assert broken.sent == []
 
 
-async def test_an_instance_of_300_mb_takes_a_few_pieces_of_memory(monkeypatch):
+async def test_an_instance_of_300_mb_takes_a_few_pieces_of_memory():
     class Endless(Packs):
         async def get_range(self, key: str, offset: int, length: int) -> bytes:
             head = bytes(self.objects[key][offset : offset + length])
@@ -201,39 +203,36 @@ async def test_an_instance_of_300_mb_takes_a_few_pieces_of_memory(monkeypatch):
     finally:
         tracemalloc.stop()
     assert received == size
-    assert peak < 6 * reader.PIECE
+    assert peak < 6 * QUICK.request_bytes
 
 
-async def test_no_more_is_read_ahead_than_is_allowed(packs, monkeypatch):
-    monkeypatch.setattr(reader, "_MEMBERS", 1)
+async def test_no_more_is_read_ahead_than_is_allowed(packs):
     planned = [packs.add(1000) for _ in range(30)]
-    sending = StoreSender(packs, None, read_ahead=5000)
+    sending = StoreSender(packs, None, read_ahead=5000, read_limits=ONE_BY_ONE)
     async with aclosing(sending.send(Line(), each(planned))) as results:
         await anext(results)
         await asyncio.sleep(0.01)
         assert 3 <= len(packs.reads) <= 5
 
 
-async def test_when_the_memory_of_all_is_used_up_each_still_gets_on(packs, monkeypatch):
-    monkeypatch.setattr(reader, "_MEMBERS", 1)
+async def test_when_the_memory_of_all_is_used_up_each_still_gets_on(packs):
     planned = [packs.add(1000) for _ in range(30)]
-    sending = StoreSender(packs, None, memory=1)
+    sending = StoreSender(packs, None, memory=1, read_limits=ONE_BY_ONE)
 
     async def one() -> list[SubOperationResult]:
         return [sent async for sent in sending.send(Line(), each(planned))]
 
     for results in await asyncio.gather(*(one() for _ in range(5))):
         assert states(results) == ["completed"] * 30
-    assert sending._memory.used == 0
+    assert sending.memory.used == 0
 
 
-async def test_a_sending_that_is_left_early_gives_its_memory_back(packs, monkeypatch):
-    monkeypatch.setattr(reader, "_MEMBERS", 1)
-    sending = StoreSender(packs, None)
+async def test_a_sending_that_is_left_early_gives_its_memory_back(packs):
+    sending = StoreSender(packs, None, read_limits=ONE_BY_ONE)
     async with aclosing(sending.send(Line(), each([packs.add(1000) for _ in range(30)]))) as results:
         await anext(results)
         await asyncio.sleep(0)
-    assert sending._memory.used == 0
+    assert sending.memory.used == 0
 
 
 class Imaging:
@@ -286,7 +285,7 @@ async def test_lossy_compression_is_used_only_when_it_is_allowed_and_under_the_n
     assert (imaging.asked[0].lossy, imaging.asked[0].quality) == ([JPEG], 80)
 
 
-async def test_what_can_not_be_transcoded_says_why(packs, bus):
+async def test_what_cannot_be_transcoded_says_why(packs, bus):
     await bus.serve(TRANSCODE, Imaging(packs, error="no decoder"))
     planned = packs.add(syntax=J2K)
     (sent,) = await send(packs, Line(), [planned], bus)

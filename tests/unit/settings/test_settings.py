@@ -1,4 +1,4 @@
-"""Settings come from the environment; what can not be used stops the start and is named."""
+"""Settings come from the environment; what cannot be used stops the start and is named."""
 
 import os
 
@@ -76,7 +76,7 @@ def test_no_two_groups_define_the_same_setting() -> None:
         ("OSTEON_S3_ENDPOINT", "two words", "expected host or host:port"),
     ],
 )
-def test_an_address_of_a_part_that_can_not_be_meant_stops_the_start(
+def test_an_address_of_a_part_that_cannot_be_meant_stops_the_start(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str
 ) -> None:
     monkeypatch.setenv(name, value)

@@ -5,7 +5,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from prometheus_client import Gauge
 
 from osteon import metrics
 from osteon.errors import Unavailable
@@ -13,12 +12,12 @@ from osteon.spool.admission import Admission
 from osteon.spool.outbox import Outbox
 from osteon.spool.sealed_pack import SealedPack
 from osteon.spool.spool import Spool, SpoolConfig
+from support.metric_values import value as metric_value
 from support.spool.instances import FaultyDisk, Published, association, data_set, store
 
 
-def value(metric: Gauge, **labels: str) -> float:
-    samples = [sample for family in metric.collect() for sample in family.samples]
-    return next((sample.value for sample in samples if sample.labels == labels), 0.0)
+def value(metric: object, **labels: str) -> float:
+    return metric_value(metric.labels(**labels) if labels else metric)
 
 
 def admission(root: Path, disk: FaultyDisk, *, quota: int = 0) -> Admission:

@@ -9,7 +9,7 @@ from osteon.contracts.retrieve import MoveProgressed
 from osteon.logging import get_logger
 
 _LAST_SECONDS: Final = 3.0
-"""For the last event of a run; `ingress` asks by itself when it was lost."""
+"""For the last event of a run; `ingress` polls when it was lost."""
 log = get_logger(__name__)
 
 
@@ -44,4 +44,4 @@ class ProgressPublisher:
             try:
                 await self._bus.publish(progress)
             except BusUnavailable as error:
-                log.warning("move progress not published", correlation_id=progress.correlation_id, error=str(error))
+                log.warning("C-MOVE progress not published", correlation_id=progress.correlation_id, error=str(error))

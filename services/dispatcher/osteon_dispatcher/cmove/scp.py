@@ -1,6 +1,6 @@
-"""C-MOVE as provider (PS3.4 C.4.2): begins the job, stops it, and says how far it is when `ingress` asks.
+"""C-MOVE as provider (PS3.4 C.4.2): begins the job, stops it, and reports its progress on request.
 
-Usually `ingress` does not ask: the job publishes its progress (`osteon_dispatcher.cmove.progress`).
+Usually `ingress` need not poll: the job publishes its progress (`osteon_dispatcher.cmove.progress`).
 """
 
 from contextlib import suppress

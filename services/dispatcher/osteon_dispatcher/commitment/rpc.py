@@ -119,7 +119,7 @@ async def accept_report(message: CommitmentReportRequest, *, commitments: Commit
             raise NotRequestedOf("the request went to another application entity")
         await commitments.record_result(commitment.id, _failures(commitment, reported))
     except Unavailable as error:
-        log.warning("commitment report not taken", error=str(error))
+        log.warning("commitment report not accepted", error=str(error))
         raise Unavailable(_LATER) from error
     log.info("commitment reported", transaction=reported.transaction_uid, failures=len(reported.failures))
     return CommitmentReportReply(correlation_id=message.correlation_id)

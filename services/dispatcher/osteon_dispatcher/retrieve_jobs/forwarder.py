@@ -91,7 +91,7 @@ class _Sink:
         return await self._storing
 
     def abort(self) -> None:
-        """Abort: the acceptor keeps nothing of it."""
+        """Abort: the acceptor keeps no part of the instance."""
         self._broken = True
         self._came.set()
 

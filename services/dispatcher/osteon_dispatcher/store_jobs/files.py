@@ -37,7 +37,7 @@ class PeerFiles:
 
     @asynccontextmanager
     async def prepare(self, instance: PlannedInstance) -> AsyncIterator[PeerFile | SubOperationResult]:
-        """Provide the file of an instance, or the reason why there is none; a copy is deleted on leaving."""
+        """Provide the file of an instance, or why it is missing; a copy is deleted on leaving."""
         if self._transcode in ("", instance.transfer_syntax_uid):
             yield PeerFile(instance, instance.key, instance.offset, instance.length)
             return

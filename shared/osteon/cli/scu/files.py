@@ -65,7 +65,7 @@ def find_files(paths: Sequence[Path]) -> Iterator[DicomFile | UnusableFile]:
 
 
 def files_in(path: Path, closed: Callable[[OSError], object]) -> Iterator[Path]:
-    """Yield the files below a folder, each folder once, whatever links lead to it; or the path when it is none.
+    """Yield the files below a folder, each folder once, whatever links lead to it; or the path when it is not a folder.
 
     `closed` is called for folders that cannot be looked into.
     """
@@ -92,7 +92,7 @@ def measure(paths: Sequence[Path]) -> tuple[int, int]:
             try:
                 size += file.stat().st_size
             except OSError:
-                continue  # who looks at it will say so
+                continue  # the reader of it reports that
             count += 1
     return count, size
 

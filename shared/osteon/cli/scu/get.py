@@ -1,7 +1,7 @@
 """`osteon get`: C-GET (PS3.4 C.4.3) into a folder.
 
 An association has room for few of all SOP classes in all transfer syntaxes, and what a peer has is sent as it is only
-in a context of its own. So the peer is asked first which SOP classes there are, and the C-GET is repeated with other
+in a context of its own. So the peer is queried for its SOP classes first, and the C-GET is repeated with other
 ones as long as instances fail: each is sent in one of them.
 """
 
@@ -155,7 +155,7 @@ def _added(before: RetrieveResponse, response: RetrieveResponse) -> RetrieveResp
 def batches(classes: Sequence[str]) -> Iterator[Sequence[RequestedContext]]:
     """Yield contexts for these SOP classes, or for all when none is known, as many as an association takes.
 
-    What is native and what is compressed of unknown classes is asked for apart: some peers (DCMTK's) look at the first
+    What is native and what is compressed of unknown classes is requested apart: some peers (DCMTK's) look at the first
     context of a SOP class only.
     """
     if classes:

@@ -1,4 +1,4 @@
-"""What `find`, `move` and `get` ask for: `-k NAME=VALUE`, the level and the information model (PS3.4 C.4, C.6)."""
+"""What `find`, `move` and `get` request: `-k NAME=VALUE`, the level and the information model (PS3.4 C.4, C.6)."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ RootOption = Annotated[Root | None, typer.Option("--root", help="By default stud
 
 @dataclass(frozen=True, slots=True)
 class QueryRequest:
-    """What is asked for. `keys` are pairs of a path of tags, sequences first, and a value in DICOM's own notation."""
+    """What is requested. `keys` are pairs of a path of tags, sequences first, and a value in DICOM's own notation."""
 
     level: Level
     root: Root
@@ -74,7 +74,7 @@ class QueryRequest:
 def parse_request(
     level: Level | None, root: Root | None, keys: Iterable[str], wanted: Mapping[Level, tuple[str, ...]]
 ) -> QueryRequest:
-    """Read the options; `wanted` are keys by level that are asked for too when no other is without a value.
+    """Read the options; `wanted` are keys by level that are requested too when no other is without a value.
 
     Raises `Invalid`.
     """

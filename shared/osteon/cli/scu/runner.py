@@ -27,7 +27,7 @@ class Interrupt:
     def __init__(self) -> None:
         self.requested = asyncio.Event()
         self.orderly = False
-        """There is an association, and who works on it looks at `requested`."""
+        """There is an association, and its user checks `requested`."""
         self._main = asyncio.current_task()
         asyncio.get_running_loop().add_signal_handler(signal.SIGINT, self._interrupted)
 

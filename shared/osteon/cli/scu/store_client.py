@@ -30,7 +30,7 @@ class StoreAttempt:
 
 @dataclass(frozen=True, slots=True)
 class StoreResult:
-    """What became of a file: the peer's status, or None when it was never asked; `reason` is empty for success."""
+    """What became of a file: the peer's status, or None when none was sent; `reason` is empty for success."""
 
     found: DicomFile
     status: Status | None

@@ -66,7 +66,7 @@ def test_a_misspelled_setting_is_named_with_the_one_that_was_meant(monkeypatch: 
     assert wrong.startswith("FAIL OSTEON_DICOM_PROT: no such setting; is OSTEON_DICOM_PORT meant?")
 
 
-def test_a_value_that_can_not_be_used_keeps_it_from_looking_further(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_value_that_cannot_be_used_keeps_it_from_looking_further(monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = bad(look(monkeypatch, "ingress", ["host"], dicom_port="many"))
     assert "OSTEON_DICOM_PORT" in wrong[0]
     assert "nothing else was checked" in wrong[1]

@@ -44,7 +44,7 @@ def test_a_wrong_setting_keeps_a_service_from_starting(monkeypatch: pytest.Monke
     assert doctor().exit_code == 2
 
 
-def test_a_spool_that_can_not_be_written_keeps_an_ingress_from_starting(
+def test_a_spool_that_cannot_be_written_keeps_an_ingress_from_starting(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "file").touch()

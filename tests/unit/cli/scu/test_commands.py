@@ -70,7 +70,7 @@ def test_echo_that_is_not_answered_with_success_is_a_failure(tool: Tool) -> None
 
 
 @pytest.mark.parametrize("command", [echo, find, send], ids=lambda command: command.__name__.rpartition(".")[2])
-def test_a_peer_that_can_not_be_reached_is_said_so(tool: Tool, command: object, tmp_path: Path) -> None:
+def test_a_peer_that_cannot_be_reached_is_said_so(tool: Tool, command: object, tmp_path: Path) -> None:
     more = [saved(ct_slice(), tmp_path)] if command is send else []
     ran = tool(command.main, f"127.0.0.1:{free_port()}", *more)
     assert ran.code == 2
@@ -259,7 +259,7 @@ def test_get_asks_again_with_other_sop_classes_as_long_as_instances_fail(tool: T
     assert (ran.code, told["completed"], told["failed"], told["failed_uids"], told["files"]) == (0, 2, 0, [], 2), told
 
 
-def test_get_into_a_folder_that_can_not_be_written_says_so(tool: Tool, tmp_path: Path) -> None:
+def test_get_into_a_folder_that_cannot_be_written_says_so(tool: Tool, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     sent = ct_slice(study=STUDY)
     with pynetdicom(on_get(sent), matches(match("A", SOPClassesInStudy=sent.SOPClassUID))) as where:

@@ -100,7 +100,7 @@ def test_a_dicomdir_is_no_instance() -> None:
     assert "DICOMDIR" in found.reason
 
 
-def test_a_folder_that_can_not_be_looked_into_is_a_failure_and_the_others_are_sent(
+def test_a_folder_that_cannot_be_looked_into_is_a_failure_and_the_others_are_sent(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("a", "b"):

@@ -80,7 +80,7 @@ def test_a_root_and_a_level_choose_the_information_model() -> None:
     [(["NoSuchThing=1"], "NoSuchThing"), (["QueryRetrieveLevel=STUDY"], "--level"), (["Rows=5"], "VR US")],
     ids=["unknown", "level", "number"],
 )
-def test_a_key_that_can_not_be_asked_for_is_named(keys: list[str], message: str) -> None:
+def test_a_key_that_cannot_be_asked_for_is_named(keys: list[str], message: str) -> None:
     with pytest.raises(Invalid, match=message):
         parse_request(None, None, keys, {})
 

@@ -161,7 +161,7 @@ async def test_after_an_abort_only_what_was_not_answered_is_sent_again(tmp_path:
     assert len(set(answered)) == len(answered) == 9
 
 
-async def test_an_instance_that_a_peer_can_not_bear_fails_alone(tmp_path: Path) -> None:
+async def test_an_instance_that_a_peer_cannot_bear_fails_alone(tmp_path: Path) -> None:
     folder = slices(tmp_path, 20)
     poison = sorted(folder.iterdir())[3].stem
 

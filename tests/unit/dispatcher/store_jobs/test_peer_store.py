@@ -185,7 +185,7 @@ async def test_stow_fills_requests_up_to_a_bound(world, peer, monkeypatch):
     assert [body.count(b"Content-Type: application/dicom\r\n") for _, _, body in peer.got] == [2, 2, 1]
 
 
-async def test_one_that_can_not_be_read_does_not_stop_the_others(world, peer):
+async def test_one_that_cannot_be_read_does_not_stop_the_others(world, peer):
     study, _ = await world.stored(2)
     other, uids = await world.stored(2)
     async for location in world.room.index.locate(InstanceScope(sop_uids=(uids[0],))):

@@ -1,30 +1,30 @@
 """WADO-RS: transfer syntaxes, archives, XML, compression, entity tags."""
 
-from io import BytesIO
-from osteon.contracts.topology import TRANSCODE
-from osteon_query.limits import ApiLimits
-from pydicom import Dataset
-from pydicom import dcmread
-from pydicom.uid import DeflatedExplicitVRLittleEndian
-from pydicom.uid import ExplicitVRLittleEndian
-from pydicom.uid import ImplicitVRLittleEndian
-from pydicom.uid import JPEGLSLossless
-from pydicom.uid import MPEG2MPML
-from pydicom.uid import RLELossless
-from pydicom.uid import generate_uid
-from support.dicom.datasets import ct_slice
-from support.dicom.pixels.images import image
-from support.imaging.in_process import Pixels
-from support.imaging.in_process import nothing_below
-from support.packs.sealed_packs import part10
-from support.query.application import Running
-from support.query.application import WEB
-from support.query.application import split_multipart
 import gzip
-import httpx
-import pytest
 import xml.etree.ElementTree as ET
 import zipfile
+from io import BytesIO
+
+import httpx
+import pytest
+from pydicom import Dataset, dcmread
+from pydicom.uid import (
+    MPEG2MPML,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEGLSLossless,
+    RLELossless,
+    generate_uid,
+)
+
+from osteon.contracts.topology import TRANSCODE
+from osteon_query.limits import ApiLimits
+from support.dicom.datasets import ct_slice
+from support.dicom.pixels.images import image
+from support.imaging.in_process import Pixels, nothing_below
+from support.packs.sealed_packs import part10
+from support.query.application import WEB, Running, split_multipart
 
 DICOM = 'multipart/related; type="application/dicom"'
 
