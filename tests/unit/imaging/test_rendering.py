@@ -12,9 +12,9 @@ from typing import Any
 import imagecodecs
 import numpy as np
 import pytest
-from prometheus_client import REGISTRY
 from pydicom import Dataset
 
+from osteon import metrics
 from osteon.bus.memory import MemoryBus
 from osteon.contracts.imaging import INLINE_BYTES, RENDERED, RenderReply, RenderRequest
 from osteon.contracts.topology import RENDER
@@ -75,11 +75,7 @@ async def service(tmp_path: Path) -> AsyncIterator[Service]:
 
 CRASHING = (sys.executable, "-c", "import sys; sys.stdin.readline(); sys.exit(3)")
 """A worker that crashes with its first task."""
-MISSES, HITS = "miss", "hit"
-
-
-def value(result: str) -> float:
-    return REGISTRY.get_sample_value("osteon_render_cache_requests_total", {"result": result}) or 0.0
+MISSES, HITS = metrics.RENDER_CACHE_REQUESTS.labels("miss"), metrics.RENDER_CACHE_REQUESTS.labels("hit")
 
 
 def steps(frames: int = 1) -> Dataset:
