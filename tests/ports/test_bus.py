@@ -42,7 +42,7 @@ async def bus(make: Callable[[], AnyBus]) -> AsyncIterator[AnyBus]:
     await bus.close(grace=5)
 
 
-class Recorder:
+class MessageRecorder:
     """A handler that keeps what it got, and fails as told."""
 
     def __init__(self, *errors: Exception) -> None:
@@ -71,7 +71,7 @@ async def parked(bus: AnyBus, queue: Any, count: int = 1) -> list[Any]:
 
 
 async def test_a_published_message_reaches_the_consumer_of_its_queue_unchanged(bus: AnyBus) -> None:
-    queue, handler = work_queue(), Recorder()
+    queue, handler = work_queue(), MessageRecorder()
     await bus.consume(queue, handler)
     message = sealed(queue)
     await bus.publish(message)
@@ -80,7 +80,7 @@ async def test_a_published_message_reaches_the_consumer_of_its_queue_unchanged(b
 
 
 async def test_a_message_published_before_its_consumer_starts_is_kept(bus: AnyBus) -> None:
-    queue, handler = work_queue(), Recorder()
+    queue, handler = work_queue(), MessageRecorder()
     await bus.declare(queue)
     await bus.publish(sealed(queue, "early"))
     await bus.consume(queue, handler)
@@ -102,7 +102,7 @@ async def test_a_request_type_can_not_be_published(bus: AnyBus) -> None:
 
 
 async def test_a_handled_message_does_not_come_again(make: Callable[[], AnyBus], bus: AnyBus) -> None:
-    queue, handler = work_queue(), Recorder()
+    queue, handler = work_queue(), MessageRecorder()
     await bus.consume(queue, handler)
     for name in ("a", "b", "c"):
         await bus.publish(sealed(queue, name))
@@ -130,7 +130,7 @@ async def test_concurrency_limits_how_many_messages_are_handled_at_once(bus: Any
 
 
 async def test_an_unavailable_part_is_waited_for_longer_than_any_number_of_attempts(bus: AnyBus) -> None:
-    queue, handler = work_queue(), Recorder(*[Unavailable("down")] * (MAX_ATTEMPTS + 4))
+    queue, handler = work_queue(), MessageRecorder(*[Unavailable("down")] * (MAX_ATTEMPTS + 4))
     await bus.consume(queue, handler)
     await bus.publish(sealed(queue))
     await eventually(lambda: len(handler.got) == MAX_ATTEMPTS + 5)
@@ -138,7 +138,7 @@ async def test_an_unavailable_part_is_waited_for_longer_than_any_number_of_attem
 
 
 async def test_an_invalid_message_is_parked_at_once_with_the_reason(bus: AnyBus) -> None:
-    queue, handler = work_queue(), Recorder(Invalid("(0010,0020) is not text"))
+    queue, handler = work_queue(), MessageRecorder(Invalid("(0010,0020) is not text"))
     await bus.consume(queue, handler)
     message = sealed(queue)
     await bus.publish(message)
@@ -150,7 +150,7 @@ async def test_an_invalid_message_is_parked_at_once_with_the_reason(bus: AnyBus)
 
 
 async def test_any_other_error_is_tried_again(bus: AnyBus) -> None:
-    queue, handler = work_queue(), Recorder(ValueError("once"), ValueError("twice"))
+    queue, handler = work_queue(), MessageRecorder(ValueError("once"), ValueError("twice"))
     await bus.consume(queue, handler)
     await bus.publish(sealed(queue))
     await eventually(lambda: len(handler.got) == 3)
@@ -159,7 +159,7 @@ async def test_any_other_error_is_tried_again(bus: AnyBus) -> None:
 
 async def test_a_message_that_fails_too_often_is_parked_with_its_first_and_last_error(bus: AnyBus) -> None:
     errors = [ValueError("first"), *[KeyError("later")] * MAX_ATTEMPTS]
-    queue, handler = work_queue(), Recorder(*errors)
+    queue, handler = work_queue(), MessageRecorder(*errors)
     await bus.consume(queue, handler)
     await bus.publish(sealed(queue))
     [dead] = await parked(bus, queue)
@@ -171,7 +171,7 @@ async def test_a_message_that_fails_too_often_is_parked_with_its_first_and_last_
 
 async def test_waiting_for_a_part_does_not_count_towards_parking(bus: AnyBus) -> None:
     mixed = [ValueError("x"), Unavailable("down")] * (MAX_ATTEMPTS - 1)
-    queue, handler = work_queue(), Recorder(*mixed)
+    queue, handler = work_queue(), MessageRecorder(*mixed)
     await bus.consume(queue, handler)
     await bus.publish(sealed(queue))
     await eventually(lambda: len(handler.got) == 2 * MAX_ATTEMPTS - 1)
@@ -179,7 +179,7 @@ async def test_waiting_for_a_part_does_not_count_towards_parking(bus: AnyBus) ->
 
 
 async def test_a_parked_message_can_be_replayed(bus: AnyBus) -> None:
-    queue, handler = work_queue(), Recorder(Invalid("bad deploy"), Invalid("bad deploy"))
+    queue, handler = work_queue(), MessageRecorder(Invalid("bad deploy"), Invalid("bad deploy"))
     await bus.consume(queue, handler)
     await bus.publish(sealed(queue, "one"))
     await bus.publish(sealed(queue, "two"))
@@ -239,7 +239,7 @@ async def test_a_batch_waits_as_a_whole_for_an_unavailable_part(bus: AnyBus) -> 
 
 
 async def test_every_subscriber_gets_every_event_in_order(bus: AnyBus) -> None:
-    one, two = Recorder(), Recorder()
+    one, two = MessageRecorder(), MessageRecorder()
     await bus.subscribe(PackIndexed, one)
     await bus.subscribe(PackIndexed, two)
     mine = [f"e{n}" for n in range(20)]
@@ -270,7 +270,7 @@ async def test_a_subscriber_with_an_address_gets_the_events_for_it_alone(bus: An
 
 
 async def test_a_listener_that_fails_gets_the_next_event(bus: AnyBus) -> None:
-    listener = Recorder(ValueError("bug"))
+    listener = MessageRecorder(ValueError("bug"))
     await bus.subscribe(PackIndexed, listener)
     await bus.publish(indexed("first"))
     await bus.publish(indexed("second"))
@@ -299,7 +299,7 @@ async def test_a_request_whose_handler_fails_times_out(bus: AnyBus) -> None:
         await bus.request(queue, find(), timeout=0.3)
 
 
-class Denied(Invalid):
+class DeniedRequest(Invalid):
     kind = FailureKind.REFUSED
 
 
@@ -309,7 +309,7 @@ class Denied(Invalid):
         (Unavailable("the database is away"), FailureKind.UNAVAILABLE),
         (Invalid("no such level"), FailureKind.INVALID),
         (NotFound("no such job"), FailureKind.NOT_FOUND),
-        (Denied("not yours"), FailureKind.REFUSED),
+        (DeniedRequest("not yours"), FailureKind.REFUSED),
         (OsteonError("it crashed"), FailureKind.FAILED),
     ],
 )
@@ -374,7 +374,7 @@ async def test_a_bus_is_usable_between_start_and_close(make: Callable[[], AnyBus
 
 async def test_the_wait_of_a_message_counts_from_its_first_publication(bus: AnyBus) -> None:
     queue = work_queue()
-    handler = Recorder(Unavailable("not yet"))
+    handler = MessageRecorder(Unavailable("not yet"))
     waits = metrics.QUEUE_WAIT_SECONDS.labels(queue.name)
     await bus.consume(queue, handler)
     await bus.publish(sealed(queue))
@@ -395,7 +395,7 @@ async def test_a_message_carries_the_context_of_its_span_also_when_it_is_tried_a
     bus: AnyBus, traced: InMemorySpanExporter
 ) -> None:
     queue = work_queue()
-    handler = Recorder(Unavailable("not yet"))
+    handler = MessageRecorder(Unavailable("not yet"))
     await bus.consume(queue, handler)
     with tracing.span("origin") as origin:
         await bus.publish(sealed(queue))

@@ -14,7 +14,7 @@ from osteon.dimse.tls import TlsFiles
 from osteon.errors import Invalid
 from osteon.metrics import TLS_EXPIRY, TLS_RELOADS
 from osteon.settings import TlsSettings
-from support.services.certificates import Authority, Pair, needs_openssl
+from support.services.certificates import CertificateAuthority, CertificatePair, needs_openssl
 
 pytestmark = needs_openssl
 
@@ -23,11 +23,11 @@ class Folder:
     """Files where the settings say, which tests replace."""
 
     def __init__(self, folder: Path) -> None:
-        self.ca = Authority(folder)
+        self.ca = CertificateAuthority(folder)
         self.certificate, self.key, self.trusted = folder / "tls.crt", folder / "tls.key", folder / "ca.crt"
         shutil.copy(self.ca.certificate, self.trusted)
 
-    def put(self, pair: Pair) -> None:
+    def put(self, pair: CertificatePair) -> None:
         shutil.copy(pair.key, self.key)
         shutil.copy(pair.certificate, self.certificate)
 

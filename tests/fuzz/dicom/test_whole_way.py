@@ -41,7 +41,7 @@ NUL, SURROGATE = b"a\0b", b"\xed\xa0\x80\xed\xb0\x80"
 
 
 @dataclass
-class Archive:
+class PipelineArchive:
     """Ingress's spool, writer and indexer on a memory bus."""
 
     spool: Spool
@@ -89,14 +89,14 @@ def named(data: bytes) -> Identity | None:
         return None
 
 
-class Running:
-    """Makes an `Archive`, for a test that hypothesis runs many times on loops of its own."""
+class PipelineRunner:
+    """Makes an `PipelineArchive`, for a test that hypothesis runs many times on loops of its own."""
 
     def __init__(self, folder: Path, url: str) -> None:
         self._folder = folder
         self._url = url
 
-    async def __aenter__(self) -> Archive:
+    async def __aenter__(self) -> PipelineArchive:
         self.bus, self.index = MemoryBus(), SqlIndex(self._url)
         objects = FolderObjects(self._folder / "objects")
         root = self._folder / "spool"
@@ -111,7 +111,7 @@ class Running:
         write = partial(store_sealed, spool=root, executor=self.executor, reader=HeaderReader(), **ports)
         await self.bus.consume(queue, write)
         await self.bus.consume_batches(INDEXER, partial(index_packs, index=self.index, **ports), size=50, linger=0.01)
-        return Archive(self.spool, self.index, objects, self.bus)
+        return PipelineArchive(self.spool, self.index, objects, self.bus)
 
     async def __aexit__(self, *_: object) -> None:
         await self.spool.close(2)
@@ -174,7 +174,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 async def test_poison_is_kept_found_and_holds_up_nobody(tmp_path: Path, url: str) -> None:
-    async with Running(tmp_path, url) as archive:
+    async with PipelineRunner(tmp_path, url) as archive:
         datasets = [poisoned(name, number) for number, name in enumerate(POISON)]
         good = [data_set(f"1.8.{n}") for n in range(3)]
         unread = metrics.UNREADABLE_HEADERS._value.get()
@@ -202,7 +202,7 @@ REFUSED = {
 async def test_what_does_not_name_itself_is_refused_with_a_status_and_counted(
     tmp_path: Path, data: bytes, status: int
 ) -> None:
-    async with Running(tmp_path, sqlite_url(tmp_path / "index.sqlite")) as archive:
+    async with PipelineRunner(tmp_path, sqlite_url(tmp_path / "index.sqlite")) as archive:
         before = refusals()
         intake = archive.spool.open_association(association())
         outcome = await store(intake, "1.9.7", data)
@@ -228,7 +228,7 @@ def test_random_data_sets_are_kept_or_refused_beside_good_ones(
     folder = tmp_path_factory.mktemp("way")
 
     async def run() -> None:
-        async with Running(folder, sqlite_url(folder / "index.sqlite")) as archive:
+        async with PipelineRunner(folder, sqlite_url(folder / "index.sqlite")) as archive:
             datasets = [data_set("1.8.1")]
             for number, (before, behind, text, early) in enumerate(hostile):
                 named = explicit(0x00080005, "CS", text[:60]) + explicit(0x00100010, "PN", text[:4000])

@@ -12,7 +12,7 @@ from osteon_query.http import bodies
 from support.dicom.datasets import ct_slice
 from support.dicom.elements import explicit, implicit, item, sequence
 from support.packs.sealed_packs import part10
-from support.query.application import WEB, Running, Settings, door, multipart
+from support.query.application import WEB, QuerySettings, RunningQuery, door, multipart
 from support.spool.instances import CT, EXPLICIT, data_set
 
 BROKEN = {
@@ -35,14 +35,14 @@ def file(data: bytes, syntax: str = EXPLICIT) -> bytes:
 
 
 @pytest.fixture
-async def archive(tmp_path: Path) -> AsyncIterator[Running]:
-    async with door(tmp_path, Settings(max_upload_bytes=8 << 20)) as running:
+async def archive(tmp_path: Path) -> AsyncIterator[RunningQuery]:
+    async with door(tmp_path, QuerySettings(max_upload_bytes=8 << 20)) as running:
         yield running
 
 
 @pytest.mark.parametrize(("data", "reason"), BROKEN.values(), ids=BROKEN.keys())
 async def test_broken_data_sets_are_kept_with_a_warning_when_they_name_themselves(
-    archive: Running, data: bytes, reason: int
+    archive: RunningQuery, data: bytes, reason: int
 ) -> None:
     neighbour = ct_slice()
     body, kind = multipart([file(data), part10(neighbour)])
@@ -68,7 +68,7 @@ async def test_broken_data_sets_are_kept_with_a_warning_when_they_name_themselve
     assert ("Warning" in single.json()) == (not reason)
 
 
-async def test_refusals_are_counted_by_reason(archive: Running) -> None:
+async def test_refusals_are_counted_by_reason(archive: RunningQuery) -> None:
     def counted(reason: str) -> float:
         return metrics.REFUSED_INSTANCES.labels("http", reason)._value.get()
 
@@ -97,7 +97,7 @@ async def test_refusals_are_counted_by_reason(archive: Running) -> None:
         "blank-lines", "nameless", "nul", "zeros",
     ],
 )  # fmt: skip
-async def test_garbage_for_multipart_is_a_bad_request(archive: Running, tmp_path: Path, body: bytes) -> None:
+async def test_garbage_for_multipart_is_a_bad_request(archive: RunningQuery, tmp_path: Path, body: bytes) -> None:
     headers = {"Content-Type": 'multipart/related; type="application/dicom"; boundary=B'}
     response = await archive.http.post(f"{WEB}/studies", content=body, headers=headers)
     assert response.status_code == 400
@@ -114,7 +114,7 @@ async def test_a_body_that_comes_by_the_byte_loses_its_turn(tmp_path: Path, monk
             yield b"x"
             await asyncio.sleep(0.02)
 
-    async with door(tmp_path, Settings(max_concurrent_uploads=1)) as archive:
+    async with door(tmp_path, QuerySettings(max_concurrent_uploads=1)) as archive:
         slow = asyncio.create_task(archive.http.post("/instances", content=trickle()))
         await asyncio.sleep(0.1)
         assert (await archive.http.post("/instances", content=part10(ct_slice()))).status_code == 200

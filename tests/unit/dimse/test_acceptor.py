@@ -10,16 +10,26 @@ import uvloop
 from osteon.dimse.handler import Outcome
 from osteon.dimse.observer import AssociationEnd, RejectReason
 from osteon.dimse.status import Status
-from support.dimse.raw_peer import Recorder, Sink, data_tf, echo_rq, pdu, pdv, request_pdu, running, store_message
+from support.dimse.raw_peer import (
+    DataSetSink,
+    RecordingHandler,
+    data_tf,
+    echo_rq,
+    pdu,
+    pdv,
+    request_pdu,
+    running,
+    store_message,
+)
 
 
-async def slow_finish(sink: Sink) -> Outcome:
+async def slow_finish(sink: DataSetSink) -> Outcome:
     await asyncio.sleep(0.1)
     return Outcome(Status.SUCCESS)
 
 
 async def conversation() -> None:
-    async with running(Recorder(on_finish=slow_finish)) as service:
+    async with running(RecordingHandler(on_finish=slow_finish)) as service:
         peer = await service.peer()
         await peer.associate()
         (association,) = service.acceptor._connections
@@ -78,7 +88,7 @@ async def test_two_thousand_health_checks_leave_nothing_behind() -> None:
 
 
 async def test_close_lets_associations_finish_within_the_grace() -> None:
-    async with running(Recorder(on_finish=slow_finish)) as service:
+    async with running(RecordingHandler(on_finish=slow_finish)) as service:
         peer, idle = await service.peer(), await service.peer()
         await peer.associate()
         await peer.send(store_message(), pdu(5))
@@ -126,4 +136,4 @@ async def test_a_peer_that_asks_while_the_acceptor_closes_is_rejected_as_congest
 async def test_a_second_acceptor_can_not_take_the_port() -> None:
     async with running() as service:
         with pytest.raises(OSError):
-            await type(service.acceptor)(service.acceptor.config, Recorder).start("127.0.0.1", service.port)
+            await type(service.acceptor)(service.acceptor.config, RecordingHandler).start("127.0.0.1", service.port)

@@ -21,8 +21,8 @@ from support.dimse.raw_peer import (
     STUDY_GET,
     STUDY_MOVE,
     VERIFICATION,
-    Peer,
-    Recorder,
+    RawPeer,
+    RecordingHandler,
     cancel_rq,
     data_tf,
     echo_rq,
@@ -43,7 +43,7 @@ PENDING = Status.PENDING
 Responses = Callable[[RetrieveOperationRequest], AsyncIterator[RetrieveResponse]]
 
 
-async def mover(peer: Peer, syntax: str = IMPLICIT) -> None:
+async def mover(peer: RawPeer, syntax: str = IMPLICIT) -> None:
     await peer.associate([(STUDY_MOVE, [syntax]), (VERIFICATION, [IMPLICIT])])
 
 
@@ -74,7 +74,7 @@ async def test_a_move_counts_its_sub_operations_and_says_at_its_end_which_failed
         failure = Status.SUB_OPERATIONS_COMPLETE_WITH_FAILURES
         yield RetrieveResponse(failure, 0, 1, 1, 1, ("1.2.3",), "1 of 3 instances not sent")
 
-    async with running(Recorder(on_move=move)) as service:
+    async with running(RecordingHandler(on_move=move)) as service:
         peer = await service.peer()
         await mover(peer)
         await peer.send(move_message(7, destination=" SINK "))
@@ -98,7 +98,7 @@ async def test_the_failed_instances_are_listed_in_the_syntax_of_the_context_as_f
 ) -> None:
     uids = tuple(f"1.2.826.0.1.3680043.8.498.1{number:037}" for number in range(2000))
     final = RetrieveResponse(Status.UNABLE_TO_PERFORM_SUB_OPERATIONS, 0, 0, 2000, 0, uids)
-    async with running(Recorder(on_move=saying(final))) as service:
+    async with running(RecordingHandler(on_move=saying(final))) as service:
         peer = await service.peer()
         await mover(peer, syntax)
         await peer.send(move_message())
@@ -114,7 +114,7 @@ async def test_the_failed_instances_are_listed_in_the_syntax_of_the_context_as_f
 @pytest.mark.slow
 async def test_the_failed_instances_are_listed_in_a_deflated_context_too() -> None:
     final = RetrieveResponse(Status.UNABLE_TO_PERFORM_SUB_OPERATIONS, failed=1, failed_uids=("1.2.3",))
-    async with running(Recorder(on_move=saying(final))) as service:
+    async with running(RecordingHandler(on_move=saying(final))) as service:
         peer = await service.peer()
         await mover(peer, DEFLATED)
         await peer.send(move_message())
@@ -128,7 +128,7 @@ async def test_the_failed_instances_are_listed_in_a_deflated_context_too() -> No
 @pytest.mark.slow
 async def test_counters_stay_at_65535_when_there_are_more() -> None:
     responses = saying(RetrieveResponse(PENDING, 200_000, 70_000, 65_535, 65_536), RetrieveResponse(Status.SUCCESS))
-    async with running(Recorder(on_move=responses)) as service:
+    async with running(RecordingHandler(on_move=responses)) as service:
         peer = await service.peer()
         await mover(peer)
         await peer.send(move_message())
@@ -143,7 +143,7 @@ async def test_many_pending_responses_are_thinned_out_and_the_last_counts_still_
             yield RetrieveResponse(PENDING, 5000 - number, number)
         yield RetrieveResponse(Status.SUCCESS, 0, 5000)
 
-    async with running(Recorder(on_move=move)) as service:
+    async with running(RecordingHandler(on_move=move)) as service:
         peer = await service.peer()
         await mover(peer)
         await peer.send(move_message())
@@ -163,7 +163,7 @@ async def test_the_last_counts_are_repeated_while_an_instance_takes_long(monkeyp
         await go_on.wait()
         yield RetrieveResponse(Status.SUCCESS, 0, 3)
 
-    async with running(Recorder(on_move=move)) as service:
+    async with running(RecordingHandler(on_move=move)) as service:
         peer = await service.peer()
         await mover(peer)
         await peer.send(move_message())
@@ -185,7 +185,7 @@ async def test_a_cancelled_move_ends_with_what_was_done_until_then() -> None:
         await request.cancelled.wait()
         yield RetrieveResponse(Status.CANCEL, 2, 2, 1, 0, ("1.2.3",))
 
-    async with running(Recorder(on_move=move)) as service:
+    async with running(RecordingHandler(on_move=move)) as service:
         peer = await service.peer()
         await mover(peer)
         await peer.send(move_message(5))
@@ -210,7 +210,7 @@ async def test_a_move_is_closed_when_its_association_ends(ending: str) -> None:
             await asyncio.sleep(0)
             closed.set()
 
-    async with running(Recorder(on_move=move)) as service:
+    async with running(RecordingHandler(on_move=move)) as service:
         peer = await service.peer()
         await mover(peer)
         await peer.send(move_message())
@@ -233,7 +233,7 @@ async def test_a_handler_that_fails_is_answered_with_the_last_counts() -> None:
         yield RetrieveResponse(PENDING, 4, 1)
         raise ValueError("broken")
 
-    async with running(Recorder(on_move=move)) as service:
+    async with running(RecordingHandler(on_move=move)) as service:
         peer = await service.peer()
         await mover(peer)
         await peer.send(move_message())
@@ -262,7 +262,7 @@ async def test_what_can_not_be_retrieved_is_refused(command: bytes, status: Stat
 
 
 async def test_a_get_sends_its_instances_on_the_association_on_which_it_was_asked_for() -> None:
-    async with running(Recorder(on_get=sending(2, size=40_000))) as service:
+    async with running(RecordingHandler(on_get=sending(2, size=40_000))) as service:
         peer = await service.peer()
         await as_getter(peer)
         await peer.send(get_message(9))
@@ -281,7 +281,7 @@ async def test_a_get_sends_its_instances_on_the_association_on_which_it_was_aske
 
 
 async def test_a_cancelled_get_finishes_the_instance_that_is_on_its_way() -> None:
-    async with running(Recorder(on_get=sending(5))) as service:
+    async with running(RecordingHandler(on_get=sending(5))) as service:
         peer = await service.peer()
         await as_getter(peer)
         await peer.send(get_message(9))
@@ -298,7 +298,7 @@ async def test_a_cancelled_get_finishes_the_instance_that_is_on_its_way() -> Non
 
 
 async def test_requests_during_a_get_are_refused_and_do_not_stop_it() -> None:
-    async with running(Recorder(on_get=sending(2))) as service:
+    async with running(RecordingHandler(on_get=sending(2))) as service:
         peer = await service.peer()
         await as_getter(peer)
         await peer.send(get_message(9))
@@ -314,7 +314,7 @@ async def test_requests_during_a_get_are_refused_and_do_not_stop_it() -> None:
 
 
 async def test_with_a_window_an_echo_is_answered_within_a_get_and_two_gets_take_turns() -> None:
-    async with running(Recorder(on_get=sending(3))) as service:
+    async with running(RecordingHandler(on_get=sending(3))) as service:
         peer = await service.peer()
         contexts = [(STUDY_GET, [IMPLICIT]), (CT, [EXPLICIT]), (VERIFICATION, [IMPLICIT])]
         await peer.associate(contexts, role(CT), window(3))
@@ -342,7 +342,7 @@ async def test_a_peer_that_does_not_answer_an_instance_is_aborted_and_the_get_cl
         finally:
             closed.append(type(request.user).__name__)
 
-    async with running(Recorder(on_get=get), dimse_timeout=0.2) as service:
+    async with running(RecordingHandler(on_get=get), dimse_timeout=0.2) as service:
         peer = await service.peer()
         await as_getter(peer)
         await peer.send(get_message())

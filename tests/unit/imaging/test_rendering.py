@@ -36,7 +36,7 @@ pytestmark = pytest.mark.slow
 PNG, OCTETS = "image/png", "application/octet-stream"
 
 
-class Service:
+class RenderingService:
     def __init__(self, bus: MemoryBus, objects: FolderObjects) -> None:
         self.bus = bus
         self.objects = objects
@@ -56,17 +56,17 @@ class Service:
 
 
 @asynccontextmanager
-async def serving(folder: Path, **settings: object) -> AsyncIterator[Service]:
+async def serving(folder: Path, **settings: object) -> AsyncIterator[RenderingService]:
     bus, objects = MemoryBus(), FolderObjects(folder / "objects")
     await bus.start()
     usual = ImagingSettings(imaging_workers=1, imaging_min_idle_workers=0)
     async with embedded(build_embedded, usual.model_copy(update=settings), bus=bus, objects=objects):
-        yield Service(bus, objects)
+        yield RenderingService(bus, objects)
         await bus.close()
 
 
 @pytest.fixture
-async def service(tmp_path: Path) -> AsyncIterator[Service]:
+async def service(tmp_path: Path) -> AsyncIterator[RenderingService]:
     async with serving(tmp_path) as running:
         yield running
 
@@ -92,14 +92,14 @@ def steps(frames: int = 1) -> Dataset:
     return grey(np.stack([values * (n + 1) for n in range(frames)]) if frames > 1 else values)
 
 
-async def stored(service: Service, folder: Path, dataset: Dataset, key: str = "1/2/p.tar") -> int:
+async def stored(service: RenderingService, folder: Path, dataset: Dataset, key: str = "1/2/p.tar") -> int:
     data = saved(dataset, folder).read_bytes()
     await service.objects.put(key, b"x" * 512 + data + b"y" * 100)
     return len(data)
 
 
 async def test_a_picture_of_a_file_within_an_object_is_made_once_and_then_comes_from_the_cache(
-    service: Service, tmp_path: Path
+    service: RenderingService, tmp_path: Path
 ) -> None:
     length = await stored(service, tmp_path, steps())
     misses, hits = value(MISSES), value(HITS)
@@ -125,7 +125,7 @@ async def test_another_replica_answers_from_the_cache_without_a_worker(
         assert "status 3" in (await service.refused("1/2/p.tar", length, offset=512, mode="uint8"))[1]
 
 
-async def test_equal_requests_at_the_same_time_are_one(service: Service, tmp_path: Path) -> None:
+async def test_equal_requests_at_the_same_time_are_one(service: RenderingService, tmp_path: Path) -> None:
     length = await stored(service, tmp_path, steps())
     misses = value(MISSES)
     answers = await asyncio.gather(
@@ -136,7 +136,9 @@ async def test_equal_requests_at_the_same_time_are_one(service: Service, tmp_pat
     assert value(MISSES) - misses == 1
 
 
-async def test_several_frames_follow_one_another_and_their_lengths_are_told(service: Service, tmp_path: Path) -> None:
+async def test_several_frames_follow_one_another_and_their_lengths_are_told(
+    service: RenderingService, tmp_path: Path
+) -> None:
     length = await stored(service, tmp_path, steps(3))
     for _ in range(2):
         answer = await service.ask("1/2/p.tar", length, offset=512, frames=[3, 1], mode="uint16")
@@ -147,7 +149,9 @@ async def test_several_frames_follow_one_another_and_their_lengths_are_told(serv
             await asyncio.sleep(0.01)
 
 
-async def test_what_is_too_large_for_an_answer_is_in_the_object_store(service: Service, tmp_path: Path) -> None:
+async def test_what_is_too_large_for_an_answer_is_in_the_object_store(
+    service: RenderingService, tmp_path: Path
+) -> None:
     side = int(INLINE_BYTES**0.5)
     values = np.arange(side * side, dtype="<u2").reshape(side, side)
     length = await stored(service, tmp_path, grey(values))
@@ -157,14 +161,16 @@ async def test_what_is_too_large_for_an_answer_is_in_the_object_store(service: S
         assert await service.objects.get_range(answer.key, 0, answer.length) == values.tobytes()
 
 
-async def test_decoded_frames_that_fit_into_an_answer_are_not_kept(service: Service, tmp_path: Path) -> None:
+async def test_decoded_frames_that_fit_into_an_answer_are_not_kept(service: RenderingService, tmp_path: Path) -> None:
     length = await stored(service, tmp_path, steps())
     answer = await service.ask("1/2/p.tar", length, offset=512, mode="frames", media_type=OCTETS)
     assert answer.data == np.arange(12, dtype="<u2").tobytes()
     assert await service.kept() == []
 
 
-async def test_what_can_not_be_shown_is_answered_with_the_reason_and_a_kind(service: Service, tmp_path: Path) -> None:
+async def test_what_can_not_be_shown_is_answered_with_the_reason_and_a_kind(
+    service: RenderingService, tmp_path: Path
+) -> None:
     length = await stored(service, tmp_path, steps())
     damaged, text = steps(), steps()
     damaged.Rows = 9999
@@ -223,7 +229,7 @@ def endless(folder: Path) -> str:
     return str(folder / "fifo")
 
 
-async def test_a_picture_has_the_time_that_somebody_waits_for_it(tmp_path: Path, service: Service) -> None:
+async def test_a_picture_has_the_time_that_somebody_waits_for_it(tmp_path: Path, service: RenderingService) -> None:
     await service.objects.put("1/2/p.tar", b"")
     path = service.objects.path("1/2/p.tar")
     path.unlink()
@@ -232,7 +238,9 @@ async def test_a_picture_has_the_time_that_somebody_waits_for_it(tmp_path: Path,
     assert refused == (FailureKind.TIMEOUT, "took longer than 1.5 s")
 
 
-async def test_without_the_object_store_the_answer_says_so(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_the_object_store_the_answer_says_so(
+    service: RenderingService, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def down(*_: object) -> None:
         raise ObjectsUnavailable("the disk is gone")
 

@@ -32,7 +32,7 @@ pytestmark = pytest.mark.slow
 J2K = SYNTAX + "4.90"
 
 
-class Service:
+class TranscodingService:
     def __init__(self, bus: MemoryBus, objects: FolderObjects) -> None:
         self.bus = bus
         self.objects = objects
@@ -46,11 +46,11 @@ class Service:
 
 
 @pytest.fixture
-async def service(tmp_path: Path) -> AsyncIterator[Service]:
+async def service(tmp_path: Path) -> AsyncIterator[TranscodingService]:
     bus, objects = MemoryBus(), FolderObjects(tmp_path / "objects")
     await bus.start()
     async with embedded(build_embedded, ImagingSettings(imaging_workers=1), bus=bus, objects=objects):
-        yield Service(bus, objects)
+        yield TranscodingService(bus, objects)
         await bus.close()
 
 
@@ -59,7 +59,7 @@ def file_of(dataset: Dataset, folder: Path) -> bytes:
 
 
 async def test_a_file_within_an_object_is_transcoded_into_an_object_of_its_own(
-    service: Service, tmp_path: Path
+    service: TranscodingService, tmp_path: Path
 ) -> None:
     dataset = image(frames=3)
     data = file_of(dataset, tmp_path)
@@ -75,7 +75,9 @@ async def test_a_file_within_an_object_is_transcoded_into_an_object_of_its_own(
 
 
 @pytest.mark.parametrize("case", ["no file", "absent", "beyond", "video", "damaged"])
-async def test_what_can_not_be_done_is_answered_with_the_reason(case: str, service: Service, tmp_path: Path) -> None:
+async def test_what_can_not_be_done_is_answered_with_the_reason(
+    case: str, service: TranscodingService, tmp_path: Path
+) -> None:
     data = file_of(image(Rows=9999), tmp_path)
     await service.objects.put("a", data if case in ("video", "damaged", "beyond") else b"nothing of the kind")
     key = "b" if case == "absent" else "a"
@@ -180,7 +182,7 @@ async def test_a_request_that_killed_its_worker_is_not_tried_again_for_a_while(
     bus, objects = MemoryBus(), FolderObjects(tmp_path / "objects")
     await bus.start()
     async with embedded(build_embedded, ImagingSettings(imaging_workers=1), bus=bus, objects=objects):
-        service = Service(bus, objects)
+        service = TranscodingService(bus, objects)
         await objects.put("a", b"poison")
         assert "status 3" in await service.refused("a", 6)
         assert "not tried again" in await service.refused("a", 6)

@@ -26,7 +26,7 @@ def reported(sop_class: str = COMMITMENT, instance: str = COMMITMENT_INSTANCE) -
     return EventReport(1, CONTEXT, sop_class, instance, 1, b"information")
 
 
-class Denied:
+class DenyAll:
     """Nobody may do anything."""
 
     def allows(self, *_: object) -> bool:
@@ -47,7 +47,7 @@ class Away:
         raise BusUnavailable("away")
 
 
-class Reporter:
+class FakeReporter:
     """Answers each report with `outcome`."""
 
     def __init__(self, outcome: Outcome) -> None:
@@ -60,7 +60,7 @@ class Reporter:
 
 
 async def test_who_may_not_ask_for_it_is_answered_0124():
-    association = IngressAssociationHandler(INFO, Nothing(), Away(), Denied(), sender=Nothing(), inbox=Nothing())
+    association = IngressAssociationHandler(INFO, Nothing(), Away(), DenyAll(), sender=Nothing(), inbox=Nothing())
     assert (await association.action(REQUEST, None)).status is Status.NOT_AUTHORIZED
     assert (await association.report(reported())).status is Status.NOT_AUTHORIZED
 
@@ -89,7 +89,7 @@ async def test_the_kind_of_a_refusal_decides_the_status_and_its_text_is_the_comm
 
     commitments = AssociationCommitments(INFO, Refusing())
     expected = Outcome(status, "why not")
-    assert await commitments.action(REQUEST, Reporter(Outcome(Status.SUCCESS))) == expected
+    assert await commitments.action(REQUEST, FakeReporter(Outcome(Status.SUCCESS))) == expected
     assert await commitments.report(reported()) == expected
 
 
@@ -105,7 +105,7 @@ async def test_reports_of_something_else_are_refused(report, status):
     assert (await AssociationCommitments(INFO, Away()).report(report)).status is status
 
 
-class Dispatcher:
+class CommitmentDispatcher:
     """Accepts, and has a report at the second question."""
 
     def __init__(self) -> None:
@@ -136,7 +136,7 @@ def fast(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_a_report_is_sent_once_it_is_there_and_its_delivery_told():
-    dispatcher, reporter = Dispatcher(), Reporter(Outcome(Status.SUCCESS))
+    dispatcher, reporter = CommitmentDispatcher(), FakeReporter(Outcome(Status.SUCCESS))
     commitments = AssociationCommitments(INFO, dispatcher)
     assert (await commitments.action(REQUEST, reporter)).status is Status.SUCCESS
     await dispatcher.until(3)
@@ -146,7 +146,7 @@ async def test_a_report_is_sent_once_it_is_there_and_its_delivery_told():
 
 
 async def test_a_report_that_is_refused_is_left_to_another_association():
-    dispatcher, reporter = Dispatcher(), Reporter(Outcome(Status.PROCESSING_FAILURE))
+    dispatcher, reporter = CommitmentDispatcher(), FakeReporter(Outcome(Status.PROCESSING_FAILURE))
     commitments = AssociationCommitments(INFO, dispatcher)
     await commitments.action(REQUEST, reporter)
     await dispatcher.until(3)
@@ -156,9 +156,9 @@ async def test_a_report_that_is_refused_is_left_to_another_association():
 
 async def test_when_the_association_ends_before_the_report_that_is_told(monkeypatch):
     monkeypatch.setattr(commitment, "_FIRST_POLL", 60)
-    dispatcher = Dispatcher()
+    dispatcher = CommitmentDispatcher()
     commitments = AssociationCommitments(INFO, dispatcher)
-    await commitments.action(REQUEST, Reporter(Outcome(Status.SUCCESS)))
+    await commitments.action(REQUEST, FakeReporter(Outcome(Status.SUCCESS)))
     await asyncio.sleep(0)
     await commitments.close()
     assert dispatcher.questions == [(False, False)]

@@ -9,7 +9,7 @@ from osteon.spool.folders import SpoolFolder, files
 from osteon.spool.paths import OPEN
 from osteon.spool.recovery import RecoveryResult, recover
 from osteon.spool.spool import Spool, SpoolConfig
-from support.spool.instances import Published, association, contents, data_set, store
+from support.spool.instances import RecordingPublish, association, contents, data_set, store
 
 
 def test_a_folder_that_somebody_holds_is_not_adopted(tmp_path: Path) -> None:
@@ -50,7 +50,7 @@ def test_a_folder_that_is_removed_while_a_spool_is_looked_through_is_passed_over
 async def test_a_file_that_can_not_be_recovered_does_not_hold_up_those_behind_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    published = Published()
+    published = RecordingPublish()
     config = SpoolConfig(root=tmp_path, adopt_every=0.02)
     first = await Spool.open(config, published)
     intake = first.open_association(association())
@@ -75,7 +75,7 @@ async def test_a_file_that_can_not_be_recovered_does_not_hold_up_those_behind_it
 
 
 async def test_what_a_process_left_is_published_by_the_next_one_and_its_folder_removed(tmp_path: Path) -> None:
-    published = Published()
+    published = RecordingPublish()
     config = SpoolConfig(root=tmp_path, sweep_every=0.02, adopt_every=0.02)
     first = await Spool.open(config, published)
     intake = first.open_association(association())

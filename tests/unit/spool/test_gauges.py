@@ -12,7 +12,7 @@ from osteon.spool.admission import Admission
 from osteon.spool.outbox import Outbox
 from osteon.spool.sealed_pack import SealedPack
 from osteon.spool.spool import Spool, SpoolConfig
-from support.spool.instances import FaultyDisk, Published, association, data_set, store
+from support.spool.instances import FaultyDisk, RecordingPublish, association, data_set, store
 
 
 def value(metric: object, **labels: str) -> float:
@@ -84,7 +84,7 @@ async def test_the_oldest_pack_is_told_by_what_it_waits_for() -> None:
 
 
 async def test_an_open_pack_is_counted_until_it_is_sealed(tmp_path: Path) -> None:
-    spool = await Spool.open(SpoolConfig(root=tmp_path, pack_seconds=3600), Published())
+    spool = await Spool.open(SpoolConfig(root=tmp_path, pack_seconds=3600), RecordingPublish())
     try:
         intake = spool.open_association(association())
         await store(intake, "1.2.3.1", data_set("1.2.3.1"))

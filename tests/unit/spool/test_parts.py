@@ -18,7 +18,7 @@ from support.spool.instances import FaultyDisk
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
-class Target:
+class CountingTarget:
     """Counts commits; `hold` keeps the first batch in the thread until it is set."""
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ def pack(number: int) -> SealedPack:
 
 
 async def test_work_that_came_meanwhile_shares_one_commit_and_keeps_its_order() -> None:
-    committer, target, done = GroupCommitter(3), Target(), list[int]()
+    committer, target, done = GroupCommitter(3), CountingTarget(), list[int]()
     queue = committer.queue(target, lambda: None)
     target.hold.clear()
     first = queue.submit(lambda: done.append(0))
@@ -55,7 +55,7 @@ async def test_work_that_came_meanwhile_shares_one_commit_and_keeps_its_order() 
 
 
 async def test_when_a_commit_fails_nobody_hears_of_success() -> None:
-    committer, target = GroupCommitter(1), Target()
+    committer, target = GroupCommitter(1), CountingTarget()
     queue = committer.queue(target, lambda: None)
     target.error = OSError("no disk")
     results = await asyncio.gather(queue.submit(lambda: 1), queue.submit(lambda: 2), return_exceptions=True)
@@ -67,7 +67,7 @@ async def test_when_a_commit_fails_nobody_hears_of_success() -> None:
 
 async def test_work_that_fails_does_not_disturb_its_neighbours() -> None:
     committer = GroupCommitter(1)
-    queue = committer.queue(Target(), lambda: None)
+    queue = committer.queue(CountingTarget(), lambda: None)
     results = await asyncio.gather(queue.submit(lambda: 1), queue.submit(lambda: 1 // 0), return_exceptions=True)
     assert results[0] == 1
     assert isinstance(results[1], ZeroDivisionError)
@@ -75,7 +75,7 @@ async def test_work_that_fails_does_not_disturb_its_neighbours() -> None:
 
 
 async def test_a_slow_association_does_not_hold_up_another() -> None:
-    committer, slow, quick = GroupCommitter(2), Target(), Target()
+    committer, slow, quick = GroupCommitter(2), CountingTarget(), CountingTarget()
     slow.hold.clear()
     waiting = committer.queue(slow, lambda: None).submit(lambda: None)
     await committer.queue(quick, lambda: None).submit(lambda: None)

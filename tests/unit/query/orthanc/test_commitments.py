@@ -12,13 +12,13 @@ from osteon_query.orthanc import commitments as rest
 from support.dicom.datasets import ct_slice
 from support.index.stored_packs import CT, MR
 from support.jobs.in_memory import FakeJobs
-from support.query.application import Running
+from support.query.application import RunningQuery
 
 BODY = {"DicomInstances": [{"SOPClassUID": CT, "SOPInstanceUID": "1.2.1"}, [MR, "1.2.2"]]}
 
 
 @pytest.fixture
-def jobs(archive: Running, monkeypatch: pytest.MonkeyPatch) -> FakeJobs:
+def jobs(archive: RunningQuery, monkeypatch: pytest.MonkeyPatch) -> FakeJobs:
     """Jobs that nobody runs."""
     made = FakeJobs()
     monkeypatch.setattr(archive.index, "jobs", made, raising=False)
@@ -31,7 +31,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-async def modality(archive: Running) -> Modality:
+async def modality(archive: RunningQuery) -> Modality:
     made = Modality(name="pacs", aet="PACS", host="127.0.0.1", port=104, local_aet="HERE")
     await archive.index.remotes.put_modality(made)
     return made

@@ -30,13 +30,13 @@ from support.dicom.datasets import ct_slice
 from support.dimse.pynetdicom_acceptor import accepting
 from support.jobs.in_memory import FakeJobs
 from support.packs.sealed_packs import part10
-from support.query.application import Running
+from support.query.application import RunningQuery
 
 UID = "1.2.826.0.1.3680043.8.498.1"
 
 
 @pytest.fixture
-async def url(archive: Running) -> AsyncIterator[str]:
+async def url(archive: RunningQuery) -> AsyncIterator[str]:
     """The archive on a port, with what a dispatcher does for it."""
     await remote_requests.serve(archive.bus, archive.index.remotes, archive.index.queries)
     async with http_server(archive.app, "127.0.0.1", 0) as port:
@@ -79,7 +79,7 @@ async def test_pyorthanc_configures_echoes_and_finds(url: str, peer: list[object
 
 
 @pytest.fixture
-async def worker(archive: Running, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[FakeJobs]:
+async def worker(archive: RunningQuery, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[FakeJobs]:
     """Jobs that all succeed at once."""
     jobs = FakeJobs()
     monkeypatch.setattr(archive.index, "jobs", jobs, raising=False)
@@ -97,7 +97,7 @@ async def worker(archive: Running, monkeypatch: pytest.MonkeyPatch) -> AsyncIter
 
 @pytest.mark.slow
 async def test_orthanc_api_client_configures_finds_sends_and_retrieves(
-    archive: Running, url: str, peer: list[object], worker: FakeJobs
+    archive: RunningQuery, url: str, peer: list[object], worker: FakeJobs
 ) -> None:
     await archive.stow(ct_slice())
 
