@@ -6,7 +6,7 @@ import pytest
 
 from support.archive.file_outcomes import RENDERED, files, outcomes, some_of_each, table
 from support.archive.running import StandaloneProcess
-from support.fuzz.effort import EFFORT
+from support.fuzz.case_counts import EFFORT
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

@@ -11,7 +11,7 @@ from pydicom import dcmread
 
 from support.archive.running import RunningArchive, eventually
 from support.dicom.real_files import BUNDLED, dataset_bytes, real_folder, storable
-from support.fuzz.effort import thinned
+from support.fuzz.case_counts import thinned
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("archives"), pytest.mark.timeout(600)]
 

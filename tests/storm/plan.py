@@ -69,7 +69,8 @@ class Targets:
 
 
 DECK = {
-    FaultKind.KILL: 6, FaultKind.PAUSE: 3, FaultKind.CUT: 2, FaultKind.STALL: 1, FaultKind.DELAY: 1, FaultKind.FULL: 1, FaultKind.SYNC: 1, FaultKind.WRITE: 1,
+    FaultKind.KILL: 6, FaultKind.PAUSE: 3, FaultKind.CUT: 2, FaultKind.STALL: 1,
+    FaultKind.DELAY: 1, FaultKind.FULL: 1, FaultKind.SYNC: 1, FaultKind.WRITE: 1,
 }  # fmt: skip
 """How often each kind comes before the cards are mixed again: short storms see many kinds too."""
 

@@ -15,7 +15,7 @@ from osteon.dimse.requestor import NotAccepted, RequestorError, associate
 from support.dimse.raw_peer import STUDY_FIND, RawPeer, data_tf, pdv
 from support.dimse.scripted_acceptor import ALL, accept, request, response, scripted
 from support.fuzz.acceptor import fuzz
-from support.fuzz.effort import EFFORT
+from support.fuzz.case_counts import EFFORT
 
 REQUEST = associate_rq_encoder.encode(Remote(aet="PEER", host="x", port=1), ALL, RequestorConfig())[6:]
 ANSWER = negotiation.agree(AcceptorConfig(), associate_rq.decode(REQUEST), REQUEST).answer[6:]

@@ -24,7 +24,7 @@ from support.dimse.raw_peer import (
     store_rq,
 )
 from support.fuzz.acceptor import CONTEXTS, MemoryTransport
-from support.fuzz.effort import EFFORT
+from support.fuzz.case_counts import EFFORT
 
 PARTS = [
     store_message(1),

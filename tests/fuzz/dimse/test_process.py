@@ -15,7 +15,7 @@ from support.archive.running import RunningArchive, StandaloneProcess, eventuall
 from support.dicom.datasets import ct_slice, saved
 from support.dimse.raw_peer import data_tf, pdu, pdv, request_pdu, store_message, store_rq
 from support.fuzz.acceptor import ABORT, CONTEXTS
-from support.fuzz.effort import EFFORT
+from support.fuzz.case_counts import EFFORT
 
 pytestmark = pytest.mark.slow
 REQUEST = request_pdu(CONTEXTS)

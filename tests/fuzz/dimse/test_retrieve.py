@@ -25,7 +25,7 @@ from support.dimse.raw_peer import (
     pdv,
 )
 from support.fuzz.acceptor import ABORT, RELEASE, FuzzedAcceptor, in_batches, under_attack, until
-from support.fuzz.effort import EFFORT
+from support.fuzz.case_counts import EFFORT
 
 QUICK = {"artim_timeout": 0.2, "dimse_timeout": 1.0, "network_timeout": 1.5}
 

@@ -15,8 +15,8 @@ import pytest
 from osteon_query.http.errors import BadBody, TooLarge
 from osteon_query.orthanc.zip_archive import ZipArchive
 from support.dicom.datasets import ct_slice
+from support.fuzz.case_counts import EFFORT
 from support.fuzz.data_sets import peak
-from support.fuzz.effort import EFFORT
 from support.packs.sealed_packs import part10
 from support.query.application import QuerySettings, RunningQuery, door
 

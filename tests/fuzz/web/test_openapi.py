@@ -20,7 +20,7 @@ from osteon_query.app_state import AppState
 from support.archive.running import RunningArchive, StandaloneProcess
 from support.dicom.datasets import ct_slice
 from support.dicom.real_files import BUNDLED
-from support.fuzz.effort import EFFORT
+from support.fuzz.case_counts import EFFORT
 from support.packs.sealed_packs import part10
 from support.query.application import QuerySettings, multipart
 

@@ -31,7 +31,7 @@ from support.dimse.raw_peer import (
     request_pdu,
     store_message,
 )
-from support.fuzz.effort import EFFORT
+from support.fuzz.case_counts import EFFORT
 
 CONTEXTS = [(CT, [EXPLICIT]), (VERIFICATION, [IMPLICIT]), (STUDY_FIND, [IMPLICIT])]
 BYSTANDER = "BYSTANDER"
