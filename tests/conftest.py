@@ -12,7 +12,7 @@ from xdist.scheduler import LoadFileScheduling
 
 from osteon_local import Postgres, RabbitMQ, SeaweedFS
 from osteon_local.cluster import Cluster, Parts
-from support.archive.running import Archive, Standalone
+from support.archive.running import RunningArchive, StandaloneProcess
 from support.services.parts import *  # noqa: F403  (fixtures are found by name)
 
 SOON = {"OSTEON_STABLE_AGE_SECONDS": "3", "OSTEON_BREAKER_SECONDS": "2", "OSTEON_PREFETCH_THUMBNAILS": "0"}
@@ -68,22 +68,22 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FileGroupSch
 
 
 @pytest.fixture(scope="session")
-def standalone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
+def standalone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningArchive]:
     """A standalone archive shared by the whole run: tests use UIDs of their own or are content with any."""
-    process = Standalone(tmp_path_factory.mktemp("standalone") / "data", **SOON)
+    process = StandaloneProcess(tmp_path_factory.mktemp("standalone") / "data", **SOON)
     yield process.start()
     process.stop()
 
 
 @pytest.fixture(scope="session")
-def cluster(parts_folder: Path, postgres: Postgres, seaweedfs: SeaweedFS) -> Iterator[Archive]:
+def cluster(parts_folder: Path, postgres: Postgres, seaweedfs: SeaweedFS) -> Iterator[RunningArchive]:
     """Every service as its own process, on RabbitMQ, PostgreSQL and SeaweedFS, shared by the whole run."""
     # Queues have fixed names: on a shared broker its services would take the messages of other tests.
     folder = parts_folder / "cluster"
     broker = RabbitMQ(folder / "rabbitmq")
     parts = Parts(broker, postgres, seaweedfs, database_url=postgres.create_database(), bucket="cluster")
     with Cluster(folder, parts=parts, replicas={"dispatcher": 2}, settings=SOON) as running:
-        yield Archive(running.dicom_port, running.url)
+        yield RunningArchive(running.dicom_port, running.url)
 
 
 @pytest.fixture(scope="session")
@@ -102,7 +102,7 @@ def faulty(parts_folder: Path) -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="session", params=["standalone", "cluster"])
-def archive(request: pytest.FixtureRequest) -> Archive:
+def archive(request: pytest.FixtureRequest) -> RunningArchive:
     """The archive in each of its forms."""
-    found: Archive = request.getfixturevalue(request.param)
+    found: RunningArchive = request.getfixturevalue(request.param)
     return found

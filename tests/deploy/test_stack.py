@@ -11,8 +11,8 @@ import pytest
 from pydicom import dcmread
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
-from support.archive.running import Archive, eventually
-from support.deploy.compose_stack import Stack, running_stack, say
+from support.archive.running import RunningArchive, eventually
+from support.deploy.compose_stack import ComposeStack, running_stack, say
 from support.deploy.manifests import ROOT, services
 from support.dicom.datasets import ct_slice, saved
 from support.dicom.real_files import dataset_bytes
@@ -25,12 +25,12 @@ PARTS = ["balancer", "rabbitmq", "postgres", "objects", "prometheus"]
 
 
 @pytest.fixture(scope="module")
-def stack() -> Iterator[Stack]:
+def stack() -> Iterator[ComposeStack]:
     with running_stack() as running:
         yield running
 
 
-class Sent:
+class AcknowledgedSlices:
     """Slices of one study, and what has been acknowledged of them."""
 
     def __init__(self, folder: Path) -> None:
@@ -44,7 +44,7 @@ class Sent:
         series = generate_uid()
         return [saved(ct_slice(study=self.study, series=series, number=n), self._folder) for n in range(1, count + 1)]
 
-    def send(self, archive: Archive, count: int) -> bool:
+    def send(self, archive: RunningArchive, count: int) -> bool:
         """Send further slices; tell whether the association came about and all of them were taken."""
         paths = self.make(count)
         try:
@@ -58,7 +58,7 @@ class Sent:
             return False
         return True
 
-    def check(self, archive: Archive) -> None:
+    def check(self, archive: RunningArchive) -> None:
         """Wait until everything that was acknowledged is found, and compare some of it byte for byte."""
         eventually(lambda: found(archive, self.study) >= uids(self.acknowledged), seconds=120)
         for path in self.acknowledged[:: max(1, len(self.acknowledged) // 5)]:
@@ -71,7 +71,7 @@ def uids(paths: list[Path]) -> set[str]:
     return {str(dcmread(path, stop_before_pixels=True).SOPInstanceUID) for path in paths}
 
 
-def found(archive: Archive, study: str) -> set[str]:
+def found(archive: RunningArchive, study: str) -> set[str]:
     """Return the SOP Instance UIDs that QIDO-RS finds in a study; none while the door is closed."""
     try:
         answer = archive.get(f"/dicom-web/studies/{study}/instances?limit=10000")
@@ -80,14 +80,14 @@ def found(archive: Archive, study: str) -> set[str]:
     return {match["00080018"]["Value"][0] for match in answer.json()} if answer.content else set()
 
 
-def measured(stack: Stack, query: str) -> dict[str, float]:
+def measured(stack: ComposeStack, query: str) -> dict[str, float]:
     """Return the values of a Prometheus query by instance, or by job where there is no instance."""
     answer = httpx.get(f"{stack.prometheus}/api/v1/query", params={"query": query}).raise_for_status().json()
     results: list[dict[str, Any]] = answer["data"]["result"]
     return {r["metric"].get("instance") or r["metric"].get("job", ""): float(r["value"][1]) for r in results}
 
 
-def test_everything_becomes_healthy_and_the_demo_shows_it(stack: Stack) -> None:
+def test_everything_becomes_healthy_and_the_demo_shows_it(stack: ComposeStack) -> None:
     environment = stack.environment
     doors = ["--dicom", f"127.0.0.1:{environment['DICOM_PORT']}", "--http", stack.archive.url]
     shown = say(str(ROOT / ".venv" / "bin" / "osteon"), "demo", *doors, "--prometheus", stack.prometheus)
@@ -95,8 +95,8 @@ def test_everything_becomes_healthy_and_the_demo_shows_it(stack: Stack) -> None:
     assert "0 of" not in shown
 
 
-def test_what_is_sent_is_found_and_retrieved(stack: Stack, tmp_path: Path) -> None:
-    sent = Sent(tmp_path / "sent")
+def test_what_is_sent_is_found_and_retrieved(stack: ComposeStack, tmp_path: Path) -> None:
+    sent = AcknowledgedSlices(tmp_path / "sent")
     assert sent.send(stack.archive, 20)
     sent.check(stack.archive)
     matches = stack.archive.find(STUDY_ROOT_FIND, QueryRetrieveLevel="STUDY", StudyInstanceUID=sent.study)
@@ -104,7 +104,9 @@ def test_what_is_sent_is_found_and_retrieved(stack: Stack, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("name", services())
-def test_a_service_runs_without_root_on_a_root_that_it_can_not_write_within_limits(stack: Stack, name: str) -> None:
+def test_a_service_runs_without_root_on_a_root_that_it_can_not_write_within_limits(
+    stack: ComposeStack, name: str
+) -> None:
     (container,) = stack.containers(name)
     host = container["HostConfig"]
     assert host["ReadonlyRootfs"]
@@ -115,14 +117,14 @@ def test_a_service_runs_without_root_on_a_root_that_it_can_not_write_within_limi
     assert stack.execute(name, "python3", "-c", code) == "10001 False True"
 
 
-def test_the_door_to_modalities_does_not_reach_the_database(stack: Stack) -> None:
+def test_the_door_to_modalities_does_not_reach_the_database(stack: ComposeStack) -> None:
     lookup = ("python3", "-c", "import socket; print(bool(socket.getaddrinfo('postgres', 5432)))")
     assert stack.execute("query", *lookup) == "True"
     with pytest.raises(AssertionError, match=r"gaierror"):
         stack.execute("ingress", *lookup)
 
 
-def test_ingress_sees_who_called_the_balancer(stack: Stack) -> None:
+def test_ingress_sees_who_called_the_balancer(stack: ComposeStack) -> None:
     (balancer,) = stack.containers("balancer")
     own = {network["IPAddress"] for network in balancer["NetworkSettings"]["Networks"].values()}
     with stack.archive.association(CT, calling="WHO-CALLS"):
@@ -133,7 +135,7 @@ def test_ingress_sees_who_called_the_balancer(stack: Stack) -> None:
 
 
 def test_associations_are_spread_over_replicas_and_prometheus_counts_what_was_sent(
-    stack: Stack, tmp_path: Path
+    stack: ComposeStack, tmp_path: Path
 ) -> None:
     total = 'sum by (instance) (osteon_received_instances_total{job="ingress"})'
     eventually(lambda: sum(measured(stack, total).values()) > 0, seconds=60)
@@ -142,7 +144,7 @@ def test_associations_are_spread_over_replicas_and_prometheus_counts_what_was_se
     eventually(lambda: len(measured(stack, 'up{job="imaging"} == 1')) == 2, seconds=60)
     before = settled(stack, total)
     # All are open before the first one sends: each goes to the replica that has the fewest.
-    sent, together = Sent(tmp_path / "spread"), Barrier(9)
+    sent, together = AcknowledgedSlices(tmp_path / "spread"), Barrier(9)
     groups = [sent.make(10) for _ in range(9)]
 
     def send(group: list[Path]) -> None:
@@ -175,14 +177,14 @@ def test_associations_are_spread_over_replicas_and_prometheus_counts_what_was_se
     )
 
 
-def settled(stack: Stack, query: str) -> dict[str, float]:
+def settled(stack: ComposeStack, query: str) -> dict[str, float]:
     """Return the values of a query once they have been scraped from three replicas."""
     eventually(lambda: len(measured(stack, query)) <= 3, seconds=60)
     return measured(stack, query)
 
 
-def test_fewer_replicas_leave_nothing_behind(stack: Stack, tmp_path: Path) -> None:
-    sent = Sent(tmp_path / "fewer")
+def test_fewer_replicas_leave_nothing_behind(stack: ComposeStack, tmp_path: Path) -> None:
+    sent = AcknowledgedSlices(tmp_path / "fewer")
     for _ in range(6):
         assert sent.send(stack.archive, 5)
     stack.up(ingress=1, imaging=1)
@@ -191,8 +193,10 @@ def test_fewer_replicas_leave_nothing_behind(stack: Stack, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("name", [*services(), *PARTS])
-def test_a_container_that_is_killed_comes_back_and_nothing_is_lost(stack: Stack, tmp_path: Path, name: str) -> None:
-    sent, ended = Sent(tmp_path / name), Event()
+def test_a_container_that_is_killed_comes_back_and_nothing_is_lost(
+    stack: ComposeStack, tmp_path: Path, name: str
+) -> None:
+    sent, ended = AcknowledgedSlices(tmp_path / name), Event()
 
     def keep_sending() -> int:
         associations = 0

@@ -19,10 +19,10 @@ from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelGet as St
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelMove as StudyRootMove
 
 from osteon_local.cluster import SERVICES, Cluster
-from support.archive.running import Archive, eventually
+from support.archive.running import RunningArchive, eventually
 from support.dicom.datasets import ct_slice, saved
 from support.dimse.pynetdicom_acceptor import accepting
-from support.load.modalities import Load, Modality, archive_of, images, nothing_lost
+from support.load.modalities import ModalityLoad, SendingModality, archive_of, images, nothing_lost
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("broker"), pytest.mark.timeout(240)]
 CT = ("1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.1.2.1")
@@ -55,7 +55,7 @@ def another_ingress(cluster: Cluster, folder: Path, **settings: str) -> Iterator
 
 
 def test_services_killed_in_turn_under_load_lose_nothing(faulty: Cluster, tmp_path: Path) -> None:
-    with Load(tmp_path, ports(faulty)) as load:
+    with ModalityLoad(tmp_path, ports(faulty)) as load:
         for number, name in enumerate(("writer-0", "indexer-0", "ingress-0", "query-0", "writer-1", "indexer-1"), 1):
             load.reaches(35 * number)
             faulty.kill(name)
@@ -68,7 +68,7 @@ def test_services_killed_in_turn_under_load_lose_nothing(faulty: Cluster, tmp_pa
 
 def test_services_asked_to_stop_under_load_finish_what_they_have(faulty: Cluster, tmp_path: Path) -> None:
     before = metric(faulty, "ingress-1", "osteon_associations_total")
-    with Load(tmp_path, ports(faulty)[:1]) as load:
+    with ModalityLoad(tmp_path, ports(faulty)[:1]) as load:
         for name in ("writer-0", "indexer-0", "query-0", "ingress-0"):
             load.reaches(40)
             process = faulty.replicas[name].process
@@ -83,7 +83,7 @@ def test_services_asked_to_stop_under_load_finish_what_they_have(faulty: Cluster
 
 
 def test_parts_that_hang_under_load_delay_and_lose_nothing(faulty: Cluster, tmp_path: Path) -> None:
-    with Load(tmp_path, ports(faulty)) as load:
+    with ModalityLoad(tmp_path, ports(faulty)) as load:
         load.reaches(40)
         for part in faulty.parts:
             part.pause()
@@ -96,7 +96,7 @@ def test_parts_that_hang_under_load_delay_and_lose_nothing(faulty: Cluster, tmp_
 
 
 def test_ingest_goes_on_without_any_part_and_services_wait_for_them(faulty: Cluster, tmp_path: Path) -> None:
-    with Load(tmp_path, ports(faulty)) as load:
+    with ModalityLoad(tmp_path, ports(faulty)) as load:
         load.reaches(20)
         for part in faulty.parts:
             part.kill()
@@ -107,7 +107,7 @@ def test_ingest_goes_on_without_any_part_and_services_wait_for_them(faulty: Clus
         process.stop(grace=40)
         assert process.returncode == 0, process.tail()
         process.start()
-    late = Modality(images(tmp_path / "late", slices=5), ports(faulty)[:1])
+    late = SendingModality(images(tmp_path / "late", slices=5), ports(faulty)[:1])
     eventually(lambda: faulty.replicas["ingress-0"].ready)
     late.run()
     assert (len(late.acknowledged), late.refused) == (5, [])
@@ -129,7 +129,7 @@ def test_the_same_instances_at_two_doors_at_once_are_one_row_each(faulty: Cluste
     archive = archive_of(faulty)
     before = archive.get("/statistics").json()
     files = images(tmp_path, series=2, slices=15)
-    modalities = [Modality(files, [port]) for port in ports(faulty)]
+    modalities = [SendingModality(files, [port]) for port in ports(faulty)]
     threads = [threading.Thread(target=modality.run) for modality in modalities]
     for thread in threads:
         thread.start()
@@ -146,7 +146,7 @@ def test_the_same_instances_at_two_doors_at_once_are_one_row_each(faulty: Cluste
 
 def test_the_folder_of_an_ingress_that_never_comes_back_is_adopted(faulty: Cluster, tmp_path: Path) -> None:
     port = faulty.replicas["ingress-1"].ports["dicom"]
-    modality = Modality(images(tmp_path), [port], patient=False)
+    modality = SendingModality(images(tmp_path), [port], patient=False)
     for writer in ("writer-0", "writer-1"):  # what is sealed stays in the folder
         faulty.pause(writer)
     thread = threading.Thread(target=modality.run)
@@ -166,7 +166,7 @@ def test_a_full_spool_refuses_and_takes_again_by_itself(faulty: Cluster, tmp_pat
     files = images(tmp_path / "files", slices=40)
     with another_ingress(faulty, tmp_path / "small", OSTEON_SPOOL_QUOTA_BYTES="150000") as small:
         faulty.parts.seaweedfs.kill()
-        modality = Modality(files, [small.dicom_port])
+        modality = SendingModality(files, [small.dicom_port])
         thread = threading.Thread(target=modality.run)
         thread.start()
         try:
@@ -193,7 +193,7 @@ def test_an_answer_after_the_index_means_that_it_is_found_at_once(faulty: Cluste
     study = generate_uid()
     files = [saved(ct_slice(study=study, number=number), tmp_path) for number in range(5)]
     with another_ingress(faulty, tmp_path / "after", OSTEON_ACK_AFTER="index") as after:
-        door = Archive(after.dicom_port, faulty.url)
+        door = RunningArchive(after.dicom_port, faulty.url)
         for count, path in enumerate(files, 1):
             with door.association(CT) as association:
                 assert association.send_c_store(path).Status == 0x0000
@@ -202,7 +202,7 @@ def test_an_answer_after_the_index_means_that_it_is_found_at_once(faulty: Cluste
                 assert [row.NumberOfStudyRelatedInstances for row in found] == [count]
 
 
-def stow(archive: Archive, path: Path) -> httpx.Response:
+def stow(archive: RunningArchive, path: Path) -> httpx.Response:
     body = b"--x\r\nContent-Type: application/dicom\r\n\r\n" + path.read_bytes() + b"\r\n--x--\r\n"
     kind = 'multipart/related; type="application/dicom"; boundary=x'
     headers = {"Content-Type": kind, "Accept": "application/dicom+json"}
@@ -262,7 +262,7 @@ def logged(cluster: Cluster, service: str, chosen: Callable[[dict[str, str]], bo
 
 def test_a_move_whose_dispatcher_is_killed_is_gone_on_with_by_the_next(faulty: Cluster, tmp_path: Path) -> None:
     files = images(tmp_path, slices=60)
-    modality = Modality(files, ports(faulty)[:1])
+    modality = SendingModality(files, ports(faulty)[:1])
     modality.run()
     nothing_lost(faulty, modality.acknowledged)
     came: list[str] = []

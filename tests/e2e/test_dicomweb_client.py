@@ -11,7 +11,7 @@ from pydicom import Dataset
 from pydicom.uid import UID, JPEG2000Lossless, MultiFrameGrayscaleWordSecondaryCaptureImageStorage, generate_uid
 from requests import HTTPError
 
-from support.archive.running import Archive
+from support.archive.running import RunningArchive
 from support.dicom.datasets import ct_slice
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("archives")]
@@ -26,7 +26,7 @@ class Held:
     """What the archive was given: a study of three slices, and one frames of which are not all alike."""
 
     client: DICOMwebClient
-    archive: Archive
+    archive: RunningArchive
     slices: Sequence[Dataset]
     frames: Dataset
 
@@ -46,7 +46,7 @@ def _path(dataset: Dataset) -> tuple[str, str, str]:
 
 
 @pytest.fixture(scope="module")
-def held(standalone: Archive) -> Held:
+def held(standalone: RunningArchive) -> Held:
     client = DICOMwebClient(standalone.dicomweb)
     first = ct_slice(AccessionNumber=(accession := generate_uid()[-16:]), WindowCenter="2048", WindowWidth="4096")
     same = {"study": first.StudyInstanceUID, "AccessionNumber": accession}

@@ -10,7 +10,7 @@ import pytest
 from pydicom import Dataset
 from pydicom.uid import generate_uid
 
-from support.archive.running import Archive
+from support.archive.running import RunningArchive
 from support.dicom.datasets import ct_slice, saved
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("archives")]
@@ -20,7 +20,7 @@ LINES = [line for line in re.findall(r"`(curl [^`]*)`", PAGE) if "$" in line]
 
 
 @pytest.fixture(scope="module")
-def example(standalone: Archive, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+def example(standalone: RunningArchive, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     """A data set of three frames, which is in the archive and in `a.dcm`."""
     pixels = {"Rows": 32, "Columns": 32, "NumberOfFrames": "3", "PixelData": bytes(3 * 2 * 32 * 32)}
     dataset = ct_slice(PatientID=generate_uid()[-16:], **pixels)
@@ -33,7 +33,7 @@ def example(standalone: Archive, tmp_path_factory: pytest.TempPathFactory) -> Da
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 @pytest.mark.parametrize("line", LINES)
-def test_a_line_with_curl_is_answered(standalone: Archive, example: Dataset, line: str, tmp_path: Path) -> None:
+def test_a_line_with_curl_is_answered(standalone: RunningArchive, example: Dataset, line: str, tmp_path: Path) -> None:
     variables = {"STUDY": example.StudyInstanceUID, "SERIES": example.SeriesInstanceUID}
     variables["INSTANCE"] = example.SOPInstanceUID
     names = next(row for row in PAGE.splitlines() if row.startswith("S=$WEB"))
@@ -46,7 +46,7 @@ def test_a_line_with_curl_is_answered(standalone: Archive, example: Dataset, lin
 
 
 def test_the_lines_with_dicomweb_client_run(
-    standalone: Archive, example: Dataset, capsys: pytest.CaptureFixture[str]
+    standalone: RunningArchive, example: Dataset, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = re.search(r"```python\n(.*?)```", PAGE, re.DOTALL)
     assert found

@@ -11,14 +11,14 @@ from pynetdicom.sop_class import PatientRootQueryRetrieveInformationModelFind as
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind as StudyRootFind
 from pynetdicom.sop_class import Verification
 
-from support.archive.running import Archive, eventually
+from support.archive.running import RunningArchive, eventually
 from support.dicom.datasets import ct_slice, saved
 from support.dicom.real_files import BUNDLED, dataset_bytes
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("archives")]
 
 
-def dcmtk(program: str, archive: Archive, *arguments: str | Path) -> str:
+def dcmtk(program: str, archive: RunningArchive, *arguments: str | Path) -> str:
     """Run a DCMTK client and return what it printed; fails the test when it fails."""
     command = [program, *map(str, arguments)]
     environment = {"TCP_NODELAY": "1", "PATH": "/usr/bin"}
@@ -41,11 +41,11 @@ def study(tmp_path: Path, series: int, slices: int, **attributes: object) -> tup
     return uid, files
 
 
-def test_echoscu_is_answered(archive: Archive) -> None:
+def test_echoscu_is_answered(archive: RunningArchive) -> None:
     dcmtk("echoscu", archive, "-aec", archive.aet, "127.0.0.1", str(archive.dicom_port))
 
 
-def test_a_stored_study_is_found_by_findscu_with_its_counts(archive: Archive, tmp_path: Path) -> None:
+def test_a_stored_study_is_found_by_findscu_with_its_counts(archive: RunningArchive, tmp_path: Path) -> None:
     uid, _ = study(tmp_path, series=2, slices=3)
     host = ("-aec", archive.aet, "127.0.0.1", str(archive.dicom_port))
     dcmtk("storescu", archive, *host, "--scan-directories", "+r", tmp_path)
@@ -69,7 +69,7 @@ def test_a_stored_study_is_found_by_findscu_with_its_counts(archive: Archive, tm
     eventually(found)
 
 
-def test_every_level_of_patient_root_is_found(archive: Archive, tmp_path: Path) -> None:
+def test_every_level_of_patient_root_is_found(archive: RunningArchive, tmp_path: Path) -> None:
     patient = generate_uid()[-16:]
     uid, files = study(tmp_path, series=2, slices=2, PatientID=patient)
     assert archive.send(files) == [0x0000] * 4
@@ -102,7 +102,7 @@ def test_every_level_of_patient_root_is_found(archive: Archive, tmp_path: Path) 
 @pytest.mark.parametrize(
     "pattern", ["MÜLLER^JOSÉ", "muller^jose", "Müll*", "*LLER*", "mull?r^jos*", "Müller^José=*"], ids=str
 )
-def test_person_names_match_without_case_and_accents(archive: Archive, tmp_path: Path, pattern: str) -> None:
+def test_person_names_match_without_case_and_accents(archive: RunningArchive, tmp_path: Path, pattern: str) -> None:
     uid, files = study(tmp_path, series=1, slices=1, PatientName="Müller^José")
     archive.send(files)
     keys = {"SpecificCharacterSet": "ISO_IR 192", "QueryRetrieveLevel": "STUDY", "StudyInstanceUID": uid}
@@ -110,7 +110,7 @@ def test_person_names_match_without_case_and_accents(archive: Archive, tmp_path:
     assert names == ["Müller^José"]
 
 
-def test_cancel_ends_a_long_answer(archive: Archive, tmp_path: Path) -> None:
+def test_cancel_ends_a_long_answer(archive: RunningArchive, tmp_path: Path) -> None:
     uid, files = study(tmp_path, series=1, slices=40)
     archive.send(files)
     identifier = Dataset()
@@ -125,7 +125,7 @@ def test_cancel_ends_a_long_answer(archive: Archive, tmp_path: Path) -> None:
     assert final in (0xFE00, 0x0000)  # everything may have been under way when the cancel came
 
 
-def test_an_identifier_without_a_level_is_refused_with_the_tag_named(archive: Archive) -> None:
+def test_an_identifier_without_a_level_is_refused_with_the_tag_named(archive: RunningArchive) -> None:
     with archive.association(StudyRootFind) as association:
         identifier = Dataset()
         identifier.PatientName = "*"
@@ -134,7 +134,7 @@ def test_an_identifier_without_a_level_is_refused_with_the_tag_named(archive: Ar
     assert "0008,0052" in final.ErrorComment
 
 
-def test_an_instance_whose_uid_differs_from_the_command_is_refused_with_the_tag_named(archive: Archive) -> None:
+def test_an_instance_whose_uid_differs_from_the_command_is_refused_with_the_tag_named(archive: RunningArchive) -> None:
     path = BUNDLED / "rtplan.dcm"  # pynetdicom announces the UID of its file meta information, the data set has another
     meta = dcmread(path).file_meta
     with archive.association((meta.MediaStorageSOPClassUID, meta.TransferSyntaxUID)) as association:
@@ -143,7 +143,7 @@ def test_an_instance_whose_uid_differs_from_the_command_is_refused_with_the_tag_
     assert "0008,0018" in answer.ErrorComment
 
 
-def test_one_association_can_echo_store_and_find(archive: Archive, tmp_path: Path) -> None:
+def test_one_association_can_echo_store_and_find(archive: RunningArchive, tmp_path: Path) -> None:
     _, (path,) = study(tmp_path, series=1, slices=1)
     contexts = (Verification, (CTImageStorage, "1.2.840.10008.1.2.1"), StudyRootFind)
     with archive.association(*contexts) as association:
@@ -154,7 +154,7 @@ def test_one_association_can_echo_store_and_find(archive: Archive, tmp_path: Pat
 @pytest.mark.parametrize(
     "name", ["CT_small.dcm", "693_J2KI.dcm", "examples_ybr_color.dcm", "image_dfl.dcm", "ExplVR_BigEnd.dcm"]
 )
-def test_what_a_modality_sent_comes_back_byte_for_byte(archive: Archive, name: str) -> None:
+def test_what_a_modality_sent_comes_back_byte_for_byte(archive: RunningArchive, name: str) -> None:
     path = BUNDLED / name
     assert archive.send([path]) == [0x0000]
     uid = dcmread(path, stop_before_pixels=True).SOPInstanceUID

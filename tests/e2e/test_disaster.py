@@ -13,9 +13,9 @@ import pytest
 from osteon_local import Postgres, RabbitMQ, SeaweedFS
 from osteon_local.cluster import Cluster, Parts
 from osteon_local.part import find_binary
-from support.archive.running import Archive, eventually
+from support.archive.running import RunningArchive, eventually
 from support.dicom.datasets import ct_slice, saved
-from support.load.modalities import Image, Modality, archive_of, images, nothing_lost, retrieved
+from support.load.modalities import ModalityFile, SendingModality, archive_of, images, nothing_lost, retrieved
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 SETTINGS = {"OSTEON_PACK_SECONDS": "0.2", "OSTEON_SWEEP_MIN_AGE_SECONDS": "0"}
@@ -63,9 +63,9 @@ def without_database(cluster: Cluster) -> Iterator[None]:
     cluster.wait_ready()
 
 
-def send(cluster: Cluster, folder: Path, **shape: int) -> dict[str, Image]:
+def send(cluster: Cluster, folder: Path, **shape: int) -> dict[str, ModalityFile]:
     """Send a study of new instances as a modality; returns what was acknowledged, which is all."""
-    modality = Modality(images(folder, **shape), [cluster.dicom_port])
+    modality = SendingModality(images(folder, **shape), [cluster.dicom_port])
     modality.run()
     assert (len(modality.acknowledged), modality.refused) == (len(modality.images), [])
     return modality.acknowledged
@@ -87,7 +87,7 @@ def contested(cluster: Cluster, folder: Path) -> str:
     return str(first.StudyInstanceUID)
 
 
-def conflicts(archive: Archive, study: str) -> list[dict[str, Any]]:
+def conflicts(archive: RunningArchive, study: str) -> list[dict[str, Any]]:
     return list(archive.get("/conflicts", params={"state": "all", "study": study}).json())
 
 
@@ -97,7 +97,7 @@ def take_the_second(cluster: Cluster, study: str) -> None:
     archive.post(f"/conflicts/{conflict['Id']}/resolve", json={"keep": "second"})
 
 
-def told(archive: Archive, studies: Sequence[str]) -> dict[str, object]:
+def told(archive: RunningArchive, studies: Sequence[str]) -> dict[str, object]:
     """Return all that clients are told of studies: attributes, Orthanc's identifiers, bytes, conflicts."""
     found: dict[str, object] = {}
     for study in studies:
@@ -111,13 +111,13 @@ def told(archive: Archive, studies: Sequence[str]) -> dict[str, object]:
     return found
 
 
-def configured(archive: Archive) -> tuple[list[str], list[str], list[str]]:
+def configured(archive: RunningArchive) -> tuple[list[str], list[str], list[str]]:
     """Return the names of modalities, peers and rules."""
     modalities, peers, rules = (archive.get(f"/{kind}").json() for kind in ("modalities", "peers", "rules"))
     return modalities, peers, list(rules)
 
 
-def put(archive: Archive, path: str, content: object) -> None:
+def put(archive: RunningArchive, path: str, content: object) -> None:
     httpx.put(archive.url + path, json=content, timeout=30).raise_for_status()
 
 

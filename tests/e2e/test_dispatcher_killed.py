@@ -13,7 +13,7 @@ from osteon.dimse.handler import Outcome
 from osteon.dimse.status import Status
 from osteon_local.cluster import Cluster
 from support.dicom.datasets import ct_slice
-from support.dimse.raw_peer import Recorder, Sink, running
+from support.dimse.raw_peer import DataSetSink, RecordingHandler, running
 from support.packs.sealed_packs import part10
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("broker"), pytest.mark.timeout(240)]
@@ -40,14 +40,14 @@ async def test_a_job_goes_on_when_its_dispatcher_is_killed(faulty: Cluster) -> N
     came: Counter[str] = Counter()
     half = asyncio.Event()
 
-    async def take(sink: Sink) -> Outcome:
+    async def take(sink: DataSetSink) -> Outcome:
         await asyncio.sleep(0.004)
         came[sink.request.sop_instance_uid] += 1
         if len(came) == INSTANCES // 2:
             half.set()
         return Outcome(Status.SUCCESS)
 
-    async with running(Recorder(keep=False, on_finish=take)) as peer, httpx.AsyncClient(base_url=url) as http:
+    async with running(RecordingHandler(keep=False, on_finish=take)) as peer, httpx.AsyncClient(base_url=url) as http:
         (await http.put("/modalities/sink", json=["SINK", "127.0.0.1", peer.port])).raise_for_status()
         asked = {"Resources": [study], "Asynchronous": True}
         job = (await http.post("/modalities/sink/store", json=asked)).raise_for_status().json()["ID"]

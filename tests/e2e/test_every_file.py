@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from support.archive.file_outcomes import RENDERED, files, outcomes, some_of_each, table
-from support.archive.running import Standalone
-from support.fuzz.effort import EFFORT
+from support.archive.running import StandaloneProcess
+from support.fuzz.case_counts import EFFORT
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -16,7 +16,7 @@ EACH = 1
 
 def test_every_file_is_stored_fetched_and_rendered_or_refused_with_a_reason(tmp_path: Path) -> None:
     chosen = some_of_each(files(), EACH) if EFFORT == 1 else files()
-    process = Standalone(tmp_path / "data")
+    process = StandaloneProcess(tmp_path / "data")
     try:
         found = outcomes(process.start(), chosen)
     finally:

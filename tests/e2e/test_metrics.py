@@ -8,7 +8,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
-from support.archive.running import Archive, Standalone, eventually
+from support.archive.running import RunningArchive, StandaloneProcess, eventually
 from support.dicom.datasets import ct_slice, saved
 from support.dicom.real_files import dataset_bytes
 
@@ -20,7 +20,7 @@ FIND = "1.2.840.10008.5.1.4.1.2.2.1"
 class Scrape:
     """The metrics of an archive at one moment."""
 
-    def __init__(self, archive: Archive) -> None:
+    def __init__(self, archive: RunningArchive) -> None:
         families = text_string_to_metric_families(archive.get("/metrics").text)
         self.samples = [sample for family in families for sample in family.samples]
 
@@ -34,20 +34,20 @@ class Scrape:
 
 
 @pytest.fixture(scope="module")
-def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
-    process = Standalone(
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningArchive]:
+    process = StandaloneProcess(
         tmp_path_factory.mktemp("metrics") / "data", OSTEON_METRICS_MAX_AETS="2", OSTEON_PREFETCH_THUMBNAILS="0"
     )
     yield process.start()
     process.stop()
 
 
-def send(archive: Archive, calling: str, *paths: Path) -> list[int]:
+def send(archive: RunningArchive, calling: str, *paths: Path) -> list[int]:
     with archive.association(CONTEXT, calling=calling) as association:
         return [association.send_c_store(path).Status for path in paths]
 
 
-def test_counters_agree_with_what_was_sent(archive: Archive, tmp_path: Path) -> None:
+def test_counters_agree_with_what_was_sent(archive: RunningArchive, tmp_path: Path) -> None:
     study, series = generate_uid(), generate_uid()
     files = [saved(ct_slice(study=study, series=series, number=n), tmp_path) for n in range(7)]
     homeless = ct_slice(study=study)
@@ -119,7 +119,7 @@ def test_counters_agree_with_what_was_sent(archive: Archive, tmp_path: Path) -> 
     assert found("process_resident_memory_bytes") > 0
 
 
-def test_what_the_index_holds_is_shown_within_its_next_look(archive: Archive) -> None:
+def test_what_the_index_holds_is_shown_within_its_next_look(archive: RunningArchive) -> None:
     statistics = archive.get("/statistics").json()
     shown = Scrape(archive)
 

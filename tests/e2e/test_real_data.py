@@ -9,22 +9,22 @@ from pathlib import Path
 import pytest
 from pydicom import dcmread
 
-from support.archive.running import Archive, eventually
+from support.archive.running import RunningArchive, eventually
 from support.dicom.real_files import BUNDLED, dataset_bytes, real_folder, storable
-from support.fuzz.effort import thinned
+from support.fuzz.case_counts import thinned
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("archives"), pytest.mark.timeout(600)]
 
 
-def test_every_bundled_file_is_stored_and_comes_back_with_the_bytes_that_were_sent(archive: Archive) -> None:
+def test_every_bundled_file_is_stored_and_comes_back_with_the_bytes_that_were_sent(archive: RunningArchive) -> None:
     send_and_fetch(archive, storable(BUNDLED))
 
 
-def test_every_real_file_is_stored_and_comes_back_with_the_bytes_that_were_sent(standalone: Archive) -> None:
+def test_every_real_file_is_stored_and_comes_back_with_the_bytes_that_were_sent(standalone: RunningArchive) -> None:
     send_and_fetch(standalone, thinned(storable(real_folder())))
 
 
-def send_and_fetch(archive: Archive, files: Sequence[Path]) -> None:
+def send_and_fetch(archive: RunningArchive, files: Sequence[Path]) -> None:
     expected: dict[str, set[str]] = defaultdict(set)
     for path in files:
         uid = str(dcmread(path, specific_tags=["SOPInstanceUID"], stop_before_pixels=True).SOPInstanceUID)
@@ -38,7 +38,7 @@ def send_and_fetch(archive: Archive, files: Sequence[Path]) -> None:
         assert len(digests) == 1 or uid in aside
 
 
-def identifier(archive: Archive, uid: str) -> str:
+def identifier(archive: RunningArchive, uid: str) -> str:
     """Return the identifier of an instance; empty when it is not found yet."""
     found = archive.post("/tools/lookup", content=uid).json()
     return next((each["ID"] for each in found if each["Type"] == "Instance"), "")

@@ -14,7 +14,7 @@ from pydicom import Dataset, dcmread
 from pydicom.encaps import encapsulate
 from pydicom.uid import JPEG2000Lossless
 
-from support.archive.running import Archive, Standalone, eventually
+from support.archive.running import RunningArchive, StandaloneProcess, eventually
 from support.dicom.datasets import ct_slice
 from support.dicom.pixels.rendering import grey
 from support.dicom.real_files import BUNDLED
@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("archives")]
 MULTIPART = {"Accept": 'multipart/related; type="image/png"'}
 
 
-def put(archive: Archive, dataset: Dataset) -> str:
+def put(archive: RunningArchive, dataset: Dataset) -> str:
     """Store an instance; return its path in Orthanc's REST."""
     answer = httpx.post(f"{archive.url}/instances", content=part10(dataset), timeout=60)
     assert answer.status_code == 200, answer.text
@@ -32,7 +32,7 @@ def put(archive: Archive, dataset: Dataset) -> str:
     return path
 
 
-def asked(archive: Archive, path: str) -> httpx.Response:
+def asked(archive: RunningArchive, path: str) -> httpx.Response:
     """Return an answer that may be an error."""
     return httpx.get(archive.url + path, timeout=60)
 
@@ -42,14 +42,14 @@ def url_of(dataset: Dataset) -> str:
     return f"/dicom-web/studies/{study}/series/{series}/instances/{instance}"
 
 
-def counted(archive: Archive, result: str) -> float:
+def counted(archive: RunningArchive, result: str) -> float:
     """Return how many requests for pictures were a hit or a miss."""
     mark = f'osteon_render_cache_requests_total{{result="{result}"}} '
     lines = archive.get("/metrics").text.splitlines()
     return sum(float(line.removeprefix(mark)) for line in lines if line.startswith(mark))
 
 
-def test_pictures_of_a_slice_are_right_in_every_way_to_ask_for_them(archive: Archive) -> None:
+def test_pictures_of_a_slice_are_right_in_every_way_to_ask_for_them(archive: RunningArchive) -> None:
     dataset = ct_slice()
     path = put(archive, dataset)
     values = dataset.pixel_array
@@ -70,7 +70,7 @@ def test_pictures_of_a_slice_are_right_in_every_way_to_ask_for_them(archive: Arc
     assert parts.content.count(b"\x89PNG") == 1
 
 
-def test_large_samples_come_out_of_the_object_store(archive: Archive) -> None:
+def test_large_samples_come_out_of_the_object_store(archive: RunningArchive) -> None:
     values = np.random.default_rng(7).integers(0, 60_000, (3, 600, 700), dtype=np.uint16)
     path = put(archive, grey(values))
     answer = archive.get(path + "/numpy", params={"rescale": "0"})
@@ -83,20 +83,20 @@ def test_large_samples_come_out_of_the_object_store(archive: Archive) -> None:
 
 
 @pytest.fixture(scope="module")
-def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standalone]:
+def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StandaloneProcess]:
     """An archive with one worker, which tests may kill, and studies that are stable soon."""
     settings = {
         "OSTEON_IMAGING_WORKERS": "1",
         "OSTEON_STABLE_AGE_SECONDS": "1",
         "OSTEON_IMAGING_MAX_TASKS_PER_WORKER": "10000",
     }
-    process = Standalone(tmp_path_factory.mktemp("pictures") / "data", **settings)
+    process = StandaloneProcess(tmp_path_factory.mktemp("pictures") / "data", **settings)
     process.start()
     yield process
     process.stop()
 
 
-def workers(process: Standalone) -> list[int]:
+def workers(process: StandaloneProcess) -> list[int]:
     """Return the worker processes of an archive."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
@@ -109,7 +109,7 @@ def workers(process: Standalone) -> list[int]:
     return found
 
 
-def test_thumbnails_of_a_stable_study_are_there_before_anybody_asks(own: Standalone) -> None:
+def test_thumbnails_of_a_stable_study_are_there_before_anybody_asks(own: StandaloneProcess) -> None:
     archive = own.archive
     dataset = ct_slice()
     misses = counted(archive, "miss")
@@ -121,7 +121,7 @@ def test_thumbnails_of_a_stable_study_are_there_before_anybody_asks(own: Standal
     assert (counted(archive, "miss"), counted(archive, "hit")) == (misses + 1, hits + 1)
 
 
-def test_a_worker_killed_at_work_is_told_and_the_next_picture_comes(own: Standalone) -> None:
+def test_a_worker_killed_at_work_is_told_and_the_next_picture_comes(own: StandaloneProcess) -> None:
     archive = own.archive
     unlucky, other = put(archive, ct_slice(number=2)), put(archive, ct_slice(number=3))
     assert asked(archive, other + "/image-uint8").status_code == 200
@@ -164,7 +164,7 @@ def hostile() -> dict[str, Dataset]:
     return found
 
 
-def test_hostile_pixel_data_is_refused_with_a_reason_and_hurts_nobody(own: Standalone) -> None:
+def test_hostile_pixel_data_is_refused_with_a_reason_and_hurts_nobody(own: StandaloneProcess) -> None:
     archive = own.archive
     fine = put(archive, ct_slice(number=4))
     for name, dataset in hostile().items():
@@ -180,7 +180,7 @@ def test_hostile_pixel_data_is_refused_with_a_reason_and_hurts_nobody(own: Stand
     assert asked(archive, "/readyz").status_code == 200
 
 
-def test_the_colours_of_a_real_ultrasound_are_seen(archive: Archive) -> None:
+def test_the_colours_of_a_real_ultrasound_are_seen(archive: RunningArchive) -> None:
     dataset = dcmread(next(BUNDLED.rglob("examples_rgb_color.dcm")))
     path = put(archive, dataset)
     shown = imagecodecs.png_decode(archive.get(path + "/preview").content)

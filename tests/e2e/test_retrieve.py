@@ -25,7 +25,7 @@ from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelGet as St
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelMove as StudyRootMove
 
 from osteon_local.part import free_port
-from support.archive.running import Archive, eventually, keep_answers
+from support.archive.running import RunningArchive, eventually, keep_answers
 from support.dicom.datasets import ct_slice, saved
 from support.dicom.real_files import BUNDLED, dataset_bytes
 from support.dimse.pynetdicom_acceptor import accepting
@@ -58,7 +58,7 @@ class Stored:
 
 
 @pytest.fixture(scope="module")
-def stored(archive: Archive, tmp_path_factory: pytest.TempPathFactory) -> Stored:
+def stored(archive: RunningArchive, tmp_path_factory: pytest.TempPathFactory) -> Stored:
     folder = tmp_path_factory.mktemp("stored")
     patient, studies = generate_uid()[-16:], (generate_uid(), generate_uid())
     series = (generate_uid(), generate_uid())
@@ -71,7 +71,7 @@ def stored(archive: Archive, tmp_path_factory: pytest.TempPathFactory) -> Stored
     return Stored(patient, studies, series, files)
 
 
-def there(archive: Archive, count: int, **keys: str) -> None:
+def there(archive: RunningArchive, count: int, **keys: str) -> None:
     """Wait until a study has so many instances."""
     wanted = {"QueryRetrieveLevel": "STUDY", "NumberOfStudyRelatedInstances": "", **keys}
     eventually(lambda: [int(s.NumberOfStudyRelatedInstances) for s in archive.find(StudyRootFind, **wanted)] == [count])
@@ -86,7 +86,7 @@ def received(folder: Path) -> dict[str, str]:
     return {str(dcmread(path, stop_before_pixels=True).SOPInstanceUID): digest(path) for path in folder.iterdir()}
 
 
-def client(archive: Archive, program: str, *arguments: str, fails: bool = False) -> str:
+def client(archive: RunningArchive, program: str, *arguments: str, fails: bool = False) -> str:
     """Run a DCMTK client and return what it printed."""
     command = [program, "-v", *arguments, "-aec", archive.aet, "127.0.0.1", str(archive.dicom_port)]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120, env=NODELAY)
@@ -129,7 +129,7 @@ def as_identifier(**keys: str) -> Dataset:
 
 
 @contextmanager
-def storescp(archive: Archive, folder: Path) -> Iterator[str]:
+def storescp(archive: RunningArchive, folder: Path) -> Iterator[str]:
     """Run DCMTK's receiver, known to the archive from now on; yields its AE title."""
     folder.mkdir()
     port = free_port()
@@ -144,12 +144,12 @@ def storescp(archive: Archive, folder: Path) -> Iterator[str]:
             process.terminate()
 
 
-def register(archive: Archive, title: str, port: int) -> None:
+def register(archive: RunningArchive, title: str, port: int) -> None:
     httpx.put(f"{archive.url}/modalities/{title.lower()}", json=[title, "127.0.0.1", port]).raise_for_status()
 
 
 @contextmanager
-def sink(archive: Archive, on_store: Callable[[evt.Event], int]) -> Iterator[str]:
+def sink(archive: RunningArchive, on_store: Callable[[evt.Event], int]) -> Iterator[str]:
     """Run a receiver of pynetdicom's, known to the archive from now on; yields its AE title."""
     port = free_port()
     entity = AE(f"SINK{port}")
@@ -160,14 +160,18 @@ def sink(archive: Archive, on_store: Callable[[evt.Event], int]) -> Iterator[str
 
 
 @pytest.mark.parametrize("level", LEVELS)
-def test_getscu_gets_each_level_byte_for_byte(archive: Archive, stored: Stored, tmp_path: Path, level: str) -> None:
+def test_getscu_gets_each_level_byte_for_byte(
+    archive: RunningArchive, stored: Stored, tmp_path: Path, level: str
+) -> None:
     model, keys, expected = asked(level, stored)
     client(archive, "getscu", model, "+B", "-od", str(tmp_path), *as_options(keys))
     assert received(tmp_path) == expected
 
 
 @pytest.mark.parametrize("level", LEVELS)
-def test_movescu_moves_each_level_byte_for_byte(archive: Archive, stored: Stored, tmp_path: Path, level: str) -> None:
+def test_movescu_moves_each_level_byte_for_byte(
+    archive: RunningArchive, stored: Stored, tmp_path: Path, level: str
+) -> None:
     model, keys, expected = asked(level, stored)
     with storescp(archive, tmp_path / "sink") as title:
         out = client(archive, "movescu", "-d", model, "-aem", title, *as_options(keys))
@@ -175,7 +179,7 @@ def test_movescu_moves_each_level_byte_for_byte(archive: Archive, stored: Stored
     assert "0x0000" in out.splitlines()[-1] or "Success" in out
 
 
-def test_nothing_found_is_a_success_of_nothing(archive: Archive) -> None:
+def test_nothing_found_is_a_success_of_nothing(archive: RunningArchive) -> None:
     identifier = as_identifier(QueryRetrieveLevel="STUDY", StudyInstanceUID=generate_uid())
     with archive.association(StudyRootGet) as association:
         *_, (status, _) = association.send_c_get(identifier, StudyRootGet)
@@ -184,7 +188,7 @@ def test_nothing_found_is_a_success_of_nothing(archive: Archive) -> None:
 
 @pytest.mark.parametrize("model", [StudyRootGet, StudyRootMove], ids=["get", "move"])
 @pytest.mark.parametrize("keys", [{}, {"QueryRetrieveLevel": "STUDY"}, {"QueryRetrieveLevel": "NOTHING"}], ids=str)
-def test_an_identifier_that_means_nothing_is_refused(archive: Archive, model: str, keys: dict[str, str]) -> None:
+def test_an_identifier_that_means_nothing_is_refused(archive: RunningArchive, model: str, keys: dict[str, str]) -> None:
     with sink(archive, lambda _: 0) as title, archive.association(model) as association:
         identifier = as_identifier(PatientName="*", **keys)
         if model is StudyRootGet:
@@ -195,14 +199,14 @@ def test_an_identifier_that_means_nothing_is_refused(archive: Archive, model: st
     assert "00" in status.ErrorComment
 
 
-def test_a_destination_that_nobody_knows_is_answered_a801(archive: Archive, stored: Stored) -> None:
+def test_a_destination_that_nobody_knows_is_answered_a801(archive: RunningArchive, stored: Stored) -> None:
     identifier = as_identifier(QueryRetrieveLevel="STUDY", StudyInstanceUID=stored.studies[0])
     with archive.association(StudyRootMove) as association:
         *_, (status, _) = association.send_c_move(identifier, "NOBODY", StudyRootMove)
     assert status.Status == 0xA801
 
 
-def test_a_destination_that_is_not_there_is_no_success(archive: Archive, stored: Stored) -> None:
+def test_a_destination_that_is_not_there_is_no_success(archive: RunningArchive, stored: Stored) -> None:
     port = free_port()
     register(archive, f"GONE{port}", port)
     identifier = as_identifier(QueryRetrieveLevel="STUDY", StudyInstanceUID=stored.studies[1])
@@ -215,7 +219,9 @@ def test_a_destination_that_is_not_there_is_no_success(archive: Archive, stored:
     assert responses[-1].get("NumberOfCompletedSuboperations", 0) == 0
 
 
-def test_a_move_tells_its_originator_counts_each_answer_and_lists_what_failed(archive: Archive, stored: Stored) -> None:
+def test_a_move_tells_its_originator_counts_each_answer_and_lists_what_failed(
+    archive: RunningArchive, stored: Stored
+) -> None:
     originators: set[tuple[str, int]] = set()
     refused, warned = sorted(stored.of(StudyInstanceUID=stored.studies[0]))[:2]
 
@@ -238,7 +244,9 @@ def test_a_move_tells_its_originator_counts_each_answer_and_lists_what_failed(ar
     assert responses[0][0].NumberOfRemainingSuboperations <= 6
 
 
-def got(archive: Archive, identifier: Dataset, syntax: Sequence[str], on_store: Callable[[evt.Event], int]) -> Any:
+def got(
+    archive: RunningArchive, identifier: Dataset, syntax: Sequence[str], on_store: Callable[[evt.Event], int]
+) -> Any:
     """C-GET by pynetdicom; returns its last response. `on_store` may cancel by the Message ID 7."""
     entity = AE("VIEWER")
     for model in (PatientRootGet, StudyRootGet):
@@ -261,7 +269,7 @@ def got(archive: Archive, identifier: Dataset, syntax: Sequence[str], on_store: 
         association.release()
 
 
-def test_a_get_counts_each_answer_and_lists_what_failed(archive: Archive, stored: Stored) -> None:
+def test_a_get_counts_each_answer_and_lists_what_failed(archive: RunningArchive, stored: Stored) -> None:
     refused = sorted(stored.of(StudyInstanceUID=stored.studies[0]))[0]
     identifier = as_identifier(QueryRetrieveLevel="STUDY", StudyInstanceUID=stored.studies[0])
     status, failed = got(
@@ -275,7 +283,7 @@ def test_a_get_counts_each_answer_and_lists_what_failed(archive: Archive, stored
 
 
 @pytest.fixture(scope="module")
-def long_study(archive: Archive, tmp_path_factory: pytest.TempPathFactory) -> str:
+def long_study(archive: RunningArchive, tmp_path_factory: pytest.TempPathFactory) -> str:
     uid, series = generate_uid(), generate_uid()
     folder = tmp_path_factory.mktemp("long")
     files = [saved(ct_slice(study=uid, series=series, number=number), folder) for number in range(150)]
@@ -284,7 +292,7 @@ def long_study(archive: Archive, tmp_path_factory: pytest.TempPathFactory) -> st
     return uid
 
 
-def test_a_cancelled_get_ends_early(archive: Archive, long_study: str) -> None:
+def test_a_cancelled_get_ends_early(archive: RunningArchive, long_study: str) -> None:
     came: list[str] = []
 
     def on_store(event: evt.Event) -> int:
@@ -300,7 +308,7 @@ def test_a_cancelled_get_ends_early(archive: Archive, long_study: str) -> None:
     assert status.NumberOfRemainingSuboperations == 150 - len(came)
 
 
-def test_a_cancelled_move_ends_early(archive: Archive, long_study: str) -> None:
+def test_a_cancelled_move_ends_early(archive: RunningArchive, long_study: str) -> None:
     came: list[str] = []
 
     def on_store(event: evt.Event) -> int:
@@ -321,7 +329,7 @@ def test_a_cancelled_move_ends_early(archive: Archive, long_study: str) -> None:
     assert status.NumberOfCompletedSuboperations <= len(came) <= status.NumberOfCompletedSuboperations + 2
 
 
-def test_what_is_stored_compressed_comes_as_it_is_or_decompressed(archive: Archive) -> None:
+def test_what_is_stored_compressed_comes_as_it_is_or_decompressed(archive: RunningArchive) -> None:
     path = BUNDLED / "693_J2KI.dcm"
     assert archive.send([path]) == [0x0000]
     dataset = dcmread(path)
@@ -348,7 +356,7 @@ def test_what_is_stored_compressed_comes_as_it_is_or_decompressed(archive: Archi
 
 
 @pytest.fixture(scope="module")
-def orthanc(archive: Archive, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+def orthanc(archive: RunningArchive, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     if shutil.which("Orthanc") is None:
         pytest.skip("Orthanc is not installed")
     folder = tmp_path_factory.mktemp("orthanc")
@@ -381,7 +389,7 @@ def _answers(http: httpx.Client) -> bool:
 @pytest.mark.parametrize("how", ["move", "get"])
 @pytest.mark.parametrize("level", ["Study", "Series"])
 def test_orthanc_retrieves_what_is_stored(
-    archive: Archive, stored: Stored, orthanc: httpx.Client, how: str, level: str
+    archive: RunningArchive, stored: Stored, orthanc: httpx.Client, how: str, level: str
 ) -> None:
     wanted = {"StudyInstanceUID": stored.studies[0]}
     if level == "Series":
@@ -399,7 +407,9 @@ def test_orthanc_retrieves_what_is_stored(
     )
 
 
-def test_orthanc_retrieves_the_answers_of_a_query(archive: Archive, stored: Stored, orthanc: httpx.Client) -> None:
+def test_orthanc_retrieves_the_answers_of_a_query(
+    archive: RunningArchive, stored: Stored, orthanc: httpx.Client
+) -> None:
     body = {"Level": "Study", "Query": {"PatientID": stored.patient, "StudyInstanceUID": ""}}
     query = orthanc.post("/modalities/osteon/query", json=body).json()["Path"]
     assert len(orthanc.get(f"{query}/answers").json()) == 2
@@ -408,7 +418,7 @@ def test_orthanc_retrieves_the_answers_of_a_query(archive: Archive, stored: Stor
 
 
 def test_gets_and_moves_at_the_same_time_do_not_disturb_each_other(
-    archive: Archive, stored: Stored, long_study: str, tmp_path: Path
+    archive: RunningArchive, stored: Stored, long_study: str, tmp_path: Path
 ) -> None:
     keys = as_options({"QueryRetrieveLevel": "STUDY", "StudyInstanceUID": long_study})
     folders = [tmp_path / str(number) for number in range(3)]

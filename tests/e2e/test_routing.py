@@ -14,7 +14,7 @@ from pydicom import Dataset, dcmread
 from pydicom.uid import generate_uid
 
 from osteon_local.part import free_port
-from support.archive.running import Archive, eventually
+from support.archive.running import RunningArchive, eventually
 from support.dicom.datasets import ct_slice, saved
 from support.dicom.real_files import dataset_bytes
 
@@ -25,10 +25,10 @@ pytestmark = [
 ]
 
 
-class Destination:
+class StorescpDestination:
     """DCMTK's receiver, which can be down; the archive knows it as a modality of its own name."""
 
-    def __init__(self, archive: Archive, folder: Path) -> None:
+    def __init__(self, archive: RunningArchive, folder: Path) -> None:
         self.name = f"d{generate_uid()[-12:]}"
         self.folder = folder / self.name
         self.folder.mkdir()
@@ -58,15 +58,15 @@ class Destination:
 
 
 @pytest.fixture
-def destination(archive: Archive, tmp_path: Path) -> Iterator[Destination]:
-    made = Destination(archive, tmp_path)
+def destination(archive: RunningArchive, tmp_path: Path) -> Iterator[StorescpDestination]:
+    made = StorescpDestination(archive, tmp_path)
     yield made
     made.down()
     httpx.delete(f"{archive.url}/modalities/{made.name}").raise_for_status()
 
 
 @contextmanager
-def rule(archive: Archive, to: Destination, study: str, **body: Any) -> Iterator[str]:
+def rule(archive: RunningArchive, to: StorescpDestination, study: str, **body: Any) -> Iterator[str]:
     """Keep a rule for one study for a while; yields its URL."""
     url = f"{archive.url}/rules/{to.name}"
     match = {"StudyInstanceUID": study, **body.pop("match", {})}
@@ -78,14 +78,14 @@ def rule(archive: Archive, to: Destination, study: str, **body: Any) -> Iterator
         httpx.delete(url).raise_for_status()
 
 
-def sent(archive: Archive, folder: Path, *datasets: Dataset) -> dict[str, bytes]:
+def sent(archive: RunningArchive, folder: Path, *datasets: Dataset) -> dict[str, bytes]:
     """Send; returns data sets by SOP Instance UID."""
     files = [saved(dataset, folder) for dataset in datasets]
     assert archive.send(files) == [0x0000] * len(files)
     return {path.stem: dataset_bytes(path) for path in files}
 
 
-def found(archive: Archive, study: str, count: int) -> str:
+def found(archive: RunningArchive, study: str, count: int) -> str:
     """Wait until so many instances of a study are indexed; returns its public identifier."""
 
     def look() -> str:

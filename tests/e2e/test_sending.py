@@ -16,8 +16,8 @@ from pydicom import Dataset, dcmread
 from pydicom.uid import generate_uid
 
 from osteon_local.part import free_port
-from support.archive.orthanc import Orthanc, needs_orthanc, running_orthanc
-from support.archive.running import Archive, Standalone, eventually
+from support.archive.orthanc import OrthancServer, needs_orthanc, running_orthanc
+from support.archive.running import RunningArchive, StandaloneProcess, eventually
 from support.dicom.datasets import ct_slice
 from support.packs.sealed_packs import part10
 
@@ -30,7 +30,7 @@ pytestmark = [
 ]
 
 
-def uploaded(archive: Archive, count: int, **attributes: Any) -> tuple[str, set[str]]:
+def uploaded(archive: RunningArchive, count: int, **attributes: Any) -> tuple[str, set[str]]:
     """Store a study by HTTP; return its public identifier, and its SOP Instance UIDs."""
     study, series = generate_uid(), generate_uid()
     slices = [ct_slice(study=study, series=series, number=n, **attributes) for n in range(count)]
@@ -47,15 +47,15 @@ def zipped(slices: list[Dataset]) -> bytes:
     return buffer.getvalue()
 
 
-def put(archive: Archive, path: str, body: Any) -> None:
+def put(archive: RunningArchive, path: str, body: Any) -> None:
     httpx.put(archive.url + path, json=body, timeout=30).raise_for_status()
 
 
-def post(archive: Archive, path: str, body: Any) -> httpx.Response:
+def post(archive: RunningArchive, path: str, body: Any) -> httpx.Response:
     return httpx.post(archive.url + path, json=body, timeout=120)
 
 
-def ended(archive: Archive, job: str) -> dict[str, Any]:
+def ended(archive: RunningArchive, job: str) -> dict[str, Any]:
     """Wait for the end of a job and return what it shows."""
 
     def over() -> dict[str, Any] | None:
@@ -86,14 +86,14 @@ def received(folder: Path) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def orthanc(archive: Archive, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc]:
+def orthanc(archive: RunningArchive, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OrthancServer]:
     with running_orthanc(tmp_path_factory.mktemp("orthanc"), archive) as made:
         put(archive, "/modalities/orthanc", {"AET": "ORTHANC", "Host": "127.0.0.1", "Port": made.dicom_port})
         put(archive, "/peers/orthanc", [made.url])
         yield made
 
 
-def test_a_study_is_sent_to_a_modality_that_was_added_just_now(archive: Archive, tmp_path: Path) -> None:
+def test_a_study_is_sent_to_a_modality_that_was_added_just_now(archive: RunningArchive, tmp_path: Path) -> None:
     study, uids = uploaded(archive, 5)
     port = free_port()
     put(archive, "/modalities/dcmtk", ["DCMTK", "127.0.0.1", port])
@@ -107,7 +107,7 @@ def test_a_study_is_sent_to_a_modality_that_was_added_just_now(archive: Archive,
     assert (shown["LocalAet"], shown["RemoteAet"], shown["ParentResources"]) == ("OSTEON", "DCMTK", [study])
 
 
-def test_a_file_is_sent_straight_on_and_not_stored(archive: Archive, tmp_path: Path) -> None:
+def test_a_file_is_sent_straight_on_and_not_stored(archive: RunningArchive, tmp_path: Path) -> None:
     dataset, port = ct_slice(), free_port()
     put(archive, "/modalities/straight", ["STRAIGHT", "127.0.0.1", port])
     with storescp(tmp_path / "sink", port):
@@ -119,7 +119,7 @@ def test_a_file_is_sent_straight_on_and_not_stored(archive: Archive, tmp_path: P
     assert not archive.get(f"/dicom-web/instances?SOPInstanceUID={dataset.SOPInstanceUID}").content
 
 
-def test_who_waits_is_told_at_once_that_a_modality_is_down(archive: Archive) -> None:
+def test_who_waits_is_told_at_once_that_a_modality_is_down(archive: RunningArchive) -> None:
     study, _ = uploaded(archive, 1)
     put(archive, "/modalities/gone", ["GONE", "127.0.0.1", free_port()])
     answer = post(archive, "/modalities/gone/store", study)
@@ -127,7 +127,7 @@ def test_who_waits_is_told_at_once_that_a_modality_is_down(archive: Archive) -> 
     assert "127.0.0.1" in answer.text
 
 
-def test_a_job_waits_for_a_modality_that_comes_back(archive: Archive, tmp_path: Path) -> None:
+def test_a_job_waits_for_a_modality_that_comes_back(archive: RunningArchive, tmp_path: Path) -> None:
     study, uids = uploaded(archive, 3)
     port = free_port()
     put(archive, "/modalities/later", ["LATER", "127.0.0.1", port])
@@ -139,7 +139,7 @@ def test_a_job_waits_for_a_modality_that_comes_back(archive: Archive, tmp_path: 
 
 
 def test_a_destination_that_breaks_off_each_association_gets_nothing_and_is_told_of(
-    archive: Archive, tmp_path: Path
+    archive: RunningArchive, tmp_path: Path
 ) -> None:
     study, _ = uploaded(archive, 2)
     port = free_port()
@@ -151,7 +151,7 @@ def test_a_destination_that_breaks_off_each_association_gets_nothing_and_is_told
 
 
 @needs_orthanc
-def test_orthanc_takes_a_study_by_c_store_and_commits_it(archive: Archive, orthanc: Orthanc) -> None:
+def test_orthanc_takes_a_study_by_c_store_and_commits_it(archive: RunningArchive, orthanc: OrthancServer) -> None:
     study, uids = uploaded(archive, 4)
     answer = post(archive, "/modalities/orthanc/store", {"Resources": [study], "StorageCommitment": True})
     assert answer.status_code == 200, answer.text
@@ -165,7 +165,7 @@ def test_orthanc_takes_a_study_by_c_store_and_commits_it(archive: Archive, ortha
 
 
 @needs_orthanc
-def test_orthanc_takes_a_study_as_a_peer(archive: Archive, orthanc: Orthanc) -> None:
+def test_orthanc_takes_a_study_as_a_peer(archive: RunningArchive, orthanc: OrthancServer) -> None:
     for body in ({}, {"Compress": True}):
         study, uids = uploaded(archive, 6)
         answer = post(archive, "/peers/orthanc/store", {"Resources": [study], **body})
@@ -175,7 +175,9 @@ def test_orthanc_takes_a_study_as_a_peer(archive: Archive, orthanc: Orthanc) -> 
 
 
 @needs_orthanc
-def test_orthanc_sends_to_the_archive_as_a_peer_and_as_a_modality(archive: Archive, orthanc: Orthanc) -> None:
+def test_orthanc_sends_to_the_archive_as_a_peer_and_as_a_modality(
+    archive: RunningArchive, orthanc: OrthancServer
+) -> None:
     for kind in ("peers", "modalities"):
         dataset = ct_slice()
         stored = orthanc.http.post("/instances", content=part10(dataset)).raise_for_status().json()
@@ -185,7 +187,7 @@ def test_orthanc_sends_to_the_archive_as_a_peer_and_as_a_modality(archive: Archi
 
 @needs_orthanc
 @pytest.mark.parametrize("method", ["get", "move"])
-def test_what_orthanc_has_is_fetched(archive: Archive, orthanc: Orthanc, method: str) -> None:
+def test_what_orthanc_has_is_fetched(archive: RunningArchive, orthanc: OrthancServer, method: str) -> None:
     study = generate_uid()
     slices = [ct_slice(study=study, number=n) for n in range(5)]
     for each in slices:
@@ -199,7 +201,7 @@ def test_what_orthanc_has_is_fetched(archive: Archive, orthanc: Orthanc, method:
 
 @needs_orthanc
 @pytest.mark.parametrize("method", ["C-GET", "C-MOVE"])
-def test_an_answer_of_a_query_is_retrieved(archive: Archive, orthanc: Orthanc, method: str) -> None:
+def test_an_answer_of_a_query_is_retrieved(archive: RunningArchive, orthanc: OrthancServer, method: str) -> None:
     dataset = ct_slice()
     orthanc.http.post("/instances", content=part10(dataset)).raise_for_status()
     wanted = {"Level": "Study", "Query": {"StudyInstanceUID": str(dataset.StudyInstanceUID)}}
@@ -210,13 +212,13 @@ def test_an_answer_of_a_query_is_retrieved(archive: Archive, orthanc: Orthanc, m
     there(archive, str(dataset.StudyInstanceUID), 1)
 
 
-def there(archive: Archive, study: str, count: int) -> None:
+def there(archive: RunningArchive, study: str, count: int) -> None:
     """Wait until a study has so many instances."""
     path = f"/dicom-web/instances?StudyInstanceUID={study}"
     eventually(lambda: (found := archive.get(path)).content and len(found.json()) == count)
 
 
-def test_what_dcmqrscp_has_is_fetched_by_c_get(archive: Archive, tmp_path: Path) -> None:
+def test_what_dcmqrscp_has_is_fetched_by_c_get(archive: RunningArchive, tmp_path: Path) -> None:
     port, study = free_port(), generate_uid()
     (tmp_path / "db").mkdir()
     config = tmp_path / "dcmqrscp.cfg"
@@ -244,8 +246,8 @@ def test_what_dcmqrscp_has_is_fetched_by_c_get(archive: Archive, tmp_path: Path)
             process.terminate()
 
 
-def test_one_osteon_sends_to_another_by_both_ways_of_http(standalone: Archive, tmp_path: Path) -> None:
-    other = Standalone(tmp_path / "other")
+def test_one_osteon_sends_to_another_by_both_ways_of_http(standalone: RunningArchive, tmp_path: Path) -> None:
+    other = StandaloneProcess(tmp_path / "other")
     peer = other.start()
     try:
         put(standalone, "/peers/rest", [peer.url])

@@ -10,9 +10,9 @@ import httpx
 import pytest
 from pydicom import Dataset
 
-from support.archive.running import Archive, Standalone, eventually
+from support.archive.running import RunningArchive, StandaloneProcess, eventually
 from support.dicom.datasets import ct_slice
-from support.load.process_usage import Watch
+from support.load.process_usage import UsageWatch
 from support.packs.sealed_packs import part10
 from support.query.application import multipart
 
@@ -25,12 +25,12 @@ JSON = "application/dicom+json"
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Standalone, Path]]:
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[StandaloneProcess, Path]]:
     """An archive that takes one upload at a time, and the folder of its temporary files."""
     folder = tmp_path_factory.mktemp("streams")
     temporary = folder / "tmp"
     temporary.mkdir()
-    process = Standalone(folder / "data", TMPDIR=str(temporary), OSTEON_MAX_CONCURRENT_UPLOADS="1")
+    process = StandaloneProcess(folder / "data", TMPDIR=str(temporary), OSTEON_MAX_CONCURRENT_UPLOADS="1")
     process.start()
     try:
         yield process, temporary
@@ -65,7 +65,7 @@ def _files(datasets: list[Dataset]) -> Iterator[bytes]:
     yield b"--B--\r\n"
 
 
-def _store(archive: Archive, body: Iterator[bytes], kind: str) -> Dataset:
+def _store(archive: RunningArchive, body: Iterator[bytes], kind: str) -> Dataset:
     response = httpx.post(
         f"{archive.dicomweb}/studies",
         content=body,
@@ -76,14 +76,14 @@ def _store(archive: Archive, body: Iterator[bytes], kind: str) -> Dataset:
     return Dataset.from_json(response.json())
 
 
-def test_large_uploads_take_little_memory(running: tuple[Standalone, Path]) -> None:
+def test_large_uploads_take_little_memory(running: tuple[StandaloneProcess, Path]) -> None:
     process, temporary = running
     archive = process.archive
     _store(archive, iter([multipart([part10(ct_slice())])[0].replace(b"BOUNDARY", b"B")]), "application/dicom")
     instances = _instances(archive)
-    with Watch({"before": process.pid}) as before:
+    with UsageWatch({"before": process.pid}) as before:
         archive.get("/system")
-    with Watch({"storing": process.pid}) as storing:
+    with UsageWatch({"storing": process.pid}) as storing:
         answer = _store(archive, _body([_described(f"b/{number}")[1] for number in range(2)]), JSON)
         _store(archive, _files([ct_slice() for _ in range(2)]), "application/dicom")
     assert len(answer.ReferencedSOPSequence) == 2
@@ -92,14 +92,14 @@ def test_large_uploads_take_little_memory(running: tuple[Standalone, Path]) -> N
     assert not [path for path in temporary.rglob("*") if path.is_file()]
 
 
-def _instances(archive: Archive) -> int:
+def _instances(archive: RunningArchive) -> int:
     count: int = archive.get("/statistics").json()["CountInstances"]
     return count
 
 
 @pytest.mark.parametrize("after", [0, 3 << 20, _LARGE + (3 << 20)])
 def test_a_client_that_goes_away_leaves_nothing_and_holds_nobody_up(
-    running: tuple[Standalone, Path], after: int
+    running: tuple[StandaloneProcess, Path], after: int
 ) -> None:
     process, temporary = running
     archive = process.archive

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from support.archive.running import Standalone, eventually
+from support.archive.running import StandaloneProcess, eventually
 from support.dicom.datasets import ct_slice, saved
 
 pytestmark = pytest.mark.slow
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 
 def test_acknowledged_instances_survive_kill_9(tmp_path: Path) -> None:
     files = [saved(ct_slice(study="1.2.3", series=f"1.2.3.{n % 3}", number=n), tmp_path) for n in range(30)]
-    process = Standalone(tmp_path / "data", OSTEON_PACK_SECONDS="30")
+    process = StandaloneProcess(tmp_path / "data", OSTEON_PACK_SECONDS="30")
     archive = process.start()
     contexts = ("1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.1.2.1")
     with archive.association(contexts) as association:
@@ -30,7 +30,7 @@ def test_acknowledged_instances_survive_kill_9(tmp_path: Path) -> None:
 def test_reindex_fills_an_empty_index_from_the_objects_alone(tmp_path: Path) -> None:
     files = [saved(ct_slice(number=n), tmp_path) for n in range(5)]
     data = tmp_path / "data"
-    process = Standalone(data)
+    process = StandaloneProcess(data)
     archive = process.start()
     assert archive.send(files) == [0x0000] * 5
     eventually(lambda: archive.get("/statistics").json()["CountInstances"] == 5)
@@ -47,9 +47,9 @@ def test_reindex_fills_an_empty_index_from_the_objects_alone(tmp_path: Path) -> 
 
 
 def test_a_second_process_on_the_same_data_is_refused(tmp_path: Path) -> None:
-    process = Standalone(tmp_path / "data")
+    process = StandaloneProcess(tmp_path / "data")
     process.start()
-    second = Standalone(tmp_path / "data")
+    second = StandaloneProcess(tmp_path / "data")
     with pytest.raises(AssertionError, match="another Osteon works in"):
         second.start()
     process.stop()

@@ -18,9 +18,9 @@ from pydicom.uid import generate_uid
 
 from osteon_local.cluster import Cluster, Parts
 from osteon_local.part import free_port
-from support.archive.running import Archive, Standalone, eventually
+from support.archive.running import RunningArchive, StandaloneProcess, eventually
 from support.dicom.datasets import ct_slice, saved
-from support.services.certificates import Authority, Pair, needs_openssl
+from support.services.certificates import CertificateAuthority, CertificatePair, needs_openssl
 from support.services.parts import Postgres, RabbitMQ, SeaweedFS
 
 pytestmark = [
@@ -36,14 +36,14 @@ ENVIRONMENT = {"TCP_NODELAY": "1", "PATH": "/usr/bin"}
 class Hospital:
     """An archive with a secure port, and who may call it."""
 
-    archive: Archive
+    archive: RunningArchive
     port: int
-    ca: Authority
-    certificate: Pair
-    scanner: Pair
-    stranger: Pair
+    ca: CertificateAuthority
+    certificate: CertificatePair
+    scanner: CertificatePair
+    stranger: CertificatePair
 
-    def dcmtk(self, program: str, *arguments: str | Path, pair: Pair | None = None) -> tuple[int, str]:
+    def dcmtk(self, program: str, *arguments: str | Path, pair: CertificatePair | None = None) -> tuple[int, str]:
         """Run a DCMTK client with TLS; return its status and what it printed."""
         pair = pair or self.scanner
         tls = ("+tls", pair.key, pair.certificate, "+cf", self.ca.certificate)
@@ -68,7 +68,7 @@ class Hospital:
 @pytest.fixture(scope="module", params=["standalone", "cluster"])
 def hospital(request: pytest.FixtureRequest) -> Iterator[Hospital]:
     folder = Path(tempfile.mkdtemp(prefix="osteon-tls-"))
-    ca, other = Authority(folder, "Hospital"), Authority(folder, "Elsewhere")
+    ca, other = CertificateAuthority(folder, "Hospital"), CertificateAuthority(folder, "Elsewhere")
     pair, port = ca.sign("archive"), free_port()
     settings = {
         "OSTEON_DICOM_TLS_PORT": str(port),
@@ -85,8 +85,8 @@ def hospital(request: pytest.FixtureRequest) -> Iterator[Hospital]:
 
 
 @contextmanager
-def standalone(request: pytest.FixtureRequest, folder: Path, settings: dict[str, str]) -> Iterator[Archive]:
-    process = Standalone(folder / "data", **settings)
+def standalone(request: pytest.FixtureRequest, folder: Path, settings: dict[str, str]) -> Iterator[RunningArchive]:
+    process = StandaloneProcess(folder / "data", **settings)
     try:
         yield process.start()
     finally:
@@ -94,17 +94,17 @@ def standalone(request: pytest.FixtureRequest, folder: Path, settings: dict[str,
 
 
 @contextmanager
-def cluster(request: pytest.FixtureRequest, folder: Path, settings: dict[str, str]) -> Iterator[Archive]:
+def cluster(request: pytest.FixtureRequest, folder: Path, settings: dict[str, str]) -> Iterator[RunningArchive]:
     postgres: Postgres = request.getfixturevalue("postgres")
     seaweedfs: SeaweedFS = request.getfixturevalue("seaweedfs")
     broker = RabbitMQ(folder / "rabbitmq")
     parts = Parts(broker, postgres, seaweedfs, database_url=postgres.create_database(), bucket="tls")
     with Cluster(folder / "cluster", parts=parts, settings=settings) as running:
-        yield Archive(running.dicom_port, running.url)
+        yield RunningArchive(running.dicom_port, running.url)
 
 
 @contextmanager
-def storescp(hospital: Hospital, pair: Pair) -> Iterator[int]:
+def storescp(hospital: Hospital, pair: CertificatePair) -> Iterator[int]:
     """Run DCMTK's storescp with TLS."""
     port, folder = free_port(), Path(tempfile.mkdtemp())
     tls = ["+tls", str(pair.key), str(pair.certificate), "+cf", str(hospital.ca.certificate)]

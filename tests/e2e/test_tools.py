@@ -12,17 +12,17 @@ from pydicom.uid import generate_uid
 from pynetdicom import evt
 
 from osteon.cli.scu import echo, find, get, move, send
-from support.archive.running import Archive, eventually
-from support.cli.scu import Ran, pynetdicom, tool
+from support.archive.running import RunningArchive, eventually
+from support.cli.scu import ToolResult, pynetdicom, tool
 from support.dicom.datasets import ct_slice, saved
 from support.dicom.real_files import dataset_bytes
 
 __all__ = ["tool"]
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("archives")]
-Tool = Callable[..., Ran]
+Tool = Callable[..., ToolResult]
 
 
-def address(archive: Archive) -> tuple[str, ...]:
+def address(archive: RunningArchive) -> tuple[str, ...]:
     return f"127.0.0.1:{archive.dicom_port}", "-aec", archive.aet
 
 
@@ -35,7 +35,7 @@ def slices_and_a_jpeg(folder: Path, study: str) -> list[Path]:
     return [saved(each, folder) for each in (*(ct_slice(study=study, number=n) for n in range(30)), jpeg)]
 
 
-def stored(tool: Tool, archive: Archive, folder: Path) -> tuple[str, list[Path]]:
+def stored(tool: Tool, archive: RunningArchive, folder: Path) -> tuple[str, list[Path]]:
     """Send a study; return its UID and its files once all of them are found."""
     study = generate_uid()
     files = slices_and_a_jpeg(folder, study)
@@ -51,14 +51,14 @@ def stored(tool: Tool, archive: Archive, folder: Path) -> tuple[str, list[Path]]
     return study, files
 
 
-def test_a_study_is_sent_and_found(tool: Tool, archive: Archive, tmp_path: Path) -> None:
+def test_a_study_is_sent_and_found(tool: Tool, archive: RunningArchive, tmp_path: Path) -> None:
     assert tool(echo.main, *address(archive)).code == 0
     study, files = stored(tool, archive, tmp_path / "in")
     found = tool(find.main, *address(archive), "-l", "image", "-k", f"StudyInstanceUID={study}", "--json")
     assert {each["SOPInstanceUID"] for each in json.loads(found.out)} == {path.stem for path in files}
 
 
-def test_a_study_is_fetched_and_moved_as_it_was_sent(tool: Tool, archive: Archive, tmp_path: Path) -> None:
+def test_a_study_is_fetched_and_moved_as_it_was_sent(tool: Tool, archive: RunningArchive, tmp_path: Path) -> None:
     study, files = stored(tool, archive, tmp_path / "in")
     key = ("-k", f"StudyInstanceUID={study}")
     fetched = tool(get.main, *address(archive), *key, "-o", tmp_path / "out", "--json")

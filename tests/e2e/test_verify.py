@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from pydicom import Dataset
 
-from support.archive.running import Standalone, eventually
+from support.archive.running import StandaloneProcess, eventually
 from support.dicom.datasets import ct_slice, saved
 
 pytestmark = pytest.mark.slow
@@ -29,7 +29,7 @@ def verify(data: Path, *options: str) -> tuple[int, dict[str, str], dict]:
     return done.returncode, {line["key"]: line["kind"] for line in lines[:-1]}, lines[-1]["summary"]
 
 
-def send(process: Standalone, folder: Path, *datasets: Dataset) -> None:
+def send(process: StandaloneProcess, folder: Path, *datasets: Dataset) -> None:
     packs = int(process.archive.get("/statistics").json()["CountPacks"])
     assert set(process.archive.send([saved(dataset, folder) for dataset in datasets])) == {0x0000}
     eventually(lambda: int(process.archive.get("/statistics").json()["CountPacks"]) >= packs + len(datasets))
@@ -37,7 +37,7 @@ def send(process: Standalone, folder: Path, *datasets: Dataset) -> None:
 
 def test_every_damage_is_named_and_a_healthy_archive_passes_while_it_runs(tmp_path: Path) -> None:
     data = tmp_path / "data"
-    process = Standalone(data)
+    process = StandaloneProcess(data)
     archive = process.start()
     images = [ct_slice(number=n, StudyDate=f"2024010{n}") for n in range(1, 7)]
     send(process, tmp_path, *images)

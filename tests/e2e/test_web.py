@@ -10,14 +10,14 @@ from dicomweb_client.api import DICOMwebClient
 from pydicom.uid import generate_uid
 from pyorthanc import Orthanc, find_instances, find_patients, find_series, find_studies, upload
 
-from support.archive.running import Archive, eventually
+from support.archive.running import RunningArchive, eventually
 from support.dicom.datasets import ct_slice, saved
 from support.dicom.real_files import dataset_bytes
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("archives")]
 
 
-def test_dicomweb_client_reads_what_it_just_wrote(archive: Archive) -> None:
+def test_dicomweb_client_reads_what_it_just_wrote(archive: RunningArchive) -> None:
     client = DICOMwebClient(archive.dicomweb)
     datasets = [ct_slice(study=(study := generate_uid())) for _ in range(1)]
     datasets += [ct_slice(study=study, series=datasets[0].SeriesInstanceUID, number=n) for n in (2, 3)]
@@ -34,7 +34,7 @@ def test_dicomweb_client_reads_what_it_just_wrote(archive: Archive) -> None:
     assert one.PixelData == datasets[0].PixelData
 
 
-def test_qido_searches_names_and_ranges_and_says_when_there_is_more(archive: Archive, tmp_path: Path) -> None:
+def test_qido_searches_names_and_ranges_and_says_when_there_is_more(archive: RunningArchive, tmp_path: Path) -> None:
     name = f"Zoë^{generate_uid()[-12:]}"
     for day in range(1, 4):
         path = saved(ct_slice(PatientName=name, StudyDate=f"2023010{day}"), tmp_path)
@@ -48,7 +48,7 @@ def test_qido_searches_names_and_ranges_and_says_when_there_is_more(archive: Arc
     assert "299" in limited.headers["Warning"]
 
 
-def test_pyorthanc_uploads_walks_and_downloads(archive: Archive, tmp_path: Path) -> None:
+def test_pyorthanc_uploads_walks_and_downloads(archive: RunningArchive, tmp_path: Path) -> None:
     client = Orthanc(archive.url)
     dataset = ct_slice(PatientID=(patient_id := generate_uid()[-16:]))
     path = saved(dataset, tmp_path)
@@ -69,7 +69,7 @@ def test_pyorthanc_uploads_walks_and_downloads(archive: Archive, tmp_path: Path)
     assert client.get_statistics()["CountInstances"] >= 1
 
 
-def test_pyorthanc_s_resources_have_their_attributes(archive: Archive, tmp_path: Path) -> None:
+def test_pyorthanc_s_resources_have_their_attributes(archive: RunningArchive, tmp_path: Path) -> None:
     client = Orthanc(archive.url)
     patient_id = generate_uid()[-16:]
     dataset = ct_slice(PatientID=patient_id, PatientWeight="70.5", StudyDescription="Walk")
@@ -93,7 +93,7 @@ def test_pyorthanc_s_resources_have_their_attributes(archive: Archive, tmp_path:
     assert instance.get_pydicom().SOPInstanceUID == dataset.SOPInstanceUID
 
 
-def test_a_file_comes_by_ranges_and_head_tells_its_length(archive: Archive) -> None:
+def test_a_file_comes_by_ranges_and_head_tells_its_length(archive: RunningArchive) -> None:
     body = _part10()
     path = f"{archive.url}{httpx.post(f'{archive.url}/instances', content=body).json()['Path']}/file"
     assert httpx.head(path).headers["Content-Length"] == str(len(body))
@@ -101,7 +101,7 @@ def test_a_file_comes_by_ranges_and_head_tells_its_length(archive: Archive) -> N
     assert (part.status_code, part.content) == (206, b"DICM")
 
 
-def test_the_change_log_tells_of_what_came_in(archive: Archive) -> None:
+def test_the_change_log_tells_of_what_came_in(archive: RunningArchive) -> None:
     last = archive.get("/changes?last").json()["Last"]
     body = httpx.post(f"{archive.url}/instances", content=_part10()).json()
     changes = eventually(lambda: archive.get(f"/changes?since={last}").json()["Changes"])
@@ -109,7 +109,7 @@ def test_the_change_log_tells_of_what_came_in(archive: Archive) -> None:
     assert body["ID"] in {c["ID"] for c in changes}
 
 
-def test_other_bytes_under_a_known_uid_are_kept_aside(archive: Archive, tmp_path: Path) -> None:
+def test_other_bytes_under_a_known_uid_are_kept_aside(archive: RunningArchive, tmp_path: Path) -> None:
     first = ct_slice()
     second = ct_slice(study=first.StudyInstanceUID, series=first.SeriesInstanceUID, number=2)
     second.SOPInstanceUID = second.file_meta.MediaStorageSOPInstanceUID = first.SOPInstanceUID
@@ -134,7 +134,7 @@ def test_other_bytes_under_a_known_uid_are_kept_aside(archive: Archive, tmp_path
         ("/dicom-web/studies/../../etc/passwd", 404),
     ],
 )
-def test_bad_requests_get_a_clear_answer(archive: Archive, path: str, status: int) -> None:
+def test_bad_requests_get_a_clear_answer(archive: RunningArchive, path: str, status: int) -> None:
     answer = httpx.get(archive.url + path)
     assert answer.status_code == status
     assert answer.headers["content-type"].split(";")[0] in ("application/problem+json", "application/json")

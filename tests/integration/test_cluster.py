@@ -14,10 +14,10 @@ import pytest
 
 from osteon_local.cluster import Cluster, Parts
 from osteon_local.part import PartError
-from support.archive.running import Archive, eventually
+from support.archive.running import RunningArchive, eventually
 from support.dicom.datasets import ct_slice, saved
 from support.services.parts import Postgres, RabbitMQ, SeaweedFS
-from support.services.trace_collector import Collector, Seen, collecting
+from support.services.trace_collector import CollectedSpan, TraceCollector, collecting
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 CT = ("1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.1.2.1")
@@ -25,14 +25,14 @@ RUNNER = Path(__file__).parents[2] / "deploy" / "local" / "cluster.py"
 
 
 @pytest.fixture(scope="module")
-def collector() -> Iterator[Collector]:
+def collector() -> Iterator[TraceCollector]:
     with collecting() as found:
         yield found
 
 
 @pytest.fixture(scope="module")
 def running(
-    parts_folder: Path, own_rabbitmq: RabbitMQ, postgres: Postgres, seaweedfs: SeaweedFS, collector: Collector
+    parts_folder: Path, own_rabbitmq: RabbitMQ, postgres: Postgres, seaweedfs: SeaweedFS, collector: TraceCollector
 ) -> Iterator[Cluster]:
     parts = Parts(own_rabbitmq, postgres, seaweedfs, database_url=postgres.create_database(), bucket="own-cluster")
     settings = {"OSTEON_DRAIN_SECONDS": "60", "OSTEON_PACK_SECONDS": "60"}
@@ -50,10 +50,10 @@ def test_every_replica_is_ready_once_the_cluster_has_started(running: Cluster) -
 
 
 def test_an_association_is_one_trace_and_the_counters_of_all_services_agree_about_it(
-    running: Cluster, collector: Collector, tmp_path: Path
+    running: Cluster, collector: TraceCollector, tmp_path: Path
 ) -> None:
     files = [saved(ct_slice(study="1.2.77", series="1.2.77.1", number=n), tmp_path) for n in range(5)]
-    assert Archive(running.dicom_port, running.url).send(files) == [0] * 5
+    assert RunningArchive(running.dicom_port, running.url).send(files) == [0] * 5
 
     def ways() -> list[list[tuple[str, str]]]:
         by_id = {span.id: span for span in collector.spans}
@@ -81,7 +81,7 @@ def test_an_association_is_one_trace_and_the_counters_of_all_services_agree_abou
     assert {name: counted(running, name) for name in counters} == counters
 
 
-def way_of(span: Seen, by_id: Mapping[str, Seen]) -> list[tuple[str, str]]:
+def way_of(span: CollectedSpan, by_id: Mapping[str, CollectedSpan]) -> list[tuple[str, str]]:
     """Return services and names from the first span of the trace down to this one."""
     if not span.parent:
         return [(span.service, span.name)]
@@ -117,7 +117,7 @@ def test_a_pod_lets_an_association_end_and_its_spool_is_empty_before_the_writer_
     running: Cluster, tmp_path: Path
 ) -> None:
     """As k8s/base/ingress.yaml has it: `osteon wait-drained` holds up the end of the writer."""
-    archive = Archive(running.dicom_port, running.url)
+    archive = RunningArchive(running.dicom_port, running.url)
     files = [saved(ct_slice(number=number), tmp_path) for number in range(1, 7)]
     before = archive.get("/statistics").json()["CountInstances"]
     with archive.association(CT) as association:

@@ -19,7 +19,7 @@ from osteon.remotes.port import Modality
 from osteon_local.part import free_port
 from support.archive.running import eventually
 from support.dicom.datasets import ct_slice
-from support.dispatcher.commitment import UNKNOWN, World, commitment_world
+from support.dispatcher.commitment import UNKNOWN, CommitmentArchive, commitment_world
 from support.packs.sealed_packs import part10
 
 pytestmark = [
@@ -29,7 +29,7 @@ pytestmark = [
 
 
 @dataclass
-class Orthanc:
+class CommittingOrthanc:
     """A running Orthanc."""
 
     modality: Modality
@@ -37,13 +37,13 @@ class Orthanc:
 
 
 @pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
+async def world(tmp_path: Path) -> AsyncIterator[CommitmentArchive]:
     async with commitment_world(tmp_path / "osteon") as made:
         yield made
 
 
 @pytest.fixture
-def orthanc(world: World, tmp_path: Path) -> Iterator[Orthanc]:
+def orthanc(world: CommitmentArchive, tmp_path: Path) -> Iterator[CommittingOrthanc]:
     dicom, web = free_port(), free_port()
     settings = {
         "StorageDirectory": str(tmp_path / "orthanc"), "IndexDirectory": str(tmp_path / "orthanc"),
@@ -60,7 +60,7 @@ def orthanc(world: World, tmp_path: Path) -> Iterator[Orthanc]:
         try:
             with httpx.Client(base_url=f"http://127.0.0.1:{web}", timeout=30) as http:
                 eventually(lambda: _answers(http))
-                yield Orthanc(Modality(name="orthanc", aet="ORTHANC", host="127.0.0.1", port=dicom), http)
+                yield CommittingOrthanc(Modality(name="orthanc", aet="ORTHANC", host="127.0.0.1", port=dicom), http)
         finally:
             process.terminate()
             process.wait(20)
@@ -82,7 +82,7 @@ async def until(check: Callable[[], Awaitable[Any]]) -> Any:
     raise AssertionError("it did not happen")
 
 
-async def test_orthanc_asks_and_is_told_what_is_stored(world: World, orthanc: Orthanc) -> None:
+async def test_orthanc_asks_and_is_told_what_is_stored(world: CommitmentArchive, orthanc: CommittingOrthanc) -> None:
     await world.room.index.remotes.put_modality(orthanc.modality)
     item = await world.stored()
     body = {"DicomInstances": [{"SOPClassUID": c, "SOPInstanceUID": i} for c, i in (item, UNKNOWN)]}
@@ -100,7 +100,7 @@ async def test_orthanc_asks_and_is_told_what_is_stored(world: World, orthanc: Or
     assert [(each["SOPInstanceUID"], each["FailureReason"]) for each in report["Failures"]] == [(UNKNOWN[1], 0x0112)]
 
 
-async def test_orthanc_is_asked_and_tells_what_it_has(world: World, orthanc: Orthanc) -> None:
+async def test_orthanc_is_asked_and_tells_what_it_has(world: CommitmentArchive, orthanc: CommittingOrthanc) -> None:
     index, dataset = world.room.index, ct_slice()
     await index.remotes.put_modality(orthanc.modality)
     stored = await asyncio.to_thread(orthanc.http.post, "/instances", content=part10(dataset))

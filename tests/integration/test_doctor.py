@@ -18,7 +18,7 @@ from osteon.contracts.topology import DEAD_QUEUE, writer_queue
 from osteon.index.sql import SqlIndex
 from osteon_local import Postgres, RabbitMQ, SeaweedFS
 from osteon_local.part import free_port
-from support.archive.running import Archive
+from support.archive.running import RunningArchive
 from support.cli.doctor import bad, look
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("broker")]
@@ -274,7 +274,7 @@ def test_a_wrong_key_names_the_setting(objects: Look, setting: str) -> None:
     assert f"OSTEON_{setting.upper()}" in wrong
 
 
-def test_ports_of_an_osteon_that_runs_are_its_own(standalone: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ports_of_an_osteon_that_runs_are_its_own(standalone: RunningArchive, monkeypatch: pytest.MonkeyPatch) -> None:
     http_port = standalone.url.rpartition(":")[2]
     found = look(monkeypatch, "standalone", ["ports"], dicom_port=standalone.dicom_port, http_port=http_port)
     assert bad(found) == []

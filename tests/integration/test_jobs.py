@@ -14,7 +14,7 @@ from osteon.jobs.port import JobState
 from osteon.jobs.run import JobRun, JobType
 from osteon.jobs.runner import JobRunner, RunnerConfig
 from support.jobs import crash_worker
-from support.jobs.job_types import OVER, Steps, until
+from support.jobs.job_types import OVER, StepwiseWork, until
 
 pytestmark = pytest.mark.slow
 
@@ -91,7 +91,7 @@ async def test_what_an_error_quotes_can_be_stored(index):
 
 
 async def test_a_runner_goes_on_when_the_database_is_back(index, own_postgres):
-    steps = Steps(hold=2)
+    steps = StepwiseWork(hold=2)
     async with JobRunner(index.jobs, {"a": JobType(steps, 0)}, RunnerConfig(lease=30, poll=0.05)):
         job = await index.jobs.submit("a", {})
         await steps.held.wait()

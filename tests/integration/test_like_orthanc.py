@@ -11,7 +11,7 @@ import pytest
 
 from osteon.dicom.pixels.errors import NotPossible
 from osteon.dicom.pixels.render_options import Window
-from support.archive.orthanc import Orthanc, needs_orthanc, running_orthanc
+from support.archive.orthanc import OrthancServer, needs_orthanc, running_orthanc
 from support.dicom.datasets import saved
 from support.dicom.pixels.images import image
 from support.dicom.pixels.rendering import drawn, ordered
@@ -42,17 +42,17 @@ FILES = {
 
 
 @pytest.fixture(scope="module")
-def orthanc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc]:
+def orthanc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OrthancServer]:
     nobody = SimpleNamespace(aet="NOBODY", dicom_port=11112, url="http://127.0.0.1:1")
     with running_orthanc(tmp_path_factory.mktemp("orthanc"), nobody) as running:  # type: ignore[arg-type]
         yield running
 
 
-def upload(orthanc: Orthanc, path: Path) -> str:
+def upload(orthanc: OrthancServer, path: Path) -> str:
     return str(orthanc.http.post("/instances", content=path.read_bytes()).raise_for_status().json()["ID"])
 
 
-def compare(orthanc: Orthanc, path: Path, folder: Path) -> None:
+def compare(orthanc: OrthancServer, path: Path, folder: Path) -> None:
     """Compare every picture of the first frame."""
     instance = upload(orthanc, path)
     compared = 0
@@ -68,7 +68,9 @@ def compare(orthanc: Orthanc, path: Path, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_pictures_of_real_images_are_orthancs_to_the_grey_level(orthanc: Orthanc, name: str, tmp_path: Path) -> None:
+def test_pictures_of_real_images_are_orthancs_to_the_grey_level(
+    orthanc: OrthancServer, name: str, tmp_path: Path
+) -> None:
     if not FILES[name].exists():
         pytest.skip(f"no real data at {FILES[name]}")
     compare(orthanc, FILES[name], tmp_path)
@@ -79,14 +81,14 @@ def test_pictures_of_real_images_are_orthancs_to_the_grey_level(orthanc: Orthanc
     ("allocated", "stored", "signed"), [(8, 8, False), (16, 10, False), (16, 16, False), (16, 12, True), (16, 16, True)]
 )
 def test_pictures_of_noise_are_orthancs_to_the_grey_level(
-    orthanc: Orthanc, tmp_path: Path, photometric: str, allocated: int, stored: int, signed: bool
+    orthanc: OrthancServer, tmp_path: Path, photometric: str, allocated: int, stored: int, signed: bool
 ) -> None:
     layout = {"allocated": allocated, "stored": stored, "signed": signed, "photometric": photometric}
     dataset = image(rows=61, columns=83, seed=7, **layout, RescaleSlope=1.25, RescaleIntercept=-100)
     compare(orthanc, saved(dataset, tmp_path), tmp_path)
 
 
-def test_arrays_have_orthancs_shape_and_type(orthanc: Orthanc, tmp_path: Path) -> None:
+def test_arrays_have_orthancs_shape_and_type(orthanc: OrthancServer, tmp_path: Path) -> None:
     for name in ("CT_small.dcm", "examples_rgb_color.dcm"):
         path = BUNDLED / name
         instance = upload(orthanc, path)
@@ -101,7 +103,7 @@ def test_arrays_have_orthancs_shape_and_type(orthanc: Orthanc, tmp_path: Path) -
             assert np.array_equal(ours, theirs)
 
 
-def test_whole_numbers_of_colours_are_refused_by_both(orthanc: Orthanc, tmp_path: Path) -> None:
+def test_whole_numbers_of_colours_are_refused_by_both(orthanc: OrthancServer, tmp_path: Path) -> None:
     path = BUNDLED / "examples_rgb_color.dcm"
     answer = orthanc.http.get(f"/instances/{upload(orthanc, path)}/image-uint8")
     assert answer.status_code == 415

@@ -12,7 +12,7 @@ import yaml
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 from osteon_local.prometheus import RULES, Prometheus
-from support.archive.running import Archive, Standalone, eventually
+from support.archive.running import RunningArchive, StandaloneProcess, eventually
 from support.deploy.manifests import ROOT
 from support.dicom.datasets import ct_slice, saved
 
@@ -31,9 +31,9 @@ MAIN = {
 
 
 @pytest.fixture(scope="module")
-def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Archive, Prometheus]]:
+def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RunningArchive, Prometheus]]:
     folder = tmp_path_factory.mktemp("watched")
-    process = Standalone(folder / "data", OSTEON_PREFETCH_THUMBNAILS="0")
+    process = StandaloneProcess(folder / "data", OSTEON_PREFETCH_THUMBNAILS="0")
     try:
         archive = process.start()
         with Prometheus(folder / "prometheus", {"standalone": [archive.url.removeprefix("http://")]}) as prometheus:
@@ -43,7 +43,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Archive,
         process.stop()
 
 
-def feed(archive: Archive, prometheus: Prometheus, folder: Path) -> None:
+def feed(archive: RunningArchive, prometheus: Prometheus, folder: Path) -> None:
     """Send, search, and wait until two scrapes have seen it and rules have read them."""
     archive.get("/readyz")
     for number in range(3):
@@ -75,7 +75,7 @@ def rules() -> Iterator[dict[str, Any]]:
             yield from group["rules"]
 
 
-def test_every_panel_is_answered_and_the_main_ones_are_not_empty(watched: tuple[Archive, Prometheus]) -> None:
+def test_every_panel_is_answered_and_the_main_ones_are_not_empty(watched: tuple[RunningArchive, Prometheus]) -> None:
     _, prometheus = watched
     filled: dict[str, set[str]] = {}
     for page, title, queries in panels():
@@ -86,7 +86,7 @@ def test_every_panel_is_answered_and_the_main_ones_are_not_empty(watched: tuple[
 
 
 def test_every_rule_is_evaluated_and_no_alert_fires_for_an_archive_in_order(
-    watched: tuple[Archive, Prometheus],
+    watched: tuple[RunningArchive, Prometheus],
 ) -> None:
     _, prometheus = watched
     results = {rule["expr"]: prometheus.query(rule["expr"]) for rule in rules()}
@@ -97,7 +97,7 @@ def test_every_rule_is_evaluated_and_no_alert_fires_for_an_archive_in_order(
     assert prometheus.query("prometheus_rule_evaluation_failures_total > 0") == []
 
 
-def test_sums_agree_with_what_was_sent(watched: tuple[Archive, Prometheus]) -> None:
+def test_sums_agree_with_what_was_sent(watched: tuple[RunningArchive, Prometheus]) -> None:
     _, prometheus = watched
     for query in ('sum(osteon_received_instances_total{calling_aet="CT1"})', "sum(osteon_indexed_instances_total)"):
         eventually(lambda query=query: prometheus.query(f"{query} == 9"))  # type: ignore[misc]

@@ -29,7 +29,7 @@ from support.dicom.datasets import ct_slice, saved
 from support.dicom.real_files import dataset_bytes
 from support.dimse.pynetdicom_acceptor import accepting
 from support.dimse.raw_peer import IMPLICIT
-from support.sending.fakes import Packs, each
+from support.sending.fakes import MemoryPacks, each
 
 pytestmark = pytest.mark.slow
 
@@ -45,7 +45,7 @@ def pynetdicom(contexts: dict[str, list[str]], on_store: Callable[[evt.Event], i
 
 
 def stored(
-    packs: Packs, folder: Path, count: int, key: str = "1/1/a.tar", **attributes: object
+    packs: MemoryPacks, folder: Path, count: int, key: str = "1/1/a.tar", **attributes: object
 ) -> list[PlannedInstance]:
     """Put real files into a pack."""
     planned, pack = [], packs.objects.setdefault(key, bytearray())
@@ -71,7 +71,7 @@ async def deliver(
 
 @pytest.mark.skipif(shutil.which("storescp") is None, reason="DCMTK is not installed")
 async def test_storescp_gets_data_sets_byte_for_byte(tmp_path):
-    packs, port, sink = Packs(), free_port(), tmp_path / "sink"
+    packs, port, sink = MemoryPacks(), free_port(), tmp_path / "sink"
     sink.mkdir()
     planned = stored(packs, tmp_path, 20)
     command = ["storescp", "-od", str(sink), "+B", str(port)]
@@ -91,7 +91,7 @@ async def test_storescp_gets_data_sets_byte_for_byte(tmp_path):
 
 
 async def test_a_class_that_is_refused_fails_and_the_others_arrive(tmp_path):
-    packs, got = Packs(), []
+    packs, got = MemoryPacks(), []
     planned = stored(packs, tmp_path, 3) + stored(packs, tmp_path, 2, SOPClassUID=MRImageStorage)
 
     def on_store(event: evt.Event) -> int:
@@ -106,7 +106,7 @@ async def test_a_class_that_is_refused_fails_and_the_others_arrive(tmp_path):
 
 
 async def test_a_peer_that_takes_implicit_vr_only_gets_it(tmp_path):
-    packs, got = Packs(), []
+    packs, got = MemoryPacks(), []
     planned = stored(packs, tmp_path, 2)
 
     class Imaging:
@@ -137,7 +137,7 @@ async def test_a_peer_that_takes_implicit_vr_only_gets_it(tmp_path):
 
 
 async def test_a_peer_that_aborts_in_the_middle_gets_the_rest_on_another_association(tmp_path):
-    packs, got = Packs(), []
+    packs, got = MemoryPacks(), []
     planned = stored(packs, tmp_path, 6)
 
     def on_store(event: evt.Event) -> int:
@@ -154,7 +154,7 @@ async def test_a_peer_that_aborts_in_the_middle_gets_the_rest_on_another_associa
 
 
 async def test_a_peer_that_does_not_answer_is_given_up_in_time(tmp_path):
-    packs, go = Packs(), threading.Event()
+    packs, go = MemoryPacks(), threading.Event()
     planned = stored(packs, tmp_path, 3)
 
     def on_store(event: evt.Event) -> int:
@@ -170,7 +170,7 @@ async def test_a_peer_that_does_not_answer_is_given_up_in_time(tmp_path):
 
 
 async def test_what_is_stored_compressed_is_sent_as_it_is_to_who_takes_it(tmp_path):
-    packs, got = Packs(), []
+    packs, got = MemoryPacks(), []
     (planned,) = stored(packs, tmp_path, 1)
     compressed = packs.add(200, uid="1.2.3", syntax=JPEG2000Lossless, key="1/1/b.tar")
 

@@ -11,7 +11,7 @@ import pytest
 from osteon.spool.paths import OPEN
 from osteon.spool.spool import Spool, SpoolConfig
 from support.spool import crash_writer
-from support.spool.instances import Published, contents
+from support.spool.instances import RecordingPublish, contents
 
 WRITER = Path(crash_writer.__file__)
 
@@ -38,7 +38,7 @@ def killed_writer(root: Path, seed: int) -> dict[str, str]:
 async def test_what_was_acknowledged_before_a_kill_is_published_by_the_next_process(tmp_path: Path, seed: int) -> None:
     acknowledged = killed_writer(tmp_path, seed)
     assert acknowledged
-    published = Published()
+    published = RecordingPublish()
     spool = await Spool.open(SpoolConfig(root=tmp_path, sweep_every=0.05, adopt_every=0.05), published)
     try:
         async with asyncio.timeout(60):

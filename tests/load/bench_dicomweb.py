@@ -29,12 +29,12 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tests" / "load"), str(ROOT / "tests"), str(ROOT / "deploy" / "local")]
 
 from bench_ingest import in_memory  # noqa: E402  (the folders above are not installed)
-from contenders import STARTERS, Server, deleted, orthanc  # noqa: E402
+from contenders import STARTERS, BenchServer, deleted, orthanc  # noqa: E402
 from figures import PEER, machine, replace_section  # noqa: E402
 
 from osteon.dicom.identity import public_id  # noqa: E402
-from support.dicom.instance_template import FRAME, Template  # noqa: E402
-from support.load.process_usage import Watch  # noqa: E402
+from support.dicom.instance_template import FRAME, InstanceTemplate  # noqa: E402
+from support.load.process_usage import UsageWatch  # noqa: E402
 from support.load.store_client import send  # noqa: E402
 
 PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
@@ -47,7 +47,7 @@ Check = Callable[[bytes], bool]
 
 
 @dataclass(frozen=True)
-class Case:
+class DicomwebCase:
     """What is asked: the URLs of resources of one kind, what is accepted, and how to see that it came."""
 
     paths: Sequence[str]
@@ -56,7 +56,7 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Study:
+class DicomwebStudy:
     """What was sent: the DICOMweb paths of series by kind, and of instances with their Orthanc identifiers."""
 
     files: Sequence[Sequence[Path]]
@@ -99,11 +99,11 @@ class Measured:
         )
 
 
-def _dicomweb(study: Study, below: str) -> list[str]:
+def _dicomweb(study: DicomwebStudy, below: str) -> list[str]:
     return [web + below for web, _ in study.instances]
 
 
-def _rest(study: Study, below: str) -> list[str]:
+def _rest(study: DicomwebStudy, below: str) -> list[str]:
     return [f"/instances/{identifier}/{below}" for _, identifier in study.instances]
 
 
@@ -125,18 +125,20 @@ def _jpeg(body: bytes) -> bool:
 
 _INSTANCES = MULTIPART.format("application/dicom") + "; transfer-syntax=*"
 _RAW = MULTIPART.format("application/octet-stream")
-CASES: Mapping[str, Callable[[Study], Case]] = {
-    "qido-100": lambda s: Case([f"{one}/instances" for one in s.slices], JSON, _holds(SLICES)),
-    "qido-1000": lambda s: Case([f"{s.many}/instances"], JSON, _holds(MANY)),
-    "metadata-100": lambda s: Case([f"{one}/metadata" for one in s.slices], JSON, _holds(SLICES)),
-    "series-100": lambda s: Case(s.slices, _INSTANCES, _longer(SLICES * FRAME)),
-    "frame-1": lambda s: Case([f"{s.frames}/frames/{n}" for n in range(1, FRAMES + 1)], _RAW, _longer(FRAME)),
-    "frames-10": lambda s: Case([f"{s.frames}/frames/{_ten(n)}" for n in range(1, 51, 5)], _RAW, _longer(10 * FRAME)),
-    "preview-png": lambda s: Case(_rest(s, "preview"), PNG, _png),
-    "image-uint16": lambda s: Case(_rest(s, "image-uint16"), PNG, _png),
-    "rendered-png": lambda s: Case(_rest(s, "rendered"), PNG, _png),
-    "wado-rendered": lambda s: Case(_dicomweb(s, "/rendered"), JPEG, _jpeg),
-    "thumbnail": lambda s: Case(_dicomweb(s, "/thumbnail"), JPEG, _jpeg),
+CASES: Mapping[str, Callable[[DicomwebStudy], DicomwebCase]] = {
+    "qido-100": lambda s: DicomwebCase([f"{one}/instances" for one in s.slices], JSON, _holds(SLICES)),
+    "qido-1000": lambda s: DicomwebCase([f"{s.many}/instances"], JSON, _holds(MANY)),
+    "metadata-100": lambda s: DicomwebCase([f"{one}/metadata" for one in s.slices], JSON, _holds(SLICES)),
+    "series-100": lambda s: DicomwebCase(s.slices, _INSTANCES, _longer(SLICES * FRAME)),
+    "frame-1": lambda s: DicomwebCase([f"{s.frames}/frames/{n}" for n in range(1, FRAMES + 1)], _RAW, _longer(FRAME)),
+    "frames-10": lambda s: DicomwebCase(
+        [f"{s.frames}/frames/{_ten(n)}" for n in range(1, 51, 5)], _RAW, _longer(10 * FRAME)
+    ),
+    "preview-png": lambda s: DicomwebCase(_rest(s, "preview"), PNG, _png),
+    "image-uint16": lambda s: DicomwebCase(_rest(s, "image-uint16"), PNG, _png),
+    "rendered-png": lambda s: DicomwebCase(_rest(s, "rendered"), PNG, _png),
+    "wado-rendered": lambda s: DicomwebCase(_dicomweb(s, "/rendered"), JPEG, _jpeg),
+    "thumbnail": lambda s: DicomwebCase(_dicomweb(s, "/thumbnail"), JPEG, _jpeg),
 }
 
 
@@ -162,13 +164,13 @@ def main() -> None:
     _report(found, options.docs, " ".join(sys.argv[1:]))
 
 
-def make(folder: Path) -> Study:
+def make(folder: Path) -> DicomwebStudy:
     """Make the slices."""
-    half, small = Template(FRAME, picture), Template(20_000)
+    half, small = InstanceTemplate(FRAME, picture), InstanceTemplate(20_000)
     series = [half.save(folder / f"half-{number}", SLICES) for number in range(SERIES)]
     many = small.save(folder / "many", MANY)
-    movie = Template(FRAME * FRAMES, picture).save(folder / "movie", 1)
-    return Study(
+    movie = InstanceTemplate(FRAME * FRAMES, picture).save(folder / "movie", 1)
+    return DicomwebStudy(
         files=[*series, many, movie],
         slices=[_ids(files[0])[0].rpartition("/instances")[0] for files in series],
         many=_ids(many[0])[0].rpartition("/instances")[0],
@@ -192,10 +194,10 @@ def picture(size: int) -> bytes:
     return (body + dice.normal(24, 12, (side, side))).astype("<i2").tobytes()
 
 
-def measure(server: Server, name: str, case: Case, seconds: float) -> Iterator[Measured]:
+def measure(server: BenchServer, name: str, case: DicomwebCase, seconds: float) -> Iterator[Measured]:
     """Ask for each resource once, then again and again for so many seconds; yield what each of both took."""
     client = Client(server.url, case.accept)
-    with Watch(server.processes) as watch:
+    with UsageWatch(server.processes) as watch:
         answers = [client.ask(path, keep=not number) for number, path in enumerate(case.paths)]
     refused = [answer for answer in answers if answer.status != 200]
     if refused:
@@ -205,7 +207,7 @@ def measure(server: Server, name: str, case: Case, seconds: float) -> Iterator[M
         return
     assert case.right(answers[0].body), f"{name}: {server.name} answers {answers[0].body[:200]!r}"
     yield _measured(name, False, server, watch, answers)
-    with Watch(server.processes) as watch:
+    with UsageWatch(server.processes) as watch:
         deadline, again = time.perf_counter() + seconds, []
         for path in cycle(case.paths):
             again.append(client.ask(path))
@@ -214,7 +216,7 @@ def measure(server: Server, name: str, case: Case, seconds: float) -> Iterator[M
     yield _measured(name, True, server, watch, again)
 
 
-def _measured(name: str, cached: bool, server: Server, watch: Watch, answers: "Sequence[Answer]") -> Measured:
+def _measured(name: str, cached: bool, server: BenchServer, watch: UsageWatch, answers: "Sequence[Answer]") -> Measured:
     cpu = sum(usage.cpu for usage in watch.usage.values())
     others = max(watch.busy - cpu - watch.own, 0) / watch.seconds / (os.cpu_count() or 1)
     measured = Measured(name, cached, server.name, [answer.seconds for answer in answers], cpu, answers[0].size, others)

@@ -186,7 +186,7 @@ _STUDY = {"StudyInstanceUID": "", "PatientID": "", "StudyDescription": "", "Numb
 
 
 @dataclass(frozen=True)
-class Line:
+class IndexMeasurement:
     """What was measured at a size; latencies in milliseconds."""
 
     database: str
@@ -225,7 +225,9 @@ async def written(url: str) -> tuple[float, float]:
         await engine.dispose()
 
 
-async def measure(database: str, url: str, options: argparse.Namespace, folder: Path, server: int = 0) -> list[Line]:
+async def measure(
+    database: str, url: str, options: argparse.Namespace, folder: Path, server: int = 0
+) -> list[IndexMeasurement]:
     """Fill one database and ask it at each size."""
     index = SqlIndex(url)
     await index.start()
@@ -238,7 +240,7 @@ async def measure(database: str, url: str, options: argparse.Namespace, folder: 
         bytes_each, wal_each = ((b - a) / (size - had) for a, b in zip(before, after, strict=True))
         before, had = after, size
         latencies = {name: await ask(question, name) for name, question in questions.all.items()}
-        lines.append(Line(database, size, rate, cpu, bytes_each, wal_each, latencies))
+        lines.append(IndexMeasurement(database, size, rate, cpu, bytes_each, wal_each, latencies))
         print(f"{database} {size:,} instances: {rate:.0f}/s, {cpu:.2f} ms of CPU each", flush=True)
         for name, (p50, p99) in latencies.items():
             print(f"  {name}: p50 {p50:.1f}, slowest {p99:.1f} ms", flush=True)
@@ -246,7 +248,7 @@ async def measure(database: str, url: str, options: argparse.Namespace, folder: 
     return lines
 
 
-def table(lines: Sequence[Line]) -> str:
+def table(lines: Sequence[IndexMeasurement]) -> str:
     """Return everything as Markdown: a column for each database and size."""
     head = "| | " + " | ".join(f"{line.database}, {line.instances:,}" for line in lines) + " |"
     rows = [head, "|---|" + "--:|" * len(lines)]
@@ -274,7 +276,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="osteon-bench-", dir="/var/tmp") as name:
         folder = Path(name)
         folder.chmod(0o755)  # PostgreSQL may run as another user
-        lines: list[Line] = []
+        lines: list[IndexMeasurement] = []
         if options.postgres:
             lines += asyncio.run(measure("PostgreSQL", options.postgres, options, folder))
         elif "PostgreSQL" in options.databases:

@@ -26,12 +26,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tests" / "load"), str(ROOT / "tests"), str(ROOT / "deploy" / "local")]
 
-from contenders import NODELAY, STARTERS, Server, started  # noqa: E402  (the folders above are not installed)
+from contenders import NODELAY, STARTERS, BenchServer, started  # noqa: E402  (the folders above are not installed)
 from figures import Run, write_report  # noqa: E402
 
-from support.dicom.instance_template import Template  # noqa: E402
-from support.load.process_usage import Watch  # noqa: E402
-from support.load.store_client import Sent, send  # noqa: E402
+from support.dicom.instance_template import InstanceTemplate  # noqa: E402
+from support.load.process_usage import UsageWatch  # noqa: E402
+from support.load.store_client import StoreResult, send  # noqa: E402
 
 CASES = "1x0.5MB 4x0.5MB 16x0.5MB 64x0.5MB 1x20kB 4x20kB 16x20kB 64x20kB 1x0.5MB@dcmtk 4x0.5MB@dcmtk 1x500MB"
 QUICK = "1x0.5MB 4x0.5MB 4x20kB"
@@ -39,7 +39,7 @@ UNITS = {"kB": 1 << 10, "MB": 1 << 20}
 
 
 @dataclass(frozen=True)
-class Case:
+class IngestCase:
     """What is sent, and how."""
 
     name: str
@@ -49,7 +49,7 @@ class Case:
     instances: int
 
     @classmethod
-    def parse(cls, text: str, instances: int) -> "Case":
+    def parse(cls, text: str, instances: int) -> "IngestCase":
         """Read `4x0.5MB` or `4x0.5MB@dcmtk`; 0 instances are as many as take some seconds."""
         match = re.fullmatch(r"(\d+)x([\d.]+)(kB|MB)(@dcmtk)?", text)
         if not match:
@@ -63,7 +63,7 @@ class Case:
 def main() -> None:
     """Run the comparison and print it."""
     options = _options()
-    cases = [Case.parse(text, options.instances) for text in options.case]
+    cases = [IngestCase.parse(text, options.instances) for text in options.case]
     runs: list[Run] = []
     sizes: dict[str, list[tuple[float, float]]] = {}
     with tempfile.TemporaryDirectory(prefix="osteon-bench-", dir=options.data) as disk:
@@ -86,19 +86,19 @@ def main() -> None:
         options.json.write_text(json.dumps([asdict(run) for run in runs], indent=1))
 
 
-def make(case: Case, folder: Path) -> list[list[Path]]:
+def make(case: IngestCase, folder: Path) -> list[list[Path]]:
     """Write a series for each association."""
-    template = Template(case.size)
+    template = InstanceTemplate(case.size)
     each = case.instances // case.associations
     return [template.save(folder / str(number), each) for number in range(case.associations)]
 
 
-def measure(server: Server, case: Case, data: Sequence[Sequence[Path]], profile: Path | None) -> Run:
+def measure(server: BenchServer, case: IngestCase, data: Sequence[Sequence[Path]], profile: Path | None) -> Run:
     """Send a case and wait until it is found."""
     before, load = server.instances(), os.getloadavg()[0]
     sender = send if case.light else dcmtk
     os.sync()  # what the server before left to be written must not slow this one down
-    with _profiled(server, case, profile), Watch(server.processes) as watch:
+    with _profiled(server, case, profile), UsageWatch(server.processes) as watch:
         sent = sender(data, server.ports, server.aet)
         found = server.wait_for(before + case.instances)
     size = sum(path.stat().st_size for paths in data for path in paths)
@@ -118,7 +118,7 @@ def measure(server: Server, case: Case, data: Sequence[Sequence[Path]], profile:
     )
 
 
-def dcmtk(associations: Sequence[Sequence[Path]], ports: Sequence[int], aet: str) -> Sent:
+def dcmtk(associations: Sequence[Sequence[Path]], ports: Sequence[int], aet: str) -> StoreResult:
     """Send by a storescu for each association; latencies of single instances are not known."""
     began, before = time.perf_counter(), _of_children()
     clients = []
@@ -131,7 +131,7 @@ def dcmtk(associations: Sequence[Sequence[Path]], ports: Sequence[int], aet: str
     for client, log, count in clients:
         assert client.wait() == 0, log.read_text()
         assert log.read_text().count("Received Store Response (Success)") == count, log.read_text()
-    return Sent(began, time.perf_counter(), _of_children() - before)
+    return StoreResult(began, time.perf_counter(), _of_children() - before)
 
 
 def _of_children() -> float:
@@ -149,7 +149,7 @@ def in_memory() -> Iterator[Path]:
 
 
 @contextmanager
-def _profiled(server: Server, case: Case, folder: Path | None) -> Iterator[None]:
+def _profiled(server: BenchServer, case: IngestCase, folder: Path | None) -> Iterator[None]:
     """Record Osteon's processes by py-spy, as flame graphs in a folder."""
     if not folder or server.name == "orthanc":
         yield
@@ -171,7 +171,7 @@ def _profiled(server: Server, case: Case, folder: Path | None) -> Iterator[None]
         recorder.wait(60)
 
 
-def _services(server: Server) -> Mapping[str, int]:
+def _services(server: BenchServer) -> Mapping[str, int]:
     return {name: pid for name, pid in server.processes.items() if name not in ("rabbitmq", "postgres", "seaweedfs")}
 
 

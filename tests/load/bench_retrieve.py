@@ -27,13 +27,13 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tests" / "load"), str(ROOT / "tests"), str(ROOT / "deploy" / "local")]
 
 from bench_ingest import in_memory  # noqa: E402  (the folders above are not installed)
-from contenders import NODELAY, STARTERS, Server, started  # noqa: E402
+from contenders import NODELAY, STARTERS, BenchServer, started  # noqa: E402
 from figures import Row, Run, machine, replace_section, rows  # noqa: E402
 
 from osteon_local.part import free_port  # noqa: E402
-from support.dicom.instance_template import Template  # noqa: E402
-from support.load.process_usage import Watch  # noqa: E402
-from support.load.retrieve_client import CALLING, SINK, Received, receive  # noqa: E402
+from support.dicom.instance_template import InstanceTemplate  # noqa: E402
+from support.load.process_usage import UsageWatch  # noqa: E402
+from support.load.retrieve_client import CALLING, SINK, RetrieveResult, receive  # noqa: E402
 from support.load.store_client import send  # noqa: E402
 
 SIZES = {"0.5MB": 1 << 19, "20kB": 20_000}
@@ -46,7 +46,7 @@ def main() -> None:
     runs: list[Run] = []
     with in_memory() as memory, tempfile.TemporaryDirectory(prefix="osteon-bench-", dir=options.data) as disk:
         Path(disk).chmod(0o755)  # PostgreSQL may run as another user
-        studies = {size: Template(SIZES[size]).save(memory / size, options.instances) for size in SIZES}
+        studies = {size: InstanceTemplate(SIZES[size]).save(memory / size, options.instances) for size in SIZES}
         for number in range(options.repeats):
             for name in options.servers:
                 with started(name, Path(disk)) as server:
@@ -65,7 +65,7 @@ def parts(case: str) -> tuple[str, str, str]:
     return how, size, client
 
 
-def measure(server: Server, case: str, files: Sequence[Path]) -> Run:
+def measure(server: BenchServer, case: str, files: Sequence[Path]) -> Run:
     """Retrieve the study of these files once."""
     study = str(pydicom.dcmread(files[0], stop_before_pixels=True).StudyInstanceUID)
     how, _, client = parts(case)
@@ -74,7 +74,7 @@ def measure(server: Server, case: str, files: Sequence[Path]) -> Run:
         httpx.put(f"{server.url}/modalities/{name}", json=[name, "127.0.0.1", port]).raise_for_status()
     time.sleep(4)  # doors hear of modalities every three seconds
     os.sync()
-    with Watch(server.processes) as watch:
+    with UsageWatch(server.processes) as watch:
         ask = dcmtk if client else receive
         received = ask(how, server.ports[0], server.aet, [study], sink)
     assert received.instances == len(files), f"{received.instances} of {len(files)} instances came"
@@ -94,7 +94,7 @@ def measure(server: Server, case: str, files: Sequence[Path]) -> Run:
     )
 
 
-def dcmtk(how: str, port: int, aet: str, studies: Sequence[str], sink: int) -> Received:
+def dcmtk(how: str, port: int, aet: str, studies: Sequence[str], sink: int) -> RetrieveResult:
     """Ask by getscu or movescu, which counts what it receives and keeps nothing."""
     own = ["getscu"] if how == "get" else ["movescu", "-aem", SINK, "+P", str(sink)]
     keys = ["-k", "QueryRetrieveLevel=STUDY", "-k", f"StudyInstanceUID={studies[0]}"]
@@ -104,7 +104,7 @@ def dcmtk(how: str, port: int, aet: str, studies: Sequence[str], sink: int) -> R
     assert done.returncode == 0, done.stderr[-2000:]
     seconds = time.perf_counter() - began
     came = (done.stdout + done.stderr).count("Received Store Request" if how == "move" else "Received C-STORE Request")
-    return Received(seconds, _of_children() - before, came, 0)
+    return RetrieveResult(seconds, _of_children() - before, came, 0)
 
 
 def _of_children() -> float:

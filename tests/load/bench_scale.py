@@ -20,7 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tests" / "load"), str(ROOT / "tests"), str(ROOT / "deploy" / "local")]
 
-from bench_ingest import Case, in_memory, make, measure  # noqa: E402  (the folders above are not installed)
+from bench_ingest import IngestCase, in_memory, make, measure  # noqa: E402  (the folders above are not installed)
 from contenders import cluster, deleted  # noqa: E402
 from figures import Run, machine, replace_section  # noqa: E402
 
@@ -81,7 +81,7 @@ def main() -> None:
     parser.add_argument("--all", action="store_true", help="all eight settings instead of five")
     parser.add_argument("--docs", action="store_true", help="write the section of docs/performance.md")
     options = parser.parse_args()
-    case = Case.parse(options.case, options.instances)
+    case = IngestCase.parse(options.case, options.instances)
     settings = [Setting(dict(zip(SWEPT, counts, strict=True)), []) for counts in sweep(options.all)]
     with tempfile.TemporaryDirectory(prefix="osteon-bench-", dir="/var/tmp") as disk, in_memory() as memory:
         Path(disk).chmod(0o755)  # PostgreSQL may run as another user

@@ -17,7 +17,7 @@ from pydicom.uid import generate_uid
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "deploy" / "local"))
-from support.archive.running import Archive, Standalone, eventually
+from support.archive.running import RunningArchive, StandaloneProcess, eventually
 
 
 def study(folder: Path, count: int) -> Path:
@@ -33,7 +33,7 @@ def study(folder: Path, count: int) -> Path:
     return folder
 
 
-def indexed(archive: Archive, count: int) -> bool:
+def indexed(archive: RunningArchive, count: int) -> bool:
     """Whether so many instances are in the index."""
     return bool(archive.get("/statistics").json()["CountInstances"] == count)
 
@@ -42,7 +42,7 @@ def main(count: int) -> None:
     """Measure each twice, in turns."""
     osteon = str(Path(sys.executable).with_name("osteon"))
     with tempfile.TemporaryDirectory() as name:
-        archive = Standalone(Path(name) / "archive")
+        archive = StandaloneProcess(Path(name) / "archive")
         running, sent = archive.start(), 0
         port = str(running.dicom_port)
         commands = {

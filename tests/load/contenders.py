@@ -15,7 +15,7 @@ import psycopg
 
 from osteon_local.cluster import Cluster
 from osteon_local.part import free_port
-from support.archive.running import Standalone, eventually
+from support.archive.running import StandaloneProcess, eventually
 
 NODELAY = {**os.environ, "TCP_NODELAY": "1"}
 """Without it DCMTK, and with it Orthanc, waits 40 ms for the other side again and again."""
@@ -24,7 +24,7 @@ PARTS = ("rabbitmq", "postgres", "seaweedfs")
 
 
 @dataclass(frozen=True)
-class Server:
+class BenchServer:
     """A running archive. `processes`: process ids by the name of what each does."""
 
     name: str
@@ -50,22 +50,24 @@ class Server:
 
 
 @contextmanager
-def standalone(data: Path) -> Iterator[Server]:
+def standalone(data: Path) -> Iterator[BenchServer]:
     """Osteon in one process."""
-    process = Standalone(data, OSTEON_LOG_LEVEL="WARNING")
+    process = StandaloneProcess(data, OSTEON_LOG_LEVEL="WARNING")
     archive = process.start()
 
     def stored() -> tuple[int, int]:
         return _size(data.glob("index.sqlite*")), _size((data / "objects").rglob("*.meta"))
 
     try:
-        yield Server("standalone", archive.aet, [archive.dicom_port], archive.url, {"standalone": process.pid}, stored)
+        yield BenchServer(
+            "standalone", archive.aet, [archive.dicom_port], archive.url, {"standalone": process.pid}, stored
+        )
     finally:
         process.stop()
 
 
 @contextmanager
-def cluster(data: Path, **replicas: int) -> Iterator[Server]:
+def cluster(data: Path, **replicas: int) -> Iterator[BenchServer]:
     """Osteon's services, each a process, with RabbitMQ, PostgreSQL and SeaweedFS."""
     data.mkdir(mode=0o755)
     with Cluster(data, replicas=replicas, settings={"OSTEON_LOG_LEVEL": "WARNING"}) as running:
@@ -81,11 +83,11 @@ def cluster(data: Path, **replicas: int) -> Iterator[Server]:
                 row = connection.execute("SELECT pg_database_size(current_database())").fetchone()
             return int(row[0]) if row else 0, sidecars
 
-        yield Server("cluster", "OSTEON", ports, running.url, services | parts, stored)
+        yield BenchServer("cluster", "OSTEON", ports, running.url, services | parts, stored)
 
 
 @contextmanager
-def orthanc(data: Path, plugins: Sequence[str] = ()) -> Iterator[Server]:
+def orthanc(data: Path, plugins: Sequence[str] = ()) -> Iterator[BenchServer]:
     """Debian's Orthanc with SQLite and every other setting at its default; `plugins` are files of shared objects.
 
     So it syncs the file of each instance before it answers (SyncStorageArea), and not its index (SYNCHRONOUS=NORMAL).
@@ -108,7 +110,7 @@ def orthanc(data: Path, plugins: Sequence[str] = ()) -> Iterator[Server]:
     url = f"http://127.0.0.1:{http}"
     try:
         eventually(lambda: _answers(url))
-        yield Server(
+        yield BenchServer(
             "orthanc", "ORTHANC", [dicom], url, {"orthanc": process.pid}, lambda: (_size(data.glob("index*")), 0)
         )
     finally:
@@ -129,7 +131,7 @@ def deleted(folder: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def started(name: str, folder: Path) -> Iterator[Server]:
+def started(name: str, folder: Path) -> Iterator[BenchServer]:
     """Start one by name, in a folder that is deleted afterwards."""
     with deleted(folder / name) as data, STARTERS[name](data) as server:
         yield server

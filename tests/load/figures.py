@@ -11,7 +11,7 @@ from pathlib import Path
 from contenders import PARTS
 from plot import bars
 
-from support.load.process_usage import Usage
+from support.load.process_usage import ProcessUsage
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "performance.md"
@@ -31,7 +31,7 @@ class Run:
     answered: float
     latencies: list[float]
     client_cpu: float
-    usage: dict[str, Usage]
+    usage: dict[str, ProcessUsage]
     load: float
     others: float
 

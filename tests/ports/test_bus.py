@@ -1,26 +1,42 @@
 """The contract of `osteon.bus.port`, over every bus."""
 
-import asyncio
-import uuid
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from typing import Any
-
-import pytest
+from collections.abc import AsyncIterator
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Sequence
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from prometheus_client import REGISTRY
-
 from osteon import tracing
 from osteon.bus.memory import MemoryBus
-from osteon.bus.port import BusUnavailable, RequestFailed, RequestTimeout, Unroutable
+from osteon.bus.port import BusUnavailable
+from osteon.bus.port import RequestFailed
+from osteon.bus.port import RequestTimeout
+from osteon.bus.port import Unroutable
 from osteon.bus.rabbit import RabbitBus
-from osteon.contracts.find import FindPageReply, FindPageRequest
-from osteon.contracts.packs import PackIndexed, PackSealed
+from osteon.contracts.find import FindPageReply
+from osteon.contracts.find import FindPageRequest
+from osteon.contracts.packs import PackIndexed
+from osteon.contracts.packs import PackSealed
 from osteon.contracts.retrieve import MoveProgressed
-from osteon.contracts.topology import MAX_ATTEMPTS, RpcQueue
-from osteon.errors import FailureKind, Invalid, NotFound, OsteonError, Unavailable
+from osteon.contracts.topology import MAX_ATTEMPTS
+from osteon.contracts.topology import RpcQueue
+from osteon.errors import FailureKind
+from osteon.errors import Invalid
+from osteon.errors import NotFound
+from osteon.errors import OsteonError
+from osteon.errors import Unavailable
 from osteon.tracing_otel import OtelTracer
-from support.bus.messages import eventually, find, indexed, rpc_queue, sealed, work_queue
+from prometheus_client import REGISTRY
+from support.bus.messages import eventually
+from support.bus.messages import find
+from support.bus.messages import indexed
+from support.bus.messages import rpc_queue
+from support.bus.messages import sealed
+from support.bus.messages import work_queue
+from typing import Any
+import asyncio
+import pytest
+import uuid
 
 pytestmark = pytest.mark.xdist_group("broker")
 AnyBus = MemoryBus | RabbitBus
@@ -43,7 +59,7 @@ async def bus(make: Callable[[], AnyBus]) -> AsyncIterator[AnyBus]:
     await bus.close(grace=5)
 
 
-class Recorder:
+class MessageRecorder:
     """A handler that keeps what it got, and fails as it was set up."""
 
     def __init__(self, *errors: Exception) -> None:
@@ -72,7 +88,7 @@ async def parked(bus: AnyBus, queue: Any, count: int = 1) -> list[Any]:
 
 
 async def test_a_published_message_reaches_the_consumer_of_its_queue_unchanged(bus: AnyBus) -> None:
-    queue, handler = work_queue(), Recorder()
+    queue, handler = work_queue(), MessageRecorder()
     await bus.consume(queue, handler)
     message = sealed(queue)
     await bus.publish(message)
@@ -81,7 +97,7 @@ async def test_a_published_message_reaches_the_consumer_of_its_queue_unchanged(b
 
 
 async def test_a_message_published_before_its_consumer_starts_is_kept(bus: AnyBus) -> None:
-    queue, handler = work_queue(), Recorder()
+    queue, handler = work_queue(), MessageRecorder()
     await bus.declare(queue)
     await bus.publish(sealed(queue, "early"))
     await bus.consume(queue, handler)
@@ -103,7 +119,7 @@ async def test_a_request_type_cannot_be_published(bus: AnyBus) -> None:
 
 
 async def test_a_handled_message_does_not_come_again(make: Callable[[], AnyBus], bus: AnyBus) -> None:
-    queue, handler = work_queue(), Recorder()
+    queue, handler = work_queue(), MessageRecorder()
     await bus.consume(queue, handler)
     for name in ("a", "b", "c"):
         await bus.publish(sealed(queue, name))
@@ -131,7 +147,7 @@ async def test_concurrency_limits_how_many_messages_are_handled_at_once(bus: Any
 
 
 async def test_an_unavailable_part_is_waited_for_longer_than_any_number_of_attempts(bus: AnyBus) -> None:
-    queue, handler = work_queue(), Recorder(*[Unavailable("down")] * (MAX_ATTEMPTS + 4))
+    queue, handler = work_queue(), MessageRecorder(*[Unavailable("down")] * (MAX_ATTEMPTS + 4))
     await bus.consume(queue, handler)
     await bus.publish(sealed(queue))
     await eventually(lambda: len(handler.got) == MAX_ATTEMPTS + 5)
@@ -139,7 +155,7 @@ async def test_an_unavailable_part_is_waited_for_longer_than_any_number_of_attem
 
 
 async def test_an_invalid_message_is_parked_at_once_with_the_reason(bus: AnyBus) -> None:
-    queue, handler = work_queue(), Recorder(Invalid("(0010,0020) is not text"))
+    queue, handler = work_queue(), MessageRecorder(Invalid("(0010,0020) is not text"))
     await bus.consume(queue, handler)
     message = sealed(queue)
     await bus.publish(message)
@@ -151,7 +167,7 @@ async def test_an_invalid_message_is_parked_at_once_with_the_reason(bus: AnyBus)
 
 
 async def test_any_other_error_is_tried_again(bus: AnyBus) -> None:
-    queue, handler = work_queue(), Recorder(ValueError("once"), ValueError("twice"))
+    queue, handler = work_queue(), MessageRecorder(ValueError("once"), ValueError("twice"))
     await bus.consume(queue, handler)
     await bus.publish(sealed(queue))
     await eventually(lambda: len(handler.got) == 3)
@@ -160,7 +176,7 @@ async def test_any_other_error_is_tried_again(bus: AnyBus) -> None:
 
 async def test_a_message_that_fails_too_often_is_parked_with_its_first_and_last_error(bus: AnyBus) -> None:
     errors = [ValueError("first"), *[KeyError("later")] * MAX_ATTEMPTS]
-    queue, handler = work_queue(), Recorder(*errors)
+    queue, handler = work_queue(), MessageRecorder(*errors)
     await bus.consume(queue, handler)
     await bus.publish(sealed(queue))
     [dead] = await parked(bus, queue)
@@ -172,7 +188,7 @@ async def test_a_message_that_fails_too_often_is_parked_with_its_first_and_last_
 
 async def test_waiting_for_a_part_does_not_count_towards_parking(bus: AnyBus) -> None:
     mixed = [ValueError("x"), Unavailable("down")] * (MAX_ATTEMPTS - 1)
-    queue, handler = work_queue(), Recorder(*mixed)
+    queue, handler = work_queue(), MessageRecorder(*mixed)
     await bus.consume(queue, handler)
     await bus.publish(sealed(queue))
     await eventually(lambda: len(handler.got) == 2 * MAX_ATTEMPTS - 1)
@@ -180,7 +196,7 @@ async def test_waiting_for_a_part_does_not_count_towards_parking(bus: AnyBus) ->
 
 
 async def test_a_parked_message_can_be_replayed(bus: AnyBus) -> None:
-    queue, handler = work_queue(), Recorder(Invalid("bad deploy"), Invalid("bad deploy"))
+    queue, handler = work_queue(), MessageRecorder(Invalid("bad deploy"), Invalid("bad deploy"))
     await bus.consume(queue, handler)
     await bus.publish(sealed(queue, "one"))
     await bus.publish(sealed(queue, "two"))
@@ -240,7 +256,7 @@ async def test_a_batch_waits_as_a_whole_for_an_unavailable_part(bus: AnyBus) -> 
 
 
 async def test_every_subscriber_gets_every_event_in_order(bus: AnyBus) -> None:
-    one, two = Recorder(), Recorder()
+    one, two = MessageRecorder(), MessageRecorder()
     await bus.subscribe(PackIndexed, one)
     await bus.subscribe(PackIndexed, two)
     mine = [f"e{n}" for n in range(20)]
@@ -271,7 +287,7 @@ async def test_a_subscriber_with_an_address_gets_the_events_for_it_alone(bus: An
 
 
 async def test_a_listener_that_fails_gets_the_next_event(bus: AnyBus) -> None:
-    listener = Recorder(ValueError("bug"))
+    listener = MessageRecorder(ValueError("bug"))
     await bus.subscribe(PackIndexed, listener)
     await bus.publish(indexed("first"))
     await bus.publish(indexed("second"))
@@ -300,7 +316,7 @@ async def test_a_request_whose_handler_fails_times_out(bus: AnyBus) -> None:
         await bus.request(queue, find(), timeout=0.3)
 
 
-class Denied(Invalid):
+class DeniedRequest(Invalid):
     kind = FailureKind.REFUSED
 
 
@@ -310,7 +326,7 @@ class Denied(Invalid):
         (Unavailable("the database is away"), FailureKind.UNAVAILABLE),
         (Invalid("no such level"), FailureKind.INVALID),
         (NotFound("no such job"), FailureKind.NOT_FOUND),
-        (Denied("not yours"), FailureKind.REFUSED),
+        (DeniedRequest("not yours"), FailureKind.REFUSED),
         (OsteonError("it crashed"), FailureKind.FAILED),
     ],
 )
@@ -375,7 +391,7 @@ async def test_a_bus_is_usable_between_start_and_close(make: Callable[[], AnyBus
 
 async def test_the_wait_of_a_message_counts_from_its_first_publication(bus: AnyBus) -> None:
     queue = work_queue()
-    handler = Recorder(Unavailable("not yet"))
+    handler = MessageRecorder(Unavailable("not yet"))
     await bus.consume(queue, handler)
     await bus.publish(sealed(queue))
     await eventually(lambda: len(handler.got) == 2)
@@ -396,7 +412,7 @@ async def test_a_message_carries_the_context_of_its_span_also_when_it_is_tried_a
     bus: AnyBus, traced: InMemorySpanExporter
 ) -> None:
     queue = work_queue()
-    handler = Recorder(Unavailable("not yet"))
+    handler = MessageRecorder(Unavailable("not yet"))
     await bus.consume(queue, handler)
     with tracing.span("origin") as origin:
         await bus.publish(sealed(queue))

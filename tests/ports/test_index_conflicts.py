@@ -19,7 +19,7 @@ from osteon.dicom.models import Level
 from osteon.dicom.query import MatchingKey, Search, Single
 from osteon.index.port import Index
 from osteon.index.sql import SqlIndex
-from support.fuzz.effort import thinned
+from support.fuzz.case_counts import thinned
 from support.index.stored_packs import MR, check_sums, entry, pack, sqlite_url
 
 STORES = ["sqlite", pytest.param("postgres", marks=pytest.mark.slow)]

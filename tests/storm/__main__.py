@@ -12,9 +12,9 @@ from pathlib import Path
 from storm.outages import all_parts_down, disk_full
 from storm.report import table
 from storm.storm import Result, keep_spool, storm
-from storm.worlds import ClusterWorld, StandaloneWorld, World
+from storm.worlds import ClusterWorld, StandaloneWorld, StormArchive
 
-WORLDS: dict[str, type[World]] = {"cluster": ClusterWorld, "standalone": StandaloneWorld}
+WORLDS: dict[str, type[StormArchive]] = {"cluster": ClusterWorld, "standalone": StandaloneWorld}
 
 
 def main() -> int:

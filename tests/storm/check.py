@@ -10,9 +10,9 @@ from pydicom import Dataset
 from pynetdicom import Association
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind as StudyRootFind
 
-from storm.ledger import Ledger, Sent
-from storm.worlds import World
-from support.archive.running import Archive
+from storm.ledger import InstanceRecord, Ledger
+from storm.worlds import StormArchive
+from support.archive.running import RunningArchive
 from support.load.modalities import retrieved
 
 _http = httpx.Client(timeout=30, limits=httpx.Limits(keepalive_expiry=1))
@@ -42,7 +42,7 @@ class Verdict:
         return not (self.lost or self.duplicated or self.invented or self.parked or self.left)
 
 
-def settle(world: World, ledger: Ledger, *, seconds: float) -> float:
+def settle(world: StormArchive, ledger: Ledger, *, seconds: float) -> float:
     """Wait until the spool is empty and nothing is missing, or the time is over; return how long it took."""
     started = time.monotonic()
     studies = set(ledger.studies)
@@ -54,17 +54,17 @@ def settle(world: World, ledger: Ledger, *, seconds: float) -> float:
     return time.monotonic() - started
 
 
-def _complete(world: World, study: str, uids: Mapping[str, Mapping[str, Sent]]) -> bool:
+def _complete(world: StormArchive, study: str, uids: Mapping[str, Mapping[str, InstanceRecord]]) -> bool:
     wanted = {uid for uid, shas in uids.items() if any(fate.acknowledged for fate in shas.values())}
     return wanted <= {uid for uid, _ in rows(world.urls[0], study)}
 
 
-def check(world: World, ledger: Ledger) -> Verdict:
+def check(world: StormArchive, ledger: Ledger) -> Verdict:
     """Read everything back."""
     verdict = Verdict(parked=world.parked(), left=[*leftovers(world), *world.waiting()])
     aside = conflicts(world.urls[0])
     verdict.conflicts = sum(len(shas) - 1 for shas in aside.values())
-    archive = Archive(world.dicom_ports[0], world.urls[0])
+    archive = RunningArchive(world.dicom_ports[0], world.urls[0])
     with archive.association(StudyRootFind) as association:
         for study, uids in ledger.studies.items():
             found = rows(archive.url, study)
@@ -83,7 +83,7 @@ def _check_study(verdict: Verdict, sent: Collection[str], found: Counter[str], s
     verdict.invented += [f"{uid} was never sent" for uid in found if uid not in sent]
 
 
-def compare(verdict: Verdict, uid: str, shas: dict[str, Sent], served: str | None, aside: set[str]) -> None:
+def compare(verdict: Verdict, uid: str, shas: dict[str, InstanceRecord], served: str | None, aside: set[str]) -> None:
     """Judge one SOP Instance UID: what was sent under it, by SHA-256; what is served; what conflicts show."""
     for sha, fate in shas.items():
         if fate.acknowledged and sha not in {served, *aside}:
@@ -130,7 +130,7 @@ def conflicts(url: str) -> dict[str, set[str]]:
     return aside
 
 
-def leftovers(world: World) -> list[str]:
+def leftovers(world: StormArchive) -> list[str]:
     """Return what should not be on the disk once everything is stored."""
     spool = world.spool
     files = [str(path.relative_to(spool)) for path in spool.glob("*/*") if path.name != "lock"]

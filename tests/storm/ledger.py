@@ -4,11 +4,11 @@ import threading
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
-from support.load.modalities import SUCCESS, Image
+from support.load.modalities import SUCCESS, ModalityFile
 
 
 @dataclass
-class Sent:
+class InstanceRecord:
     """The fate of one data set under one SOP Instance UID, over all times that it was sent."""
 
     acknowledged: int = 0
@@ -20,16 +20,16 @@ class Sent:
 class Ledger:
     """Thread-safe."""
 
-    studies: dict[str, dict[str, dict[str, Sent]]] = field(default_factory=lambda: defaultdict(dict))
+    studies: dict[str, dict[str, dict[str, InstanceRecord]]] = field(default_factory=lambda: defaultdict(dict))
     """Study → SOP Instance UID → SHA-256 of the data set → fate."""
     statuses: Counter[int] = field(default_factory=Counter)
     unanswered: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def note(self, image: Image, status: int | None) -> None:
+    def note(self, image: ModalityFile, status: int | None) -> None:
         """Take note of one sending; None: no answer came."""
         with self._lock:
-            sent = self.studies[image.study].setdefault(image.uid, {}).setdefault(image.sha256, Sent())
+            sent = self.studies[image.study].setdefault(image.uid, {}).setdefault(image.sha256, InstanceRecord())
             if status is None:
                 sent.unanswered += 1
                 self.unanswered += 1

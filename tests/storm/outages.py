@@ -2,7 +2,7 @@
 
 import time
 
-from storm.senders import Load
+from storm.senders import StormLoad
 from storm.storm import Result, Say, read_back, recover
 from storm.worlds import ClusterWorld
 from support.archive.running import eventually
@@ -16,7 +16,7 @@ _BELOW = 0.898
 def all_parts_down(world: ClusterWorld, seed: int, seconds: float, *, say: Say, associations: int = 4) -> Result:
     """RabbitMQ, PostgreSQL and SeaweedFS are killed at once for so many seconds: no C-STORE may fail."""
     result = Result("all down", seed)
-    with Load(world.folder, world, result.ledger, seed, associations=associations, uploads=0):
+    with StormLoad(world.folder, world, result.ledger, seed, associations=associations, uploads=0):
         time.sleep(1)
         for part in world.cluster.parts:
             part.kill()
@@ -39,7 +39,7 @@ def disk_full(world: ClusterWorld, seed: int, *, say: Say, associations: int = 4
     if not world.disk.real:
         result.skipped["no tmpfs could be mounted: run as root"] += 1
         return result
-    with Load(world.folder, world, result.ledger, seed, associations=associations, uploads=0):
+    with StormLoad(world.folder, world, result.ledger, seed, associations=associations, uploads=0):
         world.disk.fill(_BELOW)
         world.cluster.parts.seaweedfs.kill()
         say(f"{result.name}: the object store is down, the spool at {_BELOW:.1%} of {_HIGH_WATER:.0%}")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class Kind(StrEnum):
+class FaultKind(StrEnum):
     """What goes wrong."""
 
     KILL = "kill"
@@ -31,7 +31,7 @@ class Kind(StrEnum):
 class Fault:
     """A kind of fault at a target: a process, a link or a disk."""
 
-    kind: Kind
+    kind: FaultKind
     target: str
 
     def __str__(self) -> str:
@@ -56,20 +56,21 @@ class Targets:
     doors: tuple[str, ...]
     """Processes that write to the spool's disk."""
 
-    def faults(self, kind: Kind) -> list[Fault]:
+    def faults(self, kind: FaultKind) -> list[Fault]:
         """Return the faults of a kind."""
         where = {
-            Kind.KILL: self.processes,
-            Kind.PAUSE: self.processes,
-            Kind.FULL: ("disk",),
-            Kind.SYNC: self.doors,
-            Kind.WRITE: self.doors,
+            FaultKind.KILL: self.processes,
+            FaultKind.PAUSE: self.processes,
+            FaultKind.FULL: ("disk",),
+            FaultKind.SYNC: self.doors,
+            FaultKind.WRITE: self.doors,
         }
         return [Fault(kind, target) for target in where.get(kind, self.links)]
 
 
 DECK = {
-    Kind.KILL: 6, Kind.PAUSE: 3, Kind.CUT: 2, Kind.STALL: 1, Kind.DELAY: 1, Kind.FULL: 1, Kind.SYNC: 1, Kind.WRITE: 1,
+    FaultKind.KILL: 6, FaultKind.PAUSE: 3, FaultKind.CUT: 2, FaultKind.STALL: 1,
+    FaultKind.DELAY: 1, FaultKind.FULL: 1, FaultKind.SYNC: 1, FaultKind.WRITE: 1,
 }  # fmt: skip
 """How often each kind comes before the cards are mixed again: short storms see many kinds too."""
 
@@ -87,12 +88,12 @@ def plan(seed: int, seconds: float, targets: Targets) -> list[Event]:
     return events
 
 
-def _deal(dice: random.Random) -> Iterator[Kind]:
+def _deal(dice: random.Random) -> Iterator[FaultKind]:
     while True:
         yield from dice.sample(list(DECK), k=sum(DECK.values()), counts=list(DECK.values()))
 
 
-def _faults(dice: random.Random, kinds: Iterator[Kind], targets: Targets) -> Iterator[Fault]:
+def _faults(dice: random.Random, kinds: Iterator[FaultKind], targets: Targets) -> Iterator[Fault]:
     """One fault, or two at different targets."""
     hit: set[str] = set()
     for _ in range(dice.choices((1, 2), (3, 1))[0]):

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from storm.plan import Kind
+from storm.plan import FaultKind
 from storm.storm import Result
 
 _LINES = 10
@@ -14,7 +14,7 @@ def table(results: Sequence[Result]) -> str:
     """Return the report as text: a column a run, then what was wrong."""
     heads = [f"{result.name} {result.seed}" for result in results]
     rows = [("", heads)]
-    rows += [(f"faults: {kind}", [str(result.faults[kind]) for result in results]) for kind in Kind]
+    rows += [(f"faults: {kind}", [str(result.faults[kind]) for result in results]) for kind in FaultKind]
     rows += [
         ("sent", [str(r.ledger.sendings) for r in results]),
         ("acknowledged", [str(r.ledger.acknowledged) for r in results]),

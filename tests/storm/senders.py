@@ -13,26 +13,28 @@ import httpx
 from pydicom.uid import generate_uid
 
 from storm.ledger import Ledger
-from storm.worlds import World
+from storm.worlds import StormArchive
 from support.dicom.datasets import ct_slice, saved
 from support.dicom.real_files import dataset_bytes
-from support.load.modalities import SUCCESS, Image, Modality
+from support.load.modalities import SUCCESS, ModalityFile, SendingModality
 
 TIMEOUT = 12.0
 _LARGE = 256
 _http = httpx.Client(limits=httpx.Limits(keepalive_expiry=1))
 
 
-class Sender(Modality):
+class Sender(SendingModality):
     """A modality that writes everything down; an impatient one does not send again what was refused."""
 
-    def __init__(self, images: Sequence[Image], world: World, ledger: Ledger, *, first: int, patient: bool) -> None:
+    def __init__(
+        self, images: Sequence[ModalityFile], world: StormArchive, ledger: Ledger, *, first: int, patient: bool
+    ) -> None:
         ports = world.dicom_ports[first:] + world.dicom_ports[:first]
         super().__init__(images, ports, timeout=TIMEOUT)
         self._ledger = ledger
         self._insists = patient
 
-    def answered(self, image: Image, status: int | None) -> None:
+    def answered(self, image: ModalityFile, status: int | None) -> None:
         """Write it down."""
         super().answered(image, status)
         self._ledger.note(image, status)
@@ -43,7 +45,7 @@ class Sender(Modality):
 class Uploader:
     """Sends images by STOW-RS until each was answered."""
 
-    def __init__(self, images: Sequence[Image], world: World, ledger: Ledger, *, first: int) -> None:
+    def __init__(self, images: Sequence[ModalityFile], world: StormArchive, ledger: Ledger, *, first: int) -> None:
         self._waiting = {image.uid: image for image in images}
         self._urls = itertools.islice(itertools.cycle(world.urls), first, None)
         self._ledger = ledger
@@ -82,10 +84,12 @@ class Uploader:
         return kept | {_uid(item): item["00081197"]["Value"][0] for item in failed}
 
 
-class Load:
+class StormLoad:
     """Senders in threads, `associations` modalities and `uploads`, inside a `with` statement."""
 
-    def __init__(self, folder: Path, world: World, ledger: Ledger, seed: int, *, associations: int, uploads: int):
+    def __init__(
+        self, folder: Path, world: StormArchive, ledger: Ledger, seed: int, *, associations: int, uploads: int
+    ):
         self._folder, self._world, self._ledger = folder, world, ledger
         self._stop = threading.Event()
         self._running: set[Sender | Uploader] = set()
@@ -94,7 +98,7 @@ class Load:
             for n in range(associations + uploads)
         ]
 
-    def __enter__(self) -> "Load":
+    def __enter__(self) -> "StormLoad":
         for thread in self._threads:
             thread.start()
         return self
@@ -119,7 +123,7 @@ class Load:
                 image.path.unlink()
             self._stop.wait(dice.uniform(0.0, 0.6))
 
-    def _batches(self, images: list[Image], dice: random.Random) -> Iterator[list[Image]]:
+    def _batches(self, images: list[ModalityFile], dice: random.Random) -> Iterator[list[ModalityFile]]:
         """The study; now and then some of it once more, or other bytes under its UIDs."""
         yield images
         if dice.random() < 0.3:
@@ -128,14 +132,14 @@ class Load:
             others = [changed(image, dice) for image in images[: dice.randrange(1, 4)]]
             yield others
 
-    def _sender(self, images: list[Image], dice: random.Random, upload: bool) -> Sender | Uploader:
+    def _sender(self, images: list[ModalityFile], dice: random.Random, upload: bool) -> Sender | Uploader:
         first = dice.randrange(len(self._world.dicom_ports))
         if upload:
             return Uploader(images, self._world, self._ledger, first=dice.randrange(len(self._world.urls)))
         return Sender(images, self._world, self._ledger, first=first, patient=dice.random() < 0.8)
 
 
-def study(folder: Path, dice: random.Random) -> list[Image]:
+def study(folder: Path, dice: random.Random) -> list[ModalityFile]:
     """Make a study of one series; a few of its slices are large."""
     folder.mkdir(parents=True, exist_ok=True)
     study, series = generate_uid(), generate_uid()
@@ -147,7 +151,7 @@ def study(folder: Path, dice: random.Random) -> list[Image]:
     return made
 
 
-def changed(image: Image, dice: random.Random) -> Image:
+def changed(image: ModalityFile, dice: random.Random) -> ModalityFile:
     """Make other bytes under the UIDs of an image, in the same file."""
     file = bytearray(image.path.read_bytes())
     file[-100:] = dice.randbytes(100)
@@ -155,15 +159,15 @@ def changed(image: Image, dice: random.Random) -> Image:
     return _image(image.path, image.uid, image.study)
 
 
-def _image(path: Path, uid: str, study: str) -> Image:
-    return Image(path, uid, study, hashlib.sha256(dataset_bytes(path)).hexdigest())
+def _image(path: Path, uid: str, study: str) -> ModalityFile:
+    return ModalityFile(path, uid, study, hashlib.sha256(dataset_bytes(path)).hexdigest())
 
 
 def _uid(item: dict[str, dict[str, list[str]]]) -> str:
     return item["00081155"]["Value"][0]
 
 
-def canary(folder: Path, world: World, ledger: Ledger, *, seconds: float) -> float | None:
+def canary(folder: Path, world: StormArchive, ledger: Ledger, *, seconds: float) -> float | None:
     """Return after how many seconds a new instance at each door was found through each HTTP door; None: never."""
     started = time.monotonic()
     dice = random.Random(0)

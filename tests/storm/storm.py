@@ -10,8 +10,8 @@ from storm.check import Verdict, check, settle
 from storm.faults import Faults
 from storm.ledger import Ledger
 from storm.plan import Event, plan
-from storm.senders import Load, canary
-from storm.worlds import World
+from storm.senders import StormLoad, canary
+from storm.worlds import StormArchive
 
 RECOVERY = 120.0
 """Seconds after which an archive that does not come back counts as stuck."""
@@ -38,11 +38,13 @@ class Result:
         return self.verdict.good and not self.failed
 
 
-def storm(world: World, seed: int, seconds: float, *, say: Say, associations: int = 4, uploads: int = 1) -> Result:
+def storm(
+    world: StormArchive, seed: int, seconds: float, *, say: Say, associations: int = 4, uploads: int = 1
+) -> Result:
     """Run the plan of a seed on a running archive and check it."""
     result = Result(world.name, seed)
     faults = Faults(world)
-    with Load(world.folder, world, result.ledger, seed, associations=associations, uploads=uploads):
+    with StormLoad(world.folder, world, result.ledger, seed, associations=associations, uploads=uploads):
         for event in plan(seed, seconds, world.targets):
             time.sleep(event.after)
             _strike(event, faults, result, say)
@@ -52,7 +54,7 @@ def storm(world: World, seed: int, seconds: float, *, say: Say, associations: in
     return read_back(world, result, say)
 
 
-def read_back(world: World, result: Result, say: Say) -> Result:
+def read_back(world: StormArchive, result: Result, say: Say) -> Result:
     """Wait until everything is stored, and check it."""
     took = settle(world, result.ledger, seconds=RECOVERY)
     say(f"{result.name}: everything stored and found {took:.1f} s after the load ended; reading it back")
@@ -76,7 +78,7 @@ def _strike(event: Event, faults: Faults, result: Result, say: Say) -> None:
         faults.end(fault)
 
 
-def recover(world: World, result: Result, names: str, say: Say) -> None:
+def recover(world: StormArchive, result: Result, names: str, say: Say) -> None:
     """Wait until a new instance goes all the way."""
     took = canary(world.folder, world, result.ledger, seconds=RECOVERY)
     if took is None:
@@ -87,7 +89,7 @@ def recover(world: World, result: Result, names: str, say: Say) -> None:
     say(f"{result.name}: recovered in {took:.1f} s; {result.ledger.acknowledged} acknowledged")
 
 
-def keep_spool(world: World, folder: Path) -> None:
+def keep_spool(world: StormArchive, folder: Path) -> None:
     """Copy what is in the spool, whose disk goes with the run, to where it can be looked at."""
     for path in world.spool.rglob("*"):
         if path.is_file():

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from storm.outages import all_parts_down
-from storm.plan import Fault, Kind, Targets, plan
+from storm.plan import Fault, FaultKind, Targets, plan
 from storm.storm import Result, storm
 from storm.worlds import ClusterWorld, StandaloneWorld
 
@@ -19,9 +19,9 @@ def test_the_same_seed_gives_the_same_plan_and_another_seed_another() -> None:
 
 def test_a_plan_hits_each_kind_of_fault_where_it_can_happen() -> None:
     faults = {fault for event in plan(3, 600, TARGETS) for fault in event.faults}
-    assert {fault.kind for fault in faults} == set(Kind)
-    assert Fault(Kind.KILL, "database") not in faults
-    assert {fault.target for fault in faults if fault.kind is Kind.SYNC} == {"ingress-0"}
+    assert {fault.kind for fault in faults} == set(FaultKind)
+    assert Fault(FaultKind.KILL, "database") not in faults
+    assert {fault.target for fault in faults if fault.kind is FaultKind.SYNC} == {"ingress-0"}
 
 
 @pytest.fixture(scope="module")

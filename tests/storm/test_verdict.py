@@ -8,10 +8,14 @@ from contextlib import suppress
 import pytest
 
 from storm.check import Verdict, compare
-from storm.ledger import Sent
-from support.services.tcp_proxy import Proxy
+from storm.ledger import InstanceRecord
+from support.services.tcp_proxy import TcpProxy
 
-ACKNOWLEDGED, REFUSED, UNANSWERED = Sent(acknowledged=1), Sent(refused=1), Sent(unanswered=1)
+ACKNOWLEDGED, REFUSED, UNANSWERED = (
+    InstanceRecord(acknowledged=1),
+    InstanceRecord(refused=1),
+    InstanceRecord(unanswered=1),
+)
 
 
 @pytest.mark.parametrize(
@@ -29,7 +33,7 @@ ACKNOWLEDGED, REFUSED, UNANSWERED = Sent(acknowledged=1), Sent(refused=1), Sent(
     ],
 )
 def test_the_verdict_on_an_instance_follows_from_its_answers(
-    sent: dict[str, Sent], served: str | None, aside: set[str], lost: int, invented: int
+    sent: dict[str, InstanceRecord], served: str | None, aside: set[str], lost: int, invented: int
 ) -> None:
     verdict = Verdict()
     compare(verdict, "1.2.3", sent, served, aside)
@@ -62,7 +66,7 @@ def _echo(connection: socket.socket) -> None:
 
 
 def test_a_proxy_passes_on_what_comes(echo: int) -> None:
-    with Proxy(echo) as proxy, socket.create_connection(("127.0.0.1", proxy.port), 5) as client:
+    with TcpProxy(echo) as proxy, socket.create_connection(("127.0.0.1", proxy.port), 5) as client:
         client.sendall(b"hello")
         assert client.recv(100) == b"hello"
         client.shutdown(socket.SHUT_WR)
@@ -70,7 +74,7 @@ def test_a_proxy_passes_on_what_comes(echo: int) -> None:
 
 
 def test_a_proxy_that_cuts_resets_old_and_new_connections_until_it_is_mended(echo: int) -> None:
-    with Proxy(echo) as proxy, socket.create_connection(("127.0.0.1", proxy.port), 5) as client:
+    with TcpProxy(echo) as proxy, socket.create_connection(("127.0.0.1", proxy.port), 5) as client:
         client.sendall(b"hello")
         assert client.recv(100) == b"hello"
         proxy.cut()
@@ -85,7 +89,7 @@ def test_a_proxy_that_cuts_resets_old_and_new_connections_until_it_is_mended(ech
 
 
 def test_a_proxy_that_stalls_keeps_what_comes_until_it_is_mended(echo: int) -> None:
-    with Proxy(echo) as proxy, socket.create_connection(("127.0.0.1", proxy.port), 5) as client:
+    with TcpProxy(echo) as proxy, socket.create_connection(("127.0.0.1", proxy.port), 5) as client:
         proxy.stall()
         client.settimeout(0.2)
         client.sendall(b"hello")

@@ -15,9 +15,9 @@ from osteon_local.cluster import Cluster, Parts
 from osteon_local.part import free_port
 from osteon_local.process import Process
 from storm.plan import Targets
-from support.archive.running import Standalone, eventually
+from support.archive.running import StandaloneProcess, eventually
 from support.bus.dead_letters import dead_letters
-from support.services.tcp_proxy import Proxy
+from support.services.tcp_proxy import TcpProxy
 
 SETTINGS = {
     "OSTEON_LOG_LEVEL": "INFO",
@@ -32,7 +32,7 @@ _MEGABYTE = 1 << 20
 REPLICAS = {"ingress": 2, "writer": 2, "indexer": 2, "query": 2}
 
 
-class Target(Protocol):
+class FaultTarget(Protocol):
     """A process that can be hit."""
 
     def kill(self) -> None:
@@ -77,14 +77,14 @@ class SmallDisk:
         self._filler.unlink(missing_ok=True)
 
 
-class World(ABC):
+class StormArchive(ABC):
     """An archive that runs inside a `with` statement."""
 
     name: str
     spool: Path
     disk: SmallDisk
-    processes: dict[str, Target]
-    links: dict[str, Proxy]
+    processes: dict[str, FaultTarget]
+    links: dict[str, TcpProxy]
     dicom_ports: list[int]
     urls: list[str]
     doors: tuple[str, ...]
@@ -137,7 +137,7 @@ class World(ABC):
         """Return the log files of the services."""
 
 
-class ClusterWorld(World):
+class ClusterWorld(StormArchive):
     """Every service as processes on RabbitMQ, PostgreSQL and SeaweedFS, all of them behind proxies."""
 
     name = "cluster"
@@ -153,7 +153,7 @@ class ClusterWorld(World):
         self.disk = self._stack.enter_context(SmallDisk(self.spool, megabytes=1024))
         parts = Parts.in_folder(self.folder)
         ports = {"broker": parts.rabbitmq.port, "database": parts.postgres.port, "objects": parts.seaweedfs.port}
-        self.links = {name: self._stack.enter_context(Proxy(port)) for name, port in ports.items()}
+        self.links = {name: self._stack.enter_context(TcpProxy(port)) for name, port in ports.items()}
         through = {
             "OSTEON_AMQP_URL": parts.rabbitmq.url.replace(str(ports["broker"]), str(self.links["broker"].port)),
             "OSTEON_DATABASE_URL": parts.postgres.url.replace(str(ports["database"]), str(self.links["database"].port)),
@@ -162,7 +162,7 @@ class ClusterWorld(World):
         settings = SETTINGS | through | {"TMPDIR": str(self.temporary)}
         self.cluster = Cluster(self.folder, parts=parts, replicas=self._replicas, settings=settings)
         for name in self.doors:
-            proxy = Proxy(self.cluster.replicas[name].ports["dicom"])
+            proxy = TcpProxy(self.cluster.replicas[name].ports["dicom"])
             self.links[f"modalities-{name}"] = self._stack.enter_context(proxy)
         self.dicom_ports = [self.links[f"modalities-{name}"].port for name in self.doors]
         self.urls = [
@@ -202,7 +202,7 @@ class ClusterWorld(World):
         return sorted(self.cluster.logs.glob("*.log"))
 
 
-class StandaloneWorld(World):
+class StandaloneWorld(StormArchive):
     """`osteon standalone`."""
 
     name = "standalone"
@@ -215,10 +215,10 @@ class StandaloneWorld(World):
         self._log = self.folder / "standalone.log"
         settings = SETTINGS | {"TMPDIR": str(self.temporary), "OSTEON_DICOM_PORT": str(free_port())}
         http = free_port()
-        environment = Standalone.environment(self.disk.folder, settings | {"OSTEON_HTTP_PORT": str(http)})
+        environment = StandaloneProcess.environment(self.disk.folder, settings | {"OSTEON_HTTP_PORT": str(http)})
         command = [sys.executable, "-m", "osteon.cli", "standalone"]
         self._process = Process(command, log=self._log, env=environment)
-        proxy = self._stack.enter_context(Proxy(int(settings["OSTEON_DICOM_PORT"])))
+        proxy = self._stack.enter_context(TcpProxy(int(settings["OSTEON_DICOM_PORT"])))
         self.links = {"modalities": proxy}
         self.dicom_ports, self.urls = [proxy.port], [f"http://127.0.0.1:{http}"]
         self.processes = {"standalone": self._process}

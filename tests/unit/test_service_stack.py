@@ -35,7 +35,7 @@ PARTS = {
 DOORS = {"ingress": {"dicom"}, "query": {"http"}}
 
 
-class World:
+class RecordedParts:
     """Parts that note when they are opened and closed, in place of the real ones."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,7 +117,7 @@ def listens(port: int) -> bool:
 async def test_a_service_closes_all_parts_that_it_opened_behind_its_doors_and_the_bus(
     service: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    world = World(tmp_path, monkeypatch)
+    world = RecordedParts(tmp_path, monkeypatch)
     await world.run(service)
     assert world.opened == PARTS[service]
     assert sorted(world.closed) == sorted(world.opened)
@@ -154,7 +154,7 @@ async def test_what_is_left_closes_also_when_a_part_cannot_be_closed() -> None:
 
 
 async def test_an_index_that_is_still_waited_for_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(tmp_path, monkeypatch)
+    world = RecordedParts(tmp_path, monkeypatch)
     waiting = asyncio.Event()
 
     async def never(*_: object) -> None:

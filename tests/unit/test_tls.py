@@ -1,21 +1,22 @@
 """Settings of DICOM TLS, and contexts that follow their files."""
 
-import asyncio
-import shutil
-import ssl
-import time
-from pathlib import Path
-
-import pytest
-from structlog.testing import capture_logs
-
 from osteon import tls
 from osteon.dimse.tls import TlsFiles
 from osteon.errors import Invalid
-from osteon.metrics import TLS_EXPIRY, TLS_RELOADS
+from osteon.metrics import TLS_EXPIRY
+from osteon.metrics import TLS_RELOADS
 from osteon.settings import TlsSettings
+from pathlib import Path
+from structlog.testing import capture_logs
 from support.metric_values import value
-from support.services.certificates import Authority, Pair, needs_openssl
+from support.services.certificates import CertificateAuthority
+from support.services.certificates import CertificatePair
+from support.services.certificates import needs_openssl
+import asyncio
+import pytest
+import shutil
+import ssl
+import time
 
 pytestmark = needs_openssl
 
@@ -24,11 +25,11 @@ class Folder:
     """Files where the settings say, which tests replace."""
 
     def __init__(self, folder: Path) -> None:
-        self.ca = Authority(folder)
+        self.ca = CertificateAuthority(folder)
         self.certificate, self.key, self.trusted = folder / "tls.crt", folder / "tls.key", folder / "ca.crt"
         shutil.copy(self.ca.certificate, self.trusted)
 
-    def put(self, pair: Pair) -> None:
+    def put(self, pair: CertificatePair) -> None:
         shutil.copy(pair.key, self.key)
         shutil.copy(pair.certificate, self.certificate)
 

@@ -11,8 +11,8 @@ from pydicom.filereader import read_dataset
 
 from osteon.dicom.header.reader import HeaderReader
 from support.dicom.elements import EXPLICIT, IMPLICIT
+from support.fuzz.case_counts import EFFORT
 from support.fuzz.data_sets import bundled
-from support.fuzz.effort import EFFORT
 
 SILENTLY_SHORTENED = (
     "is longer than",

@@ -13,8 +13,8 @@ from osteon.dicom.errors import BadDataSet
 from osteon.dicom.header.reader import HeaderReader
 from support.dicom.elements import BIG_ENDIAN, DEFLATED, EXPLICIT, IMPLICIT, JPEG, RLE
 from support.fuzz.acceptor import fuzz
+from support.fuzz.case_counts import EFFORT
 from support.fuzz.data_sets import bundled, data_sets, read_either, same_identity_from_any_beginning
-from support.fuzz.effort import EFFORT
 
 SYNTAXES = [EXPLICIT, IMPLICIT, BIG_ENDIAN, JPEG, RLE]
 

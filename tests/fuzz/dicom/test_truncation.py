@@ -6,8 +6,8 @@ from osteon.dicom.errors import BadDataSet, BadPart10
 from osteon.dicom.header.reader import HeaderReader
 from osteon.dicom.part10 import read_part10
 from support.dicom.real_files import BUNDLED
+from support.fuzz.case_counts import EFFORT
 from support.fuzz.data_sets import bundled, read_either, same_identity_from_any_beginning
-from support.fuzz.effort import EFFORT
 
 STEP = 11 if EFFORT == 1 else 1
 FILES = [pytest.param(data, syntax, id=name) for name, data, syntax in bundled()]

@@ -3,21 +3,17 @@
 No instance that was acknowledged may keep its neighbours in the pack, or itself, from the index.
 """
 
-import asyncio
-import hashlib
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from dataclasses import field
 from functools import partial
-from pathlib import Path
-
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from osteon import metrics
 from osteon.archive.resources import InstanceScope
 from osteon.bus.memory import MemoryBus
-from osteon.contracts.topology import INDEXER, writer_queue
+from osteon.contracts.topology import INDEXER
+from osteon.contracts.topology import writer_queue
 from osteon.dicom.header.reader import HeaderReader
 from osteon.dicom.identity import Identity
 from osteon.dicom.peek import peek_identity
@@ -26,23 +22,36 @@ from osteon.dimse.status import Status
 from osteon.errors import Invalid
 from osteon.index.sql import SqlIndex
 from osteon.objects.folder import FolderObjects
-from osteon.spool.spool import Spool, SpoolConfig
+from osteon.spool.spool import Spool
+from osteon.spool.spool import SpoolConfig
 from osteon_indexer.handlers import index_packs
 from osteon_ingress.handlers import publish_sealed_pack
 from osteon_writer.handlers import store_sealed
-from support.dicom.elements import explicit, implicit, item, sequence
+from pathlib import Path
+from support.dicom.elements import explicit
+from support.dicom.elements import implicit
+from support.dicom.elements import item
+from support.dicom.elements import sequence
 from support.fuzz.acceptor import fuzz
-from support.fuzz.data_sets import tails, values
+from support.fuzz.data_sets import tails
+from support.fuzz.data_sets import values
 from support.index.stored_packs import sqlite_url
 from support.metric_values import value
-from support.spool.instances import CT, EXPLICIT, association, data_set, store
+from support.spool.instances import CT
+from support.spool.instances import EXPLICIT
+from support.spool.instances import association
+from support.spool.instances import data_set
+from support.spool.instances import store
+import asyncio
+import hashlib
+import pytest
 
 CONTEXT = PresentationContext(1, CT, EXPLICIT)
 NUL, SURROGATE = b"a\0b", b"\xed\xa0\x80\xed\xb0\x80"
 
 
 @dataclass
-class Archive:
+class PipelineArchive:
     """Ingress's spool, writer and indexer on a memory bus."""
 
     spool: Spool
@@ -90,14 +99,14 @@ def named(data: bytes) -> Identity | None:
         return None
 
 
-class Running:
-    """Makes an `Archive`, for a test that hypothesis runs many times on loops of its own."""
+class PipelineRunner:
+    """Makes an `PipelineArchive`, for a test that hypothesis runs many times on loops of its own."""
 
     def __init__(self, folder: Path, url: str) -> None:
         self._folder = folder
         self._url = url
 
-    async def __aenter__(self) -> Archive:
+    async def __aenter__(self) -> PipelineArchive:
         self.bus, self.index = MemoryBus(), SqlIndex(self._url)
         objects = FolderObjects(self._folder / "objects")
         root = self._folder / "spool"
@@ -112,7 +121,7 @@ class Running:
         write = partial(store_sealed, spool=root, executor=self.executor, reader=HeaderReader(), **ports)
         await self.bus.consume(queue, write)
         await self.bus.consume_batches(INDEXER, partial(index_packs, index=self.index, **ports), size=50, linger=0.01)
-        return Archive(self.spool, self.index, objects, self.bus)
+        return PipelineArchive(self.spool, self.index, objects, self.bus)
 
     async def __aexit__(self, *_: object) -> None:
         await self.spool.close(2)
@@ -175,7 +184,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 async def test_poison_is_kept_found_and_holds_up_no_other(tmp_path: Path, url: str) -> None:
-    async with Running(tmp_path, url) as archive:
+    async with PipelineRunner(tmp_path, url) as archive:
         datasets = [poisoned(name, number) for number, name in enumerate(POISON)]
         good = [data_set(f"1.8.{n}") for n in range(3)]
         unread = value(metrics.UNREADABLE_HEADERS)
@@ -203,7 +212,7 @@ REFUSED = {
 async def test_what_does_not_name_itself_is_refused_with_a_status_and_counted(
     tmp_path: Path, data: bytes, status: int
 ) -> None:
-    async with Running(tmp_path, sqlite_url(tmp_path / "index.sqlite")) as archive:
+    async with PipelineRunner(tmp_path, sqlite_url(tmp_path / "index.sqlite")) as archive:
         before = refusals()
         intake = archive.spool.open_association(association())
         outcome = await store(intake, "1.9.7", data)
@@ -229,7 +238,7 @@ def test_random_data_sets_are_kept_or_refused_beside_good_ones(
     folder = tmp_path_factory.mktemp("way")
 
     async def run() -> None:
-        async with Running(folder, sqlite_url(folder / "index.sqlite")) as archive:
+        async with PipelineRunner(folder, sqlite_url(folder / "index.sqlite")) as archive:
             datasets = [data_set("1.8.1")]
             for number, (before, behind, text, early) in enumerate(hostile):
                 named = explicit(0x00080005, "CS", text[:60]) + explicit(0x00100010, "PN", text[:4000])

@@ -12,10 +12,10 @@ from osteon.dimse import associate_rq, associate_rq_encoder, negotiation
 from osteon.dimse.config import AcceptorConfig, Remote, RequestorConfig
 from osteon.dimse.pdu import ProtocolError
 from osteon.dimse.requestor import NotAccepted, RequestorError, associate
-from support.dimse.raw_peer import STUDY_FIND, Peer, data_tf, pdv
+from support.dimse.raw_peer import STUDY_FIND, RawPeer, data_tf, pdv
 from support.dimse.scripted_acceptor import ALL, accept, request, response, scripted
 from support.fuzz.acceptor import fuzz
-from support.fuzz.effort import EFFORT
+from support.fuzz.case_counts import EFFORT
 
 REQUEST = associate_rq_encoder.encode(Remote(aet="PEER", host="x", port=1), ALL, RequestorConfig())[6:]
 ANSWER = negotiation.agree(AcceptorConfig(), associate_rq.decode(REQUEST), REQUEST).answer[6:]
@@ -82,7 +82,7 @@ async def test_damaged_answers_and_responses_end_in_an_error_or_an_answer(seed: 
     dice = random.Random(seed)
     hit = dice.randrange(2)
 
-    async def attack(peer: Peer) -> None:
+    async def attack(peer: RawPeer) -> None:
         if hit:
             await peer.receive()
             await peer.send(damaged(struct.pack(">BxI", 2, len(ANSWER)) + ANSWER, dice))

@@ -18,9 +18,9 @@ from osteon.dimse.handler import AssociationInfo, FindRequest, FindResponse
 from osteon.dimse.observer import AssociationEnd, RejectReason
 from osteon.dimse.status import Status
 from support.dimse.raw_peer import (
-    Peer,
-    Recorder,
-    Sink,
+    DataSetSink,
+    RawPeer,
+    RecordingHandler,
     data_tf,
     echo_rq,
     find_rq,
@@ -33,7 +33,7 @@ from support.fuzz.acceptor import (
     BY_USER,
     CONTEXTS,
     UNRECOGNIZED_PDU,
-    Wire,
+    MemoryTransport,
     allow_files,
     in_batches,
     under_attack,
@@ -48,7 +48,7 @@ def open_files() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
-async def echo(peer: Peer) -> int:
+async def echo(peer: RawPeer) -> int:
     await peer.send(data_tf(pdv(3, 3, echo_rq())))
     return (await peer.response()).status
 
@@ -58,7 +58,7 @@ async def test_a_thousand_idle_associations_take_little_and_hold_up_no_other() -
     allow_files(4000)
     idle = 1000
     async with under_attack(max_associations=idle + 1) as target:
-        peers: list[Peer] = []
+        peers: list[RawPeer] = []
 
         async def sit() -> None:
             peers.append(await target.associated())
@@ -108,7 +108,7 @@ async def test_the_connection_that_waits_longest_gives_way_when_too_many_do_noth
 async def test_rejected_peers_that_never_close_are_bounded_as_well() -> None:
     async with under_attack(max_waiting=10, check_called_aet=True) as target:
 
-        async def ask() -> Peer:
+        async def ask() -> RawPeer:
             peer = await target.peer()
             await peer.send(request_pdu(CONTEXTS, called="WRONG"))
             assert await peer.receive() == (3, bytes((0, 1, 1, 7)))
@@ -153,7 +153,7 @@ async def test_thousands_of_health_checks_leave_no_memory_files_tasks_or_warning
         assert set(target.log.unuseds) == {AssociationEnd.LOST}
 
 
-async def drip(peer: Peer, data: bytes, seconds: float) -> None:
+async def drip(peer: RawPeer, data: bytes, seconds: float) -> None:
     """Send a byte now and then until the other side has enough."""
     for at in range(len(data)):
         if peer.reader.at_eof():
@@ -211,8 +211,8 @@ async def test_a_peer_that_reads_nothing_is_dropped_though_it_goes_on_sending() 
         while True:
             yield FindResponse(Status.PENDING, bytes(100_000))
 
-    def make(info: AssociationInfo) -> Recorder:
-        return Recorder(info, matches=many, keep=False)
+    def make(info: AssociationInfo) -> RecordingHandler:
+        return RecordingHandler(info, matches=many, keep=False)
 
     async with under_attack(make, network_timeout=2.0) as target:
         peer = await target.peer()
@@ -243,12 +243,12 @@ async def test_connections_are_kept_alive_by_tcp_so_that_a_vanished_peer_is_foun
 async def test_a_peer_that_is_reset_while_nothing_is_read_is_noticed_before_reading_goes_on() -> None:
     disk = asyncio.Event()
 
-    async def stuck(sink: Sink) -> None:
+    async def stuck(sink: DataSetSink) -> None:
         await disk.wait()
 
-    def make(info: AssociationInfo) -> Recorder:
+    def make(info: AssociationInfo) -> RecordingHandler:
         waits = info.calling_aet == "PEER"
-        return Recorder(info, on_write=stuck if waits else None)
+        return RecordingHandler(info, on_write=stuck if waits else None)
 
     async with under_attack(make, reset_check_interval=0.05) as target:
         peer = await target.associated()
@@ -263,8 +263,8 @@ async def test_a_peer_that_is_reset_while_nothing_is_read_is_noticed_before_read
 
 @pytest.mark.parametrize("end", [pdu(7), pdu(9), b""], ids=["abort", "an unknown PDU", "close"])
 async def test_an_end_in_the_middle_of_a_large_instance_drops_it_in_constant_memory(end: bytes) -> None:
-    def make(info: AssociationInfo) -> Recorder:
-        return Recorder(info, keep=False)
+    def make(info: AssociationInfo) -> RecordingHandler:
+        return RecordingHandler(info, keep=False)
 
     async with under_attack(make) as target:
         peer = await target.associated()
@@ -286,8 +286,11 @@ async def test_an_end_in_the_middle_of_a_large_instance_drops_it_in_constant_mem
 
 
 async def test_who_floods_a_closing_connection_and_reads_nothing_is_answered_once() -> None:
-    loop, target = asyncio.get_running_loop(), acceptor.Acceptor(AcceptorConfig(check_called_aet=True), Recorder)
-    wire = Wire(AcceptedAssociation(loop, target, memoryview(bytearray(1 << 16))), loop, reads=False)
+    loop, target = (
+        asyncio.get_running_loop(),
+        acceptor.Acceptor(AcceptorConfig(check_called_aet=True), RecordingHandler),
+    )
+    wire = MemoryTransport(AcceptedAssociation(loop, target, memoryview(bytearray(1 << 16))), loop, reads=False)
     wire.feed(request_pdu(CONTEXTS, called="WRONG"), 1 << 16)
     assert wire.said() == [(3, bytes((0, 1, 1, 7)))]
     wire.feed(pdu(9, b"") * 20_000, 1 << 16)

@@ -11,8 +11,8 @@ from osteon.dimse.config import AcceptorConfig
 from osteon.dimse.handler import AssociationInfo
 from osteon.dimse.observer import AssociationEnd
 from support.dimse.raw_peer import (
-    Log,
-    Recorder,
+    ObserverLog,
+    RecordingHandler,
     cancel_rq,
     data_tf,
     echo_rq,
@@ -23,8 +23,8 @@ from support.dimse.raw_peer import (
     store_message,
     store_rq,
 )
-from support.fuzz.acceptor import CONTEXTS, Wire
-from support.fuzz.effort import EFFORT
+from support.fuzz.acceptor import CONTEXTS, MemoryTransport
+from support.fuzz.case_counts import EFFORT
 
 PARTS = [
     store_message(1),
@@ -60,15 +60,15 @@ def damage(dice: random.Random, conversation: bytes) -> bytes:
 @pytest.mark.parametrize("seed", range(400 * EFFORT))
 async def test_damaged_conversations_end_every_sink_once_and_never_fail_inside(seed: int) -> None:
     dice = random.Random(seed)
-    log, handlers = Log(), []
+    log, handlers = ObserverLog(), []
 
-    def factory(info: AssociationInfo) -> Recorder:
-        handlers.append(Recorder(info))
+    def factory(info: AssociationInfo) -> RecordingHandler:
+        handlers.append(RecordingHandler(info))
         return handlers[-1]
 
     loop = asyncio.get_running_loop()
     acceptor = Acceptor(AcceptorConfig(), factory, log)
-    wire = Wire(AcceptedAssociation(loop, acceptor, memoryview(bytearray(1024))), loop)
+    wire = MemoryTransport(AcceptedAssociation(loop, acceptor, memoryview(bytearray(1024))), loop)
     opening = request_pdu(CONTEXTS)
     parts = b"".join(dice.choice(PARTS) for _ in range(dice.randrange(1, 8)))
     data = opening + damage(dice, parts) if dice.random() < 0.7 else damage(dice, opening + parts)

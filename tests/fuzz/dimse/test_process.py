@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from support.archive.running import Archive, Standalone, eventually
+from support.archive.running import RunningArchive, StandaloneProcess, eventually
 from support.dicom.datasets import ct_slice, saved
 from support.dimse.raw_peer import data_tf, pdu, pdv, request_pdu, store_message, store_rq
 from support.fuzz.acceptor import ABORT, CONTEXTS
-from support.fuzz.effort import EFFORT
+from support.fuzz.case_counts import EFFORT
 
 pytestmark = pytest.mark.slow
 REQUEST = request_pdu(CONTEXTS)
@@ -24,7 +24,7 @@ ALLOWANCE = 80 << 20
 
 
 @contextmanager
-def connected(archive: Archive, *, reset: bool = False) -> Iterator[socket.socket]:
+def connected(archive: RunningArchive, *, reset: bool = False) -> Iterator[socket.socket]:
     with socket.create_connection(("127.0.0.1", archive.dicom_port), timeout=20) as peer:
         if reset:
             peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -32,7 +32,7 @@ def connected(archive: Archive, *, reset: bool = False) -> Iterator[socket.socke
             yield peer
 
 
-def abandoned_instance(archive: Archive, dice: random.Random) -> None:
+def abandoned_instance(archive: RunningArchive, dice: random.Random) -> None:
     """Send a part of an instance of some megabytes, then go."""
     data_set = bytes.fromhex("08001800554908") + bytes(3)
     with connected(archive, reset=dice.random() < 0.5) as peer:
@@ -43,7 +43,7 @@ def abandoned_instance(archive: Archive, dice: random.Random) -> None:
             peer.sendall(ABORT)
 
 
-def rubbish(archive: Archive, dice: random.Random) -> None:
+def rubbish(archive: RunningArchive, dice: random.Random) -> None:
     """Send random bytes, PDUs or half an instance, in an association or in none."""
     with connected(archive, reset=dice.random() < 0.5) as peer:
         opening = REQUEST if dice.random() < 0.7 else b""
@@ -63,13 +63,13 @@ def rubbish(archive: Archive, dice: random.Random) -> None:
         )
 
 
-def health_check(archive: Archive, dice: random.Random) -> None:
+def health_check(archive: RunningArchive, dice: random.Random) -> None:
     """Connect and close."""
     with connected(archive, reset=dice.random() < 0.5):
         pass
 
 
-def metric(archive: Archive, name: str, label: str = "") -> float:
+def metric(archive: RunningArchive, name: str, label: str = "") -> float:
     lines = archive.get("/metrics").text.splitlines()
     found = [line for line in lines if line.startswith(name) and label in line]
     return sum(float(line.rpartition(" ")[2]) for line in found)
@@ -85,17 +85,17 @@ def files(pid: int) -> int:
 
 
 @pytest.fixture
-def process(tmp_path: Path) -> Iterator[Standalone]:
+def process(tmp_path: Path) -> Iterator[StandaloneProcess]:
     limits = {"MAX_ASSOCIATIONS": "100", "MAX_WAITING_CONNECTIONS": "100", "DIMSE_TIMEOUT_SECONDS": "3",
               "ARTIM_TIMEOUT_SECONDS": "3"}  # fmt: skip
-    running = Standalone(tmp_path / "data", **{f"OSTEON_{name}": value for name, value in limits.items()})
+    running = StandaloneProcess(tmp_path / "data", **{f"OSTEON_{name}": value for name, value in limits.items()})
     running.start()
     yield running
     assert running.stop() == 0
 
 
 def test_an_archive_under_attack_goes_on_storing_and_is_as_before_when_it_is_over(
-    process: Standalone, tmp_path: Path
+    process: StandaloneProcess, tmp_path: Path
 ) -> None:
     slices = [saved(ct_slice(study="1.2.9", series=f"1.2.9.{n % 3}", number=n), tmp_path) for n in range(60)]
     archive = process.archive

@@ -15,7 +15,7 @@ from support.dimse.raw_peer import (
     IMPLICIT,
     STUDY_MOVE,
     VERIFICATION,
-    Recorder,
+    RecordingHandler,
     cancel_rq,
     command_set,
     data_tf,
@@ -24,14 +24,14 @@ from support.dimse.raw_peer import (
     move_rq,
     pdv,
 )
-from support.fuzz.acceptor import ABORT, RELEASE, Target, in_batches, under_attack, until
-from support.fuzz.effort import EFFORT
+from support.fuzz.acceptor import ABORT, RELEASE, FuzzedAcceptor, in_batches, under_attack, until
+from support.fuzz.case_counts import EFFORT
 
 QUICK = {"artim_timeout": 0.2, "dimse_timeout": 1.0, "network_timeout": 1.5}
 
 
-def sender(info: AssociationInfo) -> Recorder:
-    return Recorder(info, keep=False, on_get=sending(6, size=3000), on_move=endless)
+def sender(info: AssociationInfo) -> RecordingHandler:
+    return RecordingHandler(info, keep=False, on_get=sending(6, size=3000), on_move=endless)
 
 
 async def endless(request: MoveRequest) -> AsyncIterator[RetrieveResponse]:
@@ -60,7 +60,7 @@ def anything(dice: random.Random) -> bytes:
     )
 
 
-async def misbehave(target: Target, dice: random.Random) -> None:
+async def misbehave(target: FuzzedAcceptor, dice: random.Random) -> None:
     peer = await target.peer()
     await as_getter(peer)
     reading = asyncio.create_task(peer.everything()) if dice.random() < 0.7 else None

@@ -17,7 +17,18 @@ from osteon.dimse.config import AcceptorConfig
 from osteon.dimse.handler import AssociationInfo, Outcome
 from osteon.dimse.observer import AssociationEnd
 from osteon.dimse.status import Status
-from support.dimse.raw_peer import Log, Recorder, Sink, cancel_rq, data_tf, echo_rq, pdu, pdv, request_pdu, store_rq
+from support.dimse.raw_peer import (
+    DataSetSink,
+    ObserverLog,
+    RecordingHandler,
+    cancel_rq,
+    data_tf,
+    echo_rq,
+    pdu,
+    pdv,
+    request_pdu,
+    store_rq,
+)
 from support.fuzz.acceptor import (
     ABORT,
     BY_USER,
@@ -27,7 +38,7 @@ from support.fuzz.acceptor import (
     RELEASED,
     UNEXPECTED_PDU,
     UNRECOGNIZED_PDU,
-    Wire,
+    MemoryTransport,
     fuzz,
     window,
 )
@@ -42,17 +53,17 @@ class Association(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.loop = asyncio.new_event_loop()
-        self.log = Log()
-        self.handlers: list[Recorder] = []
+        self.log = ObserverLog()
+        self.handlers: list[RecordingHandler] = []
         self.acceptor = Acceptor(AcceptorConfig(check_called_aet=True, async_operations=60), self._handler, self.log)
         self.pieces = 1 << 16
         self.expected: list[object] = []
 
-    def _handler(self, info: AssociationInfo) -> Recorder:
-        self.handlers.append(Recorder(info, on_finish=self._finish))
+    def _handler(self, info: AssociationInfo) -> RecordingHandler:
+        self.handlers.append(RecordingHandler(info, on_finish=self._finish))
         return self.handlers[-1]
 
-    async def _finish(self, sink: Sink) -> Outcome:
+    async def _finish(self, sink: DataSetSink) -> Outcome:
         answer = self.loop.create_future()
         self.in_flight.append((sink.request.message_id, answer))
         await answer
@@ -83,7 +94,9 @@ class Association(RuleBasedStateMachine):
         self.message = ""
         self.message_id = 0
         self.in_flight: list[tuple[int, asyncio.Future[None]]] = []
-        self.wire = Wire(AcceptedAssociation(self.loop, self.acceptor, memoryview(bytearray(1 << 16))), self.loop)
+        self.wire = MemoryTransport(
+            AcceptedAssociation(self.loop, self.acceptor, memoryview(bytearray(1 << 16))), self.loop
+        )
 
     def over(self, *answers: object) -> None:
         """The association ends with these words."""

@@ -11,7 +11,7 @@ from support.fuzz.acceptor import (
     BY_USER,
     CONTEXTS,
     UNEXPECTED_PDU,
-    Target,
+    FuzzedAcceptor,
     in_batches,
     under_attack,
     until,
@@ -32,13 +32,13 @@ MESSAGES = {
 UNEXPECTED = {"A-ASSOCIATE-RQ": REQUEST, "A-ASSOCIATE-AC": pdu(2, REQUEST[6:]), "A-ASSOCIATE-RJ": pdu(3), "RP": pdu(6)}
 
 
-async def close(target: Target, opening: bytes, part: bytes) -> None:
+async def close(target: FuzzedAcceptor, opening: bytes, part: bytes) -> None:
     peer = await target.peer()
     await peer.send(opening + part)
     await peer.close()
 
 
-async def reset(target: Target, opening: bytes, part: bytes) -> None:
+async def reset(target: FuzzedAcceptor, opening: bytes, part: bytes) -> None:
     peer = await target.peer()
     await peer.send(opening + part)
     if opening:
@@ -52,7 +52,7 @@ def all_cuts(data: bytes, how: Callable[[bytes], Awaitable[None]]) -> list[Calla
 
 @pytest.mark.parametrize("end", [close, reset])
 async def test_a_request_cut_at_any_byte_is_forgotten_with_its_connection(
-    end: Callable[[Target, bytes, bytes], Awaitable[None]],
+    end: Callable[[FuzzedAcceptor, bytes, bytes], Awaitable[None]],
 ) -> None:
     async with under_attack() as target:
         await in_batches(all_cuts(REQUEST, partial(end, target, b"")))
@@ -64,7 +64,7 @@ async def test_a_request_cut_at_any_byte_is_forgotten_with_its_connection(
 @pytest.mark.parametrize("end", [close, reset])
 @pytest.mark.parametrize("name", MESSAGES)
 async def test_a_message_cut_at_any_byte_with_its_connection_stores_nothing(
-    name: str, end: Callable[[Target, bytes, bytes], Awaitable[None]]
+    name: str, end: Callable[[FuzzedAcceptor, bytes, bytes], Awaitable[None]]
 ) -> None:
     message = MESSAGES[name]
     async with under_attack() as target:
@@ -76,7 +76,7 @@ async def test_a_message_cut_at_any_byte_with_its_connection_stores_nothing(
 
 
 async def test_a_request_cut_at_any_byte_and_left_open_is_closed_by_artim() -> None:
-    async def leave(target: Target, part: bytes) -> None:
+    async def leave(target: FuzzedAcceptor, part: bytes) -> None:
         peer = await target.peer()
         await peer.send(part)
         assert await peer.everything() == []
@@ -89,7 +89,7 @@ async def test_a_request_cut_at_any_byte_and_left_open_is_closed_by_artim() -> N
 
 @pytest.mark.parametrize("name", MESSAGES)
 async def test_a_message_cut_at_any_byte_and_left_open_is_aborted_by_the_dimse_timeout(name: str) -> None:
-    async def leave(target: Target, part: bytes) -> None:
+    async def leave(target: FuzzedAcceptor, part: bytes) -> None:
         peer = await target.peer()
         await peer.send(REQUEST + part)
         assert (await peer.receive())[0] == 2
@@ -107,7 +107,7 @@ async def test_a_message_cut_at_any_byte_and_left_open_is_aborted_by_the_dimse_t
 async def test_an_unexpected_pdu_is_aborted_as_soon_as_its_header_has_come(name: str) -> None:
     whole = UNEXPECTED[name]
 
-    async def leave(target: Target, part: bytes) -> None:
+    async def leave(target: FuzzedAcceptor, part: bytes) -> None:
         peer = await target.peer()
         await peer.send(REQUEST + part)
         assert (await peer.receive())[0] == 2

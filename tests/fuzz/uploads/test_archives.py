@@ -15,10 +15,10 @@ import pytest
 from osteon_query.http.errors import BadBody, TooLarge
 from osteon_query.orthanc.zip_archive import ZipArchive
 from support.dicom.datasets import ct_slice
+from support.fuzz.case_counts import EFFORT
 from support.fuzz.data_sets import peak
-from support.fuzz.effort import EFFORT
 from support.packs.sealed_packs import part10
-from support.query.application import Running, Settings, door
+from support.query.application import QuerySettings, RunningQuery, door
 
 MB = 1 << 20
 LIMIT = 8 * MB
@@ -33,8 +33,8 @@ def zipped(files: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes
 
 
 @pytest.fixture
-async def archive(tmp_path: Path) -> AsyncIterator[Running]:
-    async with door(tmp_path, Settings(max_upload_bytes=LIMIT)) as running:
+async def archive(tmp_path: Path) -> AsyncIterator[RunningQuery]:
+    async with door(tmp_path, QuerySettings(max_upload_bytes=LIMIT)) as running:
         yield running
 
 
@@ -117,7 +117,7 @@ def test_more_entries_than_a_request_may_have_are_refused_before_they_are_listed
     assert peak(refused) < 20 * MB
 
 
-async def test_names_of_entries_never_become_paths(archive: Running, tmp_path: Path) -> None:
+async def test_names_of_entries_never_become_paths(archive: RunningQuery, tmp_path: Path) -> None:
     names = ["../../escape.dcm", "/etc/escape.dcm", "a\0b", "..\\..\\escape.dcm", "x" * 60_000, "con", ""]
     datasets = [ct_slice() for _ in names]
     buffer = io.BytesIO()
@@ -130,7 +130,7 @@ async def test_names_of_entries_never_become_paths(archive: Running, tmp_path: P
     assert (await archive.index.statistics()).instances == len(names)
 
 
-async def test_damaged_archives_are_refused_and_leave_nothing_behind(archive: Running, tmp_path: Path) -> None:
+async def test_damaged_archives_are_refused_and_leave_nothing_behind(archive: RunningQuery, tmp_path: Path) -> None:
     dice = random.Random(7)
     whole = zipped({f"{n}.dcm": part10(ct_slice()) for n in range(2)})
     for _ in range(25 * EFFORT):
@@ -146,7 +146,7 @@ async def test_damaged_archives_are_refused_and_leave_nothing_behind(archive: Ru
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "gzip, gzip"])
 @pytest.mark.parametrize("path", ["/instances", "/dicom-web/studies"])
-async def test_compressed_bodies_are_refused_unread(archive: Running, path: str, encoding: str) -> None:
+async def test_compressed_bodies_are_refused_unread(archive: RunningQuery, path: str, encoding: str) -> None:
     headers = {"Content-Encoding": encoding, "Content-Type": "application/dicom"}
     response = await archive.http.post(path, content=gzip.compress(bytes(MB)), headers=headers)
     assert response.status_code == 415
@@ -155,5 +155,5 @@ async def test_compressed_bodies_are_refused_unread(archive: Running, path: str,
 @pytest.mark.parametrize(
     "body", [gzip.compress(bytes(MB)), zlib.compress(bytes(MB)), lzma.compress(bytes(MB))], ids=["gzip", "zlib", "xz"]
 )
-async def test_a_compressed_file_is_not_unpacked_unasked(archive: Running, body: bytes) -> None:
+async def test_a_compressed_file_is_not_unpacked_unasked(archive: RunningQuery, body: bytes) -> None:
     assert (await archive.http.post("/instances", content=body)).status_code == 400

@@ -1,21 +1,29 @@
 """Hostile data sets by STOW-RS and `POST /instances`: the same is kept and refused as by C-STORE."""
 
-import asyncio
-from collections.abc import AsyncIterable, AsyncIterator
-from pathlib import Path
-
-import pytest
-
+from collections.abc import AsyncIterable
+from collections.abc import AsyncIterator
 from osteon import metrics
 from osteon.dicom.part10 import write_part10_header
 from osteon_query.http.bodies import BodyPace
 from osteon_query.limits import ApiLimits
+from pathlib import Path
 from support.dicom.datasets import ct_slice
-from support.dicom.elements import explicit, implicit, item, sequence
+from support.dicom.elements import explicit
+from support.dicom.elements import implicit
+from support.dicom.elements import item
+from support.dicom.elements import sequence
 from support.metric_values import value
 from support.packs.sealed_packs import part10
-from support.query.application import WEB, Running, Settings, door, multipart
-from support.spool.instances import CT, EXPLICIT, data_set
+from support.query.application import QuerySettings
+from support.query.application import RunningQuery
+from support.query.application import WEB
+from support.query.application import door
+from support.query.application import multipart
+from support.spool.instances import CT
+from support.spool.instances import EXPLICIT
+from support.spool.instances import data_set
+import asyncio
+import pytest
 
 BROKEN = {
     "cut within pixel data": (data_set("1.9.1", pixels=bytes(1000))[:-100], 0),
@@ -37,14 +45,14 @@ def file(data: bytes, syntax: str = EXPLICIT) -> bytes:
 
 
 @pytest.fixture
-async def archive(tmp_path: Path) -> AsyncIterator[Running]:
-    async with door(tmp_path, Settings(max_upload_bytes=8 << 20)) as running:
+async def archive(tmp_path: Path) -> AsyncIterator[RunningQuery]:
+    async with door(tmp_path, QuerySettings(max_upload_bytes=8 << 20)) as running:
         yield running
 
 
 @pytest.mark.parametrize(("data", "reason"), BROKEN.values(), ids=BROKEN.keys())
 async def test_broken_data_sets_are_kept_with_a_warning_when_they_name_themselves(
-    archive: Running, data: bytes, reason: int
+    archive: RunningQuery, data: bytes, reason: int
 ) -> None:
     neighbour = ct_slice()
     body, kind = multipart([file(data), part10(neighbour)])
@@ -70,7 +78,7 @@ async def test_broken_data_sets_are_kept_with_a_warning_when_they_name_themselve
     assert ("Warning" in single.json()) == (not reason)
 
 
-async def test_refusals_are_counted_by_reason(archive: Running) -> None:
+async def test_refusals_are_counted_by_reason(archive: RunningQuery) -> None:
     def counted(reason: str) -> float:
         return value(metrics.REFUSED_INSTANCES.labels("http", reason))
 
@@ -99,7 +107,7 @@ async def test_refusals_are_counted_by_reason(archive: Running) -> None:
         "blank-lines", "nameless", "nul", "zeros",
     ],
 )  # fmt: skip
-async def test_garbage_for_multipart_is_a_bad_request(archive: Running, tmp_path: Path, body: bytes) -> None:
+async def test_garbage_for_multipart_is_a_bad_request(archive: RunningQuery, tmp_path: Path, body: bytes) -> None:
     headers = {"Content-Type": 'multipart/related; type="application/dicom"; boundary=B'}
     response = await archive.http.post(f"{WEB}/studies", content=body, headers=headers)
     assert response.status_code == 400
@@ -113,7 +121,7 @@ async def test_a_body_that_comes_by_the_byte_loses_its_turn(tmp_path: Path) -> N
             yield b"x"
             await asyncio.sleep(0.02)
 
-    async with door(tmp_path, Settings(max_concurrent_uploads=1)) as archive:
+    async with door(tmp_path, QuerySettings(max_concurrent_uploads=1)) as archive:
         archive.change(limits=ApiLimits(body_pace=BodyPace(idle_seconds=0.3, min_bytes_per_second=1000)))
         slow = asyncio.create_task(archive.http.post("/instances", content=trickle()))
         await asyncio.sleep(0.1)

@@ -17,15 +17,15 @@ from hypothesis import strategies as st
 
 from osteon_query.app import create_app
 from osteon_query.app_state import AppState
-from support.archive.running import Archive, Standalone
+from support.archive.running import RunningArchive, StandaloneProcess
 from support.dicom.datasets import ct_slice
 from support.dicom.real_files import BUNDLED
-from support.fuzz.effort import EFFORT
+from support.fuzz.case_counts import EFFORT
 from support.packs.sealed_packs import part10
-from support.query.application import Settings, multipart
+from support.query.application import QuerySettings, multipart
 
 CASES = 3 * EFFORT
-DOCUMENT: dict[str, Any] = create_app(cast(AppState, SimpleNamespace(settings=Settings())), {}).openapi()
+DOCUMENT: dict[str, Any] = create_app(cast(AppState, SimpleNamespace(settings=QuerySettings())), {}).openapi()
 _METHODS = ("get", "put", "post", "delete", "patch")
 _ELSEWHERE = ("/modalities", "/peers", "/tools/dicom-echo", "/rules", "/destinations")
 """Below these, requests that change something make the archive call other machines."""
@@ -43,25 +43,25 @@ def operations() -> Iterator[tuple[str, str]]:
 
 
 @dataclass(frozen=True)
-class Target:
+class OpenApiTarget:
     """A running archive, and path parameters that name something in it, by instance."""
 
-    archive: Archive
+    archive: RunningArchive
     held: list[dict[str, dict[str, str]]]
     """For each instance, by the first part of a path: name → value. `wado` is of query parameters."""
 
 
 @pytest.fixture(scope="module")
-def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
-    process = Standalone(tmp_path_factory.mktemp("openapi") / "data", OSTEON_LOG_LEVEL="ERROR")
+def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenApiTarget]:
+    process = StandaloneProcess(tmp_path_factory.mktemp("openapi") / "data", OSTEON_LOG_LEVEL="ERROR")
     archive = process.start()
     held = [_stored(archive, path) for name in HELD_FILES for path in BUNDLED.rglob(name)]
     assert len(held) >= len(HELD_FILES)
-    yield Target(archive, held)
+    yield OpenApiTarget(archive, held)
     assert process.stop() == 0
 
 
-def _stored(archive: Archive, path: Path) -> dict[str, dict[str, str]]:
+def _stored(archive: RunningArchive, path: Path) -> dict[str, dict[str, str]]:
     answer = archive.post("/instances", content=path.read_bytes()).json()
     tags = archive.get(f"{answer['Path']}/tags?simplify").json()
     wado = {"studyUID": "StudyInstanceUID", "seriesUID": "SeriesInstanceUID", "objectUID": "SOPInstanceUID"}
@@ -89,7 +89,7 @@ def _bytes(value: Any) -> bytes:
 
 
 @pytest.mark.parametrize(("method", "path"), [pytest.param(*each, id=" ".join(each)) for each in operations()])
-def test_a_request_gets_an_answer_that_the_openapi_describes(target: Target, method: str, path: str) -> None:
+def test_a_request_gets_an_answer_that_the_openapi_describes(target: OpenApiTarget, method: str, path: str) -> None:
     from schemathesis.checks import not_a_server_error
     from schemathesis.specs.openapi.checks import (
         content_type_conformance,
@@ -114,6 +114,6 @@ def test_a_request_gets_an_answer_that_the_openapi_describes(target: Target, met
     ask()
 
 
-def test_the_document_is_served_and_says_where_everything_is(target: Target) -> None:
+def test_the_document_is_served_and_says_where_everything_is(target: OpenApiTarget) -> None:
     served = httpx.get(target.archive.url + "/openapi.json").json()
     assert served["paths"].keys() == DOCUMENT["paths"].keys()

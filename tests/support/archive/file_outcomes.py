@@ -22,7 +22,7 @@ from pydicom import Dataset, dcmread
 from pydicom.errors import InvalidDicomError
 from pydicom.uid import UID
 
-from support.archive.running import Archive, Standalone
+from support.archive.running import RunningArchive, StandaloneProcess
 from support.dicom.real_files import BUNDLED, REAL
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "every-file.md"
@@ -41,12 +41,12 @@ test checks a few files of each kind.
 """
 
 
-class Unexplained(AssertionError):
+class UnexplainedRefusal(AssertionError):
     """The archive failed, or does not say why it does not do what it was asked for."""
 
 
 @dataclass(frozen=True, order=True)
-class Kind:
+class FileKind:
     """What a file is."""
 
     syntax: str
@@ -55,16 +55,16 @@ class Kind:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class FileOutcome:
     """What became of a file: `RENDERED`, or why not."""
 
     path: Path
-    kind: Kind
+    kind: FileKind
     result: str
 
 
-def outcome(http: httpx.Client, archive: Archive, path: Path) -> Outcome:
-    """Store a file, fetch its metadata, and have it rendered. Raises `Unexplained`."""
+def outcome(http: httpx.Client, archive: RunningArchive, path: Path) -> FileOutcome:
+    """Store a file, fetch its metadata, and have it rendered. Raises `UnexplainedRefusal`."""
     data = path.read_bytes()
     answer = http.post(f"{archive.url}/instances", content=data)
     if answer.status_code == 200 and answer.json().get("Conflict"):
@@ -73,36 +73,36 @@ def outcome(http: httpx.Client, archive: Archive, path: Path) -> Outcome:
         answer = http.post(f"{archive.url}/instances", content=data)
     kind = kind_of(data)
     if answer.status_code != 200:
-        return Outcome(path, kind, f"not stored: {_reason(path, answer)}")
+        return FileOutcome(path, kind, f"not stored: {_reason(path, answer)}")
     tags = http.get(f"{archive.url}{answer.json()['Path']}/tags?simplify").json()
     uids = [tags[name] for name in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")]
     url = "{}/studies/{}/series/{}/instances/{}".format(archive.dicomweb, *uids)
     _check_metadata(path, http.get(f"{url}/metadata"), uids[2])
     picture = http.get(f"{url}/rendered", headers={"Accept": "image/png"})
     if picture.status_code != 200:
-        return Outcome(path, kind, f"refused: {_reason(path, picture)}")
+        return FileOutcome(path, kind, f"refused: {_reason(path, picture)}")
     _check_png(path, picture.content)
-    return Outcome(path, kind, RENDERED)
+    return FileOutcome(path, kind, RENDERED)
 
 
 def _check_metadata(path: Path, answer: httpx.Response, uid: str) -> None:
     if answer.status_code != 200:
-        raise Unexplained(f"{path}: metadata: {answer.status_code} {answer.text[:500]}")
+        raise UnexplainedRefusal(f"{path}: metadata: {answer.status_code} {answer.text[:500]}")
     (found,) = answer.json()
     if found["00080018"]["Value"] != [uid]:
-        raise Unexplained(f"{path}: metadata of {found['00080018']} instead of {uid}")
+        raise UnexplainedRefusal(f"{path}: metadata of {found['00080018']} instead of {uid}")
 
 
 def _check_png(path: Path, data: bytes) -> None:
     """Look at the signature, the size, and that the pixels are all there."""
     if not data.startswith(_PNG):
-        raise Unexplained(f"{path}: no PNG but {data[:20]!r}")
+        raise UnexplainedRefusal(f"{path}: no PNG but {data[:20]!r}")
     width, height, depth, colour = struct.unpack(">IIBB", data[16:26])
     if depth != 8 or colour not in (0, 2):
-        raise Unexplained(f"{path}: a PNG of {depth} bits and colour type {colour}")
+        raise UnexplainedRefusal(f"{path}: a PNG of {depth} bits and colour type {colour}")
     pixels = zlib.decompress(b"".join(body for name, body in _chunks(data) if name == b"IDAT"))
     if len(pixels) != height * (1 + width * (3 if colour else 1)):
-        raise Unexplained(f"{path}: {len(pixels)} bytes of pixels for {width} x {height}")
+        raise UnexplainedRefusal(f"{path}: {len(pixels)} bytes of pixels for {width} x {height}")
 
 
 def _chunks(png: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -120,7 +120,7 @@ def _reason(path: Path, answer: httpx.Response) -> str:
         problem = {}
     reason = problem.get("detail") or problem.get("Details") or ""
     if answer.status_code >= 500 or not reason.strip() or "nobody foresaw" in reason:
-        raise Unexplained(f"{path}: {answer.status_code} {answer.text[:500]!r}")
+        raise UnexplainedRefusal(f"{path}: {answer.status_code} {answer.text[:500]!r}")
     return f"{answer.status_code} {general(reason)}"
 
 
@@ -130,16 +130,16 @@ def general(reason: str) -> str:
     return re.sub(r"(?<![\w(,])[0-9]{2,}(?![\w,)-])", "N", reason).replace("|", "/").strip()[:160]
 
 
-def kind_of(data: bytes) -> Kind:
+def kind_of(data: bytes) -> FileKind:
     """Return what a file is, as far as pydicom can tell."""
     try:
         wanted = ["PhotometricInterpretation", "SOPClassUID"]
         dataset = dcmread(BytesIO(data), stop_before_pixels=True, specific_tags=wanted)
         uids = (dataset.file_meta.get("TransferSyntaxUID"), dataset.get("SOPClassUID"))
         syntax, sop_class = (UID(str(uid)).name if uid else "(none)" for uid in uids)
-        return Kind(syntax, str(dataset.get("PhotometricInterpretation", "")) or "-", sop_class)
+        return FileKind(syntax, str(dataset.get("PhotometricInterpretation", "")) or "-", sop_class)
     except (InvalidDicomError, NotImplementedError, EOFError, ValueError, TypeError, KeyError, AttributeError):
-        return Kind("(not readable)", "-", "-")
+        return FileKind("(not readable)", "-", "-")
 
 
 def with_other_uid(data: bytes) -> bytes:
@@ -159,7 +159,7 @@ def _counted(uid: str, number: int) -> str:
 
 def some_of_each(files: Sequence[Path], most: int) -> list[Path]:
     """Return at most so many files of each kind."""
-    found: dict[Kind, list[Path]] = defaultdict(list)
+    found: dict[FileKind, list[Path]] = defaultdict(list)
     for path in files:
         same = found[kind_of(path.read_bytes())]
         if len(same) < most:
@@ -167,9 +167,9 @@ def some_of_each(files: Sequence[Path], most: int) -> list[Path]:
     return [path for same in found.values() for path in same]
 
 
-def table(outcomes: Iterable[Outcome]) -> str:
+def table(outcomes: Iterable[FileOutcome]) -> str:
     """Return the summary as Markdown: a row a kind of file, and how many were rendered or why they were not."""
-    kinds: dict[Kind, Counter[str]] = defaultdict(Counter)
+    kinds: dict[FileKind, Counter[str]] = defaultdict(Counter)
     for each in outcomes:
         kinds[each.kind][each.result] += 1
     lines = [
@@ -192,24 +192,24 @@ def files() -> list[Path]:
     return [path for path in found if path.suffix not in _NO_DATA]
 
 
-def outcomes(archive: Archive, paths: Sequence[Path]) -> list[Outcome]:
-    """Give files to an archive, one after the other; raises `Unexplained` with all that it did not explain."""
+def outcomes(archive: RunningArchive, paths: Sequence[Path]) -> list[FileOutcome]:
+    """Give files to an archive, one after the other; raises `UnexplainedRefusal` with all that it did not explain."""
     found, unexplained = [], []
     with httpx.Client(timeout=120) as http:
         for path in paths:
             try:
                 found.append(outcome(http, archive, path))
-            except Unexplained as error:
+            except UnexplainedRefusal as error:
                 unexplained.append(str(error))
     if unexplained:
-        raise Unexplained("\n".join(unexplained))
+        raise UnexplainedRefusal("\n".join(unexplained))
     return found
 
 
 def main() -> None:
     """Write the page."""
     with tempfile.TemporaryDirectory() as folder:
-        process = Standalone(Path(folder) / "data")
+        process = StandaloneProcess(Path(folder) / "data")
         try:
             found = outcomes(process.start(), files())
         finally:

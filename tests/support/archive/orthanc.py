@@ -13,13 +13,13 @@ import httpx
 import pytest
 
 from osteon_local.part import free_port
-from support.archive.running import Archive, eventually
+from support.archive.running import RunningArchive, eventually
 
 needs_orthanc = pytest.mark.skipif(shutil.which("Orthanc") is None, reason="Orthanc is not installed")
 
 
 @dataclass(frozen=True)
-class Orthanc:
+class OrthancServer:
     """Where it is."""
 
     dicom_port: int
@@ -37,7 +37,7 @@ class Orthanc:
 
 
 @contextmanager
-def running_orthanc(folder: Path, archive: Archive) -> Iterator[Orthanc]:
+def running_orthanc(folder: Path, archive: RunningArchive) -> Iterator[OrthancServer]:
     """Run one on free ports for the block; to it, `archive` is the modality and the peer `osteon`."""
     dicom, web = free_port(), free_port()
     settings = {
@@ -60,7 +60,7 @@ def running_orthanc(folder: Path, archive: Archive) -> Iterator[Orthanc]:
         try:
             with httpx.Client(base_url=f"http://127.0.0.1:{web}", timeout=60) as http:
                 eventually(lambda: _answers(http))
-                yield Orthanc(dicom, http)
+                yield OrthancServer(dicom, http)
         finally:
             process.terminate()
             process.wait(20)

@@ -28,7 +28,7 @@ _config.STORE_SEND_CHUNKED_DATASET = True  # send the bytes of the file, not wha
 
 
 @dataclass(frozen=True)
-class Archive:
+class RunningArchive:
     """Where an archive is, and what tests do with it."""
 
     dicom_port: int
@@ -125,12 +125,12 @@ def eventually(check: Callable[[], T], *, seconds: float = 30) -> T:
         time.sleep(0.05)
 
 
-class Standalone:
+class StandaloneProcess:
     """`osteon standalone` in a process of its own, on a data folder that survives it."""
 
     def __init__(self, data: Path, **settings: str) -> None:
         self.dicom_port, http_port = free_port(), free_port()
-        self.archive = Archive(self.dicom_port, f"http://127.0.0.1:{http_port}")
+        self.archive = RunningArchive(self.dicom_port, f"http://127.0.0.1:{http_port}")
         self.log = data.with_suffix(".log")
         ports = {"OSTEON_DICOM_PORT": str(self.dicom_port), "OSTEON_HTTP_PORT": str(http_port)}
         self._environment = self.environment(data, ports | settings)
@@ -143,7 +143,7 @@ class Standalone:
         own = {"OSTEON_DATA": str(data), "OSTEON_DEMO": "0", "OSTEON_LOG_LEVEL": "INFO"}
         return {**inherited, **own, **settings}
 
-    def start(self) -> Archive:
+    def start(self) -> RunningArchive:
         """Start and wait until it is ready."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(

@@ -23,7 +23,7 @@ MODELS = tuple(f"1.2.840.10008.5.1.4.1.2.{root}.{kind}" for root in (1, 2) for k
 
 
 @dataclass(frozen=True)
-class Ran:
+class ToolResult:
     """How a tool ended and what it wrote."""
 
     code: int
@@ -32,18 +32,18 @@ class Ran:
 
 
 @pytest.fixture
-def tool(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ran]:
+def tool(monkeypatch: pytest.MonkeyPatch) -> Callable[..., ToolResult]:
     """Run `main` of a tool with arguments; logging stays as it is."""
     monkeypatch.setattr(runner.logging, "setup", lambda *_, **__: None)
 
-    def run(main: Callable[..., None], *arguments: object) -> Ran:
+    def run(main: Callable[..., None], *arguments: object) -> ToolResult:
         app = typer.Typer()
         app.command()(main)
         with structlog.testing.capture_logs():  # they would be among what is printed
             result = CliRunner().invoke(app, [str(each) for each in arguments])
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
-        return Ran(result.exit_code, result.stdout, result.stderr)
+        return ToolResult(result.exit_code, result.stdout, result.stderr)
 
     return run
 

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from osteon_local.part import free_port
-from support.archive.running import Archive
+from support.archive.running import RunningArchive
 from support.deploy.docker import PROJECT, build, docker, have, make_base, no_docker, quiet, say
 from support.deploy.manifests import COMPOSE, DOCKERFILE, ROOT, compose
 
@@ -28,7 +28,7 @@ _PORTS = ("DICOM_PORT", "DICOM_TLS_PORT", "HTTP_PORT", "PROMETHEUS_PORT", "GRAFA
 
 
 @dataclass(slots=True)
-class Stack:
+class ComposeStack:
     """The running services; ports of the host are free ones, passwords those of `.env.example`."""
 
     compose: Sequence[str]
@@ -36,10 +36,10 @@ class Stack:
     files: list[Path] = field(default_factory=lambda: [COMPOSE])
 
     @property
-    def archive(self) -> Archive:
+    def archive(self) -> RunningArchive:
         """The doors."""
         port = self.environment
-        return Archive(int(port["DICOM_PORT"]), f"http://127.0.0.1:{port['HTTP_PORT']}")
+        return RunningArchive(int(port["DICOM_PORT"]), f"http://127.0.0.1:{port['HTTP_PORT']}")
 
     @property
     def prometheus(self) -> str:
@@ -109,7 +109,7 @@ class Stack:
 
 
 @contextmanager
-def running_stack() -> Iterator[Stack]:
+def running_stack() -> Iterator[ComposeStack]:
     """Bring the stack up for the block and take everything away behind it; the test is skipped without Docker.
 
     `OSTEON_TEST_COMPOSE` says with which Compose, such as `docker-compose` for 1.29.
@@ -126,7 +126,7 @@ def running_stack() -> Iterator[Stack]:
             files.append(STAND_INS / "compose.yml")
         make_image(base)
         ports = {name: str(free_port()) for name in _PORTS}
-        stack = Stack(command, {**os.environ, **ports, "IMAGE_TAG": TAG}, files)
+        stack = ComposeStack(command, {**os.environ, **ports, "IMAGE_TAG": TAG}, files)
         exits.callback(stack.run, "down", "-v", "--remove-orphans", "-t", "5")
         stack.up()
         yield stack

@@ -25,7 +25,7 @@ def uid() -> str:
     return f"{_ROOT}{random.randrange(10**36, 10**37)}"
 
 
-class Template:
+class InstanceTemplate:
     """Makes instances of `size` bytes; from 8 MB on they have several frames.
 
     `picture` makes so many bytes of pixels, a frame at most, which is repeated; by default it is noise.

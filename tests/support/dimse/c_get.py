@@ -24,8 +24,8 @@ from support.dimse.raw_peer import (
     IMPLICIT,
     STUDY_GET,
     VERIFICATION,
-    Peer,
-    Response,
+    DimseResponse,
+    RawPeer,
     command_set,
     data_tf,
     get_rq,
@@ -41,7 +41,7 @@ def role(sop_class: str, *, scu: bool = False, scp: bool = True) -> SCP_SCU_Role
     return item
 
 
-async def as_getter(peer: Peer) -> None:
+async def as_getter(peer: RawPeer) -> None:
     """Associate with the contexts 1 C-GET, 3 CT in which the peer is SCP, 5 C-ECHO."""
     await peer.associate([(STUDY_GET, [IMPLICIT]), (CT, [EXPLICIT]), (VERIFICATION, [IMPLICIT])], role(CT))
 
@@ -55,7 +55,7 @@ def store_response(message_id: int, status: int = 0) -> bytes:
     return data_tf(pdv(3, 3, command_set(command)))
 
 
-def counts(response: Response) -> tuple[int | None, ...]:
+def counts(response: DimseResponse) -> tuple[int | None, ...]:
     """Return remaining, completed, failed, warning; None for what is absent."""
     return tuple(response.command.number(CommandElement(0x1020 + number)) for number in range(4))
 
@@ -81,9 +81,9 @@ def sending(count: int, *, size: int = 10) -> Callable[[GetRequest], AsyncIterat
     return answer
 
 
-async def take_all(peer: Peer, statuses: Sequence[int] = ()) -> tuple[list[Response], Response]:
+async def take_all(peer: RawPeer, statuses: Sequence[int] = ()) -> tuple[list[DimseResponse], DimseResponse]:
     """Answer each C-STORE, with success after `statuses`; return the requests and the final response to the C-GET."""
-    stores: list[Response] = []
+    stores: list[DimseResponse] = []
     while True:
         message = await peer.response()
         if message.command.field == 1:

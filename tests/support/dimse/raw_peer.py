@@ -43,10 +43,10 @@ EXPLICIT = "1.2.840.10008.1.2.1"
 SUCCESS = Outcome(Status.SUCCESS)
 
 
-class Sink:
+class DataSetSink:
     """Keeps the data set and how it ended."""
 
-    def __init__(self, handler: "Recorder", request: StoreRequest, context: PresentationContext) -> None:
+    def __init__(self, handler: "RecordingHandler", request: StoreRequest, context: PresentationContext) -> None:
         self.handler, self.request, self.context = handler, request, context
         self.data = bytearray()
         self.size = 0
@@ -67,7 +67,7 @@ class Sink:
 
 
 @dataclass
-class Recorder:
+class RecordingHandler:
     """An association handler whose behaviour a test sets."""
 
     info: AssociationInfo | None = None
@@ -76,12 +76,12 @@ class Recorder:
     matches: Callable[[FindRequest], AsyncIterator[FindResponse]] | None = None
     on_move: Callable[[MoveRequest], AsyncIterator[RetrieveResponse]] | None = None
     on_get: Callable[[GetRequest], AsyncIterator[RetrieveResponse]] | None = None
-    on_write: Callable[[Sink], Awaitable[None] | None] | None = None
-    on_finish: Callable[[Sink], Awaitable[Outcome]] | None = None
+    on_write: Callable[[DataSetSink], Awaitable[None] | None] | None = None
+    on_finish: Callable[[DataSetSink], Awaitable[Outcome]] | None = None
     on_echo: Callable[[], Awaitable[Outcome]] | None = None
     on_action: Callable[[ActionRequest, Reporter | None], Awaitable[Outcome]] | None = None
     reports: list[EventReport] = field(default_factory=list)
-    sinks: list[Sink] = field(default_factory=list)
+    sinks: list[DataSetSink] = field(default_factory=list)
     finds: list[FindRequest] = field(default_factory=list)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     closes: int = 0
@@ -89,10 +89,10 @@ class Recorder:
     async def echo(self) -> Outcome:
         return await self.on_echo() if self.on_echo else SUCCESS
 
-    def store(self, request: StoreRequest, context: PresentationContext) -> Sink | Outcome:
+    def store(self, request: StoreRequest, context: PresentationContext) -> DataSetSink | Outcome:
         if self.refusal is not None:
             return self.refusal
-        sink = Sink(self, request, context)
+        sink = DataSetSink(self, request, context)
         self.sinks.append(sink)
         return sink
 
@@ -127,7 +127,7 @@ async def nothing_to_retrieve() -> AsyncIterator[RetrieveResponse]:
 
 
 @dataclass
-class Log(AcceptorObserver):
+class ObserverLog(AcceptorObserver):
     """Keeps what an observer hears."""
 
     accepts: list[AssociationInfo] = field(default_factory=list)
@@ -149,25 +149,25 @@ class Log(AcceptorObserver):
 
 
 @dataclass
-class Running:
+class RunningAcceptor:
     """An acceptor that listens; `handler` answers every association."""
 
     acceptor: Acceptor
     port: int
-    handler: Recorder
-    log: Log
+    handler: RecordingHandler
+    log: ObserverLog
 
-    async def peer(self) -> "Peer":
+    async def peer(self) -> "RawPeer":
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port, limit=1 << 24)
-        return Peer(reader, writer)
+        return RawPeer(reader, writer)
 
 
 @asynccontextmanager
-async def running(handler: Recorder | None = None, **config: object) -> AsyncIterator[Running]:
+async def running(handler: RecordingHandler | None = None, **config: object) -> AsyncIterator[RunningAcceptor]:
     """Run an acceptor for the block."""
-    handler, log = handler or Recorder(), Log()
+    handler, log = handler or RecordingHandler(), ObserverLog()
 
-    def factory(info: AssociationInfo) -> Recorder:
+    def factory(info: AssociationInfo) -> RecordingHandler:
         handler.info = info
         handler.ended = asyncio.Event()
         return handler
@@ -175,7 +175,7 @@ async def running(handler: Recorder | None = None, **config: object) -> AsyncIte
     acceptor = Acceptor(AcceptorConfig(**config), factory, log)
     port = await acceptor.start("127.0.0.1", 0)
     try:
-        yield Running(acceptor, port, handler, log)
+        yield RunningAcceptor(acceptor, port, handler, log)
     finally:
         await acceptor.close()
 
@@ -255,7 +255,7 @@ def store_message(message_id: int = 1, uid: str = "1.2.3", data: bytes = b"data"
 
 
 @dataclass
-class Response:
+class DimseResponse:
     """A DIMSE response."""
 
     context_id: int
@@ -272,7 +272,7 @@ class Response:
 
 
 @dataclass
-class Peer:
+class RawPeer:
     """The other side of a connection."""
 
     reader: asyncio.StreamReader
@@ -297,12 +297,12 @@ class Peer:
         answer.decode(pdu(2, body))
         return answer
 
-    async def response(self) -> Response:
+    async def response(self) -> DimseResponse:
         """Return the next DIMSE message."""
         context_id, encoded = await self._part()
         command = commands.decode(encoded)
         data = (await self._part())[1] if command.has_data_set else None
-        return Response(context_id, command, data)
+        return DimseResponse(context_id, command, data)
 
     async def _part(self) -> tuple[int, bytes]:
         whole = b""

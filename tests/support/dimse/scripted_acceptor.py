@@ -9,9 +9,9 @@ from osteon.dimse import command as commands
 from osteon.dimse.command import RESPONSE, Command, CommandElement
 from osteon.dimse.config import AcceptorConfig
 from osteon.dimse.requestor import Remote, RequestedContext
-from support.dimse.raw_peer import CT, EXPLICIT, IMPLICIT, STUDY_FIND, VERIFICATION, Peer, command_set, data_tf, pdv
+from support.dimse.raw_peer import CT, EXPLICIT, IMPLICIT, STUDY_FIND, VERIFICATION, RawPeer, command_set, data_tf, pdv
 
-Script = Callable[[Peer], Awaitable[None]]
+Script = Callable[[RawPeer], Awaitable[None]]
 ECHO = RequestedContext(abstract_syntax=VERIFICATION, transfer_syntaxes=(IMPLICIT,))
 STORE = RequestedContext(abstract_syntax=CT, transfer_syntaxes=(EXPLICIT,))
 FIND = RequestedContext(abstract_syntax=STUDY_FIND, transfer_syntaxes=(EXPLICIT,))
@@ -27,7 +27,7 @@ async def scripted(script: Script) -> AsyncIterator[Remote]:
         task = asyncio.current_task()
         assert task is not None
         tasks.append(task)
-        peer = Peer(reader, writer)
+        peer = RawPeer(reader, writer)
         try:
             with suppress(ConnectionError, asyncio.IncompleteReadError):
                 await script(peer)
@@ -48,14 +48,14 @@ async def scripted(script: Script) -> AsyncIterator[Remote]:
             task.result()
 
 
-async def acceptance(peer: Peer, **config: object) -> bytes:
+async def acceptance(peer: RawPeer, **config: object) -> bytes:
     """Read A-ASSOCIATE-RQ and return what accepts it."""
     kind, body = await peer.receive()
     assert kind == 1
     return negotiation.agree(AcceptorConfig(**config), associate_rq.decode(body), body).answer
 
 
-async def accept(peer: Peer, **config: object) -> None:
+async def accept(peer: RawPeer, **config: object) -> None:
     """Accept all that an acceptor of ours would."""
     await peer.send(await acceptance(peer, **config))
 
@@ -72,7 +72,7 @@ def response(command: Command, status: int = 0, *, data: bool = False, context_i
     return data_tf(pdv(context_id, 3, command_set(values)))
 
 
-async def request(peer: Peer) -> tuple[int, commands.Command, bytes | None]:
+async def request(peer: RawPeer) -> tuple[int, commands.Command, bytes | None]:
     """Return context id, command set and data set of the next request."""
     message = await peer.response()
     return message.context_id, message.command, message.data_set

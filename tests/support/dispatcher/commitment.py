@@ -27,17 +27,17 @@ from osteon_ingress.commitment import AssociationCommitments
 from support.dicom.datasets import ct_slice
 from support.dimse.pynetdicom_acceptor import accepting
 from support.index.stored_packs import CT
-from support.indexer.ports import Room, indexer_room
+from support.indexer.ports import IndexerPorts, indexer_room
 from support.jobs.in_memory import FakeJobs, FakeRun
 
 INSTANCE = "1.2.840.10008.1.20.1.1"
 UNKNOWN = CommitmentItem(CT, "1.2.3.999")
 
 
-class Door(RefusingHandler):
+class CommitmentHandler(RefusingHandler):
     """What `ingress` does with storage commitment."""
 
-    def __init__(self, info: AssociationInfo, room: Room) -> None:
+    def __init__(self, info: AssociationInfo, room: IndexerPorts) -> None:
         self._commitments = AssociationCommitments(info, room.bus)
 
     async def action(self, request: ActionRequest, reporter: Reporter | None) -> Outcome:
@@ -55,10 +55,10 @@ def _no_acceptor() -> Remote:
 
 
 @dataclass
-class World:
+class CommitmentArchive:
     """An archive without jobs that run by themselves."""
 
-    room: Room
+    room: IndexerPorts
     port: int
     jobs: FakeJobs = field(default_factory=FakeJobs)
 
@@ -83,11 +83,11 @@ class World:
 
 
 @asynccontextmanager
-async def commitment_world(folder: Path) -> AsyncIterator[World]:
+async def commitment_world(folder: Path) -> AsyncIterator[CommitmentArchive]:
     """Make one below `folder`."""
     async with indexer_room(folder) as room:
-        acceptor = Acceptor(AcceptorConfig(), lambda info: Door(info, room))
-        made = World(room, await acceptor.start("127.0.0.1", 0))
+        acceptor = Acceptor(AcceptorConfig(), lambda info: CommitmentHandler(info, room))
+        made = CommitmentArchive(room, await acceptor.start("127.0.0.1", 0))
         await serve(room.bus, room.index.commitments, made.jobs)
         yield made
         await acceptor.close()
@@ -105,7 +105,7 @@ def asking_for(*items: CommitmentItem, uid: str = "1.2.3") -> Dataset:
 
 
 @dataclass
-class Reports:
+class ReceivedReports:
     """What a pynetdicom peer was told: (event type, transaction, committed, failed)."""
 
     status: int = 0x0000
@@ -125,7 +125,7 @@ class Reports:
 
 
 @asynccontextmanager
-async def association(world: World, reports: Reports) -> AsyncIterator[Association]:
+async def association(world: CommitmentArchive, reports: ReceivedReports) -> AsyncIterator[Association]:
     """Ask Osteon for an association."""
     ae = AE("MODALITY")
     ae.add_requested_context(StorageCommitmentPushModel)
@@ -143,13 +143,13 @@ async def action(made: Association, asked: Dataset) -> int:
     return int(status.Status)
 
 
-async def ask_and_leave(world: World, asked: Dataset) -> None:
-    async with association(world, Reports()) as made:
+async def ask_and_leave(world: CommitmentArchive, asked: Dataset) -> None:
+    async with association(world, ReceivedReports()) as made:
         assert await action(made, asked) == 0x0000
 
 
 @contextmanager
-def listening(reports: Reports, port: int, *, aet: str = "MODALITY", actions: Any = None) -> Iterator[None]:
+def listening(reports: ReceivedReports, port: int, *, aet: str = "MODALITY", actions: Any = None) -> Iterator[None]:
     """Wait for associations as pynetdicom, which grants the role of the provider."""
     ae = AE(aet)
     ae.add_supported_context(StorageCommitmentPushModel, scu_role=True, scp_role=True)
@@ -160,7 +160,7 @@ def listening(reports: Reports, port: int, *, aet: str = "MODALITY", actions: An
         yield
 
 
-async def known(world: World, port: int, name: str = "modality", aet: str = "MODALITY") -> Modality:
+async def known(world: CommitmentArchive, port: int, name: str = "modality", aet: str = "MODALITY") -> Modality:
     modality = Modality(name=name, aet=aet, host="127.0.0.1", port=port)
     await world.room.index.remotes.put_modality(modality)
     return modality

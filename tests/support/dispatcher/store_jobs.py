@@ -21,7 +21,7 @@ from osteon.sending.store_sender import StoreSender
 from osteon_dispatcher.job_types import JobContext, job_types
 from osteon_dispatcher.settings import DispatcherBaseSettings
 from support.dicom.datasets import ct_slice
-from support.indexer.ports import Room, indexer_room
+from support.indexer.ports import IndexerPorts, indexer_room
 from support.jobs.in_memory import FakeJobs, FakeRun
 
 NOWHERE = Remote(aet="OSTEON", host="127.0.0.1", port=1)
@@ -38,10 +38,10 @@ class IndexWithJobs:
 
 
 @dataclass
-class World:
+class StoreJobsArchive:
     """An archive whose jobs run when a test says so. `door` is where it takes associations."""
 
-    room: Room
+    room: IndexerPorts
     jobs: FakeJobs = field(default_factory=FakeJobs)
     door: Remote = NOWHERE
     packs: int = 0
@@ -82,10 +82,10 @@ class World:
 
 
 @asynccontextmanager
-async def sending_world(folder: Path) -> AsyncIterator[World]:
+async def sending_world(folder: Path) -> AsyncIterator[StoreJobsArchive]:
     """Make one below `folder`."""
     async with indexer_room(folder) as room:
-        yield World(room)
+        yield StoreJobsArchive(room)
 
 
 @dataclass

@@ -24,14 +24,14 @@ from support.dimse.raw_peer import (
     IMPLICIT,
     STUDY_FIND,
     VERIFICATION,
-    Log,
-    Peer,
-    Recorder,
+    ObserverLog,
+    RawPeer,
+    RecordingHandler,
     pdu,
     request_pdu,
     store_message,
 )
-from support.fuzz.effort import EFFORT
+from support.fuzz.case_counts import EFFORT
 
 CONTEXTS = [(CT, [EXPLICIT]), (VERIFICATION, [IMPLICIT]), (STUDY_FIND, [IMPLICIT])]
 BYSTANDER = "BYSTANDER"
@@ -53,20 +53,20 @@ def fuzz(examples: int, steps: int = 50) -> hypothesis_settings:
 
 
 @dataclass
-class Target:
+class FuzzedAcceptor:
     """An acceptor with a handler for each association."""
 
     acceptor: Acceptor
-    log: Log
+    log: ObserverLog
     port: int
-    handlers: list[Recorder]
+    handlers: list[RecordingHandler]
 
-    async def peer(self) -> Peer:
+    async def peer(self) -> RawPeer:
         """Connect."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port, limit=1 << 24)
-        return Peer(reader, writer)
+        return RawPeer(reader, writer)
 
-    async def associated(self, **names: str) -> Peer:
+    async def associated(self, **names: str) -> RawPeer:
         """Connect and associate: context 1 is for CT, 3 for C-ECHO, 5 for C-FIND."""
         peer = await self.peer()
         await peer.send(_request(**names))
@@ -75,7 +75,7 @@ class Target:
         return peer
 
     @property
-    def attackers(self) -> list[Recorder]:
+    def attackers(self) -> list[RecordingHandler]:
         """Handlers of all associations but the bystander's."""
         return [h for h in self.handlers if h.info is None or h.info.calling_aet != BYSTANDER]
 
@@ -98,18 +98,18 @@ class Target:
 
 @asynccontextmanager
 async def under_attack(
-    make: Callable[[AssociationInfo], Recorder] = Recorder, *, bystander: bool = True, **config: object
-) -> AsyncIterator[Target]:
+    make: Callable[[AssociationInfo], RecordingHandler] = RecordingHandler, *, bystander: bool = True, **config: object
+) -> AsyncIterator[FuzzedAcceptor]:
     """Run an acceptor, and beside the block an association that stores and must not notice anything."""
-    handlers: list[Recorder] = []
+    handlers: list[RecordingHandler] = []
 
-    def keep(info: AssociationInfo) -> Recorder:
+    def keep(info: AssociationInfo) -> RecordingHandler:
         handlers.append(make(info))
         return handlers[-1]
 
-    log = Log()
+    log = ObserverLog()
     acceptor = Acceptor(AcceptorConfig(**{"max_associations": 1000, **config}), keep, log)
-    target = Target(acceptor, log, await acceptor.start("127.0.0.1", 0), handlers)
+    target = FuzzedAcceptor(acceptor, log, await acceptor.start("127.0.0.1", 0), handlers)
     try:
         if bystander:
             async with _going_on(target):
@@ -122,7 +122,7 @@ async def under_attack(
 
 
 @asynccontextmanager
-async def _going_on(target: Target) -> AsyncIterator[None]:
+async def _going_on(target: FuzzedAcceptor) -> AsyncIterator[None]:
     peer = await target.associated(calling=BYSTANDER)
     handler, enough = target.handlers[-1], asyncio.Event()
 
@@ -174,7 +174,7 @@ def allow_files(count: int) -> None:
 
 
 def aborted(source: int, reason: int) -> tuple[int, bytes]:
-    """A-ABORT as `Peer.receive` returns it."""
+    """A-ABORT as `RawPeer.receive` returns it."""
     return 7, bytes((0, 0, source, reason))
 
 
@@ -191,7 +191,7 @@ def window(size: int) -> AsynchronousOperationsWindowNegotiation:
     return item
 
 
-class Wire(asyncio.Transport):
+class MemoryTransport(asyncio.Transport):
     """A connection without a network: what is fed comes to the association as if it were read."""
 
     def __init__(

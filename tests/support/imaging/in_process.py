@@ -18,7 +18,7 @@ from osteon_imaging.task_runner import TaskFailed
 from osteon_imaging.tasks import TaskFailure
 
 
-class Pixels:
+class InProcessImaging:
     """Serves requests on a bus, and notes them."""
 
     def __init__(self, objects: Objects, folder: Path) -> None:

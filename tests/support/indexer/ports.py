@@ -19,7 +19,7 @@ from support.packs.sealed_packs import sealed_pack
 
 
 @dataclass
-class Room:
+class IndexerPorts:
     """The ports, and the events seen."""
 
     folder: Path
@@ -51,12 +51,12 @@ class Room:
 
 
 @asynccontextmanager
-async def indexer_room(folder: Path) -> AsyncIterator[Room]:
+async def indexer_room(folder: Path) -> AsyncIterator[IndexerPorts]:
     """Make a room below `folder`, with an empty SQLite index."""
     bus, index = MemoryBus(), SqlIndex(sqlite_url(folder / "index.sqlite"))
     await bus.start()
     await index.start()
-    room = Room(folder, bus, FolderObjects(folder / "objects"), index, [])
+    room = IndexerPorts(folder, bus, FolderObjects(folder / "objects"), index, [])
 
     async def note(message: PackIndexed) -> None:
         room.indexed.append(message)

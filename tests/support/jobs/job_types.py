@@ -24,7 +24,7 @@ async def until(jobs: Jobs, job: Job, states: Container[JobState] = OVER) -> Job
     return found
 
 
-class Steps:
+class StepwiseWork:
     """Work of `total` steps that saves each one, and can be held before one of them."""
 
     def __init__(self, total: int = 5, hold: int | None = None) -> None:

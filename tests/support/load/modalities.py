@@ -16,7 +16,7 @@ from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, generate_ui
 from pynetdicom import AE
 
 from osteon_local.cluster import Cluster
-from support.archive.running import Archive, eventually, keep_answers
+from support.archive.running import RunningArchive, eventually, keep_answers
 from support.bus.dead_letters import dead_letters
 from support.dicom.datasets import ct_slice, saved
 from support.dicom.real_files import dataset_bytes
@@ -26,7 +26,7 @@ logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)  # it reports each at
 
 
 @dataclass(frozen=True)
-class Image:
+class ModalityFile:
     """A file that a modality has."""
 
     path: Path
@@ -35,7 +35,7 @@ class Image:
     sha256: str
 
 
-def images(folder: Path, *, series: int = 1, slices: int = 60, study: str = "") -> list[Image]:
+def images(folder: Path, *, series: int = 1, slices: int = 60, study: str = "") -> list[ModalityFile]:
     """Make the files of a study."""
     folder.mkdir(parents=True, exist_ok=True)
     study = study or generate_uid()
@@ -45,20 +45,20 @@ def images(folder: Path, *, series: int = 1, slices: int = 60, study: str = "") 
             dataset = ct_slice(study=study, series=series_uid, number=number)
             path = saved(dataset, folder)
             digest = hashlib.sha256(dataset_bytes(path)).hexdigest()
-            made.append(Image(path, str(dataset.SOPInstanceUID), study, digest))
+            made.append(ModalityFile(path, str(dataset.SOPInstanceUID), study, digest))
     return made
 
 
 @dataclass(eq=False)
-class Modality:
+class SendingModality:
     """Sends its files to one of the ports, again and again until each was acknowledged, as real ones do."""
 
-    images: Sequence[Image]
+    images: Sequence[ModalityFile]
     ports: Sequence[int]
     name: str = "MODALITY"
     patient: bool = True
     """Whether to associate again after a lost association; otherwise it gives up."""
-    acknowledged: dict[str, Image] = field(default_factory=dict)
+    acknowledged: dict[str, ModalityFile] = field(default_factory=dict)
     refused: list[int] = field(default_factory=list)
     associations: int = 0
     slowest: float = 0.0
@@ -80,14 +80,14 @@ class Modality:
         """Send no more."""
         self._stop.set()
 
-    def answered(self, image: Image, status: int | None) -> None:
+    def answered(self, image: ModalityFile, status: int | None) -> None:
         """Take note of an answer; None: there was none, and nobody knows whether the image arrived."""
         if status == SUCCESS:
             self.acknowledged[image.uid] = image
         elif status is not None:
             self.refused.append(status)
 
-    def _associate(self, port: int, waiting: Sequence[Image]) -> None:
+    def _associate(self, port: int, waiting: Sequence[ModalityFile]) -> None:
         client = AE(self.name)
         client.add_requested_context(CTImageStorage, ExplicitVRLittleEndian)
         client.acse_timeout = client.dimse_timeout = client.network_timeout = self.timeout
@@ -111,17 +111,19 @@ class Modality:
                 association.release() if association.is_established else association.abort()
 
 
-class Load:
+class ModalityLoad:
     """Several modalities at once, each with files of its own."""
 
     def __init__(self, folder: Path, ports: Sequence[int], *, associations: int = 4, slices: int = 60) -> None:
         self.modalities = [
-            Modality(images(folder / str(number), slices=slices), ports[number % len(ports) :] or ports, f"CT{number}")
+            SendingModality(
+                images(folder / str(number), slices=slices), ports[number % len(ports) :] or ports, f"CT{number}"
+            )
             for number in range(associations)
         ]
         self._threads = [threading.Thread(target=modality.run, daemon=True) for modality in self.modalities]
 
-    def __enter__(self) -> "Load":
+    def __enter__(self) -> "ModalityLoad":
         for thread in self._threads:
             thread.start()
         return self
@@ -133,7 +135,7 @@ class Load:
             thread.join(60)
 
     @property
-    def acknowledged(self) -> dict[str, Image]:
+    def acknowledged(self) -> dict[str, ModalityFile]:
         """Everything that was answered with success so far."""
         return {uid: image for modality in self.modalities for uid, image in list(modality.acknowledged.items())}
 
@@ -161,13 +163,13 @@ class Load:
         eventually(lambda: len(self.acknowledged) == self.total, seconds=seconds)
 
 
-def archive_of(cluster: Cluster) -> Archive:
+def archive_of(cluster: Cluster) -> RunningArchive:
     """Return the cluster as its users see it."""
-    return Archive(cluster.dicom_port, cluster.url)
+    return RunningArchive(cluster.dicom_port, cluster.url)
 
 
 def nothing_lost(
-    cluster: Cluster, acknowledged: dict[str, Image], *, sent: Sequence[Image] = (), seconds: float = 60
+    cluster: Cluster, acknowledged: dict[str, ModalityFile], *, sent: Sequence[ModalityFile] = (), seconds: float = 60
 ) -> None:
     """Fail unless each image is there with its own bytes, one row each, and no message is parked.
 
@@ -188,13 +190,13 @@ def nothing_lost(
     assert dead_letters(cluster.parts.rabbitmq.url) == []
 
 
-def rows_of(archive: Archive, study: str, expected: set[str]) -> list[str]:
+def rows_of(archive: RunningArchive, study: str, expected: set[str]) -> list[str]:
     """Return what is found of a study once each instance that is expected has a row."""
     rows = found(archive, study)
     return rows if expected <= set(rows) else []
 
 
-def found(archive: Archive, study: str) -> list[str]:
+def found(archive: RunningArchive, study: str) -> list[str]:
     """Return the SOP Instance UIDs that QIDO-RS finds, one for each row; nothing while a part is down."""
     try:
         answer = httpx.get(f"{archive.dicomweb}/studies/{study}/instances", params={"limit": 5000}, timeout=40)
@@ -203,7 +205,7 @@ def found(archive: Archive, study: str) -> list[str]:
     return sorted(row["00080018"]["Value"][0] for row in answer.json()) if answer.status_code == 200 else []
 
 
-def retrieved(archive: Archive, study: str) -> dict[str, str]:
+def retrieved(archive: RunningArchive, study: str) -> dict[str, str]:
     """Return SOP Instance UID and SHA-256 of the data set of each instance that WADO-RS gives."""
     answer = archive.get(
         f"/dicom-web/studies/{study}",

@@ -17,7 +17,7 @@ _TICK = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True)
-class Usage:
+class ProcessUsage:
     """Of one part with its children: seconds of CPU (user and system), bytes of memory.
 
     `peak` is the sum of VmHWM, so memory that processes share counts once for each, and so do pages of mapped files.
@@ -29,7 +29,7 @@ class Usage:
     anonymous: int
 
 
-class Watch:
+class UsageWatch:
     """Measures named processes for a `with` block; `busy` is what all processes of the machine used."""
 
     def __init__(self, processes: Mapping[str, int]) -> None:
@@ -37,7 +37,7 @@ class Watch:
         self._anonymous: dict[str, int] = defaultdict(int)
         self._end = threading.Event()
         self._sampler = threading.Thread(target=self._sample, daemon=True)
-        self.usage: dict[str, Usage] = {}
+        self.usage: dict[str, ProcessUsage] = {}
         self.seconds = 0.0
         self.busy = 0.0
         self.own = 0.0
@@ -61,7 +61,7 @@ class Watch:
         self._end.set()
         self._sampler.join()
         peaks = {name: _memory(pid, "VmHWM") for name, pid in self._processes.items()}
-        self.usage = {name: Usage(cpu[name], peaks[name], self._anonymous[name]) for name in self._processes}
+        self.usage = {name: ProcessUsage(cpu[name], peaks[name], self._anonymous[name]) for name in self._processes}
 
     def _sample(self) -> None:
         ended = False

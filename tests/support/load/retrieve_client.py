@@ -33,7 +33,7 @@ _fork = multiprocessing.get_context("fork")
 
 
 @dataclass(frozen=True)
-class Received:
+class RetrieveResult:
     """How it went. Times in seconds; `instances` and `size` of what came."""
 
     seconds: float
@@ -61,7 +61,7 @@ class _Discarding(RefusingHandler):
     def abort(self) -> None: ...
 
 
-def receive(how: str, port: int, aet: str, studies: Sequence[str], sink: int) -> Received:
+def receive(how: str, port: int, aet: str, studies: Sequence[str], sink: int) -> RetrieveResult:
     """Ask for studies one after the other by `get` or `move` (to the port `sink`).
 
     Raises `AssertionError` unless each ends with success.
@@ -72,7 +72,7 @@ def receive(how: str, port: int, aet: str, studies: Sequence[str], sink: int) ->
     theirs.close()
     result = ours.recv()
     process.join()
-    assert isinstance(result, Received), result
+    assert isinstance(result, RetrieveResult), result
     return result
 
 
@@ -86,7 +86,7 @@ def _run(result: Connection, how: str, port: int, aet: str, studies: Sequence[st
         result.send(f"{type(error).__name__}: {error}")
 
 
-async def _receive(how: str, remote: Remote, studies: Sequence[str], sink: int) -> Received:
+async def _receive(how: str, remote: Remote, studies: Sequence[str], sink: int) -> RetrieveResult:
     taken = _Discarding()
 
     def handler(_: AssociationInfo) -> _Discarding:
@@ -108,7 +108,7 @@ async def _receive(how: str, remote: Remote, studies: Sequence[str], sink: int) 
             assert last.status is Status.SUCCESS, last
         seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
     await acceptor.close()
-    return Received(seconds, cpu, taken.instances, taken.size)
+    return RetrieveResult(seconds, cpu, taken.instances, taken.size)
 
 
 def _ask(

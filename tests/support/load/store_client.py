@@ -26,7 +26,7 @@ _fork = multiprocessing.get_context("fork")
 
 
 @dataclass(frozen=True)
-class Sent:
+class StoreResult:
     """How it went. Times in seconds; `began` and `ended` are of `time.perf_counter`."""
 
     began: float
@@ -36,7 +36,7 @@ class Sent:
     """From the first byte of a C-STORE-RQ to its answer."""
 
 
-def send(associations: Sequence[Sequence[Path]], ports: Sequence[int], aet: str) -> Sent:
+def send(associations: Sequence[Sequence[Path]], ports: Sequence[int], aet: str) -> StoreResult:
     """Send each list of files of one SOP class by an association of its own, all at once, over `ports` in turn.
 
     Raises `AssertionError` unless every instance was answered with success.
@@ -57,9 +57,9 @@ def send(associations: Sequence[Sequence[Path]], ports: Sequence[int], aet: str)
         except EOFError:
             results.append(RuntimeError("a client ended without a result"))
         process.join()
-    failed = [result for result in results if not isinstance(result, Sent)]
+    failed = [result for result in results if not isinstance(result, StoreResult)]
     assert not failed, failed
-    return Sent(
+    return StoreResult(
         min(sent.began for sent in results),
         max(sent.ended for sent in results),
         sum(sent.cpu for sent in results),
@@ -75,7 +75,7 @@ def _run(result: Connection, barrier: Barrier, paths: Sequence[Path], port: int,
         result.send(RuntimeError(f"{type(error).__name__}: {error}"))
 
 
-def _associate_and_send(barrier: Barrier, paths: Sequence[Path], port: int, aet: str) -> Sent:
+def _associate_and_send(barrier: Barrier, paths: Sequence[Path], port: int, aet: str) -> StoreResult:
     sop_class = read_part10(paths[0].read_bytes()).sop_class_uid
     with socket.create_connection(("127.0.0.1", port), timeout=120) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -90,7 +90,7 @@ def _associate_and_send(barrier: Barrier, paths: Sequence[Path], port: int, aet:
     return sent
 
 
-def _send(connection: socket.socket, answers: BufferedReader, messages: Sequence[bytes]) -> Sent:
+def _send(connection: socket.socket, answers: BufferedReader, messages: Sequence[bytes]) -> StoreResult:
     latencies = []
     cpu, began = time.process_time(), time.perf_counter()
     for encoded in messages:
@@ -99,7 +99,7 @@ def _send(connection: socket.socket, answers: BufferedReader, messages: Sequence
         status = _status(answers)
         latencies.append(time.perf_counter() - started)
         assert status == 0, f"C-STORE was answered with status {status:04X}"
-    return Sent(began, time.perf_counter(), time.process_time() - cpu, tuple(latencies))
+    return StoreResult(began, time.perf_counter(), time.process_time() - cpu, tuple(latencies))
 
 
 def message(file: bytes, longest: int) -> bytes:

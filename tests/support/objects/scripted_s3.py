@@ -8,14 +8,14 @@ from ssl import SSLContext
 
 
 @dataclass
-class Request:
+class S3Request:
     method: str
     path: str
     headers: dict[str, str]
     body: bytes
 
 
-Answer = Callable[[Request], bytes | None]
+Answer = Callable[[S3Request], bytes | None]
 """Returns the bytes of a response, or None to close the connection without one."""
 
 
@@ -38,7 +38,7 @@ class FakeS3:
 
     answer: Answer = lambda _: response(200)
     block_seconds: float = 0.0
-    requests: list[Request] = field(default_factory=list)
+    requests: list[S3Request] = field(default_factory=list)
     uploads_open: int = 0
     most_uploads_open: int = 0
     endpoint: str = ""
@@ -57,7 +57,7 @@ class FakeS3:
         finally:
             writer.close()
 
-    async def _read(self, reader: asyncio.StreamReader) -> Request | None:
+    async def _read(self, reader: asyncio.StreamReader) -> S3Request | None:
         head = await reader.readuntil(b"\r\n\r\n")
         first, *lines = head.decode("latin-1").strip().split("\r\n")
         headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
@@ -71,7 +71,7 @@ class FakeS3:
             body += await reader.readexactly(min(256 << 10, left - len(body)))
             await asyncio.sleep(self.block_seconds)
         self.uploads_open -= uploading
-        return Request(method, path, headers, bytes(body))
+        return S3Request(method, path, headers, bytes(body))
 
 
 @asynccontextmanager

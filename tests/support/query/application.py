@@ -33,7 +33,7 @@ BASE = "http://archive.test"
 WEB = "/dicom-web"
 
 
-class Settings(QueryBaseSettings):
+class QuerySettings(QueryBaseSettings):
     """What the door reads; limits are small."""
 
     drain_seconds: float = 1.0
@@ -49,7 +49,7 @@ class Settings(QueryBaseSettings):
 
 
 @dataclass
-class Running:
+class RunningQuery:
     """A door and what is behind it."""
 
     app: FastAPI
@@ -58,7 +58,7 @@ class Running:
     index: SqlIndex
     objects: FolderObjects
     folder: Path
-    settings: Settings = field(default_factory=Settings)
+    settings: QuerySettings = field(default_factory=QuerySettings)
 
     @property
     def state(self) -> AppState:
@@ -86,9 +86,11 @@ class Running:
 
 
 @asynccontextmanager
-async def door(folder: Path, settings: Settings | None = None, *, indexing: bool = True) -> AsyncIterator[Running]:
+async def door(
+    folder: Path, settings: QuerySettings | None = None, *, indexing: bool = True
+) -> AsyncIterator[RunningQuery]:
     """Run the door on SQLite, a folder and the in-memory bus."""
-    settings = settings or Settings()
+    settings = settings or QuerySettings()
     index = SqlIndex(sqlite_url(folder / "index.sqlite"))
     objects, bus = FolderObjects(folder / "objects"), MemoryBus()
     uploading = folder / "uploading"
@@ -135,7 +137,7 @@ async def door(folder: Path, settings: Settings | None = None, *, indexing: bool
         with application(ports) as app:
             transport = httpx.ASGITransport(app, raise_app_exceptions=False)
             async with httpx.AsyncClient(transport=transport, base_url=BASE) as http:
-                yield Running(app, http, bus, index, objects, folder, settings)
+                yield RunningQuery(app, http, bus, index, objects, folder, settings)
     finally:
         await bus.close(grace=timedelta(seconds=5).total_seconds())
         await index.close()

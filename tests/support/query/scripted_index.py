@@ -97,7 +97,7 @@ class ScriptedIndex:
 
 
 @dataclass
-class Objects:
+class CountingObjects:
     """Objects in memory; counts how often each is read."""
 
     stored: dict[str, bytes] = field(default_factory=dict)

@@ -15,7 +15,7 @@ from support.dimse.raw_peer import CT, EXPLICIT
 SUCCESS = Outcome(Status.SUCCESS)
 
 
-class Packs:
+class MemoryPacks:
     """The part of `Objects` that sending uses, with the requests that were made."""
 
     def __init__(self) -> None:
@@ -60,7 +60,7 @@ class Packs:
         self.objects.pop(key, None)
 
 
-class Line:
+class FakeStoreAssociation:
     """An association on which the peer takes these contexts, (SOP class, transfer syntax).
 
     It answers as `answers` says by SOP Instance UID, and breaks when it comes to one of `breaks`.

@@ -13,19 +13,19 @@ needs_openssl = pytest.mark.skipif(not shutil.which("openssl"), reason="openssl 
 
 
 @dataclass(frozen=True)
-class Pair:
+class CertificatePair:
     """PEM files of a certificate and its key."""
 
     certificate: Path
     key: Path
 
-    def files(self, ca: "Authority | None" = None) -> TlsFiles:
+    def files(self, ca: "CertificateAuthority | None" = None) -> TlsFiles:
         return TlsFiles(
             certificate=str(self.certificate), key=str(self.key), ca="" if ca is None else str(ca.certificate)
         )
 
 
-class Authority:
+class CertificateAuthority:
     """A CA in a folder of its own."""
 
     def __init__(self, folder: Path, name: str = "CA") -> None:
@@ -34,9 +34,9 @@ class Authority:
         self.certificate, self._key = self.folder / "ca.pem", self.folder / "ca.key"
         _openssl("req", "-x509", *_new_key(self._key), "-subj", f"/CN={name}", "-days", "30", "-out", self.certificate)
 
-    def sign(self, name: str = "archive", host: str = "IP:127.0.0.1", *, expired: bool = False) -> Pair:
+    def sign(self, name: str = "archive", host: str = "IP:127.0.0.1", *, expired: bool = False) -> CertificatePair:
         """Make a certificate for a host, and its key."""
-        pair = Pair(self.folder / f"{name}.pem", self.folder / f"{name}.key")
+        pair = CertificatePair(self.folder / f"{name}.pem", self.folder / f"{name}.key")
         request, extensions = self.folder / f"{name}.csr", self.folder / f"{name}.ext"
         extensions.write_text(f"subjectAltName={host}\nbasicConstraints=critical,CA:FALSE\n")
         _openssl("req", "-new", *_new_key(pair.key), "-subj", f"/CN={name}", "-out", request)
@@ -47,7 +47,7 @@ class Authority:
             _openssl("x509", "-req", "-in", request, *signer, "-extfile", extensions, "-out", pair.certificate)
         return pair
 
-    def _sign_long_ago(self, request: Path, extensions: Path, pair: Pair) -> None:
+    def _sign_long_ago(self, request: Path, extensions: Path, pair: CertificatePair) -> None:
         # `openssl x509` has no start date before version 3.4; `openssl ca` always had, and wants a database.
         config = self.folder / "ca.cnf"
         (self.folder / "index.txt").write_text("")

@@ -10,7 +10,7 @@ from typing import Self
 _CHUNK = 1 << 16
 
 
-class Proxy:
+class TcpProxy:
     """Passes connections on to a loopback port; runs in a thread of its own inside a `with` statement."""
 
     def __init__(self, target: int) -> None:

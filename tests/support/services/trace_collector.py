@@ -11,7 +11,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 
 @dataclass(frozen=True)
-class Seen:
+class CollectedSpan:
     """A span that arrived; ids in hexadecimal, `parent` empty for the first of a trace."""
 
     service: str
@@ -22,11 +22,11 @@ class Seen:
 
 
 @dataclass
-class Collector:
+class TraceCollector:
     """A collector that listens at `url`."""
 
     url: str
-    spans: list[Seen] = field(default_factory=list)
+    spans: list[CollectedSpan] = field(default_factory=list)
     paths: set[str] = field(default_factory=set)
 
     def take(self, path: str, request: ExportTraceServiceRequest) -> None:
@@ -36,11 +36,11 @@ class Collector:
             for scope in spans.scope_spans:
                 for one in scope.spans:
                     ids = one.trace_id.hex(), one.span_id.hex(), one.parent_span_id.hex()
-                    self.spans.append(Seen(about["service.name"], one.name, *ids))
+                    self.spans.append(CollectedSpan(about["service.name"], one.name, *ids))
 
 
 @contextmanager
-def collecting() -> Iterator[Collector]:
+def collecting() -> Iterator[TraceCollector]:
     """Run a collector for the block."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -55,7 +55,7 @@ def collecting() -> Iterator[Collector]:
         def log_message(self, *_: object) -> None: ...
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        collector = Collector(f"http://127.0.0.1:{server.server_port}")
+        collector = TraceCollector(f"http://127.0.0.1:{server.server_port}")
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield collector
         server.shutdown()

@@ -79,7 +79,7 @@ def contents(pack: Path) -> dict[str, bytes]:
 
 
 @dataclass
-class Published:
+class RecordingPublish:
     """A `publish` that remembers; `then` may fail it, or do more."""
 
     packs: list[SealedPack] = field(default_factory=list)

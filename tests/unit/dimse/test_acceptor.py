@@ -1,26 +1,33 @@
 """The listening side: limits, health checks, closing."""
 
-import asyncio
-import gc
-import socket
-
-import pytest
-import uvloop
-
 from osteon.dimse.handler import Outcome
-from osteon.dimse.observer import AssociationEnd, RejectReason
+from osteon.dimse.observer import AssociationEnd
+from osteon.dimse.observer import RejectReason
 from osteon.dimse.status import Status
 from support.dimse import Peer
-from support.dimse.raw_peer import Recorder, Sink, data_tf, echo_rq, pdu, pdv, request_pdu, running, store_message
+from support.dimse.raw_peer import DataSetSink
+from support.dimse.raw_peer import RecordingHandler
+from support.dimse.raw_peer import data_tf
+from support.dimse.raw_peer import echo_rq
+from support.dimse.raw_peer import pdu
+from support.dimse.raw_peer import pdv
+from support.dimse.raw_peer import request_pdu
+from support.dimse.raw_peer import running
+from support.dimse.raw_peer import store_message
+import asyncio
+import gc
+import pytest
+import socket
+import uvloop
 
 
-async def slow_finish(sink: Sink) -> Outcome:
+async def slow_finish(sink: DataSetSink) -> Outcome:
     await asyncio.sleep(0.1)
     return Outcome(Status.SUCCESS)
 
 
 async def conversation() -> None:
-    async with running(Recorder(on_finish=slow_finish)) as service:
+    async with running(RecordingHandler(on_finish=slow_finish)) as service:
         peer = await service.peer()
         await peer.associate()
         (association,) = service.acceptor.connections
@@ -79,7 +86,7 @@ async def test_two_thousand_health_checks_leave_nothing_behind() -> None:
 
 
 async def test_close_lets_associations_finish_within_the_grace() -> None:
-    async with running(Recorder(on_finish=slow_finish)) as service:
+    async with running(RecordingHandler(on_finish=slow_finish)) as service:
         peer, idle = await service.peer(), await service.peer()
         await peer.associate()
         await peer.send(store_message(), pdu(5))
@@ -133,4 +140,4 @@ async def test_a_peer_that_requests_while_the_acceptor_closes_is_rejected_as_con
 async def test_a_second_acceptor_cannot_take_the_port() -> None:
     async with running() as service:
         with pytest.raises(OSError):
-            await type(service.acceptor)(service.acceptor.config, Recorder).start("127.0.0.1", service.port)
+            await type(service.acceptor)(service.acceptor.config, RecordingHandler).start("127.0.0.1", service.port)

@@ -13,10 +13,10 @@ from support.dimse.raw_peer import (
     CT,
     EXPLICIT,
     MR,
-    Peer,
-    Recorder,
-    Running,
-    Sink,
+    DataSetSink,
+    RawPeer,
+    RecordingHandler,
+    RunningAcceptor,
     data_tf,
     echo_rq,
     pdu,
@@ -40,7 +40,7 @@ async def until(condition: object) -> None:
         await asyncio.sleep(0.005)
 
 
-async def in_state(service: Running, state: str) -> Peer:
+async def in_state(service: RunningAcceptor, state: str) -> RawPeer:
     """Connect a peer and bring the acceptor into one of its states."""
     peer = await service.peer()
     if state == "awaiting request":
@@ -59,12 +59,12 @@ async def in_state(service: Running, state: str) -> Peer:
     return peer
 
 
-async def never(sink: Sink) -> Outcome:
+async def never(sink: DataSetSink) -> Outcome:
     await asyncio.Event().wait()
     raise AssertionError
 
 
-async def eventually(sink: Sink) -> Outcome:
+async def eventually(sink: DataSetSink) -> Outcome:
     await asyncio.sleep(0.05)
     return Outcome(Status.SUCCESS)
 
@@ -92,7 +92,7 @@ async def test_a_pdu_that_an_association_does_not_expect_aborts_it(kind: int, re
 
 @pytest.mark.parametrize("kind", [1, 4, 5, 6])
 async def test_a_pdu_after_the_release_request_aborts(kind: int) -> None:
-    async with running(Recorder(on_finish=eventually)) as service:
+    async with running(RecordingHandler(on_finish=eventually)) as service:
         peer = await in_state(service, "release indicated")
         await peer.send(data_tf(pdv(1, 3, echo_rq())) if kind == 4 else pdu(kind))
         assert await peer.receive() == provider_abort(2)
@@ -111,7 +111,7 @@ async def test_a_request_or_an_unknown_pdu_while_closing_is_aborted_again(kind: 
 
 @pytest.mark.parametrize("state", ["awaiting request", "established", "receiving", "release indicated", "closing"])
 async def test_an_abort_in_any_state_closes_the_connection_without_an_answer(state: str) -> None:
-    async with running(Recorder(on_finish=eventually), check_called_aet=True) as service:
+    async with running(RecordingHandler(on_finish=eventually), check_called_aet=True) as service:
         peer = await in_state(service, state)
         await peer.send(pdu(7))
         assert await peer.at_end()
@@ -125,7 +125,7 @@ async def test_an_abort_in_any_state_closes_the_connection_without_an_answer(sta
 
 @pytest.mark.parametrize("state", ["awaiting request", "established", "receiving", "release indicated", "closing"])
 async def test_a_lost_connection_in_any_state_leaves_nothing_behind(state: str) -> None:
-    async with running(Recorder(on_finish=eventually), check_called_aet=True) as service:
+    async with running(RecordingHandler(on_finish=eventually), check_called_aet=True) as service:
         peer = await in_state(service, state)
         await peer.close()
         if service.log.accepts:
@@ -151,12 +151,12 @@ async def test_a_data_set_that_is_not_completed_aborts_its_sink_once(end: bytes)
 async def test_a_finish_that_runs_when_the_connection_is_lost_runs_to_its_end() -> None:
     done = asyncio.Event()
 
-    async def finish(sink: Sink) -> Outcome:
+    async def finish(sink: DataSetSink) -> Outcome:
         await asyncio.sleep(0.05)
         done.set()
         return Outcome(Status.SUCCESS)
 
-    async with running(Recorder(on_finish=finish)) as service:
+    async with running(RecordingHandler(on_finish=finish)) as service:
         peer = await in_state(service, "established")
         await peer.send(store_message())
         await until(lambda: service.handler.sinks and service.handler.sinks[0].end)
@@ -167,7 +167,7 @@ async def test_a_finish_that_runs_when_the_connection_is_lost_runs_to_its_end() 
 
 
 async def test_a_release_is_confirmed_after_the_last_answer() -> None:
-    async with running(Recorder(on_finish=eventually)) as service:
+    async with running(RecordingHandler(on_finish=eventually)) as service:
         peer = await in_state(service, "release indicated")
         assert (await peer.response()).status == Status.SUCCESS
         assert await peer.receive() == RELEASED
@@ -296,7 +296,7 @@ async def test_associations_delivered_one_byte_at_a_time_work() -> None:
 
 
 async def test_an_endless_pdu_streams_into_its_sink_until_the_peer_goes() -> None:
-    async with running(Recorder(keep=False)) as service:
+    async with running(RecordingHandler(keep=False)) as service:
         peer = await in_state(service, "established")
         await peer.send(data_tf(pdv(1, 3, store_rq())), pdu(4, b"", 2**32 - 1), struct.pack(">IBB", 2**32 - 5, 1, 2))
         for _ in range(100):
@@ -343,11 +343,11 @@ async def test_a_message_that_does_not_go_on_is_aborted_after_the_dimse_timeout(
 
 
 async def test_an_operation_that_takes_long_is_no_reason_to_time_out() -> None:
-    async def finish(sink: Sink) -> Outcome:
+    async def finish(sink: DataSetSink) -> Outcome:
         await asyncio.sleep(0.2)
         return Outcome(Status.SUCCESS)
 
-    async with running(Recorder(on_finish=finish), dimse_timeout=0.05, network_timeout=0.05) as service:
+    async with running(RecordingHandler(on_finish=finish), dimse_timeout=0.05, network_timeout=0.05) as service:
         peer = await in_state(service, "established")
         await peer.send(store_message())
         assert (await peer.response()).status == Status.SUCCESS
@@ -358,7 +358,7 @@ async def test_an_operation_that_takes_long_is_no_reason_to_time_out() -> None:
 async def test_a_handler_that_cannot_be_made_rejects_as_congested() -> None:
     async with running() as service:
 
-        def factory(info: object) -> Recorder:
+        def factory(info: object) -> RecordingHandler:
             raise RuntimeError("no spool")
 
         service.acceptor.handler_factory = factory

@@ -1,38 +1,43 @@
 """C-MOVE and C-GET as SCP (PS3.7 9.1.4, 9.1.3), as a requestor on a raw connection sees them."""
 
-import asyncio
-from collections.abc import AsyncIterator, Callable
-
-import pytest
-from pynetdicom.pdu_primitives import SOPClassExtendedNegotiation
-
+from collections.abc import AsyncIterator
+from collections.abc import Callable
 from osteon.dimse.command import CommandElement
 from osteon.dimse.failed_uid_list import read_failed_uids
-from osteon.dimse.handler import GetRequest, MoveRequest, RetrieveOperationRequest, RetrieveResponse
+from osteon.dimse.handler import GetRequest
+from osteon.dimse.handler import MoveRequest
+from osteon.dimse.handler import RetrieveOperationRequest
+from osteon.dimse.handler import RetrieveResponse
 from osteon.dimse.observer import AssociationEnd
 from osteon.dimse.status import Status
-from support.dimse.c_get import as_getter, counts, get_message, role, sending, store_response
-from support.dimse.raw_peer import (
-    CT,
-    EXPLICIT,
-    IMPLICIT,
-    MR,
-    STUDY_GET,
-    STUDY_MOVE,
-    VERIFICATION,
-    Peer,
-    Recorder,
-    cancel_rq,
-    data_tf,
-    echo_rq,
-    get_rq,
-    move_rq,
-    pdu,
-    pdv,
-    running,
-    store_message,
-)
+from pynetdicom.pdu_primitives import SOPClassExtendedNegotiation
+from support.dimse.c_get import as_getter
+from support.dimse.c_get import counts
+from support.dimse.c_get import get_message
+from support.dimse.c_get import role
+from support.dimse.c_get import sending
+from support.dimse.c_get import store_response
+from support.dimse.raw_peer import CT
+from support.dimse.raw_peer import EXPLICIT
+from support.dimse.raw_peer import IMPLICIT
+from support.dimse.raw_peer import MR
+from support.dimse.raw_peer import RawPeer
+from support.dimse.raw_peer import RecordingHandler
+from support.dimse.raw_peer import STUDY_GET
+from support.dimse.raw_peer import STUDY_MOVE
+from support.dimse.raw_peer import VERIFICATION
+from support.dimse.raw_peer import cancel_rq
+from support.dimse.raw_peer import data_tf
+from support.dimse.raw_peer import echo_rq
+from support.dimse.raw_peer import get_rq
+from support.dimse.raw_peer import move_rq
+from support.dimse.raw_peer import pdu
+from support.dimse.raw_peer import pdv
+from support.dimse.raw_peer import running
+from support.dimse.raw_peer import store_message
 from support.fuzz.acceptor import window
+import asyncio
+import pytest
 
 DEFLATED = "1.2.840.10008.1.2.1.99"
 BIG_ENDIAN = "1.2.840.10008.1.2.2"
@@ -42,7 +47,7 @@ PENDING = Status.PENDING
 Responses = Callable[[RetrieveOperationRequest], AsyncIterator[RetrieveResponse]]
 
 
-async def mover(peer: Peer, syntax: str = IMPLICIT) -> None:
+async def mover(peer: RawPeer, syntax: str = IMPLICIT) -> None:
     await peer.associate([(STUDY_MOVE, [syntax]), (VERIFICATION, [IMPLICIT])])
 
 
@@ -73,7 +78,7 @@ async def test_a_move_counts_its_sub_operations_and_says_at_its_end_which_failed
         failure = Status.SUB_OPERATIONS_COMPLETE_WITH_FAILURES
         yield RetrieveResponse(failure, 0, 1, 1, 1, ("1.2.3",), "1 of 3 instances not sent")
 
-    async with running(Recorder(on_move=move)) as service:
+    async with running(RecordingHandler(on_move=move)) as service:
         peer = await service.peer()
         await mover(peer)
         await peer.send(move_message(7, destination=" SINK "))
@@ -97,7 +102,7 @@ async def test_the_failed_instances_are_listed_in_the_syntax_of_the_context_as_f
 ) -> None:
     uids = tuple(f"1.2.826.0.1.3680043.8.498.1{number:037}" for number in range(2000))
     final = RetrieveResponse(Status.UNABLE_TO_PERFORM_SUB_OPERATIONS, 0, 0, 2000, 0, uids)
-    async with running(Recorder(on_move=saying(final))) as service:
+    async with running(RecordingHandler(on_move=saying(final))) as service:
         peer = await service.peer()
         await mover(peer, syntax)
         await peer.send(move_message())
@@ -113,7 +118,7 @@ async def test_the_failed_instances_are_listed_in_the_syntax_of_the_context_as_f
 @pytest.mark.slow
 async def test_the_failed_instances_are_listed_in_a_deflated_context_too() -> None:
     final = RetrieveResponse(Status.UNABLE_TO_PERFORM_SUB_OPERATIONS, failed=1, failed_uids=("1.2.3",))
-    async with running(Recorder(on_move=saying(final))) as service:
+    async with running(RecordingHandler(on_move=saying(final))) as service:
         peer = await service.peer()
         await mover(peer, DEFLATED)
         await peer.send(move_message())
@@ -127,7 +132,7 @@ async def test_the_failed_instances_are_listed_in_a_deflated_context_too() -> No
 @pytest.mark.slow
 async def test_counters_stay_at_65535_when_there_are_more() -> None:
     responses = saying(RetrieveResponse(PENDING, 200_000, 70_000, 65_535, 65_536), RetrieveResponse(Status.SUCCESS))
-    async with running(Recorder(on_move=responses)) as service:
+    async with running(RecordingHandler(on_move=responses)) as service:
         peer = await service.peer()
         await mover(peer)
         await peer.send(move_message())
@@ -142,7 +147,7 @@ async def test_many_pending_responses_are_thinned_out_and_the_last_counts_still_
             yield RetrieveResponse(PENDING, 5000 - number, number)
         yield RetrieveResponse(Status.SUCCESS, 0, 5000)
 
-    async with running(Recorder(on_move=move)) as service:
+    async with running(RecordingHandler(on_move=move)) as service:
         peer = await service.peer()
         await mover(peer)
         await peer.send(move_message())
@@ -161,7 +166,7 @@ async def test_the_last_counts_are_repeated_while_an_instance_takes_long() -> No
         await go_on.wait()
         yield RetrieveResponse(Status.SUCCESS, 0, 3)
 
-    async with running(Recorder(on_move=move), progress_repeat=0.02) as service:
+    async with running(RecordingHandler(on_move=move), progress_repeat=0.02) as service:
         peer = await service.peer()
         await mover(peer)
         await peer.send(move_message())
@@ -183,7 +188,7 @@ async def test_a_cancelled_move_ends_with_what_was_done_until_then() -> None:
         await request.cancelled.wait()
         yield RetrieveResponse(Status.CANCEL, 2, 2, 1, 0, ("1.2.3",))
 
-    async with running(Recorder(on_move=move)) as service:
+    async with running(RecordingHandler(on_move=move)) as service:
         peer = await service.peer()
         await mover(peer)
         await peer.send(move_message(5))
@@ -208,7 +213,7 @@ async def test_a_move_is_closed_when_its_association_ends(ending: str) -> None:
             await asyncio.sleep(0)
             closed.set()
 
-    async with running(Recorder(on_move=move)) as service:
+    async with running(RecordingHandler(on_move=move)) as service:
         peer = await service.peer()
         await mover(peer)
         await peer.send(move_message())
@@ -231,7 +236,7 @@ async def test_a_handler_that_fails_is_answered_with_the_last_counts() -> None:
         yield RetrieveResponse(PENDING, 4, 1)
         raise ValueError("broken")
 
-    async with running(Recorder(on_move=move)) as service:
+    async with running(RecordingHandler(on_move=move)) as service:
         peer = await service.peer()
         await mover(peer)
         await peer.send(move_message())
@@ -260,7 +265,7 @@ async def test_what_cannot_be_retrieved_is_refused(command: bytes, status: Statu
 
 
 async def test_a_get_sends_its_instances_on_the_association_on_which_it_was_requested() -> None:
-    async with running(Recorder(on_get=sending(2, size=40_000))) as service:
+    async with running(RecordingHandler(on_get=sending(2, size=40_000))) as service:
         peer = await service.peer()
         await as_getter(peer)
         await peer.send(get_message(9))
@@ -279,7 +284,7 @@ async def test_a_get_sends_its_instances_on_the_association_on_which_it_was_requ
 
 
 async def test_a_cancelled_get_finishes_the_instance_that_is_on_its_way() -> None:
-    async with running(Recorder(on_get=sending(5))) as service:
+    async with running(RecordingHandler(on_get=sending(5))) as service:
         peer = await service.peer()
         await as_getter(peer)
         await peer.send(get_message(9))
@@ -296,7 +301,7 @@ async def test_a_cancelled_get_finishes_the_instance_that_is_on_its_way() -> Non
 
 
 async def test_requests_during_a_get_are_refused_and_do_not_stop_it() -> None:
-    async with running(Recorder(on_get=sending(2))) as service:
+    async with running(RecordingHandler(on_get=sending(2))) as service:
         peer = await service.peer()
         await as_getter(peer)
         await peer.send(get_message(9))
@@ -312,7 +317,7 @@ async def test_requests_during_a_get_are_refused_and_do_not_stop_it() -> None:
 
 
 async def test_with_a_window_an_echo_is_answered_within_a_get_and_two_gets_take_turns() -> None:
-    async with running(Recorder(on_get=sending(3))) as service:
+    async with running(RecordingHandler(on_get=sending(3))) as service:
         peer = await service.peer()
         contexts = [(STUDY_GET, [IMPLICIT]), (CT, [EXPLICIT]), (VERIFICATION, [IMPLICIT])]
         await peer.associate(contexts, role(CT), window(3))
@@ -340,7 +345,7 @@ async def test_a_peer_that_does_not_answer_an_instance_is_aborted_and_the_get_cl
         finally:
             closed.append(type(request.user).__name__)
 
-    async with running(Recorder(on_get=get), dimse_timeout=0.2) as service:
+    async with running(RecordingHandler(on_get=get), dimse_timeout=0.2) as service:
         peer = await service.peer()
         await as_getter(peer)
         await peer.send(get_message())

@@ -10,7 +10,7 @@ from osteon.dimse.handler import ActionRequest, EventReport, Outcome, Reporter
 from osteon.dimse.requestor import associate
 from osteon.dimse.sop_classes import COMMITMENT, COMMITMENT_INSTANCE
 from osteon.dimse.status import Status
-from support.dimse.raw_peer import EXPLICIT, SUCCESS, Recorder, running
+from support.dimse.raw_peer import EXPLICIT, SUCCESS, RecordingHandler, running
 
 USER = RequestedContext(abstract_syntax=COMMITMENT, transfer_syntaxes=(EXPLICIT,))
 PROVIDER = RequestedContext(abstract_syntax=COMMITMENT, transfer_syntaxes=(EXPLICIT,), scu=False, scp=True)
@@ -39,7 +39,7 @@ async def test_a_request_reaches_the_handler_with_its_information():
         requests.append(request)
         return SUCCESS
 
-    async with running(Recorder(on_action=take)) as acceptor:
+    async with running(RecordingHandler(on_action=take)) as acceptor:
         assert await asked(acceptor.port, data=b"data" * 50_000) == SUCCESS
     assert [(each.context.abstract_syntax, each.information) for each in requests] == [(COMMITMENT, b"data" * 50_000)]
 
@@ -64,7 +64,7 @@ async def test_a_handler_that_fails_is_a_processing_failure():
     async def fail(*_: object) -> Outcome:
         raise RuntimeError("on purpose")
 
-    async with running(Recorder(on_action=fail)) as acceptor:
+    async with running(RecordingHandler(on_action=fail)) as acceptor:
         assert (await asked(acceptor.port)).status == Status.PROCESSING_FAILURE
 
 
@@ -89,7 +89,7 @@ async def test_the_report_can_go_on_the_requesters_association():
         return Outcome(Status.INVALID_ARGUMENT_VALUE, "why")
 
     async with (
-        running(Recorder(on_action=take)) as acceptor,
+        running(RecordingHandler(on_action=take)) as acceptor,
         associate(remote(acceptor.port), [USER], reports=note) as association,
     ):
         await association.action(association.contexts[0], COMMITMENT, COMMITMENT_INSTANCE, 1, b"data")

@@ -18,7 +18,7 @@ from pynetdicom.pdu_primitives import SOPClassExtendedNegotiation, UserIdentityN
 
 from osteon.dimse.handler import FindRequest, FindResponse, Outcome
 from osteon.dimse.status import Status
-from support.dimse.raw_peer import STUDY_FIND, VERIFICATION, Recorder, Running, running
+from support.dimse.raw_peer import STUDY_FIND, VERIFICATION, RecordingHandler, RunningAcceptor, running
 
 CT_FILE = Path(str(get_testdata_file("CT_small.dcm")))
 J2K_FILE = Path(str(get_testdata_file("JPEG2000.dcm")))
@@ -29,7 +29,7 @@ dcmtk = [
 
 
 async def as_requestor(
-    service: Running, work: Callable[[Association], object], *classes: str, items: tuple[object, ...] = ()
+    service: RunningAcceptor, work: Callable[[Association], object], *classes: str, items: tuple[object, ...] = ()
 ) -> object:
     """Associate by pynetdicom and run `work` in a thread."""
 
@@ -90,13 +90,13 @@ async def test_pynetdicom_stores_and_the_data_set_is_what_it_read() -> None:
 
 async def test_pynetdicom_hears_why_it_was_refused() -> None:
     data = pydicom.dcmread(CT_FILE)
-    async with running(Recorder(refusal=Outcome(Status.OUT_OF_RESOURCES, "spool is full"))) as service:
+    async with running(RecordingHandler(refusal=Outcome(Status.OUT_OF_RESOURCES, "spool is full"))) as service:
         status = await as_requestor(service, lambda association: association.send_c_store(data), data.SOPClassUID)
         assert (status.Status, status.ErrorComment) == (0xA700, "spool is full")  # type: ignore[attr-defined]
 
 
 async def test_pynetdicom_finds() -> None:
-    async with running(Recorder(matches=two_studies)) as service:
+    async with running(RecordingHandler(matches=two_studies)) as service:
 
         def work(association: Association) -> list[tuple[int, object]]:
             query = Dataset()
@@ -109,7 +109,7 @@ async def test_pynetdicom_finds() -> None:
 
 
 async def test_pynetdicom_cancels_a_search() -> None:
-    async with running(Recorder(matches=endless)) as service:
+    async with running(RecordingHandler(matches=endless)) as service:
 
         def work(association: Association) -> list[int]:
             query = Dataset()
@@ -181,7 +181,7 @@ class TestDcmtk:
             assert original[middle : middle + 5000] in sink.data
 
     async def test_findscu_shows_what_was_found(self) -> None:
-        async with running(Recorder(matches=two_studies)) as service:
+        async with running(RecordingHandler(matches=two_studies)) as service:
             keys = ("-k", "QueryRetrieveLevel=STUDY", "-k", "PatientName=*")
             status, output = await run("findscu", "-S", "-aec", "OSTEON", *keys, "127.0.0.1", str(service.port))
             assert status == 0
@@ -189,7 +189,7 @@ class TestDcmtk:
             assert "C^D" in output
 
     async def test_findscu_cancels(self) -> None:
-        async with running(Recorder(matches=endless)) as service:
+        async with running(RecordingHandler(matches=endless)) as service:
             options = ("-v", "-S", "--cancel", "2", "-k", "QueryRetrieveLevel=STUDY")
             status, output = await run("findscu", *options, "-aec", "OSTEON", "127.0.0.1", str(service.port))
             assert status == 0, output

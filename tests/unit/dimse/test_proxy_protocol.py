@@ -13,8 +13,8 @@ import uvloop
 
 from osteon.dimse.proxy_protocol import BadProxyHeader, read_header
 from osteon.dimse.tls import ClientCertificates, client_context, server_context
-from support.dimse.raw_peer import Log, Peer, Recorder, pdu, running
-from support.services.certificates import Authority, needs_openssl
+from support.dimse.raw_peer import ObserverLog, RawPeer, RecordingHandler, pdu, running
+from support.services.certificates import CertificateAuthority, needs_openssl
 
 SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
 MODALITY, BALANCER = "192.0.2.7", "198.51.100.1"
@@ -55,10 +55,10 @@ BAD = {
 @asynccontextmanager
 async def behind_balancer(
     tls: ssl.SSLContext | None = None, **config: object
-) -> AsyncIterator[tuple[Peer, Recorder, Log]]:
+) -> AsyncIterator[tuple[RawPeer, RecordingHandler, ObserverLog]]:
     async with running(**config) as acceptor:
         port = await acceptor.acceptor.start("127.0.0.1", 0, tls and (lambda: tls), proxied=True)
-        peer = Peer(*await asyncio.open_connection("127.0.0.1", port))
+        peer = RawPeer(*await asyncio.open_connection("127.0.0.1", port))
         yield peer, acceptor.handler, acceptor.log
         await peer.close()
 
@@ -96,7 +96,7 @@ def test_an_association_comes_from_who_called_the_balancer(loop: Callable[[], as
 @needs_openssl
 @pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
 def test_tls_begins_behind_the_header(tmp_path: Path, loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
-    authority = Authority(tmp_path)
+    authority = CertificateAuthority(tmp_path)
     files = authority.sign().files(authority)
 
     async def call() -> None:

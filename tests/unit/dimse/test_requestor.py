@@ -26,10 +26,10 @@ from support.dimse.raw_peer import (
     MR,
     STUDY_FIND,
     SUCCESS,
-    Peer,
-    Recorder,
-    Running,
-    Sink,
+    DataSetSink,
+    RawPeer,
+    RecordingHandler,
+    RunningAcceptor,
     command_set,
     data_tf,
     echo_rq,
@@ -41,7 +41,7 @@ from support.dimse.raw_peer import (
 from support.dimse.scripted_acceptor import ALL, ECHO, FIND, STORE, accept, scripted
 
 
-def remote(service: Running, **more: object) -> Remote:
+def remote(service: RunningAcceptor, **more: object) -> Remote:
     return Remote(aet="OSTEON", host="127.0.0.1", port=service.port, **more)
 
 
@@ -99,7 +99,7 @@ async def test_echo_says_what_the_peer_answers() -> None:
     async def refuse() -> Outcome:
         return Outcome(Status.NOT_AUTHORIZED, "not you")
 
-    async with running(Recorder(on_echo=refuse)) as service, associate(remote(service), ALL) as association:
+    async with running(RecordingHandler(on_echo=refuse)) as service, associate(remote(service), ALL) as association:
         assert await association.echo() == Outcome(Status.NOT_AUTHORIZED, "not you")
 
 
@@ -107,7 +107,7 @@ async def test_a_status_without_a_name_is_passed_on() -> None:
     async def warn() -> Outcome:
         return Outcome(Status(0xB123))
 
-    async with running(Recorder(on_echo=warn)) as service, associate(remote(service), ALL) as association:
+    async with running(RecordingHandler(on_echo=warn)) as service, associate(remote(service), ALL) as association:
         status = (await association.echo()).status
         assert (status, status.is_warning, status.is_failure) == (0xB123, True, False)
 
@@ -189,7 +189,7 @@ async def test_a_source_that_fails_half_way_aborts_the_association() -> None:
 async def test_a_peer_that_does_not_read_makes_the_source_wait() -> None:
     gate, taken = asyncio.Event(), 0
 
-    def stuck(sink: Sink) -> object:
+    def stuck(sink: DataSetSink) -> object:
         return None if gate.is_set() else asyncio.ensure_future(gate.wait())
 
     async def source() -> AsyncIterator[bytes]:
@@ -198,7 +198,10 @@ async def test_a_peer_that_does_not_read_makes_the_source_wait() -> None:
             taken += 1
             yield bytes(100_000)
 
-    async with running(Recorder(on_write=stuck, keep=False)) as service, associate(remote(service), ALL) as association:
+    async with (
+        running(RecordingHandler(on_write=stuck, keep=False)) as service,
+        associate(remote(service), ALL) as association,
+    ):
         storing = asyncio.create_task(association.store(association.context_for(CT), CT, "1.2", source()))
         before = -1
         while taken != before:
@@ -214,7 +217,7 @@ async def test_operations_run_one_at_a_time_unless_more_are_granted() -> None:
     async def most_at_once(asked: int, granted: int) -> int:
         at_once = most = 0
 
-        async def finish(sink: Sink) -> Outcome:
+        async def finish(sink: DataSetSink) -> Outcome:
             nonlocal at_once, most
             at_once += 1
             most = max(most, at_once)
@@ -224,7 +227,7 @@ async def test_operations_run_one_at_a_time_unless_more_are_granted() -> None:
 
         config = RequestorConfig(async_operations=asked)
         async with (
-            running(Recorder(on_finish=finish), async_operations=granted) as service,
+            running(RecordingHandler(on_finish=finish), async_operations=granted) as service,
             associate(remote(service), ALL, config) as association,
         ):
             context = association.context_for(CT)
@@ -239,7 +242,10 @@ async def test_operations_run_one_at_a_time_unless_more_are_granted() -> None:
 
 
 async def test_find_yields_pending_responses_and_the_final_one() -> None:
-    async with running(Recorder(matches=pending(200))) as service, associate(remote(service), ALL) as association:
+    async with (
+        running(RecordingHandler(matches=pending(200))) as service,
+        associate(remote(service), ALL) as association,
+    ):
         found = [r async for r in association.find(association.context_for(STUDY_FIND), b"identifier")]
         assert [r.status for r in found] == [Status.PENDING] * 200 + [Status.SUCCESS]
         assert [int.from_bytes(r.identifier[:4], "big") for r in found[:-1]] == list(range(200))
@@ -257,7 +263,7 @@ async def test_a_consumer_that_is_slow_makes_the_peer_wait() -> None:
             yield FindResponse(Status.PENDING, bytes(20_000))
         yield FindResponse(Status.SUCCESS)
 
-    async with running(Recorder(matches=many)) as service, associate(remote(service), ALL) as association:
+    async with running(RecordingHandler(matches=many)) as service, associate(remote(service), ALL) as association:
         responses = association.find(association.context_for(STUDY_FIND), b"id")
         await anext(responses)
         before = -1
@@ -279,7 +285,7 @@ async def test_closing_a_find_cancels_it_and_the_association_goes_on() -> None:
         finally:
             closed.set()
 
-    async with running(Recorder(matches=endless)) as service:
+    async with running(RecordingHandler(matches=endless)) as service:
         async with associate(remote(service), ALL) as association:
             async with aclosing(association.find(association.context_for(STUDY_FIND), b"id")) as responses:
                 async for response in responses:
@@ -293,11 +299,11 @@ async def test_closing_a_find_cancels_it_and_the_association_goes_on() -> None:
 async def test_a_store_that_is_cancelled_while_it_is_answered_does_not_disturb_the_next() -> None:
     gate = asyncio.Event()
 
-    async def finish(sink: Sink) -> Outcome:
+    async def finish(sink: DataSetSink) -> Outcome:
         await gate.wait()
         return SUCCESS
 
-    async with running(Recorder(on_finish=finish)) as service, associate(remote(service), ALL) as association:
+    async with running(RecordingHandler(on_finish=finish)) as service, associate(remote(service), ALL) as association:
         context = association.context_for(CT)
         first = asyncio.create_task(association.store(context, CT, "1.2", parts_of(b"data")))
         while not (service.handler.sinks and service.handler.sinks[0].end):
@@ -340,7 +346,7 @@ async def heard_by(reports: Callable[[EventReport], Awaitable[Outcome]] | None, 
     """Send messages to a requestor that stores meanwhile; return the statuses that it answers."""
     statuses: list[int] = []
 
-    async def tell(peer: Peer) -> None:
+    async def tell(peer: RawPeer) -> None:
         await accept(peer)
         await peer.receive()
         await peer.send(*messages)
@@ -418,7 +424,7 @@ async def test_requests_of_the_peer_wait_while_a_data_set_is_streamed() -> None:
         await gate.wait()
         yield b"rest"
 
-    async def flood(peer: Peer) -> None:
+    async def flood(peer: RawPeer) -> None:
         await accept(peer)
         await peer.receive()
         await peer.send(*(data_tf(pdv(1, 3, echo_rq(1 + number))) for number in range(2000)))

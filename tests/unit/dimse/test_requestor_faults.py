@@ -1,29 +1,39 @@
 """Peers that refuse, stall, vanish, abort and answer nonsense, as their requestor sees it."""
 
-import asyncio
-import socket
-import struct
 from collections.abc import AsyncIterator
 from dataclasses import replace
-
-import pytest
-
 from osteon.dimse import pdu as pdus
-from osteon.dimse.handler import EventReport, Outcome
+from osteon.dimse.handler import EventReport
+from osteon.dimse.handler import Outcome
 from osteon.dimse.observer import RejectReason
-from osteon.dimse.requestor import (
-    AssociationAborted,
-    AssociationRejected,
-    ConnectFailed,
-    NoAnswer,
-    Remote,
-    RequestorConfig,
-    associate,
-)
+from osteon.dimse.requestor import AssociationAborted
+from osteon.dimse.requestor import AssociationRejected
+from osteon.dimse.requestor import ConnectFailed
+from osteon.dimse.requestor import NoAnswer
+from osteon.dimse.requestor import Remote
+from osteon.dimse.requestor import RequestorConfig
+from osteon.dimse.requestor import associate
 from osteon.dimse.status import Status
 from osteon.errors import Invalid
-from support.dimse.raw_peer import CT, STUDY_FIND, SUCCESS, Peer, command_set, data_tf, pdu, pdv, running
-from support.dimse.scripted_acceptor import ALL, accept, acceptance, request, response, scripted
+from support.dimse.raw_peer import CT
+from support.dimse.raw_peer import RawPeer
+from support.dimse.raw_peer import STUDY_FIND
+from support.dimse.raw_peer import SUCCESS
+from support.dimse.raw_peer import command_set
+from support.dimse.raw_peer import data_tf
+from support.dimse.raw_peer import pdu
+from support.dimse.raw_peer import pdv
+from support.dimse.raw_peer import running
+from support.dimse.scripted_acceptor import ALL
+from support.dimse.scripted_acceptor import accept
+from support.dimse.scripted_acceptor import acceptance
+from support.dimse.scripted_acceptor import request
+from support.dimse.scripted_acceptor import response
+from support.dimse.scripted_acceptor import scripted
+import asyncio
+import pytest
+import socket
+import struct
 
 QUICK = RequestorConfig(artim_timeout=0.2, dimse_timeout=0.2, network_timeout=0.2)
 
@@ -62,7 +72,7 @@ async def test_an_address_that_is_none_is_invalid(host: str, port: int) -> None:
 
 @pytest.mark.parametrize("reason", list(RejectReason), ids=lambda reason: reason.name)
 async def test_a_rejection_says_why(reason: RejectReason) -> None:
-    async def reject(peer: Peer) -> None:
+    async def reject(peer: RawPeer) -> None:
         await peer.receive()
         await peer.send(pdus.reject(*reason.value))
 
@@ -78,7 +88,7 @@ async def test_a_rejection_says_why(reason: RejectReason) -> None:
 
 
 async def test_a_rejection_for_reasons_that_are_unknown_is_still_one() -> None:
-    async def reject(peer: Peer) -> None:
+    async def reject(peer: RawPeer) -> None:
         await peer.receive()
         await peer.send(pdus.reject(9, 9, 9))
 
@@ -88,49 +98,49 @@ async def test_a_rejection_for_reasons_that_are_unknown_is_still_one() -> None:
                 pass
 
 
-async def nothing(peer: Peer) -> None:
+async def nothing(peer: RawPeer) -> None:
     await peer.receive()
     await peer.reader.read()
 
 
-async def close(peer: Peer) -> None:
+async def close(peer: RawPeer) -> None:
     await peer.receive()
 
 
-async def abort(peer: Peer) -> None:
+async def abort(peer: RawPeer) -> None:
     await peer.receive()
     await peer.send(pdu(7))
 
 
-async def half_an_answer(peer: Peer) -> None:
+async def half_an_answer(peer: RawPeer) -> None:
     answer = await acceptance(peer)
     await peer.send(answer[: len(answer) // 2])
 
 
-async def half_an_answer_and_wait(peer: Peer) -> None:
+async def half_an_answer_and_wait(peer: RawPeer) -> None:
     await half_an_answer(peer)
     await peer.reader.read()
 
 
-async def garbage(peer: Peer) -> None:
+async def garbage(peer: RawPeer) -> None:
     await peer.receive()
     await peer.send(b"HTTP/1.1 400 Bad Request\r\n\r\n" * 10)
     await peer.reader.read()
 
 
-async def too_long(peer: Peer) -> None:
+async def too_long(peer: RawPeer) -> None:
     await peer.receive()
     await peer.send(struct.pack(">BxI", 2, 0xFFFFFFFF) + bytes(100_000))
     await peer.reader.read()
 
 
-async def broken(peer: Peer) -> None:
+async def broken(peer: RawPeer) -> None:
     await peer.receive()
     await peer.send(pdu(2, bytes(68) + b"\x21\0\xff\xff\1"))
     await peer.reader.read()
 
 
-async def data_first(peer: Peer) -> None:
+async def data_first(peer: RawPeer) -> None:
     await peer.receive()
     await peer.send(data_tf(pdv(1, 3, b"what")))
     await peer.reader.read()
@@ -170,7 +180,7 @@ async def test_the_time_of_a_remote_counts_instead_of_the_default() -> None:
 async def test_a_peer_that_takes_too_long_to_answer_is_aborted() -> None:
     seen: list[tuple[int, bytes]] = []
 
-    async def stall(peer: Peer) -> None:
+    async def stall(peer: RawPeer) -> None:
         await accept(peer)
         await request(peer)
         seen.append(await peer.receive())
@@ -182,7 +192,7 @@ async def test_a_peer_that_takes_too_long_to_answer_is_aborted() -> None:
 
 
 async def test_each_response_gives_the_peer_its_time_again() -> None:
-    async def slowly(peer: Peer) -> None:
+    async def slowly(peer: RawPeer) -> None:
         await accept(peer)
         context_id, command, _ = await request(peer)
         for _ in range(6):
@@ -198,7 +208,7 @@ async def test_each_response_gives_the_peer_its_time_again() -> None:
 
 
 async def test_a_peer_that_does_not_read_is_aborted() -> None:
-    async def deaf(peer: Peer) -> None:
+    async def deaf(peer: RawPeer) -> None:
         await accept(peer)
         await asyncio.sleep(0.6)
 
@@ -207,21 +217,21 @@ async def test_a_peer_that_does_not_read_is_aborted() -> None:
             await association.store(association.context_for(CT), CT, "1.2", endless())
 
 
-async def leave(peer: Peer) -> None:
+async def leave(peer: RawPeer) -> None:
     await peer.close()
 
 
-async def reset(peer: Peer) -> None:
+async def reset(peer: RawPeer) -> None:
     await peer.reset()
 
 
-async def send_abort(peer: Peer) -> None:
+async def send_abort(peer: RawPeer) -> None:
     await peer.send(pdu(7))
 
 
 @pytest.mark.parametrize("how", [leave, reset, send_abort], ids=lambda how: how.__name__)
 async def test_a_peer_that_goes_away_within_a_data_set_ends_the_operation(how: object) -> None:
-    async def go(peer: Peer) -> None:
+    async def go(peer: RawPeer) -> None:
         await accept(peer)
         await peer.receive()
         await peer.receive()
@@ -234,9 +244,9 @@ async def test_a_peer_that_goes_away_within_a_data_set_ends_the_operation(how: o
 
 
 async def test_a_connection_that_breaks_while_no_write_has_to_wait_ends_the_operation() -> None:
-    peers: list[Peer] = []
+    peers: list[RawPeer] = []
 
-    async def go(peer: Peer) -> None:
+    async def go(peer: RawPeer) -> None:
         await accept(peer)
         peers.append(peer)
         await peer.reader.read()
@@ -254,7 +264,7 @@ async def test_a_connection_that_breaks_while_no_write_has_to_wait_ends_the_oper
 
 @pytest.mark.parametrize("how", [leave, reset, send_abort], ids=lambda how: how.__name__)
 async def test_a_peer_that_goes_away_between_responses_ends_the_operation(how: object) -> None:
-    async def go(peer: Peer) -> None:
+    async def go(peer: RawPeer) -> None:
         await accept(peer)
         context_id, command, _ = await request(peer)
         await peer.send(response(command, 0xFF00, context_id=context_id))
@@ -300,7 +310,7 @@ async def test_a_peer_that_goes_away_between_responses_ends_the_operation(how: o
 async def test_a_nonsensical_answer_is_aborted(answer: object) -> None:
     seen: list[tuple[int, bytes]] = []
 
-    async def nonsense(peer: Peer) -> None:
+    async def nonsense(peer: RawPeer) -> None:
         await accept(peer)
         _, command, _ = await request(peer)
         await peer.send(answer(command))  # type: ignore[operator]
@@ -314,7 +324,7 @@ async def test_a_nonsensical_answer_is_aborted(answer: object) -> None:
 
 @pytest.mark.slow
 async def test_a_response_with_a_data_set_that_is_too_long_is_aborted() -> None:
-    async def long(peer: Peer) -> None:
+    async def long(peer: RawPeer) -> None:
         await accept(peer)
         context_id, command, _ = await request(peer)
         await peer.send(response(command, 0xFF00, data=True, context_id=context_id))
@@ -336,7 +346,7 @@ async def test_an_answer_before_the_end_of_the_data_set_counts() -> None:
         await gate.wait()
         yield b"rest"
 
-    async def early(peer: Peer) -> None:
+    async def early(peer: RawPeer) -> None:
         await accept(peer)
         _, _, body = 0, 0, (await peer.receive())[1]
         context_id = body[4]
@@ -356,7 +366,7 @@ async def test_an_answer_before_the_end_of_the_data_set_counts() -> None:
 async def test_releases_that_cross_end_in_a_release() -> None:
     seen: list[int] = []
 
-    async def cross(peer: Peer) -> None:
+    async def cross(peer: RawPeer) -> None:
         await accept(peer)
         seen.append((await peer.receive())[0])
         await peer.send(pdu(5))
@@ -377,7 +387,7 @@ async def test_a_release_that_crosses_an_event_report_is_answered_after_the_hand
         done.set()
         return SUCCESS
 
-    async def cross(peer: Peer) -> None:
+    async def cross(peer: RawPeer) -> None:
         await accept(peer)
         seen.append((await peer.receive())[0])
         values = {0x0002: CT, 0x0100: 0x0100, 0x0110: 1, 0x0800: 0x0101, 0x1000: "1.2", 0x1002: 1}
@@ -394,7 +404,7 @@ async def test_a_release_that_crosses_an_event_report_is_answered_after_the_hand
 async def test_a_release_that_is_not_answered_ends_in_an_abort() -> None:
     seen: list[int] = []
 
-    async def silent(peer: Peer) -> None:
+    async def silent(peer: RawPeer) -> None:
         await accept(peer)
         seen.append((await peer.receive())[0])
         seen.append((await peer.receive())[0])
@@ -407,7 +417,7 @@ async def test_a_release_that_is_not_answered_ends_in_an_abort() -> None:
 async def test_a_cancelled_operation_that_does_not_end_is_aborted_on_leaving() -> None:
     seen: list[int] = []
 
-    async def stubborn(peer: Peer) -> None:
+    async def stubborn(peer: RawPeer) -> None:
         await accept(peer)
         context_id, command, _ = await request(peer)
         await peer.send(response(command, 0xFF00, context_id=context_id))
@@ -425,7 +435,7 @@ async def test_a_cancelled_operation_that_does_not_end_is_aborted_on_leaving() -
 async def test_pdus_are_no_longer_than_the_peer_takes() -> None:
     lengths: list[int] = []
 
-    async def small(peer: Peer) -> None:
+    async def small(peer: RawPeer) -> None:
         await accept(peer, max_pdu=4096)
         while True:
             kind, body = await peer.receive()

@@ -32,7 +32,17 @@ from osteon.dimse.requestor import (
 from osteon.dimse.status import Status
 from osteon_local.part import free_port
 from support.dimse.pynetdicom_acceptor import accepting
-from support.dimse.raw_peer import CT, EXPLICIT, IMPLICIT, STUDY_FIND, SUCCESS, VERIFICATION, Recorder, Sink, running
+from support.dimse.raw_peer import (
+    CT,
+    EXPLICIT,
+    IMPLICIT,
+    STUDY_FIND,
+    SUCCESS,
+    VERIFICATION,
+    DataSetSink,
+    RecordingHandler,
+    running,
+)
 
 STUDY_MOVE, STUDY_GET = "1.2.840.10008.5.1.4.1.2.2.2", "1.2.840.10008.5.1.4.1.2.2.3"
 COMMITMENT = "1.2.840.10008.1.20.1"
@@ -122,7 +132,7 @@ class Sinks:
     """Keeps what a C-GET brings, in the sinks of the acceptor's tests."""
 
     def __init__(self, **behaviour: object) -> None:
-        self.recorder = Recorder(**behaviour)
+        self.recorder = RecordingHandler(**behaviour)
 
     def __call__(self, request: StoreRequest, context: PresentationContext) -> StoreSink | Outcome:
         return self.recorder.store(request, context)
@@ -134,7 +144,7 @@ async def test_instances_are_requested_of_pynetdicom_which_receives_the_status_o
         for number in range(3):
             yield 0xFF00, ct(f"1.2.{number}")
 
-    async def finish(sink: Sink) -> Outcome:
+    async def finish(sink: DataSetSink) -> Outcome:
         await asyncio.sleep(0.01)
         failed = sink.request.sop_instance_uid == "1.2.1"
         return Outcome(Status.OUT_OF_RESOURCES, "disk full") if failed else SUCCESS
@@ -346,7 +356,7 @@ async def until_rejected(remote: Remote) -> None:
             await asyncio.sleep(0.05)
 
 
-async def retrieve_and_search(remote: Remote, sink_aet: str, sink: Recorder) -> None:
+async def retrieve_and_search(remote: Remote, sink_aet: str, sink: RecordingHandler) -> None:
     """Store a study, find it, get it and have it moved to `sink`."""
     async with associate(remote, [ECHO, STORE, FIND, MOVE]) as association:
         study, sent = await store(association, 4)

@@ -15,9 +15,9 @@ from support.dimse.raw_peer import (
     IMPLICIT,
     STUDY_FIND,
     VERIFICATION,
-    Peer,
-    Recorder,
-    Sink,
+    DataSetSink,
+    RawPeer,
+    RecordingHandler,
     cancel_rq,
     command_set,
     data_tf,
@@ -79,7 +79,7 @@ async def test_a_data_set_arrives_in_its_sink_whatever_its_fragments() -> None:
 
 async def test_a_refused_instance_is_read_and_thrown_away_before_the_answer() -> None:
     refusal = Outcome(Status.OUT_OF_RESOURCES, "spool is full")
-    async with running(Recorder(refusal=refusal)) as service:
+    async with running(RecordingHandler(refusal=refusal)) as service:
         peer = await service.peer()
         await peer.associate(CONTEXTS)
         await peer.send(data_tf(pdv(1, 3, store_rq())))
@@ -124,7 +124,7 @@ async def test_what_cannot_be_done_is_answered_and_the_association_lives_on(
 async def test_one_operation_runs_at_a_time_when_nothing_else_was_agreed() -> None:
     running_now, most = 0, 0
 
-    async def finish(sink: Sink) -> Outcome:
+    async def finish(sink: DataSetSink) -> Outcome:
         nonlocal running_now, most
         running_now += 1
         most = max(most, running_now)
@@ -132,7 +132,7 @@ async def test_one_operation_runs_at_a_time_when_nothing_else_was_agreed() -> No
         running_now -= 1
         return SUCCESS
 
-    async with running(Recorder(on_finish=finish)) as service:
+    async with running(RecordingHandler(on_finish=finish)) as service:
         peer = await service.peer()
         await peer.associate(CONTEXTS)
         await peer.send(*(store_message(number) for number in range(1, 6)))
@@ -144,11 +144,11 @@ async def test_one_operation_runs_at_a_time_when_nothing_else_was_agreed() -> No
 async def test_answers_come_in_the_order_of_completion_within_the_window_and_no_more_than_it_run() -> None:
     gates: dict[int, asyncio.Event] = {number: asyncio.Event() for number in range(1, 5)}
 
-    async def finish(sink: Sink) -> Outcome:
+    async def finish(sink: DataSetSink) -> Outcome:
         await gates[sink.request.message_id].wait()
         return SUCCESS
 
-    async with running(Recorder(on_finish=finish)) as service:
+    async with running(RecordingHandler(on_finish=finish)) as service:
         peer = await service.peer()
         await peer.associate(CONTEXTS, window(3))
         await peer.send(*(store_message(number) for number in range(1, 5)))
@@ -163,11 +163,11 @@ async def test_answers_come_in_the_order_of_completion_within_the_window_and_no_
 async def test_a_message_id_in_use_is_a_duplicate_invocation() -> None:
     gate = asyncio.Event()
 
-    async def finish(sink: Sink) -> Outcome:
+    async def finish(sink: DataSetSink) -> Outcome:
         await gate.wait()
         return SUCCESS
 
-    async with running(Recorder(on_finish=finish)) as service:
+    async with running(RecordingHandler(on_finish=finish)) as service:
         peer = await service.peer()
         await peer.associate(CONTEXTS, window(3))
         await peer.send(store_message(1), store_message(1))
@@ -183,7 +183,7 @@ async def test_reading_stops_until_what_write_returned_is_done() -> None:
     async def wait() -> None:
         await gate.wait()
 
-    async with running(Recorder(on_write=lambda sink: wait())) as service:
+    async with running(RecordingHandler(on_write=lambda sink: wait())) as service:
         peer = await service.peer()
         await peer.associate(CONTEXTS)
         await peer.send(data_tf(pdv(1, 3, store_rq()), *(pdv(1, 0, b"ab") for _ in range(50)), pdv(1, 2, b"cd")))
@@ -203,11 +203,11 @@ async def test_finish_comes_after_the_last_write_is_done() -> None:
         await asyncio.sleep(0.02)
         order.append("written")
 
-    async def finish(sink: Sink) -> Outcome:
+    async def finish(sink: DataSetSink) -> Outcome:
         order.append("finish")
         return SUCCESS
 
-    async with running(Recorder(on_write=lambda sink: wait(), on_finish=finish)) as service:
+    async with running(RecordingHandler(on_write=lambda sink: wait(), on_finish=finish)) as service:
         peer = await service.peer()
         await peer.associate(CONTEXTS)
         await peer.send(store_message())
@@ -219,11 +219,11 @@ async def test_finish_comes_after_the_last_write_is_done() -> None:
 async def test_abort_comes_after_a_write_that_is_not_done_when_the_peer_goes() -> None:
     ends_seen = []
 
-    async def wait(sink: Sink) -> None:
+    async def wait(sink: DataSetSink) -> None:
         await asyncio.sleep(0.05)
         ends_seen.append(sink.end)
 
-    async with running(Recorder(on_write=wait)) as service:
+    async with running(RecordingHandler(on_write=wait)) as service:
         peer = await service.peer()
         await peer.associate(CONTEXTS)
         await peer.send(data_tf(pdv(1, 3, store_rq()), pdv(1, 0, b"ab")))
@@ -237,15 +237,15 @@ async def test_abort_comes_after_a_write_that_is_not_done_when_the_peer_goes() -
         await peer.close()
 
 
-def broken_write(sink: Sink) -> None:
+def broken_write(sink: DataSetSink) -> None:
     raise OSError("disk")
 
 
-async def broken_later(sink: Sink) -> None:
+async def broken_later(sink: DataSetSink) -> None:
     raise OSError("disk")
 
 
-async def broken_finish(sink: Sink) -> Outcome:
+async def broken_finish(sink: DataSetSink) -> Outcome:
     raise OSError("disk")
 
 
@@ -261,7 +261,7 @@ async def broken_finish(sink: Sink) -> Outcome:
 async def test_an_error_of_a_sink_is_a_processing_failure_and_the_association_lives_on(
     behaviour: dict[str, object], end: str
 ) -> None:
-    async with running(Recorder(**behaviour)) as service:  # type: ignore[arg-type]
+    async with running(RecordingHandler(**behaviour)) as service:  # type: ignore[arg-type]
         peer = await service.peer()
         await peer.associate(CONTEXTS)
         await peer.send(data_tf(pdv(1, 3, store_rq()), pdv(1, 0, b"ab")))
@@ -278,7 +278,7 @@ async def test_an_error_of_an_echo_is_a_processing_failure() -> None:
     async def fail() -> Outcome:
         raise RuntimeError
 
-    async with running(Recorder(on_echo=fail)) as service:
+    async with running(RecordingHandler(on_echo=fail)) as service:
         peer = await service.peer()
         await peer.associate(CONTEXTS)
         await peer.send(data_tf(pdv(3, 3, echo_rq())))
@@ -293,7 +293,7 @@ async def three_matches(request: FindRequest) -> AsyncIterator[FindResponse]:
 
 
 async def test_matches_are_pending_responses_in_fragments_that_the_peer_can_take() -> None:
-    async with running(Recorder(matches=three_matches)) as service:
+    async with running(RecordingHandler(matches=three_matches)) as service:
         peer = await service.peer()
         await peer.associate(CONTEXTS)
         await peer.send(find_message(5, b"keys"))
@@ -329,7 +329,7 @@ class Endless:
 @pytest.mark.parametrize("pause", [0.01, 1000], ids=["between matches", "while searching"])
 async def test_a_cancel_closes_the_search_and_is_answered(pause: float) -> None:
     endless = Endless(pause)
-    async with running(Recorder(matches=endless)) as service:
+    async with running(RecordingHandler(matches=endless)) as service:
         peer = await service.peer()
         await peer.associate(CONTEXTS)
         await peer.send(find_message(5))
@@ -346,7 +346,7 @@ async def test_a_cancel_closes_the_search_and_is_answered(pause: float) -> None:
 
 
 async def test_a_cancel_that_comes_with_its_request_is_answered() -> None:
-    async with running(Recorder(matches=Endless())) as service:
+    async with running(RecordingHandler(matches=Endless())) as service:
         peer = await service.peer()
         await peer.associate(CONTEXTS)
         await peer.send(find_message(5) + data_tf(pdv(5, 3, cancel_rq(5))))
@@ -356,7 +356,7 @@ async def test_a_cancel_that_comes_with_its_request_is_answered() -> None:
 
 async def test_a_search_ends_with_its_association() -> None:
     endless = Endless()
-    async with running(Recorder(matches=endless)) as service:
+    async with running(RecordingHandler(matches=endless)) as service:
         peer = await service.peer()
         await peer.associate(CONTEXTS)
         await peer.send(find_message(5))
@@ -369,7 +369,7 @@ async def test_a_search_ends_with_its_association() -> None:
 
 async def test_a_peer_that_does_not_read_its_matches_holds_the_search_up_and_times_out() -> None:
     endless = Endless(0, 1 << 18)
-    async with running(Recorder(matches=endless), network_timeout=0.3, artim_timeout=0.1) as service:
+    async with running(RecordingHandler(matches=endless), network_timeout=0.3, artim_timeout=0.1) as service:
         peer = await service.peer()
         peer.writer.transport.pause_reading()  # type: ignore[attr-defined]
         await peer.send()
@@ -394,7 +394,7 @@ async def unfinished_search(request: FindRequest) -> AsyncIterator[FindResponse]
 
 @pytest.mark.parametrize("search", [broken_search, unfinished_search])
 async def test_a_search_that_fails_is_unable_to_process(search: object) -> None:
-    async with running(Recorder(matches=search)) as service:  # type: ignore[arg-type]
+    async with running(RecordingHandler(matches=search)) as service:  # type: ignore[arg-type]
         peer = await service.peer()
         await peer.associate(CONTEXTS)
         await peer.send(find_message())
@@ -416,7 +416,7 @@ async def test_an_identifier_beyond_its_limit_is_refused_and_not_kept() -> None:
 
 async def test_a_response_to_nothing_aborts() -> None:
     async with running() as service:
-        peer: Peer = await service.peer()
+        peer: RawPeer = await service.peer()
         await peer.associate(CONTEXTS)
         await peer.send(data_tf(pdv(1, 3, command_set({0x0100: 0x8001, 0x0120: 1, 0x0800: 0x0101, 0x0900: 0}))))
         assert await peer.receive() == (7, bytes((0, 0, 2, 5)))

@@ -1,32 +1,48 @@
 """DICOM TLS: contexts, the secure port of the acceptor and TLS of the requestor, on asyncio's loop and on uvloop."""
 
-import asyncio
-import socket
-import ssl
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator
+from collections.abc import Callable
+from collections.abc import Coroutine
+from collections.abc import Iterator
+from contextlib import asynccontextmanager
+from contextlib import suppress
+from dataclasses import dataclass
+from dataclasses import replace
+from osteon.dimse.observer import AssociationEnd
+from osteon.dimse.requestor import AssociationAborted
+from osteon.dimse.requestor import ConnectFailed
+from osteon.dimse.requestor import Remote
+from osteon.dimse.requestor import RequestedContext
+from osteon.dimse.requestor import associate
+from osteon.dimse.tls import ClientCertificates
+from osteon.dimse.tls import TlsContextProvider
+from osteon.dimse.tls import TlsFiles
+from osteon.dimse.tls import TlsUnusable
+from osteon.dimse.tls import client_context
+from osteon.dimse.tls import server_context
 from pathlib import Path
-
-import pytest
-import uvloop
 from pydicom.uid import ImplicitVRLittleEndian
 from pynetdicom import AE
 from structlog.testing import capture_logs
-
-from osteon.dimse.observer import AssociationEnd
-from osteon.dimse.requestor import AssociationAborted, ConnectFailed, Remote, RequestedContext, associate
-from osteon.dimse.tls import (
-    ClientCertificates,
-    TlsContextProvider,
-    TlsFiles,
-    TlsUnusable,
-    client_context,
-    server_context,
-)
 from support.dimse.pynetdicom_acceptor import accepting
-from support.dimse.raw_peer import CT, EXPLICIT, IMPLICIT, SUCCESS, VERIFICATION, Log, Peer, Recorder, Running, running
-from support.services.certificates import Authority, Pair, needs_openssl
+from support.dimse.raw_peer import CT
+from support.dimse.raw_peer import EXPLICIT
+from support.dimse.raw_peer import IMPLICIT
+from support.dimse.raw_peer import ObserverLog
+from support.dimse.raw_peer import RawPeer
+from support.dimse.raw_peer import RecordingHandler
+from support.dimse.raw_peer import RunningAcceptor
+from support.dimse.raw_peer import SUCCESS
+from support.dimse.raw_peer import VERIFICATION
+from support.dimse.raw_peer import running
+from support.services.certificates import CertificateAuthority
+from support.services.certificates import CertificatePair
+from support.services.certificates import needs_openssl
+import asyncio
+import pytest
+import socket
+import ssl
+import uvloop
 
 pytestmark = needs_openssl
 ECHO = RequestedContext(abstract_syntax=VERIFICATION, transfer_syntaxes=(IMPLICIT,))
@@ -35,28 +51,28 @@ OLD = {ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1}
 
 
 @dataclass(frozen=True)
-class World:
+class TwoAuthorities:
     """Two CAs and what they signed."""
 
-    ca: Authority
-    other: Authority
-    archive: Pair
-    scanner: Pair
-    stranger: Pair
-    expired: Pair
+    ca: CertificateAuthority
+    other: CertificateAuthority
+    archive: CertificatePair
+    scanner: CertificatePair
+    stranger: CertificatePair
+    expired: CertificatePair
 
     def server(self, clients: ClientCertificates = ClientCertificates.REQUIRED) -> ssl.SSLContext:
         return server_context(self.archive.files(self.ca), clients)
 
-    def client(self, pair: Pair | None = None) -> ssl.SSLContext:
+    def client(self, pair: CertificatePair | None = None) -> ssl.SSLContext:
         return client_context((pair or self.scanner).files(self.ca))
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+def world(tmp_path_factory: pytest.TempPathFactory) -> TwoAuthorities:
     folder = tmp_path_factory.mktemp("tls")
-    ca, other = Authority(folder, "Hospital"), Authority(folder, "Elsewhere")
-    return World(
+    ca, other = CertificateAuthority(folder, "Hospital"), CertificateAuthority(folder, "Elsewhere")
+    return TwoAuthorities(
         ca, other, ca.sign("archive"), ca.sign("scanner"), other.sign("stranger"), ca.sign("old", expired=True)
     )
 
@@ -71,8 +87,8 @@ def on_loop(request: pytest.FixtureRequest) -> Iterator[Callable[[Coroutine[None
 
 @asynccontextmanager
 async def secured(
-    context: ssl.SSLContext | TlsContextProvider, handler: Recorder | None = None, **config: object
-) -> AsyncIterator[Running]:
+    context: ssl.SSLContext | TlsContextProvider, handler: RecordingHandler | None = None, **config: object
+) -> AsyncIterator[RunningAcceptor]:
     """Run an acceptor with a plain port and a secure one, which is the `port`."""
     tls = (lambda: context) if isinstance(context, ssl.SSLContext) else context
     async with running(handler, **config) as service:
@@ -84,7 +100,7 @@ def remote(port: int, tls: ssl.SSLContext | None) -> Remote:
     return Remote(aet="OSTEON", host="127.0.0.1", port=port, tls=tls, timeout=20)
 
 
-async def ended(log: Log) -> AssociationEnd:
+async def ended(log: ObserverLog) -> AssociationEnd:
     """Wait for the end of the first connection without an association."""
     async with asyncio.timeout(20):
         while not log.unuseds:
@@ -97,7 +113,7 @@ async def whole(data: bytes) -> AsyncIterator[memoryview]:
         yield memoryview(data)[at : at + 100_000]
 
 
-def test_a_data_set_arrives_over_tls_as_it_was_sent(world: World, on_loop: Callable[..., None]) -> None:
+def test_a_data_set_arrives_over_tls_as_it_was_sent(world: TwoAuthorities, on_loop: Callable[..., None]) -> None:
     data = bytes(range(256)) * 16_000
 
     async def check() -> None:
@@ -110,14 +126,14 @@ def test_a_data_set_arrives_over_tls_as_it_was_sent(world: World, on_loop: Calla
     on_loop(check())
 
 
-def test_reading_waits_for_a_slow_disk_over_tls(world: World, on_loop: Callable[..., None]) -> None:
+def test_reading_waits_for_a_slow_disk_over_tls(world: TwoAuthorities, on_loop: Callable[..., None]) -> None:
     data = bytes(3 << 20)
 
     async def slow() -> None:
         await asyncio.sleep(0.001)
 
     async def check() -> None:
-        handler = Recorder(on_write=lambda sink: slow())
+        handler = RecordingHandler(on_write=lambda sink: slow())
         async with (
             secured(world.server(), handler) as service,
             associate(remote(service.port, world.client()), [STORE]) as association,
@@ -129,7 +145,9 @@ def test_reading_waits_for_a_slow_disk_over_tls(world: World, on_loop: Callable[
     on_loop(check())
 
 
-def test_both_ports_serve_at_the_same_time_and_share_the_limit(world: World, on_loop: Callable[..., None]) -> None:
+def test_both_ports_serve_at_the_same_time_and_share_the_limit(
+    world: TwoAuthorities, on_loop: Callable[..., None]
+) -> None:
     async def check() -> None:
         async with (
             running(max_associations=1) as service,
@@ -144,7 +162,7 @@ def test_both_ports_serve_at_the_same_time_and_share_the_limit(world: World, on_
     on_loop(check())
 
 
-def test_bytes_that_come_one_at_a_time_are_understood(world: World, on_loop: Callable[..., None]) -> None:
+def test_bytes_that_come_one_at_a_time_are_understood(world: TwoAuthorities, on_loop: Callable[..., None]) -> None:
     async def dribble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(ConnectionError):
             while data := await reader.read(4096):
@@ -179,7 +197,7 @@ def test_bytes_that_come_one_at_a_time_are_understood(world: World, on_loop: Cal
     ],
 )
 def test_who_does_not_show_a_good_certificate_is_refused_with_the_reason(
-    world: World, on_loop: Callable[..., None], who: str, why: str
+    world: TwoAuthorities, on_loop: Callable[..., None], who: str, why: str
 ) -> None:
     files = TlsFiles(ca=str(world.ca.certificate)) if who == "nobody" else getattr(world, who).files(world.ca)
 
@@ -198,7 +216,7 @@ def test_who_does_not_show_a_good_certificate_is_refused_with_the_reason(
 
 
 def test_a_certificate_may_be_missing_but_not_bad_when_it_is_optional(
-    world: World, on_loop: Callable[..., None]
+    world: TwoAuthorities, on_loop: Callable[..., None]
 ) -> None:
     nobody = client_context(TlsFiles(ca=str(world.ca.certificate)))
 
@@ -213,7 +231,9 @@ def test_a_certificate_may_be_missing_but_not_bad_when_it_is_optional(
     on_loop(check())
 
 
-async def test_a_requestor_refuses_an_acceptor_of_another_ca_another_host_or_another_time(world: World) -> None:
+async def test_a_requestor_refuses_an_acceptor_of_another_ca_another_host_or_another_time(
+    world: TwoAuthorities,
+) -> None:
     elsewhere = world.ca.sign("elsewhere", "DNS:pacs.example.org")
     cases = [(world.stranger, "certificate"), (elsewhere, "IP address mismatch"), (world.expired, "expired")]
     for pair, why in cases:
@@ -228,7 +248,9 @@ async def test_a_requestor_refuses_an_acceptor_of_another_ca_another_host_or_ano
 
 
 @pytest.mark.parametrize("version", sorted(OLD), ids=lambda version: version.name)
-def test_older_versions_of_tls_are_refused(world: World, version: ssl.TLSVersion, on_loop: Callable[..., None]) -> None:
+def test_older_versions_of_tls_are_refused(
+    world: TwoAuthorities, version: ssl.TLSVersion, on_loop: Callable[..., None]
+) -> None:
     old = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     old.load_verify_locations(world.ca.certificate)
     old.load_cert_chain(world.scanner.certificate, world.scanner.key)
@@ -247,7 +269,9 @@ def test_older_versions_of_tls_are_refused(world: World, version: ssl.TLSVersion
 
 
 @pytest.mark.parametrize("suite", ["AES128-GCM-SHA256", "ECDHE-ECDSA-AES128-SHA", "ECDHE-ECDSA-AES128-SHA256"])
-async def test_suites_without_forward_secrecy_or_authenticated_encryption_are_refused(world: World, suite: str) -> None:
+async def test_suites_without_forward_secrecy_or_authenticated_encryption_are_refused(
+    world: TwoAuthorities, suite: str
+) -> None:
     weak = world.client()
     weak.set_ciphers(suite)
     weak.maximum_version = ssl.TLSVersion.TLSv1_2
@@ -257,7 +281,7 @@ async def test_suites_without_forward_secrecy_or_authenticated_encryption_are_re
                 pass
 
 
-def test_tls_1_2_works_with_every_suite_that_is_offered(world: World, on_loop: Callable[..., None]) -> None:
+def test_tls_1_2_works_with_every_suite_that_is_offered(world: TwoAuthorities, on_loop: Callable[..., None]) -> None:
     async def check() -> None:
         async with secured(world.server()) as service:
             for suite in ("ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-ECDSA-AES256-GCM-SHA384"):
@@ -270,7 +294,9 @@ def test_tls_1_2_works_with_every_suite_that_is_offered(world: World, on_loop: C
     on_loop(check())
 
 
-def test_plain_bytes_to_the_secure_port_are_refused_at_once(world: World, on_loop: Callable[..., None]) -> None:
+def test_plain_bytes_to_the_secure_port_are_refused_at_once(
+    world: TwoAuthorities, on_loop: Callable[..., None]
+) -> None:
     async def check() -> None:
         async with secured(world.server()) as service:
             with pytest.raises(AssociationAborted):
@@ -283,7 +309,7 @@ def test_plain_bytes_to_the_secure_port_are_refused_at_once(world: World, on_loo
     assert "the peer does not speak TLS" in str(lines)
 
 
-async def test_tls_to_the_plain_port_fails_with_the_reason(world: World) -> None:
+async def test_tls_to_the_plain_port_fails_with_the_reason(world: TwoAuthorities) -> None:
     async with running() as service:
         with pytest.raises(ConnectFailed, match="does not speak TLS"):
             async with associate(remote(service.port, world.client()), [ECHO]):
@@ -291,7 +317,7 @@ async def test_tls_to_the_plain_port_fails_with_the_reason(world: World) -> None
         assert await ended(service.log) is AssociationEnd.PROTOCOL_ERROR
 
 
-def test_a_handshake_that_does_not_end_is_cut_by_artim(world: World, on_loop: Callable[..., None]) -> None:
+def test_a_handshake_that_does_not_end_is_cut_by_artim(world: TwoAuthorities, on_loop: Callable[..., None]) -> None:
     async def check() -> None:
         async with secured(world.server(), artim_timeout=0.2) as service:
             reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
@@ -304,7 +330,7 @@ def test_a_handshake_that_does_not_end_is_cut_by_artim(world: World, on_loop: Ca
 
 
 def test_an_association_that_is_not_requested_after_the_handshake_is_cut_by_artim(
-    world: World, on_loop: Callable[..., None]
+    world: TwoAuthorities, on_loop: Callable[..., None]
 ) -> None:
     async def check() -> None:
         async with secured(world.server(), artim_timeout=0.3) as service:
@@ -317,7 +343,7 @@ def test_an_association_that_is_not_requested_after_the_handshake_is_cut_by_arti
 
 
 def test_half_handshakes_by_the_hundred_are_bounded_and_keep_no_other_out(
-    world: World, on_loop: Callable[..., None]
+    world: TwoAuthorities, on_loop: Callable[..., None]
 ) -> None:
     async def check() -> None:
         async with secured(world.server(), max_waiting=20) as service:
@@ -338,7 +364,7 @@ def test_half_handshakes_by_the_hundred_are_bounded_and_keep_no_other_out(
 
 @pytest.mark.parametrize("cut", [0, 1, 5, 100])
 def test_a_peer_that_vanishes_in_its_handshake_leaves_nothing_behind(
-    world: World, on_loop: Callable[..., None], cut: int
+    world: TwoAuthorities, on_loop: Callable[..., None], cut: int
 ) -> None:
     async def check() -> None:
         async with secured(world.server()) as service:
@@ -355,11 +381,11 @@ def test_a_peer_that_vanishes_in_its_handshake_leaves_nothing_behind(
     on_loop(check())
 
 
-def test_garbage_in_an_association_ends_it(world: World, on_loop: Callable[..., None]) -> None:
+def test_garbage_in_an_association_ends_it(world: TwoAuthorities, on_loop: Callable[..., None]) -> None:
     async def check() -> None:
         async with secured(world.server()) as service:
             reader, writer = await asyncio.open_connection("127.0.0.1", service.port, ssl=world.client())
-            peer = Peer(reader, writer)
+            peer = RawPeer(reader, writer)
             await peer.associate()
             raw = writer.get_extra_info("socket")
             socket.socket(fileno=socket.dup(raw.fileno())).send(b"\x17\x03\x03\x00\x20" + bytes(32))
@@ -371,7 +397,7 @@ def test_garbage_in_an_association_ends_it(world: World, on_loop: Callable[..., 
 
 
 def test_an_association_ends_by_a_close_that_tls_can_tell_from_a_cut(
-    world: World, on_loop: Callable[..., None]
+    world: TwoAuthorities, on_loop: Callable[..., None]
 ) -> None:
     async def check() -> None:
         async with secured(world.server()) as service:
@@ -389,7 +415,7 @@ def test_an_association_ends_by_a_close_that_tls_can_tell_from_a_cut(
     on_loop(check())
 
 
-async def test_a_new_context_holds_for_new_connections_while_associations_go_on(world: World) -> None:
+async def test_a_new_context_holds_for_new_connections_while_associations_go_on(world: TwoAuthorities) -> None:
     contexts = [world.server()]
     async with (
         secured(lambda: contexts[-1]) as service,
@@ -403,11 +429,11 @@ async def test_a_new_context_holds_for_new_connections_while_associations_go_on(
 
 
 @pytest.mark.slow
-def test_closing_the_acceptor_aborts_secure_associations(world: World, on_loop: Callable[..., None]) -> None:
+def test_closing_the_acceptor_aborts_secure_associations(world: TwoAuthorities, on_loop: Callable[..., None]) -> None:
     async def check() -> None:
         async with secured(world.server()) as service:
             reader, writer = await asyncio.open_connection("127.0.0.1", service.port, ssl=world.client())
-            peer = Peer(reader, writer)
+            peer = RawPeer(reader, writer)
             await peer.associate()
             closing = asyncio.create_task(service.acceptor.close())
             assert [kind for kind, _ in await peer.everything()] == [7]
@@ -418,7 +444,7 @@ def test_closing_the_acceptor_aborts_secure_associations(world: World, on_loop: 
     on_loop(check())
 
 
-async def test_pynetdicom_associates_by_tls(world: World) -> None:
+async def test_pynetdicom_associates_by_tls(world: TwoAuthorities) -> None:
     async with secured(world.server()) as service:
 
         def echo() -> int:
@@ -435,7 +461,7 @@ async def test_pynetdicom_associates_by_tls(world: World) -> None:
         assert await asyncio.to_thread(echo) == 0
 
 
-async def test_pynetdicom_is_associated_with_by_tls(world: World) -> None:
+async def test_pynetdicom_is_associated_with_by_tls(world: TwoAuthorities) -> None:
     entity = AE("PYNET")
     entity.add_supported_context(VERIFICATION, ImplicitVRLittleEndian)
     with accepting(entity, tls=world.server()) as port:
@@ -457,7 +483,9 @@ async def test_pynetdicom_is_associated_with_by_tls(world: World) -> None:
     ],
     ids=["none", "no file", "no key file", "no ca", "ca without certificate", "no certificate", "no key", "other key"],
 )
-def test_files_that_cannot_be_used_are_named(world: World, part: str, change: dict[str, str], why: str) -> None:
+def test_files_that_cannot_be_used_are_named(
+    world: TwoAuthorities, part: str, change: dict[str, str], why: str
+) -> None:
     names = {"key": world.archive.key, "ca": world.ca.certificate, "other": world.scanner.key}
     files = replace(world.archive.files(world.ca), **{name: value.format(**names) for name, value in change.items()})
     with pytest.raises(TlsUnusable, match=why) as error:
@@ -465,7 +493,7 @@ def test_files_that_cannot_be_used_are_named(world: World, part: str, change: di
     assert error.value.part == part
 
 
-def test_a_key_with_a_password_is_refused_instead_of_asking_for_it(world: World, tmp_path: Path) -> None:
+def test_a_key_with_a_password_is_refused_instead_of_asking_for_it(world: TwoAuthorities, tmp_path: Path) -> None:
     import subprocess
 
     locked = tmp_path / "locked.key"

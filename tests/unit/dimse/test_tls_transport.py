@@ -12,7 +12,7 @@ import uvloop
 
 from osteon.dimse.tls import client_context, server_context
 from osteon.dimse.tls_transport import TlsTransport
-from support.services.certificates import Authority, needs_openssl
+from support.services.certificates import CertificateAuthority, needs_openssl
 
 pytestmark = needs_openssl
 
@@ -72,7 +72,7 @@ def on_loop(request: pytest.FixtureRequest) -> Iterator[Callable[[Coroutine[None
 
 @pytest.fixture(scope="module")
 def contexts(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    ca = Authority(tmp_path_factory.mktemp("tls"))
+    ca = CertificateAuthority(tmp_path_factory.mktemp("tls"))
     files = ca.sign().files(ca)
     return server_context(files), client_context(files)
 

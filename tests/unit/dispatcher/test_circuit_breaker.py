@@ -33,7 +33,7 @@ class Work:
             raise self.error
 
 
-class Room:
+class BreakerRun:
     """A breaker that opens after 3 failures, before two kinds of jobs."""
 
     def __init__(self, index: SqlIndex, seconds: float = 3600) -> None:
@@ -63,7 +63,7 @@ async def index(tmp_path: Path) -> AsyncIterator[SqlIndex]:
 
 
 async def test_after_some_failures_a_destination_is_not_called_any_more(index):
-    room = Room(index)
+    room = BreakerRun(index)
     await room.fail(3)
     with pytest.raises(CircuitOpen, match="circuit of modality:ai is open after 3 failures: no route"):
         await room.run()
@@ -71,7 +71,7 @@ async def test_after_some_failures_a_destination_is_not_called_any_more(index):
 
 
 async def test_other_destinations_and_other_jobs_go_on(index):
-    room = Room(index)
+    room = BreakerRun(index)
     await room.fail(3)
     await room.fail(1, "pacs")
     await room.fail(1, "ai", PeerStoreParams.TYPE)
@@ -80,7 +80,7 @@ async def test_other_destinations_and_other_jobs_go_on(index):
 
 
 async def test_a_success_between_failures_begins_the_count_anew(index):
-    room = Room(index)
+    room = BreakerRun(index)
     await room.fail(2)
     room.work.error = None
     await room.run()
@@ -90,7 +90,7 @@ async def test_a_success_between_failures_begins_the_count_anew(index):
 
 
 async def test_when_it_is_time_one_job_tries_and_a_success_lets_all_others_in(index):
-    room = Room(index, seconds=0.001)
+    room = BreakerRun(index, seconds=0.001)
     await room.fail(3)
     await asyncio.sleep(0.01)
     room.work.error = None
@@ -103,7 +103,7 @@ async def test_when_it_is_time_one_job_tries_and_a_success_lets_all_others_in(in
 
 
 async def test_each_further_failure_doubles_the_time_up_to_a_limit(index):
-    room = Room(index, seconds=10)
+    room = BreakerRun(index, seconds=10)
     pauses = []
     for _ in range(10):
         await room.breaker.record_failure("modality:ai", ConnectFailed("x"))
@@ -115,7 +115,7 @@ async def test_each_further_failure_doubles_the_time_up_to_a_limit(index):
 
 
 async def test_failures_of_jobs_that_were_on_their_way_do_not_make_it_last_longer(index):
-    room = Room(index, seconds=10)
+    room = BreakerRun(index, seconds=10)
     await asyncio.gather(*(room.fail(1) for _ in range(3)))
     first = await index.circuits.get("modality:ai")
     for _ in range(5):
@@ -125,7 +125,7 @@ async def test_failures_of_jobs_that_were_on_their_way_do_not_make_it_last_longe
 
 @pytest.mark.parametrize("error", [DatabaseUnavailable("x"), Invalid("refused")], ids=repr)
 async def test_what_is_not_the_destinations_fault_is_not_counted(index, error):
-    room = Room(index)
+    room = BreakerRun(index)
     room.work.error = error
     for _ in range(4):
         with pytest.raises(type(error)):

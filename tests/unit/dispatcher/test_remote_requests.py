@@ -175,7 +175,7 @@ async def test_the_answers_of_a_query_that_is_gone_are_a_problem(index):
         assert "q" in str(await failure_of(find(searching(target), index.queries)))
 
 
-class Site(http.server.BaseHTTPRequestHandler):
+class PeerSystemSite(http.server.BaseHTTPRequestHandler):
     """A peer's `/system`, and a redirection that must not be followed."""
 
     def do_GET(self) -> None:
@@ -192,7 +192,7 @@ class Site(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def site() -> Iterator[http.server.HTTPServer]:
-    server = http.server.HTTPServer(("127.0.0.1", 0), Site)
+    server = http.server.HTTPServer(("127.0.0.1", 0), PeerSystemSite)
     server.seen = []  # type: ignore[attr-defined]
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()

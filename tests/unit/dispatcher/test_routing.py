@@ -25,28 +25,28 @@ from osteon_dispatcher import routing
 from osteon_dispatcher.routing import Router
 from osteon_dispatcher.stability_sweep import sweep
 from support.dicom.datasets import ct_slice
-from support.indexer.ports import Room, indexer_room
+from support.indexer.ports import IndexerPorts, indexer_room
 
 STUDY, SERIES = "1.2.3", "1.2.3.4"
 AI = [{"modality": "ai"}]
 
 
 @pytest.fixture
-async def room(tmp_path: Path) -> AsyncIterator[Room]:
+async def room(tmp_path: Path) -> AsyncIterator[IndexerPorts]:
     async with indexer_room(tmp_path) as made:
         yield made
 
 
 @pytest.fixture
-def router(room: Room) -> Router:
+def router(room: IndexerPorts) -> Router:
     return Router(room.index, room.objects)
 
 
-async def rule(room: Room, name: str = "ct", when: str = "instance", send: Any = None, **more: Any) -> None:
+async def rule(room: IndexerPorts, name: str = "ct", when: str = "instance", send: Any = None, **more: Any) -> None:
     await room.index.rules.put(stored_rule(name, {"when": when, "send": send or AI, **more}))
 
 
-async def indexed(room: Room, pack_id: str, *datasets: Dataset, **facts: Any) -> PackIndexed:
+async def indexed(room: IndexerPorts, pack_id: str, *datasets: Dataset, **facts: Any) -> PackIndexed:
     """Index a pack, with other facts than usual; returns the event that the indexer published."""
     stored = PackStored.model_validate({**(await room.put(pack_id, *datasets)).model_dump(), **facts})
     _, lines = sidecar.decode(await room.objects.get(stored.sidecar_key))
@@ -58,7 +58,7 @@ async def indexed(room: Room, pack_id: str, *datasets: Dataset, **facts: Any) ->
     return next(event for event in room.indexed if event.pack_id == pack_id)
 
 
-async def jobs(room: Room) -> list[Job]:
+async def jobs(room: IndexerPorts) -> list[Job]:
     return list(reversed(await room.index.jobs.list()))
 
 
@@ -66,7 +66,7 @@ def slice_(number: int = 1, **more: Any) -> Dataset:
     return ct_slice(study=STUDY, series=SERIES, number=number, **more)
 
 
-async def study_id(room: Room) -> str:
+async def study_id(room: IndexerPorts) -> str:
     (change,) = (await room.index.changes(types=(ChangeType.NEW_STUDY,))).changes
     return change.public_id
 

@@ -15,7 +15,7 @@ from osteon_imaging.source_cache import IN_PLACE, ObjectRange, SourceCache
 UID = "1.2.840.10008.1.2.1"
 
 
-class Remote(FolderObjects):
+class RemoteObjects(FolderObjects):
     """Objects that are not files; remembers what is read."""
 
     def __init__(self, root: Path) -> None:
@@ -139,7 +139,7 @@ async def test_a_part_of_a_file_is_read_where_it_is(tmp_path: Path) -> None:
 
 
 async def test_an_instance_from_s3_is_fetched_once_for_several_requests(tmp_path: Path) -> None:
-    objects = Remote(tmp_path / "objects")
+    objects = RemoteObjects(tmp_path / "objects")
     await objects.put("p", b"0123456789")
     folder = tmp_path / "files"
     folder.mkdir()
@@ -156,7 +156,7 @@ async def test_an_instance_from_s3_is_fetched_once_for_several_requests(tmp_path
 
 
 async def test_an_instance_that_can_not_be_fetched_leaves_nothing_and_is_tried_again(tmp_path: Path) -> None:
-    objects = Remote(tmp_path / "objects")
+    objects = RemoteObjects(tmp_path / "objects")
     folder = tmp_path / "files"
     folder.mkdir()
     sources = SourceCache(objects, folder, limit=100)

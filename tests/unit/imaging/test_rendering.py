@@ -1,22 +1,15 @@
 """The rendering side of the imaging service: pictures by worker processes, kept, shared and refused."""
 
-import asyncio
-import os
-import signal
-import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator
+from collections.abc import AsyncIterator
+from collections.abc import Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import Any
-
-import imagecodecs
-import numpy as np
-import pytest
-from pydicom import Dataset
-
 from osteon import metrics
 from osteon.bus.memory import MemoryBus
-from osteon.contracts.imaging import INLINE_BYTES, RENDERED, RenderReply, RenderRequest
+from osteon.contracts.imaging import INLINE_BYTES
+from osteon.contracts.imaging import RENDERED
+from osteon.contracts.imaging import RenderReply
+from osteon.contracts.imaging import RenderRequest
 from osteon.contracts.topology import RENDER
 from osteon.dicom.pixels.render_options import RenderOptions
 from osteon.errors import FailureKind
@@ -25,19 +18,31 @@ from osteon.objects.port import ObjectsUnavailable
 from osteon.settings import ImagingSettings
 from osteon_imaging.build import build_embedded
 from osteon_imaging.priority_semaphore import Urgency
-from osteon_imaging.tasks import RenderTask, TaskFailure
-from osteon_imaging.worker_pool import WORKER_COMMAND, WorkerPool
+from osteon_imaging.tasks import RenderTask
+from osteon_imaging.tasks import TaskFailure
+from osteon_imaging.worker_pool import WORKER_COMMAND
+from osteon_imaging.worker_pool import WorkerPool
+from pathlib import Path
+from pydicom import Dataset
 from support.bus.messages import failure_of
 from support.dicom.datasets import saved
 from support.dicom.pixels.rendering import grey
 from support.metric_values import value
 from support.services.embedded import embedded
+from typing import Any
+import asyncio
+import imagecodecs
+import numpy as np
+import os
+import pytest
+import signal
+import sys
 
 pytestmark = pytest.mark.slow
 PNG, OCTETS = "image/png", "application/octet-stream"
 
 
-class Service:
+class RenderingService:
     def __init__(self, bus: MemoryBus, objects: FolderObjects) -> None:
         self.bus = bus
         self.objects = objects
@@ -57,18 +62,18 @@ class Service:
 
 
 @asynccontextmanager
-async def serving(folder: Path, command: Sequence[str] = WORKER_COMMAND, **settings: object) -> AsyncIterator[Service]:
+async def serving(folder: Path, command: Sequence[str] = WORKER_COMMAND, **settings: object) -> AsyncIterator[RenderingService]:
     bus, objects = MemoryBus(), FolderObjects(folder / "objects")
     await bus.start()
     usual = ImagingSettings(imaging_workers=1, imaging_min_idle_workers=0)
     chosen = usual.model_copy(update=settings)
     async with embedded(build_embedded, chosen, bus=bus, objects=objects, worker_command=command):
-        yield Service(bus, objects)
+        yield RenderingService(bus, objects)
         await bus.close()
 
 
 @pytest.fixture
-async def service(tmp_path: Path) -> AsyncIterator[Service]:
+async def service(tmp_path: Path) -> AsyncIterator[RenderingService]:
     async with serving(tmp_path) as running:
         yield running
 
@@ -84,14 +89,14 @@ def steps(frames: int = 1) -> Dataset:
     return grey(np.stack([values * (n + 1) for n in range(frames)]) if frames > 1 else values)
 
 
-async def stored(service: Service, folder: Path, dataset: Dataset, key: str = "1/2/p.tar") -> int:
+async def stored(service: RenderingService, folder: Path, dataset: Dataset, key: str = "1/2/p.tar") -> int:
     data = saved(dataset, folder).read_bytes()
     await service.objects.put(key, b"x" * 512 + data + b"y" * 100)
     return len(data)
 
 
 async def test_a_picture_of_a_file_within_an_object_is_made_once_and_then_comes_from_the_cache(
-    service: Service, tmp_path: Path
+    service: RenderingService, tmp_path: Path
 ) -> None:
     length = await stored(service, tmp_path, steps())
     misses, hits = value(MISSES), value(HITS)
@@ -114,7 +119,7 @@ async def test_another_replica_answers_from_the_cache_without_a_worker(tmp_path:
         assert "status 3" in (await service.refused("1/2/p.tar", length, offset=512, mode="uint8"))[1]
 
 
-async def test_equal_requests_at_the_same_time_are_one(service: Service, tmp_path: Path) -> None:
+async def test_equal_requests_at_the_same_time_are_one(service: RenderingService, tmp_path: Path) -> None:
     length = await stored(service, tmp_path, steps())
     misses = value(MISSES)
     answers = await asyncio.gather(
@@ -125,7 +130,9 @@ async def test_equal_requests_at_the_same_time_are_one(service: Service, tmp_pat
     assert value(MISSES) - misses == 1
 
 
-async def test_several_frames_follow_one_another_and_their_lengths_are_told(service: Service, tmp_path: Path) -> None:
+async def test_several_frames_follow_one_another_and_their_lengths_are_told(
+    service: RenderingService, tmp_path: Path
+) -> None:
     length = await stored(service, tmp_path, steps(3))
     for _ in range(2):
         answer = await service.ask("1/2/p.tar", length, offset=512, frames=[3, 1], mode="uint16")
@@ -136,7 +143,9 @@ async def test_several_frames_follow_one_another_and_their_lengths_are_told(serv
             await asyncio.sleep(0.01)
 
 
-async def test_what_is_too_large_for_an_answer_is_in_the_object_store(service: Service, tmp_path: Path) -> None:
+async def test_what_is_too_large_for_an_answer_is_in_the_object_store(
+    service: RenderingService, tmp_path: Path
+) -> None:
     side = int(INLINE_BYTES**0.5)
     values = np.arange(side * side, dtype="<u2").reshape(side, side)
     length = await stored(service, tmp_path, grey(values))
@@ -146,14 +155,16 @@ async def test_what_is_too_large_for_an_answer_is_in_the_object_store(service: S
         assert await service.objects.get_range(answer.key, 0, answer.length) == values.tobytes()
 
 
-async def test_decoded_frames_that_fit_into_an_answer_are_not_kept(service: Service, tmp_path: Path) -> None:
+async def test_decoded_frames_that_fit_into_an_answer_are_not_kept(service: RenderingService, tmp_path: Path) -> None:
     length = await stored(service, tmp_path, steps())
     answer = await service.ask("1/2/p.tar", length, offset=512, mode="frames", media_type=OCTETS)
     assert answer.data == np.arange(12, dtype="<u2").tobytes()
     assert await service.kept() == []
 
 
-async def test_what_can_not_be_shown_is_answered_with_the_reason_and_a_kind(service: Service, tmp_path: Path) -> None:
+async def test_what_can_not_be_shown_is_answered_with_the_reason_and_a_kind(
+    service: RenderingService, tmp_path: Path
+) -> None:
     length = await stored(service, tmp_path, steps())
     damaged, text = steps(), steps()
     damaged.Rows = 9999
@@ -211,7 +222,7 @@ def endless(folder: Path) -> str:
     return str(folder / "fifo")
 
 
-async def test_a_picture_has_the_time_that_somebody_waits_for_it(tmp_path: Path, service: Service) -> None:
+async def test_a_picture_has_the_time_that_somebody_waits_for_it(tmp_path: Path, service: RenderingService) -> None:
     await service.objects.put("1/2/p.tar", b"")
     path = service.objects.path("1/2/p.tar")
     path.unlink()
@@ -220,7 +231,9 @@ async def test_a_picture_has_the_time_that_somebody_waits_for_it(tmp_path: Path,
     assert refused == (FailureKind.TIMEOUT, "took longer than 1.5 s")
 
 
-async def test_without_the_object_store_the_answer_says_so(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_the_object_store_the_answer_says_so(
+    service: RenderingService, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def down(*_: object) -> AsyncGenerator[bytes, None]:
         raise ObjectsUnavailable("the disk is gone")
         yield b""

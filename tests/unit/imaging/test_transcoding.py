@@ -1,38 +1,43 @@
 """The imaging service: files through worker processes, and what happens when those die."""
 
-import asyncio
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from datetime import timedelta
-from pathlib import Path
-
-import pytest
-from pydicom import Dataset, dcmread
-
 from osteon.bus.memory import MemoryBus
-from osteon.contracts.imaging import TranscodeReply, TranscodeRequest
+from osteon.contracts.imaging import TranscodeReply
+from osteon.contracts.imaging import TranscodeRequest
 from osteon.contracts.topology import TRANSCODE
 from osteon.objects.folder import FolderObjects
 from osteon.settings import ImagingSettings
 from osteon_imaging.build import build_embedded
 from osteon_imaging.poison import PoisonCache
-from osteon_imaging.tasks import TaskFailure, TaskOutcome, TranscodeTask
-from osteon_imaging.transcode_cleanup import PREFIX, delete_expired, new_key
+from osteon_imaging.tasks import TaskFailure
+from osteon_imaging.tasks import TaskOutcome
+from osteon_imaging.tasks import TranscodeTask
+from osteon_imaging.transcode_cleanup import PREFIX
+from osteon_imaging.transcode_cleanup import delete_expired
+from osteon_imaging.transcode_cleanup import new_key
 from osteon_imaging.worker_pool import WorkerPool
+from pathlib import Path
+from pydicom import Dataset
+from pydicom import dcmread
 from support.bus.messages import failure_of
 from support.dicom.datasets import saved
-from support.dicom.pixels.images import SYNTAX, image
+from support.dicom.pixels.images import SYNTAX
+from support.dicom.pixels.images import image
 from support.services.embedded import embedded
+import asyncio
+import os
+import pytest
+import signal
+import subprocess
+import sys
 
 pytestmark = pytest.mark.slow
 
 J2K = SYNTAX + "4.90"
 
 
-class Service:
+class TranscodingService:
     def __init__(self, bus: MemoryBus, objects: FolderObjects) -> None:
         self.bus = bus
         self.objects = objects
@@ -46,11 +51,11 @@ class Service:
 
 
 @pytest.fixture
-async def service(tmp_path: Path) -> AsyncIterator[Service]:
+async def service(tmp_path: Path) -> AsyncIterator[TranscodingService]:
     bus, objects = MemoryBus(), FolderObjects(tmp_path / "objects")
     await bus.start()
     async with embedded(build_embedded, ImagingSettings(imaging_workers=1), bus=bus, objects=objects):
-        yield Service(bus, objects)
+        yield TranscodingService(bus, objects)
         await bus.close()
 
 
@@ -59,7 +64,7 @@ def file_of(dataset: Dataset, folder: Path) -> bytes:
 
 
 async def test_a_file_within_an_object_is_transcoded_into_an_object_of_its_own(
-    service: Service, tmp_path: Path
+    service: TranscodingService, tmp_path: Path
 ) -> None:
     dataset = image(frames=3)
     data = file_of(dataset, tmp_path)
@@ -75,7 +80,9 @@ async def test_a_file_within_an_object_is_transcoded_into_an_object_of_its_own(
 
 
 @pytest.mark.parametrize("case", ["no file", "absent", "beyond", "video", "damaged"])
-async def test_what_can_not_be_done_is_answered_with_the_reason(case: str, service: Service, tmp_path: Path) -> None:
+async def test_what_can_not_be_done_is_answered_with_the_reason(
+    case: str, service: TranscodingService, tmp_path: Path
+) -> None:
     data = file_of(image(Rows=9999), tmp_path)
     await service.objects.put("a", data if case in ("video", "damaged", "beyond") else b"nothing of the kind")
     key = "b" if case == "absent" else "a"
@@ -176,7 +183,7 @@ async def test_a_request_that_killed_its_worker_is_not_tried_again_for_a_while(t
     await bus.start()
     settings, command = ImagingSettings(imaging_workers=1), faking("sys.exit(3)")
     async with embedded(build_embedded, settings, bus=bus, objects=objects, worker_command=command):
-        service = Service(bus, objects)
+        service = TranscodingService(bus, objects)
         await objects.put("a", b"poison")
         assert "status 3" in await service.refused("a", 6)
         assert "not tried again" in await service.refused("a", 6)

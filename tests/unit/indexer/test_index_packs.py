@@ -16,10 +16,10 @@ from osteon_indexer.handlers import PackMissing
 from osteon_indexer.sweep import sweep
 from support.dicom.datasets import ct_slice
 from support.index.stored_packs import sqlite_url
-from support.indexer.ports import Room
+from support.indexer.ports import IndexerPorts
 
 
-async def test_a_batch_becomes_rows_and_events(room: Room) -> None:
+async def test_a_batch_becomes_rows_and_events(room: IndexerPorts) -> None:
     first, second = await room.put("p1", ct_slice(), ct_slice()), await room.put("p2", ct_slice())
     await room.run(first, second)
     await room.bus.close()
@@ -30,7 +30,7 @@ async def test_a_batch_becomes_rows_and_events(room: Room) -> None:
     }
 
 
-async def test_the_same_pack_again_changes_nothing_and_is_announced_alike(room: Room) -> None:
+async def test_the_same_pack_again_changes_nothing_and_is_announced_alike(room: IndexerPorts) -> None:
     pack = await room.put("p1", ct_slice())
     await room.run(pack)
     await room.run(pack, pack)
@@ -46,7 +46,7 @@ def duplicates() -> float:
     return REGISTRY.get_sample_value("osteon_indexed_instances_total", labels) or 0.0
 
 
-async def test_a_pack_of_known_instances_only_is_deleted_and_can_be_delivered_again(room: Room) -> None:
+async def test_a_pack_of_known_instances_only_is_deleted_and_can_be_delivered_again(room: IndexerPorts) -> None:
     dataset = ct_slice()
     before, counted = duplicates(), []
     first, again = await room.put("p1", dataset), await room.put("p2", dataset)
@@ -59,7 +59,7 @@ async def test_a_pack_of_known_instances_only_is_deleted_and_can_be_delivered_ag
     assert [info.key async for info in room.objects.list()] == sorted([first.key, first.sidecar_key])
 
 
-async def test_other_bytes_under_a_known_uid_are_kept_aside(room: Room) -> None:
+async def test_other_bytes_under_a_known_uid_are_kept_aside(room: IndexerPorts) -> None:
     first, second = ct_slice(), ct_slice(number=2)
     second.SOPInstanceUID = second.file_meta.MediaStorageSOPInstanceUID = first.SOPInstanceUID
     kept, aside = await room.put("p1", first), await room.put("p2", second)
@@ -70,14 +70,14 @@ async def test_other_bytes_under_a_known_uid_are_kept_aside(room: Room) -> None:
     assert await room.objects.size(aside.key) == aside.size
 
 
-async def test_a_pack_without_objects_is_an_error_that_names_it(room: Room) -> None:
+async def test_a_pack_without_objects_is_an_error_that_names_it(room: IndexerPorts) -> None:
     pack = await room.put("p1", ct_slice())
     await room.objects.delete(pack.sidecar_key)
     with pytest.raises(PackMissing, match="p1"):
         await room.run(pack)
 
 
-async def test_a_sidecar_that_was_cut_is_refused_and_nothing_is_deleted(room: Room) -> None:
+async def test_a_sidecar_that_was_cut_is_refused_and_nothing_is_deleted(room: IndexerPorts) -> None:
     pack = await room.put("p1", *(ct_slice() for _ in range(3)))
     whole = await room.objects.get(pack.sidecar_key)
     facts, _ = sidecar.decode(whole)
@@ -93,7 +93,7 @@ async def test_a_sidecar_that_was_cut_is_refused_and_nothing_is_deleted(room: Ro
 
 @pytest.mark.parametrize("left", [None, 1000])
 async def test_instances_of_a_pack_that_is_gone_or_cut_are_served_from_the_pack_that_comes_next(
-    room: Room, left: int | None
+    room: IndexerPorts, left: int | None
 ) -> None:
     dataset = ct_slice()
     first = await room.put("p1", dataset)
@@ -110,7 +110,7 @@ async def test_instances_of_a_pack_that_is_gone_or_cut_are_served_from_the_pack_
     assert [at.key async for at in room.index.locate(InstanceScope())] == [again.key]
 
 
-async def test_a_sidecar_that_is_gone_is_replaced_by_the_pack_that_comes_next(room: Room) -> None:
+async def test_a_sidecar_that_is_gone_is_replaced_by_the_pack_that_comes_next(room: IndexerPorts) -> None:
     dataset = ct_slice()
     first = await room.put("p1", dataset)
     await room.run(first)
@@ -120,7 +120,9 @@ async def test_a_sidecar_that_is_gone_is_replaced_by_the_pack_that_comes_next(ro
     assert {at.key async for at in room.index.locate(InstanceScope())} == {again.key}
 
 
-async def test_an_index_made_again_serves_what_came_first_and_counts_the_same(room: Room, tmp_path: Path) -> None:
+async def test_an_index_made_again_serves_what_came_first_and_counts_the_same(
+    room: IndexerPorts, tmp_path: Path
+) -> None:
     contested = [
         ct_slice(study=f"1.2.{9 - n}", series=f"1.2.{9 - n}.1", number=n, PatientName=f"N{n}") for n in range(4)
     ]
@@ -153,7 +155,9 @@ def without_times(match: Match) -> Match:
     return replace(match, patient=plain(match.patient), study=plain(match.study), series=plain(match.series))
 
 
-async def test_a_redundant_pack_whose_deletion_was_interrupted_is_deleted_by_the_next_delivery(room: Room) -> None:
+async def test_a_redundant_pack_whose_deletion_was_interrupted_is_deleted_by_the_next_delivery(
+    room: IndexerPorts,
+) -> None:
     dataset = ct_slice()
     first, again = await room.put("p1", dataset), await room.put("p2", dataset)
     await room.run(first)

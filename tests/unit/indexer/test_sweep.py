@@ -1,25 +1,23 @@
 """The sweep finds every pack without rows, whatever lies beside it."""
 
-import asyncio
-import os
 from datetime import timedelta
-from pathlib import Path
-
-import pytest
-
 from osteon.archive.resources import InstanceScope
 from osteon.objects.port import ObjectsUnavailable
 from osteon_indexer.build import sweep_forever
 from osteon_indexer.sweep import sweep
+from pathlib import Path
 from support.dicom.datasets import ct_slice
-from support.indexer.ports import Room
+from support.indexer.ports import IndexerPorts
+import asyncio
+import os
+import pytest
 
 
-async def look(room: Room, min_age: timedelta = timedelta(0)) -> int:
+async def look(room: IndexerPorts, min_age: timedelta = timedelta(0)) -> int:
     return await sweep(objects=room.objects, index=room.index, bus=room.bus, min_age=min_age)
 
 
-async def test_the_sweep_indexes_packs_without_rows_and_only_those(room: Room) -> None:
+async def test_the_sweep_indexes_packs_without_rows_and_only_those(room: IndexerPorts) -> None:
     known, unknown = await room.put("p1", ct_slice()), await room.put("p2", ct_slice())
     await room.run(known)
     assert await look(room, timedelta(hours=1)) == 0
@@ -32,7 +30,7 @@ async def test_the_sweep_indexes_packs_without_rows_and_only_those(room: Room) -
 
 @pytest.mark.parametrize("content", [b"nothing that Osteon wrote", None])
 async def test_a_sidecar_that_cannot_be_used_does_not_hide_the_packs_behind_it(
-    room: Room, content: bytes | None
+    room: IndexerPorts, content: bytes | None
 ) -> None:
     packs = sorted([await room.put(f"p{n}", ct_slice()) for n in range(3)], key=lambda pack: pack.sidecar_key)
     if content is None:
@@ -44,7 +42,7 @@ async def test_a_sidecar_that_cannot_be_used_does_not_hide_the_packs_behind_it(
 
 
 async def test_a_pack_that_the_index_refuses_does_not_hide_the_others(
-    room: Room, monkeypatch: pytest.MonkeyPatch
+    room: IndexerPorts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await room.put("bad", ct_slice())
     for n in range(3):
@@ -61,7 +59,7 @@ async def test_a_pack_that_the_index_refuses_does_not_hide_the_others(
     assert await room.instances() == 3
 
 
-async def test_a_sweep_stops_when_a_part_is_down(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_sweep_stops_when_a_part_is_down(room: IndexerPorts, monkeypatch: pytest.MonkeyPatch) -> None:
     await room.put("p1", ct_slice())
 
     async def down(key: str) -> bytes:
@@ -72,13 +70,13 @@ async def test_a_sweep_stops_when_a_part_is_down(room: Room, monkeypatch: pytest
         await look(room)
 
 
-async def test_a_pack_from_a_clock_that_ran_ahead_is_swept(room: Room, tmp_path: Path) -> None:
+async def test_a_pack_from_a_clock_that_ran_ahead_is_swept(room: IndexerPorts, tmp_path: Path) -> None:
     pack = await room.put("p1", ct_slice())
     os.utime(tmp_path / "objects" / pack.sidecar_key, (4e9, 4e9))
     assert await look(room, timedelta(hours=1)) == 1
 
 
-async def test_a_sweep_of_a_pack_that_is_being_indexed_changes_nothing(room: Room) -> None:
+async def test_a_sweep_of_a_pack_that_is_being_indexed_changes_nothing(room: IndexerPorts) -> None:
     dataset = ct_slice()
     first, again = await room.put("p1", dataset), await room.put("p2", dataset)
     await look(room)
@@ -105,7 +103,7 @@ async def test_a_sweep_that_met_a_part_that_is_down_is_begun_again_soon() -> Non
     sweeper.cancel()
 
 
-async def test_what_is_below_cache_is_not_swept_up(room: Room, caplog: pytest.LogCaptureFixture) -> None:
+async def test_what_is_below_cache_is_not_swept_up(room: IndexerPorts, caplog: pytest.LogCaptureFixture) -> None:
     pack = await room.put("p1", ct_slice())
     await room.objects.put("cache/x/p1.meta", await room.objects.get(pack.sidecar_key))
     await room.objects.delete(pack.sidecar_key)

@@ -1,17 +1,13 @@
 """Who may do what at the DIMSE door, and which list of modalities holds."""
 
-import asyncio
-from pathlib import Path
-
-import pytest
-from pynetdicom import AE
-from pynetdicom.sop_class import CTImageStorage, StudyRootQueryRetrieveInformationModelFind, Verification
-
 from osteon.bus.memory import MemoryBus
 from osteon.bus.port import BusUnavailable
 from osteon.contracts.base import Message
-from osteon.contracts.remote import KnownModality, ListModalitiesReply, ListModalitiesRequest
-from osteon.contracts.topology import MODALITIES, RpcQueue
+from osteon.contracts.remote import KnownModality
+from osteon.contracts.remote import ListModalitiesReply
+from osteon.contracts.remote import ListModalitiesRequest
+from osteon.contracts.topology import MODALITIES
+from osteon.contracts.topology import RpcQueue
 from osteon.dimse.handler import AssociationInfo
 from osteon.dimse.observer import RejectReason
 from osteon.errors import Invalid
@@ -21,8 +17,15 @@ from osteon.settings import load
 from osteon_ingress.authorization import ModalityAccessList
 from osteon_ingress.build import build_embedded
 from osteon_ingress.settings import IngressServiceSettings
+from pathlib import Path
+from pynetdicom import AE
+from pynetdicom.sop_class import CTImageStorage
+from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind
+from pynetdicom.sop_class import Verification
 from support.dicom.datasets import ct_slice
 from support.services.embedded import embedded
+import asyncio
+import pytest
 
 ALL = tuple(Permission)
 CT = KnownModality(aet="CT", host="127.0.0.1", permissions=("echo", "store"))
@@ -32,7 +35,7 @@ def caller(aet: str, host: str = "127.0.0.1") -> AssociationInfo:
     return AssociationInfo("a1", aet, "OSTEON", host, 5000)
 
 
-class Query:
+class ModalityListBus:
     """A bus on which `query` tells these modalities; None: it does not answer."""
 
     def __init__(self, *modalities: KnownModality) -> None:
@@ -52,7 +55,7 @@ class Query:
         return ListModalitiesReply(correlation_id=message.correlation_id, version=version, modalities=told)
 
 
-async def following(access: ModalityAccessList, query: Query, times: int = 1) -> None:
+async def following(access: ModalityAccessList, query: ModalityListBus, times: int = 1) -> None:
     """Let an access ask some times more."""
     wanted = len(query.seen) + times + 1  # it asks again when it is done with the answer before
     task = asyncio.create_task(access.refresh_forever(query))  # type: ignore[arg-type]
@@ -70,7 +73,7 @@ async def told(
     tmp_path: Path, *modalities: KnownModality, unknown: tuple[str, ...] = ALL, **more: bool
 ) -> ModalityAccessList:
     access = access_list(unknown, tmp_path / "list.json", **more)
-    await following(access, Query(*modalities))
+    await following(access, ModalityListBus(*modalities))
     return access
 
 
@@ -113,7 +116,7 @@ async def test_hosts_do_not_count_unless_they_are_checked(tmp_path):
 
 
 async def test_a_change_holds_without_a_restart(tmp_path):
-    access, query = access_list(ALL, tmp_path / "list.json"), Query(CT)
+    access, query = access_list(ALL, tmp_path / "list.json"), ModalityListBus(CT)
     await following(access, query)
     query.modalities = ()
     await following(access, query, times=2)
@@ -121,7 +124,7 @@ async def test_a_change_holds_without_a_restart(tmp_path):
 
 
 async def test_the_last_list_holds_until_a_new_one_comes(tmp_path):
-    access, query = access_list(ALL, tmp_path / "list.json"), Query(CT)
+    access, query = access_list(ALL, tmp_path / "list.json"), ModalityListBus(CT)
     await following(access, query)
     query.modalities = None
     await following(access, query, times=3)
@@ -129,7 +132,7 @@ async def test_the_last_list_holds_until_a_new_one_comes(tmp_path):
 
 
 async def test_a_list_that_has_not_changed_is_not_sent_again(tmp_path):
-    access, query = access_list(ALL, tmp_path / "list.json"), Query(CT)
+    access, query = access_list(ALL, tmp_path / "list.json"), ModalityListBus(CT)
     await following(access, query, times=3)
     assert query.seen[0] == "" and len(set(query.seen[1:])) == 1 and query.seen[1]
     assert not access.allows(caller("CT"), Permission.FIND)
@@ -168,7 +171,7 @@ def test_a_word_that_is_no_permission_stops_the_start(monkeypatch):
 
 
 async def test_a_refused_operation_is_answered_0124_and_a_refused_caller_rejected(tmp_path):
-    bus, query = MemoryBus(), Query(KnownModality(aet="CT", host="h", permissions=("echo",)))
+    bus, query = MemoryBus(), ModalityListBus(KnownModality(aet="CT", host="h", permissions=("echo",)))
     await bus.start()
 
     async def tell(message: ListModalitiesRequest) -> ListModalitiesReply:

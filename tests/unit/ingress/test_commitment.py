@@ -1,20 +1,26 @@
 """What the DIMSE door passes on of storage commitment, and what it refuses by itself."""
 
-import asyncio
-
-import pytest
-
-from osteon.bus.port import BusUnavailable, RequestFailed
-from osteon.contracts.commitment import CommitmentReply, CommitmentStatusReply, CommitmentStatusRequest
+from osteon.bus.port import BusUnavailable
+from osteon.bus.port import RequestFailed
+from osteon.contracts.commitment import CommitmentReply
+from osteon.contracts.commitment import CommitmentStatusReply
+from osteon.contracts.commitment import CommitmentStatusRequest
 from osteon.contracts.failure import FailureReply
 from osteon.contracts.topology import COMMITMENT_STATUS
-from osteon.dimse.handler import ActionRequest, AssociationInfo, EventReport, Outcome, PresentationContext
-from osteon.dimse.sop_classes import COMMITMENT, COMMITMENT_INSTANCE
+from osteon.dimse.handler import ActionRequest
+from osteon.dimse.handler import AssociationInfo
+from osteon.dimse.handler import EventReport
+from osteon.dimse.handler import Outcome
+from osteon.dimse.handler import PresentationContext
+from osteon.dimse.sop_classes import COMMITMENT
+from osteon.dimse.sop_classes import COMMITMENT_INSTANCE
 from osteon.dimse.status import Status
 from osteon.errors import FailureKind
 from osteon_ingress.commitment import AssociationCommitments
 from osteon_ingress.handlers import IngressAssociationHandler
 from support.dimse.raw_peer import EXPLICIT
+import asyncio
+import pytest
 
 INFO = AssociationInfo("a1", "MODALITY", "OSTEON", "192.0.2.1", 5000)
 CONTEXT = PresentationContext(1, COMMITMENT, EXPLICIT)
@@ -25,7 +31,7 @@ def reported(sop_class: str = COMMITMENT, instance: str = COMMITMENT_INSTANCE) -
     return EventReport(1, CONTEXT, sop_class, instance, 1, b"information")
 
 
-class Denied:
+class DenyAll:
     """Nobody may do anything."""
 
     def allows(self, *_: object) -> bool:
@@ -46,7 +52,7 @@ class Away:
         raise BusUnavailable("away")
 
 
-class Reporter:
+class FakeReporter:
     """Answers each report with `outcome`."""
 
     def __init__(self, outcome: Outcome) -> None:
@@ -59,7 +65,7 @@ class Reporter:
 
 
 async def test_who_may_not_ask_for_it_is_answered_0124():
-    association = IngressAssociationHandler(INFO, Nothing(), Away(), Denied(), sender=Nothing(), inbox=Nothing())
+    association = IngressAssociationHandler(INFO, Nothing(), Away(), DenyAll(), sender=Nothing(), inbox=Nothing())
     assert (await association.action(REQUEST, None)).status is Status.NOT_AUTHORIZED
     assert (await association.report(reported())).status is Status.NOT_AUTHORIZED
 
@@ -88,7 +94,7 @@ async def test_the_kind_of_a_refusal_decides_the_status_and_its_text_is_the_comm
 
     commitments = AssociationCommitments(INFO, Refusing())
     expected = Outcome(status, "why not")
-    assert await commitments.action(REQUEST, Reporter(Outcome(Status.SUCCESS))) == expected
+    assert await commitments.action(REQUEST, FakeReporter(Outcome(Status.SUCCESS))) == expected
     assert await commitments.report(reported()) == expected
 
 
@@ -104,7 +110,7 @@ async def test_reports_of_something_else_are_refused(report, status):
     assert (await AssociationCommitments(INFO, Away()).report(report)).status is status
 
 
-class Dispatcher:
+class CommitmentDispatcher:
     """Accepts, and has a report at the second question."""
 
     def __init__(self) -> None:
@@ -130,7 +136,7 @@ class Dispatcher:
 
 
 async def test_a_report_is_sent_once_it_is_there_and_its_delivery_reported():
-    dispatcher, reporter = Dispatcher(), Reporter(Outcome(Status.SUCCESS))
+    dispatcher, reporter = CommitmentDispatcher(), FakeReporter(Outcome(Status.SUCCESS))
     commitments = AssociationCommitments(INFO, dispatcher, first_poll=0.001)
     assert (await commitments.action(REQUEST, reporter)).status is Status.SUCCESS
     await dispatcher.until(3)
@@ -140,7 +146,7 @@ async def test_a_report_is_sent_once_it_is_there_and_its_delivery_reported():
 
 
 async def test_a_report_that_is_refused_is_left_to_another_association():
-    dispatcher, reporter = Dispatcher(), Reporter(Outcome(Status.PROCESSING_FAILURE))
+    dispatcher, reporter = CommitmentDispatcher(), FakeReporter(Outcome(Status.PROCESSING_FAILURE))
     commitments = AssociationCommitments(INFO, dispatcher, first_poll=0.001)
     await commitments.action(REQUEST, reporter)
     await dispatcher.until(3)
@@ -149,9 +155,9 @@ async def test_a_report_that_is_refused_is_left_to_another_association():
 
 
 async def test_an_association_that_ends_before_the_report_is_reported():
-    dispatcher = Dispatcher()
+    dispatcher = CommitmentDispatcher()
     commitments = AssociationCommitments(INFO, dispatcher, first_poll=60)
-    await commitments.action(REQUEST, Reporter(Outcome(Status.SUCCESS)))
+    await commitments.action(REQUEST, FakeReporter(Outcome(Status.SUCCESS)))
     await asyncio.sleep(0)
     await commitments.close()
     assert dispatcher.questions == [(False, False)]

@@ -1,15 +1,20 @@
-from typing import Any
-
-import pytest
-
-from osteon.bus.port import BusUnavailable, RequestFailed, RequestTimeout
+from osteon.bus.port import BusUnavailable
+from osteon.bus.port import RequestFailed
+from osteon.bus.port import RequestTimeout
 from osteon.contracts.failure import FailureReply
-from osteon.contracts.find import FindPageReply, FindPageRequest
-from osteon.contracts.topology import FIND, RpcQueue
-from osteon.dimse.handler import AssociationInfo, FindRequest, PresentationContext
+from osteon.contracts.find import FindPageReply
+from osteon.contracts.find import FindPageRequest
+from osteon.contracts.topology import FIND
+from osteon.contracts.topology import RpcQueue
+from osteon.dimse.handler import AssociationInfo
+from osteon.dimse.handler import FindRequest
+from osteon.dimse.handler import PresentationContext
 from osteon.dimse.status import Status
 from osteon.errors import FailureKind
-from osteon_ingress.find import build_find_request, find
+from osteon_ingress.find import build_find_request
+from osteon_ingress.find import find
+from typing import Any
+import pytest
 
 ASSOCIATION = AssociationInfo("a1", "VIEWER", "OSTEON", "192.0.2.9", 5000)
 STUDY_ROOT = "1.2.840.10008.5.1.4.1.2.2.1"
@@ -20,7 +25,7 @@ def request(extended: bytes = b"") -> FindRequest:
     return FindRequest(1, context, b"identifier")
 
 
-class FakeBus:
+class FindBus:
     """Answers requests from a list of pages or errors."""
 
     def __init__(self, *answers: FindPageReply | Exception) -> None:
@@ -44,7 +49,7 @@ def page(*identifiers: bytes, **fields: Any) -> FindPageReply:
 
 
 async def test_each_match_is_pending_and_the_last_response_has_the_status() -> None:
-    bus = FakeBus(page(b"one", b"two", keys_ignored=True))
+    bus = FindBus(page(b"one", b"two", keys_ignored=True))
     responses = [response async for response in find(ASSOCIATION, request(), bus)]  # type: ignore[arg-type]
     assert [question.identifier for question in bus.asked] == [b"identifier"]
     assert [(r.status, r.identifier) for r in responses] == [
@@ -55,14 +60,14 @@ async def test_each_match_is_pending_and_the_last_response_has_the_status() -> N
 
 
 async def test_pages_are_requested_with_the_cursor_of_the_page_before() -> None:
-    bus = FakeBus(page(b"one", cursor="x"), page(b"two", cursor="y"), page(b"three"))
+    bus = FindBus(page(b"one", cursor="x"), page(b"two", cursor="y"), page(b"three"))
     responses = [response async for response in find(ASSOCIATION, request(), bus)]  # type: ignore[arg-type]
     assert [r.identifier for r in responses] == [b"one", b"two", b"three", None]
     assert [question.cursor for question in bus.asked] == [None, "x", "y"]
 
 
 async def test_a_closed_search_asks_for_no_further_page() -> None:
-    bus = FakeBus(page(b"one", cursor="x"), page(b"two"))
+    bus = FindBus(page(b"one", cursor="x"), page(b"two"))
     responses = find(ASSOCIATION, request(), bus)  # type: ignore[arg-type]
     assert (await anext(responses)).identifier == b"one"
     await responses.aclose()  # type: ignore[attr-defined]
@@ -71,7 +76,7 @@ async def test_a_closed_search_asks_for_no_further_page() -> None:
 
 @pytest.mark.parametrize("error", [RequestTimeout("no answer"), BusUnavailable("no broker")])
 async def test_a_search_that_is_not_answered_is_out_of_resources_and_says_so(error: Exception) -> None:
-    bus = FakeBus(page(b"one", cursor="x"), error)
+    bus = FindBus(page(b"one", cursor="x"), error)
     responses = [response async for response in find(ASSOCIATION, request(), bus)]  # type: ignore[arg-type]
     assert [r.status for r in responses] == [Status.PENDING, Status.OUT_OF_RESOURCES]
     assert "not available" in responses[-1].comment
@@ -89,7 +94,7 @@ async def test_a_search_that_is_not_answered_is_out_of_resources_and_says_so(err
 async def test_the_kind_of_a_failed_search_decides_the_status_and_its_text_is_the_comment(
     kind: FailureKind, status: Status
 ) -> None:
-    bus = FakeBus(RequestFailed(FailureReply(correlation_id="a1", kind=kind, text="(0008,0052) is missing")))
+    bus = FindBus(RequestFailed(FailureReply(correlation_id="a1", kind=kind, text="(0008,0052) is missing")))
     (response,) = [response async for response in find(ASSOCIATION, request(), bus)]  # type: ignore[arg-type]
     assert (response.status, response.comment) == (status, "(0008,0052) is missing")
 

@@ -23,7 +23,7 @@ from support.dimse.raw_peer import (
     IMPLICIT,
     STUDY_GET,
     VERIFICATION,
-    Peer,
+    RawPeer,
     cancel_rq,
     data_tf,
     echo_rq,
@@ -39,8 +39,8 @@ def files(folder: Path, count: int, **attributes: object) -> list[Path]:
     return [saved(ct_slice(study="1.2", series="1.3", number=n, **attributes), folder) for n in range(count)]
 
 
-async def connected(port: int) -> Peer:
-    return Peer(*await asyncio.open_connection("127.0.0.1", port, limit=1 << 20))
+async def connected(port: int) -> RawPeer:
+    return RawPeer(*await asyncio.open_connection("127.0.0.1", port, limit=1 << 20))
 
 
 async def test_each_instance_comes_as_it_is_stored_in_the_order_of_the_plan(tmp_path: Path) -> None:

@@ -17,8 +17,8 @@ from osteon.settings import DicomSettings, TlsSettings
 from osteon_ingress.build import build_embedded
 from osteon_ingress.listeners import open_listeners
 from osteon_ingress.settings import IngressServiceSettings
-from support.dimse.raw_peer import IMPLICIT, SUCCESS, VERIFICATION, Recorder
-from support.services.certificates import Authority, needs_openssl
+from support.dimse.raw_peer import IMPLICIT, SUCCESS, VERIFICATION, RecordingHandler
+from support.services.certificates import CertificateAuthority, needs_openssl
 from support.services.embedded import embedded
 
 ECHO = RequestedContext(abstract_syntax=VERIFICATION, transfer_syntaxes=(IMPLICIT,))
@@ -31,7 +31,7 @@ def doors(acceptor: Acceptor, **settings: Any) -> AbstractAsyncContextManager[An
 
 @pytest.fixture
 def acceptor() -> Acceptor:
-    return Acceptor(AcceptorConfig(), lambda info: Recorder())
+    return Acceptor(AcceptorConfig(), lambda info: RecordingHandler())
 
 
 async def test_without_a_certificate_there_is_the_plain_port_only(acceptor: Acceptor) -> None:
@@ -45,7 +45,7 @@ async def test_without_a_certificate_there_is_the_plain_port_only(acceptor: Acce
 async def test_with_a_certificate_there_is_a_secure_port_and_the_plain_one_may_be_off(
     acceptor: Acceptor, tmp_path: Path, plain: bool
 ) -> None:
-    ca = Authority(tmp_path)
+    ca = CertificateAuthority(tmp_path)
     pair = ca.sign()
     files = {"dicom_tls_certificate": str(pair.certificate), "dicom_tls_key": str(pair.key)}
     async with doors(acceptor, dicom_tls_ca=str(ca.certificate), dicom_plaintext_enabled=plain, **files) as ports:
@@ -65,7 +65,7 @@ async def test_without_any_port_the_start_says_so(acceptor: Acceptor) -> None:
 
 @needs_openssl
 async def test_a_secure_port_that_is_taken_is_named(acceptor: Acceptor, tmp_path: Path) -> None:
-    pair = Authority(tmp_path).sign()
+    pair = CertificateAuthority(tmp_path).sign()
     files = {"dicom_tls_certificate": str(pair.certificate), "dicom_tls_key": str(pair.key)}
     taken = await acceptor.start("127.0.0.1", 0)
     with pytest.raises(OsteonError, match="OSTEON_DICOM_TLS_PORT"):

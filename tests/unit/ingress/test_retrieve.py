@@ -1,45 +1,47 @@
 """C-MOVE and C-GET at the door, with a dispatcher that says what a test tells it."""
 
-import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
+from collections.abc import AsyncGenerator
+from collections.abc import AsyncIterable
+from collections.abc import AsyncIterator
+from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import replace
-from typing import Any
-
-import pytest
-
-from osteon.bus.port import BusUnavailable, RequestFailed, RequestTimeout
+from osteon.bus.port import BusUnavailable
+from osteon.bus.port import RequestFailed
+from osteon.bus.port import RequestTimeout
 from osteon.contracts.base import Message
 from osteon.contracts.failure import FailureReply
-from osteon.contracts.retrieve import (
-    MoveCounters,
-    MoveProgressed,
-    MoveProgressReply,
-    MoveProgressRequest,
-    PlannedInstance,
-    RetrievePlanReply,
-    RetrievePlanRequest,
-    StartMoveReply,
-    StartMoveRequest,
-)
+from osteon.contracts.retrieve import MoveCounters
+from osteon.contracts.retrieve import MoveProgressReply
+from osteon.contracts.retrieve import MoveProgressRequest
+from osteon.contracts.retrieve import MoveProgressed
+from osteon.contracts.retrieve import PlannedInstance
+from osteon.contracts.retrieve import RetrievePlanReply
+from osteon.contracts.retrieve import RetrievePlanRequest
+from osteon.contracts.retrieve import StartMoveReply
+from osteon.contracts.retrieve import StartMoveRequest
 from osteon.contracts.topology import RpcQueue
 from osteon.dimse.errors import AssociationAborted
-from osteon.dimse.handler import (
-    AssociationInfo,
-    GetRequest,
-    MoveRequest,
-    Outcome,
-    PresentationContext,
-    RetrieveResponse,
-)
+from osteon.dimse.handler import AssociationInfo
+from osteon.dimse.handler import GetRequest
+from osteon.dimse.handler import MoveRequest
+from osteon.dimse.handler import Outcome
+from osteon.dimse.handler import PresentationContext
+from osteon.dimse.handler import RetrieveResponse
 from osteon.dimse.status import Status
-from osteon.errors import FailureKind, Unavailable
+from osteon.errors import FailureKind
+from osteon.errors import Unavailable
 from osteon.remotes.port import Permission
 from osteon.sending.suboperations import SubOperationResult
 from osteon_ingress.handlers import IngressAssociationHandler
-from osteon_ingress.move_progress import MovePolling, MoveProgressInbox
-from osteon_ingress.retrieve import get, move
+from osteon_ingress.move_progress import MovePolling
+from osteon_ingress.move_progress import MoveProgressInbox
+from osteon_ingress.retrieve import get
+from osteon_ingress.retrieve import move
 from support.bus.messages import eventually
+from typing import Any
+import asyncio
+import pytest
 
 INFO = AssociationInfo("a1", "VIEWER", "OSTEON", "192.0.2.9", 5000)
 STUDY_MOVE = "1.2.840.10008.5.1.4.1.2.2.2"
@@ -50,7 +52,7 @@ SLOW = MovePolling(interval=60.0, retry=0.001)
 Answer = Message | Exception | Callable[[Message], Any]
 
 
-class FakeBus:
+class RetrieveBus:
     """Answers requests from a list: messages, errors, or what a function of the request gives (awaited)."""
 
     def __init__(self, *answers: Answer) -> None:
@@ -159,7 +161,7 @@ async def all_of(responses: AsyncIterator[RetrieveResponse]) -> list[RetrieveRes
 
 
 async def moved(
-    bus: FakeBus, request: MoveRequest | None = None, polling: MovePolling = FAST
+    bus: RetrieveBus, request: MoveRequest | None = None, polling: MovePolling = FAST
 ) -> AsyncGenerator[RetrieveResponse]:
     await bus.inbox.subscribe(bus)  # type: ignore[arg-type]
     responses = move(INFO, request or move_request(), bus, bus.inbox, polling)  # type: ignore[arg-type]
@@ -168,12 +170,12 @@ async def moved(
             yield response
 
 
-def got(bus: FakeBus, sending: FakeSending, request: GetRequest | None = None) -> AsyncGenerator[RetrieveResponse]:
+def got(bus: RetrieveBus, sending: FakeSending, request: GetRequest | None = None) -> AsyncGenerator[RetrieveResponse]:
     return get(INFO, request or get_request(), bus, sending)  # type: ignore[arg-type]
 
 
 async def test_a_move_is_begun_and_polled_to_its_end() -> None:
-    bus = FakeBus(
+    bus = RetrieveBus(
         started(),
         progress(1),
         progress(2, failed=1, done=True, failed_uids=["1.2.9"], error_comment="1 of 3 failed"),
@@ -202,19 +204,19 @@ async def test_a_move_is_begun_and_polled_to_its_end() -> None:
     ],
 )
 async def test_a_move_that_cannot_begin_is_answered_with_its_status(kind: FailureKind, status: int) -> None:
-    bus = FakeBus(failed(kind, "SINK is not known"))
+    bus = RetrieveBus(failed(kind, "SINK is not known"))
     (response,) = await all_of(moved(bus))
     assert (response.status, response.comment) == (status, "SINK is not known")
 
 
 async def test_a_move_of_nothing_is_a_success() -> None:
-    (response,) = await all_of(moved(FakeBus(StartMoveReply(correlation_id="a1"))))
+    (response,) = await all_of(moved(RetrieveBus(StartMoveReply(correlation_id="a1"))))
     assert (response.status, response.comment) == (Status.SUCCESS, "")
 
 
 @pytest.mark.parametrize("error", [RequestTimeout("no answer"), BusUnavailable("no broker")])
 async def test_without_an_answer_to_its_beginning_a_retrieval_is_out_of_resources(error: Exception) -> None:
-    for responses in (moved(FakeBus(error)), got(FakeBus(error), FakeSending())):
+    for responses in (moved(RetrieveBus(error)), got(RetrieveBus(error), FakeSending())):
         (response,) = await all_of(responses)
         assert response.status is Status.UNABLE_TO_CALCULATE_MATCHES
         assert "try again" in response.comment
@@ -222,7 +224,7 @@ async def test_without_an_answer_to_its_beginning_a_retrieval_is_out_of_resource
 
 async def test_a_move_is_watched_on_after_requests_without_an_answer() -> None:
     lost = [RequestTimeout("no answer"), BusUnavailable("no broker")]
-    bus = FakeBus(started(), progress(1), *lost, progress(3, done=True))
+    bus = RetrieveBus(started(), progress(1), *lost, progress(3, done=True))
     responses = await all_of(moved(bus))
     assert [r.completed for r in responses] == [0, 1, 3]
     assert responses[-1].status is Status.SUCCESS
@@ -230,19 +232,19 @@ async def test_a_move_is_watched_on_after_requests_without_an_answer() -> None:
 
 
 async def test_a_move_is_watched_on_while_a_part_of_its_dispatcher_is_down() -> None:
-    bus = FakeBus(started(), failed(FailureKind.UNAVAILABLE), progress(3, done=True))
+    bus = RetrieveBus(started(), failed(FailureKind.UNAVAILABLE), progress(3, done=True))
     assert [r.completed for r in await all_of(moved(bus))] == [0, 3]
 
 
 async def test_a_move_whose_job_is_gone_ends_with_a_failure_that_says_so() -> None:
-    bus = FakeBus(started(), progress(1), failed(FailureKind.NOT_FOUND, "the job was deleted"))
+    bus = RetrieveBus(started(), progress(1), failed(FailureKind.NOT_FOUND, "the job was deleted"))
     *_, last = await all_of(moved(bus))
     assert (last.status, last.comment) == (Status.UNABLE_TO_PERFORM_SUB_OPERATIONS, "the job was deleted")
     assert len(bus.asked) == 3, "and is not cancelled"
 
 
 async def test_a_move_of_which_nothing_is_known_any_more_ends_with_a_failure_that_says_so() -> None:
-    bus = FakeBus(started(), progress(1), *[RequestTimeout("no answer")] * 1000)
+    bus = RetrieveBus(started(), progress(1), *[RequestTimeout("no answer")] * 1000)
     responses = await all_of(moved(bus, polling=replace(FAST, timeout=0.01)))
     assert responses[-1].status is Status.UNABLE_TO_PERFORM_SUB_OPERATIONS
     assert responses[-1].comment == "C-MOVE status unknown; it may still be running"
@@ -255,7 +257,7 @@ async def test_a_cancel_stops_the_job_at_once_and_waits_for_its_last_counts() ->
         cancelling.set()
         return progress(1)
 
-    bus = FakeBus(started(), cancel)
+    bus = RetrieveBus(started(), cancel)
     following = asyncio.create_task(all_of(moved(bus, request, SLOW)))
     await eventually(lambda: len(bus.asked) == 1)
     request.cancelled.set()
@@ -267,7 +269,7 @@ async def test_a_cancel_stops_the_job_at_once_and_waits_for_its_last_counts() ->
 
 
 async def test_a_move_whose_association_is_gone_is_cancelled() -> None:
-    bus = FakeBus(started(), progress(1))
+    bus = RetrieveBus(started(), progress(1))
     following = asyncio.create_task(all_of(moved(bus, polling=SLOW)))
     await eventually(lambda: len(bus.asked) == 1)
     await asyncio.sleep(0)
@@ -279,7 +281,7 @@ async def test_a_move_whose_association_is_gone_is_cancelled() -> None:
 
 
 async def test_events_become_responses_without_a_poll() -> None:
-    bus = FakeBus(started())
+    bus = RetrieveBus(started())
     responses = moved(bus, polling=SLOW)
     assert (await anext(responses)).remaining == 3
     for completed in (1, 2):
@@ -296,12 +298,12 @@ async def test_an_event_that_comes_before_the_job_is_known_counts() -> None:
         await bus.publish(progress(3, done=True, status=0))
         return started()
 
-    bus = FakeBus(begin)
+    bus = RetrieveBus(begin)
     assert [r.status for r in await all_of(moved(bus))] == [Status.PENDING, Status.SUCCESS]
 
 
 async def test_counts_that_were_overtaken_do_not_go_back() -> None:
-    bus = FakeBus(started())
+    bus = RetrieveBus(started())
     responses = moved(bus, polling=SLOW)
     await anext(responses)
     await bus.publish(progress(2))
@@ -313,7 +315,7 @@ async def test_counts_that_were_overtaken_do_not_go_back() -> None:
 
 
 async def test_a_dispatcher_that_answers_without_news_is_waited_for() -> None:
-    bus = FakeBus(started(), *[progress(0)] * 200, progress(3, done=True, status=0))
+    bus = RetrieveBus(started(), *[progress(0)] * 200, progress(3, done=True, status=0))
     polling = replace(FAST, interval=0.002, timeout=0.2)
     responses = await all_of(moved(bus, polling=polling))
     assert [(r.status, r.completed) for r in responses] == [
@@ -324,7 +326,7 @@ async def test_a_dispatcher_that_answers_without_news_is_waited_for() -> None:
 
 
 async def test_a_get_sends_the_instances_of_all_pages_and_counts_the_answers() -> None:
-    bus = FakeBus(plan(1, 2, total=4, cursor="x"), plan(3, 4, total=4))
+    bus = RetrieveBus(plan(1, 2, total=4, cursor="x"), plan(3, 4, total=4))
     disk_full = Outcome(Status.OUT_OF_RESOURCES, "disk full")
     sending = FakeSending(DONE, disk_full, Outcome(Status(0xB007)))
     responses = await all_of(got(bus, sending))
@@ -344,19 +346,19 @@ async def test_a_get_sends_the_instances_of_all_pages_and_counts_the_answers() -
 
 
 async def test_a_get_of_nothing_is_a_success() -> None:
-    *_, last = await all_of(got(FakeBus(plan()), FakeSending()))
+    *_, last = await all_of(got(RetrieveBus(plan()), FakeSending()))
     assert (last.status, last.completed) == (Status.SUCCESS, 0)
 
 
 async def test_a_get_that_cannot_be_planned_is_answered_with_the_status() -> None:
-    bus = FakeBus(failed(FailureKind.INVALID, "(0008,0052) is missing"))
+    bus = RetrieveBus(failed(FailureKind.INVALID, "(0008,0052) is missing"))
     (response,) = await all_of(got(bus, FakeSending()))
     assert (response.status, response.comment) == (0xA900, "(0008,0052) is missing")
 
 
 async def test_a_cancelled_get_sends_no_further_instance() -> None:
     request, sending = get_request(), FakeSending()
-    responses = got(FakeBus(plan(*range(9))), sending, request)
+    responses = got(RetrieveBus(plan(*range(9))), sending, request)
     for _ in range(3):
         assert (await anext(responses)).status is Status.PENDING
     request.cancelled.set()
@@ -368,13 +370,13 @@ async def test_a_cancelled_get_sends_no_further_instance() -> None:
 async def test_a_get_that_is_cancelled_when_all_was_sent_is_a_success() -> None:
     request = get_request()
     request.cancelled.set()
-    *_, last = await all_of(got(FakeBus(plan(1)), FakeSending(), request))
+    *_, last = await all_of(got(RetrieveBus(plan(1)), FakeSending(), request))
     assert last.status is Status.SUCCESS
 
 
 @pytest.mark.parametrize("error", [Unavailable("no object store"), AssociationAborted("gone")])
 async def test_what_could_not_be_sent_for_want_of_a_part_is_failed_and_listed(error: Exception) -> None:
-    responses = await all_of(got(FakeBus(plan(1, 2, 3, 4, 5)), FakeSending(DONE, error)))
+    responses = await all_of(got(RetrieveBus(plan(1, 2, 3, 4, 5)), FakeSending(DONE, error)))
     last = responses[-1]
     assert (last.status, last.completed, last.failed) == (Status.SUB_OPERATIONS_COMPLETE_WITH_FAILURES, 1, 4)
     assert last.failed_uids[:2] == ("1.2.2", "1.2.3")
@@ -383,7 +385,7 @@ async def test_what_could_not_be_sent_for_want_of_a_part_is_failed_and_listed(er
 
 @pytest.mark.parametrize("second", [RequestTimeout("no answer"), failed(FailureKind.UNAVAILABLE)])
 async def test_a_plan_that_ends_early_is_no_success(second: Answer) -> None:
-    responses = await all_of(got(FakeBus(plan(1, 2, total=4, cursor="x"), second), FakeSending()))
+    responses = await all_of(got(RetrieveBus(plan(1, 2, total=4, cursor="x"), second), FakeSending()))
     last = responses[-1]
     assert last.status.is_failure or last.status.is_warning
     assert last.completed + last.failed == 4
@@ -401,7 +403,7 @@ class Nobody:
 
 async def test_who_may_not_retrieve_is_refused() -> None:
     nobody: Any = Nobody()
-    association = IngressAssociationHandler(INFO, nobody, FakeBus(), nobody, sender=FakeSending(), inbox=nobody)  # type: ignore[arg-type]
+    association = IngressAssociationHandler(INFO, nobody, RetrieveBus(), nobody, sender=FakeSending(), inbox=nobody)  # type: ignore[arg-type]
     for responses, word in ((association.move(move_request()), "move"), (association.get(get_request()), "get")):
         (response,) = await all_of(responses)
         assert (response.status, response.comment) == (Status.NOT_AUTHORIZED, f"VIEWER may not {word} here")

@@ -1,25 +1,31 @@
 """The runner of jobs, over SQLite."""
 
-import asyncio
-import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
-
-import pytest
-
 from osteon import metrics
-from osteon.errors import DatabaseUnavailable, Invalid, NotFound, Unavailable
+from osteon.errors import DatabaseUnavailable
+from osteon.errors import Invalid
+from osteon.errors import NotFound
+from osteon.errors import Unavailable
 from osteon.index.sql import SqlIndex
 from osteon.jobs.outcome import MAX_FAULTS
-from osteon.jobs.port import JobCommand, JobState
+from osteon.jobs.port import JobCommand
+from osteon.jobs.port import JobState
 from osteon.jobs.run import JobRun
-from osteon.jobs.runner import JobRunner, RunnerConfig
+from osteon.jobs.runner import JobRunner
+from osteon.jobs.runner import RunnerConfig
+from pathlib import Path
 from support.index.stored_packs import sqlite_url
-from support.jobs.job_types import FAST, Steps, kind, until
+from support.jobs.job_types import FAST
+from support.jobs.job_types import StepwiseWork
+from support.jobs.job_types import kind
+from support.jobs.job_types import until
 from support.metric_values import value
+from typing import Any
+import asyncio
+import pytest
+import sqlite3
 
 SLOW_POLL = RunnerConfig(lease=30.0, poll=60.0, first_retry=0.02)
 
@@ -60,7 +66,7 @@ class Failing:
 
 
 async def test_a_job_is_run_at_once_when_this_process_submits_it(jobs):
-    steps = Steps()
+    steps = StepwiseWork()
     async with JobRunner(jobs, kind(steps), SLOW_POLL):
         await asyncio.sleep(0.05)
         job = await until(jobs, await jobs.submit("a", {}))
@@ -68,7 +74,7 @@ async def test_a_job_is_run_at_once_when_this_process_submits_it(jobs):
 
 
 async def test_a_job_that_another_process_submitted_is_found_by_looking(jobs, other):
-    async with JobRunner(jobs, kind(Steps()), FAST):
+    async with JobRunner(jobs, kind(StepwiseWork()), FAST):
         await asyncio.sleep(0.05)
         assert (await until(jobs, await other.jobs.submit("a", {}))).state is JobState.SUCCESS
 
@@ -143,7 +149,7 @@ async def test_an_outage_of_the_database_does_not_use_up_patience(jobs):
 
 
 async def test_a_job_is_paused_in_the_middle_and_goes_on_from_there(jobs):
-    steps = Steps(hold=2)
+    steps = StepwiseWork(hold=2)
     async with JobRunner(jobs, kind(steps), FAST):
         job = await jobs.submit("a", {})
         await steps.held.wait()
@@ -157,7 +163,7 @@ async def test_a_job_is_paused_in_the_middle_and_goes_on_from_there(jobs):
 
 
 async def test_a_job_is_cancelled_in_the_middle_and_resubmitted(jobs):
-    steps = Steps(hold=3)
+    steps = StepwiseWork(hold=3)
     async with JobRunner(jobs, kind(steps), FAST):
         job = await jobs.submit("a", {})
         await steps.held.wait()
@@ -171,7 +177,7 @@ async def test_a_job_is_cancelled_in_the_middle_and_resubmitted(jobs):
 
 
 async def test_a_wish_that_its_dead_worker_never_saw_is_granted_before_any_work(jobs):
-    steps, job = Steps(), await jobs.submit("a", {})
+    steps, job = StepwiseWork(), await jobs.submit("a", {})
     await jobs.claim("dead", ["a"], 0.01)
     await jobs.command(job.id, JobCommand.CANCEL)
     async with JobRunner(jobs, kind(steps), FAST):
@@ -180,7 +186,7 @@ async def test_a_wish_that_its_dead_worker_never_saw_is_granted_before_any_work(
 
 
 async def test_the_job_of_a_dead_worker_is_taken_over_from_its_checkpoint(jobs):
-    steps, job = Steps(), await jobs.submit("a", {})
+    steps, job = StepwiseWork(), await jobs.submit("a", {})
     await jobs.claim("dead", ["a"], 60)
     await jobs.save(job.id, "dead", lease=0.05, checkpoint={"step": 3})
     async with JobRunner(jobs, kind(steps), FAST):
@@ -189,7 +195,7 @@ async def test_the_job_of_a_dead_worker_is_taken_over_from_its_checkpoint(jobs):
 
 
 async def test_a_job_that_kills_its_workers_fails_in_the_end(jobs):
-    steps, job = Steps(), await jobs.submit("a", {})
+    steps, job = StepwiseWork(), await jobs.submit("a", {})
     for number in range(MAX_FAULTS + 1):
         assert await jobs.claim(f"dead {number}", ["a"], 0.01)
         await asyncio.sleep(0.03)
@@ -215,7 +221,7 @@ async def test_long_work_that_saves_nothing_keeps_its_job(jobs):
 
 
 async def test_a_job_that_another_worker_took_is_let_go(jobs, tmp_path):
-    steps = Steps(hold=0)
+    steps = StepwiseWork(hold=0)
     async with JobRunner(jobs, kind(steps), RunnerConfig(lease=0.6, poll=60.0)):
         job = await jobs.submit("a", {})
         await steps.held.wait()
@@ -237,7 +243,7 @@ def _worker_of(database: Path, job_id: str) -> str:
 
 
 async def test_a_runner_that_stops_gives_its_jobs_back(jobs):
-    steps = Steps(hold=2)
+    steps = StepwiseWork(hold=2)
     async with JobRunner(jobs, kind(steps), FAST):
         job = await jobs.submit("a", {})
         await steps.held.wait()
@@ -250,7 +256,7 @@ async def test_a_runner_that_stops_gives_its_jobs_back(jobs):
 
 
 async def test_a_runner_stops_although_the_database_does_not_answer(jobs, monkeypatch):
-    steps = Steps(hold=2)
+    steps = StepwiseWork(hold=2)
     async with JobRunner(jobs, kind(steps), RunnerConfig(poll=0.03, grace=0.1)):
         await jobs.submit("a", {})
         await steps.held.wait()
@@ -263,12 +269,12 @@ async def test_a_runner_stops_although_the_database_hangs(jobs, monkeypatch):
 
     monkeypatch.setattr(jobs, "claim", hang)
     async with asyncio.timeout(10):
-        async with JobRunner(jobs, kind(Steps()), RunnerConfig(grace=0.05)):
+        async with JobRunner(jobs, kind(StepwiseWork()), RunnerConfig(grace=0.05)):
             await asyncio.sleep(0.02)
 
 
 async def test_a_runner_outlives_an_outage_of_the_database(jobs, monkeypatch):
-    steps = Steps(hold=2)
+    steps = StepwiseWork(hold=2)
     async with JobRunner(jobs, kind(steps), FAST):
         first = await jobs.submit("a", {})
         await steps.held.wait()
@@ -309,7 +315,7 @@ async def _down(*_: object, **__: object) -> None:
 
 
 async def test_metrics_say_how_many_jobs_there_are(jobs):
-    steps = Steps(hold=0)
+    steps = StepwiseWork(hold=0)
     async with JobRunner(jobs, kind(steps), replace(FAST, count_seconds=0.02)):
         await jobs.submit("a", {})
         await steps.held.wait()
@@ -319,10 +325,10 @@ async def test_metrics_say_how_many_jobs_there_are(jobs):
 
 
 async def test_jobs_that_are_over_are_forgotten_in_time(jobs):
-    async with JobRunner(jobs, kind(Steps()), FAST):
+    async with JobRunner(jobs, kind(StepwiseWork()), FAST):
         await until(jobs, await jobs.submit("a", {}))
         waiting = await jobs.submit("b", {})
-    async with JobRunner(jobs, kind(Steps()), RunnerConfig(keep=0, keep_seconds=0)):
+    async with JobRunner(jobs, kind(StepwiseWork()), RunnerConfig(keep=0, keep_seconds=0)):
         while len(await jobs.list()) > 1:
             await asyncio.sleep(0.02)
     assert [job.id for job in await jobs.list()] == [waiting.id]

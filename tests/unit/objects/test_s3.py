@@ -15,7 +15,7 @@ from osteon.errors import Invalid, OsteonError
 from osteon.objects.port import ObjectNotFound, ObjectsUnavailable
 from osteon.objects.s3 import S3Objects
 from osteon.settings import ObjectSettings
-from support.objects.scripted_s3 import Request, fake_s3, response, s3_error
+from support.objects.scripted_s3 import S3Request, fake_s3, response, s3_error
 
 ETAG = {"ETag": '"0"', "Last_Modified": "Mon, 23 Nov 2026 10:00:00 GMT"}
 
@@ -100,7 +100,7 @@ async def test_a_port_without_a_listener_is_unavailable(store) -> None:
 async def test_a_kept_connection_that_the_server_closed_is_replaced_once(store) -> None:
     calls = count(1)
 
-    def close_the_first(request: Request) -> bytes | None:
+    def close_the_first(request: S3Request) -> bytes | None:
         if request.path.rstrip("/") == "/bucket":
             return response(200)
         return None if next(calls) == 1 else response(200, b"data", **ETAG)
@@ -135,7 +135,7 @@ async def test_a_server_that_accepts_and_is_silent_gets_one_request(store) -> No
 
 @pytest.mark.slow
 async def test_a_body_that_ends_early_is_never_taken_as_whole(store) -> None:
-    def half(request: Request) -> bytes | None:
+    def half(request: S3Request) -> bytes | None:
         if request.path.rstrip("/") == "/bucket":
             return response(200)
         return response(200, b"x" * 1000, Content_Length="2000000", Connection="close", **ETAG)
@@ -149,7 +149,7 @@ async def test_a_body_that_ends_early_is_never_taken_as_whole(store) -> None:
 
 
 async def test_an_upload_of_which_the_store_kept_less_is_not_stored(store) -> None:
-    def keep_less(request: Request) -> bytes:
+    def keep_less(request: S3Request) -> bytes:
         return response(200, **ETAG, **({"Content_Length": "3"} if request.method == "HEAD" else {}))
 
     async with fake_s3(keep_less) as server:
@@ -168,7 +168,7 @@ async def test_a_server_that_ignores_ranges_is_unavailable_instead_of_giving_oth
 async def test_the_bucket_is_made_when_absent_and_again_when_it_was_lost(store) -> None:
     buckets: set[str] = set()
 
-    def serve(request: Request) -> bytes:
+    def serve(request: S3Request) -> bytes:
         path = request.path.split("?")[0].rstrip("/")
         if path == "/bucket":
             if request.method == "PUT":
@@ -204,7 +204,7 @@ async def test_a_bucket_of_another_owner_is_unavailable_and_names_the_setting(st
 async def test_uploads_share_a_limit_that_bounds_the_memory(store) -> None:
     size = 600 << 10
 
-    def keep(request: Request) -> bytes:
+    def keep(request: S3Request) -> bytes:
         return response(200, **ETAG, **({"Content_Length": str(size)} if request.method == "HEAD" else {}))
 
     async with fake_s3(keep, block_seconds=0.01) as server:
@@ -217,7 +217,7 @@ async def test_uploads_share_a_limit_that_bounds_the_memory(store) -> None:
 async def test_a_slow_but_steady_upload_outlasts_the_connect_timeout(store) -> None:
     size = 24 << 20
 
-    def keep(request: Request) -> bytes:
+    def keep(request: S3Request) -> bytes:
         return response(200, **ETAG, **({"Content_Length": str(size)} if request.method == "HEAD" else {}))
 
     async with fake_s3(keep, block_seconds=0.02) as server:

@@ -8,13 +8,13 @@ from osteon.contracts.find import FindPageReply, FindPageRequest
 from osteon.contracts.topology import FIND
 from osteon_query.build import build_embedded
 from support.dicom.datasets import ct_slice
-from support.query.application import Settings, door
+from support.query.application import QuerySettings, door
 from support.services.embedded import embedded
 
 
 async def test_the_service_serves_http_and_c_find_on_the_ports_given(tmp_path: Path) -> None:
     async with door(tmp_path) as behind:
-        settings = Settings(http_port=0)
+        settings = QuerySettings(http_port=0)
         async with (
             embedded(build_embedded, settings, bus=behind.bus, index=behind.index, objects=behind.objects) as running,
             httpx.AsyncClient(base_url=f"http://127.0.0.1:{running.ports['http']}") as http,

@@ -12,26 +12,26 @@ from osteon.dimse.errors import AssociationAborted, ConnectFailed, NoAnswer
 from osteon.sending.store_sender import StoreSender
 from osteon.sending.suboperations import SubOperationOutcome, SubOperationResult
 from support.dimse.raw_peer import CT, MR
-from support.sending.fakes import Line, Packs, each
+from support.sending.fakes import FakeStoreAssociation, MemoryPacks, each
 
 
-class Peer:
+class AcceptingPeer:
     """Accepts what is proposed; `breaks` are SOP Instance UIDs, with how often they break an association."""
 
     def __init__(self, **breaks: int) -> None:
         self.breaks = {uid.replace("_", "."): times for uid, times in breaks.items()}
-        self.lines: list[Line] = []
+        self.lines: list[FakeStoreAssociation] = []
         self.ends: list[str] = []
         self.refuses: Exception | None = None
         self.error: type[Exception] = AssociationAborted
 
     @asynccontextmanager
-    async def connect(self, contexts: Sequence[RequestedContext]) -> AsyncIterator[Line]:
+    async def connect(self, contexts: Sequence[RequestedContext]) -> AsyncIterator[FakeStoreAssociation]:
         if self.refuses is not None:
             raise self.refuses
         peer = self
 
-        class Breaking(Line):
+        class Breaking(FakeStoreAssociation):
             async def store(self, context, sop_class_uid, sop_instance_uid, data, **more):
                 if peer.breaks.get(sop_instance_uid, 0):
                     peer.breaks[sop_instance_uid] -= 1
@@ -53,16 +53,18 @@ class Peer:
 
 
 @pytest.fixture
-def packs() -> Packs:
-    return Packs()
+def packs() -> MemoryPacks:
+    return MemoryPacks()
 
 
-async def deliver(packs: Packs, peer: Peer, instances: Sequence[PlannedInstance]) -> list[SubOperationResult]:
+async def deliver(
+    packs: MemoryPacks, peer: AcceptingPeer, instances: Sequence[PlannedInstance]
+) -> list[SubOperationResult]:
     return [sent async for sent in StoreSender(packs, None).deliver(peer.connect, each(instances))]
 
 
 async def test_one_association_is_enough_for_many_instances(packs):
-    planned, peer = [packs.add() for _ in range(2500)], Peer()
+    planned, peer = [packs.add() for _ in range(2500)], AcceptingPeer()
     results = await deliver(packs, peer, planned)
     assert len(results) == 2500
     assert peer.uids == [instance.sop_instance_uid for instance in planned]
@@ -70,7 +72,7 @@ async def test_one_association_is_enough_for_many_instances(packs):
 
 
 async def test_nothing_to_send_asks_for_no_association(packs):
-    peer = Peer()
+    peer = AcceptingPeer()
     assert await deliver(packs, peer, []) == []
     assert peer.lines == []
 
@@ -78,7 +80,7 @@ async def test_nothing_to_send_asks_for_no_association(packs):
 async def test_a_class_that_comes_later_gets_a_new_association_that_does_for_both(packs):
     planned = [packs.add() for _ in range(1000)]
     planned += [packs.add(sop_class=uid) for uid in (MR, CT) for _ in range(1000)]
-    peer = Peer()
+    peer = AcceptingPeer()
     results = await deliver(packs, peer, planned)
     assert {sent.counts_as for sent in results} == {SubOperationOutcome.COMPLETED}
     assert [len(line.uids) for line in peer.lines] == [1000, 2000]
@@ -87,7 +89,7 @@ async def test_a_class_that_comes_later_gets_a_new_association_that_does_for_bot
 
 async def test_more_contexts_than_an_association_may_have_are_spread_over_several(packs):
     planned = [packs.add(sop_class=f"1.2.3.{n}") for n in range(150)]
-    peer = Peer()
+    peer = AcceptingPeer()
     results = await deliver(packs, peer, planned)
     assert {sent.counts_as for sent in results} == {SubOperationOutcome.COMPLETED}
     assert all(len(line.contexts) <= 128 for line in peer.lines)
@@ -96,7 +98,7 @@ async def test_more_contexts_than_an_association_may_have_are_spread_over_severa
 
 async def test_an_instance_on_which_an_association_broke_is_sent_on_another_one(packs):
     planned = [packs.add(uid=f"1.{n}") for n in range(4)]
-    peer = Peer(**{"1_2": 1})
+    peer = AcceptingPeer(**{"1_2": 1})
     results = await deliver(packs, peer, planned)
     assert [sent.counts_as.value for sent in results] == ["completed"] * 4
     assert peer.uids == ["1.0", "1.1", "1.2", "1.3"]
@@ -105,7 +107,7 @@ async def test_an_instance_on_which_an_association_broke_is_sent_on_another_one(
 
 async def test_an_instance_that_breaks_each_association_fails_and_the_others_are_sent(packs):
     planned = [packs.add(uid=f"1.{n}") for n in range(4)]
-    peer = Peer(**{"1_1": 9})
+    peer = AcceptingPeer(**{"1_1": 9})
     results = await deliver(packs, peer, planned)
     assert [sent.counts_as.value for sent in results] == ["completed", "failed", "completed", "completed"]
     assert "broke twice" in results[1].reason
@@ -114,7 +116,7 @@ async def test_an_instance_that_breaks_each_association_fails_and_the_others_are
 
 async def test_a_peer_that_breaks_every_association_is_left_alone(packs):
     planned = [packs.add(uid=f"1.{n}") for n in range(9)]
-    peer = Peer(**{f"1_{n}": 9 for n in range(9)})
+    peer = AcceptingPeer(**{f"1_{n}": 9 for n in range(9)})
     with pytest.raises(AssociationAborted):
         await deliver(packs, peer, planned)
     assert len(peer.lines) == 3
@@ -122,7 +124,7 @@ async def test_a_peer_that_breaks_every_association_is_left_alone(packs):
 
 @pytest.mark.parametrize("error", [NoAnswer, ConnectFailed])
 async def test_a_peer_that_does_not_answer_or_is_not_there_is_not_asked_again(packs, error):
-    peer = Peer(**{"1_1": 1})
+    peer = AcceptingPeer(**{"1_1": 1})
     peer.error = error
     if error is ConnectFailed:
         peer.refuses = ConnectFailed("nobody")
@@ -133,7 +135,7 @@ async def test_a_peer_that_does_not_answer_or_is_not_there_is_not_asked_again(pa
 
 
 async def test_leaving_early_releases_the_association(packs):
-    peer = Peer()
+    peer = AcceptingPeer()
     async with aclosing(
         StoreSender(packs, None).deliver(peer.connect, each([packs.add() for _ in range(9)]))
     ) as results:
@@ -142,7 +144,7 @@ async def test_leaving_early_releases_the_association(packs):
 
 
 async def test_being_cancelled_aborts_the_association(packs):
-    peer = Peer()
+    peer = AcceptingPeer()
 
     async def slow() -> AsyncIterator[PlannedInstance]:
         yield packs.add()
@@ -174,7 +176,7 @@ async def test_what_gives_the_instances_may_fail_and_is_heard(packs):
         yield packs.add()
         raise ConnectFailed("the plan is gone")
 
-    peer = Peer()
+    peer = AcceptingPeer()
     with pytest.raises(ConnectFailed, match="the plan is gone"):
         async for _ in StoreSender(packs, None).deliver(peer.connect, failing()):
             pass

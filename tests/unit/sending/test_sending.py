@@ -1,18 +1,14 @@
 """Sending from packs: what is read, what a failure touches, what is transcoded, how much memory it takes."""
 
-import asyncio
-import gc
-import hashlib
-import tracemalloc
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator
+from collections.abc import AsyncIterator
+from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import replace
-
-import pytest
-
 from osteon.bus.memory import MemoryBus
 from osteon.bus.port import BusUnavailable
-from osteon.contracts.imaging import TranscodeReply, TranscodeRequest
+from osteon.contracts.imaging import TranscodeReply
+from osteon.contracts.imaging import TranscodeRequest
 from osteon.contracts.retrieve import PlannedInstance
 from osteon.contracts.topology import TRANSCODE
 from osteon.dimse.errors import AssociationAborted
@@ -22,9 +18,20 @@ from osteon.errors import OsteonError
 from osteon.objects.port import ObjectsUnavailable
 from osteon.sending.reader import ReadLimits
 from osteon.sending.store_sender import StoreSender
-from osteon.sending.suboperations import SubOperationOutcome, SubOperationResult
-from support.dimse.raw_peer import CT, EXPLICIT, IMPLICIT, MR
-from support.sending.fakes import Line, Packs, each
+from osteon.sending.suboperations import SubOperationOutcome
+from osteon.sending.suboperations import SubOperationResult
+from support.dimse.raw_peer import CT
+from support.dimse.raw_peer import EXPLICIT
+from support.dimse.raw_peer import IMPLICIT
+from support.dimse.raw_peer import MR
+from support.sending.fakes import FakeStoreAssociation
+from support.sending.fakes import MemoryPacks
+from support.sending.fakes import each
+import asyncio
+import gc
+import hashlib
+import pytest
+import tracemalloc
 
 J2K, JPEG = "1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.50"
 QUICK = ReadLimits(attempts=3, first_pause=0.0)
@@ -32,8 +39,8 @@ ONE_BY_ONE = replace(QUICK, request_instances=1)
 
 
 @pytest.fixture
-def packs() -> Packs:
-    return Packs()
+def packs() -> MemoryPacks:
+    return MemoryPacks()
 
 
 @pytest.fixture
@@ -45,7 +52,11 @@ async def bus() -> AsyncIterator[MemoryBus]:
 
 
 async def send(
-    packs: Packs, line: Line, instances: Sequence[PlannedInstance], bus: object = None, **more: object
+    packs: MemoryPacks,
+    line: FakeStoreAssociation,
+    instances: Sequence[PlannedInstance],
+    bus: object = None,
+    **more: object,
 ) -> list[SubOperationResult]:
     options = {name: more.pop(name) for name in ("transcode", "move_originator") if name in more}
     sending = StoreSender(packs, bus, **{"read_limits": QUICK, **more})
@@ -68,7 +79,7 @@ def states(results: Sequence[SubOperationResult]) -> list[str]:
 
 async def test_the_data_sets_arrive_as_they_are_in_the_packs_and_in_order(packs):
     planned = [packs.add(size, key=f"1/1/{key}.tar") for key in "ab" for size in (0, 10, 100, 70_001)]
-    line = Line()
+    line = FakeStoreAssociation()
     results = await send(packs, line, planned, move_originator=("ASKER", 7))
     assert states(results) == ["completed"] * 8
     assert [len(data) for _, _, data in line.sent] == [0, 10, 100, 70_001] * 2
@@ -80,13 +91,13 @@ async def test_the_data_sets_arrive_as_they_are_in_the_packs_and_in_order(packs)
 
 async def test_neighbours_in_a_pack_are_read_in_one_request(packs):
     planned = [packs.add(1000) for _ in range(50)] + [packs.add(1000, key="1/1/b.tar") for _ in range(50)]
-    await send(packs, Line(), planned)
+    await send(packs, FakeStoreAssociation(), planned)
     assert [key for key, _, _ in packs.reads] == ["1/1/a.tar", "1/1/b.tar"]
 
 
 async def test_what_lies_far_apart_or_in_another_order_is_read_apart(packs):
     first, _, last = packs.add(10), packs.add(200_000), packs.add(10)
-    await send(packs, Line(), [last, first])
+    await send(packs, FakeStoreAssociation(), [last, first])
     assert sum(length for _, _, length in packs.reads) < 2000
 
 
@@ -95,7 +106,7 @@ async def test_a_damaged_instance_fails_alone(packs):
     pack = packs.objects["1/1/a.tar"]
     pack[planned[1].offset + planned[1].length - 1] ^= 1  # its data set
     pack[planned[2].offset + 128] ^= 1  # its prefix
-    results = await send(packs, Line(), planned)
+    results = await send(packs, FakeStoreAssociation(), planned)
     assert states(results) == ["completed", "failed", "failed", "completed", "completed"]
     assert "SHA-256" in results[1].reason
     assert "DICM" in results[2].reason
@@ -105,19 +116,19 @@ async def test_a_damaged_instance_fails_alone(packs):
 async def test_damage_is_not_looked_for_when_that_is_switched_off(packs):
     planned = packs.add(100)
     packs.objects["1/1/a.tar"][planned.offset + planned.length - 1] ^= 1
-    assert states(await send(packs, Line(), [planned], verify=False)) == ["completed"]
+    assert states(await send(packs, FakeStoreAssociation(), [planned], verify=False)) == ["completed"]
 
 
 async def test_the_digest_of_the_index_counts_more_than_that_in_the_file(packs):
     planned = packs.add(100).model_copy(update={"sha256": hashlib.sha256(b"other").digest()})
-    assert states(await send(packs, Line(), [planned])) == ["failed"]
+    assert states(await send(packs, FakeStoreAssociation(), [planned])) == ["failed"]
 
 
 async def test_another_instance_in_the_place_of_one_is_not_sent_under_its_uid(packs):
     first, second = packs.add(100), packs.add(100)
     wrong = first.model_copy(update={"offset": second.offset, "length": second.length})
     other = second.model_copy(update={"transfer_syntax_uid": IMPLICIT})
-    results = await send(packs, Line((CT, EXPLICIT), (CT, IMPLICIT)), [wrong, other])
+    results = await send(packs, FakeStoreAssociation((CT, EXPLICIT), (CT, IMPLICIT)), [wrong, other])
     assert states(results) == ["failed", "failed"]
     assert second.sop_instance_uid in results[0].reason
     assert EXPLICIT in results[1].reason
@@ -126,14 +137,14 @@ async def test_another_instance_in_the_place_of_one_is_not_sent_under_its_uid(pa
 async def test_a_pack_that_was_cut_short_still_gives_its_first_instances(packs):
     planned = [packs.add(100) for _ in range(4)]
     del packs.objects["1/1/a.tar"][planned[2].offset + 50 :]
-    assert states(await send(packs, Line(), planned)) == ["completed", "completed", "failed", "failed"]
+    assert states(await send(packs, FakeStoreAssociation(), planned)) == ["completed", "completed", "failed", "failed"]
 
 
 async def test_a_pack_that_is_gone_or_cannot_be_read_fails_alone(packs):
     planned = [packs.add(key=f"1/1/{key}.tar") for key in "abc"]
     del packs.objects["1/1/a.tar"]
     packs.broken.add("1/1/b.tar")
-    results = await send(packs, Line(), planned)
+    results = await send(packs, FakeStoreAssociation(), planned)
     assert states(results) == ["failed", "failed", "completed"]
     assert "input/output error" in results[1].reason
 
@@ -142,19 +153,19 @@ async def test_a_store_that_is_down_is_no_failure_of_instances(packs):
     planned = packs.add()
     packs.down = True
     with pytest.raises(ObjectsUnavailable):
-        await send(packs, Line(), [planned])
+        await send(packs, FakeStoreAssociation(), [planned])
 
 
 async def test_what_the_peer_answers_is_counted(packs):
     planned = [packs.add(uid=f"1.2.{n}") for n in range(3)]
-    line = Line()
+    line = FakeStoreAssociation()
     line.answers = {"1.2.0": Outcome(Status(0xB000)), "1.2.1": Outcome(Status.OUT_OF_RESOURCES, "full")}
     assert states(await send(packs, line, planned)) == ["warning", "failed", "completed"]
 
 
 async def test_an_association_that_ends_is_told_and_what_was_answered_before_is_not_lost(packs):
     planned = [packs.add(uid=f"1.2.{n}") for n in range(4)]
-    line = Line()
+    line = FakeStoreAssociation()
     line.breaks["1.2.2"] = AssociationAborted("gone")
     results = await until_broken(StoreSender(packs, None, read_limits=QUICK).send(line, each(planned)))
     assert [sent.instance.sop_instance_uid for sent in results] == ["1.2.0", "1.2.1"]
@@ -163,12 +174,12 @@ async def test_an_association_that_ends_is_told_and_what_was_answered_before_is_
 async def test_a_long_instance_is_read_in_pieces_and_verified_before_its_end(packs):
     in_pieces = replace(QUICK, request_bytes=10_000)
     planned = packs.add(45_000)
-    line = Line()
+    line = FakeStoreAssociation()
     assert states(await send(packs, line, [planned], read_limits=in_pieces)) == ["completed"]
     assert len(line.sent[0][2]) == 45_000
     assert max(length for _, _, length in packs.reads) == 10_000
     packs.objects["1/1/a.tar"][-1] ^= 1
-    broken = Line()
+    broken = FakeStoreAssociation()
     sender = StoreSender(packs, None, read_limits=in_pieces)
     results = await until_broken(sender.send(broken, each([planned, packs.add(10)])))
     assert states(results) == ["failed"]
@@ -177,7 +188,7 @@ async def test_a_long_instance_is_read_in_pieces_and_verified_before_its_end(pac
 
 
 async def test_an_instance_of_300_mb_takes_a_few_pieces_of_memory():
-    class Endless(Packs):
+    class Endless(MemoryPacks):
         async def get_range(self, key: str, offset: int, length: int) -> bytes:
             head = bytes(self.objects[key][offset : offset + length])
             return head + bytes(length - len(head))
@@ -188,7 +199,7 @@ async def test_an_instance_of_300_mb_takes_a_few_pieces_of_memory():
     planned = planned.model_copy(update={"length": planned.length + size})
     received = 0
 
-    class Counting(Line):
+    class Counting(FakeStoreAssociation):
         async def store(self, context, sop_class_uid, sop_instance_uid, data, **_):
             nonlocal received
             async for part in data:
@@ -209,7 +220,7 @@ async def test_an_instance_of_300_mb_takes_a_few_pieces_of_memory():
 async def test_no_more_is_read_ahead_than_is_allowed(packs):
     planned = [packs.add(1000) for _ in range(30)]
     sending = StoreSender(packs, None, read_ahead=5000, read_limits=ONE_BY_ONE)
-    async with aclosing(sending.send(Line(), each(planned))) as results:
+    async with aclosing(sending.send(FakeStoreAssociation(), each(planned))) as results:
         await anext(results)
         await asyncio.sleep(0.01)
         assert 3 <= len(packs.reads) <= 5
@@ -220,7 +231,7 @@ async def test_when_the_memory_of_all_is_used_up_each_still_gets_on(packs):
     sending = StoreSender(packs, None, memory=1, read_limits=ONE_BY_ONE)
 
     async def one() -> list[SubOperationResult]:
-        return [sent async for sent in sending.send(Line(), each(planned))]
+        return [sent async for sent in sending.send(FakeStoreAssociation(), each(planned))]
 
     for results in await asyncio.gather(*(one() for _ in range(5))):
         assert states(results) == ["completed"] * 30
@@ -229,7 +240,7 @@ async def test_when_the_memory_of_all_is_used_up_each_still_gets_on(packs):
 
 async def test_a_sending_that_is_left_early_gives_its_memory_back(packs):
     sending = StoreSender(packs, None, read_limits=ONE_BY_ONE)
-    async with aclosing(sending.send(Line(), each([packs.add(1000) for _ in range(30)]))) as results:
+    async with aclosing(sending.send(FakeStoreAssociation(), each([packs.add(1000) for _ in range(30)]))) as results:
         await anext(results)
         await asyncio.sleep(0)
     assert sending.memory.used == 0
@@ -238,7 +249,7 @@ async def test_a_sending_that_is_left_early_gives_its_memory_back(packs):
 class Imaging:
     """Answers as `imaging` does: each instance becomes an object of its own."""
 
-    def __init__(self, packs: Packs, *, error: str = "", uid: str = "") -> None:
+    def __init__(self, packs: MemoryPacks, *, error: str = "", uid: str = "") -> None:
         self.packs, self.error, self.uid = packs, error, uid
         self.asked: list[TranscodeRequest] = []
 
@@ -260,7 +271,7 @@ async def test_what_the_peer_does_not_take_as_it_is_stored_is_transcoded_and_the
     imaging = Imaging(packs)
     await bus.serve(TRANSCODE, imaging)
     planned = [packs.add(uid="1.2.0", syntax=J2K), packs.add(uid="1.2.9"), packs.add(uid="1.2.1", syntax=J2K)]
-    line = Line((CT, EXPLICIT), (CT, IMPLICIT))
+    line = FakeStoreAssociation((CT, EXPLICIT), (CT, IMPLICIT))
     assert states(await send(packs, line, planned, bus)) == ["completed"] * 3
     assert [(uid, syntax) for uid, syntax, _ in line.sent] == [
         ("1.2.0", EXPLICIT), ("1.2.9", EXPLICIT), ("1.2.1", EXPLICIT)
@@ -276,10 +287,10 @@ async def test_what_the_peer_does_not_take_as_it_is_stored_is_transcoded_and_the
 async def test_lossy_compression_is_used_only_when_it_is_allowed_and_under_the_new_uid(packs, bus):
     imaging = Imaging(packs, uid="2.25.7")
     await bus.serve(TRANSCODE, imaging)
-    refused = await send(packs, Line((CT, JPEG)), [packs.add()], bus)
+    refused = await send(packs, FakeStoreAssociation((CT, JPEG)), [packs.add()], bus)
     assert states(refused) == ["failed"]
     assert imaging.asked == []
-    line = Line((CT, JPEG))
+    line = FakeStoreAssociation((CT, JPEG))
     (sent,) = await send(packs, line, [packs.add()], bus, lossy=(JPEG,), quality=80)
     assert (sent.counts_as, sent.sop_instance_uid, line.uids) == (SubOperationOutcome.COMPLETED, "2.25.7", ["2.25.7"])
     assert (imaging.asked[0].lossy, imaging.asked[0].quality) == ([JPEG], 80)
@@ -288,13 +299,13 @@ async def test_lossy_compression_is_used_only_when_it_is_allowed_and_under_the_n
 async def test_what_cannot_be_transcoded_says_why(packs, bus):
     await bus.serve(TRANSCODE, Imaging(packs, error="no decoder"))
     planned = packs.add(syntax=J2K)
-    (sent,) = await send(packs, Line(), [planned], bus)
+    (sent,) = await send(packs, FakeStoreAssociation(), [planned], bus)
     assert sent.counts_as is SubOperationOutcome.FAILED
     assert "no decoder" in sent.reason
     assert J2K in sent.reason
-    (sent,) = await send(packs, Line(), [planned], bus, transcode=False)
+    (sent,) = await send(packs, FakeStoreAssociation(), [planned], bus, transcode=False)
     assert "may not be transcoded" in sent.reason
-    (sent,) = await send(packs, Line((MR, EXPLICIT)), [planned], bus)
+    (sent,) = await send(packs, FakeStoreAssociation((MR, EXPLICIT)), [planned], bus)
     assert sent.reason == f"the peer does not accept SOP class {CT}"
 
 
@@ -303,5 +314,5 @@ async def test_an_imaging_that_does_not_answer_is_a_passing_failure(packs):
         async def request(self, *_: object, **__: object) -> None:
             raise BusUnavailable("nobody")
 
-    (sent,) = await send(packs, Line(), [packs.add(syntax=J2K)], Silent())
+    (sent,) = await send(packs, FakeStoreAssociation(), [packs.add(syntax=J2K)], Silent())
     assert (sent.counts_as, sent.transient) == (SubOperationOutcome.FAILED, True)

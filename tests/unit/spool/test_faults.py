@@ -1,18 +1,25 @@
 """Disks that fail at any moment: what was acknowledged stays, what was never sent does not appear."""
 
-import asyncio
-import errno
-import random
-from pathlib import Path
-
-import pytest
-
-from osteon.dimse.handler import Outcome, StoreRequest
+from osteon.dimse.handler import Outcome
+from osteon.dimse.handler import StoreRequest
 from osteon.dimse.status import Status
 from osteon.spool.association_spool import AssociationSpool
 from osteon.spool.buffer_pool import LARGE
-from osteon.spool.spool import Spool, SpoolConfig
-from support.spool.instances import CONTEXT, CT, FaultyDisk, Published, association, contents, data_set, store
+from osteon.spool.spool import Spool
+from osteon.spool.spool import SpoolConfig
+from pathlib import Path
+from support.spool.instances import CONTEXT
+from support.spool.instances import CT
+from support.spool.instances import FaultyDisk
+from support.spool.instances import RecordingPublish
+from support.spool.instances import association
+from support.spool.instances import contents
+from support.spool.instances import data_set
+from support.spool.instances import store
+import asyncio
+import errno
+import pytest
+import random
 
 pytestmark = pytest.mark.slow
 
@@ -31,7 +38,7 @@ async def break_off(intake: AssociationSpool, sop: str, data: bytes) -> None:
 async def test_acknowledged_instances_survive_faults_at_any_moment(
     tmp_path: Path, seed: int, calls: tuple[str, ...]
 ) -> None:
-    dice, disk, published = random.Random(seed), FaultyDisk(), Published()
+    dice, disk, published = random.Random(seed), FaultyDisk(), RecordingPublish()
     config = SpoolConfig(root=tmp_path, pack_size=400_000, pack_seconds=0.05, sweep_every=0.01, adopt_every=0.01)
     spool = await Spool.open(config, published, disk=disk)
     sent: dict[str, bytes] = {}
@@ -85,7 +92,7 @@ async def test_acknowledged_instances_survive_faults_at_any_moment(
 
 
 async def test_a_pack_whose_end_cannot_be_written_is_sealed_later_where_it_is(tmp_path: Path) -> None:
-    disk, published = FaultyDisk(), Published()
+    disk, published = FaultyDisk(), RecordingPublish()
     spool = await Spool.open(SpoolConfig(root=tmp_path, sweep_every=0.01), published, disk=disk)
     intake = spool.open_association(association())
     assert (await store(intake, "1.9.1", data_set("1.9.1"))).status is Status.SUCCESS
@@ -123,7 +130,7 @@ class NamesFail(FaultyDisk):
 async def test_a_folder_that_cannot_be_synced_while_a_pack_is_saved_delays_it_only(
     tmp_path: Path, call: str, good: int
 ) -> None:
-    disk, published = NamesFail(), Published()
+    disk, published = NamesFail(), RecordingPublish()
     spool = await Spool.open(SpoolConfig(root=tmp_path, sweep_every=0.01), published, disk=disk)
     intake = spool.open_association(association())
     assert (await store(intake, "1.9.1", data_set("1.9.1"))).status is Status.SUCCESS

@@ -1,11 +1,16 @@
-import asyncio
-from pathlib import Path
-
 from osteon.spool.disk import Disk
-from osteon.spool.folders import SpoolFolder, files
+from osteon.spool.folders import SpoolFolder
+from osteon.spool.folders import files
 from osteon.spool.paths import OPEN
-from osteon.spool.spool import Spool, SpoolConfig
-from support.spool.instances import Published, association, contents, data_set, store
+from osteon.spool.spool import Spool
+from osteon.spool.spool import SpoolConfig
+from pathlib import Path
+from support.spool.instances import RecordingPublish
+from support.spool.instances import association
+from support.spool.instances import contents
+from support.spool.instances import data_set
+from support.spool.instances import store
+import asyncio
 
 
 def test_a_folder_that_a_process_holds_is_not_adopted(tmp_path: Path) -> None:
@@ -52,7 +57,7 @@ async def test_a_file_that_cannot_be_recovered_does_not_hold_up_those_behind_it(
             super().truncate(fd, size)
 
     failures: list[int] = []
-    published = Published()
+    published = RecordingPublish()
     config = SpoolConfig(root=tmp_path, adopt_every=0.02)
     first = await Spool.open(config, published, disk=FailingDisk())
     intake = first.open_association(association())
@@ -72,7 +77,7 @@ async def test_a_file_that_cannot_be_recovered_does_not_hold_up_those_behind_it(
 
 
 async def test_what_a_process_left_is_published_by_the_next_one_and_its_folder_removed(tmp_path: Path) -> None:
-    published = Published()
+    published = RecordingPublish()
     config = SpoolConfig(root=tmp_path, sweep_every=0.02, adopt_every=0.02)
     first = await Spool.open(config, published)
     intake = first.open_association(association())

@@ -1,19 +1,24 @@
 """The gauges of a spool say how full it is and how long what is in it has been waiting."""
 
-import asyncio
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
-
-import pytest
-
+from datetime import UTC
+from datetime import datetime
+from datetime import timedelta
 from osteon import metrics
 from osteon.errors import Unavailable
 from osteon.spool.admission import Admission
 from osteon.spool.outbox import Outbox
 from osteon.spool.sealed_pack import SealedPack
-from osteon.spool.spool import Spool, SpoolConfig
+from osteon.spool.spool import Spool
+from osteon.spool.spool import SpoolConfig
+from pathlib import Path
 from support.metric_values import value as metric_value
-from support.spool.instances import FaultyDisk, Published, association, data_set, store
+from support.spool.instances import FaultyDisk
+from support.spool.instances import RecordingPublish
+from support.spool.instances import association
+from support.spool.instances import data_set
+from support.spool.instances import store
+import asyncio
+import pytest
 
 
 def value(metric: object, **labels: str) -> float:
@@ -85,7 +90,7 @@ async def test_the_oldest_pack_is_measured_by_what_it_waits_for() -> None:
 
 
 async def test_an_open_pack_is_counted_until_it_is_sealed(tmp_path: Path) -> None:
-    spool = await Spool.open(SpoolConfig(root=tmp_path, pack_seconds=3600), Published())
+    spool = await Spool.open(SpoolConfig(root=tmp_path, pack_seconds=3600), RecordingPublish())
     try:
         intake = spool.open_association(association())
         await store(intake, "1.2.3.1", data_set("1.2.3.1"))

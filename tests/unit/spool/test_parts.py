@@ -1,24 +1,25 @@
 """The parts of a spool on their own: committer, outbox, admission."""
 
-import asyncio
-import threading
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
-
-import pytest
-
+from datetime import UTC
+from datetime import datetime
+from datetime import timedelta
 from osteon.errors import Unavailable
-from osteon.spool.admission import Admission, usage
+from osteon.spool.admission import Admission
+from osteon.spool.admission import usage
 from osteon.spool.errors import SpoolFull
 from osteon.spool.group_commit import GroupCommitter
 from osteon.spool.outbox import Outbox
 from osteon.spool.sealed_pack import SealedPack
+from pathlib import Path
 from support.spool.instances import FaultyDisk
+import asyncio
+import pytest
+import threading
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
-class Target:
+class CountingTarget:
     """Counts commits; `hold` keeps the first batch in the thread until it is set."""
 
     def __init__(self) -> None:
@@ -40,7 +41,7 @@ def pack(number: int) -> SealedPack:
 
 
 async def test_work_that_came_meanwhile_shares_one_commit_and_keeps_its_order() -> None:
-    committer, target, done = GroupCommitter(3), Target(), list[int]()
+    committer, target, done = GroupCommitter(3), CountingTarget(), list[int]()
     queue = committer.queue(target, lambda: None)
     target.hold.clear()
     first = queue.submit(lambda: done.append(0))
@@ -55,7 +56,7 @@ async def test_work_that_came_meanwhile_shares_one_commit_and_keeps_its_order() 
 
 
 async def test_when_a_commit_fails_no_success_is_reported() -> None:
-    committer, target = GroupCommitter(1), Target()
+    committer, target = GroupCommitter(1), CountingTarget()
     queue = committer.queue(target, lambda: None)
     target.error = OSError("no disk")
     results = await asyncio.gather(queue.submit(lambda: 1), queue.submit(lambda: 2), return_exceptions=True)
@@ -67,7 +68,7 @@ async def test_when_a_commit_fails_no_success_is_reported() -> None:
 
 async def test_work_that_fails_does_not_disturb_its_neighbours() -> None:
     committer = GroupCommitter(1)
-    queue = committer.queue(Target(), lambda: None)
+    queue = committer.queue(CountingTarget(), lambda: None)
     results = await asyncio.gather(queue.submit(lambda: 1), queue.submit(lambda: 1 // 0), return_exceptions=True)
     assert results[0] == 1
     assert isinstance(results[1], ZeroDivisionError)
@@ -75,7 +76,7 @@ async def test_work_that_fails_does_not_disturb_its_neighbours() -> None:
 
 
 async def test_a_slow_association_does_not_hold_up_another() -> None:
-    committer, slow, quick = GroupCommitter(2), Target(), Target()
+    committer, slow, quick = GroupCommitter(2), CountingTarget(), CountingTarget()
     slow.hold.clear()
     waiting = committer.queue(slow, lambda: None).submit(lambda: None)
     await committer.queue(quick, lambda: None).submit(lambda: None)

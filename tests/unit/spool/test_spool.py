@@ -1,25 +1,36 @@
+from collections.abc import AsyncIterator
+from collections.abc import Callable
+from contextlib import asynccontextmanager
+from osteon.dimse.handler import Outcome
+from osteon.dimse.handler import PresentationContext
+from osteon.dimse.handler import StoreRequest
+from osteon.dimse.status import Status
+from osteon.errors import Unavailable
+from osteon.spool.buffer_pool import LARGE
+from osteon.spool.buffer_pool import SMALL
+from osteon.spool.spool import Spool
+from osteon.spool.spool import SpoolConfig
+from pathlib import Path
+from support.spool.instances import CT
+from support.spool.instances import EXPLICIT
+from support.spool.instances import FaultyDisk
+from support.spool.instances import RecordingPublish
+from support.spool.instances import association
+from support.spool.instances import contents
+from support.spool.instances import data_set
+from support.spool.instances import element
+from support.spool.instances import store
+from typing import Any
 import asyncio
 import errno
 import os
-import threading
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import Any
-
 import pytest
-
-from osteon.dimse.handler import Outcome, PresentationContext, StoreRequest
-from osteon.dimse.status import Status
-from osteon.errors import Unavailable
-from osteon.spool.buffer_pool import LARGE, SMALL
-from osteon.spool.spool import Spool, SpoolConfig
-from support.spool.instances import CT, EXPLICIT, FaultyDisk, Published, association, contents, data_set, element, store
+import threading
 
 
 @asynccontextmanager
 async def opened(
-    root: Path, published: Published, disk: FaultyDisk | None = None, **config: Any
+    root: Path, published: RecordingPublish, disk: FaultyDisk | None = None, **config: Any
 ) -> AsyncIterator[Spool]:
     config = {"sweep_every": 0.02, "adopt_every": 0.02, **config}
     spool = await Spool.open(SpoolConfig(root=root, **config), published, disk=disk or FaultyDisk())
@@ -40,7 +51,7 @@ def files(root: Path) -> list[Path]:
 
 
 async def test_what_an_association_sends_is_one_pack_a_series_with_the_bytes_as_sent(tmp_path: Path) -> None:
-    published = Published()
+    published = RecordingPublish()
     sent = {f"1.9.{n}": data_set(f"1.9.{n}", series=f"1.2.{n % 2}", pixels=bytes([n]) * n * 999) for n in range(20)}
     async with opened(tmp_path, published) as spool:
         intake = spool.open_association(association())
@@ -61,7 +72,7 @@ async def test_what_an_association_sends_is_one_pack_a_series_with_the_bytes_as_
 
 @pytest.mark.parametrize("size", [LARGE - 300, LARGE, LARGE + 1, 3 * LARGE + 77])
 async def test_large_instances_are_stored_as_they_came_beside_small_ones(tmp_path: Path, size: int) -> None:
-    published = Published()
+    published = RecordingPublish()
     sent = {
         "1.9.1": data_set("1.9.1"),
         "1.9.2": data_set("1.9.2", pixels=bytes(range(256)) * (size // 256) + b"x" * (size % 256)),
@@ -77,7 +88,7 @@ async def test_large_instances_are_stored_as_they_came_beside_small_ones(tmp_pat
 
 
 async def test_an_instance_whose_series_comes_late_has_a_pack_of_its_own(tmp_path: Path) -> None:
-    published = Published()
+    published = RecordingPublish()
     before = element(0x0009, 0x0010, b"LO", b"TEST") + element(0x0009, 0x1001, b"UN", b"p" * (2 * LARGE))
     data = data_set("1.9.1", series="1.2.77", before=before)
     async with opened(tmp_path, published) as spool:
@@ -91,7 +102,7 @@ async def test_an_instance_whose_series_comes_late_has_a_pack_of_its_own(tmp_pat
 @pytest.mark.parametrize("size", [10, 2 * LARGE])
 @pytest.mark.parametrize("arrived", [0.3, 0.99])
 async def test_an_instance_that_is_broken_off_leaves_nothing(tmp_path: Path, size: int, arrived: float) -> None:
-    published = Published()
+    published = RecordingPublish()
     async with opened(tmp_path, published) as spool:
         intake = spool.open_association(association())
         for number in range(3):
@@ -124,7 +135,7 @@ async def test_an_instance_that_is_broken_off_leaves_nothing(tmp_path: Path, siz
 async def test_a_data_set_that_is_not_what_was_announced_is_refused_and_not_stored(
     tmp_path: Path, padding: int, change: dict[str, Any], status: Status, word: str
 ) -> None:
-    published = Published()
+    published = RecordingPublish()
     async with opened(tmp_path, published) as spool:
         intake = spool.open_association(association())
         data = data_set(**{"sop": "1.9.1", "pixels": bytes(padding), **change})
@@ -138,13 +149,13 @@ async def test_a_data_set_that_is_not_what_was_announced_is_refused_and_not_stor
 
 
 async def test_an_empty_data_set_is_refused(tmp_path: Path) -> None:
-    async with opened(tmp_path, Published()) as spool:
+    async with opened(tmp_path, RecordingPublish()) as spool:
         outcome = await store(spool.open_association(association()), "1.9.1", b"")
         assert outcome.status == Status.DATA_SET_DOES_NOT_MATCH_SOP_CLASS
 
 
 async def test_a_pack_is_sealed_when_it_is_full(tmp_path: Path) -> None:
-    published = Published()
+    published = RecordingPublish()
     async with opened(tmp_path, published, pack_size=1 << 16) as spool:
         intake = spool.open_association(association())
         for number in range(7):
@@ -154,7 +165,7 @@ async def test_a_pack_is_sealed_when_it_is_full(tmp_path: Path) -> None:
 
 
 async def test_a_pack_is_sealed_some_time_after_its_first_instance(tmp_path: Path) -> None:
-    published = Published()
+    published = RecordingPublish()
     async with opened(tmp_path, published, pack_seconds=0.05) as spool:
         intake = spool.open_association(association())
         for number in range(2):
@@ -163,7 +174,7 @@ async def test_a_pack_is_sealed_some_time_after_its_first_instance(tmp_path: Pat
 
 
 async def test_the_same_instance_again_is_acknowledged_and_kept_once(tmp_path: Path) -> None:
-    published = Published()
+    published = RecordingPublish()
     async with opened(tmp_path, published) as spool:
         intake = spool.open_association(association())
         for _ in range(3):
@@ -174,7 +185,7 @@ async def test_the_same_instance_again_is_acknowledged_and_kept_once(tmp_path: P
 
 
 async def test_other_bytes_under_the_same_uid_go_to_another_pack(tmp_path: Path) -> None:
-    published = Published()
+    published = RecordingPublish()
     async with opened(tmp_path, published) as spool:
         intake = spool.open_association(association())
         versions = [data_set("1.9.1", pixels=bytes([n] * 8)) for n in range(3)]
@@ -187,7 +198,7 @@ async def test_other_bytes_under_the_same_uid_go_to_another_pack(tmp_path: Path)
 
 
 async def test_many_series_at_once_do_not_keep_many_files_open(tmp_path: Path) -> None:
-    published = Published()
+    published = RecordingPublish()
     async with opened(tmp_path, published) as spool:
         intake = spool.open_association(association())
         for number in range(40):
@@ -200,7 +211,7 @@ async def test_many_series_at_once_do_not_keep_many_files_open(tmp_path: Path) -
 
 async def test_no_answer_before_the_bytes_are_synced(tmp_path: Path) -> None:
     disk = FaultyDisk()
-    async with opened(tmp_path, Published(), disk) as spool:
+    async with opened(tmp_path, RecordingPublish(), disk) as spool:
         intake = spool.open_association(association())
         for number in range(3):
             before = disk.syncs
@@ -222,7 +233,7 @@ class HeldDisk(FaultyDisk):
 
 async def test_instances_that_wait_together_share_a_sync(tmp_path: Path) -> None:
     disk = HeldDisk()
-    async with opened(tmp_path, Published(), disk) as spool:
+    async with opened(tmp_path, RecordingPublish(), disk) as spool:
         intake = spool.open_association(association())
         stores = asyncio.gather(*(store(intake, f"1.9.{n}", data_set(f"1.9.{n}")) for n in range(50)))
         await asyncio.sleep(0)  # each of them comes to where it waits
@@ -236,7 +247,7 @@ async def test_instances_that_wait_together_share_a_sync(tmp_path: Path) -> None
 async def test_an_instance_that_the_disk_does_not_keep_is_refused_and_those_before_it_are_kept(
     tmp_path: Path, call: str, size: int
 ) -> None:
-    disk, published = FaultyDisk(), Published()
+    disk, published = FaultyDisk(), RecordingPublish()
     async with opened(tmp_path, published, disk) as spool:
         intake = spool.open_association(association())
         kept = {f"1.9.{n}": data_set(f"1.9.{n}") for n in range(3)}
@@ -263,7 +274,7 @@ async def test_an_instance_that_the_disk_does_not_keep_is_refused_and_those_befo
 
 
 async def test_a_file_whose_sync_failed_is_never_written_again(tmp_path: Path) -> None:
-    disk, published = FaultyDisk(), Published()
+    disk, published = FaultyDisk(), RecordingPublish()
     async with opened(tmp_path, published, disk) as spool:
         intake = spool.open_association(association())
         await store(intake, "1.9.1", data_set("1.9.1"))
@@ -280,7 +291,7 @@ async def test_a_file_whose_sync_failed_is_never_written_again(tmp_path: Path) -
 async def test_a_full_disk_refuses_before_the_data_set_is_read(tmp_path: Path) -> None:
     disk = FaultyDisk()
     disk.space = (10, 90)
-    async with opened(tmp_path, Published(), disk, high_water=0.9) as spool:
+    async with opened(tmp_path, RecordingPublish(), disk, high_water=0.9) as spool:
         outcome = spool.open_association(association()).begin(
             StoreRequest(1, CT, "1.9.1"), PresentationContext(1, CT, EXPLICIT)
         )
@@ -290,7 +301,7 @@ async def test_a_full_disk_refuses_before_the_data_set_is_read(tmp_path: Path) -
 
 
 async def test_the_quota_refuses_until_packs_are_taken(tmp_path: Path) -> None:
-    published = Published()
+    published = RecordingPublish()
     async with opened(tmp_path, published, quota=100_000) as spool:
         intake = spool.open_association(association())
         statuses = [
@@ -311,7 +322,7 @@ async def test_the_quota_refuses_until_packs_are_taken(tmp_path: Path) -> None:
 
 
 async def test_packs_wait_for_the_broker_and_go_oldest_first(tmp_path: Path) -> None:
-    published = Published()
+    published = RecordingPublish()
     down = True
 
     async def broker(_: object) -> None:
@@ -331,7 +342,7 @@ async def test_packs_wait_for_the_broker_and_go_oldest_first(tmp_path: Path) -> 
 
 
 async def test_a_pack_that_is_not_taken_is_published_again_until_its_file_is_gone(tmp_path: Path) -> None:
-    published = Published()
+    published = RecordingPublish()
     async with opened(tmp_path, published, republish_after=0.05) as spool:
         intake = spool.open_association(association())
         await store(intake, "1.9.1", data_set("1.9.1"))
@@ -344,7 +355,7 @@ async def test_a_pack_that_is_not_taken_is_published_again_until_its_file_is_gon
 async def test_packs_are_not_taken_for_gone_while_their_folder_cannot_be_listed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    published = Published()
+    published = RecordingPublish()
 
     def refused(_: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")
@@ -363,7 +374,7 @@ async def test_packs_are_not_taken_for_gone_while_their_folder_cannot_be_listed(
 
 
 async def test_an_answer_can_wait_until_the_instance_is_indexed(tmp_path: Path) -> None:
-    published = Published()
+    published = RecordingPublish()
     async with opened(tmp_path, published, wait_for_index=30.0) as spool:
         intake = spool.open_association(association())
         answer = asyncio.create_task(store(intake, "1.9.1", data_set("1.9.1")))
@@ -376,14 +387,14 @@ async def test_an_answer_can_wait_until_the_instance_is_indexed(tmp_path: Path) 
 
 
 async def test_an_instance_that_is_not_indexed_in_time_is_refused(tmp_path: Path) -> None:
-    async with opened(tmp_path, Published(), wait_for_index=0.05) as spool:
+    async with opened(tmp_path, RecordingPublish(), wait_for_index=0.05) as spool:
         outcome = await store(spool.open_association(association()), "1.9.1", data_set("1.9.1"))
         assert outcome.status == Status.OUT_OF_RESOURCES
         assert "not indexed" in outcome.comment
 
 
 async def test_a_closed_spool_leaves_no_folder_when_everything_was_taken(tmp_path: Path) -> None:
-    published = Published()
+    published = RecordingPublish()
     async with opened(tmp_path, published) as spool:
         intake = spool.open_association(association())
         await store(intake, "1.9.1", data_set("1.9.1"))
@@ -394,7 +405,7 @@ async def test_a_closed_spool_leaves_no_folder_when_everything_was_taken(tmp_pat
 
 
 async def test_little_is_gathered_in_memory_when_much_is_held(tmp_path: Path) -> None:
-    async with opened(tmp_path, Published(), memory=100_000) as spool:
+    async with opened(tmp_path, RecordingPublish(), memory=100_000) as spool:
         intake = spool.open_association(association())
         buffers = spool.buffers
         assert buffers.threshold == LARGE

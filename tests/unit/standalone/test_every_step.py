@@ -28,7 +28,7 @@ from osteon.spool.spool import Spool, SpoolConfig
 from osteon_ingress.handlers import publish_sealed_pack
 from osteon_writer.handlers import store_sealed
 from osteon_writer.settings import WriterBaseSettings
-from support.fuzz.effort import THIN
+from support.fuzz.case_counts import THIN
 from support.index.stored_packs import sqlite_url
 from support.services.embedded import embedded
 from support.spool.instances import association, contents, data_set, store

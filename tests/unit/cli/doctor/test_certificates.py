@@ -137,13 +137,13 @@ def test_a_file_that_is_missing_is_named(tmp_path: Path) -> None:
     assert f"OSTEON_AMQP_URL: the file {tmp_path}/no.pem cannot be read" in wrong
 
 
-class Door(ProcessSettings, SpoolSettings, TlsSettings):
+class TlsProbeSettings(ProcessSettings, SpoolSettings, TlsSettings):
     pass
 
 
 def look_at_door(**settings: object) -> Findings:
     findings = Findings("certificates")
-    certificates.check(Door(**settings), findings)  # type: ignore[arg-type]
+    certificates.check(TlsProbeSettings(**settings), findings)  # type: ignore[arg-type]
     return findings
 
 
@@ -176,5 +176,5 @@ def test_a_secure_port_that_presents_our_certificate_is_ours(pair: tuple[Path, P
             assert [each.what.endswith("is in use by Osteon, which is running") for each in findings.found] == [ours]
 
 
-class DoorPorts(Door, DicomSettings):
+class DoorPorts(TlsProbeSettings, DicomSettings):
     pass

@@ -20,14 +20,14 @@ from pynetdicom.presentation import build_context
 from osteon.cli.scu import echo, find, get, move, send
 from osteon.dicom.part10 import file_sha256, read_part10
 from osteon_local.part import free_port
-from support.cli.scu import Ran, pynetdicom, tool
+from support.cli.scu import ToolResult, pynetdicom, tool
 from support.dicom.datasets import ct_slice, saved
 from support.dicom.real_files import dataset_bytes
 from support.dimse.pynetdicom_acceptor import accepting
 from support.dimse.raw_peer import EXPLICIT
 
 __all__ = ["tool"]
-Tool = Callable[..., Ran]
+Tool = Callable[..., ToolResult]
 STUDY = "1.2.826.0.1.1"
 
 

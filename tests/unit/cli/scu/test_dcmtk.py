@@ -11,17 +11,17 @@ from pydicom.data import get_testdata_file
 
 from osteon.cli.scu import echo, find, get, move, send
 from osteon_local.part import free_port
-from support.cli.scu import Ran, program, tool
+from support.cli.scu import ToolResult, program, tool
 from support.dicom.datasets import ct_slice, saved
 from support.dicom.real_files import dataset_bytes
-from support.services.certificates import Authority, needs_openssl
+from support.services.certificates import CertificateAuthority, needs_openssl
 
 __all__ = ["tool"]
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(shutil.which("dcmqrscp") is None, reason="DCMTK is not installed"),
 ]
-Tool = Callable[..., Ran]
+Tool = Callable[..., ToolResult]
 CONFIGURATION = """
 NetworkTCPPort = {port}
 MaxPDUSize = 131072
@@ -107,7 +107,7 @@ def test_a_storescp_of_one_association_at_a_time_gets_all_from_several(tool: Too
 
 @needs_openssl
 def test_a_storescp_with_tls_is_sent_to_when_it_shows_the_right_certificate(tool: Tool, tmp_path: Path) -> None:
-    ca, other = Authority(tmp_path, "Hospital"), Authority(tmp_path, "Elsewhere")
+    ca, other = CertificateAuthority(tmp_path, "Hospital"), CertificateAuthority(tmp_path, "Elsewhere")
     server, client, port = ca.sign("server"), ca.sign("client"), free_port()
     certificates = ("+tls", str(server.key), str(server.certificate), "+cf", str(ca.certificate))
     path = saved(ct_slice(), tmp_path)

@@ -26,7 +26,7 @@ from osteon.dimse.status import Status
 from osteon.errors import Invalid
 from support.dicom.datasets import ct_slice, saved
 from support.dicom.real_files import BUNDLED, dataset_bytes, storable
-from support.dimse.raw_peer import CT, EXPLICIT, IMPLICIT, SUCCESS, Peer, Recorder, Sink, pdu, running
+from support.dimse.raw_peer import CT, EXPLICIT, IMPLICIT, SUCCESS, DataSetSink, RawPeer, RecordingHandler, pdu, running
 from support.dimse.scripted_acceptor import accept, request, response, scripted
 
 
@@ -83,7 +83,7 @@ async def test_what_a_peer_takes_only_as_implicit_vr_is_encoded_so(tmp_path: Pat
 
     received: list[bytes] = []
 
-    async def script(peer: Peer) -> None:
+    async def script(peer: RawPeer) -> None:
         _, body = await peer.receive()
         unknown = body.replace(EXPLICIT.encode(), b"1.2.840.10008.9.9.9")
         await peer.send(negotiation.agree(AcceptorConfig(), associate_rq.decode(unknown), body).answer)
@@ -98,7 +98,7 @@ async def test_what_a_peer_takes_only_as_implicit_vr_is_encoded_so(tmp_path: Pat
     assert read_dataset(BytesIO(received[0]), True, True) == dcmread(path)
 
 
-async def released(peer: Peer) -> None:
+async def released(peer: RawPeer) -> None:
     assert (await peer.receive())[0] == 5
     await peer.send(pdu(6))
 
@@ -122,10 +122,10 @@ async def test_more_kinds_than_an_association_has_contexts_for_are_sent_by_sever
 
 
 async def test_what_is_refused_is_told_with_its_reason_and_the_rest_is_sent(tmp_path: Path) -> None:
-    async def finish(sink: Sink) -> Outcome:
+    async def finish(sink: DataSetSink) -> Outcome:
         return Outcome(Status.OUT_OF_RESOURCES, "disk full") if len(handler.sinks) == 2 else SUCCESS
 
-    handler = Recorder(on_finish=finish)
+    handler = RecordingHandler(on_finish=finish)
     async with running(handler) as acceptor:
         results = await send(local(acceptor.port), slices(tmp_path, 5), window=1)
     assert [result.reason for result in results if not result.stored] == ["0xA700 (disk full)"]
@@ -144,7 +144,7 @@ async def test_a_file_of_which_no_context_is_accepted_is_told(tmp_path: Path) ->
 async def test_after_an_abort_only_what_was_not_answered_is_sent_again(tmp_path: Path) -> None:
     answered: list[str] = []
 
-    async def script(peer: Peer) -> None:
+    async def script(peer: RawPeer) -> None:
         await accept(peer)
         for _ in range(3):
             context_id, command, _ = await request(peer)
@@ -165,7 +165,7 @@ async def test_an_instance_that_a_peer_cannot_bear_fails_alone(tmp_path: Path) -
     folder = slices(tmp_path, 20)
     poison = sorted(folder.iterdir())[3].stem
 
-    async def script(peer: Peer) -> None:
+    async def script(peer: RawPeer) -> None:
         await accept(peer, async_operations=8)
         while True:
             context_id, command, _ = await request(peer)
@@ -181,7 +181,7 @@ async def test_an_instance_that_a_peer_cannot_bear_fails_alone(tmp_path: Path) -
 
 
 async def test_a_peer_that_aborts_everything_is_given_up(tmp_path: Path) -> None:
-    async def script(peer: Peer) -> None:
+    async def script(peer: RawPeer) -> None:
         await accept(peer)
         await request(peer)
         await peer.send(pdu(7))
@@ -194,7 +194,7 @@ async def test_a_peer_that_aborts_everything_is_given_up(tmp_path: Path) -> None
 
 @pytest.mark.slow
 async def test_a_peer_that_stalls_is_told_as_such(tmp_path: Path) -> None:
-    async def script(peer: Peer) -> None:
+    async def script(peer: RawPeer) -> None:
         await accept(peer)
         await request(peer)
         await asyncio.sleep(30)
@@ -227,12 +227,12 @@ async def test_associations_that_are_too_many_wait_for_the_others(tmp_path: Path
 async def test_ctrl_c_completes_what_has_begun_and_releases(tmp_path: Path) -> None:
     stop = Stop()
 
-    async def finish(sink: Sink) -> Outcome:
+    async def finish(sink: DataSetSink) -> Outcome:
         stop.requested.set()
         await asyncio.sleep(0.05)
         return SUCCESS
 
-    async with running(Recorder(on_finish=finish)) as acceptor:
+    async with running(RecordingHandler(on_finish=finish)) as acceptor:
         results = await send(local(acceptor.port), slices(tmp_path, 50), stop=stop, window=1)
         await asyncio.sleep(0)
         assert [how.value for how in acceptor.log.ends] == ["released"]

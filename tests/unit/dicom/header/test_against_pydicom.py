@@ -17,7 +17,7 @@ from osteon.dicom.errors import BadPart10, TruncatedDataSet
 from osteon.dicom.header.reader import HeaderReader
 from osteon.dicom.part10 import read_part10
 from support.dicom.real_files import BUNDLED, real_folder
-from support.fuzz.effort import thinned
+from support.fuzz.case_counts import thinned
 
 Element = dict[str, Any]
 

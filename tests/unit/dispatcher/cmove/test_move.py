@@ -41,8 +41,8 @@ from osteon_ingress.retrieve import to_response
 from osteon_local.part import free_port
 from support.bus.messages import eventually, failure_of
 from support.dicom.datasets import ct_slice
-from support.dimse.raw_peer import EXPLICIT, STUDY_MOVE, Recorder, Running, Sink, running
-from support.indexer.ports import Room, indexer_room
+from support.dimse.raw_peer import EXPLICIT, STUDY_MOVE, DataSetSink, RecordingHandler, RunningAcceptor, running
+from support.indexer.ports import IndexerPorts, indexer_room
 from support.jobs.job_types import FAST
 
 PACE = replace(FAST, lease=20.0)
@@ -55,10 +55,10 @@ def status_of(progress: MoveCounters) -> Status:
 
 
 @dataclass
-class World:
+class MoveArchive:
     """An archive with one study, and who answers for C-MOVE."""
 
-    room: Room
+    room: IndexerPorts
     study: str
     uids: list[str]
     signals: JobSignals = field(default_factory=JobSignals)
@@ -131,7 +131,7 @@ class World:
 
 
 @pytest.fixture
-async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
+async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[MoveArchive]:
     monkeypatch.setattr(job, "PAGE", 4)
     monkeypatch.setattr(job, "_PAUSES", (0.01, 0.05))
     monkeypatch.setattr("osteon_dispatcher.checkpoints.SAVE_SECONDS", 0.0)
@@ -140,7 +140,7 @@ async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
         study, series = str(first.StudyInstanceUID), str(first.SeriesInstanceUID)
         slices = [first, *(ct_slice(study=study, series=series, number=n) for n in range(2, 11))]
         await room.run(await room.put("1" * 32, *slices))
-        world = World(room, study, [str(each.SOPInstanceUID) for each in slices])
+        world = MoveArchive(room, study, [str(each.SOPInstanceUID) for each in slices])
 
         async def receive(event: MoveProgressed) -> None:
             world.events.append(event)
@@ -149,15 +149,15 @@ async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
         yield world
 
 
-def got(peer: Running) -> list[str]:
+def got(peer: RunningAcceptor) -> list[str]:
     return [sink.request.sop_instance_uid for sink in peer.handler.sinks if sink.end == "finish"]
 
 
-def answering(answers: dict[str, Outcome]) -> Recorder:
-    async def finish(sink: Sink) -> Outcome:
+def answering(answers: dict[str, Outcome]) -> RecordingHandler:
+    async def finish(sink: DataSetSink) -> Outcome:
         return answers.get(sink.request.sop_instance_uid, Outcome(Status.SUCCESS))
 
-    return Recorder(on_finish=finish)
+    return RecordingHandler(on_finish=finish)
 
 
 class Gate:
@@ -166,9 +166,9 @@ class Gate:
     def __init__(self, free: int) -> None:
         self.free = free
         self.reached, self.opened = asyncio.Event(), asyncio.Event()
-        self.handler = Recorder(on_finish=self._finish)
+        self.handler = RecordingHandler(on_finish=self._finish)
 
-    async def _finish(self, _: Sink) -> Outcome:
+    async def _finish(self, _: DataSetSink) -> Outcome:
         self.free -= 1
         if self.free < 0:
             self.reached.set()
@@ -265,7 +265,7 @@ async def test_what_the_destination_refuses_is_listed_and_the_job_has_failed(wor
 
 
 async def test_a_destination_that_takes_nothing_is_a_failure(world):
-    async with world.dispatcher(), running(Recorder(refusal=Outcome(Status.NOT_AUTHORIZED, "no"))) as peer:
+    async with world.dispatcher(), running(RecordingHandler(refusal=Outcome(Status.NOT_AUTHORIZED, "no"))) as peer:
         await world.destination(peer.port)
         progress = await world.until((await world.begin()).job_id)
     assert (status_of(progress), progress.failed, progress.failed_uids) == (0xA702, 10, world.uids)

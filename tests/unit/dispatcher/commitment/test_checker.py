@@ -12,18 +12,18 @@ from osteon.objects.port import ObjectsUnavailable
 from osteon_dispatcher.commitment.checker import CommitmentChecker
 from support.dicom.datasets import ct_slice
 from support.index.stored_packs import CT, MR
-from support.indexer.ports import Room, indexer_room
+from support.indexer.ports import IndexerPorts, indexer_room
 
 DEPTHS = ("row", "object", "sha256")
 
 
 @pytest.fixture
-async def room(tmp_path: Path) -> AsyncIterator[Room]:
+async def room(tmp_path: Path) -> AsyncIterator[IndexerPorts]:
     async with indexer_room(tmp_path) as made:
         yield made
 
 
-async def stored(room: Room) -> tuple[PackStored, list[CommitmentItem]]:
+async def stored(room: IndexerPorts) -> tuple[PackStored, list[CommitmentItem]]:
     first = ct_slice()
     slices = [first, ct_slice(study=first.StudyInstanceUID, series=first.SeriesInstanceUID, number=2)]
     pack = await room.put("0" * 31 + "1", *slices)
@@ -31,7 +31,7 @@ async def stored(room: Room) -> tuple[PackStored, list[CommitmentItem]]:
     return pack, [CommitmentItem(str(each.SOPClassUID), str(each.SOPInstanceUID)) for each in slices]
 
 
-async def failures(room: Room, items: list[CommitmentItem], depth: str) -> list[CommitmentFailure]:
+async def failures(room: IndexerPorts, items: list[CommitmentItem], depth: str) -> list[CommitmentFailure]:
     async def nothing() -> None:
         return
 

@@ -26,8 +26,8 @@ from support.dimse.pynetdicom_acceptor import accepting
 from support.dispatcher.commitment import (
     INSTANCE,
     UNKNOWN,
-    Reports,
-    World,
+    CommitmentArchive,
+    ReceivedReports,
     action,
     ask_and_leave,
     asking_for,
@@ -40,7 +40,7 @@ from support.index.stored_packs import CT, MR
 
 
 @pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
+async def world(tmp_path: Path) -> AsyncIterator[CommitmentArchive]:
     async with commitment_world(tmp_path) as made:
         yield made
 
@@ -49,7 +49,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
 
 
 async def test_the_report_comes_on_the_requesters_association_while_it_is_open(world):
-    item, reports = await world.stored(), Reports()
+    item, reports = await world.stored(), ReceivedReports()
     async with association(world, reports) as made:
         assert await action(made, asking_for(item, UNKNOWN)) == 0x0000
         await world.run()
@@ -59,7 +59,7 @@ async def test_the_report_comes_on_the_requesters_association_while_it_is_open(w
 
 
 async def test_the_report_comes_on_a_new_association_when_the_requester_has_left(world):
-    item, reports, port = await world.stored(), Reports(), free_port()
+    item, reports, port = await world.stored(), ReceivedReports(), free_port()
     await known(world, port)
     await ask_and_leave(world, asking_for(item))
     with listening(reports, port):
@@ -77,7 +77,7 @@ async def test_what_the_job_shows_is_named_as_in_orthanc(world):
 
 
 async def test_a_requester_that_is_down_gets_the_report_once_it_is_up_and_only_once(world):
-    item, reports, port = await world.stored(), Reports(), free_port()
+    item, reports, port = await world.stored(), ReceivedReports(), free_port()
     await known(world, port)
     await ask_and_leave(world, asking_for(item))
     with pytest.raises(ConnectFailed):
@@ -89,7 +89,7 @@ async def test_a_requester_that_is_down_gets_the_report_once_it_is_up_and_only_o
 
 
 async def test_what_was_checked_is_not_checked_again_when_the_report_is_sent_later(world):
-    item, reports, port = await world.stored(), Reports(), free_port()
+    item, reports, port = await world.stored(), ReceivedReports(), free_port()
     await known(world, port)
     await ask_and_leave(world, asking_for(item))
     with pytest.raises(ConnectFailed):
@@ -102,7 +102,7 @@ async def test_what_was_checked_is_not_checked_again_when_the_report_is_sent_lat
 
 
 async def test_nobody_is_known_under_the_requesters_ae_title(world):
-    item, reports, port = await world.stored(), Reports(), free_port()
+    item, reports, port = await world.stored(), ReceivedReports(), free_port()
     await ask_and_leave(world, asking_for(item))
     with pytest.raises(Invalid, match=r"no modality has the AE title 'MODALITY'.*resubmit"):
         await world.run()
@@ -113,7 +113,7 @@ async def test_nobody_is_known_under_the_requesters_ae_title(world):
 
 
 async def test_the_modality_on_the_requesters_host_is_reported_to(world):
-    item, reports, port = await world.stored(), Reports(), free_port()
+    item, reports, port = await world.stored(), ReceivedReports(), free_port()
     elsewhere = Modality(name="a", aet="MODALITY", host="192.0.2.1", port=port)
     await world.room.index.remotes.put_modality(elsewhere)
     await known(world, port, name="b")
@@ -125,7 +125,7 @@ async def test_the_modality_on_the_requesters_host_is_reported_to(world):
 
 @pytest.mark.slow
 async def test_an_instance_on_its_way_is_waited_for(world):
-    dataset, port, reports = ct_slice(), free_port(), Reports()
+    dataset, port, reports = ct_slice(), free_port(), ReceivedReports()
     item = CommitmentItem(str(dataset.SOPClassUID), str(dataset.SOPInstanceUID))
     await known(world, port)
     await ask_and_leave(world, asking_for(item))
@@ -146,7 +146,7 @@ async def test_a_job_that_has_waited_long_gives_its_place_to_others(world, monke
 
 @pytest.mark.slow
 async def test_a_wrong_class_and_a_lost_object_are_told_apart(world):
-    wrong, lost, port, reports = await world.stored(), await world.stored(), free_port(), Reports()
+    wrong, lost, port, reports = await world.stored(), await world.stored(), free_port(), ReceivedReports()
     await known(world, port)
     async for pack in world.room.index.pack_rows():
         async for member in world.room.index.pack_members(pack.pack_id):
@@ -175,7 +175,7 @@ async def test_the_same_request_again_runs_a_job_again_that_failed(world):
 
 
 async def test_other_instances_under_a_used_transaction_uid_fail_as_duplicate(world):
-    item, other, reports = await world.stored(), await world.stored(), Reports()
+    item, other, reports = await world.stored(), await world.stored(), ReceivedReports()
     await ask_and_leave(world, asking_for(item))
     async with association(world, reports) as made:
         assert await action(made, asking_for(other)) == 0x0000
@@ -185,7 +185,7 @@ async def test_other_instances_under_a_used_transaction_uid_fail_as_duplicate(wo
 
 
 async def test_a_requester_that_refuses_on_its_association_is_reported_to_on_another(world):
-    item, refusing, reports, port = await world.stored(), Reports(status=0x0110), Reports(), free_port()
+    item, refusing, reports, port = await world.stored(), ReceivedReports(status=0x0110), ReceivedReports(), free_port()
     await known(world, port)
     with listening(reports, port):
         async with association(world, refusing) as made:
@@ -199,13 +199,13 @@ async def test_a_report_that_is_refused_is_an_error_that_says_how(world, status,
     item, port = await world.stored(), free_port()
     await known(world, port)
     await ask_and_leave(world, asking_for(item))
-    with listening(Reports(status=status), port), pytest.raises(Exception, match=error) as caught:
+    with listening(ReceivedReports(status=status), port), pytest.raises(Exception, match=error) as caught:
         await world.run()
     assert isinstance(caught.value, Invalid) is (status == 0x0115)
 
 
 async def test_a_request_without_items_or_of_rubbish_is_an_invalid_argument(world):
-    async with association(world, Reports()) as made:
+    async with association(world, ReceivedReports()) as made:
         assert await action(made, asking_for()) == 0x0115
         wrong = asking_for(UNKNOWN)
         del wrong.TransactionUID
@@ -218,14 +218,14 @@ async def test_a_request_is_refused_while_the_index_is_down(world, monkeypatch):
         raise ConnectFailed("down")
 
     monkeypatch.setattr(world.jobs, "submit", down)
-    async with association(world, Reports()) as made:
+    async with association(world, ReceivedReports()) as made:
         assert await action(made, asking_for(UNKNOWN)) == 0x0110
 
 
 # As user.
 
 
-def provider_of(world: World, got: list[Dataset], *, report: Any = None) -> Any:
+def provider_of(world: CommitmentArchive, got: list[Dataset], *, report: Any = None) -> Any:
     """Return a pynetdicom N-ACTION handler that accepts."""
 
     def take(event: Any) -> tuple[int, None]:
@@ -252,14 +252,14 @@ def told(asked: Dataset, failed: dict[str, int]) -> Dataset:
     return report
 
 
-async def asked_for(world: World, *items: CommitmentItem, port: int) -> str:
+async def asked_for(world: CommitmentArchive, *items: CommitmentItem, port: int) -> str:
     modality = await known(world, port, name="archive", aet="ARCHIVE")
     commitments = world.room.index.commitments
     commitment, _ = await request_commitment(commitments, world.jobs, modality, items, aet="HERE")
     return commitment.transaction_uid
 
 
-async def report_to(world: World, report: Dataset, *, aet: str = "ARCHIVE", event: int = 1) -> int:
+async def report_to(world: CommitmentArchive, report: Dataset, *, aet: str = "ARCHIVE", event: int = 1) -> int:
     ae = AE(aet)
     ae.add_requested_context(StorageCommitmentPushModel)
     role = build_role(StorageCommitmentPushModel, scp_role=True)
@@ -274,7 +274,7 @@ async def report_to(world: World, report: Dataset, *, aet: str = "ARCHIVE", even
 async def test_a_modality_is_asked_and_its_report_is_taken_on_an_association_of_its_own(world):
     got: list[Dataset] = []
     port, committed, failed = free_port(), CommitmentItem(CT, "1.2.1"), CommitmentItem(MR, "1.2.2")
-    with listening(Reports(), port, aet="ARCHIVE", actions=provider_of(world, got)):
+    with listening(ReceivedReports(), port, aet="ARCHIVE", actions=provider_of(world, got)):
         uid = await asked_for(world, committed, failed, port=port)
         await world.run()
     (asked,) = got
@@ -293,7 +293,7 @@ async def test_a_report_on_our_own_association_is_taken(world):
         asked = event.action_information
         event.assoc.send_n_event_report(told(asked, {}), 1, StorageCommitmentPushModel, INSTANCE)
 
-    with listening(Reports(), port, aet="ARCHIVE", actions=provider_of(world, [], report=report)):
+    with listening(ReceivedReports(), port, aet="ARCHIVE", actions=provider_of(world, [], report=report)):
         uid = await asked_for(world, item, port=port)
         await world.run(linger=20)
     assert (await world.room.index.commitments.by_transaction(uid)).successes == (item,)
@@ -302,7 +302,7 @@ async def test_a_report_on_our_own_association_is_taken(world):
 async def test_what_a_report_says_nothing_about_is_not_committed(world):
     got: list[Dataset] = []
     port, item, other = free_port(), CommitmentItem(CT, "1.2.1"), CommitmentItem(CT, "1.2.2")
-    with listening(Reports(), port, aet="ARCHIVE", actions=provider_of(world, got)):
+    with listening(ReceivedReports(), port, aet="ARCHIVE", actions=provider_of(world, got)):
         uid = await asked_for(world, item, other, port=port)
         await world.run()
     del got[0].ReferencedSOPSequence[1]
@@ -322,7 +322,7 @@ async def test_reports_that_nobody_waits_for_are_refused(world):
 @pytest.mark.slow
 async def test_a_modality_that_refuses_or_knows_no_storage_commitment_is_named(world):
     port = free_port()
-    with listening(Reports(), port, aet="ARCHIVE", actions=lambda event: (0x0124, None)):
+    with listening(ReceivedReports(), port, aet="ARCHIVE", actions=lambda event: (0x0124, None)):
         await asked_for(world, UNKNOWN, port=port)
         with pytest.raises(Invalid, match="ARCHIVE answers 0x0124"):
             await world.run()

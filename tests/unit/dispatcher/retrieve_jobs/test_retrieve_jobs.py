@@ -17,8 +17,8 @@ from osteon.remotes.job_params import RetrieveByGetParams, RetrieveByMoveParams
 from osteon_dispatcher.retrieve_jobs.c_get import _batches
 from osteon_dispatcher.retrieve_jobs.common import RetrieveFailed, RetrieveIncomplete
 from osteon_local.part import free_port
-from support.dimse.raw_peer import CT, EXPLICIT, Recorder, Sink, running
-from support.dispatcher.store_jobs import World, sending_world
+from support.dimse.raw_peer import CT, EXPLICIT, DataSetSink, RecordingHandler, running
+from support.dispatcher.store_jobs import StoreJobsArchive, sending_world
 
 STUDIES = ({"StudyInstanceUID": "1.2.1"}, {"StudyInstanceUID": "1.2.2"})
 MR = "1.2.840.10008.5.1.4.1.1.4"
@@ -26,7 +26,7 @@ RARE = str(_batches()[-1][-1].abstract_syntax)
 
 
 @pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
+async def world(tmp_path: Path) -> AsyncIterator[StoreJobsArchive]:
     async with sending_world(tmp_path) as made:
         yield made
 
@@ -55,7 +55,7 @@ class Mover:
 
 async def test_each_resource_is_one_request_to_the_target(world):
     mover = Mover()
-    async with running(Recorder(on_move=mover)) as peer:
+    async with running(RecordingHandler(on_move=mover)) as peer:
         await world.modality(peer.port)
         job = await world.run(await world.submit(by_move(target_aet="TARGET")))
     assert [(target, keys["00080052"], keys["0020000D"]) for target, keys in mover.asked] == [
@@ -69,7 +69,7 @@ async def test_each_resource_is_one_request_to_the_target(world):
 
 async def test_without_a_target_it_is_sent_here(world):
     mover = Mover()
-    async with running(Recorder(on_move=mover)) as peer:
+    async with running(RecordingHandler(on_move=mover)) as peer:
         await world.modality(peer.port)
         await world.run(await world.submit(by_move({"PatientID": "P"}, level="PATIENT")))
     assert mover.asked[0][0] == "OSTEON"
@@ -79,7 +79,7 @@ async def test_without_a_target_it_is_sent_here(world):
 async def test_what_fails_for_good_is_told_when_the_others_are_retrieved(world):
     failed = RetrieveResponse(Status.SUB_OPERATIONS_COMPLETE_WITH_FAILURES, 0, 1, 1, failed_uids=("1.2.9",))
     mover = Mover(failed)
-    async with running(Recorder(on_move=mover)) as peer:
+    async with running(RecordingHandler(on_move=mover)) as peer:
         await world.modality(peer.port)
         job = await world.submit(by_move())
         with pytest.raises(RetrieveFailed, match=r"1 of 2 resources .*0xB000, 1 instances sent, 1 failed \(1.2.9"):
@@ -90,7 +90,7 @@ async def test_what_fails_for_good_is_told_when_the_others_are_retrieved(world):
 
 async def test_what_failed_is_asked_for_again_when_the_job_is_resubmitted(world):
     mover = Mover(RetrieveResponse(Status.MOVE_DESTINATION_UNKNOWN))
-    async with running(Recorder(on_move=mover)) as peer:
+    async with running(RecordingHandler(on_move=mover)) as peer:
         await world.modality(peer.port)
         job = await world.submit(by_move())
         with pytest.raises(RetrieveFailed):
@@ -102,7 +102,7 @@ async def test_what_failed_is_asked_for_again_when_the_job_is_resubmitted(world)
 
 async def test_a_permissive_job_succeeds_with_what_it_got(world):
     mover = Mover(RetrieveResponse(Status.MOVE_DESTINATION_UNKNOWN))
-    async with running(Recorder(on_move=mover)) as peer:
+    async with running(RecordingHandler(on_move=mover)) as peer:
         await world.modality(peer.port)
         job = await world.run(await world.submit(by_move(permissive=True)))
     assert [each["DimseErrorStatus"] for each in job.content["Details"]] == [0xA801, 0]
@@ -110,7 +110,7 @@ async def test_a_permissive_job_succeeds_with_what_it_got(world):
 
 async def test_what_fails_for_the_moment_is_asked_for_again_and_the_rest_is_not(world):
     mover = Mover(RetrieveResponse(Status.SUCCESS), RetrieveResponse(Status.OUT_OF_RESOURCES, comment="later"))
-    async with running(Recorder(on_move=mover)) as peer:
+    async with running(RecordingHandler(on_move=mover)) as peer:
         await world.modality(peer.port)
         job = await world.submit(by_move())
         with pytest.raises(RetrieveIncomplete, match="later"):
@@ -156,12 +156,12 @@ async def _parts(uid: str, size: int) -> AsyncIterator[bytes]:
         yield uid.encode()[-1:] * min(1 << 16, size - start)
 
 
-def received(door: Recorder) -> dict[str, int]:
+def received(door: RecordingHandler) -> dict[str, int]:
     return {sink.request.sop_instance_uid: sink.size for sink in door.sinks if sink.end == "finish"}
 
 
 async def test_what_a_get_brings_is_handed_to_the_own_door_as_it_came(world):
-    handler = Recorder(on_get=sending((CT, "1.2.3"), (MR, "1.2.4"), size=200_000))
+    handler = RecordingHandler(on_get=sending((CT, "1.2.3"), (MR, "1.2.4"), size=200_000))
     async with running(handler) as peer, running() as own:
         await world.modality(peer.port)
         world.door = Remote(aet="OSTEON", host="127.0.0.1", port=own.port)
@@ -180,12 +180,12 @@ async def test_an_instance_is_acknowledged_only_when_the_own_door_has_it(world):
     outcomes: list[Outcome] = []
     holding = asyncio.Event()
 
-    async def later(_: Sink) -> Outcome:
+    async def later(_: DataSetSink) -> Outcome:
         await holding.wait()
         return Outcome(Status.SUCCESS)
 
-    handler = Recorder(on_get=sending((CT, "1.2.3"), outcomes=outcomes))
-    async with running(handler) as peer, running(Recorder(on_finish=later)) as own:
+    handler = RecordingHandler(on_get=sending((CT, "1.2.3"), outcomes=outcomes))
+    async with running(handler) as peer, running(RecordingHandler(on_finish=later)) as own:
         await world.modality(peer.port)
         world.door = Remote(aet="OSTEON", host="127.0.0.1", port=own.port)
         job = asyncio.create_task(world.run(await world.submit(by_get())))
@@ -200,11 +200,11 @@ async def test_an_instance_is_acknowledged_only_when_the_own_door_has_it(world):
 async def test_what_the_own_door_refuses_is_not_acknowledged_and_tried_again_later(world):
     outcomes: list[Outcome] = []
 
-    async def full(_: Sink) -> Outcome:
+    async def full(_: DataSetSink) -> Outcome:
         return Outcome(Status.OUT_OF_RESOURCES, "spool full")
 
-    handler = Recorder(on_get=sending((CT, "1.2.3"), outcomes=outcomes))
-    async with running(handler) as peer, running(Recorder(on_finish=full)) as own:
+    handler = RecordingHandler(on_get=sending((CT, "1.2.3"), outcomes=outcomes))
+    async with running(handler) as peer, running(RecordingHandler(on_finish=full)) as own:
         await world.modality(peer.port)
         world.door = Remote(aet="OSTEON", host="127.0.0.1", port=own.port)
         with pytest.raises(RetrieveIncomplete, match=r"this archive did not take it: 1.2.3: 0xA700 spool full"):
@@ -213,7 +213,7 @@ async def test_what_the_own_door_refuses_is_not_acknowledged_and_tried_again_lat
 
 
 async def test_the_own_door_is_down_before_anything_is_asked_for(world):
-    async with running(Recorder(on_get=sending((CT, "1.2.3")))) as peer:
+    async with running(RecordingHandler(on_get=sending((CT, "1.2.3")))) as peer:
         await world.modality(peer.port)
         with pytest.raises(ConnectFailed):
             await world.run(await world.submit(by_get()))
@@ -229,7 +229,7 @@ async def test_a_modality_that_breaks_off_leaves_nothing_half(world):
         yield bytes(2 << 20)
         raise RuntimeError("gone")
 
-    async with running(Recorder(on_get=breaks)) as peer, running() as own:
+    async with running(RecordingHandler(on_get=breaks)) as peer, running() as own:
         await world.modality(peer.port)
         world.door = Remote(aet="OSTEON", host="127.0.0.1", port=own.port)
         with pytest.raises(RequestorError):
@@ -239,7 +239,7 @@ async def test_a_modality_that_breaks_off_leaves_nothing_half(world):
 
 
 async def test_classes_that_do_not_fit_into_one_association_are_fetched_by_another(world):
-    handler = Recorder(on_get=sending((CT, "1.2.3"), (RARE, "1.2.4")))
+    handler = RecordingHandler(on_get=sending((CT, "1.2.3"), (RARE, "1.2.4")))
     async with running(handler) as peer, running() as own:
         await world.modality(peer.port)
         world.door = Remote(aet="OSTEON", host="127.0.0.1", port=own.port)

@@ -17,9 +17,9 @@ from osteon.remotes.job_params import ModalityStoreParams, StraightStoreParams
 from osteon_dispatcher.store_jobs.send_run import SendFailed, SendIncomplete
 from osteon_local.part import free_port
 from support.dicom.datasets import ct_slice
-from support.dimse.raw_peer import CT, EXPLICIT, Peer, Recorder, Sink, pdu, running
+from support.dimse.raw_peer import CT, EXPLICIT, DataSetSink, RawPeer, RecordingHandler, pdu, running
 from support.dimse.scripted_acceptor import accept, request, response, scripted
-from support.dispatcher.store_jobs import World, sending_world
+from support.dispatcher.store_jobs import StoreJobsArchive, sending_world
 from support.jobs.in_memory import FakeRun
 from support.packs.sealed_packs import part10
 
@@ -28,24 +28,24 @@ WRONG = Outcome(Status.CANNOT_UNDERSTAND, "no such thing")
 
 
 @pytest.fixture
-async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
+async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[StoreJobsArchive]:
     monkeypatch.setattr("osteon_dispatcher.store_jobs.send_run._RETRY_PAUSE", 0.01)
     async with sending_world(tmp_path) as made:
         yield made
 
 
-def refusing(uids: dict[str, Outcome]) -> Recorder:
-    async def finish(sink: Sink) -> Outcome:
+def refusing(uids: dict[str, Outcome]) -> RecordingHandler:
+    async def finish(sink: DataSetSink) -> Outcome:
         return uids.get(sink.request.sop_instance_uid, Outcome(Status.SUCCESS))
 
-    return Recorder(on_finish=finish)
+    return RecordingHandler(on_finish=finish)
 
 
 def order(*resources: str, **more: Any) -> ModalityStoreParams:
     return ModalityStoreParams(modality="modality", resources=resources, **more)
 
 
-def got(handler: Recorder) -> list[str]:
+def got(handler: RecordingHandler) -> list[str]:
     return [sink.request.sop_instance_uid for sink in handler.sinks if sink.end == "finish"]
 
 
@@ -157,13 +157,13 @@ async def test_another_worker_goes_on_behind_what_was_saved(world, monkeypatch):
     study, uids = await world.stored(20)
     reached, over = asyncio.Event(), asyncio.Event()
 
-    async def hold(sink: Sink) -> Outcome:
+    async def hold(sink: DataSetSink) -> Outcome:
         if sink.request.sop_instance_uid == uids[10] and not reached.is_set():
             reached.set()
             await over.wait()
         return Outcome(Status.SUCCESS)
 
-    async with running(Recorder(on_finish=hold)) as peer:
+    async with running(RecordingHandler(on_finish=hold)) as peer:
         await world.modality(peer.port)
         job = await world.submit(order(study))
         dying = asyncio.create_task(world.run(job))
@@ -205,7 +205,7 @@ async def test_a_destination_that_breaks_off_again_and_again_gets_what_it_takes(
 
     sent: list[str] = []
 
-    async def script(peer: Peer) -> None:
+    async def script(peer: RawPeer) -> None:
         await accept(peer)
         while True:
             try:
@@ -254,11 +254,11 @@ async def test_storage_commitment_is_asked_for_what_was_sent(world):
 async def test_a_modality_that_falls_silent_is_an_outage(world):
     study, _ = await world.stored()
 
-    async def silent(_: Sink) -> Outcome:
+    async def silent(_: DataSetSink) -> Outcome:
         await asyncio.sleep(1.5)
         return Outcome(Status.SUCCESS)
 
-    async with running(Recorder(on_finish=silent)) as peer:
+    async with running(RecordingHandler(on_finish=silent)) as peer:
         await world.modality(peer.port)
         with pytest.raises(NoAnswer):
             await world.run(await world.submit(order(study, timeout=1)))

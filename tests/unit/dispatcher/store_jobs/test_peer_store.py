@@ -19,13 +19,13 @@ from osteon.remotes.port import Peer
 from osteon_dispatcher.peer_client import PeerRefused, PeerUnavailable
 from osteon_dispatcher.store_jobs.send_run import SendFailed, SendIncomplete
 from osteon_local.part import free_port
-from support.dispatcher.store_jobs import HttpPeer, World, http_peer, sending_world
+from support.dispatcher.store_jobs import HttpPeer, StoreJobsArchive, http_peer, sending_world
 from support.imaging.in_process import nothing_below
-from support.services.certificates import Authority, needs_openssl
+from support.services.certificates import CertificateAuthority, needs_openssl
 
 
 @pytest.fixture
-async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
+async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[StoreJobsArchive]:
     monkeypatch.setattr("osteon_dispatcher.store_jobs.send_run._RETRY_PAUSE", 0.01)
     async with sending_world(tmp_path) as made:
         yield made
@@ -37,12 +37,12 @@ def peer() -> Iterator[HttpPeer]:
         yield made
 
 
-async def send(world: World, peer: Peer, *resources: str, **more: Any) -> Any:
+async def send(world: StoreJobsArchive, peer: Peer, *resources: str, **more: Any) -> Any:
     await world.room.index.remotes.put_peer(peer)
     return await world.run(await world.submit(PeerStoreParams(peer=peer.name, resources=resources, **more)))
 
 
-async def files(world: World, uids: list[str]) -> list[bytes]:
+async def files(world: StoreJobsArchive, uids: list[str]) -> list[bytes]:
     found = []
     for uid in uids:
         (at,) = [each async for each in world.room.index.locate(InstanceScope(sop_uids=(uid,)))]
@@ -200,7 +200,7 @@ async def test_one_that_cannot_be_read_does_not_stop_the_others(world, peer):
 
 @needs_openssl
 async def test_a_peer_by_https_is_believed_when_its_certificate_is_signed_by_the_ca_file(world, tmp_path):
-    ca = Authority(tmp_path, "Hospital")
+    ca = CertificateAuthority(tmp_path, "Hospital")
     pair = ca.sign("peer")
     study, uids = await world.stored(2)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -8,23 +8,23 @@ import pytest
 from osteon.archive.errors import ResourceNotFound
 from osteon.archive.resources import InstanceScope
 from osteon_dispatcher.store_jobs.resources import InstancePosition, iter_instances
-from support.dispatcher.store_jobs import World, sending_world
+from support.dispatcher.store_jobs import StoreJobsArchive, sending_world
 
 
 @pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
+async def world(tmp_path: Path) -> AsyncIterator[StoreJobsArchive]:
     async with sending_world(tmp_path) as made:
         yield made
 
 
 async def listed(
-    world: World, *resources: str, after: InstancePosition | None = None
+    world: StoreJobsArchive, *resources: str, after: InstancePosition | None = None
 ) -> list[tuple[str, InstancePosition]]:
     found = iter_instances(world.room.index, resources, after)
     return [(each.instance.sop_instance_uid, each.position) async for each in found]
 
 
-async def single(world: World, uid: str) -> str:
+async def single(world: StoreJobsArchive, uid: str) -> str:
     (location,) = [each async for each in world.room.index.locate(InstanceScope(sop_uids=(uid,)))]
     return location.public_id
 

@@ -19,12 +19,14 @@ from osteon_indexer.verify.compare import Verifier, VerifyOptions, merged
 from osteon_indexer.verify.deep import RateLimiter
 from osteon_indexer.verify.problems import ADVICE, ProblemKind, VerifyProblem, VerifyProgress
 from support.dicom.datasets import ct_slice
-from support.indexer.ports import Room
+from support.indexer.ports import IndexerPorts
 
 NOW = timedelta(0)
 
 
-async def verify(room: Room, *, deep: bool = True, min_age: timedelta = NOW, **wanted: object) -> list[VerifyProblem]:
+async def verify(
+    room: IndexerPorts, *, deep: bool = True, min_age: timedelta = NOW, **wanted: object
+) -> list[VerifyProblem]:
     found: list[VerifyProblem] = []
     tally = VerifyProgress()
     await Verifier(
@@ -38,7 +40,7 @@ def kinds(problems: list[VerifyProblem]) -> dict[str, ProblemKind]:
     return {problem.key: problem.kind for problem in problems}
 
 
-async def contested(room: Room) -> tuple[PackStored, PackStored]:
+async def contested(room: IndexerPorts) -> tuple[PackStored, PackStored]:
     first, second = ct_slice(), ct_slice(number=2)
     second.SOPInstanceUID = second.file_meta.MediaStorageSOPInstanceUID = first.SOPInstanceUID
     packs = await room.put("c1", first), await room.put("c2", second)
@@ -46,14 +48,14 @@ async def contested(room: Room) -> tuple[PackStored, PackStored]:
     return packs
 
 
-def flip(room: Room, key: str, at: int) -> None:
+def flip(room: IndexerPorts, key: str, at: int) -> None:
     path = room.folder / "objects" / key
     data = bytearray(path.read_bytes())
     data[at] ^= 0x40
     path.write_bytes(data)
 
 
-async def test_an_archive_in_order_has_no_problems(room: Room) -> None:
+async def test_an_archive_in_order_has_no_problems(room: IndexerPorts) -> None:
     await room.run(*[await room.put(f"p{n}", ct_slice(), ct_slice()) for n in range(6)])
     await contested(room)
     (conflict,) = await room.index.conflicts()
@@ -65,7 +67,7 @@ async def test_an_archive_in_order_has_no_problems(room: Room) -> None:
 
 
 @pytest.mark.parametrize("deep", [False, True], ids=["quick", "deep"])
-async def test_lost_and_cut_objects_are_named(room: Room, deep: bool) -> None:
+async def test_lost_and_cut_objects_are_named(room: IndexerPorts, deep: bool) -> None:
     packs = [await room.put(f"p{n}", ct_slice()) for n in range(5)]
     await room.run(*packs)
     await room.objects.delete(packs[0].key)
@@ -81,7 +83,7 @@ async def test_lost_and_cut_objects_are_named(room: Room, deep: bool) -> None:
     }
 
 
-async def test_a_flipped_byte_is_found_by_reading_only(room: Room) -> None:
+async def test_a_flipped_byte_is_found_by_reading_only(room: IndexerPorts) -> None:
     packs = [await room.put(f"p{n}", ct_slice(), ct_slice()) for n in range(3)]
     await room.run(*packs)
     flip(room, packs[0].key, 7000)
@@ -96,7 +98,7 @@ async def test_a_flipped_byte_is_found_by_reading_only(room: Room) -> None:
     }
 
 
-async def test_versions_kept_aside_are_verified_too(room: Room) -> None:
+async def test_versions_kept_aside_are_verified_too(room: IndexerPorts) -> None:
     _, second = await contested(room)
     flip(room, second.key, 7000)
     assert kinds(await verify(room)) == {second.key: ProblemKind.INSTANCE_DAMAGED}
@@ -104,7 +106,7 @@ async def test_versions_kept_aside_are_verified_too(room: Room) -> None:
     assert kinds(await verify(room)) == {second.key: ProblemKind.PACK_LOST}
 
 
-async def test_objects_without_rows_are_named_once_they_are_not_new(room: Room) -> None:
+async def test_objects_without_rows_are_named_once_they_are_not_new(room: IndexerPorts) -> None:
     whole, no_sidecar, no_pack = [await room.put(f"p{n}", ct_slice()) for n in range(3)]
     await room.objects.delete(no_sidecar.sidecar_key)
     await room.objects.delete(no_pack.key)
@@ -122,7 +124,7 @@ async def test_objects_without_rows_are_named_once_they_are_not_new(room: Room) 
     assert ADVICE.keys() == set(ProblemKind)
 
 
-async def test_rows_that_the_database_lost_are_named(room: Room) -> None:
+async def test_rows_that_the_database_lost_are_named(room: IndexerPorts) -> None:
     pack = await room.put("p1", ct_slice(), ct_slice())
     await room.run(pack)
     async with room.index.database.read() as connection:
@@ -133,7 +135,7 @@ async def test_rows_that_the_database_lost_are_named(room: Room) -> None:
     assert "1 of 2" in problem.detail
 
 
-async def test_only_a_study_or_what_is_behind_a_pack_can_be_verified(room: Room) -> None:
+async def test_only_a_study_or_what_is_behind_a_pack_can_be_verified(room: IndexerPorts) -> None:
     packs = [await room.put(f"p{n}", ct_slice()) for n in range(4)]
     await room.run(*packs)
     for pack in packs:
@@ -142,7 +144,7 @@ async def test_only_a_study_or_what_is_behind_a_pack_can_be_verified(room: Room)
     assert sorted(kinds(await verify(room, after="p1"))) == sorted([packs[2].key, packs[3].key])
 
 
-async def test_repair_indexes_packs_without_rows_and_uses_other_copies(room: Room) -> None:
+async def test_repair_indexes_packs_without_rows_and_uses_other_copies(room: IndexerPorts) -> None:
     one, two, three = ct_slice(), ct_slice(), ct_slice()
     series = {"StudyInstanceUID": one.StudyInstanceUID, "SeriesInstanceUID": one.SeriesInstanceUID}
     for dataset in (two, three):
@@ -168,7 +170,7 @@ async def test_repair_indexes_packs_without_rows_and_uses_other_copies(room: Roo
 
 
 async def test_a_pack_that_is_indexed_or_deleted_meanwhile_raises_no_alarm(
-    room: Room, monkeypatch: pytest.MonkeyPatch
+    room: IndexerPorts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dataset = ct_slice()
     await room.run(await room.put("p1", dataset))
@@ -228,7 +230,7 @@ async def test_reading_is_held_back_to_a_rate(monkeypatch: pytest.MonkeyPatch) -
     assert len(slept) == 3
 
 
-async def test_objects_below_cache_belong_to_no_pack_and_are_no_problem(room: Room) -> None:
+async def test_objects_below_cache_belong_to_no_pack_and_are_no_problem(room: IndexerPorts) -> None:
     await room.run(await room.put("p1", ct_slice()))
     for key in ("cache/transcoded/a.dcm", "cache/x/y.tar", "cache/x/z.meta"):
         await room.objects.put(key, b"nothing of a pack")

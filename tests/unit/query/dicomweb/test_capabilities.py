@@ -7,20 +7,20 @@ import pytest
 
 from osteon.settings import HttpSettings
 from support.dicom.datasets import ct_slice
-from support.query.application import BASE, WEB, Running, Settings, door
+from support.query.application import BASE, WEB, QuerySettings, RunningQuery, door
 
 WADL = "application/vnd.sun.wadl+xml"
 _NS = {"w": "http://wadl.dev.java.net/2009/02"}
 
 
-async def _wadl(archive: Running, path: str = f"{WEB}/") -> ElementTree.Element:
+async def _wadl(archive: RunningQuery, path: str = f"{WEB}/") -> ElementTree.Element:
     response = await archive.http.options(path)
     assert response.status_code == 200
     assert response.headers["Content-Type"] == WADL
     return ElementTree.fromstring(response.content)
 
 
-async def test_options_describes_every_resource_as_wadl(archive: Running) -> None:
+async def test_options_describes_every_resource_as_wadl(archive: RunningQuery) -> None:
     root = await _wadl(archive)
     (resources,) = root.findall("w:resources", _NS)
     assert resources.get("base") == BASE + WEB
@@ -39,7 +39,7 @@ async def test_options_describes_every_resource_as_wadl(archive: Running) -> Non
     assert {"metadata", "frames"} <= {one.get("path") for one in instance.findall("w:resource", _NS)}
 
 
-async def test_the_root_tells_people_and_programs_what_there_is(archive: Running) -> None:
+async def test_the_root_tells_people_and_programs_what_there_is(archive: RunningQuery) -> None:
     for path, headers in ((WEB, {}), (f"{WEB}/", {"Accept": "text/html,*/*;q=0.8"})):
         response = await archive.http.get(path, headers=headers)
         assert response.status_code == 200
@@ -58,7 +58,7 @@ async def test_the_root_tells_people_and_programs_what_there_is(archive: Running
     ],
 )
 async def test_capabilities_come_in_the_form_that_is_accepted(
-    archive: Running, method: str, accept: str, given: str
+    archive: RunningQuery, method: str, accept: str, given: str
 ) -> None:
     response = await archive.http.request(method, WEB, headers={"Accept": accept})
     assert response.headers["Content-Type"] == given
@@ -75,7 +75,7 @@ async def test_capabilities_come_in_the_form_that_is_accepted(
     ],
 )
 async def test_every_error_is_a_problem_that_says_what_was_wrong(
-    archive: Running, method: str, path: str, status: int
+    archive: RunningQuery, method: str, path: str, status: int
 ) -> None:
     response = await archive.http.request(method, WEB + path)
     assert response.status_code == status
@@ -83,7 +83,7 @@ async def test_every_error_is_a_problem_that_says_what_was_wrong(
     assert response.json()["detail"]
 
 
-async def test_without_the_setting_no_other_origin_is_told_anything(archive: Running) -> None:
+async def test_without_the_setting_no_other_origin_is_told_anything(archive: RunningQuery) -> None:
     response = await archive.http.get(f"{WEB}/studies", headers={"Origin": "https://viewer.test"})
     assert not [name for name in response.headers if name.startswith("access-control")]
 
@@ -92,7 +92,7 @@ async def test_without_the_setting_no_other_origin_is_told_anything(archive: Run
 async def test_pages_of_an_allowed_origin_may_search_store_and_read_headers(
     tmp_path: Path, origins: tuple[str, ...]
 ) -> None:
-    async with door(tmp_path, Settings(cors_origins=origins)) as archive:
+    async with door(tmp_path, QuerySettings(cors_origins=origins)) as archive:
         await archive.stow(ct_slice())
         origin = {"Origin": "https://viewer.test"}
         asked = {
@@ -114,7 +114,7 @@ async def test_pages_of_an_allowed_origin_may_search_store_and_read_headers(
 
 
 async def test_pages_of_other_origins_may_not(tmp_path: Path) -> None:
-    async with door(tmp_path, Settings(cors_origins=("https://viewer.test",))) as archive:
+    async with door(tmp_path, QuerySettings(cors_origins=("https://viewer.test",))) as archive:
         headers = {"Origin": "https://elsewhere.test", "Access-Control-Request-Method": "GET"}
         assert (await archive.http.options(f"{WEB}/studies", headers=headers)).status_code == 400
         response = await archive.http.get(f"{WEB}/studies", headers=headers)

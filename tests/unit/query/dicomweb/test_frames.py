@@ -1,21 +1,30 @@
 """WADO-RS frames and bulk data over the embedded ports."""
 
-import zlib
 from io import BytesIO
-
-import numpy as np
-import pytest
-from pydicom import Dataset, dcmread
-from pydicom.encaps import encapsulate, encapsulate_extended, generate_frames
-from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian, RLELossless
-
 from osteon_query.limits import ApiLimits
+from pydicom import Dataset
+from pydicom import dcmread
+from pydicom.encaps import encapsulate
+from pydicom.encaps import encapsulate_extended
+from pydicom.encaps import generate_frames
+from pydicom.uid import DeflatedExplicitVRLittleEndian
+from pydicom.uid import ExplicitVRBigEndian
+from pydicom.uid import ImplicitVRLittleEndian
+from pydicom.uid import RLELossless
 from support.dicom.datasets import ct_slice
 from support.dicom.pixels.images import image
 from support.dicom.real_files import BUNDLED
-from support.imaging.in_process import Pixels, nothing_below
+from support.imaging.in_process import InProcessImaging
+from support.imaging.in_process import nothing_below
 from support.packs.sealed_packs import part10
-from support.query.application import WEB, Running, multipart, short_uid, split_multipart
+from support.query.application import RunningQuery
+from support.query.application import WEB
+from support.query.application import multipart
+from support.query.application import short_uid
+from support.query.application import split_multipart
+import numpy as np
+import pytest
+import zlib
 
 OCTETS = "application/octet-stream"
 PARTS = f'multipart/related; type="{OCTETS}"'
@@ -29,13 +38,13 @@ def url_of(dataset: Dataset, below: str = "") -> str:
     return f"{WEB}/studies/{uids[0]}/series/{uids[1]}/instances/{uids[2]}{below}"
 
 
-async def stored(archive: Running, dataset: Dataset) -> Dataset:
+async def stored(archive: RunningQuery, dataset: Dataset) -> Dataset:
     """Store an instance and return it."""
     await archive.stow(dataset)
     return dataset
 
 
-async def stored_file(archive: Running, name: str) -> Dataset:
+async def stored_file(archive: RunningQuery, name: str) -> Dataset:
     """Store a file of pydicom and return it."""
     path = next(BUNDLED.rglob(name))
     body, kind = multipart([path.read_bytes()])
@@ -50,7 +59,7 @@ def native_frames(dataset: Dataset, count: int) -> list[bytes]:
     return [dataset.PixelData[n * size : (n + 1) * size] for n in range(count)]
 
 
-async def test_native_frames_come_in_the_order_of_the_list_each_with_its_length_and_url(archive: Running) -> None:
+async def test_native_frames_come_in_the_order_of_the_list_each_with_its_length_and_url(archive: RunningQuery) -> None:
     dataset = await stored(archive, image(frames=4, rows=30, columns=40))
     response = await archive.http.get(url_of(dataset, "/frames/3,1,4,1"), headers={"Accept": PARTS})
     frames = native_frames(dataset, 4)
@@ -61,7 +70,7 @@ async def test_native_frames_come_in_the_order_of_the_list_each_with_its_length_
 
 
 async def test_a_frame_is_read_by_its_byte_range_and_not_with_the_rest_of_the_instance(
-    archive: Running, monkeypatch: pytest.MonkeyPatch
+    archive: RunningQuery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dataset = await stored(archive, image(frames=50, rows=64, columns=64))
     reads: list[int] = []
@@ -77,7 +86,7 @@ async def test_a_frame_is_read_by_its_byte_range_and_not_with_the_rest_of_the_in
     assert sum(reads) == len(response.content)
 
 
-async def test_a_single_frame_comes_alone_and_by_range(archive: Running) -> None:
+async def test_a_single_frame_comes_alone_and_by_range(archive: RunningQuery) -> None:
     dataset = await stored(archive, image(frames=3))
     frame = native_frames(dataset, 3)[1]
     headers = {"Accept": OCTETS}
@@ -95,7 +104,7 @@ async def test_a_single_frame_comes_alone_and_by_range(archive: Running) -> None
 
 
 @pytest.mark.parametrize("number", [0, 4, 999999999])
-async def test_a_frame_that_the_instance_has_not_is_not_found_by_its_number(archive: Running, number: int) -> None:
+async def test_a_frame_that_the_instance_has_not_is_not_found_by_its_number(archive: RunningQuery, number: int) -> None:
     dataset = await stored(archive, image(frames=3))
     response = await archive.http.get(url_of(dataset, f"/frames/1,{number}"))
     assert response.status_code == (404 if number else 400)
@@ -103,14 +112,14 @@ async def test_a_frame_that_the_instance_has_not_is_not_found_by_its_number(arch
 
 
 @pytest.mark.parametrize("text", ["x", "1,,2", "-1", "1.5", "1-3", "%F0", "9" * 30, "1," * 10_001 + "1"])
-async def test_what_is_no_list_of_frames_is_refused(archive: Running, text: str) -> None:
+async def test_what_is_no_list_of_frames_is_refused(archive: RunningQuery, text: str) -> None:
     dataset = await stored(archive, image(frames=3))
     response = await archive.http.get(url_of(dataset, f"/frames/{text}"))
     assert response.status_code == 400
     assert "frames" in response.json()["detail"]
 
 
-async def test_an_instance_without_pixel_data_has_no_frames(archive: Running) -> None:
+async def test_an_instance_without_pixel_data_has_no_frames(archive: RunningQuery) -> None:
     dataset = ct_slice()
     del dataset.PixelData
     await stored(archive, dataset)
@@ -119,7 +128,7 @@ async def test_an_instance_without_pixel_data_has_no_frames(archive: Running) ->
     assert "no pixel data" in response.json()["detail"]
 
 
-async def test_pixel_data_that_ends_early_is_an_error_and_no_short_frame(archive: Running) -> None:
+async def test_pixel_data_that_ends_early_is_an_error_and_no_short_frame(archive: RunningQuery) -> None:
     dataset = image(frames=3)
     dataset.PixelData = dataset.PixelData[:-20]
     await stored(archive, dataset)
@@ -127,7 +136,7 @@ async def test_pixel_data_that_ends_early_is_an_error_and_no_short_frame(archive
     assert (await archive.http.get(url_of(dataset, "/frames/3"))).status_code == 500
 
 
-async def test_frames_of_single_bits_begin_with_a_byte(archive: Running) -> None:
+async def test_frames_of_single_bits_begin_with_a_byte(archive: RunningQuery) -> None:
     dataset = await stored(archive, image(frames=3, rows=3, columns=5, allocated=1, stored=1))
     bits = np.unpackbits(np.frombuffer(dataset.PixelData, np.uint8), bitorder="little")[:45].reshape(3, 15)
     response = await archive.http.get(url_of(dataset, "/frames/1,2,3"), headers={"Accept": PARTS})
@@ -159,7 +168,7 @@ def rle(*, fragments: int = 1, table: str = "basic") -> Dataset:
     ids=["table", "fragments", "no", "extended"],
 )
 async def test_encapsulated_frames_come_as_stored_however_they_are_found(
-    archive: Running, mode: dict[str, object]
+    archive: RunningQuery, mode: dict[str, object]
 ) -> None:
     dataset = await stored(archive, rle(**mode))  # type: ignore[arg-type]
     url = url_of(dataset, "/frames/4,2")
@@ -177,14 +186,18 @@ async def test_encapsulated_frames_come_as_stored_however_they_are_found(
 
 
 @pytest.mark.parametrize("accept", ["*/*", PARTS, f"{PARTS}; transfer-syntax={NATIVE}"])
-async def test_who_names_no_transfer_syntax_gets_decoded_frames(archive: Running, pixels: Pixels, accept: str) -> None:
+async def test_who_names_no_transfer_syntax_gets_decoded_frames(
+    archive: RunningQuery, pixels: InProcessImaging, accept: str
+) -> None:
     dataset = await stored_file(archive, "MR_small_RLE.dcm")
     response = await archive.http.get(url_of(dataset, "/frames/1"), headers={"Accept": accept})
     assert [content for _, content in split_multipart(response)] == [dataset.pixel_array.tobytes()]
     assert [message.mode for message in pixels.rendered] == ["frames"]
 
 
-async def test_many_decoded_frames_come_in_order_by_several_requests(archive: Running, pixels: Pixels) -> None:
+async def test_many_decoded_frames_come_in_order_by_several_requests(
+    archive: RunningQuery, pixels: InProcessImaging
+) -> None:
     dataset = image(frames=20)
     frames = native_frames(dataset, 20)
     dataset.compress(RLELossless, encoding_plugin="pydicom", generate_instance_uid=False)
@@ -198,7 +211,7 @@ async def test_many_decoded_frames_come_in_order_by_several_requests(archive: Ru
 
 @pytest.mark.parametrize("syntax", [ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian])
 async def test_native_frames_are_little_endian_whatever_they_are_stored_in(
-    archive: Running, pixels: Pixels, syntax: str
+    archive: RunningQuery, pixels: InProcessImaging, syntax: str
 ) -> None:
     dataset = await stored(archive, image(frames=2))
     frames = native_frames(dataset, 2)
@@ -217,7 +230,7 @@ async def test_native_frames_are_little_endian_whatever_they_are_stored_in(
         assert [content for _, content in split_multipart(response)] == [frames[1]]
 
 
-async def test_frames_come_in_a_transfer_syntax_that_is_named(archive: Running, pixels: Pixels) -> None:
+async def test_frames_come_in_a_transfer_syntax_that_is_named(archive: RunningQuery, pixels: InProcessImaging) -> None:
     dataset = await stored(archive, image(frames=3, rows=30, columns=40))
     for accept, single in (('multipart/related; type="image/jls"', False), (f"image/jls; transfer-syntax={JLS}", True)):
         response = await archive.http.get(
@@ -235,7 +248,7 @@ async def test_frames_come_in_a_transfer_syntax_that_is_named(archive: Running, 
     "accept", ["text/html", "image/png", 'multipart/related; type="video/mp4"', f"{PARTS}; transfer-syntax=1.2.3"]
 )
 async def test_frames_that_can_not_be_made_are_not_acceptable_and_it_says_what_is(
-    archive: Running, accept: str
+    archive: RunningQuery, accept: str
 ) -> None:
     dataset = await stored(archive, image(frames=3))
     response = await archive.http.get(url_of(dataset, "/frames/1"), headers={"Accept": accept})
@@ -243,12 +256,12 @@ async def test_frames_that_can_not_be_made_are_not_acceptable_and_it_says_what_i
     assert NATIVE in response.json()["detail"]
 
 
-async def test_several_frames_do_not_come_alone(archive: Running) -> None:
+async def test_several_frames_do_not_come_alone(archive: RunningQuery) -> None:
     dataset = await stored(archive, image(frames=3))
     assert (await archive.http.get(url_of(dataset, "/frames/1,2"), headers={"Accept": OCTETS})).status_code == 406
 
 
-async def test_every_reference_in_metadata_leads_to_its_value(archive: Running) -> None:
+async def test_every_reference_in_metadata_leads_to_its_value(archive: RunningQuery) -> None:
     item = Dataset()
     item.add_new(0x00091010, "OB", bytes(range(256)) * 20)
     item.add_new(0x00090010, "LO", "OSTEON TEST")
@@ -274,13 +287,13 @@ async def test_every_reference_in_metadata_leads_to_its_value(archive: Running) 
             assert (part.status_code, part.content) == (206, value[10:20])
 
 
-async def test_small_values_have_an_address_too_when_their_vr_may_have_one(archive: Running) -> None:
+async def test_small_values_have_an_address_too_when_their_vr_may_have_one(archive: RunningQuery) -> None:
     dataset = await stored(archive, ct_slice())
     response = await archive.http.get(url_of(dataset, "/bulk/00280010"))
     assert response.content == b"\x40\x00"
 
 
-async def test_bulk_data_that_changes_hands_by_range_names_its_entity(archive: Running) -> None:
+async def test_bulk_data_that_changes_hands_by_range_names_its_entity(archive: RunningQuery) -> None:
     dataset = await stored(archive, ct_slice())
     url = url_of(dataset, "/bulk/7FE00010")
     tag = (await archive.http.head(url)).headers["ETag"]
@@ -293,7 +306,9 @@ async def test_bulk_data_that_changes_hands_by_range_names_its_entity(archive: R
     assert "one byte range" in several.json()["detail"]
 
 
-async def test_encapsulated_pixel_data_come_frame_by_frame_when_an_image_type_is_accepted(archive: Running) -> None:
+async def test_encapsulated_pixel_data_come_frame_by_frame_when_an_image_type_is_accepted(
+    archive: RunningQuery,
+) -> None:
     dataset = await stored(archive, rle(fragments=2))
     url = url_of(dataset, "/bulk/7FE00010")
     response = await archive.http.get(url, headers={"Accept": 'multipart/related; type="image/dicom-rle"'})
@@ -304,7 +319,7 @@ async def test_encapsulated_pixel_data_come_frame_by_frame_when_an_image_type_is
     assert refused.status_code == 406
 
 
-async def test_a_data_set_that_inflates_without_end_is_refused(archive: Running) -> None:
+async def test_a_data_set_that_inflates_without_end_is_refused(archive: RunningQuery) -> None:
     dataset = ct_slice()
     dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
     dataset.PixelData = bytes(1 << 20)

@@ -7,7 +7,7 @@ import pytest
 import pytest_asyncio
 
 from support.dicom.datasets import ct_slice
-from support.query.application import BASE, WEB, Running, Settings, door, short_uid
+from support.query.application import BASE, WEB, QuerySettings, RunningQuery, door, short_uid
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -15,7 +15,7 @@ ALICE, BOB = "2.25.1001", "2.25.1002"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def filled(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Running]:
+async def filled(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningQuery]:
     """Two studies: Alice's with two series of three instances, Bob's with one of one."""
     async with door(tmp_path_factory.mktemp("filled")) as archive:
         alice = {"study": ALICE, "PatientName": "Ängström^Alice", "PatientID": "P1", "StudyDate": "20240101"}
@@ -56,7 +56,7 @@ def studies_in(answers: list[dict]) -> set[str]:  # type: ignore[type-arg]
         ("limit=101&offset=0&fuzzymatching=false&includefield=00081030%2C00080060%2C00080090%2C00100030", {ALICE, BOB}),
     ],
 )
-async def test_studies_are_found_by(filled: Running, query: str, found: set[str]) -> None:
+async def test_studies_are_found_by(filled: RunningQuery, query: str, found: set[str]) -> None:
     response = await filled.http.get(f"{WEB}/studies?{query}")
     if not found:
         assert response.status_code == 204
@@ -67,7 +67,7 @@ async def test_studies_are_found_by(filled: Running, query: str, found: set[str]
     assert studies_in(response.json()) == found
 
 
-async def test_a_study_s_answer_has_what_the_standard_and_viewers_need(filled: Running) -> None:
+async def test_a_study_s_answer_has_what_the_standard_and_viewers_need(filled: RunningQuery) -> None:
     (answer,) = await filled.json(f"{WEB}/studies?PatientID=P1")
     assert answer["00201206"]["Value"] == [2]
     assert answer["00201208"]["Value"] == [6]
@@ -77,7 +77,7 @@ async def test_a_study_s_answer_has_what_the_standard_and_viewers_need(filled: R
     assert list(answer) == sorted(answer)
 
 
-async def test_series_and_instances_are_found_below_and_across_studies(filled: Running) -> None:
+async def test_series_and_instances_are_found_below_and_across_studies(filled: RunningQuery) -> None:
     assert len(await filled.json(f"{WEB}/studies/{ALICE}/series")) == 2
     assert len(await filled.json(f"{WEB}/studies/{ALICE}/instances")) == 6
     assert len(await filled.json(f"{WEB}/studies/{ALICE}/series/{ALICE}.1/instances")) == 3
@@ -87,14 +87,16 @@ async def test_series_and_instances_are_found_below_and_across_studies(filled: R
     assert one["00081190"]["Value"][0].startswith(f"{BASE}{WEB}/studies/{ALICE}/series/{ALICE}.1/instances/")
 
 
-async def test_fields_that_the_index_does_not_hold_are_included_on_request(filled: Running) -> None:
+async def test_fields_that_the_index_does_not_hold_are_included_on_request(filled: RunningQuery) -> None:
     (answer,) = await filled.json(f"{WEB}/studies?PatientID=P2&includefield=PatientWeight")
     assert answer["00101030"]["Value"] == [70.5]
     (everything,) = await filled.json(f"{WEB}/studies/{BOB}/instances?includefield=all")
     assert everything["00280100"]["Value"] == [16]
 
 
-async def test_limit_and_offset_walk_through_all_results_with_a_warning_while_there_are_more(filled: Running) -> None:
+async def test_limit_and_offset_walk_through_all_results_with_a_warning_while_there_are_more(
+    filled: RunningQuery,
+) -> None:
     seen = []
     for offset in range(6):
         response = await filled.http.get(f"{WEB}/studies/{ALICE}/instances?limit=1&offset={offset}")
@@ -105,7 +107,7 @@ async def test_limit_and_offset_walk_through_all_results_with_a_warning_while_th
 
 
 async def test_the_archive_s_own_limit_is_told_by_a_warning(tmp_path: Path) -> None:
-    async with door(tmp_path, Settings(query_limit=2)) as archive:
+    async with door(tmp_path, QuerySettings(query_limit=2)) as archive:
         study = short_uid()
         await archive.stow(*(ct_slice(study=study, series=f"{study}.1", number=n) for n in range(3)))
         response = await archive.http.get(f"{WEB}/instances?limit=1000")
@@ -129,13 +131,13 @@ async def test_a_date_and_its_time_are_matched_as_one_moment(tmp_path: Path, que
         assert studies_in(await archive.json(f"{WEB}/studies?{query}")) == found
 
 
-async def test_a_range_of_times_across_midnight_needs_a_date(filled: Running) -> None:
+async def test_a_range_of_times_across_midnight_needs_a_date(filled: RunningQuery) -> None:
     response = await filled.http.get(f"{WEB}/studies?StudyTime=2200-0600")
     assert response.status_code == 400
     assert "StudyTime" in response.json()["detail"]
 
 
-async def test_attributes_that_are_matched_are_in_the_answer(filled: Running) -> None:
+async def test_attributes_that_are_matched_are_in_the_answer(filled: RunningQuery) -> None:
     keys = "StudyDescription=Test%20study&IssuerOfPatientID=&InstitutionName=*&PatientAge="
     (answer,) = await filled.json(f"{WEB}/studies?PatientID=P1&{keys}")
     assert answer["00081030"]["Value"] == ["Test study"]
@@ -144,7 +146,7 @@ async def test_attributes_that_are_matched_are_in_the_answer(filled: Running) ->
     assert series["00080020"]["Value"] == ["20240101"]
 
 
-async def test_a_viewer_s_list_query_finds_studies_with_all_that_it_shows(filled: Running) -> None:
+async def test_a_viewer_s_list_query_finds_studies_with_all_that_it_shows(filled: RunningQuery) -> None:
     query = (
         "limit=101&offset=0&fuzzymatching=true&includefield=00081030,00080060,00080090,00100030"
         "&PatientName=*alice*&ModalitiesInStudy=CT,MR&StudyDate=20200101-20251231"
@@ -156,7 +158,7 @@ async def test_a_viewer_s_list_query_finds_studies_with_all_that_it_shows(filled
     )
 
 
-async def test_a_key_of_a_level_below_is_ignored_with_a_warning(filled: Running) -> None:
+async def test_a_key_of_a_level_below_is_ignored_with_a_warning(filled: RunningQuery) -> None:
     response = await filled.http.get(f"{WEB}/studies?SeriesNumber=1&SliceThickness=2")
     assert studies_in(response.json()) == {ALICE, BOB}
     assert "SeriesNumber" in response.headers["Warning"]
@@ -186,7 +188,7 @@ async def test_a_key_of_a_level_below_is_ignored_with_a_warning(filled: Running)
         ("&".join(f"PatientID={n}" for n in range(2000)), "parameters"),
     ],
 )
-async def test_a_bad_parameter_is_refused_by_name(filled: Running, query: str, named: str) -> None:
+async def test_a_bad_parameter_is_refused_by_name(filled: RunningQuery, query: str, named: str) -> None:
     response = await filled.http.get(f"{WEB}/studies?{query}")
     assert response.status_code == 400
     assert response.headers["Content-Type"] == "application/problem+json"
@@ -195,6 +197,6 @@ async def test_a_bad_parameter_is_refused_by_name(filled: Running, query: str, n
 
 
 @pytest.mark.parametrize("accept", ["application/dicom+xml", "text/html", "application/json;q=0"])
-async def test_clients_that_take_neither_json_nor_xml_in_parts_get_406(filled: Running, accept: str) -> None:
+async def test_clients_that_take_neither_json_nor_xml_in_parts_get_406(filled: RunningQuery, accept: str) -> None:
     response = await filled.http.get(f"{WEB}/studies", headers={"Accept": accept})
     assert response.status_code == 406

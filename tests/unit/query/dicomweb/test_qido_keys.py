@@ -1,18 +1,20 @@
 """QIDO-RS: keys in sequences, keys that the index does not hold, empty and multiple values, private attributes, XML."""
 
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
-from typing import Any
-
-import pytest
-import pytest_asyncio
-from pydicom import Dataset
-from pydicom.sequence import Sequence
-
+from collections.abc import AsyncIterator
+from collections.abc import Iterator
 from osteon.dicom.xml_reader import from_xml
 from osteon_query.limits import ApiLimits
+from pathlib import Path
+from pydicom import Dataset
+from pydicom.sequence import Sequence
 from support.dicom.datasets import ct_slice
-from support.query.application import WEB, Running, door, split_multipart
+from support.query.application import RunningQuery
+from support.query.application import WEB
+from support.query.application import door
+from support.query.application import split_multipart
+from typing import Any
+import pytest
+import pytest_asyncio
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -33,7 +35,7 @@ def _reference(sop_class: str, uid: str) -> Dataset:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def shelf(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Running]:
+async def shelf(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningQuery]:
     """A: a CT and an MR series of an ordered study; B: a CT study with a referring physician and little else."""
     common: dict[str, Any] = {"study": A, "PatientWeight": "70.5", "ReferringPhysicianName": None}
     first = ct_slice(
@@ -55,7 +57,7 @@ async def shelf(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Runni
         yield archive
 
 
-async def _found(archive: Running, query: str, tag: str = "0020000D") -> list[str]:
+async def _found(archive: RunningQuery, query: str, tag: str = "0020000D") -> list[str]:
     response = await archive.http.get(f"{WEB}/{query}")
     assert response.status_code in (200, 204), response.text
     assert "Warning" not in response.headers
@@ -72,7 +74,7 @@ async def _found(archive: Running, query: str, tag: str = "0020000D") -> list[st
         ("series?RequestAttributesSequence=", [f"{A}.1", f"{A}.2", f"{B}.1"]),
     ],
 )
-async def test_series_are_found_by_what_requested_them(shelf: Running, query: str, found: list[str]) -> None:
+async def test_series_are_found_by_what_requested_them(shelf: RunningQuery, query: str, found: list[str]) -> None:
     assert await _found(shelf, query, "0020000E") == found
 
 
@@ -90,16 +92,16 @@ async def test_series_are_found_by_what_requested_them(shelf: Running, query: st
         ("studies?PatientWeight=70.5&limit=1&offset=1", []),
     ],
 )
-async def test_studies_are_found_by_what_only_headers_hold(shelf: Running, query: str, found: list[str]) -> None:
+async def test_studies_are_found_by_what_only_headers_hold(shelf: RunningQuery, query: str, found: list[str]) -> None:
     assert await _found(shelf, query) == found
 
 
-async def test_instances_are_found_by_any_attribute(shelf: Running) -> None:
+async def test_instances_are_found_by_any_attribute(shelf: RunningQuery) -> None:
     assert await _found(shelf, "instances?SliceThickness=3", "0020000E") == [f"{A}.2"]
     assert await _found(shelf, f"studies/{A}/instances?00180050=1.5&SliceThickness=", "0020000E") == [f"{A}.1"]
 
 
-async def test_a_search_that_would_read_too_many_headers_is_413_and_names_the_key(shelf: Running) -> None:
+async def test_a_search_that_would_read_too_many_headers_is_413_and_names_the_key(shelf: RunningQuery) -> None:
     shelf.change(limits=ApiLimits(header_candidates=1))
     response = await shelf.http.get(f"{WEB}/studies?PatientWeight=70.5")
     assert response.status_code == 413
@@ -123,12 +125,12 @@ async def test_a_search_that_would_read_too_many_headers_is_413_and_names_the_ke
     ],
 )
 async def test_empty_and_multiple_values_match_as_the_parameters_say(
-    shelf: Running, query: str, found: list[str]
+    shelf: RunningQuery, query: str, found: list[str]
 ) -> None:
     assert await _found(shelf, f"studies?{query}") == found
 
 
-async def test_attributes_of_lower_levels_are_not_included(shelf: Running) -> None:
+async def test_attributes_of_lower_levels_are_not_included(shelf: RunningQuery) -> None:
     (study,) = await shelf.json(
         f"{WEB}/studies?StudyInstanceUID={A}&includefield=SliceThickness,Modality,PatientWeight"
     )
@@ -139,7 +141,7 @@ async def test_attributes_of_lower_levels_are_not_included(shelf: Running) -> No
     assert instance["00180050"]["Value"] == [1.5]
 
 
-async def test_a_path_includes_its_sequence(shelf: Running) -> None:
+async def test_a_path_includes_its_sequence(shelf: RunningQuery) -> None:
     (study,) = await shelf.json(
         f"{WEB}/studies?StudyInstanceUID={A}&includefield=ReferencedStudySequence.ReferencedSOPInstanceUID"
     )
@@ -155,21 +157,21 @@ async def test_a_path_includes_its_sequence(shelf: Running) -> None:
     ],
 )
 async def test_private_attributes_come_with_their_creator_wherever_its_block_is(
-    shelf: Running, query: str, included: dict[str, str]
+    shelf: RunningQuery, query: str, included: dict[str, str]
 ) -> None:
     (instance,) = await shelf.json(f"{WEB}/studies/{A}/series/{A}.1/instances?{query}")
     private = {tag: element["Value"][0] for tag, element in instance.items() if tag.startswith("0029")}
     assert private == included
 
 
-async def test_a_private_key_is_ignored_with_a_warning(shelf: Running) -> None:
+async def test_a_private_key_is_ignored_with_a_warning(shelf: RunningQuery) -> None:
     response = await shelf.http.get(f"{WEB}/studies?00291001=hidden")
     assert len(response.json()) == 2
     assert "00291001" in response.headers["Warning"]
 
 
 @pytest.mark.parametrize("path", ["studies", "series", f"studies/{A}/instances?includefield=all"])
-async def test_results_are_the_same_in_xml(shelf: Running, path: str) -> None:
+async def test_results_are_the_same_in_xml(shelf: RunningQuery, path: str) -> None:
     as_json = await shelf.json(f"{WEB}/{path}")
     response = await shelf.http.get(f"{WEB}/{path}", headers=XML)
     assert response.status_code == 200
@@ -195,7 +197,7 @@ async def test_sequences_are_answered_as_deep_as_they_are_read(tmp_path: Path) -
             assert response.content.count(b"00081110") >= 80
 
 
-async def test_no_result_is_204_in_xml_too(shelf: Running) -> None:
+async def test_no_result_is_204_in_xml_too(shelf: RunningQuery) -> None:
     assert (await shelf.http.get(f"{WEB}/studies?PatientID=nobody", headers=XML)).status_code == 204
 
 
@@ -205,7 +207,7 @@ def _resources() -> Iterator[tuple[str, int]]:
 
 
 @pytest.mark.parametrize(("path", "count"), list(_resources()))
-async def test_every_resource_can_be_searched_and_names_its_url(shelf: Running, path: str, count: int) -> None:
+async def test_every_resource_can_be_searched_and_names_its_url(shelf: RunningQuery, path: str, count: int) -> None:
     answers = await shelf.json(f"{WEB}/{path}")
     assert len(answers) == count
     for answer in answers:
@@ -224,6 +226,6 @@ async def test_every_resource_can_be_searched_and_names_its_url(shelf: Running, 
                       "00080060 00201209 00100010"),
     ],
 )  # fmt: skip
-async def test_answers_have_what_the_tables_require(shelf: Running, path: str, tags: str) -> None:
+async def test_answers_have_what_the_tables_require(shelf: RunningQuery, path: str, tags: str) -> None:
     for answer in await shelf.json(f"{WEB}/{path}"):
         assert set(tags.split()) <= set(answer)

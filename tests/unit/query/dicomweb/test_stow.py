@@ -1,22 +1,25 @@
 """STOW-RS over the embedded ports."""
 
-import asyncio
-import errno
-from pathlib import Path
-from typing import Any
-
-import pytest
-from pydicom import Dataset
-
 from osteon.dicom.uids import PRIVATE_INFORMATION_CREATOR_UID
 from osteon.errors import Unavailable
 from osteon_query.packs import uploads
+from pathlib import Path
+from pydicom import Dataset
 from support.dicom.datasets import ct_slice
 from support.packs.sealed_packs import part10
-from support.query.application import WEB, Running, Settings, door, multipart, short_uid
+from support.query.application import QuerySettings
+from support.query.application import RunningQuery
+from support.query.application import WEB
+from support.query.application import door
+from support.query.application import multipart
+from support.query.application import short_uid
+from typing import Any
+import asyncio
+import errno
+import pytest
 
 
-async def _post(archive: Running, *parts: bytes, study: str = "") -> tuple[int, Dataset]:
+async def _post(archive: RunningQuery, *parts: bytes, study: str = "") -> tuple[int, Dataset]:
     body, kind = multipart(parts)
     path = f"{WEB}/studies/{study}".rstrip("/")
     response = await archive.http.post(path, content=body, headers={"Content-Type": kind})
@@ -24,7 +27,7 @@ async def _post(archive: Running, *parts: bytes, study: str = "") -> tuple[int, 
     return response.status_code, Dataset.from_json(response.json())
 
 
-async def test_an_instance_that_was_stored_is_referenced_with_its_url(archive: Running) -> None:
+async def test_an_instance_that_was_stored_is_referenced_with_its_url(archive: RunningQuery) -> None:
     dataset = ct_slice()
     status, answer = await _post(archive, part10(dataset))
     assert status == 200
@@ -36,14 +39,14 @@ async def test_an_instance_that_was_stored_is_referenced_with_its_url(archive: R
     assert found.content == part10(dataset)
 
 
-async def test_the_answer_comes_after_the_instances_can_be_found(archive: Running) -> None:
+async def test_the_answer_comes_after_the_instances_can_be_found(archive: RunningQuery) -> None:
     study = short_uid()
     await archive.stow(*(ct_slice(study=study, series=f"{study}.{s}", number=n) for s in (1, 2) for n in range(4)))
     assert len(await archive.json(f"{WEB}/studies/{study}/instances")) == 8
     assert len(await archive.json(f"{WEB}/studies/{study}/series")) == 2
 
 
-async def test_the_same_instance_again_is_a_success_and_is_stored_once(archive: Running) -> None:
+async def test_the_same_instance_again_is_a_success_and_is_stored_once(archive: RunningQuery) -> None:
     dataset = ct_slice()
     await archive.stow(dataset)
     status, answer = await _post(archive, part10(dataset), part10(dataset))
@@ -52,7 +55,7 @@ async def test_the_same_instance_again_is_a_success_and_is_stored_once(archive: 
     assert (await archive.index.statistics()).instances == 1
 
 
-async def test_other_bytes_under_a_known_uid_fail_as_duplicate_and_the_first_stay(archive: Running) -> None:
+async def test_other_bytes_under_a_known_uid_fail_as_duplicate_and_the_first_stay(archive: RunningQuery) -> None:
     dataset = ct_slice()
     await archive.stow(dataset)
     first = part10(dataset)
@@ -71,7 +74,7 @@ async def test_other_bytes_under_a_known_uid_fail_as_duplicate_and_the_first_sta
     assert conflict["First"]["Sha256"] != conflict["Second"]["Sha256"]
 
 
-async def test_two_versions_of_an_instance_in_one_request_leave_one_and_a_conflict(archive: Running) -> None:
+async def test_two_versions_of_an_instance_in_one_request_leave_one_and_a_conflict(archive: RunningQuery) -> None:
     dataset = ct_slice()
     first = part10(dataset)
     dataset.PatientComments = "changed"
@@ -82,7 +85,7 @@ async def test_two_versions_of_an_instance_in_one_request_leave_one_and_a_confli
     assert (statistics.instances, statistics.conflicts) == (1, 1)
 
 
-async def test_an_instance_of_another_study_than_the_url_names_is_refused(archive: Running) -> None:
+async def test_an_instance_of_another_study_than_the_url_names_is_refused(archive: RunningQuery) -> None:
     right, wrong = ct_slice(), ct_slice()
     status, answer = await _post(archive, part10(right), part10(wrong), study=right.StudyInstanceUID)
     assert status == 202
@@ -93,7 +96,7 @@ async def test_an_instance_of_another_study_than_the_url_names_is_refused(archiv
     assert status == 409
 
 
-async def test_a_part_that_is_not_dicom_fails_and_the_others_are_stored(archive: Running) -> None:
+async def test_a_part_that_is_not_dicom_fails_and_the_others_are_stored(archive: RunningQuery) -> None:
     dataset = ct_slice()
     status, answer = await _post(archive, b"garbage", part10(dataset), b"")
     assert status == 202
@@ -101,7 +104,7 @@ async def test_a_part_that_is_not_dicom_fails_and_the_others_are_stored(archive:
     assert len(answer.ReferencedSOPSequence) == 1
 
 
-async def test_a_missing_uid_fails_as_it_does_in_c_store(archive: Running) -> None:
+async def test_a_missing_uid_fails_as_it_does_in_c_store(archive: RunningQuery) -> None:
     dataset = ct_slice()
     del dataset.SeriesInstanceUID
     status, answer = await _post(archive, part10(dataset))
@@ -111,7 +114,7 @@ async def test_a_missing_uid_fails_as_it_does_in_c_store(archive: Running) -> No
     assert "0020,000E" in failure.ErrorComment
 
 
-async def test_a_transfer_syntax_that_nobody_knows_is_refused(archive: Running) -> None:
+async def test_a_transfer_syntax_that_nobody_knows_is_refused(archive: RunningQuery) -> None:
     data = part10(ct_slice()).replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.8\0")
     status, answer = await _post(archive, data)
     assert status == 409
@@ -119,14 +122,14 @@ async def test_a_transfer_syntax_that_nobody_knows_is_refused(archive: Running) 
 
 
 @pytest.mark.parametrize("cut", [1, 100, 131, 140, 300, 700])
-async def test_a_file_that_is_cut_before_its_identifiers_is_refused(archive: Running, cut: int) -> None:
+async def test_a_file_that_is_cut_before_its_identifiers_is_refused(archive: RunningQuery, cut: int) -> None:
     status, answer = await _post(archive, part10(ct_slice())[:cut])
     assert status == 400
     assert answer.OtherFailuresSequence[0].FailureReason == 0xC000
     assert (await archive.index.statistics()).instances == 0
 
 
-async def test_a_file_that_is_cut_behind_its_identifiers_is_kept_with_a_warning(archive: Running) -> None:
+async def test_a_file_that_is_cut_behind_its_identifiers_is_kept_with_a_warning(archive: RunningQuery) -> None:
     dataset = ct_slice()
     cut = part10(dataset)[:4000]
     status, answer = await _post(archive, cut)
@@ -140,7 +143,7 @@ async def test_a_file_that_is_cut_behind_its_identifiers_is_kept_with_a_warning(
     assert file.content == cut
 
 
-async def test_path_characters_in_a_uid_are_refused(archive: Running) -> None:
+async def test_path_characters_in_a_uid_are_refused(archive: RunningQuery) -> None:
     name = b"1.2.3/../../etc/passwd"
     dataset = ct_slice(study="1.2.3.4.5.6.7.8.9.10.11")
     data = part10(dataset)
@@ -151,7 +154,7 @@ async def test_path_characters_in_a_uid_are_refused(archive: Running) -> None:
     assert not list((archive.folder / "objects").rglob("*.tar"))
 
 
-async def test_a_single_file_is_a_body_too(archive: Running) -> None:
+async def test_a_single_file_is_a_body_too(archive: RunningQuery) -> None:
     response = await archive.http.post(
         f"{WEB}/studies", content=part10(ct_slice()), headers={"Content-Type": "application/dicom"}
     )
@@ -173,7 +176,7 @@ async def test_a_single_file_is_a_body_too(archive: Running) -> None:
         ('multipart/related;;;=;"', 400),
     ],
 )
-async def test_a_wrong_content_type_is_explained(archive: Running, content_type: str, status: int) -> None:
+async def test_a_wrong_content_type_is_explained(archive: RunningQuery, content_type: str, status: int) -> None:
     body, _ = multipart([part10(ct_slice())])
     response = await archive.http.post(f"{WEB}/studies", content=body, headers={"Content-Type": content_type})
     assert response.status_code == status
@@ -198,20 +201,20 @@ async def test_a_wrong_content_type_is_explained(archive: Running, content_type:
         b"\r\n" * 5000,
     ],
 )
-async def test_a_body_that_is_no_multipart_is_a_bad_request(archive: Running, body: bytes) -> None:
+async def test_a_body_that_is_no_multipart_is_a_bad_request(archive: RunningQuery, body: bytes) -> None:
     _, kind = multipart([])
     response = await archive.http.post(f"{WEB}/studies", content=body, headers={"Content-Type": kind})
     assert response.status_code == 400, response.text
 
 
-async def test_a_compressed_body_is_not_taken(archive: Running) -> None:
+async def test_a_compressed_body_is_not_taken(archive: RunningQuery) -> None:
     body, kind = multipart([b""])
     headers = {"Content-Type": kind, "Content-Encoding": "gzip"}
     assert (await archive.http.post(f"{WEB}/studies", content=body, headers=headers)).status_code == 415
 
 
 async def test_a_body_over_the_limit_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
-    async with door(tmp_path, Settings(max_upload_bytes=20_000)) as archive:
+    async with door(tmp_path, QuerySettings(max_upload_bytes=20_000)) as archive:
         body, kind = multipart([part10(ct_slice()) for _ in range(3)])
 
         async def chunked():  # type: ignore[no-untyped-def]
@@ -226,7 +229,7 @@ async def test_a_body_over_the_limit_is_refused_and_leaves_nothing(tmp_path: Pat
         assert (await archive.index.statistics()).instances == 0
 
 
-async def test_parts_may_come_one_byte_at_a_time(archive: Running) -> None:
+async def test_parts_may_come_one_byte_at_a_time(archive: RunningQuery) -> None:
     dataset = ct_slice(PixelData=b"\r\n--BOUNDAR" * 20, Rows=10, Columns=11)
     body, kind = multipart([part10(dataset)])
 
@@ -242,7 +245,7 @@ async def test_parts_may_come_one_byte_at_a_time(archive: Running) -> None:
     assert found.content == part10(dataset)
 
 
-async def test_without_a_broker_the_answer_is_503_with_retry_after(archive: Running) -> None:
+async def test_without_a_broker_the_answer_is_503_with_retry_after(archive: RunningQuery) -> None:
     await archive.bus.close()
     body, kind = multipart([part10(ct_slice())])
     response = await archive.http.post(f"{WEB}/studies", content=body, headers={"Content-Type": kind})
@@ -251,7 +254,7 @@ async def test_without_a_broker_the_answer_is_503_with_retry_after(archive: Runn
 
 
 async def test_what_is_stored_but_not_indexed_in_time_is_accepted_with_a_warning(tmp_path: Path) -> None:
-    async with door(tmp_path, Settings(upload_index_timeout_seconds=0.01), indexing=False) as archive:
+    async with door(tmp_path, QuerySettings(upload_index_timeout_seconds=0.01), indexing=False) as archive:
         body, kind = multipart([part10(ct_slice())])
         response = await archive.http.post(f"{WEB}/studies", content=body, headers={"Content-Type": kind})
         assert response.status_code == 202
@@ -261,7 +264,7 @@ async def test_what_is_stored_but_not_indexed_in_time_is_accepted_with_a_warning
 
 
 async def test_a_store_that_fails_is_503_and_nothing_is_announced(
-    archive: Running, monkeypatch: pytest.MonkeyPatch
+    archive: RunningQuery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def fail(*_: object) -> None:
         raise Unavailable("the store is down")
@@ -275,7 +278,7 @@ async def test_a_store_that_fails_is_503_and_nothing_is_announced(
     assert archive.state.uploads.waiting == 0
 
 
-async def test_a_file_that_was_downloaded_and_changed_is_stored_as_another_instance(archive: Running) -> None:
+async def test_a_file_that_was_downloaded_and_changed_is_stored_as_another_instance(archive: RunningQuery) -> None:
     """Osteon's files carry the SHA-256 of their data set; tools keep it when they change the data set."""
     dataset = ct_slice()
     dataset.file_meta.PrivateInformationCreatorUID = PRIVATE_INFORMATION_CREATOR_UID
@@ -284,7 +287,7 @@ async def test_a_file_that_was_downloaded_and_changed_is_stored_as_another_insta
     assert status == 200
 
 
-async def test_a_file_without_preamble_and_prefix_gets_them_and_is_the_same_otherwise(archive: Running) -> None:
+async def test_a_file_without_preamble_and_prefix_gets_them_and_is_the_same_otherwise(archive: RunningQuery) -> None:
     dataset = ct_slice()
     whole = part10(dataset)
     status, answer = await _post(archive, whole[132:])
@@ -294,13 +297,13 @@ async def test_a_file_without_preamble_and_prefix_gets_them_and_is_the_same_othe
 
 
 @pytest.mark.parametrize("cut", [128, 133, 140, 144])
-async def test_a_file_that_begins_elsewhere_is_refused(archive: Running, cut: int) -> None:
+async def test_a_file_that_begins_elsewhere_is_refused(archive: RunningQuery, cut: int) -> None:
     status, _ = await _post(archive, part10(ct_slice())[cut:])
     assert status == 400
 
 
 async def test_uploads_wait_for_their_turn_and_are_refused_when_it_does_not_come(tmp_path: Path) -> None:
-    async with door(tmp_path, Settings(max_concurrent_uploads=1)) as archive:
+    async with door(tmp_path, QuerySettings(max_concurrent_uploads=1)) as archive:
         archive.state.uploads.slot_seconds = 0.05
         body, kind = multipart([part10(ct_slice())])
         half_sent, go_on = asyncio.Event(), asyncio.Event()
@@ -325,7 +328,7 @@ async def test_uploads_wait_for_their_turn_and_are_refused_when_it_does_not_come
 
 
 async def test_an_upload_that_fails_gives_its_turn_to_the_next(tmp_path: Path) -> None:
-    async with door(tmp_path, Settings(max_concurrent_uploads=1)) as archive:
+    async with door(tmp_path, QuerySettings(max_concurrent_uploads=1)) as archive:
         for body in (b"--BOUNDARY\r\n\r\nhalf", b"nothing"):
             _, kind = multipart([])
             response = await archive.http.post(f"{WEB}/studies", content=body, headers={"Content-Type": kind})
@@ -333,7 +336,7 @@ async def test_an_upload_that_fails_gives_its_turn_to_the_next(tmp_path: Path) -
         await archive.stow(ct_slice())
 
 
-async def test_a_full_disk_is_503(archive: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_full_disk_is_503(archive: RunningQuery, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -346,7 +349,7 @@ async def test_a_full_disk_is_503(archive: Running, monkeypatch: pytest.MonkeyPa
 
 
 async def test_a_pack_that_can_not_be_stored_fails_the_request_while_more_comes_in(
-    archive: Running, monkeypatch: pytest.MonkeyPatch
+    archive: RunningQuery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     archive.state.uploads.pack_size = 1
     store, calls = archive.objects.put_file, []

@@ -1,23 +1,28 @@
 """STOW-RS of metadata with bulk data beside it, as JSON and as XML."""
 
-import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Sequence
 from io import BytesIO
-from pathlib import Path
-from typing import Any
-
-import httpx
-import pytest
-from pydicom import Dataset, dcmread
-from pydicom.data import get_testdata_file
-from pydicom.encaps import encapsulate, generate_frames
-
 from osteon.dicom.xml import to_xml
 from osteon.dicom.xml_reader import from_xml
 from osteon_query.limits import ApiLimits
+from pathlib import Path
+from pydicom import Dataset
+from pydicom import dcmread
+from pydicom.data import get_testdata_file
+from pydicom.encaps import encapsulate
+from pydicom.encaps import generate_frames
 from support.dicom.datasets import ct_slice
 from support.packs.sealed_packs import part10
-from support.query.application import WEB, Running, Settings, door
+from support.query.application import QuerySettings
+from support.query.application import RunningQuery
+from support.query.application import WEB
+from support.query.application import door
+from typing import Any
+import httpx
+import json
+import pytest
 
 JSON, XML, OCTETS = "application/dicom+json", "application/dicom+xml", "application/octet-stream"
 Part = tuple[dict[str, str], bytes]
@@ -38,13 +43,13 @@ def described(dataset: Dataset, location: str = "bulk/1") -> dict[str, Any]:
     return elements
 
 
-async def post(archive: Running, parts: Iterable[Part], kind: str = JSON, study: str = "") -> tuple[int, Dataset]:
+async def post(archive: RunningQuery, parts: Iterable[Part], kind: str = JSON, study: str = "") -> tuple[int, Dataset]:
     response = await send(archive, parts, kind, study)
     assert response.headers["Content-Type"] == JSON, response.text
     return response.status_code, Dataset.from_json(response.json())
 
 
-async def send(archive: Running, parts: Iterable[Part], kind: str = JSON, study: str = "", **more: str) -> Any:
+async def send(archive: RunningQuery, parts: Iterable[Part], kind: str = JSON, study: str = "", **more: str) -> Any:
     body = b"".join(
         b"--B\r\n"
         + "".join(f"{name}: {value}\r\n" for name, value in head.items()).encode()
@@ -61,7 +66,7 @@ def _head(headers: dict[str, str]) -> bytes:
     return "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode()
 
 
-async def stored(archive: Running, answer: Dataset, number: int = 0) -> Dataset:
+async def stored(archive: RunningQuery, answer: Dataset, number: int = 0) -> Dataset:
     """Return an instance as it was stored."""
     url = answer.ReferencedSOPSequence[number].RetrieveURL
     file: httpx.Response = await archive.http.get(url, headers={"Accept": "application/dicom; transfer-syntax=*"})
@@ -85,7 +90,7 @@ def _as_xml(*datasets: Any) -> list[Part]:
 
 @pytest.mark.parametrize(("write", "kind"), [(_as_json, JSON), (_as_xml, XML)], ids=["json", "xml"])
 async def test_an_instance_is_put_together_again(
-    archive: Running, write: Callable[..., Sequence[Part]], kind: str
+    archive: RunningQuery, write: Callable[..., Sequence[Part]], kind: str
 ) -> None:
     dataset = ct_slice(PatientName="Ängström^Zoë", WindowCenter=["40", "80.5"], PatientComments="a\r\nb")
     dataset.ReferencedStudySequence = [Dataset()]
@@ -97,7 +102,7 @@ async def test_an_instance_is_put_together_again(
     assert not list((archive.folder / "uploading").iterdir())
 
 
-async def test_many_instances_find_their_bulk_data_wherever_it_stands(archive: Running) -> None:
+async def test_many_instances_find_their_bulk_data_wherever_it_stands(archive: RunningQuery) -> None:
     first, second = ct_slice(), ct_slice(number=2)
     second.PixelData = second.PixelData[::-1]
     parts = [
@@ -116,7 +121,7 @@ async def test_many_instances_find_their_bulk_data_wherever_it_stands(archive: R
     }
 
 
-async def test_bulk_data_of_any_element_goes_where_it_belongs(archive: Running) -> None:
+async def test_bulk_data_of_any_element_goes_where_it_belongs(archive: RunningQuery) -> None:
     dataset = described(ct_slice(), "b/p")
     dataset["00420011"] = {"vr": "OB", "BulkDataURI": "b/pdf"}
     dataset["00104000"] = {"vr": "LT", "BulkDataURI": "b/text"}
@@ -135,7 +140,7 @@ async def test_bulk_data_of_any_element_goes_where_it_belongs(archive: Running) 
 
 
 @pytest.mark.parametrize("kind", [JSON, XML])
-async def test_metadata_alone_is_a_body_when_there_is_no_bulk_data(archive: Running, kind: str) -> None:
+async def test_metadata_alone_is_a_body_when_there_is_no_bulk_data(archive: RunningQuery, kind: str) -> None:
     dataset = ct_slice()
     del dataset.PixelData
     given = json.loads(dataset.to_json())
@@ -169,7 +174,7 @@ def _items(frames: Sequence[bytes], kind: str) -> list[Part]:
     ],
 )
 async def test_compressed_frames_become_fragments(
-    archive: Running, name: str, kind: str, parts: Callable[..., list[Part]]
+    archive: RunningQuery, name: str, kind: str, parts: Callable[..., list[Part]]
 ) -> None:
     dataset, frames = _compressed(name)
     status, answer = await post(archive, [metadata(described(dataset, "b")), *parts(frames, kind)])
@@ -190,7 +195,7 @@ async def test_compressed_frames_become_fragments(
     ],
 )
 async def test_a_media_type_alone_names_the_transfer_syntax(
-    archive: Running, name: str, kind: str, syntax: str
+    archive: RunningQuery, name: str, kind: str, syntax: str
 ) -> None:
     dataset, frames = _compressed(name)
     status, answer = await post(archive, [metadata(described(dataset, "b")), *_repeated(frames, kind)])
@@ -213,7 +218,9 @@ _DESCRIPTION = ("00280002", "00280004", "00280010", "00280011", "00280100", "002
         ("SC_rgb_gdcm_KY.dcm", "image/jp2; transfer-syntax=1.2.840.10008.1.2.4.91"),
     ],
 )
-async def test_what_the_bit_stream_says_of_the_image_may_be_left_out(archive: Running, name: str, kind: str) -> None:
+async def test_what_the_bit_stream_says_of_the_image_may_be_left_out(
+    archive: RunningQuery, name: str, kind: str
+) -> None:
     dataset, frames = _compressed(name)
     given = {tag: element for tag, element in described(dataset, "b").items() if tag not in _DESCRIPTION}
     status, answer = await post(archive, [metadata(given), *_repeated(frames, kind)])
@@ -274,7 +281,7 @@ _TWO_VALUES = {"vr": "OB", "InlineBinary": "", "BulkDataURI": "x"}
     ids=lambda value: value if isinstance(value, str) else "x",
 )  # fmt: skip
 async def test_what_can_not_be_made_into_an_instance_fails_with_a_reason(
-    archive: Running, parts: list[Part], status: int, reason: int, says: str
+    archive: RunningQuery, parts: list[Part], status: int, reason: int, says: str
 ) -> None:
     got, answer = await post(archive, parts)
     failed = [*answer.get("FailedSOPSequence", []), *answer.get("OtherFailuresSequence", [])]
@@ -285,7 +292,7 @@ async def test_what_can_not_be_made_into_an_instance_fails_with_a_reason(
     assert not list((archive.folder / "uploading").iterdir())
 
 
-async def test_an_instance_that_fails_is_named_and_others_are_stored(archive: Running) -> None:
+async def test_an_instance_that_fails_is_named_and_others_are_stored(archive: RunningQuery) -> None:
     good, bad = ct_slice(), ct_slice()
     parts = [metadata(described(good), described(bad, "bulk/lost")), bulk(good.PixelData)]
     status, answer = await post(archive, parts)
@@ -294,7 +301,7 @@ async def test_an_instance_that_fails_is_named_and_others_are_stored(archive: Ru
     assert await stored(archive, answer) == as_file(good)
 
 
-async def test_instances_of_another_study_are_refused(archive: Running) -> None:
+async def test_instances_of_another_study_are_refused(archive: RunningQuery) -> None:
     right, wrong = ct_slice(), ct_slice()
     parts = [metadata(described(right), described(wrong)), bulk(right.PixelData)]
     status, answer = await post(archive, parts, study=str(right.StudyInstanceUID))
@@ -310,20 +317,20 @@ async def test_instances_of_another_study_are_refused(archive: Running) -> None:
     ],
     ids=["nowhere", "twice"],
 )  # fmt: skip
-async def test_parts_that_can_not_be_told_apart_are_400(archive: Running, parts: list[Part], says: str) -> None:
+async def test_parts_that_can_not_be_told_apart_are_400(archive: RunningQuery, parts: list[Part], says: str) -> None:
     response = await send(archive, parts)
     assert response.status_code == 400
     assert says in response.json()["detail"]
 
 
-async def test_too_much_metadata_is_413(archive: Running) -> None:
+async def test_too_much_metadata_is_413(archive: RunningQuery) -> None:
     archive.change(limits=ApiLimits(metadata_bytes=100))
     response = await send(archive, [metadata(_SLICE), bulk(b"12")])
     assert response.status_code == 413
 
 
 @pytest.mark.parametrize("accept", [XML, 'multipart/related; type="application/dicom+xml"', f"text/html, {XML};q=0.1"])
-async def test_the_answer_comes_as_xml_when_asked(archive: Running, accept: str) -> None:
+async def test_the_answer_comes_as_xml_when_asked(archive: RunningQuery, accept: str) -> None:
     dataset = ct_slice()
     file = ({"Content-Type": "application/dicom"}, part10(dataset))
     response = await send(archive, [file], "application/dicom", Accept=accept)
@@ -333,19 +340,19 @@ async def test_the_answer_comes_as_xml_when_asked(archive: Running, accept: str)
     assert answer["00081199"]["Value"][0]["00081155"]["Value"] == [dataset.SOPInstanceUID]
 
 
-async def test_clients_that_take_neither_json_nor_xml_get_406_before_anything_is_read(archive: Running) -> None:
+async def test_clients_that_take_neither_json_nor_xml_get_406_before_anything_is_read(archive: RunningQuery) -> None:
     response = await send(archive, [metadata(_SLICE)], Accept="text/html")
     assert response.status_code == 406
 
 
-async def test_metadata_of_the_archive_itself_can_be_stored_elsewhere(archive: Running, tmp_path: Path) -> None:
+async def test_metadata_of_the_archive_itself_can_be_stored_elsewhere(archive: RunningQuery, tmp_path: Path) -> None:
     dataset = ct_slice()
     await archive.stow(dataset)
     (header,) = await archive.json(f"{WEB}/studies/{dataset.StudyInstanceUID}/metadata")
     location = header["7FE00010"]["BulkDataURI"]
     pixels = await archive.http.get(location, headers={"Accept": OCTETS})
     (tmp_path / "other").mkdir()
-    async with door(tmp_path / "other", Settings()) as other:
+    async with door(tmp_path / "other", QuerySettings()) as other:
         status, answer = await post(other, [metadata(header), bulk(pixels.content, location)])
         assert status == 200
         assert await stored(other, answer) == as_file(dataset)

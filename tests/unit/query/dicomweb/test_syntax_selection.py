@@ -1,30 +1,30 @@
 """WADO-RS: transfer syntaxes, archives, XML, compression, entity tags."""
 
-import gzip
-import xml.etree.ElementTree as ET
-import zipfile
 from io import BytesIO
-
-import httpx
-import pytest
-from pydicom import Dataset, dcmread
-from pydicom.uid import (
-    MPEG2MPML,
-    DeflatedExplicitVRLittleEndian,
-    ExplicitVRLittleEndian,
-    ImplicitVRLittleEndian,
-    JPEGLSLossless,
-    RLELossless,
-    generate_uid,
-)
-
 from osteon.contracts.topology import TRANSCODE
 from osteon_query.limits import ApiLimits
+from pydicom import Dataset
+from pydicom import dcmread
+from pydicom.uid import DeflatedExplicitVRLittleEndian
+from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.uid import ImplicitVRLittleEndian
+from pydicom.uid import JPEGLSLossless
+from pydicom.uid import MPEG2MPML
+from pydicom.uid import RLELossless
+from pydicom.uid import generate_uid
 from support.dicom.datasets import ct_slice
 from support.dicom.pixels.images import image
-from support.imaging.in_process import Pixels, nothing_below
+from support.imaging.in_process import InProcessImaging
+from support.imaging.in_process import nothing_below
 from support.packs.sealed_packs import part10
-from support.query.application import WEB, Running, split_multipart
+from support.query.application import RunningQuery
+from support.query.application import WEB
+from support.query.application import split_multipart
+import gzip
+import httpx
+import pytest
+import xml.etree.ElementTree as ET
+import zipfile
 
 DICOM = 'multipart/related; type="application/dicom"'
 
@@ -62,14 +62,14 @@ def files(response: httpx.Response) -> list[Dataset]:
     return found
 
 
-async def get(archive: Running, url: str, accept: str, **headers: str) -> httpx.Response:
+async def get(archive: RunningQuery, url: str, accept: str, **headers: str) -> httpx.Response:
     """GET with an Accept header."""
     return await archive.http.get(url, headers={"Accept": accept, **headers})
 
 
 @pytest.mark.parametrize("accept", ["*/*", DICOM, "multipart/related"])
 async def test_who_names_no_transfer_syntax_gets_explicit_vr_little_endian(
-    archive: Running, pixels: Pixels, accept: str
+    archive: RunningQuery, pixels: InProcessImaging, accept: str
 ) -> None:
     study, plain = generate_uid(), image()
     datasets = [rle(image(seed=1)), ct_slice(), image()]
@@ -87,7 +87,7 @@ async def test_who_names_no_transfer_syntax_gets_explicit_vr_little_endian(
 
 
 async def test_what_has_no_decoder_comes_as_stored_to_who_names_no_transfer_syntax(
-    archive: Running, pixels: Pixels
+    archive: RunningQuery, pixels: InProcessImaging
 ) -> None:
     dataset = video(image())
     await archive.stow(dataset)
@@ -111,7 +111,7 @@ async def test_what_has_no_decoder_comes_as_stored_to_who_names_no_transfer_synt
     ids=["any", "named", "better", "alike", "stored", "possible", "deflated"],
 )  # fmt: skip
 async def test_an_instance_comes_in_the_best_transfer_syntax_that_is_possible(
-    archive: Running, pixels: Pixels, accept: str, expected: str
+    archive: RunningQuery, pixels: InProcessImaging, accept: str, expected: str
 ) -> None:
     dataset = rle(image())
     await archive.stow(dataset)
@@ -123,7 +123,9 @@ async def test_an_instance_comes_in_the_best_transfer_syntax_that_is_possible(
     assert int(alone.headers["Content-Length"]) == len(alone.content)
 
 
-async def test_instances_that_can_not_come_as_asked_are_left_out_and_told_of(archive: Running, pixels: Pixels) -> None:
+async def test_instances_that_can_not_come_as_asked_are_left_out_and_told_of(
+    archive: RunningQuery, pixels: InProcessImaging
+) -> None:
     study = generate_uid()
     datasets = [video(image(StudyInstanceUID=study)), rle(image(StudyInstanceUID=study))]
     await archive.stow(*datasets)
@@ -138,7 +140,7 @@ async def test_instances_that_can_not_come_as_asked_are_left_out_and_told_of(arc
 
 
 async def test_what_proves_not_possible_comes_as_stored_among_others_and_is_refused_alone(
-    archive: Running, pixels: Pixels
+    archive: RunningQuery, pixels: InProcessImaging
 ) -> None:
     study = generate_uid()
     report = ct_slice(study=study)
@@ -153,7 +155,9 @@ async def test_what_proves_not_possible_comes_as_stored_among_others_and_is_refu
         assert "no pixel data" in refused.json()["detail"]
 
 
-async def test_a_lossy_transfer_syntax_is_made_for_who_names_it(archive: Running, pixels: Pixels) -> None:
+async def test_a_lossy_transfer_syntax_is_made_for_who_names_it(
+    archive: RunningQuery, pixels: InProcessImaging
+) -> None:
     dataset = image(allocated=8, stored=8)
     await archive.stow(dataset)
     (found,) = files(await get(archive, url_of(dataset), f"{DICOM}; transfer-syntax=1.2.840.10008.1.2.4.50"))
@@ -162,7 +166,7 @@ async def test_a_lossy_transfer_syntax_is_made_for_who_names_it(archive: Running
     assert lossless.get("LossyImageCompression") in (None, "00")
 
 
-async def test_without_imaging_who_needs_it_waits_and_others_do_not(archive: Running) -> None:
+async def test_without_imaging_who_needs_it_waits_and_others_do_not(archive: RunningQuery) -> None:
     dataset = rle(image())
     await archive.stow(dataset)
     response = await get(archive, url_of(dataset), DICOM)
@@ -172,7 +176,7 @@ async def test_without_imaging_who_needs_it_waits_and_others_do_not(archive: Run
 
 
 async def test_instances_are_transcoded_ahead_within_a_bound_and_sent_in_order(
-    archive: Running, pixels: Pixels, monkeypatch: pytest.MonkeyPatch
+    archive: RunningQuery, pixels: InProcessImaging, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     series = generate_uid()
     datasets = [rle(image(StudyInstanceUID=series, SeriesInstanceUID=series, seed=n)) for n in range(12)]
@@ -195,7 +199,9 @@ async def test_instances_are_transcoded_ahead_within_a_bound_and_sent_in_order(
     assert 2 <= most <= 8
 
 
-async def test_a_study_comes_as_zip_archive_with_names_that_people_read(archive: Running, pixels: Pixels) -> None:
+async def test_a_study_comes_as_zip_archive_with_names_that_people_read(
+    archive: RunningQuery, pixels: InProcessImaging
+) -> None:
     study = generate_uid()
     plain = ct_slice(study=study, SeriesDescription="Head/../5 mm", SeriesNumber=2)
     other = rle(image(StudyInstanceUID=study, SeriesNumber=3, PatientName="Müller^Jörg"))
@@ -217,7 +223,7 @@ async def test_a_study_comes_as_zip_archive_with_names_that_people_read(archive:
 
 
 async def test_the_files_of_an_archive_come_in_a_transfer_syntax_that_is_named(
-    archive: Running, pixels: Pixels
+    archive: RunningQuery, pixels: InProcessImaging
 ) -> None:
     dataset = rle(image())
     await archive.stow(dataset)
@@ -227,7 +233,7 @@ async def test_the_files_of_an_archive_come_in_a_transfer_syntax_that_is_named(
         assert dcmread(BytesIO(found.read(name))).file_meta.TransferSyntaxUID == JPEGLSLossless
 
 
-async def test_metadata_comes_as_native_dicom_model(archive: Running) -> None:
+async def test_metadata_comes_as_native_dicom_model(archive: RunningQuery) -> None:
     series = generate_uid()
     datasets = [ct_slice(study=series, series=series, number=n) for n in range(3)]
     await archive.stow(*datasets)
@@ -245,7 +251,7 @@ async def test_metadata_comes_as_native_dicom_model(archive: Running) -> None:
 @pytest.mark.parametrize(
     ("encoding", "compressed"), [("gzip", True), ("br, *", True), ("identity", False), ("gzip;q=0", False)]
 )
-async def test_metadata_is_compressed_for_who_takes_it(archive: Running, encoding: str, compressed: bool) -> None:
+async def test_metadata_is_compressed_for_who_takes_it(archive: RunningQuery, encoding: str, compressed: bool) -> None:
     dataset = ct_slice()
     await archive.stow(dataset)
     plain = await get(archive, url_of(dataset, "/metadata"), "*/*", **{"Accept-Encoding": "identity"})
@@ -272,7 +278,9 @@ async def test_metadata_is_compressed_for_who_takes_it(archive: Running, encodin
         ("/bulk/7FE00010", "*/*"),
     ],
 )
-async def test_what_the_client_has_is_not_sent_again(archive: Running, pixels: Pixels, below: str, accept: str) -> None:
+async def test_what_the_client_has_is_not_sent_again(
+    archive: RunningQuery, pixels: InProcessImaging, below: str, accept: str
+) -> None:
     dataset, other = ct_slice(), ct_slice()
     await archive.stow(dataset, other)
     first = await get(archive, url_of(dataset, below), accept)
@@ -290,7 +298,7 @@ async def test_what_the_client_has_is_not_sent_again(archive: Running, pixels: P
     assert (head.status_code, head.headers["ETag"], head.content) == (200, tag, b"")
 
 
-async def test_the_tag_of_a_study_changes_with_each_instance(archive: Running) -> None:
+async def test_the_tag_of_a_study_changes_with_each_instance(archive: RunningQuery) -> None:
     dataset = ct_slice()
     await archive.stow(dataset)
     for below, accept in (("", DICOM), ("/metadata", "*/*")):
@@ -301,7 +309,7 @@ async def test_the_tag_of_a_study_changes_with_each_instance(archive: Running) -
         assert again.headers["ETag"] != tag
 
 
-async def test_more_instances_than_are_remembered_come_all_the_same(archive: Running, pixels: Pixels) -> None:
+async def test_more_instances_than_are_remembered_come_all_the_same(archive: RunningQuery, pixels: InProcessImaging) -> None:
     archive.change(limits=ApiLimits(remembered_locations=3))
     study = generate_uid()
     datasets = [ct_slice(study=study, series=study, number=n) for n in range(7)]

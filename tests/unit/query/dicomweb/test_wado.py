@@ -11,7 +11,7 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 from support.dicom.datasets import ct_slice
 from support.dicom.real_files import BUNDLED
 from support.packs.sealed_packs import part10
-from support.query.application import BASE, WEB, Running, multipart, split_multipart
+from support.query.application import BASE, WEB, RunningQuery, multipart, split_multipart
 
 DICOM = 'multipart/related; type="application/dicom"'
 
@@ -22,7 +22,7 @@ def url_of(dataset: Dataset, below: str = "") -> str:
     return f"{WEB}/studies/{uids[0]}/series/{uids[1]}/instances/{uids[2]}{below}"
 
 
-async def series(archive: Running, count: int = 5, study: str | None = None) -> list[Dataset]:
+async def series(archive: RunningQuery, count: int = 5, study: str | None = None) -> list[Dataset]:
     """Store a series."""
     study, uid = study or generate_uid(), generate_uid()
     datasets = [ct_slice(study=study, series=uid, number=n) for n in range(count)]
@@ -30,7 +30,7 @@ async def series(archive: Running, count: int = 5, study: str | None = None) -> 
     return datasets
 
 
-async def test_a_study_comes_back_byte_for_byte_with_the_transfer_syntax_of_each_part(archive: Running) -> None:
+async def test_a_study_comes_back_byte_for_byte_with_the_transfer_syntax_of_each_part(archive: RunningQuery) -> None:
     study = generate_uid()
     stored = [*await series(archive, 5, study), *await series(archive, 3, study)]
     await series(archive)
@@ -42,7 +42,7 @@ async def test_a_study_comes_back_byte_for_byte_with_the_transfer_syntax_of_each
     assert {kind for kind, _ in parts} == {f"application/dicom; transfer-syntax={ExplicitVRLittleEndian}"}
 
 
-async def test_a_series_comes_back_without_the_study_s_other_series(archive: Running) -> None:
+async def test_a_series_comes_back_without_the_study_s_other_series(archive: RunningQuery) -> None:
     study = generate_uid()
     stored = await series(archive, 4, study)
     await series(archive, 2, study)
@@ -50,13 +50,13 @@ async def test_a_series_comes_back_without_the_study_s_other_series(archive: Run
     assert {content for _, content in split_multipart(response)} == {part10(dataset) for dataset in stored}
 
 
-async def test_an_instance_from_the_middle_of_a_pack_comes_back(archive: Running) -> None:
+async def test_an_instance_from_the_middle_of_a_pack_comes_back(archive: RunningQuery) -> None:
     stored = await series(archive)
     response = await archive.http.get(url_of(stored[2]))
     assert [content for _, content in split_multipart(response)] == [part10(stored[2])]
 
 
-async def test_an_instance_comes_alone_when_only_that_is_accepted(archive: Running) -> None:
+async def test_an_instance_comes_alone_when_only_that_is_accepted(archive: RunningQuery) -> None:
     (dataset,) = await series(archive, 1)
     response = await archive.http.get(url_of(dataset), headers={"Accept": "application/dicom"})
     assert response.headers["Content-Type"].startswith("application/dicom;")
@@ -76,7 +76,7 @@ async def test_an_instance_comes_alone_when_only_that_is_accepted(archive: Runni
         "text/html, multipart/related; type=application/dicom;q=0.5",
     ],
 )
-async def test_what_clients_accept_is_sent_as_stored(archive: Running, accept: str) -> None:
+async def test_what_clients_accept_is_sent_as_stored(archive: RunningQuery, accept: str) -> None:
     (dataset,) = await series(archive, 1)
     response = await archive.http.get(f"{WEB}/studies/{dataset.StudyInstanceUID}", headers={"Accept": accept})
     assert response.status_code == 200, response.text
@@ -96,7 +96,7 @@ async def test_what_clients_accept_is_sent_as_stored(archive: Running, accept: s
         ",;,=",
     ],
 )
-async def test_what_can_not_be_made_is_not_acceptable(archive: Running, accept: str) -> None:
+async def test_what_can_not_be_made_is_not_acceptable(archive: RunningQuery, accept: str) -> None:
     (dataset,) = await series(archive, 1)
     response = await archive.http.get(f"{WEB}/studies/{dataset.StudyInstanceUID}", headers={"Accept": accept})
     assert response.status_code == 406, response.headers
@@ -104,14 +104,14 @@ async def test_what_can_not_be_made_is_not_acceptable(archive: Running, accept: 
     assert "Accept" in response.json()["detail"]
 
 
-async def test_the_accept_parameter_counts_like_the_header(archive: Running) -> None:
+async def test_the_accept_parameter_counts_like_the_header(archive: RunningQuery) -> None:
     (dataset,) = await series(archive, 1)
     response = await archive.http.get(url_of(dataset), params={"accept": "application/dicom"})
     assert response.content == part10(dataset)
 
 
 @pytest.mark.parametrize("below", ["", "/metadata", "/bulk/7FE00010"])
-async def test_what_the_archive_does_not_hold_is_not_found(archive: Running, below: str) -> None:
+async def test_what_the_archive_does_not_hold_is_not_found(archive: RunningQuery, below: str) -> None:
     await series(archive, 1)
     path = url_of(ct_slice(), below)
     for unknown in {path, path.split("/instances/")[0], path.split("/series/")[0]}:
@@ -122,7 +122,7 @@ async def test_what_the_archive_does_not_hold_is_not_found(archive: Running, bel
 
 
 @pytest.mark.parametrize("uid", ["abc", "1.2.3%2F..", "1" * 65, "1.2%00", "%F0%9F%A6%B4", "1.2'--", "..%2f..%2fetc"])
-async def test_what_is_no_uid_is_refused_by_name(archive: Running, uid: str) -> None:
+async def test_what_is_no_uid_is_refused_by_name(archive: RunningQuery, uid: str) -> None:
     response = await archive.http.get(f"{WEB}/studies/{uid}/metadata")
     assert response.status_code in (400, 404)
     response = await archive.http.get(f"{WEB}/studies/{uid}")
@@ -130,7 +130,7 @@ async def test_what_is_no_uid_is_refused_by_name(archive: Running, uid: str) -> 
     assert response.headers["Content-Type"] == "application/problem+json"
 
 
-async def test_metadata_of_a_study_has_every_header_once(archive: Running) -> None:
+async def test_metadata_of_a_study_has_every_header_once(archive: RunningQuery) -> None:
     study = generate_uid()
     stored = [*await series(archive, 3, study), *await series(archive, 2, study)]
     response = await archive.http.get(f"{WEB}/studies/{study}/metadata")
@@ -143,7 +143,7 @@ async def test_metadata_of_a_study_has_every_header_once(archive: Running) -> No
     assert one["00280010"]["Value"] == [64]
 
 
-async def test_metadata_of_one_instance_leads_to_its_pixel_data(archive: Running) -> None:
+async def test_metadata_of_one_instance_leads_to_its_pixel_data(archive: RunningQuery) -> None:
     dataset = (await series(archive))[3]
     (header,) = await archive.json(url_of(dataset, "/metadata"))
     address = header["7FE00010"]["BulkDataURI"]
@@ -155,7 +155,7 @@ async def test_metadata_of_one_instance_leads_to_its_pixel_data(archive: Running
     assert [content for _, content in split_multipart(several)] == [dataset.PixelData]
 
 
-async def test_a_header_that_quotes_a_bulk_reference_is_not_changed(archive: Running) -> None:
+async def test_a_header_that_quotes_a_bulk_reference_is_not_changed(archive: RunningQuery) -> None:
     text = '"BulkDataURI":"bulk/x"'
     dataset = ct_slice(PatientComments=text)
     await archive.stow(dataset)
@@ -163,14 +163,14 @@ async def test_a_header_that_quotes_a_bulk_reference_is_not_changed(archive: Run
     assert header["00104000"]["Value"] == [text]
 
 
-async def test_the_public_url_is_used_when_it_is_set(archive: Running) -> None:
+async def test_the_public_url_is_used_when_it_is_set(archive: RunningQuery) -> None:
     dataset = (await series(archive, 1))[0]
     archive.change(settings=archive.settings.model_copy(update={"public_url": 'https://pacs.example/a"b/'}))
     (header,) = await archive.json(url_of(dataset, "/metadata"))
     assert header["7FE00010"]["BulkDataURI"].startswith('https://pacs.example/a"b/dicom-web/studies/')
 
 
-async def test_a_byte_range_of_bulk_data_is_partial_content(archive: Running) -> None:
+async def test_a_byte_range_of_bulk_data_is_partial_content(archive: RunningQuery) -> None:
     (dataset,) = await series(archive, 1)
     path = url_of(dataset, "/bulk/7FE00010")
     response = await archive.http.get(path, headers={"Range": "bytes=100-199"})
@@ -183,13 +183,13 @@ async def test_a_byte_range_of_bulk_data_is_partial_content(archive: Running) ->
     assert beyond.status_code == 416
 
 
-async def test_bulk_data_that_the_instance_has_not_is_not_found(archive: Running) -> None:
+async def test_bulk_data_that_the_instance_has_not_is_not_found(archive: RunningQuery) -> None:
     (dataset,) = await series(archive, 1)
     for path in ("/bulk/00100010", "/bulk/..%2F..%2Fx", "/bulk/7FE00010/0"):
         assert (await archive.http.get(url_of(dataset, path))).status_code == 404
 
 
-async def test_head_has_the_headers_of_get_and_no_body(archive: Running) -> None:
+async def test_head_has_the_headers_of_get_and_no_body(archive: RunningQuery) -> None:
     (dataset,) = await series(archive, 1)
     for path in (url_of(dataset), url_of(dataset, "/metadata"), f"{WEB}/studies"):
         get, head = await archive.http.get(path), await archive.http.head(path)
@@ -199,12 +199,12 @@ async def test_head_has_the_headers_of_get_and_no_body(archive: Running) -> None
     assert (await archive.http.head(url_of(ct_slice()))).status_code == 404
 
 
-async def test_a_trailing_slash_does_not_count(archive: Running) -> None:
+async def test_a_trailing_slash_does_not_count(archive: RunningQuery) -> None:
     (dataset,) = await series(archive, 1)
     assert (await archive.http.get(url_of(dataset) + "/")).status_code == 200
 
 
-async def test_an_object_that_the_store_lost_is_a_server_error_and_not_unknown(archive: Running) -> None:
+async def test_an_object_that_the_store_lost_is_a_server_error_and_not_unknown(archive: RunningQuery) -> None:
     (dataset,) = await series(archive, 1)
     for tar in (archive.folder / "objects").rglob("*.tar"):
         tar.unlink()
@@ -213,7 +213,7 @@ async def test_an_object_that_the_store_lost_is_a_server_error_and_not_unknown(a
     assert ".tar" in response.json()["detail"]
 
 
-async def test_a_pack_that_was_cut_short_never_looks_complete(archive: Running) -> None:
+async def test_a_pack_that_was_cut_short_never_looks_complete(archive: RunningQuery) -> None:
     datasets = await series(archive, 3)
     for tar in (archive.folder / "objects").rglob("*.tar"):
         tar.write_bytes(tar.read_bytes()[:-12_000])
@@ -221,7 +221,7 @@ async def test_a_pack_that_was_cut_short_never_looks_complete(archive: Running) 
     assert response.status_code == 500 or not response.content.endswith(b"--\r\n")
 
 
-async def test_every_file_that_pydicom_brings_comes_back_equal(archive: Running) -> None:
+async def test_every_file_that_pydicom_brings_comes_back_equal(archive: RunningQuery) -> None:
     names = [
         "CT_small.dcm", "JPEG2000.dcm", "color3d_jpeg_baseline.dcm", "image_dfl.dcm",
         "MR_small_bigendian.dcm", "rtplan.dcm", "reportsi.dcm", "chrH31.dcm",
@@ -244,7 +244,7 @@ def _bundled(name: str) -> Path | None:
     return found[0] if "StudyInstanceUID" in dataset and "SeriesInstanceUID" in dataset else None
 
 
-async def test_a_port_that_the_client_left_out_of_host_is_put_back_unless_a_proxy_speaks(archive: Running) -> None:
+async def test_a_port_that_the_client_left_out_of_host_is_put_back_unless_a_proxy_speaks(archive: RunningQuery) -> None:
     (dataset,) = await series(archive, 1)
     transport = httpx.ASGITransport(archive.app)
     async with httpx.AsyncClient(transport=transport, base_url="http://archive.test:8042") as http:

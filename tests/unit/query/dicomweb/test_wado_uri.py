@@ -8,9 +8,9 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from support.dicom.datasets import ct_slice
 from support.dicom.pixels.images import image
-from support.imaging.in_process import Pixels
+from support.imaging.in_process import InProcessImaging
 from support.packs.sealed_packs import part10
-from support.query.application import Running
+from support.query.application import RunningQuery
 
 
 def query(dataset: Dataset, **more: str) -> dict[str, str]:
@@ -24,7 +24,7 @@ def query(dataset: Dataset, **more: str) -> dict[str, str]:
     }
 
 
-async def test_an_instance_comes_as_file_with_its_tag_and_by_range(archive: Running) -> None:
+async def test_an_instance_comes_as_file_with_its_tag_and_by_range(archive: RunningQuery) -> None:
     dataset = ct_slice()
     await archive.stow(dataset)
     params = query(dataset, contentType="application/dicom")
@@ -37,7 +37,9 @@ async def test_an_instance_comes_as_file_with_its_tag_and_by_range(archive: Runn
     assert part.content == b"DICM"
 
 
-async def test_a_file_comes_in_the_transfer_syntax_that_is_asked_for(archive: Running, pixels: Pixels) -> None:
+async def test_a_file_comes_in_the_transfer_syntax_that_is_asked_for(
+    archive: RunningQuery, pixels: InProcessImaging
+) -> None:
     dataset = ct_slice()
     await archive.stow(dataset)
     params = query(dataset, contentType="application/dicom", transferSyntax=ImplicitVRLittleEndian)
@@ -58,7 +60,7 @@ async def test_a_file_comes_in_the_transfer_syntax_that_is_asked_for(archive: Ru
     ],
 )
 async def test_an_image_comes_as_picture_jpeg_unless_another_type_is_named(
-    archive: Running, pixels: Pixels, given: dict[str, str], kind: str, start: bytes
+    archive: RunningQuery, pixels: InProcessImaging, given: dict[str, str], kind: str, start: bytes
 ) -> None:
     dataset = ct_slice()
     await archive.stow(dataset)
@@ -68,7 +70,9 @@ async def test_an_image_comes_as_picture_jpeg_unless_another_type_is_named(
     assert response.content.startswith(start)
 
 
-async def test_what_is_no_single_picture_comes_as_file_unless_one_is_named(archive: Running, pixels: Pixels) -> None:
+async def test_what_is_no_single_picture_comes_as_file_unless_one_is_named(
+    archive: RunningQuery, pixels: InProcessImaging
+) -> None:
     bare = ct_slice()
     del bare.PixelData
     movie = image(frames=3)
@@ -83,7 +87,7 @@ async def test_what_is_no_single_picture_comes_as_file_unless_one_is_named(archi
     assert "application/dicom" in refused.json()["Details"]
 
 
-async def test_the_picture_is_what_the_parameters_say(archive: Running, pixels: Pixels) -> None:
+async def test_the_picture_is_what_the_parameters_say(archive: RunningQuery, pixels: InProcessImaging) -> None:
     dataset = image(frames=3, rows=100, columns=200)
     await archive.stow(dataset)
     asked = {
@@ -119,7 +123,7 @@ async def test_the_picture_is_what_the_parameters_say(archive: Running, pixels: 
     ],
 )
 async def test_what_can_not_be_done_is_refused_by_name(
-    archive: Running, pixels: Pixels, given: dict[str, str], status: int, named: str
+    archive: RunningQuery, pixels: InProcessImaging, given: dict[str, str], status: int, named: str
 ) -> None:
     dataset = ct_slice()
     await archive.stow(dataset)
@@ -129,7 +133,7 @@ async def test_what_can_not_be_done_is_refused_by_name(
 
 
 @pytest.mark.parametrize("missing", ["requestType", "studyUID", "seriesUID", "objectUID"])
-async def test_a_parameter_that_is_missing_is_named(archive: Running, missing: str) -> None:
+async def test_a_parameter_that_is_missing_is_named(archive: RunningQuery, missing: str) -> None:
     params = query(ct_slice())
     del params[missing]
     response = await archive.http.get("/wado", params=params)

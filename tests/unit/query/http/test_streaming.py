@@ -13,8 +13,8 @@ from pydicom.uid import ImplicitVRLittleEndian, generate_uid
 from osteon.objects.folder import FolderObjects
 from osteon.runtime import http_server
 from support.dicom.datasets import ct_slice
-from support.imaging.in_process import Pixels, nothing_below
-from support.query.application import WEB, Running
+from support.imaging.in_process import InProcessImaging, nothing_below
+from support.query.application import WEB, RunningQuery
 
 pytestmark = pytest.mark.slow
 
@@ -23,13 +23,13 @@ ZIP = "application/zip"
 
 
 @asynccontextmanager
-async def served(archive: Running) -> AsyncIterator[int]:
+async def served(archive: RunningQuery) -> AsyncIterator[int]:
     """Serve the door on a port."""
     async with http_server(archive.app, "127.0.0.1", 0, grace=1.0) as port:
         yield port
 
 
-async def large_series(archive: Running, count: int, *, size: int = 1 << 20) -> Dataset:
+async def large_series(archive: RunningQuery, count: int, *, size: int = 1 << 20) -> Dataset:
     """Store a series of instances of `size` bytes and return one that is like them."""
     series = generate_uid()
     for number in range(count):
@@ -39,7 +39,7 @@ async def large_series(archive: Running, count: int, *, size: int = 1 << 20) -> 
 
 @pytest.mark.parametrize(("below", "accept"), [("", ANY), ("", ZIP)])
 async def test_an_answer_that_can_not_be_ended_is_cut_and_never_looks_complete(
-    archive: Running, below: str, accept: str
+    archive: RunningQuery, below: str, accept: str
 ) -> None:
     dataset = await large_series(archive, 4)
     last = max((archive.folder / "objects").rglob("*.tar"))
@@ -51,7 +51,7 @@ async def test_an_answer_that_can_not_be_ended_is_cut_and_never_looks_complete(
                 await http.get(url, headers={"Accept": accept})
 
 
-async def test_a_pack_that_the_store_lost_is_a_server_error_when_nothing_was_sent_yet(archive: Running) -> None:
+async def test_a_pack_that_the_store_lost_is_a_server_error_when_nothing_was_sent_yet(archive: RunningQuery) -> None:
     dataset = await large_series(archive, 1)
     for tar in (archive.folder / "objects").rglob("*.tar"):
         tar.unlink()
@@ -91,7 +91,7 @@ async def settled(noting: Noting) -> int:
 
 @pytest.mark.parametrize("accept", [ANY, ZIP])
 async def test_a_client_that_does_not_read_costs_some_mib_and_one_that_goes_away_nothing(
-    archive: Running, monkeypatch: pytest.MonkeyPatch, accept: str
+    archive: RunningQuery, monkeypatch: pytest.MonkeyPatch, accept: str
 ) -> None:
     dataset = await large_series(archive, 2, size=20 << 20)
     noting = Noting(archive.objects)
@@ -112,7 +112,7 @@ async def test_a_client_that_does_not_read_costs_some_mib_and_one_that_goes_away
 
 
 async def test_what_was_transcoded_for_a_client_that_went_away_is_deleted(
-    archive: Running, pixels: Pixels, tmp_path: Path
+    archive: RunningQuery, pixels: InProcessImaging, tmp_path: Path
 ) -> None:
     dataset = await large_series(archive, 12)
     async with served(archive) as port:

@@ -21,16 +21,16 @@ from osteon_query.images.render_client import RenderClient
 from osteon_query.images.thumbnails import FOLLOWER, ThumbnailPrefetcher
 from support.dicom.datasets import ct_slice
 from support.dicom.pixels.rendering import grey
-from support.imaging.in_process import Pixels
-from support.query.application import WEB, Running, Settings, door, split_multipart
+from support.imaging.in_process import InProcessImaging
+from support.query.application import WEB, QuerySettings, RunningQuery, door, split_multipart
 
 PNG, JPEG, GIF, PAM = "image/png", "image/jpeg", "image/gif", "image/x-portable-arbitrarymap"
 
 
 @pytest.fixture
-async def pixels(archive: Running, tmp_path: Path) -> Pixels:
+async def pixels(archive: RunningQuery, tmp_path: Path) -> InProcessImaging:
     """What stands in for `imaging`."""
-    serving = Pixels(archive.objects, tmp_path)
+    serving = InProcessImaging(archive.objects, tmp_path)
     await serving.serve(archive.bus)
     return serving
 
@@ -45,7 +45,7 @@ def beside(dataset: Dataset) -> dict[str, object]:
     return {"SeriesInstanceUID": dataset.SeriesInstanceUID, "StudyInstanceUID": dataset.StudyInstanceUID}
 
 
-async def stored(archive: Running, *datasets: Dataset) -> str:
+async def stored(archive: RunningQuery, *datasets: Dataset) -> str:
     """Store instances; return the path of the first one in Orthanc's REST."""
     await archive.stow(*datasets)
     answer = await archive.http.post(
@@ -70,7 +70,7 @@ def pixels_of(response: httpx.Response, kind: str = PNG) -> list[list[int]]:
 
 
 @pytest.mark.usefixtures("pixels")
-async def test_orthancs_pictures_have_their_values(archive: Running) -> None:
+async def test_orthancs_pictures_have_their_values(archive: RunningQuery) -> None:
     path = await stored(archive, ramp(frames=2))
     values = np.arange(12).reshape(3, 4)
     stretched = np.floor(values * 255 / 11).astype(int)
@@ -84,7 +84,7 @@ async def test_orthancs_pictures_have_their_values(archive: Running) -> None:
 
 
 @pytest.mark.usefixtures("pixels")
-async def test_accept_chooses_the_kind_of_picture(archive: Running) -> None:
+async def test_accept_chooses_the_kind_of_picture(archive: RunningQuery) -> None:
     path = await stored(archive, ramp())
     for accept, kind in ((JPEG, JPEG), ("image/*", PNG), ("*/*", PNG), (PAM, PAM), (f"{GIF}, {JPEG};q=0.5", JPEG)):
         response = await archive.http.get(path + "/preview", headers={"Accept": accept})
@@ -103,14 +103,14 @@ async def test_accept_chooses_the_kind_of_picture(archive: Running) -> None:
         "rendered?smooth=maybe", "numpy?rescale=2",
     ],
 )  # fmt: skip
-async def test_a_parameter_that_can_not_be_is_named(query: str, archive: Running) -> None:
+async def test_a_parameter_that_can_not_be_is_named(query: str, archive: RunningQuery) -> None:
     answer = await archive.http.get(f"{await stored(archive, ramp())}/{query}")
     assert answer.status_code == 400
     assert query.partition("?")[2].split("=")[0] in answer.json()["Details"]
 
 
 @pytest.mark.usefixtures("pixels")
-async def test_what_is_no_image_is_refused_or_replaced_by_a_placeholder(archive: Running) -> None:
+async def test_what_is_no_image_is_refused_or_replaced_by_a_placeholder(archive: RunningQuery) -> None:
     dataset = ct_slice()
     del dataset.PixelData
     path = await stored(archive, dataset)
@@ -127,7 +127,7 @@ async def test_what_is_no_image_is_refused_or_replaced_by_a_placeholder(archive:
 
 
 @pytest.mark.usefixtures("pixels")
-async def test_frames_are_listed_from_0_and_others_do_not_exist(archive: Running) -> None:
+async def test_frames_are_listed_from_0_and_others_do_not_exist(archive: RunningQuery) -> None:
     path = await stored(archive, ramp(frames=3))
     assert await archive.json(path + "/frames") == [0, 1, 2]
     assert "raw.gz" in await archive.json(path + "/frames/2")
@@ -139,7 +139,7 @@ async def test_frames_are_listed_from_0_and_others_do_not_exist(archive: Running
 
 
 @pytest.mark.usefixtures("pixels")
-async def test_samples_come_for_numpy_of_a_frame_an_instance_and_a_series(archive: Running) -> None:
+async def test_samples_come_for_numpy_of_a_frame_an_instance_and_a_series(archive: RunningQuery) -> None:
     first = ramp(frames=2, InstanceNumber="2", RescaleSlope="2", RescaleIntercept="-1")
     second = ramp(
         InstanceNumber="1", SeriesInstanceUID=first.SeriesInstanceUID, StudyInstanceUID=first.StudyInstanceUID
@@ -164,7 +164,7 @@ async def test_samples_come_for_numpy_of_a_frame_an_instance_and_a_series(archiv
 
 
 @pytest.mark.usefixtures("pixels")
-async def test_a_series_of_images_of_several_sizes_is_no_stack(archive: Running) -> None:
+async def test_a_series_of_images_of_several_sizes_is_no_stack(archive: RunningQuery) -> None:
     first = ramp()
     other = grey(
         np.zeros((2, 2), "<u2"), SeriesInstanceUID=first.SeriesInstanceUID, StudyInstanceUID=first.StudyInstanceUID
@@ -177,7 +177,7 @@ async def test_a_series_of_images_of_several_sizes_is_no_stack(archive: Running)
 
 
 @pytest.mark.usefixtures("pixels")
-async def test_samples_come_as_a_matlab_matrix_and_frames_as_stored(archive: Running) -> None:
+async def test_samples_come_as_a_matlab_matrix_and_frames_as_stored(archive: RunningQuery) -> None:
     path = await stored(archive, ramp(frames=2))
     text = (await archive.http.get(path + "/frames/1/matlab")).text
     assert text == "double([ 1 2 3 4 ; 5 6 7 8 ; 9 10 11 12 ])"
@@ -192,7 +192,7 @@ async def test_samples_come_as_a_matlab_matrix_and_frames_as_stored(archive: Run
     assert gzip.decompress((await archive.http.get(path + "/frames/1/raw.gz")).content) == raw.content
 
 
-async def test_the_document_of_an_encapsulated_pdf_comes_as_it_is(archive: Running) -> None:
+async def test_the_document_of_an_encapsulated_pdf_comes_as_it_is(archive: RunningQuery) -> None:
     for document in (b"%PDF-1.4 short.", b"%PDF-1.4 " + b"x" * 100_001):
         dataset = ct_slice(EncapsulatedDocument=document + b"\0" * (len(document) % 2))
         dataset.MIMETypeOfEncapsulatedDocument = "application/pdf"
@@ -203,7 +203,7 @@ async def test_the_document_of_an_encapsulated_pdf_comes_as_it_is(archive: Runni
     assert (await archive.http.get(await stored(archive, ramp()) + "/pdf")).status_code == 404
 
 
-async def test_a_picture_that_the_client_has_is_not_made_again(archive: Running, pixels: Pixels) -> None:
+async def test_a_picture_that_the_client_has_is_not_made_again(archive: RunningQuery, pixels: InProcessImaging) -> None:
     dataset = ramp()
     path = await stored(archive, dataset)
     for url in (path + "/preview", url_of(dataset) + "/rendered", url_of(dataset) + "/thumbnail"):
@@ -218,7 +218,7 @@ async def test_a_picture_that_the_client_has_is_not_made_again(archive: Running,
 
 
 @pytest.mark.usefixtures("pixels")
-async def test_rendered_is_a_jpeg_unless_another_kind_is_accepted(archive: Running) -> None:
+async def test_rendered_is_a_jpeg_unless_another_kind_is_accepted(archive: RunningQuery) -> None:
     dataset = ramp(frames=2)
     await archive.stow(dataset)
     url = url_of(dataset) + "/rendered"
@@ -229,7 +229,7 @@ async def test_rendered_is_a_jpeg_unless_another_kind_is_accepted(archive: Runni
 
 
 @pytest.mark.usefixtures("pixels")
-async def test_several_pictures_come_in_parts_in_their_order(archive: Running) -> None:
+async def test_several_pictures_come_in_parts_in_their_order(archive: RunningQuery) -> None:
     first = ramp(frames=3)
     second = ramp(StudyInstanceUID=first.StudyInstanceUID)
     text = ct_slice(study=first.StudyInstanceUID)
@@ -252,7 +252,7 @@ async def test_several_pictures_come_in_parts_in_their_order(archive: Running) -
     assert (await archive.http.get(url_of(first) + "/frames/0/rendered")).status_code == 400
 
 
-async def test_window_viewport_and_quality_reach_imaging(archive: Running, pixels: Pixels) -> None:
+async def test_window_viewport_and_quality_reach_imaging(archive: RunningQuery, pixels: InProcessImaging) -> None:
     dataset = ramp()
     await archive.stow(dataset)
     query = {"window": "40,400,sigmoid", "viewport": "10,20,,1,2.5,-3", "quality": "50"}
@@ -276,7 +276,7 @@ async def test_window_viewport_and_quality_reach_imaging(archive: Running, pixel
     ],
 )  # fmt: skip
 async def test_rendering_parameters_that_can_not_be_are_refused_by_name(
-    query: str, reason: str, archive: Running, pixels: Pixels
+    query: str, reason: str, archive: RunningQuery, pixels: InProcessImaging
 ) -> None:
     dataset = ramp()
     await archive.stow(dataset)
@@ -285,7 +285,7 @@ async def test_rendering_parameters_that_can_not_be_are_refused_by_name(
 
 
 @pytest.mark.usefixtures("pixels")
-async def test_a_colour_profile_is_left_out_with_a_warning(archive: Running) -> None:
+async def test_a_colour_profile_is_left_out_with_a_warning(archive: RunningQuery) -> None:
     dataset = ramp()
     await archive.stow(dataset)
     answer = await archive.http.get(url_of(dataset) + "/rendered?iccprofile=srgb")
@@ -294,7 +294,7 @@ async def test_a_colour_profile_is_left_out_with_a_warning(archive: Running) -> 
 
 
 async def test_the_thumbnail_of_a_study_is_of_the_middle_of_its_largest_series_with_images(
-    archive: Running, pixels: Pixels
+    archive: RunningQuery, pixels: InProcessImaging
 ) -> None:
     study, series = generate_uid(), generate_uid()
     slices = [ramp(StudyInstanceUID=study, SeriesInstanceUID=series, InstanceNumber=str(n)) for n in (5, 3, 1, 2, 4)]
@@ -339,7 +339,7 @@ class Script:
     ],
 )
 async def test_what_imaging_could_not_do_becomes_a_status_with_the_reason(
-    kind: FailureKind, orthanc: int, dicomweb: int, archive: Running
+    kind: FailureKind, orthanc: int, dicomweb: int, archive: RunningQuery
 ) -> None:
     failed = OsteonError("the worker crashed (SIGSEGV)")
     failed.kind = kind
@@ -353,7 +353,7 @@ async def test_what_imaging_could_not_do_becomes_a_status_with_the_reason(
 
 
 async def test_a_picture_that_takes_too_long_is_given_up(tmp_path: Path) -> None:
-    async with door(tmp_path, Settings(render_seconds=0.05, render_concurrency=1)) as archive:
+    async with door(tmp_path, QuerySettings(render_seconds=0.05, render_concurrency=1)) as archive:
         await archive.bus.serve(RENDER, Script(0.5, 0.5))
         path = await stored(archive, ramp())
         both = await asyncio.gather(*(archive.http.get(path + "/preview") for _ in range(2)))
@@ -361,12 +361,12 @@ async def test_a_picture_that_takes_too_long_is_given_up(tmp_path: Path) -> None
         assert "OSTEON_RENDER_SECONDS" in both[0].json()["Details"]
 
 
-async def test_without_imaging_pictures_are_not_available_now(archive: Running) -> None:
+async def test_without_imaging_pictures_are_not_available_now(archive: RunningQuery) -> None:
     refused = await archive.http.get(await stored(archive, ramp()) + "/preview")
     assert (refused.status_code, refused.headers["Retry-After"]) == (503, "5")
 
 
-async def test_a_picture_that_left_the_cache_before_it_was_read_is_made_again(archive: Running) -> None:
+async def test_a_picture_that_left_the_cache_before_it_was_read_is_made_again(archive: RunningQuery) -> None:
     key = "cache/rendered/aa/b"
     told = RenderReply(correlation_id="", key=key, length=3, media_type=PNG)
     script = Script(told, RenderReply(correlation_id="", data=b"abc", length=3, media_type=PNG))
@@ -375,7 +375,9 @@ async def test_a_picture_that_left_the_cache_before_it_was_read_is_made_again(ar
     assert (response.content, len(script.asked)) == (b"abc", 2)
 
 
-async def test_thumbnails_of_stable_studies_are_made_before_anybody_asks(archive: Running, pixels: Pixels) -> None:
+async def test_thumbnails_of_stable_studies_are_made_before_anybody_asks(
+    archive: RunningQuery, pixels: InProcessImaging
+) -> None:
     def now() -> datetime:
         return datetime.now(UTC) + timedelta(seconds=1)
 

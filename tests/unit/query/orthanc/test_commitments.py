@@ -1,24 +1,24 @@
 """REST of storage commitment: Orthanc's bodies and answers."""
 
-import asyncio
 from dataclasses import replace
-
-import pytest
-
-from osteon.commitment.port import CommitmentFailure, CommitmentItem
+from osteon.commitment.port import CommitmentFailure
+from osteon.commitment.port import CommitmentItem
 from osteon.jobs.port import JobState
 from osteon.remotes.port import Modality
 from osteon_query.limits import ApiLimits
 from support.dicom.datasets import ct_slice
-from support.index.stored_packs import CT, MR
+from support.index.stored_packs import CT
+from support.index.stored_packs import MR
 from support.jobs.in_memory import FakeJobs
-from support.query.application import Running
+from support.query.application import RunningQuery
+import asyncio
+import pytest
 
 BODY = {"DicomInstances": [{"SOPClassUID": CT, "SOPInstanceUID": "1.2.1"}, [MR, "1.2.2"]]}
 
 
 @pytest.fixture
-def jobs(archive: Running) -> FakeJobs:
+def jobs(archive: RunningQuery) -> FakeJobs:
     """Jobs that nobody runs."""
     made = FakeJobs()
     archive.change(jobs=made)
@@ -31,7 +31,7 @@ def at_once(archive: Running) -> None:
 
 
 @pytest.fixture
-async def modality(archive: Running) -> Modality:
+async def modality(archive: RunningQuery) -> Modality:
     made = Modality(name="pacs", aet="PACS", host="127.0.0.1", port=104, local_aet="HERE")
     await archive.index.remotes.put_modality(made)
     return made

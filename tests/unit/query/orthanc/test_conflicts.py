@@ -12,10 +12,10 @@ from osteon_indexer.sweep import sweep
 from support.dicom.datasets import ct_slice
 from support.index.stored_packs import sqlite_url
 from support.packs.sealed_packs import part10
-from support.query.application import Running
+from support.query.application import RunningQuery
 
 
-async def contested(archive: Running, **changed: str) -> tuple[Dataset, Dataset, int]:
+async def contested(archive: RunningQuery, **changed: str) -> tuple[Dataset, Dataset, int]:
     """Store two versions of an instance; returns them and the number of the conflict."""
     first = ct_slice()
     second = ct_slice(study=first.StudyInstanceUID, series=first.SeriesInstanceUID, number=2, **changed)
@@ -26,17 +26,17 @@ async def contested(archive: Running, **changed: str) -> tuple[Dataset, Dataset,
     return first, second, (await archive.json("/conflicts"))[-1]["Id"]
 
 
-async def resolve(archive: Running, number: int | str, keep: object) -> tuple[int, dict]:
+async def resolve(archive: RunningQuery, number: int | str, keep: object) -> tuple[int, dict]:
     response = await archive.http.post(f"/conflicts/{number}/resolve", content=orjson.dumps({"keep": keep}))
     return response.status_code, response.json()
 
 
-async def served(archive: Running, dataset: Dataset) -> bytes:
+async def served(archive: RunningQuery, dataset: Dataset) -> bytes:
     (identifier,) = await archive.json("/instances")
     return (await archive.http.get(f"/instances/{identifier}/file")).content
 
 
-async def test_a_conflict_shows_both_versions_and_in_what_they_differ(archive: Running) -> None:
+async def test_a_conflict_shows_both_versions_and_in_what_they_differ(archive: RunningQuery) -> None:
     first, second, number = await contested(archive, PatientName="Roe^Ann", Rows=32, PixelData=bytes(4096))
     shown = await archive.json(f"/conflicts/{number}")
     assert (shown["State"], shown["Served"], shown["Resolved"]) == ("open", "first", None)
@@ -54,7 +54,7 @@ async def test_a_conflict_shows_both_versions_and_in_what_they_differ(archive: R
     }  # fmt: skip
 
 
-async def test_both_versions_can_be_fetched_before_and_after_a_decision(archive: Running) -> None:
+async def test_both_versions_can_be_fetched_before_and_after_a_decision(archive: RunningQuery) -> None:
     first, second, number = await contested(archive)
     for keep in (None, "second", "first"):
         if keep:
@@ -65,7 +65,7 @@ async def test_both_versions_can_be_fetched_before_and_after_a_decision(archive:
         assert await served(archive, first) == part10(second if keep == "second" else first)
 
 
-async def test_a_decision_may_be_repeated_and_is_kept_once_beside_the_packs(archive: Running) -> None:
+async def test_a_decision_may_be_repeated_and_is_kept_once_beside_the_packs(archive: RunningQuery) -> None:
     _, second, number = await contested(archive, PatientName="Roe^Ann")
     for _ in range(3):
         status, shown = await resolve(archive, number, "second")
@@ -80,7 +80,7 @@ async def test_a_decision_may_be_repeated_and_is_kept_once_beside_the_packs(arch
     assert found["00100010"]["Value"] == [{"Alphabetic": "Roe^Ann"}]
 
 
-async def test_an_index_made_again_from_the_objects_follows_the_decision(archive: Running, tmp_path: Path) -> None:
+async def test_an_index_made_again_from_the_objects_follows_the_decision(archive: RunningQuery, tmp_path: Path) -> None:
     *_, number = await contested(archive)
     await contested(archive)
     await resolve(archive, number, "second")
@@ -94,7 +94,7 @@ async def test_an_index_made_again_from_the_objects_follows_the_decision(archive
 
 
 async def test_a_decision_whose_rows_were_not_written_is_followed_by_the_sweep(
-    archive: Running, monkeypatch: pytest.MonkeyPatch
+    archive: RunningQuery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second, number = await contested(archive)
 
@@ -111,13 +111,13 @@ async def test_a_decision_whose_rows_were_not_written_is_followed_by_the_sweep(
 
 
 @pytest.mark.parametrize("path", ["/conflicts/1", "/conflicts/x", "/conflicts/9/first/file", "/conflicts/" + "9" * 30])
-async def test_a_conflict_that_is_not_there_is_not_found(archive: Running, path: str) -> None:
+async def test_a_conflict_that_is_not_there_is_not_found(archive: RunningQuery, path: str) -> None:
     assert (await archive.http.get(path)).status_code == 404
     assert (await resolve(archive, "77", "first"))[0] == 404
 
 
 @pytest.mark.parametrize("keep", ["third", None, 7, ["first"]], ids=str)
-async def test_a_decision_for_nothing_is_refused(archive: Running, keep: object) -> None:
+async def test_a_decision_for_nothing_is_refused(archive: RunningQuery, keep: object) -> None:
     *_, number = await contested(archive)
     status, answer = await resolve(archive, number, keep)
     assert status == 400
@@ -125,11 +125,11 @@ async def test_a_decision_for_nothing_is_refused(archive: Running, keep: object)
 
 
 @pytest.mark.parametrize("query", ["state=done", "study=%2Fetc", "after=x", "limit=-1"])
-async def test_a_list_that_can_not_be_made_is_refused(archive: Running, query: str) -> None:
+async def test_a_list_that_can_not_be_made_is_refused(archive: RunningQuery, query: str) -> None:
     assert (await archive.http.get(f"/conflicts?{query}")).status_code == 400
 
 
-async def test_conflicts_are_listed_of_a_study_in_pages(archive: Running) -> None:
+async def test_conflicts_are_listed_of_a_study_in_pages(archive: RunningQuery) -> None:
     first, *_ = await contested(archive)
     await contested(archive)
     study = first.StudyInstanceUID

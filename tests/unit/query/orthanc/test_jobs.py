@@ -14,12 +14,12 @@ from osteon.remotes.job_params import ModalityStoreParams
 from osteon.remotes.port import Modality
 from support.dicom.datasets import ct_slice
 from support.jobs.job_types import FAST, until
-from support.query.application import Running
+from support.query.application import RunningQuery
 
 TIME = re.compile(r"\d{8}T\d{6}\.\d{6}")
 
 
-async def test_a_job_has_orthancs_fields_and_hides_its_params(archive: Running) -> None:
+async def test_a_job_has_orthancs_fields_and_hides_its_params(archive: RunningQuery) -> None:
     job = await archive.index.jobs.submit("DicomMoveScu", {"password": "x"}, content={"RemoteAet": "A"}, priority=4)
     shown = await archive.json(f"/jobs/{job.id}")
     assert TIME.fullmatch(shown.pop("CreationTime")) and TIME.fullmatch(shown.pop("Timestamp"))
@@ -29,7 +29,7 @@ async def test_a_job_has_orthancs_fields_and_hides_its_params(archive: Running) 
     }  # fmt: skip
 
 
-async def test_a_running_job_says_when_it_will_end_and_a_failed_one_why_it_did(archive: Running) -> None:
+async def test_a_running_job_says_when_it_will_end_and_a_failed_one_why_it_did(archive: RunningQuery) -> None:
     jobs = archive.index.jobs
     job = await jobs.submit("a", {})
     await jobs.claim("w", ["a"], 60)
@@ -45,14 +45,14 @@ async def test_a_running_job_says_when_it_will_end_and_a_failed_one_why_it_did(a
     assert TIME.fullmatch(shown["CompletionTime"])
 
 
-async def test_jobs_are_listed_by_identifier_or_whole(archive: Running) -> None:
+async def test_jobs_are_listed_by_identifier_or_whole(archive: RunningQuery) -> None:
     assert await archive.json("/jobs") == []
     made = [(await archive.index.jobs.submit("a", {})).id for _ in range(2)]
     assert await archive.json("/jobs") == made[::-1]
     assert [job["ID"] for job in await archive.json("/jobs?expand")] == made[::-1]
 
 
-async def test_a_job_is_paused_resumed_cancelled_resubmitted_and_deleted(archive: Running) -> None:
+async def test_a_job_is_paused_resumed_cancelled_resubmitted_and_deleted(archive: RunningQuery) -> None:
     job = await archive.index.jobs.submit("a", {})
     for command, state in (
         ("pause", "Paused"), ("resume", "Pending"), ("cancel", "Failure"), ("cancel", "Failure"),
@@ -67,7 +67,7 @@ async def test_a_job_is_paused_resumed_cancelled_resubmitted_and_deleted(archive
     assert await archive.json("/jobs") == []
 
 
-async def test_what_a_job_can_not_do_is_refused_with_the_reason(archive: Running) -> None:
+async def test_what_a_job_can_not_do_is_refused_with_the_reason(archive: RunningQuery) -> None:
     job = await archive.index.jobs.submit("a", {})
     for method, path, status, words in (
         ("POST", f"/jobs/{job.id}/resume", 400, "only a paused job"),
@@ -84,7 +84,7 @@ async def test_what_a_job_can_not_do_is_refused_with_the_reason(archive: Running
 
 
 @pytest.fixture
-async def running(archive: Running) -> AsyncIterator[list[dict[str, object]]]:
+async def running(archive: RunningQuery) -> AsyncIterator[list[dict[str, object]]]:
     """A runner of `DicomModalityStore` that fails when the timeout is 1; the list has what it was told."""
     told: list[dict[str, object]] = []
 

@@ -1,29 +1,28 @@
 """Orthanc's REST of modalities, peers and queries over the embedded ports; dispatchers are stand-ins on the bus."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from typing import Any
-
-import orjson
-import pytest
-
-from osteon.contracts.remote import (
-    ListModalitiesRequest,
-    PeerSystemReply,
-    PeerSystemRequest,
-    RemoteEchoReply,
-    RemoteEchoRequest,
-    RemoteFindReply,
-    RemoteFindRequest,
-)
-from osteon.contracts.topology import ECHO, PEER, REMOTE_FIND
+from osteon.contracts.remote import ListModalitiesRequest
+from osteon.contracts.remote import PeerSystemReply
+from osteon.contracts.remote import PeerSystemRequest
+from osteon.contracts.remote import RemoteEchoReply
+from osteon.contracts.remote import RemoteEchoRequest
+from osteon.contracts.remote import RemoteFindReply
+from osteon.contracts.remote import RemoteFindRequest
+from osteon.contracts.topology import ECHO
+from osteon.contracts.topology import PEER
+from osteon.contracts.topology import REMOTE_FIND
 from osteon.errors import OsteonError
 from osteon.jobs.port import JobState
 from osteon_query.remotes.modality_list_rpc import list_modalities
 from support.dicom.datasets import ct_slice
 from support.jobs.in_memory import FakeJobs
-from support.query.application import Running, short_uid
+from support.query.application import RunningQuery
+from support.query.application import short_uid
+from typing import Any
+import asyncio
+import orjson
+import pytest
 
 SINK = ["SINK", "127.0.0.1", 11299]
 MATCH = {
@@ -33,17 +32,17 @@ MATCH = {
 }
 
 
-class Dispatcher:
+class FakeDispatcher:
     """Answers like `dispatcher`, and remembers what it was asked. `problem` lets everything fail."""
 
-    def __init__(self, archive: Running) -> None:
+    def __init__(self, archive: RunningQuery) -> None:
         self.echoes: list[RemoteEchoRequest] = []
         self.finds: list[RemoteFindRequest] = []
         self.matches: list[dict[str, Any]] = [MATCH, {**MATCH, "0020000D": {"vr": "UI", "Value": ["1.2.4"]}}]
         self.problem = ""
         self._archive = archive
 
-    async def start(self) -> "Dispatcher":
+    async def start(self) -> "FakeDispatcher":
         """Serve."""
         await self._archive.bus.serve(ECHO, self._echo)
         await self._archive.bus.serve(REMOTE_FIND, self._find)
@@ -71,14 +70,14 @@ class Dispatcher:
 
 
 @pytest.fixture
-async def dispatcher(archive: Running) -> Dispatcher:
+async def dispatcher(archive: RunningQuery) -> FakeDispatcher:
     """The stand-in, and a modality `sink`."""
     await put(archive, "/modalities/sink", SINK)
-    return await Dispatcher(archive).start()
+    return await FakeDispatcher(archive).start()
 
 
 @pytest.fixture
-def jobs(archive: Running) -> FakeJobs:
+def jobs(archive: RunningQuery) -> FakeJobs:
     """Jobs that nobody runs."""
     fake = FakeJobs()
     archive.change(jobs=fake)
@@ -104,20 +103,20 @@ async def worker(jobs: FakeJobs) -> AsyncIterator[list[dict[str, Any]]]:
     task.cancel()
 
 
-async def put(archive: Running, path: str, body: Any) -> None:
+async def put(archive: RunningQuery, path: str, body: Any) -> None:
     """PUT JSON; fails the test on an HTTP error."""
     response = await archive.http.put(path, json=body)
     assert (response.status_code, response.json()) == (200, {}), response.text
 
 
-async def post(archive: Running, path: str, **arguments: Any) -> Any:
+async def post(archive: RunningQuery, path: str, **arguments: Any) -> Any:
     """POST; fails the test on an HTTP error."""
     response = await archive.http.post(path, **arguments)
     assert response.status_code == 200, response.text
     return response.json()
 
 
-async def study(archive: Running) -> str:
+async def study(archive: RunningQuery) -> str:
     """Store a study; return its identifier."""
     await archive.stow(ct_slice(study=short_uid()))
     (found,) = await archive.json("/studies")
@@ -129,7 +128,7 @@ def asked(find: RemoteFindRequest) -> dict[str, Any]:
     return {tag: next(iter(e.get("Value", [""]))) for tag, e in orjson.loads(find.identifier).items()}
 
 
-async def test_a_modality_is_put_listed_shown_and_deleted(archive: Running) -> None:
+async def test_a_modality_is_put_listed_shown_and_deleted(archive: RunningQuery) -> None:
     await put(archive, "/modalities/sink", SINK)
     assert await archive.json("/modalities") == ["sink"]
     shown = (await archive.json("/modalities?expand"))["sink"]
@@ -141,7 +140,7 @@ async def test_a_modality_is_put_listed_shown_and_deleted(archive: Running) -> N
     assert await archive.json("/modalities?expand=true") == {}
 
 
-async def test_what_is_shown_of_a_modality_can_be_put_again(archive: Running) -> None:
+async def test_what_is_shown_of_a_modality_can_be_put_again(archive: RunningQuery) -> None:
     changed = {"AllowFind": False, "UseDicomTls": True, "LocalAet": "HERE", "Timeout": 9, "RetrieveMethod": "C-GET"}
     await put(archive, "/modalities/a", {"AET": "A", "Host": "h", "Port": "104", "Manufacturer": "GE", **changed})
     shown = await archive.json("/modalities/a/configuration")
@@ -166,7 +165,7 @@ async def test_what_is_shown_of_a_modality_can_be_put_again(archive: Running) ->
     ],
 )  # fmt: skip
 async def test_a_modality_that_is_wrong_is_refused_by_the_name_of_the_field(
-    archive: Running, body: Any, named: str
+    archive: RunningQuery, body: Any, named: str
 ) -> None:
     response = await archive.http.put("/modalities/sink", json=body)
     assert response.status_code == 400
@@ -179,13 +178,15 @@ async def test_a_modality_that_is_wrong_is_refused_by_the_name_of_the_field(
     [("GET", ""), ("GET", "/configuration"), ("DELETE", ""), ("POST", "/echo"), ("POST", "/query"), ("POST", "/store"),
      ("POST", "/move"), ("POST", "/get"), ("POST", "/find-worklist")],
 )  # fmt: skip
-async def test_a_modality_that_is_not_known_is_not_found(archive: Running, method: str, path: str) -> None:
+async def test_a_modality_that_is_not_known_is_not_found(archive: RunningQuery, method: str, path: str) -> None:
     response = await archive.http.request(method, f"/modalities/nobody{path}")
     assert (response.status_code, response.json()["OrthancStatus"]) == (404, 7)
     assert "nobody" in response.json()["Details"]
 
 
-async def test_an_echo_asks_the_modality_and_tells_how_it_went(archive: Running, dispatcher: Dispatcher) -> None:
+async def test_an_echo_asks_the_modality_and_tells_how_it_went(
+    archive: RunningQuery, dispatcher: FakeDispatcher
+) -> None:
     assert await post(archive, "/modalities/sink/echo") == {}
     await post(archive, "/modalities/sink/echo", json={"Timeout": 7, "CheckFind": True})
     first, second = dispatcher.echoes
@@ -197,14 +198,16 @@ async def test_an_echo_asks_the_modality_and_tells_how_it_went(archive: Running,
     assert "nobody listens" in response.json()["Details"]
 
 
-async def test_somebody_who_is_not_known_can_be_asked_for_an_echo(archive: Running, dispatcher: Dispatcher) -> None:
+async def test_somebody_who_is_not_known_can_be_asked_for_an_echo(
+    archive: RunningQuery, dispatcher: FakeDispatcher
+) -> None:
     body = {"AET": "A", "Host": "h", "Port": 104, "LocalAet": "ME", "Timeout": 3, "CheckFind": False}
     assert await post(archive, "/tools/dicom-echo", json=body) == {}
     assert dispatcher.echoes[0].target.calling_aet == "ME"
     assert await archive.json("/modalities") == ["sink"]
 
 
-async def test_a_query_keeps_its_answers(archive: Running, dispatcher: Dispatcher) -> None:
+async def test_a_query_keeps_its_answers(archive: RunningQuery, dispatcher: FakeDispatcher) -> None:
     body = {"Level": "Study", "Query": {"PatientName": "Ä*", "0008,0061": "CT"}, "LocalAet": "ME", "Timeout": 3}
     made = await post(archive, "/modalities/sink/query", json=body)
     path = made["Path"]
@@ -225,7 +228,7 @@ async def test_a_query_keeps_its_answers(archive: Running, dispatcher: Dispatche
     assert (dispatcher.finds[0].target.calling_aet, dispatcher.finds[0].target.timeout) == ("ME", 3)
 
 
-async def test_a_query_asks_for_what_retrieving_needs(archive: Running, dispatcher: Dispatcher) -> None:
+async def test_a_query_asks_for_what_retrieving_needs(archive: RunningQuery, dispatcher: FakeDispatcher) -> None:
     for level in ("Studies", "Series", "instance", "Patient"):
         await post(archive, "/modalities/sink/query", json={"Level": level, "Query": {"Modality": "CT"}})
     studies, series, instances, patients = map(asked, dispatcher.finds)
@@ -250,7 +253,7 @@ async def test_a_query_asks_for_what_retrieving_needs(archive: Running, dispatch
     ],
 )
 async def test_makes_get_wildcards_as_they_want_them(
-    archive: Running, dispatcher: Dispatcher, manufacturer: str, date: str, name: str, study_uid: str
+    archive: RunningQuery, dispatcher: FakeDispatcher, manufacturer: str, date: str, name: str, study_uid: str
 ) -> None:
     await put(archive, "/modalities/sink", [*SINK, manufacturer])
     keys = {"StudyDate": "*", "PatientID": "*", "AccessionNumber": "A*"}
@@ -259,7 +262,7 @@ async def test_makes_get_wildcards_as_they_want_them(
     assert (sent["00080020"], sent["00100020"], sent["0020000D"], sent["00080050"]) == (date, name, study_uid, "A*")
 
 
-async def test_a_query_that_fails_is_told_and_not_kept(archive: Running, dispatcher: Dispatcher) -> None:
+async def test_a_query_that_fails_is_told_and_not_kept(archive: RunningQuery, dispatcher: FakeDispatcher) -> None:
     dispatcher.problem = "no answer"
     response = await archive.http.post("/modalities/sink/query", json={"Level": "Study", "Query": {}})
     assert response.status_code == 500
@@ -277,7 +280,7 @@ async def test_a_query_that_fails_is_told_and_not_kept(archive: Running, dispatc
     ],
 )
 async def test_a_query_that_is_wrong_names_the_field(
-    archive: Running, dispatcher: Dispatcher, body: Any, named: str
+    archive: RunningQuery, dispatcher: FakeDispatcher, body: Any, named: str
 ) -> None:
     response = await archive.http.post("/modalities/sink/query", json=body)
     assert response.status_code == 400
@@ -285,7 +288,7 @@ async def test_a_query_that_is_wrong_names_the_field(
     assert dispatcher.finds == []
 
 
-async def test_answers_that_are_not_there_are_not_found(archive: Running, dispatcher: Dispatcher) -> None:
+async def test_answers_that_are_not_there_are_not_found(archive: RunningQuery, dispatcher: FakeDispatcher) -> None:
     made = await post(archive, "/modalities/sink/query", json={"Level": "Study", "Query": {}})
     for path in (
         "/queries/no",
@@ -299,7 +302,7 @@ async def test_answers_that_are_not_there_are_not_found(archive: Running, dispat
     assert (await archive.http.get(f"{made['Path']}/level")).status_code == 404
 
 
-async def test_what_is_below_an_answer_can_be_asked_for(archive: Running, dispatcher: Dispatcher) -> None:
+async def test_what_is_below_an_answer_can_be_asked_for(archive: RunningQuery, dispatcher: FakeDispatcher) -> None:
     made = await post(archive, "/modalities/sink/query", json={"Level": "Study", "Query": {}, "LocalAet": "ME"})
     body = {"Query": {"Modality": "CT", "StudyInstanceUID": "9"}}
     below = await post(archive, f"{made['Path']}/answers/1/query-series", json=body)
@@ -311,7 +314,7 @@ async def test_what_is_below_an_answer_can_be_asked_for(archive: Running, dispat
     assert response.status_code == 400
 
 
-async def test_a_worklist_is_answered_at_once(archive: Running, dispatcher: Dispatcher) -> None:
+async def test_a_worklist_is_answered_at_once(archive: RunningQuery, dispatcher: FakeDispatcher) -> None:
     step = {"Modality": "CT", "ScheduledProcedureStepStartDate": ""}
     body = {"PatientID": "", "ScheduledProcedureStepSequence": [step]}
     found = await post(archive, "/modalities/sink/find-worklist", json=body)
@@ -325,7 +328,7 @@ async def test_a_worklist_is_answered_at_once(archive: Running, dispatcher: Disp
 
 
 async def test_storing_waits_for_the_job_or_returns_it(
-    archive: Running, jobs: FakeJobs, worker: list[dict[str, Any]]
+    archive: RunningQuery, jobs: FakeJobs, worker: list[dict[str, Any]]
 ) -> None:
     await put(archive, "/modalities/sink", SINK)
     found = await study(archive)
@@ -341,7 +344,7 @@ async def test_storing_waits_for_the_job_or_returns_it(
     assert (worker[3]["resources"], worker[3]["modality"], worker[3]["priority"]) == ([found], "sink", 3)
 
 
-async def test_a_job_that_fails_is_an_error_of_the_request(archive: Running, worker: list[dict[str, Any]]) -> None:
+async def test_a_job_that_fails_is_an_error_of_the_request(archive: RunningQuery, worker: list[dict[str, Any]]) -> None:
     await put(archive, "/modalities/sink", SINK)
     body = {"Resources": [await study(archive)], "LocalAet": "fails"}
     response = await archive.http.post("/modalities/sink/store", json=body)
@@ -350,7 +353,7 @@ async def test_a_job_that_fails_is_an_error_of_the_request(archive: Running, wor
     assert len(worker) == 1
 
 
-async def test_what_is_not_in_the_archive_is_not_sent(archive: Running, jobs: FakeJobs) -> None:
+async def test_what_is_not_in_the_archive_is_not_sent(archive: RunningQuery, jobs: FakeJobs) -> None:
     await put(archive, "/modalities/sink", SINK)
     for body in ("nonsense", "-".join(["01234567"] * 5)):
         assert (await archive.http.post("/modalities/sink/store", content=body)).status_code == 404
@@ -359,7 +362,7 @@ async def test_what_is_not_in_the_archive_is_not_sent(archive: Running, jobs: Fa
     assert jobs.all == {}
 
 
-async def test_retrieving_is_a_job(archive: Running, worker: list[dict[str, Any]]) -> None:
+async def test_retrieving_is_a_job(archive: RunningQuery, worker: list[dict[str, Any]]) -> None:
     await put(archive, "/modalities/sink", SINK)
     body = {"Level": "Series", "Resources": [{"StudyInstanceUID": "1.2", "SeriesInstanceUID": "1.2.3"}]}
     answer = await post(archive, "/modalities/sink/move", json={**body, "TargetAet": "THERE", "Timeout": 4})
@@ -375,7 +378,7 @@ async def test_retrieving_is_a_job(archive: Running, worker: list[dict[str, Any]
 
 
 async def test_answers_are_retrieved_one_or_all(
-    archive: Running, dispatcher: Dispatcher, worker: list[dict[str, Any]]
+    archive: RunningQuery, dispatcher: FakeDispatcher, worker: list[dict[str, Any]]
 ) -> None:
     made = await post(archive, "/modalities/sink/query", json={"Level": "Study", "Query": {}})
     await post(archive, f"{made['Path']}/answers/1/retrieve", content="THERE")
@@ -388,7 +391,7 @@ async def test_answers_are_retrieved_one_or_all(
     assert (got["type"], here["type"], here["target_aet"]) == ("DicomGetScu", "DicomMoveScu", "OSTEON")
 
 
-async def test_a_peer_is_put_and_its_secrets_are_never_shown(archive: Running, dispatcher: Dispatcher) -> None:
+async def test_a_peer_is_put_and_its_secrets_are_never_shown(archive: RunningQuery, dispatcher: FakeDispatcher) -> None:
     await put(archive, "/peers/other", ["http://other:8042/", "user", "secret"])
     body = {"Url": "https://full/", "Username": "u", "Password": "secret", "HttpHeaders": {"X-Key": "secret"}}
     await put(archive, "/peers/full", body)
@@ -403,7 +406,7 @@ async def test_a_peer_is_put_and_its_secrets_are_never_shown(archive: Running, d
     assert (await archive.http.get("/peers/other/system")).status_code == 404
 
 
-async def test_secrets_that_are_put_as_they_are_shown_stay_but_do_not_go_elsewhere(archive: Running) -> None:
+async def test_secrets_that_are_put_as_they_are_shown_stay_but_do_not_go_elsewhere(archive: RunningQuery) -> None:
     body = {"Url": "https://full/", "Username": "u", "Password": "secret", "HttpHeaders": {"X-Key": "k"}}
     await put(archive, "/peers/p", body)
     shown = await archive.json("/peers/p/configuration")
@@ -415,7 +418,7 @@ async def test_secrets_that_are_put_as_they_are_shown_stay_but_do_not_go_elsewhe
     assert (await archive.index.remotes.peer("p")).password == ""
 
 
-async def test_sending_to_a_peer_is_a_job(archive: Running, worker: list[dict[str, Any]]) -> None:
+async def test_sending_to_a_peer_is_a_job(archive: RunningQuery, worker: list[dict[str, Any]]) -> None:
     await put(archive, "/peers/other", ["http://other/", "user", "secret"])
     found = await study(archive)
     answer = await post(archive, "/peers/other/store", json={"Resources": found, "Transcode": "1.2"})
@@ -424,7 +427,7 @@ async def test_sending_to_a_peer_is_a_job(archive: Running, worker: list[dict[st
     assert "secret" not in str(worker)
 
 
-async def test_doors_are_told_of_modalities_once(archive: Running) -> None:
+async def test_doors_are_told_of_modalities_once(archive: RunningQuery) -> None:
     await put(archive, "/modalities/sink", {"AET": "SINK", "Host": "h", "Port": 1, "AllowStore": False})
     first = await list_modalities(ListModalitiesRequest(correlation_id="c"), archive.index.remotes)
     (known,) = first.modalities

@@ -1,23 +1,25 @@
 """Orthanc's REST API over the embedded ports."""
 
-import io
-import zipfile
-from pathlib import Path
-from typing import Any
-
-import pytest
-from pydicom import Dataset
-
 from osteon.dicom.identity import public_id
 from osteon_query.limits import ApiLimits
+from pathlib import Path
+from pydicom import Dataset
 from support.dicom.datasets import ct_slice
 from support.packs.sealed_packs import part10
-from support.query.application import Running, Settings, door, multipart, short_uid
+from support.query.application import QuerySettings
+from support.query.application import RunningQuery
+from support.query.application import door
+from support.query.application import multipart
+from support.query.application import short_uid
+from typing import Any
+import io
+import pytest
+import zipfile
 
 UNKNOWN = "-".join(["01234567"] * 5)
 
 
-async def upload(archive: Running, body: bytes, content_type: str = "application/dicom") -> Any:
+async def upload(archive: RunningQuery, body: bytes, content_type: str = "application/dicom") -> Any:
     """POST /instances; fails the test on an HTTP error."""
     response = await archive.http.post("/instances", content=body, headers={"Content-Type": content_type})
     assert response.status_code == 200, response.text
@@ -30,7 +32,7 @@ def id_of(dataset: Dataset, level: int = 4) -> str:
     return public_id(*uids[:level])
 
 
-async def two_series(archive: Running) -> list[Dataset]:
+async def two_series(archive: RunningQuery) -> list[Dataset]:
     """Store a study of two series with three slices each."""
     study = short_uid()
     datasets = [
@@ -42,7 +44,7 @@ async def two_series(archive: Running) -> list[Dataset]:
     return datasets
 
 
-async def test_an_upload_is_answered_with_orthanc_s_identifiers(archive: Running) -> None:
+async def test_an_upload_is_answered_with_orthanc_s_identifiers(archive: RunningQuery) -> None:
     dataset = ct_slice()
     answer = await upload(archive, part10(dataset))
     assert answer == {
@@ -56,12 +58,12 @@ async def test_an_upload_is_answered_with_orthanc_s_identifiers(archive: Running
     assert (await upload(archive, part10(dataset)))["Status"] == "AlreadyStored"
 
 
-async def test_the_type_of_an_upload_does_not_matter(archive: Running) -> None:
+async def test_the_type_of_an_upload_does_not_matter(archive: RunningQuery) -> None:
     for kind in ("", "application/octet-stream", "application/x-www-form-urlencoded"):
         assert (await upload(archive, part10(ct_slice()), kind))["Status"] == "Success"
 
 
-async def test_other_bytes_under_a_known_uid_are_already_stored_and_marked(archive: Running) -> None:
+async def test_other_bytes_under_a_known_uid_are_already_stored_and_marked(archive: RunningQuery) -> None:
     dataset = ct_slice()
     await upload(archive, part10(dataset))
     kept = id_of(dataset)
@@ -71,7 +73,7 @@ async def test_other_bytes_under_a_known_uid_are_already_stored_and_marked(archi
     assert (await archive.json("/statistics"))["CountConflicts"] == 1
 
 
-async def test_a_form_with_a_file_is_an_upload(archive: Running) -> None:
+async def test_a_form_with_a_file_is_an_upload(archive: RunningQuery) -> None:
     dataset = ct_slice()
     response = await archive.http.post(
         "/instances", files={"file": ("a.dcm", part10(dataset), "application/dicom")}, data={"note": "text"}
@@ -79,7 +81,7 @@ async def test_a_form_with_a_file_is_an_upload(archive: Running) -> None:
     assert response.json()["ID"] == id_of(dataset)
 
 
-async def test_a_zip_archive_gives_an_array_and_leaves_out_what_is_not_dicom(archive: Running) -> None:
+async def test_a_zip_archive_gives_an_array_and_leaves_out_what_is_not_dicom(archive: RunningQuery) -> None:
     datasets = [ct_slice() for _ in range(3)]
     body = zipped({f"d/{n}.dcm": part10(d) for n, d in enumerate(datasets)} | {"README.txt": b"text", "d/e/": b""})
     answer = await upload(archive, body, "application/zip")
@@ -96,13 +98,13 @@ def zipped(files: dict[str, bytes]) -> bytes:
 
 
 async def test_a_zip_bomb_is_stopped_at_the_upload_limit(tmp_path: Path) -> None:
-    async with door(tmp_path, Settings(max_upload_bytes=100_000)) as archive:
+    async with door(tmp_path, QuerySettings(max_upload_bytes=100_000)) as archive:
         response = await archive.http.post("/instances", content=zipped({"bomb": bytes(50 << 20)}))
         assert response.status_code == 413
         assert not list((tmp_path / "uploading").iterdir())
 
 
-async def test_a_zip_directory_that_claims_to_be_huge_is_not_read(archive: Running) -> None:
+async def test_a_zip_directory_that_claims_to_be_huge_is_not_read(archive: RunningQuery) -> None:
     body = bytearray(zipped({"a": b"x"}))
     end = body.rfind(b"PK\x05\x06")
     body[end + 12 : end + 16] = (0xFFFFFFF0).to_bytes(4, "little")
@@ -123,7 +125,7 @@ async def test_a_zip_directory_that_claims_to_be_huge_is_not_read(archive: Runni
     ],
     ids=["empty", "text", "zip-magic", "zip-of-zeros", "zip-of-text", "cut-zip", "empty-zip", "cut-dicom"],
 )
-async def test_a_body_that_is_no_dicom_is_refused_in_orthanc_s_shape(archive: Running, body: bytes) -> None:
+async def test_a_body_that_is_no_dicom_is_refused_in_orthanc_s_shape(archive: RunningQuery, body: bytes) -> None:
     response = await archive.http.post("/instances", content=body)
     assert response.status_code == 400
     error = response.json()
@@ -134,7 +136,7 @@ async def test_a_body_that_is_no_dicom_is_refused_in_orthanc_s_shape(archive: Ru
     assert error["Details"]
 
 
-async def test_an_encrypted_or_damaged_zip_entry_is_a_bad_request(archive: Running) -> None:
+async def test_an_encrypted_or_damaged_zip_entry_is_a_bad_request(archive: RunningQuery) -> None:
     body = bytearray(zipped({"a.dcm": b"x" * 5000}))
     for signature, at in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
         body[body.find(signature) + at] |= 1
@@ -145,13 +147,13 @@ async def test_an_encrypted_or_damaged_zip_entry_is_a_bad_request(archive: Runni
 
 
 async def test_not_indexed_in_time_is_503_and_sending_again_is_safe(tmp_path: Path) -> None:
-    async with door(tmp_path, Settings(upload_index_timeout_seconds=0.01), indexing=False) as archive:
+    async with door(tmp_path, QuerySettings(upload_index_timeout_seconds=0.01), indexing=False) as archive:
         response = await archive.http.post("/instances", content=part10(ct_slice()))
         assert response.status_code == 503
         assert response.headers["Retry-After"]
 
 
-async def test_a_study_has_orthanc_s_shape(archive: Running) -> None:
+async def test_a_study_has_orthanc_s_shape(archive: RunningQuery) -> None:
     datasets = await two_series(archive)
     study = await archive.json(f"/studies/{id_of(datasets[0], 2)}")
     assert set(study) == {
@@ -167,7 +169,7 @@ async def test_a_study_has_orthanc_s_shape(archive: Running) -> None:
     assert len(study["LastUpdate"]) == len("20240101T000000")
 
 
-async def test_a_series_has_orthanc_s_shape(archive: Running) -> None:
+async def test_a_series_has_orthanc_s_shape(archive: RunningQuery) -> None:
     datasets = await two_series(archive)
     series = await archive.json(f"/series/{id_of(datasets[0], 3)}")
     assert series["ParentStudy"] == id_of(datasets[0], 2)
@@ -176,7 +178,7 @@ async def test_a_series_has_orthanc_s_shape(archive: Running) -> None:
     assert series["MainDicomTags"]["SeriesNumber"] == "1"
 
 
-async def test_a_series_knows_whether_it_is_complete_when_its_headers_say_how_many(archive: Running) -> None:
+async def test_a_series_knows_whether_it_is_complete_when_its_headers_say_how_many(archive: RunningQuery) -> None:
     study = short_uid()
     expected = {"ImagesInAcquisition": "2", "NumberOfTemporalPositions": "1", "study": study, "series": f"{study}.1"}
     first, second = ct_slice(number=1, **expected), ct_slice(number=2, **expected)
@@ -188,7 +190,7 @@ async def test_a_series_knows_whether_it_is_complete_when_its_headers_say_how_ma
     assert (await archive.json(f"/series/{id_of(first, 3)}"))["Status"] == "Inconsistent"
 
 
-async def test_an_instance_has_orthanc_s_shape_with_tags_from_its_header(archive: Running) -> None:
+async def test_an_instance_has_orthanc_s_shape_with_tags_from_its_header(archive: RunningQuery) -> None:
     dataset = ct_slice(number=5, ImagePositionPatient=[1, 2, 3.5], AcquisitionNumber="4")
     await archive.stow(dataset)
     instance = await archive.json(f"/instances/{id_of(dataset)}")
@@ -199,7 +201,7 @@ async def test_an_instance_has_orthanc_s_shape_with_tags_from_its_header(archive
     assert instance["MainDicomTags"]["ImagePositionPatient"] == "1\\2\\3.5"
 
 
-async def test_lists_give_identifiers_or_objects_in_pages(archive: Running) -> None:
+async def test_lists_give_identifiers_or_objects_in_pages(archive: RunningQuery) -> None:
     datasets = await two_series(archive)
     every = await archive.json("/instances")
     assert set(every) == {id_of(dataset) for dataset in datasets}
@@ -214,7 +216,7 @@ async def test_lists_give_identifiers_or_objects_in_pages(archive: Running) -> N
     assert patient["Studies"] == [id_of(datasets[0], 2)]
 
 
-async def test_requested_tags_come_from_the_index_and_from_the_header(archive: Running) -> None:
+async def test_requested_tags_come_from_the_index_and_from_the_header(archive: RunningQuery) -> None:
     await archive.stow(ct_slice(PatientWeight="70"))
     (study,) = await archive.json("/studies?expand&requested-tags=PatientWeight;Modality;ModalitiesInStudy;0010,0020")
     assert study["RequestedTags"] == {
@@ -225,20 +227,20 @@ async def test_requested_tags_come_from_the_index_and_from_the_header(archive: R
 @pytest.mark.parametrize(
     "query", ["since=1", "limit=1", "since=-1&limit=2", "since=a&limit=b", "expand&requested-tags=x"]
 )
-async def test_a_bad_list_parameter_is_refused(archive: Running, query: str) -> None:
+async def test_a_bad_list_parameter_is_refused(archive: RunningQuery, query: str) -> None:
     response = await archive.http.get(f"/studies?{query}")
     assert response.status_code == 400
     assert response.json()["OrthancStatus"]
 
 
 @pytest.mark.parametrize("id", [UNKNOWN, "x", "%2e%2e", "%00", "a" * 500, "' OR 1=1", UNKNOWN[:-1]])
-async def test_an_unknown_or_malformed_identifier_is_not_found(archive: Running, id: str) -> None:
+async def test_an_unknown_or_malformed_identifier_is_not_found(archive: RunningQuery, id: str) -> None:
     for path in (f"/studies/{id}", f"/instances/{id}/file", f"/series/{id}/instances", f"/patients/{id}/statistics"):
         response = await archive.http.get(path)
         assert response.status_code == 404, path
 
 
-async def test_relatives_of_resources_are_expanded_unless_told_otherwise(archive: Running) -> None:
+async def test_relatives_of_resources_are_expanded_unless_told_otherwise(archive: RunningQuery) -> None:
     datasets = await two_series(archive)
     patient, study, series, instance = (id_of(datasets[0], level) for level in (1, 2, 3, 4))
     assert (await archive.json(f"/instances/{instance}/patient"))["ID"] == patient
@@ -251,7 +253,7 @@ async def test_relatives_of_resources_are_expanded_unless_told_otherwise(archive
     assert instance in await archive.json(f"/series/{series}/instances?expand=false")
 
 
-async def test_the_file_comes_back_with_a_name_and_by_ranges(archive: Running) -> None:
+async def test_the_file_comes_back_with_a_name_and_by_ranges(archive: RunningQuery) -> None:
     dataset = ct_slice()
     await archive.stow(dataset)
     path = f"/instances/{id_of(dataset)}/file"
@@ -278,7 +280,7 @@ async def test_the_file_comes_back_with_a_name_and_by_ranges(archive: Running) -
     ],
 )
 async def test_a_file_s_ranges_are_those_of_http(
-    archive: Running, method: str, headers: dict[str, str], status: int, content_range: str | None
+    archive: RunningQuery, method: str, headers: dict[str, str], status: int, content_range: str | None
 ) -> None:
     dataset = ct_slice()
     data = part10(dataset)
@@ -293,7 +295,7 @@ async def test_a_file_s_ranges_are_those_of_http(
         assert response.headers["Accept-Ranges"] == "bytes"
 
 
-async def test_tags_come_in_three_forms(archive: Running) -> None:
+async def test_tags_come_in_three_forms(archive: RunningQuery) -> None:
     item = Dataset()
     item.CodeValue = "T1"
     dataset = ct_slice(ProcedureCodeSequence=[item], PatientComments="x" * 300)
@@ -314,7 +316,7 @@ async def test_tags_come_in_three_forms(archive: Running) -> None:
     assert (await archive.json(f"{path}/simplified-tags?ignore-length"))["PatientComments"] == "x" * 300
 
 
-async def test_shared_tags_are_those_that_all_instances_have_alike(archive: Running) -> None:
+async def test_shared_tags_are_those_that_all_instances_have_alike(archive: RunningQuery) -> None:
     datasets = await two_series(archive)
     study = await archive.json(f"/studies/{id_of(datasets[0], 2)}/shared-tags?simplify")
     assert study["PatientID"] == "OSTEON-TEST"
@@ -326,7 +328,7 @@ async def test_shared_tags_are_those_that_all_instances_have_alike(archive: Runn
     assert (await archive.http.get(f"/patients/{UNKNOWN}/shared-tags")).status_code == 404
 
 
-async def test_resources_have_no_labels_and_no_protection(archive: Running) -> None:
+async def test_resources_have_no_labels_and_no_protection(archive: RunningQuery) -> None:
     (dataset, *_) = await two_series(archive)
     for level, segment in enumerate(("patients", "studies", "series", "instances"), 1):
         assert await archive.json(f"/{segment}/{id_of(dataset, level)}/labels") == []
@@ -334,14 +336,14 @@ async def test_resources_have_no_labels_and_no_protection(archive: Running) -> N
     assert (await archive.http.get(f"/patients/{id_of(dataset, 1)}/protected")).text == "0"
 
 
-async def find(archive: Running, **body: Any) -> Any:
+async def find(archive: RunningQuery, **body: Any) -> Any:
     """POST /tools/find; fails the test on an HTTP error."""
     response = await archive.http.post("/tools/find", json=body)
     assert response.status_code == 200, response.text
     return response.json()
 
 
-async def test_find_searches_without_regard_to_case_unless_told(archive: Running) -> None:
+async def test_find_searches_without_regard_to_case_unless_told(archive: RunningQuery) -> None:
     datasets = await two_series(archive)
     study = id_of(datasets[0], 2)
     assert await find(archive, Level="Study", Query={"StudyDescription": "test*"}) == [study]
@@ -374,7 +376,7 @@ async def test_find_searches_without_regard_to_case_unless_told(archive: Running
         b'{"Level": "Study", "Query": {"PatientName": "\\ud800"}}',
     ],
 )  # fmt: skip
-async def test_a_find_that_makes_no_sense_is_a_bad_request(archive: Running, body: bytes) -> None:
+async def test_a_find_that_makes_no_sense_is_a_bad_request(archive: RunningQuery, body: bytes) -> None:
     response = await archive.http.post("/tools/find", content=body)
     assert response.status_code == 400, response.text
     assert response.json()["Details"]
@@ -395,7 +397,7 @@ async def test_a_find_that_makes_no_sense_is_a_bad_request(archive: Running, bod
     ],
 )
 async def test_find_reads_headers_for_what_the_index_does_not_hold(
-    archive: Running, query: dict[str, str], found: set[int]
+    archive: RunningQuery, query: dict[str, str], found: set[int]
 ) -> None:
     item = Dataset()
     item.CodeValue = "T1"
@@ -411,7 +413,7 @@ async def test_find_reads_headers_for_what_the_index_does_not_hold(
     assert response.json() == {"Count": len(expected)}
 
 
-async def test_a_find_by_header_is_paged_ordered_and_case_sensitive_as_any_other(archive: Running) -> None:
+async def test_a_find_by_header_is_paged_ordered_and_case_sensitive_as_any_other(archive: RunningQuery) -> None:
     study = short_uid()
     slices = [ct_slice(study=study, series=f"{study}.1", number=n, ImageComments="Odd" * (n % 2)) for n in range(6)]
     await archive.stow(*slices)
@@ -427,7 +429,7 @@ async def test_a_find_by_header_is_paged_ordered_and_case_sensitive_as_any_other
     assert shown["RequestedTags"] == {"ImageComments": "Odd"}
 
 
-async def test_a_find_that_would_read_too_many_headers_says_so(archive: Running) -> None:
+async def test_a_find_that_would_read_too_many_headers_says_so(archive: RunningQuery) -> None:
     archive.change(limits=ApiLimits(header_candidates=2))
     await two_series(archive)
     body = {"Level": "Instance", "Query": {"PatientWeight": "70"}}
@@ -439,7 +441,7 @@ async def test_a_find_that_would_read_too_many_headers_says_so(archive: Running)
     assert await find(archive, Level="Instance", Query=narrowed) == []
 
 
-async def test_the_lists_of_several_patients_have_the_studies_of_each(archive: Running) -> None:
+async def test_the_lists_of_several_patients_have_the_studies_of_each(archive: RunningQuery) -> None:
     datasets = [ct_slice(PatientID=f"P{n % 3}") for n in range(6)]
     await archive.stow(*datasets)
     listed = await archive.json("/patients?expand&requested-tags=PatientComments")
@@ -447,7 +449,7 @@ async def test_the_lists_of_several_patients_have_the_studies_of_each(archive: R
         assert set(patient["Studies"]) == {id_of(datasets[n], 2), id_of(datasets[n + 3], 2)}
 
 
-async def test_lookup_finds_identifiers_without_regard_to_case(archive: Running) -> None:
+async def test_lookup_finds_identifiers_without_regard_to_case(archive: RunningQuery) -> None:
     (dataset, *_) = await two_series(archive)
     for text, level, kind in (
         ("osteon-test", 1, "Patient"), (dataset.StudyInstanceUID, 2, "Study"),
@@ -459,7 +461,7 @@ async def test_lookup_finds_identifiers_without_regard_to_case(archive: Running)
     assert (await archive.http.post("/tools/lookup", content=b"")).status_code == 400
 
 
-async def test_statistics_count_everything_and_each_resource(archive: Running) -> None:
+async def test_statistics_count_everything_and_each_resource(archive: RunningQuery) -> None:
     datasets = await two_series(archive)
     totals = await archive.json("/statistics")
     counts = [totals[f"Count{kind}"] for kind in ("Patients", "Studies", "Series", "Instances")]
@@ -471,7 +473,7 @@ async def test_statistics_count_everything_and_each_resource(archive: Running) -
     assert instance["DicomDiskSize"] == str(len(part10(datasets[0])))
 
 
-async def test_the_change_log_can_be_followed(archive: Running) -> None:
+async def test_the_change_log_can_be_followed(archive: RunningQuery) -> None:
     assert (await archive.json("/changes?last"))["Last"] == 0
     await two_series(archive)
     log = await archive.json("/changes")
@@ -493,7 +495,7 @@ async def test_the_change_log_can_be_followed(archive: Running) -> None:
     assert (await archive.http.get("/changes?since=x")).status_code == 400
 
 
-async def test_clients_can_discover_what_this_is(archive: Running) -> None:
+async def test_clients_can_discover_what_this_is(archive: RunningQuery) -> None:
     system = await archive.json("/system")
     assert (system["DicomAet"], system["DicomPort"]) == ("OSTEON", 4242)
     assert await archive.json("/plugins") == ["dicom-web"]
@@ -502,14 +504,14 @@ async def test_clients_can_discover_what_this_is(archive: Running) -> None:
     assert len((await archive.http.get("/tools/now")).text) == len("20240101T000000")
 
 
-async def test_every_answer_carries_the_correlation_id_that_came_or_a_new_one(archive: Running) -> None:
+async def test_every_answer_carries_the_correlation_id_that_came_or_a_new_one(archive: RunningQuery) -> None:
     given = await archive.http.get("/system", headers={"X-Correlation-Id": "scan-1"})
     assert given.headers["X-Correlation-Id"] == "scan-1"
     bad = await archive.http.get("/system", headers={"X-Correlation-Id": "a b\t" + "x" * 100})
     assert len(bad.headers["X-Correlation-Id"]) == 32
 
 
-async def test_requests_are_measured_by_route_and_not_by_path(archive: Running) -> None:
+async def test_requests_are_measured_by_route_and_not_by_path(archive: RunningQuery) -> None:
     await archive.http.get(f"/studies/{UNKNOWN}")
     await archive.http.get("/nowhere/at/all")
     text = (await archive.http.get("/metrics")).text
@@ -518,20 +520,20 @@ async def test_requests_are_measured_by_route_and_not_by_path(archive: Running) 
     assert UNKNOWN not in text
 
 
-async def test_errors_have_the_shape_of_the_door_they_came_through(archive: Running) -> None:
+async def test_errors_have_the_shape_of_the_door_they_came_through(archive: RunningQuery) -> None:
     rest, web = await archive.http.get("/nowhere"), await archive.http.get("/dicom-web/nowhere")
     assert rest.json()["OrthancStatus"] == 17
     assert web.headers["Content-Type"] == "application/problem+json"
     assert (await archive.http.put("/system")).status_code == 405
 
 
-async def test_a_part_that_is_down_makes_the_door_not_ready(archive: Running) -> None:
+async def test_a_part_that_is_down_makes_the_door_not_ready(archive: RunningQuery) -> None:
     assert (await archive.http.get("/readyz")).status_code == 200
     await archive.bus.close()
     assert (await archive.http.get("/readyz")).status_code == 503
     assert (await archive.http.get("/healthz")).status_code == 200
 
 
-async def test_multipart_related_is_taken_at_instances_too(archive: Running) -> None:
+async def test_multipart_related_is_taken_at_instances_too(archive: RunningQuery) -> None:
     body, kind = multipart([part10(ct_slice()), part10(ct_slice())])
     assert [entry["Status"] for entry in await upload(archive, body, kind)] == ["Success", "Success"]

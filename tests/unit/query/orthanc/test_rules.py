@@ -11,37 +11,37 @@ from osteon.jobs.port import JobOutcome, JobState
 from osteon.remotes.job_params import ModalityStoreParams, PeerStoreParams
 from osteon.remotes.port import Modality
 from support.dicom.datasets import ct_slice
-from support.query.application import Running, door
+from support.query.application import RunningQuery, door
 
 RULE = {"when": "study", "match": {"Modality": "CT", "InstanceNumber": [1, 2]}, "send": [{"modality": "ai"}]}
 
 
 @pytest.fixture
-async def archive(tmp_path: Path) -> AsyncIterator[Running]:
+async def archive(tmp_path: Path) -> AsyncIterator[RunningQuery]:
     async with door(tmp_path) as running:
         yield running
 
 
-async def put(archive: Running, name: str, body: Any, status: int = 200) -> str:
+async def put(archive: RunningQuery, name: str, body: Any, status: int = 200) -> str:
     response = await archive.http.put(f"/rules/{name}", json=body)
     assert response.status_code == status, response.text
     return response.text
 
 
-async def post(archive: Running, path: str, body: Any = None, status: int = 200) -> Any:
+async def post(archive: RunningQuery, path: str, body: Any = None, status: int = 200) -> Any:
     response = await archive.http.post(path, json=body or {})
     assert response.status_code == status, response.text
     return response.json()
 
 
-async def study_of(archive: Running) -> str:
+async def study_of(archive: RunningQuery) -> str:
     slices = [ct_slice(study="1.2.3", series=f"1.2.3.{n}", number=n) for n in (1, 2, 3)]
     await archive.stow(*slices)
     (study,) = await archive.json("/studies")
     return study
 
 
-async def failed_job(archive: Running, order: Any, rule: str) -> str:
+async def failed_job(archive: RunningQuery, order: Any, rule: str) -> str:
     job = await archive.index.jobs.submit(order.TYPE, {**order.params(), "rule": rule})
     await archive.index.jobs.claim("w", [order.TYPE], 30)
     await archive.index.jobs.finish(job.id, "w", JobOutcome(state=JobState.FAILURE, error="no route"))

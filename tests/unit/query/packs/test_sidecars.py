@@ -7,7 +7,7 @@ import pytest
 from osteon.objects.port import ObjectNotFound, ObjectsUnavailable
 from osteon.packs.sidecar import BadSidecar
 from osteon_query.packs.sidecars import HeaderNotFound, Sidecars
-from support.query.scripted_index import Objects, location, sidecar
+from support.query.scripted_index import CountingObjects, location, sidecar
 
 KEY = location().sidecar_key
 
@@ -16,8 +16,8 @@ def _headers(count: int, size: int = 10) -> list[dict]:
     return [{"00081030": {"vr": "LO", "Value": [f"{n} " + "x" * size]}} for n in range(count)]
 
 
-def _store(count: int, size: int = 10) -> Objects:
-    return Objects({KEY: sidecar(_headers(count, size))})
+def _store(count: int, size: int = 10) -> CountingObjects:
+    return CountingObjects({KEY: sidecar(_headers(count, size))})
 
 
 async def test_a_header_is_that_of_the_instance_at_the_location():
@@ -43,7 +43,7 @@ async def test_requests_at_the_same_time_share_one_read():
 async def test_a_request_that_is_cancelled_does_not_take_the_others_with_it():
     gate = asyncio.Event()
 
-    class Slow(Objects):
+    class Slow(CountingObjects):
         async def get(self, key: str) -> bytes:
             await gate.wait()
             return await super().get(key)
@@ -68,7 +68,7 @@ async def test_a_read_that_failed_is_tried_again_by_the_next_request():
 
 async def test_the_cache_drops_what_was_not_used_longest_and_stays_within_its_bound():
     packs = {f"p{n}": sidecar(_headers(4, 2_000), pack=f"p{n}") for n in range(10)}
-    objects = Objects({location(pack=pack).sidecar_key: data for pack, data in packs.items()})
+    objects = CountingObjects({location(pack=pack).sidecar_key: data for pack, data in packs.items()})
     sidecars = Sidecars(objects, memory=60_000)
     for pack in packs:
         await sidecars.raw(location(pack=pack))
@@ -110,6 +110,6 @@ async def test_an_instance_that_the_sidecar_lacks_is_not_found(memory):
 
 async def test_a_sidecar_that_is_missing_or_broken_says_so():
     with pytest.raises(ObjectNotFound):
-        await Sidecars(Objects(), memory=1 << 20).raw(location())
+        await Sidecars(CountingObjects(), memory=1 << 20).raw(location())
     with pytest.raises(BadSidecar):
-        await Sidecars(Objects({KEY: b"garbage"}), memory=1 << 20).raw(location())
+        await Sidecars(CountingObjects({KEY: b"garbage"}), memory=1 << 20).raw(location())

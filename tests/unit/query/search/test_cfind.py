@@ -25,7 +25,7 @@ from osteon.errors import DatabaseUnavailable, OsteonError
 from osteon.objects.port import ObjectsUnavailable
 from osteon_query.packs.sidecars import Sidecars
 from osteon_query.search.cfind import handle_find, parse_identifier
-from support.query.scripted_index import Objects, ScriptedIndex, location, match, sidecar
+from support.query.scripted_index import CountingObjects, ScriptedIndex, location, match, sidecar
 
 # pydicom warns when a test writes a key that its VR forbids.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -91,7 +91,7 @@ def status_of(page: FindPageReply | Outcome) -> int:
 
 async def find(asked: FindPageRequest, *matches, header: dict | None = None, cursor: str | None = None):
     index = ScriptedIndex([MatchPage(matches, cursor)], [location()])
-    objects = Objects({location().sidecar_key: sidecar([header or {}])})
+    objects = CountingObjects({location().sidecar_key: sidecar([header or {}])})
     page = await answered(asked, index, Sidecars(objects, memory=1 << 20), page=50)
     return page, index
 
@@ -350,20 +350,20 @@ async def test_no_bytes_raise_anything(data, syntax):
 )
 async def test_what_fails_in_the_index_becomes_a_status_with_a_comment(error, status):
     index = ScriptedIndex(error=error)
-    page = await answered(request(study()), index, Sidecars(Objects(), memory=1 << 20), page=50)
+    page = await answered(request(study()), index, Sidecars(CountingObjects(), memory=1 << 20), page=50)
     assert (status_of(page), page.comment) == (status, str(error))
 
 
 async def test_an_object_store_that_is_away_is_out_of_resources():
     index = ScriptedIndex([MatchPage([match(Level.STUDY)])], [location()])
-    objects = Objects(error=ObjectsUnavailable("S3 is away"))
+    objects = CountingObjects(error=ObjectsUnavailable("S3 is away"))
     page = await answered(request(study(PatientWeight=None)), index, Sidecars(objects, memory=1 << 20), page=50)
     assert status_of(page) == Status.OUT_OF_RESOURCES
 
 
 async def test_a_broken_sidecar_costs_its_attributes_and_not_the_match():
     index = ScriptedIndex([MatchPage([match(Level.STUDY)])], [location()])
-    for objects in (Objects(), Objects({location().sidecar_key: b"garbage"})):
+    for objects in (CountingObjects(), CountingObjects({location().sidecar_key: b"garbage"})):
         index.searches.clear()
         page = await answered(request(study(PatientWeight=None)), index, Sidecars(objects, memory=1 << 20), page=50)
         assert status_of(page) == Status.SUCCESS

@@ -15,7 +15,7 @@ from osteon.index.sql import SqlIndex
 from osteon_query.packs.sidecars import Sidecars
 from osteon_query.search.cfind import handle_find
 from support.index.stored_packs import entry, pack, slices, sqlite_url
-from support.query.scripted_index import Objects
+from support.query.scripted_index import CountingObjects
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
@@ -52,7 +52,7 @@ async def find(index: SqlIndex, level: str, /, *, page: int = 100, root: int = 1
         correlation_id="c", sop_class_uid=f"1.2.840.10008.5.1.4.1.2.{root}.1", transfer_syntax_uid="1.2.840.10008.1.2",
         identifier=stream.getvalue(), called_aet="OSTEON", **negotiated,
     )  # fmt: skip
-    sidecars, answers = Sidecars(Objects(), memory=1 << 20), []
+    sidecars, answers = Sidecars(CountingObjects(), memory=1 << 20), []
     while True:
         answer = await handle_find(asked_for, index, sidecars, page=page)
         answers += [read_dataset(io.BytesIO(data), True, True) for data in answer.identifiers]

@@ -7,7 +7,7 @@ from osteon.dicom.models import Level
 from osteon_query.packs.sidecars import Sidecars
 from osteon_query.search.results import build_results
 from osteon_query.search.return_keys import ReturnKeys, default_return_keys
-from support.query.scripted_index import CT, EXPLICIT, Objects, ScriptedIndex, location, match, sidecar
+from support.query.scripted_index import CT, EXPLICIT, CountingObjects, ScriptedIndex, location, match, sidecar
 
 HEADER = {
     "00080005": {"vr": "CS", "Value": ["ISO_IR 100"]},
@@ -26,7 +26,7 @@ HEADER = {
 
 
 async def _answer(one, wanted, *, constants=None):
-    objects = Objects({location().sidecar_key: sidecar([HEADER])})
+    objects = CountingObjects({location().sidecar_key: sidecar([HEADER])})
     index = ScriptedIndex(locations=[location()])
     sidecars = Sidecars(objects, memory=1 << 20)
     (answer,) = await build_results([one], wanted, index=index, sidecars=sidecars, constants=constants)
@@ -218,7 +218,7 @@ async def test_a_sequence_asked_for_by_name_comes_whole():
 
 
 async def test_a_resource_that_was_deleted_meanwhile_is_answered_from_what_was_found():
-    index, sidecars = ScriptedIndex(), Sidecars(Objects(), memory=1 << 20)
+    index, sidecars = ScriptedIndex(), Sidecars(CountingObjects(), memory=1 << 20)
     wanted = default_return_keys(Level.STUDY, include=["ManufacturerModelName"])
     (answer,) = await build_results([match(Level.STUDY)], wanted, index=index, sidecars=sidecars)
     assert answer["0020000D"]["Value"] == ["1.2.3"]
