@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 from pydicom import Dataset
 from pynetdicom import AE
 from pynetdicom.sop_class import CTImageStorage, Verification
@@ -13,7 +14,6 @@ from osteon.bus.memory import MemoryBus
 from osteon.contracts.packs import PackIndexed, PackSealed
 from osteon.contracts.topology import writer_queue
 from osteon.errors import OsteonError
-from osteon.metrics import ASSOCIATIONS_OPEN, RECEIVED_INSTANCES
 from osteon.objects.folder import FolderObjects
 from osteon_ingress.build import build, build_embedded
 from osteon_ingress.settings import IngressServiceSettings
@@ -64,6 +64,11 @@ def send(port: int, *instances: Dataset) -> list[Any]:
         association.release()
 
 
+def received_instances(calling_aet: str) -> float:
+    labels = {"origin": "dimse", "calling_aet": calling_aet}
+    return REGISTRY.get_sample_value("osteon_received_instances_total", labels) or 0.0
+
+
 async def until(condition: Callable[[], object]) -> None:
     async with asyncio.timeout(20):
         while not condition():
@@ -71,8 +76,7 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 async def test_what_a_modality_sends_reaches_the_writer_as_a_pack_of_each_series(tmp_path: Path) -> None:
-    received = RECEIVED_INSTANCES.labels(origin="dimse", calling_aet="SCANNER")
-    before = received._value.get()
+    before = received_instances("SCANNER")
     slices = [ct_slice(study="1.2.5", series=f"1.2.5.{n % 2}", number=n) for n in range(6)]
     async with ingress(tmp_path) as (port, packs):
         responses = await asyncio.to_thread(send, port, *slices)
@@ -84,8 +88,8 @@ async def test_what_a_modality_sends_reaches_the_writer_as_a_pack_of_each_series
         }
         found = {sop for pack in packs for sop in contents(tmp_path / pack.path)}
         assert found == {str(dataset.SOPInstanceUID) for dataset in slices}
-        assert received._value.get() - before == 6
-        await until(lambda: ASSOCIATIONS_OPEN._value.get() == 0)
+        assert received_instances("SCANNER") - before == 6
+        await until(lambda: REGISTRY.get_sample_value("osteon_associations_open") == 0)
 
 
 async def test_an_instance_without_its_series_is_refused_with_the_tag(tmp_path: Path) -> None:
