@@ -1,26 +1,28 @@
-import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
+from collections.abc import Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import Any
-
-import pytest
-from pydicom import Dataset
-from pynetdicom import AE
-from pynetdicom.sop_class import CTImageStorage, Verification
-
 from osteon.bus.memory import MemoryBus
-from osteon.contracts.packs import PackIndexed, PackSealed
+from osteon.contracts.packs import PackIndexed
+from osteon.contracts.packs import PackSealed
 from osteon.contracts.topology import writer_queue
 from osteon.errors import OsteonError
-from osteon.metrics import ASSOCIATIONS_OPEN, RECEIVED_INSTANCES
 from osteon.objects.folder import FolderObjects
-from osteon_ingress.build import build, build_embedded
+from osteon_ingress.build import build
+from osteon_ingress.build import build_embedded
 from osteon_ingress.settings import IngressServiceSettings
+from pathlib import Path
+from prometheus_client import REGISTRY
+from pydicom import Dataset
+from pynetdicom import AE
+from pynetdicom.sop_class import CTImageStorage
+from pynetdicom.sop_class import Verification
 from support.dicom.datasets import ct_slice
 from support.metric_values import value
 from support.services.embedded import embedded
 from support.spool.instances import contents
+from typing import Any
+import asyncio
+import pytest
 
 
 def settings(folder: Path, **changes: Any) -> IngressServiceSettings:
@@ -63,6 +65,11 @@ def send(port: int, *instances: Dataset) -> list[Any]:
         return [association.send_c_store(instance) for instance in instances]
     finally:
         association.release()
+
+
+def received_instances(calling_aet: str) -> float:
+    labels = {"origin": "dimse", "calling_aet": calling_aet}
+    return REGISTRY.get_sample_value("osteon_received_instances_total", labels) or 0.0
 
 
 async def until(condition: Callable[[], object]) -> None:

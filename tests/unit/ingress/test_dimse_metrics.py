@@ -3,15 +3,16 @@
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from osteon import metrics
+from prometheus_client import REGISTRY
+
 from osteon.dimse.handler import FindResponse, Outcome
 from osteon.dimse.status import Status
 from osteon_ingress.dimse_metrics import measure_outcome, measure_responses
 
 
 def measured(operation: str, status: str) -> float:
-    histogram = metrics.DIMSE_OPERATION_SECONDS.labels(operation, status)
-    return sum(bucket.get() for bucket in histogram._buckets)
+    labels = {"operation": operation, "status": status}
+    return REGISTRY.get_sample_value("osteon_dimse_operation_duration_seconds_count", labels) or 0.0
 
 
 async def found(final: Status) -> AsyncGenerator[FindResponse]:
