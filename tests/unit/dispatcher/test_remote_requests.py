@@ -117,7 +117,7 @@ async def test_matches_become_answers_whatever_the_transfer_syntax(index, syntax
     finder = Finder()
     with modality((evt.EVT_C_FIND, finder), syntaxes=syntaxes) as target:
         answer = await find(searching(target), index.queries)
-    assert (answer.answers, answer.cut) == (3, False)
+    assert (answer.answers, answer.truncated) == (3, False)
     headers = [json.loads(header) for header in await index.queries.answers("q")]
     assert tuple(header["00100010"]["Value"][0]["Alphabetic"] for header in headers) == NAMES
     assert (await index.queries.get("q")).answers == 3
@@ -131,7 +131,7 @@ async def test_matches_become_answers_whatever_the_transfer_syntax(index, syntax
 async def test_more_matches_than_a_batch_come_all_in_their_order(index):
     with modality((evt.EVT_C_FIND, Finder(450))) as target:
         answer = await find(searching(target, limit=450), index.queries)
-    assert (answer.answers, answer.cut) == (450, False)
+    assert (answer.answers, answer.truncated) == (450, False)
     headers = await index.queries.answers("q")
     assert [json.loads(header)["0020000D"]["Value"][0] for header in headers] == [f"1.2.{n}" for n in range(450)]
 
@@ -141,7 +141,7 @@ async def test_a_search_with_too_many_matches_is_cut_and_cancelled(index):
     finder = Finder(1_000_000)
     with modality((evt.EVT_C_FIND, finder)) as target:
         answer = await find(searching(target, limit=10, seconds=100), index.queries)
-    assert (answer.answers, answer.cut) == (10, True)
+    assert (answer.answers, answer.truncated) == (10, True)
     assert finder.cancelled
     assert (await index.queries.get("q")).answers == 10
 
