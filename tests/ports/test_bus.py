@@ -1,42 +1,26 @@
 """The contract of `osteon.bus.port`, over every bus."""
 
-from collections.abc import AsyncIterator
-from collections.abc import Callable
-from collections.abc import Iterator
-from collections.abc import Sequence
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from typing import Any
+
+import pytest
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from prometheus_client import REGISTRY
+
 from osteon import tracing
 from osteon.bus.memory import MemoryBus
-from osteon.bus.port import BusUnavailable
-from osteon.bus.port import RequestFailed
-from osteon.bus.port import RequestTimeout
-from osteon.bus.port import Unroutable
+from osteon.bus.port import BusUnavailable, RequestFailed, RequestTimeout, Unroutable
 from osteon.bus.rabbit import RabbitBus
-from osteon.contracts.find import FindPageReply
-from osteon.contracts.find import FindPageRequest
-from osteon.contracts.packs import PackIndexed
-from osteon.contracts.packs import PackSealed
+from osteon.contracts.find import FindPageReply, FindPageRequest
+from osteon.contracts.packs import PackIndexed, PackSealed
 from osteon.contracts.retrieve import MoveProgressed
-from osteon.contracts.topology import MAX_ATTEMPTS
-from osteon.contracts.topology import RpcQueue
-from osteon.errors import FailureKind
-from osteon.errors import Invalid
-from osteon.errors import NotFound
-from osteon.errors import OsteonError
-from osteon.errors import Unavailable
+from osteon.contracts.topology import MAX_ATTEMPTS, RpcQueue
+from osteon.errors import FailureKind, Invalid, NotFound, OsteonError, Unavailable
 from osteon.tracing_otel import OtelTracer
-from prometheus_client import REGISTRY
-from support.bus.messages import eventually
-from support.bus.messages import find
-from support.bus.messages import indexed
-from support.bus.messages import rpc_queue
-from support.bus.messages import sealed
-from support.bus.messages import work_queue
-from typing import Any
-import asyncio
-import pytest
-import uuid
+from support.bus.messages import eventually, find, indexed, rpc_queue, sealed, work_queue
 
 pytestmark = pytest.mark.xdist_group("broker")
 AnyBus = MemoryBus | RabbitBus

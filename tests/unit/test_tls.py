@@ -1,22 +1,21 @@
 """Settings of DICOM TLS, and contexts that follow their files."""
 
-from osteon import tls
-from osteon.dimse.tls import TlsFiles
-from osteon.errors import Invalid
-from osteon.metrics import TLS_EXPIRY
-from osteon.metrics import TLS_RELOADS
-from osteon.settings import TlsSettings
-from pathlib import Path
-from structlog.testing import capture_logs
-from support.metric_values import value
-from support.services.certificates import CertificateAuthority
-from support.services.certificates import CertificatePair
-from support.services.certificates import needs_openssl
 import asyncio
-import pytest
 import shutil
 import ssl
 import time
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from osteon import tls
+from osteon.dimse.tls import TlsFiles
+from osteon.errors import Invalid
+from osteon.metrics import TLS_EXPIRY, TLS_RELOADS
+from osteon.settings import TlsSettings
+from support.metric_values import value
+from support.services.certificates import CertificateAuthority, CertificatePair, needs_openssl
 
 pytestmark = needs_openssl
 

@@ -3,17 +3,21 @@
 No instance that was acknowledged may keep its neighbours in the pack, or itself, from the index.
 """
 
+import asyncio
+import hashlib
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from dataclasses import field
+from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from osteon import metrics
 from osteon.archive.resources import InstanceScope
 from osteon.bus.memory import MemoryBus
-from osteon.contracts.topology import INDEXER
-from osteon.contracts.topology import writer_queue
+from osteon.contracts.topology import INDEXER, writer_queue
 from osteon.dicom.header.reader import HeaderReader
 from osteon.dicom.identity import Identity
 from osteon.dicom.peek import peek_identity
@@ -22,29 +26,16 @@ from osteon.dimse.status import Status
 from osteon.errors import Invalid
 from osteon.index.sql import SqlIndex
 from osteon.objects.folder import FolderObjects
-from osteon.spool.spool import Spool
-from osteon.spool.spool import SpoolConfig
+from osteon.spool.spool import Spool, SpoolConfig
 from osteon_indexer.handlers import index_packs
 from osteon_ingress.handlers import publish_sealed_pack
 from osteon_writer.handlers import store_sealed
-from pathlib import Path
-from support.dicom.elements import explicit
-from support.dicom.elements import implicit
-from support.dicom.elements import item
-from support.dicom.elements import sequence
+from support.dicom.elements import explicit, implicit, item, sequence
 from support.fuzz.acceptor import fuzz
-from support.fuzz.data_sets import tails
-from support.fuzz.data_sets import values
+from support.fuzz.data_sets import tails, values
 from support.index.stored_packs import sqlite_url
 from support.metric_values import value
-from support.spool.instances import CT
-from support.spool.instances import EXPLICIT
-from support.spool.instances import association
-from support.spool.instances import data_set
-from support.spool.instances import store
-import asyncio
-import hashlib
-import pytest
+from support.spool.instances import CT, EXPLICIT, association, data_set, store
 
 CONTEXT = PresentationContext(1, CT, EXPLICIT)
 NUL, SURROGATE = b"a\0b", b"\xed\xa0\x80\xed\xb0\x80"

@@ -1,29 +1,21 @@
 """Hostile data sets by STOW-RS and `POST /instances`: the same is kept and refused as by C-STORE."""
 
-from collections.abc import AsyncIterable
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator
+from pathlib import Path
+
+import pytest
+
 from osteon import metrics
 from osteon.dicom.part10 import write_part10_header
 from osteon_query.http.bodies import BodyPace
 from osteon_query.limits import ApiLimits
-from pathlib import Path
 from support.dicom.datasets import ct_slice
-from support.dicom.elements import explicit
-from support.dicom.elements import implicit
-from support.dicom.elements import item
-from support.dicom.elements import sequence
+from support.dicom.elements import explicit, implicit, item, sequence
 from support.metric_values import value
 from support.packs.sealed_packs import part10
-from support.query.application import QuerySettings
-from support.query.application import RunningQuery
-from support.query.application import WEB
-from support.query.application import door
-from support.query.application import multipart
-from support.spool.instances import CT
-from support.spool.instances import EXPLICIT
-from support.spool.instances import data_set
-import asyncio
-import pytest
+from support.query.application import WEB, QuerySettings, RunningQuery, door, multipart
+from support.spool.instances import CT, EXPLICIT, data_set
 
 BROKEN = {
     "cut within pixel data": (data_set("1.9.1", pixels=bytes(1000))[:-100], 0),

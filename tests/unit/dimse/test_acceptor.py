@@ -1,24 +1,27 @@
 """The listening side: limits, health checks, closing."""
 
-from osteon.dimse.handler import Outcome
-from osteon.dimse.observer import AssociationEnd
-from osteon.dimse.observer import RejectReason
-from osteon.dimse.status import Status
-from support.dimse import Peer
-from support.dimse.raw_peer import DataSetSink
-from support.dimse.raw_peer import RecordingHandler
-from support.dimse.raw_peer import data_tf
-from support.dimse.raw_peer import echo_rq
-from support.dimse.raw_peer import pdu
-from support.dimse.raw_peer import pdv
-from support.dimse.raw_peer import request_pdu
-from support.dimse.raw_peer import running
-from support.dimse.raw_peer import store_message
 import asyncio
 import gc
-import pytest
 import socket
+
+import pytest
 import uvloop
+
+from osteon.dimse.handler import Outcome
+from osteon.dimse.observer import AssociationEnd, RejectReason
+from osteon.dimse.status import Status
+from support.dimse.raw_peer import (
+    DataSetSink,
+    RawPeer,
+    RecordingHandler,
+    data_tf,
+    echo_rq,
+    pdu,
+    pdv,
+    request_pdu,
+    running,
+    store_message,
+)
 
 
 async def slow_finish(sink: DataSetSink) -> Outcome:
@@ -122,7 +125,7 @@ async def test_a_peer_that_requests_while_the_acceptor_closes_is_rejected_as_con
         peer = await service.peer()
         await peer.associate()
         port = await service.acceptor.start("127.0.0.1", 0, proxied=True)
-        late = Peer(*await asyncio.open_connection("127.0.0.1", port))
+        late = RawPeer(*await asyncio.open_connection("127.0.0.1", port))
         await late.send(b"PROXY ")
         await asyncio.sleep(0.05)
         closing = asyncio.create_task(service.acceptor.close(5))

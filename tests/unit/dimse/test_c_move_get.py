@@ -1,43 +1,38 @@
 """C-MOVE and C-GET as SCP (PS3.7 9.1.4, 9.1.3), as a requestor on a raw connection sees them."""
 
-from collections.abc import AsyncIterator
-from collections.abc import Callable
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+from pynetdicom.pdu_primitives import SOPClassExtendedNegotiation
+
 from osteon.dimse.command import CommandElement
 from osteon.dimse.failed_uid_list import read_failed_uids
-from osteon.dimse.handler import GetRequest
-from osteon.dimse.handler import MoveRequest
-from osteon.dimse.handler import RetrieveOperationRequest
-from osteon.dimse.handler import RetrieveResponse
+from osteon.dimse.handler import GetRequest, MoveRequest, RetrieveOperationRequest, RetrieveResponse
 from osteon.dimse.observer import AssociationEnd
 from osteon.dimse.status import Status
-from pynetdicom.pdu_primitives import SOPClassExtendedNegotiation
-from support.dimse.c_get import as_getter
-from support.dimse.c_get import counts
-from support.dimse.c_get import get_message
-from support.dimse.c_get import role
-from support.dimse.c_get import sending
-from support.dimse.c_get import store_response
-from support.dimse.raw_peer import CT
-from support.dimse.raw_peer import EXPLICIT
-from support.dimse.raw_peer import IMPLICIT
-from support.dimse.raw_peer import MR
-from support.dimse.raw_peer import RawPeer
-from support.dimse.raw_peer import RecordingHandler
-from support.dimse.raw_peer import STUDY_GET
-from support.dimse.raw_peer import STUDY_MOVE
-from support.dimse.raw_peer import VERIFICATION
-from support.dimse.raw_peer import cancel_rq
-from support.dimse.raw_peer import data_tf
-from support.dimse.raw_peer import echo_rq
-from support.dimse.raw_peer import get_rq
-from support.dimse.raw_peer import move_rq
-from support.dimse.raw_peer import pdu
-from support.dimse.raw_peer import pdv
-from support.dimse.raw_peer import running
-from support.dimse.raw_peer import store_message
+from support.dimse.c_get import as_getter, counts, get_message, role, sending, store_response
+from support.dimse.raw_peer import (
+    CT,
+    EXPLICIT,
+    IMPLICIT,
+    MR,
+    STUDY_GET,
+    STUDY_MOVE,
+    VERIFICATION,
+    RawPeer,
+    RecordingHandler,
+    cancel_rq,
+    data_tf,
+    echo_rq,
+    get_rq,
+    move_rq,
+    pdu,
+    pdv,
+    running,
+    store_message,
+)
 from support.fuzz.acceptor import window
-import asyncio
-import pytest
 
 DEFLATED = "1.2.840.10008.1.2.1.99"
 BIG_ENDIAN = "1.2.840.10008.1.2.2"

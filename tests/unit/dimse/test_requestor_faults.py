@@ -1,39 +1,29 @@
 """Peers that refuse, stall, vanish, abort and answer nonsense, as their requestor sees it."""
 
-from collections.abc import AsyncIterator
-from dataclasses import replace
-from osteon.dimse import pdu as pdus
-from osteon.dimse.handler import EventReport
-from osteon.dimse.handler import Outcome
-from osteon.dimse.observer import RejectReason
-from osteon.dimse.requestor import AssociationAborted
-from osteon.dimse.requestor import AssociationRejected
-from osteon.dimse.requestor import ConnectFailed
-from osteon.dimse.requestor import NoAnswer
-from osteon.dimse.requestor import Remote
-from osteon.dimse.requestor import RequestorConfig
-from osteon.dimse.requestor import associate
-from osteon.dimse.status import Status
-from osteon.errors import Invalid
-from support.dimse.raw_peer import CT
-from support.dimse.raw_peer import RawPeer
-from support.dimse.raw_peer import STUDY_FIND
-from support.dimse.raw_peer import SUCCESS
-from support.dimse.raw_peer import command_set
-from support.dimse.raw_peer import data_tf
-from support.dimse.raw_peer import pdu
-from support.dimse.raw_peer import pdv
-from support.dimse.raw_peer import running
-from support.dimse.scripted_acceptor import ALL
-from support.dimse.scripted_acceptor import accept
-from support.dimse.scripted_acceptor import acceptance
-from support.dimse.scripted_acceptor import request
-from support.dimse.scripted_acceptor import response
-from support.dimse.scripted_acceptor import scripted
 import asyncio
-import pytest
 import socket
 import struct
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import pytest
+
+from osteon.dimse import pdu as pdus
+from osteon.dimse.handler import EventReport, Outcome
+from osteon.dimse.observer import RejectReason
+from osteon.dimse.requestor import (
+    AssociationAborted,
+    AssociationRejected,
+    ConnectFailed,
+    NoAnswer,
+    Remote,
+    RequestorConfig,
+    associate,
+)
+from osteon.dimse.status import Status
+from osteon.errors import Invalid
+from support.dimse.raw_peer import CT, STUDY_FIND, SUCCESS, RawPeer, command_set, data_tf, pdu, pdv, running
+from support.dimse.scripted_acceptor import ALL, accept, acceptance, request, response, scripted
 
 QUICK = RequestorConfig(artim_timeout=0.2, dimse_timeout=0.2, network_timeout=0.2)
 

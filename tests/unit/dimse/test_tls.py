@@ -1,48 +1,43 @@
 """DICOM TLS: contexts, the secure port of the acceptor and TLS of the requestor, on asyncio's loop and on uvloop."""
 
-from collections.abc import AsyncIterator
-from collections.abc import Callable
-from collections.abc import Coroutine
-from collections.abc import Iterator
-from contextlib import asynccontextmanager
-from contextlib import suppress
-from dataclasses import dataclass
-from dataclasses import replace
-from osteon.dimse.observer import AssociationEnd
-from osteon.dimse.requestor import AssociationAborted
-from osteon.dimse.requestor import ConnectFailed
-from osteon.dimse.requestor import Remote
-from osteon.dimse.requestor import RequestedContext
-from osteon.dimse.requestor import associate
-from osteon.dimse.tls import ClientCertificates
-from osteon.dimse.tls import TlsContextProvider
-from osteon.dimse.tls import TlsFiles
-from osteon.dimse.tls import TlsUnusable
-from osteon.dimse.tls import client_context
-from osteon.dimse.tls import server_context
+import asyncio
+import socket
+import ssl
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import pytest
+import uvloop
 from pydicom.uid import ImplicitVRLittleEndian
 from pynetdicom import AE
 from structlog.testing import capture_logs
+
+from osteon.dimse.observer import AssociationEnd
+from osteon.dimse.requestor import AssociationAborted, ConnectFailed, Remote, RequestedContext, associate
+from osteon.dimse.tls import (
+    ClientCertificates,
+    TlsContextProvider,
+    TlsFiles,
+    TlsUnusable,
+    client_context,
+    server_context,
+)
 from support.dimse.pynetdicom_acceptor import accepting
-from support.dimse.raw_peer import CT
-from support.dimse.raw_peer import EXPLICIT
-from support.dimse.raw_peer import IMPLICIT
-from support.dimse.raw_peer import ObserverLog
-from support.dimse.raw_peer import RawPeer
-from support.dimse.raw_peer import RecordingHandler
-from support.dimse.raw_peer import RunningAcceptor
-from support.dimse.raw_peer import SUCCESS
-from support.dimse.raw_peer import VERIFICATION
-from support.dimse.raw_peer import running
-from support.services.certificates import CertificateAuthority
-from support.services.certificates import CertificatePair
-from support.services.certificates import needs_openssl
-import asyncio
-import pytest
-import socket
-import ssl
-import uvloop
+from support.dimse.raw_peer import (
+    CT,
+    EXPLICIT,
+    IMPLICIT,
+    SUCCESS,
+    VERIFICATION,
+    ObserverLog,
+    RawPeer,
+    RecordingHandler,
+    RunningAcceptor,
+    running,
+)
+from support.services.certificates import CertificateAuthority, CertificatePair, needs_openssl
 
 pytestmark = needs_openssl
 ECHO = RequestedContext(abstract_syntax=VERIFICATION, transfer_syntaxes=(IMPLICIT,))

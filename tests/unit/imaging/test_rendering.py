@@ -1,15 +1,22 @@
 """The rendering side of the imaging service: pictures by worker processes, kept, shared and refused."""
 
-from collections.abc import AsyncGenerator
-from collections.abc import AsyncIterator
-from collections.abc import Sequence
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import imagecodecs
+import numpy as np
+import pytest
+from pydicom import Dataset
+
 from osteon import metrics
 from osteon.bus.memory import MemoryBus
-from osteon.contracts.imaging import INLINE_BYTES
-from osteon.contracts.imaging import RENDERED
-from osteon.contracts.imaging import RenderReply
-from osteon.contracts.imaging import RenderRequest
+from osteon.contracts.imaging import INLINE_BYTES, RENDERED, RenderReply, RenderRequest
 from osteon.contracts.topology import RENDER
 from osteon.dicom.pixels.render_options import RenderOptions
 from osteon.errors import FailureKind
@@ -18,25 +25,13 @@ from osteon.objects.port import ObjectsUnavailable
 from osteon.settings import ImagingSettings
 from osteon_imaging.build import build_embedded
 from osteon_imaging.priority_semaphore import Urgency
-from osteon_imaging.tasks import RenderTask
-from osteon_imaging.tasks import TaskFailure
-from osteon_imaging.worker_pool import WORKER_COMMAND
-from osteon_imaging.worker_pool import WorkerPool
-from pathlib import Path
-from pydicom import Dataset
+from osteon_imaging.tasks import RenderTask, TaskFailure
+from osteon_imaging.worker_pool import WORKER_COMMAND, WorkerPool
 from support.bus.messages import failure_of
 from support.dicom.datasets import saved
 from support.dicom.pixels.rendering import grey
 from support.metric_values import value
 from support.services.embedded import embedded
-from typing import Any
-import asyncio
-import imagecodecs
-import numpy as np
-import os
-import pytest
-import signal
-import sys
 
 pytestmark = pytest.mark.slow
 PNG, OCTETS = "image/png", "application/octet-stream"
@@ -62,7 +57,9 @@ class RenderingService:
 
 
 @asynccontextmanager
-async def serving(folder: Path, command: Sequence[str] = WORKER_COMMAND, **settings: object) -> AsyncIterator[RenderingService]:
+async def serving(
+    folder: Path, command: Sequence[str] = WORKER_COMMAND, **settings: object
+) -> AsyncIterator[RenderingService]:
     bus, objects = MemoryBus(), FolderObjects(folder / "objects")
     await bus.start()
     usual = ImagingSettings(imaging_workers=1, imaging_min_idle_workers=0)

@@ -1,36 +1,31 @@
 """The imaging service: files through worker processes, and what happens when those die."""
 
+import asyncio
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from pydicom import Dataset, dcmread
+
 from osteon.bus.memory import MemoryBus
-from osteon.contracts.imaging import TranscodeReply
-from osteon.contracts.imaging import TranscodeRequest
+from osteon.contracts.imaging import TranscodeReply, TranscodeRequest
 from osteon.contracts.topology import TRANSCODE
 from osteon.objects.folder import FolderObjects
 from osteon.settings import ImagingSettings
 from osteon_imaging.build import build_embedded
 from osteon_imaging.poison import PoisonCache
-from osteon_imaging.tasks import TaskFailure
-from osteon_imaging.tasks import TaskOutcome
-from osteon_imaging.tasks import TranscodeTask
-from osteon_imaging.transcode_cleanup import PREFIX
-from osteon_imaging.transcode_cleanup import delete_expired
-from osteon_imaging.transcode_cleanup import new_key
+from osteon_imaging.tasks import TaskFailure, TaskOutcome, TranscodeTask
+from osteon_imaging.transcode_cleanup import PREFIX, delete_expired, new_key
 from osteon_imaging.worker_pool import WorkerPool
-from pathlib import Path
-from pydicom import Dataset
-from pydicom import dcmread
 from support.bus.messages import failure_of
 from support.dicom.datasets import saved
-from support.dicom.pixels.images import SYNTAX
-from support.dicom.pixels.images import image
+from support.dicom.pixels.images import SYNTAX, image
 from support.services.embedded import embedded
-import asyncio
-import os
-import pytest
-import signal
-import subprocess
-import sys
 
 pytestmark = pytest.mark.slow
 

@@ -1,16 +1,18 @@
 """The sweep finds every pack without rows, whatever lies beside it."""
 
+import asyncio
+import os
 from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
 from osteon.archive.resources import InstanceScope
 from osteon.objects.port import ObjectsUnavailable
 from osteon_indexer.build import sweep_forever
 from osteon_indexer.sweep import sweep
-from pathlib import Path
 from support.dicom.datasets import ct_slice
 from support.indexer.ports import IndexerPorts
-import asyncio
-import os
-import pytest
 
 
 async def look(room: IndexerPorts, min_age: timedelta = timedelta(0)) -> int:

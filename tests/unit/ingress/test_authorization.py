@@ -1,13 +1,17 @@
 """Who may do what at the DIMSE door, and which list of modalities holds."""
 
+import asyncio
+from pathlib import Path
+
+import pytest
+from pynetdicom import AE
+from pynetdicom.sop_class import CTImageStorage, StudyRootQueryRetrieveInformationModelFind, Verification
+
 from osteon.bus.memory import MemoryBus
 from osteon.bus.port import BusUnavailable
 from osteon.contracts.base import Message
-from osteon.contracts.remote import KnownModality
-from osteon.contracts.remote import ListModalitiesReply
-from osteon.contracts.remote import ListModalitiesRequest
-from osteon.contracts.topology import MODALITIES
-from osteon.contracts.topology import RpcQueue
+from osteon.contracts.remote import KnownModality, ListModalitiesReply, ListModalitiesRequest
+from osteon.contracts.topology import MODALITIES, RpcQueue
 from osteon.dimse.handler import AssociationInfo
 from osteon.dimse.observer import RejectReason
 from osteon.errors import Invalid
@@ -17,15 +21,8 @@ from osteon.settings import load
 from osteon_ingress.authorization import ModalityAccessList
 from osteon_ingress.build import build_embedded
 from osteon_ingress.settings import IngressServiceSettings
-from pathlib import Path
-from pynetdicom import AE
-from pynetdicom.sop_class import CTImageStorage
-from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind
-from pynetdicom.sop_class import Verification
 from support.dicom.datasets import ct_slice
 from support.services.embedded import embedded
-import asyncio
-import pytest
 
 ALL = tuple(Permission)
 CT = KnownModality(aet="CT", host="127.0.0.1", permissions=("echo", "store"))

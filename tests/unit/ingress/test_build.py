@@ -1,28 +1,27 @@
-from collections.abc import AsyncIterator
-from collections.abc import Callable
+import asyncio
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from osteon.bus.memory import MemoryBus
-from osteon.contracts.packs import PackIndexed
-from osteon.contracts.packs import PackSealed
-from osteon.contracts.topology import writer_queue
-from osteon.errors import OsteonError
-from osteon.objects.folder import FolderObjects
-from osteon_ingress.build import build
-from osteon_ingress.build import build_embedded
-from osteon_ingress.settings import IngressServiceSettings
 from pathlib import Path
+from typing import Any
+
+import pytest
 from prometheus_client import REGISTRY
 from pydicom import Dataset
 from pynetdicom import AE
-from pynetdicom.sop_class import CTImageStorage
-from pynetdicom.sop_class import Verification
+from pynetdicom.sop_class import CTImageStorage, Verification
+
+from osteon.bus.memory import MemoryBus
+from osteon.contracts.packs import PackIndexed, PackSealed
+from osteon.contracts.topology import writer_queue
+from osteon.errors import OsteonError
+from osteon.metrics import ASSOCIATIONS_OPEN, RECEIVED_INSTANCES
+from osteon.objects.folder import FolderObjects
+from osteon_ingress.build import build, build_embedded
+from osteon_ingress.settings import IngressServiceSettings
 from support.dicom.datasets import ct_slice
 from support.metric_values import value
 from support.services.embedded import embedded
 from support.spool.instances import contents
-from typing import Any
-import asyncio
-import pytest
 
 
 def settings(folder: Path, **changes: Any) -> IngressServiceSettings:

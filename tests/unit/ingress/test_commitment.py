@@ -1,26 +1,20 @@
 """What the DIMSE door passes on of storage commitment, and what it refuses by itself."""
 
-from osteon.bus.port import BusUnavailable
-from osteon.bus.port import RequestFailed
-from osteon.contracts.commitment import CommitmentReply
-from osteon.contracts.commitment import CommitmentStatusReply
-from osteon.contracts.commitment import CommitmentStatusRequest
+import asyncio
+
+import pytest
+
+from osteon.bus.port import BusUnavailable, RequestFailed
+from osteon.contracts.commitment import CommitmentReply, CommitmentStatusReply, CommitmentStatusRequest
 from osteon.contracts.failure import FailureReply
 from osteon.contracts.topology import COMMITMENT_STATUS
-from osteon.dimse.handler import ActionRequest
-from osteon.dimse.handler import AssociationInfo
-from osteon.dimse.handler import EventReport
-from osteon.dimse.handler import Outcome
-from osteon.dimse.handler import PresentationContext
-from osteon.dimse.sop_classes import COMMITMENT
-from osteon.dimse.sop_classes import COMMITMENT_INSTANCE
+from osteon.dimse.handler import ActionRequest, AssociationInfo, EventReport, Outcome, PresentationContext
+from osteon.dimse.sop_classes import COMMITMENT, COMMITMENT_INSTANCE
 from osteon.dimse.status import Status
 from osteon.errors import FailureKind
 from osteon_ingress.commitment import AssociationCommitments
 from osteon_ingress.handlers import IngressAssociationHandler
 from support.dimse.raw_peer import EXPLICIT
-import asyncio
-import pytest
 
 INFO = AssociationInfo("a1", "MODALITY", "OSTEON", "192.0.2.1", 5000)
 CONTEXT = PresentationContext(1, COMMITMENT, EXPLICIT)

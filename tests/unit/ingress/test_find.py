@@ -1,20 +1,15 @@
-from osteon.bus.port import BusUnavailable
-from osteon.bus.port import RequestFailed
-from osteon.bus.port import RequestTimeout
+from typing import Any
+
+import pytest
+
+from osteon.bus.port import BusUnavailable, RequestFailed, RequestTimeout
 from osteon.contracts.failure import FailureReply
-from osteon.contracts.find import FindPageReply
-from osteon.contracts.find import FindPageRequest
-from osteon.contracts.topology import FIND
-from osteon.contracts.topology import RpcQueue
-from osteon.dimse.handler import AssociationInfo
-from osteon.dimse.handler import FindRequest
-from osteon.dimse.handler import PresentationContext
+from osteon.contracts.find import FindPageReply, FindPageRequest
+from osteon.contracts.topology import FIND, RpcQueue
+from osteon.dimse.handler import AssociationInfo, FindRequest, PresentationContext
 from osteon.dimse.status import Status
 from osteon.errors import FailureKind
-from osteon_ingress.find import build_find_request
-from osteon_ingress.find import find
-from typing import Any
-import pytest
+from osteon_ingress.find import build_find_request, find
 
 ASSOCIATION = AssociationInfo("a1", "VIEWER", "OSTEON", "192.0.2.9", 5000)
 STUDY_ROOT = "1.2.840.10008.5.1.4.1.2.2.1"

@@ -1,47 +1,45 @@
 """C-MOVE and C-GET at the door, with a dispatcher that says what a test tells it."""
 
-from collections.abc import AsyncGenerator
-from collections.abc import AsyncIterable
-from collections.abc import AsyncIterator
-from collections.abc import Callable
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import replace
-from osteon.bus.port import BusUnavailable
-from osteon.bus.port import RequestFailed
-from osteon.bus.port import RequestTimeout
+from typing import Any
+
+import pytest
+
+from osteon.bus.port import BusUnavailable, RequestFailed, RequestTimeout
 from osteon.contracts.base import Message
 from osteon.contracts.failure import FailureReply
-from osteon.contracts.retrieve import MoveCounters
-from osteon.contracts.retrieve import MoveProgressReply
-from osteon.contracts.retrieve import MoveProgressRequest
-from osteon.contracts.retrieve import MoveProgressed
-from osteon.contracts.retrieve import PlannedInstance
-from osteon.contracts.retrieve import RetrievePlanReply
-from osteon.contracts.retrieve import RetrievePlanRequest
-from osteon.contracts.retrieve import StartMoveReply
-from osteon.contracts.retrieve import StartMoveRequest
+from osteon.contracts.retrieve import (
+    MoveCounters,
+    MoveProgressed,
+    MoveProgressReply,
+    MoveProgressRequest,
+    PlannedInstance,
+    RetrievePlanReply,
+    RetrievePlanRequest,
+    StartMoveReply,
+    StartMoveRequest,
+)
 from osteon.contracts.topology import RpcQueue
 from osteon.dimse.errors import AssociationAborted
-from osteon.dimse.handler import AssociationInfo
-from osteon.dimse.handler import GetRequest
-from osteon.dimse.handler import MoveRequest
-from osteon.dimse.handler import Outcome
-from osteon.dimse.handler import PresentationContext
-from osteon.dimse.handler import RetrieveResponse
+from osteon.dimse.handler import (
+    AssociationInfo,
+    GetRequest,
+    MoveRequest,
+    Outcome,
+    PresentationContext,
+    RetrieveResponse,
+)
 from osteon.dimse.status import Status
-from osteon.errors import FailureKind
-from osteon.errors import Unavailable
+from osteon.errors import FailureKind, Unavailable
 from osteon.remotes.port import Permission
 from osteon.sending.suboperations import SubOperationResult
 from osteon_ingress.handlers import IngressAssociationHandler
-from osteon_ingress.move_progress import MovePolling
-from osteon_ingress.move_progress import MoveProgressInbox
-from osteon_ingress.retrieve import get
-from osteon_ingress.retrieve import move
+from osteon_ingress.move_progress import MovePolling, MoveProgressInbox
+from osteon_ingress.retrieve import get, move
 from support.bus.messages import eventually
-from typing import Any
-import asyncio
-import pytest
 
 INFO = AssociationInfo("a1", "VIEWER", "OSTEON", "192.0.2.9", 5000)
 STUDY_MOVE = "1.2.840.10008.5.1.4.1.2.2.2"

@@ -1,31 +1,25 @@
 """The runner of jobs, over SQLite."""
 
+import asyncio
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
 from osteon import metrics
-from osteon.errors import DatabaseUnavailable
-from osteon.errors import Invalid
-from osteon.errors import NotFound
-from osteon.errors import Unavailable
+from osteon.errors import DatabaseUnavailable, Invalid, NotFound, Unavailable
 from osteon.index.sql import SqlIndex
 from osteon.jobs.outcome import MAX_FAULTS
-from osteon.jobs.port import JobCommand
-from osteon.jobs.port import JobState
+from osteon.jobs.port import JobCommand, JobState
 from osteon.jobs.run import JobRun
-from osteon.jobs.runner import JobRunner
-from osteon.jobs.runner import RunnerConfig
-from pathlib import Path
+from osteon.jobs.runner import JobRunner, RunnerConfig
 from support.index.stored_packs import sqlite_url
-from support.jobs.job_types import FAST
-from support.jobs.job_types import StepwiseWork
-from support.jobs.job_types import kind
-from support.jobs.job_types import until
+from support.jobs.job_types import FAST, StepwiseWork, kind, until
 from support.metric_values import value
-from typing import Any
-import asyncio
-import pytest
-import sqlite3
 
 SLOW_POLL = RunnerConfig(lease=30.0, poll=60.0, first_retry=0.02)
 

@@ -1,14 +1,18 @@
 """Sending from packs: what is read, what a failure touches, what is transcoded, how much memory it takes."""
 
-from collections.abc import AsyncGenerator
-from collections.abc import AsyncIterator
-from collections.abc import Sequence
+import asyncio
+import gc
+import hashlib
+import tracemalloc
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
+
+import pytest
+
 from osteon.bus.memory import MemoryBus
 from osteon.bus.port import BusUnavailable
-from osteon.contracts.imaging import TranscodeReply
-from osteon.contracts.imaging import TranscodeRequest
+from osteon.contracts.imaging import TranscodeReply, TranscodeRequest
 from osteon.contracts.retrieve import PlannedInstance
 from osteon.contracts.topology import TRANSCODE
 from osteon.dimse.errors import AssociationAborted
@@ -18,20 +22,9 @@ from osteon.errors import OsteonError
 from osteon.objects.port import ObjectsUnavailable
 from osteon.sending.reader import ReadLimits
 from osteon.sending.store_sender import StoreSender
-from osteon.sending.suboperations import SubOperationOutcome
-from osteon.sending.suboperations import SubOperationResult
-from support.dimse.raw_peer import CT
-from support.dimse.raw_peer import EXPLICIT
-from support.dimse.raw_peer import IMPLICIT
-from support.dimse.raw_peer import MR
-from support.sending.fakes import FakeStoreAssociation
-from support.sending.fakes import MemoryPacks
-from support.sending.fakes import each
-import asyncio
-import gc
-import hashlib
-import pytest
-import tracemalloc
+from osteon.sending.suboperations import SubOperationOutcome, SubOperationResult
+from support.dimse.raw_peer import CT, EXPLICIT, IMPLICIT, MR
+from support.sending.fakes import FakeStoreAssociation, MemoryPacks, each
 
 J2K, JPEG = "1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.50"
 QUICK = ReadLimits(attempts=3, first_pause=0.0)

@@ -1,25 +1,18 @@
 """Disks that fail at any moment: what was acknowledged stays, what was never sent does not appear."""
 
-from osteon.dimse.handler import Outcome
-from osteon.dimse.handler import StoreRequest
+import asyncio
+import errno
+import random
+from pathlib import Path
+
+import pytest
+
+from osteon.dimse.handler import Outcome, StoreRequest
 from osteon.dimse.status import Status
 from osteon.spool.association_spool import AssociationSpool
 from osteon.spool.buffer_pool import LARGE
-from osteon.spool.spool import Spool
-from osteon.spool.spool import SpoolConfig
-from pathlib import Path
-from support.spool.instances import CONTEXT
-from support.spool.instances import CT
-from support.spool.instances import FaultyDisk
-from support.spool.instances import RecordingPublish
-from support.spool.instances import association
-from support.spool.instances import contents
-from support.spool.instances import data_set
-from support.spool.instances import store
-import asyncio
-import errno
-import pytest
-import random
+from osteon.spool.spool import Spool, SpoolConfig
+from support.spool.instances import CONTEXT, CT, FaultyDisk, RecordingPublish, association, contents, data_set, store
 
 pytestmark = pytest.mark.slow
 

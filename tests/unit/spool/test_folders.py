@@ -1,16 +1,11 @@
-from osteon.spool.disk import Disk
-from osteon.spool.folders import SpoolFolder
-from osteon.spool.folders import files
-from osteon.spool.paths import OPEN
-from osteon.spool.spool import Spool
-from osteon.spool.spool import SpoolConfig
-from pathlib import Path
-from support.spool.instances import RecordingPublish
-from support.spool.instances import association
-from support.spool.instances import contents
-from support.spool.instances import data_set
-from support.spool.instances import store
 import asyncio
+from pathlib import Path
+
+from osteon.spool.disk import Disk
+from osteon.spool.folders import SpoolFolder, files
+from osteon.spool.paths import OPEN
+from osteon.spool.spool import Spool, SpoolConfig
+from support.spool.instances import RecordingPublish, association, contents, data_set, store
 
 
 def test_a_folder_that_a_process_holds_is_not_adopted(tmp_path: Path) -> None:

@@ -1,24 +1,19 @@
 """The gauges of a spool say how full it is and how long what is in it has been waiting."""
 
-from datetime import UTC
-from datetime import datetime
-from datetime import timedelta
+import asyncio
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
 from osteon import metrics
 from osteon.errors import Unavailable
 from osteon.spool.admission import Admission
 from osteon.spool.outbox import Outbox
 from osteon.spool.sealed_pack import SealedPack
-from osteon.spool.spool import Spool
-from osteon.spool.spool import SpoolConfig
-from pathlib import Path
+from osteon.spool.spool import Spool, SpoolConfig
 from support.metric_values import value as metric_value
-from support.spool.instances import FaultyDisk
-from support.spool.instances import RecordingPublish
-from support.spool.instances import association
-from support.spool.instances import data_set
-from support.spool.instances import store
-import asyncio
-import pytest
+from support.spool.instances import FaultyDisk, RecordingPublish, association, data_set, store
 
 
 def value(metric: object, **labels: str) -> float:

@@ -1,20 +1,19 @@
 """The parts of a spool on their own: committer, outbox, admission."""
 
-from datetime import UTC
-from datetime import datetime
-from datetime import timedelta
+import asyncio
+import threading
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
 from osteon.errors import Unavailable
-from osteon.spool.admission import Admission
-from osteon.spool.admission import usage
+from osteon.spool.admission import Admission, usage
 from osteon.spool.errors import SpoolFull
 from osteon.spool.group_commit import GroupCommitter
 from osteon.spool.outbox import Outbox
 from osteon.spool.sealed_pack import SealedPack
-from pathlib import Path
 from support.spool.instances import FaultyDisk
-import asyncio
-import pytest
-import threading
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

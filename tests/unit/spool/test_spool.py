@@ -1,31 +1,30 @@
-from collections.abc import AsyncIterator
-from collections.abc import Callable
-from contextlib import asynccontextmanager
-from osteon.dimse.handler import Outcome
-from osteon.dimse.handler import PresentationContext
-from osteon.dimse.handler import StoreRequest
-from osteon.dimse.status import Status
-from osteon.errors import Unavailable
-from osteon.spool.buffer_pool import LARGE
-from osteon.spool.buffer_pool import SMALL
-from osteon.spool.spool import Spool
-from osteon.spool.spool import SpoolConfig
-from pathlib import Path
-from support.spool.instances import CT
-from support.spool.instances import EXPLICIT
-from support.spool.instances import FaultyDisk
-from support.spool.instances import RecordingPublish
-from support.spool.instances import association
-from support.spool.instances import contents
-from support.spool.instances import data_set
-from support.spool.instances import element
-from support.spool.instances import store
-from typing import Any
 import asyncio
 import errno
 import os
-import pytest
 import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from osteon.dimse.handler import Outcome, PresentationContext, StoreRequest
+from osteon.dimse.status import Status
+from osteon.errors import Unavailable
+from osteon.spool.buffer_pool import LARGE, SMALL
+from osteon.spool.spool import Spool, SpoolConfig
+from support.spool.instances import (
+    CT,
+    EXPLICIT,
+    FaultyDisk,
+    RecordingPublish,
+    association,
+    contents,
+    data_set,
+    element,
+    store,
+)
 
 
 @asynccontextmanager

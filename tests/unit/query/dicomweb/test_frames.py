@@ -1,30 +1,21 @@
 """WADO-RS frames and bulk data over the embedded ports."""
 
+import zlib
 from io import BytesIO
+
+import numpy as np
+import pytest
+from pydicom import Dataset, dcmread
+from pydicom.encaps import encapsulate, encapsulate_extended, generate_frames
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian, RLELossless
+
 from osteon_query.limits import ApiLimits
-from pydicom import Dataset
-from pydicom import dcmread
-from pydicom.encaps import encapsulate
-from pydicom.encaps import encapsulate_extended
-from pydicom.encaps import generate_frames
-from pydicom.uid import DeflatedExplicitVRLittleEndian
-from pydicom.uid import ExplicitVRBigEndian
-from pydicom.uid import ImplicitVRLittleEndian
-from pydicom.uid import RLELossless
 from support.dicom.datasets import ct_slice
 from support.dicom.pixels.images import image
 from support.dicom.real_files import BUNDLED
-from support.imaging.in_process import InProcessImaging
-from support.imaging.in_process import nothing_below
+from support.imaging.in_process import InProcessImaging, nothing_below
 from support.packs.sealed_packs import part10
-from support.query.application import RunningQuery
-from support.query.application import WEB
-from support.query.application import multipart
-from support.query.application import short_uid
-from support.query.application import split_multipart
-import numpy as np
-import pytest
-import zlib
+from support.query.application import WEB, RunningQuery, multipart, short_uid, split_multipart
 
 OCTETS = "application/octet-stream"
 PARTS = f'multipart/related; type="{OCTETS}"'

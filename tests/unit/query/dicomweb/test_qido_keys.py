@@ -1,20 +1,18 @@
 """QIDO-RS: keys in sequences, keys that the index does not hold, empty and multiple values, private attributes, XML."""
 
-from collections.abc import AsyncIterator
-from collections.abc import Iterator
-from osteon.dicom.xml_reader import from_xml
-from osteon_query.limits import ApiLimits
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from pydicom import Dataset
-from pydicom.sequence import Sequence
-from support.dicom.datasets import ct_slice
-from support.query.application import RunningQuery
-from support.query.application import WEB
-from support.query.application import door
-from support.query.application import split_multipart
 from typing import Any
+
 import pytest
 import pytest_asyncio
+from pydicom import Dataset
+from pydicom.sequence import Sequence
+
+from osteon.dicom.xml_reader import from_xml
+from osteon_query.limits import ApiLimits
+from support.dicom.datasets import ct_slice
+from support.query.application import WEB, RunningQuery, door, split_multipart
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -1,22 +1,19 @@
 """STOW-RS over the embedded ports."""
 
+import asyncio
+import errno
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydicom import Dataset
+
 from osteon.dicom.uids import PRIVATE_INFORMATION_CREATOR_UID
 from osteon.errors import Unavailable
 from osteon_query.packs import uploads
-from pathlib import Path
-from pydicom import Dataset
 from support.dicom.datasets import ct_slice
 from support.packs.sealed_packs import part10
-from support.query.application import QuerySettings
-from support.query.application import RunningQuery
-from support.query.application import WEB
-from support.query.application import door
-from support.query.application import multipart
-from support.query.application import short_uid
-from typing import Any
-import asyncio
-import errno
-import pytest
+from support.query.application import WEB, QuerySettings, RunningQuery, door, multipart, short_uid
 
 
 async def _post(archive: RunningQuery, *parts: bytes, study: str = "") -> tuple[int, Dataset]:

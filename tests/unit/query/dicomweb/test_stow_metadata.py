@@ -1,28 +1,23 @@
 """STOW-RS of metadata with bulk data beside it, as JSON and as XML."""
 
-from collections.abc import Callable
-from collections.abc import Iterable
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Iterable, Sequence
 from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from pydicom import Dataset, dcmread
+from pydicom.data import get_testdata_file
+from pydicom.encaps import encapsulate, generate_frames
+
 from osteon.dicom.xml import to_xml
 from osteon.dicom.xml_reader import from_xml
 from osteon_query.limits import ApiLimits
-from pathlib import Path
-from pydicom import Dataset
-from pydicom import dcmread
-from pydicom.data import get_testdata_file
-from pydicom.encaps import encapsulate
-from pydicom.encaps import generate_frames
 from support.dicom.datasets import ct_slice
 from support.packs.sealed_packs import part10
-from support.query.application import QuerySettings
-from support.query.application import RunningQuery
-from support.query.application import WEB
-from support.query.application import door
-from typing import Any
-import httpx
-import json
-import pytest
+from support.query.application import WEB, QuerySettings, RunningQuery, door
 
 JSON, XML, OCTETS = "application/dicom+json", "application/dicom+xml", "application/octet-stream"
 Part = tuple[dict[str, str], bytes]

@@ -1,30 +1,30 @@
 """WADO-RS: transfer syntaxes, archives, XML, compression, entity tags."""
 
-from io import BytesIO
-from osteon.contracts.topology import TRANSCODE
-from osteon_query.limits import ApiLimits
-from pydicom import Dataset
-from pydicom import dcmread
-from pydicom.uid import DeflatedExplicitVRLittleEndian
-from pydicom.uid import ExplicitVRLittleEndian
-from pydicom.uid import ImplicitVRLittleEndian
-from pydicom.uid import JPEGLSLossless
-from pydicom.uid import MPEG2MPML
-from pydicom.uid import RLELossless
-from pydicom.uid import generate_uid
-from support.dicom.datasets import ct_slice
-from support.dicom.pixels.images import image
-from support.imaging.in_process import InProcessImaging
-from support.imaging.in_process import nothing_below
-from support.packs.sealed_packs import part10
-from support.query.application import RunningQuery
-from support.query.application import WEB
-from support.query.application import split_multipart
 import gzip
-import httpx
-import pytest
 import xml.etree.ElementTree as ET
 import zipfile
+from io import BytesIO
+
+import httpx
+import pytest
+from pydicom import Dataset, dcmread
+from pydicom.uid import (
+    MPEG2MPML,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEGLSLossless,
+    RLELossless,
+    generate_uid,
+)
+
+from osteon.contracts.topology import TRANSCODE
+from osteon_query.limits import ApiLimits
+from support.dicom.datasets import ct_slice
+from support.dicom.pixels.images import image
+from support.imaging.in_process import InProcessImaging, nothing_below
+from support.packs.sealed_packs import part10
+from support.query.application import WEB, RunningQuery, split_multipart
 
 DICOM = 'multipart/related; type="application/dicom"'
 
@@ -309,7 +309,9 @@ async def test_the_tag_of_a_study_changes_with_each_instance(archive: RunningQue
         assert again.headers["ETag"] != tag
 
 
-async def test_more_instances_than_are_remembered_come_all_the_same(archive: RunningQuery, pixels: InProcessImaging) -> None:
+async def test_more_instances_than_are_remembered_come_all_the_same(
+    archive: RunningQuery, pixels: InProcessImaging
+) -> None:
     archive.change(limits=ApiLimits(remembered_locations=3))
     study = generate_uid()
     datasets = [ct_slice(study=study, series=study, number=n) for n in range(7)]

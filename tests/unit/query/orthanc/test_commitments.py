@@ -1,18 +1,18 @@
 """REST of storage commitment: Orthanc's bodies and answers."""
 
+import asyncio
 from dataclasses import replace
-from osteon.commitment.port import CommitmentFailure
-from osteon.commitment.port import CommitmentItem
+
+import pytest
+
+from osteon.commitment.port import CommitmentFailure, CommitmentItem
 from osteon.jobs.port import JobState
 from osteon.remotes.port import Modality
 from osteon_query.limits import ApiLimits
 from support.dicom.datasets import ct_slice
-from support.index.stored_packs import CT
-from support.index.stored_packs import MR
+from support.index.stored_packs import CT, MR
 from support.jobs.in_memory import FakeJobs
 from support.query.application import RunningQuery
-import asyncio
-import pytest
 
 BODY = {"DicomInstances": [{"SOPClassUID": CT, "SOPInstanceUID": "1.2.1"}, [MR, "1.2.2"]]}
 
@@ -26,7 +26,7 @@ def jobs(archive: RunningQuery) -> FakeJobs:
 
 
 @pytest.fixture
-def at_once(archive: Running) -> None:
+def at_once(archive: RunningQuery) -> None:
     archive.change(limits=ApiLimits(commitment_wait_seconds=0))
 
 

@@ -1,28 +1,29 @@
 """Orthanc's REST of modalities, peers and queries over the embedded ports; dispatchers are stand-ins on the bus."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from osteon.contracts.remote import ListModalitiesRequest
-from osteon.contracts.remote import PeerSystemReply
-from osteon.contracts.remote import PeerSystemRequest
-from osteon.contracts.remote import RemoteEchoReply
-from osteon.contracts.remote import RemoteEchoRequest
-from osteon.contracts.remote import RemoteFindReply
-from osteon.contracts.remote import RemoteFindRequest
-from osteon.contracts.topology import ECHO
-from osteon.contracts.topology import PEER
-from osteon.contracts.topology import REMOTE_FIND
+from typing import Any
+
+import orjson
+import pytest
+
+from osteon.contracts.remote import (
+    ListModalitiesRequest,
+    PeerSystemReply,
+    PeerSystemRequest,
+    RemoteEchoReply,
+    RemoteEchoRequest,
+    RemoteFindReply,
+    RemoteFindRequest,
+)
+from osteon.contracts.topology import ECHO, PEER, REMOTE_FIND
 from osteon.errors import OsteonError
 from osteon.jobs.port import JobState
 from osteon_query.remotes.modality_list_rpc import list_modalities
 from support.dicom.datasets import ct_slice
 from support.jobs.in_memory import FakeJobs
-from support.query.application import RunningQuery
-from support.query.application import short_uid
-from typing import Any
-import asyncio
-import orjson
-import pytest
+from support.query.application import RunningQuery, short_uid
 
 SINK = ["SINK", "127.0.0.1", 11299]
 MATCH = {

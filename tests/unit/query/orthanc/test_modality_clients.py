@@ -1,38 +1,36 @@
 """Clients of Orthanc's REST and Orthanc itself: what they do with modalities and peers works unchanged."""
 
-from collections.abc import AsyncIterator
-from collections.abc import Callable
-from collections.abc import Iterator
+import asyncio
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
 from orthanc_api_client import OrthancApiClient
+from pydicom import Dataset
+from pynetdicom import AE, evt
+from pynetdicom.sop_class import ModalityWorklistInformationFind as Worklist
+from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind as StudyRoot
+from pynetdicom.sop_class import Verification
+from pyorthanc import Modality, Orthanc
+
 from osteon.jobs.port import JobState
 from osteon.runtime import http_server
 from osteon_dispatcher import remote_requests
 from osteon_local.part import free_port
-from pathlib import Path
-from pydicom import Dataset
-from pynetdicom import AE
-from pynetdicom import evt
-from pynetdicom.sop_class import ModalityWorklistInformationFind as Worklist
-from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind as StudyRoot
-from pynetdicom.sop_class import Verification
-from pyorthanc import Modality
-from pyorthanc import Orthanc
 from support.dicom.datasets import ct_slice
 from support.dimse.pynetdicom_acceptor import accepting
 from support.jobs.in_memory import FakeJobs
 from support.packs.sealed_packs import part10
 from support.query.application import RunningQuery
-from typing import Any
-import asyncio
-import httpx
-import json
-import os
-import pytest
-import shutil
-import subprocess
-import time
 
 UID = "1.2.826.0.1.3680043.8.498.1"
 

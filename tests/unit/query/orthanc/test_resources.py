@@ -1,20 +1,18 @@
 """Orthanc's REST API over the embedded ports."""
 
+import io
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydicom import Dataset
+
 from osteon.dicom.identity import public_id
 from osteon_query.limits import ApiLimits
-from pathlib import Path
-from pydicom import Dataset
 from support.dicom.datasets import ct_slice
 from support.packs.sealed_packs import part10
-from support.query.application import QuerySettings
-from support.query.application import RunningQuery
-from support.query.application import door
-from support.query.application import multipart
-from support.query.application import short_uid
-from typing import Any
-import io
-import pytest
-import zipfile
+from support.query.application import QuerySettings, RunningQuery, door, multipart, short_uid
 
 UNKNOWN = "-".join(["01234567"] * 5)
 
