@@ -39,6 +39,7 @@ _REQUESTOR = {
     "async_operations": "operations in flight that are proposed; 1: not negotiated (`osteon send`: 8)",
     "max_command": "bytes of a command set; a longer one aborts the association",
     "max_information": "bytes of Action Information: a requestor takes no N-ACTION",
+    "progress_repeat": "not used: a requestor performs no C-MOVE and no C-GET",
     "max_identifier": "bytes of the data set of a response; a longer one aborts the association",
 }
 _OPTIONS = {
@@ -87,7 +88,8 @@ def _services() -> str:
 def _operations() -> str:
     return _rows(
         (CommandField(field).name.removesuffix("_RQ").replace("_", "-"), _TITLES[service])
-        for field, service in service_provider._SERVICE_OF.items()
+        for field, (service, _) in service_provider.OPERATIONS.items()
+        if service is not None
     )
 
 

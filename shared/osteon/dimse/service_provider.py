@@ -16,7 +16,7 @@ from osteon.dimse.pdu import AbortReason, ProtocolError
 from osteon.dimse.sop_classes import ServiceClass
 from osteon.dimse.status import Status
 
-_OPERATIONS: Mapping[int, tuple[ServiceClass | None, type[DimseOperation]]] = {
+OPERATIONS: Mapping[int, tuple[ServiceClass | None, type[DimseOperation]]] = {
     CommandField.C_ECHO_RQ: (ServiceClass.VERIFICATION, EchoOperation),
     CommandField.C_STORE_RQ: (ServiceClass.STORAGE, StoreOperation),
     CommandField.C_FIND_RQ: (ServiceClass.QUERY, FindOperation),
@@ -71,7 +71,7 @@ class ServiceProvider:
             stray = DimseOperation(self._peer, accepted.context, command)
             stray.refuse(Outcome(Status.DUPLICATE_INVOCATION) if duplicate else excess)
             return stray
-        service, kind = _OPERATIONS.get(command.field, (None, DimseOperation))
+        service, kind = OPERATIONS.get(command.field, (None, DimseOperation))
         operation = kind(self._peer, accepted.context, command)
         self._operations[operation.message_id] = operation
         if kind is DimseOperation:

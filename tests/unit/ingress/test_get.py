@@ -14,7 +14,6 @@ from pynetdicom import AE, build_role, evt
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelGet as StudyRootGet
 
 from osteon.dimse.failed_uid_list import read_failed_uids
-from osteon.sending import reader
 from osteon_local.part import free_port
 from support.dicom.datasets import ct_slice, saved
 from support.dicom.real_files import dataset_bytes
@@ -166,10 +165,7 @@ async def test_what_is_no_longer_in_the_object_store_fails_with_a_reason(tmp_pat
         await peer.release()
 
 
-async def test_without_an_object_store_the_door_opens_and_stores_and_only_a_get_fails(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(reader, "_ATTEMPTS", 1)
+async def test_without_an_object_store_the_door_opens_and_stores_and_only_a_get_fails(tmp_path: Path) -> None:
     nowhere = f"127.0.0.1:{free_port()}"
     async with door(tmp_path, files(tmp_path / "in", 3), store=False, s3_endpoint=nowhere) as port:
         peer = await connected(port)
