@@ -21,7 +21,7 @@ SOON = {"OSTEON_STABLE_AGE_SECONDS": "3", "OSTEON_BREAKER_SECONDS": "2", "OSTEON
 GROUPS = "osteon/xdist_groups"
 """Key of pytest's cache: the group of each file whose tests have the marker `xdist_group`."""
 
-LONG = tuple(Path(__file__).parent / folder for folder in ("fuzz", "deploy"))
+LONG = tuple(Path(__file__).parent / folder for folder in ("fuzz", "deploy", "unit/cli/scu"))
 """Folders of attacks, and of what needs other programs."""
 _configure = structlog.configure
 
