@@ -22,7 +22,7 @@ from osteon.errors import OsteonError
 from osteon.logging import get_logger
 from osteon.remotes.port import Permission
 
-_REFRESH_SECONDS: Final = 3.0
+REFRESH_SECONDS: Final = 3.0
 """Seconds after which a change of a modality holds at every `ingress`, about."""
 _TIMEOUT: Final = 5.0
 _RESOLVE_SECONDS: Final = 60.0
@@ -48,7 +48,7 @@ class ModalityAccessList:
         file: Path,
         *,
         check_host: bool = False,
-        refresh_seconds: float = _REFRESH_SECONDS,
+        refresh_seconds: float = REFRESH_SECONDS,
     ) -> None:
         self._unknown = frozenset(Permission(word) for word in unknown)
         self._check_host = check_host

@@ -20,7 +20,7 @@ from osteon.runtime import Running, allow_open_files, until_available
 from osteon.sending.store_sender import StoreSender
 from osteon.service_stack import ServiceStack, service_stack
 from osteon.spool.spool import Spool
-from osteon_ingress.authorization import FILE_NAME, ModalityAccessList
+from osteon_ingress.authorization import FILE_NAME, REFRESH_SECONDS, ModalityAccessList
 from osteon_ingress.handlers import IngressAssociationHandler, acknowledge_indexed, publish_sealed_pack
 from osteon_ingress.listeners import open_listeners
 from osteon_ingress.move_progress import MoveProgressInbox
@@ -43,9 +43,17 @@ async def build(settings: IngressServiceSettings) -> AsyncIterator[Running]:
 
 
 async def build_embedded(
-    settings: IngressBaseSettings, stack: ServiceStack, *, bus: Bus, objects: Objects, proxied: bool = False
+    settings: IngressBaseSettings,
+    stack: ServiceStack,
+    *,
+    bus: Bus,
+    objects: Objects,
+    proxied: bool = False,
+    refresh_seconds: float = REFRESH_SECONDS,
 ) -> Running:
     """Start the service on given ports. `proxied`: a balancer in front sends the PROXY protocol.
+
+    `refresh_seconds` lie between requests for the list of modalities.
 
     It listens without a broker and without objects, which only C-GET reads: the spool keeps what comes. When inputs
     close, it stops listening, associations get `OSTEON_DRAIN_SECONDS` to end, and the spool publishes what it has.
@@ -55,7 +63,10 @@ async def build_embedded(
     publish = partial(publish_sealed_pack, bus=bus, spool_id=settings.spool_id)
     spool = await Spool.open(spool_config(settings), publish)
     access = ModalityAccessList(
-        settings.unknown_aet_permissions, settings.spool_dir / FILE_NAME, check_host=settings.dicom_check_host
+        settings.unknown_aet_permissions,
+        settings.spool_dir / FILE_NAME,
+        check_host=settings.dicom_check_host,
+        refresh_seconds=refresh_seconds,
     )
     await access.load()
     ready = asyncio.Event()

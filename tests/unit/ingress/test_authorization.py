@@ -178,7 +178,8 @@ async def test_a_refused_operation_is_answered_0124_and_a_refused_caller_rejecte
     settings = IngressServiceSettings(
         spool_dir=tmp_path / "spool", dicom_port=0, unknown_aet_permissions=("echo",), drain_seconds=1.0
     )  # fmt: skip
-    async with embedded(build_embedded, settings, bus=bus, objects=FolderObjects(tmp_path)) as running:
+    ports = {"bus": bus, "objects": FolderObjects(tmp_path), "refresh_seconds": 0.01}
+    async with embedded(build_embedded, settings, **ports) as running:
         async with asyncio.timeout(10):
             while not query.seen:
                 await asyncio.sleep(0.01)
