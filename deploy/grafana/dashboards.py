@@ -25,7 +25,7 @@ def quantiles(metric: str, *by: str, chosen: str = "HERE", of: tuple[float, ...]
     }
 
 
-_DOOR: Final = 'HERE, job=~"ingress|standalone"'
+_INGRESS: Final = 'HERE, job=~"ingress|standalone"'
 """Services that do not set a gauge without labels report it as 0."""
 _AET: Final = 'HERE, calling_aet=~"$calling_aet"'
 _DIMSE: Final = f'{_AET}, origin="dimse"'
@@ -89,8 +89,8 @@ INGEST: Final = Dashboard(
                       {"{{origin}}: {{reason}}": rate("osteon_refused_instances_total", "origin", "reason")}, "ops",
                       runbook="instances-refused"),
                 Panel("Associations", "Open ones, and the limit.",
-                      {"{{instance}}": f"osteon_associations_open{{{_DOOR}}}",
-                       "limit {{instance}}": f"osteon_associations_limit{{{_DOOR}}}"},
+                      {"{{instance}}": f"osteon_associations_open{{{_INGRESS}}}",
+                       "limit {{instance}}": f"osteon_associations_limit{{{_INGRESS}}}"},
                       runbook="associations-near-limit"),
                 Panel("Sync of the disk", "Time to sync a file of the spool.",
                       quantiles("osteon_spool_sync_duration_seconds"), "s"),
@@ -153,7 +153,7 @@ PIPELINE: Final = Dashboard(
                       {"{{state}}": "max by (state) (osteon_spool_oldest_pack_age_seconds{HERE})"}, "s", wide=6,
                       runbook="spool-not-stored"),
                 Panel("Fill", "At 100 % C-STORE is refused.",
-                      {"{{instance}}": f"osteon_spool_fill_ratio{{{_DOOR}}}"}, "percentunit", wide=6, limit=0.7,
+                      {"{{instance}}": f"osteon_spool_fill_ratio{{{_INGRESS}}}"}, "percentunit", wide=6, limit=0.7,
                       runbook="spool-filling"),
                 Panel("Packs sealed", "By reason.",
                       {"{{reason}}": rate("osteon_packs_sealed_total", "reason")}, "ops", wide=6),
@@ -225,7 +225,7 @@ PIPELINE: Final = Dashboard(
                 Panel("Decisions", "On conflicts, by the version that is kept.",
                       {"{{keep}}": rate("osteon_conflicts_resolved_total", "keep")}, "ops", runbook="conflicts-open"),
                 Panel("Bytes in the spool", "Not in the object store yet.",
-                      {"{{instance}}": f"osteon_spool_bytes{{{_DOOR}}}"}, "bytes", runbook="spool-not-stored"),
+                      {"{{instance}}": f"osteon_spool_bytes{{{_INGRESS}}}"}, "bytes", runbook="spool-not-stored"),
             ],
         ),
     ],
@@ -369,10 +369,10 @@ STORAGE: Final = Dashboard(
             "Disks",
             [
                 Panel("Spool: free", "Bytes that the spool can still take.",
-                      {"{{instance}}": f"osteon_spool_free_bytes{{{_DOOR}}}"}, "bytes", runbook="spool-full-soon"),
+                      {"{{instance}}": f"osteon_spool_free_bytes{{{_INGRESS}}}"}, "bytes", runbook="spool-full-soon"),
                 Panel("Spool: free in 4 hours", "Forecast from the last half hour.",
                       {"{{instance}}": "clamp_min(predict_linear("
-                       f"osteon_spool_free_bytes{{{_DOOR}}}[30m], 4 * 3600), 0)"},
+                       f"osteon_spool_free_bytes{{{_INGRESS}}}[30m], 4 * 3600), 0)"},
                       "bytes", runbook="spool-full-soon"),
                 Panel("Parts: free", "Disks of RabbitMQ, SeaweedFS and, on Kubernetes, of all volumes.",
                       {"rabbitmq {{instance}}": "rabbitmq_disk_space_available_bytes",

@@ -25,7 +25,7 @@ from osteon.uvicorn_limits import HeaderLimitProtocol
 
 log = get_logger(__name__)
 OPEN_FILES: Final = 10_240
-"""Files that a service with a DICOM door may have open, if the system lets it."""
+"""Files that a service with a DICOM listener may have open, if the system lets it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,7 +44,7 @@ def _make(prefix: str) -> tuple[Path, int]:
         try:
             fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
         except FileNotFoundError:
-            continue  # somebody took it for a stale one before it was locked
+            continue  # another process took it for a stale one before it was locked
         fcntl.flock(fd, fcntl.LOCK_EX)
         if path.exists():
             return path, fd

@@ -63,8 +63,8 @@ def test_the_external_object_store_is_reached_by_those_who_use_it() -> None:
 
 @both
 def test_modalities_call_from_everywhere(folder: Path) -> None:
-    assert named(folder, "door-dicom") == {"ingress"}
-    (rule,) = policies(folder)["door-dicom"]["ingress"]
+    assert named(folder, "allow-dicom") == {"ingress"}
+    (rule,) = policies(folder)["allow-dicom"]["ingress"]
     assert "from" not in rule
     doors = next(found for found in built(folder) if found["metadata"]["name"] == "dicom")["spec"]
     assert {port["targetPort"] for port in doors["ports"]} == {port["port"] for port in rule["ports"]}
@@ -72,7 +72,7 @@ def test_modalities_call_from_everywhere(folder: Path) -> None:
 
 
 def test_http_comes_through_the_controller_that_asks_for_a_login() -> None:
-    (rule,) = policies(PROD)["door-http"]["ingress"]
+    (rule,) = policies(PROD)["allow-http"]["ingress"]
     (caller,) = rule["from"]
     assert set(caller) == {"namespaceSelector"}
     (door,) = (found for found in built(PROD) if found["kind"] == "Ingress")

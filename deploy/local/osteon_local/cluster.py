@@ -17,7 +17,7 @@ from osteon_local.rabbitmq import RabbitMQ
 from osteon_local.seaweedfs import SeaweedFS
 
 SERVICES = ("writer", "indexer", "imaging", "dispatcher", "query", "ingress")
-"""In the order in which they start; they stop in the opposite order, so that the doors close first."""
+"""In the order in which they start; they stop in the opposite order, so that what listens closes first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ class Cluster(Startable):
         self._started_parts: list[Part] = []
         self._settings = dict(settings or {})
         first = {"dicom": dicom_port or free_port(), "http": http_port}
-        self._own_door = f"127.0.0.1:{first['dicom']}"
+        self._own_dicom_address = f"127.0.0.1:{first['dicom']}"
         self.replicas = {
             f"{service}-{number}": self._replica(service, number, first if number == 0 else {})
             for service in SERVICES
@@ -133,7 +133,7 @@ class Cluster(Startable):
                 raise PartError(f"{name} ended with status {process.returncode} ({process.log}):\n{process.tail()}")
 
     def stop(self, grace: float = 30.0) -> None:
-        """Stop the services, doors first, each with its drain; then the parts that `start` started."""
+        """Stop the services, those that listen first, each with its drain; then the parts that `start` started."""
         for replica in reversed(self.replicas.values()):
             replica.process.stop(grace)
         for part in self._started_parts:
@@ -216,7 +216,7 @@ class Cluster(Startable):
             "OSTEON_S3_SECRET_KEY": self.parts.seaweedfs.secret_key,
             "OSTEON_S3_BUCKET": self.parts.bucket,
             "OSTEON_SPOOL_DIR": str(self.data / "spool"),
-            "OSTEON_OWN_DICOM_ADDRESS": self._own_door,
+            "OSTEON_OWN_DICOM_ADDRESS": self._own_dicom_address,
         }
         return (
             inherited

@@ -20,7 +20,7 @@ _PROBE_BUCKET = "ready"
 
 
 class SeaweedFS(Part):
-    """SeaweedFS with its S3 door on `port`."""
+    """SeaweedFS with its S3 endpoint on `port`."""
 
     name: ClassVar[str] = "seaweedfs"
     access_key: ClassVar[str] = "osteon"
@@ -35,7 +35,7 @@ class SeaweedFS(Part):
 
     @property
     def endpoint(self) -> str:
-        """Host and port of the S3 door, plain HTTP."""
+        """Host and port of the S3 endpoint, plain HTTP."""
         return f"127.0.0.1:{self.port}"
 
     def client(self, *, timeout: float = 5.0) -> Minio:

@@ -23,7 +23,7 @@ SECONDS: Final = 120
 """For each step of a request to a peer that has no timeout of its own."""
 _MAX_ANSWER: Final = 4 << 20
 _BUSY: Final = frozenset({408, 425, 429, 502, 503, 504})
-"""The peer can do nothing for anybody now."""
+"""The peer cannot serve any request now."""
 _FULL: Final = frozenset({500, 507})
 _WRONG: Final = frozenset({301, 302, 303, 307, 308, 401, 403, 404, 405, 411})
 """Whatever is sent there: the address or the credentials are wrong."""
@@ -36,7 +36,7 @@ Body = Callable[[], AsyncGenerator[Bytes]]
 
 
 class PeerUnavailable(Unavailable):
-    """A peer cannot be reached, or can do nothing for anybody now."""
+    """A peer cannot be reached, or cannot serve any request now."""
 
 
 class PeerRefused(Invalid):

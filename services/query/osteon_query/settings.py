@@ -27,4 +27,4 @@ class QueryBaseSettings(
 
 
 class QueryServiceSettings(BusSettings, ObjectSettings, IndexSettings, QueryBaseSettings):
-    """The HTTP door, the broker, the object store and the database; AE title and DICOM port for `/system` only."""
+    """The HTTP server, the broker, the object store and the database; AE title and DICOM port for `/system` only."""

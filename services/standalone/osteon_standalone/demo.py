@@ -1,4 +1,4 @@
-"""The demo study: real slices and frames that pydicom brings along, sent through the DICOM door as one study."""
+"""The demo study: real slices and frames that pydicom brings along, sent by C-STORE as one study."""
 
 import asyncio
 from collections.abc import Callable, Iterator

@@ -12,7 +12,7 @@ from osteon.contracts.base import Message
 
 
 class Origin(StrEnum):
-    """The door through which a pack came in."""
+    """The protocol by which the instances of a pack came."""
 
     DIMSE = "dimse"
     HTTP = "http"

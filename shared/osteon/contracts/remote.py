@@ -66,7 +66,7 @@ class ListModalitiesRequest(Message):
 
 
 class KnownModality(BaseModel):
-    """What the DIMSE door needs to know of a modality."""
+    """What the DIMSE acceptor needs to know of a modality."""
 
     model_config = ConfigDict(frozen=True)
 

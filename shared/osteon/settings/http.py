@@ -1,4 +1,4 @@
-"""The HTTP door, and searches in other archives."""
+"""The HTTP server, and searches in other archives."""
 
 import re
 from pathlib import Path
@@ -12,7 +12,7 @@ _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([^\s/:@\[\]]+|\[[0-9A-Fa-f:.]+\])(:\
 
 
 class HttpSettings(Settings):
-    """The HTTP door."""
+    """The HTTP server."""
 
     http_port: Port = Field(8042, description="Port of DICOMweb, REST and the Explorer; 0 takes a free one.")
     public_url: str = Field("", description="Base URL in answers; empty: taken from the request.")

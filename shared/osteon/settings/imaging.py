@@ -1,4 +1,4 @@
-"""Pictures and transcoding."""
+"""Rendering and transcoding."""
 
 from pydantic import Field
 
@@ -45,7 +45,7 @@ class RenderSettings(Settings):
     """Rendered images, which `query` requests from `imaging`."""
 
     render_concurrency: int = Field(
-        32, ge=1, description="Pictures that one HTTP door has made at the same time; further requests wait."
+        32, ge=1, description="Images that one HTTP server has rendered at the same time; further requests wait."
     )
     render_seconds: Seconds = Field(60.0, gt=0, description="Seconds to wait for a picture, the turn included.")
     prefetch_thumbnails: bool = Field(True, description="Make a thumbnail of each series once its study is stable.")

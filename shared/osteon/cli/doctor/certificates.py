@@ -62,7 +62,7 @@ def check(settings: ProcessSettings, findings: Findings) -> None:
 
 
 def _roles(settings: ProcessSettings) -> Iterator[tls.Role]:
-    """Iterate over what an acceptor and a requestor have files for; the door has a spool, modalities a dispatcher."""
+    """Iterate over what an acceptor and a requestor have files for; the acceptor has a spool, the requestor a dispatcher."""
     if not isinstance(settings, TlsSettings):
         return
     if isinstance(settings, SpoolSettings) and (acceptor := tls.acceptor(settings)):

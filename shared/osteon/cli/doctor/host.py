@@ -15,8 +15,8 @@ _SOON: Final = 1_700_000_000
 
 def check(settings: ProcessSettings, findings: Findings) -> None:
     """Look at open files, and at a clock that is obviously wrong."""
-    door = isinstance(settings, DicomSettings) and isinstance(settings, SpoolSettings)
-    wanted = OPEN_FILES if door else _OTHERS
+    accepts_dicom = isinstance(settings, DicomSettings) and isinstance(settings, SpoolSettings)
+    wanted = OPEN_FILES if accepts_dicom else _OTHERS
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < wanted:
         findings.warn(

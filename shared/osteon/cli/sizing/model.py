@@ -115,10 +115,10 @@ class Sizing:
     @cached_property
     def services(self) -> list[ServiceNeeds]:
         """Osteon's own; `ingress` and `writer` have as many replicas as each other, since they share a spool."""
-        doors = max(
+        acceptors = max(
             self._enough("ingress"), self._enough("writer"), _up(self.site.associations / measurements.ASSOCIATIONS)
         )
-        replicas = {"ingress": doors, "writer": doors}
+        replicas = {"ingress": acceptors, "writer": acceptors}
         return [
             ServiceNeeds(name, replicas.get(name, self._enough(name)) + self.site.spare, memory)
             for name, memory in measurements.MEMORY.items()
@@ -148,8 +148,8 @@ class Sizing:
     @property
     def spool_each(self) -> float:
         """Bytes of the spool of each `ingress`, with the spare ones away."""
-        doors = next(service.replicas for service in self.services if service.name == "ingress")
-        return self.spool / (doors - self.site.spare)
+        acceptors = next(service.replicas for service in self.services if service.name == "ingress")
+        return self.spool / (acceptors - self.site.spare)
 
     @property
     def objects_a_year(self) -> float:
