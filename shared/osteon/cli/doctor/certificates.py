@@ -62,7 +62,7 @@ def check(settings: ProcessSettings, findings: Findings) -> None:
 
 
 def _roles(settings: ProcessSettings) -> Iterator[tls.Role]:
-    """Iterate over what an acceptor and a requestor have files for; the acceptor has a spool, the requestor a dispatcher."""
+    """Iterate over the roles that files are configured for: `ingress` has the acceptor, `dispatcher` the requestor."""
     if not isinstance(settings, TlsSettings):
         return
     if isinstance(settings, SpoolSettings) and (acceptor := tls.acceptor(settings)):
