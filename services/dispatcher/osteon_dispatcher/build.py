@@ -48,9 +48,9 @@ async def build_embedded(
     bus: Bus,
     objects: Objects,
     index: Index,
-    door_at: Callable[[], str] | None = None,
+    own_address: Callable[[], str] | None = None,
 ) -> Running:
-    """Start the service on given ports; `door_at` takes precedence over `OSTEON_OWN_DICOM_ADDRESS`."""
+    """Start the service on given ports; `own_address` takes precedence over `OSTEON_OWN_DICOM_ADDRESS`."""
     tls_context = await stack.resources.enter_async_context(tls.reloaded_context(tls.requestor(settings)))
     context = JobContext(
         settings=settings,
@@ -59,7 +59,7 @@ async def build_embedded(
         index=index,
         sender=StoreSender.from_settings(objects, bus, settings),
         tls=tls_context,
-        own_acceptor=partial(own_acceptor, settings, tls_context, door_at or (lambda: settings.own_dicom_address)),
+        own_acceptor=partial(own_acceptor, settings, tls_context, own_address or (lambda: settings.own_dicom_address)),
     )
     await remote_requests.serve(bus, index.remotes, index.queries, tls_context)
     await MoveScp(index, context.signals, settings.aet).serve(bus)

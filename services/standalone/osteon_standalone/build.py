@@ -44,7 +44,7 @@ async def build(settings: StandaloneServiceSettings) -> AsyncIterator[Running]:
         await writer.build_embedded(settings, stack, bus=bus, objects=objects, keep_until_indexed=True)
         await imaging.build_embedded(settings, stack, bus=bus, objects=objects)
         own_address = partial(_own_address, settings.bind, ports)
-        await dispatcher.build_embedded(settings, stack, bus=bus, objects=objects, index=index, door_at=own_address)
+        await dispatcher.build_embedded(settings, stack, bus=bus, objects=objects, index=index, own_address=own_address)
         http = await query.build_embedded(settings, stack, bus=bus, objects=objects, index=index)
         dicom = await ingress.build_embedded(settings, stack, bus=bus, objects=objects)
         ports |= dicom.ports
