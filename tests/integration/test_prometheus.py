@@ -21,10 +21,10 @@ pytestmark = [
     pytest.mark.skipif(shutil.which("prometheus") is None, reason="prometheus (Debian: prometheus) is not installed"),
 ]
 MAIN = {
-    "ingest": {"Instances a second", "Spool", "Found after", "Instances by AE title", "C-STORE by status"},
+    "ingest": {"Instances per second", "Spool", "Indexed after", "Instances by AE title", "C-STORE by status"},
     "pipeline": {"Dead letters", "Conflicts", "Replicas", "Packs", "Fill", "Transaction", "Waiting", "Lag"},
     "retrieve": {"Pages", "Time of a page", "Requests by status"},
-    "storage": {"Studies", "Instances", "Bytes", "Spool: room", "Requests", "Transactions"},
+    "storage": {"Studies", "Instances", "Bytes", "Spool: free", "Requests", "Transactions"},
     "slos": {"Burn rate", "Events and errors", "Budget left"},
 }
 """Panels that must show something when instances were stored and found."""
