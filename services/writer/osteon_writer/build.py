@@ -34,13 +34,15 @@ async def build_embedded(
 
     `keep_until_indexed`: a pack stays in the spool until it is indexed, for a bus that loses its messages in a crash.
     """
-    threads = stack.resources.enter_context(ThreadPoolExecutor(settings.writer_concurrency, "sidecar"))
+    # Beside all other services in one process, further threads would only compete for the interpreter.
+    threads = 1 if keep_until_indexed else settings.writer_concurrency
+    executor = stack.resources.enter_context(ThreadPoolExecutor(threads, "sidecar"))
     store = partial(
         store_sealed,
         spool=settings.spool_dir,
         objects=objects,
         bus=bus,
-        executor=threads,
+        executor=executor,
         reader=HeaderReader(),
         keep=keep_until_indexed,
     )
