@@ -59,9 +59,17 @@ def _complete(world: StormArchive, study: str, uids: Mapping[str, Mapping[str, I
     return wanted <= {uid for uid, _ in rows(world.urls[0], study)}
 
 
+def _left_behind(world: StormArchive, seconds: float = 10.0) -> list[str]:
+    """Return what stays in the spool and in queues: a thumbnail that is being requested goes by itself."""
+    over = time.monotonic() + seconds
+    while (left := [*leftovers(world), *world.waiting()]) and time.monotonic() < over:
+        time.sleep(0.5)
+    return left
+
+
 def check(world: StormArchive, ledger: Ledger) -> Verdict:
     """Read everything back."""
-    verdict = Verdict(parked=world.parked(), left=[*leftovers(world), *world.waiting()])
+    verdict = Verdict(parked=world.parked(), left=_left_behind(world))
     aside = conflicts(world.urls[0])
     verdict.conflicts = sum(len(shas) - 1 for shas in aside.values())
     archive = RunningArchive(world.dicom_ports[0], world.urls[0])
