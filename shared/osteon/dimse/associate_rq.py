@@ -99,11 +99,12 @@ def decode(body: bytes) -> AssociateRequest:
         called_aet=_ae_title(body[4:20]),
         calling_aet=_ae_title(body[20:36]),
     )
+    context_ids: set[int] = set()
     for kind, item in items(body[FIXED_PART:]):
         if kind == _APPLICATION_CONTEXT:
             request.application_context = item[4:].decode("latin-1").rstrip("\0 ")
         elif kind == _PRESENTATION_CONTEXT:
-            _read_context(request, item)
+            _read_context(request, item, context_ids)
         elif kind == USER_INFORMATION:
             read_user_information(request, item)
     return request
@@ -128,12 +129,13 @@ def items(data: bytes) -> Iterator[tuple[int, bytes]]:
         at = end
 
 
-def _read_context(request: AssociateRequest, item: bytes) -> None:
+def _read_context(request: AssociateRequest, item: bytes, context_ids: set[int]) -> None:
     if len(item) < 8:
         raise ProtocolError("presentation context item is too short for its id")
     context_id = item[4]
-    if not context_id % 2 or any(context_id == known.context_id for known in request.contexts):
+    if not context_id % 2 or context_id in context_ids:
         raise ProtocolError(f"presentation context id {context_id} is even or given twice")
+    context_ids.add(context_id)
     abstract, transfer = "", []
     try:
         for kind, sub_item in items(item[8:]):
