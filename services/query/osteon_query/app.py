@@ -3,8 +3,10 @@
 from collections.abc import Mapping
 
 from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
 
 from osteon import health
+from osteon_query import start_page
 from osteon_query.app_state import AppState
 from osteon_query.dicomweb import bulk, capabilities, frames, metadata, qido, rendered, stow, wado, wado_uri
 from osteon_query.http import cors, openapi, problems
@@ -31,7 +33,7 @@ from osteon_query.orthanc import (
 )
 
 _ROUTERS = (
-    capabilities, qido, wado, wado_uri, metadata, frames, bulk, rendered, stow, instances, rendering, numpy_routes,
+    start_page, capabilities, qido, wado, wado_uri, metadata, frames, bulk, rendered, stow, instances, rendering, numpy_routes,
     tags, shared_tags, resources, hierarchy, find, changes, conflicts, system, modalities, queries, peers, commitments,
     rules, destinations, jobs,
 )  # fmt: skip
@@ -39,11 +41,11 @@ _ROUTERS = (
 
 def create_app(state: AppState, checks: Mapping[str, health.Check]) -> FastAPI:
     """Put the routes together over the ports of `state`."""
-    app = FastAPI(
+    app = FastAPIOffline(
+        redoc_url=None,
         title="Osteon",
         description="DICOMweb, and the part of Orthanc's REST API that its clients call.",
-        docs_url=None,  # these pages load scripts from elsewhere
-        redoc_url=None,
+        favicon_url="data:,",
         redirect_slashes=False,
     )
     app.state.app_state = state
