@@ -23,7 +23,7 @@ run: $(VENV)/run  ## Start the archive on this computer, in data/ (Ctrl-C stops 
 
 cluster: $(VENV)/dev  ## Start every service as its own process, with RabbitMQ, PostgreSQL and SeaweedFS
 	@sh deploy/local/install.sh
-	@exec $(BIN)/python deploy/local/cluster.py --data data/cluster
+	@exec $(BIN)/python deploy/local/cluster.py
 
 demo: $(VENV)/run  ## Send the demo study to the archive that runs here and show each service at work
 	@exec $(BIN)/osteon demo $(DEMO)

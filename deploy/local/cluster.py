@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import signal
 import sys
 import time
@@ -10,7 +11,8 @@ from pathlib import Path
 from osteon_local.cluster import Cluster
 from osteon_local.part import PartError
 
-DICOM_PORT, HTTP_PORT = 4242, 8042
+PORTS = {"OSTEON_DICOM_PORT": 4242, "OSTEON_HTTP_PORT": 8042}
+"""Settings of the two ports, as of `make run`, and their defaults."""
 
 
 def main() -> int:
@@ -48,11 +50,11 @@ def interrupt(_number: int, _frame: object) -> None:
 def parse(arguments: list[str]) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="cluster.py", description=__doc__)
-    parser.add_argument("--data", type=Path, default=Path("data/cluster"), help="folder for all data and logs")
+    parser.add_argument("--data", type=Path, help="folder for all data and logs (default OSTEON_DATA, else data/cluster)")
     parser.add_argument(
         "--port-base",
         type=int,
-        help=f"DICOM port, and HTTP one above; 0: free ones (default {DICOM_PORT}, {HTTP_PORT})",
+        help=f"DICOM port, and HTTP one above; 0: free ones (default {' and '.join(PORTS)}, else 4242 and 8042)",
     )
     parser.add_argument("--replicas", action="append", default=[], metavar="NAME=N", help="such as writer=2")
     parser.add_argument("--json", action="store_true", help="print the addresses as one line of JSON")
@@ -68,8 +70,17 @@ def make(options: argparse.Namespace) -> Cluster:
             raise PartError(f"--replicas {option}: expected NAME=N, such as writer=2")
         replicas[name] = int(count)
     base = options.port_base
-    dicom, http = (DICOM_PORT, HTTP_PORT) if base is None else (base, base + 1) if base else (0, 0)
-    return Cluster(options.data, dicom_port=dicom, http_port=http, replicas=replicas)
+    dicom, http = map(port_of, PORTS) if base is None else (base, base + 1) if base else (0, 0)
+    data = options.data or Path(os.environ.get("OSTEON_DATA") or "data/cluster")
+    return Cluster(data, dicom_port=dicom, http_port=http, replicas=replicas)
+
+
+def port_of(setting: str) -> int:
+    """Return the port that a setting names, or its default; raises `PartError`."""
+    given = os.environ.get(setting) or str(PORTS[setting])
+    if not given.isdecimal() or int(given) > 65535:
+        raise PartError(f"{setting}={given}: expected a port, 0 to 65535")
+    return int(given)
 
 
 def banner(cluster: Cluster) -> str:

@@ -20,7 +20,7 @@ from osteon import health, logging, process_metrics, tracing, tracing_setup
 from osteon.backoff import retry_forever
 from osteon.errors import OsteonError, Unavailable
 from osteon.logging import get_logger
-from osteon.settings import BadSettings, ProcessSettings, Settings, load
+from osteon.settings import BadSettings, ProcessSettings, Settings, exit_with, load
 from osteon.uvicorn_limits import HeaderLimitProtocol
 
 log = get_logger(__name__)
@@ -95,8 +95,7 @@ def settings_or_exit(kind: type[A]) -> A:
     try:
         return load(kind)
     except BadSettings as error:
-        print(f"osteon: the settings are invalid:\n{error}", file=sys.stderr)  # noqa: T201 (logs are not set up yet)
-        sys.exit(2)
+        exit_with([str(error)])
 
 
 def allow_open_files() -> None:

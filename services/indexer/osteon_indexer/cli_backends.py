@@ -9,6 +9,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from osteon import logging
+from osteon.cli import where
 from osteon.errors import Invalid, OsteonError
 from osteon.index.port import Index
 from osteon.index.sql import SqlIndex
@@ -20,7 +21,8 @@ from osteon.settings import IndexSettings, ObjectSettings, ProcessSettings
 
 T = TypeVar("T")
 DataOption = Annotated[
-    Path | None, typer.Option("--data", help="Data folder of a standalone Osteon, instead of S3 and PostgreSQL.")
+    Path | None,
+    typer.Option("--data", help="Data folder of a standalone Osteon. Default: the services' settings, else OSTEON_DATA."),
 ]
 
 
@@ -34,16 +36,18 @@ async def open_backends(data: Path | None) -> AsyncIterator[tuple[Objects, Index
     process = settings_or_exit(ProcessSettings)
     logging.setup("osteon", level=process.log_level, style=process.log_format)
     async with service_stack() as stack:
-        if data is None:
+        if data is None and where.of_services():
             settings = settings_or_exit(CommandSettings)
             yield stack.open_objects(settings), await stack.open_index(settings, wait=False)
-        elif (data / "objects").is_dir():
+            return
+        data = data or where.data_folder()
+        if (data / "objects").is_dir():
             index = SqlIndex(f"sqlite+aiosqlite:///{data / 'index.sqlite'}")
             stack.resources.push_async_callback(index.close)
             await index.start()
             yield FolderObjects(data / "objects"), index
         else:
-            raise Invalid(f"{data} is not the data folder of a standalone Osteon: it has no folder `objects`")
+            raise Invalid(f"{data} is not the data folder of a standalone Osteon: it has no folder `objects`; {where.HINT}")
 
 
 def run(command: str, work: Coroutine[Any, Any, T], *, failed: int = 1) -> T:

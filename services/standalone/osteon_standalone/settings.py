@@ -21,7 +21,10 @@ class StandaloneServiceSettings(
     QueryBaseSettings,
     StandaloneSettings,
 ):
-    """The spool, the objects and the index are in `OSTEON_DATA`; `OSTEON_SPOOL_DIR` is ignored."""
+    """The spool, the objects and the index are in `OSTEON_DATA`."""
+
+    others = "standalone keeps everything in OSTEON_DATA, in one process; this is a setting of the separate services"
+    unread = frozenset({"spool_dir"})
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "WARNING", description="Least severity that is logged; a person watches this terminal."

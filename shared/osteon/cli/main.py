@@ -1,7 +1,9 @@
 """Entry point of `osteon`, which runs every service and tool. Entry points of distributions name them."""
 
 import sys
+from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
+from typing import Annotated
 
 import typer
 
@@ -9,11 +11,26 @@ from osteon import __version__
 
 app = typer.Typer(
     name="osteon",
-    help="Osteon, a DICOM archive of small services. Settings are environment variables OSTEON_… (docs/settings.md).",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"osteon {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    _version: Annotated[
+        bool, typer.Option("--version", "-V", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Osteon, a DICOM archive of small services. Settings are environment variables OSTEON_… (docs/settings.md)."""
 
 
 @app.command()
@@ -23,12 +40,22 @@ def version() -> None:
 
 
 def add_service(point: EntryPoint) -> None:
-    """Add a service, which has no options; its code is imported only when it starts."""
+    """Add a service, which has no options; its code is imported only when it starts, its settings' names are known."""
 
     def start() -> None:
-        point.load()()
+        refuse_unknown_settings()
+        service: Callable[[], None] = point.load()
+        service()
 
     app.command(point.name, help=f"Run the service {point.name}.", rich_help_panel="Services")(start)
+
+
+def refuse_unknown_settings() -> None:
+    """End the process when the environment has a setting that there is not: without importing a service."""
+    from osteon.settings import exit_with, unknown_settings  # noqa: PLC0415 - commands do without pydantic
+
+    if wrong := unknown_settings():
+        exit_with(wrong)
 
 
 def add_tool(point: EntryPoint) -> None:

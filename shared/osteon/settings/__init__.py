@@ -14,7 +14,17 @@ from osteon.settings.jobs import (
     SendingSettings,
     StoreSenderSettings,
 )
-from osteon.settings.loading import GROUPS, RENAMED, BadSettings, known_names, load, read, variables
+from osteon.settings.loading import (
+    GROUPS,
+    RENAMED,
+    BadSettings,
+    exit_with,
+    known_names,
+    load,
+    read,
+    unknown_settings,
+    variables,
+)
 from osteon.settings.process import ProcessSettings, StandaloneSettings
 from osteon.settings.storage import (
     BusSettings,
@@ -55,8 +65,10 @@ __all__ = [
     "TlsSettings",
     "TranscodeSettings",
     "WriterSettings",
+    "exit_with",
     "known_names",
     "load",
     "read",
+    "unknown_settings",
     "variables",
 ]

@@ -1,8 +1,10 @@
 """Reads settings from the environment, and says what is wrong with it."""
 
 import os
+import sys
+from collections.abc import Iterable
 from difflib import get_close_matches
-from typing import Final, TypeVar
+from typing import Final, NoReturn, TypeVar
 
 from pydantic import SecretStr, ValidationError
 from pydantic_core import ErrorDetails
@@ -115,12 +117,10 @@ def load(kind: type[S]) -> S:
 
 def read(kind: type[S]) -> tuple[S | None, list[str]]:
     """Return the settings of one service, None when a value is invalid, and a line for each problem."""
-    unknown = sorted(
-        name
-        for name in os.environ
-        if name.startswith(PREFIX) and name not in known_names() and not name.startswith(PREFIX + "TEST_")
-    )
-    wrong = [_unknown(name) for name in unknown]
+    wrong = unknown_settings()
+    if kind.others:
+        others = known_names() - variables(kind) | {PREFIX + field.upper() for field in kind.unread}
+        wrong += [f"{name}: {kind.others}" for name in sorted(os.environ.keys() & others)]
     try:
         return kind(), wrong
     except ValidationError as error:
@@ -128,6 +128,19 @@ def read(kind: type[S]) -> tuple[S | None, list[str]]:
             name = PREFIX + "_".join(str(part) for part in problem["loc"]).upper()
             wrong.append(f"{name}: {problem['msg']}{_given(kind, name, problem)}")
         return None, wrong
+
+
+def unknown_settings() -> list[str]:
+    """Return a line for each variable of the environment that looks like a setting and is none."""
+    known = known_names()
+    looks = (name for name in sorted(os.environ) if name.startswith(PREFIX) and not name.startswith(PREFIX + "TEST_"))
+    return [_unknown(name) for name in looks if name not in known]
+
+
+def exit_with(wrong: Iterable[str]) -> NoReturn:
+    """Say what is wrong with the settings, a line each, and end the process with status 2."""
+    print("osteon: the settings are invalid:", *wrong, sep="\n", file=sys.stderr)  # noqa: T201 (no logs yet)
+    sys.exit(2)
 
 
 def _unknown(name: str) -> str:

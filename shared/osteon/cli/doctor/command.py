@@ -8,11 +8,12 @@ from typing import Annotated, Final
 import typer
 from rich.console import Console
 
+from osteon.cli import where
 from osteon.cli.doctor.report import Finding, Report, Severity
 from osteon.cli.doctor.runner import run
 from osteon.cli.doctor.table import PROBES, SETTINGS, ClusterSettings
 from osteon.logging import unheard
-from osteon.settings import BusSettings, IndexSettings, ObjectSettings, Settings, read, variables
+from osteon.settings import Settings, read
 
 CLUSTER: Final = "cluster"
 STANDALONE: Final = "standalone"
@@ -89,5 +90,4 @@ def _settings_of(service: str) -> type[Settings]:
 
 def _by_settings() -> str:
     """Return `cluster` when the environment says where one of its parts is, else `standalone`."""
-    names = {name for group in (BusSettings, ObjectSettings, IndexSettings) for name in variables(group)}
-    return CLUSTER if names & os.environ.keys() else STANDALONE
+    return CLUSTER if where.of_services() else STANDALONE

@@ -37,16 +37,16 @@ class DicomFile:
 class UnusableFile:
     """A file or folder that cannot be sent.
 
-    `named`: it was named itself, or cannot be opened; other things than instances are usual in folders.
+    `failed`: it was named itself, cannot be opened, or says that it is DICOM; other files are usual in folders.
     """
 
     path: Path
     reason: str
-    named: bool
+    failed: bool
 
 
 class NotAnInstance(Invalid):
-    """A file holds no instance."""
+    """A file is something else than an instance."""
 
 
 def find_files(paths: Sequence[Path]) -> Iterator[DicomFile | UnusableFile]:
@@ -57,11 +57,13 @@ def find_files(paths: Sequence[Path]) -> Iterator[DicomFile | UnusableFile]:
             try:
                 yield read_file(file)
             except OSError as error:
-                yield UnusableFile(file, error.strerror or str(error), named=True)
+                yield UnusableFile(file, error.strerror or str(error), failed=True)
+            except NotAnInstance as error:
+                yield UnusableFile(file, str(error), failed=file == path)
             except OsteonError as error:
-                yield UnusableFile(file, str(error), named=file == path)
+                yield UnusableFile(file, str(error), failed=file == path or _has_prefix(file))
     for problem in closed:
-        yield UnusableFile(Path(problem.filename), problem.strerror or str(problem), named=True)
+        yield UnusableFile(Path(problem.filename), problem.strerror or str(problem), failed=True)
 
 
 def files_in(path: Path, closed: Callable[[OSError], object]) -> Iterator[Path]:
@@ -100,7 +102,7 @@ def measure(paths: Sequence[Path]) -> tuple[int, int]:
 def read_file(path: Path) -> DicomFile:
     """Read the beginning of a file, with or without preamble and file meta information.
 
-    Raises `NotAnInstance` when it holds none, and `OSError`.
+    Raises `NotAnInstance` when it is something else, `Invalid` when the instance cannot be read, and `OSError`.
     """
     if not path.is_file():
         raise NotAnInstance("no such file" if not path.exists() else "no regular file")
@@ -111,7 +113,13 @@ def read_file(path: Path) -> DicomFile:
             data += file.read(wanted - len(data))
             if (found := _read(path, data, size)) is not None:
                 return found
-    raise NotAnInstance(f"no identifiers in the first {_BEGINNINGS[-1]} bytes")
+    raise Invalid(f"no identifiers in the first {_BEGINNINGS[-1]} bytes")
+
+
+def _has_prefix(path: Path) -> bool:
+    """Whether the file says that it is DICOM (PS3.10 7.1)."""
+    with path.open("rb", buffering=0) as file:
+        return file.read(len(_PREAMBLE))[128:] == b"DICM"
 
 
 def _read(path: Path, data: bytes, size: int) -> DicomFile | None:
@@ -132,7 +140,7 @@ def _read(path: Path, data: bytes, size: int) -> DicomFile | None:
     sop_class = identity.sop_class_uid if identity else meta.sop_class_uid
     sop_instance = identity.sop_uid if identity else meta.sop_instance_uid
     if not sop_class or not sop_instance:
-        raise NotAnInstance("no SOP Class UID (0008,0016) or SOP Instance UID (0008,0018)")
+        raise Invalid("no SOP Class UID (0008,0016) or SOP Instance UID (0008,0018)")
     return DicomFile(path, size, meta.data_set_offset, sop_class, sop_instance, meta.transfer_syntax_uid)
 
 

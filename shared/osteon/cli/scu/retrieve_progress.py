@@ -54,6 +54,8 @@ class RetrieveProgress:
         if last.status.is_failure:
             meaning = last.comment or _MEANINGS.get(last.status, "")
             return report_error(f"failed: {words(last.status, meaning)}", FAILED)
+        if last.status is Status.SUCCESS and not (last.completed or last.failed or last.warning):
+            return report_error("nothing matches", FAILED)
         return FAILED if last.failed or last.status.is_warning else DONE
 
     def _show_failed(self, uids: tuple[str, ...]) -> None:

@@ -90,12 +90,19 @@ class TransferCounts:
     """Of data sets that were stored."""
     seconds: float = 0.0
     failures: list[tuple[Path, str]] = field(default_factory=list)
+    left_out: list[tuple[Path, str]] = field(default_factory=list)
 
     def fail(self, path: Path, reason: str) -> None:
         """Count a failure."""
         self.failed += 1
         if len(self.failures) < _MOST_TOLD:
             self.failures.append((path, reason))
+
+    def leave_out(self, path: Path, reason: str) -> None:
+        """Count a file that holds no instance."""
+        self.skipped += 1
+        if len(self.left_out) < _MOST_TOLD:
+            self.left_out.append((path, reason))
 
 
 class Transfer:
@@ -144,12 +151,10 @@ class Transfer:
                     yield each
 
     def _unusable(self, file: UnusableFile) -> None:
-        if file.named:
+        if file.failed:
             self._tally.fail(file.path, file.reason)
         else:
-            self._tally.skipped += 1
-            if self._common.verbose:
-                typer.echo(f"{file.path}: left out: {file.reason}", err=True)
+            self._tally.leave_out(file.path, file.reason)
 
     def record(self, result: StoreResult) -> None:
         """Take the result of a file."""
@@ -178,7 +183,9 @@ class Transfer:
         elif not self._common.quiet:
             typer.echo(summary(tally))
         if not self._common.as_json:
-            _show(tally)
+            _show(tally.failures, tally.failed)
+            if not self._common.quiet:
+                _show(tally.left_out, tally.skipped, "left out, ")
         if error is not None:
             report_error(f"given up, the rest was not sent: {error}", FAILED)
         return FAILED if tally.failed or error else DONE
@@ -213,13 +220,14 @@ def facts(tally: TransferCounts, error: str) -> dict[str, object]:
         "seconds": round(tally.seconds, 3),
         "error": error,
         "failures": [{"path": str(path), "reason": reason} for path, reason in tally.failures],
+        "left_out": [{"path": str(path), "reason": reason} for path, reason in tally.left_out],
     }
 
 
-def _show(tally: TransferCounts) -> None:
-    """Write failures to standard error: the first ones, and how many there are of each reason."""
-    for path, reason in tally.failures[:_MOST_SHOWN]:
-        typer.echo(f"{path}: {reason}", err=True)
-    if tally.failed > _MOST_SHOWN:
-        for reason, count in Counter(reason for _, reason in tally.failures).most_common(_MOST_SHOWN):
-            typer.echo(f"{count} times: {reason}", err=True)
+def _show(files: Sequence[tuple[Path, str]], count: int, what: str = "") -> None:
+    """Write files and reasons to standard error: the first ones, and how many there are of each reason."""
+    for path, reason in files[:_MOST_SHOWN]:
+        typer.echo(f"{path}: {what}{reason}", err=True)
+    if count > _MOST_SHOWN:
+        for reason, times in Counter(reason for _, reason in files).most_common(_MOST_SHOWN):
+            typer.echo(f"{times} times: {what}{reason}", err=True)

@@ -75,7 +75,7 @@ def test_in_folders_other_files_are_left_out_but_one_that_is_named_is_a_failure(
     (tmp_path / "a" / "b" / "loop").symlink_to(tmp_path / "a")
     found = list(find_files([tmp_path / "a", text, tmp_path / "absent"]))
     assert [type(each).__name__ for each in found].count("DicomFile") == 1
-    unusable = [(each.path.name, each.named) for each in found if isinstance(each, UnusableFile)]
+    unusable = [(each.path.name, each.failed) for each in found if isinstance(each, UnusableFile)]
     assert sorted(unusable) == [
         ("absent", True),
         ("empty", False),
@@ -116,4 +116,4 @@ def test_a_folder_that_cannot_be_looked_into_is_a_failure_and_the_others_are_sen
     monkeypatch.setattr(os, "scandir", closed)
     found, unusable = find_files([tmp_path])
     assert isinstance(found, DicomFile)
-    assert unusable == UnusableFile(tmp_path / "a", "Permission denied", named=True)
+    assert unusable == UnusableFile(tmp_path / "a", "Permission denied", failed=True)
