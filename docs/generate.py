@@ -39,6 +39,35 @@ The name of a setting has its unit, and a plain number is in that unit. A size m
 `2h`, `7d`.
 
 `make docs` generates this page from `osteon.settings` and the `settings.py` of each service.
+
+## The ten that most need
+
+| variable | for example | meaning |
+|---|---|---|
+"""
+_FIRST = {
+    "aet": "ARCHIVE",
+    "bind": "0.0.0.0",
+    "dicom_port": "104",
+    "http_port": "80",
+    "data": "/srv/osteon",
+    "allowed_aets": "CT1,MR1",
+    "remotes_file": "/etc/osteon/remotes.yaml",
+    "database_url": "postgresql+psycopg://osteon:secret@db.example.org/osteon",
+    "s3_endpoint": "s3.example.org:9000",
+    "amqp_url": "amqp://osteon:secret@mq.example.org:5672/",
+}
+"""The settings that come first, with an example each."""
+_BY_SERVICE = """
+`standalone` needs none of them: it keeps everything in `OSTEON_DATA`, and refuses the last three. The separate services
+need the last three (and `OSTEON_S3_ACCESS_KEY`, `OSTEON_S3_SECRET_KEY`), and have no `OSTEON_DATA`.
+
+```sh
+OSTEON_AET=ARCHIVE OSTEON_BIND=0.0.0.0 OSTEON_DATA=/srv/osteon make run
+```
+
+Each service reads the groups below that have it in their last column.
+
 """
 _METRICS = """# Metrics
 
@@ -100,7 +129,22 @@ def pages() -> dict[Path, str]:
 def settings_page() -> str:
     """Return the page of settings: a table for each group."""
     used = {name: service_settings(name) for name in SERVICES}
-    return _SETTINGS + "".join(_group(group, used) for group in GROUPS)
+    fields = {name: field for group in GROUPS for name, field in group.model_fields.items()}
+    first = "".join(
+        f"| `{PREFIX}{name.upper()}` | `{example}` | {_cell(fields[name].description or '')} |\n"
+        for name, example in _FIRST.items()
+    )
+    services = "".join(f"* **{name}**: {', '.join(_links(kind))}\n" for name, kind in used.items())
+    return _SETTINGS + first + _BY_SERVICE + services + "".join(_group(group, used) for group in GROUPS)
+
+
+def _links(kind: type[Settings]) -> Iterator[str]:
+    """Yield a link to each group that a service reads."""
+    for group in GROUPS:
+        if group.model_fields.keys() & kind.model_fields.keys():
+            title = _title(group)
+            anchor = re.sub(r"[^a-z0-9 -]", "", title.lower()).replace(" ", "-")
+            yield f"[{title}](#{anchor})"
 
 
 def metrics_page() -> str:
@@ -139,9 +183,12 @@ def service_settings(service: str) -> type[Settings]:
 
 
 def _group(group: type[Settings], used: dict[str, type[Settings]]) -> str:
-    summary = (group.__doc__ or "").strip().splitlines()[0]
     rows = "".join(_row(name, field, used) for name, field in group.model_fields.items())
-    return f"\n## {summary.rstrip('.')}\n\n| variable | default | meaning | services |\n|---|---|---|---|\n{rows}"
+    return f"\n## {_title(group)}\n\n| variable | default | meaning | services |\n|---|---|---|---|\n{rows}"
+
+
+def _title(group: type[Settings]) -> str:
+    return (group.__doc__ or "").strip().splitlines()[0].rstrip(".")
 
 
 def _row(name: str, field: FieldInfo, used: dict[str, type[Settings]]) -> str:

@@ -50,7 +50,9 @@ def interrupt(_number: int, _frame: object) -> None:
 def parse(arguments: list[str]) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="cluster.py", description=__doc__)
-    parser.add_argument("--data", type=Path, help="folder for all data and logs (default OSTEON_DATA, else data/cluster)")
+    parser.add_argument(
+        "--data", type=Path, help="folder for all data and logs (default OSTEON_DATA, else data/cluster)"
+    )
     parser.add_argument(
         "--port-base",
         type=int,

@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from osteon.archive.changes import ChangeType
 from osteon.archive.errors import ResourceNotFound
 from osteon.archive.pack_records import InstanceState, PackOutcome
-from osteon.archive.resources import InstanceScope, Statistics
+from osteon.archive.resources import InstanceScope, Sender, Statistics
 from osteon.dicom.identity import public_id
 from osteon.dicom.models import Level
 from osteon.dicom.query import Search
@@ -52,6 +53,21 @@ async def test_a_new_index_is_empty_and_passes_its_check(index):
     assert await index.last_change() is None
     assert (await index.changes()).done
     assert [m async for m in index.locate(InstanceScope())] == []
+
+
+async def test_who_has_sent_what_the_last_one_first(index):
+    sent = [("CT", "10.0.0.1", 0), ("MR", "10.0.0.2", 1), ("CT", "10.0.0.1", 2), ("CT", "10.0.0.9", -5)]
+    for number, (aet, host, hours) in enumerate(sent):
+        made = study("P1", f"1.2.{number}", number + 1)
+        when = RECEIVED + timedelta(hours=hours)
+        facts = made.facts.model_copy(update={"calling_aet": aet, "remote_host": host, "received_at": when})
+        await index.upsert([replace(made, facts=facts)])
+    assert await index.senders() == [
+        Sender("CT", "10.0.0.1", RECEIVED + timedelta(hours=2), 2, 4),
+        Sender("MR", "10.0.0.2", RECEIVED + timedelta(hours=1), 1, 2),
+        Sender("CT", "10.0.0.9", RECEIVED - timedelta(hours=5), 1, 4),
+    ]
+    assert len(await index.senders(limit=1)) == 1
 
 
 async def test_starting_again_keeps_what_is_there(index, url):

@@ -22,7 +22,9 @@ from osteon.settings import IndexSettings, ObjectSettings, ProcessSettings
 T = TypeVar("T")
 DataOption = Annotated[
     Path | None,
-    typer.Option("--data", help="Data folder of a standalone Osteon. Default: the services' settings, else OSTEON_DATA."),
+    typer.Option(
+        "--data", help="Data folder of a standalone Osteon. Default: the services' settings, else OSTEON_DATA."
+    ),
 ]
 
 
@@ -47,7 +49,9 @@ async def open_backends(data: Path | None) -> AsyncIterator[tuple[Objects, Index
             await index.start()
             yield FolderObjects(data / "objects"), index
         else:
-            raise Invalid(f"{data} is not the data folder of a standalone Osteon: it has no folder `objects`; {where.HINT}")
+            raise Invalid(
+                f"{data} is not the data folder of a standalone Osteon: it has no folder `objects`; {where.HINT}"
+            )
 
 
 def run(command: str, work: Coroutine[Any, Any, T], *, failed: int = 1) -> T:

@@ -55,7 +55,8 @@ async def start_page(request: Request, state: AppStateDep) -> HTMLResponse:
         series=totals.series,
         instances=totals.instances,
         links="".join(
-            f'<tr><td><a href="{escape(base + path)}">{name}</a></td><td>{what}</td></tr>' for path, name, what in _LINKS
+            f'<tr><td><a href="{escape(base + path)}">{name}</a></td><td>{what}</td></tr>'
+            for path, name, what in _LINKS
         ),
     )
     policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"

@@ -45,6 +45,7 @@ def banner(settings: StandaloneServiceSettings, running: runtime.Running) -> str
             "[bold green]Osteon is running.[/bold green]",
             f"  AE title    {settings.aet}",
             *(f"  {name}  {host}:{running.ports[port]}" for port, name in LISTENERS.items() if port in running.ports),
+            f"  Start page  {web}/",
             f"  DICOMweb    {web}/dicom-web",
             f"  REST        {web}/system",
             f"  API pages   {web}/docs",

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Protocol
 
 from osteon.archive.pack_records import InstanceState, PackOutcome, PackRows, StoredPack
-from osteon.archive.resources import InstanceScope, Location, LocationPage, Match, MatchPage, Statistics
+from osteon.archive.resources import InstanceScope, Location, LocationPage, Match, MatchPage, Sender, Statistics
 from osteon.dicom.models import Level
 from osteon.dicom.query import Search
 
@@ -46,6 +46,9 @@ class ArchiveStatistics(Protocol):
 
     async def statistics(self) -> Statistics:
         """Return totals of the whole archive."""
+
+    async def senders(self, limit: int = 1000) -> Sequence[Sender]:
+        """Return who has sent, the last one first. Reads the row of every pack: for people, not for polling."""
 
 
 class PackOutcomes(Protocol):

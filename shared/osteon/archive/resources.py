@@ -129,6 +129,17 @@ class Statistics:
 
 
 @dataclass(frozen=True, slots=True)
+class Sender:
+    """What came from one calling AE title (empty: by HTTP) at one address, since the index began."""
+
+    calling_aet: str
+    remote_host: str
+    last_received: datetime
+    packs: int
+    instances: int
+
+
+@dataclass(frozen=True, slots=True)
 class InstanceScope:
     """Which instances: of a study, or of a series of it, or one. Any field may be left out; all given must hold."""
 

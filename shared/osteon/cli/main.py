@@ -52,7 +52,7 @@ def add_service(point: EntryPoint) -> None:
 
 def refuse_unknown_settings() -> None:
     """End the process when the environment has a setting that there is not: without importing a service."""
-    from osteon.settings import exit_with, unknown_settings  # noqa: PLC0415 - commands do without pydantic
+    from osteon.settings import exit_with, unknown_settings
 
     if wrong := unknown_settings():
         exit_with(wrong)

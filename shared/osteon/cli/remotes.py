@@ -78,7 +78,9 @@ def add_peer(
     """Add or replace a peer: `osteon peers add backup https://backup.example.org:8042`."""
     password = ""
     if user:
-        password = typer.prompt("Password", hide_input=True) if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
+        password = (
+            typer.prompt("Password", hide_input=True) if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
+        )
     request("PUT", url, f"/peers/{segment(name)}", [peer_url, *([user, password] if user else [])])
     typer.echo(f"{name}: {peer_url}")
 
@@ -95,3 +97,13 @@ def echo_peer(name: _Name, url: UrlOption = "") -> None:
     """Let the archive ask a peer what it is: `osteon peers echo backup`."""
     found = request("GET", url, f"/peers/{segment(name)}/system")
     typer.echo(f"{name} answers: {found.get('Name', '')} {found.get('Version', '')}".rstrip())
+
+
+def senders(url: UrlOption = "", as_json: JsonOption = False) -> None:
+    """List who has sent what, the last one first: `osteon senders`."""
+    found = request("GET", url, "/senders")
+    if as_json:
+        print_json(found)
+        return
+    rows = ((s["CallingAet"] or "(HTTP)", s["RemoteHost"], s["LastReceived"], s["CountInstances"]) for s in found)
+    print_table(("AE title", "address", "last received, UTC", "instances"), rows, "Nothing was received yet.")

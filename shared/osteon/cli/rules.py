@@ -37,9 +37,7 @@ def list_(url: UrlOption = "", as_json: JsonOption = False) -> None:
 
 
 @app.command()
-def add(
-    file: Annotated[Path, typer.Argument(help="YAML or JSON, as OSTEON_RULES_FILE.")], url: UrlOption = ""
-) -> None:
+def add(file: Annotated[Path, typer.Argument(help="YAML or JSON, as OSTEON_RULES_FILE.")], url: UrlOption = "") -> None:
     """Add or replace all rules of a file: `osteon rules add rules.yaml`."""
     for rule in _rules_of(file):
         request("PUT", url, f"/rules/{segment(rule.name)}", rule_object(rule))

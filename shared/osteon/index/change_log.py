@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Row, insert, literal, select, update
+from sqlalchemy import Row, func, insert, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from osteon.archive.changes import Change, ChangePage, ChangeType
-from osteon.archive.resources import Statistics
+from osteon.archive.resources import Sender, Statistics
 from osteon.dicom.identity import format_public_id
 from osteon.dicom.models import Level
 from osteon.index import tables
@@ -156,6 +156,19 @@ async def read_statistics(connection: AsyncConnection) -> Statistics:
         patients=row.patients, studies=row.studies, series=row.series, instances=row.instances, packs=row.packs,
         conflicts=row.conflicts, size=row.size,
     )  # fmt: skip
+
+
+async def read_senders(connection: AsyncConnection, limit: int) -> list[Sender]:
+    """Return who has sent the packs of the index, the last one first."""
+    c = tables.packs.c
+    last = func.max(c.received)
+    chosen = (
+        select(c.calling_aet, c.remote_host, last, func.count(), func.sum(c.instances))
+        .group_by(c.calling_aet, c.remote_host)
+        .order_by(last.desc())
+        .limit(limit)
+    )
+    return [Sender(*row) for row in await connection.execute(chosen)]
 
 
 def _change(row: Row[Any]) -> Change:

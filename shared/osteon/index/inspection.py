@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from osteon.archive.resources import Sender
+from osteon.index.change_log import read_senders
 from osteon.index.database import Database
 from osteon.index.migrate import Tables, compared
 
@@ -63,6 +65,11 @@ class Inspection:
         """Compare the tables' revision with this release's."""
         async with self._database.read() as connection:
             return await compared(connection)
+
+    async def senders(self, limit: int) -> list[Sender]:
+        """Return who has sent, the last one first."""
+        async with self._database.read() as connection:
+            return await read_senders(connection, limit)
 
     async def write(self) -> None:
         """Create a table, write to it, and roll both back."""

@@ -10,7 +10,7 @@ from osteon.archive.changes import Change, ChangePage, ChangeType
 from osteon.archive.conflicts import Conflict
 from osteon.archive.errors import ResourceNotFound
 from osteon.archive.pack_records import InstanceState, PackOutcome, PackRows, StoredPack
-from osteon.archive.resources import InstanceScope, Location, LocationPage, Match, MatchPage, Statistics
+from osteon.archive.resources import InstanceScope, Location, LocationPage, Match, MatchPage, Sender, Statistics
 from osteon.contracts.conflicts import ConflictDecided
 from osteon.dicom.models import Level
 from osteon.dicom.query import Search
@@ -147,6 +147,11 @@ class SqlIndex:
         """See `Index`."""
         async with self.database.read() as connection:
             return await change_log.read_statistics(connection)
+
+    async def senders(self, limit: int = 1000) -> Sequence[Sender]:
+        """See `Index`."""
+        async with self.database.read() as connection:
+            return await change_log.read_senders(connection, limit)
 
     async def conflicts(
         self, *, after: int = 0, limit: int = 100, study_uid: str | None = None, resolved: bool | None = False

@@ -42,8 +42,8 @@ def test_a_mistyped_setting_is_named_before_the_service_is_imported(tmp_path: Pa
 
 @pytest.mark.parametrize("name", ["OSTEON_DATABASE_URL", "OSTEON_SPOOL_DIR", "OSTEON_S3_BUCKET"])
 def test_standalone_refuses_settings_of_the_separate_services(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from osteon.settings import read  # noqa: PLC0415
-    from osteon_standalone.settings import StandaloneServiceSettings  # noqa: PLC0415
+    from osteon.settings import read
+    from osteon_standalone.settings import StandaloneServiceSettings
 
     monkeypatch.setenv(name, "sqlite://")
     _, wrong = read(StandaloneServiceSettings)

@@ -13,7 +13,8 @@ from osteon import logging
 from osteon.cli import jobs, remotes, rules
 from osteon.runtime import http_server
 from osteon_local.part import free_port
-from support.query.application import door
+from support.dicom.datasets import ct_slice
+from support.query.application import RunningQuery, door
 
 logging.setup("query", level="ERROR")  # its log goes to the same standard output
 Osteon = Callable[..., Awaitable[Result]]
@@ -22,11 +23,18 @@ for name, commands in (
     ("modalities", remotes.modalities), ("peers", remotes.peers), ("rules", rules.app), ("jobs", jobs.app)
 ):  # fmt: skip
     COMMANDS.add_typer(commands, name=name)
+COMMANDS.command()(remotes.senders)
 
 
 @pytest.fixture
-async def osteon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Osteon]:
-    async with door(tmp_path) as running, http_server(running.app, "127.0.0.1", 0) as port:
+async def archive(tmp_path: Path) -> AsyncIterator[RunningQuery]:
+    async with door(tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+async def osteon(archive: RunningQuery, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Osteon]:
+    async with http_server(archive.app, "127.0.0.1", 0) as port:
         monkeypatch.setenv("OSTEON_HTTP_PORT", str(port))
 
         async def run(*words: str, given: str = "") -> Result:
@@ -84,6 +92,14 @@ async def test_a_job_is_listed_by_its_state_and_forgotten(osteon: Osteon) -> Non
     unknown = await osteon("jobs", "cancel", "0f0f")
     assert unknown.exit_code == 1
     assert "0f0f" in unknown.stderr
+
+
+async def test_who_sent_what_is_listed(archive: RunningQuery, osteon: Osteon) -> None:
+    assert (await osteon("senders")).stdout == "Nothing was received yet.\n"
+    await archive.stow(ct_slice(), ct_slice())
+    (sender,) = json.loads((await osteon("senders", "--json")).stdout)
+    assert (sender["CallingAet"], sender["CountInstances"]) == ("", 2)
+    assert "(HTTP)" in (await osteon("senders")).stdout
 
 
 async def test_an_archive_that_is_not_there_is_said_with_its_address(

@@ -80,6 +80,23 @@ async def statistics(state: AppStateDep) -> Response:
     )
 
 
+@router.get("/senders")
+async def senders(state: AppStateDep) -> Response:
+    """List who has sent what, the last one first, by calling AE title and address. Beyond Orthanc's API."""
+    return json_response(
+        [
+            {
+                "CallingAet": sender.calling_aet,
+                "RemoteHost": sender.remote_host,
+                "LastReceived": timestamp(sender.last_received),
+                "CountPacks": sender.packs,
+                "CountInstances": sender.instances,
+            }
+            for sender in await state.totals.senders()
+        ]
+    )
+
+
 @router.get("/plugins")
 async def plugins() -> Response:
     """List what Orthanc has as plugins: clients discover DICOMweb here."""

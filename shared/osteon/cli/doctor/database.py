@@ -5,6 +5,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Awaitable, Callable
+from datetime import UTC
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +15,8 @@ from osteon.index.inspection import Inspection, Server
 from osteon.index.migrate import Tables
 from osteon.settings import IndexSettings, StandaloneSettings
 
+_SENDERS: Final = 5
+"""Of the last ones, in the report."""
 OLDEST: Final = 13_00_00
 TESTED: Final = 15_00_00
 SKEW: Final = 5.0
@@ -91,6 +94,11 @@ async def _check_tables(inspection: Inspection, findings: Findings) -> None:
     match await inspection.tables():
         case Tables.CURRENT:
             findings.ok("the tables are up to date")
+            for sender in await inspection.senders(_SENDERS):
+                findings.ok(
+                    f"last received from {sender.calling_aet or 'HTTP'} at {sender.remote_host or 'an unknown address'}: "
+                    f"{sender.last_received.astimezone(UTC):%Y-%m-%d %H:%M} UTC, {sender.instances} instances in all"
+                )
         case Tables.NONE:
             findings.warn(
                 "there are no tables yet", "Start indexer or query (or standalone): the first to start creates them."
