@@ -47,7 +47,7 @@ The name of a setting has its unit, and a plain number is in that unit. A size m
 """
 _FIRST = {
     "aet": "ARCHIVE",
-    "bind": "0.0.0.0",
+    "bind": "0.0.0.0",  # noqa: S104 (written, not bound)
     "dicom_port": "104",
     "http_port": "80",
     "data": "/srv/osteon",

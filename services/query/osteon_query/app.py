@@ -33,9 +33,9 @@ from osteon_query.orthanc import (
 )
 
 _ROUTERS = (
-    start_page, capabilities, qido, wado, wado_uri, metadata, frames, bulk, rendered, stow, instances, rendering, numpy_routes,
-    tags, shared_tags, resources, hierarchy, find, changes, conflicts, system, modalities, queries, peers, commitments,
-    rules, destinations, jobs,
+    start_page, capabilities, qido, wado, wado_uri, metadata, frames, bulk, rendered, stow, instances, rendering,
+    numpy_routes, tags, shared_tags, resources, hierarchy, find, changes, conflicts, system, modalities, queries, peers,
+    commitments, rules, destinations, jobs,
 )  # fmt: skip
 
 

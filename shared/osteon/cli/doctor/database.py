@@ -96,7 +96,7 @@ async def _check_tables(inspection: Inspection, findings: Findings) -> None:
             findings.ok("the tables are up to date")
             for sender in await inspection.senders(_SENDERS):
                 findings.ok(
-                    f"last received from {sender.calling_aet or 'HTTP'} at {sender.remote_host or 'an unknown address'}: "
+                    f"last received from {sender.calling_aet or 'HTTP'} ({sender.remote_host}): "
                     f"{sender.last_received.astimezone(UTC):%Y-%m-%d %H:%M} UTC, {sender.instances} instances in all"
                 )
         case Tables.NONE:
