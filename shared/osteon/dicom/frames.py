@@ -3,7 +3,7 @@
 import struct
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Final
 
@@ -24,6 +24,7 @@ _STREAM_BEGINS: Final = (b"\xff\xd8", b"\xff\x4f\xff\x51", b"\xff\x0a", b"\x00\x
 """First bytes of a JPEG, JPEG 2000 or JPEG XL bit stream, and of one in a box."""
 
 _RLE_HEADER: Final = struct.Struct("<16L")
+_RLE_END: Final = ITEM_HEAD + _RLE_HEADER.size
 
 _MOST_FRAGMENTS: Final = 1 << 19
 """A gigapixel slide has some hundred thousand."""
@@ -77,6 +78,11 @@ class FrameTable:
         """Number of frames that are there."""
         return max(0, len(self.bounds) - 1)
 
+    @property
+    def size(self) -> int:
+        """Bytes that it takes in memory, about."""
+        return 8 * (len(self.fragments.starts) + len(self.bounds)) + 1000
+
     def run(self, number: int) -> tuple[int, int]:
         """Return (offset, length) of the fragments of frame `number`, item heads included."""
         return self.fragments.run(self.bounds[number - 1], self.bounds[number])
@@ -121,7 +127,7 @@ def read_fragments(data: Buffer, position: int, tag: int, encoding: Encoding) ->
         else:
             found.problem = f"expected a fragment or the delimiter behind the fragments at byte {position}"
             # The next element, where only the delimiter is missing; nothing else can be read any more.
-            found.following = position if group << 16 | element > tag else size
+            found.following = position if tag < group << 16 | element != ITEM else size
     elif position <= size:
         found.following = size
         found.problem = "the sequence delimiter behind the fragments is missing"
@@ -160,7 +166,7 @@ def assign_frames(
     problem = "; ".join(filter(None, (problem, fragments.problem)))
     if not problem and any(not _is_table_of(table, fragments, bounds) for table in tables):
         problem = OTHER_TABLE
-    return FrameTable(fragments, bounds, problem)
+    return FrameTable(replace(fragments, offset_table=()), bounds, problem)
 
 
 def _bounds(
@@ -170,17 +176,21 @@ def _bounds(
     count = len(fragments.starts)
     if count == frames:
         return range(count + 1), ""
-    begins = _beginnings(data, fragments, syntax)
-    for table in tables:
-        firsts = _firsts(fragments, table, frames)
-        if firsts and (not begins or set(firsts) <= set(begins) or set(begins) <= set(firsts)):
-            return (*firsts, count), _lacking(len(firsts), frames)
+    possible = [firsts for table in tables if (firsts := _firsts(fragments, table, frames))]
+    for firsts in possible:
+        if len(_beginnings(data, fragments, syntax, firsts)) == len(firsts):
+            return array("Q", (*firsts, count)), _lacking(len(firsts), frames)
+    begins = _beginnings(data, fragments, syntax, range(count))
+    for firsts in possible:
+        if set(begins) <= set(firsts):
+            return array("Q", (*firsts, count)), _lacking(len(firsts), frames)
     bounds: Sequence[int] = ()
     if begins and not begins[0]:
         if len(begins) > frames:
-            return begins[: frames + 1], f"{len(begins)} bit streams, Number of Frames (0028,0008) is {frames}"
+            problem = f"{len(begins)} bit streams, Number of Frames (0028,0008) is {frames}"
+            return array("Q", begins[: frames + 1]), problem
         if len(begins) == frames or _even((*begins, count)):
-            bounds = (*begins, count)
+            bounds = array("Q", (*begins, count))
     elif frames == 1:
         bounds = (0, count)
     elif count < frames and not begins:
@@ -219,14 +229,14 @@ def _is_table_of(table: Sequence[int], fragments: Fragments, bounds: Sequence[in
     return list(table) == [starts[first] - starts[0] for first in bounds[:-1]]
 
 
-def _beginnings(data: Buffer, fragments: Fragments, syntax: TransferSyntax) -> list[int]:
-    """Return the indices of the fragments in which a bit stream begins; empty where that does not show."""
-    heads = ((i, start + ITEM_HEAD) for i, start in enumerate(fragments.starts))
+def _beginnings(data: Buffer, fragments: Fragments, syntax: TransferSyntax, among: Sequence[int]) -> Sequence[int]:
+    """Return those fragments, by index, in which a bit stream begins; empty where that does not show."""
+    starts = fragments.starts
     if syntax.uid == RLE_LOSSLESS:
-        return [i for i, start in heads if _is_rle_header(bytes(data[start : start + _RLE_HEADER.size]))]
+        return [i for i in among if _is_rle_header(bytes(data[starts[i] + ITEM_HEAD : starts[i] + _RLE_END]))]
     if not syntax.uid.startswith(_COMPRESSED):
         return []
-    return [i for i, start in heads if bytes(data[start : start + 4]).startswith(_STREAM_BEGINS)]
+    return [i for i in among if bytes(data[starts[i] + ITEM_HEAD : starts[i] + 12]).startswith(_STREAM_BEGINS)]
 
 
 def _is_rle_header(head: bytes) -> bool:

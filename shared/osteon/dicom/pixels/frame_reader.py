@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
+from cachetools import LRUCache
+
 from osteon.dicom.encoding import UNDEFINED
 from osteon.dicom.frames import ITEM_HEAD, OTHER_TABLE, FrameTable, assign_frames, extended_offset_table, read_fragments
 from osteon.dicom.pixels.errors import NoSuchFrame, PixelError
@@ -11,6 +13,28 @@ from osteon.dicom.pixels.source import PixelSource
 from osteon.dicom.reencode import swap_bytes
 
 EXTENDED_OFFSETS: Final = 0x7FE00001
+_ITEM: Final = b"\xfe\xff\x00\xe0"
+_MANY: Final = 256
+"""Fragments from which on their walk takes longer than to keep it."""
+
+
+class FrameTables:
+    """Frame tables of the instances read last, by a name of their unchanging bytes: the walk over many fragments is
+    not made for each frame. Those of few fragments are not kept.
+    """
+
+    def __init__(self, limit: int = 16 << 20) -> None:
+        """Keep tables of at most `limit` bytes."""
+        self._tables: LRUCache[str, FrameTable] = LRUCache(limit, getsizeof=lambda table: table.size)
+
+    def get(self, name: str) -> FrameTable | None:
+        """Return the table of an instance, if it is kept."""
+        return self._tables.get(name)
+
+    def keep(self, name: str, table: FrameTable | None) -> None:
+        """Keep the table of an instance, if it has one that is worth it."""
+        if table is not None and len(table.fragments.starts) >= _MANY and table.size <= self._tables.maxsize:
+            self._tables[name] = table
 
 
 class StoredFrame(NamedTuple):
@@ -49,11 +73,15 @@ class FrameReader:
         if self.count > source.limits.frames:
             raise PixelError(f"{self.count} frames are more than the limit of {source.limits.frames}")
 
-    def read(self, number: int) -> StoredFrame:
-        """Return one frame, counted from 1; raises `NoSuchFrame`, `PixelError`."""
+    def require(self, number: int) -> None:
+        """Raise `NoSuchFrame` for a frame that is not there."""
         if not 1 <= number <= self.count:
             reason = f", {self.problem}" if self.problem else ""
             raise NoSuchFrame(f"there is no frame {number}: the image has {self.count}{reason}")
+
+    def read(self, number: int) -> StoredFrame:
+        """Return one frame, counted from 1; raises `NoSuchFrame`, `PixelError`."""
+        self.require(number)
         if self._table is None:
             return self._native(number)
         position, length = self._table.run(number)
@@ -78,6 +106,8 @@ class FrameReader:
             raise PixelError(f"a frame of {end - position} bytes is larger than the limit")
         data, parts = self._source.data, []
         while position < end:
+            if data[position : position + 4] != _ITEM:
+                raise PixelError(f"expected a fragment at byte {position}")
             size = int.from_bytes(data[position + 4 : position + ITEM_HEAD], "little")
             parts.append(bytes(data[position + ITEM_HEAD : min(position + ITEM_HEAD + size, end)]))
             position += ITEM_HEAD + size

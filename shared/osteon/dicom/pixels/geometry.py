@@ -118,7 +118,10 @@ class Geometry:
         needed = (self.frame_bits * self.frames + 7) // 8
         if needed <= length <= needed + 1:
             return ""
-        return f"pixel data has {length} bytes, {needed} are needed for {self.frames} x {self.rows} x {self.columns}"
+        return (
+            f"pixel data has {length} bytes, {needed} are needed for {self.rows} x {self.columns} pixels and "
+            f"Number of Frames (0028,0008) {self.frames}"
+        )
 
     @property
     def decoded_bytes(self) -> int:

@@ -64,6 +64,10 @@ class ImageReader:
         """Transfer Syntax UID of the file."""
         return self._source.meta.transfer_syntax_uid
 
+    def require(self, number: int) -> None:
+        """Raise `NoSuchFrame` for a frame that is not there."""
+        self._access.require(number)
+
     def frame(self, number: int) -> Decoded:
         """Return the stored values of a frame, counted from 1: (rows, columns, samples) of integers or floats.
 

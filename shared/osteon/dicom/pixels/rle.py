@@ -64,7 +64,7 @@ def _decode_segment(data: bytes, size: int) -> tuple[bytes, str]:
     except imagecodecs.ImcdError:
         segment = b""
     if len(segment) == size:
-        return segment, ""
+        return bytes(segment), ""
     found = bytearray()
     position = 0
     while position + 1 < len(data) and len(found) < size:
