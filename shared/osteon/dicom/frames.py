@@ -2,10 +2,10 @@
 
 import struct
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import Final
+from typing import Any, Final
 
 from osteon.dicom.encoding import ITEM, SEQUENCE_END, UNDEFINED, Buffer, Encoding
 from osteon.dicom.errors import BadDataSet
@@ -106,7 +106,7 @@ def read_fragments(data: Buffer, position: int, tag: int, encoding: Encoding) ->
     """
     found = Fragments()
     begin, size, head = position, len(data), encoding.item.unpack_from
-    append, left = found.starts.append, _MOST_FRAGMENTS
+    append, left, odd = found.starts.append, _MOST_FRAGMENTS, 0
     while position + ITEM_HEAD <= size:
         group, element, length = head(data, position)
         if group << 16 | element != ITEM or length == UNDEFINED:
@@ -116,25 +116,32 @@ def read_fragments(data: Buffer, position: int, tag: int, encoding: Encoding) ->
         else:
             append(position)
         position += ITEM_HEAD + length
+        odd = length % 2
         left -= 1
         if left < 0:
             raise BadDataSet(f"more than {_MOST_FRAGMENTS} fragments", f"{tag:08X}", position)
     found.end = found.following = min(position, size)
-    if position + ITEM_HEAD <= size:
-        group, element, _ = head(data, position)
-        if group << 16 | element == SEQUENCE_END:
-            found.following = position + ITEM_HEAD
-        else:
-            found.problem = f"expected a fragment or the delimiter behind the fragments at byte {position}"
-            # The next element, where only the delimiter is missing; nothing else can be read any more.
-            found.following = position if tag < group << 16 | element != ITEM else size
-    elif position <= size:
-        found.following = size
-        found.problem = "the sequence delimiter behind the fragments is missing"
-    else:
+    if position > size:
         found.cut = True
         found.problem = f"the data set ends {position - size} bytes before its last fragment does"
+        return found
+    if odd and position + ITEM_HEAD < size and _tag(head, data, position) != SEQUENCE_END:
+        position += 1  # Some writers pad the value, but not a fragment of an odd length.
+    if position + ITEM_HEAD > size:
+        found.following = size
+        found.problem = "the sequence delimiter behind the fragments is missing"
+    elif (behind := _tag(head, data, position)) == SEQUENCE_END:
+        found.following = position + ITEM_HEAD
+    else:
+        found.problem = f"expected a fragment or the delimiter behind the fragments at byte {found.end}"
+        # The next element, where only the delimiter is missing; nothing else can be read any more.
+        found.following = found.end if tag < behind != ITEM and not odd else size
     return found
+
+
+def _tag(head: Callable[[Buffer, int], tuple[Any, ...]], data: Buffer, position: int) -> int:
+    group, element, _ = head(data, position)
+    return int(group << 16 | element)
 
 
 def _table(form: str, data: Buffer, start: int, count: int) -> tuple[int, ...]:

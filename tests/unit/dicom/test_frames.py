@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from pydicom import dcmread
 from pydicom.encaps import encapsulate, encapsulate_extended, generate_frames
 
-from osteon.dicom.errors import BadDataSet, TruncatedDataSet
 from osteon.dicom.header.model import PixelData
 from osteon.dicom.header.reader import HeaderReader
 from osteon.dicom.uids import TRANSFER_SYNTAXES
@@ -229,6 +228,13 @@ def test_what_is_no_fragment_ends_them_and_is_marked(within: bytes) -> None:
     assert contents(data) == [b"ab"]
     assert "expected a fragment or the delimiter" in pixel_data(data).problem
     assert pixel_data(encapsulated(None, item(), within)).frames == ()
+
+
+def test_padding_behind_a_last_fragment_of_odd_length_is_none_of_it() -> None:
+    data = encapsulated(2, item(), item(b"ab"), item(b"cde"), delimiter=b"\0" + SEQUENCE_END)
+    assert contents(data) == [b"ab", b"cde"]
+    assert read(data + explicit(0x7FE10010, "LO", b"Creator "), JPEG)[0]["7FE10010"]["Value"] == ["Creator"]
+    assert pixel_data(data).problem == ""
 
 
 def test_elements_behind_fragments_without_a_delimiter_are_read() -> None:

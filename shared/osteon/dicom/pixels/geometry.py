@@ -119,8 +119,8 @@ class Geometry:
         if needed <= length <= needed + 1:
             return ""
         return (
-            f"pixel data has {length} bytes, {needed} are needed for {self.rows} x {self.columns} pixels and "
-            f"Number of Frames (0028,0008) {self.frames}"
+            f"pixel data has {length} bytes, not {needed}: Number of Frames (0028,0008) is {self.frames}, "
+            f"Rows x Columns {self.rows} x {self.columns}"
         )
 
     @property

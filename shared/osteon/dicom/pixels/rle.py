@@ -61,7 +61,7 @@ def _decode_segment(data: bytes, size: int) -> tuple[bytes, str]:
     """Return at most `size` bytes, and what is wrong when there are more or fewer."""
     try:
         segment = imagecodecs.packbits_decode(data, out=size)
-    except imagecodecs.ImcdError:
+    except RuntimeError:  # more than `size` bytes, or it ends within a run
         segment = b""
     if len(segment) == size:
         return bytes(segment), ""

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from pydicom import Dataset, Sequence, dcmread
 from pydicom.pixels import apply_color_lut, convert_color_space, pixel_array
 
-from osteon.dicom.errors import BadDataSet
 from osteon.dicom.pixels.bitstream_header import read_jpeg_xl
 from osteon.dicom.pixels.colour import to_rgb
 from osteon.dicom.pixels.errors import NoSuchFrame, NotPossible, PixelError
