@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from pydicom.encaps import encapsulate
 
+from osteon.sending.transcoder import Transcoder
 from osteon.settings import ImagingSettings
 from osteon_imaging.build import build_embedded
+from osteon_query.packs.instance_reader import LOSSY
 from support.dicom.datasets import saved
 from support.dicom.pixels.images import SYNTAX, image, into
 from support.packs.sealed_packs import part10
@@ -34,6 +36,7 @@ async def archive(tmp_path: Path) -> AsyncIterator[RunningQuery]:
         door(tmp_path, QuerySettings(render_seconds=120)) as running,
         embedded(build_embedded, settings, bus=running.bus, objects=running.objects),
     ):
+        running.change(transcoder=Transcoder(running.objects, running.bus, LOSSY, 120))
         yield running
 
 
@@ -99,12 +102,9 @@ async def test_no_route_of_pictures_or_frames_answers_damage_with_a_server_error
         if stored.status_code != 200:
             assert stored.status_code == 400, stored.text
             continue
-        answers = await asyncio.gather(
-            *(
-                ask(archive, *wanted)
-                for wanted in routes(stored.json()["Path"], archive, await named(archive, stored.json()["ID"]))
-            )
-        )
+        url = await named(archive, stored.json()["ID"])
+        wanted = routes(stored.json()["Path"], url)
+        answers = await asyncio.gather(*(ask(archive, path, accept) for path, accept in wanted))
         wrong += [(attempt, path, status, detail) for path, status, detail in answers if status >= 500]
     assert wrong == []
 
@@ -120,7 +120,7 @@ async def named(archive: RunningQuery, identifier: str) -> str:
     return "/studies/{}/series/{}/instances/{}".format(*uids)
 
 
-def routes(path: str, archive: RunningQuery, url: str) -> Iterator[tuple[str, str]]:
+def routes(path: str, url: str) -> Iterator[tuple[str, str]]:
     """Yield paths, and what is accepted there."""
     for name in (*OF_INSTANCES, "frames"):
         yield f"{path}/{name}", "*/*"

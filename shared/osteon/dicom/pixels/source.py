@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO, Final, Literal
 
 from osteon.dicom.encoding import UNDEFINED, Buffer, Encoding, actual_encoding, declared_encoding
-from osteon.dicom.errors import BadDataSet, TruncatedDataSet
+from osteon.dicom.errors import BadDataSet
 from osteon.dicom.frames import FrameTable, read_fragments
 from osteon.dicom.part10 import FileMeta, read_part10
 from osteon.dicom.pixels.errors import PixelError
@@ -91,18 +91,16 @@ class PixelSource:
                 raise BadDataSet(f"more than {_MOST_ELEMENTS} elements", "", found.position)
 
     def _elements(self, position: int) -> Iterator[ElementSpan]:
-        """Iterate over the elements from `position` on; a value that fragments leave open ends where they end."""
+        """Iterate over the elements from `position` on; pixel data that is cut off or open ends where its bytes do."""
         data, encoding, found = self.data, self.encoding, None
         for found in iter_elements(data, position, len(data), encoding, last=PIXEL_DATA):
             if found.tag != PIXEL_DATA or self._to_pixels:
                 yield found
         if found is None or found.tag != PIXEL_DATA or self._to_pixels:
             return
-        end = found.start + found.length
+        end = min(found.start + found.length, len(data))
         if found.length == UNDEFINED:
             end = read_fragments(data, found.start, PIXEL_DATA, encoding).following
-        if end > len(data):
-            raise TruncatedDataSet(f"a value of {found.length} bytes is longer than the data set", "7FE00010", position)
         yield found._replace(end=end)
         yield from iter_elements(data, end, len(data), encoding)
 
