@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import tempfile
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -37,12 +37,16 @@ _SIZE_BYTES: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class RenderedFiles:
-    """The files of one request: their lengths and type. `data` is empty when they are too large for a reply."""
+    """The files of one request: their lengths and type. `data` is empty when they are too large for a reply.
+
+    `warning`: what is wrong with the pixel data that they show.
+    """
 
     media_type: str
     lengths: tuple[int, ...]
     transfer_syntax_uid: str
     data: bytes = b""
+    warning: str = ""
 
     @property
     def length(self) -> int:
@@ -52,7 +56,7 @@ class RenderedFiles:
     @property
     def tail(self) -> bytes:
         """What follows the files in the object."""
-        line = orjson.dumps([self.media_type, self.lengths, self.transfer_syntax_uid])
+        line = orjson.dumps([self.media_type, self.lengths, self.transfer_syntax_uid, self.warning])
         return line + len(line).to_bytes(_SIZE_BYTES, "big")
 
 
@@ -165,11 +169,11 @@ def _parsed(end: bytes, *, whole: bool) -> RenderedFiles | None:
     """Read the tail at the end of `end`; None when there is none, as after a power cut."""
     size = int.from_bytes(end[-_SIZE_BYTES:], "big")
     try:
-        media_type, lengths, syntax = orjson.loads(end[-_SIZE_BYTES - size : -_SIZE_BYTES])
+        media_type, lengths, syntax, *warning = orjson.loads(end[-_SIZE_BYTES - size : -_SIZE_BYTES])
     except ValueError:
         return None
-    picture = RenderedFiles(media_type, tuple(lengths), syntax)
+    picture = RenderedFiles(media_type, tuple(lengths), syntax, warning="".join(warning))
     if not whole:
         return picture
     data = end[: -_SIZE_BYTES - size]
-    return RenderedFiles(media_type, picture.lengths, syntax, data) if len(data) == picture.length else None
+    return replace(picture, data=data) if len(data) == picture.length else None

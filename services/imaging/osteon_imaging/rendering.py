@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -73,12 +74,12 @@ class RenderService:
     async def _store(self, message: RenderRequest, key: str, outcome: TaskOutcome, result: Path) -> RenderedFiles:
         """Return what was made; a small one is kept later, and not at all when it is but samples of a frame."""
         metrics.RENDERED_BYTES.labels(outcome.media_type).inc(outcome.length)
-        picture = RenderedFiles(outcome.media_type, outcome.lengths, outcome.source_uid)
+        picture = RenderedFiles(outcome.media_type, outcome.lengths, outcome.source_uid, warning=outcome.warning)
         if outcome.length > INLINE_BYTES:
             await self._cache.put(key, picture, result)
             return picture
         data = await asyncio.to_thread(result.read_bytes)
-        picture = RenderedFiles(outcome.media_type, outcome.lengths, outcome.source_uid, data)
+        picture = replace(picture, data=data)
         if message.mode != "frames" and len(self._writes) < _MAX_BACKGROUND_WRITES:
             write = asyncio.create_task(self._put(key, picture))
             self._writes.add(write)
@@ -117,4 +118,5 @@ def _answer(message: RenderRequest, key: str, picture: RenderedFiles) -> RenderR
         length=picture.length,
         frames=list(picture.lengths) if len(picture.lengths) > 1 else [],
         media_type=picture.media_type,
+        warning=picture.warning,
     )

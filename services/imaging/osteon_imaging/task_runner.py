@@ -24,11 +24,15 @@ log = get_logger(__name__)
 _KINDS: Final = {
     TaskFailure.BAD_OPTIONS: FailureKind.INVALID,
     TaskFailure.NOT_POSSIBLE: FailureKind.UNSUPPORTED,
+    TaskFailure.NO_FRAME: FailureKind.NOT_FOUND,
     TaskFailure.DAMAGED: FailureKind.UNSUPPORTED,
-    TaskFailure.MEMORY: FailureKind.FAILED,
+    TaskFailure.MEMORY: FailureKind.UNSUPPORTED,
     TaskFailure.TIME: FailureKind.TIMEOUT,
-    TaskFailure.CRASH: FailureKind.FAILED,
+    TaskFailure.CRASH: FailureKind.UNSUPPORTED,
+    TaskFailure.KILLED: FailureKind.FAILED,
 }
+
+_EXPECTED: Final = (TaskFailure.NOT_POSSIBLE, TaskFailure.NO_FRAME)
 
 
 class TaskFailed(OsteonError):
@@ -94,6 +98,7 @@ class TaskRunner:
             async with self._sources.open(attempt.part) as source:
                 common = Task(
                     source=source.where,
+                    name=" ".join(map(str, attempt.part)),
                     offset=source.offset,
                     length=source.length,
                     destination=str(result),
@@ -107,8 +112,10 @@ class TaskRunner:
             outcome = TaskOutcome(failure=TaskFailure.DAMAGED, error=str(error))
         if outcome.failure:
             metrics.IMAGING_FAILURES.labels(str(outcome.failure)).inc()
-            level = log.info if outcome.failure is TaskFailure.NOT_POSSIBLE else log.warning
+            level = log.info if outcome.failure in _EXPECTED else log.warning
             level("imaging task failed", key=attempt.part.where, offset=attempt.part.offset, reason=outcome.error)
+        elif outcome.warning:
+            log.warning("damaged pixels", key=attempt.part.where, offset=attempt.part.offset, reason=outcome.warning)
         if outcome.failure in FATAL:
             self._poison.add(attempt.request, attempt.part, outcome)
         return outcome

@@ -12,14 +12,16 @@ class TaskFailure(StrEnum):
     """Why there is no result; a label of `osteon_imaging_failures_total`."""
 
     NOT_POSSIBLE = "not possible"
+    NO_FRAME = "no such frame"
     BAD_OPTIONS = "bad options"
     DAMAGED = "damaged"
     MEMORY = "memory"
     TIME = "time"
     CRASH = "crash"
+    KILLED = "killed"
 
 
-FATAL: Final = frozenset((TaskFailure.MEMORY, TaskFailure.TIME, TaskFailure.CRASH))
+FATAL: Final = frozenset((TaskFailure.MEMORY, TaskFailure.TIME, TaskFailure.CRASH, TaskFailure.KILLED))
 """Those that end the worker."""
 PART: Final = ".part"
 """Ends the name of a file beside the destination that a worker may leave behind when it dies."""
@@ -28,12 +30,13 @@ PART: Final = ".part"
 class Task(BaseModel):
     """Work on the Part 10 file that is `length` bytes at `offset` of `source` (None: the rest), into `destination`.
 
-    Sizes in bytes; `memory` comes on top of what a worker needs.
+    Sizes in bytes; `memory` comes on top of what a worker needs. `name` is of bytes that never change; empty: of none.
     """
 
     model_config = ConfigDict(frozen=True)
 
     source: str
+    name: str = ""
     offset: int = 0
     length: int | None = None
     destination: str
@@ -69,7 +72,10 @@ def read_task(line: str | bytes) -> TranscodeTask | RenderTask:
 
 
 class TaskOutcome(BaseModel):
-    """The new file, or why there is none. `lengths` are those of the pictures in it, which follow one another."""
+    """The new file, or why there is none. `lengths` are those of the pictures in it, which follow one another.
+
+    `warning`: what is wrong with the pixel data nevertheless.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -79,5 +85,6 @@ class TaskOutcome(BaseModel):
     media_type: str = ""
     lengths: tuple[int, ...] = ()
     length: int = 0
+    warning: str = ""
     failure: TaskFailure | None = None
     error: str = ""

@@ -10,10 +10,15 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from osteon.errors import Invalid
 from osteon_imaging.tasks import PART, RenderTask, TaskFailure, TaskOutcome, TranscodeTask, read_task
+
+if TYPE_CHECKING:
+    from osteon.dicom.pixels.frame_reader import FrameTables
 
 _HEAD = 64 << 10
 """Bytes in which the file meta information is."""
@@ -41,12 +46,14 @@ def main() -> None:
 
 def perform(task: TranscodeTask | RenderTask) -> TaskOutcome:
     """Do one task and return its outcome; expected failures are part of it."""
-    from osteon.dicom.pixels.errors import BadRenderOptions, NotAnImage, NotPossible
+    from osteon.dicom.pixels.errors import BadRenderOptions, NoSuchFrame, NotAnImage, NotPossible
 
     try:
         with _file_of(task) as source:
             _limit_memory(task.memory + source.stat().st_size)
             return _render(task, source) if isinstance(task, RenderTask) else _transcode(task, source)
+    except NoSuchFrame as error:
+        return TaskOutcome(failure=TaskFailure.NO_FRAME, error=str(error))
     except BadRenderOptions as error:
         return TaskOutcome(failure=TaskFailure.BAD_OPTIONS, error=str(error))
     except (NotPossible, NotAnImage) as error:
@@ -91,10 +98,24 @@ def _render(task: RenderTask, source: Path) -> TaskOutcome:
         Path(task.destination),
         PixelLimits(frame_bytes=task.frame_bytes),
         before_frame=lambda: _begin_frame(task.frame_seconds),
+        tables=_frame_tables() if task.name else None,
+        name=task.name,
     )
     return TaskOutcome(
-        source_uid=meta.transfer_syntax_uid, media_type=made.media_type, lengths=made.lengths, length=made.length
+        source_uid=meta.transfer_syntax_uid,
+        media_type=made.media_type,
+        lengths=made.lengths,
+        length=made.length,
+        warning=made.warning,
     )
+
+
+@cache
+def _frame_tables() -> "FrameTables":
+    """Return the tables that this process keeps."""
+    from osteon.dicom.pixels.frame_reader import FrameTables
+
+    return FrameTables()
 
 
 @contextmanager

@@ -187,6 +187,6 @@ def _death(status: int, task: Task) -> TaskOutcome:
     if status == -signal.SIGALRM:
         return TaskOutcome(failure=TaskFailure.TIME, error=f"a frame took longer than {task.frame_seconds:g} s")
     if status == -signal.SIGKILL:
-        return TaskOutcome(failure=TaskFailure.MEMORY, error="the worker was killed, most likely for its memory")
+        return TaskOutcome(failure=TaskFailure.KILLED, error="the worker was killed, most likely for its memory")
     how = signal.Signals(-status).name if status < 0 else f"status {status}"
     return TaskOutcome(failure=TaskFailure.CRASH, error=f"the worker crashed ({how})")

@@ -35,7 +35,7 @@ INLINE_BYTES: Final = 1 << 20
 """A rendered file up to this length comes in the answer itself."""
 RENDERED: Final = "cache/rendered/"
 """Prefix of the objects that are pictures."""
-RENDERING: Final = 1
+RENDERING: Final = 2
 """Grows whenever the same request gives another picture than before, so that no old one is served."""
 
 
@@ -87,3 +87,4 @@ class RenderReply(Message):
     length: int = 0
     frames: list[int] = Field(default_factory=list, description="Lengths of several files that follow one another.")
     media_type: str = ""
+    warning: str = Field(default="", description="What is wrong with the pixel data, although there is a picture.")

@@ -243,4 +243,5 @@ def _decode_pixels(fields: dict[str, Any]) -> PixelData:
         length=fields["length"],
         encapsulated=fields["encapsulated"],
         frames=tuple((offset, length) for offset, length in fields["frames"]),
+        problem=fields.get("problem", ""),
     )

@@ -7,7 +7,7 @@ from uuid import uuid4
 from osteon.bus.port import Bus
 from osteon.contracts.imaging import RenderReply, RenderRequest, TranscodeReply, TranscodeRequest
 from osteon.contracts.topology import RENDER, TRANSCODE
-from osteon.dicom.pixels.errors import NotPossible
+from osteon.dicom.pixels.errors import BadRenderOptions, NoSuchFrame, NotPossible
 from osteon.dicom.pixels.geometry import PixelLimits
 from osteon.dicom.pixels.rendering import render
 from osteon.dicom.pixels.transcode import TranscodeTarget, transcode
@@ -40,6 +40,8 @@ class InProcessImaging:
             done = await asyncio.to_thread(transcode, source, result, wanted, PixelLimits())
         except NotPossible as error:
             raise TaskFailed(TaskFailure.NOT_POSSIBLE, str(error)) from error
+        except Invalid as error:
+            raise TaskFailed(TaskFailure.DAMAGED, str(error)) from error
         key = f"cache/transcoded/{uuid4().hex}.dcm"
         await self._objects.put_file(key, result)
         return TranscodeReply(
@@ -55,6 +57,10 @@ class InProcessImaging:
         source, result = await self._fetch(message), self._folder / uuid4().hex
         try:
             made = await asyncio.to_thread(render, source, build_render_request(message), result, PixelLimits())
+        except NoSuchFrame as error:
+            raise TaskFailed(TaskFailure.NO_FRAME, str(error)) from error
+        except BadRenderOptions as error:
+            raise TaskFailed(TaskFailure.BAD_OPTIONS, str(error)) from error
         except Invalid as error:
             raise TaskFailed(TaskFailure.DAMAGED, str(error)) from error
         return RenderReply(
@@ -63,6 +69,7 @@ class InProcessImaging:
             length=made.length,
             frames=list(made.lengths) if len(made.lengths) > 1 else [],
             media_type=made.media_type,
+            warning=made.warning,
         )
 
     async def _fetch(self, message: TranscodeRequest | RenderRequest) -> Path:

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from pydicom import dcmread
 from pydicom.encaps import encapsulate, encapsulate_extended, generate_frames
 
-from osteon.dicom.errors import BadDataSet, TruncatedDataSet
 from osteon.dicom.header.model import PixelData
 from osteon.dicom.header.reader import HeaderReader
 from osteon.dicom.uids import TRANSFER_SYNTAXES
@@ -108,6 +107,85 @@ def test_extended_offset_table_decides(limit: int) -> None:
     assert header.problems == ()
 
 
+RLE_FRAME = struct.pack("<16L", 1, 64, *(0,) * 14) + b"\x05abcdef"
+J2K = "1.2.840.10008.1.2.4.90"
+SOC = b"\xff\x4f\xff\x51"
+ONES = [SOI + bytes([value]) * 4 for value in (1, 2, 3, 4)]
+HALVES = [part for stream in ONES for part in (stream[:4], stream[4:])]
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        (),
+        (0, 0, 0, 0),
+        (0, 14, 28, 28),
+        (0, 14, 28, 0),
+        (0, 0, 14, 28),
+        (0, 14, 28, 42),
+        (0, 14, 28, 999),
+        (14, 0),
+        (7,),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("kind", ["basic", "extended"])
+def test_as_many_fragments_as_frames_are_a_fragment_a_frame_whatever_a_table_says(
+    table: tuple[int, ...], kind: str
+) -> None:
+    items = [item(offsets(*table) if kind == "basic" else b""), *map(item, ONES)]
+    head = b""
+    if kind == "extended" and table:
+        head = explicit(0x7FE00001, "OV", struct.pack(f"<{len(table)}Q", *table))
+    data = explicit(0x00280008, "IS", b"4 ") + head
+    data += explicit(0x7FE00010, "OB", b"".join(items) + SEQUENCE_END, length=UNDEFINED)
+    assert contents(data) == ONES
+    assert pixel_data(data).problem == ""
+    assert bool(read(data, JPEG)[1].problems) == (table not in ((), (0, 14, 28, 42)))
+
+
+@pytest.mark.parametrize(
+    ("frames", "items", "table", "expected"),
+    [
+        (4, HALVES, (0, 26, 52, 78), ONES),
+        (4, HALVES, (0, 12, 26, 38), ONES),  # heads of fragments all, but not of bit streams
+        (4, HALVES, (0, 0, 26, 52), ONES),
+        (3, ONES, (), ONES[:3]),
+        (3, ONES, (0, 14, 28), [ONES[0], ONES[1], ONES[2] + ONES[3]]),
+        (1, ONES, (), ONES[:1]),
+        (5, ONES, (), ONES),
+        (5, ONES, (0, 14, 28, 42, 56), ONES),
+        (5, HALVES, (), ONES),
+        (3, [SOI + b"aa", b"bb", SOI + b"cc", b"dd", b"ee"], (0, 22, 44), [SOI + b"aabb", SOI + b"ccdd", b"ee"]),
+        (3, [SOI + b"aa", b"bb", SOI + b"cc", b"dd", b"ee"], (), []),
+        (0, ONES[:1], (), ONES[:1]),
+    ],
+)
+def test_bit_streams_and_tables_give_the_frames_that_are_there(
+    frames: int, items: list[bytes], table: tuple[int, ...], expected: list[bytes]
+) -> None:
+    data = encapsulated(frames, item(offsets(*table)), *map(item, items))
+    assert contents(data) == expected
+    assert bool(pixel_data(data).problem) == (len(expected) != max(1, frames) or (frames in (1, 3) and not table))
+
+
+def test_bytes_within_jpeg_2000_that_look_like_its_beginning_begin_no_frame() -> None:
+    data = encapsulated(2, item(), item(SOC + b"ab"), item(b"\xff\x4fcd"), item(SOC + b"ef"))
+    assert contents(data, J2K) == [SOC + b"ab\xff\x4fcd", SOC + b"ef"]
+
+
+def test_frames_of_run_lengths_begin_with_their_header() -> None:
+    data = encapsulated(2, item(), item(RLE_FRAME + b"a"), item(b"bb"), item(RLE_FRAME + b"b"))
+    assert contents(data, RLE) == [RLE_FRAME + b"abb", RLE_FRAME + b"b"]
+
+
+def test_of_a_table_that_goes_on_behind_the_end_the_first_part_is_believed() -> None:
+    items = [item(offsets(0, 20, 40)), item(b"ab"), item(b"cd"), item(b"ef"), item(b"gh", length=50)]
+    data = encapsulated(3, *items, delimiter=b"")
+    assert contents(data) == [b"abcd", b"efgh"]
+    assert "2 frames, Number of Frames (0028,0008) is 3" in pixel_data(data).problem
+
+
 @pytest.mark.parametrize("syntax", [RLE, JPEG])
 def test_fragments_that_tell_nothing_give_no_frames_and_are_marked(syntax: str) -> None:
     _, header = read(encapsulated(2, item(), item(b"ab"), item(b"cd"), item(b"ef")), syntax)
@@ -136,15 +214,35 @@ def test_missing_delimiter_behind_whole_fragments_is_only_marked() -> None:
     assert "delimiter" in read(data, JPEG)[1].problems[0].reason
 
 
-def test_truncated_fragment_is_refused_with_its_offset() -> None:
-    with pytest.raises(TruncatedDataSet, match="7FE00010 at byte 20: a fragment of 100 bytes"):
-        HeaderReader().read(encapsulated(None, item(), item(b"ab", length=100)), JPEG)
+def test_of_a_fragment_that_is_cut_off_the_rest_is_a_frame() -> None:
+    data = encapsulated(2, item(), item(b"ab"), item(b"cd", length=100), delimiter=b"")
+    found = pixel_data(data)
+    assert contents(data) == [b"ab", b"cd"]
+    assert found.problem == "the data set ends 98 bytes before its last fragment does"
+    assert read(data, JPEG)[1].problems[0].reason == found.problem
 
 
 @pytest.mark.parametrize("within", [explicit(0x00080060, "CS", b"CT"), item(undefined=True)])
-def test_what_is_no_fragment_is_refused(within: bytes) -> None:
-    with pytest.raises(BadDataSet, match="7FE00010 at byte 20: expected a fragment"):
-        HeaderReader().read(encapsulated(None, item(), within), JPEG)
+def test_what_is_no_fragment_ends_them_and_is_marked(within: bytes) -> None:
+    data = encapsulated(1, item(), item(b"ab"), within)
+    assert contents(data) == [b"ab"]
+    assert "expected a fragment or the delimiter" in pixel_data(data).problem
+    assert pixel_data(encapsulated(None, item(), within)).frames == ()
+
+
+def test_padding_behind_a_last_fragment_of_odd_length_is_none_of_it() -> None:
+    data = encapsulated(2, item(), item(b"ab"), item(b"cde"), delimiter=b"\0" + SEQUENCE_END)
+    assert contents(data) == [b"ab", b"cde"]
+    assert read(data + explicit(0x7FE10010, "LO", b"Creator "), JPEG)[0]["7FE10010"]["Value"] == ["Creator"]
+    assert pixel_data(data).problem == ""
+
+
+def test_elements_behind_fragments_without_a_delimiter_are_read() -> None:
+    data = encapsulated(1, item(), item(b"ab"), delimiter=explicit(0x7FE10010, "LO", b"Creator "))
+    found, header = read(data, JPEG)
+    assert contents(data) == [b"ab"]
+    assert found["7FE10010"]["Value"] == ["Creator"]
+    assert "expected a fragment or the delimiter" in header.problems[0].reason
 
 
 def test_pixel_data_of_an_icon_is_bulk_but_not_the_instance_s() -> None:

@@ -25,6 +25,7 @@ from osteon_query.http.errors import BadParameter, NotRenderable
 from osteon_query.http.media_types import is_native
 from osteon_query.http.request_values import correlation_id
 from osteon_query.http.streaming import stream_response
+from osteon_query.http.warning import warning
 from osteon_query.images.render_client import RenderedPicture, picture_request, render_in_order, require_picture
 from osteon_query.packs.frames import FrameAt, StoredFrames, cut, read_frames, whole_range
 from osteon_query.packs.instance_reader import InstanceRequest, transcode_instance
@@ -66,6 +67,7 @@ async def send_frames(request: Request, state: AppState, location: Location, num
     stored = state.frame_locator.locate(location, line.dataset_offset, line.header)
     numbers = numbers or list(range(1, stored.count + 1))
     frames = [stored.at(number) for number in numbers]
+    headers |= warning(stored.problem)
     sender = _Frames(request, state, location, chosen, numbers)
     if chosen.as_stored(location.transfer_syntax_uid):
         return await sender.stored(frames, headers)
@@ -127,6 +129,7 @@ class _Frames:
         async with aclosing(pictures):
             picture = require_picture(await anext(pictures))
         headers |= {"Content-Type": self._format.kind, "Content-Length": str(picture.length)}
+        headers |= warning(picture.warning)
         return await stream_response(self._request, count_bytes(picture.chunks, _PURPOSE), headers)
 
     async def _render_requests(self) -> AsyncGenerator[RenderRequest, None]:

@@ -1,7 +1,6 @@
 """WADO-RS: rendered instances and frames, and thumbnails of everything (PS3.18 10.4.1.1.3, 10.4.1.1.4)."""
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 from typing import Final
 
 from fastapi import APIRouter
@@ -15,7 +14,7 @@ from osteon_query.dicomweb.multipart import send_multipart
 from osteon_query.dicomweb.resolve import ResolvedInstances, resolve, resolve_one, scope_of
 from osteon_query.dicomweb.wado import INSTANCE, SERIES
 from osteon_query.http.conditional import not_modified, validator_headers
-from osteon_query.http.errors import BadParameter, NotAcceptable, NotRenderable, UnknownResource
+from osteon_query.http.errors import BadParameter, NotRenderable, UnknownResource
 from osteon_query.http.request_values import correlation_id, uid_of
 from osteon_query.images import parameters, representative
 from osteon_query.images.frame_count import frame_count
@@ -99,8 +98,7 @@ async def _thumbnail(request: Request, state: AppState, location: Location | Non
         media_type=media_type,
         viewport=parameters.viewport(request.query_params, region=False),
     )
-    with _as_acceptable():
-        return await send_picture(request, state.pictures, location, message)
+    return await send_picture(request, state.pictures, location, message)
 
 
 async def _rendered(
@@ -128,8 +126,7 @@ async def _rendered(
         location = found.first[0]
         frames = (numbers or []) if media_type == GIF else [(numbers or [1])[0]]
         message = picture_request(location, correlation_id(request), frames=frames, **options)
-        with _as_acceptable():
-            return await send_picture(request, state.pictures, location, message, headers=headers)
+        return await send_picture(request, state.pictures, location, message, headers=headers)
     tag = f"W/{found.tag('rendered', sorted(options.items()), numbers)}" if found.rest is None else ""
     if known := tag and not_modified(request, tag):
         return known
@@ -150,12 +147,12 @@ async def _messages(
         if options["media_type"] == GIF:
             yield picture_request(location, correlation_id, frames=numbers or [], **options)
             continue
-        for number in numbers or range(1, await frame_count(state.sidecars, location) + 1):
+        for number in numbers or range(1, await frame_count(state, location) + 1):
             yield picture_request(location, correlation_id, frames=[number], **options)
 
 
 async def _parts(state: AppState, messages: AsyncIterator[RenderRequest]) -> ItemStream:
-    """Yield the pictures; instances that show nothing are left out, and `NotAcceptable` when none shows anything."""
+    """Yield the pictures; instances that show nothing are left out, and `NotRenderable` when none shows anything."""
     refused: NotRenderable | None = None
     empty = True
     async for picture in render_in_order(state.pictures, messages):
@@ -167,16 +164,7 @@ async def _parts(state: AppState, messages: AsyncIterator[RenderRequest]) -> Ite
         async for chunk in count_bytes(picture.chunks, PURPOSE):
             yield chunk
     if empty and refused is not None:
-        raise NotAcceptable(str(refused))
-
-
-@contextmanager
-def _as_acceptable() -> Iterator[None]:
-    """What can be rendered in no media type cannot be sent in an acceptable one (PS3.18 8.7.4, 10.4.3)."""
-    try:
-        yield
-    except NotRenderable as error:
-        raise NotAcceptable(str(error)) from None
+        raise refused
 
 
 async def _frames(state: AppState, location: Location, text: str) -> list[int]:
@@ -185,6 +173,6 @@ async def _frames(state: AppState, location: Location, text: str) -> list[int]:
     if len(parts) > _MAX_FRAMES:
         raise BadParameter(f"frames: {len(parts)} requested, at most {_MAX_FRAMES} are sent in one response")
     numbers = [parameters.whole("frames", part.strip(), 1, 10**9 - 1) for part in parts]
-    if max(numbers) > 1 and max(numbers) > (count := await frame_count(state.sidecars, location)):
+    if max(numbers) > 1 and max(numbers) > (count := await frame_count(state, location)):
         raise UnknownResource(f"there is no frame {max(numbers)}: the instance has {count}, counted from 1")
     return numbers

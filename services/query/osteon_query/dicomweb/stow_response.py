@@ -21,8 +21,9 @@ _REASONS: Final = {
 }
 """Failure Reason (0008,1197), PS3.18 Table I.2-2 and PS3.7 C.5: duplicate SOP instance, data set does not match SOP
 class (as C-STORE says when a UID is missing), transfer syntax not supported, cannot understand."""
-_HEADER_INCOMPLETE: Final = 0xB007
-"""Warning Reason (0008,1196) of an instance that is kept although its header cannot be read to its end."""
+_DAMAGED: Final = 0xB007
+"""Warning Reason (0008,1196) of an instance that is kept although its header cannot be read to its end, or its pixel
+data is not as its attributes say (PS3.18 Table I.2-1: data set does not match SOP class)."""
 _STORED: Final = frozenset({UploadStatus.STORED, UploadStatus.DUPLICATE, UploadStatus.PENDING})
 _JSON: Final = frozenset({DICOM_JSON, "application/json", "application/*", "*/*"})
 
@@ -71,7 +72,7 @@ def _reference(entry: UploadResult, dicomweb: str) -> dict[str, Any]:
     assert entry.identity is not None
     i = entry.identity
     url = _url(f"{dicomweb}/studies/{i.study_uid}/series/{i.series_uid}/instances/{i.sop_uid}")
-    warning = {"00081196": {"vr": "US", "Value": [_HEADER_INCOMPLETE]}} if entry.detail else {}
+    warning = {"00081196": {"vr": "US", "Value": [_DAMAGED]}} if entry.detail else {}
     return {**_comment(entry), **_uids(entry), "00081190": url, **warning}
 
 

@@ -55,8 +55,12 @@ class NotRenderable(Invalid):
     """An instance cannot be rendered; the message says why."""
 
 
+class DamagedData(NotRenderable):
+    """Stored data is damaged so that nothing of what was requested can be made of it."""
+
+
 class RenderFailed(OsteonError):
-    """`imaging` could not render: its decoder crashed or needed too much memory."""
+    """`imaging` could not render: its worker was killed, or it has a fault."""
 
 
 class RenderTimeout(OsteonError):

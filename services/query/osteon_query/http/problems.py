@@ -88,6 +88,9 @@ def install(app: FastAPI) -> None:
 
 async def _handle(request: Request, error: Exception) -> Response:
     answer = response_of(error)
+    if isinstance(error, errors.NotRenderable) and is_dicomweb(request):
+        # What can be made in no media type cannot be sent in an acceptable one (PS3.18 8.7.4, 10.4.3).
+        answer = _ANSWERS[errors.NotAcceptable]
     if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         foreseen = isinstance(error, OsteonError)
         log.error("request failed", path=request.url.path, error=str(error), exc_info=None if foreseen else error)

@@ -1,22 +1,26 @@
-"""How many frames an instance has, as its header says (PS3.3 C.7.6.6)."""
+"""How many frames of an instance there are (PS3.3 C.7.6.6)."""
 
 from typing import Final
 
 import orjson
 
 from osteon.archive.resources import Location
-from osteon_query.packs.sidecars import Sidecars, read_lines
+from osteon.dicom.frames import number_of_frames
+from osteon_query.app_state import AppState
+from osteon_query.http.errors import DamagedData, UnknownResource
+from osteon_query.http.media_types import is_video
+from osteon_query.packs.sidecars import read_lines
 
 _FRAMES: Final = "00280008"
-_MARK: Final = b'"00280008":'
 
 
-async def frame_count(sidecars: Sidecars, location: Location) -> int:
-    """Return Number of Frames; 1 where there is none, or no number."""
-    header = (await read_lines(sidecars, [location]))[0].header.json
-    if _MARK not in header:
-        return 1
-    try:
-        return max(1, int(orjson.loads(header)[_FRAMES]["Value"][0]))
-    except (KeyError, IndexError, ValueError, TypeError):
-        return 1
+async def frame_count(state: AppState, location: Location) -> int:
+    """Return how many frames the pixel data has; of video and where that is not known what Number of Frames says."""
+    (line,) = await read_lines(state.sidecars, [location])
+    if not is_video(location.transfer_syntax_uid):
+        try:
+            return state.frame_locator.locate(location, line.dataset_offset, line.header).count
+        except (UnknownResource, DamagedData):
+            pass  # Rendering says what is wrong.
+    values = orjson.loads(line.header.json).get(_FRAMES, {}).get("Value") or [1]
+    return number_of_frames(values[0])

@@ -12,6 +12,7 @@ from osteon_query.http.accept import MediaRange, media_ranges
 from osteon_query.http.conditional import entity_tag, not_modified, validator_headers
 from osteon_query.http.errors import NotAcceptable
 from osteon_query.http.streaming import stream_response
+from osteon_query.http.warning import warning
 from osteon_query.images.render_client import RenderClient
 from osteon_query.packs.items import count_bytes
 
@@ -52,6 +53,7 @@ async def send_picture(
         "Content-Type": picture.media_type,
         "Content-Length": str(picture.length),
         **validator_headers(tag, location),
+        **warning(picture.warning),
         **(headers or {}),
     }
     return await stream_response(request, count_bytes(picture.chunks, PURPOSE), sent)

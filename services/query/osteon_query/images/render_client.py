@@ -11,18 +11,26 @@ from osteon.contracts.imaging import RenderReply, RenderRequest
 from osteon.contracts.topology import RENDER
 from osteon.errors import FailureKind, Unavailable
 from osteon.objects.port import Bytes, ObjectNotFound, Objects
-from osteon_query.http.errors import BadParameter, NotRenderable, RenderFailed, RenderTimeout, StoredDataUnreadable
+from osteon_query.http.errors import (
+    BadParameter,
+    NotRenderable,
+    RenderFailed,
+    RenderTimeout,
+    StoredDataUnreadable,
+    UnknownResource,
+)
 
 _READ_ATTEMPTS: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
 class RenderedPicture:
-    """One or several files, one after the other; `lengths` in bytes."""
+    """One or several files, one after the other; `lengths` in bytes. `warning`: what is wrong with their pixel data."""
 
     media_type: str
     lengths: tuple[int, ...]
     chunks: AsyncGenerator[Bytes, None]
+    warning: str = ""
 
     @property
     def length(self) -> int:
@@ -42,12 +50,13 @@ class RenderClient:
     async def get(self, message: RenderRequest) -> RenderedPicture:
         """Return a picture.
 
-        Raises `NotRenderable` when the instance cannot be rendered, `BadParameter` when not in this way, `RenderFailed`
-        when the decoder crashed, `RenderTimeout`, and `Unavailable` when `imaging` or the object store is down.
+        Raises `NotRenderable` when the instance cannot be rendered, `UnknownResource` when it has no such frame,
+        `BadParameter` when not in this way, `RenderFailed` when the worker was killed, `RenderTimeout`, and
+        `Unavailable` when `imaging` or the object store is down.
         """
         answer = await self.request(message)
         lengths = tuple(answer.frames) or (answer.length,)
-        return RenderedPicture(answer.media_type, lengths, self._chunks(message, answer))
+        return RenderedPicture(answer.media_type, lengths, self._chunks(message, answer), answer.warning)
 
     async def request(self, message: RenderRequest) -> RenderReply:
         """Return the reply, which describes images. Raises as `get` does."""
@@ -121,6 +130,8 @@ def _error(error: RequestFailed) -> Exception:
     match error.kind:
         case FailureKind.INVALID:
             return BadParameter(reason)
+        case FailureKind.NOT_FOUND:
+            return UnknownResource(reason)
         case FailureKind.UNSUPPORTED:
             return NotRenderable(reason)
         case FailureKind.UNAVAILABLE:

@@ -110,7 +110,7 @@ async def _object(index: InstanceLocator, entry: UploadResult) -> dict[str, Any]
     if entry.status is UploadStatus.CONFLICT:
         answer["Conflict"] = True
     if entry.detail:
-        answer["Warning"] = f"stored, but its header cannot be read to the end: {entry.detail}"
+        answer["Warning"] = f"stored, but not all of it can be read: {entry.detail}"
     return answer
 
 

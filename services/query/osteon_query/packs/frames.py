@@ -1,7 +1,6 @@
 """Where the frames of an instance are in its pack, from what the sidecar says; nothing is decoded (PS3.5 8.2, A.4)."""
 
-import sys
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Final
@@ -25,7 +24,7 @@ from osteon.dicom.pixels.geometry import (
 from osteon.dicom.uids import TRANSFER_SYNTAXES
 from osteon.errors import Invalid
 from osteon.objects.port import Bytes, ObjectNotFound, Objects
-from osteon_query.http.errors import StoredDataUnreadable, UnknownResource
+from osteon_query.http.errors import DamagedData, NotRenderable, StoredDataUnreadable, UnknownResource
 from osteon_query.packs.items import ItemStart, ItemStream
 from osteon_query.packs.range_reader import StoredRange, read_ranges
 
@@ -38,13 +37,25 @@ _DEFLATED: Final = [uid for uid, syntax in TRANSFER_SYNTAXES.items() if syntax.d
 _PIXELS: Final = b'"7FE00010":{'
 _MAX_LAYOUTS: Final = 4096
 """Layouts of native frames."""
+_MAX_MISSING: Final = 1 << 26
+"""Bytes of a frame that are sent as zeros."""
+_ZEROS: Final = bytes(1 << 16)
 _MAX_BIT_FRAME: Final = 1 << 26
 """Bytes of a frame of single bits, which is in memory as a whole when it does not begin with a byte."""
 
 
 @dataclass(frozen=True, slots=True)
 class FrameAt:
-    """A frame in an object; `fragments`: item heads stand between its bytes; `skip`: bits of the frame before it."""
+    """A frame in an object.
+
+    Attributes:
+        length: bytes that are read.
+        fragments: item heads stand between its bytes.
+        skip: bits of the frame before it.
+        bits: of the frame itself.
+        missing: bytes at its end that the pixel data does not have, and that are sent as zeros.
+        last: the pixel data ends with it, perhaps within its last fragment.
+    """
 
     key: str
     offset: int
@@ -52,6 +63,8 @@ class FrameAt:
     fragments: bool = False
     skip: int = 0
     bits: int = 0
+    missing: int = 0
+    last: bool = False
 
     @property
     def known_length(self) -> int | None:
@@ -62,9 +75,13 @@ class FrameAt:
 
 
 class StoredFrames:
-    """The frames of an instance; raises `StoredDataUnreadable` when they cannot be separated.
+    """The frames of an instance; raises `DamagedData` when they cannot be separated.
 
-    `start`: offset of the data set in the object `key`.
+    `start`: offset of the data set in the object `key`; `layout`: of native frames, None of encapsulated ones.
+
+    Attributes:
+        count: frames that are there, the last one perhaps not to its end.
+        problem: why frames are missing or cut off, or bytes left over; empty when all is as the header says.
     """
 
     def __init__(self, key: str, start: int, pixels: PixelData, layout: Geometry | None) -> None:
@@ -73,28 +90,33 @@ class StoredFrames:
         self._origin = start
         self._pixels = pixels
         self._layout = layout
-        if pixels.encapsulated and not pixels.frames:
-            raise StoredDataUnreadable("the fragments of the pixel data cannot be assigned to frames")
-        self.count = len(pixels.frames) if layout is None else layout.frames
+        if layout is None:
+            self.count, self.problem = len(pixels.frames), pixels.problem
+        else:
+            self.count, self.problem = layout.frames_in(pixels.length), layout.length_problem(pixels.length)
+        if not self.count:
+            raise DamagedData(f"the pixel data has no frames: {self.problem or 'fragments cannot be assigned to them'}")
 
     def at(self, number: int) -> FrameAt:
         """Return where frame `number` (from 1) is.
 
-        Raises `UnknownResource`, and `StoredDataUnreadable` beyond the pixel data.
+        Raises `UnknownResource`, and `DamagedData` when next to nothing of it is there.
         """
         if not 1 <= number <= self.count:
-            raise UnknownResource(f"there is no frame {number}: the instance has {self.count}, counted from 1")
+            reason = f"; {self.problem}" if self.problem else ""
+            raise UnknownResource(f"there is no frame {number}: the instance has {self.count}, counted from 1{reason}")
+        pixels, last = self._pixels, number == self.count
         if self._layout is None:
-            offset, length = self._pixels.frames[number - 1]
-            return FrameAt(self._key, self._origin + offset, length, fragments=True)
+            offset, length = pixels.frames[number - 1]
+            return FrameAt(self._key, self._origin + offset, length, fragments=True, last=last)
         bits = self._layout.frame_bits
         first = (number - 1) * bits
         offset, stop = first // _BYTE, (first + bits + 7) // _BYTE
-        if stop > self._pixels.length:
-            raise StoredDataUnreadable(
-                f"the pixel data ends after {self._pixels.length} bytes, before the end of frame {number}"
-            )
-        return FrameAt(self._key, self._start + offset, stop - offset, skip=first % _BYTE, bits=bits)
+        missing = max(0, stop - pixels.length)
+        if missing > _MAX_MISSING:
+            raise DamagedData(f"{missing} bytes of frame {number} are missing")
+        length = stop - offset - missing
+        return FrameAt(self._key, self._start + offset, length, skip=first % _BYTE, bits=bits, missing=missing)
 
 
 class FrameLocator:
@@ -108,23 +130,36 @@ class FrameLocator:
 
         Of a deflated data set only their number is true: they cannot be addressed.
         """
-        pixels = header.pixel_data
-        if pixels is None and location.transfer_syntax_uid in _DEFLATED and _PIXELS in header.json:
-            pixels = PixelData("7FE00010", 0, sys.maxsize, encapsulated=False)
-        if pixels is None:
-            raise UnknownResource(f"instance {location.identity.sop_uid} has no pixel data")
-        layout = None if pixels.encapsulated else self._layout(location.sha256, header.json)
-        return StoredFrames(location.key, location.offset + dataset_offset, pixels, layout)
+        pixels, layout = header.pixel_data, None
+        try:
+            if pixels is None and location.transfer_syntax_uid in _DEFLATED and _PIXELS in header.json:
+                layout = self._layout(location.sha256, header.json)
+                length = (layout.frame_bits * layout.frames + 7) // _BYTE
+                pixels = PixelData("7FE00010", 0, length, encapsulated=False)
+            if pixels is None:
+                raise UnknownResource(f"instance {location.identity.sop_uid} has no pixel data")
+            if not pixels.encapsulated:
+                layout = layout or self._layout(location.sha256, header.json).of_value(pixels.length)
+            return StoredFrames(location.key, location.offset + dataset_offset, pixels, layout)
+        except PixelError as error:
+            raise DamagedData(f"the frames cannot be separated: {error}") from None
 
     def _layout(self, sha256: bytes, json: bytes) -> Geometry:
         if (known := self._layouts.get(sha256)) is not None:
             return known
-        try:
-            layout = layout_of(orjson.loads(json))
-        except PixelError as error:
-            raise StoredDataUnreadable(f"the frames cannot be separated: {error}") from None
-        self._layouts[sha256] = layout
+        layout = self._layouts[sha256] = layout_of(orjson.loads(json))
         return layout
+
+
+def pixel_problem(header: Header) -> str:
+    """Return what keeps the pixel data of an instance from being decoded whole, as far as its header shows."""
+    pixels = header.pixel_data
+    if pixels is None or pixels.encapsulated:
+        return pixels.problem if pixels else ""
+    try:
+        return layout_of(orjson.loads(header.json)).of_value(pixels.length).length_problem(pixels.length)
+    except PixelError as error:
+        return str(error)
 
 
 def layout_of(header: Mapping[str, Any]) -> Geometry:
@@ -139,7 +174,7 @@ def layout_of(header: Mapping[str, Any]) -> Geometry:
 async def read_frames(objects: Objects, frames: Sequence[FrameAt], starts: Sequence[ItemStart]) -> ItemStream:
     """Yield the start of each frame, then its bytes without item heads, neighbours in one request.
 
-    Raises `StoredDataUnreadable`.
+    Raises `StoredDataUnreadable`, `NotRenderable`.
     """
 
     async def ranges() -> AsyncGenerator[StoredRange, None]:
@@ -150,21 +185,23 @@ async def read_frames(objects: Objects, frames: Sequence[FrameAt], starts: Seque
     async with aclosing(read_ranges(objects, ranges())) as items:
         async for item in items:
             if isinstance(item, ItemStart):
-                content.finish()
+                for piece in content.finish():
+                    yield piece
                 content = _FrameContent(next(waiting))
                 yield item
                 continue
             for piece in content.extract(item):
                 yield piece
-    content.finish()
+    for piece in content.finish():
+        yield piece
 
 
 async def whole_range(objects: Objects, frame: FrameAt) -> tuple[int, int] | None:
     """Return (offset, length) of a frame whose bytes follow each other in the object; None for one in more fragments.
 
-    Frames of single bits that do not begin and end with a byte have none either.
+    Frames of single bits that do not begin and end with a byte have none either, nor those that are not complete.
     """
-    if frame.skip or frame.bits % _BYTE:
+    if frame.skip or frame.bits % _BYTE or frame.missing:
         return None
     if not frame.fragments:
         return frame.offset, frame.length
@@ -172,7 +209,8 @@ async def whole_range(objects: Objects, frame: FrameAt) -> tuple[int, int] | Non
         head = await objects.get_range(frame.key, frame.offset, HEAD)
     except (ObjectNotFound, Invalid) as error:
         raise StoredDataUnreadable(f"the index names {frame.key}, the object store says: {error}") from None
-    only = fragment_length(head) + HEAD == frame.length
+    length = fragment_length(head) + HEAD
+    only = length == frame.length or (frame.last and length > frame.length)
     return (frame.offset + HEAD, frame.length - HEAD) if only else None
 
 
@@ -180,8 +218,7 @@ def cut(data: memoryview, frame: FrameAt) -> bytes:
     """Return a frame out of the bytes of the whole object; raises `StoredDataUnreadable`."""
     content = _FrameContent(frame)
     pieces = content.extract(data[frame.offset : frame.offset + frame.length])
-    content.finish()
-    return b"".join(pieces)
+    return b"".join((*pieces, *content.finish()))
 
 
 class _FrameContent:
@@ -199,13 +236,16 @@ class _FrameContent:
         self._left -= len(chunk)
         if self._frame.bits % _BYTE or self._frame.skip:
             self._bits += chunk
-            return [_align(self._bits, self._frame)] if not self._left else []
+            return [_align(self._bits + bytes(self._frame.missing), self._frame)] if not self._left else []
         return self._without_heads(memoryview(chunk)) if self._frame.fragments else [chunk]
 
-    def finish(self) -> None:
-        """Check that the fragments end where the frame does."""
-        if self._left or self._fragment or self._head:
+    def finish(self) -> Iterator[Bytes]:
+        """Yield zeros for what is missing; raises `StoredDataUnreadable` when the fragments end elsewhere."""
+        if self._left or self._head or (self._fragment and not self._frame.last):
             raise StoredDataUnreadable("the fragments of a frame are not where the sidecar expects them")
+        if not self._bits:
+            for position in range(0, self._frame.missing, len(_ZEROS)):
+                yield _ZEROS[: self._frame.missing - position]
 
     def _without_heads(self, chunk: memoryview) -> list[Bytes]:
         pieces: list[Bytes] = []
@@ -232,6 +272,6 @@ def _align(data: bytearray, frame: FrameAt) -> bytes:
     """Return a frame of single bits, moved to the beginning of a byte, nothing behind it."""
     size = (frame.bits + 7) // _BYTE
     if size > _MAX_BIT_FRAME:
-        raise StoredDataUnreadable(f"a frame of {size} bytes of single bits is too long to be aligned to a byte")
+        raise NotRenderable(f"a frame of {size} bytes of single bits is too long to be aligned to a byte")
     number = int.from_bytes(data, "little") >> frame.skip & ((1 << frame.bits) - 1)
     return number.to_bytes(size, "little")

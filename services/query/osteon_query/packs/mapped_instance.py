@@ -17,7 +17,7 @@ from osteon.dicom.part10 import read_part10
 from osteon.dicom.uids import DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN
 from osteon.errors import Invalid
 from osteon.objects.port import Bytes, Objects
-from osteon_query.http.errors import StoredDataUnreadable, TooLarge
+from osteon_query.http.errors import DamagedData, TooLarge
 from osteon_query.packs.range_reader import read_range
 
 _STEP: Final = 1 << 20
@@ -26,7 +26,7 @@ _STEP: Final = 1 << 20
 async def map_instance(objects: Objects, key: str, offset: int, length: int, max_inflated: int) -> "MappedInstance":
     """Copy a Part 10 file out of the object store.
 
-    Raises `StoredDataUnreadable`, and `TooLarge` for one that inflates to more than `max_inflated` bytes.
+    Raises `StoredDataUnreadable`, `DamagedData`, and `TooLarge` when it inflates to more than `max_inflated` bytes.
     """
     file = await asyncio.to_thread(tempfile.TemporaryFile)
     async with aclosing(read_range(objects, key, offset, length)) as chunks:
@@ -35,9 +35,9 @@ async def map_instance(objects: Objects, key: str, offset: int, length: int, max
     try:
         return await asyncio.to_thread(MappedInstance, file, max_inflated)
     except Invalid as error:
-        if isinstance(error, TooLarge):
+        if isinstance(error, (TooLarge, DamagedData)):
             raise
-        raise StoredDataUnreadable(f"the instance cannot be read: {error}") from None
+        raise DamagedData(f"the instance cannot be read: {error}") from None
 
 
 class MappedInstance:
@@ -83,7 +83,7 @@ def _inflate(data: memoryview, limit: int) -> memoryview:
             try:
                 found = inflater.decompress(pending, _STEP)
             except zlib.error as error:
-                raise StoredDataUnreadable(f"the data set cannot be inflated: {error}") from None
+                raise DamagedData(f"the data set cannot be inflated: {error}") from None
             pending = inflater.unconsumed_tail
             size += file.write(found)
             if size > limit:

@@ -13,6 +13,7 @@ from osteon.dicom.peek import peek_identity
 from osteon.errors import Invalid
 from osteon.packs import sidecar
 from osteon_query.http.errors import BadBody
+from osteon_query.packs.frames import pixel_problem
 
 _local = threading.local()
 
@@ -26,7 +27,7 @@ def missing_preamble(start: bytes | bytearray) -> bytes:
 
 
 def examine(path: Path) -> tuple[Identity, int, str]:
-    """Return a file's identity, its length in bytes, and what keeps its header from being read (empty: nothing).
+    """Return a file's identity, its length in bytes, and what is wrong with its header or pixel data (empty: nothing).
 
     Raises `Invalid` when the instance cannot be identified.
     """
@@ -41,12 +42,11 @@ def examine(path: Path) -> tuple[Identity, int, str]:
         with view[meta.data_set_offset :] as dataset:
             identity = peek_identity(dataset, meta.transfer_syntax_uid, complete=True)
             assert identity is not None
-            unread = ""
             try:
-                _reader().read(dataset, meta.transfer_syntax_uid)
+                problem = pixel_problem(_reader().read(dataset, meta.transfer_syntax_uid))
             except Invalid as error:
-                unread = str(error)
-    return identity, size, unread
+                problem = str(error)
+    return identity, size, problem
 
 
 def build_sidecar(tar: Path, facts: PackStored) -> sidecar.BuiltSidecar:

@@ -41,7 +41,7 @@ class UploadResult:
     """One file of a request.
 
     `identity` is None when it could not be read; `detail` says why the file was refused or, when it was not, what kept
-    its header from being read to the end.
+    its header from being read to the end, or its pixel data from being decoded whole.
     """
 
     status: UploadStatus

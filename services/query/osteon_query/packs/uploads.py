@@ -192,12 +192,12 @@ class Upload:
     async def add(self, path: Path, *, study_uid: str | None = None) -> None:
         """Take a file over. One that cannot be stored is refused by the `status` of its entry, not by an error."""
         try:
-            identity, size, unread = await asyncio.to_thread(examine, path)
+            identity, size, problem = await asyncio.to_thread(examine, path)
         except Invalid as error:
             self.refuse(error)
             await asyncio.to_thread(path.unlink)
             return
-        entry = UploadResult(UploadStatus.PENDING, identity, unread, size)
+        entry = UploadResult(UploadStatus.PENDING, identity, problem, size)
         self.received.append(entry)
         if study_uid is not None and identity.study_uid != study_uid:
             entry.status = UploadStatus.MISPLACED

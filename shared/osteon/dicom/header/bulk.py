@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from osteon.dicom.frames import Fragments, extended_offset_table, frame_runs, read_fragments
+from osteon.dicom.frames import OTHER_TABLE, Fragments, assign_frames, extended_offset_table, read_fragments
 from osteon.dicom.header.model import PixelData
 from osteon.dicom.header.nesting import HeaderElement, NestingLevel
 from osteon.dicom.header.state import ParserState
@@ -66,10 +66,12 @@ class BulkData:
     def _encapsulated(self, level: NestingLevel, element: HeaderElement, found: Fragments) -> PixelData:
         state = self._state
         table = extended_offset_table(state.data, *level.extended_offsets)
-        frames, problem = frame_runs(state.data, found, level.number_of_frames, state.syntax, table)
-        if problem:
+        assigned = assign_frames(state.data, found, level.number_of_frames, state.syntax, table)
+        problem = assigned.problem
+        if problem and problem != found.problem:
             state.mark(element.tag, problem)
-        return PixelData(f"{element.tag:08X}", element.start, found.end - element.start, True, frames)
+        name, length = f"{element.tag:08X}", found.end - element.start
+        return PixelData(name, element.start, length, True, assigned.runs(), problem if problem != OTHER_TABLE else "")
 
     def _refer(self, level: NestingLevel, element: HeaderElement) -> None:
         state = self._state

@@ -10,6 +10,7 @@ from osteon.dicom.charset import character_set
 from osteon.dicom.elements import element_head, nested_encoding, skip_undefined
 from osteon.dicom.encoding import LONG_VRS, SHORT_VRS, UNDEFINED
 from osteon.dicom.errors import BadDataSet
+from osteon.dicom.frames import number_of_frames
 from osteon.dicom.header.bulk import EXTENDED_OFFSETS
 from osteon.dicom.header.memo import Key
 from osteon.dicom.header.nesting import HeaderElement, NestingLevel
@@ -91,8 +92,7 @@ class ElementInterpreter:
         elif element.tag == LUT_DESCRIPTOR:
             level.lut_entries = int.from_bytes(raw[:2], "little" if level.encoding.little_endian else "big")
         elif element.tag == NUMBER_OF_FRAMES:
-            digits = raw.strip(b" \0")
-            level.number_of_frames = int(digits) if digits.isdigit() and len(digits) < 10 else 1
+            level.number_of_frames = number_of_frames(raw.decode("latin-1"))
         elif element.tag == EXTENDED_OFFSETS:
             level.extended_offsets = (element.start, len(raw))
         else:

@@ -15,6 +15,7 @@ class PixelData:
         frames: for encapsulated data, (offset, length) of the run of fragment items of each frame, item headers
             included; a single run for video. Empty for native data, where frames follow from Rows, Columns, Bits
             Allocated, ..., and when fragments cannot be assigned to frames, which is a problem.
+        problem: of encapsulated data: why frames are missing or cut off; empty when they are all there.
     """
 
     tag: str
@@ -22,6 +23,7 @@ class PixelData:
     length: int
     encapsulated: bool
     frames: tuple[tuple[int, int], ...] = ()
+    problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -220,10 +220,13 @@ class HeaderParser:
         """Read a value of defined length."""
         state = self._state
         if element.stop > level.end:
-            if not (state.cut and state.at_root and element.tag in PIXEL_DATA):
-                what = f"a value of {element.stop - element.start} bytes"
+            what = f"a value of {element.stop - element.start} bytes"
+            if not state.at_root or element.tag not in PIXEL_DATA:
                 raise state.overrun(what, element.tag, element.position, element.stop)
-            state.mark(element.tag, "not inflated to its end: that it is complete was not checked")
+            cut = f"{what} is longer than the data set, in which {len(state.data) - element.start} are left"
+            state.mark(
+                element.tag, "not inflated to its end: that it is complete was not checked" if state.cut else cut
+            )
             element = element._replace(stop=len(state.data))
         if element.name == "SQ":
             return self._open_sequence(level, element)

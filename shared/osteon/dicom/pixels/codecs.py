@@ -5,7 +5,7 @@ Frames are arrays of (rows, columns, samples): see `osteon.dicom.pixels.native`.
 
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import imagecodecs
@@ -19,6 +19,9 @@ from osteon.dicom.pixels.geometry import Geometry
 from osteon.dicom.pixels.native import Frame, as_container, frame_type, from_native
 from osteon.dicom.pixels.registry import DEPTHS, Codec, Family
 
+_OTHER_PIXELS: Final = 1 << 24
+"""Pixels of a bit stream that may be larger than Rows and Columns say."""
+
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
@@ -26,11 +29,15 @@ class Decoded:
 
     Attributes:
         precision: bits of a sample in the bit stream; 0: words as they are.
+        problem: how the bit stream differs from what the attributes say, where the frame can be shown nevertheless.
+        faithful: every sample is from the bit stream, and none was cut off. Else what it lacks is 0.
     """
 
     frame: Frame
     photometric: str
     precision: int = 0
+    problem: str = ""
+    faithful: bool = True
 
 
 def decode(codec: Codec, data: bytes, geometry: Geometry, *, rgb: bool = False) -> Decoded:
@@ -48,16 +55,29 @@ def decode(codec: Codec, data: bytes, geometry: Geometry, *, rgb: bool = False) 
     except (BadDataSet, RuntimeError, ValueError, TypeError, IndexError, zlib.error) as error:
         raise PixelError(f"{codec.family} bit stream: {error}") from None
     shape = (geometry.rows, geometry.columns, geometry.samples)
-    if decoded.frame.shape != shape:
-        raise PixelError(f"{codec.family} bit stream: shape {decoded.frame.shape}, expected {shape}")
-    return decoded
+    return decoded if decoded.frame.shape == shape else _fitted(decoded, shape, codec.family)
+
+
+def _fitted(decoded: Decoded, shape: tuple[int, int, int], family: Family) -> Decoded:
+    """Cut what the attributes have no rows and columns for, and add those that the bit stream lacks."""
+    rows, columns, samples = decoded.frame.shape
+    if samples != shape[2]:
+        raise PixelError(f"{family} bit stream: {samples} samples per pixel, expected {shape[2]}")
+    part = decoded.frame[: shape[0], : shape[1]]
+    frame = np.zeros(shape, part.dtype)
+    frame[: part.shape[0], : part.shape[1]] = part
+    problem = f"the bit stream has {rows} x {columns} pixels, not {shape[0]} x {shape[1]}"
+    return replace(decoded, frame=frame, problem=problem, faithful=False)
 
 
 def _decode_uncompressed(data: bytes, geometry: Geometry) -> Decoded:
-    needed = (geometry.frame_bits + 7) // 8
+    needed, problem = (geometry.frame_bits + 7) // 8, ""
     if len(data) < needed:
-        raise PixelError(f"{len(data)} bytes where a frame has {needed}")
-    return Decoded(from_native(data, geometry), _full(geometry.photometric))
+        problem = f"{len(data)} bytes where a frame has {needed}"
+        if not data:
+            raise PixelError(problem)
+        data += bytes(needed - len(data))
+    return Decoded(from_native(data, geometry), _full(geometry.photometric), problem=problem, faithful=not problem)
 
 
 def _decode_deflated(data: bytes, geometry: Geometry) -> Decoded:
@@ -67,11 +87,11 @@ def _decode_deflated(data: bytes, geometry: Geometry) -> Decoded:
 
 
 def _decode_rle(data: bytes, geometry: Geometry) -> Decoded:
-    planes = rle.decode(data, geometry)
+    found = rle.decode(data, geometry)
     frame = np.empty((geometry.rows, geometry.columns, geometry.samples), frame_type(geometry))
     octets = frame.view(np.uint8).reshape(*frame.shape, -1)
-    octets[...] = planes.transpose(2, 3, 0, 1)[..., ::-1]
-    return Decoded(frame, _full(geometry.photometric))
+    octets[...] = found.planes.transpose(2, 3, 0, 1)[..., ::-1]
+    return Decoded(frame, _full(geometry.photometric), problem=found.problem, faithful=found.complete)
 
 
 def _decode_jpeg(data: bytes, geometry: Geometry, *, rgb: bool) -> Decoded:
@@ -121,21 +141,22 @@ def _decode_htj2k(data: bytes, geometry: Geometry) -> Decoded:
 
 
 def _decode_jpeg_xl(data: bytes, geometry: Geometry) -> Decoded:
-    _same_size(read_jpeg_xl(data), geometry)
-    shape = (geometry.rows, geometry.columns, geometry.samples)
+    size = read_jpeg_xl(data)
+    _check_size(size, geometry)
+    shape = (*size, geometry.samples)
     out = np.empty(shape if geometry.samples > 1 else shape[:2], frame_type(geometry))
     values = imagecodecs.jpegxl_decode(data, keeporientation=True, numthreads=1, out=out)
     return Decoded(values.reshape(shape), "RGB" if geometry.samples == 3 else geometry.photometric)
 
 
-def _same_size(size: tuple[int, int], geometry: Geometry) -> None:
-    """Refuse a bit stream of another size before its decoder allocates memory for it."""
-    if size != (geometry.rows, geometry.columns):
+def _check_size(size: tuple[int, int], geometry: Geometry) -> None:
+    """Refuse a bit stream that is much larger than it should be before its decoder allocates memory for it."""
+    if size[0] * size[1] > max(geometry.pixels, _OTHER_PIXELS):
         raise PixelError(f"the bit stream has {size[0]} x {size[1]} pixels, not {geometry.rows} x {geometry.columns}")
 
 
 def _compare(head: BitstreamHeader, geometry: Geometry, family: Family) -> None:
-    _same_size((head.rows, head.columns), geometry)
+    _check_size((head.rows, head.columns), geometry)
     if head.samples != geometry.samples:
         raise PixelError(f"the bit stream has {head.samples} samples per pixel, not {geometry.samples}")
     if head.precision not in DEPTHS[family]:

@@ -16,4 +16,8 @@ class NotAnImage(Invalid):
 
 
 class BadRenderOptions(Invalid):
-    """What was requested does not exist for any image, or not for this one: a frame, a region, a kind of file."""
+    """What was requested does not exist for any image, or not for this one: a region, a kind of file."""
+
+
+class NoSuchFrame(Invalid):
+    """The image has no frame of this number: it was never there, or its data is missing."""

@@ -1,9 +1,10 @@
 """The attributes that say how pixel data is laid out (PS3.3 C.7.6.3, PS3.5 8.1), checked before any decoding."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
+from osteon.dicom.frames import number_of_frames
 from osteon.dicom.pixels.errors import PixelError
 
 ROWS: Final = 0x00280010
@@ -63,7 +64,7 @@ class Geometry:
             bits_stored=_number(values, BITS_STORED, "Bits Stored", allocated),
             samples=_number(values, SAMPLES, "Samples per Pixel", 1),
             photometric=str(values.get(PHOTOMETRIC, "")).strip(" \0"),
-            frames=_number(values, FRAMES, "Number of Frames", 1),
+            frames=number_of_frames(values.get(FRAMES)),
             signed=values.get(SIGNED) == 1,
             planar=values.get(PLANAR) == 1,
         )
@@ -96,6 +97,32 @@ class Geometry:
         samples = 2 if self.subsampled else self.samples
         return self.pixels * samples * self.bits_allocated
 
+    def of_value(self, length: int) -> "Geometry":
+        """Return the layout of a native value of `length` bytes: some writers call colours subsampled that are not."""
+        if self.subsampled and length * 8 >= self.pixels * self.samples * self.bits_allocated * self.frames:
+            return replace(self, photometric=self.photometric.removesuffix("_422"))
+        return self
+
+    def frames_in(self, length: int) -> int:
+        """Return how many frames begin in a native value of `length` bytes, of which the last one may be padding.
+
+        Raises `PixelError` when a frame has no size.
+        """
+        if self.frame_bits <= 0:
+            raise PixelError(f"Rows (0028,0010) x Columns (0028,0011) is {self.rows} x {self.columns}")
+        begun = max(8 * length // self.frame_bits, -(-8 * (length - 1) // self.frame_bits))
+        return min(self.frames, begun)
+
+    def length_problem(self, length: int) -> str:
+        """Return how a native value of `length` bytes differs from what its frames need; empty when it does not."""
+        needed = (self.frame_bits * self.frames + 7) // 8
+        if needed <= length <= needed + 1:
+            return ""
+        return (
+            f"pixel data has {length} bytes, not {needed}: Number of Frames (0028,0008) is {self.frames}, "
+            f"Rows x Columns {self.rows} x {self.columns}"
+        )
+
     @property
     def decoded_bytes(self) -> int:
         """Bytes of one decoded frame, chrominance at full resolution."""
@@ -111,8 +138,6 @@ class Geometry:
             raise PixelError(f"Bits Stored (0028,0101) is {self.bits_stored} of {self.bits_allocated} allocated")
         if not 1 <= self.samples <= 4:
             raise PixelError(f"Samples per Pixel (0028,0002) is {self.samples}, not 1 to 4")
-        if not 1 <= self.frames <= limits.frames:
-            raise PixelError(f"Number of Frames (0028,0008) is {self.frames}, not 1 to {limits.frames}")
         if not self.pixels:
             raise PixelError(f"Rows (0028,0010) x Columns (0028,0011) is {self.rows} x {self.columns}")
         if self.subsampled and (self.samples != 3 or self.bits_allocated != 8):
@@ -129,5 +154,5 @@ def _number(values: Mapping[int, int | str], tag: int, name: str, default: int |
         return default
     try:
         return int(value)
-    except ValueError:
+    except (ValueError, TypeError):
         raise PixelError(f"{name} ({tag >> 16:04X},{tag & 0xFFFF:04X}) is not a number: {str(value)[:40]!r}") from None

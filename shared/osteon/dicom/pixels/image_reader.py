@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
+from typing import Final
 
 from osteon.dicom.pixels.attributes import Attributes
 from osteon.dicom.pixels.codecs import Decoded, decode
@@ -15,13 +16,16 @@ from osteon.dicom.pixels.registry import CODECS, Codec, Family
 from osteon.dicom.pixels.source import PixelSource
 from osteon.dicom.pixels.transcoded_attributes import LOSSY
 
+_MOST_PROBLEMS: Final = 8
+
 
 class ImageReader:
     """An open DICOM file with pixel data. To be closed; at most the frames that the caller keeps are in memory.
 
     Attributes:
         attributes: of the data set.
-        geometry: of the frames, checked against the limits.
+        geometry: of the frames that are there, checked against the limits.
+        problems: what is wrong with the pixel data, as far as it was looked at.
     """
 
     def __init__(self, source: PixelSource, before_frame: Callable[[], None] = lambda: None) -> None:
@@ -29,9 +33,11 @@ class ImageReader:
         self._before_frame = before_frame
         self.attributes = Attributes(source.data, source.elements, source.encoding)
         self._codec = _codec(source)
-        self.geometry: Geometry = source.geometry()
+        layout = source.geometry()
         self._lossy = self._codec.family is Family.JPEG or self.attributes.text(LOSSY) == "01"
-        self._access = FrameReader(source, self.geometry)
+        self._access = FrameReader(source, layout)
+        self.geometry: Geometry = replace(layout, frames=self._access.count)
+        self.problems = [self._access.problem] if self._access.problem else []
 
     @classmethod
     def open(cls, path: Path, limits: PixelLimits, *, before_frame: Callable[[], None] = lambda: None) -> "ImageReader":
@@ -58,12 +64,16 @@ class ImageReader:
         """Transfer Syntax UID of the file."""
         return self._source.meta.transfer_syntax_uid
 
+    def require(self, number: int) -> None:
+        """Raise `NoSuchFrame` for a frame that is not there."""
+        self._access.require(number)
+
     def frame(self, number: int) -> Decoded:
         """Return the stored values of a frame, counted from 1: (rows, columns, samples) of integers or floats.
 
         Colours of a JPEG are RGB then; those of others are as in the file.
 
-        Raises `PixelError` or `BadDataSet` when there is no such frame, or when it is damaged.
+        Raises `NoSuchFrame`, and `PixelError` when it is damaged beyond use.
         """
         return self.values(self._decoded(number, rgb=True))
 
@@ -72,13 +82,16 @@ class ImageReader:
         return self._decoded(number, rgb=False)
 
     def _decoded(self, number: int, *, rgb: bool) -> Decoded:
-        if not 1 <= number <= self.geometry.frames:
-            raise PixelError(f"there is no frame {number}: the image has {self.geometry.frames}")
+        stored = self._access.read(number)
         self._before_frame()
         try:
-            return decode(self._codec, self._access.read(number), self.geometry, rgb=rgb)
+            decoded = decode(self._codec, stored.data, self.geometry, rgb=rgb)
         except PixelError as error:
-            raise PixelError(f"frame {number}: {error}") from None
+            raise PixelError("; ".join(filter(None, (f"frame {number}: {error}", stored.lacks)))) from None
+        for problem in (stored.lacks, decoded.problem):
+            if problem and len(self.problems) < _MOST_PROBLEMS:
+                self.problems.append(f"frame {number}: {problem}")
+        return decoded
 
     def values(self, cells: Decoded) -> Decoded:
         """Return the stored values in a frame of `cells`."""

@@ -67,8 +67,12 @@ class RenderOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RenderedFile:
-    """What was written. `lengths` in bytes, of the pictures that follow one another; one when they are one file."""
+    """What was written. `lengths` in bytes, of the pictures that follow one another; one when they are one file.
+
+    `warning`: what is wrong with the pixel data, although there is a picture; empty when nothing is known to be.
+    """
 
     length: int
     media_type: str
     lengths: tuple[int, ...]
+    warning: str = ""

@@ -4,6 +4,7 @@ One frame is in memory at a time.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -11,7 +12,8 @@ import numpy as np
 from pydicom.uid import UID
 
 from osteon.dicom.pixels.arrays import write_array
-from osteon.dicom.pixels.errors import BadRenderOptions, NotAnImage
+from osteon.dicom.pixels.errors import NotAnImage
+from osteon.dicom.pixels.frame_reader import FrameTables
 from osteon.dicom.pixels.frame_renderer import FrameRenderer
 from osteon.dicom.pixels.geometry import PixelLimits
 from osteon.dicom.pixels.gif import frame_time, write_gif
@@ -31,30 +33,39 @@ def render(
     limits: PixelLimits,
     *,
     before_frame: Callable[[], None] = lambda: None,
+    tables: FrameTables | None = None,
+    name: str = "",
 ) -> RenderedFile:
     """Render the DICOM file at `source_path` as the options say; images of several frames follow one another.
 
-    Raises `BadRenderOptions`, `NotAnImage`, `NotPossible`, `PixelError`, `BadDataSet`. `before_frame` is called before
-    each frame is decoded.
+    Raises `NoSuchFrame`, `BadRenderOptions`, `NotAnImage`, `NotPossible`, `PixelError`, `BadDataSet`. `before_frame` is
+    called before each frame is decoded. `tables` may know where the frames of the instance `name` are.
     """
     # What is beyond a float's range becomes infinite, and white.
     with PixelSource(source_path, limits) as source, np.errstate(all="ignore"):
         _check_image(source)
+        if tables is not None:
+            source.frame_table = tables.get(name)
         image = ImageReader(source, before_frame)
-        count = image.geometry.frames
+        if tables is not None:
+            tables.keep(name, source.frame_table)
         for number in options.frames:
-            if not 1 <= number <= count:
-                raise BadRenderOptions(f"there is no frame {number}: the image has {count}")
-        frames = options.frames or range(1, count + 1)
-        drawing = FrameRenderer(image, options, limits)
+            image.require(number)
         with destination_path.open("wb") as file:
-            if options.mode == "numpy":
-                return _array(drawing, frames, file)
-            if options.mode == "frames":
-                bits = image.geometry.bits_allocated == 1
-                native = (to_native(image.cells(number).frame, bits=bits) for number in frames)
-                return _written(file, OCTETS, native)
-            return _pictures(drawing, frames, file)
+            made = _drawn(FrameRenderer(image, options, limits), file)
+        return replace(made, warning="; ".join(image.problems))
+
+
+def _drawn(drawing: FrameRenderer, file: BinaryIO) -> RenderedFile:
+    image, options = drawing.image, drawing.options
+    frames = options.frames or range(1, image.geometry.frames + 1)
+    if options.mode == "numpy":
+        return _array(drawing, frames, file)
+    if options.mode == "frames":
+        bits = image.geometry.bits_allocated == 1
+        native = (to_native(image.cells(number).frame, bits=bits) for number in frames)
+        return _written(file, OCTETS, native)
+    return _pictures(drawing, frames, file)
 
 
 def _check_image(source: PixelSource) -> None:

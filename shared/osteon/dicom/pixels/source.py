@@ -3,13 +3,14 @@
 import mmap
 import tempfile
 import zlib
+from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import IO, Final, Literal
 
 from osteon.dicom.encoding import UNDEFINED, Buffer, Encoding, actual_encoding, declared_encoding
 from osteon.dicom.errors import BadDataSet
+from osteon.dicom.frames import FrameTable, read_fragments
 from osteon.dicom.part10 import FileMeta, read_part10
 from osteon.dicom.pixels.errors import PixelError
 from osteon.dicom.pixels.geometry import (
@@ -50,12 +51,14 @@ class PixelSource:
         elements: of the data set, in their order.
         values: of the attributes that lay out pixel data, by tag.
         pixels: the element with the pixels, of integers or floats; None when there are none.
+        frame_table: where encapsulated frames are, once that was looked for.
     """
 
     def __init__(self, path: Path, limits: PixelLimits, *, to_pixels: bool = False) -> None:
         self._open = ExitStack()
         self._to_pixels = to_pixels
         self.limits = limits
+        self.frame_table: FrameTable | None = None
         try:
             self._read(path)
         except BaseException:
@@ -80,13 +83,26 @@ class PixelSource:
         self.elements: list[ElementSpan] = []
         self.values: dict[int, int | str] = {}
         self.pixels: ElementSpan | None = None
-        last = PIXEL_DATA if self._to_pixels else None
-        for found in iter_elements(self.data, start, len(self.data), self.encoding, last=last):
+        for found in self._elements(start):
             self.elements.append(found)
             if found.tag in _NOTED:
                 self._notice(found)
             if len(self.elements) > _MOST_ELEMENTS:
                 raise BadDataSet(f"more than {_MOST_ELEMENTS} elements", "", found.position)
+
+    def _elements(self, position: int) -> Iterator[ElementSpan]:
+        """Iterate over the elements from `position` on; pixel data that is cut off or open ends where its bytes do."""
+        data, encoding, found = self.data, self.encoding, None
+        for found in iter_elements(data, position, len(data), encoding, last=PIXEL_DATA):
+            if found.tag != PIXEL_DATA or self._to_pixels:
+                yield found
+        if found is None or found.tag != PIXEL_DATA or self._to_pixels:
+            return
+        end = min(found.start + found.length, len(data))
+        if found.length == UNDEFINED:
+            end = read_fragments(data, found.start, PIXEL_DATA, encoding).following
+        yield found._replace(end=end)
+        yield from iter_elements(data, end, len(data), encoding)
 
     def _mapped(self, file: IO[bytes]) -> mmap.mmap:
         try:
@@ -139,14 +155,11 @@ class PixelSource:
         floating = self.pixels is not None and self.pixels.tag in FLOAT_PIXELS
         geometry = Geometry.from_values(self.values, floating=floating)
         geometry.check(self.limits)
-        if geometry.photometric == "YBR_PARTIAL_420" and not self.encapsulated:
+        if self.pixels is None or self.encapsulated:
+            return geometry
+        if geometry.photometric == "YBR_PARTIAL_420":
             raise PixelError("Photometric Interpretation (0028,0004) YBR_PARTIAL_420 is for video only")
-        if geometry.subsampled and self.pixels and not self.encapsulated:
-            # Some writers say that colours are subsampled, and write them in full.
-            length, needed = self.pixels.end - self.pixels.start, geometry.decoded_bytes * geometry.frames
-            if length >= needed:
-                return replace(geometry, photometric=geometry.photometric.removesuffix("_422"))
-        return geometry
+        return geometry.of_value(self.pixels.end - self.pixels.start)
 
     @property
     def encapsulated(self) -> bool:

@@ -128,9 +128,16 @@ class _Opened:
         origin = CODECS[self.source.meta.transfer_syntax_uid]
         self._before_frame()
         try:
-            return decode(origin, next(read_frames(self.source, self.geometry)), self.geometry)
+            return _whole(decode(origin, next(read_frames(self.source, self.geometry)), self.geometry))
         except PixelError as error:
             raise PixelError(f"frame 1: {error}") from None
+
+
+def _whole(decoded: Decoded) -> Decoded:
+    """Raise `PixelError` for a frame that is not as in the file: a new file would not say so."""
+    if not decoded.faithful:
+        raise PixelError(decoded.problem)
+    return decoded
 
 
 def _plan(opened: _Opened, uid: str, quality: int | None) -> TranscodePlan:
@@ -313,7 +320,7 @@ class _Transcoding:
         for number, data in enumerate(islice(read_frames(self.source, plan.geometry), 1, None), start=2):
             self.before_frame()
             try:
-                decoded = decode(origin, data, plan.geometry)
+                decoded = _whole(decode(origin, data, plan.geometry))
             except PixelError as error:
                 raise PixelError(f"frame {number}: {error}") from None
             if decoded.photometric != plan.first.photometric:

@@ -21,13 +21,14 @@ from support.fuzz.case_counts import thinned
 
 Element = dict[str, Any]
 
-TRUNCATED = {"rtplan_truncated.dcm", "MR_truncated.dcm", "DICOMDIR-nooffset"}
+TRUNCATED = {"rtplan_truncated.dcm", "DICOMDIR-nooffset"}
+TRUNCATED_PIXELS = {"MR_truncated.dcm"}
 """pydicom gives what it has of these; an archive must know that they are not whole."""
 
 NO_TRANSFER_SYNTAX = {"meta_missing_tsyntax.dcm"}
 
 PART10 = sorted(path for path in BUNDLED.rglob("*") if path.is_file() and path.read_bytes()[128:132] == b"DICM")
-WHOLE = [path for path in PART10 if path.name not in TRUNCATED | NO_TRANSFER_SYNTAX]
+WHOLE = [path for path in PART10 if path.name not in TRUNCATED | TRUNCATED_PIXELS | NO_TRANSFER_SYNTAX]
 
 
 def is_left_out(tag: str) -> bool:
@@ -125,6 +126,19 @@ def test_truncated_file_is_refused_with_tag_and_offset(name: str, reader: Header
     meta = read_part10(file)
     with pytest.raises(TruncatedDataSet, match=r"^[0-9A-F\[\].]+ at byte \d+: .* is longer than the data set"):
         reader.read(file[meta.data_set_offset :], meta.transfer_syntax_uid)
+
+
+@pytest.mark.parametrize("name", sorted(TRUNCATED_PIXELS))
+def test_pixel_data_that_is_cut_is_marked_and_the_header_is_what_pydicom_reads(name: str, reader: HeaderReader) -> None:
+    (path,) = (path for path in PART10 if path.name == name)
+    compare(path, reader)
+    file = path.read_bytes()
+    meta = read_part10(file)
+    header = reader.read(file[meta.data_set_offset :], meta.transfer_syntax_uid)
+    assert header.pixel_data
+    assert header.pixel_data.length == len(dcmread(path).PixelData) == 8130
+    assert header.problems[-1].path == "7FE00010"
+    assert "a value of 8192 bytes is longer than the data set, in which 8130 are left" in header.problems[-1].reason
 
 
 @pytest.mark.parametrize("name", sorted(NO_TRANSFER_SYNTAX))

@@ -272,9 +272,9 @@ def test_a_frame_is_in_memory_at_a_time(tmp_path: Path) -> None:
         ({"BitsAllocated": 65}, r"\(0028,0100\)"),
         ({"BitsStored": 17}, r"\(0028,0101\)"),
         ({"SamplesPerPixel": 9}, r"\(0028,0002\)"),
-        ({"NumberOfFrames": 2_000_000_000}, r"\(0028,0008\)"),
+        ({"NumberOfFrames": 200_000_000}, r"\(0028,0008\)"),
         ({"Rows": 65535, "Columns": 65535}, "larger than the limit"),
-        ({"Rows": 8}, "1 frames have"),
+        ({"Rows": 8}, "frame 1: its last 10 bytes are missing"),
     ],
 )
 def test_attributes_that_can_not_be_are_named_before_anything_is_decoded(

@@ -119,14 +119,6 @@ async def test_an_instance_without_pixel_data_has_no_frames(archive: RunningQuer
     assert "no pixel data" in response.json()["detail"]
 
 
-async def test_pixel_data_that_ends_early_is_an_error_and_no_short_frame(archive: RunningQuery) -> None:
-    dataset = image(frames=3)
-    dataset.PixelData = dataset.PixelData[:-20]
-    await stored(archive, dataset)
-    assert (await archive.http.get(url_of(dataset, "/frames/2"))).status_code == 200
-    assert (await archive.http.get(url_of(dataset, "/frames/3"))).status_code == 500
-
-
 async def test_frames_of_single_bits_begin_with_a_byte(archive: RunningQuery) -> None:
     dataset = await stored(archive, image(frames=3, rows=3, columns=5, allocated=1, stored=1))
     bits = np.unpackbits(np.frombuffer(dataset.PixelData, np.uint8), bitorder="little")[:45].reshape(3, 15)
