@@ -67,7 +67,7 @@ async def send_frames(request: Request, state: AppState, location: Location, num
     numbers = numbers or list(range(1, stored.count + 1))
     frames = [stored.at(number) for number in numbers]
     sender = _Frames(request, state, location, chosen, numbers)
-    if chosen.as_stored(location.transfer_syntax_uid):
+    if chosen.as_stored(location.transfer_syntax_uid) and stored.as_labelled:
         return await sender.stored(frames, headers)
     if is_native(chosen.transfer_syntax_uid):
         return await sender.decoded(headers)

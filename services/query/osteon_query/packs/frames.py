@@ -77,6 +77,12 @@ class StoredFrames:
             raise StoredDataUnreadable("the fragments of the pixel data cannot be assigned to frames")
         self.count = len(pixels.frames) if layout is None else layout.frames
 
+    @property
+    def as_labelled(self) -> bool:
+        """Whether native frames are what they are called: some writers call colours subsampled that are in full."""
+        layout = self._layout
+        return not (layout and layout.subsampled and self._pixels.length >= layout.decoded_bytes * layout.frames)
+
     def at(self, number: int) -> FrameAt:
         """Return where frame `number` (from 1) is.
 

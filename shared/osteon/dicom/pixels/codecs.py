@@ -5,7 +5,8 @@ Frames are arrays of (rows, columns, samples): see `osteon.dicom.pixels.native`.
 
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 import imagecodecs
@@ -16,8 +17,8 @@ from osteon.dicom.pixels import rle
 from osteon.dicom.pixels.bitstream_header import BitstreamHeader, read_jpeg, read_jpeg_2000, read_jpeg_xl
 from osteon.dicom.pixels.errors import PixelError
 from osteon.dicom.pixels.geometry import Geometry
-from osteon.dicom.pixels.native import Frame, as_container, frame_type, from_native
-from osteon.dicom.pixels.registry import DEPTHS, Codec, Family
+from osteon.dicom.pixels.native import Frame, as_container, frame_type, from_native, sign_extended
+from osteon.dicom.pixels.registry import DEPTHS, UNCOMPRESSED, Codec, Family
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,8 @@ def decode(codec: Codec, data: bytes, geometry: Geometry, *, rgb: bool = False) 
     shape = (geometry.rows, geometry.columns, geometry.samples)
     if decoded.frame.shape != shape:
         raise PixelError(f"{codec.family} bit stream: shape {decoded.frame.shape}, expected {shape}")
+    if geometry.signed and codec.family not in UNCOMPRESSED:
+        return replace(decoded, frame=sign_extended(decoded.frame, geometry))
     return decoded
 
 
@@ -91,7 +94,10 @@ def _jpeg_colours(head: BitstreamHeader, photometric: str) -> str:
         return "ycbcr" if head.transform else "rgb"
     if head.jfif:
         return "ycbcr"
-    return "rgb" if head.rgb_ids or photometric == "RGB" else "ycbcr"
+    if head.rgb_ids:
+        return "rgb"
+    # Nobody subsamples red, green and blue.
+    return "rgb" if photometric == "RGB" and not head.subsampled else "ycbcr"
 
 
 def _decode_jpeg_lossless(data: bytes, geometry: Geometry) -> Decoded:
@@ -109,15 +115,19 @@ def _decode_jpeg_ls(data: bytes, geometry: Geometry) -> Decoded:
 
 
 def _decode_jpeg_2000(data: bytes, geometry: Geometry) -> Decoded:
-    head = read_jpeg_2000(data)
-    _compare(head, geometry, Family.JPEG_2000)
-    return _decoded(imagecodecs.jpeg2k_decode(data, numthreads=1), head, geometry, _full(geometry.photometric))
+    return _decode_wavelets(data, geometry, Family.JPEG_2000, partial(imagecodecs.jpeg2k_decode, numthreads=1))
 
 
 def _decode_htj2k(data: bytes, geometry: Geometry) -> Decoded:
+    return _decode_wavelets(data, geometry, Family.HTJ2K, imagecodecs.htj2k_decode)
+
+
+def _decode_wavelets(data: bytes, geometry: Geometry, family: Family, decoder: Callable[[bytes], Frame]) -> Decoded:
+    """Decode JPEG 2000; the transform of three components, which is undone, leads to RGB whatever the label says."""
     head = read_jpeg_2000(data)
-    _compare(head, geometry, Family.HTJ2K)
-    return _decoded(imagecodecs.htj2k_decode(data), head, geometry, _full(geometry.photometric))
+    _compare(head, geometry, family)
+    rgb = head.multi_component and head.samples == 3
+    return _decoded(decoder(data), head, geometry, "RGB" if rgb else _full(geometry.photometric))
 
 
 def _decode_jpeg_xl(data: bytes, geometry: Geometry) -> Decoded:

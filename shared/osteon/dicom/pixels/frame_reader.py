@@ -38,7 +38,7 @@ class FrameReader:
 
     def _native(self, number: int) -> bytes:
         source, pixels, bits = self._source, self._pixels, self._geometry.frame_bits
-        unit = 1 if source.encoding.little_endian else source.swap_unit(self._geometry.bits_allocated)
+        unit = 1 if source.little_endian_pixels else source.swap_unit(self._geometry.bits_allocated)
         needed, length = (bits * number + 7) // 8, pixels.end - pixels.start
         if length < needed:
             raise PixelError(f"({pixels.tag >> 16:04X},{pixels.tag & 0xFFFF:04X}) has {length} bytes, "
