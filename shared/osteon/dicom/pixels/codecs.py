@@ -6,7 +6,6 @@ Frames are arrays of (rows, columns, samples): see `osteon.dicom.pixels.native`.
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Final
 
 import imagecodecs
@@ -115,19 +114,21 @@ def _decode_jpeg_ls(data: bytes, geometry: Geometry) -> Decoded:
 
 
 def _decode_jpeg_2000(data: bytes, geometry: Geometry) -> Decoded:
-    return _decode_wavelets(data, geometry, Family.JPEG_2000, partial(imagecodecs.jpeg2k_decode, numthreads=1))
+    head, photometric = _wavelets(data, geometry, Family.JPEG_2000)
+    return _decoded(imagecodecs.jpeg2k_decode(data, numthreads=1), head, geometry, photometric)
 
 
 def _decode_htj2k(data: bytes, geometry: Geometry) -> Decoded:
-    return _decode_wavelets(data, geometry, Family.HTJ2K, imagecodecs.htj2k_decode)
+    head, photometric = _wavelets(data, geometry, Family.HTJ2K)
+    return _decoded(imagecodecs.htj2k_decode(data), head, geometry, photometric)
 
 
-def _decode_wavelets(data: bytes, geometry: Geometry, family: Family, decoder: Callable[[bytes], Frame]) -> Decoded:
-    """Decode JPEG 2000; the transform of three components, which is undone, leads to RGB whatever the label says."""
+def _wavelets(data: bytes, geometry: Geometry, family: Family) -> tuple[BitstreamHeader, str]:
+    """Return the header and the colours: RGB where the transform of three components is undone, whatever the label."""
     head = read_jpeg_2000(data)
     _compare(head, geometry, family)
-    rgb = head.multi_component and head.samples == 3
-    return _decoded(decoder(data), head, geometry, "RGB" if rgb else _full(geometry.photometric))
+    transformed = head.multi_component and head.samples == 3
+    return head, "RGB" if transformed else _full(geometry.photometric)
 
 
 def _decode_jpeg_xl(data: bytes, geometry: Geometry) -> Decoded:

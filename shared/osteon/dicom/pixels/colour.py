@@ -1,16 +1,14 @@
 """Colours of decoded frames: RGB, or what a data set says of them (PS3.3 C.7.6.3.1.2)."""
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 
+from osteon.dicom.pixels.attributes import Attributes
 from osteon.dicom.pixels.codecs import Decoded
 from osteon.dicom.pixels.errors import NotPossible
 from osteon.dicom.pixels.native import Frame
 from osteon.dicom.pixels.palette import read_palette
-
-if TYPE_CHECKING:
-    from osteon.dicom.pixels.image_reader import ImageReader
 
 _Triple = tuple[float, float, float]
 GREY: Final = frozenset(("MONOCHROME1", "MONOCHROME2"))
@@ -23,19 +21,21 @@ _TO_YBR: Final = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.4
 """Shares of red, green and blue in Y, CB and CR (ITU-T T.871)."""
 
 
-def to_rgb(decoded: Decoded, image: "ImageReader") -> Frame:
+def to_rgb(decoded: Decoded, attributes: Attributes, bits: int) -> Frame:
     """Return (rows, columns, 3) of uint8 or uint16, of that type's full range, of a frame that is not grey.
+
+    `bits` are those stored of a sample.
 
     Raises `NotPossible` for grey frames and for photometric interpretations that are retired and no longer known,
     `PixelError` when a palette is missing or invalid.
     """
     if decoded.photometric == "PALETTE COLOR":
-        return read_palette(image.attributes).apply(decoded.frame)
+        return read_palette(attributes).apply(decoded.frame)
     if decoded.frame.shape[2] != 3 or decoded.photometric in GREY:
         raise NotPossible(
             f"Photometric Interpretation (0028,0004) {decoded.photometric or 'missing'} is not of colours"
         )
-    frame = _full_range(decoded.frame, image.geometry.bits_stored)
+    frame = _full_range(decoded.frame, bits)
     return _red_green_blue(frame, decoded.photometric, frame.dtype.itemsize * 8)
 
 

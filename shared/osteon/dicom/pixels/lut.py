@@ -1,4 +1,4 @@
-"""Look-up tables of grey values: Modality LUT and VOI LUT (PS3.3 C.11.1, C.11.2)."""
+"""Look-up tables: Modality LUT and VOI LUT (PS3.3 C.11.1, C.11.2), and what those of palettes have in common."""
 
 from dataclasses import dataclass
 from typing import Any, Final
@@ -17,50 +17,70 @@ Values = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Lut:
-    """Entries for values from `first` on; those below have the first entry, those above the last.
-
-    Attributes:
-        bits: of an entry: the table gives 0 to 2**bits - 1.
-    """
+    """Entries for values from `first` on; those below have the first entry, those above the last."""
 
     first: int
     entries: NDArray[Any]
-    bits: int
 
     @property
     def top(self) -> int:
-        """The greatest value that the table may give."""
-        return (1 << self.bits) - 1
+        """The greatest value of the bits that the entries have; what the descriptor says of them is often wrong."""
+        return (1 << int(self.entries.max()).bit_length()) - 1
 
     def apply(self, values: Values) -> Values:
         """Return the entry of each value, the nearest where values are not whole numbers."""
-        places = np.clip(np.rint(values) - self.first, 0, len(self.entries) - 1)
-        found: Values = self.entries[places.astype(np.intp)].astype(np.float64)
+        found: Values = self.entries[self._places(values)].astype(np.float64)
         return found
 
+    def span(self, low: float, high: float) -> tuple[float, float]:
+        """Return the least and the greatest entry for values from `low` to `high`."""
+        begin, end = self._places(np.array((low, high), np.float64))
+        part = self.entries[begin : end + 1]
+        return float(part.min()), float(part.max())
 
-def read_lut(item: Attributes, *, signed: bool) -> Lut:
-    """Return the table in an item; `signed`: its input may be negative.
+    def _places(self, values: Values) -> NDArray[np.intp]:
+        places: NDArray[np.intp] = np.clip(np.rint(values) - self.first, 0, len(self.entries) - 1).astype(np.intp)
+        return places
 
-    Raises `PixelError` when the table is not as its descriptor says.
+
+def read_lut(item: Attributes, low: float, high: float) -> Lut:
+    """Return the table in an item, which takes values from `low` to `high`.
+
+    Raises `PixelError` when it is not as its descriptor says, or gives the same for all values.
     """
-    numbers = [int(number) for number in item.numbers(_DESCRIPTOR)]
+    count, first = read_descriptor(item, _DESCRIPTOR, low, high)
+    entries = read_entries(item, _DATA, count)
+    if entries.min() == entries.max():
+        raise PixelError("LUT Data (0028,3006) has the same entry for all values")
+    return Lut(first, entries)
+
+
+def read_descriptor(item: Attributes, tag: int, low: float, high: float) -> tuple[int, int]:
+    """Return how many entries a table has, and the first value that it is for.
+
+    That is of 16 bits, signed or not as it can be a value from `low` to `high`. Raises `PixelError`.
+    """
+    numbers = [int(number) & 0xFFFF for number in item.numbers(tag)]
     if len(numbers) != 3:
-        raise PixelError(f"LUT Descriptor (0028,3002) has {len(numbers)} values, not 3")
-    count, first, bits = numbers[0] & 0xFFFF or 1 << 16, numbers[1], numbers[2]
-    if not 8 <= bits <= 16:
-        raise PixelError(f"LUT Descriptor (0028,3002) says {bits} bits, not 8 to 16")
-    if signed and first >= 1 << 15:
-        first -= 1 << 16
-    entries = _entries(item.raw(_DATA), count)
-    # Some writers count the bits of the entries' meaning, not of their range.
-    return Lut(first, entries, max(bits, int(entries.max()).bit_length()))
+        raise PixelError(f"{_name(tag)} has {len(numbers)} values, not 3")
+    count, first, _ = numbers
+    below = first - (1 << 16)
+    negative = first >= 1 << 15 and (first > high or below >= low)
+    return count or 1 << 16, below if negative else first
 
 
-def _entries(data: bytes, count: int) -> NDArray[Any]:
-    """Entries of 8 bits stand in a byte or in a word each."""
+def read_entries(item: Attributes, tag: int, count: int) -> NDArray[Any]:
+    """Return the entries of a table, each in a byte or in a word: as the length of all says, whatever the descriptor.
+
+    Raises `PixelError` when they are neither.
+    """
+    data = item.raw(tag)
     if len(data) >= 2 * count:
         return np.frombuffer(data, "<u2", count)
-    if len(data) >= count:
+    if len(data) in (count, count + count % 2):
         return np.frombuffer(data, np.uint8, count)
-    raise PixelError(f"LUT Data (0028,3006) has {len(data)} bytes for {count} entries")
+    raise PixelError(f"{_name(tag)} has {len(data)} bytes for {count} entries")
+
+
+def _name(tag: int) -> str:
+    return f"({tag >> 16:04X},{tag & 0xFFFF:04X})"

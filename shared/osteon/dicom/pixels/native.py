@@ -116,6 +116,11 @@ def sign_extended(frame: Frame, geometry: Geometry) -> Frame:
     return stored_values(frame, geometry, shift=0)
 
 
+def stored_range(bits: int, *, signed: bool) -> tuple[int, int]:
+    """Return the least and the greatest value of so many bits."""
+    return (-(1 << bits - 1), (1 << bits - 1) - 1) if signed else (0, (1 << bits) - 1)
+
+
 def stored_values(frame: Frame, geometry: Geometry, *, shift: int) -> Frame:
     """Return the values that the bits stored of each word say, without what else is in it (PS3.5 8.1.1).
 
@@ -135,7 +140,5 @@ def stored_values(frame: Frame, geometry: Geometry, *, shift: int) -> Frame:
 
 def clipped(frame: Frame, geometry: Geometry) -> Frame:
     """Return values within the bits stored: a lossy decoder with more bits may go beyond them, at edges."""
-    span = 1 << geometry.bits_stored
-    low = -span // 2 if geometry.signed else 0
-    values: Frame = np.clip(frame, low, low + span - 1)
+    values: Frame = np.clip(frame, *stored_range(geometry.bits_stored, signed=geometry.signed))
     return values
