@@ -11,6 +11,8 @@ from osteon.dicom.pixels.errors import PixelError
 
 _DESCRIPTOR: Final = 0x00283002
 _DATA: Final = 0x00283006
+_MOST: Final = 1 << 16
+"""Entries of a table."""
 
 Values = NDArray[np.float64]
 
@@ -48,33 +50,36 @@ def read_lut(item: Attributes, low: float, high: float) -> Lut:
 
     Raises `PixelError` when it is not as its descriptor says, or gives the same for all values.
     """
-    count, first = read_descriptor(item, _DESCRIPTOR, low, high)
-    entries = read_entries(item, _DATA, count)
+    count, first, bits = read_descriptor(item, _DESCRIPTOR, low, high)
+    entries = read_entries(item, _DATA, count, bits)
     if entries.min() == entries.max():
         raise PixelError("LUT Data (0028,3006) has the same entry for all values")
     return Lut(first, entries)
 
 
-def read_descriptor(item: Attributes, tag: int, low: float, high: float) -> tuple[int, int]:
-    """Return how many entries a table has, and the first value that it is for.
+def read_descriptor(item: Attributes, tag: int, low: float, high: float) -> tuple[int, int, int]:
+    """Return how many entries a table has, the first value that it is for, and the bits that an entry is said to have.
 
-    That is of 16 bits, signed or not as it can be a value from `low` to `high`. Raises `PixelError`.
+    The first value is of 16 bits, signed or not as it can be one from `low` to `high`. Raises `PixelError`.
     """
     numbers = [int(number) & 0xFFFF for number in item.numbers(tag)]
     if len(numbers) != 3:
         raise PixelError(f"{_name(tag)} has {len(numbers)} values, not 3")
-    count, first, _ = numbers
+    count, first, bits = numbers
     below = first - (1 << 16)
     negative = first >= 1 << 15 and (first > high or below >= low)
-    return count or 1 << 16, below if negative else first
+    return count or _MOST, below if negative else first, bits
 
 
-def read_entries(item: Attributes, tag: int, count: int) -> NDArray[Any]:
-    """Return the entries of a table, each in a byte or in a word: as the length of all says, whatever the descriptor.
+def read_entries(item: Attributes, tag: int, count: int, bits: int) -> NDArray[Any]:
+    """Return the entries of a table, each in a byte or in a word: as the length of all says, not the `bits`.
 
-    Raises `PixelError` when they are neither.
+    These decide where `count` is the most there can be, which is written as 0, also by who means all that there are.
+    Raises `PixelError` when there is no such table.
     """
     data = item.raw(tag)
+    if count == _MOST > len(data) >= 2:
+        return np.frombuffer(data, np.uint8) if bits <= 8 else np.frombuffer(data[: len(data) // 2 * 2], "<u2")
     if len(data) >= 2 * count:
         return np.frombuffer(data, "<u2", count)
     if len(data) in (count, count + count % 2):

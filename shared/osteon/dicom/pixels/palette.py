@@ -48,21 +48,21 @@ def read_palette(attributes: Attributes) -> Palette:
         raise PixelError("no Palette Color Lookup Table Descriptor (0028,1101) to (0028,1103) has 3 values")
     signed = attributes.number(_PIXEL_REPRESENTATION) == 1
     low, high = stored_range(int(attributes.number(_BITS_STORED) or 16), signed=signed)
-    channels, firsts = [], set()
+    channels, firsts, most = [], set(), 0
     for descriptor, table, segmented in zip(_DESCRIPTORS, _TABLES, _SEGMENTED, strict=True):
         described = descriptor if descriptor in known else known[0]
-        count, first = read_descriptor(attributes, described, low, high)
+        count, first, bits = read_descriptor(attributes, described, low, high)
+        most = max(most, bits)
         firsts.add(first)
         if segmented in attributes and table not in attributes:
-            bits = 8 if attributes.numbers(described)[2] == 8 else 16
-            values = _Segments(_words(attributes, segmented, bits).tolist(), count, bits, segmented).expanded()
+            size = 8 if bits == 8 else 16
+            values = _Segments(_words(attributes, segmented, size).tolist(), count, size, segmented).expanded()
         else:
-            values = read_entries(attributes, table, count)
+            values = read_entries(attributes, table, count, bits)
         channels.append(values)
     if len(firsts) > 1:
         raise PixelError("the Palette Color Lookup Tables (0028,1101) to (0028,1103) are for other values each")
-    bits = int(max(attributes.numbers(tag)[2] for tag in known))
-    return Palette(firsts.pop(), _joined(channels, bits))
+    return Palette(firsts.pop(), _joined(channels, most))
 
 
 def _joined(channels: list[NDArray[Any]], bits: int) -> NDArray[Any]:

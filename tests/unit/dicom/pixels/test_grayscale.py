@@ -131,6 +131,16 @@ def test_a_modality_lut_without_a_window_shows_the_range_of_the_frame(tmp_path: 
     assert levels(dataset, tmp_path) == [[0, 128, 255]]
 
 
+@pytest.mark.parametrize("bits", [8, 12])
+def test_a_count_of_zero_also_means_all_entries_there_are(bits: int, tmp_path: Path) -> None:
+    table = lut(0, [0, 127, 255], bits)
+    table.LUTDescriptor = [0, 0, bits]
+    if bits == 8:
+        table.LUTData = bytes((0, 127, 255, 255))
+    dataset = grey(np.array([[0, 1, 2, 99]], np.uint16), VOILUTSequence=[table])
+    assert levels(dataset, tmp_path) == [[0, 127, 255, 255]]
+
+
 BROKEN_TABLES = {
     "cut off": [400, 0, 16],
     "bytes and a half": [4, 0, 8],
