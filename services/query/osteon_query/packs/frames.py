@@ -142,6 +142,12 @@ def layout_of(header: Mapping[str, Any]) -> Geometry:
     return Geometry.from_values(values)
 
 
+def photometric_interpretation(header: Header) -> str:
+    """Return what a header says of colours; empty without."""
+    values = orjson.loads(header.json).get(f"{PHOTOMETRIC:08X}", {}).get("Value", ())
+    return str(values[0]) if values else ""
+
+
 async def read_frames(objects: Objects, frames: Sequence[FrameAt], starts: Sequence[ItemStart]) -> ItemStream:
     """Yield the start of each frame, then its bytes without item heads, neighbours in one request.
 

@@ -4,6 +4,7 @@ import zlib
 from io import BytesIO
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pytest
 from pydicom import Dataset, dcmread
@@ -230,6 +231,20 @@ async def test_native_colours_that_are_only_called_subsampled_come_in_rgb(
     await stored(archive, dataset)
     response = await archive.http.get(url_of(dataset, "/frames/1"), headers={"Accept": OCTETS})
     assert response.content == dataset.PixelData
+
+
+@pytest.mark.parametrize(("name", "status"), [("SC_rgb_dcmtk_+eb+cy+np.dcm", 200), ("SC_rgb_dcmtk_+eb+cy+n1.dcm", 406)])
+async def test_frames_are_compressed_otherwise_only_in_the_colours_that_metadata_promises(
+    archive: RunningQuery, pixels: InProcessImaging, name: str, status: int
+) -> None:
+    dataset = await stored_file(archive, name)
+    response = await archive.http.get(url_of(dataset, "/frames/1"), headers={"Accept": "image/jls"})
+    assert response.status_code == status
+    if status == 200:
+        samples = imagecodecs.jpegls_decode(response.content)
+        assert np.abs(samples.astype(int) - pixel_array(dataset)).max() <= 2
+    else:
+        assert "would be RGB, and metadata says YBR_FULL" in response.json()["detail"]
 
 
 async def test_many_decoded_frames_come_in_order_by_several_requests(
