@@ -53,6 +53,8 @@ def _rescale(item: Attributes) -> Rescale:
     for tag, value in (("1053", slope), ("1052", intercept)):
         if not isfinite(value):
             raise PixelError(f"(0028,{tag}) is {value}")
+    if slope + intercept == intercept:
+        raise PixelError(f"(0028,1052) is {intercept}, beside which a slope of {slope} is nothing")
     return Rescale(slope, intercept)
 
 

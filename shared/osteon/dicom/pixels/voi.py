@@ -28,7 +28,8 @@ def read_voi(attributes: Attributes, number: int, low: float, high: float) -> Wi
         for each in readable(item.items, _VOI_LUTS) or ():
             if table := readable(read_lut, each, low, high):
                 return table
-        if window := _window(item):
+        window = _window(item)
+        if window and window.centre - window.width / 2 <= high and window.centre + window.width / 2 >= low:
             return window
     return None
 

@@ -242,7 +242,9 @@ def raw(tag: int, vr: str, value: bytes) -> RawDataElement:
     return RawDataElement(Tag(tag), vr, len(value), value, 0, False, True)
 
 
-@pytest.mark.parametrize(("tag", "value"), [(0x00281053, b"steep "), (0x00281052, b"inf "), (0x00281053, b"nan ")])
+@pytest.mark.parametrize(
+    ("tag", "value"), [(0x00281053, b"steep "), (0x00281052, b"inf "), (0x00281053, b"nan "), (0x00281052, b"9e40")]
+)
 def test_a_rescale_that_is_no_number_is_passed_over_in_pictures_and_an_error_in_values(
     tag: int, value: bytes, tmp_path: Path
 ) -> None:
@@ -271,7 +273,10 @@ def test_the_first_window_that_shows_something_is_taken(centre: bytes, width: by
     assert levels(dataset, tmp_path) == [[0, 128, 255, 255]]
 
 
-@pytest.mark.parametrize(("centre", "width"), [(b"x ", b"10"), (b"1 ", b"wide"), (b"1 ", b"-5"), (b"1 ", b"")])
+@pytest.mark.parametrize(
+    ("centre", "width"),
+    [(b"x ", b"10"), (b"1 ", b"wide"), (b"1 ", b"-5"), (b"1 ", b""), (b"1e9 ", b"99"), (b"-99 ", b"99")],
+)
 def test_without_such_a_window_the_range_is_shown(centre: bytes, width: bytes, tmp_path: Path) -> None:
     dataset = grey(np.array([[0, 50, 100]], np.uint16))
     dataset[0x00281050], dataset[0x00281051] = raw(0x00281050, "DS", centre), raw(0x00281051, "DS", width)
