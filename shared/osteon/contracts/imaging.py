@@ -35,8 +35,8 @@ INLINE_BYTES: Final = 1 << 20
 """A rendered file up to this length comes in the answer itself."""
 RENDERED: Final = "cache/rendered/"
 """Prefix of the objects that are pictures."""
-RENDERING: Final = 1
-"""Grows whenever the same request gives another picture than before, so that no old one is served."""
+RENDERING: Final = 2
+"""Grows whenever the same request gives another picture, frame or file than before, so that no old one is served."""
 
 
 class RenderRequest(Message):

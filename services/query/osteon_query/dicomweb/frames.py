@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from osteon import metrics
 from osteon.archive.resources import Location
-from osteon.contracts.imaging import RenderRequest
+from osteon.contracts.imaging import RENDERING, RenderRequest
 from osteon.objects.port import Bytes
 from osteon_query.app_state import AppState, AppStateDep, dicomweb_url
 from osteon_query.dicomweb.frame_formats import FrameFormat, frame_format
@@ -66,7 +66,7 @@ async def retrieve_frames(  # noqa: PLR0917 - the parameters are those of the UR
 async def send_frames(request: Request, state: AppState, location: Location, numbers: list[int]) -> Response:
     """Send frames of an instance; an empty list means all."""
     chosen = frame_format(media_ranges(request), location.transfer_syntax_uid, single=len(numbers) == 1)
-    tag = entity_tag(location.sha256, "frames", numbers, chosen)
+    tag = entity_tag(location.sha256, "frames", numbers, chosen, RENDERING)
     tag = f"W/{tag}" if chosen.multipart else tag
     if known := not_modified(request, tag):
         return known

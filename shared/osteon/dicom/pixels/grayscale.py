@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any, Final
 
 import numpy as np
@@ -123,7 +124,8 @@ def is_inverted(attributes: Attributes, geometry: Geometry) -> bool:
 def _padding(attributes: Attributes, geometry: Geometry) -> tuple[float, float] | None:
     """Return the range of stored values that are not part of the image (C.7.5.1.1.2)."""
     for value_tag, limit_tag in zip(_PADDING, _PADDING_LIMIT, strict=True):
-        value, limit = readable(attributes.number, value_tag), readable(attributes.number, limit_tag)
+        found = (readable(attributes.number, tag) for tag in (value_tag, limit_tag))
+        value, limit = (None if number is None or not isfinite(number) else number for number in found)
         if value is not None:
             ends = [value, value if limit is None else limit]
             low, high = sorted(ends if geometry.floating else (_as_stored(int(end), geometry) for end in ends))

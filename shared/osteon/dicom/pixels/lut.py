@@ -1,6 +1,7 @@
 """Look-up tables: Modality LUT and VOI LUT (PS3.3 C.11.1, C.11.2), and what those of palettes have in common."""
 
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any, Final
 
 import numpy as np
@@ -62,10 +63,10 @@ def read_descriptor(item: Attributes, tag: int, low: float, high: float) -> tupl
 
     The first value is of 16 bits, signed or not as it can be one from `low` to `high`. Raises `PixelError`.
     """
-    numbers = [int(number) & 0xFFFF for number in item.numbers(tag)]
-    if len(numbers) != 3:
-        raise PixelError(f"{_name(tag)} has {len(numbers)} values, not 3")
-    count, first, bits = numbers
+    numbers = item.numbers(tag)
+    if len(numbers) != 3 or not all(map(isfinite, numbers)):
+        raise PixelError(f"{_name(tag)} has {len(numbers)} values, not 3 whole numbers")
+    count, first, bits = (int(number) & 0xFFFF for number in numbers)
     below = first - (1 << 16)
     negative = first >= 1 << 15 and (first > high or below >= low)
     return count or _MOST, below if negative else first, bits

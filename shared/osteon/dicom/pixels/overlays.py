@@ -1,6 +1,7 @@
 """Overlays of an image, burned into its picture: annotations such as lines and letters (PS3.3 C.9.2, PS3.5 8.1.2)."""
 
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any, Final
 
 import numpy as np
@@ -65,7 +66,7 @@ def _overlay(attributes: Attributes, tag: int, number: int, cells: Decoded, geom
     mask = _packed(attributes, tag, number) if packed else _within(attributes, tag, cells, geometry)
     if mask is None:
         return None
-    origin = [int(place) for place in attributes.numbers(tag | _ORIGIN)] or [1, 1]
+    origin = [int(place) for place in attributes.numbers(tag | _ORIGIN) if isfinite(place)] or [1, 1]
     return Overlay(mask, origin[0] - 1, origin[-1] - 1)
 
 
@@ -75,7 +76,7 @@ def _packed(attributes: Attributes, tag: int, number: int) -> Mask | None:
     planes, first = _whole(attributes, tag | _FRAMES, 1), _whole(attributes, tag | _FIRST_FRAME, 1)
     # One without a number of frames is for every frame.
     plane = number - first if tag | _FRAMES in attributes and planes > 1 else 0
-    if not 0 <= plane < planes:
+    if not 0 <= plane < planes or min(rows, columns) < 1:
         return None
     size = rows * columns
     if size > _MOST_PIXELS:
@@ -105,4 +106,4 @@ def _within(attributes: Attributes, tag: int, cells: Decoded, geometry: Geometry
 
 def _whole(attributes: Attributes, tag: int, default: int) -> int:
     value = attributes.number(tag)
-    return default if value is None else int(value)
+    return default if value is None or not isfinite(value) else int(value)

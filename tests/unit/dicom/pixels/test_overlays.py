@@ -112,12 +112,14 @@ def test_a_bit_stream_of_the_values_alone_has_no_overlay_in_it(tmp_path: Path) -
     assert drawn(path, tmp_path).tolist() == [[128, 255, 0]]
 
 
-@pytest.mark.parametrize(("tag", "vr"), [(0x60000015, "IS"), (0x60000050, "DS"), (0x60000010, "DS")])
+@pytest.mark.parametrize(
+    ("tag", "vr"), [(0x60000015, "IS"), (0x60000050, "DS"), (0x60000010, "DS"), (0x60000010, "SS")]
+)
 def test_an_overlay_whose_numbers_are_none_is_left_out_and_the_others_are_drawn(
     tag: int, vr: str, tmp_path: Path
 ) -> None:
     dataset = with_overlay(with_overlay(grey(BLACK), MASK), np.ones((1, 1)), group=0x6002, Origin=[4, 5])
-    dataset[tag] = RawDataElement(Tag(tag), vr, 2, b"x ", 0, False, True)
+    dataset[tag] = RawDataElement(Tag(tag), vr, 2, b"\xff\xff" if vr == "SS" else b"x ", 0, False, True)
     assert marked(drawn(dataset, tmp_path)) == [(3, 4)]
 
 
