@@ -12,6 +12,7 @@ from osteon.dicom.reencode import UNITS, ElementSpan, iter_elements, swap_bytes
 from osteon.dicom.vr import standard_vr, unambiguous_vr
 
 SIGNED: Final = 0x00280103
+_MOST_DIGITS: Final = 64
 _T = TypeVar("_T")
 _FORMATS: Final = {
     "US": "H", "SS": "h", "UL": "I", "SL": "i", "UV": "Q", "SV": "q", "FL": "f", "FD": "d",
@@ -95,7 +96,7 @@ class Attributes:
             size = struct.calcsize(_FORMATS[vr])
             return tuple(number for (number,) in struct.iter_unpack(f"<{_FORMATS[vr]}", self._whole(tag, size)))
         try:
-            return tuple(float(part) if vr == "DS" else int(part) for part in self.texts(tag) if part)
+            return tuple(float(part) if vr == "DS" else _whole_number(part) for part in self.texts(tag) if part)
         except ValueError:
             raise PixelError(f"({tag >> 16:04X},{tag & 0xFFFF:04X}) is not a number: {self.text(tag)[:40]!r}") from None
 
@@ -145,6 +146,13 @@ class Attributes:
                 stop += 8 if element_head(self._data, stop, inner)[0] == ITEM_END else 0
             yield Attributes(self._data, elements, inner, signed=self._signed)
             position = stop
+
+
+def _whole_number(text: str) -> int:
+    """Return the number, which a float can hold."""
+    if len(text) > _MOST_DIGITS:
+        raise ValueError(text)
+    return int(text)
 
 
 def _decimal(text: str) -> float:

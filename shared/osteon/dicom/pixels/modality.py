@@ -49,7 +49,7 @@ def read_rescale(attributes: Attributes, number: int) -> Rescale:
 
 
 def _rescale(item: Attributes) -> Rescale:
-    slope, intercept = item.number(_SLOPE) or 1.0, item.number(_INTERCEPT) or 0.0
+    slope, intercept = float(item.number(_SLOPE) or 1), float(item.number(_INTERCEPT) or 0)
     for tag, value in (("1053", slope), ("1052", intercept)):
         if not isfinite(value):
             raise PixelError(f"(0028,{tag}) is {value}")
