@@ -103,7 +103,11 @@ does not accept the stored one. `make docs` generates this page from `osteon.dic
   encoding needs a request, and creates another instance (a new SOP Instance UID, Image Type `DERIVED`).
 * A bit stream that is valid in the other transfer syntax (*taken from*) is not encoded again.
 * Colours do not change, except where the bit stream has its own: RGB becomes YBR_RCT in JPEG 2000 and HTJ2K, YBR_ICT or
-  YBR_FULL_422 when it is lossy. Subsampled colours are written at full resolution. Palettes stay palettes.
+  YBR_FULL_422 when it is lossy, and what is decoded from lossy JPEG becomes RGB. The bit stream is believed before the
+  attribute: a JPEG with subsampled chrominance, or one that says so in a JFIF or Adobe segment, is YCbCr even when it
+  is called RGB. Subsampled colours are written at full resolution. Palettes stay palettes.
+* Signed values have their sign in all bits of their word, also where the bit stream has it in the highest bit stored
+  only.
 * Rendered in colours: RGB, PALETTE COLOR (plain and segmented tables of 8 and 16 bits), YBR_FULL, YBR_FULL_422,
   YBR_PARTIAL_422, YBR_ICT, YBR_RCT; in greys: MONOCHROME1, MONOCHROME2. ARGB, CMYK, HSV (retired) and native
   YBR_PARTIAL_420, whose order of samples no edition defines, are refused.

@@ -36,7 +36,7 @@ INLINE_BYTES: Final = 1 << 20
 RENDERED: Final = "cache/rendered/"
 """Prefix of the objects that are pictures."""
 RENDERING: Final = 2
-"""Grows whenever the same request gives another picture than before, so that no old one is served."""
+"""Grows whenever the same request gives another picture, frame or file than before, so that no old one is served."""
 
 
 class RenderRequest(Message):

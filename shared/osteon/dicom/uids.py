@@ -43,6 +43,7 @@ class TransferSyntax:
         name: as in PS3.6 table A-1, without the parts that only repeat the process number.
         explicit: explicit VR (else implicit VR).
         little_endian: byte order of the data set's elements.
+        big_endian_pixels: 16-bit words of native pixel data have the other byte order than all else.
         deflated: the whole data set is deflated (RFC 1951).
         encapsulated: pixel data comes in fragments (PS3.5 A.4).
         video: the fragments are one bit stream of all frames, not a bit stream a frame (PS3.5 8.2.5 and following).
@@ -55,6 +56,7 @@ class TransferSyntax:
     name: str
     explicit: bool = True
     little_endian: bool = True
+    big_endian_pixels: bool = False
     deflated: bool = False
     encapsulated: bool = False
     video: bool = False
@@ -62,12 +64,18 @@ class TransferSyntax:
     retired: bool = False
     referenced: bool = False
 
+    @property
+    def plain_pixels(self) -> bool:
+        """Whether pixel data stands in a data set as in one of Explicit VR Little Endian."""
+        return self.little_endian and not (self.big_endian_pixels or self.deflated or self.encapsulated)
+
 
 IMPLICIT_VR_LITTLE_ENDIAN: Final = "1.2.840.10008.1.2"
 EXPLICIT_VR_LITTLE_ENDIAN: Final = "1.2.840.10008.1.2.1"
 EXPLICIT_VR_BIG_ENDIAN: Final = "1.2.840.10008.1.2.2"
 DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN: Final = "1.2.840.10008.1.2.1.99"
 RLE_LOSSLESS: Final = "1.2.840.10008.1.2.5"
+GE_BIG_ENDIAN_PIXELS: Final = "1.2.840.113619.5.2"
 
 
 def _pixels(uid: str, name: str, *, lossy: bool = False, retired: bool = False) -> TransferSyntax:
@@ -148,7 +156,12 @@ TRANSFER_SYNTAXES: Final[dict[str, TransferSyntax]] = {
         _elsewhere("7.3", "SMPTE ST 2110-30 PCM Digital Audio"),
         _pixels("8.1", "Deflated Image Frame Compression"),
         TransferSyntax("1.2.840.10008.1.20", "Papyrus 3 Implicit VR Little Endian", explicit=False, retired=True),
-        TransferSyntax("1.2.840.113619.5.2", "GE Private Implicit VR with Big Endian Pixel Data", explicit=False),
+        TransferSyntax(
+            GE_BIG_ENDIAN_PIXELS,
+            "GE Private Implicit VR with Big Endian Pixel Data",
+            explicit=False,
+            big_endian_pixels=True,
+        ),
     )
 }  # fmt: skip
 """UID → transfer syntax."""

@@ -109,7 +109,8 @@ def choose_syntax(service: ServiceClass, proposed: list[str], *, to_send: str = 
     """Return the transfer syntax to accept, or None.
 
     The requestor's order counts, so that what a modality compressed is stored as it is. Only Implicit VR gives way
-    to Explicit VR Little Endian where both are proposed: it loses the VRs of private elements.
+    to Explicit VR Little Endian where both are proposed: it loses the VRs of private elements. GE's private syntax,
+    which few can read, gives way to every other.
 
     In a context that is only for sending instances of the SOP class `to_send` (C-GET) it is Explicit VR Little Endian
     wherever that is proposed, then another one without compression: in these nearly all that is stored can be sent
@@ -118,6 +119,7 @@ def choose_syntax(service: ServiceClass, proposed: list[str], *, to_send: str = 
     """
     known = STORAGE_SYNTAXES if service is ServiceClass.STORAGE else UNCOMPRESSED
     usable = [uid for uid in proposed if uid in known]
+    usable = [uid for uid in usable if uid != uids.GE_BIG_ENDIAN_PIXELS] or usable
     if not usable:
         return None
     if to_send in _VIDEO_CLASSES:

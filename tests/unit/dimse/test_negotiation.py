@@ -9,7 +9,7 @@ from pynetdicom.pdu_primitives import (
     UserIdentityNegotiation,
 )
 
-from osteon.dicom.uids import TRANSFER_SYNTAXES
+from osteon.dicom.uids import GE_BIG_ENDIAN_PIXELS, TRANSFER_SYNTAXES
 from osteon.dimse import associate_rq, negotiation
 from osteon.dimse.config import AcceptorConfig
 from osteon.dimse.negotiation import Agreement
@@ -50,9 +50,12 @@ def refusal(encoded: bytes, **config: object) -> RejectReason | None:
         ([IMPLICIT, EXPLICIT], EXPLICIT),
         ([IMPLICIT, J2K], IMPLICIT),
         (["1.2.3.4", IMPLICIT], IMPLICIT),
+        ([GE_BIG_ENDIAN_PIXELS, IMPLICIT, EXPLICIT], EXPLICIT),
+        ([GE_BIG_ENDIAN_PIXELS, J2K], J2K),
+        ([GE_BIG_ENDIAN_PIXELS], GE_BIG_ENDIAN_PIXELS),
     ],
 )
-def test_the_first_usable_transfer_syntax_is_taken_but_explicit_instead_of_implicit(
+def test_the_first_usable_transfer_syntax_is_taken_but_explicit_instead_of_implicit_and_ges_last(
     proposed: list[str], chosen: str
 ) -> None:
     assert results(request_pdu([(CT, proposed)])) == [(0, chosen)]

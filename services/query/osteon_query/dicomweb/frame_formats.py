@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from osteon.dicom.uids import DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_BIG_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN
+from osteon.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN, TRANSFER_SYNTAXES
 from osteon_query.http.accept import ANY, MULTIPART, OCTETS, MediaRange
 from osteon_query.http.errors import NotAcceptable
 from osteon_query.http.media_types import SYNTAXES_OF, is_native, is_video, media_type_of
@@ -27,7 +27,7 @@ class FrameFormat:
     def as_stored(self, stored: str) -> bool:
         """Whether frames of an instance can be cut out of its pack as they are."""
         if is_native(self.transfer_syntax_uid):
-            return is_native(stored) and stored not in (EXPLICIT_VR_BIG_ENDIAN, DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN)
+            return stored in TRANSFER_SYNTAXES and TRANSFER_SYNTAXES[stored].plain_pixels
         return self.transfer_syntax_uid == stored
 
 

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from osteon import metrics
 from osteon.archive.resources import Location
-from osteon.contracts.imaging import RenderRequest
+from osteon.contracts.imaging import RENDERING, RenderRequest
 from osteon.objects.port import Bytes
 from osteon_query.app_state import AppState, AppStateDep, dicomweb_url
 from osteon_query.dicomweb.frame_formats import FrameFormat, frame_format
@@ -21,13 +21,20 @@ from osteon_query.dicomweb.resolve import resolve_one, scope_of
 from osteon_query.http.accept import OCTETS, media_ranges
 from osteon_query.http.byte_ranges import send_bytes, send_range
 from osteon_query.http.conditional import entity_tag, not_modified, validator_headers
-from osteon_query.http.errors import BadParameter, NotRenderable
+from osteon_query.http.errors import BadParameter, NotAcceptable, NotRenderable
 from osteon_query.http.media_types import is_native
 from osteon_query.http.request_values import correlation_id
 from osteon_query.http.streaming import stream_response
 from osteon_query.http.warning import warning
 from osteon_query.images.render_client import RenderedPicture, picture_request, render_in_order, require_picture
-from osteon_query.packs.frames import FrameAt, StoredFrames, cut, read_frames, whole_range
+from osteon_query.packs.frames import (
+    FrameAt,
+    StoredFrames,
+    cut,
+    photometric_interpretation,
+    read_frames,
+    whole_range,
+)
 from osteon_query.packs.instance_reader import InstanceRequest, transcode_instance
 from osteon_query.packs.items import ItemStart, ItemStream, content_of, count_bytes
 from osteon_query.packs.mapped_instance import MappedInstance, map_instance
@@ -44,6 +51,8 @@ _BATCH: Final = 8
 """Frames that are decoded by one request to `imaging`."""
 _AHEAD: Final = 3
 """Such requests while earlier frames are sent."""
+_LUMINANCE: Final = "YBR_FULL"
+"""Colours that clients convert by their name; three whole samples of any other name are RGB to them."""
 
 
 @router.get("/{study}/series/{series}/instances/{instance}/frames/{frames}")
@@ -58,7 +67,7 @@ async def retrieve_frames(  # noqa: PLR0917 - the parameters are those of the UR
 async def send_frames(request: Request, state: AppState, location: Location, numbers: list[int]) -> Response:
     """Send frames of an instance; an empty list means all."""
     chosen = frame_format(media_ranges(request), location.transfer_syntax_uid, single=len(numbers) == 1)
-    tag = entity_tag(location.sha256, "frames", numbers, chosen)
+    tag = entity_tag(location.sha256, "frames", numbers, chosen, RENDERING)
     tag = f"W/{tag}" if chosen.multipart else tag
     if known := not_modified(request, tag):
         return known
@@ -69,11 +78,11 @@ async def send_frames(request: Request, state: AppState, location: Location, num
     frames = [stored.at(number) for number in numbers]
     headers |= warning(stored.problem)
     sender = _Frames(request, state, location, chosen, numbers)
-    if chosen.as_stored(location.transfer_syntax_uid):
+    if chosen.as_stored(location.transfer_syntax_uid) and stored.as_labelled:
         return await sender.stored(frames, headers)
     if is_native(chosen.transfer_syntax_uid):
         return await sender.decoded(headers)
-    return await sender.transcoded(headers)
+    return await sender.transcoded(headers, photometric_interpretation(line.header))
 
 
 def frame_numbers(text: str) -> list[int]:
@@ -156,8 +165,12 @@ class _Frames:
                         left -= len(piece)
                         yield piece
 
-    async def transcoded(self, headers: dict[str, str]) -> Response:
-        """Send frames of the instance in another transfer syntax, which is made as a whole."""
+    async def transcoded(self, headers: dict[str, str], label: str) -> Response:
+        """Send frames of the instance in another transfer syntax, which is made as a whole.
+
+        `label` is the Photometric Interpretation in its metadata. Raises `NotAcceptable` when the frames would not have
+        these colours.
+        """
         request = InstanceRequest(self._location, (self._format.transfer_syntax_uid,), as_stored=False)
         file = await transcode_instance(
             self._state.objects, self._state.transcoder, request, correlation_id(self._request)
@@ -167,8 +180,14 @@ class _Frames:
             local = await map_instance(self._state.objects, file.key, file.offset, file.length, limit)
         finally:
             self._state.transcoder.forget(file.key)
-        pixels = (await asyncio.to_thread(local.header)).pixel_data
+        header = await asyncio.to_thread(local.header)
+        pixels, made = header.pixel_data, photometric_interpretation(header)
         assert pixels is not None
+        if (made == _LUMINANCE) is not (label == _LUMINANCE):
+            raise NotAcceptable(
+                f"frames in transfer syntax {file.transfer_syntax_uid} would be {made}, and metadata says {label}; "
+                f"they are sent as stored with transfer-syntax=*, and as {OCTETS}"
+            )
         stored = StoredFrames("", 0, pixels, None)
         frames = [stored.at(number) for number in self._numbers]
         if self._format.multipart:

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from osteon.archive.resources import Location
-from osteon.contracts.imaging import RenderRequest
+from osteon.contracts.imaging import RENDERING, RenderRequest
 from osteon_query.app_state import AppState, AppStateDep, dicomweb_url
 from osteon_query.dicomweb.multipart import send_multipart
 from osteon_query.dicomweb.resolve import ResolvedInstances, resolve, resolve_one, scope_of
@@ -127,7 +127,7 @@ async def _rendered(
         frames = (numbers or []) if media_type == GIF else [(numbers or [1])[0]]
         message = picture_request(location, correlation_id(request), frames=frames, **options)
         return await send_picture(request, state.pictures, location, message, headers=headers)
-    tag = f"W/{found.tag('rendered', sorted(options.items()), numbers)}" if found.rest is None else ""
+    tag = f"W/{found.tag('rendered', sorted(options.items()), numbers, RENDERING)}" if found.rest is None else ""
     if known := tag and not_modified(request, tag):
         return known
     messages = _messages(state, found, numbers, correlation_id(request), options)

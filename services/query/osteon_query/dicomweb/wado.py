@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from osteon import metrics
 from osteon.archive.resources import InstanceScope
+from osteon.contracts.imaging import RENDERING
 from osteon_query.app_state import AppState, AppStateDep, dicomweb_url
 from osteon_query.dicomweb.multipart import send_multipart
 from osteon_query.dicomweb.resolve import ResolvedInstances, resolve, scope_of
@@ -59,7 +60,7 @@ async def _instances(request: Request, state: AppState, scope: InstanceScope) ->
     if not requested.multipart and not requested.zipped:
         return await send_instance(request, state, found, requested.syntaxes, purpose=_PURPOSE)
     # Weak: the boundary of the parts is another one each time.
-    tag = f"W/{found.tag(requested)}" if found.rest is None else ""
+    tag = f"W/{found.tag(requested, RENDERING)}" if found.rest is None else ""
     if known := tag and not_modified(request, tag):
         return known
     selection = SyntaxSelection(found, requested.syntaxes)
@@ -90,7 +91,7 @@ async def send_instance(
     (requested,) = SyntaxSelection(found, syntaxes).requests
     if not requested.targets:
         return await send_file(request, state.objects, requested.location, purpose=purpose)
-    tag = found.tag(syntaxes)
+    tag = found.tag(syntaxes, RENDERING)
     if known := not_modified(request, tag):
         return known
     file = await transcode_instance(state.objects, state.transcoder, requested, correlation_id(request))

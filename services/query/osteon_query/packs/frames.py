@@ -97,6 +97,12 @@ class StoredFrames:
         if not self.count:
             raise DamagedData(f"the pixel data has no frames: {self.problem or 'fragments cannot be assigned to them'}")
 
+    @property
+    def as_labelled(self) -> bool:
+        """Whether native frames are what they are called: some writers call colours subsampled that are in full."""
+        layout = self._layout
+        return not (layout and layout.subsampled and self._pixels.length >= layout.decoded_bytes * layout.frames)
+
     def at(self, number: int) -> FrameAt:
         """Return where frame `number` (from 1) is.
 
@@ -169,6 +175,12 @@ def layout_of(header: Mapping[str, Any]) -> Geometry:
         if found := header.get(f"{tag:08X}", {}).get("Value"):
             values[tag] = found[0]
     return Geometry.from_values(values)
+
+
+def photometric_interpretation(header: Header) -> str:
+    """Return what a header says of colours; empty without."""
+    values = orjson.loads(header.json).get(f"{PHOTOMETRIC:08X}", {}).get("Value", ())
+    return str(values[0]) if values else ""
 
 
 async def read_frames(objects: Objects, frames: Sequence[FrameAt], starts: Sequence[ItemStart]) -> ItemStream:

@@ -1,20 +1,31 @@
 """The elements of an image and of the items in its sequences, looked up by tag and read on request (PS3.5 7.5)."""
 
 import struct
-from collections.abc import Iterable, Iterator
-from typing import Final
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final, TypeVar
 
 from osteon.dicom.elements import element_head, item_encoding, nested_encoding
 from osteon.dicom.encoding import EXPLICIT_BIG, ITEM, ITEM_END, UNDEFINED, Buffer, Encoding
+from osteon.dicom.errors import BadDataSet
 from osteon.dicom.pixels.errors import PixelError
 from osteon.dicom.reencode import UNITS, ElementSpan, iter_elements, swap_bytes
 from osteon.dicom.vr import standard_vr, unambiguous_vr
 
 SIGNED: Final = 0x00280103
+_MOST_DIGITS: Final = 64
+_T = TypeVar("_T")
 _FORMATS: Final = {
     "US": "H", "SS": "h", "UL": "I", "SL": "i", "UV": "Q", "SV": "q", "FL": "f", "FD": "d",
     "OB": "B", "OW": "H", "OL": "I", "OV": "Q", "OF": "f", "OD": "d", "UN": "B",
 }  # fmt: skip
+
+
+def readable(read: Callable[..., _T], *arguments: object) -> _T | None:
+    """Return what a function reads; None when that is damaged. For what improves a picture, but must not prevent it."""
+    try:
+        return read(*arguments)
+    except (PixelError, BadDataSet):
+        return None
 
 
 class Attributes:
@@ -85,9 +96,14 @@ class Attributes:
             size = struct.calcsize(_FORMATS[vr])
             return tuple(number for (number,) in struct.iter_unpack(f"<{_FORMATS[vr]}", self._whole(tag, size)))
         try:
-            return tuple(float(part) if vr == "DS" else int(part) for part in self.texts(tag) if part)
+            return tuple(float(part) if vr == "DS" else _whole_number(part) for part in self.texts(tag) if part)
         except ValueError:
             raise PixelError(f"({tag >> 16:04X},{tag & 0xFFFF:04X}) is not a number: {self.text(tag)[:40]!r}") from None
+
+    def decimals(self, tag: int) -> tuple[float, ...]:
+        """Return the numbers of an element of characters, each in its place: NaN for one that is none."""
+        found = self._found.get(tag)
+        return self.numbers(tag) if found and self._vr(found) in _FORMATS else tuple(map(_decimal, self.texts(tag)))
 
     def number(self, tag: int) -> float | None:
         """Return the first number of an element; None when there is none."""
@@ -130,3 +146,17 @@ class Attributes:
                 stop += 8 if element_head(self._data, stop, inner)[0] == ITEM_END else 0
             yield Attributes(self._data, elements, inner, signed=self._signed)
             position = stop
+
+
+def _whole_number(text: str) -> int:
+    """Return the number, which a float can hold."""
+    if len(text) > _MOST_DIGITS:
+        raise ValueError(text)
+    return int(text)
+
+
+def _decimal(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")

@@ -26,6 +26,7 @@ class BitstreamHeader:
         transform: of an Adobe segment (0: none, 1: YCbCr); -1 without one.
         jfif: there is a JFIF segment, whose colours are YCbCr.
         rgb_ids: the components are called R, G and B.
+        subsampled: not all components have the resolution of the first.
         multi_component: JPEG 2000's component transform was used: the decoder gives RGB.
     """
 
@@ -37,6 +38,7 @@ class BitstreamHeader:
     transform: int = -1
     jfif: bool = False
     rgb_ids: bool = False
+    subsampled: bool = False
     multi_component: bool = False
 
 
@@ -68,7 +70,16 @@ def _frame_header(body: bytes, transform: int, jfif: bool) -> BitstreamHeader:
     if len(body) < 6:
         raise PixelError("the JPEG frame header is cut off")
     precision, rows, columns, samples = struct.unpack_from(">BHHB", body)
-    return BitstreamHeader(rows, columns, samples, precision, False, transform, jfif, bytes(body[6::3][:3]) == b"RGB")
+    return BitstreamHeader(
+        rows,
+        columns,
+        samples,
+        precision,
+        transform=transform,
+        jfif=jfif,
+        rgb_ids=bytes(body[6::3][:3]) == b"RGB",
+        subsampled=len(set(body[7::3][:samples])) > 1,
+    )
 
 
 def read_jpeg_2000(data: bytes) -> BitstreamHeader:

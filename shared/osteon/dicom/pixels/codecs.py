@@ -16,8 +16,8 @@ from osteon.dicom.pixels import rle
 from osteon.dicom.pixels.bitstream_header import BitstreamHeader, read_jpeg, read_jpeg_2000, read_jpeg_xl
 from osteon.dicom.pixels.errors import PixelError
 from osteon.dicom.pixels.geometry import Geometry
-from osteon.dicom.pixels.native import Frame, as_container, frame_type, from_native
-from osteon.dicom.pixels.registry import DEPTHS, Codec, Family
+from osteon.dicom.pixels.native import Frame, as_container, frame_type, from_native, sign_extended
+from osteon.dicom.pixels.registry import DEPTHS, UNCOMPRESSED, Codec, Family
 
 _OTHER_PIXELS: Final = 1 << 24
 """Pixels of a bit stream that may be larger than Rows and Columns say."""
@@ -67,6 +67,8 @@ def _fitted(decoded: Decoded, shape: tuple[int, int, int], family: Family) -> De
     frame = np.zeros(shape, part.dtype)
     frame[: part.shape[0], : part.shape[1]] = part
     problem = f"the bit stream has {rows} x {columns} pixels, not {shape[0]} x {shape[1]}"
+    if geometry.signed and codec.family not in UNCOMPRESSED:
+        return replace(decoded, frame=sign_extended(decoded.frame, geometry))
     return replace(decoded, frame=frame, problem=problem, faithful=False)
 
 
@@ -111,7 +113,10 @@ def _jpeg_colours(head: BitstreamHeader, photometric: str) -> str:
         return "ycbcr" if head.transform else "rgb"
     if head.jfif:
         return "ycbcr"
-    return "rgb" if head.rgb_ids or photometric == "RGB" else "ycbcr"
+    if head.rgb_ids:
+        return "rgb"
+    # Nobody subsamples red, green and blue.
+    return "rgb" if photometric == "RGB" and not head.subsampled else "ycbcr"
 
 
 def _decode_jpeg_lossless(data: bytes, geometry: Geometry) -> Decoded:
@@ -129,15 +134,21 @@ def _decode_jpeg_ls(data: bytes, geometry: Geometry) -> Decoded:
 
 
 def _decode_jpeg_2000(data: bytes, geometry: Geometry) -> Decoded:
-    head = read_jpeg_2000(data)
-    _compare(head, geometry, Family.JPEG_2000)
-    return _decoded(imagecodecs.jpeg2k_decode(data, numthreads=1), head, geometry, _full(geometry.photometric))
+    head, photometric = _wavelets(data, geometry, Family.JPEG_2000)
+    return _decoded(imagecodecs.jpeg2k_decode(data, numthreads=1), head, geometry, photometric)
 
 
 def _decode_htj2k(data: bytes, geometry: Geometry) -> Decoded:
+    head, photometric = _wavelets(data, geometry, Family.HTJ2K)
+    return _decoded(imagecodecs.htj2k_decode(data), head, geometry, photometric)
+
+
+def _wavelets(data: bytes, geometry: Geometry, family: Family) -> tuple[BitstreamHeader, str]:
+    """Return the header and the colours: RGB where the transform of three components is undone, whatever the label."""
     head = read_jpeg_2000(data)
-    _compare(head, geometry, Family.HTJ2K)
-    return _decoded(imagecodecs.htj2k_decode(data), head, geometry, _full(geometry.photometric))
+    _compare(head, geometry, family)
+    transformed = head.multi_component and head.samples == 3
+    return head, "RGB" if transformed else _full(geometry.photometric)
 
 
 def _decode_jpeg_xl(data: bytes, geometry: Geometry) -> Decoded:

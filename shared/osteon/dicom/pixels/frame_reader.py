@@ -90,7 +90,7 @@ class FrameReader:
 
     def _native(self, number: int) -> StoredFrame:
         source, pixels, bits = self._source, self._pixels, self._geometry.frame_bits
-        unit = 1 if source.encoding.little_endian else source.swap_unit(self._geometry.bits_allocated)
+        unit = 1 if source.little_endian_pixels else source.swap_unit(self._geometry.bits_allocated)
         # Whole words, so that those of the other byte order can be turned.
         first, last = bits * (number - 1) // 8 // unit * unit, -(-bits * number // 8 // unit) * unit
         data = swap_bytes(bytes(source.data[pixels.start + first : min(pixels.start + last, pixels.end)]), unit)

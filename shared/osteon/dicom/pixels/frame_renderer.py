@@ -7,14 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from osteon.dicom.pixels import orthanc
+from osteon.dicom.pixels.attributes import readable
 from osteon.dicom.pixels.codecs import Decoded
 from osteon.dicom.pixels.colour import to_rgb
 from osteon.dicom.pixels.errors import BadRenderOptions, NotPossible
-from osteon.dicom.pixels.functional_groups import FRAME_VOI_LUT, of_frame
 from osteon.dicom.pixels.geometry import PixelLimits
 from osteon.dicom.pixels.grayscale import read_grayscale_rules
 from osteon.dicom.pixels.image_reader import ImageReader
-from osteon.dicom.pixels.modality import Rescale, read_rescale
+from osteon.dicom.pixels.modality import Rescale, read_rescale, shown_rescale
 from osteon.dicom.pixels.overlays import annotated
 from osteon.dicom.pixels.palette import read_palette
 from osteon.dicom.pixels.render_options import RenderOptions
@@ -50,7 +50,7 @@ class FrameRenderer:
                 return self._as_orthanc(number)
             case "preview":
                 decoded = self._orthanc_frame(number)
-                if not _is_grey(decoded):
+                if not self._is_grey(decoded):
                     return self._colours(decoded)
                 return _upright(orthanc.stretched(decoded.frame[:, :, 0]), decoded)
             case _:
@@ -58,22 +58,24 @@ class FrameRenderer:
 
     def samples(self, number: int) -> Pixels:
         """Return (rows, columns, samples) as Orthanc's /numpy has them: rescaled floats, or RGB."""
-        decoded = self._orthanc_frame(number)
+        decoded, attributes = self._orthanc_frame(number), self.image.attributes
         if not _is_grey(decoded):
-            return to_rgb(decoded, self.image)
-        return orthanc.rescaled(decoded.frame, self._rescale(number)) if self.options.rescale else decoded.frame
+            return self._rgb(decoded)
+        if not self.options.rescale:
+            return decoded.frame
+        return orthanc.rescaled(decoded.frame, Rescale() if self._is_dose else read_rescale(attributes, number))
 
     def _rendered(self, number: int) -> Pixels:
         image = self.image
         window = self.options.window and check_window(self.options.window)
         cells = image.cells(number)
         decoded = image.values(cells)
-        if _is_grey(decoded):
+        if self._is_grey(decoded):
             rules = read_grayscale_rules(image.attributes, image.geometry, number, window)
             picture = self._supplemented(rules.apply(decoded.frame[:, :, 0]), decoded)
         else:
             picture = self._colours(decoded)
-        picture = annotated(picture, image.attributes, number, cells.frame)
+        picture = annotated(picture, image.attributes, image.geometry, number, cells)
         if self.options.viewport is None:
             return picture
         viewport = self.options.viewport
@@ -87,18 +89,20 @@ class FrameRenderer:
         attributes = self.image.attributes
         if attributes.text(_PIXEL_PRESENTATION) not in ("COLOR", "MIXED") or _RED_DESCRIPTOR not in attributes:
             return picture
-        palette = read_palette(attributes)
+        if (palette := readable(read_palette, attributes)) is None:
+            return picture
         coloured = decoded.frame[:, :, :1] >= palette.first
         return np.where(coloured, _eight_bits(palette.apply(decoded.frame)), picture[:, :, None])
 
     def _as_orthanc(self, number: int) -> Pixels:
         image, options = self.image, self.options
         decoded = self._orthanc_frame(number)
-        if not _is_grey(decoded):
+        if not self._is_grey(decoded):
             return self._sized_as_orthanc(self._colours(decoded))
-        window = options.window or read_window(of_frame(image.attributes, FRAME_VOI_LUT, number))
+        window = options.window or read_window(image.attributes, number)
         window = window or orthanc.full_window(image.geometry.bits_stored)
-        picture = orthanc.windowed(decoded.frame[:, :, 0], window, self._rescale(number))
+        rescale = Rescale() if self._is_dose else shown_rescale(image.attributes, number)
+        picture = orthanc.windowed(decoded.frame[:, :, 0], window, rescale)
         return _upright(self._sized_as_orthanc(picture), decoded)
 
     def _sized_as_orthanc(self, picture: Pixels) -> Pixels:
@@ -115,18 +119,26 @@ class FrameRenderer:
         return values.view(np.uint16) if values.dtype == np.int16 else values
 
     def _colours(self, decoded: Decoded) -> Pixels:
-        return _eight_bits(to_rgb(decoded, self.image))
+        return _eight_bits(self._rgb(decoded))
+
+    def _rgb(self, decoded: Decoded) -> Pixels:
+        return to_rgb(decoded, self.image.attributes, self.image.geometry.bits_stored)
+
+    def _is_grey(self, decoded: Decoded) -> bool:
+        """Whether a frame is shown in greys; so are the indices of a palette that is missing or damaged."""
+        if decoded.photometric != "PALETTE COLOR":
+            return _is_grey(decoded)
+        return readable(read_palette, self.image.attributes) is None
 
     def _orthanc_frame(self, number: int) -> Decoded:
         decoded = self.image.frame(number)
         bits = self.image.geometry.bits_allocated == 1
         return replace(decoded, frame=orthanc.whole_bytes(decoded.frame)) if bits else decoded
 
-    def _rescale(self, number: int) -> Rescale:
-        """Return what Orthanc applies: not a dose's, which has another meaning."""
-        if self.image.attributes.text(_SOP_CLASS) == _RT_DOSE:
-            return Rescale()
-        return read_rescale(self.image.attributes, number)
+    @property
+    def _is_dose(self) -> bool:
+        """Whether Orthanc rescales nothing: the scaling of a dose has another meaning."""
+        return self.image.attributes.text(_SOP_CLASS) == _RT_DOSE
 
     def _checked(self, picture: Pixels, width: int, height: int) -> tuple[int, int]:
         if (size := width * height * picture[0, 0].nbytes) > self.limits.frame_bytes:

@@ -1,8 +1,9 @@
 """Attributes of one frame of an enhanced image: its own functional group, else the shared one (PS3.3 C.7.6.16)."""
 
+from collections.abc import Iterator
 from typing import Final
 
-from osteon.dicom.pixels.attributes import Attributes
+from osteon.dicom.pixels.attributes import Attributes, readable
 
 PIXEL_MEASURES: Final = 0x00289110
 FRAME_VOI_LUT: Final = 0x00289132
@@ -19,3 +20,14 @@ def of_frame(attributes: Attributes, macro: int, number: int) -> Attributes:
             if items := group.items(macro):
                 return items[0]
     return attributes
+
+
+def holders(attributes: Attributes, macro: int, number: int) -> Iterator[Attributes]:
+    """Iterate over all that may hold a macro's attributes for frame `number`, what counts most first.
+
+    Functional groups that are missing or damaged are passed over.
+    """
+    for sequence, place in ((_PER_FRAME, number - 1), (_SHARED, 0)):
+        for group in (readable(attributes.items, sequence) or ())[place : place + 1]:
+            yield from (readable(group.items, macro) or ())[:1]
+    yield attributes

@@ -9,7 +9,7 @@ import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 
-from osteon.dicom.pixels.attributes import Attributes
+from osteon.dicom.pixels.attributes import Attributes, readable
 from osteon.dicom.pixels.errors import NotPossible
 
 _RECOMMENDED_RATE: Final = 0x00082144
@@ -29,9 +29,9 @@ Picture = NDArray[np.uint8]
 
 def frame_time(attributes: Attributes) -> float:
     """Return for how many milliseconds a frame is to be shown, the mean where they differ (PS3.3 C.7.6.5)."""
-    steps = attributes.numbers(_FRAME_TIMES)[1:]
-    time = attributes.number(_FRAME_TIME) or (sum(steps) / len(steps) if steps else None)
-    for rate in () if time else (attributes.number(_RECOMMENDED_RATE), attributes.number(_CINE_RATE)):
+    steps = (readable(attributes.numbers, _FRAME_TIMES) or ())[1:]
+    time = readable(attributes.number, _FRAME_TIME) or (sum(steps) / len(steps) if steps else None)
+    for rate in () if time else (readable(attributes.number, tag) for tag in (_RECOMMENDED_RATE, _CINE_RATE)):
         time = time or (1000 / rate if rate and rate > 0 else None)
     return time if time and 0 < time < float("inf") else _DEFAULT_TIME
 

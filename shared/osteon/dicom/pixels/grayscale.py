@@ -2,22 +2,24 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from osteon.dicom.pixels.attributes import Attributes
+from osteon.dicom.pixels.attributes import Attributes, readable
 from osteon.dicom.pixels.geometry import Geometry
 from osteon.dicom.pixels.lut import Lut, Values
 from osteon.dicom.pixels.modality import Rescale, read_modality
-from osteon.dicom.pixels.native import Frame
+from osteon.dicom.pixels.native import Frame, stored_range
 from osteon.dicom.pixels.render_options import Window
 from osteon.dicom.pixels.voi import apply_window, read_voi
 
 _PADDING: Final = (0x00280120, 0x00280122, 0x00280123)
 _PADDING_LIMIT: Final = (0x00280121, 0x00280124, 0x00280125)
 _SHAPE: Final = 0x20500020
+_SHAPES: Final = ("IDENTITY", "INVERSE")
 _MOST_FRACTION: Final = 0x0062000E
 _SOP_CLASS: Final = 0x00080016
 _LABELS: Final = frozenset(("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7"))
@@ -67,10 +69,7 @@ class GrayscaleRules:
         if not self.full and self.padding and full[0] <= self.padding[1] and full[1] >= self.padding[0]:
             shown = frame[(frame < self.padding[0]) | (frame > self.padding[1])]
             full = extremes(shown) if shown.size else full
-        ends = self.modality.apply(np.array(full, np.float64))
-        low, high = float(ends.min()), float(ends.max())
-        if isinstance(self.modality, Lut):
-            low, high = 0, self.modality.top
+        low, high = self.modality.span(*full)
         return Window((low + high) / 2, (high - low) or 1, "linear-exact")
 
 
@@ -105,14 +104,12 @@ def read_grayscale_rules(
     attributes: Attributes, geometry: Geometry, number: int, window: Window | None
 ) -> GrayscaleRules:
     """Return how frame `number` is to be shown; `window` takes the place of the file's."""
-    signed = geometry.signed
-    modality = read_modality(attributes, number, signed=signed)
-    least = -(1 << geometry.bits_stored - 1) if signed else 0
-    negative = isinstance(modality, Rescale) and (modality.slope < 0 or least * modality.slope + modality.intercept < 0)
+    stored = stored_range(geometry.bits_stored, signed=geometry.signed or geometry.floating)
+    modality = read_modality(attributes, number, *stored)
     return GrayscaleRules(
         modality,
-        window or read_voi(attributes, number, signed=negative),
-        padding=_padding(attributes),
+        window or read_voi(attributes, number, *modality.span(*stored)),
+        padding=_padding(attributes, geometry),
         full=_full_range(attributes, geometry),
         inverted=is_inverted(attributes, geometry),
     )
@@ -121,17 +118,29 @@ def read_grayscale_rules(
 def is_inverted(attributes: Attributes, geometry: Geometry) -> bool:
     """Whether the least value is white: Presentation LUT Shape says so, else the Photometric Interpretation."""
     shape = attributes.text(_SHAPE)
-    return shape == "INVERSE" if shape else geometry.photometric == "MONOCHROME1"
+    return shape == "INVERSE" if shape in _SHAPES else geometry.photometric == "MONOCHROME1"
 
 
-def _padding(attributes: Attributes) -> tuple[float, float] | None:
+def _padding(attributes: Attributes, geometry: Geometry) -> tuple[float, float] | None:
     """Return the range of stored values that are not part of the image (C.7.5.1.1.2)."""
     for value_tag, limit_tag in zip(_PADDING, _PADDING_LIMIT, strict=True):
-        value, limit = attributes.number(value_tag), attributes.number(limit_tag)
+        found = (readable(attributes.number, tag) for tag in (value_tag, limit_tag))
+        value, limit = (None if number is None or not isfinite(number) else number for number in found)
         if value is not None:
-            ends = sorted((value, value if limit is None else limit))
-            return ends[0], ends[1]
+            ends = [value, value if limit is None else limit]
+            low, high = sorted(ends if geometry.floating else (_as_stored(int(end), geometry) for end in ends))
+            return low, high
     return None
+
+
+def _as_stored(value: int, geometry: Geometry) -> int:
+    """Return a value of 16 bits, or of those stored, with the sign that Pixel Representation gives it, not its VR."""
+    low, high = stored_range(geometry.bits_stored, signed=geometry.signed)
+    if low <= value <= high:
+        return value
+    turns = (1 << 16, 1 << geometry.bits_stored) if geometry.signed else (1 << 16,)
+    others = (value + way * turn for turn in turns for way in (-1, 1))
+    return next((other for other in others if low <= other <= high), value)
 
 
 def _full_range(attributes: Attributes, geometry: Geometry) -> tuple[float, float] | None:
@@ -141,6 +150,6 @@ def _full_range(attributes: Attributes, geometry: Geometry) -> tuple[float, floa
     if geometry.bits_stored == 1:
         return 0, 1
     if attributes.text(_SOP_CLASS) in _LABELS:
-        most = attributes.number(_MOST_FRACTION)
+        most = readable(attributes.number, _MOST_FRACTION)
         return (0, most) if most else None
     return 0, (1 << geometry.bits_stored) - 1

@@ -8,11 +8,12 @@ from typing import Final
 
 from osteon.dicom.pixels.attributes import Attributes
 from osteon.dicom.pixels.codecs import Decoded, decode
+from osteon.dicom.pixels.colour import as_labelled
 from osteon.dicom.pixels.errors import NotPossible, PixelError
 from osteon.dicom.pixels.frame_reader import FrameReader
-from osteon.dicom.pixels.geometry import Geometry, PixelLimits
-from osteon.dicom.pixels.native import clipped, stored_values
-from osteon.dicom.pixels.registry import CODECS, Codec, Family
+from osteon.dicom.pixels.geometry import PHOTOMETRIC, Geometry, PixelLimits
+from osteon.dicom.pixels.native import clipped, stored_values, to_422, to_native
+from osteon.dicom.pixels.registry import CODECS, UNCOMPRESSED, Codec, Family
 from osteon.dicom.pixels.source import PixelSource
 from osteon.dicom.pixels.transcoded_attributes import LOSSY
 
@@ -80,6 +81,21 @@ class ImageReader:
     def cells(self, number: int) -> Decoded:
         """Return a frame as in the file, with everything that is in its words, old overlays too (PS3.5 8.1.1)."""
         return self._decoded(number, rgb=False)
+
+    def native(self, number: int) -> bytes:
+        """Return a frame as Explicit VR Little Endian has it, under the attributes as they are (PS3.5 8.1.1, 8.2).
+
+        Colours and their order are those that the attributes promise: `osteon.dicom.pixels.colour.as_labelled`.
+        """
+        geometry, label = self.geometry, self.attributes.text(PHOTOMETRIC)
+        decoded = self._decoded(number, rgb=label != "YBR_FULL")
+        if self._codec.family in UNCOMPRESSED and geometry.subsampled:
+            return to_422(decoded.frame)
+        frame = as_labelled(decoded, label, geometry.bits_stored)
+        # Subsampled and transformed colours have no planes (PS3.3 C.7.6.3.1.3).
+        if geometry.planar and (label == "YBR_FULL" or not label.startswith("YBR_")):
+            frame = frame.transpose(2, 0, 1)
+        return to_native(frame, bits=geometry.bits_allocated == 1)
 
     def _decoded(self, number: int, *, rgb: bool) -> Decoded:
         stored = self._access.read(number)

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Final
 
-from osteon.dicom.pixels.attributes import Attributes
+from osteon.dicom.pixels.attributes import Attributes, readable
 from osteon.dicom.pixels.errors import PixelError
-from osteon.dicom.pixels.functional_groups import PIXEL_VALUE_TRANSFORMATION, of_frame
+from osteon.dicom.pixels.functional_groups import PIXEL_VALUE_TRANSFORMATION, holders, of_frame
 from osteon.dicom.pixels.lut import Lut, Values, read_lut
 
 _SOP_CLASS: Final = 0x00080016
@@ -31,6 +31,11 @@ class Rescale:
             return values
         return values * self.slope + self.intercept
 
+    def span(self, low: float, high: float) -> tuple[float, float]:
+        """Return the least and the greatest result for values from `low` to `high`."""
+        ends = low * self.slope + self.intercept, high * self.slope + self.intercept
+        return min(ends), max(ends)
+
 
 _NONE: Final = Rescale()
 
@@ -40,21 +45,36 @@ def read_rescale(attributes: Attributes, number: int) -> Rescale:
 
     A slope of 0, which would leave nothing of the image, counts as none.
     """
-    item = of_frame(attributes, PIXEL_VALUE_TRANSFORMATION, number)
-    slope, intercept = item.number(_SLOPE) or 1.0, item.number(_INTERCEPT) or 0.0
+    return _rescale(of_frame(attributes, PIXEL_VALUE_TRANSFORMATION, number))
+
+
+def _rescale(item: Attributes) -> Rescale:
+    slope, intercept = float(item.number(_SLOPE) or 1), float(item.number(_INTERCEPT) or 0)
     for tag, value in (("1053", slope), ("1052", intercept)):
         if not isfinite(value):
             raise PixelError(f"(0028,{tag}) is {value}")
+    if slope + intercept == intercept:
+        raise PixelError(f"(0028,1052) is {intercept}, beside which a slope of {slope} is nothing")
     return Rescale(slope, intercept)
 
 
-def read_modality(attributes: Attributes, number: int, *, signed: bool) -> Rescale | Lut:
-    """Return what turns stored values of a frame, `signed` or not, into those that the VOI LUT takes."""
+def shown_rescale(attributes: Attributes, number: int) -> Rescale:
+    """Return slope and intercept for a picture: what is no number is passed over."""
+    found = (readable(_rescale, item) for item in holders(attributes, PIXEL_VALUE_TRANSFORMATION, number))
+    return next((rescale for rescale in found if rescale), _NONE)
+
+
+def read_modality(attributes: Attributes, number: int, low: float, high: float) -> Rescale | Lut:
+    """Return what turns stored values of a frame, from `low` to `high`, into those that the VOI LUT takes.
+
+    A damaged Modality LUT gives way to the rescale, and that to none.
+    """
     if _not_for_display(attributes):
         return _NONE
-    if items := attributes.items(_MODALITY_LUTS):
-        return read_lut(items[0], signed=signed)
-    return read_rescale(attributes, number)
+    for item in readable(attributes.items, _MODALITY_LUTS) or ():
+        if table := readable(read_lut, item, low, high):
+            return table
+    return shown_rescale(attributes, number)
 
 
 def _not_for_display(attributes: Attributes) -> bool:

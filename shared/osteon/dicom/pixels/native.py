@@ -58,6 +58,12 @@ def _from_422(values: NDArray[np.uint8], geometry: Geometry) -> Frame:
     return frame.reshape(geometry.rows, geometry.columns, 3)
 
 
+def to_422(frame: Frame) -> bytes:
+    """Return a frame that `from_native` has read with subsampled colours as it was."""
+    groups = frame.reshape(-1, 2, 3)
+    return np.concatenate((groups[:, :, 0], groups[:, 0, 1:]), axis=1).tobytes()
+
+
 def to_native(frame: Frame, *, bits: bool) -> bytes:
     """Return the samples pixel by pixel, little endian; `bits`: eight in a byte."""
     if bits:
@@ -84,16 +90,35 @@ class BitRun:
 
 
 def as_container(values: Frame, geometry: Geometry, *, precision: int, signed: bool) -> Frame:
-    """Turn what a decoder gave into the type of the frame; unsigned samples of signed pixels get their sign again.
+    """Turn what a decoder gave into the type of the frame, where the bit stream has a sign and the pixels none, or not.
 
     `precision` and `signed` are what the bit stream says of its samples.
     """
     wanted = frame_type(geometry)
     frame: Frame = values.astype(wanted, copy=False)
-    if geometry.signed and not signed and precision < wanted.itemsize * 8:
+    if geometry.signed is not signed and precision < wanted.itemsize * 8:
         frame = np.left_shift(frame, wanted.itemsize * 8 - precision)
         frame >>= wanted.itemsize * 8 - precision
     return frame
+
+
+def sign_extended(frame: Frame, geometry: Geometry) -> Frame:
+    """Return signed values whose sign stands only in the highest bit stored with their sign in all bits above it.
+
+    Where anything else is in these bits, as old overlays are, they stay (PS3.5 8.1.1).
+    """
+    stored = geometry.bits_stored
+    if not geometry.signed or geometry.shift or stored >= frame.dtype.itemsize * 8:
+        return frame
+    half = 1 << stored - 1
+    if frame.min() < 0 or not half <= frame.max() < 2 * half:
+        return frame
+    return stored_values(frame, geometry, shift=0)
+
+
+def stored_range(bits: int, *, signed: bool) -> tuple[int, int]:
+    """Return the least and the greatest value of so many bits."""
+    return (-(1 << bits - 1), (1 << bits - 1) - 1) if signed else (0, (1 << bits) - 1)
 
 
 def stored_values(frame: Frame, geometry: Geometry, *, shift: int) -> Frame:
@@ -115,7 +140,5 @@ def stored_values(frame: Frame, geometry: Geometry, *, shift: int) -> Frame:
 
 def clipped(frame: Frame, geometry: Geometry) -> Frame:
     """Return values within the bits stored: a lossy decoder with more bits may go beyond them, at edges."""
-    span = 1 << geometry.bits_stored
-    low = -span // 2 if geometry.signed else 0
-    values: Frame = np.clip(frame, low, low + span - 1)
+    values: Frame = np.clip(frame, *stored_range(geometry.bits_stored, signed=geometry.signed))
     return values

@@ -1,14 +1,15 @@
 """Overlays of an image, burned into its picture: annotations such as lines and letters (PS3.3 C.9.2, PS3.5 8.1.2)."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from osteon.dicom.pixels.attributes import Attributes
-from osteon.dicom.pixels.native import Frame
+from osteon.dicom.pixels.attributes import Attributes, readable
+from osteon.dicom.pixels.codecs import Decoded
+from osteon.dicom.pixels.geometry import Geometry
 
 _GROUPS: Final = range(0x6000, 0x6020, 2)
 _ROWS, _COLUMNS, _FRAMES, _TYPE, _ORIGIN = 0x0010, 0x0011, 0x0015, 0x0040, 0x0050
@@ -38,28 +39,35 @@ class Overlay:
         picture[top : top + part.shape[0], left : left + part.shape[1]][part] = _WHITE
 
 
-def annotated(picture: NDArray[Any], attributes: Attributes, number: int, cells: Frame) -> NDArray[Any]:
+def annotated(
+    picture: NDArray[Any], attributes: Attributes, geometry: Geometry, number: int, cells: Decoded
+) -> NDArray[Any]:
     """Return the picture of 8 bits of frame `number` with its graphics in white.
 
     `cells` are the words of the frame, where retired overlays have a bit of their own. Regions of interest, which would
-    hide the image, are left out.
+    hide the image, are left out, and so is what is damaged.
     """
-    for overlay in _overlays(attributes, number, cells):
+    for group in _GROUPS:
+        if group << 16 | _TYPE not in attributes:
+            continue
+        overlay = readable(_overlay, attributes, group << 16, number, cells, geometry)
+        if overlay is None:
+            continue
         if not picture.flags.writeable:
             picture = picture.copy()
         overlay.burn(picture)
     return picture
 
 
-def _overlays(attributes: Attributes, number: int, cells: Frame) -> Iterator[Overlay]:
-    for group in _GROUPS:
-        tag = group << 16
-        if tag | _TYPE not in attributes or attributes.text(tag | _TYPE) == "R":
-            continue
-        mask = _packed(attributes, tag, number) if tag | _DATA in attributes else _within(attributes, tag, cells)
-        if mask is not None:
-            origin = [int(place) for place in attributes.numbers(tag | _ORIGIN)] or [1, 1]
-            yield Overlay(mask, origin[0] - 1, origin[-1] - 1)
+def _overlay(attributes: Attributes, tag: int, number: int, cells: Decoded, geometry: Geometry) -> Overlay | None:
+    if attributes.text(tag | _TYPE) == "R":
+        return None
+    packed = tag | _DATA in attributes
+    mask = _packed(attributes, tag, number) if packed else _within(attributes, tag, cells, geometry)
+    if mask is None:
+        return None
+    origin = [int(place) for place in attributes.numbers(tag | _ORIGIN) if isfinite(place)] or [1, 1]
+    return Overlay(mask, origin[0] - 1, origin[-1] - 1)
 
 
 def _packed(attributes: Attributes, tag: int, number: int) -> Mask | None:
@@ -68,7 +76,7 @@ def _packed(attributes: Attributes, tag: int, number: int) -> Mask | None:
     planes, first = _whole(attributes, tag | _FRAMES, 1), _whole(attributes, tag | _FIRST_FRAME, 1)
     # One without a number of frames is for every frame.
     plane = number - first if tag | _FRAMES in attributes and planes > 1 else 0
-    if not 0 <= plane < planes:
+    if not 0 <= plane < planes or min(rows, columns) < 1:
         return None
     size = rows * columns
     if size > _MOST_PIXELS:
@@ -80,15 +88,22 @@ def _packed(attributes: Attributes, tag: int, number: int) -> Mask | None:
     return bits.reshape(rows, columns).astype(np.bool_) if size and len(bits) == size else None
 
 
-def _within(attributes: Attributes, tag: int, cells: Frame) -> Mask | None:
-    """Return the bit of each word that an overlay of earlier editions of the standard has."""
-    bit = _whole(attributes, tag | _BIT, -1)
-    if _whole(attributes, tag | _ALLOCATED, 1) == 1 or cells.dtype.kind == "f" or not 0 <= bit < 8 * cells.itemsize:
+def _within(attributes: Attributes, tag: int, cells: Decoded, geometry: Geometry) -> Mask | None:
+    """Return the bit of each word that an overlay of earlier editions of the standard has.
+
+    None where there cannot be one: among the bits of the values, above those of a bit stream, and where the bit is
+    nothing but the sign of the value.
+    """
+    bit, frame = _whole(attributes, tag | _BIT, -1), cells.frame[:, :, 0]
+    if _whole(attributes, tag | _ALLOCATED, 1) == 1 or frame.dtype.kind == "f" or not 0 <= bit < 8 * frame.itemsize:
         return None
-    mask: Mask = (cells[:, :, 0] >> bit & 1).astype(np.bool_)
-    return mask
+    values = range(geometry.shift, geometry.shift + geometry.bits_stored)
+    if bit in values or 0 < cells.precision <= bit:
+        return None
+    mask: Mask = (frame >> bit & 1).astype(np.bool_)
+    return None if geometry.signed and np.array_equal(mask, frame >> values[-1] & 1) else mask
 
 
 def _whole(attributes: Attributes, tag: int, default: int) -> int:
     value = attributes.number(tag)
-    return default if value is None else int(value)
+    return default if value is None or not isfinite(value) else int(value)

@@ -8,12 +8,14 @@ from numpy.typing import NDArray
 
 from osteon.dicom.pixels.attributes import Attributes
 from osteon.dicom.pixels.errors import PixelError
-from osteon.dicom.pixels.native import Frame
+from osteon.dicom.pixels.lut import read_descriptor, read_entries
+from osteon.dicom.pixels.native import Frame, stored_range
 
 _DESCRIPTORS: Final = (0x00281101, 0x00281102, 0x00281103)
 _TABLES: Final = (0x00281201, 0x00281202, 0x00281203)
 _SEGMENTED: Final = (0x00281221, 0x00281222, 0x00281223)
 _PIXEL_REPRESENTATION: Final = 0x00280103
+_BITS_STORED: Final = 0x00280101
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,46 +38,50 @@ class Palette:
 
 
 def read_palette(attributes: Attributes) -> Palette:
-    """Return the palette of an image or of an item; raises `PixelError` naming what is missing or invalid."""
+    """Return the palette of an image or of an item; raises `PixelError` naming what is missing or invalid.
+
+    Bits of an entry are what its data says. A channel without a descriptor has that of another one; one that is shorter
+    than the others goes on with its last entry.
+    """
+    known = [tag for tag in _DESCRIPTORS if len(attributes.numbers(tag)) == 3]
+    if not known:
+        raise PixelError("no Palette Color Lookup Table Descriptor (0028,1101) to (0028,1103) has 3 values")
     signed = attributes.number(_PIXEL_REPRESENTATION) == 1
-    channels, firsts = [], []
+    low, high = stored_range(int(attributes.number(_BITS_STORED) or 16), signed=signed)
+    channels, firsts, most = [], set(), 0
     for descriptor, table, segmented in zip(_DESCRIPTORS, _TABLES, _SEGMENTED, strict=True):
-        entries, first, bits = _descriptor(attributes, descriptor, signed=signed)
-        firsts.append(first)
+        described = descriptor if descriptor in known else known[0]
+        count, first, bits = read_descriptor(attributes, described, low, high)
+        most = max(most, bits)
+        firsts.add(first)
         if segmented in attributes and table not in attributes:
-            values = _Segments(_words(attributes, segmented, bits).tolist(), entries, bits, segmented).expanded()
+            size = 8 if bits == 8 else 16
+            values = _Segments(_words(attributes, segmented, size).tolist(), count, size, segmented).expanded()
         else:
-            values = _plain(attributes, table, entries, bits)
+            values = read_entries(attributes, table, count, bits)
         channels.append(values)
-    if len(set(firsts)) > 1 or len({(len(channel), channel.dtype) for channel in channels}) > 1:
-        raise PixelError("the Palette Color Lookup Tables (0028,1101) to (0028,1103) are not alike")
-    return Palette(firsts[0], np.stack(channels, axis=1))
+    if len(firsts) > 1:
+        raise PixelError("the Palette Color Lookup Tables (0028,1101) to (0028,1103) are for other values each")
+    return Palette(firsts.pop(), _joined(channels, most))
 
 
-def _descriptor(attributes: Attributes, tag: int, *, signed: bool) -> tuple[int, int, int]:
-    """Return how many entries there are, the first index, and the bits of an entry."""
-    numbers = [int(number) & 0xFFFF for number in attributes.numbers(tag)]
-    if len(numbers) != 3:
-        raise PixelError(f"{_name(tag)} has {len(numbers)} values, not 3")
-    entries, first, bits = numbers
-    if bits not in (8, 16):
-        raise PixelError(f"{_name(tag)} says {bits} bits, not 8 or 16")
-    return entries or 1 << 16, first - (1 << 16) if signed and first & 0x8000 else first, bits
+def _joined(channels: list[NDArray[Any]], bits: int) -> NDArray[Any]:
+    """Return (entries, 3), of the full range of their type: of 8 bits where no entry has more, whatever `bits` says."""
+    longest = max(map(len, channels))
+    entries = np.stack([np.pad(each, (0, longest - len(each)), mode="edge") for each in channels], axis=1)
+    if entries.dtype == np.uint8 or int(entries.max()) <= 0xFF:
+        return entries.astype(np.uint8)
+    if any(each.dtype == np.uint8 for each in channels):
+        whole = [each.astype(np.uint16) * (257 if each.dtype == np.uint8 else 1) for each in channels]
+        return _joined(whole, 16)
+    if 8 < bits < 16 and int(entries.max()) < 1 << bits:
+        return (entries.astype(np.uint32) * 0xFFFF // ((1 << bits) - 1)).astype(np.uint16)
+    return entries
 
 
 def _words(attributes: Attributes, tag: int, bits: int) -> NDArray[Any]:
     value = attributes.raw(tag)
     return np.frombuffer(value[: len(value) // (bits // 8) * (bits // 8)], f"<u{bits // 8}")
-
-
-def _plain(attributes: Attributes, tag: int, entries: int, bits: int) -> NDArray[Any]:
-    """Return a table. Entries of 8 bits may stand in a byte or in a word each."""
-    length = attributes.length(tag)
-    wide = length >= entries * 2
-    values = _words(attributes, tag, 16 if wide else 8)[:entries]
-    if len(values) < entries or (bits == 16 and not wide):
-        raise PixelError(f"{_name(tag)} has {length} bytes for {entries} entries of {bits} bits")
-    return values.astype(np.uint8) if bits == 8 and not (values > 255).any() else values
 
 
 @dataclass(slots=True)

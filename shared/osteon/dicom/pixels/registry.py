@@ -15,6 +15,7 @@ from osteon.dicom.uids import (
     DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN,
     EXPLICIT_VR_BIG_ENDIAN,
     EXPLICIT_VR_LITTLE_ENDIAN,
+    GE_BIG_ENDIAN_PIXELS,
     IMPLICIT_VR_LITTLE_ENDIAN,
     RLE_LOSSLESS,
     TRANSFER_SYNTAXES,
@@ -34,6 +35,10 @@ class Family(StrEnum):
     JPEG_2000 = "JPEG 2000"
     HTJ2K = "HTJ2K"
     JPEG_XL = "JPEG XL"
+
+
+UNCOMPRESSED: Final = frozenset((Family.NATIVE, Family.ENCAPSULATED, Family.DEFLATED))
+"""Those whose frames are native pixel data, deflated or not."""
 
 
 DEPTHS: Final[Mapping[Family, Sequence[int]]] = MappingProxyType(
@@ -149,6 +154,7 @@ CODECS: Final[dict[str, Codec]] = {
         _native(IMPLICIT_VR_LITTLE_ENDIAN),
         _native(DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN),
         _native(EXPLICIT_VR_BIG_ENDIAN),
+        Codec(GE_BIG_ENDIAN_PIXELS, Family.NATIVE),
         _of("1.98", Family.ENCAPSULATED, _NATIVE),
         _of("8.1", Family.DEFLATED, _NATIVE),
         Codec(RLE_LOSSLESS, Family.RLE, Encoder(_ANY, (8, 16, 32), 32)),

@@ -19,7 +19,6 @@ from osteon.dicom.pixels.geometry import PixelLimits
 from osteon.dicom.pixels.gif import frame_time, write_gif
 from osteon.dicom.pixels.image_reader import ImageReader
 from osteon.dicom.pixels.image_writers import encode_image
-from osteon.dicom.pixels.native import to_native
 from osteon.dicom.pixels.render_options import GIF, OCTETS, RenderedFile, RenderOptions
 from osteon.dicom.pixels.source import PixelSource
 
@@ -62,9 +61,7 @@ def _drawn(drawing: FrameRenderer, file: BinaryIO) -> RenderedFile:
     if options.mode == "numpy":
         return _array(drawing, frames, file)
     if options.mode == "frames":
-        bits = image.geometry.bits_allocated == 1
-        native = (to_native(image.cells(number).frame, bits=bits) for number in frames)
-        return _written(file, OCTETS, native)
+        return _written(file, OCTETS, map(image.native, frames))
     return _pictures(drawing, frames, file)
 
 

@@ -166,11 +166,18 @@ class PixelSource:
         """Whether pixel data is in fragments, even against the transfer syntax."""
         return self.pixels is not None and self.pixels.length == UNDEFINED
 
+    @property
+    def little_endian_pixels(self) -> bool:
+        """Byte order of native pixel data."""
+        return self.encoding.little_endian and not self.syntax.big_endian_pixels
+
     def swap_unit(self, bits_allocated: int) -> int:
         """Return how many bytes of native pixel data change places in the other byte order (PS3.5 annex D)."""
         assert self.pixels is not None
         if self.pixels.tag in FLOAT_PIXELS:
             return bits_allocated // 8
+        if self.syntax.big_endian_pixels:
+            return 2
         if self.pixels.vr == b"OB" or (bits_allocated == 8 and self.encoding.little_endian):
             return 1
         return max(2, bits_allocated // 8) if bits_allocated in (1, 8, 16, 32, 64) else 2

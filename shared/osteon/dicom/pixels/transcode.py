@@ -24,15 +24,7 @@ from osteon.dicom.pixels.output import EncapsulatedOutput, TranscodeOutput
 from osteon.dicom.pixels.registry import CODECS, Codec, Family
 from osteon.dicom.pixels.source import PIXEL_DATA, PixelSource
 from osteon.dicom.pixels.transcoded_attributes import AttributeChanges
-from osteon.dicom.reencode import (
-    PIECE,
-    ElementScope,
-    ElementSpan,
-    Reencoder,
-    encode_element,
-    encode_head,
-    swap_bytes,
-)
+from osteon.dicom.reencode import PIECE, ElementScope, ElementSpan, Reencoder, encode_element, encode_head, swap_bytes
 from osteon.dicom.uids import transfer_syntax
 
 _NATIVE_LIMIT: Final = 0xFFFFFFFE
@@ -128,7 +120,7 @@ class _Opened:
         origin = CODECS[self.source.meta.transfer_syntax_uid]
         self._before_frame()
         try:
-            return _whole(decode(origin, next(read_frames(self.source, self.geometry)), self.geometry))
+            return _whole(decode(origin, next(read_frames(self.source, self.geometry)), self.geometry, rgb=True))
         except PixelError as error:
             raise PixelError(f"frame 1: {error}") from None
 
@@ -144,7 +136,7 @@ def _plan(opened: _Opened, uid: str, quality: int | None) -> TranscodePlan:
     source, target = opened.source, CODECS.get(uid)
     if uid == source.meta.transfer_syntax_uid:
         return TranscodePlan(uid, copies_streams=source.encapsulated)
-    if target is None:
+    if target is None or not (target.lossless or target.lossy or target.rewraps):
         raise NotPossible("there is no encoder")
     if source.pixels is None or source.pixels.tag != PIXEL_DATA:
         if target.family is not Family.NATIVE:
@@ -272,7 +264,7 @@ class _Transcoding:
         """Copy values; between byte orders words are swapped, and bytes are written as bytes (PS3.5 annex D)."""
         source = self.source
         allocated = int(source.values.get(0x00280100, 16))
-        swapped = source.encoding.little_endian is not target.little_endian
+        swapped = source.little_endian_pixels is not target.little_endian
         vr, unit = found.vr or b"OW", 1
         if swapped:
             unit = source.swap_unit(allocated)
@@ -320,7 +312,7 @@ class _Transcoding:
         for number, data in enumerate(islice(read_frames(self.source, plan.geometry), 1, None), start=2):
             self.before_frame()
             try:
-                decoded = _whole(decode(origin, data, plan.geometry))
+                decoded = _whole(decode(origin, data, plan.geometry, rgb=True))
             except PixelError as error:
                 raise PixelError(f"frame {number}: {error}") from None
             if decoded.photometric != plan.first.photometric:

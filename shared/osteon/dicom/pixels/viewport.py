@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from osteon.dicom.pixels.attributes import Attributes
 from osteon.dicom.pixels.errors import BadRenderOptions
-from osteon.dicom.pixels.functional_groups import PIXEL_MEASURES, of_frame
+from osteon.dicom.pixels.functional_groups import PIXEL_MEASURES, holders
 from osteon.dicom.pixels.render_options import Viewport
 
 _ASPECT_RATIO: Final = 0x00280034
@@ -60,9 +60,9 @@ def _span(start: float | None, size: float | None, most: int, names: str) -> tup
 
 def pixel_aspect(attributes: Attributes, number: int) -> float:
     """Return how many times as high as wide a pixel of frame `number` is: by its ratio, else its spacing."""
-    measures = of_frame(attributes, PIXEL_MEASURES, number)
-    for holder, tag in ((attributes, _ASPECT_RATIO), *((measures, tag) for tag in _SPACINGS)):
-        numbers = holder.numbers(tag)
+    measures = holders(attributes, PIXEL_MEASURES, number)
+    for holder, tag in ((attributes, _ASPECT_RATIO), *((each, tag) for each in measures for tag in _SPACINGS)):
+        numbers = holder.decimals(tag)
         if len(numbers) == 2 and all(0 < number < float("inf") for number in numbers):
             return numbers[0] / numbers[1]
     return 1.0

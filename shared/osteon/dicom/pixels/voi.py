@@ -6,9 +6,9 @@ from typing import Final
 
 import numpy as np
 
-from osteon.dicom.pixels.attributes import Attributes
+from osteon.dicom.pixels.attributes import Attributes, readable
 from osteon.dicom.pixels.errors import BadRenderOptions
-from osteon.dicom.pixels.functional_groups import FRAME_VOI_LUT, of_frame
+from osteon.dicom.pixels.functional_groups import FRAME_VOI_LUT, holders
 from osteon.dicom.pixels.lut import Lut, Values, read_lut
 from osteon.dicom.pixels.render_options import Window
 
@@ -19,23 +19,31 @@ _VOI_LUTS: Final = 0x00283010
 _FUNCTIONS: Final = {"LINEAR": "linear", "LINEAR_EXACT": "linear-exact", "SIGMOID": "sigmoid"}
 
 
-def read_voi(attributes: Attributes, number: int, *, signed: bool) -> Window | Lut | None:
-    """Return the first table, else the first window, of a frame; None without.
+def read_voi(attributes: Attributes, number: int, low: float, high: float) -> Window | Lut | None:
+    """Return the first table, else the first window, for a frame with values from `low` to `high`; None without.
 
-    `signed`: the values that it takes may be negative. Raises `PixelError` when they are damaged.
+    What is damaged or shows nothing is passed over.
     """
-    item = of_frame(attributes, FRAME_VOI_LUT, number)
-    if tables := item.items(_VOI_LUTS):
-        return read_lut(tables[0], signed=signed)
-    return read_window(item)
+    for item in holders(attributes, FRAME_VOI_LUT, number):
+        for each in readable(item.items, _VOI_LUTS) or ():
+            if table := readable(read_lut, each, low, high):
+                return table
+        window = _window(item)
+        if window and window.centre - window.width / 2 <= high and window.centre + window.width / 2 >= low:
+            return window
+    return None
 
 
-def read_window(item: Attributes) -> Window | None:
-    """Return the first window; None when there is none, or one that shows nothing."""
-    centre, width = item.number(_CENTRE), item.number(_WIDTH)
-    if centre is None or width is None or not isfinite(centre) or not 0 < width < float("inf"):
-        return None
-    return Window(centre, width, _FUNCTIONS.get(item.text(_FUNCTION), "linear"))
+def read_window(attributes: Attributes, number: int) -> Window | None:
+    """Return the first window of a frame that shows something; None without."""
+    return next(filter(None, map(_window, holders(attributes, FRAME_VOI_LUT, number))), None)
+
+
+def _window(item: Attributes) -> Window | None:
+    for centre, width in zip(item.decimals(_CENTRE), item.decimals(_WIDTH), strict=False):
+        if isfinite(centre) and 0 < width < float("inf"):
+            return Window(centre, width, _FUNCTIONS.get(item.text(_FUNCTION), "linear"))
+    return None
 
 
 def check_window(window: Window) -> Window:

@@ -10,12 +10,14 @@ from pydicom.datadict import tag_for_keyword
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.tag import Tag
 
+from osteon.dicom.part10 import read_part10, write_part10_header
 from osteon.dicom.pixels.codecs import decode
 from osteon.dicom.pixels.frame_reader import read_frames
 from osteon.dicom.pixels.geometry import PixelLimits
 from osteon.dicom.pixels.registry import CODECS
 from osteon.dicom.pixels.source import PixelSource
 from osteon.dicom.pixels.transcode import TranscodeResult, TranscodeTarget, transcode
+from osteon.dicom.uids import GE_BIG_ENDIAN_PIXELS
 from support.dicom.datasets import ct_slice, saved
 
 NATIVE = "1.2.840.10008.1.2.1"
@@ -78,6 +80,17 @@ def wrapped(dataset: Dataset, number: str, bit_streams: list[bytes], folder: Pat
     dataset["PixelData"].is_undefined_length = True
     dataset.file_meta.TransferSyntaxUID = SYNTAX + number
     return saved(dataset, folder)
+
+
+def in_ge_syntax(dataset: Dataset, folder: Path) -> Path:
+    """Save in GE's private transfer syntax, the bytes of pixel data as they are."""
+    _, implicit = into(dataset, SYNTAX[:-1], folder)
+    data = implicit.read_bytes()
+    meta = read_part10(data)
+    path = folder / "ge.dcm"
+    head = write_part10_header(meta.sop_class_uid, meta.sop_instance_uid, GE_BIG_ENDIAN_PIXELS)
+    path.write_bytes(head + data[meta.data_set_offset :])
+    return path
 
 
 def decoded(path: Path) -> NDArray[Any]:

@@ -15,7 +15,8 @@ from pydicom.uid import XRayAngiographicImageStorage
 from osteon.dicom.pixels.errors import PixelError
 from osteon.dicom.pixels.grayscale import apply_table
 from osteon.dicom.pixels.render_options import Window
-from support.dicom.pixels.rendering import drawn, grey
+from support.dicom.datasets import saved
+from support.dicom.pixels.rendering import drawn, grey, ordered
 
 RAMP = np.array([[0, 1, 2, 3], [100, 1000, 2000, 4095]], np.uint16)
 
@@ -35,7 +36,7 @@ def item(**attributes: object) -> Dataset:
     return dataset
 
 
-def levels(dataset: Dataset, folder: Path, **order: object) -> list[list[int]]:
+def levels(dataset: Dataset | Path, folder: Path, **order: object) -> list[list[int]]:
     return drawn(dataset, folder, **order).tolist()
 
 
@@ -113,11 +114,69 @@ def test_a_voi_lut_of_65536_entries_counts_them_as_zero(tmp_path: Path) -> None:
     assert levels(dataset, tmp_path) == [[255, 127, 0]]
 
 
-def test_a_table_that_is_cut_off_is_an_error_which_names_the_element(tmp_path: Path) -> None:
-    table = lut(0, [1, 2, 3], 16)
-    table.LUTDescriptor = [400, 0, 16]
-    with pytest.raises(PixelError, match=r"\(0028,3006\) has 6 bytes for 400 entries"):
-        drawn(grey(RAMP, VOILUTSequence=[table]), tmp_path)
+@pytest.mark.parametrize("bits", [8, 12, 16, 0])
+@pytest.mark.parametrize("wide", [True, False])
+def test_entries_are_as_bright_as_their_greatest_can_be_whatever_the_descriptor_says(
+    bits: int, wide: bool, tmp_path: Path
+) -> None:
+    table = lut(0, [0, 127, 255], bits)
+    if not wide:
+        table.LUTData = bytes((0, 127, 255, 0))
+    assert levels(grey(np.array([[0, 1, 2]], np.uint16), VOILUTSequence=[table]), tmp_path) == [[0, 127, 255]]
+
+
+def test_a_modality_lut_without_a_window_shows_the_range_of_the_frame(tmp_path: Path) -> None:
+    table = lut(0, [1000, 2000, 3000, 4095], 16)
+    dataset = grey(np.array([[0, 1, 2]], np.uint16), ModalityLUTSequence=[table])
+    assert levels(dataset, tmp_path) == [[0, 128, 255]]
+
+
+@pytest.mark.parametrize("bits", [8, 12])
+def test_a_count_of_zero_also_means_all_entries_there_are(bits: int, tmp_path: Path) -> None:
+    table = lut(0, [0, 127, 255], bits)
+    table.LUTDescriptor = [0, 0, bits]
+    if bits == 8:
+        table.LUTData = bytes((0, 127, 255, 255))
+    dataset = grey(np.array([[0, 1, 2, 99]], np.uint16), VOILUTSequence=[table])
+    assert levels(dataset, tmp_path) == [[0, 127, 255, 255]]
+
+
+BROKEN_TABLES = {
+    "cut off": [400, 0, 16],
+    "bytes and a half": [4, 0, 8],
+    "short descriptor": [3, 0],
+}
+
+
+@pytest.mark.parametrize("kind", [*BROKEN_TABLES, "one level", "no data"])
+@pytest.mark.parametrize("keyword", ["VOILUTSequence", "ModalityLUTSequence"])
+def test_a_damaged_table_gives_way_to_the_window_and_that_to_the_range(kind: str, keyword: str, tmp_path: Path) -> None:
+    table = lut(0, [7, 7, 7] if kind == "one level" else [1, 2, 3], 16)
+    if kind in BROKEN_TABLES:
+        table.LUTDescriptor = BROKEN_TABLES[kind]
+    if kind == "no data":
+        del table.LUTData
+    dataset = grey(np.array([[0, 50, 100]], np.uint16), **{keyword: [table]})
+    assert levels(dataset, tmp_path) == [[0, 128, 255]]
+    dataset.WindowCenter, dataset.WindowWidth = 50.5, 51
+    assert levels(dataset, tmp_path) == [[0, 128, 255]]
+    dataset.WindowCenter, dataset.WindowWidth = 100.5, 101
+    assert levels(dataset, tmp_path) == [[0, 0, 128]]
+
+
+@pytest.mark.parametrize(
+    ("values", "first"),
+    [([-6, -5, -4], 65531), ([65530, 65531, 65532], 65531), ([32766, 32767, 32768], 32767), ([-9, -8, -7], -8)],
+)
+def test_the_first_value_of_a_table_has_the_sign_that_values_can_have(
+    values: list[int], first: int, tmp_path: Path
+) -> None:
+    kind = np.int16 if min(values) < 0 else np.uint16
+    for vr in ("US", "SS"):
+        table = lut(0, [0, 255], 8)
+        table.add_new(0x00283002, vr, [2, first % 65536 - (65536 if vr == "SS" and first % 65536 > 32767 else 0), 8])
+        dataset = grey(np.array([values], kind), VOILUTSequence=[table])
+        assert levels(dataset, tmp_path) == [[0, 0, 255]], vr
 
 
 def test_padding_is_background_and_no_part_of_the_range(tmp_path: Path) -> None:
@@ -178,11 +237,97 @@ def test_a_slope_of_zero_counts_as_none(tmp_path: Path) -> None:
     assert levels(grey(np.array([[0, 10]], np.uint16), RescaleSlope=0, RescaleIntercept=5), tmp_path) == [[0, 255]]
 
 
-def test_a_slope_that_is_no_number_is_an_error_which_names_the_element(tmp_path: Path) -> None:
-    dataset = grey(RAMP)
-    dataset[0x00281053] = RawDataElement(Tag(0x00281053), "DS", 6, b"steep ", 0, False, True)
-    with pytest.raises(PixelError, match=r"\(0028,1053\)"):
-        drawn(dataset, tmp_path)
+def raw(tag: int, vr: str, value: bytes) -> RawDataElement:
+    """Return an element whose value pydicom would refuse."""
+    return RawDataElement(Tag(tag), vr, len(value), value, 0, False, True)
+
+
+@pytest.mark.parametrize(
+    ("tag", "value"), [(0x00281053, b"steep "), (0x00281052, b"inf "), (0x00281053, b"nan "), (0x00281052, b"9e40")]
+)
+def test_a_rescale_that_is_no_number_is_passed_over_in_pictures_and_an_error_in_values(
+    tag: int, value: bytes, tmp_path: Path
+) -> None:
+    dataset = grey(np.array([[0, 50, 100]], np.uint16), RescaleSlope=2, RescaleIntercept=0)
+    dataset[tag] = raw(tag, "DS", value)
+    assert levels(dataset, tmp_path) == [[0, 128, 255]]
+    assert drawn(dataset, tmp_path, mode="orthanc").shape == (1, 3)
+    with pytest.raises(PixelError, match=rf"\(0028,{tag & 0xFFFF:04X}\)"):
+        ordered(dataset, tmp_path, mode="numpy")
+
+
+@pytest.mark.parametrize(
+    ("centre", "width"),
+    [
+        (b"x\\50.5", b"9\\101"),
+        (b"9\\50.5 ", b"\\101"),
+        (b"nan\\50.5 ", b"7\\101 "),
+        (b"3\\4\\50.5", b"0\\-3\\101 "),
+        (b"50.5", b"101\\x "),
+    ],
+    ids=["no number", "empty", "NaN", "not wide", "fewer"],
+)
+def test_the_first_window_that_shows_something_is_taken(centre: bytes, width: bytes, tmp_path: Path) -> None:
+    dataset = grey(np.array([[0, 50, 100, 200]], np.uint16))
+    dataset[0x00281050], dataset[0x00281051] = raw(0x00281050, "DS", centre), raw(0x00281051, "DS", width)
+    assert levels(dataset, tmp_path) == [[0, 128, 255, 255]]
+
+
+@pytest.mark.parametrize(
+    ("centre", "width"),
+    [(b"x ", b"10"), (b"1 ", b"wide"), (b"1 ", b"-5"), (b"1 ", b""), (b"1e9 ", b"99"), (b"-99 ", b"99")],
+)
+def test_without_such_a_window_the_range_is_shown(centre: bytes, width: bytes, tmp_path: Path) -> None:
+    dataset = grey(np.array([[0, 50, 100]], np.uint16))
+    dataset[0x00281050], dataset[0x00281051] = raw(0x00281050, "DS", centre), raw(0x00281051, "DS", width)
+    assert levels(dataset, tmp_path) == [[0, 128, 255]]
+
+
+@pytest.mark.parametrize(
+    ("kind", "stored", "padding", "vr"),
+    [
+        (np.int16, 16, 63536, "US"),
+        (np.int16, 16, -2000, "SS"),
+        (np.int16, 12, 2096, "US"),
+        (np.int16, 12, 63536, "US"),
+        (np.uint16, 16, -2000, "SS"),
+    ],
+)
+def test_padding_has_the_sign_of_the_pixels_whatever_its_vr(
+    kind: type, stored: int, padding: int, vr: str, tmp_path: Path
+) -> None:
+    value = -2000 if kind is np.int16 else 63536
+    dataset = grey(np.array([[value, 0, 50, 100]], kind), stored=stored)
+    dataset.add_new(0x00280120, vr, padding)
+    assert levels(dataset, tmp_path) == [[0, 0, 128, 255]]
+    dataset.PhotometricInterpretation = "MONOCHROME1"
+    assert levels(dataset, tmp_path) == [[0, 255, 128, 0]]
+
+
+def test_a_presentation_lut_shape_that_is_none_is_passed_over(tmp_path: Path) -> None:
+    dataset = grey(np.array([[0, 255]], np.uint8), photometric="MONOCHROME1", PresentationLUTShape="LIN OD")
+    assert levels(dataset, tmp_path) == [[255, 0]]
+
+
+def test_functional_groups_that_are_damaged_or_lack_a_frame_give_way_to_the_data_set(tmp_path: Path) -> None:
+    dataset = grey(np.array([[[0, 50, 100]]] * 2, np.uint16), WindowCenter=50.5, WindowWidth=51)
+    dataset.PerFrameFunctionalGroupsSequence = [item(FrameVOILUTSequence=[item(WindowCenter=100.5, WindowWidth=101)])]
+    assert levels(dataset, tmp_path, frames=(1,)) == [[0, 0, 128]]
+    assert levels(dataset, tmp_path, frames=(2,)) == [[0, 128, 255]]
+    dataset.PerFrameFunctionalGroupsSequence[0].FrameVOILUTSequence[0].WindowWidth = 0
+    assert levels(dataset, tmp_path, frames=(1,)) == [[0, 128, 255]]
+    dataset.add_new(0x52009230, "OB", b"\xfe\xff\x00\xe0\x40\x00\x00\x00ab")
+    path = saved(dataset, tmp_path)
+    path.write_bytes(path.read_bytes().replace(b"\x00\x52\x30\x92OB", b"\x00\x52\x30\x92SQ"))
+    assert levels(path, tmp_path, frames=(1,)) == [[0, 128, 255]]
+
+
+def test_indices_are_shown_in_greys_where_their_palette_is_missing_or_damaged(tmp_path: Path) -> None:
+    dataset = grey(np.array([[0, 100, 255]], np.uint8), photometric="PALETTE COLOR")
+    for mode, most in (("rendered", 255), ("preview", 255), ("orthanc", 254)):
+        assert levels(dataset, tmp_path, mode=mode)[0][::2] == [0, most]
+    with pytest.raises(PixelError, match="Palette"):
+        ordered(dataset, tmp_path, mode="numpy")
 
 
 def test_a_window_of_the_file_that_shows_nothing_is_passed_over(tmp_path: Path) -> None:

@@ -19,15 +19,16 @@ from osteon.dicom.pixels.image_reader import ImageReader
 from osteon.dicom.pixels.native import Frame
 from osteon.dicom.pixels.palette import read_palette
 from support.dicom.datasets import saved
-from support.dicom.pixels.images import SYNTAX, image, into, wrapped
+from support.dicom.pixels.images import SYNTAX, image, into, tag_of, wrapped
 from support.dicom.real_files import BUNDLED
 
 RED, GREEN, BLUE = "Red", "Green", "Blue"
+DESCRIPTORS = [f"{colour}PaletteColorLookupTableDescriptor" for colour in (RED, GREEN, BLUE)]
 
 
 def rgb(source: Dataset | Path, folder: Path) -> Frame:
     with ImageReader.open(saved(source, folder) if isinstance(source, Dataset) else source, PixelLimits()) as opened:
-        return to_rgb(opened.frame(1), opened)
+        return to_rgb(opened.frame(1), opened.attributes, opened.geometry.bits_stored)
 
 
 @pytest.mark.parametrize("number", ["1", "2", "5", "4.80", "1.98"])
@@ -126,7 +127,7 @@ def test_frames_of_a_jpeg_are_red_green_and_blue_at_once_and_its_cells_are_not(n
     with ImageReader.open(path, PixelLimits()) as opened:
         frame, cells = opened.frame(1), opened.cells(1)
         assert (frame.photometric, cells.photometric) == ("RGB", "YBR_FULL")
-        assert np.abs(frame.frame.astype(int) - to_rgb(cells, opened)).max() <= 2
+        assert np.abs(frame.frame.astype(int) - to_rgb(cells, opened.attributes, 8)).max() <= 2
 
 
 def test_colours_that_are_called_subsampled_and_are_not_are_read_in_full(tmp_path: Path) -> None:
@@ -233,10 +234,10 @@ def test_segments_that_can_not_be_are_refused_with_their_tag(
 @pytest.mark.parametrize(
     ("wrong", "reason"),
     [
-        ({"RedPaletteColorLookupTableDescriptor": [256, 0, 12]}, r"\(0028,1101\) says 12 bits"),
-        ({"GreenPaletteColorLookupTableDescriptor": [256, 0]}, r"\(0028,1102\) has 2 values"),
+        ({keyword: [256, 0] for keyword in DESCRIPTORS}, r"\(0028,1101\) to \(0028,1103\) has 3 values"),
         ({"BluePaletteColorLookupTableData": b"ab"}, r"\(0028,1203\) has 2 bytes for 256 entries"),
-        ({"BluePaletteColorLookupTableDescriptor": [128, 0, 8]}, "not alike"),
+        ({"BluePaletteColorLookupTableData": bytes(400)}, r"\(0028,1203\) has 400 bytes for 256 entries"),
+        ({"BluePaletteColorLookupTableDescriptor": [256, 1, 8]}, "for other values each"),
     ],
 )
 def test_a_palette_that_can_not_be_is_refused_with_its_tag(
@@ -247,6 +248,57 @@ def test_a_palette_that_can_not_be_is_refused_with_its_tag(
         setattr(dataset, keyword, value)
     with pytest.raises(PixelError, match=reason):
         rgb(dataset, tmp_path)
+
+
+TABLE = np.arange(128, dtype="u2") * 2
+WIDE = TABLE * 257
+
+
+@pytest.mark.parametrize(
+    ("bits", "table", "changes"),
+    [
+        (16, TABLE, {}),
+        (8, TABLE, {}),
+        (16, TABLE.astype("u1"), {}),
+        (8, WIDE, {}),
+        (0, WIDE, {}),
+        (12, TABLE * 16, {}),
+        (16, WIDE, {DESCRIPTORS[1]: None}),
+        (16, WIDE, {DESCRIPTORS[2]: []}),
+        (16, WIDE, {DESCRIPTORS[2]: [129, 0, 16], "BluePaletteColorLookupTableData": WIDE.tobytes() + b"\xfe\xfe"}),
+        (16, WIDE, {"BluePaletteColorLookupTableData": TABLE.astype("u1").tobytes()}),
+    ],
+    ids=[
+        "8 bits in words of 16", "8 bits in words", "8 bits in bytes, called 16", "16 bits, called 8", "no bits",
+        "12 bits", "no descriptor", "empty descriptor", "one entry more", "one of bytes",
+    ],
+)  # fmt: skip
+def test_the_entries_of_a_palette_have_the_bits_that_its_data_has(
+    bits: int, table: Frame, changes: dict[str, object], tmp_path: Path
+) -> None:
+    dataset = with_palette(bits, *(table.tobytes(),) * 3, entries=128)
+    for keyword, value in changes.items():
+        if value is None:
+            delattr(dataset, keyword)
+        else:
+            setattr(dataset, keyword, value)
+    found = rgb(dataset, tmp_path)
+    eight = found if found.dtype == np.uint8 else found >> 8
+    wanted = np.minimum(dataset.pixel_array, 127)[..., None] * 2
+    assert np.abs(eight.astype(int) - wanted).max() <= 1
+
+
+@pytest.mark.parametrize(("signed", "first", "index"), [(True, 65530, -6), (False, 65530, 65530), (True, 10, 10)])
+def test_the_first_index_of_a_palette_has_the_sign_of_the_pixels(
+    signed: bool, first: int, index: int, tmp_path: Path
+) -> None:
+    dataset = with_palette(8, *(bytes((1, 2)),) * 3, entries=2)
+    for keyword in DESCRIPTORS:
+        dataset.add_new(tag_of(keyword), "US", [2, first, 8])
+    dataset.BitsAllocated = dataset.BitsStored = 16
+    dataset.HighBit, dataset.PixelRepresentation = 15, int(signed)
+    dataset.PixelData = np.array([index - 1, index, index + 1] * 12, "i4").astype("i2").tobytes()
+    assert rgb(dataset, tmp_path)[0, :3, 0].tolist() == [1, 1, 2]
 
 
 def streams_of_another_size() -> dict[str, tuple[str, bytes]]:

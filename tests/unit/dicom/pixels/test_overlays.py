@@ -5,9 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pydicom import Dataset
+from pydicom.dataelem import RawDataElement
+from pydicom.tag import Tag
 
+from support.dicom.pixels.images import SYNTAX, into
 from support.dicom.pixels.rendering import colours, drawn, grey
 
+JPEG_2000 = SYNTAX + "4.90"
 BLACK = np.zeros((4, 5), np.uint8)
 
 
@@ -92,6 +96,31 @@ def test_retired_overlays_in_the_words_of_pixels_are_drawn_and_no_part_of_values
     dataset = with_overlay(grey(cells, stored=12), cells, Allocated=16, Bit=15, Data=None)
     assert drawn(dataset, tmp_path).tolist() == [[0, 255, 255], [6, 255, 0]]
     assert drawn(dataset, tmp_path, mode="uint16").tolist() == [[0, 4095, 2048], [100, 0, 0]]
+
+
+@pytest.mark.parametrize(("bit", "signed"), [(0, False), (11, False), (15, True), (16, False)])
+def test_bits_that_are_no_overlay_are_not_drawn(bit: int, signed: bool, tmp_path: Path) -> None:
+    cells = np.array([[-5, 1000, 2047]] if signed else [[0, 1000, 4095]], np.int16 if signed else np.uint16)
+    plain = drawn(grey(cells, stored=12), tmp_path)
+    dataset = with_overlay(grey(cells, stored=12), cells, Allocated=16, Bit=bit, Data=None)
+    assert np.array_equal(drawn(dataset, tmp_path), plain)
+
+
+def test_a_bit_stream_of_the_values_alone_has_no_overlay_in_it(tmp_path: Path) -> None:
+    cells = np.array([[0, 1000, -1000]], np.int16)
+    _, path = into(with_overlay(grey(cells, stored=12), cells, Allocated=16, Bit=13, Data=None), JPEG_2000, tmp_path)
+    assert drawn(path, tmp_path).tolist() == [[128, 255, 0]]
+
+
+@pytest.mark.parametrize(
+    ("tag", "vr"), [(0x60000015, "IS"), (0x60000050, "DS"), (0x60000010, "DS"), (0x60000010, "SS")]
+)
+def test_an_overlay_whose_numbers_are_none_is_left_out_and_the_others_are_drawn(
+    tag: int, vr: str, tmp_path: Path
+) -> None:
+    dataset = with_overlay(with_overlay(grey(BLACK), MASK), np.ones((1, 1)), group=0x6002, Origin=[4, 5])
+    dataset[tag] = RawDataElement(Tag(tag), vr, 2, b"\xff\xff" if vr == "SS" else b"x ", 0, False, True)
+    assert marked(drawn(dataset, tmp_path)) == [(3, 4)]
 
 
 def test_an_overlay_with_too_few_bits_is_left_out(tmp_path: Path) -> None:

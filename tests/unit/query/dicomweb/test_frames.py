@@ -2,16 +2,19 @@
 
 import zlib
 from io import BytesIO
+from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pytest
 from pydicom import Dataset, dcmread
 from pydicom.encaps import encapsulate, encapsulate_extended, generate_frames
+from pydicom.pixels import pixel_array
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian, RLELossless
 
 from osteon_query.limits import ApiLimits
 from support.dicom.datasets import ct_slice
-from support.dicom.pixels.images import image
+from support.dicom.pixels.images import image, in_ge_syntax
 from support.dicom.real_files import BUNDLED
 from support.imaging.in_process import InProcessImaging, nothing_below
 from support.packs.sealed_packs import part10
@@ -176,6 +179,64 @@ async def test_who_names_no_transfer_syntax_gets_decoded_frames(
     response = await archive.http.get(url_of(dataset, "/frames/1"), headers={"Accept": accept})
     assert [content for _, content in split_multipart(response)] == [dataset.pixel_array.tobytes()]
     assert [message.mode for message in pixels.rendered] == ["frames"]
+
+
+async def test_frames_of_ges_private_syntax_come_in_little_endian(
+    archive: RunningQuery, pixels: InProcessImaging, tmp_path: Path
+) -> None:
+    dataset = image(frames=2)
+    frames = native_frames(dataset, 2)
+    dataset.PixelData = np.frombuffer(dataset.PixelData, np.uint16).byteswap().tobytes()
+    body, kind = multipart([in_ge_syntax(dataset, tmp_path).read_bytes()])
+    assert (await archive.http.post(f"{WEB}/studies", content=body, headers={"Content-Type": kind})).status_code == 200
+    response = await archive.http.get(url_of(dataset, "/frames/1,2"), headers={"Accept": PARTS})
+    assert [content for _, content in split_multipart(response)] == frames
+    assert {kind for kind, _ in split_multipart(response)} == {f"{OCTETS}; transfer-syntax={NATIVE}"}
+    file = await archive.http.get(url_of(dataset), headers={"Accept": "application/dicom"})
+    assert dcmread(BytesIO(file.content)).PixelData == b"".join(frames)
+
+
+async def test_frames_of_a_jpeg_are_in_the_colours_that_its_metadata_promises(
+    archive: RunningQuery, pixels: InProcessImaging
+) -> None:
+    dataset = await stored_file(archive, "SC_rgb_dcmtk_+eb+cy+np.dcm")
+    metadata = (await archive.http.get(url_of(dataset, "/metadata"))).json()[0]
+    assert metadata["00280004"]["Value"] == ["YBR_FULL_422"]
+    response = await archive.http.get(url_of(dataset, "/frames/1"), headers={"Accept": OCTETS})
+    samples = np.frombuffer(response.content, np.uint8).reshape(dataset.pixel_array.shape)
+    assert np.abs(samples.astype(int) - pixel_array(dataset)).max() <= 2
+    file = await archive.http.get(url_of(dataset), headers={"Accept": "application/dicom"})
+    transcoded = dcmread(BytesIO(file.content))
+    assert (transcoded.PhotometricInterpretation, transcoded.PixelData) == ("RGB", response.content)
+
+
+async def test_native_colours_that_are_only_called_subsampled_come_in_rgb(
+    archive: RunningQuery, pixels: InProcessImaging
+) -> None:
+    dataset = image(rows=2, columns=2, samples=3, allocated=8, stored=8, photometric="YBR_FULL_422")
+    dataset.PixelData = bytes((76, 85, 255)) * 4
+    await stored(archive, dataset)
+    response = await archive.http.get(url_of(dataset, "/frames/1"), headers={"Accept": OCTETS})
+    assert np.abs(np.frombuffer(response.content, np.uint8).reshape(4, 3).astype(int) - (255, 0, 0)).max() <= 1
+    dataset = image(rows=2, columns=2, samples=3, allocated=8, stored=8, photometric="YBR_FULL_422")
+    dataset.PixelData = bytes(range(8))
+    await stored(archive, dataset)
+    response = await archive.http.get(url_of(dataset, "/frames/1"), headers={"Accept": OCTETS})
+    assert response.content == dataset.PixelData
+
+
+@pytest.mark.parametrize(("name", "status"), [("SC_rgb_dcmtk_+eb+cy+np.dcm", 200), ("SC_rgb_dcmtk_+eb+cy+n1.dcm", 406)])
+async def test_frames_are_compressed_otherwise_only_in_the_colours_that_metadata_promises(
+    archive: RunningQuery, pixels: InProcessImaging, name: str, status: int
+) -> None:
+    dataset = await stored_file(archive, name)
+    response = await archive.http.get(url_of(dataset, "/frames/1"), headers={"Accept": "image/jls"})
+    assert response.status_code == status
+    if status == 200:
+        samples = imagecodecs.jpegls_decode(response.content)
+        assert np.abs(samples.astype(int) - pixel_array(dataset)).max() <= 2
+    else:
+        assert "would be RGB, and metadata says YBR_FULL" in response.json()["detail"]
 
 
 async def test_many_decoded_frames_come_in_order_by_several_requests(
