@@ -54,8 +54,10 @@ async def retrieve_frames(  # noqa: PLR0917 - the parameters are those of the UR
     return await send_frames(request, state, location, frame_numbers(frames))
 
 
-async def send_frames(request: Request, state: AppState, location: Location, numbers: list[int]) -> Response:
-    """Send frames of an instance; an empty list means all."""
+async def send_frames(
+    request: Request, state: AppState, location: Location, numbers: list[int], *, bulk_uri: str = ""
+) -> Response:
+    """Send frames of an instance; an empty list means all. With `bulk_uri` the parts have that as their location."""
     chosen = frame_format(media_ranges(request), location.transfer_syntax_uid, single=len(numbers) == 1)
     tag = entity_tag(location.sha256, "frames", numbers, chosen)
     tag = f"W/{tag}" if chosen.multipart else tag
@@ -66,7 +68,7 @@ async def send_frames(request: Request, state: AppState, location: Location, num
     stored = state.frame_locator.locate(location, line.dataset_offset, line.header)
     numbers = numbers or list(range(1, stored.count + 1))
     frames = [stored.at(number) for number in numbers]
-    sender = _Frames(request, state, location, chosen, numbers)
+    sender = _Frames(request, state, location, chosen, numbers, bulk_uri=bulk_uri)
     if chosen.as_stored(location.transfer_syntax_uid):
         return await sender.stored(frames, headers)
     if is_native(chosen.transfer_syntax_uid):
@@ -88,14 +90,21 @@ class _Frames:
     """Sends frames of one instance in a format."""
 
     def __init__(
-        self, request: Request, state: AppState, location: Location, chosen: FrameFormat, numbers: Sequence[int]
+        self,
+        request: Request,
+        state: AppState,
+        location: Location,
+        chosen: FrameFormat,
+        numbers: Sequence[int],
+        *,
+        bulk_uri: str = "",
     ) -> None:
         self._request = request
         self._state = state
         self._location = location
         self._format = chosen
         self._numbers = numbers
-        self._url = f"{instance_url(dicomweb_url(request, state), location)}/frames"
+        self._url = bulk_uri or instance_url(dicomweb_url(request, state), location)
 
     async def stored(self, frames: list[FrameAt], headers: dict[str, str]) -> Response:
         """Send frames out of the pack."""
@@ -182,7 +191,7 @@ class _Frames:
             yield data
 
     def _part(self, number: int, length: int | None) -> ItemStart:
-        return ItemStart(self._format.kind, length, f"{self._url}/{number}")
+        return ItemStart(self._format.kind, length, f"{self._url}/frames/{number}")
 
     async def _send(
         self, items: ItemStream, headers: dict[str, str], *, parts: list[ItemStart] | None = None, purpose: str = ""
