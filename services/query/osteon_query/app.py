@@ -6,7 +6,18 @@ from fastapi import FastAPI
 
 from osteon import health
 from osteon_query.app_state import AppState
-from osteon_query.dicomweb import bulk, capabilities, frames, metadata, qido, rendered, stow, wado, wado_uri
+from osteon_query.dicomweb import (
+    bulk,
+    bulk_resources,
+    capabilities,
+    frames,
+    metadata,
+    qido,
+    rendered,
+    stow,
+    wado,
+    wado_uri,
+)
 from osteon_query.http import cors, openapi, problems
 from osteon_query.http.middleware import RequestContextMiddleware
 from osteon_query.orthanc import (
@@ -31,9 +42,9 @@ from osteon_query.orthanc import (
 )
 
 _ROUTERS = (
-    capabilities, qido, wado, wado_uri, metadata, frames, bulk, rendered, stow, instances, rendering, numpy_routes,
-    tags, shared_tags, resources, hierarchy, find, changes, conflicts, system, modalities, queries, peers, commitments,
-    rules, destinations, jobs,
+    capabilities, qido, wado, wado_uri, metadata, frames, bulk, bulk_resources, rendered, stow, instances, rendering,
+    numpy_routes, tags, shared_tags, resources, hierarchy, find, changes, conflicts, system, modalities, queries, peers,
+    commitments, rules, destinations, jobs,
 )  # fmt: skip
 
 

@@ -56,17 +56,18 @@ async def send_bulk(request: Request, state: AppState, location: Location, line:
         raise NotAcceptable(f"{path[:80]} is sent as {types}, alone or in {MULTIPART}, and Accept has none of these")
     media_type, entry = chosen
     value = await find_value(state, location, line, path, media_type)
-    return await send_value(request, state, location, value, path, multipart=entry.multipart)
+    content_type = value.content_type(location.transfer_syntax_uid)
+    return await send_value(request, state, location, value, path, content_type=content_type, multipart=entry.multipart)
 
 
 def by_frame(ranges: list[MediaRange], location: Location, line: SidecarLine, path: str) -> bool:
-    """Whether encapsulated pixel data are requested as frames: as images, or as octets without compression."""
+    """Whether pixel data are requested as frames: as images, or compressed ones as octets without compression."""
     stored = location.transfer_syntax_uid
-    if not is_pixel_data(line, path) or is_native(stored) or is_video(stored):
+    if not is_pixel_data(line, path) or is_video(stored):
         return False
     for entry in ranges:
         if entry.accepts(OCTETS):
-            return entry.transfer_syntax not in ("", ANY, stored)
+            return not is_native(stored) and entry.transfer_syntax not in ("", ANY, stored)
         if entry.root.startswith("image/"):
             return True
     return False

@@ -153,15 +153,15 @@ async def send_value(
     value: BulkValue,
     path: str,
     *,
+    content_type: str,
     multipart: bool,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     """Send a value in one part of a multipart response, or alone, where Range is honoured."""
-    tag = entity_tag(location.sha256, "bulk", path, value.media_type, multipart)
+    tag = entity_tag(location.sha256, "bulk", path, content_type, multipart)
     tag = f"W/{tag}" if multipart else tag
     if known := not_modified(request, tag):
         return known
-    content_type = value.content_type(location.transfer_syntax_uid)
     sent = {**validator_headers(tag, location), **(headers or {})}
     if multipart:
         part = ItemStart(content_type, value.length, bulk_url(request, state, location, path))

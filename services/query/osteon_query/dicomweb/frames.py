@@ -13,6 +13,7 @@ from osteon import metrics
 from osteon.archive.resources import Location
 from osteon.contracts.imaging import RenderRequest
 from osteon.objects.port import Bytes
+from osteon.packs.sidecar import SidecarLine
 from osteon_query.app_state import AppState, AppStateDep, dicomweb_url
 from osteon_query.dicomweb.frame_formats import FrameFormat, frame_format
 from osteon_query.dicomweb.metadata import instance_url
@@ -57,7 +58,10 @@ async def retrieve_frames(  # noqa: PLR0917 - the parameters are those of the UR
 async def send_frames(
     request: Request, state: AppState, location: Location, numbers: list[int], *, bulk_uri: str = ""
 ) -> Response:
-    """Send frames of an instance; an empty list means all. With `bulk_uri` the parts have that as their location."""
+    """Send frames of an instance; an empty list means all.
+
+    With `bulk_uri` that is the location of the parts, not the URL of the instance (PS3.18 10.4.3.3.5).
+    """
     chosen = frame_format(media_ranges(request), location.transfer_syntax_uid, single=len(numbers) == 1)
     tag = entity_tag(location.sha256, "frames", numbers, chosen)
     tag = f"W/{tag}" if chosen.multipart else tag
@@ -66,14 +70,25 @@ async def send_frames(
     headers = validator_headers(tag, location)
     (line,) = await read_lines(state.sidecars, [location])
     stored = state.frame_locator.locate(location, line.dataset_offset, line.header)
+    whole = bool(bulk_uri) and not numbers and stored.count == 1
     numbers = numbers or list(range(1, stored.count + 1))
     frames = [stored.at(number) for number in numbers]
-    sender = _Frames(request, state, location, chosen, numbers, bulk_uri=bulk_uri)
+    sender = _Frames(request, state, location, chosen, numbers, bulk_uri=bulk_uri, whole=whole)
     if chosen.as_stored(location.transfer_syntax_uid):
         return await sender.stored(frames, headers)
     if is_native(chosen.transfer_syntax_uid):
         return await sender.decoded(headers)
     return await sender.transcoded(headers)
+
+
+def frame_items(  # noqa: PLR0917 - one instance and how it comes
+    request: Request, state: AppState, location: Location, line: SidecarLine, chosen: FrameFormat, bulk_uri: str
+) -> ItemStream:
+    """Yield all frames of an instance as parts; raises `StoredDataUnreadable` when they cannot be separated."""
+    stored = state.frame_locator.locate(location, line.dataset_offset, line.header)
+    numbers = range(1, stored.count + 1)
+    sender = _Frames(request, state, location, chosen, numbers, bulk_uri=bulk_uri, whole=stored.count == 1)
+    return sender.items([stored.at(number) for number in numbers])
 
 
 def frame_numbers(text: str) -> list[int]:
@@ -97,7 +112,8 @@ class _Frames:
         chosen: FrameFormat,
         numbers: Sequence[int],
         *,
-        bulk_uri: str = "",
+        bulk_uri: str,
+        whole: bool,
     ) -> None:
         self._request = request
         self._state = state
@@ -105,14 +121,26 @@ class _Frames:
         self._format = chosen
         self._numbers = numbers
         self._url = bulk_uri or instance_url(dicomweb_url(request, state), location)
+        self._whole = whole
 
     async def stored(self, frames: list[FrameAt], headers: dict[str, str]) -> Response:
         """Send frames out of the pack."""
         if not self._format.multipart:
             return await self._alone(frames[0], {**headers, "Content-Type": self._format.kind})
-        parts = [self._part(number, frame.known_length) for number, frame in zip(self._numbers, frames, strict=True)]
+        parts = self._parts(frames)
         items = read_frames(self._state.objects, frames, parts)
         return await self._send(items, headers, parts=parts, purpose=_PURPOSE)
+
+    def items(self, frames: list[FrameAt]) -> ItemStream:
+        """Yield the frames as parts, whether they come as stored, decoded or transcoded."""
+        if self._format.as_stored(self._location.transfer_syntax_uid):
+            return read_frames(self._state.objects, frames, self._parts(frames))
+        if is_native(self._format.transfer_syntax_uid):
+            return self._decoded_parts(render_in_order(self._state.pictures, self._render_requests(), prefetch=_AHEAD))
+        return self._transcoded_parts()
+
+    def _parts(self, frames: list[FrameAt]) -> list[ItemStart]:
+        return [self._part(number, frame.known_length) for number, frame in zip(self._numbers, frames, strict=True)]
 
     async def _alone(self, frame: FrameAt, headers: dict[str, str]) -> Response:
         """Send one frame, or a byte range of it; one of many MiB in several fragments comes without its length."""
@@ -164,6 +192,22 @@ class _Frames:
 
     async def transcoded(self, headers: dict[str, str]) -> Response:
         """Send frames of the instance in another transfer syntax, which is made as a whole."""
+        if self._format.multipart:
+            return await self._send(self._transcoded_parts(), headers)
+        local, frames = await self._transcode()
+        return await send_bytes(
+            self._request, cut(local.dataset, frames[0]), {**headers, "Content-Type": self._format.kind}
+        )
+
+    async def _transcoded_parts(self) -> ItemStream:
+        local, frames = await self._transcode()
+        for number, frame in zip(self._numbers, frames, strict=True):
+            data = await asyncio.to_thread(cut, local.dataset, frame)
+            metrics.HTTP_BYTES_SENT.labels(_PURPOSE).inc(len(data))
+            yield self._part(number, len(data))
+            yield data
+
+    async def _transcode(self) -> tuple[MappedInstance, list[FrameAt]]:
         request = InstanceRequest(self._location, (self._format.transfer_syntax_uid,), as_stored=False)
         file = await transcode_instance(
             self._state.objects, self._state.transcoder, request, correlation_id(self._request)
@@ -176,22 +220,10 @@ class _Frames:
         pixels = (await asyncio.to_thread(local.header)).pixel_data
         assert pixels is not None
         stored = StoredFrames("", 0, pixels, None)
-        frames = [stored.at(number) for number in self._numbers]
-        if self._format.multipart:
-            return await self._send(self._cut(local, frames), headers)
-        return await send_bytes(
-            self._request, cut(local.dataset, frames[0]), {**headers, "Content-Type": self._format.kind}
-        )
-
-    async def _cut(self, local: MappedInstance, frames: list[FrameAt]) -> ItemStream:
-        for number, frame in zip(self._numbers, frames, strict=True):
-            data = await asyncio.to_thread(cut, local.dataset, frame)
-            metrics.HTTP_BYTES_SENT.labels(_PURPOSE).inc(len(data))
-            yield self._part(number, len(data))
-            yield data
+        return local, [stored.at(number) for number in self._numbers]
 
     def _part(self, number: int, length: int | None) -> ItemStart:
-        return ItemStart(self._format.kind, length, f"{self._url}/frames/{number}")
+        return ItemStart(self._format.kind, length, self._url if self._whole else f"{self._url}/frames/{number}")
 
     async def _send(
         self, items: ItemStream, headers: dict[str, str], *, parts: list[ItemStart] | None = None, purpose: str = ""

@@ -11,7 +11,8 @@ from starlette.responses import Response
 from osteon.archive.resources import InstanceScope, Location
 from osteon.dicom.pixels.errors import PixelError
 from osteon.packs.sidecar import SidecarLine
-from osteon_query.app_state import AppState, AppStateDep
+from osteon_query.app_state import AppState, AppStateDep, base_url
+from osteon_query.dicomweb.renditions import HTML, ignored_warning, rendered_types, send_rendition
 from osteon_query.dicomweb.resolve import ResolvedInstances, resolve
 from osteon_query.dicomweb.wado import send_instance
 from osteon_query.http.accept import DICOM, AcceptedSyntaxes, media_ranges, read_ranges
@@ -37,7 +38,10 @@ _REGION: Final = 4
 
 @router.get("/wado")
 async def wado_uri(request: Request, state: AppStateDep) -> Response:
-    """Send the instance `objectUID` as `contentType`: application/dicom, image/jpeg, image/png or image/gif."""
+    """Send the instance `objectUID` as `contentType`: application/dicom, image/jpeg, image/png or image/gif.
+
+    Reports come as text/html or text/plain, documents and videos in the media type of their own.
+    """
     query = request.query_params
     _check_supported(query)
     scope = InstanceScope(
@@ -48,6 +52,9 @@ async def wado_uri(request: Request, state: AppStateDep) -> Response:
     media_type = await _media_type(request, state, found.first[0], line)
     if media_type == DICOM:
         return await _file(request, state, found)
+    if media_type not in _PICTURES:
+        warning = ignored_warning(query, base_url(request, state), _OF_PICTURES)
+        return await send_rendition(request, state, found.first[0], line, media_type, warning=warning)
     return await _picture(request, state, found.first[0], line, media_type)
 
 
@@ -70,10 +77,19 @@ def _uid(query: QueryParams, name: str) -> str:
 
 
 async def _media_type(request: Request, state: AppState, location: Location, line: SidecarLine) -> str:
-    """Choose a media type out of `contentType`, else of Accept (9.4.1.2.1, 9.5): images of one frame come as JPEG."""
+    """Choose a media type out of `contentType`, else of Accept (9.4.1.2.1, 9.5).
+
+    By default images of one frame come as JPEG and reports as HTML.
+    """
     pictured = line.header.pixel_data is not None and not is_video(location.transfer_syntax_uid)
     single = pictured and await frame_count(state.sidecars, location) == 1
-    offered = (*_PICTURES, DICOM) if single else (DICOM, *_PICTURES)
+    others = rendered_types(location, line)
+    if HTML in others:
+        offered = (*others, DICOM)
+    elif others:
+        offered = (DICOM, *others)
+    else:
+        offered = (*_PICTURES, DICOM) if single else (DICOM, *_PICTURES)
     text = request.query_params.get("contentType", "")
     for entry in read_ranges(text) if text else media_ranges(request):
         for media_type in offered:

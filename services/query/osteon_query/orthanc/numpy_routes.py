@@ -1,13 +1,11 @@
 """Orthanc REST: what is in instances and frames, as numbers (numpy, MATLAB) and as bytes (raw frames, PDF)."""
 
 import asyncio
-import base64
 import zlib
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Final
 
-import orjson
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
@@ -18,6 +16,7 @@ from osteon.dicom.models import Level
 from osteon.dicom.query import Order, Search
 from osteon.objects.port import Bytes
 from osteon_query.app_state import AppState, AppStateDep
+from osteon_query.dicomweb.renditions import rendered_types, send_rendition
 from osteon_query.http.errors import NotRenderable, UnknownResource
 from osteon_query.http.media_types import media_type_of
 from osteon_query.http.request_values import correlation_id, resource_id
@@ -29,7 +28,6 @@ from osteon_query.images.render_client import picture_request
 from osteon_query.orthanc.rendering import frame_number, locate
 from osteon_query.packs.frames import read_frames
 from osteon_query.packs.items import ItemStart, ItemStream, content_of, count_bytes
-from osteon_query.packs.range_reader import read_range
 from osteon_query.packs.sidecars import read_lines
 from osteon_query.packs.zip_stream import write_zip
 
@@ -41,7 +39,6 @@ _GZIP: Final = 31
 _MOST_INSTANCES: Final = 10_000
 _MOST_TEXT: Final = 64 << 20
 """Bytes of samples that are written as text at most."""
-_DOCUMENT: Final = "00420011"
 _PDF: Final = "application/pdf"
 
 
@@ -167,16 +164,9 @@ async def _gzip(source: AsyncGenerator[Bytes, None]) -> AsyncGenerator[Bytes, No
 
 @router.get("/instances/{id}/pdf")
 async def pdf(request: Request, state: AppStateDep, id: str) -> Response:
-    """Send the document of an Encapsulated PDF (PS3.3 C.24.2)."""
+    """Send the document of an Encapsulated PDF (PS3.3 C.24.2); Range is honoured."""
     location = await locate(state, id)
-    line = (await read_lines(state.sidecars, [location]))[0]
-    header = orjson.loads(line.header.json)
-    kind = header.get("00420012", {}).get("Value", [""])[0]
-    if kind != _PDF or _DOCUMENT not in header:
+    (line,) = await read_lines(state.sidecars, [location])
+    if rendered_types(location, line) != (_PDF,):
         raise UnknownResource(f"instance {location.identity.sop_uid} is not an Encapsulated PDF")
-    headers = {"Content-Type": _PDF}
-    if inline := header[_DOCUMENT].get("InlineBinary"):
-        return Response(base64.b64decode(inline), 200, headers)
-    offset, length = line.header.bulk[_DOCUMENT]
-    source = read_range(state.objects, location.key, location.offset + line.dataset_offset + offset, length)
-    return await stream_response(request, source, {**headers, "Content-Length": str(length)})
+    return await send_rendition(request, state, location, line, _PDF)
