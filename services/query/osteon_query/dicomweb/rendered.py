@@ -12,6 +12,7 @@ from osteon import __version__
 from osteon.archive.resources import Location
 from osteon.contracts.imaging import RenderRequest
 from osteon_query.app_state import AppState, AppStateDep, dicomweb_url
+from osteon_query.dicomweb.metadata import instance_url
 from osteon_query.dicomweb.multipart import send_multipart
 from osteon_query.dicomweb.renditions import ignored_warning, rendered_types, rendered_value, send_rendition
 from osteon_query.dicomweb.resolve import ResolvedInstances, resolve, resolve_one, scope_of
@@ -151,6 +152,8 @@ async def _undrawn(request: Request, state: AppState, found: ResolvedInstances, 
         return None
     types, images = await _types_of(state, found)
     if not types:
+        if single:
+            await _refuse_undrawable(request, state, found.first[0])
         return None
     media_type, entry = choose(request, (*_OFFERED, *types) if images else types)
     if media_type not in types:
@@ -167,6 +170,15 @@ async def _undrawn(request: Request, state: AppState, found: ResolvedInstances, 
     headers = validator_headers(tag, *found.first) if tag else {}
     headers |= {"Warning": warning} if warning else {}
     return await send_multipart(request, _renditions(state, found, media_type), media_type, headers=headers)
+
+
+async def _refuse_undrawable(request: Request, state: AppState, location: Location) -> None:
+    """Raise `NotAcceptable` for a document or waveform that is not drawn here, and say where its values are."""
+    (line,) = await read_lines(state.sidecars, [location])
+    category = category_of(location, line)
+    if category in (Category.DOCUMENT, Category.WAVEFORM):
+        url = instance_url(dicomweb_url(request, state), location)
+        raise NotAcceptable(f"a {category.value} of this type is not drawn; its values are at {url}/bulkdata")
 
 
 async def _types_of(state: AppState, found: ResolvedInstances) -> tuple[list[str], bool]:
