@@ -8,7 +8,7 @@ from support.dicom.datasets import ct_slice
 
 MP4 = UID("1.2.840.10008.1.2.4.102")
 MP4_DATA = b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom" + bytes(range(256)) * 40
-PDF_DATA = b"%PDF-1.4\n" + b"x" * 9000 + b"\n%%EOF\n"
+PDF_DATA = b"%PDF-1.4\n" + b"x" * 9001 + b"\n%%EOF"
 
 
 def without_pixels(sop_class: str, modality: str, **attributes: object) -> Dataset:

@@ -38,7 +38,7 @@ class ContentItem:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class StructuredReport:
     """A report: title, facts about patient and document as (label, text), and its items without the root."""
 
     title: str
@@ -48,7 +48,7 @@ class Report:
     """There are more items, or longer texts, than are shown."""
 
 
-def read_report(header: DataSet) -> Report:
+def read_report(header: DataSet) -> StructuredReport:
     """Read a report out of its header in the DICOM JSON Model."""
     title = _name(header) or "Structured report"
     facts = [(label, _readable(header, tag)) for label, tag in _FACTS]
@@ -62,7 +62,7 @@ def read_report(header: DataSet) -> Report:
         items.append(replace(item, name=item.name[:left], text=item.text[:left]))
         omitted = len(item.text) > left
         left -= len(item.name) + len(item.text)
-    return Report(title, tuple((label, text) for label, text in facts if text), tuple(items), omitted)
+    return StructuredReport(title, tuple((label, text) for label, text in facts if text), tuple(items), omitted)
 
 
 def _walk(root: DataSet) -> Iterator[ContentItem]:

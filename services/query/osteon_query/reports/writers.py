@@ -5,7 +5,7 @@ import hashlib
 from html import escape
 from typing import Final
 
-from osteon_query.reports.content_tree import ContentItem, Report
+from osteon_query.reports.content_tree import ContentItem, StructuredReport
 
 _STYLE: Final = (
     "body{font-family:sans-serif;max-width:60em;margin:1em auto;padding:0 1em}"
@@ -23,7 +23,7 @@ _MAX_INDENT: Final = 10
 """Levels that are indented: each line of a text is."""
 
 
-def to_html(report: Report) -> str:
+def to_html(report: StructuredReport) -> str:
     """Return a page; everything out of the data set is escaped."""
     title = escape(report.title)
     facts = "".join(f"<tr><th>{escape(label)}</th><td>{escape(text)}</td></tr>\n" for label, text in report.facts)
@@ -61,7 +61,7 @@ def _html_line(item: ContentItem) -> str:
     return f"{name}<span>{escape(item.text)}</span>"
 
 
-def to_text(report: Report) -> str:
+def to_text(report: StructuredReport) -> str:
     """Return plain text, an item a line, indented by its depth."""
     lines = [report.title, "", *(f"{label}: {text}" for label, text in report.facts), ""]
     for item in report.items:

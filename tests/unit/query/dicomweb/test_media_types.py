@@ -36,11 +36,11 @@ def documents() -> dict[str, tuple[Dataset, str, bytes]]:
     """Return instances, each with the media type and the bytes that are in it."""
     stl, obj, mtl = b"solid x\nendsolid x\n", b"v 0 0 0\nv 1 1 1", b"newmtl red"
     cda = b'<?xml version="1.0" encoding="UTF-8"?><ClinicalDocument/>'
-    prefix = "1.2.840.10008.5.1.4.1.1.104."
+    prefix, odd = "1.2.840.10008.5.1.4.1.1.104.", PDF_DATA + b"\n"
     return {
-        "pdf": (document(), "application/pdf", PDF_DATA + b"\0" * (len(PDF_DATA) % 2)),
-        "pdf with its length": (document(PDF_DATA[:-1], EncapsulatedDocumentLength=len(PDF_DATA) - 1), "application/pdf", PDF_DATA[:-1]),
-        "pdf by its class": (document(PDF_DATA[:-1], ""), "application/pdf", PDF_DATA[:-1] + b"\0" * (len(PDF_DATA[:-1]) % 2)),
+        "pdf": (document(), "application/pdf", PDF_DATA),
+        "pdf with its length": (document(odd, EncapsulatedDocumentLength=len(odd)), "application/pdf", odd),
+        "pdf by its class": (document(odd, ""), "application/pdf", odd + b"\0"),
         "cda": (document(cda, "text/XML", prefix + "2"), "text/xml", cda),
         "stl": (document(stl, "model/stl", prefix + "3"), "model/stl", stl + b"\0" * (len(stl) % 2)),
         "obj": (document(obj, "model/obj", prefix + "4"), "model/obj", obj),
@@ -104,7 +104,7 @@ async def test_wado_uri_sends_the_type_that_is_named_and_a_file_without_one(arch
 
 
 async def test_octets_are_the_bytes_of_the_data_set(archive: RunningQuery) -> None:
-    for dataset in (document(PDF_DATA[:-1]), video()):
+    for dataset in (document(PDF_DATA + b"\n"), video()):
         await archive.stow(dataset)
         value = dataset[path_of(dataset)[-8:]].value
         response = await archive.http.get(url_of(dataset, path_of(dataset)), headers={"Accept": OCTETS})

@@ -146,12 +146,13 @@ async def test_a_series_of_reports_is_a_part_each(archive: RunningQuery) -> None
 
 HOSTILE = {
     "0040A730": {"vr": "SQ", "Value": [
-        {}, "no item", None, {"0040A040": {"vr": "SQ", "Value": [{}]}}, {"0040A730": {"vr": "UN", "InlineBinary": "AA=="}},
+        {}, "no item", None, {"0040A040": {"vr": "SQ", "Value": [{}]}},
+        {"0040A730": {"vr": "UN", "InlineBinary": "AA=="}},
         {"0040A040": {"vr": "CS", "Value": ["TEXT"]}, "0040A160": {"vr": "SQ", "Value": [{"00080104": {}}]}},
         {"0040A040": {"vr": "CS", "Value": ["NUM"]}, "0040A300": {"vr": "SQ", "Value": [{}]}},
         {"0040A040": {"vr": "CS", "Value": [None]}, "0040A043": {"vr": "LO", "Value": ["x"]}},
         {"0040A040": {"vr": "CS", "Value": ["SCOORD"]}, "00700022": {"vr": "FL", "BulkDataURI": "bulk/x"}},
-        {"0040A040": {"vr": "CS", "Value": ["PNAME"]}, "0040A123": {"vr": "PN", "Value": [{"Alphabetic": "^^^"}, None]}},
+        {"0040A040": {"vr": "CS", "Value": ["PNAME"]}, "0040A123": {"vr": "PN", "Value": [{"Alphabetic": "^"}, None]}},
         {"0040DB73": {"vr": "LO", "Value": ['1"><script>']}},
         {"0040A040": {"vr": "CS", "Value": ["TEXT"]}, "0040A160": {"vr": "UT", "Value": ['"\x00\x1b\'<script>&']}},
     ]},
