@@ -44,9 +44,9 @@ class Viewer:
         """Return app-config.js."""
         source = {
             "friendlyName": "Osteon", "name": "osteon", "imageRendering": "wadors", "thumbnailRendering": "wadors",
-            "wadoUriRoot": "/wado", "qidoRoot": "/dicom-web", "wadoRoot": "/dicom-web", "qidoSupportsIncludeField": True,
-            "supportsFuzzyMatching": True, "supportsWildcard": True, "enableStudyLazyLoad": True,
-            "bulkDataURI": {"enabled": True}, **self.settings,
+            "wadoUriRoot": "/wado", "qidoRoot": "/dicom-web", "wadoRoot": "/dicom-web",
+            "qidoSupportsIncludeField": True, "supportsFuzzyMatching": True, "supportsWildcard": True,
+            "enableStudyLazyLoad": True, "bulkDataURI": {"enabled": True}, **self.settings,
         }  # fmt: skip
         config = {
             "routerBasename": None, "extensions": [], "modes": [], "showStudyList": True, "maxNumberOfWebWorkers": 1,
