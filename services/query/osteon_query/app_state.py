@@ -23,6 +23,7 @@ from osteon_query.http.bodies import limited_body
 from osteon_query.http.request_values import correlation_id
 from osteon_query.images.render_client import RenderClient
 from osteon_query.limits import ApiLimits
+from osteon_query.packs.fragments import FragmentLocator
 from osteon_query.packs.frames import FrameLocator
 from osteon_query.packs.sidecars import Sidecars
 from osteon_query.packs.uploads import Upload, Uploads
@@ -53,6 +54,7 @@ class AppState:
     transcoder: Transcoder
     pictures: RenderClient
     frame_locator: FrameLocator = field(default_factory=FrameLocator)
+    fragments: FragmentLocator = field(default_factory=FragmentLocator)
     limits: ApiLimits = field(default_factory=ApiLimits)
 
 

@@ -10,17 +10,10 @@ from osteon.dicom.jpeg import jpeg_process
 from osteon.dicom.json_model import BadMetadata
 from osteon.dicom.json_to_part10 import BulkFileRange, begins_with_item
 from osteon.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, TRANSFER_SYNTAXES
-from osteon_query.http.accept import split_header
+from osteon_query.http.accept import ALIASES, split_header
 from osteon_query.http.errors import BadBody
 from osteon_query.http.media_types import SYNTAXES_OF
 
-_ALIASES: Final = {
-    "image/x-dicom-rle": "image/dicom-rle",
-    "image/x-jls": "image/jls",
-    "video/mpeg2": "video/mpeg",
-    "video/h265": "video/mp4",
-}
-"""Names of media types in older editions, and of what is in the same row here."""
 _JPEG: Final = "image/jpeg"
 _LITTLE_ENDIAN: Final = frozenset({"", "*", EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN})
 
@@ -46,7 +39,7 @@ class BulkPart:
     def of(cls, content_type: str) -> "BulkPart":
         """Begin with the Content-Type of the first part."""
         media_type, parameters = split_header(content_type[:1024] or "application/octet-stream")
-        return cls(_ALIASES.get(media_type, media_type), parameters.get("transfer-syntax", ""))
+        return cls(ALIASES.get(media_type, media_type), parameters.get("transfer-syntax", ""))
 
     @property
     def count(self) -> int:

@@ -25,15 +25,21 @@ _JSON: Final = "application/json"
 _XML_PARTS: Final = f'{MULTIPART}; type="{DICOM_XML}"'
 _MODEL: Final = (DICOM_JSON, _XML_PARTS)
 _PICTURES: Final = ("image/jpeg", "image/png", "image/gif")
+_OF_PIXELS: Final = tuple(f'{MULTIPART}; type="{kind}"' for kind in (OCTETS, "image/*", "video/*"))
+_OF_VALUES: Final = (*_OF_PIXELS, f'{MULTIPART}; type="application/pdf"', OCTETS, "application/pdf", "video/*")
 _MEDIA_TYPES: Final[dict[str, tuple[str, ...]]] = {
     "metadata": _MODEL,
-    "rendered": _PICTURES,
+    "rendered": (*_PICTURES, "video/*", "application/pdf", "text/html", "text/plain"),
     "thumbnail": _PICTURES,
-    "{frames}": (f'{MULTIPART}; type="{OCTETS}"', f'{MULTIPART}; type="image/*"'),
-    "{path}": (OCTETS, f'{MULTIPART}; type="{OCTETS}"'),
+    "{frames}": (*_OF_PIXELS, OCTETS, "image/*", "video/*"),
+    "{path}": _OF_VALUES,
+    "bulkdata": _OF_VALUES,
+    "pixeldata": (*_OF_PIXELS, OCTETS, "image/*", "video/*"),
 }
 """Last part of a path that is retrieved → media types of the answer."""
-_FILES: Final = (f'{MULTIPART}; type="{DICOM}"', DICOM, ZIP)
+_DEPTH_OF_FRAMES: Final = 4
+"""Parameters in the path of a frame."""
+_FILES: Final = (f'{MULTIPART}; type="{DICOM}"', DICOM, ZIP, f'{MULTIPART}; type="{OCTETS}"')
 _ACCEPTED: Final = tuple(kind for one in (DICOM, DICOM_JSON, DICOM_XML) for kind in (f'{MULTIPART}; type="{one}"', one))
 _SEARCH: Final = ("fuzzymatching", "emptyvaluematching", "multiplevaluematching", "includefield", "limit", "offset")
 
@@ -91,6 +97,8 @@ def _media_types(path: str, operation: Mapping[str, Any]) -> tuple[str, ...]:
         return DICOM_JSON, DICOM_XML
     if "QIDO-RS" in operation["tags"]:
         return _MODEL
+    if path.endswith("}/rendered") and path.count("{") == _DEPTH_OF_FRAMES:
+        return _PICTURES
     return _MEDIA_TYPES.get(path.rpartition("/")[2], _FILES)
 
 

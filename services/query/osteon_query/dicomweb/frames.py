@@ -1,45 +1,63 @@
 """WADO-RS frames (PS3.18 10.4.1.1.6): cut out of the pack, decoded, or out of a transcoded file."""
 
-import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
+from collections.abc import Sequence
 from contextlib import aclosing
-from typing import Final
-
 from fastapi import APIRouter
-from starlette.requests import Request
-from starlette.responses import Response
-
 from osteon import metrics
 from osteon.archive.resources import Location
-from osteon.contracts.imaging import RENDERING, RenderRequest
+from osteon.contracts.imaging import RENDERING
+from osteon.contracts.imaging import RenderRequest
 from osteon.objects.port import Bytes
-from osteon_query.app_state import AppState, AppStateDep, dicomweb_url
-from osteon_query.dicomweb.frame_formats import FrameFormat, frame_format
+from osteon.packs.sidecar import SidecarLine
+from osteon_query.app_state import AppState
+from osteon_query.app_state import AppStateDep
+from osteon_query.app_state import dicomweb_url
+from osteon_query.dicomweb.frame_formats import FrameFormat
+from osteon_query.dicomweb.frame_formats import frame_format
 from osteon_query.dicomweb.metadata import instance_url
 from osteon_query.dicomweb.multipart import send_multipart
-from osteon_query.dicomweb.resolve import resolve_one, scope_of
-from osteon_query.http.accept import OCTETS, media_ranges
-from osteon_query.http.byte_ranges import send_bytes, send_range
-from osteon_query.http.conditional import entity_tag, not_modified, validator_headers
-from osteon_query.http.errors import BadParameter, NotAcceptable, NotRenderable
+from osteon_query.dicomweb.resolve import resolve_one
+from osteon_query.dicomweb.resolve import scope_of
+from osteon_query.http.accept import OCTETS
+from osteon_query.http.accept import media_ranges
+from osteon_query.http.byte_ranges import send_bytes
+from osteon_query.http.byte_ranges import send_range
+from osteon_query.http.conditional import entity_tag
+from osteon_query.http.conditional import not_modified
+from osteon_query.http.conditional import validator_headers
+from osteon_query.http.errors import BadParameter
+from osteon_query.http.errors import NotAcceptable
+from osteon_query.http.errors import NotRenderable
 from osteon_query.http.media_types import is_native
 from osteon_query.http.request_values import correlation_id
 from osteon_query.http.streaming import stream_response
 from osteon_query.http.warning import warning
-from osteon_query.images.render_client import RenderedPicture, picture_request, render_in_order, require_picture
-from osteon_query.packs.frames import (
-    FrameAt,
-    StoredFrames,
-    cut,
-    photometric_interpretation,
-    read_frames,
-    whole_range,
-)
-from osteon_query.packs.instance_reader import InstanceRequest, transcode_instance
-from osteon_query.packs.items import ItemStart, ItemStream, content_of, count_bytes
-from osteon_query.packs.mapped_instance import MappedInstance, map_instance
-from osteon_query.packs.range_reader import ChunkSplitter, read_range
+from osteon_query.images.render_client import RenderedPicture
+from osteon_query.images.render_client import picture_request
+from osteon_query.images.render_client import render_in_order
+from osteon_query.images.render_client import require_picture
+from osteon_query.packs.frames import FrameAt
+from osteon_query.packs.frames import StoredFrames
+from osteon_query.packs.frames import cut
+from osteon_query.packs.frames import photometric_interpretation
+from osteon_query.packs.frames import read_frames
+from osteon_query.packs.frames import whole_range
+from osteon_query.packs.instance_reader import InstanceRequest
+from osteon_query.packs.instance_reader import transcode_instance
+from osteon_query.packs.items import ItemStart
+from osteon_query.packs.items import ItemStream
+from osteon_query.packs.items import content_of
+from osteon_query.packs.items import count_bytes
+from osteon_query.packs.mapped_instance import MappedInstance
+from osteon_query.packs.mapped_instance import map_instance
+from osteon_query.packs.range_reader import ChunkSplitter
+from osteon_query.packs.range_reader import read_range
 from osteon_query.packs.sidecars import read_lines
+from starlette.requests import Request
+from starlette.responses import Response
+from typing import Final
+import asyncio
 
 router = APIRouter(prefix="/dicom-web/studies", tags=["WADO-RS"])
 
@@ -64,8 +82,13 @@ async def retrieve_frames(  # noqa: PLR0917 - the parameters are those of the UR
     return await send_frames(request, state, location, frame_numbers(frames))
 
 
-async def send_frames(request: Request, state: AppState, location: Location, numbers: list[int]) -> Response:
-    """Send frames of an instance; an empty list means all."""
+async def send_frames(
+    request: Request, state: AppState, location: Location, numbers: list[int], *, bulk_uri: str = ""
+) -> Response:
+    """Send frames of an instance; an empty list means all.
+
+    With `bulk_uri` that is the location of the parts, not the URL of the instance (PS3.18 10.4.3.3.5).
+    """
     chosen = frame_format(media_ranges(request), location.transfer_syntax_uid, single=len(numbers) == 1)
     tag = entity_tag(location.sha256, "frames", numbers, chosen, RENDERING)
     tag = f"W/{tag}" if chosen.multipart else tag
@@ -74,15 +97,26 @@ async def send_frames(request: Request, state: AppState, location: Location, num
     headers = validator_headers(tag, location)
     (line,) = await read_lines(state.sidecars, [location])
     stored = state.frame_locator.locate(location, line.dataset_offset, line.header)
+    whole = bool(bulk_uri) and not numbers and stored.count == 1
     numbers = numbers or list(range(1, stored.count + 1))
     frames = [stored.at(number) for number in numbers]
     headers |= warning(stored.problem)
-    sender = _Frames(request, state, location, chosen, numbers)
+    sender = _Frames(request, state, location, chosen, numbers, bulk_uri=bulk_uri, whole=whole)
     if chosen.as_stored(location.transfer_syntax_uid) and stored.as_labelled:
         return await sender.stored(frames, headers)
     if is_native(chosen.transfer_syntax_uid):
         return await sender.decoded(headers)
     return await sender.transcoded(headers, photometric_interpretation(line.header))
+
+
+def frame_items(  # noqa: PLR0917 - one instance and how it comes
+    request: Request, state: AppState, location: Location, line: SidecarLine, chosen: FrameFormat, bulk_uri: str
+) -> ItemStream:
+    """Yield all frames of an instance as parts; raises `StoredDataUnreadable` when they cannot be separated."""
+    stored = state.frame_locator.locate(location, line.dataset_offset, line.header)
+    numbers = range(1, stored.count + 1)
+    sender = _Frames(request, state, location, chosen, numbers, bulk_uri=bulk_uri, whole=stored.count == 1)
+    return sender.items([stored.at(number) for number in numbers])
 
 
 def frame_numbers(text: str) -> list[int]:
@@ -99,22 +133,42 @@ class _Frames:
     """Sends frames of one instance in a format."""
 
     def __init__(
-        self, request: Request, state: AppState, location: Location, chosen: FrameFormat, numbers: Sequence[int]
+        self,
+        request: Request,
+        state: AppState,
+        location: Location,
+        chosen: FrameFormat,
+        numbers: Sequence[int],
+        *,
+        bulk_uri: str,
+        whole: bool,
     ) -> None:
         self._request = request
         self._state = state
         self._location = location
         self._format = chosen
         self._numbers = numbers
-        self._url = f"{instance_url(dicomweb_url(request, state), location)}/frames"
+        self._url = bulk_uri or instance_url(dicomweb_url(request, state), location)
+        self._whole = whole
 
     async def stored(self, frames: list[FrameAt], headers: dict[str, str]) -> Response:
         """Send frames out of the pack."""
         if not self._format.multipart:
             return await self._alone(frames[0], {**headers, "Content-Type": self._format.kind})
-        parts = [self._part(number, frame.known_length) for number, frame in zip(self._numbers, frames, strict=True)]
+        parts = self._parts(frames)
         items = read_frames(self._state.objects, frames, parts)
         return await self._send(items, headers, parts=parts, purpose=_PURPOSE)
+
+    def items(self, frames: list[FrameAt]) -> ItemStream:
+        """Yield the frames as parts, whether they come as stored, decoded or transcoded."""
+        if self._format.as_stored(self._location.transfer_syntax_uid):
+            return read_frames(self._state.objects, frames, self._parts(frames))
+        if is_native(self._format.transfer_syntax_uid):
+            return self._decoded_parts(render_in_order(self._state.pictures, self._render_requests(), prefetch=_AHEAD))
+        return self._transcoded_parts()
+
+    def _parts(self, frames: list[FrameAt]) -> list[ItemStart]:
+        return [self._part(number, frame.known_length) for number, frame in zip(self._numbers, frames, strict=True)]
 
     async def _alone(self, frame: FrameAt, headers: dict[str, str]) -> Response:
         """Send one frame, or a byte range of it; one of many MiB in several fragments comes without its length."""
@@ -171,6 +225,22 @@ class _Frames:
         `label` is the Photometric Interpretation in its metadata. Raises `NotAcceptable` when the frames would not have
         these colours.
         """
+        if self._format.multipart:
+            return await self._send(self._transcoded_parts(), headers)
+        local, frames = await self._transcode()
+        return await send_bytes(
+            self._request, cut(local.dataset, frames[0]), {**headers, "Content-Type": self._format.kind}
+        )
+
+    async def _transcoded_parts(self) -> ItemStream:
+        local, frames = await self._transcode()
+        for number, frame in zip(self._numbers, frames, strict=True):
+            data = await asyncio.to_thread(cut, local.dataset, frame)
+            metrics.HTTP_BYTES_SENT.labels(_PURPOSE).inc(len(data))
+            yield self._part(number, len(data))
+            yield data
+
+    async def _transcode(self) -> tuple[MappedInstance, list[FrameAt]]:
         request = InstanceRequest(self._location, (self._format.transfer_syntax_uid,), as_stored=False)
         file = await transcode_instance(
             self._state.objects, self._state.transcoder, request, correlation_id(self._request)
@@ -189,22 +259,10 @@ class _Frames:
                 f"they are sent as stored with transfer-syntax=*, and as {OCTETS}"
             )
         stored = StoredFrames("", 0, pixels, None)
-        frames = [stored.at(number) for number in self._numbers]
-        if self._format.multipart:
-            return await self._send(self._cut(local, frames), headers)
-        return await send_bytes(
-            self._request, cut(local.dataset, frames[0]), {**headers, "Content-Type": self._format.kind}
-        )
-
-    async def _cut(self, local: MappedInstance, frames: list[FrameAt]) -> ItemStream:
-        for number, frame in zip(self._numbers, frames, strict=True):
-            data = await asyncio.to_thread(cut, local.dataset, frame)
-            metrics.HTTP_BYTES_SENT.labels(_PURPOSE).inc(len(data))
-            yield self._part(number, len(data))
-            yield data
+        return local, [stored.at(number) for number in self._numbers]
 
     def _part(self, number: int, length: int | None) -> ItemStart:
-        return ItemStart(self._format.kind, length, f"{self._url}/{number}")
+        return ItemStart(self._format.kind, length, self._url if self._whole else f"{self._url}/frames/{number}")
 
     async def _send(
         self, items: ItemStream, headers: dict[str, str], *, parts: list[ItemStart] | None = None, purpose: str = ""

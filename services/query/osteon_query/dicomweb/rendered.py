@@ -7,12 +7,17 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from osteon import __version__
 from osteon.archive.resources import Location
 from osteon.contracts.imaging import RENDERING, RenderRequest
 from osteon_query.app_state import AppState, AppStateDep, dicomweb_url
+from osteon_query.dicomweb.metadata import instance_url
 from osteon_query.dicomweb.multipart import send_multipart
+from osteon_query.dicomweb.renditions import ignored_warning, rendered_types, rendered_value, send_rendition
 from osteon_query.dicomweb.resolve import ResolvedInstances, resolve, resolve_one, scope_of
+from osteon_query.dicomweb.resource_categories import Category, category_of
 from osteon_query.dicomweb.wado import INSTANCE, SERIES
+from osteon_query.http.accept import media_ranges
 from osteon_query.http.conditional import not_modified, validator_headers
 from osteon_query.http.errors import BadParameter, NotRenderable, UnknownResource
 from osteon_query.http.request_values import correlation_id, uid_of
@@ -22,6 +27,7 @@ from osteon_query.images.picture_response import GIF, JPEG, PNG, PURPOSE, choose
 from osteon_query.images.render_client import picture_request, render_in_order
 from osteon_query.images.thumbnails import thumbnail_request
 from osteon_query.packs.items import ItemStart, ItemStream, count_bytes
+from osteon_query.packs.sidecars import read_lines, sidecar_batches
 
 router = APIRouter(prefix="/dicom-web/studies", tags=["WADO-RS"])
 
@@ -109,9 +115,11 @@ async def _rendered(
     numbers: list[int] | None = None,
     single: bool = False,
 ) -> Response:
-    """Send one image where one is requested and can be enough, else parts."""
-    media_type, entry = choose(request, _OFFERED)
+    """Send one image where one is requested and can be enough, else parts; what is not drawn comes in its own type."""
     query = request.query_params
+    if numbers is None and (response := await _undrawn(request, state, found, single=single)):
+        return response
+    media_type, entry = choose(request, _OFFERED)
     parameters.refuse_annotation(query)
     options: dict[str, object] = {
         "mode": "rendered",
@@ -133,6 +141,63 @@ async def _rendered(
     messages = _messages(state, found, numbers, correlation_id(request), options)
     headers |= validator_headers(tag, *found.first) if tag else {}
     return await send_multipart(request, _parts(state, messages), media_type, headers=headers)
+
+
+async def _undrawn(request: Request, state: AppState, found: ResolvedInstances, *, single: bool) -> Response | None:
+    """Send videos, documents or reports; None when the client prefers pictures, and has images to be shown."""
+    if not single and all(entry.root.startswith("image/") for entry in media_ranges(request)):
+        return None
+    types, images = await _types_of(state, found)
+    if not types:
+        if single:
+            await _refuse_undrawable(request, state, found.first[0])
+        return None
+    media_type, entry = choose(request, (*_OFFERED, *types) if images else types)
+    if media_type not in types:
+        return None
+    warning = ignored_warning(request.query_params, dicomweb_url(request, state))
+    if single:
+        (line,) = await read_lines(state.sidecars, found.first)
+        return await send_rendition(
+            request, state, found.first[0], line, media_type, multipart=entry.multipart, warning=warning
+        )
+    tag = f"W/{found.tag('renditions', media_type, __version__)}" if found.rest is None else ""
+    if known := tag and not_modified(request, tag):
+        return known
+    headers = validator_headers(tag, *found.first) if tag else {}
+    headers |= {"Warning": warning} if warning else {}
+    return await send_multipart(request, _renditions(state, found, media_type), media_type, headers=headers)
+
+
+async def _refuse_undrawable(request: Request, state: AppState, location: Location) -> None:
+    """Raise `NotAcceptable` for a document or waveform that is not drawn here, and say where its values are."""
+    (line,) = await read_lines(state.sidecars, [location])
+    category = category_of(location, line)
+    if category in (Category.DOCUMENT, Category.WAVEFORM):
+        url = instance_url(dicomweb_url(request, state), location)
+        raise NotAcceptable(f"a {category.value} of this type is not drawn; its values are at {url}/bulkdata")
+
+
+async def _types_of(state: AppState, found: ResolvedInstances) -> tuple[list[str], bool]:
+    """Return the media types of the instances that are not drawn, and whether there are images among the others."""
+    types: dict[str, None] = {}
+    images = False
+    async for batch in sidecar_batches(found.beginning()):
+        for location, line in zip(batch, await read_lines(state.sidecars, batch), strict=True):
+            types |= dict.fromkeys(rendered_types(location, line))
+            images = images or category_of(location, line) is Category.IMAGE
+    return list(types), images
+
+
+async def _renditions(state: AppState, found: ResolvedInstances, media_type: str) -> ItemStream:
+    """Yield the instances that have a media type, each as a part."""
+    async for batch in sidecar_batches(found.all()):
+        for location, line in zip(batch, await read_lines(state.sidecars, batch), strict=True):
+            if media_type in rendered_types(location, line):
+                value = await rendered_value(state, location, line, media_type)
+                yield ItemStart(value.media_type, value.length)
+                async for chunk in value.read(0, value.length):
+                    yield chunk
 
 
 async def _messages(

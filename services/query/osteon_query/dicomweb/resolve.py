@@ -34,6 +34,11 @@ class ResolvedInstances:
             async for location in self.rest:
                 yield location
 
+    async def beginning(self) -> AsyncGenerator[Location, None]:
+        """Iterate over those that are remembered, any number of times."""
+        for location in self.first:
+            yield location
+
     def tag(self, *facts: object) -> str:
         """Return an entity tag of these instances and `facts`; empty when there are too many."""
         if self.rest is not None:

@@ -1,4 +1,4 @@
-"""WADO-RS: studies, series and instances as Part 10 files (PS3.18 10.4.1.1.1)."""
+"""WADO-RS: studies, series and instances as Part 10 files (PS3.18 10.4.1.1.1), or as their bulk data (B.10)."""
 
 from typing import Final
 
@@ -10,12 +10,14 @@ from osteon import metrics
 from osteon.archive.resources import InstanceScope
 from osteon.contracts.imaging import RENDERING
 from osteon_query.app_state import AppState, AppStateDep, dicomweb_url
+from osteon_query.dicomweb.bulk_resources import send_all
 from osteon_query.dicomweb.multipart import send_multipart
 from osteon_query.dicomweb.resolve import ResolvedInstances, resolve, scope_of
 from osteon_query.dicomweb.syntax_selection import SyntaxSelection
 from osteon_query.dicomweb.zip_names import with_names
-from osteon_query.http.accept import DICOM, ZIP, AcceptedSyntaxes, negotiate_instances
+from osteon_query.http.accept import DICOM, OCTETS, ZIP, AcceptedSyntaxes, media_ranges, negotiate_instances
 from osteon_query.http.conditional import not_modified, validator_headers
+from osteon_query.http.errors import NotAcceptable
 from osteon_query.http.request_values import correlation_id
 from osteon_query.http.streaming import stream_response
 from osteon_query.packs.file_response import send_file
@@ -55,7 +57,12 @@ async def retrieve_instance(request: Request, state: AppStateDep, study: str, se
 
 
 async def _instances(request: Request, state: AppState, scope: InstanceScope) -> Response:
-    requested = negotiate_instances(request, single=bool(scope.sop_uids))
+    try:
+        requested = negotiate_instances(request, single=bool(scope.sop_uids))
+    except NotAcceptable:
+        if any(entry.root == OCTETS for entry in media_ranges(request)):
+            return await send_all(request, state, scope)  # as in PS3.18 B.10
+        raise
     found = await resolve(state, scope)
     if not requested.multipart and not requested.zipped:
         return await send_instance(request, state, found, requested.syntaxes, purpose=_PURPOSE)

@@ -1,29 +1,50 @@
 """WADO-URI: one instance by a query string, as DICOM file or picture (PS3.18 section 9)."""
 
-from typing import Final
-
-import orjson
 from fastapi import APIRouter
-from starlette.datastructures import QueryParams
-from starlette.requests import Request
-from starlette.responses import Response
-
-from osteon.archive.resources import InstanceScope, Location
+from osteon.archive.resources import InstanceScope
+from osteon.archive.resources import Location
 from osteon.dicom.pixels.errors import PixelError
 from osteon.packs.sidecar import SidecarLine
-from osteon_query.app_state import AppState, AppStateDep
-from osteon_query.dicomweb.resolve import ResolvedInstances, resolve
+from osteon_query.app_state import AppState
+from osteon_query.app_state import AppStateDep
+from osteon_query.app_state import base_url
+from osteon_query.dicomweb.renditions import HTML
+from osteon_query.dicomweb.renditions import ignored_warning
+from osteon_query.dicomweb.renditions import rendered_types
+from osteon_query.dicomweb.renditions import send_rendition
+from osteon_query.dicomweb.resolve import ResolvedInstances
+from osteon_query.dicomweb.resolve import resolve
 from osteon_query.dicomweb.wado import send_instance
-from osteon_query.http.accept import DICOM, AcceptedSyntaxes, media_ranges, read_ranges
-from osteon_query.http.errors import BadParameter, NotAcceptable, NotRenderable, NotSupported, UnknownResource
+from osteon_query.http.accept import AcceptedSyntaxes
+from osteon_query.http.accept import DICOM
+from osteon_query.http.accept import media_ranges
+from osteon_query.http.accept import read_ranges
+from osteon_query.http.errors import BadParameter
+from osteon_query.http.errors import NotAcceptable
+from osteon_query.http.errors import NotRenderable
+from osteon_query.http.errors import NotSupported
+from osteon_query.http.errors import UnknownResource
 from osteon_query.http.media_types import is_video
-from osteon_query.http.request_values import correlation_id, uid_of
+from osteon_query.http.request_values import correlation_id
+from osteon_query.http.request_values import uid_of
 from osteon_query.images.frame_count import frame_count
-from osteon_query.images.parameters import MAX_SIDE, Viewport, decimal, refuse_annotation, whole
-from osteon_query.images.picture_response import GIF, JPEG, PNG, send_picture
+from osteon_query.images.parameters import MAX_SIDE
+from osteon_query.images.parameters import Viewport
+from osteon_query.images.parameters import decimal
+from osteon_query.images.parameters import refuse_annotation
+from osteon_query.images.parameters import whole
+from osteon_query.images.picture_response import GIF
+from osteon_query.images.picture_response import JPEG
+from osteon_query.images.picture_response import PNG
+from osteon_query.images.picture_response import send_picture
 from osteon_query.images.render_client import picture_request
 from osteon_query.packs.frames import layout_of
 from osteon_query.packs.sidecars import read_lines
+from starlette.datastructures import QueryParams
+from starlette.requests import Request
+from starlette.responses import Response
+from typing import Final
+import orjson
 
 router = APIRouter(tags=["WADO-URI"])
 
@@ -37,7 +58,10 @@ _REGION: Final = 4
 
 @router.get("/wado")
 async def wado_uri(request: Request, state: AppStateDep) -> Response:
-    """Send the instance `objectUID` as `contentType`: application/dicom, image/jpeg, image/png or image/gif."""
+    """Send the instance `objectUID` as `contentType`: application/dicom, image/jpeg, image/png or image/gif.
+
+    Reports come as text/html or text/plain, documents and videos in the media type of their own.
+    """
     query = request.query_params
     _check_supported(query)
     scope = InstanceScope(
@@ -48,6 +72,9 @@ async def wado_uri(request: Request, state: AppStateDep) -> Response:
     media_type = await _media_type(request, state, found.first[0], line)
     if media_type == DICOM:
         return await _file(request, state, found)
+    if media_type not in _PICTURES:
+        warning = ignored_warning(query, base_url(request, state), _OF_PICTURES)
+        return await send_rendition(request, state, found.first[0], line, media_type, warning=warning)
     return await _picture(request, state, found.first[0], line, media_type)
 
 
@@ -70,10 +97,19 @@ def _uid(query: QueryParams, name: str) -> str:
 
 
 async def _media_type(request: Request, state: AppState, location: Location, line: SidecarLine) -> str:
-    """Choose a media type out of `contentType`, else of Accept (9.4.1.2.1, 9.5): images of one frame come as JPEG."""
+    """Choose a media type out of `contentType`, else of Accept (9.4.1.2.1, 9.5).
+
+    By default images of one frame come as JPEG and reports as HTML.
+    """
     pictured = line.header.pixel_data is not None and not is_video(location.transfer_syntax_uid)
     single = pictured and await frame_count(state, location) == 1
-    offered = (*_PICTURES, DICOM) if single else (DICOM, *_PICTURES)
+    others = rendered_types(location, line)
+    if HTML in others:
+        offered = (*others, DICOM)
+    elif others:
+        offered = (DICOM, *others)
+    else:
+        offered = (*_PICTURES, DICOM) if single else (DICOM, *_PICTURES)
     text = request.query_params.get("contentType", "")
     for entry in read_ranges(text) if text else media_ranges(request):
         for media_type in offered:

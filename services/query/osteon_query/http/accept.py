@@ -19,6 +19,14 @@ MULTIPART: Final = "multipart/related"
 ANY: Final = "*"
 """Transfer syntax of a client that accepts what is stored."""
 
+ALIASES: Final = {
+    "image/x-dicom-rle": "image/dicom-rle",
+    "image/x-jls": "image/jls",
+    "video/mpeg2": "video/mpeg",
+    "video/h265": "video/mp4",
+}
+"""Names of media types in older editions, and of what is in the same row here (PS3.18 8.7.3)."""
+
 _MAX: Final = 8192
 _ENTRY: Final = re.compile(r'(?:[^,"]|"[^"]*")+')
 _PARAMETER: Final = re.compile(r'(?:[^;"]|"[^"]*")+')
@@ -41,7 +49,8 @@ class MediaRange:
     @property
     def root(self) -> str:
         """Type of the parts of a multipart entry, and the type of a plain one."""
-        return self.parameters.get("type", "*/*").lower() if self.multipart else self.type
+        named = self.parameters.get("type", "*/*").lower() if self.multipart else self.type
+        return ALIASES.get(named, named)
 
     @property
     def transfer_syntax(self) -> str:

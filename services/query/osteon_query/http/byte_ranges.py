@@ -49,7 +49,7 @@ def byte_range(request: Request, total: int, tag: str = "") -> ByteRange:
     if request.scope.get(HEAD) or request.headers.get("if-range", tag) != tag:
         return ByteRange(0, total, total, partial=False)
     if text.startswith("bytes=") and len([each for each in text[6:].split(",") if each]) > 1:
-        raise RangeNotSatisfiable(f"one byte range per request is supported, not {text[:80]}")
+        raise RangeNotSatisfiable(f"one byte range per request is supported, not {text[:80]}", total)
     found = _RANGE.fullmatch(text)
     if found is None or not any(found.groups()):
         return ByteRange(0, total, total, partial=False)
@@ -59,7 +59,7 @@ def byte_range(request: Request, total: int, tag: str = "") -> ByteRange:
     if first and last and int(last) < int(first):
         return ByteRange(0, total, total, partial=False)
     if start >= stop:
-        raise RangeNotSatisfiable(f"the range {found[0]} starts beyond the end: the resource has {total} bytes")
+        raise RangeNotSatisfiable(f"the range {found[0]} starts beyond the end: the resource has {total} bytes", total)
     return ByteRange(start, stop - start, total, partial=True)
 
 

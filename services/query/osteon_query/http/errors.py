@@ -36,7 +36,11 @@ class TooSlow(Invalid):
 
 
 class RangeNotSatisfiable(Invalid):
-    """The requested byte range starts beyond the end."""
+    """The requested byte range starts beyond the end of `total` bytes."""
+
+    def __init__(self, message: str, total: int) -> None:
+        super().__init__(message)
+        self.total = total
 
 
 class UploadCapacityExceeded(Unavailable):

@@ -19,6 +19,9 @@ _PROBLEM: Final = "application/problem+json"
 _TEXT: Final = "text/plain"
 _STILL: Final = ("image/jpeg", "image/png")
 _PAM: Final = "image/x-portable-arbitrarymap"
+_OF_VALUES: Final = ("application/*", "video/*", "model/*", "text/*")
+_UNDRAWN: Final = ("application/pdf", "video/*", "text/html", "text/plain")
+"""What documents, videos and reports come as."""
 _RESULTS: Final = (DICOM_JSON, MULTIPART)
 _STORED: Final = (MULTIPART, DICOM, DICOM_JSON, DICOM_XML)
 _SAVED: Final = (200, 206, 304)
@@ -69,10 +72,15 @@ class OpenApiOperation:
 _OPERATIONS: Final = (
     OpenApiOperation("POST /dicom-web/studies.*", (DICOM_JSON, DICOM_XML), (200, 202, 409), body=_STORED),
     OpenApiOperation("GET /dicom-web", (_JSON, "application/vnd.sun.wadl+xml")),
-    OpenApiOperation("GET /wado", (DICOM, *_STILL, "image/gif"), _SAVED, _WADO_URI),
+    OpenApiOperation("GET /wado", (DICOM, *_STILL, "image/gif", *_UNDRAWN), _SAVED, _WADO_URI),
     OpenApiOperation("GET /dicom-web/.*/metadata", _RESULTS, (200, 304)),
-    OpenApiOperation("GET /dicom-web/.*/(rendered|thumbnail)", (*_STILL, "image/gif", MULTIPART), _SAVED, _PICTURE),
-    OpenApiOperation("GET /dicom-web/.*/(frames|bulk)/.*", (MULTIPART, OCTETS, "image/*", "video/*"), _SAVED),
+    OpenApiOperation(
+        "GET /dicom-web/.*/(rendered|thumbnail)", (*_STILL, "image/gif", *_UNDRAWN, MULTIPART), _SAVED, _PICTURE
+    ),
+    OpenApiOperation("GET /dicom-web/.*/frames/.*", (MULTIPART, OCTETS, "image/*", "video/*"), _SAVED),
+    OpenApiOperation(
+        "GET /dicom-web/.*/(bulk/.*|bulkdata|pixeldata)", (MULTIPART, OCTETS, "image/*", *_OF_VALUES), _SAVED
+    ),
     OpenApiOperation("GET /dicom-web/.*(studies|series|instances)", _RESULTS, (200, 204), _SEARCH),
     OpenApiOperation("GET /dicom-web/studies/.*", (MULTIPART, DICOM, ZIP), _SAVED),
     OpenApiOperation("GET .*/file", (DICOM,), _SAVED),

@@ -94,7 +94,10 @@ async def _handle(request: Request, error: Exception) -> Response:
     if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         foreseen = isinstance(error, OsteonError)
         log.error("request failed", path=request.url.path, error=str(error), exc_info=None if foreseen else error)
-    return render(request, answer, _detail(error))
+    response = render(request, answer, _detail(error))
+    if isinstance(error, errors.RangeNotSatisfiable):
+        response.headers["Content-Range"] = f"bytes */{error.total}"  # RFC 9110 15.5.17
+    return response
 
 
 def _detail(error: Exception) -> str:

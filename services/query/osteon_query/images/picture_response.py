@@ -33,7 +33,7 @@ def choose(request: Request, offered: Sequence[str]) -> tuple[str, MediaRange]:
         for media_type in offered:
             if entry.accepts(media_type):
                 return media_type, entry
-    raise NotAcceptable(f"the image can be sent as {', '.join(offered)}, and Accept has none of these")
+    raise NotAcceptable(f"this can be sent as {', '.join(offered)}, and Accept has none of these")
 
 
 async def send_picture(

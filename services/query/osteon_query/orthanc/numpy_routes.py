@@ -1,7 +1,6 @@
 """Orthanc REST: what is in instances and frames, as numbers (numpy, MATLAB) and as bytes (raw frames, PDF)."""
 
 import asyncio
-import base64
 import zlib
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -18,6 +17,7 @@ from osteon.dicom.models import Level
 from osteon.dicom.query import Order, Search
 from osteon.objects.port import Bytes
 from osteon_query.app_state import AppState, AppStateDep
+from osteon_query.http.byte_ranges import send_range
 from osteon_query.http.errors import NotRenderable, UnknownResource
 from osteon_query.http.media_types import media_type_of
 from osteon_query.http.request_values import correlation_id, resource_id
@@ -28,8 +28,10 @@ from osteon_query.images.npy_writer import matlab, stack
 from osteon_query.images.picture_response import PURPOSE, send_picture
 from osteon_query.images.render_client import picture_request
 from osteon_query.orthanc.rendering import frame_number, locate
+from osteon_query.packs.file_response import content_headers
 from osteon_query.packs.frames import read_frames
 from osteon_query.packs.items import ItemStart, ItemStream, content_of, count_bytes
+from osteon_query.packs.mapped_instance import map_instance
 from osteon_query.packs.range_reader import read_range
 from osteon_query.packs.sidecars import read_lines
 from osteon_query.packs.zip_stream import write_zip
@@ -171,16 +173,21 @@ async def _gzip(source: AsyncGenerator[Bytes, None]) -> AsyncGenerator[Bytes, No
 
 @router.get("/instances/{id}/pdf")
 async def pdf(request: Request, state: AppStateDep, id: str) -> Response:
-    """Send the document of an Encapsulated PDF (PS3.3 C.24.2)."""
+    """Send the document of an Encapsulated PDF (PS3.3 C.24.2); Range is honoured."""
     location = await locate(state, id)
-    line = (await read_lines(state.sidecars, [location]))[0]
+    (line,) = await read_lines(state.sidecars, [location])
     header = orjson.loads(line.header.json)
     kind = header.get("00420012", {}).get("Value", [""])[0]
     if kind != _PDF or _DOCUMENT not in header:
         raise UnknownResource(f"instance {location.identity.sop_uid} is not an Encapsulated PDF")
-    headers = {"Content-Type": _PDF}
-    if inline := header[_DOCUMENT].get("InlineBinary"):
-        return Response(base64.b64decode(inline), 200, headers)
-    offset, length = line.header.bulk[_DOCUMENT]
-    source = read_range(state.objects, location.key, location.offset + line.dataset_offset + offset, length)
-    return await stream_response(request, source, {**headers, "Content-Length": str(length)})
+    headers = {"Content-Type": _PDF, **content_headers(_PDF, location.identity.sop_uid)}
+    if _DOCUMENT in line.header.bulk:
+        offset, length = line.header.bulk[_DOCUMENT]
+        start = location.offset + line.dataset_offset + offset
+        return await send_range(
+            request, lambda skip, size: read_range(state.objects, location.key, start + skip, size), length, headers
+        )
+    limit = state.limits.inflated_bytes
+    local = await map_instance(state.objects, location.key, location.offset, location.length, limit)
+    offset, length = (await asyncio.to_thread(local.values)).get(_DOCUMENT, (0, 0))
+    return await send_range(request, lambda skip, size: local.read(offset + skip, size), length, headers)

@@ -1,6 +1,7 @@
-"""One Part 10 file as a response, as stored."""
+"""One file as a response: a Part 10 file as stored, and how a browser treats files out of data sets."""
 
 from collections.abc import AsyncGenerator
+from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -13,6 +14,27 @@ from osteon_query.http.byte_ranges import send_range
 from osteon_query.http.conditional import entity_tag, not_modified, validator_headers
 from osteon_query.packs.items import count_bytes
 from osteon_query.packs.range_reader import read_range
+
+_SUFFIXES: Final = {
+    "application/pdf": ".pdf", "text/xml": ".xml", "model/stl": ".stl", "model/obj": ".obj", "model/mtl": ".mtl",
+    "video/mp4": ".mp4", "video/mpeg": ".mpg", "image/jpeg": ".jpg", "image/png": ".png",
+}  # fmt: skip
+_SHOWN: Final = frozenset({"application/pdf", "video/mp4", "video/mpeg", "image/jpeg", "image/png"})
+"""What a browser shows without running anything of it in the archive's origin."""
+
+
+def content_headers(media_type: str, name: str) -> dict[str, str]:
+    """Return the headers with which a browser shows or saves content that came with a data set.
+
+    What could run scripts (HTML, SVG, XML) or is no media type of a browser is saved, as `name` with a suffix.
+    """
+    shown = media_type in _SHOWN
+    filename = f"{name}{_SUFFIXES.get(media_type, '.bin')}"
+    headers = {
+        "X-Content-Type-Options": "nosniff",
+        "Content-Disposition": f'{"inline" if shown else "attachment"}; filename="{filename}"',
+    }
+    return headers if shown else {**headers, "Content-Security-Policy": "default-src 'none'; sandbox"}
 
 
 async def send_file(

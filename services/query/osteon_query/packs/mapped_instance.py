@@ -52,9 +52,9 @@ class MappedInstance:
         if self._syntax == DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN:
             self.dataset, self._syntax = _inflate(self.dataset, max_inflated), EXPLICIT_VR_LITTLE_ENDIAN
 
-    def header(self) -> Header:
-        """Read the header as sidecars have it."""
-        return HeaderReader().read(self.dataset, self._syntax)
+    def header(self, bulk_limit: int = 4096) -> Header:
+        """Read the header as sidecars have it, with values up to `bulk_limit` bytes."""
+        return HeaderReader(bulk_limit).read(self.dataset, self._syntax)
 
     def values(self) -> dict[str, tuple[int, int]]:
         """Return (offset, length) of every value that may be bulk data, by the path of its element."""

@@ -11,7 +11,7 @@ import imagecodecs
 import numpy as np
 import pytest
 from pydicom import Dataset
-from pydicom.uid import EncapsulatedPDFStorage, generate_uid
+from pydicom.uid import DeflatedExplicitVRLittleEndian, EncapsulatedPDFStorage, generate_uid
 
 from osteon.archive.changes import ChangeType
 from osteon.contracts.imaging import RenderReply, RenderRequest
@@ -20,6 +20,7 @@ from osteon.errors import FailureKind, OsteonError
 from osteon_query.images.render_client import RenderClient
 from osteon_query.images.thumbnails import FOLLOWER, ThumbnailPrefetcher
 from support.dicom.datasets import ct_slice
+from support.dicom.documents import document
 from support.dicom.pixels.rendering import grey
 from support.imaging.in_process import InProcessImaging
 from support.query.application import WEB, QuerySettings, RunningQuery, door, split_multipart
@@ -193,14 +194,23 @@ async def test_samples_come_as_a_matlab_matrix_and_frames_as_stored(archive: Run
 
 
 async def test_the_document_of_an_encapsulated_pdf_comes_as_it_is(archive: RunningQuery) -> None:
-    for document in (b"%PDF-1.4 short.", b"%PDF-1.4 " + b"x" * 100_001):
-        dataset = ct_slice(EncapsulatedDocument=document + b"\0" * (len(document) % 2))
+    for data in (b"%PDF-1.4 short.", b"%PDF-1.4 " + b"x" * 100_001):
+        dataset = ct_slice(EncapsulatedDocument=data + b"\0" * (len(data) % 2))
         dataset.MIMETypeOfEncapsulatedDocument = "application/pdf"
         dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = EncapsulatedPDFStorage
         del dataset.PixelData
         response = await archive.http.get(await stored(archive, dataset) + "/pdf")
         assert (response.headers["Content-Type"], response.content) == ("application/pdf", dataset.EncapsulatedDocument)
+        part = await archive.http.get(await stored(archive, dataset) + "/pdf", headers={"Range": "bytes=1-3"})
+        assert (part.status_code, part.content) == (206, b"PDF")
     assert (await archive.http.get(await stored(archive, ramp()) + "/pdf")).status_code == 404
+
+
+async def test_the_document_of_a_deflated_data_set_comes_as_it_is(archive: RunningQuery) -> None:
+    dataset = document()
+    dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    response = await archive.http.get(await stored(archive, dataset) + "/pdf")
+    assert (response.status_code, response.content) == (200, dataset.EncapsulatedDocument)
 
 
 async def test_a_picture_that_the_client_has_is_not_made_again(archive: RunningQuery, pixels: InProcessImaging) -> None:

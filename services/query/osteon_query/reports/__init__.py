@@ -1,0 +1,1 @@
+"""Structured reports as text that a person reads."""
