@@ -55,7 +55,11 @@ def decode(codec: Codec, data: bytes, geometry: Geometry, *, rgb: bool = False) 
     except (BadDataSet, RuntimeError, ValueError, TypeError, IndexError, zlib.error) as error:
         raise PixelError(f"{codec.family} bit stream: {error}") from None
     shape = (geometry.rows, geometry.columns, geometry.samples)
-    return decoded if decoded.frame.shape == shape else _fitted(decoded, shape, codec.family)
+    if decoded.frame.shape != shape:
+        decoded = _fitted(decoded, shape, codec.family)
+    if geometry.signed and codec.family not in UNCOMPRESSED:
+        return replace(decoded, frame=sign_extended(decoded.frame, geometry))
+    return decoded
 
 
 def _fitted(decoded: Decoded, shape: tuple[int, int, int], family: Family) -> Decoded:
@@ -67,8 +71,6 @@ def _fitted(decoded: Decoded, shape: tuple[int, int, int], family: Family) -> De
     frame = np.zeros(shape, part.dtype)
     frame[: part.shape[0], : part.shape[1]] = part
     problem = f"the bit stream has {rows} x {columns} pixels, not {shape[0]} x {shape[1]}"
-    if geometry.signed and codec.family not in UNCOMPRESSED:
-        return replace(decoded, frame=sign_extended(decoded.frame, geometry))
     return replace(decoded, frame=frame, problem=problem, faithful=False)
 
 
