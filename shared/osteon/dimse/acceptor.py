@@ -11,6 +11,7 @@ from osteon.dimse.config import AcceptorConfig
 from osteon.dimse.handler import AssociationHandler, AssociationInfo
 from osteon.dimse.observer import AcceptorObserver, AssociationEnd, RejectReason
 from osteon.dimse.proxy_protocol import Address, ProxyProtocolReader
+from osteon.dimse.read_turns import ReadTurns
 from osteon.dimse.tls import TlsContextProvider
 from osteon.dimse.tls_transport import TlsTransport
 from osteon.dimse.transport import TransportConnection
@@ -79,22 +80,21 @@ class Acceptor:
         protocol first.
         """
         loop = asyncio.get_running_loop()
-        # One buffer for all: a read is consumed before the loop reads again, whatever connection comes next.
-        buffer = memoryview(bytearray(_READ_SIZE))
+        turns = ReadTurns(loop, _READ_SIZE)
 
         def accept(remote: Address | None = None) -> AcceptedAssociation:
-            association = AcceptedAssociation(loop, self, buffer, remote)
+            association = AcceptedAssociation(loop, self, turns, remote)
             self._connections.add(association)
             return association
 
-        def secure(context: TlsContextProvider, encrypted: memoryview, remote: Address | None = None) -> TlsTransport:
+        def secure(context: TlsContextProvider, encrypted: ReadTurns, remote: Address | None = None) -> TlsTransport:
             return TlsTransport(loop, accept(remote), context(), encrypted)
 
         def plain(remote: Address | None = None) -> TransportConnection:
             return accept(remote).protocol
 
         self._closing = False
-        protocol = plain if tls is None else partial(secure, tls, memoryview(bytearray(_READ_SIZE)))
+        protocol = plain if tls is None else partial(secure, tls, ReadTurns(loop, _READ_SIZE))
         first = partial(ProxyProtocolReader, loop, protocol, self.config.artim_timeout) if proxied else protocol
         server = await loop.create_server(first, host, port, backlog=_BACKLOG, reuse_address=True)
         self._servers.append(server)

@@ -16,6 +16,7 @@ from osteon.dimse.handler import AssociationHandler, AssociationInfo
 from osteon.dimse.message_exchange import MessageExchange
 from osteon.dimse.observer import AssociationEnd, AssociationRefused, RejectReason
 from osteon.dimse.pdu import PduType
+from osteon.dimse.read_turns import ReadTurns
 from osteon.dimse.service_user import ServiceUser
 from osteon.dimse.transport import TransportConnection
 from osteon.dimse.upper_layer import Timeouts, UpperLayer
@@ -65,13 +66,13 @@ class AcceptedAssociation:
         self,
         loop: asyncio.AbstractEventLoop,
         callbacks: AcceptorCallbacks,
-        buffer: memoryview,
+        turns: ReadTurns,
         remote: tuple[str, int] | None = None,
     ) -> None:
         """`remote` is the address of the caller when a balancer made the connection."""
         config = callbacks.config
         timeouts = Timeouts(config.artim_timeout, config.dimse_timeout, config.network_timeout)
-        self.upper_layer = UpperLayer(loop, timeouts, buffer, self)
+        self.upper_layer = UpperLayer(loop, timeouts, turns, self)
         self.exchange = MessageExchange(self.upper_layer)
         self.info: AssociationInfo | None = None
         self.handler: AssociationHandler | None = None

@@ -10,7 +10,8 @@ from osteon.dimse import pdu
 from osteon.dimse.fsm import OPEN_STATES, Action, State, action_for
 from osteon.dimse.observer import AssociationEnd
 from osteon.dimse.pdu import AbortReason, AbortSource, PduType, ProtocolError
-from osteon.dimse.stream import BodyHandling, PduStream
+from osteon.dimse.read_turns import ReadTurns
+from osteon.dimse.stream import SLICE_STEPS, BodyHandling, PduStream
 from osteon.dimse.timer import RestartableTimer
 from osteon.dimse.tls import describe_failure
 from osteon.dimse.transport import TransportConnection
@@ -20,6 +21,10 @@ LONGEST_CONTROL_PDU = 512 << 10
 """Bytes of an A-ASSOCIATE PDU at most: room for 128 contexts of every transfer syntax."""
 LEAST_PROGRESS = 4 << 10
 """Bytes of a message that must come in each DIMSE timeout, unless it ends."""
+_MANY_STEPS = 32
+"""A read of fewer headers and fragments costs no more than the reading itself."""
+_ANSWER_STEPS = 15
+"""What an answer costs, in fragments."""
 _TIMED_STATES = {
     State.AWAITING_REQUEST,
     State.AWAITING_ANSWER,
@@ -95,7 +100,7 @@ class UpperLayer:
     Args:
         loop: of the connection.
         timeouts: of the association.
-        buffer: what the loop reads into, shared by the connections of one loop.
+        turns: what the loop reads into, and the order in which connections with much to process proceed.
         events: the association.
         is_requestor: whether this side requests the association.
 
@@ -108,15 +113,16 @@ class UpperLayer:
         self,
         loop: asyncio.AbstractEventLoop,
         timeouts: Timeouts,
-        buffer: memoryview,
+        turns: ReadTurns,
         events: AssociationEvents,
         *,
         is_requestor: bool = False,
     ) -> None:
         self.loop = loop
         self.is_requestor = is_requestor
-        self.transport = TransportConnection(loop, buffer, self)
+        self.transport = TransportConnection(loop, turns, self)
         self.state = State.IDLE
+        self._turns = turns
         self._events = events
         self.timeouts = timeouts
         self._stream = PduStream(self)
@@ -133,12 +139,15 @@ class UpperLayer:
         self._events.on_connected()
 
     def feed(self, data: memoryview) -> int:
-        """Split bytes into PDUs; return how many were consumed."""
+        """Split bytes into PDUs; return how many were consumed: a slice of them, or until `hold`."""
         try:
-            return self._stream.feed(data)
+            used = self._stream.feed(data)
         except Exception as error:
             self.fail(error)
-            return len(data)
+            used = len(data)
+        if (spent := SLICE_STEPS - self._stream.steps_left) >= _MANY_STEPS:
+            self._turns.spend(spent)
+        return used
 
     def on_writable(self) -> None:
         """Begin the messages that waited for the peer to read."""
@@ -162,6 +171,10 @@ class UpperLayer:
         """Continue after `hold`."""
         self._stream.halted = False
         self.transport.resume()
+
+    def charge(self, steps: int) -> None:
+        """Count work beyond a fragment's against the slice (`SLICE_STEPS`) that is being processed."""
+        self._stream.steps_left -= steps
 
     def fail(self, error: Exception) -> None:
         """End the association because of an error in reading; call it where the error was caught."""
@@ -221,6 +234,7 @@ class UpperLayer:
             self.messages.on_fragment(context_id, control, data, end)
 
     def _refuse(self, action: Action, kind: PduType) -> None:
+        self.charge(_ANSWER_STEPS)
         known = kind is not PduType.UNRECOGNIZED
         reason = AbortReason.UNEXPECTED_PDU if known else AbortReason.UNRECOGNIZED_PDU
         detail = f"{kind.name} in {self.state.name}"

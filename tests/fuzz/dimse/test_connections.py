@@ -16,6 +16,7 @@ from osteon.dimse.association import AcceptedAssociation
 from osteon.dimse.config import AcceptorConfig
 from osteon.dimse.handler import AssociationInfo, FindRequest, FindResponse
 from osteon.dimse.observer import AssociationEnd, RejectReason
+from osteon.dimse.read_turns import ReadTurns
 from osteon.dimse.status import Status
 from support.dimse.raw_peer import (
     DataSetSink,
@@ -290,7 +291,7 @@ async def test_who_floods_a_closing_connection_and_reads_nothing_is_answered_onc
         asyncio.get_running_loop(),
         acceptor.Acceptor(AcceptorConfig(check_called_aet=True), RecordingHandler),
     )
-    wire = MemoryTransport(AcceptedAssociation(loop, target, memoryview(bytearray(1 << 16))), loop, reads=False)
+    wire = MemoryTransport(AcceptedAssociation(loop, target, ReadTurns(loop, 1 << 16)), loop, reads=False)
     wire.feed(request_pdu(CONTEXTS, called="WRONG"), 1 << 16)
     assert wire.said() == [(3, bytes((0, 1, 1, 7)))]
     wire.feed(pdu(9, b"") * 20_000, 1 << 16)

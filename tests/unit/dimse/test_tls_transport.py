@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import uvloop
 
+from osteon.dimse.read_turns import ReadTurns
 from osteon.dimse.tls import client_context, server_context
 from osteon.dimse.tls_transport import TlsTransport
 from support.services.certificates import CertificateAuthority, needs_openssl
@@ -83,7 +84,7 @@ async def talk(
 ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     """Connect a client to a talker."""
     loop, (server, client) = asyncio.get_running_loop(), contexts
-    made = partial(TlsTransport, loop, talker, server, memoryview(bytearray(256 << 10)))  # type: ignore[arg-type]
+    made = partial(TlsTransport, loop, talker, server, ReadTurns(loop, 256 << 10))  # type: ignore[arg-type]
     listener = await loop.create_server(made, "127.0.0.1", 0)
     try:
         port = listener.sockets[0].getsockname()[1]
@@ -171,7 +172,7 @@ def test_a_peer_that_does_not_read_is_felt_and_cut_off_by_abort(contexts: Any, o
 def test_nothing_is_sent_before_the_handshake_nor_after_the_end(contexts: Any, on_loop: Callable[..., None]) -> None:
     async def check() -> None:
         talker, loop = Talker(), asyncio.get_running_loop()
-        made = partial(TlsTransport, loop, talker, contexts[0], memoryview(bytearray(1000)))  # type: ignore[arg-type]
+        made = partial(TlsTransport, loop, talker, contexts[0], ReadTurns(loop, 1000))  # type: ignore[arg-type]
         listener = await loop.create_server(made, "127.0.0.1", 0)
         reader, writer = await asyncio.open_connection("127.0.0.1", listener.sockets[0].getsockname()[1])
         while not hasattr(talker, "transport"):
