@@ -7,6 +7,7 @@ from functools import partial
 from typing import ParamSpec
 
 from osteon.dimse.association import AcceptedAssociation
+from osteon.dimse.association_counts import AssociationCounts
 from osteon.dimse.config import AcceptorConfig
 from osteon.dimse.handler import AssociationHandler, AssociationInfo
 from osteon.dimse.observer import AcceptorObserver, AssociationEnd, RejectReason
@@ -47,6 +48,7 @@ class Acceptor:
         self._closing = False
         self._connections: set[AcceptedAssociation] = set()
         self._associations: set[AcceptedAssociation] = set()
+        self._counts = AssociationCounts(config)
         self._waiting: dict[AcceptedAssociation, None] = {}
         self._reset_timer: asyncio.TimerHandle | None = None
         self._handlers_closing: set[asyncio.Task[None]] = set()
@@ -131,17 +133,22 @@ class Acceptor:
 
     # What associations call.
 
-    def admit(self) -> RejectReason | None:
-        """Return why no further association can be taken, or None."""
+    def admit(self, info: AssociationInfo) -> RejectReason | None:
+        """Return why no further association can be taken, or not from there, or None."""
         if self._closing:
             return RejectReason.TEMPORARY_CONGESTION
-        return RejectReason.LOCAL_LIMIT_EXCEEDED if self.associations >= self.config.max_associations else None
+        limit = self._counts.exceeded(info)
+        if limit is None:
+            return None
+        self._notify(self._observer.limited, info, limit)
+        return RejectReason.LOCAL_LIMIT_EXCEEDED
 
     def accepted(self, association: AcceptedAssociation) -> None:
         """Count an association that was accepted, and report it to the observer."""
         self._associations.add(association)
         self._waiting.pop(association, None)
         if association.info is not None:
+            self._counts.add(association.info)
             self._notify(self._observer.accepted, association.info)
 
     def rejected(self, info: AssociationInfo, reason: RejectReason) -> None:
@@ -154,6 +161,7 @@ class Acceptor:
         self.connection_opened(association)
         self._changed.set()
         if association.info is not None:
+            self._counts.remove(association.info)
             self._notify(self._observer.ended, association.info, how)
         task = asyncio.get_running_loop().create_task(association.wait_closed())
         self._handlers_closing.add(task)

@@ -10,8 +10,8 @@ from osteon.dimse.pdu import ProtocolError
 _ELEMENT = struct.Struct("<HHI")
 _US_ELEMENT = struct.Struct("<HHIH")
 _NO_DATA_SET = 0x0101
-_MOST_ELEMENTS = 512
-"""Elements of a command set; PS3.7 E.1 and E.2 have some 60."""
+_MOST_ELEMENTS = 4096
+"""Elements of a command set, which is read in one go; PS3.7 E.1 and E.2 have some 60."""
 RESPONSE = 0x8000
 """Bit of Command Field that tells a response from its request."""
 

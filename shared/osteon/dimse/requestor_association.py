@@ -66,7 +66,10 @@ class RequestorConnection:
         requests: IncomingRequests,
     ) -> None:
         timeouts = Timeouts(
-            remote.timeout or config.artim_timeout, remote.timeout or config.dimse_timeout, config.network_timeout
+            remote.timeout or config.artim_timeout,
+            remote.timeout or config.dimse_timeout,
+            config.network_timeout,
+            config.pdu_timeout,
         )
         self.upper_layer = UpperLayer(loop, timeouts, ReadTurns(loop, _READ_SIZE), self, is_requestor=True)
         self.exchange = MessageExchange(self.upper_layer)

@@ -51,6 +51,7 @@ class PduStream:
         "_pdv",
         "_receiver",
         "halted",
+        "pdus",
         "steps_left",
     )
 
@@ -67,6 +68,8 @@ class PduStream:
         self._discarding = False
         self.halted = False
         self.steps_left = SLICE_STEPS
+        self.pdus = 0
+        """How many have begun."""
 
     @property
     def between(self) -> bool:
@@ -128,6 +131,7 @@ class PduStream:
     def _begin_pdu(self, kind: int, length: int) -> None:
         self._kind = PduType(kind) if PduType.ASSOCIATE_RQ <= kind <= PduType.ABORT else PduType.UNRECOGNIZED
         self._pdu = length
+        self.pdus += 1
         self._handling = BodyHandling.SKIP
         self._handling = self._receiver.begin_pdu(self._kind, length)
         if self._handling is BodyHandling.STREAM and length < _HEADER_SIZE:

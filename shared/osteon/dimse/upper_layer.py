@@ -21,10 +21,13 @@ LONGEST_CONTROL_PDU = 512 << 10
 """Bytes of an A-ASSOCIATE PDU at most: room for 128 contexts of every transfer syntax."""
 LEAST_PROGRESS = 4 << 10
 """Bytes of a message that must come in each DIMSE timeout, unless it ends."""
+PDU_PROGRESS = 64 << 10
+"""Bytes of a PDU that must come in each PDU timeout, unless it ends."""
 _MANY_STEPS = 32
 """A read of fewer headers and fragments costs no more than the reading itself."""
 _ANSWER_STEPS = 15
 """What an answer costs, in fragments."""
+_NO_PDU = -1
 _TIMED_STATES = {
     State.AWAITING_REQUEST,
     State.AWAITING_ANSWER,
@@ -49,11 +52,12 @@ class _Waiting(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Timeouts of an association, in seconds: ARTIM, for a message or response, and for everything else."""
+    """Timeouts of an association, in seconds: ARTIM, for a message or response, for everything else, for a PDU."""
 
     artim: float
     dimse: float
     network: float
+    pdu: float
 
 
 class AssociationEvents(Protocol):
@@ -128,6 +132,9 @@ class UpperLayer:
         self._stream = PduStream(self)
         self._timer = RestartableTimer(loop, self._timed_out)
         self._ended = False
+        self._pdu_timer = RestartableTimer(loop, self._pdu_timed_out)
+        self._timed_pdu = _NO_PDU
+        self._timed_from = 0
         self._waits_for: _Waiting | None = None
         self._received_before = 0
 
@@ -157,6 +164,7 @@ class UpperLayer:
         """Event 17: the connection is closed, so the association is lost unless it has ended."""
         self.state = State.IDLE
         self._timer.stop()
+        self._pdu_timer.stop()
         self._finish(AssociationEnd.LOST, describe_failure(error) if error else "the peer closed the connection")
         self._events.on_disconnected()
 
@@ -341,6 +349,20 @@ class UpperLayer:
                 self._waits_for = waits_for
                 self._received_before = self.transport.received
                 self._timer.start(self._time_for(waits_for))
+            self._time_pdu()
+
+    def _time_pdu(self) -> None:
+        """Limit the time of the PDU that has begun; none while it is this side that does not read."""
+        stream, received = self._stream, self.transport.received
+        if stream.between or stream.halted:
+            self._timed_pdu = _NO_PDU
+        elif stream.pdus != self._timed_pdu or received - self._timed_from >= PDU_PROGRESS:
+            self._timed_pdu, self._timed_from = stream.pdus, received
+            self._pdu_timer.start(self.timeouts.pdu)
+
+    def _pdu_timed_out(self) -> None:
+        if self.state in OPEN_STATES and self._timed_pdu != _NO_PDU:
+            self.abort(AssociationEnd.TIMED_OUT, f"a PDU did not end within {self.timeouts.pdu:g} s")
 
     def _waiting_for(self) -> _Waiting:
         if self.transport.congested:
