@@ -26,6 +26,7 @@ class Talker(asyncio.BufferedProtocol):
         self.data = bytearray()
         self.stops = stops
         self.pieces = 0
+        self.longest = 0
         self.changed = asyncio.Event()
         self.congested = False
         self.lost: list[Exception | None] = []
@@ -43,6 +44,7 @@ class Talker(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         self.data += self.buffer[:nbytes]
         self.pieces += 1
+        self.longest = max(self.longest, nbytes)
         self.changed.set()
         if self.stops:
             self.transport.pause_reading()
@@ -105,6 +107,21 @@ def test_much_that_is_sent_at_once_arrives_whole(contexts: Any, on_loop: Callabl
         async with talk(talker, contexts) as (reader, _):
             talker.transport.writelines(parts)
             assert await reader.readexactly(sum(map(len, parts))) == b"".join(parts)
+
+    on_loop(check())
+
+
+def test_records_of_one_byte_are_decrypted_in_slices(contexts: Any, on_loop: Callable[..., None]) -> None:
+    data = bytes(range(256)) * 12
+
+    async def check() -> None:
+        talker = Talker()
+        async with talk(talker, contexts) as (_, writer):
+            for at in range(len(data)):
+                writer.write(data[at : at + 1])
+            await talker.until(lambda: len(talker.data) == len(data))
+        assert talker.data == data
+        assert talker.longest <= 128
 
     on_loop(check())
 
