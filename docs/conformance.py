@@ -34,6 +34,7 @@ _REQUESTOR = {
     "connect_timeout": "seconds to connect",
     "artim_timeout": "seconds for the answer to A-ASSOCIATE-RQ, and for the end of the connection",
     "dimse_timeout": "seconds for each response",
+    "pdu_timeout": "seconds for a PDU to end, or to bring 64 KiB more",
     "network_timeout": "seconds that an association may be idle",
     "max_pdu": "maximum PDU length that is proposed; 0: unlimited",
     "async_operations": "operations in flight that are proposed; 1: not negotiated (`osteon send`: 8)",

@@ -22,8 +22,12 @@ BUILD_INFO: Final = Gauge(
 )
 LOOP_LAG_SECONDS: Final = Histogram(
     "osteon_event_loop_lag_seconds",
-    "Delay of a timer of the event loop, measured twice a second.",
+    "Delay of a timer of the event loop, measured ten times a second.",
     buckets=_SECONDS,
+)
+LOOP_LONGEST_DELAY_SECONDS: Final = Gauge(
+    "osteon_event_loop_longest_delay_seconds",
+    "Longest delay of the event loop in the last one to two minutes: for so long nothing else was done.",
 )
 READY: Final = Gauge(
     "osteon_ready", "1 when a part that the service needs answered the last request of /readyz, else 0.", ["part"]
@@ -39,6 +43,11 @@ DIMSE_OPERATION_SECONDS: Final = Histogram(
     "Time from a request other than C-STORE to its final response, by operation and status.",
     ["operation", "status"],
     buckets=(*_SECONDS, 300, 3600),
+)
+ASSOCIATIONS_LIMITED: Final = Counter(
+    "osteon_associations_limited_total",
+    "Associations rejected because of a limit: total, host (of one address) or aet (of one calling AE title).",
+    ["limit"],
 )
 CONNECTIONS_WITHOUT_ASSOCIATION: Final = Counter(
     "osteon_connections_without_association_total",

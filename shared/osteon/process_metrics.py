@@ -10,8 +10,10 @@ from osteon import __version__, metrics
 from osteon.background import background
 from osteon.settings import ProcessSettings
 
-_EVERY: Final = 0.5
+_EVERY: Final = 0.1
 """Seconds between two measurements."""
+_WINDOW: Final = 60.0
+"""Seconds for which the longest delay is shown, and again at most."""
 
 
 def describe_process(service: str, settings: ProcessSettings) -> None:
@@ -22,14 +24,21 @@ def describe_process(service: str, settings: ProcessSettings) -> None:
 
 @asynccontextmanager
 async def measure_loop_lag() -> AsyncIterator[None]:
-    """Measure the lag of the event loop inside."""
+    """Measure the lag of the event loop inside, and show its longest delay of the last minute or two."""
     async with background(_watch()):
         yield
 
 
 async def _watch() -> None:
     loop = asyncio.get_running_loop()
+    longest, before, ends = 0.0, 0.0, loop.time() + _WINDOW
     while True:
         due = loop.time() + _EVERY
         await asyncio.sleep(_EVERY)
-        metrics.LOOP_LAG_SECONDS.observe(max(0.0, loop.time() - due))
+        now = loop.time()
+        delay = max(0.0, now - due)
+        metrics.LOOP_LAG_SECONDS.observe(delay)
+        if now >= ends:
+            longest, before, ends = 0.0, longest, now + _WINDOW
+        longest = max(longest, delay)
+        metrics.LOOP_LONGEST_DELAY_SECONDS.set(max(longest, before))

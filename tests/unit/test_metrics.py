@@ -82,3 +82,18 @@ async def test_an_event_loop_that_is_held_up_says_for_how_long() -> None:
         time.sleep(0.8)
         await asyncio.sleep(0.05)
     assert value(metrics.LOOP_LAG_SECONDS, "_sum") - before > 0.2
+    assert value(metrics.LOOP_LONGEST_DELAY_SECONDS) > 0.2
+
+
+async def test_the_longest_delay_of_the_loop_is_shown_after_it_for_a_minute_and_forgotten_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(process_metrics, "_WINDOW", 0.4)
+    async with process_metrics.measure_loop_lag():
+        await asyncio.sleep(0.01)
+        time.sleep(1)
+        await asyncio.sleep(0.15)
+        assert value(metrics.LOOP_LONGEST_DELAY_SECONDS) > 0.8
+        async with asyncio.timeout(30):
+            while value(metrics.LOOP_LONGEST_DELAY_SECONDS) > 0.8:
+                await asyncio.sleep(0.1)

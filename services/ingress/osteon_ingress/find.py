@@ -1,10 +1,13 @@
 """C-FIND (PS3.4 C.4.1): `query` searches, page by page; each match becomes a pending response."""
 
+import asyncio
 from collections.abc import AsyncGenerator
+from contextlib import suppress
+from secrets import token_hex
 from typing import Final
 
-from osteon.bus.port import Bus, RequestFailed
-from osteon.contracts.find import FindPageRequest
+from osteon.bus.port import Bus, RequestFailed, RequestTimeout
+from osteon.contracts.find import FindCancelled, FindPageReply, FindPageRequest
 from osteon.contracts.topology import FIND
 from osteon.dimse.failure_status import FIND_STATUSES
 from osteon.dimse.handler import AssociationInfo, FindRequest, FindResponse, Outcome
@@ -14,17 +17,23 @@ from osteon.logging import get_logger
 
 PAGE_TIMEOUT: Final = 30.0
 """Seconds for one page."""
+_CANCEL_TIMEOUT: Final = 1.0
+"""Seconds to tell `query` that nobody waits any more: the requester waits for its answer meanwhile."""
 
 log = get_logger(__name__)
 
 
 async def find(association: AssociationInfo, request: FindRequest, bus: Bus) -> AsyncGenerator[FindResponse]:
-    """Yield the matches as pending responses, then the final one. Closing the iterator stops the requests for pages."""
+    """Yield the matches as pending responses, then the final one.
+
+    Closing the iterator stops the requests for pages; a page that is being searched when the iteration is cancelled, or
+    that comes too late, is cancelled in `query` too.
+    """
     matches = 0
     message = build_find_request(association, request)
     while True:
         try:
-            page = await bus.request(FIND, message, timeout=PAGE_TIMEOUT)
+            page = await _request_page(bus, message)
         except RequestFailed as error:
             outcome = FIND_STATUSES.outcome(error)
             log.info("C-FIND failed", correlation_id=association.id, matches=matches, status=f"0x{outcome.status:04X}",
@@ -46,6 +55,17 @@ async def find(association: AssociationInfo, request: FindRequest, bus: Bus) -> 
     yield FindResponse(Status.SUCCESS)
 
 
+async def _request_page(bus: Bus, message: FindPageRequest) -> FindPageReply:
+    try:
+        return await bus.request(FIND, message, timeout=PAGE_TIMEOUT)
+    except (asyncio.CancelledError, RequestTimeout):
+        cancelled = FindCancelled(correlation_id=message.correlation_id, request_id=message.request_id)
+        with suppress(Unavailable, TimeoutError):  # the time-out in the request ends the search as well
+            async with asyncio.timeout(_CANCEL_TIMEOUT):
+                await bus.publish(cancelled)
+        raise
+
+
 async def refuse_find(outcome: Outcome) -> AsyncGenerator[FindResponse]:
     """Yield one response, which refuses."""
     yield FindResponse(outcome.status, comment=outcome.comment)
@@ -64,4 +84,6 @@ def build_find_request(association: AssociationInfo, request: FindRequest) -> Fi
         combined_datetime=agreed[1] == 1,
         fuzzy=agreed[2] == 1,
         timezone=agreed[3] == 1,
+        request_id=token_hex(16),
+        timeout_seconds=PAGE_TIMEOUT,
     )

@@ -4,7 +4,10 @@ from typing_extensions import override
 
 from osteon import metrics
 from osteon.dimse.handler import AssociationInfo
-from osteon.dimse.observer import AcceptorObserver, AssociationEnd, RejectReason
+from osteon.dimse.observer import AcceptorObserver, AssociationEnd, AssociationLimit, RejectReason
+
+for _limit in AssociationLimit:
+    metrics.ASSOCIATIONS_LIMITED.labels(_limit)  # from 0 on: alerts see the first one
 
 
 class AssociationObserver(AcceptorObserver):
@@ -20,6 +23,11 @@ class AssociationObserver(AcceptorObserver):
         """An association has been rejected."""
         # A rejected caller must not use up the AE titles that have labels of their own.
         metrics.ASSOCIATIONS_TOTAL.labels("rejected", *metrics.AETS.known(info.calling_aet)).inc()
+
+    @override
+    def limited(self, info: AssociationInfo, limit: AssociationLimit) -> None:
+        """An association is about to be rejected because there are too many."""
+        metrics.ASSOCIATIONS_LIMITED.labels(limit).inc()
 
     @override
     def ended(self, info: AssociationInfo, how: AssociationEnd) -> None:

@@ -9,10 +9,9 @@ from typing import Final
 from osteon import scratch_dir
 from osteon.background import background
 from osteon.bus.port import Bus
-from osteon.contracts.find import FindPageReply, FindPageRequest
+from osteon.contracts.find import FindCancelled
 from osteon.contracts.topology import FIND, INDEXER, MODALITIES
 from osteon.index.port import Index
-from osteon.logging import correlated
 from osteon.objects.port import Objects
 from osteon.remotes.file import add_missing, read_file
 from osteon.runtime import Running, http_server, until_available
@@ -27,6 +26,8 @@ from osteon_query.packs.sidecars import Sidecars
 from osteon_query.packs.uploads import Uploads
 from osteon_query.remotes.modality_list_rpc import list_modalities
 from osteon_query.search.cfind import handle_find
+from osteon_query.search.conditions import SearchLimits
+from osteon_query.search.find_requests import FindRequests
 from osteon_query.settings import QueryBaseSettings, QueryServiceSettings
 
 SIDECAR_MEMORY: Final = 128 << 20
@@ -53,13 +54,17 @@ async def build_embedded(
     state = await _open_state(settings, stack, bus, objects, index)
     await bus.declare(INDEXER)
     await state.uploads.start()
-    find = partial(handle_find, index=index, sidecars=state.sidecars, page=settings.query_page)
-
-    async def answer(message: FindPageRequest) -> FindPageReply:
-        with correlated(message.correlation_id):
-            return await find(message)
-
-    await bus.serve(FIND, answer)
+    finds = FindRequests(
+        partial(
+            handle_find,
+            index=index,
+            sidecars=state.sidecars,
+            page=settings.query_page,
+            limits=SearchLimits.from_settings(settings),
+        )
+    )
+    await bus.subscribe(FindCancelled, finds.cancel)
+    await bus.serve(FIND, finds.answer)
     await bus.serve(MODALITIES, partial(list_modalities, remotes=index.remotes))
     if settings.prefetch_thumbnails:
         prefetcher = ThumbnailPrefetcher(index, index, index.stability, state.pictures)

@@ -1,4 +1,4 @@
-"""C-FIND over the bus: `ingress` asks, `query` answers one page at a time (PS3.4 C.4.1)."""
+"""C-FIND over the bus: `ingress` asks, `query` answers one page at a time (PS3.4 C.4.1), until it is cancelled."""
 
 from pydantic import Field
 
@@ -18,6 +18,16 @@ class FindPageRequest(Message):
     fuzzy: bool = Field(default=False, description="Extended negotiation: fuzzy semantic matching of person names.")
     timezone: bool = Field(default=False, description="Extended negotiation: timezone query adjustment.")
     cursor: str | None = None
+    request_id: str = Field(default="", description="What `FindCancelled` names; the same for all pages of a C-FIND.")
+    timeout_seconds: float = Field(
+        default=30.0, description="For how long the reply is awaited; the search is given up after that."
+    )
+
+
+class FindCancelled(Message):
+    """Nobody waits for the pages of a C-FIND any more: C-CANCEL, the end of its association, or a time-out."""
+
+    request_id: str
 
 
 class FindPageReply(Message):

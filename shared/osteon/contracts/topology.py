@@ -13,7 +13,7 @@ from osteon.contracts.commitment import (
     CommitmentStatusRequest,
 )
 from osteon.contracts.failure import FailureReply
-from osteon.contracts.find import FindPageReply, FindPageRequest
+from osteon.contracts.find import FindCancelled, FindPageReply, FindPageRequest
 from osteon.contracts.imaging import RenderReply, RenderRequest, TranscodeReply, TranscodeRequest
 from osteon.contracts.packs import PackIndexed, PackSealed, PackStored
 from osteon.contracts.remote import (
@@ -119,6 +119,7 @@ _TYPES: Final[tuple[type[Message], ...]] = (
     PackStored,
     PackIndexed,
     MoveProgressed,
+    FindCancelled,
     FailureReply,
     *(queue.request for queue in REQUESTS),
     *(queue.reply for queue in REQUESTS),
@@ -138,6 +139,8 @@ def routing_key(message: Message) -> str:
             return "pack.indexed"
         case MoveProgressed():
             return f"move.progress.{message.address}"
+        case FindCancelled():
+            return "find.cancelled"
         case _:
             raise TypeError(f"{type(message).__name__} is not published; it is a request or a reply")
 
@@ -148,6 +151,7 @@ def binding_key(message: type[Message], address: str = "") -> str:
         PackSealed: "pack.sealed.#",
         PackStored: "pack.stored",
         PackIndexed: "pack.indexed",
+        FindCancelled: "find.cancelled",
         MoveProgressed: f"move.progress.{address}.#" if address else "move.progress.#",
     }
     if message not in keys:
@@ -162,4 +166,4 @@ def retry_queue(queue: str, delay_ms: int) -> str:
 
 def needs_queue(message: Message) -> bool:
     """Whether a queue must take `message`: a work item must never vanish, an event may have no listener."""
-    return not isinstance(message, PackIndexed | MoveProgressed)
+    return not isinstance(message, PackIndexed | MoveProgressed | FindCancelled)

@@ -6,6 +6,7 @@ Values are taken as they stand, since keys may hold what their VR forbids: wild 
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 from osteon.dicom.attribute_names import describe, keyword_of, vr_of_tag
@@ -19,6 +20,8 @@ from osteon.errors import Invalid
 
 MAX_LENGTH: Final = 4 << 20
 """Bytes of an identifier, inflated: a list of 60,000 UIDs fits."""
+MAX_KEYS: Final = 1_000
+"""Keys of an identifier, those in sequences and the sequences themselves included."""
 MAX_DEPTH: Final = 8
 """No attribute that archives match on is deeper in sequences than two."""
 _CHARSET: Final = "00080005"
@@ -27,6 +30,10 @@ _BINARY_VRS: Final = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "UN"})
 
 class BadMatchingKey(Invalid):
     """A key sequence has more than one item (PS3.4 C.2.2.2.6), or a key has a VR that its attribute cannot have."""
+
+
+class TooManyKeys(Invalid):
+    """A request has more keys, or more values in a key, than is allowed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +61,11 @@ class Identifier:
         return next((key.text for key in self.keys if key.path == (keyword,) and key.text), "")
 
 
-def read_identifier(data: bytes, transfer_syntax_uid: str) -> Identifier:
-    """Decode an identifier; raises `BadDataSet`, `BadMatchingKey` and `UnknownTransferSyntax`."""
+def read_identifier(data: bytes, transfer_syntax_uid: str, max_keys: int = MAX_KEYS) -> Identifier:
+    """Decode an identifier, of `max_keys` elements at most, however deep.
+
+    Raises `BadDataSet`, `BadMatchingKey`, `TooManyKeys` and `UnknownTransferSyntax`.
+    """
     syntax = transfer_syntax(transfer_syntax_uid)
     more = len(data) > MAX_LENGTH
     if syntax.deflated:
@@ -64,8 +74,11 @@ def read_identifier(data: bytes, transfer_syntax_uid: str) -> Identifier:
     if more:
         raise BadDataSet(f"the identifier is longer than {MAX_LENGTH} bytes", "", MAX_LENGTH)
     span = whole_data_set(data, syntax)
-    charset = next((element.raw for element in elements(span) if element.tag == _CHARSET), b"")
-    keys = _keys(span, (), _Decoder(charset, "<" if syntax.little_endian else ">"))
+    reader = _KeyReader(max_keys)
+    top = list(reader.elements(span))
+    charset = next((element.raw for element in top if element.tag == _CHARSET), b"")
+    decoder = _Decoder(charset, "<" if syntax.little_endian else ">")
+    keys = [key for element in top for key in reader.keys(element, (), decoder)]
     return Identifier(tuple(keys), _values(charset))
 
 
@@ -73,18 +86,41 @@ def _values(charset: bytes) -> tuple[str, ...]:
     return tuple(part.strip(" \0") for part in charset.decode("ascii", "replace").split("\\")) if charset else ()
 
 
-def _keys(span: DataSetSpan, above: tuple[str, ...], decoder: "_Decoder") -> Iterator[IdentifierKey]:
-    if len(above) > MAX_DEPTH:
-        raise BadMatchingKey(f"{describe(above[:1])}: keys deeper than {MAX_DEPTH} sequences")
-    for element in elements(span):
+class _KeyReader:
+    """Reads keys, and counts the elements of all levels."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._count = 0
+
+    def elements(self, span: DataSetSpan) -> Iterator[RawElement]:
+        """Iterate over the elements of a data set or an item; raises `TooManyKeys`."""
+        for element in elements(span):
+            self._count += 1
+            if self._count > self._most:
+                raise TooManyKeys(f"more than {self._most} keys")
+            yield element
+
+    def keys(self, element: RawElement, above: tuple[str, ...], decoder: "_Decoder") -> Iterator[IdentifierKey]:
+        """Return the keys that an element makes below the sequences `above`."""
         if element.tag == _CHARSET or element.tag[4:] == "0000":  # group lengths (PS3.5 7.2) are not keys
-            continue
+            return
         tags = (*above, element.tag)
         vr = _vr(element)
         if vr == "SQ":
-            yield from _sequence(element, tags, decoder)
+            yield from self._sequence(element, tags, decoder)
         else:
             yield IdentifierKey(tags, _path(tags), vr, decoder.text(element, vr))
+
+    def _sequence(self, element: RawElement, tags: tuple[str, ...], decoder: "_Decoder") -> Iterator[IdentifierKey]:
+        if len(tags) > MAX_DEPTH:
+            raise BadMatchingKey(f"{describe(tags[:1])}: keys deeper than {MAX_DEPTH} sequences")
+        found = list(islice(items(element.value), 2))
+        if len(found) > 1:
+            raise BadMatchingKey(f"{describe((element.tag,))}: a key sequence has one item, not several")
+        within = self.elements(found[0]) if found else iter(())
+        inner = [key for each in within for key in self.keys(each, tags, decoder)]
+        yield from inner or [IdentifierKey(tags, _path(tags), "SQ", None)]
 
 
 def _vr(element: RawElement) -> str:
@@ -101,14 +137,6 @@ def _kind(vr: str) -> str:
     if vr in NUMBER_FORMATS or vr == "AT":
         return "number"
     return vr if vr == "SQ" or vr in _BINARY_VRS else "text"
-
-
-def _sequence(element: RawElement, tags: tuple[str, ...], decoder: "_Decoder") -> Iterator[IdentifierKey]:
-    found = list(items(element.value))
-    if len(found) > 1:
-        raise BadMatchingKey(f"{describe((element.tag,))}: a key sequence has one item, not {len(found)}")
-    inner = list(_keys(found[0], tags, decoder)) if found else []
-    yield from inner or [IdentifierKey(tags, _path(tags), "SQ", None)]
 
 
 def _path(tags: Sequence[str]) -> tuple[str, ...]:

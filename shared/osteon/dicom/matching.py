@@ -49,21 +49,26 @@ def parse_matching(keyword: str, text: str, *, vr: str = "") -> Matching | None:
     return parse_key((keyword,), text, vr=vr)
 
 
-def parse_key(path: tuple[str, ...], text: str, *, vr: str = "", empty: bool = True) -> Matching | None:
+def parse_key(
+    path: tuple[str, ...], text: str, *, vr: str = "", empty: bool = True, max_values: int = MAX_VALUES
+) -> Matching | None:
     """Do as `parse_matching` for an attribute in sequences, `path` being as in `MatchingKey`.
 
-    `empty` says whether two quotation marks ask for an empty value (PS3.4 C.2.2.2.7) or are text.
+    `empty` says whether two quotation marks ask for an empty value (PS3.4 C.2.2.2.7) or are text; `max_values` is how
+    many values a list may have.
     """
     vr = vr or vr_of_tag(tag_of(path[-1]))
     try:
-        return _parse(vr, text, empty=empty)
+        return _parse(vr, text, empty=empty, max_values=max_values)
     except Invalid as error:
         raise BadValue(f"{describe(path)}: {error}") from None
 
 
-def condition(path: tuple[str, ...], text: str, *, vr: str = "", empty: bool = True) -> MatchingKey | None:
-    """Return the condition that a key makes, None for universal matching; `empty` as in `parse_key`."""
-    matching = parse_key(path, text, vr=vr, empty=empty)
+def condition(
+    path: tuple[str, ...], text: str, *, vr: str = "", empty: bool = True, max_values: int = MAX_VALUES
+) -> MatchingKey | None:
+    """Return the condition that a key makes, None for universal matching; `empty`, `max_values` as in `parse_key`."""
+    matching = parse_key(path, text, vr=vr, empty=empty, max_values=max_values)
     return None if matching is None else MatchingKey(path, matching)
 
 
@@ -118,7 +123,7 @@ def _bounds(matching: Matching) -> tuple[str | None, str | None] | None:
             return None
 
 
-def _parse(vr: str, text: str, *, empty: bool) -> Matching | None:
+def _parse(vr: str, text: str, *, empty: bool, max_values: int) -> Matching | None:
     if len(text) > MAX_LENGTH:
         raise Invalid(f"a value of {len(text)} characters is too long to be matched")
     # Leading blanks are insignificant in all but the four long text VRs (PS3.5 6.2); NUL pads UIDs.
@@ -135,19 +140,19 @@ def _parse(vr: str, text: str, *, empty: bool) -> Matching | None:
         raise Invalid(f"values of VR {vr} cannot be matched")
     if "\0" in value:
         raise Invalid("a value holds a NUL character")
-    values = _split(vr, value)
+    values = _split(vr, value, max_values)
     parsed = [_parse_one(vr, v) for v in values]
     return parsed[0] if len(parsed) == 1 else _one_of(parsed)
 
 
-def _split(vr: str, value: str) -> list[str]:
+def _split(vr: str, value: str, most: int) -> list[str]:
     if vr in _ONE_VALUE:
         return [value]
     if vr == "UI":
         value = value.replace(",", "\\")
     values = [v for v in (part.strip(" \0") for part in value.split("\\")) if v]
-    if len(values) > MAX_VALUES:
-        raise Invalid(f"{len(values)} values are given, at most {MAX_VALUES} can be matched")
+    if len(values) > most:
+        raise Invalid(f"{len(values)} values are given, at most {most} can be matched (OSTEON_QUERY_MAX_VALUES)")
     return values or [""]
 
 

@@ -7,10 +7,12 @@ from functools import partial
 from typing import ParamSpec
 
 from osteon.dimse.association import AcceptedAssociation
+from osteon.dimse.association_counts import AssociationCounts
 from osteon.dimse.config import AcceptorConfig
 from osteon.dimse.handler import AssociationHandler, AssociationInfo
 from osteon.dimse.observer import AcceptorObserver, AssociationEnd, RejectReason
 from osteon.dimse.proxy_protocol import Address, ProxyProtocolReader
+from osteon.dimse.read_turns import ReadTurns
 from osteon.dimse.tls import TlsContextProvider
 from osteon.dimse.tls_transport import TlsTransport
 from osteon.dimse.transport import TransportConnection
@@ -46,6 +48,7 @@ class Acceptor:
         self._closing = False
         self._connections: set[AcceptedAssociation] = set()
         self._associations: set[AcceptedAssociation] = set()
+        self._counts = AssociationCounts(config)
         self._waiting: dict[AcceptedAssociation, None] = {}
         self._reset_timer: asyncio.TimerHandle | None = None
         self._handlers_closing: set[asyncio.Task[None]] = set()
@@ -79,22 +82,21 @@ class Acceptor:
         protocol first.
         """
         loop = asyncio.get_running_loop()
-        # One buffer for all: a read is consumed before the loop reads again, whatever connection comes next.
-        buffer = memoryview(bytearray(_READ_SIZE))
+        turns = ReadTurns(loop, _READ_SIZE)
 
         def accept(remote: Address | None = None) -> AcceptedAssociation:
-            association = AcceptedAssociation(loop, self, buffer, remote)
+            association = AcceptedAssociation(loop, self, turns, remote)
             self._connections.add(association)
             return association
 
-        def secure(context: TlsContextProvider, encrypted: memoryview, remote: Address | None = None) -> TlsTransport:
+        def secure(context: TlsContextProvider, encrypted: ReadTurns, remote: Address | None = None) -> TlsTransport:
             return TlsTransport(loop, accept(remote), context(), encrypted)
 
         def plain(remote: Address | None = None) -> TransportConnection:
             return accept(remote).protocol
 
         self._closing = False
-        protocol = plain if tls is None else partial(secure, tls, memoryview(bytearray(_READ_SIZE)))
+        protocol = plain if tls is None else partial(secure, tls, ReadTurns(loop, _READ_SIZE))
         first = partial(ProxyProtocolReader, loop, protocol, self.config.artim_timeout) if proxied else protocol
         server = await loop.create_server(first, host, port, backlog=_BACKLOG, reuse_address=True)
         self._servers.append(server)
@@ -131,17 +133,22 @@ class Acceptor:
 
     # What associations call.
 
-    def admit(self) -> RejectReason | None:
-        """Return why no further association can be taken, or None."""
+    def admit(self, info: AssociationInfo) -> RejectReason | None:
+        """Return why no further association can be taken, or not from there, or None."""
         if self._closing:
             return RejectReason.TEMPORARY_CONGESTION
-        return RejectReason.LOCAL_LIMIT_EXCEEDED if self.associations >= self.config.max_associations else None
+        limit = self._counts.exceeded(info)
+        if limit is None:
+            return None
+        self._notify(self._observer.limited, info, limit)
+        return RejectReason.LOCAL_LIMIT_EXCEEDED
 
     def accepted(self, association: AcceptedAssociation) -> None:
         """Count an association that was accepted, and report it to the observer."""
         self._associations.add(association)
         self._waiting.pop(association, None)
         if association.info is not None:
+            self._counts.add(association.info)
             self._notify(self._observer.accepted, association.info)
 
     def rejected(self, info: AssociationInfo, reason: RejectReason) -> None:
@@ -154,6 +161,7 @@ class Acceptor:
         self.connection_opened(association)
         self._changed.set()
         if association.info is not None:
+            self._counts.remove(association.info)
             self._notify(self._observer.ended, association.info, how)
         task = asyncio.get_running_loop().create_task(association.wait_closed())
         self._handlers_closing.add(task)

@@ -16,6 +16,7 @@ from osteon.dimse.handler import AssociationHandler, AssociationInfo
 from osteon.dimse.message_exchange import MessageExchange
 from osteon.dimse.observer import AssociationEnd, AssociationRefused, RejectReason
 from osteon.dimse.pdu import PduType
+from osteon.dimse.read_turns import ReadTurns
 from osteon.dimse.service_user import ServiceUser
 from osteon.dimse.transport import TransportConnection
 from osteon.dimse.upper_layer import Timeouts, UpperLayer
@@ -36,8 +37,8 @@ class AcceptorCallbacks(Protocol):
     config: AcceptorConfig
     handler_factory: Callable[[AssociationInfo], AssociationHandler]
 
-    def admit(self) -> RejectReason | None:
-        """Return why no further association can be taken, or None."""
+    def admit(self, info: AssociationInfo) -> RejectReason | None:
+        """Return why no further association can be taken, or not from there, or None."""
 
     def accepted(self, association: "AcceptedAssociation") -> None:
         """An association has begun."""
@@ -65,13 +66,13 @@ class AcceptedAssociation:
         self,
         loop: asyncio.AbstractEventLoop,
         callbacks: AcceptorCallbacks,
-        buffer: memoryview,
+        turns: ReadTurns,
         remote: tuple[str, int] | None = None,
     ) -> None:
         """`remote` is the address of the caller when a balancer made the connection."""
         config = callbacks.config
-        timeouts = Timeouts(config.artim_timeout, config.dimse_timeout, config.network_timeout)
-        self.upper_layer = UpperLayer(loop, timeouts, buffer, self)
+        timeouts = Timeouts(config.artim_timeout, config.dimse_timeout, config.network_timeout, config.pdu_timeout)
+        self.upper_layer = UpperLayer(loop, timeouts, turns, self)
         self.exchange = MessageExchange(self.upper_layer)
         self.info: AssociationInfo | None = None
         self.handler: AssociationHandler | None = None
@@ -109,7 +110,7 @@ class AcceptedAssociation:
         """Accept the request, or reject it and say why."""
         request = associate_rq.decode(body)
         info = self._describe(request)
-        reason = negotiation.refuse(self._callbacks.config, request) or self._callbacks.admit()
+        reason = negotiation.refuse(self._callbacks.config, request) or self._callbacks.admit(info)
         if reason is None:
             reason = self._accept(info, request, body)
         if reason is not None:

@@ -10,6 +10,8 @@ from osteon.dimse.pdu import ProtocolError
 _ELEMENT = struct.Struct("<HHI")
 _US_ELEMENT = struct.Struct("<HHIH")
 _NO_DATA_SET = 0x0101
+_MOST_ELEMENTS = 4096
+"""Elements of a command set, which is read in one go; PS3.7 E.1 and E.2 have some 60."""
 RESPONSE = 0x8000
 """Bit of Command Field that tells a response from its request."""
 
@@ -107,8 +109,11 @@ class Command:
 def decode(data: bytes) -> Command:
     """Read a command set. Raises `ProtocolError` when it is not one."""
     values: dict[int, bytes] = {}
-    at = 0
+    at = count = 0
     while at < len(data):
+        count += 1
+        if count > _MOST_ELEMENTS:
+            raise ProtocolError(f"the command set has more than {_MOST_ELEMENTS} elements")
         if at + _ELEMENT.size > len(data):
             raise ProtocolError("the command set ends within an element")
         group, element, length = _ELEMENT.unpack_from(data, at)

@@ -2,6 +2,7 @@
 
 import ssl
 from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,6 +15,12 @@ class AcceptorConfig:
     allowed_aets: tuple[str, ...] = ()
     """Calling AE titles that are accepted; empty: all."""
     max_associations: int = 200
+    max_associations_per_host: int = 0
+    """Of one address, or one IPv6 network of 64 bits; 0: as many as there may be in all."""
+    max_associations_per_aet: int = 0
+    """Of one calling AE title; 0: as many as there may be in all."""
+    unlimited_hosts: tuple[IPv4Network | IPv6Network, ...] = ()
+    """Networks whose addresses have no limit of their own: balancers, gateways."""
     max_waiting: int = 1000
     """Connections without an association: before A-ASSOCIATE-RQ, or after the end. One more closes the oldest."""
     max_pdu: int = 0
@@ -23,6 +30,8 @@ class AcceptorConfig:
     artim_timeout: float = 30.0
     dimse_timeout: float = 120.0
     """Time in which a message that has begun must end, or bring at least 4 KiB more."""
+    pdu_timeout: float = 60.0
+    """Time in which a PDU that has begun must end, or bring at least 64 KiB more."""
     network_timeout: float = 300.0
     """Time that an association may be idle, or that a peer may leave what it was sent unread."""
     reset_check_interval: float = 1.0
@@ -52,6 +61,8 @@ class RequestorConfig:
     """Time for the answer to A-ASSOCIATE-RQ, and for the peer to close or release at the end."""
     dimse_timeout: float = 120.0
     """Time for each response; also for a message that has begun to end, or to bring at least 4 KiB more."""
+    pdu_timeout: float = 60.0
+    """Time in which a PDU that has begun must end, or bring at least 64 KiB more."""
     network_timeout: float = 300.0
     """Time that an association may be idle, or that a peer may leave what it was sent unread."""
     max_pdu: int = 0

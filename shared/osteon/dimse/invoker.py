@@ -131,6 +131,8 @@ class Invoker:
         status = Status(command.require(CommandElement.STATUS))
         if status.is_pending and invocation.field not in _CANCELLABLE:
             raise ProtocolError(f"pending response to {invocation.field.name}", AbortReason.UNEXPECTED_PARAMETER)
+        if self.full and status.is_pending and not invocation.abandoned:
+            return None
         if command.has_data_set and not invocation.abandoned:
             return None if self.full else _ResponseCollector(self, invocation, command, status, self._max_data_set)
         self.answered(invocation, DimseResponse(command, status, None))

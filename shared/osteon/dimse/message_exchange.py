@@ -21,6 +21,8 @@ from osteon.dimse.service_provider import ServiceProvider
 from osteon.dimse.service_user import ServiceUser
 from osteon.dimse.upper_layer import UpperLayer
 
+_COMMAND_STEPS = 15
+"""What the beginning of an operation costs, in fragments."""
 _RELEASE_TO_ANSWER = {State.RELEASE_INDICATED, State.COLLISION_AS_REQUESTOR}
 
 
@@ -86,6 +88,7 @@ class MessageExchange:
         return self._services is not None and self._services.busy
 
     def _begin(self, accepted: AcceptedContext, command: Command) -> DataSetTarget | None:
+        self._upper_layer.charge(_COMMAND_STEPS)
         target = self._target(accepted, command)
         if target is None:
             self._upper_layer.hold()

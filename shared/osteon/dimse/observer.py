@@ -1,6 +1,6 @@
 """Observers of how associations begin and end: metrics, an audit log."""
 
-from enum import Enum
+from enum import Enum, StrEnum
 
 from osteon.dimse.handler import AssociationInfo
 
@@ -39,6 +39,14 @@ class RejectReason(Enum):
     LOCAL_LIMIT_EXCEEDED = (2, 3, 2)
 
 
+class AssociationLimit(StrEnum):
+    """Which limit an association would have exceeded; all are `RejectReason.LOCAL_LIMIT_EXCEEDED` to the peer."""
+
+    TOTAL = "total"
+    HOST = "host"
+    AET = "aet"
+
+
 class AssociationRefused(Exception):
     """Raised by a handler factory to reject an association."""
 
@@ -55,6 +63,9 @@ class AcceptorObserver:
 
     def rejected(self, info: AssociationInfo, reason: RejectReason) -> None:
         """An association has been rejected."""
+
+    def limited(self, info: AssociationInfo, limit: AssociationLimit) -> None:
+        """An association is about to be rejected because there are too many."""
 
     def ended(self, info: AssociationInfo, how: AssociationEnd) -> None:
         """An accepted association has ended; its handler is being closed."""

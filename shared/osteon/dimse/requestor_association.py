@@ -22,6 +22,7 @@ from osteon.dimse.invoker import Invoker
 from osteon.dimse.message_exchange import MessageExchange, end_to_error
 from osteon.dimse.observer import AssociationEnd
 from osteon.dimse.pdu import PduType
+from osteon.dimse.read_turns import ReadTurns
 from osteon.dimse.service_user import ServiceUser
 from osteon.dimse.status import Status
 from osteon.dimse.upper_layer import Timeouts, UpperLayer
@@ -65,10 +66,12 @@ class RequestorConnection:
         requests: IncomingRequests,
     ) -> None:
         timeouts = Timeouts(
-            remote.timeout or config.artim_timeout, remote.timeout or config.dimse_timeout, config.network_timeout
+            remote.timeout or config.artim_timeout,
+            remote.timeout or config.dimse_timeout,
+            config.network_timeout,
+            config.pdu_timeout,
         )
-        buffer = memoryview(bytearray(_READ_SIZE))
-        self.upper_layer = UpperLayer(loop, timeouts, buffer, self, is_requestor=True)
+        self.upper_layer = UpperLayer(loop, timeouts, ReadTurns(loop, _READ_SIZE), self, is_requestor=True)
         self.exchange = MessageExchange(self.upper_layer)
         self.answer: asyncio.Future[Invoker] = loop.create_future()
         """The association, or why there is none."""

@@ -6,6 +6,8 @@ from typing import Protocol
 from osteon.dimse.pdu import PDU_HEADER, PDV_HEADER, PduType, ProtocolError
 
 _HEADER_SIZE = 6
+SLICE_STEPS = 256
+"""Headers and fragments that one call of `feed` takes at most; a read of honest size is below."""
 _NOTHING = memoryview(b"")
 
 
@@ -33,7 +35,8 @@ class PduReceiver(Protocol):
 class PduStream:
     """Incremental splitter: takes bytes as they come, one at a time if need be, and keeps headers only.
 
-    Set `halted` in a callback to make `feed` return after it.
+    Set `halted` in a callback to make `feed` return after it. What costs more than a fragment is charged to
+    `steps_left`: at 0 `feed` returns, to be called again with the rest in a later round of the event loop.
     """
 
     __slots__ = (
@@ -48,6 +51,8 @@ class PduStream:
         "_pdv",
         "_receiver",
         "halted",
+        "pdus",
+        "steps_left",
     )
 
     def __init__(self, receiver: PduReceiver) -> None:
@@ -62,6 +67,9 @@ class PduStream:
         self._body = bytearray()
         self._discarding = False
         self.halted = False
+        self.steps_left = SLICE_STEPS
+        self.pdus = 0
+        """How many have begun."""
 
     @property
     def between(self) -> bool:
@@ -74,9 +82,14 @@ class PduStream:
         return len(self._partial) + len(self._body)
 
     def feed(self, data: memoryview) -> int:
-        """Consume `data`; return how many bytes, which is less than all only when halted. Raises `ProtocolError`."""
+        """Consume `data`; return how many bytes: fewer than all when halted, or when a slice is done.
+
+        Raises `ProtocolError`.
+        """
         at, end = (len(data) if self._discarding else 0), len(data)
-        while at < end and not self.halted:
+        self.steps_left = SLICE_STEPS
+        while at < end and not self.halted and self.steps_left > 0:
+            self.steps_left -= 1
             if self._pdv:
                 at += self._take_fragment(data[at : at + self._pdv])
             elif self._pdu and self._handling is not BodyHandling.STREAM:
@@ -118,6 +131,7 @@ class PduStream:
     def _begin_pdu(self, kind: int, length: int) -> None:
         self._kind = PduType(kind) if PduType.ASSOCIATE_RQ <= kind <= PduType.ABORT else PduType.UNRECOGNIZED
         self._pdu = length
+        self.pdus += 1
         self._handling = BodyHandling.SKIP
         self._handling = self._receiver.begin_pdu(self._kind, length)
         if self._handling is BodyHandling.STREAM and length < _HEADER_SIZE:

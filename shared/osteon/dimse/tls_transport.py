@@ -11,8 +11,11 @@ from contextlib import suppress
 from typing import Any, cast
 
 from osteon.dimse.association import AcceptedAssociation
+from osteon.dimse.read_turns import ReadTurns
 from osteon.dimse.tls import describe_failure, describe_peer
 
+_SLICE_RECORDS = 128
+"""Records that are decrypted in one turn; a full buffer has 16."""
 _LITTLE = 4 << 10
 """Bytes that may wait for the peer when a connection is closed with a last alert; with more it is cut off."""
 
@@ -20,7 +23,7 @@ _LITTLE = 4 << 10
 class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
     """Shakes hands, decrypts what comes for its association and encrypts what that sends.
 
-    `buffer` is what the loop reads into; connections of one loop share it.
+    `turns` are those of all secure connections of a listener: what waits to be decrypted waits for them.
     """
 
     def __init__(
@@ -28,18 +31,20 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
         loop: asyncio.AbstractEventLoop,
         association: AcceptedAssociation,
         context: ssl.SSLContext,
-        buffer: memoryview,
+        turns: ReadTurns,
     ) -> None:
         super().__init__()
         self._loop = loop
         self._association = association
         self._protocol = association.protocol
-        self._buffer = buffer
+        self._turns = turns
+        self._buffer = turns.buffer
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
         self._plain: asyncio.Transport
         self._secure = False
         self._paused = False
+        self._awaits_turn = False
         self._error: ssl.SSLError | None = None
 
     # The protocol, which the loop calls.
@@ -74,12 +79,22 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
         try:
             if not self._secure:
                 self._shake_hands()
-            while self._secure and not self._paused and not self._plain.is_closing() and self._read():
-                pass
+            if self._secure and self._may_read and self._read() and self._may_read:
+                self._plain.pause_reading()
+                self._awaits_turn = True
+                self._turns.wait(self._take_turn)
         except ssl.SSLWantReadError:
             return
         except ssl.SSLError as error:
             self._fail(error)
+
+    @property
+    def _may_read(self) -> bool:
+        return not (self._paused or self._awaits_turn or self._plain.is_closing())
+
+    def _take_turn(self) -> None:
+        self._awaits_turn = False
+        self._resume()
 
     def _shake_hands(self) -> None:
         try:
@@ -90,10 +105,14 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
         self._association.secured(describe_peer(self._tls))
 
     def _read(self) -> bool:
-        """Decrypt what there is, at most a buffer of it; return whether there may be more. Raises `ssl.SSLError`."""
+        """Decrypt what there is, at most a buffer or a slice of records; return whether there may be more.
+
+        Raises `ssl.SSLError`.
+        """
         buffer = self._protocol.get_buffer(-1)
-        at, more, goodbye = 0, True, False
-        while more and at < len(buffer):
+        at, records, more, goodbye = 0, 0, True, False
+        while more and at < len(buffer) and records < _SLICE_RECORDS:
+            records += 1
             try:
                 size = cast(int, self._tls.read(len(buffer) - at, cast(bytearray, buffer[at:])))
             except ssl.SSLWantReadError:
@@ -142,9 +161,9 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
         self._loop.call_soon(self._resume)
 
     def _resume(self) -> None:
-        if not self._paused and not self._plain.is_closing():
+        if self._may_read:
             self._go_on()
-        if not self._paused and not self._plain.is_closing():
+        if self._may_read:
             self._plain.resume_reading()
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:

@@ -4,6 +4,8 @@ import asyncio
 import socket
 from typing import Any, Protocol, cast
 
+from osteon.dimse.read_turns import ReadTurns
+
 _WRITE_HIGH_WATER = 1 << 20
 """Bytes that may wait for the peer before writers have to wait."""
 _KEEP_ALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 6}
@@ -17,7 +19,7 @@ class ByteReceiver(Protocol):
         """The connection is open."""
 
     def feed(self, data: memoryview) -> int:
-        """Consume bytes; return how many, which is less than all only when on hold."""
+        """Consume bytes; return how many: fewer than all when on hold, or when the rest has to wait for its turn."""
 
     def on_writable(self) -> None:
         """The peer has read enough to be written to again."""
@@ -32,14 +34,16 @@ class ByteReceiver(Protocol):
 class TransportConnection(asyncio.BufferedProtocol):
     """Gives what comes to its receiver, in order and without a copy, and can be put on hold.
 
-    `buffer` is what the loop reads into; connections of one loop share it, because each read is consumed before the
-    next begins. What the receiver does not take is copied and kept until `resume`.
+    What the receiver does not take is copied and kept, and nothing more is read, until `resume` or until it is the
+    connection's turn. `turns` are those of all connections of a listener.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, buffer: memoryview, receiver: ByteReceiver) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, turns: ReadTurns, receiver: ByteReceiver) -> None:
         self._loop = loop
         self._receiver = receiver
-        self._buffer = buffer
+        self._turns = turns
+        self._buffer = turns.buffer
+        self._awaits_turn = False
         self._held: memoryview | None = None
         self._on_hold = False
         self._transport: asyncio.Transport | None = None
@@ -80,10 +84,22 @@ class TransportConnection(asyncio.BufferedProtocol):
         if self._held is not None:
             self._held = memoryview(bytes(self._held) + bytes(data))
             return
-        used = self._receiver.feed(data)
+        used = 0 if self._turns.crowded else self._receiver.feed(data)
         if used < nbytes:
-            self._held = memoryview(bytes(data[used:]))
+            self._keep(memoryview(bytes(data[used:])))
         self._receiver.rearm()
+
+    def _keep(self, data: memoryview) -> None:
+        self._held = data
+        if not (self._on_hold or self._awaits_turn or self._transport is None):
+            self._transport.pause_reading()
+            self._awaits_turn = True
+            self._turns.wait(self._take_turn)
+
+    def _take_turn(self) -> None:
+        self._awaits_turn = False
+        if not self._on_hold:
+            self._proceed()
 
     def hold(self) -> None:
         """Read nothing more, not even what has been read already, until `resume`."""
@@ -94,12 +110,16 @@ class TransportConnection(asyncio.BufferedProtocol):
     def resume(self) -> None:
         """Continue reading after `hold`."""
         self._on_hold = False
+        if not self._awaits_turn:
+            self._proceed()
+
+    def _proceed(self) -> None:
         data, self._held = self._held, None
         if data is not None:
             used = self._receiver.feed(data)
             if used < len(data):
-                self._held = data[used:]
-        if not self._on_hold and self._transport is not None:
+                self._keep(data[used:])
+        if not (self._on_hold or self._awaits_turn or self._transport is None):
             self._transport.resume_reading()
         self._receiver.rearm()
 

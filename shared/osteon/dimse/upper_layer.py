@@ -10,7 +10,8 @@ from osteon.dimse import pdu
 from osteon.dimse.fsm import OPEN_STATES, Action, State, action_for
 from osteon.dimse.observer import AssociationEnd
 from osteon.dimse.pdu import AbortReason, AbortSource, PduType, ProtocolError
-from osteon.dimse.stream import BodyHandling, PduStream
+from osteon.dimse.read_turns import ReadTurns
+from osteon.dimse.stream import SLICE_STEPS, BodyHandling, PduStream
 from osteon.dimse.timer import RestartableTimer
 from osteon.dimse.tls import describe_failure
 from osteon.dimse.transport import TransportConnection
@@ -20,6 +21,13 @@ LONGEST_CONTROL_PDU = 512 << 10
 """Bytes of an A-ASSOCIATE PDU at most: room for 128 contexts of every transfer syntax."""
 LEAST_PROGRESS = 4 << 10
 """Bytes of a message that must come in each DIMSE timeout, unless it ends."""
+PDU_PROGRESS = 64 << 10
+"""Bytes of a PDU that must come in each PDU timeout, unless it ends."""
+_MANY_STEPS = 32
+"""A read of fewer headers and fragments costs no more than the reading itself."""
+_ANSWER_STEPS = 15
+"""What an answer costs, in fragments."""
+_NO_PDU = -1
 _TIMED_STATES = {
     State.AWAITING_REQUEST,
     State.AWAITING_ANSWER,
@@ -44,11 +52,12 @@ class _Waiting(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Timeouts of an association, in seconds: ARTIM, for a message or response, and for everything else."""
+    """Timeouts of an association, in seconds: ARTIM, for a message or response, for everything else, for a PDU."""
 
     artim: float
     dimse: float
     network: float
+    pdu: float
 
 
 class AssociationEvents(Protocol):
@@ -95,7 +104,7 @@ class UpperLayer:
     Args:
         loop: of the connection.
         timeouts: of the association.
-        buffer: what the loop reads into, shared by the connections of one loop.
+        turns: what the loop reads into, and the order in which connections with much to process proceed.
         events: the association.
         is_requestor: whether this side requests the association.
 
@@ -108,20 +117,24 @@ class UpperLayer:
         self,
         loop: asyncio.AbstractEventLoop,
         timeouts: Timeouts,
-        buffer: memoryview,
+        turns: ReadTurns,
         events: AssociationEvents,
         *,
         is_requestor: bool = False,
     ) -> None:
         self.loop = loop
         self.is_requestor = is_requestor
-        self.transport = TransportConnection(loop, buffer, self)
+        self.transport = TransportConnection(loop, turns, self)
         self.state = State.IDLE
+        self._turns = turns
         self._events = events
         self.timeouts = timeouts
         self._stream = PduStream(self)
         self._timer = RestartableTimer(loop, self._timed_out)
         self._ended = False
+        self._pdu_timer = RestartableTimer(loop, self._pdu_timed_out)
+        self._timed_pdu = _NO_PDU
+        self._timed_from = 0
         self._waits_for: _Waiting | None = None
         self._received_before = 0
 
@@ -133,12 +146,15 @@ class UpperLayer:
         self._events.on_connected()
 
     def feed(self, data: memoryview) -> int:
-        """Split bytes into PDUs; return how many were consumed."""
+        """Split bytes into PDUs; return how many were consumed: a slice of them, or until `hold`."""
         try:
-            return self._stream.feed(data)
+            used = self._stream.feed(data)
         except Exception as error:
             self.fail(error)
-            return len(data)
+            used = len(data)
+        if (spent := SLICE_STEPS - self._stream.steps_left) >= _MANY_STEPS:
+            self._turns.spend(spent)
+        return used
 
     def on_writable(self) -> None:
         """Begin the messages that waited for the peer to read."""
@@ -148,6 +164,7 @@ class UpperLayer:
         """Event 17: the connection is closed, so the association is lost unless it has ended."""
         self.state = State.IDLE
         self._timer.stop()
+        self._pdu_timer.stop()
         self._finish(AssociationEnd.LOST, describe_failure(error) if error else "the peer closed the connection")
         self._events.on_disconnected()
 
@@ -162,6 +179,10 @@ class UpperLayer:
         """Continue after `hold`."""
         self._stream.halted = False
         self.transport.resume()
+
+    def charge(self, steps: int) -> None:
+        """Count work beyond a fragment's against the slice (`SLICE_STEPS`) that is being processed."""
+        self._stream.steps_left -= steps
 
     def fail(self, error: Exception) -> None:
         """End the association because of an error in reading; call it where the error was caught."""
@@ -221,6 +242,7 @@ class UpperLayer:
             self.messages.on_fragment(context_id, control, data, end)
 
     def _refuse(self, action: Action, kind: PduType) -> None:
+        self.charge(_ANSWER_STEPS)
         known = kind is not PduType.UNRECOGNIZED
         reason = AbortReason.UNEXPECTED_PDU if known else AbortReason.UNRECOGNIZED_PDU
         detail = f"{kind.name} in {self.state.name}"
@@ -327,6 +349,20 @@ class UpperLayer:
                 self._waits_for = waits_for
                 self._received_before = self.transport.received
                 self._timer.start(self._time_for(waits_for))
+            self._time_pdu()
+
+    def _time_pdu(self) -> None:
+        """Limit the time of the PDU that has begun; none while it is this side that does not read."""
+        stream, received = self._stream, self.transport.received
+        if stream.between or stream.halted:
+            self._timed_pdu = _NO_PDU
+        elif stream.pdus != self._timed_pdu or received - self._timed_from >= PDU_PROGRESS:
+            self._timed_pdu, self._timed_from = stream.pdus, received
+            self._pdu_timer.start(self.timeouts.pdu)
+
+    def _pdu_timed_out(self) -> None:
+        if self.state in OPEN_STATES and self._timed_pdu != _NO_PDU:
+            self.abort(AssociationEnd.TIMED_OUT, f"a PDU did not end within {self.timeouts.pdu:g} s")
 
     def _waiting_for(self) -> _Waiting:
         if self.transport.congested:

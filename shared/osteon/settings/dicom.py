@@ -6,7 +6,7 @@ from pydantic import Field, field_validator
 
 from osteon.remotes.port import Permission
 from osteon.settings.base import Settings
-from osteon.settings.values import ByteCount, Port, Seconds, Words
+from osteon.settings.values import ByteCount, Networks, Port, Seconds, Words
 
 
 class DicomSettings(Settings):
@@ -17,6 +17,20 @@ class DicomSettings(Settings):
     check_called_aet: bool = Field(False, description="Reject associations that call another AE title.")
     allowed_aets: Words = Field((), description="Calling AE titles that are accepted, comma-separated; empty: all.")
     max_associations: int = Field(200, ge=1, description="More at once are rejected: local limit exceeded, transient.")
+    max_associations_per_host: int = Field(
+        0,
+        ge=0,
+        description="More at once from one address (in IPv6 from one network of 64 bits) are rejected likewise; "
+        "0: half of `OSTEON_MAX_ASSOCIATIONS`.",
+    )
+    max_associations_per_aet: int = Field(
+        0, ge=0, description="More at once with one calling AE title are rejected likewise; 0: no limit."
+    )
+    unlimited_hosts: Networks = Field(
+        (),
+        description="Addresses and networks such as `10.1.0.0/16`, comma-separated, without a limit of their own: "
+        "gateways, balancers without PROXY protocol.",
+    )
     max_waiting_connections: int = Field(
         1000, ge=1, description="Connections without an association at most; one more closes the oldest."
     )
@@ -29,6 +43,9 @@ class DicomSettings(Settings):
     )
     dimse_timeout_seconds: Seconds = Field(
         120.0, gt=0, description="Seconds for a message to end, or to bring 4 KiB more."
+    )
+    pdu_timeout_seconds: Seconds = Field(
+        60.0, gt=0, description="Seconds for a PDU to end, or to bring 64 KiB more; its sender is aborted."
     )
     network_timeout_seconds: Seconds = Field(300.0, gt=0, description="Seconds that an association may be idle.")
     extra_sop_classes: Words = Field((), description="Further (private) storage SOP class UIDs, comma-separated.")

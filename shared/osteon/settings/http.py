@@ -21,6 +21,15 @@ class HttpSettings(Settings):
         32, ge=1, description="HTTP uploads read at the same time; others wait, at last get 503."
     )
     query_page: int = Field(200, ge=1, description="Matches in one page of a C-FIND.")
+    query_max_keys: int = Field(
+        1_000, ge=10, description="Matching and return keys of a search at most; more are refused: 0xA900, 400."
+    )
+    query_max_matching_keys: int = Field(
+        100, ge=1, description="Keys with values of a search at most; more are refused likewise."
+    )
+    query_max_values: int = Field(
+        1_000, ge=1, description="Values in a key at most, such as a list of UIDs; more are refused likewise."
+    )
     query_limit: int = Field(10_000, ge=1, description="Matches in one answer of QIDO-RS at most.")
     upload_index_timeout_seconds: Seconds = Field(60.0, gt=0, description="Seconds that an upload waits to be indexed.")
     cors_origins: Words = Field(

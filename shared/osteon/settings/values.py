@@ -2,6 +2,7 @@
 
 import re
 from functools import partial
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated, Final
 
 from pydantic import BeforeValidator, Field
@@ -23,6 +24,12 @@ def split_words(value: object) -> object:
     if isinstance(value, str):
         return tuple(word.strip() for word in value.split(",") if word.strip())
     return value
+
+
+def parse_networks(value: object) -> object:
+    """Turn `10.1.0.0/16, 192.0.2.1` into networks. Raises `ValueError` on what is neither address nor network."""
+    words = split_words(value)
+    return tuple(ip_network(word, strict=False) for word in words) if isinstance(words, tuple) else words
 
 
 def parse_size(value: object) -> object:
@@ -49,6 +56,8 @@ def parse_duration(value: object, *, unit: float = 1.0) -> object:
 Port = Annotated[int, Field(ge=0, le=65535)]
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(split_words)]
 """A comma-separated list."""
+Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(parse_networks)]
+"""A comma-separated list of addresses and networks."""
 ByteCount = Annotated[int, BeforeValidator(parse_size)]
 """A number of bytes, or `64MB` (10^6), `64MiB` (2^20)."""
 Seconds = Annotated[float, BeforeValidator(parse_duration)]

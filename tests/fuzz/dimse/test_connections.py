@@ -16,6 +16,7 @@ from osteon.dimse.association import AcceptedAssociation
 from osteon.dimse.config import AcceptorConfig
 from osteon.dimse.handler import AssociationInfo, FindRequest, FindResponse
 from osteon.dimse.observer import AssociationEnd, RejectReason
+from osteon.dimse.read_turns import ReadTurns
 from osteon.dimse.status import Status
 from support.dimse.raw_peer import (
     DataSetSink,
@@ -27,6 +28,7 @@ from support.dimse.raw_peer import (
     pdu,
     pdv,
     request_pdu,
+    store_message,
     store_rq,
 )
 from support.fuzz.acceptor import (
@@ -153,12 +155,12 @@ async def test_thousands_of_health_checks_leave_no_memory_files_tasks_or_warning
         assert set(target.log.unuseds) == {AssociationEnd.LOST}
 
 
-async def drip(peer: RawPeer, data: bytes, seconds: float) -> None:
-    """Send a byte now and then until the other side has enough."""
-    for at in range(len(data)):
+async def drip(peer: RawPeer, data: bytes, seconds: float, size: int = 1) -> None:
+    """Send a byte, or `size`, now and then until the other side has enough."""
+    for at in range(0, len(data), size):
         if peer.reader.at_eof():
             return
-        await peer.send(data[at : at + 1])
+        await peer.send(data[at : at + size])
         await asyncio.sleep(seconds)
 
 
@@ -193,6 +195,30 @@ async def test_a_request_of_single_bytes_has_the_time_of_artim_and_no_more() -> 
         dripping.cancel()
         await peer.close()
         await until(lambda: target.log.unuseds == [AssociationEnd.TIMED_OUT])
+
+
+@pytest.mark.parametrize("claimed", [60_000, 2**32 - 1])
+async def test_a_pdu_has_a_time_limit_although_its_message_makes_progress(claimed: int) -> None:
+    async with under_attack(dimse_timeout=0.5, pdu_timeout=1.0) as target:
+        peer = await target.associated()
+        await peer.send(data_tf(pdv(1, 3, store_rq())), pdu(4, b"", claimed), struct.pack(">IBB", claimed - 4, 1, 0))
+        dripping = asyncio.create_task(drip(peer, bytes(1 << 20), 0.05, 1000))
+        assert await asyncio.wait_for(peer.receive(), 30) == BY_USER
+        dripping.cancel()
+        await peer.close()
+        await target.settled(1)
+        assert target.log.ends == [AssociationEnd.TIMED_OUT]
+
+
+async def test_the_time_of_a_pdu_does_not_run_while_the_sink_is_slow_to_take_it() -> None:
+    def make(info: AssociationInfo) -> RecordingHandler:
+        return RecordingHandler(info, on_write=lambda sink: asyncio.sleep(0.5))
+
+    async with under_attack(make, bystander=False, pdu_timeout=0.2) as target:
+        peer = await target.associated()
+        await peer.send(store_message(data=bytes(300_000)))
+        assert (await peer.response()).status == Status.SUCCESS
+        await peer.release()
 
 
 async def test_a_slow_instance_that_makes_progress_is_taken() -> None:
@@ -290,7 +316,7 @@ async def test_who_floods_a_closing_connection_and_reads_nothing_is_answered_onc
         asyncio.get_running_loop(),
         acceptor.Acceptor(AcceptorConfig(check_called_aet=True), RecordingHandler),
     )
-    wire = MemoryTransport(AcceptedAssociation(loop, target, memoryview(bytearray(1 << 16))), loop, reads=False)
+    wire = MemoryTransport(AcceptedAssociation(loop, target, ReadTurns(loop, 1 << 16)), loop, reads=False)
     wire.feed(request_pdu(CONTEXTS, called="WRONG"), 1 << 16)
     assert wire.said() == [(3, bytes((0, 1, 1, 7)))]
     wire.feed(pdu(9, b"") * 20_000, 1 << 16)

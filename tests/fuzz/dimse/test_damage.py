@@ -10,6 +10,7 @@ from osteon.dimse.association import AcceptedAssociation
 from osteon.dimse.config import AcceptorConfig
 from osteon.dimse.handler import AssociationInfo
 from osteon.dimse.observer import AssociationEnd
+from osteon.dimse.read_turns import ReadTurns
 from support.dimse.raw_peer import (
     ObserverLog,
     RecordingHandler,
@@ -68,7 +69,7 @@ async def test_damaged_conversations_end_every_sink_once_and_never_fail_inside(s
 
     loop = asyncio.get_running_loop()
     acceptor = Acceptor(AcceptorConfig(), factory, log)
-    wire = MemoryTransport(AcceptedAssociation(loop, acceptor, memoryview(bytearray(1024))), loop)
+    wire = MemoryTransport(AcceptedAssociation(loop, acceptor, ReadTurns(loop, 1024)), loop)
     opening = request_pdu(CONTEXTS)
     parts = b"".join(dice.choice(PARTS) for _ in range(dice.randrange(1, 8)))
     data = opening + damage(dice, parts) if dice.random() < 0.7 else damage(dice, opening + parts)

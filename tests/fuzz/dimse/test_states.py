@@ -16,6 +16,7 @@ from osteon.dimse.association import AcceptedAssociation
 from osteon.dimse.config import AcceptorConfig
 from osteon.dimse.handler import AssociationInfo, Outcome
 from osteon.dimse.observer import AssociationEnd
+from osteon.dimse.read_turns import ReadTurns
 from osteon.dimse.status import Status
 from support.dimse.raw_peer import (
     DataSetSink,
@@ -95,7 +96,7 @@ class Association(RuleBasedStateMachine):
         self.message_id = 0
         self.in_flight: list[tuple[int, asyncio.Future[None]]] = []
         self.wire = MemoryTransport(
-            AcceptedAssociation(self.loop, self.acceptor, memoryview(bytearray(1 << 16))), self.loop
+            AcceptedAssociation(self.loop, self.acceptor, ReadTurns(self.loop, 1 << 16)), self.loop
         )
 
     def over(self, *answers: object) -> None:

@@ -29,7 +29,7 @@ from osteon.dimse.handler import (
     RetrieveResponse,
     StoreRequest,
 )
-from osteon.dimse.observer import AcceptorObserver, AssociationEnd, RejectReason
+from osteon.dimse.observer import AcceptorObserver, AssociationEnd, AssociationLimit, RejectReason
 from osteon.dimse.status import Status
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
@@ -132,6 +132,7 @@ class ObserverLog(AcceptorObserver):
 
     accepts: list[AssociationInfo] = field(default_factory=list)
     rejects: list[RejectReason] = field(default_factory=list)
+    limits: list[AssociationLimit] = field(default_factory=list)
     ends: list[AssociationEnd] = field(default_factory=list)
     unuseds: list[AssociationEnd] = field(default_factory=list)
 
@@ -140,6 +141,9 @@ class ObserverLog(AcceptorObserver):
 
     def rejected(self, info: AssociationInfo, reason: RejectReason) -> None:
         self.rejects.append(reason)
+
+    def limited(self, info: AssociationInfo, limit: AssociationLimit) -> None:
+        self.limits.append(limit)
 
     def ended(self, info: AssociationInfo, how: AssociationEnd) -> None:
         self.ends.append(how)
@@ -157,8 +161,9 @@ class RunningAcceptor:
     handler: RecordingHandler
     log: ObserverLog
 
-    async def peer(self) -> "RawPeer":
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.port, limit=1 << 24)
+    async def peer(self, host: str = "127.0.0.1") -> "RawPeer":
+        """Connect from one of this machine's addresses."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port, limit=1 << 24, local_addr=(host, 0))
         return RawPeer(reader, writer)
 
 

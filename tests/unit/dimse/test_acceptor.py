@@ -8,7 +8,7 @@ import pytest
 import uvloop
 
 from osteon.dimse.handler import Outcome
-from osteon.dimse.observer import AssociationEnd, RejectReason
+from osteon.dimse.observer import AssociationEnd, AssociationLimit, RejectReason
 from osteon.dimse.status import Status
 from support.dimse.raw_peer import (
     DataSetSink,
@@ -65,6 +65,27 @@ async def test_associations_beyond_the_maximum_are_rejected_until_one_ends() -> 
         again = await service.peer()
         await again.associate()
         for peer in (*peers, again):
+            await peer.close()
+
+
+async def test_one_host_that_has_all_it_may_have_does_not_shut_out_another() -> None:
+    async with running(max_associations=5, max_associations_per_host=2) as service:
+        hosts = ["127.0.0.1", "127.0.0.1", "127.0.0.1", "127.0.0.2", "127.0.0.2"]
+        peers = [await service.peer(host) for host in hosts]
+        for number in (0, 1, 3, 4):
+            await peers[number].associate()
+        await peers[2].send(request_pdu())
+        assert await peers[2].receive() == (3, bytes((0, 2, 3, 2)))
+        assert service.log.limits == [AssociationLimit.HOST]
+        await peers[0].release()
+        again = await service.peer()
+        await again.associate()
+        other, late = await service.peer("127.0.0.3"), await service.peer("127.0.0.4")
+        await other.associate()
+        await late.send(request_pdu())
+        assert (await late.receive())[0] == 3
+        assert service.log.limits == [AssociationLimit.HOST, AssociationLimit.TOTAL]
+        for peer in (*peers, again, other, late):
             await peer.close()
 
 

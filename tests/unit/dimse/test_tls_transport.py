@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import uvloop
 
+from osteon.dimse.read_turns import ReadTurns
 from osteon.dimse.tls import client_context, server_context
 from osteon.dimse.tls_transport import TlsTransport
 from support.services.certificates import CertificateAuthority, needs_openssl
@@ -25,6 +26,7 @@ class Talker(asyncio.BufferedProtocol):
         self.data = bytearray()
         self.stops = stops
         self.pieces = 0
+        self.longest = 0
         self.changed = asyncio.Event()
         self.congested = False
         self.lost: list[Exception | None] = []
@@ -42,6 +44,7 @@ class Talker(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         self.data += self.buffer[:nbytes]
         self.pieces += 1
+        self.longest = max(self.longest, nbytes)
         self.changed.set()
         if self.stops:
             self.transport.pause_reading()
@@ -83,7 +86,7 @@ async def talk(
 ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     """Connect a client to a talker."""
     loop, (server, client) = asyncio.get_running_loop(), contexts
-    made = partial(TlsTransport, loop, talker, server, memoryview(bytearray(256 << 10)))  # type: ignore[arg-type]
+    made = partial(TlsTransport, loop, talker, server, ReadTurns(loop, 256 << 10))  # type: ignore[arg-type]
     listener = await loop.create_server(made, "127.0.0.1", 0)
     try:
         port = listener.sockets[0].getsockname()[1]
@@ -104,6 +107,21 @@ def test_much_that_is_sent_at_once_arrives_whole(contexts: Any, on_loop: Callabl
         async with talk(talker, contexts) as (reader, _):
             talker.transport.writelines(parts)
             assert await reader.readexactly(sum(map(len, parts))) == b"".join(parts)
+
+    on_loop(check())
+
+
+def test_records_of_one_byte_are_decrypted_in_slices(contexts: Any, on_loop: Callable[..., None]) -> None:
+    data = bytes(range(256)) * 12
+
+    async def check() -> None:
+        talker = Talker()
+        async with talk(talker, contexts) as (_, writer):
+            for at in range(len(data)):
+                writer.write(data[at : at + 1])
+            await talker.until(lambda: len(talker.data) == len(data))
+        assert talker.data == data
+        assert talker.longest <= 128
 
     on_loop(check())
 
@@ -171,7 +189,7 @@ def test_a_peer_that_does_not_read_is_felt_and_cut_off_by_abort(contexts: Any, o
 def test_nothing_is_sent_before_the_handshake_nor_after_the_end(contexts: Any, on_loop: Callable[..., None]) -> None:
     async def check() -> None:
         talker, loop = Talker(), asyncio.get_running_loop()
-        made = partial(TlsTransport, loop, talker, contexts[0], memoryview(bytearray(1000)))  # type: ignore[arg-type]
+        made = partial(TlsTransport, loop, talker, contexts[0], ReadTurns(loop, 1000))  # type: ignore[arg-type]
         listener = await loop.create_server(made, "127.0.0.1", 0)
         reader, writer = await asyncio.open_connection("127.0.0.1", listener.sockets[0].getsockname()[1])
         while not hasattr(talker, "transport"):

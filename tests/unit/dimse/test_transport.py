@@ -1,5 +1,6 @@
 import asyncio
 
+from osteon.dimse.read_turns import ReadTurns
 from osteon.dimse.transport import TransportConnection
 
 
@@ -25,7 +26,8 @@ class TwoAtATime:
 
     def __init__(self) -> None:
         self.taken = b""
-        self.connection = TransportConnection(asyncio.get_running_loop(), memoryview(bytearray(8)), self)
+        loop = asyncio.get_running_loop()
+        self.connection = TransportConnection(loop, ReadTurns(loop, 8), self)
 
     def feed(self, data: memoryview) -> int:
         self.taken += bytes(data[:2])

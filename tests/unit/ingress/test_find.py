@@ -3,13 +3,14 @@ from typing import Any
 import pytest
 
 from osteon.bus.port import BusUnavailable, RequestFailed, RequestTimeout
+from osteon.contracts.base import Message
 from osteon.contracts.failure import FailureReply
-from osteon.contracts.find import FindPageReply, FindPageRequest
+from osteon.contracts.find import FindCancelled, FindPageReply, FindPageRequest
 from osteon.contracts.topology import FIND, RpcQueue
 from osteon.dimse.handler import AssociationInfo, FindRequest, PresentationContext
 from osteon.dimse.status import Status
 from osteon.errors import FailureKind
-from osteon_ingress.find import build_find_request, find
+from osteon_ingress.find import PAGE_TIMEOUT, build_find_request, find
 
 ASSOCIATION = AssociationInfo("a1", "VIEWER", "OSTEON", "192.0.2.9", 5000)
 STUDY_ROOT = "1.2.840.10008.5.1.4.1.2.2.1"
@@ -23,9 +24,12 @@ def request(extended: bytes = b"") -> FindRequest:
 class FindBus:
     """Answers requests from a list of pages or errors."""
 
+    on_publish: Exception | None = None
+
     def __init__(self, *answers: FindPageReply | Exception) -> None:
         self.answers = list(answers)
         self.asked: list[FindPageRequest] = []
+        self.published: list[Message] = []
 
     async def request(
         self, queue: RpcQueue[FindPageRequest, FindPageReply], message: FindPageRequest, *, timeout: float
@@ -37,6 +41,11 @@ class FindBus:
         if isinstance(answer, Exception):
             raise answer
         return answer
+
+    async def publish(self, message: Message) -> None:
+        self.published.append(message)
+        if isinstance(self.on_publish, Exception):
+            raise self.on_publish
 
 
 def page(*identifiers: bytes, **fields: Any) -> FindPageReply:
@@ -67,6 +76,19 @@ async def test_a_closed_search_asks_for_no_further_page() -> None:
     assert (await anext(responses)).identifier == b"one"
     await responses.aclose()  # type: ignore[attr-defined]
     assert len(bus.asked) == 1
+    assert bus.published == [], "no page is being searched"
+
+
+@pytest.mark.parametrize("on_publish", [None, BusUnavailable("no broker")])
+async def test_a_page_that_comes_too_late_is_cancelled_in_query(on_publish: Exception | None) -> None:
+    bus = FindBus(page(b"one", cursor="x"), RequestTimeout("no answer"))
+    bus.on_publish = on_publish
+    responses = [response async for response in find(ASSOCIATION, request(), bus)]  # type: ignore[arg-type]
+    assert responses[-1].status == Status.OUT_OF_RESOURCES
+    (first, second) = bus.asked
+    assert first.request_id == second.request_id != ""
+    assert first.timeout_seconds == PAGE_TIMEOUT
+    assert bus.published == [FindCancelled(correlation_id="a1", request_id=first.request_id)]
 
 
 @pytest.mark.parametrize("error", [RequestTimeout("no answer"), BusUnavailable("no broker")])

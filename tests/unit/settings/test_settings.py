@@ -42,6 +42,18 @@ def test_lists_are_comma_separated(monkeypatch: pytest.MonkeyPatch) -> None:
     assert load(DicomSettings).allowed_aets == ("CT1", "MR1")
 
 
+def test_networks_are_addresses_with_or_without_a_prefix(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OSTEON_UNLIMITED_HOSTS", "10.1.2.3/16, 192.0.2.1,2001:db8::/32")
+    assert [str(each) for each in load(DicomSettings).unlimited_hosts] == [
+        "10.1.0.0/16",
+        "192.0.2.1/32",
+        "2001:db8::/32",
+    ]
+    monkeypatch.setenv("OSTEON_UNLIMITED_HOSTS", "gateway")
+    with pytest.raises(BadSettings, match=r"OSTEON_UNLIMITED_HOSTS.*gateway"):
+        load(DicomSettings)
+
+
 def test_an_unknown_setting_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OSTEON_DICOM_PROT", "104")
     with pytest.raises(BadSettings, match="OSTEON_DICOM_PROT: no such setting"):

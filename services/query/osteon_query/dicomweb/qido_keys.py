@@ -6,7 +6,7 @@ from pydicom.datadict import dictionary_VM
 
 from osteon.dicom.attribute_names import describe, tag_of, vr_of_tag
 from osteon.dicom.attributes import is_below
-from osteon.dicom.matching import condition
+from osteon.dicom.matching import MAX_VALUES, condition
 from osteon.dicom.models import Level
 from osteon.dicom.query import MatchingKey
 from osteon_query.http.errors import BadParameter
@@ -16,7 +16,9 @@ _MULTIPLE: Final = frozenset({"AE", "AS", "AT", "CS", "LO", "PN", "SH", "UC"})
 """VRs of multiple value matching (PS3.4 C.2.2.2.8)."""
 
 
-def conditions_of(path: tuple[str, ...], value: str, *, empty: bool, multiple: bool) -> list[MatchingKey]:
+def conditions_of(
+    path: tuple[str, ...], value: str, *, empty: bool, multiple: bool, max_values: int = MAX_VALUES
+) -> list[MatchingKey]:
     r"""Return the conditions that a key makes, none for universal matching; raises `Invalid` naming the key.
 
     `empty` and `multiple` are the parameters `emptyvaluematching` and `multiplevaluematching`. Without the latter one
@@ -31,7 +33,7 @@ def conditions_of(path: tuple[str, ...], value: str, *, empty: bool, multiple: b
         if "*" in value or "?" in value:
             raise BadParameter(f"{describe(path)}: multiple value matching does not allow wildcards")
         values = [part for part in value.split("\\") if part.strip()]
-    made = [condition(path, one, empty=empty) for one in values]
+    made = [condition(path, one, empty=empty, max_values=max_values) for one in values]
     return [one for one in made if one is not None]
 
 

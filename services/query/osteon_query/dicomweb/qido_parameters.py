@@ -16,12 +16,12 @@ from osteon.dicom.query import MatchingKey, Search, Single
 from osteon_query.dicomweb.qido_keys import conditions_of, is_comparable
 from osteon_query.http.errors import BadParameter
 from osteon_query.http.request_values import number
-from osteon_query.search.conditions import format_paths, is_matchable
+from osteon_query.search.conditions import SearchLimits, format_paths, is_matchable
 from osteon_query.search.return_keys import ReturnKeys, belongs, default_return_keys
 
 DEFAULT_LIMIT: Final = 1_000
 """Results when no limit is given, unless the setting allows fewer."""
-_MAX_PARAMETERS: Final = 1_000
+_LIMITS: Final = SearchLimits()
 _BOOLEANS: Final = {"true": True, "false": False}
 _NOT_FOR_SEARCHES: Final = frozenset({"accept", "charset"})
 
@@ -51,6 +51,7 @@ def parse(
     parameters: Iterable[tuple[str, str]],
     *,
     max_results: int,
+    limits: SearchLimits = _LIMITS,
     study: str | None = None,
     series: str | None = None,
 ) -> QidoQuery:
@@ -58,13 +59,11 @@ def parse(
 
     `max_results` is the largest number of results that is ever sent.
     """
-    query = _Parser(level, max_results)
+    query = _Parser(level, max_results, limits)
     for name, uid in (("StudyInstanceUID", study), ("SeriesInstanceUID", series)):
         if uid is not None:
             query.conditions.append(MatchingKey((name,), Single(uid)))
-    for count, (name, value) in enumerate(parameters):
-        if count >= _MAX_PARAMETERS:
-            raise BadParameter(f"more than {_MAX_PARAMETERS} parameters are given")
+    for name, value in parameters:
         query.add(name, value)
     query.add_conditions()
     return_keys = default_return_keys(
@@ -89,7 +88,9 @@ def parse(
 
 
 class _Parser:
-    def __init__(self, level: Level, max_results: int) -> None:
+    def __init__(self, level: Level, max_results: int, limits: SearchLimits) -> None:
+        self._limits = limits
+        self._given = 0
         self._level = level
         self._most = max_results
         self._keys: list[tuple[str, str]] = []
@@ -104,6 +105,7 @@ class _Parser:
 
     def add(self, name: str, value: str) -> None:
         """Take one parameter; keys wait until all parameters are known that say how to match them."""
+        self._count(1)
         match name.lower():
             case "limit":
                 self.limit = min(number(name, value), self._most)
@@ -124,8 +126,14 @@ class _Parser:
         """Turn the keys into conditions."""
         for name, value in self._keys:
             self._add_condition(name, value)
+        self._limits.check(matching_keys=len(self.conditions) + len(self.by_header))
+
+    def _count(self, keys: int) -> None:
+        self._given += keys
+        self._limits.check(keys=self._given)
 
     def _include(self, value: str) -> None:
+        self._count(value.count(","))
         for field in (part.strip() for part in value.split(",")):
             if field.lower() == "all":
                 self.everything = True
@@ -142,7 +150,7 @@ class _Parser:
         if is_private(tag):
             self.ignored.append(path)
             return
-        made = conditions_of(path, value, empty=self._empty, multiple=self._multiple)
+        made = conditions_of(path, value, empty=self._empty, multiple=self._multiple, max_values=self._limits.values)
         matchable = is_matchable(self._level, path)
         if belongs(self._level, tag):
             # Results contain what is matched, by universal matching or not at all too (10.6.3.3).

@@ -15,13 +15,14 @@ from osteon.dicom.matching import condition
 from osteon.dicom.query import MatchingKey, Order, Search
 from osteon_query.app_state import AppState, AppStateDep
 from osteon_query.http.bodies import json_object, small_body
+from osteon_query.http.disconnect import respond_unless_closed
 from osteon_query.http.errors import BadBody, BadParameter
 from osteon_query.http.json_response import JSON, json_response
 from osteon_query.http.streaming import stream_response
 from osteon_query.orthanc.resource_lists import View, json_array, json_list, requested_tags
 from osteon_query.orthanc.resource_types import BY_LEVEL, resource_type_named
 from osteon_query.orthanc.tag_formats import TagFormat
-from osteon_query.search.conditions import format_paths, is_matchable
+from osteon_query.search.conditions import SearchLimits, format_paths, is_matchable
 from osteon_query.search.header_matching import HeaderKeys, check_candidates, pages_by_header
 
 T = TypeVar("T")
@@ -50,25 +51,29 @@ class _Find:
 @router.post("/find")
 async def find(request: Request, state: AppStateDep) -> Response:
     """Search by attributes (`Level`, `Query`, `Expand`, `OrderBy` …)."""
-    parsed = _parse(await json_object(request))
+    parsed = _parse(await json_object(request), SearchLimits.from_settings(state.settings))
     if parsed.nothing:
         return json_response([])
     if parsed.by_header:
         source = json_array(state, await _by_header(state, parsed, parsed.total), parsed.view)
     else:
         source = json_list(state, parsed.search, parsed.view, total=parsed.total)
-    return await stream_response(request, source, {"Content-Type": JSON})
+    return await respond_unless_closed(request, stream_response(request, source, {"Content-Type": JSON}))
 
 
 @router.post("/count-resources")
 async def count(request: Request, state: AppStateDep) -> Response:
     """Count what a find would match."""
-    parsed = _parse(await json_object(request))
+    parsed = _parse(await json_object(request), SearchLimits.from_settings(state.settings))
     if parsed.nothing:
         return json_response({"Count": 0})
     if parsed.by_header:
-        return json_response({"Count": sum([len(page) async for page in await _by_header(state, parsed, None)])})
+        return await respond_unless_closed(request, _count_by_header(state, parsed))
     return json_response({"Count": await state.index.count(parsed.search)})
+
+
+async def _count_by_header(state: AppState, parsed: _Find) -> Response:
+    return json_response({"Count": sum([len(page) async for page in await _by_header(state, parsed, None)])})
 
 
 async def _by_header(state: AppState, parsed: _Find, total: int | None) -> AsyncGenerator[Sequence[Match], None]:
@@ -89,12 +94,14 @@ async def lookup(request: Request, state: AppStateDep) -> Response:
     return json_response([{"ID": id, "Path": kind.path(id), "Type": kind.type} for kind, id in kinds])
 
 
-def _parse(body: Mapping[str, Any]) -> _Find:
+def _parse(body: Mapping[str, Any], limits: SearchLimits) -> _Find:
     kind = resource_type_named(body.get("Level"))
     parents = [_field(body, name, "") for name in _PARENTS if name in body]
     if len(parents) > 1:
         raise BadParameter(f"{', '.join(_PARENTS)}: expected at most one")
-    conditions = _conditions(_field(body, "Query", _NO_KEYS))
+    keys, tags = _field(body, "Query", _NO_KEYS), _field(body, "RequestedTags", _NO_ENTRIES)
+    limits.check(keys=len(keys) + len(tags))
+    conditions = _conditions(keys, limits)
     search = Search(
         level=kind.level,
         conditions=tuple(c for c in conditions if is_matchable(kind.level, c.path)),
@@ -105,7 +112,7 @@ def _parse(body: Mapping[str, Any]) -> _Find:
     )
     full, short = _field(body, "Full", False), _field(body, "Short", False)
     form = TagFormat.FULL if full else TagFormat.SHORT if short else TagFormat.SIMPLIFIED
-    requested = requested_tags(map(str, _field(body, "RequestedTags", _NO_ENTRIES)))
+    requested = requested_tags(map(str, tags))
     view = View(_field(body, "Expand", False), requested, form)
     if _field(body, "MetadataQuery", _NO_KEYS):
         raise BadParameter("MetadataQuery: resources have no metadata to search by")
@@ -116,14 +123,15 @@ def _parse(body: Mapping[str, Any]) -> _Find:
     return _Find(search, view, _number(body, "Limit") or None, labelled, rest)
 
 
-def _conditions(query: Mapping[str, Any]) -> list[MatchingKey]:
+def _conditions(query: Mapping[str, Any], limits: SearchLimits) -> list[MatchingKey]:
     found = []
     for name, value in query.items():
         if not isinstance(value, str):
             raise BadParameter(f"Query.{name[:80]}: expected text, got {str(value)[:80]}")
-        parsed = condition(attribute_path(name), value)
+        parsed = condition(attribute_path(name), value, max_values=limits.values)
         if parsed is not None:
             found.append(parsed)
+    limits.check(matching_keys=len(found))
     return found
 
 

@@ -18,7 +18,7 @@ from osteon.dicom.attribute_names import tag_of
 from osteon.dicom.attributes import LEVEL_OF, REQUEST_ATTRIBUTES, is_below
 from osteon.dicom.dataset_encoder import DatasetEncoder
 from osteon.dicom.datetime_bounds import parse_offset
-from osteon.dicom.identifier import Identifier, IdentifierKey, read_identifier
+from osteon.dicom.identifier import Identifier, IdentifierKey, TooManyKeys, read_identifier
 from osteon.dicom.matching import combine_datetimes, condition
 from osteon.dicom.models import FIND_MODELS, Level
 from osteon.dicom.query import DateTimeRange, MatchingKey, Search
@@ -26,13 +26,17 @@ from osteon.dicom.text_encoder import UNICODE, text_encoder_for
 from osteon.errors import Invalid
 from osteon.metrics import SEARCH_SECONDS
 from osteon_query.packs.sidecars import Sidecars
-from osteon_query.search.results import build_results
+from osteon_query.search.conditions import SearchLimits
+from osteon_query.search.results import build_results, matches_at_once
 from osteon_query.search.return_keys import ReturnKeys
 from osteon_query.search.timezone_adjustment import TimezoneConditions, adjust
 
 _LEVEL: Final = "QueryRetrieveLevel"
 _TIMEZONE: Final = "TimezoneOffsetFromUTC"
 _NEVER_MATCHED: Final = frozenset({_LEVEL, _TIMEZONE, "SpecificCharacterSet", "QueryRetrieveView"})
+
+
+_LIMITS: Final = SearchLimits()
 
 
 class WrongModel(Invalid):
@@ -52,21 +56,28 @@ class Query:
 
 
 async def handle_find(
-    request: FindPageRequest, index: ArchiveReader, sidecars: Sidecars, *, page: int
+    request: FindPageRequest,
+    index: ArchiveReader,
+    sidecars: Sidecars,
+    *,
+    page: int,
+    limits: SearchLimits = _LIMITS,
 ) -> FindPageReply:
-    """Return a page of at most `page` matches. Raises `Invalid`, `Unavailable`.
+    """Return a page of at most `page` matches, fewer when they have many keys. Raises `Invalid`, `Unavailable`.
 
     A page may have fewer matches, even none, and still a cursor.
     """
     start = time.perf_counter()
     try:
-        return await _find(request, index, sidecars, page)
+        return await _find(request, index, sidecars, page, limits)
     finally:
         SEARCH_SECONDS.labels("c-find").observe(time.perf_counter() - start)
 
 
-async def _find(request: FindPageRequest, index: ArchiveReader, sidecars: Sidecars, page: int) -> FindPageReply:
-    query = parse_identifier(request)
+async def _find(
+    request: FindPageRequest, index: ArchiveReader, sidecars: Sidecars, page: int, limits: SearchLimits
+) -> FindPageReply:
+    query = parse_identifier(request, limits)
     encoder = DatasetEncoder(request.transfer_syntax_uid, text_encoder_for(query.charset) or UNICODE)
     adjusted = adjust(query.conditions, query.zone, query.level) if query.zone else TimezoneConditions(query.conditions)
     found = await index.search(
@@ -75,7 +86,7 @@ async def _find(request: FindPageRequest, index: ArchiveReader, sidecars: Sideca
             conditions=adjusted.conditions,
             fuzzy=request.fuzzy,
             case_sensitive=True,
-            limit=page,
+            limit=min(page, matches_at_once(query.return_keys)),
             cursor=request.cursor,
         )
     )
@@ -93,16 +104,21 @@ async def _find(request: FindPageRequest, index: ArchiveReader, sidecars: Sideca
     )
 
 
-def parse_identifier(request: FindPageRequest) -> Query:
+def parse_identifier(request: FindPageRequest, limits: SearchLimits = _LIMITS) -> Query:
     """Read a request's identifier; raises an `Invalid` that says what is wrong with it."""
-    identifier = read_identifier(request.identifier, request.transfer_syntax_uid)
+    try:
+        identifier = read_identifier(request.identifier, request.transfer_syntax_uid, limits.keys)
+    except TooManyKeys as error:
+        raise TooManyKeys(f"{error} (OSTEON_QUERY_MAX_KEYS)") from None
     level = _level(request.sop_class_uid, identifier)
     conditions: list[MatchingKey] = []
-    all_supported = True
+    all_supported, given = True, 0
     for key in identifier.keys:
         if key.text is None or key.path[0] in _NEVER_MATCHED:
             continue
-        matching_key = condition(key.path, key.text, vr=key.vr)
+        matching_key = condition(key.path, key.text, vr=key.vr, max_values=limits.values)
+        given += matching_key is not None
+        limits.check(matching_keys=given)
         if _below(level, key) or (matching_key is not None and not _is_matchable(matching_key)):
             all_supported = False
         elif matching_key is not None:
@@ -143,14 +159,14 @@ def _is_matchable(matching_key: MatchingKey) -> bool:
 
 def _return_keys(identifier: Identifier, conditions: Sequence[MatchingKey], timezone_negotiated: bool) -> ReturnKeys:
     required = {key.tags[0] for key in identifier.keys} - {tag_of(_LEVEL)}
-    items: dict[str, frozenset[str]] = {}
+    items: dict[str, set[str]] = {}
     for key in identifier.keys:
         if len(key.tags) > 1:
-            items[key.tags[0]] = items.get(key.tags[0], frozenset()) | {key.tags[1]}
+            items.setdefault(key.tags[0], set()).add(key.tags[1])
     known = {tag_of(_TIMEZONE)} if timezone_negotiated else set()
     return ReturnKeys(
         required=frozenset(required),
         optional=frozenset(known),
-        items=items,
+        items={tag: frozenset(within) for tag, within in items.items()},
         item_conditions=tuple(c for c in conditions if len(c.path) == 2),
     )

@@ -30,6 +30,14 @@ _REQUESTS: Final = tag_of("RequestAttributesSequence")
 _STEP, _PROCEDURE = (tag_of(keyword) for keyword in REQUEST_ATTRIBUTES)
 _BATCH: Final = 200
 """Matches whose headers are in memory at the same time."""
+_BATCH_ELEMENTS: Final = 20_000
+"""Elements that are written at a time: a search that nobody waits for any more ends between two batches."""
+
+
+def matches_at_once(keys: ReturnKeys) -> int:
+    """Return of how many matches the results are written at a time."""
+    elements = len(keys.required) + len(keys.optional) + sum(map(len, keys.items.values()))
+    return max(1, min(_BATCH, _BATCH_ELEMENTS // max(1, elements)))
 
 
 async def build_results(
@@ -49,7 +57,8 @@ async def build_results(
         return []
     plan = ResultPlan(matches[0].level, keys, constants)
     found: list[DicomJson] = []
-    for batch in (matches[i : i + _BATCH] for i in range(0, len(matches), _BATCH)):
+    step = matches_at_once(keys)
+    for batch in (matches[i : i + step] for i in range(0, len(matches), step)):
         headers = await _headers(batch, index, sidecars) if plan.needs_headers else [b""] * len(batch)
         found += await asyncio.to_thread(_write_all, plan, batch, headers)
     return found

@@ -106,6 +106,28 @@ async def test_limit_and_offset_walk_through_all_results_with_a_warning_while_th
     assert (await filled.http.get(f"{WEB}/studies/{ALICE}/instances?offset=6")).status_code == 204
 
 
+@pytest.mark.parametrize(
+    ("query", "setting"),
+    [
+        ("&".join([f"0009{number:04X}=" for number in range(0x1000, 0x1000 + 31)]), "OSTEON_QUERY_MAX_KEYS"),
+        ("includefield=" + ",".join(["PatientID"] * 31), "OSTEON_QUERY_MAX_KEYS"),
+        ("PatientID=1&PatientID=2&PatientID=3&PatientID=4", "OSTEON_QUERY_MAX_MATCHING_KEYS"),
+        ("StudyInstanceUID=1.1,1.2,1.3", "OSTEON_QUERY_MAX_VALUES"),
+    ],
+)
+async def test_more_keys_than_are_allowed_are_refused_and_the_setting_is_named(
+    tmp_path: Path, query: str, setting: str
+) -> None:
+    settings = QuerySettings(query_max_keys=30, query_max_matching_keys=3, query_max_values=2)
+    async with door(tmp_path, settings) as archive:
+        response = await archive.http.get(f"{WEB}/studies?{query}")
+        assert (response.status_code, setting in response.json()["detail"]) == (400, True)
+        fewer = await archive.http.get(f"{WEB}/studies?StudyInstanceUID=1.1,1.2&PatientID=1&includefield=PatientID")
+        assert fewer.status_code == 204
+        body = {"Level": "Study", "Query": {"PatientID": "1"}, "RequestedTags": ["PatientID"] * 30}
+        assert (await archive.http.post("/tools/find", json=body)).status_code == 400
+
+
 async def test_the_archive_s_own_limit_is_told_by_a_warning(tmp_path: Path) -> None:
     async with door(tmp_path, QuerySettings(query_limit=2)) as archive:
         study = short_uid()
@@ -185,7 +207,7 @@ async def test_a_key_of_a_level_below_is_ignored_with_a_warning(filled: RunningQ
         ("StudyDate=20240301-20240101", "StudyDate"),
         ("StudyInstanceUID=1.2.x", "StudyInstanceUID"),
         ("PatientName=a%00b", "PatientName"),
-        ("&".join(f"PatientID={n}" for n in range(2000)), "parameters"),
+        ("&".join(f"PatientID={n}" for n in range(2000)), "more than 1000 keys"),
     ],
 )
 async def test_a_bad_parameter_is_refused_by_name(filled: RunningQuery, query: str, named: str) -> None:

@@ -1,6 +1,7 @@
 """C-FIND: identifiers in, encoded answers and statuses out."""
 
 import io
+import struct
 import zlib
 
 import pytest
@@ -15,16 +16,17 @@ from pydicom.sequence import Sequence
 from osteon.archive.errors import BadCursor
 from osteon.archive.resources import MatchPage
 from osteon.contracts.find import FindPageReply, FindPageRequest
-from osteon.dicom.identifier import BadMatchingKey
+from osteon.dicom.identifier import BadMatchingKey, TooManyKeys
 from osteon.dicom.models import Level
 from osteon.dicom.query import DateTimeRange, Empty, MatchingKey, OneOf, Range, Single, Wildcard
 from osteon.dimse.failure_status import FIND_STATUSES
 from osteon.dimse.handler import Outcome
 from osteon.dimse.status import Status
-from osteon.errors import DatabaseUnavailable, OsteonError
+from osteon.errors import DatabaseUnavailable, Invalid, OsteonError
 from osteon.objects.port import ObjectsUnavailable
 from osteon_query.packs.sidecars import Sidecars
 from osteon_query.search.cfind import handle_find, parse_identifier
+from osteon_query.search.conditions import SearchLimits
 from support.query.scripted_index import CountingObjects, ScriptedIndex, location, match, sidecar
 
 # pydicom warns when a test writes a key that its VR forbids.
@@ -261,6 +263,45 @@ async def test_a_key_that_the_index_lacks_is_answered_from_the_sidecar():
     header = {"00101030": {"vr": "DS", "Value": [70.5]}}
     page, _ = await find(request(study(PatientWeight=None)), match(Level.STUDY), header=header)
     assert _read(page.identifiers[0]).PatientWeight == 70.5
+
+
+def _flat(count: int) -> bytes:
+    return b"".join(struct.pack("<HHI", 0x0009, number, 0) for number in range(0x1000, 0x1000 + count))
+
+
+def _nested(count: int) -> bytes:
+    inner = _flat(count)
+    item = struct.pack("<HHI", 0xFFFE, 0xE000, len(inner)) + inner
+    return struct.pack("<HHI", 0x0040, 0x0275, len(item)) + item
+
+
+LEVEL = struct.pack("<HHI", 0x0008, 0x0052, 6) + b"STUDY "
+
+
+@pytest.mark.parametrize("keys", [_flat(20_000), _nested(20_000), _nested(999), _flat(1000)])
+async def test_more_keys_than_are_allowed_are_refused_and_the_setting_is_named(keys):
+    page, index = await find(request(LEVEL + keys), match(Level.STUDY))
+    assert page.status == Status.DATA_SET_DOES_NOT_MATCH_SOP_CLASS
+    assert page.comment == "more than 1000 keys (OSTEON_QUERY_MAX_KEYS)"
+    assert index.searches == []
+
+
+@pytest.mark.parametrize("keys", [_flat(999), _nested(998)])
+async def test_as_many_keys_as_are_allowed_are_answered_in_small_pages(keys):
+    page, index = await find(request(LEVEL + keys), match(Level.STUDY), cursor="more")
+    assert page.cursor == "more"
+    assert len(_read(page.identifiers[0])) >= 3
+    assert index.searches[0].limit == 20, "20,000 elements at a time"
+
+
+def test_more_keys_with_values_or_more_values_than_are_allowed_are_refused():
+    limits = SearchLimits(matching_keys=2, values=3)
+    asked = study(PatientID="1", PatientName="A*", PatientSex="", AccessionNumber="*")
+    assert len(parse_identifier(request(asked), limits).conditions) == 2
+    with pytest.raises(TooManyKeys, match="more than 2 keys with values"):
+        parse_identifier(request({**asked, "StudyID": "1"}), limits)
+    with pytest.raises(Invalid, match="4 values are given, at most 3 can"):
+        parse_identifier(request({**study(), "StudyInstanceUID": ["1.1", "1.2", "1.3", "1.4"]}), limits)
 
 
 async def test_group_lengths_are_no_keys():
