@@ -1,63 +1,39 @@
 """WADO-RS frames (PS3.18 10.4.1.1.6): cut out of the pack, decoded, or out of a transcoded file."""
 
-from collections.abc import AsyncGenerator
-from collections.abc import Sequence
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from typing import Final
+
 from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
 from osteon import metrics
 from osteon.archive.resources import Location
-from osteon.contracts.imaging import RENDERING
-from osteon.contracts.imaging import RenderRequest
+from osteon.contracts.imaging import RENDERING, RenderRequest
 from osteon.objects.port import Bytes
 from osteon.packs.sidecar import SidecarLine
-from osteon_query.app_state import AppState
-from osteon_query.app_state import AppStateDep
-from osteon_query.app_state import dicomweb_url
-from osteon_query.dicomweb.frame_formats import FrameFormat
-from osteon_query.dicomweb.frame_formats import frame_format
+from osteon_query.app_state import AppState, AppStateDep, dicomweb_url
+from osteon_query.dicomweb.frame_formats import FrameFormat, frame_format
 from osteon_query.dicomweb.metadata import instance_url
 from osteon_query.dicomweb.multipart import send_multipart
-from osteon_query.dicomweb.resolve import resolve_one
-from osteon_query.dicomweb.resolve import scope_of
-from osteon_query.http.accept import OCTETS
-from osteon_query.http.accept import media_ranges
-from osteon_query.http.byte_ranges import send_bytes
-from osteon_query.http.byte_ranges import send_range
-from osteon_query.http.conditional import entity_tag
-from osteon_query.http.conditional import not_modified
-from osteon_query.http.conditional import validator_headers
-from osteon_query.http.errors import BadParameter
-from osteon_query.http.errors import NotAcceptable
-from osteon_query.http.errors import NotRenderable
+from osteon_query.dicomweb.resolve import resolve_one, scope_of
+from osteon_query.http.accept import OCTETS, media_ranges
+from osteon_query.http.byte_ranges import send_bytes, send_range
+from osteon_query.http.conditional import entity_tag, not_modified, validator_headers
+from osteon_query.http.errors import BadParameter, NotAcceptable, NotRenderable
 from osteon_query.http.media_types import is_native
 from osteon_query.http.request_values import correlation_id
 from osteon_query.http.streaming import stream_response
 from osteon_query.http.warning import warning
-from osteon_query.images.render_client import RenderedPicture
-from osteon_query.images.render_client import picture_request
-from osteon_query.images.render_client import render_in_order
-from osteon_query.images.render_client import require_picture
-from osteon_query.packs.frames import FrameAt
-from osteon_query.packs.frames import StoredFrames
-from osteon_query.packs.frames import cut
-from osteon_query.packs.frames import photometric_interpretation
-from osteon_query.packs.frames import read_frames
-from osteon_query.packs.frames import whole_range
-from osteon_query.packs.instance_reader import InstanceRequest
-from osteon_query.packs.instance_reader import transcode_instance
-from osteon_query.packs.items import ItemStart
-from osteon_query.packs.items import ItemStream
-from osteon_query.packs.items import content_of
-from osteon_query.packs.items import count_bytes
-from osteon_query.packs.mapped_instance import MappedInstance
-from osteon_query.packs.mapped_instance import map_instance
-from osteon_query.packs.range_reader import ChunkSplitter
-from osteon_query.packs.range_reader import read_range
+from osteon_query.images.render_client import RenderedPicture, picture_request, render_in_order, require_picture
+from osteon_query.packs.frames import FrameAt, StoredFrames, cut, photometric_interpretation, read_frames, whole_range
+from osteon_query.packs.instance_reader import InstanceRequest, transcode_instance
+from osteon_query.packs.items import ItemStart, ItemStream, content_of, count_bytes
+from osteon_query.packs.mapped_instance import MappedInstance, map_instance
+from osteon_query.packs.range_reader import ChunkSplitter, read_range
 from osteon_query.packs.sidecars import read_lines
-from starlette.requests import Request
-from starlette.responses import Response
-from typing import Final
-import asyncio
 
 router = APIRouter(prefix="/dicom-web/studies", tags=["WADO-RS"])
 
@@ -101,12 +77,13 @@ async def send_frames(
     numbers = numbers or list(range(1, stored.count + 1))
     frames = [stored.at(number) for number in numbers]
     headers |= warning(stored.problem)
-    sender = _Frames(request, state, location, chosen, numbers, bulk_uri=bulk_uri, whole=whole)
-    if chosen.as_stored(location.transfer_syntax_uid) and stored.as_labelled:
+    label, as_stored = photometric_interpretation(line.header), _as_stored(chosen, location, stored)
+    sender = _Frames(request, state, location, chosen, numbers, label, bulk_uri=bulk_uri, whole=whole)
+    if as_stored:
         return await sender.stored(frames, headers)
     if is_native(chosen.transfer_syntax_uid):
         return await sender.decoded(headers)
-    return await sender.transcoded(headers, photometric_interpretation(line.header))
+    return await sender.transcoded(headers)
 
 
 def frame_items(  # noqa: PLR0917 - one instance and how it comes
@@ -115,8 +92,13 @@ def frame_items(  # noqa: PLR0917 - one instance and how it comes
     """Yield all frames of an instance as parts; raises `StoredDataUnreadable` when they cannot be separated."""
     stored = state.frame_locator.locate(location, line.dataset_offset, line.header)
     numbers = range(1, stored.count + 1)
-    sender = _Frames(request, state, location, chosen, numbers, bulk_uri=bulk_uri, whole=stored.count == 1)
-    return sender.items([stored.at(number) for number in numbers])
+    label, whole = photometric_interpretation(line.header), stored.count == 1
+    sender = _Frames(request, state, location, chosen, numbers, label, bulk_uri=bulk_uri, whole=whole)
+    return sender.items([stored.at(number) for number in numbers], as_stored=_as_stored(chosen, location, stored))
+
+
+def _as_stored(chosen: FrameFormat, location: Location, stored: StoredFrames) -> bool:
+    return chosen.as_stored(location.transfer_syntax_uid) and stored.as_labelled
 
 
 def frame_numbers(text: str) -> list[int]:
@@ -130,15 +112,16 @@ def frame_numbers(text: str) -> list[int]:
 
 
 class _Frames:
-    """Sends frames of one instance in a format."""
+    """Sends frames of one instance in a format; `label` is the Photometric Interpretation in its metadata."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - one instance and how it comes
         self,
         request: Request,
         state: AppState,
         location: Location,
         chosen: FrameFormat,
         numbers: Sequence[int],
+        label: str,
         *,
         bulk_uri: str,
         whole: bool,
@@ -148,6 +131,7 @@ class _Frames:
         self._location = location
         self._format = chosen
         self._numbers = numbers
+        self._label = label
         self._url = bulk_uri or instance_url(dicomweb_url(request, state), location)
         self._whole = whole
 
@@ -159,9 +143,9 @@ class _Frames:
         items = read_frames(self._state.objects, frames, parts)
         return await self._send(items, headers, parts=parts, purpose=_PURPOSE)
 
-    def items(self, frames: list[FrameAt]) -> ItemStream:
+    def items(self, frames: list[FrameAt], *, as_stored: bool) -> ItemStream:
         """Yield the frames as parts, whether they come as stored, decoded or transcoded."""
-        if self._format.as_stored(self._location.transfer_syntax_uid):
+        if as_stored:
             return read_frames(self._state.objects, frames, self._parts(frames))
         if is_native(self._format.transfer_syntax_uid):
             return self._decoded_parts(render_in_order(self._state.pictures, self._render_requests(), prefetch=_AHEAD))
@@ -219,21 +203,24 @@ class _Frames:
                         left -= len(piece)
                         yield piece
 
-    async def transcoded(self, headers: dict[str, str], label: str) -> Response:
+    async def transcoded(self, headers: dict[str, str]) -> Response:
         """Send frames of the instance in another transfer syntax, which is made as a whole.
 
-        `label` is the Photometric Interpretation in its metadata. Raises `NotAcceptable` when the frames would not have
-        these colours.
+        Raises `NotAcceptable` when the frames would not have the colours of the label.
         """
-        if self._format.multipart:
-            return await self._send(self._transcoded_parts(), headers)
         local, frames = await self._transcode()
+        if self._format.multipart:
+            return await self._send(self._cut_parts(local, frames), headers)
         return await send_bytes(
             self._request, cut(local.dataset, frames[0]), {**headers, "Content-Type": self._format.kind}
         )
 
     async def _transcoded_parts(self) -> ItemStream:
         local, frames = await self._transcode()
+        async for item in self._cut_parts(local, frames):
+            yield item
+
+    async def _cut_parts(self, local: MappedInstance, frames: list[FrameAt]) -> ItemStream:
         for number, frame in zip(self._numbers, frames, strict=True):
             data = await asyncio.to_thread(cut, local.dataset, frame)
             metrics.HTTP_BYTES_SENT.labels(_PURPOSE).inc(len(data))
@@ -253,9 +240,9 @@ class _Frames:
         header = await asyncio.to_thread(local.header)
         pixels, made = header.pixel_data, photometric_interpretation(header)
         assert pixels is not None
-        if (made == _LUMINANCE) is not (label == _LUMINANCE):
+        if (made == _LUMINANCE) is not (self._label == _LUMINANCE):
             raise NotAcceptable(
-                f"frames in transfer syntax {file.transfer_syntax_uid} would be {made}, and metadata says {label}; "
+                f"frames in transfer syntax {file.transfer_syntax_uid} would be {made}, and metadata says {self._label}; "
                 f"they are sent as stored with transfer-syntax=*, and as {OCTETS}"
             )
         stored = StoredFrames("", 0, pixels, None)

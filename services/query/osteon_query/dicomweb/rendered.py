@@ -19,7 +19,7 @@ from osteon_query.dicomweb.resource_categories import Category, category_of
 from osteon_query.dicomweb.wado import INSTANCE, SERIES
 from osteon_query.http.accept import media_ranges
 from osteon_query.http.conditional import not_modified, validator_headers
-from osteon_query.http.errors import BadParameter, NotRenderable, UnknownResource
+from osteon_query.http.errors import BadParameter, NotAcceptable, NotRenderable, UnknownResource
 from osteon_query.http.request_values import correlation_id, uid_of
 from osteon_query.images import parameters, representative
 from osteon_query.images.frame_count import frame_count
