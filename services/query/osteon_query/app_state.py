@@ -83,13 +83,18 @@ def dicomweb_url(request: Request, state: AppState) -> str:
     return base_url(request, state) + "/dicom-web"
 
 
+def client_key(request: Request) -> str:
+    """Return whom limits of a client count for: the address, as long as requests have no user."""
+    return request.client.host if request.client else ""
+
+
 @asynccontextmanager
 async def open_upload(request: Request, state: AppState) -> AsyncIterator[tuple[Upload, AsyncGenerator[bytes, None]]]:
     """Begin an upload, and yield it with the body of the request; raises as `Uploads.open` and `limited_body` do."""
     remote = request.client.host if request.client else ""
     limit, pace = state.settings.max_upload_bytes, state.limits.body_pace
     async with (
-        state.uploads.open(correlation_id(request), remote) as upload,
+        state.uploads.open(correlation_id(request), remote, client_key(request)) as upload,
         aclosing(limited_body(request, limit, "OSTEON_MAX_UPLOAD_BYTES", pace)) as body,
     ):
         yield upload, body

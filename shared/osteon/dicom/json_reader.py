@@ -41,6 +41,7 @@ MAX_VALUES: Final = 200_000
 MAX_OPEN_ELEMENTS: Final = 100_000
 """Elements of a data set and of those around it."""
 _CHUNK: Final = 16 << 10
+_MAX_CHUNK: Final = 1 << 20
 _MAX_MEMBERS: Final = 8
 """Of a value that is an object, as names are."""
 _TAG: Final = re.compile(r"[0-9A-Fa-f]{8}", re.ASCII)
@@ -76,10 +77,15 @@ class MetadataLimit(BadMetadata):
 
 
 class _Source:
-    """A file that brings no more than one element may have without a call of `begin_element`."""
+    """A file that brings no more than one element may have without a call of `begin_element`.
+
+    `next_chunk` is in bytes. It is small, as what is parsed ahead takes memory. It grows while a value does not end, as
+    the parser begins such a value anew with each chunk.
+    """
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
+        self.next_chunk = _CHUNK
         self.begin_element()
 
     def begin_element(self) -> None:
@@ -88,7 +94,8 @@ class _Source:
     def read(self, size: int) -> bytes:
         if self._left < 0:
             raise MetadataLimit(f"an element is longer than {MAX_ELEMENT_BYTES} bytes: send it as bulk data")
-        chunk = self._file.read(size)
+        chunk = self._file.read(min(size, self.next_chunk))
+        self.next_chunk *= 2
         self._left -= len(chunk)
         return chunk
 
@@ -121,7 +128,8 @@ class JsonReader:
         self._source.begin_element()
 
     def _iterate(self) -> Iterator[tuple[str, Any]]:
-        for event in ijson.basic_parse(self._source, buf_size=_CHUNK, use_float=True):
+        for event in ijson.basic_parse(self._source, buf_size=_MAX_CHUNK, use_float=True):
+            self._source.next_chunk = _CHUNK
             if event[0] in _STARTS:
                 self._depth += 1
             elif event[0] in _ENDS:

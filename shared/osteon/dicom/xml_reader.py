@@ -48,6 +48,9 @@ def xml_to_json(document: IO[bytes], target: IO[bytes], max_bytes: int) -> None:
     parser.StartDoctypeDeclHandler = _refuse_doctype
     try:
         while chunk := document.read(_CHUNK):
+            reader.unread += len(chunk)
+            if reader.unread > MAX_ELEMENT_BYTES:
+                raise BadXml(f"a tag is longer than {MAX_ELEMENT_BYTES} bytes")
             parser.Parse(chunk, False)
         parser.Parse(b"", True)
     except (expat.ExpatError, ValueError, LookupError) as error:
@@ -94,6 +97,8 @@ class _Reader:
 
     def __init__(self, max_bytes: int) -> None:
         self.json = b""
+        self.unread = 0
+        """Bytes that the parser got since it last found something."""
         self._max_bytes = max_bytes
         self._left = max_bytes
         self._depth = self._open = 0
@@ -105,6 +110,7 @@ class _Reader:
         self._groups: dict[str, dict[str, str]] = {}
 
     def start(self, name: str, given: dict[str, str]) -> None:
+        self.unread = 0
         self._depth += 1
         if self._depth > _DEEPEST:
             raise BadXml(f"sequences are nested more than {MAX_DEPTH} deep")
@@ -155,6 +161,7 @@ class _Reader:
         self._groups = {}
 
     def text(self, text: str) -> None:
+        self.unread = 0
         if self._within and isinstance(attribute := self._stack[-1], _Attribute):
             attribute.size += len(text)
             if attribute.size > MAX_ELEMENT_BYTES:

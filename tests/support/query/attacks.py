@@ -128,7 +128,7 @@ ATTACKS: tuple[Attack, ...] = (
     Attack("json: nested", STOW, JSON, lambda: _nested_json(200_000)),
     Attack("json: brackets", STOW, JSON, lambda: b"[" * (24 * MB)),
     Attack("json: items within items", STOW, JSON,
-           lambda: b'[{"00400275":{"vr":"SQ","Value":[' * 79 + _many(b'{"00100020":{}}', 20 * MB) + b"]}}]" * 79),
+           lambda: _many(b'{"00100020":{}}', 20 * MB, b"[" + b'{"00400275":{"vr":"SQ","Value":[' * 79)),
     Attack("json: references", STOW, related(JSON), lambda: part(_references(400_000), JSON) + b"--B--\r\n"),
     Attack("json: garbage", STOW, JSON, lambda: _noise(24 * MB)),
     Attack("json: many parts", STOW, related(JSON),

@@ -26,6 +26,7 @@ from osteon.errors import Invalid
 from osteon_query.dicomweb.bulk_parts import BulkPart, location_of
 from osteon_query.dicomweb.pixel_description import DESCRIBED, ROWS, describe_pixels
 from osteon_query.http.errors import BadBody, TooLarge
+from osteon_query.packs.body_files import ReceivedFile
 
 _FRAME: Final = re.compile(r"(.+)/frames/([0-9]{1,9})", re.ASCII)
 _DIGITS: Final = 9
@@ -57,7 +58,7 @@ class AssemblyFailure:
     identity: Identity | None = None
 
 
-Assembled = Path | AssemblyFailure
+Assembled = ReceivedFile | AssemblyFailure
 """A DICOM file, or why there is none."""
 
 
@@ -97,8 +98,11 @@ class InstanceAssembler:
         self._has_failures = False
         self._spools: list[Path] = []
 
-    async def metadata(self, path: Path, *, as_xml: bool) -> AsyncGenerator[Assembled, None]:
+    async def metadata(self, file: ReceivedFile, *, as_xml: bool) -> AsyncGenerator[Assembled, None]:
         """Take a part that is a JSON array of data sets or an XML document; yield what it completes."""
+        if file.size > self._max_metadata:
+            raise TooLarge(f"a part with metadata of {file.size} bytes; at most {self._max_metadata} are accepted")
+        path = await asyncio.to_thread(file.save)
         found = _read(path, as_xml, self._max_metadata)
         try:
             while True:
@@ -131,13 +135,13 @@ class InstanceAssembler:
             raise TooLarge(f"more than {MAX_REFERENCES} references to bulk data are incomplete")
         return assembled
 
-    async def bulk(self, path: Path, headers: Mapping[str, str]) -> AsyncGenerator[Assembled, None]:
+    async def bulk(self, file: ReceivedFile, headers: Mapping[str, str]) -> AsyncGenerator[Assembled, None]:
         """Take a part with bulk data; yield what it completes. Raises `BadBody` when it does not say which it is."""
         uri = location_of(headers)
         frame = None if uri in self._users else _FRAME.fullmatch(uri)
         base, number = (uri, 0) if frame is None else (frame[1], int(frame[2]))
         part = self._parts.setdefault(base, BulkPart.of(headers.get("content-type", "")))
-        part.add(path, number, uri)
+        part.add(await asyncio.to_thread(file.save), number, uri)
         for one in list(self._users.get(base, ())):
             if assembled := await self._assemble_if_complete(one):
                 yield assembled
@@ -168,9 +172,9 @@ class InstanceAssembler:
         if one.complete < len(one.references):
             return None
         path = self._new_path()
-        assembled: Assembled = path
         try:
             await asyncio.to_thread(self._write, path, one)
+            assembled: Assembled = ReceivedFile(path, 0)
         except Invalid as error:
             await asyncio.to_thread(path.unlink, missing_ok=True)
             assembled = AssemblyFailure(error, one.identity)
@@ -220,8 +224,6 @@ def _next_batch(found: Iterator[_PendingInstance | AssemblyFailure]) -> list[_Pe
 
 def _read(path: Path, as_xml: bool, limit: int) -> Generator[_PendingInstance | AssemblyFailure, None, None]:
     """Read metadata one data set at a time. Each is then in a file beside `path`."""
-    if (size := path.stat().st_size) > limit:
-        raise TooLarge(f"a part with metadata of {size} bytes; at most {limit} are accepted")
     spool = path.with_suffix(_SPOOL)
     with ExitStack() as files:
         source: IO[bytes] = files.enter_context(path.open("rb"))

@@ -18,6 +18,10 @@ from osteon_query.http.errors import BadBody, TooLarge, TooSlow, UnsupportedMedi
 _SMALL: Final = 4 << 20
 """Bytes of a JSON or text body at most."""
 _MAX_BOUNDARY: Final = 70
+_MIN_STEP: Final = 2 << 10
+_MAX_STEP: Final = 32 << 10
+"""Bytes of a multipart body that are parsed in one step of the event loop."""
+_MANY_EVENTS: Final = 30
 _MAX_HEADERS: Final = 32
 _MAX_HEADER: Final = 4096
 
@@ -131,9 +135,17 @@ def boundary_of(parameters: Mapping[str, str]) -> bytes:
 async def multipart_events(chunks: AsyncIterator[bytes], boundary: bytes) -> AsyncGenerator[MultipartEvent, None]:
     """Parse a multipart body as it arrives; raises `BadBody` when it is invalid or incomplete."""
     parser = _Parser(boundary)
+    step = _MIN_STEP
     async for chunk in chunks:
-        for event in parser.feed(chunk):
-            yield event
+        start = 0
+        while start < len(chunk):
+            events = parser.feed(chunk[start : start + step])
+            start += step
+            # Parsing byte by byte and many small parts must not hold the event loop.
+            step = _MIN_STEP if len(events) > _MANY_EVENTS else min(2 * step, _MAX_STEP)
+            for event in events:
+                yield event
+            await asyncio.sleep(0)
     if not parser.complete:
         raise BadBody(f"the multipart body ends without its closing boundary --{boundary.decode()}--")
 
