@@ -20,6 +20,7 @@ from osteon.remotes.queries import RemoteQueries
 from osteon.rules.port import Circuits, Rules
 from osteon.sending.transcoder import Transcoder
 from osteon_query.http.bodies import limited_body
+from osteon_query.http.errors import BadParameter
 from osteon_query.http.request_values import correlation_id
 from osteon_query.images.render_client import RenderClient
 from osteon_query.limits import ApiLimits
@@ -28,6 +29,7 @@ from osteon_query.packs.sidecars import Sidecars
 from osteon_query.packs.uploads import Upload, Uploads
 from osteon_query.settings import QueryBaseSettings
 
+MAX_QUERY_PARAMETERS: Final = 1_000
 _PROXIED: Final = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip")
 
 
@@ -57,6 +59,8 @@ class AppState:
 
 
 async def _state(request: Request) -> AppState:
+    if request.scope.get("query_string", b"").count(b"&") >= MAX_QUERY_PARAMETERS:
+        raise BadParameter(f"more than {MAX_QUERY_PARAMETERS} query parameters")
     state: AppState = request.app.state.app_state
     return state
 

@@ -1,5 +1,6 @@
 """STOW-RS: store instances, as DICOM files or as metadata with bulk data (PS3.18 10.5)."""
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import aclosing
 from typing import Final
@@ -62,7 +63,8 @@ async def _store(request: Request, state: AppState, study: str | None) -> Respon
         received = await upload.finish()
     if not received:
         raise BadBody("the body has no parts: nothing was stored")
-    return store_response(received, dicomweb_url(request, state), study, as_json=as_json)
+    url = dicomweb_url(request, state)
+    return await asyncio.to_thread(store_response, received, url, study, as_json=as_json)
 
 
 async def _store_parts(

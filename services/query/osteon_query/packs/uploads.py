@@ -41,6 +41,8 @@ log = get_logger(__name__)
 
 _OPEN_BYTES: Final = 256 << 20
 _OPEN_SERIES: Final = 64
+_LISTED_NAMELESS: Final = 1_000
+"""Refused files without identity that a response lists."""
 _DISK_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _POLL_SECONDS: Final = 2.0
 """Seconds between polls of the index, in case an event was missed."""
@@ -172,7 +174,7 @@ class Upload:
         self._client = client
         self._open: dict[tuple[str, str], _Series] = {}
         self.packs: dict[str, dict[str, UploadResult]] = {}
-        self._files = 0
+        self._files = self._nameless = 0
         self._storing: asyncio.Task[None] | None = None
         self.received: list[UploadResult] = []
 
@@ -216,8 +218,12 @@ class Upload:
         await self._gather(path, entry, identity)
 
     def refuse(self, error: Invalid, identity: Identity | None = None) -> None:
-        """Note an instance of which no file can be made."""
+        """Note an instance of which no file can be made; of those without identity only the first are listed."""
         count_refusal(Origin.HTTP, error)
+        if identity is None:
+            self._nameless += 1
+            if self._nameless > _LISTED_NAMELESS:
+                return
         self.received.append(UploadResult(upload_status_of(error), identity, str(error)))
 
     async def _gather(self, path: Path, entry: UploadResult, identity: Identity) -> None:
