@@ -1,18 +1,20 @@
 """Data sets in JSON that strangers wrote: what is refused, and that the rest is the same in a file."""
 
+import io
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydicom import dcmread
 
-from osteon.dicom.encoded_data_set import BadMetadata
-from osteon.dicom.json_reader import MAX_DEPTH
+from osteon.dicom.encoded_data_set import BadMetadata, EncodedDataSet
+from osteon.dicom.json_reader import MAX_DEPTH, MAX_VALUES, JsonReader, MetadataLimit
 from osteon.dicom.json_to_part10 import BulkFileRange, write_part10_file
 from osteon.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN
 from osteon.dicom.xml_reader import BadXml
-from support.dicom.metadata import composed, encode, from_xml
+from support.dicom.metadata import composed, encode, encode_text, from_xml
 
 _JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
@@ -118,3 +120,43 @@ def test_a_sequence_where_none_can_be_is_refused(tag: str, value: list[object]) 
 def test_an_element_that_comes_twice_is_refused() -> None:
     with pytest.raises(BadMetadata, match="twice"):
         encode({"0029100a": {"vr": "LO"}, "0029100A": {"vr": "LO"}})
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (b'[{"00189087":{"vr":"FD","Value":[' + b"1," * MAX_VALUES + b"1]}}]", "values"),
+        (b'[{"00400275":{"vr":"SQ","Value":[' + b"{}," * MAX_VALUES + b"{}]}}]", "items"),
+        (b'[{"00104000":{"vr":"LT","Value":["' + b"a" * (9 << 20) + b'"]}}]', "bulk data"),
+        (b"[{" + b",".join([b'"%08X":{"vr":"LO"}' % (0x00110010 + n) for n in range(100_010)]) + b"}]", "elements"),
+        (b'[{"00291010":{"vr":"OB","InlineBinary":"' + b"AAAA" * 400_000 + b'"}}]', "longer than 1048576 bytes"),
+    ],
+    ids=["values", "items", "text", "elements", "bytes"],
+)
+def test_a_data_set_beyond_a_limit_is_refused_and_says_which(text: bytes, says: str) -> None:
+    with pytest.raises(MetadataLimit, match=says):
+        encode_text(text)
+
+
+def test_the_value_may_stand_before_its_vr(tmp_path: Path) -> None:
+    given = b"""[{"00091010":{"Value":[{"00100020":{"Value":["x"],"vr":"LO"}},{}],"vr":"SQ"},
+        "00100010":{"Value":[{"Alphabetic":"Doe"}],"vr":"PN"},"00291010":{"Value":[{"Alphabetic":"A"}],"vr":"PN"}}]"""
+    data_set = encode_text(given)
+    write_part10_file(tmp_path / "made", data_set, {}, EXPLICIT_VR_LITTLE_ENDIAN, {})
+    read = dcmread(tmp_path / "made", force=True)
+    assert [len(item) for item in read[0x00091010].value] == [1, 0]
+    assert (read.PatientName, read[0x00291010].value) == ("Doe", "A")
+
+
+@pytest.mark.parametrize("value", ['[{"00100020":{}}]', "[[1]]", "[true]", '[{"Alphabetic":1}]'])
+def test_objects_of_another_vr_are_refused(value: str) -> None:
+    with pytest.raises(BadMetadata, match="00291010"):
+        encode_text(b'[{"00291010":{"Value":' + value.encode() + b',"vr":"LO"}}]')
+
+
+def test_an_invalid_data_set_does_not_take_its_neighbours_along() -> None:
+    text = b'[{"00100020":{"vr":"LO","Value":["a"]}},{"x":{"y":[{}]}},7,{"00100020":{"vr":"LO","Value":["b"]}}]'
+    found = list(JsonReader(io.BytesIO(text), 1000, frozenset({"00100020"}), frozenset()).data_sets())
+    assert [one.texts.get("00100020") if isinstance(one, EncodedDataSet) else None for one in found] == [
+        "a", None, None, "b",
+    ]  # fmt: skip
