@@ -6,7 +6,7 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
@@ -127,11 +127,17 @@ async def until_available(part: str, start: Callable[[], Awaitable[None]]) -> No
 
 @asynccontextmanager
 async def http_server(
-    app: ASGIApp, host: str, port: int, setting: str = "OSTEON_HTTP_PORT", *, grace: float = 5.0
+    app: ASGIApp,
+    host: str,
+    port: int,
+    setting: str = "OSTEON_HTTP_PORT",
+    *,
+    grace: float = 5.0,
+    trusted_proxies: Sequence[str] = (),
 ) -> AsyncIterator[int]:
     """Serve an ASGI app inside; yields the port. On leaving, requests in flight get `grace` seconds.
 
-    `setting` is where the port comes from; an error names it.
+    `setting` is where the port comes from; an error names it. X-Forwarded-For of `trusted_proxies` names the client.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
@@ -147,6 +153,7 @@ async def http_server(
         http=HeaderLimitProtocol,
         log_config=None,
         access_log=False,
+        forwarded_allow_ips=list(trusted_proxies),
         lifespan="off",
         timeout_graceful_shutdown=max(1, int(grace)),
     )

@@ -21,6 +21,7 @@ from osteon_query.dicomweb import (
     wado_uri,
 )
 from osteon_query.http import cors, openapi, problems
+from osteon_query.http.cancellation import CancelAbandonedMiddleware
 from osteon_query.http.middleware import RequestContextMiddleware
 from osteon_query.orthanc import (
     changes,
@@ -62,6 +63,7 @@ def create_app(state: AppState, checks: Mapping[str, health.Check]) -> FastAPI:
     )
     app.state.app_state = state
     problems.install(app)
+    app.add_middleware(CancelAbandonedMiddleware)
     app.add_middleware(RequestContextMiddleware)
     cors.install(app, state.settings.cors_origins)
     for module in _ROUTERS:

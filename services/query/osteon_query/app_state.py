@@ -20,6 +20,7 @@ from osteon.remotes.queries import RemoteQueries
 from osteon.rules.port import Circuits, Rules
 from osteon.sending.transcoder import Transcoder
 from osteon_query.http.bodies import limited_body
+from osteon_query.http.errors import BadParameter
 from osteon_query.http.request_values import correlation_id
 from osteon_query.images.render_client import RenderClient
 from osteon_query.limits import ApiLimits
@@ -29,6 +30,7 @@ from osteon_query.packs.sidecars import Sidecars
 from osteon_query.packs.uploads import Upload, Uploads
 from osteon_query.settings import QueryBaseSettings
 
+MAX_QUERY_PARAMETERS: Final = 1_000
 _PROXIED: Final = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip")
 
 
@@ -59,6 +61,8 @@ class AppState:
 
 
 async def _state(request: Request) -> AppState:
+    if request.scope.get("query_string", b"").count(b"&") >= MAX_QUERY_PARAMETERS:
+        raise BadParameter(f"more than {MAX_QUERY_PARAMETERS} query parameters")
     state: AppState = request.app.state.app_state
     return state
 
@@ -85,13 +89,18 @@ def dicomweb_url(request: Request, state: AppState) -> str:
     return base_url(request, state) + "/dicom-web"
 
 
+def client_key(request: Request) -> str:
+    """Return whom limits of a client count for: the address, as long as requests have no user."""
+    return request.client.host if request.client else ""
+
+
 @asynccontextmanager
 async def open_upload(request: Request, state: AppState) -> AsyncIterator[tuple[Upload, AsyncGenerator[bytes, None]]]:
     """Begin an upload, and yield it with the body of the request; raises as `Uploads.open` and `limited_body` do."""
     remote = request.client.host if request.client else ""
     limit, pace = state.settings.max_upload_bytes, state.limits.body_pace
     async with (
-        state.uploads.open(correlation_id(request), remote) as upload,
+        state.uploads.open(correlation_id(request), remote, client_key(request)) as upload,
         aclosing(limited_body(request, limit, "OSTEON_MAX_UPLOAD_BYTES", pace)) as body,
     ):
         yield upload, body

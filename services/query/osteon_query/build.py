@@ -19,10 +19,13 @@ from osteon.sending.transcoder import Transcoder
 from osteon.service_stack import ServiceStack, service_stack
 from osteon_query.app import create_app
 from osteon_query.app_state import AppState
+from osteon_query.http.bodies import BodyPace
 from osteon_query.images.render_client import RenderClient
 from osteon_query.images.thumbnails import ThumbnailPrefetcher
+from osteon_query.limits import ApiLimits
 from osteon_query.packs.instance_reader import LOSSY
 from osteon_query.packs.sidecars import Sidecars
+from osteon_query.packs.upload_slots import UploadSlots
 from osteon_query.packs.uploads import Uploads
 from osteon_query.remotes.modality_list_rpc import list_modalities
 from osteon_query.search.cfind import handle_find
@@ -71,9 +74,14 @@ async def build_embedded(
         await until_available("database", prefetcher.begin)
         await stack.inputs.enter_async_context(background(prefetcher.run_forever()))
     checks = {"broker": bus.check, "database": index.check, "objects": objects.check}
-    port = await stack.inputs.enter_async_context(
-        http_server(create_app(state, checks), settings.bind, settings.http_port, grace=settings.drain_seconds)
+    server = http_server(
+        create_app(state, checks),
+        settings.bind,
+        settings.http_port,
+        grace=settings.drain_seconds,
+        trusted_proxies=settings.http_trusted_proxies,
     )
+    port = await stack.inputs.enter_async_context(server)
     return Running(checks=checks, ports={"http": port})
 
 
@@ -86,11 +94,14 @@ async def _open_state(
         bus=bus,
         wait=settings.upload_index_timeout_seconds,
         folder=await scratch_dir.enter_scratch_dir(stack.resources, "query"),
-        at_once=settings.max_concurrent_uploads,
+        slots=UploadSlots(settings.max_concurrent_uploads, settings.max_uploads_per_client),
+        max_files=settings.max_upload_files,
         pack_size=settings.pack_size_bytes,
     )
+    pace = BodyPace(min_bytes_per_second=settings.upload_min_bytes_per_second)
     return AppState(
         settings=settings,
+        limits=ApiLimits(body_pace=pace),
         bus=bus,
         index=index,
         totals=index,

@@ -38,8 +38,11 @@ def keyword_of(tag: str) -> str:
 
 
 @lru_cache(maxsize=4096)
+@lru_cache(maxsize=4096)
 def vr_of_tag(tag: str) -> str:
     """Return the VR of a tag in eight hexadecimal digits, the first of several, `UN` when the dictionary has none."""
+    if tag[3] in "13579BDFbdf":
+        return "UN"  # pydicom would go through its repeating groups for each
     try:
         return dictionary_VR(int(tag, 16))[:2]
     except KeyError:

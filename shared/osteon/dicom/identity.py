@@ -3,11 +3,19 @@
 import hashlib
 from dataclasses import dataclass
 
+from osteon.dicom.uids import is_uid
 from osteon.errors import Invalid
 
 
 class MissingIdentifier(Invalid):
     """A data set lacks a UID that every instance must have, or carries one that is not a UID (PS3.5 9.1)."""
+
+
+def require_uid(name: str, uid: str) -> str:
+    """Return a UID that every instance must have; raises `MissingIdentifier`, which calls it `name`."""
+    if not is_uid(uid):
+        raise MissingIdentifier(f"{name} {f'is {uid[:80]!r}, which is not a UID' if uid else 'is missing'}")
+    return uid
 
 
 @dataclass(frozen=True, slots=True)

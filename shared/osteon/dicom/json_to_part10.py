@@ -1,27 +1,28 @@
-"""DICOM JSON with bulk data in files → DICOM file (PS3.10 7.1, PS3.18 10.5.2), in constant memory.
-
-Data sets are written in explicit VR little endian, sequences and items with undefined length, so that bulk data
-anywhere is copied straight from its file.
-"""
+"""Encoded data sets with bulk data in files → DICOM file (PS3.10 7.1, PS3.18 10.5.2), in constant memory."""
 
 import shutil
-import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from osteon.dicom.dataset_encoder import TEXT_VRS, DatasetEncoder
-from osteon.dicom.encoding import LONG_VRS, UNDEFINED
-from osteon.dicom.json_model import BadMetadata, DataSet
+from osteon.dicom.encoded_data_set import (
+    ITEM,
+    SEQUENCE_END,
+    UNDEFINED_LENGTH,
+    AttributeGap,
+    BadMetadata,
+    BulkGap,
+    EncodedDataSet,
+    FileRange,
+    element_head,
+)
+from osteon.dicom.encoding import LONG_VRS
 from osteon.dicom.part10 import write_part10_header
 from osteon.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN
 
 PIXEL_DATA: Final = "7FE00010"
-_ITEM: Final = b"\xfe\xff\x00\xe0"
-_ITEM_END: Final = b"\xfe\xff\x0d\xe0" + bytes(4)
-_SEQUENCE_END: Final = b"\xfe\xff\xdd\xe0" + bytes(4)
-_UNDEFINED: Final = struct.pack("<L", UNDEFINED)
 _CHUNK: Final = 1 << 20
 _SHORT_MAX: Final = 0xFFFE
 _LONG_MAX: Final = 0xFFFFFFFE
@@ -40,87 +41,90 @@ class BulkFileRange:
 
 
 def write_part10_file(
-    path: Path, data_set: DataSet, bulk: Mapping[str, BulkFileRange], transfer_syntax_uid: str
+    path: Path,
+    data_set: EncodedDataSet,
+    bulk: Mapping[str, BulkFileRange],
+    transfer_syntax_uid: str,
+    attributes: Mapping[str, Mapping[str, Any]],
 ) -> None:
-    """Write a new DICOM file; `bulk` has the value of each BulkDataURI. Blocks: call it in a thread.
+    """Write a new DICOM file. Blocks: call it in a thread.
 
-    The transfer syntax is Explicit VR Little Endian or one whose pixel data is in fragments. Raises `BadMetadata`.
+    `bulk` has the value of each BulkDataURI, `attributes` fill gaps, by tag. The transfer syntax is Explicit VR Little
+    Endian or one whose pixel data is in fragments. Raises `BadMetadata`.
     """
-    header = write_part10_header(_uid(data_set, "00080016"), _uid(data_set, "00080018"), transfer_syntax_uid)
+    sop_class, sop = data_set.texts.get("00080016", ""), data_set.texts.get("00080018", "")
+    # A data set without a UID is refused when the file is stored.
+    header = write_part10_header(sop_class, sop, transfer_syntax_uid)
     with path.open("xb", buffering=_CHUNK) as file:
         file.write(header)
-        _Composer(file, bulk, fragments=transfer_syntax_uid != EXPLICIT_VR_LITTLE_ENDIAN).write(data_set, "")
+        composer = _Composer(file, fragments=transfer_syntax_uid != EXPLICIT_VR_LITTLE_ENDIAN)
+        for segment in data_set.segments:
+            if isinstance(segment, BulkGap):
+                composer.write_value(segment, bulk[segment.uri])
+            elif isinstance(segment, FileRange):
+                composer.copy_range(segment)
+            elif isinstance(segment, AttributeGap):
+                if segment.tag in attributes:
+                    file.write(_encoder.leaf(segment.tag, attributes[segment.tag]))
+            else:
+                file.write(segment)
 
 
-def _uid(data_set: DataSet, tag: str) -> str:
-    """Return a UID for the file meta information; a data set without it is refused when the file is stored."""
-    value = (data_set.get(tag, {}).get("Value") or [""])[0]
-    return value if isinstance(value, str) and value.isascii() else ""
+_encoder: Final = DatasetEncoder(EXPLICIT_VR_LITTLE_ENDIAN)
 
 
 class _Composer:
-    def __init__(self, file: BinaryIO, bulk: Mapping[str, BulkFileRange], *, fragments: bool) -> None:
+    def __init__(self, file: BinaryIO, *, fragments: bool) -> None:
         self._file = file
-        self._bulk = bulk
         self._fragments = fragments
-        self._encoder = DatasetEncoder(EXPLICIT_VR_LITTLE_ENDIAN)
 
-    def write(self, data_set: Mapping[str, Mapping[str, Any]], path: str) -> None:
-        for tag, element in data_set.items():
-            if "BulkDataURI" in element:
-                self._value(tag, element["vr"], self._bulk[element["BulkDataURI"]], path)
-            elif element["vr"] == "SQ":
-                self._sequence(tag, element.get("Value", ()), path + tag)
-            else:
-                self._leaf(tag, element, path)
+    def copy_range(self, source: FileRange) -> None:
+        """Copy bytes of a file."""
+        with source.path.open("rb") as file:
+            file.seek(source.offset)
+            left = source.length
+            while left:
+                chunk = file.read(min(_CHUNK, left))
+                left -= len(chunk)
+                self._file.write(chunk)
 
-    def _leaf(self, tag: str, element: Mapping[str, Any], path: str) -> None:
-        try:
-            self._file.write(self._encoder.leaf(tag, element))
-        except ValueError as error:
-            raise BadMetadata(f"{path}{tag}: a value does not fit VR {element['vr']}: {error}") from None
-
-    def _sequence(self, tag: str, items: Sequence[Mapping[str, Any]], path: str) -> None:
-        self._file.write(_head(tag, "SQ") + _UNDEFINED)
-        for number, item in enumerate(items):
-            self._file.write(_ITEM + _UNDEFINED)
-            self.write(item, f"{path}[{number}].")
-            self._file.write(_ITEM_END)
-        self._file.write(_SEQUENCE_END)
-
-    def _value(self, tag: str, vr: str, bulk: BulkFileRange, path: str) -> None:
-        if tag == PIXEL_DATA and not path and self._fragments:
+    def write_value(self, gap: BulkGap, bulk: BulkFileRange) -> None:
+        """Write an element whose value is in files; raises `BadMetadata`."""
+        tag, vr = gap.tag, gap.vr
+        if gap.pixels and self._fragments:
             self._pixels(bulk)
             return
         length = sum(file.stat().st_size for file in bulk.files)
         if length > _LONG_MAX:
-            raise BadMetadata(f"{path}{tag}: {length} bytes are more than a value can have")
+            raise BadMetadata(f"{gap.path}: {length} bytes are more than a value can have")
         even = length + length % 2
         name = vr if vr.encode() in LONG_VRS or even <= _SHORT_MAX else "UN"
         long = name.encode() in LONG_VRS
-        self._file.write(_head(tag, name) + struct.pack("<L", even) if long else _head(tag, name, even))
+        self._file.write(
+            element_head(tag, name) + even.to_bytes(4, "little") if long else element_head(tag, name, even)
+        )
         self._copy(bulk.files)
         if length % 2:
             self._file.write(b" " if vr in _PADDED_BY_SPACE else b"\0")
 
     def _pixels(self, bulk: BulkFileRange) -> None:
         """Write pixel data in fragments (PS3.5 A.4), the offset table empty, a fragment for each frame."""
-        self._file.write(_head(PIXEL_DATA, "OB") + _UNDEFINED)
+        self._file.write(element_head(PIXEL_DATA, "OB") + UNDEFINED_LENGTH)
         if not bulk.frames:
             (file,) = bulk.files
             ended = _has_end(file)
             self._copy([file])
-            self._file.write(b"" if ended else _SEQUENCE_END)
+            self._file.write(b"" if ended else SEQUENCE_END)
             return
-        self._file.write(_ITEM + bytes(4))
+        self._file.write(ITEM + bytes(4))
         for file in bulk.files:
             length = file.stat().st_size
             if length > _LONG_MAX:
                 raise BadMetadata(f"{PIXEL_DATA}: a frame of {length} bytes is longer than a fragment can be")
-            self._file.write(_ITEM + struct.pack("<L", length + length % 2))
+            self._file.write(ITEM + (length + length % 2).to_bytes(4, "little"))
             self._copy([file])
             self._file.write(bytes(length % 2))
-        self._file.write(_SEQUENCE_END)
+        self._file.write(SEQUENCE_END)
 
     def _copy(self, files: Sequence[Path]) -> None:
         for path in files:
@@ -131,7 +135,7 @@ class _Composer:
 def begins_with_item(path: Path) -> bool:
     """Whether a file begins as pixel data in fragments does: with the item of the offset table."""
     with path.open("rb") as file:
-        return file.read(len(_ITEM)) == _ITEM
+        return file.read(len(ITEM)) == ITEM
 
 
 def _has_end(path: Path) -> bool:
@@ -142,17 +146,11 @@ def _has_end(path: Path) -> bool:
         while position < size:
             file.seek(position)
             tag, length = file.read(4), file.read(4)
-            if tag + length == _SEQUENCE_END and position + 8 == size:
+            if tag + length == SEQUENCE_END and position + 8 == size:
                 return True
-            if tag != _ITEM or len(length) < len(_UNDEFINED):
+            if tag != ITEM or len(length) < len(UNDEFINED_LENGTH):
                 break
             position += 8 + int.from_bytes(length, "little")
     if position != size:
         raise BadMetadata(f"{PIXEL_DATA}: no fragment begins at byte {position}, as the transfer syntax has them")
     return False
-
-
-def _head(tag: str, vr: str, length: int | None = None) -> bytes:
-    """Return tag and VR, with a 16-bit length, or without the 32-bit length that follows them."""
-    head = struct.pack("<HH", int(tag[:4], 16), int(tag[4:], 16)) + vr.encode()
-    return head + (b"\0\0" if length is None else struct.pack("<H", length))

@@ -65,13 +65,18 @@ _MOST_TEXT = 1024
 _MOST_PRIVATE = 65536
 
 
+def require_prefix(file: bytes | memoryview | mmap) -> None:
+    """Raise `BadPart10` when a file does not have the prefix of PS3.10 7.1."""
+    if bytes(file[128:PREFIX_END]) != b"DICM":
+        raise BadPart10("not a DICOM file: no DICM prefix behind a preamble of 128 bytes")
+
+
 def read_part10(file: bytes | memoryview | mmap) -> FileMeta:
     """Read the file meta information at the beginning of a DICOM file.
 
     Raises `BadPart10` when the prefix or the transfer syntax is missing or the bytes end within the group.
     """
-    if bytes(file[128:PREFIX_END]) != b"DICM":
-        raise BadPart10("not a DICOM file: no DICM prefix behind a preamble of 128 bytes")
+    require_prefix(file)
     fields: dict[str, str] = {}
     private = b""
     position = PREFIX_END

@@ -17,8 +17,8 @@ from osteon.dicom.encoding import (
     declared_encoding,
 )
 from osteon.dicom.errors import BadDataSet, TruncatedDataSet
-from osteon.dicom.identity import Identity, MissingIdentifier
-from osteon.dicom.uids import is_uid, transfer_syntax
+from osteon.dicom.identity import Identity, require_uid
+from osteon.dicom.uids import transfer_syntax
 
 _CHARACTER_SET: Final = 0x00080005
 _SOP_CLASS: Final = 0x00080016
@@ -126,11 +126,7 @@ def _bounded(skipped: int, limit: int, tag: int, position: int) -> int:
 def _identity(found: dict[int, bytes]) -> Identity:
     uids = []
     for tag, name in _UIDS.items():
-        uid = found.get(tag, b"").strip(b" \0").decode("latin-1")
-        if not is_uid(uid):
-            reason = f"is {uid[:80]!r}, which is not a UID" if uid else "is missing"
-            raise MissingIdentifier(f"{name} {reason}")
-        uids.append(uid)
+        uids.append(require_uid(name, found.get(tag, b"").strip(b" \0").decode("latin-1")))
     sop_class, sop, study, series = uids
     patient, _ = character_set(found.get(_CHARACTER_SET, b"")).decode(found.get(_PATIENT_ID, b""))
     return Identity(patient.strip(" \0"), study, series, sop, sop_class)

@@ -30,7 +30,7 @@ class DurableFolder:
         self._tmp = root / ".tmp"
         self._cleaned = False
         self._naming = threading.Lock()
-        self._lasting: set[Path] = set()
+        self._lasting: set[str] = set()
 
     def write(self, key: str, data: bytes) -> None:
         """Store `data` durably under `key`."""
@@ -91,9 +91,9 @@ class DurableFolder:
         made = []
         for folder in self._above(target):
             _sync_folder(folder)
-            if folder in self._lasting:
+            if str(folder) in self._lasting:
                 break
-            made.append(folder)
+            made.append(str(folder))
         with self._naming:
             if len(self._lasting) > REMEMBERED:
                 self._lasting.clear()
@@ -104,7 +104,7 @@ class DurableFolder:
             try:
                 with self._naming:
                     for folder in takewhile(lambda folder: not folder.exists(), self._above(target)):
-                        self._lasting.discard(folder)
+                        self._lasting.discard(str(folder))
                     target.parent.mkdir(parents=True, exist_ok=True)
                     tmp.replace(target)
                 return

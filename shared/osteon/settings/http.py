@@ -20,6 +20,19 @@ class HttpSettings(Settings):
     max_concurrent_uploads: int = Field(
         32, ge=1, description="HTTP uploads read at the same time; others wait, at last get 503."
     )
+    max_uploads_per_client: int = Field(
+        16, ge=1, description="HTTP uploads of one client address read at the same time; others wait, at last get 429."
+    )
+    max_upload_files: int = Field(
+        100_000, ge=1, description="Files, parts or ZIP entries of one HTTP upload at most; more are 413."
+    )
+    upload_min_bytes_per_second: int = Field(
+        4096, ge=1, description="Bytes a second below which an HTTP upload ends with 408, after a minute of grace."
+    )
+    http_trusted_proxies: Words = Field(
+        ("127.0.0.1", "::1"),
+        description="Addresses or networks of proxies whose X-Forwarded-For names the client, comma-separated.",
+    )
     query_page: int = Field(200, ge=1, description="Matches in one page of a C-FIND.")
     query_max_keys: int = Field(
         1_000, ge=10, description="Matching and return keys of a search at most; more are refused: 0xA900, 400."

@@ -40,7 +40,7 @@ async def archive(tmp_path: Path) -> AsyncIterator[RunningQuery]:
 
 def unpack(path: Path, limit: int = LIMIT) -> None:
     """Unpack all entries, each to the same file."""
-    found = ZipArchive.open(path, limit)
+    found = ZipArchive.open(path, 100_000, limit)
     try:
         for entry in found.files():
             out = path.with_suffix(".out")

@@ -24,6 +24,7 @@ from osteon_query.app_state import AppState
 from osteon_query.images.render_client import RenderClient
 from osteon_query.packs.instance_reader import LOSSY
 from osteon_query.packs.sidecars import Sidecars
+from osteon_query.packs.upload_slots import UploadSlots
 from osteon_query.packs.uploads import Uploads
 from osteon_query.settings import QueryBaseSettings
 from support.index.stored_packs import sqlite_url
@@ -109,7 +110,8 @@ async def door(
             bus=bus,
             wait=settings.upload_index_timeout_seconds,
             folder=uploading,
-            at_once=settings.max_concurrent_uploads,
+            slots=UploadSlots(settings.max_concurrent_uploads, settings.max_uploads_per_client),
+            max_files=settings.max_upload_files,
             pack_size=settings.pack_size_bytes,
         )
         await uploads.start()

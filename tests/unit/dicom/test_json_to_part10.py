@@ -1,19 +1,20 @@
 """Data sets in JSON that strangers wrote: what is refused, and that the rest is the same in a file."""
 
-import json
+import io
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydicom import dcmread
 
-from osteon.dicom.header.reader import HeaderReader
-from osteon.dicom.json_model import MAX_DEPTH, BadMetadata, validate_data_set
+from osteon.dicom.encoded_data_set import BadMetadata, EncodedDataSet
+from osteon.dicom.json_reader import MAX_DEPTH, MAX_VALUES, JsonReader, MetadataLimit
 from osteon.dicom.json_to_part10 import BulkFileRange, write_part10_file
-from osteon.dicom.part10 import read_part10
 from osteon.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN
-from osteon.dicom.xml_reader import BadXml, from_xml
+from osteon.dicom.xml_reader import BadXml
+from support.dicom.metadata import composed, encode, encode_text, from_xml
 
 _JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
@@ -34,27 +35,13 @@ _DATA_SETS = st.recursive(
 )
 
 
-def _composed(folder: Path, data_set: object) -> dict[str, Any]:
-    """Write a data set and read it back."""
-    path = folder / "made.dcm"
-    path.unlink(missing_ok=True)
-    write_part10_file(
-        path, validate_data_set(data_set, ascii_only=json.dumps(data_set, ensure_ascii=False).isascii()), {}, _EXPLICIT
-    )
-    file = path.read_bytes()
-    read: dict[str, Any] = json.loads(HeaderReader().read(file[read_part10(file).data_set_offset :], _EXPLICIT).json)
-    return read
-
-
-_EXPLICIT = EXPLICIT_VR_LITTLE_ENDIAN
-
-
 @pytest.mark.slow
 @given(_DATA_SETS | _JSON)
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_json_is_a_data_set_or_is_refused(tmp_path: Path, given_json: object) -> None:
     try:
-        read = _composed(tmp_path, given_json)
+        (tmp_path / "made.dcm").unlink(missing_ok=True)
+        read = composed(tmp_path / "made.dcm", given_json)
     except BadMetadata as error:
         assert str(error)
     else:
@@ -91,19 +78,21 @@ def test_values_of_every_kind_are_the_same_in_the_file(tmp_path: Path) -> None:
         "00291001": {"vr": "UN", "InlineBinary": "AAEC/w=="},
         "00720078": {"vr": "UL", "Value": [4294967295]},
     }
-    assert _composed(tmp_path, data_set) == dict(sorted(data_set.items()))
+    assert composed(tmp_path / "made", data_set) == dict(sorted(data_set.items()))
 
 
 def test_text_is_utf_8_whatever_the_metadata_says(tmp_path: Path) -> None:
     latin = {"00080005": {"vr": "CS", "Value": ["ISO_IR 100"]}, "00100020": {"vr": "LO", "Value": ["ä"]}}
-    assert _composed(tmp_path, latin)["00080005"]["Value"] == ["ISO_IR 192"]
-    assert "00080005" not in _composed(tmp_path, {"00100020": {"vr": "LO", "Value": ["a"]}})
+    assert composed(tmp_path / "latin", latin)["00080005"]["Value"] == ["ISO_IR 192"]
+    assert "00080005" not in composed(tmp_path / "ascii", {"00100020": {"vr": "LO", "Value": ["a"]}})
 
 
 def test_bulk_data_too_long_for_its_vr_is_written_as_un(tmp_path: Path) -> None:
     (tmp_path / "b").write_bytes(b"1" * 65535)
-    data_set = validate_data_set({"00081030": {"vr": "LO", "BulkDataURI": "b"}}, ascii_only=True)
-    write_part10_file(tmp_path / "made", data_set, {"b": BulkFileRange([tmp_path / "b"])}, _EXPLICIT)
+    data_set = encode({"00081030": {"vr": "LO", "BulkDataURI": "b"}})
+    write_part10_file(
+        tmp_path / "made", data_set, {"b": BulkFileRange([tmp_path / "b"])}, EXPLICIT_VR_LITTLE_ENDIAN, {}
+    )
     assert (tmp_path / "made").read_bytes().endswith(b"UN\0\0" + (65536).to_bytes(4, "little") + b"1" * 65535 + b" ")
 
 
@@ -114,9 +103,9 @@ def test_sequences_are_nested_within_bounds() -> None:
             data_set = {"00400275": {"vr": "SQ", "Value": [data_set]}}
         return data_set
 
-    validate_data_set(nested(MAX_DEPTH), ascii_only=True)
+    encode(nested(MAX_DEPTH))
     with pytest.raises(BadMetadata, match="nested"):
-        validate_data_set(nested(MAX_DEPTH + 1), ascii_only=True)
+        encode(nested(MAX_DEPTH + 1))
 
 
 @pytest.mark.parametrize("tag", ["7FE00008", "7FE00009", "7fe00010", "FFFEE000", "fffee00d"])
@@ -125,9 +114,49 @@ def test_a_sequence_where_none_can_be_is_refused(tag: str, value: list[object]) 
     element = {tag: {"vr": "SQ", "Value": value}}
     for data_set in (element, {"00400275": {"vr": "SQ", "Value": [element]}}):
         with pytest.raises(BadMetadata, match=tag.upper()):
-            validate_data_set(data_set, ascii_only=True)
+            encode(data_set)
 
 
 def test_an_element_that_comes_twice_is_refused() -> None:
     with pytest.raises(BadMetadata, match="twice"):
-        validate_data_set({"0029100a": {"vr": "LO"}, "0029100A": {"vr": "LO"}}, ascii_only=True)
+        encode({"0029100a": {"vr": "LO"}, "0029100A": {"vr": "LO"}})
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (b'[{"00189087":{"vr":"FD","Value":[' + b"1," * MAX_VALUES + b"1]}}]", "values"),
+        (b'[{"00400275":{"vr":"SQ","Value":[' + b"{}," * MAX_VALUES + b"{}]}}]", "items"),
+        (b'[{"00104000":{"vr":"LT","Value":["' + b"a" * (9 << 20) + b'"]}}]', "bulk data"),
+        (b"[{" + b",".join([b'"%08X":{"vr":"LO"}' % (0x00110010 + n) for n in range(100_010)]) + b"}]", "elements"),
+        (b'[{"00291010":{"vr":"OB","InlineBinary":"' + b"AAAA" * 400_000 + b'"}}]', "longer than 1048576 bytes"),
+    ],
+    ids=["values", "items", "text", "elements", "bytes"],
+)
+def test_a_data_set_beyond_a_limit_is_refused_and_says_which(text: bytes, says: str) -> None:
+    with pytest.raises(MetadataLimit, match=says):
+        encode_text(text)
+
+
+def test_the_value_may_stand_before_its_vr(tmp_path: Path) -> None:
+    given = b"""[{"00091010":{"Value":[{"00100020":{"Value":["x"],"vr":"LO"}},{}],"vr":"SQ"},
+        "00100010":{"Value":[{"Alphabetic":"Doe"}],"vr":"PN"},"00291010":{"Value":[{"Alphabetic":"A"}],"vr":"PN"}}]"""
+    data_set = encode_text(given)
+    write_part10_file(tmp_path / "made", data_set, {}, EXPLICIT_VR_LITTLE_ENDIAN, {})
+    read = dcmread(tmp_path / "made", force=True)
+    assert [len(item) for item in read[0x00091010].value] == [1, 0]
+    assert (read.PatientName, read[0x00291010].value) == ("Doe", "A")
+
+
+@pytest.mark.parametrize("value", ['[{"00100020":{}}]', "[[1]]", "[true]", '[{"Alphabetic":1}]'])
+def test_objects_of_another_vr_are_refused(value: str) -> None:
+    with pytest.raises(BadMetadata, match="00291010"):
+        encode_text(b'[{"00291010":{"Value":' + value.encode() + b',"vr":"LO"}}]')
+
+
+def test_an_invalid_data_set_does_not_take_its_neighbours_along() -> None:
+    text = b'[{"00100020":{"vr":"LO","Value":["a"]}},{"x":{"y":[{}]}},7,{"00100020":{"vr":"LO","Value":["b"]}}]'
+    found = list(JsonReader(io.BytesIO(text), 1000, frozenset({"00100020"}), frozenset()).data_sets())
+    assert [one.texts.get("00100020") if isinstance(one, EncodedDataSet) else None for one in found] == [
+        "a", None, None, "b",
+    ]  # fmt: skip

@@ -12,7 +12,8 @@ from pydicom.data import get_testdata_file
 
 from osteon.dicom.header.reader import HeaderReader
 from osteon.dicom.xml import MAX_DEPTH, NAMESPACE, to_xml
-from osteon.dicom.xml_reader import BadXml, from_xml
+from osteon.dicom.xml_reader import BadXml
+from support.dicom.metadata import from_xml
 
 _TEXT = st.text(
     st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="\\^=\ufffe\uffff"), min_size=1, max_size=20
@@ -143,7 +144,7 @@ _LAUGHS = (
         ('<NativeDicomModel><DicomAttribute tag="00100010" vr="p"/></NativeDicomModel>', "vr='p'"),
         ('<NativeDicomModel><DicomAttribute tag="00100010"><Value/></DicomAttribute></NativeDicomModel>', "PersonName"),
         ('<NativeDicomModel>' + '<DicomAttribute tag="00100020"/>' * 2 + "</NativeDicomModel>", "twice"),
-        ("<a>" * 1000, "nested"),
+        ("<NativeDicomModel>" + '<DicomAttribute tag="00400275" vr="SQ"><Item>' * 1000, "nested"),
     ],
     ids=["laughs", "external", "cut", "empty", "charset", "root", "child", "tag", "vr", "value", "twice", "deep"],
 )  # fmt: skip

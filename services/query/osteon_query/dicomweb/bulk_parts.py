@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from osteon.dicom.encoded_data_set import BadMetadata
 from osteon.dicom.errors import UnknownTransferSyntax
 from osteon.dicom.jpeg import jpeg_process
-from osteon.dicom.json_model import BadMetadata
 from osteon.dicom.json_to_part10 import BulkFileRange, begins_with_item
 from osteon.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, TRANSFER_SYNTAXES
 from osteon_query.http.accept import ALIASES, split_header

@@ -3,12 +3,12 @@
 The bit stream of the first frame says them; it is not decoded.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from osteon.dicom.attribute_names import tag_of, vr_of_tag
-from osteon.dicom.json_model import BadMetadata, DataSet
+from osteon.dicom.encoded_data_set import BadMetadata
 from osteon.dicom.pixels.bitstream_header import BitstreamHeader, read_jpeg, read_jpeg_2000
 from osteon.dicom.pixels.errors import PixelError
 
@@ -22,23 +22,29 @@ _READERS: Final[dict[str, Callable[[bytes], BitstreamHeader]]] = {
 _IRREVERSIBLE: Final = frozenset({"91", "93", "203"})
 _HEAD: Final = 1 << 20
 """Bytes of a frame that are searched for its header: profiles and thumbnails stand before its size."""
-_ROWS: Final = tag_of("Rows")
+_KEYWORDS: Final = (
+    "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "Rows", "Columns", "BitsAllocated",
+    "BitsStored", "HighBit", "PixelRepresentation",
+)  # fmt: skip
+ROWS: Final = tag_of("Rows")
+DESCRIBED: Final = frozenset(map(tag_of, _KEYWORDS))
+"""Tags of what `describe_pixels` returns."""
 
 
-def describe_pixels(data_set: DataSet, transfer_syntax_uid: str, frame: Path) -> DataSet:
-    """Return a data set with Rows, Columns and the like, if it lacks Rows and its frames say them.
+def describe_pixels(transfer_syntax_uid: str, frame: Path) -> Mapping[str, Mapping[str, Any]]:
+    """Return Rows, Columns and the like (DICOM JSON) if frames of this syntax say them.
 
-    Raises `BadMetadata` when they are no such bit stream.
+    Raises `BadMetadata` when the file is not such a bit stream.
     """
     kind = transfer_syntax_uid.removeprefix(_PREFIX)
-    if _ROWS in data_set or kind not in _READERS:
-        return data_set
+    if kind not in _READERS:
+        return {}
     with frame.open("rb") as file:
         start = file.read(_HEAD)
     try:
         head = _READERS[kind](start)
     except PixelError as error:
-        raise BadMetadata(f"{_ROWS}: Rows is missing, and the frame does not say them: {error}") from None
+        raise BadMetadata(f"{ROWS}: Rows is missing, and the frame does not say them: {error}") from None
     described: dict[str, int | str] = {
         "SamplesPerPixel": head.samples,
         "PhotometricInterpretation": _photometric(head, kind),
@@ -51,9 +57,8 @@ def describe_pixels(data_set: DataSet, transfer_syntax_uid: str, frame: Path) ->
     }
     if head.samples > 1:
         described["PlanarConfiguration"] = 0
-    added = {tag_of(keyword): value for keyword, value in described.items()}
-    whole = {**{tag: {"vr": vr_of_tag(tag), "Value": [value]} for tag, value in added.items()}, **data_set}
-    return {tag: whole[tag] for tag in sorted(whole)}
+    tags = {tag_of(keyword): value for keyword, value in described.items()}
+    return {tag: {"vr": vr_of_tag(tag), "Value": [value]} for tag, value in tags.items()}
 
 
 def _photometric(head: BitstreamHeader, kind: str) -> str:

@@ -1,8 +1,8 @@
 """STOW-RS: store instances, as DICOM files or as metadata with bulk data (PS3.18 10.5)."""
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import aclosing
-from pathlib import Path
 from typing import Final
 
 from fastapi import APIRouter
@@ -17,7 +17,7 @@ from osteon_query.http.accept import DICOM, DICOM_JSON, DICOM_XML, MULTIPART, OC
 from osteon_query.http.bodies import PartStart, boundary_of, content_type
 from osteon_query.http.errors import BadBody, UnsupportedMediaType
 from osteon_query.http.request_values import uid_of
-from osteon_query.packs.body_files import write_file, write_parts
+from osteon_query.packs.body_files import ReceivedFile, write_file, write_parts
 from osteon_query.packs.uploads import Upload
 
 router = APIRouter(prefix="/dicom-web/studies", tags=["STOW-RS"])
@@ -54,40 +54,41 @@ async def _store(request: Request, state: AppState, study: str | None) -> Respon
             parts = write_parts(body, boundary_of(parameters), upload.new_path)
             await _store_parts(parts, kind, upload, assembler, study)
         else:
-            await write_file(body, path := upload.new_path())
+            file = await write_file(body, upload.new_path())
             if kind == DICOM:
-                await upload.add(path, study_uid=study)
+                await upload.add(file, study_uid=study)
             else:
-                await _add(assembler.metadata(path, as_xml=kind == DICOM_XML), upload, study)
+                await _add(assembler.metadata(file, as_xml=kind == DICOM_XML), upload, study)
         _refuse(assembler.incomplete(), upload)
         received = await upload.finish()
     if not received:
         raise BadBody("the body has no parts: nothing was stored")
-    return store_response(received, dicomweb_url(request, state), study, as_json=as_json)
+    url = dicomweb_url(request, state)
+    return await asyncio.to_thread(store_response, received, url, study, as_json=as_json)
 
 
 async def _store_parts(
-    parts: AsyncIterator[tuple[PartStart, Path, int]],
+    parts: AsyncIterator[tuple[PartStart, ReceivedFile]],
     default: str,
     upload: Upload,
     assembler: InstanceAssembler,
     study: str | None,
 ) -> None:
-    async for part, path, _ in parts:
+    async for part, file in parts:
         kind = split_header(part.headers.get("content-type", ""))[0] or (OCTETS if is_bulk(part.headers) else default)
         if kind in _METADATA:
-            await _add(assembler.metadata(path, as_xml=kind == DICOM_XML), upload, study)
+            await _add(assembler.metadata(file, as_xml=kind == DICOM_XML), upload, study)
         elif DICOM in (kind, default):
             # Some clients give files another type, but nothing else can come in such a body.
-            await upload.add(path, study_uid=study)
+            await upload.add(file, study_uid=study)
         else:
-            await _add(assembler.bulk(path, part.headers), upload, study)
+            await _add(assembler.bulk(file, part.headers), upload, study)
 
 
 async def _add(assembled: AsyncGenerator[Assembled, None], upload: Upload, study: str | None) -> None:
     async with aclosing(assembled):
         async for one in assembled:
-            if isinstance(one, Path):
+            if isinstance(one, ReceivedFile):
                 await upload.add(one, study_uid=study)
             else:
                 _refuse([one], upload)

@@ -2,10 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import orjson
 from python_multipart.exceptions import FormParserError
@@ -17,7 +17,13 @@ from osteon_query.http.errors import BadBody, TooLarge, TooSlow, UnsupportedMedi
 
 _SMALL: Final = 4 << 20
 """Bytes of a JSON or text body at most."""
+MAX_JSON_VALUES: Final = 250_000
+MAX_JSON_DEPTH: Final = 64
 _MAX_BOUNDARY: Final = 70
+_MIN_STEP: Final = 2 << 10
+_MAX_STEP: Final = 32 << 10
+"""Bytes of a multipart body that are parsed in one step of the event loop."""
+_MANY_EVENTS: Final = 30
 _MAX_HEADERS: Final = 32
 _MAX_HEADER: Final = 4096
 
@@ -93,7 +99,7 @@ async def small_body(request: Request) -> bytes:
 
 async def json_body(request: Request) -> object:
     """Return a body that is JSON; raises `BadBody`."""
-    return _parse_json(await small_body(request))
+    return parse_json(await small_body(request))
 
 
 async def json_object(request: Request) -> dict[str, object]:
@@ -104,14 +110,27 @@ async def json_object(request: Request) -> dict[str, object]:
 async def optional_object(request: Request) -> dict[str, object]:
     """Return a body that is a JSON object, or an empty one when there is no body; raises `BadBody`."""
     body = (await small_body(request)).strip()
-    return _require_object(_parse_json(body)) if body else {}
+    return _require_object(parse_json(body)) if body else {}
 
 
-def _parse_json(body: bytes) -> object:
+def parse_json(body: bytes) -> object:
+    """Parse a JSON body within limits of values and depth; raises `BadBody` and `TooLarge`."""
+    if body.count(b",") + body.count(b"[") + body.count(b"{") > MAX_JSON_VALUES:
+        raise TooLarge(f"the JSON body has more than {MAX_JSON_VALUES} values")
     try:
-        return orjson.loads(body)
+        parsed = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise BadBody(f"the body is not JSON: {error}") from None
+    level = [parsed]
+    for _ in range(MAX_JSON_DEPTH + 1):
+        level = [each for one in level if isinstance(one, dict | list) for each in _children(one)]
+        if not level:
+            return parsed
+    raise BadBody(f"the JSON body is nested more than {MAX_JSON_DEPTH} deep")
+
+
+def _children(value: dict[str, Any] | list[Any]) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value
 
 
 def _require_object(body: object) -> dict[str, object]:
@@ -131,9 +150,17 @@ def boundary_of(parameters: Mapping[str, str]) -> bytes:
 async def multipart_events(chunks: AsyncIterator[bytes], boundary: bytes) -> AsyncGenerator[MultipartEvent, None]:
     """Parse a multipart body as it arrives; raises `BadBody` when it is invalid or incomplete."""
     parser = _Parser(boundary)
+    step = _MIN_STEP
     async for chunk in chunks:
-        for event in parser.feed(chunk):
-            yield event
+        start = 0
+        while start < len(chunk):
+            events = parser.feed(chunk[start : start + step])
+            start += step
+            # Parsing byte by byte and many small parts must not hold the event loop.
+            step = _MIN_STEP if len(events) > _MANY_EVENTS else min(2 * step, _MAX_STEP)
+            for event in events:
+                yield event
+            await asyncio.sleep(0)
     if not parser.complete:
         raise BadBody(f"the multipart body ends without its closing boundary --{boundary.decode()}--")
 

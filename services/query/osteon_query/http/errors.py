@@ -47,6 +47,10 @@ class UploadCapacityExceeded(Unavailable):
     """No upload can be accepted now: too many are in progress, or there is no space for their files."""
 
 
+class ClientUploadsExceeded(OsteonError):
+    """A client has as many uploads in progress as one may have; others are not affected."""
+
+
 class NotYetIndexed(Unavailable):
     """An upload is stored but was not indexed in time; it will be, and sending it again is safe."""
 

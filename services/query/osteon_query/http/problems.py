@@ -27,6 +27,7 @@ log = get_logger(__name__)
 DICOMWEB: Final = "/dicom-web"
 RETRY_AFTER: Final = "5"
 """Seconds after which a client may try again when a part is down."""
+_RETRIED: Final = frozenset({HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS})
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,7 @@ _ANSWERS: Final[dict[type[Exception], ErrorResponse]] = {
     errors.UnsupportedMediaType: ErrorResponse(415, 8, "Bad request"),
     errors.TooLarge: ErrorResponse(413, 4, "The server hosting Orthanc is running out of memory"),
     errors.TooBroad: ErrorResponse(413, 8, "Bad request"),
+    errors.ClientUploadsExceeded: ErrorResponse(429, 8, "Bad request"),
     errors.TooSlow: ErrorResponse(408, 11, "Timeout"),
     errors.NotRenderable: ErrorResponse(415, 33, "Unsupported media type"),
     errors.RenderFailed: ErrorResponse(500, 2000, "Error while decoding an image"),
@@ -111,7 +113,7 @@ def _detail(error: Exception) -> str:
 def render(request: Request, answer: ErrorResponse, detail: str) -> Response:
     """Write an error in the shape of the API that was requested."""
     phrase = HTTPStatus(answer.status).phrase
-    headers = {"Retry-After": RETRY_AFTER} if answer.status == HTTPStatus.SERVICE_UNAVAILABLE else {}
+    headers = {"Retry-After": RETRY_AFTER} if answer.status in _RETRIED else {}
     if is_dicomweb(request):
         problem: dict[str, Any] = {"type": "about:blank", "title": phrase, "status": answer.status, "detail": detail}
         if correlation_id := getattr(request.state, "correlation_id", ""):

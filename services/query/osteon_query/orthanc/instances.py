@@ -18,7 +18,7 @@ from osteon_query.http.errors import BadBody, NotYetIndexed
 from osteon_query.http.json_response import json_response
 from osteon_query.http.request_values import resource_id
 from osteon_query.orthanc.zip_archive import ZipArchive
-from osteon_query.packs.body_files import write_file, write_parts
+from osteon_query.packs.body_files import ReceivedFile, write_file, write_parts
 from osteon_query.packs.file_response import send_file
 from osteon_query.packs.upload_result import UploadResult, UploadStatus
 from osteon_query.packs.uploads import Upload
@@ -36,44 +36,48 @@ async def upload(request: Request, state: AppStateDep) -> Response:
     several = False
     async with open_upload(request, state) as (upload, body):
         if media_type.startswith("multipart/"):
-            paths = await _form_files(body, boundary_of(parameters), upload)
+            count = 0
+            async for file in _form_files(body, boundary_of(parameters), upload):
+                several = await _take(file, upload, limit) or count > 0
+                count += 1
         else:
-            paths = [upload.new_path()]
-            await write_file(body, paths[0])
-        for path in paths:
-            several = await _take(path, upload, limit) or several
+            several = await _take(await write_file(body, upload.new_path()), upload, limit)
         received = await upload.finish()
-    return json_response(await _answer(state.index, received, several=several or len(paths) > 1))
+    return json_response(await _answer(state.index, received, several=several))
 
 
-async def _form_files(body: AsyncIterator[bytes], boundary: bytes, upload: Upload) -> list[Path]:
-    """Write the parts that are files; plain fields of the form are passed over."""
-    paths: list[Path] = []
-    async for part, path, size in write_parts(body, boundary, upload.new_path):
+async def _form_files(body: AsyncIterator[bytes], boundary: bytes, upload: Upload) -> AsyncIterator[ReceivedFile]:
+    """Yield the parts that are files; plain fields of the form are passed over."""
+    async for part, file in write_parts(body, boundary, upload.new_path):
         disposition = part.headers.get("content-disposition", "")
         is_file = "filename" in disposition or "content-type" in part.headers or not disposition
-        if size and is_file:
-            paths.append(path)
+        if file.size and is_file:
+            yield file
         else:
-            await asyncio.to_thread(path.unlink)
-    return paths
+            await file.delete()
 
 
-async def _take(path: Path, upload: Upload, limit: int) -> bool:
+async def _take(file: ReceivedFile, upload: Upload, limit: int) -> bool:
     """Add a file, or those of a ZIP archive; returns whether it was one."""
-    if not await asyncio.to_thread(_is_zip, path):
-        await upload.add(path)
+    if file.data is not None:
+        is_zip = file.data.startswith(_ZIP_MAGIC)
+    else:
+        is_zip = await asyncio.to_thread(_is_zip, file.path)
+    if not is_zip:
+        await upload.add(file)
         return False
-    archive = await asyncio.to_thread(ZipArchive.open, path, limit)
+    archive = await asyncio.to_thread(_open_archive, file, upload.max_files, limit)
     try:
         for entry in archive.files():
-            inner = upload.new_path()
-            await asyncio.to_thread(archive.extract, entry, inner)
-            await upload.add(inner)
+            await upload.add(await asyncio.to_thread(archive.extract, entry, upload.new_path()))
     finally:
         await asyncio.to_thread(archive.close)
-        await asyncio.to_thread(path.unlink)
+        await file.delete()
     return True
+
+
+def _open_archive(file: ReceivedFile, max_files: int, limit: int) -> ZipArchive:
+    return ZipArchive.open(file.save(), max_files, limit)
 
 
 def _is_zip(path: Path) -> bool:

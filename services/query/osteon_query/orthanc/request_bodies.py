@@ -3,14 +3,13 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-import orjson
 from starlette.requests import Request
 
 from osteon.archive.resources import InstanceScope
 from osteon.contracts.remote import Target
 from osteon.dicom.attribute_names import tag_of
 from osteon_query.app_state import AppState
-from osteon_query.http.bodies import small_body
+from osteon_query.http.bodies import parse_json, small_body
 from osteon_query.http.errors import BadBody, BadParameter
 from osteon_query.http.request_values import resource_id
 
@@ -24,8 +23,8 @@ async def resources_of(request: Request, state: AppState) -> tuple[list[str], Ma
     """
     text = (await small_body(request)).strip()
     try:
-        body = orjson.loads(text) if text[:1] in (b"{", b"[", b'"') else text.decode()
-    except (orjson.JSONDecodeError, UnicodeDecodeError) as error:
+        body = parse_json(text) if text[:1] in (b"{", b"[", b'"') else text.decode()
+    except UnicodeDecodeError as error:
         raise BadBody(f"the body is neither JSON nor an identifier: {error}") from None
     options: Mapping[str, Any] = body if isinstance(body, dict) else {}
     given = options.get("Resources", options.get("Instances")) if isinstance(body, dict) else body

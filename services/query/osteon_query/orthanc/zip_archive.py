@@ -7,13 +7,13 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import IO, BinaryIO, Final
 
 from typing_extensions import override
 
 from osteon_query.http.errors import BadBody, TooLarge
+from osteon_query.packs.body_files import SMALL, ReceivedFile
 from osteon_query.packs.part10 import missing_preamble
-from osteon_query.packs.uploads import MAX_FILES
 
 _MAX_DIRECTORY: Final = 16 << 20
 """Bytes of the central directory, which is read as a whole."""
@@ -28,6 +28,10 @@ _BROKEN: Final = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError,
 class _File(io.FileIO):
     """An archive's file, of which Python's zipfile cannot read much at once: a declared size is not trusted."""
 
+    def __init__(self, path: Path, max_entries: int) -> None:
+        super().__init__(path)
+        self._max_entries = max_entries
+
     @override
     def read(self, size: int | None = -1, /) -> bytes:
         """Raise `TooLarge` for what would be too long a directory, or one of too many entries."""
@@ -35,8 +39,8 @@ class _File(io.FileIO):
         if (left if size is None or size < 0 else min(size, left)) > _MAX_DIRECTORY:
             raise TooLarge(f"the directory of the ZIP archive is longer than {_MAX_DIRECTORY} bytes")
         data = super().read(-1 if size is None else size)
-        if len(data) > _CHUNK and data.count(_ENTRY) > MAX_FILES:
-            raise TooLarge(f"the ZIP archive has more than {MAX_FILES} entries")
+        if data.count(_ENTRY) > self._max_entries:
+            raise TooLarge(f"the ZIP archive has more than {self._max_entries} entries (OSTEON_MAX_UPLOAD_FILES)")
         return data
 
 
@@ -50,9 +54,9 @@ class ZipArchive:
         self._left = limit
 
     @classmethod
-    def open(cls, path: Path, limit: int) -> "ZipArchive":
+    def open(cls, path: Path, max_entries: int, limit: int) -> "ZipArchive":
         """Open an archive; raises `BadBody`, and `TooLarge` for one with too long a directory."""
-        file = _File(path)
+        file = _File(path, max_entries)
         try:
             return cls(file, zipfile.ZipFile(file), limit)
         except _BROKEN as error:
@@ -67,23 +71,30 @@ class ZipArchive:
         # Not by is_dir, which fails for an entry without a name.
         return (entry for entry in self._archive.infolist() if not entry.filename.endswith("/"))
 
-    def extract(self, entry: zipfile.ZipInfo, path: Path) -> None:
-        """Write an entry's content to `path`, counting the bytes written instead of trusting the declared size."""
+    def extract(self, entry: zipfile.ZipInfo, path: Path) -> ReceivedFile:
+        """Unpack an entry, to `path` unless it is small, counting the bytes instead of trusting the declared size."""
         if entry.compress_type not in _METHODS:
             raise BadBody(f"the ZIP entry {entry.filename[:200]!r} is neither stored nor deflated")
         try:
-            with self._archive.open(entry) as source, path.open("xb") as target:
-                while chunk := source.read(_CHUNK):
-                    self._left -= len(chunk)
-                    if not target.tell():
-                        target.write(missing_preamble(chunk))
-                    if self._left < 0:
-                        raise TooLarge(
-                            f"the ZIP archive unpacks to more than {self._limit} bytes (OSTEON_MAX_UPLOAD_BYTES)"
-                        )
-                    target.write(chunk)
+            with self._archive.open(entry) as source:
+                chunk = self._read(source, SMALL + 1)
+                chunk = missing_preamble(chunk) + chunk
+                if len(chunk) <= SMALL:
+                    return ReceivedFile(path, len(chunk), chunk)
+                with path.open("xb") as target:
+                    while chunk:
+                        target.write(chunk)
+                        chunk = self._read(source, _CHUNK)
+                    return ReceivedFile(path, target.tell())
         except _BROKEN as error:
             raise BadBody(f"the ZIP entry {entry.filename[:200]!r} cannot be unpacked: {error}") from None
+
+    def _read(self, source: IO[bytes], size: int) -> bytes:
+        chunk = source.read(size)
+        self._left -= len(chunk)
+        if self._left < 0:
+            raise TooLarge(f"the ZIP archive unpacks to more than {self._limit} bytes (OSTEON_MAX_UPLOAD_BYTES)")
+        return chunk
 
     def close(self) -> None:
         """Close the archive and its file."""

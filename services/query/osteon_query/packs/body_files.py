@@ -3,14 +3,49 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from osteon.dicom.part10 import require_prefix
 from osteon.objects.port import Bytes
-from osteon_query.http.bodies import PartEnd, PartStart, multipart_events
+from osteon_query.http.bodies import MultipartEvent, PartEnd, PartStart, multipart_events
+from osteon_query.http.errors import BadBody
 from osteon_query.packs.part10 import missing_preamble
 
 _BUFFER: Final = 1 << 20
+SMALL: Final = 32 << 10
+"""Bytes of a part that gets no file while it is received."""
+
+
+@dataclass(slots=True)
+class ReceivedFile:
+    """A file of a request: at `path`, or with its content in memory and `path` as its name from `save` on."""
+
+    path: Path
+    size: int
+    data: bytes | None = None
+
+    def check_prefix(self) -> None:
+        """Raise `BadBody` or `BadPart10` when what is in memory is obviously not a DICOM file."""
+        if self.data is not None:
+            if not self.data:
+                raise BadBody("the file is empty")
+            require_prefix(self.data)
+
+    def save(self) -> Path:
+        """Write the file if it is in memory, and return its path. Blocks: call it in a thread."""
+        if self.data is not None:
+            with self.path.open("xb", buffering=0) as file:
+                file.write(self.data)
+            self.data = None
+        return self.path
+
+    async def delete(self) -> None:
+        """Delete the file."""
+        if self.data is None:
+            await asyncio.to_thread(self.path.unlink)
+        self.data = None
 
 
 class FileWriter:
@@ -66,25 +101,41 @@ async def writing(path: Path) -> AsyncGenerator[FileWriter, None]:
     await asyncio.to_thread(writer.finish)
 
 
-async def write_file(chunks: AsyncIterator[bytes], path: Path) -> None:
+async def write_file(chunks: AsyncIterator[bytes], path: Path) -> ReceivedFile:
     """Write a body to a new file."""
     async with writing(path) as file:
         async for chunk in chunks:
             await file.write(chunk)
+    return ReceivedFile(path, file.size)
 
 
 async def write_parts(
     chunks: AsyncIterator[bytes], boundary: bytes, new_path: Callable[[], Path]
-) -> AsyncGenerator[tuple[PartStart, Path, int], None]:
-    """Write each part of a multipart body to a new file; yields its headers, the file and its length in bytes."""
+) -> AsyncGenerator[tuple[PartStart, ReceivedFile], None]:
+    """Yield the headers and the content of each part of a multipart body; what is not small is in a new file."""
     events = multipart_events(chunks, boundary)
     async for part in events:
         assert isinstance(part, PartStart)
         path = new_path()
-        async with writing(path) as file:
-            async for piece in events:
-                if isinstance(piece, PartEnd):
-                    break
-                assert isinstance(piece, memoryview)
-                await file.write(piece)
-        yield part, path, file.size
+        small = bytearray()
+        async for piece in events:
+            if isinstance(piece, PartEnd):
+                small[:0] = missing_preamble(small)
+                yield part, ReceivedFile(path, len(small), bytes(small))
+                break
+            assert isinstance(piece, memoryview)
+            small += piece
+            if len(small) > SMALL:
+                yield part, await _write_part(events, path, small)
+                break
+
+
+async def _write_part(events: AsyncIterator[MultipartEvent], path: Path, start: bytearray) -> ReceivedFile:
+    async with writing(path) as file:
+        await file.write(memoryview(start))
+        async for piece in events:
+            if isinstance(piece, PartEnd):
+                break
+            assert isinstance(piece, memoryview)
+            await file.write(piece)
+    return ReceivedFile(path, file.size)

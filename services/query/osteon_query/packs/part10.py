@@ -26,18 +26,14 @@ def missing_preamble(start: bytes | bytearray) -> bytes:
     return bytes(128) + b"DICM" if start.startswith(_BARE) else b""
 
 
-def examine(path: Path) -> tuple[Identity, int, str]:
+def examine(file: Path | bytes) -> tuple[Identity, int, str]:
     """Return a file's identity, its length in bytes, and what is wrong with its header or pixel data (empty: nothing).
 
     Raises `Invalid` when the instance cannot be identified.
     """
-    size = path.stat().st_size
-    if not size:
-        raise BadBody("the file is empty")
-    with path.open("rb") as file:
-        # Not closed explicitly: an error's traceback may still hold views of it, which would make closing fail.
-        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    with memoryview(mapped) as view:
+    content = file if isinstance(file, bytes) else _map(file)
+    size = len(content)
+    with memoryview(content) as view:
         meta = read_part10(view)
         with view[meta.data_set_offset :] as dataset:
             identity = peek_identity(dataset, meta.transfer_syntax_uid, complete=True)
@@ -47,6 +43,14 @@ def examine(path: Path) -> tuple[Identity, int, str]:
             except Invalid as error:
                 problem = str(error)
     return identity, size, problem
+
+
+def _map(path: Path) -> mmap.mmap:
+    with path.open("rb") as file:
+        if not path.stat().st_size:
+            raise BadBody("the file is empty")
+        # Not closed explicitly: an error's traceback may still hold views of it, which would make closing fail.
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
 def build_sidecar(tar: Path, facts: PackStored) -> sidecar.BuiltSidecar:

@@ -32,15 +32,17 @@ from osteon.packs.pack_writer import Part10File, write_pack
 from osteon.packs.refusal import count_refusal
 from osteon.packs.upload import store_pack
 from osteon_query.http.errors import TooLarge, UploadCapacityExceeded
+from osteon_query.packs.body_files import ReceivedFile
 from osteon_query.packs.part10 import build_sidecar, examine
 from osteon_query.packs.upload_result import UploadResult, UploadStatus, upload_status_of
+from osteon_query.packs.upload_slots import UploadSlots
 
 log = get_logger(__name__)
 
 _OPEN_BYTES: Final = 256 << 20
 _OPEN_SERIES: Final = 64
-MAX_FILES: Final = 100_000
-"""Files of one request at most: each is in the response."""
+_LISTED_NAMELESS: Final = 1_000
+"""Refused files without identity that a response lists."""
 _DISK_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _POLL_SECONDS: Final = 2.0
 """Seconds between polls of the index, in case an event was missed."""
@@ -57,7 +59,7 @@ class _Series:
 
 
 class Uploads:
-    """Takes files, one `Upload` a request and `at_once` of them at the same time; `wait` is for the index.
+    """Takes files, one `Upload` of at most `max_files` a request; `wait` is for the index.
 
     A pack goes out when it has `pack_size` bytes. A request waits `slot_seconds` for its turn.
     """
@@ -70,7 +72,8 @@ class Uploads:
         bus: Bus,
         wait: float,
         folder: Path,
-        at_once: int,
+        slots: UploadSlots,
+        max_files: int,
         pack_size: int,
         slot_seconds: float = 30.0,
     ) -> None:
@@ -80,7 +83,8 @@ class Uploads:
         self._wait = wait
         self._folder = folder
         self._awaited: dict[str, asyncio.Event] = {}
-        self._slots = asyncio.Semaphore(at_once)
+        self._slots = slots
+        self.max_files = max_files
         self.pack_size = pack_size
         self.slot_seconds = slot_seconds
         self.parsing = asyncio.Lock()
@@ -99,22 +103,18 @@ class Uploads:
             event.set()
 
     @asynccontextmanager
-    async def open(self, correlation_id: str, remote_host: str) -> AsyncIterator["Upload"]:
-        """Begin an upload; its files are deleted at the end.
+    async def open(self, correlation_id: str, remote_host: str, client: str) -> AsyncIterator["Upload"]:
+        """Begin an upload of `client`, as slots are counted; its files are deleted at the end.
 
-        Raises `BusUnavailable` and `UploadCapacityExceeded` before anything is read, and the latter when the disk is
-        full.
+        Raises `BusUnavailable`, `ClientUploadsExceeded` and `UploadCapacityExceeded` before anything is read, and the
+        latter when the disk is full.
         """
         await self._bus.check()
-        try:
-            async with asyncio.timeout(self.slot_seconds):
-                await self._slots.acquire()
-        except TimeoutError:
-            raise UploadCapacityExceeded("too many concurrent uploads (OSTEON_MAX_CONCURRENT_UPLOADS)") from None
+        await self._slots.acquire(client, self.slot_seconds)
         upload = None
         try:
             folder = await asyncio.to_thread(TemporaryDirectory, prefix="upload-", dir=self._folder)
-            upload = Upload(self, folder, correlation_id, remote_host)
+            upload = Upload(self, folder, correlation_id, remote_host, client)
             yield upload
         except OSError as error:
             if error.errno not in _DISK_FULL:
@@ -122,15 +122,15 @@ class Uploads:
             raise UploadCapacityExceeded(f"no space left for uploads in {self._folder} (TMPDIR)") from None
         finally:
             if upload is None:
-                self.release_slot()
+                self._slots.release(client)
             else:
                 await upload.close()
                 for pack_id in upload.packs:
                     self._awaited.pop(pack_id, None)
 
-    def release_slot(self) -> None:
+    def release_slot(self, client: str) -> None:
         """Let the next request begin."""
-        self._slots.release()
+        self._slots.release(client)
 
     async def store(self, tar: Path, facts: PackStored) -> None:
         """Put a pack and then its sidecar into the object store, and announce it."""
@@ -164,16 +164,17 @@ class Upload:
     """The files of one request. `packs` has what became of them: pack → SOP Instance UID → file."""
 
     def __init__(
-        self, uploads: Uploads, folder: "TemporaryDirectory[str]", correlation_id: str, remote_host: str
+        self, uploads: Uploads, folder: "TemporaryDirectory[str]", correlation_id: str, remote_host: str, client: str
     ) -> None:
         self._uploads = uploads
         self._temporary: TemporaryDirectory[str] | None = folder
         self._folder = Path(folder.name)
         self._correlation_id = correlation_id
         self._remote_host = remote_host
+        self._client = client
         self._open: dict[tuple[str, str], _Series] = {}
         self.packs: dict[str, dict[str, UploadResult]] = {}
-        self._files = 0
+        self._files = self._nameless = 0
         self._storing: asyncio.Task[None] | None = None
         self.received: list[UploadResult] = []
 
@@ -182,20 +183,27 @@ class Upload:
         """Held while memory is needed for parsing: one request at a time."""
         return self._uploads.parsing
 
+    @property
+    def max_files(self) -> int:
+        """Files that one request may have."""
+        return self._uploads.max_files
+
     def new_path(self) -> Path:
         """Return the path of a file that does not exist yet, for the next one to add; raises `TooLarge`."""
-        if self._files >= MAX_FILES:
-            raise TooLarge(f"one request can hold {MAX_FILES} files at most")
+        if self._files >= self._uploads.max_files:
+            raise TooLarge(f"more than {self._uploads.max_files} files in one request (OSTEON_MAX_UPLOAD_FILES)")
         self._files += 1
         return self._folder / f"{self._files}.dcm"
 
-    async def add(self, path: Path, *, study_uid: str | None = None) -> None:
+    async def add(self, file: ReceivedFile, *, study_uid: str | None = None) -> None:
         """Take a file over. One that cannot be stored is refused by the `status` of its entry, not by an error."""
+        path = file.path
         try:
-            identity, size, problem = await asyncio.to_thread(examine, path)
+            file.check_prefix()
+            identity, size, problem = await asyncio.to_thread(_examine_on_disk, file)
         except Invalid as error:
             self.refuse(error)
-            await asyncio.to_thread(path.unlink)
+            await file.delete()
             return
         entry = UploadResult(UploadStatus.PENDING, identity, problem, size)
         self.received.append(entry)
@@ -210,8 +218,12 @@ class Upload:
         await self._gather(path, entry, identity)
 
     def refuse(self, error: Invalid, identity: Identity | None = None) -> None:
-        """Note an instance of which no file can be made."""
+        """Note an instance of which no file can be made; of those without identity only the first are listed."""
         count_refusal(Origin.HTTP, error)
+        if identity is None:
+            self._nameless += 1
+            if self._nameless > _LISTED_NAMELESS:
+                return
         self.received.append(UploadResult(upload_status_of(error), identity, str(error)))
 
     async def _gather(self, path: Path, entry: UploadResult, identity: Identity) -> None:
@@ -285,7 +297,14 @@ class Upload:
             try:
                 await asyncio.to_thread(folder.cleanup)
             finally:
-                self._uploads.release_slot()
+                self._uploads.release_slot(self._client)
+
+
+def _examine_on_disk(file: ReceivedFile) -> tuple[Identity, int, str]:
+    """Examine a file, in memory while it is there, and write it to the disk."""
+    found = examine(file.path if file.data is None else file.data)
+    file.save()
+    return found
 
 
 def _unlink(paths: list[Path]) -> None:

@@ -9,9 +9,9 @@ import pytest_asyncio
 from pydicom import Dataset
 from pydicom.sequence import Sequence
 
-from osteon.dicom.xml_reader import from_xml
 from osteon_query.limits import ApiLimits
 from support.dicom.datasets import ct_slice
+from support.dicom.metadata import from_xml
 from support.query.application import WEB, RunningQuery, door, split_multipart
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -13,9 +13,9 @@ from pydicom.data import get_testdata_file
 from pydicom.encaps import encapsulate, generate_frames
 
 from osteon.dicom.xml import to_xml
-from osteon.dicom.xml_reader import from_xml
 from osteon_query.limits import ApiLimits
 from support.dicom.datasets import ct_slice
+from support.dicom.metadata import from_xml
 from support.packs.sealed_packs import part10
 from support.query.application import WEB, QuerySettings, RunningQuery, door
 
