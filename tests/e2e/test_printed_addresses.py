@@ -1,8 +1,6 @@
 """Every address that the banner, the tour, README and docs print for the archive's own host is answered."""
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import httpx
@@ -16,10 +14,8 @@ from support.archive.running import RunningArchive
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("archives")]
 
 ROOT = Path(__file__).parents[2]
-OSTEON = Path(sys.executable).with_name("osteon")
 _ADDRESS = re.compile(r"127\.0\.0\.1:8042(/[^\s`'\")]*)?")
 _PLACEHOLDER = re.compile(r"[{}$…<>]|\.\.\.|/(ID|NAME)\b")
-_COMMAND = re.compile(r"^(?:\$ )?osteon ([a-z-]+)(?: ([a-z]+)\b)?", re.MULTILINE)
 
 
 def printed() -> set[str]:
@@ -37,12 +33,3 @@ def test_every_address_answers(standalone: RunningArchive) -> None:
     statuses = {path: httpx.get(standalone.url + path, timeout=60).status_code for path in sorted(paths)}
     # POST only, as the page says.
     assert {path: status for path, status in statuses.items() if status >= 400 and status != 405} == {}
-
-
-def test_every_command_that_is_named_exists() -> None:
-    pages = (ROOT / "README.md", *(ROOT / "docs").glob("*.md"))
-    blocks = (block for page in pages for block in re.findall(r"```sh\n(.*?)```", page.read_text(), re.DOTALL))
-    named = {match[1] for block in blocks for match in _COMMAND.finditer(block)}
-    assert len(named) > 5
-    listed = subprocess.run([OSTEON, "--help"], capture_output=True, text=True, timeout=120, check=True).stdout
-    assert {name for name in named if not re.search(rf"^[│ ]+{name} ", listed, re.MULTILINE)} == set()

@@ -37,7 +37,11 @@ def test_every_answer_of_the_calculator_is_todays(generate: ModuleType) -> None:
 
 
 def test_every_setting_has_a_row_with_its_meaning_and_a_service_that_reads_it(generate: ModuleType) -> None:
-    rows = [line.split(" | ") for line in generate.settings_page().splitlines() if line.startswith("| `OSTEON_")]
+    lines = [line.split(" | ") for line in generate.settings_page().splitlines() if line.startswith("| `OSTEON_")]
+    first = [cells for cells in lines if len(cells) == len(("name", "example", "meaning"))]
+    rows = [cells for cells in lines if cells not in first]
+    assert len(first) == 10
+    assert {row[0] for row in first} <= {row[0] for row in rows}
     assert {row[0].strip("| `") for row in rows} == known_names()
     for name, _, meaning, services in rows:
         assert meaning, name

@@ -242,8 +242,8 @@ class _Frames:
         assert pixels is not None
         if (made == _LUMINANCE) is not (self._label == _LUMINANCE):
             raise NotAcceptable(
-                f"frames in transfer syntax {file.transfer_syntax_uid} would be {made}, and metadata says {self._label}; "
-                f"they are sent as stored with transfer-syntax=*, and as {OCTETS}"
+                f"frames in transfer syntax {file.transfer_syntax_uid} would be {made}, "
+                f"and metadata says {self._label}; they are sent as stored with transfer-syntax=*, and as {OCTETS}"
             )
         stored = StoredFrames("", 0, pixels, None)
         return local, [stored.at(number) for number in self._numbers]
