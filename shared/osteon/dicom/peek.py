@@ -1,14 +1,22 @@
 """The identity of a data set from its first bytes, for the hot path of storing: nothing is decoded but identifiers.
 
 Elements stand in ascending order (PS3.5 7.1), so all identifiers are found before group 0022, long before pixel data.
+Where they do not, or where one is missing, the search goes on; what is damaged behind the UIDs is of no consequence.
 """
 
 from typing import Final
 
 from osteon.dicom.charset import character_set
 from osteon.dicom.deflate import inflate_beginning
-from osteon.dicom.elements import MAX_SKIPPED_ELEMENTS, element_head, nested_encoding, skip_undefined
+from osteon.dicom.elements import (
+    MAX_SKIPPED_ELEMENTS,
+    element_head,
+    find_next_element,
+    nested_encoding,
+    skip_undefined,
+)
 from osteon.dicom.encoding import (
+    MORE_TO_COME,
     SHORT_VRS,
     UNDEFINED,
     Buffer,
@@ -33,6 +41,10 @@ _UIDS: Final = {
     _STUDY: "Study Instance UID (0020,000D)",
     _SERIES: "Series Instance UID (0020,000E)",
 }
+_PIXEL_DATA: Final = 0x7FE00008
+"""The first of the elements with pixel data: Patient ID and Specific Character Set are not looked for behind them."""
+_ENOUGH: Final = len(_WANTED) - 1
+"""Wanted elements that there are at least in a data set that has what it needs: Specific Character Set may be absent."""
 _LONGEST: Final = 1024
 """Bytes of an identifier. The standard allows 64 characters, which take at most some hundred bytes."""
 
@@ -40,10 +52,13 @@ _INFLATED: Final = 1 << 20
 """How much of a deflated data set is inflated to look for its identifiers, in bytes."""
 
 _MOST_ELEMENTS: Final = 1 << 16
-"""Elements that may stand before the Series Instance UID: real ones have some hundred at most."""
+"""Elements of the data set itself that are looked at: real ones have some hundred before the identifiers."""
 
 _MAX_SKIPPED_BYTES: Final = 64 << 20
-"""Bytes of values of undefined length, which are walked through, before the Series Instance UID."""
+"""Bytes of values of undefined length, which are walked through, before the last identifier."""
+
+_MAX_FAULTS: Final = 16
+"""Damaged elements before the last identifier that are passed over."""
 
 
 def peek_identity(
@@ -57,70 +72,132 @@ def peek_identity(
     """Read the identity of a data set from its first bytes.
 
     Returns None when `data` does not reach far enough; call again with more, from the first byte on. `complete` says
-    that there is no more. Padding is stripped; a data set without Patient ID has an empty one. The limits are for
-    values of undefined length: elements of each, and bytes of all.
+    that there is no more. Padding is stripped; a data set without Patient ID has an empty one. The UIDs are found
+    wherever they stand among the first 65,536 elements, Patient ID and Specific Character Set before pixel data;
+    damaged elements in front of them are passed over where it is plain to see what follows. The limits are for values
+    of undefined length: elements of each, and bytes of all.
 
     Raises `MissingIdentifier` when a UID is absent or invalid, `BadDataSet` when the data cannot be read up to there,
     and `UnknownTransferSyntax`.
     """
     syntax = transfer_syntax(transfer_syntax_uid)
-    found: dict[int, bytes] = {}
     fault = ""
     if syntax.deflated:
         data, ended, fault = inflate_beginning(data, _INFLATED)
         complete = complete or ended or bool(fault) or len(data) >= _INFLATED
+    search = _Search(data, complete=complete, max_elements=max_skipped_elements, max_skipped=max_skipped_bytes)
     try:
-        reached = _collect(data, declared_encoding(syntax), found, max_skipped_elements, max_skipped_bytes)
+        reached = search.run(declared_encoding(syntax))
     except TruncatedDataSet as error:
         if not complete:
             return None
         if fault:
             raise BadDataSet(f"cannot be inflated: {fault}", error.tag, error.offset) from None
         raise
-    return _identity(found) if reached or complete else None
+    return _identity(search.found) if reached or complete else None
 
 
-def _collect(data: Buffer, encoding: Encoding, found: dict[int, bytes], max_elements: int, max_skipped: int) -> bool:
-    """Collect the raw values of the wanted elements; whether the data reached behind the last of them."""
-    size = len(data)
-    encoding = actual_encoding(data, 0, encoding)
-    explicit, head = encoding.explicit, encoding.head.unpack_from
-    position = skipped = 0
-    for _ in range(_MOST_ELEMENTS):
-        if position >= size:
-            break
-        # Almost every element takes the first way; calling `element_head` for all would take three times as long.
-        if explicit and position + 8 <= size and (fields := head(data, position))[2] in SHORT_VRS:
-            group, element, vr, length = fields
-            tag, start = group << 16 | element, position + 8
-        else:
-            tag, vr, start, length = element_head(data, position, encoding)
-        if tag > _SERIES:
-            return True
-        if length == UNDEFINED:
-            position = skip_undefined(data, start, nested_encoding(vr, encoding), max_elements)
-            skipped = _bounded(skipped + position - start, max_skipped, tag, start)
-            continue
-        position = start + length
-        if tag in _WANTED:
-            if length > _LONGEST:
-                raise BadDataSet(f"an identifier of {length} bytes", f"{tag:08X}", start)
+class _Search:
+    """A walk over the elements of a data set for the wanted ones, whose raw values are in `found`."""
+
+    def __init__(self, data: Buffer, *, complete: bool, max_elements: int, max_skipped: int) -> None:
+        self.found: dict[int, bytes] = {}
+        self._data = data
+        self._complete = complete
+        self._stop = len(data) if complete else MORE_TO_COME
+        self._max_elements = max_elements
+        self._skippable = max_skipped
+        self._steps = _MOST_ELEMENTS
+        self._sequence = self._previous = self._at = self._resumed = 0
+
+    def run(self, encoding: Encoding) -> bool:
+        """Walk until nothing is missing (True) or the data ends. Raises `BadDataSet` where it cannot be read."""
+        position = 0
+        encoding = actual_encoding(self._data, 0, encoding, self._stop)
+        for _ in range(_MAX_FAULTS):
+            try:
+                return self._collect(position, encoding)
+            except BadDataSet as error:
+                if self._has_uids():
+                    return self._complete or not isinstance(error, TruncatedDataSet)
+                if not self._steps or not self._skippable or not encoding.explicit:
+                    raise
+                if not self._complete:
+                    return False
+                following = self._behind_fault(encoding)
+                if following is None:
+                    raise
+                position = following
+        raise BadDataSet(f"more than {_MAX_FAULTS} damaged elements before the identifiers", "", position)
+
+    def _collect(self, position: int, encoding: Encoding) -> bool:
+        data, found, stop, size = self._data, self.found, self._stop, len(self._data)
+        explicit, head = encoding.explicit, encoding.head.unpack_from
+        step, previous, at = self._steps, position, position
+        try:
+            for step in range(self._steps - 1, -1, -1):
+                if position >= size:
+                    break
+                previous, at = at, position
+                # Almost every element takes the first way; calling `element_head` for all would take three times as long.
+                if explicit and position + 8 <= size and (fields := head(data, position))[2] in SHORT_VRS:
+                    group, element, vr, length = fields
+                    tag, start = group << 16 | element, position + 8
+                else:
+                    tag, vr, start, length = element_head(data, position, encoding, stop)
+                    if vr == b"SQ":
+                        self._sequence = position
+                if tag > _SERIES and (tag >= _PIXEL_DATA or _PATIENT_ID in found) and self._has_uids():
+                    return True
+                if length == UNDEFINED:
+                    position = self._skip(tag, start, nested_encoding(vr, encoding))
+                    continue
+                position = start + length
+                if tag in _WANTED:
+                    if length > _LONGEST:
+                        raise BadDataSet(f"an identifier of {length} bytes", f"{tag:08X}", start)
+                    if position > size:
+                        raise TruncatedDataSet("the data set ends within the value", f"{tag:08X}", start)
+                    found.setdefault(tag, bytes(data[start:position]))
+                    if len(found) >= _ENOUGH and self._has_all():
+                        return True
+            else:
+                raise BadDataSet(f"more than {_MOST_ELEMENTS} elements before the identifiers", "", position)
             if position > size:
                 raise TruncatedDataSet("the data set ends within the value", f"{tag:08X}", start)
-            found.setdefault(tag, bytes(data[start:position]))
-            if tag == _SERIES:
-                return True
-    else:
-        raise BadDataSet(f"more than {_MOST_ELEMENTS} elements before the identifiers", "", position)
-    if position > size:
-        raise TruncatedDataSet("the data set ends within the value", f"{tag:08X}", start)
-    return False
+        finally:
+            self._steps, self._previous, self._at = step, previous, at
+        return False
 
+    def _skip(self, tag: int, start: int, encoding: Encoding) -> int:
+        end = skip_undefined(self._data, start, encoding, self._max_elements, self._stop)
+        self._skippable -= end - start
+        if self._skippable < 0:
+            self._skippable = 0
+            raise BadDataSet("too many bytes of sequences before the identifiers", f"{tag:08X}", start)
+        return end
 
-def _bounded(skipped: int, limit: int, tag: int, position: int) -> int:
-    if skipped > limit:
-        raise BadDataSet(f"{skipped} bytes of sequences before the identifiers", f"{tag:08X}", position)
-    return skipped
+    def _behind_fault(self, encoding: Encoding) -> int | None:
+        """Return where the data set goes on: the damage shows where it is, or behind an element whose length is wrong."""
+        for start in (self._sequence, self._at, self._previous):
+            if start >= self._resumed:
+                following = find_next_element(self._data, start, encoding, self._stop)
+                if following is not None:
+                    self._resumed = following
+                    return following
+        return None
+
+    def _has_uids(self) -> bool:
+        return _UIDS.keys() <= self.found.keys()
+
+    def _has_all(self) -> bool:
+        """Whether all wanted elements are there; text in ASCII needs no character set."""
+        patient = self.found.get(_PATIENT_ID)
+        return (
+            patient is not None
+            and self._has_uids()
+            and (_CHARACTER_SET in self.found or (patient.isascii() and b"\x1b" not in patient))
+        )
 
 
 def _identity(found: dict[int, bytes]) -> Identity:
