@@ -108,7 +108,7 @@ class _Search:
         self._max_elements = max_elements
         self._skippable = max_skipped
         self._steps = _MOST_ELEMENTS
-        self._sequence = self._previous = self._at = self._resumed = 0
+        self._sequence = self._position = self._value = self._resumed = 0
 
     def run(self, encoding: Encoding) -> bool:
         """Walk until nothing is missing (True) or the data ends. Raises `BadDataSet` where it cannot be read."""
@@ -133,13 +133,12 @@ class _Search:
     def _collect(self, position: int, encoding: Encoding) -> bool:
         data, found, stop, size = self._data, self.found, self._stop, len(self._data)
         explicit, head = encoding.explicit, encoding.head.unpack_from
-        step, previous, at = self._steps, position, position
+        step, start = self._steps, position
         try:
             for step in range(self._steps - 1, -1, -1):
                 if position >= size:
                     break
-                previous, at = at, position
-                # Almost every element takes the first way; calling `element_head` for all would take three times as long.
+                # Almost every element takes the first way; `element_head` for all would take three times as long.
                 if explicit and position + 8 <= size and (fields := head(data, position))[2] in SHORT_VRS:
                     group, element, vr, length = fields
                     tag, start = group << 16 | element, position + 8
@@ -159,14 +158,14 @@ class _Search:
                     if position > size:
                         raise TruncatedDataSet("the data set ends within the value", f"{tag:08X}", start)
                     found.setdefault(tag, bytes(data[start:position]))
-                    if len(found) >= _ENOUGH and self._has_all():
+                    if len(found) >= _ENOUGH and (len(found) > _ENOUGH or self._has_all()):
                         return True
             else:
                 raise BadDataSet(f"more than {_MOST_ELEMENTS} elements before the identifiers", "", position)
             if position > size:
                 raise TruncatedDataSet("the data set ends within the value", f"{tag:08X}", start)
         finally:
-            self._steps, self._previous, self._at = step, previous, at
+            self._steps, self._position, self._value = step, position, start
         return False
 
     def _skip(self, tag: int, start: int, encoding: Encoding) -> int:
@@ -178,10 +177,10 @@ class _Search:
         return end
 
     def _behind_fault(self, encoding: Encoding) -> int | None:
-        """Return where the data set goes on: the damage shows where it is, or behind an element whose length is wrong."""
-        for start in (self._sequence, self._at, self._previous):
-            if start >= self._resumed:
-                following = find_next_element(self._data, start, encoding, self._stop)
+        """Return where the data set goes on behind the fault: a length may have been wrong before it shows."""
+        for position in (self._sequence, self._position, self._value - 8, self._value - 12):
+            if self._resumed <= position < self._stop:
+                following = find_next_element(self._data, position, encoding, self._stop)
                 if following is not None:
                     self._resumed = following
                     return following
@@ -191,7 +190,7 @@ class _Search:
         return _UIDS.keys() <= self.found.keys()
 
     def _has_all(self) -> bool:
-        """Whether all wanted elements are there; text in ASCII needs no character set."""
+        """Whether all that is needed is there: text in ASCII needs no character set."""
         patient = self.found.get(_PATIENT_ID)
         return (
             patient is not None
