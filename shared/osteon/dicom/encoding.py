@@ -76,7 +76,7 @@ def actual_encoding(data: Buffer, position: int, declared: Encoding, stop: int |
     not there yet.
     """
     vr = bytes(data[position + 4 : position + 6])
-    if len(vr) < 2 or looks_explicit(vr) == declared.explicit:
+    if position + 8 > len(data) or looks_explicit(vr) == declared.explicit:
         return declared
     if not declared.explicit:
         return EXPLICIT

@@ -24,7 +24,7 @@ from osteon.dicom.encoding import (
     actual_encoding,
     declared_encoding,
 )
-from osteon.dicom.errors import BadDataSet, TruncatedDataSet
+from osteon.dicom.errors import BadDataSet, HeaderTooLong, TruncatedDataSet
 from osteon.dicom.header.bulk import PIXEL_DATA, BulkData
 from osteon.dicom.header.interpreter import NOTED, ElementInterpreter
 from osteon.dicom.header.model import Header
@@ -56,6 +56,7 @@ class HeaderParser:
         self._state = state
         self._interpreter = ElementInterpreter(state)
         self._bulk = BulkData(state)
+        self._left = state.json_left, state.elements_left
 
     def header(self) -> Header:
         """Walk from the first byte to the last."""
@@ -78,7 +79,7 @@ class HeaderParser:
                 break
             except BadDataSet as error:
                 unread = unread or str(self._located(error))
-                if not self._pass_over():
+                if not self._pass_over(error):
                     break
         if unread:
             root.parts += known
@@ -97,17 +98,27 @@ class HeaderParser:
     def _located(self, error: BadDataSet) -> BadDataSet:
         return type(error)(error.reason, self._state.path(error.tag), error.offset)
 
-    def _pass_over(self) -> bool:
+    def _pass_over(self, error: BadDataSet) -> bool:
         """Go behind the damaged element of the data set itself; whether it is plain to see where that is."""
-        state = self._state
-        root, position = state.levels[0], self._interpreter.root_position
-        following = find_next_element(state.data, position, root.encoding, root.end)
+        state, position = self._state, self._interpreter.root_position
+        root = state.levels[0]
+        sequence, root.sequence = root.sequence, None
+        following: int | None
+        if isinstance(error, HeaderTooLong) and sequence:
+            following = sequence.element.stop
+            if following < 0:
+                following = skip_undefined(state.data, sequence.element.start, sequence.encoding)
+        else:
+            following = find_next_element(state.data, position, root.encoding, root.end)
         if following is None:
             return False
         del state.levels[1:]
-        root.sequence = None
-        state.mark(None, f"{following - position} bytes passed over at byte {position}")
+        if sequence:
+            root.parts.append(sequence.element.json("SQ", b""))
+        state.mark(sequence.element.tag if sequence else None, f"{following - position} bytes passed over")
         state.position = following
+        state.limit += following - position
+        state.json_left, state.elements_left = self._left
         return True
 
     def _header(self, root: NestingLevel, unread: str = "") -> Header:
@@ -162,6 +173,7 @@ class HeaderParser:
             duplicates = level.put_in_order()
             state.mark(None, "duplicate elements, the first is kept" if duplicates else "elements are out of order")
         state.levels.pop()
+        state.elements_left -= len(level.parts)
         if state.levels and (sequence := state.levels[-1].sequence):
             json = level.json()
             state.json_left -= max(0, len(json) - level.charged)
@@ -170,7 +182,8 @@ class HeaderParser:
     def _next_item(self, level: NestingLevel, sequence: OpenSequence) -> None:
         """Begin the item at the current position, or end the sequence there."""
         state = self._state
-        state.check_limit()
+        state.elements_left -= 1
+        state.check_limit(0)
         position = state.position
         if position >= sequence.end:
             if sequence.element.stop < 0:
@@ -239,10 +252,11 @@ class HeaderParser:
     def _element(self, level: NestingLevel) -> bool:
         """Read the element at the current position, whatever it is; whether to leave its level, for now or for good."""
         state = self._state
-        state.check_limit()
+        state.check_limit(len(level.parts))
         position = state.position
         if state.at_root:
             self._interpreter.root_position = position
+            self._left = state.json_left, state.elements_left
             if self._is_padding(position):
                 return False
         tag, vr, start, length = element_head(state.data, position, level.encoding, level.end)
