@@ -136,9 +136,11 @@ def _leads_on(
     if following in (ITEM, ITEM_END, SEQUENCE_END):
         return True
     if not certain:
-        return group > 0 and following_vr in VRS
+        return group > 0 and element > 0 and following_vr in VRS
     if following <= tag:
         return following == tag == 0  # zero bytes behind the last element
+    if element == 0:  # a group length, or a length of 32 bits that is taken for a tag
+        return bool(following_vr == b"UL")
     if following_vr in VRS or group == tag >> 16:
         return True
     if taken:

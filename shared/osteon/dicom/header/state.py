@@ -12,6 +12,9 @@ from osteon.dicom.uids import TransferSyntax
 
 _MOST_PROBLEMS: Final = 256
 
+_MOST_OF_A_LEVEL: Final = 1 << 16
+"""Elements of the data set itself, and of each item."""
+
 _FRAGMENT_COST: Final = 64
 """Bytes of memory that an element's JSON takes besides its own."""
 
@@ -64,7 +67,7 @@ class ParserState:
         """Raise `HeaderTooLong` when the header is too long; `elements` are those of the current level."""
         if self.position > self.limit or self.json_left < 0:
             raise HeaderTooLong("more header than the limit for one data set allows", "", self.position)
-        if elements > self.elements_left:
+        if elements > min(self.elements_left, _MOST_OF_A_LEVEL):
             raise HeaderTooLong("more elements and items than the limit for one data set allows", "", self.position)
 
     def charge(self, level: NestingLevel, fragment: bytes) -> None:
