@@ -114,9 +114,9 @@ def skip_undefined(
 def find_next_element(data: Buffer, position: int, encoding: Encoding, stop: int) -> int | None:
     """Return where a data set that ends at `stop` goes on behind the damaged element at `position`.
 
-    None where that is not plain to see, and in implicit VR. Either its length has the other form, or a sequence goes on
-    where its items or a delimiter say, a value of a short VR within 64 KiB. There must be `_PROOF` elements in ascending
-    order.
+    None where that is not plain to see, and in implicit VR. Either its length has the other form, or a sequence ends
+    where its items or a delimiter say, a value of a short VR within 64 KiB. `_PROOF` elements in ascending order must
+    follow.
     """
     if not encoding.explicit or position + 12 > stop:
         return None

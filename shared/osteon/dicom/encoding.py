@@ -6,7 +6,7 @@ The one place that decides how an element is read whose value representation is 
 import struct
 from dataclasses import dataclass
 from mmap import mmap
-from typing import Final
+from typing import Final, NamedTuple
 
 from osteon.dicom.errors import BadDataSet, TruncatedDataSet
 from osteon.dicom.uids import TransferSyntax
@@ -23,12 +23,15 @@ SHORT_VRS: Final = frozenset(b"AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS S
 VRS: Final = SHORT_VRS | LONG_VRS
 
 UNDEFINED: Final = 0xFFFFFFFF
-MORE_TO_COME: Final = 1 << 62
-"""Where a data set ends of which only a beginning is there."""
-ENDS_WITHIN_HEAD: Final = "the data set ends within the element's tag and length"
 ITEM: Final = 0xFFFEE000
 ITEM_END: Final = 0xFFFEE00D
 SEQUENCE_END: Final = 0xFFFEE0DD
+_DELIMITERS: Final = frozenset((ITEM, ITEM_END, SEQUENCE_END))
+
+MORE_TO_COME: Final = 1 << 62
+"""Where a data set ends of which only a beginning is there."""
+
+ENDS_WITHIN_HEAD: Final = "the data set ends within the element's tag and length"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,7 +93,7 @@ def actual_encoding(data: Buffer, position: int, declared: Encoding, stop: int |
     return declared if vr or following in VRS else IMPLICIT
 
 
-def unknown_vr_head(data: Buffer, position: int, encoding: Encoding, stop: int) -> tuple[bytes, int, int]:
+def unknown_vr_head(data: Buffer, position: int, encoding: Encoding, stop: int) -> "ElementForm":
     """Read an element of explicit VR whose VR is none of PS3.5's: how it is taken, where its value begins, its length.
 
     It is UN with a length of 16 bits, UN with one of 32 bits behind two zero bytes, or, taken as empty, an element
@@ -99,50 +102,83 @@ def unknown_vr_head(data: Buffer, position: int, encoding: Encoding, stop: int) 
 
     Raises `BadDataSet` when no form leads on, and `TruncatedDataSet` when it cannot be seen yet which one does.
     """
-    group, element, vr, short = encoding.head.unpack_from(data, position)
-    _, _, implicit = encoding.item.unpack_from(data, position)
-    tag = group << 16 | element
-    forms = [(b"", position + 8, implicit)] if not looks_explicit(vr) else []
-    forms.append((b"UN", position + 8, short))
-    if short == 0 and position + 12 <= len(data):
-        forms.append((b"UN", position + 12, encoding.long.unpack_from(data, position + 8)[0]))
-    elif short == 0 and position + 12 <= stop:
-        raise TruncatedDataSet(ENDS_WITHIN_HEAD, f"{tag:08X}", position)
-    forms.sort(key=lambda form: form[1] + (0 if form[2] == UNDEFINED else form[2]))
-    for certain in (True, False):
+    group, number, vr, short = encoding.head.unpack_from(data, position)
+    element = _UnknownElement(data, group << 16 | number, vr, encoding, stop)
+    forms = [ElementForm(b"UN", position + 8, short)]
+    if not looks_explicit(vr):
+        forms.insert(0, ElementForm(b"", position + 8, encoding.item.unpack_from(data, position)[2]))
+    if short == 0 and position + 12 <= stop:
+        if position + 12 > len(data):
+            raise TruncatedDataSet(ENDS_WITHIN_HEAD, element.name, position)
+        forms.append(ElementForm(b"UN", position + 12, encoding.long.unpack_from(data, position + 8)[0]))
+    forms.sort(key=lambda form: form.end)
+    for follows in (element.is_followed, element.is_followed_loosely):
         for form in forms:
-            if _leads_on(data, form, tag, vr, encoding, stop, certain=certain):
+            if element.ends(form) or follows(form):
                 return form
-    raise BadDataSet(f"unknown VR {vr.decode('latin-1')!r}, and no length leads on to an element", f"{tag:08X}", position)
+    raise BadDataSet(f"unknown VR {vr.decode('latin-1')!r}, and no length leads on", element.name, position)
 
 
-def _leads_on(
-    data: Buffer, form: tuple[bytes, int, int], tag: int, vr: bytes, encoding: Encoding, stop: int, *, certain: bool
-) -> bool:
-    """Whether another element begins behind the value, or items where its length is undefined.
+class ElementForm(NamedTuple):
+    """How an element is read: its VR, where its value begins, how long that is."""
 
-    Without `certain` it may also be one that is out of order.
-    """
-    taken, start, length = form
-    end = start if length == UNDEFINED else start + length
-    if end > stop - 8:
-        return end <= stop and length != UNDEFINED and not any(bytes(data[end:stop]))
-    if end + 8 > len(data):
-        raise TruncatedDataSet("the data set ends before an element shows how long its value is", f"{tag:08X}", start)
-    group, element, following_vr, _ = encoding.head.unpack_from(data, end)
-    following = group << 16 | element
-    if length == UNDEFINED:
-        return taken in (b"", b"UN") and following in (ITEM, SEQUENCE_END)
-    if following in (ITEM, ITEM_END, SEQUENCE_END):
-        return True
-    if not certain:
-        return group > 0 and element > 0 and following_vr in VRS
-    if following <= tag:
-        return following == tag == 0  # zero bytes behind the last element
-    if element == 0:  # a group length, or a length of 32 bits that is taken for a tag
-        return bool(following_vr == b"UL")
-    if following_vr in VRS or group == tag >> 16:
-        return True
-    if taken:
-        return bool(following_vr == vr)
-    return group <= 0x7FE0 and not looks_explicit(following_vr) and encoding.item.unpack_from(data, end)[2] <= 0xFFFF
+    vr: bytes
+    start: int
+    length: int
+
+    @property
+    def end(self) -> int:
+        """Where another element begins, or the first item of a value of undefined length."""
+        return self.start if self.length == UNDEFINED else self.start + self.length
+
+
+@dataclass(frozen=True, slots=True)
+class _UnknownElement:
+    """An element with an unknown VR, in the data set or item that ends at `stop`."""
+
+    data: Buffer
+    tag: int
+    vr: bytes
+    encoding: Encoding
+    stop: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.tag:08X}"
+
+    def ends(self, form: ElementForm) -> bool:
+        """Whether nothing follows the value but padding."""
+        at_end = self.stop - 8 < form.end <= self.stop and form.length != UNDEFINED
+        return at_end and not any(bytes(self.data[form.end : self.stop]))
+
+    def is_followed(self, form: ElementForm) -> bool:
+        """Whether an element comes behind the value, in order, or items where the length is undefined."""
+        if form.end > self.stop - 8:
+            return False
+        tag, vr = self._following(form)
+        if form.length == UNDEFINED or tag in _DELIMITERS:
+            return tag in (ITEM, SEQUENCE_END) if form.length == UNDEFINED else True
+        if tag & 0xFFFF == 0:  # a group length, or a length of 32 bits that is taken for a tag
+            return (vr == b"UL" and tag > self.tag) or tag == self.tag == 0
+        return tag > self.tag and (vr in VRS or tag >> 16 == self.tag >> 16 or self._is_written_alike(form, tag, vr))
+
+    def is_followed_loosely(self, form: ElementForm) -> bool:
+        """Whether an element that states its VR comes behind the value, in whatever order."""
+        if form.end > self.stop - 8 or form.length == UNDEFINED:
+            return False
+        tag, vr = self._following(form)
+        return tag > 0xFFFF and tag & 0xFFFF > 0 and vr in VRS
+
+    def _following(self, form: ElementForm) -> tuple[int, bytes]:
+        if form.end + 8 > len(self.data):
+            reason = "the data set ends before an element shows how long its value is"
+            raise TruncatedDataSet(reason, self.name, form.start)
+        group, number, vr, _ = self.encoding.head.unpack_from(self.data, form.end)
+        return group << 16 | number, vr
+
+    def _is_written_alike(self, form: ElementForm, tag: int, vr: bytes) -> bool:
+        """Whether what follows has the same unknown VR, or none either and a length of less than 64 KiB."""
+        if form.vr:
+            return vr == self.vr
+        length = self.encoding.item.unpack_from(self.data, form.end)[2]
+        return tag >> 16 <= 0x7FE0 and not looks_explicit(vr) and length <= 0xFFFF

@@ -44,7 +44,7 @@ _UIDS: Final = {
 _PIXEL_DATA: Final = 0x7FE00008
 """The first of the elements with pixel data: Patient ID and Specific Character Set are not looked for behind them."""
 _ENOUGH: Final = len(_WANTED) - 1
-"""Wanted elements that there are at least in a data set that has what it needs: Specific Character Set may be absent."""
+"""Wanted elements of a data set that has what it needs: Specific Character Set may be absent."""
 _LONGEST: Final = 1024
 """Bytes of an identifier. The standard allows 64 characters, which take at most some hundred bytes."""
 
@@ -131,42 +131,48 @@ class _Search:
         raise BadDataSet(f"more than {_MAX_FAULTS} damaged elements before the identifiers", "", position)
 
     def _collect(self, position: int, encoding: Encoding) -> bool:
-        data, found, stop, size = self._data, self.found, self._stop, len(self._data)
+        """Walk from `position` on, leaving off at the first fault."""
+        data, size = self._data, len(self._data)
         explicit, head = encoding.explicit, encoding.head.unpack_from
-        step, start = self._steps, position
+        steps, start = self._steps, position
         try:
-            for step in range(self._steps - 1, -1, -1):
-                if position >= size:
-                    break
+            while position < size:
+                steps -= 1
+                if not steps:
+                    raise BadDataSet(f"more than {_MOST_ELEMENTS} elements before the identifiers", "", position)
                 # Almost every element takes the first way; `element_head` for all would take three times as long.
                 if explicit and position + 8 <= size and (fields := head(data, position))[2] in SHORT_VRS:
                     group, element, vr, length = fields
                     tag, start = group << 16 | element, position + 8
                 else:
-                    tag, vr, start, length = element_head(data, position, encoding, stop)
-                    if vr == b"SQ":
-                        self._sequence = position
-                if tag > _SERIES and (tag >= _PIXEL_DATA or _PATIENT_ID in found) and self._has_uids():
+                    tag, vr, start, length = element_head(data, position, encoding, self._stop)
+                    self._sequence = position if vr == b"SQ" else self._sequence
+                if tag > _SERIES and self._is_past(tag):
                     return True
                 if length == UNDEFINED:
                     position = self._skip(tag, start, nested_encoding(vr, encoding))
                     continue
                 position = start + length
-                if tag in _WANTED:
-                    if length > _LONGEST:
-                        raise BadDataSet(f"an identifier of {length} bytes", f"{tag:08X}", start)
-                    if position > size:
-                        raise TruncatedDataSet("the data set ends within the value", f"{tag:08X}", start)
-                    found.setdefault(tag, bytes(data[start:position]))
-                    if len(found) >= _ENOUGH and (len(found) > _ENOUGH or self._has_all()):
-                        return True
-            else:
-                raise BadDataSet(f"more than {_MOST_ELEMENTS} elements before the identifiers", "", position)
+                if tag in _WANTED and self._keep(tag, start, position):
+                    return True
             if position > size:
                 raise TruncatedDataSet("the data set ends within the value", f"{tag:08X}", start)
         finally:
-            self._steps, self._position, self._value = step, position, start
+            self._steps, self._position, self._value = steps, position, start
         return False
+
+    def _keep(self, tag: int, start: int, end: int) -> bool:
+        """Keep a wanted value; whether nothing is missing any more."""
+        if end - start > _LONGEST:
+            raise BadDataSet(f"an identifier of {end - start} bytes", f"{tag:08X}", start)
+        if end > len(self._data):
+            raise TruncatedDataSet("the data set ends within the value", f"{tag:08X}", start)
+        self.found.setdefault(tag, bytes(self._data[start:end]))
+        return len(self.found) > _ENOUGH or (len(self.found) == _ENOUGH and self._has_all())
+
+    def _is_past(self, tag: int) -> bool:
+        """Whether the UIDs are there, and what else is missing is not looked for from this element on."""
+        return (tag >= _PIXEL_DATA or _PATIENT_ID in self.found) and self._has_uids()
 
     def _skip(self, tag: int, start: int, encoding: Encoding) -> int:
         end = skip_undefined(self._data, start, encoding, self._max_elements, self._stop)

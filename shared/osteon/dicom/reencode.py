@@ -89,7 +89,7 @@ def iter_elements(
 
 
 def _element_at(data: Buffer, position: int, stop: int, encoding: Encoding, last: int | None) -> ElementSpan | None:
-    """Return the element at `position`, whose `end` is -1 when its length is undefined; None where there are no more."""
+    """Return the element at `position`, its `end` -1 when its length is undefined; None where there are no more."""
     if position >= stop or (stop - position < 8 and not any(bytes(data[position:stop]))):
         return None
     tag, vr, start, length = element_head(data, position, encoding, stop)
@@ -228,5 +228,5 @@ class Reencoder:
 
 
 def _is_sequence(found: ElementSpan, vr: bytes) -> bool:
-    """Whether the items of a value are encoded anew; those of UN are in implicit VR little endian wherever they stand."""
+    """Whether a value's items are encoded anew; those of UN are in implicit VR little endian wherever they stand."""
     return vr == b"SQ" or (found.length == UNDEFINED and not (vr == b"UN" and found.vr))

@@ -139,7 +139,7 @@ def test_unknown_vr_with_lengths_that_lead_nowhere_is_named() -> None:
     found, header = beginning(data)
     assert "00280010" in found
     assert header.unread.startswith("00290010 at byte")
-    assert "unknown VR '??', and no length leads on to an element" in header.unread
+    assert "unknown VR '??', and no length leads on" in header.unread
 
 
 ORDERS = {
@@ -224,7 +224,9 @@ def test_damaged_element_before_the_uids_costs_nothing_but_itself(name: str) -> 
 
 def test_identifiers_of_other_instances_in_a_damaged_sequence_are_not_taken_for_its_own() -> None:
     others = (
-        explicit(0x00081150, "UI", b"9.9\0") + explicit(0x0020000D, "UI", b"9.8\0") + explicit(0x0020000E, "UI", b"9.7\0")
+        explicit(0x00081150, "UI", b"9.9\0")
+        + explicit(0x0020000D, "UI", b"9.8\0")
+        + explicit(0x0020000E, "UI", b"9.7\0")
     )
     for length in (6, 30, 70, 300):
         is_whole(with_element(0x00081115, explicit(0x00081115, "SQ", item(others) * 2, length=length)))
