@@ -134,14 +134,14 @@ class _Search:
         """Walk from `position` on, leaving off at the first fault."""
         data, size = self._data, len(self._data)
         explicit, head = encoding.explicit, encoding.head.unpack_from
-        steps, start = self._steps, position
+        steps, start, last_head = self._steps, position, size - 8 if explicit else -1
         try:
             while position < size:
                 steps -= 1
                 if not steps:
                     raise BadDataSet(f"more than {_MOST_ELEMENTS} elements before the identifiers", "", position)
                 # Almost every element takes the first way; `element_head` for all would take three times as long.
-                if explicit and position + 8 <= size and (fields := head(data, position))[2] in SHORT_VRS:
+                if position <= last_head and (fields := head(data, position))[2] in SHORT_VRS:
                     group, element, vr, length = fields
                     tag, start = group << 16 | element, position + 8
                 else:
@@ -214,5 +214,6 @@ def _identity(found: dict[int, bytes]) -> Identity:
             raise MissingIdentifier(f"{name} {reason}")
         uids.append(uid)
     sop_class, sop, study, series = uids
-    patient, _ = character_set(found.get(_CHARACTER_SET, b"")).decode(found.get(_PATIENT_ID, b""))
+    raw = found.get(_PATIENT_ID, b"")
+    patient = raw.decode() if raw.isalnum() else character_set(found.get(_CHARACTER_SET, b"")).decode(raw)[0]
     return Identity(patient.strip(" \0"), study, series, sop, sop_class)
