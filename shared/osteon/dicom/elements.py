@@ -1,5 +1,6 @@
 """Splitting a data set into elements (PS3.5 section 7): heads, and skipping values of undefined length."""
 
+import re
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Final
@@ -26,6 +27,7 @@ MAX_SKIPPED_ELEMENTS: Final = 1 << 21
 
 _PROOF: Final = 3
 """Elements in ascending order, or fewer up to the end, that show that a data set goes on."""
+_MOST_PROOF: Final = 1 << 12
 _SEARCHED: Final = 1 << 20
 """Bytes of a damaged sequence in which its delimiter is looked for."""
 
@@ -111,12 +113,12 @@ def skip_undefined(
     return position
 
 
-def find_next_element(data: Buffer, position: int, encoding: Encoding, stop: int) -> int | None:
+def find_next_element(data: Buffer, position: int, encoding: Encoding, stop: int, fault: BadDataSet) -> int | None:
     """Return where a data set that ends at `stop` goes on behind the damaged element at `position`.
 
     None where that is not plain to see, and in implicit VR. Either its length has the other form, or a sequence ends
-    where its items or a delimiter say, a value of a short VR within 64 KiB. `_PROOF` elements in ascending order must
-    follow.
+    where its items or, unless `fault` is that the data ends within it, a delimiter say, a value of a short VR within
+    64 KiB. `_PROOF` elements in ascending order must follow, behind a delimiter up to the end.
     """
     if not encoding.explicit or position + 12 > stop:
         return None
@@ -125,54 +127,64 @@ def find_next_element(data: Buffer, position: int, encoding: Encoding, stop: int
     tag = group << 16 | element
     ends: Iterable[int]
     if group == 0xFFFE:
-        tag, ends = 0, _ends_of_items(data, position, encoding, stop)
+        tag, ends = 0, _end_of_items(data, position, encoding, stop)
     elif vr == b"SQ":
-        ends = chain([position + 12 + long], _ends_of_items(data, position + 12, encoding, stop))
+        ends = chain([position + 12 + long], _end_of_items(data, position + 12, encoding, stop))
     elif vr in LONG_VRS:
         ends = (position + 12 + long, position + 8 + short)
     elif vr in SHORT_VRS:
         ends = chain([position + 12 + long], range(position + 8, min(stop, position + 8 + 0xFFFF)))
     else:
         return None
-    return next((end for end in ends if position < end <= stop and _goes_on(data, end, tag, encoding, stop)), None)
+    for end in ends:
+        if position < end < stop and _goes_on(data, end, tag, encoding, stop, _PROOF):
+            return end
+    if vr == b"SQ" and not isinstance(fault, TruncatedDataSet):
+        for end in _delimiters(data, position + 12, encoding, stop):
+            if _goes_on(data, end, tag, encoding, stop, stop):
+                return end
+    return None
 
 
-def _ends_of_items(data: Buffer, position: int, encoding: Encoding, stop: int) -> Iterator[int]:
-    """Yield where the items that begin at `position` end, then where a sequence delimiter ends."""
-    start = position
+def _end_of_items(data: Buffer, position: int, encoding: Encoding, stop: int) -> Iterator[int]:
+    """Yield where the items that begin at `position` end, if their lengths say so."""
     try:
         while position < stop:
-            tag, _, value, length = element_head(data, position, encoding, stop)
+            tag, _, start, length = element_head(data, position, encoding, stop)
             if tag != ITEM:
-                yield value if tag == SEQUENCE_END else position
-                break
-            if length == UNDEFINED:
-                break
-            position = value + length
+                yield start if tag == SEQUENCE_END else position
+            if tag != ITEM or length == UNDEFINED:
+                return
+            position = start + length
     except BadDataSet:
-        position = start
+        return
+
+
+def _delimiters(data: Buffer, position: int, encoding: Encoding, stop: int) -> Iterator[int]:
+    """Yield where sequence delimiters end."""
     delimiter = encoding.item.pack(SEQUENCE_END >> 16, SEQUENCE_END & 0xFFFF, 0)
-    window = bytes(data[start : min(stop, start + _SEARCHED)])
-    found = window.find(delimiter)
-    while found >= 0:
-        yield start + found + len(delimiter)
-        found = window.find(delimiter, found + 1)
+    window = bytes(data[position : min(stop, position + _SEARCHED)])
+    for found in re.finditer(re.escape(delimiter), window):
+        yield position + found.end()
 
 
-def _goes_on(data: Buffer, position: int, tag: int, encoding: Encoding, stop: int) -> bool:
-    """Whether elements with higher tags than `tag`, in ascending order, are at `position`."""
-    for _ in range(_PROOF):
-        if position == stop:
-            return True
+def _goes_on(data: Buffer, position: int, tag: int, encoding: Encoding, stop: int, proof: int) -> bool:
+    """Whether `proof` elements with higher tags than `tag`, in ascending order, are at `position`, or all up to `stop`.
+
+    One at least.
+    """
+    for _ in range(min(proof, _MOST_PROOF)):
         if position + 8 > stop or encoding.head.unpack_from(data, position)[2] not in VRS:
             return False
         try:
-            following, _, start, length = element_head(data, position, encoding, stop)
-        except TruncatedDataSet:
+            following, vr, start, length = element_head(data, position, encoding, stop)
+            if following <= tag or following >> 16 == 0xFFFE:
+                return False
+            if length == UNDEFINED:
+                start, length = skip_undefined(data, start, nested_encoding(vr, encoding), stop=stop), 0
+        except BadDataSet:
             return False
-        if following <= tag or following >> 16 == 0xFFFE:
-            return False
-        if length == UNDEFINED:
-            return True
         tag, position = following, start + length
-    return position <= stop
+        if position == stop:
+            return True
+    return position < stop

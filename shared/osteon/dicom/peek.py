@@ -124,7 +124,7 @@ class _Search:
                     raise
                 if not self._complete:
                     return False
-                following = self._behind_fault(encoding)
+                following = self._behind_fault(encoding, error)
                 if following is None:
                     raise
                 position = following
@@ -164,6 +164,8 @@ class _Search:
     def _keep(self, tag: int, start: int, end: int) -> bool:
         """Keep a wanted value; whether nothing is missing any more."""
         if end - start > _LONGEST:
+            if tag not in _UIDS:
+                return False
             raise BadDataSet(f"an identifier of {end - start} bytes", f"{tag:08X}", start)
         if end > len(self._data):
             raise TruncatedDataSet("the data set ends within the value", f"{tag:08X}", start)
@@ -182,11 +184,11 @@ class _Search:
             raise BadDataSet("too many bytes of sequences before the identifiers", f"{tag:08X}", start)
         return end
 
-    def _behind_fault(self, encoding: Encoding) -> int | None:
+    def _behind_fault(self, encoding: Encoding, fault: BadDataSet) -> int | None:
         """Return where the data set goes on behind the fault: a length may have been wrong before it shows."""
         for position in (self._sequence, self._position, self._value - 8, self._value - 12):
             if self._resumed <= position < self._stop:
-                following = find_next_element(self._data, position, encoding, self._stop)
+                following = find_next_element(self._data, position, encoding, self._stop, fault)
                 if following is not None:
                     self._resumed = following
                     return following

@@ -109,7 +109,7 @@ class HeaderParser:
             if following < 0:
                 following = skip_undefined(state.data, sequence.element.start, sequence.encoding)
         else:
-            following = find_next_element(state.data, position, root.encoding, root.end)
+            following = find_next_element(state.data, position, root.encoding, root.end, error)
         if following is None:
             return False
         del state.levels[1:]

@@ -19,7 +19,7 @@ class HeaderReader:
         bulk_limit: longest value, in bytes, that is put into the JSON rather than left out as bulk data.
         memo_limit: bytes of memory for remembered elements.
         header_limit: bytes of a data set, bulk data left out, that are read at most; its JSON may take twice that.
-        max_elements: elements and items of a data set that are read, of the data set itself and of each item 65,536 at
+        max_elements: elements and items of a data set that are read, of the data set itself and of each item 16,384 at
             most. A sequence with more is left out.
         max_depth: levels of nested sequences that are read; deeper ones are skipped and marked. orjson writes JSON to a
             depth of 254, and each level of sequences takes three.

@@ -12,7 +12,7 @@ from osteon.dicom.uids import TransferSyntax
 
 _MOST_PROBLEMS: Final = 256
 
-_MOST_OF_A_LEVEL: Final = 1 << 16
+_MOST_OF_A_LEVEL: Final = 1 << 14
 """Elements of the data set itself, and of each item."""
 
 _FRAGMENT_COST: Final = 64
