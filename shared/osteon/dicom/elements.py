@@ -27,7 +27,10 @@ MAX_SKIPPED_ELEMENTS: Final = 1 << 21
 
 _PROOF: Final = 3
 """Elements in ascending order, or fewer up to the end, that show that a data set goes on."""
+
 _MOST_PROOF: Final = 1 << 12
+"""The same where a delimiter is all that shows it: nested sequences have delimiters, too."""
+
 _SEARCHED: Final = 1 << 20
 """Bytes of a damaged sequence in which its delimiter is looked for."""
 
@@ -137,11 +140,11 @@ def find_next_element(data: Buffer, position: int, encoding: Encoding, stop: int
     else:
         return None
     for end in ends:
-        if position < end < stop and _goes_on(data, end, tag, encoding, stop, _PROOF):
+        if position < end < stop and _goes_on(data, end, tag, encoding, stop, proof=_PROOF):
             return end
     if vr == b"SQ" and not isinstance(fault, TruncatedDataSet):
         for end in _delimiters(data, position + 12, encoding, stop):
-            if _goes_on(data, end, tag, encoding, stop, stop):
+            if _goes_on(data, end, tag, encoding, stop, proof=_MOST_PROOF):
                 return end
     return None
 
@@ -168,12 +171,12 @@ def _delimiters(data: Buffer, position: int, encoding: Encoding, stop: int) -> I
         yield position + found.end()
 
 
-def _goes_on(data: Buffer, position: int, tag: int, encoding: Encoding, stop: int, proof: int) -> bool:
+def _goes_on(data: Buffer, position: int, tag: int, encoding: Encoding, stop: int, *, proof: int) -> bool:
     """Whether `proof` elements with higher tags than `tag`, in ascending order, are at `position`, or all up to `stop`.
 
     One at least.
     """
-    for _ in range(min(proof, _MOST_PROOF)):
+    for _ in range(proof):
         if position + 8 > stop or encoding.head.unpack_from(data, position)[2] not in VRS:
             return False
         try:

@@ -108,7 +108,8 @@ class _Search:
         self._max_elements = max_elements
         self._skippable = max_skipped
         self._steps = _MOST_ELEMENTS
-        self._sequence = self._position = self._value = self._resumed = 0
+        self._position = self._value = self._resumed = 0
+        self._sequence = -1
 
     def run(self, encoding: Encoding) -> bool:
         """Walk until nothing is missing (True) or the data ends. Raises `BadDataSet` where it cannot be read."""
