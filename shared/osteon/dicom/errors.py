@@ -24,6 +24,10 @@ class TruncatedDataSet(BadDataSet):
     """A data set ends within the element at `offset`."""
 
 
+class HeaderTooLong(BadDataSet):
+    """A header has more bytes, elements or items than are read of one data set."""
+
+
 class BadPart10(Invalid):
     """What should be a DICOM file has no file meta information that can be used (PS3.10 7.1)."""
 

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from mmap import mmap
 from typing import Final
 
-from osteon.dicom.errors import BadPart10
+from osteon.dicom.elements import element_head
+from osteon.dicom.encoding import EXPLICIT, LONG_VRS, SHORT_VRS
+from osteon.dicom.errors import BadDataSet, BadPart10
 from osteon.dicom.uids import (
     IMPLEMENTATION_CLASS_UID,
     IMPLEMENTATION_VERSION_NAME,
@@ -22,7 +24,6 @@ PREFIX_END: Final = 132
 
 _HEAD = struct.Struct("<HH2sH")
 _LONG = struct.Struct("<L")
-_LONG_VRS = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
 _RESERVED = bytes(32)
 
 
@@ -103,13 +104,11 @@ def _elements(file: bytes | memoryview | mmap) -> Iterator[tuple[int, int, int]]
         if group != 0x0002:
             return
         start = position + 8
-        if vr in _LONG_VRS:
-            if start + 4 > size:
-                break
-            (length,) = _LONG.unpack_from(file, start)
-            start += 4
-        elif not vr.isalpha():
-            raise BadPart10(f"(0002,{element:04X}) at byte {position} has no value representation")
+        if vr not in SHORT_VRS:
+            try:
+                _, _, start, length = element_head(file, position, EXPLICIT)
+            except BadDataSet as error:
+                raise BadPart10(f"(0002,{element:04X}) at byte {position}: {error.reason}") from None
         if start + length > size:
             raise BadPart10(f"(0002,{element:04X}) at byte {position} is longer than the file")
         position = start + length
@@ -163,7 +162,7 @@ def file_sha256(meta: FileMeta) -> bytes | None:
 
 
 def _element(element: int, vr: bytes, value: bytes) -> bytes:
-    if vr in _LONG_VRS:
+    if vr in LONG_VRS:
         return _HEAD.pack(0x0002, element, vr, 0) + _LONG.pack(len(value)) + value
     return _HEAD.pack(0x0002, element, vr, len(value)) + value
 

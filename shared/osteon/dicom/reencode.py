@@ -81,23 +81,37 @@ def iter_elements(
     Ends with the tag `last`, whose value is not read: it ends at `stop` when it is too long or of undefined length.
     Raises `BadDataSet` and `TruncatedDataSet`.
     """
-    while position < stop:
-        if stop - position < 8 and not any(bytes(data[position:stop])):
-            return
-        tag, vr, start, length = element_head(data, position, encoding)
-        if tag == ITEM_END:
-            return
-        if tag in (ITEM, SEQUENCE_END):
-            raise BadDataSet("an item or a delimiter where an element is expected", f"{tag:08X}", position)
-        end = start + length
-        if tag == last:
-            end = stop if length == UNDEFINED else min(end, stop)
-        elif length == UNDEFINED:
-            end = skip_undefined(data, start, nested_encoding(vr, encoding))
-        if end > stop:
-            raise TruncatedDataSet(f"a value of {end - start} bytes is longer than what holds it", f"{tag:08X}", start)
-        yield ElementSpan(tag, vr, position, start, length, end)
-        position = stop if tag == last else end
+    while (found := _element_at(data, position, stop, encoding, last)) is not None:
+        if found.end < 0:
+            found = _with_end(data, found, stop, encoding)
+        yield found
+        position = stop if found.tag == last else found.end
+
+
+def _element_at(data: Buffer, position: int, stop: int, encoding: Encoding, last: int | None) -> ElementSpan | None:
+    """Return the element at `position`, its `end` -1 when its length is undefined; None where there are no more."""
+    if position >= stop or (stop - position < 8 and not any(bytes(data[position:stop]))):
+        return None
+    tag, vr, start, length = element_head(data, position, encoding, stop)
+    if tag == ITEM_END:
+        return None
+    if tag in (ITEM, SEQUENCE_END):
+        raise BadDataSet("an item or a delimiter where an element is expected", f"{tag:08X}", position)
+    end = start + length if length != UNDEFINED else -1
+    if tag == last:
+        end = stop if length == UNDEFINED else min(end, stop)
+    if end > stop:
+        raise TruncatedDataSet(f"a value of {length} bytes is longer than what holds it", f"{tag:08X}", start)
+    return ElementSpan(tag, vr, position, start, length, end)
+
+
+def _with_end(data: Buffer, found: ElementSpan, stop: int, encoding: Encoding) -> ElementSpan:
+    """Return an element of undefined length with the end of its value."""
+    end = skip_undefined(data, found.start, nested_encoding(found.vr, encoding), stop=stop)
+    if end > stop:
+        reason = f"a value of {end - found.start} bytes is longer than what holds it"
+        raise TruncatedDataSet(reason, f"{found.tag:08X}", found.start)
+    return found._replace(end=end)
 
 
 def encode_head(tag: int, vr: bytes, length: int, target: Encoding) -> bytes:
@@ -145,12 +159,12 @@ class Reencoder:
             yield from self._pieces(found.position, found.end, 1)
             return
         vr = found.vr or scope.vr(found.tag)
-        if vr == b"UN" and (found.vr or found.length != UNDEFINED):
+        if _is_sequence(found, vr):
+            yield self._sequence(found, found.end, encoding, scope, depth)[0]
+        elif vr == b"UN":
             # Unknown values are in implicit VR little endian wherever they stand.
             yield encode_head(found.tag, b"UN", found.length, self._target)
             yield from self._pieces(found.start, found.end, 1)
-        elif vr == b"SQ" or found.length == UNDEFINED:
-            yield self._sequence(found, nested_encoding(found.vr, encoding), scope, depth)
         else:
             unit = UNITS.get(vr, 1) if encoding.little_endian is not self._target.little_endian else 1
             yield encode_head(found.tag, vr, found.end - found.start, self._target)
@@ -160,38 +174,50 @@ class Reencoder:
         for position in range(start, end, PIECE):
             yield swap_bytes(bytes(self._data[position : min(end, position + PIECE)]), unit)
 
-    def _sequence(self, found: ElementSpan, encoding: Encoding, scope: ElementScope, depth: int) -> bytes:
+    def _sequence(
+        self, found: ElementSpan, stop: int, encoding: Encoding, scope: ElementScope, depth: int
+    ) -> tuple[bytes, int]:
+        """Return a sequence, and where it ends, which is at `stop` at most."""
         if depth > _DEEPEST:
             raise BadDataSet(f"nested deeper than {_DEEPEST} sequences", f"{found.tag:08X}", found.position)
-        body = b"".join(self._items(found, encoding, scope, depth))
-        if found.length == UNDEFINED:
-            return encode_head(found.tag, b"SQ", UNDEFINED, self._target) + body + self._mark(SEQUENCE_END, 0)
-        return encode_head(found.tag, b"SQ", len(body), self._target) + body
-
-    def _items(self, found: ElementSpan, encoding: Encoding, scope: ElementScope, depth: int) -> Iterator[bytes]:
-        position = found.start
-        while position < found.end:
-            tag, _, start, length = element_head(self._data, position, encoding)
+        body, position = bytearray(), found.start
+        encoding = nested_encoding(found.vr, encoding)
+        while position < stop:
+            tag, _, start, length = element_head(self._data, position, encoding, stop)
             if tag == SEQUENCE_END:
-                return
+                position = start
+                break
             if tag != ITEM:
                 raise BadDataSet("expected an item or the sequence's end", f"{tag:08X}", position)
-            inner = item_encoding(self._data, start, encoding)
-            stop = found.end if length == UNDEFINED else start + length
-            if stop > found.end:
+            end = stop if length == UNDEFINED else start + length
+            if end > stop:
                 raise TruncatedDataSet("the sequence ends within the item", f"{tag:08X}", start)
-            body, position = self._item(start, stop, inner, scope.signed, depth)
+            inner = item_encoding(self._data, start, encoding, end)
+            item, position = self._item(start, end, inner, scope.signed, depth)
             if length == UNDEFINED:
-                yield self._mark(ITEM, UNDEFINED) + body + self._mark(ITEM_END, 0)
+                body += self._mark(ITEM, UNDEFINED) + item + self._mark(ITEM_END, 0)
                 position += 8
             else:
-                yield self._mark(ITEM, len(body)) + body
-                position = stop
+                body += self._mark(ITEM, len(item)) + item
+                position = end
+        if found.length == UNDEFINED:
+            return encode_head(found.tag, b"SQ", UNDEFINED, self._target) + body + self._mark(SEQUENCE_END, 0), position
+        return encode_head(found.tag, b"SQ", len(body), self._target) + body, position
 
     def _item(self, start: int, stop: int, encoding: Encoding, signed: bool, depth: int) -> tuple[bytes, int]:
-        """Return an item's elements, and where they end."""
+        """Return an item's elements, and where they end.
+
+        Sequences in it are walked once, whatever their depth: their ends are known when they have been encoded.
+        """
         scope, body, position = ElementScope(signed), bytearray(), start
-        for found in iter_elements(self._data, start, stop, encoding):
+        while (found := _element_at(self._data, position, stop, encoding, None)) is not None:
+            vr = found.vr or scope.vr(found.tag)
+            if found.end < 0 and encoding is not self._target and _is_sequence(found, vr):
+                piece, position = self._sequence(found, stop, encoding, scope, depth + 1)
+                body += piece
+                continue
+            if found.end < 0:
+                found = _with_end(self._data, found, stop, encoding)
             for piece in self.element(found, encoding, scope, depth + 1):
                 body += piece
             position = found.end
@@ -199,3 +225,8 @@ class Reencoder:
 
     def _mark(self, tag: int, length: int) -> bytes:
         return self._target.item.pack(tag >> 16, tag & 0xFFFF, length)
+
+
+def _is_sequence(found: ElementSpan, vr: bytes) -> bool:
+    """Whether a value's items are encoded anew; those of UN are in implicit VR little endian wherever they stand."""
+    return vr == b"SQ" or (found.length == UNDEFINED and not (vr == b"UN" and found.vr))

@@ -151,6 +151,8 @@ POISON = {
         + explicit(0x00100010, "UT", "".join(chr(0x20000 + 7919 * n % 40_000) for n in range(16_000)).encode())
     },
     "a broken element behind the identifiers": {"behind": explicit(0x00280010, "US", b"\1", length=0xFFF0)},
+    "a value before the identifiers that is too long": {"before": explicit(0x00080050, "SH", length=0xFFF0)},
+    "an endless Patient ID before the identifiers": {"before": explicit(0x00100020, "UT", b"1" * 4096)},
     "a broken sequence before the identifiers": {"before": sequence(0x00081140, b"garbage!")},
     "a sequence that is deeper than its own end": {"before": sequence(0x00081140, item(b"", length=0x7FFFFFFF))},
     "file meta information in the data set": {"before": explicit(0x00020010, "UI", b"1.2.840.10008.1.2\0")},
@@ -181,7 +183,7 @@ async def test_poison_is_kept_found_and_holds_up_no_other(tmp_path: Path, url: s
         unread = value(metrics.UNREADABLE_HEADERS)
         assert set(await archive.send([good[0], *datasets, *good[1:]])) == {0}
         await archive.nothing_is_missing()
-        assert value(metrics.UNREADABLE_HEADERS) == unread + 3
+        assert value(metrics.UNREADABLE_HEADERS) == unread + 4
 
 
 REFUSED = {
@@ -192,10 +194,10 @@ REFUSED = {
     "65 digits": (data_set("1.9.1", series="1." + "2" * 63), 0xA900),
     "other digits": (data_set("1.9.1").replace(b"1.2.3", "1.²".encode() + b" "), 0xA900),
     "another instance": (data_set("1.9.1"), 0xA900),
-    "broken before the identifiers": (data_set("1.9.1", before=explicit(0x00080050, "SH", length=0xFFF0)), 0xC000),
-    "an endless identifier": (data_set("1.9.1", before=explicit(0x00100020, "UT", b"1" * 4096)), 0xC000),
+    "broken before the identifiers": (data_set("1.9.1", before=explicit(0x00080050, "OB", length=0xFFFFFFF0)), 0xC000),
+    "an endless UID": (data_set("1.9.1", before=explicit(0x0020000D, "UT", b"1" * 4096)), 0xA900),
     "only zeros": (bytes(4096), 0xA900),
-    "only ones": (b"\xff" * 4096, 0xA900),
+    "only ones": (b"\xff" * 4096, 0xC000),
 }
 
 

@@ -1,5 +1,6 @@
 """Pages of matches, and their Orthanc objects: children, headers and requested tags fetched a page at a time."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -87,7 +88,7 @@ async def objects(state: AppState, matches: Sequence[Match], view: View) -> list
     if kind is INSTANCE or any(keyword not in LEVEL_OF for keyword in view.requested):
         # Something is shown that the index does not hold.
         raw = await raw_headers(state.index, state.sidecars, matches)
-        headers = [parse_header(one) if one else {} for one in raw]
+        headers = await asyncio.to_thread(lambda: [parse_header(one) if one else {} for one in raw])
     return [
         to_json(match, ResourceDetails(below.get(match.public_id, ()), header, view.requested, view.form))
         for match, header in zip(matches, headers, strict=True)

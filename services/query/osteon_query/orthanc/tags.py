@@ -1,5 +1,7 @@
 """Orthanc REST: all tags of an instance, from its sidecar."""
 
+import asyncio
+
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
@@ -37,4 +39,6 @@ async def _tags(request: Request, state: AppState, id: str, form: TagFormat) -> 
     assert match.instance is not None
     line = (await read_lines(state.sidecars, [match.instance.location]))[0]
     any_length = "ignore-length" in request.query_params or "whole" in request.query_params
-    return json_response(write_tags(parse_header(line.header.json), form, any_length=any_length))
+    # In a thread: a header may have 200,000 elements.
+    header = await asyncio.to_thread(parse_header, line.header.json)
+    return json_response(await asyncio.to_thread(write_tags, header, form, any_length=any_length))

@@ -8,7 +8,7 @@ from typing import Final
 
 from osteon.dicom.charset import character_set
 from osteon.dicom.elements import element_head, nested_encoding, skip_undefined
-from osteon.dicom.encoding import LONG_VRS, SHORT_VRS, UNDEFINED
+from osteon.dicom.encoding import UNDEFINED
 from osteon.dicom.errors import BadDataSet
 from osteon.dicom.frames import number_of_frames
 from osteon.dicom.header.bulk import EXTENDED_OFFSETS
@@ -37,10 +37,7 @@ class ElementInterpreter:
     def vr(self, level: NestingLevel, tag: int, vr: bytes, length: int) -> str:
         """Return the VR by which an element is read: its own, or what the dictionaries say (PS3.5 6.2.2)."""
         if vr and vr != b"UN":
-            if vr in SHORT_VRS or vr in LONG_VRS:
-                return vr.decode("ascii")
-            self._state.mark(tag, f"unknown VR {vr.decode('ascii')}, taken for UN")
-            return "UN"
+            return vr.decode("ascii")
         if tag & 0x10000:
             name = private_vr(tag, level.creator(tag))
         elif vr and 0xFFFF <= length < UNDEFINED:

@@ -8,7 +8,13 @@ from collections.abc import Sequence
 from typing import Final
 
 from osteon.dicom.charset import DEFAULT
-from osteon.dicom.elements import element_head, item_encoding, nested_encoding, skip_undefined
+from osteon.dicom.elements import (
+    element_head,
+    find_next_element,
+    item_encoding,
+    nested_encoding,
+    skip_undefined,
+)
 from osteon.dicom.encoding import (
     ITEM,
     ITEM_END,
@@ -18,7 +24,7 @@ from osteon.dicom.encoding import (
     actual_encoding,
     declared_encoding,
 )
-from osteon.dicom.errors import BadDataSet, TruncatedDataSet
+from osteon.dicom.errors import BadDataSet, HeaderTooLong, TruncatedDataSet
 from osteon.dicom.header.bulk import PIXEL_DATA, BulkData
 from osteon.dicom.header.interpreter import NOTED, ElementInterpreter
 from osteon.dicom.header.model import Header
@@ -33,6 +39,11 @@ _SPECIAL: Final = NOTED | LUT_DESCRIPTORS | PIXEL_DATA | {ITEM, ITEM_END, SEQUEN
 _LONGEST_REMEMBERED: Final = 16384
 """Bytes of a sequence that is remembered as a whole."""
 
+_ITEM_BYTES: Final = b"\xfe\xff\x00\xe0"
+"""The tag of an item: values of VR UN are in little endian (PS3.5 6.2.2)."""
+
+_MAX_FAULTS: Final = 16
+"""Damaged elements that are passed over."""
 
 _ITEM_COST: Final = 48
 """Bytes that an item counts towards the header's limit besides its own: its JSON takes memory even when it is empty."""
@@ -45,32 +56,70 @@ class HeaderParser:
         self._state = state
         self._interpreter = ElementInterpreter(state)
         self._bulk = BulkData(state)
+        self._left = state.json_left, state.elements_left
 
     def header(self) -> Header:
         """Walk from the first byte to the last."""
-        state = self._state
         root = self._root()
-        state.levels.append(root)
+        self._state.levels.append(root)
         try:
-            while state.levels:
-                level = state.levels[-1]
-                if level.sequence:
-                    self._next_item(level, level.sequence)
-                elif self._elements(level):
-                    self._close_level(level)
+            self._walk()
         except BadDataSet as error:
-            raise type(error)(error.reason, state.path(error.tag), error.offset) from None
+            raise self._located(error) from None
         return self._header(root)
 
     def beginning(self, known: Sequence[bytes]) -> Header:
-        """Walk as far as it goes, and return the elements of the data set itself that are whole, and those `known`."""
-        try:
-            return self.header()
-        except BadDataSet as error:
-            root = self._state.levels[0]
+        """Walk as far as it goes, over damaged elements too, and return the whole elements and those `known`."""
+        state, unread = self._state, ""
+        root = self._root()
+        state.levels.append(root)
+        for _ in range(_MAX_FAULTS):
+            try:
+                self._walk()
+                break
+            except BadDataSet as error:
+                unread = unread or str(self._located(error))
+                if not self._pass_over(error):
+                    break
+        if unread:
             root.parts += known
             root.put_in_order()
-            return self._header(root, unread=str(error))
+        return self._header(root, unread)
+
+    def _walk(self) -> None:
+        state = self._state
+        while state.levels:
+            level = state.levels[-1]
+            if level.sequence:
+                self._next_item(level, level.sequence)
+            elif self._elements(level):
+                self._close_level(level)
+
+    def _located(self, error: BadDataSet) -> BadDataSet:
+        return type(error)(error.reason, self._state.path(error.tag), error.offset)
+
+    def _pass_over(self, error: BadDataSet) -> bool:
+        """Go behind the damaged element of the data set itself; whether it is plain to see where that is."""
+        state, position = self._state, self._interpreter.root_position
+        root = state.levels[0]
+        sequence, root.sequence = root.sequence, None
+        following: int | None
+        if isinstance(error, HeaderTooLong) and sequence:
+            following = sequence.element.stop
+            if following < 0:
+                following = skip_undefined(state.data, sequence.element.start, sequence.encoding)
+        else:
+            following = find_next_element(state.data, position, root.encoding, root.end, error)
+        if following is None:
+            return False
+        del state.levels[1:]
+        if sequence:
+            root.parts.append(sequence.element.json("SQ", b""))
+        state.mark(sequence.element.tag if sequence else None, f"{following - position} bytes passed over")
+        state.position = following
+        state.limit += following - position
+        state.json_left, state.elements_left = self._left
+        return True
 
     def _header(self, root: NestingLevel, unread: str = "") -> Header:
         problems = tuple(self._state.problems)
@@ -124,6 +173,7 @@ class HeaderParser:
             duplicates = level.put_in_order()
             state.mark(None, "duplicate elements, the first is kept" if duplicates else "elements are out of order")
         state.levels.pop()
+        state.elements_left -= len(level.parts)
         if state.levels and (sequence := state.levels[-1].sequence):
             json = level.json()
             state.json_left -= max(0, len(json) - level.charged)
@@ -132,14 +182,19 @@ class HeaderParser:
     def _next_item(self, level: NestingLevel, sequence: OpenSequence) -> None:
         """Begin the item at the current position, or end the sequence there."""
         state = self._state
-        state.check_limit()
+        state.elements_left -= 1
+        state.check_limit(0)
         position = state.position
         if position >= sequence.end:
             if sequence.element.stop < 0:
                 raise TruncatedDataSet("the delimiter of a sequence is missing", "", position)
             self._close_sequence(level, sequence)
             return
-        tag, _, start, length = element_head(state.data, position, sequence.encoding)
+        tag, _, start, length = element_head(state.data, position, sequence.encoding, sequence.end)
+        if tag == ITEM_END and sequence.element.stop < 0 and not state.at_root and not level.defined:
+            state.mark(tag, "the delimiter of the sequence before it is missing")
+            self._close_sequence(level, sequence)
+            return
         state.position = start
         if tag == SEQUENCE_END:
             self._close_sequence(level, sequence)
@@ -151,7 +206,7 @@ class HeaderParser:
         if end > sequence.end:
             raise state.overrun(f"an item of {length} bytes", tag, position, end)
         state.limit -= _ITEM_COST
-        encoding = item_encoding(state.data, start, sequence.encoding)
+        encoding = item_encoding(state.data, start, sequence.encoding, end)
         known = level.known if encoding is level.encoding else state.memo.fragments(encoding, level.charset)
         state.levels.append(NestingLevel(encoding, level.charset, known, end, defined, level.signed))
 
@@ -197,19 +252,22 @@ class HeaderParser:
     def _element(self, level: NestingLevel) -> bool:
         """Read the element at the current position, whatever it is; whether to leave its level, for now or for good."""
         state = self._state
-        state.check_limit()
+        state.check_limit(len(level.parts))
         position = state.position
         if state.at_root:
             self._interpreter.root_position = position
+            self._left = state.json_left, state.elements_left
             if self._is_padding(position):
                 return False
-        tag, vr, start, length = element_head(state.data, position, level.encoding)
+        tag, vr, start, length = element_head(state.data, position, level.encoding, level.end)
         if tag >> 16 == 0xFFFE:
-            return self._delimiter(tag, start)
+            return self._delimiter(level, tag, start)
         if tag > level.last_tag:
             level.last_tag = tag
         else:
             level.unordered = True
+        if vr == b"UN" and (written := bytes(state.data[position + 4 : position + 6])) != b"UN":
+            state.mark(tag, f"unknown VR {written.decode('latin-1')!r}, taken for UN")
         name = self._interpreter.vr(level, tag, vr, length)
         element = HeaderElement(tag, vr, name, position, start, start + length if length != UNDEFINED else -1)
         if length == UNDEFINED:
@@ -229,7 +287,9 @@ class HeaderParser:
             )
             element = element._replace(stop=len(state.data))
         if element.name == "SQ":
-            return self._open_sequence(level, element)
+            if element.vr != b"UN" or self._begins_with_item(element):
+                return self._open_sequence(level, element)
+            element = element._replace(name="UN")
         state.position = element.stop
         if element.tag & 0xFFFF == 0 or element.tag == _TRAILING_PADDING:
             return False  # Group lengths and padding are not part of the model (PS3.18 F.2.2).
@@ -249,14 +309,18 @@ class HeaderParser:
             raise BadDataSet(f"undefined length with VR {element.name}", f"{element.tag:08X}", element.position)
         return self._open_sequence(level, element)
 
-    def _delimiter(self, tag: int, start: int) -> bool:
-        """End an item where its delimiter stands; where the sequence's stands instead, as some writers have it, too."""
+    def _begins_with_item(self, element: HeaderElement) -> bool:
+        """Whether the value of an element that says UN is the sequence that its tag stands for."""
+        return bytes(self._state.data[element.start : element.start + 4]) in (b"", _ITEM_BYTES)
+
+    def _delimiter(self, level: NestingLevel, tag: int, start: int) -> bool:
+        """End an item where its delimiter stands, or where one of the sequence or the next item stands instead."""
         state = self._state
-        if tag == ITEM:
+        if tag == ITEM and level.defined:
             raise BadDataSet("an item where an element is expected", f"{tag:08X}", state.position)
         if state.at_root:
             state.mark(tag, "a delimiter outside of sequences")
-        elif tag == SEQUENCE_END:
+        elif tag != ITEM_END:
             state.mark(tag, "the delimiter of the item before it is missing")
             return True
         state.position = start

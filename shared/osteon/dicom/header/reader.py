@@ -19,6 +19,8 @@ class HeaderReader:
         bulk_limit: longest value, in bytes, that is put into the JSON rather than left out as bulk data.
         memo_limit: bytes of memory for remembered elements.
         header_limit: bytes of a data set, bulk data left out, that are read at most; its JSON may take twice that.
+        max_elements: elements and items of a data set that are read, of the data set itself and of each item 16,384 at
+            most. A sequence with more is left out.
         max_depth: levels of nested sequences that are read; deeper ones are skipped and marked. orjson writes JSON to a
             depth of 254, and each level of sequences takes three.
     """
@@ -29,10 +31,12 @@ class HeaderReader:
         *,
         memo_limit: int = 32 << 20,
         header_limit: int = 64 << 20,
+        max_elements: int = 200_000,
         max_depth: int = 80,
     ) -> None:
         self.bulk_limit = bulk_limit
         self.header_limit = header_limit
+        self.max_elements = max_elements
         self.max_depth = max_depth
         self._memo = FragmentMemo(memo_limit)
 
@@ -73,6 +77,7 @@ class HeaderReader:
                 bulk_limit=self.bulk_limit,
                 limit=self.header_limit,
                 json_left=2 * self.header_limit,
+                elements_left=self.max_elements,
                 max_depth=self.max_depth,
                 cut=cut,
             )

@@ -4,13 +4,16 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from osteon.dicom.encoding import Buffer
-from osteon.dicom.errors import BadDataSet, TruncatedDataSet
+from osteon.dicom.errors import BadDataSet, HeaderTooLong, TruncatedDataSet
 from osteon.dicom.header.memo import FragmentMemo
 from osteon.dicom.header.model import HeaderProblem
 from osteon.dicom.header.nesting import NestingLevel
 from osteon.dicom.uids import TransferSyntax
 
 _MOST_PROBLEMS: Final = 256
+
+_MOST_OF_A_LEVEL: Final = 1 << 14
+"""Elements of the data set itself, and of each item."""
 
 _FRAGMENT_COST: Final = 64
 """Bytes of memory that an element's JSON takes besides its own."""
@@ -23,6 +26,7 @@ class ParserState:
     Attributes:
         limit: offset at which the header is too long; moves on by what is skipped.
         json_left: bytes that the header's JSON may still take: some values are ten times as long in JSON.
+        elements_left: elements and items that may still be read.
         cut: the data set goes on behind the last byte of `data`, which may lie within pixel data.
         position: offset of what is read next.
         levels: the data set, the item that is being read in it, the one in that, …
@@ -35,6 +39,7 @@ class ParserState:
     bulk_limit: int
     limit: int
     json_left: int
+    elements_left: int
     max_depth: int
     cut: bool
     position: int = 0
@@ -58,10 +63,12 @@ class ParserState:
         if len(self.problems) < _MOST_PROBLEMS:
             self.problems.append(HeaderProblem(self.path("" if tag is None else f"{tag:08X}"), reason))
 
-    def check_limit(self) -> None:
-        """Raise `BadDataSet` when the header is too long."""
+    def check_limit(self, elements: int) -> None:
+        """Raise `HeaderTooLong` when the header is too long; `elements` are those of the current level."""
         if self.position > self.limit or self.json_left < 0:
-            raise BadDataSet("more header than the limit for one data set allows", "", self.position)
+            raise HeaderTooLong("more header than the limit for one data set allows", "", self.position)
+        if elements > min(self.elements_left, _MOST_OF_A_LEVEL):
+            raise HeaderTooLong("more elements and items than the limit for one data set allows", "", self.position)
 
     def charge(self, level: NestingLevel, fragment: bytes) -> None:
         """Count an element's JSON towards the limit."""

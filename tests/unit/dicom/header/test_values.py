@@ -225,7 +225,7 @@ def test_vr_of_a_later_edition_is_skipped_by_its_long_length() -> None:
     found, header = read(data)
     assert found["00091001"] == {"vr": "UN", "InlineBinary": "YWJjZA=="}
     assert found["00100020"]["Value"] == ["P1"]
-    assert "unknown VR ZZ" in header.problems[0].reason
+    assert "unknown VR 'ZZ'" in header.problems[0].reason
 
 
 @pytest.mark.parametrize(("representation", "vr", "value"), [(0, "US", 65535), (1, "SS", -1)])
