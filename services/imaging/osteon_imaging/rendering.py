@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from math import nan
 from pathlib import Path
 from typing import Final
 
@@ -99,7 +100,7 @@ def build_render_request(message: RenderRequest) -> RenderOptions:
         media_type=message.media_type,
         frames=tuple(message.frames),
         quality=message.quality,
-        window=Window(*message.window) if message.window else None,
+        window=_window(*message.window) if message.window else None,
         viewport=Viewport(*message.viewport) if message.viewport else None,
         width=message.width,
         height=message.height,
@@ -107,6 +108,10 @@ def build_render_request(message: RenderRequest) -> RenderOptions:
         rescale=message.rescale,
         compress=message.compress,
     )
+
+
+def _window(centre: float | None, width: float | None, function: str) -> Window:
+    return Window(nan if centre is None else centre, nan if width is None else width, function)
 
 
 def _answer(message: RenderRequest, key: str, picture: RenderedFiles) -> RenderReply:

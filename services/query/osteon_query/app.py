@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 
 from osteon import health
 from osteon_query.app_state import AppState
 from osteon_query.dicomweb import bulk, capabilities, frames, metadata, qido, rendered, stow, wado, wado_uri
+from osteon_query.dicomweb.unsupported_parameters import warn_of_unsupported
 from osteon_query.http import cors, openapi, problems
 from osteon_query.http.middleware import RequestContextMiddleware
 from osteon_query.orthanc import (
@@ -30,10 +31,10 @@ from osteon_query.orthanc import (
     tags,
 )
 
+_DICOMWEB = (wado, wado_uri, metadata, frames, bulk, rendered, stow)
 _ROUTERS = (
-    capabilities, qido, wado, wado_uri, metadata, frames, bulk, rendered, stow, instances, rendering, numpy_routes,
-    tags, shared_tags, resources, hierarchy, find, changes, conflicts, system, modalities, queries, peers, commitments,
-    rules, destinations, jobs,
+    capabilities, qido, *_DICOMWEB, instances, rendering, numpy_routes, tags, shared_tags, resources, hierarchy, find,
+    changes, conflicts, system, modalities, queries, peers, commitments, rules, destinations, jobs,
 )  # fmt: skip
 
 
@@ -51,7 +52,7 @@ def create_app(state: AppState, checks: Mapping[str, health.Check]) -> FastAPI:
     app.add_middleware(RequestContextMiddleware)
     cors.install(app, state.settings.cors_origins)
     for module in _ROUTERS:
-        app.include_router(module.router)
+        app.include_router(module.router, dependencies=[Depends(warn_of_unsupported)] if module in _DICOMWEB else [])
     app.router.routes.extend(health.routes(checks))
     openapi.describe(app)
     return app

@@ -51,8 +51,9 @@ class RenderRequest(Message):
         description="image/png, image/jpeg, image/gif, image/x-portable-arbitrarymap or application/octet-stream."
     )
     quality: int = Field(default=90, ge=1, le=100, description="Of JPEG.")
-    window: tuple[float, float, str] | None = Field(
-        default=None, description="Centre, width, and linear, linear-exact or sigmoid."
+    window: tuple[float | None, float | None, str] | None = Field(
+        default=None,
+        description="Centre, width, and linear, linear-exact or sigmoid; null in Orthanc's /rendered: the file's.",
     )
     viewport: tuple[int, int, float | None, float | None, float | None, float | None] | None = Field(
         default=None,

@@ -16,7 +16,7 @@ from osteon_query.dicomweb.resolve import ResolvedInstances, resolve, resolve_on
 from osteon_query.dicomweb.wado import INSTANCE, SERIES
 from osteon_query.http.conditional import not_modified, validator_headers
 from osteon_query.http.errors import BadParameter, NotAcceptable, NotRenderable, UnknownResource
-from osteon_query.http.request_values import correlation_id, uid_of
+from osteon_query.http.request_values import correlation_id, uid_of, warn
 from osteon_query.images import parameters, representative
 from osteon_query.images.frame_count import frame_count
 from osteon_query.images.picture_response import GIF, JPEG, PNG, PURPOSE, choose, send_picture
@@ -114,7 +114,6 @@ async def _rendered(
     """Send one image where one is requested and can be enough, else parts."""
     media_type, entry = choose(request, _OFFERED)
     query = request.query_params
-    parameters.refuse_annotation(query)
     options: dict[str, object] = {
         "mode": "rendered",
         "media_type": media_type,
@@ -122,19 +121,19 @@ async def _rendered(
         "window": parameters.window(query),
         "viewport": parameters.viewport(query, region=True),
     }
-    warning = parameters.unsupported_warning(query)
-    headers = {"Warning": f'299 {dicomweb_url(request, state)} "{warning}"'} if warning else {}
+    if warning := parameters.unsupported_warning(query):
+        warn(request, dicomweb_url(request, state), warning)
     if not entry.multipart and (single or media_type == GIF) and len(found.first) == 1:
         location = found.first[0]
         frames = (numbers or []) if media_type == GIF else [(numbers or [1])[0]]
         message = picture_request(location, correlation_id(request), frames=frames, **options)
         with _as_acceptable():
-            return await send_picture(request, state.pictures, location, message, headers=headers)
+            return await send_picture(request, state.pictures, location, message)
     tag = f"W/{found.tag('rendered', sorted(options.items()), numbers)}" if found.rest is None else ""
     if known := tag and not_modified(request, tag):
         return known
     messages = _messages(state, found, numbers, correlation_id(request), options)
-    headers |= validator_headers(tag, *found.first) if tag else {}
+    headers = validator_headers(tag, *found.first) if tag else {}
     return await send_multipart(request, _parts(state, messages), media_type, headers=headers)
 
 

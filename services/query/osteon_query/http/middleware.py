@@ -56,7 +56,10 @@ class _Exchange:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._status = message["status"]
-            MutableHeaders(scope=message)[CORRELATION_HEADER] = self._scope["state"]["correlation_id"]
+            state, headers = self._scope["state"], MutableHeaders(scope=message)
+            headers[CORRELATION_HEADER] = state["correlation_id"]
+            for warning in state["warnings"]:
+                headers.append("Warning", warning)
         elif message["type"] == "http.response.body" and self._scope[HEAD]:
             message = {**message, "body": b""}
         await self._send(message)
@@ -84,11 +87,12 @@ def _prepare_scope(scope: Scope) -> Scope:
     given = headers.get(CORRELATION_HEADER, "") or (trace[1] if trace else "")
     path = scope["path"].rstrip("/") or "/"
     head = scope["method"] == "HEAD"
+    correlation_id = given if _ID.fullmatch(given) else token_hex(16)
     return {
         **scope,
         "method": "GET" if head else scope["method"],
         "path": path,
-        "state": {**scope.get("state", {}), "correlation_id": given if _ID.fullmatch(given) else token_hex(16)},
+        "state": {**scope.get("state", {}), "correlation_id": correlation_id, "warnings": []},
         HEAD: head,
     }
 

@@ -1,6 +1,6 @@
 """One image as a response, with its entity tag; and the media type that the client accepts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from starlette.requests import Request
@@ -36,12 +36,7 @@ def choose(request: Request, offered: Sequence[str]) -> tuple[str, MediaRange]:
 
 
 async def send_picture(
-    request: Request,
-    pictures: RenderClient,
-    location: Location,
-    message: RenderRequest,
-    *,
-    headers: Mapping[str, str] | None = None,
+    request: Request, pictures: RenderClient, location: Location, message: RenderRequest
 ) -> Response:
     """Send the image that `message` requests, or 304 when the client has it. Raises as `RenderClient.get` does."""
     tag = entity_tag(message.cache_key)
@@ -52,6 +47,5 @@ async def send_picture(
         "Content-Type": picture.media_type,
         "Content-Length": str(picture.length),
         **validator_headers(tag, location),
-        **(headers or {}),
     }
     return await stream_response(request, count_bytes(picture.chunks, PURPOSE), sent)

@@ -96,8 +96,8 @@ class FrameRenderer:
         decoded = self._orthanc_frame(number)
         if not _is_grey(decoded):
             return self._sized_as_orthanc(self._colours(decoded))
-        window = options.window or read_window(of_frame(image.attributes, FRAME_VOI_LUT, number))
-        window = window or orthanc.full_window(image.geometry.bits_stored)
+        window = read_window(of_frame(image.attributes, FRAME_VOI_LUT, number))
+        window = orthanc.merged_window(options.window, window or orthanc.full_window(image.geometry.bits_stored))
         picture = orthanc.windowed(decoded.frame[:, :, 0], window, self._rescale(number))
         return _upright(self._sized_as_orthanc(picture), decoded)
 
