@@ -149,7 +149,7 @@ def _remote(target: Target, tls: TlsContextProvider | None) -> Remote:
 
 def _check(status: Status, comment: str) -> None:
     if status.is_failure or status is Status.CANCEL:
-        raise RemoteProblem(f"status 0x{status:04X}" + (f": {comment}" if comment else ""))
+        raise RemoteProblem(f"it answered {status.words}" + (f": {comment}" if comment else ""))
 
 
 async def peer_system(message: PeerSystemRequest, remotes: Remotes) -> PeerSystemReply:

@@ -48,6 +48,7 @@ class PduStream:
         "_pdv",
         "_receiver",
         "halted",
+        "pdu_type",
     )
 
     def __init__(self, receiver: PduReceiver) -> None:
@@ -62,6 +63,8 @@ class PduStream:
         self._body = bytearray()
         self._discarding = False
         self.halted = False
+        self.pdu_type = 0
+        """First byte of the last PDU that began."""
 
     @property
     def between(self) -> bool:
@@ -116,6 +119,7 @@ class PduStream:
             self._begin_pdu(*PDU_HEADER.unpack(header))
 
     def _begin_pdu(self, kind: int, length: int) -> None:
+        self.pdu_type = kind
         self._kind = PduType(kind) if PduType.ASSOCIATE_RQ <= kind <= PduType.ABORT else PduType.UNRECOGNIZED
         self._pdu = length
         self._handling = BodyHandling.SKIP

@@ -19,7 +19,14 @@ from yaml.nodes import MappingNode, Node
 
 from osteon.errors import OsteonError
 from osteon.logging import get_logger
-from osteon.remotes.orthanc_json import BadRemote, modality_from, peer_from
+from osteon.remotes.orthanc_json import (
+    MODALITY_FIELDS,
+    PEER_FIELDS,
+    BadRemote,
+    modality_from,
+    peer_from,
+    unknown_fields,
+)
 from osteon.remotes.port import Modality, Peer, Remotes
 
 log = get_logger(__name__)
@@ -43,11 +50,18 @@ def read_file(path: Path) -> tuple[list[Modality], list[Peer]]:
             raise BadRemotesFile(f"{path}, line {line}: {section[:80]!r}: expected modalities or peers")
         for name, at, node in _entries(path, entries):
             try:
-                make = modality_from if section == "modalities" else peer_from
-                found[section].append(make(name, _value(node)))
+                found[section].append(_remote(section, name, _value(node)))
             except BadRemote as error:
                 raise BadRemotesFile(f"{path}, line {at}: {section}: {name}: {error}") from None
     return found["modalities"], found["peers"]
+
+
+def _remote(section: str, name: str, body: Any) -> Modality | Peer:
+    """Read an entry. A field that is not known is an error here, unlike in REST: nobody reads a warning."""
+    make, fields = (modality_from, MODALITY_FIELDS) if section == "modalities" else (peer_from, PEER_FIELDS)
+    if unknown := unknown_fields(body, fields):
+        raise BadRemote(f"{unknown[0]}: unknown field; expected {', '.join(sorted(fields))}")
+    return make(name, body)
 
 
 async def add_missing(remotes: Remotes, modalities: list[Modality], peers: list[Peer]) -> None:

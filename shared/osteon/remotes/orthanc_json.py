@@ -22,11 +22,11 @@ _FORMER: Final = {
     "StoreScp": Manufacturer.GENERIC, "SyngoVia": Manufacturer.NO_WILDCARD_IN_DATES,
 }  # fmt: skip
 """Names of older releases that configurations still have."""
-_MODALITY_FIELDS: Final = frozenset(
+MODALITY_FIELDS: Final = frozenset(
     {"AET", "Host", "Port", "Manufacturer", "AllowTranscoding", "UseDicomTls", "LocalAet", "Timeout", "RetrieveMethod",
      "AllowNAction", "AllowNEventReport", "AllowEventReport", *ALLOW}
 )  # fmt: skip
-_PEER_FIELDS: Final = frozenset(
+PEER_FIELDS: Final = frozenset(
     {"Url", "Username", "Password", "HttpHeaders", "CaFile", "Timeout", "DicomWeb", "Pkcs11", "CertificateFile",
      "CertificateKeyFile", "CertificateKeyPassword"}
 )  # fmt: skip
@@ -41,13 +41,13 @@ class BadRemote(Invalid):
 
 
 def modality_from(name: str, body: object) -> Modality:
-    """Read `["AET", "host", port, "Manufacturer"]` or an object; raises `BadRemote`."""
+    """Read `["AET", "host", port, "Manufacturer"]` or an object, whose other fields are ignored; raises `BadRemote`."""
     _check_name(name)
     if isinstance(body, list):
         if len(body) not in (3, 4):
             raise BadRemote('expected ["AET", "host", port] or ["AET", "host", port, "Manufacturer"]')
         body = dict(zip(("AET", "Host", "Port", "Manufacturer"), body, strict=False))
-    given = _object(body, _MODALITY_FIELDS)
+    given = _object(body)
     return Modality(
         name=name,
         aet=aet_field(given, "AET", required=True),
@@ -83,7 +83,7 @@ def modality_object(modality: Modality) -> dict[str, Any]:
 
 
 def peer_from(name: str, body: object, known: Peer | None = None) -> Peer:
-    """Read `["url"]`, `["url", "user", "password"]` or an object; raises `BadRemote`.
+    """Read `["url"]`, `["url", "user", "password"]` or an object, whose other fields are ignored; raises `BadRemote`.
 
     Secrets that are null, as they are shown, stay those of `known`, as long as they go to the same address and user.
     """
@@ -92,7 +92,7 @@ def peer_from(name: str, body: object, known: Peer | None = None) -> Peer:
         if len(body) not in (1, 3):
             raise BadRemote('expected ["url"] or ["url", "username", "password"]')
         body = dict(zip(("Url", "Username", "Password"), body, strict=False))
-    given = _object(body, _PEER_FIELDS)
+    given = _object(body)
     if given.get("Pkcs11") or given.get("CertificateFile"):
         raise BadRemote("CertificateFile, Pkcs11: a client certificate for peers is not supported")
     url = _text_field(given, "Url", required=True)
@@ -159,12 +159,14 @@ def _check_name(name: str) -> None:
         raise BadRemote(f"a name has 1 to {_MAX_NAME} characters and no slash, got {name[:80]!r}")
 
 
-def _object(body: object, fields: frozenset[str]) -> Mapping[str, Any]:
+def unknown_fields(body: object, known: frozenset[str]) -> list[str]:
+    """Return the fields of an object that are not known."""
+    return [str(name)[:80] for name in body if name not in known] if isinstance(body, dict) else []
+
+
+def _object(body: object) -> Mapping[str, Any]:
     if not isinstance(body, dict):
         raise BadRemote(f"expected an array or an object, got {_shown(body)}")
-    unknown = next((name for name in body if name not in fields), None)
-    if unknown is not None:
-        raise BadRemote(f"{str(unknown)[:80]}: unknown field; expected {', '.join(sorted(fields))}")
     return body
 
 

@@ -25,7 +25,8 @@ from osteon_query.packs.uploads import Upload
 
 router = APIRouter(prefix="/instances", tags=["Instances"])
 
-_ZIP_MAGIC: Final = b"PK\x03\x04"
+_ZIP_MAGICS: Final = (b"PK\x03\x04", b"PK\x05\x06")
+"""Of a local file header, and of the directory of an empty archive (APPNOTE 4.3)."""
 
 
 @router.post("")
@@ -33,7 +34,7 @@ async def upload(request: Request, state: AppStateDep) -> Response:
     """Store a DICOM file, the files of a ZIP archive, or those of an HTML form."""
     media_type, parameters = content_type(request)
     limit = state.settings.max_upload_bytes
-    several = False
+    zipped = False
     async with open_upload(request, state) as (upload, body):
         if media_type.startswith("multipart/"):
             paths = await _form_files(body, boundary_of(parameters), upload)
@@ -41,9 +42,9 @@ async def upload(request: Request, state: AppStateDep) -> Response:
             paths = [upload.new_path()]
             await write_file(body, paths[0])
         for path in paths:
-            several = await _take(path, upload, limit) or several
+            zipped = await _take(path, upload, limit) or zipped
         received = await upload.finish()
-    return json_response(await _answer(state.index, received, several=several or len(paths) > 1))
+    return json_response(await _answer(state.index, received, zipped=zipped, several=zipped or len(paths) > 1))
 
 
 async def _form_files(body: AsyncIterator[bytes], boundary: bytes, upload: Upload) -> list[Path]:
@@ -78,16 +79,17 @@ async def _take(path: Path, upload: Upload, limit: int) -> bool:
 
 def _is_zip(path: Path) -> bool:
     with path.open("rb") as file:
-        return file.read(len(_ZIP_MAGIC)) == _ZIP_MAGIC
+        return file.read(len(_ZIP_MAGICS[0])) in _ZIP_MAGICS
 
 
-async def _answer(index: InstanceLocator, received: list[UploadResult], *, several: bool) -> Any:
+async def _answer(index: InstanceLocator, received: list[UploadResult], *, zipped: bool, several: bool) -> Any:
     """Write what became of the files. Those of a ZIP archive that are not DICOM are left out, as Orthanc does."""
     if any(entry.status is UploadStatus.PENDING for entry in received):
         raise NotYetIndexed("the instances are stored but not indexed yet; sending them again is safe")
     kept = [entry for entry in received if entry.identity is not None]
     if not kept:
-        raise BadBody(received[0].detail if received else "the body holds no file")
+        first = received[0].detail if received else "it holds no file"
+        raise BadBody(f"the ZIP archive holds no DICOM instance: {first}" if zipped else first)
     answers = [await _object(index, entry) for entry in kept]
     return answers if several else answers[0]
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from osteon.objects.port import Bytes
-from osteon_query.http.bodies import PartEnd, PartStart, multipart_events
+from osteon_query.http.bodies import multipart_events
+from osteon_query.http.multipart_parser import PartEnd, PartStart
 from osteon_query.packs.part10 import missing_preamble
 
 _BUFFER: Final = 1 << 20

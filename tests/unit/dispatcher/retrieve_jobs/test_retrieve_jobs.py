@@ -249,6 +249,22 @@ async def test_classes_that_do_not_fit_into_one_association_are_fetched_by_anoth
     assert job.content["Details"][0]["CompletedCount"] == 2
 
 
+@pytest.mark.parametrize("final", [Status.UNABLE_TO_PROCESS, Status(0xA900)])
+async def test_what_the_modality_lacks_fails_by_get_as_it_does_by_move(world, final):
+    async def lacks(_: object) -> AsyncIterator[RetrieveResponse]:
+        yield RetrieveResponse(final, comment="no such study")
+
+    async with running(RecordingHandler(on_get=lacks, on_move=lacks)) as peer, running() as own:
+        await world.modality(peer.port)
+        world.door = Remote(aet="OSTEON", host="127.0.0.1", port=own.port)
+        problems = []
+        for params in (by_get(), by_move(STUDIES[0])):
+            with pytest.raises(RetrieveFailed, match=f"0x{final:04X}, 0 instances sent.*no such study") as caught:
+                await world.run(await world.submit(params))
+            problems.append(str(caught.value))
+    assert problems[0] == problems[1]
+
+
 def test_every_storage_class_is_asked_for_once_in_associations_that_can_be():
     batches = _batches()
     assert all(len(batch) + 2 <= 128 for batch in batches)

@@ -160,7 +160,6 @@ async def test_what_is_shown_of_a_modality_can_be_put_again(archive: RunningQuer
         (["SINK", "h", 104, "Acme"], "Manufacturer"),
         ({"Host": "h", "Port": 104}, "AET"),
         ({"AET": "A", "Host": "h", "Port": 104, "AllowEcho": 1}, "AllowEcho"),
-        ({"AET": "A", "Host": "h", "Port": 104, "AlowEcho": True}, "AlowEcho"),
         ({"AET": "A", "Host": "h", "Port": 104, "RetrieveMethod": "C-FETCH"}, "RetrieveMethod"),
         ("SINK", "an object"),
     ],
@@ -172,6 +171,22 @@ async def test_a_modality_that_is_wrong_is_refused_by_the_name_of_the_field(
     assert response.status_code == 400
     assert named in response.json()["Details"]
     assert await archive.json("/modalities") == []
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/modalities/other", {"AET": "A", "Host": "h", "Port": 104, "AlowEcho": True, "Pkcs": None}),
+        ("/peers/other", {"Url": "http://h/", "AlowEcho": True, "Pkcs": None}),
+    ],
+)
+async def test_fields_that_are_not_known_are_ignored_with_a_warning(
+    archive: RunningQuery, path: str, body: dict[str, Any]
+) -> None:
+    response = await archive.http.put(path, json=body)
+    assert (response.status_code, response.json()) == (200, {})
+    assert response.headers["Warning"].endswith('"These fields are not known and were ignored: AlowEcho, Pkcs"')
+    assert "AlowEcho" not in await archive.json(f"{path}/configuration")
 
 
 @pytest.mark.parametrize(
