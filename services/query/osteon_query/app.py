@@ -49,8 +49,8 @@ def create_app(state: AppState, checks: Mapping[str, health.Check]) -> FastAPI:
     )
     app.state.app_state = state
     problems.install(app)
-    app.add_middleware(RequestContextMiddleware)
     cors.install(app, state.settings.cors_origins)
+    app.add_middleware(RequestContextMiddleware)
     for module in _ROUTERS:
         app.include_router(module.router, dependencies=[Depends(warn_of_unsupported)] if module in _DICOMWEB else [])
     app.router.routes.extend(health.routes(checks))

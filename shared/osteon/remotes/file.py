@@ -42,7 +42,13 @@ def read_file(path: Path) -> tuple[list[Modality], list[Peer]]:
         root = yaml.compose(path.read_text("utf-8"), yaml.SafeLoader)
     except OSError as error:
         raise BadRemotesFile(f"OSTEON_REMOTES_FILE: {path} cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError:
+        raise BadRemotesFile(f"OSTEON_REMOTES_FILE: {path}: is not text in UTF-8") from None
+    except yaml.MarkedYAMLError as error:
+        # Without the line itself, which may have a password.
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise BadRemotesFile(f"OSTEON_REMOTES_FILE: {path}, line {line}: {error.problem}") from None
+    except yaml.YAMLError as error:
         raise BadRemotesFile(f"OSTEON_REMOTES_FILE: {path}: {error}") from None
     found: dict[str, list[Any]] = {"modalities": [], "peers": []}
     for section, line, entries in _entries(path, root):
@@ -95,5 +101,5 @@ def _entries(path: Path, node: Node | None) -> list[tuple[str, int, Node]]:
 def _value(node: Node) -> Any:
     try:
         return yaml.SafeLoader("").construct_document(node)
-    except yaml.YAMLError as error:
-        raise BadRemote(str(error)) from None
+    except yaml.MarkedYAMLError as error:
+        raise BadRemote(str(error.problem)) from None

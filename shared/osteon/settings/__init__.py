@@ -10,6 +10,7 @@ from osteon.settings.imaging import ImagingSettings, RenderSettings, TranscodeSe
 from osteon.settings.jobs import (
     CommitmentSettings,
     DispatcherSettings,
+    PeerSettings,
     RoutingSettings,
     SendingSettings,
     StoreSenderSettings,
@@ -43,6 +44,7 @@ __all__ = [
     "IndexerSettings",
     "ObjectSettings",
     "PackSettings",
+    "PeerSettings",
     "ProcessSettings",
     "RemotesSettings",
     "RenderSettings",

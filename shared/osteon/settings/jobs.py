@@ -47,6 +47,18 @@ class DispatcherSettings(Settings):
     )
 
 
+class PeerSettings(Settings):
+    """Requests to peers by HTTP."""
+
+    peer_ca_dir: Path | None = Field(
+        None,
+        description="Folder of PEM files that the `CaFile` of a peer may name; empty: a `CaFile` is PEM text itself.",
+    )
+    peer_proxy_from_environment: bool = Field(
+        False, description="Whether peers are called by the proxies in `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY`."
+    )
+
+
 class RoutingSettings(Settings):
     """Stable studies, routing rules, and destinations that fail."""
 

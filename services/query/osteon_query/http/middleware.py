@@ -18,6 +18,8 @@ log = get_logger(__name__)
 CORRELATION_HEADER: Final = "x-correlation-id"
 HEAD: Final = "osteon.head"
 """Key of the scope: the client requested the headers only."""
+NO_SNIFFING: Final = {"x-content-type-options": "nosniff"}
+"""On every response: what a modality sent must not become a page in a browser (Fetch standard, 3.5)."""
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
 _TRACEPARENT: Final = re.compile(r"00-(?!0{32})([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
@@ -58,6 +60,7 @@ class _Exchange:
             self._status = message["status"]
             state, headers = self._scope["state"], MutableHeaders(scope=message)
             headers[CORRELATION_HEADER] = state["correlation_id"]
+            headers.update(NO_SNIFFING)
             for warning in state["warnings"]:
                 headers.append("Warning", warning)
         elif message["type"] == "http.response.body" and self._scope[HEAD]:

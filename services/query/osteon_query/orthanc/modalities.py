@@ -16,6 +16,7 @@ from osteon.remotes.orthanc_json import (
     MODALITY_FIELDS,
     aet_field,
     bool_field,
+    host_field,
     int_field,
     modality_from,
     modality_object,
@@ -165,7 +166,7 @@ async def store(request: Request, state: AppStateDep, id: str) -> Response:
         resources=tuple(resources),
         local_aet=aet_field(body, "LocalAet"),
         called_aet=aet_field(body, "CalledAet"),
-        host=_host(body),
+        host=host_field(body),
         port=int_field(body, "Port", 1, 65535),
         timeout=timeout_of(body),
         move_originator_aet=aet_field(body, "MoveOriginatorAet"),
@@ -242,10 +243,3 @@ async def retrieve(
 def timeout_of(body: Mapping[str, Any]) -> int:
     """Return `Timeout` in seconds, 0 when absent."""
     return int_field(body, "Timeout", 0, _MAX_TIMEOUT)
-
-
-def _host(body: Mapping[str, Any]) -> str:
-    host = body.get("Host", "")
-    if not isinstance(host, str) or not host.isprintable():
-        raise BadParameter("Host: expected a name or an address")
-    return host

@@ -12,7 +12,7 @@ from osteon.contracts.remote import PeerSystemRequest
 from osteon.contracts.topology import PEER
 from osteon.remotes.job_params import PeerStoreParams
 from osteon.remotes.orthanc_json import PEER_FIELDS, bool_field, peer_from, peer_object
-from osteon.remotes.port import RemoteNotFound
+from osteon.remotes.port import RemoteNotFound, without_credentials
 from osteon_query.app_state import AppStateDep
 from osteon_query.http.bodies import json_body
 from osteon_query.http.errors import BadParameter, RemoteFailed
@@ -99,6 +99,10 @@ async def store(request: Request, state: AppStateDep, id: str) -> Response:
         transcode=transcode,
         permissive=bool_field(body, "Permissive", default=False),
     )
-    content = {"Peer": [peer.url, peer.username], "Compress": job_params.compress, "ParentResources": resources}
+    content = {
+        "Peer": [without_credentials(peer.url), peer.username],
+        "Compress": job_params.compress,
+        "ParentResources": resources,
+    }
     content |= {"InstancesCount": 0, "FailedInstancesCount": 0}
     return await submit(request, state.jobs, job_params, content, body)

@@ -15,6 +15,11 @@ from osteon_query.packs.items import count_bytes
 from osteon_query.packs.range_reader import read_range
 
 
+def attachment(filename: str) -> str:
+    """Return a Content-Disposition (RFC 6266): browsers store the file instead of showing it."""
+    return f'attachment; filename="{filename}"'
+
+
 async def send_file(
     request: Request, objects: Objects, location: Location, *, purpose: str, filename: str | None = None
 ) -> Response:
@@ -28,7 +33,7 @@ async def send_file(
     }
     if filename is not None:
         headers["Content-Type"] = DICOM
-        headers["Content-Disposition"] = f'attachment; filename="{filename}"'
+    headers["Content-Disposition"] = attachment(filename or f"{location.identity.sop_uid}.dcm")
 
     metrics.HTTP_ITEMS_SENT.labels(purpose).inc()
 
