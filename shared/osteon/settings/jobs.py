@@ -8,7 +8,7 @@ from pydantic import Field, field_validator
 from osteon.dicom.uids import TRANSFER_SYNTAXES
 from osteon.settings.base import Settings
 from osteon.settings.imaging import TranscodeSettings
-from osteon.settings.values import ByteCount, Days, Seconds, Words
+from osteon.settings.values import MAX_PORT, ByteCount, Days, Seconds, Words
 
 
 class CommitmentSettings(Settings):
@@ -45,6 +45,13 @@ class DispatcherSettings(Settings):
         pattern=r"^(.*:\d{1,5})?$",
         description="Host and port of the own `ingress`, which stores what is fetched by C-GET.",
     )
+
+    @field_validator("own_dicom_address")
+    @classmethod
+    def _has_a_port(cls, value: str) -> str:
+        if value and not 0 < int(value.rpartition(":")[2]) <= MAX_PORT:
+            raise ValueError(f"expected host:port with a port from 1 to {MAX_PORT}")
+        return value
 
 
 class PeerSettings(Settings):
