@@ -100,7 +100,7 @@ def build_render_request(message: RenderRequest) -> RenderOptions:
         media_type=message.media_type,
         frames=tuple(message.frames),
         quality=message.quality,
-        window=_window(*message.window) if message.window else None,
+        window=_window(message),
         viewport=Viewport(*message.viewport) if message.viewport else None,
         width=message.width,
         height=message.height,
@@ -110,8 +110,13 @@ def build_render_request(message: RenderRequest) -> RenderOptions:
     )
 
 
-def _window(centre: float | None, width: float | None, function: str) -> Window:
-    return Window(nan if centre is None else centre, nan if width is None else width, function)
+def _window(message: RenderRequest) -> Window | None:
+    if message.window:
+        return Window(*message.window)
+    centre, width = message.window_centre, message.window_width
+    if centre is None and width is None:
+        return None
+    return Window(nan if centre is None else centre, nan if width is None else width)
 
 
 def _answer(message: RenderRequest, key: str, picture: RenderedFiles) -> RenderReply:

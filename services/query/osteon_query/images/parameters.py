@@ -24,12 +24,14 @@ def side(query: QueryParams, name: str) -> int | None:
     return whole(name, query.get(name, "0"), 0, MAX_SIDE) or None
 
 
-def orthanc_window(query: QueryParams) -> tuple[float | None, float | None, str] | None:
-    """Return `window-center` and `window-width` of Orthanc's /rendered; None for the one that is not given."""
+def orthanc_window(query: QueryParams) -> dict[str, object]:
+    """Return `window-center` and `window-width` of Orthanc's /rendered, as fields of a `RenderRequest`."""
     centre, width = (
         decimal(name, query[name]) if name in query else None for name in ("window-center", "window-width")
     )
-    return None if centre is None and width is None else (centre, width, "linear")
+    if centre is None or width is None:
+        return {"window_centre": centre, "window_width": width}
+    return {"window": (centre, width, "linear")}
 
 
 def window(query: QueryParams) -> tuple[float, float, str] | None:
