@@ -116,11 +116,11 @@ class MultipartParser:
         """Take a line of a part's headers: one, the rest of one, or the empty line behind them."""
         end = data.find(b"\n", at) + 1
         line = data[at : end or len(data)]
-        if len(line) > _MAX_HEADER:
-            raise BadBody(f"part {self._parts}: a header is longer than {_MAX_HEADER} bytes")
         if boundary := self._boundary(data, at):
             self._start_part()
             return self._end_part(boundary)
+        if len(line) > _MAX_HEADER:
+            raise BadBody(f"part {self._parts}: a header is longer than {_MAX_HEADER} bytes")
         if not end:
             self._hold_from = at
             return None

@@ -57,6 +57,7 @@ CASES: dict[str, tuple[bytes, Parts]] = {
         b"--B\r\nContent-Transfer-Encoding: BINARY\r\n\r\n\0\r\n\xff\r\r\n--B\r\n\r\n\r\n\r\n--B--",
         [({"content-transfer-encoding": "BINARY"}, b"\0\r\n\xff\r"), ({}, b"\r\n")],
     ),
+    "long epilogue": (b"--B\r\n--B--" + b"x" * 5000, [({}, b"")]),
     "no part": (b"preamble\r\n--B--\r\n", []),
     "too many blanks for a boundary": (b"--B" + b" " * 300 + b"\r\n\r\n--B--", []),
 }  # fmt: skip
