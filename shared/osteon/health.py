@@ -18,6 +18,7 @@ OK: Final = "ok"
 STARTING: Final = "start"
 """Name of the check that fails until a service has started."""
 log = get_logger(__name__)
+_NO_SNIFFING: Final = {"X-Content-Type-Options": "nosniff"}
 
 Check = Callable[[], Awaitable[None]]
 """Returns when the part works, raises an `OsteonError` that says what is wrong when not."""
@@ -29,7 +30,7 @@ def routes(checks: Mapping[str, Check]) -> list[Route]:
     last: dict[str, str] = {}
 
     async def healthz(_: Request) -> Response:
-        return PlainTextResponse("ok\n")
+        return PlainTextResponse("ok\n", headers=_NO_SNIFFING)
 
     async def readyz(_: Request) -> Response:
         names = list(checks)
@@ -40,10 +41,10 @@ def routes(checks: Mapping[str, Check]) -> list[Route]:
         for part, result in parts.items():
             metrics.READY.labels(part).set(result == OK)
         _log_changes(last, parts)
-        return JSONResponse({"ready": ready, "parts": parts}, status_code=200 if ready else 503)
+        return JSONResponse({"ready": ready, "parts": parts}, status_code=200 if ready else 503, headers=_NO_SNIFFING)
 
     async def exposition(_: Request) -> Response:
-        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST, headers=_NO_SNIFFING)
 
     return [Route(path, answer) for path, answer in zip(PATHS, (healthz, readyz, exposition), strict=True)]
 

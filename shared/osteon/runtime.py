@@ -14,16 +14,19 @@ from typing import Any, Final, TypeVar
 import uvicorn
 import uvloop
 from starlette.applications import Starlette
-from starlette.types import ASGIApp
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from osteon import health, logging, process_metrics, tracing, tracing_setup
 from osteon.backoff import retry_forever
 from osteon.errors import OsteonError, Unavailable
 from osteon.logging import get_logger
+from osteon.private_files import UMASK
 from osteon.settings import BadSettings, ProcessSettings, Settings, exit_with, load
 from osteon.uvicorn_limits import HeaderLimitProtocol
 
 log = get_logger(__name__)
+_STOPPING: Final = PlainTextResponse("the service stops; try again\n", 503, {"Retry-After": "5"})
 OPEN_FILES: Final = 10_240
 """Files that a service with a DICOM listener may have open, if the system lets it."""
 
@@ -68,6 +71,7 @@ def run(name: str, kind: type[S], build: Build[S]) -> None:
 def main(name: str, settings: ProcessSettings, serve: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """Set up logs and run `serve` on uvloop; an Osteon error ends the process with its message, not a traceback."""
     logging.setup(name, level=settings.log_level, style=settings.log_format)
+    os.umask(UMASK)
     process_metrics.describe_process(name, settings)
 
     async def stoppable() -> None:
@@ -149,7 +153,7 @@ async def http_server(
         listener.close()
         raise OsteonError(f"cannot listen on {host}:{port} ({setting}): {error.strerror}") from None
     config = uvicorn.Config(
-        app,
+        _EndingRequests(app),
         http=HeaderLimitProtocol,
         log_config=None,
         access_log=False,
@@ -165,6 +169,28 @@ async def http_server(
         server.should_exit = True
         await task
         listener.close()
+
+
+class _EndingRequests:
+    """Answers a request that outlives the grace period with 503; uvicorn cancels it, and would log a traceback."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        begun = False
+
+        async def watched(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched)
+        except asyncio.CancelledError:
+            log.warning("request cancelled, it outlived the grace period", path=scope.get("path"), answered=begun)
+            if not begun:
+                await _STOPPING(scope, receive, send)
 
 
 class _Server(uvicorn.Server):

@@ -1,6 +1,7 @@
 """Pictures beside those of a running Orthanc, pixel by pixel."""
 
 import io
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,6 +28,8 @@ PICTURES = [
     ("image-int16", {}, {"mode": "int16"}),
     ("rendered", {}, {"mode": "orthanc"}),
     ("rendered", {"window-center": "40", "window-width": "400"}, {"mode": "orthanc", "window": Window(40, 400)}),
+    ("rendered", {"window-center": "40"}, {"mode": "orthanc", "window": Window(40, math.nan)}),
+    ("rendered", {"window-width": "350"}, {"mode": "orthanc", "window": Window(math.nan, 350)}),
     ("rendered", WIDE, {"mode": "orthanc", "window": Window(1000.5, 777.7)}),
     ("rendered", {"width": "50", "smooth": "1"}, {"mode": "orthanc", "width": 50, "smooth": True}),
     ("rendered", {"height": "301", "width": "900"}, {"mode": "orthanc", "height": 301, "width": 900}),

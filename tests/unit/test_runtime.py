@@ -5,12 +5,14 @@ import os
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import httpx
 import pytest
 import structlog
 from prometheus_client import REGISTRY
 from starlette.applications import Starlette
+from starlette.types import Receive, Scope, Send
 
 from osteon import health, runtime
 from osteon.errors import OsteonError, Unavailable
@@ -141,3 +143,37 @@ async def test_a_part_that_does_not_work_is_a_metric_until_it_is_asked_no_more()
     del checks["broker"]
     await ready(None)
     assert [REGISTRY.get_sample_value("osteon_ready", {"part": part}) for part in ("broker", "objects")] == [None, 1]
+
+
+async def test_a_request_that_outlives_the_grace_period_is_answered_without_a_traceback(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    begun = asyncio.Event()
+
+    async def endless(scope: Scope, receive: Receive, send: Send) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    async with httpx.AsyncClient() as client:
+        async with runtime.http_server(endless, "127.0.0.1", 0, grace=1) as port:
+            request = asyncio.create_task(client.get(f"http://127.0.0.1:{port}/", timeout=30))
+            await begun.wait()
+        response = await request
+    assert (response.status_code, response.headers["Retry-After"]) == (503, "5")
+    assert not [record for record in caplog.records if record.exc_info]
+
+
+def test_what_a_service_makes_is_for_its_user_only(settings: ProcessSettings, tmp_path: Path) -> None:
+    @asynccontextmanager
+    async def build(_: ProcessSettings) -> AsyncIterator[runtime.Running]:
+        (tmp_path / "made").touch()
+        raise Unavailable("enough")
+        yield
+
+    before = os.umask(0o022)
+    try:
+        with pytest.raises(SystemExit):
+            runtime.run("test", ProcessSettings, build)
+    finally:
+        os.umask(before)
+    assert (tmp_path / "made").stat().st_mode & 0o777 == 0o600

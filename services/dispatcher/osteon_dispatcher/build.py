@@ -22,6 +22,7 @@ from osteon_dispatcher.circuit_breaker import CircuitBreaker, guarded
 from osteon_dispatcher.cmove.scp import MoveScp
 from osteon_dispatcher.commitment import rpc
 from osteon_dispatcher.job_types import JobContext, job_types
+from osteon_dispatcher.peer_client import PeerPolicy
 from osteon_dispatcher.remote_addresses import own_acceptor
 from osteon_dispatcher.routing import Router
 from osteon_dispatcher.settings import DispatcherBaseSettings, DispatcherServiceSettings
@@ -61,7 +62,8 @@ async def build_embedded(
         tls=tls_context,
         own_acceptor=partial(own_acceptor, settings, tls_context, own_address or (lambda: settings.own_dicom_address)),
     )
-    await remote_requests.serve(bus, index.remotes, index.queries, tls_context)
+    policy = PeerPolicy.from_settings(settings)
+    await remote_requests.serve(bus, index.remotes, index.queries, tls_context, policy)
     await MoveScp(index, context.signals, settings.aet).serve(bus)
     await rpc.serve(bus, index.commitments, index.jobs)
     breaker = CircuitBreaker(index.circuits, settings.breaker_failures, settings.breaker_seconds)

@@ -25,6 +25,7 @@ from osteon_dispatcher.cmove.job import MoveJobParams, move
 from osteon_dispatcher.commitment.scp import CommitmentScpContext, check_and_report
 from osteon_dispatcher.commitment.scu import CommitmentScuContext, send_request
 from osteon_dispatcher.job_signals import JobSignals
+from osteon_dispatcher.peer_client import PeerPolicy
 from osteon_dispatcher.remote_addresses import remote_of
 from osteon_dispatcher.retrieve_jobs import c_get, c_move
 from osteon_dispatcher.retrieve_jobs.common import RetrieveContext
@@ -58,7 +59,11 @@ def job_types(context: JobContext) -> Mapping[str, JobType]:
         index=index, sender=context.sender, remote_of=remote, config=config, aet=settings.aet
     )
     peers = peer.PeerStoreContext(
-        index=index, objects=objects, bus=bus, transcode_seconds=settings.transcode_timeout_seconds
+        index=index,
+        objects=objects,
+        bus=bus,
+        transcode_seconds=settings.transcode_timeout_seconds,
+        policy=PeerPolicy.from_settings(settings),
     )
     retrieves = RetrieveContext(index=index, remote_of=remote, config=config, aet=settings.aet)
     scp = CommitmentScpContext(

@@ -6,18 +6,21 @@ limits the time of each write too: a peer that stops reading must not hold a job
 
 import asyncio
 import logging
-import os
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, cast
 
 import httpx
 
+from osteon.dimse.connect_failure import describe_connect_failure, format_address
 from osteon.errors import Invalid, Unavailable
+from osteon.logging import get_logger
 from osteon.objects.port import Bytes
-from osteon.remotes.port import Peer
+from osteon.remotes.port import PEM, Peer, without_credentials
+from osteon.settings import PeerSettings
 
 SECONDS: Final = 120
 """For each step of a request to a peer that has no timeout of its own."""
@@ -31,6 +34,7 @@ _CLOSED: Final = (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError)
 
 logging.getLogger("httpx").setLevel(logging.WARNING)  # a line for each request
 
+log = get_logger(__name__)
 Body = Callable[[], AsyncGenerator[Bytes]]
 """Makes the chunks of a body, each time that it has to be sent."""
 
@@ -62,13 +66,33 @@ class PeerAnswer:
         return f"answered {self.status}" + (f": {text}" if text else "")
 
 
+@dataclass(frozen=True, slots=True)
+class PeerPolicy:
+    """What a peer's configuration may not decide.
+
+    Attributes:
+        ca_folder: holds the PEM files that a peer's `CaFile` may name.
+        proxies: whether those of the environment (`HTTPS_PROXY`, `NO_PROXY`…) are used.
+    """
+
+    ca_folder: Path | None = None
+    proxies: bool = False
+
+    @classmethod
+    def from_settings(cls, settings: PeerSettings) -> "PeerPolicy":
+        """Return what the settings say."""
+        return cls(settings.peer_ca_dir, settings.peer_proxy_from_environment)
+
+
 class PeerClient:
     """Requests below the URL of one peer; made by `open_peer`."""
 
-    def __init__(self, http: httpx.AsyncClient, url: httpx.URL) -> None:
+    def __init__(self, http: httpx.AsyncClient, url: httpx.URL, seconds: float) -> None:
         self._http = http
         self._url = url
-        self._address = f"{url.host}:{url.port or (443 if url.scheme == 'https' else 80)}"
+        self._port = url.port or (443 if url.scheme == "https" else 80)
+        self._address = format_address(url.host, self._port)
+        self._seconds = seconds
         self._answered = False
 
     async def get(self, path: str) -> PeerAnswer:
@@ -100,9 +124,25 @@ class PeerClient:
                 if kept and isinstance(error, _CLOSED):
                     kept = False
                     continue
-                raise PeerUnavailable(f"{self._address}: {_reason(error)}") from error
+                raise PeerUnavailable(self._describe(error)) from error
             self._answered = True
             return answer
+
+    def _describe(self, error: httpx.HTTPError) -> str:
+        """Say in words why a request failed."""
+        host, secure = self._url.host, self._url.scheme == "https"
+        if isinstance(error, httpx.ConnectTimeout):
+            return describe_connect_failure(TimeoutError(), host, self._port, seconds=self._seconds)
+        if isinstance(error, httpx.TimeoutException):
+            return f"{self._address} gave no answer within {self._seconds:g} s"
+        cause = _innermost(error)
+        if isinstance(error, httpx.ConnectError) and isinstance(cause, OSError):
+            return describe_connect_failure(cause, host, self._port, seconds=self._seconds, secure=secure)
+        if isinstance(error, httpx.RemoteProtocolError) and "disconnected" not in str(error):
+            return f"{self._address} did not answer in HTTP; are the port and http or https right?"
+        if isinstance(error, _CLOSED):
+            return f"{self._address} closed the connection without an answer in HTTP"
+        return f"{self._address}: {str(cause) or type(error).__name__}"
 
     async def _exchange(
         self, method: str, path: str, headers: Mapping[str, str] | None, body: Body | None
@@ -124,15 +164,15 @@ class PeerClient:
 
 @asynccontextmanager
 async def open_peer(
-    peer: Peer, *, connections: int = 1, seconds: float = SECONDS, proxies: bool = False
+    peer: Peer, policy: PeerPolicy, *, connections: int = 1, seconds: float = SECONDS
 ) -> AsyncIterator[PeerClient]:
     """Keep at most so many connections with a peer, each opened when it is needed. Raises `Invalid`.
 
     Args:
         peer: whom to reach, and as whom.
+        policy: which files and proxies may be used.
         connections: requests at the same time.
         seconds: for each step of a request, unless the peer has its own timeout.
-        proxies: whether those of the environment (`HTTPS_PROXY`, `NO_PROXY`…) are used.
     """
     url = _url_of(peer)
     try:
@@ -142,36 +182,49 @@ async def open_peer(
     async with httpx.AsyncClient(
         auth=httpx.BasicAuth(peer.username, peer.password) if peer.username else None,
         headers=[(b"Accept-Encoding", b"identity"), *headers],
-        verify=await asyncio.to_thread(_tls, peer) if url.scheme == "https" else False,
+        verify=await asyncio.to_thread(_tls, peer, policy.ca_folder) if url.scheme == "https" else False,
         timeout=httpx.Timeout(peer.timeout or seconds, pool=None),
         limits=httpx.Limits(max_connections=connections, keepalive_expiry=None),
-        trust_env=proxies,
+        trust_env=policy.proxies,
     ) as http:
-        yield PeerClient(http, url)
+        yield PeerClient(http, url, peer.timeout or seconds)
 
 
 def _url_of(peer: Peer) -> httpx.URL:
     try:
         url = httpx.URL(peer.url)
     except httpx.InvalidURL as error:
-        raise Invalid(f"peer {peer.name!r}: {peer.url!r} is not a URL: {error}") from None
+        raise Invalid(f"peer {peer.name!r}: {without_credentials(peer.url)!r} is not a URL: {error}") from None
     if url.scheme not in ("http", "https") or not url.host:
-        raise Invalid(f"peer {peer.name!r}: {peer.url!r} is not an http or https URL")
+        raise Invalid(f"peer {peer.name!r}: {without_credentials(peer.url)!r} is not an http or https URL")
     return url.copy_with(userinfo=b"", query=None, fragment=None)
 
 
-def _tls(peer: Peer) -> ssl.SSLContext:
+def _tls(peer: Peer, ca_folder: Path | None) -> ssl.SSLContext:
+    """Return the context of a peer.
+
+    Whoever configures a peer must not learn which files there are: one message, whatever is wrong with its `CaFile`.
+    """
+    if not peer.ca_file:
+        return ssl.create_default_context()
     try:
-        return ssl.create_default_context(cafile=peer.ca_file or None)
-    except OSError as error:
-        raise Invalid(f"peer {peer.name!r}: the CA file {peer.ca_file!r} cannot be used: {error}") from error
+        if PEM in peer.ca_file:
+            return ssl.create_default_context(cadata=peer.ca_file)
+        if ca_folder is not None:
+            folder = ca_folder.resolve()
+            path = (folder / peer.ca_file).resolve()
+            if path.is_relative_to(folder):
+                return ssl.create_default_context(cafile=str(path))
+    except (OSError, ValueError):
+        log.warning("CaFile of a peer cannot be used", peer=peer.name)
+    raise Invalid(
+        f"peer {peer.name!r}: its CaFile cannot be used; expected certificates as PEM text, or the name of a PEM file "
+        "in OSTEON_PEER_CA_DIR"
+    )
 
 
-def _reason(error: BaseException) -> str:
-    """Return what the innermost cause says: `Connection refused` rather than `All connection attempts failed`."""
-    kind, text = type(error).__name__, str(error)
+def _innermost(error: BaseException) -> BaseException:
+    """Return the innermost cause: `Connection refused` rather than `All connection attempts failed`."""
     while (cause := error.__cause__ or error.__context__) is not None:
         error = cause.exceptions[0] if isinstance(cause, BaseExceptionGroup) else cause
-        refused = isinstance(error, ConnectionError) and error.errno  # asyncio has words of its own for these
-        text = os.strerror(refused) if refused else str(error) or text
-    return text or kind
+    return error

@@ -33,7 +33,7 @@ from osteon.errors import Invalid, OsteonError
 from osteon.logging import get_logger
 from osteon.remotes.port import Remotes
 from osteon.remotes.queries import RemoteQueries
-from osteon_dispatcher.peer_client import open_peer
+from osteon_dispatcher.peer_client import PeerPolicy, open_peer
 
 _SYNTAXES: Final = (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN)
 _BATCH: Final = 200
@@ -54,11 +54,17 @@ class RemoteProblem(OsteonError):
     """A modality or a peer did not carry out a request."""
 
 
-async def serve(bus: Bus, remotes: Remotes, queries: RemoteQueries, tls: TlsContextProvider | None = None) -> None:
+async def serve(
+    bus: Bus,
+    remotes: Remotes,
+    queries: RemoteQueries,
+    tls: TlsContextProvider | None = None,
+    policy: PeerPolicy = PeerPolicy(),  # noqa: B008  (frozen)
+) -> None:
     """Answer these requests; `tls` makes the context for modalities that want TLS."""
     await bus.serve(ECHO, partial(echo, tls=tls))
     await bus.serve(REMOTE_FIND, partial(find, queries=queries, tls=tls), concurrency=_SEARCHES)
-    await bus.serve(PEER, partial(peer_system, remotes=remotes))
+    await bus.serve(PEER, partial(peer_system, remotes=remotes, policy=policy))
 
 
 async def echo(message: RemoteEchoRequest, tls: TlsContextProvider | None = None) -> RemoteEchoReply:
@@ -149,18 +155,22 @@ def _remote(target: Target, tls: TlsContextProvider | None) -> Remote:
 
 def _check(status: Status, comment: str) -> None:
     if status.is_failure or status is Status.CANCEL:
-        raise RemoteProblem(f"status 0x{status:04X}" + (f": {comment}" if comment else ""))
+        raise RemoteProblem(f"it answered {status.words}" + (f": {comment}" if comment else ""))
 
 
-async def peer_system(message: PeerSystemRequest, remotes: Remotes) -> PeerSystemReply:
+async def peer_system(
+    message: PeerSystemRequest,
+    remotes: Remotes,
+    policy: PeerPolicy = PeerPolicy(),  # noqa: B008  (frozen)
+) -> PeerSystemReply:
     """Get `/system` of a peer. Raises `OsteonError`."""
     peer = await remotes.peer(message.peer)
     try:
-        async with open_peer(peer, seconds=_PEER_SECONDS, proxies=True) as client:
+        async with open_peer(peer, policy, seconds=_PEER_SECONDS) as client:
             answer = await client.get("/system")
         if not 200 <= answer.status < 300:
             raise RemoteProblem(answer.problem)
         system = orjson.dumps(orjson.loads(answer.body)).decode()
     except ValueError as error:
-        raise RemoteProblem(str(error) or type(error).__name__) from error
+        raise RemoteProblem("its /system is not JSON; is the URL that of an Orthanc or an Osteon?") from error
     return PeerSystemReply(correlation_id=message.correlation_id, system=system)

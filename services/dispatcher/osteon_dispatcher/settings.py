@@ -7,6 +7,7 @@ from osteon.settings import (
     DispatcherSettings,
     IndexSettings,
     ObjectSettings,
+    PeerSettings,
     ProcessSettings,
     RoutingSettings,
     StoreSenderSettings,
@@ -15,7 +16,13 @@ from osteon.settings import (
 
 
 class DispatcherBaseSettings(
-    DicomSettings, TlsSettings, CommitmentSettings, DispatcherSettings, RoutingSettings, StoreSenderSettings
+    DicomSettings,
+    TlsSettings,
+    CommitmentSettings,
+    DispatcherSettings,
+    PeerSettings,
+    RoutingSettings,
+    StoreSenderSettings,
 ):
     """Settings that do not depend on the kind of bus, object store and index."""
 

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from dataclasses import replace
+from math import nan
 from pathlib import Path
 from typing import Final
 
@@ -100,7 +101,7 @@ def build_render_request(message: RenderRequest) -> RenderOptions:
         media_type=message.media_type,
         frames=tuple(message.frames),
         quality=message.quality,
-        window=Window(*message.window) if message.window else None,
+        window=_window(message),
         viewport=Viewport(*message.viewport) if message.viewport else None,
         width=message.width,
         height=message.height,
@@ -108,6 +109,15 @@ def build_render_request(message: RenderRequest) -> RenderOptions:
         rescale=message.rescale,
         compress=message.compress,
     )
+
+
+def _window(message: RenderRequest) -> Window | None:
+    if message.window:
+        return Window(*message.window)
+    centre, width = message.window_centre, message.window_width
+    if centre is None and width is None:
+        return None
+    return Window(nan if centre is None else centre, nan if width is None else width)
 
 
 def _answer(message: RenderRequest, key: str, picture: RenderedFiles) -> RenderReply:

@@ -33,6 +33,8 @@ from osteon_ingress.move_progress import MoveFollower, MovePolling, MoveProgress
 TIMEOUT: Final = 30.0
 """Seconds for an answer of `dispatcher`."""
 _POLLING: Final = MovePolling()
+_MAX_REASONS: Final = 20
+"""Reasons for failed sub-operations that are logged of one C-GET."""
 
 log = get_logger(__name__)
 
@@ -91,6 +93,7 @@ async def get(
         yield _not_started(association, error)
         return
     counts, pages = SubOperationCounts(remaining=plan.total), _Pages(bus, message, plan)
+    reasons: set[str] = set()
     yield counts.pending()
     try:
         async with aclosing(
@@ -98,7 +101,8 @@ async def get(
         ) as sent:
             async for one in sent:
                 pages.finish_first()
-                _count(association, counts, one)
+                counts.add(one)
+                _report(association, one, reasons)
                 yield counts.pending()
                 if request.cancelled.is_set():
                     break
@@ -161,11 +165,12 @@ def _common_fields(association: AssociationInfo, request: RetrieveOperationReque
     }
 
 
-def _count(association: AssociationInfo, counts: SubOperationCounts, sent: SubOperationResult) -> None:
-    counts.add(sent)
-    if sent.reason:
-        log.warning("instance not accepted", correlation_id=association.id, instance=sent.instance.sop_instance_uid,
-                    reason=sent.reason)  # fmt: skip
+def _report(association: AssociationInfo, sent: SubOperationResult, reasons: set[str]) -> None:
+    """Log each reason once: without role selection no instance is accepted, and all for the same reason."""
+    if sent.reason and sent.reason not in reasons and len(reasons) < _MAX_REASONS:
+        reasons.add(sent.reason)
+        log.warning("instance not accepted, others may follow", correlation_id=association.id,
+                    instance=sent.instance.sop_instance_uid, reason=sent.reason)  # fmt: skip
 
 
 def to_response(progress: MoveCounters | None) -> RetrieveResponse:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi_offline import FastAPIOffline
 
 from osteon import health
@@ -20,6 +20,7 @@ from osteon_query.dicomweb import (
     wado,
     wado_uri,
 )
+from osteon_query.dicomweb.unsupported_parameters import warn_of_unsupported
 from osteon_query.http import cors, openapi, problems
 from osteon_query.http.cancellation import CancelAbandonedMiddleware
 from osteon_query.http.middleware import RequestContextMiddleware
@@ -44,11 +45,10 @@ from osteon_query.orthanc import (
     tags,
 )
 
+_DICOMWEB = (wado, wado_uri, metadata, frames, bulk, bulk_resources, rendered, stow)
 _ROUTERS = (
-    start_page, capabilities, qido, wado, wado_uri, metadata, frames, bulk, bulk_resources, rendered, stow,
-    instances, rendering,
-    numpy_routes, tags, shared_tags, resources, hierarchy, find, changes, conflicts, system, modalities, queries, peers,
-    commitments, rules, destinations, jobs,
+    start_page, capabilities, qido, *_DICOMWEB, instances, rendering, numpy_routes, tags, shared_tags, resources,
+    hierarchy, find, changes, conflicts, system, modalities, queries, peers, commitments, rules, destinations, jobs,
 )  # fmt: skip
 
 
@@ -64,10 +64,10 @@ def create_app(state: AppState, checks: Mapping[str, health.Check]) -> FastAPI:
     app.state.app_state = state
     problems.install(app)
     app.add_middleware(CancelAbandonedMiddleware)
-    app.add_middleware(RequestContextMiddleware)
     cors.install(app, state.settings.cors_origins)
+    app.add_middleware(RequestContextMiddleware)
     for module in _ROUTERS:
-        app.include_router(module.router)
+        app.include_router(module.router, dependencies=[Depends(warn_of_unsupported)] if module in _DICOMWEB else [])
     app.router.routes.extend(health.routes(checks))
     openapi.describe(app)
     return app

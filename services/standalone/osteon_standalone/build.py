@@ -10,6 +10,7 @@ from osteon.bus.memory import MemoryBus
 from osteon.errors import OsteonError, Unavailable
 from osteon.index.sql import SqlIndex
 from osteon.objects.folder import FolderObjects
+from osteon.private_files import make_private_folder
 from osteon.runtime import Running
 from osteon.service_stack import service_stack
 from osteon_dispatcher import build as dispatcher
@@ -63,7 +64,7 @@ def _own_address(bind: str, ports: Mapping[str, int]) -> str:
 def held(data: Path) -> Iterator[None]:
     """Hold the data folder, which is made when absent; raises `DataUnusable`. The lock ends with the process."""
     try:
-        data.mkdir(parents=True, exist_ok=True)
+        make_private_folder(data)
         lock = (data / "lock").open("w")
     except OSError as error:
         raise DataUnusable(f"cannot write to {data} ({error.strerror}); set OSTEON_DATA to another folder") from None

@@ -54,6 +54,8 @@ class RenderRequest(Message):
     window: tuple[float, float, str] | None = Field(
         default=None, description="Centre, width, and linear, linear-exact or sigmoid."
     )
+    window_centre: float | None = Field(default=None, description="With the file's width, of Orthanc's /rendered.")
+    window_width: float | None = Field(default=None, description="With the file's centre, of Orthanc's /rendered.")
     viewport: tuple[int, int, float | None, float | None, float | None, float | None] | None = Field(
         default=None,
         description="Size of the picture and the region of the frame that fills it: vw, vh, sx, sy, sw, sh "
@@ -71,7 +73,9 @@ class RenderRequest(Message):
     def cache_key(self) -> str:
         """The object key of what this asks for: of the instance's bytes, which never change, and of the picture."""
         alike = self if self.media_type == "image/jpeg" else self.model_copy(update={"quality": 90})
-        picture = alike.model_dump_json(exclude={"correlation_id", "traceparent", "background", "seconds"})
+        # Fields that came with a later release count when they are given: pictures of earlier ones stay.
+        absent = {name for name in ("window_centre", "window_width") if getattr(self, name) is None}
+        picture = alike.model_dump_json(exclude={"correlation_id", "traceparent", "background", "seconds", *absent})
         digest = hashlib.sha256(f"{RENDERING} {picture}".encode()).hexdigest()
         return f"{RENDERED}{digest[:2]}/{digest}"
 

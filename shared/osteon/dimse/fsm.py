@@ -66,6 +66,45 @@ _TABLE = {
 }
 
 
+_TLS_HANDSHAKE, _TLS_ALERT = 0x16, 0x15
+"""First byte of a TLS record (RFC 8446 5.1)."""
+_NAMES = {
+    PduType.ASSOCIATE_RQ: "A-ASSOCIATE-RQ",
+    PduType.ASSOCIATE_AC: "A-ASSOCIATE-AC",
+    PduType.ASSOCIATE_RJ: "A-ASSOCIATE-RJ",
+    PduType.P_DATA_TF: "P-DATA-TF",
+    PduType.RELEASE_RQ: "A-RELEASE-RQ",
+    PduType.RELEASE_RP: "A-RELEASE-RP",
+    PduType.ABORT: "A-ABORT",
+}
+_WORDS = {
+    State.AWAITING_REQUEST: "an association request was expected",
+    State.AWAITING_ANSWER: "the answer to the association request was expected",
+    State.ESTABLISHED: "the association was open",
+    State.CLOSING: "the connection was about to close",
+}
+
+
+def describe_state(state: State) -> str:
+    """Say in words what an association was at."""
+    return _WORDS.get(state, "the association was being released")
+
+
+def describe_unexpected(state: State, kind: PduType, first_byte: int) -> str:
+    """Say in words which PDU came when it should not; `first_byte` is its type as it came."""
+    if kind is not PduType.UNRECOGNIZED:
+        return f"{_NAMES[kind]} came when {describe_state(state)}"
+    if state is State.AWAITING_ANSWER:
+        if first_byte == _TLS_ALERT:
+            return "the peer answered in TLS; it must be called with TLS"
+        return "the peer did not answer in DICOM; is the port right?"
+    if state is State.AWAITING_REQUEST:
+        if first_byte == _TLS_HANDSHAKE:
+            return "the caller speaks TLS, which this port does not"
+        return f"the caller does not speak DICOM; its first byte is 0x{first_byte:02X}"
+    return f"a PDU of the unknown type 0x{first_byte:02X} came when {describe_state(state)}"
+
+
 def action_for(state: State, kind: PduType) -> Action:
     """Return what a PDU of `kind` causes in `state`."""
     return _TABLE.get((state, kind)) or _OTHERWISE.get(state, Action.ABORT_AS_PROVIDER)

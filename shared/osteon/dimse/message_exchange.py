@@ -188,7 +188,13 @@ class MessageExchange:
             self._invoker.lost(end_to_error(how, detail))
 
 
-def end_to_error(how: AssociationEnd, detail: str) -> RequestorError:
-    """Return the error that a requested operation gets because its association has ended."""
-    text = f"the association has ended ({how.value}): {detail}" if detail else f"the association is {how.value}"
+def end_to_error(how: AssociationEnd, detail: str, remote: str = "") -> RequestorError:
+    """Return the error that a caller gets because its association has ended.
+
+    With `remote`, its address, there was none yet.
+    """
+    words = how.value.replace("_", " ")
+    text = f"the association has ended ({words}): {detail}" if detail else f"the association is {words}"
+    if remote:
+        text = f"{remote}: {detail or words}"
     return NoAnswer(text) if how is AssociationEnd.TIMED_OUT else AssociationAborted(text)

@@ -66,6 +66,14 @@ def abort(source: AbortSource, reason: AbortReason = AbortReason.NOT_SPECIFIED) 
     return PDU_HEADER.pack(PduType.ABORT, 4) + bytes((0, 0, source, reason))
 
 
+def describe_abort(source: int, reason: int) -> str:
+    """Say in words who aborted and why (PS3.8 Table 9-26)."""
+    if source == AbortSource.PROVIDER:
+        known = reason in set(AbortReason)
+        return f"A-ABORT by the provider: {AbortReason(reason).name.replace('_', ' ').lower() if known else reason}"
+    return "A-ABORT by the user" if source == AbortSource.USER else f"A-ABORT, source {source}, reason {reason}"
+
+
 def reject(result: int, source: int, reason: int) -> bytes:
     """Encode A-ASSOCIATE-RJ (PS3.8 Table 9-21)."""
     return PDU_HEADER.pack(PduType.ASSOCIATE_RJ, 4) + bytes((0, result, source, reason))

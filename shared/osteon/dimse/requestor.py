@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from osteon.dimse import tls
 from osteon.dimse.config import Remote, RequestedContext, RequestorConfig
+from osteon.dimse.connect_failure import describe_connect_failure
 from osteon.dimse.errors import (
     AssociationAborted,
     AssociationRejected,
@@ -81,15 +81,16 @@ async def _connect(
 ) -> RequestorConnection:
     loop = asyncio.get_running_loop()
     connection = RequestorConnection(loop, remote, contexts, config, requests)
+    seconds = remote.timeout or config.connect_timeout
     try:
-        async with asyncio.timeout(remote.timeout or config.connect_timeout):
+        async with asyncio.timeout(seconds):
             await loop.create_connection(
                 lambda: connection.upper_layer.transport, remote.host, remote.port, ssl=remote.tls
             )
     except OSError as error:
-        raise ConnectFailed(
-            f"{remote.host}:{remote.port}: {tls.describe_failure(error) or 'no connection in time'}"
-        ) from error
+        secure = remote.tls is not None
+        reason = describe_connect_failure(error, remote.host, remote.port, seconds=seconds, secure=secure)
+        raise ConnectFailed(reason) from error
     except (ValueError, OverflowError) as error:
         raise Invalid(f"{remote.host}:{remote.port} is not an address: {error}") from error
     return connection

@@ -7,6 +7,7 @@ from contextlib import aclosing, suppress
 
 from osteon.dimse import associate_rq_encoder
 from osteon.dimse.config import Remote, RequestedContext, RequestorConfig
+from osteon.dimse.connect_failure import format_address
 from osteon.dimse.errors import RequestorError
 from osteon.dimse.fsm import State
 from osteon.dimse.handler import (
@@ -87,7 +88,7 @@ class RequestorConnection:
         self._names = {
             "called_aet": remote.aet,
             "calling_aet": remote.calling_aet,
-            "remote": f"{remote.host}:{remote.port}",
+            "remote": format_address(remote.host, remote.port),
         }
 
     def on_connected(self) -> None:
@@ -122,7 +123,7 @@ class RequestorConnection:
         """Report the end to the callers that wait."""
         severity = logging.DEBUG if how in {AssociationEnd.RELEASED, AssociationEnd.REJECTED} else logging.WARNING
         log.log(severity, "association ended", how=how.value, detail=detail, **self._names)
-        self._refuse_all(end_to_error(how, detail))
+        self._refuse_all(end_to_error(how, detail, self._names["remote"]))
         self.exchange.end(how, detail)
         self.over.set()
 

@@ -44,6 +44,12 @@ class Status(IntEnum):
         return status
 
     @property
+    def words(self) -> str:
+        """The number, and what it means if it has a name here: `0xA801 (move destination unknown)`."""
+        named = not self.name.startswith("STATUS_")
+        return f"0x{self:04X}" + (f" ({self.name.replace('_', ' ').lower()})" if named else "")
+
+    @property
     def is_pending(self) -> bool:
         """More responses follow."""
         return self in {Status.PENDING, Status.PENDING_OPTIONAL_KEYS_UNSUPPORTED}

@@ -51,6 +51,7 @@ class PduStream:
         "_pdv",
         "_receiver",
         "halted",
+        "pdu_type",
         "pdus",
         "steps_left",
     )
@@ -70,6 +71,8 @@ class PduStream:
         self.steps_left = SLICE_STEPS
         self.pdus = 0
         """How many have begun."""
+        self.pdu_type = 0
+        """First byte of the last PDU that began."""
 
     @property
     def between(self) -> bool:
@@ -129,6 +132,7 @@ class PduStream:
             self._begin_pdu(*PDU_HEADER.unpack(header))
 
     def _begin_pdu(self, kind: int, length: int) -> None:
+        self.pdu_type = kind
         self._kind = PduType(kind) if PduType.ASSOCIATE_RQ <= kind <= PduType.ABORT else PduType.UNRECOGNIZED
         self._pdu = length
         self.pdus += 1

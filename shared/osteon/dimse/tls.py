@@ -22,6 +22,14 @@ TLS12_SUITES = (
     "ECDHE-RSA-AES256-GCM-SHA384",
 )
 """In OpenSSL's names, in the order of preference."""
+_ALERTS = {
+    "certificate required": "the peer demands a certificate",
+    "alert unknown ca": "the peer does not trust the CA of the certificate that it was shown",
+    "alert bad certificate": "the peer refuses the certificate that it was shown",
+    "alert handshake failure": "no TLS version, suite or certificate suits both",
+    "alert protocol version": "the peer does not accept TLS 1.2 or 1.3",
+}
+"""What the peer's alerts mean (RFC 8446 6.2)."""
 _OTHER_PROTOCOL = {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "HTTPS_PROXY_REQUEST", "PACKET_LENGTH_TOO_LONG"}
 
 
@@ -95,8 +103,9 @@ def describe_failure(error: Exception) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the peer's certificate is refused: {error.verify_message}"
     if isinstance(error, ssl.SSLError) and error.reason:
-        return "the peer does not speak TLS" if error.reason in _OTHER_PROTOCOL else _reason(error)
-    return str(error)
+        other = "the peer does not speak TLS; is the port right?"
+        return other if error.reason in _OTHER_PROTOCOL else _reason(error)
+    return error.strerror or str(error) if isinstance(error, OSError) else str(error)
 
 
 def describe_peer(secure: ssl.SSLObject) -> str:
@@ -162,7 +171,9 @@ def _readable(part: str, name: str) -> None:
 
 
 def _reason(error: ssl.SSLError) -> str:
-    return (error.reason or str(error)).replace("_", " ").lower()
+    words = (error.reason or str(error)).replace("_", " ").lower()
+    meaning = next((meaning for alert, meaning in _ALERTS.items() if alert in words), "")
+    return f"{words} ({meaning})" if meaning else words
 
 
 class _PasswordNeeded(Exception):

@@ -7,7 +7,7 @@ from math import inf
 from typing import Protocol
 
 from osteon.dimse import pdu
-from osteon.dimse.fsm import OPEN_STATES, Action, State, action_for
+from osteon.dimse.fsm import OPEN_STATES, Action, State, action_for, describe_state, describe_unexpected
 from osteon.dimse.observer import AssociationEnd
 from osteon.dimse.pdu import AbortReason, AbortSource, PduType, ProtocolError
 from osteon.dimse.read_turns import ReadTurns
@@ -162,10 +162,12 @@ class UpperLayer:
 
     def on_disconnected(self, error: Exception | None) -> None:
         """Event 17: the connection is closed, so the association is lost unless it has ended."""
-        self.state = State.IDLE
+        unanswered, self.state = self.state is State.AWAITING_ANSWER, State.IDLE
         self._timer.stop()
         self._pdu_timer.stop()
-        self._finish(AssociationEnd.LOST, describe_failure(error) if error else "the peer closed the connection")
+        detail = describe_failure(error) if error else "the peer closed the connection"
+        hint = " instead of answering; are the port and the use of TLS right?" if unanswered and not error else ""
+        self._finish(AssociationEnd.LOST, detail + hint)
         self._events.on_disconnected()
 
     # Reading.
@@ -234,7 +236,7 @@ class UpperLayer:
             self._enter(State.COLLISION_ANSWERING)
             self.answer_release()
         elif action in {Action.INDICATE_ABORT, Action.CLOSE}:
-            self.end(AssociationEnd.ABORTED_BY_PEER, f"source {body[2]}, reason {body[3]}")
+            self.end(AssociationEnd.ABORTED_BY_PEER, pdu.describe_abort(body[2], body[3]))
 
     def fragment(self, context_id: int, control: int, data: memoryview, end: bool) -> None:
         """Pass data on, unless the association ended within the PDU."""
@@ -245,7 +247,7 @@ class UpperLayer:
         self.charge(_ANSWER_STEPS)
         known = kind is not PduType.UNRECOGNIZED
         reason = AbortReason.UNEXPECTED_PDU if known else AbortReason.UNRECOGNIZED_PDU
-        detail = f"{kind.name} in {self.state.name}"
+        detail = describe_unexpected(self.state, kind, self._stream.pdu_type)
         if action is Action.ABORT_AS_PROVIDER:
             self._abort(AbortSource.PROVIDER, reason, AssociationEnd.PROTOCOL_ERROR, detail)
         elif action is Action.ABORT_AS_USER:
@@ -391,5 +393,8 @@ class UpperLayer:
     def _timed_out(self) -> None:
         if self.state in {State.AWAITING_REQUEST, State.CLOSING}:
             self.end(AssociationEnd.TIMED_OUT, "ARTIM expired")
+        elif self.state is State.AWAITING_ANSWER:
+            seconds = self.timeouts.artim
+            self.abort(AssociationEnd.TIMED_OUT, f"the association request was not answered within {seconds:g} s")
         else:
-            self.abort(AssociationEnd.TIMED_OUT, f"no progress in time in {self.state.name}")
+            self.abort(AssociationEnd.TIMED_OUT, f"no progress in time when {describe_state(self.state)}")

@@ -5,6 +5,7 @@
 
 import asyncio
 import json
+import os
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Collection
@@ -33,6 +34,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from osteon.errors import Invalid
 from osteon.index.tables import Bytewise, Moment
+from osteon.private_files import make_private
 
 T = TypeVar("T", str, int)
 
@@ -174,8 +176,8 @@ class SQLite(Dialect):
     write_options = {"begin": "BEGIN IMMEDIATE"}
 
     async def prepare(self, url: URL) -> None:
-        """Make the folder of the file."""
-        await asyncio.to_thread(Path(url.database or "").parent.mkdir, parents=True, exist_ok=True)
+        """Make the folder and the file: for this user only, as it holds passwords of peers."""
+        await asyncio.to_thread(_make_private_file, Path(url.database or ""))
 
     def engine(self, url: URL, pool: int) -> AsyncEngine:
         """Transactions begin as `write_options` say: the driver's own would take the write lock too late."""
@@ -239,6 +241,13 @@ class SQLite(Dialect):
         index = table(f"{names.name}_fts", column("rowid"), column("key", Bytewise))
         found: Select[Any] = select(index.c.rowid).where(self.wildcard(index.c.key, f"*{run}*"))
         return and_(names.c.id.in_(found), fits)
+
+
+def _make_private_file(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    os.close(os.open(path, os.O_RDONLY | os.O_CREAT, 0o600))
+    for suffix in ("", "-wal", "-shm"):  # SQLite gives new ones the permissions of the first
+        make_private(path.with_name(path.name + suffix))
 
 
 def dialect_of(url: URL) -> Dialect:

@@ -15,6 +15,8 @@ from itertools import takewhile
 from pathlib import Path
 from typing import BinaryIO
 
+from osteon.private_files import make_private_folder
+
 CHUNK = 1 << 20
 REMEMBERED = 10_000
 """Folders of which is remembered that their names are on the disk."""
@@ -132,6 +134,8 @@ class DurableFolder:
     def _make_root(self) -> None:
         made = not self.root.exists()
         try:
+            if made:
+                make_private_folder(self.root)
             self._tmp.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError):
             raise OSError(f"{self.root} is not a folder") from None

@@ -19,7 +19,14 @@ from yaml.nodes import MappingNode, Node
 
 from osteon.errors import OsteonError
 from osteon.logging import get_logger
-from osteon.remotes.orthanc_json import BadRemote, modality_from, peer_from
+from osteon.remotes.orthanc_json import (
+    MODALITY_FIELDS,
+    PEER_FIELDS,
+    BadRemote,
+    modality_from,
+    peer_from,
+    unknown_fields,
+)
 from osteon.remotes.port import Modality, Peer, Remotes
 
 log = get_logger(__name__)
@@ -35,7 +42,13 @@ def read_file(path: Path) -> tuple[list[Modality], list[Peer]]:
         root = yaml.compose(path.read_text("utf-8"), yaml.SafeLoader)
     except OSError as error:
         raise BadRemotesFile(f"OSTEON_REMOTES_FILE: {path} cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError:
+        raise BadRemotesFile(f"OSTEON_REMOTES_FILE: {path}: is not text in UTF-8") from None
+    except yaml.MarkedYAMLError as error:
+        # Without the line itself, which may have a password.
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise BadRemotesFile(f"OSTEON_REMOTES_FILE: {path}, line {line}: {error.problem}") from None
+    except yaml.YAMLError as error:
         raise BadRemotesFile(f"OSTEON_REMOTES_FILE: {path}: {error}") from None
     found: dict[str, list[Any]] = {"modalities": [], "peers": []}
     for section, line, entries in _entries(path, root):
@@ -43,11 +56,18 @@ def read_file(path: Path) -> tuple[list[Modality], list[Peer]]:
             raise BadRemotesFile(f"{path}, line {line}: {section[:80]!r}: expected modalities or peers")
         for name, at, node in _entries(path, entries):
             try:
-                make = modality_from if section == "modalities" else peer_from
-                found[section].append(make(name, _value(node)))
+                found[section].append(_remote(section, name, _value(node)))
             except BadRemote as error:
                 raise BadRemotesFile(f"{path}, line {at}: {section}: {name}: {error}") from None
     return found["modalities"], found["peers"]
+
+
+def _remote(section: str, name: str, body: Any) -> Modality | Peer:
+    """Read an entry. A field that is not known is an error here, unlike in REST: nobody reads a warning."""
+    make, fields = (modality_from, MODALITY_FIELDS) if section == "modalities" else (peer_from, PEER_FIELDS)
+    if unknown := unknown_fields(body, fields):
+        raise BadRemote(f"{unknown[0]}: unknown field; expected {', '.join(sorted(fields))}")
+    return make(name, body)
 
 
 async def add_missing(remotes: Remotes, modalities: list[Modality], peers: list[Peer]) -> None:
@@ -81,5 +101,5 @@ def _entries(path: Path, node: Node | None) -> list[tuple[str, int, Node]]:
 def _value(node: Node) -> Any:
     try:
         return yaml.SafeLoader("").construct_document(node)
-    except yaml.YAMLError as error:
-        raise BadRemote(str(error)) from None
+    except yaml.MarkedYAMLError as error:
+        raise BadRemote(str(error.problem)) from None

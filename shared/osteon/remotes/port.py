@@ -1,9 +1,10 @@
 """The remote application entities and peers that the archive knows: one list for all replicas, changed at run time."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import Final, Protocol
 
 from osteon.errors import NotFound
 
@@ -53,9 +54,22 @@ class Modality:
     """How studies are retrieved from it: C-MOVE, C-GET or SystemDefault."""
 
 
+PEM: Final = "-----BEGIN CERTIFICATE-----"
+"""In a `ca_file` that is the certificates themselves (RFC 7468)."""
+_CREDENTIALS: Final = re.compile(r"(?<=//)[^/?#]*@")
+
+
+def without_credentials(url: str) -> str:
+    """Return a URL without user and password, as it may be shown."""
+    return _CREDENTIALS.sub("", url)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Peer:
-    """Another Osteon or Orthanc, by HTTP. `password` and `headers` are never shown."""
+    """Another Osteon or Orthanc, by HTTP. `password` and `headers` are never shown.
+
+    `ca_file`: certificates to trust in PEM, or the name of such a file in `OSTEON_PEER_CA_DIR`.
+    """
 
     name: str
     url: str

@@ -56,7 +56,8 @@ class SubOperationResult:
             return self.error
         if self.outcome.status == Status.SUCCESS:
             return ""
-        return f"answered 0x{self.outcome.status:04X} {self.outcome.comment}".rstrip()
+        status, comment = self.outcome.status, self.outcome.comment
+        return f"answered 0x{status:04X} {comment}" if comment else f"answered {status.words}"
 
 
 @dataclass(slots=True)

@@ -10,6 +10,7 @@ from osteon.settings.imaging import ImagingSettings, RenderSettings, TranscodeSe
 from osteon.settings.jobs import (
     CommitmentSettings,
     DispatcherSettings,
+    PeerSettings,
     RoutingSettings,
     SendingSettings,
     StoreSenderSettings,
@@ -53,6 +54,7 @@ __all__ = [
     "IndexerSettings",
     "ObjectSettings",
     "PackSettings",
+    "PeerSettings",
     "ProcessSettings",
     "RemotesSettings",
     "RenderSettings",

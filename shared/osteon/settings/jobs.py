@@ -8,7 +8,7 @@ from pydantic import Field, field_validator
 from osteon.dicom.uids import TRANSFER_SYNTAXES
 from osteon.settings.base import Settings
 from osteon.settings.imaging import TranscodeSettings
-from osteon.settings.values import ByteCount, Days, Seconds, Words
+from osteon.settings.values import MAX_PORT, ByteCount, Days, Seconds, Words
 
 
 class CommitmentSettings(Settings):
@@ -44,6 +44,25 @@ class DispatcherSettings(Settings):
         "127.0.0.1:4242",
         pattern=r"^(.*:\d{1,5})?$",
         description="Host and port of the own `ingress`, which stores what is fetched by C-GET.",
+    )
+
+    @field_validator("own_dicom_address")
+    @classmethod
+    def _has_a_port(cls, value: str) -> str:
+        if value and not 0 < int(value.rpartition(":")[2]) <= MAX_PORT:
+            raise ValueError(f"expected host:port with a port from 1 to {MAX_PORT}")
+        return value
+
+
+class PeerSettings(Settings):
+    """Requests to peers by HTTP."""
+
+    peer_ca_dir: Path | None = Field(
+        None,
+        description="Folder of PEM files that the `CaFile` of a peer may name; empty: a `CaFile` is PEM text itself.",
+    )
+    peer_proxy_from_environment: bool = Field(
+        False, description="Whether peers are called by the proxies in `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY`."
     )
 
 

@@ -14,7 +14,13 @@ from osteon.settings.base import PREFIX, Settings
 from osteon.settings.dicom import AccessSettings, BalancerSettings, DicomSettings, TlsSettings
 from osteon.settings.http import HttpSettings, RemotesSettings
 from osteon.settings.imaging import ImagingSettings, RenderSettings, TranscodeSettings
-from osteon.settings.jobs import CommitmentSettings, DispatcherSettings, RoutingSettings, SendingSettings
+from osteon.settings.jobs import (
+    CommitmentSettings,
+    DispatcherSettings,
+    PeerSettings,
+    RoutingSettings,
+    SendingSettings,
+)
 from osteon.settings.process import ProcessSettings, StandaloneSettings
 from osteon.settings.storage import (
     BusSettings,
@@ -44,6 +50,7 @@ GROUPS: Final[tuple[type[Settings], ...]] = (
     AccessSettings,
     CommitmentSettings,
     DispatcherSettings,
+    PeerSettings,
     RoutingSettings,
     SendingSettings,
     TranscodeSettings,

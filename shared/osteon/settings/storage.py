@@ -6,7 +6,7 @@ from pathlib import Path
 from pydantic import Field, SecretStr, field_validator
 
 from osteon.settings.base import Settings
-from osteon.settings.values import ByteCount, Hours, Seconds
+from osteon.settings.values import MAX_PORT, ByteCount, Hours, Seconds
 
 _AMQP = re.compile(r"amqps?://[^/\s]")
 _ENDPOINT = re.compile(r"([^\s/:@\[\]]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?")
@@ -65,7 +65,8 @@ class ObjectSettings(Settings):
     @field_validator("s3_endpoint")
     @classmethod
     def _is_endpoint(cls, value: str) -> str:
-        if not _ENDPOINT.fullmatch(value):
+        found = _ENDPOINT.fullmatch(value)
+        if found is None or (found[2] and not 0 < int(found[2][1:]) <= MAX_PORT):
             raise ValueError("expected host or host:port, without http:// (see OSTEON_S3_SECURE)")
         return value
 

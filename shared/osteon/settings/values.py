@@ -53,7 +53,8 @@ def parse_duration(value: object, *, unit: float = 1.0) -> object:
     return float(found["number"]) * seconds / unit
 
 
-Port = Annotated[int, Field(ge=0, le=65535)]
+MAX_PORT: Final = 65_535
+Port = Annotated[int, Field(ge=0, le=MAX_PORT)]
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(split_words)]
 """A comma-separated list."""
 Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(parse_networks)]

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
+from osteon.private_files import make_private_folder
 from osteon.spool.disk import Disk
 
 LOCK: Final = "lock"
@@ -30,10 +31,10 @@ class SpoolFolder:
     @classmethod
     def create(cls, root: Path, disk: Disk) -> "SpoolFolder":
         """Create a folder of this process; `root` is created when absent."""
-        root.mkdir(parents=True, exist_ok=True)
+        make_private_folder(root)
         with _root_lock(root):
             path = root / uuid.uuid4().hex
-            path.mkdir()
+            path.mkdir(mode=0o700)
             fd = _try_lock(path)
             assert fd is not None  # no other process may see it yet
             disk.sync_folder(root)
@@ -90,7 +91,7 @@ def orphans(root: Path) -> list[Path]:
 
 @contextmanager
 def _root_lock(root: Path) -> Iterator[None]:
-    fd = os.open(root / _ROOT_LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    fd = os.open(root / _ROOT_LOCK, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
         yield
@@ -99,7 +100,7 @@ def _root_lock(root: Path) -> Iterator[None]:
 
 
 def _try_lock(folder: Path) -> int | None:
-    fd = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    fd = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -41,7 +41,7 @@ class PackFile:
         self.sync_failed = False
         self._disk = disk
         self._name_durable = False
-        self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
+        self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
 
     @property
     def dirty(self) -> bool:

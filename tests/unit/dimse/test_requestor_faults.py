@@ -3,12 +3,13 @@
 import asyncio
 import socket
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 
 import pytest
 
 from osteon.dimse import pdu as pdus
+from osteon.dimse.connect_failure import describe_connect_failure
 from osteon.dimse.handler import EventReport, Outcome
 from osteon.dimse.observer import RejectReason
 from osteon.dimse.requestor import (
@@ -41,7 +42,7 @@ async def endless() -> AsyncIterator[bytes]:
 async def test_a_port_that_is_closed_is_a_failed_connection() -> None:
     async with running() as service:
         nobody = Remote(aet="X", host="127.0.0.1", port=service.port)
-    with pytest.raises(ConnectFailed, match=f"127.0.0.1:{nobody.port}"):
+    with pytest.raises(ConnectFailed, match=f"^nothing listens at 127.0.0.1:{nobody.port}$"):
         async with associate(nobody, ALL):
             pass
 
@@ -128,6 +129,60 @@ async def broken(peer: RawPeer) -> None:
     await peer.receive()
     await peer.send(pdu(2, bytes(68) + b"\x21\0\xff\xff\1"))
     await peer.reader.read()
+
+
+async def ssh(peer: RawPeer) -> None:
+    await peer.send(b"SSH-2.0-OpenSSH_9.2p1\r\n")
+    await peer.receive()
+
+
+async def tls_alert(peer: RawPeer) -> None:
+    await peer.receive()
+    await peer.send(bytes.fromhex("15 03 01 00 02 02 0a"))
+    await peer.reader.read()
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        (garbage, "the peer did not answer in DICOM; is the port right?"),
+        (ssh, "the peer did not answer in DICOM; is the port right?"),
+        (tls_alert, "the peer answered in TLS; it must be called with TLS"),
+        (close, "the peer closed the connection instead of answering; are the port and the use of TLS right?"),
+        (abort, "A-ABORT by the user"),
+        (nothing, "the association request was not answered within 0.2 s"),
+    ],
+)
+async def test_the_reader_learns_in_words_why_there_is_no_association(
+    script: Callable[[RawPeer], Awaitable[None]], words: str
+) -> None:
+    async with scripted(script) as remote:
+        with pytest.raises((AssociationAborted, NoAnswer)) as caught:
+            async with associate(remote, ALL, QUICK):
+                pass
+    assert str(caught.value) == f"{remote.host}:{remote.port}: {words}"
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (ConnectionRefusedError(111, "Connect call failed ('::1', 104, 0, 0)"), "nothing listens at [::1]:104"),
+        (OSError("Multiple exceptions: [Errno 111] ('::1'), [Errno 101] ('1.2.3.4')"), "nothing listens at [::1]:104"),
+        (OSError(113, "No route to host"), "there is no route to [::1]:104"),
+        (TimeoutError(), "[::1]:104 did not answer within 3 s; is the address right, and no firewall between?"),
+        (socket.gaierror(-2, "Name or service not known"), "the host name '::1' is not known"),
+        (socket.gaierror(-3, "Temporary failure"), "the host name '::1' cannot be looked up now"),
+        (
+            ConnectionResetError(104, "x"),
+            "[::1]:104 closed the connection during the TLS handshake; does it speak TLS?",
+        ),
+        (OSError(24, "x"), "[::1]:104: Too many open files"),
+    ],
+)
+def test_a_connection_that_cannot_be_made_is_explained_without_numbers(error: OSError, words: str) -> None:
+    shown = describe_connect_failure(error, "::1", 104, seconds=3, secure=True)
+    assert shown.startswith(words)
+    assert "Errno" not in shown
 
 
 async def data_first(peer: RawPeer) -> None:

@@ -217,7 +217,41 @@ async def test_a_peer_tells_of_itself_with_its_credentials(index, site):
     assert len(site.seen) == 3
 
 
-async def test_a_peer_that_is_not_there_is_a_problem(index):
-    await index.remotes.put_peer(Peer(name="p", url="http://127.0.0.1:1/"))
+async def answer_of_peer(index: SqlIndex, url: str, **more: Any) -> str:
+    await index.remotes.put_peer(Peer(name="p", url=url, **more))
     asking = peer_system(PeerSystemRequest(correlation_id="c", peer="p"), index.remotes)
-    assert str(await failure_of(asyncio.wait_for(asking, 20)))
+    return str(await failure_of(asyncio.wait_for(asking, 20)))
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (b"220 mail.example.org ESMTP\r\n\r\n", "did not answer in HTTP; are the port and http or https right?"),
+        (b"", "closed the connection without an answer in HTTP"),
+        (None, "gave no answer within 1 s"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n<ht>", "its /system is not JSON; is the URL that of an Orthanc"),
+    ],
+)
+async def test_what_is_wrong_with_a_peer_is_said_in_words(index, answer, words):
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1 << 16)
+        if answer is None:
+            await reader.read()
+        else:
+            writer.write(answer)
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        problem = await answer_of_peer(index, f"http://127.0.0.1:{port}/", timeout=1)
+        assert words in problem
+        if words.startswith("did not"):
+            assert "the peer does not speak TLS" in await answer_of_peer(index, f"https://127.0.0.1:{port}/", timeout=1)
+
+
+async def test_a_peer_that_is_not_there_is_a_problem(index):
+    assert await answer_of_peer(index, "http://127.0.0.1:1/") == "nothing listens at 127.0.0.1:1"
+    assert await answer_of_peer(index, "http://no.such.host.invalid/") in (
+        "the host name 'no.such.host.invalid' is not known",
+        "the host name 'no.such.host.invalid' cannot be looked up now",
+    )

@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import structlog
 from pydicom import Dataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from pynetdicom import AE, build_role, evt
@@ -86,8 +87,10 @@ async def test_without_any_context_to_send_in_nothing_is_sent_and_the_status_say
         peer = await connected(port)
         await peer.associate([(STUDY_GET, [IMPLICIT])])
         await peer.send(get_message())
-        stores, last = await take_all(peer)
+        with structlog.testing.capture_logs() as lines:
+            stores, last = await take_all(peer)
         assert (stores, last.status, counts(last)) == ([], 0xA702, (None, 0, 3, 0))
+        assert len([line for line in lines if line["event"].startswith("instance not accepted")]) == 1
         await peer.release()
 
 

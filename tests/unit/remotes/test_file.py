@@ -64,6 +64,23 @@ def test_no_error_shows_a_password(tmp_path):
     assert "secret" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "entry",
+    ['p: ["http://x/", user, secret', "p: [http://user:secret@x:99999/]", "p: [ftp://user:secret@x/]",
+     'p: ["http://x/", user, !!python/name:secret x]', "p: {Url: [secret]}"],
+)  # fmt: skip
+def test_no_mistake_shows_the_line_with_a_password(tmp_path, entry):
+    with pytest.raises(BadRemotesFile, match=r"line [23]") as caught:
+        read_file(written(tmp_path, f"peers:\n  {entry}\n"))
+    assert "secret" not in str(caught.value) or "python/name:secret" in str(caught.value)
+
+
+@pytest.mark.parametrize("section", ["modalities: {a: {AET: A, Host: h, Port: 1", "peers: {p: {Url: 'http://x/'"])
+def test_a_field_that_is_not_known_stops_the_start(tmp_path, section):
+    with pytest.raises(BadRemotesFile, match="AlowEcho: unknown field"):
+        read_file(written(tmp_path, section + ", AlowEcho: true}}"))
+
+
 async def test_the_index_is_filled_with_what_it_does_not_have(tmp_path):
     index = SqlIndex(sqlite_url(tmp_path / "index.db"))
     await index.start()

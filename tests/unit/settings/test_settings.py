@@ -11,6 +11,7 @@ from osteon.settings import (
     BusSettings,
     CommitmentSettings,
     DicomSettings,
+    DispatcherSettings,
     HttpSettings,
     IndexerSettings,
     ObjectSettings,
@@ -86,6 +87,10 @@ def test_no_two_groups_define_the_same_setting() -> None:
         ("OSTEON_AMQP_URL", "broker:5672", "expected amqp://"),
         ("OSTEON_S3_ENDPOINT", "http://127.0.0.1:8333", "without http://"),
         ("OSTEON_S3_ENDPOINT", "two words", "expected host or host:port"),
+        ("OSTEON_S3_ENDPOINT", "objects:99999", "expected host or host:port"),
+        ("OSTEON_S3_ENDPOINT", "objects:0", "expected host or host:port"),
+        ("OSTEON_OWN_DICOM_ADDRESS", "ingress:65536", "a port from 1 to 65535"),
+        ("OSTEON_OWN_DICOM_ADDRESS", "ingress:0", "a port from 1 to 65535"),
     ],
 )
 def test_an_address_of_a_part_that_cannot_be_meant_stops_the_start(
@@ -93,7 +98,7 @@ def test_an_address_of_a_part_that_cannot_be_meant_stops_the_start(
 ) -> None:
     monkeypatch.setenv(name, value)
     with pytest.raises(BadSettings, match=f"{name}: .*{said}"):
-        load(BusSettings if "AMQP" in name else ObjectSettings)
+        load(BusSettings if "AMQP" in name else DispatcherSettings if "DICOM" in name else ObjectSettings)
 
 
 @pytest.mark.parametrize("endpoint", ["minio", "minio:9000", "s3.eu-central-1.amazonaws.com", "[::1]:8333"])

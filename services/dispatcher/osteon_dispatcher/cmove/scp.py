@@ -49,12 +49,16 @@ class MoveScp:
         return StartMoveReply(correlation_id=request.correlation_id, job_id=job_id, total=total)
 
     async def _destination(self, request: StartMoveRequest) -> Modality:
-        title = request.destination.strip(" \0")
-        found = await self._index.remotes.modalities_of(title)
-        if not found:
+        """Return the modality with this AE title, else the one with this name."""
+        title, remotes = request.destination.strip(" \0"), self._index.remotes
+        if found := await remotes.modalities_of(title):
+            return found[0]
+        try:
+            return await remotes.modality(title)
+        except RemoteNotFound:
             own = title in (self._aet, request.called_aet)
-            raise RemoteNotFound(f"{title} is this archive itself" if own else f"no modality has the AE title {title}")
-        return found[0]
+            what = f"{title} is this archive itself" if own else f"no modality has the AE title or name {title}"
+            raise RemoteNotFound(what) from None
 
     async def _submit(self, request: StartMoveRequest, modality: Modality, total: int) -> str:
         params = MoveJobParams(

@@ -101,7 +101,7 @@ def _detail(keys: Mapping[str, str], final: RetrieveResponse) -> dict[str, Any]:
     problem = ""
     if final.status.is_failure or final.status is Status.CANCEL or final.failed:
         uids = f" ({final.failed_uids[0]} among them)" if final.failed_uids else ""
-        problem = f"{dict(keys)}: status 0x{final.status:04X}, {final.completed + final.warning} instances sent, "
+        problem = f"{dict(keys)}: status {final.status.words}, {final.completed + final.warning} instances sent, "
         problem += f"{final.failed} failed{uids}" + (f": {final.comment}" if final.comment else "")
     if problem and final.status >> 8 == Status.OUT_OF_RESOURCES >> 8:
         raise RetrieveIncomplete(problem)

@@ -22,7 +22,7 @@ from osteon.remotes.job_params import PeerStoreParams
 from osteon.remotes.port import Peer
 from osteon.sending.reader import UnreadableInstance
 from osteon.sending.suboperations import SubOperationResult
-from osteon_dispatcher.peer_client import PeerAnswer, PeerClient, open_peer
+from osteon_dispatcher.peer_client import PeerAnswer, PeerClient, PeerPolicy, open_peer
 from osteon_dispatcher.store_jobs.files import PeerFile, PeerFiles
 from osteon_dispatcher.store_jobs.send_run import SendRun
 from osteon_dispatcher.store_jobs.stow import StowUploader
@@ -43,6 +43,7 @@ class PeerStoreContext:
     objects: Objects
     bus: Bus
     transcode_seconds: float
+    policy: PeerPolicy
 
 
 async def store(run: JobRun, *, context: PeerStoreContext) -> None:
@@ -50,21 +51,26 @@ async def store(run: JobRun, *, context: PeerStoreContext) -> None:
     params = PeerStoreParams.model_validate(run.job.params)
     peer = await context.index.remotes.peer(params.peer)
     files = PeerFiles(context.objects, context.bus, params.transcode, context.transcode_seconds)
-    uploader = StowUploader(peer, files) if peer.dicomweb else OrthancUploader(peer, files, compress=params.compress)
+    uploader = (
+        StowUploader(peer, files, context.policy)
+        if peer.dicomweb
+        else OrthancUploader(peer, files, context.policy, compress=params.compress)
+    )
     await SendRun(run, context.index, params.resources, uploader.deliver).send(permissive=params.permissive)
 
 
 class OrthancUploader:
     """Posts file after file to `/instances`."""
 
-    def __init__(self, peer: Peer, files: PeerFiles, *, compress: bool) -> None:
+    def __init__(self, peer: Peer, files: PeerFiles, policy: PeerPolicy, *, compress: bool) -> None:
         self._peer = peer
+        self._policy = policy
         self._files = files
         self._compress = compress
 
     async def deliver(self, instances: AsyncIterator[PlannedInstance]) -> AsyncGenerator[SubOperationResult]:
         """Yield what became of each instance, in order. Raises `PeerUnavailable`, `PeerRefused`, `Unavailable`."""
-        async with open_peer(self._peer, connections=_CONCURRENCY) as client:
+        async with open_peer(self._peer, self._policy, connections=_CONCURRENCY) as client:
             uploads = deque[asyncio.Task[SubOperationResult]]()
             try:
                 async for instance in instances:

@@ -15,7 +15,7 @@ from osteon.objects.port import Bytes
 from osteon.remotes.port import Peer
 from osteon.sending.reader import UnreadableInstance
 from osteon.sending.suboperations import SubOperationResult
-from osteon_dispatcher.peer_client import PeerAnswer, PeerClient, open_peer
+from osteon_dispatcher.peer_client import PeerAnswer, PeerClient, PeerPolicy, open_peer
 from osteon_dispatcher.store_jobs.files import PeerFile, PeerFiles
 
 _BYTES: Final = 64 << 20
@@ -31,13 +31,14 @@ _FAILURE_REASON, _WARNING_REASON, _COMMENT = "00081197", "00081196", "00000902"
 class StowUploader:
     """Posts multipart bodies to `/studies`."""
 
-    def __init__(self, peer: Peer, files: PeerFiles) -> None:
+    def __init__(self, peer: Peer, files: PeerFiles, policy: PeerPolicy) -> None:
         self._peer = peer
+        self._policy = policy
         self._files = files
 
     async def deliver(self, instances: AsyncIterator[PlannedInstance]) -> AsyncGenerator[SubOperationResult]:
         """Yield what became of each instance, in order. Raises `PeerUnavailable`, `PeerRefused`, `Unavailable`."""
-        async with open_peer(self._peer) as client:
+        async with open_peer(self._peer, self._policy) as client:
             async for batch in _batches(instances):
                 for result in await self._send(client, batch):
                     yield result

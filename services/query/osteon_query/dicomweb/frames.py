@@ -24,9 +24,8 @@ from osteon_query.http.byte_ranges import send_bytes, send_range
 from osteon_query.http.conditional import entity_tag, not_modified, validator_headers
 from osteon_query.http.errors import BadParameter, NotAcceptable, NotRenderable
 from osteon_query.http.media_types import is_native
-from osteon_query.http.request_values import correlation_id
+from osteon_query.http.request_values import correlation_id, warn
 from osteon_query.http.streaming import stream_response
-from osteon_query.http.warning import warning
 from osteon_query.images.render_client import RenderedPicture, picture_request, render_in_order, require_picture
 from osteon_query.packs.frames import FrameAt, StoredFrames, cut, photometric_interpretation, read_frames, whole_range
 from osteon_query.packs.instance_reader import InstanceRequest, transcode_instance
@@ -76,7 +75,7 @@ async def send_frames(
     whole = bool(bulk_uri) and not numbers and stored.count == 1
     numbers = numbers or list(range(1, stored.count + 1))
     frames = [stored.at(number) for number in numbers]
-    headers |= warning(stored.problem)
+    warn(request, "osteon", stored.problem)
     label, as_stored = photometric_interpretation(line.header), _as_stored(chosen, location, stored)
     sender = _Frames(request, state, location, chosen, numbers, label, bulk_uri=bulk_uri, whole=whole)
     if as_stored:
@@ -176,7 +175,7 @@ class _Frames:
         async with aclosing(pictures):
             picture = require_picture(await anext(pictures))
         headers |= {"Content-Type": self._format.kind, "Content-Length": str(picture.length)}
-        headers |= warning(picture.warning)
+        warn(self._request, "osteon", picture.warning)
         return await stream_response(self._request, count_bytes(picture.chunks, _PURPOSE), headers)
 
     async def _render_requests(self) -> AsyncGenerator[RenderRequest, None]:

@@ -8,14 +8,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from osteon.dicom.attribute_names import attribute_path, tag_of
+from osteon.dicom.attribute_names import UnknownAttribute, attribute_path, tag_of
 from osteon.dicom.matching import combine_datetimes
 from osteon.dicom.models import Level
 from osteon.dicom.private_blocks import is_creator, is_private
 from osteon.dicom.query import MatchingKey, Search, Single
 from osteon_query.dicomweb.qido_keys import conditions_of, is_comparable
 from osteon_query.http.errors import BadParameter
-from osteon_query.http.request_values import number
+from osteon_query.http.request_values import format_warning, ignored_parameters, number
 from osteon_query.search.conditions import SearchLimits, format_paths, is_matchable
 from osteon_query.search.return_keys import ReturnKeys, belongs, default_return_keys
 
@@ -33,12 +33,14 @@ class QidoQuery:
     Attributes:
         by_header: keys that the index does not hold and headers do.
         ignored: keys that are not matched at all.
+        unknown: parameters and attributes that are not known: ignored too (PS3.18 8.3).
     """
 
     search: Search
     return_keys: ReturnKeys
     by_header: tuple[MatchingKey, ...] = ()
     ignored: tuple[tuple[str, ...], ...] = ()
+    unknown: tuple[str, ...] = ()
 
     @property
     def limit(self) -> int:
@@ -84,7 +86,7 @@ def parse(
     )
     # Those are not combined, so a range of times across midnight would never match: this refuses it.
     combine_datetimes(query.by_header, negotiated=False)
-    return QidoQuery(search, return_keys, tuple(query.by_header), tuple(query.ignored))
+    return QidoQuery(search, return_keys, tuple(query.by_header), tuple(query.ignored), tuple(query.unknown))
 
 
 class _Parser:
@@ -97,6 +99,7 @@ class _Parser:
         self.conditions: list[MatchingKey] = []
         self.by_header: list[MatchingKey] = []
         self.ignored: list[tuple[str, ...]] = []
+        self.unknown: list[str] = []
         self.include: list[str] = []
         self.creators: dict[str, str] = {}
         self.everything = self.fuzzy = self._empty = self._multiple = False
@@ -137,11 +140,20 @@ class _Parser:
         for field in (part.strip() for part in value.split(",")):
             if field.lower() == "all":
                 self.everything = True
-            elif field and belongs(self._level, tag_of(attribute_path(field)[0])):
+            elif (path := self._path(field)) and belongs(self._level, tag_of(path[0])):
                 self.include.append(field)
 
+    def _path(self, name: str) -> tuple[str, ...]:
+        """Return the path of an attribute, empty when there is no such attribute."""
+        try:
+            return attribute_path(name) if name else ()
+        except UnknownAttribute:
+            self.unknown.append(name)
+            return ()
+
     def _add_condition(self, name: str, value: str) -> None:
-        path = attribute_path(name)
+        if not (path := self._path(name)):
+            return
         tag = tag_of(path[0])
         if is_creator(tag):
             # Defines what a private `includefield` means (PS3.18 8.3.4.3).
@@ -175,5 +187,7 @@ def warnings(query: QidoQuery, service: str, *, more: bool) -> list[str]:
     if more:
         texts.append("There are additional results that can be requested")
     if query.ignored:
-        texts.append(f"These keys are not matched and were ignored: {format_paths(query.ignored)[:1000]}")
-    return [f'299 {service} "{text}"' for text in texts]
+        texts.append(f"These keys are not matched and were ignored: {format_paths(query.ignored)}")
+    if query.unknown:
+        texts.append(ignored_parameters(query.unknown))
+    return [format_warning(service, text) for text in texts]

@@ -13,14 +13,14 @@ from osteon.contracts.imaging import RENDERING, RenderRequest
 from osteon_query.app_state import AppState, AppStateDep, dicomweb_url
 from osteon_query.dicomweb.metadata import instance_url
 from osteon_query.dicomweb.multipart import send_multipart
-from osteon_query.dicomweb.renditions import ignored_warning, rendered_types, rendered_value, send_rendition
+from osteon_query.dicomweb.renditions import rendered_types, rendered_value, send_rendition, warn_of_picture_parameters
 from osteon_query.dicomweb.resolve import ResolvedInstances, resolve, resolve_one, scope_of
 from osteon_query.dicomweb.resource_categories import Category, category_of
 from osteon_query.dicomweb.wado import INSTANCE, SERIES
 from osteon_query.http.accept import media_ranges
 from osteon_query.http.conditional import not_modified, validator_headers
 from osteon_query.http.errors import BadParameter, NotAcceptable, NotRenderable, UnknownResource
-from osteon_query.http.request_values import correlation_id, uid_of
+from osteon_query.http.request_values import correlation_id, uid_of, warn
 from osteon_query.images import parameters, representative
 from osteon_query.images.frame_count import frame_count
 from osteon_query.images.picture_response import GIF, JPEG, PNG, PURPOSE, choose, send_picture
@@ -120,7 +120,6 @@ async def _rendered(
     if numbers is None and (response := await _undrawn(request, state, found, single=single)):
         return response
     media_type, entry = choose(request, _OFFERED)
-    parameters.refuse_annotation(query)
     options: dict[str, object] = {
         "mode": "rendered",
         "media_type": media_type,
@@ -128,18 +127,18 @@ async def _rendered(
         "window": parameters.window(query),
         "viewport": parameters.viewport(query, region=True),
     }
-    warning = parameters.unsupported_warning(query)
-    headers = {"Warning": f'299 {dicomweb_url(request, state)} "{warning}"'} if warning else {}
+    if warning := parameters.unsupported_warning(query):
+        warn(request, dicomweb_url(request, state), warning)
     if not entry.multipart and (single or media_type == GIF) and len(found.first) == 1:
         location = found.first[0]
         frames = (numbers or []) if media_type == GIF else [(numbers or [1])[0]]
         message = picture_request(location, correlation_id(request), frames=frames, **options)
-        return await send_picture(request, state.pictures, location, message, headers=headers)
+        return await send_picture(request, state.pictures, location, message)
     tag = f"W/{found.tag('rendered', sorted(options.items()), numbers, RENDERING)}" if found.rest is None else ""
     if known := tag and not_modified(request, tag):
         return known
     messages = _messages(state, found, numbers, correlation_id(request), options)
-    headers |= validator_headers(tag, *found.first) if tag else {}
+    headers = validator_headers(tag, *found.first) if tag else {}
     return await send_multipart(request, _parts(state, messages), media_type, headers=headers)
 
 
@@ -155,17 +154,14 @@ async def _undrawn(request: Request, state: AppState, found: ResolvedInstances, 
     media_type, entry = choose(request, (*_OFFERED, *types) if images else types)
     if media_type not in types:
         return None
-    warning = ignored_warning(request.query_params, dicomweb_url(request, state))
+    warn_of_picture_parameters(request, state)
     if single:
         (line,) = await read_lines(state.sidecars, found.first)
-        return await send_rendition(
-            request, state, found.first[0], line, media_type, multipart=entry.multipart, warning=warning
-        )
+        return await send_rendition(request, state, found.first[0], line, media_type, multipart=entry.multipart)
     tag = f"W/{found.tag('renditions', media_type, __version__)}" if found.rest is None else ""
     if known := tag and not_modified(request, tag):
         return known
     headers = validator_headers(tag, *found.first) if tag else {}
-    headers |= {"Warning": warning} if warning else {}
     return await send_multipart(request, _renditions(state, found, media_type), media_type, headers=headers)
 
 

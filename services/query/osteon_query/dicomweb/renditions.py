@@ -5,7 +5,6 @@ from collections.abc import AsyncGenerator, Sequence
 from typing import Final
 
 import orjson
-from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -14,7 +13,7 @@ from osteon.archive.resources import Location
 from osteon.errors import Invalid
 from osteon.objects.port import Bytes
 from osteon.packs.sidecar import SidecarLine
-from osteon_query.app_state import AppState
+from osteon_query.app_state import AppState, dicomweb_url
 from osteon_query.dicomweb.bulk_values import BulkValue, bulk_paths, find_value, is_pixel_data, send_value
 from osteon_query.dicomweb.multipart import send_multipart
 from osteon_query.dicomweb.resource_categories import DOCUMENT, Category, category_of, own_media_type
@@ -22,6 +21,7 @@ from osteon_query.http.accept import OCTETS
 from osteon_query.http.byte_ranges import send_range
 from osteon_query.http.conditional import entity_tag, not_modified, validator_headers
 from osteon_query.http.errors import TooLarge
+from osteon_query.http.request_values import warn
 from osteon_query.packs.items import ItemStart, single_item
 from osteon_query.packs.mapped_instance import map_instance
 from osteon_query.reports.content_tree import read_report
@@ -93,21 +93,17 @@ async def send_rendition(
     media_type: str,
     *,
     multipart: bool = False,
-    warning: str = "",
 ) -> Response:
     """Send an instance in one of its `rendered_types`; alone, Range is honoured."""
-    headers = {"Warning": warning} if warning else {}
     if media_type not in (HTML, TEXT) or category_of(location, line) is not Category.REPORT:
         path = _path(line)
         value = await find_value(state, location, line, path, media_type)
-        return await send_value(
-            request, state, location, value, path, content_type=media_type, multipart=multipart, headers=headers
-        )
+        return await send_value(request, state, location, value, path, content_type=media_type, multipart=multipart)
     tag = entity_tag(location.sha256, "report", media_type, multipart, __version__)
     if known := not_modified(request, tag):
         return known
     value = await rendered_value(state, location, line, media_type)
-    headers |= {**validator_headers(tag, location), "Content-Security-Policy": HTML_POLICY}
+    headers = {**validator_headers(tag, location), "Content-Security-Policy": HTML_POLICY}
     if multipart:
         part = ItemStart(value.media_type, value.length)
         items = single_item(part, value.read(0, value.length))
@@ -115,7 +111,7 @@ async def send_rendition(
     return await send_range(request, value.read, value.length, {**headers, "Content-Type": value.media_type})
 
 
-def ignored_warning(query: QueryParams, agent: str, names: Sequence[str] = _OF_PICTURES) -> str:
-    """Return the warning about parameters of pictures that change nothing in what is not drawn; empty without any."""
-    ignored = [name for name in names if name in query]
-    return f'299 {agent} "{", ".join(ignored)}: only for pictures, not applied"' if ignored else ""
+def warn_of_picture_parameters(request: Request, state: AppState, names: Sequence[str] = _OF_PICTURES) -> None:
+    """Add a Warning about parameters of pictures, which change nothing in what is not drawn."""
+    if ignored := [name for name in names if name in request.query_params]:
+        warn(request, dicomweb_url(request, state), f"{', '.join(ignored)}: only for pictures, which this is not")

@@ -14,8 +14,9 @@ from osteon_query.dicomweb.bulk_parts import is_bulk
 from osteon_query.dicomweb.instance_assembler import Assembled, AssemblyFailure, InstanceAssembler
 from osteon_query.dicomweb.stow_response import answers_as_json, store_response
 from osteon_query.http.accept import DICOM, DICOM_JSON, DICOM_XML, MULTIPART, OCTETS, split_header
-from osteon_query.http.bodies import PartStart, boundary_of, content_type
+from osteon_query.http.bodies import boundary_of, content_type
 from osteon_query.http.errors import BadBody, UnsupportedMediaType
+from osteon_query.http.multipart_parser import PartStart
 from osteon_query.http.request_values import uid_of
 from osteon_query.packs.body_files import ReceivedFile, write_file, write_parts
 from osteon_query.packs.uploads import Upload

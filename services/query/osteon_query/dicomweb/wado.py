@@ -20,7 +20,7 @@ from osteon_query.http.conditional import not_modified, validator_headers
 from osteon_query.http.errors import NotAcceptable
 from osteon_query.http.request_values import correlation_id
 from osteon_query.http.streaming import stream_response
-from osteon_query.packs.file_response import send_file
+from osteon_query.packs.file_response import attachment, send_file
 from osteon_query.packs.instance_reader import (
     part10_start,
     read_as_stored,
@@ -84,7 +84,7 @@ async def _instances(request: Request, state: AppState, scope: InstanceScope) ->
         items = read_instances(state.objects, state.transcoder, requests, correlation_id(request))
     if requested.zipped:
         name = found.first[0].identity.study_uid
-        headers |= {"Content-Type": ZIP, "Content-Disposition": f'attachment; filename="{name}.zip"'}
+        headers |= {"Content-Type": ZIP, "Content-Disposition": attachment(f"{name}.zip")}
         return await stream_response(request, write_zip(items, SentCounter(_PURPOSE)), headers, status)
     at = (each.location for each in selection.requests)
     parts = [part10_start(one.transfer_syntax_uid, one.length) for one in at] if selection.as_stored else None
@@ -107,6 +107,7 @@ async def send_instance(
     headers = validator_headers(tag, requested.location) | {
         "Content-Type": f"{DICOM}; transfer-syntax={file.transfer_syntax_uid}",
         "Content-Length": str(file.length),
+        "Content-Disposition": attachment(f"{requested.location.identity.sop_uid}.dcm"),
     }
     metrics.HTTP_ITEMS_SENT.labels(purpose).inc()
     content = read_once(state.objects, state.transcoder, file)

@@ -11,8 +11,8 @@ from starlette.responses import Response
 from osteon.archive.resources import InstanceScope, Location
 from osteon.dicom.pixels.errors import PixelError
 from osteon.packs.sidecar import SidecarLine
-from osteon_query.app_state import AppState, AppStateDep, base_url
-from osteon_query.dicomweb.renditions import HTML, ignored_warning, rendered_types, send_rendition
+from osteon_query.app_state import AppState, AppStateDep
+from osteon_query.dicomweb.renditions import HTML, rendered_types, send_rendition, warn_of_picture_parameters
 from osteon_query.dicomweb.resolve import ResolvedInstances, resolve
 from osteon_query.dicomweb.wado import send_instance
 from osteon_query.http.accept import DICOM, AcceptedSyntaxes, media_ranges, read_ranges
@@ -20,7 +20,7 @@ from osteon_query.http.errors import BadParameter, NotAcceptable, NotRenderable,
 from osteon_query.http.media_types import is_video
 from osteon_query.http.request_values import correlation_id, uid_of
 from osteon_query.images.frame_count import frame_count
-from osteon_query.images.parameters import MAX_SIDE, Viewport, decimal, refuse_annotation, whole
+from osteon_query.images.parameters import MAX_SIDE, Viewport, decimal, whole
 from osteon_query.images.picture_response import GIF, JPEG, PNG, send_picture
 from osteon_query.images.render_client import picture_request
 from osteon_query.packs.frames import layout_of
@@ -31,7 +31,7 @@ router = APIRouter(tags=["WADO-URI"])
 _PURPOSE: Final = "wado-uri"
 _PICTURES: Final = (JPEG, PNG, GIF)
 _OF_PICTURES: Final = (
-    "frameNumber", "rows", "columns", "region", "windowCenter", "windowWidth", "imageQuality", "annotation",
+    "frameNumber", "rows", "columns", "region", "windowCenter", "windowWidth", "imageQuality",
 )  # fmt: skip
 _REGION: Final = 4
 
@@ -53,8 +53,8 @@ async def wado_uri(request: Request, state: AppStateDep) -> Response:
     if media_type == DICOM:
         return await _file(request, state, found)
     if media_type not in _PICTURES:
-        warning = ignored_warning(query, base_url(request, state), _OF_PICTURES)
-        return await send_rendition(request, state, found.first[0], line, media_type, warning=warning)
+        warn_of_picture_parameters(request, state, _OF_PICTURES)
+        return await send_rendition(request, state, found.first[0], line, media_type)
     return await _picture(request, state, found.first[0], line, media_type)
 
 
@@ -67,7 +67,6 @@ def _check_supported(query: QueryParams) -> None:
     for name in ("presentationUID", "presentationSeriesUID"):
         if name in query:
             raise NotSupported(f"{name}: presentation states are not applied; omit it")
-    refuse_annotation(query)
 
 
 def _uid(query: QueryParams, name: str) -> str:
@@ -99,10 +98,8 @@ async def _media_type(request: Request, state: AppState, location: Location, lin
 
 
 async def _file(request: Request, state: AppState, found: ResolvedInstances) -> Response:
-    query = request.query_params
-    if pointless := [name for name in _OF_PICTURES if name in query]:
-        raise BadParameter(f"{', '.join(pointless)}: only for pictures, and contentType is {DICOM}")
-    uid = query.get("transferSyntax")
+    warn_of_picture_parameters(request, state, _OF_PICTURES)
+    uid = request.query_params.get("transferSyntax")
     return await send_instance(
         request, state, found, AcceptedSyntaxes({uid: 1.0}) if uid else AcceptedSyntaxes.of(()), purpose=_PURPOSE
     )

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
-from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartParser
 from starlette.requests import ClientDisconnect, Request
 
 from osteon_query.http.accept import split_header
 from osteon_query.http.errors import BadBody, TooLarge, TooSlow, UnsupportedMediaType
+from osteon_query.http.multipart_parser import MultipartEvent, MultipartParser
 
 _SMALL: Final = 4 << 20
 """Bytes of a JSON or text body at most."""
@@ -24,8 +23,6 @@ _MIN_STEP: Final = 2 << 10
 _MAX_STEP: Final = 32 << 10
 """Bytes of a multipart body that are parsed in one step of the event loop."""
 _MANY_EVENTS: Final = 30
-_MAX_HEADERS: Final = 32
-_MAX_HEADER: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,20 +31,6 @@ class BodyPace:
 
     idle_seconds: float = 60.0
     min_bytes_per_second: int = 1024
-
-
-@dataclass(frozen=True, slots=True)
-class PartStart:
-    """A part of a multipart body: its headers, names in lower case."""
-
-    headers: Mapping[str, str]
-
-
-class PartEnd:
-    """The end of a part: all of its bytes have been yielded."""
-
-
-MultipartEvent = PartStart | memoryview | PartEnd
 
 
 def content_type(request: Request) -> tuple[str, dict[str, str]]:
@@ -148,8 +131,8 @@ def boundary_of(parameters: Mapping[str, str]) -> bytes:
 
 
 async def multipart_events(chunks: AsyncIterator[bytes], boundary: bytes) -> AsyncGenerator[MultipartEvent, None]:
-    """Parse a multipart body as it arrives; raises `BadBody` when it is invalid or incomplete."""
-    parser = _Parser(boundary)
+    """Parse a multipart body as it arrives; raises as `MultipartParser` does."""
+    parser = MultipartParser(boundary)
     step = _MIN_STEP
     async for chunk in chunks:
         start = 0
@@ -161,53 +144,5 @@ async def multipart_events(chunks: AsyncIterator[bytes], boundary: bytes) -> Asy
             for event in events:
                 yield event
             await asyncio.sleep(0)
-    if not parser.complete:
-        raise BadBody(f"the multipart body ends without its closing boundary --{boundary.decode()}--")
-
-
-class _Parser:
-    """Turns the callbacks of the push parser into events."""
-
-    def __init__(self, boundary: bytes) -> None:
-        self.complete = False
-        self._events: list[MultipartEvent] = []
-        self._headers: dict[str, str] = {}
-        self._name = b""
-        self._value = b""
-        self._parser = MultipartParser(
-            boundary,
-            {
-                "on_part_begin": self._headers.clear,
-                "on_header_field": self._field,
-                "on_header_value": self._more_value,
-                "on_header_end": self._header_end,
-                "on_headers_finished": lambda: self._events.append(PartStart(dict(self._headers))),
-                "on_part_data": lambda data, start, end: self._events.append(memoryview(data)[start:end]),
-                "on_part_end": lambda: self._events.append(PartEnd()),
-                "on_end": self._end,
-            },
-            max_header_count=_MAX_HEADERS,
-            max_header_size=_MAX_HEADER,
-        )
-
-    def feed(self, chunk: bytes) -> list[MultipartEvent]:
-        """Parse the next bytes of the body."""
-        try:
-            self._parser.write(chunk)
-        except FormParserError as error:
-            raise BadBody(f"the body is not multipart as its Content-Type says: {error}") from None
-        events, self._events = self._events, []
-        return events
-
-    def _field(self, data: bytes, start: int, end: int) -> None:
-        self._name += data[start:end]
-
-    def _more_value(self, data: bytes, start: int, end: int) -> None:
-        self._value += data[start:end]
-
-    def _header_end(self) -> None:
-        self._headers[self._name.decode("latin-1").lower()] = self._value.decode("latin-1")
-        self._name = self._value = b""
-
-    def _end(self) -> None:
-        self.complete = True
+    for event in parser.finish():
+        yield event

@@ -18,6 +18,8 @@ log = get_logger(__name__)
 CORRELATION_HEADER: Final = "x-correlation-id"
 HEAD: Final = "osteon.head"
 """Key of the scope: the client requested the headers only."""
+NO_SNIFFING: Final = {"x-content-type-options": "nosniff"}
+"""On every response: what a modality sent must not become a page in a browser (Fetch standard, 3.5)."""
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
 _TRACEPARENT: Final = re.compile(r"00-(?!0{32})([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
@@ -56,7 +58,11 @@ class _Exchange:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._status = message["status"]
-            MutableHeaders(scope=message)[CORRELATION_HEADER] = self._scope["state"]["correlation_id"]
+            state, headers = self._scope["state"], MutableHeaders(scope=message)
+            headers[CORRELATION_HEADER] = state["correlation_id"]
+            headers.update(NO_SNIFFING)
+            for warning in state["warnings"]:
+                headers.append("Warning", warning)
         elif message["type"] == "http.response.body" and self._scope[HEAD]:
             message = {**message, "body": b""}
         await self._send(message)
@@ -84,11 +90,12 @@ def _prepare_scope(scope: Scope) -> Scope:
     given = headers.get(CORRELATION_HEADER, "") or (trace[1] if trace else "")
     path = scope["path"].rstrip("/") or "/"
     head = scope["method"] == "HEAD"
+    correlation_id = given if _ID.fullmatch(given) else token_hex(16)
     return {
         **scope,
         "method": "GET" if head else scope["method"],
         "path": path,
-        "state": {**scope.get("state", {}), "correlation_id": given if _ID.fullmatch(given) else token_hex(16)},
+        "state": {**scope.get("state", {}), "correlation_id": correlation_id, "warnings": []},
         HEAD: head,
     }
 

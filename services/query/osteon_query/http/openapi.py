@@ -41,9 +41,11 @@ _SEARCH: Final[Mapping[str, Any]] = {
     "StudyInstanceUID": _STRING, "SeriesInstanceUID": _STRING, "SOPInstanceUID": _STRING, "Modality": _STRING,
     "RequestAttributesSequence.RequestedProcedureID": _STRING, "00081030": _STRING,
 }  # fmt: skip
+_ACCEPT: Final[Mapping[str, Any]] = {"accept": _STRING}
 _PICTURE: Final[Mapping[str, Any]] = {
-    "window": _STRING, "viewport": _STRING, "quality": _QUALITY, "annotation": _STRING, "iccprofile": _STRING,
+    **_ACCEPT, "window": _STRING, "viewport": _STRING, "quality": _QUALITY, "iccprofile": _STRING,
 }  # fmt: skip
+_THUMBNAIL: Final[Mapping[str, Any]] = {**_ACCEPT, "viewport": _STRING}
 _ORTHANC_PICTURE: Final[Mapping[str, Any]] = {
     "quality": _QUALITY, "window-center": _STRING, "window-width": _STRING, "width": _WHOLE, "height": _WHOLE,
     "smooth": _FLAG, "returnUnsupportedImage": _FLAG,
@@ -52,6 +54,7 @@ _WADO_URI: Final[Mapping[str, Any]] = {
     "requestType": {"type": "string", "enum": ["WADO"]}, "studyUID": _STRING, "seriesUID": _STRING,
     "objectUID": _STRING, "contentType": _STRING, "transferSyntax": _STRING, "frameNumber": _WHOLE, "rows": _WHOLE,
     "columns": _WHOLE, "region": _STRING, "windowCenter": _STRING, "windowWidth": _STRING, "imageQuality": _QUALITY,
+    "anonymize": _STRING, "presentationUID": _STRING, "presentationSeriesUID": _STRING,
 }  # fmt: skip
 _PAGE: Final[Mapping[str, Any]] = {"since": _WHOLE, "limit": _WHOLE}
 _EXPAND: Final[Mapping[str, Any]] = {"expand": _STRING, "full": _STRING, "short": _STRING, "requested-tags": _STRING}
@@ -73,16 +76,15 @@ _OPERATIONS: Final = (
     OpenApiOperation("POST /dicom-web/studies.*", (DICOM_JSON, DICOM_XML), (200, 202, 409), body=_STORED),
     OpenApiOperation("GET /dicom-web", (_JSON, "application/vnd.sun.wadl+xml")),
     OpenApiOperation("GET /wado", (DICOM, *_STILL, "image/gif", *_UNDRAWN), _SAVED, _WADO_URI),
-    OpenApiOperation("GET /dicom-web/.*/metadata", _RESULTS, (200, 304)),
+    OpenApiOperation("GET /dicom-web/.*/metadata", _RESULTS, (200, 304), _ACCEPT),
+    OpenApiOperation("GET /dicom-web/.*/rendered", (*_STILL, "image/gif", *_UNDRAWN, MULTIPART), _SAVED, _PICTURE),
+    OpenApiOperation("GET /dicom-web/.*/thumbnail", _STILL, _SAVED, _THUMBNAIL),
+    OpenApiOperation("GET /dicom-web/.*/frames/.*", (MULTIPART, OCTETS, "image/*", "video/*"), _SAVED, _ACCEPT),
     OpenApiOperation(
-        "GET /dicom-web/.*/(rendered|thumbnail)", (*_STILL, "image/gif", *_UNDRAWN, MULTIPART), _SAVED, _PICTURE
-    ),
-    OpenApiOperation("GET /dicom-web/.*/frames/.*", (MULTIPART, OCTETS, "image/*", "video/*"), _SAVED),
-    OpenApiOperation(
-        "GET /dicom-web/.*/(bulk/.*|bulkdata|pixeldata)", (MULTIPART, OCTETS, "image/*", *_OF_VALUES), _SAVED
+        "GET /dicom-web/.*/(bulk/.*|bulkdata|pixeldata)", (MULTIPART, OCTETS, "image/*", *_OF_VALUES), _SAVED, _ACCEPT
     ),
     OpenApiOperation("GET /dicom-web/.*(studies|series|instances)", _RESULTS, (200, 204), _SEARCH),
-    OpenApiOperation("GET /dicom-web/studies/.*", (MULTIPART, DICOM, ZIP), _SAVED),
+    OpenApiOperation("GET /dicom-web/studies/.*", (MULTIPART, DICOM, ZIP), _SAVED, _ACCEPT),
     OpenApiOperation("GET .*/file", (DICOM,), _SAVED),
     OpenApiOperation("GET .*/(preview|rendered|image-u?int[0-9]+)", (*_STILL, _PAM), (200, 304), _ORTHANC_PICTURE),
     OpenApiOperation("GET .*/numpy", (OCTETS,), (200, 304), {"compress": _FLAG, "rescale": _FLAG}),
@@ -118,8 +120,17 @@ def describe(app: FastAPI) -> None:
     app.openapi = document  # type: ignore[method-assign]  # as FastAPI's documentation has it
 
 
+def supported_parameters(path: str, method: str) -> frozenset[str]:
+    """Return the names of the query parameters of an operation, in lower case."""
+    return frozenset(map(str.lower, _row(path, method).parameters or ()))
+
+
+def _row(path: str, method: str) -> OpenApiOperation:
+    return next(row for row in _OPERATIONS if re.fullmatch(row.path, f"{method.upper()} {path}"))
+
+
 def _describe(path: str, method: str, operation: dict[str, Any]) -> None:
-    row = next(row for row in _OPERATIONS if re.fullmatch(row.path, f"{method.upper()} {path}"))
+    row = _row(path, method)
     operation["responses"] = _responses(row, path)
     if row.parameters:
         given = [{"name": name, "in": "query", "schema": schema} for name, schema in row.parameters.items()]

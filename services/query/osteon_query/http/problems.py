@@ -3,6 +3,7 @@
 Below `/dicom-web` errors are problem details (RFC 9457), everywhere else they have the shape of Orthanc's REST API.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
@@ -13,6 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match
 
 from osteon.commitment.port import CommitmentNotFound
 from osteon.errors import Invalid, NotFound, OsteonError, Unavailable
@@ -21,6 +23,7 @@ from osteon.logging import get_logger
 from osteon.remotes.port import RemoteNotFound
 from osteon.remotes.queries import QueryNotFound
 from osteon_query.http import errors
+from osteon_query.http.middleware import NO_SNIFFING
 
 log = get_logger(__name__)
 
@@ -69,14 +72,32 @@ _INTERNAL: Final = ErrorResponse(500, -1, "Internal error")
 _BY_STATUS: Final = {
     400: _ANSWERS[Invalid],
     404: ErrorResponse(404, 17, "Unknown resource"),
-    405: ErrorResponse(405, 8, "Bad request"),
+    405: ErrorResponse(405, 8, "Method not allowed"),
 }
+_EXPECTED: Final = {
+    "missing": "is missing",
+    "int_parsing": "expected a whole number",
+    "int_type": "expected a whole number",
+    "float_parsing": "expected a number",
+    "float_type": "expected a number",
+    "bool_parsing": "expected true or false",
+    "bool_type": "expected true or false",
+    "string_type": "expected text",
+    "list_type": "expected an array",
+    "dict_type": "expected an object",
+    "json_invalid": "is not JSON",
+}
+"""What pydantic's types of errors mean for a client."""
+_METHODS: Final = ("DELETE", "GET", "OPTIONS", "PATCH", "POST", "PUT")
+_REMOTE: Final = (errors.RemoteFailed, errors.JobFailed, errors.NotSupported)
+"""No fault of the archive: a modality or a peer failed, or the client requested what is not supported."""
 
 
 def response_of(error: Exception) -> ErrorResponse:
     """Return the response for the nearest class of the error that has one; 500 for an unexpected error."""
     if isinstance(error, HTTPException):
-        return _BY_STATUS.get(error.status_code, ErrorResponse(error.status_code, 8, "Bad request"))
+        phrase = HTTPStatus(error.status_code).phrase
+        return _BY_STATUS.get(error.status_code, ErrorResponse(error.status_code, 8, phrase))
     if isinstance(error, RequestValidationError):
         return _BY_STATUS[400]
     return next((_ANSWERS[kind] for kind in type(error).__mro__ if kind in _ANSWERS), _INTERNAL)
@@ -95,25 +116,52 @@ async def _handle(request: Request, error: Exception) -> Response:
         answer = _ANSWERS[errors.NotAcceptable]
     if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         foreseen = isinstance(error, OsteonError)
-        log.error("request failed", path=request.url.path, error=str(error), exc_info=None if foreseen else error)
-    response = render(request, answer, _detail(error))
+        severity = log.warning if isinstance(error, _REMOTE) else log.error
+        severity("request failed", path=request.url.path, error=str(error), exc_info=None if foreseen else error)
+    if answer.status == HTTPStatus.METHOD_NOT_ALLOWED:
+        return _method_not_allowed(request, answer)
+    response = render(request, answer, _detail(request, error))
     if isinstance(error, errors.RangeNotSatisfiable):
         response.headers["Content-Range"] = f"bytes */{error.total}"  # RFC 9110 15.5.17
     return response
 
 
-def _detail(error: Exception) -> str:
+def _detail(request: Request, error: Exception) -> str:
     if isinstance(error, HTTPException):
-        return str(error.detail)
+        found = error.status_code != HTTPStatus.NOT_FOUND
+        return str(error.detail) if found else f"there is nothing at {request.url.path[:200]}"
     if isinstance(error, RequestValidationError):
-        return "; ".join(f"{'.'.join(str(p) for p in e['loc'])}: {e['msg']}" for e in error.errors())
+        return "; ".join(_field_problem(each) for each in error.errors())
     return str(error) if isinstance(error, OsteonError) else "internal error; see the log"
+
+
+def _field_problem(problem: Mapping[str, Any]) -> str:
+    """Name the field, and what was expected of it, without pydantic's words."""
+    name = ".".join(str(part) for part in problem["loc"][1:]) or "the body"
+    return f"{name[:80]}: {_EXPECTED.get(problem['type'], 'is invalid')}"
+
+
+def _method_not_allowed(request: Request, answer: ErrorResponse) -> Response:
+    def is_possible(method: str) -> bool:
+        scope = {**request.scope, "method": method}
+        return any(route.matches(scope)[0] is Match.FULL for route in request.app.routes)
+
+    allowed = ", ".join(filter(is_possible, _METHODS))
+    detail = f"{request.method} is not possible here; expected {allowed}"
+    if request.method == "OPTIONS" and "access-control-request-method" in request.headers:
+        detail = "pages of other origins may not use this archive; OSTEON_CORS_ORIGINS permits it"
+    response = render(request, answer, detail)
+    response.headers["Allow"] = allowed
+    return response
 
 
 def render(request: Request, answer: ErrorResponse, detail: str) -> Response:
     """Write an error in the shape of the API that was requested."""
     phrase = HTTPStatus(answer.status).phrase
-    headers = {"Retry-After": RETRY_AFTER} if answer.status in _RETRIED else {}
+    # An unexpected error is answered outside of the middleware.
+    headers = dict(NO_SNIFFING)
+    if answer.status in _RETRIED:
+        headers["Retry-After"] = RETRY_AFTER
     if is_dicomweb(request):
         problem: dict[str, Any] = {"type": "about:blank", "title": phrase, "status": answer.status, "detail": detail}
         if correlation_id := getattr(request.state, "correlation_id", ""):

@@ -1,5 +1,9 @@
-"""Values out of a request that are checked before use: UIDs, Orthanc identifiers, numbers, the correlation id."""
+"""Values out of a request that are checked before use: UIDs, Orthanc identifiers, numbers, the correlation id.
 
+And the warnings about those that are not used.
+"""
+
+from collections.abc import Iterable
 from typing import Final
 
 from starlette.requests import Request
@@ -10,6 +14,8 @@ from osteon.errors import Invalid
 from osteon_query.http.errors import BadParameter, UnknownResource
 
 _MAX_NUMBER: Final = 1 << 31
+_MAX_WARNING: Final = 1000
+"""Characters of a warning at most."""
 
 
 def uid_of(name: str, text: str) -> str:
@@ -34,6 +40,23 @@ def correlation_id(request: Request) -> str:
     """Return the id that follows this request."""
     value: str = request.state.correlation_id
     return value
+
+
+def warn(request: Request, service: str, text: str) -> None:
+    """Add a Warning to the response, whatever that becomes (PS3.18 8.3.4.4); nothing for an empty text."""
+    if text:
+        request.state.warnings.append(format_warning(service, text))
+
+
+def format_warning(service: str, text: str) -> str:
+    """Return a value of the header Warning; `text` may quote what the client sent."""
+    shown = "".join(c if " " <= c <= "~" and c not in '"\\' else "?" for c in text[:_MAX_WARNING])
+    return f'299 {service} "{shown}"'
+
+
+def ignored_parameters(names: Iterable[str]) -> str:
+    """Return the warning about query parameters that are not supported."""
+    return f"These parameters are not supported and were ignored: {', '.join(name[:80] for name in names)}"
 
 
 def number(name: str, value: str) -> int:

@@ -10,7 +10,6 @@ from osteon_query.http.errors import BadParameter
 MAX_SIDE: Final = 8_192
 """Of a side of a requested image."""
 _FUNCTIONS: Final = ("linear", "linear-exact", "sigmoid")
-_ANNOTATIONS: Final = frozenset(("patient", "technique"))
 _PROFILES: Final = ("no", "yes", "srgb", "adobergb", "rommrgb", "displayp3")
 _VIEWPORT: Final = 6
 
@@ -25,15 +24,14 @@ def side(query: QueryParams, name: str) -> int | None:
     return whole(name, query.get(name, "0"), 0, MAX_SIDE) or None
 
 
-def orthanc_window(query: QueryParams) -> tuple[float, float, str] | None:
-    """Return `window-center` and `window-width` of Orthanc's /rendered."""
-    names = ("window-center", "window-width")
-    if not any(name in query for name in names):
-        return None
-    if not all(name in query for name in names):
-        raise BadParameter("window-center and window-width: expected both or neither")
-    centre, width = (decimal(name, query[name]) for name in names)
-    return centre, width, "linear"
+def orthanc_window(query: QueryParams) -> dict[str, object]:
+    """Return `window-center` and `window-width` of Orthanc's /rendered, as fields of a `RenderRequest`."""
+    centre, width = (
+        decimal(name, query[name]) if name in query else None for name in ("window-center", "window-width")
+    )
+    if centre is None or width is None:
+        return {"window_centre": centre, "window_width": width}
+    return {"window": (centre, width, "linear")}
 
 
 def window(query: QueryParams) -> tuple[float, float, str] | None:
@@ -68,15 +66,6 @@ def viewport(query: QueryParams, *, region: bool) -> Viewport | None:
     if sw == 0 or sh == 0 or (sx or 0) < 0 or (sy or 0) < 0:
         raise BadParameter("viewport: the region begins in the image, and has a width and a height")
     return vw, vh, sx, sy, sw, sh
-
-
-def refuse_annotation(query: QueryParams) -> None:
-    """Raise `BadParameter` when texts are to be drawn into the picture (8.3.5.1.1): that is not done here."""
-    if "annotation" not in query:
-        return
-    if not _ANNOTATIONS.issuperset(query["annotation"].split(",")):
-        raise BadParameter("annotation: expected patient, technique or both; neither can be drawn into images")
-    raise BadParameter("annotation: text is not drawn into images; omit it")
 
 
 def unsupported_warning(query: QueryParams) -> str:

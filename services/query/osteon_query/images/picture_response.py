@@ -1,6 +1,6 @@
 """One image as a response, with its entity tag; and the media type that the client accepts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from starlette.requests import Request
@@ -11,8 +11,8 @@ from osteon.contracts.imaging import RenderRequest
 from osteon_query.http.accept import MediaRange, media_ranges
 from osteon_query.http.conditional import entity_tag, not_modified, validator_headers
 from osteon_query.http.errors import NotAcceptable
+from osteon_query.http.request_values import warn
 from osteon_query.http.streaming import stream_response
-from osteon_query.http.warning import warning
 from osteon_query.images.render_client import RenderClient
 from osteon_query.packs.items import count_bytes
 
@@ -37,23 +37,17 @@ def choose(request: Request, offered: Sequence[str]) -> tuple[str, MediaRange]:
 
 
 async def send_picture(
-    request: Request,
-    pictures: RenderClient,
-    location: Location,
-    message: RenderRequest,
-    *,
-    headers: Mapping[str, str] | None = None,
+    request: Request, pictures: RenderClient, location: Location, message: RenderRequest
 ) -> Response:
     """Send the image that `message` requests, or 304 when the client has it. Raises as `RenderClient.get` does."""
     tag = entity_tag(message.cache_key)
     if known := not_modified(request, tag):
         return known
     picture = await pictures.get(message)
+    warn(request, "osteon", picture.warning)
     sent = {
         "Content-Type": picture.media_type,
         "Content-Length": str(picture.length),
         **validator_headers(tag, location),
-        **warning(picture.warning),
-        **(headers or {}),
     }
     return await stream_response(request, count_bytes(picture.chunks, PURPOSE), sent)

@@ -25,7 +25,8 @@ from osteon_query.packs.uploads import Upload
 
 router = APIRouter(prefix="/instances", tags=["Instances"])
 
-_ZIP_MAGIC: Final = b"PK\x03\x04"
+_ZIP_MAGICS: Final = (b"PK\x03\x04", b"PK\x05\x06")
+"""Of a local file header, and of the directory of an empty archive (APPNOTE 4.3)."""
 
 
 @router.post("")
@@ -33,17 +34,18 @@ async def upload(request: Request, state: AppStateDep) -> Response:
     """Store a DICOM file, the files of a ZIP archive, or those of an HTML form."""
     media_type, parameters = content_type(request)
     limit = state.settings.max_upload_bytes
-    several = False
+    zipped = several = False
     async with open_upload(request, state) as (upload, body):
         if media_type.startswith("multipart/"):
             count = 0
             async for file in _form_files(body, boundary_of(parameters), upload):
-                several = await _take(file, upload, limit) or count > 0
+                zipped = await _take(file, upload, limit) or zipped
+                several = zipped or count > 0
                 count += 1
         else:
-            several = await _take(await write_file(body, upload.new_path()), upload, limit)
+            zipped = several = await _take(await write_file(body, upload.new_path()), upload, limit)
         received = await upload.finish()
-    return json_response(await _answer(state.index, received, several=several))
+    return json_response(await _answer(state.index, received, zipped=zipped, several=several))
 
 
 async def _form_files(body: AsyncIterator[bytes], boundary: bytes, upload: Upload) -> AsyncIterator[ReceivedFile]:
@@ -60,7 +62,7 @@ async def _form_files(body: AsyncIterator[bytes], boundary: bytes, upload: Uploa
 async def _take(file: ReceivedFile, upload: Upload, limit: int) -> bool:
     """Add a file, or those of a ZIP archive; returns whether it was one."""
     if file.data is not None:
-        is_zip = file.data.startswith(_ZIP_MAGIC)
+        is_zip = file.data.startswith(_ZIP_MAGICS)
     else:
         is_zip = await asyncio.to_thread(_is_zip, file.path)
     if not is_zip:
@@ -82,16 +84,17 @@ def _open_archive(file: ReceivedFile, max_files: int, limit: int) -> ZipArchive:
 
 def _is_zip(path: Path) -> bool:
     with path.open("rb") as file:
-        return file.read(len(_ZIP_MAGIC)) == _ZIP_MAGIC
+        return file.read(len(_ZIP_MAGICS[0])) in _ZIP_MAGICS
 
 
-async def _answer(index: InstanceLocator, received: list[UploadResult], *, several: bool) -> Any:
+async def _answer(index: InstanceLocator, received: list[UploadResult], *, zipped: bool, several: bool) -> Any:
     """Write what became of the files. Those of a ZIP archive that are not DICOM are left out, as Orthanc does."""
     if any(entry.status is UploadStatus.PENDING for entry in received):
         raise NotYetIndexed("the instances are stored but not indexed yet; sending them again is safe")
     kept = [entry for entry in received if entry.identity is not None]
     if not kept:
-        raise BadBody(received[0].detail if received else "the body holds no file")
+        first = received[0].detail if received else "it holds no file"
+        raise BadBody(f"the ZIP archive holds no DICOM instance: {first}" if zipped else first)
     answers = [await _object(index, entry) for entry in kept]
     return answers if several else answers[0]
 

@@ -12,7 +12,15 @@ from starlette.responses import Response
 
 from osteon.dicom.models import Level
 from osteon.remotes.job_params import ModalityStoreParams, RetrieveByGetParams, RetrieveByMoveParams, RetrieveParams
-from osteon.remotes.orthanc_json import aet_field, bool_field, int_field, modality_from, modality_object
+from osteon.remotes.orthanc_json import (
+    MODALITY_FIELDS,
+    aet_field,
+    bool_field,
+    host_field,
+    int_field,
+    modality_from,
+    modality_object,
+)
 from osteon.remotes.port import Modality
 from osteon.remotes.queries import QueryNotFound
 from osteon_query.app_state import AppState, AppStateDep
@@ -20,7 +28,7 @@ from osteon_query.http.bodies import json_body, json_object, optional_object
 from osteon_query.http.errors import BadParameter
 from osteon_query.http.json_response import json_response
 from osteon_query.http.request_values import correlation_id
-from osteon_query.orthanc.request_bodies import content_of, keys_of, resources_of
+from osteon_query.orthanc.request_bodies import content_of, keys_of, resources_of, warn_of_unknown_fields
 from osteon_query.orthanc.resource_lists import asks_to_expand
 from osteon_query.orthanc.resource_types import resource_type_named
 from osteon_query.orthanc.tag_formats import TagFormat, write_tags
@@ -70,7 +78,9 @@ async def configuration(state: AppStateDep, id: str) -> Response:
 @router.put("/modalities/{id}")
 async def put(request: Request, state: AppStateDep, id: str) -> Response:
     """Add or replace a modality: `["AET", "host", port]` or an object. Holds everywhere within seconds."""
-    await state.remotes.put_modality(modality_from(id, await json_body(request)))
+    body = await json_body(request)
+    await state.remotes.put_modality(modality_from(id, body))
+    warn_of_unknown_fields(request, state, body, MODALITY_FIELDS)
     return json_response({})
 
 
@@ -97,7 +107,7 @@ async def dicom_echo(request: Request, state: AppStateDep) -> Response:
     """C-ECHO to an AE that need not be configured: the fields of a modality, and `Timeout` and `CheckFind`."""
     body = await json_object(request)
     find = bool_field(body, "CheckFind", default=False)
-    modality = modality_from("echo", {name: value for name, value in body.items() if name != "CheckFind"})
+    modality = modality_from("echo", body)
     await echo(state, target_of(state, modality), find=find, correlation_id=correlation_id(request))
     return json_response({})
 
@@ -156,7 +166,7 @@ async def store(request: Request, state: AppStateDep, id: str) -> Response:
         resources=tuple(resources),
         local_aet=aet_field(body, "LocalAet"),
         called_aet=aet_field(body, "CalledAet"),
-        host=_host(body),
+        host=host_field(body),
         port=int_field(body, "Port", 1, 65535),
         timeout=timeout_of(body),
         move_originator_aet=aet_field(body, "MoveOriginatorAet"),
@@ -233,10 +243,3 @@ async def retrieve(
 def timeout_of(body: Mapping[str, Any]) -> int:
     """Return `Timeout` in seconds, 0 when absent."""
     return int_field(body, "Timeout", 0, _MAX_TIMEOUT)
-
-
-def _host(body: Mapping[str, Any]) -> str:
-    host = body.get("Host", "")
-    if not isinstance(host, str) or not host.isprintable():
-        raise BadParameter("Host: expected a name or an address")
-    return host

@@ -20,9 +20,8 @@ from osteon_query.app_state import AppState, AppStateDep
 from osteon_query.http.byte_ranges import send_range
 from osteon_query.http.errors import NotRenderable, UnknownResource
 from osteon_query.http.media_types import media_type_of
-from osteon_query.http.request_values import correlation_id, resource_id
+from osteon_query.http.request_values import correlation_id, resource_id, warn
 from osteon_query.http.streaming import stream_response
-from osteon_query.http.warning import warning
 from osteon_query.images import parameters
 from osteon_query.images.npy_writer import matlab, stack
 from osteon_query.images.picture_response import PURPOSE, send_picture
@@ -131,36 +130,37 @@ async def _matlab(request: Request, state: AppState, location: Location, frame: 
         raise NotRenderable(f"a frame of {picture.length} bytes is too large for text, the limit is {_MOST_TEXT}")
     file = b"".join([bytes(chunk) async for chunk in picture.chunks])
     text = await asyncio.to_thread(lambda: b"".join(matlab(file)))
-    return Response(text, headers=warning(picture.warning), media_type="text/plain")
+    warn(request, "osteon", picture.warning)
+    return Response(text, media_type="text/plain")
 
 
 @router.get("/instances/{id}/frames/{frame}/raw")
 async def raw(request: Request, state: AppStateDep, id: str, frame: str) -> Response:
     """Send the bytes of a frame as they are stored."""
     location = await locate(state, id)
-    source, headers = await _raw(state, location, await frame_number(state, location, frame))
+    source = await _raw(request, state, location, await frame_number(state, location, frame))
     # Only what Orthanc's clients expect: RLE has no media type there.
     kind = media_type_of(location.transfer_syntax_uid)
-    headers["Content-Type"] = _OCTETS if kind == "image/dicom-rle" else kind
-    return await stream_response(request, source, headers)
+    return await stream_response(request, source, {"Content-Type": _OCTETS if kind == "image/dicom-rle" else kind})
 
 
 @router.get("/instances/{id}/frames/{frame}/raw.gz")
 async def raw_gz(request: Request, state: AppStateDep, id: str, frame: str) -> Response:
     """Send the bytes of a frame as they are stored, packed by gzip."""
     location = await locate(state, id)
-    source, headers = await _raw(state, location, await frame_number(state, location, frame))
-    return await stream_response(request, _gzip(source), {**headers, "Content-Type": "application/gzip"})
+    source = await _raw(request, state, location, await frame_number(state, location, frame))
+    return await stream_response(request, _gzip(source), {"Content-Type": "application/gzip"})
 
 
-async def _raw(state: AppState, location: Location, frame: int) -> tuple[AsyncGenerator[Bytes, None], dict[str, str]]:
-    """Return the bytes of a frame, and a Warning where pixel data is damaged."""
+async def _raw(request: Request, state: AppState, location: Location, frame: int) -> AsyncGenerator[Bytes, None]:
+    """Return the bytes of a frame; warns where pixel data is damaged."""
     line = (await read_lines(state.sidecars, [location]))[0]
     if line.header.pixel_data is None:
         raise NotRenderable(f"instance {location.identity.sop_uid} has no pixel data")
     stored = state.frame_locator.locate(location, line.dataset_offset, line.header)
     source = content_of(read_frames(state.objects, [stored.at(frame)], [ItemStart()]), "frames")
-    return source, warning(stored.problem)
+    warn(request, "osteon", stored.problem)
+    return source
 
 
 async def _gzip(source: AsyncGenerator[Bytes, None]) -> AsyncGenerator[Bytes, None]:

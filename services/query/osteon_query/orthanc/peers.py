@@ -11,14 +11,14 @@ from osteon.bus.port import RequestFailed
 from osteon.contracts.remote import PeerSystemRequest
 from osteon.contracts.topology import PEER
 from osteon.remotes.job_params import PeerStoreParams
-from osteon.remotes.orthanc_json import bool_field, peer_from, peer_object
-from osteon.remotes.port import RemoteNotFound
+from osteon.remotes.orthanc_json import PEER_FIELDS, bool_field, peer_from, peer_object
+from osteon.remotes.port import RemoteNotFound, without_credentials
 from osteon_query.app_state import AppStateDep
 from osteon_query.http.bodies import json_body
 from osteon_query.http.errors import BadParameter, RemoteFailed
 from osteon_query.http.json_response import json_response
 from osteon_query.http.request_values import correlation_id
-from osteon_query.orthanc.request_bodies import resources_of
+from osteon_query.orthanc.request_bodies import resources_of, warn_of_unknown_fields
 from osteon_query.orthanc.resource_lists import asks_to_expand
 from osteon_query.remotes.job_submission import submit
 
@@ -59,7 +59,9 @@ async def put(request: Request, state: AppStateDep, id: str) -> Response:
         known = await state.remotes.peer(id)
     except RemoteNotFound:
         known = None
-    await state.remotes.put_peer(peer_from(id, await json_body(request), known))
+    body = await json_body(request)
+    await state.remotes.put_peer(peer_from(id, body, known))
+    warn_of_unknown_fields(request, state, body, PEER_FIELDS)
     return json_response({})
 
 
@@ -97,6 +99,10 @@ async def store(request: Request, state: AppStateDep, id: str) -> Response:
         transcode=transcode,
         permissive=bool_field(body, "Permissive", default=False),
     )
-    content = {"Peer": [peer.url, peer.username], "Compress": job_params.compress, "ParentResources": resources}
+    content = {
+        "Peer": [without_credentials(peer.url), peer.username],
+        "Compress": job_params.compress,
+        "ParentResources": resources,
+    }
     content |= {"InstancesCount": 0, "FailedInstancesCount": 0}
     return await submit(request, state.jobs, job_params, content, body)

@@ -90,7 +90,7 @@ async def _picture(  # noqa: PLR0917 - what a URL says
     wanted: dict[str, object] = {"frames": [frame], "mode": mode, "media_type": media_type}
     wanted["quality"] = parameters.quality(given)
     if mode == "orthanc":
-        wanted["window"] = parameters.orthanc_window(given)
+        wanted |= parameters.orthanc_window(given)
         wanted |= {name: parameters.side(given, name) for name in ("width", "height")}
         wanted["smooth"] = parameters.flag(given, "smooth", default=False)
     message = picture_request(location, correlation_id(request), **wanted)

@@ -8,10 +8,11 @@ from starlette.requests import Request
 from osteon.archive.resources import InstanceScope
 from osteon.contracts.remote import Target
 from osteon.dicom.attribute_names import tag_of
-from osteon_query.app_state import AppState
+from osteon.remotes.orthanc_json import unknown_fields
+from osteon_query.app_state import AppState, base_url
 from osteon_query.http.bodies import parse_json, small_body
 from osteon_query.http.errors import BadBody, BadParameter
-from osteon_query.http.request_values import resource_id
+from osteon_query.http.request_values import resource_id, warn
 
 _MAX_RESOURCES: Final = 100_000
 
@@ -50,6 +51,12 @@ def keys_of(body: Mapping[str, Any]) -> dict[str, str]:
         if not isinstance(value, str):
             raise BadParameter(f"Query: {name[:80]}: expected text")
     return given
+
+
+def warn_of_unknown_fields(request: Request, state: AppState, body: object, known: frozenset[str]) -> None:
+    """Add a Warning that names the fields of a body which are not known: they are ignored, as Orthanc does."""
+    if unknown := unknown_fields(body, known):
+        warn(request, base_url(request, state), f"These fields are not known and were ignored: {', '.join(unknown)}")
 
 
 def content_of(target: Target) -> dict[str, Any]:

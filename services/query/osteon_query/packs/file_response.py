@@ -37,6 +37,11 @@ def content_headers(media_type: str, name: str) -> dict[str, str]:
     return headers if shown else {**headers, "Content-Security-Policy": "default-src 'none'; sandbox"}
 
 
+def attachment(filename: str) -> str:
+    """Return a Content-Disposition (RFC 6266): browsers store the file instead of showing it."""
+    return f'attachment; filename="{filename}"'
+
+
 async def send_file(
     request: Request, objects: Objects, location: Location, *, purpose: str, filename: str | None = None
 ) -> Response:
@@ -50,7 +55,7 @@ async def send_file(
     }
     if filename is not None:
         headers["Content-Type"] = DICOM
-        headers["Content-Disposition"] = f'attachment; filename="{filename}"'
+    headers["Content-Disposition"] = attachment(filename or f"{location.identity.sop_uid}.dcm")
 
     metrics.HTTP_ITEMS_SENT.labels(purpose).inc()
 

@@ -12,6 +12,7 @@ import uvloop
 from osteon import logging
 from osteon.cli.scu.options import Common
 from osteon.dimse.errors import AssociationRejected, ConnectFailed, NotAccepted
+from osteon.dimse.status import Status
 from osteon.errors import Invalid, OsteonError
 
 T = TypeVar("T")
@@ -82,5 +83,5 @@ def report_error(error: object, code: int) -> int:
 
 
 def words(status: int, comment: str = "") -> str:
-    """Return a DIMSE status for people: `0xA700 (disk full)`."""
-    return f"0x{status:04X}" + (f" ({comment})" if comment else "")
+    """Return a DIMSE status for people, with the peer's comment or else its meaning: `0xA700 (disk full)`."""
+    return f"0x{status:04X} ({comment})" if comment else Status(status).words

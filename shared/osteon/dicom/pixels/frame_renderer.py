@@ -99,8 +99,8 @@ class FrameRenderer:
         decoded = self._orthanc_frame(number)
         if not self._is_grey(decoded):
             return self._sized_as_orthanc(self._colours(decoded))
-        window = options.window or read_window(image.attributes, number)
-        window = window or orthanc.full_window(image.geometry.bits_stored)
+        window = read_window(image.attributes, number)
+        window = orthanc.merged_window(options.window, window or orthanc.full_window(image.geometry.bits_stored))
         rescale = Rescale() if self._is_dose else shown_rescale(image.attributes, number)
         picture = orthanc.windowed(decoded.frame[:, :, 0], window, rescale)
         return _upright(self._sized_as_orthanc(picture), decoded)

@@ -1,5 +1,6 @@
 """Pictures by the rules of Orthanc's REST API, as its clients expect them to the last grey level."""
 
+from math import isnan
 from typing import Any, Final
 
 import numpy as np
@@ -54,6 +55,14 @@ def full_window(bits_stored: int) -> Window:
     """Return the window that counts where the file has none: from 0 on, as wide as unsigned pixels can be."""
     width = float(1 << bits_stored)
     return Window(width / 2, width, "linear-exact")
+
+
+def merged_window(requested: Window | None, own: Window) -> Window:
+    """Return the window that was requested; a number that it leaves out (`nan`) is the frame's own."""
+    if requested is None:
+        return own
+    centre = own.centre if isnan(requested.centre) else requested.centre
+    return Window(centre, own.width if isnan(requested.width) else requested.width, requested.function)
 
 
 def whole_bytes(frame: Frame) -> Frame:

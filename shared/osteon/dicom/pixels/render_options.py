@@ -44,7 +44,7 @@ class RenderOptions:
         media_type: of pictures; `numpy` and `frames` do not look at it.
         frames: counted from 1; empty: all.
         quality: of JPEG, 1 to 100.
-        window: in place of the file's own, of `rendered` and `orthanc`.
+        window: in place of the file's own, of `rendered` and `orthanc`; for the latter `nan` leaves the file's number.
         viewport: of `rendered`.
         width, height: the greatest size of the picture, of `orthanc`.
         smooth: blur before making it smaller, of `orthanc`.

@@ -235,6 +235,15 @@ async def test_a_destination_that_is_no_modality_is_refused(world, own):
     assert ("this archive itself" if own else "NOBODY") in outcome.comment
 
 
+async def test_a_destination_may_be_named_by_its_name_but_an_ae_title_takes_precedence(world):
+    await world.destination(1)  # the modality sink with the AE title SINK
+    await world.begin("sink")
+    await world.room.index.remotes.put_modality(Modality(name="other", aet="sink", host="127.0.0.1", port=2))
+    await world.begin("sink")
+    jobs = await world.room.index.jobs.list()
+    assert sorted(job.params["modality"] for job in jobs) == ["other", "sink"]
+
+
 async def test_nothing_to_move_is_a_success_without_a_job(world):
     await world.destination(1)
     started = await world.begin(QueryRetrieveLevel="STUDY", StudyInstanceUID="1.2.3.4")

@@ -1,6 +1,7 @@
 """`DicomMoveScu` and `DicomGetScu`: what is asked for, what arrives, and what becomes of failures."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -82,7 +83,9 @@ async def test_what_fails_for_good_is_told_when_the_others_are_retrieved(world):
     async with running(RecordingHandler(on_move=mover)) as peer:
         await world.modality(peer.port)
         job = await world.submit(by_move())
-        with pytest.raises(RetrieveFailed, match=r"1 of 2 resources .*0xB000, 1 instances sent, 1 failed \(1.2.9"):
+        with pytest.raises(
+            RetrieveFailed, match=r"1 of 2 resources .*0xB000 \(sub operations.*\), 1 instances sent, 1 failed \(1.2.9"
+        ):
             await world.run(job)
     assert len(mover.asked) == 2
     assert [each["DimseErrorStatus"] for each in world.jobs.all[job.id].content["Details"]] == [0xB000, 0]
@@ -247,6 +250,24 @@ async def test_classes_that_do_not_fit_into_one_association_are_fetched_by_anoth
     assert sorted(received(own.handler)) == ["1.2.3", "1.2.4"]
     assert len(own.handler.sinks) == 2
     assert job.content["Details"][0]["CompletedCount"] == 2
+
+
+@pytest.mark.parametrize("final", [Status.UNABLE_TO_PROCESS, Status(0xA900)])
+async def test_what_the_modality_lacks_fails_by_get_as_it_does_by_move(world, final):
+    async def lacks(_: object) -> AsyncIterator[RetrieveResponse]:
+        yield RetrieveResponse(final, comment="no such study")
+
+    async with running(RecordingHandler(on_get=lacks, on_move=lacks)) as peer, running() as own:
+        await world.modality(peer.port)
+        world.door = Remote(aet="OSTEON", host="127.0.0.1", port=own.port)
+        problems = []
+        for params in (by_get(), by_move(STUDIES[0])):
+            with pytest.raises(
+                RetrieveFailed, match=f"{re.escape(final.words)}, 0 instances sent.*no such study"
+            ) as caught:
+                await world.run(await world.submit(params))
+            problems.append(str(caught.value))
+    assert problems[0] == problems[1]
 
 
 def test_every_storage_class_is_asked_for_once_in_associations_that_can_be():

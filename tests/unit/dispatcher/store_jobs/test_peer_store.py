@@ -15,7 +15,7 @@ from osteon.contracts.imaging import TranscodeReply, TranscodeRequest
 from osteon.contracts.topology import TRANSCODE
 from osteon.errors import Invalid
 from osteon.remotes.job_params import PeerStoreParams
-from osteon.remotes.port import Peer
+from osteon.remotes.port import PEM, Peer
 from osteon_dispatcher.peer_client import PeerRefused, PeerUnavailable
 from osteon_dispatcher.store_jobs.send_run import SendFailed, SendIncomplete
 from osteon_local.part import free_port
@@ -120,7 +120,7 @@ async def test_a_peer_that_is_busy_or_down_is_an_outage(world, peer):
     peer.answers = [(503, b"soon")] * 3
     with pytest.raises(PeerUnavailable, match="soon"):
         await send(world, Peer(name="p", url=peer.url), study)
-    with pytest.raises(PeerUnavailable, match="refused"):
+    with pytest.raises(PeerUnavailable, match="nothing listens"):
         await send(world, Peer(name="p", url=f"http://127.0.0.1:{free_port()}"), study)
 
 
@@ -199,7 +199,7 @@ async def test_one_that_cannot_be_read_does_not_stop_the_others(world, peer):
 
 
 @needs_openssl
-async def test_a_peer_by_https_is_believed_when_its_certificate_is_signed_by_the_ca_file(world, tmp_path):
+async def test_a_peer_by_https_is_believed_when_its_certificate_is_signed_by_the_ca_file(world, tmp_path, monkeypatch):
     ca = CertificateAuthority(tmp_path, "Hospital")
     pair = ca.sign("peer")
     study, uids = await world.stored(2)
@@ -209,7 +209,40 @@ async def test_a_peer_by_https_is_believed_when_its_certificate_is_signed_by_the
         url = f"https://127.0.0.1:{secure.port}"
         with pytest.raises(PeerUnavailable, match="certificate"):
             await send(world, Peer(name="p", url=url), study)
-        with pytest.raises(Invalid, match="CA file"):
-            await send(world, Peer(name="p", url=url, ca_file="/nowhere"), study)
-        await send(world, Peer(name="p", url=url, ca_file=str(ca.certificate)), study)
-    assert sorted(body for _, _, body in secure.got) == sorted(await files(world, uids))
+        await send(world, Peer(name="p", url=url, ca_file=ca.certificate.read_text()), study)
+        monkeypatch.setenv("OSTEON_PEER_CA_DIR", str(ca.certificate.parent))
+        for named in (ca.certificate.name, str(ca.certificate)):
+            await send(world, Peer(name="p", url=url, ca_file=named), study)
+    assert sorted(body for _, _, body in secure.got) == sorted(3 * await files(world, uids))
+
+
+async def test_a_ca_file_tells_nothing_of_the_files_that_there_are(world, tmp_path, monkeypatch):
+    study, _ = await world.stored(1)
+    folder = tmp_path / "trusted"
+    folder.mkdir()
+    (folder / "text").write_text("no certificate")
+    outside = tmp_path / "outside"
+    outside.write_text("here")
+    (folder / "link").symlink_to(outside)
+    problems = set()
+    for configured in ("", str(folder)):
+        monkeypatch.setenv("OSTEON_PEER_CA_DIR", configured) if configured else None
+        for named in ("missing", "text", "../outside", str(outside), "link", "/etc/passwd", ".", f"{PEM} and no more"):
+            with pytest.raises(Invalid) as caught:
+                await send(world, Peer(name="p", url="https://127.0.0.1:1", ca_file=named), study)
+            problems.add(str(caught.value))
+    assert len(problems) == 1
+    assert "OSTEON_PEER_CA_DIR" in problems.pop()
+
+
+@pytest.mark.parametrize("used", [False, True])
+async def test_proxies_of_the_environment_are_used_only_if_the_setting_says_so(world, monkeypatch, used):
+    study, _ = await world.stored(1)
+    monkeypatch.setenv("OSTEON_PEER_PROXY_FROM_ENVIRONMENT", str(used))
+    with http_peer() as proxy, http_peer() as peer:
+        for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+            monkeypatch.setenv(name, proxy.url)
+        for name in ("NO_PROXY", "no_proxy"):
+            monkeypatch.delenv(name, raising=False)
+        await send(world, Peer(name="p", url=peer.url), study)
+    assert (len(proxy.got), len(peer.got)) == ((1, 0) if used else (0, 1))

@@ -86,6 +86,10 @@ async def test_every_error_is_a_problem_that_says_what_was_wrong(
 async def test_without_the_setting_no_other_origin_is_told_anything(archive: RunningQuery) -> None:
     response = await archive.http.get(f"{WEB}/studies", headers={"Origin": "https://viewer.test"})
     assert not [name for name in response.headers if name.startswith("access-control")]
+    asked = {"Origin": "https://viewer.test", "Access-Control-Request-Method": "GET"}
+    preflight = await archive.http.options(f"{WEB}/studies", headers=asked)
+    assert preflight.status_code == 405
+    assert "OSTEON_CORS_ORIGINS" in preflight.json()["detail"]
 
 
 @pytest.mark.parametrize("origins", [("https://viewer.test",), ("*",)])
@@ -116,7 +120,9 @@ async def test_pages_of_an_allowed_origin_may_search_store_and_read_headers(
 async def test_pages_of_other_origins_may_not(tmp_path: Path) -> None:
     async with door(tmp_path, QuerySettings(cors_origins=("https://viewer.test",))) as archive:
         headers = {"Origin": "https://elsewhere.test", "Access-Control-Request-Method": "GET"}
-        assert (await archive.http.options(f"{WEB}/studies", headers=headers)).status_code == 400
+        preflight = await archive.http.options(f"{WEB}/studies", headers=headers)
+        assert (preflight.status_code, preflight.headers["X-Content-Type-Options"]) == (400, "nosniff")
+        assert "OSTEON_CORS_ORIGINS" in preflight.text
         response = await archive.http.get(f"{WEB}/studies", headers=headers)
         assert "Access-Control-Allow-Origin" not in response.headers
 

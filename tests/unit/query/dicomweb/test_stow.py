@@ -93,6 +93,35 @@ async def test_an_instance_of_another_study_than_the_url_names_is_refused(archiv
     assert status == 409
 
 
+@pytest.mark.parametrize(
+    ("before", "head", "after"),
+    [
+        ("A multi-part message in MIME format.\r\n", "Content-Type: application/dicom\r\n", "\r\n--B--\r\nbye"),
+        ("", "Content-Type:\r\n application/dicom;\r\n\ttransfer-syntax=*\r\n", "--B--"),
+        ("\r\n", "", "\r\n--B--"),
+        ("", "content-type: Application/DICOM\r\nContent-Transfer-Encoding: binary\r\n", "\r\n--B-- \r\n"),
+    ],
+)
+async def test_bodies_of_other_libraries_are_stored_as_sent(
+    archive: RunningQuery, before: str, head: str, after: str
+) -> None:
+    file = part10(ct_slice())
+    body = f"{before}--B \r\n{head}\r\n".encode() + file + after.encode()
+    kind = 'Multipart/Related; TYPE="Application/DICOM"; Boundary="B"'
+    response = await archive.http.post(f"{WEB}/studies", content=body, headers={"Content-Type": kind})
+    assert response.status_code == 200, response.text
+    (stored,) = await archive.json("/instances")
+    assert (await archive.http.get(f"/instances/{stored}/file")).content == file
+
+
+async def test_a_part_in_base64_is_refused_with_what_is_possible(archive: RunningQuery) -> None:
+    body = b"--B\r\nContent-Type: application/dicom\r\nContent-Transfer-Encoding: base64\r\n\r\nAAAA\r\n--B--"
+    kind = 'multipart/related; type="application/dicom"; boundary=B'
+    response = await archive.http.post(f"{WEB}/studies", content=body, headers={"Content-Type": kind})
+    assert response.status_code == 415
+    assert "Content-Transfer-Encoding 'base64' is not supported: send it as binary" in response.json()["detail"]
+
+
 async def test_a_part_that_is_not_dicom_fails_and_the_others_are_stored(archive: RunningQuery) -> None:
     dataset = ct_slice()
     status, answer = await _post(archive, b"garbage", part10(dataset), b"")

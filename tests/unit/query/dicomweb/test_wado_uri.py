@@ -107,7 +107,6 @@ async def test_the_picture_is_what_the_parameters_say(archive: RunningQuery, pix
         ({"objectUID": "abc"}, 400, "objectUID"),
         ({"studyUID": "1.2.3"}, 404, "1.2.3"),
         ({"anonymize": "yes"}, 501, "anonymize"),
-        ({"annotation": "patient"}, 400, "annotation"),
         ({"presentationUID": "1.2"}, 501, "presentationUID"),
         ({"frameNumber": "2"}, 404, "frame 2"),
         ({"frameNumber": "x"}, 400, "frameNumber"),
@@ -119,7 +118,6 @@ async def test_the_picture_is_what_the_parameters_say(archive: RunningQuery, pix
         ({"rows": "0"}, 400, "rows"),
         ({"imageQuality": "101"}, 400, "imageQuality"),
         ({"contentType": "text/html"}, 406, "contentType"),
-        ({"contentType": "application/dicom", "rows": "5"}, 400, "rows"),
     ],
 )
 async def test_what_can_not_be_done_is_refused_by_name(
@@ -130,6 +128,25 @@ async def test_what_can_not_be_done_is_refused_by_name(
     response = await archive.http.get("/wado", params={**query(dataset), **given})
     assert response.status_code == status, response.text
     assert named in response.json()["Details"]
+
+
+@pytest.mark.usefixtures("pixels")
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"annotation": "patient"}, "annotation"),
+        ({"token": "abc"}, "token"),
+        ({"contentType": "application/dicom", "rows": "5", "imageQuality": "x"}, "rows, imageQuality"),
+    ],
+)
+async def test_what_is_not_supported_or_not_for_files_is_ignored_with_a_warning(
+    archive: RunningQuery, given: dict[str, str], named: str
+) -> None:
+    dataset = ct_slice()
+    await archive.stow(dataset)
+    response = await archive.http.get("/wado", params={**query(dataset), **given})
+    assert response.status_code == 200, response.text
+    assert named in response.headers["Warning"]
 
 
 @pytest.mark.parametrize("missing", ["requestType", "studyUID", "seriesUID", "objectUID"])

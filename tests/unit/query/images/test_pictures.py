@@ -23,7 +23,7 @@ from support.dicom.datasets import ct_slice
 from support.dicom.documents import document
 from support.dicom.pixels.rendering import grey
 from support.imaging.in_process import InProcessImaging
-from support.query.application import WEB, QuerySettings, RunningQuery, door, split_multipart
+from support.query.application import BASE, WEB, QuerySettings, RunningQuery, door, split_multipart
 
 PNG, JPEG, GIF, PAM = "image/png", "image/jpeg", "image/gif", "image/x-portable-arbitrarymap"
 
@@ -84,6 +84,24 @@ async def test_orthancs_pictures_have_their_values(archive: RunningQuery) -> Non
     assert (shown[0][0], shown[2][3]) == (0, 255)
 
 
+@pytest.mark.parametrize(
+    ("query", "window"),
+    [
+        ("window-center=6", (6, None)),
+        ("window-width=2.5", (None, 2.5)),
+        ("smooth=1", (None, None)),
+    ],
+)
+async def test_what_is_not_given_of_a_window_is_the_files(
+    query: str, window: object, archive: RunningQuery, pixels: InProcessImaging
+) -> None:
+    given = await stored(archive, ramp(WindowCenter="6", WindowWidth="2"))
+    answer = await archive.http.get(f"{given}/rendered?{query}")
+    assert (pixels.rendered[-1].window_centre, pixels.rendered[-1].window_width) == window
+    whole = await archive.http.get(f"{given}/rendered?window-center=6&window-width={'2.5' if '2.5' in query else '2'}")
+    assert pixels_of(answer) == pixels_of(whole)
+
+
 @pytest.mark.usefixtures("pixels")
 async def test_accept_chooses_the_kind_of_picture(archive: RunningQuery) -> None:
     path = await stored(archive, ramp())
@@ -100,7 +118,7 @@ async def test_accept_chooses_the_kind_of_picture(archive: RunningQuery) -> None
     "query",
     [
         "preview?quality=0", "preview?quality=101", "preview?quality=x", "rendered?width=x", "rendered?width=-1",
-        "rendered?height=99999", "rendered?window-center=1", "rendered?window-center=nan&window-width=1",
+        "rendered?height=99999", "rendered?window-center=x", "rendered?window-center=nan&window-width=1",
         "rendered?smooth=maybe", "numpy?rescale=2",
     ],
 )  # fmt: skip
@@ -278,7 +296,7 @@ async def test_window_viewport_and_quality_reach_imaging(archive: RunningQuery, 
 @pytest.mark.parametrize(
     ("query", "reason"),
     [
-        ("annotation=patient", "not drawn"), ("annotation=x", "annotation"), ("iccprofile=x", "iccprofile"),
+        ("iccprofile=x", "iccprofile"),
         ("window=1", "window"), ("window=1,0,linear", "window"), ("window=1,2,round", "window"),
         ("quality=0", "quality"),
         ("window=inf,2,linear", "window"), ("viewport=1", "viewport"), ("viewport=0,5", "viewport"),
@@ -292,6 +310,22 @@ async def test_rendering_parameters_that_can_not_be_are_refused_by_name(
     await archive.stow(dataset)
     refused = await archive.http.get(f"{url_of(dataset)}/rendered?{query}")
     assert (refused.status_code, reason in refused.json()["detail"], pixels.rendered) == (400, True, [])
+
+
+@pytest.mark.usefixtures("pixels")
+@pytest.mark.parametrize("resource", ["/rendered", "/thumbnail", "/metadata", "", "/frames/1", "/frames/1/rendered"])
+async def test_parameters_that_a_resource_does_not_have_are_ignored_with_a_warning(
+    resource: str, archive: RunningQuery
+) -> None:
+    dataset = ramp()
+    await archive.stow(dataset)
+    plain = await archive.http.get(url_of(dataset) + resource)
+    answer = await archive.http.get(url_of(dataset) + resource + '?annotation=patient&a"b%0D%0A=1&_=1700&accept=*/*')
+    assert (answer.status_code, len(answer.content)) == (200, len(plain.content))
+    assert answer.headers["Warning"] == (
+        f'299 {BASE}{WEB} "These parameters are not supported and were ignored: annotation, a?b??, _"'
+    )
+    assert "Warning" not in plain.headers
 
 
 @pytest.mark.usefixtures("pixels")

@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 import pytest
+import structlog
 
 from osteon.contracts.remote import (
     ListModalitiesRequest,
@@ -20,6 +21,7 @@ from osteon.contracts.remote import (
 from osteon.contracts.topology import ECHO, PEER, REMOTE_FIND
 from osteon.errors import OsteonError
 from osteon.jobs.port import JobState
+from osteon.remotes.port import Peer
 from osteon_query.remotes.modality_list_rpc import list_modalities
 from support.dicom.datasets import ct_slice
 from support.jobs.in_memory import FakeJobs
@@ -160,9 +162,12 @@ async def test_what_is_shown_of_a_modality_can_be_put_again(archive: RunningQuer
         (["SINK", "h", 104, "Acme"], "Manufacturer"),
         ({"Host": "h", "Port": 104}, "AET"),
         ({"AET": "A", "Host": "h", "Port": 104, "AllowEcho": 1}, "AllowEcho"),
-        ({"AET": "A", "Host": "h", "Port": 104, "AlowEcho": True}, "AlowEcho"),
         ({"AET": "A", "Host": "h", "Port": 104, "RetrieveMethod": "C-FETCH"}, "RetrieveMethod"),
         ("SINK", "an object"),
+        (["SINK", "a b", 104], "Host"),
+        (["SINK", "http://h", 104], "Host"),
+        (["SINK", "h:104", 104], "Host"),
+        (["SINK", "h", 65536], "Port"),
     ],
 )  # fmt: skip
 async def test_a_modality_that_is_wrong_is_refused_by_the_name_of_the_field(
@@ -172,6 +177,22 @@ async def test_a_modality_that_is_wrong_is_refused_by_the_name_of_the_field(
     assert response.status_code == 400
     assert named in response.json()["Details"]
     assert await archive.json("/modalities") == []
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/modalities/other", {"AET": "A", "Host": "h", "Port": 104, "AlowEcho": True, "Pkcs": None}),
+        ("/peers/other", {"Url": "http://h/", "AlowEcho": True, "Pkcs": None}),
+    ],
+)
+async def test_fields_that_are_not_known_are_ignored_with_a_warning(
+    archive: RunningQuery, path: str, body: dict[str, Any]
+) -> None:
+    response = await archive.http.put(path, json=body)
+    assert (response.status_code, response.json()) == (200, {})
+    assert response.headers["Warning"].endswith('"These fields are not known and were ignored: AlowEcho, Pkcs"')
+    assert "AlowEcho" not in await archive.json(f"{path}/configuration")
 
 
 @pytest.mark.parametrize(
@@ -447,3 +468,55 @@ async def test_doors_are_told_of_modalities_once(archive: RunningQuery) -> None:
         ListModalitiesRequest(correlation_id="c", known_version=first.version), archive.index.remotes
     )
     assert changed.version != first.version and changed.modalities
+
+
+@pytest.mark.parametrize("host", ["ct-1", "ct_1.example.org", "10.0.0.7", "::1", "fe80::1%eth0", "röntgen.example"])
+async def test_a_modality_has_a_host_name_or_an_address(archive: RunningQuery, host: str) -> None:
+    await put(archive, "/modalities/a", ["A", host, 104])
+    assert (await archive.json("/modalities/a/configuration"))["Host"] == host
+
+
+async def test_the_password_in_a_peers_url_is_taken_apart_and_never_shown(archive: RunningQuery) -> None:
+    await put(archive, "/peers/p", ["http://us%40er:se%3Acret@other:8042/orthanc"])
+    peer = await archive.index.remotes.peer("p")
+    assert (peer.url, peer.username, peer.password) == ("http://other:8042/orthanc", "us@er", "se:cret")
+    body = {"Url": "http://user:secret@other/", "Username": "else"}
+    refused = await archive.http.put("/peers/p", json=body)
+    assert (refused.status_code, "secret" in refused.text) == (400, False)
+    assert await archive.index.remotes.peer("p") == peer
+
+
+async def test_the_password_in_the_url_of_a_peer_of_an_older_release_is_not_shown(
+    archive: RunningQuery, jobs: FakeJobs
+) -> None:
+    await archive.index.remotes.put_peer(Peer(name="old", url="http://user:secret@other/"))
+    assert (await archive.json("/peers?expand"))["old"]["Url"] == "http://other/"
+    await post(archive, "/peers/old/store", json={"Resources": [await study(archive)], "Asynchronous": True})
+    assert "secret" not in (await archive.http.get("/jobs?expand")).text
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["ftp://u:secret@h/", "http://", "http://h:0/", "http://h:65536/", "http://h:x/", "http://a b/", "u:secret@h", 5],
+)
+async def test_a_url_that_a_peer_cannot_have_is_refused_without_showing_it(archive: RunningQuery, url: object) -> None:
+    response = await archive.http.put("/peers/p", json={"Url": url})
+    assert response.status_code == 400
+    assert response.json()["Details"].startswith("Url: expected ")
+    assert "secret" not in response.text
+
+
+async def test_certificates_to_trust_may_be_text(archive: RunningQuery) -> None:
+    pem = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
+    await put(archive, "/peers/p", {"Url": "https://h/", "CaFile": pem})
+    assert (await archive.json("/peers/p/configuration"))["CaFile"] == pem
+    assert (await archive.http.put("/peers/p", json={"Url": "https://h/", "CaFile": "a\nb"})).status_code == 400
+
+
+async def test_a_modality_that_cannot_be_reached_is_a_warning_in_the_log(
+    archive: RunningQuery, dispatcher: FakeDispatcher
+) -> None:
+    dispatcher.problem = "nothing listens at 127.0.0.1:11299"
+    with structlog.testing.capture_logs() as lines:
+        assert (await archive.http.post("/modalities/sink/echo")).status_code == 500
+    assert [line["log_level"] for line in lines if line["event"] == "request failed"] == ["warning"]

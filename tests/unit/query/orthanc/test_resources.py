@@ -95,6 +95,13 @@ def zipped(files: dict[str, bytes]) -> bytes:
     return buffer.getvalue()
 
 
+@pytest.mark.parametrize("files", [{}, {"README.txt": b"text", "a/b.pdf": b"%PDF"}])
+async def test_a_zip_archive_without_dicom_says_so(archive: RunningQuery, files: dict[str, bytes]) -> None:
+    response = await archive.http.post("/instances", content=zipped(files))
+    assert response.status_code == 400
+    assert response.json()["Details"].startswith("the ZIP archive holds no DICOM instance: ")
+
+
 async def test_a_zip_bomb_is_stopped_at_the_upload_limit(tmp_path: Path) -> None:
     async with door(tmp_path, QuerySettings(max_upload_bytes=100_000)) as archive:
         response = await archive.http.post("/instances", content=zipped({"bomb": bytes(50 << 20)}))
