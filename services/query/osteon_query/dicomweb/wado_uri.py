@@ -72,7 +72,7 @@ def _uid(query: QueryParams, name: str) -> str:
 async def _media_type(request: Request, state: AppState, location: Location, line: SidecarLine) -> str:
     """Choose a media type out of `contentType`, else of Accept (9.4.1.2.1, 9.5): images of one frame come as JPEG."""
     pictured = line.header.pixel_data is not None and not is_video(location.transfer_syntax_uid)
-    single = pictured and await frame_count(state, location) == 1
+    single = pictured and await frame_count(state.sidecars, state.frame_locator, location) == 1
     offered = (*_PICTURES, DICOM) if single else (DICOM, *_PICTURES)
     text = request.query_params.get("contentType", "")
     for entry in read_ranges(text) if text else media_ranges(request):
@@ -97,7 +97,7 @@ async def _picture(
 ) -> Response:
     query = request.query_params
     number = whole("frameNumber", query["frameNumber"], 1, 10**9 - 1) if "frameNumber" in query else None
-    if number is not None and number > (count := await frame_count(state, location)):
+    if number is not None and number > (count := await frame_count(state.sidecars, state.frame_locator, location)):
         raise UnknownResource(f"frameNumber: there is no frame {number}: the instance has {count}, counted from 1")
     message = picture_request(
         location,
