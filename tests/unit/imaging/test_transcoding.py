@@ -117,7 +117,7 @@ def faking(script: str) -> tuple[str, ...]:
     ("script", "failure", "reason"),
     [
         ("os.kill(os.getpid(), signal.SIGSEGV)", TaskFailure.CRASH, "SIGSEGV"),
-        ("os.kill(os.getpid(), signal.SIGKILL)", TaskFailure.MEMORY, "killed"),
+        ("os.kill(os.getpid(), signal.SIGKILL)", TaskFailure.KILLED, "killed"),
         ("signal.setitimer(signal.ITIMER_REAL, 0.01); time.sleep(60)", TaskFailure.TIME, "a frame took longer"),
         ("time.sleep(60)", TaskFailure.TIME, "longer than 1 s"),
         ("sys.exit(3)", TaskFailure.CRASH, "status 3"),

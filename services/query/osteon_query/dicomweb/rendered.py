@@ -208,7 +208,7 @@ async def _messages(
         if options["media_type"] == GIF:
             yield picture_request(location, correlation_id, frames=numbers or [], **options)
             continue
-        for number in numbers or range(1, await frame_count(state, location) + 1):
+        for number in numbers or range(1, await frame_count(state.sidecars, state.frame_locator, location) + 1):
             yield picture_request(location, correlation_id, frames=[number], **options)
 
 
@@ -234,6 +234,6 @@ async def _frames(state: AppState, location: Location, text: str) -> list[int]:
     if len(parts) > _MAX_FRAMES:
         raise BadParameter(f"frames: {len(parts)} requested, at most {_MAX_FRAMES} are sent in one response")
     numbers = [parameters.whole("frames", part.strip(), 1, 10**9 - 1) for part in parts]
-    if max(numbers) > 1 and max(numbers) > (count := await frame_count(state, location)):
+    if max(numbers) > 1 and max(numbers) > (count := await frame_count(state.sidecars, state.frame_locator, location)):
         raise UnknownResource(f"there is no frame {max(numbers)}: the instance has {count}, counted from 1")
     return numbers

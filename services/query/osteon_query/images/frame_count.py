@@ -6,20 +6,20 @@ import orjson
 
 from osteon.archive.resources import Location
 from osteon.dicom.frames import number_of_frames
-from osteon_query.app_state import AppState
 from osteon_query.http.errors import DamagedData, UnknownResource
 from osteon_query.http.media_types import is_video
-from osteon_query.packs.sidecars import read_lines
+from osteon_query.packs.frames import FrameLocator
+from osteon_query.packs.sidecars import Sidecars, read_lines
 
 _FRAMES: Final = "00280008"
 
 
-async def frame_count(state: AppState, location: Location) -> int:
+async def frame_count(sidecars: Sidecars, locator: FrameLocator, location: Location) -> int:
     """Return how many frames the pixel data has; of video and where that is not known what Number of Frames says."""
-    (line,) = await read_lines(state.sidecars, [location])
+    (line,) = await read_lines(sidecars, [location])
     if not is_video(location.transfer_syntax_uid):
         try:
-            return state.frame_locator.locate(location, line.dataset_offset, line.header).count
+            return locator.locate(location, line.dataset_offset, line.header).count
         except (UnknownResource, DamagedData):
             pass  # Rendering says what is wrong.
     values = orjson.loads(line.header.json).get(_FRAMES, {}).get("Value") or [1]

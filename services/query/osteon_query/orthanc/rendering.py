@@ -54,7 +54,7 @@ for _name, (_how, _offered) in _PICTURES.items():
 @router.get("/{id}/frames")
 async def frames(state: AppStateDep, id: str) -> Response:
     """List the numbers of the frames."""
-    return json_response(list(range(await frame_count(state, await locate(state, id)))))
+    return json_response(list(range(await frame_count(state.sidecars, state.frame_locator, await locate(state, id)))))
 
 
 @router.get("/{id}/frames/{frame}")
@@ -77,7 +77,7 @@ async def frame_number(state: AppState, location: Location, text: str) -> int:
     """Return the number, from 1, of a frame in a URL; raises `UnknownResource`."""
     if not (text.isascii() and text.isdecimal() and len(text) < 10):
         raise UnknownResource(f"there is no frame {text[:40]!r}: frames are counted from 0")
-    if text != "0" and int(text) >= (count := await frame_count(state, location)):
+    if text != "0" and int(text) >= (count := await frame_count(state.sidecars, state.frame_locator, location)):
         raise UnknownResource(f"there is no frame {text}: the instance has {count}, counted from 0")
     return int(text) + 1
 
