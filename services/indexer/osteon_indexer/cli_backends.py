@@ -16,7 +16,7 @@ from osteon.objects.folder import FolderObjects
 from osteon.objects.port import Objects
 from osteon.runtime import settings_or_exit
 from osteon.service_stack import service_stack
-from osteon.settings import IndexSettings, ObjectSettings, ProcessSettings
+from osteon.settings import ConflictSettings, IndexSettings, ObjectSettings, ProcessSettings
 
 T = TypeVar("T")
 DataOption = Annotated[
@@ -38,7 +38,8 @@ async def open_backends(data: Path | None) -> AsyncIterator[tuple[Objects, Index
             settings = settings_or_exit(CommandSettings)
             yield stack.open_objects(settings), await stack.open_index(settings, wait=False)
         elif (data / "objects").is_dir():
-            index = SqlIndex(f"sqlite+aiosqlite:///{data / 'index.sqlite'}")
+            newest = settings_or_exit(ConflictSettings).serves_newest
+            index = SqlIndex(f"sqlite+aiosqlite:///{data / 'index.sqlite'}", newest=newest)
             stack.resources.push_async_callback(index.close)
             await index.start()
             yield FolderObjects(data / "objects"), index

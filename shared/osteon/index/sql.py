@@ -7,7 +7,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from osteon.archive.changes import Change, ChangePage, ChangeType
-from osteon.archive.conflicts import Conflict
+from osteon.archive.conflicts import Conflict, VersionComparison
 from osteon.archive.errors import ResourceNotFound
 from osteon.archive.pack_records import InstanceState, PackOutcome, PackRows, StoredPack
 from osteon.archive.resources import InstanceScope, Location, LocationPage, Match, MatchPage, Statistics
@@ -40,14 +40,16 @@ class SqlIndex:
         url: `postgresql+psycopg://user@host:port/database` or `sqlite+aiosqlite:///path`.
         pool: connections at most; each call takes one while it runs.
         migrate: whether `start` brings the tables up to date, or expects that they are.
+        newest: whether the last of several versions of an instance is served until a person decides, else the first.
 
     Attributes:
         database: the transactions of everything here.
     """
 
-    def __init__(self, url: str, *, pool: int = 8, migrate: bool = True) -> None:
+    def __init__(self, url: str, *, pool: int = 8, migrate: bool = True, newest: bool = False) -> None:
         self.database = Database(url, pool)
         self._migrate = migrate
+        self._newest = newest
         self._uids = Uids(self.database)
         self.remotes = SqlRemotes(self.database)
         self.queries = SqlQueries(self.database)
@@ -61,7 +63,7 @@ class SqlIndex:
     def from_settings(cls, settings: IndexSettings) -> "SqlIndex":
         """Return the index that the settings name; nothing connects before `start`."""
         url = settings.database_url.get_secret_value()
-        return cls(url, pool=settings.database_pool, migrate=settings.migrate)
+        return cls(url, pool=settings.database_pool, migrate=settings.migrate, newest=settings.serves_newest)
 
     async def start(self) -> None:
         """See `Index`."""
@@ -170,6 +172,28 @@ class SqlIndex:
         async with self.database.read() as connection:
             return await conflicts.asides(connection, self._uids, among)
 
+    async def uncompared(
+        self, *, sop_uids: Sequence[str] | None = None, after: int = 0, limit: int = 100
+    ) -> Sequence[Conflict]:
+        """See `Index`."""
+        c = tables.conflicts.c
+        clauses = [c.id > after, c.resolved.is_(None), c.compared.is_(None)]
+        if sop_uids is not None:
+            clauses.append(self.database.dialect.among(tables.instances.c.sop_instance_uid, sop_uids))
+        async with self.database.read() as connection:
+            return await conflicts.conflicts(connection, self._uids, limit, *clauses)
+
+    async def note_comparisons(self, pack: StoredPack, found: Sequence[VersionComparison]) -> PackOutcome:
+        """See `Index`."""
+        numbers = await self._numbers([pack])
+
+        async def work(connection: AsyncConnection) -> PackOutcome:
+            batch = self._batch(connection, numbers)
+            await conflicts.note_comparisons(batch, pack, found)
+            return (await read_outcomes(batch, [pack.facts.pack_id]))[pack.facts.pack_id]
+
+        return await self.database.write(work)
+
     async def known_decisions(self, decision_ids: Sequence[str]) -> set[str]:
         """See `Index`."""
         column = tables.decisions.c.decision_id
@@ -216,4 +240,4 @@ class SqlIndex:
         return await self._uids.numbers(texts)
 
     def _batch(self, connection: AsyncConnection, numbers: dict[str, int]) -> Batch:
-        return Batch(connection, self.database.dialect, numbers, datetime.now(UTC))
+        return Batch(connection, self.database.dialect, numbers, datetime.now(UTC), newest=self._newest)

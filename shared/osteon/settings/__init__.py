@@ -18,6 +18,7 @@ from osteon.settings.loading import GROUPS, RENAMED, BadSettings, known_names, l
 from osteon.settings.process import ProcessSettings, StandaloneSettings
 from osteon.settings.storage import (
     BusSettings,
+    ConflictSettings,
     IndexerSettings,
     IndexSettings,
     ObjectSettings,
@@ -35,6 +36,7 @@ __all__ = [
     "BalancerSettings",
     "BusSettings",
     "CommitmentSettings",
+    "ConflictSettings",
     "DicomSettings",
     "DispatcherSettings",
     "HttpSettings",
