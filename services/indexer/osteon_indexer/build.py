@@ -70,6 +70,7 @@ async def set_gauges(index: ArchiveStatistics) -> None:
         metrics.ARCHIVE_RESOURCES.labels(level).set(number)
     metrics.ARCHIVE_BYTES.set(found.size)
     metrics.CONFLICTS_OPEN.set(found.conflicts)
+    metrics.SPLIT_STUDIES.set(found.split_studies)
 
 
 async def sweep_forever(hours: float, sweep_once: Callable[[], Awaitable[int]], *, retry: float = 60.0) -> None:

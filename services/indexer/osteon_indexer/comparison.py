@@ -11,10 +11,10 @@ import struct
 import tempfile
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import orjson
 
@@ -25,7 +25,16 @@ from osteon.archive.resources import Location
 from osteon.bus.port import Bus, RequestFailed
 from osteon.contracts.imaging import TranscodeRequest
 from osteon.contracts.topology import TRANSCODE
-from osteon.dicom.data_set_comparison import PIXEL_LAYOUT, Elements, HeaderComparison, is_comparable, with_value
+from osteon.dicom.data_set_comparison import (
+    COMPRESSION_NOTES,
+    PIXEL_LAYOUT,
+    PIXEL_TAGS,
+    Elements,
+    HeaderComparison,
+    declared_character_set,
+    is_comparable,
+    with_value,
+)
 from osteon.dicom.errors import UnknownTransferSyntax
 from osteon.dicom.header.model import Header, PixelData
 from osteon.dicom.header.reader import HeaderReader
@@ -48,6 +57,8 @@ _AT_ONCE: Final = 50
 """Conflicts whose headers are in memory at the same time."""
 _LONGEST_UNKNOWN: Final = 1 << 20
 """Bytes of a value of unknown VR that is read to be compared with one whose VR is known."""
+_BEGINNING: Final = 4096
+"""Bytes of a data set in which its Specific Character Set is."""
 _ITEM: Final = struct.Struct("<4sL")
 """Tag and length of a fragment."""
 
@@ -58,21 +69,23 @@ class NotNow(Unavailable):
 
 @dataclass(frozen=True, slots=True)
 class VersionContent:
-    """A version to be compared: its header, and where its data set begins in an object."""
+    """A version to be compared: its header, and where its data set begins in an object.
+
+    `charset` is the value of Specific Character Set.
+    """
 
     location: Location
     syntax: TransferSyntax
     header: Header
     key: str
     begin: int
+    charset: bytes = b""
 
     @property
     def elements(self) -> Elements:
-        """The header without its pixel data."""
-        found: dict[str, object] = orjson.loads(self.header.json)
-        if self.header.pixel_data:
-            del found[self.header.pixel_data.tag]
-        return found
+        """The header without pixel data."""
+        found: dict[str, Any] = orjson.loads(self.header.json)
+        return {tag: element for tag, element in found.items() if tag not in PIXEL_TAGS}
 
 
 class VersionComparer:
@@ -156,60 +169,80 @@ class VersionComparer:
             try:
                 read = await asyncio.to_thread(_contents, await self._objects.get(key), wanted)
                 size = await self._objects.size(next(iter(wanted.values())).key)
-                found |= {at: content for at, content in read.items() if at.offset + at.length <= size}
+                for at, content in read.items():
+                    if at.offset + at.length <= size:
+                        found[at] = await self._with_charset(content)
             except (NotFound, sidecar.BadSidecar, UnknownTransferSyntax) as error:
                 log.warning("versions not compared: their sidecar cannot be read", sidecar=key, error=str(error))
         return found
+
+    async def _with_charset(self, content: VersionContent) -> VersionContent:
+        """Read the beginning of the data set."""
+        at = content.location
+        length = min(_BEGINNING, at.offset + at.length - content.begin)
+        beginning = await self._objects.get_range(content.key, content.begin, length)
+        return replace(content, charset=declared_character_set(beginning, content.syntax))
 
     async def _same(self, one: VersionContent, other: VersionContent) -> bool:
         if not (is_comparable(one.header) and is_comparable(other.header)):
             return False
         alike = one.syntax is other.syntax or {one.syntax.uid, other.syntax.uid} <= _NATIVE
-        if not await self._same_headers(one, other, without=frozenset() if alike else PIXEL_LAYOUT, values=False):
+        recoded = not alike or one.syntax.encapsulated
+        optional = COMPRESSION_NOTES if recoded else frozenset[str]()
+        compare = partial(self._compare_headers, optional=optional)
+        if not (await compare(one, other, without=frozenset() if alike else PIXEL_LAYOUT)).same:
             return False
-        streams = one.syntax.encapsulated and other.syntax.encapsulated
-        stored = (alike or streams) and not one.syntax.deflated
-        if stored and await self._same_headers(one, other) and await self._same_pixels(one, other):
+        deflated = one.syntax.deflated or other.syntax.deflated
+        as_stored = not deflated and (alike or (one.syntax.encapsulated and other.syntax.encapsulated))
+        if as_stored and await self._same_values(one, other, await compare(one, other)):
             return True
-        if (alike and not (streams or one.syntax.deflated)) or one.syntax.lossy or other.syntax.lossy:
+        if not (recoded or deflated) or one.syntax.lossy or other.syntax.lossy:
             return False
         async with AsyncExitStack() as stack:
-            decoded = [await self._decoded(each, stack) for each in (one, other)]
-            return await self._same_headers(*decoded) and await self._same_pixels(*decoded)
+            first, second = [await self._decoded(each, stack) for each in (one, other)]
+            return await self._same_values(first, second, await compare(first, second))
 
-    async def _same_headers(
+    async def _compare_headers(
         self,
         one: VersionContent,
         other: VersionContent,
         *,
+        optional: frozenset[str],
         without: frozenset[str] = frozenset(),
-        values: bool = True,
-    ) -> bool:
-        """Compare headers; with `values` also what they leave out, pixel data apart."""
-        first, second = await asyncio.to_thread(lambda: (one.elements, other.elements))
-        compared = await asyncio.to_thread(partial(HeaderComparison, first, second, without=without))
-        if not compared.same or not values:
-            return compared.same
-        if compared.unknown:
-            for path in compared.unknown:
-                first, second = [
-                    with_value(elements, path, await self._unknown(content, path)) if path in content.header.bulk
-                    else elements
-                    for content, elements in ((one, first), (other, second))
-                ]  # fmt: skip
-            compared = await asyncio.to_thread(partial(HeaderComparison, first, second, without=without))
-        if not compared.same or compared.unknown:
-            return False
-        for path in compared.bulk:
-            if not await self._same_bytes((one, *one.header.bulk[path]), (other, *other.header.bulk[path])):
-                return False
-        return True
+    ) -> HeaderComparison:
+        def compare(*headers: Elements) -> HeaderComparison:
+            return HeaderComparison(
+                (headers[0], headers[1]), (one.charset, other.charset), without=without, optional=optional
+            )
 
-    async def _unknown(self, content: VersionContent, path: str) -> bytes:
+        first, second = await asyncio.to_thread(lambda: (one.elements, other.elements))
+        compared = await asyncio.to_thread(compare, first, second)
+        if compared.same and compared.unknown and not without:
+            for path in compared.unknown:
+                first, second = (
+                    await self._with_unknown(one, first, path),
+                    await self._with_unknown(other, second, path),
+                )
+            compared = await asyncio.to_thread(compare, first, second)
+        return compared
+
+    async def _with_unknown(self, content: VersionContent, elements: Elements, path: str) -> Elements:
+        """Read a value of unknown VR that a header leaves out."""
+        if path not in content.header.bulk:
+            return elements
         offset, length = content.header.bulk[path]
         if length > _LONGEST_UNKNOWN:
             raise Invalid(f"{path} has {length} bytes of unknown VR")
-        return await self._objects.get_range(content.key, content.begin + offset, length)
+        return with_value(elements, path, await self._objects.get_range(content.key, content.begin + offset, length))
+
+    async def _same_values(self, one: VersionContent, other: VersionContent, headers: HeaderComparison) -> bool:
+        """Compare what headers that say the same leave out."""
+        if not headers.same or headers.unknown:
+            return False
+        for path in headers.bulk:
+            if not await self._same_bytes((one, *one.header.bulk[path]), (other, *other.header.bulk[path])):
+                return False
+        return await self._same_pixels(one, other)
 
     async def _same_pixels(self, one: VersionContent, other: VersionContent) -> bool:
         """Compare pixel data as it is: native values, or the streams in the fragments."""
@@ -264,7 +297,9 @@ class VersionComparer:
         if reply.length > 4 * self._limit:
             raise Invalid(f"decoded, it has {reply.length} bytes")
         header, begin = await self._read_decoded(reply.key)
-        return VersionContent(at, transfer_syntax(EXPLICIT_VR_LITTLE_ENDIAN), header, reply.key, begin)
+        return replace(
+            content, syntax=transfer_syntax(EXPLICIT_VR_LITTLE_ENDIAN), header=header, key=reply.key, begin=begin
+        )
 
     async def _read_decoded(self, key: str) -> tuple[Header, int]:
         """Read the header of a file that `imaging` made, out of a copy on disk; returns where its data set begins."""

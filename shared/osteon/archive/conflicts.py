@@ -1,4 +1,7 @@
-"""Several data sets under one SOP Instance UID: the versions, the conflicts, the decisions on them."""
+"""Several data sets under one SOP Instance UID: the versions, the conflicts, the decisions on them.
+
+Several patients under one Study Instance UID, too.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +9,7 @@ from datetime import datetime
 from typing import Protocol
 
 from osteon.archive.pack_records import PackOutcome, StoredPack
-from osteon.archive.resources import Location
+from osteon.archive.resources import Location, SplitStudy
 from osteon.contracts.conflicts import ConflictDecided
 from osteon.contracts.packs import Origin
 
@@ -88,6 +91,11 @@ class ConflictingVersions(Protocol):
 
         Versions that differ stay conflicts; where the newest is served, that of `pack` now can be.
         """
+
+    async def split_studies(
+        self, *, after: str = "", limit: int = 100, study_uid: str | None = None
+    ) -> Sequence[SplitStudy]:
+        """Return studies whose images name several patients, by their UIDs, those beyond `after`."""
 
     async def known_decisions(self, decision_ids: Sequence[str]) -> set[str]:
         """Return which of these decisions the index has."""

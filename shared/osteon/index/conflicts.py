@@ -114,11 +114,11 @@ async def note_comparisons(batch: Batch, pack: StoredPack, found: Sequence[Versi
     if pack_row is None:
         return
     uids = list({entry.identity.sop_uid for entry in pack.instances})
-    chosen = select(_i.id, _i.sop_instance_uid, _i.sha256, _i.pack, _i.byte_offset).where(
+    chosen: Select[Any] = select(_i.id, _i.sop_instance_uid, _i.sha256, _i.pack, _i.byte_offset).where(
         batch.dialect.among(_i.sop_instance_uid, uids)
     )
     await lock_patients_of(batch, [row.id for row in await batch.connection.execute(chosen)])
-    served = {row.sop_instance_uid: row for row in await batch.connection.execute(chosen)}
+    served: dict[str, Row[Any]] = {row.sop_instance_uid: row for row in await batch.connection.execute(chosen)}
     aside = await read_aside(batch, [row.id for row in served.values()])
     change_set = ChangeSet()
     for each in found:

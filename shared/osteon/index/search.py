@@ -15,17 +15,20 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from osteon.archive.errors import BadCursor
 from osteon.dicom.models import Level
-from osteon.dicom.query import DateTimeRange, MatchingKey, Range, Search, Single
+from osteon.dicom.query import DateTimeRange, MatchingKey, OneOf, Range, Search, Single
 from osteon.index import tables
 from osteon.index.conditions import Conditions, level_of, row_level
 from osteon.index.dialect import Dialect
+from osteon.index.fields import FIELDS
 from osteon.index.identifiers import find_rows
 from osteon.index.matching_sql import BadSearch
+from osteon.index.shared_uids import is_first_match, of_any_patient
 from osteon.index.values import date_bounds, date_key
 
 _SEQUENCE = 2
 """Length of a key's path that goes into a sequence."""
 _DATE: Final = "StudyDate"
+_STUDY_UID: Final = ("StudyInstanceUID",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +111,8 @@ def _matching(
         if isinstance(condition, DateTimeRange):
             clauses.append(make.of_moments(condition))
         elif len(condition.path) == 1:
-            clauses.append(make.of(condition))
+            clause = make.of(condition)
+            clauses.append(of_any_patient(clause) if _is_about_patient(search, condition) else clause)
     if requests:
         clauses.append(make.of_requests(requests))
     if parents:
@@ -116,7 +120,22 @@ def _matching(
         levels.append(level)
         clauses.append(clause)
     top = min((level.depth for level in levels), default=search.level.depth)
-    return select(*what).select_from(_joined(search.level, top)).where(*clauses)
+    joined = _joined(search.level, top)
+    if search.one_per_uid and search.level in (Level.STUDY, Level.SERIES):
+        clauses.append(is_first_match(search.level, joined, clauses))
+    return select(*what).select_from(joined).where(*clauses)
+
+
+def _is_about_patient(search: Search, condition: MatchingKey) -> bool:
+    """Whether a key names the patient of a study that another key names: one of several, where images name several."""
+    keyword = condition.path[0]
+    if not search.one_per_uid or not search.level.is_below(Level.STUDY) or keyword not in FIELDS:
+        return False
+    of_study = any(
+        isinstance(other, MatchingKey) and other.path == _STUDY_UID and isinstance(other.matching, Single | OneOf)
+        for other in search.conditions
+    )
+    return of_study and FIELDS[keyword].level is Level.PATIENT
 
 
 def _paths(condition: MatchingKey | DateTimeRange) -> list[tuple[str, ...]]:

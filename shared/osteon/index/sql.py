@@ -10,11 +10,11 @@ from osteon.archive.changes import Change, ChangePage, ChangeType
 from osteon.archive.conflicts import Conflict, VersionComparison
 from osteon.archive.errors import ResourceNotFound
 from osteon.archive.pack_records import InstanceState, PackOutcome, PackRows, StoredPack
-from osteon.archive.resources import InstanceScope, Location, LocationPage, Match, MatchPage, Statistics
+from osteon.archive.resources import InstanceScope, Location, LocationPage, Match, MatchPage, SplitStudy, Statistics
 from osteon.contracts.conflicts import ConflictDecided
 from osteon.dicom.models import Level
 from osteon.dicom.query import Search
-from osteon.index import change_log, conflicts, locations, pack_rows, tables
+from osteon.index import change_log, conflicts, locations, pack_rows, shared_uids, tables
 from osteon.index import search as searching
 from osteon.index.batch import Batch
 from osteon.index.commitments import SqlCommitments
@@ -98,7 +98,10 @@ class SqlIndex:
         """See `Index`."""
         async with self.database.read() as connection:
             ids, cursor = await searching.page(connection, self.database.dialect, search)
-            matches = await Resources(connection, self.database.dialect, self._uids).matches(search.level, ids)
+            resources = Resources(connection, self.database.dialect, self._uids)
+            matches = await resources.matches(search.level, ids)
+            if search.one_per_uid:
+                matches = await shared_uids.merged(connection, resources, matches)
         return MatchPage(matches, cursor)
 
     async def search_locations(self, search: Search) -> LocationPage:
@@ -193,6 +196,15 @@ class SqlIndex:
             return (await read_outcomes(batch, [pack.facts.pack_id]))[pack.facts.pack_id]
 
         return await self.database.write(work)
+
+    async def split_studies(
+        self, *, after: str = "", limit: int = 100, study_uid: str | None = None
+    ) -> Sequence[SplitStudy]:
+        """See `Index`."""
+        chosen = shared_uids.split_studies(after, study_uid)
+        async with self.database.read() as connection:
+            resources = Resources(connection, self.database.dialect, self._uids)
+            return await shared_uids.read_split_studies(connection, resources, chosen, limit)
 
     async def known_decisions(self, decision_ids: Sequence[str]) -> set[str]:
         """See `Index`."""

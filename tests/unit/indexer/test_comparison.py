@@ -165,10 +165,8 @@ async def test_the_same_streams_in_other_fragments_are_a_duplicate_and_nothing_i
 async def test_the_same_text_in_another_character_set_is_a_duplicate(
     room: IndexerPorts, charset: list[str], other: list[str]
 ) -> None:
-    dataset = rich_slice(SpecificCharacterSet=charset)
-    first = part10(dataset)
-    dataset.SpecificCharacterSet = other
-    second = part10(dataset)
+    uids = {"study": generate_uid(), "series": generate_uid(), "SOPInstanceUID": generate_uid()}
+    first, second = (part10(rich_slice(SpecificCharacterSet=each, **uids)) for each in (charset, other))
     assert first != second
     await assert_duplicate(room, first, second)
 
@@ -211,7 +209,7 @@ async def test_lossy_pixels_are_compared_as_stored_only(room: IndexerPorts, tmp_
     dataset = ct_slice(BitsAllocated=8, BitsStored=8, HighBit=7, PixelData=bytes(64 * 64))
     dataset["PixelData"].VR = "OB"
     native = part10(dataset)
-    lossy = dcmtk("dcmcjpeg", native, tmp_path, "+eb", "-un")
+    lossy = dcmtk("dcmcjpeg", native, tmp_path, "+eb", "+un")
     await assert_conflict(room, native, lossy)
 
 

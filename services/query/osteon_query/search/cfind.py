@@ -75,6 +75,7 @@ async def _find(request: FindPageRequest, index: ArchiveReader, sidecars: Sideca
             conditions=adjusted.conditions,
             fuzzy=request.fuzzy,
             case_sensitive=True,
+            one_per_uid=True,
             limit=page,
             cursor=request.cursor,
         )
