@@ -37,10 +37,10 @@ async def mark_shared_uids(connection: AsyncConnection, studies: Sequence[bytes]
         for uid in await connection.scalars(mark.returning(_t.study_instance_uid)):
             log.warning("images of several patients have one Study Instance UID", study=uid)
     siblings, ours, theirs = tables.series.alias(), tables.studies.alias(), tables.studies.alias()
-    same_series = exists().where(
-        siblings.c.series_instance_uid == _s.series_instance_uid, siblings.c.id != _s.id, siblings.c.study == theirs.c.id,
-        ours.c.id == _s.study, ours.c.study_instance_uid == theirs.c.study_instance_uid,
-    )  # fmt: skip
+    one_study = and_(ours.c.id == _s.study, theirs.c.id == siblings.c.study)
+    one_study = and_(one_study, ours.c.study_instance_uid == theirs.c.study_instance_uid)
+    same_uid = and_(siblings.c.series_instance_uid == _s.series_instance_uid, siblings.c.id != _s.id)
+    same_series = exists().where(same_uid, one_study)
     for start in range(0, len(series), _CHUNK):
         new = _s.public_id.in_(series[start : start + _CHUNK])
         await connection.execute(update(tables.series).where(new, same_series).values(shared_uid=True))
@@ -54,17 +54,13 @@ def is_first_match(level: Level, joined: Any, clauses: Sequence[ColumnElement[bo
     table = tables.TABLE_OF[level]
     aliases = {each: each.alias() for each in (tables.patients, tables.studies, tables.series)}
     other = aliases[table]
-    same = [other.c.study_instance_uid == _t.study_instance_uid]
-    if level is Level.SERIES:
-        study = tables.studies.alias()  # the search need not have joined it
-        theirs = tables.studies.alias()
-        same = [
-            other.c.series_instance_uid == _s.series_instance_uid,
-            exists().where(
-                study.c.id == _s.study, theirs.c.id == other.c.study,
-                study.c.study_instance_uid == theirs.c.study_instance_uid,
-            ),
-        ]  # fmt: skip
+    if level is Level.STUDY:
+        same = [other.c.study_instance_uid == _t.study_instance_uid]
+    else:
+        ours, theirs = tables.studies.alias(), tables.studies.alias()  # the search need not have joined them
+        one_study = and_(ours.c.id == _s.study, theirs.c.id == other.c.study)
+        one_study = and_(one_study, ours.c.study_instance_uid == theirs.c.study_instance_uid)
+        same = [other.c.series_instance_uid == _s.series_instance_uid, exists().where(one_study)]
     earlier = or_(not_(other.c.shared_uid), other.c.id < table.c.id)
     source, adapted = joined, list(clauses)
     for each, alias in aliases.items():
@@ -112,7 +108,7 @@ async def _studies(connection: AsyncConnection, resources: Resources, uids: set[
     counted = select(_t.study_instance_uid, func.count(_s.series_instance_uid.distinct()))
     counted = counted.join_from(tables.studies, tables.series, _s.study == _t.id)
     found = await connection.execute(counted.where(_t.study_instance_uid.in_(uids)).group_by(_t.study_instance_uid))
-    numbers = {uid: number for uid, number in found}
+    numbers = {str(row[0]): int(row[1]) for row in found}
     return {
         uid: replace(
             rows[0],
@@ -156,7 +152,7 @@ def _merged(match: Match, studies: dict[str, Study], sums: dict[tuple[str, str],
     return replace(match, study=study, series=series)
 
 
-def split_studies(after: str = "", study_uid: str | None = None) -> Select[tuple[str]]:
+def split_studies(after: str = "", study_uid: str | None = None) -> Select[Any]:
     """Return the query for the UIDs of studies that are in several rows, beyond `after`."""
     others = tables.studies.alias()
     several = exists().where(others.c.study_instance_uid == _t.study_instance_uid, others.c.id != _t.id)
@@ -165,11 +161,11 @@ def split_studies(after: str = "", study_uid: str | None = None) -> Select[tuple
 
 
 async def read_split_studies(
-    connection: AsyncConnection, resources: Resources, chosen: Select[tuple[str]], limit: int
+    connection: AsyncConnection, resources: Resources, chosen: Select[Any], limit: int
 ) -> list[SplitStudy]:
     """Return studies of `split_studies` with their parts."""
     ordered = chosen.order_by(_t.study_instance_uid).limit(max(limit, 0))
-    parts: dict[str, list[Match]] = {uid: [] for uid in await connection.scalars(ordered)}
+    parts: dict[str, list[Match]] = {str(uid): [] for uid in await connection.scalars(ordered)}
     for match in await resources.matches(Level.STUDY, await _rows_of(connection, parts.keys())):
         if match.study:
             parts[match.study.attributes["StudyInstanceUID"]].append(match)
