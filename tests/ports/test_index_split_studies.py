@@ -143,7 +143,7 @@ async def test_one_series_uid_in_two_studies_is_two_series(index: SqlIndex) -> N
     assert (await index.statistics()).split_studies == 0
 
 
-async def test_a_person_is_told(index: SqlIndex, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_it_is_listed_counted_and_logged(index: SqlIndex, capsys: pytest.CaptureFixture[str]) -> None:
     await fill(index)
     (found,) = await index.split_studies()
     assert found.study_uid == "1.2.1"
