@@ -143,7 +143,9 @@ async def test_one_series_uid_in_two_studies_is_two_series(index: SqlIndex) -> N
     assert (await index.statistics()).split_studies == 0
 
 
-async def test_it_is_listed_counted_and_logged(index: SqlIndex, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_it_is_listed_counted_and_logged(
+    index: SqlIndex, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
     await fill(index)
     (found,) = await index.split_studies()
     assert found.study_uid == "1.2.1"
@@ -151,7 +153,7 @@ async def test_it_is_listed_counted_and_logged(index: SqlIndex, capsys: pytest.C
     assert (await index.statistics()).split_studies == 1
     assert list(await index.split_studies(study_uid="1.2.2")) == list(await index.split_studies(after="1.2.1")) == []
     assert list(await index.split_studies(study_uid="1.2.1")) == [found]
-    assert "images of several patients have one Study Instance UID" in capsys.readouterr().out
+    assert "images of several patients have one Study Instance UID" in f"{capsys.readouterr()} {caplog.text}"
 
 
 async def test_a_third_patient_and_a_batch_of_all_are_one_study_too(index: SqlIndex) -> None:

@@ -46,6 +46,12 @@ async def mark_shared_uids(connection: AsyncConnection, studies: Sequence[bytes]
         await connection.execute(update(tables.series).where(new, same_series).values(shared_uid=True))
 
 
+def has_shared_uids() -> ColumnElement[Any]:
+    """Return a column that is not null if any rows of the archive have one UID, whatever rows a statement is about."""
+    shared = tables.studies.alias()
+    return select(shared.c.id).where(shared.c.shared_uid).limit(1).scalar_subquery()
+
+
 def is_first_match(level: Level, joined: Any, clauses: Sequence[ColumnElement[bool]]) -> ColumnElement[bool]:
     """Return the condition that no earlier row with the same UID matches; `joined` are the tables of the search.
 

@@ -97,19 +97,19 @@ class SqlIndex:
     async def search(self, search: Search) -> MatchPage:
         """See `Index`."""
         async with self.database.read() as connection:
-            ids, cursor = await searching.page(connection, self.database.dialect, search)
+            page = await searching.page(connection, self.database.dialect, search)
             resources = Resources(connection, self.database.dialect, self._uids)
-            matches = await resources.matches(search.level, ids)
-            if search.one_per_uid:
+            matches = await resources.matches(search.level, page.rows)
+            if page.merges:
                 matches = await shared_uids.merged(connection, resources, matches)
-        return MatchPage(matches, cursor)
+        return MatchPage(matches, page.cursor)
 
     async def search_locations(self, search: Search) -> LocationPage:
         """See `Index`."""
         async with self.database.read() as connection:
-            ids, cursor = await searching.page(connection, self.database.dialect, search)
-            found = await locations.of_ids(connection, self.database.dialect, self._uids, ids)
-        return LocationPage(found, cursor)
+            page = await searching.page(connection, self.database.dialect, search)
+            found = await locations.of_ids(connection, self.database.dialect, self._uids, page.rows)
+        return LocationPage(found, page.cursor)
 
     async def count(self, search: Search) -> int:
         """See `Index`."""
