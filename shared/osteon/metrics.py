@@ -158,6 +158,14 @@ CONFLICTS_OPEN: Final = Gauge(
 CONFLICTS_RESOLVED: Final = Counter(
     "osteon_conflicts_resolved_total", "Decisions on conflicts, by the version that is kept.", ["keep"]
 )
+REENCODED_DUPLICATES: Final = Counter(
+    "osteon_reencoded_duplicates_total",
+    "Instances that came again in other bytes that say the same. They count as duplicates too.",
+)
+SPLIT_STUDIES: Final = Gauge(
+    "osteon_split_studies",
+    "Study Instance UIDs under which images of several patients came. Every indexer reports the same number.",
+)
 SWEPT_PACKS: Final = Counter(
     "osteon_swept_packs_total", "Packs without rows that the sweep or `osteon reindex` indexed."
 )

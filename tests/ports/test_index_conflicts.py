@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from osteon.archive.changes import ChangeType
+from osteon.archive.conflicts import VersionComparison
 from osteon.archive.errors import ResourceNotFound
-from osteon.archive.pack_records import PackOutcome, StoredPack
+from osteon.archive.pack_records import InstanceState, PackOutcome, StoredPack
 from osteon.archive.resources import InstanceScope
 from osteon.contracts.conflicts import ConflictDecided
 from osteon.dicom.identity import public_id
@@ -317,3 +318,102 @@ async def test_packs_are_listed_in_the_order_of_their_ids_with_what_is_in_them(i
     assert [p async for p in index.pack_rows(study_uid="9.9")] == []
     assert [m.sha256 async for m in index.pack_members("2")] == [SECOND.instances[0].sha256]
     assert (await index.statistics()).packs == 2
+
+
+def compared(each: StoredPack, same_as: StoredPack | None) -> VersionComparison:
+    """Return what a comparison of a pack's first instance has found."""
+    first = each.instances[0]
+    return VersionComparison(first.identity.sop_uid, first.sha256, same_as.instances[0].sha256 if same_as else None)
+
+
+async def test_a_version_that_says_the_same_becomes_a_duplicate_as_if_it_had_the_same_bytes(index: SqlIndex) -> None:
+    await index.upsert([FIRST])
+    before, last = await everything(index), await index.last_change()
+    await index.upsert([SECOND])
+    for _ in range(2):
+        outcome = await index.note_comparisons(SECOND, [compared(SECOND, FIRST)])
+        assert outcome == PackOutcome("2", stored=0, duplicates=1, conflicts=0)
+    assert outcome.redundant
+    assert await index.conflicts(resolved=None) == []
+    assert await index.outcome("2") == {UID: InstanceState.DUPLICATE}
+    after = await everything(index)
+    assert after["totals"] == before["totals"]
+    assert await served(index) == [at(FIRST)]
+    assert await index.last_change() == last
+    assert (await index.upsert([SECOND]))[0] == outcome
+    await check_sums(index)
+
+
+async def test_versions_that_differ_are_compared_once(index: SqlIndex) -> None:
+    await index.upsert([FIRST])
+    await index.upsert([SECOND])
+    await index.upsert([pack(entry("P5", "5", "5.1", "5.1.1")), pack(entry("P5", "5", "5.1", "5.1.1", content="b"))])
+    assert len(await index.uncompared()) == 2
+    (found,) = await index.uncompared(sop_uids=[UID])
+    assert found.aside.pack_id == "2"
+    assert (await index.note_comparisons(SECOND, [compared(SECOND, None)])).conflicts == 1
+    assert await index.uncompared(sop_uids=[UID]) == []
+    assert await index.uncompared(after=found.id) == await index.uncompared()
+    assert (await index.statistics()).conflicts == 2
+
+
+async def test_what_a_person_has_decided_is_not_undone_by_a_comparison(index: SqlIndex) -> None:
+    await index.upsert([FIRST])
+    await index.upsert([SECOND])
+    await index.decide(decided(SECOND, FIRST), SECOND)
+    before = await everything(index)
+    await index.note_comparisons(FIRST, [compared(FIRST, SECOND)])
+    assert await everything(index) == before
+
+
+async def test_a_comparison_with_a_version_that_is_gone_changes_nothing(index: SqlIndex) -> None:
+    await index.upsert([FIRST])
+    await index.upsert([SECOND])
+    before = await everything(index)
+    await index.note_comparisons(SECOND, [compared(SECOND, ELSEWHERE)])
+    assert await everything(index) == before
+
+
+async def test_further_copies_of_a_duplicate_are_duplicates_too(index: SqlIndex) -> None:
+    copy = pack(entry("P1", content="other", length=70, offset=2048, PatientName="Roe^Ann"), pack_id="3")
+    await index.upsert([FIRST, SECOND, copy])
+    await index.note_comparisons(SECOND, [compared(SECOND, FIRST)])
+    assert (await index.note_comparisons(copy, [])).redundant
+    await check_sums(index)
+
+
+async def test_comparisons_at_the_same_time_count_once(index: SqlIndex, url: str) -> None:
+    await index.upsert([FIRST])
+    await index.upsert([SECOND])
+    other = SqlIndex(url, pool=4)
+    await other.start()
+    found = [compared(SECOND, FIRST)]
+    await asyncio.gather(*(each.note_comparisons(SECOND, found) for each in (index, other, index, other)))
+    assert (await index.statistics()).conflicts == 0
+    assert (await index.statistics()).packs == 1
+    await check_sums(index)
+    await other.close()
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations((0, 1, 2))), ids=str)
+async def test_the_newest_version_is_served_in_any_order_once_it_is_known_to_differ(
+    url: str, order: tuple[int, ...]
+) -> None:
+    index = SqlIndex(url, pool=4, newest=True)
+    await index.start()
+    versions = (FIRST, SECOND, ELSEWHERE)
+    for number in order:
+        await index.upsert([versions[number]])
+    first_to_come = versions[order[0]]
+    assert await served(index) == [at(first_to_come)]
+    for each in versions:
+        await index.note_comparisons(each, [compared(each, None)])
+    assert await served(index) == [at(ELSEWHERE)]
+    assert {c.aside.pack_id for c in await index.conflicts()} == {"1", "2"}
+    await check_sums(index)
+    await index.decide(decided(FIRST, ELSEWHERE), FIRST)
+    assert await served(index) == [at(FIRST)]
+    await index.note_comparisons(ELSEWHERE, [])
+    assert await served(index) == [at(FIRST)]
+    await check_sums(index)
+    await index.close()

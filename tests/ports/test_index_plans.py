@@ -82,8 +82,9 @@ async def plan(index: SqlIndex, statement) -> str:
 
 
 async def plan_of(index: SqlIndex, level: Level, keyword: str, matching: Matching, **options) -> str:
+    merging = options.get("one_per_uid", False)
     search = Search(level, (MatchingKey((keyword,), matching),), **options)
-    return await plan(index, page_statement(index.database.dialect, search))
+    return await plan(index, page_statement(index.database.dialect, search, merging=merging))
 
 
 @pytest.mark.parametrize(
@@ -106,8 +107,9 @@ async def plan_of(index: SqlIndex, level: Level, keyword: str, matching: Matchin
     ],
     ids=str,
 )  # fmt: skip
-async def test_a_study_search_uses_an_index(index, keyword, matching, options, wanted):
-    found = await plan_of(index, Level.STUDY, keyword, matching, **options)
+@pytest.mark.parametrize("one_per_uid", [False, True], ids=["rest", "dicom"])
+async def test_a_study_search_uses_an_index(index, keyword, matching, options, wanted, one_per_uid):
+    found = await plan_of(index, Level.STUDY, keyword, matching, one_per_uid=one_per_uid, **options)
     assert re.search(wanted, found), found
     assert not re.search(
         r"Seq Scan on (studies|study_names|study_words)|SCAN (studies|study_names|study_words)$", found, re.M
@@ -140,11 +142,12 @@ async def test_a_page_behind_a_cursor_starts_there(index):
     assert not re.search(r"Sort|TEMP B-TREE", found), found
 
 
+@pytest.mark.parametrize("one_per_uid", [False, True], ids=["rest", "dicom"])
 @pytest.mark.parametrize("level", [Level.STUDY, Level.SERIES, Level.IMAGE], ids=str)
 @pytest.mark.parametrize("after", [None, Place(STUDIES - 2, "20260101")], ids=["first page", "next page"])
-async def test_a_page_of_many_recent_studies_does_not_go_through_all_older_ones(index, level, after):
+async def test_a_page_of_many_recent_studies_does_not_go_through_all_older_ones(index, level, after, one_per_uid):
     day = f"{date(2018, 1, 1) + timedelta(days=STUDIES * 9 // 10):%Y%m%d}"
-    search = Search(level, (MatchingKey(("StudyDate",), Range(day, None)),), limit=10)
-    found = await plan(index, page_statement(index.database.dialect, search, None, after))
+    search = Search(level, (MatchingKey(("StudyDate",), Range(day, None)),), limit=10, one_per_uid=one_per_uid)
+    found = await plan(index, page_statement(index.database.dialect, search, None, after, merging=one_per_uid))
     assert "ix_studies_study_date_key_study_time_key" in found, found
     assert "pk_" not in found.partition("Nested Loop")[0], found

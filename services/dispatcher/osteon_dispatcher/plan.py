@@ -54,7 +54,7 @@ def parse_retrieve_identifier(request: RetrieveRequestBase) -> Search:
             conditions.append(MatchingKey((keyword,), matching))
         elif upper is level:
             raise BadIdentifier(f"{describe((keyword,))} is missing at level {level.value}")
-    return Search(level=Level.IMAGE, conditions=tuple(conditions), case_sensitive=True)
+    return Search(level=Level.IMAGE, conditions=tuple(conditions), case_sensitive=True, one_per_uid=True)
 
 
 def from_location(location: Location) -> PlannedInstance:

@@ -18,6 +18,7 @@ from osteon.objects.port import Objects
 from osteon.runtime import Running
 from osteon.service_stack import ServiceStack, service_stack
 from osteon.settings import IndexerSettings
+from osteon_indexer.comparison import VersionComparer
 from osteon_indexer.handlers import index_packs
 from osteon_indexer.settings import IndexerServiceSettings
 from osteon_indexer.sweep import sweep
@@ -40,10 +41,11 @@ async def build_embedded(
 ) -> Running:
     """Start the service on given ports."""
     await bus.declare(ROUTER)  # so that what is indexed before the first dispatcher starts is routed too
-    handler = partial(index_packs, objects=objects, index=index, bus=bus)
+    comparer = VersionComparer(objects, bus, limit=settings.compare_max_bytes)
+    handler = partial(index_packs, objects=objects, index=index, bus=bus, comparer=comparer)
     await bus.consume_batches(INDEXER, handler, size=settings.index_batch, linger=settings.index_batch_wait_seconds)
     min_age = timedelta(seconds=settings.sweep_min_age_seconds)
-    sweep_once = partial(sweep, objects=objects, index=index, bus=bus, min_age=min_age)
+    sweep_once = partial(sweep, objects=objects, index=index, bus=bus, min_age=min_age, comparer=comparer)
     await stack.inputs.enter_async_context(
         background(sweep_forever(settings.sweep_hours, sweep_once), set_gauges_forever(index))
     )
@@ -68,6 +70,7 @@ async def set_gauges(index: ArchiveStatistics) -> None:
         metrics.ARCHIVE_RESOURCES.labels(level).set(number)
     metrics.ARCHIVE_BYTES.set(found.size)
     metrics.CONFLICTS_OPEN.set(found.conflicts)
+    metrics.SPLIT_STUDIES.set(found.split_studies)
 
 
 async def sweep_forever(hours: float, sweep_once: Callable[[], Awaitable[int]], *, retry: float = 60.0) -> None:

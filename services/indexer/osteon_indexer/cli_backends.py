@@ -1,23 +1,28 @@
 """The object store and the index for commands: those of a cluster by the settings, or a standalone Osteon's folder."""
 
-import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
+from collections.abc import Coroutine
 from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import Annotated, Any, TypeVar
-
-import typer
-
 from osteon import logging
 from osteon.cli import where
-from osteon.errors import Invalid, OsteonError
+from osteon.errors import Invalid
+from osteon.errors import OsteonError
 from osteon.index.port import Index
 from osteon.index.sql import SqlIndex
 from osteon.objects.folder import FolderObjects
 from osteon.objects.port import Objects
 from osteon.runtime import settings_or_exit
 from osteon.service_stack import service_stack
-from osteon.settings import IndexSettings, ObjectSettings, ProcessSettings
+from osteon.settings import ConflictSettings
+from osteon.settings import IndexSettings
+from osteon.settings import ObjectSettings
+from osteon.settings import ProcessSettings
+from pathlib import Path
+from typing import Annotated
+from typing import Any
+from typing import TypeVar
+import asyncio
+import typer
 
 T = TypeVar("T")
 DataOption = Annotated[
@@ -44,7 +49,8 @@ async def open_backends(data: Path | None) -> AsyncIterator[tuple[Objects, Index
             return
         data = data or where.data_folder()
         if (data / "objects").is_dir():
-            index = SqlIndex(f"sqlite+aiosqlite:///{data / 'index.sqlite'}")
+            newest = settings_or_exit(ConflictSettings).serves_newest
+            index = SqlIndex(f"sqlite+aiosqlite:///{data / 'index.sqlite'}", newest=newest)
             stack.resources.push_async_callback(index.close)
             await index.start()
             yield FolderObjects(data / "objects"), index

@@ -63,6 +63,25 @@ async def _resolve(data: Path | None, conflict_id: int, keep: Keep) -> Conflict:
         return await decide(conflict_id, keep, objects=objects, index=index, correlation_id="osteon-conflicts")
 
 
+@app.command()
+def studies(data: DataOption = None) -> None:
+    """List the studies whose images name several patients, with the instances of each patient."""
+    run("conflicts", _list_studies(data))
+
+
+async def _list_studies(data: Path | None) -> None:
+    after = ""
+    async with open_backends(data) as (_, index):
+        while found := await index.split_studies(after=after, limit=_PAGE):
+            for each in found:
+                typer.echo(each.study_uid)
+                for match in each.parts:
+                    of, study = match.patient.attributes, match.study
+                    instances = study.instances if study else 0
+                    typer.echo(f"  {instances:>8}  {of.get('PatientID', '')!r}  {of.get('PatientName', '')}")
+            after = found[-1].study_uid
+
+
 def _print(conflict: Conflict) -> None:
     state = f"resolved {conflict.resolved:%F %T}" if conflict.resolved else "open"
     typer.echo(f"conflict {conflict.id}, {state}: instance {conflict.served.location.identity.sop_uid}")

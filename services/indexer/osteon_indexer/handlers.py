@@ -18,6 +18,7 @@ from osteon.errors import Invalid
 from osteon.logging import get_logger
 from osteon.objects.port import ObjectNotFound, Objects
 from osteon.packs.index_entries import read_stored_pack
+from osteon_indexer.comparison import VersionComparer
 
 log = get_logger(__name__)
 
@@ -30,12 +31,15 @@ class PackMissing(Invalid):
     """A pack was published, but the object store has no sidecar of it and the index does not know it."""
 
 
-async def index_packs(messages: Sequence[PackStored], *, objects: Objects, index: PackIndex, bus: Bus) -> None:
+async def index_packs(
+    messages: Sequence[PackStored], *, objects: Objects, index: PackIndex, bus: Bus, comparer: VersionComparer
+) -> None:
     """Index a batch of packs in one transaction, then publish each; the objects of redundant packs are deleted."""
     unique = {message.pack_id: message for message in messages}
     packs = await asyncio.gather(*(_load(message, objects, index) for message in unique.values()))
     for pack, outcome in zip(packs, await upsert(packs, index), strict=True):
-        await announce(pack, outcome, objects=objects, index=index, bus=bus)
+        settled = await settle(pack, outcome, objects=objects, index=index, comparer=comparer)
+        await announce(pack, settled, bus=bus)
 
 
 async def upsert(packs: Sequence[StoredPack], index: IndexWriter) -> Sequence[PackOutcome]:
@@ -45,17 +49,25 @@ async def upsert(packs: Sequence[StoredPack], index: IndexWriter) -> Sequence[Pa
         return await index.upsert(packs)
 
 
-async def announce(pack: StoredPack, outcome: PackOutcome, *, objects: Objects, index: PackIndex, bus: Bus) -> None:
-    """Publish `PackIndexed`, after deleting a redundant pack: its bytes are in other packs.
+async def settle(
+    pack: StoredPack, outcome: PackOutcome, *, objects: Objects, index: PackIndex, comparer: VersionComparer
+) -> PackOutcome:
+    """Compare the conflicts of an indexed pack, and delete it when it is redundant: other packs say the same.
 
     When the object store has lost one of those, this pack takes its place.
     """
-    facts = pack.facts
     if outcome.duplicates or outcome.conflicts:
         outcome = await _repoint(pack, outcome, objects, index)
+    outcome = await comparer.compare(pack, outcome, index)
     if outcome.redundant:
-        await objects.delete(facts.sidecar_key)
-        await objects.delete(facts.key)
+        await objects.delete(pack.facts.sidecar_key)
+        await objects.delete(pack.facts.key)
+    return outcome
+
+
+async def announce(pack: StoredPack, outcome: PackOutcome, *, bus: Bus) -> None:
+    """Publish `PackIndexed`, and count."""
+    facts = pack.facts
     counts = {"stored": outcome.stored, "duplicates": outcome.duplicates, "conflicts": outcome.conflicts}
     await bus.publish(PackIndexed(**facts.model_dump(include=set(PackFacts.model_fields)), stored=outcome.stored))
     for state, count in counts.items():

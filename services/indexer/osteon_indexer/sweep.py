@@ -16,8 +16,9 @@ from osteon.logging import get_logger
 from osteon.objects.keys import CACHE
 from osteon.objects.port import ObjectInfo, ObjectNotFound, Objects
 from osteon.packs.index_entries import read_stored_pack
+from osteon_indexer.comparison import VersionComparer
 from osteon_indexer.external_sort import ExternalSorter
-from osteon_indexer.handlers import PackIndex, announce, upsert
+from osteon_indexer.handlers import PackIndex, announce, settle, upsert
 
 log = get_logger(__name__)
 CHUNK = 500
@@ -31,6 +32,7 @@ async def sweep(
     objects: Objects,
     index: PackIndex,
     bus: Bus | None = None,
+    comparer: VersionComparer | None = None,
     min_age: timedelta = timedelta(minutes=5),
     progress: Callable[[int, int], None] | None = None,
 ) -> int:
@@ -40,7 +42,9 @@ async def sweep(
     Decisions on conflicts are applied first. Packs younger than `min_age` are skipped: they may be on their way, and
     would be indexed twice, which is harmless. What cannot be indexed is logged and skipped. `progress` is called with
     the sidecars found and the packs indexed so far. Without a bus nothing is published.
+    Conflicts that were not compared yet are, too: what decodes pixel data may have been down when they came.
     """
+    comparer = comparer or VersionComparer(objects)
     await apply_decisions(objects=objects, index=index)
     found = indexed = 0
     with ExternalSorter() as missing:
@@ -53,9 +57,10 @@ async def sweep(
         while batch := await asyncio.to_thread(missing.take, BATCH):
             read = await asyncio.gather(*(_read(key, objects) for _, key in batch))
             if packs := [pack for pack in read if pack]:
-                indexed += await _index(packs, objects, index, bus)
+                indexed += await _index(packs, objects, index, bus, comparer)
             if progress:
                 progress(found, indexed)
+    await _compare_again(objects, index, comparer)
     if indexed:
         log.warning("packs without rows were indexed", packs=indexed)
     return indexed
@@ -85,7 +90,20 @@ async def _read(key: str, objects: Objects) -> StoredPack | None:
     return None
 
 
-async def _index(packs: Sequence[StoredPack], objects: Objects, index: PackIndex, bus: Bus | None) -> int:
+async def _compare_again(objects: Objects, index: PackIndex, comparer: VersionComparer) -> None:
+    """Compare the conflicts that were not yet, pack by pack."""
+    after = 0
+    while found := await index.uncompared(after=after, limit=CHUNK):
+        after = found[-1].id
+        for key in dict.fromkeys(each.aside.location.sidecar_key for each in found):
+            if pack := await _read(key, objects):
+                outcome = await index.note_comparisons(pack, ())
+                await settle(pack, outcome, objects=objects, index=index, comparer=comparer)
+
+
+async def _index(
+    packs: Sequence[StoredPack], objects: Objects, index: PackIndex, bus: Bus | None, comparer: VersionComparer
+) -> int:
     """Index packs together or, when that fails, one by one; return how many were indexed."""
     try:
         outcomes = await upsert(packs, index)
@@ -93,13 +111,16 @@ async def _index(packs: Sequence[StoredPack], objects: Objects, index: PackIndex
         raise
     except Exception as error:
         if len(packs) > 1:
-            return sum([await _index([pack], objects, index, bus) for pack in packs])
+            return sum([await _index([pack], objects, index, bus, comparer) for pack in packs])
         log.error("pack not indexed", pack=packs[0].facts.pack_id, exc_info=error)
         return 0
     metrics.SWEPT_PACKS.inc(len(packs))
-    if bus:
-        for pack, outcome in zip(packs, outcomes, strict=True):
-            await announce(pack, outcome, objects=objects, index=index, bus=bus)
+    for pack, outcome in zip(packs, outcomes, strict=True):
+        if bus:
+            settled = await settle(pack, outcome, objects=objects, index=index, comparer=comparer)
+            await announce(pack, settled, bus=bus)
+        else:
+            await comparer.compare(pack, outcome, index)
     return len(packs)
 
 

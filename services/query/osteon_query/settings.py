@@ -2,6 +2,7 @@
 
 from osteon.settings import (
     BusSettings,
+    ConflictSettings,
     DicomSettings,
     HttpSettings,
     IndexSettings,
@@ -22,6 +23,7 @@ class QueryBaseSettings(
     RemotesSettings,
     TranscodeSettings,
     RenderSettings,
+    ConflictSettings,
 ):
     """Settings of the service apart from its bus, object store and index."""
 

@@ -33,7 +33,7 @@ async def build(settings: StandaloneServiceSettings) -> AsyncIterator[Running]:
     settings = settings.model_copy(update={"spool_dir": data / "spool"})
     async with service_stack() as stack:
         stack.resources.enter_context(held(data))
-        index = SqlIndex(f"sqlite+aiosqlite:///{data / 'index.sqlite'}")
+        index = SqlIndex(f"sqlite+aiosqlite:///{data / 'index.sqlite'}", newest=settings.serves_newest)
         stack.resources.push_async_callback(index.close)
         await index.start()
         objects = FolderObjects(data / "objects")

@@ -1,12 +1,15 @@
-"""Several data sets under one SOP Instance UID: the versions, the conflicts, the decisions on them."""
+"""Several data sets under one SOP Instance UID: the versions, the conflicts, the decisions on them.
+
+Several patients under one Study Instance UID, too.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from osteon.archive.pack_records import StoredPack
-from osteon.archive.resources import Location
+from osteon.archive.pack_records import PackOutcome, StoredPack
+from osteon.archive.resources import Location, SplitStudy
 from osteon.contracts.conflicts import ConflictDecided
 from osteon.contracts.packs import Origin
 
@@ -49,6 +52,21 @@ class Conflict:
         return max(self.served, self.aside, key=lambda version: version.arrival)
 
 
+@dataclass(frozen=True, slots=True)
+class VersionComparison:
+    """What it has shown to compare a version that is kept aside with the others of its instance.
+
+    Attributes:
+        sha256: of the version's data set.
+        same_as: SHA-256 of another version that says the same in other bytes; None when all say something else, or
+            cannot be compared.
+    """
+
+    sop_instance_uid: str
+    sha256: bytes
+    same_as: bytes | None
+
+
 class ConflictingVersions(Protocol):
     """Conflicts, and what was decided about them. Every method raises `DatabaseUnavailable`."""
 
@@ -62,6 +80,22 @@ class ConflictingVersions(Protocol):
 
     async def conflicting_versions(self, sop_uids: Sequence[str]) -> Sequence[Location]:
         """Return where the versions of instances are that are not served."""
+
+    async def uncompared(
+        self, *, sop_uids: Sequence[str] | None = None, after: int = 0, limit: int = 100
+    ) -> Sequence[Conflict]:
+        """Return open conflicts by growing id whose versions were not compared yet: all, or those of instances."""
+
+    async def note_comparisons(self, pack: StoredPack, found: Sequence[VersionComparison]) -> PackOutcome:
+        """Turn conflicts that say the same as another version into duplicates, and count `pack` again. Idempotent.
+
+        Versions that differ stay conflicts; where the newest is served, that of `pack` now can be.
+        """
+
+    async def split_studies(
+        self, *, after: str = "", limit: int = 100, study_uid: str | None = None
+    ) -> Sequence[SplitStudy]:
+        """Return studies whose images name several patients, by their UIDs, those beyond `after`."""
 
     async def known_decisions(self, decision_ids: Sequence[str]) -> set[str]:
         """Return which of these decisions the index has."""

@@ -100,6 +100,14 @@ class Match:
 
 
 @dataclass(frozen=True, slots=True)
+class SplitStudy:
+    """A study whose images name several patients: `parts` are its resources, one for each patient, the first first."""
+
+    study_uid: str
+    parts: tuple[Match, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class MatchPage:
     """Some matches; `cursor` continues behind them and is None at the end."""
 
@@ -117,7 +125,7 @@ class LocationPage:
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """Totals. `size` in bytes, of all instances served."""
+    """Totals. `size` in bytes, of all instances served; `split_studies`: Study Instance UIDs of several patients."""
 
     patients: int = 0
     studies: int = 0
@@ -126,6 +134,7 @@ class Statistics:
     packs: int = 0
     conflicts: int = 0
     size: int = 0
+    split_studies: int = 0
 
 
 @dataclass(frozen=True, slots=True)

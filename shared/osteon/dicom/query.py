@@ -89,6 +89,9 @@ class Search:
     """Person names match word by word, in any order, by their beginning or by their sound."""
     case_sensitive: bool = False
     """Text compares with case, as DICOM's matching does for all but person names; Orthanc's REST does not."""
+    one_per_uid: bool = False
+    """Rows with one Study or Series Instance UID are one result, whatever patients their images name, as a unique key
+    identifies one entity (PS3.4 C.2.2.1.1). Orthanc's REST knows one resource for each patient."""
     parents: tuple[str, ...] = ()
     """Only what is below one of the patients, studies or series (of one level) with these Orthanc identifiers."""
     order: tuple[Order, ...] = ()

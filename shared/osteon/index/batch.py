@@ -29,12 +29,13 @@ class BatchMember:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What all steps of one transaction need."""
+    """What all steps of one transaction need. `newest`: of undecided versions the last to arrive is served."""
 
     connection: AsyncConnection
     dialect: Dialect
     uids: dict[str, int]
     now: datetime
+    newest: bool = False
 
 
 def instance_row(batch: Batch, member: BatchMember, parents: Parents) -> dict[str, Any]:

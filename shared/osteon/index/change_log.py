@@ -19,6 +19,7 @@ from osteon.dicom.models import Level
 from osteon.index import tables
 from osteon.index.dialect import Dialect
 from osteon.index.growth import forget_growth
+from osteon.index.shared_uids import mark_shared_uids, split_studies
 
 CODES: Final = {
     ChangeType.NEW_PATIENT: 1,
@@ -79,6 +80,7 @@ async def write_log(
     """Log what was deleted, then what is new from the patient downwards, with the instances of `packs`; add totals."""
     await forget_growth(connection, change_set.gone)
     await dialect.lock_changes(connection)
+    await mark_shared_uids(connection, change_set.resources[Level.STUDY], change_set.resources[Level.SERIES])
     rows = [
         {"date": now, "type": code, "level": level.depth, "public_id": public_id}
         for code, level, public_id in _entries(change_set)
@@ -152,9 +154,10 @@ async def read_last(connection: AsyncConnection) -> Change | None:
 async def read_statistics(connection: AsyncConnection) -> Statistics:
     """Return the totals, which every writer keeps up to date."""
     row = (await connection.execute(select(tables.totals))).one()
+    split = await connection.scalar(select(func.count()).select_from(split_studies().subquery()))
     return Statistics(
         patients=row.patients, studies=row.studies, series=row.series, instances=row.instances, packs=row.packs,
-        conflicts=row.conflicts, size=row.size,
+        conflicts=row.conflicts, size=row.size, split_studies=split or 0,
     )  # fmt: skip
 
 

@@ -1,12 +1,14 @@
-"""Conflicts and the decisions on them: reading, and noting a decision."""
+"""Conflicts, comparisons of their versions and decisions on them: reading, and noting what was found or decided."""
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, select
+from sqlalchemy import ColumnElement, Row, Select, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from osteon.archive.conflicts import Conflict, Version
-from osteon.archive.pack_records import StoredPack
+from osteon.archive.conflicts import Conflict, Version, VersionComparison
+from osteon.archive.pack_records import InstanceState, StoredPack
 from osteon.archive.resources import Location
 from osteon.contracts.conflicts import ConflictDecided
 from osteon.contracts.packs import Origin
@@ -16,7 +18,7 @@ from osteon.index.batch import Batch, BatchMember
 from osteon.index.change_log import ChangeSet, write_log
 from osteon.index.locations import identity_of, location, of_instances
 from osteon.index.uids import Uids
-from osteon.index.version_selection import select_versions
+from osteon.index.version_selection import drop_conflict, lock_patients_of, read_aside, select_versions
 
 _c, _i, _p = tables.conflicts.c, tables.instances.c, tables.packs.c
 _HOW = (_p.received, _p.origin, _p.calling_aet, _p.remote_host)
@@ -103,3 +105,78 @@ async def _candidates(batch: Batch, instance: int, version: StoredPack | None) -
     return {
         (instance, entry.sha256): BatchMember(pack, pack_id, entry, instance=instance) for entry in version.instances
     }
+
+
+async def note_comparisons(batch: Batch, pack: StoredPack, found: Sequence[VersionComparison]) -> None:
+    """Drop the conflicts that are duplicates, mark the others as compared, and count the members of `pack` again."""
+    pack_id = pack.facts.pack_id
+    pack_row = await batch.connection.scalar(select(_p.id).where(_p.pack_id == pack_id))
+    if pack_row is None:
+        return
+    uids = list({entry.identity.sop_uid for entry in pack.instances})
+    chosen: Select[Any] = select(_i.id, _i.sop_instance_uid, _i.sha256, _i.pack, _i.byte_offset).where(
+        batch.dialect.among(_i.sop_instance_uid, uids)
+    )
+    await lock_patients_of(batch, [row.id for row in await batch.connection.execute(chosen)])
+    served: dict[str, Row[Any]] = {row.sop_instance_uid: row for row in await batch.connection.execute(chosen)}
+    aside = await read_aside(batch, [row.id for row in served.values()])
+    change_set = ChangeSet()
+    for each in found:
+        if row := served.get(each.sop_instance_uid):
+            await _note(batch, each, row.sha256, aside[row.id], change_set)
+    await _recount(batch, pack_row, pack, served, aside, change_set=change_set)
+    if batch.newest:
+        members = [BatchMember(pack_row, pack_id, e, instance=served[e.identity.sop_uid].id) for e in pack.instances]
+        candidates = {(member.instance, member.entry.sha256): member for member in members}
+        await select_versions(batch, {member.instance for member in members}, candidates, change_set)
+    if change_set != ChangeSet():
+        await write_log(batch.connection, batch.dialect, batch.now, change_set)
+
+
+async def _note(
+    batch: Batch, found: VersionComparison, served: bytes, aside: list[Row[Any]], change_set: ChangeSet
+) -> None:
+    """Note one comparison; `served` and `aside` are the versions that there are now."""
+    row = next((row for row in aside if row.sha256 == found.sha256 and row.resolved is None), None)
+    if row is None:
+        return  # another process was faster, or a person
+    if found.same_as is None:
+        await batch.connection.execute(update(tables.conflicts).where(_c.id == row.id).values(compared=batch.now))
+    elif found.same_as in (served, *(other.sha256 for other in aside)):
+        await drop_conflict(batch, row, change_set)
+        aside.remove(row)
+
+
+async def _recount(
+    batch: Batch,
+    pack_row: int,
+    pack: StoredPack,
+    served: Mapping[str, Row[Any]],
+    aside: Mapping[int, list[Row[Any]]],
+    *,
+    change_set: ChangeSet,
+) -> None:
+    """Count a pack's members by the rows that there are now: it may hold further copies of what was dropped."""
+    contested = {(row.instance, row.sha256) for rows in aside.values() for row in rows}
+    states: Counter[InstanceState] = Counter()
+    others: dict[int, bool] = {}
+    for entry in pack.instances:
+        row = served[entry.identity.sop_uid]
+        if (row.pack, row.byte_offset) == (pack_row, entry.offset):
+            states[InstanceState.STORED] += 1
+            continue
+        conflict = (row.id, entry.sha256) in contested
+        states[InstanceState.CONFLICT if conflict else InstanceState.DUPLICATE] += 1
+        others[row.id] = others.get(row.id, False) or conflict
+    counts = {
+        "stored": states[InstanceState.STORED],
+        "duplicates": states[InstanceState.DUPLICATE],
+        "conflicts": states[InstanceState.CONFLICT],
+    }
+    was_useful = await batch.connection.scalar(select((_p.stored > 0) | (_p.conflicts > 0)).where(_p.id == pack_row))
+    change_set.packs += bool(counts["stored"] or counts["conflicts"]) - bool(was_useful)
+    await batch.connection.execute(update(tables.packs).where(_p.id == pack_row).values(counts))
+    await batch.connection.execute(delete(tables.pack_duplicates).where(tables.pack_duplicates.c.pack == pack_row))
+    if others:
+        rows = [{"pack": pack_row, "instance": row, "conflict": conflict} for row, conflict in sorted(others.items())]
+        await batch.connection.execute(insert(tables.pack_duplicates), rows)

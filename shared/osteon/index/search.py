@@ -7,25 +7,29 @@ go through nearly all of the archive before it comes to the last month.
 
 import base64
 import binascii
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from sqlalchemy import ColumnElement, Select, Table, and_, false, func, or_, select
+from sqlalchemy import ColumnElement, Row, Select, Table, and_, false, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from osteon.archive.errors import BadCursor
 from osteon.dicom.models import Level
-from osteon.dicom.query import DateTimeRange, MatchingKey, Range, Search, Single
+from osteon.dicom.query import DateTimeRange, MatchingKey, OneOf, Range, Search, Single
 from osteon.index import tables
 from osteon.index.conditions import Conditions, level_of, row_level
 from osteon.index.dialect import Dialect
+from osteon.index.fields import FIELDS
 from osteon.index.identifiers import find_rows
 from osteon.index.matching_sql import BadSearch
+from osteon.index.shared_uids import has_shared_uids, is_first_match, of_any_patient
 from osteon.index.values import date_bounds, date_key
 
 _SEQUENCE = 2
 """Length of a key's path that goes into a sequence."""
 _DATE: Final = "StudyDate"
+_STUDY_UID: Final = ("StudyInstanceUID",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,34 +40,67 @@ class Place:
     date: str | None = None
 
 
-async def page(connection: AsyncConnection, dialect: Dialect, search: Search) -> tuple[list[int], str | None]:
-    """Return the ids of a page's rows, in order, and the cursor of the next page."""
+class Page(NamedTuple):
+    """The ids of a page's rows, in order, the cursor of the next page, and whether rows with one UID were merged."""
+
+    rows: list[int]
+    cursor: str | None
+    merges: bool = False
+
+
+async def page(connection: AsyncConnection, dialect: Dialect, search: Search) -> Page:
+    """Return a page of rows. Rows with one UID are only looked for where the archive has some."""
     after = _read_cursor(search)
     if search.limit <= 0:
-        return [], None
+        return Page([], None)
     parents = await find_rows(connection, search.parents) if search.parents else None
-    found = await connection.execute(page_statement(dialect, search, parents, after))
-    places = [Place(*row) for row in found]
+    found = (await connection.execute(page_statement(dialect, search, parents, after))).all()
+    merges = _has_shared_uids(search, found)
+    if merges:
+        found = (await connection.execute(page_statement(dialect, search, parents, after, merging=True))).all()
+    places = [Place(row[0], row[1] if _goes_by_date(search) else None) for row in found]
     more = len(places) > search.limit
     del places[search.limit :]
     cursor = _write_cursor(search.level, places[-1]) if more and not search.order else None
-    return [place.row for place in places], cursor
+    return Page([place.row for place in places], cursor, merges)
+
+
+def _has_shared_uids(search: Search, found: Sequence[Row[Any]]) -> bool:
+    """Whether to search again for rows with one UID; what was found says so, unless the wrong patient hid it."""
+    if not search.one_per_uid:
+        return False
+    return bool(found[0][-1]) if found else any(_is_about_patient(search, each) for each in search.conditions)
 
 
 async def count(connection: AsyncConnection, dialect: Dialect, search: Search) -> int:
     """Return how many rows match."""
     parents = await find_rows(connection, search.parents) if search.parents else None
-    matching = _matching(dialect, search, parents, func.count())
-    return int((await connection.execute(matching)).scalar_one())
+    shared = [has_shared_uids()] if search.one_per_uid else []
+    found = (await connection.execute(_matching(dialect, search, parents, func.count(), *shared))).one()
+    if search.one_per_uid and found[1]:
+        merged = _matching(dialect, search, parents, func.count(), merging=True)
+        return int((await connection.execute(merged)).scalar_one())
+    return int(found[0])
 
 
 def page_statement(
-    dialect: Dialect, search: Search, parents: tuple[Level, list[int]] | None = None, after: Place | None = None
+    dialect: Dialect,
+    search: Search,
+    parents: tuple[Level, list[int]] | None = None,
+    after: Place | None = None,
+    *,
+    merging: bool = False,
 ) -> Select[Any]:
-    """Return the statement for the places of one page and one row more; `parents` is (level, rows)."""
+    """Return the statement for the places of one page and one row more; `parents` is (level, rows).
+
+    `merging`: of rows with one UID the first that matches. Without it, a last column says whether there are any.
+    """
     row, date = tables.TABLE_OF[search.level].c.id, tables.studies.c.study_date_key
     by_date = _goes_by_date(search)
-    statement = _matching(dialect, search, parents, row, *([date] if by_date else []))
+    columns: list[ColumnElement[Any]] = [row, date] if by_date else [row]
+    if search.one_per_uid and not merging:
+        columns.append(has_shared_uids())
+    statement = _matching(dialect, search, parents, *columns, merging=merging)
     if after is not None:
         behind = row > after.row
         statement = statement.where(and_(date >= after.date, or_(date > after.date, behind)) if by_date else behind)
@@ -95,7 +132,11 @@ def _spans_dates(condition: MatchingKey | DateTimeRange) -> bool:
 
 
 def _matching(
-    dialect: Dialect, search: Search, parents: tuple[Level, list[int]] | None, *what: ColumnElement[Any]
+    dialect: Dialect,
+    search: Search,
+    parents: tuple[Level, list[int]] | None,
+    *what: ColumnElement[Any],
+    merging: bool = False,
 ) -> Select[Any]:
     levels = [row_level(order.keyword, search.level) for order in search.order]
     clauses: list[ColumnElement[bool]] = []
@@ -108,7 +149,8 @@ def _matching(
         if isinstance(condition, DateTimeRange):
             clauses.append(make.of_moments(condition))
         elif len(condition.path) == 1:
-            clauses.append(make.of(condition))
+            clause = make.of(condition)
+            clauses.append(of_any_patient(clause) if merging and _is_about_patient(search, condition) else clause)
     if requests:
         clauses.append(make.of_requests(requests))
     if parents:
@@ -116,7 +158,22 @@ def _matching(
         levels.append(level)
         clauses.append(clause)
     top = min((level.depth for level in levels), default=search.level.depth)
-    return select(*what).select_from(_joined(search.level, top)).where(*clauses)
+    joined = _joined(search.level, top)
+    if merging and search.level in (Level.STUDY, Level.SERIES):
+        clauses.append(is_first_match(search.level, joined, clauses))
+    return select(*what).select_from(joined).where(*clauses)
+
+
+def _is_about_patient(search: Search, condition: MatchingKey | DateTimeRange) -> bool:
+    """Whether a key names the patient of a study that another key names: one of several, where images name several."""
+    keyword = condition.date if isinstance(condition, DateTimeRange) else condition.path[0]
+    if not search.level.is_below(Level.STUDY) or keyword not in FIELDS:
+        return False
+    of_study = any(
+        isinstance(other, MatchingKey) and other.path == _STUDY_UID and isinstance(other.matching, Single | OneOf)
+        for other in search.conditions
+    )
+    return of_study and FIELDS[keyword].level is Level.PATIENT
 
 
 def _paths(condition: MatchingKey | DateTimeRange) -> list[tuple[str, ...]]:

@@ -1,36 +1,59 @@
 """The index in PostgreSQL or SQLite: `SqlIndex` puts this room's modules together behind the port."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from datetime import UTC, datetime
-
-from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncConnection
-
-from osteon.archive.changes import Change, ChangePage, ChangeType
+from collections.abc import AsyncIterator
+from collections.abc import Mapping
+from collections.abc import Sequence
+from datetime import UTC
+from datetime import datetime
+from osteon.archive.changes import Change
+from osteon.archive.changes import ChangePage
+from osteon.archive.changes import ChangeType
 from osteon.archive.conflicts import Conflict
+from osteon.archive.conflicts import VersionComparison
 from osteon.archive.errors import ResourceNotFound
-from osteon.archive.pack_records import InstanceState, PackOutcome, PackRows, StoredPack
-from osteon.archive.resources import InstanceScope, Location, LocationPage, Match, MatchPage, Sender, Statistics
+from osteon.archive.pack_records import InstanceState
+from osteon.archive.pack_records import PackOutcome
+from osteon.archive.pack_records import PackRows
+from osteon.archive.pack_records import StoredPack
+from osteon.archive.resources import InstanceScope
+from osteon.archive.resources import Location
+from osteon.archive.resources import LocationPage
+from osteon.archive.resources import Match
+from osteon.archive.resources import MatchPage
+from osteon.archive.resources import Sender
+from osteon.archive.resources import SplitStudy
+from osteon.archive.resources import Statistics
 from osteon.contracts.conflicts import ConflictDecided
 from osteon.dicom.models import Level
 from osteon.dicom.query import Search
-from osteon.index import change_log, conflicts, locations, pack_rows, tables
+from osteon.index import change_log
+from osteon.index import conflicts
+from osteon.index import locations
+from osteon.index import pack_rows
 from osteon.index import search as searching
+from osteon.index import shared_uids
+from osteon.index import tables
 from osteon.index.batch import Batch
 from osteon.index.commitments import SqlCommitments
 from osteon.index.database import Database
-from osteon.index.identifiers import find_row, lookup
+from osteon.index.identifiers import find_row
+from osteon.index.identifiers import lookup
 from osteon.index.jobs import SqlJobs
-from osteon.index.migrate import expect, upgrade
+from osteon.index.migrate import expect
+from osteon.index.migrate import upgrade
 from osteon.index.queries import SqlQueries
 from osteon.index.remotes import SqlRemotes
 from osteon.index.repoint import repoint
 from osteon.index.resources import Resources
-from osteon.index.rules import SqlCircuits, SqlRules
+from osteon.index.rules import SqlCircuits
+from osteon.index.rules import SqlRules
 from osteon.index.stability import SqlStability
 from osteon.index.uids import Uids
-from osteon.index.upsert import read_outcomes, upsert
+from osteon.index.upsert import read_outcomes
+from osteon.index.upsert import upsert
 from osteon.settings import IndexSettings
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 
 class SqlIndex:
@@ -40,14 +63,16 @@ class SqlIndex:
         url: `postgresql+psycopg://user@host:port/database` or `sqlite+aiosqlite:///path`.
         pool: connections at most; each call takes one while it runs.
         migrate: whether `start` brings the tables up to date, or expects that they are.
+        newest: whether the last of several versions of an instance is served until a person decides, else the first.
 
     Attributes:
         database: the transactions of everything here.
     """
 
-    def __init__(self, url: str, *, pool: int = 8, migrate: bool = True) -> None:
+    def __init__(self, url: str, *, pool: int = 8, migrate: bool = True, newest: bool = False) -> None:
         self.database = Database(url, pool)
         self._migrate = migrate
+        self._newest = newest
         self._uids = Uids(self.database)
         self.remotes = SqlRemotes(self.database)
         self.queries = SqlQueries(self.database)
@@ -61,7 +86,7 @@ class SqlIndex:
     def from_settings(cls, settings: IndexSettings) -> "SqlIndex":
         """Return the index that the settings name; nothing connects before `start`."""
         url = settings.database_url.get_secret_value()
-        return cls(url, pool=settings.database_pool, migrate=settings.migrate)
+        return cls(url, pool=settings.database_pool, migrate=settings.migrate, newest=settings.serves_newest)
 
     async def start(self) -> None:
         """See `Index`."""
@@ -95,16 +120,19 @@ class SqlIndex:
     async def search(self, search: Search) -> MatchPage:
         """See `Index`."""
         async with self.database.read() as connection:
-            ids, cursor = await searching.page(connection, self.database.dialect, search)
-            matches = await Resources(connection, self.database.dialect, self._uids).matches(search.level, ids)
-        return MatchPage(matches, cursor)
+            page = await searching.page(connection, self.database.dialect, search)
+            resources = Resources(connection, self.database.dialect, self._uids)
+            matches = await resources.matches(search.level, page.rows)
+            if page.merges:
+                matches = await shared_uids.merged(connection, resources, matches)
+        return MatchPage(matches, page.cursor)
 
     async def search_locations(self, search: Search) -> LocationPage:
         """See `Index`."""
         async with self.database.read() as connection:
-            ids, cursor = await searching.page(connection, self.database.dialect, search)
-            found = await locations.of_ids(connection, self.database.dialect, self._uids, ids)
-        return LocationPage(found, cursor)
+            page = await searching.page(connection, self.database.dialect, search)
+            found = await locations.of_ids(connection, self.database.dialect, self._uids, page.rows)
+        return LocationPage(found, page.cursor)
 
     async def count(self, search: Search) -> int:
         """See `Index`."""
@@ -175,6 +203,37 @@ class SqlIndex:
         async with self.database.read() as connection:
             return await conflicts.asides(connection, self._uids, among)
 
+    async def uncompared(
+        self, *, sop_uids: Sequence[str] | None = None, after: int = 0, limit: int = 100
+    ) -> Sequence[Conflict]:
+        """See `Index`."""
+        c = tables.conflicts.c
+        clauses = [c.id > after, c.resolved.is_(None), c.compared.is_(None)]
+        if sop_uids is not None:
+            clauses.append(self.database.dialect.among(tables.instances.c.sop_instance_uid, sop_uids))
+        async with self.database.read() as connection:
+            return await conflicts.conflicts(connection, self._uids, limit, *clauses)
+
+    async def note_comparisons(self, pack: StoredPack, found: Sequence[VersionComparison]) -> PackOutcome:
+        """See `Index`."""
+        numbers = await self._numbers([pack])
+
+        async def work(connection: AsyncConnection) -> PackOutcome:
+            batch = self._batch(connection, numbers)
+            await conflicts.note_comparisons(batch, pack, found)
+            return (await read_outcomes(batch, [pack.facts.pack_id]))[pack.facts.pack_id]
+
+        return await self.database.write(work)
+
+    async def split_studies(
+        self, *, after: str = "", limit: int = 100, study_uid: str | None = None
+    ) -> Sequence[SplitStudy]:
+        """See `Index`."""
+        chosen = shared_uids.split_studies(after, study_uid)
+        async with self.database.read() as connection:
+            resources = Resources(connection, self.database.dialect, self._uids)
+            return await shared_uids.read_split_studies(connection, resources, chosen, limit)
+
     async def known_decisions(self, decision_ids: Sequence[str]) -> set[str]:
         """See `Index`."""
         column = tables.decisions.c.decision_id
@@ -221,4 +280,4 @@ class SqlIndex:
         return await self._uids.numbers(texts)
 
     def _batch(self, connection: AsyncConnection, numbers: dict[str, int]) -> Batch:
-        return Batch(connection, self.database.dialect, numbers, datetime.now(UTC))
+        return Batch(connection, self.database.dialect, numbers, datetime.now(UTC), newest=self._newest)

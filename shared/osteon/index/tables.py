@@ -23,6 +23,8 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    false,
+    text,
 )
 from sqlalchemy.types import TypeEngine
 
@@ -92,6 +94,15 @@ def _attributes(fields: tuple[Field, ...], *, required: str = "") -> list[Column
     return columns
 
 
+def _shared_uid(table: str, uid: str) -> tuple[Column[bool], Index]:
+    """Mark rows whose UID an earlier row of another patient has too: one study or series to DICOM, two to Orthanc."""
+    where = text("shared_uid"), text("shared_uid = 1")
+    return (
+        Column("shared_uid", Boolean, nullable=False, server_default=false(), default=False),
+        Index(f"ix_{table}_shared_uid", uid, postgresql_where=where[0], sqlite_where=where[1]),
+    )
+
+
 uids = Table(
     "uids", metadata, Column("id", Integer, primary_key=True), Column("uid", Bytewise, nullable=False, unique=True)
 )
@@ -129,6 +140,7 @@ studies = Table(
     Column("updated", Moment, nullable=False),
     _public(),
     *_attributes(STUDY_ROW_FIELDS, required="StudyInstanceUID"),
+    *_shared_uid("studies", "study_instance_uid"),
     Index(None, "study_instance_uid"), Index(None, "study_date_key", "study_time_key"),
     Index(None, "accession_number_key"), Index(None, "patient_id_key"), Index(None, "patient_birth_date_key"),
 )  # fmt: skip
@@ -139,6 +151,7 @@ series = Table(
     Column("updated", Moment, nullable=False),
     _public(),
     *_attributes(LEVEL_FIELDS[Level.SERIES], required="SeriesInstanceUID"),
+    *_shared_uid("series", "series_instance_uid"),
     Index(None, "series_instance_uid"), Index(None, "modality_key", "study"),
 )  # fmt: skip
 
@@ -219,9 +232,11 @@ conflicts = Table(
     Column("study_uid", Text, nullable=False),
     Column("series_uid", Text, nullable=False),
     Column("resolved", Moment),
+    Column("compared", Moment),
     UniqueConstraint("instance", "sha256"),
 )  # fmt: skip
-"""Bytes kept aside because their UID is known with others: `instance` is the one served. `resolved` by a decision."""
+"""Bytes kept aside because their UID is known with others: `instance` is the one served. `resolved` by a decision;
+`compared` when it was found that they do not say the same."""
 
 decisions = Table(
     "decisions", metadata,

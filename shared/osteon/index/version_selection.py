@@ -1,7 +1,8 @@
 """Which of several versions of an instance is served, and bringing the rows to it.
 
-The last decision on the instance counts; without one it is the version whose pack was begun first. The order in which
-packs and decisions are indexed does not matter, so an index made again from the object store serves the same.
+The last decision on the instance counts; without one it is the version whose pack was begun first or, where the index
+is opened so, last. The order in which packs and decisions are indexed does not matter, so an index made again from the
+object store serves the same. A version is newer only once it is known to differ: until then it may be a duplicate.
 """
 
 from collections import defaultdict
@@ -39,14 +40,14 @@ async def select_versions(
     await lock_patients_of(batch, instances)
     served = await batch.connection.execute(_SERVED.where(batch.dialect.among(_i.id, list(instances))))
     rows = list(served)
-    aside = await _aside(batch, instances)
+    aside = await read_aside(batch, instances)
     decisions = await _decisions(batch, [row.sop_instance_uid for row in rows])
     for row in rows:
         for other in [each for each in aside[row.id] if each.sha256 == row.sha256]:
             aside[row.id].remove(other)
-            await _drop(batch, other, change_set)
+            await drop_conflict(batch, other, change_set)
         decided = decisions[row.sop_instance_uid]
-        wanted = _to_serve(row, aside[row.id], decided, candidates)
+        wanted = _to_serve(row, aside[row.id], decided, candidates, newest=batch.newest)
         member = candidates.get((row.id, wanted))
         for other in aside[row.id]:
             if member and other.sha256 == wanted:
@@ -70,7 +71,8 @@ async def lock_patients_of(batch: Batch, instances: Collection[int]) -> None:
         raise RepeatTransaction("an instance was moved to another patient meanwhile")
 
 
-async def _aside(batch: Batch, instances: Collection[int]) -> dict[int, list[Row[Any]]]:
+async def read_aside(batch: Batch, instances: Collection[int]) -> dict[int, list[Row[Any]]]:
+    """Return the versions that are kept aside, by the row of their instance."""
     chosen = select(tables.conflicts, _p.pack_id).join(tables.packs, _c.pack == _p.id)
     found: dict[int, list[Row[Any]]] = defaultdict(list)
     for row in await batch.connection.execute(chosen.where(batch.dialect.among(_c.instance, list(instances)))):
@@ -88,20 +90,25 @@ async def _decisions(batch: Batch, uids: Sequence[str]) -> dict[str, list[Row[An
     return found
 
 
-def _to_serve(served: Row[Any], aside: list[Row[Any]], decisions: list[Row[Any]], candidates: Candidates) -> bytes:
+def _to_serve(
+    served: Row[Any], aside: list[Row[Any]], decisions: list[Row[Any]], candidates: Candidates, *, newest: bool
+) -> bytes:
     """Return the SHA-256 of the version to serve."""
     arrivals = {row.sha256: (row.pack_id, row.byte_offset) for row in (served, *aside)}
     for decision in decisions:
         if decision.kept in arrivals:
             return bytes(decision.kept)
+    if newest:
+        compared = (served, *(row for row in aside if row.compared is not None))
+        return bytes(max(compared, key=lambda row: arrivals[row.sha256]).sha256)
     for (instance, sha256), member in candidates.items():
         if instance == served.id and sha256 in arrivals:
             arrivals[sha256] = min(arrivals[sha256], (member.pack_id, member.entry.offset))
     return bytes(min(arrivals, key=lambda sha256: arrivals[sha256]))
 
 
-async def _drop(batch: Batch, other: Row[Any], change_set: ChangeSet) -> None:
-    """Turn a conflict into a duplicate: while it was noted, another writer began to serve the same bytes."""
+async def drop_conflict(batch: Batch, other: Row[Any], change_set: ChangeSet) -> None:
+    """Turn a conflict into a duplicate: another version has the same bytes by now, or says the same in others."""
     of_member = (tables.pack_duplicates.c.pack == other.pack, tables.pack_duplicates.c.instance == other.instance)
     await batch.connection.execute(delete(tables.conflicts).where(_c.id == other.id))
     await batch.connection.execute(update(tables.pack_duplicates).where(*of_member).values(conflict=False))

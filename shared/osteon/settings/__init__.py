@@ -29,6 +29,7 @@ from osteon.settings.loading import (
 from osteon.settings.process import ProcessSettings, StandaloneSettings
 from osteon.settings.storage import (
     BusSettings,
+    ConflictSettings,
     IndexerSettings,
     IndexSettings,
     ObjectSettings,
@@ -46,6 +47,7 @@ __all__ = [
     "BalancerSettings",
     "BusSettings",
     "CommitmentSettings",
+    "ConflictSettings",
     "DicomSettings",
     "DispatcherSettings",
     "HttpSettings",

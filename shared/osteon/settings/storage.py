@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, SecretStr, field_validator
 
@@ -71,7 +72,22 @@ class ObjectSettings(Settings):
         return value
 
 
-class IndexSettings(Settings):
+class ConflictSettings(Settings):
+    """Instances of which several versions came (docs/conflicts.md)."""
+
+    conflicts_serve: Literal["first", "newest"] = Field(
+        "first",
+        description="Which version of an instance is served until a person decides, when several that differ came; "
+        "all are kept. `newest` is what Orthanc calls OverwriteInstances.",
+    )
+
+    @property
+    def serves_newest(self) -> bool:
+        """Whether the last version is served."""
+        return self.conflicts_serve == "newest"
+
+
+class IndexSettings(ConflictSettings):
     """The database."""
 
     database_url: SecretStr = Field(
@@ -94,6 +110,12 @@ class IndexerSettings(Settings):
 
     index_batch: int = Field(50, ge=1, description="Packs in one transaction at most.")
     index_batch_wait_seconds: Seconds = Field(0.05, ge=0, description="Seconds to gather a batch.")
+    compare_max_bytes: ByteCount = Field(
+        1 << 30,
+        ge=0,
+        description="Longest instance that is compared with another version of it, to see whether they are the same "
+        "in other bytes; a longer one stays a conflict.",
+    )
     sweep_hours: Hours = Field(1.0, ge=0, description="How often to look for packs without rows; 0: never.")
     sweep_min_age_seconds: Seconds = Field(
         300.0, ge=0, description="Seconds from which a pack without rows is swept up; a younger one may be on its way."

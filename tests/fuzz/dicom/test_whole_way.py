@@ -27,6 +27,7 @@ from osteon.errors import Invalid
 from osteon.index.sql import SqlIndex
 from osteon.objects.folder import FolderObjects
 from osteon.spool.spool import Spool, SpoolConfig
+from osteon_indexer.comparison import VersionComparer
 from osteon_indexer.handlers import index_packs
 from osteon_ingress.handlers import publish_sealed_pack
 from osteon_writer.handlers import store_sealed
@@ -111,7 +112,8 @@ class PipelineRunner:
         ports = {"objects": objects, "bus": self.bus}
         write = partial(store_sealed, spool=root, executor=self.executor, reader=HeaderReader(), **ports)
         await self.bus.consume(queue, write)
-        await self.bus.consume_batches(INDEXER, partial(index_packs, index=self.index, **ports), size=50, linger=0.01)
+        index_batch = partial(index_packs, index=self.index, comparer=VersionComparer(objects, self.bus), **ports)
+        await self.bus.consume_batches(INDEXER, index_batch, size=50, linger=0.01)
         return PipelineArchive(self.spool, self.index, objects, self.bus)
 
     async def __aexit__(self, *_: object) -> None:

@@ -13,6 +13,7 @@ from osteon.dicom.header.reader import HeaderReader
 from osteon.index.sql import SqlIndex
 from osteon.objects.folder import FolderObjects
 from osteon.packs import sidecar
+from osteon_indexer.comparison import VersionComparer
 from osteon_indexer.handlers import index_packs
 from support.index.stored_packs import sqlite_url
 from support.packs.sealed_packs import sealed_pack
@@ -27,10 +28,11 @@ class IndexerPorts:
     objects: FolderObjects
     index: SqlIndex
     indexed: list[PackIndexed]
+    comparer: VersionComparer
 
-    async def put(self, pack_id: str, *datasets: Dataset) -> PackStored:
-        """Store a pack as the writer does."""
-        sealed = sealed_pack(self.folder / "spool", pack_id, list(datasets))
+    async def put(self, pack_id: str, *instances: Dataset | bytes) -> PackStored:
+        """Store a pack, of data sets or Part 10 files, as the writer does."""
+        sealed = sealed_pack(self.folder / "spool", pack_id, instances)
         stored = PackStored.model_validate(sealed.model_dump())
         path = self.folder / "spool" / sealed.path
         await self.objects.put_file(stored.key, path)
@@ -39,7 +41,7 @@ class IndexerPorts:
 
     async def run(self, *packs: PackStored) -> None:
         """Index a batch."""
-        await index_packs(packs, objects=self.objects, index=self.index, bus=self.bus)
+        await index_packs(packs, objects=self.objects, index=self.index, bus=self.bus, comparer=self.comparer)
 
     async def instances(self) -> int:
         """Count the rows."""
@@ -51,12 +53,13 @@ class IndexerPorts:
 
 
 @asynccontextmanager
-async def indexer_room(folder: Path) -> AsyncIterator[IndexerPorts]:
-    """Make a room below `folder`, with an empty SQLite index."""
-    bus, index = MemoryBus(), SqlIndex(sqlite_url(folder / "index.sqlite"))
+async def indexer_room(folder: Path, *, newest: bool = False) -> AsyncIterator[IndexerPorts]:
+    """Make a room below `folder`, with an empty SQLite index that serves the first or the newest version."""
+    bus, index = MemoryBus(), SqlIndex(sqlite_url(folder / "index.sqlite"), newest=newest)
     await bus.start()
     await index.start()
-    room = IndexerPorts(folder, bus, FolderObjects(folder / "objects"), index, [])
+    objects = FolderObjects(folder / "objects")
+    room = IndexerPorts(folder, bus, objects, index, [], VersionComparer(objects, bus, timeout=30))
 
     async def note(message: PackIndexed) -> None:
         room.indexed.append(message)

@@ -1,10 +1,11 @@
 """Packs of invented instances, as `ingress` leaves them in a spool."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from pathlib import Path
 
-from pydicom import Dataset
+from pydicom import Dataset, dcmread
 
 from osteon.contracts.packs import Origin, PackSealed
 from osteon.packs.pack_writer import Part10File, write_pack
@@ -17,11 +18,15 @@ def part10(dataset: Dataset) -> bytes:
     return buffer.getvalue()
 
 
-def sealed_pack(spool: Path, pack_id: str, datasets: list[Dataset], *, seconds_ago: int = 0) -> PackSealed:
-    """Write a pack of one series into a spool folder and return its announcement."""
+def sealed_pack(spool: Path, pack_id: str, instances: Sequence[Dataset | bytes], *, seconds_ago: int = 0) -> PackSealed:
+    """Write a pack of one series, of data sets or Part 10 files, into a spool folder and return its announcement."""
     (spool / "owner").mkdir(parents=True, exist_ok=True)
     received_at = datetime.now(UTC) - timedelta(seconds=seconds_ago)
-    files = [Part10File(str(dataset.SOPInstanceUID), part10(dataset)) for dataset in datasets]
+    datasets = [dcmread(BytesIO(each)) if isinstance(each, bytes) else each for each in instances]
+    files = [
+        Part10File(str(dataset.SOPInstanceUID), each if isinstance(each, bytes) else part10(dataset))
+        for dataset, each in zip(datasets, instances, strict=True)
+    ]
     path = f"owner/{pack_id}.tar"
     written = write_pack(spool / path, files, received_at=received_at)
     return PackSealed(

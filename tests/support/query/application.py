@@ -18,6 +18,7 @@ from osteon.contracts.topology import INDEXER
 from osteon.index.sql import SqlIndex
 from osteon.objects.folder import FolderObjects
 from osteon.sending.transcoder import Transcoder
+from osteon_indexer.comparison import VersionComparer
 from osteon_indexer.handlers import index_packs
 from osteon_query.app import create_app
 from osteon_query.app_state import AppState
@@ -101,7 +102,8 @@ async def door(
     await bus.declare(INDEXER)
     try:
         if indexing:
-            handler = partial(index_packs, objects=objects, index=index, bus=bus)
+            comparer = VersionComparer(objects, bus, timeout=30)
+            handler = partial(index_packs, objects=objects, index=index, bus=bus, comparer=comparer)
             await bus.consume_batches(INDEXER, handler, size=50, linger=0.001)
         sidecars = Sidecars(objects, memory=16 << 20)
         uploads = Uploads(

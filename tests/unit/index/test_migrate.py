@@ -9,10 +9,12 @@ from typer import Typer
 from typer.testing import CliRunner
 
 from osteon.cli import migrate
+from osteon.dicom.models import Level
+from osteon.dicom.query import Search
 from osteon.errors import Unavailable
 from osteon.index.sql import SqlIndex
 from osteon.settings import IndexSettings
-from support.index.stored_packs import sqlite_url
+from support.index.stored_packs import entry, pack, sqlite_url
 
 app = Typer()
 app.command()(migrate.main)
@@ -76,4 +78,25 @@ async def test_the_setting_says_who_migrates(monkeypatch: pytest.MonkeyPatch, tm
     monkeypatch.delenv("OSTEON_MIGRATE")
     index = SqlIndex.from_settings(IndexSettings())
     await index.start()
+    await index.close()
+
+
+async def test_studies_and_series_of_several_patients_that_are_there_already_are_marked(tmp_path: Path) -> None:
+    index = SqlIndex(sqlite_url(tmp_path / "i.sqlite"))
+    await index.start()
+    await index.upsert([pack(entry(f"P{n}", "1.2", "1.2.1", f"1.2.1.{n}")) for n in range(2)])
+    await index.upsert([pack(entry("P1", "1.3", "1.3.1", "1.3.1.1"))])
+    (before,) = await index.split_studies()
+    await index.close()
+    with sqlite3.connect(tmp_path / "i.sqlite") as connection:
+        for table in ("studies", "series"):
+            connection.execute(f"DROP INDEX ix_{table}_shared_uid")
+            connection.execute(f"ALTER TABLE {table} DROP COLUMN shared_uid")
+        connection.execute("ALTER TABLE conflicts DROP COLUMN compared")
+    connection.close()
+    set_revision(tmp_path / "i.sqlite", "0006")
+    await index.start()
+    assert list(await index.split_studies()) == [before]
+    assert await index.count(Search(Level.STUDY, one_per_uid=True)) == 2
+    assert await index.count(Search(Level.SERIES, one_per_uid=True)) == 2
     await index.close()

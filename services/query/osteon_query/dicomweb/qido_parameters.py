@@ -81,6 +81,7 @@ def parse(
         conditions=combine_datetimes(query.conditions),
         fuzzy=query.fuzzy,
         case_sensitive=True,
+        one_per_uid=True,
         limit=query.limit + 1,
         offset=query.offset,
     )

@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from osteon.archive.conflicts import Conflict, Version
+from osteon.archive.resources import SplitStudy
 from osteon.conflicts import resolve
 from osteon.contracts.conflicts import Keep
 from osteon.dicom.attribute_names import keyword_of
@@ -48,6 +49,22 @@ async def conflicts(request: Request, state: AppStateDep) -> Response:
         resolved=_STATES[chosen],
     )
     return json_response([_conflict(each) for each in found])
+
+
+@router.get("/studies")
+async def studies(request: Request, state: AppStateDep) -> Response:
+    """List studies whose images name several patients: one study to DICOM, one resource for each patient to REST.
+
+    Query: `study` a Study Instance UID; `after` the last one seen, `limit` at most 1000.
+    """
+    query = request.query_params
+    study = query.get("study")
+    found = await state.conflicts.split_studies(
+        after=query.get("after", ""),
+        limit=min(number("limit", query.get("limit", "100")), _LIMIT),
+        study_uid=None if study is None else uid_of("study", study),
+    )
+    return json_response([_split_study(each) for each in found])
 
 
 @router.get("/{id}")
@@ -100,6 +117,24 @@ def _conflict(found: Conflict) -> dict[str, Any]:
         "Served": "first" if found.served == found.first else "second",
         "First": _version(found.first),
         "Second": _version(found.second),
+    }
+
+
+def _split_study(found: SplitStudy) -> dict[str, Any]:
+    return {
+        "StudyInstanceUID": found.study_uid,
+        "Studies": [
+            {
+                "ID": match.public_id,
+                "ParentPatient": match.patient.public_id,
+                "PatientID": match.patient.attributes.get("PatientID", ""),
+                "PatientName": match.patient.attributes.get("PatientName", ""),
+                "CountSeries": match.study.series,
+                "CountInstances": match.study.instances,
+            }
+            for match in found.parts
+            if match.study
+        ],
     }
 
 

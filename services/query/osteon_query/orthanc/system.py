@@ -51,7 +51,7 @@ async def system(state: AppStateDep) -> Response:
             "MaximumStorageSize": 0,
             "Name": "Osteon",
             "OsteonVersion": version("osteon"),
-            "OverwriteInstances": False,
+            "OverwriteInstances": settings.serves_newest,
             "PatientLevelEnabled": True,
             "PluginsEnabled": True,
             "ReadOnly": False,

@@ -10,7 +10,7 @@ import asyncio
 import errno
 import time
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -144,7 +144,17 @@ class Uploads:
         deadline = time.monotonic() + self._wait
         # All first: what becomes of one can change while another one is indexed.
         indexed = [pack_id for pack_id in pack_ids if await self._indexed(pack_id, deadline)]
-        return {pack_id: dict(await self._index.outcome(pack_id)) for pack_id in indexed}
+        return {pack_id: await self._outcome(pack_id, deadline) for pack_id in indexed}
+
+    async def _outcome(self, pack_id: str, deadline: float) -> dict[str, InstanceState]:
+        """Return what became of a pack: a conflict may still be compared, until the pack is announced as indexed."""
+        states = await self._index.outcome(pack_id)
+        if InstanceState.CONFLICT in states.values() and not self._awaited[pack_id].is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
+                    await self._awaited[pack_id].wait()
+            states = await self._index.outcome(pack_id)
+        return dict(states)
 
     async def _indexed(self, pack_id: str, deadline: float) -> bool:
         event = self._awaited[pack_id]

@@ -2,11 +2,13 @@
 
 import asyncio
 import errno
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydicom import Dataset
+from pydicom.uid import ImplicitVRLittleEndian
 
 from osteon.dicom.uids import PRIVATE_INFORMATION_CREATOR_UID
 from osteon.errors import Unavailable
@@ -69,6 +71,20 @@ async def test_other_bytes_under_a_known_uid_fail_as_duplicate_and_the_first_sta
     (conflict,) = await archive.json("/conflicts")
     assert conflict["First"]["SOPInstanceUID"] == conflict["Second"]["SOPInstanceUID"] == dataset.SOPInstanceUID
     assert conflict["First"]["Sha256"] != conflict["Second"]["Sha256"]
+
+
+async def test_the_same_data_set_in_another_encoding_is_stored_already(archive: RunningQuery) -> None:
+    dataset = ct_slice()
+    await archive.stow(dataset)
+    buffer = BytesIO()
+    dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
+    dataset.save_as(buffer, implicit_vr=True, little_endian=True, enforce_file_format=True)
+    status, answer = await _post(archive, buffer.getvalue())
+    assert status == 200
+    assert answer.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == dataset.SOPInstanceUID
+    assert "FailedSOPSequence" not in answer
+    assert await archive.json("/conflicts?state=all") == []
+    assert len([info async for info in archive.objects.list() if info.key.endswith(".tar")]) == 1
 
 
 async def test_two_versions_of_an_instance_in_one_request_leave_one_and_a_conflict(archive: RunningQuery) -> None:

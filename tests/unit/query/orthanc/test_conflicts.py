@@ -7,12 +7,13 @@ import pytest
 from pydicom import Dataset
 
 from osteon.conflicts import apply_decisions
+from osteon.dicom.identity import public_id
 from osteon.index.sql import SqlIndex
 from osteon_indexer.sweep import sweep
 from support.dicom.datasets import ct_slice
 from support.index.stored_packs import sqlite_url
 from support.packs.sealed_packs import part10
-from support.query.application import RunningQuery
+from support.query.application import QuerySettings, RunningQuery, door
 
 
 async def contested(archive: RunningQuery, **changed: str) -> tuple[Dataset, Dataset, int]:
@@ -137,3 +138,42 @@ async def test_conflicts_are_listed_of_a_study_in_pages(archive: RunningQuery) -
     (one,) = await archive.json("/conflicts?limit=1")
     (rest,) = await archive.json(f"/conflicts?after={one['Id']}")
     assert one["Id"] < rest["Id"]
+
+
+async def two_patients_in_a_study(archive: RunningQuery) -> str:
+    """Store a study with an image of each of two patients, in one series; returns its UID."""
+    first = ct_slice(PatientID="P1", PatientName="Doe^Jane")
+    uids = {"study": first.StudyInstanceUID, "series": first.SeriesInstanceUID}
+    await archive.stow(first)
+    await archive.stow(ct_slice(number=2, PatientID="P2", PatientName="Roe^Ann", **uids))
+    return str(first.StudyInstanceUID)
+
+
+async def test_a_study_of_two_patients_is_found_once_by_dicomweb_and_listed(archive: RunningQuery) -> None:
+    uid = await two_patients_in_a_study(archive)
+    await archive.stow(ct_slice(PatientID="P3"))
+    (study,) = await archive.json(f"/dicom-web/studies?StudyInstanceUID={uid}")
+    assert (study["00100020"]["Value"], study["00201208"]["Value"], study["00201206"]["Value"]) == (["P1"], [2], [1])
+    (series,) = await archive.json(f"/dicom-web/studies/{uid}/series")
+    assert series["00201209"]["Value"] == [2]
+    instances = await archive.json(f"/dicom-web/studies/{uid}/instances?includefield=00100020")
+    assert sorted(each["00100020"]["Value"][0] for each in instances) == ["P1", "P2"]
+    (of_second,) = await archive.json("/dicom-web/studies?PatientID=P2")
+    assert (of_second["0020000D"]["Value"], of_second["00100020"]["Value"]) == ([uid], ["P2"])
+    assert of_second["00201208"]["Value"] == [2]
+    assert len(await archive.json("/studies")) == 3
+    (listed,) = await archive.json("/conflicts/studies")
+    assert listed["StudyInstanceUID"] == uid
+    shown = [(each["PatientID"], each["PatientName"], each["CountInstances"]) for each in listed["Studies"]]
+    assert shown == [("P1", "Doe^Jane", 1), ("P2", "Roe^Ann", 1)]
+    assert [each["ID"] for each in listed["Studies"]] == [
+        public_id("P1", uid), public_id("P2", uid),
+    ]  # fmt: skip
+    assert await archive.json(f"/conflicts/studies?study={uid}") == [listed]
+    assert await archive.json("/conflicts/studies?study=1.2.3") == []
+    assert await archive.json(f"/conflicts/studies?after={uid}") == []
+
+
+async def test_the_newest_version_is_what_orthanc_calls_overwritten(tmp_path: Path) -> None:
+    async with door(tmp_path, QuerySettings(conflicts_serve="newest")) as archive:
+        assert (await archive.json("/system"))["OverwriteInstances"] is True

@@ -109,3 +109,22 @@ async def test_keys_in_a_sequence_find_the_series_and_its_matching_item(index):
     (series,) = await find(index, "SERIES", SeriesInstanceUID="", RequestAttributesSequence=[item])
     assert series.SeriesInstanceUID == "1.2.3.1"
     assert [i.RequestedProcedureID for i in series.RequestAttributesSequence] == ["RP2"]
+
+
+@pytest.mark.parametrize("patient", ["P1", "P4"])
+async def test_a_study_of_two_patients_is_walked_through_from_either(index: SqlIndex, patient: str) -> None:
+    of_second = {"PatientName": "Poe^Ed", "Modality": "CT"}
+    await index.upsert([
+        pack(entry("P4", "1.2.1", "1.2.1.1", "1.2.1.1.9", **of_second),
+             entry("P4", "1.2.1", "1.2.1.4", "1.2.1.4.1", **of_second)),
+    ])  # fmt: skip
+    counts = {"NumberOfStudyRelatedInstances": None, "NumberOfStudyRelatedSeries": None}
+    (study,) = [s for s in await find(index, "STUDY", PatientID=patient, StudyInstanceUID="", **counts)
+                if s.StudyInstanceUID == "1.2.1"]  # fmt: skip
+    assert (study.PatientID, study.NumberOfStudyRelatedInstances, study.NumberOfStudyRelatedSeries) == (patient, 5, 2)
+    keys = {"PatientID": patient, "StudyInstanceUID": "1.2.1"}
+    series = await find(index, "SERIES", SeriesInstanceUID="", NumberOfSeriesRelatedInstances=None, **keys)
+    assert [(s.SeriesInstanceUID, s.NumberOfSeriesRelatedInstances) for s in series] == [("1.2.1.1", 4), ("1.2.1.4", 1)]
+    images = await find(index, "IMAGE", SOPInstanceUID="", SeriesInstanceUID="1.2.1.1", **keys)
+    assert len(images) == 4
+    assert len(await find(index, "STUDY", root=2, StudyInstanceUID="1.2.1")) == 1
