@@ -1,28 +1,23 @@
 """The object store and the index for commands: those of a cluster by the settings, or a standalone Osteon's folder."""
 
-from collections.abc import AsyncIterator
-from collections.abc import Coroutine
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+
 from osteon import logging
 from osteon.cli import where
-from osteon.errors import Invalid
-from osteon.errors import OsteonError
+from osteon.errors import Invalid, OsteonError
 from osteon.index.port import Index
 from osteon.index.sql import SqlIndex
 from osteon.objects.folder import FolderObjects
 from osteon.objects.port import Objects
 from osteon.runtime import settings_or_exit
 from osteon.service_stack import service_stack
-from osteon.settings import ConflictSettings
-from osteon.settings import IndexSettings
-from osteon.settings import ObjectSettings
-from osteon.settings import ProcessSettings
-from pathlib import Path
-from typing import Annotated
-from typing import Any
-from typing import TypeVar
-import asyncio
-import typer
+from osteon.settings import ConflictSettings, IndexSettings, ObjectSettings, ProcessSettings
 
 T = TypeVar("T")
 DataOption = Annotated[

@@ -1,59 +1,45 @@
 """The index in PostgreSQL or SQLite: `SqlIndex` puts this room's modules together behind the port."""
 
-from collections.abc import AsyncIterator
-from collections.abc import Mapping
-from collections.abc import Sequence
-from datetime import UTC
-from datetime import datetime
-from osteon.archive.changes import Change
-from osteon.archive.changes import ChangePage
-from osteon.archive.changes import ChangeType
-from osteon.archive.conflicts import Conflict
-from osteon.archive.conflicts import VersionComparison
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import UTC, datetime
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from osteon.archive.changes import Change, ChangePage, ChangeType
+from osteon.archive.conflicts import Conflict, VersionComparison
 from osteon.archive.errors import ResourceNotFound
-from osteon.archive.pack_records import InstanceState
-from osteon.archive.pack_records import PackOutcome
-from osteon.archive.pack_records import PackRows
-from osteon.archive.pack_records import StoredPack
-from osteon.archive.resources import InstanceScope
-from osteon.archive.resources import Location
-from osteon.archive.resources import LocationPage
-from osteon.archive.resources import Match
-from osteon.archive.resources import MatchPage
-from osteon.archive.resources import Sender
-from osteon.archive.resources import SplitStudy
-from osteon.archive.resources import Statistics
+from osteon.archive.pack_records import InstanceState, PackOutcome, PackRows, StoredPack
+from osteon.archive.resources import (
+    InstanceScope,
+    Location,
+    LocationPage,
+    Match,
+    MatchPage,
+    Sender,
+    SplitStudy,
+    Statistics,
+)
 from osteon.contracts.conflicts import ConflictDecided
 from osteon.dicom.models import Level
 from osteon.dicom.query import Search
-from osteon.index import change_log
-from osteon.index import conflicts
-from osteon.index import locations
-from osteon.index import pack_rows
+from osteon.index import change_log, conflicts, locations, pack_rows, shared_uids, tables
 from osteon.index import search as searching
-from osteon.index import shared_uids
-from osteon.index import tables
 from osteon.index.batch import Batch
 from osteon.index.commitments import SqlCommitments
 from osteon.index.database import Database
-from osteon.index.identifiers import find_row
-from osteon.index.identifiers import lookup
+from osteon.index.identifiers import find_row, lookup
 from osteon.index.jobs import SqlJobs
-from osteon.index.migrate import expect
-from osteon.index.migrate import upgrade
+from osteon.index.migrate import expect, upgrade
 from osteon.index.queries import SqlQueries
 from osteon.index.remotes import SqlRemotes
 from osteon.index.repoint import repoint
 from osteon.index.resources import Resources
-from osteon.index.rules import SqlCircuits
-from osteon.index.rules import SqlRules
+from osteon.index.rules import SqlCircuits, SqlRules
 from osteon.index.stability import SqlStability
 from osteon.index.uids import Uids
-from osteon.index.upsert import read_outcomes
-from osteon.index.upsert import upsert
+from osteon.index.upsert import read_outcomes, upsert
 from osteon.settings import IndexSettings
-from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 
 class SqlIndex:

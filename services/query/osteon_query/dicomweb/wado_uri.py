@@ -1,48 +1,30 @@
 """WADO-URI: one instance by a query string, as DICOM file or picture (PS3.18 section 9)."""
 
+from typing import Final
+
+import orjson
 from fastapi import APIRouter
-from osteon.archive.resources import InstanceScope
-from osteon.archive.resources import Location
-from osteon.dicom.pixels.errors import PixelError
-from osteon.packs.sidecar import SidecarLine
-from osteon_query.app_state import AppState
-from osteon_query.app_state import AppStateDep
-from osteon_query.dicomweb.renditions import HTML
-from osteon_query.dicomweb.renditions import rendered_types
-from osteon_query.dicomweb.renditions import send_rendition
-from osteon_query.dicomweb.renditions import warn_of_picture_parameters
-from osteon_query.dicomweb.resolve import ResolvedInstances
-from osteon_query.dicomweb.resolve import resolve
-from osteon_query.dicomweb.wado import send_instance
-from osteon_query.http.accept import AcceptedSyntaxes
-from osteon_query.http.accept import DICOM
-from osteon_query.http.accept import media_ranges
-from osteon_query.http.accept import read_ranges
-from osteon_query.http.errors import BadParameter
-from osteon_query.http.errors import NotAcceptable
-from osteon_query.http.errors import NotRenderable
-from osteon_query.http.errors import NotSupported
-from osteon_query.http.errors import UnknownResource
-from osteon_query.http.media_types import is_video
-from osteon_query.http.request_values import correlation_id
-from osteon_query.http.request_values import uid_of
-from osteon_query.images.frame_count import frame_count
-from osteon_query.images.parameters import MAX_SIDE
-from osteon_query.images.parameters import Viewport
-from osteon_query.images.parameters import decimal
-from osteon_query.images.parameters import whole
-from osteon_query.images.picture_response import GIF
-from osteon_query.images.picture_response import JPEG
-from osteon_query.images.picture_response import PNG
-from osteon_query.images.picture_response import send_picture
-from osteon_query.images.render_client import picture_request
-from osteon_query.packs.frames import layout_of
-from osteon_query.packs.sidecars import read_lines
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
-from typing import Final
-import orjson
+
+from osteon.archive.resources import InstanceScope, Location
+from osteon.dicom.pixels.errors import PixelError
+from osteon.packs.sidecar import SidecarLine
+from osteon_query.app_state import AppState, AppStateDep
+from osteon_query.dicomweb.renditions import HTML, rendered_types, send_rendition, warn_of_picture_parameters
+from osteon_query.dicomweb.resolve import ResolvedInstances, resolve
+from osteon_query.dicomweb.wado import send_instance
+from osteon_query.http.accept import DICOM, AcceptedSyntaxes, media_ranges, read_ranges
+from osteon_query.http.errors import BadParameter, NotAcceptable, NotRenderable, NotSupported, UnknownResource
+from osteon_query.http.media_types import is_video
+from osteon_query.http.request_values import correlation_id, uid_of
+from osteon_query.images.frame_count import frame_count
+from osteon_query.images.parameters import MAX_SIDE, Viewport, decimal, whole
+from osteon_query.images.picture_response import GIF, JPEG, PNG, send_picture
+from osteon_query.images.render_client import picture_request
+from osteon_query.packs.frames import layout_of
+from osteon_query.packs.sidecars import read_lines
 
 router = APIRouter(tags=["WADO-URI"])
 

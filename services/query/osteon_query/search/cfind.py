@@ -5,45 +5,31 @@ above the level may be given, or not, whether relational queries were negotiated
 answer so, and requesters that know only a SOP Instance UID depend on it. The strict way would refuse, never find more.
 """
 
-from collections.abc import Mapping
-from collections.abc import Sequence
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timezone
+from typing import Any, Final
+
 from osteon.archive.ports import ArchiveReader
-from osteon.contracts.find import FindPageReply
-from osteon.contracts.find import FindPageRequest
+from osteon.contracts.find import FindPageReply, FindPageRequest
 from osteon.dicom.attribute_names import tag_of
-from osteon.dicom.attributes import LEVEL_OF
-from osteon.dicom.attributes import REQUEST_ATTRIBUTES
-from osteon.dicom.attributes import is_below
+from osteon.dicom.attributes import LEVEL_OF, REQUEST_ATTRIBUTES, is_below
 from osteon.dicom.dataset_encoder import DatasetEncoder
 from osteon.dicom.datetime_bounds import parse_offset
-from osteon.dicom.identifier import Identifier
-from osteon.dicom.identifier import IdentifierKey
-from osteon.dicom.identifier import TooManyKeys
-from osteon.dicom.identifier import read_identifier
-from osteon.dicom.matching import combine_datetimes
-from osteon.dicom.matching import condition
-from osteon.dicom.models import FIND_MODELS
-from osteon.dicom.models import Level
-from osteon.dicom.query import DateTimeRange
-from osteon.dicom.query import MatchingKey
-from osteon.dicom.query import Search
-from osteon.dicom.text_encoder import UNICODE
-from osteon.dicom.text_encoder import text_encoder_for
+from osteon.dicom.identifier import Identifier, IdentifierKey, TooManyKeys, read_identifier
+from osteon.dicom.matching import combine_datetimes, condition
+from osteon.dicom.models import FIND_MODELS, Level
+from osteon.dicom.query import DateTimeRange, MatchingKey, Search
+from osteon.dicom.text_encoder import UNICODE, text_encoder_for
 from osteon.errors import Invalid
 from osteon.metrics import SEARCH_SECONDS
 from osteon_query.packs.sidecars import Sidecars
 from osteon_query.search.conditions import SearchLimits
-from osteon_query.search.results import build_results
-from osteon_query.search.results import matches_at_once
+from osteon_query.search.results import build_results, matches_at_once
 from osteon_query.search.return_keys import ReturnKeys
-from osteon_query.search.timezone_adjustment import TimezoneConditions
-from osteon_query.search.timezone_adjustment import adjust
-from typing import Any
-from typing import Final
-import asyncio
-import time
+from osteon_query.search.timezone_adjustment import TimezoneConditions, adjust
 
 _LEVEL: Final = "QueryRetrieveLevel"
 _TIMEZONE: Final = "TimezoneOffsetFromUTC"
