@@ -279,7 +279,7 @@ class HeaderParser:
         state = self._state
         if element.stop > level.end:
             what = f"a value of {element.stop - element.start} bytes"
-            if not state.at_root or element.tag not in PIXEL_DATA:
+            if not state.at_root or element.tag not in PIXEL_DATA or element.start >= len(state.data):
                 raise state.overrun(what, element.tag, element.position, element.stop)
             cut = f"{what} is longer than the data set, in which {len(state.data) - element.start} are left"
             state.mark(
