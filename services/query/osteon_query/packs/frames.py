@@ -78,6 +78,11 @@ class StoredFrames:
         self.count = len(pixels.frames) if layout is None else layout.frames
 
     @property
+    def encapsulated(self) -> bool:
+        """Whether they are in fragments, even against the transfer syntax."""
+        return self._pixels.encapsulated
+
+    @property
     def as_labelled(self) -> bool:
         """Whether native frames are what they are called: some writers call colours subsampled that are in full."""
         layout = self._layout
