@@ -2,7 +2,8 @@
 
 from typing import Final
 
-from osteon.dicom.encoding import EXPLICIT, actual_encoding, declared_encoding
+from osteon.dicom.encoding import EXPLICIT, UNDEFINED, actual_encoding, declared_encoding
+from osteon.dicom.errors import BadDataSet
 from osteon.dicom.part10 import read_part10, write_part10_header
 from osteon.dicom.reencode import ElementScope, ElementSpan, Reencoder, encode_head, iter_elements
 from osteon.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN, transfer_syntax
@@ -37,6 +38,8 @@ def to_explicit_vr(file: bytes) -> bytes:
     ]
     for element in found:
         if element.tag == _PIXEL_DATA:
+            if element.length == UNDEFINED:
+                raise BadDataSet("pixel data in fragments, against the transfer syntax", "7FE00010", element.position)
             parts += (
                 encode_head(_PIXEL_DATA, element.vr or b"OW", element.length, EXPLICIT),
                 file[element.start : element.end],

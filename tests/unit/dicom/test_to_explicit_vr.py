@@ -4,8 +4,11 @@ from pathlib import Path
 
 import pytest
 from pydicom import Dataset, dcmread
-from pydicom.uid import ImplicitVRLittleEndian
+from pydicom.encaps import encapsulate
+from pydicom.uid import ImplicitVRLittleEndian, RLELossless
 
+from osteon.dicom.errors import BadDataSet
+from osteon.dicom.part10 import read_part10, write_part10_header
 from osteon.dicom.pixels.geometry import PixelLimits
 from osteon.dicom.pixels.transcode import TranscodeTarget, transcode
 from osteon.dicom.to_explicit_vr import to_explicit_vr
@@ -59,3 +62,15 @@ def test_a_file_that_is_cut_short_is_refused(tmp_path: Path) -> None:
     for size in (100, 200, len(data) // 2, len(data) - 3):
         with pytest.raises(Invalid):
             to_explicit_vr(data[:size])
+
+
+def test_pixel_data_in_fragments_is_refused_which_explicit_vr_little_endian_never_has(tmp_path: Path) -> None:
+    dataset = ct_slice()
+    dataset.PixelData = encapsulate([bytes(dataset.PixelData)])
+    dataset["PixelData"].VR = "OB"
+    dataset["PixelData"].is_undefined_length = True
+    dataset.file_meta.TransferSyntaxUID = RLELossless
+    meta = read_part10(data := saved(dataset, tmp_path).read_bytes())
+    head = write_part10_header(meta.sop_class_uid, meta.sop_instance_uid, ImplicitVRLittleEndian)
+    with pytest.raises(BadDataSet, match="in fragments"):
+        to_explicit_vr(head + data[meta.data_set_offset :])

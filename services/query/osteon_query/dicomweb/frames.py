@@ -19,7 +19,7 @@ from osteon_query.dicomweb.frame_formats import FrameFormat, frame_format
 from osteon_query.dicomweb.metadata import instance_url
 from osteon_query.dicomweb.multipart import send_multipart
 from osteon_query.dicomweb.resolve import resolve_one, scope_of
-from osteon_query.http.accept import OCTETS, media_ranges
+from osteon_query.http.accept import DICOM, OCTETS, media_ranges
 from osteon_query.http.byte_ranges import send_bytes, send_range
 from osteon_query.http.conditional import entity_tag, not_modified, validator_headers
 from osteon_query.http.errors import BadParameter, NotAcceptable, NotRenderable
@@ -73,6 +73,12 @@ async def send_frames(
     (line,) = await read_lines(state.sidecars, [location])
     stored = state.frame_locator.locate(location, line.dataset_offset, line.header)
     whole = bool(bulk_uri) and not numbers and stored.count == 1
+    if stored.encapsulated is is_native(location.transfer_syntax_uid):
+        kind = "in fragments" if stored.encapsulated else "not in fragments"
+        raise NotAcceptable(
+            f"pixel data is {kind}, against transfer syntax {location.transfer_syntax_uid}, so frames have no type; "
+            f"the instance is sent as stored with {DICOM}; transfer-syntax=*"
+        )
     numbers = numbers or list(range(1, stored.count + 1))
     frames = [stored.at(number) for number in numbers]
     warn(request, "osteon", stored.problem)

@@ -98,6 +98,11 @@ class StoredFrames:
             raise DamagedData(f"the pixel data has no frames: {self.problem or 'fragments cannot be assigned to them'}")
 
     @property
+    def encapsulated(self) -> bool:
+        """Whether they are in fragments, even against the transfer syntax."""
+        return self._pixels.encapsulated
+
+    @property
     def as_labelled(self) -> bool:
         """Whether native frames are what they are called: some writers call colours subsampled that are in full."""
         layout = self._layout

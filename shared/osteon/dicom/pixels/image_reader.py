@@ -125,4 +125,6 @@ def _codec(source: PixelSource) -> Codec:
     codec = CODECS.get(source.meta.transfer_syntax_uid)
     if codec is None:
         raise NotPossible(f"there is no decoder for transfer syntax {source.meta.transfer_syntax_uid}")
+    if source.encapsulated is (codec.family is Family.NATIVE):
+        raise NotPossible("pixel data is not encapsulated as the transfer syntax says")
     return codec

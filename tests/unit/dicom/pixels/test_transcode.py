@@ -306,5 +306,8 @@ def test_real_files_keep_their_header_and_their_pixels(path: Path, tmp_path: Pat
         if "PixelData" not in before or before.file_meta.TransferSyntaxUID in (SYNTAX + "4.51", SYNTAX + "4.91"):
             continue
         mask = (1 << before.BitsStored) - 1
-        mine, oracle = pixel_array(after, raw=True), pixel_array(dcmread(path), raw=True)
-        assert np.array_equal(mine.astype("i8") & mask, oracle.astype("i8") & mask), number
+        # What was luminance and chrominance in lossy JPEG is RGB, which other decoders round otherwise.
+        colours = before.file_meta.TransferSyntaxUID == SYNTAX + "4.50" and before.SamplesPerPixel == 3
+        mine, oracle = pixel_array(after, raw=True), pixel_array(dcmread(path), raw=not colours)
+        apart = np.abs((mine.astype("i8") & mask) - (oracle.astype("i8") & mask)).max()
+        assert apart <= (2 if colours else 0), number

@@ -13,8 +13,8 @@ from pydicom.pixels import pixel_array
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian, RLELossless
 
 from osteon_query.limits import ApiLimits
-from support.dicom.datasets import ct_slice
-from support.dicom.pixels.images import image, in_ge_syntax
+from support.dicom.datasets import ct_slice, saved
+from support.dicom.pixels.images import image, in_ge_syntax, wrapped
 from support.dicom.real_files import BUNDLED
 from support.imaging.in_process import InProcessImaging, nothing_below
 from support.packs.sealed_packs import part10
@@ -208,6 +208,27 @@ async def test_frames_of_a_jpeg_are_in_the_colours_that_its_metadata_promises(
     file = await archive.http.get(url_of(dataset), headers={"Accept": "application/dicom"})
     transcoded = dcmread(BytesIO(file.content))
     assert (transcoded.PhotometricInterpretation, transcoded.PixelData) == ("RGB", response.content)
+
+
+@pytest.mark.parametrize("fragments", [True, False])
+async def test_frames_whose_encoding_is_not_that_of_the_transfer_syntax_are_not_sent_under_its_name(
+    archive: RunningQuery, pixels: InProcessImaging, fragments: bool, tmp_path: Path
+) -> None:
+    dataset = image()
+    if fragments:
+        dataset.PixelData = encapsulate([bytes(100)])
+        path = wrapped(dataset, "5", [bytes(100)], tmp_path)
+    else:
+        path = saved(dataset, tmp_path)
+    old, new = (b"1.2.840.10008.1.2.5\0", b"1.2.840.10008.1.2.1\0")
+    old, new = (old, new) if fragments else (new, old)
+    body, kind = multipart([path.read_bytes().replace(old, new)])
+    assert (await archive.http.post(f"{WEB}/studies", content=body, headers={"Content-Type": kind})).status_code == 200
+    for accept in (OCTETS, "image/dicom-rle", "*/*"):
+        response = await archive.http.get(url_of(dataset, "/frames/1"), headers={"Accept": accept})
+        assert response.status_code == 406, accept
+    whole = await archive.http.get(url_of(dataset), headers={"Accept": "application/dicom; transfer-syntax=*"})
+    assert whole.status_code == 200
 
 
 async def test_native_colours_that_are_only_called_subsampled_come_in_rgb(
