@@ -58,7 +58,8 @@ async def page(connection: AsyncConnection, dialect: Dialect, search: Search) ->
     merges = _has_shared_uids(search, found)
     if merges:
         found = (await connection.execute(page_statement(dialect, search, parents, after, merging=True))).all()
-    places = [Place(row[0], row[1] if _goes_by_date(search) else None) for row in found]
+    by_date = _goes_by_date(search)
+    places = [Place(row[0], row[1] if by_date else None) for row in found]
     more = len(places) > search.limit
     del places[search.limit :]
     cursor = _write_cursor(search.level, places[-1]) if more and not search.order else None
