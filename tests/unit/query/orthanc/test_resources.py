@@ -278,9 +278,9 @@ async def test_the_file_comes_back_with_a_name_and_by_ranges(archive: RunningQue
         ("GET", {"Range": "bytes=0-0"}, 206, "bytes 0-0/{size}"),
         ("GET", {"Range": "bytes=-4"}, 206, "bytes {last4}-{last}/{size}"),
         ("GET", {"Range": "bytes=132-"}, 206, "bytes 132-{last}/{size}"),
-        ("GET", {"Range": "bytes=0-1,5-6"}, 416, None),
+        ("GET", {"Range": "bytes=0-1,5-6"}, 416, "bytes */{size}"),
         ("GET", {"Range": "bytes=0-3", "If-Range": '"x"'}, 200, None),
-        ("GET", {"Range": "bytes=99999999-"}, 416, None),
+        ("GET", {"Range": "bytes=99999999-"}, 416, "bytes */{size}"),
         ("HEAD", {"Range": "bytes=0-3"}, 200, None),
     ],
 )
