@@ -91,8 +91,10 @@ class TransportConnection(asyncio.BufferedProtocol):
 
     def _keep(self, data: memoryview) -> None:
         self._held = data
-        if not (self._on_hold or self._awaits_turn or self._transport is None):
-            self._transport.pause_reading()
+        if self._on_hold or self._transport is None or self._transport.is_closing():
+            return
+        self._transport.pause_reading()
+        if not self._awaits_turn:
             self._awaits_turn = True
             self._turns.wait(self._take_turn)
 

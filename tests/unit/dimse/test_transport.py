@@ -1,6 +1,6 @@
 import asyncio
 
-from osteon.dimse.read_turns import ReadTurns
+from osteon.dimse.read_turns import ROUND_STEPS, ReadTurns
 from osteon.dimse.transport import TransportConnection
 
 
@@ -13,6 +13,9 @@ class Transport(asyncio.Transport):
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         pass
+
+    def is_closing(self) -> bool:
+        return False
 
     def pause_reading(self) -> None:
         self.reading = False
@@ -27,7 +30,8 @@ class TwoAtATime:
     def __init__(self) -> None:
         self.taken = b""
         loop = asyncio.get_running_loop()
-        self.connection = TransportConnection(loop, ReadTurns(loop, 8), self)
+        self.turns = ReadTurns(loop, 8)
+        self.connection = TransportConnection(loop, self.turns, self)
 
     def feed(self, data: memoryview) -> int:
         self.taken += bytes(data[:2])
@@ -83,3 +87,39 @@ async def test_writers_wait_while_the_connection_is_congested_and_go_on_when_it_
     connection.connection_lost(None)
     await waiting
     assert not connection.congested
+
+
+class Slices(TwoAtATime):
+    """Takes two bytes at a time, without asking to wait."""
+
+    def feed(self, data: memoryview) -> int:
+        self.taken += bytes(data[:2])
+        return min(2, len(data))
+
+
+async def test_what_is_more_than_a_slice_is_taken_in_later_rounds_and_nothing_is_read_before() -> None:
+    receiver, transport = Slices(), Transport()
+    connection = receiver.connection
+    connection.connection_made(transport)
+    connection.get_buffer(-1)[:6] = b"abcdef"
+    connection.buffer_updated(6)
+    assert (receiver.taken, transport.reading) == (b"ab", False)
+    await asyncio.sleep(0)
+    assert (receiver.taken, transport.reading) == (b"abcd", False)
+    connection.hold()
+    await asyncio.sleep(0)
+    assert receiver.taken == b"abcd"
+    connection.resume()
+    assert (receiver.taken, transport.reading) == (b"abcdef", True)
+
+
+async def test_what_is_read_while_all_is_crowded_waits_for_its_turn() -> None:
+    receiver, transport = Slices(), Transport()
+    connection = receiver.connection
+    connection.connection_made(transport)
+    receiver.turns.spend(ROUND_STEPS)
+    connection.get_buffer(-1)[:2] = b"ab"
+    connection.buffer_updated(2)
+    assert (receiver.taken, transport.reading) == (b"", False)
+    await asyncio.sleep(0)
+    assert (receiver.taken, transport.reading) == (b"ab", True)
