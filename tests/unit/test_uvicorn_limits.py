@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import pytest
 from starlette.applications import Starlette
@@ -123,3 +124,29 @@ async def test_a_body_may_take_longer_than_a_head(port: int, monkeypatch: pytest
         writer.write(b"x")
     assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 200 ")
     writer.close()
+
+
+async def test_a_body_in_chunks_of_a_byte_arrives_whole(port: int) -> None:
+    head = HEAD + b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+    answer, taken = await exchange(port, head + b"1\r\nx\r\n" * 50_000 + b"0\r\n\r\n")
+    assert taken
+    assert answer.endswith(b"50000")
+
+
+async def test_a_client_that_does_not_read_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uvicorn_limits, "WRITE_SECONDS", 0.2)
+    size = 64 << 20
+
+    async def large(request: Request) -> Response:
+        return Response(bytes(size))
+
+    async with runtime.http_server(Starlette(routes=[Route("/", large)]), "127.0.0.1", 0) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        await asyncio.sleep(1)
+        received = 0
+        with suppress(ConnectionError):
+            while chunk := await asyncio.wait_for(reader.read(1 << 20), 20):
+                received += len(chunk)
+        assert received < size
+        writer.close()
