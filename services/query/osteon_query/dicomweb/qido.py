@@ -20,7 +20,6 @@ from osteon.dicom.xml import to_xml
 from osteon_query.app_state import AppState, AppStateDep, dicomweb_url
 from osteon_query.dicomweb.qido_parameters import QidoQuery, parse, warnings
 from osteon_query.http.accept import DICOM_JSON, DICOM_XML, MULTIPART, accepts_json
-from osteon_query.http.disconnect import respond_unless_closed
 from osteon_query.http.errors import TooBroad
 from osteon_query.http.request_values import uid_of
 from osteon_query.search.conditions import SearchLimits, format_paths
@@ -78,10 +77,6 @@ async def _search(
         study=None if study is None else uid_of("the study", study),
         series=None if series is None else uid_of("the series", series),
     )
-    return await respond_unless_closed(request, _respond(request, state, query, as_json=as_json))
-
-
-async def _respond(request: Request, state: AppState, query: QidoQuery, *, as_json: bool) -> Response:
     started = time.perf_counter()
     matches = await _matches(state, query)
     metrics.SEARCH_SECONDS.labels("qido").observe(time.perf_counter() - started)

@@ -62,11 +62,7 @@ class StreamedResponse(StreamingResponse):
 async def stream_response(
     request: Request, source: AsyncGenerator[Bytes, None], headers: Mapping[str, str], status: int = 200
 ) -> Response:
-    """Send `source`; an error in its first MiB still gets its own status. HEAD reads the first step only.
-
-    Nothing that is sent is another type than its Content-Type says, whatever its bytes look like.
-    """
-    headers = {"X-Content-Type-Options": "nosniff", **headers}
+    """Send `source`; an error in its first MiB still gets its own status. HEAD reads the first step only."""
     head = bool(request.scope.get(HEAD))
     left = 1 if head else _SENT_AT_ONCE
     first: list[Bytes] = []

@@ -15,7 +15,6 @@ from osteon.dicom.matching import condition
 from osteon.dicom.query import MatchingKey, Order, Search
 from osteon_query.app_state import AppState, AppStateDep
 from osteon_query.http.bodies import json_object, small_body
-from osteon_query.http.disconnect import respond_unless_closed
 from osteon_query.http.errors import BadBody, BadParameter
 from osteon_query.http.json_response import JSON, json_response
 from osteon_query.http.streaming import stream_response
@@ -58,7 +57,7 @@ async def find(request: Request, state: AppStateDep) -> Response:
         source = json_array(state, await _by_header(state, parsed, parsed.total), parsed.view)
     else:
         source = json_list(state, parsed.search, parsed.view, total=parsed.total)
-    return await respond_unless_closed(request, stream_response(request, source, {"Content-Type": JSON}))
+    return await stream_response(request, source, {"Content-Type": JSON})
 
 
 @router.post("/count-resources")
@@ -68,7 +67,7 @@ async def count(request: Request, state: AppStateDep) -> Response:
     if parsed.nothing:
         return json_response({"Count": 0})
     if parsed.by_header:
-        return await respond_unless_closed(request, _count_by_header(state, parsed))
+        return await _count_by_header(state, parsed)
     return json_response({"Count": await state.index.count(parsed.search)})
 
 

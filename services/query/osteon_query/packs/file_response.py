@@ -30,10 +30,7 @@ def content_headers(media_type: str, name: str) -> dict[str, str]:
     """
     shown = media_type in _SHOWN
     filename = f"{name}{_SUFFIXES.get(media_type, '.bin')}"
-    headers = {
-        "X-Content-Type-Options": "nosniff",
-        "Content-Disposition": f'{"inline" if shown else "attachment"}; filename="{filename}"',
-    }
+    headers = {"Content-Disposition": f'{"inline" if shown else "attachment"}; filename="{filename}"'}
     return headers if shown else {**headers, "Content-Security-Policy": "default-src 'none'; sandbox"}
 
 
