@@ -147,7 +147,7 @@ def test_a_destination_that_breaks_off_each_association_gets_nothing_and_is_told
     with storescp(tmp_path / "sink", port, "--abort-during"):
         answer = post(archive, "/modalities/aborting/store", study)
     assert answer.status_code == 500
-    assert "aborted_by_peer" in answer.text
+    assert "aborted by peer" in answer.text
 
 
 @needs_orthanc

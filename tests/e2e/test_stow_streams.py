@@ -56,7 +56,7 @@ def _body(described: list[dict[str, Any]]) -> Iterator[bytes]:
 
 def _files(datasets: list[Dataset]) -> Iterator[bytes]:
     for dataset in datasets:
-        dataset.Rows = dataset.Columns = 0
+        dataset.Rows, dataset.Columns = 8192, _LARGE // 8192 // 2
         dataset.PixelData = b""
         head = part10(dataset)[:-4] + (_LARGE).to_bytes(4, "little")
         yield b"--B\r\nContent-Type: application/dicom\r\n\r\n" + head
