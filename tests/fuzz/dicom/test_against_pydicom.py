@@ -18,8 +18,11 @@ SILENTLY_SHORTENED = (
     "is longer than",
     "ends within the element's tag and length",
     "expected an item or the sequence's end",
+    "no length leads on",
 )
-"""pydicom takes what is there of a value, item or sequence that ends too late; Osteon says so and reads no further."""
+"""pydicom takes what is there of a value, item or sequence that ends too late, and takes garbage for the element that
+follows one of an unknown VR; Osteon says so and reads no further.
+"""
 FILES = [
     pytest.param(data, syntax, id=name)
     for name, data, syntax in bundled()
