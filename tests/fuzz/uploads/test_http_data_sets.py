@@ -79,7 +79,7 @@ async def test_refusals_are_counted_by_reason(archive: RunningQuery) -> None:
         "identifier": file(bytes(600)),
         "truncated": file(data_set("1.9.1")[:60]),
         "transfer syntax": file(data_set("1.9.1"), "1.2.3.4"),
-        "data set": file(explicit(0x00080005, "UT", b"x" * 2000)),
+        "data set": file(b"\xff" * 600),
     }
     for reason, body in bodies_of.items():
         before = counted(reason)
