@@ -1,5 +1,6 @@
 """Inflating data sets of the deflated transfer syntaxes (PS3.5 A.5) within bounds."""
 
+import mmap
 import zlib
 from typing import Any, Final, NamedTuple
 
@@ -24,23 +25,25 @@ def inflate_beginning(data: Buffer, limit: int) -> Inflated:
     The beginning of a stream gives the beginning of what the whole stream gives, faulty or not.
     """
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    inflated = bytearray()
+    # Pages count once they are written, and go back to the system: a buffer that grows is copied, and stays.
+    inflated, length = mmap.mmap(-1, max(limit, 1), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS), 0
     position, fault = 0, ""
     pending: Buffer = b""
-    while len(inflated) < limit and not inflater.eof and not fault:
+    while length < limit and not inflater.eof and not fault:
         if not pending:
             pending = data[position : position + _PIECE]
             position += len(pending)
         before = inflater.copy()
         try:
-            found = inflater.decompress(pending, min(_PIECE, limit - len(inflated)))
+            found = inflater.decompress(pending, min(_PIECE, limit - length))
         except zlib.error as error:
-            fault, found = str(error), _up_to_the_fault(before, pending, limit - len(inflated))
+            fault, found = str(error), _up_to_the_fault(before, pending, limit - length)
         if not found and not pending:
             break
-        inflated += found
+        inflated[length : length + len(found)] = found
+        length += len(found)
         pending = inflater.unconsumed_tail
-    return Inflated(memoryview(inflated).toreadonly(), inflater.eof, fault)
+    return Inflated(memoryview(inflated)[:length].toreadonly(), inflater.eof, fault)
 
 
 def _up_to_the_fault(inflater: Any, pending: Buffer, limit: int) -> bytes:

@@ -82,9 +82,13 @@ class StoredFrames:
     Attributes:
         count: frames that are there, the last one perhaps not to its end.
         problem: why frames are missing or cut off, or bytes left over; empty when all is as the header says.
+        as_labelled: native frames are what they are called: some writers call colours subsampled that are in full.
     """
 
-    def __init__(self, key: str, start: int, pixels: PixelData, layout: Geometry | None) -> None:
+    def __init__(
+        self, key: str, start: int, pixels: PixelData, layout: Geometry | None, *, as_labelled: bool = True
+    ) -> None:
+        self.as_labelled = as_labelled
         self._key = key
         self._start = start + pixels.offset
         self._origin = start
@@ -101,12 +105,6 @@ class StoredFrames:
     def encapsulated(self) -> bool:
         """Whether they are in fragments, even against the transfer syntax."""
         return self._pixels.encapsulated
-
-    @property
-    def as_labelled(self) -> bool:
-        """Whether native frames are what they are called: some writers call colours subsampled that are in full."""
-        layout = self._layout
-        return not (layout and layout.subsampled and self._pixels.length >= layout.decoded_bytes * layout.frames)
 
     def at(self, number: int) -> FrameAt:
         """Return where frame `number` (from 1) is.
@@ -141,7 +139,7 @@ class FrameLocator:
 
         Of a deflated data set only their number is true: they cannot be addressed.
         """
-        pixels, layout = header.pixel_data, None
+        pixels, layout, as_labelled = header.pixel_data, None, True
         try:
             if pixels is None and location.transfer_syntax_uid in _DEFLATED and _PIXELS in header.json:
                 layout = self._layout(location.sha256, header.json)
@@ -150,8 +148,11 @@ class FrameLocator:
             if pixels is None:
                 raise UnknownResource(f"instance {location.identity.sop_uid} has no pixel data")
             if not pixels.encapsulated:
-                layout = layout or self._layout(location.sha256, header.json).of_value(pixels.length)
-            return StoredFrames(location.key, location.offset + dataset_offset, pixels, layout)
+                called = layout or self._layout(location.sha256, header.json)
+                layout = called.of_value(pixels.length)
+                as_labelled = layout is called
+            start = location.offset + dataset_offset
+            return StoredFrames(location.key, start, pixels, layout, as_labelled=as_labelled)
         except PixelError as error:
             raise DamagedData(f"the frames cannot be separated: {error}") from None
 

@@ -9,7 +9,7 @@ import pytest
 from pydicom import Dataset
 from pydicom.uid import EncapsulatedPDFStorage, generate_uid
 
-from osteon.dicom.pixels.errors import BadRenderOptions, NotAnImage, NotPossible, PixelError
+from osteon.dicom.pixels.errors import NoSuchFrame, NotAnImage, NotPossible, PixelError
 from osteon.dicom.pixels.geometry import PixelLimits
 from osteon.dicom.pixels.render_options import GIF, JPEG, RenderOptions, Viewport, Window
 from osteon.dicom.pixels.rendering import render
@@ -100,7 +100,7 @@ def test_a_frame_in_the_middle_is_drawn_without_those_before_it(tmp_path: Path) 
 
 @pytest.mark.parametrize("number", [0, -1, 3])
 def test_a_frame_that_is_not_there_is_refused(tmp_path: Path, number: int) -> None:
-    with pytest.raises(BadRenderOptions, match=f"no frame {number}: the image has 2"):
+    with pytest.raises(NoSuchFrame, match=f"no frame {number}: the image has 2"):
         ordered(grey(np.zeros((2, 2, 2), np.uint8)), tmp_path, frames=(1, number))
 
 

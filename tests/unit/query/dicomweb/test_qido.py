@@ -224,7 +224,7 @@ async def test_a_parameter_that_is_not_known_is_ignored_with_a_warning(
         ("StudyDate=20240301-20240101", "StudyDate"),
         ("StudyInstanceUID=1.2.x", "StudyInstanceUID"),
         ("PatientName=a%00b", "PatientName"),
-        ("&".join(f"PatientID={n}" for n in range(2000)), "more than 1000 keys"),
+        ("&".join(f"PatientID={n}" for n in range(2000)), "more than 1000 query parameters"),
     ],
 )
 async def test_a_bad_parameter_is_refused_by_name(filled: RunningQuery, query: str, named: str) -> None:

@@ -33,7 +33,8 @@ async def large_series(archive: RunningQuery, count: int, *, size: int = 1 << 20
     """Store a series of instances of `size` bytes and return one that is like them."""
     series = generate_uid()
     for number in range(count):
-        await archive.stow(ct_slice(study=series, series=series, number=number, PixelData=bytes(size)))
+        shape = {"Rows": size >> 11, "Columns": 1 << 10}
+        await archive.stow(ct_slice(study=series, series=series, number=number, PixelData=bytes(size), **shape))
     return ct_slice(study=series, series=series)
 
 
