@@ -1,11 +1,13 @@
 """One law of what a UID is (PS3.5 9.1), at every door through which one comes in."""
 
-from collections.abc import Callable
+import json
+from collections.abc import io
 from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import Callable
 import pytest
 
 from osteon.cli.scu.get_receiver import InstanceFolder
@@ -15,6 +17,7 @@ from osteon.commitment.data_sets import encode as encode_commitment
 from osteon.commitment.port import CommitmentItem
 from osteon.contracts.retrieve import RetrievePlanRequest
 from osteon.dicom.dataset_encoder import DatasetEncoder
+from osteon.dicom.json_reader import JsonReader
 from osteon.dicom.matching import condition
 from osteon.dicom.models import STUDY_ROOT
 from osteon.dicom.peek import peek_identity
@@ -29,7 +32,7 @@ from osteon.dimse.status import Status
 from osteon.errors import Invalid
 from osteon.spool.incoming_instance import IncomingInstance
 from osteon_dispatcher.plan import parse_retrieve_identifier
-from osteon_query.dicomweb.instance_assembler import _parse_data_set
+from osteon_query.dicomweb.instance_assembler import _TEXTS, AssemblyFailure, _pending_instance
 from osteon_query.http.request_values import uid_of
 from osteon_query.orthanc.commitments import _listed_items
 from support.dicom.elements import explicit
@@ -145,8 +148,10 @@ def by_tool(uid: str, folder: Path) -> bool:
 
 
 def by_stow(uid: str) -> bool:
-    given = {"00080016": {"vr": "UI", "Value": [CT]}, "00080018": {"vr": "UI", "Value": [uid]}}
-    return getattr(_parse_data_set(given), "identity", None) is not None
+    uids = {"00080016": CT, "00080018": uid, "0020000D": "1.2.1", "0020000E": "1.2.2"}
+    given = json.dumps([{tag: {"vr": "UI", "Value": [value]} for tag, value in uids.items()}]).encode()
+    (data_set,) = JsonReader(io.BytesIO(given), 1 << 20, _TEXTS, frozenset()).data_sets()
+    return not isinstance(_pending_instance(data_set), AssemblyFailure)
 
 
 def by_url(uid: str) -> bool:
