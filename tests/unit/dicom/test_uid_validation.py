@@ -1,13 +1,13 @@
 """One law of what a UID is (PS3.5 9.1), at every door through which one comes in."""
 
+import io
 import json
-from collections.abc import io
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
-import Callable
 import pytest
 
 from osteon.cli.scu.get_receiver import InstanceFolder
