@@ -17,7 +17,7 @@ from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from osteon import health, logging, process_metrics, tracing, tracing_setup
+from osteon import health, heap, logging, process_metrics, tracing, tracing_setup
 from osteon.backoff import retry_forever
 from osteon.errors import OsteonError, Unavailable
 from osteon.logging import get_logger
@@ -72,6 +72,7 @@ def main(name: str, settings: ProcessSettings, serve: Callable[[], Coroutine[Any
     """Set up logs and run `serve` on uvloop; an Osteon error ends the process with its message, not a traceback."""
     logging.setup(name, level=settings.log_level, style=settings.log_format)
     os.umask(UMASK)
+    heap.return_freed_memory()
     process_metrics.describe_process(name, settings)
 
     async def stoppable() -> None:

@@ -158,13 +158,15 @@ def _read_header(dataset: memoryview, transfer_syntax_uid: str, identity: Identi
     try:
         return reader.read(dataset, transfer_syntax_uid)
     except Invalid as error:
-        log.error("header not read to its end", instance=identity.sop_uid, error=str(error))
-        header = reader.read_beginning(dataset, transfer_syntax_uid, _identifiers(identity))
-        return replace(header, unread=str(error))
+        fault = str(error)
     except Exception as error:  # our own fault: it must not hide this instance and all others of the pack
         log.exception("header not read", instance=identity.sop_uid)
         json = b"{" + b",".join(_identifiers(identity)) + b"}"
         return Header(json, unread=f"{type(error).__name__}: {error}")
+    # The error has gone, and with it what was inflated up to the fault.
+    log.error("header not read to its end", instance=identity.sop_uid, error=fault)
+    header = reader.read_beginning(dataset, transfer_syntax_uid, _identifiers(identity))
+    return replace(header, unread=fault)
 
 
 def _identifiers(identity: Identity) -> list[bytes]:

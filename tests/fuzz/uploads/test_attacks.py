@@ -16,8 +16,7 @@ from support.query.attacks import ATTACKS, Attack, pieces
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
-MEMORY = 384 << 20
-"""Anonymous bytes of a process that holds the whole list, one after the other, and its caches."""
+MEMORY = 256 << 20
 STEP_SECONDS = 0.4
 """Four times what a quiet machine may take."""
 

@@ -11,7 +11,7 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
-from osteon import logging
+from osteon import heap, logging
 from osteon.runtime import http_server
 from support.query.application import QuerySettings, RunningQuery, door
 
@@ -46,4 +46,5 @@ def _served(archive: RunningQuery) -> AbstractAsyncContextManager[int]:
 
 if __name__ == "__main__":
     logging.setup("query", level="ERROR", style="json")
+    heap.return_freed_memory()  # as `osteon.runtime` does
     asyncio.run(main(Path(sys.argv[1])))

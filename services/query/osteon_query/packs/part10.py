@@ -1,21 +1,16 @@
 """Looking into uploaded Part 10 files (PS3.10). What opens files blocks: call it in threads."""
 
 import mmap
-import threading
 from pathlib import Path
 from typing import Final
 
-from osteon.contracts.packs import PackStored
 from osteon.dicom.header.reader import HeaderReader
 from osteon.dicom.identity import Identity
 from osteon.dicom.part10 import read_part10
 from osteon.dicom.peek import peek_identity
 from osteon.errors import Invalid
-from osteon.packs import sidecar
 from osteon_query.http.errors import BadBody
 from osteon_query.packs.frames import pixel_problem
-
-_local = threading.local()
 
 _BARE: Final = b"\x02\x00\x00\x00UL\x04\x00"
 """File Meta Information Group Length (0002,0000), with which a file begins whose writer left out what stands before."""
@@ -26,7 +21,7 @@ def missing_preamble(start: bytes | bytearray) -> bytes:
     return bytes(128) + b"DICM" if start.startswith(_BARE) else b""
 
 
-def examine(file: Path | bytes) -> tuple[Identity, int, str]:
+def examine(file: Path | bytes, reader: HeaderReader) -> tuple[Identity, int, str]:
     """Return a file's identity, its length in bytes, and what is wrong with its header or pixel data (empty: nothing).
 
     Raises `Invalid` when the instance cannot be identified.
@@ -39,7 +34,7 @@ def examine(file: Path | bytes) -> tuple[Identity, int, str]:
             identity = peek_identity(dataset, meta.transfer_syntax_uid, complete=True)
             assert identity is not None
             try:
-                problem = pixel_problem(_reader().read(dataset, meta.transfer_syntax_uid))
+                problem = pixel_problem(reader.read(dataset, meta.transfer_syntax_uid))
             except Invalid as error:
                 problem = str(error)
     return identity, size, problem
@@ -51,16 +46,3 @@ def _map(path: Path) -> mmap.mmap:
             raise BadBody("the file is empty")
         # Not closed explicitly: an error's traceback may still hold views of it, which would make closing fail.
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-
-
-def build_sidecar(tar: Path, facts: PackStored) -> sidecar.BuiltSidecar:
-    """Make the sidecar of a pack."""
-    return sidecar.build(tar, facts, _reader())
-
-
-def _reader() -> HeaderReader:
-    # A reader remembers the elements that repeat in a series; it serves one thread only.
-    if not hasattr(_local, "reader"):
-        _local.reader = HeaderReader()
-    reader: HeaderReader = _local.reader
-    return reader

@@ -22,10 +22,12 @@ from osteon.archive.pack_records import InstanceState
 from osteon.archive.ports import PackOutcomes
 from osteon.bus.port import Bus
 from osteon.contracts.packs import Origin, PackIndexed, PackStored
+from osteon.dicom.header.reader import HeaderReader
 from osteon.dicom.identity import Identity
 from osteon.errors import Invalid
 from osteon.logging import get_logger
 from osteon.objects.port import Objects
+from osteon.packs import sidecar
 from osteon.packs.errors import WrongInstance
 from osteon.packs.ids import new_pack_id
 from osteon.packs.pack_writer import Part10File, write_pack
@@ -33,7 +35,7 @@ from osteon.packs.refusal import count_refusal
 from osteon.packs.upload import store_pack
 from osteon_query.http.errors import TooLarge, UploadCapacityExceeded
 from osteon_query.packs.body_files import ReceivedFile
-from osteon_query.packs.part10 import build_sidecar, examine
+from osteon_query.packs.part10 import examine
 from osteon_query.packs.upload_result import UploadResult, UploadStatus, upload_status_of
 from osteon_query.packs.upload_slots import UploadSlots
 
@@ -88,6 +90,8 @@ class Uploads:
         self.pack_size = pack_size
         self.slot_seconds = slot_seconds
         self.parsing = asyncio.Lock()
+        # One for all threads: each would remember as much again of the elements that repeat in a series.
+        self.reader = HeaderReader()
 
     async def start(self) -> None:
         """Subscribe to packs that were indexed."""
@@ -134,7 +138,7 @@ class Uploads:
 
     async def store(self, tar: Path, facts: PackStored) -> None:
         """Put a pack and then its sidecar into the object store, and announce it."""
-        await store_pack(tar, facts, asyncio.to_thread(build_sidecar, tar, facts), self._objects)
+        await store_pack(tar, facts, asyncio.to_thread(sidecar.build, tar, facts, self.reader), self._objects)
         self._awaited[facts.pack_id] = asyncio.Event()
         await self._bus.publish(facts)
         log.info("pack stored", pack=facts.pack_id, instances=facts.instances, size=facts.size)
@@ -210,7 +214,7 @@ class Upload:
         path = file.path
         try:
             file.check_prefix()
-            identity, size, problem = await asyncio.to_thread(_examine_on_disk, file)
+            identity, size, problem = await asyncio.to_thread(_examine_on_disk, file, self._uploads.reader)
         except Invalid as error:
             self.refuse(error)
             await file.delete()
@@ -310,9 +314,9 @@ class Upload:
                 self._uploads.release_slot(self._client)
 
 
-def _examine_on_disk(file: ReceivedFile) -> tuple[Identity, int, str]:
+def _examine_on_disk(file: ReceivedFile, reader: HeaderReader) -> tuple[Identity, int, str]:
     """Examine a file, in memory while it is there, and write it to the disk."""
-    found = examine(file.path if file.data is None else file.data)
+    found = examine(file.path if file.data is None else file.data, reader)
     file.save()
     return found
 

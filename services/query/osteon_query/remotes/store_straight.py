@@ -25,7 +25,7 @@ async def upload_for_store(request: Request, state: AppState, modality: Modality
     async with open_upload(request, state) as (upload, body):
         path = upload.new_path()
         await write_file(body, path)
-        identity, size, _ = await asyncio.to_thread(examine, path)
+        identity, size, _ = await asyncio.to_thread(examine, path, state.uploads.reader)
         syntax = await asyncio.to_thread(_syntax, path)
         key = f"{_PREFIX}{uuid.uuid4().hex}.dcm"
         await state.objects.put_file(key, path)
