@@ -19,6 +19,8 @@ WRITE_SECONDS: Final = 60.0
 WRITE_BYTES: Final = 16 << 10
 SLICE: Final = 16 << 10
 """Bytes that are parsed before it is decided whether other work comes first."""
+_MAX_SLICE: Final = 128 << 10
+"""The same of a body that comes in one piece."""
 SLICE_PIECES: Final = 500
 """Pieces of a body in a slice after which other work comes first."""
 _TIMEOUT: Final = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
@@ -37,11 +39,12 @@ class HeaderLimitProtocol(HttpToolsProtocol):
     _deadline: asyncio.TimerHandle | None = None
     _write_check: asyncio.TimerHandle | None = None
     _pieces = 0
+    _slice = SLICE
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self._unparsed = bytearray()
-        self._body = bytearray()
+        self._body: list[bytes] = []
 
     @override
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
@@ -78,22 +81,33 @@ class HeaderLimitProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse what came, in slices: a body in chunks of a byte each must not hold the event loop."""
-        waiting = bool(self._unparsed)
-        self._unparsed += data
-        if waiting:
+        if self._unparsed:
+            self._unparsed += data
             self.transport.pause_reading()
         else:
-            self._parse()
+            self._parse(data)
 
-    def _parse(self) -> None:
-        while self._unparsed and not self.transport.is_closing():
-            data = bytes(self._unparsed[:SLICE])
-            del self._unparsed[:SLICE]
-            if self._parse_slice(data) > SLICE_PIECES and self._unparsed:
-                self.loop.call_soon(self._parse)
+    def _parse(self, data: bytes) -> None:
+        stop = 0
+        while stop < len(data):
+            if self.transport.is_closing():
                 return
+            start, stop = stop, stop + self._slice
+            pieces = self._parse_slice(data[start:stop])
+            self._slice = min(2 * self._slice, _MAX_SLICE) if pieces <= 1 else SLICE
+            if pieces > SLICE_PIECES and stop < len(data):
+                self._deliver_body()
+                self._unparsed += data[stop:]
+                self.loop.call_soon(self._parse_rest)
+                return
+        self._deliver_body()
         if not self.transport.is_closing() and not self.flow.read_paused:
             self.transport.resume_reading()
+
+    def _parse_rest(self) -> None:
+        data = bytes(self._unparsed)
+        self._unparsed.clear()
+        self._parse(data)
 
     def _parse_slice(self, data: bytes) -> int:
         """Count, and parse what is within the limit; returns in how many pieces the body came."""
@@ -102,7 +116,6 @@ class HeaderLimitProtocol(HttpToolsProtocol):
         self._head += len(data)
         self._pieces = 0
         super().data_received(data)
-        self._deliver_body()
         # Bytes that the parser took for a body, or that ended a message, have set the count back.
         if self._head > HEAD_LIMIT and not self.transport.is_closing():
             self._refuse()
@@ -112,11 +125,12 @@ class HeaderLimitProtocol(HttpToolsProtocol):
         """Gather the pieces of a body: uvicorn copies all that waits for each."""
         self._head = 0
         self._pieces += 1
-        self._body += body
+        self._body.append(body)
 
     def _deliver_body(self) -> None:
         if self._body:
-            body, self._body = bytes(self._body), bytearray()
+            body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+            self._body.clear()
             super().on_body(body)
 
     def on_message_complete(self) -> None:

@@ -35,7 +35,8 @@ def send_and_fetch(archive: RunningArchive, files: Sequence[Path]) -> None:
     for uid, versions in expected.items():
         digest = hashlib.sha256(dataset_bytes(archive.get(f"/instances/{identifiers[uid]}/file").content)).hexdigest()
         assert digest in versions, uid
-        assert uid in aside or len({_content(path) for path in versions.values()}) == 1
+        if len(versions) > 1:
+            assert uid in aside or len({_content(path) for path in versions.values()}) == 1, uid
 
 
 def _content(path: Path) -> bytes:

@@ -23,7 +23,7 @@ from osteon.index.dialect import Dialect
 from osteon.index.fields import FIELDS
 from osteon.index.identifiers import find_rows
 from osteon.index.matching_sql import BadSearch
-from osteon.index.shared_uids import has_shared_uids, is_first_match, of_any_patient
+from osteon.index.shared_uids import HAS_SHARED_UIDS, is_first_match, of_any_patient
 from osteon.index.values import date_bounds, date_key
 
 _SEQUENCE = 2
@@ -76,7 +76,7 @@ def _has_shared_uids(search: Search, found: Sequence[Row[Any]]) -> bool:
 async def count(connection: AsyncConnection, dialect: Dialect, search: Search) -> int:
     """Return how many rows match."""
     parents = await find_rows(connection, search.parents) if search.parents else None
-    shared = [has_shared_uids()] if search.one_per_uid else []
+    shared = [HAS_SHARED_UIDS] if search.one_per_uid else []
     found = (await connection.execute(_matching(dialect, search, parents, func.count(), *shared))).one()
     if search.one_per_uid and found[1]:
         merged = _matching(dialect, search, parents, func.count(), merging=True)
@@ -100,7 +100,7 @@ def page_statement(
     by_date = _goes_by_date(search)
     columns: list[ColumnElement[Any]] = [row, date] if by_date else [row]
     if search.one_per_uid and not merging:
-        columns.append(has_shared_uids())
+        columns.append(HAS_SHARED_UIDS)
     statement = _matching(dialect, search, parents, *columns, merging=merging)
     if after is not None:
         behind = row > after.row

@@ -21,6 +21,9 @@ from osteon.logging import get_logger
 
 log = get_logger(__name__)
 _s, _t = tables.series.c, tables.studies.c
+_shared = tables.studies.alias()
+HAS_SHARED_UIDS: Final = select(_shared.c.id).where(_shared.c.shared_uid).limit(1).scalar_subquery()
+"""A column that is not null if any rows of the archive have one UID, whatever rows a statement is about."""
 _CHUNK: Final = 1000
 
 
@@ -44,12 +47,6 @@ async def mark_shared_uids(connection: AsyncConnection, studies: Sequence[bytes]
     for start in range(0, len(series), _CHUNK):
         new = _s.public_id.in_(series[start : start + _CHUNK])
         await connection.execute(update(tables.series).where(new, same_series).values(shared_uid=True))
-
-
-def has_shared_uids() -> ColumnElement[Any]:
-    """Return a column that is not null if any rows of the archive have one UID, whatever rows a statement is about."""
-    shared = tables.studies.alias()
-    return select(shared.c.id).where(shared.c.shared_uid).limit(1).scalar_subquery()
 
 
 def is_first_match(level: Level, joined: Any, clauses: Sequence[ColumnElement[bool]]) -> ColumnElement[bool]:

@@ -82,9 +82,8 @@ async def send_frames(
     numbers = numbers or list(range(1, stored.count + 1))
     frames = [stored.at(number) for number in numbers]
     warn(request, "osteon", stored.problem)
-    label, as_stored = photometric_interpretation(line.header), _as_stored(chosen, location, stored)
-    sender = _Frames(request, state, location, chosen, numbers, label, bulk_uri=bulk_uri, whole=whole)
-    if as_stored:
+    sender = _Frames(request, state, location, line, chosen, numbers, bulk_uri=bulk_uri, whole=whole)
+    if _as_stored(chosen, location, stored):
         return await sender.stored(frames, headers)
     if is_native(chosen.transfer_syntax_uid):
         return await sender.decoded(headers)
@@ -97,8 +96,7 @@ def frame_items(  # noqa: PLR0917 - one instance and how it comes
     """Yield all frames of an instance as parts; raises `StoredDataUnreadable` when they cannot be separated."""
     stored = state.frame_locator.locate(location, line.dataset_offset, line.header)
     numbers = range(1, stored.count + 1)
-    label, whole = photometric_interpretation(line.header), stored.count == 1
-    sender = _Frames(request, state, location, chosen, numbers, label, bulk_uri=bulk_uri, whole=whole)
+    sender = _Frames(request, state, location, line, chosen, numbers, bulk_uri=bulk_uri, whole=stored.count == 1)
     return sender.items([stored.at(number) for number in numbers], as_stored=_as_stored(chosen, location, stored))
 
 
@@ -117,16 +115,16 @@ def frame_numbers(text: str) -> list[int]:
 
 
 class _Frames:
-    """Sends frames of one instance in a format; `label` is the Photometric Interpretation in its metadata."""
+    """Sends frames of one instance, whose header is in `line`, in a format."""
 
     def __init__(  # noqa: PLR0917 - one instance and how it comes
         self,
         request: Request,
         state: AppState,
         location: Location,
+        line: SidecarLine,
         chosen: FrameFormat,
         numbers: Sequence[int],
-        label: str,
         *,
         bulk_uri: str,
         whole: bool,
@@ -136,7 +134,7 @@ class _Frames:
         self._location = location
         self._format = chosen
         self._numbers = numbers
-        self._label = label
+        self._line = line
         self._url = bulk_uri or instance_url(dicomweb_url(request, state), location)
         self._whole = whole
 
@@ -211,7 +209,7 @@ class _Frames:
     async def transcoded(self, headers: dict[str, str]) -> Response:
         """Send frames of the instance in another transfer syntax, which is made as a whole.
 
-        Raises `NotAcceptable` when the frames would not have the colours of the label.
+        Raises `NotAcceptable` when the frames would not have the colours that metadata says.
         """
         local, frames = await self._transcode()
         if self._format.multipart:
@@ -243,12 +241,12 @@ class _Frames:
         finally:
             self._state.transcoder.forget(file.key)
         header = await asyncio.to_thread(local.header)
-        pixels, made = header.pixel_data, photometric_interpretation(header)
+        pixels, made, label = header.pixel_data, *map(photometric_interpretation, (header, self._line.header))
         assert pixels is not None
-        if (made == _LUMINANCE) is not (self._label == _LUMINANCE):
+        if (made == _LUMINANCE) is not (label == _LUMINANCE):
             raise NotAcceptable(
                 f"frames in transfer syntax {file.transfer_syntax_uid} would be {made}, "
-                f"and metadata says {self._label}; they are sent as stored with transfer-syntax=*, and as {OCTETS}"
+                f"and metadata says {label}; they are sent as stored with transfer-syntax=*, and as {OCTETS}"
             )
         stored = StoredFrames("", 0, pixels, None)
         return local, [stored.at(number) for number in self._numbers]

@@ -67,7 +67,7 @@ class ParserState:
         """Raise `HeaderTooLong` when the header is too long; `elements` are those of the current level."""
         if self.position > self.limit or self.json_left < 0:
             raise HeaderTooLong("more header than the limit for one data set allows", "", self.position)
-        if elements > min(self.elements_left, _MOST_OF_A_LEVEL):
+        if elements > self.elements_left or elements > _MOST_OF_A_LEVEL:
             raise HeaderTooLong("more elements and items than the limit for one data set allows", "", self.position)
 
     def charge(self, level: NestingLevel, fragment: bytes) -> None:
