@@ -388,6 +388,20 @@ STORAGE: Final = Dashboard(
             ],
         ),
         Row(
+            "Cached packs",
+            [
+                Panel("Reads", "Of packs, by where the bytes are: in the local folder (hit), on their way, or not.",
+                      {"{{job}} {{result}}": rate("osteon_pack_cache_requests_total", "job", "result")}, "ops"),
+                Panel("Fetched", "From the object store into local folders.",
+                      {"{{job}}": rate("osteon_pack_cache_fetched_bytes_total", "job")}, "Bps"),
+                Panel("Size", "Of a local folder; it fills up to OSTEON_PACK_CACHE_BYTES.",
+                      {"{{job}} {{instance}}": "osteon_pack_cache_bytes{HERE}"}, "bytes"),
+                Panel("Removed", "For other packs (evicted), or because the file was damaged.",
+                      {"evicted {{job}}": rate("osteon_pack_cache_evictions_total", "job"),
+                       "damaged {{job}}": rate("osteon_pack_cache_damaged_total", "job")}, "ops"),
+            ],
+        ),
+        Row(
             "Object store",
             [
                 Panel("Requests", "By operation and result. refused: the object is absent.",

@@ -274,6 +274,21 @@ HTTP_BYTES_SENT: Final = Counter(
     "osteon_http_bytes_sent_total", "Bytes of instances sent by HTTP, by purpose.", ["purpose"]
 )
 
+PACK_CACHE_REQUESTS: Final = Counter(
+    "osteon_pack_cache_requests_total",
+    "Reads of packs, by where the bytes were: hit (in the local folder), coming (on their way into it), miss.",
+    ["result"],
+)
+PACK_CACHE_BYTES: Final = Gauge("osteon_pack_cache_bytes", "Bytes of packs in the local folder.")
+PACK_CACHE_FETCHED: Final = Counter(
+    "osteon_pack_cache_fetched_bytes_total", "Bytes that came from the object store into the local folder."
+)
+PACK_CACHE_EVICTIONS: Final = Counter(
+    "osteon_pack_cache_evictions_total", "Packs that were removed from the local folder for others."
+)
+PACK_CACHE_DAMAGED: Final = Counter(
+    "osteon_pack_cache_damaged_total", "Packs in the local folder that were found damaged, and were fetched again."
+)
 OBJECT_SECONDS: Final = Histogram(
     "osteon_object_duration_seconds",
     "Time of a request to the object store, by operation and result: ok, refused (absent, or a range beyond the end), "

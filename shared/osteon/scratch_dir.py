@@ -17,20 +17,21 @@ from osteon.logging import get_logger
 log = get_logger(__name__)
 
 
-async def enter_scratch_dir(stack: AsyncExitStack, service: str) -> Path:
-    """Return a new folder that is removed when `stack` ends."""
-    folder = scratch_dir(service)
+async def enter_scratch_dir(stack: AsyncExitStack, service: str, parent: Path | None = None) -> Path:
+    """Return a new folder in `parent`, or in TMPDIR, that is removed when `stack` ends."""
+    folder = scratch_dir(service, parent)
     path = await asyncio.to_thread(folder.__enter__)
     stack.push_async_callback(asyncio.to_thread, folder.__exit__, None, None, None)
     return path
 
 
 @contextmanager
-def scratch_dir(service: str) -> Iterator[Path]:
-    """Remove stale folders, then make a new one in TMPDIR, which is removed at the end. Blocks."""
-    prefix = f"osteon-{service}-"
-    _remove_stale(Path(tempfile.gettempdir()), prefix)
-    path, fd = _make(prefix)
+def scratch_dir(service: str, parent: Path | None = None) -> Iterator[Path]:
+    """Remove stale folders, then make a new one in `parent`, or in TMPDIR, which is removed at the end. Blocks."""
+    parent, prefix = parent or Path(tempfile.gettempdir()), f"osteon-{service}-"
+    parent.mkdir(parents=True, exist_ok=True)
+    _remove_stale(parent, prefix)
+    path, fd = _make(parent, prefix)
     try:
         yield path
     finally:
@@ -38,9 +39,9 @@ def scratch_dir(service: str) -> Iterator[Path]:
         os.close(fd)
 
 
-def _make(prefix: str) -> tuple[Path, int]:
+def _make(parent: Path, prefix: str) -> tuple[Path, int]:
     while True:
-        path = Path(tempfile.mkdtemp(prefix=prefix))
+        path = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
         try:
             fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
         except FileNotFoundError:

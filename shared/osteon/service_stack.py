@@ -17,7 +17,8 @@ from osteon.bus.port import Bus
 from osteon.index.port import Index
 from osteon.objects.port import Objects
 from osteon.runtime import until_available
-from osteon.settings import BusSettings, IndexSettings, ObjectSettings
+from osteon.scratch_dir import enter_scratch_dir
+from osteon.settings import BusSettings, IndexSettings, ObjectSettings, PackCacheSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,19 @@ class ServiceStack:
         objects = S3Objects.from_settings(settings)
         self.resources.callback(objects.close)
         return objects
+
+    async def cache_packs(
+        self, objects: Objects, settings: PackCacheSettings, service: str, *, prefetch: bool = False
+    ) -> Objects:
+        """Return the objects with packs in a local folder, unless the settings want none."""
+        if not settings.pack_cache_bytes:
+            return objects
+        from osteon.objects.pack_cache import PackCache
+
+        folder = await enter_scratch_dir(self.resources, f"{service}-packs", settings.pack_cache_dir)
+        cache = PackCache(objects, folder, settings.pack_cache_bytes, prefetch=prefetch)
+        self.resources.push_async_callback(cache.close)
+        return cache
 
     async def open_bus(self, settings: BusSettings, *, grace: float, wait: bool = True) -> Bus:
         """Return the bus on RabbitMQ, connected unless it is not to `wait`: then it connects in the background."""

@@ -12,6 +12,7 @@ import pytest
 
 from osteon.errors import Invalid
 from osteon.objects.folder import FolderObjects
+from osteon.objects.pack_cache import PackCache
 from osteon.objects.port import BadObjectKey, ObjectNotFound, Objects
 from osteon.objects.s3 import S3Objects
 from support.services.parts import SeaweedFS
@@ -20,10 +21,11 @@ MIB = 1 << 20
 LONG = "/".join(["x" * 100] * 11)
 
 
-@pytest.fixture(params=["folder", pytest.param("s3", marks=pytest.mark.slow)])
+@pytest.fixture(params=["folder", "cached", pytest.param("s3", marks=pytest.mark.slow)])
 def objects(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Objects]:
-    if request.param == "folder":
-        yield FolderObjects(tmp_path / "objects")
+    if request.param != "s3":
+        folder = FolderObjects(tmp_path / "objects")
+        yield folder if request.param == "folder" else PackCache(folder, tmp_path, 1 << 30)
         return
     server: SeaweedFS = request.getfixturevalue("seaweedfs")
     store = S3Objects(server.endpoint, server.access_key, server.secret_key, "contract")
@@ -159,7 +161,7 @@ async def test_the_path_of_an_object_is_a_file_with_its_bytes_where_objects_are_
 ) -> None:
     await objects.put(f"{at}/a/b", b"bytes")
     path = objects.path(f"{at}/a/b")
-    assert (path is None) == isinstance(objects, S3Objects)
+    assert (path is None) == isinstance(objects, S3Objects | PackCache)
     assert path is None or path.read_bytes() == b"bytes"
     with pytest.raises(BadObjectKey):
         objects.path(f"{at}/../b")

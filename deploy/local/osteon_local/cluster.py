@@ -216,6 +216,7 @@ class Cluster(Startable):
             "OSTEON_S3_SECRET_KEY": self.parts.seaweedfs.secret_key,
             "OSTEON_S3_BUCKET": self.parts.bucket,
             "OSTEON_SPOOL_DIR": str(self.data / "spool"),
+            "OSTEON_PACK_CACHE_DIR": str(self.data / "packs"),
             "OSTEON_OWN_DICOM_ADDRESS": self._own_dicom_address,
         }
         return (

@@ -7,6 +7,7 @@ from osteon.settings import (
     DispatcherSettings,
     IndexSettings,
     ObjectSettings,
+    PackCacheSettings,
     PeerSettings,
     ProcessSettings,
     RoutingSettings,
@@ -27,5 +28,7 @@ class DispatcherBaseSettings(
     """Settings that do not depend on the kind of bus, object store and index."""
 
 
-class DispatcherServiceSettings(ProcessSettings, BusSettings, ObjectSettings, IndexSettings, DispatcherBaseSettings):
+class DispatcherServiceSettings(
+    ProcessSettings, BusSettings, ObjectSettings, PackCacheSettings, IndexSettings, DispatcherBaseSettings
+):
     """The broker, the object store and the database; of the DIMSE settings the own AE title and the timeouts."""

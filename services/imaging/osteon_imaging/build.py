@@ -30,7 +30,7 @@ _RENDER_REQUESTS: Final = 32
 async def build(settings: ImagingServiceSettings) -> AsyncIterator[Running]:
     """Start the service on RabbitMQ and S3."""
     async with service_stack() as stack:
-        objects = stack.open_objects(settings)
+        objects = await stack.cache_packs(stack.open_objects(settings), settings, "imaging")
         bus = await stack.open_bus(settings, grace=settings.drain_seconds)
         yield await build_embedded(settings, stack, bus=bus, objects=objects, warm_up=True)
 

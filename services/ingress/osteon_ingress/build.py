@@ -37,7 +37,7 @@ _CONNECT: Final = 1.0
 async def build(settings: IngressServiceSettings) -> AsyncIterator[Running]:
     """Start the service on RabbitMQ and S3; neither is waited for."""
     async with service_stack() as stack:
-        objects = stack.open_objects(settings)
+        objects = await stack.cache_packs(stack.open_objects(settings), settings, "ingress")
         bus = await stack.open_bus(settings, grace=settings.drain_seconds, wait=False)
         yield await build_embedded(settings, stack, bus=bus, objects=objects, proxied=settings.proxy_protocol)
 

@@ -7,6 +7,7 @@ from osteon.settings import (
     BusSettings,
     DicomSettings,
     ObjectSettings,
+    PackCacheSettings,
     PackSettings,
     ProcessSettings,
     SpoolSettings,
@@ -25,7 +26,7 @@ class IngressBaseSettings(
     """What the service reads, whatever its bus and its object store are."""
 
 
-class IngressServiceSettings(BalancerSettings, BusSettings, ObjectSettings, IngressBaseSettings):
+class IngressServiceSettings(BalancerSettings, BusSettings, ObjectSettings, PackCacheSettings, IngressBaseSettings):
     """The DIMSE ports, their TLS, the spool and the broker; and, for C-GET, the object store and sending."""
 
 

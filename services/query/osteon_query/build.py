@@ -42,7 +42,7 @@ async def build(settings: QueryServiceSettings) -> AsyncIterator[Running]:
     """Start the service on RabbitMQ, S3 and PostgreSQL."""
     async with service_stack() as stack:
         index = await stack.open_index(settings)
-        objects = stack.open_objects(settings)
+        objects = await stack.cache_packs(stack.open_objects(settings), settings, "query", prefetch=True)
         bus = await stack.open_bus(settings, grace=settings.drain_seconds)
         yield await build_embedded(settings, stack, bus=bus, objects=objects, index=index)
 

@@ -7,6 +7,7 @@ from osteon.settings import (
     HttpSettings,
     IndexSettings,
     ObjectSettings,
+    PackCacheSettings,
     PackSettings,
     ProcessSettings,
     RemotesSettings,
@@ -28,5 +29,5 @@ class QueryBaseSettings(
     """Settings of the service apart from its bus, object store and index."""
 
 
-class QueryServiceSettings(BusSettings, ObjectSettings, IndexSettings, QueryBaseSettings):
+class QueryServiceSettings(BusSettings, ObjectSettings, PackCacheSettings, IndexSettings, QueryBaseSettings):
     """The HTTP server, the broker, the object store and the database; AE title and DICOM port for `/system` only."""

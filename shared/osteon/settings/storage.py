@@ -72,6 +72,19 @@ class ObjectSettings(Settings):
         return value
 
 
+class PackCacheSettings(Settings):
+    """Packs in a local folder of each service that reads them."""
+
+    pack_cache_bytes: ByteCount = Field(
+        1 << 30, ge=0, description="Bytes of packs that a service keeps in a local folder; 0: none."
+    )
+    pack_cache_dir: Path | None = Field(
+        None,
+        description="Folder of these packs, on a local disk; each process makes its own folder in it. Default: TMPDIR. "
+        "It may be deleted at any time.",
+    )
+
+
 class ConflictSettings(Settings):
     """Instances of which several versions came (docs/conflicts.md)."""
 
