@@ -3,9 +3,9 @@
     python tests/load/bench_retrieve.py --case get-20kB,move-0.5MB@dcmtk --servers standalone,orthanc --repeats 3
 
 A case is `get` or `move` and the size of the slices, with `@dcmtk` to ask by getscu or movescu instead of the light
-requester (support/load/retrieve_client.py). All of them throw away what comes; the destination of a C-MOVE is the
-requester itself. Each round starts each server anew and gives it a study of each size; what is printed is the
-median of the rounds.
+requester (support/load/retrieve_client.py), or `@again` to ask twice and to measure the second time. All of them throw
+away what comes; the destination of a C-MOVE is the requester itself. Each round starts each server anew and gives it a
+study of each size; what is printed is the median of the rounds.
 """
 
 import argparse
@@ -37,7 +37,7 @@ from support.load.retrieve_client import CALLING, SINK, RetrieveResult, receive 
 from support.load.store_client import send  # noqa: E402
 
 SIZES = {"0.5MB": 1 << 19, "20kB": 20_000}
-CASES = [f"{how}-{size}{client}" for client in ("", "@dcmtk") for size in SIZES for how in ("get", "move")]
+CASES = [f"{how}-{size}{client}" for client in ("", "@again", "@dcmtk") for size in SIZES for how in ("get", "move")]
 
 
 def main() -> None:
@@ -59,23 +59,25 @@ def main() -> None:
 
 
 def parts(case: str) -> tuple[str, str, str]:
-    """Return what a case names: get or move, the size of the slices, and the client, empty for the light one."""
+    """Return what a case names: get or move, the size of the slices, and the client, empty for the light one, or `again`."""
     what, _, client = case.partition("@")
     how, _, size = what.partition("-")
     return how, size, client
 
 
 def measure(server: BenchServer, case: str, files: Sequence[Path]) -> Run:
-    """Retrieve the study of these files once."""
+    """Retrieve the study of these files once, or a second time."""
     study = str(pydicom.dcmread(files[0], stop_before_pixels=True).StudyInstanceUID)
     how, _, client = parts(case)
     sink, load = free_port(), os.getloadavg()[0]
     for name, port in ((SINK, sink), (CALLING, free_port())):
         httpx.put(f"{server.url}/modalities/{name}", json=[name, "127.0.0.1", port]).raise_for_status()
     time.sleep(4)  # doors hear of modalities every three seconds
+    ask = dcmtk if client == "dcmtk" else receive
+    if client == "again":
+        ask(how, server.ports[0], server.aet, [study], sink)
     os.sync()
     with UsageWatch(server.processes) as watch:
-        ask = dcmtk if client else receive
         received = ask(how, server.ports[0], server.aet, [study], sink)
     assert received.instances == len(files), f"{received.instances} of {len(files)} instances came"
     used = sum(usage.cpu for usage in watch.usage.values()) + received.cpu + watch.own
