@@ -59,7 +59,7 @@ def main() -> None:
 
 
 def parts(case: str) -> tuple[str, str, str]:
-    """Return what a case names: get or move, the size of the slices, and the client, empty for the light one, or `again`."""
+    """Return get or move, the size of the slices, and the client: empty for the light one, or `again`."""
     what, _, client = case.partition("@")
     how, _, size = what.partition("-")
     return how, size, client
