@@ -1,7 +1,8 @@
 """Fixtures for all tests: the real parts, and a running archive in both of its forms."""
 
+import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from osteon_local import Postgres, RabbitMQ, SeaweedFS
 from osteon_local.cluster import Cluster, Parts
 from support.archive.running import RunningArchive, StandaloneProcess
 from support.services.parts import *  # noqa: F403  (fixtures are found by name)
+from support.steady_loop import SteadyEventLoop
 
 SOON = {"OSTEON_STABLE_AGE_SECONDS": "3", "OSTEON_BREAKER_SECONDS": "2", "OSTEON_PREFETCH_THUMBNAILS": "0"}
 """Settings that let tests wait less."""
@@ -44,6 +46,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if os.environ.get("PYTEST_XDIST_WORKER") == "gw0":
         marked = {item.nodeid.partition("::")[0]: item.get_closest_marker("xdist_group") for item in items}
         config.cache.set(GROUPS, {file: marker.args[0] for file, marker in marked.items() if marker})
+
+
+def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Let no time-out of a test depend on when the machine had time for it."""
+    return {"steady": SteadyEventLoop}
 
 
 class FileGroupScheduling(LoadFileScheduling):  # type: ignore[misc]

@@ -1,39 +1,22 @@
 """Storage commitment with Orthanc, which asks and is asked."""
 
 import asyncio
-import json
-import os
-import shutil
-import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from osteon.commitment.port import CommitmentItem
 from osteon.commitment.requests import request_commitment
 from osteon.remotes.port import Modality
-from osteon_local.part import free_port
-from support.archive.running import eventually
+from support.archive.orthanc import OrthancServer, needs_orthanc, running_orthanc
+from support.archive.running import RunningArchive
 from support.dicom.datasets import ct_slice
 from support.dispatcher.commitment import UNKNOWN, CommitmentArchive, commitment_world
 from support.packs.sealed_packs import part10
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(shutil.which("Orthanc") is None, reason="Orthanc is not installed"),
-]
-
-
-@dataclass
-class CommittingOrthanc:
-    """A running Orthanc."""
-
-    modality: Modality
-    http: httpx.Client
+pytestmark = [pytest.mark.slow, needs_orthanc]
 
 
 @pytest.fixture
@@ -43,34 +26,13 @@ async def world(tmp_path: Path) -> AsyncIterator[CommitmentArchive]:
 
 
 @pytest.fixture
-def orthanc(world: CommitmentArchive, tmp_path: Path) -> Iterator[CommittingOrthanc]:
-    dicom, web = free_port(), free_port()
-    settings = {
-        "StorageDirectory": str(tmp_path / "orthanc"), "IndexDirectory": str(tmp_path / "orthanc"),
-        "DicomAet": "ORTHANC", "DicomPort": dicom, "HttpPort": web, "RemoteAccessAllowed": False,
-        "DicomModalities": {
-            "osteon": {"AET": "OSTEON", "Host": "127.0.0.1", "Port": world.port, "AllowStorageCommitment": True}
-        },
-    }  # fmt: skip
-    path = tmp_path / "orthanc.json"
-    path.write_text(json.dumps(settings))
-    with (tmp_path / "orthanc.log").open("wb") as log:
-        environment = {**os.environ, "TCP_NODELAY": "1"}
-        process = subprocess.Popen(["Orthanc", str(path)], env=environment, stdout=log, stderr=log)
-        try:
-            with httpx.Client(base_url=f"http://127.0.0.1:{web}", timeout=30) as http:
-                eventually(lambda: _answers(http))
-                yield CommittingOrthanc(Modality(name="orthanc", aet="ORTHANC", host="127.0.0.1", port=dicom), http)
-        finally:
-            process.terminate()
-            process.wait(20)
+def orthanc(world: CommitmentArchive, tmp_path: Path) -> Iterator[OrthancServer]:
+    with running_orthanc(tmp_path, RunningArchive(world.port, "http://127.0.0.1")) as running:
+        yield running
 
 
-def _answers(http: httpx.Client) -> bool:
-    try:
-        return http.get("/system").status_code == 200
-    except httpx.TransportError:
-        return False
+def modality(orthanc: OrthancServer) -> Modality:
+    return Modality(name="orthanc", aet=orthanc.aet, host="127.0.0.1", port=orthanc.dicom_port)
 
 
 async def until(check: Callable[[], Awaitable[Any]]) -> Any:
@@ -82,8 +44,8 @@ async def until(check: Callable[[], Awaitable[Any]]) -> Any:
     raise AssertionError("it did not happen")
 
 
-async def test_orthanc_asks_and_is_told_what_is_stored(world: CommitmentArchive, orthanc: CommittingOrthanc) -> None:
-    await world.room.index.remotes.put_modality(orthanc.modality)
+async def test_orthanc_asks_and_is_told_what_is_stored(world: CommitmentArchive, orthanc: OrthancServer) -> None:
+    await world.room.index.remotes.put_modality(modality(orthanc))
     item = await world.stored()
     body = {"DicomInstances": [{"SOPClassUID": c, "SOPInstanceUID": i} for c, i in (item, UNKNOWN)]}
     asked = await asyncio.to_thread(orthanc.http.post, "/modalities/osteon/storage-commitment", json=body)
@@ -100,14 +62,14 @@ async def test_orthanc_asks_and_is_told_what_is_stored(world: CommitmentArchive,
     assert [(each["SOPInstanceUID"], each["FailureReason"]) for each in report["Failures"]] == [(UNKNOWN[1], 0x0112)]
 
 
-async def test_orthanc_is_asked_and_tells_what_it_has(world: CommitmentArchive, orthanc: CommittingOrthanc) -> None:
+async def test_orthanc_is_asked_and_tells_what_it_has(world: CommitmentArchive, orthanc: OrthancServer) -> None:
     index, dataset = world.room.index, ct_slice()
-    await index.remotes.put_modality(orthanc.modality)
+    await index.remotes.put_modality(modality(orthanc))
     stored = await asyncio.to_thread(orthanc.http.post, "/instances", content=part10(dataset))
     assert stored.status_code == 200, stored.text
     item = CommitmentItem(str(dataset.SOPClassUID), str(dataset.SOPInstanceUID))
     commitment, _ = await request_commitment(
-        index.commitments, world.jobs, orthanc.modality, [item, UNKNOWN], aet="OSTEON"
+        index.commitments, world.jobs, modality(orthanc), [item, UNKNOWN], aet="OSTEON"
     )
     await world.run()
 

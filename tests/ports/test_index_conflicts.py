@@ -2,7 +2,6 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,9 +20,9 @@ from osteon.dicom.query import MatchingKey, Search, Single
 from osteon.index.port import Index
 from osteon.index.sql import SqlIndex
 from support.fuzz.case_counts import thinned
+from support.index.both_databases import *  # noqa: F403  (fixtures are found by name)
 from support.index.stored_packs import MR, check_sums, entry, pack, sqlite_url
 
-STORES = ["sqlite", pytest.param("postgres", marks=pytest.mark.slow)]
 UID = "1.2.1.1.1"
 FIRST = pack(entry("P1", PatientName="Doe^Jane", StudyDescription="first", Modality="CT"), pack_id="1")
 SECOND = pack(
@@ -35,21 +34,6 @@ ELSEWHERE = pack(
     pack_id="3",
 )
 NUMBERS = itertools.count(1)
-
-
-@pytest.fixture(params=STORES)
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "postgres":
-        return str(request.getfixturevalue("index_url"))
-    return sqlite_url(tmp_path / "index.db")
-
-
-@pytest.fixture
-async def index(url: str) -> AsyncIterator[SqlIndex]:
-    opened = SqlIndex(url, pool=4)
-    await opened.start()
-    yield opened
-    await opened.close()
 
 
 def decided(kept: StoredPack, other: StoredPack) -> ConflictDecided:

@@ -1,8 +1,6 @@
 """The contract of `osteon.index` for studies whose images name several patients: one to DICOM, several to REST."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
@@ -10,22 +8,8 @@ from osteon.dicom.identity import public_id
 from osteon.dicom.models import Level
 from osteon.dicom.query import Matching, MatchingKey, OneOf, Range, Search, Single, Wildcard
 from osteon.index.sql import SqlIndex
-from support.index.stored_packs import MR, check_sums, entry, pack, slices, sqlite_url, study
-
-
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.slow)])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "postgres":
-        return str(request.getfixturevalue("index_url"))
-    return sqlite_url(tmp_path / "index.db")
-
-
-@pytest.fixture
-async def index(url: str) -> AsyncIterator[SqlIndex]:
-    opened = SqlIndex(url, pool=4)
-    await opened.start()
-    yield opened
-    await opened.close()
+from support.index.both_databases import *  # noqa: F403  (fixtures are found by name)
+from support.index.stored_packs import MR, check_sums, entry, pack, slices, study
 
 
 def key(keyword: str, value: str | Matching) -> MatchingKey:

@@ -4,7 +4,6 @@ import ast
 import asyncio
 import shutil
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from osteon import metrics, process_metrics
 from osteon.label_limiter import OTHER, LabelLimiter
 from osteon.settings import ProcessSettings
 from support.metric_values import value
+from support.steady_loop import SteadyEventLoop
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTING = {"inc", "dec", "set", "set_function", "set_to_current_time", "observe", "time", "track_inprogress"}
@@ -75,11 +75,18 @@ def test_a_setting_says_how_many_names_are_told_apart(monkeypatch: pytest.Monkey
     assert (metrics.AETS.most, metrics.SENDERS.most) == (7, 7)
 
 
+def hold_up(seconds: float) -> None:
+    """Let the loop's clock go on as if something had blocked it."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, SteadyEventLoop)
+    loop.count_wait(seconds)
+
+
 async def test_an_event_loop_that_is_held_up_says_for_how_long() -> None:
     before = value(metrics.LOOP_LAG_SECONDS, "_sum")
     async with process_metrics.measure_loop_lag():
         await asyncio.sleep(0.01)
-        time.sleep(0.8)
+        hold_up(0.8)
         await asyncio.sleep(0.05)
     assert value(metrics.LOOP_LAG_SECONDS, "_sum") - before > 0.2
     assert value(metrics.LOOP_LONGEST_DELAY_SECONDS) > 0.2
@@ -91,7 +98,7 @@ async def test_the_longest_delay_of_the_loop_is_shown_after_it_for_a_minute_and_
     monkeypatch.setattr(process_metrics, "_WINDOW", 0.4)
     async with process_metrics.measure_loop_lag():
         await asyncio.sleep(0.01)
-        time.sleep(1)
+        hold_up(1)
         await asyncio.sleep(0.15)
         assert value(metrics.LOOP_LONGEST_DELAY_SECONDS) > 0.8
         async with asyncio.timeout(30):

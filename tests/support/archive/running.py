@@ -115,7 +115,7 @@ def _kind(path: Path) -> tuple[str, str]:
     return UID(meta.SOPClassUID), UID(meta.file_meta.TransferSyntaxUID)
 
 
-def eventually(check: Callable[[], T], *, seconds: float = 30) -> T:
+def eventually(check: Callable[[], T], *, seconds: float = 90) -> T:
     """Return the first true result of `check`; fails the test when there is none in time."""
     deadline = time.monotonic() + seconds
     while True:

@@ -7,7 +7,7 @@ from osteon.jobs.port import Job, Jobs, JobState
 from osteon.jobs.run import JobRun, JobType
 from osteon.jobs.runner import RunnerConfig
 
-FAST = RunnerConfig(concurrency=4, lease=0.6, poll=0.03, grace=5.0, first_retry=0.02)
+FAST = RunnerConfig(concurrency=4, lease=30.0, poll=0.03, grace=5.0, first_retry=0.02)
 OVER = (JobState.SUCCESS, JobState.FAILURE)
 
 

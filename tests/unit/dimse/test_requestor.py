@@ -439,7 +439,7 @@ async def test_requests_of_the_peer_wait_while_a_data_set_is_streamed() -> None:
     async with scripted(flood) as remote, associate(remote, ALL) as association:
         storing = asyncio.create_task(association.store(association.context_for(CT), CT, "1.2", source()))
         sender = association.invoker.sender
-        while not sender.crowded:
+        while not (sender.crowded and sender.postponed >= 64):
             await asyncio.sleep(0.001)
         await asyncio.sleep(0.02)
         assert sender.postponed == 64

@@ -319,10 +319,8 @@ async def test_a_cancelled_move_ends_after_the_instance_that_is_on_its_way(world
         await world.destination(peer.port)
         started = await world.begin()
         await gate.reached.wait()
-        cancelling = asyncio.create_task(world.watch(started.job_id, cancel=True))
-        await asyncio.sleep(0.05)
+        await world.watch(started.job_id, cancel=True)
         gate.opened.set()
-        await cancelling
         progress = await world.until(started.job_id)
         assert await world.state(started.job_id) is JobState.FAILURE
         await asyncio.wait_for(peer.handler.ended.wait(), 5)

@@ -26,13 +26,13 @@ class Client:
         raise AssertionError(message)
 
 
-def work(ended: list[str], started: asyncio.Event, *, reads_body: bool) -> ASGIApp:
+def work(ended: list[str], started: asyncio.Event, go: asyncio.Event, *, reads_body: bool) -> ASGIApp:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if reads_body:
             assert (await receive())["type"] == "http.request"
         started.set()
         try:
-            await asyncio.sleep(0.2)
+            await go.wait()
             ended.append("finished")
         except asyncio.CancelledError:
             ended.append("cancelled")
@@ -56,13 +56,16 @@ def work(ended: list[str], started: asyncio.Event, *, reads_body: bool) -> ASGIA
 async def test_reading_searching_and_uploading_end_with_the_client(
     method: str, path: str, end: str, reads_body: bool
 ) -> None:
-    client, ended, started = Client(), list[str](), asyncio.Event()
-    middleware = CancelAbandonedMiddleware(work(ended, started, reads_body=reads_body or method == "POST"))
+    client, ended, started, go = Client(), list[str](), asyncio.Event(), asyncio.Event()
+    middleware = CancelAbandonedMiddleware(work(ended, started, go, reads_body=reads_body or method == "POST"))
     scope = {"type": "http", "method": method, "path": path}
     serving = asyncio.create_task(middleware(scope, client.receive, client.send))
     await started.wait()
     await asyncio.sleep(0)
     client.gone.set()
+    for _ in range(100):  # rounds of the loop in which it is cancelled, or goes on to wait
+        await asyncio.sleep(0)
+    go.set()
     await serving
     assert ended == [end]
 
