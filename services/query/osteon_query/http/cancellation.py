@@ -110,9 +110,12 @@ class _Client:
             if self._complete and self._watched:
                 self._await_next()
             return message
-        message = self._early or await asyncio.shield(self._await_next())
+        if self._early is None:
+            first = await asyncio.shield(self._await_next())
+        else:
+            first = self._early
         self._early = None
-        return message
+        return first
 
     async def send(self, message: Message) -> None:
         """Send a part of the response. Once it has begun nothing but itself is left to make."""
