@@ -29,6 +29,7 @@ from osteon_query.http.accept import MULTIPART, OCTETS, MediaRange, media_ranges
 from osteon_query.http.conditional import not_modified, validator_headers
 from osteon_query.http.errors import NotAcceptable, StoredDataUnreadable, UnknownResource
 from osteon_query.http.media_types import is_native, is_video
+from osteon_query.http.request_values import warn
 from osteon_query.packs.items import ItemStart, ItemStream
 from osteon_query.packs.sidecars import read_lines, sidecar_batches
 
@@ -100,7 +101,7 @@ async def send_all(request: Request, state: AppState, scope: InstanceScope, *, p
         )
     headers = validator_headers(tag, *found.first) if tag else {}
     if omitted:
-        headers["Warning"] = f'299 {dicomweb_url(request, state)} "{omitted} values are not available as Accept says"'
+        warn(request, dicomweb_url(request, state), f"{omitted} values are not available as Accept says")
     items = _items(request, state, found, ranges, pixels_only=pixels_only)
     return await send_multipart(request, items, media_type, headers=headers, status=206 if omitted else 200)
 
