@@ -6,14 +6,13 @@ by frame, with `/frames/<number>` behind that where there are several.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final
 
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
 from osteon.archive.resources import InstanceScope, Location
-from osteon.dicom.uids import DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_BIG_ENDIAN
+from osteon.dicom.uids import TRANSFER_SYNTAXES
 from osteon.errors import Invalid
 from osteon.logging import get_logger
 from osteon.packs.sidecar import SidecarLine
@@ -35,7 +34,6 @@ from osteon_query.packs.sidecars import read_lines, sidecar_batches
 
 router = APIRouter(prefix="/dicom-web/studies", tags=["WADO-RS"])
 
-_NOT_LITTLE_ENDIAN: Final = (EXPLICIT_VR_BIG_ENDIAN, DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN)
 log = get_logger(__name__)
 
 
@@ -125,7 +123,7 @@ def _in_frames(location: Location, line: SidecarLine, path: str) -> bool:
     stored = location.transfer_syntax_uid
     if not is_pixel_data(line, path) or is_video(stored):
         return False
-    return not is_native(stored) or stored in _NOT_LITTLE_ENDIAN
+    return not is_native(stored) or (stored in TRANSFER_SYNTAXES and not TRANSFER_SYNTAXES[stored].plain_pixels)
 
 
 @dataclass(slots=True)
