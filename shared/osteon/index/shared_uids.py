@@ -27,26 +27,38 @@ HAS_SHARED_UIDS: Final = select(_shared.c.id).where(_shared.c.shared_uid).limit(
 _CHUNK: Final = 1000
 
 
+def _has_sibling() -> ColumnElement[bool]:
+    """Return the condition that another row has a study's UID."""
+    others = tables.studies.alias()
+    return exists().where(others.c.study_instance_uid == _t.study_instance_uid, others.c.id != _t.id)
+
+
+def _has_sibling_in_study() -> ColumnElement[bool]:
+    """Return the condition that another row has a series' UID, and that of its study."""
+    siblings, ours, theirs = tables.series.alias(), tables.studies.alias(), tables.studies.alias()
+    one_study = and_(ours.c.id == _s.study, theirs.c.id == siblings.c.study)
+    one_study = and_(one_study, ours.c.study_instance_uid == theirs.c.study_instance_uid)
+    return exists().where(siblings.c.series_instance_uid == _s.series_instance_uid, siblings.c.id != _s.id, one_study)
+
+
+# Made once: an alias copies all columns of its table, which took longer than to index a small pack.
+_MARK_STUDIES: Final = (
+    update(tables.studies).where(_has_sibling()).values(shared_uid=True).returning(_t.study_instance_uid)
+)
+_MARK_SERIES: Final = update(tables.series).where(_has_sibling_in_study()).values(shared_uid=True)
+
+
 async def mark_shared_uids(connection: AsyncConnection, studies: Sequence[bytes], series: Sequence[bytes]) -> None:
     """Mark new rows, by their public identifiers, whose UID another row has.
 
     The caller holds the lock of the change log: of two writers that add rows under one UID, the later one sees both.
     """
-    others = tables.studies.alias()
-    same_study = exists().where(others.c.study_instance_uid == _t.study_instance_uid, others.c.id != _t.id)
     for start in range(0, len(studies), _CHUNK):
-        new = _t.public_id.in_(studies[start : start + _CHUNK])
-        mark = update(tables.studies).where(new, same_study).values(shared_uid=True)
-        for uid in await connection.scalars(mark.returning(_t.study_instance_uid)):
+        mark = _MARK_STUDIES.where(_t.public_id.in_(studies[start : start + _CHUNK]))
+        for uid in await connection.scalars(mark):
             log.warning("images of several patients have one Study Instance UID", study=uid)
-    siblings, ours, theirs = tables.series.alias(), tables.studies.alias(), tables.studies.alias()
-    one_study = and_(ours.c.id == _s.study, theirs.c.id == siblings.c.study)
-    one_study = and_(one_study, ours.c.study_instance_uid == theirs.c.study_instance_uid)
-    same_uid = and_(siblings.c.series_instance_uid == _s.series_instance_uid, siblings.c.id != _s.id)
-    same_series = exists().where(same_uid, one_study)
     for start in range(0, len(series), _CHUNK):
-        new = _s.public_id.in_(series[start : start + _CHUNK])
-        await connection.execute(update(tables.series).where(new, same_series).values(shared_uid=True))
+        await connection.execute(_MARK_SERIES.where(_s.public_id.in_(series[start : start + _CHUNK])))
 
 
 def is_first_match(level: Level, joined: Any, clauses: Sequence[ColumnElement[bool]]) -> ColumnElement[bool]:
@@ -157,9 +169,9 @@ def _merged(match: Match, studies: dict[str, Study], sums: dict[tuple[str, str],
 
 def split_studies(after: str = "", study_uid: str | None = None) -> Select[Any]:
     """Return the query for the UIDs of studies that are in several rows, beyond `after`."""
-    others = tables.studies.alias()
-    several = exists().where(others.c.study_instance_uid == _t.study_instance_uid, others.c.id != _t.id)
-    chosen = select(_t.study_instance_uid).where(_t.shared_uid, _t.study_instance_uid > after, several).distinct()
+    chosen = (
+        select(_t.study_instance_uid).where(_t.shared_uid, _t.study_instance_uid > after, _has_sibling()).distinct()
+    )
     return chosen if study_uid is None else chosen.where(_t.study_instance_uid == study_uid)
 
 

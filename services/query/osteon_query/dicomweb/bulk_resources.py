@@ -6,14 +6,13 @@ by frame, with `/frames/<number>` behind that where there are several.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final
 
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
 from osteon.archive.resources import InstanceScope, Location
-from osteon.dicom.uids import DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_BIG_ENDIAN
+from osteon.dicom.uids import TRANSFER_SYNTAXES
 from osteon.errors import Invalid
 from osteon.logging import get_logger
 from osteon.packs.sidecar import SidecarLine
@@ -29,12 +28,12 @@ from osteon_query.http.accept import MULTIPART, OCTETS, MediaRange, media_ranges
 from osteon_query.http.conditional import not_modified, validator_headers
 from osteon_query.http.errors import NotAcceptable, StoredDataUnreadable, UnknownResource
 from osteon_query.http.media_types import is_native, is_video
+from osteon_query.http.request_values import warn
 from osteon_query.packs.items import ItemStart, ItemStream
 from osteon_query.packs.sidecars import read_lines, sidecar_batches
 
 router = APIRouter(prefix="/dicom-web/studies", tags=["WADO-RS"])
 
-_NOT_LITTLE_ENDIAN: Final = (EXPLICIT_VR_BIG_ENDIAN, DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN)
 log = get_logger(__name__)
 
 
@@ -100,7 +99,7 @@ async def send_all(request: Request, state: AppState, scope: InstanceScope, *, p
         )
     headers = validator_headers(tag, *found.first) if tag else {}
     if omitted:
-        headers["Warning"] = f'299 {dicomweb_url(request, state)} "{omitted} values are not available as Accept says"'
+        warn(request, dicomweb_url(request, state), f"{omitted} values are not available as Accept says")
     items = _items(request, state, found, ranges, pixels_only=pixels_only)
     return await send_multipart(request, items, media_type, headers=headers, status=206 if omitted else 200)
 
@@ -124,7 +123,7 @@ def _in_frames(location: Location, line: SidecarLine, path: str) -> bool:
     stored = location.transfer_syntax_uid
     if not is_pixel_data(line, path) or is_video(stored):
         return False
-    return not is_native(stored) or stored in _NOT_LITTLE_ENDIAN
+    return not is_native(stored) or (stored in TRANSFER_SYNTAXES and not TRANSFER_SYNTAXES[stored].plain_pixels)
 
 
 @dataclass(slots=True)

@@ -1,8 +1,7 @@
 """Values of single elements: where they lie, and how one of them is sent (PS3.18 10.4.1.1.5)."""
 
-import asyncio
 import re
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -29,11 +28,10 @@ from osteon_query.http.errors import UnknownResource
 from osteon_query.http.media_types import is_video
 from osteon_query.packs.file_response import content_headers
 from osteon_query.packs.items import ItemStart, count_bytes, single_item
-from osteon_query.packs.mapped_instance import map_instance
-from osteon_query.packs.range_reader import StoredRange, read_range, read_ranges
+from osteon_query.packs.range_reader import StoredRange, read_ranges
+from osteon_query.packs.stored_value import RangeSource, StoredValue, stored_value
 
 PURPOSE: Final = "bulk"
-_Source = Callable[[int, int], AsyncGenerator[Bytes, None]]
 _PATH: Final = re.compile(r"[0-9A-F]{8}(/\d{1,9}/[0-9A-F]{8}){0,100}", re.ASCII)
 _PADDED_TEXTS: Final = ("text/", "model/obj", "model/mtl")
 """Documents in which a trailing NUL is padding (PS3.5 6.2, OB), and would spoil what reads them as text."""
@@ -45,7 +43,7 @@ class BulkValue:
 
     media_type: str
     length: int
-    source: _Source
+    source: RangeSource
 
     def read(self, skip: int, size: int) -> AsyncGenerator[Bytes, None]:
         """Read a part of the value, counted as sent."""
@@ -95,23 +93,13 @@ async def find_value(
     return BulkValue(media_type, length, value.source)
 
 
-async def _stored(state: AppState, location: Location, line: SidecarLine, path: str) -> BulkValue:
-    """Find a value: most are in the sidecar, small ones and those of deflated data sets in the instance itself."""
-    if path in line.header.bulk:
-        offset, length = line.header.bulk[path]
-        start = location.offset + line.dataset_offset + offset
-        return BulkValue(OCTETS, length, lambda skip, size: read_range(state.objects, location.key, start + skip, size))
-    unknown = UnknownResource(f"instance {location.identity.sop_uid} has no bulk data {path[:200]!r}")
-    if not _PATH.fullmatch(path) or data_set_at(orjson.loads(line.header.json), path) is None:
-        raise unknown
-    local = await map_instance(
-        state.objects, location.key, location.offset, location.length, state.limits.inflated_bytes
-    )
-    found = (await asyncio.to_thread(local.values)).get(path)
-    if found is None:
-        raise unknown
-    offset, length = found
-    return BulkValue(OCTETS, length, lambda skip, size: local.read(offset + skip, size))
+async def _stored(state: AppState, location: Location, line: SidecarLine, path: str) -> StoredValue:
+    known = path in line.header.bulk
+    if known or (_PATH.fullmatch(path) and data_set_at(orjson.loads(line.header.json), path) is not None):
+        value = await stored_value(state.objects, location, line, path, state.limits.inflated_bytes)
+        if value is not None:
+            return value
+    raise UnknownResource(f"instance {location.identity.sop_uid} has no bulk data {path[:200]!r}")
 
 
 async def _video(state: AppState, location: Location, line: SidecarLine, media_type: str) -> BulkValue:
@@ -155,14 +143,13 @@ async def send_value(
     *,
     content_type: str,
     multipart: bool,
-    headers: Mapping[str, str] | None = None,
 ) -> Response:
     """Send a value in one part of a multipart response, or alone, where Range is honoured."""
     tag = entity_tag(location.sha256, "bulk", path, content_type, multipart)
     tag = f"W/{tag}" if multipart else tag
     if known := not_modified(request, tag):
         return known
-    sent = {**validator_headers(tag, location), **(headers or {})}
+    sent = validator_headers(tag, location)
     if multipart:
         part = ItemStart(content_type, value.length, bulk_url(request, state, location, path))
         items = single_item(part, value.read(0, value.length))

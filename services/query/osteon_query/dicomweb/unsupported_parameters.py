@@ -7,7 +7,7 @@ from typing import Final
 
 from starlette.requests import Request
 
-from osteon_query.app_state import AppStateDep, dicomweb_url
+from osteon_query.app_state import dicomweb_url
 from osteon_query.http.openapi import supported_parameters
 from osteon_query.http.request_values import ignored_parameters, warn
 
@@ -15,11 +15,10 @@ _EVERYWHERE: Final = frozenset({"accept", "charset"})
 """PS3.18 8.3.3."""
 
 
-async def warn_of_unsupported(request: Request, state: AppStateDep) -> None:
+async def warn_of_unsupported(request: Request) -> None:
     """Add a Warning that names the parameters which the operation does not have."""
-    given = request.query_params
-    if not given:
+    if not request.scope["query_string"]:
         return
     known = _EVERYWHERE | supported_parameters(request.scope["route"].path, request.method)
-    if unknown := [name for name in given if name.lower() not in known]:
-        warn(request, dicomweb_url(request, state), ignored_parameters(unknown))
+    if unknown := [name for name in request.query_params if name.lower() not in known]:
+        warn(request, dicomweb_url(request, request.app.state.app_state), ignored_parameters(unknown))

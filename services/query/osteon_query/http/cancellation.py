@@ -1,12 +1,11 @@
 """Work for a client that went away is cancelled, once nothing of the request is left to read.
 
-Requests that change something other than by an upload run to their end.
+Requests that change something other than by an upload run until their response begins.
 """
 
 import asyncio
-from collections.abc import Awaitable
 from http import HTTPMethod
-from typing import Final, TypeVar
+from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -14,8 +13,8 @@ from osteon.logging import get_logger
 
 log = get_logger(__name__)
 
-T = TypeVar("T")
-
+_WATCH_AFTER_SECONDS: Final = 0.05
+"""Most requests are answered by then, and cost a timer only."""
 _READING: Final = frozenset({HTTPMethod.GET, HTTPMethod.HEAD})
 _ABANDONABLE: Final = ("/dicom-web/studies", "/instances", "/tools/find", "/tools/count-resources", "/tools/lookup")
 """Paths of searches and uploads by POST."""
@@ -29,72 +28,114 @@ class CancelAbandonedMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; other scopes pass unchanged."""
-        reads = scope["type"] == "http" and scope["method"] in _READING
-        if not reads and not (scope["type"] == "http" and scope["path"].startswith(_ABANDONABLE)):
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        incoming = _Incoming(receive)
-        handling = asyncio.ensure_future(_as_coroutine(self._app(scope, incoming.receive, send)))
-        leaving = asyncio.create_task(incoming.wait_disconnected(has_body=not reads))
+        reads = scope["method"] in _READING
+        client = _Client(receive, send, has_body=not reads)
+        if reads or scope["path"].startswith(_ABANDONABLE):
+            client.watch_later()
         try:
-            await asyncio.wait((handling, leaving), return_when=asyncio.FIRST_COMPLETED)
-            if not handling.done():
-                log.info("client disconnected, request cancelled", path=scope["path"])
-                handling.cancel()
-                await asyncio.wait((handling,))
-            if not handling.cancelled():
-                handling.result()
+            await self._app(scope, client.receive, client.send)
+        except asyncio.CancelledError:
+            if not client.gone:
+                raise
+            log.info("client disconnected, request cancelled", path=scope["path"])
         finally:
-            for task in (handling, leaving):
-                task.cancel()
-            incoming.close()
-            await asyncio.gather(handling, leaving, return_exceptions=True)
+            client.close()
 
 
-class _Incoming:
-    """The messages of a request: the body goes to the application, what follows it to whoever waits."""
+class _Client:
+    """The messages from and to the client of the request that the current task handles.
 
-    def __init__(self, receive: Receive) -> None:
+    Attributes:
+        gone: it disconnected before it had the whole response, and the task was cancelled.
+    """
+
+    def __init__(self, receive: Receive, send: Send, *, has_body: bool) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._task = task
         self._receive = receive
-        self._complete = asyncio.Event()
-        self._last: asyncio.Future[Message] | None = None
-        self._reading = asyncio.Lock()
+        self._send = send
+        self._read = has_body
+        """The application reads the request, or will."""
+        self._complete = False
+        """All of the request was received."""
         self._early: Message | None = None
+        """Received before the application requested it."""
+        self._next: asyncio.Task[Message] | None = None
+        """The message that is awaited beside the application."""
+        self._timer: asyncio.TimerHandle | None = None
+        self._watched = False
+        self._finished = False
+        self.gone = False
+
+    def watch_later(self) -> None:
+        """Cancel the task when the client disconnects, from soon on."""
+        self._timer = self._task.get_loop().call_later(_WATCH_AFTER_SECONDS, self._watch)
+
+    def _watch(self) -> None:
+        self._watched = True
+        if self._complete or not self._read:
+            self._await_next()
+
+    def _await_next(self) -> asyncio.Task[Message]:
+        if self._next is None:
+            self._next = asyncio.ensure_future(_receive(self._receive))
+            self._next.add_done_callback(self._note_next)
+        elif self._watched and self._next.done():
+            self._note_next(self._next)
+        return self._next
+
+    def _note_next(self, received: asyncio.Task[Message]) -> None:
+        if received.cancelled() or received.exception() is not None or self._finished:
+            return
+        if received.result()["type"] == "http.request":
+            self._early, self._next = self._note(received.result()), None
+            if self._complete:
+                self._await_next()
+        elif self._watched and not self.gone:
+            self.gone = self._task.cancel()
+
+    def _note(self, message: Message) -> Message:
+        self._complete = message["type"] != "http.request" or not message.get("more_body", False)
+        return message
 
     async def receive(self) -> Message:
         """Return the next message, as an application expects it."""
-        async with self._reading:
-            if self._early is not None:
-                message, self._early = self._early, None
-                return message
-            if not self._complete.is_set():
-                return self._note(await self._receive())
-        return await self._disconnect()
+        self._read = True
+        if self._next is None and self._early is None and not self._complete:
+            message = self._note(await self._receive())
+            if self._complete and self._watched:
+                self._await_next()
+            return message
+        if self._early is None:
+            first = await asyncio.shield(self._await_next())
+        else:
+            first = self._early
+        self._early = None
+        return first
 
-    def _note(self, message: Message) -> Message:
-        if message["type"] != "http.request" or not message.get("more_body", False):
-            self._complete.set()
-        return message
-
-    async def wait_disconnected(self, *, has_body: bool) -> None:
-        """Wait until the client goes away; without a body nobody else may ask for messages."""
-        if not has_body:
-            async with self._reading:
-                if not self._complete.is_set():
-                    self._early = self._note(await self._receive())
-        await self._complete.wait()
-        await self._disconnect()
+    async def send(self, message: Message) -> None:
+        """Send a part of the response. Once it has begun nothing but itself is left to make."""
+        if message["type"] == "http.response.start":
+            if self._timer is None:
+                self.watch_later()
+        elif not message.get("more_body", False):
+            self._finished = True
+        await self._send(message)
 
     def close(self) -> None:
-        """Stop waiting."""
-        if self._last is not None:
-            self._last.cancel()
+        """Stop watching. Raises `CancelledError` when others cancelled the task as well."""
+        self._finished = True
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._next is not None:
+            self._next.cancel()
+        if self.gone and self._task.uncancel():
+            raise asyncio.CancelledError
 
-    async def _disconnect(self) -> Message:
-        if self._last is None:
-            self._last = asyncio.ensure_future(_as_coroutine(self._receive()))
-        return await asyncio.shield(self._last)
 
-
-async def _as_coroutine(work: Awaitable[T]) -> T:
-    return await work
+async def _receive(receive: Receive) -> Message:
+    return await receive()

@@ -31,21 +31,13 @@ class StreamedResponse(StreamingResponse):
         self._rest = rest
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - as in ASGI
-        """Send the response.
+        """Send the response; `CancelAbandonedMiddleware` watches the client.
 
-        By plain tasks: in the scopes of anyio, which Starlette uses, whatever a source awaits while it is closed is
-        cancelled as well.
+        Without Starlette's scopes of anyio, in which whatever a source awaits while it is closed is cancelled as well.
         """
-        sending = asyncio.create_task(self.stream_response(send))
-        leaving = asyncio.create_task(self.listen_for_disconnect(receive))
         try:
-            await asyncio.wait((sending, leaving), return_when=asyncio.FIRST_COMPLETED)
-            if sending.done():
-                sending.result()
+            await self.stream_response(send)
         finally:
-            sending.cancel()
-            leaving.cancel()
-            await asyncio.gather(sending, leaving, return_exceptions=True)
             await self._rest.aclose()
 
     @override

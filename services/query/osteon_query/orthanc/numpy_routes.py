@@ -30,9 +30,8 @@ from osteon_query.orthanc.rendering import frame_number, locate
 from osteon_query.packs.file_response import content_headers
 from osteon_query.packs.frames import read_frames
 from osteon_query.packs.items import ItemStart, ItemStream, content_of, count_bytes
-from osteon_query.packs.mapped_instance import map_instance
-from osteon_query.packs.range_reader import read_range
 from osteon_query.packs.sidecars import read_lines
+from osteon_query.packs.stored_value import stored_value
 from osteon_query.packs.zip_stream import write_zip
 
 router = APIRouter(tags=["Pictures"])
@@ -181,13 +180,7 @@ async def pdf(request: Request, state: AppStateDep, id: str) -> Response:
     if kind != _PDF or _DOCUMENT not in header:
         raise UnknownResource(f"instance {location.identity.sop_uid} is not an Encapsulated PDF")
     headers = {"Content-Type": _PDF, **content_headers(_PDF, location.identity.sop_uid)}
-    if _DOCUMENT in line.header.bulk:
-        offset, length = line.header.bulk[_DOCUMENT]
-        start = location.offset + line.dataset_offset + offset
-        return await send_range(
-            request, lambda skip, size: read_range(state.objects, location.key, start + skip, size), length, headers
-        )
-    limit = state.limits.inflated_bytes
-    local = await map_instance(state.objects, location.key, location.offset, location.length, limit)
-    offset, length = (await asyncio.to_thread(local.values)).get(_DOCUMENT, (0, 0))
-    return await send_range(request, lambda skip, size: local.read(offset + skip, size), length, headers)
+    value = await stored_value(state.objects, location, line, _DOCUMENT, state.limits.inflated_bytes)
+    if value is None:
+        raise UnknownResource(f"the document of instance {location.identity.sop_uid} is empty")
+    return await send_range(request, value.source, value.length, headers)

@@ -79,3 +79,75 @@ async def test_a_response_is_sent_and_an_error_raised_as_without_it() -> None:
         await CancelAbandonedMiddleware(app)(
             {"type": "http", "method": "GET", "path": "/wado"}, client.receive, client.send
         )
+
+
+async def test_a_response_that_has_begun_ends_with_the_client_whatever_the_method() -> None:
+    ended, begun, client = list[str](), asyncio.Event(), Client()
+
+    async def send(message: Message) -> None:
+        begun.set()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append("closed")
+
+    serving = asyncio.create_task(
+        CancelAbandonedMiddleware(app)(
+            {"type": "http", "method": "POST", "path": "/tools/create-archive"}, client.receive, send
+        )
+    )
+    await begun.wait()
+    client.gone.set()
+    await serving
+    assert ended == ["closed"]
+
+
+async def test_the_body_and_the_end_reach_an_application_that_asks_late() -> None:
+    client, got = Client(), list[str]()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await asyncio.sleep(0.2)
+        got.append((await receive())["type"])
+        got.append("waits")
+        await receive()
+
+    serving = asyncio.create_task(
+        CancelAbandonedMiddleware(app)({"type": "http", "method": "GET", "path": "/x"}, client.receive, client.send)
+    )
+    await asyncio.sleep(0.3)
+    client.gone.set()
+    await serving
+    assert got == ["http.request", "waits"]
+
+
+async def test_what_follows_the_last_byte_of_a_response_is_not_cancelled() -> None:
+    client, ended = Client(), list[str]()
+
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.body":
+            client.gone.set()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await asyncio.sleep(0.1)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+        await asyncio.sleep(0.1)
+        ended.append("finished")
+
+    await CancelAbandonedMiddleware(app)({"type": "http", "method": "GET", "path": "/x"}, client.receive, send)
+    assert ended == ["finished"]
+
+
+async def test_a_request_that_is_cancelled_from_outside_ends_as_cancelled() -> None:
+    client, ended, started = Client(), list[str](), asyncio.Event()
+    app = CancelAbandonedMiddleware(work(ended, started, reads_body=False))
+    serving = asyncio.create_task(app({"type": "http", "method": "GET", "path": "/x"}, client.receive, client.send))
+    await started.wait()
+    serving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await serving
+    assert ended == ["cancelled"]
