@@ -135,7 +135,7 @@ def read(kind: type[S]) -> tuple[S | None, list[str]]:
     except ValidationError as error:
         for problem in error.errors(include_url=False):
             name = PREFIX + "_".join(str(part) for part in problem["loc"]).upper()
-            wrong.append(f"{name}: {problem['msg']}{_given(kind, name, problem)}")
+            wrong.append(f"{name}: {_expected(problem)}{_given(kind, name, problem)}")
         return None, wrong
 
 
@@ -158,6 +158,28 @@ def _unknown(name: str) -> str:
     close = get_close_matches(name, known_names(), n=1)
     meant = f"; is {close[0]} meant?" if close else ""
     return f"{name}: no such setting{meant} (see docs/settings.md)"
+
+
+_EXPECTED: Final = {
+    "int_parsing": "expected a whole number",
+    "int_from_float": "expected a whole number",
+    "float_parsing": "expected a number",
+    "finite_number": "expected a number",
+    "bool_parsing": "expected true or false",
+    "greater_than": "expected more than {gt}",
+    "greater_than_equal": "expected at least {ge}",
+    "less_than": "expected less than {lt}",
+    "less_than_equal": "expected at most {le}",
+    "literal_error": "expected {expected}",
+    "string_pattern_mismatch": "expected the form {pattern}",
+    "value_error": "{error}",
+}
+"""What pydantic's kinds of errors mean for who sets a variable, with the values of their context."""
+
+
+def _expected(problem: ErrorDetails) -> str:
+    text = _EXPECTED.get(problem["type"])
+    return problem["msg"] if text is None else text.format(**problem.get("ctx", {}))
 
 
 def _given(kind: type[Settings], name: str, problem: ErrorDetails) -> str:

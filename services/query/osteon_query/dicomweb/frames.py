@@ -71,14 +71,8 @@ async def send_frames(
         return known
     headers = validator_headers(tag, location)
     (line,) = await read_lines(state.sidecars, [location])
-    stored = state.frame_locator.locate(location, line.dataset_offset, line.header)
+    stored = _locate(state, location, line)
     whole = bool(bulk_uri) and not numbers and stored.count == 1
-    if stored.encapsulated is is_native(location.transfer_syntax_uid):
-        kind = "in fragments" if stored.encapsulated else "not in fragments"
-        raise NotAcceptable(
-            f"pixel data is {kind}, against transfer syntax {location.transfer_syntax_uid}, so frames have no type; "
-            f"the instance is sent as stored with {DICOM}; transfer-syntax=*"
-        )
     numbers = numbers or list(range(1, stored.count + 1))
     frames = [stored.at(number) for number in numbers]
     warn(request, "osteon", stored.problem)
@@ -93,11 +87,26 @@ async def send_frames(
 def frame_items(  # noqa: PLR0917 - one instance and how it comes
     request: Request, state: AppState, location: Location, line: SidecarLine, chosen: FrameFormat, bulk_uri: str
 ) -> ItemStream:
-    """Yield all frames of an instance as parts; raises `StoredDataUnreadable` when they cannot be separated."""
-    stored = state.frame_locator.locate(location, line.dataset_offset, line.header)
+    """Yield all frames of an instance as parts.
+
+    Raises `StoredDataUnreadable` when they cannot be separated, `NotAcceptable` when they have no type.
+    """
+    stored = _locate(state, location, line)
     numbers = range(1, stored.count + 1)
     sender = _Frames(request, state, location, line, chosen, numbers, bulk_uri=bulk_uri, whole=stored.count == 1)
     return sender.items([stored.at(number) for number in numbers], as_stored=_as_stored(chosen, location, stored))
+
+
+def _locate(state: AppState, location: Location, line: SidecarLine) -> StoredFrames:
+    """Find the frames; raises `NotAcceptable` when they are in fragments, or not, against the transfer syntax."""
+    stored = state.frame_locator.locate(location, line.dataset_offset, line.header)
+    if stored.encapsulated is is_native(location.transfer_syntax_uid):
+        kind = "in fragments" if stored.encapsulated else "not in fragments"
+        raise NotAcceptable(
+            f"pixel data is {kind}, against transfer syntax {location.transfer_syntax_uid}, so frames have no type; "
+            f"the instance is sent as stored with {DICOM}; transfer-syntax=*"
+        )
+    return stored
 
 
 def _as_stored(chosen: FrameFormat, location: Location, stored: StoredFrames) -> bool:
