@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from osteon.archive.resources import Location
+from osteon.dicom.header.bulk import PIXEL_TAGS
 from osteon.objects.port import Bytes
 from osteon.packs.sidecar import SidecarLine
 from osteon_query.app_state import AppState, dicomweb_url
@@ -19,7 +20,6 @@ from osteon_query.dicomweb.multipart import send_multipart
 from osteon_query.dicomweb.resource_categories import (
     DOCUMENT,
     DOCUMENT_LENGTH,
-    PIXEL_TAGS,
     data_set_at,
 )
 from osteon_query.http.accept import OCTETS, MediaRange
