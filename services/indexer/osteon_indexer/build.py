@@ -42,9 +42,9 @@ async def build_embedded(
     """Start the service on given ports."""
     await bus.declare(ROUTER)  # so that what is indexed before the first dispatcher starts is routed too
     comparer = VersionComparer(objects, bus, limit=settings.compare_max_bytes)
-    ports = {"objects": objects, "index": index, "bus": bus}
-    await bus.consume(COMPARISONS, partial(compare_conflicts, comparer=comparer, **ports))
-    handler = partial(index_packs, **ports)
+    compare = partial(compare_conflicts, objects=objects, index=index, bus=bus, comparer=comparer)
+    await bus.consume(COMPARISONS, compare)
+    handler = partial(index_packs, objects=objects, index=index, bus=bus)
     await bus.consume_batches(INDEXER, handler, size=settings.index_batch, linger=settings.index_batch_wait_seconds)
     min_age = timedelta(seconds=settings.sweep_min_age_seconds)
     sweep_once = partial(sweep, objects=objects, index=index, bus=bus, min_age=min_age, comparer=comparer)

@@ -45,7 +45,7 @@ class IndexerPorts:
     index: SqlIndex
     indexed: list[PackIndexed]
     comparer: VersionComparer
-    compared: asyncio.Condition = field(default_factory=asyncio.Condition)
+    changed: asyncio.Condition = field(default_factory=asyncio.Condition)
     waiting: set[str] = field(default_factory=set)
     """Packs whose conflicts are to be compared."""
 
@@ -61,12 +61,17 @@ class IndexerPorts:
     async def run(self, *packs: PackStored) -> None:
         """Index a batch, and compare its conflicts."""
         await self.index_only(*packs)
-        async with self.compared:
-            await self.compared.wait_for(lambda: not self.waiting)
+        async with self.changed:
+            await self.changed.wait_for(lambda: not self.waiting)
 
     async def index_only(self, *packs: PackStored) -> None:
         """Index a batch."""
         await index_packs(packs, objects=self.objects, index=self.index, bus=self.bus)
+
+    async def until_announced(self, *pack_ids: str) -> None:
+        """Wait until packs were announced."""
+        async with self.changed:
+            await self.changed.wait_for(lambda: set(pack_ids) <= {event.pack_id for event in self.indexed})
 
     async def compare(self, message: ConflictsFound) -> None:
         """Compare as the service does."""
@@ -75,9 +80,9 @@ class IndexerPorts:
                 message, objects=self.objects, index=self.index, bus=self.bus, comparer=self.comparer
             )
         finally:
-            async with self.compared:
+            async with self.changed:
                 self.waiting.discard(message.pack_id)
-                self.compared.notify_all()
+                self.changed.notify_all()
 
     async def instances(self) -> int:
         """Count the rows."""
@@ -99,6 +104,8 @@ async def indexer_room(folder: Path, *, newest: bool = False) -> AsyncIterator[I
 
     async def note(message: PackIndexed) -> None:
         room.indexed.append(message)
+        async with room.changed:
+            room.changed.notify_all()
 
     bus.waiting = room.waiting
     await bus.subscribe(PackIndexed, note)

@@ -103,9 +103,9 @@ async def door(
     try:
         if indexing:
             comparer = VersionComparer(objects, bus, timeout=30)
-            ports = {"objects": objects, "index": index, "bus": bus}
-            await bus.consume(COMPARISONS, partial(compare_conflicts, comparer=comparer, **ports))
-            handler = partial(index_packs, **ports)
+            compare = partial(compare_conflicts, objects=objects, index=index, bus=bus, comparer=comparer)
+            await bus.consume(COMPARISONS, compare)
+            handler = partial(index_packs, objects=objects, index=index, bus=bus)
             await bus.consume_batches(INDEXER, handler, size=50, linger=0.001)
         sidecars = Sidecars(objects, memory=16 << 20)
         uploads = Uploads(
