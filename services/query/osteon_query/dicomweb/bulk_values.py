@@ -36,7 +36,7 @@ PURPOSE: Final = "bulk"
 _Source = Callable[[int, int], AsyncGenerator[Bytes, None]]
 _PATH: Final = re.compile(r"[0-9A-F]{8}(/\d{1,9}/[0-9A-F]{8}){0,100}", re.ASCII)
 _PADDED_TEXTS: Final = ("text/", "model/obj", "model/mtl")
-"""Documents in which a trailing NUL is padding (PS3.5 6.2, OB), and would spoil what reads them as text."""
+"""Documents in which a trailing NUL is padding (PS3.5 6.2, OB), and would be read as text."""
 
 
 @dataclass(frozen=True, slots=True)

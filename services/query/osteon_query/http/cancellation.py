@@ -52,7 +52,7 @@ class CancelAbandonedMiddleware:
 
 
 class _Incoming:
-    """The messages of a request: the body goes to the application, what follows it to whoever waits."""
+    """The messages of a request: the body goes to the application, what follows to the task that waits for its end."""
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive

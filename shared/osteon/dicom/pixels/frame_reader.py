@@ -54,7 +54,7 @@ class FrameReader:
     """
 
     def __init__(self, source: PixelSource, geometry: Geometry) -> None:
-        """Find the frames; raises `PixelError` when none can be told, or they are too many."""
+        """Find the frames; raises `PixelError` when there are no frames that can be located, or too many."""
         assert source.pixels is not None
         self._source = source
         self._pixels = source.pixels
