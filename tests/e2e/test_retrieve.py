@@ -179,6 +179,54 @@ def test_movescu_moves_each_level_byte_for_byte(
     assert "0x0000" in out.splitlines()[-1] or "Success" in out
 
 
+DAMAGE: dict[str, Callable[[bytes], bytes]] = {
+    "a VR that PS3.5 does not have": lambda data: data.replace(b"\x08\0\x60\0CS", b"\x08\0\x60\0ZZ", 1),
+    "a length beyond the end": lambda data: data.replace(b"\x10\0\x30\0DA\x08\0", b"\x10\0\x30\0DA\xff\xff", 1),
+    "elements out of order": lambda data: data.replace(DAMAGED_ELEMENT, b"", 1) + DAMAGED_ELEMENT,
+}
+DAMAGED_ELEMENT = b"\x10\0\x30\0DA\x08\x0019700101"
+"""Patient's Birth Date in Explicit VR Little Endian."""
+
+
+@pytest.fixture(scope="module")
+def damaged(archive: RunningArchive, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, str]]:
+    """Store instances with damaged headers; return their study, and SHA-256 by SOP Instance UID."""
+    study, series, expected = generate_uid(), generate_uid(), {}
+    folder = tmp_path_factory.mktemp("damaged")
+    for number, damage in enumerate(DAMAGE.values()):
+        dataset = ct_slice(study=study, series=series, number=number, PatientBirthDate="19700101")
+        file = saved(dataset, folder)
+        whole = file.read_bytes()
+        file.write_bytes(damage(whole))
+        assert file.read_bytes() != whole
+        archive.post("/instances", content=file.read_bytes())
+        expected[str(dataset.SOPInstanceUID)] = digest(file)
+    return study, expected
+
+
+def hashes(folder: Path) -> set[str]:
+    return {digest(path) for path in folder.iterdir()}
+
+
+def test_getscu_gets_damaged_headers_byte_for_byte(
+    archive: RunningArchive, damaged: tuple[str, dict[str, str]], tmp_path: Path
+) -> None:
+    study, expected = damaged
+    keys = as_options({"QueryRetrieveLevel": "STUDY", "StudyInstanceUID": study})
+    client(archive, "getscu", "-S", "+B", "-od", str(tmp_path), *keys)
+    assert hashes(tmp_path) == set(expected.values())
+
+
+def test_movescu_moves_damaged_headers_byte_for_byte(
+    archive: RunningArchive, damaged: tuple[str, dict[str, str]], tmp_path: Path
+) -> None:
+    study, expected = damaged
+    keys = as_options({"QueryRetrieveLevel": "STUDY", "StudyInstanceUID": study})
+    with storescp(archive, tmp_path / "sink") as title:
+        client(archive, "movescu", "-S", "-aem", title, *keys)
+        assert hashes(tmp_path / "sink") == set(expected.values())
+
+
 def test_nothing_found_is_a_success_of_nothing(archive: RunningArchive) -> None:
     identifier = as_identifier(QueryRetrieveLevel="STUDY", StudyInstanceUID=generate_uid())
     with archive.association(StudyRootGet) as association:

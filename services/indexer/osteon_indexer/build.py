@@ -10,7 +10,7 @@ from osteon import metrics
 from osteon.archive.ports import ArchiveStatistics
 from osteon.background import background
 from osteon.bus.port import Bus
-from osteon.contracts.topology import INDEXER, ROUTER
+from osteon.contracts.topology import COMPARISONS, INDEXER, ROUTER
 from osteon.errors import Unavailable
 from osteon.index.port import Index
 from osteon.logging import get_logger
@@ -19,7 +19,7 @@ from osteon.runtime import Running
 from osteon.service_stack import ServiceStack, service_stack
 from osteon.settings import IndexerSettings
 from osteon_indexer.comparison import VersionComparer
-from osteon_indexer.handlers import index_packs
+from osteon_indexer.handlers import compare_conflicts, index_packs
 from osteon_indexer.settings import IndexerServiceSettings
 from osteon_indexer.sweep import sweep
 
@@ -42,7 +42,9 @@ async def build_embedded(
     """Start the service on given ports."""
     await bus.declare(ROUTER)  # so that what is indexed before the first dispatcher starts is routed too
     comparer = VersionComparer(objects, bus, limit=settings.compare_max_bytes)
-    handler = partial(index_packs, objects=objects, index=index, bus=bus, comparer=comparer)
+    compare = partial(compare_conflicts, objects=objects, index=index, bus=bus, comparer=comparer)
+    await bus.consume(COMPARISONS, compare)
+    handler = partial(index_packs, objects=objects, index=index, bus=bus)
     await bus.consume_batches(INDEXER, handler, size=settings.index_batch, linger=settings.index_batch_wait_seconds)
     min_age = timedelta(seconds=settings.sweep_min_age_seconds)
     sweep_once = partial(sweep, objects=objects, index=index, bus=bus, min_age=min_age, comparer=comparer)

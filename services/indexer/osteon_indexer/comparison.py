@@ -28,7 +28,6 @@ from osteon.contracts.topology import TRANSCODE
 from osteon.dicom.data_set_comparison import (
     COMPRESSION_NOTES,
     PIXEL_LAYOUT,
-    PIXEL_TAGS,
     Elements,
     HeaderComparison,
     declared_character_set,
@@ -36,6 +35,7 @@ from osteon.dicom.data_set_comparison import (
     with_value,
 )
 from osteon.dicom.errors import UnknownTransferSyntax
+from osteon.dicom.header.bulk import PIXEL_TAGS
 from osteon.dicom.header.model import Header, PixelData
 from osteon.dicom.header.reader import HeaderReader
 from osteon.dicom.part10 import read_part10
@@ -64,7 +64,11 @@ _ITEM: Final = struct.Struct("<4sL")
 
 
 class NotNow(Unavailable):
-    """Versions cannot be compared before `imaging` answers."""
+    """Versions cannot be compared now."""
+
+
+class ImagingSilent(NotNow):
+    """`imaging` does not answer, so nothing else that it would decode can be compared either."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,21 +102,30 @@ class VersionComparer:
         self._bus = bus
         self._limit = limit
         self._timeout = timeout
+        self._turn = asyncio.Lock()
 
     async def compare(self, pack: StoredPack, outcome: PackOutcome, index: ConflictingVersions) -> PackOutcome:
         """Compare the conflicts of a pack with the other versions of their instances, and note what is found.
 
-        What cannot be compared now stays as it is, for the sweep. Raises `Unavailable`.
+        What cannot be compared now stays as it is, for the sweep; so does the rest when `imaging` does not answer.
+        One pack at a time: the queue and the sweep may come to the same one. Raises `Unavailable`.
         """
         if not outcome.conflicts:
             return outcome
+        async with self._turn:
+            return await self._compare_pack(pack, index)
+
+    async def _compare_pack(self, pack: StoredPack, index: ConflictingVersions) -> PackOutcome:
         digests = {(entry.identity.sop_uid, entry.sha256) for entry in pack.instances}
         uids = sorted({uid for uid, _ in digests})
         open_ones = await index.uncompared(sop_uids=uids, limit=len(uids) * 8)
         wanted = [each for each in open_ones if (each.aside.location.identity.sop_uid, _sha(each)) in digests]
         found: list[VersionComparison] = []
-        for start in range(0, len(wanted), _AT_ONCE):
-            found += await self._compare(wanted[start : start + _AT_ONCE], index)
+        try:
+            for start in range(0, len(wanted), _AT_ONCE):
+                await self._compare(wanted[start : start + _AT_ONCE], index, found)
+        except ImagingSilent as error:
+            log.info("versions not compared yet", pack=pack.facts.pack_id, reason=str(error))
         outcome = await index.note_comparisons(pack, found)
         same = sum(1 for each in found if each.same_as)
         metrics.REENCODED_DUPLICATES.inc(same)
@@ -120,24 +133,27 @@ class VersionComparer:
             log.info("same instances in other bytes", pack=pack.facts.pack_id, instances=same)
         return outcome
 
-    async def _compare(self, conflicts: Sequence[Conflict], index: ConflictingVersions) -> list[VersionComparison]:
+    async def _compare(
+        self, conflicts: Sequence[Conflict], index: ConflictingVersions, found: list[VersionComparison]
+    ) -> None:
+        """Compare conflicts, and add to `found` what it shows; raises `ImagingSilent` at the first that must wait."""
         others: dict[str, list[Location]] = {each.served.location.identity.sop_uid: [] for each in conflicts}
         for each in await index.conflicting_versions(list(others)):
             others[each.identity.sop_uid].append(each)
         for conflict in conflicts:
             others[conflict.served.location.identity.sop_uid].insert(0, conflict.served.location)
         contents = await self._read({at for versions in others.values() for at in versions})
-        found = []
         for conflict in conflicts:
             uid, sha256 = conflict.aside.location.identity.sop_uid, _sha(conflict)
             rest = [at for at in dict.fromkeys(others[uid]) if at.sha256 != sha256]
             try:
                 same_as = await self._same_as(conflict.aside.location, rest, contents)
+            except ImagingSilent:
+                raise
             except (NotNow, NotFound) as error:
                 log.info("versions not compared yet", instance=uid, reason=str(error))
                 continue
             found.append(VersionComparison(uid, sha256, same_as))
-        return found
 
     async def _same_as(
         self, aside: Location, others: Sequence[Location], contents: Mapping[Location, VersionContent]
@@ -288,10 +304,10 @@ class VersionComparer:
         try:
             reply = await self._bus.request(TRANSCODE, request, timeout=self._timeout)
         except Unavailable as error:
-            raise NotNow(str(error)) from error
+            raise ImagingSilent(str(error)) from error
         except RequestFailed as error:
             if error.kind in (FailureKind.UNAVAILABLE, FailureKind.TIMEOUT):
-                raise NotNow(str(error)) from error
+                raise ImagingSilent(str(error)) from error
             raise Invalid(f"cannot be decoded: {error}") from error
         stack.push_async_callback(self._objects.delete, reply.key)
         if reply.length > 4 * self._limit:

@@ -5,7 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import PurePosixPath
-from typing import Protocol
+from typing import Any, Protocol
 
 from osteon import metrics
 from osteon.archive.conflicts import ConflictingVersions
@@ -13,7 +13,7 @@ from osteon.archive.pack_records import PackOutcome, StoredPack
 from osteon.archive.ports import IndexWriter, InstanceLocator, PackOutcomes
 from osteon.archive.resources import InstanceScope
 from osteon.bus.port import Bus
-from osteon.contracts.packs import PackFacts, PackIndexed, PackStored
+from osteon.contracts.packs import ConflictsFound, PackFacts, PackIndexed, PackStored
 from osteon.errors import Invalid
 from osteon.logging import get_logger
 from osteon.objects.port import ObjectNotFound, Objects
@@ -31,15 +31,32 @@ class PackMissing(Invalid):
     """A pack was published, but the object store has no sidecar of it and the index does not know it."""
 
 
-async def index_packs(
-    messages: Sequence[PackStored], *, objects: Objects, index: PackIndex, bus: Bus, comparer: VersionComparer
-) -> None:
-    """Index a batch of packs in one transaction, then publish each; the objects of redundant packs are deleted."""
+async def index_packs(messages: Sequence[PackStored], *, objects: Objects, index: PackIndex, bus: Bus) -> None:
+    """Index a batch of packs in one transaction, then conclude each."""
     unique = {message.pack_id: message for message in messages}
     packs = await asyncio.gather(*(_load(message, objects, index) for message in unique.values()))
     for pack, outcome in zip(packs, await upsert(packs, index), strict=True):
-        settled = await settle(pack, outcome, objects=objects, index=index, comparer=comparer)
-        await announce(pack, settled, bus=bus)
+        await conclude(pack, outcome, objects=objects, index=index, bus=bus)
+
+
+async def compare_conflicts(
+    message: ConflictsFound, *, objects: Objects, index: PackIndex, bus: Bus, comparer: VersionComparer
+) -> None:
+    """Compare the conflicts of an indexed pack, then announce it."""
+    pack = await _load(PackStored(**message.model_dump()), objects, index)
+    (outcome,) = await index.upsert([pack])
+    await announce(pack, await settle(pack, outcome, objects=objects, index=index, comparer=comparer), bus=bus)
+
+
+async def conclude(pack: StoredPack, outcome: PackOutcome, *, objects: Objects, index: PackIndex, bus: Bus) -> None:
+    """Announce an indexed pack; one with conflicts is handed on to be compared first.
+
+    That may take minutes: the packs behind it do not wait, and what a crash interrupts is in the queue.
+    """
+    if outcome.conflicts:
+        await bus.publish(ConflictsFound(**_facts(pack)))
+        return
+    await announce(pack, await settle(pack, outcome, objects=objects, index=index), bus=bus)
 
 
 async def upsert(packs: Sequence[StoredPack], index: IndexWriter) -> Sequence[PackOutcome]:
@@ -50,7 +67,12 @@ async def upsert(packs: Sequence[StoredPack], index: IndexWriter) -> Sequence[Pa
 
 
 async def settle(
-    pack: StoredPack, outcome: PackOutcome, *, objects: Objects, index: PackIndex, comparer: VersionComparer
+    pack: StoredPack,
+    outcome: PackOutcome,
+    *,
+    objects: Objects,
+    index: PackIndex,
+    comparer: VersionComparer | None = None,
 ) -> PackOutcome:
     """Compare the conflicts of an indexed pack, and delete it when it is redundant: other packs say the same.
 
@@ -58,7 +80,8 @@ async def settle(
     """
     if outcome.duplicates or outcome.conflicts:
         outcome = await _repoint(pack, outcome, objects, index)
-    outcome = await comparer.compare(pack, outcome, index)
+    if comparer:
+        outcome = await comparer.compare(pack, outcome, index)
     if outcome.redundant:
         await objects.delete(pack.facts.sidecar_key)
         await objects.delete(pack.facts.key)
@@ -69,13 +92,17 @@ async def announce(pack: StoredPack, outcome: PackOutcome, *, bus: Bus) -> None:
     """Publish `PackIndexed`, and count."""
     facts = pack.facts
     counts = {"stored": outcome.stored, "duplicates": outcome.duplicates, "conflicts": outcome.conflicts}
-    await bus.publish(PackIndexed(**facts.model_dump(include=set(PackFacts.model_fields)), stored=outcome.stored))
+    await bus.publish(PackIndexed(**_facts(pack), stored=outcome.stored))
     for state, count in counts.items():
         metrics.INDEXED_INSTANCES.labels(state).inc(count)
     for modality, count in Counter(entry.attributes.get("Modality", "") for entry in pack.instances).items():
         metrics.MODALITY_INSTANCES.labels(*metrics.SENDERS(facts.calling_aet, modality)).inc(count)
     metrics.INGEST_LAG_SECONDS.observe(max(0.0, time.time() - facts.received_at.timestamp()))
     log.info("pack indexed", pack=facts.pack_id, correlation_id=facts.correlation_id, **counts)
+
+
+def _facts(pack: StoredPack) -> dict[str, Any]:
+    return pack.facts.model_dump(include=set(PackFacts.model_fields))
 
 
 async def _repoint(pack: StoredPack, outcome: PackOutcome, objects: Objects, index: PackIndex) -> PackOutcome:

@@ -18,7 +18,7 @@ from osteon.objects.port import ObjectInfo, ObjectNotFound, Objects
 from osteon.packs.index_entries import read_stored_pack
 from osteon_indexer.comparison import VersionComparer
 from osteon_indexer.external_sort import ExternalSorter
-from osteon_indexer.handlers import PackIndex, announce, settle, upsert
+from osteon_indexer.handlers import PackIndex, conclude, settle, upsert
 
 log = get_logger(__name__)
 CHUNK = 500
@@ -117,8 +117,7 @@ async def _index(
     metrics.SWEPT_PACKS.inc(len(packs))
     for pack, outcome in zip(packs, outcomes, strict=True):
         if bus:
-            settled = await settle(pack, outcome, objects=objects, index=index, comparer=comparer)
-            await announce(pack, settled, bus=bus)
+            await conclude(pack, outcome, objects=objects, index=index, bus=bus)
         else:
             await comparer.compare(pack, outcome, index)
     return len(packs)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from osteon.cli.rest import JsonOption, UrlOption, print_json, print_table, request, segment
+from osteon.cli.rest import JsonOption, UrlOption, print_found, print_json, request, segment
 
 app = typer.Typer(no_args_is_help=True, help="Jobs of the archive (docs/jobs.md).")
 _Id = Annotated[str, typer.Argument(metavar="ID", help="Identifier of the job.")]
@@ -15,14 +15,11 @@ _State = Annotated[str, typer.Option(help="Only jobs in this state, such as Fail
 def list_(state: _State = "", url: UrlOption = "", as_json: JsonOption = False) -> None:
     """List jobs, the newest first: `osteon jobs list --state Failure`."""
     found = [job for job in request("GET", url, "/jobs?expand") if state.lower() in ("", job["State"].lower())]
-    if as_json:
-        print_json(found)
-        return
     rows = (
         (job["ID"], job["Type"], job["State"], f"{job['Progress']} %", job["CreationTime"], job.get("ErrorDetails", ""))
         for job in found
     )
-    print_table(("id", "type", "state", "progress", "created", "error"), rows, "No job.")
+    print_found(found, as_json, ("id", "type", "state", "progress", "created", "error"), rows, "No job.")
 
 
 @app.command()

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from osteon.cli.rest import JsonOption, UrlOption, print_json, print_table, request, segment
-from osteon.cli.scu.options import address
+from osteon.cli.rest import JsonOption, UrlOption, print_found, request, segment
+from osteon.cli.scu.options import only_address
 from osteon.errors import Invalid
 
 modalities = typer.Typer(no_args_is_help=True, help="Modalities that the archive knows (docs/modalities.md).")
@@ -18,11 +18,8 @@ _Name = Annotated[str, typer.Argument(metavar="NAME", help="What the archive cal
 def list_modalities(url: UrlOption = "", as_json: JsonOption = False) -> None:
     """List modalities: `osteon modalities list`."""
     found = request("GET", url, "/modalities?expand")
-    if as_json:
-        print_json(found)
-        return
     rows = ((name, each["AET"], f"{each['Host']}:{each['Port']}") for name, each in found.items())
-    print_table(("name", "AE title", "address"), rows, "The archive knows no modality.")
+    print_found(found, as_json, ("name", "AE title", "address"), rows, "The archive knows no modality.")
 
 
 @modalities.command("add")
@@ -34,9 +31,7 @@ def add_modality(
 ) -> None:
     """Add or replace a modality: `osteon modalities add ct CT_SCANNER ct.example.org:104`."""
     try:
-        host, port, rest = address(words)
-        if rest:
-            raise Invalid(f"{rest[0]!r} is not expected behind the address")
+        host, port = only_address(words)
     except Invalid as error:
         raise typer.BadParameter(str(error), param_hint="HOST:PORT") from None
     request("PUT", url, f"/modalities/{segment(name)}", {"AET": aet, "Host": host, "Port": port})
@@ -61,11 +56,8 @@ def echo_modality(name: _Name, url: UrlOption = "") -> None:
 def list_peers(url: UrlOption = "", as_json: JsonOption = False) -> None:
     """List peers: `osteon peers list`."""
     found = request("GET", url, "/peers?expand")
-    if as_json:
-        print_json(found)
-        return
     rows = ((name, each["Url"], each.get("Username") or "") for name, each in found.items())
-    print_table(("name", "URL", "user"), rows, "The archive knows no peer.")
+    print_found(found, as_json, ("name", "URL", "user"), rows, "The archive knows no peer.")
 
 
 @peers.command("add")
@@ -102,8 +94,7 @@ def echo_peer(name: _Name, url: UrlOption = "") -> None:
 def senders(url: UrlOption = "", as_json: JsonOption = False) -> None:
     """List who has sent what, the last one first: `osteon senders`."""
     found = request("GET", url, "/senders")
-    if as_json:
-        print_json(found)
-        return
     rows = ((s["CallingAet"] or "(HTTP)", s["RemoteHost"], s["LastReceived"], s["CountInstances"]) for s in found)
-    print_table(("AE title", "address", "last received, UTC", "instances"), rows, "Nothing was received yet.")
+    print_found(
+        found, as_json, ("AE title", "address", "last received, UTC", "instances"), rows, "Nothing was received yet."
+    )

@@ -58,6 +58,16 @@ def segment(name: str) -> str:
     return quote(name, safe="")
 
 
+def print_found(
+    found: object, as_json: bool, columns: Sequence[str], rows: Iterable[Sequence[object]], empty: str
+) -> None:
+    """Write what was found: as JSON for scripts, else its rows as a table for a person, or the sentence `empty`."""
+    if as_json:
+        print_json(found)
+    else:
+        print_table(columns, rows, empty)
+
+
 def print_json(value: object) -> None:
     """Write a value for scripts."""
     typer.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2))

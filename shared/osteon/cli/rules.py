@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from osteon.cli.rest import JsonOption, UrlOption, print_json, print_table, request, segment
+from osteon.cli.rest import JsonOption, UrlOption, print_found, request, segment
 from osteon.rules.file import BadRulesFile, read_file
 from osteon.rules.parsing import rule_object
 from osteon.rules.port import StoredRule
@@ -26,14 +26,11 @@ def check(file: Annotated[Path, typer.Argument(help="YAML or JSON, as OSTEON_RUL
 def list_(url: UrlOption = "", as_json: JsonOption = False) -> None:
     """List the rules of the archive: `osteon rules list`."""
     found = request("GET", url, "/rules?expand")
-    if as_json:
-        print_json(found)
-        return
     rows = (
         (name, "yes" if rule.get("enabled", True) else "no", rule["when"], ", ".join(map(_named, rule["send"])))
         for name, rule in found.items()
     )
-    print_table(("name", "enabled", "when", "sends to"), rows, "The archive has no rule.")
+    print_found(found, as_json, ("name", "enabled", "when", "sends to"), rows, "The archive has no rule.")
 
 
 @app.command()

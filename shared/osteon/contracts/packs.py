@@ -53,6 +53,10 @@ class PackStored(PackFacts):
     """A pack and its sidecar are in the object store."""
 
 
+class ConflictsFound(PackFacts):
+    """An indexed pack has versions that were kept aside: they are to be compared before it is announced."""
+
+
 class PackIndexed(PackFacts):
     """Every instance of a pack has its row (or is known already, or was kept aside as a conflict)."""
 

@@ -15,7 +15,7 @@ from osteon.contracts.commitment import (
 from osteon.contracts.failure import FailureReply
 from osteon.contracts.find import FindCancelled, FindPageReply, FindPageRequest
 from osteon.contracts.imaging import RenderReply, RenderRequest, TranscodeReply, TranscodeRequest
-from osteon.contracts.packs import PackIndexed, PackSealed, PackStored
+from osteon.contracts.packs import ConflictsFound, PackIndexed, PackSealed, PackStored
 from osteon.contracts.remote import (
     ListModalitiesReply,
     ListModalitiesRequest,
@@ -83,6 +83,8 @@ def writer_queue(spool_id: str) -> Queue[PackSealed]:
 
 
 INDEXER: Final = Queue("indexer", PackStored, "pack.stored")
+COMPARISONS: Final = Queue("indexer.comparison", ConflictsFound, "pack.conflicts")
+"""Indexed packs whose conflicts are compared, so that no other pack waits for that."""
 ROUTER: Final = Queue("dispatcher.indexed", PackIndexed, "pack.indexed")
 """Indexed packs for routing: an event that at least one dispatcher must handle."""
 FIND: Final = RpcQueue("query.find", FindPageRequest, FindPageReply)
@@ -117,6 +119,7 @@ REQUESTS: Final[tuple[RpcQueue[Any, Any], ...]] = (
 _TYPES: Final[tuple[type[Message], ...]] = (
     PackSealed,
     PackStored,
+    ConflictsFound,
     PackIndexed,
     MoveProgressed,
     FindCancelled,
@@ -135,6 +138,8 @@ def routing_key(message: Message) -> str:
             return f"pack.sealed.{message.spool_id}"
         case PackStored():
             return "pack.stored"
+        case ConflictsFound():
+            return "pack.conflicts"
         case PackIndexed():
             return "pack.indexed"
         case MoveProgressed():
@@ -150,6 +155,7 @@ def binding_key(message: type[Message], address: str = "") -> str:
     keys: dict[type[Message], str] = {
         PackSealed: "pack.sealed.#",
         PackStored: "pack.stored",
+        ConflictsFound: "pack.conflicts",
         PackIndexed: "pack.indexed",
         FindCancelled: "find.cancelled",
         MoveProgressed: f"move.progress.{address}.#" if address else "move.progress.#",

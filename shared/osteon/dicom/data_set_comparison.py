@@ -33,8 +33,6 @@ PIXEL_LAYOUT: Final = frozenset({"00280004", "00280006"})
 """Photometric Interpretation and Planar Configuration, which differ between compressed and native pixel data."""
 COMPRESSION_NOTES: Final = frozenset({"00082111"})
 """Derivation Description, in which some note that they compressed pixel data without loss."""
-PIXEL_TAGS: Final = frozenset({"7FE00008", "7FE00009", "7FE00010"})
-"""Float, double float and integer pixel data."""
 _INSIGNIFICANT_SPACES: Final = frozenset({"LO", "SH"})
 _HARMLESS: Final = (
     "bytes outside of the default character repertoire",

@@ -13,7 +13,6 @@ from typing import BinaryIO, Final, NamedTuple
 from osteon.dicom.encoding import UNDEFINED
 from osteon.errors import Invalid
 
-ITEM: Final = b"\xfe\xff\x00\xe0"
 ITEM_END: Final = b"\xfe\xff\x0d\xe0" + bytes(4)
 SEQUENCE_END: Final = b"\xfe\xff\xdd\xe0" + bytes(4)
 UNDEFINED_LENGTH: Final = struct.pack("<L", UNDEFINED)

@@ -24,6 +24,8 @@ VRS: Final = SHORT_VRS | LONG_VRS
 
 UNDEFINED: Final = 0xFFFFFFFF
 ITEM: Final = 0xFFFEE000
+ITEM_BYTES: Final = b"\xfe\xff\x00\xe0"
+"""The tag of an item in little endian."""
 ITEM_END: Final = 0xFFFEE00D
 SEQUENCE_END: Final = 0xFFFEE0DD
 _DELIMITERS: Final = frozenset((ITEM, ITEM_END, SEQUENCE_END))

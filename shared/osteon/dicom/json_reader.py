@@ -16,7 +16,6 @@ import ijson
 from osteon.dicom.attribute_names import vr_of_tag
 from osteon.dicom.dataset_encoder import TEXT_VRS, DatasetEncoder
 from osteon.dicom.encoded_data_set import (
-    ITEM,
     ITEM_END,
     SEQUENCE_END,
     UNDEFINED_LENGTH,
@@ -27,7 +26,7 @@ from osteon.dicom.encoded_data_set import (
     Segment,
     element_head,
 )
-from osteon.dicom.encoding import LONG_VRS, SHORT_VRS
+from osteon.dicom.encoding import ITEM_BYTES, LONG_VRS, SHORT_VRS
 from osteon.dicom.header.bulk import PIXEL_DATA
 from osteon.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN
 from osteon.dicom.vr import BINARY
@@ -326,7 +325,7 @@ class JsonReader:
 
     def _add_item(self, found: _Values, segments: _Segments) -> None:
         self._size += len(ITEM_END) * 2
-        _append(found.items, bytearray(ITEM + UNDEFINED_LENGTH))
+        _append(found.items, bytearray(ITEM_BYTES + UNDEFINED_LENGTH))
         for segment in segments:
             _append(found.items, segment)
         _append(found.items, bytearray(ITEM_END))

@@ -8,7 +8,6 @@ from typing import Any, BinaryIO, Final
 
 from osteon.dicom.dataset_encoder import TEXT_VRS, DatasetEncoder
 from osteon.dicom.encoded_data_set import (
-    ITEM,
     SEQUENCE_END,
     UNDEFINED_LENGTH,
     AttributeGap,
@@ -18,7 +17,7 @@ from osteon.dicom.encoded_data_set import (
     FileRange,
     element_head,
 )
-from osteon.dicom.encoding import LONG_VRS
+from osteon.dicom.encoding import ITEM_BYTES, LONG_VRS
 from osteon.dicom.part10 import write_part10_header
 from osteon.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN
 
@@ -116,12 +115,12 @@ class _Composer:
             self._copy([file])
             self._file.write(b"" if ended else SEQUENCE_END)
             return
-        self._file.write(ITEM + bytes(4))
+        self._file.write(ITEM_BYTES + bytes(4))
         for file in bulk.files:
             length = file.stat().st_size
             if length > _LONG_MAX:
                 raise BadMetadata(f"{PIXEL_DATA}: a frame of {length} bytes is longer than a fragment can be")
-            self._file.write(ITEM + (length + length % 2).to_bytes(4, "little"))
+            self._file.write(ITEM_BYTES + (length + length % 2).to_bytes(4, "little"))
             self._copy([file])
             self._file.write(bytes(length % 2))
         self._file.write(SEQUENCE_END)
@@ -135,7 +134,7 @@ class _Composer:
 def begins_with_item(path: Path) -> bool:
     """Whether a file begins as pixel data in fragments does: with the item of the offset table."""
     with path.open("rb") as file:
-        return file.read(len(ITEM)) == ITEM
+        return file.read(len(ITEM_BYTES)) == ITEM_BYTES
 
 
 def _has_end(path: Path) -> bool:
@@ -148,7 +147,7 @@ def _has_end(path: Path) -> bool:
             tag, length = file.read(4), file.read(4)
             if tag + length == SEQUENCE_END and position + 8 == size:
                 return True
-            if tag != ITEM or len(length) < len(UNDEFINED_LENGTH):
+            if tag != ITEM_BYTES or len(length) < len(UNDEFINED_LENGTH):
                 break
             position += 8 + int.from_bytes(length, "little")
     if position != size:

@@ -66,9 +66,14 @@ _MOST_TEXT = 1024
 _MOST_PRIVATE = 65536
 
 
+def has_prefix(file: bytes | memoryview | mmap) -> bool:
+    """Whether a file says that it is DICOM, by the prefix of PS3.10 7.1."""
+    return bytes(file[128:PREFIX_END]) == b"DICM"
+
+
 def require_prefix(file: bytes | memoryview | mmap) -> None:
     """Raise `BadPart10` when a file does not have the prefix of PS3.10 7.1."""
-    if bytes(file[128:PREFIX_END]) != b"DICM":
+    if not has_prefix(file):
         raise BadPart10("not a DICOM file: no DICM prefix behind a preamble of 128 bytes")
 
 

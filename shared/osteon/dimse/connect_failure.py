@@ -1,4 +1,4 @@
-"""Why there is no connection with a host, in words for whoever requested it."""
+"""Why there is no connection with a host, in words for the caller."""
 
 import errno
 import os

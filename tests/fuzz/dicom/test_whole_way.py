@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from osteon import metrics
 from osteon.archive.resources import InstanceScope
 from osteon.bus.memory import MemoryBus
-from osteon.contracts.topology import INDEXER, writer_queue
+from osteon.contracts.topology import COMPARISONS, INDEXER, writer_queue
 from osteon.dicom.header.reader import HeaderReader
 from osteon.dicom.identity import Identity
 from osteon.dicom.peek import peek_identity
@@ -28,7 +28,7 @@ from osteon.index.sql import SqlIndex
 from osteon.objects.folder import FolderObjects
 from osteon.spool.spool import Spool, SpoolConfig
 from osteon_indexer.comparison import VersionComparer
-from osteon_indexer.handlers import index_packs
+from osteon_indexer.handlers import compare_conflicts, index_packs
 from osteon_ingress.handlers import publish_sealed_pack
 from osteon_writer.handlers import store_sealed
 from support.dicom.elements import explicit, implicit, item, sequence
@@ -112,7 +112,10 @@ class PipelineRunner:
         ports = {"objects": objects, "bus": self.bus}
         write = partial(store_sealed, spool=root, executor=self.executor, reader=HeaderReader(), **ports)
         await self.bus.consume(queue, write)
-        index_batch = partial(index_packs, index=self.index, comparer=VersionComparer(objects, self.bus), **ports)
+        comparer = VersionComparer(objects, self.bus)
+        compare = partial(compare_conflicts, index=self.index, comparer=comparer, **ports)
+        await self.bus.consume(COMPARISONS, compare)
+        index_batch = partial(index_packs, index=self.index, **ports)
         await self.bus.consume_batches(INDEXER, index_batch, size=50, linger=0.01)
         return PipelineArchive(self.spool, self.index, objects, self.bus)
 

@@ -1,8 +1,6 @@
 """Floods of what is small, repeated or endless: they are processed in slices, and everyone else goes on meanwhile."""
 
 import asyncio
-import socket
-import threading
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -12,7 +10,7 @@ from osteon.dimse.read_turns import ROUND_STEPS
 from osteon.dimse.service_provider import ServiceProvider
 from osteon.dimse.stream import SLICE_STEPS
 from osteon.dimse.upper_layer import UpperLayer
-from support.dimse.attacks import ASSOCIATION_ATTACKS, REQUEST_ATTACKS, Attack, association_request
+from support.dimse.attacks import ASSOCIATION_ATTACKS, REQUEST_ATTACKS, Attack, association_request, flood
 from support.dimse.raw_peer import RawPeer, RecordingHandler, pdu, running
 from support.fuzz.acceptor import FuzzedAcceptor, under_attack
 from support.loop_probe import LoopProbe, probed_loop
@@ -98,24 +96,3 @@ async def test_no_flood_holds_the_loop(attack: Attack) -> None:
         with probed_loop() as probe:
             await asyncio.to_thread(flood, target.port, attack, data)
     assert probe.longest < LONGEST_TURN
-
-
-def flood(port: int, attack: Attack, data: bytes) -> None:
-    """Send all of an attack, and read the answers in another thread."""
-    with socket.create_connection(("127.0.0.1", port), timeout=60) as peer:
-        if attack.associated:
-            peer.sendall(association_request())
-            header = peer.recv(6, socket.MSG_WAITALL)
-            peer.recv(int.from_bytes(header[2:]), socket.MSG_WAITALL)
-        reader = threading.Thread(target=read_all, args=(peer,))
-        reader.start()
-        with suppress(ConnectionError):
-            peer.sendall(data)
-            peer.shutdown(socket.SHUT_WR)
-        reader.join()
-
-
-def read_all(peer: socket.socket) -> None:
-    with suppress(ConnectionError):
-        while peer.recv(1 << 16):
-            pass

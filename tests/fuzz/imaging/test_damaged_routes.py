@@ -59,33 +59,33 @@ def good(number: str, folder: Path) -> bytes:
 
 
 def damaged(data: bytes, rng: random.Random) -> Iterator[bytes]:
-    """Give copies with bytes, lengths, ends and attributes of the pixel data spoiled; identifiers stay."""
+    """Give copies with bytes, lengths, ends and attributes of the pixel data corrupt; identifiers stay."""
     start = data.find(b"\x28\x00\x02\x00")
     if start < 0:  # implicit or deflated, or the other byte order
         start = len(data) - min(1000, len(data) // 3)
     for attempt in range(ATTEMPTS):
-        spoiled = bytearray(data)
+        corrupt = bytearray(data)
         match attempt % 6:
             case 0:
-                del spoiled[rng.randrange(start, len(data)) :]
+                del corrupt[rng.randrange(start, len(data)) :]
             case 1:
                 for _ in range(rng.randrange(1, 20)):
-                    spoiled[rng.randrange(start, len(data))] = rng.randrange(256)
+                    corrupt[rng.randrange(start, len(data))] = rng.randrange(256)
             case 2:
                 at = rng.randrange(start, len(data) - 4)
-                spoiled[at : at + 4] = rng.choice(
+                corrupt[at : at + 4] = rng.choice(
                     (b"\xff\xff\xff\x7f", bytes(4), b"\xfe\xff\xdd\xe0", b"\xff\xff\xff\xff")
                 )
             case 3:
-                del spoiled[-8:]
+                del corrupt[-8:]
             case 4:
                 tag = rng.choice((b"\x10\x00", b"\x11\x00", b"\x08\x00", b"\x00\x01", b"\x01\x01", b"\x02\x00"))
                 at = data.find(b"\x28\x00" + tag, start) + 8
-                spoiled[at : at + 2] = rng.choice((b"\0\0", b"9 ", b"\xff\xff", b"\x01\x00", b"x ", b"\x28\0"))
+                corrupt[at : at + 2] = rng.choice((b"\0\0", b"9 ", b"\xff\xff", b"\x01\x00", b"x ", b"\x28\0"))
             case _:
                 at = rng.randrange(start, len(data))
-                spoiled[at:at] = rng.randbytes(rng.randrange(1, 300))
-        yield bytes(spoiled)
+                corrupt[at:at] = rng.randbytes(rng.randrange(1, 300))
+        yield bytes(corrupt)
 
 
 @pytest.mark.parametrize("number", NUMBERS)
@@ -94,10 +94,10 @@ async def test_no_route_of_pictures_or_frames_answers_damage_with_a_server_error
 ) -> None:
     wrong: list[tuple[int, str, int, str]] = []
     whole = good(number, tmp_path)
-    for attempt, spoiled in enumerate(damaged(whole, random.Random(number))):
+    for attempt, corrupt in enumerate(damaged(whole, random.Random(number))):
         # Another instance each time: its UID has as many characters.
         uid = instance_uid(whole)
-        data = spoiled.replace(uid, uid[:-2] + b"%02d" % attempt)
+        data = corrupt.replace(uid, uid[:-2] + b"%02d" % attempt)
         stored = await archive.http.post("/instances", content=data)
         if stored.status_code != 200:
             assert stored.status_code == 400, stored.text

@@ -20,22 +20,22 @@ ATTEMPTS = 12
 
 
 def damaged(data: bytes, start: int, rng: random.Random) -> Iterator[bytes]:
-    """Give copies of a file with its last part, from `start` on, spoiled: bytes, runs, ends, lengths."""
+    """Give copies of a file with its last part, from `start` on, corrupt: bytes, runs, ends, lengths."""
     for _ in range(ATTEMPTS):
-        spoiled = bytearray(data)
+        corrupt = bytearray(data)
         match rng.randrange(4):
             case 0:
                 for _ in range(rng.randrange(1, 20)):
-                    spoiled[rng.randrange(start, len(data))] = rng.randrange(256)
+                    corrupt[rng.randrange(start, len(data))] = rng.randrange(256)
             case 1:
                 at = rng.randrange(start, len(data))
-                spoiled[at : at + rng.randrange(1, 64)] = bytes([rng.choice((0, 0xFF))]) * rng.randrange(1, 64)
+                corrupt[at : at + rng.randrange(1, 64)] = bytes([rng.choice((0, 0xFF))]) * rng.randrange(1, 64)
             case 2:
-                del spoiled[rng.randrange(start, len(data)) :]
+                del corrupt[rng.randrange(start, len(data)) :]
             case _:
                 at = rng.randrange(start, len(data) - 4)
-                spoiled[at : at + 4] = b"\xff\xff\xff\x7f"
-        yield bytes(spoiled)
+                corrupt[at : at + 4] = b"\xff\xff\xff\x7f"
+        yield bytes(corrupt)
 
 
 @pytest.mark.parametrize("uid", [*ENCAPSULATED, JPEG])
@@ -45,9 +45,9 @@ async def test_damaged_bit_streams_are_answered_and_the_next_request_is_served(u
     data = path.read_bytes()
     start = data.rindex(b"\xe0\x7f\x10\x00", 0, len(data) - len(dataset_bytes(data)) + 2000)
     workers = WorkerPool(1, tasks=1000, seconds=20, idle=60)
-    for number, spoiled in enumerate(damaged(data, start, random.Random(uid))):
-        source = tmp_path / f"spoiled-{number}"
-        await asyncio.to_thread(source.write_bytes, spoiled)
+    for number, corrupt in enumerate(damaged(data, start, random.Random(uid))):
+        source = tmp_path / f"corrupt-{number}"
+        await asyncio.to_thread(source.write_bytes, corrupt)
         outcome = await workers.run(a_task(source))
         assert outcome.failure is None or (outcome.failure in TaskFailure and outcome.error)
     assert (await workers.run(a_task(path))).failure is None

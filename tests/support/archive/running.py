@@ -149,7 +149,7 @@ class StandaloneProcess:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "osteon.cli", "standalone"], env=self._environment, stdout=log, stderr=log
             )
-        eventually(self._ready)
+        eventually(self._ready, seconds=120)
         return self.archive
 
     @property

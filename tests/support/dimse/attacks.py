@@ -1,7 +1,10 @@
 """What a peer can send to make an acceptor work for it: much that is small, repeated, or without end."""
 
+import socket
 import struct
+import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from pynetdicom.pdu_primitives import AsynchronousOperationsWindowNegotiation
@@ -225,3 +228,24 @@ REQUEST_ATTACKS: Sequence[Attack] = tuple(
         "128 contexts of 64 transfer syntaxes": _many_contexts,
     }.items()
 )
+
+
+def flood(port: int, attack: Attack, data: bytes) -> None:
+    """Send all of an attack, and read the answers in another thread."""
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as peer:
+        if attack.associated:
+            peer.sendall(association_request())
+            header = peer.recv(6, socket.MSG_WAITALL)
+            peer.recv(int.from_bytes(header[2:]), socket.MSG_WAITALL)
+        reader = threading.Thread(target=read_all, args=(peer,))
+        reader.start()
+        with suppress(ConnectionError):
+            peer.sendall(data)
+            peer.shutdown(socket.SHUT_WR)
+        reader.join()
+
+
+def read_all(peer: socket.socket) -> None:
+    with suppress(ConnectionError):
+        while peer.recv(1 << 16):
+            pass

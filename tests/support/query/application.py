@@ -14,12 +14,12 @@ from fastapi import FastAPI
 from pydicom import Dataset
 
 from osteon.bus.memory import MemoryBus
-from osteon.contracts.topology import INDEXER
+from osteon.contracts.topology import COMPARISONS, INDEXER
 from osteon.index.sql import SqlIndex
 from osteon.objects.folder import FolderObjects
 from osteon.sending.transcoder import Transcoder
 from osteon_indexer.comparison import VersionComparer
-from osteon_indexer.handlers import index_packs
+from osteon_indexer.handlers import compare_conflicts, index_packs
 from osteon_query.app import create_app
 from osteon_query.app_state import AppState
 from osteon_query.images.render_client import RenderClient
@@ -103,7 +103,9 @@ async def door(
     try:
         if indexing:
             comparer = VersionComparer(objects, bus, timeout=30)
-            handler = partial(index_packs, objects=objects, index=index, bus=bus, comparer=comparer)
+            compare = partial(compare_conflicts, objects=objects, index=index, bus=bus, comparer=comparer)
+            await bus.consume(COMPARISONS, compare)
+            handler = partial(index_packs, objects=objects, index=index, bus=bus)
             await bus.consume_batches(INDEXER, handler, size=50, linger=0.001)
         sidecars = Sidecars(objects, memory=16 << 20)
         uploads = Uploads(

@@ -1,5 +1,6 @@
 """The same instance in other bytes is a duplicate; DCMTK encodes it otherwise. What differs stays a conflict."""
 
+import asyncio
 import subprocess
 from datetime import timedelta
 from pathlib import Path
@@ -14,6 +15,9 @@ from pydicom.uid import generate_uid
 
 from osteon.archive.pack_records import InstanceState
 from osteon.archive.resources import InstanceScope
+from osteon.contracts.imaging import TranscodeReply, TranscodeRequest
+from osteon.contracts.topology import TRANSCODE
+from osteon.errors import Unavailable
 from osteon.index.sql import SqlIndex
 from osteon_indexer.comparison import VersionComparer
 from osteon_indexer.sweep import sweep
@@ -274,6 +278,44 @@ async def test_what_cannot_be_decoded_now_is_compared_by_the_next_sweep(room: In
     assert (await room.index.statistics()).conflicts == 0
     assert await room.keys() == sorted([kept.key, kept.sidecar_key])
     await check_sums(room.index)
+
+
+async def test_a_comparison_that_hangs_holds_up_no_other_pack(room: IndexerPorts, tmp_path: Path) -> None:
+    began, silent = asyncio.Event(), asyncio.Event()
+
+    async def hang(_request: TranscodeRequest) -> TranscodeReply:
+        began.set()
+        await silent.wait()
+        raise AssertionError("never answered")
+
+    await room.bus.serve(TRANSCODE, hang)
+    native = part10(rich_slice())
+    kept, again = await room.put("p1", native), await room.put("p2", dcmtk("dcmcrle", native, tmp_path))
+    room.comparer = VersionComparer(room.objects, room.bus, timeout=3600)
+    await room.index_only(kept, again)
+    await began.wait()
+    await room.index_only(await room.put("p3", ct_slice()))
+    await room.until_announced("p1", "p3")
+    assert "p2" not in {event.pack_id for event in room.indexed}
+    assert room.waiting == {"p2"}
+    assert (await room.index.statistics()).conflicts == 1
+
+
+async def test_one_silence_of_imaging_ends_the_comparison_of_a_pack(room: IndexerPorts, tmp_path: Path) -> None:
+    requests: list[TranscodeRequest] = []
+
+    async def refuse(request: TranscodeRequest) -> TranscodeReply:
+        requests.append(request)
+        raise Unavailable("busy")
+
+    await room.bus.serve(TRANSCODE, refuse)
+    study, series = generate_uid(), generate_uid()
+    files = [part10(rich_slice(study=study, series=series, number=n)) for n in range(3)]
+    await room.run(await room.put("p1", *files))
+    await room.run(await room.put("p2", *(dcmtk("dcmcrle", file, tmp_path) for file in files)))
+    await room.until_announced("p1", "p2")
+    assert len(requests) == 1
+    assert (await room.index.statistics()).conflicts == 3
 
 
 async def test_an_index_made_again_finds_the_duplicates_again(room: IndexerPorts, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from osteon.archive.resources import Location
+from osteon.dicom.header.bulk import PIXEL_TAGS
 from osteon.objects.port import Bytes
 from osteon.packs.sidecar import SidecarLine
 from osteon_query.app_state import AppState, dicomweb_url
@@ -18,7 +19,6 @@ from osteon_query.dicomweb.multipart import send_multipart
 from osteon_query.dicomweb.resource_categories import (
     DOCUMENT,
     DOCUMENT_LENGTH,
-    PIXEL_TAGS,
     data_set_at,
 )
 from osteon_query.http.accept import OCTETS, MediaRange
@@ -34,7 +34,7 @@ from osteon_query.packs.stored_value import RangeSource, StoredValue, stored_val
 PURPOSE: Final = "bulk"
 _PATH: Final = re.compile(r"[0-9A-F]{8}(/\d{1,9}/[0-9A-F]{8}){0,100}", re.ASCII)
 _PADDED_TEXTS: Final = ("text/", "model/obj", "model/mtl")
-"""Documents in which a trailing NUL is padding (PS3.5 6.2, OB), and would spoil what reads them as text."""
+"""Documents in which a trailing NUL is padding (PS3.5 6.2, OB), and would be read as text."""
 
 
 @dataclass(frozen=True, slots=True)

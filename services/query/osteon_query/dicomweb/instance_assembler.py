@@ -253,14 +253,14 @@ def _read(path: Path, as_xml: bool, limit: int) -> Generator[_PendingInstance | 
 def _pending_instance(data_set: EncodedDataSet | BadMetadata) -> _PendingInstance | AssemblyFailure:
     if isinstance(data_set, BadMetadata):
         return AssemblyFailure(data_set)
-    texts, identity = data_set.texts, None
+    texts = data_set.texts
     try:
         frames = texts.get(_FRAMES) or "1"
         if not frames.isdecimal() or len(frames) > _DIGITS or not int(frames):
             raise BadMetadata(f"{_FRAMES}: {frames[:80]!r} is not a number of frames")
         sop_class, sop, study, series = (require_uid(name, texts.get(tag, "")) for tag, name in _UIDS.items())
     except Invalid as error:
-        return AssemblyFailure(error, identity)
+        return AssemblyFailure(error)
     identity = Identity("", study, series, sop, sop_class)
     declared = next((uid for tag in _DECLARED if (uid := texts.get(tag))), "")
     return _PendingInstance(data_set, data_set.bulk, identity, int(frames), declared, data_set.size)

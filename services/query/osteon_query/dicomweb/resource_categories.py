@@ -8,6 +8,7 @@ from typing import Any, Final
 import orjson
 
 from osteon.archive.resources import Location
+from osteon.dicom.header.bulk import PIXEL_TAGS
 from osteon.packs.sidecar import SidecarLine
 from osteon_query.http.accept import OCTETS
 from osteon_query.http.media_types import is_video, media_type_of
@@ -16,7 +17,6 @@ DOCUMENT: Final = "00420011"
 """Encapsulated Document."""
 DOCUMENT_LENGTH: Final = "00420015"
 """Its length in bytes, without padding (PS3.3 C.24.2)."""
-PIXEL_TAGS: Final = ("7FE00008", "7FE00009", "7FE00010")
 
 _SOP_CLASS: Final = "00080016"
 _MIME_TYPE: Final = "00420012"

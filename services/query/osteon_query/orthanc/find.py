@@ -67,12 +67,10 @@ async def count(request: Request, state: AppStateDep) -> Response:
     if parsed.nothing:
         return json_response({"Count": 0})
     if parsed.by_header:
-        return await _count_by_header(state, parsed)
-    return json_response({"Count": await state.index.count(parsed.search)})
-
-
-async def _count_by_header(state: AppState, parsed: _Find) -> Response:
-    return json_response({"Count": sum([len(page) async for page in await _by_header(state, parsed, None)])})
+        number = sum([len(page) async for page in await _by_header(state, parsed, None)])
+    else:
+        number = await state.index.count(parsed.search)
+    return json_response({"Count": number})
 
 
 async def _by_header(state: AppState, parsed: _Find, total: int | None) -> AsyncGenerator[Sequence[Match], None]:

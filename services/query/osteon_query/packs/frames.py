@@ -9,6 +9,7 @@ import orjson
 from cachetools import LRUCache
 
 from osteon.archive.resources import Location
+from osteon.dicom.encoding import ITEM_BYTES
 from osteon.dicom.header.model import Header, PixelData
 from osteon.dicom.pixels.errors import PixelError
 from osteon.dicom.pixels.geometry import (
@@ -28,7 +29,6 @@ from osteon_query.http.errors import DamagedData, NotRenderable, StoredDataUnrea
 from osteon_query.packs.items import ItemStart, ItemStream
 from osteon_query.packs.range_reader import StoredRange, read_ranges
 
-_ITEM: Final = b"\xfe\xff\x00\xe0"
 HEAD: Final = 8
 """Bytes of an item's tag and length."""
 _BYTE: Final = 8
@@ -281,7 +281,7 @@ class _FrameContent:
 
 def fragment_length(head: bytes) -> int:
     """Return the length in an item's head; raises `StoredDataUnreadable` when it is not an item."""
-    if head[:4] != _ITEM:
+    if head[:4] != ITEM_BYTES:
         raise StoredDataUnreadable("a fragment of the pixel data is not where the sidecar expects it")
     return int.from_bytes(head[4:HEAD], "little")
 

@@ -7,7 +7,7 @@ from osteon_query.http.errors import ClientUploadsExceeded, UploadCapacityExceed
 
 
 class UploadSlots:
-    """Slots in the order of requests. Clients are told apart by a key that the caller chooses: the address, a user."""
+    """Slots in the order of requests. A key that the caller chooses identifies a client: the address, a user."""
 
     def __init__(self, at_once: int, per_client: int) -> None:
         self._free = at_once

@@ -9,7 +9,7 @@ from typing import Final
 from osteon.dicom.encoding import looks_explicit
 from osteon.dicom.errors import BadPart10
 from osteon.dicom.identity import Identity
-from osteon.dicom.part10 import FileMeta, read_part10
+from osteon.dicom.part10 import PREFIX_END, FileMeta, has_prefix, read_part10
 from osteon.dicom.peek import peek_identity
 from osteon.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
 from osteon.errors import Invalid, OsteonError
@@ -61,7 +61,9 @@ def find_files(paths: Sequence[Path]) -> Iterator[DicomFile | UnusableFile]:
             except NotAnInstance as error:
                 yield UnusableFile(file, str(error), failed=file == path)
             except OsteonError as error:
-                yield UnusableFile(file, str(error), failed=file == path or _has_prefix(file))
+                with file.open("rb", buffering=0) as opened:
+                    failed = file == path or has_prefix(opened.read(PREFIX_END))
+                yield UnusableFile(file, str(error), failed=failed)
     for problem in closed:
         yield UnusableFile(Path(problem.filename), problem.strerror or str(problem), failed=True)
 
@@ -114,12 +116,6 @@ def read_file(path: Path) -> DicomFile:
             if (found := _read(path, data, size)) is not None:
                 return found
     raise Invalid(f"no identifiers in the first {_BEGINNINGS[-1]} bytes")
-
-
-def _has_prefix(path: Path) -> bool:
-    """Whether the file says that it is DICOM (PS3.10 7.1)."""
-    with path.open("rb", buffering=0) as file:
-        return file.read(len(_PREAMBLE))[128:] == b"DICM"
 
 
 def _read(path: Path, data: bytes, size: int) -> DicomFile | None:

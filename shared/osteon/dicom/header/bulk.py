@@ -10,6 +10,8 @@ from osteon.dicom.vr import BINARY
 
 PIXEL_DATA: Final = frozenset((0x7FE00008, 0x7FE00009, 0x7FE00010))
 """Float, double float and integer pixel data."""
+PIXEL_TAGS: Final = frozenset(f"{tag:08X}" for tag in PIXEL_DATA)
+"""The same as keys of the DICOM JSON Model."""
 
 EXTENDED_OFFSETS: Final = 0x7FE00001
 

@@ -17,6 +17,7 @@ from osteon.dicom.elements import (
 )
 from osteon.dicom.encoding import (
     ITEM,
+    ITEM_BYTES,
     ITEM_END,
     SEQUENCE_END,
     SHORT_VRS,
@@ -38,9 +39,6 @@ _SPECIAL: Final = NOTED | LUT_DESCRIPTORS | PIXEL_DATA | {ITEM, ITEM_END, SEQUEN
 
 _LONGEST_REMEMBERED: Final = 16384
 """Bytes of a sequence that is remembered as a whole."""
-
-_ITEM_BYTES: Final = b"\xfe\xff\x00\xe0"
-"""The tag of an item: values of VR UN are in little endian (PS3.5 6.2.2)."""
 
 _MAX_FAULTS: Final = 16
 """Damaged elements that are passed over."""
@@ -311,7 +309,7 @@ class HeaderParser:
 
     def _begins_with_item(self, element: HeaderElement) -> bool:
         """Whether the value of an element that says UN is the sequence that its tag stands for."""
-        return bytes(self._state.data[element.start : element.start + 4]) in (b"", _ITEM_BYTES)
+        return bytes(self._state.data[element.start : element.start + 4]) in (b"", ITEM_BYTES)
 
     def _delimiter(self, level: NestingLevel, tag: int, start: int) -> bool:
         """End an item where its delimiter stands, or where one of the sequence or the next item stands instead."""

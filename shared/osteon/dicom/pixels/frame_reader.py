@@ -5,7 +5,7 @@ from typing import Final, NamedTuple
 
 from cachetools import LRUCache
 
-from osteon.dicom.encoding import UNDEFINED
+from osteon.dicom.encoding import ITEM_BYTES, UNDEFINED
 from osteon.dicom.frames import ITEM_HEAD, OTHER_TABLE, FrameTable, assign_frames, extended_offset_table, read_fragments
 from osteon.dicom.pixels.errors import NoSuchFrame, PixelError
 from osteon.dicom.pixels.geometry import Geometry
@@ -13,7 +13,6 @@ from osteon.dicom.pixels.source import PixelSource
 from osteon.dicom.reencode import swap_bytes
 
 EXTENDED_OFFSETS: Final = 0x7FE00001
-_ITEM: Final = b"\xfe\xff\x00\xe0"
 _MANY: Final = 256
 """Fragments from which on their walk takes longer than to keep it."""
 
@@ -55,7 +54,7 @@ class FrameReader:
     """
 
     def __init__(self, source: PixelSource, geometry: Geometry) -> None:
-        """Find the frames; raises `PixelError` when none can be told, or they are too many."""
+        """Find the frames; raises `PixelError` when there are no frames that can be located, or too many."""
         assert source.pixels is not None
         self._source = source
         self._pixels = source.pixels
@@ -106,7 +105,7 @@ class FrameReader:
             raise PixelError(f"a frame of {end - position} bytes is larger than the limit")
         data, parts = self._source.data, []
         while position < end:
-            if data[position : position + 4] != _ITEM:
+            if data[position : position + 4] != ITEM_BYTES:
                 raise PixelError(f"expected a fragment at byte {position}")
             size = int.from_bytes(data[position + 4 : position + ITEM_HEAD], "little")
             parts.append(bytes(data[position + ITEM_HEAD : min(position + ITEM_HEAD + size, end)]))

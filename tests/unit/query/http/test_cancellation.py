@@ -9,7 +9,7 @@ from osteon_query.http.cancellation import CancelAbandonedMiddleware
 
 
 class Client:
-    """Sends a request without a body, and goes away when told."""
+    """Sends a request without a body, and disconnects when requested."""
 
     def __init__(self) -> None:
         self.gone = asyncio.Event()
