@@ -9,10 +9,9 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Se
 from dataclasses import dataclass
 from typing import Any, Final
 
-import orjson
-
 from osteon.archive.resources import Location
 from osteon.byte_caches import ByteCache
+from osteon.dicom.header.load import load_header
 from osteon.errors import Invalid, NotFound
 from osteon.logging import get_logger
 from osteon.objects.port import Objects
@@ -170,8 +169,7 @@ async def sidecar_batches(locations: AsyncIterator[Location]) -> AsyncGenerator[
 
 def parse_header(raw: bytes) -> Mapping[str, Any]:
     """Parse a header as `Sidecars.raw` gives it: tag → DICOM JSON element."""
-    header: Mapping[str, Any] = orjson.loads(raw)
-    return header
+    return load_header(raw)
 
 
 def _by_sidecar(locations: Sequence[Location]) -> dict[str, set[int]]:
