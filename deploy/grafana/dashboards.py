@@ -204,6 +204,8 @@ PIPELINE: Final = Dashboard(
                       {"{{job}}": rate("process_cpu_seconds_total", "job")}, "short", stacked=True),
                 Panel("Memory", "Resident memory.",
                       {"{{job}}": "sum by (job) (process_resident_memory_bytes{HERE})"}, "bytes", stacked=True),
+                Panel("Caches", "Memory of caches by their own estimates; each is bounded.",
+                      {"{{job}} {{cache}}": "sum by (job, cache) (osteon_cache_bytes{HERE})"}, "bytes", stacked=True),
                 Panel("Event loop", "Delay of its timers.",
                       {**quantiles("osteon_event_loop_lag_seconds", "job", of=(0.99,)),
                        "{{job}} longest": "max by (job) (osteon_event_loop_longest_delay_seconds{HERE})"},

@@ -29,6 +29,9 @@ LOOP_LONGEST_DELAY_SECONDS: Final = Gauge(
     "osteon_event_loop_longest_delay_seconds",
     "Longest delay of the event loop in the last one to two minutes: for so long nothing else was done.",
 )
+CACHE_BYTES: Final = Gauge(
+    "osteon_cache_bytes", "Bytes of memory that a cache takes, by its own estimate; each is bounded.", ["cache"]
+)
 READY: Final = Gauge(
     "osteon_ready", "1 when a part that the service needs answered the last request of /readyz, else 0.", ["part"]
 )

@@ -1,4 +1,4 @@
-"""Metrics of every process besides those of `prometheus_client`: its build, and the lag of its event loop."""
+"""Metrics of every process besides those of `prometheus_client`: its build, its caches, its event loop's lag."""
 
 import asyncio
 import platform
@@ -8,10 +8,13 @@ from typing import Final
 
 from osteon import __version__, metrics
 from osteon.background import background
+from osteon.byte_caches import cache_sizes
 from osteon.settings import ProcessSettings
 
 _EVERY: Final = 0.1
 """Seconds between two measurements."""
+_SIZES_EVERY: Final = 10.0
+"""Seconds between two looks at the sizes of caches."""
 _WINDOW: Final = 60.0
 """Seconds for which the longest delay is shown, and again at most."""
 
@@ -24,9 +27,16 @@ def describe_process(service: str, settings: ProcessSettings) -> None:
 
 @asynccontextmanager
 async def measure_loop_lag() -> AsyncIterator[None]:
-    """Measure the lag of the event loop inside, and show its longest delay of the last minute or two."""
-    async with background(_watch()):
+    """Measure the lag of the event loop inside, its longest delay of the last minute or two, and the caches' sizes."""
+    async with background(_watch()), background(_show_caches()):
         yield
+
+
+async def _show_caches() -> None:
+    while True:
+        for name, size in cache_sizes().items():
+            metrics.CACHE_BYTES.labels(name).set(size)
+        await asyncio.sleep(_SIZES_EVERY)
 
 
 async def _watch() -> None:

@@ -53,12 +53,12 @@ class BenchServer:
 def standalone(data: Path) -> Iterator[BenchServer]:
     """Osteon in one process."""
     process = StandaloneProcess(data, OSTEON_LOG_LEVEL="WARNING")
-    archive = process.start()
 
     def stored() -> tuple[int, int]:
         return _size(data.glob("index.sqlite*")), _size((data / "objects").rglob("*.meta"))
 
     try:
+        archive = process.start()
         yield BenchServer(
             "standalone", archive.aet, [archive.dicom_port], archive.url, {"standalone": process.pid}, stored
         )

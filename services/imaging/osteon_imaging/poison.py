@@ -6,9 +6,12 @@ from typing import Final
 
 from cachetools import TTLCache
 
+from osteon.byte_caches import show_size
 from osteon_imaging.tasks import TaskOutcome
 
-_MOST: Final = 10_000
+_MOST: Final = 2_000
+_ENTRY_BYTES: Final = 3_000
+"""Of memory for a request or an instance, and its outcome, at most."""
 STRIKES: Final = 3
 """Different requests for one instance that ended a worker; then no further one is tried."""
 
@@ -19,6 +22,8 @@ class PoisonCache:
     def __init__(self, seconds: float, *, now: Callable[[], float] = time.monotonic) -> None:
         self._requests: TTLCache[Hashable, TaskOutcome] = TTLCache(_MOST, seconds, now)
         self._instances: TTLCache[Hashable, tuple[int, TaskOutcome]] = TTLCache(_MOST, seconds, now)
+        for cache in (self._requests, self._instances):
+            show_size("poisoned_requests", cache, lambda cache: cache.currsize * _ENTRY_BYTES)
 
     def add(self, request: Hashable, instance: Hashable, outcome: TaskOutcome) -> None:
         """Remember a request; what was looked at least lately is forgotten when there are too many."""

@@ -16,6 +16,7 @@ from typing import Final
 import orjson
 
 from osteon import metrics
+from osteon.byte_caches import ByteCache
 from osteon.contracts.imaging import INLINE_BYTES, RENDERED
 from osteon.errors import NotFound, OsteonError
 from osteon.logging import get_logger
@@ -31,7 +32,8 @@ _TAIL: Final = 64 << 10
 """Bytes at the end of a large object in which the tail is searched."""
 _PAUSE: Final = 600.0
 _SHORTEST_PAUSE: Final = 5.0
-_MOST_USED: Final = 100_000
+_USED_BYTES: Final = 8 << 20
+"""Of memory for the keys of pictures that were used since the last look at all of them."""
 _SIZE_BYTES: Final = 4
 
 
@@ -66,7 +68,7 @@ class RenderCache:
     def __init__(self, objects: Objects, limit: int) -> None:
         self._objects = objects
         self._limit = limit
-        self._used: dict[str, None] = {}
+        self._used = _used_pictures()
         self._written = 0
         self._full = asyncio.Event()
 
@@ -79,8 +81,7 @@ class RenderCache:
                 start = await self._objects.get_range(key, max(0, size - _TAIL), min(size, _TAIL))
         except NotFound:
             return None
-        if len(self._used) < _MOST_USED:
-            self._used[key] = None
+        self._used[key] = None
         return _parsed(start, whole=whole)
 
     async def _start(self, key: str) -> tuple[bytes, bool]:
@@ -123,7 +124,7 @@ class RenderCache:
 
     async def tidy(self) -> int:
         """Give those that were used a new date, delete those used least lately that are too many; return how many."""
-        used, self._used, self._written = self._used, {}, 0
+        used, self._used, self._written = self._used, _used_pictures(), 0
         now = datetime.now(UTC)
         found = [info async for info in self._objects.list(RENDERED)]
         for number, info in enumerate(found):
@@ -177,3 +178,7 @@ def _parsed(end: bytes, *, whole: bool) -> RenderedFiles | None:
         return picture
     data = end[: -_SIZE_BYTES - size]
     return replace(picture, data=data) if len(data) == picture.length else None
+
+
+def _used_pictures() -> ByteCache[str, None]:
+    return ByteCache("used_pictures", _USED_BYTES, lambda key, _: len(key))

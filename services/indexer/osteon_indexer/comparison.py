@@ -14,9 +14,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
-
-import orjson
+from typing import Final
 
 from osteon import metrics
 from osteon.archive.conflicts import Conflict, ConflictingVersions, VersionComparison
@@ -36,6 +34,7 @@ from osteon.dicom.data_set_comparison import (
 )
 from osteon.dicom.errors import UnknownTransferSyntax
 from osteon.dicom.header.bulk import PIXEL_TAGS
+from osteon.dicom.header.load import load_header
 from osteon.dicom.header.model import Header, PixelData
 from osteon.dicom.header.reader import HeaderReader
 from osteon.dicom.part10 import read_part10
@@ -88,7 +87,7 @@ class VersionContent:
     @property
     def elements(self) -> Elements:
         """The header without pixel data."""
-        found: dict[str, Any] = orjson.loads(self.header.json)
+        found = load_header(self.header.json)
         return {tag: element for tag, element in found.items() if tag not in PIXEL_TAGS}
 
 

@@ -4,11 +4,11 @@ QIDO-RS writes `00100020` or `PatientID` (PS3.18 8.3.4.1), Orthanc's REST API al
 """
 
 import re
-from functools import lru_cache
 from typing import Final
 
 from pydicom.datadict import dictionary_VR, keyword_for_tag, tag_for_keyword
 
+from osteon.byte_caches import cached
 from osteon.errors import Invalid
 
 _TAG: Final = re.compile(r"([0-9A-Fa-f]{4})[,-]?([0-9A-Fa-f]{4})", re.ASCII)
@@ -19,7 +19,7 @@ class UnknownAttribute(Invalid):
     """A name that is neither a tag nor a keyword of the data dictionary (PS3.6)."""
 
 
-@lru_cache(maxsize=4096)
+@cached("attribute_tags", entries=4096, entry_bytes=300)
 def tag_of(name: str) -> str:
     """Return the tag of a keyword or of any spelling of a tag, as eight upper-case hexadecimal digits."""
     bare = name[1:-1] if name[:1] == "(" and name[-1:] == ")" else name
@@ -31,14 +31,13 @@ def tag_of(name: str) -> str:
     return f"{tag:08X}"
 
 
-@lru_cache(maxsize=4096)
+@cached("attribute_keywords", entries=4096, entry_bytes=300)
 def keyword_of(tag: str) -> str:
     """Return the keyword of a tag in eight hexadecimal digits; empty for private and unknown attributes."""
     return keyword_for_tag(int(tag, 16))
 
 
-@lru_cache(maxsize=4096)
-@lru_cache(maxsize=4096)
+@cached("attribute_vrs", entries=4096, entry_bytes=300)
 def vr_of_tag(tag: str) -> str:
     """Return the VR of a tag in eight hexadecimal digits, the first of several, `UN` when the dictionary has none."""
     if tag[3] in "13579BDFbdf":

@@ -8,9 +8,10 @@ import struct
 import zlib
 from array import array
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
+from functools import partial
 from typing import Any, Final
 
+from osteon.byte_caches import cached
 from osteon.dicom.text_encoder import DEFAULT, UNICODE, CharacterNotEncodable, TextEncoder
 from osteon.dicom.uids import transfer_syntax
 
@@ -42,7 +43,7 @@ class DatasetEncoder:
         self._deflated = syntax.deflated
         self._order = "<" if syntax.little_endian else ">"
         self._choices = (DEFAULT, UNICODE) if preferred in (DEFAULT, UNICODE) else (DEFAULT, preferred, UNICODE)
-        self._tag = lru_cache(maxsize=4096)(self._pack_tag)
+        self._tag = partial(_packed_tag, self._order)
 
     def encode(self, elements: Elements) -> bytes:
         """Encode a data set, setting Specific Character Set (0008,0005) to what its text needs."""
@@ -82,9 +83,6 @@ class DatasetEncoder:
             return self._tag(tag) + vr.encode() + struct.pack(self._order + "H", length) + value
         name = vr if vr in _LONG_VRS else "UN"  # a value too long for its VR's 16-bit length: PS3.5 6.2.2 note
         return self._tag(tag) + name.encode() + b"\0\0" + struct.pack(self._order + "I", length) + value
-
-    def _pack_tag(self, tag: str) -> bytes:
-        return struct.pack(self._order + "HH", int(tag[:4], 16), int(tag[4:], 16))
 
     def _value(self, element: Mapping[str, Any], repertoire: TextEncoder, depth: int) -> bytes:
         vr: str = element["vr"]
@@ -160,3 +158,8 @@ def _decimal(value: float) -> str:
         digits -= 1
         text = f"{value:.{digits}g}"
     return text
+
+
+@cached("packed_tags", entries=8192, entry_bytes=300)
+def _packed_tag(order: str, tag: str) -> bytes:
+    return struct.pack(order + "HH", int(tag[:4], 16), int(tag[4:], 16))

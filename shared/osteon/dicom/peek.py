@@ -133,14 +133,13 @@ class _Search:
 
     def _collect(self, position: int, encoding: Encoding) -> bool:
         """Walk from `position` on, leaving off at the first fault."""
-        data, size = self._data, len(self._data)
+        data, size, found = self._data, len(self._data), self.found
         explicit, head = encoding.explicit, encoding.head.unpack_from
         steps, start, last_head = self._steps, position, size - 8 if explicit else -1
         try:
-            while position < size:
-                steps -= 1
-                if not steps:
-                    raise BadDataSet(f"more than {_MOST_ELEMENTS} elements before the identifiers", "", position)
+            for steps in range(self._steps - 1, 0, -1):  # noqa: B007  (what is left of them is kept below)
+                if position >= size:
+                    break
                 # Almost every element takes the first way; `element_head` for all would take three times as long.
                 if position <= last_head and (fields := head(data, position))[2] in SHORT_VRS:
                     group, element, vr, length = fields
@@ -154,24 +153,28 @@ class _Search:
                     position = self._skip(tag, start, nested_encoding(vr, encoding))
                     continue
                 position = start + length
-                if tag in _WANTED and self._keep(tag, start, position):
-                    return True
+                if tag in _WANTED:
+                    if length > _LONGEST or position > size:
+                        self._refuse(tag, start, length)
+                        continue
+                    found.setdefault(tag, bytes(data[start:position]))
+                    if len(found) > _ENOUGH or (len(found) == _ENOUGH and self._has_all()):
+                        return True
+            if position < size:
+                steps = 0
+                raise BadDataSet(f"more than {_MOST_ELEMENTS} elements before the identifiers", "", position)
             if position > size:
                 raise TruncatedDataSet("the data set ends within the value", f"{tag:08X}", start)
         finally:
             self._steps, self._position, self._value = steps, position, start
         return False
 
-    def _keep(self, tag: int, start: int, end: int) -> bool:
-        """Keep a wanted value; whether nothing is missing any more."""
-        if end - start > _LONGEST:
-            if tag not in _UIDS:
-                return False
-            raise BadDataSet(f"an identifier of {end - start} bytes", f"{tag:08X}", start)
-        if end > len(self._data):
+    def _refuse(self, tag: int, start: int, length: int) -> None:
+        """Raise for a wanted value that is too long, unless it can be done without, or is not there to its end."""
+        if length <= _LONGEST:
             raise TruncatedDataSet("the data set ends within the value", f"{tag:08X}", start)
-        self.found.setdefault(tag, bytes(self._data[start:end]))
-        return len(self.found) > _ENOUGH or (len(self.found) == _ENOUGH and self._has_all())
+        if tag in _UIDS:
+            raise BadDataSet(f"an identifier of {length} bytes", f"{tag:08X}", start)
 
     def _is_past(self, tag: int) -> bool:
         """Whether the UIDs are there, and what else is missing is not looked for from this element on."""

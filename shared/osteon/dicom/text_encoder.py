@@ -5,11 +5,12 @@ Strict where pydicom replaces: text that a character set lacks raises, so that a
 
 import warnings
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Final, Protocol
 
 from pydicom import charset
 from pydicom.valuerep import PersonName
+
+from osteon.byte_caches import cached
 
 UTF8: Final = "ISO_IR 192"
 _DELIMITERS: Final = {ord(c) for c in "\\\r\n\t\f"}
@@ -75,10 +76,16 @@ class _Extended:
 DEFAULT: Final[TextEncoder] = _Codec((), "ascii")
 UNICODE: Final[TextEncoder] = _Codec((UTF8,), "utf-8")
 
+_SHORT: Final = 256
+"""Characters of values whose encoder is kept."""
 
-@lru_cache(maxsize=256)
+
 def text_encoder_for(values: tuple[str, ...]) -> TextEncoder | None:
     """Return the character set that an attribute's values name, None when they name none that is known."""
+    return (_known if sum(map(len, values)) + len(values) <= _SHORT else _made)(values)
+
+
+def _made(values: tuple[str, ...]) -> TextEncoder | None:
     if set(values) <= {"", "ISO_IR 6", "ISO 2022 IR 6"}:
         return DEFAULT
     if len(values) == 1:
@@ -90,3 +97,6 @@ def text_encoder_for(values: tuple[str, ...]) -> TextEncoder | None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return _Extended(values, charset.convert_encodings(list(values)))
+
+
+_known = cached("text_encoders", entries=64, entry_bytes=20_000)(_made)

@@ -1,9 +1,13 @@
 """Does a value match? For what is compared outside of the index: items of sequences, moments in another time zone."""
 
 import re
-from functools import lru_cache
+from typing import Final
 
+from osteon.byte_caches import cached
 from osteon.dicom.query import Empty, Matching, OneOf, Range, Single, Wildcard
+
+_SHORT: Final = 256
+"""Characters of a pattern that is kept compiled."""
 
 
 def matches(matching: Matching, text: str) -> bool:
@@ -23,7 +27,7 @@ def _holds(matching: Matching, value: str) -> bool:
         case OneOf(values):
             return value in values
         case Wildcard(pattern):
-            return _regex(pattern).fullmatch(value) is not None
+            return (_known_regex if len(pattern) <= _SHORT else _regex)(pattern).fullmatch(value) is not None
         case Range(low, high):
             return within(value, low, high)
         case Empty():
@@ -35,10 +39,12 @@ def within(value: str, low: str | None, high: str | None) -> bool:
     return (low is None or low <= value) and (high is None or value <= high)
 
 
-@lru_cache(maxsize=64)
 def _regex(pattern: str) -> re.Pattern[str]:
     # Lazy runs between literal pieces: each `*` stops at the next piece, so that many of them do not multiply.
     pieces = (re.escape(piece).replace(r"\?", ".") for piece in pattern.split("*"))
     head, *rest = pieces
     middle = "".join(f"(?>.*?{piece})" for piece in rest[:-1])
     return re.compile(head + middle + (f".*{rest[-1]}" if rest else ""), re.DOTALL)
+
+
+_known_regex = cached("wildcards", entries=64, entry_bytes=32_000)(_regex)

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import (
     BigInteger,
@@ -32,6 +32,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from osteon.byte_caches import ByteCache
 from osteon.errors import Invalid
 from osteon.index.tables import Bytewise, Moment
 from osteon.private_files import make_private
@@ -43,6 +44,11 @@ _TRIGRAM = 3
 MIGRATION_LOCK = 0x6F73_7465_6F6E_0001
 CHANGES_LOCK = 0x6F73_7465_6F6E_0002
 """Keys of PostgreSQL's advisory locks, which share one space per database."""
+
+_STATEMENTS_BYTES: Final = 16 << 20
+"""Of memory for compiled statements."""
+_STATEMENT_BYTES: Final = 24_000
+"""Of memory for a compiled statement besides its text, about."""
 
 
 class Dialect(ABC):
@@ -110,6 +116,7 @@ class PostgreSQL(Dialect):
         """A peer that is gone is noticed within half a minute; plans are made for the values at hand."""
         engine = create_async_engine(
             url,
+            execution_options=_compiled_statements(),
             pool_size=pool,
             max_overflow=0,
             pool_pre_ping=True,
@@ -183,7 +190,13 @@ class SQLite(Dialect):
         """Transactions begin as `write_options` say: the driver's own would take the write lock too late."""
         if not url.database or url.database == ":memory:":
             raise Invalid("the SQLite index needs a file: sqlite+aiosqlite:///path")
-        engine = create_async_engine(url, pool_size=pool, max_overflow=0, connect_args={"timeout": 30})
+        engine = create_async_engine(
+            url,
+            execution_options=_compiled_statements(),
+            pool_size=pool,
+            max_overflow=0,
+            connect_args={"timeout": 30},
+        )
 
         @event.listens_for(engine.sync_engine, "connect")
         def prepare(connection: Any, _: Any) -> None:
@@ -261,3 +274,11 @@ def dialect_of(url: URL) -> Dialect:
 def upgrade_lock(dialect_name: str) -> Any:
     """Return the statement that lets one process at a time upgrade the schema, None when its transaction does."""
     return text(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})") if dialect_name == "postgresql" else None
+
+
+def _compiled_statements() -> dict[str, Any]:
+    """Return the execution option for what SQLAlchemy keeps of statements, which it would bound in number only."""
+    kept: ByteCache[Any, Any] = ByteCache(
+        "compiled_statements", _STATEMENTS_BYTES, lambda _, compiled: _STATEMENT_BYTES + 4 * len(compiled.string or "")
+    )
+    return {"compiled_cache": kept}

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Row, Select, func, select, tuple_
@@ -10,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from osteon.archive.pack_records import InstanceState
 from osteon.archive.resources import InstanceScope, Location
+from osteon.byte_caches import cached
 from osteon.contracts.packs import Origin, PackFacts
 from osteon.dicom.identity import Identity, format_public_id, parse_public_id
 from osteon.dicom.models import Level
@@ -46,7 +46,7 @@ def location(row: Row[Any], identity: Identity, pack: Row[Any], texts: Mapping[i
     )
 
 
-@lru_cache(4096)
+@cached("pack_keys", entries=2048, entry_bytes=1500)
 def object_keys(pack_id: str, study_uid: str, series_uid: str) -> tuple[str, str]:
     """Return the keys of a pack and its sidecar, as the contract names them."""
     facts = PackFacts(

@@ -15,11 +15,12 @@ from itertools import takewhile
 from pathlib import Path
 from typing import BinaryIO
 
+from osteon.byte_caches import ByteCache
 from osteon.private_files import make_private_folder
 
 CHUNK = 1 << 20
-REMEMBERED = 10_000
-"""Folders of which is remembered that their names are on the disk."""
+REMEMBERED_BYTES = 2 << 20
+"""Of memory for the folders of which is remembered that their names are on the disk."""
 ABANDONED_SECONDS = 600
 """A file in `.tmp` that was not touched for this long belongs to a process that ended."""
 
@@ -32,7 +33,7 @@ class DurableFolder:
         self._tmp = root / ".tmp"
         self._cleaned = False
         self._naming = threading.Lock()
-        self._lasting: set[str] = set()
+        self._lasting: ByteCache[str, None] = ByteCache("durable_folders", REMEMBERED_BYTES, lambda path, _: len(path))
 
     def write(self, key: str, data: bytes) -> None:
         """Store `data` durably under `key`."""
@@ -97,16 +98,15 @@ class DurableFolder:
                 break
             made.append(str(folder))
         with self._naming:
-            if len(self._lasting) > REMEMBERED:
-                self._lasting.clear()
-            self._lasting.update(made)
+            for name in made:
+                self._lasting[name] = None
 
     def _rename(self, tmp: Path, target: Path) -> None:
         for last in (False, False, True):
             try:
                 with self._naming:
                     for folder in takewhile(lambda folder: not folder.exists(), self._above(target)):
-                        self._lasting.discard(str(folder))
+                        self._lasting.forget(str(folder))
                     target.parent.mkdir(parents=True, exist_ok=True)
                     tmp.replace(target)
                 return

@@ -1,10 +1,9 @@
 """The rows of a pack: what the index takes from the lines of its sidecar."""
 
-import orjson
-
 from osteon.archive.pack_records import InstanceEntry, StoredPack
 from osteon.contracts.packs import PackStored
 from osteon.dicom.attributes import held_values, request_attributes
+from osteon.dicom.header.load import load_header
 from osteon.packs import sidecar
 
 
@@ -22,7 +21,7 @@ def read_stored_pack(data: bytes, message: PackStored | None = None) -> StoredPa
 
 def to_entry(line: sidecar.SidecarLine) -> InstanceEntry:
     """Return what the index needs of one instance."""
-    header = orjson.loads(line.header.json)
+    header = load_header(line.header.json)
     return InstanceEntry(
         identity=line.identity,
         transfer_syntax_uid=line.transfer_syntax_uid,

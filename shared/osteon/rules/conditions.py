@@ -12,7 +12,6 @@ An element of several values, or in several items, fulfils a test when one of it
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Final, NamedTuple, Protocol
 
 from osteon.dicom.attribute_names import UnknownAttribute, attribute_path, describe, tag_of
@@ -251,7 +250,7 @@ def _values(candidate: Candidate, names: tuple[str, ...]) -> list[str]:
     if names[0] in FACTS and len(names) == 1:
         value = candidate.facts.get(names[0], "")
         return [value] if value else []
-    return [text for text in _in_items([candidate.header], [_tag(name) for name in names]) if text]
+    return [text for text in _in_items([candidate.header], [tag_of(name) for name in names]) if text]
 
 
 def _in_items(items: list[Any], tags: list[str]) -> Iterator[str]:
@@ -274,11 +273,6 @@ def _texts(value: object) -> Iterator[str]:
         yield from groups or ["(item)"]
     elif value is not None:
         yield (f"{value:.0f}" if isinstance(value, float) and value.is_integer() else str(value)).strip(" ")
-
-
-@lru_cache(maxsize=4096)
-def _tag(name: str) -> str:
-    return tag_of(name)
 
 
 def _named(names: tuple[str, ...]) -> str:

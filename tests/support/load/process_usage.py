@@ -60,7 +60,7 @@ class UsageWatch:
         self.own = time.process_time() - self._own
         self._end.set()
         self._sampler.join()
-        peaks = {name: _memory(pid, "VmHWM") for name, pid in self._processes.items()}
+        peaks = {name: memory(pid, "VmHWM") for name, pid in self._processes.items()}
         self.usage = {name: ProcessUsage(cpu[name], peaks[name], self._anonymous[name]) for name in self._processes}
 
     def _sample(self) -> None:
@@ -68,7 +68,7 @@ class UsageWatch:
         while not ended:
             ended = self._end.wait(0.2)
             for name, pid in self._processes.items():
-                self._anonymous[name] = max(self._anonymous[name], _memory(pid, "RssAnon"))
+                self._anonymous[name] = max(self._anonymous[name], memory(pid, "RssAnon"))
 
 
 def cpu_seconds(pid: int) -> float:
@@ -87,7 +87,8 @@ def busy_seconds() -> float:
     return (sum(fields) - fields[3] - fields[4]) / _TICK  # without idle and iowait
 
 
-def _memory(pid: int, field: str) -> int:
+def memory(pid: int, field: str) -> int:
+    """Return the bytes that a field of /proc/PID/status gives for a process and what it started."""
     total = 0
     for member in tree(pid):
         with suppress(OSError):

@@ -2,8 +2,7 @@
 
 from typing import Final
 
-from cachetools import LRUCache
-
+from osteon.byte_caches import ByteCache
 from osteon.errors import Invalid
 from osteon.objects.port import ObjectNotFound, Objects
 from osteon_query.http.errors import NotAcceptable, StoredDataUnreadable
@@ -11,15 +10,19 @@ from osteon_query.packs.frames import HEAD, FrameAt, fragment_length
 
 _MAX_FRAGMENTS: Final = 10_000
 """Fragments of a video: each costs a small read, once."""
-_MAX_KNOWN: Final = 128
-"""Videos whose fragments are remembered: players read a video by many ranges."""
+_KNOWN_BYTES: Final = 8 << 20
+"""Of memory for the fragments that are remembered: players read a video by many ranges."""
+_FRAGMENT_BYTES: Final = 136
+"""Of memory for an offset and a length."""
 
 
 class FragmentLocator:
     """Finds the fragments of videos by their item heads."""
 
     def __init__(self) -> None:
-        self._known: LRUCache[tuple[str, int], list[tuple[int, int]]] = LRUCache(_MAX_KNOWN)
+        self._known: ByteCache[tuple[str, int], list[tuple[int, int]]] = ByteCache(
+            "video_fragments", _KNOWN_BYTES, lambda key, ranges: len(key[0]) + len(ranges) * _FRAGMENT_BYTES
+        )
 
     async def locate(self, objects: Objects, frame: FrameAt) -> list[tuple[int, int]]:
         """Return (offset, length) in the object of each fragment of a frame.

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
-from cachetools import LRUCache
 
 from osteon.archive.resources import Location
+from osteon.byte_caches import ByteCache
 from osteon.dicom.encoding import ITEM_BYTES
 from osteon.dicom.header.model import Header, PixelData
 from osteon.dicom.pixels.errors import PixelError
@@ -35,8 +35,8 @@ _BYTE: Final = 8
 _LAYOUT: Final = (ROWS, COLUMNS, SAMPLES, BITS_ALLOCATED, BITS_STORED, PHOTOMETRIC, FRAMES)
 _DEFLATED: Final = [uid for uid, syntax in TRANSFER_SYNTAXES.items() if syntax.deflated]
 _PIXELS: Final = b'"7FE00010":{'
-_MAX_LAYOUTS: Final = 4096
-"""Layouts of native frames."""
+_LAYOUTS_BYTES: Final = 2 << 20
+"""Of memory for layouts of native frames."""
 _MAX_MISSING: Final = 1 << 26
 """Bytes of a frame that are sent as zeros."""
 _ZEROS: Final = bytes(1 << 16)
@@ -132,7 +132,9 @@ class FrameLocator:
     """Finds the frames of instances; remembers the layouts of native ones, for which a header is parsed."""
 
     def __init__(self) -> None:
-        self._layouts: LRUCache[bytes, Geometry] = LRUCache(_MAX_LAYOUTS)
+        self._layouts: ByteCache[bytes, Geometry] = ByteCache(
+            "frame_layouts", _LAYOUTS_BYTES, lambda _, layout: 300 + 4 * len(layout.photometric)
+        )
 
     def locate(self, location: Location, dataset_offset: int, header: Header) -> StoredFrames:
         """Return the frames of an instance as they are in its pack; raises `UnknownResource` without pixel data.
@@ -159,7 +161,8 @@ class FrameLocator:
     def _layout(self, sha256: bytes, json: bytes) -> Geometry:
         if (known := self._layouts.get(sha256)) is not None:
             return known
-        layout = self._layouts[sha256] = layout_of(orjson.loads(json))
+        layout = layout_of(orjson.loads(json))
+        self._layouts[sha256] = layout
         return layout
 
 

@@ -9,10 +9,9 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Se
 from dataclasses import dataclass
 from typing import Any, Final
 
-import orjson
-from cachetools import LRUCache
-
 from osteon.archive.resources import Location
+from osteon.byte_caches import ByteCache
+from osteon.dicom.header.load import load_header
 from osteon.errors import Invalid, NotFound
 from osteon.logging import get_logger
 from osteon.objects.port import Objects
@@ -27,8 +26,8 @@ _SPAN_COST: Final = 200
 _BATCH_BYTES: Final = 1 << 20
 _BATCH_LOCATIONS: Final = 256
 _LOADS_AT_ONCE: Final = 4
-_TOO_LARGE: Final = 1_000
-"""Sidecars that are remembered as too large for the cache."""
+_TOO_LARGE: Final = 512 << 10
+"""Bytes of memory for the keys of sidecars that are too large for the cache."""
 
 
 class HeaderNotFound(NotFound):
@@ -50,15 +49,17 @@ class Sidecars:
         """Cache at most about `memory` bytes of decoded sidecars; one alone may take a quarter of it."""
         self._objects = objects
         self._largest = memory // 4
-        self._cache: LRUCache[str, _Decoded] = LRUCache(memory, getsizeof=lambda decoded: decoded.cost)
-        self._too_large: LRUCache[str, bool] = LRUCache(_TOO_LARGE)
+        self._cache: ByteCache[str, _Decoded] = ByteCache(
+            "sidecars", memory, lambda key, decoded: len(key) + decoded.cost
+        )
+        self._too_large: ByteCache[str, bool] = ByteCache("large_sidecars", _TOO_LARGE, lambda key, _: len(key))
         self._loading: dict[str, asyncio.Task[_Decoded | None]] = {}
         self._loads = asyncio.Semaphore(_LOADS_AT_ONCE)
 
     @property
-    def cost(self) -> float:
+    def cost(self) -> int:
         """Bytes of memory that the cache takes, about."""
-        return self._cache.currsize
+        return self._cache.size
 
     async def line(self, location: Location) -> SidecarLine:
         """Return the line of one instance; raises `HeaderNotFound`."""
@@ -168,8 +169,7 @@ async def sidecar_batches(locations: AsyncIterator[Location]) -> AsyncGenerator[
 
 def parse_header(raw: bytes) -> Mapping[str, Any]:
     """Parse a header as `Sidecars.raw` gives it: tag → DICOM JSON element."""
-    header: Mapping[str, Any] = orjson.loads(raw)
-    return header
+    return load_header(raw)
 
 
 def _by_sidecar(locations: Sequence[Location]) -> dict[str, set[int]]:

@@ -6,6 +6,7 @@ from typing import Final
 
 from cachetools import TTLCache
 
+from osteon.byte_caches import show_size
 from osteon.contracts.find import FindCancelled, FindPageReply, FindPageRequest
 from osteon.errors import FailureKind, OsteonError
 from osteon.logging import correlated, get_logger
@@ -13,6 +14,8 @@ from osteon.logging import correlated, get_logger
 _REMEMBERED: Final = 1_000
 """Cancelled requests that may still wait in the queue."""
 _REMEMBERED_SECONDS: Final = 120.0
+_REMEMBERED_BYTES: Final = 600
+"""Of memory for one of them."""
 log = get_logger(__name__)
 
 
@@ -29,6 +32,7 @@ class FindRequests:
         self._find = find
         self._running: dict[str, asyncio.Task[FindPageReply]] = {}
         self._cancelled: TTLCache[str, bool] = TTLCache(_REMEMBERED, _REMEMBERED_SECONDS)
+        show_size("cancelled_searches", self._cancelled, lambda cache: cache.currsize * _REMEMBERED_BYTES)
 
     @property
     def running(self) -> int:

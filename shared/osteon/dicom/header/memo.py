@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from osteon.byte_caches import show_size
 from osteon.dicom.charset import CharacterSet
 from osteon.dicom.encoding import Encoding
 
@@ -24,7 +25,13 @@ class FragmentMemo:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._size = 0
+        show_size("header_memo", self, lambda memo: memo.size)
         self._fragments: dict[tuple[Encoding, CharacterSet], dict[Key, bytes]] = {}
+
+    @property
+    def size(self) -> int:
+        """Bytes of memory that all fragments take, about."""
+        return self._size
 
     def fragments(self, encoding: Encoding, charset: CharacterSet) -> dict[Key, bytes]:
         """Return the fragments known for elements in this encoding and character set."""

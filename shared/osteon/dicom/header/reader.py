@@ -29,7 +29,7 @@ class HeaderReader:
         self,
         bulk_limit: int = 4096,
         *,
-        memo_limit: int = 32 << 20,
+        memo_limit: int = 8 << 20,
         header_limit: int = 64 << 20,
         max_elements: int = 200_000,
         max_depth: int = 80,

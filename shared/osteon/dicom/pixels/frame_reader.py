@@ -3,8 +3,7 @@
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from cachetools import LRUCache
-
+from osteon.byte_caches import ByteCache
 from osteon.dicom.encoding import ITEM_BYTES, UNDEFINED
 from osteon.dicom.frames import ITEM_HEAD, OTHER_TABLE, FrameTable, assign_frames, extended_offset_table, read_fragments
 from osteon.dicom.pixels.errors import NoSuchFrame, PixelError
@@ -24,7 +23,9 @@ class FrameTables:
 
     def __init__(self, limit: int = 16 << 20) -> None:
         """Keep tables of at most `limit` bytes."""
-        self._tables: LRUCache[str, FrameTable] = LRUCache(limit, getsizeof=lambda table: table.size)
+        self._tables: ByteCache[str, FrameTable] = ByteCache(
+            "frame_tables", limit, lambda name, table: len(name) + table.size
+        )
 
     def get(self, name: str) -> FrameTable | None:
         """Return the table of an instance, if it is kept."""
@@ -32,7 +33,7 @@ class FrameTables:
 
     def keep(self, name: str, table: FrameTable | None) -> None:
         """Keep the table of an instance, if it has one that is worth it."""
-        if table is not None and len(table.fragments.starts) >= _MANY and table.size <= self._tables.maxsize:
+        if table is not None and len(table.fragments.starts) >= _MANY:
             self._tables[name] = table
 
 
