@@ -441,7 +441,7 @@ async def test_a_find_that_would_read_too_many_headers_says_so(archive: RunningQ
     response = await archive.http.post("/tools/find", json=body)
     assert response.status_code == 400
     assert "PatientWeight" in response.json()["Details"]
-    assert "6" in response.json()["Details"]
+    assert "more than 2 headers" in response.json()["Details"]
     narrowed = {**body["Query"], "InstanceNumber": "1"}  # type: ignore[dict-item]
     assert await find(archive, Level="Instance", Query=narrowed) == []
 
