@@ -100,7 +100,7 @@ class Search:
     """Only what is below one of the patients, studies or series (of one level) with these Orthanc identifiers."""
     order: tuple[Order, ...] = ()
     """Ties and an empty order follow the order in which resources came in; before it Study Date, when that is given.
-    Where the first order is descending, ties are in reverse: the last to come in is first."""
+    Where the last order is descending, ties are in reverse: the last to come in is first."""
     limit: int = 100
     offset: int = 0
     cursor: str | None = None

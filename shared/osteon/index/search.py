@@ -86,7 +86,7 @@ async def _rows(
         return found
     before = len(found)
     if search.offset and not found:
-        before = await connection.scalar(select(func.count()).select_from(present.limit(None).offset(None).subquery()))
+        before = await connection.scalar(select(func.count()).select_from(present.order_by(None).limit(None).offset(None).subquery()))
     rest = replace(search, limit=search.limit - len(found), offset=0 if found else search.offset - before)
     absent = page_statement(dialect, rest, parents, merging=merging, has_value=False)
     return [*found, *(await connection.execute(absent))]
@@ -157,7 +157,7 @@ def page_statement(
         else:
             statement = statement.where(column.is_not(None) if has_value else column.is_(None))
             statement = statement.order_by(column.desc()) if has_value else statement
-    falling = bool(search.order) and search.order[0].descending
+    falling = bool(search.order) and search.order[-1].descending
     statement = statement.order_by(row.desc() if falling else row).limit(search.limit + 1)
     return statement.offset(search.offset) if search.offset > 0 else statement
 

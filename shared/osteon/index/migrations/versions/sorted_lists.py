@@ -31,12 +31,13 @@ def upgrade() -> None:
     )
     # Triggers, as the release before updates studies too while both run.
     if op.get_bind().dialect.name == "postgresql":
-        for event, statement in (("UPDATE OF updated", NOTE), ("DELETE", FORGET)):
-            name = f"note_study_{event.split()[0].lower()}"
+        for event, statement in (("INSERT OR UPDATE OF updated", NOTE), ("DELETE", FORGET)):
+            name = f"note_study_{event.split()[0].lower()}"  # of a function and of its trigger
             body = f"BEGIN {statement}; RETURN NULL; END"
             op.execute(f"CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $${body}$$")
             op.execute(f"CREATE TRIGGER {name} AFTER {event} ON studies FOR EACH ROW EXECUTE FUNCTION {name}()")
     else:
+        op.execute(f"CREATE TRIGGER studies_added AFTER INSERT ON studies BEGIN {NOTE}; END")
         op.execute(f"CREATE TRIGGER studies_updated AFTER UPDATE OF updated ON studies BEGIN {NOTE}; END")
         op.execute(f"CREATE TRIGGER studies_removed AFTER DELETE ON studies BEGIN {FORGET}; END")
     op.execute("INSERT INTO study_updates (study, updated) SELECT id, updated FROM studies")
