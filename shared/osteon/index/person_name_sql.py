@@ -55,7 +55,9 @@ class PersonNameMatcher:
         if not wild or not set(key.rstrip("*")) & set("*?"):
             # What has this key or beginning has its words too. The database begins with the rarest word.
             return and_(*(self._owner.in_(found) for found in similar))
-        return self._owner.in_(union(literal, similar[0] if len(similar) == 1 else select(intersect(*similar).subquery())))
+        return self._owner.in_(
+            union(literal, similar[0] if len(similar) == 1 else select(intersect(*similar).subquery()))
+        )
 
     def _key(self, key: str, *, wild: bool) -> ColumnElement[bool]:
         column = self._names.c.key

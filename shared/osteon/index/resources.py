@@ -57,7 +57,9 @@ class Resources:
 
     async def _studies(self, rows: _Rows) -> dict[int, Study]:
         numbers = {k: [int(number) for number in _split(row.sop_classes)] for k, row in rows.items()}
-        texts = await self._uids.texts(self._connection, {number for of_study in numbers.values() for number in of_study})
+        texts = await self._uids.texts(
+            self._connection, {number for of_study in numbers.values() for number in of_study}
+        )
         return {k: _study(row, sorted(texts[number] for number in numbers[k])) for k, row in rows.items()}
 
     async def _series(self, rows: _Rows) -> dict[int, Series]:
@@ -105,7 +107,9 @@ def _stable(level: Level, table: Table) -> ColumnElement[bool]:
 
 def _joined(column: ColumnElement[Any], owner: ColumnElement[int]) -> ColumnElement[str]:
     """Return the values of a table below studies, joined."""
-    return select(func.aggregate_strings(cast(column, Text), "\\")).where(owner == tables.studies.c.id).scalar_subquery()
+    return (
+        select(func.aggregate_strings(cast(column, Text), "\\")).where(owner == tables.studies.c.id).scalar_subquery()
+    )
 
 
 def _split(joined: str | None) -> set[str]:
@@ -113,7 +117,7 @@ def _split(joined: str | None) -> set[str]:
 
 
 def _selects() -> dict[Level, Select[Any]]:
-    """Return what is read of each level, without the keys of searches: a study with its patient and what is below it."""
+    """Return what is read of each level, without keys of searches: a study with its patient and what is below."""
     own = {level: [c for c in table.c if not c.name.endswith("_key")] for level, table in tables.TABLE_OF.items()}
     patient = [
         *(column.label(f"of_patient_{column.name}") for column in own[Level.PATIENT]),

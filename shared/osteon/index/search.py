@@ -71,7 +71,12 @@ async def page(connection: AsyncConnection, dialect: Dialect, search: Search) ->
 
 
 async def _rows(
-    connection: AsyncConnection, dialect: Dialect, search: Search, parents: _Parents, after: Place | None, *,
+    connection: AsyncConnection,
+    dialect: Dialect,
+    search: Search,
+    parents: _Parents,
+    after: Place | None,
+    *,
     merging: bool = False,
 ) -> Sequence[Row[Any]]:
     """Return the places of a page and one more; those without a value of a falling order by a statement of their own.
@@ -86,7 +91,9 @@ async def _rows(
         return found
     before = len(found)
     if search.offset and not found:
-        before = await connection.scalar(select(func.count()).select_from(present.order_by(None).limit(None).offset(None).subquery()))
+        before = await connection.scalar(
+            select(func.count()).select_from(present.order_by(None).limit(None).offset(None).subquery())
+        )
     rest = replace(search, limit=search.limit - len(found), offset=0 if found else search.offset - before)
     absent = page_statement(dialect, rest, parents, merging=merging, has_value=False)
     return [*found, *(await connection.execute(absent))]

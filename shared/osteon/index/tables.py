@@ -106,7 +106,7 @@ def _shared_uid(table: str, uid: str) -> tuple[Column[bool], Index]:
 SORTED_COLUMNS: Final = (
     "patient_name", "patient_sex", "study_id", "study_description", "referring_physician_name", "institution_name",
 )  # fmt: skip
-"""Columns of a study that lists are sorted by, beside those whose values few studies share: these have indexes anyway."""
+"""Columns of a study that lists are sorted by. Others, whose values few studies share, have an index anyway."""
 
 uids = Table(
     "uids", metadata, Column("id", Integer, primary_key=True), Column("uid", Bytewise, nullable=False, unique=True)
@@ -157,8 +157,8 @@ study_updates = Table(
     Column("updated", Moment, nullable=False),
     Index(None, "updated", "study"),
 )  # fmt: skip
-"""What `studies.updated` is, kept by triggers: an index on that column would let PostgreSQL write all index entries of a
-study again with each instance. A study that has no row yet has no instance either."""
+"""What `studies.updated` is, kept by triggers: an index on that column would let PostgreSQL write all index entries of
+a study again with each instance."""
 
 series = Table(
     "series", metadata, _id(), _parent("study", "studies"),

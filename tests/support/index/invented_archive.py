@@ -229,22 +229,26 @@ def _only_key(columns: Mapping[str, str]) -> dict[str, str]:
 
 
 def fill(url: str, begin: int, end: int, n: int) -> None:
-    """Write the studies from `begin` to `end` (even numbers) into an index in PostgreSQL, with 2 × `n` instances each.
+    """Write the studies from `begin` to `end` (even numbers) into an index in PostgreSQL, with 2 x `n` instances each.
 
     `url`: SQLAlchemy's. Indexes are made anew afterwards, and the planner gets to know what is there.
     """
     with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as connection:
         execute = connection.execute
-        execute("SET synchronous_commit = off; SET maintenance_work_mem = '512MB'; SET session_replication_role = replica")
+        execute(
+            "SET synchronous_commit = off; SET maintenance_work_mem = '512MB'; SET session_replication_role = replica"
+        )
         execute("CREATE EXTENSION IF NOT EXISTS pgcrypto")
         for text in (*_SOP_CLASSES, EXPLICIT):
             execute("INSERT INTO uids (uid) VALUES (%s) ON CONFLICT DO NOTHING", [text])
         _introduce(connection, range(begin // 2, end // 2))
         statements = _statements(n)
         names = sorted({table for table, _, _ in statements})
-        execute("UPDATE pg_index SET indisready = false, indisvalid = false WHERE indrelid = ANY (%s::regclass[])", [names])
+        execute(
+            "UPDATE pg_index SET indisready = false, indisvalid = false WHERE indrelid = ANY (%s::regclass[])", [names]
+        )
         for table, columns, source in statements:
-            query = f"INSERT INTO {table} ({', '.join(columns)}) SELECT {', '.join(columns.values())} FROM {source}"  # noqa: S608 - own names
+            query = f"INSERT INTO {table} ({', '.join(columns)}) SELECT {', '.join(columns.values())} FROM {source}"
             execute(cast(LiteralString, query.replace(" % ", " %% ")), {"a": begin, "b": end})
         added = end - begin
         execute(
@@ -274,8 +278,8 @@ def _introduce(connection: psycopg.Connection[Any], patients: range) -> None:
 
 
 def _continue_numbers(connection: psycopg.Connection[Any], table: str) -> None:
-    """Let new rows be numbered behind these."""
+    """Let the index number new rows far behind these, so that there is room to fill more."""
     column = "seq" if table == "changes" else "id"
     if table != "study_sop_classes":
-        last = f"SELECT setval(pg_get_serial_sequence('{table}', '{column}'), max({column})) FROM {table}"  # noqa: S608 - own names
+        last = f"SELECT setval(pg_get_serial_sequence('{table}', '{column}'), max({column}) + 1000000000) FROM {table}"
         connection.execute(cast(LiteralString, last))
