@@ -199,19 +199,21 @@ class IndexMeasurement:
     rate: float
     cpu: float
     bytes: float
-    latencies: dict[str, tuple[float, float]]
+    latencies: dict[str, tuple[float, float, float]]
 
 
-async def ask(question: Callable[[int], Awaitable[int]], name: str) -> tuple[float, float]:
-    """Return the median and the 95th percentile in milliseconds, after a few that warm up."""
-    taken = []
+async def ask(question: Callable[[int], Awaitable[int]], name: str, server: int) -> tuple[float, float, float]:
+    """Return median, 95th percentile and mean CPU in milliseconds, the server's included, after a few that warm up."""
+    taken, used = [], 0.0
     for number in range(ASKED + 3):
+        used = _used(server) if number == 3 else used
         started = time.perf_counter()
         found = await question(number)
         taken.append((time.perf_counter() - started) * 1e3)
         assert found, f"{name}: nothing found"
+    cpu = (_used(server) - used) / ASKED * 1e3
     taken = sorted(taken[3:])
-    return taken[len(taken) // 2], taken[len(taken) * 95 // 100]
+    return taken[len(taken) // 2], taken[len(taken) * 95 // 100], cpu
 
 
 async def size_of(url: str) -> int:
@@ -242,13 +244,13 @@ async def measure(
             await indexed(index, range(there * SERIES_A_STUDY, size * SERIES_A_STUDY), n, server)
         bytes_each = (await size_of(url) - empty) / (size * SERIES_A_STUDY * n)
         questions = Questions(index, size, folder)
-        latencies = {name: await ask(question, name) for name, question in questions.all.items()}
+        latencies = {name: await ask(question, name, server) for name, question in questions.all.items()}
         there = size
         rate, cpu = await indexed(index, range(LATER + size, LATER + size + INDEXED), n, server)
         lines.append(IndexMeasurement(database, size, rate, cpu, bytes_each, latencies))
         print(f"{database} {size:,} studies: {rate:.0f} instances/s, {cpu:.2f} ms of CPU each", flush=True)
-        for name, (p50, p95) in latencies.items():
-            print(f"  {name}: p50 {p50:.1f}, p95 {p95:.1f} ms", flush=True)
+        for name, (p50, p95, used) in latencies.items():
+            print(f"  {name}: p50 {p50:.1f}, p95 {p95:.1f}, CPU {used:.1f} ms", flush=True)
     await index.close()
     return lines
 
@@ -258,7 +260,7 @@ def table(lines: Sequence[IndexMeasurement]) -> str:
     head = "| studies | " + " | ".join(f"{line.database}, {line.studies:,}" for line in lines) + " |"
     rows = [head, "|---|" + "--:|" * len(lines)]
     for name in lines[0].latencies:
-        cells = ("{:.1f} / {:.1f}".format(*line.latencies[name]) for line in lines)
+        cells = ("{:.1f} / {:.1f} / {:.1f}".format(*line.latencies[name]) for line in lines)
         rows.append(f"| {name} | " + " | ".join(cells) + " |")
     rows.append("| indexing, instances/s | " + " | ".join(f"{line.rate:.0f}" for line in lines) + " |")
     rows.append("| indexing, CPU ms an instance | " + " | ".join(f"{line.cpu:.2f}" for line in lines) + " |")
@@ -290,7 +292,8 @@ def main() -> None:
     made = (
         f"{machine()}\n`python tests/load/bench_index.py {' '.join(sys.argv[1:])}`: studies of {SERIES_A_STUDY} series"
         f" of {n} instances, packs of a series, {PACKS} in a transaction; milliseconds are the median and the 95th"
-        f" percentile of {ASKED}. Pages have {LIST} rows.\n\n{table(lines)}"
+        f" percentile of {ASKED}, and the mean of the CPU that service and database took. Pages have {LIST}"
+        f" rows.\n\n{table(lines)}"
     )
     print(f"\n{made}")
     if options.docs:

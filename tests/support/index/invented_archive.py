@@ -199,6 +199,7 @@ def _statements(n: int) -> list[tuple[str, Mapping[str, str], str]]:
             "study_uid": _STUDY_UID, "series_uid": _SERIES_UID, "origin": "'dimse'",
             "calling_aet": "'MODALITY' || r % 40", "remote_host": "'127.0.0.1'"}, of_series),
         ("instances", instances, of_instances),
+        ("study_updates", {"study": "s + 1", "updated": _ARRIVED}, of_studies),
         ("study_sop_classes", {"study": "s + 1", "sop_class": f"id FROM (SELECT s, unnest(CASE WHEN s % 2 = 0 THEN "
                                f"ARRAY['{CT}'] ELSE ARRAY['{MR}', '{SR}'] END) AS uid"},
          f"{of_studies}) AS classes JOIN uids USING (uid)"),
@@ -280,6 +281,6 @@ def _introduce(connection: psycopg.Connection[Any], patients: range) -> None:
 def _continue_numbers(connection: psycopg.Connection[Any], table: str) -> None:
     """Let the index number new rows far behind these, so that there is room to fill more."""
     column = "seq" if table == "changes" else "id"
-    if table != "study_sop_classes":
+    if table not in ("study_sop_classes", "study_updates"):
         last = f"SELECT setval(pg_get_serial_sequence('{table}', '{column}'), max({column}) + 1000000000) FROM {table}"
         connection.execute(cast(LiteralString, last))
