@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Table, bindparam, delete, select, update
+from sqlalchemy import Select, Table, bindparam, delete, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from osteon.archive.pack_records import InstanceEntry
@@ -18,7 +18,6 @@ from osteon.dicom.identity import Identity, parse_public_id
 from osteon.dicom.models import Level
 from osteon.index import tables
 from osteon.index.change_log import ChangeSet
-from osteon.index.database import RepeatTransaction
 from osteon.index.dialect import Dialect
 from osteon.index.fields import FIELDS, LEVEL_FIELDS, STUDY_ROW_FIELDS, Field
 from osteon.index.growth import note_growth
@@ -170,25 +169,27 @@ class Parents:
             parent = parent.above
 
     async def _make(self, level: Level, parents: list[Parent]) -> None:
+        """Find rows or insert them: who holds the patients is alone with what is below them."""
         table = tables.TABLE_OF[level]
-        insert = self._dialect.insert(table).on_conflict_do_nothing(index_elements=["public_id"])
-        added = await self._connection.execute(
-            insert.returning(table.c.public_id, table.c.id), [self._new_row(parent) for parent in parents]
-        )
-        created = {row.public_id: row.id for row in added}
-        others = [parent.public_id for parent in parents if parent.public_id not in created]
-        rows: dict[bytes, dict[str, Any]] = {}
-        if others:
-            present = await self._connection.execute(select(table).where(table.c.public_id.in_(others)))
-            rows = {row["public_id"]: dict(row) for row in present.mappings()}
+        present = await self._connection.execute(_by_public_id(parents, table))
+        rows = {row["public_id"]: dict(row) for row in present.mappings()}
+        new = []
         for parent in parents:
-            if parent.public_id in created:
-                parent.created, parent.id = True, created[parent.public_id]
-            elif parent.public_id in rows:
+            if parent.public_id in rows:
                 parent.begin(rows[parent.public_id])
                 parent.id = parent.row["id"]
             else:
-                raise RepeatTransaction("a resource was deleted while an instance of it was indexed")
+                parent.created = True
+                new.append(parent)
+        if not new:
+            return
+        # Without RETURNING a row has a short statement of its own, which the driver need not parse again.
+        insert = self._dialect.insert(table).on_conflict_do_nothing(index_elements=["public_id"])
+        await self._connection.execute(insert, [self._new_row(parent) for parent in new])
+        made = await self._connection.execute(_by_public_id(new, table.c.public_id, table.c.id))
+        ids = {row.public_id: row.id for row in made}
+        for parent in new:
+            parent.id = ids[parent.public_id]
 
     def _new_row(self, parent: Parent) -> dict[str, Any]:
         """Return the row as it is when all instances of the batch are stored."""
@@ -237,6 +238,11 @@ class Parents:
         values: dict[str, Any] = {"v_" + column: row[column] for column in columns}
         values |= {f"v_{name}": row[name] + n for name, n in parent.added.items()}
         return values | {"row": parent.id, "v_updated": self._now}
+
+
+def _by_public_id(parents: Sequence[Parent], *what: Any) -> Select[Any]:
+    column = tables.TABLE_OF[parents[0].level].c.public_id
+    return select(*what).where(column.in_([parent.public_id for parent in parents]))
 
 
 def _count_below(parent: Parent, complete: Collection[int] = ()) -> None:
