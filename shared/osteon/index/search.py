@@ -78,22 +78,22 @@ async def _rows(
     after: Place | None,
     *,
     merging: bool = False,
-) -> Sequence[Row[Any]]:
+) -> Sequence[Any]:
     """Return the places of a page and one more; those without a value of a falling order by a statement of their own.
 
     They come last, but PostgreSQL's indexes have them first when they are read backwards.
     """
     if not (search.order and search.order[0].descending and dialect.absent_values_last):
-        return (await connection.execute(page_statement(dialect, search, parents, after, merging=merging))).all()
+        statement = page_statement(dialect, search, parents, after, merging=merging)
+        return list(await connection.execute(statement))
     present = page_statement(dialect, search, parents, merging=merging, has_value=True)
-    found = (await connection.execute(present)).all()
+    found = list(await connection.execute(present))
     if len(found) > search.limit:
         return found
     before = len(found)
     if search.offset and not found:
-        before = await connection.scalar(
-            select(func.count()).select_from(present.order_by(None).limit(None).offset(None).subquery())
-        )
+        every = present.order_by(None).limit(None).offset(None).subquery()
+        before = int(await connection.scalar(select(func.count()).select_from(every)) or 0)
     rest = replace(search, limit=search.limit - len(found), offset=0 if found else search.offset - before)
     absent = page_statement(dialect, rest, parents, merging=merging, has_value=False)
     return [*found, *(await connection.execute(absent))]
