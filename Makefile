@@ -60,7 +60,7 @@ bench: $(VENV)/dev  ## Measure ingest, retrieval and DICOMweb beside Orthanc, sc
 	$(BIN)/python tests/load/bench_scale.py --docs
 	$(BIN)/python tests/load/bench_retrieve.py --docs
 	$(BIN)/python tests/load/bench_dicomweb.py --docs
-	$(BIN)/python tests/load/bench_index.py --instances 1000000 --docs
+	$(BIN)/python tests/load/bench_index.py --studies 1000000 --instances 10000000 --docs
 	@for b in acceptor spool header bus; do echo "== $$b"; $(BIN)/python tests/load/bench_$$b.py || exit 1; done
 
 storm: $(VENV)/dev  ## Break everything at random under load, then look for losses: SEED=1 RUNS=1 SECONDS=60

@@ -15,7 +15,10 @@ from sqlalchemy.engine import Engine
 
 from osteon.index.migrate import config
 
-EXCEPTIONS: dict[str, str] = {"0007": "indexes studies and series and marks those whose UID is shared: writers wait"}
+EXCEPTIONS: dict[str, str] = {
+    "0007": "indexes studies and series and marks those whose UID is shared: writers wait",
+    "0008": "indexes studies by more columns, and watches when they are updated: writers wait",
+}
 """Revision → why it does more than add, and what an upgrade has to do about it, as docs/upgrade.md says."""
 REVISIONS = [script.revision for script in ScriptDirectory.from_config(config()).walk_revisions()][::-1]
 

@@ -4,13 +4,25 @@ import asyncio
 import re
 from collections.abc import AsyncIterator
 from datetime import date, timedelta
+from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 
+from osteon.archive.changes import ChangeType
 from osteon.archive.pack_records import StoredPack
 from osteon.dicom.models import Level
-from osteon.dicom.query import Matching, MatchingKey, OneOf, Range, Search, Single, Wildcard
+from osteon.dicom.query import (
+    LAST_UPDATE,
+    Matching,
+    MatchingKey,
+    OneOf,
+    Order,
+    Range,
+    Search,
+    Single,
+    Wildcard,
+)
 from osteon.index.search import Place, page_statement
 from osteon.index.sql import SqlIndex
 from osteon.index.tables import instances, studies
@@ -29,7 +41,8 @@ def one(number: int) -> StoredPack:
     given = "".join("abcdefghij"[int(digit)] for digit in str(number))
     name = f"{FAMILIES[number % len(FAMILIES)]}^Given{given}"
     day = date(2018, 1, 1) + timedelta(days=number)
-    attributes = {"PatientName": name, "StudyDate": f"{day:%Y%m%d}", "AccessionNumber": f"A{number:06d}"}
+    attributes = {"PatientName": name, "StudyDate": f"{day:%Y%m%d}", "AccessionNumber": f"A{number:06d}",
+                  "PatientBirthDate": f"{day:%Y%m%d}", "Modality": "MR" if number % 50 == 0 else "CT"}  # fmt: skip
     return pack(*slices(1, f"P{number}", f"1.2.{number}", f"1.2.{number}.1", **attributes))
 
 
@@ -151,3 +164,91 @@ async def test_a_page_of_many_recent_studies_does_not_go_through_all_older_ones(
     found = await plan(index, page_statement(index.database.dialect, search, None, after, merging=one_per_uid))
     assert "ix_studies_study_date_key_study_time_key" in found, found
     assert "pk_" not in found.partition("Nested Loop")[0], found
+
+
+def key(keyword: str, matching: Matching) -> MatchingKey:
+    return MatchingKey((keyword,), matching)
+
+
+SORTED = ["PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "AccessionNumber", "StudyID",
+          "StudyDescription", "ReferringPhysicianName", "InstitutionName", LAST_UPDATE]  # fmt: skip
+MANY = key("ModalitiesInStudy", Single("CT"))
+RECENT = key("StudyDate", Range("20210101", None))
+ASKED = {
+    "name and modality": lambda index: index.search(Search(Level.STUDY, (key("PatientName", Wildcard("ba*")), MANY))),
+    "date and modality": lambda index: index.search(Search(Level.STUDY, (RECENT, MANY))),
+    "modality": lambda index: index.search(Search(Level.STUDY, (MANY,), limit=10)),
+    "modality of series": lambda index: index.search(Search(Level.SERIES, (key("Modality", Single("MR")),), limit=10)),
+    "name of series": lambda index: index.search(Search(Level.SERIES, (key("PatientName", Wildcard("ba*")),))),
+    "Patient ID of instances": lambda index: index.search(Search(Level.IMAGE, (key("PatientID", Single("P7")),))),
+    "a modality, newest first": lambda index: index.search(
+        Search(Level.STUDY, (MANY,), order=(Order("StudyDate", True),), limit=10)
+    ),
+    "a modality, last received first": lambda index: index.search(
+        Search(Level.STUDY, (MANY,), order=(Order(LAST_UPDATE, True),), limit=10)
+    ),
+    "changes": lambda index: index.changes(since=STUDIES, limit=10),
+    "changes of studies": lambda index: index.changes(since=STUDIES, limit=10, types=[ChangeType.NEW_STUDY]),
+    "lookup": lambda index: index.lookup("A000077"),
+    "count of all": lambda index: index.count(Search(Level.IMAGE)),
+    "count of some": lambda index: index.count(Search(Level.STUDY, (MANY,)), at_most=10),
+    "statistics": lambda index: index.statistics(),
+}
+
+
+def asked_in_order(keyword: str, *, falling: bool):
+    return lambda index: index.search(Search(Level.STUDY, order=(Order(keyword, falling),), limit=10))
+
+
+async def plans(index: SqlIndex, ask) -> list[str]:
+    """Return the plans of all that a question asks the database."""
+    seen: list[tuple[str, Any]] = []
+
+    def note(_connection, _cursor, statement, parameters, *_) -> None:
+        if statement.startswith("SELECT"):
+            seen.append((statement, parameters))
+
+    async with index.database.read() as connection:
+        engine = connection.engine.sync_engine
+    event.listen(engine, "before_cursor_execute", note)
+    try:
+        await ask(index)
+    finally:
+        event.remove(engine, "before_cursor_execute", note)
+    made = []
+    async with index.database.read() as connection:
+        postgres = connection.dialect.name == "postgresql"
+        if postgres:
+            await connection.execute(text("SET LOCAL enable_seqscan = off"))
+        for statement, parameters in seen:
+            rows = await connection.exec_driver_sql(
+                ("EXPLAIN " if postgres else "EXPLAIN QUERY PLAN ") + statement, parameters
+            )
+            made.append(statement + "\n" + "\n".join(str(row[-1]) for row in rows))
+    return made
+
+
+BIG = "studies|instances|patients|packs|changes|study_names|study_words|study_updates"
+
+
+@pytest.mark.parametrize("question", ASKED)
+async def test_no_question_reads_all_rows_of_a_big_table(index, question):
+    found = await plans(index, ASKED[question])
+    assert found
+    for one_plan in found:
+        # SQLite goes through series in the order of the page, to stop at its end.
+        assert not re.search(rf"Seq Scan on ({BIG}|series)\b|SCAN ({BIG})$", one_plan, re.M), one_plan
+
+
+@pytest.mark.parametrize("falling", [False, True], ids=["rising", "falling"])
+@pytest.mark.parametrize("keyword", SORTED)
+async def test_the_first_page_of_a_sorted_list_sorts_no_more_than_equals(index, keyword, falling):
+    page = (await plans(index, asked_in_order(keyword, falling=falling)))[0]
+    assert re.search(r"Index (Only )?Scan( Backward)? using ix_|USING (COVERING )?INDEX ix_", page), page
+    assert not re.search(rf"Seq Scan|(^|-> ) *Sort  |SCAN ({BIG})$|TEMP B-TREE FOR ORDER BY", page, re.M), page
+
+
+async def test_a_page_of_studies_takes_two_statements(index):
+    await index.search(Search(Level.STUDY, limit=10))  # the UIDs are known from then on
+    page = await plans(index, lambda index: index.search(Search(Level.STUDY, limit=10)))
+    assert len(page) == 2, "\n\n".join(page)

@@ -7,9 +7,11 @@ import pytest
 
 from osteon.archive.errors import BadCursor, ResourceNotFound
 from osteon.archive.resources import InstanceScope
+from osteon.dicom.attributes import HELD
 from osteon.dicom.identity import public_id
 from osteon.dicom.models import Level
 from osteon.dicom.query import (
+    LAST_UPDATE,
     DateTimeRange,
     Empty,
     Matching,
@@ -399,7 +401,10 @@ async def test_order_is_by_attributes_then_by_arrival_with_absent_values_last(in
     by_number = (Order("SeriesNumber"),)
     assert await found(index, Level.SERIES, order=by_number) == ["1.1", "2.1", "1.2", "3.1", "4.1"]
     falling = (Order("SeriesNumber", descending=True),)
-    assert await found(index, Level.SERIES, order=falling) == ["1.2", "2.1", "1.1", "3.1", "4.1"]
+    assert await found(index, Level.SERIES, order=falling) == ["1.2", "2.1", "1.1", "4.1", "3.1"]
+    pages = [(await index.search(Search(Level.SERIES, order=falling, offset=n, limit=2))).matches for n in range(6)]
+    numbers = [[match.series.attributes.get("SeriesNumber") for match in page] for page in pages]
+    assert numbers == [["10", "7"], ["7", "2"], ["2", None], [None, None], [None], []]
     by_date = (Order("StudyDate", descending=True), Order("PatientName"))
     assert await found(index, Level.STUDY, order=by_date) == ["4", "1", "3", "2"]
     assert await found(index, Level.IMAGE, order=(Order("PatientID", descending=True), Order("InstanceNumber"))) == [
@@ -408,6 +413,31 @@ async def test_order_is_by_attributes_then_by_arrival_with_absent_values_last(in
     assert (await index.search(Search(Level.STUDY, order=(Order("NumberOfStudyRelatedInstances", True),)))).matches[
         0
     ].study.attributes["StudyInstanceUID"] == "1.2.1"
+
+
+@pytest.mark.parametrize("keyword", [*HELD[Level.STUDY], LAST_UPDATE, "NumberOfStudyRelatedInstances"])
+async def test_studies_are_the_same_in_every_order(index, keyword):
+    rising, falling = [
+        await found(index, Level.STUDY, order=(Order(keyword, descending=falls),)) for falls in (False, True)
+    ]
+    assert sorted(rising) == sorted(falling) == ["1", "2", "3", "4"]
+    some = await found(index, Level.STUDY, key("ModalitiesInStudy", Single("CT")), order=(Order(keyword, True),))
+    assert some == [study for study in falling if study in ("1", "3")]
+
+
+async def test_the_study_that_got_an_instance_last_is_the_last_updated(index):
+    assert await found(index, Level.STUDY, order=(Order(LAST_UPDATE),)) == ["1", "2", "3", "4"]
+    assert await found(index, Level.STUDY, order=(Order(LAST_UPDATE, True),)) == ["4", "3", "2", "1"]
+    assert await found(index, Level.PATIENT, order=(Order(LAST_UPDATE),)) == ["P1", "P2", "p2", "P4"]
+
+
+@pytest.mark.parametrize("level", [Level.STUDY, Level.SERIES, Level.IMAGE])
+async def test_a_count_stops_where_it_is_told(index, level):
+    for conditions in ((), (key("PatientName", Wildcard("m*")),)):
+        search = Search(level, conditions)
+        matching = await index.count(search)
+        assert matching > 1
+        assert [await index.count(search, at_most=n) for n in (1, matching, 99)] == [1, matching, matching]
 
 
 async def test_limit_and_offset_cut_a_page_out(index):

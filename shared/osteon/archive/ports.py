@@ -31,8 +31,8 @@ class ResourceSearch(Protocol):
     async def search_locations(self, search: Search) -> LocationPage:
         """Return where the instances of one page of a search at IMAGE level are, pack by pack within the page."""
 
-    async def count(self, search: Search) -> int:
-        """Return how many resources match; limit, offset and cursor do not count."""
+    async def count(self, search: Search, *, at_most: int | None = None) -> int:
+        """Return how many resources match, `at_most` if there are more; limit, offset and cursor do not count."""
 
     async def get(self, level: Level, public_id: str) -> Match:
         """Return a resource; raises `ResourceNotFound`."""

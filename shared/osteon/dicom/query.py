@@ -5,8 +5,12 @@ turns a `Search` into SQL.
 """
 
 from dataclasses import dataclass
+from typing import Final
 
 from osteon.dicom.models import Level
+
+LAST_UPDATE: Final = "LastUpdate"
+"""What `Order` calls the time at which a patient, study or series last got an instance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +77,7 @@ class DateTimeRange:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """Sort by an attribute that the index holds."""
+    """Sort by an attribute that the index holds, or by `LAST_UPDATE`. What has no value comes last, either way."""
 
     keyword: str
     descending: bool = False
@@ -95,7 +99,8 @@ class Search:
     parents: tuple[str, ...] = ()
     """Only what is below one of the patients, studies or series (of one level) with these Orthanc identifiers."""
     order: tuple[Order, ...] = ()
-    """Ties and an empty order follow the order in which resources came in; before it Study Date, when that is given."""
+    """Ties and an empty order follow the order in which resources came in; before it Study Date, when that is given.
+    Where the last order is descending, ties are in reverse: the last to come in is first."""
     limit: int = 100
     offset: int = 0
     cursor: str | None = None

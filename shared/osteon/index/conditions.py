@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, and_, exists, false, not_, or_, select, tr
 
 from osteon.dicom.attributes import COMPUTED, REQUEST_ATTRIBUTES
 from osteon.dicom.models import Level
-from osteon.dicom.query import DateTimeRange, Empty, Matching, MatchingKey, Wildcard
+from osteon.dicom.query import LAST_UPDATE, DateTimeRange, Empty, Matching, MatchingKey, Wildcard
 from osteon.index import tables
 from osteon.index.dialect import Dialect
 from osteon.index.fields import FIELDS, Field, FieldKind, column_name
@@ -111,6 +111,9 @@ class Conditions:
         """Return what to sort by; raises `BadSearch` for an attribute without an order."""
         if keyword in _COUNTS:
             return _COUNTS[keyword]
+        if keyword == LAST_UPDATE and self.level is not Level.IMAGE:
+            table = tables.study_updates if self.level is Level.STUDY else tables.TABLE_OF[self.level]
+            return table.c.updated
         if keyword == "SOPClassUID" or keyword not in FIELDS:
             raise BadSearch(f"cannot sort by {keyword}: the index does not hold it as a value")
         return self._column(FIELDS[keyword], key=True)

@@ -1,14 +1,16 @@
 """Patients, studies and series of the instances of a batch: made, locked, filled in, added up.
 
-The first instance stored gives the attributes; what it lacks is filled in from later ones.
+The first instance stored gives the attributes; what it lacks is filled in from later ones. A new row is inserted as it
+is to be after the batch: an update would write its many index entries again.
 """
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Table, bindparam, delete, select, update
+from sqlalchemy import Select, Table, bindparam, delete, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from osteon.archive.pack_records import InstanceEntry
@@ -16,7 +18,6 @@ from osteon.dicom.identity import Identity, parse_public_id
 from osteon.dicom.models import Level
 from osteon.index import tables
 from osteon.index.change_log import ChangeSet
-from osteon.index.database import RepeatTransaction
 from osteon.index.dialect import Dialect
 from osteon.index.fields import FIELDS, LEVEL_FIELDS, STUDY_ROW_FIELDS, Field
 from osteon.index.growth import note_growth
@@ -41,7 +42,7 @@ _Key = tuple[str, ...]
 
 @dataclass(slots=True)
 class Parent:
-    """One patient, study or series: its row as it was read, and what is added."""
+    """One patient, study or series: its row as it was before, an empty one when it is new, and what is added."""
 
     level: Level
     public_id: bytes
@@ -54,10 +55,10 @@ class Parent:
     missing: dict[str, Field] = field(default_factory=dict)
     filled: dict[str, str] = field(default_factory=dict)
 
-    def found(self, row: dict[str, Any]) -> None:
-        """Take the row over, once it is locked."""
+    def begin(self, row: dict[str, Any]) -> None:
+        """Start to add to a row."""
         self.row = row
-        self.id = row["id"]
+        self.filled = {}
         self.added = dict.fromkeys(_SUMS[self.level], 0)
         self.missing = {f.keyword: f for f in ROW_FIELDS[self.level] if row[f.column] is None}
 
@@ -79,11 +80,13 @@ class Parents:
         self._dialect = dialect
         self._now = now
         self._all: dict[Level, dict[_Key, Parent]] = {level: {} for level in reversed(_UPWARDS)}
+        self._expected = 0
 
     async def prepare(self, entries: Sequence[InstanceEntry]) -> None:
         """Lock the patients, and so all below them; insert the rows that are absent, in the order of arrival."""
+        self._expected = len(entries)
         for entry in entries:
-            self._add(entry.identity)
+            self._take(entry)
         patients = self._all[Level.PATIENT].values()
         if patients:
             await self._dialect.lock_patients(self._connection, [parent.public_id for parent in patients])
@@ -107,17 +110,19 @@ class Parents:
 
     async def grow(self, stored: Sequence[InstanceEntry], uids: dict[str, int]) -> ChangeSet:
         """Add the instances that were stored; returns what is new. What was made for none of them goes again."""
+        # What was made is complete, unless another writer was first with an instance.
+        complete = {id(p) for p in self._parents() if p.created} if len(stored) == self._expected else set()
+        for parent in self._parents():
+            if parent.created and id(parent) not in complete:
+                parent.begin(_empty_row(parent))
         for entry in stored:
-            parent: Parent | None = self._add(entry.identity)
-            while parent:
-                parent.take(entry)
-                parent = parent.above
+            self._take(entry, complete)
         await self._drop_empty()
-        created = self._created(stored)
+        created = self._created(stored, complete)
         growing: list[tuple[Level, bytes]] = []
         for level, parents in self._all.items():
             grown = [parent for parent in parents.values() if parent.added["instances"]]
-            await self._update(level, grown)
+            await self._update(level, [parent for parent in grown if id(parent) not in complete])
             growing += [(level, parent.public_id) for parent in grown]
             await write_names(self._connection, level, [(parent.id, parent.filled) for parent in grown])
         await note_growth(self._connection, self._dialect, growing, self._now)
@@ -145,37 +150,54 @@ class Parents:
         for level, key, name in steps:
             if key not in self._all[level]:
                 public_id = parse_public_id(getattr(identity, name))
-                self._all[level][key] = Parent(level, public_id, identity, above)
+                parent = self._all[level][key] = Parent(level, public_id, identity, above)
+                parent.begin(_empty_row(parent))
+                _count_below(parent)
             above = self._all[level][key]
         assert above is not None
         return above
 
-    async def _make(self, level: Level, parents: list[Parent]) -> None:
-        table = tables.TABLE_OF[level]
-        insert = self._dialect.insert(table).on_conflict_do_nothing(index_elements=["public_id"])
-        added = await self._connection.execute(
-            insert.returning(table.c.public_id), [self._bare_row(parent) for parent in parents]
-        )
-        created = {row.public_id for row in added}
-        present = select(table).where(table.c.public_id.in_([parent.public_id for parent in parents]))
-        rows = {row["public_id"]: dict(row) for row in (await self._connection.execute(present)).mappings()}
-        for parent in parents:
-            if parent.public_id not in rows:
-                raise RepeatTransaction("a resource was deleted while an instance of it was indexed")
-            parent.created = parent.public_id in created
-            parent.found(rows[parent.public_id])
+    def _parents(self) -> Iterator[Parent]:
+        return itertools.chain.from_iterable(parents.values() for parents in self._all.values())
 
-    def _bare_row(self, parent: Parent) -> dict[str, Any]:
-        row: dict[str, Any] = {"public_id": parent.public_id, "updated": self._now}
-        row |= dict.fromkeys(_SUMS[parent.level], 0)
+    def _take(self, entry: InstanceEntry, complete: Collection[int] = ()) -> None:
+        """Add an instance to all that is above it, but to what has it already."""
+        parent: Parent | None = self._add(entry.identity)
+        while parent:
+            if id(parent) not in complete:
+                parent.take(entry)
+            parent = parent.above
+
+    async def _make(self, level: Level, parents: list[Parent]) -> None:
+        """Find rows or insert them: who holds the patients is alone with what is below them."""
+        table = tables.TABLE_OF[level]
+        present = await self._connection.execute(_by_public_id(parents, table))
+        rows = {row["public_id"]: dict(row) for row in present.mappings()}
+        new = []
+        for parent in parents:
+            if parent.public_id in rows:
+                parent.begin(rows[parent.public_id])
+                parent.id = parent.row["id"]
+            else:
+                parent.created = True
+                new.append(parent)
+        if not new:
+            return
+        # Without RETURNING a row has a short statement of its own, which the driver need not parse again.
+        insert = self._dialect.insert(table).on_conflict_do_nothing(index_elements=["public_id"])
+        await self._connection.execute(insert, [self._new_row(parent) for parent in new])
+        made = await self._connection.execute(_by_public_id(new, table.c.public_id, table.c.id))
+        ids = {row.public_id: row.id for row in made}
+        for parent in new:
+            parent.id = ids[parent.public_id]
+
+    def _new_row(self, parent: Parent) -> dict[str, Any]:
+        """Return the row as it is when all instances of the batch are stored."""
+        row = parent.row | parent.added | {"public_id": parent.public_id, "updated": self._now}
+        for keyword, value in parent.filled.items():
+            row |= FIELDS[keyword].store(value)
         if parent.above:
             row[tables.PARENT_OF[parent.level]] = parent.above.id
-        if parent.level is not Level.SERIES:
-            row |= FIELDS["PatientID"].store(parent.identity.patient_id)
-        if parent.level is Level.STUDY:
-            row["study_instance_uid"] = parent.identity.study_uid
-        if parent.level is Level.SERIES:
-            row["series_instance_uid"] = parent.identity.series_uid
         return row
 
     async def _drop_empty(self) -> None:
@@ -188,24 +210,21 @@ class Parents:
                     delete(table).where(self._dialect.among(table.c.id, [p.id for p in empty]))
                 )
 
-    def _created(self, stored: Sequence[InstanceEntry]) -> ChangeSet:
+    def _created(self, stored: Sequence[InstanceEntry], complete: Collection[int]) -> ChangeSet:
         created = ChangeSet(instances=len(stored), size=sum(entry.length for entry in stored))
         for level, parents in self._all.items():
             new = [p for p in parents.values() if p.created and p.added["instances"]]
             created.resources[level] = [parent.public_id for parent in new]
             for parent in new:
-                above = parent.above
-                while above:
-                    above.added["studies" if level is Level.STUDY else "series"] += 1
-                    above = above.above
+                _count_below(parent, complete)
         return created
 
     async def _update(self, level: Level, grown: list[Parent]) -> None:
         """Write sums, and attributes where there are new ones."""
         table = tables.TABLE_OF[level]
-        fuller = [parent for parent in grown if parent.filled]
+        fuller = [parent for parent in grown if parent.filled or parent.created]
         columns = [c for f in ROW_FIELDS[level] for c in (f.column, f.key) if c]
-        for parents, names in ((fuller, columns), ([p for p in grown if not p.filled], [])):
+        for parents, names in ((fuller, columns), ([p for p in grown if not (p.filled or p.created)], [])):
             if parents:
                 await self._connection.execute(
                     _update_statement(table, ["updated", *_SUMS[level], *names]),
@@ -219,6 +238,33 @@ class Parents:
         values: dict[str, Any] = {"v_" + column: row[column] for column in columns}
         values |= {f"v_{name}": row[name] + n for name, n in parent.added.items()}
         return values | {"row": parent.id, "v_updated": self._now}
+
+
+def _by_public_id(parents: Sequence[Parent], *what: Any) -> Select[Any]:
+    column = tables.TABLE_OF[parents[0].level].c.public_id
+    return select(*what).where(column.in_([parent.public_id for parent in parents]))
+
+
+def _count_below(parent: Parent, complete: Collection[int] = ()) -> None:
+    """Count a new study or series in what is above it, but in what has counted it already."""
+    above = parent.above
+    while above:
+        if id(above) not in complete:
+            above.added["studies" if parent.level is Level.STUDY else "series"] += 1
+        above = above.above
+
+
+def _empty_row(parent: Parent) -> dict[str, Any]:
+    """Return the columns of a row that has no instance yet, without those that say which it is in the database."""
+    row: dict[str, Any] = dict.fromkeys(c for f in ROW_FIELDS[parent.level] for c in (f.column, f.key) if c)
+    row |= dict.fromkeys(_SUMS[parent.level], 0)
+    if parent.level is not Level.SERIES:
+        row |= FIELDS["PatientID"].store(parent.identity.patient_id)
+    if parent.level is Level.STUDY:
+        row["study_instance_uid"] = parent.identity.study_uid
+    if parent.level is Level.SERIES:
+        row["series_instance_uid"] = parent.identity.series_uid
+    return row
 
 
 def _update_statement(table: Table, columns: list[str]) -> Any:

@@ -4,7 +4,6 @@ Every condition is answered from the tables of names and words, whose indexes fi
 """
 
 from sqlalchemy import ColumnElement, Select, Table, and_, exists, false, intersect, not_, or_, select, true, union
-from sqlalchemy.sql.selectable import SelectBase
 
 from osteon.dicom.models import Level
 from osteon.dicom.query import Empty, Matching, OneOf, Range, Single, Wildcard
@@ -45,15 +44,20 @@ class PersonNameMatcher:
         groups = [key for group in clean(value).split("=") if (key := name_key(group)).strip("*" if wild else "")]
         if not groups:
             return true() if wild else false()
-        return and_(*(self._owner.in_(self._group(group, wild=wild)) for group in groups))
+        return and_(*(self._group(group, wild=wild) for group in groups))
 
-    def _group(self, key: str, *, wild: bool) -> SelectBase:
+    def _group(self, key: str, *, wild: bool) -> ColumnElement[bool]:
         literal = self._select(self._names).where(self._key(key, wild=wild))
         parts = words(key.replace("*", " ").replace("?", " ")) if self._fuzzy else ()
         if not parts:
-            return literal
+            return self._owner.in_(literal)
         similar = [self._similar(part) for part in parts]
-        return union(literal, similar[0] if len(similar) == 1 else select(intersect(*similar).subquery()))
+        if not wild or not set(key.rstrip("*")) & set("*?"):
+            # What has this key or beginning has its words too. The database begins with the rarest word.
+            return and_(*(self._owner.in_(found) for found in similar))
+        return self._owner.in_(
+            union(literal, similar[0] if len(similar) == 1 else select(intersect(*similar).subquery()))
+        )
 
     def _key(self, key: str, *, wild: bool) -> ColumnElement[bool]:
         column = self._names.c.key

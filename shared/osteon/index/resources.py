@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from sqlalchemy import Row, Table, exists, select
+from sqlalchemy import ColumnElement, Row, Select, Table, Text, cast, exists, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from osteon.archive.resources import Instance, Match, Patient, Series, Study
@@ -17,11 +17,12 @@ from osteon.index.locations import location
 from osteon.index.rule_tables import growing
 from osteon.index.uids import Uids
 
+_STUDY: Final = Level.STUDY
 _Rows = Mapping[int, Row[Any]]
 
 
 class Resources:
-    """Reads resources with all that is above them."""
+    """Reads resources with all that is above them. A statement costs more than its rows, so there are few."""
 
     def __init__(self, connection: AsyncConnection, dialect: Dialect, uids: Uids) -> None:
         self._connection = connection
@@ -33,59 +34,44 @@ class Resources:
         if not ids:
             return []
         rows: dict[Level, _Rows] = {level: await self._rows(level, ids)}
-        for lower in reversed(list(Level)[1 : level.depth + 1]):
+        for lower in reversed(list(Level)[_STUDY.depth + 1 : level.depth + 1]):
             upper = list(Level)[lower.depth - 1]
             above = {getattr(row, tables.PARENT_OF[lower]) for row in rows[lower].values()}
             rows[upper] = await self._rows(upper, above)
-        patients = {row.id: _patient(row) for row in rows[Level.PATIENT].values()}
-        studies = await self._studies(rows.get(Level.STUDY, {}))
+        with_patients = Level.PATIENT if level is Level.PATIENT else _STUDY
+        patients = {row.of_patient_id: _patient(row, _PATIENT[with_patients]) for row in rows[with_patients].values()}
+        studies = await self._studies(rows.get(_STUDY, {}))
         series = await self._series(rows.get(Level.SERIES, {}))
         instances = await self._instances(rows)
         chain: list[Mapping[int, Any]] = [patients, studies, series, instances]
         steps = [
-            (rows[step], tables.PARENT_OF.get(step, ""), chain[step.depth]) for step in list(Level)[level.depth :: -1]
+            (rows.get(step, {}), tables.PARENT_OF.get(step, ""), chain[step.depth])
+            for step in list(Level)[level.depth :: -1]
         ]
         return [_match(level, row, steps) for row in ids if row in rows[level]]
 
     async def _rows(self, level: Level, ids: Iterable[int]) -> _Rows:
         table = tables.TABLE_OF[level]
-        chosen = select(table).where(self._among(table.c.id, list(ids)))
-        if level is not Level.IMAGE:
-            grows = exists().where(growing.c.level == level.depth, growing.c.public_id == table.c.public_id)
-            chosen = chosen.add_columns((~grows).label("stable"))
-        found = await self._connection.execute(chosen)
-        return {row.id: row for row in found}
+        found = await self._connection.execute(_SELECTS[level].where(self._among(table.c.id, list(ids))))
+        return {row[0]: row for row in found}
 
     async def _studies(self, rows: _Rows) -> dict[int, Study]:
-        if not rows:
-            return {}
-        below, classes = tables.series.c, tables.study_sop_classes.c
-        modalities: dict[int, list[str]] = defaultdict(list)
-        pairs = select(below.study, below.modality).where(
-            self._among(below.study, list(rows)), below.modality.is_not(None)
+        numbers = {k: [int(number) for number in _split(row.sop_classes)] for k, row in rows.items()}
+        texts = await self._uids.texts(
+            self._connection, {number for of_study in numbers.values() for number in of_study}
         )
-        for row in await self._connection.execute(pairs.distinct().order_by(below.study, below.modality)):
-            modalities[row.study].append(row.modality)
-        found = await self._connection.execute(
-            select(classes.study, classes.sop_class).where(self._among(classes.study, list(rows)))
-        )
-        numbers = [(row.study, row.sop_class) for row in found]
-        texts = await self._uids.texts(self._connection, (number for _, number in numbers))
-        sop_classes: dict[int, list[str]] = defaultdict(list)
-        for study, number in numbers:
-            sop_classes[study].append(texts[number])
-        return {k: _study(row, modalities[k], sorted(sop_classes[k])) for k, row in rows.items()}
+        return {k: _study(row, sorted(texts[number] for number in numbers[k])) for k, row in rows.items()}
 
     async def _series(self, rows: _Rows) -> dict[int, Series]:
-        if not rows:
-            return {}
         c = tables.series_requests.c
         requests: dict[int, list[tuple[str, str]]] = defaultdict(list)
-        found = select(c.series, c.scheduled_procedure_step_id, c.requested_procedure_id).where(
-            self._among(c.series, list(rows))
-        )
-        for owner, step, procedure in await self._connection.execute(found.order_by(c.id)):
-            requests[owner].append((step, procedure))
+        requested = [k for k, row in rows.items() if row.requested]
+        if requested:
+            found = select(c.series, c.scheduled_procedure_step_id, c.requested_procedure_id).where(
+                self._among(c.series, requested)
+            )
+            for owner, step, procedure in await self._connection.execute(found.order_by(c.id)):
+                requests[owner].append((step, procedure))
         return {k: _one_series(row, requests[k]) for k, row in rows.items()}
 
     async def _instances(self, rows: Mapping[Level, _Rows]) -> dict[int, Instance]:
@@ -115,14 +101,56 @@ def _match(level: Level, row: int, steps: Sequence[tuple[_Rows, str, Mapping[int
     return Match(level, *reversed(resources))
 
 
-def _places(level: Level, table: Table) -> tuple[tuple[str, int], ...]:
-    """Return the keywords of a level that a table has a column for, with the column's place in the table's rows."""
-    names = table.c.keys()
-    return tuple((f.keyword, names.index(f.column)) for f in LEVEL_FIELDS[level] if f.column in names)
+def _stable(level: Level, table: Table) -> ColumnElement[bool]:
+    return ~exists().where(growing.c.level == level.depth, growing.c.public_id == table.c.public_id)
 
 
-_PLACES: Final = {level: _places(level, tables.TABLE_OF[level]) for level in Level}
-_PATIENT_OF_STUDY: Final = _places(Level.PATIENT, tables.studies)
+def _joined(column: ColumnElement[Any], owner: ColumnElement[int]) -> ColumnElement[str]:
+    """Return the values of a table below studies, joined."""
+    return (
+        select(func.aggregate_strings(cast(column, Text), "\\")).where(owner == tables.studies.c.id).scalar_subquery()
+    )
+
+
+def _split(joined: str | None) -> set[str]:
+    return set(joined.split("\\")) if joined else set()
+
+
+def _selects() -> dict[Level, Select[Any]]:
+    """Return what is read of each level, without keys of searches: a study with its patient and what is below."""
+    own = {level: [c for c in table.c if not c.name.endswith("_key")] for level, table in tables.TABLE_OF.items()}
+    patient = [
+        *(column.label(f"of_patient_{column.name}") for column in own[Level.PATIENT]),
+        _stable(Level.PATIENT, tables.patients).label("of_patient_stable"),
+    ]
+    classes, requests = tables.study_sop_classes.c, tables.series_requests.c
+    study = (
+        *own[_STUDY], _stable(_STUDY, tables.studies).label("stable"),
+        _joined(tables.series.c.modality, tables.series.c.study).label("modalities"),
+        _joined(classes.sop_class, classes.study).label("sop_classes"), *patient,
+    )  # fmt: skip
+    requested = exists().where(requests.series == tables.series.c.id).label("requested")
+    return {
+        Level.PATIENT: select(*patient),
+        _STUDY: select(*study).join_from(tables.studies, tables.patients),
+        Level.SERIES: select(*own[Level.SERIES], _stable(Level.SERIES, tables.series).label("stable"), requested),
+        Level.IMAGE: select(tables.instances),
+    }
+
+
+_SELECTS: Final = _selects()
+
+
+def _places(level: Level, level_read: Level, prefix: str = "") -> tuple[tuple[str, int], ...]:
+    """Return the keywords of a level that are read with a level, with their places in the rows."""
+    names = _SELECTS[level_read].selected_columns.keys()
+    fields = ((f.keyword, f"{prefix}{f.column}") for f in LEVEL_FIELDS[level])
+    return tuple((keyword, names.index(name)) for keyword, name in fields if name in names)
+
+
+_PLACES: Final = {level: _places(level, level) for level in Level}
+_PATIENT_OF_STUDY: Final = _places(Level.PATIENT, _STUDY)
+_PATIENT: Final = {level: _places(Level.PATIENT, level, "of_patient_") for level in (Level.PATIENT, _STUDY)}
 
 
 def _attributes(row: Row[Any], places: Sequence[tuple[str, int]]) -> dict[str, str]:
@@ -130,18 +158,19 @@ def _attributes(row: Row[Any], places: Sequence[tuple[str, int]]) -> dict[str, s
     return {keyword: str(value) for keyword, place in places if (value := row[place]) is not None}
 
 
-def _patient(row: Row[Any]) -> Patient:
+def _patient(row: Row[Any], places: Sequence[tuple[str, int]]) -> Patient:
     return Patient(
-        format_public_id(row.public_id), _attributes(row, _PLACES[Level.PATIENT]), studies=row.studies,
-        series=row.series, instances=row.instances, size=row.size, updated=row.updated, stable=row.stable,
+        format_public_id(row.of_patient_public_id), _attributes(row, places), studies=row.of_patient_studies,
+        series=row.of_patient_series, instances=row.of_patient_instances, size=row.of_patient_size,
+        updated=row.of_patient_updated, stable=row.of_patient_stable,
     )  # fmt: skip
 
 
-def _study(row: Row[Any], modalities: list[str], sop_classes: list[str]) -> Study:
+def _study(row: Row[Any], sop_classes: list[str]) -> Study:
     return Study(
-        format_public_id(row.public_id), _attributes(row, _PLACES[Level.STUDY]), _attributes(row, _PATIENT_OF_STUDY),
-        tuple(modalities), tuple(sop_classes), series=row.series, instances=row.instances, size=row.size,
-        updated=row.updated, stable=row.stable,
+        format_public_id(row.public_id), _attributes(row, _PLACES[_STUDY]), _attributes(row, _PATIENT_OF_STUDY),
+        tuple(sorted(_split(row.modalities))), tuple(sop_classes), series=row.series, instances=row.instances,
+        size=row.size, updated=row.updated, stable=row.stable,
     )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ go through nearly all of the archive before it comes to the last month.
 import base64
 import binascii
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import ColumnElement, Row, Select, Table, and_, false, func, or_, select
@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from osteon.archive.errors import BadCursor
 from osteon.dicom.models import Level
-from osteon.dicom.query import DateTimeRange, MatchingKey, OneOf, Range, Search, Single
+from osteon.dicom.query import LAST_UPDATE, DateTimeRange, MatchingKey, OneOf, Order, Range, Search, Single
 from osteon.index import tables
 from osteon.index.conditions import Conditions, level_of, row_level
 from osteon.index.dialect import Dialect
@@ -30,6 +30,10 @@ _SEQUENCE = 2
 """Length of a key's path that goes into a sequence."""
 _DATE: Final = "StudyDate"
 _STUDY_UID: Final = ("StudyInstanceUID",)
+
+
+_Parents = tuple[Level, list[int]] | None
+"""What matches must be below: a level and rows of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,16 +58,45 @@ async def page(connection: AsyncConnection, dialect: Dialect, search: Search) ->
     if search.limit <= 0:
         return Page([], None)
     parents = await find_rows(connection, search.parents) if search.parents else None
-    found = (await connection.execute(page_statement(dialect, search, parents, after))).all()
+    found = await _rows(connection, dialect, search, parents, after)
     merges = _has_shared_uids(search, found)
     if merges:
-        found = (await connection.execute(page_statement(dialect, search, parents, after, merging=True))).all()
+        found = await _rows(connection, dialect, search, parents, after, merging=True)
     by_date = _goes_by_date(search)
     places = [Place(row[0], row[1] if by_date else None) for row in found]
     more = len(places) > search.limit
     del places[search.limit :]
     cursor = _write_cursor(search.level, places[-1]) if more and not search.order else None
     return Page([place.row for place in places], cursor, merges)
+
+
+async def _rows(
+    connection: AsyncConnection,
+    dialect: Dialect,
+    search: Search,
+    parents: _Parents,
+    after: Place | None,
+    *,
+    merging: bool = False,
+) -> Sequence[Any]:
+    """Return the places of a page and one more; those without a value of a falling order by a statement of their own.
+
+    They come last, but PostgreSQL's indexes have them first when they are read backwards.
+    """
+    if not (search.order and search.order[0].descending and dialect.absent_values_last):
+        statement = page_statement(dialect, search, parents, after, merging=merging)
+        return list(await connection.execute(statement))
+    present = page_statement(dialect, search, parents, merging=merging, has_value=True)
+    found = list(await connection.execute(present))
+    if len(found) > search.limit:
+        return found
+    before = len(found)
+    if search.offset and not found:
+        every = present.order_by(None).limit(None).offset(None).subquery()
+        before = int(await connection.scalar(select(func.count()).select_from(every)) or 0)
+    rest = replace(search, limit=search.limit - len(found), offset=0 if found else search.offset - before)
+    absent = page_statement(dialect, rest, parents, merging=merging, has_value=False)
+    return [*found, *(await connection.execute(absent))]
 
 
 def _has_shared_uids(search: Search, found: Sequence[Row[Any]]) -> bool:
@@ -73,28 +106,44 @@ def _has_shared_uids(search: Search, found: Sequence[Row[Any]]) -> bool:
     return bool(found[0][-1]) if found else any(_is_about_patient(search, each) for each in search.conditions)
 
 
-async def count(connection: AsyncConnection, dialect: Dialect, search: Search) -> int:
-    """Return how many rows match."""
+async def count(connection: AsyncConnection, dialect: Dialect, search: Search, at_most: int | None = None) -> int:
+    """Return how many rows match, `at_most` where there are more."""
     parents = await find_rows(connection, search.parents) if search.parents else None
-    shared = [HAS_SHARED_UIDS] if search.one_per_uid else []
-    found = (await connection.execute(_matching(dialect, search, parents, func.count(), *shared))).one()
-    if search.one_per_uid and found[1]:
-        merged = _matching(dialect, search, parents, func.count(), merging=True)
-        return int((await connection.execute(merged)).scalar_one())
-    return int(found[0])
+    merging = search.one_per_uid and bool(await connection.scalar(select(HAS_SHARED_UIDS)))
+    counted: Select[Any]
+    if search.conditions or parents or merging:
+        counted = count_statement(dialect, search, parents, at_most=at_most, merging=merging)
+    else:
+        counted = select(tables.totals.c[tables.TABLE_OF[search.level].name])
+    found = int(await connection.scalar(counted) or 0)
+    return found if at_most is None else min(found, at_most)
+
+
+def count_statement(
+    dialect: Dialect, search: Search, parents: _Parents = None, *, at_most: int | None = None, merging: bool = False
+) -> Select[Any]:
+    """Return the statement that counts matches; a database stops counting at `at_most`."""
+    if at_most is None:
+        return _matching(dialect, search, parents, func.count(), merging=merging)
+    row = tables.TABLE_OF[search.level].c.id
+    return select(func.count()).select_from(
+        _matching(dialect, search, parents, row, merging=merging).limit(at_most).subquery()
+    )
 
 
 def page_statement(
     dialect: Dialect,
     search: Search,
-    parents: tuple[Level, list[int]] | None = None,
+    parents: _Parents = None,
     after: Place | None = None,
     *,
     merging: bool = False,
+    has_value: bool | None = None,
 ) -> Select[Any]:
-    """Return the statement for the places of one page and one row more; `parents` is (level, rows).
+    """Return the statement for the places of one page and one row more.
 
     `merging`: of rows with one UID the first that matches. Without it, a last column says whether there are any.
+    `has_value`: only rows with a value of the first order, or only those without.
     """
     row, date = tables.TABLE_OF[search.level].c.id, tables.studies.c.study_date_key
     by_date = _goes_by_date(search)
@@ -107,12 +156,16 @@ def page_statement(
         statement = statement.where(and_(date >= after.date, or_(date > after.date, behind)) if by_date else behind)
     if by_date:
         statement = statement.order_by(date)
-    conditions = Conditions(dialect, search.level)
-    for order in search.order:
-        _check_level(search.level, level_of((order.keyword,)), order.keyword)
-        column = conditions.sort_column(order.keyword)
-        statement = statement.order_by((column.desc() if order.descending else column.asc()).nulls_last())
-    statement = statement.order_by(row).limit(search.limit + 1)
+    for number, order in enumerate(search.order):
+        column = Conditions(dialect, search.level).sort_column(order.keyword)
+        falls = order.descending
+        if number or has_value is None:
+            statement = statement.order_by((column.desc() if falls else column.asc()).nulls_last())
+        else:
+            statement = statement.where(column.is_not(None) if has_value else column.is_(None))
+            statement = statement.order_by(column.desc()) if has_value else statement
+    falling = bool(search.order) and search.order[-1].descending
+    statement = statement.order_by(row.desc() if falling else row).limit(search.limit + 1)
     return statement.offset(search.offset) if search.offset > 0 else statement
 
 
@@ -135,11 +188,11 @@ def _spans_dates(condition: MatchingKey | DateTimeRange) -> bool:
 def _matching(
     dialect: Dialect,
     search: Search,
-    parents: tuple[Level, list[int]] | None,
+    parents: _Parents,
     *what: ColumnElement[Any],
     merging: bool = False,
 ) -> Select[Any]:
-    levels = [row_level(order.keyword, search.level) for order in search.order]
+    levels = [_sorted_level(search.level, order) for order in search.order]
     clauses: list[ColumnElement[bool]] = []
     make = Conditions(dialect, search.level, search.fuzzy, search.case_sensitive)
     requests = [c for c in search.conditions if isinstance(c, MatchingKey) and len(c.path) == _SEQUENCE]
@@ -160,9 +213,19 @@ def _matching(
         clauses.append(clause)
     top = min((level.depth for level in levels), default=search.level.depth)
     joined = _joined(search.level, top)
+    if search.level is Level.STUDY and any(order.keyword == LAST_UPDATE for order in search.order):
+        joined = joined.join(tables.study_updates, tables.study_updates.c.study == tables.studies.c.id)
     if merging and search.level in (Level.STUDY, Level.SERIES):
         clauses.append(is_first_match(search.level, joined, clauses))
     return select(*what).select_from(joined).where(*clauses)
+
+
+def _sorted_level(searched: Level, order: Order) -> Level:
+    """Return the level whose rows have what is sorted by."""
+    if order.keyword == LAST_UPDATE:
+        return searched
+    _check_level(searched, level_of((order.keyword,)), order.keyword)
+    return row_level(order.keyword, searched)
 
 
 def _is_about_patient(search: Search, condition: MatchingKey | DateTimeRange) -> bool:

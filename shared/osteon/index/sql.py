@@ -120,10 +120,10 @@ class SqlIndex:
             found = await locations.of_ids(connection, self.database.dialect, self._uids, page.rows)
         return LocationPage(found, page.cursor)
 
-    async def count(self, search: Search) -> int:
+    async def count(self, search: Search, *, at_most: int | None = None) -> int:
         """See `Index`."""
         async with self.database.read() as connection:
-            return await searching.count(connection, self.database.dialect, search)
+            return await searching.count(connection, self.database.dialect, search, at_most)
 
     async def get(self, level: Level, public_id: str) -> Match:
         """See `Index`."""

@@ -103,6 +103,11 @@ def _shared_uid(table: str, uid: str) -> tuple[Column[bool], Index]:
     )
 
 
+SORTED_COLUMNS: Final = (
+    "patient_name", "patient_sex", "study_id", "study_description", "referring_physician_name", "institution_name",
+)  # fmt: skip
+"""Columns of a study that lists are sorted by. Others, whose values few studies share, have an index anyway."""
+
 uids = Table(
     "uids", metadata, Column("id", Integer, primary_key=True), Column("uid", Bytewise, nullable=False, unique=True)
 )
@@ -143,7 +148,17 @@ studies = Table(
     *_shared_uid("studies", "study_instance_uid"),
     Index(None, "study_instance_uid"), Index(None, "study_date_key", "study_time_key"),
     Index(None, "accession_number_key"), Index(None, "patient_id_key"), Index(None, "patient_birth_date_key"),
+    *(Index(None, f"{column}_key", "id") for column in SORTED_COLUMNS),
 )  # fmt: skip
+
+study_updates = Table(
+    "study_updates", metadata,
+    Column("study", Id, primary_key=True, autoincrement=False),
+    Column("updated", Moment, nullable=False),
+    Index(None, "updated", "study"),
+)  # fmt: skip
+"""What `studies.updated` is, kept by triggers: an index on that column would let PostgreSQL write all index entries of
+a study again with each instance."""
 
 series = Table(
     "series", metadata, _id(), _parent("study", "studies"),

@@ -93,6 +93,9 @@ async def test_studies_and_series_of_several_patients_that_are_there_already_are
             connection.execute(f"DROP INDEX ix_{table}_shared_uid")
             connection.execute(f"ALTER TABLE {table} DROP COLUMN shared_uid")
         connection.execute("ALTER TABLE conflicts DROP COLUMN compared")
+        for later in ("added", "updated", "removed"):
+            connection.execute(f"DROP TRIGGER studies_{later}")
+        connection.execute("DROP TABLE study_updates")
     connection.close()
     set_revision(tmp_path / "i.sqlite", "0006")
     await index.start()

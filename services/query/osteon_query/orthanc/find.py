@@ -12,7 +12,7 @@ from osteon.archive.resources import Match
 from osteon.dicom.attribute_names import attribute_path
 from osteon.dicom.attributes import COMPUTED
 from osteon.dicom.matching import condition
-from osteon.dicom.query import MatchingKey, Order, Search
+from osteon.dicom.query import LAST_UPDATE, MatchingKey, Order, Search
 from osteon_query.app_state import AppState, AppStateDep
 from osteon_query.http.bodies import json_object, small_body
 from osteon_query.http.errors import BadBody, BadParameter
@@ -62,15 +62,18 @@ async def find(request: Request, state: AppStateDep) -> Response:
 
 @router.post("/count-resources")
 async def count(request: Request, state: AppStateDep) -> Response:
-    """Count what a find would match."""
+    """Count what a find would match: with `Limit` up to that number, so that a count of very many costs no more."""
     parsed = _parse(await json_object(request), SearchLimits.from_settings(state.settings))
+    limit = parsed.total
     if parsed.nothing:
-        return json_response({"Count": 0})
-    if parsed.by_header:
-        number = sum([len(page) async for page in await _by_header(state, parsed, None)])
+        found = 0
+    elif parsed.by_header:
+        found = sum([len(page) async for page in await _by_header(state, parsed, None)])
     else:
-        number = await state.index.count(parsed.search)
-    return json_response({"Count": number})
+        found = await state.index.count(parsed.search, at_most=None if limit is None else limit + 1)
+    if limit is None:
+        return json_response({"Count": found})
+    return json_response({"Count": min(found, limit), "Exact": found <= limit})
 
 
 async def _by_header(state: AppState, parsed: _Find, total: int | None) -> AsyncGenerator[Sequence[Match], None]:
@@ -133,12 +136,16 @@ def _conditions(query: Mapping[str, Any], limits: SearchLimits) -> list[Matching
 
 
 def _order(entry: Any) -> Order:
-    if not isinstance(entry, dict) or entry.get("Type") != "DicomTag" or not isinstance(entry.get("Key"), str):
-        raise BadParameter("OrderBy: expected objects with Type 'DicomTag', Key and Direction")
+    given = (entry.get("Type"), entry.get("Key")) if isinstance(entry, dict) else (None, None)
+    if given != ("Metadata", LAST_UPDATE) and (given[0] != "DicomTag" or not isinstance(given[1], str)):
+        raise BadParameter(
+            "OrderBy: expected objects with Type 'DicomTag' or, for Key 'LastUpdate', 'Metadata', Key and Direction"
+        )
     direction = entry.get("Direction", "ASC")
     if direction not in ("ASC", "DESC"):
         raise BadParameter(f"OrderBy.Direction: expected ASC or DESC, got {str(direction)[:80]!r}")
-    return Order(attribute_path(entry["Key"])[0], descending=direction == "DESC")
+    keyword = LAST_UPDATE if given[0] == "Metadata" else attribute_path(entry["Key"])[0]
+    return Order(keyword, descending=direction == "DESC")
 
 
 def _field(body: Mapping[str, Any], name: str, default: T) -> T:

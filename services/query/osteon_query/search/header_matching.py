@@ -122,11 +122,10 @@ async def raw_headers(index: InstanceLocator, sidecars: Sidecars, matches: Seque
 
 async def check_candidates(index: ResourceSearch, search: Search, names: str, limit: int, error: type[Invalid]) -> None:
     """Raise `error` when a search would have to read more than `limit` headers; `names` are the keys for which."""
-    count = await index.count(search)
-    if count > limit:
+    if await index.count(search, at_most=limit + 1) > limit:
         raise error(
-            f"{names}: not in the index, so {count} headers would have to be read, at most "
-            f"{limit} are allowed; narrow the search by other attributes"
+            f"{names}: not in the index, so more than {limit} headers would have to be read;"
+            " narrow the search by other attributes"
         )
 
 

@@ -18,7 +18,8 @@ async def pages(
         with metrics.SEARCH_SECONDS.labels("rest").time():
             page = await index.search(replace(search, limit=limit))
         yield page.matches
-        if page.cursor is None or not page.matches:
+        ended = len(page.matches) < limit if search.order else page.cursor is None
+        if ended or not page.matches:
             return
         total = None if total is None else total - len(page.matches)
         if search.order:

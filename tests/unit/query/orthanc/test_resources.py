@@ -363,9 +363,21 @@ async def test_find_searches_without_regard_to_case_unless_told(archive: Running
     assert [one["IndexInSeries"] for one in ordered] == [3, 2, 1]
     walked = [await find(archive, Level="Instance", Query={}, Limit=2, Since=n) for n in (0, 2, 4, 6)]
     assert [len(page) for page in walked] == [2, 2, 2, 0]
-    response = await archive.http.post("/tools/count-resources", json={"Level": "Instance", "Query": {}})
-    assert response.json() == {"Count": 6}
+    for limit, counted in ((None, {"Count": 6}), (6, {"Count": 6, "Exact": True}), (5, {"Count": 5, "Exact": False})):
+        body = {"Level": "Instance", "Query": {}} | ({} if limit is None else {"Limit": limit})
+        assert (await archive.http.post("/tools/count-resources", json=body)).json() == counted
     assert await find(archive, Level="Study", Query={}, Labels=["x"]) == []
+
+
+async def test_find_lists_the_studies_that_were_updated_last_first(archive: RunningQuery) -> None:
+    first, second = ct_slice(PatientID="W1"), ct_slice(PatientID="W2")
+    await archive.stow(first)
+    await archive.stow(second)
+    newest = [{"Type": "Metadata", "Key": "LastUpdate", "Direction": "DESC"}]
+    assert await find(archive, Level="Study", Query={}, OrderBy=newest) == [id_of(second, 2), id_of(first, 2)]
+    await archive.stow(ct_slice(PatientID="W1", study=first.StudyInstanceUID))
+    assert await find(archive, Level="Study", Query={}, OrderBy=newest) == [id_of(first, 2), id_of(second, 2)]
+    assert await find(archive, Level="Study", Query={}, OrderBy=newest, Limit=1) == [id_of(first, 2)]
 
 
 @pytest.mark.parametrize(
@@ -377,6 +389,8 @@ async def test_find_searches_without_regard_to_case_unless_told(archive: Running
         b'{"Level": "Patient", "Query": {"ModalitiesInStudy": "CT"}}',
         b'{"Level": "Study", "Query": {}, "Limit": -1}', b'{"Level": "Study", "Query": {}, "Expand": "yes"}',
         b'{"Level": "Study", "OrderBy": [{"Type": "Metadata", "Key": "x"}]}',
+        b'{"Level": "Study", "OrderBy": [{"Type": "DicomTag", "Key": "LastUpdate"}]}',
+        b'{"Level": "Instance", "OrderBy": [{"Type": "Metadata", "Key": "LastUpdate"}]}',
         b'{"Level": "Study", "OrderBy": [{"Type": "DicomTag", "Key": "SeriesNumber"}]}', b"[" * 100_000,
         b'{"Level": "Study", "Query": {"PatientName": "\\ud800"}}',
     ],
@@ -441,7 +455,7 @@ async def test_a_find_that_would_read_too_many_headers_says_so(archive: RunningQ
     response = await archive.http.post("/tools/find", json=body)
     assert response.status_code == 400
     assert "PatientWeight" in response.json()["Details"]
-    assert "6" in response.json()["Details"]
+    assert "more than 2 headers" in response.json()["Details"]
     narrowed = {**body["Query"], "InstanceNumber": "1"}  # type: ignore[dict-item]
     assert await find(archive, Level="Instance", Query=narrowed) == []
 
