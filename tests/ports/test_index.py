@@ -133,7 +133,7 @@ async def test_other_bytes_under_a_known_uid_are_kept_aside_once(index):
     (conflict,) = await index.conflicts()
     assert conflict.served.location.key == first.facts.key
     assert conflict.aside.location.key == other.facts.key
-    assert conflict.aside.location.sidecar_key == other.facts.sidecar_key
+    assert conflict.aside.location.sidecar == other.facts.sidecar
     assert (conflict.aside.location.offset, conflict.aside.location.length) == (4096, 7)
     assert conflict.aside.location.sha256 == other.instances[0].sha256
     assert conflict.aside.location.identity == other.instances[0].identity
@@ -240,7 +240,7 @@ async def test_an_instance_tells_its_attributes_and_where_its_bytes_are(index):
     }  # fmt: skip
     assert instance.received == RECEIVED
     where = instance.location
-    assert (where.key, where.sidecar_key) == (stored.facts.key, stored.facts.sidecar_key)
+    assert (where.key, where.sidecar) == (stored.facts.key, stored.facts.sidecar)
     assert (where.offset, where.length, where.sha256) == (1536, 77, one.sha256)
     assert (where.identity, where.transfer_syntax_uid) == (one.identity, JPEG_LS)
     assert instance.public_id == where.public_id == one.identity.public_instance

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from osteon.contracts.packs import PackStored
+from osteon.contracts.packs import PackStored, SidecarPlace
 from osteon.dicom.identity import Identity
 
 
@@ -66,7 +66,7 @@ class PackRows:
 
     pack_id: str
     key: str
-    sidecar_key: str
+    sidecar: SidecarPlace
     size: int
     stored: int
     conflicts: int

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from osteon.contracts.packs import SidecarPlace
 from osteon.dicom.identity import Identity
 from osteon.dicom.models import Level
 
@@ -19,7 +20,7 @@ class Location:
     identity: Identity
     transfer_syntax_uid: str
     key: str
-    sidecar_key: str
+    sidecar: SidecarPlace
     offset: int
     length: int
     sha256: bytes

@@ -122,8 +122,10 @@ packs = Table(
     Column("origin", Text, nullable=False),
     Column("calling_aet", Text, nullable=False),
     Column("remote_host", Text, nullable=False),
+    Column("sidecar_offset", BigInteger),
 )  # fmt: skip
-"""Every pack that was indexed, with its outcome; redundant ones too."""
+"""Every pack that was indexed, with its outcome; redundant ones too. Without `sidecar_offset` its sidecar is an object
+of its own."""
 
 patients = Table(
     "patients", metadata, _id(),

@@ -12,12 +12,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, BinaryIO, Final, NamedTuple
 
 import orjson
 import zstandard
 
-from osteon.contracts.packs import Origin, PackStored
+from osteon.contracts.packs import Origin, PackFacts, PackStored
 from osteon.dicom.header.model import Header, HeaderProblem, PixelData
 from osteon.dicom.header.reader import HeaderReader
 from osteon.dicom.identity import Identity
@@ -25,6 +25,7 @@ from osteon.dicom.part10 import file_sha256, read_part10
 from osteon.dicom.peek import peek_identity
 from osteon.errors import Invalid
 from osteon.logging import get_logger
+from osteon.packs.sidecar_member import PackTail, TailWriter, without_trailer
 from osteon.packs.tar import members
 
 _HEADER_KEY: Final = b',"header":'
@@ -69,20 +70,30 @@ class SidecarLine:
     header: Header
 
 
-def encode(facts: PackStored, lines: Iterable[SidecarLine]) -> bytes:
+def encode(facts: PackFacts, lines: Iterable[SidecarLine]) -> bytes:
     """Return a sidecar: the same bytes each time, whatever trace the pack is stored in."""
     out = io.BytesIO()
-    with zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True).stream_writer(out, closefd=False) as stream:
-        stream.write(orjson.dumps({"pack": facts.model_dump(mode="json", exclude={"traceparent"})}) + b"\n")
-        for line in lines:
-            stream.write(_encode_line(line))
+    _encode_to(out, facts, lines)
     return out.getvalue()
 
 
+def _encode_to(out: BinaryIO, facts: PackFacts, lines: Iterable[SidecarLine]) -> None:
+    # Not where the sidecar is: that is known only when it is encoded.
+    heading = facts.model_dump(mode="json", include=PackFacts.model_fields.keys() - {"traceparent"})
+    with zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True).stream_writer(out, closefd=False) as stream:
+        stream.write(orjson.dumps({"pack": heading}) + b"\n")
+        for line in lines:
+            stream.write(_encode_line(line))
+
+
 def decode(sidecar: bytes) -> tuple[PackStored, Iterator[SidecarLine]]:
-    """Read a sidecar: the pack's facts, and its lines one at a time; raises `BadSidecar`."""
+    """Read a sidecar: the pack's facts, and its lines one at a time; raises `BadSidecar`.
+
+    What follows it in its pack is passed over. The facts are those of before it was stored: without its place, and
+    without it in the pack's length.
+    """
     try:
-        stream = io.BufferedReader(zstandard.ZstdDecompressor().stream_reader(io.BytesIO(sidecar)), 1 << 17)
+        stream = io.BufferedReader(zstandard.ZstdDecompressor().stream_reader(without_trailer(sidecar)), 1 << 17)
         facts = PackStored.model_validate(orjson.loads(stream.readline())["pack"])
     except (zstandard.ZstdError, ValueError, KeyError) as error:
         raise BadSidecar(f"not a sidecar: {error}") from None
@@ -92,25 +103,27 @@ def decode(sidecar: bytes) -> tuple[PackStored, Iterator[SidecarLine]]:
 class BuiltSidecar(NamedTuple):
     """A new sidecar; how many elements are marked as unreadable, how many headers could not be read to their end."""
 
-    data: bytes
+    tail: PackTail
     problems: int
     unread: int
 
 
-def build(path: Path, facts: PackStored, reader: HeaderReader) -> BuiltSidecar:
-    """Read a sealed pack and make its sidecar.
+def build(path: Path, facts: PackFacts, reader: HeaderReader) -> BuiltSidecar:
+    """Read a sealed pack and make its sidecar. The file is only read; it may have a sidecar already.
 
     Every member's SHA-256 is computed and compared with the one taken when it came in; raises `CorruptMember`. Only
     what has just arrived is not read again for that: it is still in memory. A file that came by HTTP is kept as it is,
     and may hold the digest of what it was before another tool changed it.
     A member whose header cannot be read to its end is kept nevertheless, with what could be read and its identifiers.
     """
-    problems = unread = 0
+    end = problems = unread = 0
     trust = _trust(facts)
+    out = TailWriter()
 
     def lines() -> Iterator[SidecarLine]:
-        nonlocal problems, unread
+        nonlocal end, problems, unread
         for member in members(path):
+            end = member.end
             with view[member.offset : member.offset + member.length] as file:
                 line = _read_member(file, member.offset, reader, trust)
             problems += len(line.header.problems)
@@ -122,11 +135,11 @@ def build(path: Path, facts: PackStored, reader: HeaderReader) -> BuiltSidecar:
         mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
         memoryview(mapped) as view,
     ):
-        sidecar = encode(facts, lines())
-    return BuiltSidecar(sidecar, problems, unread)
+        _encode_to(out, facts, lines())
+    return BuiltSidecar(out.finish(facts.pack_id, end, int(facts.received_at.timestamp())), problems, unread)
 
 
-def _trust(facts: PackStored) -> _Trust:
+def _trust(facts: PackFacts) -> _Trust:
     if facts.origin is Origin.HTTP:
         return _Trust.NO
     age = time.time() - facts.received_at.timestamp()

@@ -73,9 +73,9 @@ class CommitmentChecker:
 
     async def _read_back(self, members: Sequence[Location]) -> dict[str, Defect]:
         try:
-            lines = await read_digests(members[0].sidecar_key, self._objects)
+            lines = await read_digests(members[0].sidecar, self._objects)
         except (NotFound, Invalid) as error:
-            log.error("sidecar cannot be used", key=members[0].sidecar_key, error=str(error))
+            log.error("sidecar cannot be used", key=members[0].sidecar.key, error=str(error))
             lines = {}
         flaws = {
             each.identity.sop_uid: await instance_defect(each, lines, self._objects, self._read) for each in members
