@@ -23,8 +23,8 @@ log = get_logger(__name__)
 class CommitmentChecker:
     """Looks at instances as closely as `depth` says.
 
-    `row`: the index knows the instance under its SOP class. `object`: also, its pack and sidecar are in the object
-    store and have the length that they were stored with. `sha256`: also, its data set is read back and has its
+    `row`: the index knows the instance under its SOP class. `object`: also, its pack is in the object store and has
+    the length that it was stored with. `sha256`: also, its data set is read back and has its
     SHA-256. `pulse` is awaited from time to time.
     """
 
