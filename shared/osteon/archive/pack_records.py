@@ -24,6 +24,8 @@ class InstanceEntry:
     """`osteon.dicom.attributes.held_values` of the header."""
     requests: tuple[tuple[str, str], ...] = ()
     """`osteon.dicom.attributes.request_attributes` of the header."""
+    xxh3: bytes = b""
+    """XXH3-128 of the Part 10 file, 16 bytes; empty when it is not known."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,10 @@ from osteon.dicom.models import Level
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """Where an instance's bytes are: `length` bytes at `offset` of the object `key`."""
+    """Where an instance's bytes are: `length` bytes at `offset` of the object `key`.
+
+    `sha256` is of the data set, `xxh3` (XXH3-128) of the whole file, empty when it is not known.
+    """
 
     identity: Identity
     transfer_syntax_uid: str
@@ -25,6 +28,7 @@ class Location:
     length: int
     sha256: bytes
     public_id: str
+    xxh3: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ _i, _s, _t, _p = tables.instances.c, tables.series.c, tables.studies.c, tables.p
 PACK_COLUMNS: Final = (_p.pack_id, _p.study_uid, _p.series_uid, _p.sidecar_offset)
 """What `pack_places` needs, in its order."""
 LOCATION_COLUMNS: Final = (
-    _i.id, _i.pack, _i.byte_offset, _i.byte_length, _i.sop_class, _i.transfer_syntax, _i.public_id, _i.sha256,
+    _i.id, _i.pack, _i.byte_offset, _i.byte_length, _i.sop_class, _i.transfer_syntax, _i.public_id, _i.sha256, _i.xxh3,
     _i.sop_instance_uid, _s.series_instance_uid, _t.study_instance_uid, _t.patient_id, *PACK_COLUMNS,
 )  # fmt: skip
 
@@ -44,6 +44,7 @@ def location(row: Row[Any], identity: Identity, pack: Row[Any], texts: Mapping[i
         length=row.byte_length,
         sha256=row.sha256,
         public_id=format_public_id(row.public_id),
+        xxh3=row.xxh3 or b"",
     )
 
 

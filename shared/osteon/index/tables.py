@@ -170,6 +170,7 @@ instances = Table(
     _public(),
     Column("sha256", LargeBinary, nullable=False),
     Column("sop_instance_uid", Bytewise, nullable=False, unique=True),
+    Column("xxh3", LargeBinary),
 )  # fmt: skip
 """Wide columns first: PostgreSQL then needs no padding between them."""
 
@@ -235,6 +236,7 @@ conflicts = Table(
     Column("series_uid", Text, nullable=False),
     Column("resolved", Moment),
     Column("compared", Moment),
+    Column("xxh3", LargeBinary),
     UniqueConstraint("instance", "sha256"),
 )  # fmt: skip
 """Bytes kept aside because their UID is known with others: `instance` is the one served. `resolved` by a decision;

@@ -154,6 +154,7 @@ def _conflict_row(batch: Batch, member: BatchMember) -> dict[str, object]:
         "detected": batch.now, "sop_class": batch.uids[entry.identity.sop_class_uid],
         "transfer_syntax": batch.uids[entry.transfer_syntax_uid],
         "public_id": parse_public_id(entry.identity.public_instance), "sha256": entry.sha256,
+        "xxh3": entry.xxh3 or None,
         "patient_id": clean(entry.identity.patient_id), "study_uid": entry.identity.study_uid,
         "series_uid": entry.identity.series_uid,
     }  # fmt: skip

@@ -48,6 +48,7 @@ def to_entry(line: sidecar.SidecarLine) -> InstanceEntry:
         offset=line.offset,
         length=line.length,
         sha256=line.sha256,
+        xxh3=line.xxh3,
         attributes=held_values(header),
         requests=request_attributes(header),
     )

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final, NamedTuple
 
 import orjson
+import xxhash
 import zstandard
 
 from osteon.contracts.packs import Origin, PackFacts, PackStored
@@ -58,6 +59,7 @@ class CorruptMember(Invalid):
 class SidecarLine:
     """One instance. `offset` and `length` in bytes are of its Part 10 file within the pack.
 
+    `sha256` is of the data set, `xxh3` (XXH3-128) of the whole file; empty in sidecars of release 0.1.
     Offsets in `header` count from the data set's first byte, which is `dataset_offset` bytes into the file.
     """
 
@@ -67,6 +69,7 @@ class SidecarLine:
     length: int
     dataset_offset: int
     sha256: bytes
+    xxh3: bytes
     header: Header
 
 
@@ -163,6 +166,7 @@ def _read_member(file: memoryview, offset: int, reader: HeaderReader, trust: _Tr
         length=len(file),
         dataset_offset=meta.data_set_offset,
         sha256=digest,
+        xxh3=xxhash.xxh3_128(file).digest(),
         header=header,
     )
 
@@ -211,6 +215,7 @@ def _encode_line(line: SidecarLine) -> bytes:
         "length": line.length,
         "dataset": line.dataset_offset,
         "sha256": line.sha256.hex(),
+        "xxh3": line.xxh3.hex(),
         "pixels": header.pixel_data,
         "bulk": header.bulk,
         "problems": header.problems,
@@ -240,6 +245,7 @@ def _decode_line(raw: bytes) -> SidecarLine:
         length=fields["length"],
         dataset_offset=fields["dataset"],
         sha256=bytes.fromhex(fields["sha256"]),
+        xxh3=bytes.fromhex(fields.get("xxh3", "")),
         header=Header(
             json=header[:-1],
             pixel_data=pixels and _decode_pixels(pixels),

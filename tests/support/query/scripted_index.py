@@ -143,5 +143,6 @@ def _line(at: Location, header: dict[str, Any]) -> SidecarLine:
         length=at.length,
         dataset_offset=300,
         sha256=at.sha256,
+        xxh3=at.xxh3,
         header=Header(json=json.dumps(header).encode()),
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import orjson
 import pytest
+import xxhash
 from pydicom.uid import generate_uid
 
 from osteon.bus.memory import MemoryBus
@@ -77,6 +78,7 @@ async def test_pack_and_sidecar_are_stored_announced_and_released(tmp_path, data
         file = await objects.get_range(message.key, line.offset, line.length)
         assert file == part10(dataset)
         assert line.sha256 == hashlib.sha256(file[line.dataset_offset :]).digest()
+        assert line.xxh3 == xxhash.xxh3_128(file).digest()
         assert orjson.loads(line.header.json)["00200013"]["Value"] == [int(dataset.InstanceNumber)]
 
 
