@@ -114,18 +114,19 @@ class BuiltSidecar(NamedTuple):
 def build(path: Path, facts: PackFacts, reader: HeaderReader) -> BuiltSidecar:
     """Read a sealed pack and make its sidecar. The file is only read; it may have a sidecar already.
 
-    Every member's SHA-256 is computed and compared with the one taken when it came in; raises `CorruptMember`. Only
-    what has just arrived is not read again for that: it is still in memory. A file that came by HTTP is kept as it is,
-    and may hold the digest of what it was before another tool changed it.
-    A member whose header cannot be read to its end is kept nevertheless, with what could be read and its identifiers.
+    Every member's SHA-256 is computed and compared with the one taken when it came in; raises `CorruptMember`, also
+    when the members are not as many as `facts` says. Only what has just arrived is not read again for that: it is still
+    in memory. A file that came by HTTP is kept as it is, and may hold the digest of what it was before another tool
+    changed it. A member whose header cannot be read to its end is kept nevertheless, with what could be read and its
+    identifiers.
     """
-    end = problems = unread = 0
+    end = count = problems = unread = 0
     trust = _trust(facts)
     out = TailWriter()
 
     def lines() -> Iterator[SidecarLine]:
-        nonlocal end, problems, unread
-        for member in members(path):
+        nonlocal end, count, problems, unread
+        for count, member in enumerate(members(path), 1):  # noqa: B007 - how many there were
             end = member.end
             with view[member.offset : member.offset + member.length] as file:
                 line = _read_member(file, member.offset, reader, trust)
@@ -139,6 +140,8 @@ def build(path: Path, facts: PackFacts, reader: HeaderReader) -> BuiltSidecar:
         memoryview(mapped) as view,
     ):
         _encode_to(out, facts, lines())
+    if count != facts.instances:
+        raise CorruptMember(f"pack {facts.pack_id} has {count} of {facts.instances} instances")
     return BuiltSidecar(out.finish(facts.pack_id, end, int(facts.received_at.timestamp())), problems, unread)
 
 
