@@ -165,7 +165,7 @@ PIPELINE: Final = Dashboard(
         queue_row(
             "2. Object store (writer)",
             "writer[.].*",
-            Panel("Upload", "Time to store one pack and its sidecar.",
+            Panel("Upload", "Time to store one pack, with its sidecar.",
                   quantiles("osteon_upload_duration_seconds"), "s", wide=6),
             Panel("Pack size", "Of packs written to the object store.",
                   quantiles("osteon_stored_pack_bytes"), "bytes", wide=6),

@@ -53,7 +53,7 @@ async def apply_decision(decision: ConflictDecided, *, objects: Objects, index: 
     """Apply a decision that is in the object store to the index."""
     places = await index.conflicting_versions([decision.sop_instance_uid])
     kept = next((place for place in places if place.sha256.hex() == decision.kept), None)
-    version = await asyncio.to_thread(_read_version, await objects.get(kept.sidecar_key), kept) if kept else None
+    version = await asyncio.to_thread(_read_version, await objects.get(*kept.sidecar), kept) if kept else None
     await index.decide(decision, version)
 
 
@@ -62,7 +62,7 @@ def _read_version(data: bytes, place: Location) -> StoredPack:
     for line in lines:
         if line.offset == place.offset:
             return StoredPack(facts, [to_entry(line)])
-    raise sidecar.BadSidecar(f"{place.sidecar_key} has no line for the instance at byte {place.offset}")
+    raise sidecar.BadSidecar(f"the sidecar of {place.key} has no line for the instance at byte {place.offset}")
 
 
 async def apply_decisions(*, objects: Objects, index: ConflictingVersions) -> int:

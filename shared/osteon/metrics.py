@@ -123,7 +123,7 @@ STORED_PACK_BYTES: Final = Histogram(
 )
 STORED_BYTES: Final = Counter("osteon_stored_bytes_total", "Bytes written to the object store, sidecars included.")
 UPLOAD_SECONDS: Final = Histogram(
-    "osteon_upload_duration_seconds", "Time to write one pack and its sidecar to the object store.", buckets=_SECONDS
+    "osteon_upload_duration_seconds", "Time to write one pack, with its sidecar, to the object store.", buckets=_SECONDS
 )
 HEADER_PROBLEMS: Final = Counter(
     "osteon_header_problems_total", "Elements that were stored although they are invalid; the sidecar marks them."

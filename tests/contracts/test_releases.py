@@ -19,15 +19,17 @@ from osteon.bus.envelope import Envelope, decode
 from osteon.contracts.base import Message
 from osteon.contracts.packs import PackStored
 from osteon.dicom.header.model import HeaderProblem
-from osteon.dicom.header.reader import HeaderReader
 from osteon.dicom.part10 import read_part10
+from osteon.objects.folder import FolderObjects
 from osteon.packs import sidecar
-from osteon.packs.index_entries import read_stored_pack
+from osteon.packs.index_entries import find_stored_pack, read_stored_pack
+from osteon.packs.sidecar_member import sidecar_offset, without_trailer
 from osteon.packs.tar import members
 from osteon.spool.disk import Disk
 from osteon.spool.paths import OPEN, SEALED
 from osteon.spool.recovery import recover
 from support.contracts import releases
+from support.packs.sealed_packs import separate_sidecar
 
 HERE = Path(__file__).parent
 RELEASES = sorted(path.name for path in HERE.iterdir() if (path / "messages.json").exists())
@@ -44,7 +46,10 @@ def recorded(release: str) -> dict[str, Any]:
 def objects(release: str) -> tuple[Path, bytes]:
     """Return a pack and the bytes of its sidecar."""
     (pack,) = (HERE / release).glob("*.tar")
-    return pack, pack.with_suffix(".meta").read_bytes()
+    if release == "0.1.0":
+        return pack, pack.with_suffix(".meta").read_bytes()
+    whole = pack.read_bytes()
+    return pack, bytes(without_trailer(whole[sidecar_offset(whole, len(whole)) :]))
 
 
 def read(name: str, content: dict[str, Any]) -> BaseModel:
@@ -105,7 +110,7 @@ def test_queues_keep_their_arguments_and_what_travels_on_them(release: str) -> N
 def test_packs_and_sidecars_of_a_release_before_are_read(release: str) -> None:
     pack, data = objects(release)
     whole, found = pack.read_bytes(), read_stored_pack(data)
-    assert (found.facts.pack_id, found.facts.size, found.facts.key[-9:]) == (pack.stem, len(whole), "00001.tar")
+    assert (found.facts.pack_id, found.facts.key[-9:]) == (pack.stem, "00001.tar")
     assert [member.name for member in members(pack)] == [f"{entry.identity.sop_uid}.dcm" for entry in found.instances]
     for entry in found.instances:
         file = whole[entry.offset : entry.offset + entry.length]
@@ -115,13 +120,26 @@ def test_packs_and_sidecars_of_a_release_before_are_read(release: str) -> None:
 
 
 @each_release
+async def test_a_pack_of_a_release_before_is_found_with_its_sidecar(release: str, tmp_path: Path) -> None:
+    pack, data = objects(release)
+    store, key = FolderObjects(tmp_path), f"1.2/1.3/{pack.name}"
+    await store.put_file(key, pack)
+    if release == "0.1.0":
+        await store.put(key.replace(".tar", ".meta"), data)
+    found = await find_stored_pack(key, pack.stat().st_size, store)
+    assert (found.facts.size, found.instances) == (pack.stat().st_size, read_stored_pack(data).instances)
+    assert (found.facts.sidecar_offset is None) == (release == "0.1.0")
+
+
+@each_release
 @pytest.mark.parametrize("ending", [SEALED, OPEN], ids=["sealed", "open"])
 def test_a_spool_of_a_release_before_is_taken_over(release: str, ending: str, tmp_path: Path) -> None:
     pack, _ = objects(release)
     whole = pack.read_bytes()
     left = tmp_path / "folder" / f"{pack.stem}{ending}"
     left.parent.mkdir()
-    left.write_bytes(whole if ending == SEALED else whole.rstrip(b"\0") + b"\0" * 100)
+    *_, last = members(pack)
+    left.write_bytes(whole if ending == SEALED else whole[: last.end].rstrip(b"\0") + b"\0" * 100)
     found = recover(left, tmp_path, Disk()).pack
     assert found is not None
     assert found.instances == (2 if ending == SEALED else 1), "the last one was cut"
@@ -132,7 +150,7 @@ def test_a_spool_of_a_release_before_is_taken_over(release: str, ending: str, tm
 def test_a_sidecar_tells_what_the_release_before_reads(release: str) -> None:
     pack, data = objects(release)
     facts, _ = sidecar.decode(data)
-    before, now = lines_of(data), lines_of(sidecar.build(pack, facts, HeaderReader()).data)
+    before, now = lines_of(data), lines_of(separate_sidecar(pack, facts))
     reread = PackStored.model_validate(now[0]["pack"])
     assert (reread, len(now)) == (facts, len(before))
     for old, new in zip(before[1:], now[1:], strict=True):

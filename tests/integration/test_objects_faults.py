@@ -11,6 +11,7 @@ import pytest
 
 from osteon.objects.port import ObjectNotFound, Objects, ObjectsUnavailable
 from osteon.objects.s3 import S3Objects
+from osteon.packs.sidecar_member import PackTail
 from support.objects.scripted_s3 import proxy
 from support.services.parts import SeaweedFS
 
@@ -110,7 +111,7 @@ async def test_an_upload_holds_no_more_than_a_few_blocks_in_memory(connect: Conn
     objects = connect()
     await objects.put("first", b"makes the connection")
     tracemalloc.start()
-    await objects.put_file("large", pack)
+    await objects.put_file("large", pack, PackTail(59 * MIB, os.urandom(MIB)))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 8 * MIB
@@ -129,9 +130,11 @@ async def test_a_multipart_upload_is_whole_or_absent(
     objects = connect(at_once=MIB)
     with pytest.raises(ObjectNotFound):
         await objects.size("parts")
-    await objects.put_file("parts", pack)
-    assert await objects.size("parts") == 70 * MIB
+    tail = PackTail(64 * MIB - 3, os.urandom(6 * MIB))
+    await objects.put_file("parts", pack, tail)
+    assert await objects.size("parts") == tail.size
     assert await objects.get_range("parts", MIB - 4, 8) == pack.read_bytes()[MIB - 4 : MIB + 4]
+    assert await objects.get("parts", tail.start) == tail.data
 
 
 async def test_what_was_acknowledged_before_a_kill_is_there_after_it(

@@ -3,10 +3,11 @@
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from support.archive.running import StandaloneProcess, eventually
 NODELAY = {**os.environ, "TCP_NODELAY": "1"}
 """Without it DCMTK, and with it Orthanc, waits 40 ms for the other side again and again."""
 _http = httpx.Client(timeout=60)
+_SIDECARS = "SELECT coalesce(sum(size - sidecar_offset), 0) FROM packs"
 PARTS = ("rabbitmq", "postgres", "seaweedfs")
 
 
@@ -55,7 +57,9 @@ def standalone(data: Path) -> Iterator[BenchServer]:
     process = StandaloneProcess(data, OSTEON_LOG_LEVEL="WARNING")
 
     def stored() -> tuple[int, int]:
-        return _size(data.glob("index.sqlite*")), _size((data / "objects").rglob("*.meta"))
+        with closing(sqlite3.connect(data / "index.sqlite")) as connection:
+            (sidecars,) = connection.execute(_SIDECARS).fetchone()
+        return _size(data.glob("index.sqlite*")), int(sidecars)
 
     try:
         archive = process.start()
@@ -76,12 +80,9 @@ def cluster(data: Path, **replicas: int) -> Iterator[BenchServer]:
         ports = [replica.ports["dicom"] for replica in running.replicas.values() if "dicom" in replica.ports]
 
         def stored() -> tuple[int, int]:
-            client = running.parts.seaweedfs.client(timeout=30)
-            objects = client.list_objects(running.parts.bucket, recursive=True)
-            sidecars = sum(found.size or 0 for found in objects if (found.object_name or "").endswith(".meta"))
             with psycopg.connect(running.parts.postgres.url.replace("+psycopg", "")) as connection:
-                row = connection.execute("SELECT pg_database_size(current_database())").fetchone()
-            return int(row[0]) if row else 0, sidecars
+                row = connection.execute(f"SELECT pg_database_size(current_database()), ({_SIDECARS})").fetchone()
+            return (int(row[0]), int(row[1])) if row else (0, 0)
 
         yield BenchServer("cluster", "OSTEON", ports, running.url, services | parts, stored)
 

@@ -133,9 +133,10 @@ async def test_other_bytes_under_a_known_uid_are_kept_aside_once(index):
     (conflict,) = await index.conflicts()
     assert conflict.served.location.key == first.facts.key
     assert conflict.aside.location.key == other.facts.key
-    assert conflict.aside.location.sidecar_key == other.facts.sidecar_key
+    assert conflict.aside.location.sidecar == other.facts.sidecar
     assert (conflict.aside.location.offset, conflict.aside.location.length) == (4096, 7)
     assert conflict.aside.location.sha256 == other.instances[0].sha256
+    assert conflict.aside.location.xxh3 == other.instances[0].xxh3
     assert conflict.aside.location.identity == other.instances[0].identity
     assert (await index.statistics()).conflicts == 1
     assert await index.outcome(other.facts.pack_id) == {"1.2.1.1.1": InstanceState.CONFLICT}
@@ -240,10 +241,18 @@ async def test_an_instance_tells_its_attributes_and_where_its_bytes_are(index):
     }  # fmt: skip
     assert instance.received == RECEIVED
     where = instance.location
-    assert (where.key, where.sidecar_key) == (stored.facts.key, stored.facts.sidecar_key)
-    assert (where.offset, where.length, where.sha256) == (1536, 77, one.sha256)
+    assert (where.key, where.sidecar) == (stored.facts.key, stored.facts.sidecar)
+    assert (where.offset, where.length, where.sha256, where.xxh3) == (1536, 77, one.sha256, one.xxh3)
     assert (where.identity, where.transfer_syntax_uid) == (one.identity, JPEG_LS)
     assert instance.public_id == where.public_id == one.identity.public_instance
+
+
+async def test_packs_of_release_0_1_have_no_checksum_and_their_sidecar_beside_them(index):
+    before = pack(replace(entry(), xxh3=b""))
+    before = replace(before, facts=before.facts.model_copy(update={"sidecar_offset": None}))
+    await index.upsert([before])
+    where = (await only(index, Level.IMAGE)).instance.location
+    assert (where.xxh3, where.sidecar) == (b"", (before.facts.key.replace(".tar", ".meta"), 0))
 
 
 async def test_requests_of_a_series_are_those_of_the_first_instance_that_has_any(index):

@@ -270,6 +270,8 @@ async def test_rows_of_a_lost_pack_are_taken_over_by_one_with_the_same_bytes(ind
         "1.2.1.1.2": (pack(entry(), pack_id="1").facts.key, 4096),
         "1.2.1.1.3": (again.facts.key, 512),
     }
+    checksums = {at.identity.sop_uid: at.xxh3 async for at in index.locate(InstanceScope())}
+    assert checksums["1.2.1.1.1"] == again.instances[0].xxh3 != entry().xxh3
     assert dict(await index.outcome("1"))["1.2.1.1.1"] == "duplicate"
     assert (await index.statistics()).size == 3010
     await check_sums(index)

@@ -15,6 +15,7 @@ from osteon.objects.folder import FolderObjects
 from osteon.objects.pack_cache import PackCache
 from osteon.objects.port import BadObjectKey, ObjectNotFound, Objects
 from osteon.objects.s3 import S3Objects
+from osteon.packs.sidecar_member import PackTail
 from support.services.parts import SeaweedFS
 
 MIB = 1 << 20
@@ -72,6 +73,33 @@ async def test_put_file_stores_the_bytes_of_the_file(objects: Objects, at: str, 
     await objects.put_file(f"{at}/1.2/1.2.3/p.tar", tmp_path / "pack.tar")
     assert await objects.get(f"{at}/1.2/1.2.3/p.tar") == data
     assert (tmp_path / "pack.tar").read_bytes() == data
+
+
+@pytest.mark.parametrize("size", [0, 1, 65_536, 3 * MIB + 17])
+@pytest.mark.parametrize("kept", [0.0, 0.7, 1.0])
+async def test_put_file_ends_with_the_tail_in_the_place_of_the_files_own_end(
+    objects: Objects, at: str, tmp_path: Path, size: int, kept: float
+) -> None:
+    data, end = os.urandom(size), os.urandom(size // 3 + 5)
+    (tmp_path / "pack.tar").write_bytes(data)
+    tail = PackTail(int(size * kept), end)
+    for _ in range(2):
+        await objects.put_file(f"{at}/p.tar", tmp_path / "pack.tar", tail)
+    assert await objects.get(f"{at}/p.tar") == data[: tail.start] + end
+    assert await objects.size(f"{at}/p.tar") == tail.size
+    assert await objects.get(f"{at}/p.tar", tail.start) == end
+    assert await keys(objects, at) == [f"{at}/p.tar"]
+
+
+async def test_get_from_an_offset_gives_the_rest_and_nothing_beyond_the_end(objects: Objects, at: str) -> None:
+    await objects.put(f"{at}/a", b"0123456789")
+    assert [await objects.get(f"{at}/a", offset) for offset in (0, 3, 9, 10)] == [
+        b"0123456789", b"3456789", b"9", b"",
+    ]  # fmt: skip
+    with pytest.raises(Invalid, match="11"):
+        await objects.get(f"{at}/a", 11)
+    with pytest.raises(ObjectNotFound):
+        await objects.get(f"{at}/b", 3)
 
 
 async def test_put_file_twice_is_the_same_as_once(objects: Objects, at: str, tmp_path: Path) -> None:

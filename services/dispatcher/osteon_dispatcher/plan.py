@@ -67,6 +67,7 @@ def from_location(location: Location) -> PlannedInstance:
         offset=location.offset,
         length=location.length,
         sha256=location.sha256,
+        xxh3=location.xxh3,
     )
 
 

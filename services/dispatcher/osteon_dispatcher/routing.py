@@ -50,7 +50,7 @@ class Router:
         states = await self._index.outcome(message.pack_id)
         new = {uid for uid, state in states.items() if state is InstanceState.STORED}
         try:
-            sidecar = await self._objects.get(message.sidecar_key)
+            sidecar = await self._objects.get(*message.sidecar)
         except ObjectNotFound:
             log.warning("pack not routed: sidecar not found", pack=message.pack_id)
             return

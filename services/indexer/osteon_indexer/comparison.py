@@ -22,6 +22,7 @@ from osteon.archive.pack_records import PackOutcome, StoredPack
 from osteon.archive.resources import Location
 from osteon.bus.port import Bus, RequestFailed
 from osteon.contracts.imaging import TranscodeRequest
+from osteon.contracts.packs import SidecarPlace
 from osteon.contracts.topology import TRANSCODE
 from osteon.dicom.data_set_comparison import (
     COMPRESSION_NOTES,
@@ -176,19 +177,19 @@ class VersionComparer:
 
     async def _read(self, places: Iterable[Location]) -> dict[Location, VersionContent]:
         """Read the lines of versions from their sidecars, each of which is decoded once."""
-        by_sidecar: dict[str, dict[int, Location]] = {}
+        by_sidecar: dict[SidecarPlace, dict[int, Location]] = {}
         for at in places:
-            by_sidecar.setdefault(at.sidecar_key, {})[at.offset] = at
+            by_sidecar.setdefault(at.sidecar, {})[at.offset] = at
         found: dict[Location, VersionContent] = {}
-        for key, wanted in by_sidecar.items():
+        for place, wanted in by_sidecar.items():
             try:
-                read = await asyncio.to_thread(_contents, await self._objects.get(key), wanted)
+                read = await asyncio.to_thread(_contents, await self._objects.get(*place), wanted)
                 size = await self._objects.size(next(iter(wanted.values())).key)
                 for at, content in read.items():
                     if at.offset + at.length <= size:
                         found[at] = await self._with_charset(content)
             except (NotFound, sidecar.BadSidecar, UnknownTransferSyntax) as error:
-                log.warning("versions not compared: their sidecar cannot be read", sidecar=key, error=str(error))
+                log.warning("versions not compared: their sidecar cannot be read", sidecar=place.key, error=str(error))
         return found
 
     async def _with_charset(self, content: VersionContent) -> VersionContent:

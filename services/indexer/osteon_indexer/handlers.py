@@ -13,7 +13,7 @@ from osteon.archive.pack_records import PackOutcome, StoredPack
 from osteon.archive.ports import IndexWriter, InstanceLocator, PackOutcomes
 from osteon.archive.resources import InstanceScope
 from osteon.bus.port import Bus
-from osteon.contracts.packs import ConflictsFound, PackFacts, PackIndexed, PackStored
+from osteon.contracts.packs import ConflictsFound, PackIndexed, PackStored, SidecarPlace, StoredPackFacts
 from osteon.errors import Invalid
 from osteon.logging import get_logger
 from osteon.objects.port import ObjectNotFound, Objects
@@ -83,8 +83,8 @@ async def settle(
     if comparer:
         outcome = await comparer.compare(pack, outcome, index)
     if outcome.redundant:
-        await objects.delete(pack.facts.sidecar_key)
-        await objects.delete(pack.facts.key)
+        for key in dict.fromkeys((pack.facts.sidecar.key, pack.facts.key)):
+            await objects.delete(key)
     return outcome
 
 
@@ -102,7 +102,7 @@ async def announce(pack: StoredPack, outcome: PackOutcome, *, bus: Bus) -> None:
 
 
 def _facts(pack: StoredPack) -> dict[str, Any]:
-    return pack.facts.model_dump(include=set(PackFacts.model_fields))
+    return pack.facts.model_dump(include=set(StoredPackFacts.model_fields))
 
 
 async def _repoint(pack: StoredPack, outcome: PackOutcome, objects: Objects, index: PackIndex) -> PackOutcome:
@@ -117,30 +117,33 @@ async def _repoint(pack: StoredPack, outcome: PackOutcome, objects: Objects, ind
 async def lost_packs(pack: StoredPack, objects: Objects, index: PackIndex) -> list[str]:
     """Return the ids of other packs that should have instances of `pack`, and are not in the store or too short."""
     ends: dict[str, int] = {}
+    sidecars: dict[str, SidecarPlace] = {}
     uids = tuple(entry.identity.sop_uid for entry in pack.instances)
-    if uids:  # else the sidecar is absent: a deletion was interrupted after it
+    if uids:  # else the pack is gone, or its sidecar alone: a deletion was interrupted after it
         served = [place async for place in index.locate(InstanceScope(sop_uids=uids))]
         for place in (*served, *await index.conflicting_versions(uids)):
             ends[place.key] = max(ends.get(place.key, 0), place.offset + place.length)
+            sidecars[place.key] = place.sidecar
     ends.pop(pack.facts.key, None)
-    return [PurePosixPath(key).stem for key, end in ends.items() if not await _is_complete(key, end, objects)]
+    return [PurePosixPath(k).stem for k, end in ends.items() if not await _is_complete(k, end, sidecars[k], objects)]
 
 
-async def _is_complete(key: str, end: int, objects: Objects) -> bool:
+async def _is_complete(key: str, end: int, sidecar: SidecarPlace, objects: Objects) -> bool:
     try:
-        return await objects.size(key) >= end and await objects.size(str(PurePosixPath(key).with_suffix(".meta"))) > 0
+        size = await objects.size(key)
+        return size >= end and (size if sidecar.key == key else await objects.size(sidecar.key)) > sidecar.offset
     except ObjectNotFound:
         return False
 
 
 async def _load(message: PackStored, objects: Objects, index: PackOutcomes) -> StoredPack:
     try:
-        data = await objects.get(message.sidecar_key)
+        data = await objects.get(*message.sidecar)
     except ObjectNotFound:
         if await index.known_packs([message.pack_id]):
             return StoredPack(message, ())
         raise PackMissing(
-            f"no sidecar {message.sidecar_key} for pack {message.pack_id}; if its file is still in a spool, do two "
+            f"no sidecar in {message.sidecar.key} of pack {message.pack_id}; if its file is still in a spool, do two "
             "spools share an OSTEON_SPOOL_ID?"
         ) from None
     return await asyncio.to_thread(read_stored_pack, data, message)

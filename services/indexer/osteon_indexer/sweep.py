@@ -15,14 +15,15 @@ from osteon.errors import Unavailable
 from osteon.logging import get_logger
 from osteon.objects.keys import CACHE
 from osteon.objects.port import ObjectInfo, ObjectNotFound, Objects
-from osteon.packs.index_entries import read_stored_pack
+from osteon.packs.index_entries import find_stored_pack
+from osteon.packs.integrity import object_size
 from osteon_indexer.comparison import VersionComparer
 from osteon_indexer.external_sort import ExternalSorter
 from osteon_indexer.handlers import PackIndex, conclude, settle, upsert
 
 log = get_logger(__name__)
 CHUNK = 500
-"""Sidecars that are compared with the index at a time."""
+"""Packs that are compared with the index at a time."""
 BATCH = 20
 """Packs that are indexed in one transaction."""
 
@@ -41,23 +42,23 @@ async def sweep(
     They are indexed in the order of their ids, which is that of arrival, so that a rebuilt index equals the old one.
     Decisions on conflicts are applied first. Packs younger than `min_age` are skipped: they may be on their way, and
     would be indexed twice, which is harmless. What cannot be indexed is logged and skipped. `progress` is called with
-    the sidecars found and the packs indexed so far. Without a bus nothing is published.
+    the packs found and indexed so far. Without a bus nothing is published.
     Conflicts that were not compared yet are, too: what decodes pixel data may have been down when they came.
     """
     comparer = comparer or VersionComparer(objects)
     await apply_decisions(objects=objects, index=index)
     found = indexed = 0
     with ExternalSorter() as missing:
-        async for sidecars in in_chunks(_sidecars(objects), CHUNK):
-            found += len(sidecars)
-            rows = await _without_rows(sidecars, index, min_age)
+        async for packs in in_chunks(_packs(objects), CHUNK):
+            found += len(packs)
+            rows = await _without_rows(packs, index, min_age)
             await asyncio.to_thread(missing.extend, rows)
             if progress:
                 progress(found, indexed)
         while batch := await asyncio.to_thread(missing.take, BATCH):
-            read = await asyncio.gather(*(_read(key, objects) for _, key in batch))
-            if packs := [pack for pack in read if pack]:
-                indexed += await _index(packs, objects, index, bus, comparer)
+            read = await asyncio.gather(*(_read(key, size, objects) for _, key, size in batch))
+            if readable := [pack for pack in read if pack]:
+                indexed += await _index(readable, objects, index, bus, comparer)
             if progress:
                 progress(found, indexed)
     await _compare_again(objects, index, comparer)
@@ -66,27 +67,25 @@ async def sweep(
     return indexed
 
 
-async def _without_rows(sidecars: list[ObjectInfo], index: PackOutcomes, min_age: timedelta) -> list[list[str]]:
-    """Return (pack id, key of the sidecar) of the packs that the index lacks."""
+async def _without_rows(packs: list[ObjectInfo], index: PackOutcomes, min_age: timedelta) -> list[list[str | int]]:
+    """Return (pack id, key, length) of the packs that the index lacks."""
     now = datetime.now(UTC)
-    known = await index.known_packs([_pack_id(info) for info in sidecars])
+    known = await index.known_packs([_pack_id(info) for info in packs])
     # The absolute difference: the clock of the store may have been far ahead once.
-    return [[_pack_id(i), i.key] for i in sidecars if _pack_id(i) not in known and abs(now - i.modified) >= min_age]
+    missing = [i for i in packs if _pack_id(i) not in known and abs(now - i.modified) >= min_age]
+    return [[_pack_id(info), info.key, info.size] for info in missing]
 
 
-async def _read(key: str, objects: Objects) -> StoredPack | None:
-    """Return the pack of a sidecar, or None when it is unusable: the others must still be indexed."""
+async def _read(key: str, size: int, objects: Objects) -> StoredPack | None:
+    """Return a pack as its sidecar says it, or None when that is unusable: the others must still be indexed."""
     try:
-        pack = await asyncio.to_thread(read_stored_pack, await objects.get(key))
-        if await objects.size(pack.facts.key) == pack.facts.size:
-            return pack
-        log.error("pack not indexed: its length is not what its sidecar says", sidecar=key)
+        return await find_stored_pack(key, size, objects)
     except Unavailable:
         raise
     except ObjectNotFound as error:
-        log.warning("pack not indexed: deleted meanwhile, or never complete", sidecar=key, error=str(error))
+        log.warning("pack not indexed: deleted meanwhile, or never complete", pack=key, error=str(error))
     except Exception as error:
-        log.error("pack not indexed: its sidecar cannot be read", sidecar=key, error=str(error))
+        log.error("pack not indexed: its sidecar cannot be read", pack=key, error=str(error))
     return None
 
 
@@ -95,8 +94,9 @@ async def _compare_again(objects: Objects, index: PackIndex, comparer: VersionCo
     after = 0
     while found := await index.uncompared(after=after, limit=CHUNK):
         after = found[-1].id
-        for key in dict.fromkeys(each.aside.location.sidecar_key for each in found):
-            if pack := await _read(key, objects):
+        for key in dict.fromkeys(each.aside.location.key for each in found):
+            size = await object_size(key, objects)
+            if size is not None and (pack := await _read(key, size, objects)):
                 outcome = await index.note_comparisons(pack, ())
                 await settle(pack, outcome, objects=objects, index=index, comparer=comparer)
 
@@ -123,9 +123,9 @@ async def _index(
     return len(packs)
 
 
-async def _sidecars(objects: Objects) -> AsyncIterator[ObjectInfo]:
+async def _packs(objects: Objects) -> AsyncIterator[ObjectInfo]:
     async for info in objects.list():
-        if info.key.endswith(".meta") and not info.key.startswith(CACHE):
+        if info.key.endswith(".tar") and not info.key.startswith(CACHE):
             yield info
 
 

@@ -9,8 +9,9 @@ from osteon.contracts.packs import PackSealed, PackStored
 from osteon.dicom.header.reader import HeaderReader
 from osteon.errors import Invalid
 from osteon.logging import get_logger
-from osteon.objects.port import Objects
+from osteon.objects.port import ObjectNotFound, Objects
 from osteon.packs import sidecar
+from osteon.packs.sidecar_member import find_sidecar
 from osteon.packs.upload import store_pack
 from osteon.spool.disk import Disk
 from osteon.spool.paths import DAMAGED, release, resolve
@@ -29,22 +30,22 @@ async def store_sealed(
     reader: HeaderReader,
     keep: bool = False,
 ) -> None:
-    """Put a pack and its sidecar into the object store, publish `PackStored`, and remove the file from the spool.
+    """Put a pack with its sidecar into the object store, publish `PackStored`, and remove the file from the spool.
 
     `keep` leaves the file in the spool. A missing file means that the pack was stored before, so `PackStored` is only
-    published again. The objects of that pack may have been deleted as redundant; the indexer reports an error only when
-    it does not know the pack. The intact members of a corrupt file are stored in a pack of their own, and the file is
+    published again. The object may have been deleted as redundant; the indexer reports an error only when it does not
+    know the pack. The intact members of a corrupt file are stored in a pack of their own, and the file is
     kept under a name that ends with `.damaged`.
     """
     path = resolve(spool, message.path)
     stored = PackStored.model_validate(message.model_dump())
     if not await asyncio.to_thread(path.exists):
         log.info("pack is not in the spool, publishing it again", pack=message.pack_id)
-        await bus.publish(stored)
+        await bus.publish(await _stored_before(stored, objects))
         return
     try:
         built = asyncio.get_running_loop().run_in_executor(executor, sidecar.build, path, stored, reader)
-        await store_pack(path, stored, built, objects)
+        stored = await store_pack(path, stored, built, objects)
     except Invalid as error:
         rest = await _salvage(message, path, spool, error)
         if rest is not None:
@@ -53,7 +54,17 @@ async def store_sealed(
     await bus.publish(stored)
     if not keep:
         await asyncio.to_thread(release, path)
-    log.info("pack stored", pack=message.pack_id, instances=message.instances, size=message.size)
+    log.info("pack stored", pack=message.pack_id, instances=message.instances, size=stored.size)
+
+
+async def _stored_before(stored: PackStored, objects: Objects) -> PackStored:
+    """Return the facts of a pack that was stored, with its length and its sidecar's place if it is still there."""
+    try:
+        size = await objects.size(stored.key)
+        found = await find_sidecar(stored.key, size, objects)
+    except ObjectNotFound:
+        return stored
+    return stored.model_copy(update={"size": size, "sidecar_offset": found.offset})
 
 
 async def _salvage(message: PackSealed, path: Path, spool: Path, error: Invalid) -> PackSealed | None:

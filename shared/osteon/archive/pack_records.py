@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from osteon.contracts.packs import PackStored
+from osteon.contracts.packs import PackStored, SidecarPlace
 from osteon.dicom.identity import Identity
 
 
@@ -24,6 +24,8 @@ class InstanceEntry:
     """`osteon.dicom.attributes.held_values` of the header."""
     requests: tuple[tuple[str, str], ...] = ()
     """`osteon.dicom.attributes.request_attributes` of the header."""
+    xxh3: bytes = b""
+    """XXH3-128 of the Part 10 file, 16 bytes; empty when it is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,7 @@ class PackRows:
 
     pack_id: str
     key: str
-    sidecar_key: str
+    sidecar: SidecarPlace
     size: int
     stored: int
     conflicts: int

@@ -82,8 +82,8 @@ class PackRegister(Protocol):
     def pack_members(self, pack_id: str) -> AsyncIterator[Location]:
         """Iterate over the instances and conflicts that refer to a pack, in the order of their bytes."""
 
-    async def duplicate_packs(self, pack_id: str) -> Sequence[tuple[str, str]]:
-        """Return the keys (pack, sidecar) of other packs with instances that are served from this one."""
+    async def duplicate_packs(self, pack_id: str) -> Sequence[str]:
+        """Return the keys of other packs with instances that are served from this one."""
 
 
 class ArchiveReader(ResourceSearch, InstanceLocator, Protocol):

@@ -8,22 +8,27 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from osteon.contracts.packs import SidecarPlace
 from osteon.dicom.identity import Identity
 from osteon.dicom.models import Level
 
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """Where an instance's bytes are: `length` bytes at `offset` of the object `key`."""
+    """Where an instance's bytes are: `length` bytes at `offset` of the object `key`.
+
+    `sha256` is of the data set, `xxh3` (XXH3-128) of the whole file, empty when it is not known.
+    """
 
     identity: Identity
     transfer_syntax_uid: str
     key: str
-    sidecar_key: str
+    sidecar: SidecarPlace
     offset: int
     length: int
     sha256: bytes
     public_id: str
+    xxh3: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,6 +82,7 @@ class PlannedInstance(Message):
     offset: int
     length: int
     sha256: bytes = Field(default=b"", description="Of the data set, 32 bytes; empty when it is not known.")
+    xxh3: bytes = Field(default=b"", description="XXH3-128 of the file, 16 bytes; empty when it is not known.")
 
 
 class RetrievePlanReply(Message):

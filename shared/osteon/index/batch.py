@@ -50,6 +50,7 @@ def instance_row(batch: Batch, member: BatchMember, parents: Parents) -> dict[st
         "transfer_syntax": batch.uids[entry.transfer_syntax_uid],
         "public_id": parse_public_id(entry.identity.public_instance),
         "sha256": entry.sha256,
+        "xxh3": entry.xxh3 or None,
         "sop_instance_uid": entry.identity.sop_uid,
     }
     for field in _NUMBERS:

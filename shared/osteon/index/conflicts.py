@@ -64,7 +64,7 @@ async def asides(connection: AsyncConnection, uids: Uids, *clauses: ColumnElemen
 
 
 def _asides(*clauses: ColumnElement[bool]) -> Select[Any]:
-    chosen = select(tables.conflicts, _p.pack_id, *_HOW, _i.sop_instance_uid)
+    chosen = select(tables.conflicts, _p.pack_id, _p.sidecar_offset, *_HOW, _i.sop_instance_uid)
     chosen = chosen.join_from(tables.conflicts, tables.instances, _c.instance == _i.id)
     return chosen.join(tables.packs, _c.pack == _p.id).where(*clauses)
 

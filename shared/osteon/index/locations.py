@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from osteon.archive.pack_records import InstanceState
 from osteon.archive.resources import InstanceScope, Location
 from osteon.byte_caches import cached
-from osteon.contracts.packs import Origin, PackFacts
+from osteon.contracts.packs import Origin, SidecarPlace, StoredPackFacts
 from osteon.dicom.identity import Identity, format_public_id, parse_public_id
 from osteon.dicom.models import Level
 from osteon.index import tables
@@ -24,36 +24,38 @@ _PAGE: Final = 1000
 _ANY_TIME: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 _i, _s, _t, _p = tables.instances.c, tables.series.c, tables.studies.c, tables.packs.c
+PACK_COLUMNS: Final = (_p.pack_id, _p.study_uid, _p.series_uid, _p.sidecar_offset)
+"""What `pack_places` needs, in its order."""
 LOCATION_COLUMNS: Final = (
-    _i.id, _i.pack, _i.byte_offset, _i.byte_length, _i.sop_class, _i.transfer_syntax, _i.public_id, _i.sha256,
-    _i.sop_instance_uid, _s.series_instance_uid, _t.study_instance_uid, _t.patient_id, _p.pack_id, _p.study_uid,
-    _p.series_uid,
+    _i.id, _i.pack, _i.byte_offset, _i.byte_length, _i.sop_class, _i.transfer_syntax, _i.public_id, _i.sha256, _i.xxh3,
+    _i.sop_instance_uid, _s.series_instance_uid, _t.study_instance_uid, _t.patient_id, *PACK_COLUMNS,
 )  # fmt: skip
 
 
 def location(row: Row[Any], identity: Identity, pack: Row[Any], texts: Mapping[int, str]) -> Location:
     """Make a location of an instance's or conflict's row and its pack's."""
-    key, sidecar_key = object_keys(pack.pack_id, pack.study_uid, pack.series_uid)
+    key, sidecar = pack_places(pack.pack_id, pack.study_uid, pack.series_uid, pack.sidecar_offset)
     return Location(
         identity=identity,
         transfer_syntax_uid=texts[row.transfer_syntax],
         key=key,
-        sidecar_key=sidecar_key,
+        sidecar=sidecar,
         offset=row.byte_offset,
         length=row.byte_length,
         sha256=row.sha256,
         public_id=format_public_id(row.public_id),
+        xxh3=row.xxh3 or b"",
     )
 
 
 @cached("pack_keys", entries=2048, entry_bytes=1500)
-def object_keys(pack_id: str, study_uid: str, series_uid: str) -> tuple[str, str]:
-    """Return the keys of a pack and its sidecar, as the contract names them."""
-    facts = PackFacts(
+def pack_places(pack_id: str, study_uid: str, series_uid: str, sidecar_offset: int | None) -> tuple[str, SidecarPlace]:
+    """Return the key of a pack and where its sidecar is, as the contract says it."""
+    facts = StoredPackFacts(
         correlation_id="", pack_id=pack_id, study_uid=study_uid, series_uid=series_uid, origin=Origin.DIMSE,
-        received_at=_ANY_TIME, instances=1, size=0,
+        received_at=_ANY_TIME, instances=1, size=0, sidecar_offset=sidecar_offset,
     )  # fmt: skip
-    return facts.key, facts.sidecar_key
+    return facts.key, facts.sidecar
 
 
 async def locate(database: Database, uids: Uids, scope: InstanceScope) -> AsyncIterator[Location]:

@@ -11,7 +11,7 @@ from osteon.archive.resources import Location
 from osteon.index import tables
 from osteon.index.conflicts import asides
 from osteon.index.database import Database
-from osteon.index.locations import locations_of, object_keys, of_instances
+from osteon.index.locations import PACK_COLUMNS, locations_of, of_instances, pack_places
 from osteon.index.uids import Uids
 
 _PAGE: Final = 500
@@ -47,9 +47,9 @@ async def _held(connection: AsyncConnection, table: Table, packs: list[int]) -> 
 
 
 def _pack_rows(row: Row[Any], instances: int, end: int, aside: int, aside_end: int) -> PackRows:
-    key, sidecar_key = object_keys(row.pack_id, row.study_uid, row.series_uid)
+    key, sidecar = pack_places(row.pack_id, row.study_uid, row.series_uid, row.sidecar_offset)
     return PackRows(
-        pack_id=row.pack_id, key=key, sidecar_key=sidecar_key, size=row.size, stored=row.stored,
+        pack_id=row.pack_id, key=key, sidecar=sidecar, size=row.size, stored=row.stored,
         conflicts=row.conflicts, instances=instances, aside=aside, end=max(end, aside_end),
     )  # fmt: skip
 
@@ -73,16 +73,16 @@ async def members(database: Database, uids: Uids, pack_id: str) -> AsyncIterator
         yield each
 
 
-async def duplicate_packs(connection: AsyncConnection, pack_id: str) -> list[tuple[str, str]]:
+async def duplicate_packs(connection: AsyncConnection, pack_id: str) -> list[str]:
     """Return the keys of packs that hold instances of a pack too, the latest first."""
     pack_duplicates = tables.pack_duplicates.c
     own = select(_p.id).where(_p.pack_id == pack_id).scalar_subquery()
     chosen = (
-        select(_p.pack_id, _p.study_uid, _p.series_uid)
+        select(*PACK_COLUMNS)
         .join(tables.pack_duplicates, pack_duplicates.pack == _p.id)
         .join(tables.instances, pack_duplicates.instance == _i.id)
         .where(_i.pack == own, _p.id != own)
         .distinct()
         .order_by(_p.pack_id.desc())
     )
-    return [object_keys(*row) for row in await connection.execute(chosen)]
+    return [pack_places(*row)[0] for row in await connection.execute(chosen)]

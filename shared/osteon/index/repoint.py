@@ -64,7 +64,7 @@ async def _aside(batch: Batch, uids: list[str], lost: list[int]) -> Sequence[Row
 
 
 async def _take_over(batch: Batch, table: Table, row: Row[Any], new: int, entry: InstanceEntry) -> None:
-    values = {"pack": new, "byte_offset": entry.offset, "byte_length": entry.length}
+    values = {"pack": new, "byte_offset": entry.offset, "byte_length": entry.length, "xxh3": entry.xxh3 or None}
     await batch.connection.execute(update(table).where(table.c.id == row.id).values(values))
 
 

@@ -245,7 +245,7 @@ class SqlIndex:
 
         return await self.database.write(work)
 
-    async def duplicate_packs(self, pack_id: str) -> Sequence[tuple[str, str]]:
+    async def duplicate_packs(self, pack_id: str) -> Sequence[str]:
         """See `Index`."""
         async with self.database.read() as connection:
             return await pack_rows.duplicate_packs(connection, pack_id)

@@ -127,8 +127,10 @@ packs = Table(
     Column("origin", Text, nullable=False),
     Column("calling_aet", Text, nullable=False),
     Column("remote_host", Text, nullable=False),
+    Column("sidecar_offset", BigInteger),
 )  # fmt: skip
-"""Every pack that was indexed, with its outcome; redundant ones too."""
+"""Every pack that was indexed, with its outcome; redundant ones too. Without `sidecar_offset` its sidecar is an object
+of its own."""
 
 patients = Table(
     "patients", metadata, _id(),
@@ -183,6 +185,7 @@ instances = Table(
     _public(),
     Column("sha256", LargeBinary, nullable=False),
     Column("sop_instance_uid", Bytewise, nullable=False, unique=True),
+    Column("xxh3", LargeBinary),
 )  # fmt: skip
 """Wide columns first: PostgreSQL then needs no padding between them."""
 
@@ -248,6 +251,7 @@ conflicts = Table(
     Column("series_uid", Text, nullable=False),
     Column("resolved", Moment),
     Column("compared", Moment),
+    Column("xxh3", LargeBinary),
     UniqueConstraint("instance", "sha256"),
 )  # fmt: skip
 """Bytes kept aside because their UID is known with others: `instance` is the one served. `resolved` by a decision;

@@ -9,6 +9,7 @@ one of them, which then starts again.
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from sqlalchemy import bindparam, select, update
 
@@ -45,6 +46,7 @@ async def _register(batch: Batch, packs: Iterable[StoredPack]) -> dict[str, int]
             "origin": facts.origin.value, "calling_aet": clean(facts.calling_aet),
             "remote_host": clean(facts.remote_host), "received": facts.received_at, "size": facts.size,
             "instances": facts.instances, "stored": 0, "duplicates": 0, "conflicts": 0,
+            "sidecar_offset": facts.sidecar_offset,
         }
         for facts in sorted((pack.facts for pack in packs), key=lambda facts: facts.pack_id)
     ]  # fmt: skip
@@ -52,7 +54,22 @@ async def _register(batch: Batch, packs: Iterable[StoredPack]) -> dict[str, int]
         return {}
     insert = batch.dialect.insert(tables.packs).on_conflict_do_nothing(index_elements=["pack_id"])
     added = await batch.connection.execute(insert.returning(tables.packs.c.pack_id, tables.packs.c.id), rows)
-    return {row.pack_id: row.id for row in added}
+    fresh = {row.pack_id: row.id for row in added}
+    if known := [row for row in rows if row["pack_id"] not in fresh and row["sidecar_offset"] is not None]:
+        await _note_sidecars(batch, known)
+    return fresh
+
+
+async def _note_sidecars(batch: Batch, rows: list[dict[str, Any]]) -> None:
+    """Note where the sidecars of known packs are, if that is new: an upgrade had a pack stored once more, with it."""
+    c = tables.packs.c
+    statement = (
+        update(tables.packs)
+        .where(c.pack_id == bindparam("known"), c.sidecar_offset.is_(None))
+        .values(size=bindparam("new_size"), sidecar_offset=bindparam("new_offset"))
+    )
+    values = [{"known": r["pack_id"], "new_size": r["size"], "new_offset": r["sidecar_offset"]} for r in rows]
+    await batch.connection.execute(statement, values)
 
 
 async def _index(batch: Batch, members: list[BatchMember], packs: list[int]) -> None:
@@ -137,6 +154,7 @@ def _conflict_row(batch: Batch, member: BatchMember) -> dict[str, object]:
         "detected": batch.now, "sop_class": batch.uids[entry.identity.sop_class_uid],
         "transfer_syntax": batch.uids[entry.transfer_syntax_uid],
         "public_id": parse_public_id(entry.identity.public_instance), "sha256": entry.sha256,
+        "xxh3": entry.xxh3 or None,
         "patient_id": clean(entry.identity.patient_id), "study_uid": entry.identity.study_uid,
         "series_uid": entry.identity.series_uid,
     }  # fmt: skip

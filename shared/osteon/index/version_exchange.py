@@ -40,7 +40,7 @@ async def serve_version(batch: Batch, served: Row[Any], aside: int, member: Batc
 
 def _set_aside(served: Row[Any]) -> dict[str, Any]:
     """Return the columns of a conflict for the version that was served."""
-    same = ("pack", "byte_offset", "byte_length", "sop_class", "transfer_syntax", "public_id", "sha256")
+    same = ("pack", "byte_offset", "byte_length", "sop_class", "transfer_syntax", "public_id", "sha256", "xxh3")
     values = {name: getattr(served, name) for name in same}
     return values | {
         "patient_id": served.patient_id or "",

@@ -16,11 +16,14 @@ from pathlib import Path
 from typing import BinaryIO
 
 from osteon.byte_caches import ByteCache
+from osteon.objects.port import FileTail
 from osteon.private_files import make_private_folder
 
 CHUNK = 1 << 20
 REMEMBERED_BYTES = 2 << 20
 """Of memory for the folders of which is remembered that their names are on the disk."""
+_OWN_NAMES = 2
+"""Names of a file that is being linked: its own and the temporary one."""
 ABANDONED_SECONDS = 600
 """A file in `.tmp` that was not touched for this long belongs to a process that ended."""
 
@@ -39,11 +42,18 @@ class DurableFolder:
         """Store `data` durably under `key`."""
         self._place(key, lambda tmp: _write_synced(tmp, data))
 
-    def adopt(self, key: str, path: Path) -> None:
-        """Store the file at `path`: a link to it when the file system can, else a copy."""
+    def adopt(self, key: str, path: Path, tail: FileTail | None = None) -> None:
+        """Store the file at `path`: a link to it when the file system can, else a copy.
+
+        With a `tail` a file that has no other name gets it and is linked then. One that has may be an object, which is
+        never written to: it is that object with that tail already, or it is copied.
+        """
+        target = self.root / key
         with path.open("rb") as source:
-            os.fsync(source.fileno())
-            self._place(key, lambda tmp: _link_or_copy(path, source, tmp))
+            if tail and target.exists() and target.samefile(path) and _ends_with(source, tail):
+                self._sync_names(target)
+            else:
+                self._place(key, lambda tmp: _link_or_copy(path, source, tmp, tail))
 
     def remove(self, key: str) -> None:
         """Remove the file if it is there, and the folders that are empty then."""
@@ -160,14 +170,41 @@ def _write_synced(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def _link_or_copy(path: Path, source: BinaryIO, tmp: Path) -> None:
+def _ends_with(source: BinaryIO, tail: FileTail) -> bool:
+    source.seek(tail.start)
+    return source.read(len(tail.data) + 1) == tail.data
+
+
+def _link_or_copy(path: Path, source: BinaryIO, tmp: Path, tail: FileTail | None) -> None:
     try:
         os.link(path, tmp)
     except OSError:  # another file system, one without links, or too many of them: the copy fails if the disk does
-        with tmp.open("xb") as file:
-            shutil.copyfileobj(source, file, CHUNK)
+        _copy(source, tmp, tail)
+        return
+    if tail is None:
+        os.fsync(source.fileno())
+    elif os.fstat(source.fileno()).st_nlink == _OWN_NAMES:
+        with tmp.open("r+b") as file:
+            file.seek(tail.start)
+            file.write(tail.data)
+            file.truncate()
             file.flush()
             os.fsync(file.fileno())
+    else:
+        tmp.unlink()
+        _copy(source, tmp, tail)
+
+
+def _copy(source: BinaryIO, tmp: Path, tail: FileTail | None) -> None:
+    source.seek(0)
+    with tmp.open("xb") as file:
+        shutil.copyfileobj(source, file, CHUNK)
+        if tail is not None:
+            file.seek(tail.start)
+            file.write(tail.data)
+            file.truncate()
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _sync_folder(folder: Path) -> None:

@@ -14,7 +14,7 @@ from typing import BinaryIO, TypeVar
 from osteon.objects.files import CHUNK, DurableFolder
 from osteon.objects.keys import check_key, check_prefix, check_range
 from osteon.objects.object_metrics import measured
-from osteon.objects.port import BadObjectKey, ObjectInfo, ObjectNotFound, ObjectsUnavailable
+from osteon.objects.port import BadObjectKey, FileTail, ObjectInfo, ObjectNotFound, ObjectsUnavailable
 
 _LISTED_AT_ONCE = 500
 
@@ -33,17 +33,25 @@ class FolderObjects:
     def __init__(self, root: Path) -> None:
         self._folder = DurableFolder(root.absolute())
 
-    async def put_file(self, key: str, path: Path) -> None:
-        """Link the file on the same file system, else copy it. Raises `FileNotFoundError` when `path` is absent."""
-        await self._store("put_file", key, lambda: self._folder.adopt(key, path))
+    async def put_file(self, key: str, path: Path, tail: FileTail | None = None) -> None:
+        """Link the file on the same file system, else copy it. Raises `FileNotFoundError` when `path` is absent.
+
+        A file that is linked gets the tail itself, so its bytes are written once.
+        """
+        await self._store("put_file", key, lambda: self._folder.adopt(key, path, tail))
 
     async def put(self, key: str, data: bytes) -> None:
         """Store `data` durably, replacing what was there."""
         await self._store("put", key, lambda: self._folder.write(key, data))
 
-    async def get(self, key: str) -> bytes:
-        """Return a whole (small) object; raises `ObjectNotFound`."""
-        return await self._read("get", key, Path.read_bytes)
+    async def get(self, key: str, offset: int = 0) -> bytes:
+        """Return a (small) object from `offset` to its end; raises `ObjectNotFound`, or `Invalid` beyond the end."""
+
+        def read(path: Path) -> bytes:
+            with path.open("rb") as file:
+                return file.read(_seek(key, file, offset, None))
+
+        return await self._read("get", key, read)
 
     async def get_range(self, key: str, offset: int, length: int) -> bytes:
         """Return exactly `length` bytes from `offset`; raises `ObjectNotFound`, or `Invalid` beyond the end."""

@@ -20,7 +20,7 @@ from osteon import metrics
 from osteon.errors import OsteonError
 from osteon.logging import get_logger
 from osteon.objects.keys import check_key
-from osteon.objects.port import Bytes, ObjectInfo, Objects
+from osteon.objects.port import Bytes, FileTail, ObjectInfo, Objects
 
 BLOCK: Final = 64 << 10
 """Bytes that have a checksum; a read takes whole blocks."""
@@ -82,13 +82,13 @@ class PackCache:
         async for rest in self._objects.stream(key, offset, length):
             yield rest
 
-    async def get(self, key: str) -> bytes:
-        """Return a whole (small) object; raises `ObjectNotFound`."""
-        return await self._objects.get(key)
+    async def get(self, key: str, offset: int = 0) -> bytes:
+        """Return a whole (small) object, or what it has from `offset` on; raises `ObjectNotFound`."""
+        return await self._objects.get(key, offset)
 
-    async def put_file(self, key: str, path: Path) -> None:
+    async def put_file(self, key: str, path: Path, tail: FileTail | None = None) -> None:
         """Store the file at `path` durably."""
-        await self._objects.put_file(key, path)
+        await self._objects.put_file(key, path, tail)
 
     async def put(self, key: str, data: bytes) -> None:
         """Store `data` durably, replacing what was there."""

@@ -32,6 +32,18 @@ class ObjectInfo:
     modified: datetime
 
 
+class FileTail(Protocol):
+    """What an object has from byte `start` on, instead of what the file has there."""
+
+    @property
+    def start(self) -> int:
+        """Bytes of the file that the object begins with."""
+
+    @property
+    def data(self) -> bytes:
+        """What follows them."""
+
+
 class Objects(Protocol):
     """Put, get, range, list, delete. Every method raises `ObjectsUnavailable` when the store cannot be reached.
 
@@ -41,17 +53,18 @@ class Objects(Protocol):
     remote: bool
     """Whether reading waits for a network, so that reading ahead pays."""
 
-    async def put_file(self, key: str, path: Path) -> None:
-        """Store the file at `path` durably. The file is not changed; it may be linked, so never write to it again.
+    async def put_file(self, key: str, path: Path, tail: FileTail | None = None) -> None:
+        """Store the file at `path` durably, in one write, with what a `tail` puts in the place of its own end.
 
-        Raises `FileNotFoundError` when there is no such file.
+        The file may become the object, and then ends with the tail too: never write to it again. Raises
+        `FileNotFoundError` when there is no such file.
         """
 
     async def put(self, key: str, data: bytes) -> None:
         """Store `data` durably, replacing what was there."""
 
-    async def get(self, key: str) -> bytes:
-        """Return a whole (small) object; raises `ObjectNotFound`."""
+    async def get(self, key: str, offset: int = 0) -> bytes:
+        """Return a (small) object from `offset` to its end; raises `ObjectNotFound`, or `Invalid` beyond the end."""
 
     async def get_range(self, key: str, offset: int, length: int) -> bytes:
         """Return exactly `length` bytes from `offset`; raises `ObjectNotFound`, or `Invalid` beyond the end."""

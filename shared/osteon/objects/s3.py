@@ -14,9 +14,10 @@ from typing import TypeVar
 from minio.error import S3Error
 from urllib3.exceptions import ProtocolError
 
+from osteon.objects.file_with_tail import FileWithTail
 from osteon.objects.keys import check_key, check_prefix
 from osteon.objects.object_metrics import measured
-from osteon.objects.port import ObjectInfo
+from osteon.objects.port import FileTail, ObjectInfo
 from osteon.objects.s3_bucket import AT_ONCE, PART_SIZE, Bucket, release_response
 from osteon.objects.s3_errors import CLIENT_ERRORS, translate
 from osteon.objects.s3_pool import SteadyPool
@@ -84,12 +85,12 @@ class S3Objects:
             part_size=part_size,
         )
 
-    async def put_file(self, key: str, path: Path) -> None:
+    async def put_file(self, key: str, path: Path, tail: FileTail | None = None) -> None:
         """Upload the file. Raises `FileNotFoundError` when `path` is absent."""
 
         def upload() -> None:
             with path.open("rb") as source:
-                self._bucket.upload(key, source)
+                self._bucket.upload(key, FileWithTail(source, tail) if tail else source)
 
         await self._store("put_file", key, upload)
 
@@ -97,10 +98,10 @@ class S3Objects:
         """Store `data` durably, replacing what was there."""
         await self._store("put", key, lambda: self._bucket.upload(key, io.BytesIO(data)))
 
-    async def get(self, key: str) -> bytes:
-        """Return a whole (small) object; raises `ObjectNotFound`."""
+    async def get(self, key: str, offset: int = 0) -> bytes:
+        """Return a (small) object from `offset` to its end; raises `ObjectNotFound`, or `Invalid` beyond the end."""
         check_key(key)
-        return await self._run("get", key, lambda: self._bucket.read(key))
+        return await self._run("get", key, lambda: self._bucket.read(key, offset))
 
     async def get_range(self, key: str, offset: int, length: int) -> bytes:
         """Return exactly `length` bytes from `offset`; raises `ObjectNotFound`, or `Invalid` beyond the end."""

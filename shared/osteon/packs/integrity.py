@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from osteon.archive.pack_records import PackRows
 from osteon.archive.resources import Location
+from osteon.contracts.packs import SidecarPlace
 from osteon.errors import Invalid, NotFound
 from osteon.objects.port import ObjectNotFound, Objects
 from osteon.packs import sidecar
@@ -45,7 +46,7 @@ async def object_size(key: str, objects: Objects) -> int | None:
 
 
 async def pack_defect(row: PackRows, sizes: Mapping[str, int], objects: Objects) -> Defect | None:
-    """Return what is wrong with a pack or its sidecar; sizes come from `sizes` of a listing, else from the store."""
+    """Return what is wrong with the objects of a pack; sizes come from `sizes` of a listing, else from the store."""
     size = sizes.get(row.key)
     if size != row.size:
         size = await object_size(row.key, objects)
@@ -53,14 +54,15 @@ async def pack_defect(row: PackRows, sizes: Mapping[str, int], objects: Objects)
         return Defect(DefectKind.PACK_LOST, row.key, f"{row.instances + row.aside} rows refer to it")
     if size != row.size:
         return Defect(DefectKind.PACK_LENGTH, row.key, f"it has {size} bytes, the index says {row.size}")
-    if not sizes.get(row.sidecar_key) and not await object_size(row.sidecar_key, objects):
-        return Defect(DefectKind.SIDECAR_LOST, row.sidecar_key, f"{row.instances + row.aside} rows refer to it")
+    beside = row.sidecar.key
+    if beside != row.key and not sizes.get(beside) and not await object_size(beside, objects):
+        return Defect(DefectKind.SIDECAR_LOST, beside, f"{row.instances + row.aside} rows refer to it")
     return None
 
 
-async def read_digests(key: str, objects: Objects) -> Digests:
+async def read_digests(place: SidecarPlace, objects: Objects) -> Digests:
     """Read a sidecar; raises `ObjectNotFound` and `BadSidecar`."""
-    return await asyncio.to_thread(_lines, await objects.get(key))
+    return await asyncio.to_thread(_lines, await objects.get(*place))
 
 
 def _lines(data: bytes) -> dict[int, tuple[int, bytes]]:
@@ -83,7 +85,7 @@ async def instance_defect(
     what = f"instance {member.identity.sop_uid} at byte {member.offset}"
     dataset, sha256 = lines.get(member.offset, (0, b""))
     if sha256 != member.sha256:
-        return Defect(DefectKind.SIDECAR_DAMAGED, member.sidecar_key, f"{what} has another line than its row says")
+        return Defect(DefectKind.SIDECAR_DAMAGED, member.sidecar.key, f"{what} has another line than its row says")
     digest = hashlib.sha256()
     try:
         async for chunk in objects.stream(member.key, member.offset + dataset, member.length - dataset):

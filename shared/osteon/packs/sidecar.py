@@ -12,12 +12,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, BinaryIO, Final, NamedTuple
 
 import orjson
+import xxhash
 import zstandard
 
-from osteon.contracts.packs import Origin, PackStored
+from osteon.contracts.packs import Origin, PackFacts, PackStored
 from osteon.dicom.header.model import Header, HeaderProblem, PixelData
 from osteon.dicom.header.reader import HeaderReader
 from osteon.dicom.identity import Identity
@@ -25,6 +26,7 @@ from osteon.dicom.part10 import file_sha256, read_part10
 from osteon.dicom.peek import peek_identity
 from osteon.errors import Invalid
 from osteon.logging import get_logger
+from osteon.packs.sidecar_member import PackTail, TailWriter, without_trailer
 from osteon.packs.tar import members
 
 _HEADER_KEY: Final = b',"header":'
@@ -57,6 +59,7 @@ class CorruptMember(Invalid):
 class SidecarLine:
     """One instance. `offset` and `length` in bytes are of its Part 10 file within the pack.
 
+    `sha256` is of the data set, `xxh3` (XXH3-128) of the whole file; empty in sidecars of release 0.1.
     Offsets in `header` count from the data set's first byte, which is `dataset_offset` bytes into the file.
     """
 
@@ -66,23 +69,34 @@ class SidecarLine:
     length: int
     dataset_offset: int
     sha256: bytes
+    xxh3: bytes
     header: Header
 
 
-def encode(facts: PackStored, lines: Iterable[SidecarLine]) -> bytes:
+def encode(facts: PackFacts, lines: Iterable[SidecarLine]) -> bytes:
     """Return a sidecar: the same bytes each time, whatever trace the pack is stored in."""
     out = io.BytesIO()
-    with zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True).stream_writer(out, closefd=False) as stream:
-        stream.write(orjson.dumps({"pack": facts.model_dump(mode="json", exclude={"traceparent"})}) + b"\n")
-        for line in lines:
-            stream.write(_encode_line(line))
+    _encode_to(out, facts, lines)
     return out.getvalue()
 
 
+def _encode_to(out: BinaryIO, facts: PackFacts, lines: Iterable[SidecarLine]) -> None:
+    # Not where the sidecar is: that is known only when it is encoded.
+    heading = facts.model_dump(mode="json", include=PackFacts.model_fields.keys() - {"traceparent"})
+    with zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True).stream_writer(out, closefd=False) as stream:
+        stream.write(orjson.dumps({"pack": heading}) + b"\n")
+        for line in lines:
+            stream.write(_encode_line(line))
+
+
 def decode(sidecar: bytes) -> tuple[PackStored, Iterator[SidecarLine]]:
-    """Read a sidecar: the pack's facts, and its lines one at a time; raises `BadSidecar`."""
+    """Read a sidecar: the pack's facts, and its lines one at a time; raises `BadSidecar`.
+
+    What follows it in its pack is passed over. The facts are those of before it was stored: without its place, and
+    without it in the pack's length.
+    """
     try:
-        stream = io.BufferedReader(zstandard.ZstdDecompressor().stream_reader(io.BytesIO(sidecar)), 1 << 17)
+        stream = io.BufferedReader(zstandard.ZstdDecompressor().stream_reader(without_trailer(sidecar)), 1 << 17)
         facts = PackStored.model_validate(orjson.loads(stream.readline())["pack"])
     except (zstandard.ZstdError, ValueError, KeyError) as error:
         raise BadSidecar(f"not a sidecar: {error}") from None
@@ -92,25 +106,28 @@ def decode(sidecar: bytes) -> tuple[PackStored, Iterator[SidecarLine]]:
 class BuiltSidecar(NamedTuple):
     """A new sidecar; how many elements are marked as unreadable, how many headers could not be read to their end."""
 
-    data: bytes
+    tail: PackTail
     problems: int
     unread: int
 
 
-def build(path: Path, facts: PackStored, reader: HeaderReader) -> BuiltSidecar:
-    """Read a sealed pack and make its sidecar.
+def build(path: Path, facts: PackFacts, reader: HeaderReader) -> BuiltSidecar:
+    """Read a sealed pack and make its sidecar. The file is only read; it may have a sidecar already.
 
-    Every member's SHA-256 is computed and compared with the one taken when it came in; raises `CorruptMember`. Only
-    what has just arrived is not read again for that: it is still in memory. A file that came by HTTP is kept as it is,
-    and may hold the digest of what it was before another tool changed it.
-    A member whose header cannot be read to its end is kept nevertheless, with what could be read and its identifiers.
+    Every member's SHA-256 is computed and compared with the one taken when it came in; raises `CorruptMember`, also
+    when the members are not as many as `facts` says. Only what has just arrived is not read again for that: it is still
+    in memory. A file that came by HTTP is kept as it is, and may hold the digest of what it was before another tool
+    changed it. A member whose header cannot be read to its end is kept nevertheless, with what could be read and its
+    identifiers.
     """
-    problems = unread = 0
+    end = count = problems = unread = 0
     trust = _trust(facts)
+    out = TailWriter()
 
     def lines() -> Iterator[SidecarLine]:
-        nonlocal problems, unread
-        for member in members(path):
+        nonlocal end, count, problems, unread
+        for count, member in enumerate(members(path), 1):  # noqa: B007 - how many there were
+            end = member.end
             with view[member.offset : member.offset + member.length] as file:
                 line = _read_member(file, member.offset, reader, trust)
             problems += len(line.header.problems)
@@ -122,11 +139,13 @@ def build(path: Path, facts: PackStored, reader: HeaderReader) -> BuiltSidecar:
         mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
         memoryview(mapped) as view,
     ):
-        sidecar = encode(facts, lines())
-    return BuiltSidecar(sidecar, problems, unread)
+        _encode_to(out, facts, lines())
+    if count != facts.instances:
+        raise CorruptMember(f"pack {facts.pack_id} has {count} of {facts.instances} instances")
+    return BuiltSidecar(out.finish(facts.pack_id, end, int(facts.received_at.timestamp())), problems, unread)
 
 
-def _trust(facts: PackStored) -> _Trust:
+def _trust(facts: PackFacts) -> _Trust:
     if facts.origin is Origin.HTTP:
         return _Trust.NO
     age = time.time() - facts.received_at.timestamp()
@@ -150,6 +169,7 @@ def _read_member(file: memoryview, offset: int, reader: HeaderReader, trust: _Tr
         length=len(file),
         dataset_offset=meta.data_set_offset,
         sha256=digest,
+        xxh3=xxhash.xxh3_128(file).digest(),
         header=header,
     )
 
@@ -198,6 +218,7 @@ def _encode_line(line: SidecarLine) -> bytes:
         "length": line.length,
         "dataset": line.dataset_offset,
         "sha256": line.sha256.hex(),
+        "xxh3": line.xxh3.hex(),
         "pixels": header.pixel_data,
         "bulk": header.bulk,
         "problems": header.problems,
@@ -227,6 +248,7 @@ def _decode_line(raw: bytes) -> SidecarLine:
         length=fields["length"],
         dataset_offset=fields["dataset"],
         sha256=bytes.fromhex(fields["sha256"]),
+        xxh3=bytes.fromhex(fields.get("xxh3", "")),
         header=Header(
             json=header[:-1],
             pixel_data=pixels and _decode_pixels(pixels),

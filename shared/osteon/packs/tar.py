@@ -20,6 +20,8 @@ ZEROS: Final = bytes(BLOCK)
 MAGIC: Final = b"ustar\0"
 MAGIC_AT: Final = 257
 """The magic bytes of every header, and where they are."""
+SIDECAR: Final = ".meta"
+"""How the name of a pack's last member ends, its sidecar; those of instances end with `.dcm`."""
 
 _HEADER: Final = struct.Struct("100s 8s 8s 8s 12s 12s 8s c 100s 6s 2s 32s 32s 8s 8s 155s 12x")
 _CHECKSUM: Final = slice(148, 156)
@@ -106,7 +108,7 @@ def decode_header(block: bytes) -> TarHeader | None:
 
 
 def members(path: Path) -> Iterator[PackMember]:
-    """Iterate over the members of a sealed pack, reading only their TAR headers.
+    """Iterate over the instances of a sealed pack, reading only their TAR headers.
 
     Raises `BadPack` at the first thing that is wrong, an absent end of archive included, and `FileNotFoundError`.
     """
@@ -119,10 +121,13 @@ def members(path: Path) -> Iterator[PackMember]:
 
 
 def next_member(file: BinaryIO, offset: int, size: int) -> PackMember | None:
-    """Read the TAR header at `offset` of a pack of `size` bytes; None at the end of the archive; raises `BadPack`."""
+    """Read the TAR header at `offset` of a pack of `size` bytes; raises `BadPack`.
+
+    Returns None where the instances end: at the sidecar, which may be torn, or at the end of the archive.
+    """
     file.seek(offset)
     header = decode_header(file.read(BLOCK))
-    if header is None:
+    if header is None or header.name.endswith(SIDECAR):
         return None
     member = PackMember(header.name, offset + BLOCK, header.size, header.mtime)
     if member.end > size:

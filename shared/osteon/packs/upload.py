@@ -1,4 +1,4 @@
-"""A pack and its sidecar on their way into the object store, the same for DIMSE and HTTP."""
+"""A pack on its way into the object store, with its sidecar, the same for DIMSE and HTTP."""
 
 import time
 from collections.abc import Awaitable
@@ -10,19 +10,20 @@ from osteon.objects.port import Objects
 from osteon.packs.sidecar import BuiltSidecar
 
 
-async def store_pack(path: Path, facts: PackStored, sidecar: Awaitable[BuiltSidecar], objects: Objects) -> None:
-    """Put the pack at `path` into the object store, then its sidecar, and count both.
+async def store_pack(path: Path, facts: PackStored, sidecar: Awaitable[BuiltSidecar], objects: Objects) -> PackStored:
+    """Put the pack at `path` into the object store, its sidecar as its last member, and count it.
 
-    The pack goes first: where there is a sidecar, there is its pack. The time that `sidecar` takes counts too.
-    Raises what `sidecar` raises, and `ObjectsUnavailable`.
+    Returns the facts of the stored pack. The time that `sidecar` takes counts too. Raises what `sidecar` raises, and
+    `ObjectsUnavailable`.
     """
     started = time.perf_counter()
     built = await sidecar
-    await objects.put_file(facts.key, path)
-    await objects.put(facts.sidecar_key, built.data)
+    stored = facts.model_copy(update={"size": built.tail.size, "sidecar_offset": built.tail.sidecar_offset})
+    await objects.put_file(facts.key, path, built.tail)
     metrics.UPLOAD_SECONDS.observe(time.perf_counter() - started)
     metrics.PACKS_STORED.inc()
-    metrics.STORED_PACK_BYTES.observe(facts.size)
-    metrics.STORED_BYTES.inc(facts.size + len(built.data))
+    metrics.STORED_PACK_BYTES.observe(stored.size)
+    metrics.STORED_BYTES.inc(stored.size)
     metrics.HEADER_PROBLEMS.inc(built.problems)
     metrics.UNREADABLE_HEADERS.inc(built.unread)
+    return stored

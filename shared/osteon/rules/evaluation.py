@@ -12,6 +12,7 @@ from typing import Final
 import orjson
 
 from osteon.archive.resources import Location
+from osteon.contracts.packs import SidecarPlace
 from osteon.logging import get_logger
 from osteon.objects.port import Objects
 from osteon.packs import sidecar
@@ -99,12 +100,12 @@ async def evaluate_study(
     locations: AsyncIterable[Location], rules: Sequence[Rule], objects: Objects, *, show: int = 0
 ) -> list[EvaluatedPack]:
     """Evaluate rules on all instances of a study; raises `BadSidecar`, `ObjectNotFound`. None: there is no study."""
-    members: dict[str, set[str]] = {}
+    members: dict[SidecarPlace, set[str]] = {}
     async for location in locations:
-        members.setdefault(location.sidecar_key, set()).add(location.identity.sop_uid)
+        members.setdefault(location.sidecar, set()).add(location.identity.sop_uid)
     packs: list[EvaluatedPack] = []
-    for key, wanted in members.items():
-        data = await objects.get(key)
+    for place, wanted in members.items():
+        data = await objects.get(*place)
         left = max(0, show - sum(len(pack.instances) for pack in packs))
         packs.append(await asyncio.to_thread(evaluate_pack, data, rules, wanted, show=left))
     return packs

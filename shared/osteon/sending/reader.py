@@ -6,10 +6,12 @@ A store that does not answer at all is `Unavailable`.
 
 import asyncio
 import hashlib
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple, Protocol
+
+import xxhash
 
 from osteon.backoff import retry
 from osteon.contracts.retrieve import PlannedInstance
@@ -55,6 +57,8 @@ class Part10:
     transfer_syntax_uid: str
     sha256: bytes = b""
     """Of the data set; empty when it is not known."""
+    xxh3: bytes = b""
+    """XXH3-128 of the file; empty when it is not known."""
 
     @classmethod
     def of(cls, instance: PlannedInstance) -> "Part10":
@@ -66,6 +70,7 @@ class Part10:
             instance.sop_instance_uid,
             instance.transfer_syntax_uid,
             instance.sha256,
+            instance.xxh3,
         )
 
 
@@ -96,7 +101,7 @@ class ReadLimits:
 
 
 class DataSetReader:
-    """Reads Part 10 files from the object store; `verify` compares their data sets with the known SHA-256."""
+    """Reads Part 10 files from the object store; `verify` compares them with their XXH3, else with the SHA-256."""
 
     def __init__(self, objects: Objects, *, verify: bool, limits: ReadLimits) -> None:
         self.limits = limits
@@ -117,17 +122,19 @@ class DataSetReader:
             return [(await self.read_all([file]))[0] for file in files]
         view = memoryview(data)
         opened = [self._open(file, view[file.offset - first.offset :][: file.length]) for file in files]
+        if self._verify and all(file.xxh3 for file in files):  # takes less than a change of threads
+            return _verified(opened)
         if self._verify:
             return await asyncio.to_thread(_verified, opened)
-        return [each if isinstance(each, UnreadableInstance) else each[0] for each in opened]
+        return [each if isinstance(each, UnreadableInstance) else each.data_set for each in opened]
 
-    def _open(self, file: Part10, view: memoryview) -> "tuple[DataSet, bytes] | UnreadableInstance":
+    def _open(self, file: Part10, view: memoryview) -> "_Opened | UnreadableInstance":
         try:
             meta = _meta(file, view)
         except UnreadableInstance as error:
             return error
         data = view[meta.data_set_offset :]
-        return DataSet(len(data), data), file.sha256 or file_sha256(meta) or b""
+        return _Opened(DataSet(len(data), data), view, data, _checksum(file, meta))
 
     async def _long(self, file: Part10) -> DataSet | UnreadableInstance:
         try:
@@ -135,15 +142,15 @@ class DataSetReader:
             meta = _meta(file, first)
         except UnreadableInstance as error:
             return error
-        known = file.sha256 or file_sha256(meta) or b""
-        return DataSet(file.length - meta.data_set_offset, None, self._pieces(file, first, meta.data_set_offset, known))
+        return DataSet(file.length - meta.data_set_offset, None, self._pieces(file, first, meta))
 
-    async def _pieces(
-        self, file: Part10, first: memoryview, data_set_offset: int, sha256: bytes
-    ) -> AsyncGenerator[memoryview]:
+    async def _pieces(self, file: Part10, first: memoryview, meta: FileMeta) -> AsyncGenerator[memoryview]:
         """Yield the data set, one piece read ahead; the last one only when the whole is what it was."""
-        digest = hashlib.sha256() if self._verify and sha256 else None
-        piece, at = first[data_set_offset:], len(first)
+        checksum = _checksum(file, meta) if self._verify else None
+        digest = checksum.new() if checksum else None
+        if digest is not None and checksum is not None and checksum.of_file:
+            digest.update(first[: meta.data_set_offset])
+        piece, at = first[meta.data_set_offset :], len(first)
         while at < file.length:
             length = min(self.limits.request_bytes, file.length - at)
             following = asyncio.create_task(self._bytes(file.key, file.offset + at, length))
@@ -154,10 +161,10 @@ class DataSetReader:
                 piece, at = memoryview(await following), at + length
             finally:
                 following.cancel()
-        if digest is not None:
+        if digest is not None and checksum is not None:
             await asyncio.to_thread(digest.update, piece)
-            if digest.digest() != sha256:
-                raise _damaged()
+            if digest.digest() != checksum.expected:
+                raise _damaged(checksum)
         yield piece
 
     async def _bytes(self, key: str, offset: int, length: int) -> bytes:
@@ -180,18 +187,48 @@ class DataSetReader:
         raise AssertionError("the last attempt returns or raises")
 
 
-def _verified(opened: "Sequence[tuple[DataSet, bytes] | UnreadableInstance]") -> list[DataSet | UnreadableInstance]:
-    return [each if isinstance(each, UnreadableInstance) else _same(*each) for each in opened]
+class _Hash(Protocol):
+    def update(self, data: memoryview, /) -> None: ...
+
+    def digest(self) -> bytes: ...
 
 
-def _same(data_set: DataSet, sha256: bytes) -> DataSet | UnreadableInstance:
-    if sha256 and data_set.whole is not None and hashlib.sha256(data_set.whole).digest() != sha256:
-        return _damaged()
-    return data_set
+class _Checksum(NamedTuple):
+    """What the bytes of an instance must give: those `of_file`, else those of the data set alone."""
+
+    name: str
+    new: Callable[..., _Hash]
+    expected: bytes
+    of_file: bool
 
 
-def _damaged() -> UnreadableInstance:
-    return UnreadableInstance("is damaged in the archive: its SHA-256 is not the one that it came with")
+class _Opened(NamedTuple):
+    data_set: DataSet
+    file: memoryview
+    data: memoryview
+    checksum: _Checksum | None
+
+
+def _checksum(file: Part10, meta: FileMeta) -> _Checksum | None:
+    if file.xxh3:
+        return _Checksum("checksum", xxhash.xxh3_128, file.xxh3, of_file=True)
+    sha256 = file.sha256 or file_sha256(meta)
+    return _Checksum("SHA-256", hashlib.sha256, sha256, of_file=False) if sha256 else None
+
+
+def _verified(opened: Sequence[_Opened | UnreadableInstance]) -> list[DataSet | UnreadableInstance]:
+    return [each if isinstance(each, UnreadableInstance) else _same(each) for each in opened]
+
+
+def _same(opened: _Opened) -> DataSet | UnreadableInstance:
+    checksum = opened.checksum
+    if checksum and checksum.new(opened.file if checksum.of_file else opened.data).digest() != checksum.expected:
+        return _damaged(checksum)
+    return opened.data_set
+
+
+def _damaged(checksum: _Checksum) -> UnreadableInstance:
+    return UnreadableInstance(f"is damaged in the archive: its {checksum.name} is not the one that it came with")
 
 
 def _meta(file: Part10, view: memoryview) -> FileMeta:

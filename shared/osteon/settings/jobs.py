@@ -92,7 +92,7 @@ class SendingSettings(Settings):
     send_memory_bytes: ByteCount = Field(
         256 << 20, ge=1, description="Bytes read ahead for all associations; then each reads but what it sends next."
     )
-    send_verify: bool = Field(True, description="Compare what is sent with the SHA-256 that it came with.")
+    send_verify: bool = Field(True, description="Compare what is sent with its checksum.")
     send_lossy: Words = Field(
         (), description="Transfer syntax UIDs that may be sent although information is lost, when the peer wants them."
     )

@@ -21,7 +21,16 @@ from osteon.errors import Invalid
 from osteon.logging import get_logger
 from osteon.packs.errors import BadPack
 from osteon.packs.ids import new_pack_id
-from osteon.packs.tar import BLOCK, END_OF_ARCHIVE, MAGIC, MAGIC_AT, PackMember, next_member
+from osteon.packs.tar import (
+    BLOCK,
+    END_OF_ARCHIVE,
+    MAGIC,
+    MAGIC_AT,
+    SIDECAR,
+    PackMember,
+    decode_header,
+    next_member,
+)
 from osteon.spool.disk import Disk
 from osteon.spool.paths import DAMAGED, OPEN, SEALED
 from osteon.spool.sealed_pack import SealedPack
@@ -75,9 +84,7 @@ def _recover_in_place(path: Path, root: Path, disk: Disk) -> RecoveryResult:
     with path.open("r+b") as file:
         size = os.fstat(file.fileno()).st_size
         found = _survey(file, size)
-        torn = size - found.end
-        if torn <= len(END_OF_ARCHIVE) and not any(os.pread(file.fileno(), torn, found.end)):
-            torn = 0
+        torn = 0 if _is_end(file, found.end, size, path) else size - found.end
         if path.name.endswith(SEALED) and (torn or found.first is None):
             raise BadPack(f"the sealed pack {path.name} is damaged from byte {found.end} on")
         if found.first is None:
@@ -85,7 +92,23 @@ def _recover_in_place(path: Path, root: Path, disk: Disk) -> RecoveryResult:
             return RecoveryResult(None, torn)
         if path.name.endswith(OPEN):
             path = _seal(file, path, found.end, disk)
-        return RecoveryResult(_sealed_pack(file, path, root, found.first, found.count), torn)
+        return RecoveryResult(_sealed_pack(file, path, root, found), torn)
+
+
+def _is_end(file: BinaryIO, end: int, size: int, path: Path) -> bool:
+    """Whether what follows the last intact instance is the end of the archive, of a sealed pack also its sidecar.
+
+    Where the object is the spool's own file, the sidecar is written over the end of the archive, and may be torn behind
+    its TAR header.
+    """
+    if size - end <= len(END_OF_ARCHIVE) and not any(os.pread(file.fileno(), size - end, end)):
+        return True
+    try:
+        header = decode_header(os.pread(file.fileno(), BLOCK, end))
+    except BadPack:
+        return False
+    own = header is not None and header.name == f"{path.name.removesuffix(SEALED)}{SIDECAR}"
+    return own and _next_intact(file, end + BLOCK, size) is None
 
 
 def salvage(path: Path, root: Path, disk: Disk, *, limit: int | None = None) -> RecoveryResult:
@@ -216,7 +239,9 @@ def _copy_intact(file: BinaryIO, size: int, copy: Path, disk: Disk) -> int:
     return position
 
 
-def _sealed_pack(file: BinaryIO, path: Path, root: Path, first: _IntactMember, count: int) -> SealedPack:
+def _sealed_pack(file: BinaryIO, path: Path, root: Path, found: _Survey) -> SealedPack:
+    first = found.first
+    assert first is not None
     study, series = _identify(file, first)
     pack_id = path.name.removesuffix(SEALED)
     return SealedPack(
@@ -227,8 +252,8 @@ def _sealed_pack(file: BinaryIO, path: Path, root: Path, first: _IntactMember, c
         calling_aet=first.meta.source_aet,
         remote_host="",
         received_at=datetime.fromtimestamp(first.member.received_at, UTC),
-        instances=count,
-        size=os.fstat(file.fileno()).st_size,
+        instances=found.count,
+        size=found.end + len(END_OF_ARCHIVE),
         correlation_id=pack_id,
     )
 

@@ -207,7 +207,7 @@ def write(folder: Path) -> None:
 
 
 def write_objects(folder: Path) -> None:
-    """Write a pack of two instances, as `ingress` seals it after a crash, and its sidecar."""
+    """Write a pack of two instances, as `ingress` seals it after a crash and `writer` stores it."""
     # Not at the top: they are of no use to those who only compare.
     from support.dicom.datasets import ct_slice
     from support.dicom.real_files import dataset_bytes
@@ -235,7 +235,8 @@ def write_objects(folder: Path) -> None:
         correlation_id="recorded", pack_id=pack_id, study_uid=study, series_uid=series, origin=Origin.DIMSE,
         calling_aet="SCANNER", received_at=_TIME, instances=sealed.instances, size=sealed.size,
     )  # fmt: skip
-    pack.with_suffix(".meta").write_bytes(sidecar.build(pack, facts, HeaderReader()).data)
+    tail = sidecar.build(pack, facts, HeaderReader()).tail
+    pack.write_bytes(pack.read_bytes()[: tail.start] + tail.data)
 
 
 if __name__ == "__main__":

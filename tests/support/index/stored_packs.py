@@ -10,6 +10,7 @@ from functools import cache
 from itertools import count
 from pathlib import Path
 
+import xxhash
 from sqlalchemy import func, select
 
 from osteon.archive.pack_records import InstanceEntry, StoredPack
@@ -75,6 +76,7 @@ def entry(
         offset=offset,
         length=length,
         sha256=hashlib.sha256(f"{sop} {content}".encode()).digest(),
+        xxh3=xxhash.xxh3_128(f"{sop} {content} in {length} bytes".encode()).digest(),
         attributes={k: v for k, v in (required | attributes).items() if v},
         requests=requests,
     )
@@ -86,7 +88,8 @@ def pack(*entries: InstanceEntry, pack_id: str | None = None, received: datetime
     facts = PackStored(
         correlation_id="test", pack_id=pack_id or f"pack-{next(_packs):06d}", study_uid=first.study_uid,
         series_uid=first.series_uid, origin=Origin.DIMSE, calling_aet="CT1", remote_host="127.0.0.1",
-        received_at=received, instances=len(entries), size=sum(e.length + 1024 for e in entries),
+        received_at=received, instances=len(entries), size=sum(e.length + 1024 for e in entries) + 4096,
+        sidecar_offset=sum(e.length + 1024 for e in entries),
     )  # fmt: skip
     return StoredPack(facts, entries)
 

@@ -17,10 +17,13 @@ from osteon.dicom.header.reader import HeaderReader
 from osteon.index.sql import SqlIndex
 from osteon.objects.folder import FolderObjects
 from osteon.packs import sidecar
+from osteon.packs.sidecar_member import TailWriter
+from osteon.packs.tar import BLOCK
+from osteon.packs.upload import store_pack
 from osteon_indexer.comparison import VersionComparer
 from osteon_indexer.handlers import compare_conflicts, index_packs
 from support.index.stored_packs import sqlite_url
-from support.packs.sealed_packs import sealed_pack
+from support.packs.sealed_packs import sealed_pack, separate_sidecar
 
 
 class ComparisonsBus(MemoryBus):
@@ -52,11 +55,29 @@ class IndexerPorts:
     async def put(self, pack_id: str, *instances: Dataset | bytes) -> PackStored:
         """Store a pack, of data sets or Part 10 files, as the writer does."""
         sealed = sealed_pack(self.folder / "spool", pack_id, instances)
+        facts = PackStored.model_validate(sealed.model_dump())
+        path = self.folder / "spool" / sealed.path
+        return await store_pack(
+            path, facts, asyncio.to_thread(sidecar.build, path, facts, HeaderReader()), self.objects
+        )
+
+    async def put_separately(self, pack_id: str, *instances: Dataset | bytes) -> PackStored:
+        """Store a pack with its sidecar in an object of its own, as release 0.1 did."""
+        sealed = sealed_pack(self.folder / "spool", pack_id, instances)
         stored = PackStored.model_validate(sealed.model_dump())
         path = self.folder / "spool" / sealed.path
         await self.objects.put_file(stored.key, path)
-        await self.objects.put(stored.sidecar_key, sidecar.build(path, stored, HeaderReader())[0])
+        await self.objects.put(stored.sidecar.key, separate_sidecar(path, stored))
         return stored
+
+    async def replace_sidecar(self, pack: PackStored, data: bytes) -> PackStored:
+        """Put other bytes in the place of a sidecar, as the object's last; returns the facts of the pack then."""
+        whole = await self.objects.get(pack.key)
+        writer = TailWriter()
+        writer.write(data)
+        tail = writer.finish(pack.pack_id, pack.sidecar.offset - BLOCK, 0)
+        await self.objects.put(pack.key, whole[: tail.start] + tail.data)
+        return pack.model_copy(update={"size": tail.size})
 
     async def run(self, *packs: PackStored) -> None:
         """Index a batch, and compare its conflicts."""

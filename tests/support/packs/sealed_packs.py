@@ -7,8 +7,11 @@ from pathlib import Path
 
 from pydicom import Dataset, dcmread
 
-from osteon.contracts.packs import Origin, PackSealed
+from osteon.contracts.packs import Origin, PackFacts, PackSealed
+from osteon.dicom.header.reader import HeaderReader
+from osteon.packs import sidecar
 from osteon.packs.pack_writer import Part10File, write_pack
+from osteon.packs.sidecar_member import without_trailer
 
 
 def part10(dataset: Dataset) -> bytes:
@@ -42,3 +45,9 @@ def sealed_pack(spool: Path, pack_id: str, instances: Sequence[Dataset | bytes],
         spool_id="spool",
         path=path,
     )
+
+
+def separate_sidecar(path: Path, facts: PackFacts) -> bytes:
+    """Return the sidecar of the pack at `path` alone."""
+    tail = sidecar.build(path, facts, HeaderReader()).tail
+    return bytes(without_trailer(tail.data[tail.sidecar_offset - tail.start :]))

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from osteon.archive.resources import Instance, Location, Match, MatchPage, Patient, Series, Study
-from osteon.contracts.packs import Origin, PackStored
+from osteon.contracts.packs import Origin, PackStored, SidecarPlace
 from osteon.dicom.header.model import Header
 from osteon.dicom.identity import Identity
 from osteon.dicom.models import Level
@@ -44,7 +44,14 @@ def location(number: int = 0, *, pack: str = "p1") -> Location:
     identity = Identity("OSTEON-1", "1.2.3", "1.2.3.4", f"1.2.3.4.5.{number}", CT)
     key = f"1.2.3/1.2.3.4/{pack}"
     return Location(
-        identity, EXPLICIT, f"{key}.tar", f"{key}.meta", 512 + number * 1000, 900, bytes(32), identity.public_instance
+        identity,
+        EXPLICIT,
+        f"{key}.tar",
+        SidecarPlace(f"{key}.tar", 400_000),
+        512 + number * 1000,
+        900,
+        bytes(32),
+        identity.public_instance,
     )
 
 
@@ -104,7 +111,7 @@ class CountingObjects:
     reads: list[str] = field(default_factory=list)
     error: Exception | None = None
 
-    async def get(self, key: str) -> bytes:
+    async def get(self, key: str, offset: int = 0) -> bytes:
         self.reads.append(key)
         if self.error:
             raise self.error
@@ -136,5 +143,6 @@ def _line(at: Location, header: dict[str, Any]) -> SidecarLine:
         length=at.length,
         dataset_offset=300,
         sha256=at.sha256,
+        xxh3=at.xxh3,
         header=Header(json=json.dumps(header).encode()),
     )

@@ -3,6 +3,8 @@
 import hashlib
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
 
+import xxhash
+
 from osteon.contracts.retrieve import PlannedInstance
 from osteon.dicom.part10 import write_part10_header
 from osteon.dimse.errors import AssociationAborted, RequestorError
@@ -26,9 +28,10 @@ class MemoryPacks:
         self.down = False
 
     def add(
-        self, size: int = 100, *, key: str = "1/1/a.tar", uid: str = "", sop_class: str = CT, syntax: str = EXPLICIT
-    ) -> PlannedInstance:
-        """Append an instance of so many bytes of data set to a pack."""
+        self, size: int = 100, *, key: str = "1/1/a.tar", uid: str = "", sop_class: str = CT, syntax: str = EXPLICIT,
+        checksum: bool = False,
+    ) -> PlannedInstance:  # fmt: skip
+        """Append an instance of so many bytes of data set to a pack; its `checksum` is planned on demand."""
         pack = self.objects.setdefault(key, bytearray())
         uid = uid or f"1.2.{len(self.objects)}.{len(pack)}"
         data = (uid.encode() * (size // len(uid) + 1))[:size]
@@ -38,7 +41,7 @@ class MemoryPacks:
         pack += header + data
         return PlannedInstance(
             sop_class_uid=sop_class, sop_instance_uid=uid, transfer_syntax_uid=syntax, key=key, offset=offset,
-            length=len(header) + size,
+            length=len(header) + size, xxh3=xxhash.xxh3_128(header + data).digest() if checksum else b"",
         )  # fmt: skip
 
     async def get_range(self, key: str, offset: int, length: int) -> bytes:

@@ -126,7 +126,7 @@ async def test_what_is_planned_says_where_the_bytes_are(index):
         expected = PlannedInstance(
             sop_class_uid=place.identity.sop_class_uid, sop_instance_uid="1.2.1.1.2",
             transfer_syntax_uid=place.transfer_syntax_uid, key=place.key, offset=place.offset, length=place.length,
-            sha256=place.sha256,
+            sha256=place.sha256, xxh3=place.xxh3,
         )  # fmt: skip
     assert found.instances == [expected]
     assert RetrievePlanReply.model_validate_json(found.model_dump_json()) == found

@@ -49,8 +49,8 @@ async def rule(room: IndexerPorts, name: str = "ct", when: str = "instance", sen
 async def indexed(room: IndexerPorts, pack_id: str, *datasets: Dataset, **facts: Any) -> PackIndexed:
     """Index a pack, with other facts than usual; returns the event that the indexer published."""
     stored = PackStored.model_validate({**(await room.put(pack_id, *datasets)).model_dump(), **facts})
-    _, lines = sidecar.decode(await room.objects.get(stored.sidecar_key))
-    await room.objects.put(stored.sidecar_key, sidecar.encode(stored, list(lines)))
+    _, lines = sidecar.decode(await room.objects.get(*stored.sidecar))
+    stored = await room.replace_sidecar(stored, sidecar.encode(stored, list(lines)))
     await room.run(stored)
     async with asyncio.timeout(10):
         while not any(event.pack_id == pack_id for event in room.indexed):
@@ -159,7 +159,7 @@ async def test_a_kept_rule_that_this_release_cannot_read_is_passed_over(room, ro
 async def test_a_pack_whose_sidecar_is_gone_is_passed_over(room, router):
     await rule(room)
     event = await indexed(room, "p1", slice_())
-    await room.objects.delete(event.sidecar_key)
+    await room.objects.delete(event.key)
     await router.route_pack(event)
     assert await jobs(room) == []
 
@@ -209,7 +209,7 @@ async def test_a_study_that_cannot_be_read_does_not_hold_up_the_next(room, route
     await rule(room, "s", "study")
     spoiled = await indexed(room, "p1", ct_slice(PatientID="P1"))
     await indexed(room, "p2", ct_slice(PatientID="P2"))
-    await room.objects.put(spoiled.sidecar_key, b"nonsense")
+    await room.replace_sidecar(spoiled, b"nonsense")
     await sweep(room.index, router, -1)
     assert len(await jobs(room)) == 1
 

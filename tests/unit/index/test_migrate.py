@@ -81,6 +81,9 @@ async def test_the_setting_says_who_migrates(monkeypatch: pytest.MonkeyPatch, tm
     await index.close()
 
 
+ADDED_SINCE = (("conflicts", "compared"), ("packs", "sidecar_offset"), ("instances", "xxh3"), ("conflicts", "xxh3"))
+
+
 async def test_studies_and_series_of_several_patients_that_are_there_already_are_marked(tmp_path: Path) -> None:
     index = SqlIndex(sqlite_url(tmp_path / "i.sqlite"))
     await index.start()
@@ -92,10 +95,11 @@ async def test_studies_and_series_of_several_patients_that_are_there_already_are
         for table in ("studies", "series"):
             connection.execute(f"DROP INDEX ix_{table}_shared_uid")
             connection.execute(f"ALTER TABLE {table} DROP COLUMN shared_uid")
-        connection.execute("ALTER TABLE conflicts DROP COLUMN compared")
         for later in ("added", "updated", "removed"):
             connection.execute(f"DROP TRIGGER studies_{later}")
         connection.execute("DROP TABLE study_updates")
+        for table, column in ADDED_SINCE:
+            connection.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
     connection.close()
     set_revision(tmp_path / "i.sqlite", "0006")
     await index.start()

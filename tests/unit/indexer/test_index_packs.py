@@ -10,6 +10,7 @@ from prometheus_client import REGISTRY
 from osteon.archive.resources import InstanceScope, Match
 from osteon.dicom.models import Level
 from osteon.dicom.query import Search
+from osteon.errors import Invalid
 from osteon.index.sql import SqlIndex
 from osteon.packs import sidecar
 from osteon_indexer.handlers import PackMissing
@@ -56,7 +57,7 @@ async def test_a_pack_of_known_instances_only_is_deleted_and_can_be_delivered_ag
     await room.bus.close()
     assert [(e.pack_id, e.stored) for e in room.indexed] == [("p1", 1), ("p2", 0), ("p2", 0)]
     assert counted == [0, 1, 2]
-    assert [info.key async for info in room.objects.list()] == sorted([first.key, first.sidecar_key])
+    assert await room.keys() == [first.key]
 
 
 async def test_other_bytes_under_a_known_uid_are_kept_aside(room: IndexerPorts) -> None:
@@ -72,23 +73,50 @@ async def test_other_bytes_under_a_known_uid_are_kept_aside(room: IndexerPorts) 
 
 async def test_a_pack_without_objects_is_an_error_that_names_it(room: IndexerPorts) -> None:
     pack = await room.put("p1", ct_slice())
-    await room.objects.delete(pack.sidecar_key)
+    await room.objects.delete(pack.key)
     with pytest.raises(PackMissing, match="p1"):
         await room.run(pack)
 
 
 async def test_a_sidecar_that_was_cut_is_refused_and_nothing_is_deleted(room: IndexerPorts) -> None:
     pack = await room.put("p1", *(ct_slice() for _ in range(3)))
-    whole = await room.objects.get(pack.sidecar_key)
-    facts, _ = sidecar.decode(whole)
-    for cut in (sidecar.encode(facts, ()), sidecar.encode(facts, list(sidecar.decode(whole)[1])[:2])):
-        await room.objects.put(pack.sidecar_key, cut)
+    whole = await room.objects.get(pack.key)
+    facts, lines = sidecar.decode(await room.objects.get(*pack.sidecar))
+    for cut in (sidecar.encode(facts, ()), sidecar.encode(facts, list(lines)[:2])):
+        await room.replace_sidecar(pack, cut)
         with pytest.raises(sidecar.BadSidecar, match="3 instances"):
             await room.run(pack)
-    assert await room.keys() == sorted([pack.key, pack.sidecar_key])
-    await room.objects.put(pack.sidecar_key, whole)
+    await room.objects.put(pack.key, whole[: pack.sidecar.offset - 1])
+    with pytest.raises(Invalid, match="bytes"):
+        await room.run(pack)
+    assert await room.keys() == [pack.key]
+    await room.objects.put(pack.key, whole)
     await room.run(pack)
     assert await room.instances() == 3
+
+
+async def test_a_pack_whose_sidecar_is_an_object_of_its_own_is_indexed_and_deleted_with_it(room: IndexerPorts) -> None:
+    dataset = ct_slice()
+    first = await room.put_separately("p1", dataset)
+    await room.run(first)
+    (at,) = [at async for at in room.index.locate(InstanceScope())]
+    assert (at.key, at.sidecar) == (first.key, (first.key.replace(".tar", ".meta"), 0))
+    await room.run(await room.put_separately("p2", dataset))
+    await room.run(await room.put("p3", dataset))
+    assert await room.keys() == sorted([at.key, at.sidecar.key])
+
+
+async def test_a_pack_that_an_upgrade_stores_once_more_has_its_sidecar_in_it_from_then_on(room: IndexerPorts) -> None:
+    dataset = ct_slice()
+    before = await room.put_separately("p1", dataset)
+    (room.folder / "spool/owner/p1.tar").unlink()
+    after = await room.put("p1", dataset)
+    for message in (before, after, before):
+        await room.run(message)
+    (at,) = [at async for at in room.index.locate(InstanceScope())]
+    assert at.sidecar == after.sidecar
+    (row,) = [row async for row in room.index.pack_rows()]
+    assert (row.size, row.sidecar) == (after.size, after.sidecar)
 
 
 @pytest.mark.parametrize("left", [None, 1000])
@@ -112,9 +140,9 @@ async def test_instances_of_a_pack_that_is_gone_or_cut_are_served_from_the_pack_
 
 async def test_a_sidecar_that_is_gone_is_replaced_by_the_pack_that_comes_next(room: IndexerPorts) -> None:
     dataset = ct_slice()
-    first = await room.put("p1", dataset)
+    first = await room.put_separately("p1", dataset)
     await room.run(first)
-    await room.objects.delete(first.sidecar_key)
+    await room.objects.delete(first.sidecar.key)
     again = await room.put("p2", ct_slice(), dataset)
     await room.run(again)
     assert {at.key async for at in room.index.locate(InstanceScope())} == {again.key}
@@ -159,9 +187,9 @@ async def test_a_redundant_pack_whose_deletion_was_interrupted_is_deleted_by_the
     room: IndexerPorts,
 ) -> None:
     dataset = ct_slice()
-    first, again = await room.put("p1", dataset), await room.put("p2", dataset)
+    first, again = await room.put("p1", dataset), await room.put_separately("p2", dataset)
     await room.run(first)
     await room.run(again)
     await room.objects.put(again.key, b"left over")
     await room.run(again)
-    assert await room.keys() == sorted([first.key, first.sidecar_key])
+    assert await room.keys() == [first.key]

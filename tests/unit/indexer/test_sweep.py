@@ -9,6 +9,7 @@ import pytest
 
 from osteon.archive.resources import InstanceScope
 from osteon.objects.port import ObjectsUnavailable
+from osteon.packs import sidecar_member
 from osteon_indexer.build import sweep_forever
 from osteon_indexer.sweep import sweep
 from support.dicom.datasets import ct_slice
@@ -34,11 +35,11 @@ async def test_the_sweep_indexes_packs_without_rows_and_only_those(room: Indexer
 async def test_a_sidecar_that_cannot_be_used_does_not_hide_the_packs_behind_it(
     room: IndexerPorts, content: bytes | None
 ) -> None:
-    packs = sorted([await room.put(f"p{n}", ct_slice()) for n in range(3)], key=lambda pack: pack.sidecar_key)
+    packs = sorted([await room.put(f"p{n}", ct_slice()) for n in range(3)], key=lambda pack: pack.key)
     if content is None:
-        await room.objects.delete(packs[0].key)
+        await room.objects.put(packs[0].key, (await room.objects.get(packs[0].key))[:-1])
     else:
-        await room.objects.put(packs[0].sidecar_key, content)
+        await room.replace_sidecar(packs[0], content)
     assert await look(room) == 2
     assert await room.instances() == 2
 
@@ -64,7 +65,7 @@ async def test_a_pack_that_the_index_refuses_does_not_hide_the_others(
 async def test_a_sweep_stops_when_a_part_is_down(room: IndexerPorts, monkeypatch: pytest.MonkeyPatch) -> None:
     await room.put("p1", ct_slice())
 
-    async def down(key: str) -> bytes:
+    async def down(key: str, offset: int = 0) -> bytes:
         raise ObjectsUnavailable("down")
 
     monkeypatch.setattr(room.objects, "get", down)
@@ -74,7 +75,7 @@ async def test_a_sweep_stops_when_a_part_is_down(room: IndexerPorts, monkeypatch
 
 async def test_a_pack_from_a_clock_that_ran_ahead_is_swept(room: IndexerPorts, tmp_path: Path) -> None:
     pack = await room.put("p1", ct_slice())
-    os.utime(tmp_path / "objects" / pack.sidecar_key, (4e9, 4e9))
+    os.utime(tmp_path / "objects" / pack.key, (4e9, 4e9))
     assert await look(room, timedelta(hours=1)) == 1
 
 
@@ -86,7 +87,7 @@ async def test_a_sweep_of_a_pack_that_is_being_indexed_changes_nothing(room: Ind
     await look(room)
     assert await room.instances() == 1
     (kept,) = [location async for location in room.index.locate(InstanceScope())]
-    assert await room.keys() == sorted([kept.key, kept.sidecar_key])
+    assert await room.keys() == [kept.key]
 
 
 async def test_a_sweep_that_met_a_part_that_is_down_is_begun_again_soon() -> None:
@@ -107,6 +108,47 @@ async def test_a_sweep_that_met_a_part_that_is_down_is_begun_again_soon() -> Non
 
 async def test_what_is_below_cache_is_not_swept_up(room: IndexerPorts, caplog: pytest.LogCaptureFixture) -> None:
     pack = await room.put("p1", ct_slice())
-    await room.objects.put("cache/x/p1.meta", await room.objects.get(pack.sidecar_key))
-    await room.objects.delete(pack.sidecar_key)
+    await room.objects.put("cache/x/p1.tar", await room.objects.get(pack.key))
+    await room.objects.delete(pack.key)
     assert await look(room) == 0
+
+
+@pytest.mark.parametrize("beside", [False, True], ids=["in the pack", "beside it"])
+async def test_a_swept_pack_has_the_same_row_as_one_that_was_announced(room: IndexerPorts, beside: bool) -> None:
+    put = room.put_separately if beside else room.put
+    swept, announced = await put("p1", ct_slice()), await put("p2", ct_slice())
+    await room.run(announced)
+    assert await look(room) == 1
+    rows = {row.pack_id: (row.size, row.sidecar) async for row in room.index.pack_rows()}
+    assert rows == {pack.pack_id: (pack.size, pack.sidecar) for pack in (swept, announced)}
+
+
+async def test_a_sidecar_longer_than_what_is_read_from_the_end_is_read_whole(
+    room: IndexerPorts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sidecar_member, "_TAIL", 2048)
+    pack = await room.put("p1", *(ct_slice() for _ in range(40)))
+    assert pack.size - pack.sidecar.offset > 2048
+    get, reads = room.objects.get, []
+
+    async def counted(key: str, offset: int = 0) -> bytes:
+        reads.append((key, offset))
+        return await get(key, offset)
+
+    monkeypatch.setattr(room.objects, "get", counted)
+    assert await look(room) == 1
+    assert reads == [(pack.key, pack.size - 2048), (pack.key, pack.sidecar.offset)]
+    assert await room.instances() == 40
+
+
+async def test_a_pack_is_found_by_one_read_from_its_end(room: IndexerPorts, monkeypatch: pytest.MonkeyPatch) -> None:
+    await room.put("p1", ct_slice())
+    get, reads = room.objects.get, []
+
+    async def counted(key: str, offset: int = 0) -> bytes:
+        reads.append(key)
+        return await get(key, offset)
+
+    monkeypatch.setattr(room.objects, "get", counted)
+    assert await look(room) == 1
+    assert len(reads) == 1

@@ -12,6 +12,7 @@ import pytest
 from osteon.objects import files
 from osteon.objects.folder import FolderObjects
 from osteon.objects.port import BadObjectKey, ObjectNotFound, ObjectsUnavailable
+from osteon.packs.sidecar_member import PackTail
 
 
 @pytest.fixture
@@ -47,6 +48,105 @@ async def test_put_file_copies_where_a_link_cannot_be_made(
     await FolderObjects(root).put_file("s/p.tar", pack)
     assert (root / "s/p.tar").read_bytes() == pack.read_bytes()
     assert (root / "s/p.tar").stat().st_ino != pack.stat().st_ino
+
+
+TAIL = PackTail(8, b"the sidecar")
+
+
+async def test_a_file_gets_its_tail_where_it_is_and_becomes_the_object(root: Path, tmp_path: Path) -> None:
+    pack = tmp_path / "p.tar"
+    pack.write_bytes(b"members." + bytes(4))
+    await FolderObjects(root).put_file("s/p.tar", pack, TAIL)
+    assert (root / "s/p.tar").samefile(pack)
+    assert pack.read_bytes() == b"members.the sidecar"
+
+
+async def test_a_tail_is_synced_before_the_object_has_its_name(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[tuple[bytes, bool]] = []
+    fsync = os.fsync
+
+    def note(number: int) -> None:
+        if not synced_path(number).is_dir():
+            steps.append((synced_path(number).read_bytes(), (root / "s/p.tar").exists()))
+        fsync(number)
+
+    monkeypatch.setattr(os, "fsync", note)
+    pack = tmp_path / "p.tar"
+    pack.write_bytes(b"members." + bytes(4))
+    await FolderObjects(root).put_file("s/p.tar", pack, TAIL)
+    assert steps == [(b"members.the sidecar", False)]
+
+
+async def test_an_object_that_has_its_tail_is_not_written_again(root: Path, tmp_path: Path) -> None:
+    pack = tmp_path / "p.tar"
+    pack.write_bytes(b"members." + bytes(4))
+    objects = FolderObjects(root)
+    await objects.put_file("s/p.tar", pack, TAIL)
+    pack.chmod(0o400)
+    before = pack.stat().st_mtime_ns
+    await objects.put_file("s/p.tar", pack, TAIL)
+    assert (root / "s/p.tar").samefile(pack)
+    assert pack.stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("end", [b"", bytes(4), b"the side", b"another, longer sidecar"])
+async def test_an_object_with_another_end_is_replaced_and_never_written_to(
+    root: Path, tmp_path: Path, end: bytes
+) -> None:
+    """Of a release that wrote no tail, or another one: readers may have the object open."""
+    pack = tmp_path / "p.tar"
+    pack.write_bytes(b"members." + end)
+    objects = FolderObjects(root)
+    await objects.put_file("s/p.tar", pack)
+    with (root / "s/p.tar").open("rb") as reader:
+        await objects.put_file("s/p.tar", pack, TAIL)
+        assert reader.read() == b"members." + end
+    assert (root / "s/p.tar").read_bytes() == b"members.the sidecar"
+    assert pack.read_bytes() == b"members." + end
+    assert tmp_files(root) == []
+
+
+@pytest.mark.parametrize("torn", [b"the s", b"the sidecar of a release with a longer one"])
+async def test_what_a_crash_left_of_a_tail_is_written_over(root: Path, tmp_path: Path, torn: bytes) -> None:
+    pack = tmp_path / "p.tar"
+    pack.write_bytes(b"members." + torn)
+    await FolderObjects(root).put_file("s/p.tar", pack, TAIL)
+    assert (root / "s/p.tar").samefile(pack)
+    assert pack.read_bytes() == b"members.the sidecar"
+
+
+async def test_a_tail_that_cannot_be_written_makes_no_object_and_leaves_the_members(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pack = tmp_path / "p.tar"
+    pack.write_bytes(b"members." + bytes(4))
+
+    def full(number: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(ObjectsUnavailable, match="No space"):
+        await FolderObjects(root).put_file("s/p.tar", pack, TAIL)
+    assert not (root / "s/p.tar").exists()
+    assert tmp_files(root) == []
+    assert pack.read_bytes()[:8] == b"members."
+
+
+async def test_a_copy_has_the_tail_and_its_source_does_not(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr(os, "link", refuse)
+    pack = tmp_path / "p.tar"
+    pack.write_bytes(b"members." + bytes(40))
+    for _ in range(2):
+        await FolderObjects(root).put_file("s/p.tar", pack, TAIL)
+    assert (root / "s/p.tar").read_bytes() == b"members.the sidecar"
+    assert pack.read_bytes() == b"members." + bytes(40)
 
 
 async def test_putting_the_same_link_again_leaves_no_temporary_file(root: Path, tmp_path: Path) -> None:

@@ -94,14 +94,15 @@ async def test_what_lies_far_apart_or_in_another_order_is_read_apart(packs):
     assert sum(length for _, _, length in packs.reads) < 2000
 
 
-async def test_a_damaged_instance_fails_alone(packs):
-    planned = [packs.add(100) for _ in range(5)]
+@pytest.mark.parametrize("checksum", [False, True])
+async def test_a_damaged_instance_fails_alone(packs, checksum):
+    planned = [packs.add(100, checksum=checksum) for _ in range(5)]
     pack = packs.objects["1/1/a.tar"]
     pack[planned[1].offset + planned[1].length - 1] ^= 1  # its data set
     pack[planned[2].offset + 128] ^= 1  # its prefix
     results = await send(packs, FakeStoreAssociation(), planned)
     assert states(results) == ["completed", "failed", "failed", "completed", "completed"]
-    assert "SHA-256" in results[1].reason
+    assert ("checksum" if checksum else "SHA-256") in results[1].reason
     assert "DICM" in results[2].reason
     assert not results[1].transient
 
@@ -115,6 +116,14 @@ async def test_damage_is_not_looked_for_when_that_is_switched_off(packs):
 async def test_the_digest_of_the_index_counts_more_than_that_in_the_file(packs):
     planned = packs.add(100).model_copy(update={"sha256": hashlib.sha256(b"other").digest()})
     assert states(await send(packs, FakeStoreAssociation(), [planned])) == ["failed"]
+
+
+async def test_the_fast_checksum_counts_instead_of_the_digest_and_covers_the_whole_file(packs):
+    wrong = {"sha256": hashlib.sha256(b"other").digest()}
+    planned = [packs.add(100, checksum=True).model_copy(update=wrong) for _ in range(2)]
+    pack = packs.objects["1/1/a.tar"]
+    pack[planned[1].offset + 40] ^= 1  # in the preamble, which nobody reads
+    assert states(await send(packs, FakeStoreAssociation(), planned)) == ["completed", "failed"]
 
 
 async def test_another_instance_in_the_place_of_one_is_not_sent_under_its_uid(packs):
@@ -164,9 +173,10 @@ async def test_an_association_that_ends_is_told_and_what_was_answered_before_is_
     assert [sent.instance.sop_instance_uid for sent in results] == ["1.2.0", "1.2.1"]
 
 
-async def test_a_long_instance_is_read_in_pieces_and_verified_before_its_end(packs):
+@pytest.mark.parametrize("checksum", [False, True])
+async def test_a_long_instance_is_read_in_pieces_and_verified_before_its_end(packs, checksum):
     in_pieces = replace(QUICK, request_bytes=10_000)
-    planned = packs.add(45_000)
+    planned = packs.add(45_000, checksum=checksum)
     line = FakeStoreAssociation()
     assert states(await send(packs, line, [planned], read_limits=in_pieces)) == ["completed"]
     assert len(line.sent[0][2]) == 45_000
@@ -176,7 +186,7 @@ async def test_a_long_instance_is_read_in_pieces_and_verified_before_its_end(pac
     sender = StoreSender(packs, None, read_limits=in_pieces)
     results = await until_broken(sender.send(broken, each([planned, packs.add(10)])))
     assert states(results) == ["failed"]
-    assert "SHA-256" in results[0].reason
+    assert ("checksum" if checksum else "SHA-256") in results[0].reason
     assert broken.sent == []
 
 

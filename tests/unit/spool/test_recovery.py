@@ -207,3 +207,36 @@ def test_salvage_that_fails_leaves_the_file_and_nothing_else(part: Path, tmp_pat
             salvage(part, tmp_path, disk, limit=len(before))
         assert list(part.parent.iterdir()) == [part]
         assert part.read_bytes() == before
+
+
+@pytest.mark.parametrize("behind", [bytes(BLOCK), b""], ids=["zeroed header", "sidecar's header"])
+def test_a_sealed_pack_that_seems_to_end_before_intact_members_is_damaged(
+    part: Path, tmp_path: Path, behind: bytes
+) -> None:
+    recovered = recover(part, tmp_path, Disk()).pack
+    assert recovered is not None
+    sealed = tmp_path / recovered.path
+    second = list(members(sealed))[1].offset - BLOCK
+    damaged = bytearray(sealed.read_bytes())
+    damaged[second : second + BLOCK] = behind or encode_header(f"{recovered.pack_id}.meta", 1000, 0)
+    sealed.write_bytes(damaged)
+    saved = recover(sealed, tmp_path, Disk())
+    assert saved.pack is not None
+    assert list(contents(tmp_path / saved.pack.path)) == ["1.9.0"]
+    assert saved.pack.pack_id != recovered.pack_id
+    assert sealed.with_name(sealed.name + ".damaged").read_bytes() == damaged
+
+
+def test_a_torn_sidecar_without_its_tar_header_is_kept_as_damage_and_costs_no_instance(
+    part: Path, tmp_path: Path
+) -> None:
+    recovered = recover(part, tmp_path, Disk()).pack
+    assert recovered is not None
+    sealed = tmp_path / recovered.path
+    with sealed.open("ab") as file:
+        file.write(b"later pages of a sidecar")
+    torn = sealed.read_bytes()
+    saved = recover(sealed, tmp_path, Disk()).pack
+    assert saved is not None
+    assert contents(tmp_path / saved.path) == SENT
+    assert sealed.with_name(sealed.name + ".damaged").read_bytes() == torn

@@ -23,8 +23,8 @@ log = get_logger(__name__)
 class CommitmentChecker:
     """Looks at instances as closely as `depth` says.
 
-    `row`: the index knows the instance under its SOP class. `object`: also, its pack and sidecar are in the object
-    store and have the length that they were stored with. `sha256`: also, its data set is read back and has its
+    `row`: the index knows the instance under its SOP class. `object`: also, its pack is in the object store and has
+    the length that it was stored with. `sha256`: also, its data set is read back and has its
     SHA-256. `pulse` is awaited from time to time.
     """
 
@@ -73,9 +73,9 @@ class CommitmentChecker:
 
     async def _read_back(self, members: Sequence[Location]) -> dict[str, Defect]:
         try:
-            lines = await read_digests(members[0].sidecar_key, self._objects)
+            lines = await read_digests(members[0].sidecar, self._objects)
         except (NotFound, Invalid) as error:
-            log.error("sidecar cannot be used", key=members[0].sidecar_key, error=str(error))
+            log.error("sidecar cannot be used", key=members[0].sidecar.key, error=str(error))
             lines = {}
         flaws = {
             each.identity.sop_uid: await instance_defect(each, lines, self._objects, self._read) for each in members

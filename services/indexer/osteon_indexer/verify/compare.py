@@ -15,11 +15,12 @@ from typing import Final, Protocol
 from osteon.archive.pack_records import PackRows
 from osteon.archive.ports import PackRegister
 from osteon.contracts.conflicts import PREFIX
-from osteon.errors import Invalid
+from osteon.errors import Invalid, NotFound
 from osteon.logging import get_logger
 from osteon.objects.port import ObjectNotFound, Objects
-from osteon.packs.index_entries import read_stored_pack
+from osteon.packs.index_entries import find_stored_pack
 from osteon.packs.integrity import object_size, pack_defect
+from osteon.packs.sidecar_member import find_sidecar
 from osteon_indexer.external_sort import ExternalSorter
 from osteon_indexer.handlers import PackIndex
 from osteon_indexer.sweep import sweep
@@ -145,13 +146,18 @@ class Verifier:
         """Check objects without rows, except new ones, which are on their way, and those deleted meanwhile."""
         if not stored.old_enough or await self._index.known_packs([stored.pack_id]):
             return
-        keys = {PurePosixPath(k).suffix: k for k in stored.sizes if await object_size(k, self._objects) is not None}
-        if keys.keys() == {".tar", ".meta"}:
-            self._report(ProblemKind.NOT_INDEXED, keys[".tar"], "the index does not know it")
-        elif ".tar" in keys:
-            self._report(ProblemKind.PACK_WITHOUT_SIDECAR, keys[".tar"], "it has no sidecar and no rows")
-        elif ".meta" in keys:
-            self._report(ProblemKind.SIDECAR_WITHOUT_PACK, keys[".meta"], "it has no pack and no rows")
+        found = {key: await object_size(key, self._objects) for key in stored.sizes}
+        sizes = {PurePosixPath(key).suffix: (key, size) for key, size in found.items() if size is not None}
+        if ".tar" in sizes:
+            key, size = sizes[".tar"]
+            try:
+                await find_sidecar(key, size, self._objects)
+            except (NotFound, Invalid):
+                self._report(ProblemKind.PACK_WITHOUT_SIDECAR, key, "it has no sidecar and no rows")
+            else:
+                self._report(ProblemKind.NOT_INDEXED, key, "the index does not know it")
+        elif ".meta" in sizes:
+            self._report(ProblemKind.SIDECAR_WITHOUT_PACK, sizes[".meta"][0], "it has no pack and no rows")
 
     async def _check_unknown_objects(self, keys: list[str]) -> None:
         """Check objects of no pack: decisions must be known."""
@@ -165,14 +171,13 @@ class Verifier:
 
     async def _repoint(self, row: PackRows) -> bool:
         """Point the rows of a pack at others that have the same bytes; returns whether none is left."""
-        for key, sidecar_key in await self._index.duplicate_packs(row.pack_id):
+        for key in await self._index.duplicate_packs(row.pack_id):
             try:
-                pack = await asyncio.to_thread(read_stored_pack, await self._objects.get(sidecar_key))
+                pack = await find_stored_pack(key, await self._objects.size(key), self._objects)
             except (ObjectNotFound, Invalid) as error:
                 log.warning("other copy cannot be used", key=key, error=str(error))
                 continue
-            if await object_size(key, self._objects) == pack.facts.size:
-                await self._index.repoint(pack, [row.pack_id])
+            await self._index.repoint(pack, [row.pack_id])
         return not [member async for member in self._index.pack_members(row.pack_id)]
 
 

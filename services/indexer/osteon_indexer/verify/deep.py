@@ -37,11 +37,11 @@ async def read_back(
         progress.bytes_read += n
 
     try:
-        lines = await read_digests(row.sidecar_key, objects)
+        lines = await read_digests(row.sidecar, objects)
     except NotFound:
         return  # `pack_defect` reports it
     except Invalid as error:
-        yield VerifyProblem(ProblemKind.SIDECAR_DAMAGED, row.sidecar_key, str(error))
+        yield VerifyProblem(ProblemKind.SIDECAR_DAMAGED, row.sidecar.key, str(error))
         return
     async for member in index.pack_members(row.pack_id):
         if defect := await instance_defect(member, lines, objects, count):

@@ -33,10 +33,10 @@ ADVICE: Final = {
     ProblemKind.INSTANCE_DAMAGED: "restore the pack from a backup, or delete it and send its instances again",
     ProblemKind.ROWS_MISSING: "the database lost rows: restore it, or run `osteon reindex` on an empty one",
     ProblemKind.NOT_INDEXED: "run `osteon reindex` or `osteon verify --repair`",
-    ProblemKind.PACK_WITHOUT_SIDECAR: "an upload was interrupted: the pack is stored again from its spool, or by its "
-    "sender; an older one can be deleted once its instances are found",
-    ProblemKind.SIDECAR_WITHOUT_PACK: "an upload or a deletion was interrupted: it can be deleted once its "
-    "instances are found",
+    ProblemKind.PACK_WITHOUT_SIDECAR: "it was cut, or release 0.1 was interrupted in its upload: the pack is stored "
+    "again from its spool, or by its sender; it can be deleted once its instances are found",
+    ProblemKind.SIDECAR_WITHOUT_PACK: "release 0.1 was interrupted in an upload or a deletion: it can be deleted once "
+    "its instances are found",
     ProblemKind.DECISION_UNKNOWN: "run `osteon reindex` or `osteon verify --repair`",
     ProblemKind.UNKNOWN_OBJECT: "Osteon did not write it: move it elsewhere",
 }

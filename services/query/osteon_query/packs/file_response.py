@@ -57,6 +57,7 @@ async def send_file(
     metrics.HTTP_ITEMS_SENT.labels(purpose).inc()
 
     def source(offset: int, length: int) -> AsyncGenerator[Bytes, None]:
-        return count_bytes(read_range(objects, location.key, location.offset + offset, length), purpose)
+        xxh3 = location.xxh3 if length == location.length else b""
+        return count_bytes(read_range(objects, location.key, location.offset + offset, length, xxh3), purpose)
 
     return await send_range(request, source, location.length, headers)

@@ -45,7 +45,7 @@ class InstanceRequest:
 class InstanceFile:
     """A Part 10 file ready to be read, which may be in memory, as `data`.
 
-    `temporary`: its object serves one request only.
+    `temporary`: its object serves one request only. `xxh3`: its checksum, when that is known.
     """
 
     key: str
@@ -54,15 +54,19 @@ class InstanceFile:
     transfer_syntax_uid: str
     temporary: bool = False
     data: bytes = b""
+    xxh3: bytes = b""
 
     @classmethod
     def of(cls, location: Location) -> "InstanceFile":
         """Return the file as it is stored."""
-        return cls(location.key, location.offset, location.length, location.transfer_syntax_uid)
+        syntax = location.transfer_syntax_uid
+        return cls(location.key, location.offset, location.length, syntax, xxh3=location.xxh3)
 
     def read(self, objects: Objects) -> AsyncGenerator[Bytes, None]:
         """Yield the file in chunks; raises `StoredDataUnreadable`."""
-        return _one_chunk(self.data) if self.data else read_range(objects, self.key, self.offset, self.length)
+        if self.data:
+            return _one_chunk(self.data)
+        return read_range(objects, self.key, self.offset, self.length, self.xxh3)
 
 
 async def _one_chunk(data: bytes) -> AsyncGenerator[Bytes, None]:
@@ -99,6 +103,7 @@ async def transcode_instance(
         offset=at.offset,
         length=at.length,
         sha256=at.sha256,
+        xxh3=at.xxh3,
     )
     try:
         done = await transcoder.transcode(planned, request.targets)
@@ -139,7 +144,7 @@ def read_as_stored(objects: Objects, requests: AsyncIterator[InstanceRequest]) -
         async for request in requests:
             at = request.location
             start = part10_start(at.transfer_syntax_uid, at.length, request.name)
-            yield StoredRange(at.key, at.offset, at.length, start)
+            yield StoredRange(at.key, at.offset, at.length, start, at.xxh3)
 
     return read_ranges(objects, ranges())
 

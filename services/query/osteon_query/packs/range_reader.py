@@ -5,6 +5,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
+import xxhash
+
 from osteon.errors import Invalid
 from osteon.objects.port import Bytes, ObjectNotFound, Objects
 from osteon_query.http.errors import StoredDataUnreadable
@@ -21,12 +23,13 @@ _READ_AHEAD: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class StoredRange:
-    """An item as a byte range of an object: an instance or a frame in a pack."""
+    """An item as a byte range of an object: an instance or a frame in a pack; `xxh3` is the item's, when known."""
 
     key: str
     offset: int
     length: int
     start: ItemStart
+    xxh3: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,27 +88,48 @@ async def _read(objects: Objects, ranges: AsyncIterator[StoredRange]) -> ItemStr
             splitter, position = ChunkSplitter(chunks, group.key), group.start
             for member in group.members:
                 await splitter.skip(member.offset - position)
-                left = member.length
+                checked = _Checked(member.key, member.offset, member.length, member.xxh3)
                 # What cannot be read is reported before the item starts, while the status can still be an error.
-                if left:
-                    await splitter.fill()
+                piece = checked.passed(await splitter.take(member.length)) if member.length else b""
                 yield member.start
-                while left:
-                    piece = await splitter.take(left)
-                    left -= len(piece)
+                while piece:
                     yield piece
+                    piece = checked.passed(await splitter.take(checked.left)) if checked.left else b""
                 position = member.offset + member.length
 
 
-async def read_range(objects: Objects, key: str, offset: int, length: int) -> AsyncGenerator[Bytes, None]:
-    """Yield exactly `length` bytes of an object; raises `StoredDataUnreadable` when it is absent or shorter."""
-    left = length
+async def read_range(
+    objects: Objects, key: str, offset: int, length: int, xxh3: bytes = b""
+) -> AsyncGenerator[Bytes, None]:
+    """Yield exactly `length` bytes of an object.
+
+    Raises `StoredDataUnreadable` when it is absent or shorter or, before its last chunk, has another `xxh3`.
+    """
+    checked = _Checked(key, offset, length, xxh3)
     async with _open(objects, key, offset, length) as chunks:
         async for chunk in chunks:
-            left -= len(chunk)
-            yield chunk
-    if left:
-        raise StoredDataUnreadable(f"{key} ends {left} bytes before the end that the index gives")
+            yield checked.passed(chunk)
+    if checked.left:
+        raise StoredDataUnreadable(f"{key} ends {checked.left} bytes before the end that the index gives")
+
+
+class _Checked:
+    """Sees the chunks of a range pass, and knows whether all of them are what was stored."""
+
+    def __init__(self, key: str, offset: int, length: int, xxh3: bytes) -> None:
+        self.left = length
+        self._where = f"{length} bytes at {offset} of {key}"
+        self._expected = xxh3
+        self._hash = xxhash.xxh3_128() if xxh3 else None
+
+    def passed(self, chunk: Bytes) -> Bytes:
+        """Return the next chunk; raises `StoredDataUnreadable` instead of the last one of changed bytes."""
+        self.left -= len(chunk)
+        if self._hash is not None:
+            self._hash.update(chunk)
+            if not self.left and self._hash.digest() != self._expected:
+                raise StoredDataUnreadable(f"{self._where} have another checksum than when they were stored")
+        return chunk
 
 
 @asynccontextmanager

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from osteon.archive.resources import Location
 from osteon.byte_caches import ByteCache
+from osteon.contracts.packs import SidecarPlace
 from osteon.dicom.header.load import load_header
 from osteon.errors import Invalid, NotFound
 from osteon.logging import get_logger
@@ -49,11 +50,13 @@ class Sidecars:
         """Cache at most about `memory` bytes of decoded sidecars; one alone may take a quarter of it."""
         self._objects = objects
         self._largest = memory // 4
-        self._cache: ByteCache[str, _Decoded] = ByteCache(
-            "sidecars", memory, lambda key, decoded: len(key) + decoded.cost
+        self._cache: ByteCache[SidecarPlace, _Decoded] = ByteCache(
+            "sidecars", memory, lambda place, decoded: len(place.key) + decoded.cost
         )
-        self._too_large: ByteCache[str, bool] = ByteCache("large_sidecars", _TOO_LARGE, lambda key, _: len(key))
-        self._loading: dict[str, asyncio.Task[_Decoded | None]] = {}
+        self._too_large: ByteCache[SidecarPlace, bool] = ByteCache(
+            "large_sidecars", _TOO_LARGE, lambda place, _: len(place.key)
+        )
+        self._loading: dict[SidecarPlace, asyncio.Task[_Decoded | None]] = {}
         self._loads = asyncio.Semaphore(_LOADS_AT_ONCE)
 
     @property
@@ -75,72 +78,72 @@ class Sidecars:
 
     async def lines_of(self, locations: Sequence[Location]) -> list[SidecarLine]:
         """Return the lines of some instances in their order, reading each sidecar once; raises `HeaderNotFound`."""
-        found = {key: await self._lines_at(key, offsets) for key, offsets in _by_sidecar(locations).items()}
+        found = {place: await self._lines_at(place, offsets) for place, offsets in _by_sidecar(locations).items()}
         try:
-            return [found[location.sidecar_key][location.offset] for location in locations]
+            return [found[location.sidecar][location.offset] for location in locations]
         except KeyError as error:
             raise HeaderNotFound(f"no line for the instance at byte {error} of its pack in the sidecar") from None
 
     async def lines_if_readable(self, locations: Sequence[Location]) -> list[SidecarLine | None]:
         """Do as `lines_of`; where a sidecar is missing or broken, log it and return None, so that others are served."""
-        found: dict[tuple[str, int], SidecarLine] = {}
-        for key, offsets in _by_sidecar(locations).items():
+        found: dict[tuple[SidecarPlace, int], SidecarLine] = {}
+        for place, offsets in _by_sidecar(locations).items():
             try:
-                lines = await self._lines_at(key, offsets)
+                lines = await self._lines_at(place, offsets)
             except (NotFound, Invalid) as error:
-                log.warning("sidecar unreadable", key=key, error=str(error))
+                log.warning("sidecar unreadable", key=place.key, error=str(error))
                 continue
-            found.update({(key, offset): lines[offset] for offset in offsets if offset in lines})
-        return [found.get((location.sidecar_key, location.offset)) for location in locations]
+            found.update({(place, offset): lines[offset] for offset in offsets if offset in lines})
+        return [found.get((location.sidecar, location.offset)) for location in locations]
 
-    async def lines(self, sidecar_key: str) -> AsyncIterator[SidecarLine]:
+    async def lines(self, place: SidecarPlace) -> AsyncIterator[SidecarLine]:
         """Iterate over all lines of a sidecar in the order of the pack."""
-        decoded = await self._decoded(sidecar_key)
+        decoded = await self._decoded(place)
         if decoded is not None:
             for line in decoded.lines.values():
                 yield line
             return
-        lines = await self._open(sidecar_key)
+        lines = await self._open(place)
         while batch := await asyncio.to_thread(_next_batch, lines):
             for line in batch:
                 yield line
 
-    async def _lines_at(self, key: str, offsets: set[int]) -> Mapping[int, SidecarLine]:
-        decoded = await self._decoded(key)
+    async def _lines_at(self, place: SidecarPlace, offsets: set[int]) -> Mapping[int, SidecarLine]:
+        decoded = await self._decoded(place)
         if decoded is not None:
             return decoded.lines
-        return await asyncio.to_thread(_find_lines, await self._open(key), offsets)
+        return await asyncio.to_thread(_find_lines, await self._open(place), offsets)
 
-    async def _open(self, key: str) -> Iterator[SidecarLine]:
-        data = await self._objects.get(key)
+    async def _open(self, place: SidecarPlace) -> Iterator[SidecarLine]:
+        data = await self._objects.get(*place)
         _, lines = await asyncio.to_thread(decode, data)
         return lines
 
-    async def _decoded(self, key: str) -> _Decoded | None:
+    async def _decoded(self, place: SidecarPlace) -> _Decoded | None:
         """Return the whole sidecar, or None when it is too large for the cache."""
-        if (cached := self._cache.get(key)) is not None:
+        if (cached := self._cache.get(place)) is not None:
             return cached
-        if key in self._too_large:
+        if place in self._too_large:
             return None
-        task = self._loading.get(key)
+        task = self._loading.get(place)
         if task is None:
-            task = self._loading[key] = asyncio.create_task(self._load(key))
-            task.add_done_callback(lambda done: self._on_loaded(key, done))
+            task = self._loading[place] = asyncio.create_task(self._load(place))
+            task.add_done_callback(lambda done: self._on_loaded(place, done))
         # A caller that is cancelled must not take the others' load with it.
         return await asyncio.shield(task)
 
-    async def _load(self, key: str) -> _Decoded | None:
+    async def _load(self, place: SidecarPlace) -> _Decoded | None:
         async with self._loads:
-            data = await self._objects.get(key)
+            data = await self._objects.get(*place)
             decoded = await asyncio.to_thread(_decode_within, data, self._largest)
         if decoded is None:
-            self._too_large[key] = True
+            self._too_large[place] = True
         else:
-            self._cache[key] = decoded
+            self._cache[place] = decoded
         return decoded
 
-    def _on_loaded(self, key: str, task: "asyncio.Task[_Decoded | None]") -> None:
-        del self._loading[key]
+    def _on_loaded(self, place: SidecarPlace, task: "asyncio.Task[_Decoded | None]") -> None:
+        del self._loading[place]
         if not task.cancelled():
             # Each waiter got the error; without any, this marks it as seen.
             task.exception()
@@ -159,7 +162,7 @@ async def sidecar_batches(locations: AsyncIterator[Location]) -> AsyncGenerator[
     batch: list[Location] = []
     async for location in locations:
         # A sidecar is read once a batch, so a batch never mixes two without need.
-        if batch and (len(batch) >= _BATCH_LOCATIONS or location.sidecar_key != batch[-1].sidecar_key):
+        if batch and (len(batch) >= _BATCH_LOCATIONS or location.sidecar != batch[-1].sidecar):
             yield batch
             batch = []
         batch.append(location)
@@ -172,10 +175,10 @@ def parse_header(raw: bytes) -> Mapping[str, Any]:
     return load_header(raw)
 
 
-def _by_sidecar(locations: Sequence[Location]) -> dict[str, set[int]]:
-    wanted: dict[str, set[int]] = {}
+def _by_sidecar(locations: Sequence[Location]) -> dict[SidecarPlace, set[int]]:
+    wanted: dict[SidecarPlace, set[int]] = {}
     for location in locations:
-        wanted.setdefault(location.sidecar_key, set()).add(location.offset)
+        wanted.setdefault(location.sidecar, set()).add(location.offset)
     return wanted
 
 

@@ -2,8 +2,8 @@
 
 The files of one request are gathered by series, and each pack goes out as soon as it is big enough, while the next
 files arrive, so a request with any number of files needs little disk and no memory. Only so many requests are read at
-the same time; others wait for their turn, with their bodies unread. A pack is announced only once it and its sidecar
-are in the store; what is stored when a later step fails is found by the indexer's sweep.
+the same time; others wait for their turn, with their bodies unread. A pack is announced only once it is in the store;
+what is stored when a later step fails is found by the indexer's sweep.
 """
 
 import asyncio
@@ -137,11 +137,12 @@ class Uploads:
         self._slots.release(client)
 
     async def store(self, tar: Path, facts: PackStored) -> None:
-        """Put a pack and then its sidecar into the object store, and announce it."""
-        await store_pack(tar, facts, asyncio.to_thread(sidecar.build, tar, facts, self.reader), self._objects)
+        """Put a pack with its sidecar into the object store, and announce it."""
+        built = asyncio.to_thread(sidecar.build, tar, facts, self.reader)
+        stored = await store_pack(tar, facts, built, self._objects)
         self._awaited[facts.pack_id] = asyncio.Event()
-        await self._bus.publish(facts)
-        log.info("pack stored", pack=facts.pack_id, instances=facts.instances, size=facts.size)
+        await self._bus.publish(stored)
+        log.info("pack stored", pack=facts.pack_id, instances=facts.instances, size=stored.size)
 
     async def outcomes(self, pack_ids: Iterable[str]) -> dict[str, dict[str, InstanceState]]:
         """Wait until the packs are indexed; what is not in time is left out."""

@@ -12,6 +12,7 @@ from pydicom.uid import ImplicitVRLittleEndian
 
 from osteon.dicom.uids import PRIVATE_INFORMATION_CREATOR_UID
 from osteon.errors import Unavailable
+from osteon.packs.index_entries import find_stored_pack
 from osteon_query.packs import uploads
 from support.dicom.datasets import ct_slice
 from support.packs.sealed_packs import part10
@@ -301,8 +302,10 @@ async def test_what_is_stored_but_not_indexed_in_time_is_accepted_with_a_warning
         response = await archive.http.post(f"{WEB}/studies", content=body, headers={"Content-Type": kind})
         assert response.status_code == 202
         assert response.headers["Warning"].startswith("299 ")
-        assert list((tmp_path / "objects").rglob("*.tar"))
-        assert list((tmp_path / "objects").rglob("*.meta"))
+        (pack,) = [path for path in (tmp_path / "objects").rglob("*.*") if path.is_file()]
+        assert await find_stored_pack(
+            pack.relative_to(tmp_path / "objects").as_posix(), pack.stat().st_size, archive.objects
+        )
 
 
 async def test_a_store_that_fails_is_503_and_nothing_is_announced(
@@ -315,7 +318,7 @@ async def test_a_store_that_fails_is_503_and_nothing_is_announced(
     body, kind = multipart([part10(ct_slice())])
     response = await archive.http.post(f"{WEB}/studies", content=body, headers={"Content-Type": kind})
     assert response.status_code == 503
-    assert not list((archive.folder / "objects").rglob("*.meta"))
+    assert not list((archive.folder / "objects").rglob("*.tar"))
     assert not list((archive.folder / "uploading").iterdir())
     assert archive.state.uploads.waiting == 0
 

@@ -8,6 +8,7 @@ import pytest
 from pydicom import Dataset, dcmread
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
+from osteon.archive.resources import InstanceScope
 from support.dicom.datasets import ct_slice
 from support.dicom.real_files import BUNDLED
 from support.packs.sealed_packs import part10
@@ -219,6 +220,22 @@ async def test_a_pack_that_was_cut_short_never_looks_complete(archive: RunningQu
         tar.write_bytes(tar.read_bytes()[:-12_000])
     response = await archive.http.get(f"{WEB}/studies/{datasets[0].StudyInstanceUID}")
     assert response.status_code == 500 or not response.content.endswith(b"--\r\n")
+
+
+async def test_a_byte_that_changed_in_the_store_is_never_sent_as_a_whole_instance(archive: RunningQuery) -> None:
+    (dataset,) = await series(archive, 1)
+    (at,) = [at async for at in archive.state.index.locate(InstanceScope())]
+    tar = archive.folder / "objects" / at.key
+    damaged = bytearray(tar.read_bytes())
+    damaged[at.offset + at.length - 1] ^= 1
+    tar.write_bytes(damaged)
+    file = f"/instances/{at.public_id}/file"
+    for url in (url_of(dataset), file):
+        response = await archive.http.get(url)
+        assert response.status_code == 500, url
+        assert "checksum" in response.text
+    part = await archive.http.get(file, headers={"Range": "bytes=0-131"})
+    assert (part.status_code, part.content[-4:]) == (206, b"DICM")
 
 
 async def test_every_file_that_pydicom_brings_comes_back_equal(archive: RunningQuery) -> None:

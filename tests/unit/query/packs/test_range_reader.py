@@ -4,12 +4,13 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 
 import pytest
+import xxhash
 
 from osteon.objects.port import ObjectNotFound
 from osteon_query.http.errors import StoredDataUnreadable
 from osteon_query.http.streaming import read_ahead
 from osteon_query.packs.items import ItemStart, ItemStream
-from osteon_query.packs.range_reader import StoredRange, read_ranges
+from osteon_query.packs.range_reader import StoredRange, read_range, read_ranges
 
 
 class Store:
@@ -40,6 +41,12 @@ class Store:
 def at(key: str, offset: int, length: int) -> StoredRange:
     """Return where an instance lies."""
     return StoredRange(key, offset, length, ItemStart(length=length))
+
+
+def checked(key: str, offset: int, content: bytes) -> StoredRange:
+    """Return where an instance lies that was stored with this content."""
+    start = ItemStart(length=len(content))
+    return StoredRange(key, offset, len(content), start, xxhash.xxh3_128(content).digest())
 
 
 async def each(*ranges: StoredRange) -> AsyncIterator[StoredRange]:
@@ -125,3 +132,39 @@ async def test_reading_ahead_stops_at_its_depth_and_passes_errors_on() -> None:
     assert made <= 6
     with pytest.raises(ValueError, match="end"):
         _ = [item async for item in items]
+
+
+async def test_what_has_its_checksum_is_passed_on_chunk_by_chunk() -> None:
+    content = bytes(range(256)) * 20
+    store = Store(pack=b"head" + content + content[:100])
+    assert await read(store, checked("pack", 4, content), checked("pack", 4 + len(content), content[:100])) == [
+        content, content[:100],
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("length", "started"), [(500, []), (2500, [2500])], ids=["short", "long"])
+async def test_changed_bytes_end_before_their_last_chunk_and_short_ones_do_not_begin(
+    length: int, started: list[int]
+) -> None:
+    content = bytes(length)
+    store = Store(pack=content[:-1] + b"\1")
+    starts, sent = [], 0
+    with pytest.raises(StoredDataUnreadable, match="checksum"):
+        async for item in items_of(store, checked("pack", 0, content)):
+            if isinstance(item, ItemStart):
+                starts.append(item.length)
+            else:
+                sent += len(item)
+    assert (starts, sent) == (started, length // 1000 * 1000)
+
+
+async def test_a_range_with_its_checksum_is_not_ended_when_its_bytes_changed() -> None:
+    content = bytes(2500)
+    store, digest = Store(pack=content[:-1] + b"\1"), xxhash.xxh3_128(content).digest()
+    sent = 0
+    with pytest.raises(StoredDataUnreadable, match="checksum"):
+        async for chunk in read_range(store, "pack", 0, 2500, digest):  # type: ignore[arg-type]
+            sent += len(chunk)
+    assert sent == 2000
+    store.objects["pack"] = content
+    assert [len(chunk) async for chunk in read_range(store, "pack", 0, 2500, digest)] == [1000, 1000, 500]  # type: ignore[arg-type]

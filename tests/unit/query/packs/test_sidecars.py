@@ -9,7 +9,7 @@ from osteon.packs.sidecar import BadSidecar
 from osteon_query.packs.sidecars import HeaderNotFound, Sidecars
 from support.query.scripted_index import CountingObjects, location, sidecar
 
-KEY = location().sidecar_key
+KEY = location().key
 
 
 def _headers(count: int, size: int = 10) -> list[dict]:
@@ -44,9 +44,9 @@ async def test_a_request_that_is_cancelled_does_not_take_the_others_with_it():
     gate = asyncio.Event()
 
     class Slow(CountingObjects):
-        async def get(self, key: str) -> bytes:
+        async def get(self, key: str, offset: int = 0) -> bytes:
             await gate.wait()
-            return await super().get(key)
+            return await super().get(key, offset)
 
     sidecars = Sidecars(Slow({KEY: sidecar(_headers(2))}), memory=1 << 20)
     first, second = (asyncio.create_task(sidecars.raw(location(n))) for n in range(2))
@@ -68,22 +68,24 @@ async def test_a_read_that_failed_is_tried_again_by_the_next_request():
 
 async def test_the_cache_drops_what_was_not_used_longest_and_stays_within_its_bound():
     packs = {f"p{n}": sidecar(_headers(4, 2_000), pack=f"p{n}") for n in range(10)}
-    objects = CountingObjects({location(pack=pack).sidecar_key: data for pack, data in packs.items()})
+    objects = CountingObjects({location(pack=pack).key: data for pack, data in packs.items()})
     sidecars = Sidecars(objects, memory=60_000)
     for pack in packs:
         await sidecars.raw(location(pack=pack))
         assert 0 < sidecars.cost <= 60_000
     await sidecars.raw(location(pack="p9"))
     await sidecars.raw(location(pack="p0"))
-    assert objects.reads.count(location(pack="p9").sidecar_key) == 1
-    assert objects.reads.count(location(pack="p0").sidecar_key) == 2
+    assert objects.reads.count(location(pack="p9").key) == 1
+    assert objects.reads.count(location(pack="p0").key) == 2
 
 
 async def test_a_sidecar_too_large_for_the_cache_is_read_through_and_not_kept():
     sidecars = Sidecars(_store(200, 2_000), memory=100_000)
     assert b'"150 xx' in await sidecars.raw(location(150))
     assert sidecars.cost == 0
-    assert [line.offset async for line in sidecars.lines(KEY)] == [location(n).offset for n in range(200)]
+    assert [line.offset async for line in sidecars.lines(location().sidecar)] == [
+        location(n).offset for n in range(200)
+    ]
 
 
 async def test_the_lines_of_many_instances_of_a_large_sidecar_come_from_one_read():
@@ -99,7 +101,7 @@ async def test_the_lines_of_many_instances_of_a_large_sidecar_come_from_one_read
 @pytest.mark.parametrize("memory", [1 << 20, 100])
 async def test_all_lines_come_in_the_order_of_the_pack(memory):
     sidecars = Sidecars(_store(5), memory=memory)
-    assert [line.offset async for line in sidecars.lines(KEY)] == [location(n).offset for n in range(5)]
+    assert [line.offset async for line in sidecars.lines(location().sidecar)] == [location(n).offset for n in range(5)]
 
 
 @pytest.mark.parametrize("memory", [1 << 20, 100])

@@ -93,7 +93,7 @@ def status_of(page: FindPageReply | Outcome) -> int:
 
 async def find(asked: FindPageRequest, *matches, header: dict | None = None, cursor: str | None = None):
     index = ScriptedIndex([MatchPage(matches, cursor)], [location()])
-    objects = CountingObjects({location().sidecar_key: sidecar([header or {}])})
+    objects = CountingObjects({location().key: sidecar([header or {}])})
     page = await answered(asked, index, Sidecars(objects, memory=1 << 20), page=50)
     return page, index
 
@@ -404,7 +404,7 @@ async def test_an_object_store_that_is_away_is_out_of_resources():
 
 async def test_a_broken_sidecar_costs_its_attributes_and_not_the_match():
     index = ScriptedIndex([MatchPage([match(Level.STUDY)])], [location()])
-    for objects in (CountingObjects(), CountingObjects({location().sidecar_key: b"garbage"})):
+    for objects in (CountingObjects(), CountingObjects({location().key: b"garbage"})):
         index.searches.clear()
         page = await answered(request(study(PatientWeight=None)), index, Sidecars(objects, memory=1 << 20), page=50)
         assert status_of(page) == Status.SUCCESS

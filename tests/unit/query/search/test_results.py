@@ -26,7 +26,7 @@ HEADER = {
 
 
 async def _answer(one, wanted, *, constants=None):
-    objects = CountingObjects({location().sidecar_key: sidecar([HEADER])})
+    objects = CountingObjects({location().key: sidecar([HEADER])})
     index = ScriptedIndex(locations=[location()])
     sidecars = Sidecars(objects, memory=1 << 20)
     (answer,) = await build_results([one], wanted, index=index, sidecars=sidecars, constants=constants)
