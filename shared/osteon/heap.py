@@ -1,6 +1,7 @@
-"""What glibc keeps of freed memory: by its defaults, whatever the largest requests of a day once needed."""
+"""What the process keeps of freed memory, and when Python looks for cycles of garbage."""
 
 import ctypes
+import gc
 from typing import Final
 
 _TRIM_THRESHOLD: Final = -1
@@ -22,3 +23,14 @@ def return_freed_memory() -> None:
     if mallopt is not None:
         for parameter, value in ((_ARENA_MAX, _ARENAS), (_MMAP_THRESHOLD, _KEPT), (_TRIM_THRESHOLD, _KEPT)):
             mallopt(parameter, value)
+
+
+def import_without_collecting() -> None:
+    """Look for no garbage while modules are imported: they leave none, and each look visits all of them."""
+    gc.disable()
+
+
+def collect_after_imports() -> None:
+    """Look for cycles again from now on; what was imported stays, and is not visited."""
+    gc.freeze()
+    gc.enable()

@@ -45,12 +45,11 @@ Build = Callable[[S], AbstractAsyncContextManager[Running]]
 """Starts a service on entering and drains it on leaving."""
 
 
-def run(name: str, kind: type[S], build: Build[S]) -> None:
-    """Run a service, its settings from the environment, until SIGTERM or SIGINT, then drain it.
+def run(name: str, settings: S, build: Build[S]) -> None:
+    """Run a service until SIGTERM or SIGINT, then drain it.
 
     Its health server answers from the first moment: healthy, and ready once everything has started.
     """
-    settings = settings_or_exit(kind)
 
     async def serve() -> None:
         checks: dict[str, health.Check] = {health.STARTING: _still_starting}
@@ -73,6 +72,7 @@ def main(name: str, settings: ProcessSettings, serve: Callable[[], Coroutine[Any
     logging.setup(name, level=settings.log_level, style=settings.log_format)
     os.umask(UMASK)
     heap.return_freed_memory()
+    heap.collect_after_imports()
     process_metrics.describe_process(name, settings)
 
     async def stoppable() -> None:

@@ -56,7 +56,7 @@ def test_readiness_follows_the_checks_and_sigterm_drains(settings: ProcessSettin
             asyncio.get_running_loop().call_later(0.2, os.kill, os.getpid(), signal.SIGTERM)
             yield running
 
-    runtime.run("test", ProcessSettings, build_and_stop)
+    runtime.run("test", settings, build_and_stop)
     starting = (503, {"start": "still starting"})
     down = (503, {"broker": "no broker at 127.0.0.1:5672"})
     assert seen == [200, starting, True, 200, down, True, "drained"]
@@ -71,7 +71,7 @@ def test_a_service_that_cannot_start_says_why_and_exits_with_1(
         yield
 
     with pytest.raises(SystemExit) as exit_:
-        runtime.run("test", ProcessSettings, build)
+        runtime.run("test", settings, build)
     assert exit_.value.code == 1
     assert "the disk is gone" in capsys.readouterr().err
 
@@ -173,7 +173,7 @@ def test_what_a_service_makes_is_for_its_user_only(settings: ProcessSettings, tm
     before = os.umask(0o022)
     try:
         with pytest.raises(SystemExit):
-            runtime.run("test", ProcessSettings, build)
+            runtime.run("test", settings, build)
     finally:
         os.umask(before)
     assert (tmp_path / "made").stat().st_mode & 0o777 == 0o600

@@ -28,8 +28,10 @@ from osteon_dispatcher.routing import Router
 from osteon_dispatcher.settings import DispatcherBaseSettings, DispatcherServiceSettings
 from osteon_dispatcher.stability_sweep import sweep_forever
 
-_PACKS_AT_ONCE: Final = 4
-"""Packs on which rules are tried at the same time."""
+_PACKS_IN_BATCH: Final = 100
+"""Indexed packs that one reading of the rules serves, when so many wait."""
+_BATCH_SECONDS: Final = 0.05
+"""For how long they are gathered."""
 
 
 @asynccontextmanager
@@ -80,7 +82,7 @@ async def _route(settings: DispatcherBaseSettings, stack: ServiceStack, context:
         known = await asyncio.to_thread(read_file, settings.rules_file)
         await until_available("database", partial(add_missing, context.index.rules, known))
     router = Router(context.index, context.objects)
-    await context.bus.consume(ROUTER, router.route_pack, concurrency=_PACKS_AT_ONCE)
+    await context.bus.consume_batches(ROUTER, router.route_packs, size=_PACKS_IN_BATCH, linger=_BATCH_SECONDS)
     watching = sweep_forever(context.index, router, settings.stable_age_seconds)
     await stack.inputs.enter_async_context(background(watching))
 

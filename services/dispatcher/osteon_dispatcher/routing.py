@@ -27,6 +27,8 @@ from osteon.rules.port import Destination, DestinationKind, Rule, StoredRule, Wh
 FOLLOWER: Final = "router"
 _PER_JOB: Final = 10_000
 """Instances that one job names at most."""
+_PACKS_AT_ONCE: Final = 4
+"""Packs whose sidecars are read and evaluated at the same time."""
 _PAGE: Final = 500
 _FOLLOWED: Final = tuple(set(ChangeType) - {ChangeType.NEW_INSTANCE, ChangeType.DELETED})
 
@@ -42,11 +44,15 @@ class Router:
         self._stored: Sequence[StoredRule] | None = None
         self._rules: list[Rule] = []
 
-    async def route_pack(self, message: PackIndexed) -> None:
-        """Evaluate the rules for instances on what was new in a pack."""
-        rules = await self._enabled(When.INSTANCE)
-        if not rules or not message.stored:
-            return
+    async def route_packs(self, messages: Sequence[PackIndexed]) -> None:
+        """Evaluate the rules for instances, read once, on what was new in each pack."""
+        grown = [message for message in messages if message.stored]
+        if grown and (rules := await self._enabled(When.INSTANCE)):
+            for start in range(0, len(grown), _PACKS_AT_ONCE):
+                packs = grown[start : start + _PACKS_AT_ONCE]
+                await asyncio.gather(*(self._route_pack(message, rules) for message in packs))
+
+    async def _route_pack(self, message: PackIndexed, rules: Sequence[Rule]) -> None:
         states = await self._index.outcome(message.pack_id)
         new = {uid for uid, state in states.items() if state is InstanceState.STORED}
         try:

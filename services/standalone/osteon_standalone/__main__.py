@@ -1,12 +1,11 @@
 """`osteon standalone`: the whole archive in one process, for a laptop."""
 
 import asyncio
+from contextlib import AbstractAsyncContextManager
 
 from rich.console import Console
 
 from osteon import runtime
-from osteon_standalone import demo
-from osteon_standalone.build import build
 from osteon_standalone.settings import StandaloneServiceSettings
 
 LISTENERS = {"dicom": "DICOM     ", "dicom_tls": "DICOM TLS "}
@@ -15,16 +14,22 @@ LISTENERS = {"dicom": "DICOM     ", "dicom_tls": "DICOM TLS "}
 def main() -> None:
     """Run until Ctrl-C or SIGTERM."""
     settings = runtime.settings_or_exit(StandaloneServiceSettings)
-    runtime.main("standalone", settings, lambda: serve(settings, Console()))
+    from osteon_standalone.build import build
+
+    runtime.main("standalone", settings, lambda: serve(settings, build(settings), Console()))
 
 
-async def serve(settings: StandaloneServiceSettings, console: Console) -> None:
+async def serve(
+    settings: StandaloneServiceSettings, archive: AbstractAsyncContextManager[runtime.Running], console: Console
+) -> None:
     """Start, load the demo study into an empty archive, print the addresses, and run until cancelled."""
     started = False
     try:
-        async with build(settings) as running:
+        async with archive as running:
             started = True
             if settings.demo and settings.dicom_plaintext_enabled:
+                from osteon_standalone import demo
+
                 await demo.load(settings.aet, running.ports["dicom"], settings.data / "demo-loaded", console)
             console.print(banner(settings, running), highlight=False, soft_wrap=True)
             await asyncio.Event().wait()

@@ -1,13 +1,15 @@
 """`osteon writer`."""
 
 from osteon import runtime
-from osteon_writer.build import build
 from osteon_writer.settings import WriterServiceSettings
 
 
 def main() -> None:
     """Run the service until it receives SIGTERM or SIGINT."""
-    runtime.run("writer", WriterServiceSettings, build)
+    settings = runtime.settings_or_exit(WriterServiceSettings)
+    from osteon_writer.build import build
+
+    runtime.run("writer", settings, build)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from osteon import logging
 
@@ -10,8 +10,16 @@ T = TypeVar("T")
 log = logging.get_logger(__name__)
 
 
+_LONGEST_LINGER: Final = 0.5
+"""Seconds for which a batch is gathered at most because the one before took long."""
+
+
 class TaskPool(Generic[T]):
-    """Tasks that take what arrives in `inbox` and work on it, one batch a task at a time."""
+    """Tasks that take what arrives in `inbox` and work on it, one batch a task at a time.
+
+    A batch of several is gathered for `linger` seconds, and for as long as the one before it took when others came
+    meanwhile: what a batch costs, whatever its size, is shared by more when there is more to do.
+    """
 
     def __init__(
         self,
@@ -41,17 +49,22 @@ class TaskPool(Generic[T]):
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _run(self) -> None:
+        loop, linger = asyncio.get_running_loop(), self._linger
         while not self._stopping:
-            batch = await self._gather()
+            batch = await self._gather(linger)
+            began = loop.time()
             try:
                 await self._work(batch)
             except Exception:
                 # Unsettled messages come again with the next connection; the others still need this task.
                 log.exception("delivery not settled")
+            linger = self._linger
+            if linger and self.inbox.qsize():
+                linger = max(linger, min(loop.time() - began, _LONGEST_LINGER))
 
-    async def _gather(self) -> list[T]:
+    async def _gather(self, seconds: float) -> list[T]:
         batch = [await self._first()]
-        deadline = asyncio.get_running_loop().time() + self._linger
+        deadline = asyncio.get_running_loop().time() + seconds
         while len(batch) < self._size:
             try:
                 async with asyncio.timeout_at(deadline):

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from osteon import __version__
+from osteon.heap import import_without_collecting
 
 app = typer.Typer(
     name="osteon",
@@ -44,6 +45,7 @@ def add_service(point: EntryPoint) -> None:
 
     def start() -> None:
         refuse_unknown_settings()
+        import_without_collecting()
         service: Callable[[], None] = point.load()
         service()
 

@@ -1,4 +1,4 @@
-"""The DICOM upper layer (PS3.8) and DIMSE services (PS3.7) in asyncio, on pynetdicom's codecs.
+"""The DICOM upper layer (PS3.8) and DIMSE services (PS3.7) in asyncio.
 
 `acceptor` listens, `requestor` opens associations. Bytes go through `transport`, `upper_layer` (the state machine, with
 `stream` splitting PDUs) and `message_exchange`. From there a request of the peer goes to `service_provider` and the

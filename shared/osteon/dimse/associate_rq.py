@@ -4,8 +4,6 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from pynetdicom import pdu_items
-
 from osteon.dicom.uids import is_uid
 from osteon.dimse.pdu import ProtocolError
 
@@ -98,6 +96,16 @@ class AssociateRequest(UserInformation):
             raise ProtocolError(f"more than {_MOST_ITEMS} items in A-ASSOCIATE-RQ")
 
 
+def encode_item(kind: int, body: bytes) -> bytes:
+    """Encode an item or sub-item of A-ASSOCIATE-RQ and -AC (PS3.8 9.3.2)."""
+    return _ITEM.pack(kind, len(body)) + body
+
+
+def counted(data: bytes) -> bytes:
+    """Return what stands behind its length, as UIDs do in some sub-items (PS3.7 D.3.3)."""
+    return _LENGTH.pack(len(data)) + data
+
+
 def decode(body: bytes) -> AssociateRequest:
     """Read what follows the PDU header. Raises `ProtocolError` when the PDU's own structure is broken.
 
@@ -188,9 +196,7 @@ def read_user_information(into: UserInformation, item: bytes) -> None:
 
 
 def _maximum_length(into: UserInformation, item: bytes) -> None:
-    decoded = pdu_items.MaximumLengthSubItem()
-    decoded.decode(item)
-    into.max_pdu = int(decoded.maximum_length_received or 0)
+    (into.max_pdu,) = struct.unpack_from(">I", item, 4)
 
 
 def _implementation_class(into: UserInformation, item: bytes) -> None:
@@ -202,12 +208,8 @@ def _implementation_version(into: UserInformation, item: bytes) -> None:
 
 
 def _async_operations(into: UserInformation, item: bytes) -> None:
-    decoded = pdu_items.AsynchronousOperationsWindowSubItem()
-    decoded.decode(item)
-    into.async_operations = (
-        decoded.maximum_number_operations_invoked or 0,
-        decoded.maximum_number_operations_performed or 0,
-    )
+    invoked, performed = struct.unpack_from(">HH", item, 4)
+    into.async_operations = invoked, performed
 
 
 def _role_selection(into: UserInformation, item: bytes) -> None:
@@ -226,10 +228,7 @@ def _common_extended(into: UserInformation, item: bytes) -> None:
 
 
 def _counted_uid(item: bytes, at: int) -> tuple[str, int]:
-    """Return a UID that stands behind its length, and where it ends. Raises `ValueError`, `struct.error`.
-
-    There may be a thousand; pynetdicom takes 30 µs for each.
-    """
+    """Return a UID that stands behind its length, and where it ends. Raises `ValueError`, `struct.error`."""
     (length,) = _LENGTH.unpack_from(item, at)
     end = at + _LENGTH.size + length
     text = item[at + _LENGTH.size : end].rstrip(b"\0 ").decode("latin-1")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from osteon.dicom.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, is_uid
 from osteon.dimse import associate_rq
-from osteon.dimse.associate_rq import FIXED_PART, UserInformation
+from osteon.dimse.associate_rq import FIXED_PART, UserInformation, counted, encode_item
 from osteon.dimse.config import Remote, RequestedContext, RequestorConfig
 from osteon.dimse.errors import AssociationRejected
 from osteon.dimse.handler import PresentationContext
@@ -18,7 +18,6 @@ from osteon.errors import Invalid
 MOST_CONTEXTS = 128
 """Presentation contexts of one association: odd numbers in a byte (PS3.8 9.3.2.2)."""
 _LONGEST_AET = 16
-_ITEM = struct.Struct(">BxH")
 _ACCEPTED = 0
 _ANSWERED_CONTEXT = 0x21
 
@@ -40,9 +39,9 @@ def encode(remote: Remote, contexts: Sequence[RequestedContext], config: Request
             _ae_title("called", remote.aet),
             _ae_title("calling", remote.calling_aet),
             bytes(32),
-            _item(0x10, APPLICATION_CONTEXT.encode()),
+            encode_item(0x10, APPLICATION_CONTEXT.encode()),
             *(_context(2 * number + 1, proposed) for number, proposed in enumerate(contexts)),
-            _item(0x50, b"".join(_user_items(contexts, config))),
+            encode_item(0x50, b"".join(_user_items(contexts, config))),
         )
     )
     return PDU_HEADER.pack(PduType.ASSOCIATE_RQ, len(body)) + body
@@ -93,10 +92,6 @@ def _accept(context_id: int, proposed: RequestedContext, syntax: str, answer: As
     return AcceptedContext(context, ServiceClass.STORAGE if context.scp else None)
 
 
-def _item(kind: int, body: bytes) -> bytes:
-    return _ITEM.pack(kind, len(body)) + body
-
-
 def _ae_title(which: str, title: str) -> bytes:
     encoded = title.strip(" ").encode("ascii", "replace")
     if not 1 <= len(encoded) <= _LONGEST_AET or not title.isascii() or not title.isprintable() or "\\" in title:
@@ -113,26 +108,22 @@ def _uid(uid: str) -> bytes:
 def _context(context_id: int, proposed: RequestedContext) -> bytes:
     if not proposed.transfer_syntaxes:
         raise Invalid(f"{proposed.abstract_syntax} is proposed without a transfer syntax")
-    syntaxes = b"".join([_item(associate_rq.TRANSFER_SYNTAX, _uid(uid)) for uid in proposed.transfer_syntaxes])
-    abstract = _item(0x30, _uid(proposed.abstract_syntax))
-    return _item(0x20, bytes((context_id, 0, 0, 0)) + abstract + syntaxes)
+    syntaxes = b"".join([encode_item(associate_rq.TRANSFER_SYNTAX, _uid(uid)) for uid in proposed.transfer_syntaxes])
+    abstract = encode_item(0x30, _uid(proposed.abstract_syntax))
+    return encode_item(0x20, bytes((context_id, 0, 0, 0)) + abstract + syntaxes)
 
 
 def _user_items(contexts: Sequence[RequestedContext], config: RequestorConfig) -> Iterator[bytes]:
     """Yield the sub-items of User Information in the order of their types, as PS3.7 D.3.3 shows them."""
-    yield _item(0x51, struct.pack(">I", config.max_pdu))
-    yield _item(0x52, IMPLEMENTATION_CLASS_UID.encode())
+    yield encode_item(0x51, struct.pack(">I", config.max_pdu))
+    yield encode_item(0x52, IMPLEMENTATION_CLASS_UID.encode())
     if config.async_operations != 1:
-        yield _item(0x53, struct.pack(">HH", config.async_operations, 1))
+        yield encode_item(0x53, struct.pack(">HH", config.async_operations, 1))
     for uid, (scu, scp) in _roles(contexts).items():
-        yield _item(0x54, _sized(_uid(uid)) + bytes((scu, scp)))
-    yield _item(0x55, IMPLEMENTATION_VERSION_NAME.encode())
+        yield encode_item(0x54, counted(_uid(uid)) + bytes((scu, scp)))
+    yield encode_item(0x55, IMPLEMENTATION_VERSION_NAME.encode())
     for uid, information in {p.abstract_syntax: p.extended for p in contexts if p.extended}.items():
-        yield _item(0x56, _sized(_uid(uid)) + information)
-
-
-def _sized(data: bytes) -> bytes:
-    return struct.pack(">H", len(data)) + data
+        yield encode_item(0x56, counted(_uid(uid)) + information)
 
 
 def _roles(contexts: Sequence[RequestedContext]) -> dict[str, tuple[bool, bool]]:

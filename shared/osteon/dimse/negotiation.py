@@ -3,38 +3,23 @@
 import struct
 from dataclasses import dataclass
 
-from pynetdicom.pdu_items import ApplicationContextItem, UserInformationItem
-from pynetdicom.pdu_primitives import (
-    AsynchronousOperationsWindowNegotiation,
-    ImplementationClassUIDNotification,
-    ImplementationVersionNameNotification,
-    MaximumLengthNotification,
-    SCP_SCU_RoleSelectionNegotiation,
-    SOPClassCommonExtendedNegotiation,
-    SOPClassExtendedNegotiation,
-    UserIdentityNegotiation,
-)
-
 from osteon.dicom.models import GET_MODELS
 from osteon.dicom.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, IMPLICIT_VR_LITTLE_ENDIAN
 from osteon.dimse import sop_classes
-from osteon.dimse.associate_rq import FIXED_PART, AssociateRequest, UserInformation
+from osteon.dimse.associate_rq import (
+    FIXED_PART,
+    USER_INFORMATION,
+    AssociateRequest,
+    UserInformation,
+    counted,
+    encode_item,
+)
 from osteon.dimse.config import AcceptorConfig
 from osteon.dimse.handler import PresentationContext
 from osteon.dimse.observer import RejectReason
 from osteon.dimse.pdu import LONGEST_PDU, PDU_HEADER, SHORTEST_PDU, PduType
 from osteon.dimse.sop_classes import ServiceClass
 
-UserItem = (
-    MaximumLengthNotification
-    | ImplementationClassUIDNotification
-    | ImplementationVersionNameNotification
-    | AsynchronousOperationsWindowNegotiation
-    | SCP_SCU_RoleSelectionNegotiation
-    | SOPClassExtendedNegotiation
-    | SOPClassCommonExtendedNegotiation
-    | UserIdentityNegotiation
-)
 APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
 _CONTEXT_ITEM = struct.Struct(">BxHBxBxBxH")
 _ACCEPTED = 0
@@ -95,7 +80,7 @@ def agree(config: AcceptorConfig, proposal: AssociateRequest, request: bytes) ->
     """Negotiate everything; `request` is the body of the A-ASSOCIATE-RQ, of which the answer repeats a part."""
     extended = _extended_answers(config, proposal)
     answers: list[bytes] = []
-    roles: dict[str, UserItem] = {}
+    roles: dict[str, bytes] = {}
     accepted: dict[int, AcceptedContext] = {}
     gets = any(proposed.abstract_syntax in GET_MODELS for proposed in proposal.contexts)
     for proposed in proposal.contexts:
@@ -111,14 +96,14 @@ def agree(config: AcceptorConfig, proposal: AssociateRequest, request: bytes) ->
             context = PresentationContext(proposed.context_id, uid, syntax, extended.get(uid, b""), scu, scp)
             accepted[proposed.context_id] = AcceptedContext(context, service if scu else None)
             if role is not None:
-                roles[uid] = _role_item(uid, scu, scp)
+                roles[uid] = encode_item(0x54, counted(uid.encode()) + bytes((scu, scp)))
     window, window_answer = _window(config, proposal)
     served = {entry.context.abstract_syntax for entry in accepted.values()}
     user_items = [
         *_own_items(config),
         *window_answer,
         *roles.values(),
-        *(_extended_item(uid, answer) for uid, answer in extended.items() if uid in served),
+        *(encode_item(0x56, counted(uid.encode()) + answer) for uid, answer in extended.items() if uid in served),
         *_identity_answer(proposal),
     ]
     return Agreement(accepted, window, send_limit(proposal), _encode(answers, user_items, request))
@@ -157,27 +142,18 @@ def _result(service: ServiceClass | None, syntax: str | None, has_role: bool) ->
 
 
 def _context_item(context_id: int, result: int, syntax: str | None) -> bytes:
-    """Encode the answer to a presentation context (PS3.8 9.3.3.2); pynetdicom takes 0.1 ms, and there may be 128."""
+    """Encode the answer to a presentation context (PS3.8 9.3.3.2)."""
     # The transfer syntax of a refused context means nothing, but its sub-item must be there (PS3.8 Table 9-18).
     uid = (syntax or IMPLICIT_VR_LITTLE_ENDIAN).encode()
     return _CONTEXT_ITEM.pack(0x21, len(uid) + 8, context_id, result, 0x40, len(uid)) + uid
 
 
-def _role_item(abstract_syntax: str, scu: bool, scp: bool) -> UserItem:
-    item = SCP_SCU_RoleSelectionNegotiation()
-    item.sop_class_uid, item.scu_role, item.scp_role = abstract_syntax, scu, scp
-    return item
-
-
-def _window(config: AcceptorConfig, proposal: AssociateRequest) -> tuple[int, list[UserItem]]:
+def _window(config: AcceptorConfig, proposal: AssociateRequest) -> tuple[int, list[bytes]]:
     if proposal.async_operations is None:
         return 1, []
     invoked, performed = proposal.async_operations
     granted = min(invoked or config.async_operations, config.async_operations)
-    item = AsynchronousOperationsWindowNegotiation()
-    item.maximum_number_operations_invoked = granted
-    item.maximum_number_operations_performed = min(performed or 1, 1)
-    return granted, [item]
+    return granted, [encode_item(0x53, struct.pack(">HH", granted, min(performed or 1, 1)))]
 
 
 def _extended_answers(config: AcceptorConfig, proposal: AssociateRequest) -> dict[str, bytes]:
@@ -195,39 +171,24 @@ def _extended_answers(config: AcceptorConfig, proposal: AssociateRequest) -> dic
     return answers
 
 
-def _extended_item(uid: str, answer: bytes) -> UserItem:
-    item = SOPClassExtendedNegotiation()
-    item.sop_class_uid = uid
-    item.service_class_application_information = answer
-    return item
-
-
-def _identity_answer(proposal: AssociateRequest) -> list[UserItem]:
+def _identity_answer(proposal: AssociateRequest) -> list[bytes]:
     identity = proposal.user_identity
     if identity is None or not identity.wants_response or identity.kind not in _USER_NAMES:
         return []
-    item = UserIdentityNegotiation()
-    item.server_response = b""
-    return [item]
+    return [encode_item(0x59, counted(b""))]
 
 
-def _own_items(config: AcceptorConfig) -> list[UserItem]:
-    length, implementation, version = (
-        MaximumLengthNotification(),
-        ImplementationClassUIDNotification(),
-        ImplementationVersionNameNotification(),
-    )
-    length.maximum_length_received = config.max_pdu
-    implementation.implementation_class_uid = IMPLEMENTATION_CLASS_UID
-    version.implementation_version_name = IMPLEMENTATION_VERSION_NAME
-    return [length, implementation, version]
+def _own_items(config: AcceptorConfig) -> list[bytes]:
+    return [
+        encode_item(0x51, struct.pack(">I", config.max_pdu)),
+        encode_item(0x52, IMPLEMENTATION_CLASS_UID.encode()),
+        encode_item(0x55, IMPLEMENTATION_VERSION_NAME.encode()),
+    ]
 
 
-def _encode(contexts: list[bytes], user_items: list[UserItem], request: bytes) -> bytes:
-    application, user = ApplicationContextItem(), UserInformationItem()
-    application.application_context_name = APPLICATION_CONTEXT
-    user.from_primitive(user_items)
+def _encode(contexts: list[bytes], user_items: list[bytes], request: bytes) -> bytes:
     # AE titles and reserved bytes go back exactly as they came (PS3.8 Table 9-17).
     fixed = b"\0\1\0\0" + request[4:FIXED_PART]
-    body = b"".join((fixed, application.encode(), *contexts, user.encode()))
+    application = encode_item(0x10, APPLICATION_CONTEXT.encode())
+    body = b"".join((fixed, application, *contexts, encode_item(USER_INFORMATION, b"".join(user_items))))
     return PDU_HEADER.pack(PduType.ASSOCIATE_AC, len(body)) + body

@@ -8,7 +8,9 @@ import hashlib
 import io
 import mmap
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
@@ -32,6 +34,8 @@ from osteon.packs.tar import members
 _HEADER_KEY: Final = b',"header":'
 _LEVEL: Final = 3
 """zstd level: 9 saves another 10 % and costs three times the time."""
+_COMPRESSORS: Final[deque[zstandard.ZstdCompressor]] = deque(maxlen=4)
+"""Those that are free, of all threads."""
 
 FRESH_SECONDS: Final = 60
 """For how long a pack is certain to be in memory, as it was when its bytes were hashed, and is not read from a disk."""
@@ -83,10 +87,21 @@ def encode(facts: PackFacts, lines: Iterable[SidecarLine]) -> bytes:
 def _encode_to(out: BinaryIO, facts: PackFacts, lines: Iterable[SidecarLine]) -> None:
     # Not where the sidecar is: that is known only when it is encoded.
     heading = facts.model_dump(mode="json", include=PackFacts.model_fields.keys() - {"traceparent"})
-    with zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True).stream_writer(out, closefd=False) as stream:
+    with _compressor() as compressor, compressor.stream_writer(out, closefd=False) as stream:
         stream.write(orjson.dumps({"pack": heading}) + b"\n")
         for line in lines:
             stream.write(_encode_line(line))
+
+
+@contextmanager
+def _compressor() -> Iterator[zstandard.ZstdCompressor]:
+    """Lend a compressor: the memory of a new one, more than a megabyte, costs more than a small sidecar."""
+    try:
+        compressor = _COMPRESSORS.pop()
+    except IndexError:
+        compressor = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True)
+    yield compressor
+    _COMPRESSORS.append(compressor)
 
 
 def decode(sidecar: bytes) -> tuple[PackStored, Iterator[SidecarLine]]:

@@ -7,8 +7,8 @@ LARGE: Final = 1 << 20
 SMALL: Final = 64 << 10
 """The same when the budget is used up."""
 
-MAX_FREE: Final = 32
-"""Free buffers that are kept: new memory costs as much as copying into it."""
+MAX_FREE: Final = {SMALL: 128, LARGE: 32}
+"""Free buffers of each size that are kept: new memory costs as much as copying into it."""
 
 
 class BufferPool:
@@ -17,16 +17,19 @@ class BufferPool:
     def __init__(self, budget: int) -> None:
         self.held = 0
         self._budget = budget
-        self._free: list[bytearray] = []
+        self._free: dict[int, list[bytearray]] = {SMALL: [], LARGE: []}
 
-    def acquire(self) -> bytearray:
-        """Return a buffer of `LARGE` bytes, of any content."""
-        return self._free.pop() if self._free else bytearray(LARGE)
+    def acquire(self, size: int) -> bytearray:
+        """Return a buffer of any content for `size` bytes and more: `SMALL` if that is enough, else `LARGE`."""
+        length = SMALL if size <= SMALL else LARGE
+        free = self._free[length]
+        return free.pop() if free else bytearray(length)
 
     def release(self, buffer: bytearray) -> None:
         """Give a buffer back for reuse."""
-        if len(self._free) < MAX_FREE:
-            self._free.append(buffer)
+        free = self._free[len(buffer)]
+        if len(free) < MAX_FREE[len(buffer)]:
+            free.append(buffer)
 
     @property
     def threshold(self) -> int:

@@ -8,14 +8,17 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Final
 
 from osteon.packs.ids import new_pack_id
-from osteon.packs.tar import BLOCK, END_OF_ARCHIVE, encode_header, padding
+from osteon.packs.tar import BLOCK, END_OF_ARCHIVE, ZEROS, encode_header, padding
 from osteon.spool.disk import Disk
 from osteon.spool.errors import SpoolFailed
 from osteon.spool.paths import OPEN, SEALED
 
 Buffer = bytes | memoryview
+_NOWHERE: Final = -1
+"""Where the end of the archive is while it was not written behind the last member."""
 
 
 class PackFile:
@@ -41,6 +44,7 @@ class PackFile:
         self.sync_failed = False
         self._disk = disk
         self._name_durable = False
+        self._ended_at = _NOWHERE
         self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
 
     @property
@@ -51,12 +55,16 @@ class PackFile:
     def append(self, name: str, mtime: int, header: bytes, content: Buffer) -> int:
         """Add a whole member; return its length in the file. Raises `SpoolFailed`."""
         length = len(header) + len(content)
-        parts = (encode_header(name, length, mtime), header, content, bytes(padding(length)))
-        self._write(self.size, parts)
-        return self.complete(BLOCK + length)
+        # With the end of the archive behind it, nothing is left to write and to sync when the pack is sealed.
+        end = ZEROS[: padding(length)] + END_OF_ARCHIVE
+        self._write(self.size, (encode_header(name, length, mtime), header, content, end))
+        length = self.complete(BLOCK + length)
+        self._ended_at = self.size
+        return length
 
     def write(self, offset: int, parts: Sequence[Buffer]) -> None:
         """Write into the member that is being added, `offset` bytes after its beginning. Raises `SpoolFailed`."""
+        self._ended_at = _NOWHERE
         self._write(self.size + offset, parts)
 
     def complete(self, length: int) -> int:
@@ -70,6 +78,7 @@ class PackFile:
         """Remove what was written after the last whole member."""
         if self.broken is not None:
             return
+        self._ended_at = _NOWHERE
         try:
             self._disk.truncate(self._fd, self.size)
         except OSError as error:
@@ -84,12 +93,15 @@ class PackFile:
         """End the archive durably and give it its final name; return None when the file is `broken`, now or before."""
         if self.broken is not None:
             return None
-        try:
-            self._disk.write(self._fd, self.size, (END_OF_ARCHIVE,))
-        except OSError as error:
-            self.broken = error
-            return None
-        if not self._sync_members():
+        if self._ended_at != self.size:
+            try:
+                self._disk.write(self._fd, self.size, (END_OF_ARCHIVE,))
+            except OSError as error:
+                self.broken = error
+                return None
+            if not self._sync_members():
+                return None
+        elif self.dirty and not self._sync_members():
             return None
         try:
             self.path = self.path.rename(self.folder / f"{self.pack_id}{SEALED}")

@@ -1,5 +1,6 @@
 """Paths of sealed packs, for the services that share a spool volume with the ingress that filled it."""
 
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -18,11 +19,19 @@ def resolve(root: Path, relative: str) -> Path:
     pure = PurePosixPath(relative)
     if pure.is_absolute() or ".." in pure.parts or "\0" in relative or not relative.endswith(SEALED):
         raise BadPath(f"{relative[:200]!r} is not the path of a sealed pack inside the spool")
-    base = root.resolve()
-    path = (base / pure).resolve()
-    if not path.is_relative_to(base):
-        raise BadPath(f"{relative[:200]!r} leads out of the spool {base}")
+    base = _resolve_root(root)
+    path = base / pure
+    if any(place.is_symlink() for place in (path, *path.parents[: len(pure.parts) - 1])):
+        path = path.resolve()
+        if not path.is_relative_to(base):
+            raise BadPath(f"{relative[:200]!r} leads out of the spool {base}")
     return path
+
+
+@lru_cache(maxsize=1)
+def _resolve_root(root: Path) -> Path:
+    """A service has one spool; looking at each folder above it for each pack would take longer than the rest."""
+    return root.resolve()
 
 
 def release(path: Path) -> None:

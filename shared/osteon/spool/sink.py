@@ -59,12 +59,14 @@ class InstanceSink:
             return None
         waiting = None
         while size := len(fragment):
-            if self._buffer is None:
-                self._buffer = self._buffers.acquire()
             size = min(size, LARGE - self._filled)
+            end = self._filled + size
+            buffer = self._buffer
+            if buffer is None or end > len(buffer):
+                buffer = self._buffer = self._grown(buffer, end)
             # Assigning to a slice of a bytearray would copy twice.
-            memoryview(self._buffer)[self._filled : self._filled + size] = fragment[:size]
-            self._filled += size
+            memoryview(buffer)[self._filled : end] = fragment[:size]
+            self._filled = end
             self._buffers.charge(size)
             if self._filled >= self._buffers.threshold:
                 waiting = self._flush()
@@ -87,6 +89,14 @@ class InstanceSink:
             self._buffer = None
         if self._streaming:
             self._queue.submit(self._drop)
+
+    def _grown(self, before: bytearray | None, size: int) -> bytearray:
+        """Return a buffer for `size` bytes, with what was in the one before."""
+        buffer = self._buffers.acquire(size)
+        if before is not None:
+            memoryview(buffer)[: self._filled] = memoryview(before)[: self._filled]
+            self._buffers.release(before)
+        return buffer
 
     def _flush(self) -> Awaitable[None] | None:
         """Write what is buffered; wait for the piece before it, so that two are in memory at most."""

@@ -120,6 +120,31 @@ async def test_a_pool_outlives_a_bug_in_settling() -> None:
     await pool.stop(1)
 
 
+async def test_a_batch_is_gathered_for_as_long_as_the_one_before_took_while_more_comes() -> None:
+    batches: list[int] = []
+    proceed = asyncio.Event()
+
+    async def work(batch: Sequence[Said]) -> None:
+        batches.append(len(batch))
+        await proceed.wait()
+
+    pool: TaskPool[Said] = TaskPool(work, tasks=1, size=100, linger=0.001)
+    pool.inbox.put_nowait(Said())
+    await eventually(lambda: batches == [1])
+    pool.inbox.put_nowait(Said())
+    await asyncio.sleep(0.5)
+    proceed.set()
+    await eventually(lambda: not pool.inbox.qsize())
+    pool.inbox.put_nowait(Said())  # the second batch is being gathered, long after its linger
+    await asyncio.sleep(0.01)
+    pool.inbox.put_nowait(Said())
+    await eventually(lambda: len(batches) == 2)
+    assert batches == [1, 3]
+    pool.inbox.put_nowait(Said())  # nothing came while that was handled: no reason to wait
+    await eventually(lambda: len(batches) == 3)
+    await pool.stop(1)
+
+
 async def test_stopping_a_pool_cancels_what_does_not_end_in_time_and_begins_nothing_new() -> None:
     begun, cancelled = [], asyncio.Event()
 

@@ -74,7 +74,7 @@ async def study_id(room: IndexerPorts) -> str:
 async def test_instances_that_match_go_to_each_destination_as_one_job(room, router):
     await rule(room, match={"InstanceNumber": {">=": 2}}, send=[{"modality": "ai"}, {"peer": "cloud"}], priority=7)
     event = await indexed(room, "p1", *(slice_(n) for n in (1, 2, 3)))
-    await router.route_pack(event)
+    await router.route_packs([event])
     first, second = await jobs(room)
     assert {first.type, second.type} == {ModalityStoreParams.TYPE, PeerStoreParams.TYPE}
     assert len(first.params["resources"]) == len(second.params["resources"]) == 2
@@ -85,26 +85,26 @@ async def test_a_message_that_comes_again_makes_no_second_job(room, router):
     await rule(room)
     event = await indexed(room, "p1", slice_())
     for _ in range(3):
-        await router.route_pack(event)
-    await asyncio.gather(*(Router(room.index, room.objects).route_pack(event) for _ in range(3)))
+        await router.route_packs([event])
+    await asyncio.gather(*(Router(room.index, room.objects).route_packs([event]) for _ in range(3)))
     assert len(await jobs(room)) == 1
 
 
 async def test_what_was_known_already_is_not_sent_again(room, router):
     await rule(room)
     same = slice_()
-    await router.route_pack(await indexed(room, "p1", same))
-    await router.route_pack(await indexed(room, "p2", same, slice_(2)))
+    await router.route_packs([await indexed(room, "p1", same)])
+    await router.route_packs([await indexed(room, "p2", same, slice_(2))])
     first, second = await jobs(room)
     assert set(first.params["resources"]).isdisjoint(second.params["resources"])
-    await router.route_pack(await indexed(room, "p3", same))
+    await router.route_packs([await indexed(room, "p3", same)])
     assert len(await jobs(room)) == 2
 
 
 async def test_a_rule_that_is_disabled_or_for_studies_sends_no_instances(room, router):
     await rule(room, enabled=False)
     await rule(room, "study", "study")
-    await router.route_pack(await indexed(room, "p1", slice_()))
+    await router.route_packs([await indexed(room, "p1", slice_())])
     assert await jobs(room) == []
 
 
@@ -112,17 +112,17 @@ async def test_nothing_goes_back_to_who_sent_it_unless_the_rule_says_so(room, ro
     await room.index.remotes.put_modality(Modality(name="ai", aet="AI", host="127.0.0.1", port=11112))
     await rule(room)
     await rule(room, "echo", return_to_sender=True)
-    await router.route_pack(await indexed(room, "p1", slice_(), calling_aet="AI"))
+    await router.route_packs([await indexed(room, "p1", slice_(), calling_aet="AI")])
     assert [job.content["Rule"] for job in await jobs(room)] == ["echo"]
-    await router.route_pack(await indexed(room, "p2", slice_(), calling_aet="CT1"))
+    await router.route_packs([await indexed(room, "p2", slice_(), calling_aet="CT1")])
     assert len(await jobs(room)) == 3
 
 
 async def test_a_rule_sees_who_sent_and_how(room, router):
     await rule(room, match={"CallingAET": "CT1", "Origin": "dimse", "TransferSyntaxUID": {"exists": True}})
-    await router.route_pack(await indexed(room, "p1", slice_(), calling_aet="CT2"))
+    await router.route_packs([await indexed(room, "p1", slice_(), calling_aet="CT2")])
     assert await jobs(room) == []
-    await router.route_pack(await indexed(room, "p2", slice_(2), calling_aet="CT1"))
+    await router.route_packs([await indexed(room, "p2", slice_(2), calling_aet="CT1")])
     assert len(await jobs(room)) == 1
 
 
@@ -130,7 +130,7 @@ async def test_what_came_in_longer_ago_than_the_patience_is_not_sent(room, route
     old = datetime.now(UTC) - timedelta(days=4)
     await rule(room)
     await rule(room, "patient", patience=5)
-    await router.route_pack(await indexed(room, "p1", slice_(), received_at=old))
+    await router.route_packs([await indexed(room, "p1", slice_(), received_at=old)])
     assert [job.content["Rule"] for job in await jobs(room)] == ["patient"]
 
 
@@ -145,14 +145,32 @@ async def test_a_rule_that_fails_is_reported_and_does_not_stop_the_others(room, 
     monkeypatch.setattr(
         routing, "parse_stored", lambda r: replace(parsed(r), match=Broken()) if r.name == "broken" else parsed(r)
     )
-    await router.route_pack(await indexed(room, "p1", slice_()))
+    await router.route_packs([await indexed(room, "p1", slice_())])
     assert [job.content["Rule"] for job in await jobs(room)] == ["fine"]
+
+
+async def test_packs_that_are_routed_together_share_one_reading_of_the_rules(room, router, monkeypatch):
+    await rule(room)
+    events = [await indexed(room, f"p{number}", slice_(number)) for number in range(1, 8)]
+    readings = []
+    read = room.index.rules.all
+
+    async def counted():
+        readings.append(1)
+        return await read()
+
+    monkeypatch.setattr(room.index.rules, "all", counted)
+    await router.route_packs(events)
+    assert (len(readings), len(await jobs(room))) == (1, 7)
+    await room.index.rules.put(stored_rule("second", {"when": "instance", "send": AI}))
+    await router.route_packs([await indexed(room, "p8", slice_(8))])
+    assert {job.content["Rule"] for job in (await jobs(room))[7:]} == {"ct", "second"}
 
 
 async def test_a_kept_rule_that_this_release_cannot_read_is_passed_over(room, router):
     await room.index.rules.put(StoredRule("later", {"when": "moon", "send": AI}, True))
     await rule(room)
-    await router.route_pack(await indexed(room, "p1", slice_()))
+    await router.route_packs([await indexed(room, "p1", slice_())])
     assert [job.content["Rule"] for job in await jobs(room)] == ["ct"]
 
 
@@ -160,7 +178,7 @@ async def test_a_pack_whose_sidecar_is_gone_is_passed_over(room, router):
     await rule(room)
     event = await indexed(room, "p1", slice_())
     await room.objects.delete(event.key)
-    await router.route_pack(event)
+    await router.route_packs([event])
     assert await jobs(room) == []
 
 

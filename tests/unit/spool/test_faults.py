@@ -3,12 +3,14 @@
 import asyncio
 import errno
 import random
+import tarfile
 from pathlib import Path
 
 import pytest
 
 from osteon.dimse.handler import Outcome, StoreRequest
 from osteon.dimse.status import Status
+from osteon.packs.tar import END_OF_ARCHIVE
 from osteon.spool.association_spool import AssociationSpool
 from osteon.spool.buffer_pool import LARGE
 from osteon.spool.spool import Spool, SpoolConfig
@@ -88,7 +90,8 @@ async def test_a_pack_whose_end_cannot_be_written_is_sealed_later_where_it_is(tm
     disk, published = FaultyDisk(), RecordingPublish()
     spool = await Spool.open(SpoolConfig(root=tmp_path, sweep_every=0.01), published, disk=disk)
     intake = spool.open_association(association())
-    assert (await store(intake, "1.9.1", data_set("1.9.1"))).status is Status.SUCCESS
+    data = data_set("1.9.1", pixels=bytes(LARGE + 5))
+    assert (await store(intake, "1.9.1", data, piece=100_000)).status is Status.SUCCESS
     (part,) = tmp_path.glob("*/*.part")
     disk.faults["write"] = OSError(errno.ENOSPC, "No space left on device")
     await spool.close_association(intake)
@@ -99,8 +102,44 @@ async def test_a_pack_whose_end_cannot_be_written_is_sealed_later_where_it_is(tm
         while not published.packs:
             await asyncio.sleep(0.01)
     assert published.packs[0].path == str(part.relative_to(tmp_path)).removesuffix(".part")
-    assert contents(tmp_path / published.packs[0].path) == {"1.9.1": data_set("1.9.1")}
+    assert contents(tmp_path / published.packs[0].path) == {"1.9.1": data}
     await spool.close(1)
+
+
+async def test_a_pack_of_whole_instances_ends_where_it_was_synced_and_is_sealed_on_a_full_disk(tmp_path: Path) -> None:
+    disk, published = FaultyDisk(), RecordingPublish()
+    spool = await Spool.open(SpoolConfig(root=tmp_path), published, disk=disk)
+    intake = spool.open_association(association())
+    sent = {sop: data_set(sop, pixels=bytes(700)) for sop in ("1.9.1", "1.9.2")}
+    for sop, data in sent.items():
+        assert (await store(intake, sop, data)).status is Status.SUCCESS
+        (part,) = tmp_path.glob("*/*.part")
+        with tarfile.open(part) as archive:
+            assert archive.getnames()[-1] == f"{sop}.dcm"
+        assert part.read_bytes()[-len(END_OF_ARCHIVE) :] == END_OF_ARCHIVE
+    whole = part.read_bytes()
+    disk.faults["write"] = disk.faults["sync"] = OSError(errno.ENOSPC, "No space left on device")
+    await spool.close_association(intake)
+    await spool.close(5)
+    (pack,) = published.packs
+    assert (tmp_path / pack.path).read_bytes() == whole
+    assert (pack.size, contents(tmp_path / pack.path)) == (len(whole), sent)
+
+
+async def test_an_instance_that_breaks_off_leaves_a_pack_that_ends_behind_the_one_before(tmp_path: Path) -> None:
+    published = RecordingPublish()
+    spool = await Spool.open(SpoolConfig(root=tmp_path), published)
+    intake = spool.open_association(association())
+    data = data_set("1.9.1")
+    assert (await store(intake, "1.9.1", data)).status is Status.SUCCESS
+    await break_off(intake, "1.9.2", data_set("1.9.2", pixels=bytes(3 * LARGE)))
+    await spool.close_association(intake)
+    await spool.close(5)
+    (pack,) = published.packs
+    assert (tmp_path / pack.path).stat().st_size == pack.size
+    assert contents(tmp_path / pack.path) == {"1.9.1": data}
+    with tarfile.open(tmp_path / pack.path) as archive:
+        assert archive.getnames() == ["1.9.1.dcm"]
 
 
 class NamesFail(FaultyDisk):

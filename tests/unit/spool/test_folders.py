@@ -1,6 +1,7 @@
 import asyncio
 from pathlib import Path
 
+from osteon.packs.tar import END_OF_ARCHIVE
 from osteon.spool.disk import Disk
 from osteon.spool.folders import SpoolFolder, files
 from osteon.spool.paths import OPEN
@@ -80,7 +81,7 @@ async def test_what_a_process_left_is_published_by_the_next_one_and_its_folder_r
     (part,) = tmp_path.glob(f"*/*{OPEN}")
     left = tmp_path / "left"
     left.mkdir()
-    (left / part.name).write_bytes(part.read_bytes()[:-600])
+    (left / part.name).write_bytes(part.read_bytes()[: -len(END_OF_ARCHIVE) - 600])
     (left / part.name.replace("0", "1")).write_bytes(part.read_bytes() + b"torn" * 99)
     try:
         async with asyncio.timeout(20):

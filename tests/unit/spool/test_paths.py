@@ -22,3 +22,9 @@ def test_a_path_in_the_spool_resolves_and_releasing_it_twice_is_no_error(tmp_pat
     release(path)
     release(path)
     assert not path.exists()
+
+
+def test_a_link_that_stays_in_the_spool_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "folder")
+    assert resolve(tmp_path, "link/abc.tar") == tmp_path.resolve() / "folder" / "abc.tar"

@@ -403,6 +403,22 @@ async def test_a_closed_spool_leaves_no_folder_when_everything_was_taken(tmp_pat
     assert [path.name for path in tmp_path.iterdir()] == [".lock"]
 
 
+@pytest.mark.parametrize("size", [10, SMALL - 1, SMALL + 1, LARGE // 2])
+@pytest.mark.parametrize("piece", [1000, 16 << 10, 128 << 10])
+async def test_buffers_are_as_large_as_what_comes_and_are_used_again(tmp_path: Path, size: int, piece: int) -> None:
+    async with opened(tmp_path, RecordingPublish()) as spool:
+        intake = spool.open_association(association())
+        data = {sop: data_set(sop, pixels=bytes(range(256)) * (size // 256 + 1)) for sop in ("1.9.1", "1.9.2")}
+        for sop, content in data.items():
+            assert (await store(intake, sop, content, piece=piece)).status == Status.SUCCESS
+        lengths = {length: len(free) for length, free in spool.buffers._free.items()}
+        largest = LARGE if len(data["1.9.1"]) > SMALL else SMALL
+        grown = largest == LARGE and piece <= SMALL
+        assert lengths == {SMALL: int(grown or largest == SMALL), LARGE: int(largest == LARGE)}
+        (part,) = tmp_path.glob("*/*.part")
+        assert contents(part) == data
+
+
 async def test_little_is_gathered_in_memory_when_much_is_held(tmp_path: Path) -> None:
     async with opened(tmp_path, RecordingPublish(), memory=100_000) as spool:
         intake = spool.open_association(association())
