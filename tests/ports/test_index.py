@@ -255,6 +255,16 @@ async def test_packs_of_release_0_1_have_no_checksum_and_their_sidecar_beside_th
     assert (where.xxh3, where.sidecar) == (b"", (before.facts.key.replace(".tar", ".meta"), 0))
 
 
+async def test_a_known_pack_takes_over_where_its_sidecar_is_and_never_gives_it_up(index):
+    after = pack(entry())
+    before = replace(after, facts=after.facts.model_copy(update={"size": 1000, "sidecar_offset": None}))
+    for each in (before, after, before):
+        (outcome,) = await index.upsert([each])
+        assert outcome.stored == 1
+    (row,) = [row async for row in index.pack_rows()]
+    assert (row.size, row.sidecar) == (after.facts.size, after.facts.sidecar)
+
+
 async def test_requests_of_a_series_are_those_of_the_first_instance_that_has_any(index):
     await index.upsert([pack(entry())])
     items = (("STEP1", "PROC1"), ("STEP2", ""))
