@@ -156,7 +156,7 @@ class Questions:
         return await self._index.count(Search(Level.STUDY, conditions), at_most=at_most)
 
     async def _changes(self, number: int) -> int:
-        return len((await self._index.changes(since=self._study(number) * 100, limit=100)).changes)
+        return len((await self._index.changes(since=self._study(number), limit=100)).changes)
 
     async def _lookup(self, number: int) -> int:
         return len(await self._index.lookup(accession_of(self._study(number))))
