@@ -33,6 +33,8 @@ PARTS = {
     "writer": {"bus", "objects"},
 }
 DOORS = {"ingress": {"dicom"}, "query": {"http"}}
+FOLDERS = {"ingress": 1, "dispatcher": 1, "imaging": 2, "query": 2}
+"""Folders of cached packs, and of files in flight."""
 
 
 class RecordedParts:
@@ -124,7 +126,7 @@ async def test_a_service_closes_all_parts_that_it_opened_behind_its_doors_and_th
     assert world.closed[0] == "bus"
     assert set(world.doors) == DOORS.get(service, set())
     assert not world.open_doors
-    assert world.folders_while_draining == (service in ("imaging", "query"))
+    assert world.folders_while_draining == FOLDERS.get(service, 0)
     assert not list(world.temporary.iterdir())
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
