@@ -158,6 +158,12 @@ async def door(
         await index.close()
 
 
+def without_drawer(archive: RunningQuery) -> None:
+    """Let `imaging` make all pictures."""
+    limits = {"at_once": archive.settings.render_concurrency, "seconds": archive.settings.render_seconds}
+    archive.change(pictures=RenderClient(archive.bus, archive.objects, **limits))
+
+
 @contextmanager
 def application(ports: AppState) -> Iterator[FastAPI]:
     """Lend an application: to look at its routes for the first time takes longer than most tests."""

@@ -72,6 +72,11 @@ class NativeDrawer:
         """Wait until what is being drawn is drawn."""
         self._threads.shutdown(cancel_futures=True)
 
+    @property
+    def kept_bytes(self) -> float:
+        """Bytes of the pictures that are kept."""
+        return self._kept.currsize
+
     def can_draw(self, location: Location, message: RenderRequest) -> bool:
         """Whether a picture is of one frame in a syntax without a decoder, as far as the request shows."""
         codec = CODECS.get(location.transfer_syntax_uid)
@@ -81,7 +86,6 @@ class NativeDrawer:
             and len(message.frames) == 1
             and message.mode in _MODES
             and message.media_type in _KINDS
-            and _sides(message) <= FRAME_BYTES
         )
 
     async def draw(self, location: Location, message: RenderRequest) -> DrawnPicture | None:
@@ -143,13 +147,6 @@ class NativeDrawer:
             for start, stop in part.ranges
         ]
         return await loop.run_in_executor(self._threads, _draw, pieces, part, message)
-
-
-def _sides(message: RenderRequest) -> int:
-    """Return about how many pixels a picture in another size may have."""
-    if message.viewport:
-        return message.viewport[0] * message.viewport[1]
-    return (message.width or message.height or 0) * (message.height or message.width or 0)
 
 
 def _read_and_draw(path: Path, offset: int, part: _Part, message: RenderRequest) -> DrawnPicture:

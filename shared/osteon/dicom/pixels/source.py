@@ -73,8 +73,9 @@ class PixelSource:
         self._open.close()
 
     def _read(self, source: Path | Buffer) -> None:
-        is_path = isinstance(source, Path)
-        file = self._mapped(self._open.enter_context(source.open("rb"))) if is_path else source
+        if isinstance(source, Path):
+            source = self._mapped(self._open.enter_context(source.open("rb")))
+        file: Buffer = source
         self.meta: FileMeta = read_part10(file)
         self.syntax: TransferSyntax = transfer_syntax(self.meta.transfer_syntax_uid)
         self.data: Buffer = file
