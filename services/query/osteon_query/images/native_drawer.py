@@ -8,6 +8,7 @@ import mmap
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -57,6 +58,11 @@ class _Part:
     ranges: tuple[tuple[int, int], ...]
     length: int
 
+    @property
+    def size(self) -> int:
+        """Bytes that are read."""
+        return sum(stop - start for start, stop in self.ranges)
+
 
 class NativeDrawer:
     """Draws a few pictures at a time, and keeps the last ones: at most `memory` bytes."""
@@ -67,6 +73,7 @@ class NativeDrawer:
         self._locator = locator
         self._kept: LRUCache[str, DrawnPicture] = LRUCache(memory, getsizeof=lambda picture: len(picture.data))
         self._threads = ThreadPoolExecutor(_THREADS, "draw")
+        self._large = asyncio.Semaphore(_THREADS)
 
     def close(self) -> None:
         """Wait until what is being drawn is drawn."""
@@ -142,11 +149,13 @@ class NativeDrawer:
         path = self._objects.path(location.key)
         if path is not None:
             return await loop.run_in_executor(self._threads, _read_and_draw, path, location.offset, part, message)
-        pieces = [
-            await self._objects.get_range(location.key, location.offset + start, stop - start)
-            for start, stop in part.ranges
-        ]
-        return await loop.run_in_executor(self._threads, _draw, pieces, part, message)
+        # What waits for a thread is in memory: few large frames, any number of small ones.
+        async with self._large if part.size > _WHOLE else nullcontext():
+            pieces = [
+                await self._objects.get_range(location.key, location.offset + start, stop - start)
+                for start, stop in part.ranges
+            ]
+            return await loop.run_in_executor(self._threads, _draw, pieces, part, message)
 
 
 def _read_and_draw(path: Path, offset: int, part: _Part, message: RenderRequest) -> DrawnPicture:
