@@ -219,7 +219,7 @@ RENDER_SECONDS: Final = Histogram(
 RENDERED_BYTES: Final = Counter("osteon_rendered_bytes_total", "Bytes of rendered images, by media type.", ["type"])
 RENDER_CACHE_REQUESTS: Final = Counter(
     "osteon_render_cache_requests_total",
-    "Requests to the cache of rendered images, by result: hit or miss.",
+    "Requests to the cache of rendered images, by result: hit or miss; memory: kept where it was drawn.",
     ["result"],
 )
 RENDER_CACHE_BYTES: Final = Gauge(

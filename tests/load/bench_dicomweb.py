@@ -4,6 +4,9 @@
 
 Both servers hold the same slices and get the same URLs. A case is asked *cold* first, each resource for the first time
 since the server started, and then again and again, *cached*. What the operating system keeps of files is warm in both.
+
+Pictures are of real images of four modalities: files that pydicom brings, and those of a folder of real data
+(`OSTEON_TEST_DATA`) where there is one. Each file is sent several times, with other UIDs.
 """
 
 import argparse
@@ -19,11 +22,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from io import BytesIO
 from itertools import cycle
 from pathlib import Path
 
-import numpy as np
 import pydicom
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, generate_uid
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tests" / "load"), str(ROOT / "tests"), str(ROOT / "deploy" / "local")]
@@ -34,11 +38,15 @@ from figures import PEER, machine, replace_section  # noqa: E402
 
 from osteon.dicom.identity import public_id  # noqa: E402
 from support.dicom.instance_template import FRAME, InstanceTemplate  # noqa: E402
+from support.dicom.real_files import BUNDLED, REAL  # noqa: E402
 from support.load.process_usage import UsageWatch  # noqa: E402
 from support.load.store_client import send  # noqa: E402
 
 PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 SERIES, SLICES, MANY, FRAMES = 4, 100, 1000, 60
+MODALITIES = ("CT", "MR", "CR", "US")
+COPIES = 20
+"""Instances of each modality, of all its files in turn."""
 LEAST = 5
 """Requests of a case at least."""
 JSON, PNG, JPEG = "application/dicom+json", "image/png", "image/jpeg"
@@ -62,7 +70,7 @@ class DicomwebStudy:
     files: Sequence[Sequence[Path]]
     slices: Sequence[str]
     many: str
-    instances: Sequence[tuple[str, str]]
+    images: Mapping[str, Sequence[tuple[str, str]]]
     frames: str
 
 
@@ -93,18 +101,18 @@ class Measured:
         """Return everything in one line."""
         kind = "cached" if self.cached else "cold"
         return (
-            f"{self.case:14} {kind:6} {self.server:10} p50 {self.milliseconds(0.5):7.2f} p99"
+            f"{self.case:18} {kind:6} {self.server:10} p50 {self.milliseconds(0.5):7.2f} p99"
             f" {self.milliseconds(0.99):7.2f} ms, CPU {self.cpu_ms:6.2f} ms, {self.size / 1e3:.1f} kB,"
             f" {len(self.latencies)} requests, others {self.others:.0%}"
         )
 
 
-def _dicomweb(study: DicomwebStudy, below: str) -> list[str]:
-    return [web + below for web, _ in study.instances]
+def _dicomweb(study: DicomwebStudy, modality: str, below: str) -> list[str]:
+    return [web + below for web, _ in study.images[modality]]
 
 
-def _rest(study: DicomwebStudy, below: str) -> list[str]:
-    return [f"/instances/{identifier}/{below}" for _, identifier in study.instances]
+def _rest(study: DicomwebStudy, modality: str, below: str) -> list[str]:
+    return [f"/instances/{identifier}/{below}" for _, identifier in study.images[modality]]
 
 
 def _holds(count: int) -> Check:
@@ -125,7 +133,7 @@ def _jpeg(body: bytes) -> bool:
 
 _INSTANCES = MULTIPART.format("application/dicom") + "; transfer-syntax=*"
 _RAW = MULTIPART.format("application/octet-stream")
-CASES: Mapping[str, Callable[[DicomwebStudy], DicomwebCase]] = {
+CASES: dict[str, Callable[[DicomwebStudy], DicomwebCase]] = {
     "qido-100": lambda s: DicomwebCase([f"{one}/instances" for one in s.slices], JSON, _holds(SLICES)),
     "qido-1000": lambda s: DicomwebCase([f"{s.many}/instances"], JSON, _holds(MANY)),
     "metadata-100": lambda s: DicomwebCase([f"{one}/metadata" for one in s.slices], JSON, _holds(SLICES)),
@@ -134,12 +142,26 @@ CASES: Mapping[str, Callable[[DicomwebStudy], DicomwebCase]] = {
     "frames-10": lambda s: DicomwebCase(
         [f"{s.frames}/frames/{_ten(n)}" for n in range(1, 51, 5)], _RAW, _longer(10 * FRAME)
     ),
-    "preview-png": lambda s: DicomwebCase(_rest(s, "preview"), PNG, _png),
-    "image-uint16": lambda s: DicomwebCase(_rest(s, "image-uint16"), PNG, _png),
-    "rendered-png": lambda s: DicomwebCase(_rest(s, "rendered"), PNG, _png),
-    "wado-rendered": lambda s: DicomwebCase(_dicomweb(s, "/rendered"), JPEG, _jpeg),
-    "thumbnail": lambda s: DicomwebCase(_dicomweb(s, "/thumbnail"), JPEG, _jpeg),
 }
+
+
+def _picture_cases(modality: str) -> Iterator[tuple[str, Callable[[DicomwebStudy], DicomwebCase]]]:
+    """Yield the cases of one modality by name; colours have no `image-uint16`."""
+    rest = ("preview", "rendered") if modality == "US" else ("preview", "image-uint16", "rendered")
+    for below in rest:
+        yield f"{modality}-{below}", partial(_picture_case, partial(_rest, modality=modality, below=below), PNG, _png)
+    for below in ("rendered", "thumbnail"):
+        paths = partial(_dicomweb, modality=modality, below=f"/{below}")
+        yield f"{modality}-wado-{below}", partial(_picture_case, paths, JPEG, _jpeg)
+
+
+def _picture_case(
+    paths: Callable[[DicomwebStudy], list[str]], accept: str, right: Check, study: DicomwebStudy
+) -> DicomwebCase:
+    return DicomwebCase(paths(study), accept, right)
+
+
+CASES |= dict(case for modality in MODALITIES for case in _picture_cases(modality))
 
 
 def _ten(first: int) -> str:
@@ -160,38 +182,69 @@ def main() -> None:
                 server.wait_for(sum(map(len, study.files)))
                 os.sync()
                 for case in options.case:
+                    if case.partition("-")[0] in set(MODALITIES) - set(study.images):
+                        print(f"{case:18} no real image of this modality here", flush=True)
+                        continue
                     found += measure(server, case, CASES[case](study), options.seconds)
     _report(found, options.docs, " ".join(sys.argv[1:]))
 
 
 def make(folder: Path) -> DicomwebStudy:
-    """Make the slices."""
-    half, small = InstanceTemplate(FRAME, picture), InstanceTemplate(20_000)
+    """Make the slices, and copies of real images."""
+    half, small = InstanceTemplate(FRAME), InstanceTemplate(20_000)
     series = [half.save(folder / f"half-{number}", SLICES) for number in range(SERIES)]
     many = small.save(folder / "many", MANY)
-    movie = InstanceTemplate(FRAME * FRAMES, picture).save(folder / "movie", 1)
+    movie = InstanceTemplate(FRAME * FRAMES).save(folder / "movie", 1)
+    images = {modality: real_images(folder / modality, modality) for modality in MODALITIES}
     return DicomwebStudy(
-        files=[*series, many, movie],
+        files=[*series, many, movie, *(alike for files in images.values() for alike in _by_kind(files))],
         slices=[_ids(files[0])[0].rpartition("/instances")[0] for files in series],
         many=_ids(many[0])[0].rpartition("/instances")[0],
-        instances=[_ids(path) for files in series for path in files[::SERIES]],
+        images={modality: [_ids(path) for path in files] for modality, files in images.items() if files},
         frames=_ids(movie[0])[0],
     )
+
+
+def real_images(folder: Path, modality: str) -> list[Path]:
+    """Write copies of the real images of a modality that need no codec, each with UIDs of its own."""
+    folder.mkdir()
+    sources = [found for path in _real_files() if (found := _image(path, modality))]
+    paths = []
+    for number, dataset in zip(range(COPIES if sources else 0), cycle(sources), strict=False):
+        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+        dataset.StudyInstanceUID, dataset.SeriesInstanceUID = generate_uid(), generate_uid()
+        dataset.PatientID = f"BENCH-{modality}-{number}"
+        paths.append(folder / f"{number}.dcm")
+        dataset.save_as(paths[-1], enforce_file_format=True)
+    return paths
+
+
+def _by_kind(paths: Sequence[Path]) -> Iterator[list[Path]]:
+    """Yield the files of each SOP Class and transfer syntax: an association is of one."""
+    kinds: dict[tuple[str, str], list[Path]] = {}
+    for path in paths:
+        meta = pydicom.dcmread(path, stop_before_pixels=True).file_meta
+        kinds.setdefault((meta.MediaStorageSOPClassUID, meta.TransferSyntaxUID), []).append(path)
+    yield from kinds.values()
+
+
+def _real_files() -> list[Path]:
+    """Return one slice of a series, and the references that others are compared with."""
+    more = [*sorted((REAL / "codecs" / "REF").glob("*")), *sorted((REAL / "ct").rglob("I10"))]
+    return more or sorted(BUNDLED.glob("*.dcm"))
+
+
+def _image(path: Path, modality: str) -> pydicom.Dataset | None:
+    """Return a file when it is a native image of that modality."""
+    dataset = pydicom.dcmread(BytesIO(path.read_bytes()), force=True)
+    native = dataset.file_meta.get("TransferSyntaxUID") in (ImplicitVRLittleEndian, ExplicitVRLittleEndian)
+    return dataset if native and dataset.get("Modality") == modality and "PixelData" in dataset else None
 
 
 def _ids(path: Path) -> tuple[str, str]:
     d = pydicom.dcmread(path, stop_before_pixels=True)
     web = f"/dicom-web/studies/{d.StudyInstanceUID}/series/{d.SeriesInstanceUID}/instances/{d.SOPInstanceUID}"
     return web, public_id(d.PatientID, d.StudyInstanceUID, d.SeriesInstanceUID, d.SOPInstanceUID)
-
-
-def picture(size: int) -> bytes:
-    """Return a slice of something round in air, with the noise of a CT."""
-    side = int((size // 2) ** 0.5)
-    y, x = np.ogrid[-1 : 1 : side * 1j, -1 : 1 : side * 1j]
-    dice = np.random.default_rng()
-    body = 1000.0 * (x**2 / 0.7 + y**2 / 0.5 < 1) + 300 * ((x - 0.3) ** 2 + y**2 < dice.uniform(0.02, 0.1))
-    return (body + dice.normal(24, 12, (side, side))).astype("<i2").tobytes()
 
 
 def measure(server: BenchServer, name: str, case: DicomwebCase, seconds: float) -> Iterator[Measured]:
@@ -202,7 +255,7 @@ def measure(server: BenchServer, name: str, case: DicomwebCase, seconds: float) 
     refused = [answer for answer in answers if answer.status != 200]
     if refused:
         reason = f"answers {refused[0].status}: {refused[0].body[:200]!r}"
-        print(f"{name:14} {server.name:10} {reason}", flush=True)
+        print(f"{name:18} {server.name:10} {reason}", flush=True)
         yield Measured(name, False, server.name, [], 0, 0, 0, reason)
         return
     assert case.right(answers[0].body), f"{name}: {server.name} answers {answers[0].body[:200]!r}"

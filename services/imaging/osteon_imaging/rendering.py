@@ -3,13 +3,11 @@
 import asyncio
 import time
 from dataclasses import replace
-from math import nan
 from pathlib import Path
 from typing import Final
 
 from osteon import metrics
 from osteon.contracts.imaging import INLINE_BYTES, RenderReply, RenderRequest
-from osteon.dicom.pixels.render_options import RenderOptions, Viewport, Window
 from osteon.errors import OsteonError
 from osteon.logging import get_logger
 from osteon_imaging.priority_semaphore import Urgency
@@ -54,7 +52,7 @@ class RenderService:
             return _answer(message, key, picture)
         metrics.RENDER_CACHE_REQUESTS.labels("miss").inc()
         part = ObjectRange(message.key, message.offset, message.length)
-        options = build_render_request(message)
+        options = message.options
 
         def task(common: Task) -> RenderTask:
             return RenderTask(**common.model_dump(), options=options)
@@ -92,32 +90,6 @@ class RenderService:
             await self._cache.put(key, picture)
         except OsteonError as error:
             log.warning("picture not cached", key=key, reason=str(error))
-
-
-def build_render_request(message: RenderRequest) -> RenderOptions:
-    """Return what a worker understands."""
-    return RenderOptions(
-        mode=message.mode,
-        media_type=message.media_type,
-        frames=tuple(message.frames),
-        quality=message.quality,
-        window=_window(message),
-        viewport=Viewport(*message.viewport) if message.viewport else None,
-        width=message.width,
-        height=message.height,
-        smooth=message.smooth,
-        rescale=message.rescale,
-        compress=message.compress,
-    )
-
-
-def _window(message: RenderRequest) -> Window | None:
-    if message.window:
-        return Window(*message.window)
-    centre, width = message.window_centre, message.window_width
-    if centre is None and width is None:
-        return None
-    return Window(nan if centre is None else centre, nan if width is None else width)
 
 
 def _answer(message: RenderRequest, key: str, picture: RenderedFiles) -> RenderReply:

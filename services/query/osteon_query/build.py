@@ -20,9 +20,11 @@ from osteon.service_stack import ServiceStack, service_stack
 from osteon_query.app import create_app
 from osteon_query.app_state import AppState
 from osteon_query.http.bodies import BodyPace
+from osteon_query.images.native_drawer import NativeDrawer
 from osteon_query.images.render_client import RenderClient
 from osteon_query.images.thumbnails import ThumbnailPrefetcher
 from osteon_query.limits import ApiLimits
+from osteon_query.packs.frames import FrameLocator
 from osteon_query.packs.instance_reader import LOSSY
 from osteon_query.packs.sidecars import Sidecars
 from osteon_query.packs.upload_slots import UploadSlots
@@ -98,6 +100,9 @@ async def _open_state(
         max_files=settings.max_upload_files,
         pack_size=settings.pack_size_bytes,
     )
+    sidecars, locator = Sidecars(objects, memory=SIDECAR_MEMORY), FrameLocator()
+    drawer = NativeDrawer(objects, sidecars, locator, memory=settings.render_memory_bytes)
+    stack.resources.callback(drawer.close)
     pace = BodyPace(min_bytes_per_second=settings.upload_min_bytes_per_second)
     return AppState(
         settings=settings,
@@ -114,8 +119,15 @@ async def _open_state(
         rules=index.rules,
         circuits=index.circuits,
         objects=objects,
-        sidecars=Sidecars(objects, memory=SIDECAR_MEMORY),
+        sidecars=sidecars,
+        frame_locator=locator,
         uploads=uploads,
         transcoder=Transcoder(objects, bus, LOSSY, settings.transcode_timeout_seconds),
-        pictures=RenderClient(bus, objects, at_once=settings.render_concurrency, seconds=settings.render_seconds),
+        pictures=RenderClient(
+            bus,
+            objects,
+            at_once=settings.render_concurrency,
+            seconds=settings.render_seconds,
+            drawer=drawer,
+        ),
     )

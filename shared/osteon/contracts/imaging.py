@@ -1,11 +1,13 @@
 """Pixels over the bus: `imaging` encodes instances in other transfer syntaxes, and renders them."""
 
 import hashlib
+from math import nan
 from typing import Final, Literal
 
 from pydantic import Field
 
 from osteon.contracts.base import Message
+from osteon.dicom.pixels.render_options import RenderOptions, Viewport, Window
 
 
 class TranscodeRequest(Message):
@@ -68,6 +70,32 @@ class RenderRequest(Message):
     compress: bool = Field(default=False, description="Make an .npz, of numpy.")
     background: bool = Field(default=False, description="No client waits for it: other requests go first.")
     seconds: float = Field(default=300.0, gt=0, description="For how long the answer is of use.")
+
+    @property
+    def options(self) -> RenderOptions:
+        """What is to be drawn."""
+        return RenderOptions(
+            mode=self.mode,
+            media_type=self.media_type,
+            frames=tuple(self.frames),
+            quality=self.quality,
+            window=self._window,
+            viewport=Viewport(*self.viewport) if self.viewport else None,
+            width=self.width,
+            height=self.height,
+            smooth=self.smooth,
+            rescale=self.rescale,
+            compress=self.compress,
+        )
+
+    @property
+    def _window(self) -> Window | None:
+        if self.window:
+            return Window(*self.window)
+        centre, width = self.window_centre, self.window_width
+        if centre is None and width is None:
+            return None
+        return Window(nan if centre is None else centre, nan if width is None else width)
 
     @property
     def cache_key(self) -> str:

@@ -42,10 +42,13 @@ class ImagingSettings(Settings):
 
 
 class RenderSettings(Settings):
-    """Rendered images, which `query` requests from `imaging`."""
+    """Rendered images, which `query` draws where that needs no codec, and else requests from `imaging`."""
 
     render_concurrency: int = Field(
         32, ge=1, description="Images that one HTTP server has rendered at the same time; further requests wait."
     )
     render_seconds: Seconds = Field(60.0, gt=0, description="Seconds to wait for a picture, the turn included.")
+    render_memory_bytes: ByteCount = Field(
+        32 << 20, ge=0, description="Bytes of pictures drawn here that are kept in memory; the least used go first."
+    )
     prefetch_thumbnails: bool = Field(True, description="Make a thumbnail of each series once its study is stable.")

@@ -13,7 +13,6 @@ from osteon.dicom.pixels.rendering import render
 from osteon.dicom.pixels.transcode import TranscodeTarget, transcode
 from osteon.errors import Invalid
 from osteon.objects.port import Objects
-from osteon_imaging.rendering import build_render_request
 from osteon_imaging.task_runner import TaskFailed
 from osteon_imaging.tasks import TaskFailure
 
@@ -56,7 +55,7 @@ class InProcessImaging:
         self.rendered.append(message)
         source, result = await self._fetch(message), self._folder / uuid4().hex
         try:
-            made = await asyncio.to_thread(render, source, build_render_request(message), result, PixelLimits())
+            made = await asyncio.to_thread(render, source, message.options, result, PixelLimits())
         except NoSuchFrame as error:
             raise TaskFailed(TaskFailure.NO_FRAME, str(error)) from error
         except BadRenderOptions as error:

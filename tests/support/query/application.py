@@ -22,7 +22,9 @@ from osteon_indexer.comparison import VersionComparer
 from osteon_indexer.handlers import compare_conflicts, index_packs
 from osteon_query.app import create_app
 from osteon_query.app_state import AppState
+from osteon_query.images.native_drawer import NativeDrawer
 from osteon_query.images.render_client import RenderClient
+from osteon_query.packs.frames import FrameLocator
 from osteon_query.packs.instance_reader import LOSSY
 from osteon_query.packs.sidecars import Sidecars
 from osteon_query.packs.upload_slots import UploadSlots
@@ -120,7 +122,15 @@ async def door(
         )
         await uploads.start()
         transcoder = Transcoder(objects, bus, LOSSY, 5.0)
-        pictures = RenderClient(bus, objects, at_once=settings.render_concurrency, seconds=settings.render_seconds)
+        locator = FrameLocator()
+        drawer = NativeDrawer(objects, sidecars, locator, memory=settings.render_memory_bytes)
+        pictures = RenderClient(
+            bus,
+            objects,
+            at_once=settings.render_concurrency,
+            seconds=settings.render_seconds,
+            drawer=drawer,
+        )
         ports = AppState(
             settings=settings,
             bus=bus,
@@ -139,6 +149,7 @@ async def door(
             uploads=uploads,
             transcoder=transcoder,
             pictures=pictures,
+            frame_locator=locator,
         )
         with application(ports) as app:
             transport = httpx.ASGITransport(app, raise_app_exceptions=False)
@@ -147,6 +158,12 @@ async def door(
     finally:
         await bus.close(grace=timedelta(seconds=5).total_seconds())
         await index.close()
+
+
+def without_drawer(archive: RunningQuery) -> None:
+    """Let `imaging` make all pictures."""
+    limits = {"at_once": archive.settings.render_concurrency, "seconds": archive.settings.render_seconds}
+    archive.change(pictures=RenderClient(archive.bus, archive.objects, **limits))
 
 
 @contextmanager

@@ -191,15 +191,16 @@ class _Frames:
         warn(self._request, "osteon", picture.warning)
         return await stream_response(self._request, count_bytes(picture.chunks, _PURPOSE), headers)
 
-    async def _render_requests(self) -> AsyncGenerator[RenderRequest, None]:
+    async def _render_requests(self) -> AsyncGenerator[tuple[RenderRequest, Location], None]:
         for first in range(0, len(self._numbers), _BATCH):
-            yield picture_request(
+            message = picture_request(
                 self._location,
                 correlation_id(self._request),
                 frames=self._numbers[first : first + _BATCH],
                 mode="frames",
                 media_type=OCTETS,
             )
+            yield message, self._location
 
     async def _decoded_parts(self, pictures: AsyncGenerator[RenderedPicture | NotRenderable, None]) -> ItemStream:
         numbers = iter(self._numbers)

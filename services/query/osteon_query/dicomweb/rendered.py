@@ -202,17 +202,17 @@ async def _messages(
     numbers: list[int] | None,
     correlation_id: str,
     options: dict[str, object],
-) -> AsyncIterator[RenderRequest]:
+) -> AsyncIterator[tuple[RenderRequest, Location]]:
     """Yield a request for each picture: of each frame, or of all of them as GIF."""
     async for location in found.all():
         if options["media_type"] == GIF:
-            yield picture_request(location, correlation_id, frames=numbers or [], **options)
+            yield picture_request(location, correlation_id, frames=numbers or [], **options), location
             continue
         for number in numbers or range(1, await frame_count(state.sidecars, state.frame_locator, location) + 1):
-            yield picture_request(location, correlation_id, frames=[number], **options)
+            yield picture_request(location, correlation_id, frames=[number], **options), location
 
 
-async def _parts(state: AppState, messages: AsyncIterator[RenderRequest]) -> ItemStream:
+async def _parts(state: AppState, messages: AsyncIterator[tuple[RenderRequest, Location]]) -> ItemStream:
     """Yield the pictures; instances that show nothing are left out, and `NotRenderable` when none shows anything."""
     refused: NotRenderable | None = None
     empty = True

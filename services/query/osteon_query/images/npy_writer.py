@@ -8,11 +8,13 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Final
 
+from osteon.archive.resources import Location
 from osteon.contracts.imaging import RenderRequest
 from osteon.objects.port import Bytes
 from osteon_query.http.errors import NotRenderable
 from osteon_query.images.render_client import RenderClient, RenderedPicture, render_in_order, require_picture
 
+_Wanted = tuple[RenderRequest, Location]
 _MAGIC: Final = b"\x93NUMPY\x01\x00"
 _ALIGNMENT: Final = 64
 _ARRAY_CODES: Final = {
@@ -55,7 +57,7 @@ class NpyLayout:
         return _MAGIC + len(body).to_bytes(2, "little") + body
 
 
-async def stack(pictures: RenderClient, messages: Sequence[RenderRequest]) -> AsyncGenerator[Bytes, None]:
+async def stack(pictures: RenderClient, messages: Sequence[_Wanted]) -> AsyncGenerator[Bytes, None]:
     """Yield one file with the frames of several; raises `NotRenderable` when they have not the same size and type."""
     layouts = [layout async for layout in _layouts(pictures, messages)]
     first = layouts[0]
@@ -71,7 +73,7 @@ async def stack(pictures: RenderClient, messages: Sequence[RenderRequest]) -> As
                 yield chunk
 
 
-async def _layouts(pictures: RenderClient, messages: Sequence[RenderRequest]) -> AsyncIterator[NpyLayout]:
+async def _layouts(pictures: RenderClient, messages: Sequence[_Wanted]) -> AsyncIterator[NpyLayout]:
     async with aclosing(render_in_order(pictures, _iterate(messages))) as found:
         async for picture in found:
             async with aclosing(require_picture(picture).chunks) as chunks:
@@ -89,7 +91,7 @@ async def _body(picture: RenderedPicture) -> AsyncIterator[Bytes]:
                 yield chunk
 
 
-async def _iterate(messages: Sequence[RenderRequest]) -> AsyncIterator[RenderRequest]:
+async def _iterate(messages: Sequence[_Wanted]) -> AsyncIterator[_Wanted]:
     for message in messages:
         yield message
 

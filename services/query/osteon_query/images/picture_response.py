@@ -43,7 +43,7 @@ async def send_picture(
     tag = entity_tag(message.cache_key)
     if known := not_modified(request, tag):
         return known
-    picture = await pictures.get(message)
+    picture = await pictures.get(message, location)
     warn(request, "osteon", picture.warning)
     sent = {
         "Content-Type": picture.media_type,

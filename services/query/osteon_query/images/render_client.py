@@ -1,4 +1,4 @@
-"""Requests to `imaging` for images: their number and duration are limited, and errors get their type."""
+"""Images of instances, drawn here or by `imaging`: their number and duration are limited, and errors get their type."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -19,6 +19,7 @@ from osteon_query.http.errors import (
     StoredDataUnreadable,
     UnknownResource,
 )
+from osteon_query.images.native_drawer import DrawnPicture, NativeDrawer
 
 _READ_ATTEMPTS: Final = 2
 
@@ -39,21 +40,29 @@ class RenderedPicture:
 
 
 class RenderClient:
-    """Has images rendered: `at_once` at the same time, each within `seconds`, the wait for its turn included."""
+    """Has images rendered: `at_once` at the same time, each within `seconds`, the wait for its turn included.
 
-    def __init__(self, bus: Bus, objects: Objects, *, at_once: int, seconds: float) -> None:
+    `drawer` draws what needs no codec; without it `imaging` does.
+    """
+
+    def __init__(
+        self, bus: Bus, objects: Objects, *, at_once: int, seconds: float, drawer: NativeDrawer | None = None
+    ) -> None:
+        self._drawer = drawer
         self._bus = bus
         self._objects = objects
         self._slots = asyncio.Semaphore(at_once)
         self._seconds = seconds
 
-    async def get(self, message: RenderRequest) -> RenderedPicture:
-        """Return a picture.
+    async def get(self, message: RenderRequest, location: Location) -> RenderedPicture:
+        """Return a picture of the instance at `location`.
 
         Raises `NotRenderable` when the instance cannot be rendered, `UnknownResource` when it has no such frame,
         `BadParameter` when not in this way, `RenderFailed` when the worker was killed, `RenderTimeout`, and
         `Unavailable` when `imaging` or the object store is down.
         """
+        if drawn := await self._draw(message, location):
+            return RenderedPicture(drawn.media_type, (len(drawn.data),), _one_chunk(drawn.data), drawn.warning)
         answer = await self.request(message)
         lengths = tuple(answer.frames) or (answer.length,)
         return RenderedPicture(answer.media_type, lengths, self._chunks(message, answer), answer.warning)
@@ -66,9 +75,26 @@ class RenderClient:
                     RENDER, message.model_copy(update={"seconds": self._seconds}), timeout=self._seconds
                 )
         except (TimeoutError, RequestTimeout):
-            raise RenderTimeout(f"no image within {self._seconds:g} s (OSTEON_RENDER_SECONDS); try again") from None
+            raise self._late from None
         except RequestFailed as error:
             raise _error(error) from error
+
+    def draws(self, message: RenderRequest, location: Location) -> bool:
+        """Whether a picture is drawn here, so that it need not be made in advance."""
+        return self._drawer is not None and self._drawer.can_draw(location, message)
+
+    async def _draw(self, message: RenderRequest, location: Location) -> DrawnPicture | None:
+        if self._drawer is None:
+            return None
+        try:
+            async with asyncio.timeout(self._seconds), self._slots:
+                return await self._drawer.draw(location, message)
+        except TimeoutError:
+            raise self._late from None
+
+    @property
+    def _late(self) -> RenderTimeout:
+        return RenderTimeout(f"no image within {self._seconds:g} s (OSTEON_RENDER_SECONDS); try again")
 
     async def _chunks(self, message: RenderRequest, answer: RenderReply) -> AsyncGenerator[Bytes, None]:
         for _ in range(_READ_ATTEMPTS):
@@ -87,6 +113,10 @@ class RenderClient:
         )
 
 
+async def _one_chunk(data: bytes) -> AsyncGenerator[Bytes, None]:
+    yield data
+
+
 def require_picture(picture: RenderedPicture | NotRenderable) -> RenderedPicture:
     """Return an image of `render_in_order`; raises the error of one that was not rendered."""
     if isinstance(picture, NotRenderable):
@@ -95,13 +125,13 @@ def require_picture(picture: RenderedPicture | NotRenderable) -> RenderedPicture
 
 
 async def render_in_order(
-    pictures: RenderClient, messages: AsyncIterator[RenderRequest], *, prefetch: int = 4
+    pictures: RenderClient, messages: AsyncIterator[tuple[RenderRequest, Location]], *, prefetch: int = 4
 ) -> AsyncGenerator[RenderedPicture | NotRenderable, None]:
     """Yield an image for each message, or its error; some are rendered while others are sent."""
     tasks: list[asyncio.Task[RenderedPicture | NotRenderable]] = []
     try:
-        async for message in messages:
-            tasks.append(asyncio.create_task(_get_or_reason(pictures, message)))
+        async for message, location in messages:
+            tasks.append(asyncio.create_task(_get_or_reason(pictures, message, location)))
             if len(tasks) >= prefetch:
                 yield await tasks.pop(0)
         while tasks:
@@ -112,9 +142,11 @@ async def render_in_order(
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _get_or_reason(pictures: RenderClient, message: RenderRequest) -> RenderedPicture | NotRenderable:
+async def _get_or_reason(
+    pictures: RenderClient, message: RenderRequest, location: Location
+) -> RenderedPicture | NotRenderable:
     try:
-        return await pictures.get(message)
+        return await pictures.get(message, location)
     except NotRenderable as error:
         return error
 

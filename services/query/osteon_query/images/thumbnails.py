@@ -86,8 +86,11 @@ class ThumbnailPrefetcher:
 
     async def _render(self, study_id: str) -> None:
         for location in await of_every_series(self._index, study_id):
+            message = thumbnail_request(location, uuid4().hex, background=True)
+            if self._pictures.draws(message, location):
+                continue
             try:
-                await self._pictures.request(thumbnail_request(location, uuid4().hex, background=True))
+                await self._pictures.request(message)
             except Unavailable:
                 raise
             except OsteonError as error:  # no image, or a corrupt one: reported when it is requested

@@ -73,7 +73,7 @@ async def numpy_of_series(request: Request, state: AppStateDep, id: str) -> Resp
         raise NotRenderable(f"more than {_MOST_INSTANCES} instances exceed the limit of one file")
     compress = parameters.flag(request.query_params, "compress", default=False)
     locations = [match.instance.location for match in page.matches if match.instance is not None]
-    messages = [_numpy(request, location, [], compress=False) for location in locations]
+    messages = [(_numpy(request, location, [], compress=False), location) for location in locations]
     source = stack(state.pictures, messages)
     if compress:
         source = write_zip(_entry(source))
@@ -124,7 +124,8 @@ async def matlab_of_frame(request: Request, state: AppStateDep, id: str, frame: 
 
 
 async def _matlab(request: Request, state: AppState, location: Location, frame: int) -> Response:
-    picture = await state.pictures.get(_numpy(request, location, [frame], compress=False, rescale=False))
+    message = _numpy(request, location, [frame], compress=False, rescale=False)
+    picture = await state.pictures.get(message, location)
     if picture.length > _MOST_TEXT:
         raise NotRenderable(f"a frame of {picture.length} bytes is too large for text, the limit is {_MOST_TEXT}")
     file = b"".join([bytes(chunk) async for chunk in picture.chunks])

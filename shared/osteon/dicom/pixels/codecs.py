@@ -5,7 +5,7 @@ Frames are arrays of (rows, columns, samples): see `osteon.dicom.pixels.native`.
 
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 import imagecodecs
@@ -16,28 +16,19 @@ from osteon.dicom.pixels import rle
 from osteon.dicom.pixels.bitstream_header import BitstreamHeader, read_jpeg, read_jpeg_2000, read_jpeg_xl
 from osteon.dicom.pixels.errors import PixelError
 from osteon.dicom.pixels.geometry import Geometry
-from osteon.dicom.pixels.native import Frame, as_container, frame_type, from_native, sign_extended
+from osteon.dicom.pixels.native import (
+    Decoded,
+    Frame,
+    as_container,
+    decode_uncompressed,
+    frame_type,
+    sign_extended,
+    untransformed,
+)
 from osteon.dicom.pixels.registry import DEPTHS, UNCOMPRESSED, Codec, Family
 
 _OTHER_PIXELS: Final = 1 << 24
 """Pixels of a bit stream that may be larger than Rows and Columns say."""
-
-
-@dataclass(frozen=True, slots=True)
-class Decoded:
-    """A frame and the photometric interpretation of its samples.
-
-    Attributes:
-        precision: bits of a sample in the bit stream; 0: words as they are.
-        problem: how the bit stream differs from what the attributes say, where the frame can be shown nevertheless.
-        faithful: every sample is from the bit stream, and none was cut off. Else what it lacks is 0.
-    """
-
-    frame: Frame
-    photometric: str
-    precision: int = 0
-    problem: str = ""
-    faithful: bool = True
 
 
 def decode(codec: Codec, data: bytes, geometry: Geometry, *, rgb: bool = False) -> Decoded:
@@ -74,20 +65,10 @@ def _fitted(decoded: Decoded, shape: tuple[int, int, int], family: Family) -> De
     return replace(decoded, frame=frame, problem=problem, faithful=False)
 
 
-def _decode_uncompressed(data: bytes, geometry: Geometry) -> Decoded:
-    needed, problem = (geometry.frame_bits + 7) // 8, ""
-    if len(data) < needed:
-        problem = f"{len(data)} bytes where a frame has {needed}"
-        if not data:
-            raise PixelError(problem)
-        data += bytes(needed - len(data))
-    return Decoded(from_native(data, geometry), _full(geometry.photometric), problem=problem, faithful=not problem)
-
-
 def _decode_deflated(data: bytes, geometry: Geometry) -> Decoded:
     needed = (geometry.frame_bits + 7) // 8
     inflated = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, needed + 1)
-    return _decode_uncompressed(inflated, geometry)
+    return decode_uncompressed(inflated, geometry)
 
 
 def _decode_rle(data: bytes, geometry: Geometry) -> Decoded:
@@ -95,7 +76,7 @@ def _decode_rle(data: bytes, geometry: Geometry) -> Decoded:
     frame = np.empty((geometry.rows, geometry.columns, geometry.samples), frame_type(geometry))
     octets = frame.view(np.uint8).reshape(*frame.shape, -1)
     octets[...] = found.planes.transpose(2, 3, 0, 1)[..., ::-1]
-    return Decoded(frame, _full(geometry.photometric), problem=found.problem, faithful=found.complete)
+    return Decoded(frame, untransformed(geometry.photometric), problem=found.problem, faithful=found.complete)
 
 
 def _decode_jpeg(data: bytes, geometry: Geometry, *, rgb: bool) -> Decoded:
@@ -126,13 +107,13 @@ def _decode_jpeg_lossless(data: bytes, geometry: Geometry) -> Decoded:
     _compare(head, geometry, Family.JPEG_LOSSLESS)
     space = "rgb" if head.samples == 3 else None
     values = imagecodecs.jpeg8_decode(data, colorspace=space, outcolorspace=space)
-    return _decoded(values, head, geometry, _full(geometry.photometric))
+    return _decoded(values, head, geometry, untransformed(geometry.photometric))
 
 
 def _decode_jpeg_ls(data: bytes, geometry: Geometry) -> Decoded:
     head = read_jpeg(data)
     _compare(head, geometry, Family.JPEG_LS)
-    return _decoded(imagecodecs.jpegls_decode(data), head, geometry, _full(geometry.photometric))
+    return _decoded(imagecodecs.jpegls_decode(data), head, geometry, untransformed(geometry.photometric))
 
 
 def _decode_jpeg_2000(data: bytes, geometry: Geometry) -> Decoded:
@@ -150,7 +131,7 @@ def _wavelets(data: bytes, geometry: Geometry, family: Family) -> tuple[Bitstrea
     head = read_jpeg_2000(data)
     _compare(head, geometry, family)
     transformed = head.multi_component and head.samples == 3
-    return head, "RGB" if transformed else _full(geometry.photometric)
+    return head, "RGB" if transformed else untransformed(geometry.photometric)
 
 
 def _decode_jpeg_xl(data: bytes, geometry: Geometry) -> Decoded:
@@ -185,14 +166,9 @@ def _decoded(values: Frame, head: BitstreamHeader, geometry: Geometry, photometr
     return Decoded(frame, photometric, head.precision)
 
 
-def _full(photometric: str) -> str:
-    """Decoders of JPEG 2000 undo its transforms themselves; elsewhere their names are left over from there."""
-    return {"YBR_FULL_422": "YBR_FULL", "YBR_RCT": "RGB", "YBR_ICT": "RGB"}.get(photometric, photometric)
-
-
 _DECODERS: Final[dict[Family, Callable[[bytes, Geometry], Decoded]]] = {
-    Family.NATIVE: _decode_uncompressed,
-    Family.ENCAPSULATED: _decode_uncompressed,
+    Family.NATIVE: decode_uncompressed,
+    Family.ENCAPSULATED: decode_uncompressed,
     Family.DEFLATED: _decode_deflated,
     Family.RLE: _decode_rle,
     Family.JPEG_LOSSLESS: _decode_jpeg_lossless,

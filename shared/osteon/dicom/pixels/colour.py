@@ -5,9 +5,8 @@ from typing import Final
 import numpy as np
 
 from osteon.dicom.pixels.attributes import Attributes
-from osteon.dicom.pixels.codecs import Decoded
 from osteon.dicom.pixels.errors import NotPossible
-from osteon.dicom.pixels.native import Frame
+from osteon.dicom.pixels.native import Decoded, Frame
 from osteon.dicom.pixels.palette import read_palette
 
 _Triple = tuple[float, float, float]

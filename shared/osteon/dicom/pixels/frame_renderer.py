@@ -8,13 +8,13 @@ from numpy.typing import NDArray
 
 from osteon.dicom.pixels import orthanc
 from osteon.dicom.pixels.attributes import readable
-from osteon.dicom.pixels.codecs import Decoded
 from osteon.dicom.pixels.colour import to_rgb
 from osteon.dicom.pixels.errors import BadRenderOptions, NotPossible
 from osteon.dicom.pixels.geometry import PixelLimits
 from osteon.dicom.pixels.grayscale import read_grayscale_rules
 from osteon.dicom.pixels.image_reader import ImageReader
 from osteon.dicom.pixels.modality import Rescale, read_rescale, shown_rescale
+from osteon.dicom.pixels.native import Decoded
 from osteon.dicom.pixels.overlays import annotated
 from osteon.dicom.pixels.palette import read_palette
 from osteon.dicom.pixels.render_options import RenderOptions

@@ -96,7 +96,9 @@ def apply_table(frame: Frame, function: "Callable[[Values], NDArray[Any]]") -> N
     first = unsigned.type(int(low) % (1 << 8 * unsigned.itemsize))
     picture = np.empty(frame.shape, table.dtype)
     for number, part in enumerate(parts):
-        picture[number * step : (number + 1) * step] = table.take(part.view(unsigned) - first if low else part)
+        places = part.view(unsigned) - first if low else part
+        # Every place is in the table: without `clip`, numpy would keep the result aside until it knows that.
+        table.take(places, mode="clip", out=picture[number * step : (number + 1) * step])
     return picture
 
 

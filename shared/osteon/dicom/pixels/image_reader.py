@@ -2,17 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
-from types import TracebackType
-from typing import Final
+from typing import Final, Protocol
 
 from osteon.dicom.pixels.attributes import Attributes
-from osteon.dicom.pixels.codecs import Decoded, decode
 from osteon.dicom.pixels.colour import as_labelled
 from osteon.dicom.pixels.errors import NotPossible, PixelError
 from osteon.dicom.pixels.frame_reader import FrameReader
-from osteon.dicom.pixels.geometry import PHOTOMETRIC, Geometry, PixelLimits
-from osteon.dicom.pixels.native import clipped, stored_values, to_422, to_native
+from osteon.dicom.pixels.geometry import PHOTOMETRIC, Geometry
+from osteon.dicom.pixels.native import Decoded, clipped, decode_uncompressed, stored_values, to_422, to_native
 from osteon.dicom.pixels.registry import CODECS, UNCOMPRESSED, Codec, Family
 from osteon.dicom.pixels.source import PixelSource
 from osteon.dicom.pixels.transcoded_attributes import LOSSY
@@ -20,8 +17,22 @@ from osteon.dicom.pixels.transcoded_attributes import LOSSY
 _MOST_PROBLEMS: Final = 8
 
 
+class Decoder(Protocol):
+    """Decodes one frame: `osteon.dicom.pixels.codecs.decode` each, `native_only` those that need no codec."""
+
+    def __call__(self, codec: Codec, data: bytes, geometry: Geometry, *, rgb: bool = False) -> Decoded:
+        """Return the frame; raises `PixelError` when it is damaged."""
+
+
+def native_only(codec: Codec, data: bytes, geometry: Geometry, *, rgb: bool = False) -> Decoded:  # noqa: ARG001
+    """Return a native frame; raises `NotPossible` for a bit stream."""
+    if codec.family is not Family.NATIVE:
+        raise NotPossible(f"{codec.family} needs a codec")
+    return decode_uncompressed(data, geometry)
+
+
 class ImageReader:
-    """An open DICOM file with pixel data. To be closed; at most the frames that the caller keeps are in memory.
+    """The image in an open DICOM file; at most the frames that the caller keeps are in memory.
 
     Attributes:
         attributes: of the data set.
@@ -29,8 +40,13 @@ class ImageReader:
         problems: what is wrong with the pixel data, as far as it was looked at.
     """
 
-    def __init__(self, source: PixelSource, before_frame: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, source: PixelSource, decode: Decoder, before_frame: Callable[[], None] = lambda: None) -> None:
+        """Take frames of a source; `before_frame` is called before each decoding.
+
+        Raises `NotPossible` when there is nothing to decode, `PixelError` when attributes are invalid.
+        """
         self._source = source
+        self._decode = decode
         self._before_frame = before_frame
         self.attributes = Attributes(source.data, source.elements, source.encoding)
         self._codec = _codec(source)
@@ -39,31 +55,6 @@ class ImageReader:
         self._access = FrameReader(source, layout)
         self.geometry: Geometry = replace(layout, frames=self._access.count)
         self.problems = [self._access.problem] if self._access.problem else []
-
-    @classmethod
-    def open(cls, path: Path, limits: PixelLimits, *, before_frame: Callable[[], None] = lambda: None) -> "ImageReader":
-        """Open a Part 10 file; `before_frame` is called before each decoding.
-
-        Raises `NotPossible` when there is nothing to decode or no decoder, `PixelError` when attributes are invalid,
-        and what `PixelSource` raises.
-        """
-        source = PixelSource(path, limits, to_pixels=True)
-        try:
-            return cls(source, before_frame)
-        except BaseException:
-            source.__exit__()
-            raise
-
-    def __enter__(self) -> "ImageReader":
-        return self
-
-    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
-        self._source.__exit__()
-
-    @property
-    def transfer_syntax_uid(self) -> str:
-        """Transfer Syntax UID of the file."""
-        return self._source.meta.transfer_syntax_uid
 
     def require(self, number: int) -> None:
         """Raise `NoSuchFrame` for a frame that is not there."""
@@ -101,7 +92,7 @@ class ImageReader:
         stored = self._access.read(number)
         self._before_frame()
         try:
-            decoded = decode(self._codec, stored.data, self.geometry, rgb=rgb)
+            decoded = self._decode(self._codec, stored.data, self.geometry, rgb=rgb)
         except PixelError as error:
             raise PixelError("; ".join(filter(None, (f"frame {number}: {error}", stored.lacks)))) from None
         for problem in (stored.lacks, decoded.problem):

@@ -4,15 +4,34 @@ A decoded frame is always an array of (rows, columns, samples), of the type that
 Representation say; single bits become bytes of 0 and 1.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from osteon.dicom.encoding import Buffer
 from osteon.dicom.pixels.errors import PixelError
 from osteon.dicom.pixels.geometry import Geometry
 
 Frame = NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """A frame and the photometric interpretation of its samples.
+
+    Attributes:
+        precision: bits of a sample in the bit stream; 0: words as they are.
+        problem: how the bit stream differs from what the attributes say, where the frame can be shown nevertheless.
+        faithful: every sample is from the bit stream, and none was cut off. Else what it lacks is 0.
+    """
+
+    frame: Frame
+    photometric: str
+    precision: int = 0
+    problem: str = ""
+    faithful: bool = True
 
 
 def frame_type(geometry: Geometry) -> "np.dtype[Any]":
@@ -21,7 +40,7 @@ def frame_type(geometry: Geometry) -> "np.dtype[Any]":
     return np.dtype(f"<{'f' if geometry.floating else kind}{geometry.word_bytes}")
 
 
-def from_native(data: bytes, geometry: Geometry) -> Frame:
+def from_native(data: Buffer, geometry: Geometry) -> Frame:
     """Return the frame in `data`, which has at least its bytes; it shares them where it can."""
     if geometry.subsampled:
         return _from_422(np.frombuffer(data, np.uint8, geometry.pixels * 2), geometry)
@@ -36,7 +55,27 @@ def from_native(data: bytes, geometry: Geometry) -> Frame:
     return values.reshape(geometry.rows, geometry.columns, geometry.samples)
 
 
-def _unpacked(data: bytes, geometry: Geometry) -> Frame:
+def decode_uncompressed(data: Buffer, geometry: Geometry) -> Decoded:
+    """Return the frame whose native bytes are `data`; what is missing of it is 0. Raises `PixelError` without any."""
+    needed, problem = (geometry.frame_bits + 7) // 8, ""
+    if len(data) < needed:
+        problem = f"{len(data)} bytes where a frame has {needed}"
+        if not data:
+            raise PixelError(problem)
+        data = bytes(data) + bytes(needed - len(data))
+    frame = from_native(data, geometry)
+    return Decoded(frame, untransformed(geometry.photometric), problem=problem, faithful=not problem)
+
+
+def untransformed(photometric: str) -> str:
+    """Return the colours of whole samples.
+
+    Decoders of JPEG 2000 undo its transforms themselves; elsewhere their names are left over from there.
+    """
+    return {"YBR_FULL_422": "YBR_FULL", "YBR_RCT": "RGB", "YBR_ICT": "RGB"}.get(photometric, photometric)
+
+
+def _unpacked(data: Buffer, geometry: Geometry) -> Frame:
     """Unpack words of an odd number of bits, packed from the lowest bit on, into whole words."""
     count, size = geometry.pixels * geometry.samples, geometry.bits_allocated
     bits = np.unpackbits(np.frombuffer(data, np.uint8), count=count * size, bitorder="little")

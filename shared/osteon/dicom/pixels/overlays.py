@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from osteon.dicom.pixels.attributes import Attributes, readable
-from osteon.dicom.pixels.codecs import Decoded
 from osteon.dicom.pixels.geometry import Geometry
+from osteon.dicom.pixels.native import Decoded
 
 _GROUPS: Final = range(0x6000, 0x6020, 2)
 _ROWS, _COLUMNS, _FRAMES, _TYPE, _ORIGIN = 0x0010, 0x0011, 0x0015, 0x0040, 0x0050

@@ -1,28 +1,17 @@
-"""From a DICOM file to the pictures of its frames (PS3.18 8.3.5, Orthanc's REST). Only workers of `imaging` import it.
+"""From a DICOM file to the pictures of its frames (PS3.18 8.3.5, Orthanc's REST), by any codec.
 
-One frame is in memory at a time.
+Only workers of `imaging` import it.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO, Final
 
-import numpy as np
-from pydicom.uid import UID
-
-from osteon.dicom.pixels.arrays import write_array
-from osteon.dicom.pixels.errors import NotAnImage
+from osteon.dicom.pixels.codecs import decode
+from osteon.dicom.pixels.drawing import draw
 from osteon.dicom.pixels.frame_reader import FrameTables
-from osteon.dicom.pixels.frame_renderer import FrameRenderer
 from osteon.dicom.pixels.geometry import PixelLimits
-from osteon.dicom.pixels.gif import frame_time, write_gif
-from osteon.dicom.pixels.image_reader import ImageReader
-from osteon.dicom.pixels.image_writers import encode_image
-from osteon.dicom.pixels.render_options import GIF, OCTETS, RenderedFile, RenderOptions
+from osteon.dicom.pixels.render_options import RenderedFile, RenderOptions
 from osteon.dicom.pixels.source import PixelSource
-
-_SOP_CLASS: Final = 0x00080016
 
 
 def render(
@@ -37,62 +26,8 @@ def render(
 ) -> RenderedFile:
     """Render the DICOM file at `source_path` as the options say; images of several frames follow one another.
 
-    Raises `NoSuchFrame`, `BadRenderOptions`, `NotAnImage`, `NotPossible`, `PixelError`, `BadDataSet`. `before_frame` is
-    called before each frame is decoded. `tables` may know where the frames of the instance `name` are.
+    Raises what `draw` raises. `before_frame` is called before each frame is decoded. `tables` may know where the frames
+    of the instance `name` are.
     """
-    # What is beyond a float's range becomes infinite, and white.
-    with PixelSource(source_path, limits) as source, np.errstate(all="ignore"):
-        _check_image(source)
-        if tables is not None:
-            source.frame_table = tables.get(name)
-        image = ImageReader(source, before_frame)
-        if tables is not None:
-            tables.keep(name, source.frame_table)
-        for number in options.frames:
-            image.require(number)
-        with destination_path.open("wb") as file:
-            made = _drawn(FrameRenderer(image, options, limits), file)
-        return replace(made, warning="; ".join(image.problems))
-
-
-def _drawn(drawing: FrameRenderer, file: BinaryIO) -> RenderedFile:
-    image, options = drawing.image, drawing.options
-    frames = options.frames or range(1, image.geometry.frames + 1)
-    if options.mode == "numpy":
-        return _array(drawing, frames, file)
-    if options.mode == "frames":
-        return _written(file, OCTETS, map(image.native, frames))
-    return _pictures(drawing, frames, file)
-
-
-def _check_image(source: PixelSource) -> None:
-    """Raise `NotAnImage`, saying what the instance is instead."""
-    name = UID(source.value(_SOP_CLASS).decode("latin-1").strip(" \0")).name
-    if source.pixels is None:
-        raise NotAnImage(f"no image: {name or 'an instance without SOP Class UID (0008,0016)'} without pixel data")
-    if source.syntax.video:
-        raise NotAnImage(f"no image but video: {source.syntax.name}")
-
-
-def _pictures(drawing: FrameRenderer, frames: Sequence[int], file: BinaryIO) -> RenderedFile:
-    options = drawing.options
-    pictures = (drawing.picture(number) for number in frames)
-    if options.media_type == GIF:
-        length = write_gif(file, pictures, frame_time(drawing.image.attributes))
-        return RenderedFile(length=length, media_type=GIF, lengths=(length,))
-    files = (encode_image(picture, options.media_type, options.quality) for picture in pictures)
-    return _written(file, options.media_type, files)
-
-
-def _written(file: BinaryIO, media_type: str, parts: Iterator[bytes]) -> RenderedFile:
-    lengths = tuple(file.write(part) for part in parts)
-    return RenderedFile(length=sum(lengths), media_type=media_type, lengths=lengths)
-
-
-def _array(drawing: FrameRenderer, frames: Sequence[int], file: BinaryIO) -> RenderedFile:
-    options = drawing.options
-    arrays = (drawing.samples(number) for number in frames)
-    # A frame that was requested by its number has no axis of frames.
-    count = None if len(options.frames) == 1 else len(frames)
-    length = write_array(file, arrays, count, compress=options.compress)
-    return RenderedFile(length=length, media_type=OCTETS, lengths=(length,))
+    with PixelSource(source_path, limits) as source, destination_path.open("wb") as file:
+        return draw(source, options, file, decode, before_frame=before_frame, tables=tables, name=name)

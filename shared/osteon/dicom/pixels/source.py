@@ -54,13 +54,14 @@ class PixelSource:
         frame_table: where encapsulated frames are, once that was looked for.
     """
 
-    def __init__(self, path: Path, limits: PixelLimits, *, to_pixels: bool = False) -> None:
+    def __init__(self, file: Path | Buffer, limits: PixelLimits, *, to_pixels: bool = False) -> None:
+        """Open a file, or take the bytes of one."""
         self._open = ExitStack()
         self._to_pixels = to_pixels
         self.limits = limits
         self.frame_table: FrameTable | None = None
         try:
-            self._read(path)
+            self._read(file)
         except BaseException:
             self._open.close()
             raise
@@ -71,11 +72,14 @@ class PixelSource:
     def __exit__(self, *_: object) -> None:
         self._open.close()
 
-    def _read(self, path: Path) -> None:
-        file = self._mapped(self._open.enter_context(path.open("rb")))
+    def _read(self, source: Path | Buffer) -> None:
+        if isinstance(source, Path):
+            source = self._mapped(self._open.enter_context(source.open("rb")))
+        file: Buffer = source
         self.meta: FileMeta = read_part10(file)
         self.syntax: TransferSyntax = transfer_syntax(self.meta.transfer_syntax_uid)
-        self.data, start = file, self.meta.data_set_offset
+        self.data: Buffer = file
+        start = self.meta.data_set_offset
         if self.syntax.deflated:
             self.data, start = self._inflated(file, start), 0
         self.encoding: Encoding = actual_encoding(self.data, start, declared_encoding(self.syntax))

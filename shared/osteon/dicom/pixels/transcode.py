@@ -14,12 +14,12 @@ from typing import BinaryIO, Final
 from osteon.dicom.encoding import Encoding, declared_encoding
 from osteon.dicom.part10 import write_part10_header
 from osteon.dicom.pixels import transcoded_attributes as attributes
-from osteon.dicom.pixels.codecs import Decoded, decode
+from osteon.dicom.pixels.codecs import decode
 from osteon.dicom.pixels.encoders import encode
 from osteon.dicom.pixels.errors import NotPossible, PixelError
 from osteon.dicom.pixels.frame_reader import read_frames
 from osteon.dicom.pixels.geometry import Geometry, PixelLimits
-from osteon.dicom.pixels.native import BitRun, to_native
+from osteon.dicom.pixels.native import BitRun, Decoded, to_native
 from osteon.dicom.pixels.output import EncapsulatedOutput, TranscodeOutput
 from osteon.dicom.pixels.registry import CODECS, Codec, Family
 from osteon.dicom.pixels.source import PIXEL_DATA, PixelSource

@@ -93,9 +93,24 @@ def resized(picture: Pixels, width: int, height: int) -> Pixels:
 def _shrunk(values: Pixels, size: int, axis: int) -> Pixels:
     length = values.shape[axis]
     starts = np.arange(size) * length // size
-    counts = np.diff(starts, append=length).astype(np.float32)
-    sums: Pixels = np.add.reduceat(values, starts, axis=axis, dtype=np.float32)
-    return sums / _along(counts, values, axis)
+    counts = np.diff(starts, append=length)
+    if axis == 0:
+        sums = _sums_of_rows(values, starts, counts)
+    else:
+        sums = np.add.reduceat(values, starts, axis=axis, dtype=np.float32)
+    return sums / _along(counts.astype(np.float32), values, axis)
+
+
+def _sums_of_rows(values: Pixels, starts: NDArray[np.intp], counts: NDArray[np.intp]) -> Pixels:
+    """Return the sums of so many rows from each start on: whole rows are added faster than `reduceat` does it."""
+    sums: Pixels = values[starts].astype(np.float32)
+    for place in range(1, int(counts.max())):
+        longer = counts > place
+        if longer.all():
+            sums += values[starts + place]
+        else:
+            sums[longer] += values[starts[longer] + place]
+    return sums
 
 
 def _places(length: int, size: int) -> NDArray[np.float32]:

@@ -1,5 +1,7 @@
 """Pictures of images with invented pixels, drawn in this process."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
 
+from osteon.dicom.pixels.codecs import decode
 from osteon.dicom.pixels.geometry import PixelLimits
+from osteon.dicom.pixels.image_reader import ImageReader
 from osteon.dicom.pixels.render_options import PNG, RenderedFile, RenderOptions
 from osteon.dicom.pixels.rendering import render
+from osteon.dicom.pixels.source import PixelSource
 from support.dicom.datasets import saved
 from support.dicom.pixels.images import image
 
@@ -50,3 +55,10 @@ def drawn(source: Dataset | Path, folder: Path, **order: Any) -> NDArray[Any]:
     assert done.media_type == order.get("media_type", PNG)
     assert done.lengths == (len(data),)
     return np.asarray(imagecodecs.png_decode(data))
+
+
+@contextmanager
+def opened_image(path: Path) -> Iterator[ImageReader]:
+    """Open an image with all codecs."""
+    with PixelSource(path, PixelLimits(), to_pixels=True) as source:
+        yield ImageReader(source, decode)

@@ -15,12 +15,11 @@ from pydicom.pixels import pixel_array
 
 from osteon.dicom.errors import BadDataSet
 from osteon.dicom.pixels.errors import NotPossible, PixelError
-from osteon.dicom.pixels.geometry import PixelLimits
-from osteon.dicom.pixels.image_reader import ImageReader
 from osteon.dicom.pixels.native import Frame
 from osteon.dicom.pixels.registry import CODECS
 from support.dicom.datasets import saved
 from support.dicom.pixels.images import NATIVE, SYNTAX, image, into, wrapped
+from support.dicom.pixels.rendering import opened_image
 from support.dicom.real_files import BUNDLED, real_folder, storable
 
 WITHOUT_ORACLE = ("JPEG-lossy.dcm", "JPGExtended.dcm")
@@ -37,7 +36,7 @@ ARITHMETIC = {
 
 
 def frames(path: Path) -> list[Frame]:
-    with ImageReader.open(path, PixelLimits()) as opened:
+    with opened_image(path) as opened:
         return [opened.values(opened.cells(number)).frame for number in range(1, opened.geometry.frames + 1)]
 
 
@@ -63,7 +62,7 @@ BUNDLED_IMAGES = [
 def test_a_bundled_file_is_decoded_as_far_as_it_goes(name: str) -> None:
     path = next(BUNDLED.rglob(name))
     dataset = dcmread(path)
-    with ImageReader.open(path, PixelLimits()) as opened:
+    with opened_image(path) as opened:
         (cells,) = [opened.cells(number).frame for number in range(1, opened.geometry.frames + 1)]
         problems = "; ".join(opened.problems)
     expected = dataset.PixelData.ljust(cells.nbytes, b"\0")

@@ -14,12 +14,11 @@ from pydicom.pixels import apply_color_lut, convert_color_space, pixel_array
 from osteon.dicom.pixels.bitstream_header import read_jpeg_xl
 from osteon.dicom.pixels.colour import to_rgb
 from osteon.dicom.pixels.errors import NoSuchFrame, NotPossible, PixelError
-from osteon.dicom.pixels.geometry import PixelLimits
-from osteon.dicom.pixels.image_reader import ImageReader
 from osteon.dicom.pixels.native import Frame
 from osteon.dicom.pixels.palette import read_palette
 from support.dicom.datasets import saved
 from support.dicom.pixels.images import SYNTAX, image, into, tag_of, wrapped
+from support.dicom.pixels.rendering import opened_image
 from support.dicom.real_files import BUNDLED
 
 RED, GREEN, BLUE = "Red", "Green", "Blue"
@@ -27,7 +26,7 @@ DESCRIPTORS = [f"{colour}PaletteColorLookupTableDescriptor" for colour in (RED, 
 
 
 def rgb(source: Dataset | Path, folder: Path) -> Frame:
-    with ImageReader.open(saved(source, folder) if isinstance(source, Dataset) else source, PixelLimits()) as opened:
+    with opened_image(saved(source, folder) if isinstance(source, Dataset) else source) as opened:
         return to_rgb(opened.frame(1), opened.attributes, opened.geometry.bits_stored)
 
 
@@ -36,7 +35,7 @@ def rgb(source: Dataset | Path, folder: Path) -> Frame:
 def test_every_frame_is_there_in_any_order(number: str, extended: bool, tmp_path: Path) -> None:
     dataset = image(frames=5)
     _, path = into(dataset, SYNTAX + number, tmp_path, basic_offset_limit=1 if extended else 1 << 32)
-    with ImageReader.open(path, PixelLimits()) as opened:
+    with opened_image(path) as opened:
         for frame in (5, 1, 3, 2, 4, 1):
             assert np.array_equal(opened.frame(frame).frame[..., 0], dataset.pixel_array[frame - 1])
         for frame in (0, 6):
@@ -48,12 +47,12 @@ def test_a_frame_is_read_without_the_bit_streams_before_it(tmp_path: Path) -> No
     dataset = image(frames=5)
     _, path = into(dataset, SYNTAX + "4.80", tmp_path)
     data = bytearray(path.read_bytes())
-    with ImageReader.open(path, PixelLimits()) as opened:
+    with opened_image(path) as opened:
         assert np.array_equal(opened.frame(4).frame[..., 0], dataset.pixel_array[3])
     start = data.index(b"\xff\xd8") + 2
     data[start : start + 20] = bytes(20)
     path.write_bytes(data)
-    with ImageReader.open(path, PixelLimits()) as opened:
+    with opened_image(path) as opened:
         assert np.array_equal(opened.frame(4).frame[..., 0], dataset.pixel_array[3])
         with pytest.raises(PixelError, match="frame 1"):
             opened.frame(1)
@@ -63,7 +62,7 @@ def test_of_a_truncated_file_all_is_there_that_is_not_cut_off(tmp_path: Path) ->
     dataset = image(frames=3)
     path = saved(dataset, tmp_path)
     path.write_bytes(path.read_bytes()[:-10])
-    with ImageReader.open(path, PixelLimits()) as opened:
+    with opened_image(path) as opened:
         assert np.array_equal(opened.frame(2).frame[..., 0], dataset.pixel_array[1])
         rest = dataset.PixelData[140:200] + bytes(10)
         assert opened.cells(3).frame.tobytes() == rest
@@ -83,7 +82,7 @@ def test_attributes_are_numbers_texts_and_items_in_every_encoding(tmp_path: Path
     dataset.add_new(0x60003000, "OW", b"\1\2\3\4")
     for number in ("", "1", "2", "1.99"):
         _, path = into(dataset, (SYNTAX + number).rstrip("."), tmp_path)
-        with ImageReader.open(path, PixelLimits()) as opened:
+        with opened_image(path) as opened:
             found = opened.attributes
             assert (found.number(0x00281053), found.number(0x00280106), found.number(0x00082144)) == (1.5, -5, 7)
             assert found.texts(0x00080008) == ["ORIGINAL", "PRIMARY"]
@@ -106,7 +105,7 @@ def test_a_number_that_is_none_is_named(tmp_path: Path) -> None:
     path = saved(dataset, tmp_path)
     path.write_bytes(path.read_bytes().replace(b"SH\x02\x00x ", b"DS\x02\x00x "))
     with (
-        ImageReader.open(path, PixelLimits()) as opened,
+        opened_image(path) as opened,
         pytest.raises(PixelError, match=r"\(0018,1160\) is not a number: 'x'"),
     ):
         opened.attributes.number(0x00181160)
@@ -124,7 +123,7 @@ def test_luminance_and_chrominance_become_red_green_and_blue_as_in_pydicom(photo
 @pytest.mark.parametrize("name", ["SC_rgb_dcmtk_+eb+cy+np.dcm", "SC_rgb_jpeg_dcmtk.dcm", "examples_ybr_color.dcm"])
 def test_frames_of_a_jpeg_are_red_green_and_blue_at_once_and_its_cells_are_not(name: str, tmp_path: Path) -> None:
     path = next(BUNDLED.rglob(name))
-    with ImageReader.open(path, PixelLimits()) as opened:
+    with opened_image(path) as opened:
         frame, cells = opened.frame(1), opened.cells(1)
         assert (frame.photometric, cells.photometric) == ("RGB", "YBR_FULL")
         assert np.abs(frame.frame.astype(int) - to_rgb(cells, opened.attributes, 8)).max() <= 2
@@ -208,7 +207,7 @@ def test_segments_are_discrete_linear_or_taken_from_before(bits: int, tmp_path: 
     offset = (4, 0, 0, 0) if bits == 8 else (8, 0)
     table = segments(bits, 0, 2, 10, 250, 1, 4, 50, 0, 1, 7, 2, 2, *offset)
     dataset = with_palette(bits, table, table, table, entries=12, segmented=True)
-    with ImageReader.open(saved(dataset, tmp_path), PixelLimits()) as opened:
+    with opened_image(saved(dataset, tmp_path)) as opened:
         palette = read_palette(opened.attributes)
     assert palette.colours[:, 0].tolist() == [10, 250, 200, 150, 100, 50, 7, 18, 29, 39, 50, 7]
 
@@ -330,7 +329,7 @@ def test_a_bit_stream_of_another_size_never_reaches_its_decoder(
     for name in ("jpeg8", "jpegls", "jpeg2k", "htj2k", "jpegxl"):
         monkeypatch.delattr(imagecodecs, f"{name}_decode")
     with (
-        ImageReader.open(path, PixelLimits()) as opened,
+        opened_image(path) as opened,
         pytest.raises(PixelError, match=r"frame 1: the bit stream has .* not 7 x 5"),
     ):
         opened.frame(1)
@@ -341,7 +340,7 @@ def test_tiles_without_pixels_never_reach_a_decoder(offset: int, wrong: bytes, t
     stream = bytearray(imagecodecs.htj2k_encode(np.zeros((7, 5), "u1")))
     stream[offset : offset + len(wrong)] = wrong
     path = wrapped(image(allocated=8, stored=8), "4.201", [bytes(stream)], tmp_path)
-    with ImageReader.open(path, PixelLimits()) as opened, pytest.raises(PixelError, match="tiles without pixels"):
+    with opened_image(path) as opened, pytest.raises(PixelError, match="tiles without pixels"):
         opened.frame(1)
 
 

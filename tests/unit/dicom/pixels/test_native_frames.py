@@ -12,12 +12,10 @@ from pydicom import Dataset, dcmread
 from pydicom.pixels import pixel_array
 
 from osteon.dicom.pixels.errors import NotPossible
-from osteon.dicom.pixels.geometry import PixelLimits
-from osteon.dicom.pixels.image_reader import ImageReader
 from osteon.dicom.uids import GE_BIG_ENDIAN_PIXELS
 from support.dicom.datasets import saved
 from support.dicom.pixels.images import NATIVE, SYNTAX, image, in_ge_syntax, into, wrapped
-from support.dicom.pixels.rendering import colours, drawn
+from support.dicom.pixels.rendering import colours, drawn, opened_image
 
 RED = np.full((16, 16, 3), (200, 20, 40), np.uint8)
 RED[8:] = (10, 120, 60)
@@ -25,7 +23,7 @@ RED[8:] = (10, 120, 60)
 
 def native(source: Dataset | Path, folder: Path, number: int = 1) -> bytes:
     """Return a frame as `application/octet-stream`."""
-    with ImageReader.open(saved(source, folder) if isinstance(source, Dataset) else source, PixelLimits()) as opened:
+    with opened_image(saved(source, folder) if isinstance(source, Dataset) else source) as opened:
         return opened.native(number)
 
 

@@ -10,7 +10,7 @@ from support.dicom.datasets import ct_slice
 from support.dicom.pixels.images import image
 from support.imaging.in_process import InProcessImaging
 from support.packs.sealed_packs import part10
-from support.query.application import RunningQuery
+from support.query.application import RunningQuery, without_drawer
 
 
 def query(dataset: Dataset, **more: str) -> dict[str, str]:
@@ -89,6 +89,7 @@ async def test_what_is_no_single_picture_comes_as_file_unless_one_is_named(
 
 async def test_the_picture_is_what_the_parameters_say(archive: RunningQuery, pixels: InProcessImaging) -> None:
     dataset = image(frames=3, rows=100, columns=200)
+    without_drawer(archive)
     await archive.stow(dataset)
     asked = {
         "contentType": "image/png", "frameNumber": "2", "windowCenter": "40.5", "windowWidth": "400",

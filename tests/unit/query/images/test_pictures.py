@@ -1,4 +1,7 @@
-"""Pictures by HTTP: Orthanc's rendering REST, and rendered instances and thumbnails of DICOMweb."""
+"""Pictures by HTTP: Orthanc's rendering REST, and rendered instances and thumbnails of DICOMweb.
+
+All are requested from `imaging` here: those that are drawn in place are the subject of `test_native_drawer`.
+"""
 
 import asyncio
 import gzip
@@ -23,9 +26,17 @@ from support.dicom.datasets import ct_slice
 from support.dicom.documents import document
 from support.dicom.pixels.rendering import grey
 from support.imaging.in_process import InProcessImaging
-from support.query.application import BASE, WEB, QuerySettings, RunningQuery, door, split_multipart
+from support.query.application import BASE, WEB, QuerySettings, RunningQuery, door, split_multipart, without_drawer
+from support.query.pictures import stored, url_of
 
 PNG, JPEG, GIF, PAM = "image/png", "image/jpeg", "image/gif", "image/x-portable-arbitrarymap"
+
+
+@pytest.fixture
+def archive(archive: RunningQuery) -> RunningQuery:
+    """The door without a drawer of its own."""
+    without_drawer(archive)
+    return archive
 
 
 @pytest.fixture
@@ -44,22 +55,6 @@ def ramp(frames: int = 1, **attributes: object) -> Dataset:
 def beside(dataset: Dataset) -> dict[str, object]:
     """Return the attributes of an instance of the same series."""
     return {"SeriesInstanceUID": dataset.SeriesInstanceUID, "StudyInstanceUID": dataset.StudyInstanceUID}
-
-
-async def stored(archive: RunningQuery, *datasets: Dataset) -> str:
-    """Store instances; return the path of the first one in Orthanc's REST."""
-    await archive.stow(*datasets)
-    answer = await archive.http.post(
-        "/tools/find", json={"Level": "Instance", "Query": {"SOPInstanceUID": datasets[0].SOPInstanceUID}}
-    )
-    return f"/instances/{answer.json()[0]}"
-
-
-def url_of(dataset: Dataset, level: int = 3) -> str:
-    """Return the DICOMweb URL of a study (1), series (2) or instance (3)."""
-    uids = dataset.StudyInstanceUID, dataset.SeriesInstanceUID, dataset.SOPInstanceUID
-    names = "/studies/", "/series/", "/instances/"
-    return WEB + "".join(name + uid for name, uid in zip(names[:level], uids[:level], strict=True))
 
 
 def pixels_of(response: httpx.Response, kind: str = PNG) -> list[list[int]]:
@@ -398,6 +393,7 @@ async def test_what_imaging_could_not_do_becomes_a_status_with_the_reason(
 
 async def test_a_picture_that_takes_too_long_is_given_up(tmp_path: Path) -> None:
     async with door(tmp_path, QuerySettings(render_seconds=0.05, render_concurrency=1)) as archive:
+        without_drawer(archive)
         await archive.bus.serve(RENDER, Script(0.5, 0.5))
         path = await stored(archive, ramp())
         both = await asyncio.gather(*(archive.http.get(path + "/preview") for _ in range(2)))
