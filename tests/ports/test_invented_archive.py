@@ -24,7 +24,7 @@ STUDIES, SLICES = 12, 3
 LEVELS = (patients, studies, series, instances)
 NUMBERED = {"id", "seq", "patient", "study", "series", "pack", "owner", "sop_class", "transfer_syntax"}
 """Columns that depend on how rows were numbered."""
-OTHER = {"sha256", "calling_aet", "date", "updated", "origin"}
+OTHER = {"sha256", "xxh3", "calling_aet", "date", "updated", "origin"}
 
 
 async def contents(index: SqlIndex) -> dict[str, list[tuple[object, ...]]]:

@@ -21,7 +21,7 @@ from osteon.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN
 from osteon.dicom.value_matching import matches
 from osteon.dicom.vr import private_vr, standard_vr
 from osteon.index.dialect import _compiled_statements
-from osteon.index.locations import object_keys
+from osteon.index.locations import pack_places
 from osteon.index.uids import Uids
 from osteon.objects.files import REMEMBERED_BYTES, DurableFolder
 from osteon.process_metrics import measure_loop_lag
@@ -94,7 +94,7 @@ def test_memoised_functions_keep_nothing_long() -> None:
     for number in range(10_000):
         tag = f"{number:08X}"
         keyword_of(tag), vr_of_tag(tag), tag_of(tag), standard_vr(number), private_vr(0x00110000 | number, "OSTEON")
-        object_keys(f"{number:032x}", "1.2", "1.3")
+        pack_places(f"{number:032x}", "1.2", "1.3", number)
     for number in range(1000):
         character_set(b"X%d" % number)
         text_encoder_for((f"X{number}",))

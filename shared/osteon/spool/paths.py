@@ -1,9 +1,9 @@
 """Paths of sealed packs, for the services that share a spool volume with the ingress that filled it."""
 
-from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Final
 
+from osteon.byte_caches import cached
 from osteon.spool.errors import BadPath
 
 SEALED: Final = ".tar"
@@ -28,7 +28,7 @@ def resolve(root: Path, relative: str) -> Path:
     return path
 
 
-@lru_cache(maxsize=1)
+@cached("spool_roots", entries=1, entry_bytes=2000)
 def _resolve_root(root: Path) -> Path:
     """A service has one spool; looking at each folder above it for each pack would take longer than the rest."""
     return root.resolve()

@@ -185,6 +185,7 @@ def _statements(n: int) -> list[tuple[str, Mapping[str, str], str]]:
         "rows": "512", "columns": "512", "bits_allocated": "16", "sop_class": _SOP_CLASS,
         "transfer_syntax": f"(SELECT id FROM uids WHERE uid = '{EXPLICIT}')", "public_id": public[3],
         "sha256": f"sha256(convert_to({sop_uid} || ' ', 'UTF8'))", "sop_instance_uid": sop_uid,
+        "xxh3": f"substr(sha256(convert_to({sop_uid}, 'UTF8')), 1, 16)",
     }  # fmt: skip
     sums = {"instances": f"{2 * n}", "size": f"{2 * n * LENGTH}::bigint", "series": "2"}
     above = {"instances": f"{4 * n}", "size": f"{4 * n * LENGTH}::bigint", "series": "4", "studies": "2"}
@@ -194,7 +195,8 @@ def _statements(n: int) -> list[tuple[str, Mapping[str, str], str]]:
         ("studies", sums | _study_columns(), named),
         ("series", {"instances": str(n), "size": f"{n * LENGTH}::bigint"} | _series_columns(), of_series),
         ("packs", {
-            "id": "r + 1", "received": _ARRIVED, "size": f"{n * (LENGTH + 1024)}::bigint", "instances": str(n),
+            "id": "r + 1", "received": _ARRIVED, "size": f"{n * (LENGTH + 1024) + 4096}::bigint",
+            "sidecar_offset": f"{n * (LENGTH + 1024)}::bigint", "instances": str(n),
             "stored": str(n), "duplicates": "0", "conflicts": "0", "pack_id": "'b' || lpad(r::text, 12, '0')",
             "study_uid": _STUDY_UID, "series_uid": _SERIES_UID, "origin": "'dimse'",
             "calling_aet": "'MODALITY' || r % 40", "remote_host": "'127.0.0.1'"}, of_series),
