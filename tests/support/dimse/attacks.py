@@ -239,7 +239,7 @@ def flood(port: int, attack: Attack, data: bytes) -> None:
             peer.recv(int.from_bytes(header[2:]), socket.MSG_WAITALL)
         reader = threading.Thread(target=read_all, args=(peer,))
         reader.start()
-        with suppress(ConnectionError):
+        with suppress(OSError):  # the archive may close the connection at any byte: ENOTCONN is no ConnectionError
             peer.sendall(data)
             peer.shutdown(socket.SHUT_WR)
         reader.join()
