@@ -32,6 +32,16 @@ def put(archive: RunningArchive, dataset: Dataset) -> str:
     return path
 
 
+def compressed(number: int = 1) -> Dataset:
+    """Return a slice that only a decoder in a worker can read."""
+    dataset = ct_slice(number=number)
+    stream = imagecodecs.jpeg2k_encode(dataset.pixel_array, level=0, codecformat="j2k", reversible=True)
+    dataset.PixelData = encapsulate([stream])
+    dataset["PixelData"].is_undefined_length = True
+    dataset.file_meta.TransferSyntaxUID = JPEG2000Lossless
+    return dataset
+
+
 def asked(archive: RunningArchive, path: str) -> httpx.Response:
     """Return an answer that may be an error."""
     return httpx.get(archive.url + path, timeout=60)
@@ -111,7 +121,7 @@ def workers(process: StandaloneProcess) -> list[int]:
 
 def test_thumbnails_of_a_stable_study_are_there_before_anybody_asks(own: StandaloneProcess) -> None:
     archive = own.archive
-    dataset = ct_slice()
+    dataset = compressed()
     misses = counted(archive, "miss")
     put(archive, dataset)
     eventually(lambda: counted(archive, "miss") == misses + 1)
@@ -123,7 +133,7 @@ def test_thumbnails_of_a_stable_study_are_there_before_anybody_asks(own: Standal
 
 def test_a_worker_killed_at_work_is_told_and_the_next_picture_comes(own: StandaloneProcess) -> None:
     archive = own.archive
-    unlucky, other = put(archive, ct_slice(number=2)), put(archive, ct_slice(number=3))
+    unlucky, other = put(archive, compressed(2)), put(archive, compressed(3))
     assert asked(archive, other + "/image-uint8").status_code == 200
     (worker,) = workers(own)
     os.kill(worker, signal.SIGSTOP)
