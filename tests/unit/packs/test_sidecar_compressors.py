@@ -19,7 +19,7 @@ FACTS = PackStored(
 LINES = [
     SidecarLine(
         Identity("P", "1.2", "1.2.3", f"1.9.{number}", "1.2.840.10008.5.1.4.1.1.2"),
-        "1.2.840.10008.1.2.1", 512 * number, 400, 300, bytes(32), Header(b'{"00100020":{"vr":"LO"}}'),
+        "1.2.840.10008.1.2.1", 512 * number, 400, 300, bytes(32), bytes(16), Header(b'{"00100020":{"vr":"LO"}}'),
     )
     for number in range(3)
 ]  # fmt: skip
