@@ -8,10 +8,11 @@ _TRIM_THRESHOLD: Final = -1
 _MMAP_THRESHOLD: Final = -3
 _ARENA_MAX: Final = -8
 """Parameters of mallopt(3)."""
-_KEPT: Final = 1 << 20
+_KEPT: Final = 8 << 20
 """Bytes at the end of the heap that stay; larger blocks are mapped, each by itself, and unmapped when they are freed.
 
-glibc moves both limits up to 64 MiB with the sizes that it sees, unless they are set.
+glibc moves both limits up to 64 MiB with the sizes that it sees, unless they are set. Below the size of a large frame
+each of its copies would come from fresh pages, which costs as much as drawing it.
 """
 _ARENAS: Final = 2
 """Heaps for all threads: they seldom allocate at the same time, and what is free in one is of no use to the others."""
