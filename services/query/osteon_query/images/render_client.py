@@ -20,6 +20,7 @@ from osteon_query.http.errors import (
     UnknownResource,
 )
 from osteon_query.images.native_drawer import DrawnPicture, NativeDrawer
+from osteon_query.packs.items import one_chunk
 
 _READ_ATTEMPTS: Final = 2
 
@@ -62,7 +63,7 @@ class RenderClient:
         `Unavailable` when `imaging` or the object store is down.
         """
         if drawn := await self._draw(message, location):
-            return RenderedPicture(drawn.media_type, (len(drawn.data),), _one_chunk(drawn.data), drawn.warning)
+            return RenderedPicture(drawn.media_type, (len(drawn.data),), one_chunk(drawn.data), drawn.warning)
         answer = await self.request(message)
         lengths = tuple(answer.frames) or (answer.length,)
         return RenderedPicture(answer.media_type, lengths, self._chunks(message, answer), answer.warning)
@@ -111,10 +112,6 @@ class RenderClient:
         raise StoredDataUnreadable(
             f"{answer.key} was evicted from the cache before it was read (OSTEON_RENDER_CACHE_BYTES)"
         )
-
-
-async def _one_chunk(data: bytes) -> AsyncGenerator[Bytes, None]:
-    yield data
 
 
 def require_picture(picture: RenderedPicture | NotRenderable) -> RenderedPicture:

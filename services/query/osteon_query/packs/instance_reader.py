@@ -19,7 +19,7 @@ from osteon.sending.prefetch import MemoryBudget, Prefetcher
 from osteon.sending.transcoder import LossyPolicy, NotTranscoded, Transcoder
 from osteon_query.http.accept import DICOM
 from osteon_query.http.errors import NotAcceptable, TranscodeUnavailable
-from osteon_query.packs.items import ItemStart, ItemStream
+from osteon_query.packs.items import ItemStart, ItemStream, one_chunk
 from osteon_query.packs.range_reader import StoredRange, read_range, read_ranges
 
 _AHEAD: Final = 4
@@ -65,12 +65,8 @@ class InstanceFile:
     def read(self, objects: Objects) -> AsyncGenerator[Bytes, None]:
         """Yield the file in chunks; raises `StoredDataUnreadable`."""
         if self.data:
-            return _one_chunk(self.data)
+            return one_chunk(self.data)
         return read_range(objects, self.key, self.offset, self.length, self.xxh3)
-
-
-async def _one_chunk(data: bytes) -> AsyncGenerator[Bytes, None]:
-    yield data
 
 
 def can_transcode(stored: str, target: str) -> bool:

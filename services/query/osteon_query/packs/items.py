@@ -41,6 +41,11 @@ class SentCounter:
             self._bytes.inc(len(item))
 
 
+async def one_chunk(data: Bytes) -> AsyncGenerator[Bytes, None]:
+    """Yield bytes that are in memory already."""
+    yield data
+
+
 async def single_item(start: ItemStart, content: AsyncGenerator[Bytes, None]) -> ItemStream:
     """Yield the start of one item, then its chunks."""
     yield start
