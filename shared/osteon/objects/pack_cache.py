@@ -17,6 +17,7 @@ from typing import BinaryIO, Final
 from xxhash import xxh3_64
 
 from osteon import metrics
+from osteon.byte_caches import ByteCache
 from osteon.errors import OsteonError
 from osteon.logging import get_logger
 from osteon.objects.keys import check_key
@@ -31,10 +32,10 @@ SHARE: Final = 4
 _CHUNK: Final = 1 << 20
 _AHEAD: Final = 8 << 20
 """A read so far behind the bytes that have come asks the store itself."""
-_REMEMBERED: Final = 10_000
-"""Packs of which is remembered that they were read once."""
-_STUDIES: Final = 100
-"""Studies of which is remembered that their packs were fetched ahead."""
+_NAMES_BYTES: Final = 4 << 20
+"""Of memory for the packs of which is remembered that they were read once, and for those that are too long."""
+_STUDIES_BYTES: Final = 32 << 10
+"""Of memory for the studies of which is remembered that their packs were fetched ahead."""
 _LISTED: Final = 1_000
 log = get_logger(__name__)
 
@@ -55,9 +56,9 @@ class PackCache:
         self._prefetch = prefetch
         self._bytes = 0
         self._packs: OrderedDict[str, _CachedPack] = OrderedDict()
-        self._read_once: OrderedDict[str, None] = OrderedDict()
-        self._too_long: OrderedDict[str, None] = OrderedDict()
-        self._opened: OrderedDict[str, None] = OrderedDict()
+        self._read_once = _names("packs_read_once", _NAMES_BYTES)
+        self._too_long = _names("packs_too_long", _NAMES_BYTES)
+        self._opened = _names("opened_studies", _STUDIES_BYTES)
         self._one_study = asyncio.Semaphore(1)
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -133,16 +134,16 @@ class PackCache:
             return pack
         metrics.PACK_CACHE_REQUESTS.labels("miss").inc()
         if key in self._read_once or (length or 0) >= LARGE_READ:
-            self._read_once.pop(key, None)
+            self._read_once.forget(key)
             return self._fetched_with_study(key)
-        _remember(self._read_once, key, _REMEMBERED)
+        self._read_once[key] = None
         return None
 
     def _fetched_with_study(self, key: str) -> "_CachedPack":
         pack = self._start(key)
         study = key.partition("/")[0]
         if self._prefetch and study not in self._opened:
-            _remember(self._opened, study, _STUDIES)
+            self._opened[study] = None
             self._spawn(self._fetch_study(key))
         return pack
 
@@ -160,7 +161,7 @@ class PackCache:
             metrics.PACK_CACHE_DAMAGED.inc()
             log.warning("a cached pack is damaged, and is fetched again", pack=key, file=str(pack.path))
         await self._discard(key, pack)
-        _remember(self._read_once, key, _REMEMBERED)
+        self._read_once[key] = None
         return None
 
     def _start(self, key: str) -> "_CachedPack":
@@ -178,7 +179,7 @@ class PackCache:
         try:
             size = await self._objects.size(key)
             if size > self._limit // SHARE:
-                _remember(self._too_long, key, _REMEMBERED)
+                self._too_long[key] = None
             elif await self._make_room(size):
                 pack.size, self._bytes = size, self._bytes + size
                 await self._copy(key, pack)
@@ -325,8 +326,5 @@ class _CachedPack:
         return True
 
 
-def _remember(names: OrderedDict[str, None], name: str, limit: int) -> None:
-    names[name] = None
-    names.move_to_end(name)
-    if len(names) > limit:
-        names.popitem(last=False)
+def _names(name: str, limit: int) -> ByteCache[str, None]:
+    return ByteCache(name, limit, lambda key, _: len(key))

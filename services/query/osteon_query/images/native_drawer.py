@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from cachetools import LRUCache
-
 from osteon import metrics
 from osteon.archive.resources import Location
+from osteon.byte_caches import ByteCache
 from osteon.contracts.imaging import RenderRequest
 from osteon.dicom.encoding import Buffer
 from osteon.dicom.pixels.registry import CODECS, Family
@@ -71,7 +70,9 @@ class NativeDrawer:
         self._objects = objects
         self._sidecars = sidecars
         self._locator = locator
-        self._kept: LRUCache[str, DrawnPicture] = LRUCache(memory, getsizeof=lambda picture: len(picture.data))
+        self._kept: ByteCache[str, DrawnPicture] = ByteCache(
+            "drawn_pictures", memory, lambda key, picture: len(key) + len(picture.data)
+        )
         self._threads = ThreadPoolExecutor(_THREADS, "draw")
         self._large = asyncio.Semaphore(_THREADS)
 
@@ -80,9 +81,9 @@ class NativeDrawer:
         self._threads.shutdown(cancel_futures=True)
 
     @property
-    def kept_bytes(self) -> float:
+    def kept_bytes(self) -> int:
         """Bytes of the pictures that are kept."""
-        return self._kept.currsize
+        return self._kept.size
 
     def can_draw(self, location: Location, message: RenderRequest) -> bool:
         """Whether a picture is of one frame in a syntax without a decoder, as far as the request shows."""
@@ -118,7 +119,7 @@ class NativeDrawer:
         metrics.RENDERED_BYTES.labels(picture.media_type).inc(len(picture.data))
         if picture.warning:
             log.warning("damaged pixels", key=location.key, offset=location.offset, reason=picture.warning)
-        if len(picture.data) <= self._kept.maxsize // 4:
+        if len(picture.data) <= self._kept.limit // 4:
             self._kept[key] = picture
         return picture
 
