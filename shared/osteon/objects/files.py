@@ -185,11 +185,7 @@ def _link_or_copy(path: Path, source: BinaryIO, tmp: Path, tail: FileTail | None
         os.fsync(source.fileno())
     elif os.fstat(source.fileno()).st_nlink == _OWN_NAMES:
         with tmp.open("r+b") as file:
-            file.seek(tail.start)
-            file.write(tail.data)
-            file.truncate()
-            file.flush()
-            os.fsync(file.fileno())
+            _end(file, tail)
     else:
         tmp.unlink()
         _copy(source, tmp, tail)
@@ -199,12 +195,17 @@ def _copy(source: BinaryIO, tmp: Path, tail: FileTail | None) -> None:
     source.seek(0)
     with tmp.open("xb") as file:
         shutil.copyfileobj(source, file, CHUNK)
-        if tail is not None:
-            file.seek(tail.start)
-            file.write(tail.data)
-            file.truncate()
-        file.flush()
-        os.fsync(file.fileno())
+        _end(file, tail)
+
+
+def _end(file: BinaryIO, tail: FileTail | None) -> None:
+    """Let a file end with the tail, if there is one, and sync it."""
+    if tail is not None:
+        file.seek(tail.start)
+        file.write(tail.data)
+        file.truncate()
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def _sync_folder(folder: Path) -> None:
