@@ -225,9 +225,9 @@ async def test_only_what_matches_of_a_study_is_sent_unless_the_rule_wants_all_of
 
 async def test_a_study_that_cannot_be_read_does_not_hold_up_the_next(room, router):
     await rule(room, "s", "study")
-    spoiled = await indexed(room, "p1", ct_slice(PatientID="P1"))
+    corrupt = await indexed(room, "p1", ct_slice(PatientID="P1"))
     await indexed(room, "p2", ct_slice(PatientID="P2"))
-    await room.replace_sidecar(spoiled, b"nonsense")
+    await room.replace_sidecar(corrupt, b"nonsense")
     await sweep(room.index, router, -1)
     assert len(await jobs(room)) == 1
 
