@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from functools import lru_cache
+from functools import lru_cache, wraps
 from typing import Any, Final, Generic, ParamSpec, TypeVar
 from weakref import WeakValueDictionary
 
@@ -58,16 +58,26 @@ class ByteCache(Generic[K, V]):
             self.size -= found[1]
 
 
-def cached(name: str, *, entries: int, entry_bytes: int) -> Callable[[Callable[P, V]], Callable[P, V]]:
+def cached(
+    name: str, *, entries: int, entry_bytes: int, keeps: Callable[..., bool] | None = None
+) -> Callable[[Callable[P, V]], Callable[P, V]]:
     """Decorate a function whose arguments and results are short: the results of so many calls are kept.
 
-    `entry_bytes` is the most that one call's arguments and result take in memory. For any number of threads.
+    `entry_bytes` is the most that one call's arguments and result take in memory. `keeps` says of arguments that may be
+    long whether they are short. For any number of threads.
     """
 
     def decorate(function: Callable[P, V]) -> Callable[P, V]:
         kept: Any = lru_cache(maxsize=entries)(function)
         show_size(name, kept, lambda found: found.cache_info().currsize * entry_bytes)
-        return kept  # type: ignore[no-any-return]
+        if keeps is None:
+            return kept  # type: ignore[no-any-return]
+
+        @wraps(function)
+        def call(*arguments: P.args, **named: P.kwargs) -> V:
+            return (kept if keeps(*arguments, **named) else function)(*arguments, **named)
+
+        return call
 
     return decorate
 

@@ -108,12 +108,9 @@ _SHORT: Final = 256
 """Bytes of a value whose meaning is kept."""
 
 
+@cached("character_sets", entries=256, entry_bytes=1500, keeps=lambda value: len(value) <= _SHORT)
 def character_set(value: bytes) -> CharacterSet:
     """Return the character set that a value of (0008,0005) declares; an unknown term is taken for the default set."""
-    return (_known if len(value) <= _SHORT else _parsed)(value)
-
-
-def _parsed(value: bytes) -> CharacterSet:
     terms = [term.strip(" \0") for term in value.decode("latin-1").split("\\")]
     first = "ISO_IR 192" if terms[0].upper() in {"UTF-8", "UTF8", "ISO_IR_192", "ISO IR 192"} else terms[0]
     first = first.replace("ISO 2022 GBK", "GBK")
@@ -122,9 +119,6 @@ def _parsed(value: bytes) -> CharacterSet:
     unknown = [term for term in terms if term and term not in STANDALONE and _registration(term) not in CODECS]
     problem = f"unknown character set {unknown[0][:40]!r}" if unknown else ""
     return CharacterSet(CODECS.get(_registration(first), ""), problem=problem)
-
-
-_known = cached("character_sets", entries=256, entry_bytes=1500)(_parsed)
 
 
 def _registration(term: str) -> str:

@@ -80,12 +80,14 @@ _SHORT: Final = 256
 """Characters of values whose encoder is kept."""
 
 
+@cached(
+    "text_encoders",
+    entries=64,
+    entry_bytes=20_000,
+    keeps=lambda values: sum(map(len, values)) + len(values) <= _SHORT,
+)
 def text_encoder_for(values: tuple[str, ...]) -> TextEncoder | None:
     """Return the character set that an attribute's values name, None when they name none that is known."""
-    return (_known if sum(map(len, values)) + len(values) <= _SHORT else _made)(values)
-
-
-def _made(values: tuple[str, ...]) -> TextEncoder | None:
     if set(values) <= {"", "ISO_IR 6", "ISO 2022 IR 6"}:
         return DEFAULT
     if len(values) == 1:
@@ -97,6 +99,3 @@ def _made(values: tuple[str, ...]) -> TextEncoder | None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return _Extended(values, charset.convert_encodings(list(values)))
-
-
-_known = cached("text_encoders", entries=64, entry_bytes=20_000)(_made)

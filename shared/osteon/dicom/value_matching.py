@@ -27,7 +27,7 @@ def _holds(matching: Matching, value: str) -> bool:
         case OneOf(values):
             return value in values
         case Wildcard(pattern):
-            return (_known_regex if len(pattern) <= _SHORT else _regex)(pattern).fullmatch(value) is not None
+            return _regex(pattern).fullmatch(value) is not None
         case Range(low, high):
             return within(value, low, high)
         case Empty():
@@ -39,12 +39,10 @@ def within(value: str, low: str | None, high: str | None) -> bool:
     return (low is None or low <= value) and (high is None or value <= high)
 
 
+@cached("wildcards", entries=64, entry_bytes=32_000, keeps=lambda pattern: len(pattern) <= _SHORT)
 def _regex(pattern: str) -> re.Pattern[str]:
     # Lazy runs between literal pieces: each `*` stops at the next piece, so that many of them do not multiply.
     pieces = (re.escape(piece).replace(r"\?", ".") for piece in pattern.split("*"))
     head, *rest = pieces
     middle = "".join(f"(?>.*?{piece})" for piece in rest[:-1])
     return re.compile(head + middle + (f".*{rest[-1]}" if rest else ""), re.DOTALL)
-
-
-_known_regex = cached("wildcards", entries=64, entry_bytes=32_000)(_regex)
