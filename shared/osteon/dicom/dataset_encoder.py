@@ -54,6 +54,10 @@ class DatasetEncoder:
                 continue
         return self._finish(self._dataset(_with_charset(elements, UNICODE), UNICODE, 0))
 
+    def encode_in(self, elements: Elements, repertoire: TextEncoder) -> bytes:
+        """Encode elements in a character set that is named elsewhere; raises `CharacterNotEncodable`."""
+        return self._dataset(elements, repertoire, 0)
+
     def leaf(self, tag: str, element: Mapping[str, Any]) -> bytes:
         """Encode one element that is not a sequence, text in UTF-8; raises `ValueError` when its VR cannot hold it."""
         vr, values = element["vr"], element.get("Value")
