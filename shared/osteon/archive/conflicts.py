@@ -3,7 +3,7 @@
 Several patients under one Study Instance UID, too.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -80,6 +80,12 @@ class ConflictingVersions(Protocol):
 
     async def conflicting_versions(self, sop_uids: Sequence[str]) -> Sequence[Location]:
         """Return where the versions of instances are that are not served."""
+
+    async def versions(self, sop_uids: Sequence[str]) -> Mapping[str, Sequence[Version]]:
+        """Return all versions of instances by their UIDs, the one that is served first; unknown UIDs are left out."""
+
+    async def note_decisions(self, decisions: Sequence[ConflictDecided]) -> None:
+        """Note decisions on versions that are not indexed yet, which follow them then. Idempotent."""
 
     async def uncompared(
         self, *, sop_uids: Sequence[str] | None = None, after: int = 0, limit: int = 100

@@ -13,10 +13,11 @@ from osteon.contracts.base import Message
 
 
 class Origin(StrEnum):
-    """The protocol by which the instances of a pack came."""
+    """How the instances of a pack came: by a protocol, or made here of instances that are stored."""
 
     DIMSE = "dimse"
     HTTP = "http"
+    RECONCILIATION = "reconciliation"
 
 
 class SidecarPlace(NamedTuple):
@@ -34,7 +35,9 @@ class PackFacts(Message):
     series_uid: str
     origin: Origin
     calling_aet: str = Field(default="", description="AE title of the sender; empty for HTTP.")
-    remote_host: str = ""
+    remote_host: str = Field(
+        default="", description="Address of the sender; of reconciled instances, the ids of what was applied."
+    )
     received_at: datetime
     instances: int = Field(ge=1)
     size: int = Field(ge=0, description="Length of the TAR file in bytes; once it is stored, with its sidecar.")

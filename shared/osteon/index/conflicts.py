@@ -16,6 +16,7 @@ from osteon.dicom.identity import Identity
 from osteon.index import tables
 from osteon.index.batch import Batch, BatchMember
 from osteon.index.change_log import ChangeSet, write_log
+from osteon.index.dialect import Dialect
 from osteon.index.locations import identity_of, location, of_instances
 from osteon.index.uids import Uids
 from osteon.index.version_selection import drop_conflict, lock_patients_of, read_aside, select_versions
@@ -78,14 +79,39 @@ def _version(row: Row[Any], where: Location) -> Version:
     return Version(where, row.pack_id, row.received, Origin(row.origin), row.calling_aet, row.remote_host)
 
 
-async def decide(batch: Batch, decision: ConflictDecided, version: StoredPack | None) -> None:
-    """Note a decision and follow it."""
+async def versions(
+    connection: AsyncConnection, dialect: Dialect, uids: Uids, sop_uids: Sequence[str]
+) -> dict[str, list[Version]]:
+    """Return all versions of instances by their UIDs, the one that is served first."""
+    chosen = of_instances().add_columns(*_HOW).where(dialect.among(_i.sop_instance_uid, sop_uids))
+    served = list(await connection.execute(chosen))
+    aside = list(await connection.execute(_asides(dialect.among(_c.instance, [row.id for row in served]))))
+    texts = await uids.texts(connection, {n for row in (*served, *aside) for n in (row.sop_class, row.transfer_syntax)})
+    found = {
+        row.sop_instance_uid: [_version(row, location(row, identity_of(row, texts[row.sop_class]), row, texts))]
+        for row in served
+    }
+    for row in aside:
+        found[row.sop_instance_uid].append(_version(row, _aside(row, texts)))
+    return found
+
+
+async def note_decisions(batch: Batch, decisions: Sequence[ConflictDecided]) -> None:
+    """Note decisions, which versions that are indexed later follow."""
     insert = batch.dialect.insert(tables.decisions).on_conflict_do_nothing(index_elements=["decision_id"])
-    row = {
+    await batch.connection.execute(insert, [_decision_row(decision) for decision in decisions])
+
+
+def _decision_row(decision: ConflictDecided) -> dict[str, Any]:
+    return {
         "decision_id": decision.decision_id, "sop_instance_uid": decision.sop_instance_uid,
         "kept": bytes.fromhex(decision.kept), "other": bytes.fromhex(decision.other), "decided": decision.decided_at,
     }  # fmt: skip
-    await batch.connection.execute(insert, [row])
+
+
+async def decide(batch: Batch, decision: ConflictDecided, version: StoredPack | None) -> None:
+    """Note a decision and follow it."""
+    await note_decisions(batch, [decision])
     instance = await batch.connection.scalar(select(_i.id).where(_i.sop_instance_uid == decision.sop_instance_uid))
     if instance is None:
         return

@@ -1,12 +1,15 @@
 """The whole index, for composition roots and what uses most of it; everything else names the narrow port it uses."""
 
+from collections.abc import Set
 from typing import Protocol
 
 from osteon.archive.changes import ChangeLog, Stability
 from osteon.archive.conflicts import ConflictingVersions
 from osteon.archive.ports import ArchiveStatistics, IndexWriter, InstanceLocator, PackRegister, ResourceSearch
 from osteon.commitment.port import Commitments
+from osteon.dicom.models import Level
 from osteon.jobs.port import Jobs
+from osteon.reconciliation.port import Reconciliations
 from osteon.remotes.port import Remotes
 from osteon.remotes.queries import RemoteQueries
 from osteon.rules.port import Circuits, Rules
@@ -45,12 +48,22 @@ class Index(
         """Destinations that fail, and when each is tried again."""
 
     @property
+    def reconciliations(self) -> Reconciliations:
+        """Corrected attributes that are laid over studies."""
+
+    @property
     def stability(self) -> Stability:
         """Resources that stopped growing, and how far each follower of them is."""
 
     @property
     def commitments(self) -> Commitments:
         """Transactions of storage commitment (PS3.4 J), as SCU and SCP."""
+
+    async def sources_of(self, study_id: str) -> Set[str]:
+        """Return the public identifiers of a study that its instances were received with; raises `ResourceNotFound`."""
+
+    async def current_id(self, level: Level, former: str) -> str:
+        """Return the public identifier of what had another one before it was corrected; raises `ResourceNotFound`."""
 
     async def start(self) -> None:
         """Connect and bring the schema up to date, one process at a time."""

@@ -1,13 +1,13 @@
 """The index in PostgreSQL or SQLite: `SqlIndex` puts this room's modules together behind the port."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence, Set
 from datetime import UTC, datetime
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from osteon.archive.changes import Change, ChangePage, ChangeType
-from osteon.archive.conflicts import Conflict, VersionComparison
+from osteon.archive.conflicts import Conflict, Version, VersionComparison
 from osteon.archive.errors import ResourceNotFound
 from osteon.archive.pack_records import InstanceState, PackOutcome, PackRows, StoredPack
 from osteon.archive.resources import (
@@ -32,6 +32,7 @@ from osteon.index.identifiers import find_row, lookup
 from osteon.index.jobs import SqlJobs
 from osteon.index.migrate import expect, upgrade
 from osteon.index.queries import SqlQueries
+from osteon.index.reconciliations import SqlReconciliations, current_id, sources_of
 from osteon.index.remotes import SqlRemotes
 from osteon.index.repoint import repoint
 from osteon.index.resources import Resources
@@ -67,6 +68,7 @@ class SqlIndex:
         self.circuits = SqlCircuits(self.database)
         self.stability = SqlStability(self.database)
         self.jobs = SqlJobs(self.database)
+        self.reconciliations = SqlReconciliations(self.database)
 
     @classmethod
     def from_settings(cls, settings: IndexSettings) -> "SqlIndex":
@@ -188,6 +190,25 @@ class SqlIndex:
         among = self.database.dialect.among(tables.instances.c.sop_instance_uid, sop_uids)
         async with self.database.read() as connection:
             return await conflicts.asides(connection, self._uids, among)
+
+    async def versions(self, sop_uids: Sequence[str]) -> Mapping[str, Sequence[Version]]:
+        """See `Index`."""
+        async with self.database.read() as connection:
+            return await conflicts.versions(connection, self.database.dialect, self._uids, sop_uids)
+
+    async def sources_of(self, study_id: str) -> Set[str]:
+        """See `Index`."""
+        async with self.database.read() as connection:
+            return await sources_of(connection, await find_row(connection, Level.STUDY, study_id))
+
+    async def current_id(self, level: Level, former: str) -> str:
+        """See `Index`."""
+        async with self.database.read() as connection:
+            return await current_id(connection, level, former)
+
+    async def note_decisions(self, decisions: Sequence[ConflictDecided]) -> None:
+        """See `Index`."""
+        await self.database.write(lambda connection: conflicts.note_decisions(self._batch(connection, {}), decisions))
 
     async def uncompared(
         self, *, sop_uids: Sequence[str] | None = None, after: int = 0, limit: int = 100

@@ -14,6 +14,7 @@ from osteon.index.batch import Batch, BatchMember, instance_row
 from osteon.index.change_log import ChangeSet
 from osteon.index.fields import FIELDS, FieldKind
 from osteon.index.parent_rows import ROW_FIELDS, Parents
+from osteon.index.reconciliations import former_ids, former_rows
 from osteon.index.secondary_tables import write_names, write_requests
 
 _i = tables.instances.c
@@ -35,6 +36,12 @@ async def serve_version(batch: Batch, served: Row[Any], aside: int, member: Batc
     await exchange_packs(batch, served.id, served.pack, member.pack, was_conflict=True)
     gone = await _shrink(batch, old, served)
     await _inherit(batch, served.id, old, parents.rows(member.entry.identity), member.entry)
+    former = former_rows(served, gone, row["public_id"])
+    if former:
+        replaced = batch.dialect.insert(former_ids)
+        kept = {"sop_instance_uid": replaced.excluded.sop_instance_uid}
+        replaced = replaced.on_conflict_do_update(index_elements=["public_id"], set_=kept)
+        await batch.connection.execute(replaced, former)
     change_set.add_exchange(created, gone, served.id, (served.public_id, row["public_id"]), served.byte_length)
 
 

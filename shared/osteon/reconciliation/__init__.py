@@ -1,0 +1,1 @@
+"""Reconciliation: corrected attributes laid over a study, applied on every way out, and reversible."""
