@@ -1,7 +1,7 @@
 """Composition root of `dispatcher`."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Final
@@ -9,12 +9,14 @@ from typing import Final
 from osteon import tls
 from osteon.background import background
 from osteon.bus.port import Bus
-from osteon.contracts.topology import ROUTER
+from osteon.contracts.packs import PackIndexed
+from osteon.contracts.topology import CORRECTIONS, ROUTER
 from osteon.index.port import Index
 from osteon.jobs.runner import JobRunner, RunnerConfig
 from osteon.objects.port import Objects
 from osteon.rules.file import add_missing, read_file
 from osteon.runtime import Running, until_available
+from osteon.scratch_dir import enter_scratch_dir
 from osteon.sending.store_sender import StoreSender
 from osteon.service_stack import ServiceStack, service_stack
 from osteon_dispatcher import remote_requests
@@ -23,6 +25,7 @@ from osteon_dispatcher.cmove.scp import MoveScp
 from osteon_dispatcher.commitment import rpc
 from osteon_dispatcher.job_types import JobContext, job_types
 from osteon_dispatcher.peer_client import PeerPolicy
+from osteon_dispatcher.reconcile_job import correct_patient, reconcile_late
 from osteon_dispatcher.remote_addresses import own_acceptor
 from osteon_dispatcher.routing import Router
 from osteon_dispatcher.settings import DispatcherBaseSettings, DispatcherServiceSettings
@@ -62,6 +65,7 @@ async def build_embedded(
         index=index,
         sender=StoreSender.from_settings(objects, bus, settings),
         tls=tls_context,
+        folder=await enter_scratch_dir(stack.resources, "dispatcher"),
         own_acceptor=partial(own_acceptor, settings, tls_context, own_address or (lambda: settings.own_dicom_address)),
     )
     policy = PeerPolicy.from_settings(settings)
@@ -72,6 +76,7 @@ async def build_embedded(
     # Jobs go on while the bus drains: a C-MOVE that is answered waits for its job.
     runner = JobRunner(index.jobs, guarded(job_types(context), breaker), _runner_config(settings))
     await stack.resources.enter_async_context(runner)
+    await bus.consume(CORRECTIONS, partial(correct_patient, index=index, objects=objects))
     await _route(settings, stack, context)
     return Running(checks={"broker": bus.check, "objects": objects.check, "database": index.check})
 
@@ -82,7 +87,12 @@ async def _route(settings: DispatcherBaseSettings, stack: ServiceStack, context:
         known = await asyncio.to_thread(read_file, settings.rules_file)
         await until_available("database", partial(add_missing, context.index.rules, known))
     router = Router(context.index, context.objects)
-    await context.bus.consume_batches(ROUTER, router.route_packs, size=_PACKS_IN_BATCH, linger=_BATCH_SECONDS)
+
+    async def handle(messages: Sequence[PackIndexed]) -> None:
+        await reconcile_late(messages, index=context.index)
+        await router.route_packs(messages)
+
+    await context.bus.consume_batches(ROUTER, handle, size=_PACKS_IN_BATCH, linger=_BATCH_SECONDS)
     watching = sweep_forever(context.index, router, settings.stable_age_seconds)
     await stack.inputs.enter_async_context(background(watching))
 

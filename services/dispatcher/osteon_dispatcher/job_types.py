@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 from osteon.bus.port import Bus
@@ -12,6 +13,7 @@ from osteon.dimse.tls import TlsContextProvider
 from osteon.index.port import Index
 from osteon.jobs.run import JobType
 from osteon.objects.port import Objects
+from osteon.reconciliation.job_params import ReconcileParams
 from osteon.remotes.job_params import (
     ModalityStoreParams,
     PeerStoreParams,
@@ -26,6 +28,7 @@ from osteon_dispatcher.commitment.scp import CommitmentScpContext, check_and_rep
 from osteon_dispatcher.commitment.scu import CommitmentScuContext, send_request
 from osteon_dispatcher.job_signals import JobSignals
 from osteon_dispatcher.peer_client import PeerPolicy
+from osteon_dispatcher.reconcile_job import ReconcileContext, reconcile
 from osteon_dispatcher.remote_addresses import remote_of
 from osteon_dispatcher.retrieve_jobs import c_get, c_move
 from osteon_dispatcher.retrieve_jobs.common import RetrieveContext
@@ -38,7 +41,10 @@ _DAY: Final = 86_400
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobContext:
-    """What the jobs work with. `tls` is for modalities; `own_acceptor` is where the archive takes associations."""
+    """What the jobs work with. `tls` is for modalities; `own_acceptor` is where the archive takes associations.
+
+    `folder` is for files in flight.
+    """
 
     settings: DispatcherBaseSettings
     bus: Bus
@@ -46,6 +52,7 @@ class JobContext:
     index: Index
     sender: StoreSender
     own_acceptor: OwnAcceptor
+    folder: Path
     tls: TlsContextProvider | None = None
     signals: JobSignals = field(default_factory=JobSignals)
 
@@ -73,6 +80,7 @@ def job_types(context: JobContext) -> Mapping[str, JobType]:
         depth=settings.commitment_check,
         wait=settings.commitment_wait_seconds,
     )
+    reconciles = ReconcileContext(index=index, objects=objects, bus=bus, folder=context.folder)
     scu = CommitmentScuContext(index=index, remote_of=remote, linger=settings.commitment_linger_seconds)
     move_job = partial(move, stores=stores, bus=bus, signals=context.signals, patience=settings.move_retry_seconds)
     get_job = partial(c_get.get, context=retrieves, own_acceptor=context.own_acceptor)
@@ -86,6 +94,7 @@ def job_types(context: JobContext) -> Mapping[str, JobType]:
         PeerStoreParams.TYPE: JobType(partial(peer.store, context=peers), usual),
         RetrieveByMoveParams.TYPE: JobType(partial(c_move.move, context=retrieves), usual),
         RetrieveByGetParams.TYPE: JobType(get_job, usual),
+        ReconcileParams.TYPE: JobType(partial(reconcile, context=reconciles), usual),
     }
 
 

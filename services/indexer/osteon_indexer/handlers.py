@@ -13,11 +13,12 @@ from osteon.archive.pack_records import PackOutcome, StoredPack
 from osteon.archive.ports import IndexWriter, InstanceLocator, PackOutcomes
 from osteon.archive.resources import InstanceScope
 from osteon.bus.port import Bus
-from osteon.contracts.packs import ConflictsFound, PackIndexed, PackStored, SidecarPlace, StoredPackFacts
+from osteon.contracts.packs import ConflictsFound, Origin, PackIndexed, PackStored, SidecarPlace, StoredPackFacts
 from osteon.errors import Invalid
 from osteon.logging import get_logger
 from osteon.objects.port import ObjectNotFound, Objects
 from osteon.packs.index_entries import read_stored_pack
+from osteon.reconciliation.port import Reconciliations
 from osteon_indexer.comparison import VersionComparer
 
 log = get_logger(__name__)
@@ -25,6 +26,10 @@ log = get_logger(__name__)
 
 class PackIndex(IndexWriter, InstanceLocator, ConflictingVersions, Protocol):
     """The index as a new pack needs it: written, and searched for other packs with the same instances."""
+
+    @property
+    def reconciliations(self) -> Reconciliations:
+        """See `Index`."""
 
 
 class PackMissing(Invalid):
@@ -93,12 +98,14 @@ async def announce(pack: StoredPack, outcome: PackOutcome, *, bus: Bus) -> None:
     facts = pack.facts
     counts = {"stored": outcome.stored, "duplicates": outcome.duplicates, "conflicts": outcome.conflicts}
     await bus.publish(PackIndexed(**_facts(pack), stored=outcome.stored))
+    log.info("pack indexed", pack=facts.pack_id, correlation_id=facts.correlation_id, **counts)
+    if facts.origin is Origin.RECONCILIATION:
+        return  # it came before, under other attributes
     for state, count in counts.items():
         metrics.INDEXED_INSTANCES.labels(state).inc(count)
     for modality, count in Counter(entry.attributes.get("Modality", "") for entry in pack.instances).items():
         metrics.MODALITY_INSTANCES.labels(*metrics.SENDERS(facts.calling_aet, modality)).inc(count)
     metrics.INGEST_LAG_SECONDS.observe(max(0.0, time.time() - facts.received_at.timestamp()))
-    log.info("pack indexed", pack=facts.pack_id, correlation_id=facts.correlation_id, **counts)
 
 
 def _facts(pack: StoredPack) -> dict[str, Any]:

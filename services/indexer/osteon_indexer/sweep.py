@@ -17,6 +17,7 @@ from osteon.objects.keys import CACHE
 from osteon.objects.port import ObjectInfo, ObjectNotFound, Objects
 from osteon.packs.index_entries import find_stored_pack
 from osteon.packs.integrity import object_size
+from osteon.reconciliation.requests import restore_records
 from osteon_indexer.comparison import VersionComparer
 from osteon_indexer.external_sort import ExternalSorter
 from osteon_indexer.handlers import PackIndex, conclude, settle, upsert
@@ -40,12 +41,13 @@ async def sweep(
     """Index every pack of the object store that the index does not know; return how many there were.
 
     They are indexed in the order of their ids, which is that of arrival, so that a rebuilt index equals the old one.
-    Decisions on conflicts are applied first. Packs younger than `min_age` are skipped: they may be on their way, and
-    would be indexed twice, which is harmless. What cannot be indexed is logged and skipped. `progress` is called with
-    the packs found and indexed so far. Without a bus nothing is published.
+    Reconciliations are noted and decisions on conflicts are applied first. Packs younger than `min_age` are skipped:
+    they may be on their way, and would be indexed twice, which is harmless. What cannot be indexed is logged and
+    skipped. `progress` is called with the packs found and indexed so far. Without a bus nothing is published.
     Conflicts that were not compared yet are, too: what decodes pixel data may have been down when they came.
     """
     comparer = comparer or VersionComparer(objects)
+    await restore_records(objects=objects, reconciliations=index.reconciliations)
     await apply_decisions(objects=objects, index=index)
     found = indexed = 0
     with ExternalSorter() as missing:

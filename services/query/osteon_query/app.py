@@ -37,6 +37,7 @@ from osteon_query.orthanc import (
     numpy_routes,
     peers,
     queries,
+    reconciliations,
     rendering,
     resources,
     rules,
@@ -48,7 +49,8 @@ from osteon_query.orthanc import (
 _DICOMWEB = (wado, wado_uri, metadata, frames, bulk, bulk_resources, rendered, stow)
 _ROUTERS = (
     start_page, capabilities, qido, *_DICOMWEB, instances, rendering, numpy_routes, tags, shared_tags, resources,
-    hierarchy, find, changes, conflicts, system, modalities, queries, peers, commitments, rules, destinations, jobs,
+    hierarchy, find, changes, conflicts, reconciliations, system, modalities, queries, peers,
+    commitments, rules, destinations, jobs,
 )  # fmt: skip
 
 
@@ -62,7 +64,7 @@ def create_app(state: AppState, checks: Mapping[str, health.Check]) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.app_state = state
-    problems.install(app)
+    problems.install(app, moved_to=reconciliations.moved_to)
     app.add_middleware(CancelAbandonedMiddleware)
     cors.install(app, state.settings.cors_origins)
     app.add_middleware(RequestContextMiddleware)

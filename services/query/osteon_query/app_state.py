@@ -15,6 +15,7 @@ from osteon.bus.port import Bus
 from osteon.commitment.port import Commitments
 from osteon.jobs.port import Jobs
 from osteon.objects.port import Objects
+from osteon.reconciliation.requests import ReconciliationIndex
 from osteon.remotes.port import Remotes
 from osteon.remotes.queries import RemoteQueries
 from osteon.rules.port import Circuits, Rules
@@ -44,6 +45,7 @@ class AppState:
     totals: ArchiveStatistics
     change_log: ChangeLog
     conflicts: ConflictingVersions
+    reconciliation: ReconciliationIndex
     commitments: Commitments
     jobs: Jobs
     remotes: Remotes

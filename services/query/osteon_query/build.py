@@ -112,6 +112,7 @@ async def _open_state(
         totals=index,
         change_log=index,
         conflicts=index,
+        reconciliation=index,
         commitments=index.commitments,
         jobs=index.jobs,
         remotes=index.remotes,

@@ -82,7 +82,10 @@ class ConflictingVersions(Protocol):
         """Return where the versions of instances are that are not served."""
 
     async def versions(self, sop_uids: Sequence[str]) -> Mapping[str, Sequence[Version]]:
-        """Return all versions of instances by their UIDs, the one that is served first; unknown UIDs are left out."""
+        """Return all versions of instances by their UIDs; unknown ones are left out.
+
+        The first is served, the second that which the last decision was against; then the others as they came.
+        """
 
     async def note_decisions(self, decisions: Sequence[ConflictDecided]) -> None:
         """Note decisions on versions that are not indexed yet, which follow them then. Idempotent."""

@@ -16,6 +16,7 @@ from osteon.contracts.failure import FailureReply
 from osteon.contracts.find import FindCancelled, FindPageReply, FindPageRequest
 from osteon.contracts.imaging import RenderReply, RenderRequest, TranscodeReply, TranscodeRequest
 from osteon.contracts.packs import ConflictsFound, PackIndexed, PackSealed, PackStored
+from osteon.contracts.reconciliation import PatientCorrected
 from osteon.contracts.remote import (
     ListModalitiesReply,
     ListModalitiesRequest,
@@ -87,6 +88,8 @@ COMPARISONS: Final = Queue("indexer.comparison", ConflictsFound, "pack.conflicts
 """Indexed packs whose conflicts are compared, so that no other pack waits for that."""
 ROUTER: Final = Queue("dispatcher.indexed", PackIndexed, "pack.indexed")
 """Indexed packs for routing: an event that at least one dispatcher must handle."""
+CORRECTIONS: Final = Queue("dispatcher.correction", PatientCorrected, "patient.corrected")
+"""Corrections of patients, from the hospital's system: each must be applied."""
 FIND: Final = RpcQueue("query.find", FindPageRequest, FindPageReply)
 RETRIEVE_PLAN: Final = RpcQueue("dispatcher.plan", RetrievePlanRequest, RetrievePlanReply)
 MOVE: Final = RpcQueue("dispatcher.move", StartMoveRequest, StartMoveReply)
@@ -121,6 +124,7 @@ _TYPES: Final[tuple[type[Message], ...]] = (
     PackStored,
     ConflictsFound,
     PackIndexed,
+    PatientCorrected,
     MoveProgressed,
     FindCancelled,
     FailureReply,
@@ -131,21 +135,25 @@ MESSAGES: Final[dict[str, type[Message]]] = {message.__name__: message for messa
 """By the name that travels as the AMQP `type` property."""
 
 
+_KEYS: Final[dict[type[Message], str]] = {
+    PackStored: "pack.stored",
+    ConflictsFound: "pack.conflicts",
+    PackIndexed: "pack.indexed",
+    PatientCorrected: "patient.corrected",
+    FindCancelled: "find.cancelled",
+}
+"""Routing keys of messages that carry no address."""
+
+
 def routing_key(message: Message) -> str:
     """Return the key under which `message` is published to `EXCHANGE`."""
     match message:
         case PackSealed():
             return f"pack.sealed.{message.spool_id}"
-        case PackStored():
-            return "pack.stored"
-        case ConflictsFound():
-            return "pack.conflicts"
-        case PackIndexed():
-            return "pack.indexed"
         case MoveProgressed():
             return f"move.progress.{message.address}"
-        case FindCancelled():
-            return "find.cancelled"
+        case _ if (key := _KEYS.get(type(message))) is not None:
+            return key
         case _:
             raise TypeError(f"{type(message).__name__} is not published; it is a request or a reply")
 
@@ -153,11 +161,8 @@ def routing_key(message: Message) -> str:
 def binding_key(message: type[Message], address: str = "") -> str:
     """Return the topic pattern that matches every published message of a type, or those to a process only."""
     keys: dict[type[Message], str] = {
+        **_KEYS,
         PackSealed: "pack.sealed.#",
-        PackStored: "pack.stored",
-        ConflictsFound: "pack.conflicts",
-        PackIndexed: "pack.indexed",
-        FindCancelled: "find.cancelled",
         MoveProgressed: f"move.progress.{address}.#" if address else "move.progress.#",
     }
     if message not in keys:

@@ -21,7 +21,7 @@ from osteon.index.locations import identity_of, location, of_instances
 from osteon.index.uids import Uids
 from osteon.index.version_selection import drop_conflict, lock_patients_of, read_aside, select_versions
 
-_c, _i, _p = tables.conflicts.c, tables.instances.c, tables.packs.c
+_c, _i, _p, _d = tables.conflicts.c, tables.instances.c, tables.packs.c, tables.decisions.c
 _HOW = (_p.received, _p.origin, _p.calling_aet, _p.remote_host)
 
 
@@ -82,7 +82,7 @@ def _version(row: Row[Any], where: Location) -> Version:
 async def versions(
     connection: AsyncConnection, dialect: Dialect, uids: Uids, sop_uids: Sequence[str]
 ) -> dict[str, list[Version]]:
-    """Return all versions of instances by their UIDs, the one that is served first."""
+    """Return all versions of instances by their UIDs: the served one, that which it was decided against, the others."""
     chosen = of_instances().add_columns(*_HOW).where(dialect.among(_i.sop_instance_uid, sop_uids))
     served = list(await connection.execute(chosen))
     aside = list(await connection.execute(_asides(dialect.among(_c.instance, [row.id for row in served]))))
@@ -91,6 +91,10 @@ async def versions(
         row.sop_instance_uid: [_version(row, location(row, identity_of(row, texts[row.sop_class]), row, texts))]
         for row in served
     }
+    decided: Select[Any] = select(_d.sop_instance_uid, _d.other).order_by(_d.decision_id)
+    among = dialect.among(_d.sop_instance_uid, list(found) if aside else [])
+    others = {row.sop_instance_uid: row.other for row in await connection.execute(decided.where(among))}
+    aside.sort(key=lambda row: row.sha256 != others.get(row.sop_instance_uid))
     for row in aside:
         found[row.sop_instance_uid].append(_version(row, _aside(row, texts)))
     return found

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Any
 
 from pydicom import Dataset
@@ -78,6 +79,7 @@ class CommitmentArchive:
         ),
             bus=self.room.bus, objects=self.room.objects, index=self.room.index,
             sender=StoreSender(self.room.objects, self.room.bus), own_acceptor=_no_acceptor,
+            folder=Path(gettempdir()),
         )  # fmt: skip
         await job_types(context)[run.job.type].work(run)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Any
 
 from osteon.archive.resources import InstanceScope
@@ -72,6 +73,7 @@ class StoreJobsArchive:
         context = JobContext(
             settings=DispatcherBaseSettings(**settings), bus=self.room.bus, objects=self.room.objects, index=index,
             sender=StoreSender(self.room.objects, self.room.bus), own_acceptor=lambda: self.door,
+            folder=Path(gettempdir()),
         )  # fmt: skip
         return dict(job_types(context))
 

@@ -138,6 +138,7 @@ async def door(
             totals=index,
             change_log=index,
             conflicts=index,
+            reconciliation=index,
             commitments=index.commitments,
             jobs=index.jobs,
             remotes=index.remotes,

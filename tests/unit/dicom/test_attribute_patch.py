@@ -2,6 +2,7 @@
 
 import io
 import zlib
+from pathlib import Path
 
 import pydicom
 import pytest
@@ -160,8 +161,7 @@ def test_pydicoms_files_keep_every_other_element() -> None:
         path = pydicom.data.get_testdata_file(name)
         before = pydicom.dcmread(path)
         start = before.file_meta.FileMetaInformationGroupLength + 144
-        with open(path, "rb") as file:
-            data = file.read()
+        data = Path(path).read_bytes()
         syntax = str(before.file_meta.TransferSyntaxUID)
         made = io.BytesIO(data[:start] + patched(data[start:], syntax, NAME))
         after = pydicom.dcmread(made)

@@ -25,6 +25,7 @@ from osteon_query.dicomweb.multipart import send_multipart
 from osteon_query.dicomweb.resolve import resolve, scope_of
 from osteon_query.http.accept import DICOM_JSON, DICOM_XML, accepts_json
 from osteon_query.http.conditional import not_modified, validator_headers
+from osteon_query.http.request_values import requests_original
 from osteon_query.http.streaming import stream_response
 from osteon_query.packs.items import ItemStart, ItemStream
 from osteon_query.packs.sidecars import Sidecars, read_lines, sidecar_batches
@@ -61,7 +62,7 @@ async def instance_metadata(request: Request, state: AppStateDep, study: str, se
 async def _metadata(request: Request, state: AppState, scope: InstanceScope) -> Response:
     as_json = accepts_json(request)
     zipped = as_json and _accepts_gzip(request)
-    found = await resolve(state, scope)
+    found = await resolve(state, scope, original=requests_original(request))
     base = dicomweb_url(request, state)
     tag = found.tag("metadata", as_json, zipped, base, __version__) if found.rest is None else ""
     if tag and not as_json:

@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 
 from osteon.archive.resources import InstanceScope, Location
+from osteon.reconciliation.originals import originals
 from osteon_query.app_state import AppState
 from osteon_query.http.conditional import entity_tag
 from osteon_query.http.errors import UnknownResource
@@ -47,9 +48,14 @@ class ResolvedInstances:
         return entity_tag(digests, *facts)
 
 
-async def resolve(state: AppState, scope: InstanceScope) -> ResolvedInstances:
-    """Return the instances of a scope; raises `UnknownResource` when there are none."""
+async def resolve(state: AppState, scope: InstanceScope, *, original: bool = False) -> ResolvedInstances:
+    """Return the instances of a scope, as they were received with `original`.
+
+    Raises `UnknownResource` when there are none.
+    """
     located = state.index.locate(scope)
+    if original:
+        located = originals(state.conflicts, located)
     first: list[Location] = []
     async for location in located:
         first.append(location)

@@ -18,7 +18,7 @@ from osteon_query.dicomweb.zip_names import with_names
 from osteon_query.http.accept import DICOM, OCTETS, ZIP, AcceptedSyntaxes, media_ranges, negotiate_instances
 from osteon_query.http.conditional import not_modified, validator_headers
 from osteon_query.http.errors import NotAcceptable
-from osteon_query.http.request_values import correlation_id
+from osteon_query.http.request_values import correlation_id, requests_original
 from osteon_query.http.streaming import stream_response
 from osteon_query.packs.file_response import attachment, send_file
 from osteon_query.packs.instance_reader import (
@@ -63,7 +63,7 @@ async def _instances(request: Request, state: AppState, scope: InstanceScope) ->
         if any(entry.root == OCTETS for entry in media_ranges(request)):
             return await send_all(request, state, scope)  # as in PS3.18 B.10
         raise
-    found = await resolve(state, scope)
+    found = await resolve(state, scope, original=requests_original(request))
     if not requested.multipart and not requested.zipped:
         return await send_instance(request, state, found, requested.syntaxes, purpose=_PURPOSE)
     # Weak: the boundary of the parts is another one each time.

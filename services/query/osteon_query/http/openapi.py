@@ -42,6 +42,7 @@ _SEARCH: Final[Mapping[str, Any]] = {
     "RequestAttributesSequence.RequestedProcedureID": _STRING, "00081030": _STRING,
 }  # fmt: skip
 _ACCEPT: Final[Mapping[str, Any]] = {"accept": _STRING}
+_ORIGINAL: Final[Mapping[str, Any]] = {"original": _FLAG}
 _PICTURE: Final[Mapping[str, Any]] = {
     **_ACCEPT, "window": _STRING, "viewport": _STRING, "quality": _QUALITY, "iccprofile": _STRING,
 }  # fmt: skip
@@ -76,7 +77,7 @@ _OPERATIONS: Final = (
     OpenApiOperation("POST /dicom-web/studies.*", (DICOM_JSON, DICOM_XML), (200, 202, 409), body=_STORED),
     OpenApiOperation("GET /dicom-web", (_JSON, "application/vnd.sun.wadl+xml")),
     OpenApiOperation("GET /wado", (DICOM, *_STILL, "image/gif", *_UNDRAWN), _SAVED, _WADO_URI),
-    OpenApiOperation("GET /dicom-web/.*/metadata", _RESULTS, (200, 304), _ACCEPT),
+    OpenApiOperation("GET /dicom-web/.*/metadata", _RESULTS, (200, 304), {**_ACCEPT, **_ORIGINAL}),
     OpenApiOperation("GET /dicom-web/.*/rendered", (*_STILL, "image/gif", *_UNDRAWN, MULTIPART), _SAVED, _PICTURE),
     OpenApiOperation("GET /dicom-web/.*/thumbnail", _STILL, _SAVED, _THUMBNAIL),
     OpenApiOperation("GET /dicom-web/.*/frames/.*", (MULTIPART, OCTETS, "image/*", "video/*"), _SAVED, _ACCEPT),
@@ -84,15 +85,20 @@ _OPERATIONS: Final = (
         "GET /dicom-web/.*/(bulk/.*|bulkdata|pixeldata)", (MULTIPART, OCTETS, "image/*", *_OF_VALUES), _SAVED, _ACCEPT
     ),
     OpenApiOperation("GET /dicom-web/.*(studies|series|instances)", _RESULTS, (200, 204), _SEARCH),
-    OpenApiOperation("GET /dicom-web/studies/.*", (MULTIPART, DICOM, ZIP), _SAVED, _ACCEPT),
-    OpenApiOperation("GET .*/file", (DICOM,), _SAVED),
+    OpenApiOperation("GET /dicom-web/studies/.*", (MULTIPART, DICOM, ZIP), _SAVED, {**_ACCEPT, **_ORIGINAL}),
+    OpenApiOperation("GET .*/file", (DICOM,), _SAVED, _ORIGINAL),
     OpenApiOperation("GET .*/(preview|rendered|image-u?int[0-9]+)", (*_STILL, _PAM), (200, 304), _ORTHANC_PICTURE),
     OpenApiOperation("GET .*/numpy", (OCTETS,), (200, 304), {"compress": _FLAG, "rescale": _FLAG}),
     OpenApiOperation("GET .*/raw(.gz)?", (OCTETS, "application/gzip", "image/*", "video/*"), _SAVED),
     OpenApiOperation("GET .*/pdf", ("application/pdf",), _SAVED),
     OpenApiOperation("GET .*/(matlab|protected)|GET /tools/now.*|GET /queries/.*/(level|modality)", (_TEXT,)),
-    OpenApiOperation("GET .*/(simplified-tags|tags|shared-tags)", parameters={"simplify": _STRING, "short": _STRING}),
+    OpenApiOperation(
+        "GET .*/(simplified-tags|tags|shared-tags)", parameters={"simplify": _STRING, "short": _STRING, **_ORIGINAL}
+    ),
     OpenApiOperation("GET /changes", parameters={**_PAGE, "to": _WHOLE, "last": _STRING, "type": _STRING}),
+    OpenApiOperation(
+        "GET /reconciliations", parameters={"limit": _WHOLE, "after": _STRING, "study": _STRING, "state": _STRING}
+    ),
     OpenApiOperation("GET /conflicts", parameters={"limit": _WHOLE, "after": _WHOLE}),
     OpenApiOperation("GET /(patients|studies|series|instances)", parameters={**_PAGE, **_EXPAND}),
     OpenApiOperation("GET /(patients|studies|series|instances)/.*", parameters=_EXPAND),

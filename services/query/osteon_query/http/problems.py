@@ -3,7 +3,7 @@
 Below `/dicom-web` errors are problem details (RFC 9457), everywhere else they have the shape of Orthanc's REST API.
 """
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
@@ -13,9 +13,10 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Match
 
+from osteon.archive.errors import ResourceNotFound
 from osteon.commitment.port import CommitmentNotFound
 from osteon.errors import Invalid, NotFound, OsteonError, Unavailable
 from osteon.jobs.port import JobNotFound, WrongState
@@ -103,10 +104,16 @@ def response_of(error: Exception) -> ErrorResponse:
     return next((_ANSWERS[kind] for kind in type(error).__mro__ if kind in _ANSWERS), _INTERNAL)
 
 
-def install(app: FastAPI) -> None:
-    """Send every error through this module."""
+def install(app: FastAPI, *, moved_to: Callable[[Request], Awaitable[str | None]]) -> None:
+    """Send every error through this module. `moved_to` is asked where else a resource is that is not found."""
+
+    async def handle_not_found(request: Request, error: Exception) -> Response:
+        url = await moved_to(request)
+        return await _handle(request, error) if url is None else RedirectResponse(url, 307)
+
     for kind in (OsteonError, HTTPException, RequestValidationError, Exception):
         app.add_exception_handler(kind, _handle)
+    app.add_exception_handler(ResourceNotFound, handle_not_found)
 
 
 async def _handle(request: Request, error: Exception) -> Response:

@@ -42,6 +42,11 @@ def correlation_id(request: Request) -> str:
     return value
 
 
+def requests_original(request: Request) -> bool:
+    """Whether instances are requested as they were received, without what was laid over them (`original=true`)."""
+    return request.query_params.get("original", "").lower() in ("1", "true")
+
+
 def warn(request: Request, service: str, text: str) -> None:
     """Add a Warning to the response, whatever that becomes (PS3.18 8.3.4.4); nothing for an empty text."""
     if text:

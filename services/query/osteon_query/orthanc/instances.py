@@ -11,12 +11,12 @@ from starlette.responses import Response
 
 from osteon.archive.ports import InstanceLocator
 from osteon.archive.resources import InstanceScope
-from osteon.dicom.models import Level
 from osteon_query.app_state import AppStateDep, open_upload
 from osteon_query.http.bodies import boundary_of, content_type
 from osteon_query.http.errors import BadBody, NotYetIndexed
 from osteon_query.http.json_response import json_response
 from osteon_query.http.request_values import resource_id
+from osteon_query.orthanc.instance_location import instance_location
 from osteon_query.orthanc.zip_archive import ZipArchive
 from osteon_query.packs.body_files import ReceivedFile, write_file, write_parts
 from osteon_query.packs.file_response import send_file
@@ -125,6 +125,5 @@ async def _object(index: InstanceLocator, entry: UploadResult) -> dict[str, Any]
 async def file(request: Request, state: AppStateDep, id: str) -> Response:
     """Send the DICOM file as stored; Range is honoured."""
     public_id = resource_id(id)
-    match = await state.index.get(Level.IMAGE, public_id)
-    assert match.instance is not None
-    return await send_file(request, state.objects, match.instance.location, purpose="file", filename=f"{public_id}.dcm")
+    location = await instance_location(request, state, public_id)
+    return await send_file(request, state.objects, location, purpose="file", filename=f"{public_id}.dcm")

@@ -6,10 +6,10 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from osteon.dicom.models import Level
 from osteon_query.app_state import AppState, AppStateDep
 from osteon_query.http.json_response import json_response
 from osteon_query.http.request_values import resource_id
+from osteon_query.orthanc.instance_location import instance_location
 from osteon_query.orthanc.tag_formats import TagFormat, write_tags
 from osteon_query.packs.sidecars import parse_header, read_lines
 
@@ -35,9 +35,8 @@ def tag_format_of(request: Request) -> TagFormat:
 
 
 async def _tags(request: Request, state: AppState, id: str, form: TagFormat) -> Response:
-    match = await state.index.get(Level.IMAGE, resource_id(id))
-    assert match.instance is not None
-    line = (await read_lines(state.sidecars, [match.instance.location]))[0]
+    location = await instance_location(request, state, resource_id(id))
+    line = (await read_lines(state.sidecars, [location]))[0]
     any_length = "ignore-length" in request.query_params or "whole" in request.query_params
     # In a thread: a header may have 200,000 elements.
     header = await asyncio.to_thread(parse_header, line.header.json)
