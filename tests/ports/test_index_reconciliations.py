@@ -43,7 +43,7 @@ def reconciled(received: StoredPack, patient: str = "P9", pack_id: str = "0002")
         for each in received.instances
     ]  # fmt: skip
     made = pack(*entries, pack_id=pack_id)
-    facts = made.facts.model_copy(update={"origin": Origin.RECONCILIATION, "remote_host": "r0001"})
+    facts = made.facts.model_copy(update={"reconciled_by": "r0001"})
     return replace(made, facts=facts)
 
 
@@ -105,16 +105,16 @@ async def test_versions_say_which_is_served_and_how_each_came(index: SqlIndex) -
     uids = [each.identity.sop_uid for each in received.instances]
 
     def shown(version: Version) -> tuple[str, Origin, str]:
-        return version.location.identity.patient_id, version.origin, version.remote_host
+        return version.location.identity.patient_id, version.origin, version.reconciled_by
 
     await index.upsert([received])
     assert {uid: list(map(shown, v)) for uid, v in (await index.versions([*uids, "5"])).items()} == {
-        uid: [("", Origin.DIMSE, "127.0.0.1")] for uid in uids
+        uid: [("", Origin.DIMSE, "")] for uid in uids
     }
     await index.note_decisions(decisions(made, received))
     await index.upsert([made])
     assert {uid: list(map(shown, v)) for uid, v in (await index.versions(uids)).items()} == {
-        uid: [("P9", Origin.RECONCILIATION, "r0001"), ("", Origin.DIMSE, "127.0.0.1")] for uid in uids
+        uid: [("P9", Origin.DIMSE, "r0001"), ("", Origin.DIMSE, "")] for uid in uids
     }
 
 

@@ -20,7 +20,7 @@ from osteon.archive.resources import InstanceScope, Location
 from osteon.bus.port import Bus
 from osteon.conflicts import apply_decision
 from osteon.contracts.conflicts import ConflictDecided
-from osteon.contracts.packs import Origin, PackIndexed, PackStored
+from osteon.contracts.packs import PackIndexed, PackStored
 from osteon.contracts.reconciliation import PatientCorrected, Reconciliation
 from osteon.dicom.header.reader import HeaderReader
 from osteon.dicom.identity import public_id
@@ -149,12 +149,12 @@ class _StudyRun:
 
     async def _bring(self, sop_uids: Sequence[str]) -> None:
         """Serve what is to be served of some instances, and make what is missing for that."""
-        missing: dict[tuple[str, tuple[str, ...]], list[_Task]] = defaultdict(list)
+        missing: dict[tuple[str, str], list[_Task]] = defaultdict(list)
         for versions in (await self._index.versions(sop_uids)).values():
             served, source = versions[0], as_received(versions)
             overlays = tuple(each for each in self._active if _study_of(source) in each.sources)
-            ids = tuple(each.reconciliation_id for each in overlays)
-            wanted = source if not ids else next((each for each in versions if _applied(each) == ids), None)
+            ids = _ids(overlays)
+            wanted = next((each for each in versions if each.reconciled_by == ids), None) if ids else source
             if wanted is None:
                 missing[source.pack_id, ids].append(_Task(source, overlays))
             elif wanted != served:
@@ -228,9 +228,10 @@ class _StudyRun:
             pack_id=pack_id,
             study_uid=location.identity.study_uid,
             series_uid=location.identity.series_uid,
-            origin=Origin.RECONCILIATION,
+            origin=task.source.origin,
             calling_aet=task.source.calling_aet,
-            remote_host="+".join(each.reconciliation_id for each in task.overlays),
+            remote_host=task.source.remote_host,
+            reconciled_by=_ids(task.overlays),
             received_at=task.source.received,
             instances=written.instances,
             size=written.size,
@@ -261,9 +262,8 @@ def _study_of(version: Version) -> str:
     return public_id(identity.patient_id, identity.study_uid)
 
 
-def _applied(version: Version) -> tuple[str, ...]:
-    """Return the reconciliations that a version was made by."""
-    return tuple(version.remote_host.split("+")) if version.origin is Origin.RECONCILIATION else ()
+def _ids(overlays: Sequence[Reconciliation]) -> str:
+    return "+".join(each.reconciliation_id for each in overlays)
 
 
 def _decision(correlation_id: str, kept: Location, other: bytes) -> ConflictDecided:
@@ -279,7 +279,7 @@ def _decision(correlation_id: str, kept: Location, other: bytes) -> ConflictDeci
 
 async def reconcile_late(messages: Sequence[PackIndexed], *, index: Index) -> None:
     """Submit jobs for instances that came to a study after it was reconciled."""
-    grown = {m.study_uid: m for m in messages if m.stored and m.origin is not Origin.RECONCILIATION}
+    grown = {m.study_uid: m for m in messages if m.stored and not m.reconciled_by}
     if grown:
         for study_uid in await index.reconciliations.of_studies(list(grown)):
             await submit(index.jobs, study_uid, f"{grown[study_uid].pack_id} indexed")

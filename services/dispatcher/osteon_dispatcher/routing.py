@@ -12,7 +12,7 @@ from osteon import metrics
 from osteon.archive.changes import Change, ChangeType
 from osteon.archive.pack_records import InstanceState
 from osteon.archive.resources import InstanceScope
-from osteon.contracts.packs import Origin, PackIndexed
+from osteon.contracts.packs import PackIndexed
 from osteon.errors import Invalid, NotFound
 from osteon.index.port import Index
 from osteon.jobs.port import Job
@@ -46,7 +46,7 @@ class Router:
 
     async def route_packs(self, messages: Sequence[PackIndexed]) -> None:
         """Evaluate the rules for instances, read once, on what was new in each pack; what was made here is not new."""
-        grown = [each for each in messages if each.stored and each.origin is not Origin.RECONCILIATION]
+        grown = [each for each in messages if each.stored and not each.reconciled_by]
         if grown and (rules := await self._enabled(When.INSTANCE)):
             for start in range(0, len(grown), _PACKS_AT_ONCE):
                 packs = grown[start : start + _PACKS_AT_ONCE]

@@ -13,7 +13,7 @@ from osteon.archive.pack_records import PackOutcome, StoredPack
 from osteon.archive.ports import IndexWriter, InstanceLocator, PackOutcomes
 from osteon.archive.resources import InstanceScope
 from osteon.bus.port import Bus
-from osteon.contracts.packs import ConflictsFound, Origin, PackIndexed, PackStored, SidecarPlace, StoredPackFacts
+from osteon.contracts.packs import ConflictsFound, PackIndexed, PackStored, SidecarPlace, StoredPackFacts
 from osteon.errors import Invalid
 from osteon.logging import get_logger
 from osteon.objects.port import ObjectNotFound, Objects
@@ -99,7 +99,7 @@ async def announce(pack: StoredPack, outcome: PackOutcome, *, bus: Bus) -> None:
     counts = {"stored": outcome.stored, "duplicates": outcome.duplicates, "conflicts": outcome.conflicts}
     await bus.publish(PackIndexed(**_facts(pack), stored=outcome.stored))
     log.info("pack indexed", pack=facts.pack_id, correlation_id=facts.correlation_id, **counts)
-    if facts.origin is Origin.RECONCILIATION:
+    if facts.reconciled_by:
         return  # it came before, under other attributes
     for state, count in counts.items():
         metrics.INDEXED_INSTANCES.labels(state).inc(count)

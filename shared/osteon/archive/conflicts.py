@@ -16,7 +16,10 @@ from osteon.contracts.packs import Origin
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """One of several data sets received under the same SOP Instance UID, and where it came from."""
+    """One of several data sets under the same SOP Instance UID, and where it came from.
+
+    `reconciled_by`: the ids of the reconciliations that it was made by, joined by `+`; empty when it was received.
+    """
 
     location: Location
     pack_id: str
@@ -24,6 +27,7 @@ class Version:
     origin: Origin
     calling_aet: str
     remote_host: str
+    reconciled_by: str = ""
 
     @property
     def arrival(self) -> tuple[str, int]:

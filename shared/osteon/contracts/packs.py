@@ -13,11 +13,10 @@ from osteon.contracts.base import Message
 
 
 class Origin(StrEnum):
-    """How the instances of a pack came: by a protocol, or made here of instances that are stored."""
+    """The protocol by which the instances of a pack came."""
 
     DIMSE = "dimse"
     HTTP = "http"
-    RECONCILIATION = "reconciliation"
 
 
 class SidecarPlace(NamedTuple):
@@ -35,8 +34,10 @@ class PackFacts(Message):
     series_uid: str
     origin: Origin
     calling_aet: str = Field(default="", description="AE title of the sender; empty for HTTP.")
-    remote_host: str = Field(
-        default="", description="Address of the sender; of reconciled instances, the ids of what was applied."
+    remote_host: str = ""
+    reconciled_by: str = Field(
+        default="",
+        description="Ids of the reconciliations that its instances were made by, joined by `+`; empty: they were sent.",
     )
     received_at: datetime
     instances: int = Field(ge=1)

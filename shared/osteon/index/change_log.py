@@ -167,6 +167,7 @@ async def read_senders(connection: AsyncConnection, limit: int) -> list[Sender]:
     last = func.max(c.received)
     chosen = (
         select(c.calling_aet, c.remote_host, last, func.count(), func.sum(c.instances))
+        .where(c.reconciled_by.is_(None))
         .group_by(c.calling_aet, c.remote_host)
         .order_by(last.desc())
         .limit(limit)

@@ -22,7 +22,7 @@ from osteon.index.uids import Uids
 from osteon.index.version_selection import drop_conflict, lock_patients_of, read_aside, select_versions
 
 _c, _i, _p, _d = tables.conflicts.c, tables.instances.c, tables.packs.c, tables.decisions.c
-_HOW = (_p.received, _p.origin, _p.calling_aet, _p.remote_host)
+_HOW = (_p.received, _p.origin, _p.calling_aet, _p.remote_host, _p.reconciled_by)
 
 
 async def conflicts(
@@ -76,7 +76,8 @@ def _aside(row: Row[Any], texts: dict[int, str]) -> Location:
 
 
 def _version(row: Row[Any], where: Location) -> Version:
-    return Version(where, row.pack_id, row.received, Origin(row.origin), row.calling_aet, row.remote_host)
+    origin = Origin(row.origin)
+    return Version(where, row.pack_id, row.received, origin, row.calling_aet, row.remote_host, row.reconciled_by or "")
 
 
 async def versions(

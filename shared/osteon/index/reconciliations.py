@@ -8,7 +8,6 @@ from sqlalchemy import Boolean, Column, LargeBinary, Row, SmallInteger, Table, T
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from osteon.archive.errors import ResourceNotFound
-from osteon.contracts.packs import Origin
 from osteon.contracts.reconciliation import Reconciliation
 from osteon.dicom.identity import format_public_id, parse_public_id, public_id
 from osteon.dicom.models import Level
@@ -87,7 +86,7 @@ async def sources_of(connection: AsyncConnection, study: int) -> set[str]:
     """Return the identifiers of a study's row as its instances name it: those that they were received with."""
     below = select(_t.patient_id, _t.study_instance_uid).join_from(tables.instances, tables.series, _i.series == _s.id)
     below = below.join(tables.studies, _s.study == _t.id).join(tables.packs, _i.pack == _p.id).where(_t.id == study)
-    as_received = below.where(_p.origin != Origin.RECONCILIATION.value)
+    as_received = below.where(_p.reconciled_by.is_(None))
     served = tables.packs.alias()
     aside = (
         select(_c.patient_id, _c.study_uid)
@@ -95,8 +94,7 @@ async def sources_of(connection: AsyncConnection, study: int) -> set[str]:
         .join(tables.series, _i.series == _s.id)
         .join(served, _i.pack == served.c.id)
         .join(tables.packs, _c.pack == _p.id)
-        .where(_s.study == study, served.c.origin == Origin.RECONCILIATION.value)
-        .where(_p.origin != Origin.RECONCILIATION.value)
+        .where(_s.study == study, served.c.reconciled_by.is_not(None), _p.reconciled_by.is_(None))
     )
     found = await connection.execute(union(as_received, aside))
     return {public_id(patient or "", study_uid) for patient, study_uid in found}

@@ -128,6 +128,7 @@ packs = Table(
     Column("calling_aet", Text, nullable=False),
     Column("remote_host", Text, nullable=False),
     Column("sidecar_offset", BigInteger),
+    Column("reconciled_by", Text),
 )  # fmt: skip
 """Every pack that was indexed, with its outcome; redundant ones too. Without `sidecar_offset` its sidecar is an object
 of its own."""

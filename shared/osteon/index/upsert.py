@@ -46,7 +46,7 @@ async def _register(batch: Batch, packs: Iterable[StoredPack]) -> dict[str, int]
             "origin": facts.origin.value, "calling_aet": clean(facts.calling_aet),
             "remote_host": clean(facts.remote_host), "received": facts.received_at, "size": facts.size,
             "instances": facts.instances, "stored": 0, "duplicates": 0, "conflicts": 0,
-            "sidecar_offset": facts.sidecar_offset,
+            "sidecar_offset": facts.sidecar_offset, "reconciled_by": facts.reconciled_by or None,
         }
         for facts in sorted((pack.facts for pack in packs), key=lambda facts: facts.pack_id)
     ]  # fmt: skip

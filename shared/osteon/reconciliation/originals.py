@@ -5,14 +5,13 @@ from typing import Final
 
 from osteon.archive.conflicts import ConflictingVersions, Version
 from osteon.archive.resources import Location
-from osteon.contracts.packs import Origin
 
 _CHUNK: Final = 200
 
 
 def as_received(versions: Sequence[Version]) -> Version:
     """Return the version that was received, of those of an instance: the served one, or what it took the place of."""
-    return next(each for each in versions if each.origin is not Origin.RECONCILIATION)
+    return next(each for each in versions if not each.reconciled_by)
 
 
 async def originals(index: ConflictingVersions, locations: AsyncIterator[Location]) -> AsyncIterator[Location]:

@@ -81,7 +81,10 @@ async def test_the_setting_says_who_migrates(monkeypatch: pytest.MonkeyPatch, tm
     await index.close()
 
 
-ADDED_SINCE = (("conflicts", "compared"), ("packs", "sidecar_offset"), ("instances", "xxh3"), ("conflicts", "xxh3"))
+ADDED_SINCE = (
+    ("conflicts", "compared"), ("packs", "sidecar_offset"), ("instances", "xxh3"), ("conflicts", "xxh3"),
+    ("packs", "reconciled_by"),
+)  # fmt: skip
 
 
 async def test_studies_and_series_of_several_patients_that_are_there_already_are_marked(tmp_path: Path) -> None:
@@ -97,7 +100,8 @@ async def test_studies_and_series_of_several_patients_that_are_there_already_are
             connection.execute(f"ALTER TABLE {table} DROP COLUMN shared_uid")
         for later in ("added", "updated", "removed"):
             connection.execute(f"DROP TRIGGER studies_{later}")
-        connection.execute("DROP TABLE study_updates")
+        for table in ("study_updates", "reconciliations", "former_ids"):
+            connection.execute(f"DROP TABLE {table}")
         for table, column in ADDED_SINCE:
             connection.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
     connection.close()

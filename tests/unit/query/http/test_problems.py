@@ -4,6 +4,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 from pydantic import BaseModel
+from starlette.requests import Request
 
 from osteon_query.http import problems
 from support.dicom.datasets import ct_slice
@@ -34,13 +35,17 @@ async def test_a_path_that_leads_nowhere_is_named(archive: RunningQuery) -> None
     assert (response.status_code, response.json()["Details"]) == (404, "there is nothing at /no/such/page")
 
 
+async def _nowhere(request: Request) -> None:
+    """Nothing has moved."""
+
+
 async def test_fields_are_named_without_the_words_of_pydantic() -> None:
     class Body(BaseModel):
         count: int
         name: str
 
     app = FastAPI()
-    problems.install(app)
+    problems.install(app, moved_to=_nowhere)
 
     @app.post("/{number}")
     async def take(number: int, body: Body) -> None: ...

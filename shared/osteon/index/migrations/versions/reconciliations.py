@@ -12,7 +12,8 @@ BYTEWISE = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 
 
 def upgrade() -> None:
-    """Add two tables."""
+    """Add two tables, and how packs were made."""
+    op.add_column("packs", sa.Column("reconciled_by", sa.Text))
     op.create_table(
         "reconciliations",
         sa.Column("reconciliation_id", BYTEWISE, nullable=False),
