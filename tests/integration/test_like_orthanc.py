@@ -30,6 +30,8 @@ PICTURES = [
     ("rendered", {"window-center": "40", "window-width": "400"}, {"mode": "orthanc", "window": Window(40, 400)}),
     ("rendered", {"window-center": "40"}, {"mode": "orthanc", "window": Window(40, math.nan)}),
     ("rendered", {"window-width": "350"}, {"mode": "orthanc", "window": Window(math.nan, 350)}),
+    ("rendered", {"window-center": "40", "window-width": "0.5"}, {"mode": "orthanc", "window": Window(40, 0.5)}),
+    ("rendered", {"window-center": "40", "window-width": "-9"}, {"mode": "orthanc", "window": Window(40, -9)}),
     ("rendered", WIDE, {"mode": "orthanc", "window": Window(1000.5, 777.7)}),
     ("rendered", {"width": "50", "smooth": "1"}, {"mode": "orthanc", "width": 50, "smooth": True}),
     ("rendered", {"height": "301", "width": "900"}, {"mode": "orthanc", "height": 301, "width": 900}),

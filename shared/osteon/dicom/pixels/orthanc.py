@@ -12,8 +12,8 @@ from osteon.dicom.pixels.modality import Rescale
 from osteon.dicom.pixels.native import Frame
 from osteon.dicom.pixels.render_options import Window
 
-_LEAST: Final = np.float32(0.0001)
-"""Windows and slopes are not nearer to 0."""
+_LEAST: Final = 0.0001
+"""Slopes are not nearer to 0."""
 _KERNEL: Final = (1, 4, 6, 4, 1)
 
 Pixels = NDArray[Any]
@@ -41,14 +41,16 @@ def clamped(frame: Frame, kind: type[np.integer[Any]]) -> Pixels:
 
 
 def windowed(frame: Frame, window: Window, rescale: Rescale) -> Picture:
-    """Return a grey frame in a window of rescaled values, the fraction of a grey level cut off."""
-    width = max(np.float32(window.width), _LEAST)
-    slope, intercept = np.float32(rescale.slope), np.float32(rescale.intercept)
-    if abs(slope) <= _LEAST:
-        slope = _LEAST
-    scale = np.float32(255) * slope / width
-    offset = (intercept - np.float32(window.centre) + width / np.float32(2)) / slope
-    return apply_table(frame, lambda values: _bytes((values.astype(np.float32) + offset) * scale))
+    """Return a grey frame in a window of rescaled values, the fraction of a grey level cut off.
+
+    A line `scale * value + offset` in single precision, whose two numbers are computed in double precision: where a
+    value is just on the border between two grey levels, the order of the steps decides.
+    """
+    width = max(window.width, 1.0)
+    slope = rescale.slope if abs(rescale.slope) > _LEAST else _LEAST
+    scale = np.float32(255 * slope / width)
+    offset = np.float32((rescale.intercept - window.centre + width / 2) / slope) * scale
+    return apply_table(frame, lambda values: _bytes(values.astype(np.float32) * scale + offset))
 
 
 def full_window(bits_stored: int) -> Window:

@@ -74,9 +74,11 @@ TWO_WINDOWS = {"RescaleSlope": 2, "RescaleIntercept": -1000, "WindowCenter": [10
     (grey(SIGNED), Window(50, 100), [0, 0, 0, 255, 17, 0, 178, 255]),
     (grey(BYTES), None, [2, 3, 4, 199]),
     (grey(BYTES), Window(3, 0), [127, 255, 255, 255]),
+    (grey(BYTES), Window(3.25, 0.5), [63, 255, 255, 255]),
+    (grey(np.array([[705, 704]], np.uint16)), Window(600, 350), [203, 203]),
     (colours(np.array([[[1, 2, 3]]], np.uint8)), Window(50, 100), [1, 2, 3]),
 ], ids=["no window", "window", "inverted", "inverted window", "rescaled", "first of two", "signed", "signed window",
-        "bytes", "no width", "colours"])  # fmt: skip
+        "bytes", "no width", "small width", "border of two levels", "colours"])  # fmt: skip
 def test_windows_cut_off_fractions(tmp_path: Path, dataset: Dataset, window: Window | None, wanted: list[int]) -> None:
     assert levels(dataset, tmp_path, "orthanc", window=window) == wanted
 
