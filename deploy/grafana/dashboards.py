@@ -133,8 +133,11 @@ PIPELINE: Final = Dashboard(
                 Panel("Dead letters", "Messages that need an operator.",
                       {"": 'max(osteon:queue_messages:max{queue="osteon.dead"}) or vector(0)'}, "short", "stat", 4, 1,
                       "dead-letters"),
-                Panel("Conflicts", "Versions that wait for a decision, and studies of several patients.",
-                      {"": "max(osteon_conflicts_open{HERE})", "split studies": "max(osteon_split_studies{HERE})"},
+                Panel("Conflicts", "Versions that wait for a decision, and what contradicts itself: studies of several "
+                      "patients, series in several studies, names without Patient ID.",
+                      {"": "max(osteon_conflicts_open{HERE})", "split studies": "max(osteon_split_studies{HERE})",
+                       "split series": "max(osteon_split_series{HERE})",
+                       "without ID": "max(osteon_unidentified_patients{HERE})"},
                       "short", "stat", 4, 1, "conflicts-open"),
                 Panel("Not ready", "Parts that some service cannot reach.",
                       {"": "count(osteon_ready{HERE} == 0) or vector(0)"}, "short", "stat", 4, 1, "not-ready"),

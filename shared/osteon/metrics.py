@@ -169,6 +169,14 @@ SPLIT_STUDIES: Final = Gauge(
     "osteon_split_studies",
     "Study Instance UIDs under which images of several patients came. Every indexer reports the same number.",
 )
+SPLIT_SERIES: Final = Gauge(
+    "osteon_split_series",
+    "Series Instance UIDs under which images of several studies came. Every indexer reports the same number.",
+)
+UNIDENTIFIED_PATIENTS: Final = Gauge(
+    "osteon_unidentified_patients",
+    "Names and dates of birth under no Patient ID, up to 1000. Every indexer reports the same number.",
+)
 SWEPT_PACKS: Final = Counter(
     "osteon_swept_packs_total", "Packs without rows that the sweep or `osteon reindex` indexed."
 )

@@ -73,6 +73,8 @@ async def set_gauges(index: ArchiveStatistics) -> None:
     metrics.ARCHIVE_BYTES.set(found.size)
     metrics.CONFLICTS_OPEN.set(found.conflicts)
     metrics.SPLIT_STUDIES.set(found.split_studies)
+    metrics.SPLIT_SERIES.set(found.split_series)
+    metrics.UNIDENTIFIED_PATIENTS.set(found.unidentified)
 
 
 async def sweep_forever(hours: float, sweep_once: Callable[[], Awaitable[int]], *, retry: float = 60.0) -> None:

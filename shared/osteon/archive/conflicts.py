@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Protocol
 
 from osteon.archive.pack_records import PackOutcome, StoredPack
-from osteon.archive.resources import Location, SplitStudy
+from osteon.archive.resources import Location, SplitSeries, SplitStudy, UnidentifiedPatient
 from osteon.contracts.conflicts import ConflictDecided
 from osteon.contracts.packs import Origin
 
@@ -109,6 +109,14 @@ class ConflictingVersions(Protocol):
         self, *, after: str = "", limit: int = 100, study_uid: str | None = None
     ) -> Sequence[SplitStudy]:
         """Return studies whose images name several patients, by their UIDs, those beyond `after`."""
+
+    async def split_series(
+        self, *, after: str = "", limit: int = 100, series_uid: str | None = None
+    ) -> Sequence[SplitSeries]:
+        """Return series whose images name several studies, by their UIDs, those beyond `after`."""
+
+    async def unidentified_patients(self, *, limit: int = 100, offset: int = 0) -> Sequence[UnidentifiedPatient]:
+        """Return the names of studies without Patient ID, by name; none while there is only one."""
 
     async def known_decisions(self, decision_ids: Sequence[str]) -> set[str]:
         """Return which of these decisions the index has."""

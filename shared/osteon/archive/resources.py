@@ -113,6 +113,24 @@ class SplitStudy:
 
 
 @dataclass(frozen=True, slots=True)
+class SplitSeries:
+    """A series whose images name several studies: `parts` are its resources, one for each study and patient."""
+
+    series_uid: str
+    parts: tuple[Match, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class UnidentifiedPatient:
+    """A name and a date of birth of studies without Patient ID: how many studies, and the first of them."""
+
+    name: str
+    birth_date: str
+    studies: int
+    study_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class MatchPage:
     """Some matches; `cursor` continues behind them and is None at the end."""
 
@@ -130,7 +148,11 @@ class LocationPage:
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """Totals. `size` in bytes, of all instances served; `split_studies`: Study Instance UIDs of several patients."""
+    """Totals. `size` in bytes, of all instances served.
+
+    `split_studies`: Study Instance UIDs of several patients; `split_series`: Series Instance UIDs in several studies;
+    `unidentified`: names and dates of birth under no Patient ID, counted up to 1000.
+    """
 
     patients: int = 0
     studies: int = 0
@@ -140,6 +162,8 @@ class Statistics:
     conflicts: int = 0
     size: int = 0
     split_studies: int = 0
+    split_series: int = 0
+    unidentified: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from osteon.archive.resources import Sender, Statistics
 from osteon.dicom.identity import format_public_id
 from osteon.dicom.models import Level
 from osteon.index import tables
+from osteon.index.contradictions import split_series, unidentified_patients
 from osteon.index.dialect import Dialect
 from osteon.index.growth import forget_growth
 from osteon.index.shared_uids import mark_shared_uids, split_studies
@@ -124,6 +125,10 @@ async def _log_instances(
     await connection.execute(insert(tables.changes).from_select(["date", "type", "level", "public_id"], new))
 
 
+_MOST_NAMES: Final = 1_000
+"""Names under no Patient ID that are counted."""
+
+
 async def read_page(
     connection: AsyncConnection, since: int, to: int | None, limit: int, types: Sequence[ChangeType]
 ) -> ChangePage:
@@ -155,9 +160,12 @@ async def read_statistics(connection: AsyncConnection) -> Statistics:
     """Return the totals, which every writer keeps up to date."""
     row = (await connection.execute(select(tables.totals))).one()
     split = await connection.scalar(select(func.count()).select_from(split_studies().subquery()))
+    series = await connection.scalar(select(func.count()).select_from(split_series().subquery()))
+    names = await connection.scalar(select(func.count()).select_from(unidentified_patients(_MOST_NAMES).subquery()))
     return Statistics(
         patients=row.patients, studies=row.studies, series=row.series, instances=row.instances, packs=row.packs,
         conflicts=row.conflicts, size=row.size, split_studies=split or 0,
+        split_series=series or 0, unidentified=names if names and names > 1 else 0,
     )  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from sqlalchemy.sql.util import ClauseAdapter
 from osteon.archive.resources import Match, Series, SplitStudy, Study
 from osteon.dicom.models import Level
 from osteon.index import tables
+from osteon.index.contradictions import note_split_series
 from osteon.index.resources import Resources
 from osteon.logging import get_logger
 
@@ -58,7 +59,9 @@ async def mark_shared_uids(connection: AsyncConnection, studies: Sequence[bytes]
         for uid in await connection.scalars(mark):
             log.warning("images of several patients have one Study Instance UID", study=uid)
     for start in range(0, len(series), _CHUNK):
-        await connection.execute(_MARK_SERIES.where(_s.public_id.in_(series[start : start + _CHUNK])))
+        chunk = _s.public_id.in_(series[start : start + _CHUNK])
+        await connection.execute(_MARK_SERIES.where(chunk))
+        await note_split_series(connection, chunk)
 
 
 def is_first_match(level: Level, joined: Any, clauses: Sequence[ColumnElement[bool]]) -> ColumnElement[bool]:

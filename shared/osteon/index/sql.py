@@ -17,13 +17,15 @@ from osteon.archive.resources import (
     Match,
     MatchPage,
     Sender,
+    SplitSeries,
     SplitStudy,
     Statistics,
+    UnidentifiedPatient,
 )
 from osteon.contracts.conflicts import ConflictDecided
 from osteon.dicom.models import Level
 from osteon.dicom.query import Search
-from osteon.index import change_log, conflicts, locations, pack_rows, shared_uids, tables
+from osteon.index import change_log, conflicts, contradictions, locations, pack_rows, shared_uids, tables
 from osteon.index import search as searching
 from osteon.index.batch import Batch
 from osteon.index.commitments import SqlCommitments
@@ -240,6 +242,20 @@ class SqlIndex:
         async with self.database.read() as connection:
             resources = Resources(connection, self.database.dialect, self._uids)
             return await shared_uids.read_split_studies(connection, resources, chosen, limit)
+
+    async def split_series(
+        self, *, after: str = "", limit: int = 100, series_uid: str | None = None
+    ) -> Sequence[SplitSeries]:
+        """See `Index`."""
+        chosen = contradictions.split_series(after, series_uid)
+        async with self.database.read() as connection:
+            resources = Resources(connection, self.database.dialect, self._uids)
+            return await contradictions.read_split_series(connection, resources, chosen, limit)
+
+    async def unidentified_patients(self, *, limit: int = 100, offset: int = 0) -> Sequence[UnidentifiedPatient]:
+        """See `Index`."""
+        async with self.database.read() as connection:
+            return await contradictions.read_unidentified_patients(connection, limit, offset)
 
     async def known_decisions(self, decision_ids: Sequence[str]) -> set[str]:
         """See `Index`."""

@@ -190,6 +190,9 @@ instances = Table(
 )  # fmt: skip
 """Wide columns first: PostgreSQL then needs no padding between them."""
 
+split_series = Table("split_series", metadata, Column("series_instance_uid", Bytewise, primary_key=True))
+"""Series Instance UIDs that were found in several studies; they may not be any more."""
+
 study_sop_classes = Table(
     "study_sop_classes", metadata,
     Column("study", Id, ForeignKey("studies.id"), primary_key=True, autoincrement=False),

@@ -100,7 +100,7 @@ async def test_studies_and_series_of_several_patients_that_are_there_already_are
             connection.execute(f"ALTER TABLE {table} DROP COLUMN shared_uid")
         for later in ("added", "updated", "removed"):
             connection.execute(f"DROP TRIGGER studies_{later}")
-        for table in ("study_updates", "reconciliations", "former_ids"):
+        for table in ("study_updates", "reconciliations", "former_ids", "split_series"):
             connection.execute(f"DROP TABLE {table}")
         for table, column in ADDED_SINCE:
             connection.execute(f"ALTER TABLE {table} DROP COLUMN {column}")

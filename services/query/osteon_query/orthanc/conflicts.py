@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from osteon.archive.conflicts import Conflict, Version
-from osteon.archive.resources import SplitStudy
+from osteon.archive.resources import SplitSeries, SplitStudy, UnidentifiedPatient
 from osteon.conflicts import resolve
 from osteon.contracts.conflicts import Keep
 from osteon.dicom.attribute_names import keyword_of
@@ -65,6 +65,35 @@ async def studies(request: Request, state: AppStateDep) -> Response:
         study_uid=None if study is None else uid_of("study", study),
     )
     return json_response([_split_study(each) for each in found])
+
+
+@router.get("/series")
+async def series(request: Request, state: AppStateDep) -> Response:
+    """List series whose images name several studies.
+
+    Query: `series` a Series Instance UID; `after` the last one seen, `limit` at most 1000.
+    """
+    query = request.query_params
+    wanted = query.get("series")
+    found = await state.conflicts.split_series(
+        after=query.get("after", ""),
+        limit=min(number("limit", query.get("limit", "100")), _LIMIT),
+        series_uid=None if wanted is None else uid_of("series", wanted),
+    )
+    return json_response([_split_series(each) for each in found])
+
+
+@router.get("/patients")
+async def patients(request: Request, state: AppStateDep) -> Response:
+    """List the names of studies without Patient ID: to Orthanc's identifiers they are one patient, and need not be.
+
+    Query: `since` how many to pass over, `limit` at most 1000.
+    """
+    query = request.query_params
+    found = await state.conflicts.unidentified_patients(
+        limit=min(number("limit", query.get("limit", "100")), _LIMIT), offset=number("since", query.get("since", "0"))
+    )
+    return json_response([_unidentified(each) for each in found])
 
 
 @router.get("/{id}")
@@ -135,6 +164,45 @@ def _split_study(found: SplitStudy) -> dict[str, Any]:
             for match in found.parts
             if match.study
         ],
+        "Actions": {
+            "reconcile": "POST /studies/{ID}/reconcile of the wrong part, with the Patient ID of the right one",
+            "keep": "searches answer it as one study, Orthanc's routes as one for each patient; nothing to do",
+        },
+    }
+
+
+def _split_series(found: SplitSeries) -> dict[str, Any]:
+    return {
+        "SeriesInstanceUID": found.series_uid,
+        "Series": [
+            {
+                "ID": match.public_id,
+                "ParentStudy": match.study.public_id,
+                "StudyInstanceUID": match.study.attributes["StudyInstanceUID"],
+                "PatientID": match.patient.attributes.get("PatientID", ""),
+                "PatientName": match.patient.attributes.get("PatientName", ""),
+                "CountInstances": match.series.instances,
+            }
+            for match in found.parts
+            if match.study and match.series
+        ],
+        "Actions": {
+            "merge": "POST /studies/{ParentStudy}/merge puts the series into the right study, as new series",
+            "keep": "two studies stay, each with its part of the series; nothing to do",
+        },
+    }
+
+
+def _unidentified(found: UnidentifiedPatient) -> dict[str, Any]:
+    return {
+        "PatientName": found.name,
+        "PatientBirthDate": found.birth_date,
+        "CountStudies": found.studies,
+        "Studies": list(found.study_ids),
+        "Actions": {
+            "reconcile": "POST /studies/{id}/reconcile with the Patient ID of this person, for each study",
+            "keep": "the studies stay without Patient ID, and are found by their names; nothing to do",
+        },
     }
 
 

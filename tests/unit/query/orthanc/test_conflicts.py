@@ -170,8 +170,23 @@ async def test_a_study_of_two_patients_is_found_once_by_dicomweb_and_listed(arch
         public_id("P1", uid), public_id("P2", uid),
     ]  # fmt: skip
     assert await archive.json(f"/conflicts/studies?study={uid}") == [listed]
+    assert set(listed["Actions"]) == {"reconcile", "keep"}
     assert await archive.json("/conflicts/studies?study=1.2.3") == []
     assert await archive.json(f"/conflicts/studies?after={uid}") == []
+
+
+async def test_series_in_several_studies_and_names_without_patient_id_are_listed(archive: RunningQuery) -> None:
+    first = ct_slice(PatientID="", PatientName="Doe^Jane")
+    await archive.stow(first, ct_slice(series=str(first.SeriesInstanceUID), PatientID="", PatientName="Roe^Ann"))
+    (series,) = await archive.json("/conflicts/series")
+    assert series["SeriesInstanceUID"] == first.SeriesInstanceUID
+    assert [(each["PatientID"], each["CountInstances"]) for each in series["Series"]] == [("", 1), ("", 1)]
+    assert await archive.json(f"/conflicts/series?series={first.SeriesInstanceUID}") == [series]
+    assert await archive.json(f"/conflicts/series?after={first.SeriesInstanceUID}") == []
+    patients = await archive.json("/conflicts/patients")
+    assert {(each["PatientName"], each["CountStudies"]) for each in patients} == {("Doe^Jane", 1), ("Roe^Ann", 1)}
+    assert all(set(each["Actions"]) == {"reconcile", "keep"} for each in patients)
+    assert await archive.json("/conflicts/patients?since=1&limit=1") == patients[1:]
 
 
 async def test_the_newest_version_is_what_orthanc_calls_overwritten(tmp_path: Path) -> None:
