@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from osteon import metrics
-from osteon.archive.changes import Change, ChangeType
+from osteon.archive.changes import ABOVE_INSTANCES, Change, ChangeType
 from osteon.archive.pack_records import InstanceState
 from osteon.archive.resources import InstanceScope
 from osteon.contracts.packs import PackIndexed
@@ -30,7 +30,6 @@ _PER_JOB: Final = 10_000
 _PACKS_AT_ONCE: Final = 4
 """Packs whose sidecars are read and evaluated at the same time."""
 _PAGE: Final = 500
-_FOLLOWED: Final = tuple(set(ChangeType) - {ChangeType.NEW_INSTANCE, ChangeType.DELETED})
 
 log = get_logger(__name__)
 
@@ -66,7 +65,7 @@ class Router:
     async def route_stable_studies(self) -> bool:
         """Evaluate the rules for studies on those that became stable since then; return whether more is left."""
         since = await self._index.stability.position(FOLLOWER)
-        page = await self._index.changes(since=since, limit=_PAGE, types=_FOLLOWED)
+        page = await self._index.changes(since=since, limit=_PAGE, types=tuple(ABOVE_INSTANCES))
         for change in page.changes:
             if change.type is ChangeType.STABLE_STUDY:
                 await self._route_study(change)

@@ -19,6 +19,7 @@ from osteon.logging import get_logger
 from osteon.objects.port import ObjectNotFound, Objects
 from osteon.packs.index_entries import read_stored_pack
 from osteon.reconciliation.port import Reconciliations
+from osteon.user_data.port import UserDataStore
 from osteon_indexer.comparison import VersionComparer
 
 log = get_logger(__name__)
@@ -29,6 +30,10 @@ class PackIndex(IndexWriter, InstanceLocator, ConflictingVersions, Protocol):
 
     @property
     def reconciliations(self) -> Reconciliations:
+        """See `Index`."""
+
+    @property
+    def user_data(self) -> UserDataStore:
         """See `Index`."""
 
 

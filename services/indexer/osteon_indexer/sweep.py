@@ -18,6 +18,7 @@ from osteon.objects.port import ObjectInfo, ObjectNotFound, Objects
 from osteon.packs.index_entries import find_stored_pack
 from osteon.packs.integrity import object_size
 from osteon.reconciliation.requests import restore_records
+from osteon.user_data.records import restore_user_data
 from osteon_indexer.comparison import VersionComparer
 from osteon_indexer.external_sort import ExternalSorter
 from osteon_indexer.handlers import PackIndex, conclude, settle, upsert
@@ -49,6 +50,7 @@ async def sweep(
     comparer = comparer or VersionComparer(objects)
     await restore_records(objects=objects, reconciliations=index.reconciliations)
     await apply_decisions(objects=objects, index=index)
+    await restore_user_data(objects=objects, store=index.user_data, min_age=min_age)
     found = indexed = 0
     with ExternalSorter() as missing:
         async for packs in in_chunks(_packs(objects), CHUNK):

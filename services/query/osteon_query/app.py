@@ -33,6 +33,7 @@ from osteon_query.orthanc import (
     hierarchy,
     instances,
     jobs,
+    labels,
     modalities,
     numpy_routes,
     peers,
@@ -49,7 +50,7 @@ from osteon_query.orthanc import (
 _DICOMWEB = (wado, wado_uri, metadata, frames, bulk, bulk_resources, rendered, stow)
 _ROUTERS = (
     start_page, capabilities, qido, *_DICOMWEB, instances, rendering, numpy_routes, tags, shared_tags, resources,
-    hierarchy, find, changes, conflicts, reconciliations, system, modalities, queries, peers,
+    labels, hierarchy, find, changes, conflicts, reconciliations, system, modalities, queries, peers,
     commitments, rules, destinations, jobs,
 )  # fmt: skip
 

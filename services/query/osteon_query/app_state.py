@@ -20,6 +20,7 @@ from osteon.remotes.port import Remotes
 from osteon.remotes.queries import RemoteQueries
 from osteon.rules.port import Circuits, Rules
 from osteon.sending.transcoder import Transcoder
+from osteon.user_data.port import UserDataStore
 from osteon_query.http.bodies import limited_body
 from osteon_query.http.errors import BadParameter
 from osteon_query.http.request_values import correlation_id
@@ -52,6 +53,7 @@ class AppState:
     remote_queries: RemoteQueries
     rules: Rules
     circuits: Circuits
+    user_data: UserDataStore
     objects: Objects
     sidecars: Sidecars
     uploads: Uploads

@@ -119,6 +119,7 @@ async def _open_state(
         remote_queries=index.queries,
         rules=index.rules,
         circuits=index.circuits,
+        user_data=index.user_data,
         objects=objects,
         sidecars=sidecars,
         frame_locator=locator,

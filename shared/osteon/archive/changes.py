@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import Final, Protocol
 
 from osteon.dicom.models import Level
 
@@ -20,6 +20,17 @@ class ChangeType(StrEnum):
     STABLE_PATIENT = "StablePatient"
     STABLE_STUDY = "StableStudy"
     STABLE_SERIES = "StableSeries"
+    UPDATED_METADATA = "UpdatedMetadata"
+    UPDATED_ATTACHMENT = "UpdatedAttachment"
+
+
+ABOVE_INSTANCES: Final = frozenset(
+    {
+        ChangeType.NEW_PATIENT, ChangeType.NEW_STUDY, ChangeType.NEW_SERIES, ChangeType.STABLE_PATIENT,
+        ChangeType.STABLE_STUDY, ChangeType.STABLE_SERIES,
+    }
+)  # fmt: skip
+"""Types that instances never have: reading these alone leaves the entries of the many instances out."""
 
 
 @dataclass(frozen=True, slots=True)

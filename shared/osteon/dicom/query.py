@@ -5,6 +5,7 @@ turns a `Search` into SQL.
 """
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final
 
 from osteon.dicom.models import Level
@@ -75,6 +76,22 @@ class DateTimeRange:
     high: str | None
 
 
+class LabelsConstraint(StrEnum):
+    """How many of some labels a resource must have."""
+
+    ALL = "All"
+    ANY = "Any"
+    NONE = "None"
+
+
+@dataclass(frozen=True, slots=True)
+class LabelFilter:
+    """Only resources with all or any of these labels, or with none of them."""
+
+    labels: tuple[str, ...]
+    constraint: LabelsConstraint = LabelsConstraint.ALL
+
+
 @dataclass(frozen=True, slots=True)
 class Order:
     """Sort by an attribute that the index holds, or by `LAST_UPDATE`. What has no value comes last, either way."""
@@ -98,6 +115,8 @@ class Search:
     identifies one entity (PS3.4 C.2.2.1.1). Orthanc's REST knows one resource for each patient."""
     parents: tuple[str, ...] = ()
     """Only what is below one of the patients, studies or series (of one level) with these Orthanc identifiers."""
+    labels: LabelFilter | None = None
+    """Of the resources searched themselves, not of what is above or below them."""
     order: tuple[Order, ...] = ()
     """Ties and an empty order follow the order in which resources came in; before it Study Date, when that is given.
     Where the last order is descending, ties are in reverse: the last to come in is first."""

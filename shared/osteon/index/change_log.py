@@ -12,7 +12,7 @@ from typing import Any, Final
 from sqlalchemy import Row, func, insert, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from osteon.archive.changes import Change, ChangePage, ChangeType
+from osteon.archive.changes import ABOVE_INSTANCES, Change, ChangePage, ChangeType
 from osteon.archive.resources import Sender, Statistics
 from osteon.dicom.identity import format_public_id
 from osteon.dicom.models import Level
@@ -31,6 +31,8 @@ CODES: Final = {
     ChangeType.STABLE_PATIENT: 6,
     ChangeType.STABLE_STUDY: 7,
     ChangeType.STABLE_SERIES: 8,
+    ChangeType.UPDATED_METADATA: 9,
+    ChangeType.UPDATED_ATTACHMENT: 10,
 }
 """Change types as the database has them."""
 _NEW: Final = {
@@ -40,7 +42,6 @@ _NEW: Final = {
 }
 _TYPES: Final = {code: kind for kind, code in CODES.items()}
 _LEVELS: Final = {level.depth: level for level in Level}
-_ABOVE_INSTANCES: Final = set(ChangeType) - {ChangeType.NEW_INSTANCE, ChangeType.DELETED}
 
 
 @dataclass(slots=True)
@@ -143,7 +144,7 @@ async def read_page(
         chosen = chosen.where(tables.changes.c.seq <= to)
     if types:
         chosen = chosen.where(tables.changes.c.type.in_([CODES[kind] for kind in types]))
-    if types and _ABOVE_INSTANCES.issuperset(types):
+    if types and ABOVE_INSTANCES.issuperset(types):
         chosen = chosen.where(tables.changes.c.level < Level.IMAGE.depth)  # an index leaves the many instances out
     found = [_change(row) for row in await connection.execute(chosen)]
     shown = found[: max(limit, 0)]

@@ -13,6 +13,7 @@ from osteon.reconciliation.port import Reconciliations
 from osteon.remotes.port import Remotes
 from osteon.remotes.queries import RemoteQueries
 from osteon.rules.port import Circuits, Rules
+from osteon.user_data.port import UserDataStore
 
 
 class Index(
@@ -50,6 +51,10 @@ class Index(
     @property
     def reconciliations(self) -> Reconciliations:
         """Corrected attributes that are laid over studies."""
+
+    @property
+    def user_data(self) -> UserDataStore:
+        """Labels, metadata, attachments and protection of resources."""
 
     @property
     def stability(self) -> Stability:

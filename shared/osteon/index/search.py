@@ -24,6 +24,7 @@ from osteon.index.fields import FIELDS
 from osteon.index.identifiers import find_rows
 from osteon.index.matching_sql import BadSearch
 from osteon.index.shared_uids import HAS_SHARED_UIDS, is_first_match, of_any_patient
+from osteon.index.user_data_sql import has_labels
 from osteon.index.values import date_bounds, date_key
 
 _SEQUENCE = 2
@@ -111,7 +112,7 @@ async def count(connection: AsyncConnection, dialect: Dialect, search: Search, a
     parents = await find_rows(connection, search.parents) if search.parents else None
     merging = search.one_per_uid and bool(await connection.scalar(select(HAS_SHARED_UIDS)))
     counted: Select[Any]
-    if search.conditions or parents or merging:
+    if search.conditions or search.labels or parents or merging:
         counted = count_statement(dialect, search, parents, at_most=at_most, merging=merging)
     else:
         counted = select(tables.totals.c[tables.TABLE_OF[search.level].name])
@@ -207,6 +208,8 @@ def _matching(
             clauses.append(of_any_patient(clause) if merging and _is_about_patient(search, condition) else clause)
     if requests:
         clauses.append(make.of_requests(requests))
+    if search.labels and search.labels.labels:
+        clauses.append(has_labels(search.level, search.labels))
     if parents:
         level, clause = _below(dialect, search.level, parents)
         levels.append(level)

@@ -42,6 +42,7 @@ from osteon.index.rules import SqlCircuits, SqlRules
 from osteon.index.stability import SqlStability
 from osteon.index.uids import Uids
 from osteon.index.upsert import read_outcomes, upsert
+from osteon.index.user_data import SqlUserData
 from osteon.settings import IndexSettings
 
 
@@ -69,6 +70,7 @@ class SqlIndex:
         self.rules = SqlRules(self.database)
         self.circuits = SqlCircuits(self.database)
         self.stability = SqlStability(self.database)
+        self.user_data = SqlUserData(self.database)
         self.jobs = SqlJobs(self.database)
         self.reconciliations = SqlReconciliations(self.database)
 

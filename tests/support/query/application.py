@@ -145,6 +145,7 @@ async def door(
             remote_queries=index.queries,
             rules=index.rules,
             circuits=index.circuits,
+            user_data=index.user_data,
             objects=objects,
             sidecars=sidecars,
             uploads=uploads,

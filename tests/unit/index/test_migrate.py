@@ -85,6 +85,10 @@ ADDED_SINCE = (
     ("conflicts", "compared"), ("packs", "sidecar_offset"), ("instances", "xxh3"), ("conflicts", "xxh3"),
     ("packs", "reconciled_by"),
 )  # fmt: skip
+TABLES_SINCE = (
+    "study_updates", "reconciliations", "former_ids", "split_series", "user_data", "labels", "resource_metadata",
+    "attachments",
+)  # fmt: skip
 
 
 async def test_studies_and_series_of_several_patients_that_are_there_already_are_marked(tmp_path: Path) -> None:
@@ -100,7 +104,7 @@ async def test_studies_and_series_of_several_patients_that_are_there_already_are
             connection.execute(f"ALTER TABLE {table} DROP COLUMN shared_uid")
         for later in ("added", "updated", "removed"):
             connection.execute(f"DROP TRIGGER studies_{later}")
-        for table in ("study_updates", "reconciliations", "former_ids", "split_series"):
+        for table in TABLES_SINCE:
             connection.execute(f"DROP TABLE {table}")
         for table, column in ADDED_SINCE:
             connection.execute(f"ALTER TABLE {table} DROP COLUMN {column}")

@@ -23,6 +23,7 @@ from osteon.jobs.port import JobNotFound, WrongState
 from osteon.logging import get_logger
 from osteon.remotes.port import RemoteNotFound
 from osteon.remotes.queries import QueryNotFound
+from osteon.user_data.port import BadUserData, UserDataLimit, WrongRevision
 from osteon_query.http import errors
 from osteon_query.http.middleware import NO_SNIFFING
 
@@ -55,6 +56,11 @@ _ANSWERS: Final[dict[type[Exception], ErrorResponse]] = {
     JobNotFound: ErrorResponse(404, 7, "Accessing an inexistent item"),
     WrongState: ErrorResponse(400, 6, "Bad sequence of calls"),
     errors.JobFailed: ErrorResponse(500, 9, "Error in the network protocol"),
+    BadUserData: ErrorResponse(400, 3, "Parameter out of range"),
+    UserDataLimit: ErrorResponse(413, 8, "Bad request"),
+    WrongRevision: ErrorResponse(
+        409, 42, "A bad revision number was provided, which might indicate conflict between multiple writers"
+    ),
     errors.BadBody: ErrorResponse(400, 15, "Bad file format"),
     errors.NotAcceptable: ErrorResponse(
         406, 34, "Cannot send a response which is acceptable according to the Accept header"

@@ -26,7 +26,7 @@ _SHOWN: Final = tuple(kind for kind in ChangeType if kind is not ChangeType.DELE
 _NEVER: Final = frozenset(
     {
         "CompletedSeries", "AnonymizedPatient", "AnonymizedStudy", "AnonymizedSeries", "ModifiedPatient",
-        "ModifiedStudy", "ModifiedSeries", "UpdatedAttachment", "UpdatedMetadata", "Deleted", "NewChildInstance",
+        "ModifiedStudy", "ModifiedSeries", "Deleted", "NewChildInstance",
     }
 )  # fmt: skip
 """Types that Orthanc's clients may request and this log does not have."""

@@ -12,7 +12,8 @@ from osteon.archive.resources import Match
 from osteon.dicom.attribute_names import attribute_path
 from osteon.dicom.attributes import COMPUTED
 from osteon.dicom.matching import condition
-from osteon.dicom.query import LAST_UPDATE, MatchingKey, Order, Search
+from osteon.dicom.query import LAST_UPDATE, LabelFilter, LabelsConstraint, MatchingKey, Order, Search
+from osteon.user_data.limits import MAX_LABELS, check_label
 from osteon_query.app_state import AppState, AppStateDep
 from osteon_query.http.bodies import json_object, small_body
 from osteon_query.http.errors import BadBody, BadParameter
@@ -41,8 +42,6 @@ class _Find:
     search: Search
     view: View
     total: int | None
-    nothing: bool
-    """No resource has labels, so a find that wants some matches nothing."""
     by_header: tuple[MatchingKey, ...] = ()
     """What the index does not hold."""
 
@@ -51,8 +50,6 @@ class _Find:
 async def find(request: Request, state: AppStateDep) -> Response:
     """Search by attributes (`Level`, `Query`, `Expand`, `OrderBy` …)."""
     parsed = _parse(await json_object(request), SearchLimits.from_settings(state.settings))
-    if parsed.nothing:
-        return json_response([])
     if parsed.by_header:
         source = json_array(state, await _by_header(state, parsed, parsed.total), parsed.view)
     else:
@@ -65,9 +62,7 @@ async def count(request: Request, state: AppStateDep) -> Response:
     """Count what a find would match: with `Limit` up to that number, so that a count of very many costs no more."""
     parsed = _parse(await json_object(request), SearchLimits.from_settings(state.settings))
     limit = parsed.total
-    if parsed.nothing:
-        found = 0
-    elif parsed.by_header:
+    if parsed.by_header:
         found = sum([len(page) async for page in await _by_header(state, parsed, None)])
     else:
         found = await state.index.count(parsed.search, at_most=None if limit is None else limit + 1)
@@ -107,6 +102,7 @@ def _parse(body: Mapping[str, Any], limits: SearchLimits) -> _Find:
         conditions=tuple(c for c in conditions if is_matchable(kind.level, c.path)),
         case_sensitive=_field(body, "CaseSensitive", False),
         parents=tuple(parents),
+        labels=_labels(body),
         order=tuple(_order(entry) for entry in _field(body, "OrderBy", _NO_ENTRIES)),
         offset=_number(body, "Since"),
     )
@@ -116,11 +112,21 @@ def _parse(body: Mapping[str, Any], limits: SearchLimits) -> _Find:
     view = View(_field(body, "Expand", False), requested, form)
     if _field(body, "MetadataQuery", _NO_KEYS):
         raise BadParameter("MetadataQuery: resources have no metadata to search by")
-    labelled = bool(_field(body, "Labels", _NO_ENTRIES)) and body.get("LabelsConstraint", "All") != "None"
     rest = tuple(c for c in conditions if not is_matchable(kind.level, c.path))
     if unknown := [c.path for c in rest if c.path[0] in _COMPUTED]:
         raise BadParameter(f"Query: {format_paths(unknown)} cannot be searched by at level {kind.type}")
-    return _Find(search, view, _number(body, "Limit") or None, labelled, rest)
+    return _Find(search, view, _number(body, "Limit") or None, rest)
+
+
+def _labels(body: Mapping[str, Any]) -> LabelFilter | None:
+    labels = _field(body, "Labels", _NO_ENTRIES)
+    if len(labels) > MAX_LABELS or not all(isinstance(label, str) for label in labels):
+        raise BadParameter(f"Labels: expected at most {MAX_LABELS} texts")
+    constraint = body.get("LabelsConstraint", LabelsConstraint.ALL)
+    if constraint not in list(LabelsConstraint):
+        raise BadParameter(f"LabelsConstraint: expected All, Any or None, got {str(constraint)[:80]!r}")
+    checked = tuple(check_label(label) for label in labels)
+    return LabelFilter(checked, LabelsConstraint(constraint)) if checked else None
 
 
 def _conditions(query: Mapping[str, Any], limits: SearchLimits) -> list[MatchingKey]:

@@ -9,6 +9,7 @@ from typing import Any, Final
 from osteon.archive.resources import Match, Patient, Series, Study
 from osteon.dicom.attribute_names import tag_of
 from osteon.dicom.attributes import element_text
+from osteon.user_data.port import UserData
 from osteon_query.orthanc.resource_types import BY_LEVEL, INSTANCE, PATIENT, STUDY
 from osteon_query.orthanc.tag_formats import TagFormat, write_tags, write_texts
 
@@ -25,6 +26,7 @@ class ResourceDetails:
     """What an object shows besides its match: children in order, the header, and requested attributes."""
 
     children: Sequence[Match] = ()
+    user_data: UserData = field(default_factory=UserData)
     header: Mapping[str, Any] = field(default_factory=dict)
     requested: Sequence[str] = ()
     form: TagFormat = TagFormat.SIMPLIFIED
@@ -49,7 +51,7 @@ def to_json(match: Match, details: ResourceDetails) -> dict[str, Any]:
     body: dict[str, Any] = {
         "ID": match.public_id,
         "Type": kind.type,
-        "Labels": [],
+        "Labels": sorted(details.user_data.labels),
         "MainDicomTags": write_texts(main_tags, details.form, tag_of),
         **_OWN[kind.type](match, details),
     }
@@ -87,8 +89,8 @@ def _freshness(resource: Patient | Study | Series) -> dict[str, Any]:
     return {"LastUpdate": timestamp(resource.updated), "IsStable": resource.stable}
 
 
-def _patient(match: Match, _: ResourceDetails) -> dict[str, Any]:
-    return {"IsProtected": False, **_freshness(match.patient)}
+def _patient(match: Match, details: ResourceDetails) -> dict[str, Any]:
+    return {"IsProtected": details.user_data.protected, **_freshness(match.patient)}
 
 
 def _study(match: Match, details: ResourceDetails) -> dict[str, Any]:

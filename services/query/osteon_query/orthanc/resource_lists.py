@@ -13,6 +13,7 @@ from osteon.archive.resources import Match
 from osteon.dicom.attribute_names import attribute_path
 from osteon.dicom.attributes import LEVEL_OF
 from osteon.dicom.query import Search
+from osteon.user_data.port import UserData
 from osteon_query.app_state import AppState
 from osteon_query.http.errors import BadParameter
 from osteon_query.orthanc.resource_json import ResourceDetails, to_json
@@ -84,13 +85,23 @@ async def objects(state: AppState, matches: Sequence[Match], view: View) -> list
         return []
     kind = BY_LEVEL[matches[0].level]
     below = await _children(state.index, kind, matches)
+    user_data = await state.user_data.read_many(kind.level, [match.public_id for match in matches])
     headers: list[Mapping[str, Any]] = [{} for _ in matches]
     if kind is INSTANCE or any(keyword not in LEVEL_OF for keyword in view.requested):
         # Something is shown that the index does not hold.
         raw = await raw_headers(state.index, state.sidecars, matches)
         headers = await asyncio.to_thread(lambda: [parse_header(one) if one else {} for one in raw])
     return [
-        to_json(match, ResourceDetails(below.get(match.public_id, ()), header, view.requested, view.form))
+        to_json(
+            match,
+            ResourceDetails(
+                below.get(match.public_id, ()),
+                user_data.get(match.public_id, UserData()),
+                header,
+                view.requested,
+                view.form,
+            ),
+        )
         for match, header in zip(matches, headers, strict=True)
     ]
 

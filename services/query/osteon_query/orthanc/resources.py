@@ -36,11 +36,6 @@ def _add_routes(kind: ResourceType) -> None:
     async def statistics(state: AppStateDep, id: str) -> Response:
         return json_response(_statistics(await state.index.get(kind.level, resource_id(id))))
 
-    @router.get(f"/{kind.segment}/{{id}}/labels", name=f"labels of {kind.type.lower()}")
-    async def labels(state: AppStateDep, id: str) -> Response:
-        await state.index.get(kind.level, resource_id(id))
-        return json_response([])
-
 
 for _kind in RESOURCE_TYPES:
     _add_routes(_kind)

@@ -41,7 +41,7 @@ async def system(state: AppStateDep) -> Response:
             "DatabaseVersion": 6,
             "DicomAet": settings.aet,
             "DicomPort": settings.dicom_port,
-            "HasLabels": False,
+            "HasLabels": True,
             "HttpPort": settings.http_port,
             "IngestTranscoding": "",
             "IsHttpServerSecure": False,
