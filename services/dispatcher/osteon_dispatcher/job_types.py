@@ -27,6 +27,7 @@ from osteon_dispatcher.cmove.job import MoveJobParams, move
 from osteon_dispatcher.commitment.scp import CommitmentScpContext, check_and_report
 from osteon_dispatcher.commitment.scu import CommitmentScuContext, send_request
 from osteon_dispatcher.job_signals import JobSignals
+from osteon_dispatcher.pack_delivery import PackDelivery
 from osteon_dispatcher.peer_client import PeerPolicy
 from osteon_dispatcher.reconcile_job import ReconcileContext, reconcile
 from osteon_dispatcher.remote_addresses import remote_of
@@ -80,7 +81,8 @@ def job_types(context: JobContext) -> Mapping[str, JobType]:
         depth=settings.commitment_check,
         wait=settings.commitment_wait_seconds,
     )
-    reconciles = ReconcileContext(index=index, objects=objects, bus=bus, folder=context.folder)
+    packs = PackDelivery(index=index, objects=objects, bus=bus)
+    reconciles = ReconcileContext(index=index, objects=objects, packs=packs, folder=context.folder)
     scu = CommitmentScuContext(index=index, remote_of=remote, linger=settings.commitment_linger_seconds)
     move_job = partial(move, stores=stores, bus=bus, signals=context.signals, patience=settings.move_retry_seconds)
     get_job = partial(c_get.get, context=retrieves, own_acceptor=context.own_acceptor)

@@ -6,10 +6,9 @@ way back is a decision too. A job looks at what is served and does what is missi
 """
 
 import asyncio
-import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,36 +16,31 @@ from typing import Final
 
 from osteon.archive.conflicts import Version
 from osteon.archive.resources import InstanceScope, Location
-from osteon.bus.port import Bus
 from osteon.conflicts import apply_decision
 from osteon.contracts.conflicts import ConflictDecided
-from osteon.contracts.packs import PackIndexed, PackStored
+from osteon.contracts.packs import PackIndexed
 from osteon.contracts.reconciliation import PatientCorrected, Reconciliation
-from osteon.dicom.header.reader import HeaderReader
 from osteon.dicom.identity import public_id
 from osteon.dicom.models import Level
 from osteon.dicom.query import MatchingKey, Search, Single
-from osteon.errors import Invalid, Unavailable
+from osteon.errors import Invalid
 from osteon.index.port import Index
 from osteon.jobs.run import JobRun
 from osteon.logging import get_logger
 from osteon.objects.port import Objects
 from osteon.packs import sidecar
 from osteon.packs.ids import new_pack_id
-from osteon.packs.pack_writer import Part10File, write_pack
-from osteon.packs.upload import store_pack
+from osteon.packs.pack_writer import Part10File
 from osteon.reconciliation.job_params import ReconcileParams
 from osteon.reconciliation.originals import as_received
 from osteon.reconciliation.overlay import corrected_elements
 from osteon.reconciliation.reconciled_file import write_reconciled_file
 from osteon.reconciliation.requests import apply_correction, submit
+from osteon_dispatcher.pack_delivery import NewPack, PackDelivery
 
 _CHUNK: Final = 64
 _CHUNK_BYTES: Final = 64 << 20
 _AT_ONCE: Final = 8
-_INDEX_SECONDS: Final = 120.0
-"""For how long a pack may wait to be indexed; then the job is tried again."""
-_FIRST_POLL_SECONDS, _MAX_POLL_SECONDS = 0.02, 1.0
 _NAMED: Final = 20
 """Instances that failed and are named in the job's content."""
 log = get_logger(__name__)
@@ -56,19 +50,14 @@ class NotReconciled(Invalid):
     """Some instances cannot be given other attributes."""
 
 
-class IndexLate(Unavailable):
-    """A pack was stored, and is not indexed yet."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReconcileContext:
     """What the job works with: `folder` is for files in flight."""
 
     index: Index
     objects: Objects
-    bus: Bus
+    packs: PackDelivery
     folder: Path
-    reader: HeaderReader = field(default_factory=HeaderReader)
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,33 +209,18 @@ class _StudyRun:
 
     async def _store(self, task: _Task, files: Sequence[Part10File], folder: Path) -> None:
         """Store a pack under the arrival of the instances that it was made of, and wait until it is indexed."""
-        location, pack_id = task.source.location, new_pack_id()
-        tar = folder / f"{pack_id}.tar"
-        written = await asyncio.to_thread(write_pack, tar, files, received_at=task.source.received)
-        facts = PackStored(
+        identity = task.source.location.identity
+        made = NewPack(
             correlation_id=self._run.job.id,
-            pack_id=pack_id,
-            study_uid=location.identity.study_uid,
-            series_uid=location.identity.series_uid,
+            study_uid=identity.study_uid,
+            series_uid=identity.series_uid,
             origin=task.source.origin,
+            received_at=task.source.received,
             calling_aet=task.source.calling_aet,
             remote_host=task.source.remote_host,
             reconciled_by=_ids(task.overlays),
-            received_at=task.source.received,
-            instances=written.instances,
-            size=written.size,
         )
-        built = asyncio.to_thread(sidecar.build, tar, facts, self._context.reader)
-        await self._context.bus.publish(await store_pack(tar, facts, built, self._objects))
-        await self._wait_for_index(pack_id)
-
-    async def _wait_for_index(self, pack_id: str) -> None:
-        deadline, pause = time.monotonic() + _INDEX_SECONDS, _FIRST_POLL_SECONDS
-        while not await self._index.known_packs([pack_id]):
-            if time.monotonic() > deadline:
-                raise IndexLate(f"pack {pack_id} was not indexed within {_INDEX_SECONDS:g} s")
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, _MAX_POLL_SECONDS)
+        await self._context.packs.wait_for_index(await self._context.packs.store(made, files, folder))
 
 
 def _headers(data: bytes, offsets: set[int]) -> dict[int, bytes]:

@@ -88,7 +88,7 @@ async def test_all_instances_are_made_anew_once_and_only_what_is_named_changes(w
     assert [each async for each in world.room.index.pack_rows()] == packs
 
 
-@pytest.mark.parametrize("step", ["_write", "_decide_ahead", "_store", "_wait_for_index"])
+@pytest.mark.parametrize("step", ["_write", "_decide_ahead", "_store", "_save"])
 @pytest.mark.parametrize("before", [True, False])
 async def test_a_run_that_ends_anywhere_is_gone_on_with(
     world: StoreJobsArchive, monkeypatch: pytest.MonkeyPatch, step: str, before: bool

@@ -9,6 +9,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from osteon.multipart import PartStart
 from osteon_query.app_state import AppState, AppStateDep, dicomweb_url, open_upload
 from osteon_query.dicomweb.bulk_parts import is_bulk
 from osteon_query.dicomweb.instance_assembler import Assembled, AssemblyFailure, InstanceAssembler
@@ -16,7 +17,6 @@ from osteon_query.dicomweb.stow_response import answers_as_json, store_response
 from osteon_query.http.accept import DICOM, DICOM_JSON, DICOM_XML, MULTIPART, OCTETS, split_header
 from osteon_query.http.bodies import boundary_of, content_type
 from osteon_query.http.errors import BadBody, UnsupportedMediaType
-from osteon_query.http.multipart_parser import PartStart
 from osteon_query.http.request_values import uid_of
 from osteon_query.packs.body_files import ReceivedFile, write_file, write_parts
 from osteon_query.packs.uploads import Upload

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Final
@@ -12,19 +12,12 @@ from starlette.requests import ClientDisconnect, Request
 
 from osteon_query.http.accept import split_header
 from osteon_query.http.errors import BadBody, TooLarge, TooSlow, UnsupportedMediaType
-from osteon_query.http.multipart_parser import MultipartEvent, MultipartParser
 
 _SMALL: Final = 4 << 20
 """Bytes of a JSON or text body at most."""
 MAX_JSON_VALUES: Final = 250_000
 MAX_JSON_DEPTH: Final = 64
 _MAX_BOUNDARY: Final = 70
-_MIN_STEP: Final = 2 << 10
-_MAX_STEP: Final = 64 << 10
-"""Bytes of a multipart body that are parsed in one step of the event loop."""
-_MANY_EVENTS: Final = 30
-_STEP_SECONDS: Final = 0.002
-"""Steps that take less together come one after the other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,23 +123,3 @@ def boundary_of(parameters: Mapping[str, str]) -> bytes:
     if not boundary or len(boundary) > _MAX_BOUNDARY or not boundary.isascii():
         raise BadBody(f"Content-Type needs a boundary of 1 to {_MAX_BOUNDARY} ASCII characters, got {boundary[:80]!r}")
     return boundary.encode("ascii")
-
-
-async def multipart_events(chunks: AsyncIterator[bytes], boundary: bytes) -> AsyncGenerator[MultipartEvent, None]:
-    """Parse a multipart body as it arrives; raises as `MultipartParser` does."""
-    parser = MultipartParser(boundary)
-    step, begun = _MIN_STEP, time.perf_counter()
-    async for chunk in chunks:
-        start = 0
-        while start < len(chunk):
-            events = parser.feed(chunk[start : start + step])
-            start += step
-            # Parsing byte by byte and many small parts must not hold the event loop.
-            step = _MIN_STEP if len(events) > _MANY_EVENTS else min(2 * step, _MAX_STEP)
-            for event in events:
-                yield event
-            if time.perf_counter() - begun > _STEP_SECONDS:
-                await asyncio.sleep(0)
-                begun = time.perf_counter()
-    for event in parser.finish():
-        yield event

@@ -21,6 +21,7 @@ from osteon.commitment.port import CommitmentNotFound
 from osteon.errors import Invalid, NotFound, OsteonError, Unavailable
 from osteon.jobs.port import JobNotFound, WrongState
 from osteon.logging import get_logger
+from osteon.multipart import BadMultipart, UnsupportedPartEncoding
 from osteon.remotes.port import RemoteNotFound
 from osteon.remotes.queries import QueryNotFound
 from osteon.user_data.port import BadUserData, UserDataLimit, WrongRevision
@@ -62,6 +63,8 @@ _ANSWERS: Final[dict[type[Exception], ErrorResponse]] = {
         409, 42, "A bad revision number was provided, which might indicate conflict between multiple writers"
     ),
     errors.BadBody: ErrorResponse(400, 15, "Bad file format"),
+    BadMultipart: ErrorResponse(400, 15, "Bad file format"),
+    UnsupportedPartEncoding: ErrorResponse(415, 8, "Bad request"),
     errors.NotAcceptable: ErrorResponse(
         406, 34, "Cannot send a response which is acceptable according to the Accept header"
     ),

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from osteon.dicom.part10 import require_prefix
+from osteon.multipart import MultipartEvent, PartEnd, PartStart, multipart_events
 from osteon.objects.port import Bytes
-from osteon_query.http.bodies import multipart_events
 from osteon_query.http.errors import BadBody
-from osteon_query.http.multipart_parser import MultipartEvent, PartEnd, PartStart
 from osteon_query.packs.part10 import missing_preamble
 
 _BUFFER: Final = 1 << 20

@@ -7,8 +7,7 @@ from email.policy import HTTP
 
 import pytest
 
-from osteon_query.http.errors import BadBody, UnsupportedMediaType
-from osteon_query.http.multipart_parser import MultipartParser, PartEnd, PartStart
+from osteon.multipart import BadMultipart, MultipartParser, PartEnd, PartStart, UnsupportedPartEncoding
 
 Parts = list[tuple[dict[str, str], bytes]]
 HEAD = b"Content-Type: application/dicom\r\n\r\n"
@@ -104,13 +103,13 @@ def test_bodies_of_any_bytes_are_read_as_pythons_email_reads_them(seed: int) -> 
 )  # fmt: skip
 @pytest.mark.parametrize("chunk", [1, 1 << 16])
 def test_what_is_incomplete_or_no_part_is_refused(body: bytes, chunk: int) -> None:
-    with pytest.raises(BadBody):
+    with pytest.raises(BadMultipart):
         parse(body, chunk)
 
 
 @pytest.mark.parametrize("encoding", ["base64", "quoted-printable", "x-uuencode"])
 def test_an_encoding_that_changes_the_bytes_is_refused_by_name(encoding: str) -> None:
-    with pytest.raises(UnsupportedMediaType, match=f"part 2: Content-Transfer-Encoding '{encoding}'.*binary"):
+    with pytest.raises(UnsupportedPartEncoding, match=f"part 2: Content-Transfer-Encoding '{encoding}'.*binary"):
         parse(b"--B\r\n\r\nx\r\n--B\r\nContent-Transfer-Encoding: %s\r\n\r\nAAAA\r\n--B--" % encoding.encode())
 
 

@@ -4,13 +4,15 @@ Beyond the grammar it takes what clients send: line feeds alone, when the first 
 closing boundary at the end of the body without a line break before it.
 """
 
+import asyncio
 import re
-from collections.abc import Mapping
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from osteon_query.http.errors import BadBody, UnsupportedMediaType
+from osteon.errors import Invalid
 
 _MAX_HEADERS: Final = 32
 _MAX_HEADER: Final = 4096
@@ -22,6 +24,22 @@ _TAIL_BEGUN: Final = re.compile(rb"-?|[ \t]{0,%d}\r?" % _MAX_PADDING)
 _NAME: Final = re.compile(r"[!-9;-~]+")
 _LAST: Final = re.compile(rb"--[ \t]*\r?\n?")
 _PLAIN_ENCODINGS: Final = frozenset({"", "7bit", "8bit", "binary"})
+
+
+_MIN_STEP: Final = 2 << 10
+_MAX_STEP: Final = 64 << 10
+"""Bytes of a multipart body that are parsed in one step of the event loop."""
+_MANY_EVENTS: Final = 30
+_STEP_SECONDS: Final = 0.002
+"""Steps that take less together come one after the other."""
+
+
+class BadMultipart(Invalid):
+    """A body is not multipart as its boundary promises."""
+
+
+class UnsupportedPartEncoding(Invalid):
+    """A part has a Content-Transfer-Encoding other than binary, 7bit or 8bit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +83,7 @@ class MultipartParser:
         return self._reading is _Reading.EPILOGUE
 
     def feed(self, chunk: bytes) -> list[MultipartEvent]:
-        """Parse the next bytes; raises `BadBody`, and `UnsupportedMediaType` for the encoding of a part."""
+        """Parse the next bytes; raises `BadMultipart`, and `UnsupportedPartEncoding` for the encoding of a part."""
         data, at = self._held + chunk if self._held else chunk, 0
         while (after := self._step(data, at)) is not None:
             at = after
@@ -73,14 +91,14 @@ class MultipartParser:
         return self._take_events()
 
     def finish(self) -> list[MultipartEvent]:
-        """End the body; raises `BadBody` when it is not complete."""
+        """End the body; raises `BadMultipart` when it is not complete."""
         if self._reading is _Reading.CONTENT:
             at = self._held.rfind(self._dashes)
             if at >= 0 and _LAST.fullmatch(self._held, at + len(self._dashes)):
                 self._emit(self._held, 0, at)
                 self._end_part(closed=True)
         if not self.complete:
-            raise BadBody(f"the multipart body ends without its closing boundary {self._dashes.decode()}--")
+            raise BadMultipart(f"the multipart body ends without its closing boundary {self._dashes.decode()}--")
         return self._take_events()
 
     def _take_events(self) -> list[MultipartEvent]:
@@ -120,7 +138,7 @@ class MultipartParser:
             self._start_part()
             return self._end_part(boundary)
         if len(line) > _MAX_HEADER:
-            raise BadBody(f"part {self._parts}: a header is longer than {_MAX_HEADER} bytes")
+            raise BadMultipart(f"part {self._parts}: a header is longer than {_MAX_HEADER} bytes")
         if not end:
             self._hold_from = at
             return None
@@ -151,21 +169,21 @@ class MultipartParser:
         if line[0] in " \t" and self._headers:
             name, value = self._headers[-1]
             if len(value) + len(line) > _MAX_HEADER:
-                raise BadBody(f"part {self._parts}: the header {name[:80]!r} is longer than {_MAX_HEADER} bytes")
+                raise BadMultipart(f"part {self._parts}: the header {name[:80]!r} is longer than {_MAX_HEADER} bytes")
             self._headers[-1] = name, f"{value} {line.strip()}".strip()
             return
         name, colon, value = line.partition(":")
         if not colon or not _NAME.fullmatch(name.rstrip()):
-            raise BadBody(f"part {self._parts}: {line[:80]!r} is not a header")
+            raise BadMultipart(f"part {self._parts}: {line[:80]!r} is not a header")
         if len(self._headers) == _MAX_HEADERS:
-            raise BadBody(f"part {self._parts} has more than {_MAX_HEADERS} headers")
+            raise BadMultipart(f"part {self._parts} has more than {_MAX_HEADERS} headers")
         self._headers.append((name.rstrip().lower(), value.strip()))
 
     def _start_part(self) -> None:
         headers = dict(self._headers)
         encoding = headers.get("content-transfer-encoding", "").lower()
         if encoding not in _PLAIN_ENCODINGS:
-            raise UnsupportedMediaType(
+            raise UnsupportedPartEncoding(
                 f"part {self._parts}: Content-Transfer-Encoding {encoding[:80]!r} is not supported: send it as binary"
             )
         self._events.append(PartStart(headers))
@@ -187,3 +205,23 @@ class MultipartParser:
     def _emit(self, data: bytes, start: int, end: int) -> None:
         if self._reading is _Reading.CONTENT and end > start:
             self._events.append(memoryview(data)[start:end])
+
+
+async def multipart_events(chunks: AsyncIterator[bytes], boundary: bytes) -> AsyncGenerator[MultipartEvent, None]:
+    """Parse a multipart body as it arrives; raises as `MultipartParser` does."""
+    parser = MultipartParser(boundary)
+    step, begun = _MIN_STEP, time.perf_counter()
+    async for chunk in chunks:
+        start = 0
+        while start < len(chunk):
+            events = parser.feed(chunk[start : start + step])
+            start += step
+            # Parsing byte by byte and many small parts must not hold the event loop.
+            step = _MIN_STEP if len(events) > _MANY_EVENTS else min(2 * step, _MAX_STEP)
+            for event in events:
+                yield event
+            if time.perf_counter() - begun > _STEP_SECONDS:
+                await asyncio.sleep(0)
+                begun = time.perf_counter()
+    for event in parser.finish():
+        yield event
