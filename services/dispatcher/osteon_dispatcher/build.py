@@ -19,7 +19,7 @@ from osteon.runtime import Running, until_available
 from osteon.scratch_dir import enter_scratch_dir
 from osteon.sending.store_sender import StoreSender
 from osteon.service_stack import ServiceStack, service_stack
-from osteon_dispatcher import remote_requests
+from osteon_dispatcher import dicomweb_requests, remote_requests
 from osteon_dispatcher.circuit_breaker import CircuitBreaker, guarded
 from osteon_dispatcher.cmove.scp import MoveScp
 from osteon_dispatcher.commitment import rpc
@@ -70,6 +70,7 @@ async def build_embedded(
     )
     policy = PeerPolicy.from_settings(settings)
     await remote_requests.serve(bus, index.remotes, index.queries, tls_context, policy)
+    await dicomweb_requests.serve(bus, index.remotes, objects, context.folder, policy)
     await MoveScp(index, context.signals, settings.aet).serve(bus)
     await rpc.serve(bus, index.commitments, index.jobs)
     breaker = CircuitBreaker(index.circuits, settings.breaker_failures, settings.breaker_seconds)

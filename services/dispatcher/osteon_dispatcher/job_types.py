@@ -20,6 +20,7 @@ from osteon.remotes.job_params import (
     RetrieveByGetParams,
     RetrieveByMoveParams,
     StraightStoreParams,
+    WadoRetrieveParams,
 )
 from osteon.sending.store_sender import StoreSender
 from osteon.settings import DicomSettings
@@ -31,9 +32,10 @@ from osteon_dispatcher.pack_delivery import PackDelivery
 from osteon_dispatcher.peer_client import PeerPolicy
 from osteon_dispatcher.reconcile_job import ReconcileContext, reconcile
 from osteon_dispatcher.remote_addresses import remote_of
-from osteon_dispatcher.retrieve_jobs import c_get, c_move
+from osteon_dispatcher.retrieve_jobs import c_get, c_move, wado_rs
 from osteon_dispatcher.retrieve_jobs.common import RetrieveContext
 from osteon_dispatcher.retrieve_jobs.forwarder import OwnAcceptor
+from osteon_dispatcher.retrieve_jobs.wado_rs import WadoRetrieveContext
 from osteon_dispatcher.settings import DispatcherBaseSettings
 from osteon_dispatcher.store_jobs import modality, peer, store_straight
 
@@ -83,6 +85,9 @@ def job_types(context: JobContext) -> Mapping[str, JobType]:
     )
     packs = PackDelivery(index=index, objects=objects, bus=bus)
     reconciles = ReconcileContext(index=index, objects=objects, packs=packs, folder=context.folder)
+    wado = WadoRetrieveContext(
+        index=index, packs=packs, policy=PeerPolicy.from_settings(settings), folder=context.folder
+    )
     scu = CommitmentScuContext(index=index, remote_of=remote, linger=settings.commitment_linger_seconds)
     move_job = partial(move, stores=stores, bus=bus, signals=context.signals, patience=settings.move_retry_seconds)
     get_job = partial(c_get.get, context=retrieves, own_acceptor=context.own_acceptor)
@@ -96,6 +101,7 @@ def job_types(context: JobContext) -> Mapping[str, JobType]:
         PeerStoreParams.TYPE: JobType(partial(peer.store, context=peers), usual),
         RetrieveByMoveParams.TYPE: JobType(partial(c_move.move, context=retrieves), usual),
         RetrieveByGetParams.TYPE: JobType(get_job, usual),
+        WadoRetrieveParams.TYPE: JobType(partial(wado_rs.retrieve, context=wado), usual),
         ReconcileParams.TYPE: JobType(partial(reconcile, context=reconciles), usual),
     }
 

@@ -7,7 +7,7 @@ limits the time of each write too: a peer that stops reading must not hold a job
 import asyncio
 import logging
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,6 +84,15 @@ class PeerPolicy:
         return cls(settings.peer_ca_dir, settings.peer_proxy_from_environment)
 
 
+@dataclass(frozen=True, slots=True)
+class PeerDownload:
+    """An answer whose body is read as it comes. `status` and `content_type` as the peer sent them."""
+
+    status: int
+    content_type: str
+    chunks: AsyncIterator[bytes]
+
+
 class PeerClient:
     """Requests below the URL of one peer; made by `open_peer`."""
 
@@ -98,6 +107,31 @@ class PeerClient:
     async def get(self, path: str) -> PeerAnswer:
         """GET; raises `PeerUnavailable`."""
         return await self._request("GET", path)
+
+    async def delete(self, path: str) -> PeerAnswer:
+        """DELETE; raises `PeerUnavailable`."""
+        return await self._request("DELETE", path)
+
+    @asynccontextmanager
+    async def download(
+        self, path: str, headers: Mapping[str, str], parameters: Sequence[tuple[str, str]] = ()
+    ) -> AsyncIterator[PeerDownload]:
+        """GET an answer of any length; raises `PeerUnavailable`, also when it stops in the middle."""
+        url = self._url.copy_with(path=self._url.path.rstrip("/") + path).copy_merge_params(list(parameters))
+        try:
+            async with self._http.stream("GET", url, headers=headers) as response:
+                content_type = response.headers.get("content-type", "")
+                yield PeerDownload(response.status_code, content_type, response.aiter_raw())
+        except httpx.HTTPError as error:
+            raise PeerUnavailable(self._describe(error)) from error
+
+    def check(self, answer: PeerAnswer | PeerDownload) -> None:
+        """Raise what the status of an answer means: `PeerUnavailable` or `PeerRefused`."""
+        problem = answer.problem if isinstance(answer, PeerAnswer) else f"answered {answer.status}"
+        if answer.status in _BUSY:
+            raise PeerUnavailable(f"{self._address} {problem}")
+        if not 200 <= answer.status < 300:
+            raise PeerRefused(f"{self._address} {problem}")
 
     async def post(self, path: str, headers: Mapping[str, str], body: Body, length: int) -> PeerAnswer:
         """POST a body of `length` bytes.

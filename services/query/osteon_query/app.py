@@ -29,6 +29,7 @@ from osteon_query.orthanc import (
     commitments,
     conflicts,
     destinations,
+    dicomweb_servers,
     find,
     hierarchy,
     instances,
@@ -50,7 +51,7 @@ from osteon_query.orthanc import (
 _DICOMWEB = (wado, wado_uri, metadata, frames, bulk, bulk_resources, rendered, stow)
 _ROUTERS = (
     start_page, capabilities, qido, *_DICOMWEB, instances, rendering, numpy_routes, tags, shared_tags, resources,
-    labels, hierarchy, find, changes, conflicts, reconciliations, system, modalities, queries, peers,
+    labels, hierarchy, find, changes, conflicts, reconciliations, system, modalities, queries, peers, dicomweb_servers,
     commitments, rules, destinations, jobs,
 )  # fmt: skip
 

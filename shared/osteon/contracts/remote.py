@@ -59,6 +59,35 @@ class PeerSystemReply(Message):
     system: str = Field(description="JSON.")
 
 
+class DicomWebGetRequest(Message):
+    """GET something of a DICOMweb server, below its root."""
+
+    peer: str = Field(description="Its name.")
+    path: str = Field(description="Begins with a slash; not encoded.")
+    parameters: tuple[tuple[str, str], ...] = Field(default=(), description="Of the query string; not encoded.")
+    headers: dict[str, str] = Field(default_factory=dict)
+
+
+class DicomWebGetReply(Message):
+    """The answer of the server, whatever its status. Its body is in an object, which the requester deletes."""
+
+    status: int
+    content_type: str
+    key: str
+    length: int
+
+
+class DicomWebDeleteRequest(Message):
+    """DELETE something of a DICOMweb server, below its root."""
+
+    peer: str = Field(description="Its name.")
+    path: str = Field(description="Begins with a slash; not encoded.")
+
+
+class DicomWebDeleteReply(Message):
+    """It succeeded."""
+
+
 class ListModalitiesRequest(Message):
     """Which modalities are there? `seen` is the version of the last answer."""
 

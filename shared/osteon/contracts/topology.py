@@ -18,6 +18,10 @@ from osteon.contracts.imaging import RenderReply, RenderRequest, TranscodeReply,
 from osteon.contracts.packs import ConflictsFound, PackIndexed, PackSealed, PackStored
 from osteon.contracts.reconciliation import PatientCorrected
 from osteon.contracts.remote import (
+    DicomWebDeleteReply,
+    DicomWebDeleteRequest,
+    DicomWebGetReply,
+    DicomWebGetRequest,
     ListModalitiesReply,
     ListModalitiesRequest,
     PeerSystemReply,
@@ -100,6 +104,8 @@ COMMIT: Final = RpcQueue("dispatcher.commitment", CommitmentRequest, CommitmentR
 COMMITMENT_STATUS: Final = RpcQueue("dispatcher.commitment.status", CommitmentStatusRequest, CommitmentStatusReply)
 COMMITMENT_REPORT: Final = RpcQueue("dispatcher.commitment.report", CommitmentReportRequest, CommitmentReportReply)
 PEER: Final = RpcQueue("dispatcher.peer", PeerSystemRequest, PeerSystemReply)
+DICOMWEB_GET: Final = RpcQueue("dispatcher.dicomweb.get", DicomWebGetRequest, DicomWebGetReply)
+DICOMWEB_DELETE: Final = RpcQueue("dispatcher.dicomweb.delete", DicomWebDeleteRequest, DicomWebDeleteReply)
 MODALITIES: Final = RpcQueue("query.modalities", ListModalitiesRequest, ListModalitiesReply)
 TRANSCODE: Final = RpcQueue("imaging.transcode", TranscodeRequest, TranscodeReply)
 RENDER: Final = RpcQueue("imaging.render", RenderRequest, RenderReply)
@@ -115,6 +121,8 @@ REQUESTS: Final[tuple[RpcQueue[Any, Any], ...]] = (
     COMMITMENT_STATUS,
     COMMITMENT_REPORT,
     PEER,
+    DICOMWEB_GET,
+    DICOMWEB_DELETE,
     MODALITIES,
     TRANSCODE,
     RENDER,

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from sqlalchemy import Boolean, Column, Index, Integer, LargeBinary, Table, Text
+from sqlalchemy import Boolean, Column, Index, Integer, LargeBinary, Table, Text, false
 
 from osteon.index.tables import Bytewise, Moment, metadata
 
@@ -34,6 +34,7 @@ peers: Final = Table(
     _text("url"), _text("username"), _text("password"), _text("headers"), _text("ca_file"),
     Column("timeout", Integer, nullable=False),
     Column("dicomweb", Boolean, nullable=False),
+    Column("allow_delete", Boolean, nullable=False, server_default=false()),
 )  # fmt: skip
 """`headers`: a JSON list of pairs."""
 

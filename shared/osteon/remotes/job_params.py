@@ -58,9 +58,21 @@ class PeerStoreParams(JobParams):
 
     peer: str = Field(description="Its name.")
     resources: tuple[str, ...] = Field(description="Public identifiers of any level, in the order of sending.")
+    headers: dict[str, str] = Field(default_factory=dict, description="Beside those of the peer.")
     compress: bool = False
     transcode: str = Field(default="", description="Transfer Syntax UID; empty: as stored.")
     permissive: bool = False
+
+
+class WadoRetrieveParams(JobParams):
+    """Retrieve studies, series and instances from a DICOMweb server, and store them."""
+
+    TYPE: ClassVar[str] = "DicomWebWadoRetrieveClient"
+
+    peer: str = Field(description="Its name.")
+    resources: tuple[tuple[str, ...], ...] = Field(description="UIDs of a study, of a series of it, of an instance.")
+    parameters: tuple[tuple[str, str], ...] = ()
+    headers: dict[str, str] = Field(default_factory=dict)
 
 
 class RetrieveParams(JobParams):

@@ -30,8 +30,8 @@ MODALITY_FIELDS: Final = frozenset(
      "AllowNAction", "AllowNEventReport", "AllowEventReport", *ALLOW}
 )  # fmt: skip
 PEER_FIELDS: Final = frozenset(
-    {"Url", "Username", "Password", "HttpHeaders", "CaFile", "Timeout", "DicomWeb", "Pkcs11", "CertificateFile",
-     "CertificateKeyFile", "CertificateKeyPassword"}
+    {"Url", "Username", "Password", "HttpHeaders", "CaFile", "Timeout", "DicomWeb", "HasDelete", "Pkcs11",
+     "CertificateFile", "CertificateKeyFile", "CertificateKeyPassword"}
 )  # fmt: skip
 _FORMER_COMMITMENT: Final = ("AllowNAction", "AllowNEventReport", "AllowEventReport")
 _MAX_NAME: Final = 64
@@ -114,6 +114,7 @@ def peer_from(name: str, body: object, known: Peer | None = None) -> Peer:
         ca_file=_ca_file(given.get("CaFile")),
         timeout=int_field(given, "Timeout", 0, 86_400),
         dicomweb=bool_field(given, "DicomWeb", default=False),
+        allow_delete=bool_field(given, "HasDelete", default=False),
     )
 
 
@@ -127,6 +128,16 @@ def peer_object(peer: Peer) -> dict[str, Any]:
         "Pkcs11": False,
         **({"CaFile": peer.ca_file} if peer.ca_file else {}),
         **({"DicomWeb": True} if peer.dicomweb else {}),
+    }
+
+
+def server_object(peer: Peer) -> dict[str, Any]:
+    """Write a DICOMweb server as Orthanc's plugin does; what is secret is null."""
+    return {
+        **{name: value for name, value in peer_object(peer).items() if name != "DicomWeb"},
+        "HasDelete": peer.allow_delete,
+        "ChunkedTransfers": True,
+        "HasWadoRsUniversalTransferSyntax": True,
     }
 
 

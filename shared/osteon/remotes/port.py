@@ -79,7 +79,9 @@ class Peer:
     ca_file: str = ""
     timeout: int = 0
     dicomweb: bool = False
-    """Whether `url` is the root of a STOW-RS service instead of Orthanc's REST API."""
+    """Whether `url` is the root of a DICOMweb service instead of Orthanc's REST API."""
+    allow_delete: bool = False
+    """Whether this archive may ask it to delete, by DICOMweb."""
 
 
 class Remotes(Protocol):

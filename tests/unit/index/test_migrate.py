@@ -83,7 +83,7 @@ async def test_the_setting_says_who_migrates(monkeypatch: pytest.MonkeyPatch, tm
 
 ADDED_SINCE = (
     ("conflicts", "compared"), ("packs", "sidecar_offset"), ("instances", "xxh3"), ("conflicts", "xxh3"),
-    ("packs", "reconciled_by"),
+    ("packs", "reconciled_by"), ("peers", "allow_delete"),
 )  # fmt: skip
 TABLES_SINCE = (
     "study_updates", "reconciliations", "former_ids", "split_series", "user_data", "labels", "resource_metadata",

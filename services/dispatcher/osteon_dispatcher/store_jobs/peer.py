@@ -4,7 +4,7 @@ import asyncio
 import gzip
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from tempfile import SpooledTemporaryFile
 from typing import Any, Final
@@ -49,7 +49,8 @@ class PeerStoreContext:
 async def store(run: JobRun, *, context: PeerStoreContext) -> None:
     """Send."""
     params = PeerStoreParams.model_validate(run.job.params)
-    peer = await context.index.remotes.peer(params.peer)
+    known = await context.index.remotes.peer(params.peer)
+    peer = replace(known, headers=(*known.headers, *params.headers.items()))
     files = PeerFiles(context.objects, context.bus, params.transcode, context.transcode_seconds)
     uploader = (
         StowUploader(peer, files, context.policy)

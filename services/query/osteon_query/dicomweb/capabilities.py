@@ -53,7 +53,12 @@ async def capabilities(request: Request, state: AppStateDep) -> Response:
     """Describe the DICOMweb services: as WADL, or as JSON."""
     described = request.app.openapi()["paths"]
     below = f"{DICOMWEB}/"  # all routes but this one
-    paths = {path.removeprefix(below): found for path, found in described.items() if path.startswith(below)}
+    others = f"{DICOMWEB}/servers"  # Orthanc's, for DICOMweb as a client
+    paths = {
+        path.removeprefix(below): found
+        for path, found in described.items()
+        if path.startswith(below) and not path.startswith(others)
+    }
     if _as_wadl(request):
         return Response(_wadl(paths, dicomweb_url(request, state)), media_type=WADL)
     return Response(orjson.dumps(_as_json(paths, request, state), option=orjson.OPT_INDENT_2), media_type=_JSON)

@@ -74,6 +74,9 @@ class OpenApiOperation:
 
 
 _OPERATIONS: Final = (
+    OpenApiOperation("(PUT|POST) /dicom-web/servers/.*", body=(_JSON,)),
+    OpenApiOperation("DELETE /dicom-web/servers/.*"),
+    OpenApiOperation("GET /dicom-web/servers.*", parameters={"expand": _STRING}),
     OpenApiOperation("POST /dicom-web/studies.*", (DICOM_JSON, DICOM_XML), (200, 202, 409), body=_STORED),
     OpenApiOperation("GET /dicom-web", (_JSON, "application/vnd.sun.wadl+xml")),
     OpenApiOperation("GET /wado", (DICOM, *_STILL, "image/gif", *_UNDRAWN), _SAVED, _WADO_URI),
