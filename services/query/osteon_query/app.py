@@ -41,6 +41,7 @@ from osteon_query.orthanc import (
     queries,
     reconciliations,
     rendering,
+    resource_metadata,
     resources,
     rules,
     shared_tags,
@@ -52,7 +53,7 @@ _DICOMWEB = (wado, wado_uri, metadata, frames, bulk, bulk_resources, rendered, s
 _ROUTERS = (
     start_page, capabilities, qido, *_DICOMWEB, instances, rendering, numpy_routes, tags, shared_tags, resources,
     labels, hierarchy, find, changes, conflicts, reconciliations, system, modalities, queries, peers, dicomweb_servers,
-    commitments, rules, destinations, jobs,
+    resource_metadata, commitments, rules, destinations, jobs,
 )  # fmt: skip
 
 

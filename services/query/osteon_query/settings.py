@@ -13,6 +13,7 @@ from osteon.settings import (
     RemotesSettings,
     RenderSettings,
     TranscodeSettings,
+    UserDataSettings,
 )
 
 
@@ -25,6 +26,7 @@ class QueryBaseSettings(
     TranscodeSettings,
     RenderSettings,
     ConflictSettings,
+    UserDataSettings,
 ):
     """Settings of the service apart from its bus, object store and index."""
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from osteon.contracts.packs import SidecarPlace
+from osteon.contracts.packs import Origin, SidecarPlace
 from osteon.dicom.identity import Identity
 from osteon.dicom.models import Level
 
@@ -79,12 +79,15 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """An instance and where its bytes are."""
+    """An instance, where its bytes are, and who sent it: an AE title for DIMSE, an address."""
 
     public_id: str
     attributes: Mapping[str, str]
     location: Location
     received: datetime
+    origin: Origin = Origin.HTTP
+    calling_aet: str = ""
+    remote_host: str = ""
 
 
 @dataclass(frozen=True, slots=True)

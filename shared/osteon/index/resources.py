@@ -8,6 +8,7 @@ from sqlalchemy import ColumnElement, Row, Select, Table, Text, cast, exists, fu
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from osteon.archive.resources import Instance, Match, Patient, Series, Study
+from osteon.contracts.packs import Origin
 from osteon.dicom.identity import Identity, format_public_id
 from osteon.dicom.models import Level
 from osteon.index import tables
@@ -184,4 +185,6 @@ def _one_series(row: Row[Any], requests: list[tuple[str, str]]) -> Series:
 def _instance(row: Row[Any], identity: Identity, pack: Row[Any], texts: Mapping[int, str]) -> Instance:
     attributes = _attributes(row, _PLACES[Level.IMAGE]) | {"SOPClassUID": identity.sop_class_uid}
     where = location(row, identity, pack, texts)
-    return Instance(where.public_id, attributes, where, received=pack.received)
+    return Instance(
+        where.public_id, attributes, where, pack.received, Origin(pack.origin), pack.calling_aet, pack.remote_host
+    )

@@ -38,6 +38,7 @@ from osteon.settings.storage import (
     SpoolSettings,
     WriterSettings,
 )
+from osteon.settings.user_data import UserDataSettings
 
 __all__ = [
     "GROUPS",
@@ -70,6 +71,7 @@ __all__ = [
     "StoreSenderSettings",
     "TlsSettings",
     "TranscodeSettings",
+    "UserDataSettings",
     "WriterSettings",
     "exit_with",
     "known_names",

@@ -32,6 +32,7 @@ from osteon.settings.storage import (
     SpoolSettings,
     WriterSettings,
 )
+from osteon.settings.user_data import UserDataSettings
 
 S = TypeVar("S", bound=Settings)
 GROUPS: Final[tuple[type[Settings], ...]] = (
@@ -49,6 +50,7 @@ GROUPS: Final[tuple[type[Settings], ...]] = (
     IndexerSettings,
     HttpSettings,
     RemotesSettings,
+    UserDataSettings,
     AccessSettings,
     CommitmentSettings,
     DispatcherSettings,

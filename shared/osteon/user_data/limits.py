@@ -5,9 +5,6 @@ from typing import Final
 
 from osteon.user_data.port import BadUserData, UserData, UserDataLimit
 
-FIRST_USER_CODE: Final = 1024
-LAST_USER_CODE: Final = 65_535
-"""Codes of metadata and attachments that users choose, as in Orthanc."""
 MAX_LABELS: Final = 100
 MAX_METADATA: Final = 100
 MAX_ATTACHMENTS: Final = 100

@@ -13,6 +13,10 @@ class BadUserData(Invalid):
     """A label, metadata or an attachment has a form that it cannot have."""
 
 
+class SystemDataReadOnly(Invalid):
+    """Only the archive itself writes this metadata or attachment."""
+
+
 class UserDataLimit(Invalid):
     """A resource would get more user data than one may have."""
 

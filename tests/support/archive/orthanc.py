@@ -37,8 +37,11 @@ class OrthancServer:
 
 
 @contextmanager
-def running_orthanc(folder: Path, archive: RunningArchive) -> Iterator[OrthancServer]:
-    """Run one on free ports for the block; to it, `archive` is the modality and the peer `osteon`."""
+def running_orthanc(folder: Path, archive: RunningArchive, **more: object) -> Iterator[OrthancServer]:
+    """Run one on free ports for the block; to it, `archive` is the modality and the peer `osteon`.
+
+    `more`: settings of its own.
+    """
     dicom, web = free_port(), free_port()
     settings = {
         "StorageDirectory": str(folder / "orthanc"), "IndexDirectory": str(folder / "orthanc"), "DicomAet": "ORTHANC",
@@ -51,6 +54,7 @@ def running_orthanc(folder: Path, archive: RunningArchive) -> Iterator[OrthancSe
             }
         },
         "OrthancPeers": {"osteon": [archive.url + "/"]},
+        **more,
     }  # fmt: skip
     path = folder / "orthanc.json"
     path.write_text(json.dumps(settings))

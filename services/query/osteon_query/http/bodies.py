@@ -71,7 +71,12 @@ async def limited_body(
 
 async def small_body(request: Request) -> bytes:
     """Return a body of at most 4 MiB."""
-    async with aclosing(limited_body(request, _SMALL, "limit of JSON and text bodies")) as chunks:
+    return await whole_body(request, _SMALL, "limit of JSON and text bodies")
+
+
+async def whole_body(request: Request, limit: int, setting: str) -> bytes:
+    """Return a body that fits into memory; raises as `limited_body` does."""
+    async with aclosing(limited_body(request, limit, setting)) as chunks:
         return b"".join([chunk async for chunk in chunks])
 
 

@@ -15,6 +15,10 @@ class UnknownResource(NotFound):
     """No resource has this URL."""
 
 
+class UnknownItem(NotFound):
+    """A name stands for nothing, whatever the resource."""
+
+
 class NotAcceptable(Invalid):
     """None of the media types that the client accepts is available."""
 

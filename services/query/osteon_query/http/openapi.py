@@ -94,6 +94,13 @@ _OPERATIONS: Final = (
     OpenApiOperation("GET .*/numpy", (OCTETS,), (200, 304), {"compress": _FLAG, "rescale": _FLAG}),
     OpenApiOperation("GET .*/raw(.gz)?", (OCTETS, "application/gzip", "image/*", "video/*"), _SAVED),
     OpenApiOperation("GET .*/pdf", ("application/pdf",), _SAVED),
+    OpenApiOperation("GET .*/metadata/{name}", (_TEXT,), (200, 304)),
+    OpenApiOperation("PUT .*/(metadata/{name}|protected)", (_TEXT,), (200, 409), body=(_TEXT,)),
+    OpenApiOperation("DELETE .*/metadata/{name}", (_TEXT,), (200, 409)),
+    OpenApiOperation("(GET|PUT|DELETE) .*/labels/{label}", (_TEXT,)),
+    OpenApiOperation(
+        "GET /(patients|studies|series|instances)/{id}/metadata", parameters={"expand": _STRING, "numeric": _STRING}
+    ),
     OpenApiOperation("GET .*/(matlab|protected)|GET /tools/now.*|GET /queries/.*/(level|modality)", (_TEXT,)),
     OpenApiOperation(
         "GET .*/(simplified-tags|tags|shared-tags)", parameters={"simplify": _STRING, "short": _STRING, **_ORIGINAL}

@@ -24,7 +24,7 @@ from osteon.logging import get_logger
 from osteon.multipart import BadMultipart, UnsupportedPartEncoding
 from osteon.remotes.port import RemoteNotFound
 from osteon.remotes.queries import QueryNotFound
-from osteon.user_data.port import BadUserData, UserDataLimit, WrongRevision
+from osteon.user_data.port import BadUserData, SystemDataReadOnly, UserDataLimit, WrongRevision
 from osteon_query.http import errors
 from osteon_query.http.middleware import NO_SNIFFING
 
@@ -58,10 +58,12 @@ _ANSWERS: Final[dict[type[Exception], ErrorResponse]] = {
     WrongState: ErrorResponse(400, 6, "Bad sequence of calls"),
     errors.JobFailed: ErrorResponse(500, 9, "Error in the network protocol"),
     BadUserData: ErrorResponse(400, 3, "Parameter out of range"),
+    SystemDataReadOnly: ErrorResponse(403, 26, "Cannot modify a read-only data structure"),
     UserDataLimit: ErrorResponse(413, 8, "Bad request"),
     WrongRevision: ErrorResponse(
-        409, 42, "A bad revision number was provided, which might indicate conflict between multiple writers"
+        409, 43, "A bad revision number was provided, which might indicate conflict between multiple writers"
     ),
+    errors.UnknownItem: ErrorResponse(404, 7, "Accessing an inexistent item"),
     errors.BadBody: ErrorResponse(400, 15, "Bad file format"),
     BadMultipart: ErrorResponse(400, 15, "Bad file format"),
     UnsupportedPartEncoding: ErrorResponse(415, 8, "Bad request"),

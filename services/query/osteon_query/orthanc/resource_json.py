@@ -107,7 +107,7 @@ def _study(match: Match, details: ResourceDetails) -> dict[str, Any]:
 def _series(match: Match, details: ResourceDetails) -> dict[str, Any]:
     assert match.study is not None
     assert match.series is not None
-    expected = _expected_instances(match.series.attributes)
+    expected = expected_instances(match.series.attributes)
     return {
         "ParentStudy": match.study.public_id,
         "ExpectedNumberOfInstances": expected,
@@ -123,14 +123,15 @@ def _instance(match: Match, _: ResourceDetails) -> dict[str, Any]:
         "ParentSeries": match.series.public_id,
         "FileSize": match.instance.location.length,
         "FileUuid": str(uuid.UUID(bytes=match.instance.location.sha256[:16], version=4)),
-        "IndexInSeries": _whole(match.instance.attributes.get("InstanceNumber")),
+        "IndexInSeries": index_in_series(match.instance.attributes),
     }
 
 
 _OWN: Final = {"Patient": _patient, STUDY.type: _study, "Series": _series, INSTANCE.type: _instance}
 
 
-def _expected_instances(attributes: Mapping[str, str]) -> int | None:
+def expected_instances(attributes: Mapping[str, str]) -> int | None:
+    """Return how many instances a series has when it is complete; None when its attributes do not say."""
     for keywords in _EXPECTED:
         counts = [_whole(attributes.get(keyword)) for keyword in keywords]
         product = 1
@@ -141,10 +142,15 @@ def _expected_instances(attributes: Mapping[str, str]) -> int | None:
     return None
 
 
+def index_in_series(attributes: Mapping[str, str]) -> int | None:
+    """Return the number of an instance within its series."""
+    return _whole(attributes.get("InstanceNumber"))
+
+
 def _status(expected: int | None, instances: Sequence[Match]) -> str:
     if expected is None:
         return "Unknown"
-    numbers = [_whole(m.instance.attributes.get("InstanceNumber")) for m in instances if m.instance is not None]
+    numbers = [index_in_series(m.instance.attributes) for m in instances if m.instance is not None]
     known = {n for n in numbers if n is not None and 1 <= n <= expected}
     if len(known) != len(numbers):
         return "Inconsistent"

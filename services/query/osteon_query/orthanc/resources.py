@@ -1,6 +1,7 @@
 """Orthanc REST: lists of patients, studies, series and instances, single ones, and their statistics."""
 
-from typing import Any
+from dataclasses import replace
+from typing import Any, Final
 
 from fastapi import APIRouter
 from starlette.requests import Request
@@ -10,16 +11,19 @@ from osteon.archive.resources import Match
 from osteon.dicom.models import Level
 from osteon.dicom.query import Search
 from osteon_query.app_state import AppState, AppStateDep
-from osteon_query.http.errors import BadParameter
+from osteon_query.http.bodies import small_body
+from osteon_query.http.errors import BadBody, BadParameter
 from osteon_query.http.json_response import JSON, json_response
 from osteon_query.http.request_values import number, resource_id
 from osteon_query.http.streaming import stream_response
 from osteon_query.orthanc.resource_lists import json_list, objects, view_of
-from osteon_query.orthanc.resource_types import RESOURCE_TYPES, ResourceType
+from osteon_query.orthanc.resource_types import PATIENT, RESOURCE_TYPES, ResourceType
+from osteon_query.orthanc.user_data import change, empty_response
 
 router = APIRouter(tags=["Resources"])
 
 _MB = 1 << 20
+_FLAGS: Final = {b"0": False, b"false": False, b"1": True, b"true": True}
 
 
 def _add_routes(kind: ResourceType) -> None:
@@ -43,9 +47,19 @@ for _kind in RESOURCE_TYPES:
 
 @router.get("/patients/{id}/protected")
 async def protected(state: AppStateDep, id: str) -> Response:
-    """Say whether a patient is kept when room is needed: nothing is ever deleted for that, so none has to be."""
-    await state.index.get(Level.PATIENT, resource_id(id))
-    return Response("0", media_type="text/plain")
+    """Say whether a patient is to be kept when room is needed. Nothing is ever deleted for that."""
+    found = await state.user_data.read(Level.PATIENT, resource_id(id))
+    return Response(str(int(found.protected)), media_type="text/plain")
+
+
+@router.put("/patients/{id}/protected")
+async def protect(request: Request, state: AppStateDep, id: str) -> Response:
+    """Set it: the body is `1` or `0`."""
+    body = (await small_body(request)).strip()
+    if body not in _FLAGS:
+        raise BadBody(f"the body must be 0 or 1, got {body[:80].decode('ascii', 'replace')!r}")
+    await change(request, state, PATIENT, id, lambda old: replace(old, protected=_FLAGS[body]))
+    return empty_response()
 
 
 async def _list(request: Request, state: AppState, kind: ResourceType) -> Response:

@@ -7,6 +7,7 @@ from typing import Final
 from fastapi import APIRouter
 from starlette.responses import Response
 
+from osteon.contracts.user_data_names import SYSTEM_METADATA, parse_names
 from osteon_query.app_state import AppStateDep
 from osteon_query.http.errors import UnknownResource
 from osteon_query.http.json_response import json_response
@@ -36,7 +37,7 @@ async def system(state: AppStateDep) -> Response:
         {
             "ApiVersion": _API_VERSION,
             "Capabilities": {"HasChangesExtended": True, "HasExtendedFind": True},
-            "CheckRevisions": False,
+            "CheckRevisions": settings.check_revisions,
             "DatabaseBackendPlugin": None,
             "DatabaseVersion": 6,
             "DicomAet": settings.aet,
@@ -57,7 +58,7 @@ async def system(state: AppStateDep) -> Response:
             "ReadOnly": False,
             "StorageAreaPlugin": None,
             "StorageCompression": False,
-            "UserMetadata": {},
+            "UserMetadata": parse_names(settings.user_metadata, SYSTEM_METADATA),
             "Version": ORTHANC_VERSION,
         }
     )
