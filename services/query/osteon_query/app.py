@@ -36,6 +36,7 @@ from osteon_query.orthanc import (
     jobs,
     labels,
     modalities,
+    modification,
     numpy_routes,
     peers,
     queries,
@@ -53,7 +54,7 @@ _DICOMWEB = (wado, wado_uri, metadata, frames, bulk, bulk_resources, rendered, s
 _ROUTERS = (
     start_page, capabilities, qido, *_DICOMWEB, instances, rendering, numpy_routes, tags, shared_tags, resources,
     labels, hierarchy, find, changes, conflicts, reconciliations, system, modalities, queries, peers, dicomweb_servers,
-    resource_metadata, commitments, rules, destinations, jobs,
+    resource_metadata, commitments, rules, destinations, modification, jobs,
 )  # fmt: skip
 
 

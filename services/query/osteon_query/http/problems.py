@@ -21,6 +21,7 @@ from osteon.commitment.port import CommitmentNotFound
 from osteon.errors import Invalid, NotFound, OsteonError, Unavailable
 from osteon.jobs.port import JobNotFound, WrongState
 from osteon.logging import get_logger
+from osteon.modification.errors import ModificationNotSupported
 from osteon.multipart import BadMultipart, UnsupportedPartEncoding
 from osteon.remotes.port import RemoteNotFound
 from osteon.remotes.queries import QueryNotFound
@@ -53,6 +54,7 @@ _ANSWERS: Final[dict[type[Exception], ErrorResponse]] = {
     QueryNotFound: ErrorResponse(404, 7, "Accessing an inexistent item"),
     errors.RemoteFailed: ErrorResponse(500, 9, "Error in the network protocol"),
     errors.NotSupported: ErrorResponse(501, 2, "Not implemented yet"),
+    ModificationNotSupported: ErrorResponse(501, 2, "Not implemented yet"),
     CommitmentNotFound: ErrorResponse(404, 7, "Accessing an inexistent item"),
     JobNotFound: ErrorResponse(404, 7, "Accessing an inexistent item"),
     WrongState: ErrorResponse(400, 6, "Bad sequence of calls"),

@@ -83,7 +83,7 @@ class Uploads:
         self._objects = objects
         self._bus = bus
         self._wait = wait
-        self._folder = folder
+        self.folder = folder
         self._awaited: dict[str, asyncio.Event] = {}
         self._slots = slots
         self.max_files = max_files
@@ -117,13 +117,13 @@ class Uploads:
         await self._slots.acquire(client, self.slot_seconds)
         upload = None
         try:
-            folder = await asyncio.to_thread(TemporaryDirectory, prefix="upload-", dir=self._folder)
+            folder = await asyncio.to_thread(TemporaryDirectory, prefix="upload-", dir=self.folder)
             upload = Upload(self, folder, correlation_id, remote_host, client)
             yield upload
         except OSError as error:
             if error.errno not in _DISK_FULL:
                 raise
-            raise UploadCapacityExceeded(f"no space left for uploads in {self._folder} (TMPDIR)") from None
+            raise UploadCapacityExceeded(f"no space left for uploads in {self.folder} (TMPDIR)") from None
         finally:
             if upload is None:
                 self._slots.release(client)

@@ -1,0 +1,1 @@
+"""Making new instances from stored ones: modify, anonymize, merge, split."""
