@@ -99,12 +99,17 @@ def client_key(request: Request) -> str:
 
 
 @asynccontextmanager
-async def open_upload(request: Request, state: AppState) -> AsyncIterator[tuple[Upload, AsyncGenerator[bytes, None]]]:
-    """Begin an upload, and yield it with the body of the request; raises as `Uploads.open` and `limited_body` do."""
+async def open_upload(
+    request: Request, state: AppState, limit: int | None = None, setting: str = "OSTEON_MAX_UPLOAD_BYTES"
+) -> AsyncIterator[tuple[Upload, AsyncGenerator[bytes, None]]]:
+    """Begin an upload, and yield it with the body of the request; raises as `Uploads.open` and `limited_body` do.
+
+    A body may have `limit` bytes, which a `setting` names; those of any upload when it is left out.
+    """
     remote = request.client.host if request.client else ""
-    limit, pace = state.settings.max_upload_bytes, state.limits.body_pace
+    limit, pace = state.settings.max_upload_bytes if limit is None else limit, state.limits.body_pace
     async with (
         state.uploads.open(correlation_id(request), remote, client_key(request)) as upload,
-        aclosing(limited_body(request, limit, "OSTEON_MAX_UPLOAD_BYTES", pace)) as body,
+        aclosing(limited_body(request, limit, setting, pace)) as body,
     ):
         yield upload, body

@@ -61,6 +61,11 @@ def folder_of(level: Level, public_id: str) -> str:
     return f"{PREFIX}{level.lower()}/{public_id}/"
 
 
+def attachment_key(level: Level, public_id: str, unique: str) -> str:
+    """Return the key of an attachment's content; `unique` is like a pack's id."""
+    return f"{folder_of(level, public_id)}attachments/{unique}"
+
+
 def record_key(level: Level, public_id: str, revision: int, unique: str) -> str:
     """Return the key of a record: of two the one with more changes is greater, then the one with the later `unique`."""
     return f"{folder_of(level, public_id)}{revision:012}-{unique}.json"

@@ -17,6 +17,7 @@ SYSTEM_METADATA: Final[Mapping[str, int]] = {
 """What Orthanc itself notes of resources, of which this archive knows some."""
 SYSTEM_ATTACHMENTS: Final[Mapping[str, int]] = {"dicom": 1, "dicom-as-json": 2, "dicom-until-pixel-data": 3}
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
+_MEDIA_TYPE: Final = re.compile(r"[a-z]+/[A-Za-z0-9.+-]+")
 _CODE: Final = re.compile(r"\d{1,5}", re.ASCII)
 
 
@@ -40,6 +41,17 @@ class CodeNames:
 def is_user_code(code: int) -> bool:
     """Whether users may write under a code; the others are the archive's."""
     return FIRST_USER_CODE <= code <= LAST_USER_CODE
+
+
+def parse_attachment_names(words: Iterable[str]) -> tuple[dict[str, int], dict[int, str]]:
+    """Turn `report=1024:application/pdf` and so on into codes by name and media types by code; raises `ValueError`."""
+    split = [word.partition(":") for word in words]
+    codes = parse_names([word for word, _, _ in split], SYSTEM_ATTACHMENTS)
+    types = {codes[word.partition("=")[0]]: media_type for word, colon, media_type in split if colon}
+    for media_type in types.values():
+        if not _MEDIA_TYPE.fullmatch(media_type):
+            raise ValueError(f"{media_type!r}: expected a media type such as application/pdf behind the colon")
+    return codes, types
 
 
 def parse_names(words: Iterable[str], system: Mapping[str, int]) -> dict[str, int]:

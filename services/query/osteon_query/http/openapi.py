@@ -97,6 +97,12 @@ _OPERATIONS: Final = (
     OpenApiOperation("GET .*/metadata/{name}", (_TEXT,), (200, 304)),
     OpenApiOperation("PUT .*/(metadata/{name}|protected)", (_TEXT,), (200, 409), body=(_TEXT,)),
     OpenApiOperation("DELETE .*/metadata/{name}", (_TEXT,), (200, 409)),
+    OpenApiOperation("GET .*/attachments/{name}/(compressed-)?data", (OCTETS, DICOM, "*/*"), _SAVED),
+    OpenApiOperation("GET .*/attachments/{name}/{fact}", (_TEXT,), (200, 304)),
+    OpenApiOperation("GET .*/attachments/{name}(/info)?", (_JSON,), (200, 304)),
+    OpenApiOperation("PUT .*/attachments/{name}", (_JSON,), (200, 409), body=("*/*",)),
+    OpenApiOperation("DELETE .*/attachments/{name}", (_TEXT,), (200, 409)),
+    OpenApiOperation("GET /(patients|studies|series|instances)/{id}/attachments", parameters={"full": _STRING}),
     OpenApiOperation("(GET|PUT|DELETE) .*/labels/{label}", (_TEXT,)),
     OpenApiOperation(
         "GET /(patients|studies|series|instances)/{id}/metadata", parameters={"expand": _STRING, "numeric": _STRING}

@@ -40,12 +40,19 @@ def _of_instance(match: Match, line: SidecarLine | None) -> dict[str, str]:
 
 
 def _of_pixel_data(transfer_syntax: str, line: SidecarLine) -> dict[str, str]:
-    """Return where the element begins in the file, its header included, and its VR; raises nothing."""
-    pixel_data = line.header.pixel_data
-    if pixel_data is None or transfer_syntax == _DEFLATED:
+    offset, pixel_data = pixel_data_offset(transfer_syntax, line), line.header.pixel_data
+    if offset is None or pixel_data is None:
         return {}
-    head = 8 if transfer_syntax == _IMPLICIT else 12  # PS3.5 7.1.2, 7.1.3: OB, OW, OF and OD have a long form
-    found = {"PixelDataOffset": str(line.dataset_offset + pixel_data.offset - head)}
+    found = {"PixelDataOffset": str(offset)}
     if vr := parse_header(line.header.json).get(pixel_data.tag, {}).get("vr"):
         found["PixelDataVR"] = vr
     return found
+
+
+def pixel_data_offset(transfer_syntax: str, line: SidecarLine) -> int | None:
+    """Return where the element of the pixel data begins in the file, its header included; None without or deflated."""
+    pixel_data = line.header.pixel_data
+    if pixel_data is None or transfer_syntax == _DEFLATED:
+        return None
+    head = 8 if transfer_syntax == _IMPLICIT else 12  # PS3.5 7.1.2, 7.1.3: OB, OW, OF and OD have a long form
+    return line.dataset_offset + pixel_data.offset - head
