@@ -19,6 +19,7 @@ from osteon_local.part import free_port
 from support.archive.orthanc import OrthancServer, needs_orthanc, running_orthanc
 from support.archive.running import RunningArchive, StandaloneProcess, eventually
 from support.dicom.datasets import ct_slice
+from support.dicom.elements import explicit
 from support.packs.sealed_packs import part10
 
 NODELAY = {**os.environ, "TCP_NODELAY": "1"}
@@ -162,6 +163,25 @@ def test_orthanc_takes_a_study_by_c_store_and_commits_it(archive: RunningArchive
         return bool(archive.get(f"/storage-commitment/{transaction}").json()["Status"] == "Success")
 
     eventually(committed)
+
+
+@needs_orthanc
+def test_an_instance_to_which_orthanc_gives_no_answer_fails_and_the_others_arrive(
+    archive: RunningArchive, orthanc: OrthancServer
+) -> None:
+    study, series = generate_uid(), generate_uid()
+    slices = [ct_slice(study=study, series=series, number=n) for n in range(4)]
+    damaged = str(slices[1].SOPInstanceUID)
+    for each in slices:
+        cut = explicit(0x7FE10010, "OW", b"no end", length=1 << 20) if each.SOPInstanceUID == damaged else b""
+        answer = httpx.post(archive.url + "/instances", content=part10(each) + cut, timeout=60).raise_for_status()
+    body = {"Resources": [answer.json()["ParentStudy"]], "Asynchronous": True, "Timeout": 2}
+    shown = ended(archive, post(archive, "/modalities/orthanc/store", body).json()["ID"])
+    assert (shown["State"], shown["Content"]["FailedInstancesCount"]) == ("Failure", 1)
+    (unsent,) = shown["Content"]["FailedInstances"]
+    assert unsent["SOPInstanceUID"] == damaged
+    assert "given up, each time the association broke twice" in unsent["Reason"]
+    assert {str(each.SOPInstanceUID) for each in slices} - {damaged} <= orthanc.instances()
 
 
 @needs_orthanc

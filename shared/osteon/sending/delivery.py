@@ -20,8 +20,9 @@ Send = Callable[[StoreUser, AsyncIterable[PlannedInstance]], AsyncGenerator[SubO
 Propose = Callable[[Iterable[ContextKey]], list[list[RequestedContext]]]
 
 _GATHERED: Final = 1000
-_BREAKS: Final = 3
-"""Associations that may break one after the other without an answer before there is no sense in another one."""
+_BREAKS: Final = 6
+"""Associations that may break one after the other without an answer before there is no sense in another one: three
+instances that the peer does not survive may be neighbours. One on which no answer came in time counts thrice."""
 log = get_logger(__name__)
 
 
@@ -92,18 +93,18 @@ class StoreDelivery:
                 await self._end(error)
                 if (failed := self._broken(queue, error)) is not None:
                     yield failed
+                if self._breaks >= _BREAKS:
+                    raise
 
     def _broken(self, queue: deque[PlannedInstance], error: RequestorError) -> SubOperationResult | None:
-        """Decide what an association that broke means: trying again, one failure, or (raising `error`) the end."""
-        self._breaks += 1
-        if isinstance(error, NoAnswer) or self._breaks >= _BREAKS:
-            raise error
+        """Return what an association that broke means for the instance: its failure, or None to send it again."""
+        self._breaks += 3 if isinstance(error, NoAnswer) else 1
         if not queue:
             return None
         log.warning("association broke", instance=queue[0].sop_instance_uid, error=str(error), left=len(queue))
         if queue[0].sop_instance_uid == self._suspect:
             reason = f"the association broke twice while it was sent: {error}"
-            return SubOperationResult(queue.popleft(), None, reason, transient=True)
+            return SubOperationResult(queue.popleft(), None, reason, transient=True, broken=True)
         self._suspect = queue[0].sop_instance_uid
         return None
 

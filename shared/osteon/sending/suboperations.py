@@ -31,6 +31,7 @@ class SubOperationResult:
         sop_instance_uid: under which it went out; another one than planned when lossy compression changed it.
         bytes: of the data set that went out.
         transient: no answer came, or a part of Osteon's own was missing; a later try may succeed.
+        broken: the association ended without an answer, and so did the one on which it was sent again.
     """
 
     instance: PlannedInstance
@@ -39,6 +40,7 @@ class SubOperationResult:
     sop_instance_uid: str = ""
     bytes: int = 0
     transient: bool = False
+    broken: bool = False
 
     @property
     def counts_as(self) -> SubOperationOutcome:

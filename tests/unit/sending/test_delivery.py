@@ -111,6 +111,7 @@ async def test_an_instance_that_breaks_each_association_fails_and_the_others_are
     results = await deliver(packs, peer, planned)
     assert [sent.counts_as.value for sent in results] == ["completed", "failed", "completed", "completed"]
     assert "broke twice" in results[1].reason
+    assert results[1].broken
     assert len(peer.lines) == 3
 
 
@@ -119,19 +120,34 @@ async def test_a_peer_that_breaks_every_association_is_left_alone(packs):
     peer = AcceptingPeer(**{f"1_{n}": 9 for n in range(9)})
     with pytest.raises(AssociationAborted):
         await deliver(packs, peer, planned)
-    assert len(peer.lines) == 3
+    assert len(peer.lines) == 6
 
 
-@pytest.mark.parametrize("error", [NoAnswer, ConnectFailed])
-async def test_a_peer_that_does_not_answer_or_is_not_there_is_not_asked_again(packs, error):
-    peer = AcceptingPeer(**{"1_1": 1})
-    peer.error = error
-    if error is ConnectFailed:
-        peer.refuses = ConnectFailed("nobody")
-    with pytest.raises(error):
+async def test_a_peer_that_is_not_there_is_not_asked_again(packs):
+    peer = AcceptingPeer()
+    peer.refuses = ConnectFailed("nobody")
+    with pytest.raises(ConnectFailed):
         await deliver(packs, peer, [packs.add(uid=uid) for uid in ("1.0", "1.1", "1.2")])
-    assert peer.uids == ([] if error is ConnectFailed else ["1.0"])
-    assert peer.ends == ([] if error is ConnectFailed else ["aborted"])
+    assert peer.lines == []
+
+
+async def test_a_peer_that_does_not_answer_twice_in_a_row_is_left_alone_and_the_instance_is_named(packs):
+    peer = AcceptingPeer(**{"1_1": 9, "1_2": 9})
+    peer.error = NoAnswer
+    results: list[SubOperationResult] = []
+    planned = [packs.add(uid=uid) for uid in ("1.0", "1.1", "1.2")]
+    with pytest.raises(NoAnswer):
+        async for sent in StoreSender(packs, None).deliver(peer.connect, each(planned)):
+            results.append(sent)  # noqa: PERF401 -- what came before the error is wanted
+    assert [(sent.instance.sop_instance_uid, sent.broken) for sent in results] == [("1.0", False), ("1.1", True)]
+    assert peer.ends == ["aborted", "aborted"]
+
+
+async def test_a_peer_that_does_not_answer_once_is_asked_again(packs):
+    peer = AcceptingPeer(**{"1_1": 1})
+    peer.error = NoAnswer
+    await deliver(packs, peer, [packs.add(uid=uid) for uid in ("1.0", "1.1", "1.2")])
+    assert peer.uids == ["1.0", "1.1", "1.2"]
 
 
 async def test_leaving_early_releases_the_association(packs):

@@ -161,7 +161,8 @@ class _MoveRun:
     def _count(self, result: SubOperationResult) -> None:
         self._checkpoint.page, self._checkpoint.last_sent = self._on_the_way.popleft()
         self._checkpoint.counts.add(result)
-        self._last_answer = asyncio.get_running_loop().time()
+        if not result.broken:
+            self._last_answer = asyncio.get_running_loop().time()
         if result.reason:
             log.warning("instance not moved", correlation_id=self._params.correlation_id, job=self._run.job.id,
                         instance=result.instance.sop_instance_uid, reason=result.reason)  # fmt: skip

@@ -11,6 +11,12 @@ MAX_FAILURES: Final = 1_000
 """Instances that failed for good and are remembered; with one more the job ends."""
 MAX_RETRY: Final = 100
 """Instances that failed for the moment and are remembered; with one more the run ends."""
+MAX_BREAKS: Final = 20
+"""Breaks with which an instance has failed: the peer ended both associations on which it was sent. A peer that answers
+to nothing may be out of order; while it answers to others, the second break is enough."""
+_BREAKS_OF_A_JOB: Final = 20
+_ANSWERS_PER_BREAK: Final = 100
+"""A job is given up with more than 20 breaks, and one more for each hundred instances."""
 FAILED_INSTANCES: Final = "FailedInstances"
 """Field of the content that is there while there are any; the first `_SHOWN` of them."""
 _SHOWN: Final = 100
@@ -30,6 +36,8 @@ class SendCheckpoint:
         failed: the job has failed for those in `failures`.
         failures: SOP Instance UID → reason of those that are not sent again.
         retry: the same of those that are, in the next run.
+        breaks: of those in `retry` on which associations broke: how near they are to `MAX_BREAKS`.
+        broken: how often they did in the whole job, while the peer answered to others.
     """
 
     total: int | None = None
@@ -40,6 +48,8 @@ class SendCheckpoint:
     failed: bool = False
     failures: dict[str, str] = field(default_factory=dict)
     retry: dict[str, str] = field(default_factory=dict)
+    breaks: dict[str, int] = field(default_factory=dict)
+    broken: int = 0
 
     @classmethod
     def from_json(cls, checkpoint: Any) -> "SendCheckpoint":
@@ -54,6 +64,8 @@ class SendCheckpoint:
             failed=checkpoint.get("failed", False),
             failures=dict(checkpoint.get("failures", {})),
             retry=dict(checkpoint.get("retry", {})),
+            breaks=dict(checkpoint.get("breaks", {})),
+            broken=checkpoint.get("broken", 0),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -68,24 +80,52 @@ class SendCheckpoint:
             "failed": self.failed,
             "failures": dict(self.failures),
             "retry": dict(self.retry),
+            "breaks": dict(self.breaks),
+            "broken": self.broken,
         }
 
     def resume(self) -> None:
         """Begin a run: of a job that had failed and was resubmitted, what failed is tried again."""
         if self.failed:
             self.retry, self.failures, self.failed = {**self.retry, **self.failures}, {}, False
+            self.breaks, self.broken = {}, 0
 
-    def record(self, result: SubOperationResult, position: InstancePosition | None = None) -> None:
-        """Record what became of an instance; without its `position`, of one that was sent again."""
+    def suspect_broken(self) -> None:
+        """Note that the peer answers: the next break of an instance on which associations broke is the last."""
+        self.breaks = dict.fromkeys(self.breaks, MAX_BREAKS - 1)
+
+    def record(
+        self, result: SubOperationResult, position: InstancePosition | None = None, *, answered: bool = True
+    ) -> None:
+        """Record what became of an instance.
+
+        Args:
+            result: how it was sent.
+            position: None for one that was sent again.
+            answered: whether the peer has answered to any instance in this run.
+        """
         if position is not None:
             self.last_sent = position
             self.done += 1
         uid = result.instance.sop_instance_uid
         self.retry.pop(uid, None)
-        if result.counts_as is SubOperationOutcome.FAILED:
+        breaks = self.breaks.pop(uid, 0)
+        if result.broken:
+            self.broken += answered
+            breaks += MAX_BREAKS - 1 if answered else 1
+            if breaks < MAX_BREAKS:
+                self.retry[uid], self.breaks[uid] = result.reason, breaks
+            else:
+                self.failures[uid] = f"given up, each time {result.reason}"
+        elif result.counts_as is SubOperationOutcome.FAILED:
             (self.retry if is_retryable(result) else self.failures)[uid] = result.reason
         elif result.counts_as is SubOperationOutcome.WARNING:
             self.warnings += 1
+
+    @property
+    def is_broken_too_often(self) -> bool:
+        """Whether there is no sense in further associations for the whole job."""
+        return self.broken > _BREAKS_OF_A_JOB + self.done // _ANSWERS_PER_BREAK
 
     @property
     def percent(self) -> int:

@@ -39,6 +39,7 @@ class SendRun:
         self._resources = resources
         self._deliver = deliver
         self._content = dict(run.job.content)
+        self._answered = False
 
     async def send(self, *, permissive: bool) -> None:
         """Send what has to be sent. On return all were, but for those in `checkpoint.failures` if `permissive`.
@@ -51,7 +52,7 @@ class SendRun:
         try:
             if checkpoint.total is None:
                 await self._count()
-            if checkpoint.retry:
+            if len(checkpoint.retry) > MAX_RETRY:
                 await self._send_again()
             await self._send_rest()
             if checkpoint.retry:
@@ -93,9 +94,10 @@ class SendRun:
         async with aclosing(self._results(iter_by_uid(self._index, uids))) as results:
             async for result in results:
                 seen.add(result.instance.sop_instance_uid)
-                self.checkpoint.record(result)
+                await self._record(result)
         for uid in set(uids) - seen:
             self.checkpoint.retry.pop(uid, None)  # it is not in the archive any more
+            self.checkpoint.breaks.pop(uid, None)
 
     async def _send_rest(self) -> None:
         positions: deque[InstancePosition] = deque()
@@ -107,11 +109,20 @@ class SendRun:
 
         async with aclosing(self._results(instances())) as results:
             async for result in results:
-                self.checkpoint.record(result, positions.popleft())
+                await self._record(result, positions.popleft())
                 if len(self.checkpoint.failures) > MAX_FAILURES:
                     raise await self._failure(f"given up after {self.checkpoint.problem}")
                 if len(self.checkpoint.retry) > MAX_RETRY:
                     raise SendIncomplete(self.checkpoint.problem)
+
+    async def _record(self, result: SubOperationResult, position: InstancePosition | None = None) -> None:
+        checkpoint = self.checkpoint
+        if result.outcome is not None and not self._answered:
+            self._answered = True
+            checkpoint.suspect_broken()
+        checkpoint.record(result, position, answered=self._answered)
+        if checkpoint.is_broken_too_often:
+            raise await self._failure(f"given up after {checkpoint.broken} broken associations: {checkpoint.problem}")
 
     def _results(self, instances: AsyncIterator[PlannedInstance]) -> AsyncGenerator[SubOperationResult]:
         return with_checkpoints(self._deliver(instances), self.save)

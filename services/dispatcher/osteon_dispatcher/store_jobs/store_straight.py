@@ -8,7 +8,7 @@ from osteon.jobs.run import JobRun
 from osteon.objects.port import Objects
 from osteon.remotes.job_params import StraightStoreParams
 from osteon.sending.suboperations import SubOperationOutcome
-from osteon_dispatcher.store_jobs.checkpoint import is_retryable
+from osteon_dispatcher.store_jobs.checkpoint import MAX_BREAKS, is_retryable
 from osteon_dispatcher.store_jobs.modality import ModalityStoreContext
 from osteon_dispatcher.store_jobs.send_run import SendFailed, SendIncomplete
 
@@ -21,7 +21,8 @@ async def store(run: JobRun, *, context: ModalityStoreContext, objects: Objects)
     async with aclosing(sending) as results:
         async for result in results:
             if result.counts_as is SubOperationOutcome.FAILED:
-                problem = SendIncomplete if is_retryable(result) else SendFailed
+                hopeless = result.broken and run.job.attempts >= MAX_BREAKS
+                problem = SendIncomplete if is_retryable(result) and not hopeless else SendFailed
                 raise problem(f"{params.sop_instance_uid}: {result.reason}")
     await objects.delete(params.key)
 

@@ -2,16 +2,17 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from osteon.archive.resources import InstanceScope
-from osteon.dimse.errors import ConnectFailed, NoAnswer
+from osteon.dimse.errors import AssociationAborted, ConnectFailed, NoAnswer
 from osteon.dimse.handler import Outcome
 from osteon.dimse.status import Status
-from osteon.jobs.port import JobCommand
+from osteon.jobs.port import Job, JobCommand
 from osteon.jobs.run import JobStopped
 from osteon.remotes.job_params import ModalityStoreParams, StraightStoreParams
 from osteon_dispatcher.store_jobs.send_run import SendFailed, SendIncomplete
@@ -200,32 +201,133 @@ async def test_a_job_that_is_cancelled_stops_and_aborts_its_association(world, m
     assert world.jobs.all[job.id].checkpoint["done"] >= 1
 
 
-async def test_a_destination_that_breaks_off_again_and_again_gets_what_it_takes(world):
-    study, uids = await world.stored(4)
+@dataclass
+class AbortingModality:
+    """Ends the association when it is sent one of `bad`; `everything` says that all are bad for now."""
 
-    sent: list[str] = []
+    bad: set[str]
+    everything: bool = False
+    associations: int = 0
+    stored: list[str] = field(default_factory=list)
 
-    async def script(peer: RawPeer) -> None:
+    async def script(self, peer: RawPeer) -> None:
+        """Be the peer of one association."""
         await accept(peer)
+        self.associations += 1
         while True:
             try:
                 context_id, command, _ = await request(peer)
             except AssertionError:
                 await peer.send(pdu(6))  # it was a release
                 return
-            if command.sop_instance_uid == uids[1]:
+            if self.everything or command.sop_instance_uid in self.bad:
                 return
-            sent.append(command.sop_instance_uid)
+            self.stored.append(command.sop_instance_uid)
             await peer.send(response(command, context_id=context_id))
 
-    async with scripted(script) as remote:
+
+def failed(world: StoreJobsArchive, job: Job) -> dict[str, str]:
+    return {each["SOPInstanceUID"]: each["Reason"] for each in world.jobs.all[job.id].content["FailedInstances"]}
+
+
+@pytest.mark.parametrize("bad", [[1], [0], [9], [0, 2, 4, 6, 8], list(range(1, 9))], ids=str)
+async def test_instances_that_break_associations_fail_after_all_others_were_sent(world, bad):
+    study, uids = await world.stored(10)
+    modality = AbortingModality({uids[number] for number in bad})
+    async with scripted(modality.script) as remote:
         await world.modality(remote.port)
         job = await world.submit(order(study))
-        with pytest.raises(SendIncomplete, match="broke twice"):
+        problem: Exception | None = None
+        for _ in range(6):  # neighbours end a run: then they are an outage at first
+            try:
+                await world.run(job)
+            except (SendIncomplete, AssociationAborted) as error:
+                problem = error
+            except SendFailed as error:
+                problem = error
+                break
+        assert isinstance(problem, SendFailed)
+    assert sorted(modality.stored, key=uids.index) == [uid for uid in uids if uid not in modality.bad]
+    assert failed(world, job).keys() == modality.bad
+    assert all("given up, each time the association broke twice" in why for why in failed(world, job).values())
+    assert modality.associations <= 4 * len(bad) + 3
+
+
+@pytest.mark.slow
+async def test_instances_that_are_never_answered_fail_after_all_others_were_sent(world):
+    study, uids = await world.stored(6)
+    silent = {uids[2]}
+
+    async def hold(sink: DataSetSink) -> Outcome:
+        if sink.request.sop_instance_uid in silent:
+            await asyncio.Event().wait()
+        return Outcome(Status.SUCCESS)
+
+    async with running(RecordingHandler(on_finish=hold)) as peer:
+        await world.modality(peer.port)
+        job = await world.submit(order(study, timeout=1))
+        for _ in range(2):
+            with pytest.raises(NoAnswer):
+                await world.run(job)
+        with pytest.raises(SendFailed, match="given up, each time the association broke twice"):
             await world.run(job)
-    assert [uid for uid in uids if uid in sent] == [uids[0], *uids[2:]]
-    unsent = world.jobs.all[job.id].content["FailedInstances"]
-    assert [each["SOPInstanceUID"] for each in unsent] == [uids[1]]
+        assert set(uids) - silent <= set(got(peer.handler))
+    assert failed(world, job).keys() == silent
+
+
+async def test_an_instance_that_was_given_up_is_sent_when_the_job_is_resubmitted(world):
+    study, uids = await world.stored(3)
+    modality = AbortingModality({uids[1]})
+    async with scripted(modality.script) as remote:
+        await world.modality(remote.port)
+        job = await world.submit(order(study))
+        with pytest.raises(SendFailed, match="1 of 3 instances were not sent"):
+            await world.run(job)
+        modality.bad.clear()
+        done = await world.run(job)
+    assert modality.stored == [uids[0], uids[2], uids[1]]
+    assert (done.progress, done.content["FailedInstancesCount"]) == (100, 0)
+
+
+async def test_a_modality_that_ends_every_association_is_an_outage_for_long_and_not_forever(world):
+    study, _ = await world.stored(1)
+    modality = AbortingModality(set(), everything=True)
+    async with scripted(modality.script) as remote:
+        await world.modality(remote.port)
+        job = await world.submit(order(study))
+        for _ in range(18):
+            with pytest.raises(SendIncomplete):
+                await world.run(job)
+        with pytest.raises(SendFailed, match="given up, each time the association broke twice"):
+            await world.run(job)
+    assert modality.associations == 40
+
+
+async def test_what_broke_associations_in_an_outage_is_sent_after_it(world):
+    study, uids = await world.stored(5)
+    modality = AbortingModality(set(), everything=True)
+    async with scripted(modality.script) as remote:
+        await world.modality(remote.port)
+        job = await world.submit(order(study))
+        for _ in range(2):
+            with pytest.raises((AssociationAborted, SendIncomplete)):
+                await world.run(job)
+        modality.everything = False
+        done = await world.run(job)
+    assert set(modality.stored) == set(uids)
+    assert (done.progress, done.content["FailedInstancesCount"]) == (100, 0)
+
+
+async def test_a_job_whose_associations_break_on_many_instances_ends(world):
+    study, uids = await world.stored(60)
+    modality = AbortingModality(set(uids[1::2]))
+    async with scripted(modality.script) as remote:
+        await world.modality(remote.port)
+        job = await world.submit(order(study))
+        with pytest.raises(SendFailed, match="given up after 21 broken associations: 21 of 60 instances were not sent"):
+            await world.run(job)
+    assert failed(world, job).keys() == set(uids[1:43:2])
+    assert modality.stored == uids[0:42:2]
 
 
 async def test_a_destination_that_takes_nothing_is_not_sent_everything(world):
