@@ -13,7 +13,17 @@ from osteon.archive.errors import ResourceNotFound
 from osteon.contracts.user_data import Attachment, MetadataValue, UserDataRecord, record_key
 from osteon.dicom.identity import public_id
 from osteon.dicom.models import Level
-from osteon.dicom.query import LabelFilter, LabelsConstraint, Search
+from osteon.dicom.query import (
+    LabelFilter,
+    LabelsConstraint,
+    Matching,
+    MetadataKey,
+    OneOf,
+    Order,
+    Search,
+    Single,
+    Wildcard,
+)
 from osteon.index.search import page_statement
 from osteon.index.sql import SqlIndex
 from osteon.user_data.change import user_data_of
@@ -116,6 +126,70 @@ async def test_studies_are_found_by_their_labels(
     search = Search(Level.STUDY, labels=LabelFilter(tuple(labels), constraint))
     assert [match.public_id for match in (await index.search(search)).matches] == found
     assert await index.count(search) == len(found)
+
+
+async def with_values(index: SqlIndex, values: str) -> list[str]:
+    """Add a study for each value of metadata 1024, `-` for none, and return their identifiers."""
+    found = []
+    for number, value in enumerate(values.split()):
+        uid = f"1.3.{number}"
+        await index.upsert([study("P2", uid)])
+        found.append(public_id("P2", uid))
+        if value != "-":
+            metadata = {1024: MetadataValue(value=value), 1025: MetadataValue(value="other")}
+            await index.user_data.replace(UserData(), record(found[-1], 1, metadata=metadata))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("matching", "case_sensitive", "found"),
+    [
+        (Single("ABC"), False, [0, 1]),
+        (Single("ABC"), True, [1]),
+        (Wildcard("a?c*"), False, [0, 1, 2]),
+        (Wildcard("*"), False, [0, 1, 2, 4]),
+        (OneOf(("x", "abcd")), False, [2, 4]),
+        (Single("other"), False, []),
+    ],
+    ids=str,
+)
+async def test_studies_are_found_by_their_metadata(
+    index: SqlIndex, matching: Matching, case_sensitive: bool, found: list[int]
+) -> None:
+    studies = await with_values(index, "abc ABC abcd - x")
+    search = Search(Level.STUDY, metadata=(MetadataKey(1024, matching),), case_sensitive=case_sensitive)
+    assert [match.public_id for match in (await index.search(search)).matches] == [studies[n] for n in found]
+    assert await index.count(search) == len(found)
+    below = Search(Level.SERIES, metadata=(MetadataKey(1024, matching),))
+    assert await index.count(below) == 0
+
+
+@pytest.mark.parametrize(
+    ("descending", "found"), [(False, [3, 1, 4, 0, 2]), (True, [0, 4, 1, 3, 2])], ids=["rising", "falling"]
+)
+async def test_studies_are_sorted_by_their_metadata_those_without_last(
+    index: SqlIndex, descending: bool, found: list[int]
+) -> None:
+    studies = await with_values(index, "d b - a c")
+    search = Search(Level.STUDY, order=(Order("", descending, 1024),))
+    every = [match.public_id for match in (await index.search(search)).matches]
+    sorted_ones = [studies[n] for n in found]
+    assert [each for each in every if each in studies] == sorted_ones
+    assert len(every) == len(studies) + 2
+    paged = [
+        match.public_id
+        for offset in range(0, len(every), 3)
+        for match in (await index.search(replace(search, offset=offset, limit=3))).matches
+    ]
+    assert paged == every
+    assert await index.count(search) == len(every)
+
+
+async def test_metadata_and_attributes_are_sorted_by_together(index: SqlIndex) -> None:
+    studies = await with_values(index, "b a b a")
+    order = (Order("", metadata=1024), Order("StudyInstanceUID", descending=True))
+    found = [match.public_id for match in (await index.search(Search(Level.STUDY, order=order, limit=4))).matches]
+    assert found == [studies[n] for n in (3, 1, 2, 0)]
 
 
 async def test_a_label_is_looked_up_in_its_index(index: SqlIndex) -> None:

@@ -15,6 +15,8 @@ SYSTEM_METADATA: Final[Mapping[str, int]] = {
     "MainDicomSequences": 17, "PixelDataVR": 18,
 }  # fmt: skip
 """What Orthanc itself notes of resources, of which this archive knows some."""
+WRITTEN_BY_JOBS: Final = frozenset({SYSTEM_METADATA["ModifiedFrom"], SYSTEM_METADATA["AnonymizedFrom"]})
+"""Codes of what is kept as users' metadata are, though users cannot write it: what a resource was made from."""
 SYSTEM_ATTACHMENTS: Final[Mapping[str, int]] = {"dicom": 1, "dicom-as-json": 2, "dicom-until-pixel-data": 3}
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
 _MEDIA_TYPE: Final = re.compile(r"[a-z]+/[A-Za-z0-9.+-]+")

@@ -93,11 +93,23 @@ class LabelFilter:
 
 
 @dataclass(frozen=True, slots=True)
+class MetadataKey:
+    """Only resources whose metadata with a code match; only with `Single`, `OneOf` and `Wildcard`."""
+
+    code: int
+    matching: Matching
+
+
+@dataclass(frozen=True, slots=True)
 class Order:
-    """Sort by an attribute that the index holds, or by `LAST_UPDATE`. What has no value comes last, either way."""
+    """Sort by an attribute that the index holds, or by `LAST_UPDATE`. What has no value comes last, either way.
+
+    With a `metadata` code by these metadata of users, and by no attribute.
+    """
 
     keyword: str
     descending: bool = False
+    metadata: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +129,8 @@ class Search:
     """Only what is below one of the patients, studies or series (of one level) with these Orthanc identifiers."""
     labels: LabelFilter | None = None
     """Of the resources searched themselves, not of what is above or below them."""
+    metadata: tuple[MetadataKey, ...] = ()
+    """Likewise."""
     order: tuple[Order, ...] = ()
     """Ties and an empty order follow the order in which resources came in; before it Study Date, when that is given.
     Where the last order is descending, ties are in reverse: the last to come in is first."""

@@ -61,7 +61,8 @@ class Conditions:
     case_sensitive: bool = False
 
     @property
-    def _compare(self) -> ColumnMatcher:
+    def compare(self) -> ColumnMatcher:
+        """Compares columns."""
         return ColumnMatcher(self.dialect, self.case_sensitive)
 
     def of(self, condition: MatchingKey) -> ColumnElement[bool]:
@@ -70,7 +71,7 @@ class Conditions:
         if isinstance(matching, Wildcard) and not matching.pattern.strip("*"):
             return true()  # universal matching (PS3.4 C.2.2.2.3): absent values match too
         if keyword in _COUNTS:
-            return self._compare.number(_COUNTS[keyword], matching)
+            return self.compare.number(_COUNTS[keyword], matching)
         if keyword in _UID_NUMBERS:
             return self._uid_number(_UID_NUMBERS[keyword], matching)
         if keyword in FIELDS:
@@ -86,7 +87,7 @@ class Conditions:
             if isinstance(condition.matching, Empty):
                 parts.append(requests.c[name] == "")
             else:
-                parts.append(self._compare.text(requests.c[name], requests.c[f"{name}_key"], condition.matching))
+                parts.append(self.compare.text(requests.c[name], requests.c[f"{name}_key"], condition.matching))
         owners = tables.series.c.id.in_(select(requests.c.series).where(*parts))
         if not all(isinstance(condition.matching, Empty) for condition in conditions):
             return owners
@@ -130,30 +131,30 @@ class Conditions:
                 level = row_level(field.keyword, self.level)
                 return PersonNameMatcher(self.dialect, level, field.keyword, fuzzy=self.fuzzy).condition(matching)
             case FieldKind.NUMBER:
-                return self._compare.number(column, matching)
+                return self.compare.number(column, matching)
             case FieldKind.UID:
-                return self._compare.uid(column, matching)
+                return self.compare.uid(column, matching)
             case FieldKind.DATE | FieldKind.TIME:
-                return self._compare.moment(
+                return self.compare.moment(
                     column, key, matching, date_bounds if field.kind is FieldKind.DATE else time_bounds
                 )
             case FieldKind.TEXT:
                 return (
-                    self._compare.several(column, key, matching)
+                    self.compare.several(column, key, matching)
                     if field.several
-                    else self._compare.text(column, key, matching)
+                    else self.compare.text(column, key, matching)
                 )
 
     def _uid_number(self, column: ColumnElement[int], matching: Matching) -> ColumnElement[bool]:
         if isinstance(matching, Empty):
             return false()
-        return column.in_(select(tables.uids.c.id).where(self._compare.uid(tables.uids.c.uid, matching)))
+        return column.in_(select(tables.uids.c.id).where(self.compare.uid(tables.uids.c.uid, matching)))
 
     def _any_series(self, matching: Matching) -> ColumnElement[bool]:
         below = tables.series.alias("of_study")
         if isinstance(matching, Empty):
             return not_(exists().where(below.c.study == tables.studies.c.id, below.c.modality.is_not(None)))
-        fits = self._compare.text(below.c.modality, below.c.modality_key, matching)
+        fits = self.compare.text(below.c.modality, below.c.modality_key, matching)
         return tables.studies.c.id.in_(select(below.c.study).where(fits))
 
     def _any_sop_class(self, matching: Matching) -> ColumnElement[bool]:

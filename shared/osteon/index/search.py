@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import ColumnElement, Row, Select, Table, and_, false, func, or_, select
+from sqlalchemy import ColumnElement, FromClause, Row, Select, Table, and_, false, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from osteon.archive.errors import BadCursor
@@ -24,7 +24,7 @@ from osteon.index.fields import FIELDS
 from osteon.index.identifiers import find_rows
 from osteon.index.matching_sql import BadSearch
 from osteon.index.shared_uids import HAS_SHARED_UIDS, is_first_match, of_any_patient
-from osteon.index.user_data_sql import has_labels
+from osteon.index.user_data_sql import has_labels, has_metadata, join_metadata, sorted_metadata
 from osteon.index.values import date_bounds, date_key
 
 _SEQUENCE = 2
@@ -82,9 +82,11 @@ async def _rows(
 ) -> Sequence[Any]:
     """Return the places of a page and one more; those without a value of a falling order by a statement of their own.
 
-    They come last, but PostgreSQL's indexes have them first when they are read backwards.
+    They come last, but PostgreSQL's indexes have them first when they are read backwards. Metadata are in a table of
+    their own, whose index only knows those that there are.
     """
-    if not (search.order and search.order[0].descending and dialect.absent_values_last):
+    order = search.order[0] if search.order else None
+    if order is None or not (order.metadata is not None or (order.descending and dialect.absent_values_last)):
         statement = page_statement(dialect, search, parents, after, merging=merging)
         return list(await connection.execute(statement))
     present = page_statement(dialect, search, parents, merging=merging, has_value=True)
@@ -112,7 +114,7 @@ async def count(connection: AsyncConnection, dialect: Dialect, search: Search, a
     parents = await find_rows(connection, search.parents) if search.parents else None
     merging = search.one_per_uid and bool(await connection.scalar(select(HAS_SHARED_UIDS)))
     counted: Select[Any]
-    if search.conditions or search.labels or parents or merging:
+    if search.conditions or search.labels or search.metadata or parents or merging:
         counted = count_statement(dialect, search, parents, at_most=at_most, merging=merging)
     else:
         counted = select(tables.totals.c[tables.TABLE_OF[search.level].name])
@@ -151,20 +153,24 @@ def page_statement(
     columns: list[ColumnElement[Any]] = [row, date] if by_date else [row]
     if search.one_per_uid and not merging:
         columns.append(HAS_SHARED_UIDS)
-    statement = _matching(dialect, search, parents, *columns, merging=merging)
+    metadata = sorted_metadata(search)
+    statement = _matching(dialect, search, parents, *columns, merging=merging, metadata=metadata)
     if after is not None:
         behind = row > after.row
         statement = statement.where(and_(date >= after.date, or_(date > after.date, behind)) if by_date else behind)
     if by_date:
         statement = statement.order_by(date)
     for number, order in enumerate(search.order):
-        column = Conditions(dialect, search.level).sort_column(order.keyword)
+        if order.metadata is None:
+            column = Conditions(dialect, search.level).sort_column(order.keyword)
+        else:
+            column = metadata[order.metadata].c.key
         falls = order.descending
         if number or has_value is None:
             statement = statement.order_by((column.desc() if falls else column.asc()).nulls_last())
         else:
             statement = statement.where(column.is_not(None) if has_value else column.is_(None))
-            statement = statement.order_by(column.desc()) if has_value else statement
+            statement = statement.order_by(column.desc() if falls else column.asc()) if has_value else statement
     falling = bool(search.order) and search.order[-1].descending
     statement = statement.order_by(row.desc() if falling else row).limit(search.limit + 1)
     return statement.offset(search.offset) if search.offset > 0 else statement
@@ -192,6 +198,7 @@ def _matching(
     parents: _Parents,
     *what: ColumnElement[Any],
     merging: bool = False,
+    metadata: dict[int, FromClause] | None = None,
 ) -> Select[Any]:
     levels = [_sorted_level(search.level, order) for order in search.order]
     clauses: list[ColumnElement[bool]] = []
@@ -208,6 +215,7 @@ def _matching(
             clauses.append(of_any_patient(clause) if merging and _is_about_patient(search, condition) else clause)
     if requests:
         clauses.append(make.of_requests(requests))
+    clauses += [has_metadata(search.level, each, make.compare) for each in search.metadata]
     if search.labels and search.labels.labels:
         clauses.append(has_labels(search.level, search.labels))
     if parents:
@@ -218,6 +226,7 @@ def _matching(
     joined = _joined(search.level, top)
     if search.level is Level.STUDY and any(order.keyword == LAST_UPDATE for order in search.order):
         joined = joined.join(tables.study_updates, tables.study_updates.c.study == tables.studies.c.id)
+    joined = join_metadata(joined, search.level, metadata or {})
     if merging and search.level in (Level.STUDY, Level.SERIES):
         clauses.append(is_first_match(search.level, joined, clauses))
     return select(*what).select_from(joined).where(*clauses)
@@ -225,7 +234,7 @@ def _matching(
 
 def _sorted_level(searched: Level, order: Order) -> Level:
     """Return the level whose rows have what is sorted by."""
-    if order.keyword == LAST_UPDATE:
+    if order.keyword == LAST_UPDATE or order.metadata is not None:
         return searched
     _check_level(searched, level_of((order.keyword,)), order.keyword)
     return row_level(order.keyword, searched)

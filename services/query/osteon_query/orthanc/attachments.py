@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from osteon.archive.resources import Match
 from osteon.contracts.user_data import Attachment, attachment_key
-from osteon.contracts.user_data_names import SYSTEM_ATTACHMENTS, CodeNames, is_user_code, parse_attachment_names
+from osteon.contracts.user_data_names import SYSTEM_ATTACHMENTS, is_user_code, parse_attachment_names
 from osteon.dicom.models import Level
 from osteon.errors import Invalid, NotFound
 from osteon.objects.port import Bytes
@@ -35,7 +35,7 @@ from osteon_query.orthanc.attachment_files import (
 from osteon_query.orthanc.resource_types import RESOURCE_TYPES, ResourceType
 from osteon_query.orthanc.revisions import Precondition, has_revision, revision_tag
 from osteon_query.orthanc.system_metadata import pixel_data_offset
-from osteon_query.orthanc.user_data import change, empty_response
+from osteon_query.orthanc.user_data import attachment_names, change, empty_response
 from osteon_query.packs.file_response import content_headers
 from osteon_query.packs.items import count_bytes
 
@@ -56,11 +56,6 @@ class _Attached:
     file: AttachmentFile
     match: Match
     line: SidecarLine | None = None
-
-
-def attachment_names(state: AppState) -> CodeNames:
-    """Return the names of attachments, with those of `OSTEON_USER_ATTACHMENTS`."""
-    return CodeNames({**SYSTEM_ATTACHMENTS, **parse_attachment_names(state.settings.user_attachments)[0]})
 
 
 def _add_reads(kind: ResourceType) -> None:

@@ -9,10 +9,22 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from osteon.archive.resources import Match
+from osteon.contracts.user_data_names import WRITTEN_BY_JOBS, CodeNames, is_user_code
 from osteon.dicom.attribute_names import attribute_path
 from osteon.dicom.attributes import COMPUTED
 from osteon.dicom.matching import condition
-from osteon.dicom.query import LAST_UPDATE, LabelFilter, LabelsConstraint, MatchingKey, Order, Search
+from osteon.dicom.query import (
+    LAST_UPDATE,
+    LabelFilter,
+    LabelsConstraint,
+    MatchingKey,
+    MetadataKey,
+    OneOf,
+    Order,
+    Search,
+    Single,
+    Wildcard,
+)
 from osteon.user_data.limits import MAX_LABELS, check_label
 from osteon_query.app_state import AppState, AppStateDep
 from osteon_query.http.bodies import json_object, small_body
@@ -21,7 +33,9 @@ from osteon_query.http.json_response import JSON, json_response
 from osteon_query.http.streaming import stream_response
 from osteon_query.orthanc.resource_lists import View, json_array, json_list, requested_tags
 from osteon_query.orthanc.resource_types import BY_LEVEL, resource_type_named
+from osteon_query.orthanc.response_content import content_parts
 from osteon_query.orthanc.tag_formats import TagFormat
+from osteon_query.orthanc.user_data import metadata_names
 from osteon_query.search.conditions import SearchLimits, format_paths, is_matchable
 from osteon_query.search.header_matching import HeaderKeys, check_candidates, pages_by_header
 
@@ -49,7 +63,7 @@ class _Find:
 @router.post("/find")
 async def find(request: Request, state: AppStateDep) -> Response:
     """Search by attributes (`Level`, `Query`, `Expand`, `OrderBy` …)."""
-    parsed = _parse(await json_object(request), SearchLimits.from_settings(state.settings))
+    parsed = _parse(await json_object(request), SearchLimits.from_settings(state.settings), metadata_names(state))
     if parsed.by_header:
         source = json_array(state, await _by_header(state, parsed, parsed.total), parsed.view)
     else:
@@ -60,7 +74,7 @@ async def find(request: Request, state: AppStateDep) -> Response:
 @router.post("/count-resources")
 async def count(request: Request, state: AppStateDep) -> Response:
     """Count what a find would match: with `Limit` up to that number, so that a count of very many costs no more."""
-    parsed = _parse(await json_object(request), SearchLimits.from_settings(state.settings))
+    parsed = _parse(await json_object(request), SearchLimits.from_settings(state.settings), metadata_names(state))
     limit = parsed.total
     if parsed.by_header:
         found = sum([len(page) async for page in await _by_header(state, parsed, None)])
@@ -89,13 +103,14 @@ async def lookup(request: Request, state: AppStateDep) -> Response:
     return json_response([{"ID": id, "Path": kind.path(id), "Type": kind.type} for kind, id in kinds])
 
 
-def _parse(body: Mapping[str, Any], limits: SearchLimits) -> _Find:
+def _parse(body: Mapping[str, Any], limits: SearchLimits, names: CodeNames) -> _Find:
     kind = resource_type_named(body.get("Level"))
     parents = [_field(body, name, "") for name in _PARENTS if name in body]
     if len(parents) > 1:
         raise BadParameter(f"{', '.join(_PARENTS)}: expected at most one")
     keys, tags = _field(body, "Query", _NO_KEYS), _field(body, "RequestedTags", _NO_ENTRIES)
-    limits.check(keys=len(keys) + len(tags))
+    metadata = _field(body, "MetadataQuery", _NO_KEYS)
+    limits.check(keys=len(keys) + len(tags) + len(metadata))
     conditions = _conditions(keys, limits)
     search = Search(
         level=kind.level,
@@ -103,15 +118,15 @@ def _parse(body: Mapping[str, Any], limits: SearchLimits) -> _Find:
         case_sensitive=_field(body, "CaseSensitive", False),
         parents=tuple(parents),
         labels=_labels(body),
-        order=tuple(_order(entry) for entry in _field(body, "OrderBy", _NO_ENTRIES)),
+        metadata=tuple(_metadata_key(names, name, value, limits) for name, value in metadata.items()),
+        order=tuple(_order(entry, names) for entry in _field(body, "OrderBy", _NO_ENTRIES)),
         offset=_number(body, "Since"),
     )
     full, short = _field(body, "Full", False), _field(body, "Short", False)
     form = TagFormat.FULL if full else TagFormat.SHORT if short else TagFormat.SIMPLIFIED
     requested = requested_tags(map(str, tags))
-    view = View(_field(body, "Expand", False), requested, form)
-    if _field(body, "MetadataQuery", _NO_KEYS):
-        raise BadParameter("MetadataQuery: resources have no metadata to search by")
+    content = content_parts(_field(body, "ResponseContent", _NO_ENTRIES)) if "ResponseContent" in body else None
+    view = View(_field(body, "Expand", False) or content is not None, requested, form, content)
     rest = tuple(c for c in conditions if not is_matchable(kind.level, c.path))
     if unknown := [c.path for c in rest if c.path[0] in _COMPUTED]:
         raise BadParameter(f"Query: {format_paths(unknown)} cannot be searched by at level {kind.type}")
@@ -141,17 +156,40 @@ def _conditions(query: Mapping[str, Any], limits: SearchLimits) -> list[Matching
     return found
 
 
-def _order(entry: Any) -> Order:
-    given = (entry.get("Type"), entry.get("Key")) if isinstance(entry, dict) else (None, None)
-    if given != ("Metadata", LAST_UPDATE) and (given[0] != "DicomTag" or not isinstance(given[1], str)):
-        raise BadParameter(
-            "OrderBy: expected objects with Type 'DicomTag' or, for Key 'LastUpdate', 'Metadata', Key and Direction"
-        )
+def _metadata_key(names: CodeNames, name: str, value: Any, limits: SearchLimits) -> MetadataKey:
+    """Read a key of `MetadataQuery`: text with wildcards, or several with backslashes between them."""
+    if not isinstance(value, str):
+        raise BadParameter(f"MetadataQuery.{name[:80]}: expected text, got {str(value)[:80]}")
+    values = tuple(value.split("\\"))
+    if len(values) > limits.values:
+        raise BadParameter(f"MetadataQuery.{name[:80]}: more than {limits.values} values (OSTEON_QUERY_MAX_VALUES)")
+    code = _searched_code(names, name, "MetadataQuery")
+    if len(values) > 1:
+        return MetadataKey(code, OneOf(values))
+    return MetadataKey(code, Wildcard(value) if set(value) & set("*?") else Single(value))
+
+
+def _searched_code(names: CodeNames, name: str, field: str) -> int:
+    """Return the code of metadata that are in the index."""
+    code = names.code_of(name)
+    if code is None or not (is_user_code(code) or code in WRITTEN_BY_JOBS):
+        raise BadParameter(f"{field}: {name[:80]!r} are no metadata that resources are found by: expected users' names")
+    return code
+
+
+def _order(entry: Any, names: CodeNames) -> Order:
+    kind, key = (entry.get("Type"), entry.get("Key")) if isinstance(entry, dict) else (None, None)
+    if kind not in ("DicomTag", "Metadata") or not isinstance(key, str):
+        raise BadParameter("OrderBy: expected objects with Type 'DicomTag' or 'Metadata', Key and Direction")
     direction = entry.get("Direction", "ASC")
     if direction not in ("ASC", "DESC"):
         raise BadParameter(f"OrderBy.Direction: expected ASC or DESC, got {str(direction)[:80]!r}")
-    keyword = LAST_UPDATE if given[0] == "Metadata" else attribute_path(entry["Key"])[0]
-    return Order(keyword, descending=direction == "DESC")
+    descending = direction == "DESC"
+    if kind == "DicomTag":
+        return Order(attribute_path(key)[0], descending)
+    if key == LAST_UPDATE:
+        return Order(LAST_UPDATE, descending)
+    return Order("", descending, _searched_code(names, key, "OrderBy"))
 
 
 def _field(body: Mapping[str, Any], name: str, default: T) -> T:

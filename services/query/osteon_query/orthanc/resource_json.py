@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from osteon.archive.resources import Match, Patient, Series, Study
+from osteon.contracts.user_data_names import SYSTEM_METADATA
 from osteon.dicom.attribute_names import tag_of
 from osteon.dicom.attributes import element_text
 from osteon.user_data.port import UserData
@@ -19,6 +20,8 @@ _EXPECTED: Final = (
     ("CardiacNumberOfImages",),
 )
 """Attributes whose product is the expected number of instances of a series; the first that are all there count."""
+
+_MADE_FROM: Final = {name: SYSTEM_METADATA[name] for name in ("AnonymizedFrom", "ModifiedFrom")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +51,14 @@ def to_json(match: Match, details: ResourceDetails) -> dict[str, Any]:
             if keyword not in texts and element is not None:
                 texts[keyword] = element_text(element)
     main_tags = {keyword: texts[keyword] for keyword in sorted(texts)}
+    metadata = details.user_data.metadata
     body: dict[str, Any] = {
         "ID": match.public_id,
         "Type": kind.type,
         "Labels": sorted(details.user_data.labels),
         "MainDicomTags": write_texts(main_tags, details.form, tag_of),
         **_OWN[kind.type](match, details),
+        **{name: metadata[code].value for name, code in _MADE_FROM.items() if code in metadata},
     }
     if kind.children:
         body[kind.children] = [child.public_id for child in details.children]

@@ -18,7 +18,9 @@ from osteon_query.app_state import AppState
 from osteon_query.http.errors import BadParameter
 from osteon_query.orthanc.resource_json import ResourceDetails, to_json
 from osteon_query.orthanc.resource_types import BY_LEVEL, INSTANCE, ResourceType, child_of
+from osteon_query.orthanc.response_content import content_parts, with_content
 from osteon_query.orthanc.tag_formats import TagFormat
+from osteon_query.orthanc.user_data import attachment_names, metadata_names
 from osteon_query.packs.sidecars import parse_header
 from osteon_query.search.header_matching import raw_headers
 from osteon_query.search.paging import pages
@@ -35,15 +37,23 @@ class View:
     expand: bool
     requested: tuple[str, ...] = field(default=())
     form: TagFormat = TagFormat.SIMPLIFIED
+    content: frozenset[str] | None = None
+    """Parts of the objects, as `ResponseContent` names them; None for what `Expand` shows."""
 
 
 def view_of(request: Request, *, expand: bool) -> View:
-    """Read `expand`, `full`, `short` and `requested-tags`; `expand` says what holds when it is absent."""
+    """Read `expand`, `full`, `short`, `requested-tags` and `response-content`, which implies `expand`.
+
+    `expand` says what holds when both are absent.
+    """
     given = request.query_params
     expanded = asks_to_expand(request, otherwise=expand)
     form = TagFormat.FULL if "full" in given else TagFormat.SHORT if "short" in given else TagFormat.SIMPLIFIED
     names = given.get("requested-tags", given.get("requestedTags", ""))
-    return View(expanded, requested_tags(name for name in names.split(";") if name), form)
+    parts = given.get("response-content")
+    content = None if parts is None else content_parts(name for name in parts.split(";") if name)
+    requested = requested_tags(name for name in names.split(";") if name)
+    return View(expanded or content is not None, requested, form, content)
 
 
 def asks_to_expand(request: Request, *, otherwise: bool = False) -> bool:
@@ -84,26 +94,23 @@ async def objects(state: AppState, matches: Sequence[Match], view: View) -> list
     if not matches:
         return []
     kind = BY_LEVEL[matches[0].level]
-    below = await _children(state.index, kind, matches)
+    children = view.content is None or not view.content.isdisjoint(("Children", "Status"))
+    below = await _children(state.index, kind, matches) if children else {}
     user_data = await state.user_data.read_many(kind.level, [match.public_id for match in matches])
     headers: list[Mapping[str, Any]] = [{} for _ in matches]
     if kind is INSTANCE or any(keyword not in LEVEL_OF for keyword in view.requested):
         # Something is shown that the index does not hold.
         raw = await raw_headers(state.index, state.sidecars, matches)
         headers = await asyncio.to_thread(lambda: [parse_header(one) if one else {} for one in raw])
-    return [
-        to_json(
-            match,
-            ResourceDetails(
-                below.get(match.public_id, ()),
-                user_data.get(match.public_id, UserData()),
-                header,
-                view.requested,
-                view.form,
-            ),
-        )
-        for match, header in zip(matches, headers, strict=True)
-    ]
+    shown = []
+    for match, header in zip(matches, headers, strict=True):
+        data = user_data.get(match.public_id, UserData())
+        details = ResourceDetails(below.get(match.public_id, ()), data, header, view.requested, view.form)
+        body = to_json(match, details)
+        if view.content is not None:
+            body = with_content(body, view.content, match, data, (metadata_names(state), attachment_names(state)))
+        shown.append(body)
+    return shown
 
 
 async def _children(index: ResourceSearch, kind: ResourceType, parents: Sequence[Match]) -> Mapping[str, list[Match]]:

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from osteon.contracts.user_data import MetadataValue
-from osteon.contracts.user_data_names import SYSTEM_METADATA, CodeNames, is_user_code, parse_names
+from osteon.contracts.user_data_names import SYSTEM_METADATA, is_user_code
 from osteon.user_data.limits import MAX_METADATA_BYTES
 from osteon.user_data.port import BadUserData, SystemDataReadOnly, UserData
 from osteon_query.app_state import AppState, AppStateDep
@@ -20,14 +20,9 @@ from osteon_query.orthanc.resource_lists import asks_to_expand
 from osteon_query.orthanc.resource_types import RESOURCE_TYPES, ResourceType
 from osteon_query.orthanc.revisions import Precondition, has_revision, revision_tag, text_md5
 from osteon_query.orthanc.system_metadata import system_metadata
-from osteon_query.orthanc.user_data import change, empty_response
+from osteon_query.orthanc.user_data import change, empty_response, metadata_names
 
 router = APIRouter(tags=["Metadata"])
-
-
-def metadata_names(state: AppState) -> CodeNames:
-    """Return the names of metadata, with those of `OSTEON_USER_METADATA`."""
-    return CodeNames({**SYSTEM_METADATA, **parse_names(state.settings.user_metadata, SYSTEM_METADATA)})
 
 
 def _add_routes(kind: ResourceType) -> None:

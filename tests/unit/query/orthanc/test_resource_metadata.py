@@ -173,3 +173,62 @@ async def test_a_patient_is_protected_and_says_so(archive: RunningQuery) -> None
         assert (await archive.json(path))["IsProtected"] is protected
     await put(archive, f"{path}/protected", "perhaps", 400)
     await put(archive, f"/patients/{UNKNOWN}/protected", "1", 404)
+
+
+async def found(archive: RunningQuery, **body: Any) -> list[Any]:
+    answer = await send(archive, "POST", "/tools/find", json={"Level": "Study", "Query": {}, **body})
+    return list(answer.json())
+
+
+async def test_resources_are_found_and_sorted_by_metadata(tmp_path: Path) -> None:
+    async with door(tmp_path, QuerySettings(user_metadata=NAMES)) as archive:
+        paths = [await stored(archive) for _ in range(3)]
+        ids = [path.rpartition("/")[2] for path in paths]
+        for path, value in zip(paths, ("new", "Done", "doing"), strict=True):
+            await put(archive, f"{path}/metadata/note", value)
+        await put(archive, f"{paths[0]}/metadata/1025", "me")
+        assert await found(archive, MetadataQuery={"note": "done"}) == [ids[1]]
+        assert await found(archive, MetadataQuery={"note": "done"}, CaseSensitive=True) == []
+        assert await found(archive, MetadataQuery={"1024": "do*"}) == ids[1:]
+        assert await found(archive, MetadataQuery={"note": "new\\done", "reader": "*"}) == [ids[0]]
+        count = {"Level": "Study", "Query": {}, "MetadataQuery": {"note": "do*"}}
+        assert (await send(archive, "POST", "/tools/count-resources", json=count)).json() == {"Count": 2}
+        for direction, step in (("ASC", 1), ("DESC", -1)):
+            order = [{"Type": "Metadata", "Key": "note", "Direction": direction}]
+            assert await found(archive, OrderBy=order) == [ids[2], ids[1], ids[0]][::step]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"MetadataQuery": {"nothing": "x"}}, {"MetadataQuery": {"SopClassUid": "x"}}, {"MetadataQuery": {"1024": 1}},
+        {"MetadataQuery": []}, {"OrderBy": [{"Type": "Metadata", "Key": "SopClassUid"}]},
+        {"ResponseContent": ["Everything"]},
+    ],
+    ids=str,
+)  # fmt: skip
+async def test_a_find_by_what_no_one_can_find_by_is_refused(archive: RunningQuery, body: dict[str, Any]) -> None:
+    await send(archive, "POST", "/tools/find", 400, json={"Level": "Study", "Query": {}, **body})
+
+
+async def test_the_parts_of_objects_that_are_requested_are_shown(archive: RunningQuery) -> None:
+    path = await stored(archive)
+    await put(archive, f"{path}/metadata/1024", "a")
+    await put(archive, f"{path}/attachments/1030", "hello")
+    await send(archive, "PUT", f"{path}/labels/x")
+    whole = await archive.json(path)
+    (shown,) = await found(archive, ResponseContent=["Labels", "Metadata", "Attachments"])
+    digest = hashlib.md5(b"hello").hexdigest()
+    assert shown == {
+        "ID": whole["ID"], "Type": "Study", "Labels": ["x"],
+        "Metadata": {"LastUpdate": whole["LastUpdate"], "1024": "a"},
+        "Attachments": [{
+            "Name": "1030", "ContentType": 1030, "UncompressedSize": 5, "CompressedSize": 5,
+            "UncompressedMD5": digest, "CompressedMD5": digest,
+        }],
+    }  # fmt: skip
+    (shown,) = await archive.json("/studies?response-content=MainDicomTags;Children;Parent")
+    assert shown == {key: value for key, value in whole.items() if key not in ("IsStable", "LastUpdate", "Labels")}
+    (shown,) = await archive.json("/instances?response-content=Attachments")
+    assert [each["Name"] for each in shown["Attachments"]] == ["dicom"]
+    assert shown.keys() == {"ID", "Type", "Attachments", "FileSize", "FileUuid"}
