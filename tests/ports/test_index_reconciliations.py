@@ -68,6 +68,7 @@ async def test_records_are_kept_listed_and_replaced(index: SqlIndex) -> None:
     for each in (second, other, first):
         await records.put(each)
     assert await records.get("r0001") == first
+    assert await records.known(["r0001", "r0004"]) == {"r0001"}
     assert await records.page() == [first, second, other]
     assert await records.page(after="r0001", limit=1) == [second]
     assert await records.page(study_uid="9.9") == [other]

@@ -58,6 +58,12 @@ class SqlReconciliations:
             return found
         raise ResourceNotFound(f"there is no reconciliation {reconciliation_id[:80]!r}")
 
+    async def known(self, reconciliation_ids: Sequence[str]) -> set[str]:
+        """See `Reconciliations`."""
+        among = self._database.dialect.among(_r.reconciliation_id, reconciliation_ids)
+        async with self._database.read() as connection:
+            return set(await connection.scalars(select(_r.reconciliation_id).where(among)))
+
     async def page(
         self, *, after: str = "", limit: int = 100, study_uid: str | None = None, active: bool | None = None
     ) -> Sequence[Reconciliation]:

@@ -15,6 +15,9 @@ class Reconciliations(Protocol):
     async def get(self, reconciliation_id: str) -> Reconciliation:
         """Return one; raises `ResourceNotFound`."""
 
+    async def known(self, reconciliation_ids: Sequence[str]) -> set[str]:
+        """Return which of these reconciliations the index has."""
+
     async def page(
         self, *, after: str = "", limit: int = 100, study_uid: str | None = None, active: bool | None = None
     ) -> Sequence[Reconciliation]:

@@ -15,6 +15,7 @@ from typing import Final, Protocol
 from osteon.archive.pack_records import PackRows
 from osteon.archive.ports import PackRegister
 from osteon.contracts.conflicts import PREFIX
+from osteon.contracts.reconciliation import PREFIX as RECONCILIATIONS
 from osteon.contracts.user_data import PREFIX as USER_DATA
 from osteon.errors import Invalid, NotFound
 from osteon.logging import get_logger
@@ -161,11 +162,15 @@ class Verifier:
             self._report(ProblemKind.SIDECAR_WITHOUT_PACK, sizes[".meta"][0], "it has no pack and no rows")
 
     async def _check_unknown_objects(self, keys: list[str]) -> None:
-        """Check objects of no pack: decisions and user data must be known."""
+        """Check objects of no pack: decisions, reconciliations and user data must be known."""
         user_data = {key for key in keys if key.startswith(USER_DATA)}
         for key in sorted(user_data - await self._index.user_data.known_objects(list(user_data))):
             self._report(ProblemKind.USER_DATA_UNKNOWN, key, "the index does not know it")
-        keys = [key for key in keys if key not in user_data]
+        records = {key: PurePosixPath(key).stem for key in keys if key.startswith(RECONCILIATIONS)}
+        applied = await self._index.reconciliations.known(list(records.values()))
+        for key in (key for key, record in records.items() if record not in applied):
+            self._report(ProblemKind.RECONCILIATION_UNKNOWN, key, "the index does not know it")
+        keys = [key for key in keys if key not in user_data and key not in records]
         decisions = {key: PurePosixPath(key).stem for key in keys if key.startswith(PREFIX) and key.endswith(".json")}
         known = await self._index.known_decisions(list(decisions.values()))
         for key in keys:

@@ -22,6 +22,7 @@ class ProblemKind(StrEnum):
     PACK_WITHOUT_SIDECAR = "pack-without-sidecar"
     SIDECAR_WITHOUT_PACK = "sidecar-without-pack"
     DECISION_UNKNOWN = "decision-unknown"
+    RECONCILIATION_UNKNOWN = "reconciliation-unknown"
     USER_DATA_UNKNOWN = "user-data-unknown"
     UNKNOWN_OBJECT = "unknown-object"
 
@@ -39,6 +40,7 @@ ADVICE: Final = {
     ProblemKind.SIDECAR_WITHOUT_PACK: "release 0.1 was interrupted in an upload or a deletion: it can be deleted once "
     "its instances are found",
     ProblemKind.DECISION_UNKNOWN: "run `osteon reindex` or `osteon verify --repair`",
+    ProblemKind.RECONCILIATION_UNKNOWN: "run `osteon reindex` or `osteon verify --repair`",
     ProblemKind.USER_DATA_UNKNOWN: "run `osteon reindex` or `osteon verify --repair`; what stays was left by an "
     "interrupted change and can be deleted",
     ProblemKind.UNKNOWN_OBJECT: "Osteon did not write it: move it elsewhere",

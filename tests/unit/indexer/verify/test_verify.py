@@ -119,6 +119,7 @@ async def test_objects_without_rows_are_named_once_they_are_not_new(room: Indexe
     await room.objects.delete(no_pack.key)
     await room.objects.put("notes/readme.txt", b"hello")
     await room.objects.put("conflicts/1.2.3/d1.json", b"{}")
+    await room.objects.put("reconciliations/1.2.3/r1.json", b"{}")
     await room.objects.put("resources/study/1/000000000001-a.json", b"{}")
     assert await verify(room, min_age=timedelta(hours=1)) == []
     found = await verify(room)
@@ -129,6 +130,7 @@ async def test_objects_without_rows_are_named_once_they_are_not_new(room: Indexe
         no_pack.sidecar.key: ProblemKind.SIDECAR_WITHOUT_PACK,
         "notes/readme.txt": ProblemKind.UNKNOWN_OBJECT,
         "conflicts/1.2.3/d1.json": ProblemKind.DECISION_UNKNOWN,
+        "reconciliations/1.2.3/r1.json": ProblemKind.RECONCILIATION_UNKNOWN,
         "resources/study/1/000000000001-a.json": ProblemKind.USER_DATA_UNKNOWN,
     }
     assert ADVICE.keys() == set(ProblemKind)
