@@ -75,7 +75,9 @@ async def build_embedded(
     await rpc.serve(bus, index.commitments, index.jobs)
     breaker = CircuitBreaker(index.circuits, settings.breaker_failures, settings.breaker_seconds)
     # Jobs go on while the bus drains: a C-MOVE that is answered waits for its job.
-    runner = JobRunner(index.jobs, guarded(job_types(context), breaker), _runner_config(settings))
+    runner = JobRunner(
+        index.jobs, guarded(job_types(context), breaker), RunnerConfig.from_settings(settings, settings.dispatcher_jobs)
+    )
     await stack.resources.enter_async_context(runner)
     await bus.consume(CORRECTIONS, partial(correct_patient, index=index, objects=objects))
     await _route(settings, stack, context)
@@ -96,13 +98,3 @@ async def _route(settings: DispatcherBaseSettings, stack: ServiceStack, context:
     await context.bus.consume_batches(ROUTER, handle, size=_PACKS_IN_BATCH, linger=_BATCH_SECONDS)
     watching = sweep_forever(context.index, router, settings.stable_age_seconds)
     await stack.inputs.enter_async_context(background(watching))
-
-
-def _runner_config(settings: DispatcherBaseSettings) -> RunnerConfig:
-    return RunnerConfig(
-        concurrency=settings.dispatcher_jobs,
-        lease=settings.job_lease_seconds,
-        poll=settings.job_poll_seconds,
-        keep=settings.job_history,
-        keep_seconds=settings.job_history_days * 86_400,
-    )

@@ -6,6 +6,7 @@ from osteon.settings import (
     DicomSettings,
     DispatcherSettings,
     IndexSettings,
+    JobSettings,
     ObjectSettings,
     PackCacheSettings,
     PeerSettings,
@@ -16,11 +17,15 @@ from osteon.settings import (
 )
 
 
+class DispatcherJobSettings(JobSettings, DispatcherSettings):
+    """How jobs run, and how many."""
+
+
 class DispatcherBaseSettings(
     DicomSettings,
     TlsSettings,
     CommitmentSettings,
-    DispatcherSettings,
+    DispatcherJobSettings,
     PeerSettings,
     RoutingSettings,
     StoreSenderSettings,

@@ -25,6 +25,7 @@ from osteon_query.http import cors, openapi, problems
 from osteon_query.http.cancellation import CancelAbandonedMiddleware
 from osteon_query.http.middleware import RequestContextMiddleware
 from osteon_query.orthanc import (
+    archives,
     attachments,
     changes,
     commitments,
@@ -55,7 +56,8 @@ _DICOMWEB = (wado, wado_uri, metadata, frames, bulk, bulk_resources, rendered, s
 _ROUTERS = (
     start_page, capabilities, qido, *_DICOMWEB, instances, rendering, numpy_routes, tags, shared_tags, resources,
     labels, hierarchy, find, changes, conflicts, reconciliations, system, modalities, queries, peers, dicomweb_servers,
-    resource_metadata, attachments, commitments, rules, destinations, modification, jobs,
+    resource_metadata, attachments, commitments, rules, destinations, modification, archives,
+    jobs,
 )  # fmt: skip
 
 

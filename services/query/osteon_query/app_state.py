@@ -1,5 +1,6 @@
 """The ports and settings that every route works with, and the URLs of the archive."""
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from osteon.remotes.queries import RemoteQueries
 from osteon.rules.port import Circuits, Rules
 from osteon.sending.transcoder import Transcoder
 from osteon.user_data.port import UserDataStore
+from osteon_query.archives.writer import ArchiveWriter
 from osteon_query.http.bodies import limited_body
 from osteon_query.http.errors import BadParameter
 from osteon_query.http.request_values import correlation_id
@@ -59,6 +61,8 @@ class AppState:
     uploads: Uploads
     transcoder: Transcoder
     pictures: RenderClient
+    archives: ArchiveWriter
+    archive_slots: asyncio.Semaphore
     frame_locator: FrameLocator = field(default_factory=FrameLocator)
     fragments: FragmentLocator = field(default_factory=FragmentLocator)
     limits: ApiLimits = field(default_factory=ApiLimits)

@@ -12,6 +12,7 @@ from osteon.bus.port import Bus
 from osteon.contracts.find import FindCancelled
 from osteon.contracts.topology import FIND, INDEXER, MODALITIES
 from osteon.index.port import Index
+from osteon.jobs.runner import JobRunner, RunnerConfig
 from osteon.objects.port import Objects
 from osteon.remotes.file import add_missing, read_file
 from osteon.runtime import Running, http_server, until_available
@@ -19,6 +20,8 @@ from osteon.sending.transcoder import Transcoder
 from osteon.service_stack import ServiceStack, service_stack
 from osteon_query.app import create_app
 from osteon_query.app_state import AppState
+from osteon_query.archives.jobs import ArchiveJobs
+from osteon_query.archives.writer import ArchiveWriter
 from osteon_query.http.bodies import BodyPace
 from osteon_query.images.native_drawer import NativeDrawer
 from osteon_query.images.render_client import RenderClient
@@ -75,6 +78,16 @@ async def build_embedded(
         prefetcher = ThumbnailPrefetcher(index, index, index.stability, state.pictures)
         await until_available("database", prefetcher.begin)
         await stack.inputs.enter_async_context(background(prefetcher.run_forever()))
+    scratch = state.archives.folder
+    jobs = ArchiveJobs(
+        writer=state.archives,
+        objects=objects,
+        folder=scratch,
+        keep=settings.archives_kept,
+        keep_bytes=settings.archives_kept_bytes,
+    )
+    runner = JobRunner(index.jobs, jobs.types(), RunnerConfig.from_settings(settings, settings.archive_jobs))
+    await stack.resources.enter_async_context(runner)
     checks = {"broker": bus.check, "database": index.check, "objects": objects.check}
     server = http_server(
         create_app(state, checks),
@@ -90,12 +103,13 @@ async def build_embedded(
 async def _open_state(
     settings: QueryBaseSettings, stack: ServiceStack, bus: Bus, objects: Objects, index: Index
 ) -> AppState:
+    folder = await scratch_dir.enter_scratch_dir(stack.resources, "query")
     uploads = Uploads(
         index=index,
         objects=objects,
         bus=bus,
         wait=settings.upload_index_timeout_seconds,
-        folder=await scratch_dir.enter_scratch_dir(stack.resources, "query"),
+        folder=folder,
         slots=UploadSlots(settings.max_concurrent_uploads, settings.max_uploads_per_client),
         max_files=settings.max_upload_files,
         pack_size=settings.pack_size_bytes,
@@ -104,6 +118,8 @@ async def _open_state(
     drawer = NativeDrawer(objects, sidecars, locator, memory=settings.render_memory_bytes)
     stack.resources.callback(drawer.close)
     pace = BodyPace(min_bytes_per_second=settings.upload_min_bytes_per_second)
+    transcoder = Transcoder(objects, bus, LOSSY, settings.transcode_timeout_seconds)
+    archives = ArchiveWriter(index=index, objects=objects, sidecars=sidecars, transcoder=transcoder, folder=folder)
     return AppState(
         settings=settings,
         limits=ApiLimits(body_pace=pace),
@@ -124,7 +140,9 @@ async def _open_state(
         sidecars=sidecars,
         frame_locator=locator,
         uploads=uploads,
-        transcoder=Transcoder(objects, bus, LOSSY, settings.transcode_timeout_seconds),
+        transcoder=transcoder,
+        archives=archives,
+        archive_slots=asyncio.Semaphore(settings.max_concurrent_archives),
         pictures=RenderClient(
             bus,
             objects,

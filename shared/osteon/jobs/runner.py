@@ -24,6 +24,7 @@ from osteon.jobs.outcome import FIRST_RETRY, MAX_FAULTS, FaultsExhausted, LeaseE
 from osteon.jobs.port import Job, JobOutcome, Jobs, JobState, LeaseLost
 from osteon.jobs.run import JobRun, JobStopped, JobType
 from osteon.logging import get_logger
+from osteon.settings import JobSettings
 
 _BEAT: Final = 3.0
 """Seconds between heart-beats at most; so late does work that saves nothing notice that it was paused or cancelled."""
@@ -57,6 +58,17 @@ class RunnerConfig:
     keep_seconds: float = 30 * 86_400.0
     first_retry: float = FIRST_RETRY
     count_seconds: float = 15.0
+
+    @classmethod
+    def from_settings(cls, settings: JobSettings, concurrency: int) -> Self:
+        """Return what the settings say."""
+        return cls(
+            concurrency=concurrency,
+            lease=settings.job_lease_seconds,
+            poll=settings.job_poll_seconds,
+            keep=settings.job_history,
+            keep_seconds=settings.job_history_days * 86_400,
+        )
 
 
 class JobRunner:

@@ -10,6 +10,7 @@ from osteon.settings.imaging import ImagingSettings, RenderSettings, TranscodeSe
 from osteon.settings.jobs import (
     CommitmentSettings,
     DispatcherSettings,
+    JobSettings,
     PeerSettings,
     RoutingSettings,
     SendingSettings,
@@ -56,6 +57,7 @@ __all__ = [
     "ImagingSettings",
     "IndexSettings",
     "IndexerSettings",
+    "JobSettings",
     "ObjectSettings",
     "PackCacheSettings",
     "PackSettings",

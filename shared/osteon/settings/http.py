@@ -45,6 +45,12 @@ class HttpSettings(Settings):
     )
     query_limit: int = Field(10_000, ge=1, description="Matches in one answer of QIDO-RS at most.")
     upload_index_timeout_seconds: Seconds = Field(60.0, gt=0, description="Seconds that an upload waits to be indexed.")
+    max_concurrent_archives: int = Field(
+        8, ge=1, description="Archives that one `query` makes at the same time for waiting clients; more are 503."
+    )
+    archive_jobs: int = Field(2, ge=1, description="Archives that jobs of one `query` make at the same time.")
+    archives_kept: int = Field(20, ge=1, description="Archives of jobs that are kept; the oldest go first.")
+    archives_kept_bytes: ByteCount = Field(100 << 30, ge=1, description="Bytes of them, apart from the newest.")
     cors_origins: Words = Field(
         (),
         description="Origins whose web pages may use the HTTP API, such as `https://viewer.example.org`, "

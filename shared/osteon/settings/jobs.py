@@ -27,19 +27,24 @@ class CommitmentSettings(Settings):
     )
 
 
-class DispatcherSettings(Settings):
-    """How jobs run."""
+class JobSettings(Settings):
+    """How jobs run, in every service that runs some."""
 
-    dispatcher_jobs: int = Field(8, ge=1, description="Jobs that one dispatcher runs at the same time.")
     job_lease_seconds: Seconds = Field(
-        30.0, ge=1, description="Seconds after which the job of a dispatcher that died is taken over by another one."
+        30.0, ge=1, description="Seconds after which the job of a process that died is taken over by another one."
     )
     job_poll_seconds: Seconds = Field(1.0, gt=0, description="Seconds between looks for jobs that are due.")
+    job_history: int = Field(1000, ge=0, description="Jobs that ended and are kept at least.")
+    job_history_days: Days = Field(30.0, ge=0, description="Days after which further ones are forgotten.")
+
+
+class DispatcherSettings(Settings):
+    """What `dispatcher` does with jobs."""
+
+    dispatcher_jobs: int = Field(8, ge=1, description="Jobs that one dispatcher runs at the same time.")
     job_retry_seconds: Seconds = Field(
         600.0, ge=0, description="Seconds for which a modality or peer that does not answer is tried again."
     )
-    job_history: int = Field(1000, ge=0, description="Jobs that ended and are kept at least.")
-    job_history_days: Days = Field(30.0, ge=0, description="Days after which further ones are forgotten.")
     own_dicom_address: str = Field(
         "127.0.0.1:4242",
         pattern=r"^(.*:\d{1,5})?$",

@@ -17,6 +17,7 @@ from osteon.settings.imaging import ImagingSettings, RenderSettings, TranscodeSe
 from osteon.settings.jobs import (
     CommitmentSettings,
     DispatcherSettings,
+    JobSettings,
     PeerSettings,
     RoutingSettings,
     SendingSettings,
@@ -53,6 +54,7 @@ GROUPS: Final[tuple[type[Settings], ...]] = (
     UserDataSettings,
     AccessSettings,
     CommitmentSettings,
+    JobSettings,
     DispatcherSettings,
     PeerSettings,
     RoutingSettings,

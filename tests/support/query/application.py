@@ -1,5 +1,6 @@
 """The HTTP door over the embedded ports, with an indexer beside it: requests go in by httpx, without a socket."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
@@ -22,6 +23,7 @@ from osteon_indexer.comparison import VersionComparer
 from osteon_indexer.handlers import compare_conflicts, index_packs
 from osteon_query.app import create_app
 from osteon_query.app_state import AppState
+from osteon_query.archives.writer import ArchiveWriter
 from osteon_query.images.native_drawer import NativeDrawer
 from osteon_query.images.render_client import RenderClient
 from osteon_query.packs.frames import FrameLocator
@@ -150,6 +152,10 @@ async def door(
             sidecars=sidecars,
             uploads=uploads,
             transcoder=transcoder,
+            archives=ArchiveWriter(
+                index=index, objects=objects, sidecars=sidecars, transcoder=transcoder, folder=uploading
+            ),
+            archive_slots=asyncio.Semaphore(settings.max_concurrent_archives),
             pictures=pictures,
             frame_locator=locator,
         )

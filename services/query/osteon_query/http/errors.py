@@ -51,6 +51,10 @@ class UploadCapacityExceeded(Unavailable):
     """No upload can be accepted now: too many are in progress, or there is no space for their files."""
 
 
+class ArchiveCapacityExceeded(Unavailable):
+    """No archive can be made now: too many are in progress."""
+
+
 class ClientUploadsExceeded(OsteonError):
     """A client has as many uploads in progress as one may have; others are not affected."""
 

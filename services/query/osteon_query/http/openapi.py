@@ -57,6 +57,9 @@ _WADO_URI: Final[Mapping[str, Any]] = {
     "columns": _WHOLE, "region": _STRING, "windowCenter": _STRING, "windowWidth": _STRING, "imageQuality": _QUALITY,
     "anonymize": _STRING, "presentationUID": _STRING, "presentationSeriesUID": _STRING,
 }  # fmt: skip
+_ARCHIVE: Final[Mapping[str, Any]] = {
+    "transcode": _STRING, "filename": _STRING, "utf8": _FLAG, "extended": _FLAG, "resources": _STRING,
+}  # fmt: skip
 _PAGE: Final[Mapping[str, Any]] = {"since": _WHOLE, "limit": _WHOLE}
 _EXPAND: Final[Mapping[str, Any]] = {"expand": _STRING, "full": _STRING, "short": _STRING, "requested-tags": _STRING}
 
@@ -89,6 +92,13 @@ _OPERATIONS: Final = (
     ),
     OpenApiOperation("GET /dicom-web/.*(studies|series|instances)", _RESULTS, (200, 204), _SEARCH),
     OpenApiOperation("GET /dicom-web/studies/.*", (MULTIPART, DICOM, ZIP), _SAVED, {**_ACCEPT, **_ORIGINAL}),
+    OpenApiOperation("GET /jobs/.*/archive", (ZIP,), _SAVED),
+    OpenApiOperation(
+        "GET .*/(archive|media)|GET /tools/create-(archive|media|media-extended)", (ZIP,), (200,), _ARCHIVE
+    ),
+    OpenApiOperation(
+        "POST .*/(archive|media)|POST /tools/create-(archive|media|media-extended)", (ZIP, _JSON), body=(_JSON,)
+    ),
     OpenApiOperation("GET .*/file", (DICOM,), _SAVED, _ORIGINAL),
     OpenApiOperation("GET .*/(preview|rendered|image-u?int[0-9]+)", (*_STILL, _PAM), (200, 304), _ORTHANC_PICTURE),
     OpenApiOperation("GET .*/numpy", (OCTETS,), (200, 304), {"compress": _FLAG, "rescale": _FLAG}),

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from osteon.jobs.error_codes import description_of
 from osteon.jobs.port import Job, JobCommand, JobState
 from osteon_query.app_state import AppStateDep
+from osteon_query.archives.jobs import key_of
 from osteon_query.http.errors import UnknownResource
 from osteon_query.http.json_response import json_response
 from osteon_query.orthanc.resource_lists import asks_to_expand
@@ -34,6 +35,7 @@ async def job(state: AppStateDep, id: str) -> Response:
 async def delete(state: AppStateDep, id: str) -> Response:
     """Forget a job that is over."""
     await state.jobs.delete(id)
+    await state.objects.delete(key_of(id))
     return json_response({})
 
 
@@ -48,7 +50,7 @@ async def act(state: AppStateDep, id: str, command: str) -> Response:
 
 @router.get("/jobs/{id}/{output}")
 async def output(state: AppStateDep, id: str, output: str) -> Response:
-    """Refuse: no job here has a file to offer."""
+    """Refuse: no job has another file to offer than an archive."""
     found = await state.jobs.get(id)
     raise UnknownResource(f"a job of the type {found.type} has no output {output[:40]!r}")
 
