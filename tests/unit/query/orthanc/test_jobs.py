@@ -73,7 +73,7 @@ async def test_what_a_job_can_not_do_is_refused_with_the_reason(archive: Running
         ("POST", f"/jobs/{job.id}/resume", 400, "only a paused job"),
         ("DELETE", f"/jobs/{job.id}", 400, "cancel it first"),
         ("POST", f"/jobs/{job.id}/dance", 404, "cancel, pause, resume, resubmit"),
-        ("GET", f"/jobs/{job.id}/archive", 404, "no output 'archive'"),
+        ("GET", f"/jobs/{job.id}/archive", 404, "it has no archive"),
         ("GET", "/jobs/unknown", 404, "'unknown'"),
         ("GET", "/jobs/unknown/archive", 404, "'unknown'"),
         ("POST", "/jobs/unknown/pause", 404, "'unknown'"),
