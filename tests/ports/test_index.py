@@ -427,3 +427,17 @@ async def test_a_file_that_is_no_database_is_unavailable(tmp_path):
     with pytest.raises(DatabaseUnavailable):
         await index.start()
     await index.close()
+
+
+async def test_what_became_of_resources_is_logged_in_order(index):
+    await index.upsert([study("P1", "1.2.1", 1)])
+    since = (await index.last_change()).seq
+    entries = [
+        (ChangeType.MODIFIED_SERIES, Level.SERIES, public_id("P1", "1.2.1", "1.2.1.1")),
+        (ChangeType.ANONYMIZED_STUDY, Level.STUDY, public_id("P1", "1.2.1")),
+    ]
+    await index.log_changes(entries)
+    await index.log_changes([])
+    page = await index.changes(since=since)
+    assert [(c.type, c.level, c.public_id) for c in page.changes] == entries
+    assert (await index.changes(types=[ChangeType.ANONYMIZED_STUDY])).changes == page.changes[1:]

@@ -12,6 +12,7 @@ from osteon.dimse.config import RequestorConfig
 from osteon.dimse.tls import TlsContextProvider
 from osteon.index.port import Index
 from osteon.jobs.run import JobType
+from osteon.modification.job_params import MergeParams, ModificationParams, SplitParams
 from osteon.objects.port import Objects
 from osteon.reconciliation.job_params import ReconcileParams
 from osteon.remotes.job_params import (
@@ -28,6 +29,7 @@ from osteon_dispatcher.cmove.job import MoveJobParams, move
 from osteon_dispatcher.commitment.scp import CommitmentScpContext, check_and_report
 from osteon_dispatcher.commitment.scu import CommitmentScuContext, send_request
 from osteon_dispatcher.job_signals import JobSignals
+from osteon_dispatcher.modification_jobs.job import ModificationContext, modify
 from osteon_dispatcher.pack_delivery import PackDelivery
 from osteon_dispatcher.peer_client import PeerPolicy
 from osteon_dispatcher.reconcile_job import ReconcileContext, reconcile
@@ -88,10 +90,19 @@ def job_types(context: JobContext) -> Mapping[str, JobType]:
     wado = WadoRetrieveContext(
         index=index, packs=packs, policy=PeerPolicy.from_settings(settings), folder=context.folder
     )
+    modifications = ModificationContext(
+        index=index,
+        objects=objects,
+        bus=bus,
+        packs=packs,
+        folder=context.folder,
+        transcode_seconds=settings.transcode_timeout_seconds,
+    )
     scu = CommitmentScuContext(index=index, remote_of=remote, linger=settings.commitment_linger_seconds)
     move_job = partial(move, stores=stores, bus=bus, signals=context.signals, patience=settings.move_retry_seconds)
     get_job = partial(c_get.get, context=retrieves, own_acceptor=context.own_acceptor)
     usual, days = settings.job_retry_seconds, settings.commitment_days * _DAY
+    modify_job = JobType(partial(modify, context=modifications), usual)
     return {
         MoveJobParams.TYPE: JobType(move_job, settings.move_retry_seconds),
         SCP_JOB: JobType(partial(check_and_report, context=scp), days),
@@ -102,6 +113,9 @@ def job_types(context: JobContext) -> Mapping[str, JobType]:
         RetrieveByMoveParams.TYPE: JobType(partial(c_move.move, context=retrieves), usual),
         RetrieveByGetParams.TYPE: JobType(get_job, usual),
         WadoRetrieveParams.TYPE: JobType(partial(wado_rs.retrieve, context=wado), usual),
+        ModificationParams.TYPE: modify_job,
+        MergeParams.TYPE: modify_job,
+        SplitParams.TYPE: modify_job,
         ReconcileParams.TYPE: JobType(partial(reconcile, context=reconciles), usual),
     }
 

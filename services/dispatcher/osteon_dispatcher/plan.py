@@ -9,14 +9,14 @@ from dataclasses import replace
 from typing import Final
 
 from osteon.archive.ports import ResourceSearch
-from osteon.archive.resources import Location
-from osteon.contracts.retrieve import PlannedInstance, RetrievePlanReply, RetrievePlanRequest, RetrieveRequestBase
+from osteon.contracts.retrieve import RetrievePlanReply, RetrievePlanRequest, RetrieveRequestBase
 from osteon.dicom.attribute_names import describe
 from osteon.dicom.identifier import Identifier, read_identifier
 from osteon.dicom.models import GET_MODELS, MOVE_MODELS, UNIQUE_KEYS, Level
 from osteon.dicom.query import MatchingKey, OneOf, Search, Single
 from osteon.dicom.uids import MAX_UID_LENGTH, is_uid
 from osteon.errors import Invalid
+from osteon.sending.planned import from_location
 
 PAGE: Final = 500
 """Instances of one answer."""
@@ -55,20 +55,6 @@ def parse_retrieve_identifier(request: RetrieveRequestBase) -> Search:
         elif upper is level:
             raise BadIdentifier(f"{describe((keyword,))} is missing at level {level.value}")
     return Search(level=Level.IMAGE, conditions=tuple(conditions), case_sensitive=True, one_per_uid=True)
-
-
-def from_location(location: Location) -> PlannedInstance:
-    """Return what sending needs of a location."""
-    return PlannedInstance(
-        sop_class_uid=location.identity.sop_class_uid,
-        sop_instance_uid=location.identity.sop_uid,
-        transfer_syntax_uid=location.transfer_syntax_uid,
-        key=location.key,
-        offset=location.offset,
-        length=location.length,
-        sha256=location.sha256,
-        xxh3=location.xxh3,
-    )
 
 
 def _level(sop_class_uid: str, identifier: Identifier) -> Level:

@@ -22,12 +22,20 @@ class ChangeType(StrEnum):
     STABLE_SERIES = "StableSeries"
     UPDATED_METADATA = "UpdatedMetadata"
     UPDATED_ATTACHMENT = "UpdatedAttachment"
+    MODIFIED_PATIENT = "ModifiedPatient"
+    MODIFIED_STUDY = "ModifiedStudy"
+    MODIFIED_SERIES = "ModifiedSeries"
+    ANONYMIZED_PATIENT = "AnonymizedPatient"
+    ANONYMIZED_STUDY = "AnonymizedStudy"
+    ANONYMIZED_SERIES = "AnonymizedSeries"
 
 
 ABOVE_INSTANCES: Final = frozenset(
     {
         ChangeType.NEW_PATIENT, ChangeType.NEW_STUDY, ChangeType.NEW_SERIES, ChangeType.STABLE_PATIENT,
-        ChangeType.STABLE_STUDY, ChangeType.STABLE_SERIES,
+        ChangeType.STABLE_STUDY, ChangeType.STABLE_SERIES, ChangeType.MODIFIED_PATIENT, ChangeType.MODIFIED_STUDY,
+        ChangeType.MODIFIED_SERIES, ChangeType.ANONYMIZED_PATIENT, ChangeType.ANONYMIZED_STUDY,
+        ChangeType.ANONYMIZED_SERIES,
     }
 )  # fmt: skip
 """Types that instances never have: reading these alone leaves the entries of the many instances out."""
@@ -60,6 +68,9 @@ class ChangeLog(Protocol):
         self, *, since: int = 0, to: int | None = None, limit: int = 100, types: Sequence[ChangeType] = ()
     ) -> ChangePage:
         """Return changes with since < seq <= to, oldest first."""
+
+    async def log_changes(self, entries: Sequence[tuple[ChangeType, Level, str]]) -> None:
+        """Add entries about resources, by their public identifiers."""
 
     async def last_change(self) -> Change | None:
         """Return the newest entry of the change log."""

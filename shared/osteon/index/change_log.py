@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from osteon.archive.changes import ABOVE_INSTANCES, Change, ChangePage, ChangeType
 from osteon.archive.resources import Sender, Statistics
-from osteon.dicom.identity import format_public_id
+from osteon.dicom.identity import format_public_id, parse_public_id
 from osteon.dicom.models import Level
 from osteon.index import tables
 from osteon.index.contradictions import split_series, unidentified_patients
@@ -33,6 +33,12 @@ CODES: Final = {
     ChangeType.STABLE_SERIES: 8,
     ChangeType.UPDATED_METADATA: 9,
     ChangeType.UPDATED_ATTACHMENT: 10,
+    ChangeType.MODIFIED_PATIENT: 11,
+    ChangeType.MODIFIED_STUDY: 12,
+    ChangeType.MODIFIED_SERIES: 13,
+    ChangeType.ANONYMIZED_PATIENT: 14,
+    ChangeType.ANONYMIZED_STUDY: 15,
+    ChangeType.ANONYMIZED_SERIES: 16,
 }
 """Change types as the database has them."""
 _NEW: Final = {
@@ -128,6 +134,18 @@ async def _log_instances(
 
 _MOST_NAMES: Final = 1_000
 """Names under no Patient ID that are counted."""
+
+
+async def write_entries(
+    connection: AsyncConnection, dialect: Dialect, now: datetime, entries: Sequence[tuple[ChangeType, Level, str]]
+) -> None:
+    """Log entries about resources, by their public identifiers."""
+    await dialect.lock_changes(connection)
+    rows = [
+        {"date": now, "type": CODES[kind], "level": level.depth, "public_id": parse_public_id(public_id)}
+        for kind, level, public_id in entries
+    ]
+    await connection.execute(tables.changes.insert(), rows)
 
 
 async def read_page(

@@ -158,6 +158,14 @@ class SqlIndex:
         async with self.database.read() as connection:
             return await change_log.read_page(connection, since, to, limit, types)
 
+    async def log_changes(self, entries: Sequence[tuple[ChangeType, Level, str]]) -> None:
+        """See `Index`."""
+        if entries:
+            now = datetime.now(UTC)
+            await self.database.write(
+                lambda connection: change_log.write_entries(connection, self.database.dialect, now, entries)
+            )
+
     async def last_change(self) -> Change | None:
         """See `Index`."""
         async with self.database.read() as connection:

@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
-from osteon.archive.resources import Location
 from osteon.bus.port import Bus
 from osteon.contracts.retrieve import PlannedInstance
 from osteon.dicom.uids import TRANSFER_SYNTAXES
@@ -38,26 +37,26 @@ class InstanceWriter:
         policy = LossyPolicy(syntaxes=lossy, quality=quality or _QUALITY)
         self._transcoder = Transcoder(objects, bus, policy, transcode_seconds)
 
-    async def write(self, location: Location, change: Change, target: Path) -> ModifiedFile:
+    async def write(self, instance: PlannedInstance, change: Change, target: Path) -> ModifiedFile:
         """Write the file of a stored instance, changed, to `target`.
 
         Raises as `write_modified_file`, and `NotTranscodable`, `ObjectNotFound` and `Unavailable`.
         """
-        async with self._source(location, target.with_suffix(".source")) as (path, offset, length):
+        async with self._source(instance, target.with_suffix(".source")) as (path, offset, length):
             return await asyncio.to_thread(write_modified_file, path, offset, length, change, target)
 
     @asynccontextmanager
-    async def _source(self, at: Location, copy: Path) -> AsyncIterator[tuple[Path, int, int]]:
+    async def _source(self, at: PlannedInstance, copy: Path) -> AsyncIterator[tuple[Path, int, int]]:
         """Provide the file: its path, offset and length."""
         if self._transcode in ("", at.transfer_syntax_uid):
             async with self._local(at.key, at.offset, at.length, copy) as found:
                 yield found
             return
         try:
-            made = await self._transcoder.transcode(_planned(at), [self._transcode])
+            made = await self._transcoder.transcode(at, [self._transcode])
         except NotTranscoded as error:
             kind = TranscodingUnavailable if error.transient else NotTranscodable
-            raise kind(f"instance {at.identity.sop_uid} {error}") from error
+            raise kind(f"instance {at.sop_instance_uid} {error}") from error
         try:
             async with self._local(made.key, 0, made.length, copy) as found:
                 yield found
@@ -77,16 +76,3 @@ class InstanceWriter:
             yield copy, 0, length
         finally:
             await asyncio.to_thread(copy.unlink, missing_ok=True)
-
-
-def _planned(at: Location) -> PlannedInstance:
-    return PlannedInstance(
-        sop_class_uid=at.identity.sop_class_uid,
-        sop_instance_uid=at.identity.sop_uid,
-        transfer_syntax_uid=at.transfer_syntax_uid,
-        key=at.key,
-        offset=at.offset,
-        length=at.length,
-        sha256=at.sha256,
-        xxh3=at.xxh3,
-    )

@@ -56,14 +56,12 @@ class Modification(BaseModel):
         `job`: the result is stored; else it is a file that only the client gets.
         """
         force = bool_field(body, "Force", default=False)
-        replace = body.get("Replace", {})
-        if not isinstance(replace, dict):
-            raise BadModification("Replace: expected an object of attributes and their values")
+        replace = replacements(body)
         made = cls(
             level=level,
             replace=replace,
-            remove=_names(body, "Remove"),
-            keep=_names(body, "Keep"),
+            remove=names_field(body, "Remove"),
+            keep=names_field(body, "Keep"),
             remove_private=bool_field(body, "RemovePrivateTags", default=False),
             private_creator=_text(body, "PrivateCreator"),
             transcode=_transfer_syntax(body),
@@ -111,8 +109,8 @@ class Modification(BaseModel):
         for keyword in replaced:
             if _LEVELS[keyword].depth < self.level.depth and (keyword, self.level) != ("PatientID", Level.STUDY):
                 raise BadModification(f"When modifying a {name}, the parent {keyword} cannot be manually modified")
-        if self.level is not Level.IMAGE and "SOPInstanceUID" in replaced:
-            raise BadModification(f"When modifying a {name}, its instances cannot all get one SOPInstanceUID")
+        if "SOPInstanceUID" in replaced:
+            raise BadModification("SOPInstanceUID: the instances of a job cannot all get the same one")
         if "SOPInstanceUID" in kept:
             raise ModificationNotSupported(
                 "Keep: SOPInstanceUID: a changed instance under the UID of the stored one would take its place, "
@@ -127,6 +125,12 @@ class Modification(BaseModel):
         return {parse_tag_path(name) for name in getattr(self, attribute)}
 
 
+def implied_level(body: Mapping[str, Any]) -> Level:
+    """Return the level that replaced identifiers mean, as in Orthanc: another patient has other studies."""
+    replaced = Modification(level=Level.IMAGE, replace=replacements(body)).identifiers("replace")
+    return next((level for level in Level if UNIQUE_KEYS[level] in replaced), Level.IMAGE)
+
+
 def check_keep_source(body: Mapping[str, Any], *, default: bool) -> None:
     """Raise `ModificationNotSupported` unless what is changed stays, too."""
     if not bool_field(body, "KeepSource", default=default):
@@ -136,10 +140,19 @@ def check_keep_source(body: Mapping[str, Any], *, default: bool) -> None:
         )
 
 
-def _names(body: Mapping[str, Any], field: str) -> tuple[str, ...]:
+def replacements(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the field `Replace`; raises `BadModification`."""
+    given = body.get("Replace", {})
+    if not isinstance(given, dict):
+        raise BadModification("Replace: expected an object of attributes and their values")
+    return given
+
+
+def names_field(body: Mapping[str, Any], field: str) -> tuple[str, ...]:
+    """Return a field that is an array of text; raises `BadModification`."""
     value = body.get(field, [])
     if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
-        raise BadModification(f"{field}: expected an array of attributes")
+        raise BadModification(f"{field}: expected an array of text")
     return tuple(value)
 
 

@@ -131,7 +131,8 @@ class _Example:
 
     def _object(self, name: str, part: Schema) -> dict[str, Any]:
         if "properties" not in part:
-            return {f"key of {name}": self._value(name, part.get("additionalProperties", {}))}
+            more = part.get("additionalProperties", {})
+            return {f"key of {name}": self._value(name, {} if more is True else more)}  # True: any value
         chosen = part["properties"] if self._full else part.get("required", [])
         return {each: self._value(each, part["properties"][each]) for each in chosen} | self._more
 

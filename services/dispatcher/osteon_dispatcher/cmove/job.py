@@ -20,12 +20,13 @@ from osteon.jobs.port import JobCommand
 from osteon.jobs.run import JobRun, JobStopped
 from osteon.logging import get_logger
 from osteon.remotes.job_params import JobParams
+from osteon.sending.planned import from_location
 from osteon.sending.suboperations import SubOperationResult
 from osteon_dispatcher.checkpoints import with_checkpoints
 from osteon_dispatcher.cmove.checkpoint import MoveCheckpoint
 from osteon_dispatcher.cmove.progress import ProgressPublisher
 from osteon_dispatcher.job_signals import JobSignals
-from osteon_dispatcher.plan import PAGE, from_location, parse_retrieve_identifier
+from osteon_dispatcher.plan import PAGE, parse_retrieve_identifier
 from osteon_dispatcher.store_jobs.modality import ModalityStoreContext
 
 _PAUSES: Final = (0.5, 1.0, 2.0, 4.0)

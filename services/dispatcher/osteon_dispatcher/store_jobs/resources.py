@@ -8,7 +8,7 @@ from osteon.archive.ports import InstanceLocator
 from osteon.archive.resources import InstanceScope, Location
 from osteon.contracts.retrieve import PlannedInstance
 from osteon.dicom.models import Level
-from osteon_dispatcher.plan import from_location
+from osteon.sending.planned import from_location
 
 _LOOKUP: Final = 500
 """Resources that are looked up in one query, as far as they are instances."""
@@ -25,10 +25,15 @@ class InstancePosition:
 
 @dataclass(frozen=True, slots=True)
 class PositionedInstance:
-    """An instance to be sent."""
+    """An instance of a job's resources."""
 
     position: InstancePosition
-    instance: PlannedInstance
+    location: Location
+
+    @property
+    def instance(self) -> PlannedInstance:
+        """What sending needs of it."""
+        return from_location(self.location)
 
 
 async def iter_instances(
@@ -68,7 +73,7 @@ async def _instances_below(
 
 
 def _positioned(number: int, location: Location) -> PositionedInstance:
-    return PositionedInstance(InstancePosition(number, location.key, location.offset), from_location(location))
+    return PositionedInstance(InstancePosition(number, location.key, location.offset), location)
 
 
 async def iter_by_uid(index: InstanceLocator, sop_uids: Sequence[str]) -> AsyncIterator[PlannedInstance]:
