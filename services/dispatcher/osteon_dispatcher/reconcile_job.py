@@ -36,6 +36,7 @@ from osteon.reconciliation.originals import as_received
 from osteon.reconciliation.overlay import corrected_elements
 from osteon.reconciliation.reconciled_file import write_reconciled_file
 from osteon.reconciliation.requests import apply_correction, submit
+from osteon.user_data.change import follow_renamed
 from osteon_dispatcher.pack_delivery import NewPack, PackDelivery
 
 _CHUNK: Final = 64
@@ -77,6 +78,7 @@ async def reconcile(run: JobRun, *, context: ReconcileContext) -> None:
         await study.run()
         if active == await _active(context.index, uid):
             break
+    await follow_renamed(uid, objects=context.objects, store=context.index.user_data, correlation_id=run.job.id)
     if study.failed:
         raise NotReconciled(f"{len(study.failed)} of {study.seen} instances not reconciled: {study.failed[0]}")
 

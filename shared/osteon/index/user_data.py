@@ -16,12 +16,19 @@ from osteon.index import tables
 from osteon.index.change_log import CODES
 from osteon.index.database import Database
 from osteon.index.identifiers import find_row
+from osteon.index.reconciliations import former_ids
 from osteon.index.user_data_tables import attachments, labels, resource_metadata, user_data
 from osteon.index.values import text_key
 from osteon.user_data.change import user_data_of
 from osteon.user_data.port import UserData
 
-_u, _a = user_data.c, attachments.c
+_u, _a, _f = user_data.c, attachments.c, former_ids.c
+_INSTANCES: Final = (
+    tables.instances.join(tables.series, tables.instances.c.series == tables.series.c.id)
+    .join(tables.studies, tables.series.c.study == tables.studies.c.id)
+    .join(tables.patients, tables.studies.c.patient == tables.patients.c.id)
+)
+"""Instances with all that is above them."""
 _ATTACHMENT: Final = tuple(Attachment.model_fields)
 _Rows = Mapping[str | int, Mapping[str, Any]]
 _ROWS: Final[tuple[tuple[Table, str, Callable[[UserData], _Rows]], ...]] = (
@@ -120,6 +127,27 @@ class SqlUserData:
             return True
 
         return await self._database.write(work)
+
+    async def renamed(self, study_uid: str) -> Sequence[tuple[Level, str, str]]:
+        """See `UserDataStore`."""
+        found = []
+        async with self._database.read() as connection:
+            for level, table in tables.TABLE_OF.items():
+                chosen = (
+                    select(_f.public_id, table.c.public_id.label("current"))
+                    .select_from(
+                        _INSTANCES.join(former_ids, _f.sop_instance_uid == tables.instances.c.sop_instance_uid)
+                    )
+                    .join(user_data, and_(_u.level == _f.level, _u.public_id == _f.public_id))
+                    .where(tables.studies.c.study_instance_uid == study_uid, _f.level == level.depth)
+                    .where(_f.public_id != table.c.public_id)
+                    .distinct()
+                )
+                found += [
+                    (level, format_public_id(former), format_public_id(current))
+                    for former, current in await connection.execute(chosen)
+                ]
+        return found
 
     async def labels(self) -> Sequence[str]:
         """See `UserDataStore`."""

@@ -3,17 +3,19 @@
 import asyncio
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final
 
 from osteon.contracts.user_data import UserDataRecord, record_key
 from osteon.dicom.models import Level
-from osteon.errors import Unavailable
+from osteon.errors import NotFound, Unavailable
 from osteon.logging import get_logger
 from osteon.objects.port import Objects
 from osteon.packs.ids import new_pack_id
 from osteon.user_data.limits import check_limits
-from osteon.user_data.port import UserData, UserDataStore
+from osteon.user_data.port import UserData, UserDataLimit, UserDataStore
 
 log = get_logger(__name__)
 _ATTEMPTS: Final = 50
@@ -53,6 +55,41 @@ async def change_user_data(
             await _delete(objects, record.key)
         await asyncio.sleep(random.uniform(0, _PAUSE))  # noqa: S311 - no secret
     raise Unavailable(f"the user data of {public_id} are changed by too many at the same time; try again later")
+
+
+async def follow_renamed(study_uid: str, *, objects: Objects, store: UserDataStore, correlation_id: str) -> None:
+    """Give what has another identifier since a reconciliation the labels, metadata and protection that it had before.
+
+    Of metadata that both have, those that were changed more often hold. Attachments stay under the former identifier,
+    which has them again when the reconciliation is undone.
+    """
+    for level, former, current in await store.renamed(study_uid):
+        before = (await store.read_many(level, [former])).get(former, UserData())
+        try:
+            await change_user_data(
+                level,
+                current,
+                partial(_merged, before),
+                objects=objects,
+                store=store,
+                correlation_id=correlation_id,
+            )
+        except (UserDataLimit, NotFound) as error:
+            log.warning("user data did not follow a resource", former=former, current=current, error=str(error))
+
+
+def _merged(before: UserData, now: UserData) -> UserData:
+    newer = {
+        code: value
+        for code, value in before.metadata.items()
+        if code not in now.metadata or now.metadata[code].revision < value.revision
+    }
+    return replace(
+        now,
+        labels=before.labels | now.labels,
+        metadata={**now.metadata, **newer},
+        protected=before.protected or now.protected,
+    )
 
 
 def user_data_of(record: UserDataRecord) -> UserData:

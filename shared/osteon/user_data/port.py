@@ -58,6 +58,9 @@ class UserDataStore(Protocol):
     async def restore(self, record: UserDataRecord) -> bool:
         """Write a record out of the object store unless the index has as many changes; returns whether it was new."""
 
+    async def renamed(self, study_uid: str) -> Sequence[tuple[Level, str, str]]:
+        """Return (level, former, current) identifier of what has another one now and user data under the former."""
+
     async def labels(self) -> Sequence[str]:
         """Return the labels that any resource has, sorted."""
 

@@ -1,6 +1,7 @@
 """`osteon_dispatcher.reconcile_job`: what is served, wherever a run ends, and what comes in the meantime."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,14 @@ from pydicom.filebase import DicomBytesIO
 from osteon.archive.resources import InstanceScope, Location
 from osteon.contracts.packs import PackStored
 from osteon.contracts.reconciliation import CorrectionEvent, PatientCorrected, Reconciliation
+from osteon.contracts.user_data import MetadataValue
 from osteon.dicom.identity import public_id
 from osteon.dicom.models import Level
 from osteon.errors import Unavailable
 from osteon.jobs.port import Job
 from osteon.reconciliation.requests import reconcile_study, restore_records, undo
+from osteon.user_data.change import change_user_data
+from osteon.user_data.port import UserData
 from osteon_dispatcher import reconcile_job
 from osteon_dispatcher.reconcile_job import NotReconciled, correct_patient
 from osteon_indexer.sweep import sweep
@@ -123,6 +127,29 @@ async def test_undoing_serves_what_was_received_and_doing_it_again_makes_no_new_
     assert await served(world) == received
     assert await index.reconciliations.of_studies([made.study_uid]) == {}
     assert await world.room.index.current_id(Level.STUDY, public_id("MRN-1", made.study_uid)) == study
+
+
+async def test_labels_and_metadata_follow_a_study_to_its_new_identifier_and_back(world: StoreJobsArchive) -> None:
+    study, _ = await world.stored(2)
+    store = world.room.index.user_data
+    ports: Any = {"objects": world.room.objects, "store": store, "correlation_id": "test"}
+
+    def labelled(label: str, revision: int) -> Callable[[UserData], UserData]:
+        metadata = {1024: MetadataValue(value=label, revision=revision)}
+        return lambda old: replace(old, labels=old.labels | {label}, metadata={**old.metadata, **metadata})
+
+    await change_user_data(Level.STUDY, study, labelled("urgent", 0), **ports)
+    made = await begin(world, study)
+    await run(world)
+    known = public_id("MRN-1", made.study_uid)
+    found = await store.read(Level.STUDY, known)
+    assert (found.labels, found.metadata[1024].value) == ({"urgent"}, "urgent")
+    await change_user_data(Level.STUDY, known, labelled("read", 1), **ports)
+    index: Any = IndexWithJobs(world.room.index, world.jobs)
+    await undo(made, objects=world.room.objects, index=index, requester="desk")
+    await run(world)
+    found = await store.read(Level.STUDY, study)
+    assert (found.labels, found.metadata[1024].value) == ({"urgent", "read"}, "read")
 
 
 async def test_what_changes_while_a_run_works_is_followed_by_the_same_run(
