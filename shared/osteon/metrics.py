@@ -240,7 +240,7 @@ IMAGING_WORKERS_ENDED: Final = Counter(
 
 JOBS: Final = Gauge("osteon_jobs", "Jobs in the index. Every dispatcher reports the same number.", ["type", "state"])
 JOBS_RUNNING: Final = Gauge("osteon_jobs_running", "Jobs that this dispatcher runs now.")
-JOBS_LIMIT: Final = Gauge("osteon_jobs_limit", "Most jobs that this dispatcher runs at the same time.")
+JOBS_LIMIT: Final = Gauge("osteon_jobs_limit", "Most jobs that this process runs at the same time.")
 JOB_RUN_SECONDS: Final = Histogram(
     "osteon_job_run_duration_seconds", "Time of one run of a job, by type and resulting state.", ["type", "result"],
     buckets=(*_SECONDS, 300, 3600),

@@ -87,7 +87,7 @@ class JobRunner:
 
     async def __aenter__(self) -> Self:
         """Start."""
-        metrics.JOBS_LIMIT.set(self._config.concurrency)
+        metrics.JOBS_LIMIT.inc(self._config.concurrency)
         counting = self._every(self._config.count_seconds, self._count)
         loops = (self._claim_all(), counting, self._every(_PRUNE_SECONDS, self._prune))
         self._loops = [asyncio.create_task(loop) for loop in loops]
@@ -95,6 +95,7 @@ class JobRunner:
 
     async def __aexit__(self, *exception: object) -> None:
         """Stop: no job is begun, and those that run are given back, each with its checkpoint."""
+        metrics.JOBS_LIMIT.dec(self._config.concurrency)
         for loop in self._loops:
             loop.cancel()
         _done, hung = await asyncio.wait(self._loops, timeout=self._config.grace)

@@ -45,8 +45,13 @@ class Transcoder:
         self._slots = asyncio.Semaphore(_CONCURRENCY)
         self._background: set[asyncio.Task[None]] = set()
 
-    async def transcode(self, instance: PlannedInstance, targets: Sequence[str]) -> TranscodeReply:
-        """Return where the instance is in the first of `targets` that is possible. Raises `NotTranscoded`."""
+    async def transcode(
+        self, instance: PlannedInstance, targets: Sequence[str], quality: int | None = None
+    ) -> TranscodeReply:
+        """Return where the instance is in the first of `targets` that is possible. Raises `NotTranscoded`.
+
+        `quality` takes precedence over the policy's.
+        """
         request = TranscodeRequest(
             correlation_id=instance.correlation_id,
             key=instance.key,
@@ -54,7 +59,7 @@ class Transcoder:
             length=instance.length,
             targets=list(targets),
             lossy=[uid for uid in self._lossy.syntaxes if uid in targets],
-            quality=self._lossy.quality,
+            quality=quality or self._lossy.quality,
         )
         try:
             async with self._slots:

@@ -47,7 +47,7 @@ _DATED: Final = ("ContentDate", "ContentTime", "InstanceNumber")
 _NAMED: Final = (*_DATED, "ContentLabel", "ContentDescription", "ContentCreatorName")
 LEAF_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     "IMAGE": ("InstanceNumber",),
-    "SR DOCUMENT": (*_DATED, "ConceptNameCodeSequence", "CompletionFlag", "VerificationFlag"),
+    "SR DOCUMENT": (*_DATED, "ConceptNameCodeSequence", "CompletionFlag", "VerificationFlag", "VerificationDateTime"),
     "KEY OBJECT DOC": (*_DATED, "ConceptNameCodeSequence"),
     "PRESENTATION": (
         "PresentationCreationDate", "PresentationCreationTime", "InstanceNumber", "ContentLabel", "ContentDescription",
@@ -68,24 +68,42 @@ LEAF_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     "VALUE MAP": _NAMED,
     "SURFACE": _NAMED,
     "TRACT": _NAMED,
+    "MEASUREMENT": _NAMED,
+    "ANNOTATION": _NAMED,
     "STEREOMETRIC": (),
+    "PLAN": (),
+    "SURFACE SCAN": ("ContentDate", "ContentTime"),
+    "ASSESSMENT": ("InstanceNumber", "InstanceCreationDate", "InstanceCreationTime"),
+    "RADIOTHERAPY": ("InstanceNumber", "UserContentLabel", "ContentDescription", "ContentCreatorName"),
     "SPECTROSCOPY": (*_DATED, "ImageType", "NumberOfFrames", "Rows", "Columns", "DataPointRows", "DataPointColumns"),
 }  # fmt: skip
 """Directory Record Type → attributes of instances (PS3.3 F.5)."""
+_OPTIONAL: Final = frozenset(
+    {
+        "HL7InstanceIdentifier", "ReferencedSeriesSequence", "UserContentLabel", "VerificationDateTime",
+        *(keyword for keywords in EXTENDED_KEYS.values() for keyword in keywords),
+    }
+)  # fmt: skip
+"""What records do not have where an instance lacks it; other attributes are empty then."""
 _STORAGE: Final = "1.2.840.10008.5.1.4.1.1."
+_PLANS: Final = "1.2.840.10008.5.1.4.34.7"
 _TYPES: Final[Mapping[str, str]] = {
     "88.59": "KEY OBJECT DOC", "88": "SR DOCUMENT", "11": "PRESENTATION", "9": "WAVEFORM", "104": "ENCAP DOC",
     "481.2": "RT DOSE", "481.3": "RT STRUCTURE SET", "481.5": "RT PLAN", "481.8": "RT PLAN",
     "481.4": "RT TREAT RECORD", "481.6": "RT TREAT RECORD", "481.7": "RT TREAT RECORD", "481.9": "RT TREAT RECORD",
     "66": "RAW DATA", "66.1": "REGISTRATION", "66.3": "REGISTRATION", "66.2": "FIDUCIAL", "66.4": "IMAGE",
     "66.5": "SURFACE", "66.6": "TRACT", "66.7": "IMAGE", "67": "VALUE MAP", "77.1.5.3": "STEREOMETRIC",
-    "4.2": "SPECTROSCOPY",
+    "4.2": "SPECTROSCOPY", "131": "PRESENTATION", "78": "MEASUREMENT", "80": "MEASUREMENT",
+    "78.6": "SR DOCUMENT", "79.1": "SR DOCUMENT", "68": "SURFACE SCAN", "90.1": "ASSESSMENT", "91.1": "ANNOTATION",
+    "481": "RADIOTHERAPY", "481.1": "IMAGE",
 }  # fmt: skip
 """Ends of SOP Class UIDs, or their beginnings → Directory Record Type; all others are images."""
 
 
 def record_type_of(sop_class_uid: str) -> str:
     """Return the Directory Record Type of instances of a SOP class."""
+    if sop_class_uid.startswith(_PLANS):
+        return "PLAN"
     end = sop_class_uid.removeprefix(_STORAGE)
     while end:
         if end in _TYPES:
@@ -171,14 +189,14 @@ class FileReference:
 
 
 def attributes_of(header: Mapping[str, Any], keywords: tuple[str, ...]) -> dict[str, Mapping[str, Any]]:
-    """Return elements of a header by their keywords; one that it lacks is empty."""
+    """Return elements of a header by their keywords; one that it lacks is empty, or left out when it is optional."""
     found: dict[str, Mapping[str, Any]] = {}
     for keyword in keywords:
         tag = tag_of(keyword)
         element = header.get(tag)
         if isinstance(element, dict) and "BulkDataURI" not in element and element.get("vr") == vr_of_tag(tag):
             found[keyword] = element
-        else:
+        elif keyword not in _OPTIONAL:
             found[keyword] = {"vr": vr_of_tag(tag), "Value": []}
     return found
 

@@ -37,6 +37,7 @@ class ArchiveParams(JobParams):
     resources: tuple[str, ...]
     extended: bool = False
     transcode: str = ""
+    quality: int = 0
     utf8: bool = True
     filename: str = ""
 
@@ -68,7 +69,7 @@ class ArchiveJobs:
         """Make the archive; raises what reading raises."""
         given = params.model_validate(run.job.params)
         order = order_of(given)
-        count = ArchiveCount()
+        count, expected = ArchiveCount(), await self.writer.size(order)
         with TemporaryDirectory(prefix="archive-", dir=self.folder) as name:
             path = Path(name) / "archive.zip"
             written = saved = 0
@@ -80,7 +81,8 @@ class ArchiveJobs:
                         written += len(chunk)
                         if written - saved > _SAVED_EVERY:
                             saved = written
-                            await run.save(content=_content(run.job.content, count, written))
+                            progress = min(99, count.size * 100 // max(expected, 1))
+                            await run.save(progress=progress, content=_content(run.job.content, count, written))
             await self.objects.put_file(key_of(run.job.id), path)
         await run.save(progress=100, content=_content(run.job.content, count, written))
         await self.delete_oldest()
@@ -103,6 +105,7 @@ def order_of(params: ArchiveParams) -> ArchiveOrder:
         media=isinstance(params, MediaParams),
         extended=params.extended,
         transcode=params.transcode,
+        quality=params.quality,
         utf8=params.utf8,
     )
 

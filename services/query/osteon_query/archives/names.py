@@ -9,6 +9,10 @@ from osteon.archive.resources import Match
 _KEPT: Final = frozenset("._")
 _MAX_PART: Final = 120
 """Characters of a folder's name: few file systems take more than 255 bytes."""
+_DEVICES: Final = frozenset(
+    {"CON", "PRN", "AUX", "NUL", *(f"{port}{number}" for port in ("COM", "LPT") for number in range(1, 10))}
+)
+"""What Windows takes for devices, with any suffix."""
 
 
 class ArchiveNames:
@@ -54,7 +58,8 @@ class ArchiveNames:
             or character in _KEPT
             or (character.isalnum() and (self._utf8 or character.isascii()))
         )
-        return " ".join("".join(kept).split())[:_MAX_PART].strip(". ")
+        name = " ".join("".join(kept).split())[:_MAX_PART].strip(". ")
+        return f"_{name}" if name.partition(".")[0].strip().upper() in _DEVICES else name
 
 
 def file_name(modality: str, number: int) -> str:

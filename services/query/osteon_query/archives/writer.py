@@ -47,6 +47,7 @@ class ArchiveOrder:
     Attributes:
         resources: public identifiers of any level; what several of them name is there once.
         media: with a DICOMDIR, and files named as PS3.10 wants it; `extended`: with more attributes in it.
+        quality: of transfer syntaxes that lose information, 1 to 100; 0 is the usual one.
         transcode: Transfer Syntax UID; what cannot be had in it is there as stored. Empty: all as stored.
         utf8: whether names have letters beyond ASCII.
     """
@@ -55,6 +56,7 @@ class ArchiveOrder:
     media: bool = False
     extended: bool = False
     transcode: str = ""
+    quality: int = 0
     utf8: bool = True
 
 
@@ -81,6 +83,10 @@ class ArchiveWriter:
         """Raise `ResourceNotFound` when there is one of the resources no more."""
         for public_id in order.resources:
             await self._match(public_id)
+
+    async def size(self, order: ArchiveOrder) -> int:
+        """Return how many bytes the files have as they are stored; more, where resources are below others."""
+        return sum([_size(await self._match(public_id)) for public_id in order.resources])
 
     async def items(self, order: ArchiveOrder, correlation_id: str, count: ArchiveCount) -> ItemStream:
         """Yield the files of an archive with their names; raises what reading raises."""
@@ -187,10 +193,16 @@ def _choose(chosen: _Chosen, series: Match, instance: str) -> None:
     studies.setdefault(series.study.public_id, {}).setdefault(series.series.public_id, set()).add(instance)
 
 
+def _size(match: Match) -> int:
+    if match.instance is not None:
+        return match.instance.location.length
+    return (match.series or match.study or match.patient).size
+
+
 def _request(location: Location, order: ArchiveOrder, name: str) -> InstanceRequest:
     stored, wanted = location.transfer_syntax_uid, order.transcode
     targets = (wanted,) if wanted and wanted != stored and can_transcode(stored, wanted) else ()
-    return InstanceRequest(location, targets, name=name)
+    return InstanceRequest(location, targets, name=name, quality=order.quality or None)
 
 
 class _MediaDirectory:
@@ -233,10 +245,13 @@ class _MediaDirectory:
         """Write the record of the file that begins, and those above it that are new."""
         match, location, attributes = self._waiting.popleft()
         assert match.study is not None
-        syntax = start.media_type.rpartition("=")[2]
+        assert start.instance is not None
+        sent = start.instance
         kind = record_type_of(location.identity.sop_class_uid)
         identity = location.identity
-        file = FileReference(tuple(start.name.split("/")), identity.sop_class_uid, identity.sop_uid, syntax)
+        file = FileReference(
+            tuple(start.name.split("/")), identity.sop_class_uid, sent.sop_instance_uid, sent.transfer_syntax_uid
+        )
         above = [match.patient.public_id, match.study.public_id, match.public_id]
         first = next((depth for depth, each in enumerate(above) if self._above[depth : depth + 1] != [each]), 3)
         self._above = above

@@ -58,7 +58,8 @@ _WADO_URI: Final[Mapping[str, Any]] = {
     "anonymize": _STRING, "presentationUID": _STRING, "presentationSeriesUID": _STRING,
 }  # fmt: skip
 _ARCHIVE: Final[Mapping[str, Any]] = {
-    "transcode": _STRING, "filename": _STRING, "utf8": _FLAG, "extended": _FLAG, "resources": _STRING,
+    "transcode": _STRING, "lossy-quality": _QUALITY, "filename": _STRING, "utf8": _FLAG,
+    "extended": _FLAG, "resources": _STRING,
 }  # fmt: skip
 _PAGE: Final[Mapping[str, Any]] = {"since": _WHOLE, "limit": _WHOLE}
 _EXPAND: Final[Mapping[str, Any]] = {"expand": _STRING, "full": _STRING, "short": _STRING, "requested-tags": _STRING}

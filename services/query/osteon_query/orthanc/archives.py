@@ -12,7 +12,7 @@ from starlette.responses import Response
 from osteon.dicom.pixels.registry import CODECS
 from osteon.jobs.port import JobState
 from osteon.objects.port import Bytes, ObjectNotFound
-from osteon.remotes.orthanc_json import bool_field
+from osteon.remotes.orthanc_json import bool_field, int_field
 from osteon_query.app_state import AppState, AppStateDep
 from osteon_query.archives.jobs import ArchiveParams, MediaParams, key_of, order_of
 from osteon_query.archives.writer import ArchiveCount
@@ -134,6 +134,7 @@ async def _params(
     transcode = given.get("Transcode", "")
     if transcode not in ("", *CODECS):
         raise BadParameter(f"Transcode: {str(transcode)[:80]!r} is not a transfer syntax that files can be had in")
+    quality = int_field(given, "LossyQuality", 1, 100)
     name = given.get("Filename", "")
     if not isinstance(name, str):
         raise BadParameter("Filename: expected text")
@@ -142,6 +143,7 @@ async def _params(
         resources=resources,
         extended=extended or bool_field(given, "Extended", default=False),
         transcode=transcode,
+        quality=quality,
         utf8=bool_field(given, "Utf8", default=True),
         filename=_UNSAFE.sub("_", name)[:_LONGEST_NAME] or default,
     )
@@ -152,7 +154,7 @@ async def _params(
 def _from_query(request: Request) -> dict[str, Any]:
     """Return the fields of a body that a query string names."""
     query = request.query_params
-    names = {"transcode": "Transcode", "filename": "Filename"}
+    names = {"transcode": "Transcode", "lossy-quality": "LossyQuality", "filename": "Filename"}
     found: dict[str, Any] = {names[name]: value for name, value in query.items() if name in names}
     for name, field in (("utf8", "Utf8"), ("extended", "Extended")):
         if name in query:

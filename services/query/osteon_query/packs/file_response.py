@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator
 from typing import Final
+from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -36,7 +37,9 @@ def content_headers(media_type: str, name: str) -> dict[str, str]:
 
 def attachment(filename: str) -> str:
     """Return a Content-Disposition (RFC 6266): browsers store the file instead of showing it."""
-    return f'attachment; filename="{filename}"'
+    plain = "".join(c if " " <= c <= "~" and c not in '"\\' else "_" for c in filename)
+    encoded = "" if plain == filename else f"; filename*=UTF-8''{quote(filename, safe='')}"
+    return f'attachment; filename="{plain}"{encoded}'
 
 
 async def send_file(

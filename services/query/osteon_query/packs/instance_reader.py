@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
@@ -19,7 +19,7 @@ from osteon.sending.prefetch import MemoryBudget, Prefetcher
 from osteon.sending.transcoder import LossyPolicy, NotTranscoded, Transcoder
 from osteon_query.http.accept import DICOM
 from osteon_query.http.errors import NotAcceptable, TranscodeUnavailable
-from osteon_query.packs.items import ItemStart, ItemStream, one_chunk
+from osteon_query.packs.items import ItemStart, ItemStream, SentInstance, one_chunk
 from osteon_query.packs.range_reader import StoredRange, read_range, read_ranges
 
 _AHEAD: Final = 4
@@ -39,6 +39,8 @@ class InstanceRequest:
     """Whether it may be sent as stored when none of them is possible."""
     name: str = ""
     """Its path in a ZIP archive."""
+    quality: int | None = None
+    """From 1 to 100, of lossy transfer syntaxes; None is the usual one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,8 @@ class InstanceFile:
     temporary: bool = False
     data: bytes = b""
     xxh3: bytes = b""
+    sop_instance_uid: str = ""
+    """Another than the stored one when the pixel data lost information."""
 
     @classmethod
     def of(cls, location: Location) -> "InstanceFile":
@@ -102,7 +106,7 @@ async def transcode_instance(
         xxh3=at.xxh3,
     )
     try:
-        done = await transcoder.transcode(planned, request.targets)
+        done = await transcoder.transcode(planned, request.targets, request.quality)
     except NotTranscoded as error:
         if error.transient:
             raise TranscodeUnavailable(f"instance {at.identity.sop_uid} {error}") from error
@@ -113,7 +117,9 @@ async def transcode_instance(
             ) from error
         log.warning("transcoding failed, sent as stored", instance=at.identity.sop_uid, reason=str(error))
         return InstanceFile.of(at)
-    return InstanceFile(done.key, 0, done.length, done.transfer_syntax_uid, temporary=True)
+    return InstanceFile(
+        done.key, 0, done.length, done.transfer_syntax_uid, temporary=True, sop_instance_uid=done.sop_instance_uid
+    )
 
 
 async def _explicit(objects: Objects, at: Location, target: str) -> InstanceFile | None:
@@ -139,15 +145,20 @@ def read_as_stored(objects: Objects, requests: AsyncIterator[InstanceRequest]) -
     async def ranges() -> AsyncGenerator[StoredRange, None]:
         async for request in requests:
             at = request.location
-            start = part10_start(at.transfer_syntax_uid, at.length, request.name)
-            yield StoredRange(at.key, at.offset, at.length, start, at.xxh3)
+            yield StoredRange(at.key, at.offset, at.length, _start_of(request, InstanceFile.of(at)), at.xxh3)
 
     return read_ranges(objects, ranges())
 
 
-def part10_start(transfer_syntax_uid: str, length: int, name: str = "") -> ItemStart:
-    """Return the start of a Part 10 file; `name` is its path in a ZIP archive."""
-    return ItemStart(f"{DICOM}; transfer-syntax={transfer_syntax_uid}", length, name=name)
+def part10_start(transfer_syntax_uid: str, length: int) -> ItemStart:
+    """Return the start of a Part 10 file."""
+    return ItemStart(f"{DICOM}; transfer-syntax={transfer_syntax_uid}", length)
+
+
+def _start_of(request: InstanceRequest, file: InstanceFile) -> ItemStart:
+    uid = file.sop_instance_uid or request.location.identity.sop_uid
+    sent = SentInstance(uid, file.transfer_syntax_uid)
+    return replace(part10_start(file.transfer_syntax_uid, file.length), name=request.name, instance=sent)
 
 
 async def read_instances(
@@ -160,7 +171,7 @@ async def read_instances(
         file = await transcode_instance(objects, transcoder, request, correlation_id)
         if file.temporary:
             undeleted.add(file.key)
-        return part10_start(file.transfer_syntax_uid, file.length, request.name), file
+        return _start_of(request, file), file
 
     async def steps() -> AsyncGenerator[tuple[int, Callable[[], Awaitable[tuple[ItemStart, InstanceFile]]]], None]:
         async for request in requests:

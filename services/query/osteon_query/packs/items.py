@@ -9,17 +9,26 @@ from osteon.objects.port import Bytes
 
 
 @dataclass(frozen=True, slots=True)
+class SentInstance:
+    """An instance as it is sent: transcoding with loss gives it another SOP Instance UID."""
+
+    sop_instance_uid: str
+    transfer_syntax_uid: str
+
+
+@dataclass(frozen=True, slots=True)
 class ItemStart:
     """A file, frame, value or picture begins; the chunks up to the next start are its bytes.
 
     Multipart writes `media_type`, `length` in bytes when it is known, and `location`, the item's own URL. A ZIP archive
-    writes `name`, with slashes between folders.
+    writes `name`, with slashes between folders. `instance`: whose file it is.
     """
 
     media_type: str = ""
     length: int | None = None
     location: str = ""
     name: str = ""
+    instance: "SentInstance | None" = None
 
 
 Item = ItemStart | Bytes

@@ -5,6 +5,7 @@ import io
 import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+from pydicom.fileset import _FOUR_LEVEL_SOP_CLASSES
 
 from osteon_query.archives.dicomdir import DicomDirWriter, FileReference, attributes_of, record_type_of
 
@@ -80,3 +81,7 @@ def test_what_a_header_lacks_or_has_in_another_vr_is_empty() -> None:
         "InstanceNumber": {"vr": "IS", "Value": []},
         "SeriesNumber": {"vr": "IS", "Value": []},
     }
+
+
+def test_types_of_records_are_those_of_pydicom() -> None:
+    assert {uid: record_type_of(uid) for uid in _FOUR_LEVEL_SOP_CLASSES} == _FOUR_LEVEL_SOP_CLASSES
