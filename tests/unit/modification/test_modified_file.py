@@ -1,5 +1,6 @@
 """`osteon.modification`: what a changed file has, with pydicom as the reader of what is written."""
 
+import json
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from pydicom.uid import (
 )
 
 from osteon.dicom.errors import BadDataSet
+from osteon.dicom.header.reader import HeaderReader
 from osteon.dicom.models import Level
 from osteon.dicom.part10 import file_sha256, read_part10
 from osteon.modification.apply import ModificationApplier
@@ -23,6 +25,7 @@ from osteon.modification.modified_file import ModifiedFile, write_modified_file
 from osteon.modification.request import Modification
 from osteon.modification.uids import UidMapping
 from support.dicom.datasets import ct_slice
+from support.dicom.real_files import BUNDLED, storable
 from support.packs.sealed_packs import part10
 
 SYNTAXES = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian)
@@ -202,6 +205,42 @@ def test_a_large_instance_is_never_in_memory(tmp_path: Path) -> None:
     assert peak < 8 << 20
     made = dcmread(tmp_path / "target.dcm")
     assert (len(made.PixelData), len(made[0x00111003].value)) == (96 << 20, 32 << 20)
+
+
+WHOLE = [path for path in storable(BUNDLED) if "truncated" not in path.name]
+
+
+@pytest.mark.parametrize("path", WHOLE, ids=lambda path: path.name)
+def test_real_files_say_the_same_but_for_what_is_named(tmp_path: Path, path: Path) -> None:
+    modified(path.read_bytes(), tmp_path, Replace={"StudyDescription": "new"})
+    before, after = (header_of(each) for each in (path, tmp_path / "target.dcm"))
+    named = {"00081030", "0020000D", "0020000E", "00080018"}
+    same = {tag for tag in before.keys() | after.keys() if not tag.endswith("0000")} - named
+    assert {tag: after.get(tag) for tag in same} == {tag: before.get(tag) for tag in same}
+
+
+def header_of(path: Path) -> dict[str, Any]:
+    content = path.read_bytes()
+    meta = read_part10(content)
+    read = HeaderReader().read(memoryview(content)[meta.data_set_offset :], meta.transfer_syntax_uid)
+    return dict(json.loads(read.json))
+
+
+@pytest.mark.parametrize("depth", [50, 3000])
+def test_a_tower_of_sequences_is_refused_or_changed_and_ends_no_process(tmp_path: Path, depth: int) -> None:
+    head = b"\x08\x00\x10\x11SQ\0\0"
+    tower = b""
+    for _ in range(depth):
+        inner = b"\xfe\xff\x00\xe0" + len(tower).to_bytes(4, "little") + tower
+        tower = head + len(inner).to_bytes(4, "little") + inner
+    source = part10(ct_slice(ReferencedStudySequence=[])).replace(head + bytes(4), tower)
+    modified(source, tmp_path, Replace={"StudyID": "2"})
+    assert tower in (tmp_path / "target.dcm").read_bytes()
+    if depth < 100:
+        modified(source, tmp_path, RemovePrivateTags=True)
+    else:
+        with pytest.raises(BadDataSet):
+            modified(source, tmp_path, RemovePrivateTags=True)
 
 
 def test_a_value_that_cannot_be_read_is_an_error_of_the_instance(tmp_path: Path) -> None:
