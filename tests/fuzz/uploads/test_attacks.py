@@ -10,15 +10,28 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import httpx
 import pytest
 
+from osteon.dicom.part10 import write_part10_header
+from support.dicom.elements import explicit, item, sequence
 from support.query.attacks import ATTACKS, Attack, pieces
+from support.spool.instances import CT, EXPLICIT, data_set
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 MEMORY = 256 << 20
 STEP_SECONDS = 0.4
 """Four times what a quiet machine may take."""
+
+
+INSTANCE = "/dicom-web/studies/1.2/series/1.2.3/instances/1.9.1"
+"""Where `data_set` says that it is."""
+READS = [
+    f"{INSTANCE}/frames/1", f"{INSTANCE}/rendered", f"{INSTANCE}/bulkdata", "/instances/{ID}/frames",
+    "/wado?requestType=WADO&studyUID=1.2&seriesUID=1.2.3&objectUID=1.9.1", "/instances/{ID}/frames/0/raw",
+    "/instances/{ID}/pdf", "/instances/{ID}/metadata?expand", "/studies/{ParentStudy}/shared-tags",
+]  # fmt: skip
 
 
 class Server:
@@ -99,3 +112,17 @@ async def test_no_request_takes_more_memory_or_loop_time_than_it_may(server: Ser
     writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
     assert (await reader.readline()).startswith(b"HTTP/1.1 200")
     writer.close()
+
+
+def test_no_request_about_a_large_header_takes_more_loop_time_than_it_may(server: Server) -> None:
+    one = item(sequence(0x00209113, item(explicit(0x00200032, "DS", b"1\\2\\3 "))))
+    file = write_part10_header(CT, "1.9.1", EXPLICIT) + data_set("1.9.1") + sequence(0x00720600, *[one] * 40_000)
+    steps: dict[str, float] = {}
+    with httpx.Client(base_url=f"http://127.0.0.1:{server.port}", timeout=120) as client:
+        server.longest_step()
+        stored = client.post("/instances", content=file).raise_for_status().json()
+        steps["POST"] = server.longest_step()
+        for path in READS:
+            assert client.get(path.format_map(stored)).status_code != 500
+            steps[path] = server.longest_step()
+    assert {path: seconds for path, seconds in steps.items() if seconds >= STEP_SECONDS} == {}

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from osteon.archive.resources import Location
+from osteon.dicom.header.load import read_aside
 from osteon.packs.sidecar import SidecarLine
 from osteon_query.app_state import AppState, AppStateDep
 from osteon_query.dicomweb.bulk_values import bulk_url, choose_value, find_value, is_pixel_data, send_value
@@ -49,7 +50,7 @@ async def bulk_data(  # noqa: PLR0917 - the parameters are those of the URL
 
 async def send_bulk(request: Request, state: AppState, location: Location, line: SidecarLine, path: str) -> Response:
     """Send a value; raises `NotAcceptable`."""
-    own = own_media_type(location, line, path)
+    own = await read_aside(line.header.json, own_media_type, location, line, path)
     chosen = choose_value(media_ranges(request), own)
     if chosen is None:
         types = OCTETS if own == OCTETS else f"{own} or {OCTETS}"

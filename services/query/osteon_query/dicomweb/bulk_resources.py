@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from osteon.archive.resources import InstanceScope, Location
+from osteon.dicom.header.load import read_aside
 from osteon.dicom.uids import TRANSFER_SYNTAXES
 from osteon.errors import Invalid
 from osteon.logging import get_logger
@@ -111,7 +112,7 @@ def _paths(line: SidecarLine, *, pixels_only: bool) -> list[str]:
 async def _send_only(request: Request, state: AppState, location: Location, line: SidecarLine, path: str) -> Response:
     """Send the only value of an instance, in one part or alone."""
     if by_frame(media_ranges(request), location, line, path) or _in_frames(location, line, path):
-        count = state.frame_locator.locate(location, line.dataset_offset, line.header).count
+        count = (await state.frame_locator.locate(location, line.dataset_offset, line.header)).count
         single = any(not entry.multipart for entry in media_ranges(request)[:1])
         uri = bulk_url(request, state, location, path)
         return await send_frames(request, state, location, [1] if count == 1 and single else [], bulk_uri=uri)
@@ -169,7 +170,7 @@ async def _survey(
     count, omitted, media_type = 0, 0, ""
     async for batch in sidecar_batches(found.beginning()):
         for location, line in zip(batch, await read_lines(state.sidecars, batch), strict=True):
-            chosen = select(ranges, location, line, pixels_only=pixels_only)
+            chosen = await read_aside(line.header.json, select, ranges, location, line, pixels_only=pixels_only)
             count, omitted = count + chosen.count, omitted + chosen.omitted
             media_type = media_type or chosen.media_type
     return count, omitted, media_type or OCTETS
@@ -185,7 +186,7 @@ async def _items(
 ) -> ItemStream:
     async for batch in sidecar_batches(found.all()):
         for location, line in zip(batch, await read_lines(state.sidecars, batch), strict=True):
-            chosen = select(ranges, location, line, pixels_only=pixels_only)
+            chosen = await read_aside(line.header.json, select, ranges, location, line, pixels_only=pixels_only)
             for path, media_type in chosen.values:
                 value = await find_value(state, location, line, path, media_type)
                 content_type = value.content_type(location.transfer_syntax_uid)
@@ -205,7 +206,7 @@ async def _frames(  # noqa: PLR0917 - one instance and how it comes
     """Yield the frames of an instance; none when the first one shows that they cannot be read."""
     begun = False
     try:
-        async for item in frame_items(request, state, location, line, kind, uri):
+        async for item in await frame_items(request, state, location, line, kind, uri):
             begun = True
             yield item
     except (Invalid, StoredDataUnreadable) as error:

@@ -5,12 +5,12 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
 from osteon.archive.resources import Location
 from osteon.dicom.header.bulk import PIXEL_TAGS
+from osteon.dicom.header.load import load_header, read_aside
 from osteon.objects.port import Bytes
 from osteon.packs.sidecar import SidecarLine
 from osteon_query.app_state import AppState, dicomweb_url
@@ -19,6 +19,7 @@ from osteon_query.dicomweb.multipart import send_multipart
 from osteon_query.dicomweb.resource_categories import (
     DOCUMENT,
     DOCUMENT_LENGTH,
+    DataSet,
     data_set_at,
 )
 from osteon_query.http.accept import OCTETS, MediaRange
@@ -82,7 +83,7 @@ async def find_value(
     value = await _stored(state, location, line, path)
     if media_type == OCTETS or path.rpartition("/")[2] != DOCUMENT or not value.length:
         return BulkValue(media_type, value.length, value.source)
-    data_set = data_set_at(orjson.loads(line.header.json), path) or {}
+    data_set = await _data_set_at(line, path) or {}
     lengths = data_set.get(DOCUMENT_LENGTH, {}).get("Value") or [None]
     length = value.length
     if lengths[0] == length - 1:
@@ -93,9 +94,13 @@ async def find_value(
     return BulkValue(media_type, length, value.source)
 
 
+async def _data_set_at(line: SidecarLine, path: str) -> DataSet | None:
+    return await read_aside(line.header.json, lambda: data_set_at(load_header(line.header.json), path))
+
+
 async def _stored(state: AppState, location: Location, line: SidecarLine, path: str) -> StoredValue:
     known = path in line.header.bulk
-    if known or (_PATH.fullmatch(path) and data_set_at(orjson.loads(line.header.json), path) is not None):
+    if known or (_PATH.fullmatch(path) and await _data_set_at(line, path) is not None):
         value = await stored_value(state.objects, location, line, path, state.limits.inflated_bytes)
         if value is not None:
             return value
@@ -104,7 +109,7 @@ async def _stored(state: AppState, location: Location, line: SidecarLine, path: 
 
 async def _video(state: AppState, location: Location, line: SidecarLine, media_type: str) -> BulkValue:
     """Return the bit stream of a video, which may be in several fragments (PS3.5 8.2.5)."""
-    frame = state.frame_locator.locate(location, line.dataset_offset, line.header).at(1)
+    frame = (await state.frame_locator.locate(location, line.dataset_offset, line.header)).at(1)
     ranges = await state.fragments.locate(state.objects, frame)
 
     def source(skip: int, size: int) -> AsyncGenerator[Bytes, None]:

@@ -12,6 +12,7 @@ from starlette.responses import Response
 from osteon import metrics
 from osteon.archive.resources import Location
 from osteon.contracts.imaging import RENDERING, RenderRequest
+from osteon.dicom.header.load import read_aside
 from osteon.objects.port import Bytes
 from osteon.packs.sidecar import SidecarLine
 from osteon_query.app_state import AppState, AppStateDep, dicomweb_url
@@ -71,10 +72,10 @@ async def send_frames(
         return known
     headers = validator_headers(tag, location)
     (line,) = await read_lines(state.sidecars, [location])
-    stored = _locate(state, location, line)
+    stored = await _locate(state, location, line)
     whole = bool(bulk_uri) and not numbers and stored.count == 1
     numbers = numbers or list(range(1, stored.count + 1))
-    frames = [stored.at(number) for number in numbers]
+    frames = await stored.located(numbers)
     warn(request, "osteon", stored.problem)
     sender = _Frames(request, state, location, line, chosen, numbers, bulk_uri=bulk_uri, whole=whole)
     if _as_stored(chosen, location, stored):
@@ -84,22 +85,22 @@ async def send_frames(
     return await sender.transcoded(headers)
 
 
-def frame_items(  # noqa: PLR0917 - one instance and how it comes
+async def frame_items(  # noqa: PLR0917 - one instance and how it comes
     request: Request, state: AppState, location: Location, line: SidecarLine, chosen: FrameFormat, bulk_uri: str
 ) -> ItemStream:
-    """Yield all frames of an instance as parts.
+    """Return all frames of an instance as parts.
 
     Raises `StoredDataUnreadable` when they cannot be separated, `NotAcceptable` when they have no type.
     """
-    stored = _locate(state, location, line)
+    stored = await _locate(state, location, line)
     numbers = range(1, stored.count + 1)
     sender = _Frames(request, state, location, line, chosen, numbers, bulk_uri=bulk_uri, whole=stored.count == 1)
-    return sender.items([stored.at(number) for number in numbers], as_stored=_as_stored(chosen, location, stored))
+    return sender.items(await stored.located(numbers), as_stored=_as_stored(chosen, location, stored))
 
 
-def _locate(state: AppState, location: Location, line: SidecarLine) -> StoredFrames:
+async def _locate(state: AppState, location: Location, line: SidecarLine) -> StoredFrames:
     """Find the frames; raises `NotAcceptable` when they are in fragments, or not, against the transfer syntax."""
-    stored = state.frame_locator.locate(location, line.dataset_offset, line.header)
+    stored = await state.frame_locator.locate(location, line.dataset_offset, line.header)
     if stored.encapsulated is is_native(location.transfer_syntax_uid):
         kind = "in fragments" if stored.encapsulated else "not in fragments"
         raise NotAcceptable(
@@ -250,8 +251,9 @@ class _Frames:
             local = await map_instance(self._state.objects, file.key, file.offset, file.length, limit)
         finally:
             self._state.transcoder.forget(file.key)
-        header = await asyncio.to_thread(local.header)
-        pixels, made, label = header.pixel_data, *map(photometric_interpretation, (header, self._line.header))
+        header, known = await asyncio.to_thread(local.header), self._line.header
+        pixels = header.pixel_data
+        made, label = [await read_aside(each.json, photometric_interpretation, each) for each in (header, known)]
         assert pixels is not None
         if (made == _LUMINANCE) is not (label == _LUMINANCE):
             raise NotAcceptable(
@@ -259,7 +261,7 @@ class _Frames:
                 f"and metadata says {label}; they are sent as stored with transfer-syntax=*, and as {OCTETS}"
             )
         stored = StoredFrames("", 0, pixels, None)
-        return local, [stored.at(number) for number in self._numbers]
+        return local, await stored.located(self._numbers)
 
     def _part(self, number: int, length: int | None) -> ItemStart:
         return ItemStart(self._format.kind, length, self._url if self._whole else f"{self._url}/frames/{number}")

@@ -10,10 +10,16 @@ from starlette.responses import Response
 from osteon import __version__
 from osteon.archive.resources import Location
 from osteon.contracts.imaging import RENDERING, RenderRequest
+from osteon.dicom.header.load import read_aside
 from osteon_query.app_state import AppState, AppStateDep, dicomweb_url
 from osteon_query.dicomweb.metadata import instance_url
 from osteon_query.dicomweb.multipart import send_multipart
-from osteon_query.dicomweb.renditions import rendered_types, rendered_value, send_rendition, warn_of_picture_parameters
+from osteon_query.dicomweb.renditions import (
+    category_and_types,
+    rendered_value,
+    send_rendition,
+    warn_of_picture_parameters,
+)
 from osteon_query.dicomweb.resolve import ResolvedInstances, resolve, resolve_one, scope_of
 from osteon_query.dicomweb.resource_categories import Category, category_of
 from osteon_query.dicomweb.wado import INSTANCE, SERIES
@@ -168,7 +174,7 @@ async def _undrawn(request: Request, state: AppState, found: ResolvedInstances, 
 async def _refuse_undrawable(request: Request, state: AppState, location: Location) -> None:
     """Raise `NotAcceptable` for a document or waveform that is not drawn here, and say where its values are."""
     (line,) = await read_lines(state.sidecars, [location])
-    category = category_of(location, line)
+    category = await read_aside(line.header.json, category_of, location, line)
     if category in (Category.DOCUMENT, Category.WAVEFORM):
         url = instance_url(dicomweb_url(request, state), location)
         raise NotAcceptable(f"a {category.value} of this type is not drawn; its values are at {url}/bulkdata")
@@ -180,8 +186,9 @@ async def _types_of(state: AppState, found: ResolvedInstances) -> tuple[list[str
     images = False
     async for batch in sidecar_batches(found.beginning()):
         for location, line in zip(batch, await read_lines(state.sidecars, batch), strict=True):
-            types |= dict.fromkeys(rendered_types(location, line))
-            images = images or category_of(location, line) is Category.IMAGE
+            category, own = await read_aside(line.header.json, category_and_types, location, line)
+            types |= dict.fromkeys(own)
+            images = images or category is Category.IMAGE
     return list(types), images
 
 
@@ -189,7 +196,7 @@ async def _renditions(state: AppState, found: ResolvedInstances, media_type: str
     """Yield the instances that have a media type, each as a part."""
     async for batch in sidecar_batches(found.all()):
         for location, line in zip(batch, await read_lines(state.sidecars, batch), strict=True):
-            if media_type in rendered_types(location, line):
+            if media_type in (await read_aside(line.header.json, category_and_types, location, line))[1]:
                 value = await rendered_value(state, location, line, media_type)
                 yield ItemStart(value.media_type, value.length)
                 async for chunk in value.read(0, value.length):

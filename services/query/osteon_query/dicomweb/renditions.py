@@ -4,12 +4,12 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from typing import Final
 
-import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
 from osteon import __version__
 from osteon.archive.resources import Location
+from osteon.dicom.header.load import load_header, read_aside
 from osteon.errors import Invalid
 from osteon.objects.port import Bytes
 from osteon.packs.sidecar import SidecarLine
@@ -38,23 +38,24 @@ _OF_PICTURES: Final = ("window", "viewport", "quality", "iccprofile", "annotatio
 """Query parameters of the rendered resources of WADO-RS."""
 
 
-def rendered_types(location: Location, line: SidecarLine) -> tuple[str, ...]:
-    """Return the media types of an instance that need no drawing, the default first; empty for images and others."""
-    match category_of(location, line):
+def category_and_types(location: Location, line: SidecarLine) -> tuple[Category, tuple[str, ...]]:
+    """Return what an instance shows, and its media types that need no drawing, the default first; none of images."""
+    category = category_of(location, line)
+    match category:
         case Category.VIDEO:
             assert line.header.pixel_data is not None
-            return (own_media_type(location, line, line.header.pixel_data.tag),)
+            return category, (own_media_type(location, line, line.header.pixel_data.tag),)
         case Category.DOCUMENT if (own := own_media_type(location, line, DOCUMENT)) != OCTETS:
-            return (own,)
+            return category, (own,)
         case Category.REPORT:
-            return HTML, TEXT
+            return category, (HTML, TEXT)
         case _:
-            return ()
+            return category, ()
 
 
 async def rendered_value(state: AppState, location: Location, line: SidecarLine, media_type: str) -> BulkValue:
-    """Return an instance in one of its `rendered_types`."""
-    if category_of(location, line) is not Category.REPORT:
+    """Return an instance in one of its types."""
+    if not await _is_report(location, line):
         return await find_value(state, location, line, _path(line), media_type)
     header = await _whole_header(state, location, line)
     data = await asyncio.to_thread(_write, header, media_type)
@@ -63,6 +64,10 @@ async def rendered_value(state: AppState, location: Location, line: SidecarLine,
         yield data[skip : skip + size]
 
     return BulkValue(media_type + _UTF_8, len(data), source)
+
+
+async def _is_report(location: Location, line: SidecarLine) -> bool:
+    return await read_aside(line.header.json, category_of, location, line) is Category.REPORT
 
 
 def _path(line: SidecarLine) -> str:
@@ -81,7 +86,7 @@ async def _whole_header(state: AppState, location: Location, line: SidecarLine) 
 
 
 def _write(header: bytes, media_type: str) -> bytes:
-    report = read_report(orjson.loads(header))
+    report = read_report(load_header(header))
     return (to_html(report) if media_type == HTML else to_text(report)).encode()
 
 
@@ -94,8 +99,8 @@ async def send_rendition(
     *,
     multipart: bool = False,
 ) -> Response:
-    """Send an instance in one of its `rendered_types`; alone, Range is honoured."""
-    if media_type not in (HTML, TEXT) or category_of(location, line) is not Category.REPORT:
+    """Send an instance in one of its types; alone, Range is honoured."""
+    if media_type not in (HTML, TEXT) or not await _is_report(location, line):
         path = _path(line)
         value = await find_value(state, location, line, path, media_type)
         return await send_value(request, state, location, value, path, content_type=media_type, multipart=multipart)

@@ -5,10 +5,9 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Any, Final
 
-import orjson
-
 from osteon.archive.resources import Location
 from osteon.dicom.header.bulk import PIXEL_TAGS
+from osteon.dicom.header.load import load_header
 from osteon.packs.sidecar import SidecarLine
 from osteon_query.http.accept import OCTETS
 from osteon_query.http.media_types import is_video, media_type_of
@@ -56,7 +55,7 @@ def category_of(location: Location, line: SidecarLine) -> Category:
     tags = (*PIXEL_TAGS, DOCUMENT, _CONTENT, _VALUE_TYPE, _WAVEFORMS)
     if not any(b'"%b":' % tag.encode() in header.json for tag in tags):
         return Category.OTHER
-    found: DataSet = orjson.loads(header.json)
+    found: DataSet = load_header(header.json)
     if any(tag in found for tag in PIXEL_TAGS):
         return Category.IMAGE
     if DOCUMENT in found:
@@ -75,7 +74,7 @@ def own_media_type(location: Location, line: SidecarLine, path: str) -> str:
     if pixels is not None and path == pixels.tag and is_video(location.transfer_syntax_uid):
         return media_type_of(location.transfer_syntax_uid)
     if path.rpartition("/")[2] == DOCUMENT:
-        return _document_type(data_set_at(orjson.loads(line.header.json), path) or {})
+        return _document_type(data_set_at(load_header(line.header.json), path) or {})
     return OCTETS
 
 

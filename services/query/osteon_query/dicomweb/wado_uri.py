@@ -2,17 +2,17 @@
 
 from typing import Final
 
-import orjson
 from fastapi import APIRouter
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
 
 from osteon.archive.resources import InstanceScope, Location
+from osteon.dicom.header.load import load_header, read_aside
 from osteon.dicom.pixels.errors import PixelError
 from osteon.packs.sidecar import SidecarLine
 from osteon_query.app_state import AppState, AppStateDep
-from osteon_query.dicomweb.renditions import HTML, rendered_types, send_rendition, warn_of_picture_parameters
+from osteon_query.dicomweb.renditions import HTML, category_and_types, send_rendition, warn_of_picture_parameters
 from osteon_query.dicomweb.resolve import ResolvedInstances, resolve
 from osteon_query.dicomweb.wado import send_instance
 from osteon_query.http.accept import DICOM, AcceptedSyntaxes, media_ranges, read_ranges
@@ -82,7 +82,7 @@ async def _media_type(request: Request, state: AppState, location: Location, lin
     """
     pictured = line.header.pixel_data is not None and not is_video(location.transfer_syntax_uid)
     single = pictured and await frame_count(state.sidecars, state.frame_locator, location) == 1
-    others = rendered_types(location, line)
+    _, others = await read_aside(line.header.json, category_and_types, location, line)
     if HTML in others:
         offered = (*others, DICOM)
     elif others:
@@ -120,7 +120,7 @@ async def _picture(
         frames=[number] if number else [] if media_type == GIF else [1],
         quality=whole("imageQuality", query["imageQuality"], 1, 100) if "imageQuality" in query else 90,
         window=_window(query),
-        viewport=_viewport(query, line),
+        viewport=await read_aside(line.header.json, _viewport, query, line),
     )
     try:
         return await send_picture(request, state.pictures, location, message)
@@ -150,7 +150,7 @@ def _viewport(query: QueryParams, line: SidecarLine) -> Viewport | None:
     if len(parts) != _REGION or not (0 <= parts[0] < parts[2] <= 1 and 0 <= parts[1] < parts[3] <= 1):
         raise BadParameter("region: expected left,top,right,bottom from 0.0 to 1.0")
     try:
-        layout = layout_of(orjson.loads(line.header.json))
+        layout = layout_of(load_header(line.header.json))
     except PixelError as error:
         raise NotAcceptable(f"region: {error}") from None
     left, top, right, bottom = parts

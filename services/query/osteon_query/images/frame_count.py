@@ -2,10 +2,9 @@
 
 from typing import Final
 
-import orjson
-
 from osteon.archive.resources import Location
 from osteon.dicom.frames import number_of_frames
+from osteon.dicom.header.load import load_header, read_aside
 from osteon_query.http.errors import DamagedData, UnknownResource
 from osteon_query.http.media_types import is_video
 from osteon_query.packs.frames import FrameLocator
@@ -19,8 +18,12 @@ async def frame_count(sidecars: Sidecars, locator: FrameLocator, location: Locat
     (line,) = await read_lines(sidecars, [location])
     if not is_video(location.transfer_syntax_uid):
         try:
-            return locator.locate(location, line.dataset_offset, line.header).count
+            return (await locator.locate(location, line.dataset_offset, line.header)).count
         except (UnknownResource, DamagedData):
             pass  # Rendering says what is wrong.
-    values = orjson.loads(line.header.json).get(_FRAMES, {}).get("Value") or [1]
+    return await read_aside(line.header.json, _number_of_frames, line.header.json)
+
+
+def _number_of_frames(header: bytes) -> int:
+    values = load_header(header).get(_FRAMES, {}).get("Value") or [1]
     return number_of_frames(values[0])

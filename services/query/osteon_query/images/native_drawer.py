@@ -129,7 +129,7 @@ class NativeDrawer:
             return _Part(((0, location.length),), location.length)
         line = await self._sidecars.line(location)
         try:
-            frames = self._locator.locate(location, line.dataset_offset, line.header)
+            frames = await self._locator.locate(location, line.dataset_offset, line.header)
             if frames.problem or frames.encapsulated:
                 return None
             frame = frames.at(number)

@@ -1,5 +1,6 @@
 """REST of Osteon's own: instances of which several versions came, and deciding which one is served."""
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -101,7 +102,7 @@ async def conflict(state: AppStateDep, id: str) -> Response:
     """Describe a conflict, with the elements in which its versions differ."""
     found = await _get(state, id)
     first, second = await state.sidecars.lines_if_readable([found.first.location, found.second.location])
-    differing = None if first is None or second is None else _differences(first, second)
+    differing = None if first is None or second is None else await asyncio.to_thread(_differences, first, second)
     return json_response({**_conflict(found), "DifferentTags": differing})
 
 

@@ -6,13 +6,13 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Final
 
-import orjson
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
 from osteon.archive.resources import Location
 from osteon.contracts.imaging import RenderRequest
+from osteon.dicom.header.load import load_header, read_aside
 from osteon.dicom.models import Level
 from osteon.dicom.query import Order, Search
 from osteon.objects.port import Bytes
@@ -157,7 +157,7 @@ async def _raw(request: Request, state: AppState, location: Location, frame: int
     line = (await read_lines(state.sidecars, [location]))[0]
     if line.header.pixel_data is None:
         raise NotRenderable(f"instance {location.identity.sop_uid} has no pixel data")
-    stored = state.frame_locator.locate(location, line.dataset_offset, line.header)
+    stored = await state.frame_locator.locate(location, line.dataset_offset, line.header)
     source = content_of(read_frames(state.objects, [stored.at(frame)], [ItemStart()]), "frames")
     warn(request, "osteon", stored.problem)
     return source
@@ -176,7 +176,7 @@ async def pdf(request: Request, state: AppStateDep, id: str) -> Response:
     """Send the document of an Encapsulated PDF (PS3.3 C.24.2); Range is honoured."""
     location = await locate(state, id)
     (line,) = await read_lines(state.sidecars, [location])
-    header = orjson.loads(line.header.json)
+    header = await read_aside(line.header.json, load_header, line.header.json)
     kind = header.get("00420012", {}).get("Value", [""])[0]
     if kind != _PDF or _DOCUMENT not in header:
         raise UnknownResource(f"instance {location.identity.sop_uid} is not an Encapsulated PDF")

@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from osteon.contracts.user_data import MetadataValue
 from osteon.contracts.user_data_names import SYSTEM_METADATA, is_user_code
+from osteon.dicom.header.load import read_aside
 from osteon.user_data.limits import MAX_METADATA_BYTES
 from osteon.user_data.port import BadUserData, SystemDataReadOnly, UserData
 from osteon_query.app_state import AppState, AppStateDep
@@ -90,9 +91,8 @@ async def _values(state: AppState, kind: ResourceType, id: str) -> dict[int, Met
     match = await state.index.get(kind.level, resource_id(id))
     of_users = (await state.user_data.read_many(kind.level, [match.public_id])).get(match.public_id, UserData())
     line = (await state.sidecars.lines_if_readable([match.instance.location]))[0] if match.instance else None
-    found: dict[int, Any] = {
-        SYSTEM_METADATA[name]: MetadataValue(value=value) for name, value in system_metadata(match, line).items()
-    }
+    of_system = await read_aside(line.header.json if line else b"", system_metadata, match, line)
+    found: dict[int, Any] = {SYSTEM_METADATA[name]: MetadataValue(value=value) for name, value in of_system.items()}
     return dict(sorted({**found, **of_users.metadata}.items()))
 
 

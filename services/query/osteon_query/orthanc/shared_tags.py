@@ -27,7 +27,8 @@ def _add_route(kind: ResourceType) -> None:
     @router.get(f"/{kind.segment}/{{id}}/shared-tags", name=f"shared tags of {kind.type.lower()}")
     async def shared_tags(request: Request, state: AppStateDep, id: str) -> Response:
         match = await state.index.get(kind.level, resource_id(id))
-        return json_response(write_tags(await _shared(state, match.public_id), tag_format_of(request)))
+        shared, form = await _shared(state, match.public_id), tag_format_of(request)
+        return json_response(await asyncio.to_thread(write_tags, shared, form))
 
 
 for _kind in RESOURCE_TYPES:

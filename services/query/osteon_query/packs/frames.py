@@ -1,15 +1,15 @@
 """Where the frames of an instance are in its pack, from what the sidecar says; nothing is decoded (PS3.5 8.2, A.4)."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Final
 
-import orjson
-
 from osteon.archive.resources import Location
 from osteon.byte_caches import ByteCache
 from osteon.dicom.encoding import ITEM_BYTES
+from osteon.dicom.header.load import load_header, read_aside
 from osteon.dicom.header.model import Header, PixelData
 from osteon.dicom.pixels.errors import PixelError
 from osteon.dicom.pixels.geometry import (
@@ -40,6 +40,8 @@ _LAYOUTS_BYTES: Final = 2 << 20
 _MAX_MISSING: Final = 1 << 26
 """Bytes of a frame that are sent as zeros."""
 _ZEROS: Final = bytes(1 << 16)
+_SOME_FRAMES: Final = 1000
+"""Frames that are located without a thread."""
 _MAX_BIT_FRAME: Final = 1 << 26
 """Bytes of a frame of single bits, which is in memory as a whole when it does not begin with a byte."""
 
@@ -106,6 +108,12 @@ class StoredFrames:
         """Whether they are in fragments, even against the transfer syntax."""
         return self._pixels.encapsulated
 
+    async def located(self, numbers: Sequence[int]) -> list[FrameAt]:
+        """Return where frames are, as `at` does."""
+        if len(numbers) <= _SOME_FRAMES:
+            return [self.at(number) for number in numbers]
+        return await asyncio.to_thread(lambda: [self.at(number) for number in numbers])
+
     def at(self, number: int) -> FrameAt:
         """Return where frame `number` (from 1) is.
 
@@ -136,7 +144,7 @@ class FrameLocator:
             "frame_layouts", _LAYOUTS_BYTES, lambda _, layout: 300 + 4 * len(layout.photometric)
         )
 
-    def locate(self, location: Location, dataset_offset: int, header: Header) -> StoredFrames:
+    async def locate(self, location: Location, dataset_offset: int, header: Header) -> StoredFrames:
         """Return the frames of an instance as they are in its pack; raises `UnknownResource` without pixel data.
 
         Of a deflated data set only their number is true: they cannot be addressed.
@@ -144,13 +152,13 @@ class FrameLocator:
         pixels, layout, as_labelled = header.pixel_data, None, True
         try:
             if pixels is None and location.transfer_syntax_uid in _DEFLATED and _PIXELS in header.json:
-                layout = self._layout(location.sha256, header.json)
+                layout = await self._layout(location.sha256, header.json)
                 length = (layout.frame_bits * layout.frames + 7) // _BYTE
                 pixels = PixelData("7FE00010", 0, length, encapsulated=False)
             if pixels is None:
                 raise UnknownResource(f"instance {location.identity.sop_uid} has no pixel data")
             if not pixels.encapsulated:
-                called = layout or self._layout(location.sha256, header.json)
+                called = layout or await self._layout(location.sha256, header.json)
                 layout = called.of_value(pixels.length)
                 as_labelled = layout is called
             start = location.offset + dataset_offset
@@ -158,10 +166,10 @@ class FrameLocator:
         except PixelError as error:
             raise DamagedData(f"the frames cannot be separated: {error}") from None
 
-    def _layout(self, sha256: bytes, json: bytes) -> Geometry:
+    async def _layout(self, sha256: bytes, json: bytes) -> Geometry:
         if (known := self._layouts.get(sha256)) is not None:
             return known
-        layout = layout_of(orjson.loads(json))
+        layout = await read_aside(json, lambda: layout_of(load_header(json)))
         self._layouts[sha256] = layout
         return layout
 
@@ -172,7 +180,7 @@ def pixel_problem(header: Header) -> str:
     if pixels is None or pixels.encapsulated:
         return pixels.problem if pixels else ""
     try:
-        return layout_of(orjson.loads(header.json)).of_value(pixels.length).length_problem(pixels.length)
+        return layout_of(load_header(header.json)).of_value(pixels.length).length_problem(pixels.length)
     except PixelError as error:
         return str(error)
 
@@ -188,7 +196,7 @@ def layout_of(header: Mapping[str, Any]) -> Geometry:
 
 def photometric_interpretation(header: Header) -> str:
     """Return what a header says of colours; empty without."""
-    values = orjson.loads(header.json).get(f"{PHOTOMETRIC:08X}", {}).get("Value", ())
+    values = load_header(header.json).get(f"{PHOTOMETRIC:08X}", {}).get("Value", ())
     return str(values[0]) if values else ""
 
 

@@ -1,12 +1,19 @@
 """Parsing the JSON of a header."""
 
+import asyncio
 import json
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any, Final, ParamSpec, TypeVar
 
 import orjson
 
 _LARGE: Final = 512 << 10
 """Bytes of JSON from which on orjson would hold the interpreter for tens of milliseconds."""
+
+_QUICK: Final = 64 << 10
+"""Bytes of JSON up to which parsing takes less than a thread does."""
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 def load_header(raw: bytes) -> dict[str, Any]:
@@ -21,3 +28,10 @@ def load_header(raw: bytes) -> dict[str, Any]:
 def _same(found: dict[str, Any]) -> dict[str, Any]:
     """A function in Python, at whose start the interpreter can be given to another thread."""
     return found
+
+
+async def read_aside(raw: bytes, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Return what a function returns that parses the header `raw`; when that is large, it runs in a thread."""
+    if len(raw) <= _QUICK:
+        return function(*args, **kwargs)
+    return await asyncio.to_thread(function, *args, **kwargs)
