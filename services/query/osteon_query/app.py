@@ -39,6 +39,7 @@ from osteon_query.orthanc import (
     labels,
     modalities,
     modification,
+    modules,
     numpy_routes,
     peers,
     queries,
@@ -50,6 +51,7 @@ from osteon_query.orthanc import (
     shared_tags,
     system,
     tags,
+    tools,
 )
 
 _DICOMWEB = (wado, wado_uri, metadata, frames, bulk, bulk_resources, rendered, stow)
@@ -57,7 +59,7 @@ _ROUTERS = (
     start_page, capabilities, qido, *_DICOMWEB, instances, rendering, numpy_routes, tags, shared_tags, resources,
     labels, hierarchy, find, changes, conflicts, reconciliations, system, modalities, queries, peers, dicomweb_servers,
     resource_metadata, attachments, commitments, rules, destinations, modification, archives,
-    jobs,
+    jobs, modules, tools,
 )  # fmt: skip
 
 

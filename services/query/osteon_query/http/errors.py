@@ -95,5 +95,9 @@ class NotSupported(OsteonError):
     """The operation is not supported; the message says why."""
 
 
+class Forbidden(OsteonError):
+    """An operation that this archive never does for clients; the message says what to do instead."""
+
+
 class JobFailed(OsteonError):
     """A job failed while its submitter waited for it; the message says which and why."""

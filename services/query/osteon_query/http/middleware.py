@@ -7,7 +7,7 @@ from http import HTTPStatus
 from secrets import token_hex
 from typing import Final
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders, QueryParams
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from osteon import health, metrics, tracing
@@ -22,6 +22,8 @@ NO_SNIFFING: Final = {"x-content-type-options": "nosniff"}
 """On every response: what a modality sent must not become a page in a browser (Fetch standard, 3.5)."""
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
 _TRACEPARENT: Final = re.compile(r"00-(?!0{32})([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
+_SLASHES: Final = re.compile("/{2,}")
+_OVERRIDE: Final = "x-http-method-override"
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
 
 
@@ -82,18 +84,30 @@ class _Exchange:
         )
 
 
+def _method(scope: Scope, headers: Headers) -> str:
+    """Return the method that is meant: clients and proxies that know only POST name another one, as in Orthanc."""
+    method: str = scope["method"]
+    if method != "POST":
+        return method
+    meant = headers.get(_OVERRIDE, "")
+    if not meant and b"_method=" in scope["query_string"]:
+        meant = QueryParams(scope["query_string"]).get("_method", "")
+    return meant.upper() if meant.upper() in ("PUT", "DELETE") else method
+
+
 def _prepare_scope(scope: Scope) -> Scope:
-    """Copy the scope: HEAD is routed as GET, a trailing slash does not count, and the request has an id."""
+    """Copy the scope: HEAD is routed as GET, slashes are single, one at the end does not count; it has an id."""
     headers = Headers(scope=scope)
     # Without an id of its own a request has that of the trace that the client is in.
     trace = _TRACEPARENT.fullmatch(headers.get("traceparent", ""))
     given = headers.get(CORRELATION_HEADER, "") or (trace[1] if trace else "")
-    path = scope["path"].rstrip("/") or "/"
-    head = scope["method"] == "HEAD"
+    path = _SLASHES.sub("/", scope["path"]).rstrip("/") or "/"
+    method = _method(scope, headers)
+    head = method == "HEAD"
     correlation_id = given if _ID.fullmatch(given) else token_hex(16)
     return {
         **scope,
-        "method": "GET" if head else scope["method"],
+        "method": "GET" if head else method,
         "path": path,
         "state": {**scope.get("state", {}), "correlation_id": correlation_id, "warnings": []},
         HEAD: head,

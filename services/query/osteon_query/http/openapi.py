@@ -132,6 +132,13 @@ _OPERATIONS: Final = (
     OpenApiOperation("POST /instances/{id}/modify", (DICOM,), (200, 501), body=(_JSON,)),
     OpenApiOperation("POST .*/(modify|merge|split|bulk-modify)", (_JSON,), (200, 501), body=(_JSON,)),
     OpenApiOperation("POST /instances", body=(DICOM, "multipart/form-data", "application/zip")),
+    OpenApiOperation("GET .*/(module|module-patient|header)", parameters={"simplify": _STRING, "short": _STRING}),
+    OpenApiOperation(
+        "GET .*/instances-tags", parameters={"simplify": _STRING, "short": _STRING, "ignore-length": _STRING}
+    ),
+    OpenApiOperation("GET /instances/.*/content.*", (_JSON, _TEXT, OCTETS), parameters=_ORIGINAL),
+    OpenApiOperation("GET /tools/generate-uid", (_TEXT,), parameters={"level": _STRING}),
+    OpenApiOperation("(GET|PUT) /tools/(default-encoding|unknown-sop.*|metrics.*|log-level.*)", (_TEXT,), body=()),
     OpenApiOperation("POST /tools/(lookup|dicom-echo)", body=(_TEXT, _JSON)),
     OpenApiOperation("(POST|PUT) .*", body=(_JSON,)),
     OpenApiOperation(".*"),

@@ -60,6 +60,7 @@ _ANSWERS: Final[dict[type[Exception], ErrorResponse]] = {
     WrongState: ErrorResponse(400, 6, "Bad sequence of calls"),
     errors.JobFailed: ErrorResponse(500, 9, "Error in the network protocol"),
     BadUserData: ErrorResponse(400, 3, "Parameter out of range"),
+    errors.Forbidden: ErrorResponse(403, 45, "Access is forbidden"),
     SystemDataReadOnly: ErrorResponse(403, 26, "Cannot modify a read-only data structure"),
     UserDataLimit: ErrorResponse(413, 8, "Bad request"),
     WrongRevision: ErrorResponse(
