@@ -139,6 +139,7 @@ _OPERATIONS: Final = (
     OpenApiOperation("GET /instances/.*/content.*", (_JSON, _TEXT, OCTETS), parameters=_ORIGINAL),
     OpenApiOperation("GET /tools/generate-uid", (_TEXT,), parameters={"level": _STRING}),
     OpenApiOperation("(GET|PUT) /tools/(default-encoding|unknown-sop.*|metrics.*|log-level.*)", (_TEXT,), body=()),
+    OpenApiOperation("POST /instances/.*/(modify|anonymize)", (DICOM,), body=(_JSON,)),
     OpenApiOperation("POST /tools/(lookup|dicom-echo)", body=(_TEXT, _JSON)),
     OpenApiOperation("(POST|PUT) .*", body=(_JSON,)),
     OpenApiOperation(".*"),
