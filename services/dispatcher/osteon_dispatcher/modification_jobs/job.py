@@ -176,7 +176,8 @@ class _ModificationRun:
         except (Invalid, NotFound) as error:
             await asyncio.to_thread(path.unlink, missing_ok=True)
             group.failures.append((each.instance.sop_instance_uid, str(error)))
-            log.warning("instance not modified", instance=each.instance.sop_instance_uid, error=str(error))
+            # The error may quote a value, which is the job's to show.
+            log.warning("instance not modified", instance=each.instance.sop_instance_uid, reason=type(error).__name__)
             return None
         return _Made(each, made.identity, path)
 
