@@ -12,12 +12,14 @@ from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar, Final
 
+from osteon.errors import Invalid
 from osteon.jobs.run import JobRun, JobType
 from osteon.logging import get_logger
 from osteon.objects.keys import CACHE
 from osteon.objects.port import Objects
 from osteon.remotes.job_params import JobParams
 from osteon_query.archives.writer import ArchiveCount, ArchiveOrder, ArchiveWriter
+from osteon_query.http.errors import StoredDataUnreadable
 from osteon_query.packs.zip_stream import write_zip
 
 PREFIX: Final = f"{CACHE}archives/"
@@ -66,7 +68,13 @@ class ArchiveJobs:
         }
 
     async def _make(self, run: JobRun, *, params: type[ArchiveParams]) -> None:
-        """Make the archive; raises what reading raises."""
+        """Make the archive. Damage lets the job fail at once: another run would find it again."""
+        try:
+            await self._write(run, params)
+        except StoredDataUnreadable as error:
+            raise Invalid(f"the archive would not be complete: {error}") from error
+
+    async def _write(self, run: JobRun, params: type[ArchiveParams]) -> None:
         given = params.model_validate(run.job.params)
         order = order_of(given)
         count, expected = ArchiveCount(), await self.writer.size(order)

@@ -225,13 +225,16 @@ class _MediaDirectory:
             async with aclosing(sidecar_batches(self._writer.locate(match, chosen))) as batches:
                 async for batch in batches:
                     lines = await read_lines(self._writer.sidecars, batch)
-                    for location, line in zip(batch, lines, strict=True):
+                    records = await asyncio.to_thread(self._read, batch, [line.header.json for line in lines])
+                    for location, record in zip(batch, records, strict=True):
                         if number >= self._writer.limit:
                             raise NotFound(f"a medium has at most {self._writer.limit} files")
-                        header = await asyncio.to_thread(parse_header, line.header.json)
-                        self._waiting.append((match, location, self._chosen(location, header)))
+                        self._waiting.append((match, location, record))
                         yield _request(location, self._order, f"{_FOLDER}/IM{number}")
                         number += 1
+
+    def _read(self, batch: list[Location], headers: list[bytes]) -> list[Mapping[str, Any]]:
+        return [self._chosen(each, parse_header(header)) for each, header in zip(batch, headers, strict=True)]
 
     def _chosen(self, location: Location, header: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return what records say of an instance and of what is above it, by the type of the record."""

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from osteon.errors import Unavailable
+from osteon.errors import Invalid, Unavailable
 from osteon_query.archives import jobs
 from osteon_query.archives.jobs import ArchiveJobs, ArchiveParams, key_of
 from support.dicom.datasets import ct_slice
@@ -81,11 +81,28 @@ async def test_only_so_many_are_made_for_clients_that_wait(archive: RunningQuery
     assert answer.headers["Retry-After"]
 
 
-async def test_what_cannot_be_read_ends_the_archive_early(archive: RunningQuery) -> None:
-    study = await stored(archive, 1)
+async def damage(archive: RunningQuery) -> str:
+    """Change the only pack; return its key."""
     (key,) = [info.key async for info in archive.objects.list() if info.key.endswith(".tar")]
     whole = await archive.objects.get(key)
     await archive.objects.put(key, whole[:700] + bytes(8) + whole[708:])
+    return str(key)
+
+
+async def test_damage_lets_a_job_fail_at_once_and_is_named(archive: RunningQuery, tmp_path: Path) -> None:
+    study = await stored(archive, 1)
+    key = await damage(archive)
+    with pytest.raises(Invalid) as failed:
+        await run(archive, archive_jobs(archive, tmp_path), study)
+    assert key in str(failed.value)
+    assert "checksum" in str(failed.value)
+    assert not [info async for info in archive.objects.list(jobs.PREFIX)]
+    assert not list(tmp_path.glob("archive-*"))
+
+
+async def test_what_cannot_be_read_ends_the_archive_early(archive: RunningQuery) -> None:
+    study = await stored(archive, 1)
+    await damage(archive)
     try:
         answer = await archive.http.get(f"/studies/{study}/archive")
     except httpx.HTTPError:
