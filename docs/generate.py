@@ -1,4 +1,4 @@
-"""Generates pages from the code: settings, metrics, transfer syntaxes, conformance, answers in sizing.
+"""Generates pages from the code: settings, metrics, transfer syntaxes, conformance, Orthanc's routes, sizing.
 
 `make docs` runs it. A test compares the pages with its output, so that they cannot become stale.
 """
@@ -126,6 +126,7 @@ def pages() -> dict[Path, str]:
         DOCS / "metrics.md": metrics_page(),
         DOCS / "transfer-syntaxes.md": syntaxes_page(),
         DOCS / "conformance.md": conformance.page(),
+        DOCS / "orthanc-routes.md": import_module("orthanc_routes").page(),
         DOCS / "sizing.md": sizing_page(),
     }
 

@@ -1,6 +1,7 @@
 """The HTTP API as one ASGI application."""
 
 from collections.abc import Mapping
+from typing import Final
 
 from fastapi import Depends, FastAPI
 from fastapi_offline import FastAPIOffline
@@ -55,7 +56,7 @@ from osteon_query.orthanc import (
 )
 
 _DICOMWEB = (wado, wado_uri, metadata, frames, bulk, bulk_resources, rendered, stow)
-_ROUTERS = (
+ROUTERS: Final = (
     start_page, capabilities, qido, *_DICOMWEB, instances, rendering, numpy_routes, tags, shared_tags, resources,
     labels, hierarchy, find, changes, conflicts, reconciliations, system, modalities, queries, peers, dicomweb_servers,
     resource_metadata, attachments, commitments, rules, destinations, modification, archives,
@@ -77,7 +78,7 @@ def create_app(state: AppState, checks: Mapping[str, health.Check]) -> FastAPI:
     app.add_middleware(CancelAbandonedMiddleware)
     cors.install(app, state.settings.cors_origins)
     app.add_middleware(RequestContextMiddleware)
-    for module in _ROUTERS:
+    for module in ROUTERS:
         app.include_router(module.router, dependencies=[Depends(warn_of_unsupported)] if module in _DICOMWEB else [])
     app.router.routes.extend(health.routes(checks))
     openapi.describe(app)
