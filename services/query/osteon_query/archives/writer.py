@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import SpooledTemporaryFile
 from typing import Any, BinaryIO, Final, cast
 
+from osteon.archive.errors import ResourceNotFound
 from osteon.archive.ports import ArchiveReader
 from osteon.archive.resources import InstanceScope, Location, Match
 from osteon.dicom.models import Level
@@ -38,6 +39,8 @@ _MOST_FILES: Final = 1_000_000
 _IN_MEMORY: Final = 4 << 20
 _PIECE: Final = 1 << 20
 _PAGE: Final = 200
+_LOOKUP: Final = 500
+"""Identifiers that are looked up at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,8 +84,8 @@ class ArchiveWriter:
 
     async def check(self, order: ArchiveOrder) -> None:
         """Raise `ResourceNotFound` when there is one of the resources no more."""
-        for public_id in order.resources:
-            await self._match(public_id)
+        async for _ in self._located(order):
+            pass
 
     async def size(self, order: ArchiveOrder) -> int:
         """Return how many bytes the files have as they are stored; more, where resources are below others."""
@@ -138,24 +141,37 @@ class ArchiveWriter:
         With each the instances that are chosen; none: all of them. Memory: an identifier for each series.
         """
         chosen: _Chosen = {}
-        for public_id in order.resources:
-            match = await self._match(public_id)
-            if match.level is Level.PATIENT:
+        async for public_id, level, at in self._located(order):
+            if level is Level.PATIENT:
                 async for study in self._below(public_id, Level.STUDY):
-                    await self._choose(chosen, study)
-            elif match.level is Level.STUDY:
-                await self._choose(chosen, match)
+                    await self._choose(chosen, study.public_id)
+            elif level is Level.STUDY:
+                await self._choose(chosen, public_id)
             else:
-                _choose(chosen, match, match.public_id if match.level is Level.IMAGE else "")
+                above = at.identity.public_patient, at.identity.public_study, at.identity.public_series
+                _choose(chosen, above, public_id if level is Level.IMAGE else "")
         for studies in chosen.values():
             for series in studies.values():
                 for series_id, instances in series.items():
                     all_of_it = "" in instances
                     yield await self.index.get(Level.SERIES, series_id), frozenset(() if all_of_it else instances)
 
-    async def _choose(self, chosen: "_Chosen", study: Match) -> None:
-        async for series in self._below(study.public_id, Level.SERIES):
-            _choose(chosen, series, "")
+    async def _choose(self, chosen: "_Chosen", study_id: str) -> None:
+        async for series in self._below(study_id, Level.SERIES):
+            assert series.study is not None
+            _choose(chosen, (series.patient.public_id, series.study.public_id, series.public_id), "")
+
+    async def _located(self, order: ArchiveOrder) -> AsyncIterator[tuple[str, Level, Location]]:
+        """Iterate over the resources: identifier, level, and an instance of each; raises `ResourceNotFound`."""
+        for start in range(0, len(order.resources), _LOOKUP):
+            left = order.resources[start : start + _LOOKUP]
+            for level in Level:
+                found = await self.index.representatives(level, left) if left else {}
+                for public_id, location in found.items():
+                    yield public_id, level, location
+                left = tuple(each for each in left if each not in found)
+            if left:
+                raise ResourceNotFound(f"nothing has the identifier {left[0]!r}")
 
     async def _match(self, public_id: str) -> Match:
         for level in Level:
@@ -186,11 +202,9 @@ _Chosen = dict[str, dict[str, dict[str, set[str]]]]
 """Patient → study → series → instances, by their identifiers; an empty one stands for all of a series."""
 
 
-def _choose(chosen: _Chosen, series: Match, instance: str) -> None:
-    assert series.study is not None
-    assert series.series is not None
-    studies = chosen.setdefault(series.patient.public_id, {})
-    studies.setdefault(series.study.public_id, {}).setdefault(series.series.public_id, set()).add(instance)
+def _choose(chosen: _Chosen, above: tuple[str, str, str], instance: str) -> None:
+    patient, study, series = above
+    chosen.setdefault(patient, {}).setdefault(study, {}).setdefault(series, set()).add(instance)
 
 
 def _size(match: Match) -> int:
