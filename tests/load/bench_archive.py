@@ -62,7 +62,7 @@ def main() -> None:
     parser.add_argument("--gigabytes", type=int, default=5)
     parser.add_argument("--servers", type=lambda text: text.split(","), default=["standalone"])
     parser.add_argument("--forms", type=lambda text: text.split(","), default=["archive", "media"])
-    parser.add_argument("--growth", type=int, default=64, help="megabytes that a process may grow by")
+    parser.add_argument("--growth", type=int, default=160, help="megabytes that a process may grow by: its caches")
     parser.add_argument("--data", type=Path, help="folder for the servers' data")
     options = parser.parse_args()
     good = True
