@@ -14,6 +14,7 @@ from pathlib import Path
 from pydicom import dcmread
 from pydicom.filebase import DicomBytesIO
 
+from osteon.dicom.errors import BadPart10
 from osteon.dicom.header.reader import HeaderReader
 from osteon.dicom.part10 import read_part10
 from osteon.dicom.peek import peek_identity
@@ -25,11 +26,14 @@ _FIRST_FRAGMENT = 16384
 
 
 def load(folder: Path) -> list[tuple[bytes, memoryview, str]]:
-    """Return file, data set and transfer syntax of each DICOM file."""
+    """Return file, data set and transfer syntax of each DICOM file with a transfer syntax."""
     instances = []
     for path in sorted(folder.rglob("*")):
         if path.is_file() and (file := path.read_bytes())[128:132] == b"DICM":
-            meta = read_part10(file)
+            try:
+                meta = read_part10(file)
+            except BadPart10:
+                continue
             instances.append((file, memoryview(file)[meta.data_set_offset :], meta.transfer_syntax_uid))
     return instances
 
