@@ -170,3 +170,18 @@ def compare(http: httpx.Client, orthanc: OrthancServer, **attributes: Any) -> No
     http.post("/instances", content=dataset).raise_for_status()
     theirs = opened(orthanc.http.get(f"/studies/{study}/archive")).namelist()
     assert opened(http.get(f"/studies/{study}/archive", params={"utf8": "false"})).namelist() == theirs
+
+
+def test_one_file_comes_in_another_transfer_syntax_and_under_another_name(http: httpx.Client) -> None:
+    last = fill(http)
+    uri = f"/instances/{last['ID']}/file"
+    made = http.get(uri, params={"transcode": JPEGLSLossless, "filename": "Jane.dcm"})
+    assert made.headers["Content-Disposition"] == 'attachment; filename="Jane.dcm"'
+    found, stored = dcmread(io.BytesIO(made.content)), dcmread(io.BytesIO(http.get(uri).content))
+    assert found.file_meta.TransferSyntaxUID == JPEGLSLossless
+    assert found.SOPInstanceUID == stored.SOPInstanceUID
+    small = http.get(uri, params={"transcode": "1.2.840.10008.1.2.4.91", "lossy-quality": "10"})
+    assert small.status_code in (200, 406), small.text
+    wrong = http.get(uri, params={"transcode": "1.2.3"})
+    assert (wrong.status_code, "transcode" in wrong.json()["Details"]) == (400, True)
+    assert http.get(uri, params={"transcode": JPEGLSLossless, "lossy-quality": "0"}).status_code == 400

@@ -100,7 +100,12 @@ _OPERATIONS: Final = (
     OpenApiOperation(
         "POST .*/(archive|media)|POST /tools/create-(archive|media|media-extended)", (ZIP, _JSON), body=(_JSON,)
     ),
-    OpenApiOperation("GET .*/file", (DICOM,), _SAVED, _ORIGINAL),
+    OpenApiOperation(
+        "GET .*/file",
+        (DICOM,),
+        _SAVED,
+        {**_ORIGINAL, "transcode": _STRING, "lossy-quality": _QUALITY, "filename": _STRING},
+    ),
     OpenApiOperation("GET .*/(preview|rendered|image-u?int[0-9]+)", (*_STILL, _PAM), (200, 304), _ORTHANC_PICTURE),
     OpenApiOperation("GET .*/numpy", (OCTETS,), (200, 304), {"compress": _FLAG, "rescale": _FLAG}),
     OpenApiOperation("GET .*/raw(.gz)?", (OCTETS, "application/gzip", "image/*", "video/*"), _SAVED),

@@ -9,22 +9,31 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from osteon import metrics
 from osteon.archive.ports import InstanceLocator
 from osteon.archive.resources import InstanceScope
+from osteon.dicom.pixels.registry import CODECS
+from osteon.remotes.orthanc_json import int_field
 from osteon_query.app_state import AppStateDep, open_upload
+from osteon_query.http.accept import DICOM
 from osteon_query.http.bodies import boundary_of, content_type
-from osteon_query.http.errors import BadBody, NotYetIndexed
+from osteon_query.http.errors import BadBody, BadParameter, NotYetIndexed
 from osteon_query.http.json_response import json_response
-from osteon_query.http.request_values import resource_id
+from osteon_query.http.request_values import correlation_id, resource_id
+from osteon_query.http.streaming import stream_response
 from osteon_query.orthanc.instance_location import instance_location
 from osteon_query.orthanc.zip_archive import ZipArchive
 from osteon_query.packs.body_files import ReceivedFile, write_file, write_parts
-from osteon_query.packs.file_response import send_file
+from osteon_query.packs.file_response import attachment, send_file
+from osteon_query.packs.instance_reader import InstanceRequest, read_once, transcode_instance
+from osteon_query.packs.items import count_bytes
 from osteon_query.packs.upload_result import UploadResult, UploadStatus
 from osteon_query.packs.uploads import Upload
 
 router = APIRouter(prefix="/instances", tags=["Instances"])
 
+_PURPOSE: Final = "file"
+_LONGEST_NAME: Final = 200
 _ZIP_MAGICS: Final = (b"PK\x03\x04", b"PK\x05\x06")
 """Of a local file header, and of the directory of an empty archive (APPNOTE 4.3)."""
 
@@ -123,7 +132,25 @@ async def _object(index: InstanceLocator, entry: UploadResult) -> dict[str, Any]
 
 @router.get("/{id}/file")
 async def file(request: Request, state: AppStateDep, id: str) -> Response:
-    """Send the DICOM file as stored; Range is honoured."""
+    """Send the DICOM file as stored, by Range too, or in the transfer syntax `transcode`, to be saved as `filename`.
+
+    `lossy-quality` (1 to 100) is for transfer syntaxes that lose information.
+    """
     public_id = resource_id(id)
     location = await instance_location(request, state, public_id)
-    return await send_file(request, state.objects, location, purpose="file", filename=f"{public_id}.dcm")
+    query = request.query_params
+    filename = query.get("filename", "")[:_LONGEST_NAME] or f"{public_id}.dcm"
+    syntax = query.get("transcode", "")
+    if syntax not in ("", *CODECS):
+        raise BadParameter(f"transcode: {syntax[:80]!r} is not a transfer syntax that files can be had in")
+    if syntax in ("", location.transfer_syntax_uid):
+        return await send_file(request, state.objects, location, purpose=_PURPOSE, filename=filename)
+    quality = int_field(query, "lossy-quality", 1, 100) or None
+    wanted = InstanceRequest(location, (syntax,), as_stored=False, quality=quality)
+    made = await transcode_instance(state.objects, state.transcoder, wanted, correlation_id(request))
+    metrics.HTTP_ITEMS_SENT.labels(_PURPOSE).inc()
+    source = count_bytes(read_once(state.objects, state.transcoder, made), _PURPOSE)
+    headers = {
+        "Content-Type": DICOM, "Content-Disposition": attachment(filename), "Content-Length": str(made.length),
+    }  # fmt: skip
+    return await stream_response(request, source, headers)
