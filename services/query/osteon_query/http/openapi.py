@@ -134,8 +134,8 @@ _OPERATIONS: Final = (
     OpenApiOperation("GET /conflicts", parameters={"limit": _WHOLE, "after": _WHOLE}),
     OpenApiOperation("GET /(patients|studies|series|instances)", parameters={**_PAGE, **_EXPAND}),
     OpenApiOperation("GET /(patients|studies|series|instances)/.*", parameters=_EXPAND),
-    OpenApiOperation("POST /instances/.*/(modify|anonymize)", (DICOM,), (200, 501), body=(_JSON,)),
-    OpenApiOperation("POST .*/(modify|merge|split|bulk-modify)", (_JSON,), (200, 501), body=(_JSON,)),
+    OpenApiOperation("POST /instances/.*/(modify|anonymize)", (DICOM,), body=(_JSON,)),
+    OpenApiOperation("POST .*/(modify|merge|split|bulk-modify)", (_JSON,), body=(_JSON,)),
     OpenApiOperation("POST /instances", body=(DICOM, "multipart/form-data", "application/zip")),
     OpenApiOperation("GET .*/(module|module-patient|header)", parameters={"simplify": _STRING, "short": _STRING}),
     OpenApiOperation(
