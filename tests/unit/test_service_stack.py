@@ -33,7 +33,7 @@ PARTS = {
     "writer": {"bus", "objects"},
 }
 DOORS = {"ingress": {"dicom"}, "query": {"http"}}
-FOLDERS = {"ingress": 1, "dispatcher": 1, "imaging": 2, "query": 2}
+FOLDERS = {"ingress": 1, "dispatcher": 2, "imaging": 2, "query": 2}
 """Folders of cached packs, and of files in flight."""
 
 
