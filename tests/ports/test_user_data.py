@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from osteon.archive.changes import ChangeType
 from osteon.archive.errors import ResourceNotFound
@@ -93,8 +94,10 @@ async def test_a_record_is_restored_when_it_is_newer_and_may_come_before_its_res
     later = public_id("P1", "1.2.3")
     assert await index.user_data.restore(record(later, 7, **FULL))
     assert not await index.user_data.restore(record(later, 6, labels=("old",)))
+    assert await index.user_data.labels() == []
     await index.upsert([study("P1", "1.2.3")])
     assert await index.user_data.read(Level.STUDY, later) == user_data_of(record(later, 7, **FULL))
+    assert await index.user_data.labels() == ["a", "b"]
 
 
 async def test_metadata_and_attachments_are_changes_for_the_log_labels_are_not(index: SqlIndex) -> None:
@@ -192,20 +195,44 @@ async def test_metadata_and_attributes_are_sorted_by_together(index: SqlIndex) -
     assert found == [studies[n] for n in (3, 1, 2, 0)]
 
 
-async def test_a_label_is_looked_up_in_its_index(index: SqlIndex) -> None:
-    many = [{"level": 1, "public_id": n.to_bytes(20, "big"), "label": f"l{n % 50}"} for n in range(3000)]
+async def filled(index: SqlIndex) -> None:
+    """Add many rows of user data, and let the planner know."""
+    rows = [
+        {"level": 1, "public_id": n.to_bytes(20, "big"), "label": f"l{n % 50}", "value": f"{n}"} for n in range(3000)
+    ]
 
-    async def fill(connection) -> None:
+    async def fill(connection: AsyncConnection) -> None:
         await connection.execute(
-            text("INSERT INTO labels (level, public_id, label) VALUES (:level, :public_id, :label)"), many
+            text("INSERT INTO labels (level, public_id, label) VALUES (:level, :public_id, :label)"), rows
+        )
+        await connection.execute(
+            text(
+                "INSERT INTO resource_metadata (level, public_id, code, revision, value, key)"
+                " VALUES (:level, :public_id, 1024, 0, :value, :value)"
+            ),
+            rows,
         )
         await connection.execute(text("ANALYZE"))
 
     await index.database.write(fill)
+
+
+@pytest.mark.parametrize(
+    ("search", "used"),
+    [
+        (Search(Level.STUDY, labels=LabelFilter(("l7",))), "labels"),
+        (Search(Level.STUDY, metadata=(MetadataKey(1024, Single("77")),)), "resource_metadata"),
+    ],
+    ids=["label", "metadata"],
+)
+async def test_user_data_are_looked_up_in_their_index(index: SqlIndex, search: Search, used: str) -> None:
+    await filled(index)
     dialect = index.database.dialect
-    statement = page_statement(dialect, Search(Level.STUDY, labels=LabelFilter(("l7",))))
+    statement = page_statement(dialect, search)
     async with index.database.read() as connection:
         sql = str(statement.compile(connection.engine, compile_kwargs={"literal_binds": True}))
         explain = "EXPLAIN " if dialect.absent_values_last else "EXPLAIN QUERY PLAN "
         plan = "\n".join(str(tuple(row)) for row in await connection.execute(text(explain + sql.replace(":", "\\:"))))
-    assert "ix_labels_label_level_public_id" in plan or "pk_labels" in plan, plan
+    assert f"ix_{used}_" in plan or f"pk_{used}" in plan or f"sqlite_autoindex_{used}" in plan, plan
+    assert "SCAN labels" not in plan
+    assert "SCAN resource_metadata" not in plan

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Row, Table, and_, delete, select, update
+from sqlalchemy import ColumnElement, Row, Table, and_, delete, select, union, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from osteon.archive.changes import ChangeType
@@ -22,7 +22,7 @@ from osteon.index.values import text_key
 from osteon.user_data.change import user_data_of
 from osteon.user_data.port import UserData
 
-_u, _a, _f = user_data.c, attachments.c, former_ids.c
+_u, _l, _a, _f = user_data.c, labels.c, attachments.c, former_ids.c
 _INSTANCES: Final = (
     tables.instances.join(tables.series, tables.instances.c.series == tables.series.c.id)
     .join(tables.studies, tables.series.c.study == tables.studies.c.id)
@@ -151,8 +151,12 @@ class SqlUserData:
 
     async def labels(self) -> Sequence[str]:
         """See `UserDataStore`."""
+        present = [
+            select(_l.label).join(table, table.c.public_id == _l.public_id).where(_l.level == level.depth)
+            for level, table in tables.TABLE_OF.items()
+        ]
         async with self._database.read() as connection:
-            return list(await connection.scalars(select(labels.c.label).distinct().order_by(labels.c.label)))
+            return sorted(await connection.scalars(union(*present)))
 
     async def known_objects(self, keys: Sequence[str]) -> set[str]:
         """See `UserDataStore`."""
