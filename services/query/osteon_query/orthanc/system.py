@@ -1,5 +1,6 @@
 """Orthanc REST: what this archive is and how much it holds."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Final
@@ -20,13 +21,15 @@ router = APIRouter(tags=["System"])
 ORTHANC_VERSION: Final = "1.12.11"
 """The Orthanc release whose REST API this one follows; clients choose what they call by it."""
 _API_VERSION: Final = 30
-_PLUGINS: Final = {
+_PLUGINS: Final[Mapping[str, Mapping[str, str]]] = {
     "dicom-web": {
         "ID": "dicom-web",
         "Description": "DICOMweb: QIDO-RS, WADO-RS, STOW-RS",
         "RootUri": "/dicom-web/studies",
+        "Version": "1.18",
     }
 }
+"""`Version` is that of Orthanc's plugin whose behaviour this archive has, as clients choose by it what they call."""
 
 
 @router.get("/system")
@@ -109,7 +112,7 @@ async def plugin(id: str) -> Response:
     """Describe a plugin of `/plugins`."""
     if id not in _PLUGINS:
         raise UnknownResource(f"there is no plugin {id[:80]!r}")
-    return json_response({**_PLUGINS[id], "ExtendsOrthancExplorer": False, "Version": version("osteon")})
+    return json_response({**_PLUGINS[id], "ExtendsOrthancExplorer": False})
 
 
 @router.get("/tools/now")

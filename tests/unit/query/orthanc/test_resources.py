@@ -518,7 +518,8 @@ async def test_clients_can_discover_what_this_is(archive: RunningQuery) -> None:
     system = await archive.json("/system")
     assert (system["DicomAet"], system["DicomPort"]) == ("OSTEON", 4242)
     assert await archive.json("/plugins") == ["dicom-web"]
-    assert (await archive.json("/plugins/dicom-web"))["ID"] == "dicom-web"
+    plugin = await archive.json("/plugins/dicom-web")
+    assert (plugin["ID"], plugin["Version"]) == ("dicom-web", "1.18")
     assert (await archive.http.get("/plugins/none")).status_code == 404
     assert len((await archive.http.get("/tools/now")).text) == len("20240101T000000")
 
