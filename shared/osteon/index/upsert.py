@@ -1,14 +1,13 @@
 """Writing packs into the index: one transaction a batch, few statements whatever the number of instances.
 
 Order of locks, the same for every writer, so that none waits for another in a circle: packs by pack id, patients by
-public identifier, the change log. The holder of a patient may change all below it, so sums need no further locks. What
-another writer inserted first (under another patient) shows in the insert itself, never in a query before it. There,
-and where a contested instance goes to another patient (`select_versions`), two writers can deadlock; the database ends
-one of them, which then starts again.
+public identifier (those of all versions of a contested instance too), the change log. The holder of a patient may
+change all below it, so sums need no further locks. What another writer inserted first (under another patient) shows in
+the insert itself, never in a query before it: the batch then starts again, with that patient among those it locks.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import bindparam, select, update
@@ -18,9 +17,10 @@ from osteon.dicom.identity import parse_public_id
 from osteon.index import tables
 from osteon.index.batch import Batch, BatchMember, instance_row
 from osteon.index.change_log import write_log
+from osteon.index.database import RepeatTransaction
 from osteon.index.parent_rows import Parents
 from osteon.index.values import clean
-from osteon.index.version_selection import select_versions
+from osteon.index.version_selection import lock_patients_of, select_versions
 
 
 async def upsert(batch: Batch, packs: Sequence[StoredPack]) -> list[PackOutcome]:
@@ -78,11 +78,17 @@ async def _index(batch: Batch, members: list[BatchMember], packs: list[int]) -> 
     for member in members:
         if member.entry.identity.sop_uid not in known:
             first.setdefault(member.entry.identity.sop_uid, member)
+    if _is_contested(members, known):
+        rows = [instance for instance, _ in known.values()]
+        await lock_patients_of(batch, rows, [member.entry.identity for member in members])
     parents = Parents(batch.connection, batch.dialect, batch.now)
     await parents.prepare([member.entry for member in first.values()])
     added = await _insert_instances(batch, first, parents)
     lost = first.keys() - added.keys()
-    known |= await _known(batch, lost) if lost else {}
+    if lost:
+        known |= await _known(batch, lost)
+        if _is_contested(first.values(), known):
+            raise RepeatTransaction("another writer was first with other bytes")
     for uid, instance in added.items():
         first[uid].state = InstanceState.STORED
         known[uid] = (instance, first[uid].entry.sha256)
@@ -99,6 +105,13 @@ async def _index(batch: Batch, members: list[BatchMember], packs: list[int]) -> 
     if contested:
         await select_versions(batch, {instance for instance, _ in contested}, contested, change_set)
     await write_log(batch.connection, batch.dialect, batch.now, change_set, packs=packs)
+
+
+def _is_contested(members: Iterable[BatchMember], known: Mapping[str, tuple[int, bytes]]) -> bool:
+    """Tell whether there are several versions of an instance."""
+    contents = {(uid, sha256) for uid, (_, sha256) in known.items()}
+    contents |= {(member.entry.identity.sop_uid, member.entry.sha256) for member in members}
+    return len(contents) > len({uid for uid, _ in contents})
 
 
 async def _known(batch: Batch, sop_uids: Iterable[str]) -> dict[str, tuple[int, bytes]]:

@@ -6,11 +6,12 @@ object store serves the same. A version is newer only once it is known to differ
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from sqlalchemy import Row, delete, select, update
 
+from osteon.dicom.identity import Identity, parse_public_id, public_id
 from osteon.index import tables
 from osteon.index.batch import Batch, BatchMember
 from osteon.index.change_log import ChangeSet
@@ -37,7 +38,8 @@ async def select_versions(
     batch: Batch, instances: Collection[int], candidates: Candidates, change_set: ChangeSet
 ) -> None:
     """Serve the right versions of contested instances, by their rows, and mark what is decided."""
-    await lock_patients_of(batch, instances)
+    entries = (member.entry.identity for (instance, _), member in candidates.items() if instance in instances)
+    await lock_patients_of(batch, instances, entries)
     served = await batch.connection.execute(_SERVED.where(batch.dialect.among(_i.id, list(instances))))
     rows = list(served)
     aside = await read_aside(batch, instances)
@@ -55,20 +57,30 @@ async def select_versions(
         await _mark_decided(batch, row.id, decided, change_set)
 
 
-async def lock_patients_of(batch: Batch, instances: Collection[int]) -> None:
-    """Keep other writers from changing what is above the instances."""
-    patients = (
+async def lock_patients_of(batch: Batch, instances: Collection[int], arriving: Iterable[Identity] = ()) -> None:
+    """Keep other writers from changing what is above any version of the instances, and above `arriving`.
+
+    All are locked at once, in one order: whoever took those of the versions one by one could wait in a circle.
+    """
+    found = {parse_public_id(identity.public_patient) for identity in arriving}
+    found |= await _patients_of(batch, instances)
+    await batch.dialect.lock_patients(batch.connection, found)
+    if not found.issuperset(await _patients_of(batch, instances)):
+        raise RepeatTransaction("an instance was moved to another patient meanwhile")
+
+
+async def _patients_of(batch: Batch, instances: Collection[int]) -> set[bytes]:
+    """Return the public identifiers of the patients to whom the versions of the instances belong."""
+    served = (
         select(tables.patients.c.public_id)
         .join(tables.studies, _t.patient == tables.patients.c.id)
         .join(tables.series, _s.study == _t.id)
         .join(tables.instances, _i.series == _s.id)
         .where(batch.dialect.among(_i.id, list(instances)))
-        .distinct()
     )
-    found = set(await batch.connection.scalars(patients))
-    await batch.dialect.lock_patients(batch.connection, found)
-    if set(await batch.connection.scalars(patients)) != found:
-        raise RepeatTransaction("an instance was moved to another patient meanwhile")
+    aside = select(_c.patient_id).where(batch.dialect.among(_c.instance, list(instances))).distinct()
+    found = set(await batch.connection.scalars(served.distinct()))
+    return found | {parse_public_id(public_id(each)) for each in await batch.connection.scalars(aside)}
 
 
 async def read_aside(batch: Batch, instances: Collection[int]) -> dict[int, list[Row[Any]]]:
